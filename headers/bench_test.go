@@ -1,0 +1,56 @@
+package headers
+
+import "testing"
+
+// wellFormed is what ordinary mail has; allocs is how many allocations its parser may make.
+var wellFormed = []struct {
+	name   string
+	allocs float64
+	parse  func() error
+}{
+	{"Date", 0, func() error { _, err := ParseDate(" Fri, 21 Nov 1997 09:55:06 -0600 (CST)"); return err }},
+	{"DateObsolete", 0, func() error { _, err := ParseDate(" Fri, 21 Nov 97 09:55:06 GMT"); return err }},
+	// time.FixedZone keeps ready only zones of whole hours; another is one Location of three parts.
+	{"DateHalfHourZone", 3, func() error { _, err := ParseDate(" Fri, 21 Nov 1997 09:55:06 +0530"); return err }},
+	{"MessageID", 0, func() error { _, err := ParseMessageID(" <CAF.1234+abc@mail.example.org>"); return err }},
+	{"MessageIDDots", 0, func() error { _, err := ParseMessageID(" <.1234..abc@mail.example.org>"); return err }},
+	// The slice itself.
+	{"MailboxList", 1, func() error { _, err := ParseMailboxList(` "Doe, John" <jdoe@example.org>`); return err }},
+	{"MailboxListCheck", 0, func() error { return CheckMailboxList(" John Q. Public <jdoe@example.org>, a@b (c)") }},
+	{"Path", 0, func() error { _, err := ParsePath("<bounce+user=example.org@lists.example.org>"); return err }},
+	{"PathLiteral", 0, func() error { _, err := ParsePath("a@[IPv6:2001:db8::1]"); return err }},
+	{"PathQuoted", 0, func() error { _, err := ParsePath(`"john doe"@example.org`); return err }},
+	{"PathUTF8", 0, func() error { _, err := ParsePath("用户@例子.example"); return err }},
+	{"Domain", 0, func() error { return CheckDomain("mail-12.outbound.example.org") }},
+	{"Literal", 0, func() error { _, err := ParseLiteral("[192.0.2.1]"); return err }},
+	{"Field", 0, func() error {
+		f := Field{Name: "Subject", Value: " a subject of usual length,\n\tfolded once"}
+		if !f.Is("subject") || LongestLine(f) > MaxLine || Has8bit(f) {
+			return &SyntaxError{}
+		}
+		return CheckField(f)
+	}},
+}
+
+// TestAllocations is not parallel: testing.AllocsPerRun counts for the whole process.
+func TestAllocations(t *testing.T) {
+	for _, tt := range wellFormed {
+		if err := tt.parse(); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if got := testing.AllocsPerRun(100, func() { _ = tt.parse() }); got > tt.allocs {
+			t.Errorf("%s: %v allocations, %v are enough", tt.name, got, tt.allocs)
+		}
+	}
+}
+
+func BenchmarkWellFormed(b *testing.B) {
+	for _, tt := range wellFormed {
+		b.Run(tt.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = tt.parse()
+			}
+		})
+	}
+}

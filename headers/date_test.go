@@ -1,0 +1,191 @@
+package headers
+
+import (
+	"net/mail"
+	"testing"
+	"time"
+)
+
+var dateTests = []struct {
+	name  string
+	value string
+	want  string // RFC 3339
+	flags string // o: Obsolete, h: OneDigitHour, u: UnknownZone
+}{
+	{"RFC 5322 form", "Fri, 21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", ""},
+	{"leading space of the milter protocol", " Fri, 21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", ""},
+	{"no weekday", "21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", ""},
+	{"no seconds", "Fri, 21 Nov 1997 09:55 -0600", "1997-11-21T09:55:00-06:00", ""},
+	{"no space after the comma", "Fri,21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", ""},
+	{"one-digit day", "Sat, 1 Nov 1997 09:55:06 +0530", "1997-11-01T09:55:06+05:30", ""},
+	{"two-digit day", "Sat, 01 Nov 1997 09:55:06 +0000", "1997-11-01T09:55:06Z", ""},
+	{"extra spaces", "Sat,  1  Nov  1997  09:55:06  +0000 ", "1997-11-01T09:55:06Z", ""},
+	{"comment after the zone", "Fri, 21 Nov 1997 09:55:06 +0200 (CEST)", "1997-11-21T09:55:06+02:00", ""},
+	{"nested comment with quoted pairs", `Fri, 21 Nov 1997 09:55:06 +0200 (a(b\)\()c)`, "1997-11-21T09:55:06+02:00", ""},
+	{"Latin-1 comment", "Fri, 21 Nov 1997 09:55:06 +0100 (Westeurop\xe4ische Zeit)", "1997-11-21T09:55:06+01:00", ""},
+	{"control in the comment", "Fri, 21 Nov 1997 09:55:06 +0100 (\x01)", "1997-11-21T09:55:06+01:00", "o"},
+	{"milter folding", " Fri, 21 Nov 1997\n\t09:55:06 +0100", "1997-11-21T09:55:06+01:00", ""},
+	{"file folding", " Fri, 21 Nov 1997\r\n 09:55:06 +0100", "1997-11-21T09:55:06+01:00", ""},
+	{"blank folded line", " Fri, 21 Nov 1997 09:55:06 +0100\n \n ", "1997-11-21T09:55:06+01:00", "o"},
+	{"any case", "fRI, 21 nOV 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", ""},
+	{"one-digit hour", "Fri, 21 Nov 1997 9:55:06 -0600", "1997-11-21T09:55:06-06:00", "h"},
+	{"leap second", "Sat, 31 Dec 2016 23:59:60 +0000", "2017-01-01T00:00:00Z", ""},
+	{"leap day", "Thu, 29 Feb 2024 00:00:00 +0000", "2024-02-29T00:00:00Z", ""},
+	{"leap day of a century", "Tue, 29 Feb 2000 00:00:00 +0000", "2000-02-29T00:00:00Z", ""},
+	{"unknown local zone", "Fri, 21 Nov 1997 09:55:06 -0000", "1997-11-21T09:55:06Z", ""},
+	{"easternmost zone", "Fri, 21 Nov 1997 09:55:06 +1400", "1997-11-21T09:55:06+14:00", ""},
+	{"westernmost zone", "Fri, 21 Nov 1997 09:55:06 -1200", "1997-11-21T09:55:06-12:00", ""},
+	{"zone of three quarters", "Fri, 21 Nov 1997 09:55:06 +1245", "1997-11-21T09:55:06+12:45", ""},
+	{"first year", "1 Jan 1900 00:00 +0000", "1900-01-01T00:00:00Z", ""},
+	{"last year", "31 Dec 9999 23:59:59 +0000", "9999-12-31T23:59:59Z", ""},
+
+	{"RFC 822 example", "21 Nov 97 09:55:06 GMT", "1997-11-21T09:55:06Z", "o"},
+	{"RFC 5322 obsolete example", "Fri, 21 Nov 1997 09(comment):   55  :  06 -0600", "1997-11-21T09:55:06-06:00", "o"},
+	{"comments everywhere", "(a)Fri(b),(c)21(d)Nov(e)1997(f)09(g):(h)55(i):(j)06(k) -0600(l)", "1997-11-21T09:55:06-06:00", "o"},
+	{"space before the comma", "Fri , 21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", "o"},
+	{"no space between day, month and year", "21Nov1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", "o"},
+	{"two digits, this century", "21 Nov 49 09:55:06 -0600", "2049-11-21T09:55:06-06:00", "o"},
+	{"two digits, last century", "21 Nov 50 09:55:06 -0600", "1950-11-21T09:55:06-06:00", "o"},
+	{"three digits", "21 Nov 124 09:55:06 -0600", "2024-11-21T09:55:06-06:00", "o"},
+	{"UT", "21 Nov 1997 09:55:06 UT", "1997-11-21T09:55:06Z", "o"},
+	{"gmt", "21 Nov 1997 09:55:06 gmt", "1997-11-21T09:55:06Z", "o"},
+	{"UTC", "21 Nov 1997 09:55:06 UTC", "1997-11-21T09:55:06Z", "o"},
+	{"no space before GMT", "21 Nov 1997 09:55:06GMT", "1997-11-21T09:55:06Z", "o"},
+	{"EST", "21 Nov 1997 09:55:06 EST", "1997-11-21T09:55:06-05:00", "o"},
+	{"EDT", "21 Nov 1997 09:55:06 EDT", "1997-11-21T09:55:06-04:00", "o"},
+	{"CST", "21 Nov 1997 09:55:06 CST", "1997-11-21T09:55:06-06:00", "o"},
+	{"CDT", "21 Nov 1997 09:55:06 CDT", "1997-11-21T09:55:06-05:00", "o"},
+	{"MST", "21 Nov 1997 09:55:06 MST", "1997-11-21T09:55:06-07:00", "o"},
+	{"MDT", "21 Nov 1997 09:55:06 MDT", "1997-11-21T09:55:06-06:00", "o"},
+	{"PST", "21 Nov 1997 09:55:06 PST", "1997-11-21T09:55:06-08:00", "o"},
+	{"PDT", "21 Nov 1997 09:55:06 PDT (x)", "1997-11-21T09:55:06-07:00", "o"},
+	{"military Z", "21 Nov 1997 09:55:06 Z", "1997-11-21T09:55:06Z", "o"},
+	{"military letter", "21 Nov 1997 09:55:06 a", "1997-11-21T09:55:06Z", "o"},
+	{"unknown zone name", "21 Nov 1997 09:55:06 CEST", "1997-11-21T09:55:06Z", "ou"},
+}
+
+var badDates = []struct{ name, value, want string }{
+	{"empty", "", "octet 1: the date is empty"},
+	{"blank", " \n ", "octet 4: the date is empty"},
+	{"only a comment", "(now)", "octet 6: the date is empty"},
+	{"wrong weekday", " Mon, 21 Nov 1997 09:55:06 -0600", "octet 2: weekday is wrong: 21 Nov 1997 is a Friday"},
+	{"full weekday", "Friday, 21 Nov 1997 09:55:06 -0600", `octet 1: "Friday" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"no comma", "Fri 21 Nov 1997 09:55:06 -0600", `octet 5: "2" where the comma after the weekday should be`},
+	{"ctime", "Fri Nov 21 09:55:06 1997", `octet 5: "N" where the comma after the weekday should be`},
+	{"ISO 8601", "1997-11-21T09:55:06Z", "octet 1: the day has 4 digits, 2 is the most"},
+	{"day 0", "0 Nov 1997 09:55:06 -0600", "octet 1: Nov 1997 has no day 0"},
+	{"day 31 of November", "31 Nov 1997 09:55:06 -0600", "octet 1: Nov 1997 has no day 31"},
+	{"no leap year", "29 Feb 1900 09:55:06 -0600", "octet 1: Feb 1900 has no day 29"},
+	{"full month", "21 November 1997 09:55:06 -0600", `octet 4: "November" is not a month's name (Jan to Dec)`},
+	{"German month", "21 Dez 1997 09:55:06 -0600", `octet 4: "Dez" is not a month's name (Jan to Dec)`},
+	{"month as a number", "21 11 1997 09:55:06 -0600", `octet 4: "1" where the month's name should be`},
+	{"one-digit year", "21 Nov 7 09:55:06 -0600", "octet 8: year 7 has one digit, four are right"},
+	{"year under 1900", "21 Nov 1899 09:55:06 -0600", "octet 8: year 1899 is under 1900"},
+	{"year 0102", "21 Nov 0102 09:55:06 -0600", "octet 8: year 0102 is under 1900"},
+	{"year over 9999", "21 Nov 10000 09:55:06 -0600", "octet 8: year 10000 is over 9999"},
+	{"endless year", "21 Nov 99999999999999999999999999 09:55:06 -0600", "octet 8: year 999999999999999999999999... is over 9999"},
+	{"only a date", "21 Nov 1997", "octet 12: the hour is missing"},
+	{"hour 24", "21 Nov 1997 24:00:00 -0600", "octet 13: hour 24 is over 23"},
+	{"three-digit hour", "21 Nov 1997 009:55:06 -0600", "octet 13: the hour has 3 digits, 2 is the most"},
+	{"minute 60", "21 Nov 1997 09:60:06 -0600", "octet 16: minute 60 is over 59"},
+	{"one-digit minute", "21 Nov 1997 09:5:06 -0600", "octet 16: the minute has 1 digit, 2 are right"},
+	{"second 61", "21 Nov 1997 09:55:61 -0600", "octet 19: second 61 is over 60"},
+	{"one-digit second", "21 Nov 1997 09:55:6 -0600", "octet 19: the second has 1 digit, 2 are right"},
+	{"fraction of a second", "21 Nov 1997 09:55:06.5 -0600", `octet 21: "." where the zone should be`},
+	{"no zone", "21 Nov 1997 09:55:06", "octet 21: the zone is missing"},
+	{"zone in a comment", "21 Nov 1997 09:55:06 (+0200)", "octet 29: the zone is missing; a comment does not count"},
+	{"no space before the zone", "21 Nov 1997 09:55:06+0200", "octet 21: no space before the zone"},
+	{"zone of three digits", "21 Nov 1997 09:55:06 +200", "octet 22: zone +200 does not have four digits"},
+	{"zone of five digits", "21 Nov 1997 09:55:06 +02000", "octet 22: zone +02000 does not have four digits"},
+	{"zone with a colon", "21 Nov 1997 09:55:06 +02:00", "octet 22: zone +02 does not have four digits"},
+	{"zone too far east", "21 Nov 1997 09:55:06 +1401", "octet 22: zone +1401 is after +1400"},
+	{"zone too far west", "21 Nov 1997 09:55:06 -1201", "octet 22: zone -1201 is before -1200"},
+	{"zone with 60 minutes", "21 Nov 1997 09:55:06 +0160", "octet 22: zone +0160 has more than 59 minutes"},
+	{"zone with 99 minutes", "21 Nov 1997 09:55:06 -0099", "octet 22: zone -0099 has more than 59 minutes"},
+	{"military J", "21 Nov 1997 09:55:06 J", `octet 22: "J" is not a zone`},
+	{"PM", "21 Nov 1997 09:55:06 PM -0600", `octet 22: "PM" is not a zone`},
+	{"long zone name", "21 Nov 1997 09:55:06 Europe", `octet 22: "Europe" is not a zone`},
+	{"GMT with an offset", "21 Nov 1997 09:55:06 GMT+2", `octet 25: "+2" after the zone`},
+	{"zone twice", "21 Nov 1997 09:55:06 -0600 CST", `octet 28: "CST" after the zone`},
+	{"open comment", "21 Nov 1997 09:55:06 -0600 (C(S)T", "octet 28: comment is not closed"},
+	{"backslash at the end", `21 Nov 1997 09:55:06 -0600 (\`, "octet 29: backslash with nothing after it"},
+	{"bare CR", "21 Nov 1997 09:55:06 -0600\r", "octet 27: CR without LF"},
+	{"line break without folding", "21 Nov 1997\n09:55:06 -0600", "octet 12: line break without white space after it"},
+	{"NUL in a comment", "21 Nov 1997 09:55:06 -0600 (\x00)", "octet 29: NUL octet"},
+	{"random text", "today", `octet 1: "today" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"8-bit", "Fr\xe9, 21 Nov 1997", `octet 1: "Fr" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+}
+
+func TestParseDate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range dateTests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := ParseDate(tt.value)
+			if err != nil {
+				t.Fatalf("%q: %v", tt.value, err)
+			}
+			if got := d.Time.Format(time.RFC3339); got != tt.want {
+				t.Errorf("%q: got %s, want %s", tt.value, got, tt.want)
+			}
+			flags := ""
+			if d.Obsolete {
+				flags += "o"
+			}
+			if d.OneDigitHour {
+				flags += "h"
+			}
+			if d.UnknownZone {
+				flags += "u"
+			}
+			if flags != tt.flags {
+				t.Errorf("%q: got flags %q, want %q", tt.value, flags, tt.flags)
+			}
+		})
+	}
+}
+
+func TestParseDateRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range badDates {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := ParseDate(tt.value)
+			wantError(t, tt.value, err, tt.want)
+			if d != (Date{}) {
+				t.Errorf("%q: result with an error", tt.value)
+			}
+		})
+	}
+}
+
+func FuzzParseDate(f *testing.F) {
+	for _, tt := range dateTests {
+		f.Add(tt.value)
+	}
+	for _, tt := range badDates {
+		f.Add(tt.value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		d, err := ParseDate(value)
+		if err := checkError(t, value, err); err != nil {
+			if err.Lax {
+				t.Errorf("%q: lax date", value)
+			}
+			return
+		}
+		if d.Time.Year() > maxYear {
+			return // the leap second at the very end
+		}
+		text := d.Time.Format(time.RFC1123Z)
+		if again, err := time.Parse(time.RFC1123Z, text); err != nil || !again.Equal(d.Time) {
+			t.Errorf("%q: %s parses as %v, %v", value, text, again, err)
+		}
+		if again, err := ParseDate(text); err != nil || !again.Time.Equal(d.Time) || again.Obsolete || again.OneDigitHour {
+			t.Errorf("%q: %s parses as %+v, %v", value, text, again, err)
+		}
+		if other, err := mail.ParseDate(value); err == nil && !d.Obsolete && !other.Equal(d.Time) {
+			t.Errorf("%q: %s, but %s for net/mail", value, d.Time, other)
+		}
+	})
+}

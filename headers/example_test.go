@@ -1,0 +1,47 @@
+package headers_test
+
+import (
+	"errors"
+	"fmt"
+
+	"milterd/headers"
+)
+
+func ExampleParseDate() {
+	date, err := headers.ParseDate(" Fri, 21 Nov 97 9:55:06 EST (a note)")
+	fmt.Println(date.Time, date.Obsolete, date.OneDigitHour, err)
+
+	_, err = headers.ParseDate(" Fri, 21 Nov 1997 25:55:06 -0600")
+	fmt.Println(err)
+	// Output:
+	// 1997-11-21 09:55:06 -0500 -0500 true true <nil>
+	// octet 19: hour 25 is over 23
+}
+
+// A lax fault is one to watch, another one to refuse for.
+func ExampleParsePath() {
+	for _, s := range []string{"<@relay.example:Alice@MX.Example>", "", "a..b@example.org", "a@example..org"} {
+		path, err := headers.ParsePath(s)
+		var fault *headers.SyntaxError
+		switch {
+		case err == nil:
+			fmt.Printf("%q: fine, domain %q\n", path, path.LowerDomain())
+		case errors.As(err, &fault) && fault.Lax:
+			fmt.Printf("%q: sender-syntax-lax, domain %q; %v\n", path, path.LowerDomain(), err)
+		default:
+			fmt.Printf("sender-syntax; %v\n", err)
+		}
+	}
+	// Output:
+	// "Alice@MX.Example": fine, domain "mx.example"
+	// "": fine, domain ""
+	// "\"a..b\"@example.org": sender-syntax-lax, domain "example.org"; octet 3: stray dot in the local part
+	// sender-syntax; octet 11: stray dot in the domain
+}
+
+func ExampleParseMailboxList() {
+	list, err := headers.ParseMailboxList(` "Doe, John" <jdoe@example.org>, Staff: a@example.net;`)
+	fmt.Printf("%+v %v\n", list, err)
+	// Output:
+	// [{Name:Doe, John Local:jdoe Domain:example.org} {Name: Local:a Domain:example.net}] <nil>
+}

@@ -1,0 +1,250 @@
+package headers
+
+import "strings"
+
+// Mailbox is one mailbox of a From field. The zero value is no mailbox.
+type Mailbox struct {
+	// Name is the display name without quotes, comments and folding; encoded words (RFC 2047) stay as they are. Empty if
+	// there is none.
+	Name string
+	// Local is the local part without quotes. It may hold any octet, as quoted-pairs can carry any.
+	Local string
+	// Domain is the domain as typed, without comments and folding; a domain literal keeps its brackets. It is never empty.
+	Domain string
+}
+
+// ParseMailboxList parses the value of a From field: a list of mailboxes, RFC 5322 section 3.6.2, and of groups, which RFC
+// 6854 section 2.1 permits there. The obsolete forms of section 4.4 pass: empty list elements, routes, dots and comments
+// in a display name. Groups may be empty, so that a well-formed value can give no mailbox at all.
+//
+// 8-bit octets pass in every word whatever their encoding: UTF-8 is right with SMTPUTF8 (RFC 6532), anything else is for
+// Has8bit to tell, and a From field does not become unreadable by it. The domain's own syntax is not checked. The error is
+// a *SyntaxError, never Lax.
+func ParseMailboxList(value string) ([]Mailbox, error) {
+	p := mailboxParser{scanner: scanner{s: value}, keep: true}
+	p.list()
+	if p.fault != nil {
+		return nil, p.fault
+	}
+	return p.found, nil
+}
+
+// CheckMailboxList gives the same error as ParseMailboxList, without the mailboxes and without allocating for them.
+func CheckMailboxList(value string) error {
+	p := mailboxParser{scanner: scanner{s: value}}
+	p.list()
+	return p.err()
+}
+
+type mailboxParser struct {
+	scanner
+	keep  bool      // collect what is found
+	found []Mailbox // as long as keep is true
+	count int       // mailboxes and groups
+}
+
+// list takes the whole value: address-list or obs-addr-list.
+func (p *mailboxParser) list() {
+	for {
+		p.address(false)
+		switch p.peek() {
+		case end:
+			if p.count == 0 {
+				p.fail(p.pos, "no address")
+			}
+			return
+		case ',':
+			p.pos++
+		case '<':
+			p.fail(p.pos, "< after an address; a display name with @ in it must be quoted")
+		default:
+			p.fail(p.pos, "%s after an address", quote(p.s[p.pos:]))
+		}
+	}
+}
+
+// address takes one mailbox or group and the white space around it, or an empty element.
+func (p *mailboxParser) address(inGroup bool) {
+	w := p.words(true)
+	if w.count == 0 && w.strayDot < 0 {
+		p.addressWithoutName(inGroup)
+		return
+	}
+	switch c := p.peek(); {
+	case c == '@':
+		p.addrSpec(w, "")
+	case c == '<':
+		p.angleAddr(p.displayName(w))
+	case c == ':' && inGroup:
+		p.fail(p.pos, "group within a group")
+	case c == ':':
+		p.displayName(w)
+		p.group()
+	case c == end || c == ',' || c == ';':
+		p.fail(w.start, "%s is no address, it has no @", quote(p.s[w.start:w.end]))
+	default:
+		p.unexpected("an address")
+	}
+}
+
+// addressWithoutName takes what does not begin with a word: an angle-addr or nothing.
+func (p *mailboxParser) addressWithoutName(inGroup bool) {
+	switch c := p.peek(); {
+	case c == '<':
+		p.angleAddr("")
+	case c == ',', c == end, c == ';' && inGroup:
+		// RFC 5322 section 4.4: empty elements in obs-mbox-list, obs-group-list.
+	case c == '@':
+		p.fail(p.pos, "nothing before the @")
+	default:
+		p.unexpected("an address")
+	}
+}
+
+// displayName returns the text of a phrase. RFC 5322 section 4.1 permits dots in it (obs-phrase), but not first.
+func (p *mailboxParser) displayName(w words) string {
+	if w.strayDot == w.start {
+		p.fail(w.start, "display name begins with a dot; it must be quoted")
+	}
+	if p.fault != nil || !p.keep {
+		return ""
+	}
+	return plain(p.s[w.start:w.end], " ")
+}
+
+// group takes the list of a group from its colon on, RFC 5322 section 3.4.
+func (p *mailboxParser) group() {
+	p.count++
+	start := p.pos
+	p.pos++
+	for {
+		p.address(true)
+		switch p.peek() {
+		case ',':
+			p.pos++
+		case ';':
+			p.pos++
+			p.cfws()
+			return
+		case end:
+			p.fail(start, "group has no ; at its end")
+			return
+		default:
+			p.fail(p.pos, "%s after an address", quote(p.s[p.pos:]))
+			return
+		}
+	}
+}
+
+// angleAddr takes angle-addr or obs-angle-addr from its "<" on.
+func (p *mailboxParser) angleAddr(name string) {
+	p.pos++
+	p.cfws()
+	if c := p.peek(); c == '@' || c == ',' {
+		p.route()
+	}
+	w := p.words(true)
+	switch c := p.peek(); {
+	case w.count > 0:
+		if c == '>' {
+			p.fail(p.pos, "no @ in the address")
+		}
+	case c == '>':
+		p.fail(p.pos, "nothing between < and >")
+	case c == '@':
+		p.fail(p.pos, "nothing before the @")
+	}
+	p.addrSpec(w, name)
+	p.expect('>', "the closing >")
+	p.cfws()
+}
+
+// route takes obs-route, RFC 5322 section 4.4, and forgets it.
+func (p *mailboxParser) route() {
+	for {
+		p.cfws()
+		switch p.peek() {
+		case ',':
+			p.pos++
+		case '@':
+			p.pos++
+			p.domain()
+		case ':':
+			p.pos++
+			return
+		default:
+			p.unexpected("the colon after the route")
+			return
+		}
+	}
+}
+
+// addrSpec takes "@" domain after the local part w, and adds the mailbox.
+func (p *mailboxParser) addrSpec(w words, name string) {
+	switch {
+	case w.adjacent >= 0:
+		p.noAdjacent(w, "the local part")
+	case w.strayDot >= 0:
+		p.fail(w.strayDot, "stray dot in the local part")
+	}
+	p.expect('@', "the @")
+	domain := p.domain()
+	if p.fault != nil {
+		return
+	}
+	p.count++
+	if p.keep {
+		p.found = append(p.found, Mailbox{
+			Name:   name,
+			Local:  plain(p.s[w.start:w.end], ""),
+			Domain: domain,
+		})
+	}
+}
+
+// domain takes a domain with the white space and comments around it, and returns it without any.
+func (p *mailboxParser) domain() string {
+	p.cfws()
+	start := p.pos
+	if p.peek() == '[' {
+		p.literal()
+		stop := p.pos
+		p.cfws()
+		if p.fault != nil || !p.keep {
+			return ""
+		}
+		return unfold(p.s[start:stop])
+	}
+	w := p.words(false)
+	switch {
+	case w.count == 0 && w.strayDot < 0:
+		p.unexpected("the domain")
+	case w.adjacent >= 0:
+		p.noAdjacent(w, "the domain")
+	case w.strayDot >= 0:
+		p.fail(w.strayDot, "stray dot in the domain")
+	}
+	if p.fault != nil || !p.keep {
+		return ""
+	}
+	return plain(p.s[w.start:w.end], "")
+}
+
+// unfold takes the white space out of a domain literal, all but what a backslash quotes.
+func unfold(literal string) string {
+	if !strings.ContainsAny(literal, " \t\r\n") {
+		return literal
+	}
+	var b strings.Builder
+	for i := 0; i < len(literal); i++ {
+		switch literal[i] {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '\\':
+			b.WriteByte('\\')
+			i++
+		}
+		b.WriteByte(literal[i])
+	}
+	return b.String()
+}

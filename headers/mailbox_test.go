@@ -1,0 +1,166 @@
+package headers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+var mailboxTests = []struct {
+	name  string
+	value string
+	want  []Mailbox
+}{
+	{"address", " jdoe@machine.example", []Mailbox{{"", "jdoe", "machine.example"}}},
+	{"angle address", "<jdoe@machine.example>", []Mailbox{{"", "jdoe", "machine.example"}}},
+	{"name and address", "John Doe <jdoe@machine.example>", []Mailbox{{"John Doe", "jdoe", "machine.example"}}},
+	{"no space before the angle", "John<jdoe@machine.example>", []Mailbox{{"John", "jdoe", "machine.example"}}},
+	{"quoted name", `"Doe, John" <jdoe@machine.example>`, []Mailbox{{"Doe, John", "jdoe", "machine.example"}}},
+	{"quoted pairs", `"Joe \"Q\" \\ Public" <a@b>`, []Mailbox{{`Joe "Q" \ Public`, "a", "b"}}},
+	{"words of both kinds", `Joe "Q. P." Doe <a@b>`, []Mailbox{{"Joe Q. P. Doe", "a", "b"}}},
+	{"empty quoted name", `"" <a@b>`, []Mailbox{{"", "a", "b"}}},
+	{"encoded word", "=?utf-8?q?J=C3=B6rg?= <a@b>", []Mailbox{{"=?utf-8?q?J=C3=B6rg?=", "a", "b"}}},
+	{"dots in the name", "John Q. Public Jr. <a@b>", []Mailbox{{"John Q. Public Jr.", "a", "b"}}},
+	{"many spaces in the name", "John  \n\t Doe <a@b>", []Mailbox{{"John Doe", "a", "b"}}},
+	{"comment in the name", "John (the) Doe <a@b>", []Mailbox{{"John Doe", "a", "b"}}},
+	{"comment after the address", "a@b (John Doe)", []Mailbox{{"", "a", "b"}}},
+	{"comments everywhere", "(1)John(2)<(3)a(4)@(5)b(6).(7)c(8)>(9)", []Mailbox{{"John", "a", "b.c"}}},
+	{"two mailboxes", "a@b, C <d@e>", []Mailbox{{"", "a", "b"}, {"C", "d", "e"}}},
+	{"folded list", "a@b,\n\tc@d", []Mailbox{{"", "a", "b"}, {"", "c", "d"}}},
+	{"empty elements", ", ,a@b,(x),\n c@d,", []Mailbox{{"", "a", "b"}, {"", "c", "d"}}},
+	{"quoted local part", `"a \"b"@c`, []Mailbox{{"", `a "b`, "c"}}},
+	{"folded quoted string", "\"a\n b\"@c", []Mailbox{{"", "a b", "c"}}},
+	{"empty quoted local part", `""@c`, []Mailbox{{"", "", "c"}}},
+	{"obsolete local part", `a . "b c" . d @ e . f`, []Mailbox{{"", "a.b c.d", "e.f"}}},
+	{"address literal", "a@[192.0.2.1]", []Mailbox{{"", "a", "[192.0.2.1]"}}},
+	{"folded literal", "a@ [ 192.0.2.1\n\t] ", []Mailbox{{"", "a", "[192.0.2.1]"}}},
+	{"literal with quoted pairs and parentheses", `a@[ (\ \]"]`, []Mailbox{{"", "a", `[(\ \]"]`}}},
+	{"route", "John <@a.example,@b.example:c@d>", []Mailbox{{"John", "c", "d"}}},
+	{"route with gaps", "< , (x) @a , , @[1] : c@d>", []Mailbox{{"", "c", "d"}}},
+	{"group", "A Group:Ed <joe@where.test>,a@b;", []Mailbox{{"Ed", "joe", "where.test"}, {"", "a", "b"}}},
+	{"empty group", "Undisclosed recipients:;", nil},
+	{"group of comments and commas", "X: , (y) ,; (z)", nil},
+	{"group and mailboxes", "a@b, G: c@d; , e@f", []Mailbox{{"", "a", "b"}, {"", "c", "d"}, {"", "e", "f"}}},
+	{"UTF-8", "Jörg <jörg@münchen.example>", []Mailbox{{"Jörg", "jörg", "münchen.example"}}},
+	{"Latin-1 name", "J\xf6rg <a@b>", []Mailbox{{"J\xf6rg", "a", "b"}}},
+	{"control in a quoted name", "\"\x01\" <a@b>", []Mailbox{{"\x01", "a", "b"}}},
+	{"underscore in the domain", "a@b_c", []Mailbox{{"", "a", "b_c"}}},
+}
+
+var badMailboxes = []struct{ name, value, want string }{
+	{"empty", "", "octet 1: no address"},
+	{"blank", " (x) ", "octet 6: no address"},
+	{"only commas", ",,", "octet 3: no address"},
+	{"word", "root", `octet 1: "root" is no address, it has no @`},
+	{"name without address", "a@b, John Doe", `octet 6: "John Doe" is no address, it has no @`},
+	{"comma in the name", "Doe, John <a@b>", `octet 1: "Doe" is no address, it has no @`},
+	{"empty angle", "John <>", "octet 7: nothing between < and >"},
+	{"no @ in the angle", "John <john>", "octet 11: no @ in the address"},
+	{"@ in the name", "a@b <a@b>", "octet 5: < after an address; a display name with @ in it must be quoted"},
+	{"two addresses without comma", "a@b c@d", "octet 5: two words without a dot between in the domain"},
+	{"two angles", "<a@b> <c@d>", "octet 7: < after an address; a display name with @ in it must be quoted"},
+	{"semicolon between", "a@b; c@d", `octet 4: "; c@d" after an address`},
+	{"text after", "<a@b> John", `octet 7: "John" after an address`},
+	{"no closing angle", "<a@b", "octet 5: the closing > is missing"},
+	{"nothing before the @", "@b", "octet 1: nothing before the @"},
+	{"nothing before the @ in the angle", "<@b>", `octet 4: ">" where the colon after the route should be`},
+	{"nothing after the @", "a@", "octet 3: the domain is missing"},
+	{"nothing after the @ in the angle", "<a@>", `octet 4: ">" where the domain should be`},
+	{"two @", "a@b@c", `octet 4: "@c" after an address`},
+	{"leading dot", ".a@b", "octet 1: stray dot in the local part"},
+	{"trailing dot", "a.@b", "octet 2: stray dot in the local part"},
+	{"double dot", "a..b@c", "octet 3: stray dot in the local part"},
+	{"double dot in the domain", "a@b..c", "octet 5: stray dot in the domain"},
+	{"dot after the domain", "a@b.", "octet 4: stray dot in the domain"},
+	{"space in the local part", "a b@c", "octet 3: two words without a dot between in the local part"},
+	{"name begins with a dot", ". a <b@c>", "octet 1: display name begins with a dot; it must be quoted"},
+	{"square brackets in the name", "[a] <b@c>", `octet 1: "[" where an address should be`},
+	{"group without end", "G: a@b", "octet 2: group has no ; at its end"},
+	{"group within a group", "G: H: a@b;;", "octet 5: group within a group"},
+	{"group without a name", ": a@b;", `octet 1: ":" where an address should be`},
+	{"text in a group", "G: <a@b> c;", `octet 10: "c;" after an address`},
+	{"open quote", `"John <a@b>`, "octet 1: quoted string is not closed"},
+	{"open comment", "John (x <a@b>", "octet 6: comment is not closed"},
+	{"open literal", "a@[b", "octet 3: domain literal is not closed"},
+	{"NUL", "a\x00@b", `octet 2: "\x00" where an address should be`},
+	{"bare CR", "a\r@b", "octet 2: CR without LF"},
+	{"line break without folding", "a@b,\nc@d", "octet 5: line break without white space after it"},
+}
+
+func TestParseMailboxList(t *testing.T) {
+	t.Parallel()
+	for _, tt := range mailboxTests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := ParseMailboxList(tt.value)
+			if err != nil {
+				t.Fatalf("%q: %v", tt.value, err)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%q:\n got %q\nwant %q", tt.value, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseMailboxListRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range badMailboxes {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := ParseMailboxList(tt.value)
+			wantError(t, tt.value, err, tt.want)
+			wantError(t, tt.value, CheckMailboxList(tt.value), tt.want)
+			if got != nil {
+				t.Errorf("%q: result with an error", tt.value)
+			}
+		})
+	}
+}
+
+// quoted writes any text as a quoted-string.
+func quoted(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		if strings.IndexByte("\"\\\r\n\x00", s[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func FuzzParseMailboxList(f *testing.F) {
+	for _, tt := range mailboxTests {
+		f.Add(tt.value)
+	}
+	for _, tt := range badMailboxes {
+		f.Add(tt.value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		list, err := ParseMailboxList(value)
+		syntax, check := checkError(t, value, err), checkError(t, value, CheckMailboxList(value))
+		if (syntax == nil) != (check == nil) || syntax != nil && *syntax != *check {
+			t.Fatalf("%q: parse says %v, check %v", value, syntax, check)
+		}
+		if syntax != nil && (syntax.Lax || list != nil) {
+			t.Errorf("%q: lax or with a result", value)
+		}
+		var again []string
+		for _, m := range list {
+			if m.Domain == "" {
+				t.Errorf("%q: empty domain", value)
+			}
+			again = append(again, quoted(m.Name)+" <"+quoted(m.Local)+"@"+m.Domain+">")
+		}
+		if list == nil {
+			return
+		}
+		line := strings.Join(again, ",")
+		if got, err := ParseMailboxList(line); err != nil || !slices.Equal(got, list) {
+			t.Errorf("%q: %q parses as %q, %v", value, line, got, err)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+// Package checks is the vocabulary of milterd and the Pipeline that runs it: a Session is what the MTA has told us, a
+// Check answers one question about it with Verdicts, a Verdict points to the Reason that explains it, and the Pipeline
+// decides by the operator's policy what is answered.
+//
+// Words are those of the field: RFC 5321 for SMTP, RFC 5598 for roles, RFC 3463 for enhanced status codes, RFC 8601 for
+// results.
+package checks
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Check answers one question about a session. It is safe for concurrent use by many sessions, each in one goroutine.
+//
+// It returns every verdict that applies, most serious first: a watched reason must not hide an enforced one. None
+// passes. An error means "could not find out" and never refuses by itself; verdicts beside an error count.
+type Check interface {
+	Check(ctx context.Context, s *Session) ([]Verdict, error)
+}
+
+// Prefetcher is an optional part of a Check: the DNS questions it will ask, as soon as it can know them. It is called
+// at the beginning of Connect, Helo and MailFrom (s.Stage says which), must be pure, and may be called again.
+type Prefetcher interface {
+	Prefetch(s *Session) []Ahead
+}
+
+// Env is what a check may use beside the session. Nothing else is reachable.
+type Env struct {
+	DNS  Resolver
+	Site Site
+	Log  *logrus.Entry // for what the operator must know of the check itself, not of a session
+}
+
+// Site is the mail site that this program guards.
+type Site struct {
+	Hostname     string       // of the MTA, as it greets
+	LocalDomains []string     // domains it receives mail for, lower case
+	Addresses    []netip.Addr // of its interfaces, loopback left out
+}
+
+// Info describes a check completely: the registry, the configuration, the manual and the web pages are made from it.
+type Info struct {
+	Name    string    // folder, configuration key, metric label and log field: one lower-case word
+	Doc     string    // what it looks at, for the manual: a sentence or two
+	Stages  []Stage   // when it runs
+	Reasons []*Reason // everything it may say, in order of precedence
+	Default any       // settings, a struct with yaml and doc tags; set by Define
+	// New builds the check. decode fills the struct it is given, which holds the defaults, from the configuration.
+	New func(decode func(settings any) error, env Env) (Check, error)
+}
+
+// Define completes an Info with the check's settings (C, whose defaults are given) and its constructor.
+//
+// A settings struct has a yaml tag and a doc tag (one sentence, with the unit) on each field, and may have a method
+// Validate() error, which is called after decoding.
+func Define[C any](i Info, defaults C, build func(C, Env) (Check, error)) Info {
+	i.Default = defaults
+	i.New = func(decode func(any) error, env Env) (Check, error) {
+		c := defaults
+		if err := decode(&c); err != nil {
+			return nil, err
+		}
+		return build(c, env)
+	}
+	return i
+}
+
+// NoSettings is for Define: a check that has nothing to configure.
+type NoSettings struct{}

@@ -1,0 +1,376 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Instance is a check made ready.
+type Instance struct {
+	Info  Info
+	Check Check
+}
+
+// Pipeline runs checks over sessions and decides by the operator's policy. It is safe for concurrent use by many
+// sessions, each in one goroutine, and never changes.
+//
+// Checks run one after the other in the order they were given, the first refusal answers, and what depends on the
+// client, the HELO name or the sender alone is found out once: so the same input gets the same reply every time.
+type Pipeline struct {
+	instances []Instance
+	opts      Options
+	general   *table
+	exempt    *table
+	policies  []policyTable
+	ahead     []prefetcher
+}
+
+type policyTable struct {
+	recipients RecipientSet
+	table      *table
+}
+
+type prefetcher struct {
+	Prefetcher
+	stages []Stage
+}
+
+// Reasons of the pipeline itself: no check says them.
+var (
+	checkFailed = &Reason{
+		ID:     "check-failed",
+		Reply:  Reply{451, "4.4.3", "{check} could not be checked for now, please try again later"},
+		When:   "a check could not find out, and on_error is tempfail",
+		Why:    "Something that this site asks about every mail, mostly in the DNS, did not answer in time.",
+		Remedy: "Nothing: your server tries again by itself. If it goes on, see that the name servers of your domain and of your address answer.",
+		Safe:   Tempfail, Strict: Tempfail,
+	}
+	policiesDiffer = &Reason{
+		ID:     "policies-differ",
+		Reply:  Reply{452, "4.5.3", "{rcpt} has other rules for message headers than the recipients before, please send to it separately"},
+		When:   "a recipient's enforced header reasons are others than those of the first accepted recipient",
+		Why:    "The recipients of one message share one header section, but these recipients want different things of it.",
+		Remedy: "Nothing: your server sends the message to the remaining recipients by itself (RFC 5321 section 4.5.3.1.10).",
+		Safe:   Tempfail, Strict: Tempfail,
+	}
+)
+
+// PipelineReasons lists the reasons for which the pipeline itself defers mail. Their actions cannot be set.
+func PipelineReasons() []*Reason { return []*Reason{checkFailed, policiesDiffer} }
+
+// New makes a pipeline of checks, in the order in which they decide. The error names a reason without an action.
+func New(instances []Instance, opts Options) (*Pipeline, error) {
+	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances)}
+	var err error
+	if p.general, err = newTable(instances, opts.Actions); err != nil {
+		return nil, err
+	}
+	for _, pol := range opts.Policies {
+		t, err := newTable(instances, pol.Actions)
+		if err != nil {
+			return nil, err
+		}
+		p.policies = append(p.policies, policyTable{pol.Recipients, t})
+	}
+	for i, inst := range instances {
+		if pre, ok := inst.Check.(Prefetcher); ok && opts.Announce != nil && p.asked(i) {
+			p.ahead = append(p.ahead, prefetcher{pre, inst.Info.Stages})
+		}
+	}
+	return p, nil
+}
+
+// asked tells whether a check is asked for any recipient.
+func (p *Pipeline) asked(i int) bool {
+	return p.general.asks[i] || slices.ContainsFunc(p.policies, func(t policyTable) bool { return t.table.asks[i] })
+}
+
+// Needs tells whether a check that is on wants to run at a stage.
+func (p *Pipeline) Needs(st Stage) bool {
+	for i, inst := range p.instances {
+		if p.asked(i) && slices.Contains(inst.Info.Stages, st) {
+			return true
+		}
+	}
+	return false
+}
+
+// RepliesAt tells whether Run may answer with a reply at a stage.
+func (p *Pipeline) RepliesAt(st Stage) bool {
+	switch st {
+	case MailFrom:
+		return p.opts.ReplyAt == MailFrom
+	case RcptTo:
+		return true
+	case EndOfHeader:
+		return p.Needs(EndOfHeader)
+	default:
+		return false
+	}
+}
+
+// Decision is the outcome of one stage.
+type Decision struct {
+	Reply    *Reply    // nil: continue; otherwise complete and clean
+	Reason   *Reason   // of the reply
+	Action   Action    // Tempfail or Reject if there is a reply
+	Outcomes []Outcome // every reason that applied and is not off, in order; the one that refused is the last
+	Failures []Failure // checks that could not find out
+	Results  []Result  // what every check said; only if Options.Trace is set
+}
+
+// Outcome is a reason that applied, with what was done.
+type Outcome struct {
+	Check  string
+	Stage  Stage
+	Reason *Reason
+	Action Action
+	Reply  Reply // that was or would have been given
+	Detail map[string]string
+}
+
+// Failure is a check that could not find out.
+type Failure struct {
+	Check string
+	Stage Stage
+	Err   error
+}
+
+// Result is what one check said at one stage.
+type Result struct {
+	Check    string
+	Stage    Stage
+	Outcomes []Outcome // with the action and the reply for this recipient; off ones too
+	Err      error
+	Asked    []Asked
+	Took     time.Duration
+}
+
+// finding is what a check said about a scope. The zero value: it was not asked.
+type finding struct {
+	done     bool
+	told     bool // its failure was reported
+	verdicts []Verdict
+	err      error
+	asked    []Asked
+	took     time.Duration
+}
+
+// Run judges a session at the beginning of a stage: the driver has just noted what the MTA said. For RcptTo that is the
+// last of the recipients, whose Refused it sets with the reply. It returns within the budget, if the checks heed their
+// context.
+func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
+	s.begin(st)
+	if p.opts.Trusted.Trusts(s) {
+		return Decision{}
+	}
+	p.announce(s, st)
+	if !p.RepliesAt(st) {
+		return Decision{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.opts.Budget)
+	defer cancel()
+	switch st {
+	case MailFrom:
+		d := p.decide(ctx, s, p.general, Connect, MailFrom)
+		if d.Reply == nil {
+			d.Outcomes = nil // what is watched is told at RCPT, with the recipient
+		}
+		return d
+	case RcptTo:
+		return p.recipient(ctx, s)
+	default:
+		t := p.general
+		if first := firstAccepted(s.Envelope.Rcpts); first != nil {
+			t = p.tableFor(first.Address)
+		}
+		return p.decide(ctx, s, t, EndOfHeader, EndOfHeader)
+	}
+}
+
+func (p *Pipeline) recipient(ctx context.Context, s *Session) Decision {
+	t := p.tableFor(s.Rcpt().Address)
+	d := p.decide(ctx, s, t, Connect, RcptTo)
+	rcpts := s.Envelope.Rcpts
+	if d.Reply == nil && len(rcpts) > 0 {
+		if first := firstAccepted(rcpts[:len(rcpts)-1]); first != nil && p.tableFor(first.Address).header != t.header {
+			p.refuse(s, &d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
+		}
+	}
+	if d.Reply != nil && len(rcpts) > 0 {
+		rcpts[len(rcpts)-1].Refused = d.Reply.Enhanced
+	}
+	return d
+}
+
+func firstAccepted(rcpts []Recipient) *Recipient {
+	for i := range rcpts {
+		if rcpts[i].Refused == "" {
+			return &rcpts[i]
+		}
+	}
+	return nil
+}
+
+func (p *Pipeline) tableFor(rcpt Address) *table {
+	if p.opts.Exempt.Contains(rcpt) {
+		return p.exempt
+	}
+	for _, pol := range p.policies {
+		if pol.recipients.Contains(rcpt) {
+			return pol.table
+		}
+	}
+	return p.general
+}
+
+// announce lets the questions be asked that the checks will ask, in the background.
+func (p *Pipeline) announce(s *Session, st Stage) {
+	if st > MailFrom {
+		return
+	}
+	s.Stage = st
+	for _, pre := range p.ahead {
+		if qs := pre.Prefetch(s); len(qs) > 0 {
+			p.opts.Announce.Announce(qs)
+		}
+	}
+}
+
+// decide asks the checks about the scopes from the first stage to the last until one refuses.
+func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last Stage) Decision {
+	var d Decision
+	failed := ""
+	for i, inst := range p.instances {
+		if !t.asks[i] {
+			continue
+		}
+		var outcomes []Outcome
+		for _, st := range inst.Info.Stages {
+			if st < first || st > last {
+				continue
+			}
+			f := p.find(ctx, s, i, st)
+			if f.err != nil {
+				failed = inst.Info.Name
+				if !f.told {
+					f.told = true
+					d.Failures = append(d.Failures, Failure{inst.Info.Name, st, f.err})
+				}
+			}
+			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
+			outcomes = append(outcomes, found...)
+			if p.opts.Trace {
+				d.Results = append(d.Results, Result{inst.Info.Name, st, found, f.err, f.asked, f.took})
+			}
+		}
+		if len(outcomes) > 0 && p.judge(s, &d, inst.Info, outcomes) {
+			return d
+		}
+	}
+	if failed != "" && p.opts.OnError == Tempfail {
+		p.refuse(s, &d, Outcome{Check: failed, Stage: last, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
+	}
+	return d
+}
+
+// judge lets the most severe outcome of one check refuse, if any does: among equals the first of its Info.
+func (p *Pipeline) judge(s *Session, d *Decision, info Info, outcomes []Outcome) bool {
+	slices.SortStableFunc(outcomes, func(a, b Outcome) int {
+		if a.Action != b.Action {
+			return int(b.Action) - int(a.Action)
+		}
+		return slices.Index(info.Reasons, a.Reason) - slices.Index(info.Reasons, b.Reason)
+	})
+	for _, o := range outcomes {
+		if o.Action == Watch || o.Action == Greylist {
+			d.Outcomes = append(d.Outcomes, o)
+		}
+	}
+	if !outcomes[0].Action.Enforced() {
+		return false
+	}
+	p.refuse(s, d, outcomes[0])
+	return true
+}
+
+// refuse makes an outcome the answer.
+func (p *Pipeline) refuse(s *Session, d *Decision, o Outcome) {
+	o.Reply = s.fill(o.Reason.Reply, o.Detail)
+	if o.Action == Tempfail {
+		o.Reply = o.Reply.Temporary()
+	}
+	d.Reply, d.Reason, d.Action = &o.Reply, o.Reason, o.Action
+	d.Outcomes = append(d.Outcomes, o)
+}
+
+func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict) []Outcome {
+	var out []Outcome
+	for _, v := range verdicts {
+		o := Outcome{Check: check, Stage: st, Reason: v.Reason, Action: t.action(v.Reason), Detail: v.Detail}
+		o.Reply = s.fill(v.Reason.Reply, v.Detail)
+		out = append(out, o)
+	}
+	return out
+}
+
+// find asks a check about a scope, or remembers what it said.
+func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *finding {
+	if s.findings[st] == nil {
+		s.findings[st] = make([]finding, len(p.instances))
+	}
+	f := &s.findings[st][i]
+	if f.done {
+		return f
+	}
+	var asked *questions
+	if p.opts.Trace {
+		ctx, asked = withQuestions(ctx)
+	}
+	s.Stage = st
+	began := time.Now()
+	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
+	f.done, f.took, f.asked = true, time.Since(began), asked.list()
+	return f
+}
+
+// protect turns a panic of a check into its error: a bug must neither refuse mail nor end the daemon.
+func protect(ctx context.Context, c Check, s *Session) (vs []Verdict, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			vs, err = nil, &PanicError{r, debug.Stack()}
+		}
+	}()
+	return c.Check(ctx, s)
+}
+
+// PanicError is the error of a check that panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error implements error.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// LogFields are the fields that every log line about a session has, RFC 5321's words for them.
+func (s *Session) LogFields() logrus.Fields {
+	client := ""
+	if s.Client.IsValid() {
+		client = s.Client.String()
+	}
+	return logrus.Fields{
+		"session":     s.ID,
+		"queue_id":    s.Envelope.QueueID,
+		"client":      client,
+		"client_name": s.ClientName,
+		"helo":        s.Helo,
+		"mail_from":   s.Envelope.MailFrom.Text,
+		"rcpt":        s.Rcpt().Text,
+	}
+}

@@ -1,0 +1,135 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options is the operator's policy. The zero value is of no use: New asks for an action for every reason.
+type Options struct {
+	Actions  map[string]Action // reason id -> action; one for every reason of the checks given to New
+	Policies []Policy          // for some recipients; the first that matches wins
+	Exempt   RecipientSet      // recipients whom every mail reaches
+	Trusted  Trusted           // clients that no check is asked about
+	ReplyAt  Stage             // MailFrom or RcptTo: where client, HELO and sender reasons answer
+	OnError  Action            // Tempfail, or anything else to accept, when a check could not find out
+	Budget   time.Duration     // for all checks of one callback together
+	Trace    bool              // record every check with its questions in Decision.Results
+	Announce Announcer         // asks questions ahead; nil: none are
+}
+
+// Policy is other actions for some recipients.
+type Policy struct {
+	Recipients RecipientSet
+	Actions    map[string]Action // as Options.Actions: complete
+}
+
+// Trusted says which clients are never checked. The zero value trusts local submissions alone.
+type Trusted struct {
+	Networks      []netip.Prefix
+	Authenticated bool     // who authenticated
+	Daemons       []string // who came in by one of these {daemon_name}s
+}
+
+// Trusts tells whether a session is never checked. A local submission never is.
+func (t Trusted) Trusts(s *Session) bool {
+	return s.Local ||
+		t.Authenticated && s.AuthUser != "" ||
+		slices.ContainsFunc(t.Networks, func(n netip.Prefix) bool { return n.Contains(s.Client) }) ||
+		len(t.Daemons) > 0 && slices.Contains(t.Daemons, s.Macros["{daemon_name}"])
+}
+
+// RecipientSet is a set of recipients given by patterns. The zero value is empty. Case is ignored, in the local part
+// too: RFC 5321 section 2.4 leaves it to the receiving site, and no site tells its users apart by case.
+type RecipientSet struct {
+	locals, mailboxes, domains map[string]bool
+}
+
+// ParseRecipients reads patterns: a local part at any domain ("postmaster"), a mailbox ("user@example.org"), or a whole
+// domain ("@example.org").
+func ParseRecipients(patterns []string) (RecipientSet, error) {
+	s := RecipientSet{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	for _, p := range patterns {
+		if err := s.add(p); err != nil {
+			return RecipientSet{}, err
+		}
+	}
+	return s, nil
+}
+
+func (rs RecipientSet) add(pattern string) error {
+	local, domain, at := cutLast(pattern, "@")
+	switch {
+	case strings.ContainsAny(pattern, " \t<>,"):
+		return fmt.Errorf("%q is no recipient: want user, user@domain or @domain", pattern)
+	case !at && local != "":
+		rs.locals[strings.ToLower(local)] = true
+	case domain == "" || asciiDomain(domain) == "":
+		return fmt.Errorf("%q is no recipient: want user, user@domain or @domain", pattern)
+	case local == "":
+		rs.domains[asciiDomain(domain)] = true
+	default:
+		rs.mailboxes[strings.ToLower(local)+"@"+asciiDomain(domain)] = true
+	}
+	return nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// Contains tells whether a recipient matches one of the patterns.
+func (rs RecipientSet) Contains(a Address) bool {
+	if a.Local == "" || len(rs.locals)+len(rs.mailboxes)+len(rs.domains) == 0 {
+		return false
+	}
+	local := strings.ToLower(a.Local)
+	return rs.locals[local] || rs.domains[a.Domain] || len(rs.mailboxes) > 0 && rs.mailboxes[local+"@"+a.Domain]
+}
+
+// table is the actions for one kind of recipient, made ready for deciding.
+type table struct {
+	actions map[*Reason]Action
+	asks    []bool // by check: has it a reason that is not off
+	header  string // what is enforced at the end of the header: equal strings, equal fate
+}
+
+// action is what is done when the reason applies.
+func (t *table) action(r *Reason) Action { return t.actions[r] }
+
+// exempt is the table of recipients whom everything reaches.
+func exempt(instances []Instance) *table { return &table{asks: make([]bool, len(instances))} }
+
+func newTable(instances []Instance, actions map[string]Action) (*table, error) {
+	// Without a greylist check nobody could let a suspicion pass after a while: it is watched.
+	greylisting := slices.ContainsFunc(instances, func(i Instance) bool { return i.Info.Name == "greylist" })
+	t := &table{actions: map[*Reason]Action{}, asks: make([]bool, len(instances))}
+	var header strings.Builder
+	for i, inst := range instances {
+		for _, r := range inst.Info.Reasons {
+			a, ok := actions[r.ID]
+			if !ok {
+				return nil, fmt.Errorf("checks: no action for reason %q", r.ID)
+			}
+			if a == Greylist && !greylisting {
+				a = Watch
+			}
+			if r.Most != Off {
+				a = min(a, r.Most)
+			}
+			t.actions[r] = a
+			t.asks[i] = t.asks[i] || a != Off
+			if a.Enforced() && slices.Contains(inst.Info.Stages, EndOfHeader) {
+				fmt.Fprintf(&header, "%s=%s ", r.ID, a)
+			}
+		}
+	}
+	t.header = header.String()
+	return t, nil
+}

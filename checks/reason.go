@@ -1,0 +1,123 @@
+package checks
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Reason is one way to refuse mail. It is the single source of the reply, the log field, the metric label, the
+// explanation page and the manual. Reasons are compared by address and never changed.
+type Reason struct {
+	ID     string // stable: in configuration files, links and labels; "helo-mismatch"
+	Reply  Reply  // Text may hold {placeholders}: keys of Verdict.Detail, else client, client_name, helo, mail_from, domain, rcpt
+	When   string // the condition, for the manual: a phrase without a full stop
+	Why    string // for the sender's postmaster: what was observed and why sites ask for it
+	Remedy string // for the sender's postmaster: what to change
+	Safe   Action // default action in the profile "safe"
+	Strict Action // default action in the profile "strict"
+	Most   Action // the most it may be set to; zero is Reject
+}
+
+// Reply is one SMTP reply, RFC 5321 section 4.2.
+type Reply struct {
+	Code     int    // 4yz or 5yz
+	Enhanced string // RFC 3463; its class is the first digit of Code: "5.7.25"
+	Text     string
+}
+
+// Temporary turns a 5yz reply into the 4yz one that a tempfail answers: 550 becomes 450, every other code 451, the
+// class of the enhanced code 4. A 4yz reply stays as it is.
+func (r Reply) Temporary() Reply {
+	switch {
+	case r.Code < 500:
+		return r
+	case r.Code == 550:
+		r.Code = 450
+	default:
+		r.Code = 451
+	}
+	r.Enhanced = "4" + strings.TrimPrefix(r.Enhanced, "5")
+	return r
+}
+
+// Verdict is a reason to refuse that applies to the session.
+type Verdict struct {
+	Reason *Reason
+	Detail map[string]string // fills the placeholders of the reply, logged as it is; may hold hostile bytes
+}
+
+// Action is what the operator wants done when a reason applies.
+type Action uint8
+
+// The actions, from the mildest to the most severe.
+const (
+	Off      Action = iota // silent
+	Watch                  // log and count what would have been refused, and let it pass
+	Greylist               // a suspicion: the delivery goes through greylisting
+	Tempfail               // the 4yz form of the reply
+	Reject                 // the reply
+)
+
+var actionNames = [...]string{"off", "watch", "greylist", "tempfail", "reject"}
+
+// ActionNames lists the words of ParseAction, mildest first.
+func ActionNames() []string { return actionNames[:] }
+
+// String returns the word of the configuration.
+func (a Action) String() string { return actionNames[a] }
+
+// ParseAction reads the word of the configuration. "false" means off: YAML 1.1 reads the word off as false.
+func ParseAction(s string) (Action, error) {
+	if s == "false" {
+		return Off, nil
+	}
+	for i, n := range actionNames {
+		if n == s {
+			return Action(i), nil
+		}
+	}
+	return Off, fmt.Errorf("%q is no action; one of %s", s, strings.Join(actionNames[:], ", "))
+}
+
+// Enforced tells whether the action refuses.
+func (a Action) Enforced() bool { return a >= Tempfail }
+
+// Profile is a column of default actions.
+type Profile uint8
+
+// The profiles.
+const (
+	Safe        Profile = iota // refuses only what honest mail practically never does
+	Strict                     // refuses wide-spread faults too
+	WatchingAll                // every reason on watch
+)
+
+var profileNames = [...]string{"safe", "strict", "watch"}
+
+// ProfileNames lists the words of ParseProfile.
+func ProfileNames() []string { return profileNames[:] }
+
+// String returns the word of the configuration.
+func (p Profile) String() string { return profileNames[p] }
+
+// ParseProfile reads the word of the configuration.
+func ParseProfile(s string) (Profile, error) {
+	for i, n := range profileNames {
+		if n == s {
+			return Profile(i), nil
+		}
+	}
+	return Safe, fmt.Errorf("%q is no profile; one of %s", s, strings.Join(profileNames[:], ", "))
+}
+
+// Action is the default action of a reason in the profile.
+func (p Profile) Action(r *Reason) Action {
+	switch p {
+	case Strict:
+		return r.Strict
+	case WatchingAll:
+		return Watch
+	default:
+		return r.Safe
+	}
+}

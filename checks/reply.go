@@ -1,0 +1,125 @@
+package checks
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	// maxValue is how many octets of one value stand in a reply: enough to recognise any name, too little to write a
+	// letter in.
+	maxValue = 160
+	// maxLine is the length of a reply line without its CRLF. RFC 5321 section 4.5.3.1.5 allows 512 octets with CRLF;
+	// Sendmail puts "<address>... " in front, and an address has up to 256 octets.
+	maxLine = 512 - 2 - 262
+	// maxLines bounds a reply: what a postmaster still reads.
+	maxLines = 6
+)
+
+// Fill completes a reply: its placeholders are filled from detail, else from the session, and every value is made
+// printable US-ASCII and shortened.
+func (s *Session) fill(r Reply, detail map[string]string) Reply {
+	var b strings.Builder
+	rest := r.Text
+	for {
+		before, after, open := strings.Cut(rest, "{")
+		b.WriteString(before)
+		if !open {
+			break
+		}
+		name, after, closed := strings.Cut(after, "}")
+		if !closed {
+			b.WriteString("{" + name)
+			break
+		}
+		v, ok := detail[name]
+		if !ok {
+			v = s.value(name)
+		}
+		b.WriteString(Clean(v, maxValue))
+		rest = after
+	}
+	r.Text = b.String()
+	return r
+}
+
+// value is what a placeholder stands for if a verdict does not say.
+func (s *Session) value(name string) string {
+	switch name {
+	case "client":
+		return s.Client.String()
+	case "client_name":
+		return s.ClientName
+	case "helo":
+		return s.Helo
+	case "mail_from":
+		return "<" + s.Envelope.MailFrom.Text + ">"
+	case "domain":
+		return s.Envelope.MailFrom.Domain
+	case "rcpt":
+		return "<" + s.Rcpt().Text + ">"
+	default:
+		return "{" + name + "}"
+	}
+}
+
+// Clean makes remote bytes fit to be shown: printable US-ASCII alone, runs of white space as one space, everything else
+// as a question mark, and at most limit octets, the end being cut off with "...".
+func Clean(s string, limit int) string {
+	var b strings.Builder
+	space := false
+	for i := 0; i < len(s) && b.Len() <= limit; i++ {
+		switch c := s[i]; {
+		case c == ' ' || c >= '\t' && c <= '\r':
+			space = b.Len() > 0
+		default:
+			if space {
+				b.WriteByte(' ')
+				space = false
+			}
+			if c < ' ' || c > '~' {
+				c = '?'
+			}
+			b.WriteByte(c)
+		}
+	}
+	out := b.String()
+	if len(out) > limit {
+		out = out[:max(0, limit-3)] + "..."
+	}
+	return out
+}
+
+// Lines is the reply as it goes over the wire, without the line ends: printable US-ASCII, each line with the codes and
+// short enough for RFC 5321 section 4.5.3.1.5, all but the last with the hyphen of section 4.2.1.
+func (r Reply) Lines() []string {
+	prefix := len("550 ") + len(r.Enhanced) + 1
+	texts := fold(Clean(r.Text, maxLines*(maxLine-prefix)), maxLine-prefix, maxLines)
+	lines := make([]string, len(texts))
+	for i, text := range texts {
+		sep := "-"
+		if i == len(texts)-1 {
+			sep = " "
+		}
+		lines[i] = fmt.Sprintf("%03d%s%s %s", r.Code, sep, r.Enhanced, text)
+	}
+	return lines
+}
+
+// String is the reply as one reads it: "550 5.7.25 192.0.2.9 has no reverse DNS name".
+func (r Reply) String() string { return fmt.Sprintf("%03d %s %s", r.Code, r.Enhanced, r.Text) }
+
+// fold breaks a text at spaces, and within a word only if that word alone is too long, into lines of at most width
+// octets.
+func fold(text string, width, limit int) []string {
+	var lines []string
+	for len(text) > width && len(lines) < limit-1 {
+		cut := strings.LastIndexByte(text[:width+1], ' ')
+		if cut <= 0 {
+			cut = width
+		}
+		lines = append(lines, text[:cut])
+		text = strings.TrimPrefix(text[cut:], " ")
+	}
+	return append(lines, text[:min(len(text), width)])
+}

@@ -1,0 +1,205 @@
+package checks
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+
+	"milterd/headers"
+)
+
+// Stage names the SMTP moment at which something about a session becomes known, and the scope for which a verdict on
+// it holds: what a check finds out at Connect holds for the connection, at Helo until the next HELO, at MailFrom and
+// EndOfHeader for the transaction, at RcptTo for one recipient.
+type Stage uint8
+
+// The stages, in the order of a session.
+const (
+	Connect     Stage = iota // client address known
+	Helo                     // HELO or EHLO given, RFC 5321 section 4.1.1.1
+	MailFrom                 // reverse-path known
+	RcptTo                   // one forward-path known, once per recipient
+	EndOfHeader              // whole header section known
+	numStages
+)
+
+// String returns the word that logs, metrics and JSON use: connect, helo, mail, rcpt or header.
+func (st Stage) String() string {
+	return [...]string{"connect", "helo", "mail", "rcpt", "header", "?"}[min(st, numStages)]
+}
+
+// Session is all that the MTA has told us about one SMTP connection. A driver fills it and one goroutine owns it, so it
+// has no lock. Checks read it and never keep it.
+type Session struct {
+	ID           string            // tells sessions apart in the log
+	Time         time.Time         // when the current stage began; a driver may set the past
+	Stage        Stage             // what the check that reads this is asked about
+	Client       netip.Addr        // never an IPv4-mapped IPv6 address; zero if the MTA could not tell
+	Local        bool              // submitted on the mail host itself, not over the network
+	ClientName   string            // reverse name as the MTA reports it: for show, never for a verdict
+	Helo         string            // current HELO name; empty before the first HELO
+	PreviousHelo string            // the last different HELO name under the same TLS state; empty if none
+	AuthUser     string            // empty: not authenticated
+	Macros       map[string]string // merged over the whole connection, keys as the MTA spells them: "i", "{auth_type}"
+	Envelope     Envelope          // the open mail transaction
+
+	memory   [numStages]map[any]remembered // see Remember
+	findings [numStages][]finding          // by check, see Pipeline
+}
+
+// Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.
+type Envelope struct {
+	QueueID  string
+	MailFrom Address
+	Rcpts    []Recipient     // in the order of the RCPT commands, refused ones too
+	Header   []headers.Field // in order, as received; filled when EndOfHeader begins
+}
+
+// Recipient is one forward-path, RFC 5321 section 4.1.1.3.
+type Recipient struct {
+	Address
+	Refused string // enhanced status code it was refused with, by the MTA or by us; empty if accepted
+}
+
+// Rcpt is the recipient in question at RcptTo: the last one given. It is the zero value before the first.
+func (s *Session) Rcpt() Recipient {
+	if n := len(s.Envelope.Rcpts); n > 0 {
+		return s.Envelope.Rcpts[n-1]
+	}
+	return Recipient{}
+}
+
+// SetHelo notes a HELO name. A name that follows STARTTLS begins anew: RFC 3207 section 4.2 has both sides forget what
+// was said before.
+func (s *Session) SetHelo(name string, afterStartTLS bool) {
+	switch {
+	case afterStartTLS:
+		s.PreviousHelo = ""
+	case s.Helo != "" && !SameName(s.Helo, name):
+		s.PreviousHelo = s.Helo
+	}
+	s.Helo = name
+}
+
+// Address is the mailbox of a reverse-path or forward-path, RFC 5321 section 4.1.2. The zero value is the null
+// reverse-path.
+type Address struct {
+	Text    string     // as the client typed it, without angle brackets
+	Local   string     // local part without its quotes, all of Text if there is no domain; empty if Text could not be parsed
+	Domain  string     // lower case, A-labels, no trailing dot; empty if there is none or it could not be parsed
+	Literal netip.Addr // the address, if the domain is an address literal; Domain is empty then
+}
+
+// ParseAddress reads an address as the client typed it, with or without angle brackets. What cannot be parsed keeps its
+// Text alone: whether that is a fault is for a check to say.
+func ParseAddress(text string) Address {
+	a := Address{Text: strings.TrimSuffix(strings.TrimPrefix(text, "<"), ">")}
+	if a.Text == "" {
+		return a
+	}
+	if !strings.Contains(a.Text, "@") {
+		a.Local = a.Text // "postmaster", RFC 5321 section 4.1.1.3; some sites take others too
+		return a
+	}
+	// A path with faults that real senders commit comes back filled, so that the other checks can judge its domain.
+	p, _ := headers.ParsePath(a.Text)
+	a.Local, a.Literal = p.Local, p.Literal
+	if !p.Literal.IsValid() {
+		a.Domain = asciiDomain(p.Domain)
+	}
+	return a
+}
+
+// IsNull tells whether this is the null reverse-path, RFC 5321 section 4.5.5.
+func (a Address) IsNull() bool { return a.Text == "" }
+
+// String is Text.
+func (a Address) String() string { return a.Text }
+
+// asciiDomain brings a domain into the form that the DNS compares: A-labels (RFC 5891), lower case, no trailing dot.
+func asciiDomain(d string) string {
+	d = strings.ToLower(strings.TrimSuffix(d, "."))
+	for i := range len(d) {
+		if d[i] >= 0x80 {
+			a, err := idna.Lookup.ToASCII(d)
+			if err != nil {
+				return ""
+			}
+			return a
+		}
+	}
+	return d
+}
+
+// SameName tells whether two domain names are equal in the DNS: without regard to case (RFC 4343) and one trailing dot.
+func SameName(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}
+
+// Under tells whether name is domain or a name below it.
+func Under(name, domain string) bool {
+	name, domain = strings.TrimSuffix(name, "."), strings.TrimSuffix(domain, ".")
+	if len(name) == len(domain) {
+		return strings.EqualFold(name, domain)
+	}
+	cut := len(name) - len(domain)
+	return cut > 0 && domain != "" && name[cut-1] == '.' && strings.EqualFold(name[cut:], domain)
+}
+
+// remembered is what Remember keeps: a value, or why it could not be had.
+type remembered struct {
+	value any
+	err   error
+}
+
+// Remember returns what find returns, calling it once while scope lasts, however many checks ask. key must be of a type
+// of the caller's own. Failures are remembered too, but only until the next transaction: an hour-long connection must
+// not suffer from one lost DNS answer at its beginning.
+func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (T, error) {
+	if m, ok := s.memory[scope][key]; ok {
+		v, _ := m.value.(T)
+		return v, m.err
+	}
+	v, err := find()
+	if s.memory[scope] == nil {
+		s.memory[scope] = make(map[any]remembered)
+	}
+	s.memory[scope][key] = remembered{v, err}
+	return v, err
+}
+
+// begin forgets what was found out for the scopes that end when st begins.
+func (s *Session) begin(st Stage) {
+	forget := func(st Stage) {
+		clear(s.memory[st])
+		clear(s.findings[st])
+	}
+	switch st {
+	case Connect:
+		for st := range numStages {
+			forget(st)
+		}
+	case Helo:
+		forget(Helo)
+	case MailFrom:
+		forget(MailFrom)
+		forget(RcptTo)
+		forget(EndOfHeader)
+		for _, st := range []Stage{Connect, Helo} {
+			for k, m := range s.memory[st] {
+				if m.err != nil {
+					delete(s.memory[st], k)
+				}
+			}
+			for i, f := range s.findings[st] {
+				if f.err != nil {
+					s.findings[st][i] = finding{}
+				}
+			}
+		}
+	case RcptTo, EndOfHeader:
+		forget(st)
+	}
+}

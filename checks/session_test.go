@@ -1,0 +1,99 @@
+package checks_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"milterd/checks"
+)
+
+func TestParseAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, in string
+		want     checks.Address
+	}{
+		{"null reverse-path", "", checks.Address{}},
+		{"null reverse-path in brackets", "<>", checks.Address{}},
+		{"plain", "Bob@Example.ORG", checks.Address{Text: "Bob@Example.ORG", Local: "Bob", Domain: "example.org"}},
+		{"in brackets", "<bob@example.org>", checks.Address{Text: "bob@example.org", Local: "bob", Domain: "example.org"}},
+		{"source route", "<@relay.example:bob@example.org>", checks.Address{Text: "@relay.example:bob@example.org", Local: "bob", Domain: "example.org"}},
+		{"quoted local part", `"b c"@example.org`, checks.Address{Text: `"b c"@example.org`, Local: "b c", Domain: "example.org"}},
+		{"internationalised domain", "bob@BÜCHER.example", checks.Address{Text: "bob@BÜCHER.example", Local: "bob", Domain: "xn--bcher-kva.example"}},
+		{"address literal", "bob@[192.0.2.1]", checks.Address{Text: "bob@[192.0.2.1]", Local: "bob", Literal: netip.MustParseAddr("192.0.2.1")}},
+		{"lax: local part with stray dots", "b..ob@example.org", checks.Address{Text: "b..ob@example.org", Local: "b..ob", Domain: "example.org"}},
+		{"lax: underscore in the domain", "bob@my_host.example", checks.Address{Text: "bob@my_host.example", Local: "bob", Domain: "my_host.example"}},
+		{"no domain", "postmaster", checks.Address{Text: "postmaster", Local: "postmaster"}},
+		{"garbage", "b o b@@", checks.Address{Text: "b o b@@"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := checks.ParseAddress(c.in); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestUnder(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, domain string
+		want         bool
+	}{
+		{"example.org", "example.org", true},
+		{"Mail.Example.org.", "example.org", true},
+		{"badexample.org", "example.org", false},
+		{"org", "example.org", false},
+		{"mail.example.org", "", false},
+	} {
+		if got := checks.Under(c.name, c.domain); got != c.want {
+			t.Errorf("Under(%q, %q) = %v", c.name, c.domain, got)
+		}
+	}
+}
+
+func TestSetHelo(t *testing.T) {
+	t.Parallel()
+	var s checks.Session
+	steps := []struct {
+		what, name string
+		tls        bool
+		previous   string
+	}{
+		{"first", "a.example", false, ""},
+		{"the same again", "A.example.", false, ""},
+		{"after STARTTLS everything begins anew", "b.example", true, ""},
+		{"another", "c.example", false, "b.example"},
+		{"going back does not wipe it out", "b.example", false, "c.example"},
+	}
+	for _, st := range steps {
+		s.SetHelo(st.name, st.tls)
+		if s.Helo != st.name || s.PreviousHelo != st.previous {
+			t.Errorf("%s: got %q after %q", st.what, s.Helo, s.PreviousHelo)
+		}
+	}
+}
+
+func TestRemember(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	var s checks.Session
+	n := 0
+	for range 3 {
+		v, err := checks.Remember(&s, checks.Connect, key{}, func() (int, error) { n++; return n, errors.New("x") })
+		if v != 1 || err == nil {
+			t.Errorf("got %d, %v", v, err)
+		}
+	}
+}
+
+func TestRecipientPatterns(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"", "@", "a b", "user@", "<a@example.org>"} {
+		if _, err := checks.ParseRecipients([]string{bad}); err == nil {
+			t.Errorf("%q is taken for a recipient", bad)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+// Package zone answers DNS questions from a text: for tests, for session files, and for trying out a configuration
+// against a DNS that one has made up.
+//
+// The text is a master file (RFC 1035 section 5) with the origin "." and a default TTL of an hour. A line
+//
+//	!SERVFAIL name [type]
+//	!TIMEOUT name [type]
+//
+// makes a name (for that type only, if one is given) fail.
+package zone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// The errors of Lookup.
+var (
+	ErrServFail = errors.New("dns: SERVFAIL")
+	ErrTimeout  = errors.New("dns: time-out")
+)
+
+// Zone is a DNS of one's own. The zero value knows no name. It is never changed and safe for concurrent use.
+type Zone struct {
+	records map[string][]dns.RR       // by canonical name
+	parents map[string]bool           // names that exist because something is below them, RFC 8020
+	failing map[checks.Question]error // Type 0: every type
+}
+
+// Parse reads the text. The error has the line.
+func Parse(text string) (*Zone, error) {
+	z := &Zone{records: map[string][]dns.RR{}, parents: map[string]bool{}, failing: map[checks.Question]error{}}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "!")
+		if !ok {
+			continue
+		}
+		if err := z.fail(strings.Fields(rest)); err != nil {
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		lines[i] = ""
+	}
+	p := dns.NewZoneParser(strings.NewReader(strings.Join(lines, "\n")), ".", "")
+	p.SetDefaultTTL(3600)
+	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+		name := dns.CanonicalName(rr.Header().Name)
+		z.records[name] = append(z.records[name], rr)
+		for up, end := dns.NextLabel(name, 0); !end; up, end = dns.NextLabel(name, up) {
+			z.parents[name[up:]] = true
+		}
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	return z, nil
+}
+
+func (z *Zone) fail(words []string) error {
+	if len(words) < 2 || len(words) > 3 {
+		return errors.New("want !SERVFAIL or !TIMEOUT, a name, and perhaps a type")
+	}
+	err, known := map[string]error{"SERVFAIL": ErrServFail, "TIMEOUT": ErrTimeout}[words[0]]
+	if !known {
+		return fmt.Errorf("unknown directive !%s", words[0])
+	}
+	var t uint16
+	if len(words) == 3 {
+		if t, known = dns.StringToType[strings.ToUpper(words[2])]; !known {
+			return fmt.Errorf("unknown record type %q", words[2])
+		}
+	}
+	z.failing[checks.Ask(words[1], t)] = err
+	return nil
+}
+
+// maxChain bounds how many CNAMEs are followed.
+const maxChain = 8
+
+// Lookup implements checks.Resolver.
+func (z *Zone) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return checks.Answer{}, err
+	}
+	var a checks.Answer
+	name := q.Name
+	for range maxChain {
+		for _, t := range []uint16{0, q.Type} {
+			if err := z.failing[checks.Question{Name: name, Type: t}]; err != nil {
+				return checks.Answer{}, fmt.Errorf("%s: %w", q, err)
+			}
+		}
+		var alias *dns.CNAME
+		found := false
+		for _, rr := range z.records[name] {
+			if rr.Header().Rrtype == q.Type {
+				a.Records, found = append(a.Records, rr), true
+			} else if c, ok := rr.(*dns.CNAME); ok {
+				alias = c
+			}
+		}
+		if found || alias == nil {
+			a.NXDomain = z.records[name] == nil && !z.parents[name]
+			return a, nil
+		}
+		a.Records = append(a.Records, alias)
+		name = dns.CanonicalName(alias.Target)
+	}
+	return checks.Answer{}, fmt.Errorf("%s: CNAME chain too long: %w", q, ErrServFail)
+}

@@ -1,0 +1,168 @@
+package milter
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+)
+
+const (
+	// readBuffer is small: thousands of connections lie idle, and most packets are short.
+	readBuffer = 2048
+	// maxPacket is go-milter's own limit, the command and its data.
+	maxPacket = 1 << 20
+)
+
+// Default timeouts, see Server.
+const (
+	defaultIdleTimeout   = 2 * time.Hour
+	defaultPacketTimeout = 30 * time.Second
+	defaultWriteTimeout  = 30 * time.Second
+)
+
+// conn is the connection as go-milter sees it. It buffers what is read, keeps the packets apart, so that each has its
+// deadline and only those get through that go-milter answers rightly, and tells of its end.
+type conn struct {
+	net.Conn
+	srv  *Server
+	r    *bufio.Reader
+	full bool // beyond the limit on connections
+
+	ctx    context.Context // done when the connection is closed
+	cancel context.CancelFunc
+	once   sync.Once
+
+	left int         // octets of the current packet that were not read yet
+	busy atomic.Bool // a mail transaction is open
+}
+
+func newConn(nc net.Conn, srv *Server) *conn {
+	c := &conn{Conn: nc, srv: srv, r: bufio.NewReaderSize(nc, readBuffer)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return def
+}
+
+// peekOffer looks at the first packet without consuming it.
+func (c *conn) peekOffer() (offer, error) {
+	c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.PacketTimeout, defaultPacketTimeout)))
+	p, err := c.r.Peek(17)
+	if err != nil {
+		if len(p) == 0 {
+			err = io.EOF // a port scan, a health check, or an MTA that changed its mind
+		}
+		return offer{}, err
+	}
+	return parseOffer(p)
+}
+
+// Read implements net.Conn. It never returns more than the rest of one packet.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		if err := c.next(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.r.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// next waits for a packet and looks at its head.
+func (c *conn) next() error {
+	if c.srv.draining.Load() && !c.busy.Load() {
+		return io.EOF
+	}
+	if c.r.Buffered() == 0 {
+		c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.IdleTimeout, defaultIdleTimeout)))
+		// Between the look at draining and the deadline just set, drain may have set its own.
+		if c.srv.draining.Load() && !c.busy.Load() {
+			return io.EOF
+		}
+		if _, err := c.r.Peek(1); err != nil {
+			if c.srv.draining.Load() {
+				return io.EOF
+			}
+			return err
+		}
+	}
+	if c.buffered() {
+		c.left = c.packetLength()
+		return c.checkHeader()
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.PacketTimeout, defaultPacketTimeout)))
+	if _, err := c.r.Peek(5); err != nil {
+		return err
+	}
+	c.left = c.packetLength()
+	return c.checkHeader()
+}
+
+// buffered tells whether a whole packet lies in the buffer, so that no deadline is needed to read it.
+func (c *conn) buffered() bool {
+	if c.r.Buffered() < 5 {
+		return false
+	}
+	return c.r.Buffered() >= c.packetLength()
+}
+
+// packetLength is the length of the packet at the head of the buffer, which holds at least four octets, with its length
+// field.
+func (c *conn) packetLength() int {
+	head, _ := c.r.Peek(4)
+	n := binary.BigEndian.Uint32(head)
+	return 4 + int(min(n, maxPacket+1))
+}
+
+// checkHeader refuses packets that go-milter would answer in a way that the MTA does not expect.
+func (c *conn) checkHeader() error {
+	n := c.left - 4
+	if n < 1 || n > maxPacket {
+		return fmt.Errorf("milter: packet of %d octets", n)
+	}
+	head, _ := c.r.Peek(5)
+	switch gomilter.Code(head[4]) {
+	case gomilter.CodeOptNeg, gomilter.CodeMacro, gomilter.CodeConn, gomilter.CodeHelo, gomilter.CodeMail,
+		gomilter.CodeRcpt, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody, gomilter.CodeEOB,
+		gomilter.CodeAbort, gomilter.CodeData, gomilter.CodeQuit:
+		return nil
+	}
+	return fmt.Errorf("milter: unknown command %q", head[4])
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	c.Conn.SetWriteDeadline(time.Now().Add(orDefault(c.srv.WriteTimeout, defaultWriteTimeout)))
+	return c.Conn.Write(p)
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		c.cancel()
+		c.srv.closed(c)
+	})
+	return err
+}
+
+// drain ends a connection that has no mail transaction open. One that has ends at the first packet after it.
+func (c *conn) drain() {
+	if !c.busy.Load() {
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}

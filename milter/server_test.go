@@ -1,0 +1,428 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/milter/mta"
+)
+
+// scripted is a check that asks a function.
+type scripted func(*checks.Session) ([]checks.Verdict, error)
+
+func (f scripted) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) { return f(s) }
+
+var refuse = &checks.Reason{ID: "refused", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "no: {said}"}}
+
+func say(what string) ([]checks.Verdict, error) {
+	return []checks.Verdict{{Reason: refuse, Detail: map[string]string{"said": what}}}, nil
+}
+
+// record is a Journal that remembers.
+type record struct {
+	mu       sync.Mutex
+	accepted []checks.Envelope
+	sessions []checks.Session // as they were at each decision
+}
+
+func (r *record) Decided(s *checks.Session, _ checks.Decision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := *s
+	c.Envelope.Rcpts = append([]checks.Recipient(nil), s.Envelope.Rcpts...)
+	r.sessions = append(r.sessions, c)
+}
+
+func (r *record) Accepted(s *checks.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accepted = append(r.accepted, s.Envelope)
+}
+
+func (r *record) last() checks.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[len(r.sessions)-1]
+}
+
+// start runs a server with one check that runs at RCPT and at the end of the header.
+func start(t testing.TB, change func(*Server), check scripted) (address string, srv *Server, journal *record) {
+	t.Helper()
+	inst := checks.Instance{Info: checks.Info{Name: "scripted", Stages: []checks.Stage{checks.RcptTo, checks.EndOfHeader}, Reasons: []*checks.Reason{refuse}}, Check: check}
+	p, err := checks.New([]checks.Instance{inst}, checks.Options{
+		Actions: map[string]checks.Action{"refused": checks.Reject}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	journal = &record{}
+	srv = &Server{
+		Pipeline: func() *checks.Pipeline { return p }, Journal: journal, Log: logrus.NewEntry(log),
+		NewID: func() string { return "id" },
+	}
+	if change != nil {
+		change(srv)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		srv.Shutdown(ctx)
+		if err := <-served; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return ln.Addr().String(), srv, journal
+}
+
+func pass(*checks.Session) ([]checks.Verdict, error) { return nil, nil }
+
+// dialer is one MTA that fails the test on the first error.
+type dialer struct {
+	*mta.Conn
+	t testing.TB
+}
+
+func dial(t testing.TB, address string) dialer {
+	t.Helper()
+	m, err := mta.Dial("tcp", address, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return dialer{m, t}
+}
+
+func (d dialer) must(r mta.Response, err error) mta.Response {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return r
+}
+
+var client = netip.MustParseAddrPort("192.0.2.9:4711")
+
+func (d dialer) hello() {
+	d.t.Helper()
+	d.must(d.Connect("mail.example.net", client, map[string]string{"j": "mx"}))
+	d.must(d.Helo("mail.example.net", map[string]string{}))
+}
+
+func (d dialer) rcpt(to string) string {
+	d.t.Helper()
+	r := d.must(d.Rcpt(to, map[string]string{"i": "Q1", "{rcpt_mailer}": "local"}))
+	return strings.Join(r.Lines, "|")
+}
+
+func want(t testing.TB, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+func TestSessionOutlivesRefusals(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) {
+		if s.Stage == checks.RcptTo && strings.HasPrefix(s.Rcpt().Text, "bad") {
+			return say(s.Helo + " from " + s.Client.String())
+		}
+		return nil, nil
+	})
+	d := dial(t, address)
+	d.hello()
+	for range 2 {
+		d.must(d.Mail("<a@example.net>", map[string]string{}))
+		want(t, "bad", d.rcpt("<bad@example.org>"), "550 5.7.1 no: mail.example.net from 192.0.2.9")
+		want(t, "good", d.rcpt("<good@example.org>"), "")
+		want(t, "bad again", d.rcpt("<bad2@example.org>"), "550 5.7.1 no: mail.example.net from 192.0.2.9")
+		d.must(d.Header("Subject", " hi"))
+		d.must(d.EndOfHeader(nil))
+		d.must(d.EndOfMessage(map[string]string{"i": "Q1"}))
+	}
+	if len(journal.accepted) != 2 {
+		t.Fatalf("%d messages accepted", len(journal.accepted))
+	}
+	for _, e := range journal.accepted {
+		if len(e.Rcpts) != 3 || len(e.Header) != 1 || e.QueueID != "Q1" {
+			t.Errorf("got %+v: fields or recipients of another message, or lost", e)
+		}
+	}
+}
+
+func TestHeaderRefusalEndsTheTransaction(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) {
+		if s.Stage == checks.EndOfHeader {
+			return say(s.Envelope.Header[0].Name + s.Envelope.Header[0].Value)
+		}
+		return nil, nil
+	})
+	d := dial(t, address)
+	d.hello()
+	for range 2 { // as Sendmail: no ABORT after a refused message
+		d.must(d.Mail("<>", nil))
+		d.rcpt("<u@example.org>")
+		d.must(d.Header("X-A", " 100%\n\tb"))
+		r := d.must(d.EndOfHeader(nil))
+		want(t, "reply", strings.Join(r.Lines, "|"), "550 5.7.1 no: X-A 100% b")
+	}
+	if s := journal.last(); len(s.Envelope.Header) != 1 {
+		t.Errorf("the second message has %d fields", len(s.Envelope.Header))
+	}
+}
+
+func TestWhatTheMTATells(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, pass)
+	for _, c := range []struct {
+		name    string
+		connect map[string]string
+		client  netip.AddrPort
+		host    string
+		check   func(s checks.Session) bool
+	}{
+		{"IPv6 as Postfix writes it", nil, netip.MustParseAddrPort("[2001:db8::7]:25"), "x", func(s checks.Session) bool { return s.Client == netip.MustParseAddr("2001:db8::7") }},
+		{"a mapped address is an IPv4 one", nil, netip.MustParseAddrPort("[::ffff:192.0.2.1]:25"), "x", func(s checks.Session) bool { return s.Client == netip.MustParseAddr("192.0.2.1") }},
+		{"a local submission", nil, netip.AddrPort{}, "localhost", func(s checks.Session) bool { return s.Local }},
+		{"an unknown client is not local", nil, netip.AddrPort{}, "unknown", func(s checks.Session) bool { return !s.Local && !s.Client.IsValid() }},
+		{"an address in macros alone, as IPv6 in Sendmail", map[string]string{"{client_addr}": "IPv6:2001:db8:0:0:0:0:0:7"}, netip.AddrPort{}, "x", func(s checks.Session) bool { return s.Client == netip.MustParseAddr("2001:db8::7") }},
+		{"in the underscore macro alone", map[string]string{"_": "x [192.0.2.77] (may be forged)"}, netip.AddrPort{}, "x", func(s checks.Session) bool { return s.Client == netip.MustParseAddr("192.0.2.77") }},
+	} {
+		d := dial(t, address)
+		d.must(d.Connect(c.host, c.client, c.connect))
+		d.must(d.Helo("h", nil))
+		d.must(d.Mail("<a@example.net>", map[string]string{"{auth_authen}": "bob"}))
+		d.rcpt("<u@example.org>")
+		if s := journal.last(); !c.check(s) || s.AuthUser != "bob" {
+			t.Errorf("%s: got client %v, local %v, user %q", c.name, s.Client, s.Local, s.AuthUser)
+		}
+		d.must(d.Mail("<a@example.net>", map[string]string{"{x}": "y"}))
+		d.rcpt("<u@example.org>")
+		if s := journal.last(); s.AuthUser != "" {
+			t.Errorf("%s: the user of the message before", c.name)
+		}
+	}
+}
+
+func TestHeloAfterStartTLS(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, pass)
+	d := dial(t, address)
+	d.must(d.Connect("x", client, map[string]string{}))
+	tls := map[string]string{"{tls_version}": "TLSv1.3"}
+	for _, st := range []struct {
+		name     string
+		macros   map[string]string
+		previous string
+	}{
+		{"a.example", map[string]string{}, ""},
+		{"b.example", tls, ""},
+		{"c.example", tls, "b.example"},
+	} {
+		d.must(d.Helo(st.name, st.macros))
+		d.Abort()
+		d.must(d.Mail("<>", nil))
+		d.rcpt("<u@example.org>")
+		if s := journal.last(); s.Helo != st.name || s.PreviousHelo != st.previous {
+			t.Errorf("got %q after %q, want %q after %q", s.Helo, s.PreviousHelo, st.name, st.previous)
+		}
+	}
+}
+
+func TestRecipientsTheMTARefused(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	address, _, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) { asked++; return say("x") })
+	d := dial(t, address)
+	d.hello()
+	d.must(d.Mail("<a@example.net>", nil))
+	r := d.must(d.Rcpt("<nobody@example.org>", map[string]string{"{rcpt_mailer}": "error", "{rcpt_host}": "5.1.1"}))
+	if r.Refused() || asked != 0 {
+		t.Errorf("got %v, %d questions", r, asked)
+	}
+	d.rcpt("<u@example.org>")
+	if s := journal.last(); s.Envelope.Rcpts[0].Refused != "5.1.1" {
+		t.Errorf("got %+v", s.Envelope.Rcpts)
+	}
+}
+
+func TestAnOldMTAGetsEveryAnswer(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, pass)
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dialer{mta.New(c, 5*time.Second), t}
+	defer d.Close()
+	if err := d.Negotiate(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if d.Protocol != 0 {
+		t.Fatalf("chose %#x of nothing", d.Protocol)
+	}
+	d.hello()
+	d.must(d.Mail("<a@example.net>", map[string]string{}))
+	d.rcpt("<u@example.org>")
+	d.must(d.Header("Subject", " x"))
+	d.must(d.EndOfHeader(nil))
+	d.must(d.Body([]byte("text")))
+	d.must(d.EndOfMessage(nil))
+	if len(journal.accepted) != 1 {
+		t.Error("not accepted")
+	}
+}
+
+func TestOnlyWhatIsNeededIsAskedFor(t *testing.T) {
+	t.Parallel()
+	address, _, _ := start(t, nil, pass)
+	d := dial(t, address)
+	for _, opt := range []gomilter.OptProtocol{gomilter.OptNoBody, gomilter.OptNoConnReply, gomilter.OptNoHeloReply, gomilter.OptNoMailReply, gomilter.OptNoHeaderReply, gomilter.OptRcptRej, gomilter.OptHeaderLeadingSpace} {
+		if d.Protocol&opt == 0 {
+			t.Errorf("option %#x is not asked for", uint32(opt))
+		}
+	}
+	if len(d.Symbols[gomilter.StageConnect]) == 0 {
+		t.Error("no macros asked for")
+	}
+}
+
+func TestPanicsBecomeATemporaryReply(t *testing.T) {
+	t.Parallel()
+	address, _, _ := start(t, func(s *Server) { s.Journal = panicking{} }, pass)
+	d := dial(t, address)
+	d.must(d.Mail("<a@example.net>", nil))
+	want(t, "reply", d.rcpt("<u@example.org>"), "451 4.3.0 internal error of the mail filter, please try again later")
+}
+
+type panicking struct{}
+
+func (panicking) Decided(*checks.Session, checks.Decision) { panic("bug") }
+func (panicking) Accepted(*checks.Session)                 { panic("bug") }
+
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	address, srv, _ := start(t, func(s *Server) { s.MaxConnections = 2 }, pass)
+	one, two := dial(t, address), dial(t, address)
+	one.hello()
+	two.hello()
+	three := dial(t, address)
+	r := three.must(three.Connect("x", client, nil))
+	if len(r.Lines) != 1 || !strings.HasPrefix(r.Lines[0], "451 4.3.2 ") {
+		t.Errorf("got %+v", r)
+	}
+	three.Quit()
+	one.Quit()
+	eventually(t, "the connections end", func() bool { return srv.Connections() == 1 })
+	four := dial(t, address)
+	if r := four.must(four.Connect("x", client, nil)); r.Refused() {
+		t.Error("refused though there is room again")
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
+	t.Parallel()
+	inCheck, goOn := make(chan struct{}), make(chan struct{})
+	address, srv, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) {
+		if s.Stage == checks.RcptTo {
+			close(inCheck)
+			<-goOn
+		}
+		return nil, nil
+	})
+	idle := dial(t, address)
+	idle.hello()
+	busy := dial(t, address)
+	busy.hello()
+	busy.must(busy.Mail("<a@example.net>", nil))
+	result := make(chan mta.Response)
+	go func() {
+		r, _ := busy.Rcpt("<u@example.org>", nil)
+		result <- r
+	}()
+	<-inCheck
+	down := make(chan error)
+	go func() { down <- srv.Shutdown(context.Background()) }()
+	if _, _, err := idle.Receive(); err == nil {
+		t.Error("the idle connection goes on")
+	}
+	if _, err := net.Dial("tcp", address); err == nil {
+		eventually(t, "the listener closes", func() bool { _, err := net.Dial("tcp", address); return err != nil })
+	}
+	close(goOn)
+	if r := <-result; r.Refused() {
+		t.Errorf("got %v", r)
+	}
+	busy.must(busy.EndOfHeader(nil))
+	busy.must(busy.EndOfMessage(nil))
+	if err := <-down; err != nil {
+		t.Error(err)
+	}
+	if len(journal.accepted) != 1 {
+		t.Error("the message was lost")
+	}
+}
+
+func TestShutdownDoesNotWaitForever(t *testing.T) {
+	t.Parallel()
+	address, srv, _ := start(t, nil, pass)
+	d := dial(t, address)
+	d.must(d.Mail("<a@example.net>", nil))
+	d.rcpt("<u@example.org>")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSlowPacketsEnd(t *testing.T) {
+	t.Parallel()
+	address, srv, _ := start(t, func(s *Server) { s.PacketTimeout = 20 * time.Millisecond }, pass)
+	for _, start := range []string{"\x00\x00", "\x00\x00\x00\x0dO"} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.Write([]byte(start))
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%q was answered", start)
+		}
+	}
+	d := dial(t, address)
+	d.Send(gomilter.CodeHelo, []byte("x\x00"))
+	eventually(t, "the server has only the good connection", func() bool { return srv.Connections() == 1 })
+}

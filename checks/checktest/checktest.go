@@ -102,7 +102,7 @@ func Build[C any](t testing.TB, info checks.Info, env checks.Env, change func(*C
 }
 
 // Ask asks the check at each of its stages and returns what it said, with the first error. It fails the test if the
-// check says what its Info does not declare.
+// check says what its Info does not declare, or leaves a placeholder of the reply without a value.
 func Ask(t testing.TB, info checks.Info, c checks.Check, s *checks.Session) ([]checks.Verdict, error) {
 	t.Helper()
 	var all []checks.Verdict
@@ -113,6 +113,9 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, s *checks.Session) ([]c
 		for _, v := range vs {
 			if !slices.Contains(info.Reasons, v.Reason) {
 				t.Errorf("%s at %s: undeclared reason %q", info.Name, st, v.Reason.ID)
+			}
+			if names := unfilled(v); len(names) > 0 {
+				t.Errorf("%s at %s: nothing fills %q in the reply of %s", info.Name, st, names, v.Reason.ID)
 			}
 		}
 		all = append(all, vs...)

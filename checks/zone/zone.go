@@ -52,6 +52,7 @@ func Parse(text string) (*Zone, error) {
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
 		name := dns.CanonicalName(rr.Header().Name)
 		z.records[name] = append(z.records[name], rr)
+		z.parents["."] = true
 		for up, end := dns.NextLabel(name, 0); !end; up, end = dns.NextLabel(name, up) {
 			z.parents[name[up:]] = true
 		}
@@ -90,7 +91,7 @@ func (z *Zone) Lookup(ctx context.Context, q checks.Question) (checks.Answer, er
 	}
 	var a checks.Answer
 	name := q.Name
-	for range maxChain {
+	for range maxChain + 1 {
 		for _, t := range []uint16{0, q.Type} {
 			if err := z.failing[checks.Question{Name: name, Type: t}]; err != nil {
 				return checks.Answer{}, fmt.Errorf("%s: %w", q, err)

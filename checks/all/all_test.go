@@ -1,0 +1,267 @@
+package all_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/checktest"
+)
+
+// contract is what operators' files, dashboards and the pages of other sites rely on. A line changes only with a note to
+// the operators.
+const contract = `
+rdns rdns-missing greylist reject 550 5.7.25
+rdns rdns-mismatch greylist reject 550 5.7.25
+helo helo-missing watch reject 503 5.5.1
+helo helo-syntax reject reject 501 5.5.2
+helo helo-underscore watch reject 501 5.5.2
+helo helo-bare-ip reject reject 501 5.5.2
+helo helo-not-fqdn greylist reject 504 5.5.2
+helo helo-literal greylist reject 550 5.7.1
+helo helo-literal-near watch reject 550 5.7.1
+helo helo-own-name reject reject 550 5.7.1
+helo helo-unresolvable greylist reject 550 5.7.1
+helo helo-cname watch reject 550 5.7.1
+helo helo-mismatch watch reject 550 5.7.1
+helo helo-changed watch reject 550 5.7.1
+sender sender-syntax reject reject 553 5.1.7
+sender sender-syntax-lax watch reject 553 5.1.7
+sender sender-no-domain tempfail reject 550 5.1.8
+sender sender-null-mx reject reject 550 5.7.27
+sender sender-bogus-mx greylist reject 550 5.1.8
+sender sender-own-domain greylist reject 550 5.7.1
+spf spf-fail greylist reject 550 5.7.23
+spf spf-no-mail reject reject 550 5.7.23
+spf spf-too-wide greylist reject 550 5.7.1
+spf spf-helo-fail reject reject 550 5.7.23
+spf spf-softfail watch greylist 550 5.7.1
+spf spf-none off watch 550 5.7.1
+spf spf-permerror watch reject 550 5.7.24
+spf spf-temperror watch tempfail 451 4.7.24
+msgfields date-missing watch reject 550 5.6.0
+msgfields date-invalid reject reject 550 5.6.0
+msgfields date-future reject reject 550 5.6.0
+msgfields date-past reject reject 550 5.6.0
+msgfields msgid-missing watch reject 550 5.6.0
+msgfields msgid-invalid reject reject 550 5.6.0
+msgfields from-missing reject reject 550 5.6.0
+msgfields from-invalid watch reject 550 5.6.0
+msgfields field-duplicate reject reject 550 5.6.0
+msgfields field-too-long watch reject 550 5.6.0
+msgfields field-8bit watch watch 550 5.6.0
+msgfields field-syntax reject reject 550 5.6.0
+`
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			fmt.Fprintln(&b, info.Name, r.ID, r.Safe, r.Strict, r.Reply.Code, r.Reply.Enhanced)
+		}
+	}
+	got := strings.Split(strings.TrimSpace(b.String()), "\n")
+	want := strings.Split(strings.TrimSpace(contract), "\n")
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			t.Errorf("not in the contract: %s", line)
+		}
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			t.Errorf("not as the contract says: %s", line)
+		}
+	}
+	if !t.Failed() && !slices.Equal(got, want) {
+		t.Error("the order decides which reason answers, and it is another one")
+	}
+}
+
+// eachReason runs a test for every reason.
+func eachReason(t *testing.T, test func(*testing.T, *checks.Reason)) {
+	t.Helper()
+	t.Parallel()
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			t.Run(r.ID, func(t *testing.T) { test(t, r) })
+		}
+	}
+}
+
+func TestNamesAreUnique(t *testing.T) {
+	t.Parallel()
+	names, ids := map[string]bool{}, map[string]bool{}
+	for _, r := range checks.PipelineReasons() {
+		ids[r.ID] = true
+	}
+	word, id := regexp.MustCompile(`^[a-z][a-z0-9]*$`), regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	for _, info := range all.Checks {
+		if names[info.Name] || !word.MatchString(info.Name) {
+			t.Errorf("check %q: not one lower-case word, or there twice", info.Name)
+		}
+		names[info.Name] = true
+		for _, r := range info.Reasons {
+			if ids[r.ID] || !id.MatchString(r.ID) || strings.HasPrefix(r.ID, "dkim-") || strings.HasPrefix(r.ID, "dmarc-") {
+				t.Errorf("reason %q: not lower-case words with hyphens, reserved, or there twice", r.ID)
+			}
+			ids[r.ID] = true
+		}
+	}
+}
+
+var enhancedCode = regexp.MustCompile(`^[45]\.\d{1,3}\.\d{1,3}$`) // RFC 3463 section 2
+
+func TestReplies(t *testing.T) {
+	eachReason(t, func(t *testing.T, r *checks.Reason) {
+		for _, reply := range []checks.Reply{r.Reply, r.Reply.Temporary()} {
+			if reply.Code < 400 || reply.Code > 599 || !enhancedCode.MatchString(reply.Enhanced) ||
+				int(reply.Enhanced[0]-'0') != reply.Code/100 {
+				t.Errorf("%d does not go with %s", reply.Code, reply.Enhanced)
+			}
+		}
+		text := r.Reply.Text
+		if bare := strings.NewReplacer("{", "", "}", "").Replace(text); strings.Count(text, "{") != len(checktest.Placeholders(text)) ||
+			len(text)-len(bare) != 2*len(checktest.Placeholders(text)) {
+			t.Errorf("braces without their pair: %s", text)
+		}
+		for _, name := range checktest.Placeholders(text) {
+			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(name) {
+				t.Errorf("{%s} is no placeholder", name)
+			}
+		}
+		if len(text) < 15 || len(text) > 120 || strings.HasSuffix(text, ".") {
+			t.Errorf("not one plain sentence of 15 to 120 octets without full stop: %s", text)
+		}
+		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
+			t.Errorf("not printable US-ASCII: %q", text)
+		}
+	})
+}
+
+func TestTexts(t *testing.T) {
+	eachReason(t, func(t *testing.T, r *checks.Reason) {
+		for what, text := range map[string]string{"why": r.Why, "remedy": r.Remedy} {
+			if len(text) < 40 || len(text) > 600 || !strings.HasSuffix(text, ".") || strings.ContainsAny(text[:1], "abcdefghijklmnopqrstuvwxyz") {
+				t.Errorf("%s: not sentences of 40 to 600 octets: %s", what, text)
+			}
+			if len(checktest.Placeholders(text)) > 0 {
+				t.Errorf("%s: placeholders are for replies: %s", what, text)
+			}
+		}
+		if len(r.When) < 10 || len(r.When) > 300 || strings.HasSuffix(r.When, ".") || strings.HasPrefix(r.When, "when") {
+			t.Errorf("when: not a phrase of 10 to 300 octets without full stop: %s", r.When)
+		}
+		for _, text := range []string{r.When, r.Why, r.Remedy} {
+			if strings.Contains(text, "  ") || strings.TrimSpace(text) != text {
+				t.Errorf("stray space: %q", text)
+			}
+		}
+	})
+}
+
+func TestActionsKeepToTheMost(t *testing.T) {
+	eachReason(t, func(t *testing.T, r *checks.Reason) {
+		most := r.Most
+		if most == checks.Off {
+			most = checks.Reject
+		}
+		if r.Safe > most || r.Strict > most || r.Safe > r.Strict {
+			t.Errorf("safe %s, strict %s, most %s", r.Safe, r.Strict, most)
+		}
+	})
+}
+
+func TestInfos(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, "")
+	for _, info := range all.Checks {
+		if len(info.Doc) < 40 || !strings.HasSuffix(info.Doc, ".") {
+			t.Errorf("%s: doc: %s", info.Name, info.Doc)
+		}
+		if len(info.Reasons) == 0 || len(info.Stages) == 0 || !slices.IsSorted(info.Stages) {
+			t.Errorf("%s: reasons %d, stages %v", info.Name, len(info.Reasons), info.Stages)
+		}
+		if c, err := info.New(func(any) error { return nil }, env); c == nil || err != nil {
+			t.Errorf("%s cannot be built on its defaults: %v", info.Name, err)
+		}
+		if v, ok := info.Default.(interface{ Validate() error }); ok {
+			if err := v.Validate(); err != nil {
+				t.Errorf("%s: defaults: %v", info.Name, err)
+			}
+		}
+		testSettings(t, info.Name, reflect.TypeOf(info.Default))
+	}
+}
+
+// testSettings wants a key and a sentence for each setting.
+func testSettings(t *testing.T, path string, settings reflect.Type) {
+	t.Helper()
+	if settings.Kind() == reflect.Slice {
+		settings = settings.Elem()
+	}
+	if settings.Kind() != reflect.Struct || settings == reflect.TypeFor[time.Duration]() {
+		return
+	}
+	for f := range settings.Fields() {
+		key, doc := f.Tag.Get("yaml"), f.Tag.Get("doc")
+		if key == "" || doc == "" || !strings.HasSuffix(doc, ".") || len(doc) > 200 {
+			t.Errorf("%s.%s: key %q, doc %q", path, f.Name, key, doc)
+		}
+		testSettings(t, path+"."+key, f.Type)
+	}
+}
+
+// notChecks are the folders beside the checks.
+var notChecks = []string{"all", "checktest", "facts", "zone"}
+
+// TestFolders finds every check in a folder of its name, and every folder in the registry.
+func TestFolders(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "all.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var registered []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Info" {
+			if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name != "checks" {
+				registered = append(registered, pkg.Name)
+			}
+		}
+		return true
+	})
+	var names []string
+	for _, info := range all.Checks {
+		names = append(names, info.Name)
+		if slices.Contains(notChecks, info.Name) {
+			t.Errorf("%s is no name for a check", info.Name)
+		}
+	}
+	if !slices.Equal(registered, names) {
+		t.Errorf("folders %q have checks named %q", registered, names)
+	}
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || slices.Contains(notChecks, e.Name()) || slices.Contains(names, e.Name()) {
+			continue
+		}
+		if sources, _ := filepath.Glob(filepath.Join("..", e.Name(), "*.go")); len(sources) > 0 {
+			t.Errorf("checks/%s is not in the registry", e.Name())
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package all_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "milterd/"
+
+// kits are packages for tests. zone is for the commands too, which try a configuration against a made-up DNS.
+var kits = []string{"checks/checktest", "checks/zone", "milter/mtatest", "milter/resolver/dnstest"}
+
+// libraries are all that checks may use from outside: no milter, no metrics, no store, no other DNS client.
+var libraries = []string{
+	"github.com/miekg/dns", "github.com/sirupsen/logrus", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
+}
+
+// layer is the place of a package in the design.
+func layer(pkg string) string {
+	top, rest, nested := strings.Cut(pkg, "/")
+	switch {
+	case slices.Contains(kits, pkg):
+		return "kit"
+	case pkg == "checks/all", pkg == "checks/facts":
+		return pkg
+	case top == "checks" && nested:
+		if strings.Contains(rest, "/") {
+			return "inside checks/" + path.Dir(rest) // a part of one check
+		}
+		return "check"
+	default:
+		return top
+	}
+}
+
+// below lists the layers that a layer may import. Packages of milter and cmd may import each other: the compiler keeps them
+// free of circles.
+var below = map[string][]string{
+	"cmd":          {"cmd", "milter", "checks/all", "checks", "headers"},
+	"milter":       {"milter", "checks", "headers"},
+	"checks/all":   {"check", "checks"},
+	"check":        {"checks/facts", "checks", "headers"},
+	"checks/facts": {"checks", "headers"},
+	"checks":       {"headers"},
+	"headers":      {},
+	"kit":          {"kit", "milter", "checks", "headers"},
+}
+
+// wrong says what is wrong with an import, or nothing. Paths are relative to the module, those of others complete.
+func wrong(pkg, imported string, inTest bool) string {
+	own, ours := strings.CutPrefix(imported, module)
+	from := layer(pkg)
+	if !ours {
+		return wrongLibrary(from, imported, inTest)
+	}
+	to := layer(own)
+	switch {
+	case from == "", below[from] == nil && !strings.HasPrefix(from, "inside "):
+		return "is in no known folder"
+	case own == pkg && inTest: // an external test of the package itself
+		return ""
+	case to == "inside "+pkg, from == to && strings.HasPrefix(from, "inside "), strings.HasPrefix(from, "inside ") && slices.Contains(below["check"], to):
+		return ""
+	case to == "kit" && (inTest || from == "cmd" && own == "checks/zone"):
+		return ""
+	case inTest && (from == "cmd" || from == "milter" || from == "checks/all"):
+		return "" // end-to-end tests need everything
+	case !slices.Contains(below[from], to):
+		return "may not import " + own
+	}
+	return ""
+}
+
+// wrongLibrary judges an import from outside the module.
+func wrongLibrary(from, imported string, inTest bool) string {
+	first, _, _ := strings.Cut(imported, "/")
+	standard := !strings.Contains(first, ".")
+	isCheck := strings.HasPrefix(from, "check") || strings.HasPrefix(from, "inside ")
+	switch {
+	case standard:
+		return ""
+	case from == "headers":
+		return "may import the standard library alone, not " + imported
+	case isCheck && !inTest && !slices.Contains(libraries, imported):
+		return "may not import " + imported
+	case isCheck && strings.Contains(imported, "go-milter"):
+		return "may not import " + imported
+	}
+	return ""
+}
+
+// timeless are the layers that take the time from the session.
+func timeless(from string) bool {
+	return from == "check" || from == "checks/facts" || strings.HasPrefix(from, "inside ")
+}
+
+// clock are the functions of package time that read or wait for the clock.
+var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+
+// clockCalls lists where a file uses the clock, or has an init function, which no check may have either.
+func clockCalls(file *ast.File) []string {
+	name := ""
+	for _, imp := range file.Imports {
+		if imp.Path.Value == `"time"` {
+			name = "time"
+			if imp.Name != nil {
+				name = imp.Name.Name
+			}
+		}
+	}
+	var out []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && name != "" && x.Name == name && slices.Contains(clock, n.Sel.Name) {
+				out = append(out, "uses time."+n.Sel.Name)
+			}
+		case *ast.FuncDecl:
+			if n.Recv == nil && n.Name.Name == "init" {
+				out = append(out, "has an init function")
+			}
+		}
+		return true
+	})
+	if name == "." {
+		out = append(out, "imports time with a dot")
+	}
+	return out
+}
+
+// TestImports walks all Go files of the module, those of other platforms too.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	files := 0
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := d.Name()
+		if d.IsDir() {
+			if name != root && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "testdata") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(base, ".go") {
+			return nil
+		}
+		files++
+		pkg, err := filepath.Rel(root, filepath.Dir(name))
+		if err != nil {
+			return err
+		}
+		for _, fault := range faults(t, name, filepath.ToSlash(pkg)) {
+			t.Errorf("%s %s", filepath.ToSlash(name), fault)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 20 {
+		t.Errorf("found %d files only", files)
+	}
+}
+
+// faults lists what is wrong in one file of a package.
+func faults(t *testing.T, name, pkg string) []string {
+	t.Helper()
+	inTest := strings.HasSuffix(name, "_test.go")
+	mode := parser.ImportsOnly
+	if timeless(layer(pkg)) && !inTest {
+		mode = parser.SkipObjectResolution
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, imp := range file.Imports {
+		imported, err := strconv.Unquote(imp.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fault := wrong(pkg, imported, inTest); fault != "" {
+			out = append(out, fault)
+		}
+	}
+	if mode != parser.ImportsOnly {
+		out = append(out, clockCalls(file)...)
+	}
+	return out
+}
+
+// TestWrongArrowsAreFound makes sure that TestImports can fail.
+func TestWrongArrowsAreFound(t *testing.T) {
+	t.Parallel()
+	for _, arrow := range []string{
+		"headers -> milterd/checks", "headers -> github.com/miekg/dns", "headers -> golang.org/x/net/idna",
+		"checks -> milterd/checks/facts", "checks -> milterd/milter", "checks -> milterd/checks/helo",
+		"checks -> github.com/emersion/go-milter", "checks -> milterd/checks/zone",
+		"checks/facts -> milterd/checks/spf", "checks/facts -> milterd/milter/resolver",
+		"checks/helo -> milterd/checks/rdns", "checks/helo -> milterd/milter", "checks/helo -> milterd/milter/resolver",
+		"checks/helo -> milterd/checks/all", "checks/helo -> milterd/cmd/milterd", "checks/helo -> milterd/checks/checktest",
+		"checks/helo -> milterd/checks/zone", "checks/helo -> github.com/emersion/go-milter",
+		"checks/helo -> github.com/prometheus/client_golang/prometheus", "checks/greylist -> github.com/redis/go-redis/v9",
+		"checks/greylist -> go.etcd.io/bbolt", "checks/all -> milterd/checks/facts", "checks/all -> milterd/milter",
+		"milter -> milterd/checks/all", "milter -> milterd/checks/helo", "milter -> milterd/cmd/milterd",
+		"milter/resolver -> milterd/checks/facts", "milter -> milterd/milter/mtatest", "milter/resolver -> milterd/checks/zone",
+		"cmd/milterd -> milterd/checks/helo", "cmd/milterd -> milterd/checks/facts", "cmd/milterd -> milterd/checks/checktest",
+		"util -> milterd/checks", "checks/helo -> milterd/util",
+	} {
+		from, to, _ := strings.Cut(arrow, " -> ")
+		if wrong(from, to, false) == "" {
+			t.Errorf("%s was taken for right", arrow)
+		}
+	}
+	for _, arrow := range []string{
+		"cmd/milterd -> milterd/milter", "cmd/milterd -> milterd/milter/resolver", "cmd/milterd -> milterd/checks/all",
+		"cmd/milterd -> milterd/checks", "cmd/milterd -> milterd/checks/zone", "cmd/milterd -> milterd/cmd/milterd/internal/config",
+		"milter -> milterd/checks", "milter/resolver -> milterd/checks", "milter -> milterd/headers", "milter -> milterd/milter/mta",
+		"checks/all -> milterd/checks/helo", "checks/helo -> milterd/checks/facts", "checks/helo -> milterd/checks",
+		"checks/helo -> milterd/headers", "checks/facts -> milterd/headers", "checks -> milterd/headers",
+		"checks/helo -> github.com/miekg/dns", "milter -> github.com/emersion/go-milter", "headers -> net/netip",
+		"checks/checktest -> milterd/checks/zone", "checks/rdns/words -> milterd/checks", "checks/rdns -> milterd/checks/rdns/words",
+	} {
+		from, to, _ := strings.Cut(arrow, " -> ")
+		if fault := wrong(from, to, false); fault != "" {
+			t.Errorf("%s: %s", arrow, fault)
+		}
+	}
+	for arrow, right := range map[string]bool{
+		"checks/helo -> milterd/checks/checktest": true, "checks/helo -> milterd/checks/helo": true,
+		"checks/helo -> milterd/checks/rdns": false, "checks/helo -> milterd/milter": false,
+		"checks/facts -> blitiri.com.ar/go/spf": true, "checks/helo -> github.com/emersion/go-milter": false,
+		"milter -> milterd/checks/all": true, "headers -> github.com/emersion/go-message": false,
+	} {
+		from, to, _ := strings.Cut(arrow, " -> ")
+		if fault := wrong(from, to, true); (fault == "") != right {
+			t.Errorf("in a test, %s: %q", arrow, fault)
+		}
+	}
+}
+
+func TestClockCallsAreFound(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]int{
+		`package p; import "time"; var d = time.Hour`:                                       0,
+		`package p; import "time"; func f() time.Time { return time.Now() }`:                1,
+		`package p; import clock "time"; var f = clock.Now`:                                 1,
+		`package p; import . "time"; var t = Now()`:                                         1,
+		`package p; import "time"; func f(t time.Time) { <-time.After(time.Since(t)) }`:     2,
+		`package p; func init() {}`:                                                         1,
+		`package p; type time struct{}; func (t time) Now() {}; func f(t time) { t.Now() }`: 0,
+	} {
+		file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := clockCalls(file); len(got) != want {
+			t.Errorf("%s: got %s", source, fmt.Sprint(got))
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package facts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/facts"
+	"milterd/checks/zone"
+)
+
+// manyNames is a reverse zone that gives 192.0.2.10 names, numbered from 10 so that they sort, of which one may be
+// confirmed.
+func manyNames(names, confirmed int) string {
+	var b strings.Builder
+	for i := 10; i < 10+names; i++ {
+		fmt.Fprintf(&b, "10.2.0.192.in-addr.arpa. PTR n%d.example.net.\n", i)
+	}
+	fmt.Fprintf(&b, "n%d.example.net. A 192.0.2.10\n", confirmed)
+	return b.String()
+}
+
+func TestIprev(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, zone, client string
+		want               facts.IprevResult
+		confirmed          string
+	}{
+		{
+			name: "names are sorted, lower case and without the last dot", client: "192.0.2.10", want: facts.IprevPass,
+			zone:      "10.2.0.192.in-addr.arpa. PTR Z.example.net.\n10.2.0.192.in-addr.arpa. PTR A.EXAMPLE.net.\nz.example.net. A 192.0.2.10\na.example.net. A 192.0.2.10",
+			confirmed: "a.example.net z.example.net",
+		},
+		{name: "no name", client: "192.0.2.10", want: facts.IprevPermError},
+		{name: "an unknown client", want: ""},
+		{name: "the tenth name is looked at", zone: manyNames(10, 19), client: "192.0.2.10", want: facts.IprevPass, confirmed: "n19.example.net"},
+		{name: "ten bad names", zone: manyNames(10, 99), client: "192.0.2.10", want: facts.IprevFail},
+		{name: "ten bad names and more: nobody knows", zone: manyNames(11, 20), client: "192.0.2.10", want: facts.IprevTempError},
+		{name: "one good name among a hundred", zone: manyNames(80, 12), client: "192.0.2.10", want: facts.IprevPass, confirmed: "n12.example.net"},
+		{
+			name: "the zone of a link-local client is not part of its name", client: "fe80::1%eth0", want: facts.IprevPass,
+			zone:      "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa. PTR link.example.net.\nlink.example.net. AAAA fe80::1",
+			confirmed: "link.example.net",
+		},
+		{
+			name: "an IPv4-mapped AAAA record is not the IPv4 client's address", client: "192.0.2.10", want: facts.IprevFail,
+			zone: "10.2.0.192.in-addr.arpa. PTR mapped.example.net.\nmapped.example.net. AAAA ::ffff:192.0.2.10",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := checktest.Session{Client: test.client}.Session(t)
+			names, err := facts.Iprev(context.Background(), checktest.Env(t, test.zone), s)
+			if names.Result != test.want || (err != nil) != (test.want == facts.IprevTempError) {
+				t.Errorf("got %q, error %v; want %q", names.Result, err, test.want)
+			}
+			if got := strings.Join(names.Confirmed, " "); got != test.confirmed {
+				t.Errorf("confirmed %q, want %q", got, test.confirmed)
+			}
+		})
+	}
+}
+
+func TestIprevIsAskedOncePerConnection(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, manyNames(3, 11))
+	rec := &checktest.Recorder{Resolver: env.DNS}
+	env.DNS = rec
+	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
+	for range 3 {
+		if _, err := facts.Iprev(context.Background(), env, s); err != nil {
+			t.Fatal(err)
+		}
+		if ptr, err := facts.ClientPTR(context.Background(), env, s); err != nil || len(ptr) != 3 {
+			t.Fatalf("%q, %v", ptr, err)
+		}
+	}
+	for _, q := range rec.Asked() {
+		if n := rec.Times(q); n != 1 {
+			t.Errorf("%s was asked %d times", q, n)
+		}
+	}
+}
+
+// slow answers after a second.
+type slow struct{ checks.Resolver }
+
+func (r slow) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	time.Sleep(time.Second)
+	return r.Resolver.Lookup(ctx, q)
+}
+
+func TestForwardLookupsRunInParallel(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, manyNames(10, 14))
+	env.DNS = slow{env.DNS}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		names, err := facts.Iprev(context.Background(), env, checktest.Session{Client: "192.0.2.10"}.Session(t))
+		if err != nil || names.Result != facts.IprevPass {
+			t.Errorf("%v, %v", names, err)
+		}
+		if took := time.Since(began); took != 2*time.Second {
+			t.Errorf("took %s, want two round trips of a second", took)
+		}
+	})
+}
+
+// panicking is a resolver with a bug.
+type panicking struct{}
+
+func (panicking) Lookup(context.Context, checks.Question) (checks.Answer, error) { panic("bug") }
+
+func TestLookupAll(t *testing.T) {
+	t.Parallel()
+	z := checktest.Zone(t, "a.example.net. A 192.0.2.1\n!SERVFAIL b.example.net\nc.example.net. AAAA 2001:db8::1")
+	a, b, c := checks.Ask("a.example.net", 1), checks.Ask("b.example.net", 1), checks.Ask("c.example.net", 28)
+	found := facts.LookupAll(context.Background(), z, a, b, c)
+	if len(found) != 3 || !slices.Equal(facts.Addrs(found[0].Answer), []netip.Addr{netip.MustParseAddr("192.0.2.1")}) ||
+		!errors.Is(found[1].Err, zone.ErrServFail) || !slices.Equal(facts.Addrs(found[2].Answer), []netip.Addr{netip.MustParseAddr("2001:db8::1")}) {
+		t.Errorf("got %v", found)
+	}
+	if found := facts.LookupAll(context.Background(), z); len(found) != 0 {
+		t.Errorf("nothing asked, got %v", found)
+	}
+}
+
+// A panic in any other goroutine would end the daemon, and this test.
+func TestAPanicOfTheResolverReachesTheCheck(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if recover() == nil {
+			t.Error("the question that is asked in the check's own goroutine did not panic")
+		}
+	}()
+	q := checks.Ask("example.net", 1)
+	facts.LookupAll(context.Background(), panicking{}, q, q)
+}

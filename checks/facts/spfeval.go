@@ -1,0 +1,314 @@
+package facts
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// Limits of RFC 7208 section 4.6.4.
+const (
+	spfMaxLookups = 10 // terms that ask the DNS
+	spfMaxVoids   = 2  // those that find nothing
+	spfMaxHosts   = 10 // MX records of one mx
+)
+
+// spfEval is one evaluation of check_host(). blitiri.com.ar/go/spf, against which it is tested, does not look for syntax
+// errors behind the match, does not tell which record failed (whose exp= counts), leaves %{p} and parts of the macro
+// grammar out, and asks for both families of addresses.
+type spfEval struct {
+	ctx     context.Context
+	env     checks.Env
+	session *checks.Session
+	who     spfSubject
+	probe   bool // the client is nobody: see SPFTooWide
+	lookups int
+	voids   int
+}
+
+func newSPFEval(ctx context.Context, env checks.Env, s *checks.Session, id SPFIdentity) *spfEval {
+	return &spfEval{ctx: ctx, env: env, session: s, who: spfSubjectOf(s, env.Site.Hostname, id)}
+}
+
+// spfError ends an evaluation without an answer.
+type spfError struct {
+	result SPFResult // temperror or permerror
+	text   string
+	cause  error // of a temperror
+}
+
+// Error implements error.
+func (e *spfError) Error() string { return "spf: " + e.text }
+
+// Unwrap returns the cause of a temperror.
+func (e *spfError) Unwrap() error { return e.cause }
+
+func spfPermanent(format string, args ...any) *spfError {
+	return &spfError{result: SPFPermError, text: fmt.Sprintf(format, args...)}
+}
+
+func spfTemporary(q checks.Question, err error) *spfError {
+	why := strings.TrimPrefix(err.Error(), q.String()+": ") // some resolvers name the question, too
+	return &spfError{result: SPFTempError, text: fmt.Sprintf("the DNS does not answer for %s: %s", q, why), cause: err}
+}
+
+// spfFinding is what the record of one domain says.
+type spfFinding struct {
+	result SPFResult
+	by     string // domain whose record decided
+	match  string
+	noMail bool
+	exp    string
+}
+
+// judge evaluates the policy of the subject, with the explanation of a fail.
+func (e *spfEval) judge() (SPF, error) {
+	out := SPF{Identity: e.who.identity, Result: SPFNone}
+	if !e.who.judged() {
+		return out, nil
+	}
+	out.Domain = e.who.domain
+	f, err := e.checkHost(e.who.domain)
+	out.Result, out.By, out.Match, out.NoMail = f.result, f.by, f.match, f.noMail
+	out.Lookups, out.Voids = e.lookups, e.voids
+	if err != nil {
+		out.Result, out.Problem = err.result, err.text
+		if err.result == SPFTempError {
+			return out, err
+		}
+		return out, nil
+	}
+	if f.result == SPFFail && f.exp != "" {
+		out.Explanation = e.explain(f)
+	}
+	return out, nil
+}
+
+// allPass tells whether every one of the clients would get a pass.
+func (e *spfEval) allPass(clients []netip.Addr) (bool, error) {
+	for _, c := range clients {
+		probe := &spfEval{ctx: e.ctx, env: e.env, session: e.session, who: e.who, probe: true}
+		probe.who.client = c
+		f, err := probe.checkHost(probe.who.domain)
+		if err != nil && err.result == SPFTempError {
+			return false, err
+		}
+		if err != nil || f.result != SPFPass {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// checkHost is check_host() of RFC 7208 section 4 for a domain, given as it is and not in master-file form. The limit on
+// lookups bounds its recursion.
+func (e *spfEval) checkHost(domain string) (spfFinding, *spfError) {
+	txt, err := e.policy(domain)
+	if err != nil || txt == "" {
+		return spfFinding{result: SPFNone}, err
+	}
+	r, syntax := parseSPF(txt)
+	if syntax != nil {
+		return spfFinding{by: domain}, spfPermanent("in the record of %s: %v", domain, syntax)
+	}
+	for _, d := range r.directives {
+		matches, err := e.matches(d, domain)
+		if err != nil {
+			return spfFinding{by: domain, match: d.text}, err
+		}
+		if matches {
+			return spfFinding{d.result, domain, d.text, r.onlyMinusAll(), r.exp}, nil
+		}
+	}
+	if r.redirect == "" {
+		return spfFinding{result: SPFNeutral, by: domain}, nil
+	}
+	return e.follow(r, domain)
+}
+
+// follow evaluates redirect=, RFC 7208 section 6.1. The exp= of the record with the redirect= does not count any more.
+func (e *spfEval) follow(r spfRecord, domain string) (spfFinding, *spfError) {
+	if err := e.count("redirect=" + r.redirect); err != nil {
+		return spfFinding{by: domain}, err
+	}
+	target, err := e.target(r.redirect, domain)
+	if err != nil {
+		return spfFinding{by: domain}, err
+	}
+	f, err := e.checkHost(target)
+	if err == nil && f.result == SPFNone {
+		return spfFinding{by: domain}, spfPermanent("in the record of %s: redirect= to %s, which has no SPF record", domain, target)
+	}
+	// A domain with directives of its own lets somebody send.
+	f.noMail = f.noMail && len(r.directives) == 0
+	return f, err
+}
+
+// policy returns the SPF record of a domain, and nothing if there is none, RFC 7208 sections 4.4 and 4.5.
+func (e *spfEval) policy(domain string) (string, *spfError) {
+	name, ok := spfDNSName(domain)
+	if !ok {
+		return "", nil
+	}
+	a, err := e.ask(name, dns.TypeTXT)
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for _, rr := range a.Records {
+		t, ok := rr.(*dns.TXT)
+		if !ok {
+			continue
+		}
+		if txt := spfText(t); isSPF(txt) {
+			if found != "" {
+				return "", spfPermanent("%s has more than one SPF record", domain)
+			}
+			found = txt
+		}
+	}
+	return found, nil
+}
+
+// matches tells whether a mechanism matches the client, RFC 7208 section 5.
+func (e *spfEval) matches(d spfDirective, domain string) (bool, *spfError) {
+	switch d.mechanism {
+	case spfAll:
+		return true, nil
+	case spfIP:
+		return d.network.Contains(e.who.client), nil
+	}
+	if err := e.count(d.text); err != nil {
+		return false, err
+	}
+	target := domain
+	if d.spec != "" {
+		var err *spfError
+		if target, err = e.target(d.spec, domain); err != nil {
+			return false, err
+		}
+	}
+	switch d.mechanism {
+	case spfInclude:
+		return e.include(target, domain)
+	case spfA:
+		return e.matchesA(d, target)
+	case spfMX:
+		return e.matchesMX(d, target)
+	case spfPTR:
+		return e.matchesPTR(target), nil
+	default:
+		a, err := e.askTarget(target, dns.TypeA)
+		return err == nil && len(checks.RecordsOf[*dns.A](a)) > 0, err
+	}
+}
+
+// include evaluates the table of RFC 7208 section 5.2.
+func (e *spfEval) include(target, domain string) (bool, *spfError) {
+	f, err := e.checkHost(target)
+	if err == nil && f.result == SPFNone {
+		err = spfPermanent("in the record of %s: include:%s, which has no SPF record", domain, target)
+	}
+	return f.result == SPFPass, err
+}
+
+func (e *spfEval) matchesA(d spfDirective, target string) (bool, *spfError) {
+	bits := d.bits(e.who.client)
+	if e.probe && bits == e.who.client.BitLen() {
+		return false, nil
+	}
+	a, err := e.askTarget(target, AddrType(e.who.client))
+	return err == nil && spfHasAddress(a, e.who.client, bits), err
+}
+
+// matchesMX asks for the addresses of every MX host before it lets a failed question count: the order of MX records is
+// random, the result must not be.
+func (e *spfEval) matchesMX(d spfDirective, target string) (bool, *spfError) {
+	bits := d.bits(e.who.client)
+	if e.probe && bits == e.who.client.BitLen() {
+		return false, nil
+	}
+	a, err := e.askTarget(target, dns.TypeMX)
+	if err != nil {
+		return false, err
+	}
+	mxs := checks.RecordsOf[*dns.MX](a)
+	if len(mxs) > spfMaxHosts {
+		return false, spfPermanent("%s has more than %d MX records, the most that mx may meet", target, spfMaxHosts)
+	}
+	var failed *spfError
+	hosts := spfHosts(mxs, e.who.client)
+	for i, f := range LookupAll(e.ctx, e.env.DNS, hosts...) {
+		if f.Err != nil {
+			failed = spfTemporary(hosts[i], f.Err)
+		} else if spfHasAddress(f.Answer, e.who.client, bits) {
+			return true, nil
+		}
+	}
+	return false, failed
+}
+
+func (e *spfEval) matchesPTR(target string) bool {
+	name, ok := spfDNSName(target)
+	if !ok {
+		return false
+	}
+	for _, n := range e.validatedNames() {
+		if checks.Under(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// validatedNames returns the names of the client that resolve to it, RFC 7208 section 5.5. What fails in the DNS is left
+// out, and what is missing is no void lookup: the reverse zone is not the work of the domain that is judged.
+func (e *spfEval) validatedNames() []string {
+	if e.probe {
+		return nil
+	}
+	names, _ := Iprev(e.ctx, e.env, e.session)
+	return names.Confirmed
+}
+
+// count counts a term that asks the DNS, RFC 7208 section 4.6.4.
+func (e *spfEval) count(term string) *spfError {
+	if e.lookups >= spfMaxLookups {
+		return spfPermanent("more than %d terms that ask the DNS, %q is one too many", spfMaxLookups, term)
+	}
+	e.lookups++
+	return nil
+}
+
+// askTarget asks for what a mechanism is about, and counts a void lookup. That a name has no AAAA is none: else a domain
+// whose hosts have IPv4 alone would break for IPv6 clients.
+func (e *spfEval) askTarget(target string, t uint16) (checks.Answer, *spfError) {
+	name, ok := spfDNSName(target)
+	if !ok {
+		return checks.Answer{NXDomain: true}, nil // never asked, so no lookup that found nothing
+	}
+	a, err := e.ask(name, t)
+	if err != nil || !a.NXDomain && (t == dns.TypeAAAA || spfHasType(a, t)) {
+		return a, err
+	}
+	e.voids++
+	if e.voids > spfMaxVoids {
+		return a, spfPermanent("more than %d terms that find nothing in the DNS, %s is one too many", spfMaxVoids, target)
+	}
+	return a, nil
+}
+
+// ask asks for a name in master-file form.
+func (e *spfEval) ask(name string, t uint16) (checks.Answer, *spfError) {
+	q := checks.Ask(name, t)
+	a, err := e.env.DNS.Lookup(e.ctx, q)
+	if err != nil {
+		return a, spfTemporary(q, err)
+	}
+	return a, nil
+}

@@ -1,0 +1,101 @@
+package facts
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// FuzzSPFMacros wants expansion to be bounded, to depend on its input alone, and to do what the syntax check promises; and
+// every explanation to be printable.
+func FuzzSPFMacros(f *testing.F) {
+	for _, s := range []string{
+		"%{s} %{l1r-} %{d2}", "%{ir}.%{v}._spf.%{d2}", "%{L}%-%_%%", "%{o99r.-+,/_=}", "100%", "%{", "%{x}", "%{d0}",
+		"%{c} %{r} %{t}", "a..b.%{p}", "\x00\xff", "%{h}.example.net.",
+	} {
+		f.Add(s, "user", "mail.example.com")
+	}
+	f.Fuzz(func(t *testing.T, text, local, helo string) {
+		who := spfSubject{local: local, helo: helo, domain: "example.net"}
+		value := func(letter byte) string { return who.value(letter, "example.net") }
+		_, syntax := checkSPFMacros(text, spfTextLetters)
+		const limit = 300
+		got, err := expandSPF(text, spfTextLetters, limit, value)
+		again, _ := expandSPF(text, spfTextLetters, limit, value)
+		if got != again || len(got) > limit {
+			t.Errorf("%q, then %q", got, again)
+		}
+		if syntax == nil && err != nil && err != errSPFTooLong {
+			t.Errorf("%q is well formed: %v", text, err)
+		}
+		e := &spfEval{who: who, probe: true}
+		why := e.explanation(text, "example.net")
+		if len(why) > spfMaxExplanation || strings.Trim(why, printable) != "" {
+			t.Errorf("explanation %q", why)
+		}
+		if target, err := e.target(text, "example.net"); err == nil {
+			checkDNSName(t, target)
+		}
+	})
+}
+
+// checkDNSName wants a name that spfDNSName takes to come back from the wire as it went in.
+func checkDNSName(t *testing.T, raw string) {
+	t.Helper()
+	name, ok := spfDNSName(raw)
+	if !ok {
+		return
+	}
+	wire := make([]byte, 300)
+	n, err := dns.PackDomainName(dns.Fqdn(name), wire, 0, nil, false)
+	if err != nil {
+		t.Fatalf("%q as %q: %v", raw, name, err)
+	}
+	back, _, err := dns.UnpackDomainName(wire[:n], 0)
+	if err != nil || checks.Ask(back, dns.TypeA) != checks.Ask(name, dns.TypeA) {
+		t.Errorf("%q as %q is %q: %v", raw, name, back, err)
+	}
+	if spfUnescape(name) != strings.TrimSuffix(raw, ".") {
+		t.Errorf("%q as %q is %q", raw, name, spfUnescape(name))
+	}
+}
+
+const printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
+
+// FuzzSPFRecord wants what was parsed to have made sense of every term.
+func FuzzSPFRecord(f *testing.F) {
+	for _, s := range []string{
+		"v=spf1 -all", "V=SPF1 +a:b.example/24//64 mx//0 ~all exp=why.%{d}", "v=spf1 redirect=_spf.example.net", "v=spf1 a:foo:bar/baz.example.com",
+		"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 ?ptr:%{o}", "v=spf1 exists:%{ir}.%{l1r-}.example.net x.y=%{t}", "v=spf1", "v=spf1  a  ",
+		"v=spf1 a:%{d/}/8", "v=spf1 ip4:::1", "v=spf1 =all", "v=spf1 a/", "v=spf1 a//", "v=spf1 -", "v=spf1 +", "v=spf1 ip6:fe80::1%eth0",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, txt string) {
+		if !isSPF(txt) {
+			t.Skip()
+		}
+		r, err := parseSPF(txt)
+		if err != nil {
+			return
+		}
+		for _, d := range r.directives {
+			switch {
+			case !strings.Contains(txt, d.text) || d.result == "":
+				t.Errorf("%+v", d)
+			case d.mechanism == spfIP && !d.network.IsValid(), (d.mechanism == spfInclude || d.mechanism == spfExists) && d.spec == "":
+				t.Errorf("%+v lacks its argument", d)
+			case d.bits4 < 0 || d.bits4 > 32 || d.bits6 < 0 || d.bits6 > 128:
+				t.Errorf("%+v: lengths", d)
+			}
+		}
+		for _, spec := range []string{r.redirect, r.exp} {
+			if _, err := checkSPFMacros(spec, spfNameLetters); err != nil {
+				t.Errorf("%q: %v", spec, err)
+			}
+		}
+	})
+}

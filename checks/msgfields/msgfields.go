@@ -1,0 +1,152 @@
+// Package msgfields asks whether the header section keeps to RFC 5322: its dates, identifiers, authors, and the form of its
+// fields.
+package msgfields
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"milterd/checks"
+	"milterd/headers"
+)
+
+// Settings configure the check.
+type Settings struct {
+	Future time.Duration `yaml:"future" doc:"How far the Date field may be ahead of the arrival; under 1h, clocks that are a little wrong are refused."`
+	Past   time.Duration `yaml:"past" doc:"How far the Date field may be before the arrival; senders retry for up to 5d, and moderated lists hold mail for longer."`
+}
+
+// Validate refuses limits that no message could keep.
+func (c Settings) Validate() error {
+	for _, limit := range []struct {
+		key string
+		time.Duration
+	}{{"future", c.Future}, {"past", c.Past}} {
+		if limit.Duration <= 0 {
+			return fmt.Errorf("%s must be over 0; to switch it off, set the action of date-%s to off", limit.key, limit.key)
+		}
+	}
+	return nil
+}
+
+// Info describes the check.
+var Info = checks.Define(checks.Info{
+	Name: "msgfields",
+	Doc: "Looks at the header section of the message: whether the fields that every message has are there, once, and well " +
+		"formed, and whether the date is plausible.",
+	Stages: []checks.Stage{checks.EndOfHeader},
+	Reasons: []*checks.Reason{
+		dateMissing, dateInvalid, dateFuture, datePast, msgidMissing, msgidInvalid, fromMissing, fromInvalid,
+		fieldDuplicate, fieldTooLong, field8bit, fieldSyntax,
+	},
+}, Settings{Future: 24 * time.Hour, Past: 30 * 24 * time.Hour}, func(c Settings, _ checks.Env) (checks.Check, error) {
+	return &check{c}, nil
+})
+
+type check struct{ Settings }
+
+// Check implements checks.Check.
+func (c *check) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	h := s.Envelope.Header
+	var f findings
+	c.dates(&f, h, s.Time)
+	messageIDs(&f, h)
+	authors(&f, h)
+	duplicates(&f, h)
+	for _, field := range h {
+		lines(&f, field)
+	}
+	return f.verdicts(), nil
+}
+
+// findings are the verdicts found, at most one for each reason: the first.
+type findings []checks.Verdict
+
+func (f *findings) add(r *checks.Reason, detail map[string]string) {
+	if !f.has(r) {
+		*f = append(*f, checks.Verdict{Reason: r, Detail: detail})
+	}
+}
+
+func (f *findings) has(r *checks.Reason) bool {
+	for _, v := range *f {
+		if v.Reason == r {
+			return true
+		}
+	}
+	return false
+}
+
+// verdicts returns what was found in the order of the reasons.
+func (f *findings) verdicts() []checks.Verdict {
+	if len(*f) == 0 {
+		return nil
+	}
+	out := make([]checks.Verdict, 0, len(*f))
+	for _, r := range Info.Reasons {
+		for _, v := range *f {
+			if v.Reason == r {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
+
+// unknownZone is how far a date can be off whose zone has a name that RFC 5322 does not define, and is read as UTC.
+const unknownZone = 14 * time.Hour
+
+// dates judges every Date field: which of several a reader will see, nobody knows.
+func (c *check) dates(f *findings, h []headers.Field, now time.Time) {
+	found := false
+	for _, field := range h {
+		if !field.Is("Date") {
+			continue
+		}
+		found = true
+		text := strings.TrimSpace(field.Value)
+		date, err := headers.ParseDate(field.Value)
+		if err != nil {
+			f.add(dateInvalid, map[string]string{"date": text, "fault": cause(err)})
+			continue
+		}
+		var doubt time.Duration
+		if date.UnknownZone {
+			doubt = unknownZone
+		}
+		switch {
+		case date.Time.After(now.Add(c.Future).Add(doubt)):
+			f.add(dateFuture, map[string]string{"date": text, "ahead": span(now, date.Time)})
+		case date.Time.Before(now.Add(-c.Past).Add(-doubt)):
+			f.add(datePast, map[string]string{"date": text, "age": span(date.Time, now)})
+		}
+	}
+	if !found {
+		f.add(dateMissing, nil)
+	}
+}
+
+// span tells a length of time in hours or days, as people do.
+func span(from, to time.Time) string {
+	hours := (to.Unix() - from.Unix()) / 3600 // a Duration ends at 292 years
+	switch {
+	case hours < 1:
+		return "less than an hour"
+	case hours < 48:
+		return strconv.FormatInt(hours, 10) + " h"
+	default:
+		return strconv.FormatInt(hours/24, 10) + " days"
+	}
+}
+
+// cause is what is wrong with a value.
+func cause(err error) string {
+	if fault, ok := errors.AsType[*headers.SyntaxError](err); ok {
+		return fault.Cause
+	}
+	return err.Error()
+}

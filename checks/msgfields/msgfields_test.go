@@ -1,0 +1,331 @@
+package msgfields_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/msgfields"
+	"milterd/headers"
+)
+
+// good is the header of an ordinary message, as an MTA hands it over.
+const good = `Received: from mail.example.net (mail.example.net [192.0.2.10])
+	by mx.example.org with ESMTPS id 4711
+	for <user@example.org>; Sat, 21 Nov 2026 12:00:00 +0000
+Date: Sat, 21 Nov 2026 11:59:58 +0000
+From: Jane Doe <jane@example.net>
+To: user@example.org
+Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=
+Message-ID: <20261121115958.4711@mail.example.net>
+References: <a@example.net>
+	<b@example.org>
+MIME-Version: 1.0`
+
+// parse reads a header section: values keep their leading space and their folds, which are "\n" as in the milter protocol.
+func parse(text string) []headers.Field {
+	var fields []headers.Field
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+			fields[len(fields)-1].Value += "\n" + line
+			continue
+		}
+		name, value, _ := strings.Cut(line, ":")
+		fields = append(fields, headers.Field{Name: name, Value: value})
+	}
+	return fields
+}
+
+// with is the good header with some fields replaced by lines, which may be none, several, or have another name.
+func with(name string, lines ...string) []headers.Field {
+	var fields []headers.Field
+	for _, f := range parse(good) {
+		if !f.Is(name) {
+			fields = append(fields, f)
+			continue
+		}
+		for _, line := range lines {
+			fields = append(fields, parse(line)...)
+		}
+		lines = nil
+	}
+	for _, line := range lines {
+		fields = append(fields, parse(line)...)
+	}
+	return fields
+}
+
+type testCase struct {
+	name   string
+	header []headers.Field
+	want   string // ids
+}
+
+func build(t testing.TB) checks.Check {
+	return checktest.Build[msgfields.Settings](t, msgfields.Info, checks.Env{}, nil)
+}
+
+func run(t *testing.T, cases []testCase) {
+	t.Helper()
+	t.Parallel()
+	c := build(t)
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			// Nothing in the header depends on the client, the HELO name or the sender.
+			for _, d := range []checktest.Session{
+				{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "jane@example.net"},
+				{Client: "2001:db8::10", Helo: "[IPv6:2001:db8::10]", Again: "other.example.net", MailFrom: "<>"},
+				{},
+			} {
+				d.Header = test.header
+				vs, err := checktest.Ask(t, msgfields.Info, c, d.Session(t))
+				if got := strings.Join(checktest.IDs(vs), " "); got != test.want || err != nil {
+					t.Errorf("got %q, %v, want %q", got, err, test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestDate(t *testing.T) {
+	date := func(value string) []headers.Field { return with("Date", "Date:"+value) }
+	run(t, []testCase{
+		{name: "a good message", header: parse(good)},
+		{name: "without weekday and seconds", header: date(" 21 Nov 2026 12:00 +0000")},
+		{name: "with a comment", header: date(" Sat, 21 Nov 2026 12:00:00 +0000 (UTC)")},
+		{name: "folded", header: date("\n Sat, 21 Nov 2026\n\t12:00:00 +0000")},
+		{name: "an obsolete form", header: date(" Sat, 21 Nov 26 12:00:00 GMT")},
+		{name: "a one-digit hour", header: date(" Sat, 21 Nov 2026 9:00:00 +0000")},
+		{name: "a leap second", header: date(" Sat, 21 Nov 2026 11:59:60 +0000")},
+		{name: "the last zone", header: date(" Sat, 21 Nov 2026 12:00:00 +1400")},
+		{name: "a name in capitals", header: with("Date", "DATE: Sat, 21 Nov 2026 12:00:00 +0000")},
+		{name: "a space before the colon", header: with("Date", "Date : Sat, 21 Nov 2026 12:00:00 +0000")},
+
+		{name: "none", header: with("Date"), want: "date-missing"},
+		{name: "a Resent-Date is none", header: with("Date", "Resent-Date: Sat, 21 Nov 2026 12:00:00 +0000"), want: "date-missing"},
+		{name: "empty", header: date(""), want: "date-invalid"},
+		{name: "a word", header: date(" yesterday"), want: "date-invalid"},
+		{name: "no zone", header: date(" Sat, 21 Nov 2026 12:00:00"), want: "date-invalid"},
+		{name: "a zone beyond the earth", header: date(" Sat, 21 Nov 2026 12:00:00 +1500"), want: "date-invalid"},
+		{name: "the wrong weekday", header: date(" Sun, 21 Nov 2026 12:00:00 +0000"), want: "date-invalid"},
+		{name: "a day that does not exist", header: date(" 31 Nov 2026 12:00:00 +0000"), want: "date-invalid"},
+		{name: "an hour that does not exist", header: date(" Sat, 21 Nov 2026 24:00:00 +0000"), want: "date-invalid"},
+
+		{name: "24 hours ahead", header: date(" Sun, 22 Nov 2026 12:00:00 +0000")},
+		{name: "24 hours ahead in another zone", header: date(" Mon, 23 Nov 2026 02:00:00 +1400")},
+		{name: "a second more", header: date(" Sun, 22 Nov 2026 12:00:01 +0000"), want: "date-future"},
+		{name: "a century ahead", header: date(" 21 Nov 2126 12:00:00 +0000"), want: "date-future"},
+		{name: "the end of time", header: date(" 31 Dec 9999 23:59:59 +0000"), want: "date-future"},
+		{name: "a zone by an unknown name may be off by 14 hours", header: date(" Mon, 23 Nov 2026 02:00:00 CEST")},
+		{name: "but not by more", header: date(" Mon, 23 Nov 2026 02:00:01 CEST"), want: "date-future"},
+
+		{name: "30 days before", header: date(" Thu, 22 Oct 2026 12:00:00 +0000")},
+		{name: "a second before that", header: date(" Thu, 22 Oct 2026 11:59:59 +0000"), want: "date-past"},
+		{name: "the year 1970", header: date(" Thu, 1 Jan 1970 00:00:00 +0000"), want: "date-past"},
+		{name: "the year 1900", header: date(" 1 Jan 1900 00:00:00 +0000"), want: "date-past"},
+
+		{name: "two, the second of them bad", header: with("Date", "Date: Sat, 21 Nov 2026 12:00:00 +0000", "Date: 1"), want: "date-invalid field-duplicate"},
+	})
+}
+
+func TestLimitsAreSettings(t *testing.T) {
+	t.Parallel()
+	c := checktest.Build(t, msgfields.Info, checks.Env{}, func(c *msgfields.Settings) {
+		c.Future, c.Past = time.Hour, 2*time.Hour
+	})
+	for date, want := range map[string]string{
+		"21 Nov 2026 13:00:00 +0000": "", "21 Nov 2026 13:00:01 +0000": "date-future",
+		"21 Nov 2026 10:00:00 +0000": "", "21 Nov 2026 09:59:59 +0000": "date-past",
+	} {
+		s := checktest.Session{Header: with("Date", "Date: "+date)}.Session(t)
+		vs, err := checktest.Ask(t, msgfields.Info, c, s)
+		if got := strings.Join(checktest.IDs(vs), " "); got != want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", date, got, err, want)
+		}
+	}
+}
+
+func TestShortSpansAreTold(t *testing.T) {
+	t.Parallel()
+	c := checktest.Build(t, msgfields.Info, checks.Env{}, func(c *msgfields.Settings) { c.Future = time.Minute })
+	s := checktest.Session{Header: with("Date", "Date: 21 Nov 2026 12:59:59 +0000")}.Session(t)
+	vs, err := checktest.Ask(t, msgfields.Info, c, s)
+	if err != nil || len(vs) != 1 || vs[0].Detail["ahead"] != "less than an hour" {
+		t.Errorf("got %v, %v", vs, err)
+	}
+}
+
+// A message is judged by the time of the session: a replay sets the past.
+func TestArrivalCounts(t *testing.T) {
+	t.Parallel()
+	s := checktest.Session{Header: parse(good), Time: checktest.Now.AddDate(1, 0, 0)}.Session(t)
+	vs, err := checktest.Ask(t, msgfields.Info, build(t), s)
+	if got := checktest.IDs(vs); !slices.Equal(got, []string{"date-past"}) || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestMessageID(t *testing.T) {
+	id := func(value string) []headers.Field { return with("Message-ID", "Message-Id:"+value) }
+	run(t, []testCase{
+		{name: "another spelling of the name", header: with("Message-ID", "message-id: <a@example.net>")},
+		{name: "one label on the right", header: id(" <a@localhost>")},
+		{name: "a literal on the right", header: id(" <a@[192.0.2.1]>")},
+		{name: "on a line of its own", header: id("\n <a@example.net>")},
+		{name: "a leading dot", header: id(" <.a@example.net>")},
+		{name: "a double and a trailing dot", header: id(" <a..b.@example.net>")},
+		{name: "a quoted left side", header: id(` <"a b"@example.net>`)},
+		{name: "UTF-8", header: id(" <ä@example.net>"), want: "field-8bit"},
+		{name: "two that are good", header: with("Message-ID", "Message-ID: <a@example.net>", "Message-ID: <b@example.net>")},
+
+		{name: "none", header: with("Message-ID"), want: "msgid-missing"},
+		{name: "empty", header: id(""), want: "msgid-invalid"},
+		{name: "no brackets", header: id(" a@example.net"), want: "msgid-invalid"},
+		{name: "no at sign", header: id(" <a>"), want: "msgid-invalid"},
+		{name: "an empty right side", header: id(" <a@>"), want: "msgid-invalid"},
+		{name: "two at signs", header: id(" <a@b@example.net>"), want: "msgid-invalid"},
+		{name: "a space inside", header: id(" <a b@example.net>"), want: "msgid-invalid"},
+		{name: "two in one field", header: id(" <a@example.net> <b@example.net>"), want: "msgid-invalid"},
+		{name: "Latin-1", header: id(" <\xe4@example.net>"), want: "msgid-invalid field-8bit"},
+	})
+}
+
+func TestFrom(t *testing.T) {
+	from := func(value string) []headers.Field { return with("From", "From:"+value) }
+	run(t, []testCase{
+		{name: "an address alone", header: from(" jane@example.net")},
+		{name: "several authors", header: from(` "Doe, Jane" <jane@example.net>, john@example.net`)},
+		{name: "a name with dots, which is obsolete", header: from(" J. R. Doe <jane@example.net>")},
+		{name: "a comment", header: from(" jane@example.net (Jane)")},
+		{name: "a group, RFC 6854", header: from(" Friends: jane@example.net, john@example.net;")},
+		{name: "an empty group, RFC 6854", header: from(" undisclosed:;")},
+		{name: "folded", header: from("\n Jane Doe\n\t<jane@example.net>")},
+		{name: "a quoted local part", header: from(` <"jane doe"@example.net>`)},
+
+		{name: "none", header: with("From"), want: "from-missing"},
+		{name: "a Resent-From is none", header: with("From", "Resent-From: jane@example.net"), want: "from-missing"},
+		{name: "empty, which Sendmail would have dropped", header: from(""), want: "from-invalid"},
+		{name: "no address", header: from(" nobody at all"), want: "from-invalid"},
+		{name: "no domain", header: from(" <jane>"), want: "from-invalid"},
+		{name: "an at sign in a name without quotes", header: from(" jane@example.org <jane@example.net>"), want: "from-invalid"},
+		{name: "two", header: with("From", "From: jane@example.net", "From: john@example.net"), want: "field-duplicate"},
+		{name: "two, one spelt to hide", header: with("From", "From: jane@example.net", "FROM : john@example.net"), want: "field-duplicate"},
+	})
+}
+
+func TestDuplicates(t *testing.T) {
+	var cases []testCase
+	for _, line := range []string{
+		"Date: Sat, 21 Nov 2026 12:00:00 +0000", "From: jane@example.net", "Sender: jane@example.net",
+		"Reply-To: jane@example.net", "To: user@example.org", "Cc: user@example.org", "Bcc: user@example.org", "Subject: x",
+	} {
+		name, _, _ := strings.Cut(line, ":")
+		cases = append(cases, testCase{name: "two " + name, header: with(name, line, line), want: "field-duplicate"})
+		cases = append(cases, testCase{name: "one " + name, header: with(name, line)})
+	}
+	for _, line := range []string{
+		"References: <a@example.net>", "In-Reply-To: <a@example.net>", "Message-ID: <a@example.net>",
+		"Return-Path: <jane@example.net>", "Received: from x", "MIME-Version: 1.0", "Content-Type: text/plain",
+		"Resent-From: jane@example.net", "Resent-Date: Sat, 21 Nov 2026 12:00:00 +0000", "Comments: x", "X-Subject: x",
+	} {
+		name, _, _ := strings.Cut(line, ":")
+		cases = append(cases, testCase{name: "two " + name, header: with(name, line, line)})
+	}
+	run(t, cases)
+}
+
+func TestLines(t *testing.T) {
+	long := func(n int) string { return "X-Long: " + strings.Repeat("x", n-len("X-Long: ")) }
+	field := func(name, value string) []headers.Field {
+		return append(parse(good), headers.Field{Name: name, Value: value})
+	}
+	run(t, []testCase{
+		{name: "a line of 998 octets", header: with("X-Long", long(998))},
+		{name: "a line of 999 octets", header: with("X-Long", long(999)), want: "field-too-long"},
+		{name: "a long field whose lines are short", header: with("X-Long", "X-Long: x"+strings.Repeat("\n "+strings.Repeat("x", 900), 2))},
+		{name: "a second line of 999 octets", header: field("X-Long", " x\n "+strings.Repeat("x", 998)), want: "field-too-long"},
+		{name: "a fold by CRLF is not counted", header: field("X-Long", " x\r\n "+strings.Repeat("x", 997)+"\r\n x")},
+
+		{name: "UTF-8", header: field("X-Word", " Grüße"), want: "field-8bit"},
+		{name: "Latin-1", header: field("X-Word", " Gr\xfc\xdfe"), want: "field-8bit"},
+
+		{name: "a space in the name", header: field("X Word", " x"), want: "field-syntax"},
+		{name: "an empty name", header: field("", " x"), want: "field-syntax"},
+		{name: "a control character in the name", header: field("X\x01", " x"), want: "field-syntax"},
+		{name: "8 bits in the name", header: field("X-Wört", " x"), want: "field-8bit field-syntax"},
+		{name: "NUL", header: field("X-Word", " a\x00b"), want: "field-syntax"},
+		{name: "a bare CR", header: field("X-Word", " a\rFrom: b"), want: "field-syntax"},
+		{name: "spaces before the colon, which is obsolete", header: field("X-Word  ", " x")},
+
+		{name: "a fault that is there twice is told once", header: append(field("X Word", " x"), headers.Field{Name: "Y Word", Value: " y"}), want: "field-syntax"},
+		{name: "no header at all", header: nil, want: "date-missing msgid-missing from-missing"},
+	})
+}
+
+func TestDetail(t *testing.T) {
+	t.Parallel()
+	c := build(t)
+	for _, test := range []struct {
+		header           []headers.Field
+		reason, key, say string
+	}{
+		{with("Date", "Date:  x y "), "date-invalid", "date", "x y"},
+		{with("Date", "Date: 21 Nov 2026 25:00 +0000"), "date-invalid", "fault", "hour 25 is over 23"},
+		{with("Date", "Date: 22 Nov 2026 13:00:00 +0000"), "date-future", "ahead", "25 h"},
+		{with("Date", "Date: 31 Dec 9999 23:59:59 +0000"), "date-future", "ahead", "2912118 days"},
+		{with("Date", "Date: 1 Jan 1900 00:00:00 +0000"), "date-past", "age", "46345 days"},
+		{with("Message-ID", "Message-ID: <a>"), "msgid-invalid", "message_id", "<a>"},
+		{with("Message-ID", "Message-ID: <a>"), "msgid-invalid", "fault", "no @ in the message id"},
+		{with("From", "From: nobody"), "from-invalid", "from", "nobody"},
+		{with("Subject", "SUBJECT: a", "Subject: b", "subject: c"), "field-duplicate", "field", "Subject"},
+		{with("Subject", "SUBJECT: a", "Subject: b", "subject: c"), "field-duplicate", "count", "3"},
+		{with("X-Long", "X-Long: "+strings.Repeat("x", 2000)), "field-too-long", "length", "2008"},
+		{with("X-8", "X-8: \xff"), "field-8bit", "field", "X-8"},
+		{with("X 8", "X 8: x"), "field-syntax", "field", "X 8"},
+	} {
+		vs, _ := checktest.Ask(t, msgfields.Info, c, checktest.Session{Header: test.header}.Session(t))
+		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
+		if i < 0 {
+			t.Errorf("no %s in %q", test.reason, checktest.IDs(vs))
+		} else if got := vs[i].Detail[test.key]; got != test.say {
+			t.Errorf("%s: %s is %q, want %q", test.reason, test.key, got, test.say)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	if err := msgfields.Info.Default.(msgfields.Settings).Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []msgfields.Settings{{Future: time.Hour}, {Past: time.Hour}, {Future: -1, Past: 1}} {
+		if bad.Validate() == nil {
+			t.Errorf("%v is no limit", bad)
+		}
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	c := build(b)
+	for name, header := range map[string][]headers.Field{
+		"good":      parse(good),
+		"30 fields": append(parse(good), slices.Repeat(parse("X-Some-Header: with a value of fair length; as filters write them"), 21)...),
+		"bad":       with("Date", "Date: yesterday"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := checktest.Session{Header: header}.Session(b)
+			s.Stage = checks.EndOfHeader
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.Check(context.Background(), s); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,27 @@
+package rdns
+
+import "milterd/checks"
+
+// The reasons, in order of precedence.
+var (
+	missing = &checks.Reason{
+		ID:    "rdns-missing",
+		Reply: checks.Reply{Code: 550, Enhanced: "5.7.25", Text: "{client} has no reverse DNS name"},
+		When:  "the client's address has no PTR record",
+		Why: "The address that your server sent from has no name in the reverse DNS (no PTR record). Hosts that are meant to " +
+			"send mail have one, set by whoever runs the network; most hijacked machines have none. So many sites ask for it.",
+		Remedy: "Have the provider of the address set its PTR record to the full name of your mail server, and give that name " +
+			"an A record (AAAA for IPv6) with this address.",
+		Safe: checks.Greylist, Strict: checks.Reject,
+	}
+	mismatch = &checks.Reason{
+		ID:    "rdns-mismatch",
+		Reply: checks.Reply{Code: 550, Enhanced: "5.7.25", Text: "no reverse DNS name of {client} leads back to it: {ptr}"},
+		When:  "the client's address has PTR records, but no name in them has an A or AAAA record with that address",
+		Why: "The reverse DNS gives the address of your server a name, but that name does not have this address in turn. " +
+			"Anyone can write any name into a reverse zone; only the way back shows that the owner of the name agrees.",
+		Remedy: "Give the name in the PTR record an A record (AAAA for IPv6) with the address of your server, or have the " +
+			"provider change the PTR record to a name that has one.",
+		Safe: checks.Greylist, Strict: checks.Reject,
+	}
+)

@@ -1,0 +1,128 @@
+// Package sender asks whether the reverse-path of MAIL FROM (RFC 5321 section 4.1.1.2) is an address to which an answer
+// could be sent, and whether the client may use it. The null reverse-path is always right.
+package sender
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/headers"
+)
+
+// Info describes the check.
+var Info = checks.Define(checks.Info{
+	Name: "sender",
+	Doc: "Looks at the address in MAIL FROM: whether it is well formed, whether its domain takes mail, and whether an outside " +
+		"client uses a domain of this site. An address literal as domain is looked at for its form alone.",
+	Stages:  []checks.Stage{checks.MailFrom},
+	Reasons: []*checks.Reason{syntax, syntaxLax, noDomain, nullMX, bogusMX, ownDomain},
+}, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
+	return &check{env}, nil
+})
+
+type check struct{ env checks.Env }
+
+// Check implements checks.Check.
+func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	from := s.Envelope.MailFrom
+	if from.IsNull() {
+		return nil, nil
+	}
+	vs := form(from)
+	if from.Domain == "" {
+		return vs, nil
+	}
+	mx, err := c.mailHosts(ctx, s)
+	own, errOwn := c.ownDomain(ctx, s)
+	vs = append(append(vs, mx...), own...)
+	return vs, cmp.Or(err, errOwn)
+}
+
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+	if s.Stage != checks.MailFrom {
+		return nil
+	}
+	return facts.MXAhead(s)
+}
+
+// form judges the address by RFC 5321 section 4.1.2.
+func form(from checks.Address) []checks.Verdict {
+	_, err := headers.ParsePath(from.Text)
+	fault, ok := errors.AsType[*headers.SyntaxError](err)
+	if !ok {
+		return nil
+	}
+	r := syntax
+	if fault.Lax {
+		r = syntaxLax
+	}
+	return []checks.Verdict{{Reason: r, Detail: map[string]string{"fault": fault.Cause}}}
+}
+
+// mailHosts judges where the domain takes its mail.
+func (c *check) mailHosts(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	mx, err := facts.SenderMX(ctx, c.env, s)
+	switch {
+	case err != nil:
+		return nil, err
+	case mx.Null:
+		return []checks.Verdict{{Reason: nullMX}}, nil
+	case len(mx.Hosts) == 0:
+		return []checks.Verdict{{Reason: noDomain}}, nil
+	case slices.ContainsFunc(mx.Hosts, facts.MXHost.Reachable):
+		return nil, nil
+	}
+	for _, h := range mx.Hosts {
+		if h.Err != nil {
+			return nil, h.Err
+		}
+	}
+	if mx.More {
+		return nil, fmt.Errorf("none of the first %d mail hosts of %s can be reached, and there are more",
+			len(mx.Hosts), s.Envelope.MailFrom.Domain)
+	}
+	return []checks.Verdict{{Reason: bogusMX, Detail: map[string]string{"hosts": list(mx.Hosts)}}}, nil
+}
+
+// list shows the first few hosts with an address of each.
+func list(hosts []facts.MXHost) string {
+	const shown = 3
+	var out []string
+	for _, h := range hosts[:min(shown, len(hosts))] {
+		where := "no address"
+		if len(h.Addrs) > 0 {
+			where = h.Addrs[0].String()
+		}
+		out = append(out, fmt.Sprintf("%s (%s)", h.Name, where))
+	}
+	if more := len(hosts) - shown; more > 0 {
+		out = append(out, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(out, ", ")
+}
+
+// ownDomain judges the use of exactly one of our domains. Subdomains are left alone: they are often given to others, such
+// as newsletter services, and have SPF records of their own. The pipeline never asks about trusted clients.
+func (c *check) ownDomain(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	domain := s.Envelope.MailFrom.Domain
+	isOurs := func(d string) bool { return checks.SameName(d, domain) }
+	if !s.Client.IsValid() || s.AuthUser != "" || !slices.ContainsFunc(c.env.Site.LocalDomains, isOurs) {
+		return nil, nil
+	}
+	spf, err := facts.MailFromSPF(ctx, c.env, s)
+	if err != nil {
+		return nil, err
+	}
+	// A pass that anybody would get is none.
+	if passes, err := facts.SPFIdentifies(ctx, c.env, s, spf); passes || err != nil {
+		return nil, err
+	}
+	return []checks.Verdict{{Reason: ownDomain, Detail: map[string]string{"spf": string(spf.Result)}}}, nil
+}

@@ -1,0 +1,295 @@
+package sender_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/sender"
+)
+
+// The addresses of reachable hosts must be global ones, which the documentation ranges are not: RFC 7535 and RFC 7534 gave
+// away some that no mail host has.
+const zone = `
+example.net.            MX     10 mx.example.net.
+mx.example.net.         A      192.31.196.10
+noaddress.example.net.  TXT    "neither MX nor address"
+implicit.example.net.   A      192.31.196.10
+implicit6.example.net.  AAAA   2620:4f:8000::10
+only6.example.net.      MX     10 mx6.example.net.
+mx6.example.net.        AAAA   2620:4f:8000::10
+aliased.example.net.    CNAME  example.net.
+mxalias.example.net.    MX     10 alias.example.net.
+alias.example.net.      CNAME  mx.example.net.
+under_score.example.net. MX    10 mx.example.net.
+xn--bcher-kva.example.  MX     10 mx.example.net.
+
+null.example.net.       MX     0 .
+null.example.net.       A      192.31.196.10
+blunder.example.net.    MX     0 .
+blunder.example.net.    MX     10 mx.example.net.
+
+loop.example.net.       MX     10 localhost.example.net.
+localhost.example.net.  A      127.0.0.1
+localhost.example.net.  AAAA   ::1
+private.example.net.    MX     10 ten.example.net.
+private.example.net.    MX     20 localhost.example.net.
+private.example.net.    MX     30 nowhere.example.net.
+private.example.net.    MX     40 docs.example.net.
+ten.example.net.        A      10.0.0.1
+docs.example.net.       A      192.0.2.1
+literal.example.net.    MX     10 192.31.196.10.
+half.example.net.       MX     10 ten.example.net.
+half.example.net.       MX     20 mx.example.net.
+mixed.example.net.      MX     10 mixedhost.example.net.
+mixedhost.example.net.  A      10.0.0.1
+mixedhost.example.net.  AAAA   2620:4f:8000::10
+implicitten.example.net. A     10.0.0.1
+
+!SERVFAIL broken.example.net
+!TIMEOUT slow.example.net
+nomx.example.net.       A      192.31.196.10
+!SERVFAIL nomx.example.net MX
+unknownaddr.example.net. TXT   x
+!TIMEOUT unknownaddr.example.net A
+tenandbroken.example.net. MX   10 ten.example.net.
+tenandbroken.example.net. MX   20 broken.example.net.
+goodandbroken.example.net. MX  10 broken.example.net.
+goodandbroken.example.net. MX  20 mx.example.net.
+
+; this site
+example.org.            MX     10 mx.example.net.
+example.org.            TXT    "v=spf1 ip4:192.0.2.50 ip6:2001:db8::50 ~all"
+news.example.org.       MX     10 mx.example.net.
+wide.example.org.       MX     10 mx.example.net.
+wide.example.org.       TXT    "v=spf1 +all"
+silent.example.org.     MX     10 mx.example.net.
+typo.example.org.       MX     10 mx.example.net.
+typo.example.org.       TXT    "v=spf1 ipv4:192.0.2.50 -all"
+unsure.example.org.     MX     10 mx.example.net.
+!SERVFAIL unsure.example.org TXT
+`
+
+func env(t testing.TB, zoneText string) checks.Env {
+	t.Helper()
+	e := checktest.Env(t, zoneText)
+	for _, d := range []string{"wide", "silent", "typo", "unsure", "gone"} {
+		e.Site.LocalDomains = append(e.Site.LocalDomains, d+".example.org")
+	}
+	return e
+}
+
+func build(t testing.TB, e checks.Env) checks.Check {
+	return checktest.Build[checks.NoSettings](t, sender.Info, e, nil)
+}
+
+type testCase struct {
+	name, client, from string
+	want               string // ids
+	unknown            bool   // something could not be found out
+}
+
+// run asks about each case; the client is 192.0.2.10 if a case has none.
+func run(t *testing.T, cases []testCase) {
+	t.Helper()
+	t.Parallel()
+	c := build(t, env(t, zone))
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			client := test.client
+			switch client {
+			case "":
+				client = "192.0.2.10"
+			case "unknown":
+				client = ""
+			}
+			s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: test.from}.Session(t)
+			vs, err := checktest.Ask(t, sender.Info, c, s)
+			if got := strings.Join(checktest.IDs(vs), " "); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if (err != nil) != test.unknown {
+				t.Errorf("error %v, want one: %v", err, test.unknown)
+			}
+		})
+	}
+}
+
+func TestForm(t *testing.T) {
+	local64, local65 := strings.Repeat("l", 64), strings.Repeat("l", 65)
+	run(t, []testCase{
+		{name: "the null reverse-path", from: "<>"},
+		{name: "the null reverse-path as Postfix hands it over", from: ""},
+		{name: "an address", from: "<user@example.net>"},
+		{name: "an address without angle brackets", from: "user@example.net"},
+		{name: "a domain in capitals", from: "<User@EXAMPLE.NET>"},
+		{name: "a quoted local part", from: `<"a b@c"@example.net>`},
+		{name: "odd but right characters", from: "<!#$%&'*+-/=?^_`{|}~@example.net>"},
+		{name: "a VERP address", from: "<list-bounces+user=example.org@example.net>"},
+		{name: "an SRS address", from: "<SRS0=x+y=ab=example.com=user@example.net>"},
+		{name: "a source route", from: "<@relay.example.com,@other.example.com:user@example.net>"},
+		{name: "a local part of 64 octets", from: local64 + "@example.net"},
+		{name: "an internationalised address", from: "jürgen@bücher.example"},
+		{name: "an address literal", from: "user@[192.0.2.99]"},
+		{name: "an IPv6 address literal", from: "user@[IPv6:2001:db8::99]"},
+
+		{name: "no domain", from: "user", want: "sender-syntax"},
+		{name: "no local part", from: "@example.net", want: "sender-syntax"},
+		{name: "an empty domain", from: "user@", want: "sender-syntax"},
+		{name: "two at signs", from: "a@b@example.net", want: "sender-syntax"},
+		{name: "a space", from: "a b@example.net", want: "sender-syntax"},
+		{name: "a display name", from: "User <user@example.net>", want: "sender-syntax"},
+		{name: "an open quote", from: `"user@example.net`, want: "sender-syntax"},
+		{name: "hostile bytes", from: "a\r\nRCPT TO:<b>@example.net", want: "sender-syntax"},
+		{name: "a domain that begins with a hyphen", from: "user@-example.net", want: "sender-syntax"},
+		{name: "a domain with two dots", from: "user@example..net", want: "sender-syntax"},
+		{name: "an address literal that is none", from: "user@[192.0.2.300]", want: "sender-syntax"},
+		{name: "a label over 63 octets", from: "user@" + strings.Repeat("a", 64) + ".net", want: "sender-syntax"},
+		{name: "a domain over 255 octets", from: "u@" + strings.Repeat("abcdefg.", 32) + "net", want: "sender-syntax"},
+		{name: "a path over 256 octets", from: strings.Repeat("l", 60) + "@" + strings.Repeat("abcdefg.", 24) + "net", want: "sender-syntax"},
+		{name: "a stray dot and a worse fault", from: "a..b c@example.net", want: "sender-syntax"},
+
+		{name: "a dot in front", from: ".user@example.net", want: "sender-syntax-lax"},
+		{name: "a dot behind", from: "user.@example.net", want: "sender-syntax-lax"},
+		{name: "two dots", from: "a..b@example.net", want: "sender-syntax-lax"},
+		{name: "a local part of 65 octets", from: local65 + "@example.net", want: "sender-syntax-lax"},
+		{name: "an underscore in the domain", from: "user@under_score.example.net", want: "sender-syntax-lax"},
+		{name: "a dot after the domain", from: "user@example.net.", want: "sender-syntax-lax"},
+		{name: "a lax fault does not hide the domain", from: "a..b@nowhere.example.net", want: "sender-syntax-lax sender-no-domain"},
+	})
+}
+
+func TestDomain(t *testing.T) {
+	run(t, []testCase{
+		{name: "an implicit MX by an IPv4 address", from: "user@implicit.example.net"},
+		{name: "an implicit MX by an IPv6 address", from: "user@implicit6.example.net"},
+		{name: "a mail host with IPv6 alone", from: "user@only6.example.net"},
+		{name: "a domain that is an alias", from: "user@aliased.example.net"},
+		{name: "a mail host that is an alias", from: "user@mxalias.example.net"},
+
+		{name: "a domain that does not exist", from: "user@nowhere.example.net", want: "sender-no-domain"},
+		{name: "a domain with neither MX nor address", from: "user@noaddress.example.net", want: "sender-no-domain"},
+		{name: "a single label", from: "root@localhost", want: "sender-no-domain"},
+		{name: "an address without brackets", from: "user@192.0.2.1", want: "sender-no-domain"},
+
+		{name: "a null MX", from: "user@null.example.net", want: "sender-null-mx"},
+		{name: "a null MX beside a real one", from: "user@blunder.example.net"},
+
+		{name: "a loopback mail host", from: "user@loop.example.net", want: "sender-bogus-mx"},
+		{name: "private, loopback, documentation and missing mail hosts", from: "user@private.example.net", want: "sender-bogus-mx"},
+		{name: "an address where the mail host's name should be", from: "user@literal.example.net", want: "sender-bogus-mx"},
+		{name: "an implicit MX that is private", from: "user@implicitten.example.net", want: "sender-bogus-mx"},
+		{name: "one reachable mail host is enough", from: "user@half.example.net"},
+		{name: "one reachable address is enough", from: "user@mixed.example.net"},
+
+		{name: "SERVFAIL is no verdict", from: "user@broken.example.net", unknown: true},
+		{name: "a time-out is no verdict", from: "user@slow.example.net", unknown: true},
+		{name: "SERVFAIL of the MX question alone", from: "user@nomx.example.net", unknown: true},
+		{name: "a time-out of one address question", from: "user@unknownaddr.example.net", unknown: true},
+		{name: "bad mail hosts and one that could not be asked for", from: "user@tenandbroken.example.net", unknown: true},
+		{name: "a good mail host and one that could not be asked for", from: "user@goodandbroken.example.net"},
+		{name: "a failure does not hide the form", from: "a..b@broken.example.net", want: "sender-syntax-lax", unknown: true},
+	})
+}
+
+func TestOwnDomain(t *testing.T) {
+	run(t, []testCase{
+		{name: "a client that SPF passes", client: "192.0.2.50", from: "user@example.org"},
+		{name: "an IPv6 client that SPF passes", client: "2001:db8::50", from: "user@example.org"},
+		{name: "a subdomain is not ours", from: "user@news.example.org"},
+		{name: "the client is not known", client: "unknown", from: "user@example.org"},
+
+		{name: "a client that SPF softly fails", from: "user@example.org", want: "sender-own-domain"},
+		{name: "an IPv6 client", client: "2001:db8::10", from: "user@example.org", want: "sender-own-domain"},
+		{name: "in capitals with a last dot", from: "user@EXAMPLE.ORG.", want: "sender-syntax-lax sender-own-domain"},
+		{name: "without an SPF record", from: "user@silent.example.org", want: "sender-own-domain"},
+		{name: "with an SPF record that is wrong", from: "user@typo.example.org", want: "sender-own-domain"},
+		{name: "with a pass that anybody gets", from: "user@wide.example.org", want: "sender-own-domain"},
+		{name: "our domain does not exist", from: "user@gone.example.org", want: "sender-no-domain sender-own-domain"},
+
+		{name: "SPF fails to answer", from: "user@unsure.example.org", unknown: true},
+	})
+}
+
+func TestAuthenticatedClientsMayUseOurDomain(t *testing.T) {
+	t.Parallel()
+	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.org", Auth: "user"}.Session(t)
+	if vs, err := checktest.Ask(t, sender.Info, build(t, env(t, zone)), s); len(vs) > 0 || err != nil {
+		t.Errorf("got %q, %v", checktest.IDs(vs), err)
+	}
+}
+
+func TestManyBadMailHosts(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 11 {
+		fmt.Fprintf(&b, "example.net. MX %d mx%d.example.net.\n", i, i)
+	}
+	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}.Session(t)
+	vs, err := checktest.Ask(t, sender.Info, build(t, env(t, b.String())), s)
+	if len(vs) > 0 || err == nil {
+		t.Errorf("got %q, %v; the eleventh host was not looked at", checktest.IDs(vs), err)
+	}
+}
+
+func TestDetail(t *testing.T) {
+	t.Parallel()
+	c := build(t, env(t, zone))
+	for _, test := range []struct{ from, reason, key, want string }{
+		{"a b@example.net", "sender-syntax", "fault", `" " is not allowed in a local part without quotes`},
+		{"a..b@example.net", "sender-syntax-lax", "fault", "stray dot in the local part"},
+		{"user@loop.example.net", "sender-bogus-mx", "hosts", "localhost.example.net (127.0.0.1)"},
+		{"user@private.example.net", "sender-bogus-mx", "hosts", "ten.example.net (10.0.0.1), localhost.example.net (127.0.0.1), nowhere.example.net (no address), 1 more"},
+		{"user@example.org", "sender-own-domain", "spf", "softfail"},
+		{"user@silent.example.org", "sender-own-domain", "spf", "none"},
+	} {
+		s := checktest.Session{Client: "192.0.2.10", MailFrom: test.from}.Session(t)
+		vs, _ := checktest.Ask(t, sender.Info, c, s)
+		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
+		if i < 0 {
+			t.Errorf("%s: no %s", test.from, test.reason)
+		} else if got := vs[i].Detail[test.key]; got != test.want {
+			t.Errorf("%s: %s is %q, want %q", test.from, test.key, got, test.want)
+		}
+	}
+}
+
+func TestEveryQuestionIsAnnounced(t *testing.T) {
+	t.Parallel()
+	e := env(t, zone)
+	for _, from := range []string{
+		"<>", "user@example.net", "user@implicit.example.net", "user@null.example.net", "user@nowhere.example.net",
+		"user@private.example.net", "user@[192.0.2.1]", "no address", "user@bücher.example", "user@aliased.example.net",
+	} {
+		s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: from}.Session(t)
+		rec := &checktest.Recorder{Resolver: e.DNS}
+		recorded := e
+		recorded.DNS = rec
+		c := build(t, recorded)
+		announced := checktest.Announced(t, c, e.DNS, s)
+		if _, err := checktest.Ask(t, sender.Info, c, s); err != nil {
+			t.Error(err)
+		}
+		if asked := rec.Asked(); !slices.Equal(asked, announced) {
+			t.Errorf("%s: asked %q, announced %q", from, asked, announced)
+		}
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	c := build(b, env(b, zone))
+	d := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}
+	b.ReportAllocs()
+	for b.Loop() {
+		s := d.Session(b)
+		s.Stage = checks.MailFrom
+		if vs, err := c.Check(context.Background(), s); len(vs) > 0 || err != nil {
+			b.Fatal(vs, err)
+		}
+	}
+}

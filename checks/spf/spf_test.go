@@ -1,0 +1,249 @@
+package spf_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/spf"
+	"milterd/checks/zone"
+)
+
+const (
+	heloOK = `mail.example.com TXT "v=spf1 a -all"
+mail.example.com A 192.0.2.9
+mail.example.com AAAA 2001:db8::9
+`
+	client = "192.0.2.9"
+	helo   = "mail.example.com"
+	sender = "user@example.net"
+)
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	mail := checktest.Session{Client: client, Helo: helo, MailFrom: sender}
+	bounce := checktest.Session{Client: client, Helo: helo}
+	six := checktest.Session{Client: "2001:db8::9", Helo: helo, MailFrom: sender}
+	strange := checktest.Session{Client: "198.51.100.7", Helo: helo, MailFrom: sender}
+	for _, c := range []struct {
+		name    string
+		session checktest.Session
+		zone    string
+		want    []string // reasons
+		text    string   // of the first one's reply, as the pipeline fills it
+		fails   bool     // could not find out
+	}{
+		{name: "pass", session: mail, zone: heloOK + `example.net TXT "v=spf1 ip4:192.0.2.0/24 -all"`},
+		{name: "pass of an IPv6 client", session: six, zone: heloOK + `example.net TXT "v=spf1 ip6:2001:db8::/64 -all"`},
+		{name: "pass of an authenticated client", zone: heloOK + `example.net TXT "v=spf1 mx -all"` + "\nexample.net MX 0 mail.example.com",
+			session: checktest.Session{Client: client, Helo: helo, MailFrom: sender, Auth: "user"}},
+		{name: "neutral", session: mail, zone: heloOK + `example.net TXT "v=spf1 mx ?all"`},
+		{name: "fail", session: mail, zone: heloOK + `example.net TXT "v=spf1 ip4:192.0.2.1 -all"`,
+			want: []string{"spf-fail"}, text: "192.0.2.9 may not send mail for example.net (SPF: -all)"},
+		{name: "fail of an IPv6 client", session: six, zone: heloOK + `example.net TXT "v=spf1 ip4:192.0.2.0/24 -all"`,
+			want: []string{"spf-fail"}, text: "2001:db8::9 may not send mail for example.net (SPF: -all)"},
+		{name: "fail of an authenticated client is one all the same", zone: heloOK + `example.net TXT "v=spf1 mx -all"`,
+			session: checktest.Session{Client: client, Helo: helo, MailFrom: sender, Auth: "user"},
+			want:    []string{"spf-fail"}},
+		{name: "fail by redirect= with an explanation", session: mail,
+			zone: heloOK + "example.net TXT \"v=spf1 redirect=_spf.example.com exp=no.example.net\"\n" +
+				"_spf.example.com TXT \"v=spf1 ip4:192.0.2.1 -all exp=why.example.com\"\n" +
+				"why.example.com TXT \"%{i} is not ours, see http://example.com/?s=%{S}\"",
+			want: []string{"spf-fail"},
+			text: "192.0.2.9 may not send mail for example.net (SPF: -all of _spf.example.com); " +
+				"example.net explains: 192.0.2.9 is not ours, see http://example.com/?s=user%40example.net"},
+		{name: "fail without the explanation, which the DNS does not give", session: mail,
+			zone: heloOK + "!SERVFAIL why.example.net\nexample.net TXT \"v=spf1 mx -all exp=why.example.net\"",
+			want: []string{"spf-fail"}, text: "192.0.2.9 may not send mail for example.net (SPF: -all)"},
+		{name: "no mail", session: mail, zone: heloOK + `example.net TXT "v=spf1 -all"`,
+			want: []string{"spf-no-mail"}, text: "example.net says that it sends no mail (SPF: v=spf1 -all)"},
+		{name: "too wide", session: mail, zone: heloOK + `example.net TXT "v=spf1 +all"`,
+			want: []string{"spf-too-wide"}, text: "the SPF record of example.net lets any host send its mail: +all"},
+		{name: "too wide or not could not be found out: it is a pass", session: mail,
+			zone: heloOK + "!TIMEOUT example.com\nexample.net TXT \"v=spf1 ip4:192.0.2.9 include:example.com -all\""},
+		{name: "softfail", session: mail, zone: heloOK + `example.net TXT "v=spf1 ~all"`,
+			want: []string{"spf-softfail"}, text: "192.0.2.9 probably may not send mail for example.net (SPF: ~all)"},
+		{name: "none", session: mail, zone: heloOK + `example.net TXT "hello"`,
+			want: []string{"spf-none"}, text: "example.net publishes no SPF record"},
+		{name: "permerror", session: mail, zone: heloOK + `example.net TXT "v=spf1 include -all"`,
+			want: []string{"spf-permerror"},
+			text: `the SPF policy of example.net cannot be understood: in the record of example.net: "include": a domain must follow, after a colon`},
+		{name: "time-out is temperror", session: mail, zone: heloOK + "!TIMEOUT example.net TXT\nexample.net TXT \"v=spf1 -all\"",
+			want: []string{"spf-temperror"},
+			text: "the SPF policy of example.net could not be found out for now: the DNS does not answer for example.net. TXT: dns: time-out"},
+		{name: "SERVFAIL behind include: is temperror", session: mail, zone: heloOK + "!SERVFAIL example.com\nexample.net TXT \"v=spf1 include:example.com -all\"",
+			want: []string{"spf-temperror"}},
+
+		{name: "HELO fail", session: strange, zone: heloOK + `example.net TXT "v=spf1 ip4:198.51.100.7"`,
+			want: []string{"spf-helo-fail"}, text: "198.51.100.7 may not call itself mail.example.com (SPF: -all)"},
+		{name: "HELO fail and MAIL FROM fail", session: strange, zone: heloOK + `example.net TXT "v=spf1 mx -all"`,
+			want: []string{"spf-helo-fail", "spf-fail"}},
+		{name: "HELO name that sends no mail", session: bounce, zone: `mail.example.com TXT "v=spf1 -all"`,
+			want: []string{"spf-helo-fail"}},
+		{name: "HELO softfail is nothing", session: bounce, zone: `mail.example.com TXT "v=spf1 ~all"`},
+		{name: "HELO permerror is nothing", session: bounce, zone: `mail.example.com TXT "v=spf1 moo"`},
+		{name: "HELO +all is nothing", session: bounce, zone: `mail.example.com TXT "v=spf1 +all"`},
+		{name: "HELO time-out could not be found out", session: bounce, zone: "!TIMEOUT mail.example.com", fails: true},
+		{name: "HELO is an address literal", session: checktest.Session{Client: client, Helo: "[192.0.2.1]"}, zone: heloOK},
+		{name: "HELO is our own name", session: checktest.Session{Client: client, Helo: "MX.example.org."}, zone: `mx.example.org TXT "v=spf1 -all"`},
+		{name: "HELO is a local domain", session: checktest.Session{Client: client, Helo: "example.org"}, zone: `example.org TXT "v=spf1 -all"`},
+		{name: "null reverse-path, HELO passes", session: bounce, zone: heloOK},
+		{name: "null reverse-path, HELO without policy", session: bounce, zone: "mail.example.com A 192.0.2.9"},
+		{name: "null reverse-path, HELO fails", session: checktest.Session{Client: "198.51.100.7", Helo: helo}, zone: heloOK, want: []string{"spf-helo-fail"}},
+		{name: "address literal in MAIL FROM", session: checktest.Session{Client: client, Helo: helo, MailFrom: "user@[192.0.2.9]"}, zone: heloOK},
+		{name: "client without address", session: checktest.Session{Helo: helo, MailFrom: sender}, zone: heloOK + `example.net TXT "v=spf1 -all"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			env := checktest.Env(t, c.zone)
+			check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
+			s := c.session.Session(t)
+			verdicts, err := checktest.Ask(t, spf.Info, check, s)
+			if got := checktest.IDs(verdicts); !slices.Equal(got, append([]string{}, c.want...)) {
+				t.Fatalf("reasons %v, want %v", got, c.want)
+			}
+			if (err != nil) != c.fails {
+				t.Errorf("error %v", err)
+			}
+			if c.text != "" {
+				if got := text(verdicts[0], s); got != c.text {
+					t.Errorf("reply %q\n want %q", got, c.text)
+				}
+			}
+		})
+	}
+}
+
+// text fills the placeholders of a reply.
+func text(v checks.Verdict, s *checks.Session) string {
+	pairs := []string{"{client}", s.Client.String(), "{helo}", s.Helo}
+	for k, value := range v.Detail {
+		pairs = append(pairs, "{"+k+"}", value)
+	}
+	return strings.NewReplacer(pairs...).Replace(v.Reason.Reply.Text)
+}
+
+// TestOutOfTime wants a verdict that can defer mail at most, and an error.
+func TestOutOfTime(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	check := checktest.Build[checks.NoSettings](t, spf.Info, checktest.Env(t, `example.net TXT "v=spf1 -all"`), nil)
+	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Session(t)
+	for stage, want := range map[checks.Stage][]string{checks.Helo: {}, checks.MailFrom: {"spf-temperror"}} {
+		s.Stage = stage
+		verdicts, err := check.Check(ctx, s)
+		if got := checktest.IDs(verdicts); !slices.Equal(got, want) || err == nil {
+			t.Errorf("%s: %v, %v", stage, got, err)
+		}
+		for _, v := range verdicts {
+			if v.Reason.Reply.Code >= 500 {
+				t.Errorf("%s: %d", stage, v.Reason.Reply.Code)
+			}
+		}
+	}
+}
+
+// TestReasons compares with the table of the design.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"spf-fail greylist reject 550 5.7.23",
+		"spf-no-mail reject reject 550 5.7.23",
+		"spf-too-wide greylist reject 550 5.7.1",
+		"spf-helo-fail reject reject 550 5.7.23",
+		"spf-softfail watch greylist 550 5.7.1",
+		"spf-none off watch 550 5.7.1",
+		"spf-permerror watch reject 550 5.7.24",
+		"spf-temperror watch tempfail 451 4.7.24",
+	}
+	var got []string
+	for _, r := range spf.Info.Reasons {
+		reply, _, _ := strings.Cut(r.Reply.String(), r.Reply.Text)
+		got = append(got, strings.TrimSpace(strings.Join([]string{r.ID, r.Safe.String(), r.Strict.String(), reply}, " ")))
+		if r.When == "" || r.Why == "" || r.Remedy == "" || strings.HasSuffix(r.When, ".") {
+			t.Errorf("%s: texts", r.ID)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestPrefetch(t *testing.T) {
+	t.Parallel()
+	check := checktest.Build[checks.NoSettings](t, spf.Info, checktest.Env(t, ""), nil).(checks.Prefetcher)
+	mail := checktest.Session{Client: client, Helo: helo, MailFrom: sender}
+	for _, c := range []struct {
+		name    string
+		session checktest.Session
+		stage   checks.Stage
+		want    string
+	}{
+		{"nothing at connect", mail, checks.Connect, ""},
+		{"HELO name", mail, checks.Helo, "mail.example.com. TXT"},
+		{"sender's domain", mail, checks.MailFrom, "example.net. TXT"},
+		{"null reverse-path", checktest.Session{Client: client, Helo: helo}, checks.MailFrom, ""},
+		{"our own name", checktest.Session{Client: client, Helo: "mx.example.org"}, checks.Helo, ""},
+		{"address literal", checktest.Session{Client: client, Helo: "[192.0.2.9]"}, checks.Helo, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := c.session.Session(t)
+			s.Stage = c.stage
+			got := ""
+			for _, q := range check.Prefetch(s) {
+				got += q.String()
+			}
+			if got != c.want {
+				t.Errorf("announced %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// FuzzExplanation wants a reply with hostile DNS text to be clean, short lines.
+func FuzzExplanation(f *testing.F) {
+	f.Add("%{s} %{h}", "mail.example.com")
+	f.Add("a\\013\\010550 5.0.0 b %{L}", "\r\n250 ok")
+	f.Fuzz(func(t *testing.T, text, helo string) {
+		quoted := strings.NewReplacer(`"`, "", "\n", "", "\r", "").Replace(text)
+		z, err := zone.Parse("example.net TXT \"v=spf1 mx -all exp=why.example.net\"\nwhy.example.net TXT \"" + quoted + "\"")
+		if err != nil {
+			t.Skip()
+		}
+		env := checktest.Env(t, "")
+		env.DNS = z
+		check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
+		s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Session(t)
+		s.Stage = checks.MailFrom
+		verdicts, err := check.Check(t.Context(), s)
+		if err != nil || len(verdicts) != 1 {
+			t.Fatalf("%v, %v", verdicts, err)
+		}
+		why := verdicts[0].Detail["explains"]
+		if len(why) > 500 || strings.ContainsFunc(why, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("%q", why)
+		}
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	env := checktest.Env(b, heloOK+`example.net TXT "v=spf1 include:a.example.net -all"
+a.example.net TXT "v=spf1 ip4:198.51.100.0/24 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all"`)
+	check := checktest.Build[checks.NoSettings](b, spf.Info, env, nil)
+	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Session(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		fresh := checks.Session{Client: s.Client, Helo: s.Helo, Time: s.Time, Envelope: s.Envelope}
+		for _, fresh.Stage = range spf.Info.Stages {
+			if verdicts, err := check.Check(b.Context(), &fresh); len(verdicts) > 0 || err != nil {
+				b.Fatalf("%v, %v", verdicts, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package zone_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/checks/zone"
+)
+
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	z, err := zone.Parse(`
+; a remark
+example.org.        A      192.0.2.1
+                    A      192.0.2.2
+a.b.example.org.    TXT    "deep"
+alias.example.org.  CNAME  example.org.
+lost.example.org.   CNAME  nowhere.example.
+loop.example.org.   CNAME  loop.example.org.
+!SERVFAIL broken.example.org
+!TIMEOUT example.org MX
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, question string
+		qtype          uint16
+		records        int
+		nx             bool
+		err            error
+	}{
+		{"records", "Example.ORG", dns.TypeA, 2, false, nil},
+		{"no such type", "example.org.", dns.TypeAAAA, 0, false, nil},
+		{"no such name", "nowhere.example.", dns.TypeA, 0, true, nil},
+		{"a name with something below it exists", "b.example.org.", dns.TypeA, 0, false, nil},
+		{"an alias and where it leads", "alias.example.org.", dns.TypeA, 3, false, nil},
+		{"the alias itself", "alias.example.org.", dns.TypeCNAME, 1, false, nil},
+		{"an alias of nothing", "lost.example.org.", dns.TypeA, 1, true, nil},
+		{"a loop", "loop.example.org.", dns.TypeA, 0, false, zone.ErrServFail},
+		{"a broken name", "broken.example.org.", dns.TypeTXT, 0, false, zone.ErrServFail},
+		{"one broken type", "example.org.", dns.TypeMX, 0, false, zone.ErrTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, err := z.Lookup(context.Background(), checks.Ask(c.question, c.qtype))
+			if !errors.Is(err, c.err) || len(a.Records) != c.records || a.NXDomain != c.nx {
+				t.Errorf("got %v, %v", a, err)
+			}
+		})
+	}
+}
+
+func TestBadText(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"no record", "example.org. A 192.0.2.999\n", "line: 1"},
+		{"unknown directive", "\n!BOGUS example.org\n", "line 2: unknown directive !BOGUS"},
+		{"directive without a name", "!SERVFAIL\n", "line 1: want !SERVFAIL or !TIMEOUT"},
+		{"unknown type", "!TIMEOUT example.org BOGUS\n", `line 1: unknown record type "BOGUS"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := zone.Parse(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}

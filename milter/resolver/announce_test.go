@@ -1,0 +1,159 @@
+package resolver
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// echo answers every question with one record.
+func echo(q checks.Question) (string, error) { return q.Name + " A 192.0.2.1", nil }
+
+func aheadOf(name string, then func(checks.Answer) []checks.Ahead) checks.Ahead {
+	return checks.Ahead{Question: checks.Ask(name, dns.TypeA), Then: then}
+}
+
+// bubble runs a test with a resolver on a fake DNS in a bubble of synctest.
+func bubble(t *testing.T, f *fake, test func(t *testing.T, r *Resolver)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := faked(t, f)
+		defer r.Close()
+		test(t, r)
+	})
+}
+
+func TestAnnounced(t *testing.T) {
+	f := &fake{answer: echo, latency: 100 * time.Millisecond}
+	bubble(t, f, func(t *testing.T, r *Resolver) {
+		var seen checks.Answer
+		next := func(a checks.Answer) []checks.Ahead {
+			seen = a
+			return []checks.Ahead{aheadOf("next.example", nil)}
+		}
+		began := time.Now()
+		r.Announce([]checks.Ahead{aheadOf("first.example", next), aheadOf("a..b", nil)})
+		if time.Since(began) != 0 {
+			t.Error("Announce waited")
+		}
+		time.Sleep(time.Second)
+		for _, name := range []string{"first.example", "next.example"} {
+			began = time.Now()
+			_, err := r.Lookup(t.Context(), checks.Ask(name, dns.TypeA))
+			if err != nil || time.Since(began) != 0 {
+				t.Errorf("%s: %v, after %v", name, err, time.Since(began))
+			}
+		}
+		if len(seen.Records) != 1 || f.asked.Load() != 2 {
+			t.Errorf("Then saw %v, asked %d times", seen, f.asked.Load())
+		}
+		// What is known is not asked again, but followed.
+		r.Announce([]checks.Ahead{aheadOf("first.example", func(checks.Answer) []checks.Ahead {
+			return []checks.Ahead{aheadOf("other.example", nil)}
+		})})
+		time.Sleep(time.Second)
+		if got := f.asked.Load(); got != 3 {
+			t.Errorf("asked %d times", got)
+		}
+		if s := r.Stats(); s.Announced != 5 || s.Dropped != 0 || r.outstanding.Load() != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestAnnouncedAndLookedUpTogether(t *testing.T) {
+	f := &fake{answer: echo, latency: time.Second}
+	bubble(t, f, func(t *testing.T, r *Resolver) {
+		follows := 0
+		then := func(checks.Answer) []checks.Ahead { follows++; return nil }
+		r.Announce([]checks.Ahead{aheadOf("example.org", then)})
+		time.Sleep(900 * time.Millisecond)
+		r.Announce([]checks.Ahead{aheadOf("example.org", then)})
+		began := time.Now()
+		if _, err := r.Lookup(t.Context(), question); err != nil || time.Since(began) != 100*time.Millisecond {
+			t.Errorf("%v, after %v", err, time.Since(began))
+		}
+		synctest.Wait()
+		if follows != 2 || f.asked.Load() != 1 {
+			t.Errorf("Then called %d times, asked %d times", follows, f.asked.Load())
+		}
+	})
+}
+
+func TestAnnouncedOutstanding(t *testing.T) {
+	f := &fake{hang: true}
+	bubble(t, f, func(t *testing.T, r *Resolver) {
+		for i := range 1500 {
+			r.Announce([]checks.Ahead{aheadOf(fmt.Sprint(i), nil)})
+		}
+		if s := r.Stats(); s.Announced != 1500 || s.Dropped != 500 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(7 * time.Second) // all have timed out
+		if got := r.outstanding.Load(); got != 0 || f.asked.Load() != 1000 {
+			t.Errorf("%d outstanding, asked %d times", got, f.asked.Load())
+		}
+		r.Announce([]checks.Ahead{aheadOf("again.example", nil)})
+		if got := r.Stats().Dropped; got != 500 {
+			t.Errorf("%d dropped", got)
+		}
+	})
+}
+
+// TestAnnouncedWithoutEnd: follow-ups that always have follow-ups, with and without a cache to answer them at once.
+func TestAnnouncedWithoutEnd(t *testing.T) {
+	f := &fake{answer: echo}
+	bubble(t, f, func(t *testing.T, r *Resolver) {
+		var deeper func(name string, width int) func(checks.Answer) []checks.Ahead
+		deeper = func(name string, width int) func(checks.Answer) []checks.Ahead {
+			return func(checks.Answer) (next []checks.Ahead) {
+				for i := range width {
+					name := fmt.Sprint(i, ".") + name
+					next = append(next, aheadOf(name, deeper(name, width)))
+				}
+				return next
+			}
+		}
+		for range 2 {
+			r.Announce([]checks.Ahead{aheadOf("deep.example", deeper("deep.example", 1))})
+			synctest.Wait()
+			if got := f.asked.Load(); got != 1+maxDepth {
+				t.Errorf("deep: asked %d times", got)
+			}
+		}
+		for _, limit := range []int64{1 + maxFollowUps, maxFollowUps} { // the first is in the cache then
+			f.asked.Store(0)
+			r.Announce([]checks.Ahead{aheadOf("wide.example", deeper("wide.example", 3))})
+			synctest.Wait()
+			if got := f.asked.Load(); got > limit || got == 0 {
+				t.Errorf("wide: asked %d times", got)
+			}
+		}
+	})
+}
+
+func TestAnnouncedFailure(t *testing.T) {
+	f := &fake{answer: func(q checks.Question) (string, error) {
+		if strings.HasPrefix(q.Name, "bad.") {
+			return "", errTest
+		}
+		return echo(q)
+	}}
+	bubble(t, f, func(t *testing.T, r *Resolver) {
+		r.Announce([]checks.Ahead{
+			aheadOf("bad.example", func(checks.Answer) []checks.Ahead { t.Error("follows from a failure"); return nil }),
+			aheadOf("panics.example", func(checks.Answer) []checks.Ahead { panic("in Then") }),
+			aheadOf("good.example", nil),
+		})
+		synctest.Wait()
+		if got := r.Stats().Panics; got != 1 || f.asked.Load() != 3 || r.outstanding.Load() != 0 {
+			t.Errorf("%d panics, asked %d times", got, f.asked.Load())
+		}
+	})
+}

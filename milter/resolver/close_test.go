@@ -1,0 +1,68 @@
+package resolver_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/milter/resolver"
+	"milterd/milter/resolver/dnstest"
+)
+
+// TestCloseLeaksNothing is not parallel to other tests, because it counts goroutines.
+func TestCloseLeaksNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	clock := newClock()
+	dead, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	good.Behave(dnstest.TruncateUDP)
+	r, err := resolver.New(resolver.Config{Servers: []string{good.Addr, closedPort(t)}, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck, err := resolver.New(resolver.Config{Servers: []string{dead.Addr}, Timeout: time.Hour, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan bool, 100)
+	dead.Behave(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg { came <- true; return nil })
+	failed := make(chan error, 50)
+	for i := range 100 {
+		q := checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA)
+		r.Announce([]checks.Ahead{{Question: q}})
+		if _, err := r.Lookup(context.Background(), q); err != nil {
+			t.Error(err)
+		}
+		clock.Advance(time.Second) // so that sockets are given up, some with queries that wait
+		if i%2 == 0 {
+			stuck.Announce([]checks.Ahead{{Question: q}})
+		} else {
+			go func() {
+				_, err := stuck.Lookup(context.Background(), q)
+				failed <- err
+			}()
+		}
+		<-came
+	}
+	r.Close()
+	stuck.Close()
+	for range 50 {
+		if err := <-failed; !errors.Is(err, resolver.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
+	good.Close()
+	dead.Close()
+	// A goroutine that has said it is done may still be counted for a moment.
+	for began := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Since(began) > 10*time.Second {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}

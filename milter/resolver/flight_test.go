@@ -1,0 +1,267 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+var (
+	question = checks.Ask("example.org", dns.TypeA)
+	errTest  = &Error{Question: question, Server: "192.0.2.53:53", Err: ErrServFail}
+)
+
+// fake is a DNS without sockets, for tests in a bubble of testing/synctest.
+type fake struct {
+	answer  func(q checks.Question) (string, error) // records, one a line; "; SOA ..." lines are the authority's
+	latency time.Duration
+	asked   atomic.Int64
+	hang    bool // until the context ends
+}
+
+// exchange stands in for upstreams.exchange.
+func (f *fake) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
+	f.asked.Add(1)
+	if f.hang {
+		<-ctx.Done()
+		return nil, &Error{Question: q, Err: ErrTimeout}
+	}
+	time.Sleep(f.latency)
+	text, err := f.answer(q)
+	if err != nil {
+		return nil, err
+	}
+	return message(text), nil
+}
+
+// message makes an answer of text in which the word NXDOMAIN may stand alone.
+func message(text string) *dns.Msg {
+	m := new(dns.Msg)
+	for line := range strings.Lines(text) {
+		line, authority := strings.CutPrefix(strings.TrimSpace(line), "authority ")
+		if line == "NXDOMAIN" {
+			m.Rcode = dns.RcodeNameError
+			continue
+		}
+		rr, err := dns.NewRR(line)
+		if err != nil {
+			panic(err)
+		}
+		if authority {
+			m.Ns = append(m.Ns, rr)
+		} else if rr != nil {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	return m
+}
+
+func answering(text string) func(checks.Question) (string, error) {
+	return func(checks.Question) (string, error) { return text, nil }
+}
+
+// faked makes a resolver whose DNS is f.
+func faked(t testing.TB, f *fake) *Resolver {
+	t.Helper()
+	r, err := New(Config{Servers: []string{"192.0.2.53"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.exchange = f.exchange
+	return r
+}
+
+func TestEqualQuestionsWaitForOneQuery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{answer: answering("example.org. A 192.0.2.1"), latency: time.Second}
+		r := faked(t, f)
+		defer r.Close()
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				if a, err := r.Lookup(t.Context(), question); err != nil || len(a.Records) != 1 {
+					t.Errorf("got %v, %v", a, err)
+				}
+			})
+		}
+		all.Wait()
+		if got := f.asked.Load(); got != 1 {
+			t.Errorf("asked %d times", got)
+		}
+		if s := r.Stats(); s.Coalesced != 999 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestLeavingKillsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{answer: answering("example.org. A 192.0.2.1"), latency: time.Second}
+		r := faked(t, f)
+		defer r.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		_, err := r.Lookup(ctx, question) // the first, whose flight it is
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Millisecond {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		if a, err := r.Lookup(t.Context(), question); err != nil || len(a.Records) != 1 || f.asked.Load() != 1 {
+			t.Errorf("got %v, %v, asked %d times", a, err, f.asked.Load())
+		}
+	})
+}
+
+func TestAbandonedFlightEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := faked(t, &fake{hang: true})
+		defer r.Close()
+		began := time.Now()
+		_, err := r.Lookup(t.Context(), question)
+		if !errors.Is(err, ErrTimeout) || time.Since(began) != 6*time.Second {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestCloseReleasesAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := faked(t, &fake{hang: true})
+		failed := make(chan error, 1)
+		go func() {
+			_, err := r.Lookup(t.Context(), question)
+			failed <- err
+		}()
+		r.Announce([]checks.Ahead{{Question: checks.Ask("b.example.org", dns.TypeA)}})
+		synctest.Wait()
+		r.Close()
+		if err := <-failed; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		r.Close()
+		if _, err := r.Lookup(t.Context(), question); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: got %v", err)
+		}
+		r.Announce([]checks.Ahead{{Question: question}})
+		if got := r.outstanding.Load(); got != 0 {
+			t.Errorf("%d questions are outstanding", got)
+		}
+	})
+}
+
+// TestLifetimes asks again just before and just after an answer should be forgotten.
+func TestLifetimes(t *testing.T) {
+	t.Parallel()
+	fail := func(err error) func(checks.Question) (string, error) {
+		return func(checks.Question) (string, error) { return "", err }
+	}
+	for name, c := range map[string]struct {
+		answer func(checks.Question) (string, error)
+		want   time.Duration
+	}{
+		"TTL":              {answering("example.org. 300 A 192.0.2.1"), 300 * time.Second},
+		"least TTL":        {answering("example.org. 300 A 192.0.2.1\nexample.org. 200 A 192.0.2.2"), 200 * time.Second},
+		"TTL of the chain": {answering("example.org. 100 CNAME a.example.\na.example. 200 A 192.0.2.2"), 100 * time.Second},
+		"TTL of others": {answering("example.org. 300 A 192.0.2.1\nother.example. 40 A 192.0.2.2"),
+			300 * time.Second},
+		"TTL 0":                 {answering("example.org. 0 A 192.0.2.1"), 30 * time.Second},
+		"TTL too long":          {answering("example.org. 604800 A 192.0.2.1"), 24 * time.Hour},
+		"TTL negative":          {answering("example.org. 4294967295 A 192.0.2.1"), 30 * time.Second},
+		"NXDOMAIN, SOA minimum": {answering("NXDOMAIN\nauthority org. 900 SOA a. b. 1 2 3 4 600"), 600 * time.Second},
+		"NXDOMAIN, SOA TTL":     {answering("NXDOMAIN\nauthority org. 500 SOA a. b. 1 2 3 4 600"), 500 * time.Second},
+		"NXDOMAIN, long":        {answering("NXDOMAIN\nauthority org. 86400 SOA a. b. 1 2 3 4 86400"), time.Hour},
+		"NXDOMAIN, no SOA":      {answering("NXDOMAIN"), 30 * time.Second},
+		"NXDOMAIN, other's SOA": {answering("NXDOMAIN\nauthority net. 900 SOA a. b. 1 2 3 4 600"), 30 * time.Second},
+		"no data":               {answering("authority example.org. 900 SOA a. b. 1 2 3 4 600"), 600 * time.Second},
+		"no data, no SOA":       {answering(""), 30 * time.Second},
+		"chain to NXDOMAIN": {answering("example.org. 100 CNAME a.example.\nNXDOMAIN\n" +
+			"authority example. 900 SOA a. b. 1 2 3 4 600"), 100 * time.Second},
+		"SERVFAIL":    {fail(errTest), 5 * time.Second},
+		"unreachable": {fail(fmt.Errorf("%w: no route", ErrUnreachable)), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{answer: c.answer}
+				r := faked(t, f)
+				defer r.Close()
+				lookup := func(want int64) {
+					t.Helper()
+					r.Lookup(t.Context(), question)
+					if got := f.asked.Load(); got != want {
+						t.Errorf("asked %d times, want %d", got, want)
+					}
+				}
+				lookup(1)
+				if c.want > 0 {
+					time.Sleep(c.want - time.Millisecond)
+					lookup(1)
+				}
+				time.Sleep(2 * time.Millisecond)
+				lookup(2)
+			})
+		})
+	}
+}
+
+func TestNameIsBroughtIntoOneForm(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{answer: func(q checks.Question) (string, error) { return q.Name + " A 192.0.2.1", nil }}
+		r := faked(t, f)
+		defer r.Close()
+		for _, name := range []string{"a.example.org.", "A.Example.org", `\097.example.org.`, `\a.example.org.`} {
+			if a, err := r.Lookup(t.Context(), checks.Question{Name: name, Type: dns.TypeA}); err != nil || len(a.Records) != 1 {
+				t.Errorf("%s: got %v, %v", name, a, err)
+			}
+		}
+		if got := f.asked.Load(); got != 1 {
+			t.Errorf("asked %d times", got)
+		}
+	})
+}
+
+func TestPanicIsAnError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := faked(t, &fake{answer: func(checks.Question) (string, error) { panic("hostile") }})
+		defer r.Close()
+		_, err := r.Lookup(t.Context(), question)
+		if !errors.Is(err, ErrMalformed) || r.Stats().Panics != 1 {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestCacheIsBounded fills the cache with answers of one size until the memory it may take is used up many times over.
+func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	c, err := newCache(1<<20, func() time.Duration { return 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := message("example.org. TXT " + strings.Repeat(`"`+strings.Repeat("x", 200)+`" `, 100)).Answer
+	for i := range 1000 {
+		c.put(checks.Ask(fmt.Sprint(i), dns.TypeTXT), known{answer: checks.Answer{Records: big}, ttl: time.Hour})
+		if got := c.entries.WeightedSize(); got > 1<<20+50_000 {
+			t.Fatalf("%d octets after %d answers", got, i)
+		}
+	}
+	if got := c.entries.EstimatedSize(); got < 40 {
+		t.Errorf("only %d answers", got)
+	}
+}

@@ -1,0 +1,202 @@
+package resolver
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// FuzzAccept gives a packet to a query as if the server had sent it. Whatever it is, it is dropped or refused unless it
+// fits, and what is taken from it is a chain from the name asked for to records of the type asked for.
+func FuzzAccept(f *testing.F) {
+	for _, seed := range []string{
+		"example.org. 300 A 192.0.2.1\nother.example. 300 A 192.0.2.2",
+		"example.org. 300 CNAME a.example.\na.example. 200 CNAME B.example.\nb.example. 1 A 192.0.2.1",
+		"example.org. 300 CNAME a.example.\na.example. 200 CNAME example.org.",
+		"example.org. 300 CNAME a.example.",
+		"example.org. 300 CNAME gone.example.\nNXDOMAIN\nauthority example. 60 SOA a. b. 1 2 3 4 5",
+		"authority . 60 NS ns.example.",
+		"example.org. 300 MX 10 mx.example.\nexample.org. 300 CH A a. 1",
+		"NXDOMAIN",
+	} {
+		m := seedMessage(seed)
+		packet, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(packet, "example.org", uint16(dns.TypeA), true)
+	}
+	f.Add([]byte("\x00\x00\x81\x81\x00\x00\x00\x00\x00\x00\x00\x00"), "example.org", uint16(dns.TypeA), true)
+	f.Fuzz(accept)
+}
+
+func seedMessage(text string) *dns.Msg {
+	m := message(strings.ReplaceAll(text, "CH A a. 1", "CH TXT a"))
+	m.SetQuestion("ExamplE.org.", dns.TypeA)
+	m.Id, m.Response, m.Compress = 0, true, true
+	m.SetEdns0(1232, false)
+	return m
+}
+
+func accept(t *testing.T, packet []byte, name string, qtype uint16, edns bool) {
+	name, ok := canonical(name)
+	if !ok {
+		return
+	}
+	if again, ok := canonical(name); !ok || again != name {
+		t.Fatalf("canonical(%q) is %q, %v", name, again, ok)
+	}
+	q := checks.Question{Name: name, Type: qtype}
+	sent, err := newQuery(q, edns)
+	if err != nil {
+		t.Fatalf("%s: %v", q, err)
+	}
+	sent.setID(0)
+	if !sent.fits(packet) {
+		return
+	}
+	m, err := sent.parse(packet)
+	if err != nil {
+		return
+	}
+	if m.Id != 0 || !m.Response || len(m.Question) != 1 || dns.CanonicalName(m.Question[0].Name) != name ||
+		m.Question[0].Qtype != qtype || m.Question[0].Qclass != dns.ClassINET {
+		t.Fatalf("%s was answered by %v", q, m)
+	}
+	c := newChain(q)
+	if _, err := c.take(m); err == nil {
+		linked(t, q, c.known())
+	}
+}
+
+// linked checks that every record of an answer belongs to its chain.
+func linked(t *testing.T, q checks.Question, k known) {
+	end, aliases, records := q.Name, 0, 0
+	for _, rr := range k.answer.Records {
+		if alias, ok := rr.(*dns.CNAME); ok && q.Type != dns.TypeCNAME {
+			aliases++
+			if dns.CanonicalName(alias.Hdr.Name) != end || records > 0 {
+				t.Fatalf("%s: %s is not the next of the chain", q, rr)
+			}
+			end = dns.CanonicalName(alias.Target)
+			continue
+		}
+		records++
+		if h := rr.Header(); dns.CanonicalName(h.Name) != end || h.Rrtype != q.Type || h.Class != dns.ClassINET {
+			t.Fatalf("%s: %s does not belong to the answer", q, rr)
+		}
+	}
+	if aliases > maxChain || records > maxRecords || records > 0 && k.answer.NXDomain {
+		t.Fatalf("%s: %d aliases, %d records, NXDOMAIN %v", q, aliases, records, k.answer.NXDomain)
+	}
+	if k.ttl < minTTL || k.ttl > maxTTL {
+		t.Fatalf("%s: lives for %v", q, k.ttl)
+	}
+}
+
+// TestQuery: a query is what the package dns would make.
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	for _, edns := range []bool{false, true} {
+		m := new(dns.Msg).SetQuestion(`a\.b.example.org.`, dns.TypeTXT)
+		m.Id = 4711
+		if edns {
+			m.SetEdns0(udpSize, false)
+		}
+		want, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := newQuery(checks.Ask(m.Question[0].Name, dns.TypeTXT), edns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.setID(4711)
+		if !bytes.Equal(got.packet, want) {
+			t.Errorf("EDNS %v: got %x, want %x", edns, got.packet, want)
+		}
+	}
+}
+
+func TestFits(t *testing.T) {
+	t.Parallel()
+	sent, err := newQuery(question, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent.setID(4711)
+	for name, c := range map[string]struct {
+		change func(m *dns.Msg)
+		want   bool
+	}{
+		"right":              {func(*dns.Msg) {}, true},
+		"another case":       {func(m *dns.Msg) { m.Question[0].Name = "eXAMPLE.ORG." }, true},
+		"no such name":       {func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }, true},
+		"wrong ID":           {func(m *dns.Msg) { m.Id++ }, false},
+		"a query":            {func(m *dns.Msg) { m.Response = false }, false},
+		"another operation":  {func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }, false},
+		"name of one length": {func(m *dns.Msg) { m.Question[0].Name = "example.orh." }, false},
+		"shorter name":       {func(m *dns.Msg) { m.Question[0].Name = "org." }, false},
+		"longer name":        {func(m *dns.Msg) { m.Question[0].Name = "a.example.org." }, false},
+		"other type":         {func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA }, false},
+		"type like a letter": {func(m *dns.Msg) { m.Question[0].Qtype |= 0x40 }, false},
+		"other class":        {func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }, false},
+		"two questions":      {func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }, false},
+		"header":             {func(m *dns.Msg) { m.Question = nil }, false},
+		"FORMERR header":     {func(m *dns.Msg) { m.Question, m.Rcode = nil, dns.RcodeFormatError }, true},
+		"SERVFAIL header":    {func(m *dns.Msg) { m.Question, m.Rcode = nil, dns.RcodeServerFailure }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := new(dns.Msg).SetQuestion(question.Name, question.Type)
+			m.Id, m.Response = 4711, true
+			c.change(m)
+			packet, err := m.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := sent.fits(packet); got != c.want {
+				t.Errorf("got %v", got)
+			}
+			for n := range packet[:min(len(packet), headerSize+len(sent.question))] {
+				if sent.fits(packet[:n]) && n != headerSize {
+					t.Errorf("%d octets of it fit", n)
+				}
+			}
+		})
+	}
+	if other, _ := newQuery(question, false); other.fits([]byte("\x00\x00\x81\x81\x00\x00\x00\x00\x00\x00\x00\x00")) {
+		t.Error("a header alone answers a query without EDNS")
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a.", 126) // 253 octets on the wire
+	for name, want := range map[string]string{
+		"":                         ".",
+		".":                        ".",
+		"Example.ORG":              "example.org.",
+		`\065\.b.example.`:         `a\.b.example.`,
+		`tab\009.example.`:         `tab\009.example.`,
+		`trailing\.`:               `trailing\..`,
+		`half\`:                    "?",
+		"a..b":                     "",
+		".a":                       "",
+		"..":                       "",
+		strings.Repeat("a", 63):    strings.Repeat("a", 63) + ".",
+		strings.Repeat("a", 64):    "",
+		long + "a":                 long + "a.",
+		long + "ab":                "",
+		strings.Repeat("a.", 1000): "",
+	} {
+		got, ok := canonical(name)
+		if want != "?" && (got != want || ok != (want != "")) {
+			t.Errorf("canonical(%q) is %q, %v", name, got, ok)
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package resolver_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/milter/resolver"
+	"milterd/milter/resolver/dnstest"
+)
+
+var mx = checks.Ask("example.org", dns.TypeMX)
+
+const mxAnswer = "MX 10 mx1.example.org. | MX 20 mx2.example.org."
+
+// ask wants an answer to mx.
+func ask(t *testing.T, r *resolver.Resolver) {
+	t.Helper()
+	a, err := r.Lookup(context.Background(), mx)
+	if got := short(a, err); got != mxAnswer {
+		t.Errorf("got %q (%v)", got, err)
+	}
+}
+
+// closedPort is an address where nothing listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.LocalAddr().String()
+}
+
+func TestFailureOfTheOnlyServer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		behaviour dnstest.Behaviour
+		want      error
+		queries   int
+	}{
+		"dead":      {dnstest.Dead, resolver.ErrTimeout, 2}, // a time-out alone is worth repeating
+		"SERVFAIL":  {dnstest.Rcode(dns.RcodeServerFailure), resolver.ErrServFail, 1},
+		"REFUSED":   {dnstest.Rcode(dns.RcodeRefused), resolver.ErrRefused, 1},
+		"FORMERR":   {dnstest.Rcode(dns.RcodeFormatError), resolver.ErrFormErr, 2}, // the second without EDNS
+		"NOTIMP":    {dnstest.Rcode(dns.RcodeNotImplemented), resolver.ErrNotImp, 2},
+		"other":     {dnstest.Rcode(dns.RcodeNotZone), resolver.ErrRcode, 1},
+		"lie":       {dnstest.Lie, resolver.ErrMalformed, 1},
+		"referral":  {dnstest.Refer, resolver.ErrReferral, 1},
+		"truncated": {truncateAll, resolver.ErrMalformed, 2},
+		"no TCP":    {hangUp, resolver.ErrUnreachable, 2},
+		"cut":       {cut, resolver.ErrMalformed, 1},
+		"no data":   {noData, resolver.ErrMalformed, 1},
+		"no EDNS, SERVFAIL by header": {func(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+			resp.Rcode, resp.Question, resp.Answer, resp.Extra = dns.RcodeServerFailure, nil, nil, nil
+			return resp
+		}, resolver.ErrTimeout, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := dnstest.Start(t, dnsText)
+			s.Behave(c.behaviour)
+			timeout := time.Minute
+			if errors.Is(c.want, resolver.ErrTimeout) {
+				timeout = 100 * time.Millisecond
+			}
+			r := start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: timeout, Attempts: 2})
+			_, err := r.Lookup(context.Background(), mx)
+			var e *resolver.Error
+			if !errors.As(err, &e) || !errors.Is(err, c.want) || e.Server != s.Addr || e.Question != mx ||
+				!strings.HasPrefix(err.Error(), "dns: example.org. MX at "+s.Addr+": "+c.want.Error()) {
+				t.Errorf("got %v", err)
+			}
+			if got := s.Asked("example.org", dns.TypeMX); got != c.queries {
+				t.Errorf("%d queries, want %d", got, c.queries)
+			}
+		})
+	}
+}
+
+func truncateAll(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
+	resp.Truncated = true
+	return resp
+}
+
+// hangUp truncates over UDP and closes TCP connections.
+func hangUp(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+	if w.RemoteAddr().Network() == "tcp" {
+		w.Close()
+		return nil
+	}
+	return dnstest.TruncateUDP(w, req, resp)
+}
+
+// cut leaves out the last records, but counts them.
+func cut(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+	resp.Answer, resp.Extra = nil, nil
+	packet, _ := resp.Pack()
+	packet[7] = 2
+	w.Write(packet)
+	return nil
+}
+
+// noData sends a record of the right type that is empty, as in a dynamic update.
+func noData(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+	resp.Answer = []dns.RR{&dns.ANY{Hdr: dns.RR_Header{
+		Name: req.Question[0].Name, Rrtype: req.Question[0].Qtype, Class: dns.ClassINET, Ttl: 60}}}
+	return resp
+}
+
+func TestAnotherServer(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]dnstest.Behaviour{
+		"dead":     dnstest.Dead,
+		"SERVFAIL": dnstest.Rcode(dns.RcodeServerFailure),
+		"REFUSED":  dnstest.Rcode(dns.RcodeRefused),
+		"FORMERR":  dnstest.Rcode(dns.RcodeFormatError),
+		"lie":      dnstest.Lie,
+		"referral": dnstest.Refer,
+		"no TCP":   hangUp,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+			bad.Behave(b)
+			timeout := time.Minute
+			if name == "dead" {
+				timeout = 300 * time.Millisecond
+			}
+			ask(t, start(t, resolver.Config{Servers: []string{bad.Addr, good.Addr}, Timeout: timeout}))
+			if bad.Asked("example.org", dns.TypeMX) == 0 || good.Asked("example.org", dns.TypeMX) != 1 {
+				t.Error("not asked in order")
+			}
+		})
+	}
+}
+
+// TestRefusedAtOnce: nobody waits for the time-out of a server that is not there, however many servers are not there.
+func TestRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	servers := []string{closedPort(t), closedPort(t), closedPort(t), closedPort(t)}
+	r := start(t, resolver.Config{Servers: servers, Timeout: time.Minute})
+	_, err := r.Lookup(context.Background(), mx)
+	if !errors.Is(err, resolver.ErrUnreachable) || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v", err)
+	}
+	if got := r.Stats().Unreachable; got != 4 {
+		t.Errorf("%d failures", got)
+	}
+	s := dnstest.Start(t, dnsText)
+	ask(t, start(t, resolver.Config{Servers: append(servers, s.Addr), Timeout: time.Minute}))
+}
+
+// TestDiesUnderWay: the queries that wait at a server that goes away move to the next one without a time-out.
+func TestDiesUnderWay(t *testing.T) {
+	t.Parallel()
+	dying, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	const questions = 20
+	came := make(chan bool, questions)
+	dying.Behave(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg {
+		came <- true
+		return nil
+	})
+	r := start(t, resolver.Config{Servers: []string{dying.Addr, good.Addr}, Timeout: time.Minute})
+	answers := make(chan string, questions)
+	for i := range questions {
+		go func() {
+			a, err := r.Lookup(context.Background(), checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA))
+			answers <- short(a, err)
+		}()
+	}
+	for range questions {
+		<-came
+	}
+	dying.Close()
+	// The kernel learns of it when something is sent there again.
+	if _, err := r.Lookup(context.Background(), checks.Ask("more.example.org", dns.TypeA)); err != nil {
+		t.Error(err)
+	}
+	for range questions {
+		if got := <-answers; got != nxdomain {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestFailedServerIsLast(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	first, second := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	first.Behave(dnstest.Rcode(dns.RcodeRefused))
+	r := start(t, resolver.Config{Servers: []string{first.Addr, second.Addr}, Now: clock.Now})
+	lookup := func(name string, wantFirst int) {
+		t.Helper()
+		if _, err := r.Lookup(context.Background(), checks.Ask(name, dns.TypeA)); err != nil {
+			t.Error(err)
+		}
+		if got := first.Counts().UDP; got != wantFirst {
+			t.Errorf("%s: the first server has %d queries, want %d", name, got, wantFirst)
+		}
+	}
+	lookup("a.example.org", 1)
+	first.Behave()
+	lookup("b.example.org", 1) // it sulks
+	clock.Advance(11 * time.Second)
+	lookup("c.example.org", 2)
+	lookup("d.example.org", 3)
+}
+
+func TestSilentServerIsLast(t *testing.T) {
+	t.Parallel()
+	dead, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	dead.Behave(dnstest.Dead)
+	r := start(t, resolver.Config{Servers: []string{dead.Addr, good.Addr}, Timeout: 300 * time.Millisecond, Attempts: 1})
+	if _, err := r.Lookup(context.Background(), checks.Ask("a.example.org", dns.TypeA)); !errors.Is(err, resolver.ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+	ask(t, r)
+}
+
+func TestSocketsAreSharedAndReplaced(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := dnstest.Start(t, dnsText)
+	r := start(t, resolver.Config{Servers: []string{s.Addr}, Now: clock.Now})
+	lookups := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			if _, err := r.Lookup(context.Background(), checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	lookups(0, 200)
+	if got := s.Clients(); got > 4 {
+		t.Errorf("%d sockets for 200 queries", got)
+	}
+	clock.Advance(31 * time.Second)
+	before := s.Clients()
+	lookups(200, 300)
+	if got := s.Clients(); got <= before {
+		t.Error("old sockets are still in use")
+	}
+	lookups(300, 4800)
+	if got := s.Clients(); got <= before+4 {
+		t.Errorf("%d sockets for 4600 queries", got-before)
+	}
+}
+
+func TestLargeAnswers(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for i := range 1000 {
+		text.WriteString("many.example.org. A 10.0." + strconv.Itoa(i/256) + "." + strconv.Itoa(i%256) + "\n")
+	}
+	for i := range 40 {
+		text.WriteString("some.example.org. A 10.0.0." + strconv.Itoa(i) + "\n")
+	}
+	text.WriteString("to-many.example.org. CNAME many.example.org.\n")
+	s := dnstest.Start(t, text.String())
+	r := start(t, resolver.Config{Servers: []string{s.Addr}})
+	for _, c := range []struct {
+		name         string
+		records, tcp int
+	}{
+		{"some", 40, 0},
+		{"many", 256, 1},
+		{"to-many", 257, 2},
+	} {
+		a, err := r.Lookup(context.Background(), checks.Ask(c.name+".example.org", dns.TypeA))
+		if err != nil || len(a.Records) != c.records {
+			t.Errorf("%s: %d records, %v", c.name, len(a.Records), err)
+		}
+		if got := s.Counts().TCP; got != c.tcp || r.Stats().TCP != uint64(c.tcp) {
+			t.Errorf("%s: %d over TCP, want %d", c.name, got, c.tcp)
+		}
+	}
+}
+
+func TestIPv6Server(t *testing.T) {
+	t.Parallel()
+	s, err := dnstest.Listen("[::1]:0", dnsText)
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	t.Cleanup(s.Close)
+	ask(t, start(t, resolver.Config{Servers: []string{s.Addr}}))
+}

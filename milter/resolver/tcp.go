@@ -1,0 +1,67 @@
+package resolver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// tcp asks over a TCP connection of its own (RFC 7766): truncated answers are too rare to keep one open.
+func (u *upstreams) tcp(ctx context.Context, s *server, q *query) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	defer cancel()
+	select {
+	case u.tcpSlots <- struct{}{}:
+		defer func() { <-u.tcpSlots }()
+	case <-ctx.Done():
+		return nil, ErrTimeout
+	}
+	u.stats.tcp.Add(1)
+	packet, err := s.stream(ctx, q)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ErrTimeout
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	m, err := q.parse(packet)
+	if errors.Is(err, errTruncated) {
+		return nil, fmt.Errorf("%w: truncated over TCP", ErrMalformed)
+	}
+	return m, err
+}
+
+// stream sends a query over a new connection and reads until something fits it.
+func (s *server) stream(ctx context.Context, q *query) ([]byte, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", s.name)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+
+	var id [2]byte
+	rand.Read(id[:]) // never fails
+	q.setID(binary.BigEndian.Uint16(id[:]))
+	framed := dns.Conn{Conn: conn}
+	if _, err := framed.Write(q.packet); err != nil {
+		return nil, err
+	}
+	for {
+		packet, err := framed.ReadMsgHeader(nil)
+		if err != nil {
+			return nil, err
+		}
+		if q.fits(packet) {
+			return packet, nil
+		}
+		s.stats.misfits.Add(1)
+	}
+}

@@ -82,34 +82,65 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next waits for a packet and looks at its head.
+// next finds the next packet that go-milter is to see.
 func (c *conn) next() error {
-	if c.srv.draining.Load() && !c.busy.Load() {
-		return io.EOF
-	}
-	if c.r.Buffered() == 0 {
-		c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.IdleTimeout, defaultIdleTimeout)))
-		// Between the look at draining and the deadline just set, drain may have set its own.
-		if c.srv.draining.Load() && !c.busy.Load() {
-			return io.EOF
-		}
-		if _, err := c.r.Peek(1); err != nil {
-			if c.srv.draining.Load() {
-				return io.EOF
-			}
+	for {
+		if err := c.await(); err != nil {
 			return err
 		}
-	}
-	if c.buffered() {
+		if !c.buffered() {
+			c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.PacketTimeout, defaultPacketTimeout)))
+		}
+		head, err := c.r.Peek(5)
+		if err != nil {
+			return err
+		}
 		c.left = c.packetLength()
-		return c.checkHeader()
+		if err := checkPacket(c.left-4, gomilter.Code(head[4])); err != nil {
+			return err
+		}
+		if !c.idleTalk() {
+			return nil
+		}
+		if _, err := c.r.Discard(c.left); err != nil {
+			return err
+		}
+		c.left = 0
 	}
-	c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.PacketTimeout, defaultPacketTimeout)))
-	if _, err := c.r.Peek(5); err != nil {
-		return err
+}
+
+// await waits for the first octet of a packet, for as long as a connection may lie idle.
+func (c *conn) await() error {
+	if c.stopped() {
+		return io.EOF
 	}
-	c.left = c.packetLength()
-	return c.checkHeader()
+	if c.r.Buffered() > 0 {
+		return nil
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.IdleTimeout, defaultIdleTimeout)))
+	// Between the look at draining and the deadline just set, drain may have set its own.
+	if c.stopped() {
+		return io.EOF
+	}
+	_, err := c.r.Peek(1)
+	if err != nil && c.srv.draining.Load() {
+		return io.EOF
+	}
+	return err
+}
+
+// stopped tells that the server is draining and nothing on this connection is worth waiting for.
+func (c *conn) stopped() bool { return c.srv.draining.Load() && !c.busy.Load() }
+
+// idleTalk tells whether the packet at the head of the buffer holds macros for a header field or a piece of the body.
+// Postfix sends some before every one; nothing looks at them, and go-milter would make a map of each.
+func (c *conn) idleTalk() bool {
+	if c.left < 6 {
+		return false
+	}
+	head, err := c.r.Peek(6)
+	return err == nil && head[4] == byte(gomilter.CodeMacro) &&
+		(head[5] == byte(gomilter.CodeHeader) || head[5] == byte(gomilter.CodeBody))
 }
 
 // buffered tells whether a whole packet lies in the buffer, so that no deadline is needed to read it.
@@ -128,20 +159,18 @@ func (c *conn) packetLength() int {
 	return 4 + int(min(n, maxPacket+1))
 }
 
-// checkHeader refuses packets that go-milter would answer in a way that the MTA does not expect.
-func (c *conn) checkHeader() error {
-	n := c.left - 4
-	if n < 1 || n > maxPacket {
-		return fmt.Errorf("milter: packet of %d octets", n)
+// checkPacket refuses packets that go-milter would answer in a way that the MTA does not expect.
+func checkPacket(length int, code gomilter.Code) error {
+	if length < 1 || length > maxPacket {
+		return fmt.Errorf("milter: packet of %d octets", length)
 	}
-	head, _ := c.r.Peek(5)
-	switch gomilter.Code(head[4]) {
+	switch code {
 	case gomilter.CodeOptNeg, gomilter.CodeMacro, gomilter.CodeConn, gomilter.CodeHelo, gomilter.CodeMail,
 		gomilter.CodeRcpt, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody, gomilter.CodeEOB,
 		gomilter.CodeAbort, gomilter.CodeData, gomilter.CodeQuit:
 		return nil
 	}
-	return fmt.Errorf("milter: unknown command %q", head[4])
+	return fmt.Errorf("milter: unknown command %q", rune(code))
 }
 
 // Write implements net.Conn.

@@ -1,0 +1,80 @@
+// Package journal writes what milterd decides to the log: one line for every decision that is not plain acceptance, one
+// for every accepted message, and one for every check that could not find out.
+package journal
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+)
+
+// Journal writes to a logger. It implements milter.Journal and is safe for concurrent use, if the logger does not block.
+type Journal struct{ Log *logrus.Logger }
+
+// Decided logs every outcome at level info under the word of its action, and every failure as a warning.
+func (j Journal) Decided(s *checks.Session, d checks.Decision) {
+	for _, o := range d.Outcomes {
+		j.Log.WithFields(s.LogFields()).WithFields(outcomeFields(o)).Info(o.Action.String())
+	}
+	for _, f := range d.Failures {
+		if errors.Is(f.Err, errCanceled) {
+			continue // the MTA went away, or we are stopped: nobody waits for the verdict
+		}
+		e := j.Log.WithFields(s.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)
+		if p, ok := errors.AsType[*checks.PanicError](f.Err); ok {
+			e.WithField("stack", string(p.Stack)).Error("check panicked")
+			continue
+		}
+		e.Warn("could not find out")
+	}
+}
+
+func outcomeFields(o checks.Outcome) logrus.Fields {
+	f := make(logrus.Fields, 6+len(o.Detail))
+	for k, v := range o.Detail {
+		f[k] = v
+	}
+	f["stage"] = o.Stage.String()
+	f["check"] = o.Check
+	f["reason"] = o.Reason.ID
+	f["action"] = o.Action.String()
+	f["code"] = o.Reply.Code
+	f["text"] = o.Reply.Enhanced + " " + o.Reply.Text
+	return f
+}
+
+// maxLogged is how many recipients of an accepted message are named.
+const maxLogged = 10
+
+// Accepted logs an accepted message.
+func (j Journal) Accepted(s *checks.Session) {
+	fields := s.LogFields()
+	var names []string
+	n := 0
+	for _, r := range s.Envelope.Rcpts {
+		if r.Refused != "" {
+			continue
+		}
+		if n++; n <= maxLogged {
+			names = append(names, r.Text)
+		}
+	}
+	fields["rcpt"], fields["rcpts"] = strings.Join(names, ","), n
+	j.Log.WithFields(fields).Info("accept")
+}
+
+// order is the order of the fields in a line of text: who, then what. Others follow by name.
+var order = func() map[string]int {
+	m := make(map[string]int)
+	for i, f := range []string{
+		logrus.FieldKeyTime, logrus.FieldKeyLevel, logrus.FieldKeyMsg,
+		"session", "queue_id", "client", "client_name", "helo", "mail_from", "rcpt",
+		"stage", "check", "reason", "action", "code", "text",
+	} {
+		m[f] = i - 100
+	}
+	return m
+}()

@@ -1,0 +1,47 @@
+# make run    build, start the daemon on its defaults, show it working, stay up
+# make test   install what the tests need (Debian, as root), then check and test everything
+# make bench  benchmarks, with the floors they are measured against
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME ?= 5s
+
+.PHONY: build run test check lint unit real fuzz bench examples install-tools
+
+build:
+	$(GO) build -o bin/milterd ./cmd/milterd
+
+run: build
+	@examples/demo bin/milterd
+
+test: install-tools lint unit fuzz
+
+# Everything but what needs the real mail servers.
+check: lint
+	$(GO) test -race -shuffle=on ./...
+
+install-tools:
+	.ci/install
+
+lint:
+	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "not formatted by gofmt:"; echo "$$fmt"; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod verify
+	$(GO) run $(STATICCHECK) ./...
+	@.ci/vulncheck $(GO) $(GOVULNCHECK)
+
+unit:
+	MILTERD_TEST_REAL=1 $(GO) test -race -shuffle=on -timeout 20m ./...
+
+# Each fuzz target for a short while; FUZZTIME=10m for a long one.
+fuzz:
+	@.ci/fuzz $(GO) $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# The generated files: the tests compare them.
+examples: build
+	bin/milterd doc config >examples/milterd.yaml
+	$(GO) test ./cmd/milterd -run TestReadme -update

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newCheckConfig(configFile *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-config",
+		Short: "Check the configuration and print all errors at once",
+		Long: `Check the configuration and print every error and warning with file, line and column.
+The exit code is 0 if the daemon would start with it, else 1.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := loadConfig(*configFile, true, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			name := *configFile
+			if name == "" {
+				name = "the default configuration"
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), name, "is good")
+			return nil
+		},
+	}
+}

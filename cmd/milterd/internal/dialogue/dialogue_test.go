@@ -1,0 +1,187 @@
+package dialogue
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/headers"
+)
+
+// stub is a Player that notes what it is told and refuses what contains "bad".
+type stub struct{ told []string }
+
+func (s *stub) tell(what string) ([]string, error) {
+	s.told = append(s.told, what)
+	if strings.Contains(what, "bad") {
+		return []string{"550-5.7.1 no", "550 5.7.1 way"}, nil
+	}
+	return nil, nil
+}
+
+func (s *stub) Connect(c Client) error {
+	_, err := s.tell("connect " + c.Addr.String() + " " + c.Name)
+	return err
+}
+func (s *stub) Time(t time.Time) { _, _ = s.tell("time " + t.Format(time.RFC3339)) }
+func (s *stub) Helo(name string, tls bool) error {
+	if tls {
+		name += " in TLS"
+	}
+	_, err := s.tell("helo " + name)
+	return err
+}
+func (s *stub) Mail(path, user string) ([]string, error) { return s.tell("mail " + path + " " + user) }
+func (s *stub) Rcpt(path string) ([]string, error)       { return s.tell("rcpt " + path) }
+func (s *stub) Message(header []headers.Field) ([]string, error) {
+	text := "message"
+	for _, f := range header {
+		text += " [" + f.Name + ":" + f.Value + "]"
+	}
+	return s.tell(text)
+}
+func (s *stub) Reset() error { _, err := s.tell("reset"); return err }
+func (s *stub) Close() error { _, err := s.tell("close"); return err }
+
+const whole = `What it shows,
+on two lines.
+
+-- config --
+profile: strict
+-- zone --
+example.org. A 192.0.2.1
+-- smtp --
+time 2026-11-21T12:00:00Z
+client 192.0.2.9 mail.example.net
+C: EHLO mail.example.net
+S: 250
+C: STARTTLS
+C: ehlo mail.example.net
+C: AUTH PLAIN bob
+# a remark
+C: RCPT TO:<early@example.org>
+S: 503
+C: MAIL FROM:<a@example.net> SIZE=1000
+S: 250
+C: MAIL FROM:<a@example.net>
+S: 503
+C: RCPT TO:<bad@example.org>
+S: 550-5.7.1 no
+S: 550 5.7.1 way
+C: DATA
+S: 503
+C: RCPT TO: <good@example.org>
+C: DATA
+S: 354
+C: Subject: a
+C:  b
+C: X: ..
+C:
+C: ..not a header
+C: .
+S: 250 2.0.0
+C: HOW
+S: 500
+C: MAIL FROM:<>
+C: RSET
+C: QUIT
+S: 221
+client local
+C: HELO x
+`
+
+func TestPlay(t *testing.T) {
+	t.Parallel()
+	s, err := Parse("x.session", []byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Title != "What it shows,\non two lines." || string(s.Config) != "profile: strict\n" || s.Zone != "example.org. A 192.0.2.1\n" {
+		t.Errorf("got %+v", s)
+	}
+	var p stub
+	wrong, err := Play(s, &p, nil)
+	if err != nil || len(wrong) != 0 {
+		t.Errorf("got %v, %v", wrong, err)
+	}
+	want := []string{
+		"time 2026-11-21T12:00:00Z", "connect 192.0.2.9 mail.example.net", "helo mail.example.net", "helo mail.example.net in TLS",
+		"mail <a@example.net> bob", "rcpt <bad@example.org>", "rcpt <good@example.org>", "message [Subject: a\n b] [X: ..]",
+		"mail <> bob", "reset", "connect invalid IP ", "helo x", "close",
+	}
+	if !slices.Equal(p.told, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.told, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestMismatchNamesTheLine(t *testing.T) {
+	t.Parallel()
+	s, err := Parse("x.session", []byte("-- smtp --\nclient 192.0.2.9\nC: EHLO x\nS: 250\nS: 250 more\nC: NOOP\nS: 550\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := Play(s, &stub{}, nil)
+	if err != nil || len(wrong) != 2 {
+		t.Fatalf("got %v, %v", wrong, err)
+	}
+	if got, want := wrong[0].Error(), `x.session:5: want the reply "250 more", got ""`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := wrong[1].Error(), `x.session:7: want the reply "550", got "250 2.0.0 ok"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestBadSessionFiles(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"no dialogue", "hello\n", `x: no part "smtp"`},
+		{"unknown part", "-- zones --\n-- smtp --\n", `x:1: unknown part "zones"`},
+		{"unknown line", "-- smtp --\nQUIT\n", `x:2: "QUIT" begins with none of`},
+		{"reply first", "title\n\n-- smtp --\nS: 250\n", "x:4: a reply is expected before"},
+		{"bad address", "-- smtp --\nclient 192.0.2\n", `x:2: client "192.0.2": not an address`},
+		{"no address", "-- smtp --\nclient\n", `x:2: client "": want an address`},
+		{"bad time", "-- smtp --\ntime noon\n", `x:2: time "noon"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse("x", []byte(c.text))
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestNobodySpeaksBeforeConnecting(t *testing.T) {
+	t.Parallel()
+	s, err := Parse("x", []byte("-- smtp --\nC: EHLO x\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Play(s, &stub{}, nil); err == nil || !strings.HasPrefix(err.Error(), "x:2: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzSession(f *testing.F) {
+	f.Add([]byte(whole))
+	f.Add([]byte("-- smtp --\nclient 192.0.2.9\nC: DATA\nC: MAIL FROM:>\nC: RCPT TO:<\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Parse("x", text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "x:") {
+				t.Errorf("no name in %q", err)
+			}
+			return
+		}
+		lines := strings.Count(string(text), "\n") + 1
+		for _, st := range s.Steps {
+			if st.Line < 1 || st.Line > lines {
+				t.Errorf("line %d of %d", st.Line, lines)
+			}
+		}
+		_, _ = Play(s, &stub{}, nil)
+	})
+}

@@ -1,0 +1,116 @@
+package dialogue
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"milterd/headers"
+	"milterd/milter/mta"
+)
+
+// Socket plays over the milter protocol through a running filter. It has no power over the filter's clock.
+type Socket struct {
+	Network, Address string        // of package net
+	Timeout          time.Duration // for each response
+
+	conn *mta.Conn
+	tls  bool
+}
+
+// port is the client's, for show.
+const port = 40025
+
+// Connect implements Player.
+func (s *Socket) Connect(c Client) error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	conn, err := mta.Dial(s.Network, s.Address, s.Timeout)
+	if err != nil {
+		return err
+	}
+	s.conn, s.tls = conn, false
+	name := c.Name
+	switch {
+	case !c.Addr.IsValid():
+		name = "localhost"
+	case name == "":
+		name = "[" + c.Addr.String() + "]"
+	}
+	macros := map[string]string{"j": "mail filter test", "{client_addr}": c.Addr.String(), "{client_name}": name}
+	r, err := conn.Connect(name, netip.AddrPortFrom(c.Addr, port), macros)
+	if err == nil && r.Refused() {
+		err = fmt.Errorf("refused the connection: %q", r.Lines)
+	}
+	return err
+}
+
+// Time implements Player. The filter goes by its own clock.
+func (s *Socket) Time(time.Time) {}
+
+// Helo implements Player.
+func (s *Socket) Helo(name string, tls bool) error {
+	s.tls = s.tls || tls
+	macros := map[string]string{}
+	if s.tls {
+		macros["{tls_version}"] = "TLSv1.3"
+	}
+	_, err := s.conn.Helo(name, macros)
+	return err
+}
+
+// Mail implements Player.
+func (s *Socket) Mail(path, user string) ([]string, error) {
+	macros := map[string]string{"i": "TEST1"}
+	if user != "" {
+		macros["{auth_authen}"] = user
+	}
+	return lines(s.conn.Mail(path, macros))
+}
+
+// Rcpt implements Player.
+func (s *Socket) Rcpt(path string) ([]string, error) {
+	return lines(s.conn.Rcpt(path, map[string]string{"i": "TEST1", "{rcpt_mailer}": "local"}))
+}
+
+// Message implements Player.
+func (s *Socket) Message(header []headers.Field) ([]string, error) {
+	for _, f := range header {
+		if r, err := s.conn.Header(f.Name, f.Value); err != nil || r.Refused() {
+			return lines(r, err)
+		}
+	}
+	if r, err := s.conn.EndOfHeader(nil); err != nil || r.Refused() {
+		return lines(r, err)
+	}
+	return lines(s.conn.EndOfMessage(nil))
+}
+
+// Reset implements Player.
+func (s *Socket) Reset() error { return s.conn.Abort() }
+
+// Close implements Player.
+func (s *Socket) Close() error {
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Quit()
+	s.conn = nil
+	return err
+}
+
+// lines is the reply of a response.
+func lines(r mta.Response, err error) ([]string, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case !r.Refused():
+		return nil, nil
+	case len(r.Lines) == 0:
+		return nil, errors.New("refused without a reply")
+	default:
+		return r.Lines, nil
+	}
+}

@@ -1,0 +1,93 @@
+// Command milterd is a mail filter (milter) for Postfix and Sendmail that checks who sends before the mail is accepted,
+// and says why when it refuses.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run executes the command line until it is done or ctx is, and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errReported):
+		return 1
+	}
+	fmt.Fprintln(stderr, "milterd:", err)
+	return 1
+}
+
+// errReported is the error of a command that has said itself what is wrong.
+var errReported = errors.New("failed")
+
+func newRoot() *cobra.Command {
+	var configFile string
+	root := &cobra.Command{
+		Use:   "milterd",
+		Short: "a milter that checks who sends, and says why when it refuses",
+		Long: `milterd is a mail filter for Postfix (smtpd_milters) and Sendmail (INPUT_MAIL_FILTER). It checks reverse DNS, HELO,
+sender, SPF and header fields before a message is accepted, and every refusal names its reason.
+
+Without a command it serves.`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVarP(&configFile, "config", "c", "", "configuration `FILE` (YAML); without one the defaults hold")
+	serve := newServe(&configFile)
+	root.Flags().AddFlagSet(serve.Flags())
+	root.RunE = serve.RunE
+	root.AddCommand(serve, newCheckConfig(&configFile), newSimulate(&configFile), newDoc(), newVersion())
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), "milterd", version())
+		},
+	}
+}
+
+// version is what the Go tool knows of the build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// outcome is what simulate --json prints.
+type outcome struct {
+	Reply   *jsonReply  `json:"reply"`
+	Action  string      `json:"action"` // accept, tempfail or reject
+	Reason  string      `json:"reason"`
+	Trusted bool        `json:"trusted,omitempty"` // the client is not checked at all
+	Checks  []jsonCheck `json:"checks"`
+}
+
+type jsonReply struct {
+	Code     int    `json:"code"`
+	Enhanced string `json:"enhanced"`
+	Text     string `json:"text"`
+}
+
+// jsonCheck is one verdict of a check, or that it had none.
+type jsonCheck struct {
+	Check  string            `json:"check"`
+	Stage  string            `json:"stage"`
+	Reason string            `json:"reason"`
+	Action string            `json:"action"`
+	Error  string            `json:"error"`
+	Millis float64           `json:"ms"`
+	Detail map[string]string `json:"detail"`
+	Asked  []jsonAsked       `json:"asked,omitempty"`
+}
+
+type jsonAsked struct {
+	Question string  `json:"question"`
+	Answer   string  `json:"answer"`
+	Millis   float64 `json:"ms"`
+}
+
+// add notes a decision. The first refusal is the outcome.
+func (o *outcome) add(d checks.Decision) {
+	for _, r := range d.Results {
+		o.Checks = append(o.Checks, jsonChecks(r)...)
+	}
+	if d.Reply != nil && o.Reply == nil {
+		o.Reply = &jsonReply{d.Reply.Code, d.Reply.Enhanced, d.Reply.Text}
+		o.Action, o.Reason = d.Action.String(), d.Reason.ID
+	}
+}
+
+func (o *outcome) finish() *outcome {
+	if o.Action == "" {
+		o.Action = "accept"
+	}
+	if o.Checks == nil {
+		o.Checks = []jsonCheck{}
+	}
+	return o
+}
+
+func jsonChecks(r checks.Result) []jsonCheck {
+	c := jsonCheck{Check: r.Check, Stage: r.Stage.String(), Millis: millis(r.Took), Detail: map[string]string{}}
+	if r.Err != nil {
+		c.Error = r.Err.Error()
+	}
+	for _, a := range r.Asked {
+		c.Asked = append(c.Asked, jsonAsked{a.Question.String(), answerText(a), millis(a.Took)})
+	}
+	if len(r.Outcomes) == 0 {
+		return []jsonCheck{c}
+	}
+	var out []jsonCheck
+	for _, v := range r.Outcomes {
+		one := c
+		one.Reason, one.Action = v.Reason.ID, v.Action.String()
+		if v.Detail != nil {
+			one.Detail = v.Detail
+		}
+		out = append(out, one)
+		c.Asked, c.Error, c.Millis = nil, "", 0 // told with the first verdict
+	}
+	return out
+}
+
+func millis(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
+
+// shownRecord is how much of a record is shown, in octets.
+const shownRecord = 200
+
+// answerText is what the DNS said, for people.
+func answerText(a checks.Asked) string {
+	if a.Err != nil {
+		return "no answer: " + a.Err.Error()
+	}
+	var parts []string
+	for _, rr := range a.Answer.Records {
+		text := strings.TrimPrefix(rr.String(), rr.Header().String())
+		if _, ok := rr.(*dns.CNAME); ok {
+			text = "CNAME " + text
+		}
+		parts = append(parts, checks.Clean(text, shownRecord))
+	}
+	switch {
+	case a.Answer.NXDomain:
+		parts = append(parts, "no such name")
+	case len(parts) == 0:
+		parts = append(parts, "no such record")
+	}
+	return strings.Join(parts, ", ")
+}
+
+const shownLine = 400
+
+// printDialogue shows a line of the client and the reply to it. Lines of a message get none.
+func printDialogue(w io.Writer, said string, reply []string) {
+	fmt.Fprintf(w, "C: %s\n", checks.Clean(said, shownLine))
+	for _, line := range reply {
+		fmt.Fprintf(w, "S: %s\n", line)
+	}
+}
+
+// printResults shows what every check said, below the reply it led to.
+func printResults(w io.Writer, d checks.Decision) {
+	for _, r := range d.Results {
+		said := "ok"
+		if r.Err != nil {
+			said = "could not find out: " + checks.Clean(r.Err.Error(), shownLine)
+		}
+		for i, o := range r.Outcomes {
+			verdict := fmt.Sprintf("%s (%s): %s", o.Reason.ID, o.Action, o.Reply.Text)
+			if i == 0 && r.Err == nil {
+				said = verdict
+			} else {
+				said += "; " + verdict
+			}
+		}
+		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", r.Check, r.Stage, said, millis(r.Took))
+		for _, a := range r.Asked {
+			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, answerText(a), millis(a.Took))
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/zone"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/dialogue"
+)
+
+// roundTrip is how far away the DNS of farDNS is.
+const roundTrip = 20 * time.Millisecond
+
+// farDNS answers from a zone, each question once, a round trip later.
+type farDNS struct {
+	zone *zone.Zone
+	mu   sync.Mutex
+	when map[checks.Question]time.Time // when the answer is there
+}
+
+func (f *farDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	f.mu.Lock()
+	at, asked := f.when[q]
+	if !asked {
+		at = time.Now().Add(roundTrip)
+		f.when[q] = at
+	}
+	f.mu.Unlock()
+	time.Sleep(time.Until(at))
+	return f.zone.Lookup(ctx, q)
+}
+
+func (f *farDNS) Announce(qs []checks.Ahead) {
+	for _, q := range qs {
+		go func() {
+			if a, err := f.Lookup(context.Background(), q.Question); err == nil && q.Then != nil {
+				f.Announce(q.Then(a))
+			}
+		}()
+	}
+}
+
+const farZone = `
+9.2.0.192.in-addr.arpa.  PTR  mail.example.net.
+mail.example.net.        A    192.0.2.9
+example.net.             MX   10 mx.example.net.
+mx.example.net.          A    192.0.0.9
+example.net.             TXT  "v=spf1 mx include:spf.example.com -all"
+spf.example.com.         TXT  "v=spf1 include:hosts.example.com ~all"
+hosts.example.com.       TXT  "v=spf1 ip4:192.0.2.0/28 ~all"
+`
+
+// TestRoundTrips counts what a first session costs, whatever the number of checks, on a clock of its own.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		ahead bool
+		most  int
+	}{
+		// PTR and A, MX and A, and the longest: three SPF records, one in the other.
+		{"asked ahead", true, 3},
+		// So that the test can tell the difference.
+		{"asked one after the other", false, 12},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				z, err := zone.Parse(farZone)
+				if err != nil {
+					t.Fatal(err)
+				}
+				far := &farDNS{zone: z, when: map[checks.Question]time.Time{}}
+				cfg, problems := config.Parse("test", []byte("profile: strict\nhostname: mx.example.org\n"), all.Checks)
+				if err := problems.Err(); err != nil {
+					t.Fatal(err)
+				}
+				log := logrus.New()
+				log.SetOutput(io.Discard)
+				p, err := newPipeline(cfg, far, logrus.NewEntry(log), func(o *checks.Options) {
+					if c.ahead {
+						o.Announce = far
+					}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				script := simulation{client: "192.0.2.9", helo: "mail.example.net", from: "a@example.net", rcpts: []string{"u@example.org"}}
+				s, err := script.script()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Steps[len(s.Steps)-1].Expect = []string{"250"}
+				began := time.Now()
+				wrong, err := dialogue.Play(s, &dialogue.Pipeline{Pipeline: p, Now: time.Now}, nil)
+				if err != nil || len(wrong) > 0 {
+					t.Fatal(err, wrong)
+				}
+				trips := int((time.Since(began) + roundTrip - 1) / roundTrip)
+				t.Logf("%d round trips, %d questions", trips, len(far.when))
+				if trips > c.most {
+					t.Errorf("%d round trips, want %d at most", trips, c.most)
+				}
+				if !c.ahead && trips <= 3 {
+					t.Errorf("%d round trips: this zone shows no difference", trips)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}

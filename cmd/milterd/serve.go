@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"os"
+	"os/signal"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/milter"
+	"milterd/milter/journal"
+	"milterd/milter/resolver"
+)
+
+const (
+	// drainPatience is how long a stopping daemon waits for the messages in flight: three callbacks at their budget.
+	drainPatience = 30 * time.Second
+	// logPatience is how long it then waits for the log.
+	logPatience = 2 * time.Second
+)
+
+func newServe(configFile *string) *cobra.Command {
+	var listen []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve mail servers (the default command)",
+		Long: `Serve mail servers over the milter protocol until SIGTERM or SIGINT, which lets the messages in flight end.
+SIGHUP reads the configuration again; if there is an error in it, the old one stays in force.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), *configFile, listen, cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringArrayVar(&listen, "listen", nil, "listen on `ADDRESS` (inet:PORT@HOST, inet6:PORT@HOST or unix:/PATH) instead of what the file says; may be repeated")
+	return cmd
+}
+
+// daemon is what the parts of a running daemon share.
+type daemon struct {
+	file     string
+	cfg      *config.Config // as started, or as last reloaded
+	log      *logrus.Logger
+	resolver *resolver.Resolver
+	pipeline atomic.Pointer[checks.Pipeline]
+	server   *milter.Server
+}
+
+func serve(ctx context.Context, file string, listen []string, stderr io.Writer) error {
+	cfg, err := loadConfig(file, true, stderr)
+	if err != nil {
+		return err
+	}
+	wanted := cfg.Listen
+	if len(listen) > 0 {
+		wanted = nil
+		for _, text := range listen {
+			l, err := config.ParseListener(text)
+			if err != nil {
+				return fmt.Errorf("--listen: %w", err)
+			}
+			wanted = append(wanted, l)
+		}
+	}
+	queue := openLog(cfg.Log, stderr)
+	defer queue.Close(logPatience)
+	d := &daemon{file: file, cfg: cfg, log: queue.Logger(cfg.Log.Level)}
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(debugWriter{d.log}) // go-milter's word on broken connections
+
+	if d.resolver, err = newResolver(cfg.DNS); err != nil {
+		return fmt.Errorf("dns: %w", err)
+	}
+	defer d.resolver.Close()
+	p, err := d.build(cfg)
+	if err != nil {
+		return err
+	}
+	d.pipeline.Store(p)
+	lns, err := listeners(wanted, d.log)
+	if err != nil {
+		return err
+	}
+	d.server = &milter.Server{
+		Pipeline:       d.pipeline.Load,
+		Journal:        journal.Journal{Log: d.log},
+		Log:            logrus.NewEntry(d.log),
+		NewID:          newID,
+		MaxConnections: cfg.MaxConnections,
+	}
+	return d.run(ctx, lns)
+}
+
+// openLog starts the log: to syslog, or to standard error where there is none.
+func openLog(c config.Log, stderr io.Writer) *journal.Queue {
+	if c.Syslog {
+		q, err := journal.ToSyslog(c.Facility, c.JSON, stderr)
+		if err == nil {
+			fmt.Fprintln(stderr, "milterd: logging to syslog")
+			return q
+		}
+		fmt.Fprintf(stderr, "milterd: no syslog at hand (%v), logging to standard error\n", err)
+	}
+	return journal.ToWriter(stderr, c.JSON, true)
+}
+
+// debugWriter takes the lines that libraries write to the standard logger.
+type debugWriter struct{ log *logrus.Logger }
+
+func (w debugWriter) Write(p []byte) (int, error) {
+	w.log.Debug(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// newID is a session id: 60 random bits, so that no two meet in any log.
+func newID() string { return strings.ToLower(rand.Text()[:12]) }
+
+func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
+	return newPipeline(cfg, d.resolver, logrus.NewEntry(d.log), func(o *checks.Options) { o.Announce = d.resolver })
+}
+
+// run serves until ctx is done or a listener fails, then drains.
+func (d *daemon) run(ctx context.Context, lns []net.Listener) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	failed := make(chan error, len(lns))
+	for _, ln := range lns {
+		d.log.WithField("listen", ln.Addr().Network()+":"+ln.Addr().String()).Info("listening")
+	}
+	d.log.WithFields(logrus.Fields{"version": version(), "hostname": d.cfg.Hostname, "profile": d.cfg.Profile.String()}).Info("ready")
+	for _, ln := range lns {
+		go func() { failed <- d.server.Serve(ln) }()
+	}
+	notify(sd.SdNotifyReady)
+	watchdog := watchdogTicker()
+	defer watchdog.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return d.drain()
+		case err := <-failed:
+			_ = d.drain()
+			return err
+		case <-hup:
+			d.reload()
+		case <-watchdog.C:
+			notify(sd.SdNotifyWatchdog)
+		}
+	}
+}
+
+func (d *daemon) drain() error {
+	notify(sd.SdNotifyStopping)
+	d.log.WithField("connections", d.server.Connections()).Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
+	defer cancel()
+	if err := d.server.Shutdown(ctx); err != nil {
+		d.log.Warn("messages in flight were cut off")
+	}
+	d.log.Info("stopped")
+	return nil
+}
+
+// reload puts a new configuration in force for the connections to come, or keeps the old one.
+func (d *daemon) reload() {
+	notify(sd.SdNotifyReloading + "\n" + monotonic())
+	defer notify(sd.SdNotifyReady)
+	cfg, problems := config.Load(d.file, all.Checks)
+	for _, p := range problems {
+		e := d.log.WithField("problem", p.String())
+		if p.Warning {
+			e.Warn("configuration")
+		} else {
+			e.Error("configuration")
+		}
+	}
+	if problems.Err() != nil {
+		d.log.Error("reload failed: the old configuration stays in force")
+		return
+	}
+	p, err := d.build(cfg)
+	if err != nil {
+		d.log.WithError(err).Error("reload failed: the old configuration stays in force")
+		return
+	}
+	for key, same := range map[string]bool{
+		"listen": reflect.DeepEqual(cfg.Listen, d.cfg.Listen), "dns": reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
+		"log":             cfg.Log.Syslog == d.cfg.Log.Syslog && cfg.Log.JSON == d.cfg.Log.JSON && cfg.Log.Facility == d.cfg.Log.Facility,
+		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
+	} {
+		if !same {
+			d.log.WithField("key", key).Warn("this change takes effect at the next start")
+		}
+	}
+	d.log.SetLevel(cfg.Log.Level)
+	d.pipeline.Store(p)
+	// What takes effect at the next start is compared with what runs.
+	running := *cfg
+	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
+	d.cfg = &running
+	d.log.Info("configuration reloaded")
+}

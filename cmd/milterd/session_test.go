@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/milter"
+	"milterd/milter/journal"
+	"milterd/milter/resolver"
+	"milterd/milter/resolver/dnstest"
+)
+
+// sessionFiles are the examples that bring their own DNS.
+func sessionFiles(t *testing.T) []*dialogue.Script {
+	t.Helper()
+	paths, err := filepath.Glob("../../examples/*.session")
+	if err != nil || len(paths) < 5 {
+		t.Fatalf("found %d session files: %v", len(paths), err)
+	}
+	var scripts []*dialogue.Script
+	for _, p := range paths {
+		s, err := dialogue.Read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts = append(scripts, s)
+	}
+	return scripts
+}
+
+func TestExampleSessionsBySimulate(t *testing.T) {
+	t.Parallel()
+	for _, s := range sessionFiles(t) {
+		t.Run(filepath.Base(s.Name), func(t *testing.T) {
+			t.Parallel()
+			if s.Zone == "" {
+				s.Zone = "." // whatever the DNS answers: here it knows nothing
+			}
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), []string{"simulate", s.Name}, &out, &errs); s.Zone != "." && code != 0 {
+				t.Errorf("exit code %d\n%s%s", code, &out, &errs)
+			}
+		})
+	}
+}
+
+// TestExampleSessionsOverTheSocket plays the examples as a mail server would, over the milter protocol with a real DNS
+// server behind: with questions asked ahead and without. Replies and log lines must be the same.
+func TestExampleSessionsOverTheSocket(t *testing.T) {
+	t.Parallel()
+	for _, s := range sessionFiles(t) {
+		t.Run(filepath.Base(s.Name), func(t *testing.T) {
+			t.Parallel()
+			var transcripts []string
+			for _, ahead := range []bool{true, false} {
+				transcripts = append(transcripts, playOverSocket(t, s, ahead))
+			}
+			if transcripts[0] != transcripts[1] {
+				t.Errorf("with questions asked ahead:\n%s\nwithout:\n%s", transcripts[0], transcripts[1])
+			}
+		})
+	}
+}
+
+// playOverSocket returns the dialogue with the log.
+func playOverSocket(t *testing.T, s *dialogue.Script, ahead bool) string {
+	t.Helper()
+	d := startDaemon(t, s.Config, s.Zone, ahead)
+	var transcript strings.Builder
+	player := clocked{&dialogue.Socket{Network: "tcp", Address: d.address, Timeout: 20 * time.Second}, &d.clock}
+	wrong, err := dialogue.Play(s, player, func(said string, reply []string) { printDialogue(&transcript, said, reply) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range wrong {
+		t.Error(m)
+	}
+	d.stop()
+	transcript.WriteString(d.log.String())
+	return transcript.String()
+}
+
+// clocked sets the clock of the daemon with that of the script.
+type clocked struct {
+	*dialogue.Socket
+	clock *atomic.Pointer[time.Time]
+}
+
+func (c clocked) Time(t time.Time) { c.clock.Store(&t) }
+
+// testDaemon is the daemon in this process, with a DNS of its own.
+type testDaemon struct {
+	address string
+	dns     *dnstest.Server
+	clock   atomic.Pointer[time.Time] // nil: the real one
+	log     bytes.Buffer              // complete after stop
+	stop    func()
+}
+
+func startDaemon(t testing.TB, configText []byte, zoneText string, ahead bool) *testDaemon {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startDaemonOn(t, ln, configText, zoneText, ahead)
+}
+
+func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText string, ahead bool) *testDaemon {
+	t.Helper()
+	cfg, problems := config.Parse("test", configText, all.Checks)
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	d := &testDaemon{dns: dnstest.Start(t, zoneText)}
+	res, err := resolver.New(resolver.Config{Servers: []string{d.dns.Addr}, Timeout: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(res.Close)
+	queue := journal.ToWriter(&d.log, false, false)
+	log := queue.Logger(cfg.Log.Level)
+	p, err := newPipeline(cfg, res, logrus.NewEntry(log), func(o *checks.Options) {
+		if ahead {
+			o.Announce = res
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &milter.Server{
+		Pipeline: func() *checks.Pipeline { return p }, Journal: journal.Journal{Log: log}, Log: logrus.NewEntry(log),
+		NewID: func() string { return "id" },
+		Now: func() time.Time {
+			if now := d.clock.Load(); now != nil {
+				return *now
+			}
+			return time.Now()
+		},
+	}
+	d.address = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	d.stop = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(ctx) // cuts off what a failed test left open
+		if err := <-served; !errors.Is(err, milter.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		queue.Close(5 * time.Second)
+	}
+	return d
+}
+
+func TestSimulateJSON(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	args := []string{"simulate", "--json", "../../examples/client.session"}
+	if code := run(t.Context(), args, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	for _, part := range []string{
+		`{"reply":{"code":550,"enhanced":"5.7.25","text":"192.0.2.10 has no reverse DNS name"},"action":"reject","reason":"rdns-missing","checks":[{`,
+		`"check":"rdns","stage":"connect","reason":"rdns-missing","action":"reject","error":"","ms":`,
+	} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("no %s in\n%s", part, &out)
+		}
+	}
+}
+
+func TestSimulateTellsWrongReplies(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "wrong.session")
+	writeFile(t, path, "-- zone --\n-- smtp --\nclient 192.0.2.1\nC: EHLO 192.0.2.1\nC: MAIL FROM:<>\nC: RCPT TO:<u@example.org>\nS: 250\n")
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"simulate", path}, &out, io.Discard); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if want := path + `:7: want the reply "250", got "501 5.5.2 `; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, &out)
+	}
+}

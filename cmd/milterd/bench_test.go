@@ -22,7 +22,7 @@ import (
 // cold, when every client is new and the DNS 20 ms away.
 func BenchmarkMessages(b *testing.B) {
 	b.Run("floor", func(b *testing.B) {
-		ln := unixListener(b)
+		ln := listenUnix(b)
 		srv := &gomilter.Server{NewMilter: func() gomilter.Milter { return gomilter.NoOpMilter{} }}
 		go srv.Serve(ln)
 		defer srv.Close()
@@ -39,7 +39,7 @@ func BenchmarkMessages(b *testing.B) {
 	})
 }
 
-func unixListener(b *testing.B) net.Listener {
+func listenUnix(b *testing.B) net.Listener {
 	b.Helper()
 	ln, err := net.Listen("unix", b.TempDir()+"/milter.sock")
 	if err != nil {
@@ -65,7 +65,7 @@ func benchDaemon(b *testing.B, hosts int) net.Addr { return benchDaemonLatency(b
 
 func benchDaemonLatency(b *testing.B, hosts int, latency time.Duration) net.Addr {
 	b.Helper()
-	ln := unixListener(b)
+	ln := listenUnix(b)
 	d := startDaemonOn(b, ln, []byte("profile: strict\nhostname: mx.example.org\nlog: {level: warn}\n"), hostZone(hosts), true)
 	d.dns.Latency(latency)
 	b.Cleanup(d.stop)

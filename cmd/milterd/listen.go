@@ -57,18 +57,39 @@ func listen(w config.Listener) (net.Listener, error) {
 	if err := removeStale(w.Address); err != nil {
 		return nil, err
 	}
-	// Nobody may connect before mode and group are set.
-	old := syscall.Umask(0o177)
-	ln, err := net.Listen(w.Network, w.Address)
-	syscall.Umask(old)
+	// The socket gets its name when it has its mode and group: an MTA that finds it can use it.
+	hidden := w.Address + ".new"
+	_ = os.Remove(hidden)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	if err := permit(w); err != nil {
+	ln.SetUnlinkOnClose(false)
+	err = permit(w, hidden)
+	if err == nil {
+		err = os.Rename(hidden, w.Address)
+	}
+	if err != nil {
 		_ = ln.Close()
+		_ = os.Remove(hidden)
 		return nil, err
 	}
-	return ln, nil
+	return unixListener{ln, w.Address}, nil
+}
+
+// unixListener is a listener whose socket was given another name after it was bound.
+type unixListener struct {
+	*net.UnixListener
+	path string
+}
+
+// Addr implements net.Listener.
+func (l unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// Close implements net.Listener: the socket goes with it.
+func (l unixListener) Close() error {
+	_ = os.Remove(l.path)
+	return l.UnixListener.Close()
 }
 
 // removeStale removes a socket that nobody listens on any more, as a killed daemon leaves it.
@@ -94,13 +115,13 @@ func removeStale(path string) error {
 }
 
 // permit sets group and mode of a new socket.
-func permit(w config.Listener) error {
+func permit(w config.Listener, path string) error {
 	if w.Group != "" {
 		gid, err := groupID(w.Group)
 		if err != nil {
 			return err
 		}
-		if err := os.Chown(w.Address, -1, gid); err != nil {
+		if err := os.Chown(path, -1, gid); err != nil {
 			return err
 		}
 	}
@@ -108,7 +129,7 @@ func permit(w config.Listener) error {
 	if mode == 0 {
 		mode = 0o660
 	}
-	return os.Chmod(w.Address, mode)
+	return os.Chmod(path, mode)
 }
 
 func groupID(name string) (int, error) {

@@ -1,0 +1,264 @@
+package main_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
+)
+
+// reasonCase is a dialogue for which one reason applies, and how it is refused.
+type reasonCase struct {
+	mtatest.Dialogue
+	at     byte   // the event that is answered: R for RCPT, N or E for the header
+	code   string // with the enhanced code
+	saying string // what the text must name
+	stage  string // in the log
+}
+
+// with changes a dialogue that is good in every respect.
+func with(change func(*mtatest.Dialogue)) mtatest.Dialogue {
+	d := mtatest.Dialogue{
+		Client: goodClient, Name: goodHelo, Helo: []string{goodHelo},
+		From: goodSender, Rcpt: []string{"alice@mx.test"}, Header: goodHeader(),
+	}
+	change(&d)
+	return d
+}
+
+func client(addr, code, saying string) reasonCase {
+	d := with(func(d *mtatest.Dialogue) { d.Client, d.Name = addr, "["+addr+"]" })
+	return reasonCase{d, 'R', code, saying, "connect"}
+}
+
+func helo(name, code string) reasonCase {
+	return reasonCase{with(func(d *mtatest.Dialogue) { d.Helo = []string{name} }), 'R', code, name, "helo"}
+}
+
+func sender(addr, code, saying string) reasonCase {
+	return reasonCase{with(func(d *mtatest.Dialogue) { d.From = addr }), 'R', code, saying, "mail"}
+}
+
+func header(saying string, changes ...field) reasonCase {
+	d := with(func(d *mtatest.Dialogue) { d.Header = goodHeader(changes...) })
+	return reasonCase{d, 'N', "550 5.6.0", saying, "header"}
+}
+
+// reasonCases has a case for every reason that exists.
+func reasonCases() map[string]reasonCase {
+	later := time.Now().Add(48 * time.Hour).Format(time.RFC1123Z)
+	twice := header("Subject")
+	twice.Header = append(twice.Header, field{"Subject", "again"})
+	nameless := with(func(d *mtatest.Dialogue) { d.Helo = nil })
+	changed := with(func(d *mtatest.Dialogue) { d.Helo = append(d.Helo, "second.client.test") })
+	heloFail := helo("helofail.client.test", "550 5.7.23")
+	return map[string]reasonCase{
+		"rdns-missing":  client("127.0.0.13", "550 5.7.25", "127.0.0.13"),
+		"rdns-mismatch": client("127.0.0.11", "550 5.7.25", "127.0.0.11"),
+
+		"helo-missing":      {nameless, 'R', "503 5.5.1", "", "helo"},
+		"helo-syntax":       helo("-bad-.client.test", "501 5.5.2"),
+		"helo-underscore":   helo("bad_name.client.test", "501 5.5.2"),
+		"helo-bare-ip":      helo(goodClient, "501 5.5.2"),
+		"helo-not-fqdn":     helo("workstation", "504 5.5.2"),
+		"helo-literal":      helo("[11.2.3.4]", "550 5.7.1"),
+		"helo-literal-near": helo("[127.0.0.77]", "550 5.7.1"),
+		"helo-own-name":     helo("mx.test", "550 5.7.1"),
+		"helo-unresolvable": helo("nowhere.client.test", "550 5.7.1"),
+		"helo-cname":        helo("alias.client.test", "550 5.7.1"),
+		"helo-mismatch":     helo("other.client.test", "550 5.7.1"),
+		"helo-changed":      {changed, 'R', "550 5.7.1", "second.client.test", "helo"},
+
+		"sender-syntax":     sender("a b@sender.test", "553 5.1.7", "a b@sender.test"),
+		"sender-syntax-lax": sender("a..b@sender.test", "553 5.1.7", "a..b@sender.test"),
+		"sender-no-domain":  sender("a@nodomain.test", "550 5.1.8", "nodomain.test"),
+		"sender-null-mx":    sender("a@nullmx.test", "550 5.7.27", "nullmx.test"),
+		"sender-bogus-mx":   sender("a@bogus.test", "550 5.1.8", "bogus.test"),
+		"sender-own-domain": sender("a@mx.test", "550 5.7.1", "mx.test"),
+
+		"spf-fail":      sender("a@fail.test", "550 5.7.23", "127.0.0.10 is no server of fail.test"),
+		"spf-no-mail":   sender("a@nomail.test", "550 5.7.23", "nomail.test"),
+		"spf-too-wide":  sender("a@wide.test", "550 5.7.1", "wide.test"),
+		"spf-helo-fail": heloFail,
+		"spf-softfail":  sender("a@soft.test", "550 5.7.1", "soft.test"),
+		"spf-none":      sender("a@none.test", "550 5.7.1", "none.test"),
+		"spf-permerror": sender("a@perm.test", "550 5.7.24", "perm.test"),
+		"spf-temperror": sender("a@temp.test", "451 4.7.24", "temp.test"),
+
+		"date-missing":    header("Date", field{"Date", "-"}),
+		"date-invalid":    header("yesterday", field{"Date", "yesterday"}),
+		"date-future":     header("20", field{"Date", later}),
+		"date-past":       header("1999", field{"Date", "Sat, 20 Nov 1999 12:00:00 +0000"}),
+		"msgid-missing":   header("Message-ID", field{"Message-ID", "-"}),
+		"msgid-invalid":   header("no-brackets", field{"Message-ID", "no-brackets"}),
+		"from-missing":    header("From", field{"From", "-"}),
+		"from-invalid":    header("nobody at all", field{"From", "nobody at all"}),
+		"field-duplicate": twice,
+		"field-too-long":  header("X-Long", field{"X-Long", strings.Repeat("x", 1200)}),
+		"field-8bit":      header("Subject", field{"Subject", "gr\xfc\xdfe"}),
+		"field-syntax":    header("Bad Name", field{"Bad Name", "x"}),
+	}
+}
+
+// registered are the reasons of all checks.
+func registered() map[string]*checks.Reason {
+	m := map[string]*checks.Reason{}
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			m[r.ID] = r
+		}
+	}
+	return m
+}
+
+// only sets every reason to off, but one.
+func only(id, action string) map[string]string {
+	actions := map[string]string{}
+	for r := range registered() {
+		actions[r] = "off"
+	}
+	if id != "" {
+		actions[id] = action
+	}
+	return actions
+}
+
+// TestReasons shows that each reason refuses by itself what its case has, and nothing else would: where it is off, the
+// same dialogue passes.
+func TestReasons(t *testing.T) {
+	cases, reasons := reasonCases(), registered()
+	for id := range reasons {
+		if _, ok := cases[id]; !ok {
+			t.Errorf("%s has no end-to-end case", id)
+		}
+	}
+	dns := dnstest.Start(t, world).Addr
+	silent := startDaemon(t, config{dns: dns, profile: "watch", actions: only("", "")})
+	for id, c := range cases {
+		r := reasons[id]
+		if r == nil {
+			t.Errorf("%s is not registered", id)
+			continue
+		}
+		t.Run(id, func(t *testing.T) {
+			if step := play(t, silent, c.Dialogue); step.Event != 0 {
+				t.Errorf("off: refused at %c: %s", step.Event, step.Text())
+			}
+			for _, e := range silent.entries(t, 0) {
+				if e["reason"] != "" {
+					t.Errorf("off: logged %v", e)
+				}
+			}
+			if r.Most == checks.Watch {
+				c.testWatched(t, id, dns)
+				return
+			}
+			c.testRefused(t, id, dns)
+		})
+	}
+}
+
+func play(t *testing.T, d *daemon, dialogue mtatest.Dialogue) mtatest.Step {
+	t.Helper()
+	conn := mtatest.DialMilter(t, d.listener)
+	defer func() { _ = conn.Close() }()
+	step, err := dialogue.Run(conn)
+	if err != nil {
+		t.Fatalf("milterd did not stand the dialogue: %v\n%s", err, d.Output())
+	}
+	return step
+}
+
+// replyLine is the form of each line of a reply.
+var replyLine = regexp.MustCompile(`^([45]\d\d)([ -])([45]\.\d{1,3}\.\d{1,3}) ([ -~]+)$`)
+
+// readReply takes a reply as a filter gives it to an MTA apart: the codes, and the text with its lines put together.
+// Whatever an MTA or a client could stumble over is an error.
+func readReply(t *testing.T, raw string) (codes, text string) {
+	t.Helper()
+	lines := strings.Split(raw, "\r\n")
+	for i, line := range lines {
+		m := replyLine.FindStringSubmatch(line)
+		if m == nil || m[1][0] != m[3][0] || (m[2] == " ") != (i == len(lines)-1) {
+			t.Fatalf("bad line %q in reply %q", line, raw)
+		}
+		if codes != "" && codes != m[1]+" "+m[3] {
+			t.Errorf("reply %q changes its codes", raw)
+		}
+		const most = 510 - len("<>... ") // RFC 5321 section 4.5.3.1.5, and what Sendmail puts in front
+		if len(line) > most {
+			t.Errorf("line of %d octets in reply %q", len(line), raw)
+		}
+		codes = m[1] + " " + m[3]
+		text = strings.TrimSpace(text + " " + m[4])
+	}
+	if strings.Contains(strings.ReplaceAll(text, "%%", ""), "%") {
+		t.Errorf("reply %q has a lone percent sign", raw)
+	}
+	return codes, strings.ReplaceAll(text, "%%", "%")
+}
+
+func (c reasonCase) testRefused(t *testing.T, id, dns string) {
+	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "reject")})
+	mark := d.mark()
+	step := play(t, d, c.Dialogue)
+	at := step.Event
+	if at == 'E' {
+		at = 'N' // the end of the header and of the message are one to the client
+	}
+	if step.Event == 0 {
+		t.Fatalf("passed; want %s; log: %s", c.code, d.Output())
+	}
+	codes, text := readReply(t, step.Text())
+	if at != c.at || step.Code != 'y' || codes != c.code || !strings.Contains(text, c.saying) {
+		t.Errorf("%c answered %s %q, want %s at %c, naming %q", step.Event, codes, text, c.code, c.at, c.saying)
+	}
+	e := d.awaitEntry(t, mark, entry{"msg": "reject", "reason": id, "stage": c.stage, "action": "reject"})
+	checkEntry(t, e, c.Dialogue, codes+" "+text)
+}
+
+func (c reasonCase) testWatched(t *testing.T, id, dns string) {
+	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "watch")})
+	mark := d.mark()
+	if step := play(t, d, c.Dialogue); step.Event != 0 {
+		t.Fatalf("refused at %c: %s", step.Event, step.Text())
+	}
+	e := d.awaitEntry(t, mark, entry{"msg": "watch", "reason": id, "stage": c.stage, "action": "watch"})
+	checkEntry(t, e, c.Dialogue, e["code"]+" "+e["text"])
+}
+
+// decisionFields are in every line about a decision.
+var decisionFields = []string{
+	"session", "queue_id", "client", "client_name", "helo", "mail_from", "rcpt",
+	"stage", "check", "reason", "action", "code", "text",
+}
+
+// checkEntry compares a line of the log with the dialogue and the reply, which is the code and the text.
+func checkEntry(t *testing.T, e entry, d mtatest.Dialogue, reply string) {
+	t.Helper()
+	for _, f := range decisionFields {
+		if _, ok := e[f]; !ok {
+			t.Errorf("log line lacks %s: %v", f, e)
+		}
+	}
+	last := ""
+	if len(d.Helo) > 0 {
+		last = d.Helo[len(d.Helo)-1]
+	}
+	want := entry{"client": d.Client, "helo": last, "mail_from": d.From}
+	if !e.has(want) {
+		t.Errorf("log line %v, want %v", e, want)
+	}
+	if e["session"] == "" || !slices.Contains(d.Rcpt, e["rcpt"]) {
+		t.Errorf("log line names session %q and recipient %q", e["session"], e["rcpt"])
+	}
+	if got := e["code"] + " " + e["text"]; got != reply {
+		t.Errorf("logged %q, answered %q", got, reply)
+	}
+}

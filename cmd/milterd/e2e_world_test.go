@@ -1,0 +1,105 @@
+package main_test
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// world is the DNS that the end-to-end tests live in. Clients are on loopback, because that is where a test can connect
+// from; mail exchangers are in 11/8, which is routable and belongs to nobody whom a test could reach.
+const world = `
+mx.test.                    MX    10 relay.mx.test.
+mx.test.                    A     11.22.33.45
+relay.mx.test.              A     11.22.33.45
+
+good.client.test.           A     127.0.0.10
+second.client.test.         A     127.0.0.10
+alias.client.test.          CNAME good.client.test.
+helofail.client.test.       A     127.0.0.10
+helofail.client.test.       TXT   "v=spf1 ip4:11.1.1.1 -all"
+10.0.0.127.in-addr.arpa.    PTR   good.client.test.
+forged.client.test.         A     11.9.9.9
+11.0.0.127.in-addr.arpa.    PTR   forged.client.test.
+other.client.test.          A     11.3.3.3
+six.client.test.            AAAA  ::1
+six.client.test.            AAAA  2001:db8::7
+1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa. PTR six.client.test.
+7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR six.client.test.
+
+sender.test.                MX    10 mx.sender.test.
+sender.test.                TXT   "v=spf1 ip4:127.0.0.10 -all"
+mx.sender.test.             A     11.4.4.4
+six.test.                   MX    10 mx.sender.test.
+six.test.                   TXT   "v=spf1 ip6:::1 ip6:2001:db8::7 -all"
+fail.test.                  MX    10 mx.sender.test.
+fail.test.                  TXT   "v=spf1 ip4:11.1.1.1 -all exp=why.fail.test"
+why.fail.test.              TXT   "%{c} is no server of %{d}"
+evil.test.                  MX    10 mx.sender.test.
+evil.test.                  TXT   "v=spf1 ip4:11.1.1.1 -all exp=why.evil.test"
+why.evil.test.              TXT   "100%% bad\013\010250 2.0.0 fine\000\200 level=fatal msg=\"forged\""
+nomail.test.                MX    10 mx.sender.test.
+nomail.test.                TXT   "v=spf1 -all"
+wide.test.                  MX    10 mx.sender.test.
+wide.test.                  TXT   "v=spf1 +all"
+soft.test.                  MX    10 mx.sender.test.
+soft.test.                  TXT   "v=spf1 ip4:11.1.1.1 ~all"
+none.test.                  MX    10 mx.sender.test.
+perm.test.                  MX    10 mx.sender.test.
+perm.test.                  TXT   "v=spf1 nonsense:x -all"
+temp.test.                  MX    10 mx.sender.test.
+!SERVFAIL temp.test. TXT
+nullmx.test.                MX    0 .
+bogus.test.                 MX    10 mx.bogus.test.
+mx.bogus.test.              A     10.0.0.1
+`
+
+// The good client, as it names itself, and a sender for whom it may speak.
+const (
+	goodClient = "127.0.0.10"
+	goodHelo   = "good.client.test"
+	goodSender = "a@sender.test"
+)
+
+// field is a header field; the value has no space after the colon.
+type field = [2]string
+
+// goodHeader is the header of a message with which nothing is wrong, but for what the changes say: a field of the name
+// is replaced, or left out if its value is "-".
+func goodHeader(changes ...field) []field {
+	all := []field{
+		{"From", "Ann <a@sender.test>"},
+		{"To", "alice@mx.test"},
+		{"Subject", "hello"},
+		{"Date", time.Now().Format(time.RFC1123Z)},
+		{"Message-ID", fmt.Sprintf("<%d@sender.test>", time.Now().UnixNano())},
+	}
+	for _, c := range changes {
+		kept, found := all[:0:0], false
+		for _, f := range all {
+			if f[0] == c[0] {
+				found = true
+				if c[1] == "-" {
+					continue
+				}
+				f = c
+			}
+			kept = append(kept, f)
+		}
+		if !found {
+			kept = append(kept, c)
+		}
+		all = kept
+	}
+	return all
+}
+
+// message is a message as it travels after DATA.
+func message(header []field) string {
+	var b strings.Builder
+	for _, f := range header {
+		b.WriteString(f[0] + ": " + f[1] + "\n")
+	}
+	b.WriteString("\nThe body.\n")
+	return b.String()
+}

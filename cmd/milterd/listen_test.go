@@ -1,0 +1,47 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"milterd/cmd/milterd/internal/config"
+)
+
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir() + "/m.sock"
+	w := config.Listener{Network: "unix", Address: path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Given: true}
+	ln, err := listen(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("got %v, %v", info, err)
+	}
+	if _, err := listen(w); err == nil || !strings.Contains(err.Error(), "another program listens") {
+		t.Errorf("a second listener: %v", err)
+	}
+	// A socket that nobody listens on, as after kill -9.
+	ln.(unixListener).UnixListener.Close()
+	ln, err = listen(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	ln.Close()
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket is left behind: %v", err)
+	}
+	writeFile(t, path, "precious")
+	if _, err := listen(w); err == nil || readFile(t, path) != "precious" {
+		t.Errorf("a file in its place: %v", err)
+	}
+}

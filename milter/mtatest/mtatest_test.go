@@ -1,0 +1,150 @@
+package mtatest
+
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-milter"
+)
+
+const testZone = `
+mx.test.                  MX  10 mx.test.
+mx.test.                  A   127.0.0.1
+good.client.test.         A   127.0.0.10
+10.0.0.127.in-addr.arpa.  PTR good.client.test.
+`
+
+// mailFacility is LOG_MAIL, where both servers log.
+const mailFacility = 2
+
+// picky refuses one recipient, and says which client and which user it was told of.
+type picky struct {
+	milter.NoOpMilter
+	client string
+	user   string
+}
+
+func (p *picky) Connect(name, _ string, _ uint16, addr net.IP, _ *milter.Modifier) (milter.Response, error) {
+	p.client = name + " " + addr.String()
+	return milter.RespContinue, nil
+}
+
+func (p *picky) MailFrom(_ string, m *milter.Modifier) (milter.Response, error) {
+	p.user = m.Macros["{auth_authen}"]
+	return milter.RespContinue, nil
+}
+
+func (p *picky) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response, error) {
+	if strings.HasPrefix(rcpt, "bob@") {
+		return milter.NewResponseStr('y', "550 5.7.1 not bob, said "+p.client+" "+p.user), nil
+	}
+	return milter.RespContinue, nil
+}
+
+func (*picky) Body(*milter.Modifier) (milter.Response, error) { return milter.RespContinue, nil }
+
+// servePicky serves picky where an MTA expects its milter.
+func servePicky(t *testing.T, listener string) {
+	t.Helper()
+	network, addr := SplitListener(listener)
+	l, err := net.Listen(network, addr)
+	must(t, err)
+	if network == "unix" {
+		must(t, os.Chmod(addr, 0o666))
+	}
+	s := &milter.Server{NewMilter: func() milter.Milter { return new(picky) }, Protocol: milter.OptNoBody}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l) // ends with the listener
+	}()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
+}
+
+func TestMTAs(t *testing.T) {
+	Require(t)
+	site := New(t, testZone)
+	for _, m := range []*MTA{site.Postfix(t), site.Sendmail(t)} {
+		t.Run(m.Name, func(t *testing.T) {
+			t.Run("no milter", func(t *testing.T) { testWithout(t, m) })
+			servePicky(t, m.Milter)
+			t.Run("milter", func(t *testing.T) { testPicky(t, site, m) })
+		})
+	}
+}
+
+// testWithout shows that the two listeners differ in what they do without their milter.
+func testWithout(t *testing.T, m *MTA) {
+	c := Dial(t, m.Addr, "127.0.0.10")
+	c.Must("2", "EHLO good.client.test")
+	if r := c.Cmd("MAIL FROM:<a@sender.test>"); r.Code != "451" {
+		t.Errorf("MAIL without a milter: %s, want 451", r)
+	}
+	c = Dial(t, m.Open, "127.0.0.10")
+	c.Must("2", "EHLO good.client.test")
+	c.Must("2", "MAIL FROM:<a@sender.test>")
+}
+
+func testPicky(t *testing.T, site *Site, m *MTA) {
+	mark := site.Log.Mark()
+	c := Dial(t, m.Addr, "127.0.0.10")
+	c.Must("2", "EHLO good.client.test")
+	c.StartTLS()
+	c.Must("2", "EHLO good.client.test")
+	c.Must("2", "MAIL FROM:<a@sender.test>")
+	c.Must("2", "RCPT TO:<alice@mx.test>")
+	r := c.Cmd("RCPT TO:<bob@mx.test>")
+	if r.Code != "550" || r.Enhanced != "5.7.1" || !strings.Contains(r.Text, "not bob, said good.client.test 127.0.0.10") {
+		t.Errorf("RCPT bob: %+v", r)
+	}
+	if r := c.Cmd("RCPT TO:<nobody-of-that-name@mx.test>"); r.Code != "550" || r.Enhanced != "5.1.1" {
+		t.Errorf("RCPT of an unknown user: %s", r)
+	}
+	if r := c.Data("From: <a@sender.test>\nSubject: picked\n\nbody\n"); r.Code != "250" {
+		t.Fatalf("message: %s", r)
+	}
+	c.Must("2", "QUIT")
+	m.Delivered(t, "alice", "Subject: picked")
+	site.Log.Await(t, mark, m.Name+" logs the refusal", func(l Line) bool {
+		return l.Facility == mailFacility && l.Tag != "" && strings.Contains(l.Text, "not bob")
+	})
+	for _, user := range []string{"bob", "postmaster"} {
+		if mail := m.Mail(t, user); len(mail) != 0 {
+			t.Errorf("%s got mail: %q", user, mail)
+		}
+	}
+	ipv6(t, m)
+	authenticated(t, site, m)
+}
+
+// authenticated shows how each server takes a client for an authenticated one.
+func authenticated(t *testing.T, site *Site, m *MTA) {
+	c := Dial(t, m.Addr, "127.0.0.10")
+	user := m.Authenticate(c, site)
+	c.Must("2", "MAIL FROM:<a@sender.test>")
+	if r := c.Cmd("RCPT TO:<bob@mx.test>"); !strings.Contains(r.Text, " "+user) {
+		t.Errorf("authenticated client: %s, want user %q", r, user)
+	}
+}
+
+// ipv6 shows how each server is given an IPv6 client.
+func ipv6(t *testing.T, m *MTA) {
+	addr, want := m.Addr, "said client6.test 2001:db8::7"
+	if m.Addr6 != "" {
+		addr, want = m.Addr6, "said localhost"
+	}
+	c := Dial(t, addr, "")
+	if m.XClient {
+		c.Must("2", "XCLIENT NAME=client6.test REVERSE_NAME=client6.test ADDR=IPv6:2001:db8::7")
+	}
+	c.Must("2", "EHLO client6.test")
+	c.Must("2", "MAIL FROM:<a@sender.test>")
+	if r := c.Cmd("RCPT TO:<bob@mx.test>"); !strings.Contains(r.Text, want) {
+		t.Errorf("IPv6 client: %s, want %q", r, want)
+	}
+}

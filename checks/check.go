@@ -27,11 +27,39 @@ type Prefetcher interface {
 	Prefetch(s *Session) []Ahead
 }
 
+// Observer is an optional part of a Check: it is told what became of a session, also of one that is trusted, and of
+// recipients that are exempt. It runs in the session's goroutine before the MTA gets its answer, so it must be quick; it
+// must not change the session.
+type Observer interface {
+	Observe(ctx context.Context, s *Session, e Event)
+}
+
+// Event is something that was decided, or that the MTA told of.
+type Event struct {
+	Kind   EventKind
+	Reason *Reason  // of a Refused one
+	Reply  Reply    // of a Refused one
+	Reset  Envelope // of a Reset one: the transaction that was given up
+}
+
+// EventKind says what happened.
+type EventKind uint8
+
+// The events.
+const (
+	Refused      EventKind = iota // we refused: the last recipient at RcptTo, the transaction at MailFrom and EndOfHeader; s.Stage is meaningless
+	BadRecipient                  // the MTA refused the last recipient, whose Refused has the enhanced status code
+	Accepted                      // the end of a message that we have nothing against
+	Reset                         // the client gave up an open transaction with RSET and began another
+	Disconnected                  // the end of the connection
+)
+
 // Env is what a check may use beside the session. Nothing else is reachable.
 type Env struct {
-	DNS  Resolver
-	Site Site
-	Log  *logrus.Entry // for what the operator must know of the check itself, not of a session
+	DNS   Resolver
+	Store Store
+	Site  Site
+	Log   *logrus.Entry // for what the operator must know of the check itself, not of a session
 }
 
 // Site is the mail site that this program guards.

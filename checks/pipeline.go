@@ -28,6 +28,7 @@ type Pipeline struct {
 	exempt    *table
 	policies  []policyTable
 	ahead     []prefetcher
+	observers []Observer
 }
 
 type policyTable struct {
@@ -78,6 +79,9 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		p.policies = append(p.policies, policyTable{pol.Recipients, t})
 	}
 	for i, inst := range instances {
+		if o, ok := inst.Check.(Observer); ok && p.asked(i) {
+			p.observers = append(p.observers, o)
+		}
 		if pre, ok := inst.Check.(Prefetcher); ok && opts.Announce != nil && p.asked(i) {
 			p.ahead = append(p.ahead, prefetcher{pre, inst.Info.Stages})
 		}
@@ -166,7 +170,8 @@ type finding struct {
 // context.
 func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	s.begin(st)
-	if p.opts.Trusted.Trusts(s) {
+	s.Trusted = p.opts.Trusted.Trusts(s)
+	if s.Trusted {
 		return Decision{}
 	}
 	p.announce(s, st)
@@ -175,22 +180,43 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.opts.Budget)
 	defer cancel()
+	var d Decision
 	switch st {
 	case MailFrom:
-		d := p.decide(ctx, s, p.general, Connect, MailFrom)
+		d = p.decide(ctx, s, p.general, Connect, MailFrom)
 		if d.Reply == nil {
 			d.Outcomes = nil // what is watched is told at RCPT, with the recipient
 		}
-		return d
 	case RcptTo:
-		return p.recipient(ctx, s)
+		d = p.recipient(ctx, s)
 	default:
 		t := p.general
 		if first := firstAccepted(s.Envelope.Rcpts); first != nil {
 			t = p.tableFor(first.Address)
 		}
-		return p.decide(ctx, s, t, EndOfHeader, EndOfHeader)
+		d = p.decide(ctx, s, t, EndOfHeader, EndOfHeader)
 	}
+	if d.Reply != nil {
+		p.Observe(ctx, s, Event{Kind: Refused, Reason: d.Reason, Reply: *d.Reply})
+	}
+	return d
+}
+
+// Observe tells the checks that want to know of an event. Run does so for its refusals; the driver tells of the others.
+func (p *Pipeline) Observe(ctx context.Context, s *Session, e Event) {
+	for _, o := range p.observers {
+		observe(ctx, o, s, e)
+	}
+}
+
+// observe contains a panic: what a check wants to remember is nothing that mail should suffer for.
+func observe(ctx context.Context, o Observer, s *Session, e Event) {
+	defer func() {
+		if r := recover(); r != nil {
+			logrus.WithField("stack", string(debug.Stack())).Errorf("panic of an observer: %v", r)
+		}
+	}()
+	o.Observe(ctx, s, e)
 }
 
 func (p *Pipeline) recipient(ctx context.Context, s *Session) Decision {
@@ -246,6 +272,7 @@ func (p *Pipeline) announce(s *Session, st Stage) {
 func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last Stage) Decision {
 	var d Decision
 	failed := ""
+	s.table = t
 	for i, inst := range p.instances {
 		if !t.asks[i] {
 			continue
@@ -263,6 +290,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 					d.Failures = append(d.Failures, Failure{inst.Info.Name, st, f.err})
 				}
 			}
+			s.vouch(f.verdicts, st)
 			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
 			outcomes = append(outcomes, found...)
 			if p.opts.Trace {
@@ -288,6 +316,9 @@ func (p *Pipeline) judge(s *Session, d *Decision, info Info, outcomes []Outcome)
 		return slices.Index(info.Reasons, a.Reason) - slices.Index(info.Reasons, b.Reason)
 	})
 	for _, o := range outcomes {
+		if o.Action == Greylist {
+			s.suspect(o.Reason, o.Stage)
+		}
 		if o.Action == Watch || o.Action == Greylist {
 			d.Outcomes = append(d.Outcomes, o)
 		}
@@ -312,11 +343,41 @@ func (p *Pipeline) refuse(s *Session, d *Decision, o Outcome) {
 func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict) []Outcome {
 	var out []Outcome
 	for _, v := range verdicts {
+		if v.Reason == nil {
+			continue
+		}
 		o := Outcome{Check: check, Stage: st, Reason: v.Reason, Action: t.action(v.Reason), Detail: v.Detail}
 		o.Reply = s.fill(v.Reason.Reply, v.Detail)
 		out = append(out, o)
 	}
 	return out
+}
+
+// inQuestion are the recipients that a verdict at a stage is about.
+func (s *Session) inQuestion(st Stage) []Recipient {
+	rcpts := s.Envelope.Rcpts
+	if st == EndOfHeader || len(rcpts) == 0 {
+		return rcpts
+	}
+	return rcpts[len(rcpts)-1:]
+}
+
+// vouch notes the evidence for the client that a check has found.
+func (s *Session) vouch(verdicts []Verdict, st Stage) {
+	for _, v := range verdicts {
+		for i, rcpts := 0, s.inQuestion(st); i < len(rcpts); i++ {
+			rcpts[i].Vouch = max(rcpts[i].Vouch, v.Vouch)
+		}
+	}
+}
+
+// suspect notes a suspicion for those whom it concerns.
+func (s *Session) suspect(r *Reason, st Stage) {
+	for i, rcpts := 0, s.inQuestion(st); i < len(rcpts); i++ {
+		if rcpts[i].Refused == "" {
+			rcpts[i].Suspicions = append(rcpts[i].Suspicions, r)
+		}
+	}
 }
 
 // find asks a check about a scope, or remembers what it said.

@@ -463,3 +463,71 @@ func TestTraceHasTheQuestions(t *testing.T) {
 		t.Errorf("got %+v", d.Results)
 	}
 }
+
+// observing is a fake that observes.
+type observing struct {
+	*fake
+	events []checks.Event
+}
+
+func (o *observing) Observe(_ context.Context, _ *checks.Session, e checks.Event) {
+	o.events = append(o.events, e)
+	panic("bug: must not matter")
+}
+
+func TestObservers(t *testing.T) {
+	t.Parallel()
+	o := &observing{fake: newFake("one", atConnect, reason("a"))}
+	p, err := checks.New([]checks.Instance{{Info: o.info, Check: o}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Tempfail}, ReplyAt: checks.RcptTo, Budget: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk := begin(p, "192.0.2.9")
+	talk.mail("a@example.net")
+	talk.rcpt("u@example.org")
+	p.Observe(context.Background(), talk.s, checks.Event{Kind: checks.Accepted})
+	if len(o.events) != 2 || o.events[0].Kind != checks.Refused || o.events[0].Reply.Code != 450 || o.events[1].Kind != checks.Accepted {
+		t.Errorf("got %+v", o.events)
+	}
+}
+
+func TestSuspicionsAndVouchesReachTheGreylistCheck(t *testing.T) {
+	t.Parallel()
+	suspicion, first := reason("a"), reason("first-contact")
+	voucher := newFake("voucher", []checks.Stage{checks.RcptTo})
+	voucher.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+		if s.Rcpt().Text == "friend@example.org" {
+			return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
+		}
+		return nil, nil
+	}
+	grey := newFake("greylist", []checks.Stage{checks.RcptTo, checks.EndOfHeader}, first)
+	var seen []string
+	grey.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+		for _, r := range s.Envelope.Rcpts {
+			seen = append(seen, fmt.Sprint(r.Text, len(r.Suspicions), r.Vouch))
+		}
+		if !s.Suspects(first) || s.Suspects(suspicion) != (s.Rcpt().Text != "bob@example.org") {
+			t.Errorf("%s: Suspects is wrong", s.Rcpt().Text)
+		}
+		return nil, nil
+	}
+	actions := map[string]checks.Action{"a": checks.Greylist, "first-contact": checks.Greylist}
+	bob := checks.Policy{Recipients: recipients(t, "bob@example.org"), Actions: map[string]checks.Action{"a": checks.Watch, "first-contact": checks.Greylist}}
+	p := pipeline(t, actions, func(o *checks.Options) { o.Policies = []checks.Policy{bob} },
+		voucher, newFake("one", atConnect, suspicion), grey)
+	talk := begin(p, "192.0.2.9")
+	talk.mail("a@example.net")
+	talk.rcpt("alice@example.org")
+	talk.rcpt("friend@example.org")
+	talk.rcpt("bob@example.org")
+	want := []string{
+		"alice@example.org1 0", "alice@example.org1 0", "friend@example.org1 1",
+		"alice@example.org1 0", "friend@example.org1 1", "bob@example.org0 0",
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got %q, want %q", seen, want)
+	}
+}

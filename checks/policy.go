@@ -112,6 +112,7 @@ func newTable(instances []Instance, actions map[string]Action) (*table, error) {
 	t := &table{actions: map[*Reason]Action{}, asks: make([]bool, len(instances))}
 	var header strings.Builder
 	for i, inst := range instances {
+		t.asks[i] = len(inst.Info.Reasons) == 0 // it vouches or observes, for everyone
 		for _, r := range inst.Info.Reasons {
 			a, ok := actions[r.ID]
 			if !ok {
@@ -125,7 +126,7 @@ func newTable(instances []Instance, actions map[string]Action) (*table, error) {
 			}
 			t.actions[r] = a
 			t.asks[i] = t.asks[i] || a != Off
-			if a.Enforced() && slices.Contains(inst.Info.Stages, EndOfHeader) {
+			if a >= Greylist && slices.Contains(inst.Info.Stages, EndOfHeader) {
 				fmt.Fprintf(&header, "%s=%s ", r.ID, a)
 			}
 		}

@@ -40,11 +40,21 @@ func (r Reply) Temporary() Reply {
 	return r
 }
 
-// Verdict is a reason to refuse that applies to the session.
+// Verdict is a reason to refuse that applies to the session, or evidence for the client.
 type Verdict struct {
-	Reason *Reason
+	Reason *Reason           // nil: a Vouch only
 	Detail map[string]string // fills the placeholders of the reply, logged as it is; may hold hostile bytes
+	Vouch  Vouch
 }
+
+// Vouch is evidence that a client or sender is known and good. It holds whatever the actions of the check's reasons.
+type Vouch uint8
+
+// The vouches, from the weakest to the strongest.
+const (
+	NoVouch    Vouch = iota
+	SkipDelays       // no greylisting
+)
 
 // Action is what the operator wants done when a reason applies.
 type Action uint8

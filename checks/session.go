@@ -44,7 +44,9 @@ type Session struct {
 	AuthUser     string            // empty: not authenticated
 	Macros       map[string]string // merged over the whole connection, keys as the MTA spells them: "i", "{auth_type}"
 	Envelope     Envelope          // the open mail transaction
+	Trusted      bool              // never checked; set by the Pipeline
 
+	table    *table                        // for the recipient in question, see Suspects
 	memory   [numStages]map[any]remembered // see Remember
 	findings [numStages][]finding          // by check, see Pipeline
 }
@@ -61,6 +63,10 @@ type Envelope struct {
 type Recipient struct {
 	Address
 	Refused string // enhanced status code it was refused with, by the MTA or by us; empty if accepted
+
+	// What the Pipeline found for this recipient before the check that reads it, in the order of the checks.
+	Suspicions []*Reason // reasons whose action for this recipient is greylist
+	Vouch      Vouch     // the strongest
 }
 
 // Rcpt is the recipient in question at RcptTo: the last one given. It is the zero value before the first.
@@ -82,6 +88,10 @@ func (s *Session) SetHelo(name string, afterStartTLS bool) {
 	}
 	s.Helo = name
 }
+
+// Suspects tells whether a reason is a suspicion for the recipient in question: whether its action is greylist. It is for a
+// check that holds mail back itself.
+func (s *Session) Suspects(r *Reason) bool { return s.table != nil && s.table.action(r) == Greylist }
 
 // Address is the mailbox of a reverse-path or forward-path, RFC 5321 section 4.1.2. The zero value is the null
 // reverse-path.

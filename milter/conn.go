@@ -42,6 +42,8 @@ type conn struct {
 
 	left int         // octets of the current packet that were not read yet
 	busy atomic.Bool // a mail transaction is open
+
+	onClose func() // called once, by the goroutine of the session; may be nil
 }
 
 func newConn(nc net.Conn, srv *Server) *conn {
@@ -183,6 +185,9 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
+		if c.onClose != nil {
+			c.onClose()
+		}
 		c.cancel()
 		c.srv.closed(c)
 	})

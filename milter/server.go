@@ -214,6 +214,7 @@ func (srv *Server) serve(c *conn) {
 		return
 	}
 	s := newSession(srv, c, srv.Pipeline())
+	c.onClose = s.closed
 	s.protocol = wanted(s.pipeline, c.full) & offer.protocol
 	var symlist map[gomilter.Stage][]string
 	if offer.actions&gomilter.OptSetSymList != 0 {

@@ -60,6 +60,11 @@ func (r *record) last() checks.Session {
 // start runs a server with one check that runs at RCPT and at the end of the header.
 func start(t testing.TB, change func(*Server), check scripted) (address string, srv *Server, journal *record) {
 	t.Helper()
+	return startWith(t, change, check)
+}
+
+func startWith(t testing.TB, change func(*Server), check checks.Check) (address string, srv *Server, journal *record) {
+	t.Helper()
 	inst := checks.Instance{Info: checks.Info{Name: "scripted", Stages: []checks.Stage{checks.RcptTo, checks.EndOfHeader}, Reasons: []*checks.Reason{refuse}}, Check: check}
 	p, err := checks.New([]checks.Instance{inst}, checks.Options{
 		Actions: map[string]checks.Action{"refused": checks.Reject}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,

@@ -34,6 +34,8 @@ type session struct {
 	octets   int             // in header
 	overflow bool            // the header section was too large to keep
 	tls      bool            // STARTTLS was seen
+	last     gomilter.Code   // the last event of interest to the difference between RSET and other aborts
+	given    checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
 }
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
@@ -82,6 +84,18 @@ func (s *session) run(st checks.Stage) checks.Decision {
 	d := s.pipeline.Run(s.conn.ctx, &s.Session, st)
 	s.srv.Journal.Decided(&s.Session, d)
 	return d
+}
+
+// observe tells the checks of an event.
+func (s *session) observe(e checks.Event) {
+	s.Time = s.srv.now()
+	s.pipeline.Observe(s.conn.ctx, &s.Session, e)
+}
+
+// closed is the end of the connection.
+func (s *session) closed() {
+	defer s.guard(0, new(gomilter.Response))
+	s.observe(checks.Event{Kind: checks.Disconnected})
 }
 
 // reset forgets the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix tells of a new one before
@@ -137,6 +151,7 @@ func (s *session) Helo(name string, m *gomilter.Modifier) (resp gomilter.Respons
 	tls := m.Macros["{tls_version}"] != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
+	s.last, s.given = gomilter.CodeHelo, checks.Envelope{}
 	s.run(checks.Helo)
 	return s.quiet(gomilter.OptNoHeloReply), nil
 }
@@ -146,6 +161,10 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (resp gomilter.Res
 	defer s.guard(gomilter.OptNoMailReply, &resp)
 	s.reset() // Sendmail does not tell of the end of a message
 	s.merge(m)
+	if s.last == gomilter.CodeAbort && s.given.Rcpts != nil {
+		s.observe(checks.Event{Kind: checks.Reset, Reset: s.given})
+	}
+	s.last, s.given = gomilter.CodeMail, checks.Envelope{}
 	s.conn.busy.Store(true)
 	s.AuthUser = m.Macros["{auth_authen}"]
 	s.Envelope.MailFrom = checks.ParseAddress(from)
@@ -170,6 +189,7 @@ func (s *session) RcptTo(to string, m *gomilter.Modifier) (resp gomilter.Respons
 			rcpt.Refused = "5.0.0"
 		}
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
+		s.observe(checks.Event{Kind: checks.BadRecipient})
 		return gomilter.RespContinue, nil
 	}
 	s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
@@ -217,12 +237,20 @@ func (s *session) Body(m *gomilter.Modifier) (resp gomilter.Response, err error)
 	defer s.guard(0, &resp)
 	s.merge(m)
 	s.srv.Journal.Accepted(&s.Session)
+	s.observe(checks.Event{Kind: checks.Accepted})
 	s.reset()
 	return gomilter.RespContinue, nil
 }
 
-// Abort implements gomilter.Milter.
+// Abort implements gomilter.Milter. It is a RSET if it ends an open transaction, does not come with a HELO, which Postfix
+// sends before it, and is followed by MAIL: at the end of a session, after STARTTLS and after each message Postfix
+// aborts too.
 func (s *session) Abort(*gomilter.Modifier) error {
+	s.given = checks.Envelope{}
+	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
+		s.given = s.Envelope
+	}
+	s.last = gomilter.CodeAbort
 	s.reset()
 	return nil
 }

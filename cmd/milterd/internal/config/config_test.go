@@ -36,6 +36,7 @@ type everything struct {
 	Labels   map[string]string `yaml:"labels" doc:"Texts by name."`
 	Nested   nested            `yaml:"nested" doc:"More."`
 	Zones    []zone            `yaml:"zones" doc:"Zones."`
+	//lint:ignore U1000 the decoder must pass over what is not exported
 	secret   int
 	Untagged int
 }

@@ -133,7 +133,7 @@ func (c *compiler) dns() DNS {
 	return d
 }
 
-// nameServer completes a name server to host:port.
+// nameServer completes a name server to address:port.
 func nameServer(s string) (string, error) {
 	const domain = "53" // the port of RFC 1035 section 4.2
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
@@ -143,13 +143,12 @@ func nameServer(s string) (string, error) {
 	if strings.Contains(s, ":") {
 		var err error
 		if host, port, err = net.SplitHostPort(s); err != nil {
-			return "", fmt.Errorf("%s is no name server: want an address or host:port", quote(s))
+			return "", fmt.Errorf("%s is no name server: want an address or address:port", quote(s))
 		}
 	}
+	// A name would need a name server to be found.
 	if _, err := netip.ParseAddr(host); err != nil {
-		if _, err := domainName(host); err != nil {
-			return "", fmt.Errorf("%s is no name server: want an address or host:port", quote(s))
-		}
+		return "", fmt.Errorf("%s is no name server: want an address or address:port", quote(s))
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("%s is no port: want a number from 1 to 65535", quote(port))

@@ -40,7 +40,7 @@ type Config struct {
 
 // DNS says whom to ask.
 type DNS struct {
-	Servers []string      // "host:port"; none: those of resolv.conf
+	Servers []string      // "address:port"; none: those of resolv.conf
 	Timeout time.Duration // of one question to one server
 }
 

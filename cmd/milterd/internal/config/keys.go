@@ -40,7 +40,7 @@ type policy struct {
 }
 
 type dnsKeys struct {
-	Servers []string      `yaml:"servers" doc:"Name servers as address or host:port; empty: those of the system's resolv.conf." example:"[127.0.0.1, \"192.0.2.53:5353\"]"`
+	Servers []string      `yaml:"servers" doc:"Name servers as address or address:port; empty: those of the system's resolv.conf." example:"[127.0.0.1, \"192.0.2.53:5353\"]"`
 	Timeout time.Duration `yaml:"timeout" doc:"How long to wait for one server's answer to one question."`
 }
 

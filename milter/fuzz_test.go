@@ -94,7 +94,7 @@ func checkResponse(t *testing.T, body []byte) {
 // BenchmarkSession is one SMTP session with one message, through a socket, beside the same with go-milter's own server.
 func BenchmarkSession(b *testing.B) {
 	b.Run("milterd", func(b *testing.B) {
-		address, _, _ := start(b, nil, pass)
+		address, _, _ := start(b, nil, accept)
 		play(b, address)
 	})
 	b.Run("go-milter", func(b *testing.B) {

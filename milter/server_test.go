@@ -99,7 +99,7 @@ func startWith(t testing.TB, change func(*Server), check checks.Check) (address 
 	return ln.Addr().String(), srv, journal
 }
 
-func pass(*checks.Session) ([]checks.Verdict, error) { return nil, nil }
+func accept(*checks.Session) ([]checks.Verdict, error) { return nil, nil }
 
 // dialer is one MTA that fails the test on the first error.
 type dialer struct {
@@ -199,7 +199,7 @@ func TestHeaderRefusalEndsTheTransaction(t *testing.T) {
 
 func TestWhatTheMTATells(t *testing.T) {
 	t.Parallel()
-	address, _, journal := start(t, nil, pass)
+	address, _, journal := start(t, nil, accept)
 	for _, c := range []struct {
 		name    string
 		connect map[string]string
@@ -232,7 +232,7 @@ func TestWhatTheMTATells(t *testing.T) {
 
 func TestHeloAfterStartTLS(t *testing.T) {
 	t.Parallel()
-	address, _, journal := start(t, nil, pass)
+	address, _, journal := start(t, nil, accept)
 	d := dial(t, address)
 	d.must(d.Connect("x", client, map[string]string{}))
 	tls := map[string]string{"{tls_version}": "TLSv1.3"}
@@ -274,7 +274,7 @@ func TestRecipientsTheMTARefused(t *testing.T) {
 
 func TestAnOldMTAGetsEveryAnswer(t *testing.T) {
 	t.Parallel()
-	address, _, journal := start(t, nil, pass)
+	address, _, journal := start(t, nil, accept)
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +301,7 @@ func TestAnOldMTAGetsEveryAnswer(t *testing.T) {
 
 func TestOnlyWhatIsNeededIsAskedFor(t *testing.T) {
 	t.Parallel()
-	address, _, _ := start(t, nil, pass)
+	address, _, _ := start(t, nil, accept)
 	d := dial(t, address)
 	for _, opt := range []gomilter.OptProtocol{gomilter.OptNoBody, gomilter.OptNoConnReply, gomilter.OptNoHeloReply, gomilter.OptNoMailReply, gomilter.OptNoHeaderReply, gomilter.OptRcptRej, gomilter.OptHeaderLeadingSpace} {
 		if d.Protocol&opt == 0 {
@@ -315,7 +315,7 @@ func TestOnlyWhatIsNeededIsAskedFor(t *testing.T) {
 
 func TestPanicsBecomeATemporaryReply(t *testing.T) {
 	t.Parallel()
-	address, _, _ := start(t, func(s *Server) { s.Journal = panicking{} }, pass)
+	address, _, _ := start(t, func(s *Server) { s.Journal = panicking{} }, accept)
 	d := dial(t, address)
 	d.must(d.Mail("<a@example.net>", nil))
 	want(t, "reply", d.rcpt("<u@example.org>"), "451 4.3.0 internal error of the mail filter, please try again later")
@@ -328,7 +328,7 @@ func (panicking) Accepted(*checks.Session)                 { panic("bug") }
 
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
-	address, srv, _ := start(t, func(s *Server) { s.MaxConnections = 2 }, pass)
+	address, srv, _ := start(t, func(s *Server) { s.MaxConnections = 2 }, accept)
 	one, two := dial(t, address), dial(t, address)
 	one.hello()
 	two.hello()
@@ -402,7 +402,7 @@ func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
 
 func TestShutdownDoesNotWaitForever(t *testing.T) {
 	t.Parallel()
-	address, srv, _ := start(t, nil, pass)
+	address, srv, _ := start(t, nil, accept)
 	d := dial(t, address)
 	d.must(d.Mail("<a@example.net>", nil))
 	d.rcpt("<u@example.org>")
@@ -415,7 +415,7 @@ func TestShutdownDoesNotWaitForever(t *testing.T) {
 
 func TestSlowPacketsEnd(t *testing.T) {
 	t.Parallel()
-	address, srv, _ := start(t, func(s *Server) { s.PacketTimeout = 20 * time.Millisecond }, pass)
+	address, srv, _ := start(t, func(s *Server) { s.PacketTimeout = 20 * time.Millisecond }, accept)
 	for _, start := range []string{"\x00\x00", "\x00\x00\x00\x0dO"} {
 		c, err := net.Dial("tcp", address)
 		if err != nil {

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"net/textproto"
@@ -36,6 +37,7 @@ type session struct {
 	tls      bool            // STARTTLS was seen
 	last     gomilter.Code   // the last event of interest to the difference between RSET and other aborts
 	given    checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
+	buf      []byte          // of send
 }
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
@@ -47,25 +49,39 @@ func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	}
 }
 
-// quiet is the answer to an event: none if the MTA was told not to wait for one. Answering nevertheless would be taken
-// as the answer to the next command.
-func (s *session) quiet(noReply gomilter.OptProtocol) gomilter.Response {
-	if s.protocol&noReply != 0 {
-		return nil
+// answer lets f judge an event and answers it, unless the MTA was told not to wait for an answer: it would take one as
+// that to the next command. A nil reply is "continue". A panic becomes a 4yz reply: go-milter would close the connection,
+// and the MTA do without the filter for the rest of the SMTP session.
+//
+// The answer goes out from here: go-milter allocates a buffer of 4 KiB for each.
+func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (gomilter.Response, error) {
+	reply := s.protect(f)
+	switch {
+	case s.protocol&noReply != 0:
+		return nil, nil
+	case reply == nil:
+		return nil, s.send(byte(gomilter.ActContinue), "")
+	default:
+		return nil, s.send(byte(gomilter.ActReplyCode), wire(*reply))
 	}
-	return gomilter.RespContinue
 }
 
-// guard turns a panic into a 4yz reply, where the MTA waits for one: go-milter would close the connection, and the MTA
-// do without the filter for the rest of the SMTP session.
-func (s *session) guard(noReply gomilter.OptProtocol, resp *gomilter.Response) {
-	if r := recover(); r != nil {
-		s.srv.Log.WithFields(s.LogFields()).WithField("stack", string(debug.Stack())).Errorf("panic: %v", r)
-		*resp = nil
-		if s.protocol&noReply == 0 {
-			*resp = response(checks.Reply{Code: 451, Enhanced: "4.3.0", Text: "internal error of the mail filter, please try again later"})
+func (s *session) protect(f func() *checks.Reply) (reply *checks.Reply) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.srv.Log.WithFields(s.LogFields()).WithField("stack", string(debug.Stack())).Errorf("panic: %v", r)
+			reply = &checks.Reply{Code: 451, Enhanced: "4.3.0", Text: "internal error of the mail filter, please try again later"}
 		}
-	}
+	}()
+	return f()
+}
+
+// send writes a response packet.
+func (s *session) send(code byte, data string) error {
+	s.buf = binary.BigEndian.AppendUint32(s.buf[:0], uint32(1+len(data)))
+	s.buf = append(append(s.buf, code), data...)
+	_, err := s.conn.Write(s.buf)
+	return err
 }
 
 // merge keeps the macros: go-milter forgets all when the next packet of them comes.
@@ -94,8 +110,10 @@ func (s *session) observe(e checks.Event) {
 
 // closed is the end of the connection.
 func (s *session) closed() {
-	defer s.guard(0, new(gomilter.Response))
-	s.observe(checks.Event{Kind: checks.Disconnected})
+	s.protect(func() *checks.Reply {
+		s.observe(checks.Event{Kind: checks.Disconnected})
+		return nil
+	})
 }
 
 // reset forgets the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix tells of a new one before
@@ -108,11 +126,14 @@ func (s *session) reset() {
 }
 
 // Connect implements gomilter.Milter.
-func (s *session) Connect(host, family string, _ uint16, addr net.IP, m *gomilter.Modifier) (resp gomilter.Response, err error) {
-	defer s.guard(gomilter.OptNoConnReply, &resp)
+func (s *session) Connect(host, family string, _ uint16, addr net.IP, m *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply { return s.connect(host, family, addr, m) })
+}
+
+func (s *session) connect(host, family string, addr net.IP, m *gomilter.Modifier) *checks.Reply {
 	s.merge(m)
 	if s.conn.full {
-		return response(checks.Reply{Code: 451, Enhanced: "4.3.2", Text: "the mail filter has too many connections, please try again later"}), nil
+		return &checks.Reply{Code: 451, Enhanced: "4.3.2", Text: "the mail filter has too many connections, please try again later"}
 	}
 	s.ClientName = host
 	s.Client = clientAddr(addr, s.Macros)
@@ -121,7 +142,7 @@ func (s *session) Connect(host, family string, _ uint16, addr net.IP, m *gomilte
 		s.srv.Log.WithFields(s.LogFields()).Warn("the MTA did not tell the client's address")
 	}
 	s.run(checks.Connect)
-	return s.quiet(gomilter.OptNoConnReply), nil
+	return nil
 }
 
 // clientAddr is the client's address. Sendmail writes IPv6 ones in a form that go-milter cannot read, but repeats them
@@ -144,8 +165,11 @@ func clientAddr(ip net.IP, macros map[string]string) netip.Addr {
 }
 
 // Helo implements gomilter.Milter.
-func (s *session) Helo(name string, m *gomilter.Modifier) (resp gomilter.Response, err error) {
-	defer s.guard(gomilter.OptNoHeloReply, &resp)
+func (s *session) Helo(name string, m *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(gomilter.OptNoHeloReply, func() *checks.Reply { return s.helo(name, m) })
+}
+
+func (s *session) helo(name string, m *gomilter.Modifier) *checks.Reply {
 	s.merge(m)
 	// The MTAs tell the TLS version at the HELO after STARTTLS alone.
 	tls := m.Macros["{tls_version}"] != ""
@@ -153,12 +177,15 @@ func (s *session) Helo(name string, m *gomilter.Modifier) (resp gomilter.Respons
 	s.tls = s.tls || tls
 	s.last, s.given = gomilter.CodeHelo, checks.Envelope{}
 	s.run(checks.Helo)
-	return s.quiet(gomilter.OptNoHeloReply), nil
+	return nil
 }
 
 // MailFrom implements gomilter.Milter.
-func (s *session) MailFrom(from string, m *gomilter.Modifier) (resp gomilter.Response, err error) {
-	defer s.guard(gomilter.OptNoMailReply, &resp)
+func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(gomilter.OptNoMailReply, func() *checks.Reply { return s.mail(from, m) })
+}
+
+func (s *session) mail(from string, m *gomilter.Modifier) *checks.Reply {
 	s.reset() // Sendmail does not tell of the end of a message
 	s.merge(m)
 	if s.last == gomilter.CodeAbort && s.given.Rcpts != nil {
@@ -168,19 +195,22 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (resp gomilter.Res
 	s.conn.busy.Store(true)
 	s.AuthUser = m.Macros["{auth_authen}"]
 	s.Envelope.MailFrom = checks.ParseAddress(from)
-	if d := s.run(checks.MailFrom); d.Reply != nil {
+	d := s.run(checks.MailFrom)
+	if d.Reply != nil {
 		s.reset()
-		return response(*d.Reply), nil
 	}
-	return s.quiet(gomilter.OptNoMailReply), nil
+	return d.Reply
 }
 
 // RcptTo implements gomilter.Milter.
-func (s *session) RcptTo(to string, m *gomilter.Modifier) (resp gomilter.Response, err error) {
-	defer s.guard(0, &resp)
+func (s *session) RcptTo(to string, m *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, func() *checks.Reply { return s.rcpt(to, m) })
+}
+
+func (s *session) rcpt(to string, m *gomilter.Modifier) *checks.Reply {
 	s.merge(m)
 	if len(s.Envelope.Rcpts) >= maxRecipients {
-		return response(checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}), nil
+		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
 	if m.Macros["{rcpt_mailer}"] == "error" {
@@ -190,13 +220,10 @@ func (s *session) RcptTo(to string, m *gomilter.Modifier) (resp gomilter.Respons
 		}
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		s.observe(checks.Event{Kind: checks.BadRecipient})
-		return gomilter.RespContinue, nil
+		return nil
 	}
 	s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
-	if d := s.run(checks.RcptTo); d.Reply != nil {
-		return response(*d.Reply), nil
-	}
-	return gomilter.RespContinue, nil
+	return s.run(checks.RcptTo).Reply
 }
 
 // Header implements gomilter.Milter.
@@ -208,38 +235,45 @@ func (s *session) Header(name, value string, m *gomilter.Modifier) (gomilter.Res
 	if !s.overflow {
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 	}
-	return s.quiet(gomilter.OptNoHeaderReply), nil
+	return s.answer(gomilter.OptNoHeaderReply, pass)
 }
 
+// pass lets an event pass.
+func pass() *checks.Reply { return nil }
+
 // Headers implements gomilter.Milter. Its argument may still hold fields of the message before: it is not used.
-func (s *session) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (resp gomilter.Response, err error) {
-	defer s.guard(0, &resp)
+func (s *session) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, func() *checks.Reply { return s.endOfHeader(m) })
+}
+
+func (s *session) endOfHeader(m *gomilter.Modifier) *checks.Reply {
 	s.merge(m)
 	if s.overflow {
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large to be checked")
-		return gomilter.RespContinue, nil
+		return nil
 	}
 	s.Envelope.Header = s.header
-	if d := s.run(checks.EndOfHeader); d.Reply != nil {
+	d := s.run(checks.EndOfHeader)
+	if d.Reply != nil {
 		s.reset()
-		return response(*d.Reply), nil
 	}
-	return gomilter.RespContinue, nil
+	return d.Reply
 }
 
 // BodyChunk implements gomilter.Milter. The MTA is told to send no body, but an old one may not offer that.
 func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, error) {
-	return gomilter.RespContinue, nil
+	return s.answer(0, pass)
 }
 
 // Body implements gomilter.Milter: the end of the message.
-func (s *session) Body(m *gomilter.Modifier) (resp gomilter.Response, err error) {
-	defer s.guard(0, &resp)
-	s.merge(m)
-	s.srv.Journal.Accepted(&s.Session)
-	s.observe(checks.Event{Kind: checks.Accepted})
-	s.reset()
-	return gomilter.RespContinue, nil
+func (s *session) Body(m *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, func() *checks.Reply {
+		s.merge(m)
+		s.srv.Journal.Accepted(&s.Session)
+		s.observe(checks.Event{Kind: checks.Accepted})
+		s.reset()
+		return nil
+	})
 }
 
 // Abort implements gomilter.Milter. It is a RSET if it ends an open transaction, does not come with a HELO, which Postfix
@@ -255,11 +289,10 @@ func (s *session) Abort(*gomilter.Modifier) error {
 	return nil
 }
 
-// response is a reply as the MTAs take it: lines joined by CRLF, the percent sign doubled (Sendmail formats the text,
-// Postfix undoes it), a NUL at the end.
-func response(r checks.Reply) gomilter.Response {
-	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode),
-		strings.ReplaceAll(strings.Join(r.Lines(), "\r\n"), "%", "%%"))
+// wire is a reply as the MTAs take it: lines joined by CRLF, the percent sign doubled (Sendmail formats the text, Postfix
+// undoes it), a NUL at the end.
+func wire(r checks.Reply) string {
+	return strings.ReplaceAll(strings.Join(r.Lines(), "\r\n"), "%", "%%") + "\x00"
 }
 
 var _ gomilter.Milter = (*session)(nil)

@@ -63,7 +63,7 @@ func ParseRecipients(patterns []string) (RecipientSet, error) {
 func (rs RecipientSet) add(pattern string) error {
 	local, domain, at := cutLast(pattern, "@")
 	switch {
-	case strings.ContainsAny(pattern, " \t<>,"):
+	case strings.ContainsAny(pattern, " \t<>,") || strings.Contains(local, "@") && !strings.HasPrefix(local, `"`):
 		return fmt.Errorf("%q is no recipient: want user, user@domain or @domain", pattern)
 	case !at && local != "":
 		rs.locals[strings.ToLower(local)] = true

@@ -47,6 +47,9 @@ func (s *Session) fill(r Reply, detail map[string]string) Reply {
 func (s *Session) value(name string) string {
 	switch name {
 	case "client":
+		if !s.Client.IsValid() {
+			return "the client"
+		}
 		return s.Client.String()
 	case "client_name":
 		return s.ClientName

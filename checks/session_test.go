@@ -91,7 +91,7 @@ func TestRemember(t *testing.T) {
 
 func TestRecipientPatterns(t *testing.T) {
 	t.Parallel()
-	for _, bad := range []string{"", "@", "a b", "user@", "<a@example.org>"} {
+	for _, bad := range []string{"", "@", "a b", "user@", "a@b@example.org", "<a@example.org>"} {
 		if _, err := checks.ParseRecipients([]string{bad}); err == nil {
 			t.Errorf("%q is taken for a recipient", bad)
 		}

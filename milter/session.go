@@ -19,8 +19,8 @@ const (
 	maxMacros       = 256
 	maxMacroLength  = 4096
 	maxRecipients   = 10_000
-	maxHeaderFields = 10_000
-	maxHeaderOctets = 1 << 20
+	maxHeaderOctets = 4 << 20 // each field counted with what it takes to keep
+	fieldOverhead   = 64
 )
 
 // session is the milter of one connection. go-milter calls it from one goroutine.
@@ -31,13 +31,12 @@ type session struct {
 	pipeline *checks.Pipeline
 	protocol gomilter.OptProtocol // as negotiated
 
-	header   []headers.Field // of the open transaction, handed over at its end
-	octets   int             // in header
-	overflow bool            // the header section was too large to keep
-	tls      bool            // STARTTLS was seen
-	last     gomilter.Code   // the last event of interest to the difference between RSET and other aborts
-	given    checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
-	buf      []byte          // of send
+	header []headers.Field // of the open transaction, handed over at its end
+	octets int             // of all its fields, those too that found no room
+	tls    bool            // STARTTLS was seen
+	last   gomilter.Code   // the last event of interest to the difference between RSET and other aborts
+	given  checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
+	buf    []byte          // of send
 }
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
@@ -120,7 +119,7 @@ func (s *session) closed() {
 // it aborts.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.header, s.octets, s.overflow = nil, 0, false
+	s.header, s.octets = nil, 0
 	delete(s.Macros, "i")
 	s.conn.busy.Store(false)
 }
@@ -228,11 +227,8 @@ func (s *session) rcpt(to string, m *gomilter.Modifier) *checks.Reply {
 
 // Header implements gomilter.Milter.
 func (s *session) Header(name, value string, m *gomilter.Modifier) (gomilter.Response, error) {
-	s.octets += len(name) + len(value)
-	if s.octets > maxHeaderOctets || len(s.header) >= maxHeaderFields {
-		s.overflow = true
-	}
-	if !s.overflow {
+	s.octets += len(name) + len(value) + fieldOverhead
+	if s.octets <= maxHeaderOctets {
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 	}
 	return s.answer(gomilter.OptNoHeaderReply, pass)
@@ -248,9 +244,9 @@ func (s *session) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilte
 
 func (s *session) endOfHeader(m *gomilter.Modifier) *checks.Reply {
 	s.merge(m)
-	if s.overflow {
-		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large to be checked")
-		return nil
+	if s.octets > maxHeaderOctets {
+		// No MTA lets so much through by default. What was kept is judged: skipping the checks would invite padding.
+		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large to be checked as a whole")
 	}
 	s.Envelope.Header = s.header
 	d := s.run(checks.EndOfHeader)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -42,8 +41,13 @@ type spfError struct {
 	cause  error // of a temperror
 }
 
-// Error implements error.
-func (e *spfError) Error() string { return "spf: " + e.text }
+// Error implements error. It has the cause, which names servers of ours: it is for the log alone.
+func (e *spfError) Error() string {
+	if e.cause == nil {
+		return "spf: " + e.text
+	}
+	return "spf: " + e.text + ": " + e.cause.Error()
+}
 
 // Unwrap returns the cause of a temperror.
 func (e *spfError) Unwrap() error { return e.cause }
@@ -53,8 +57,7 @@ func spfPermanent(format string, args ...any) *spfError {
 }
 
 func spfTemporary(q checks.Question, err error) *spfError {
-	why := strings.TrimPrefix(err.Error(), q.String()+": ") // some resolvers name the question, too
-	return &spfError{result: SPFTempError, text: fmt.Sprintf("the DNS does not answer for %s: %s", q, why), cause: err}
+	return &spfError{result: SPFTempError, text: fmt.Sprintf("the DNS does not answer for %s", q), cause: err}
 }
 
 // spfFinding is what the record of one domain says.

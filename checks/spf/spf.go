@@ -56,7 +56,7 @@ func (c *check) mailFrom(ctx context.Context, s *checks.Session) ([]checks.Verdi
 	if s.Envelope.MailFrom.IsNull() {
 		return nil, nil
 	}
-	r, _ := facts.MailFromSPF(ctx, c.env, s)
+	r, err := facts.MailFromSPF(ctx, c.env, s)
 	if r.Domain == "" {
 		return nil, nil // an address literal, or nothing that could be parsed
 	}
@@ -83,7 +83,9 @@ func (c *check) mailFrom(ctx context.Context, s *checks.Session) ([]checks.Verdi
 	case facts.SPFPermError:
 		return verdict(permError, r), nil
 	case facts.SPFTempError:
-		return verdict(tempError, r), ctx.Err()
+		vs := verdict(tempError, r)
+		vs[0].Detail["cause"] = err.Error() // for the log: it tells of our servers
+		return vs, ctx.Err()
 	default: // neutral: the record says nothing about the client
 		return nil, nil
 	}

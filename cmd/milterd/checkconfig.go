@@ -14,8 +14,14 @@ func newCheckConfig(configFile *string) *cobra.Command {
 The exit code is 0 if the daemon would start with it, else 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := loadConfig(*configFile, true, cmd.ErrOrStderr()); err != nil {
+			cfg, err := loadConfig(*configFile, true, cmd.ErrOrStderr())
+			if err != nil {
 				return err
+			}
+			for _, l := range cfg.Listen {
+				if _, err := groupID(l.Group); l.Group != "" && err != nil {
+					return fmt.Errorf("%s: listen: %s: group %q: %w", *configFile, l, l.Group, err)
+				}
 			}
 			name := *configFile
 			if name == "" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,9 +52,11 @@ func newRoot() *cobra.Command {
 sender, SPF and header fields before a message is accepted, and every refusal names its reason.
 
 Without a command it serves.`,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.PersistentFlags().StringVarP(&configFile, "config", "c", "", "configuration `FILE` (YAML); without one the defaults hold")
 	serve := newServe(&configFile)
@@ -61,6 +64,18 @@ Without a command it serves.`,
 	root.RunE = serve.RunE
 	root.AddCommand(serve, newCheckConfig(&configFile), newSimulate(&configFile), newDoc(), newVersion())
 	return root
+}
+
+// noSuchCommand refuses arguments of the root command: a mistyped command must not start a daemon.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q%s", args[0], hint)
 }
 
 func newVersion() *cobra.Command {

@@ -18,6 +18,13 @@ type outcome struct {
 	Reason  string      `json:"reason"`
 	Trusted bool        `json:"trusted,omitempty"` // the client is not checked at all
 	Checks  []jsonCheck `json:"checks"`
+	Wrong   []jsonWrong `json:"wrong,omitempty"` // replies that a session file expects otherwise
+}
+
+type jsonWrong struct {
+	Line int    `json:"line"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
 }
 
 type jsonReply struct {

@@ -35,13 +35,16 @@ func newSimulate(configFile *string) *cobra.Command {
 		Use:   "simulate [flags] [FILE.session]...",
 		Short: "Run a session through the checks and show what they say",
 		Long: `Run one session, given by flags, through the checks: shows every check, what it asked the DNS, what it found, how long it
-took, and the reply. Nothing is sent to anyone but DNS questions.
+took, and the reply. Nothing is sent to anyone but DNS questions, and these one after the other: the daemon asks ahead.
 
 With session files, plays those: each brings its own DNS and says which replies it expects; the exit code is 1 if one is
 another. With --socket the files are played against a running daemon, which goes by its own configuration and DNS.`,
 		Example: `  milterd simulate --client 192.0.2.9 --helo mail.example.net --from a@example.net --rcpt user@example.org
   milterd simulate examples/*.session`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.fits(cmd, args); err != nil {
+				return err
+			}
 			if len(args) == 0 {
 				return f.one(*configFile, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
@@ -60,6 +63,22 @@ another. With --socket the files are played against a running daemon, which goes
 	fl.StringVar(&f.socket, "socket", "", "play session files against the daemon at `ADDRESS` (as listen in the configuration)")
 	cmd.MarkFlagsMutuallyExclusive("socket", "json")
 	return cmd
+}
+
+// fits tells what flags and arguments do not go together.
+func (f simulation) fits(cmd *cobra.Command, args []string) error {
+	if f.json && len(args) > 1 {
+		return fmt.Errorf("--json is for one session, not %d", len(args))
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	for _, name := range []string{"client", "name", "helo", "from", "rcpt", "auth", "message"} {
+		if cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s goes without a session file: %s says what is said", name, args[0])
+		}
+	}
+	return nil
 }
 
 // script makes the dialogue that the flags describe.
@@ -206,7 +225,7 @@ func (f simulation) file(script *dialogue.Script, configFile string, stdout, std
 	if err != nil {
 		return err
 	}
-	return report(wrong, stdout)
+	return f.report(wrong, stdout)
 }
 
 func (f simulation) configOf(script *dialogue.Script, configFile string, stderr io.Writer) (*config.Config, error) {
@@ -225,9 +244,12 @@ func (f simulation) configOf(script *dialogue.Script, configFile string, stderr 
 	return cfg, nil
 }
 
-func report(wrong []*dialogue.Mismatch, stdout io.Writer) error {
+// report prints the replies that were not as expected; JSON has them already.
+func (f simulation) report(wrong []*dialogue.Mismatch, stdout io.Writer) error {
 	for _, m := range wrong {
-		fmt.Fprintln(stdout, m)
+		if !f.json {
+			fmt.Fprintln(stdout, m)
+		}
 	}
 	if len(wrong) > 0 {
 		return errReported
@@ -267,6 +289,9 @@ func (f simulation) play(script *dialogue.Script, cfg *config.Config, dns checks
 		return wrong, err
 	}
 	if f.json {
+		for _, m := range wrong {
+			result.Wrong = append(result.Wrong, jsonWrong{m.Line, m.Want, m.Got})
+		}
 		enc := json.NewEncoder(stdout)
 		enc.SetEscapeHTML(false)
 		return wrong, enc.Encode(result.finish())
@@ -288,5 +313,5 @@ func (f simulation) overSocket(script *dialogue.Script, stdout io.Writer) error 
 	if err != nil {
 		return err
 	}
-	return report(wrong, stdout)
+	return f.report(wrong, stdout)
 }

@@ -2,13 +2,10 @@ package journal
 
 import (
 	"cmp"
-	"context"
 	"slices"
 
 	"github.com/sirupsen/logrus"
 )
-
-var errCanceled = context.Canceled
 
 // Formatter makes lines of text or JSON: every line on one line, remote bytes quoted, so that none can be forged. With
 // stamp set, lines of text begin with the time, which syslog puts there itself.

@@ -3,6 +3,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -20,7 +21,7 @@ func (j Journal) Decided(s *checks.Session, d checks.Decision) {
 		j.Log.WithFields(s.LogFields()).WithFields(outcomeFields(o)).Info(o.Action.String())
 	}
 	for _, f := range d.Failures {
-		if errors.Is(f.Err, errCanceled) {
+		if errors.Is(f.Err, context.Canceled) {
 			continue // the MTA went away, or we are stopped: nobody waits for the verdict
 		}
 		e := j.Log.WithFields(s.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)

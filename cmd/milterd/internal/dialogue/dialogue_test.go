@@ -71,6 +71,8 @@ S: 550-5.7.1 no
 S: 550 5.7.1 way
 C: DATA
 S: 503
+C: a client that goes on all the same
+C: .
 C: RCPT TO: <good@example.org>
 C: DATA
 S: 354
@@ -89,6 +91,11 @@ C: QUIT
 S: 221
 client local
 C: HELO x
+C: MAIL FROM:<x@example.net>
+C: RCPT TO:<y@example.org>
+C: EHLO y
+C: DATA
+S: 503
 `
 
 func TestPlay(t *testing.T) {
@@ -108,7 +115,8 @@ func TestPlay(t *testing.T) {
 	want := []string{
 		"time 2026-11-21T12:00:00Z", "connect 192.0.2.9 mail.example.net", "helo mail.example.net", "helo mail.example.net in TLS",
 		"mail <a@example.net> bob", "rcpt <bad@example.org>", "rcpt <good@example.org>", "message [Subject: a\n b] [X: ..]",
-		"mail <> bob", "reset", "connect invalid IP ", "helo x", "close",
+		"mail <> bob", "reset", "connect invalid IP ", "helo x",
+		"mail <x@example.net> ", "rcpt <y@example.org>", "reset", "helo y", "close",
 	}
 	if !slices.Equal(p.told, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.told, "\n"), strings.Join(want, "\n"))

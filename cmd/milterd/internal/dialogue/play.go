@@ -43,7 +43,10 @@ func Play(s *Script, p Player, show func(said string, reply []string)) (wrong []
 	for _, step := range s.Steps {
 		reply, err := d.step(step)
 		if err != nil {
-			return wrong, fmt.Errorf("%s:%d: %w", s.Name, step.Line, err)
+			if step.Line > 0 {
+				err = fmt.Errorf("%s:%d: %w", s.Name, step.Line, err)
+			}
+			return wrong, err
 		}
 		wrong = append(wrong, compare(s.Name, step, reply)...)
 	}
@@ -74,6 +77,7 @@ type session struct {
 	mail      bool // a transaction is open
 	accepted  int  // recipients of it
 	data      bool // lines of the message follow
+	refused   bool // they follow though DATA was refused: nobody takes them
 	message   []string
 }
 
@@ -87,6 +91,11 @@ func (d *session) step(st Step) (reply []string, err error) {
 		return nil, d.player.Connect(st.Client)
 	case !d.connected:
 		return nil, fmt.Errorf("%q is said before a line \"client ADDRESS\"", st.Say)
+	case d.refused && st.Say != ".":
+		return nil, nil
+	case d.refused:
+		d.refused = false
+		return nil, nil
 	case d.data && st.Say != ".":
 		d.show(st.Say, nil)
 		d.message = append(d.message, strings.TrimPrefix(st.Say, "."))
@@ -104,8 +113,14 @@ func (d *session) command(line string) ([]string, error) {
 	verb, arg, _ := strings.Cut(line, " ")
 	switch strings.ToUpper(verb) {
 	case "HELO", "EHLO":
-		err := d.player.Helo(strings.TrimSpace(arg), d.tls)
-		d.tls, d.mail = false, false
+		var err error
+		if d.mail {
+			err = d.player.Reset()
+		}
+		if err == nil {
+			err = d.player.Helo(strings.TrimSpace(arg), d.tls)
+		}
+		d.tls, d.mail, d.accepted = false, false, 0
 		return []string{"250 ok"}, err
 	case "STARTTLS":
 		d.tls, d.mail = true, false
@@ -123,6 +138,7 @@ func (d *session) command(line string) ([]string, error) {
 		return d.rcptTo(arg)
 	case "DATA":
 		if d.accepted == 0 {
+			d.refused = true
 			return []string{"503 5.5.1 no recipient"}, nil
 		}
 		d.data, d.message = true, nil

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestTheExampleCheckOfTheReadme adds the check of the README to the program, in an overlay: its one folder and its one
+// word in the registry. Configuration, reference and simulate must know it, and the tests of the registry must like it.
+func TestTheExampleCheckOfTheReadme(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile("(?s)```go\n(// Package shout .*?)```").FindStringSubmatch(readFile(t, root+"/README.md"))
+	if code == nil {
+		t.Fatal("no example of a check")
+	}
+	dir := t.TempDir()
+	writeFile(t, dir+"/shout.go", code[1])
+	registry := readFile(t, root+"/checks/all/all.go")
+	registry = strings.Replace(registry, "msgfields.Info", "msgfields.Info, shout.Info", 1)
+	registry = strings.Replace(registry, "\t\"milterd/checks/sender\"\n", "\t\"milterd/checks/sender\"\n\t\"milterd/checks/shout\"\n", 1)
+	writeFile(t, dir+"/all.go", registry)
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {
+		root + "/checks/shout/shout.go": dir + "/shout.go",
+		root + "/checks/all/all.go":     dir + "/all.go",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, dir+"/overlay.json", string(overlay))
+	writeFile(t, dir+"/shout.session", `
+-- config --
+hostname: mx.example.org
+profile: watch
+actions: {subject-shouting: reject}
+checks: {shout: {letters: 10}}
+-- zone --
+-- smtp --
+client 192.0.2.9
+C: EHLO mail.example.net
+C: MAIL FROM:<>
+C: RCPT TO:<u@example.org>
+C: DATA
+C: Subject: BUY THIS AND THAT
+C: .
+S: 550 5.7.1 the subject BUY THIS AND THAT is in capital letters
+`)
+
+	golang := func(args ...string) string {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = root
+		out, err := cmd.CombinedOutput()
+		if err != nil && cmd.ProcessState.ExitCode() < 0 {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	out := golang("test", "-vet=off", "-overlay", dir+"/overlay.json", "-run", "Test[^F]", "./checks/all") // TestFolders looks at the disk
+	if !strings.HasPrefix(out, "ok") {
+		t.Errorf("the registry's tests: %s", out)
+	}
+	bin := filepath.Join(dir, "milterd")
+	if out := golang("build", "-overlay", dir+"/overlay.json", "-o", bin, "./cmd/milterd"); out != "" {
+		t.Fatal(out)
+	}
+	milterd := func(args ...string) string {
+		out, _ := exec.Command(bin, args...).CombinedOutput()
+		return string(out)
+	}
+	if out := milterd("doc", "config"); !strings.Contains(out, "shout:\n    # How many capital letters a subject may have.\n    letters: 20") {
+		t.Errorf("the reference configuration does not have it: %s", out)
+	}
+	if out := milterd("doc", "reasons"); !strings.Contains(out, "| shout | `subject-shouting` | watch | reject | 550 5.7.1 |") {
+		t.Errorf("the reasons do not have it: %s", out)
+	}
+	if out := milterd("simulate", dir+"/shout.session"); strings.Contains(out, "want the reply") || !strings.Contains(out, "subject-shouting (reject)") {
+		t.Errorf("simulate: %s", out)
+	}
+}

@@ -121,13 +121,28 @@ func (c *check) dates(f *findings, h []headers.Field, now time.Time) {
 		switch {
 		case date.Time.After(now.Add(c.Future).Add(doubt)):
 			f.add(dateFuture, map[string]string{"date": text, "ahead": span(now, date.Time)})
-		case date.Time.Before(now.Add(-c.Past).Add(-doubt)):
+		case date.Time.Before(now.Add(-c.Past).Add(-doubt)) && !c.resent(h, now):
 			f.add(datePast, map[string]string{"date": text, "age": span(date.Time, now)})
 		}
 	}
 	if !found {
 		f.add(dateMissing, nil)
 	}
+}
+
+// resent tells whether somebody sent the message anew within the limits (RFC 5322 section 3.6.6): its Date keeps telling
+// when it was written.
+func (c *check) resent(h []headers.Field, now time.Time) bool {
+	for _, field := range h {
+		if !field.Is("Resent-Date") {
+			continue
+		}
+		d, err := headers.ParseDate(field.Value)
+		if err == nil && d.Time.After(now.Add(-c.Past)) && d.Time.Before(now.Add(c.Future)) {
+			return true
+		}
+	}
+	return false
 }
 
 // span tells a length of time in hours or days, as people do.

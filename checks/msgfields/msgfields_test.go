@@ -126,6 +126,9 @@ func TestDate(t *testing.T) {
 
 		{name: "30 days before", header: date(" Thu, 22 Oct 2026 12:00:00 +0000")},
 		{name: "a second before that", header: date(" Thu, 22 Oct 2026 11:59:59 +0000"), want: "date-past"},
+		{name: "old, but re-sent today", header: with("Date", "Resent-Date: Sat, 21 Nov 2026 11:00:00 +0000", "Date: 1 Sep 2026 12:00:00 +0000")},
+		{name: "old, and re-sent as long ago", header: with("Date", "Resent-Date: 2 Sep 2026 12:00:00 +0000", "Date: 1 Sep 2026 12:00:00 +0000"), want: "date-past"},
+		{name: "old, and re-sent nobody knows when", header: with("Date", "Resent-Date: today", "Date: 1 Sep 2026 12:00:00 +0000"), want: "date-past"},
 		{name: "the year 1970", header: date(" Thu, 1 Jan 1970 00:00:00 +0000"), want: "date-past"},
 		{name: "the year 1900", header: date(" 1 Jan 1900 00:00:00 +0000"), want: "date-past"},
 

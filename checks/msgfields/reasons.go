@@ -39,7 +39,7 @@ var (
 	datePast = &checks.Reason{
 		ID:    "date-past",
 		Reply: reply("Date field \"{date}\" is {age} in the past"),
-		When:  "the date is more than past (30 d) before the arrival",
+		When:  "the date is more than past (30 d) before the arrival, and no Resent-Date is later (RFC 5322 section 3.6.6)",
 		Why: "The Date field of the message is older than any mail server tries to deliver a message. The clock of the sender " +
 			"is wrong, or an old message is sent again.",
 		Remedy: "Set the clock of the computer that wrote the message, best by NTP. To send an old message again, forward it as " +

@@ -5,12 +5,12 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
-FUZZTIME ?= 5s
+FUZZTIME ?= 20000x
 
 .PHONY: build run test check lint unit real fuzz bench examples install-tools
 
 build:
-	$(GO) build -o bin/milterd ./cmd/milterd
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/milterd ./cmd/milterd
 
 run: build
 	@examples/demo bin/milterd
@@ -34,7 +34,7 @@ lint:
 unit:
 	MILTERD_TEST_REAL=1 $(GO) test -race -shuffle=on -timeout 20m ./...
 
-# Each fuzz target for a short while; FUZZTIME=10m for a long one.
+# Each fuzz target for a short while; FUZZTIME=10m for a long one each.
 fuzz:
 	@.ci/fuzz $(GO) $(FUZZTIME)
 

@@ -93,6 +93,10 @@ func (s *Session) SetHelo(name string, afterStartTLS bool) {
 // check that holds mail back itself.
 func (s *Session) Suspects(r *Reason) bool { return s.table != nil && s.table.action(r) == Greylist }
 
+// Enforces tells whether a reason refuses mail to the recipient in question. It is for a check with a reason that follows from
+// another one's refusals.
+func (s *Session) Enforces(r *Reason) bool { return s.table != nil && s.table.action(r).Enforced() }
+
 // Address is the mailbox of a reverse-path or forward-path, RFC 5321 section 4.1.2. The zero value is the null
 // reverse-path.
 type Address struct {

@@ -30,13 +30,15 @@ func Zone(t testing.TB, text string) *zone.Zone {
 	return z
 }
 
-// Env is an environment whose DNS is the zone text, for the site mx.example.org that receives for example.org.
+// Env is an environment whose DNS is the zone text, for the site mx.example.org that receives for example.org. Its store
+// is empty, and its clock stands still at Now: for another one set Store to NewStore(now).
 func Env(t testing.TB, zoneText string) checks.Env {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return checks.Env{
-		DNS: Zone(t, zoneText),
+		DNS:   Zone(t, zoneText),
+		Store: NewStore(nil),
 		Site: checks.Site{
 			Hostname:     "mx.example.org",
 			LocalDomains: []string{"example.org"},

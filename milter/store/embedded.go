@@ -1,0 +1,391 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/sirupsen/logrus"
+)
+
+// embedded is the driver that keeps records in a folder.
+//
+// What is written goes into a map first, and from there to the database in groups, by one goroutine, twice a second. An
+// operation looks into the map and then into the database, which it never waits for longer than its context lasts: the
+// read goes on alone. A key's lock makes adding-if-absent and counting one step.
+type embedded struct {
+	tuning
+	dir   string // the state folder
+	now   func() time.Time
+	log   *logrus.Entry
+	lock  *pebble.Lock
+	seed  maphash.Seed
+	locks [256]chan struct{} // one for all keys with the same hash; full: taken
+
+	base  sync.RWMutex // held for writing while db is replaced
+	db    *pebble.DB
+	cache *pebble.Cache
+
+	broken  atomic.Pointer[error] // the database has given up for good
+	damaged atomic.Pointer[error] // it read what it had not written, and is to be replaced
+	full    atomic.Bool           // it waits for room on the disk
+	sweeper sweeper
+
+	mu       sync.Mutex
+	waiting  group         // not on its way yet
+	writing  group         // on its way to the disk
+	written  chan struct{} // closed, and made anew, when a group has been written
+	writeErr error         // of the last group; nil: it was written
+
+	kick    chan struct{} // there is much to write, or damage
+	closing chan struct{}
+	flusher sync.WaitGroup
+}
+
+// tuning is what tests set otherwise.
+type tuning struct {
+	fs         vfs.FS
+	flushEvery time.Duration // how long a record waits for others
+	sweepEvery time.Duration // rest between two looks for expired records, if little was written
+	sweepFor   time.Duration // how long a look lasts, each flushEvery
+}
+
+// standard is the tuning of the real thing. A look takes a twentieth of one processor at most.
+func standard() tuning {
+	return tuning{fs: vfs.Default, flushEvery: 500 * time.Millisecond, sweepEvery: 10 * time.Minute, sweepFor: 25 * time.Millisecond}
+}
+
+// group is what is written together.
+type group struct {
+	changes map[string]change
+	octets  int64
+	since   time.Time // of the oldest; the time of the process, whatever Config.Now says
+}
+
+// change is what becomes of a key.
+type change struct {
+	value   []byte
+	expires int64 // milliseconds since 1970; 0: the record is deleted
+}
+
+const (
+	groupOctets = 4 << 20         // a group that is written without waiting for more
+	mostOctets  = 64 << 20        // unwritten ones together: beyond it who writes has to wait
+	late        = 5 * time.Second // that writing may take, before someone is told
+)
+
+// openEmbedded opens the database in the state folder, or an empty one if it is damaged.
+func openEmbedded(cfg Config, t tuning) (*embedded, error) {
+	e := &embedded{
+		tuning: t, dir: cfg.Path, now: cfg.Now, log: cfg.Log, seed: maphash.MakeSeed(),
+		waiting: newGroup(), written: make(chan struct{}), kick: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	for i := range e.locks {
+		e.locks[i] = make(chan struct{}, 1)
+	}
+	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	// This lock is of the state folder and stays while the database in it is replaced. The system gives it up when the
+	// process ends, however it does.
+	if e.lock, err = pebble.LockDirectory(cfg.Path, vfs.Default); err != nil {
+		return nil, fmt.Errorf("%s: %w (%w)", cfg.Path, ErrInUse, err)
+	}
+	e.cache = pebble.NewCache(cacheOctets)
+	if err := e.openOrReplace(); err != nil {
+		e.cache.Unref()
+		return nil, errors.Join(err, e.lock.Close())
+	}
+	e.flusher.Go(e.run)
+	return e, nil
+}
+
+func newGroup() group { return group{changes: map[string]change{}} }
+
+func (e *embedded) place() string { return e.folder() }
+
+// folder is where the database is.
+func (e *embedded) folder() string { return filepath.Join(e.dir, "store") }
+
+func (e *embedded) get(ctx context.Context, key string) ([]byte, bool, error) {
+	value, expires, err := e.load(ctx, key)
+	if expires == 0 || err != nil {
+		return nil, false, err
+	}
+	return bytes.Clone(value), true, nil
+}
+
+func (e *embedded) put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	return e.locked(ctx, key, func() error {
+		return e.save(ctx, key, append([]byte{}, value...), deadline(e.now(), ttl))
+	})
+}
+
+func (e *embedded) putNew(ctx context.Context, key string, value []byte, ttl time.Duration) (stored bool, err error) {
+	err = e.locked(ctx, key, func() error {
+		_, expires, err := e.load(ctx, key)
+		if err != nil || expires != 0 {
+			return err
+		}
+		stored = true
+		return e.save(ctx, key, append([]byte{}, value...), deadline(e.now(), ttl))
+	})
+	return stored && err == nil, err
+}
+
+func (e *embedded) add(ctx context.Context, key string, n int64, ttl time.Duration) (total int64, err error) {
+	err = e.locked(ctx, key, func() error {
+		value, expires, err := e.load(ctx, key)
+		switch {
+		case err != nil:
+			return err
+		case expires != 0:
+			if total, err = sum(value, n); err != nil {
+				return err
+			}
+		case ttl <= 0:
+			total = n
+			return nil
+		default:
+			total, expires = n, deadline(e.now(), ttl)
+		}
+		return e.save(ctx, key, strconv.AppendInt(nil, total, 10), expires)
+	})
+	return total, err
+}
+
+func (e *embedded) remove(ctx context.Context, key string) error {
+	return e.locked(ctx, key, func() error { return e.save(ctx, key, nil, 0) })
+}
+
+// locked runs f while nobody else changes the key.
+func (e *embedded) locked(ctx context.Context, key string, f func() error) error {
+	l := e.locks[maphash.String(e.seed, key)%uint64(len(e.locks))]
+	select {
+	case l <- struct{}{}:
+		defer func() { <-l }()
+		return f()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// load returns a record that has not expired; without one, expires is 0. The value must not be changed.
+func (e *embedded) load(ctx context.Context, key string) (value []byte, expires int64, err error) {
+	now := e.now().UnixMilli()
+	if c, ok := e.unwritten(key); ok {
+		if c.expires <= now {
+			return nil, 0, nil
+		}
+		return c.value, c.expires, nil
+	}
+	// What was written between the two looks is in the database: a group leaves the map after that.
+	raw, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, key) })
+	if err != nil || raw == nil {
+		return nil, 0, err
+	}
+	value, expires, ok := decode(raw)
+	if !ok {
+		return nil, 0, e.damage(fmt.Errorf("%s: a record of %d octets", e.folder(), len(raw)))
+	}
+	if expires <= now {
+		return nil, 0, nil
+	}
+	return value, expires, nil
+}
+
+// unwritten looks a key up among what is not in the database yet.
+func (e *embedded) unwritten(key string) (change, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, ok := e.waiting.changes[key]; ok {
+		return c, true
+	}
+	c, ok := e.writing.changes[key]
+	return c, ok
+}
+
+// save notes a change. It waits only if the disk is far behind.
+func (e *embedded) save(ctx context.Context, key string, value []byte, expires int64) error {
+	if err := e.broken.Load(); err != nil {
+		return *err
+	}
+	e.mu.Lock()
+	for e.crowded() {
+		written := e.written
+		e.mu.Unlock()
+		select {
+		case <-written:
+		case <-ctx.Done():
+			return fmt.Errorf("the disk is %d MiB behind: %w", mostOctets>>20, ctx.Err())
+		}
+		e.mu.Lock()
+	}
+	defer e.mu.Unlock()
+	g := &e.waiting
+	if len(g.changes) == 0 {
+		g.since = time.Now()
+	}
+	if old, ok := g.changes[key]; ok {
+		g.octets -= int64(len(key) + len(old.value) + overhead)
+	}
+	g.changes[key] = change{value, expires}
+	g.octets += int64(len(key) + len(value) + overhead)
+	if g.octets >= groupOctets {
+		e.wake()
+	}
+	return nil
+}
+
+// crowded tells whether there is too much that is not written. The caller holds mu.
+func (e *embedded) crowded() bool { return e.waiting.octets+e.writing.octets >= mostOctets }
+
+// wake makes the flusher run at once.
+func (e *embedded) wake() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+// lookup reads from the database. Without a record it returns nil.
+func lookup(db *pebble.DB, key string) ([]byte, error) {
+	raw, done, err := db.Get([]byte(key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, raw...), done.Close()
+}
+
+// ask runs f on the database, and waits for it no longer than the context lasts. f goes on after that, for nobody.
+func ask[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error)) (T, error) {
+	var none T
+	if err := e.broken.Load(); err != nil {
+		return none, *err
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		r.err = safely(func() (err error) {
+			e.base.RLock()
+			defer e.base.RUnlock()
+			if e.db == nil {
+				return errNoDatabase
+			}
+			r.value, err = f(e.db)
+			return err
+		})
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil && pebble.IsCorruptionError(r.err) {
+			return none, e.damage(r.err)
+		}
+		return r.value, r.err
+	case <-ctx.Done():
+		return none, fmt.Errorf("the disk does not answer: %w", ctx.Err())
+	}
+}
+
+// probe implements driver: the disk is read, and there is room for what is to be written.
+func (e *embedded) probe(ctx context.Context) error {
+	e.mu.Lock()
+	crowded := e.crowded()
+	e.mu.Unlock()
+	if crowded {
+		return errors.Join(errBehind, e.trouble())
+	}
+	_, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, "") })
+	return err
+}
+
+// trouble implements driver: operations work as long as there is memory for what they write, but the disk is behind.
+func (e *embedded) trouble() error {
+	if e.full.Load() {
+		return fmt.Errorf("%s: the disk is full", e.dir)
+	}
+	return e.overdue()
+}
+
+// overdue tells why records are not on the disk yet that should be.
+func (e *embedded) overdue() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	g := e.writing
+	if len(g.changes) == 0 {
+		g = e.waiting
+	}
+	if len(g.changes) == 0 || time.Since(g.since) < late+e.flushEvery {
+		return nil
+	}
+	return fmt.Errorf("nothing was written for %s: %w", time.Since(g.since).Round(time.Second), errors.Join(errBehind, e.writeErr))
+}
+
+var (
+	errBehind     = errors.New("the disk does not keep up")
+	errNoDatabase = errors.New("the database is damaged and could not be replaced yet")
+)
+
+// size implements driver. The records are those of the last look for expired ones.
+func (e *embedded) size(ctx context.Context) (records, octets int64) {
+	octets, err := ask(ctx, e, func(db *pebble.DB) (int64, error) { return int64(db.Metrics().DiskSpaceUsage()), nil })
+	if err != nil {
+		octets = -1
+	}
+	return e.sweeper.records.Load(), octets
+}
+
+// close implements driver. It waits for the disk some seconds at most: what a daemon cannot write when it ends is lost, but
+// it ends.
+func (e *embedded) close() error {
+	close(e.closing)
+	if err := e.broken.Load(); err != nil {
+		return *err // who could close it is stuck
+	}
+	done := make(chan error, 1)
+	go func() {
+		e.flusher.Wait()
+		done <- safely(e.shut)
+	}()
+	limit := time.NewTimer(late)
+	defer limit.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-limit.C:
+		return errBehind
+	}
+}
+
+// shut closes the database and gives the folder back.
+func (e *embedded) shut() error {
+	e.sweeper.stop()
+	e.base.Lock()
+	defer e.base.Unlock()
+	var err error
+	if e.db != nil {
+		err = e.db.Close()
+		e.db = nil
+	}
+	e.cache.Unref()
+	return errors.Join(err, e.writeErr, e.lock.Close())
+}

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"milterd/milter/store/redistest"
+)
+
+// eventually waits until ok returns true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for began := time.Now(); !ok(); <-look.C {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("in vain waited until %s", what)
+		}
+	}
+}
+
+// quick is the most that an operation of a store with 200 ms to answer may take, on a busy machine.
+const quick = 2 * time.Second
+
+func TestRedisOutages(t *testing.T) {
+	t.Parallel()
+	for name, outage := range map[string]struct {
+		begin, end func(*redistest.Server, *redistest.Proxy)
+	}{
+		"network stalls": {
+			func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Stall) },
+			func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Pass) },
+		},
+		"connections are cut": {
+			func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Cut) },
+			func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Pass) },
+		},
+		"server hangs": {
+			func(s *redistest.Server, _ *redistest.Proxy) { s.Freeze() },
+			func(s *redistest.Server, _ *redistest.Proxy) { s.Thaw() },
+		},
+		"server is restarted": {
+			func(s *redistest.Server, _ *redistest.Proxy) { s.Stop() },
+			func(s *redistest.Server, _ *redistest.Proxy) { s.Start() },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+			p := redistest.NewProxy(t, server)
+			s := open(t, Config{Driver: "redis", URL: "redis://" + p.Addr, Timeout: 200 * time.Millisecond})
+			if err := s.Put(t.Context(), "kept", []byte("1"), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			end := load(t, s)
+			outage.begin(server, p)
+			eventually(t, "the store is down", func() bool { return errors.Is(s.Healthy(), ErrDown) })
+			if _, _, err := s.Get(t.Context(), "kept"); !errors.Is(err, ErrDown) {
+				t.Errorf("got %v", err)
+			}
+			if st := s.Status(); st.OK || st.Error == "" || st.Errors == 0 {
+				t.Errorf("got %+v", st)
+			}
+			outage.end(server, p)
+			eventually(t, "the store is up again", func() bool { return s.Healthy() == nil })
+			end()
+			// The load may have had the last word about the health, so this may take another try.
+			eventually(t, "the record is back", func() bool {
+				v, ok, err := s.Get(t.Context(), "kept")
+				return err == nil && ok && string(v) == "1"
+			})
+			if st := s.Status(); !st.OK || st.Error == "" {
+				t.Errorf("got %+v", st)
+			}
+		})
+	}
+}
+
+// load keeps a store busy from several goroutines until end is called. No operation may take long.
+func load(t *testing.T, s *Store) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	var n, longest atomic.Int64
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				began := time.Now()
+				_, _ = s.Add(ctx, "n"+strconv.FormatInt(n.Add(1)%10, 10), 1, time.Hour)
+				longest.Store(max(longest.Load(), int64(time.Since(began))))
+			}
+		})
+	}
+	return func() {
+		cancel()
+		all.Wait()
+		if d := time.Duration(longest.Load()); d > quick {
+			t.Errorf("an operation took %v", d)
+		}
+	}
+}
+
+// TestRedisDownAtStart: the daemon starts, and the store comes when the server does.
+func TestRedisDownAtStart(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]redistest.Mode{"nobody there": redistest.Cut, "stalled": redistest.Stall} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := redistest.NewProxy(t, redistest.Start(t))
+			p.Set(mode)
+			began := time.Now()
+			s := open(t, Config{Driver: "redis", URL: "redis://" + p.Addr, Timeout: 200 * time.Millisecond})
+			if d := time.Since(began); d > quick {
+				t.Errorf("opening took %v", d)
+			}
+			if err := s.Put(t.Context(), "a", nil, time.Hour); !errors.Is(err, ErrDown) {
+				t.Errorf("got %v", err)
+			}
+			p.Set(redistest.Pass)
+			eventually(t, "it works", func() bool { return s.Put(t.Context(), "a", nil, time.Hour) == nil })
+		})
+	}
+}

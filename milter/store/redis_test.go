@@ -1,0 +1,156 @@
+package store
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest/storetest"
+	"milterd/milter/store/redistest"
+)
+
+// onRedis is the suite's setup for a server at url. Each test begins with an empty database.
+func onRedis(s *redistest.Server, url string) storetest.Setup {
+	client := func(t *testing.T) checks.Store { return open(t, Config{Driver: "redis", URL: url}) }
+	return storetest.Setup{
+		Open: func(t *testing.T) checks.Store {
+			if out, err := exec.Command("redis-cli", "-s", s.Socket, "FLUSHALL").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			return client(t)
+		},
+		Second: func(t *testing.T, _ checks.Store) checks.Store { return client(t) },
+		Now:    time.Now,
+	}
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	storetest.Run(t, onRedis(s, s.URL()))
+}
+
+// TestRedisCluster has one node with all slots, which is enough to make the client ask for the way.
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	s := redistest.Start(t, "--port", port, "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+	if out, err := exec.Command("redis-cli", "-s", s.Socket, "CLUSTER", "ADDSLOTSRANGE", "0", "16383").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	eventually(t, "the cluster works", func() bool {
+		out, _ := exec.Command("redis-cli", "-s", s.Socket, "CLUSTER", "INFO").Output()
+		return strings.Contains(string(out), "cluster_state:ok")
+	})
+	url := "redis://127.0.0.1:" + port
+	storetest.Run(t, onRedis(s, url))
+	if st := open(t, Config{Driver: "redis", URL: url}).Status(); !st.OK || st.Records != -1 {
+		t.Errorf("got %+v", st)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+func TestRedisTLSAndPassword(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, "--requirepass", "secret/word")
+	p := redistest.NewProxy(t, s, certificate(t))
+	good := open(t, Config{Driver: "redis", URL: "rediss://:secret%2Fword@" + p.Addr + "/3?skip_verify=true"})
+	if err := good.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if st := good.Status(); !st.OK || strings.Contains(st.Place, "secret") || st.Records < 0 {
+		t.Errorf("got %+v", st)
+	}
+	for name, url := range map[string]string{
+		"certificate": "rediss://:secret%2Fword@" + p.Addr,
+		"password":    "rediss://:secret%2Fwrong@" + p.Addr + "?skip_verify=true",
+		"no TLS":      "redis://:secret%2Fword@" + p.Addr,
+	} {
+		s := open(t, Config{Driver: "redis", URL: url, Timeout: time.Second})
+		err := s.Healthy()
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, about, about, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestBadURLs(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"", "localhost:6379", "http://localhost", "redis://:sec%ret@localhost", "redis://:secret@localhost/x", "redis://:secret@[::1"} {
+		s, err := Open(Config{Driver: "redis", URL: url})
+		if err == nil {
+			s.Close()
+			t.Errorf("%q was taken", url)
+		} else if strings.Contains(err.Error(), "sec") {
+			t.Errorf("the error tells the password: %v", err)
+		}
+	}
+}
+
+// TestRoundTrips: an operation is one round trip, and those of many sessions share them.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	p := redistest.NewProxy(t, redistest.Start(t))
+	s := open(t, Config{Driver: "redis", URL: "redis://" + p.Addr})
+	ctx := t.Context()
+	before := p.Chunks.Load()
+	for i := range 50 {
+		if _, err := s.PutNew(ctx, strconv.Itoa(i), nil, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Add(ctx, "n", 1, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Probes and the like of the client come on top.
+	if n := p.Chunks.Load() - before; n > 120 {
+		t.Errorf("100 operations took %d round trips", n)
+	}
+	before = p.Chunks.Load()
+	var all sync.WaitGroup
+	for i := range 2000 {
+		all.Go(func() {
+			if err := s.Put(ctx, strconv.Itoa(i), nil, time.Hour); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := p.Chunks.Load() - before; n > 1000 {
+		t.Errorf("2000 operations at once took %d round trips", n)
+	}
+}

@@ -1,0 +1,59 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// TestSpaceIsGivenBack lets many records expire, round after round, beside some that stay: the folder does not grow beyond
+// twice what is alive, and the log of the database. MILTERD_TEST_TRIPLETS sets how many expire, for a long run.
+func TestSpaceIsGivenBack(t *testing.T) {
+	t.Parallel()
+	expiring := 100_000
+	if n, err := strconv.Atoi(os.Getenv("MILTERD_TEST_TRIPLETS")); err == nil {
+		expiring = n
+	}
+	const rounds = 5
+	c := newClock()
+	s := openTuned(t, Config{Path: t.TempDir(), Now: c.Now}, func(tune *tuning) {
+		tune.flushEvery, tune.sweepEvery = 10*time.Millisecond, 10*time.Millisecond
+	})
+	e := s.driver.(*embedded)
+	ctx := t.Context()
+	value := make([]byte, 150) // as a triplet has
+	key := func(i int) string { return fmt.Sprintf("greylist:wait:%022d", i) }
+	put := func(i int, ttl time.Duration) {
+		if err := s.Put(ctx, key(i), value, ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stay := expiring / 10
+	for i := range stay {
+		put(-1-i, 365*24*time.Hour)
+	}
+	live := int64(stay * (len(key(0)) + header + len(value)))
+	most := 2*live + 3*memtable
+	for round := range rounds {
+		for i := range expiring / rounds {
+			put(round*expiring/rounds+i, time.Hour)
+		}
+		c.Advance(2 * time.Hour)
+	}
+	size := int64(0)
+	eventually(t, "what has expired takes no more room", func() bool {
+		_, size = e.size(ctx)
+		return settled(s) && e.sweeper.records.Load() == int64(stay) && size <= most
+	})
+	t.Logf("%d octets on the disk for %d alive, after %d records have expired", size, live, expiring)
+	for _, i := range []int{-1, -stay} {
+		if _, ok, err := s.Get(ctx, key(i)); !ok || err != nil {
+			t.Errorf("record %d: %t, %v", i, ok, err)
+		}
+	}
+	if _, ok, _ := s.Get(ctx, key(0)); ok {
+		t.Error("an expired record is there")
+	}
+}

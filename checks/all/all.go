@@ -3,6 +3,9 @@ package all
 
 import (
 	"milterd/checks"
+	"milterd/checks/correspondents"
+	"milterd/checks/counters"
+	"milterd/checks/greylist"
 	"milterd/checks/helo"
 	"milterd/checks/msgfields"
 	"milterd/checks/rdns"
@@ -12,4 +15,6 @@ import (
 
 // Checks are all checks, in the order in which they run and decide: what is cheap and says most comes first. It is never
 // changed.
-var Checks = []checks.Info{rdns.Info, helo.Info, sender.Info, spf.Info, msgfields.Info}
+var Checks = []checks.Info{
+	counters.Info, rdns.Info, helo.Info, sender.Info, spf.Info, correspondents.Info, msgfields.Info, greylist.Info,
+}

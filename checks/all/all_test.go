@@ -22,6 +22,10 @@ import (
 // contract is what operators' files, dashboards and the pages of other sites rely on. A line changes only with a note to
 // the operators.
 const contract = `
+counters client-blocked tempfail reject 550 5.7.1
+counters too-many-resets tempfail reject 550 5.7.1
+counters too-many-bad-recipients tempfail reject 550 5.7.1
+counters too-many-errors tempfail reject 550 5.7.1
 rdns rdns-missing greylist reject 550 5.7.25
 rdns rdns-mismatch greylist reject 550 5.7.25
 helo helo-missing watch reject 503 5.5.1
@@ -62,6 +66,8 @@ msgfields field-duplicate reject reject 550 5.6.0
 msgfields field-too-long watch reject 550 5.6.0
 msgfields field-8bit watch watch 550 5.6.0
 msgfields field-syntax reject reject 550 5.6.0
+greylist first-contact off greylist 451 4.7.1
+greylist greylisted tempfail tempfail 451 4.7.1
 `
 
 func TestContract(t *testing.T) {

@@ -1,0 +1,210 @@
+package correspondents_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/correspondents"
+)
+
+const zone = `
+example.net.               TXT  "v=spf1 ip4:192.0.2.0/24 -all"
+wide.example.net.          TXT  "v=spf1 +all"
+!TIMEOUT slow.example.net
+10.100.51.198.in-addr.arpa. PTR mx.example.com.
+mx.example.com.            A    198.51.100.10
+11.100.51.198.in-addr.arpa. PTR dsl-198-51-100-11.example.com.
+dsl-198-51-100-11.example.com. A 198.51.100.11
+`
+
+// site is one mail site with its clock, whose own network is 203.0.113.0/24.
+type site struct {
+	now   time.Time
+	store *checktest.Store
+	p     *checks.Pipeline
+}
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	w := &site{now: checktest.Now}
+	w.store = checktest.NewStore(func() time.Time { return w.now })
+	env := checktest.Env(t, zone)
+	env.Store = w.store
+	var err error
+	w.p, err = checks.New([]checks.Instance{{Info: correspondents.Info, Check: checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)}},
+		checks.Options{ReplyAt: checks.RcptTo, Budget: time.Second, Trusted: checks.Trusted{
+			Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Authenticated: true,
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// mail is one message.
+type mail struct {
+	client, auth, from string
+	to                 []string
+	refused            bool // the MTA refuses the recipients
+	aborted            bool // the end of the message never comes
+}
+
+// send takes a message through the pipeline and returns the vouch for the last recipient.
+func (w *site) send(m mail) (checks.Vouch, []checks.Failure) {
+	ctx := context.Background()
+	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), AuthUser: m.auth, Macros: map[string]string{}}
+	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+		s.Envelope.MailFrom = checks.ParseAddress(m.from)
+		w.p.Run(ctx, s, st)
+	}
+	var d checks.Decision
+	for _, to := range m.to {
+		r := checks.Recipient{Address: checks.ParseAddress(to)}
+		if m.refused {
+			r.Refused = "5.1.1"
+		}
+		s.Envelope.Rcpts = append(s.Envelope.Rcpts, r)
+		d = w.p.Run(ctx, s, checks.RcptTo)
+	}
+	if !m.aborted {
+		w.p.Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+	}
+	return s.Rcpt().Vouch, d.Failures
+}
+
+func out(from string, to ...string) mail {
+	return mail{client: "203.0.113.5", from: from, to: to}
+}
+
+func TestVouch(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	answer := mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}}
+	with := func(change func(*mail)) mail {
+		m := answer
+		change(&m)
+		return m
+	}
+	for _, c := range []struct {
+		name  string
+		out   mail
+		after time.Duration
+		in    mail
+		vouch bool
+	}{
+		{"an answer with SPF", out("alice@example.org", "bob@example.net"), day, answer, true},
+		{"written by an authenticated user", mail{client: "192.0.2.200", auth: "alice", from: "alice@example.org", to: []string{"bob@example.net"}}, day, answer, true},
+		{"an answer to one of several", out("alice@example.org", "carol@example.net", "bob@example.net", "u@example.org"), day, answer, true},
+		{"in other case, with BATV and extensions", out("Alice+news@EXAMPLE.org", "Bob@Example.net"), day,
+			with(func(m *mail) { m.from, m.to = "prvs=1234abcdef=bob+list@example.net", []string{"ALICE@example.org"} }), true},
+		{"an answer from a confirmed name under the domain", out("alice@example.org", "bob@example.com"), day,
+			with(func(m *mail) { m.client, m.from = "198.51.100.10", "bob@example.com" }), true},
+		{"after 59 days", out("alice@example.org", "bob@example.net"), 59 * day, answer, true},
+		{"after 60 days", out("alice@example.org", "bob@example.net"), 60 * day, answer, false},
+
+		{"from nobody", out("alice@example.org", "carol@example.net"), day, answer, false},
+		{"to somebody else", out("carol@example.org", "bob@example.net"), day, answer, false},
+		{"SPF fails", out("alice@example.org", "bob@example.net"), day, with(func(m *mail) { m.client = "198.51.100.99" }), false},
+		{"SPF is too wide", out("alice@example.org", "bob@wide.example.net"), day, with(func(m *mail) { m.from = "bob@wide.example.net" }), false},
+		{"a name that spells the address", out("alice@example.org", "bob@example.com"), day,
+			with(func(m *mail) { m.client, m.from = "198.51.100.11", "bob@example.com" }), false},
+		{"a bounce", out("alice@example.org", "bob@example.net"), day, with(func(m *mail) { m.from = "<>" }), false},
+
+		{"written by a stranger", mail{client: "192.0.2.200", from: "alice@example.org", to: []string{"bob@example.net"}}, day, answer, false},
+		{"sent as somebody outside", out("alice@example.com", "bob@example.net"), day, with(func(m *mail) { m.to = []string{"alice@example.com"} }), false},
+		{"a bounce of ours", out("<>", "bob@example.net"), day, with(func(m *mail) { m.to = []string{"<>"} }), false},
+		{"forwarded with SRS", out("SRS0=HH=TT=example.com=x@example.org", "bob@example.net"), day,
+			with(func(m *mail) { m.to = []string{"SRS0=HH=TT=example.com=x@example.org"} }), false},
+		{"refused by the MTA", mail{client: "203.0.113.5", from: "alice@example.org", to: []string{"bob@example.net"}, refused: true}, day, answer, false},
+		{"never sent", mail{client: "203.0.113.5", from: "alice@example.org", to: []string{"bob@example.net"}, aborted: true}, day, answer, false},
+		{"within the site", out("alice@example.org", "bob@example.org"), day, with(func(m *mail) { m.from = "bob@example.org" }), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newSite(t)
+			w.send(c.out)
+			w.now = w.now.Add(c.after)
+			got, failures := w.send(c.in)
+			if (got == checks.SkipDelays) != c.vouch || len(failures) != 0 {
+				t.Errorf("vouch %v, failures %v", got, failures)
+			}
+		})
+	}
+}
+
+func TestEachMessageRenews(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	for range 3 {
+		w.send(out("alice@example.org", "bob@example.net"))
+		w.now = w.now.Add(50 * 24 * time.Hour)
+		if v, _ := w.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}}); v != checks.SkipDelays {
+			t.Fatal("forgotten")
+		}
+	}
+}
+
+func TestANewsletterIsNotRememberedWhole(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	var to []string
+	for i := range 500 {
+		to = append(to, fmt.Sprintf("u%d@example.net", i))
+	}
+	w.send(out("news@example.org", to...))
+	n := 0
+	for range w.store.Scan(context.Background(), "correspondents:") {
+		n++
+	}
+	if n != 50 {
+		t.Errorf("%d pairs", n)
+	}
+}
+
+func TestWhatCannotBeFoundOutIsNoVouch(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	w.send(out("alice@example.org", "bob@slow.example.net", "bob@example.net"))
+	v, failures := w.send(mail{client: "192.0.2.7", from: "bob@slow.example.net", to: []string{"alice@example.org"}})
+	if v != checks.NoVouch || len(failures) != 1 {
+		t.Errorf("slow DNS: %v, %v", v, failures)
+	}
+	w.store.Fail(errors.New("the store is down"))
+	v, failures = w.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}})
+	if v != checks.NoVouch || len(failures) != 1 {
+		t.Errorf("store: %v, %v", v, failures)
+	}
+	w.send(out("alice@example.org", "carol@example.net")) // must not panic
+}
+
+func TestStrangersCostNoQuestion(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, zone)
+	rec := &checktest.Recorder{Resolver: env.DNS}
+	env.DNS = rec
+	c := checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)
+	if vs, err := checktest.Ask(t, correspondents.Info, c, checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Session(t)); len(vs) > 0 || err != nil {
+		t.Error(vs, err)
+	}
+	if asked := rec.Asked(); len(asked) > 0 {
+		t.Errorf("asked %q", asked)
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	env := checktest.Env(b, zone)
+	c := checktest.Build[checks.NoSettings](b, correspondents.Info, env, nil)
+	s := checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Session(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Check(context.Background(), s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package greylist_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks/greylist"
+)
+
+// show lists what a word selects: "state identity from to" and "client passes allowed".
+func (w *site) show(t *testing.T, what string) []string {
+	t.Helper()
+	sel, err := greylist.Show(context.Background(), w.store, w.now, what)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, tr := range sel.Triplets {
+		out = append(out, fmt.Sprintf("%s %s <%s> %s", tr.State, tr.Identity, tr.From, tr.To))
+	}
+	for _, c := range sel.Clients {
+		out = append(out, fmt.Sprintf("%s passes=%d allowed=%v", c.Identity, c.Passes, c.Allowed))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestShowAndForget(t *testing.T) {
+	t.Parallel()
+	const (
+		net    = "passed 192.0.2.0/24 <alice@example.net> bob@example.org"
+		name   = "waiting example.net <bounce-#@lists.example.com> bob@example.org"
+		bounce = "waiting 2001:db8::/64 <> carol@example.org"
+		client = "192.0.2.0/24 passes=1 allowed=false"
+	)
+	for _, c := range []struct {
+		what string
+		want []string
+	}{
+		{"", []string{net, name, bounce, client}},
+		{"192.0.2.99", []string{net, client}},
+		{"192.0.2.0/24", []string{net, name, client}},
+		{"2001:db8::1", []string{bounce}},
+		{"example.net", []string{net, name}},
+		{"example.com", []string{name}},
+		{"ample.com", nil},
+		{"Bob@example.org", []string{net, name}},
+		{"alice@Example.NET", []string{net}},
+		{"bounce-8@lists.example.com", []string{name}},
+		{"example.org", nil},
+	} {
+		t.Run("show "+c.what, func(t *testing.T) {
+			t.Parallel()
+			w := newSite(t)
+			p := w.daemon(t)
+			w.send(p, plain())
+			w.now = w.now.Add(4 * time.Minute)
+			w.send(p, plain())
+			w.send(p, mail{client: "192.0.2.10", from: "bounce-1234@lists.example.com", to: []string{"bob@example.org"}})
+			w.send(p, mail{client: "2001:db8::1", from: "<>", to: []string{"carol@example.org"}})
+			slices.Sort(c.want)
+			if got := w.show(t, c.what); !slices.Equal(got, c.want) {
+				t.Fatalf("show: got %q, want %q", got, c.want)
+			}
+			n, err := greylist.Forget(context.Background(), w.store, c.what)
+			if c.what == "" {
+				if err == nil {
+					t.Error("forgot everything")
+				}
+				return
+			}
+			if n != len(c.want) || err != nil {
+				t.Errorf("forgot %d, %v, want %d", n, err, len(c.want))
+			}
+			if left := w.show(t, ""); len(left) != 4-len(c.want) {
+				t.Errorf("left %q", left)
+			}
+		})
+	}
+}
+
+func TestAllow(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what, client string
+		held, bad    bool
+	}{
+		{what: "192.0.2.99", client: "192.0.2.99"},
+		{what: "192.0.2.99", client: "192.0.2.98", held: true},
+		{what: "192.0.2.10", client: "192.0.2.10"},
+		{what: "192.0.2.0/24", client: "192.0.2.99"},
+		{what: "192.0.2.7/24", client: "192.0.2.10"},
+		{what: "192.0.2.20/32", client: "192.0.2.20"},
+		{what: "2001:db8::/64", client: "2001:db8::9"},
+		{what: "Example.NET", client: "198.51.100.10"},
+		{what: "example.net", client: "192.0.2.99", held: true},
+		{what: "example.net 198.51.100.0/24", client: "198.51.100.10"},
+		{what: "example.net 198.51.100.0/24", client: "192.0.2.10", held: true},
+		{what: "192.0.0.0/16", bad: true},
+		{what: "2001:db8::/32", bad: true},
+		{what: "alice@example.net", bad: true},
+		{what: "localhost", bad: true},
+		{what: "example.net elsewhere", bad: true},
+		{what: "", bad: true},
+	} {
+		t.Run(c.what+" "+c.client, func(t *testing.T) {
+			t.Parallel()
+			w := newSite(t)
+			got, err := greylist.Allow(context.Background(), w.store, w.now, c.what)
+			if (err != nil) != c.bad || got.Allowed == c.bad {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			if c.bad {
+				return
+			}
+			w.now = w.now.Add(365 * 24 * time.Hour) // until it is taken back
+			m := with(func(m *mail) { m.client = c.client })
+			wantHeld(t, "first", w.send(w.daemon(t), m), c.held)
+			if n, err := greylist.Forget(context.Background(), w.store, got.Identity); n == 0 || err != nil {
+				t.Errorf("forgot %d, %v", n, err)
+			}
+			m.from = "other@example.net"
+			wantHeld(t, "after forget", w.send(w.daemon(t), m), true)
+		})
+	}
+}
+
+func TestListTellsAll(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	p := w.daemon(t)
+	w.send(p, plain())
+	w.now = w.now.Add(time.Minute)
+	w.send(p, with(func(m *mail) { m.client = "192.0.2.98" }))
+	const want = `{"identity":"192.0.2.0/24","from":"alice@example.net","to":"bob@example.org","client":"192.0.2.98",` +
+		`"suspicion":"suspicious","state":"%s","attempts":%d,"first":"2026-11-21T12:00:00Z","last":"%s","back":"2026-11-21T12:01:00Z",%s}`
+	wantJSON(t, w, fmt.Sprintf(want, "waiting", 2, "2026-11-21T12:01:00Z", `"until":"2026-11-23T12:00:00Z"`))
+	w.now = w.now.Add(time.Hour)
+	w.send(p, with(func(m *mail) { m.client = "192.0.2.98" }))
+	wantJSON(t, w, fmt.Sprintf(want, "passed", 3, "2026-11-21T13:01:00Z", `"passed":"2026-11-21T13:01:00Z"`))
+}
+
+func wantJSON(t *testing.T, w *site, want string) {
+	t.Helper()
+	for tr, err := range greylist.List(context.Background(), w.store, w.now, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantReply(t, "json", string(got), want)
+	}
+}
+
+func TestOperatorsAreToldOfAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	w.store.Fail(errOutage)
+	ctx := context.Background()
+	_, errShow := greylist.Show(ctx, w.store, w.now, "")
+	_, errAllow := greylist.Allow(ctx, w.store, w.now, "192.0.2.9")
+	_, errForget := greylist.Forget(ctx, w.store, "192.0.2.9")
+	_, errRetry := greylist.Retry(ctx, w.store, w.now)
+	for i, err := range []error{errShow, errAllow, errForget, errRetry} {
+		if err == nil {
+			t.Errorf("%d: no error", i)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		change func(*greylist.Settings)
+		want   string // in the error; empty: none
+	}{
+		{"defaults", func(*greylist.Settings) {}, ""},
+		{"no delay", func(s *greylist.Settings) { s.Delay = 0 }, "delay must be over 0"},
+		{"a window that is over before the delay", func(s *greylist.Settings) { s.Window = time.Minute }, "window"},
+		{"keep shorter than the window", func(s *greylist.Settings) { s.Keep = time.Hour }, "keep"},
+		{"negative passes", func(s *greylist.Settings) { s.AutoAllow = -1 }, "auto_allow"},
+		{"senders", func(s *greylist.Settings) {
+			s.NoRetry = []string{"a.example.net", ".example.net", "192.0.2.1", "2001:db8::/32"}
+		}, ""},
+		{"a mailbox", func(s *greylist.Settings) { s.NoRetry = []string{"a@example.net"} }, `"a@example.net"`},
+		{"a top-level domain", func(s *greylist.Settings) { s.NoRetry = []string{".com"} }, `".com"`},
+		{"a broken network", func(s *greylist.Settings) { s.NoRetry = []string{"192.0.2.0/33"} }, `"192.0.2.0/33"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := greylist.Info.Default.(greylist.Settings)
+			c.change(&s)
+			err := s.Validate()
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestShippedListHasEvidence(t *testing.T) {
+	t.Parallel()
+	list := greylist.Shipped()
+	if len(list) < 3 {
+		t.Errorf("%d entries", len(list))
+	}
+	for _, e := range list {
+		if _, err := time.Parse(time.DateOnly, e.Date); err != nil || len(e.Evidence) < 40 || !strings.HasSuffix(e.Evidence, ".") {
+			t.Errorf("%+v, %v", e, err)
+		}
+		s := greylist.Info.Default.(greylist.Settings)
+		s.NoRetry = []string{e.Sender}
+		if err := s.Validate(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package greylist_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"milterd/checks/checktest"
+	"milterd/checks/greylist"
+)
+
+// history is what clients did: each line a client, a sender, a recipient, and when it tried, from the first on.
+type history struct {
+	client, from, to string
+	tries            []time.Duration
+}
+
+// live plays it, in the order of time, up to an end.
+func (w *site) live(t *testing.T, start time.Time, end time.Duration, hs ...history) {
+	t.Helper()
+	type try struct {
+		at time.Duration
+		h  history
+	}
+	var tries []try
+	for _, h := range hs {
+		for _, at := range h.tries {
+			tries = append(tries, try{at, h})
+		}
+	}
+	slices.SortStableFunc(tries, func(a, b try) int { return int(a.at - b.at) })
+	p := w.daemon(t)
+	for _, x := range tries {
+		w.now = start.Add(x.at)
+		w.send(p, mail{client: x.h.client, from: x.h.from, to: []string{x.h.to}})
+	}
+	w.now = start.Add(end)
+}
+
+func (w *site) report(t *testing.T) greylist.Report {
+	t.Helper()
+	r, err := greylist.Retry(context.Background(), w.store, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	const m, h = time.Minute, time.Hour
+	w := newSite(t)
+	w.change = func(s *greylist.Settings) { s.AutoAllow = 0 }
+	var hs []history
+	add := func(client, from string, tries ...time.Duration) {
+		hs = append(hs, history{client, from, fmt.Sprintf("u%d@example.org", len(hs)), tries})
+	}
+	for range 20 {
+		add("192.0.2.10", "a@example.net", 0, 4*m+30*time.Second) // an honest server
+	}
+	add("192.0.2.10", "a@example.net", 0, 5*time.Second, 10*m) // it tries our other MX at once
+	add("192.0.2.99", "a@early.example", 0, m)                 // too early, and never again
+	for range 3 {
+		add("198.51.100.10", "spam@example.com", 0) // never comes back, though it has a name
+	}
+	add("2001:db8:0:1::1", "b@late.example", 70*h)                      // may still come
+	pool := []string{"203.0.113.7", "198.51.100.99", "2001:db8:0:2::1"} // each retry from elsewhere
+	for _, client := range pool {
+		hs = append(hs, history{client, "c@pool.example", "pool@example.org", []time.Duration{h}})
+	}
+	hs = append(hs, history{"192.0.2.99", "c@pool.example", "pool@example.org", []time.Duration{2 * h, 3 * h}})
+	w.live(t, checktest.Now, 72*h, hs...)
+
+	r := w.report(t)
+	if want := (greylist.Counts{Held: 30, Passed: 22, Waiting: 1, Gone: 7, Early: 1, Moved: 3}); r.Counts != want {
+		t.Errorf("got %+v, want %+v", r.Counts, want)
+	}
+	if r.Took.Count != 23 || r.Took.Median != 270 || r.Took.P5 != 270 || r.Took.P95 != 600 || r.Delay != 240 {
+		t.Errorf("took %+v, delay %d", r.Took, r.Delay)
+	}
+	var buckets []string
+	for _, b := range r.Took.Buckets {
+		if b.Count > 0 {
+			buckets = append(buckets, fmt.Sprint(b.AtMost, "=", b.Count))
+		}
+	}
+	if want := []string{"60=1", "300=20", "600=1", "3600=1"}; !slices.Equal(buckets, want) {
+		t.Errorf("buckets %q, want %q", buckets, want)
+	}
+	var groups []string
+	for _, g := range r.Groups {
+		groups = append(groups, fmt.Sprintf("%s named=%v held=%d passed=%d gone=%d moved=%d", g.Domain, g.Named, g.Held, g.Passed, g.Gone, g.Moved))
+	}
+	want := []string{
+		"example.net named=true held=24 passed=21 gone=3 moved=0",
+		"pool.example named=false held=4 passed=1 gone=3 moved=3",
+		"early.example named=false held=1 passed=0 gone=1 moved=0",
+		"late.example named=false held=1 passed=0 gone=0 moved=0",
+	}
+	if !slices.Equal(groups, want) {
+		t.Errorf("groups\n%q, want\n%q", groups, want)
+	}
+	var entries []string
+	for _, e := range r.NoRetry {
+		entries = append(entries, e.Sender+" "+e.Date)
+	}
+	if want := []string{"198.51.100.0/24 2026-11-24", "2001:db8:0:2::/64 2026-11-24", "203.0.113.0/24 2026-11-24"}; !slices.Equal(entries, want) {
+		t.Errorf("entries %q, want %q", entries, want)
+	}
+	if len(r.Examples) != 7 || r.Examples[0].From != "c@pool.example" {
+		t.Errorf("examples %+v", r.Examples)
+	}
+}
+
+func TestRetryOfANamedSenderThatNeverComesBack(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	var hs []history
+	for i := range 3 {
+		hs = append(hs, history{"192.0.2.10", "a@example.com", fmt.Sprintf("u%d@example.org", i), []time.Duration{0}})
+	}
+	w.live(t, checktest.Now, 49*time.Hour, hs...)
+	r := w.report(t)
+	if len(r.NoRetry) != 1 || r.NoRetry[0].Sender != ".example.net" || r.Delay != 0 {
+		t.Errorf("got %+v", r)
+	}
+	w.now = checktest.Now.Add(7*24*time.Hour + time.Second)
+	if r := w.report(t); r.Held != 0 {
+		t.Errorf("after the period: %+v", r.Counts)
+	}
+	w.now = checktest.Now.Add(9*24*time.Hour - time.Second)
+	if got := w.show(t, ""); len(got) != 3 {
+		t.Errorf("gone too soon: %q", got)
+	}
+	w.now = checktest.Now.Add(9 * 24 * time.Hour)
+	if got := w.show(t, ""); len(got) != 0 {
+		t.Errorf("still there: %q", got)
+	}
+}
+
+func TestRetryLeavesOutWhatWasNotHeld(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	w.suspects = nil
+	w.live(t, checktest.Now, 49*time.Hour, history{"192.0.2.10", "a@example.net", "u@example.org", []time.Duration{0, time.Hour}})
+	if r := w.report(t); r.Held != 0 {
+		t.Errorf("unsuspected: %+v", r.Counts)
+	}
+	w = newSite(t)
+	w.actions["greylisted"] = 1 // watch
+	w.live(t, checktest.Now, 49*time.Hour, history{"192.0.2.10", "a@example.net", "u@example.org", []time.Duration{0, time.Hour}})
+	if r := w.report(t); r.Held != 0 {
+		t.Errorf("watched: %+v", r.Counts)
+	}
+}
+
+// Attempts of the first half minute are taken together, unless the delay is over by then.
+func TestRetryAfterAShortDelay(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	w.change = func(s *greylist.Settings) { s.Delay = 5 * time.Second }
+	w.live(t, checktest.Now, time.Hour, history{"192.0.2.99", "a@example.net", "u@example.org", []time.Duration{0, 10 * time.Second}})
+	r := w.report(t)
+	if want := (greylist.Counts{Held: 1, Passed: 1}); r.Counts != want || r.Took.Median != 10 {
+		t.Errorf("got %+v and %+v, want %+v after 10 s", r.Counts, r.Took, want)
+	}
+}

@@ -1,0 +1,190 @@
+package greylist_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/greylist"
+)
+
+const zone = `
+10.2.0.192.in-addr.arpa.     PTR  mail1.example.net.
+mail1.example.net.           A    192.0.2.10
+10.100.51.198.in-addr.arpa.  PTR  mail2.out.example.net.
+mail2.out.example.net.       A    198.51.100.10
+11.100.51.198.in-addr.arpa.  PTR  mail3.out.example.net.
+mail3.out.example.net.       A    198.51.100.11
+
+; a pool of customers, whose names spell their addresses
+20.2.0.192.in-addr.arpa.     PTR  dsl-192-0-2-20.isp.example.
+dsl-192-0-2-20.isp.example.  A    192.0.2.20
+21.2.0.192.in-addr.arpa.     PTR  dsl-192-0-2-21.isp.example.
+dsl-192-0-2-21.isp.example.  A    192.0.2.21
+
+; a pool known by SPF, and a record that lets everybody send
+spf.example.com.             TXT  "v=spf1 ip4:203.0.113.0/24 ip4:198.51.100.64/26 -all"
+wide.example.com.            TXT  "v=spf1 +all"
+
+30.2.0.192.in-addr.arpa.     PTR  a1.smtp-out.amazonses.com.
+a1.smtp-out.amazonses.com.   A    192.0.2.30
+31.2.0.192.in-addr.arpa.     PTR  forged.amazonses.com.
+outlook.example.com.         TXT  "v=spf1 ip4:192.0.2.32 -all"
+`
+
+// The reasons of a check beside, found out at once and at the end of the header.
+var (
+	suspicious = &checks.Reason{ID: "suspicious", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "{client} has no reverse DNS name"}}
+	explained  = &checks.Reason{ID: "explained", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "{client} may not send mail for {domain} (SPF: {match}){explains}"}}
+	badHeader  = &checks.Reason{ID: "bad-header", Reply: checks.Reply{Code: 550, Enhanced: "5.6.0", Text: "the date {date} is wrong"}, When: "the date is wrong"}
+)
+
+// site is one mail site with its clock and its store, which several daemons may share.
+type site struct {
+	now     time.Time
+	env     checks.Env
+	store   *checktest.Store
+	actions map[string]checks.Action
+	change  func(*greylist.Settings)
+	onError checks.Action
+	exempt  []string
+
+	suspects []*checks.Reason // what the check beside says of every delivery
+	vouches  checks.Vouch
+}
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	w := &site{now: checktest.Now, env: checktest.Env(t, zone), suspects: []*checks.Reason{suspicious}, actions: map[string]checks.Action{
+		"suspicious": checks.Greylist, "explained": checks.Greylist, "bad-header": checks.Greylist,
+		"first-contact": checks.Off, "greylisted": checks.Tempfail,
+	}}
+	w.store = checktest.NewStore(func() time.Time { return w.now })
+	w.env.Store = w.store
+	return w
+}
+
+// beside is the check that suspects and vouches.
+type beside struct{ w *site }
+
+func (b beside) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	var vs []checks.Verdict
+	for _, r := range b.w.suspects {
+		if (r == badHeader) == (s.Stage == checks.EndOfHeader) {
+			vs = append(vs, checks.Verdict{Reason: r})
+		}
+	}
+	return append(vs, checks.Verdict{Vouch: b.w.vouches}), nil
+}
+
+// daemon starts one with the site's settings of the moment.
+func (w *site) daemon(t testing.TB) *checks.Pipeline {
+	t.Helper()
+	besideInfo := checks.Info{
+		Name: "beside", Stages: []checks.Stage{checks.Connect, checks.EndOfHeader}, Reasons: []*checks.Reason{suspicious, explained, badHeader},
+	}
+	exempt, err := checks.ParseRecipients(w.exempt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := checks.New([]checks.Instance{
+		{Info: besideInfo, Check: beside{w}},
+		{Info: greylist.Info, Check: checktest.Build(t, greylist.Info, w.env, w.change)},
+	}, checks.Options{Actions: maps.Clone(w.actions), ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: w.onError, Exempt: exempt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// mail is one delivery.
+type mail struct {
+	client, helo, from string
+	to                 []string
+}
+
+// outcome is what became of it.
+type outcome struct {
+	replies  []string // to each RCPT, then to the header: "" is acceptance, else "451 4.7.1 text"
+	outcomes []string // "reason=action", watched ones too
+	failures int
+}
+
+// send delivers a mail as the milter does, and tells the daemon if it was accepted.
+func (w *site) send(p *checks.Pipeline, m mail) outcome {
+	ctx := context.Background()
+	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), Macros: map[string]string{}}
+	p.Run(ctx, s, checks.Connect)
+	s.SetHelo(m.helo, false)
+	p.Run(ctx, s, checks.Helo)
+	s.Envelope.MailFrom = checks.ParseAddress(m.from)
+	p.Run(ctx, s, checks.MailFrom)
+	var o outcome
+	note := func(d checks.Decision) bool {
+		text := ""
+		if d.Reply != nil {
+			text = d.Reply.String()
+		}
+		o.replies = append(o.replies, text)
+		for _, out := range d.Outcomes {
+			o.outcomes = append(o.outcomes, out.Reason.ID+"="+out.Action.String())
+		}
+		o.failures += len(d.Failures)
+		return d.Reply == nil
+	}
+	some := false
+	for _, to := range m.to {
+		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(to)})
+		some = note(p.Run(ctx, s, checks.RcptTo)) || some
+	}
+	if some && note(p.Run(ctx, s, checks.EndOfHeader)) {
+		p.Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+	}
+	return o
+}
+
+// held tells whether the mail was deferred, for anyone.
+func (o outcome) held() bool {
+	return slices.ContainsFunc(o.replies, func(r string) bool { return r != "" })
+}
+
+// plain is a mail to one recipient from a client without a name.
+func plain() mail {
+	return mail{client: "192.0.2.99", helo: "mail.example.net", from: "alice@example.net", to: []string{"bob@example.org"}}
+}
+
+func with(change func(*mail)) mail {
+	m := plain()
+	change(&m)
+	return m
+}
+
+func wantHeld(t *testing.T, what string, o outcome, held bool) {
+	t.Helper()
+	if o.held() != held {
+		t.Errorf("%s: held %v, want %v: %q", what, o.held(), held, o.replies)
+	}
+}
+
+func wantReply(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+var errOutage = errors.New("the store is down")
+
+func text(seconds int) string {
+	return fmt.Sprintf("451 4.7.1 greylisted for %d s more: 192.0.2.99 has no reverse DNS name; please try again", seconds)
+}
+
+func joined(o outcome) string { return strings.Join(o.outcomes, " ") }

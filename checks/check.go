@@ -9,6 +9,7 @@ package checks
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -32,6 +33,28 @@ type Prefetcher interface {
 // must not change the session.
 type Observer interface {
 	Observe(ctx context.Context, s *Session, e Event)
+}
+
+// Tender is an optional part of a Check: what it does beside the sessions, such as testing the lists that it asks. Tend is called
+// before the first session and every few seconds from then on, never twice at the same time, and returns when what was due
+// is done. now is the time by which the sessions go.
+type Tender interface {
+	Tend(ctx context.Context, now time.Time)
+}
+
+// Reporter is an optional part of a Check: it tells the operator how the outside things do that it depends on. It must be quick.
+type Reporter interface {
+	Report() []Condition
+}
+
+// Condition is how one of them does, such as a DNSBL zone or a file.
+type Condition struct {
+	Check  string            `json:"check"` // name; set by the Pipeline
+	Name   string            `json:"name"`
+	State  string            `json:"state"` // one word, such as "on"
+	Since  time.Time         `json:"since"` // of the state; zero: since the start
+	Why    string            `json:"why"`   // a sentence, if the state is not as it should be
+	Counts map[string]uint64 `json:"counts,omitempty"`
 }
 
 // Event is something that was decided, or that the MTA told of.
@@ -75,6 +98,7 @@ type Info struct {
 	Doc     string    // what it looks at, for the manual: a sentence or two
 	Stages  []Stage   // when it runs
 	Reasons []*Reason // everything it may say, in order of precedence
+	Vouches bool      // it is asked for its vouches too, even where all its reasons are off
 	Default any       // settings, a struct with yaml and doc tags; set by Define
 	// New builds the check. decode fills the struct it is given, which holds the defaults, from the configuration.
 	New func(decode func(settings any) error, env Env) (Check, error)

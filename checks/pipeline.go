@@ -205,18 +205,8 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 // Observe tells the checks that want to know of an event. Run does so for its refusals; the driver tells of the others.
 func (p *Pipeline) Observe(ctx context.Context, s *Session, e Event) {
 	for _, o := range p.observers {
-		observe(ctx, o, s, e)
+		contain(func() { o.Observe(ctx, s, e) })
 	}
-}
-
-// observe contains a panic: what a check wants to remember is nothing that mail should suffer for.
-func observe(ctx context.Context, o Observer, s *Session, e Event) {
-	defer func() {
-		if r := recover(); r != nil {
-			logrus.WithField("stack", string(debug.Stack())).Errorf("panic of an observer: %v", r)
-		}
-	}()
-	o.Observe(ctx, s, e)
 }
 
 func (p *Pipeline) recipient(ctx context.Context, s *Session) Decision {

@@ -112,7 +112,7 @@ func newTable(instances []Instance, actions map[string]Action) (*table, error) {
 	t := &table{actions: map[*Reason]Action{}, asks: make([]bool, len(instances))}
 	var header strings.Builder
 	for i, inst := range instances {
-		t.asks[i] = len(inst.Info.Reasons) == 0 // it vouches or observes, for everyone
+		t.asks[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0 // it vouches or observes, for everyone
 		for _, r := range inst.Info.Reasons {
 			a, ok := actions[r.ID]
 			if !ok {

@@ -1,0 +1,50 @@
+package checks
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Tend has the checks do what is due beside the sessions, all at once, and returns when that is done. It must not run twice at
+// the same time.
+func (p *Pipeline) Tend(ctx context.Context, now time.Time) {
+	var wg sync.WaitGroup
+	for i, inst := range p.instances {
+		if t, ok := inst.Check.(Tender); ok && p.asked(i) {
+			wg.Go(func() { contain(func() { t.Tend(ctx, now) }) })
+		}
+	}
+	wg.Wait()
+}
+
+// Report tells how the outside things do that the checks depend on.
+func (p *Pipeline) Report() []Condition {
+	list := []Condition{}
+	for i, inst := range p.instances {
+		r, ok := inst.Check.(Reporter)
+		if !ok || !p.asked(i) {
+			continue
+		}
+		contain(func() {
+			for _, c := range r.Report() {
+				c.Check = inst.Info.Name
+				list = append(list, c)
+			}
+		})
+	}
+	return list
+}
+
+// contain contains a panic: what a check does beside its verdicts is nothing that mail should suffer for.
+func contain(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			logrus.WithField("stack", string(debug.Stack())).Errorf("panic of a check beside its verdicts: %v", r)
+		}
+	}()
+	f()
+}

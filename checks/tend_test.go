@@ -1,0 +1,72 @@
+package checks_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"milterd/checks"
+)
+
+// tended is a check with work beside the sessions.
+type tended struct {
+	*fake
+	times  []time.Time
+	panics bool
+}
+
+func (d *tended) Tend(_ context.Context, now time.Time) {
+	d.times = append(d.times, now)
+	if d.panics {
+		panic("in Tend")
+	}
+}
+
+func (d *tended) Report() []checks.Condition {
+	if d.panics {
+		panic("in Report")
+	}
+	return []checks.Condition{{Name: "bl.example", State: "on"}}
+}
+
+func TestTend(t *testing.T) {
+	t.Parallel()
+	well := &tended{fake: newFake("well", atConnect, reason("a"))}
+	ill := &tended{fake: newFake("ill", atConnect, reason("b")), panics: true}
+	off := &tended{fake: newFake("off", atConnect, reason("c"))}
+	p, err := checks.New([]checks.Instance{{Info: ill.info, Check: ill}, {Info: well.info, Check: well}, {Info: off.info, Check: off}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Tempfail, "b": checks.Watch, "c": checks.Off}, ReplyAt: checks.RcptTo, Budget: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	p.Tend(t.Context(), now)
+	if len(well.times) != 1 || !well.times[0].Equal(now) || len(ill.times) != 1 || len(off.times) != 0 {
+		t.Errorf("tended: well %v, ill %v, off %v", well.times, ill.times, off.times)
+	}
+	if got := p.Report(); len(got) != 1 || got[0].Check != "well" || got[0].Name != "bl.example" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestVouches: a check that vouches is asked even if its reasons are off.
+func TestVouches(t *testing.T) {
+	t.Parallel()
+	for name, vouches := range map[string]bool{"asked": true, "not asked": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake("one", atConnect, reason("a"))
+			f.info.Vouches = vouches
+			p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
+				Actions: map[string]checks.Action{"a": checks.Off}, ReplyAt: checks.RcptTo, Budget: time.Second,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Needs(checks.Connect); got != vouches {
+				t.Errorf("needed: %t", got)
+			}
+		})
+	}
+}

@@ -185,7 +185,11 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response
 }
 
 func (s *session) mail(from string, m *gomilter.Modifier) *checks.Reply {
-	s.reset() // Sendmail does not tell of the end of a message
+	// Sendmail tells nothing of a RSET if it need not wait for an answer to MAIL: the transaction is still open then.
+	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
+		s.last, s.given = gomilter.CodeAbort, s.Envelope
+	}
+	s.reset() // nor of the end of a message
 	s.merge(m)
 	if s.last == gomilter.CodeAbort && s.given.Rcpts != nil {
 		s.observe(checks.Event{Kind: checks.Reset, Reset: s.given})

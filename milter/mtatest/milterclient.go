@@ -128,13 +128,15 @@ func (c *MilterClient) Event(code byte, data string) (Packet, error) {
 
 // Dialogue is one session with one transaction, as an MTA would report it.
 type Dialogue struct {
-	Client string // IP address
-	Name   string // of the client, as the MTA found it
-	Helo   []string
-	Auth   string // authenticated as
-	From   string
-	Rcpt   []string
-	Header [][2]string // name and value, without the space after the colon
+	Client  string // IP address
+	Name    string // of the client, as the MTA found it
+	Helo    []string
+	Auth    string // authenticated as
+	GivenUp int    // how often the client first gives the transaction up by RSET, after its recipients
+	From    string
+	Unknown []string // recipients that the MTA refuses, before the others
+	Rcpt    []string
+	Header  [][2]string // name and value, without the space after the colon
 }
 
 // errEarly tells that the filter broke off.
@@ -159,7 +161,7 @@ func (d Dialogue) Run(c *MilterClient) (Step, error) {
 		space = " "
 	}
 	for _, e := range d.events(space) {
-		if e.Code == 'D' {
+		if e.Code == 'D' || e.Code == 'A' { // macros and ABORT have no answer
 			if err := c.Put(e.Code, string(e.Data)); err != nil {
 				return s, err
 			}
@@ -206,16 +208,27 @@ func (d Dialogue) events(space string) []Packet {
 		macros("H")
 		add('H', h)
 	}
-	if d.Auth != "" {
-		macros("M", "i", "Q1", "{auth_type}", "PLAIN", "{auth_authen}", d.Auth)
-	} else {
-		macros("M", "i", "Q1")
+	envelope := func() {
+		if d.Auth != "" {
+			macros("M", "i", "Q1", "{auth_type}", "PLAIN", "{auth_authen}", d.Auth)
+		} else {
+			macros("M", "i", "Q1")
+		}
+		add('M', "<"+d.From+">")
+		for _, r := range d.Unknown {
+			macros("R", "i", "Q1", "{rcpt_mailer}", "error", "{rcpt_host}", "5.1.1", "{rcpt_addr}", "550 5.1.1 User unknown")
+			add('R', "<"+r+">")
+		}
+		for _, r := range d.Rcpt {
+			macros("R", "i", "Q1", "{rcpt_mailer}", "local", "{rcpt_host}", "", "{rcpt_addr}", r)
+			add('R', "<"+r+">")
+		}
 	}
-	add('M', "<"+d.From+">")
-	for _, r := range d.Rcpt {
-		macros("R", "i", "Q1", "{rcpt_mailer}", "local", "{rcpt_host}", "", "{rcpt_addr}", r)
-		add('R', "<"+r+">")
+	for range d.GivenUp {
+		envelope()
+		add('A')
 	}
+	envelope()
 	for _, f := range d.Header {
 		add('L', f[0], space+f[1])
 	}

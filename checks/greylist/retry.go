@@ -188,7 +188,8 @@ func (r *Report) finish(groups map[string]*Group, times []int64, now time.Time) 
 	}
 	for _, g := range groups {
 		g.Took = newTimes(g.times)
-		g.Clients = slices.Sorted(maps.Keys(g.networks))
+		g.Clients = slices.AppendSeq([]string{}, maps.Keys(g.networks)) // [] in JSON
+		slices.Sort(g.Clients)
 		g.Clients = g.Clients[:min(len(g.Clients), maxClients)]
 		r.Groups = append(r.Groups, *g)
 	}

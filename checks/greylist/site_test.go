@@ -188,3 +188,40 @@ func text(seconds int) string {
 }
 
 func joined(o outcome) string { return strings.Join(o.outcomes, " ") }
+
+// interrupted is a store that something else happens to before a key is read, once.
+type interrupted struct {
+	checks.Store
+	prefix string
+	happen func()
+}
+
+// Get implements checks.Store.
+func (s *interrupted) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	if happen := s.happen; happen != nil && strings.HasPrefix(key, s.prefix) {
+		s.happen = nil
+		happen()
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// Two connections of a client come back with the same delivery at the same time: neither waits anew.
+func TestRetriesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"greylist:pass:", "greylist:wait:", "greylist:client:"} {
+		t.Run(prefix, func(t *testing.T) {
+			t.Parallel()
+			w := newSite(t)
+			other := w.daemon(t)
+			wantHeld(t, "first attempt", w.send(other, plain()), true)
+			w.now = w.now.Add(4 * time.Minute)
+			between := &interrupted{w.store, prefix, func() {
+				wantHeld(t, "retry at the other host", w.send(other, plain()), false)
+			}}
+			w.env.Store = between
+			p := w.daemon(t)
+			w.env.Store = w.store
+			wantHeld(t, "retry", w.send(p, plain()), false)
+		})
+	}
+}

@@ -108,16 +108,19 @@ func (r record) hash() string {
 
 // look finds out how far the triplet has come.
 func (c *check) look(ctx context.Context, now time.Time, d *delivery) error {
-	old, ok, err := load[record](ctx, c.env.Store, passKey+d.hash)
-	if err != nil {
+	if err := c.lookPassed(ctx, now, d); err != nil || d.state == known {
 		return err
 	}
+	return c.lookWaiting(ctx, now, d)
+}
+
+func (c *check) lookPassed(ctx context.Context, now time.Time, d *delivery) error {
+	old, ok, err := load[record](ctx, c.env.Store, passKey+d.hash)
 	if ok && now.Unix()-old.Last < seconds(c.Keep) {
 		old.Client = d.rec.Client
 		d.rec, d.state = old, known
-		return nil
 	}
-	return c.lookWaiting(ctx, now, d)
+	return err
 }
 
 func (c *check) lookWaiting(ctx context.Context, now time.Time, d *delivery) error {
@@ -147,6 +150,12 @@ func (c *check) hold(ctx context.Context, s *checks.Session, d *delivery, why *c
 	var err error
 	if d.free, err = c.allowed(ctx, s, d.who); d.free || err != nil {
 		return 0, err
+	}
+	if d.state == unseen && !d.stored {
+		// A message that came through in another connection, between the two looks, took the record of waiting with it.
+		if err := c.lookPassed(ctx, s.Time, d); err != nil || d.state == known {
+			return 0, err
+		}
 	}
 	if d.state == unseen {
 		d.rec.Why, d.rec.Until = why.ID, s.Time.Add(c.Window).Unix()

@@ -1,0 +1,117 @@
+package dnsbl
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"milterd/headers"
+)
+
+// Settings configure the check.
+type Settings struct {
+	Zones  []Zone        `yaml:"zones" doc:"The lists to ask, all at once; in a reply the first that lists is named."`
+	Health time.Duration `yaml:"health" doc:"How often the test points of each zone are asked for (RFC 5782 section 5)."`
+}
+
+// Zone is one list.
+type Zone struct {
+	Zone  string  `yaml:"zone" doc:"Its domain; a label that is an API key is hidden in replies and logs." example:"bl.example"`
+	Codes []Codes `yaml:"codes" doc:"The answers that are a listing: addresses, ranges and networks in 127.0.0.0/8. 127.255.255.0/24 and all else never is one." example:"[\"127.0.0.2-127.0.0.11\"]"`
+	Query Query   `yaml:"query" doc:"What is looked up: the client's address, the HELO name, the sender's domain, or each confirmed name of the client." one:"client helo sender client_name" example:"client"`
+	Allow bool    `yaml:"allow" doc:"The zone lists good clients (query client or client_name alone): no greylisting and no callout for them."`
+	Test  string  `yaml:"test" doc:"An address or a name that is always listed, for a zone without the ones of RFC 5782, 127.0.0.2 and TEST."`
+}
+
+// Query is what a zone is asked about.
+type Query string
+
+// What zones are asked about.
+const (
+	Client     Query = "client"      // the address
+	Helo       Query = "helo"        // the name in HELO or EHLO
+	Sender     Query = "sender"      // the domain of the reverse-path
+	ClientName Query = "client_name" // every name of the client that leads back to it, facts.Iprev
+)
+
+// minHealth keeps the tests from being a burden to the lists.
+const minHealth = time.Minute
+
+// Validate finds settings that make no sense.
+func (c Settings) Validate() error {
+	if c.Health < minHealth {
+		return fmt.Errorf("health: want %s or more", minHealth)
+	}
+	type key struct {
+		domain string
+		query  Query
+		allow  bool
+	}
+	seen := map[key]int{}
+	for i, z := range c.Zones {
+		if err := z.validate(); err != nil {
+			return fmt.Errorf("zones[%d]: %w", i, err)
+		}
+		k := key{z.domain(), z.query(), z.Allow}
+		if first, twice := seen[k]; twice {
+			return fmt.Errorf("zones[%d]: the same as zones[%d]; put all its codes into one", i, first)
+		}
+		seen[k] = i
+	}
+	return nil
+}
+
+// validate does not quote the zone, which may hold a key: its errors go to the log when the configuration is read again.
+func (z Zone) validate() error {
+	switch {
+	case z.Zone == "":
+		return errors.New("zone: want the domain of the list")
+	case hard(headers.CheckDomain(z.Zone)) || !strings.Contains(z.domain(), "."):
+		return errors.New("zone: that is no domain")
+	case len(z.Codes) == 0:
+		return errors.New(`codes: want those that are a listing, as the list explains them, such as ["127.0.0.2-127.0.0.11"]`)
+	}
+	for _, c := range z.Codes {
+		if err := c.check(); err != nil {
+			return fmt.Errorf("codes: %w", err)
+		}
+	}
+	switch z.query() {
+	case Client, ClientName:
+	case Helo, Sender:
+		if z.Allow {
+			return errors.New("allow: anybody can claim a HELO name or a sender; a zone that vouches wants query: client or client_name")
+		}
+	default:
+		return fmt.Errorf("query: %q is none of client, helo, sender, client_name", z.Query)
+	}
+	if z.Test == "" {
+		return nil
+	}
+	if z.query() == Client {
+		if _, err := netip.ParseAddr(z.Test); err != nil {
+			return fmt.Errorf("test: %q is no address, and the zone has addresses", z.Test)
+		}
+	} else if hard(headers.CheckDomain(z.Test)) {
+		return fmt.Errorf("test: %q is no name, and the zone has names", z.Test)
+	}
+	return nil
+}
+
+func (z Zone) domain() string { return strings.ToLower(strings.TrimSuffix(z.Zone, ".")) }
+
+// query is client if the file does not say.
+func (z Zone) query() Query {
+	if z.Query == "" {
+		return Client
+	}
+	return z.Query
+}
+
+// hard tells whether an error of headers.CheckDomain is more than an underscore, which zones and host names may have.
+func hard(err error) bool {
+	fault, ok := errors.AsType[*headers.SyntaxError](err)
+	return err != nil && (!ok || !fault.Lax)
+}

@@ -8,6 +8,7 @@ package checks
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"time"
 
@@ -83,6 +84,10 @@ type Env struct {
 	Store Store
 	Site  Site
 	Log   *logrus.Entry // for what the operator must know of the check itself, not of a session
+
+	// Dial connects to another host. nil: nobody may be troubled, for this is a trial; a check that would have to connect
+	// then could not find out.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Site is the mail site that this program guards.

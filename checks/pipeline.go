@@ -45,7 +45,7 @@ type prefetcher struct {
 var (
 	checkFailed = &Reason{
 		ID:     "check-failed",
-		Reply:  Reply{451, "4.4.3", "{check} could not be checked for now, please try again later"},
+		Reply:  Reply{Code: 451, Enhanced: "4.4.3", Text: "{check} could not be checked for now, please try again later"},
 		When:   "a check could not find out, and on_error is tempfail",
 		Why:    "Something that this site asks about every mail, mostly in the DNS, did not answer in time.",
 		Remedy: "Nothing: your server tries again by itself. If it goes on, see that the name servers of your domain and of your address answer.",
@@ -53,7 +53,7 @@ var (
 	}
 	policiesDiffer = &Reason{
 		ID:     "policies-differ",
-		Reply:  Reply{452, "4.5.3", "{rcpt} has other rules for message headers than the recipients before, please send to it separately"},
+		Reply:  Reply{Code: 452, Enhanced: "4.5.3", Text: "{rcpt} has other rules for message headers than the recipients before, please send to it separately"},
 		When:   "a recipient's enforced header reasons are others than those of the first accepted recipient",
 		Why:    "The recipients of one message share one header section, but these recipients want different things of it.",
 		Remedy: "Nothing: your server sends the message to the remaining recipients by itself (RFC 5321 section 4.5.3.1.10).",
@@ -123,6 +123,7 @@ type Decision struct {
 	Reply    *Reply    // nil: continue; otherwise complete and clean
 	Reason   *Reason   // of the reply
 	Action   Action    // Tempfail or Reject if there is a reply
+	Record   string    // id that the link in the reply refers to; empty: there is none
 	Outcomes []Outcome // every reason that applied and is not off, in order; the one that refused is the last
 	Failures []Failure // checks that could not find out
 	Results  []Result  // what every check said; only if Options.Trace is set
@@ -152,6 +153,7 @@ type Result struct {
 	Outcomes []Outcome // with the action and the reply for this recipient; off ones too
 	Err      error
 	Asked    []Asked
+	Notes    []string // see Note
 	Took     time.Duration
 }
 
@@ -162,6 +164,7 @@ type finding struct {
 	verdicts []Verdict
 	err      error
 	asked    []Asked
+	notes    []string
 	took     time.Duration
 }
 
@@ -284,7 +287,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
 			outcomes = append(outcomes, found...)
 			if p.opts.Trace {
-				d.Results = append(d.Results, Result{inst.Info.Name, st, found, f.err, f.asked, f.took})
+				d.Results = append(d.Results, Result{inst.Info.Name, st, found, f.err, f.asked, f.notes, f.took})
 			}
 		}
 		if len(outcomes) > 0 && p.judge(s, &d, inst.Info, outcomes) {
@@ -325,6 +328,9 @@ func (p *Pipeline) refuse(s *Session, d *Decision, o Outcome) {
 	o.Reply = s.fill(o.Reason.Reply, o.Detail)
 	if o.Action == Tempfail {
 		o.Reply = o.Reply.Temporary()
+	}
+	if p.opts.Link != nil {
+		d.Record, o.Reply.Link = p.opts.Link(o.Reason, s.Time)
 	}
 	d.Reply, d.Reason, d.Action = &o.Reply, o.Reason, o.Action
 	d.Outcomes = append(d.Outcomes, o)
@@ -386,7 +392,8 @@ func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *findi
 	s.Stage = st
 	began := time.Now()
 	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
-	f.done, f.took, f.asked = true, time.Since(began), asked.list()
+	f.done, f.took = true, time.Since(began)
+	f.asked, f.notes = asked.list()
 	return f
 }
 

@@ -1,0 +1,38 @@
+package callout
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"milterd/checks/checktest"
+	"milterd/milter/mtatest"
+)
+
+// TestRealMailHosts asks a real Postfix and a real Sendmail about users that they have, and one that they have not.
+func TestRealMailHosts(t *testing.T) {
+	mtatest.Require(t)
+	site := mtatest.New(t, "")
+	for _, m := range []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)} {
+		t.Run(m.Name, func(t *testing.T) {
+			at := netip.MustParseAddrPort(m.Open)
+			l := &lab{t: t, env: checktest.Env(t, "mx.test. MX 10 host.mx.test.\nhost.mx.test. A "+at.Addr().String())}
+			l.env.Dial = new(net.Dialer).DialContext
+			s := defaults()
+			s.Port, s.AllowPrivate = int(at.Port()), true
+			var err error
+			if l.c, err = build(s, l.env); err != nil {
+				t.Fatal(err)
+			}
+			l.want("a user", l.mail("alice@mx.test"), "")
+			l.want("another one", l.mail("postmaster@mx.test"), "")
+			o := l.mail("nobody-of-that-name@mx.test")
+			l.want("nobody", o, "callout-rejected")
+			if !strings.HasPrefix(o.detail["reply"], "550 5.1.1 ") {
+				t.Errorf("detail %v", o.detail)
+			}
+			t.Logf("%v", o.detail)
+		})
+	}
+}

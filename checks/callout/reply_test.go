@@ -1,0 +1,164 @@
+package callout
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+func TestReadReply(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, in string
+		want     string // String
+		err      error  // as errors.Is; garbage("") for any
+	}{
+		{"one line", "250 2.1.0 OK\r\n", "250 2.1.0 OK", nil},
+		{"a bare LF", "250 OK\n", "250 OK", nil},
+		{"a code alone", "250\r\n", "250", nil},
+		{"a code with a space", "250 \r\n", "250", nil},
+		{"many lines", "550-5.1.1 no\r\n550-\r\n550 5.1.1 user\r\n", "550 5.1.1 no user", nil},
+		{"a class that contradicts the code stays text", "550 2.1.0 no\r\n", "550 2.1.0 no", nil},
+		{"control characters", "550 \x00\x1b[2J\tno\xff\r\n", "550 ??[2J no?", nil},
+		{"the rest stays unread", "220 a\r\n250 b\r\n", "220 a", nil},
+		{"nothing", "", "", io.EOF},
+		{"half a line", "250 O", "", io.ErrUnexpectedEOF},
+		{"half a reply", "250-a\r\n", "", io.EOF},
+		{"other codes", "250-a\r\n251 b\r\n", "", garbage("")},
+		{"a word", "hello\r\n", "", garbage("")},
+		{"a code of one class too many", "650 a\r\n", "", garbage("")},
+		{"a code of no class", "050 a\r\n", "", garbage("")},
+		{"no separator", "2500 a\r\n", "", garbage("")},
+		{"an empty line", "\r\n", "", garbage("")},
+		{"a line of 2048 octets", "250 " + strings.Repeat("a", 2042) + "\r\n", "250 " + strings.Repeat("a", maxShown-7) + "...", nil},
+		{"one octet more", "250 " + strings.Repeat("a", 2043) + "\r\n", "", errLine},
+		{"64 lines", strings.Repeat("250-\r\n", 63) + "250 a\r\n", "250 a", nil},
+		{"one line more", strings.Repeat("250-\r\n", 64) + "250 a\r\n", "", errLines},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r, err := readReply(bufio.NewReaderSize(strings.NewReader(c.in), maxLine))
+			if _, ok := c.err.(garbage); ok {
+				if _, is := errors.AsType[garbage](err); !is {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
+			if !errors.Is(err, c.err) || err == nil && r.String() != c.want {
+				t.Errorf("got %q, %v", r, err)
+			}
+		})
+	}
+}
+
+func TestOctetsAreBounded(t *testing.T) {
+	t.Parallel()
+	ours := &limited{left: 10}
+	ours.Conn = pipeOf(strings.Repeat("x", 100))
+	got, err := io.ReadAll(ours)
+	if len(got) != 10 || !errors.Is(err, errOctets) {
+		t.Errorf("read %d octets, %v", len(got), err)
+	}
+}
+
+type textConn struct {
+	conn
+	io.Reader
+}
+
+func (c textConn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
+
+func pipeOf(text string) conn { return textConn{Reader: strings.NewReader(text)} }
+
+func TestAbout(t *testing.T) {
+	t.Parallel()
+	const mailbox = "relay@spam.example.net"
+	for text, want := range map[string]about{
+		"550 no such user": aboutAddress,
+		"550 5.1.1 <" + mailbox + ">: Recipient address rejected: User unknown": aboutAddress,
+		"550 5.1.1 <RELAY@spam.example.net> unknown":                            aboutAddress,
+		"550 5.2.1 The email account that you tried to reach is disabled":       aboutAddress,
+		"550 5.4.1 Recipient address rejected: Access denied":                   aboutAddress,
+		"550 5.5.0 Requested action not taken: mailbox unavailable":             aboutAddress,
+		"554 delivery error: This user doesn't have an account":                 aboutAddress,
+		"553 sorry, no mailbox here by that name":                               aboutAddress,
+		"556 5.1.10 takes no mail":                                              aboutAddress,
+		"550 5.7.1 Unfortunately, messages from 192.0.2.1 weren't sent":         aboutUs,
+		"550 mail from your host is refused":                                    aboutUs,
+		"554 rejected: listed at zen.spamhaus.org":                              aboutUs,
+		"550 SPF check failed":                                                  aboutUs,
+		"550 You are greylisted, please retry":                                  aboutUs,
+		"550 5.1.8 bad sender domain":                                           aboutUs,
+		"550 5.1.7 what a mailbox":                                              aboutUs,
+		"550 relaying denied":                                                   aboutUs,
+		"550 Callback setup failed while verifying":                             aboutUs,
+		"550 null sender not allowed":                                           aboutUs,
+		"530 authentication required":                                           aboutUs,
+		"503 5.5.1 bad sequence":                                                aboutUs,
+		"501 syntax":                                                            aboutUs,
+		"552 5.2.2 mailbox full":                                                aboutNow,
+		"550 5.2.2 over quota":                                                  aboutNow,
+		"550 5.3.0 system trouble":                                              aboutNow,
+	} {
+		r, err := readReply(bufio.NewReader(strings.NewReader(text + "\r\n")))
+		if err != nil || r.about(mailbox) != want {
+			t.Errorf("%s: got %d, %v", text, r.about(mailbox), err)
+		}
+	}
+}
+
+// FuzzReadReply: whatever a host sends, a reply is what SMTP allows, its text can be shown, and written out again it is read
+// as the same.
+func FuzzReadReply(f *testing.F) {
+	for _, s := range []string{
+		"220 mx ESMTP\r\n", "250-mx\r\n250-SIZE 1\r\n250 STARTTLS\r\n", "550 5.1.1 no\n", "250\r\n", "550-5.1.1 a\r\n550 b\r\n", "\xff\x00\r\n", "250 2.0.0\r\n",
+		"250-\r\n251 \r\n", "550 5.1.1 5.1.1 x\r\n", strings.Repeat("250-a\r\n", 70), strings.Repeat("2", 3000), "250-2.0.0 x\r\n250 2.0.0 y\r\n250 z\r\n",
+	} {
+		f.Add(s, "bob@example.net")
+	}
+	f.Fuzz(func(t *testing.T, in, mailbox string) {
+		src := strings.NewReader(in)
+		b := bufio.NewReaderSize(src, maxLine)
+		r, err := readReply(b)
+		if read := len(in) - src.Len() - b.Buffered(); read > maxLine*maxLines {
+			t.Errorf("took %d octets", read)
+		}
+		if err != nil {
+			if len(cause(err)) > maxShown || strings.ContainsFunc(cause(err), unprintable) {
+				t.Errorf("cause %q", cause(err))
+			}
+			return
+		}
+		if r.Code < 200 || r.Code > 599 || len(r.Lines) == 0 || len(r.Lines) > maxLines || r.class() != r.Code/100 {
+			t.Fatalf("%+v", r)
+		}
+		if r.Enhanced != "" && r.Enhanced[0] != r.String()[0] {
+			t.Errorf("%d with %s", r.Code, r.Enhanced)
+		}
+		if s := r.String(); len(s) > maxShown || strings.ContainsFunc(s, unprintable) {
+			t.Errorf("shown as %q", s)
+		}
+		r.about(mailbox)
+		r.needsTLS()
+		r.offers("STARTTLS")
+		if r.Enhanced == "" {
+			return // a text that looks like an enhanced code would be taken for one, if others before it were taken away
+		}
+		var out strings.Builder
+		for i, line := range r.Lines {
+			sep := "-"
+			if i == len(r.Lines)-1 {
+				sep = " "
+			}
+			out.WriteString(r.String()[:3] + sep + r.Enhanced + " " + line + "\r\n")
+		}
+		again, err := readReply(bufio.NewReaderSize(strings.NewReader(out.String()), 2*maxLine))
+		if err != nil || again.Code != r.Code || again.Enhanced != r.Enhanced || strings.Join(again.Lines, "\n") != strings.Join(r.Lines, "\n") {
+			t.Errorf("%+v became %+v, %v", r, again, err)
+		}
+	})
+}
+
+func unprintable(c rune) bool { return c < ' ' || c > '~' }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"milterd/checks"
 )
@@ -100,28 +99,6 @@ func (c *compiler) unknownReason(id, path string) {
 		valid = append(valid, r.ID)
 	}
 	c.fail(at, path, "unknown reason %s%s", quote(id), didYouMean(id, valid))
-}
-
-// greylisting warns that nothing is greylisted as long as no check does it.
-func (c *compiler) greylisting(o checks.Options) {
-	if slices.ContainsFunc(c.registry, func(i checks.Info) bool { return i.Name == "greylist" }) {
-		return
-	}
-	var concerned []string
-	for _, r := range reasonsOf(c.registry) {
-		if o.Actions[r.ID] == checks.Greylist ||
-			slices.ContainsFunc(o.Policies, func(p checks.Policy) bool { return p.Actions[r.ID] == checks.Greylist }) {
-			concerned = append(concerned, r.ID)
-		}
-	}
-	if len(concerned) == 0 {
-		return
-	}
-	path := "actions"
-	if c.given("profile") {
-		path = "profile"
-	}
-	c.warn(c.where(path), path, "action greylist acts as watch: this version has no greylisting yet: %s", strings.Join(concerned, ", "))
 }
 
 // policies resolves the policies per recipient over the general actions.

@@ -6,6 +6,8 @@ import (
 	"log/syslog"
 	"net"
 	"net/netip"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +37,8 @@ func (c *compiler) config() *Config {
 		Profile:        c.profile(f.Profile, "profile"),
 		MaxConnections: f.MaxConnections,
 		DNS:            c.dns(),
+		Store:          c.store(),
+		Admin:          c.admin(),
 		Log:            c.log(),
 		checks:         f.Checks.list,
 	}
@@ -53,7 +57,6 @@ func (c *compiler) config() *Config {
 	}
 	c.budget()
 	c.replyAt()
-	c.greylisting(cfg.Policy)
 	return cfg
 }
 
@@ -154,6 +157,39 @@ func nameServer(s string) (string, error) {
 		return "", fmt.Errorf("%s is no port: want a number from 1 to 65535", quote(port))
 	}
 	return net.JoinHostPort(host, port), nil
+}
+
+func (c *compiler) store() Store {
+	f := c.file.Store
+	switch {
+	case f.Driver == "redis" && f.URL == "":
+		c.fail(c.where("store"), "store", "the driver redis wants a url")
+	case f.Driver != "redis" && f.URL != "":
+		c.fail(c.where("store.url"), "store.url", "is for the driver redis, not for %s", f.Driver)
+	case f.Driver != "embedded" && f.Path != "":
+		c.fail(c.where("store.path"), "store.path", "is for the driver embedded, not for %s", f.Driver)
+	case f.Path != "" && !filepath.IsAbs(f.Path):
+		c.fail(c.where("store.path"), "store.path", "want an absolute path, got %s", quote(f.Path))
+	}
+	if f.URL != "" {
+		if u, err := url.Parse(f.URL); err != nil || u.Host == "" && u.Path == "" {
+			c.fail(c.where("store.url"), "store.url", "want redis://host:port or rediss://host:port, got %s", quote(f.URL))
+		}
+	}
+	return Store(f)
+}
+
+func (c *compiler) admin() Admin {
+	a := Admin{Listen: c.file.Admin.Listen, Socket: strings.TrimPrefix(c.file.Admin.Socket, "unix:")}
+	if a.Socket != "" && !filepath.IsAbs(a.Socket) {
+		c.fail(c.where("admin.socket"), "admin.socket", "want an absolute path, got %s", quote(c.file.Admin.Socket))
+	}
+	if a.Listen != "" {
+		if _, port, err := net.SplitHostPort(a.Listen); err != nil || port == "" {
+			c.fail(c.where("admin.listen"), "admin.listen", "want host:port, got %s", quote(a.Listen))
+		}
+	}
+	return a
 }
 
 func (c *compiler) log() Log {

@@ -33,6 +33,8 @@ type Config struct {
 	Policy         checks.Options // all but Trace and Announce, which are the driver's
 	MaxConnections int
 	DNS            DNS
+	Store          Store
+	Admin          Admin
 	Log            Log
 
 	checks []settings
@@ -42,6 +44,20 @@ type Config struct {
 type DNS struct {
 	Servers []string      // "address:port"; none: those of resolv.conf
 	Timeout time.Duration // of one question to one server
+}
+
+// Store says where records are kept.
+type Store struct {
+	Driver string // "memory", "embedded" or "redis"
+	Path   string // of the embedded one; empty: a default folder
+	URL    string // of the Redis one
+}
+
+// Admin says how commands and the operator's tools reach the daemon. What differs from the default was given by the operator:
+// that it cannot be made is an error, else a warning.
+type Admin struct {
+	Listen string // "host:port" of the health pages; empty: none
+	Socket string // empty: none
 }
 
 // Log says what is logged where.

@@ -21,8 +21,10 @@ type file struct {
 	ReplyAt          string        `yaml:"reply_at" one:"rcpt mail" doc:"Where the reasons about client, HELO and sender answer. rcpt: at RCPT, so that exempt recipients work and the log names sender and recipient. mail: at MAIL."`
 	OnError          string        `yaml:"on_error" one:"accept tempfail" doc:"What happens to mail about which a check could not find out: accept or tempfail."`
 	Budget           time.Duration `yaml:"budget" doc:"How long all checks of one command may take together; Sendmail gives up after 10 s."`
-	MaxConnections   int           `yaml:"max_connections" doc:"How many connections of MTAs are served at a time; one more is answered with a 4yz."`
+	MaxConnections   int           `yaml:"max_connections" doc:"How many connections of MTAs are served at a time; one more is answered with a 4yz, and an eighth more than that not at all."`
 	DNS              dnsKeys       `yaml:"dns" doc:"How the DNS is asked."`
+	Store            storeKeys     `yaml:"store" doc:"What is remembered of clients, and where."`
+	Admin            adminKeys     `yaml:"admin" doc:"How commands and the operator's tools reach the daemon."`
 	Log              logKeys       `yaml:"log" doc:"What is logged, and where."`
 	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, each by its name."`
 }
@@ -42,6 +44,17 @@ type policy struct {
 type dnsKeys struct {
 	Servers []string      `yaml:"servers" doc:"Name servers as address or address:port; empty: those of the system's resolv.conf." example:"[127.0.0.1, \"192.0.2.53:5353\"]"`
 	Timeout time.Duration `yaml:"timeout" doc:"How long to wait for one server's answer to one question."`
+}
+
+type storeKeys struct {
+	Driver string `yaml:"driver" one:"memory embedded redis" doc:"memory (forgets at every restart), embedded (files on this machine) or redis (shared by several)."`
+	Path   string `yaml:"path" doc:"Folder of the embedded store; empty: $STATE_DIRECTORY, /var/lib/milterd or the state folder of the user, the first that can be written." example:"/var/lib/milterd"`
+	URL    string `yaml:"url" doc:"Of Redis or Valkey, for the driver redis: redis://[user:password@]host:port/db, or rediss:// for TLS."`
+}
+
+type adminKeys struct {
+	Listen string `yaml:"listen" doc:"Address and port of the health pages, /healthz and /readyz; empty: none."`
+	Socket string `yaml:"socket" doc:"Unix socket for the commands status, greylist, block and report; its owner and group may use it. Empty: none."`
 }
 
 type logKeys struct {
@@ -78,6 +91,12 @@ func (w word) isOff() bool {
 	return false
 }
 
+// Where the commands and the operator's tools look for the daemon.
+const (
+	DefaultAdminSocket = "/run/milterd/admin.sock"
+	DefaultAdminListen = "127.0.0.1:8893"
+)
+
 // defaults is what a file that says nothing means.
 func defaults(registry []checks.Info) file {
 	return file{
@@ -94,6 +113,8 @@ func defaults(registry []checks.Info) file {
 		Budget:           8 * time.Second,
 		MaxConnections:   10000,
 		DNS:              dnsKeys{Timeout: 2 * time.Second},
+		Store:            storeKeys{Driver: "embedded"},
+		Admin:            adminKeys{Listen: DefaultAdminListen, Socket: DefaultAdminSocket},
 		Log:              logKeys{Level: "info", Format: "text", Syslog: "mail"},
 		Checks:           newCheckSettings(registry),
 	}

@@ -12,12 +12,8 @@ const notYet = "this version does not have it yet, it has no effect"
 // laterKeys are the keys of the contract that this version does not have. A key of a check that is registered, or of its
 // settings, counts as had whatever stands here.
 var laterKeys = [...]string{
-	"admin",
+	"admin.password",
 	"checks.access",
-	"checks.callout",
-	"checks.counters",
-	"checks.dnsbl",
-	"checks.greylist",
 	"checks.mxplus",
 	"checks.rdns.dynamic_allow",
 	"checks.rdns.dynamic_words",
@@ -28,17 +24,12 @@ var laterKeys = [...]string{
 	"explain",
 	"policies[].forwarders",
 	"records",
-	"store",
 }
 
 // laterReasons are the reason ids of the contract that no check of this version says.
 var laterReasons = [...]string{
-	"callout-pending", "callout-rejected", "callout-unreachable", "from-callout-rejected",
-	"client-blocked", "too-many-bad-recipients", "too-many-errors", "too-many-resets",
 	"client-denied", "helo-denied", "sender-denied",
-	"dnsbl-listed", "rhsbl-listed",
 	"domain-new", "sender-history",
-	"first-contact", "greylisted",
 	"mxplus-mismatch",
 	"rdns-dynamic",
 }

@@ -3,8 +3,10 @@ package all
 
 import (
 	"milterd/checks"
+	"milterd/checks/callout"
 	"milterd/checks/correspondents"
 	"milterd/checks/counters"
+	"milterd/checks/dnsbl"
 	"milterd/checks/greylist"
 	"milterd/checks/helo"
 	"milterd/checks/msgfields"
@@ -16,5 +18,6 @@ import (
 // Checks are all checks, in the order in which they run and decide: what is cheap and says most comes first. It is never
 // changed.
 var Checks = []checks.Info{
-	counters.Info, rdns.Info, helo.Info, sender.Info, spf.Info, correspondents.Info, msgfields.Info, greylist.Info,
+	counters.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, correspondents.Info, msgfields.Info,
+	callout.Info, greylist.Info,
 }

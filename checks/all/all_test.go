@@ -46,6 +46,8 @@ sender sender-no-domain tempfail reject 550 5.1.8
 sender sender-null-mx reject reject 550 5.7.27
 sender sender-bogus-mx greylist reject 550 5.1.8
 sender sender-own-domain greylist reject 550 5.7.1
+dnsbl dnsbl-listed reject reject 550 5.7.1
+dnsbl rhsbl-listed reject reject 550 5.7.1
 spf spf-fail greylist reject 550 5.7.23
 spf spf-no-mail reject reject 550 5.7.23
 spf spf-too-wide greylist reject 550 5.7.1
@@ -66,6 +68,10 @@ msgfields field-duplicate reject reject 550 5.6.0
 msgfields field-too-long watch reject 550 5.6.0
 msgfields field-8bit watch watch 550 5.6.0
 msgfields field-syntax reject reject 550 5.6.0
+callout callout-rejected off tempfail 550 5.1.7
+callout callout-unreachable off watch 450 4.1.7
+callout callout-pending off tempfail 450 4.1.7
+callout from-callout-rejected off watch 550 5.7.1
 greylist first-contact off greylist 451 4.7.1
 greylist greylisted tempfail tempfail 451 4.7.1
 `

@@ -3,10 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
-
-	"github.com/miekg/dns"
 
 	"milterd/checks"
 )
@@ -43,6 +40,7 @@ type jsonCheck struct {
 	Millis float64           `json:"ms"`
 	Detail map[string]string `json:"detail"`
 	Asked  []jsonAsked       `json:"asked,omitempty"`
+	Notes  []string          `json:"notes,omitempty"`
 }
 
 type jsonAsked struct {
@@ -78,8 +76,9 @@ func jsonChecks(r checks.Result) []jsonCheck {
 		c.Error = r.Err.Error()
 	}
 	for _, a := range r.Asked {
-		c.Asked = append(c.Asked, jsonAsked{a.Question.String(), answerText(a), millis(a.Took)})
+		c.Asked = append(c.Asked, jsonAsked{a.Question.String(), a.Said(), millis(a.Took)})
 	}
+	c.Notes = r.Notes
 	if len(r.Outcomes) == 0 {
 		return []jsonCheck{c}
 	}
@@ -91,38 +90,13 @@ func jsonChecks(r checks.Result) []jsonCheck {
 			one.Detail = v.Detail
 		}
 		out = append(out, one)
-		c.Asked, c.Error, c.Millis = nil, "", 0 // told with the first verdict
+		c.Asked, c.Notes, c.Error, c.Millis = nil, nil, "", 0 // told with the first verdict
 	}
 	return out
 }
 
 func millis(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
-}
-
-// shownRecord is how much of a record is shown, in octets.
-const shownRecord = 200
-
-// answerText is what the DNS said, for people.
-func answerText(a checks.Asked) string {
-	if a.Err != nil {
-		return "no answer: " + a.Err.Error()
-	}
-	var parts []string
-	for _, rr := range a.Answer.Records {
-		text := strings.TrimPrefix(rr.String(), rr.Header().String())
-		if _, ok := rr.(*dns.CNAME); ok {
-			text = "CNAME " + text
-		}
-		parts = append(parts, checks.Clean(text, shownRecord))
-	}
-	switch {
-	case a.Answer.NXDomain:
-		parts = append(parts, "no such name")
-	case len(parts) == 0:
-		parts = append(parts, "no such record")
-	}
-	return strings.Join(parts, ", ")
 }
 
 const shownLine = 400
@@ -152,7 +126,10 @@ func printResults(w io.Writer, d checks.Decision) {
 		}
 		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", r.Check, r.Stage, said, millis(r.Took))
 		for _, a := range r.Asked {
-			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, answerText(a), millis(a.Took))
+			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.Said(), millis(a.Took))
+		}
+		for _, note := range r.Notes {
+			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)
 		}
 	}
 }

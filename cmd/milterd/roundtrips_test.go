@@ -12,6 +12,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
+	"milterd/checks/checktest"
 	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/dialogue"
@@ -79,13 +80,13 @@ func TestRoundTrips(t *testing.T) {
 					t.Fatal(err)
 				}
 				far := &farDNS{zone: z, when: map[checks.Question]time.Time{}}
-				cfg, problems := config.Parse("test", []byte("profile: strict\nhostname: mx.example.org\n"), all.Checks)
+				cfg, problems := config.Parse("test", []byte("profile: strict\nactions: {first-contact: off}\nhostname: mx.example.org\n"), all.Checks)
 				if err := problems.Err(); err != nil {
 					t.Fatal(err)
 				}
 				log := logrus.New()
 				log.SetOutput(io.Discard)
-				p, err := newPipeline(cfg, far, logrus.NewEntry(log), func(o *checks.Options) {
+				p, err := newPipeline(cfg, checks.Env{DNS: far, Store: checktest.NewStore(time.Now), Log: logrus.NewEntry(log)}, func(o *checks.Options) {
 					if c.ahead {
 						o.Announce = far
 					}

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"milterd/milter"
 	"milterd/milter/journal"
 	"milterd/milter/resolver"
+	"milterd/milter/store"
 )
 
 const (
@@ -34,6 +36,10 @@ const (
 	// gcPercent lets garbage grow to four times of what lives before it is collected: nearly all that is allocated lives
 	// for one packet, little lives on, and collecting less often saves a fifth of the processor time. GOGC overrides it.
 	gcPercent = 400
+	// tendEvery is how often the checks are asked whether something is due beside the sessions, and tendFirst how long a
+	// configuration waits for that before it is used.
+	tendEvery = 10 * time.Second
+	tendFirst = 3 * time.Second
 	// logPatience is how long it then waits for the log.
 	logPatience = 2 * time.Second
 )
@@ -57,9 +63,13 @@ SIGHUP reads the configuration again; if there is an error in it, the old one st
 // daemon is what the parts of a running daemon share.
 type daemon struct {
 	file     string
+	mu       sync.Mutex     // cfg
 	cfg      *config.Config // as started, or as last reloaded
 	log      *logrus.Logger
+	queue    *journal.Queue // behind log
+	started  time.Time
 	resolver *resolver.Resolver
+	store    *store.Store
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
 }
@@ -85,7 +95,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	}
 	queue := openLog(cfg.Log, stderr)
 	defer queue.Close(logPatience)
-	d := &daemon{file: file, cfg: cfg, log: queue.Logger(cfg.Log.Level)}
+	d := &daemon{file: file, cfg: cfg, log: queue.Logger(cfg.Log.Level), queue: queue, started: time.Now()}
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(debugWriter{d.log}) // go-milter's word on broken connections
 
@@ -93,11 +103,20 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return fmt.Errorf("dns: %w", err)
 	}
 	defer d.resolver.Close()
+	if d.store, err = openStore(cfg.Store, logrus.NewEntry(d.log)); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer d.store.Close()
 	p, err := d.build(cfg)
 	if err != nil {
 		return err
 	}
+	first, cancel := context.WithTimeout(ctx, tendFirst)
+	p.Tend(first, time.Now())
+	cancel()
 	d.pipeline.Store(p)
+	stopTending := d.tend()
+	defer stopTending()
 	lns, err := listeners(wanted, d.log)
 	if err != nil {
 		return err
@@ -109,6 +128,12 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		NewID:          newID,
 		MaxConnections: cfg.MaxConnections,
 	}
+	stopAdmin, err := d.openAdmin(cfg.Admin)
+	if err != nil {
+		closeAll(lns)
+		return err
+	}
+	defer stopAdmin()
 	return d.run(ctx, lns)
 }
 
@@ -136,8 +161,35 @@ func (w debugWriter) Write(p []byte) (int, error) {
 // newID is a session id: 60 random bits, so that no two meet in any log.
 func newID() string { return strings.ToLower(rand.Text()[:12]) }
 
+// profile is that in force.
+func (d *daemon) profile() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg.Profile.String()
+}
+
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
-	return newPipeline(cfg, d.resolver, logrus.NewEntry(d.log), func(o *checks.Options) { o.Announce = d.resolver })
+	env := checks.Env{DNS: d.resolver, Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext}
+	return newPipeline(cfg, env, func(o *checks.Options) { o.Announce = d.resolver })
+}
+
+// tend has the checks do what is due beside the sessions, until stop is called.
+func (d *daemon) tend() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var tending sync.WaitGroup
+	tending.Go(func() {
+		tick := time.NewTicker(tendEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				d.pipeline.Load().Tend(ctx, time.Now())
+			}
+		}
+	})
+	return func() { cancel(); tending.Wait() }
 }
 
 // run serves until ctx is done or a listener fails, then drains.
@@ -207,7 +259,8 @@ func (d *daemon) reload() {
 	}
 	for key, same := range map[string]bool{
 		"listen": reflect.DeepEqual(cfg.Listen, d.cfg.Listen), "dns": reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
-		"log":             cfg.Log.Syslog == d.cfg.Log.Syslog && cfg.Log.JSON == d.cfg.Log.JSON && cfg.Log.Facility == d.cfg.Log.Facility,
+		"log":   cfg.Log.Syslog == d.cfg.Log.Syslog && cfg.Log.JSON == d.cfg.Log.JSON && cfg.Log.Facility == d.cfg.Log.Facility,
+		"store": cfg.Store == d.cfg.Store, "admin": cfg.Admin == d.cfg.Admin,
 		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
 	} {
 		if !same {
@@ -215,10 +268,16 @@ func (d *daemon) reload() {
 		}
 	}
 	d.log.SetLevel(cfg.Log.Level)
+	first, cancel := context.WithTimeout(context.Background(), tendFirst)
+	p.Tend(first, time.Now()) // so that what was in use before is in use
+	cancel()
 	d.pipeline.Store(p)
 	// What takes effect at the next start is compared with what runs.
 	running := *cfg
 	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
+	running.Store, running.Admin = d.cfg.Store, d.cfg.Admin
+	d.mu.Lock()
 	d.cfg = &running
+	d.mu.Unlock()
 	d.log.Info("configuration reloaded")
 }

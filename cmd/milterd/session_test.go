@@ -22,6 +22,7 @@ import (
 	"milterd/milter/journal"
 	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
+	"milterd/milter/store"
 )
 
 // sessionFiles are the examples that bring their own DNS.
@@ -111,6 +112,13 @@ type testDaemon struct {
 	stop    func()
 }
 
+func (d *testDaemon) now() time.Time {
+	if now := d.clock.Load(); now != nil {
+		return *now
+	}
+	return time.Now()
+}
+
 func startDaemon(t testing.TB, configText []byte, zoneText string, ahead bool) *testDaemon {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -134,7 +142,9 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 	t.Cleanup(res.Close)
 	queue := journal.ToWriter(&d.log, false, false)
 	log := queue.Logger(cfg.Log.Level)
-	p, err := newPipeline(cfg, res, logrus.NewEntry(log), func(o *checks.Options) {
+	records := store.NewMemory(d.now)
+	t.Cleanup(func() { _ = records.Close() })
+	p, err := newPipeline(cfg, checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(log)}, func(o *checks.Options) {
 		if ahead {
 			o.Announce = res
 		}
@@ -145,12 +155,7 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 	srv := &milter.Server{
 		Pipeline: func() *checks.Pipeline { return p }, Journal: journal.Journal{Log: log}, Log: logrus.NewEntry(log),
 		NewID: func() string { return "id" },
-		Now: func() time.Time {
-			if now := d.clock.Load(); now != nil {
-				return *now
-			}
-			return time.Now()
-		},
+		Now:   d.now,
 	}
 	d.address = ln.Addr().String()
 	served := make(chan error, 1)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/milter/store"
 )
 
 // simulation is what the flags say.
@@ -261,19 +264,28 @@ func (f simulation) report(wrong []*dialogue.Mismatch, stdout io.Writer) error {
 func (f simulation) play(script *dialogue.Script, cfg *config.Config, dns checks.Resolver, stdout io.Writer) ([]*dialogue.Mismatch, error) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	p, err := newPipeline(cfg, checks.Traced(dns), logrus.NewEntry(log), func(o *checks.Options) { o.Trace = true })
+	player := &dialogue.Pipeline{Now: time.Now}
+	records := store.NewMemory(player.Clock)
+	defer records.Close()
+	env := checks.Env{DNS: checks.Traced(dns), Store: records, Log: logrus.NewEntry(log)}
+	if script.Zone == "" { // else the world is made up
+		env.Dial = new(net.Dialer).DialContext
+	}
+	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = true })
 	if err != nil {
 		return nil, err
 	}
 	var result outcome
 	var pending []checks.Decision
-	player := &dialogue.Pipeline{Pipeline: p, Now: time.Now, Decided: func(s *checks.Session, d checks.Decision) {
+	player.Pipeline = p
+	p.Tend(context.Background(), player.Clock())
+	player.Decided = func(s *checks.Session, d checks.Decision) {
 		result.add(d)
 		if cfg.Policy.Trusted.Trusts(s) {
 			result.Trusted = true
 		}
 		pending = append(pending, d)
-	}}
+	}
 	show := func(said string, reply []string) {
 		if f.json {
 			return

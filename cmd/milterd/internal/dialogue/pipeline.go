@@ -2,6 +2,7 @@ package dialogue
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"milterd/checks"
@@ -15,14 +16,25 @@ type Pipeline struct {
 	Now      func() time.Time                       // until a script sets the time
 
 	session checks.Session
-	set     time.Time
+	given   checks.Envelope           // the transaction that RSET ended just now
+	set     atomic.Pointer[time.Time] // nil: go by Now
+}
+
+// Clock is the time that the script has set, or that of Now. It is safe for concurrent use: a store may go by it.
+func (p *Pipeline) Clock() time.Time {
+	if t := p.set.Load(); t != nil {
+		return *t
+	}
+	return p.Now()
+}
+
+func (p *Pipeline) observe(e checks.Event) {
+	p.session.Time = p.Clock()
+	p.Pipeline.Observe(context.Background(), &p.session, e)
 }
 
 func (p *Pipeline) run(st checks.Stage) []string {
-	p.session.Time = p.set
-	if p.set.IsZero() {
-		p.session.Time = p.Now()
-	}
+	p.session.Time = p.Clock()
 	d := p.Pipeline.Run(context.Background(), &p.session, st)
 	if p.Decided != nil {
 		p.Decided(&p.session, d)
@@ -35,17 +47,21 @@ func (p *Pipeline) run(st checks.Stage) []string {
 
 // Connect implements Player.
 func (p *Pipeline) Connect(c Client) error {
+	if p.session.ID != "" {
+		p.observe(checks.Event{Kind: checks.Disconnected})
+	}
+	p.given = checks.Envelope{}
 	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid(), Macros: map[string]string{}}
 	p.run(checks.Connect)
 	return nil
 }
 
 // Time implements Player.
-func (p *Pipeline) Time(t time.Time) { p.set = t }
+func (p *Pipeline) Time(t time.Time) { p.set.Store(&t) }
 
 // Helo implements Player.
 func (p *Pipeline) Helo(name string, tls bool) error {
-	p.session.Envelope = checks.Envelope{}
+	p.given, p.session.Envelope = checks.Envelope{}, checks.Envelope{}
 	p.session.SetHelo(name, tls)
 	p.run(checks.Helo)
 	return nil
@@ -53,6 +69,10 @@ func (p *Pipeline) Helo(name string, tls bool) error {
 
 // Mail implements Player.
 func (p *Pipeline) Mail(path, user string) ([]string, error) {
+	if p.given.Rcpts != nil {
+		p.observe(checks.Event{Kind: checks.Reset, Reset: p.given})
+		p.given = checks.Envelope{}
+	}
 	p.session.AuthUser = user
 	p.session.Envelope = checks.Envelope{MailFrom: checks.ParseAddress(path)}
 	return p.run(checks.MailFrom), nil
@@ -68,12 +88,16 @@ func (p *Pipeline) Rcpt(path string) ([]string, error) {
 // Message implements Player.
 func (p *Pipeline) Message(header []headers.Field) ([]string, error) {
 	p.session.Envelope.Header = header
-	return p.run(checks.EndOfHeader), nil
+	reply := p.run(checks.EndOfHeader)
+	if reply == nil {
+		p.observe(checks.Event{Kind: checks.Accepted})
+	}
+	return reply, nil
 }
 
 // Reset implements Player.
 func (p *Pipeline) Reset() error {
-	p.session.Envelope = checks.Envelope{}
+	p.given, p.session.Envelope = p.session.Envelope, checks.Envelope{}
 	return nil
 }
 

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/counters"
+	"milterd/checks/greylist"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/control"
+	"milterd/milter/resolver"
+	"milterd/milter/store"
+	"milterd/milter/web"
+)
+
+// statusReport is what the command status prints.
+type statusReport struct {
+	Version     string             `json:"version"`
+	Started     time.Time          `json:"started"`
+	Profile     string             `json:"profile"`
+	Connections int                `json:"connections"`
+	LogDropped  uint64             `json:"log_dropped"` // lines that the log did not take in time
+	Store       store.Status       `json:"store"`
+	DNS         resolver.Stats     `json:"dns"`
+	Checks      []checks.Condition `json:"checks"` // what they depend on
+}
+
+// The arguments of the functions.
+type (
+	clientArgs struct {
+		Client string        `json:"client"`
+		For    time.Duration `json:"for"`
+		Why    string        `json:"why"`
+	}
+	whatArgs struct {
+		What string `json:"what"`
+		Max  int    `json:"max"` // 0: no limit
+	}
+)
+
+// openAdmin starts to answer the commands and the operator's tools. What cannot be made at its default place is a warning.
+func (d *daemon) openAdmin(admin config.Admin) (stop func(), err error) {
+	var open []net.Listener
+	stop = func() { closeAll(open) }
+	for _, a := range []struct {
+		key, address, usual, lost string
+		listen                    func() (net.Listener, error)
+		serve                     func(net.Listener) error
+	}{
+		{
+			"socket", admin.Socket, config.DefaultAdminSocket, "the commands status, greylist, block and report will not find this daemon",
+			func() (net.Listener, error) {
+				return listen(config.Listener{Network: "unix", Address: admin.Socket, Mode: 0o660})
+			},
+			func(ln net.Listener) error { return control.Serve(ln, d.functions()) },
+		},
+		{
+			"listen", admin.Listen, config.DefaultAdminListen, "there are no health pages",
+			func() (net.Listener, error) { return net.Listen("tcp", admin.Listen) },
+			d.serveHealth,
+		},
+	} {
+		if a.address == "" {
+			continue
+		}
+		ln, err := a.listen()
+		switch {
+		case err != nil && a.address != a.usual:
+			stop()
+			return nil, fmt.Errorf("admin.%s: %w", a.key, err)
+		case err != nil:
+			d.log.WithError(err).WithField("admin."+a.key, a.address).Warn(a.lost)
+			continue
+		}
+		open = append(open, ln)
+		go func() {
+			if err := a.serve(ln); err != nil {
+				d.log.WithError(err).WithField("admin."+a.key, a.address).Error(a.lost)
+			}
+		}()
+	}
+	return stop, nil
+}
+
+func (d *daemon) serveHealth(ln net.Listener) error {
+	srv := &http.Server{
+		Handler:     web.Health(d.problems),
+		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	if err := srv.Serve(ln); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// problems are what an operator should look at.
+func (d *daemon) problems() []string {
+	if s := d.store.Status(); !s.OK {
+		return []string{fmt.Sprintf("the store is down since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Error)}
+	}
+	return nil
+}
+
+// functions are what the daemon does for commands.
+func (d *daemon) functions() map[string]control.Func {
+	return map[string]control.Func{
+		"status": func(context.Context, func(any) error) (any, error) {
+			return statusReport{
+				Version: version(), Started: d.started, Profile: d.profile(), Connections: d.server.Connections(),
+				LogDropped: d.queue.Dropped(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
+			}, nil
+		},
+		"block/list": func(ctx context.Context, _ func(any) error) (any, error) {
+			return counters.Blocks(ctx, d.store, time.Now())
+		},
+		"block/add": with(func(ctx context.Context, a clientArgs) (any, error) {
+			client, err := parseClient(a.Client)
+			if err != nil {
+				return nil, err
+			}
+			if a.For <= 0 {
+				return nil, errors.New("want a duration over 0")
+			}
+			return counters.Block(ctx, d.store, client, time.Now(), a.For, a.Why)
+		}),
+		"block/remove": with(func(ctx context.Context, a clientArgs) (any, error) {
+			client, err := parseClient(a.Client)
+			if err != nil {
+				return nil, err
+			}
+			return counters.Unblock(ctx, d.store, client, time.Now())
+		}),
+		"greylist/list": with(func(ctx context.Context, a whatArgs) (any, error) {
+			list := []greylist.Triplet{}
+			for t, err := range greylist.List(ctx, d.store, time.Now(), a.What) {
+				if err != nil {
+					return nil, err
+				}
+				if list = append(list, t); a.Max > 0 && len(list) >= a.Max {
+					break
+				}
+			}
+			return list, nil
+		}),
+		"greylist/show": with(func(ctx context.Context, a whatArgs) (any, error) {
+			return greylist.Show(ctx, d.store, time.Now(), a.What)
+		}),
+		"greylist/allow": with(func(ctx context.Context, a whatArgs) (any, error) {
+			return greylist.Allow(ctx, d.store, time.Now(), a.What)
+		}),
+		"greylist/forget": with(func(ctx context.Context, a whatArgs) (any, error) {
+			return greylist.Forget(ctx, d.store, a.What)
+		}),
+		"report/retry": func(ctx context.Context, _ func(any) error) (any, error) {
+			return greylist.Retry(ctx, d.store, time.Now())
+		},
+	}
+}
+
+// with decodes the arguments of a function.
+func with[A any](f func(context.Context, A) (any, error)) control.Func {
+	return func(ctx context.Context, decode func(any) error) (any, error) {
+		var a A
+		if err := decode(&a); err != nil {
+			return nil, err
+		}
+		return f(ctx, a)
+	}
+}
+
+// parseClient reads an address or a network.
+func parseClient(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return counters.ClientOf(a), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is no address and no network", text)
+	}
+	return p, nil
+}

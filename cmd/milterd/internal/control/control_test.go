@@ -1,0 +1,54 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestCall(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	ctx := context.Background()
+	if err := Call(ctx, socket, "double", nil, nil); err == nil || !strings.Contains(err.Error(), "no daemon answers") {
+		t.Errorf("without a daemon: %v", err)
+	}
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type args struct{ N int }
+	served := make(chan error)
+	go func() {
+		served <- Serve(ln, map[string]Func{
+			"double": func(_ context.Context, decode func(any) error) (any, error) {
+				var a args
+				if err := decode(&a); err != nil {
+					return nil, err
+				}
+				return 2 * a.N, nil
+			},
+			"fail": func(context.Context, func(any) error) (any, error) { return nil, errors.New("it is so") },
+		})
+	}()
+	var n int
+	if err := Call(ctx, socket, "double", args{21}, &n); err != nil || n != 42 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if err := Call(ctx, socket, "fail", nil, nil); err == nil || err.Error() != "it is so" {
+		t.Errorf("got %v", err)
+	}
+	if err := Call(ctx, socket, "double", map[string]int{"m": 1}, nil); err == nil || !strings.Contains(err.Error(), `unknown field "m"`) {
+		t.Errorf("got %v", err)
+	}
+	if err := Call(ctx, socket, "unknown", nil, nil); err == nil {
+		t.Error("an unknown function was answered")
+	}
+	ln.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

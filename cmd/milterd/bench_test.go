@@ -66,7 +66,7 @@ func benchDaemon(b *testing.B, hosts int) net.Addr { return benchDaemonLatency(b
 func benchDaemonLatency(b *testing.B, hosts int, latency time.Duration) net.Addr {
 	b.Helper()
 	ln := listenUnix(b)
-	d := startDaemonOn(b, ln, []byte("profile: strict\nhostname: mx.example.org\nlog: {level: warn}\n"), hostZone(hosts), true)
+	d := startDaemonOn(b, ln, []byte("profile: strict\nactions: {first-contact: off}\nhostname: mx.example.org\nlog: {level: warn}\n"), hostZone(hosts), true)
 	d.dns.Latency(latency)
 	b.Cleanup(d.stop)
 	return ln.Addr()

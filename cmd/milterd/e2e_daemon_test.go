@@ -76,6 +76,12 @@ func (c config) text() string {
 			fmt.Fprintf(&b, "  %s: %q\n", id, c.actions[id])
 		}
 	}
+	if !strings.Contains(c.more, "admin:") {
+		b.WriteString("admin: {listen: \"\", socket: \"\"}\n") // one for all daemons would be in the way
+	}
+	if !strings.Contains(c.more, "store:") {
+		b.WriteString("store: {driver: memory}\n")
+	}
 	b.WriteString(c.more)
 	return b.String()
 }
@@ -92,10 +98,6 @@ type daemon struct {
 // startDaemon runs milterd by itself, with the log on standard error. It needs nothing that is not in Go.
 func startDaemon(t testing.TB, c config) *daemon {
 	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
 	d := &daemon{
 		listener: "inet:7525@" + mtatest.Loopback(),
 		file:     filepath.Join(t.TempDir(), "milterd.yaml"),
@@ -103,17 +105,27 @@ func startDaemon(t testing.TB, c config) *daemon {
 	c.listen = append(c.listen, strconv.Quote(d.listener))
 	c.syslog = "off"
 	d.configure(t, c)
-	cmd := exec.Command(bin, "serve", "-c", d.file)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // where its state may go
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	d.Process = mtatest.Start(t, cmd)
 	d.lines = func() []string {
 		// What is wrong with the file comes first, and not as lines of the log.
 		_, log, _ := strings.Cut("\n"+d.Output(), "\ntime=")
 		return strings.Split(strings.TrimSpace("time="+log), "\n")
 	}
+	d.start(t)
 	d.await(t)
 	return d
+}
+
+// start runs the daemon with its file, once more if it has ended. It does not wait until that listens.
+func (d *daemon) start(t testing.TB) {
+	t.Helper()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "serve", "-c", d.file)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // where its state may go
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	d.Process = mtatest.Start(t, cmd)
 }
 
 // socketMode is that of a unix socket, whose group is Postfix's.

@@ -76,7 +76,7 @@ func TestBadDNS(t *testing.T) {
 				server := dnstest.Start(t, world)
 				spoil(server)
 				d := startDaemon(t, config{
-					dns: server.Addr, profile: "strict",
+					dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"},
 					more: "budget: " + budget.String() + "\non_error: " + onError + "\n",
 				})
 				step := play(t, d, good())
@@ -105,7 +105,7 @@ func TestOddDNS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := dnstest.Start(t, world)
 			server.Behave(b)
-			d := startDaemon(t, config{dns: server.Addr, profile: "strict", more: "on_error: tempfail\n"})
+			d := startDaemon(t, config{dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: "on_error: tempfail\n"})
 			if step := play(t, d, good()); step.Event != 0 {
 				t.Errorf("%c answered %q", step.Event, step.Text())
 			}
@@ -115,7 +115,7 @@ func TestOddDNS(t *testing.T) {
 
 // TestNothingExists has a DNS that denies every name: that is an answer, and the first that it refuses is the client.
 func TestNothingExists(t *testing.T) {
-	d := startDaemon(t, config{dns: dnstest.Start(t, "").Addr, profile: "strict"})
+	d := startDaemon(t, config{dns: dnstest.Start(t, "").Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}})
 	step := play(t, d, good())
 	if codes, text := readReply(t, step.Text()); codes != "550 5.7.25" || !strings.Contains(text, goodClient) {
 		t.Errorf("%c answered %s %q", step.Event, codes, text)
@@ -131,7 +131,7 @@ func TestNothingExists(t *testing.T) {
 func TestDNSHeals(t *testing.T) {
 	server := dnstest.Start(t, world)
 	server.Behave(dnstest.Rcode(dns.RcodeServerFailure))
-	d := startDaemon(t, config{dns: server.Addr, profile: "strict", more: "on_error: tempfail\n"})
+	d := startDaemon(t, config{dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: "on_error: tempfail\n"})
 	if step := play(t, d, good()); step.Event == 0 {
 		t.Fatal("passed without a DNS")
 	}

@@ -73,7 +73,7 @@ func garbage() map[string]string {
 // TestGarbage throws at the milter socket what comes from no MTA. The daemon neither ends, nor keeps anything of it.
 func TestGarbage(t *testing.T) {
 	dns := dnstest.Start(t, world).Addr
-	d := startDaemon(t, config{dns: dns, profile: "strict"})
+	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	sane := func(t *testing.T) {
 		t.Helper()
 		if step := play(t, d, with(func(*mtatest.Dialogue) {})); step.Event != 0 {
@@ -163,7 +163,7 @@ var hostile = map[string]string{
 // TestHostile has a client say such bytes in every place. Each is answered by one clean reply and one clean line.
 func TestHostile(t *testing.T) {
 	dns := dnstest.Start(t, world).Addr
-	d := startDaemon(t, config{dns: dns, profile: "strict"})
+	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	places := map[string]func(*mtatest.Dialogue, string){
 		"helo":        func(d *mtatest.Dialogue, s string) { d.Helo = []string{s} },
 		"sender":      func(d *mtatest.Dialogue, s string) { d.From = s },

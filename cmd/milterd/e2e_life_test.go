@@ -31,7 +31,7 @@ func testKilled(t *testing.T, b *bench) {
 	b.send(t, open, "alice")
 
 	// The new daemon finds the socket that the old one has left.
-	b.daemon = startInSite(t, b.site, config{dns: b.site.DNS.Addr, profile: "strict"}, b.MTA)
+	b.daemon = startInSite(t, b.site, strictConfig(b.site), b.MTA)
 	c := b.open(t, goodClient, goodHelo)
 	b.deliver(t, c, goodSender, "alice")
 	c.Must("2", "MAIL FROM:<a@fail.test>")
@@ -92,9 +92,8 @@ func testReloaded(t *testing.T, b *bench) {
 	wantReply(t, strange(), "550 5.7.1", "nowhere.client.test")
 	old := b.open(t, goodClient, "nowhere.client.test")
 
-	milder := config{dns: b.site.DNS.Addr, profile: "strict", actions: map[string]string{
-		"helo-unresolvable": "watch", "helo-mismatch": "off",
-	}}
+	milder := strictConfig(b.site)
+	milder.actions["helo-unresolvable"], milder.actions["helo-mismatch"] = "watch", "off"
 	b.reconfigure(t, milder)
 	b.daemon.Signal(t, syscall.SIGHUP)
 	mtatest.Eventually(t, "the new configuration counts", func() bool { return strange().Code == "250" })
@@ -112,7 +111,7 @@ func testReloaded(t *testing.T, b *bench) {
 		t.Errorf("after a bad file: %s, want the old configuration", r)
 	}
 
-	b.reconfigure(t, config{dns: b.site.DNS.Addr, profile: "strict"})
+	b.reconfigure(t, strictConfig(b.site))
 	b.daemon.Signal(t, syscall.SIGHUP)
 	mtatest.Eventually(t, "the first configuration is back", func() bool { return strange().Code == "550" })
 }

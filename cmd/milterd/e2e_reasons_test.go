@@ -1,6 +1,9 @@
 package main_test
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +23,12 @@ type reasonCase struct {
 	code   string // with the enhanced code
 	saying string // what the text must name
 	stage  string // in the log
+
+	// What follows from other reasons, or from what was before.
+	action string            // at which the reason is tried; empty: reject
+	also   map[string]string // actions of the reasons without which it never applies
+	before *mtatest.Dialogue // that another connection has, which is refused
+	told   string            // reason that answers; empty: its own
 }
 
 // with changes a dialogue that is good in every respect.
@@ -34,20 +43,43 @@ func with(change func(*mtatest.Dialogue)) mtatest.Dialogue {
 
 func client(addr, code, saying string) reasonCase {
 	d := with(func(d *mtatest.Dialogue) { d.Client, d.Name = addr, "["+addr+"]" })
-	return reasonCase{d, 'R', code, saying, "connect"}
+	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "connect"}
 }
 
 func helo(name, code string) reasonCase {
-	return reasonCase{with(func(d *mtatest.Dialogue) { d.Helo = []string{name} }), 'R', code, name, "helo"}
+	d := with(func(d *mtatest.Dialogue) { d.Helo = []string{name} })
+	return reasonCase{Dialogue: d, at: 'R', code: code, saying: name, stage: "helo"}
 }
 
 func sender(addr, code, saying string) reasonCase {
-	return reasonCase{with(func(d *mtatest.Dialogue) { d.From = addr }), 'R', code, saying, "mail"}
+	d := with(func(d *mtatest.Dialogue) { d.From = addr })
+	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "mail"}
+}
+
+// atRcpt is for senders that are judged for the recipient.
+func atRcpt(c reasonCase) reasonCase {
+	c.stage = "rcpt"
+	return c
 }
 
 func header(saying string, changes ...field) reasonCase {
 	d := with(func(d *mtatest.Dialogue) { d.Header = goodHeader(changes...) })
-	return reasonCase{d, 'N', "550 5.6.0", saying, "header"}
+	return reasonCase{Dialogue: d, at: 'N', code: "550 5.6.0", saying: saying, stage: "header"}
+}
+
+// counted is a dialogue that passes one of the lowLimits.
+func counted(saying string, change func(*mtatest.Dialogue)) reasonCase {
+	return reasonCase{Dialogue: with(change), at: 'R', code: "550 5.7.1", saying: saying, stage: "rcpt"}
+}
+
+// reasonSettings are limits that one short dialogue passes, if it is bad, lists, and a port for callouts.
+func reasonSettings(t *testing.T) string {
+	return fmt.Sprintf(`budget: 3s
+checks:
+  counters: {resets: 2, bad_recipients: 2, errors: 2}
+  dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}, {zone: rhs.test, codes: [127.0.0.2], query: sender}]}
+  callout: {port: %d, allow_private: true}
+`, startMailHosts(t))
 }
 
 // reasonCases has a case for every reason that exists.
@@ -58,11 +90,28 @@ func reasonCases() map[string]reasonCase {
 	nameless := with(func(d *mtatest.Dialogue) { d.Helo = nil })
 	changed := with(func(d *mtatest.Dialogue) { d.Helo = append(d.Helo, "second.client.test") })
 	heloFail := helo("helofail.client.test", "550 5.7.23")
+	guesses := func(d *mtatest.Dialogue) { d.Unknown = []string{"ann@mx.test", "ben@mx.test", "cat@mx.test"} }
+	guessing := with(guesses)
+	blocked := counted("127.0.0.10 is blocked until", func(*mtatest.Dialogue) {})
+	blocked.before, blocked.also = &guessing, map[string]string{"too-many-bad-recipients": "tempfail"}
+	strangers := client("127.0.0.13", "451 4.7.1", "greylisted for 180 s more: 127.0.0.13 has no reverse DNS name")
+	strangers.stage, strangers.action, strangers.also = "rcpt", "tempfail", map[string]string{"rdns-missing": "greylist"}
+	first := client(goodClient, "451 4.7.1", "greylisted for 180 s more: 127.0.0.10 sends the first mail from <a@sender.test> to <alice@mx.test>")
+	first.Name, first.stage, first.action, first.told = goodHelo, "rcpt", "greylist", "greylisted"
+	first.also = map[string]string{"greylisted": "tempfail"}
+	listed := client("11.5.5.5", "550 5.7.1", "11.5.5.5 is listed in bl.test: see the bl.test page")
+	author := header("nobody@callout.test", field{"From", "nobody@callout.test"})
+	author.code = "550 5.7.1"
 	return map[string]reasonCase{
+		"client-blocked":          blocked,
+		"too-many-resets":         counted("127.0.0.10 gave up too many", func(d *mtatest.Dialogue) { d.GivenUp = 3 }),
+		"too-many-bad-recipients": counted("127.0.0.10 named too many unknown", guesses),
+		"too-many-errors":         counted("127.0.0.10 sent too much that was refused", guesses),
+
 		"rdns-missing":  client("127.0.0.13", "550 5.7.25", "127.0.0.13"),
 		"rdns-mismatch": client("127.0.0.11", "550 5.7.25", "127.0.0.11"),
 
-		"helo-missing":      {nameless, 'R', "503 5.5.1", "", "helo"},
+		"helo-missing":      {Dialogue: nameless, at: 'R', code: "503 5.5.1", stage: "helo"},
 		"helo-syntax":       helo("-bad-.client.test", "501 5.5.2"),
 		"helo-underscore":   helo("bad_name.client.test", "501 5.5.2"),
 		"helo-bare-ip":      helo(goodClient, "501 5.5.2"),
@@ -73,7 +122,7 @@ func reasonCases() map[string]reasonCase {
 		"helo-unresolvable": helo("nowhere.client.test", "550 5.7.1"),
 		"helo-cname":        helo("alias.client.test", "550 5.7.1"),
 		"helo-mismatch":     helo("other.client.test", "550 5.7.1"),
-		"helo-changed":      {changed, 'R', "550 5.7.1", "second.client.test", "helo"},
+		"helo-changed":      {Dialogue: changed, at: 'R', code: "550 5.7.1", saying: "second.client.test", stage: "helo"},
 
 		"sender-syntax":     sender("a b@sender.test", "553 5.1.7", "a b@sender.test"),
 		"sender-syntax-lax": sender("a..b@sender.test", "553 5.1.7", "a..b@sender.test"),
@@ -81,6 +130,9 @@ func reasonCases() map[string]reasonCase {
 		"sender-null-mx":    sender("a@nullmx.test", "550 5.7.27", "nullmx.test"),
 		"sender-bogus-mx":   sender("a@bogus.test", "550 5.1.8", "bogus.test"),
 		"sender-own-domain": sender("a@mx.test", "550 5.7.1", "mx.test"),
+
+		"dnsbl-listed": listed,
+		"rhsbl-listed": sender("a@listed.test", "550 5.7.1", "listed.test"),
 
 		"spf-fail":      sender("a@fail.test", "550 5.7.23", "127.0.0.10 is no server of fail.test"),
 		"spf-no-mail":   sender("a@nomail.test", "550 5.7.23", "nomail.test"),
@@ -103,6 +155,14 @@ func reasonCases() map[string]reasonCase {
 		"field-too-long":  header("X-Long", field{"X-Long", strings.Repeat("x", 1200)}),
 		"field-8bit":      header("Subject", field{"Subject", "gr\xfc\xdfe"}),
 		"field-syntax":    header("Bad Name", field{"Bad Name", "x"}),
+
+		"callout-rejected":      atRcpt(sender("nobody@callout.test", "550 5.1.7", "nobody@callout.test")),
+		"callout-unreachable":   atRcpt(sender("a@refusing.test", "450 4.1.7", "refusing.test")),
+		"callout-pending":       atRcpt(sender("a@silent.test", "450 4.1.7", "silent.test")),
+		"from-callout-rejected": author,
+
+		"first-contact": first,
+		"greylisted":    strangers,
 	}
 }
 
@@ -139,7 +199,8 @@ func TestReasons(t *testing.T) {
 		}
 	}
 	dns := dnstest.Start(t, world).Addr
-	silent := startDaemon(t, config{dns: dns, profile: "watch", actions: only("", "")})
+	settings := reasonSettings(t)
+	silent := startDaemon(t, config{dns: dns, profile: "watch", actions: only("", ""), more: settings})
 	for id, c := range cases {
 		r := reasons[id]
 		if r == nil {
@@ -147,8 +208,10 @@ func TestReasons(t *testing.T) {
 			continue
 		}
 		t.Run(id, func(t *testing.T) {
-			if step := play(t, silent, c.Dialogue); step.Event != 0 {
-				t.Errorf("off: refused at %c: %s", step.Event, step.Text())
+			for _, d := range c.dialogues() {
+				if step := play(t, silent, d); step.Event != 0 {
+					t.Errorf("off: refused at %c: %s", step.Event, step.Text())
+				}
 			}
 			for _, e := range silent.entries(t, 0) {
 				if e["reason"] != "" {
@@ -156,10 +219,10 @@ func TestReasons(t *testing.T) {
 				}
 			}
 			if r.Most == checks.Watch {
-				c.testWatched(t, id, dns)
+				c.testWatched(t, id, dns, settings)
 				return
 			}
-			c.testRefused(t, id, dns)
+			c.testRefused(t, id, dns, settings)
 		})
 	}
 }
@@ -204,8 +267,16 @@ func readReply(t *testing.T, raw string) (codes, text string) {
 	return codes, strings.ReplaceAll(text, "%%", "%")
 }
 
-func (c reasonCase) testRefused(t *testing.T, id, dns string) {
-	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "reject")})
+func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
+	action := cmp.Or(c.action, "reject")
+	actions := only(id, action)
+	maps.Copy(actions, c.also)
+	d := startDaemon(t, config{dns: dns, profile: "watch", actions: actions, more: settings})
+	if c.before != nil {
+		if step := play(t, d, *c.before); step.Event == 0 {
+			t.Fatalf("what must come before passed; log: %s", d.Output())
+		}
+	}
 	mark := d.mark()
 	step := play(t, d, c.Dialogue)
 	at := step.Event
@@ -219,12 +290,24 @@ func (c reasonCase) testRefused(t *testing.T, id, dns string) {
 	if at != c.at || step.Code != 'y' || codes != c.code || !strings.Contains(text, c.saying) {
 		t.Errorf("%c answered %s %q, want %s at %c, naming %q", step.Event, codes, text, c.code, c.at, c.saying)
 	}
-	e := d.awaitEntry(t, mark, entry{"msg": "reject", "reason": id, "stage": c.stage, "action": "reject"})
+	e := d.awaitEntry(t, mark, entry{"msg": action, "reason": id, "stage": c.stage, "action": action})
+	if c.told != "" {
+		checkEntry(t, e, c.Dialogue, e["code"]+" "+e["text"])
+		e = d.awaitEntry(t, mark, entry{"msg": "tempfail", "reason": c.told, "stage": c.stage, "action": "tempfail"})
+	}
 	checkEntry(t, e, c.Dialogue, codes+" "+text)
 }
 
-func (c reasonCase) testWatched(t *testing.T, id, dns string) {
-	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "watch")})
+// dialogues are all that the case has.
+func (c reasonCase) dialogues() []mtatest.Dialogue {
+	if c.before != nil {
+		return []mtatest.Dialogue{*c.before, c.Dialogue}
+	}
+	return []mtatest.Dialogue{c.Dialogue}
+}
+
+func (c reasonCase) testWatched(t *testing.T, id, dns, settings string) {
+	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "watch"), more: settings})
 	mark := d.mark()
 	if step := play(t, d, c.Dialogue); step.Event != 0 {
 		t.Fatalf("refused at %c: %s", step.Event, step.Text())

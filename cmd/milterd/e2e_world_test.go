@@ -52,6 +52,22 @@ temp.test.                  MX    10 mx.sender.test.
 nullmx.test.                MX    0 .
 bogus.test.                 MX    10 mx.bogus.test.
 mx.bogus.test.              A     10.0.0.1
+
+5.5.5.11.in-addr.arpa.      PTR   good5.client.test.
+good5.client.test.          A     11.5.5.5
+2.0.0.127.bl.test.          A     127.0.0.2
+5.5.5.11.bl.test.           A     127.0.0.2
+5.5.5.11.bl.test.           TXT   "see the bl.test page"
+test.rhs.test.              A     127.0.0.2
+listed.test.rhs.test.       A     127.0.0.2
+listed.test.                MX    10 mx.sender.test.
+
+callout.test.               MX    10 mx.callout.test.
+mx.callout.test.            A     127.0.0.51
+silent.test.                MX    10 mx.silent.test.
+mx.silent.test.             A     127.0.0.52
+refusing.test.              MX    10 mx.refusing.test.
+mx.refusing.test.           A     127.0.0.53
 `
 
 // The good client, as it names itself, and a sender for whom it may speak.

@@ -19,6 +19,8 @@ type Options struct {
 	Budget   time.Duration     // for all checks of one callback together
 	Trace    bool              // record every check with its questions in Decision.Results
 	Announce Announcer         // asks questions ahead; nil: none are
+	// Link makes the link that ends a reply, and the id of the record that it refers to. It must be quick. nil: no links.
+	Link func(r *Reason, at time.Time) (record, link string)
 }
 
 // Policy is other actions for some recipients.

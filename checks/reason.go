@@ -23,6 +23,7 @@ type Reply struct {
 	Code     int    // 4yz or 5yz
 	Enhanced string // RFC 3463; its class is the first digit of Code: "5.7.25"
 	Text     string
+	Link     string // to the page that explains it, printable US-ASCII; empty: none
 }
 
 // Temporary turns a 5yz reply into the 4yz one that a tempfail answers: 550 becomes 450, every other code 451, the

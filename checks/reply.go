@@ -94,10 +94,18 @@ func Clean(s string, limit int) string {
 }
 
 // Lines is the reply as it goes over the wire, without the line ends: printable US-ASCII, each line with the codes and
-// short enough for RFC 5321 section 4.5.3.1.5, all but the last with the hyphen of section 4.2.1.
+// short enough for RFC 5321 section 4.5.3.1.5, all but the last with the hyphen of section 4.2.1. A link too long for a line
+// is left out.
 func (r Reply) Lines() []string {
-	prefix := len("550 ") + len(r.Enhanced) + 1
-	texts := fold(Clean(r.Text, maxLines*(maxLine-prefix)), maxLine-prefix, maxLines)
+	width := maxLine - len("550 ") - len(r.Enhanced) - 1
+	text := Clean(r.Text, maxLines*width)
+	var texts []string
+	if r.Link == "" || len(r.Link) > width {
+		texts = fold(text, width, maxLines)
+	} else {
+		// Nobody can follow a link that is broken, or that other words stick to: it has the last line for itself.
+		texts = append(fold(text+";", width, maxLines-1), r.Link)
+	}
 	lines := make([]string, len(texts))
 	for i, text := range texts {
 		sep := "-"
@@ -109,8 +117,14 @@ func (r Reply) Lines() []string {
 	return lines
 }
 
-// String is the reply as one reads it: "550 5.7.25 192.0.2.9 has no reverse DNS name".
-func (r Reply) String() string { return fmt.Sprintf("%03d %s %s", r.Code, r.Enhanced, r.Text) }
+// String is the reply as one reads it: "550 5.7.25 192.0.2.9 has no reverse DNS name; https://mx.example.org/why/rdns-missing".
+func (r Reply) String() string {
+	text := fmt.Sprintf("%03d %s %s", r.Code, r.Enhanced, r.Text)
+	if r.Link != "" {
+		text += "; " + r.Link
+	}
+	return text
+}
 
 // fold breaks a text at spaces, and within a word only if that word alone is too long, into lines of at most width
 // octets.

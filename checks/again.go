@@ -1,0 +1,33 @@
+package checks
+
+import (
+	"context"
+	"slices"
+)
+
+// Again asks the named checks once more about a session that is over, up to RcptTo, and returns everything they say, with
+// the actions for its last recipient. Nothing is decided and no Observer is told: it is for the sender who wants to know
+// whether what was refused is repaired. The results have questions if Options.Trace is set.
+func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Result {
+	ctx, cancel := context.WithTimeout(ctx, p.opts.Budget)
+	defer cancel()
+	s.begin(Connect)
+	s.table = p.tableFor(s.Rcpt().Address)
+	var results []Result
+	for i, inst := range p.instances {
+		if !s.table.asks[i] || !slices.Contains(names, inst.Info.Name) {
+			continue
+		}
+		for _, st := range inst.Info.Stages {
+			if st > RcptTo {
+				continue
+			}
+			f := p.find(ctx, s, i, st)
+			results = append(results, Result{
+				Check: inst.Info.Name, Stage: st, Outcomes: outcomesOf(s, s.table, inst.Info.Name, st, f.verdicts),
+				Err: f.err, Asked: f.asked, Notes: f.notes, Took: f.took,
+			})
+		}
+	}
+	return results
+}

@@ -102,12 +102,12 @@ func identify(ctx context.Context, env checks.Env, s *checks.Session) (Identity,
 	}
 	names, errNames := Iprev(ctx, env, s)
 	for _, n := range names.Confirmed {
-		if org := OrgDomain(n); org != "" && !Spelled(s.Client, n) {
+		if org := OrgDomain(n); org != "" && !PoolName(s.Client, n) {
 			id.Domain = org
 			return id, nil
 		}
 	}
-	spelled := func(name string) bool { return Spelled(s.Client, name) }
+	spelled := func(name string) bool { return PoolName(s.Client, name) }
 	if slices.ContainsFunc(names.PTR, spelled) {
 		a := s.Client.Unmap().WithZone("")
 		id.Network = netip.PrefixFrom(a, a.BitLen())
@@ -146,7 +146,7 @@ func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Session) (bo
 	}
 	names, errNames := Iprev(ctx, env, s)
 	for _, n := range names.Confirmed {
-		if checks.Under(n, domain) && !Spelled(s.Client, n) {
+		if checks.Under(n, domain) && !PoolName(s.Client, n) {
 			return true, nil
 		}
 	}

@@ -13,10 +13,11 @@ import (
 // "dsl-192-0-2-7.example.net", "7.2.0.192.pool.example.net", "c0000207.example.net". The name may be in any case.
 //
 // For IPv4 that is: the four octets in decimal one after the other, in any order, each group with or without leading
-// zeros, several of three digits also without anything between; the last three of them in their order or reversed; all of
-// them in hexadecimal in either order; the address as one decimal number. For IPv6: all 32 nibbles, in either order, the
-// last 16 of them (the interface identifier), or the usual text with hyphens for colons. Dots, hyphens and underscores
-// within hexadecimal digits are skipped.
+// zeros, several of three digits also without anything between; all of them in their order without anything between, if
+// that makes seven digits or more; the last three of them in their order or reversed; all of them in hexadecimal in either
+// order; the address as one decimal number. For IPv6: all 32 nibbles, in either order, the last 16 of them (the interface
+// identifier), or the usual text with hyphens for colons. Dots, hyphens and underscores within hexadecimal digits are
+// skipped.
 func Spelled(a netip.Addr, name string) bool {
 	a = a.Unmap().WithZone("")
 	name = strings.ToLower(name)
@@ -32,7 +33,9 @@ func Spelled(a netip.Addr, name string) bool {
 
 func spelled4(octets [4]byte, name string) bool {
 	groups, numbers := decimalGroups(name)
-	if slices.Contains(numbers, strconv.FormatUint(uint64(binary.BigEndian.Uint32(octets[:])), 10)) {
+	one := strconv.FormatUint(uint64(binary.BigEndian.Uint32(octets[:])), 10)
+	joined := strings.ReplaceAll(netip.AddrFrom4(octets).String(), ".", "")
+	if slices.Contains(numbers, one) || slices.Contains(numbers, joined) {
 		return true
 	}
 	var forward, sorted [4]int
@@ -62,7 +65,7 @@ func spelled4(octets [4]byte, name string) bool {
 const noOctet = 256
 
 // decimalGroups returns the decimal numbers in a name in their order: as octets, a number of 6, 9 or 12 digits as so many
-// of three, and those of 8 to 10 digits as they are, which may be a whole address.
+// of three, and those of 7 to 12 digits as they are, which may be a whole address.
 func decimalGroups(name string) (octets []int, numbers []string) {
 	for i := 0; i < len(name); {
 		if !isDecimal(name[i]) {
@@ -74,7 +77,7 @@ func decimalGroups(name string) (octets []int, numbers []string) {
 			i++
 		}
 		run := name[start:i]
-		if len(run) >= 8 && len(run) <= 10 {
+		if len(run) >= 7 && len(run) <= 12 {
 			numbers = append(numbers, run)
 		}
 		switch {

@@ -1,4 +1,5 @@
-// Package rdns asks whether the client's address has a reverse DNS name that leads back to it (iprev, RFC 8601 section 3).
+// Package rdns asks whether the client's address has a reverse DNS name that leads back to it (iprev, RFC 8601 section 3), and
+// whether that name is one of a host or of a pool of access lines.
 package rdns
 
 import (
@@ -13,15 +14,22 @@ import (
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "rdns",
-	Doc: "Asks the DNS for the name of the client's address, and whether that name has this address in turn. " +
-		"What the MTA says about the client's name is not used.",
+	Doc: "Asks the DNS for the name of the client's address, whether that name has this address in turn, and whether it looks like " +
+		"one of a pool of dynamically assigned addresses. What the MTA says about the client's name is not used.",
 	Stages:  []checks.Stage{checks.Connect},
-	Reasons: []*checks.Reason{missing, mismatch},
-}, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
-	return &check{env}, nil
+	Reasons: []*checks.Reason{missing, mismatch, dynamic},
+}, Settings{}, func(c Settings, env checks.Env) (checks.Check, error) {
+	p, err := c.patterns()
+	if err != nil {
+		return nil, err
+	}
+	return &check{env, p}, nil
 })
 
-type check struct{ env checks.Env }
+type check struct {
+	env      checks.Env
+	patterns patterns
+}
 
 // Check implements checks.Check.
 func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
@@ -31,9 +39,25 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 		return []checks.Verdict{{Reason: missing}}, nil
 	case facts.IprevFail:
 		return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"ptr": list(names.PTR)}}}, nil
+	case facts.IprevPass:
+		return c.dynamic(s, names.PTR), nil
 	default:
 		return nil, err
 	}
+}
+
+// dynamic judges a client that has a confirmed name. One name that is a host's is enough, confirmed or not: it is the network
+// that writes both, and a name whose address could not be asked for must not decide.
+func (c *check) dynamic(s *checks.Session, ptr []string) []checks.Verdict {
+	var words []string
+	for _, name := range ptr {
+		w := c.patterns.word(s.Client, name)
+		if w == "" {
+			return nil
+		}
+		words = append(words, w)
+	}
+	return []checks.Verdict{{Reason: dynamic, Detail: map[string]string{"ptr": ptr[0], "word": words[0]}}}
 }
 
 // Prefetch implements checks.Prefetcher.

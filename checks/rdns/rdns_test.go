@@ -5,7 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/rdns"
 )
@@ -62,7 +61,7 @@ v6.example.net.           A    192.0.2.99
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
-	c := checktest.Build[checks.NoSettings](t, rdns.Info, env, nil)
+	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
 	for _, test := range []struct {
 		name, client, want, ptr string
 		unknown                 bool // could not be found out
@@ -123,7 +122,7 @@ func TestMismatchNamesAFewOfManyNames(t *testing.T) {
 10.2.0.192.in-addr.arpa. PTR c.example.net.
 10.2.0.192.in-addr.arpa. PTR a.example.net.
 10.2.0.192.in-addr.arpa. PTR e.example.net.`)
-	c := checktest.Build[checks.NoSettings](t, rdns.Info, env, nil)
+	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
 	vs, err := checktest.Ask(t, rdns.Info, c, checktest.Session{Client: "192.0.2.10"}.Session(t))
 	if err != nil || len(vs) != 1 {
 		t.Fatalf("got %q, %v", checktest.IDs(vs), err)
@@ -142,7 +141,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
-		c := checktest.Build[checks.NoSettings](t, rdns.Info, recorded, nil)
+		c := checktest.Build[rdns.Settings](t, rdns.Info, recorded, nil)
 		announced := checktest.Announced(t, c, env.DNS, s)
 		if _, err := checktest.Ask(t, rdns.Info, c, s); err != nil {
 			t.Error(err)
@@ -155,7 +154,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 
 func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, zone)
-	c := checktest.Build[checks.NoSettings](b, rdns.Info, env, nil)
+	c := checktest.Build[rdns.Settings](b, rdns.Info, env, nil)
 	d := checktest.Session{Client: "192.0.2.10"}
 	b.ReportAllocs()
 	for b.Loop() {

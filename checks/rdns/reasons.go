@@ -24,4 +24,16 @@ var (
 			"provider change the PTR record to a name that has one.",
 		Safe: checks.Greylist, Strict: checks.Reject,
 	}
+	dynamic = &checks.Reason{
+		ID:    "rdns-dynamic",
+		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "{client} looks dynamically assigned: its name {ptr} has the address and the word {word}"},
+		When: "every name of the client has, below the organisational domain, a part of its address and a word of pools (such as dyn, " +
+			"dhcp, dsl, pool), and no word of fixed lines or servers (such as static, vps, mail)",
+		Why: "The reverse DNS name of your server looks like one of a pool of addresses that a network hands out to its customers for " +
+			"a while: it has the address in it, and a word for such pools. Mail servers have names of their own; what sends mail " +
+			"from a pool is mostly a hijacked machine.",
+		Remedy: "If the address is yours for good, have the provider set its PTR record to the full name of your mail server, and give " +
+			"that name an A record (AAAA for IPv6) with this address. If it is not, send through your provider's mail server.",
+		Safe: checks.Greylist, Strict: checks.Reject,
+	}
 )

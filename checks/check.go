@@ -88,6 +88,19 @@ type Env struct {
 	// Dial connects to another host. nil: nobody may be troubled, for this is a trial; a check that would have to connect
 	// then could not find out.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	Registry Registry // nil: in a trial, nobody is asked when a domain was registered
+}
+
+// Registry knows when domains were registered. It is safe for concurrent use.
+type Registry interface {
+	// Registered returns when a domain (A-labels, lower case) was registered, the last time if it was several times. It is the
+	// zero time if nobody knows: the domain is not registered, its registry tells nothing, or no date. The error means that it
+	// could not be found out now.
+	//
+	// server is the base URL of an RDAP server (RFC 9082 section 3.1.3); empty: the one that IANA lists for the top-level
+	// domain (RFC 9224).
+	Registered(ctx context.Context, server, domain string) (time.Time, error)
 }
 
 // Site is the mail site that this program guards.
@@ -99,12 +112,13 @@ type Site struct {
 
 // Info describes a check completely: the registry, the configuration, the manual and the web pages are made from it.
 type Info struct {
-	Name    string    // folder, configuration key, metric label and log field: one lower-case word
-	Doc     string    // what it looks at, for the manual: a sentence or two
-	Stages  []Stage   // when it runs
-	Reasons []*Reason // everything it may say, in order of precedence
-	Vouches bool      // it is asked for its vouches too, even where all its reasons are off
-	Default any       // settings, a struct with yaml and doc tags; set by Define
+	Name         string    // folder, configuration key, metric label and log field: one lower-case word
+	Doc          string    // what it looks at, for the manual: a sentence or two
+	Stages       []Stage   // when it runs
+	Reasons      []*Reason // everything it may say, in order of precedence
+	NotForwarded bool      // it is not asked about mail that a forwarder of the recipient passes on, see Policy
+	Vouches      bool      // it is asked for its vouches too, even where all its reasons are off
+	Default      any       // settings, a struct with yaml and doc tags; set by Define
 	// New builds the check. decode fills the struct it is given, which holds the defaults, from the configuration.
 	New func(decode func(settings any) error, env Env) (Check, error)
 }

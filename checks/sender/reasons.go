@@ -68,4 +68,26 @@ var (
 			"name, ask its postmaster to add your server to the SPF record, or use a sender address of your own domain.",
 		Safe: checks.Greylist, Strict: checks.Reject,
 	}
+	history = &checks.Reason{
+		ID:    "sender-history",
+		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "mail from {mail_from} was refused {refusals} times within {window} here, and none was accepted"},
+		When: "more than N 5yz refusals of this reverse-path in the window, one per transaction, and no delivery; only those count " +
+			"that the same client, or another that passes SPF for the sender's domain, was given for the sender's sake",
+		Why: "This site has refused mail from this sender again and again lately, and has never accepted any. That is the record " +
+			"of a source of spam. Refusals of forgers elsewhere, and for faults of the sending host, were not counted.",
+		Remedy: "Read the replies to the mail before this one, and mend what they name. The record is forgotten by itself, or ask " +
+			"the postmaster of this site: a message that is accepted ends it.",
+		Safe: checks.Off, Strict: checks.Watch,
+	}
+	domainNew = &checks.Reason{
+		ID:    "domain-new",
+		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "sender domain {domain} is too new for this site: {since}"},
+		When: "the domain was registered less than new_domain ago (RDAP), or first seen by this site less than first_seen ago; " +
+			"what is unknown is never new",
+		Why: "The domain of the sender address was registered, or first seen by this site, only a short time ago. Domains that are " +
+			"used to send spam are mostly new, as they soon get a bad name.",
+		Remedy: "Wait until the domain is older, and try again, or send from an older domain until then. If the mail is urgent, reach " +
+			"the recipient in another way.",
+		Safe: checks.Watch, Strict: checks.Tempfail,
+	}
 )

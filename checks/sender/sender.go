@@ -1,5 +1,6 @@
 // Package sender asks whether the reverse-path of MAIL FROM (RFC 5321 section 4.1.1.2) is an address to which an answer
-// could be sent, and whether the client may use it. The null reverse-path is always right.
+// could be sent, whether the client may use it, and what is known of it: what became of its mail before, and how old its
+// domain is. The null reverse-path is always right.
 package sender
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
@@ -18,15 +20,21 @@ import (
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "sender",
-	Doc: "Looks at the address in MAIL FROM: whether it is well formed, whether its domain takes mail, and whether an outside " +
-		"client uses a domain of this site. An address literal as domain is looked at for its form alone.",
+	Doc: "Looks at the address in MAIL FROM: whether it is well formed, whether its domain takes mail, whether an outside " +
+		"client uses a domain of this site, what became of the sender's mail before, and how old its domain is. An address " +
+		"literal as domain is looked at for its form alone.",
 	Stages:  []checks.Stage{checks.MailFrom},
-	Reasons: []*checks.Reason{syntax, syntaxLax, noDomain, nullMX, bogusMX, ownDomain},
-}, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
-	return &check{env}, nil
+	Reasons: []*checks.Reason{syntax, syntaxLax, noDomain, nullMX, bogusMX, ownDomain, history, domainNew},
+}, Settings{History: 10, HistoryWindow: 7 * 24 * time.Hour}, func(c Settings, env checks.Env) (checks.Check, error) {
+	known := &registrations{server: c.RDAP, env: env, asking: map[string]bool{}}
+	return &check{Settings: c, env: env, registrations: known}, nil
 })
 
-type check struct{ env checks.Env }
+type check struct {
+	Settings
+	env           checks.Env
+	registrations *registrations
+}
 
 // Check implements checks.Check.
 func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
@@ -40,16 +48,34 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 	}
 	mx, err := c.mailHosts(ctx, s)
 	own, errOwn := c.ownDomain(ctx, s)
-	vs = append(append(vs, mx...), own...)
-	return vs, cmp.Or(err, errOwn)
+	past, errPast := c.history(ctx, s)
+	var age []checks.Verdict
+	var errAge error
+	if err == nil && !says(mx, noDomain) {
+		age, errAge = c.domainAge(ctx, s) // nobody needs to be asked about a domain that does not exist
+	}
+	return slices.Concat(vs, mx, own, past, age), cmp.Or(err, errOwn, errPast, errAge)
+}
+
+func says(vs []checks.Verdict, r *checks.Reason) bool {
+	return slices.ContainsFunc(vs, func(v checks.Verdict) bool { return v.Reason == r })
 }
 
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
-	if s.Stage != checks.MailFrom {
-		return nil
+	var ahead []checks.Ahead
+	if c.History > 0 {
+		ahead = facts.IdentityAhead(s)
 	}
-	return facts.MXAhead(s)
+	if s.Stage == checks.MailFrom {
+		ahead = append(ahead, facts.MXAhead(s)...)
+	}
+	return ahead
+}
+
+// isOurs tells whether a domain is exactly one of ours.
+func (c *check) isOurs(domain string) bool {
+	return slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, domain) })
 }
 
 // form judges the address by RFC 5321 section 4.1.2.
@@ -111,9 +137,7 @@ func list(hosts []facts.MXHost) string {
 // ownDomain judges the use of exactly one of our domains. Subdomains are left alone: they are often given to others, such
 // as newsletter services, and have SPF records of their own. The pipeline never asks about trusted clients.
 func (c *check) ownDomain(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
-	domain := s.Envelope.MailFrom.Domain
-	isOurs := func(d string) bool { return checks.SameName(d, domain) }
-	if !s.Client.IsValid() || s.AuthUser != "" || !slices.ContainsFunc(c.env.Site.LocalDomains, isOurs) {
+	if !s.Client.IsValid() || s.AuthUser != "" || !c.isOurs(s.Envelope.MailFrom.Domain) {
 		return nil, nil
 	}
 	spf, err := facts.MailFromSPF(ctx, c.env, s)

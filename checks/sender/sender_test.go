@@ -84,7 +84,7 @@ func env(t testing.TB, zoneText string) checks.Env {
 }
 
 func build(t testing.TB, e checks.Env) checks.Check {
-	return checktest.Build[checks.NoSettings](t, sender.Info, e, nil)
+	return checktest.Build[sender.Settings](t, sender.Info, e, nil)
 }
 
 type testCase struct {
@@ -275,8 +275,11 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		if _, err := checktest.Ask(t, sender.Info, c, s); err != nil {
 			t.Error(err)
 		}
-		if asked := rec.Asked(); !slices.Equal(asked, announced) {
-			t.Errorf("%s: asked %q, announced %q", from, asked, announced)
+		// The client's names are announced before it is known that the sender is one who needs none.
+		for _, asked := range rec.Asked() {
+			if !slices.Contains(announced, asked) {
+				t.Errorf("%s: asked %q, announced %q", from, asked, announced)
+			}
 		}
 	}
 }

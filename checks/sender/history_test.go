@@ -1,0 +1,333 @@
+package sender_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/sender"
+	"milterd/headers"
+)
+
+const historyZone = `
+example.net.                 MX    10 mx.example.net.
+example.net.                 TXT   "v=spf1 ip4:198.51.100.0/24 -all"
+mx.example.net.              A     192.31.196.10
+nospf.example.net.           MX    10 mx.example.net.
+80.2.0.192.in-addr.arpa.     PTR   out.nospf.example.net.
+out.nospf.example.net.       A     192.0.2.80
+example.org.                 MX    10 mx.example.net.
+!TIMEOUT slowspf.example.net TXT
+slowspf.example.net.         MX    10 mx.example.net.
+`
+
+// site is one check with a clock that the test moves.
+type site struct {
+	check checks.Check
+	env   checks.Env
+	now   time.Time
+}
+
+func newSite(t *testing.T, zone string, registry checks.Registry, change func(*sender.Settings)) *site {
+	t.Helper()
+	st := &site{env: checktest.Env(t, zone), now: checktest.Now}
+	st.env.Store = checktest.NewStore(func() time.Time { return st.now })
+	st.env.Registry = registry
+	st.check = checktest.Build(t, sender.Info, st.env, change)
+	return st
+}
+
+// mail asks about a mail and tells the check what became of it. It returns what the check said.
+func (st *site) mail(t *testing.T, d checktest.Session, became ...checks.Event) []string {
+	t.Helper()
+	d.Time = st.now
+	s := d.Session(t)
+	vs, err := checktest.Ask(t, sender.Info, st.check, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range became {
+		st.check.(checks.Observer).Observe(t.Context(), s, e)
+	}
+	return checktest.IDs(vs)
+}
+
+func refused(id string, code int) *checks.Event {
+	return &checks.Event{Kind: checks.Refused, Reason: &checks.Reason{ID: id}, Reply: checks.Reply{Code: code}}
+}
+
+var (
+	delivered = checks.Event{Kind: checks.Accepted}
+	listed    = *refused("rhsbl-listed", 550)
+)
+
+func few(c *sender.Settings) { c.History = 2 }
+
+// TestHistory has three mails refused, one after the other, and looks at the fourth.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
+	forger := checktest.Session{Client: "192.0.2.10", MailFrom: "a@example.net"}
+	from := func(client, from string) checktest.Session { return checktest.Session{Client: client, MailFrom: from} }
+	for _, test := range []struct {
+		name         string
+		before, next checktest.Session // next is before, if it is empty
+		became       *checks.Event     // rhsbl-listed, if it is nil
+		bad          bool
+	}{
+		{name: "the same sender", before: owner, bad: true},
+		{name: "a sender without SPF from the same client", before: forger, bad: true},
+		{name: "from another host that the domain names", before: owner, next: from("198.51.100.200", "a@example.net"), bad: true},
+		{name: "in other letters", before: owner, next: from("198.51.100.1", "A@EXAMPLE.net"), bad: true},
+		{name: "with another extension", before: owner, next: from("198.51.100.1", "a+17@example.net"), bad: true},
+		{name: "a bounce address for each message", before: from("198.51.100.1", "bounce-12345@example.net"), next: from("198.51.100.1", "bounce-777@example.net"), bad: true},
+		{name: "by a confirmed name under the domain", before: from("192.0.2.80", "a@nospf.example.net"), bad: true},
+		{name: "an IPv6 client", before: from("2001:db8::1", "a@nospf.example.net"), next: from("2001:db8::2", "a@nospf.example.net"), bad: true},
+		{name: "an unknown client", before: from("", "a@nospf.example.net"), bad: true},
+
+		{name: "the owner after a forger", before: forger, next: owner},
+		{name: "a forger after the owner", before: owner, next: forger},
+		{name: "the owner by name after a forger", before: from("192.0.2.10", "a@nospf.example.net"), next: from("192.0.2.80", "a@nospf.example.net")},
+		{name: "another client without SPF", before: from("192.0.2.10", "a@nospf.example.net"), next: from("203.0.113.9", "a@nospf.example.net")},
+		{name: "another sender", before: owner, next: from("198.51.100.1", "b@example.net")},
+		{name: "the null reverse-path", before: from("198.51.100.1", "<>")},
+		{name: "an address literal", before: from("198.51.100.1", "a@[198.51.100.1]")},
+		{name: "a domain of this site", before: from("192.0.2.10", "a@example.org")},
+		{name: "a user of ours", before: checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net", Auth: "a"}},
+
+		{name: "a listed client", before: owner, became: refused("dnsbl-listed", 550), bad: true},
+		{name: "a forged sender", before: forger, became: refused("spf-fail", 550), bad: true},
+		{name: "an unknown mailbox of the sender", before: owner, became: refused("callout-rejected", 550), bad: true},
+		{name: "a bad header", before: owner, became: refused("date-invalid", 550), bad: true},
+		{name: "greylisting", before: owner, became: refused("greylisted", 451)},
+		{name: "a tempfail", before: owner, became: refused("rhsbl-listed", 450)},
+		{name: "the host's name", before: owner, became: refused("rdns-missing", 550)},
+		{name: "the host's HELO", before: owner, became: refused("helo-bare-ip", 501)},
+		{name: "the host's SPF", before: owner, became: refused("spf-helo-fail", 550)},
+		{name: "a blocked host", before: owner, became: refused("client-blocked", 550)},
+		{name: "too many errors of the host", before: owner, became: refused("too-many-errors", 550)},
+		{name: "the domain without MX, which may be mended", before: owner, became: refused("sender-no-domain", 550)},
+		{name: "the history itself", before: owner, became: refused("sender-history", 550)},
+		{name: "a new domain, which gets older", before: owner, became: refused("domain-new", 550)},
+		{name: "the wish of one recipient", before: owner, became: refused("mxplus-mismatch", 550)},
+		{name: "an unknown recipient", before: owner, became: &checks.Event{Kind: checks.BadRecipient}},
+		{name: "a reset", before: owner, became: &checks.Event{Kind: checks.Reset}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			st := newSite(t, historyZone, nil, few)
+			next, became := test.next, test.became
+			if next.MailFrom == "" {
+				next = test.before
+			}
+			if became == nil {
+				became = &listed
+			}
+			for range 3 {
+				if slices.Contains(st.mail(t, test.before, *became), "sender-history") {
+					t.Fatal("too soon")
+				}
+			}
+			if got := slices.Contains(st.mail(t, next), "sender-history"); got != test.bad {
+				t.Errorf("refused: %t, want %t", got, test.bad)
+			}
+		})
+	}
+}
+
+func TestHistoryEnds(t *testing.T) {
+	t.Parallel()
+	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
+	isBad := func(t *testing.T, st *site) bool { return slices.Contains(st.mail(t, owner), "sender-history") }
+	bad := func(t *testing.T) *site {
+		st := newSite(t, historyZone, nil, few)
+		for range 3 {
+			st.mail(t, owner, listed)
+		}
+		return st
+	}
+	t.Run("with a delivery", func(t *testing.T) {
+		t.Parallel()
+		st := bad(t)
+		if !isBad(t, st) {
+			t.Fatal("it has none")
+		}
+		st.mail(t, owner, delivered)
+		if isBad(t, st) {
+			t.Error("after a delivery it is there still")
+		}
+	})
+	t.Run("with the window", func(t *testing.T) {
+		t.Parallel()
+		st := bad(t)
+		st.now = st.now.Add(7*24*time.Hour - time.Second)
+		if !isBad(t, st) {
+			t.Error("it was forgotten too soon")
+		}
+		st.now = st.now.Add(time.Second)
+		if isBad(t, st) {
+			t.Error("it was not forgotten")
+		}
+	})
+	t.Run("no refusal counts within the window of a delivery", func(t *testing.T) {
+		t.Parallel()
+		st := newSite(t, historyZone, nil, few)
+		st.mail(t, owner, delivered)
+		st.now = st.now.Add(6 * 24 * time.Hour)
+		st.mail(t, owner, delivered) // which is noted anew, though the first one is still known
+		st.now = st.now.Add(6 * 24 * time.Hour)
+		for range 3 {
+			st.mail(t, owner, listed)
+		}
+		if isBad(t, st) {
+			t.Error("the second delivery does not count")
+		}
+		st.now = st.now.Add(24 * time.Hour)
+		if !isBad(t, st) {
+			t.Error("the delivery counts longer than the window")
+		}
+	})
+	t.Run("a forger's delivery is none of the owner's", func(t *testing.T) {
+		t.Parallel()
+		st := bad(t)
+		st.mail(t, checktest.Session{Client: "192.0.2.10", MailFrom: "a@example.net"}, delivered)
+		if !isBad(t, st) {
+			t.Error("it ended")
+		}
+	})
+}
+
+func TestHistoryOfOneTransaction(t *testing.T) {
+	t.Parallel()
+	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
+	st := newSite(t, historyZone, nil, few)
+	st.mail(t, owner, slices.Repeat([]checks.Event{listed}, 100)...)
+	if got := st.mail(t, owner); len(got) > 0 {
+		t.Errorf("a hundred recipients count once, got %q", got)
+	}
+}
+
+// TestHistoryOfOthers makes sure that nothing is learned from mail that the check was not asked about.
+func TestHistoryOfOthers(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, historyZone, nil, few)
+	for range 3 {
+		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Session(t)
+		s.Trusted = true
+		st.check.(checks.Observer).Observe(t.Context(), s, listed)
+	}
+	if got := st.mail(t, checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestHistoryIsOff(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, historyZone, nil, func(c *sender.Settings) { c.History = 0 })
+	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
+	for range 50 {
+		st.mail(t, owner, listed)
+	}
+	if got := st.mail(t, owner); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+	for range st.env.Store.Scan(t.Context(), "sender:") {
+		t.Error("it learned something")
+	}
+}
+
+func TestHistoryDetail(t *testing.T) {
+	t.Parallel()
+	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
+	for window, want := range map[time.Duration]string{
+		7 * 24 * time.Hour: "7 days", 24 * time.Hour: "1 day", 36 * time.Hour: "1 day", time.Hour: "1 hour", 90 * time.Minute: "1 hour", time.Minute: "1 minute",
+	} {
+		st := newSite(t, historyZone, nil, func(c *sender.Settings) { c.History, c.HistoryWindow = 2, window })
+		for range 4 {
+			st.mail(t, owner, listed)
+		}
+		vs, err := checktest.Ask(t, sender.Info, st.check, owner.Session(t))
+		if err != nil || len(vs) != 1 || vs[0].Detail["refusals"] != "4" || vs[0].Detail["window"] != want {
+			t.Errorf("got %v, %v, want 4 within %s", vs, err, want)
+		}
+	}
+}
+
+func TestHistoryWithoutAnswers(t *testing.T) {
+	t.Parallel()
+	t.Run("the DNS", func(t *testing.T) {
+		t.Parallel()
+		st := newSite(t, historyZone, nil, few)
+		for range 3 { // mail fails the test if there is an error
+			st.mail(t, checktest.Session{Client: "198.51.100.1", MailFrom: "a@slowspf.example.net"}, listed)
+		}
+	})
+	t.Run("the store", func(t *testing.T) {
+		t.Parallel()
+		st := newSite(t, historyZone, nil, few)
+		st.env.Store.(*checktest.Store).Fail(errors.New("outage"))
+		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Session(t)
+		if vs, err := checktest.Ask(t, sender.Info, st.check, s); len(vs) > 0 || err == nil {
+			t.Errorf("got %q, %v", checktest.IDs(vs), err)
+		}
+		st.check.(checks.Observer).Observe(t.Context(), s, listed)
+		st.check.(checks.Observer).Observe(t.Context(), s, delivered)
+	})
+}
+
+// TestHistoryInThePipeline makes sure that the events of the pipeline are those which the check learns from.
+func TestHistoryInThePipeline(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, historyZone, nil, few)
+	content := &checks.Reason{ID: "date-invalid", Reply: checks.Reply{Code: 550, Enhanced: "5.6.0", Text: "bad date"}}
+	judge := checks.Info{Name: "msgfields", Stages: []checks.Stage{checks.EndOfHeader}, Reasons: []*checks.Reason{content}}
+	actions := map[string]checks.Action{}
+	for _, r := range sender.Info.Reasons {
+		actions[r.ID] = r.Safe
+	}
+	actions["sender-history"], actions[content.ID] = checks.Reject, checks.Reject
+	p, err := checks.New([]checks.Instance{{Info: sender.Info, Check: st.check}, {Info: judge, Check: badDate{content}}}, checks.Options{
+		Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := checktest.Session{Client: "198.51.100.1"}.Session(t)
+	p.Run(t.Context(), s, checks.Connect)
+	transaction := func(date string) string {
+		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
+		p.Run(t.Context(), s, checks.MailFrom)
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
+		if d := p.Run(t.Context(), s, checks.RcptTo); d.Reason != nil {
+			return d.Reason.ID
+		}
+		s.Envelope.Header = []headers.Field{{Name: "Date", Value: date}}
+		if d := p.Run(t.Context(), s, checks.EndOfHeader); d.Reason != nil {
+			return d.Reason.ID
+		}
+		p.Observe(t.Context(), s, delivered)
+		return ""
+	}
+	var got []string
+	for range 4 {
+		got = append(got, transaction("bad"))
+	}
+	if want := "[date-invalid date-invalid date-invalid sender-history]"; fmt.Sprint(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// badDate refuses what has the date "bad".
+type badDate struct{ reason *checks.Reason }
+
+func (b badDate) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	if s.Envelope.Header[0].Value == "bad" {
+		return []checks.Verdict{{Reason: b.reason}}, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,39 @@
+package sender
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// Settings configure the check. A limit of 0 is off.
+type Settings struct {
+	NewDomain     time.Duration `yaml:"new_domain" doc:"A sender domain registered less than this ago is new, by RDAP, which is asked in the background; 0: registries are not asked." example:"30d"`
+	FirstSeen     time.Duration `yaml:"first_seen" doc:"A sender domain that this site saw for the first time less than this ago is new, once the site has watched for 7d; 0: off." example:"24h"`
+	RDAP          string        `yaml:"rdap" doc:"Base URL of an RDAP server that is asked about every domain, instead of those that IANA lists for the top-level domains; empty: those." example:"https://rdap.example.org/"`
+	History       int           `yaml:"history" doc:"How many 5yz refusals a sender without a delivery may have in the window; one counts per transaction. 0: any number."`
+	HistoryWindow time.Duration `yaml:"history_window" doc:"How long refusals of a sender are counted, from the first one on, and for how long a delivery makes good for them."`
+}
+
+// maxFirstSeen keeps the limit well below the time for which an unused domain is remembered.
+const maxFirstSeen = 30 * 24 * time.Hour
+
+// Validate finds settings that make no sense.
+func (c Settings) Validate() error {
+	switch {
+	case c.NewDomain < 0 || c.FirstSeen < 0 || c.History < 0:
+		return errors.New("new_domain, first_seen and history cannot be negative; 0 switches a limit off")
+	case c.FirstSeen > maxFirstSeen:
+		return errors.New("first_seen: want 30d or less")
+	case c.HistoryWindow < time.Minute:
+		return errors.New("history_window: want 1m or more")
+	}
+	if c.RDAP != "" {
+		u, err := url.Parse(c.RDAP)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("rdap: %q is no base URL such as https://rdap.example.org/", c.RDAP)
+		}
+	}
+	return nil
+}

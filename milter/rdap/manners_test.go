@@ -1,0 +1,168 @@
+package rdap
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	elsewhere := serve(t, says(200, good))
+	for _, c := range []struct {
+		name   string
+		to     string // REGISTRY is the registry itself
+		public bool   // loopback counts as public
+		err    string
+	}{
+		{name: "to a registry", to: elsewhere + "/domain/example.net", public: true},
+		{name: "within the server that the operator chose, at a private address", to: "/other/domain/example.net"},
+		{name: "to a private address", to: elsewhere + "/domain/example.net", err: "not public"},
+		{name: "to a private address by name", to: strings.Replace(elsewhere, "127.0.0.1", "localhost", 1) + "/domain/example.net", err: "not public"},
+		{name: "to the same server by another name", to: "http://localhost/domain/example.net", err: "not public"},
+		{name: "in a circle", to: "/domain/example.net", err: "redirects"},
+		{name: "to a file", to: "file:///etc/passwd", err: `redirect to "file"`},
+		{name: "to nowhere", to: "", err: "302"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/other/") {
+					says(200, good)(w, r)
+					return
+				}
+				says(302, "", "Location", c.to)(w, r)
+			})
+			l.restart(func(a netip.Addr) bool { return c.public && a.IsLoopback() })
+			at, err := l.Registered(t.Context(), l.url, "example.net")
+			if at.IsZero() != (c.err != "") || err != nil && (c.err == "" || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("got %v, %v, want %q", at, err, c.err)
+			}
+		})
+	}
+}
+
+// TestListedPrivateAddress makes sure that a bootstrap file cannot lead us to our own network.
+func TestListedPrivateAddress(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, says(200, good))
+	if _, err := l.Registered(t.Context(), "", "example.net"); err != nil {
+		t.Fatal(err)
+	}
+	before := l.asked.Load()
+	l.restart(public) // the list is in the store
+	if _, err := l.Registered(t.Context(), "", "example.net"); err == nil || !strings.Contains(err.Error(), "not public") || l.asked.Load() > before {
+		t.Errorf("error %v, %d requests", err, l.asked.Load()-before)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, value string
+		status      int
+		want        time.Duration
+	}{
+		{"seconds", "120", 429, 2 * time.Minute},
+		{"a date", "Sat, 21 Nov 2026 12:30:00 GMT", 429, 30 * time.Minute},
+		{"a date that has passed", "Sat, 21 Nov 2026 11:30:00 GMT", 429, time.Second},
+		{"nothing", "", 429, awayUntold},
+		{"garbage", "soon", 429, awayUntold},
+		{"below nothing", "-5", 429, awayUntold},
+		{"a year", "31536000", 429, awayMost},
+		{"a number that is too large", "99999999999999999999", 429, awayUntold},
+		{"an overloaded server", "300", 503, 5 * time.Minute},
+		{"a server that shuts us out", "", 403, awayUntold},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			refuse := true
+			l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
+				if refuse {
+					w.Header().Set("Retry-After", c.value)
+					w.WriteHeader(c.status)
+					return
+				}
+				says(200, good)(w, r)
+			})
+			ask := func() error {
+				_, err := l.Registered(t.Context(), "", "example.net")
+				return err
+			}
+			if err := ask(); err == nil || l.asked.Load() != 1 {
+				t.Fatalf("error %v", err)
+			}
+			refuse = false
+			l.advance(c.want - time.Second)
+			l.restart(netip.Addr.IsLoopback) // which must not forget
+			if c.want > time.Second {
+				if err := ask(); err == nil || !strings.Contains(err.Error(), fmt.Sprint(c.status)) || l.asked.Load() != 1 {
+					t.Errorf("before its time: error %v, %d requests", err, l.asked.Load())
+				}
+			}
+			l.advance(time.Second)
+			if err := ask(); err != nil || l.asked.Load() != 2 {
+				t.Errorf("after its time: error %v, %d requests", err, l.asked.Load())
+			}
+		})
+	}
+}
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, says(404, ""))
+	refused := 0
+	for i := range 3 * perMinute {
+		if _, err := l.Registered(t.Context(), "", fmt.Sprintf("example%d.net", i)); err != nil {
+			refused++
+		}
+		if i == perMinute {
+			l.restart(netip.Addr.IsLoopback)
+		}
+	}
+	if l.asked.Load() != perMinute || refused != 2*perMinute {
+		t.Errorf("%d requests, %d refused", l.asked.Load(), refused)
+	}
+	other := serve(t, says(404, ""))
+	if _, err := l.Registered(t.Context(), other, "example.net"); err != nil {
+		t.Errorf("another registry: %v", err)
+	}
+	l.advance(time.Minute)
+	if _, err := l.Registered(t.Context(), "", "example.net"); err != nil {
+		t.Errorf("a minute later: %v", err)
+	}
+}
+
+// TestDead makes sure that a host which cannot be reached is not tried for each mail.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, says(404, ""))
+	const dead = "http://127.0.0.1:1"
+	_, first := l.Registered(t.Context(), dead, "example.net")
+	_, second := l.Registered(t.Context(), dead, "example.com")
+	if first == nil || second == nil || !strings.Contains(first.Error(), "refused") || !strings.Contains(second.Error(), "it did not answer") {
+		t.Errorf("got %v, then %v", first, second)
+	}
+	l.advance(awayDead)
+	if _, err := l.Registered(t.Context(), dead, "example.com"); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("a while later: %v", err)
+	}
+}
+
+func TestPublic(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]bool{
+		"192.0.46.9": true, "2620:0:2d0:200::9": true, "64:ff9b::c000:2e09": true,
+		"127.0.0.1": false, "10.1.2.3": false, "172.16.0.1": false, "192.168.1.1": false, "169.254.169.254": false, "100.64.0.1": false,
+		"0.0.0.0": false, "0.1.2.3": false, "224.0.0.1": false, "255.255.255.255": false, "240.0.0.1": false, "198.18.0.1": false,
+		"::": false, "::1": false, "fe80::1": false, "fd00::1": false, "ff02::1": false, "64:ff9b::7f00:1": false, "64:ff9b::a00:1": false,
+		"2002:7f00:1::": false, "2001:0:1::1": false,
+	} {
+		if got := public(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %t", addr, got)
+		}
+	}
+}

@@ -76,6 +76,7 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		if err != nil {
 			return nil, err
 		}
+		t.forwarders = pol.Forwarders
 		p.policies = append(p.policies, policyTable{pol.Recipients, t})
 	}
 	for i, inst := range instances {
@@ -193,6 +194,9 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	case RcptTo:
 		d = p.recipient(ctx, s)
 	default:
+		if slices.ContainsFunc(s.Envelope.Rcpts, func(r Recipient) bool { return r.Refused == "" && r.Vouch >= SkipAll }) {
+			return Decision{} // what says so holds for the whole transaction
+		}
 		t := p.general
 		if first := firstAccepted(s.Envelope.Rcpts); first != nil {
 			t = p.tableFor(first.Address)
@@ -266,8 +270,9 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 	var d Decision
 	failed := ""
 	s.table = t
+	forwarded := p.forwarded(ctx, s, t)
 	for i, inst := range p.instances {
-		if !t.asks[i] {
+		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
 			continue
 		}
 		var outcomes []Outcome
@@ -284,11 +289,12 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 				}
 			}
 			s.vouch(f.verdicts, st)
+			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
+				return Decision{Results: append(d.Results, p.results(inst.Info.Name, st, nil, f)...)}
+			}
 			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
 			outcomes = append(outcomes, found...)
-			if p.opts.Trace {
-				d.Results = append(d.Results, Result{inst.Info.Name, st, found, f.err, f.asked, f.notes, f.took})
-			}
+			d.Results = append(d.Results, p.results(inst.Info.Name, st, found, f)...)
 		}
 		if len(outcomes) > 0 && p.judge(s, &d, inst.Info, outcomes) {
 			return d
@@ -298,6 +304,24 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 		p.refuse(s, &d, Outcome{Check: failed, Stage: last, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
 	}
 	return d
+}
+
+// results is what a check said, if a trace is wanted.
+func (p *Pipeline) results(check string, st Stage, found []Outcome, f *finding) []Result {
+	if !p.opts.Trace {
+		return nil
+	}
+	return []Result{{check, st, found, f.err, f.asked, f.notes, f.took}}
+}
+
+// forwarded tells whether the client passes mail on to the recipients of a table.
+func (p *Pipeline) forwarded(ctx context.Context, s *Session, t *table) bool {
+	return !t.forwarders.empty() && t.forwarders.has(s.Client, func() []string {
+		if p.opts.ClientNames == nil {
+			return nil
+		}
+		return p.opts.ClientNames(ctx, s)
+	})
 }
 
 // judge lets the most severe outcome of one check refuse, if any does: among equals the first of its Info.

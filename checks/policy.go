@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,15 +11,20 @@ import (
 
 // Options is the operator's policy. The zero value is of no use: New asks for an action for every reason.
 type Options struct {
-	Actions  map[string]Action // reason id -> action; one for every reason of the checks given to New
-	Policies []Policy          // for some recipients; the first that matches wins
-	Exempt   RecipientSet      // recipients whom every mail reaches
-	Trusted  Trusted           // clients that no check is asked about
-	ReplyAt  Stage             // MailFrom or RcptTo: where client, HELO and sender reasons answer
-	OnError  Action            // Tempfail, or anything else to accept, when a check could not find out
-	Budget   time.Duration     // for all checks of one callback together
-	Trace    bool              // record every check with its questions in Decision.Results
-	Announce Announcer         // asks questions ahead; nil: none are
+	Actions     map[string]Action // reason id -> action; one for every reason of the checks given to New
+	Policies    []Policy          // for some recipients; the first that matches wins
+	Exempt      RecipientSet      // recipients whom every mail reaches
+	Trusted     Trusted           // clients that no check is asked about
+	ReplyAt     Stage             // MailFrom or RcptTo: where client, HELO and sender reasons answer
+	OnError     Action            // Tempfail, or anything else to accept, when a check could not find out
+	Budget      time.Duration     // for all checks of one callback together
+	Trace       bool              // record every check with its questions in Decision.Results
+	Announce    Announcer         // asks questions ahead; nil: none are
+	TraceFields TraceFields       // what is written into messages that are let in
+
+	// ClientNames finds the confirmed names of the client, for Policy.Forwarders: lower case, no trailing dot. nil: it has none.
+	ClientNames func(context.Context, *Session) []string
+
 	// Link makes the link that ends a reply, and the id of the record that it refers to. It must be quick. nil: no links.
 	Link func(r *Reason, at time.Time) (record, link string)
 }
@@ -27,6 +33,26 @@ type Options struct {
 type Policy struct {
 	Recipients RecipientSet
 	Actions    map[string]Action // as Options.Actions: complete
+	Forwarders Forwarders        // where these recipients have mail passed on to here
+}
+
+// Forwarders are clients that pass on what others have sent: who may send for a domain, and how the client is listed, says
+// nothing then. The zero value is empty.
+type Forwarders struct {
+	Networks []netip.Prefix
+	Names    []string // host names and domains with all below them, lower case, no trailing dot
+}
+
+func (f Forwarders) empty() bool { return len(f.Networks)+len(f.Names) == 0 }
+
+// has tells whether a client, with its confirmed names, is one of them.
+func (f Forwarders) has(client netip.Addr, names func() []string) bool {
+	if slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(client) }) {
+		return true
+	}
+	return len(f.Names) > 0 && slices.ContainsFunc(names(), func(name string) bool {
+		return slices.ContainsFunc(f.Names, func(domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) })
+	})
 }
 
 // Trusted says which clients are never checked. The zero value trusts local submissions alone.
@@ -97,9 +123,10 @@ func (rs RecipientSet) Contains(a Address) bool {
 
 // table is the actions for one kind of recipient, made ready for deciding.
 type table struct {
-	actions map[*Reason]Action
-	asks    []bool // by check: has it a reason that is not off
-	header  string // what is enforced at the end of the header: equal strings, equal fate
+	actions    map[*Reason]Action
+	asks       []bool // by check: has it a reason that is not off
+	forwarders Forwarders
+	header     string // what is enforced at the end of the header: equal strings, equal fate
 }
 
 // action is what is done when the reason applies.

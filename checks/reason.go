@@ -54,7 +54,8 @@ type Vouch uint8
 // The vouches, from the weakest to the strongest.
 const (
 	NoVouch    Vouch = iota
-	SkipDelays       // no greylisting
+	SkipDelays       // no greylisting, no callout
+	SkipAll          // no check is asked any more
 )
 
 // Action is what the operator wants done when a reason applies.

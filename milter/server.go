@@ -196,7 +196,7 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if !p.RepliesAt(checks.MailFrom) {
 		want |= gomilter.OptNoMailReply
 	}
-	if !p.Needs(checks.EndOfHeader) {
+	if !p.Needs(checks.EndOfHeader) && !p.TraceFields().Any() {
 		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
 	}
 	return want
@@ -216,13 +216,18 @@ func (srv *Server) serve(c *conn) {
 	s := newSession(srv, c, srv.Pipeline())
 	c.onClose = s.closed
 	s.protocol = wanted(s.pipeline, c.full) & offer.protocol
+	actions := gomilter.OptSetSymList
+	if s.pipeline.TraceFields().Any() && offer.actions&traceActions == traceActions && !c.full {
+		actions |= traceActions
+		s.traces = true
+	}
 	var symlist map[gomilter.Stage][]string
 	if offer.actions&gomilter.OptSetSymList != 0 {
 		symlist = symbols
 	}
 	one := &gomilter.Server{
 		NewMilter: func() gomilter.Milter { return s },
-		Actions:   offer.actions & gomilter.OptSetSymList,
+		Actions:   offer.actions & actions,
 		Protocol:  s.protocol,
 		SymList:   symlist,
 	}

@@ -32,10 +32,14 @@ type session struct {
 	protocol gomilter.OptProtocol // as negotiated
 
 	header []headers.Field // of the open transaction, handed over at its end
+	traces bool            // trace fields are wanted, and the MTA takes them
+	fields uint32          // Authentication-Results fields so far
+	forged []uint32        // those among them, from 1 on, that bear our name
 	octets int             // of all its fields, those too that found no room
 	tls    bool            // STARTTLS was seen
 	last   gomilter.Code   // the last event of interest to the difference between RSET and other aborts
 	given  checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
+	ahead  []byte          // packets that go out before the next response
 	buf    []byte          // of send
 }
 
@@ -77,7 +81,9 @@ func (s *session) protect(f func() *checks.Reply) (reply *checks.Reply) {
 
 // send writes a response packet.
 func (s *session) send(code byte, data string) error {
-	s.buf = binary.BigEndian.AppendUint32(s.buf[:0], uint32(1+len(data)))
+	s.buf = append(s.buf[:0], s.ahead...)
+	s.ahead = nil
+	s.buf = binary.BigEndian.AppendUint32(s.buf, uint32(1+len(data)))
 	s.buf = append(append(s.buf, code), data...)
 	_, err := s.conn.Write(s.buf)
 	return err
@@ -120,6 +126,7 @@ func (s *session) closed() {
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.header, s.octets = nil, 0
+	s.fields, s.forged = 0, nil
 	delete(s.Macros, "i")
 	s.conn.busy.Store(false)
 }
@@ -235,6 +242,12 @@ func (s *session) Header(name, value string, m *gomilter.Modifier) (gomilter.Res
 	if s.octets <= maxHeaderOctets {
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 	}
+	if s.traces && strings.EqualFold(name, resultsField) {
+		s.fields++
+		if want := s.pipeline.TraceFields(); want.AuthenticationResults && ownResults(value, want.AuthServID) {
+			s.forged = append(s.forged, s.fields)
+		}
+	}
 	return s.answer(gomilter.OptNoHeaderReply, pass)
 }
 
@@ -269,6 +282,9 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 func (s *session) Body(m *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
 		s.merge(m)
+		if s.traces {
+			s.ahead = s.trace(nil, s.forged)
+		}
 		s.srv.Journal.Accepted(&s.Session)
 		s.observe(checks.Event{Kind: checks.Accepted})
 		s.reset()

@@ -3,6 +3,7 @@ package all
 
 import (
 	"milterd/checks"
+	"milterd/checks/access"
 	"milterd/checks/callout"
 	"milterd/checks/correspondents"
 	"milterd/checks/counters"
@@ -10,6 +11,7 @@ import (
 	"milterd/checks/greylist"
 	"milterd/checks/helo"
 	"milterd/checks/msgfields"
+	"milterd/checks/mxplus"
 	"milterd/checks/rdns"
 	"milterd/checks/sender"
 	"milterd/checks/spf"
@@ -18,6 +20,6 @@ import (
 // Checks are all checks, in the order in which they run and decide: what is cheap and says most comes first. It is never
 // changed.
 var Checks = []checks.Info{
-	counters.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, correspondents.Info, msgfields.Info,
+	access.Info, counters.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, mxplus.Info, correspondents.Info, msgfields.Info,
 	callout.Info, greylist.Info,
 }

@@ -22,12 +22,16 @@ import (
 // contract is what operators' files, dashboards and the pages of other sites rely on. A line changes only with a note to
 // the operators.
 const contract = `
+access client-denied reject reject 550 5.7.1
+access helo-denied reject reject 550 5.7.1
+access sender-denied reject reject 550 5.7.1
 counters client-blocked tempfail reject 550 5.7.1
 counters too-many-resets tempfail reject 550 5.7.1
 counters too-many-bad-recipients tempfail reject 550 5.7.1
 counters too-many-errors tempfail reject 550 5.7.1
 rdns rdns-missing greylist reject 550 5.7.25
 rdns rdns-mismatch greylist reject 550 5.7.25
+rdns rdns-dynamic greylist reject 550 5.7.1
 helo helo-missing watch reject 503 5.5.1
 helo helo-syntax reject reject 501 5.5.2
 helo helo-underscore watch reject 501 5.5.2
@@ -46,6 +50,8 @@ sender sender-no-domain tempfail reject 550 5.1.8
 sender sender-null-mx reject reject 550 5.7.27
 sender sender-bogus-mx greylist reject 550 5.1.8
 sender sender-own-domain greylist reject 550 5.7.1
+sender sender-history off watch 550 5.7.1
+sender domain-new watch tempfail 550 5.7.1
 dnsbl dnsbl-listed reject reject 550 5.7.1
 dnsbl rhsbl-listed reject reject 550 5.7.1
 spf spf-fail greylist reject 550 5.7.23
@@ -56,6 +62,7 @@ spf spf-softfail watch greylist 550 5.7.1
 spf spf-none off watch 550 5.7.1
 spf spf-permerror watch reject 550 5.7.24
 spf spf-temperror watch tempfail 451 4.7.24
+mxplus mxplus-mismatch off off 550 5.7.1
 msgfields date-missing watch reject 550 5.6.0
 msgfields date-invalid reject reject 550 5.6.0
 msgfields date-future reject reject 550 5.6.0

@@ -26,9 +26,10 @@ var Info = checks.Define(checks.Info{
 	Doc: "Asks DNS lists about the client's address, its confirmed names, the HELO name and the sender's domain. Only a code that is " +
 		"named for the zone is a listing. A zone whose test points (RFC 5782) or own answers show that it is dead, refuses the " +
 		"queries or lists everyone is switched off until its test points are right again.",
-	Stages:  []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom},
-	Reasons: []*checks.Reason{listed, nameListed},
-	Vouches: true,
+	Stages:       []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom},
+	Reasons:      []*checks.Reason{listed, nameListed},
+	Vouches:      true,
+	NotForwarded: true,
 }, Settings{Health: 30 * time.Minute}, build)
 
 // patience is how long mail waits for the zones, all together: a lost packet and the repeated question at the default of

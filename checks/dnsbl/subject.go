@@ -45,7 +45,7 @@ func reversed(a netip.Addr) string {
 
 func clientNameSubject(client netip.Addr, name string) (subject, bool) {
 	sub, ok := nameSubject(ClientName, "client name", name)
-	sub.pool = facts.Spelled(client, name)
+	sub.pool = facts.PoolName(client, name)
 	return sub, ok
 }
 

@@ -15,8 +15,9 @@ var Info = checks.Define(checks.Info{
 	Name: "spf",
 	Doc: "Evaluates the SPF record of the domain in MAIL FROM, and that of the HELO name (RFC 7208). With the null reverse-path, " +
 		"of bounces, the HELO name alone is judged.",
-	Stages:  []checks.Stage{checks.Helo, checks.MailFrom},
-	Reasons: []*checks.Reason{fail, noMail, tooWide, heloFail, softfail, none, permError, tempError},
+	Stages:       []checks.Stage{checks.Helo, checks.MailFrom},
+	NotForwarded: true,
+	Reasons:      []*checks.Reason{fail, noMail, tooWide, heloFail, softfail, none, permError, tempError},
 }, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
 	return &check{env}, nil
 })
@@ -42,6 +43,19 @@ func (c *check) helo(ctx context.Context, s *checks.Session) ([]checks.Verdict, 
 		return verdict(heloFail, r), nil
 	}
 	return nil, err
+}
+
+// Authenticate implements checks.Authenticator, RFC 8601 section 2.7.2.
+func (c *check) Authenticate(ctx context.Context, s *checks.Session) []checks.Authentication {
+	r, _ := facts.MailFromSPF(ctx, c.env, s)
+	property := "smtp.mailfrom"
+	if r.Identity == facts.SPFHelo {
+		property = "smtp.helo"
+	}
+	if r.Domain == "" {
+		return nil
+	}
+	return []checks.Authentication{{Method: "spf", Result: string(r.Result), Properties: map[string]string{property: r.Domain}}}
 }
 
 // ours tells whether a HELO name is one of this site, which the check helo judges: it knows hosts that may use them.

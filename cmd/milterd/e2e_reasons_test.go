@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,6 +30,8 @@ type reasonCase struct {
 	action string            // at which the reason is tried; empty: reject
 	also   map[string]string // actions of the reasons without which it never applies
 	before *mtatest.Dialogue // that another connection has, which is refused
+	times  int               // how often; 0: once
+	behind bool              // it is found out behind the mail: later ones are refused
 	told   string            // reason that answers; empty: its own
 }
 
@@ -56,6 +60,12 @@ func sender(addr, code, saying string) reasonCase {
 	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "mail"}
 }
 
+// atMail is for what is judged when the sender is known.
+func atMail(c reasonCase) reasonCase {
+	c.stage = "mail"
+	return c
+}
+
 // atRcpt is for senders that are judged for the recipient.
 func atRcpt(c reasonCase) reasonCase {
 	c.stage = "rcpt"
@@ -74,12 +84,18 @@ func counted(saying string, change func(*mtatest.Dialogue)) reasonCase {
 
 // reasonSettings are limits that one short dialogue passes, if it is bad, lists, and a port for callouts.
 func reasonSettings(t *testing.T) string {
+	deny := filepath.Join(t.TempDir(), "deny.txt")
+	if err := os.WriteFile(deny, []byte("11.7.7.7 why=\"no spam please\"\ndenied.client.test\n@denied.test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return fmt.Sprintf(`budget: 3s
 checks:
+  access: {deny: [%q]}
   counters: {resets: 2, bad_recipients: 2, errors: 2}
   dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}, {zone: rhs.test, codes: [127.0.0.2], query: sender}]}
   callout: {port: %d, allow_private: true}
-`, startMailHosts(t))
+  sender: {history: 1, new_domain: 30d, rdap: %q}
+`, deny, startMailHosts(t), startRegistry(t))
 }
 
 // reasonCases has a case for every reason that exists.
@@ -102,7 +118,16 @@ func reasonCases() map[string]reasonCase {
 	listed := client("11.5.5.5", "550 5.7.1", "11.5.5.5 is listed in bl.test: see the bl.test page")
 	author := header("nobody@callout.test", field{"From", "nobody@callout.test"})
 	author.code = "550 5.7.1"
+	bad := with(func(d *mtatest.Dialogue) { d.Header = goodHeader(field{"Date", "yesterday"}) })
+	unloved := sender(goodSender, "550 5.7.1", goodSender)
+	unloved.before, unloved.times, unloved.also = &bad, 2, map[string]string{"date-invalid": "reject"}
+	young := sender("a@young.com", "550 5.7.1", "young.com")
+	young.behind = true
 	return map[string]reasonCase{
+		"client-denied": atMail(client("11.7.7.7", "550 5.7.1", "no spam please")),
+		"helo-denied":   atMail(helo("denied.client.test", "550 5.7.1")),
+		"sender-denied": sender("a@denied.test", "550 5.7.1", "denied.test"),
+
 		"client-blocked":          blocked,
 		"too-many-resets":         counted("127.0.0.10 gave up too many", func(d *mtatest.Dialogue) { d.GivenUp = 3 }),
 		"too-many-bad-recipients": counted("127.0.0.10 named too many unknown", guesses),
@@ -110,6 +135,7 @@ func reasonCases() map[string]reasonCase {
 
 		"rdns-missing":  client("127.0.0.13", "550 5.7.25", "127.0.0.13"),
 		"rdns-mismatch": client("127.0.0.11", "550 5.7.25", "127.0.0.11"),
+		"rdns-dynamic":  client("11.6.6.6", "550 5.7.1", "11-6-6-6.dsl.isp.test"),
 
 		"helo-missing":      {Dialogue: nameless, at: 'R', code: "503 5.5.1", stage: "helo"},
 		"helo-syntax":       helo("-bad-.client.test", "501 5.5.2"),
@@ -131,6 +157,9 @@ func reasonCases() map[string]reasonCase {
 		"sender-bogus-mx":   sender("a@bogus.test", "550 5.1.8", "bogus.test"),
 		"sender-own-domain": sender("a@mx.test", "550 5.7.1", "mx.test"),
 
+		"sender-history": unloved,
+		"domain-new":     young,
+
 		"dnsbl-listed": listed,
 		"rhsbl-listed": sender("a@listed.test", "550 5.7.1", "listed.test"),
 
@@ -142,6 +171,8 @@ func reasonCases() map[string]reasonCase {
 		"spf-none":      sender("a@none.test", "550 5.7.1", "none.test"),
 		"spf-permerror": sender("a@perm.test", "550 5.7.24", "perm.test"),
 		"spf-temperror": sender("a@temp.test", "451 4.7.24", "temp.test"),
+
+		"mxplus-mismatch": sender(goodSender, "550 5.7.1", "sender.test"),
 
 		"date-missing":    header("Date", field{"Date", "-"}),
 		"date-invalid":    header("yesterday", field{"Date", "yesterday"}),
@@ -272,13 +303,17 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	actions := only(id, action)
 	maps.Copy(actions, c.also)
 	d := startDaemon(t, config{dns: dns, profile: "watch", actions: actions, more: settings})
-	if c.before != nil {
+	for range c.beforeTimes() {
 		if step := play(t, d, *c.before); step.Event == 0 {
 			t.Fatalf("what must come before passed; log: %s", d.Output())
 		}
 	}
 	mark := d.mark()
 	step := play(t, d, c.Dialogue)
+	for began := time.Now(); c.behind && step.Event == 0 && time.Since(began) < 20*time.Second; {
+		mark = d.mark()
+		step = play(t, d, c.Dialogue)
+	}
 	at := step.Event
 	if at == 'E' {
 		at = 'N' // the end of the header and of the message are one to the client
@@ -298,12 +333,20 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	checkEntry(t, e, c.Dialogue, codes+" "+text)
 }
 
+func (c reasonCase) beforeTimes() int {
+	if c.before == nil {
+		return 0
+	}
+	return max(1, c.times)
+}
+
 // dialogues are all that the case has.
 func (c reasonCase) dialogues() []mtatest.Dialogue {
-	if c.before != nil {
-		return []mtatest.Dialogue{*c.before, c.Dialogue}
+	var list []mtatest.Dialogue
+	for range c.beforeTimes() {
+		list = append(list, *c.before)
 	}
-	return []mtatest.Dialogue{c.Dialogue}
+	return append(list, c.Dialogue)
 }
 
 func (c reasonCase) testWatched(t *testing.T, id, dns, settings string) {

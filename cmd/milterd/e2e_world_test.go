@@ -62,6 +62,12 @@ test.rhs.test.              A     127.0.0.2
 listed.test.rhs.test.       A     127.0.0.2
 listed.test.                MX    10 mx.sender.test.
 
+6.6.6.11.in-addr.arpa.      PTR   11-6-6-6.dsl.isp.test.
+11-6-6-6.dsl.isp.test.      A     11.6.6.6
+denied.client.test.         A     127.0.0.10
+denied.test.                MX    10 mx.sender.test.
+young.com.                  MX    10 mx.sender.test.
+
 callout.test.               MX    10 mx.callout.test.
 mx.callout.test.            A     127.0.0.51
 silent.test.                MX    10 mx.silent.test.

@@ -26,6 +26,7 @@ import (
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter"
 	"milterd/milter/journal"
+	"milterd/milter/rdap"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 )
@@ -70,6 +71,8 @@ type daemon struct {
 	started  time.Time
 	resolver *resolver.Resolver
 	store    *store.Store
+	registry *rdap.Client
+	explain  explainer
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
 }
@@ -107,6 +110,11 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return fmt.Errorf("store: %w", err)
 	}
 	defer d.store.Close()
+	d.registry = rdap.New(d.store)
+	if err := d.openRecords(cfg); err != nil {
+		return err
+	}
+	defer d.closeRecords()
 	p, err := d.build(cfg)
 	if err != nil {
 		return err
@@ -123,17 +131,17 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	}
 	d.server = &milter.Server{
 		Pipeline:       d.pipeline.Load,
-		Journal:        journal.Journal{Log: d.log},
+		Journal:        d.journal(),
 		Log:            logrus.NewEntry(d.log),
 		NewID:          newID,
 		MaxConnections: cfg.MaxConnections,
 	}
-	stopAdmin, err := d.openAdmin(cfg.Admin)
+	stopPages, err := d.openPages(cfg.Admin, cfg.Explain)
 	if err != nil {
 		closeAll(lns)
 		return err
 	}
-	defer stopAdmin()
+	defer stopPages()
 	return d.run(ctx, lns)
 }
 
@@ -169,8 +177,11 @@ func (d *daemon) profile() string {
 }
 
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
-	env := checks.Env{DNS: d.resolver, Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext}
-	return newPipeline(cfg, env, func(o *checks.Options) { o.Announce = d.resolver })
+	env := checks.Env{DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext, Registry: d.registry}
+	return newPipeline(cfg, env, func(o *checks.Options) {
+		o.Announce = d.resolver
+		d.explain.options(o)
+	})
 }
 
 // tend has the checks do what is due beside the sessions, until stop is called.
@@ -261,6 +272,7 @@ func (d *daemon) reload() {
 		"listen": reflect.DeepEqual(cfg.Listen, d.cfg.Listen), "dns": reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
 		"log":   cfg.Log.Syslog == d.cfg.Log.Syslog && cfg.Log.JSON == d.cfg.Log.JSON && cfg.Log.Facility == d.cfg.Log.Facility,
 		"store": cfg.Store == d.cfg.Store, "admin": cfg.Admin == d.cfg.Admin,
+		"explain": cfg.Explain == d.cfg.Explain, "records": cfg.Records == d.cfg.Records,
 		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
 	} {
 		if !same {
@@ -275,7 +287,7 @@ func (d *daemon) reload() {
 	// What takes effect at the next start is compared with what runs.
 	running := *cfg
 	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
-	running.Store, running.Admin = d.cfg.Store, d.cfg.Admin
+	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
 	d.mu.Lock()
 	d.cfg = &running
 	d.mu.Unlock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
+	"milterd/checks/facts"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
@@ -39,14 +41,28 @@ func newResolver(c config.DNS) (*resolver.Resolver, error) {
 
 // newPipeline makes the checks ready, in an environment without its site, and puts them under the configured policy.
 func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options)) (*checks.Pipeline, error) {
-	env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
-	instances, err := cfg.Build(env)
+	instances, opts, err := newChecks(cfg, env)
 	if err != nil {
 		return nil, err
 	}
-	opts := cfg.Policy
 	change(&opts)
 	return checks.New(instances, opts)
+}
+
+// newChecks makes the checks ready, and what a pipeline of them needs to know of the configuration.
+func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Options, error) {
+	env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
+	instances, err := cfg.Build(env)
+	if err != nil {
+		return nil, checks.Options{}, err
+	}
+	opts := cfg.Policy
+	opts.TraceFields.AuthServID = cfg.Hostname
+	opts.ClientNames = func(ctx context.Context, s *checks.Session) []string {
+		names, _ := facts.Iprev(ctx, env, s)
+		return names.Confirmed
+	}
+	return instances, opts, nil
 }
 
 // openStore opens the configured store. An embedded one whose folder the operator did not name may fail: the daemon then

@@ -176,7 +176,7 @@ func (m *Conn) event(code gomilter.Code, macros map[string]string, data []byte) 
 	if m.Protocol&noReply[code] != 0 {
 		return Response{}, nil
 	}
-	r, err := m.response()
+	r, err := m.response(code == gomilter.CodeEOB)
 	if err != nil {
 		err = fmt.Errorf("milter event %q: %w", rune(code), err)
 	}
@@ -185,10 +185,20 @@ func (m *Conn) event(code gomilter.Code, macros map[string]string, data []byte) 
 
 var errBadReply = errors.New("reply without a NUL at its end")
 
-func (m *Conn) response() (Response, error) {
-	code, data, err := m.Receive()
-	if err != nil {
-		return Response{}, err
+// modifications are the responses that change a message, and precede the one to its end.
+const modifications = "+-2behimq"
+
+func (m *Conn) response(mayChange bool) (Response, error) {
+	var code byte
+	var data []byte
+	for {
+		var err error
+		if code, data, err = m.Receive(); err != nil {
+			return Response{}, err
+		}
+		if !mayChange || !strings.ContainsRune(modifications, rune(code)) {
+			break
+		}
 	}
 	switch r := (Response{Action: gomilter.ActionCode(code)}); r.Action {
 	case gomilter.ActContinue:

@@ -26,7 +26,8 @@ func SplitListener(listener string) (network, addr string) {
 type MilterClient struct {
 	net.Conn
 	r        *bufio.Reader
-	Protocol uint32 // what was agreed on: which events are unwanted, and which get no answer
+	Protocol uint32   // what was agreed on: which events are unwanted, and which get no answer
+	Changes  []Packet // to messages, that came before the answers to their ends
 }
 
 // Packet is what travels: a length, a code, and data.
@@ -123,7 +124,13 @@ func (c *MilterClient) Event(code byte, data string) (Packet, error) {
 	if c.Protocol&e.silent != 0 {
 		return Packet{Code: 'c'}, nil
 	}
-	return c.Get()
+	for {
+		p, err := c.Get()
+		if err != nil || code != 'E' || !strings.ContainsRune("+-2behimq", rune(p.Code)) {
+			return p, err
+		}
+		c.Changes = append(c.Changes, p)
+	}
 }
 
 // Dialogue is one session with one transaction, as an MTA would report it.

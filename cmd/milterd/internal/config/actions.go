@@ -3,7 +3,9 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"milterd/checks"
 )
@@ -86,15 +88,11 @@ func (c *compiler) action(w word, path string) (checks.Action, bool) {
 
 func (c *compiler) unknownReason(id, path string) {
 	at := c.keyAt[join(path, id)]
-	if isLaterReason(id) {
-		c.warn(at, path, "reason %s: %s", quote(id), notYet)
-		return
-	}
 	if slices.ContainsFunc(checks.PipelineReasons(), func(r *checks.Reason) bool { return r.ID == id }) {
 		c.fail(at, path, "the action of reason %s cannot be set", quote(id))
 		return
 	}
-	valid := slices.Clone(laterReasons[:])
+	var valid []string
 	for _, r := range reasonsOf(c.registry) {
 		valid = append(valid, r.ID)
 	}
@@ -120,7 +118,34 @@ func (c *compiler) policies(general map[string]checks.Action) []checks.Policy {
 		out = append(out, checks.Policy{
 			Recipients: c.recipients(p.Recipients, path+".recipients"),
 			Actions:    c.actions(base, p.Actions, path+".actions"),
+			Forwarders: c.forwarders(p.Forwarders, path+".forwarders"),
 		})
 	}
 	return out
+}
+
+// forwarders reads addresses, networks and names.
+func (c *compiler) forwarders(texts []string, path string) checks.Forwarders {
+	var f checks.Forwarders
+	for i, text := range texts {
+		at := c.item(path, i)
+		if c.broken[at] {
+			continue
+		}
+		if a, err := netip.ParseAddr(text); err == nil {
+			f.Networks = append(f.Networks, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		if n, err := netip.ParsePrefix(text); err == nil {
+			f.Networks = append(f.Networks, n.Masked())
+			continue
+		}
+		name, err := domainName(strings.TrimPrefix(text, "."))
+		if err != nil || !strings.Contains(name, ".") {
+			c.fail(c.where(at), at, "want an address, a network or a host name, got %s", quote(text))
+			continue
+		}
+		f.Names = append(f.Names, name)
+	}
+	return f
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -38,10 +39,13 @@ func (c *compiler) config() *Config {
 		MaxConnections: f.MaxConnections,
 		DNS:            c.dns(),
 		Store:          c.store(),
+		Explain:        c.explain(),
 		Admin:          c.admin(),
+		Records:        c.records(),
 		Log:            c.log(),
 		checks:         f.Checks.list,
 	}
+	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")
 	cfg.Policy = checks.Options{
 		Actions:  general,
@@ -51,6 +55,9 @@ func (c *compiler) config() *Config {
 		ReplyAt:  map[string]checks.Stage{"rcpt": checks.RcptTo, "mail": checks.MailFrom}[f.ReplyAt],
 		OnError:  map[string]checks.Action{"accept": checks.Off, "tempfail": checks.Tempfail}[f.OnError],
 		Budget:   f.Budget,
+		TraceFields: checks.TraceFields{
+			AuthenticationResults: f.TraceFields.AuthenticationResults, ReceivedSPF: f.TraceFields.ReceivedSPF,
+		},
 	}
 	if f.MaxConnections < 1 {
 		c.fail(c.where("max_connections"), "max_connections", "want at least 1, got %d", f.MaxConnections)
@@ -177,6 +184,47 @@ func (c *compiler) store() Store {
 		}
 	}
 	return Store(f)
+}
+
+// longestURL leaves room for the rest of a link in one line of a reply.
+const longestURL = 128
+
+func (c *compiler) explain() Explain {
+	e := Explain(c.file.Explain)
+	e.URL = strings.TrimRight(e.URL, "/")
+	if e.Listen != "" {
+		if _, port, err := net.SplitHostPort(e.Listen); err != nil || port == "" {
+			c.fail(c.where("explain.listen"), "explain.listen", "want host:port, got %s", quote(e.Listen))
+		}
+	}
+	if e.Key != "" && !filepath.IsAbs(e.Key) {
+		c.fail(c.where("explain.key"), "explain.key", "want an absolute path, got %s", quote(e.Key))
+	}
+	if e.URL == "" {
+		return e
+	}
+	u, err := url.Parse(e.URL)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
+		strings.ContainsFunc(e.URL, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`?#<>"`, r) }):
+		c.fail(c.where("explain.url"), "explain.url", "want a URL such as https://mx.example.org, got %s", quote(c.file.Explain.URL))
+	case len(e.URL) > longestURL:
+		c.fail(c.where("explain.url"), "explain.url", "%d octets leave no room for the rest of a link in a reply; want %d at most", len(e.URL), longestURL)
+	case path.Base(u.Path) == "why":
+		c.warn(c.where("explain.url"), "explain.url", "links go on with /why/ and the reason by themselves")
+	}
+	return e
+}
+
+func (c *compiler) records() Records {
+	r := Records(c.file.Records)
+	if r.Keep == 0 {
+		c.fail(c.where("records.keep"), "records.keep", "want more than 0")
+	}
+	if r.Max < 0 {
+		c.fail(c.where("records.max"), "records.max", "want 0 or more, got %d", r.Max)
+	}
+	return r
 }
 
 func (c *compiler) admin() Admin {

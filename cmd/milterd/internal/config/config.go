@@ -34,7 +34,9 @@ type Config struct {
 	MaxConnections int
 	DNS            DNS
 	Store          Store
+	Explain        Explain
 	Admin          Admin
+	Records        Records
 	Log            Log
 
 	checks []settings
@@ -51,6 +53,20 @@ type Store struct {
 	Driver string // "memory", "embedded" or "redis"
 	Path   string // of the embedded one; empty: a default folder
 	URL    string // of the Redis one
+}
+
+// Explain says where refused senders find out why. That the pages cannot be served at their default place is a warning, as for
+// Admin.
+type Explain struct {
+	Listen string // "host:port" of the pages; empty: none
+	URL    string // that replies link to, without a slash at its end; empty: no links
+	Key    string // file; empty: in the state folder
+}
+
+// Records says how many decision records are kept.
+type Records struct {
+	Keep time.Duration
+	Max  int // 0: none
 }
 
 // Admin says how commands and the operator's tools reach the daemon. What differs from the default was given by the operator:

@@ -184,6 +184,8 @@ func TestDefault(t *testing.T) {
 		DNS:            DNS{Timeout: 2 * time.Second},
 		Store:          Store{Driver: "embedded"},
 		Admin:          Admin{Listen: "127.0.0.1:8893", Socket: "/run/milterd/admin.sock"},
+		Explain:        Explain{Listen: "127.0.0.1:8892"},
+		Records:        Records{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
 		Log:            Log{Level: logrus.InfoLevel, Syslog: true, Facility: syslog.LOG_MAIL},
 		Policy: checks.Options{
 			Actions: map[string]checks.Action{
@@ -196,6 +198,7 @@ func TestDefault(t *testing.T) {
 				Authenticated: true, Daemons: []string{"ORIGINATING", "MSA"},
 			},
 			ReplyAt: checks.RcptTo, OnError: checks.Off, Budget: 8 * time.Second,
+			TraceFields: checks.TraceFields{AuthenticationResults: true},
 		},
 	}
 	want.checks = cfg.checks // functions cannot be compared; TestBuild looks at them
@@ -286,6 +289,7 @@ actions: {helo-mismatch: reject, helo-syntax: off}
 policies:
   - recipients: bob
     actions: {rdns-missing: tempfail}
+    forwarders: [198.51.100.7, 2001:db8::1/32, .Lists.Example.NET]
   - {recipients: [bob, "@example.net"], profile: watch, actions: {helo-mismatch: off}}
 `)
 	want := []checks.Policy{
@@ -294,6 +298,10 @@ policies:
 			Actions: map[string]checks.Action{ // from everyone's
 				"rdns-missing": checks.Tempfail, "helo-mismatch": checks.Reject, "helo-syntax": checks.Off,
 				"sender-no-domain": checks.Tempfail, "everything-off": checks.Off, "field-8bit": checks.Watch,
+			},
+			Forwarders: checks.Forwarders{
+				Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("2001:db8::/32")},
+				Names:    []string{"lists.example.net"},
 			},
 		}, {
 			Recipients: recipientSet(t, "bob", "@example.net"),

@@ -24,7 +24,10 @@ type file struct {
 	MaxConnections   int           `yaml:"max_connections" doc:"How many connections of MTAs are served at a time; one more is answered with a 4yz, and an eighth more than that not at all."`
 	DNS              dnsKeys       `yaml:"dns" doc:"How the DNS is asked."`
 	Store            storeKeys     `yaml:"store" doc:"What is remembered of clients, and where."`
+	Explain          explainKeys   `yaml:"explain" doc:"The public pages that explain refusals to those whose mail was refused."`
 	Admin            adminKeys     `yaml:"admin" doc:"How commands and the operator's tools reach the daemon."`
+	TraceFields      traceKeys     `yaml:"trace_fields" doc:"What is written into the header of messages that are let in."`
+	Records          recordsKeys   `yaml:"records" doc:"Decision records, for the command log and for what the public pages show of a refused mail."`
 	Log              logKeys       `yaml:"log" doc:"What is logged, and where."`
 	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, each by its name."`
 }
@@ -37,6 +40,7 @@ type trusted struct {
 
 type policy struct {
 	Recipients []string        `yaml:"recipients" doc:"To whom it applies: local parts at any domain, user@domain, @domain, or file:/path with one of these a line; a relative path starts at the folder of this file." example:"[bob@example.org, \"file:/etc/milterd/strict-recipients\"]"`
+	Forwarders []string        `yaml:"forwarders" doc:"Hosts where these recipients have mail passed on to here, as addresses, networks or confirmed names (with all below them): neither SPF nor MX+ nor DNS lists are asked about it." example:"[198.51.100.0/24, lists.example.net]"`
 	Profile    string          `yaml:"profile" doc:"The defaults of its actions; without a profile of its own it starts from the actions of everyone else." example:"strict"`
 	Actions    map[string]word `yaml:"actions" doc:"Its own actions, over those." example:"{helo-mismatch: reject}"`
 }
@@ -55,6 +59,22 @@ type storeKeys struct {
 type adminKeys struct {
 	Listen string `yaml:"listen" doc:"Address and port of the health pages, /healthz and /readyz; empty: none."`
 	Socket string `yaml:"socket" doc:"Unix socket for the commands status, greylist, block and report; its owner and group may use it. Empty: none."`
+}
+
+type traceKeys struct {
+	AuthenticationResults bool `yaml:"authentication_results" doc:"Authentication-Results with spf and iprev (RFC 8601), under the hostname; fields that claim to be ours and are not are removed."`
+	ReceivedSPF           bool `yaml:"received_spf" doc:"Received-SPF (RFC 7208 section 9.1) too."`
+}
+
+type explainKeys struct {
+	Listen string `yaml:"listen" doc:"Address and port of the pages, which a web server with TLS passes on to the outside; empty: none."`
+	URL    string `yaml:"url" doc:"What replies link to: where the pages are reached from outside, without the /why/ at the end; empty: replies have no link." example:"https://mx.example.org"`
+	Key    string `yaml:"key" doc:"File with the key that signs links, made at the first start, the same on all hosts behind one url; empty: explain.key in the state folder." example:"/var/lib/milterd/explain.key"`
+}
+
+type recordsKeys struct {
+	Keep time.Duration `yaml:"keep" doc:"How long a record is kept, and a link is valid."`
+	Max  int           `yaml:"max" doc:"How many records are kept, the last ones; 0: none."`
 }
 
 type logKeys struct {
@@ -95,6 +115,8 @@ func (w word) isOff() bool {
 const (
 	DefaultAdminSocket = "/run/milterd/admin.sock"
 	DefaultAdminListen = "127.0.0.1:8893"
+
+	DefaultExplainListen = "127.0.0.1:8892"
 )
 
 // defaults is what a file that says nothing means.
@@ -109,12 +131,15 @@ func defaults(registry []checks.Info) file {
 		},
 		ExemptRecipients: []string{"postmaster", "abuse"},
 		ReplyAt:          "rcpt",
+		TraceFields:      traceKeys{AuthenticationResults: true},
 		OnError:          "accept",
 		Budget:           8 * time.Second,
 		MaxConnections:   10000,
 		DNS:              dnsKeys{Timeout: 2 * time.Second},
 		Store:            storeKeys{Driver: "embedded"},
 		Admin:            adminKeys{Listen: DefaultAdminListen, Socket: DefaultAdminSocket},
+		Explain:          explainKeys{Listen: DefaultExplainListen},
+		Records:          recordsKeys{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
 		Log:              logKeys{Level: "info", Format: "text", Syslog: "mail"},
 		Checks:           newCheckSettings(registry),
 	}

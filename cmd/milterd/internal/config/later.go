@@ -13,25 +13,7 @@ const notYet = "this version does not have it yet, it has no effect"
 // settings, counts as had whatever stands here.
 var laterKeys = [...]string{
 	"admin.password",
-	"checks.access",
-	"checks.mxplus",
-	"checks.rdns.dynamic_allow",
-	"checks.rdns.dynamic_words",
-	"checks.sender.first_seen",
-	"checks.sender.new_domain",
-	"checks.sender.rdap",
 	"escalate",
-	"explain",
-	"policies[].forwarders",
-	"records",
-}
-
-// laterReasons are the reason ids of the contract that no check of this version says.
-var laterReasons = [...]string{
-	"client-denied", "helo-denied", "sender-denied",
-	"domain-new", "sender-history",
-	"mxplus-mismatch",
-	"rdns-dynamic",
 }
 
 var listIndex = regexp.MustCompile(`\[[0-9]+\]`)
@@ -51,5 +33,3 @@ func laterKeysIn(path string) []string {
 	}
 	return keys
 }
-
-func isLaterReason(id string) bool { return slices.Contains(laterReasons[:], id) }

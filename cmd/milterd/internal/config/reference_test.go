@@ -57,15 +57,15 @@ func TestReferenceExamples(t *testing.T) {
 	edits := map[string]string{
 		"actions": regexp.MustCompile(`(?m)^  #([a-z0-9-]+: )`).ReplaceAllString(text, "  $1"),
 	}
-	for _, example := range regexp.MustCompile(`(?m)^( *)# Example: (([a-z_]+): .*)$`).FindAllStringSubmatch(text, -1) {
-		edits[example[3]] = regexp.MustCompile(`(?m)^`+example[1]+example[3]+`: .*$`).ReplaceAllString(text, example[1]+example[2])
+	for _, example := range regexp.MustCompile(`(?m)^( *)# Example: (([a-z_]+): .*)\n.*$`).FindAllStringSubmatch(text, -1) {
+		edits[example[3]] = strings.Replace(text, example[0], example[1]+example[2], 1) // two sections may have a key of that name
 	}
 	parents := map[string]string{"policies": "", "zones": "checks:\n  everything:\n    "}
 	entries := regexp.MustCompile(`(?m)# Example of an entry:\n((?: *#   .*\n)+) *([a-z]+): `)
 	for _, entry := range entries.FindAllStringSubmatch(text, -1) {
 		edits[entry[2]] = parents[entry[2]] + entry[2] + ":\n" + strings.ReplaceAll(entry[1], "#", "")
 	}
-	if len(edits) != 9 {
+	if len(edits) != 11 {
 		t.Errorf("%d examples found", len(edits))
 	}
 	read := func(string) ([]byte, error) { return nil, nil }

@@ -63,6 +63,33 @@ func (s settings) read(d *decoder, n *yaml.Node, path string) {
 	}
 }
 
+// settingsFiles looks at the files that settings name: they begin at the folder of the configuration, and what is wrong in
+// them is a warning, as what is right holds; that one cannot be read is an error.
+func (c *compiler) settingsFiles() {
+	for _, s := range c.file.Checks.list {
+		path := "checks." + s.info.Name
+		v := s.value.Addr().Interface()
+		if r, ok := v.(interface{ RelativeTo(folder string) }); ok {
+			r.RelativeTo(c.dir)
+		}
+		f, ok := v.(interface{ Faults() []error })
+		if !ok || c.broken[path] {
+			continue
+		}
+		for _, err := range f.Faults() {
+			if c.full() {
+				return
+			}
+			if line, ok := err.(interface{ Line() (string, int, error) }); ok {
+				file, n, fault := line.Line()
+				c.add(Problem{File: file, Line: n, Col: 1, Text: fault.Error() + "; the line is left out", Warning: true})
+				continue
+			}
+			c.fail(c.where(path), path, "%s", err)
+		}
+	}
+}
+
 // Build makes the checks ready, in the order of the registry.
 func (c *Config) Build(env checks.Env) ([]checks.Instance, error) {
 	var out []checks.Instance

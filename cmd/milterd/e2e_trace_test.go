@@ -1,0 +1,64 @@
+package main_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"milterd/milter/mtatest"
+)
+
+// TestTraceFields: a delivered message says what was found out, at the top, and nothing that only claims to be ours.
+func TestTraceFields(t *testing.T) {
+	mtatest.Require(t)
+	site := mtatest.New(t, world)
+	mtas := []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)}
+	c := strictConfig(site)
+	c.more = "trace_fields: {received_spf: true}\n"
+	d := startInSite(t, site, c, mtas...)
+	for _, m := range mtas {
+		t.Run(m.Name, func(t *testing.T) {
+			b := &bench{m, site, d}
+			conn := b.open(t, goodClient, goodHelo)
+			envelope(conn, goodSender, "alice@mx.test")
+			subject, msg := unique()
+			forged := "Authentication-Results: mx.test; dkim=pass header.d=bank.test\r\n" +
+				"Authentication-Results: other.test; dkim=fail\r\n" +
+				"authentication-results: (a \"comment\") MX.test 1;\r\n\tdmarc=pass\r\n"
+			if r := conn.Data(forged + msg); r.Code != "250" {
+				t.Fatalf("message: %s", r)
+			}
+			header, _, _ := strings.Cut(b.Delivered(t, "alice", subject), "\n\n")
+			fields := strings.Split(strings.ReplaceAll(header, "\n\t", " "), "\n")
+			var got []string
+			ours, received := -1, -1
+			for i, f := range fields {
+				name, value, _ := strings.Cut(f, ": ")
+				switch strings.ToLower(name) {
+				case "authentication-results":
+					got = append(got, value)
+					if strings.HasPrefix(value, "mx.test;") {
+						ours = i
+					}
+				case "received-spf":
+					got = append(got, value)
+				case "received":
+					received = i
+				}
+			}
+			slices.Sort(got)
+			want := []string{
+				"mx.test; iprev=pass policy.iprev=127.0.0.10; spf=pass smtp.mailfrom=sender.test",
+				"other.test; dkim=fail",
+				`pass receiver=mx.test; identity=mailfrom; client-ip=127.0.0.10; envelope-from="a@sender.test"; helo="good.client.test"`,
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got  %q\nwant %q\nin %s", got, want, header)
+			}
+			if ours > received {
+				t.Errorf("our results stand below Received, where a sender may have put them: %s", header)
+			}
+			conn.Must("2", "QUIT")
+		})
+	}
+}

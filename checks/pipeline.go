@@ -296,7 +296,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			outcomes = append(outcomes, found...)
 			d.Results = append(d.Results, p.results(inst.Info.Name, st, found, f)...)
 		}
-		if len(outcomes) > 0 && p.judge(s, &d, inst.Info, outcomes) {
+		if len(outcomes) > 0 && p.judge(ctx, s, &d, inst.Info, outcomes) {
 			return d
 		}
 	}
@@ -325,7 +325,7 @@ func (p *Pipeline) forwarded(ctx context.Context, s *Session, t *table) bool {
 }
 
 // judge lets the most severe outcome of one check refuse, if any does: among equals the first of its Info.
-func (p *Pipeline) judge(s *Session, d *Decision, info Info, outcomes []Outcome) bool {
+func (p *Pipeline) judge(ctx context.Context, s *Session, d *Decision, info Info, outcomes []Outcome) bool {
 	slices.SortStableFunc(outcomes, func(a, b Outcome) int {
 		if a.Action != b.Action {
 			return int(b.Action) - int(a.Action)
@@ -342,6 +342,9 @@ func (p *Pipeline) judge(s *Session, d *Decision, info Info, outcomes []Outcome)
 	}
 	if !outcomes[0].Action.Enforced() {
 		return false
+	}
+	if p.respite(ctx, s, outcomes[0]) {
+		outcomes[0].Action = Tempfail
 	}
 	p.refuse(s, d, outcomes[0])
 	return true

@@ -57,6 +57,7 @@ func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Op
 		return nil, checks.Options{}, err
 	}
 	opts := cfg.Policy
+	opts.Store = env.Store
 	opts.TraceFields.AuthServID = cfg.Hostname
 	opts.ClientNames = func(ctx context.Context, s *checks.Session) []string {
 		names, _ := facts.Iprev(ctx, env, s)

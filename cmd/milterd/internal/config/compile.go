@@ -55,6 +55,7 @@ func (c *compiler) config() *Config {
 		ReplyAt:  map[string]checks.Stage{"rcpt": checks.RcptTo, "mail": checks.MailFrom}[f.ReplyAt],
 		OnError:  map[string]checks.Action{"accept": checks.Off, "tempfail": checks.Tempfail}[f.OnError],
 		Budget:   f.Budget,
+		Escalate: f.Escalate,
 		TraceFields: checks.TraceFields{
 			AuthenticationResults: f.TraceFields.AuthenticationResults, ReceivedSPF: f.TraceFields.ReceivedSPF,
 		},

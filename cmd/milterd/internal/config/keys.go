@@ -21,6 +21,7 @@ type file struct {
 	ReplyAt          string        `yaml:"reply_at" one:"rcpt mail" doc:"Where the reasons about client, HELO and sender answer. rcpt: at RCPT, so that exempt recipients work and the log names sender and recipient. mail: at MAIL."`
 	OnError          string        `yaml:"on_error" one:"accept tempfail" doc:"What happens to mail about which a check could not find out: accept or tempfail."`
 	Budget           time.Duration `yaml:"budget" doc:"How long all checks of one command may take together; Sendmail gives up after 10 s."`
+	Escalate         time.Duration `yaml:"escalate" doc:"For how long the 5yz of a reason of rdns, helo, sender or spf is 4yz to a client that meets it, so that its queue keeps the mail while somebody repairs; 0: 5yz at once." example:"24h"`
 	MaxConnections   int           `yaml:"max_connections" doc:"How many connections of MTAs are served at a time; one more is answered with a 4yz, and an eighth more than that not at all."`
 	DNS              dnsKeys       `yaml:"dns" doc:"How the DNS is asked."`
 	Store            storeKeys     `yaml:"store" doc:"What is remembered of clients, and where."`

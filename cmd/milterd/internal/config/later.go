@@ -13,7 +13,6 @@ const notYet = "this version does not have it yet, it has no effect"
 // settings, counts as had whatever stands here.
 var laterKeys = [...]string{
 	"admin.password",
-	"escalate",
 }
 
 var listIndex = regexp.MustCompile(`\[[0-9]+\]`)

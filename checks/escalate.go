@@ -1,0 +1,49 @@
+package checks
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// escalateKey begins the record of when a client first met a reason, in seconds since 1970.
+const escalateKey = "escalate:"
+
+// escalateKeep is how long that is remembered beyond Options.Escalate: longer than servers keep mail in their queues (RFC 5321
+// section 4.5.4.1 has 4 to 5 days), so that no message gets two respites.
+const escalateKeep = 14 * 24 * time.Hour
+
+// identityChecks are those whose reasons of their own name are about who the client says it is. What an honest site has wrong
+// there is repaired in a day, if its queue holds the mail meanwhile.
+var identityChecks = map[string]bool{"rdns": true, "helo": true, "sender": true, "spf": true}
+
+// respite tells whether a refusal is temporary yet, since the client has met its reason for less than Options.Escalate. Who
+// cannot be remembered has respite: a store that is down makes no 5xx.
+func (p *Pipeline) respite(ctx context.Context, s *Session, o Outcome) bool {
+	if p.opts.Escalate <= 0 || o.Action != Reject || !identityChecks[o.Check] || !strings.HasPrefix(o.Reason.ID, o.Check+"-") {
+		return false
+	}
+	client := s.Client
+	if client.Is6() {
+		network, _ := client.Prefix(64)
+		client = network.Addr()
+	}
+	key := escalateKey + o.Reason.ID + ":" + client.String()
+	first, err := p.firstMet(ctx, key, s.Time)
+	return err != nil || s.Time.Sub(first) < p.opts.Escalate
+}
+
+func (p *Pipeline) firstMet(ctx context.Context, key string, now time.Time) (time.Time, error) {
+	value, ok, err := p.opts.Store.Get(ctx, key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if ok {
+		seconds, err := strconv.ParseInt(string(value), 10, 64)
+		return time.Unix(seconds, 0), err
+	}
+	// Of several recipients, or hosts, the first one writes; the others differ by an instant.
+	_, err = p.opts.Store.PutNew(ctx, key, strconv.AppendInt(nil, now.Unix(), 10), p.opts.Escalate+escalateKeep)
+	return now, err
+}

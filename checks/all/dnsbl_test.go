@@ -1,0 +1,140 @@
+package all_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/dnsbl"
+	"milterd/milter/resolver"
+	"milterd/milter/resolver/dnstest"
+)
+
+// wildcard answers every A question with an address, whatever the zone has.
+func wildcard(addr string) dnstest.Behaviour {
+	return func(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+		resp.Rcode, resp.Ns, resp.Answer = dns.RcodeSuccess, nil, nil
+		if req.Question[0].Qtype == dns.TypeA {
+			rr, err := dns.NewRR(req.Question[0].Name + " 60 A " + addr)
+			if err != nil {
+				panic(err)
+			}
+			resp.Answer = []dns.RR{rr}
+		}
+		return resp
+	}
+}
+
+const lists = `
+2.0.0.127.bl.example.       60 A   127.0.0.2
+9.2.0.192.bl.example.       60 A   127.0.0.4
+9.2.0.192.bl.example.       60 TXT "see https://bl.example/9.2.0.192"
+9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example. 60 A 127.0.0.3
+test.dbl.example.           60 A   127.0.1.2
+spam.example.net.dbl.example. 60 A 127.0.1.2
+bl.example.  SOA ns.bl.example. h.bl.example. 1 60 60 60 60
+dbl.example. SOA ns.dbl.example. h.dbl.example. 1 60 60 60 60
+`
+
+// TestDNSBLWithRealServers asks a name server on loopback through the resolver, whose clock is that of the sessions.
+func TestDNSBLWithRealServers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name              string
+		before, behave    dnstest.Behaviour // at the first test, and from then on
+		latency           time.Duration
+		client, from      string
+		want, state, then string // verdict and states; states after the next test
+	}{
+		{name: "listed", client: "192.0.2.9", want: "550 5.7.1 192.0.2.9 is listed in bl.example: see https://bl.example/9.2.0.192", state: "on on", then: "on on"},
+		{name: "listed IPv6", client: "2001:db8::9", want: "550 5.7.1 2001:db8::9 is listed in bl.example: the list says no more", state: "on on", then: "on on"},
+		{name: "listed domain", client: "192.0.2.1", from: "a@spam.example.net", want: "550 5.7.1 sender domain spam.example.net is listed in dbl.example: the list says no more", state: "on on", then: "on on"},
+		{name: "not listed", client: "192.0.2.1", from: "a@example.net", state: "on on", then: "on on"},
+		{name: "slow", latency: 150 * time.Millisecond, client: "192.0.2.9", want: "550 5.7.1 192.0.2.9 is listed in bl.example: see https://bl.example/9.2.0.192", state: "on on", then: "on on"},
+		{name: "error code", behave: wildcard("127.255.255.254"), client: "192.0.2.9", from: "a@example.net", state: "off off", then: "off off"},
+		{name: "lists the world from the beginning", before: wildcard("127.0.0.2"), behave: wildcard("127.0.0.2"), client: "192.0.2.1", from: "a@example.net", state: "off off", then: "off off"},
+		{name: "sold", behave: wildcard("192.0.2.80"), client: "192.0.2.9", from: "a@example.net", state: "off off", then: "off off"},
+		{name: "SERVFAIL", behave: dnstest.Rcode(dns.RcodeServerFailure), client: "192.0.2.9", from: "a@spam.example.net", state: "on on", then: "off off"},
+		{name: "dead", behave: dnstest.Dead, client: "192.0.2.9", from: "a@spam.example.net", state: "on on", then: "off off"},
+		{name: "dead from the beginning", before: dnstest.Dead, behave: nil, client: "192.0.2.9", state: "off off", then: "on on"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := dnstest.Start(t, lists)
+			set := func(b dnstest.Behaviour) {
+				server.Behave()
+				if b != nil {
+					server.Behave(b)
+				}
+			}
+			now := checktest.Now
+			r, err := resolver.New(resolver.Config{Servers: []string{server.Addr}, Timeout: 250 * time.Millisecond, Attempts: 1, Now: func() time.Time { return now }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(r.Close)
+			env := checktest.Env(t, "")
+			env.DNS = r
+			c := checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) {
+				var codes, domains dnsbl.Codes
+				for text, c := range map[string]*dnsbl.Codes{"127.0.0.2-127.0.0.11": &codes, "127.0.1.0/24": &domains} {
+					if err := c.UnmarshalText([]byte(text)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c.Zones = []dnsbl.Zone{
+					{Zone: "bl.example", Codes: []dnsbl.Codes{codes}, Query: dnsbl.Client},
+					{Zone: "dbl.example", Codes: []dnsbl.Codes{domains}, Query: dnsbl.Sender},
+				}
+			}).(*dnsbl.Check)
+			set(test.before)
+			c.Tend(t.Context(), now)
+			set(test.behave)
+			server.Latency(test.latency)
+			p, err := checks.New([]checks.Instance{{Info: dnsbl.Info, Check: c}}, checks.Options{
+				Actions: map[string]checks.Action{"dnsbl-listed": checks.Reject, "rhsbl-listed": checks.Reject},
+				ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Announce: r,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := checktest.Session{Client: test.client, Helo: "mail.example.com", MailFrom: test.from, Time: now}.Session(t)
+			rcpts := s.Envelope.Rcpts
+			s.Envelope.Rcpts = nil
+			for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+				p.Run(context.Background(), s, st)
+			}
+			s.Envelope.Rcpts = rcpts
+			d := p.Run(context.Background(), s, checks.RcptTo)
+			got := ""
+			if d.Reply != nil {
+				got = d.Reply.String()
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			states := func() string {
+				var out []string
+				for _, z := range c.Zones() {
+					out = append(out, string(z.State))
+				}
+				return strings.Join(out, " ")
+			}
+			if got := states(); got != test.state {
+				t.Errorf("states %s, want %s: %+v", got, test.state, c.Zones())
+			}
+			server.Latency(0)
+			now = now.Add(31 * time.Minute)
+			c.Tend(t.Context(), now)
+			if got := states(); got != test.then {
+				t.Errorf("after the next test: states %s, want %s: %s", got, test.then, fmt.Sprintf("%+v", c.Zones()))
+			}
+		})
+	}
+}

@@ -1,0 +1,162 @@
+package records
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"milterd/checks"
+)
+
+// Query says which records to find. Empty fields take everything.
+type Query struct {
+	Sender  string // a mailbox, a domain with what is below it, or <> for the null reverse-path
+	Rcpt    string // a mailbox, or a domain with what is below it
+	Client  string // an address, a network, or the domain of its name or HELO name
+	Reason  string // id, of any reason that applied
+	Action  string // accept, watch, greylist, tempfail or reject
+	Session string
+	Since   time.Time
+	Until   time.Time
+	Max     int  // how many, the last ones first; 0: all
+	Trace   bool // with their checks
+}
+
+const (
+	// page is how many records are read before it is looked what fits, and parallel how many at a time.
+	page, parallel = 256, 32
+	// gap is how many records may be missing in a row, because a store lost them, before nothing older is looked for.
+	gap = 16 * page
+	// late is how long a record may have waited to be written: the order is that of writing.
+	late = time.Minute
+)
+
+// Find returns the records that a query takes, the last one first. A record that cannot be read is left out.
+func (b *Book) Find(ctx context.Context, q Query) ([]Record, error) {
+	list := []Record{} // [] in JSON
+	last, err := b.last(ctx)
+	if err != nil {
+		return list, err
+	}
+	fits := q.filter()
+	oldest, missing := max(last-int64(b.opts.Max), 0), 0
+	for end := last; end > oldest && missing < gap; end -= page {
+		found, err := b.page(ctx, end, max(end-page, oldest))
+		if err != nil {
+			return list, err
+		}
+		for _, f := range found {
+			if !f.ok {
+				missing++
+				continue
+			}
+			missing = 0
+			if f.Time.Before(q.Since.Add(-late)) {
+				return list, nil
+			}
+			if !fits(f.Record) {
+				continue
+			}
+			if q.Trace && f.complete(f.more) != nil {
+				continue
+			}
+			if list = append(list, f.Record); q.Max > 0 && len(list) >= q.Max {
+				return list, nil
+			}
+		}
+	}
+	return list, nil
+}
+
+func (b *Book) last(ctx context.Context) (int64, error) {
+	value, ok, err := b.store.Get(ctx, lastKey)
+	if err != nil || !ok {
+		return 0, err
+	}
+	return strconv.ParseInt(string(value), 10, 64)
+}
+
+type found struct {
+	Record
+	more []byte
+	ok   bool
+}
+
+// page reads the records from number end down to the one after begin, many at a time.
+func (b *Book) page(ctx context.Context, end, begin int64) ([]found, error) {
+	list := make([]found, end-begin)
+	var reading sync.WaitGroup
+	errs := make([]error, parallel)
+	for w := range parallel {
+		reading.Go(func() {
+			for i := w; i < len(list) && errs[w] == nil; i += parallel {
+				f := &list[i]
+				value, ok, err := b.store.Get(ctx, b.slot(end-int64(i)))
+				if errs[w] = err; err != nil || !ok {
+					continue
+				}
+				f.Record, f.more, err = decode(value)
+				f.ok = err == nil && f.Number == end-int64(i)
+			}
+		})
+	}
+	reading.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// filter makes the test whether a record is one of those looked for.
+func (q Query) filter() func(Record) bool {
+	sender, rcpt, client := mailbox(q.Sender), mailbox(q.Rcpt), host(q.Client)
+	return func(r Record) bool {
+		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
+			(q.Action == "" || r.Action == q.Action) && (q.Session == "" || r.Session == q.Session) &&
+			(q.Reason == "" || r.Reason == q.Reason || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == q.Reason })) &&
+			(sender == nil || sender(r.MailFrom)) && (rcpt == nil || slices.ContainsFunc(r.Rcpts, rcpt)) &&
+			(client == nil || client(r))
+	}
+}
+
+// mailbox makes the test for an address; nil takes every one.
+func mailbox(what string) func(string) bool {
+	if what == "" {
+		return nil
+	}
+	a := checks.ParseAddress(what)
+	domain := strings.TrimPrefix(what, "@")
+	return func(text string) bool {
+		has := checks.ParseAddress(text)
+		switch {
+		case a.IsNull():
+			return has.IsNull()
+		case strings.EqualFold(has.Text, a.Text):
+			return true
+		case a.Local != "" && a.Domain != "":
+			return strings.EqualFold(has.Local, a.Local) && has.Domain == a.Domain
+		default:
+			return checks.Under(has.Domain, domain)
+		}
+	}
+}
+
+// host makes the test for a client; nil takes every one.
+func host(what string) func(Record) bool {
+	if what == "" {
+		return nil
+	}
+	if a, err := netip.ParseAddr(what); err == nil {
+		return func(r Record) bool { return r.Client == a.Unmap() }
+	}
+	if p, err := netip.ParsePrefix(what); err == nil {
+		return func(r Record) bool { return p.Contains(r.Client) }
+	}
+	return func(r Record) bool { return checks.Under(r.ClientName, what) || checks.Under(r.Helo, what) }
+}

@@ -1,0 +1,114 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+)
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	b := open(t, checktest.NewStore(nil), 100)
+	n := uint64(0)
+	add := func(hour int, action func(*checks.Session), client, helo, from, to string) {
+		s := mail(client, helo, from, to)
+		s.Time = noon.Add(time.Duration(hour) * time.Hour)
+		s.ID = fmt.Sprint("s", hour)
+		action(s)
+		n++
+		settle(t, b, n)
+	}
+	reject := func(s *checks.Session) { b.Decided(s, refused("")) }
+	watch := func(s *checks.Session) {
+		b.Decided(s, checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
+	}
+	add(1, reject, "192.0.2.1", "mail.example.com", "Ann@Example.com", "bob@example.org")
+	add(2, watch, "192.0.2.200", "h2", "x@sub.example.com", "carl@example.org")
+	add(3, b.Accepted, "2001:db8::1", "h3", "", "Bob@example.org")
+	add(4, reject, "198.51.100.1", "h4", "ann@other.example", "bob@sub.example.org")
+	for _, c := range []struct {
+		name string
+		q    Query
+		want string // hours, the last first
+	}{
+		{"all", Query{}, "4 3 2 1"},
+		{"some", Query{Max: 2}, "4 3"},
+		{"sender, case aside", Query{Sender: "ann@example.com"}, "1"},
+		{"sender in brackets", Query{Sender: "<ann@example.com>"}, "1"},
+		{"domain of the sender and below", Query{Sender: "example.com"}, "2 1"},
+		{"domain with @", Query{Sender: "@other.example"}, "4"},
+		{"null reverse-path", Query{Sender: "<>"}, "3"},
+		{"recipient", Query{Rcpt: "bob@example.org"}, "3 1"},
+		{"domain of the recipient", Query{Rcpt: "example.org"}, "4 3 2 1"},
+		{"no part of a name", Query{Rcpt: "ample.org"}, ""},
+		{"client", Query{Client: "192.0.2.1"}, "1"},
+		{"client IPv6", Query{Client: "2001:DB8:0::1"}, "3"},
+		{"network", Query{Client: "192.0.2.0/24"}, "2 1"},
+		{"HELO name", Query{Client: "example.com"}, "4 3 2 1"}, // the MTA's name for all of them
+		{"another name", Query{Client: "h2"}, "2"},
+		{"reason", Query{Reason: "rdns-missing"}, "4 1"},
+		{"watched reason", Query{Reason: "helo-mismatch"}, "4 2 1"},
+		{"action", Query{Action: "accept"}, "3"},
+		{"session", Query{Session: "s2"}, "2"},
+		{"since", Query{Since: noon.Add(3 * time.Hour)}, "4 3"},
+		{"until", Query{Until: noon.Add(2 * time.Hour)}, "2 1"},
+		{"all of it", Query{Sender: "ann@example.com", Rcpt: "bob@example.org", Client: "192.0.2.1", Reason: "rdns-missing"}, "1"},
+		{"not all of it", Query{Sender: "ann@example.com", Rcpt: "carl@example.org"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			list, err := b.Find(context.Background(), c.q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range list {
+				got = append(got, strings.TrimPrefix(r.Session, "s"))
+				if r.Checks != nil {
+					t.Error("with checks, which nobody asked for")
+				}
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	list, err := b.Find(context.Background(), Query{Trace: true, Max: 1})
+	if err != nil || len(list) != 1 || len(list[0].Checks) != 1 {
+		t.Errorf("with checks: %+v, %v", list, err)
+	}
+}
+
+// TestFindGoesOverManyPagesAndHoles has more records than a page, of which a store has lost some.
+func TestFindGoesOverManyPagesAndHoles(t *testing.T) {
+	t.Parallel()
+	store := checktest.NewStore(nil)
+	b := open(t, store, 2000)
+	const n = 700
+	for i := range n {
+		b.Accepted(mail("192.0.2.1", "h", "a@example.com", "b@example.org"))
+		settle(t, b, uint64(i+1))
+	}
+	for i := int64(100); i < 500; i++ {
+		if err := store.Delete(context.Background(), b.slot(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Put(context.Background(), b.slot(600), []byte("{broken"), day); err != nil {
+		t.Fatal(err)
+	}
+	list, err := b.Find(context.Background(), Query{})
+	if err != nil || len(list) != n-400-1 || list[0].Number != n || list[len(list)-1].Number != 1 {
+		t.Errorf("%d records, %v", len(list), err)
+	}
+	for i := 1; i < len(list); i++ {
+		if list[i].Number >= list[i-1].Number {
+			t.Fatalf("%d after %d", list[i].Number, list[i-1].Number)
+		}
+	}
+}

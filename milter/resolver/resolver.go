@@ -129,6 +129,9 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
 	}
+	if renews(ctx, q) {
+		r.cache.forget(q)
+	}
 	if k, ok := r.cache.get(q); ok {
 		r.stats.hits.Add(1)
 		return k.answer, k.err

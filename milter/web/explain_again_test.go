@@ -1,0 +1,190 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTestAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
+
+	p := s.again(link)
+	p.has(t, "Not yet repaired", "Still wrong 192.0.2.9 has no reverse DNS name rdns-missing",
+		"Also wrong HELO name mail.example.com has neither an A nor an AAAA record helo-unresolvable The record above repairs this too.",
+		"These records would repair it: 9.2.0.192.in-addr.arpa. IN PTR mail.example.com. mail.example.com. IN A 192.0.2.9",
+		`This record in its place would repair it: example.com. IN TXT "v=spf1 ip4:192.0.2.9 mx -all"`,
+		"What the DNS says now", "example.com. TXT \"v=spf1 mx -all\"")
+	if s.lifted.Load() != 0 {
+		t.Error("a block was lifted though nothing is repaired")
+	}
+
+	s.setZone(mended)
+	s.again(link).has(t, "Not yet repaired", "Repaired 192.0.2.9 has no reverse DNS name rdns-missing", "Also wrong", "spf-fail")
+
+	s.setZone(strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1))
+	p = s.again(link)
+	p.has(t, "Repaired The DNS is as it should be now. Send the mail again. The temporary block of your server is lifted.",
+		"Repaired 192.0.2.9 has no reverse DNS name", "9.2.0.192.in-addr.arpa. PTR mail.example.com.")
+	p.lacks(t, "Still wrong", "Also wrong", "would repair it")
+	if s.lifted.Load() != 1 {
+		t.Error("nobody was told that it is repaired")
+	}
+
+	s.setZone("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1))
+	p = s.again(link)
+	p.has(t, "Some answers are missing", "No answer 192.0.2.9 has no reverse DNS name")
+	p.lacks(t, "Repaired The DNS")
+	if s.lifted.Load() != 1 {
+		t.Error("what could not be found out counts as repaired")
+	}
+}
+
+// TestFixes wants the very records that repair each fault: put into the zone they do.
+func TestFixes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, client, helo, from, reason, zone, fix string }{
+		{"no PTR", "192.0.2.9", "mail.example.com", "", "rdns-missing", "mail.example.com. A 192.0.2.9",
+			"9.2.0.192.in-addr.arpa. IN PTR mail.example.com."},
+		{"no PTR, IPv6", "2001:db8::9", "mail.example.com", "", "rdns-missing", "mail.example.com. AAAA 2001:db8::9",
+			"9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. IN PTR mail.example.com."},
+		{"PTR does not lead back", "192.0.2.9", "mail.example.com", "", "rdns-mismatch",
+			"9.2.0.192.in-addr.arpa. PTR mail.example.com.\nmail.example.com. A 192.0.2.1", "mail.example.com. IN A 192.0.2.9"},
+		{"HELO does not resolve", "192.0.2.9", "mail.example.com", "", "helo-unresolvable",
+			"9.2.0.192.in-addr.arpa. PTR a.example.com.\na.example.com. A 192.0.2.9", "mail.example.com. IN A 192.0.2.9"},
+		{"HELO of another", "192.0.2.9", "mail.example.com", "", "helo-mismatch",
+			"9.2.0.192.in-addr.arpa. PTR a.example.com.\na.example.com. A 192.0.2.9\nmail.example.com. A 192.0.2.1", "mail.example.com. IN A 192.0.2.9"},
+		{"HELO is an alias", "192.0.2.9", "mail.example.com", "", "helo-cname",
+			"9.2.0.192.in-addr.arpa. PTR a.example.com.\na.example.com. A 192.0.2.9\nmail.example.com. CNAME a.example.com.", "mail.example.com. IN A 192.0.2.9"},
+		{"no MX", "192.0.2.9", "a.example.com", "x@example.net", "sender-no-domain", "",
+			"example.net. IN MX 10 mail.example.net."},
+		{"null MX", "192.0.2.9", "a.example.com", "x@example.net", "sender-null-mx", "example.net. MX 0 .",
+			"example.net. IN MX 10 mail.example.net."},
+		{"no SPF", "192.0.2.9", "a.example.com", "x@example.net", "spf-none", "example.net. MX 10 mx.example.com.\nmx.example.com. A 203.0.114.7",
+			`example.net. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"no mail", "192.0.2.9", "a.example.com", "x@example.net", "spf-no-mail", "example.net. MX 10 mx.example.com.\nmx.example.com. A 203.0.114.7\nexample.net. TXT \"v=spf1 -all\"",
+			`example.net. IN TXT "v=spf1 ip4:192.0.2.9 -all"`},
+		{"softfail", "192.0.2.9", "a.example.com", "x@example.net", "spf-softfail", "example.net. MX 10 mx.example.com.\nmx.example.com. A 203.0.114.7\nexample.net. TXT \"v=spf1 ip4:192.0.2.1 ~all\"",
+			`example.net. IN TXT "v=spf1 ip4:192.0.2.9 ip4:192.0.2.1 ~all"`},
+		{"too wide", "192.0.2.9", "a.example.com", "x@example.net", "spf-too-wide", "example.net. MX 10 mx.example.com.\nmx.example.com. A 203.0.114.7\nexample.net. TXT \"v=spf1 +all\"",
+			`example.net. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"HELO's SPF", "192.0.2.9", "a.example.com", "", "spf-helo-fail", "a.example.com. TXT \"v=spf1 -all\"",
+			`a.example.com. IN TXT "v=spf1 ip4:192.0.2.9 -all"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			zone := c.zone + "\n"
+			if c.helo == "a.example.com" { // whose client is as it should be
+				zone += "9.2.0.192.in-addr.arpa. PTR a.example.com.\na.example.com. A 192.0.2.9\n"
+			}
+			s := newSite(t, zone)
+			link := s.suspect(c.client, c.helo, c.from, c.reason)
+			s.again(link).has(t, c.fix)
+		})
+	}
+}
+
+// suspect is refuse for a reason that only defers in the strict profile, perhaps.
+func (s *site) suspect(client, helo, from, reason string) string {
+	s.t.Helper()
+	for _, id := range []string{reason, "greylisted"} {
+		if link, ok := s.try(client, helo, from, id, reason); ok {
+			return link
+		}
+	}
+	s.t.Fatalf("nobody says %s", reason)
+	return ""
+}
+
+func TestTestsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
+	for i := range testsPerReference {
+		if p := s.again(link); p.Code != 200 {
+			t.Fatalf("test %d: %d", i, p.Code)
+		}
+	}
+	asked := s.asked.Load()
+	p := s.again(link)
+	if p.Code != 429 || p.Header().Get("Retry-After") == "" || s.asked.Load() != asked {
+		t.Errorf("%d, %d questions", p.Code, s.asked.Load()-asked)
+	}
+	p.has(t, "tested often enough", "What we saw", "Test again")
+	s.after(refillReference)
+	if p := s.again(link); p.Code != 200 {
+		t.Errorf("after a minute: %d", p.Code)
+	}
+	for range testsOverall { // each with a reference of its own
+		link = s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
+		p = s.again(link)
+	}
+	if p.Code != 429 {
+		t.Errorf("no limit over all references: %d", p.Code)
+	}
+}
+
+func TestLimiterForgets(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(0, 0)
+	l := newLimiter(func() time.Time { return now })
+	for i := range 3 * manyReferences {
+		if !l.begin(fmt.Sprint(i)) {
+			t.Fatalf("test %d", i)
+		}
+		l.end()
+		now = now.Add(refillOverall)
+	}
+	if len(l.each) > manyReferences {
+		t.Errorf("%d references are remembered", len(l.each))
+	}
+	for range testsAtATime {
+		now = now.Add(refillOverall)
+		if !l.begin("a") {
+			t.Fatal("too few at a time")
+		}
+	}
+	if now = now.Add(time.Hour); l.begin("b") {
+		t.Error("too many at a time")
+	}
+}
+
+// TestWhatIsSaidCannotBeTestedAgain wants no test where the DNS has no part.
+func TestWhatIsSaidCannotBeTestedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, mended)
+	link := s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
+	asked := s.asked.Load()
+	for _, p := range []page{s.get(link), s.again(link)} {
+		p.has(t, "What we saw", "the next mail shows whether it is repaired")
+		p.lacks(t, "<form")
+	}
+	if s.asked.Load() != asked {
+		t.Error("the DNS was asked")
+	}
+}
+
+func TestHostName(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"mail.example.com": true, "MAIL.example.com.": true, "_spf.example.com": true, "a": false, "": false, ".": false, "192.0.2.1": false,
+		"[192.0.2.1]": false, "a b.example": false, "a..b": false, "-a.example": false, `a".example.com`: false, "a.example\n": false,
+		strings.Repeat("a.", 130) + "example": false, "é.example": false, "mail.example.com. IN A 1": false,
+	} {
+		if _, got := hostName(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func FuzzHostName(f *testing.F) {
+	f.Add("mail.example.com")
+	f.Fuzz(func(t *testing.T, s string) {
+		if name, ok := hostName(s); ok && strings.ContainsAny(name, " \t\r\n\"';()\\@<>&{}") {
+			t.Errorf("%q can break a zone or a page", name)
+		}
+	})
+}

@@ -1,0 +1,240 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/checktest"
+	"milterd/milter/records"
+)
+
+// site is a mail site with its pages, for tests: its DNS can be changed, and it counts what it is asked.
+type site struct {
+	t        *testing.T
+	pipeline *checks.Pipeline
+	pages    http.Handler
+	book     *records.Book
+	signer   records.Signer
+	zone     atomic.Pointer[checks.Resolver]
+	now      atomic.Pointer[time.Time]
+
+	asked, read, lifted atomic.Int64
+}
+
+// Lookup implements checks.Resolver.
+func (s *site) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	s.asked.Add(1)
+	return (*s.zone.Load()).Lookup(ctx, q)
+}
+
+// Record, Again and Repaired implement Tester.
+func (s *site) Record(ctx context.Context, id string) (records.Record, bool, error) {
+	s.read.Add(1)
+	return s.book.Get(ctx, id)
+}
+
+func (s *site) Again(ctx context.Context, r records.Record, names []string) []checks.Result {
+	return s.pipeline.Again(ctx, s.session(r.Client.String(), r.Helo, r.MailFrom, r.Rcpts...), names)
+}
+
+func (s *site) Repaired(context.Context, records.Record) (bool, error) {
+	s.lifted.Add(1)
+	return true, nil
+}
+
+func (s *site) setZone(text string) {
+	var z checks.Resolver = checktest.Zone(s.t, text)
+	s.zone.Store(&z)
+}
+
+func (s *site) clock() time.Time { return *s.now.Load() }
+
+func (s *site) after(d time.Duration) { now := s.clock().Add(d); s.now.Store(&now) }
+
+const testURL = "https://mx.example.org/mail"
+
+func newSite(t *testing.T, zone string) *site {
+	t.Helper()
+	s := &site{t: t, signer: records.NewSigner([]byte(strings.Repeat("k", 32)))}
+	now := checktest.Now
+	s.now.Store(&now)
+	s.setZone(zone)
+	env := checktest.Env(t, "")
+	env.DNS = checks.Traced(s)
+	store := checktest.NewStore(s.clock)
+	env.Store = store
+	var instances []checks.Instance
+	actions := map[string]checks.Action{}
+	for _, info := range all.Checks {
+		c, err := info.New(func(any) error { return nil }, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		instances = append(instances, checks.Instance{Info: info, Check: c})
+		for _, r := range info.Reasons {
+			actions[r.ID] = r.Strict
+		}
+	}
+	p, err := checks.New(instances, checks.Options{
+		Actions: actions, ReplyAt: checks.RcptTo, Budget: 5 * time.Second, Trace: true,
+		Link: func(r *checks.Reason, at time.Time) (string, string) {
+			id := records.NewID(at)
+			return id, testURL + "/why/" + r.ID + "?r=" + s.signer.Sign(id, r.ID)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pipeline = p
+	s.book = records.Open(store, records.Options{Keep: 24 * time.Hour, Max: 1000, Now: s.clock})
+	t.Cleanup(func() { s.book.Close(5 * time.Second) })
+	s.pages, err = Explain{
+		Checks: all.Checks, Reasons: checks.PipelineReasons(), Site: "mx.example.org", URL: testURL, Signer: s.signer,
+		Keep: 24 * time.Hour, Now: s.clock, Tester: s,
+	}.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *site) session(client, helo, from string, rcpts ...string) *checks.Session {
+	out := &checks.Session{ID: "test", Time: s.clock(), Helo: helo, Macros: map[string]string{}}
+	out.Client, _ = netip.ParseAddr(client)
+	out.Envelope.MailFrom = checks.ParseAddress(from)
+	for _, r := range rcpts {
+		out.Envelope.Rcpts = append(out.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(r)})
+	}
+	return out
+}
+
+// refuse has a mail refused and returns the path of the link in the reply.
+func (s *site) refuse(client, helo, from, rcpt, reason string) string {
+	s.t.Helper()
+	d, sess := s.run(client, helo, from, rcpt)
+	if d.Reply == nil || d.Reason.ID != reason {
+		s.t.Fatalf("got %v %+v, want %s", d.Reply, d.Outcomes, reason)
+	}
+	return s.record(sess, d)
+}
+
+// try is refuse for a mail that is perhaps refused, for a reason that perhaps is one of several.
+func (s *site) try(client, helo, from, decides, applies string) (string, bool) {
+	s.t.Helper()
+	d, sess := s.run(client, helo, from, "bob@example.org")
+	applied := slices.ContainsFunc(d.Outcomes, func(o checks.Outcome) bool { return o.Reason.ID == applies })
+	if d.Reply == nil || d.Reason.ID != decides || !applied {
+		return fmt.Sprint(d.Reply), false
+	}
+	return s.record(sess, d), true
+}
+
+// run takes a mail to its recipient.
+func (s *site) run(client, helo, from, rcpt string) (checks.Decision, *checks.Session) {
+	ctx := context.Background()
+	sess := s.session(client, "", "")
+	s.pipeline.Run(ctx, sess, checks.Connect)
+	sess.SetHelo(helo, false)
+	s.pipeline.Run(ctx, sess, checks.Helo)
+	sess.Envelope.MailFrom = checks.ParseAddress(from)
+	s.pipeline.Run(ctx, sess, checks.MailFrom)
+	sess.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(rcpt)}}
+	return s.pipeline.Run(ctx, sess, checks.RcptTo), sess
+}
+
+// record writes a decision down and returns the path of the link in its reply.
+func (s *site) record(sess *checks.Session, d checks.Decision) string {
+	s.t.Helper()
+	before := s.book.Stats().Written
+	s.book.Decided(sess, d)
+	for s.book.Stats().Written == before {
+		time.Sleep(time.Millisecond)
+	}
+	lines := d.Reply.Lines()
+	_, link, _ := strings.Cut(lines[len(lines)-1], testURL)
+	if len(lines) < 2 || !strings.HasPrefix(link, "/why/"+d.Reason.ID+"?r=") || strings.Contains(link, " ") {
+		s.t.Fatalf("no link alone on the last line of %q", lines)
+	}
+	return link
+}
+
+// page is an answer of the pages.
+type page struct {
+	*httptest.ResponseRecorder
+	text string // of the body, without its tags
+}
+
+func (s *site) get(path string) page { return s.do(httptest.NewRequest("GET", path, nil)) }
+
+func (s *site) do(r *http.Request) page {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.pages.ServeHTTP(w, r)
+	body := w.Body.String()
+	if got := w.Header().Get("Content-Security-Policy"); got != Policy {
+		s.t.Errorf("%s: policy %q", r.URL, got)
+	}
+	for _, never := range []string{"<script", "javascript:", " style=", "onclick", "http-equiv", " src="} {
+		if strings.Contains(strings.ToLower(body), never) {
+			s.t.Errorf("%s: the page has %s", r.URL, never)
+		}
+	}
+	return page{w, text(body)}
+}
+
+// again clicks on Test again.
+func (s *site) again(link string) page {
+	return s.do(httptest.NewRequest("POST", link, nil))
+}
+
+// text is what a page says, in one line.
+func text(body string) string {
+	var b strings.Builder
+	for i, part := range strings.Split(body, "<") {
+		if _, after, ok := strings.Cut(part, ">"); ok && i > 0 {
+			part = after
+		}
+		b.WriteString(part + " ")
+	}
+	return strings.Join(strings.Fields(html.UnescapeString(b.String())), " ")
+}
+
+// has wants phrases on a page.
+func (p page) has(t *testing.T, phrases ...string) {
+	t.Helper()
+	for _, want := range phrases {
+		if !strings.Contains(p.text, want) {
+			t.Errorf("no %q in: %s", want, p.text)
+		}
+	}
+}
+
+// lacks wants phrases not to be on a page, in tags neither.
+func (p page) lacks(t *testing.T, phrases ...string) {
+	t.Helper()
+	for _, never := range phrases {
+		if strings.Contains(p.text, never) || strings.Contains(p.Body.String(), never) {
+			t.Errorf("%q in: %s", never, p.text)
+		}
+	}
+}
+
+// eachReason lists the reasons that have pages.
+func eachReason() []*checks.Reason {
+	var list []*checks.Reason
+	for _, info := range all.Checks {
+		list = slices.Concat(list, info.Reasons)
+	}
+	return append(list, checks.PipelineReasons()...)
+}

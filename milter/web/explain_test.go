@@ -1,0 +1,321 @@
+package web
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/milter/records"
+)
+
+// broken is a DNS in which everything is wrong with 192.0.2.9, and mended one in which it is right.
+const (
+	broken = `
+example.com. MX 10 mx.example.com.
+mx.example.com. A 203.0.114.7
+example.com. TXT "v=spf1 mx -all"
+`
+	mended = broken + `
+9.2.0.192.in-addr.arpa. PTR mail.example.com.
+mail.example.com. A 192.0.2.9
+`
+)
+
+func TestEveryReasonHasAPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	index := s.get("/why/")
+	for _, r := range eachReason() {
+		t.Run(r.ID, func(t *testing.T) {
+			p := s.get("/why/" + r.ID)
+			if p.Code != 200 || p.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+				t.Fatalf("%d %s", p.Code, p.Header())
+			}
+			p.has(t, r.ID, r.Why, r.Remedy, "How to repair it", "RFC ")
+			own := s.explain().texts.Reasons[r.ID]
+			if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
+				t.Fatalf("no texts: %+v", own)
+			}
+			p.has(t, own.Title)
+			for _, id := range own.Recipes {
+				rec, ok := s.explain().texts.Recipes[id]
+				if !ok || rec.Title == "" || rec.Text == "" || len(rec.Steps) == 0 {
+					t.Errorf("recipe %s: %+v", id, rec)
+				}
+				p.has(t, rec.Title)
+			}
+			for _, ref := range own.RFC {
+				if rfc := s.explain().texts.rfc(ref); rfc.Title == "" || !regexp.MustCompile(`^[0-9.]+$`).MatchString(rfc.Section) {
+					t.Errorf("RFC %s: %+v", ref, rfc)
+				}
+			}
+			if regexp.MustCompile(`\{[a-z]+\}`).MatchString(p.text) {
+				t.Errorf("a value is missing: %s", p.text)
+			}
+			if !strings.Contains(index.Body.String(), `href="`+r.ID+`"`) {
+				t.Error("the index does not lead there")
+			}
+			if s.asked.Load()+s.read.Load() != 0 {
+				t.Error("somebody was asked")
+			}
+		})
+	}
+}
+
+// explain is what serves the pages.
+func (s *site) explain() *explain {
+	t, err := loadTexts("en")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &explain{texts: t}
+}
+
+func TestTextsAreAboutReasonsAlone(t *testing.T) {
+	t.Parallel()
+	texts, err := loadTexts("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for id, r := range texts.Reasons {
+		if len(r.Title) > 70 || strings.HasSuffix(r.Title, ".") {
+			t.Errorf("%s: title %q", id, r.Title)
+		}
+		for _, rec := range r.Recipes {
+			used[rec] = true
+		}
+	}
+	for id := range texts.Recipes {
+		if !used[id] {
+			t.Errorf("nobody needs the recipe %s", id)
+		}
+	}
+	for _, name := range []string{"cut", "forged", "expired", "gone", "down", "limit"} {
+		if texts.Notices[name] == "" {
+			t.Errorf("no notice %s", name)
+		}
+	}
+	for id := range repairs {
+		if _, ok := texts.Reasons[id]; !ok {
+			t.Errorf("a repair of %s, which is no reason", id)
+		}
+	}
+}
+
+func TestLocalPolicyIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	for _, id := range []string{"helo-mismatch", "helo-literal"} {
+		s.get("/why/"+id).has(t, "This is the policy of this site.", "No standard makes it your duty: RFC 5321 section 4.1.4 says")
+	}
+	s.get("/why/greylisted").has(t, "This is the policy of this site.")
+	s.get("/why/helo-syntax").lacks(t, "This is the policy of this site.")
+}
+
+func TestTheLinkShowsWhatWasSeen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "secret.bob@example.org", "rdns-missing")
+	asked := s.asked.Load()
+	for _, prefix := range []string{"", "/mail"} { // whether the proxy takes the path off or not
+		p := s.get(prefix + link)
+		if p.Code != 200 || p.Header().Get("Cache-Control") != "no-store" || p.Header().Get("Referrer-Policy") != "no-referrer" {
+			t.Errorf("%d %v", p.Code, p.Header())
+		}
+		p.has(t, "What we saw", "550 5.7.25 192.0.2.9 has no reverse DNS name", "21 November 2026, 12:00:00 UTC",
+			"Address of your server 192.0.2.9", "Its name in HELO mail.example.com", "Sender (MAIL FROM) ann@example.com",
+			"Domain of the recipient example.org", "9.2.0.192.in-addr.arpa. PTR no such name", "Test again",
+			"9.2.0.192.in-addr.arpa. IN PTR mail.example.com.", "kept until 22 November 2026")
+		if form := `<form method="post" action="` + strings.TrimPrefix(link, "/why/") + `">`; !strings.Contains(p.Body.String(), form) {
+			t.Errorf("no %s", form)
+		}
+		p.lacks(t, "secret.bob")
+	}
+	if s.asked.Load() != asked {
+		t.Error("looking at the page asked the DNS")
+	}
+}
+
+func TestReferencesThatShowNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
+	foreign := records.NewSigner([]byte(strings.Repeat("f", 32))).Sign(records.NewID(s.clock()), "rdns-missing")
+	ref := link[strings.Index(link, "=")+1:]
+	asked := s.asked.Load()
+	for _, c := range []struct{ name, link, says string }{
+		{"cut", link[:len(link)-1], "The link is not complete"},
+		{"cut to nothing", "/why/rdns-missing?r=x", "The link is not complete"},
+		{"forged", link[:len(link)-3] + "abc", "not valid here"},
+		{"foreign", "/why/rdns-missing?r=" + foreign, "not valid here"},
+		{"of another reason", "/why/helo-mismatch?r=" + ref, "not valid here"},
+		{"markup", "/why/rdns-missing?r=" + url.QueryEscape("<script>alert(1)</script>"+ref), "not valid here"},
+		{"of no record", "/why/rdns-missing?r=" + s.signer.Sign(records.NewID(s.clock()), "rdns-missing"), "not kept any more"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for what, p := range map[string]page{"get": s.get(c.link), "post": s.again(c.link)} {
+				if p.Code != 200 {
+					t.Errorf("%s: %d", what, p.Code)
+				}
+				p.has(t, c.says, "What it means")
+				p.lacks(t, "What we saw", "Test again", "ann@example.com", "192.0.2.9", "<script")
+			}
+		})
+	}
+	s.after(24*time.Hour + time.Second)
+	for _, p := range []page{s.get(link), s.again(link)} {
+		p.has(t, "has expired")
+		p.lacks(t, "What we saw", "ann@example.com", "192.0.2.9")
+	}
+	if s.asked.Load() != asked {
+		t.Error("the DNS was asked")
+	}
+}
+
+// TestTenThousandForgedReferences wants them to touch neither the DNS nor the store.
+func TestTenThousandForgedReferences(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
+	asked, read := s.asked.Load(), s.read.Load()
+	for i := range 10_000 {
+		forged := []byte(link)
+		forged[len(forged)-1-i%47] ^= byte(1 + i%3)
+		path := string(forged[:strings.Index(link, "=")+1]) + url.QueryEscape(string(forged[strings.Index(link, "=")+1:]))
+		r := httptest.NewRequest("GET", path, nil)
+		if i%2 == 1 {
+			r = httptest.NewRequest("POST", "/why/rdns-missing", strings.NewReader(path[strings.Index(path, "?")+1:]))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		w := httptest.NewRecorder()
+		s.pages.ServeHTTP(w, r)
+		if w.Code != 200 || strings.Contains(w.Body.String(), "What we saw") {
+			t.Fatalf("%s: %d", path, w.Code)
+		}
+	}
+	if s.asked.Load() != asked || s.read.Load() != read {
+		t.Errorf("%d questions, %d records read", s.asked.Load()-asked, s.read.Load()-read)
+	}
+}
+
+func TestMarkupIsHarmless(t *testing.T) {
+	t.Parallel()
+	const nasty = `"><script>alert(1)</script><img/src=x>{{.}}`
+	s := newSite(t, `mx.example.com. A 203.0.114.7
+example.com. MX 10 mx.example.com.
+9.2.0.192.in-addr.arpa. PTR \"\>\<script\>alert.example.com.
+example.com. TXT "v=spf1 -all exp=e.example.com" "<script>"
+`)
+	link := s.refuse("192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org", "rdns-mismatch")
+	for _, p := range []page{s.get(link), s.again(link)} {
+		p.has(t, `<script>alert(1)</script>`) // as text
+		if strings.Contains(p.Body.String(), "<script") || strings.Contains(p.Body.String(), "<img") {
+			t.Error(p.Body)
+		}
+	}
+	for _, path := range []string{"/why?sender=" + url.QueryEscape(nasty+"@example.com") + "&ip=192.0.2.9&receiver=" + url.QueryEscape(nasty), "/why/" + url.PathEscape(nasty)} {
+		if body := s.get(path).Body.String(); strings.Contains(body, "<script") || strings.Contains(body, "<img") {
+			t.Error(body)
+		}
+	}
+}
+
+func TestOpenSPF(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	for _, path := range []string{"/why", "/why/", "/mail/why"} {
+		p := s.get(path + "?sender=ann%40example.com&ip=192.0.2.9&receiver=mx.example.org")
+		if p.Code != 200 {
+			t.Fatal(p.Code)
+		}
+		p.has(t, "Why SPF stopped the mail", "mx.example.org did not take a mail with the sender ann@example.com from the server 192.0.2.9",
+			"the owner of example.com says", "Nothing was looked up.", `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`)
+	}
+	for _, query := range []string{"", "?sender=ann@example.com", "?sender=x&ip=192.0.2.9", "?sender=ann@example.com&ip=nothing", "?ip=192.0.2.9&receiver=Call+0900"} {
+		p := s.get("/why" + query)
+		p.has(t, "Why was my mail refused?")
+		p.lacks(t, "0900", "ann@")
+	}
+	s.get("/why?sender=ann@example.com&ip=192.0.2.9&receiver=Call+0900").lacks(t, "0900")
+	if s.asked.Load()+s.read.Load() != 0 {
+		t.Error("somebody was asked")
+	}
+}
+
+func TestOtherPaths(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	for _, c := range []struct {
+		method, path string
+		code         int
+		header, is   string
+	}{
+		{"GET", "/", 303, "Location", "why/"},
+		{"GET", "/mail/", 303, "Location", "why/"},
+		{"GET", "/why/style.css", 200, "Content-Type", "text/css; charset=utf-8"},
+		{"GET", "/mail/why/style.css", 200, "Content-Type", "text/css; charset=utf-8"},
+		{"HEAD", "/why/rdns-missing", 200, "Cache-Control", "public, max-age=300"},
+		{"GET", "/why/nothing", 404, "Cache-Control", "no-store"},
+		{"POST", "/why/nothing", 404, "Cache-Control", "no-store"},
+		{"GET", "/why/rdns-missing/more", 404, "Cache-Control", "no-store"},
+		{"GET", "/favicon.ico", 404, "Cache-Control", "no-store"},
+		{"DELETE", "/why/rdns-missing", 404, "X-Content-Type-Options", "nosniff"},
+	} {
+		p := s.do(httptest.NewRequest(c.method, c.path, nil))
+		if p.Code != c.code || p.Header().Get(c.header) != c.is {
+			t.Errorf("%s %s: %d %v", c.method, c.path, p.Code, p.Header())
+		}
+	}
+	big := httptest.NewRequest("POST", "/why/rdns-missing", strings.NewReader("r="+strings.Repeat("a", 1<<20)))
+	big.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	s.do(big).lacks(t, "What we saw")
+}
+
+// TestPagesAreAccessible looks for what a program can see; a browser's checker sees more.
+func TestPagesAreAccessible(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
+	for name, p := range map[string]page{
+		"index": s.get("/why/"), "reason": s.get("/why/spf-fail"), "seen": s.get(link), "tested": s.again(link),
+		"openspf": s.get("/why?sender=a@example.com&ip=192.0.2.9"), "missing": s.get("/nothing"),
+	} {
+		body := p.Body.String()
+		for _, want := range []string{`<html lang="en">`, `<meta name="viewport"`, "<header", "<main", "<footer", `<nav aria-label=`, "<title>", `href="#main"`} {
+			if n := strings.Count(body, want); n != 1 {
+				t.Errorf("%s: %d times %s", name, n, want)
+			}
+		}
+		if n := strings.Count(body, "<h1>"); n != 1 {
+			t.Errorf("%s: %d main headings", name, n)
+		}
+		ids := map[string]bool{}
+		for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+			if ids[m[1]] {
+				t.Errorf("%s: the id %s twice", name, m[1])
+			}
+			ids[m[1]] = true
+		}
+		for _, m := range regexp.MustCompile(`aria-(?:labelledby|describedby)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+			if !ids[m[1]] {
+				t.Errorf("%s: nothing has the id %s", name, m[1])
+			}
+		}
+		level := 1
+		for _, m := range regexp.MustCompile(`<h([1-6])`).FindAllStringSubmatch(body, -1) {
+			n := int(m[1][0] - '0')
+			if n > level+1 {
+				t.Errorf("%s: heading %d after %d", name, n, level)
+			}
+			level = n
+		}
+		if !strings.Contains(fmt.Sprint(p.Header()), "default-src 'none'") {
+			t.Errorf("%s: %v", name, p.Header())
+		}
+	}
+}

@@ -21,6 +21,7 @@ type Blocked struct {
 	Until   time.Time    `json:"until"`
 	Level   int          `json:"level"`    // the first block is 1; 0: by the postmaster
 	Why     string       `json:"why"`      // completes "is blocked for ..."
+	Limits  []string     `json:"limits"`   // ids of those that the client passed; none: by the postmaster
 	InForce bool         `json:"in_force"` // false: nothing was refused yet, because nothing came or the limit is watched
 }
 
@@ -71,7 +72,13 @@ func Blocks(ctx context.Context, store checks.Store, now time.Time) ([]Blocked, 
 
 func (b *block) describe(client netip.Prefix) Blocked {
 	w := b.whole()
-	return Blocked{client, time.Unix(w.Since, 0).UTC(), w.until(), b.Level, b.why(), b.InForce}
+	limits := []string{} // [] in JSON
+	for _, sp := range b.Spans {
+		if sp.Limit != "" {
+			limits = append(limits, sp.Limit)
+		}
+	}
+	return Blocked{client, time.Unix(w.Since, 0).UTC(), w.until(), b.Level, b.why(), limits, b.InForce}
 }
 
 // Block blocks a client by hand, in place of the block that it may be under. why completes "is blocked for ...". Connections

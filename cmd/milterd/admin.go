@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"milterd/checks"
@@ -14,6 +16,7 @@ import (
 	"milterd/checks/greylist"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/control"
+	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 	"milterd/milter/web"
@@ -26,6 +29,7 @@ type statusReport struct {
 	Profile     string             `json:"profile"`
 	Connections int                `json:"connections"`
 	LogDropped  uint64             `json:"log_dropped"` // lines that the log did not take in time
+	Records     records.Stats      `json:"records"`
 	Store       store.Status       `json:"store"`
 	DNS         resolver.Stats     `json:"dns"`
 	Checks      []checks.Condition `json:"checks"` // what they depend on
@@ -44,8 +48,9 @@ type (
 	}
 )
 
-// openAdmin starts to answer the commands and the operator's tools. What cannot be made at its default place is a warning.
-func (d *daemon) openAdmin(admin config.Admin) (stop func(), err error) {
+// openPages starts to answer the commands, the operator's tools and those whose mail was refused. What cannot be made at its
+// default place is a warning.
+func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop func(), err error) {
 	var open []net.Listener
 	stop = func() { closeAll(open) }
 	for _, a := range []struct {
@@ -54,16 +59,23 @@ func (d *daemon) openAdmin(admin config.Admin) (stop func(), err error) {
 		serve                     func(net.Listener) error
 	}{
 		{
-			"socket", admin.Socket, config.DefaultAdminSocket, "the commands status, greylist, block and report will not find this daemon",
+			"admin.socket", admin.Socket, config.DefaultAdminSocket, "the commands status, greylist, block, log and report will not find this daemon",
 			func() (net.Listener, error) {
+				// Without systemd nobody else makes the folder. If it cannot be made, listen says what is wrong.
+				_ = os.MkdirAll(filepath.Dir(admin.Socket), 0o755)
 				return listen(config.Listener{Network: "unix", Address: admin.Socket, Mode: 0o660})
 			},
 			func(ln net.Listener) error { return control.Serve(ln, d.functions()) },
 		},
 		{
-			"listen", admin.Listen, config.DefaultAdminListen, "there are no health pages",
+			"admin.listen", admin.Listen, config.DefaultAdminListen, "there are no health pages",
 			func() (net.Listener, error) { return net.Listen("tcp", admin.Listen) },
-			d.serveHealth,
+			func(ln net.Listener) error { return serveHTTP(ln, web.Health(d.problems)) },
+		},
+		{
+			"explain.listen", explain.Listen, config.DefaultExplainListen, "there are no pages that explain refusals",
+			func() (net.Listener, error) { return net.Listen("tcp", explain.Listen) },
+			d.serveExplain,
 		},
 	} {
 		if a.address == "" {
@@ -73,24 +85,25 @@ func (d *daemon) openAdmin(admin config.Admin) (stop func(), err error) {
 		switch {
 		case err != nil && a.address != a.usual:
 			stop()
-			return nil, fmt.Errorf("admin.%s: %w", a.key, err)
+			return nil, fmt.Errorf("%s: %w", a.key, err)
 		case err != nil:
-			d.log.WithError(err).WithField("admin."+a.key, a.address).Warn(a.lost)
+			d.log.WithError(err).WithField(a.key, a.address).Warn(a.lost)
 			continue
 		}
 		open = append(open, ln)
 		go func() {
 			if err := a.serve(ln); err != nil {
-				d.log.WithError(err).WithField("admin."+a.key, a.address).Error(a.lost)
+				d.log.WithError(err).WithField(a.key, a.address).Error(a.lost)
 			}
 		}()
 	}
 	return stop, nil
 }
 
-func (d *daemon) serveHealth(ln net.Listener) error {
+// serveHTTP answers on a listener until it is closed.
+func serveHTTP(ln net.Listener, pages http.Handler) error {
 	srv := &http.Server{
-		Handler:     web.Health(d.problems),
+		Handler:     pages,
 		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	if err := srv.Serve(ln); !errors.Is(err, net.ErrClosed) {
@@ -113,7 +126,7 @@ func (d *daemon) functions() map[string]control.Func {
 		"status": func(context.Context, func(any) error) (any, error) {
 			return statusReport{
 				Version: version(), Started: d.started, Profile: d.profile(), Connections: d.server.Connections(),
-				LogDropped: d.queue.Dropped(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
+				LogDropped: d.queue.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
 			}, nil
 		},
 		"block/list": func(ctx context.Context, _ func(any) error) (any, error) {
@@ -157,6 +170,7 @@ func (d *daemon) functions() map[string]control.Func {
 		"greylist/forget": with(func(ctx context.Context, a whatArgs) (any, error) {
 			return greylist.Forget(ctx, d.store, a.What)
 		}),
+		"log": with(d.find),
 		"report/retry": func(ctx context.Context, _ func(any) error) (any, error) {
 			return greylist.Retry(ctx, d.store, time.Now())
 		},

@@ -62,8 +62,8 @@ Without a command it serves.`,
 	serve := newServe(&configFile)
 	root.Flags().AddFlagSet(serve.Flags())
 	root.RunE = serve.RunE
-	root.AddCommand(serve, newCheckConfig(&configFile), newSimulate(&configFile), newDoc(),
-		newStatus(&configFile), newGreylist(&configFile), newBlock(&configFile), newReport(&configFile), newVersion())
+	root.AddCommand(serve, newCheckConfig(&configFile), newSimulate(&configFile), newReplay(&configFile), newDoc(),
+		newStatus(&configFile), newGreylist(&configFile), newBlock(&configFile), newLog(&configFile), newReport(&configFile), newVersion())
 	return root
 }
 

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
@@ -19,14 +16,13 @@ import (
 	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/dialogue"
-	"milterd/milter/store"
 )
 
 // simulation is what the flags say.
 type simulation struct {
 	client, name, helo, from, auth, message, socket string
 	rcpts                                           []string
-	json                                            bool
+	json, explain, smtp                             bool
 }
 
 // socketTimeout is for one answer of a running daemon: over its budget.
@@ -41,12 +37,18 @@ func newSimulate(configFile *string) *cobra.Command {
 took, and the reply. Nothing is sent to anyone but DNS questions, and these one after the other: the daemon asks ahead.
 
 With session files, plays those: each brings its own DNS and says which replies it expects; the exit code is 1 if one is
-another. With --socket the files are played against a running daemon, which goes by its own configuration and DNS.`,
+another. With --socket the files are played against a running daemon, which goes by its own configuration and DNS.
+
+With --smtp you are the client: type SMTP, and see what each check says. With --explain the checks are told as a story.`,
 		Example: `  milterd simulate --client 192.0.2.9 --helo mail.example.net --from a@example.net --rcpt user@example.org
-  milterd simulate examples/*.session`,
+  milterd simulate --explain examples/*.session
+  milterd simulate --smtp --client 192.0.2.9`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.fits(cmd, args); err != nil {
 				return err
+			}
+			if f.smtp {
+				return f.converse(cmd.Context(), *configFile, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			if len(args) == 0 {
 				return f.one(*configFile, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -64,12 +66,20 @@ another. With --socket the files are played against a running daemon, which goes
 	fl.StringVar(&f.message, "message", "", "message `FILE` (RFC 5322), \"-\" for standard input; without one the session ends at RCPT")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object")
 	fl.StringVar(&f.socket, "socket", "", "play session files against the daemon at `ADDRESS` (as listen in the configuration)")
-	cmd.MarkFlagsMutuallyExclusive("socket", "json")
+	fl.BoolVar(&f.explain, "explain", false, "tell what the checks found as a story, with what the sender can do about it")
+	fl.BoolVar(&f.smtp, "smtp", false, "read SMTP from standard input, as the client that --client and --name tell")
+	cmd.MarkFlagsMutuallyExclusive("socket", "json", "explain")
+	for _, name := range []string{"socket", "json", "helo", "from", "rcpt", "auth", "message"} {
+		cmd.MarkFlagsMutuallyExclusive("smtp", name)
+	}
 	return cmd
 }
 
 // fits tells what flags and arguments do not go together.
 func (f simulation) fits(cmd *cobra.Command, args []string) error {
+	if f.smtp && len(args) > 0 {
+		return fmt.Errorf("--smtp goes without session files")
+	}
 	if f.json && len(args) > 1 {
 		return fmt.Errorf("--json is for one session, not %d", len(args))
 	}
@@ -84,11 +94,20 @@ func (f simulation) fits(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// script makes the dialogue that the flags describe.
-func (f simulation) script() (*dialogue.Script, error) {
+// connects is the client of the flags.
+func (f simulation) connects() (dialogue.Client, error) {
 	addr, err := netip.ParseAddr(f.client)
 	if err != nil {
-		return nil, fmt.Errorf("--client: %q is no address", f.client)
+		return dialogue.Client{}, fmt.Errorf("--client: %q is no address", f.client)
+	}
+	return dialogue.Client{Addr: addr.Unmap(), Name: f.name}, nil
+}
+
+// script makes the dialogue that the flags describe.
+func (f simulation) script() (*dialogue.Script, error) {
+	client, err := f.connects()
+	if err != nil {
+		return nil, err
 	}
 	if len(f.rcpts) == 0 {
 		return nil, fmt.Errorf("--rcpt: want a recipient")
@@ -99,7 +118,7 @@ func (f simulation) script() (*dialogue.Script, error) {
 			s.Steps = append(s.Steps, dialogue.Step{Say: l, Said: true})
 		}
 	}
-	s.Steps = append(s.Steps, dialogue.Step{Client: dialogue.Client{Addr: addr.Unmap(), Name: f.name}})
+	s.Steps = append(s.Steps, dialogue.Step{Client: client})
 	if f.helo != "" {
 		say("EHLO " + f.helo)
 	}
@@ -262,53 +281,29 @@ func (f simulation) report(wrong []*dialogue.Mismatch, stdout io.Writer) error {
 
 // play runs a script through a pipeline and shows it.
 func (f simulation) play(script *dialogue.Script, cfg *config.Config, dns checks.Resolver, stdout io.Writer) ([]*dialogue.Mismatch, error) {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	player := &dialogue.Pipeline{Now: time.Now}
-	records := store.NewMemory(player.Clock)
-	defer records.Close()
-	env := checks.Env{DNS: checks.Traced(dns), Store: records, Log: logrus.NewEntry(log)}
-	if script.Zone == "" { // else the world is made up
-		env.Dial = new(net.Dialer).DialContext
-	}
-	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = true })
+	t, err := newTrial(cfg, dns, script.Zone != "")
 	if err != nil {
 		return nil, err
 	}
-	var result outcome
-	var pending []checks.Decision
-	player.Pipeline = p
-	p.Tend(context.Background(), player.Clock())
-	player.Decided = func(s *checks.Session, d checks.Decision) {
-		result.add(d)
-		if cfg.Policy.Trusted.Trusts(s) {
-			result.Trusted = true
+	defer t.close()
+	t.explain = f.explain
+	wrong, err := dialogue.Play(script, &t.player, func(said string, reply []string) {
+		if !f.json {
+			t.show(stdout, said, reply)
 		}
-		pending = append(pending, d)
-	}
-	show := func(said string, reply []string) {
-		if f.json {
-			return
-		}
-		printDialogue(stdout, said, reply)
-		for _, d := range pending {
-			printResults(stdout, d)
-		}
-		pending = nil
-	}
-	wrong, err := dialogue.Play(script, player, show)
+	})
 	if err != nil {
 		return wrong, err
 	}
 	if f.json {
 		for _, m := range wrong {
-			result.Wrong = append(result.Wrong, jsonWrong{m.Line, m.Want, m.Got})
+			t.result.Wrong = append(t.result.Wrong, jsonWrong{m.Line, m.Want, m.Got})
 		}
 		enc := json.NewEncoder(stdout)
 		enc.SetEscapeHTML(false)
-		return wrong, enc.Encode(result.finish())
+		return wrong, enc.Encode(t.result.finish())
 	}
-	if result.Trusted {
+	if t.result.Trusted {
 		fmt.Fprintln(stdout, "(trusted: not checked)")
 	}
 	return wrong, nil

@@ -25,6 +25,7 @@ func showStatus(w io.Writer, s statusReport) {
 	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined, %d asked ahead\n", d.Queries, d.Hits, d.Coalesced, d.Announced)
 	fmt.Fprintf(w, "\t%d time-outs, %d servers unreachable, %d SERVFAIL, %d refused, %d misfits\n", d.Timeouts, d.Unreachable, d.ServFail, d.Refused, d.Misfits)
 	fmt.Fprintf(w, "log\t%d lines dropped\n", s.LogDropped)
+	fmt.Fprintf(w, "records\t%d written, %d dropped\n", s.Records.Written, s.Records.Dropped)
 	for _, c := range s.Checks {
 		fmt.Fprintf(w, "%s\t%s %s", c.Check, c.Name, c.State)
 		if !c.Since.IsZero() {

@@ -1,6 +1,7 @@
 package dialogue
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -170,6 +171,49 @@ func TestNobodySpeaksBeforeConnecting(t *testing.T) {
 	}
 	if _, err := Play(s, &stub{}, nil); err == nil || !strings.HasPrefix(err.Error(), "x:2: ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestConversation(t *testing.T) {
+	t.Parallel()
+	var p stub
+	talk, err := Converse(&p, Client{Addr: netip.MustParseAddr("192.0.2.9"), Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ say, reply, fault string }{
+		{"EHLO a", "250 ok", ""},
+		{"client 192.0.2", "", "not an address"},
+		{"time 2026-11-21T12:00:00Z", "", ""},
+		{"client 192.0.2.10", "", ""},
+		{"EHLO b", "250 ok", ""},
+		{"MAIL FROM:<x@example.net>", "250 2.1.0 ok", ""},
+		{"RCPT TO:<bad@example.org>", "550-5.7.1 no", ""},
+		{"RCPT TO:<y@example.org>", "250 2.1.5 ok", ""},
+		{"DATA", "354 go on, end with a dot", ""},
+		{"client 192.0.2.11", "", ""},
+		{"A: b", "", ""},
+		{".", "250 2.0.0 accepted", ""},
+		{"QUIT", "221 2.0.0 bye", ""},
+		{"NOOP", "", "before a line"},
+	} {
+		if talk.Ended() != (c.say == "NOOP") || talk.InMessage() != (c.say == "client 192.0.2.11" || c.say == "A: b" || c.say == ".") {
+			t.Errorf("before %q: ended %v, in a message %v", c.say, talk.Ended(), talk.InMessage())
+		}
+		reply, err := talk.Say(c.say)
+		if (err != nil) != (c.fault != "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%q: got %v", c.say, err)
+		}
+		if c.reply == "" && reply != nil || c.reply != "" && (len(reply) == 0 || reply[0] != c.reply) {
+			t.Errorf("%q: got the reply %q", c.say, reply)
+		}
+	}
+	want := []string{
+		"connect 192.0.2.9 a", "helo a", "time 2026-11-21T12:00:00Z", "connect 192.0.2.10 ", "helo b", "mail <x@example.net> ",
+		"rcpt <bad@example.org>", "rcpt <y@example.org>", "message",
+	}
+	if !slices.Equal(p.told, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.told, "\n"), strings.Join(want, "\n"))
 	}
 }
 

@@ -53,6 +53,36 @@ func Play(s *Script, p Player, show func(said string, reply []string)) (wrong []
 	return wrong, p.Close()
 }
 
+// Conversation is a dialogue that comes line by line, as somebody types it.
+type Conversation struct{ session }
+
+// Converse begins one: with a client that has connected.
+func Converse(p Player, c Client) (*Conversation, error) {
+	talk := &Conversation{session{player: p, show: func(string, []string) {}}}
+	_, err := talk.step(Step{Client: c})
+	return talk, err
+}
+
+// Say takes a line: SMTP, or, outside a message, a line "client ..." or "time ..." of a session file. It returns the reply; lines
+// of a message, and what is no SMTP, get none.
+func (c *Conversation) Say(line string) (reply []string, err error) {
+	step := Step{Say: line, Said: true}
+	if word, _, _ := strings.Cut(line, " "); !c.data && (word == "client" || word == "time") {
+		s := Script{}
+		if err := s.parseLine(0, line); err != nil {
+			return nil, err
+		}
+		step = s.Steps[0]
+	}
+	return c.step(step)
+}
+
+// InMessage tells whether lines of a message are expected.
+func (c *Conversation) InMessage() bool { return c.data }
+
+// Ended tells whether the client has said QUIT.
+func (c *Conversation) Ended() bool { return !c.connected }
+
 func compare(name string, step Step, reply []string) []*Mismatch {
 	var wrong []*Mismatch
 	for i, want := range step.Expect {

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/counters"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/control"
+	"milterd/milter/records"
+	"milterd/milter/store"
+)
+
+var missingPTR = &checks.Reason{ID: "rdns-missing", Reply: checks.Reply{Code: 550, Enhanced: "5.7.25"}}
+
+// recording is a daemon that keeps records, in memory.
+func recording(t *testing.T, change func(*config.Config)) *daemon {
+	t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	d := &daemon{log: log, store: store.NewMemory(nil)}
+	t.Cleanup(func() { _ = d.store.Close() })
+	cfg := &config.Config{
+		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
+		Records: config.Records{Keep: time.Hour, Max: 100},
+	}
+	if change != nil {
+		change(cfg)
+	}
+	if err := d.openRecords(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.closeRecords)
+	return d
+}
+
+func TestLinksOfReplies(t *testing.T) {
+	t.Parallel()
+	d := recording(t, nil)
+	var o checks.Options
+	d.explain.options(&o)
+	now := time.Now()
+	id, link := o.Link(missingPTR, now)
+	const start = "https://mx.example.org/why/rdns-missing?r="
+	if got, err := d.explain.signer.Verify(strings.TrimPrefix(link, start), "rdns-missing", now, time.Hour); err != nil || got != id || id == "" || !o.Trace {
+		t.Errorf("%s: %q, %v", link, got, err)
+	}
+
+	o = checks.Options{}
+	recording(t, func(c *config.Config) { c.Explain.URL = "" }).explain.options(&o)
+	if o.Link != nil || !o.Trace {
+		t.Error("links without a url, or records without a trace")
+	}
+
+	o = checks.Options{}
+	none := recording(t, func(c *config.Config) { c.Records.Max = 0 })
+	none.explain.options(&o)
+	if id, link := o.Link(missingPTR, now); id != "" || link != strings.TrimSuffix(start, "?r=") || o.Trace {
+		t.Errorf("without records: %q, %q, %v", id, link, o.Trace)
+	}
+	if _, ok := none.journal().(journals); ok {
+		t.Error("a journal of records that nobody keeps")
+	}
+}
+
+func TestTheKeyIsMadeWhereItIsNeeded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	given, inStore := filepath.Join(dir, "k"), filepath.Join(dir, "explain.key")
+	recording(t, func(c *config.Config) { c.Explain.Key = given })
+	recording(t, func(c *config.Config) { c.Explain.Key, c.Store.Path = "", dir })
+	for _, path := range []string{given, inStore} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	unused := filepath.Join(dir, "unused")
+	recording(t, func(c *config.Config) { c.Explain.Key, c.Explain.URL = unused, "" })
+	if _, err := os.Stat(unused); err == nil {
+		t.Error("a key that signs nothing")
+	}
+	if err := os.WriteFile(given, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{log: logrus.New(), store: store.NewMemory(nil)}
+	defer func() { _ = d.store.Close() }()
+	if err := d.openRecords(&config.Config{Explain: config.Explain{URL: "https://x", Key: given}, Records: config.Records{Max: 1}}); err == nil || !strings.Contains(err.Error(), "explain.key") {
+		t.Errorf("a broken key: %v", err)
+	}
+}
+
+func TestRepairedLiftsBlocksForErrorsAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, limits string
+		lifted       bool
+	}{
+		{"none", "", false},
+		{"refused mail", `{"limit":"too-many-errors","since":%s,"until":%u}`, true},
+		{"guessing too", `{"limit":"too-many-errors","since":%s,"until":%u},{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
+		{"guessing", `{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
+		{"by hand", `{"since":%s,"until":%u}`, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := recording(t, nil)
+			ctx, now := context.Background(), time.Now()
+			unix := func(at time.Time) string { b, _ := json.Marshal(at.Unix()); return string(b) }
+			if c.limits != "" {
+				spans := strings.NewReplacer("%s", unix(now), "%u", unix(now.Add(time.Hour))).Replace(c.limits)
+				if err := d.store.Put(ctx, "counters:block:192.0.2.9/32", []byte(`{"v":1,"inforce":true,"spans":[`+spans+`]}`), time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lifted, err := tester{d}.Repaired(ctx, records.Record{Client: netip.MustParseAddr("192.0.2.9")})
+			if err != nil || lifted != c.lifted {
+				t.Errorf("%v, %v", lifted, err)
+			}
+			left, err := counters.Blocks(ctx, d.store, now)
+			if err != nil || (len(left) == 0) != (c.lifted || c.limits == "") {
+				t.Errorf("%+v, %v", left, err)
+			}
+		})
+	}
+	if lifted, err := (tester{recording(t, nil)}).Repaired(context.Background(), records.Record{}); lifted || err != nil {
+		t.Error(lifted, err)
+	}
+}
+
+// TestLogCommand asks a daemon over its socket.
+func TestLogCommand(t *testing.T) {
+	t.Parallel()
+	d := recording(t, nil)
+	s := &checks.Session{ID: "s1", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "evil\x1b[2J\n.example"}
+	s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
+	id, link := d.explain.link(missingPTR, s.Time)
+	o := checks.Outcome{Check: "rdns", Reason: missingPTR, Action: checks.Reject, Reply: checks.Reply{Code: 550, Enhanced: "5.7.25", Text: "no name", Link: link}}
+	d.journal().Decided(s, checks.Decision{
+		Reply: &o.Reply, Reason: missingPTR, Action: checks.Reject, Record: id, Outcomes: []checks.Outcome{o},
+		Results: []checks.Result{{Check: "rdns", Outcomes: []checks.Outcome{o}}},
+	})
+	d.journal().Accepted(s)
+	for d.recorded().Written < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	dir, err := os.MkdirTemp("", "milterd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	socket := filepath.Join(dir, "s")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() { _ = control.Serve(ln, map[string]control.Func{"log": with(d.find)}) }()
+
+	for _, c := range []struct {
+		args   string
+		code   int
+		has    []string
+		misses string
+	}{
+		{"", 0, []string{"ACTION", "reject  rdns-missing  192.0.2.9  evil?[2J .example  <ann@example.com>  <bob@example.org>  s1", "accept  -"}, "\x1b"},
+		{"--action accept", 0, []string{"accept"}, "reject"},
+		{"--reason rdns-missing --sender example.com --rcpt bob@example.org --client 192.0.2.0/24 --since 1h", 0, []string{"reject"}, "accept"},
+		{"--sender other.example", 0, []string{"no records"}, "reject"},
+		{"--max 1", 0, []string{"192.0.2.9"}, "zzz"},
+		{"--ref " + link, 0, []string{"550 5.7.25 no name", "connect: rdns-missing"}, "TIME"},
+		{"--ref " + id, 0, []string{"550 5.7.25 no name"}, "TIME"},
+		{"--json --reason rdns-missing", 0, []string{`"id":"` + id + `"`, `"checks":[{"check":"rdns"`}, "accept"},
+		{"--since soon", 1, []string{"--since: "}, "reject"},
+		{"--ref x", 1, []string{"--ref: "}, "reject"},
+		{"word", 1, []string{"unknown command"}, "reject"},
+	} {
+		var out bytes.Buffer
+		args := append([]string{"log", "--socket", socket}, strings.Fields(c.args)...)
+		if code := run(t.Context(), args, &out, &out); code != c.code {
+			t.Errorf("%s: exit code %d: %s", c.args, code, &out)
+		}
+		for _, want := range c.has {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in\n%s", c.args, want, &out)
+			}
+		}
+		if strings.Contains(out.String(), c.misses) {
+			t.Errorf("%s: %q in\n%s", c.args, c.misses, &out)
+		}
+	}
+	if _, err := recording(t, func(c *config.Config) { c.Records.Max = 0 }).find(context.Background(), logArgs{}); err == nil {
+		t.Error("found records that nobody keeps")
+	}
+}

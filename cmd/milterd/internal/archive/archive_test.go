@@ -1,0 +1,318 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// text is a source.
+type text struct {
+	io.Reader
+	io.ReaderAt
+}
+
+// read tells what a file with this content has: the first header line of each message, or its error.
+func read(content string, single bool, wrap func(io.Reader) io.Reader) []string {
+	var got []string
+	f := File{Path: "x", Size: int64(len(content)), Single: single}
+	r := newReader(context.Background(), f, text{wrap(strings.NewReader(content)), strings.NewReader(content)})
+	note := func(m Message) bool {
+		line, _, _ := strings.Cut(m.Head, "\n")
+		if m.Err != nil {
+			line = "! " + m.Err.Error()
+		}
+		got = append(got, strings.TrimSuffix(line, "\r"))
+		return true
+	}
+	if r.mbox {
+		r.messages(note)
+	} else if m, ok := r.single(); ok {
+		note(m)
+	}
+	return got
+}
+
+const line = "From bob@example.org Thu Nov 21 12:00:00 2026\n"
+
+var formats = []struct {
+	name, content string
+	single        bool
+	want          []string
+}{
+	{name: "mboxo", content: line + "A: 1\n\n>From here\n\n" + line + "B: 2\n\nbody\n", want: []string{"A: 1", "B: 2"}},
+	{name: "mboxrd", content: line + "A: 1\n\n>>From here\n\n" + line + "B: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "mboxcl2, a body with a whole message", content: line + "A: 1\nContent-Length: 53\n\n" + line + "X: 1\n\n\n" + line + "B: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "a Content-Length that is wrong", content: line + "A: 1\nContent-Length: 7\n\nbody\n\n" + line + "B: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "a Content-Length beyond the end", content: line + "A: 1\nContent-Length: 99999999999\n\nbody\n\n" + line + "B: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "CRLF", content: strings.ReplaceAll(line+"A: 1\n\nbody\n\n"+line+"B: 2\n\n", "\n", "\r\n"), want: []string{"A: 1", "B: 2"}},
+	{name: "no empty line before the separator", content: line + "A: 1\n\nbody\n" + line + "B: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "text that begins with From", content: line + "A: 1\n\nFrom time to time at 12:00\n\nFrom bob\nFrom: x\n", want: []string{"A: 1"}},
+	{name: "a quoted separator in running text", content: line + "A: 1\n\nhe wrote\n" + line + "and nothing more\n", want: []string{"A: 1"}},
+	{name: "Thunderbird", content: "From - Thu Nov 21 12:00:00 2026\nA: 1\n\n\nFrom - Thu Nov 21 12:00:00 2026\nB: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "Gmail Takeout", content: "From 1816@xxx Thu Nov 21 12:00:00 +0000 2026\nA: 1\n\nx\n\nFrom 1817@xxx Thu Nov 21 12:00:00 +0000 2026\nB: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "Mailman", content: "From bob at example.org  Thu Nov 21 12:00:00 2026\nA: 1\n\nx\n\nFrom amy at example.org  Thu Nov 21 12:00:00 2026\nB: 2\n", want: []string{"A: 1", "B: 2"}},
+	{name: "a separator twice", content: line + ">From bob Thu Nov 21 12:00:00 2026\nA: 1\n", want: []string{"A: 1"}},
+	{name: "no line end at the end", content: line + "A: 1\n\nbody\n\n" + line + "B: 2", want: []string{"A: 1", "B: 2"}},
+	{name: "broken ones between good ones", content: line + "A: 1\n\n" + line + "\x00\x01\n\n" + line + "\nbody alone\n\n" + line + "B: 2\n\n" + line,
+		want: []string{"A: 1", "! " + ErrNoMail.Error(), "! " + ErrNoMail.Error(), "B: 2", "! empty"}},
+	{name: "cut off in the header", content: line + "A: 1\nX: y\n" + line + "B: 2\n\n", want: []string{"A: 1", "B: 2"}},
+	{name: "an empty mailbox", content: "", want: nil},
+	{name: "an empty message", content: "", single: true, want: []string{"! empty"}},
+	{name: "one message", content: "A: 1\nB: 2\n\nbody\n", want: []string{"A: 1"}},
+	{name: "one message with a byte order mark", content: "\ufeffA: 1\n\n", want: []string{"A: 1"}},
+	{name: "a header without a body", content: "A: 1", want: []string{"A: 1"}},
+	{name: "binary", content: "\x7fELF\x02\x01:\x01", want: []string{"! " + ErrNoMail.Error()}},
+	{name: "text", content: "Dear diary: today\n", want: []string{"! " + ErrNoMail.Error()}},
+	{name: "a line that fills the buffer", content: "A: " + strings.Repeat("x", bufferSize-3) + "\nB: 2\n\n", want: []string{"A: " + strings.Repeat("x", bufferSize-3)}},
+	{name: "an endless header", content: strings.Repeat("A: 1\n", MaxHead/5+1), want: []string{"! " + ErrTooLong.Error()}},
+	{name: "an endless line", content: "A: " + strings.Repeat("1", MaxHead), want: []string{"! " + ErrTooLong.Error()}},
+	{name: "an endless header between others", content: line + "A: 1\n\n" + line + strings.Repeat("X: 1\n", MaxHead/5+1) + "\n\n" + line + "B: 2\n",
+		want: []string{"A: 1", "! " + ErrTooLong.Error(), "B: 2"}},
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	plain := func(r io.Reader) io.Reader { return r }
+	for _, f := range formats {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			if got := read(f.content, f.single, plain); !slices.Equal(got, f.want) {
+				t.Errorf("got  %.300q\nwant %.300q", got, f.want)
+			}
+			if len(f.content) < 10_000 {
+				if got := read(f.content, f.single, iotest.OneByteReader); !slices.Equal(got, f.want) {
+					t.Errorf("octet by octet: got %q\nwant %q", got, f.want)
+				}
+			}
+		})
+	}
+}
+
+func TestSizesAddUp(t *testing.T) {
+	t.Parallel()
+	for _, f := range formats {
+		path := filepath.Join(t.TempDir(), "x")
+		if err := os.WriteFile(path, []byte(f.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var sum int64
+		for m := range (File{Path: path, Size: int64(len(f.content)), Single: f.single}).Messages(t.Context()) {
+			sum += m.Size
+		}
+		if sum != int64(len(f.content)) {
+			t.Errorf("%s: the messages have %d octets, the file %d", f.name, sum, len(f.content))
+		}
+	}
+}
+
+// tree makes files and folders of a test.
+func tree(t *testing.T, paths ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, p := range paths {
+		full := filepath.Join(root, p)
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(p, "/") {
+			if err := os.MkdirAll(full, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.WriteFile(full, []byte("A: 1\n\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestWalk(t *testing.T) {
+	t.Parallel()
+	root := tree(t, "mbox", "eml/a.eml", "eml/.DS_Store", "eml/deep/b.EML", "m/cur/1:2,S", "m/new/2", "m/tmp/3", "m/dovecot.index",
+		"m/dovecot-uidlist", "m/.Sent/cur/4", "m/.Sent/new/", "m/.Sent/tmp/5", "m/subscriptions", "m/maildirsize", "tmp/6", "inbox.msf")
+	if err := os.Symlink(filepath.Join(root, "mbox"), filepath.Join(root, "eml/link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(root, filepath.Join(root, "eml/loop")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(root, "eml/broken")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for f, err := range Walk([]string{root, filepath.Join(root, "mbox")}) {
+		if err != nil {
+			t.Errorf("%s: %v", f.Path, err)
+		}
+		rel, _ := filepath.Rel(root, f.Path)
+		got = append(got, fmt.Sprintf("%s %d %v", rel, f.Size, f.Single))
+	}
+	slices.Sort(got)
+	want := []string{
+		"eml/a.eml 6 true", "eml/deep/b.EML 6 true", "eml/link 6 false", "m/.Sent/cur/4 6 true", "m/cur/1:2,S 6 true",
+		"m/new/2 6 true", "mbox 6 false", "mbox 6 false", "tmp/6 6 false",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestWalkStops(t *testing.T) {
+	t.Parallel()
+	root := tree(t, "a/1", "a/2", "b/3")
+	n := 0
+	for range Walk([]string{root, root}) {
+		n++
+		break
+	}
+	if n != 1 {
+		t.Errorf("got %d files", n)
+	}
+}
+
+func TestWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for f, err := range Walk([]string{"/dev/null", filepath.Join(t.TempDir(), "none")}) {
+		if err == nil {
+			t.Errorf("%s: no error", f.Path)
+		}
+	}
+	n := 0
+	for m := range (File{Path: filepath.Join(t.TempDir(), "gone"), Size: 5}).Messages(t.Context()) {
+		if n++; !errors.Is(m.Err, os.ErrNotExist) || m.Size != 5 || strings.Contains(m.Err.Error(), "gone") {
+			t.Errorf("got %+v", m)
+		}
+	}
+	if n != 1 {
+		t.Errorf("got %d messages", n)
+	}
+}
+
+// failing fails after what it has.
+type failing struct {
+	io.Reader
+	io.ReaderAt
+}
+
+func TestADiskFailsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	content := line + "A: 1\n\nbody\n\n" + line + "B: 2\n"
+	broken := io.MultiReader(strings.NewReader(content), iotest.ErrReader(os.ErrDeadlineExceeded))
+	r := newReader(t.Context(), File{Path: "x", Size: 1000}, failing{broken, strings.NewReader(content)})
+	var got []Message
+	r.messages(func(m Message) bool { got = append(got, m); return true })
+	if len(got) != 2 || got[0].Err != nil || !errors.Is(got[1].Err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTheContextEndsIt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	path := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(path, []byte(strings.Repeat(line+"A: 1\n\n", 10)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for range (File{Path: path}).Messages(ctx) {
+		if n++; n == 3 {
+			cancel()
+		}
+	}
+	if n != 3 {
+		t.Errorf("got %d messages", n)
+	}
+}
+
+// endless is a file that goes on and on.
+type endless struct{ left int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.left <= 0 {
+		return 0, io.EOF
+	}
+	for i := range p {
+		p[i] = 'x'
+	}
+	e.left -= int64(len(p))
+	return len(p), nil
+}
+
+func (e *endless) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
+
+func TestMemoryIsBounded(t *testing.T) { // not parallel: others allocate too
+	const size = 64 << 20
+	src := struct {
+		io.Reader
+		io.ReaderAt
+	}{io.MultiReader(strings.NewReader(line+"A: 1\n"), &endless{left: size}), &endless{}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	r := newReader(t.Context(), File{Path: "x"}, src)
+	n := 0
+	r.messages(func(m Message) bool {
+		n++
+		if !errors.Is(m.Err, ErrTooLong) {
+			t.Errorf("got %.100q, %v", m.Head, m.Err)
+		}
+		return true
+	})
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; n != 1 || used > 10*MaxHead {
+		t.Errorf("%d messages, %d octets allocated for a header section of %d", n, used, size)
+	}
+}
+
+// FuzzFile: reading in other pieces finds the same, heads stand in the file, and sizes add up.
+func FuzzFile(f *testing.F) {
+	for _, c := range formats {
+		if len(c.content) < 10_000 {
+			f.Add([]byte(c.content))
+		}
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		var heads, again []string
+		file := File{Path: "x", Size: int64(len(content))}
+		collect := func(list *[]string, in io.Reader) (sum int64) {
+			r := newReader(context.Background(), file, text{in, bytes.NewReader(content)})
+			note := func(m Message) bool {
+				if (m.Err == nil) != (m.Head != "") {
+					t.Errorf("head %q and error %v", m.Head, m.Err)
+				}
+				if !bytes.Contains(content, []byte(m.Head)) {
+					t.Errorf("%q is not in the file", m.Head)
+				}
+				*list = append(*list, m.Head)
+				sum += m.Size
+				return true
+			}
+			if r.mbox {
+				r.messages(note)
+			} else if m, ok := r.single(); ok {
+				note(m)
+			}
+			return sum
+		}
+		sum := collect(&heads, bytes.NewReader(content))
+		if len(heads) > 0 && sum != int64(len(content)) {
+			t.Errorf("%d octets in messages, %d in the file", sum, len(content))
+		}
+		collect(&again, iotest.OneByteReader(bytes.NewReader(content)))
+		if !slices.Equal(heads, again) {
+			t.Errorf("octet by octet: %q, else %q", again, heads)
+		}
+		if most := bytes.Count(content, []byte(separator)) + 1; len(heads) > most {
+			t.Errorf("%d messages with %d separators", len(heads), most)
+		}
+	})
+}

@@ -1,0 +1,80 @@
+package replay
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAgainst shows each change as "count from -> to: keys that are to blame".
+func TestAgainst(t *testing.T) {
+	t.Parallel()
+	bad := letter{date: "yesterday"}
+	for _, c := range []struct {
+		name, old, new string
+		letters        []letter
+		want           []string
+	}{
+		{"the same", "", "", []letter{{}, bad}, nil},
+		{"a difference that decides nothing about mail", "", "log: {level: debug}\nmax_connections: 5", []letter{bad}, nil},
+		{"an action", "", "actions: {date-invalid: watch}", []letter{{}, bad},
+			[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
+		{"an action, among others", "actions: {helo-mismatch: reject, date-invalid: watch, msgid-missing: reject}", "actions: {helo-mismatch: reject, date-invalid: reject, msgid-missing: watch}",
+			[]letter{bad, {no: "Message-ID"}, {no: "Message-ID", date: "x"}},
+			[]string{"1 accept -> reject date-invalid: b.yaml actions.date-invalid", "1 reject msgid-missing -> accept: b.yaml actions.msgid-missing", "1 reject msgid-missing -> reject date-invalid: b.yaml actions.date-invalid b.yaml actions.msgid-missing"}},
+		{"a profile", "", "profile: watch", []letter{bad}, []string{"1 reject date-invalid -> accept: b.yaml profile"}},
+		{"a profile, but the action is given", "actions: {date-invalid: reject}", "profile: watch\nactions: {date-invalid: watch}", []letter{bad},
+			[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
+		{"a setting of a check", "", "checks: {msgfields: {past: 2d}, greylist: {delay: 1h}}", []letter{{date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
+			[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past"}},
+		{"greylisting for a suspicion that is none any more", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: off, helo-unresolvable: off}", []letter{{helo: "pc"}},
+			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
+		{"a policy", "", "exempt_recipients: [bob]\nactions: {date-past: watch}", []letter{bad, {date: "x", to: "amy@example.org"}},
+			[]string{"1 reject date-invalid -> accept: b.yaml exempt_recipients"}},
+		{"trust", "", "trusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			old, new := configOf(t, "/etc/a.yaml", c.old), configOf(t, "/etc/b.yaml", c.new)
+			r := replayed(t, Options{Paths: []string{mbox(t, c.letters...)}, Config: old, Against: &new})
+			var got []string
+			changed := 0
+			for _, g := range jsonOf(t, r).Changes {
+				var keys []string
+				for _, b := range g.Because {
+					place, key, _ := strings.Cut(b, ": ")
+					file, _, _ := strings.Cut(place, ":")
+					key, _, _ = strings.Cut(key, ":")
+					keys = append(keys, file+" "+key)
+				}
+				slices.Sort(keys)
+				got = append(got, strings.TrimSpace(string(rune('0'+g.Count))+" "+g.From+" -> "+g.To+": "+strings.Join(keys, " ")))
+				changed += g.Count
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, c.want) || changed != jsonOf(t, r).Changed {
+				t.Errorf("got  %q, %d changed\nwant %q", got, changed, c.want)
+			}
+		})
+	}
+}
+
+func TestDifferencesForPeople(t *testing.T) {
+	t.Parallel()
+	old, new := configOf(t, "/etc/a.yaml", "profile: strict\nactions:\n  msgid-missing: watch\n  first-contact: off\n"), configOf(t, "/etc/b.yaml", "\nactions:\n  date-invalid: watch\npolicies:\n- recipients: [bob, amy]\n")
+	r := replayed(t, Options{Paths: []string{mbox(t, letter{date: "x"})}, Config: old, Against: &new})
+	text := textOf(t, r)
+	for _, want := range []string{
+		"With /etc/b.yaml instead, 1 message would fare otherwise\n",
+		"  b.yaml:5: actions.date-invalid: watch instead of reject of the profile (1 message)\n",
+		"  b.yaml:7: policies[0].recipients: [bob, amy] instead of not given (0 messages)\n",
+		"  a.yaml:3: profile: not given instead of strict (0 messages)\n",
+		"  a.yaml:5: actions.msgid-missing: watch of the profile instead of watch (0 messages)\n",
+		"reject date-invalid -> accept: 1 message\n  because of b.yaml:5: actions.date-invalid: watch instead of reject of the profile\n    2024",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// counting counts the questions.
+type counting struct {
+	checks.Resolver
+	mu    sync.Mutex
+	asked map[checks.Question]int
+}
+
+func (c *counting) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	c.mu.Lock()
+	if c.asked == nil {
+		c.asked = map[checks.Question]int{}
+	}
+	c.asked[q]++
+	c.mu.Unlock()
+	return c.Resolver.Lookup(ctx, q)
+}
+
+func TestEachQuestionOnceForAMessage(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{zoneText, "!TIMEOUT example.net\n!TIMEOUT mail.example.com\n!TIMEOUT 9.2.0.192.in-addr.arpa"} {
+		c := &counting{Resolver: dnsOf(t, text)}
+		strict := configOf(t, "b.yaml", "profile: strict")
+		r := replayed(t, Options{Paths: []string{mbox(t, letter{})}, Config: configOf(t, "a.yaml", ""), Against: &strict, DNS: c})
+		if r.Judged != 1 || len(c.asked) < 5 && text == zoneText || len(c.asked) == 0 {
+			t.Errorf("%d judged, %d questions", r.Judged, len(c.asked))
+		}
+		for q, n := range c.asked {
+			if n != 1 {
+				t.Errorf("%s was asked %d times", q, n)
+			}
+		}
+	}
+}
+
+func TestADNSThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	r := replayed(t, Options{Paths: []string{mbox(t, letter{})}, Config: configOf(t, "a.yaml", ""), DNS: dnsOf(t, "!TIMEOUT 9.2.0.192.in-addr.arpa\n"+strings.ReplaceAll(zoneText, "9.2.0", "8.2.0"))})
+	if got := jsonOf(t, r).NotJudged["rdns"]; got["could not find out"] != 1 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestRecording(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "answers")
+	paths := []string{mbox(t, many(30)...)}
+	live := &counting{Resolver: dnsOf(t, "!SERVFAIL example.com MX\n"+zoneText+"www.example.net. CNAME mail.example.com.\n")}
+	replay := func(dns checks.Resolver) string {
+		t.Helper()
+		rec, err := OpenRecording(path, dns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rec.Close()
+		a, err := rec.Lookup(t.Context(), checks.Ask("www.example.net", 1))
+		if err != nil || len(a.Records) != 2 {
+			t.Errorf("got %v, %v", a, err)
+		}
+		r := replayed(t, Options{Paths: paths, Config: configOf(t, "a.yaml", "profile: strict"), DNS: rec})
+		r.Took = 0
+		return textOf(t, r)
+	}
+	first := replay(live)
+	asked := len(live.asked)
+	clear(live.asked)
+	second := replay(live)
+	if first != second {
+		t.Errorf("first %s\nthen %s", first, second)
+	}
+	for q := range live.asked {
+		if q != checks.Ask("example.com", dns.TypeMX) {
+			t.Errorf("%s was asked again", q)
+		}
+	}
+	if asked < 5 || len(live.asked) != 1 {
+		t.Errorf("%d questions, then %d", asked, len(live.asked))
+	}
+}
+
+func TestRecordedAnswersAreTheSame(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "answers")
+	live := dnsOf(t, `a.example. TXT "quote \" and \255" "more"`+"\nb.example. CNAME c.example.\nc.example. A 192.0.2.1\nd.example. MX 0 .\n")
+	questions := []checks.Question{
+		checks.Ask("a.example", dns.TypeTXT), checks.Ask("b.example", dns.TypeA), checks.Ask("d.example", dns.TypeMX),
+		checks.Ask("none.example", dns.TypeA), checks.Ask("a.example", dns.TypeA),
+	}
+	for range 2 { // from the live DNS, then from the file
+		r, err := OpenRecording(path, live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range questions {
+			want, _ := dnsOf(t, `a.example. TXT "quote \" and \255" "more"`+"\nb.example. CNAME c.example.\nc.example. A 192.0.2.1\nd.example. MX 0 .\n").Lookup(t.Context(), q)
+			got, err := r.Lookup(t.Context(), q)
+			if err != nil || got.NXDomain != want.NXDomain || len(got.Records) != len(want.Records) {
+				t.Fatalf("%s: got %v, %v", q, got, err)
+			}
+			for i := range got.Records {
+				if !reflect.DeepEqual(got.Records[i].String(), want.Records[i].String()) {
+					t.Errorf("%s: got %s, want %s", q, got.Records[i], want.Records[i])
+				}
+			}
+		}
+		_ = r.Close()
+		live = dnsOf(t, "!SERVFAIL a.example\n!SERVFAIL b.example\n!SERVFAIL d.example\n!SERVFAIL none.example")
+	}
+}
+
+func TestFilesThatAreNoRecording(t *testing.T) {
+	t.Parallel()
+	if _, err := OpenRecording(file(t, "mbox", "From x\nA: 1\n"), Nobody{}); err == nil || !strings.Contains(err.Error(), "line 1 is no recorded answer") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := OpenRecording(t.TempDir(), Nobody{}); err == nil {
+		t.Error("a folder was opened")
+	}
+	// The last line was cut off when the disk was full.
+	path := file(t, "answers", `{"question":"a.example. A","records":["a.example. 60 IN A 192.0.2.1"]}`+"\n"+`{"question":"b.exa`)
+	r, err := OpenRecording(path, dnsOf(t, "b.example. A 192.0.2.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, name := range []string{"a.example", "b.example"} {
+		if a, err := r.Lookup(t.Context(), checks.Ask(name, dns.TypeA)); err != nil || len(a.Records) != 1 {
+			t.Errorf("got %v, %v", a, err)
+		}
+	}
+	if text, _ := os.ReadFile(path); strings.Count(string(text), "\n") != 2 {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestNobody(t *testing.T) {
+	t.Parallel()
+	if _, err := (Nobody{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, ErrNotAsked) {
+		t.Errorf("got %v", err)
+	}
+}

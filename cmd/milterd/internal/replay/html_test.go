@@ -1,0 +1,101 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/xml"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPage(t *testing.T) {
+	t.Parallel()
+	a, b := configOf(t, "a.yaml", "actions: {first-contact: greylist}"), configOf(t, "b.yaml", "profile: strict")
+	letters := append(many(60), letter{from: "<b>bold</b>@example.net", date: `<img src=x onerror=1>`})
+	r := replayed(t, Options{Paths: []string{mbox(t, letters...), file(t, "x.eml", "")}, Config: a, Against: &b})
+	var out bytes.Buffer
+	if err := r.HTML(&out); err != nil {
+		t.Fatal(err)
+	}
+	page := out.String()
+	for _, want := range []string{
+		"<b>62</b>messages", "date-invalid", "With b.yaml instead", "What could not be judged", "Unreadable", "x.eml", "&lt;b&gt;bold",
+		"prefers-color-scheme: dark", "@media print", `<svg class="chart"`, " of 61 messages would fare otherwise",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	// Nothing is fetched, and nothing runs.
+	if found := regexp.MustCompile(`(?i)<script|<link|<img|<iframe|\bsrc=|url\(|@import|href="[^#]|\bon\w+="`).FindAllString(page, -1); found != nil {
+		t.Errorf("the page has %q", found)
+	}
+	for _, svg := range regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(page, -1) {
+		if err := xml.Unmarshal([]byte(svg), new(struct{})); err != nil {
+			t.Errorf("%v: %.200s", err, svg)
+		}
+	}
+}
+
+func TestPageOfNothing(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	r := replayed(t, Options{Paths: []string{file(t, "mbox", "")}, Config: configOf(t, "a.yaml", "")})
+	if err := r.HTML(&out); err != nil || !strings.Contains(out.String(), "No reason applied") {
+		t.Errorf("got %v, %s", err, out.String())
+	}
+	if j := jsonOf(t, r); j.Messages != 0 || j.Reasons == nil {
+		t.Errorf("got %+v", j)
+	}
+	if text := textOf(t, r); !strings.Contains(text, "no reason applied") {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestBars(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		days  map[int64]*day
+		count int
+		step  string
+	}{
+		{"one day", map[int64]*day{20000: {accepted: 1}}, 1, "day"},
+		{"some days", map[int64]*day{20000: {accepted: 1}, 20029: {rejected: 2}}, 30, "day"},
+		{"a year", map[int64]*day{20000: {accepted: 1}, 20365: {}}, 53, "week"},
+		{"five years", map[int64]*day{20000: {accepted: 1}, 21825: {}}, 61, "30 days"},
+		{"a clock at 1970 and one in 9999", map[int64]*day{0: {accepted: 1}, 2932896: {}}, 81, "36500 days"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			list, step, highest := bars(c.days)
+			if len(list) != c.count || step != c.step || highest < 1 {
+				t.Errorf("got %d bars of a %s, at most %d", len(list), step, highest)
+			}
+			for _, b := range list {
+				if sum := b.AcceptedH + b.DeferredH + b.RejectedH; sum > 100.01 || b.AcceptedY < -0.01 || b.X+b.Width > 100.01 {
+					t.Errorf("got %+v", b)
+				}
+			}
+		})
+	}
+}
+
+func TestBar(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	now := time.Unix(100, 0)
+	b := Bar{W: &out, Total: 200, Now: func() time.Time { return now }}
+	b.Show(Progress{Read: 3, Octets: 50, Unreadable: 1})
+	b.Show(Progress{Read: 4, Octets: 60}) // too soon
+	now = now.Add(time.Second)
+	b.Show(Progress{Read: 10, Judged: 10, Sorted: true})
+	b.Clear()
+	want := "\rreading [#######.......................]  25 % 3 messages, 1 unreadable" +
+		"\rjudging [##############################] 100 % 10 messages             " +
+		"\r" + strings.Repeat(" ", 58) + "\r"
+	if got := out.String(); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}

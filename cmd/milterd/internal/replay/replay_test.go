@@ -1,0 +1,335 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/cmd/milterd/internal/archive"
+)
+
+func TestKnownAnswers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, config string
+		letters      []letter
+		want         string
+	}{
+		{"nothing to say", "", []letter{{}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
+		{"header fields", "", []letter{{date: "yesterday"}, {no: "Message-ID", at: time.Hour}},
+			"2 messages, 2 judged, 0 unreadable, 1 refused: date-invalid reject 1 msgid-missing watch 1"},
+		{"a date by the time of arrival", "", []letter{{date: "Thu, 21 Nov 2024 12:00:00 +0000"}, {date: "Thu, 21 Nov 2024 12:00:00 +0000", at: 31 * 24 * time.Hour}},
+			"2 messages, 2 judged, 0 unreadable, 1 refused: date-past reject 1"},
+		{"HELO", "", []letter{{helo: "192.0.2.9"}}, "1 messages, 1 judged, 0 unreadable, 1 refused: helo-bare-ip reject 1"},
+		{"SPF by the address of the client", "actions: {spf-fail: reject}", []letter{{from: "bob@example.com"}, {}},
+			"2 messages, 2 judged, 0 unreadable, 1 refused: sender-no-domain tempfail 1"},
+		{"a recipient's own rules", "policies: [{recipients: [amy@example.org], actions: {date-invalid: watch}}]",
+			[]letter{{date: "x"}, {date: "x", to: "amy@example.org"}},
+			"2 messages, 2 judged, 0 unreadable, 1 refused: date-invalid reject 2"},
+		{"an exempt recipient", "", []letter{{helo: "192.0.2.9", to: "postmaster@example.org"}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
+		{"greylisted, then back too early, then in time, then known", "actions: {first-contact: greylist}",
+			[]letter{{}, {at: time.Minute}, {at: 10 * time.Minute}, {at: 20 * 24 * time.Hour}, {at: 90 * 24 * time.Hour}},
+			"5 messages, 5 judged, 0 unreadable, 3 refused: first-contact greylist 3 greylisted tempfail 3"},
+		{"greylisting in the order of time, not of the file", "actions: {first-contact: greylist}",
+			[]letter{{at: 10 * time.Minute}, {}}, "2 messages, 2 judged, 0 unreadable, 1 refused: first-contact greylist 1 greylisted tempfail 1"},
+		{"greylisting without a time", "actions: {first-contact: greylist, date-past: reject}",
+			[]letter{{no: "Received", date: "Thu, 21 Nov 1991 12:00:00 +0000"}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := replayed(t, Options{Paths: []string{mbox(t, c.letters...)}, Config: configOf(t, "a.yaml", c.config)})
+			if got := jsonOf(t, r).line(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestTrustedMailIsNotJudged(t *testing.T) {
+	t.Parallel()
+	submitted := file(t, "a.eml", "Received: by mx.example.org (Postfix, from userid 0) id 1; "+noon.Format(time.RFC1123Z)+"\nDate: nonsense\n\n")
+	j := jsonOf(t, replayed(t, Options{Paths: []string{submitted}, Config: configOf(t, "a.yaml", "")}))
+	if j.Messages != 1 || j.Trusted != 1 || j.Judged != 0 || j.Refused != 0 {
+		t.Errorf("got %+v", j)
+	}
+}
+
+func TestWhatIsNotKnownIsNotJudged(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		l    letter
+		want map[string]map[string]int
+	}{
+		{"no border", letter{no: "Received"}, map[string]map[string]int{
+			"rdns": {"client not known": 1}, "helo": {"client, HELO not known": 1}, "sender": {"client, sender not known": 1},
+			"greylist": {"client, sender, recipient, time not known": 1}, "msgfields": {"time not known": 1},
+		}},
+		{"no reverse-path", letter{no: "Return-Path"}, map[string]map[string]int{
+			"rdns": nil, "helo": nil, "spf": {"sender not known": 1}, "greylist": {"sender not known": 1}, "msgfields": nil,
+		}},
+		{"all", letter{}, map[string]map[string]int{"rdns": nil, "greylist": nil}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := replayed(t, Options{Paths: []string{mbox(t, c.l)}, Config: configOf(t, "a.yaml", "")})
+			got := jsonOf(t, r).NotJudged
+			for check, want := range c.want {
+				if !reflect.DeepEqual(got[check], want) {
+					t.Errorf("%s: got %v, want %v", check, got[check], want)
+				}
+			}
+		})
+	}
+}
+
+func TestNobodyIsAsked(t *testing.T) {
+	t.Parallel()
+	strict := configOf(t, "a.yaml", "profile: strict\non_error: tempfail\nactions: {first-contact: off}")
+	r := replayed(t, Options{Paths: []string{mbox(t, letter{}, letter{helo: "192.0.2.9"})}, Config: strict, DNS: Nobody{}})
+	j := jsonOf(t, r)
+	if got, want := j.line(), "2 messages, 2 judged, 0 unreadable, 1 refused: helo-bare-ip reject 1"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for _, check := range []string{"rdns", "spf", "sender"} {
+		if j.NotJudged[check][ErrNotAsked.Error()] == 0 {
+			t.Errorf("%s: got %v", check, j.NotJudged[check])
+		}
+	}
+}
+
+func TestBrokenOnesAreSkipped(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for name, content := range map[string]string{
+		"binary.eml": "\x00\x01\x02", "empty.eml": "", "endless.eml": strings.Repeat("X: y\n", archive.MaxHead/5+1),
+		"good.eml": letter{date: "x"}.String(), "mbox": "From x " + noon.Format(time.ANSIC) + "\n" + letter{}.String(), "nothing": "",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := replayed(t, Options{Paths: []string{root, filepath.Join(root, "gone")}, Config: configOf(t, "a.yaml", "")})
+	if got, want := jsonOf(t, r).line(), "6 messages, 2 judged, 4 unreadable, 1 refused: date-invalid reject 1"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	text := textOf(t, r)
+	for _, want := range []string{"binary.eml: does not begin", "empty.eml: empty", "endless.eml: header section over", "gone: no such file"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// many are letters that differ in everything that counts.
+func many(n int) []letter {
+	var out []letter
+	for i := range n {
+		l := letter{id: fmt.Sprintf("<%d@example.net>", i), at: time.Duration(i*7919%n) * time.Minute, to: fmt.Sprintf("u%d@example.org", i%5)}
+		switch i % 11 {
+		case 1:
+			l.date = "never"
+		case 2:
+			l.helo = "pc"
+		case 3:
+			l.no = "Message-ID Return-Path"
+		case 4:
+			l.from = "nobody@example.com"
+		case 5:
+			l.no = "Received"
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func TestTheNumberOfWorkersDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	letters := many(400)
+	for i, l := range letters[:200] {
+		if err := os.WriteFile(filepath.Join(root, fmt.Sprintf("%03d.eml", i)), []byte(l.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paths := []string{root, mbox(t, letters[200:]...)}
+	a, b := configOf(t, "a.yaml", "actions: {first-contact: greylist}"), configOf(t, "b.yaml", "profile: strict")
+	var first string
+	for _, workers := range []int{1, 2, 7} {
+		r := replayed(t, Options{Paths: paths, Config: a, Against: &b, Workers: workers})
+		r.Took = 0
+		var out, html bytes.Buffer
+		if err := r.JSON(&out); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.HTML(&html); err != nil {
+			t.Fatal(err)
+		}
+		got := out.String() + textOf(t, r) + html.String()
+		if first == "" {
+			first = got
+		} else if got != first {
+			t.Errorf("with %d workers\n%.3000s\nwith one\n%.3000s", workers, got, first)
+		}
+	}
+	if !strings.Contains(first, "greylisted (tempfail)") || !strings.Contains(first, "-> reject") {
+		t.Errorf("nothing happened:\n%.3000s", first)
+	}
+}
+
+func TestSortingOnDisk(t *testing.T) {
+	t.Parallel()
+	var want, got []string
+	s := &sorter{limit: 2000}
+	defer s.close()
+	for i := range 1000 {
+		key := fmt.Sprintf("%04d", i*7919%1000)
+		want = append(want, key)
+		if err := s.add([]byte(key), []byte("v"+key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(want)
+	if len(s.runs) < 10 || s.octets > 2000 {
+		t.Errorf("%d runs on disk, %d octets in memory", len(s.runs), s.octets)
+	}
+	for v, err := range s.sorted() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.TrimPrefix(string(v), "v"))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestADiskThatIsFull(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "gone")) // not parallel
+	s := &sorter{limit: 10}
+	if err := s.add([]byte("k"), []byte("value")); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("got %v", err)
+	}
+	var l hits
+	var err error
+	for range keep + 1 {
+		err = l.add(hit{File: "x"})
+	}
+	if err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMoreHitsThanFitIntoMemory(t *testing.T) {
+	t.Parallel()
+	var l hits
+	defer l.close()
+	const n = 3 * keep
+	for i := range n {
+		if err := l.add(hit{File: fmt.Sprint(i), ID: "<\xff\n>"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // every report goes through them
+		i := 0
+		for h, err := range l.all() {
+			if err != nil || h.File != fmt.Sprint(i) {
+				t.Fatalf("hit %d: got %+v, %v", i, h, err)
+			}
+			i++
+		}
+		if i != n || len(l.first) != keep {
+			t.Errorf("got %d hits, %d in memory", i, len(l.first))
+		}
+	}
+}
+
+func TestCodec(t *testing.T) {
+	t.Parallel()
+	for _, l := range []letter{{}, {no: "Received"}, {no: "Return-Path Message-ID"}} {
+		m := newMail(archive.Message{File: "x", Number: 3, Head: l.String()}, configOf(t, "a", "").Site)
+		got := decode(m.encode())
+		m.Time = m.Time.UTC()
+		if !reflect.DeepEqual(got, m) {
+			t.Errorf("got  %+v\nwant %+v", got, m)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	path := mbox(t, many(50)...)
+	cfg := configOf(t, "a.yaml", "")
+	t.Run("while reading", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		r, err := Run(ctx, Options{
+			Paths: []string{path}, Config: cfg, DNS: Nobody{}, Workers: 1, Now: noon,
+			Progress: func(p Progress) {
+				if p.Read == 10 {
+					cancel()
+				}
+			},
+			Judging: func(context.Context) context.Context { return context.Background() },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j := jsonOf(t, r); !j.Interrupted || j.Judged < 10 || j.Judged >= 50 {
+			t.Errorf("got %+v", j)
+		}
+	})
+	t.Run("while judging", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		r, err := Run(ctx, Options{
+			Paths: []string{path}, Config: cfg, DNS: dnsOf(t, zoneText), Workers: 1, Now: noon,
+			Progress: func(p Progress) {
+				if p.Judged == 10 {
+					cancel()
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := jsonOf(t, r)
+		if !j.Interrupted || j.Judged != 10 || !strings.Contains(textOf(t, r), "INTERRUPTED") {
+			t.Errorf("got %+v", j)
+		}
+	})
+}
+
+func TestHint(t *testing.T) {
+	t.Parallel()
+	other := file(t, "a.eml", "Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1; "+noon.Format(time.RFC1123Z)+"\nDate: x\n\n")
+	text := textOf(t, replayed(t, Options{Paths: []string{other}, Config: configOf(t, "a.yaml", "")}))
+	if !strings.Contains(text, "1 message without a Received field of this site's border; their uppermost ones are by\n  mx.example.com 1\n") {
+		t.Errorf("got\n%s", text)
+	}
+}
+
+func TestNothingOfTheMailReachesTheTerminal(t *testing.T) {
+	t.Parallel()
+	evil := letter{id: "<\x1b[2J@x>", date: "\x1b]0;x\x07", from: "<script>alert(1)</script>@example.net"}
+	r := replayed(t, Options{Paths: []string{mbox(t, evil)}, Config: configOf(t, "a.yaml", "")})
+	if text := textOf(t, r); strings.ContainsAny(text, "\x1b\x07") {
+		t.Errorf("got %q", text)
+	}
+	var page bytes.Buffer
+	if err := r.HTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(page.String(), "<script") {
+		t.Errorf("got %s", page.String())
+	}
+}

@@ -1,0 +1,192 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/zone"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/trace"
+)
+
+// configOf makes a configuration of the text of a file.
+func configOf(t testing.TB, name, text string) Config {
+	t.Helper()
+	text = "hostname: mx.example.org\nlocal_domains: [example.org]\n" + text
+	cfg, problems := config.Parse(name, []byte(text), all.Checks)
+	if cfg == nil {
+		t.Fatal(problems)
+	}
+	return Config{
+		Name: name, Text: []byte(text),
+		Site: trace.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
+			env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}
+			instances, err := cfg.Build(env)
+			return instances, cfg.Policy, err
+		},
+	}
+}
+
+// noon is when the first message of a test came, unless it says otherwise.
+var noon = time.Date(2024, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// letter is a message of a test. The zero value is one that no check has anything against, if the DNS is zoneText.
+type letter struct {
+	id, helo, from, to, date string
+	at                       time.Duration // after noon
+	no                       string        // names of lines that are left out
+}
+
+func (l letter) String() string {
+	or := func(s, otherwise string) string {
+		if s == "" {
+			return otherwise
+		}
+		return s
+	}
+	came := noon.Add(l.at).Format(time.RFC1123Z)
+	lines := []string{
+		"Return-Path: <" + or(l.from, "alice@example.net") + ">",
+		"Received: from " + or(l.helo, "mail.example.com") + " (mail.example.com [192.0.2.9])\n\tby mx.example.org (Postfix) with ESMTP id 4X\n\tfor <" + or(l.to, "bob@example.org") + ">; " + came,
+		"Date: " + or(l.date, came),
+		"Message-ID: " + or(l.id, "<1@example.net>"),
+		"From: Alice <alice@example.net>",
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		if name, _, _ := strings.Cut(line, ":"); !strings.Contains(l.no, name) {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String() + "\nHello.\n"
+}
+
+// zoneText is a DNS in which mail.example.com may send for example.net, whose provider it is: it is no host of that domain, which
+// would spare it greylisting.
+const zoneText = `
+example.net. MX 10 mx.example.net.
+example.net. TXT "v=spf1 a:mail.example.com -all"
+mail.example.com. A 192.0.2.9
+mx.example.net. A 9.9.9.9
+9.2.0.192.in-addr.arpa. PTR mail.example.com.
+`
+
+func dnsOf(t testing.TB, text string) checks.Resolver {
+	t.Helper()
+	z, err := zone.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+// mbox writes messages into one file.
+func mbox(t testing.TB, letters ...letter) string {
+	t.Helper()
+	var b strings.Builder
+	for _, l := range letters {
+		b.WriteString("From x " + noon.Add(l.at).Format(time.ANSIC) + "\n" + l.String() + "\n")
+	}
+	return file(t, "inbox", b.String())
+}
+
+func file(t testing.TB, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// replayed replays with one worker, unless the options say otherwise.
+func replayed(t testing.TB, opts Options) *Report {
+	t.Helper()
+	if opts.Workers == 0 {
+		opts.Workers = 1
+	}
+	if opts.DNS == nil {
+		opts.DNS = dnsOf(t, zoneText)
+	}
+	if opts.Now.IsZero() {
+		opts.Now = noon
+	}
+	r, err := Run(context.Background(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// asJSON is the JSON of the contract, and what is added to it.
+type asJSON struct {
+	Messages, Judged, Unreadable, Refused, Trusted, Changed int
+	Reasons                                                 map[string]struct {
+		Action   string
+		Count    int
+		Messages []struct {
+			File      string
+			MessageID string `json:"message_id"`
+		}
+	}
+	NotJudged   map[string]map[string]int `json:"not_judged"`
+	Interrupted bool
+	Changes     []struct {
+		From, To string
+		Because  []string
+		Count    int
+		Messages []struct {
+			File      string
+			MessageID string `json:"message_id"`
+		}
+	}
+}
+
+func jsonOf(t testing.TB, r *Report) asJSON {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var j asJSON
+	dec := json.NewDecoder(&b)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&j); err != nil {
+		t.Fatalf("%v: %s", err, b.Bytes())
+	}
+	return j
+}
+
+// line shows a report in one line.
+func (j asJSON) line() string {
+	out := fmt.Sprintf("%d messages, %d judged, %d unreadable, %d refused:", j.Messages, j.Judged, j.Unreadable, j.Refused)
+	for _, r := range all.Checks {
+		for _, reason := range r.Reasons {
+			if s, ok := j.Reasons[reason.ID]; ok {
+				out += fmt.Sprintf(" %s %s %d", reason.ID, s.Action, s.Count)
+			}
+		}
+	}
+	return out
+}
+
+func textOf(t testing.TB, r *Report) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}

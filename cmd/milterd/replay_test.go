@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"milterd/milter/resolver/dnstest"
+)
+
+// archiveOf is a folder with two messages, as Postfix has delivered them, and something that is none.
+func archiveOf(t *testing.T) string {
+	t.Helper()
+	const trace = `Return-Path: <alice@example.net>
+Delivered-To: bob@example.org
+Received: from mail.example.net (mail.example.net [192.0.2.9])
+	by mx.example.org (Postfix) with ESMTP id 4XvK2
+	for <bob@example.org>; Thu, 21 Nov 2024 12:00:00 +0000
+`
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "good.eml"), trace+"Date: Thu, 21 Nov 2024 12:00:00 +0000\nMessage-ID: <1@example.net>\nFrom: alice@example.net\n\nHello.\n")
+	writeFile(t, filepath.Join(dir, "bad.eml"), trace+"Date: yesterday\nMessage-ID: <2@example.net>\nFrom: alice@example.net\n\nHello.\n")
+	writeFile(t, filepath.Join(dir, "binary.eml"), "\x00\x01")
+	return dir
+}
+
+func replayConfigFile(t *testing.T, more string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "milterd.yaml")
+	writeFile(t, path, "hostname: mx.example.org\nlocal_domains: [example.org]\n"+more)
+	return path
+}
+
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	dir := archiveOf(t)
+	page := filepath.Join(t.TempDir(), "report.html")
+	var out, errs bytes.Buffer
+	args := []string{"replay", "-c", replayConfigFile(t, ""), "--dns", "none", "--html", page, dir}
+	if code := run(t.Context(), append(args, "--json"), &out, &errs); code != 0 || errs.Len() > 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	var got struct {
+		Messages, Judged, Unreadable, Refused int
+		Reasons                               json.RawMessage
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	want := `{"date-invalid":{"action":"reject","count":1,"messages":[{"file":"` + dir + `/bad.eml","message_id":"<2@example.net>"}]}}`
+	if got.Messages != 3 || got.Judged != 2 || got.Unreadable != 1 || got.Refused != 1 || string(got.Reasons) != want {
+		t.Errorf("got %s", &out)
+	}
+	if html, err := os.ReadFile(page); err != nil || !bytes.Contains(html, []byte("date-invalid")) {
+		t.Errorf("got %v, %s", err, html)
+	}
+	out.Reset()
+	if code := run(t.Context(), args, &out, &errs); code != 0 || !strings.Contains(out.String(), "date-invalid (reject): 1 message of 1 sender\n") {
+		t.Errorf("exit code %d: %s", code, &out)
+	}
+}
+
+func TestReplayAgainst(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	args := []string{"replay", "-c", replayConfigFile(t, ""), "--against", replayConfigFile(t, "actions: {date-invalid: watch}\n"), "--dns", "none", archiveOf(t)}
+	if code := run(t.Context(), args, &out, io.Discard); code != 0 || !strings.Contains(out.String(), "milterd.yaml:3: actions.date-invalid: watch instead of reject of the profile (1 message)") {
+		t.Errorf("exit code %d: %s", code, &out)
+	}
+}
+
+func TestReplayAsksTheDNSAndRecordsIt(t *testing.T) {
+	t.Parallel()
+	server := dnstest.Start(t, "example.net. MX 10 mx.example.net.\nmx.example.net. A 9.9.9.9\nmail.example.net. A 192.0.2.9\n")
+	cfg := replayConfigFile(t, "dns: {servers: ['"+server.Addr+"']}\nactions: {rdns-missing: reject}\n")
+	answers := filepath.Join(t.TempDir(), "answers")
+	dir := archiveOf(t)
+	for i, args := range [][]string{{"--dns", "live"}, {"--dns", "record=" + answers}, {"--dns", "record=" + answers}} {
+		before := server.Counts().UDP
+		var out bytes.Buffer
+		if code := run(t.Context(), append([]string{"replay", "-c", cfg, dir}, args...), &out, &out); code != 0 || !strings.Contains(out.String(), "rdns-missing (reject): 2 messages") {
+			t.Errorf("exit code %d: %s", code, &out)
+		}
+		if asked := server.Counts().UDP > before; asked != (i < 2) {
+			t.Errorf("replay %d: %v that the DNS was asked", i, asked)
+		}
+	}
+}
+
+func TestReplayInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	args := []string{"replay", "-c", replayConfigFile(t, ""), "--dns", "none", "--json", archiveOf(t)}
+	if code := run(ctx, args, &out, &errs); code != 1 || !strings.Contains(out.String(), `"interrupted":true`) || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("exit code %d: %s%s", code, &out, &errs)
+	}
+}
+
+func TestReplayMistakes(t *testing.T) {
+	t.Parallel()
+	cfg := replayConfigFile(t, "")
+	for _, c := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"no path", "replay what?", nil},
+		{"a path that does not exist", "no such file", []string{"/none/at/all"}},
+		{"a DNS that does not exist", `--dns: "dead" is none of live, none, record=FILE`, []string{"--dns", "dead", t.TempDir()}},
+		{"a recording without a file", "--dns:", []string{"--dns", "record=", t.TempDir()}},
+		{"a recording that is none", "no recorded answer", []string{"--dns", "record=" + cfg, t.TempDir()}},
+		{"a configuration that is broken", "unknown key", []string{"--against", replayConfigFile(t, "nonsense: 1\n"), t.TempDir()}},
+		{"a page that cannot be written", "no such file", []string{"--dns", "none", "--html", "/none/at/all.html", t.TempDir()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), append([]string{"replay", "-c", cfg}, c.args...), &out, &errs); code != 1 || !strings.Contains(errs.String(), c.want) || out.Len() > 0 {
+				t.Errorf("exit code %d: %s%s", code, &out, &errs)
+			}
+		})
+	}
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"milterd/checks"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/milter/store"
+)
+
+// trial is a pipeline in this process that shows what its checks say.
+type trial struct {
+	player  dialogue.Pipeline
+	result  outcome
+	explain bool // as a story
+
+	records *store.Store
+	pending []decided
+}
+
+// decided is a decision, with the session as it was then.
+type decided struct {
+	checks.Decision
+	session checks.Session
+}
+
+// newTrial makes a trial of a configuration. In a world that is made up nobody outside can be connected to.
+func newTrial(cfg *config.Config, dns checks.Resolver, madeUp bool) (*trial, error) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	t := &trial{player: dialogue.Pipeline{Now: time.Now}}
+	t.records = store.NewMemory(t.player.Clock)
+	env := checks.Env{DNS: checks.Traced(dns), Store: t.records, Log: logrus.NewEntry(log)}
+	if !madeUp {
+		env.Dial = new(net.Dialer).DialContext
+	}
+	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = true })
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	p.Tend(context.Background(), t.player.Clock())
+	t.player.Pipeline = p
+	t.player.Decided = func(s *checks.Session, d checks.Decision) {
+		t.result.add(d)
+		if s.Trusted {
+			t.result.Trusted = true
+		}
+		t.pending = append(t.pending, decided{d, *s})
+	}
+	return t, nil
+}
+
+func (t *trial) close() { _ = t.records.Close() } // it is in memory
+
+// show shows a line of the client, the reply to it, and what led to that.
+func (t *trial) show(w io.Writer, said string, reply []string) {
+	printDialogue(w, said, reply)
+	t.showChecks(w)
+}
+
+func (t *trial) showChecks(w io.Writer) {
+	for _, d := range t.pending {
+		if t.explain {
+			tell(w, d)
+		} else {
+			printResults(w, d.Decision)
+		}
+	}
+	t.pending = nil
+}
+
+// help is what simulate --smtp says on HELP.
+const help = `Say what a client says: EHLO, MAIL FROM:<...>, RCPT TO:<...>, DATA, RSET, QUIT. Nothing is delivered.
+Checks are shown where they decide: after RCPT, and after the single dot that ends a message.
+AUTH NAME authenticates as NAME, STARTTLS pretends to. Two lines are no SMTP:
+  client 192.0.2.9 mail.example.net   connects anew, with the name that the MTA found
+  time 2026-11-21T12:00:00Z           sets the clock, for greylisting`
+
+// converse has somebody type SMTP. The end of the input, QUIT or an interrupt ends it.
+func (f simulation) converse(ctx context.Context, configFile string, in io.Reader, stdout, stderr io.Writer) error {
+	client, err := f.connects()
+	if err != nil {
+		return err
+	}
+	cfg, err := loadConfig(configFile, false, stderr)
+	if err != nil {
+		return err
+	}
+	dns, err := newResolver(cfg.DNS)
+	if err != nil {
+		return err
+	}
+	defer dns.Close()
+	t, err := newTrial(cfg, dns, false)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	t.explain = f.explain
+	talk, err := dialogue.Converse(&t.player, client)
+	if err != nil {
+		return err
+	}
+	t.pending = nil
+	echo := !isTerminal(in)
+	fmt.Fprintf(stdout, "S: 220 %s ESMTP, a trial as %s; HELP helps\n", cfg.Hostname, client.Addr)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	input := lines(ctx, in)
+	for !talk.Ended() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case line, ok := <-input:
+			if !ok {
+				return nil
+			}
+			if echo {
+				fmt.Fprintf(stdout, "C: %s\n", checks.Clean(line, shownLine))
+			}
+			t.answer(stdout, talk, line)
+		}
+	}
+	return nil
+}
+
+// answer answers a line that was typed.
+func (t *trial) answer(w io.Writer, talk *dialogue.Conversation, line string) {
+	if strings.EqualFold(line, "HELP") && !talk.InMessage() {
+		fmt.Fprintln(w, help)
+		return
+	}
+	reply, err := talk.Say(line)
+	if err != nil {
+		reply = []string{"500 5.5.2 " + checks.Clean(err.Error(), shownLine)}
+	}
+	for _, r := range reply {
+		fmt.Fprintf(w, "S: %s\n", r)
+	}
+	t.showChecks(w)
+}
+
+// lines reads lines until the input or the context ends. A terminal at which nobody types is read on until the process ends.
+func lines(ctx context.Context, in io.Reader) <-chan string {
+	out := make(chan string)
+	go func() {
+		defer close(out)
+		s := bufio.NewScanner(in)
+		s.Buffer(nil, maxMessage)
+		for s.Scan() {
+			select {
+			case out <- strings.TrimSuffix(s.Text(), "\r"):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// isTerminal tells whether somebody sits at the other end of a file.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -128,9 +128,9 @@ func receivedSPF(s *checks.Session, receiver string, results []checks.Authentica
 	if i < 0 {
 		return ""
 	}
-	identity, domain := "mailfrom", results[i].Properties["smtp.mailfrom"]
-	if domain == "" {
-		identity, domain = "helo", results[i].Properties["smtp.helo"]
+	identity := "mailfrom"
+	if results[i].Properties["smtp.helo"] != "" {
+		identity = "helo"
 	}
 	quote := func(text string) string {
 		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(checks.Clean(text, maxProperty)) + `"`

@@ -80,6 +80,9 @@ func (c config) text() string {
 	if !strings.Contains(c.more, "admin:") {
 		b.WriteString("admin: {listen: \"\", socket: \"\"}\n") // one for all daemons would be in the way
 	}
+	if !strings.Contains(c.more, "explain:") {
+		b.WriteString("explain: {listen: \"\"}\n")
+	}
 	if !strings.Contains(c.more, "store:") {
 		b.WriteString("store: {driver: memory}\n")
 	}

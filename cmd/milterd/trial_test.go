@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"milterd/milter/resolver/dnstest"
+)
+
+// runWith is run with a standard input.
+func runWith(t *testing.T, in io.Reader, args ...string) (code int, out, errs string) {
+	t.Helper()
+	root := newRoot()
+	var stdout, stderr bytes.Buffer
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(&stdout)
+	root.SetErr(&stderr)
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		stderr.WriteString(err.Error())
+		code = 1
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+// world is a configuration whose DNS is the text.
+func world(t *testing.T, zone, more string) string {
+	t.Helper()
+	return replayConfigFile(t, "dns: {servers: ['"+dnstest.Start(t, zone).Addr+"']}\n"+more)
+}
+
+func TestSimulateSMTP(t *testing.T) {
+	t.Parallel()
+	cfg := world(t, "", "actions: {rdns-missing: greylist, helo-unresolvable: off, sender-no-domain: off, spf-fail: off}\n")
+	in := strings.Join([]string{
+		"EHLO mail.example.net", "MAIL FROM:<a@example.net>", "RCPT TO:<bob@example.org>", "time 2126-11-21T12:00:00Z", "what", "help",
+		"client 192.0.2.9", "EHLO 192.0.2.9", "MAIL FROM:<>", "RCPT TO:<postmaster@example.org>", "DATA", "Date: x", "help", "", ".", "QUIT", "NOOP", "",
+	}, "\r\n")
+	code, out, errs := runWith(t, strings.NewReader(in), "simulate", "--smtp", "-c", cfg, "--client", "192.0.2.9")
+	if code != 0 || errs != "" {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	at := 0
+	for _, want := range []string{
+		"S: 220 mx.example.org ESMTP, a trial as 192.0.2.9", "C: EHLO mail.example.net\nS: 250 ok\n",
+		"C: RCPT TO:<bob@example.org>\nS: 451 4.7.1 greylisted for 180 s more", "\n   rdns      connect rdns-missing (greylist): 192.0.2.9 has no reverse DNS name",
+		"9.2.0.192.in-addr.arpa. PTR? no such name", "C: what\nS: 500 5.5.2", "C: help\nSay what a client says", "C: client 192.0.2.9\nC: EHLO 192.0.2.9",
+		"RCPT TO:<postmaster@example.org>\nS: 250", "C: help\nC: \nC: .\nS: 250 2.0.0 accepted", "S: 221",
+	} {
+		i := strings.Index(out[at:], want)
+		if i < 0 {
+			t.Fatalf("no %q in\n%s", want, out[at:])
+		}
+		at += i
+	}
+	if strings.Contains(out, "NOOP") {
+		t.Errorf("it goes on after QUIT:\n%s", out)
+	}
+}
+
+func TestSimulateSMTPEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	in, typing := io.Pipe() // nobody types
+	defer typing.Close()
+	cmd := newRoot()
+	cmd.SetArgs([]string{"simulate", "--smtp", "--client", "192.0.2.9", "-c", world(t, "", "")})
+	cmd.SetIn(in)
+	cmd.SetOut(writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })) // at the greeting
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestSimulateExplains(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.session")
+	writeFile(t, path, `-- config --
+actions: {helo-underscore: watch, rdns-missing: reject, spf-none: off}
+-- zone --
+example.net. MX 10 mx.example.net.
+mx.example.net. A 9.9.9.9
+mail_1.example.net. A 192.0.2.9
+9.2.0.192.in-addr.arpa. PTR mail.example.net.
+mail.example.net. A 192.0.2.9
+!TIMEOUT 10.2.0.192.in-addr.arpa
+-- smtp --
+client 192.0.2.9
+C: EHLO mail_1.example.net
+C: MAIL FROM:<alice@example.net>
+C: RCPT TO:<postmaster@example.org>
+C: DATA
+C: Date: yesterday
+C: .
+C: MAIL FROM:<alice@example.net>
+C: RCPT TO:<bob@example.org>
+C: DATA
+C: Date: yesterday
+C:
+C: .
+client 192.0.2.8
+C: EHLO mail_1.example.net
+C: MAIL FROM:<>
+C: RCPT TO:<bob@example.org>
+client 192.0.2.10
+C: EHLO mail.example.net
+C: AUTH bob
+C: MAIL FROM:<bob@example.org>
+C: RCPT TO:<amy@example.net>
+`)
+	code, out, errs := runWith(t, nil, "simulate", "--explain", path)
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	text := strings.Join(strings.Fields(out), " ") // lines are broken at a width
+	for _, want := range []string{
+		"No check is asked about mail to <postmaster@example.org>.",
+		"The client 192.0.2.9, calling itself mail_1.example.net, wants to send mail from <alice@example.net> to <bob@example.org>.",
+		"That is helo-underscore, which is watched: it goes into the log, and the mail passes.",
+		"So the server goes on.",
+		"No check is asked about the message.",
+		"The client 192.0.2.9 has sent the header section of its message from <alice@example.net>. - msgfields: Date field",
+		"wants to send mail from nobody (the null reverse-path of a bounce) to <bob@example.org>.",
+		"rdns: 192.0.2.8 has no reverse DNS name. That is rdns-missing, for which mail is refused. The DNS was asked for 8.2.0.192.in-addr.arpa. PTR and said: no such name.",
+		"So it is refused for good: 550 5.7.25 192.0.2.8 has no reverse DNS name",
+		"Why: The address that your server sent from has no name in the reverse DNS",
+		"What helps: Have the provider of the address set its PTR record",
+		"This client is trusted: nothing is checked.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	for line := range strings.Lines(out) {
+		if len(line) > storyWidth+1 && strings.HasPrefix(line, "   ") {
+			t.Errorf("a long line: %q", line)
+		}
+	}
+}
+
+func TestSimulateSMTPMistakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, want string }{
+		{"--smtp", "--client"},
+		{"--smtp --client 192.0.2", "--client"},
+		{"--smtp --client 192.0.2.9 --json", "none of the others can be"},
+		{"--smtp --client 192.0.2.9 --helo x", "none of the others can be"},
+		{"--smtp --client 192.0.2.9 x.session", "without session files"},
+		{"--explain --json x.session", "none of the others can be"},
+	} {
+		if code, out, errs := runWith(t, strings.NewReader(""), append([]string{"simulate"}, strings.Fields(c.args)...)...); code != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit code %d: %s%s", c.args, code, out, errs)
+		}
+	}
+}

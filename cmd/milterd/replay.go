@@ -39,7 +39,8 @@ one of local_domains, in the configuration. What a message does not tell is not 
 
 The DNS answers as of today, which may be harsh on old mail; --dns none judges what needs no DNS, and --dns record=FILE writes the
 answers to a file and takes them from there the next time. Greylisting and counting go by the mail's own time, over the
-whole archive. Each message is one attempt: retries are not in an archive.
+whole archive, however its files are sorted; of a large one the header sections wait in the folder for temporary files
+($TMPDIR) meanwhile. Each message is one attempt: retries are not in an archive.
 
 Ctrl-C while reading has what was read judged; then, or again, it ends that too. The report is on what was judged.`,
 		Example: `  milterd replay -c new.yaml ~/Maildir
@@ -156,8 +157,12 @@ func replayConfig(file string, stderr io.Writer) (replay.Config, error) {
 	return c, err
 }
 
-// loopback adds this machine to the trusted networks: a content filter on it hands mail back to the MTA.
+// loopback adds this machine to the trusted networks: a content filter on it hands mail back to the MTA. Who trusts no network
+// does not trust that one.
 func loopback(trusted []netip.Prefix) []netip.Prefix {
+	if len(trusted) == 0 {
+		return nil
+	}
 	return append([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, trusted...)
 }
 

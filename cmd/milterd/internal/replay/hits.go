@@ -121,7 +121,7 @@ type tally struct {
 }
 
 // maxNames is how many names are counted one by one.
-const maxNames = 20_000
+const maxNames = 5_000
 
 func (t *tally) add(name string) {
 	if t.counts == nil {

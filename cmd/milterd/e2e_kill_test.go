@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/internal/control"
+	"milterd/milter/mtatest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -129,6 +130,16 @@ func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (en
 		v.Kill()
 	})
 	return wg.Wait
+}
+
+// await waits until the daemon serves mail servers and commands.
+func (v *victim) await(t *testing.T) {
+	t.Helper()
+	v.daemon.await(t)
+	mtatest.Eventually(t, "the daemon answers at "+v.socket, func() bool {
+		var status struct{}
+		return control.Call(context.Background(), v.socket, "status", nil, &status) == nil
+	})
 }
 
 // check compares what the daemon knows with what it told before it was killed.

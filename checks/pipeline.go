@@ -421,6 +421,9 @@ func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *findi
 	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
 	f.done, f.took = true, time.Since(began)
 	f.asked, f.notes = asked.list()
+	if p.opts.Took != nil {
+		p.opts.Took(p.instances[i].Info.Name, f.took)
+	}
 	return f
 }
 

@@ -531,3 +531,22 @@ func TestSuspicionsAndVouchesReachTheGreylistCheck(t *testing.T) {
 		t.Errorf("got %q, want %q", seen, want)
 	}
 }
+
+// TestTook shows that the time of a check is told each time it is asked, and not when it is remembered.
+func TestTook(t *testing.T) {
+	t.Parallel()
+	var told []string
+	p := pipeline(t, map[string]checks.Action{"a": checks.Watch, "b": checks.Off}, func(o *checks.Options) {
+		o.Took = func(check string, d time.Duration) {
+			if d < 0 {
+				t.Errorf("%s took %v", check, d)
+			}
+			told = append(told, check)
+		}
+	}, newFake("asked", atConnect, reason("a")), newFake("off", atConnect, reason("b")))
+	c := begin(p, "192.0.2.1")
+	c.mail("a@example.net")
+	c.rcpt("b@example.org")
+	c.rcpt("c@example.org")
+	want(t, "told", strings.Join(told, " "), "asked")
+}

@@ -27,6 +27,9 @@ type Options struct {
 	// ClientNames finds the confirmed names of the client, for Policy.Forwarders: lower case, no trailing dot. nil: it has none.
 	ClientNames func(context.Context, *Session) []string
 
+	// Took is told how long a check took, each time one is asked. It must be quick. nil: nobody is told.
+	Took func(check string, d time.Duration)
+
 	// Link makes the link that ends a reply, and the id of the record that it refers to. It must be quick. nil: no links.
 	Link func(r *Reason, at time.Time) (record, link string)
 }

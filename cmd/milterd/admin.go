@@ -68,9 +68,9 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 			func(ln net.Listener) error { return control.Serve(ln, d.functions()) },
 		},
 		{
-			"admin.listen", admin.Listen, config.DefaultAdminListen, "there are no health pages",
+			"admin.listen", admin.Listen, config.DefaultAdminListen, "there are no health pages and no metrics",
 			func() (net.Listener, error) { return net.Listen("tcp", admin.Listen) },
-			func(ln net.Listener) error { return serveHTTP(ln, web.Health(d.problems)) },
+			func(ln net.Listener) error { return serveHTTP(ln, d.adminPages()) },
 		},
 		{
 			"explain.listen", explain.Listen, config.DefaultExplainListen, "there are no pages that explain refusals",
@@ -110,6 +110,26 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 		return err
 	}
 	return nil
+}
+
+// adminPages are for the operator's tools.
+func (d *daemon) adminPages() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", web.Health(d.problems))
+	mux.Handle("GET /metrics", d.metrics.Handler())
+	return mux
+}
+
+// parts are what the metrics ask.
+func (d *daemon) parts() web.Parts {
+	return web.Parts{
+		Connections: func() int { return d.server.Connections() },
+		LogDropped:  d.queue.Dropped,
+		Records:     d.recorded,
+		Store:       d.store.Status,
+		DNS:         d.resolver.Stats,
+		Checks:      func() []checks.Condition { return d.pipeline.Load().Report() },
+	}
 }
 
 // problems are what an operator should look at.

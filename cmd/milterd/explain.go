@@ -128,13 +128,13 @@ func (js journals) Accepted(s *checks.Session) {
 	}
 }
 
-// journal is the log, and the records if there are any.
+// journal is the log and the metrics, and the records if there are any.
 func (d *daemon) journal() milter.Journal {
-	log := journal.Journal{Log: d.log}
-	if d.explain.book == nil {
-		return log
+	js := journals{journal.Journal{Log: d.log}, d.metrics}
+	if d.explain.book != nil {
+		js = append(js, d.explain.book)
 	}
-	return journals{log, d.explain.book}
+	return js
 }
 
 // serveExplain answers those whose mail was refused.

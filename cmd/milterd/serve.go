@@ -29,6 +29,7 @@ import (
 	"milterd/milter/rdap"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
+	"milterd/milter/web"
 )
 
 const (
@@ -73,6 +74,7 @@ type daemon struct {
 	store    *store.Store
 	registry *rdap.Client
 	explain  explainer
+	metrics  *web.Metrics
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
 }
@@ -115,6 +117,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	defer d.closeRecords()
+	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
 	p, err := d.build(cfg)
 	if err != nil {
 		return err
@@ -179,7 +182,7 @@ func (d *daemon) profile() string {
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	env := checks.Env{DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext, Registry: d.registry}
 	return newPipeline(cfg, env, func(o *checks.Options) {
-		o.Announce = d.resolver
+		o.Announce, o.Took = d.resolver, d.metrics.Took
 		d.explain.options(o)
 	})
 }

@@ -1,0 +1,52 @@
+package main_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
+)
+
+// TestMetrics shows that a daemon counts what it decides, and what it asked for that.
+func TestMetrics(t *testing.T) {
+	listen := mtatest.Loopback() + ":8893"
+	d := startDaemon(t, config{dns: dnstest.Start(t, world).Addr, profile: "safe", more: fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", listen)})
+	c, err := call(d, "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Helo("192.0.2.9", map[string]string{}); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := c.envelope("someone@good.example", "user@site.test"); err != nil || reply == "" {
+		t.Fatalf("got %q, %v", reply, err)
+	}
+	code, got := readiness(t, "http://"+listen+"/metrics")
+	if code != 200 {
+		t.Fatalf("got %d %s", code, got)
+	}
+	for _, line := range []string{
+		`milterd_verdicts_total{action="reject",check="helo",reason="helo-bare-ip",stage="[A-Za-z]+"} 1`,
+		`milterd_check_seconds_count{check="helo"} [1-9].*`,
+		`milterd_connections 1`,
+		`milterd_resolver_queries_total [1-9].*`,
+		`milterd_store_up 1`,
+		`milterd_build_info{version=".+"} 1`,
+		`process_open_fds .+`,
+	} {
+		if !regexp.MustCompile("(?m)^" + line + "$").MatchString(got) {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	if t.Failed() {
+		for l := range strings.Lines(got) {
+			if strings.HasPrefix(l, "milterd_") {
+				t.Log(strings.TrimSpace(l))
+			}
+		}
+	}
+}

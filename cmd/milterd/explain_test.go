@@ -16,11 +16,13 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/checks/counters"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/control"
 	"milterd/milter/records"
 	"milterd/milter/store"
+	"milterd/milter/web"
 )
 
 var missingPTR = &checks.Reason{ID: "rdns-missing", Reply: checks.Reply{Code: 550, Enhanced: "5.7.25"}}
@@ -32,6 +34,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 	log.SetOutput(io.Discard)
 	d := &daemon{log: log, store: store.NewMemory(nil)}
 	t.Cleanup(func() { _ = d.store.Close() })
+	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
 	cfg := &config.Config{
 		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
 		Records: config.Records{Keep: time.Hour, Max: 100},

@@ -73,8 +73,8 @@ func TestLinksOfReplies(t *testing.T) {
 	if id, link := o.Link(missingPTR, now); id != "" || link != strings.TrimSuffix(start, "?r=") || o.Trace {
 		t.Errorf("without records: %q, %q, %v", id, link, o.Trace)
 	}
-	if _, ok := none.journal().(journals); ok {
-		t.Error("a journal of records that nobody keeps")
+	if with, without := len(d.journal().(journals)), len(none.journal().(journals)); without != with-1 {
+		t.Errorf("%d journals with records, %d without", with, without)
 	}
 }
 

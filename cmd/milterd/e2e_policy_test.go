@@ -1,0 +1,87 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"milterd/milter/mtatest"
+)
+
+// policyWorld adds a client on a DNS list, which is nobody's fault but its own.
+const policyWorld = world + `
+14.0.0.127.in-addr.arpa.    PTR   listed.client.test.
+listed.client.test.         A     127.0.0.14
+14.0.0.127.bl.test.         A     127.0.0.2
+14.0.0.127.bl.test.         TXT   "spam seen from 127.0.0.14"
+`
+
+const listedClient, listedHelo = "127.0.0.14", "listed.client.test"
+
+// TestPolicies: what is true of a client is refused to one recipient and not to another, through both mail servers. Bob has
+// mail forwarded to him by the listed client, wants mail of hosts without a name, and of programs that forget the Date.
+func TestPolicies(t *testing.T) {
+	mtatest.Require(t)
+	site := mtatest.New(t, policyWorld)
+	mtas := []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)}
+	deny := filepath.Join(site.Dir, "deny")
+	if err := os.WriteFile(deny, []byte("@denied.test why=\"never asked for it\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := strictConfig(site)
+	c.more = `
+policies:
+  - recipients: [bob@mx.test]
+    forwarders: [127.0.0.14]
+    actions: {rdns-missing: watch, helo-mismatch: watch, date-missing: watch, sender-denied: watch}
+checks:
+  access: {deny: ["` + deny + `"]}
+  dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}]}
+`
+	d := startInSite(t, site, c, mtas...)
+	const alice, bob, postmaster = "alice@mx.test", "bob@mx.test", "postmaster@mx.test"
+	for _, m := range mtas {
+		for _, c := range []struct {
+			name, source, helo, from string
+
+			codes, saying, reason string // Alice's
+		}{
+			{"no name", "127.0.0.13", goodHelo, "a@none.test", "550 5.7.25", "127.0.0.13", "rdns-missing"},
+			{"a listed forwarder", listedClient, listedHelo, goodSender, "550 5.7.1", "spam seen from 127.0.0.14", "dnsbl-listed"},
+			{"forwarded mail", listedClient, listedHelo, "a@fail.test", "550 5.7.1", "spam seen from", "dnsbl-listed"},
+			{"a denied sender", goodClient, goodHelo, "a@denied.test", "550 5.7.1", "never asked for it", "sender-denied"},
+		} {
+			t.Run(m.Name+"/"+c.name, func(t *testing.T) {
+				b := &bench{m, site, d}
+				mark := d.mark()
+				conn := b.open(t, c.source, c.helo)
+				conn.Must("2", "MAIL FROM:<"+c.from+">")
+				wantReply(t, conn.Cmd("RCPT TO:<"+alice+">"), c.codes, c.saying)
+				conn.Must("2", "RCPT TO:<"+bob+">")
+				wantReply(t, conn.Cmd("RCPT TO:<"+alice+">"), c.codes, c.saying)
+				d.awaitEntry(t, mark, entry{"msg": "reject", "reason": c.reason, "rcpt": alice, "client": c.source})
+				b.send(t, conn, "bob")
+				// Whoever is refused can ask the postmaster why.
+				envelope(conn, c.from, postmaster)
+				b.send(t, conn, "postmaster")
+				conn.Must("2", "QUIT")
+			})
+		}
+		t.Run(m.Name+"/header", func(t *testing.T) {
+			b := &bench{m, site, d}
+			conn := b.open(t, goodClient, goodHelo)
+			envelope(conn, goodSender, alice)
+			wantReply(t, conn.Cmd("RCPT TO:<"+bob+">"), "452 4.5.3", bob)
+			_, undated := unique(field{"Date", "-"})
+			wantReply(t, conn.Data(undated), "550 5.6.0", "Date")
+			// The MTA of a sender comes back for those who were told to wait.
+			envelope(conn, goodSender, bob)
+			subject, undated := unique(field{"Date", "-"})
+			if r := conn.Data(undated); r.Code != "250" {
+				t.Fatalf("Bob's message: %s", r)
+			}
+			b.Delivered(t, "bob", subject)
+			conn.Must("2", "QUIT")
+		})
+	}
+}

@@ -9,11 +9,11 @@ import (
 	"milterd/milter/mtatest"
 )
 
-// TestReplayOfDeliveredMail replays what a real Postfix and a real Sendmail have delivered, as they have written it down.
+// TestReplayOfDeliveredMail replays what a real Postfix, Sendmail and Exim have delivered, as they have written it down.
 func TestReplayOfDeliveredMail(t *testing.T) {
 	mtatest.Require(t)
 	site := mtatest.New(t, world)
-	for _, m := range []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)} {
+	for _, m := range []*mtatest.MTA{site.Postfix(t), site.Sendmail(t), site.Exim(t)} {
 		t.Run(m.Name, func(t *testing.T) {
 			for _, s := range []struct {
 				helo, from string

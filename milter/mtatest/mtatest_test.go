@@ -76,9 +76,28 @@ func TestMTAs(t *testing.T) {
 			t.Run("milter", func(t *testing.T) { testPicky(t, site, m) })
 		})
 	}
+	t.Run("exim", func(t *testing.T) { testExim(t, site.Exim(t)) })
 }
 
 // testWithout shows that the two listeners differ in what they do without their milter.
+func testExim(t *testing.T, m *MTA) {
+	c := Dial(t, m.Open, "127.0.0.10")
+	c.Must("2", "EHLO good.client.test")
+	c.Must("2", "MAIL FROM:<a@sender.test>")
+	c.Must("5", "RCPT TO:<nobody@mx.test>")
+	c.Must("5", "RCPT TO:<alice@elsewhere.test>")
+	c.Must("2", "RCPT TO:<alice@mx.test>")
+	if r := c.Data("Subject: of exim\r\n\r\nhello\r\n"); r.Code != "250" {
+		t.Fatal(r)
+	}
+	msg := m.Delivered(t, "alice", "of exim")
+	for _, want := range []string{"Return-path: <a@sender.test>\n", "Envelope-to: alice@mx.test\n", "from good.client.test ([127.0.0.10])", "(Exim 4."} {
+		if !strings.Contains(msg, want) {
+			t.Errorf("no %q in\n%s", want, msg)
+		}
+	}
+}
+
 func testWithout(t *testing.T, m *MTA) {
 	c := Dial(t, m.Addr, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")

@@ -16,11 +16,11 @@ var conf embed.FS
 // MTA is a running mail server for mx.test, whose users are alice, bob and postmaster. Others do not exist (550 5.1.1),
 // it relays for nobody, and nothing leaves the machine.
 type MTA struct {
-	Name    string // "postfix" or "sendmail"
+	Name    string // "postfix", "sendmail" or "exim"
 	Addr    string // SMTP; answers 451 while the milter cannot be reached
 	Open    string // SMTP; lets mail pass while the milter cannot be reached
 	Addr6   string // SMTP over IPv6; empty: see XCLIENT
-	Milter  string // where it expects the milter: a listener as milterd's configuration spells it
+	Milter  string // where it expects the milter: a listener as milterd's configuration spells it; empty: nowhere
 	XClient bool   // understands XCLIENT, from any client
 
 	mailboxes func(user string) ([]string, error)
@@ -28,7 +28,7 @@ type MTA struct {
 
 // settings fill the templates in conf.
 type settings struct {
-	Dir, Addr, Host, Open, Port6, Milter, CF string
+	Dir, Addr, Host, Open, Port6, Milter, CF, Binary string
 }
 
 // fill writes a template of conf to a file of the site.

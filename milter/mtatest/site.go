@@ -1,8 +1,9 @@
 // Package mtatest runs a real Postfix and a real Sendmail for tests, each in front of a milter, on loopback and out of
-// reach of everything else.
+// reach of everything else; and a real Exim, which knows no milters, for what it writes into mail.
 //
 // A Site is a small world of its own: a directory, a name server in this process, and a syslog that a test can read. Its
-// programs run in private mount and process namespaces, where /etc/hosts, /etc/resolv.conf and /dev/log are the site's.
+// programs run in private mount and process namespaces, where /etc/hosts, /etc/resolv.conf, /etc/passwd,
+// /etc/group and /dev/log are the site's.
 // Ending the first process of a process namespace ends all of it, so that nothing survives a test, not even one that
 // panics. Nothing here uses a fixed port: each site picks loopback addresses at random.
 //
@@ -30,12 +31,12 @@ import (
 func Require(t testing.TB) {
 	t.Helper()
 	if os.Getenv("MILTERD_TEST_REAL") != "1" {
-		t.Skip("needs a real Postfix and Sendmail: run `make test`, or .ci/install and set MILTERD_TEST_REAL=1")
+		t.Skip("needs a real Postfix, Sendmail and Exim: run `make test`, or .ci/install and set MILTERD_TEST_REAL=1")
 	}
 	if os.Geteuid() != 0 {
 		t.Fatal("MILTERD_TEST_REAL=1 needs root, for mount namespaces and Postfix's master")
 	}
-	for _, f := range []string{sendmailBinary(), filepath.Join(sendmailConfig(), "m4/cf.m4")} {
+	for _, f := range []string{eximBinary(), sendmailBinary(), filepath.Join(sendmailConfig(), "m4/cf.m4")} {
 		if _, err := os.Stat(f); err != nil {
 			t.Fatalf("%v: run .ci/install", err)
 		}
@@ -55,18 +56,22 @@ func lookPath(name string) (string, error) {
 	return exec.LookPath("/usr/sbin/" + name)
 }
 
-// sendmailRoot is where .ci/install unpacks the sendmail packages.
-func sendmailRoot() string {
+// unpacked is where .ci/install unpacks the packages of a mail server.
+func unpacked(name string) string {
 	dir := os.Getenv("MILTERD_TEST_ROOT")
 	if dir == "" {
 		dir = "/opt/milterd-test"
 	}
-	return filepath.Join(dir, "sendmail")
+	return filepath.Join(dir, name)
 }
 
-func sendmailBinary() string { return filepath.Join(sendmailRoot(), "usr/libexec/sendmail/sendmail") }
+func eximBinary() string { return filepath.Join(unpacked("exim"), "usr/sbin/exim4") }
 
-func sendmailConfig() string { return filepath.Join(sendmailRoot(), "usr/share/sendmail/cf") }
+func sendmailBinary() string {
+	return filepath.Join(unpacked("sendmail"), "usr/libexec/sendmail/sendmail")
+}
+
+func sendmailConfig() string { return filepath.Join(unpacked("sendmail"), "usr/share/sendmail/cf") }
 
 // Site is where the programs of a test live. Make it with New.
 type Site struct {
@@ -103,6 +108,11 @@ func New(t testing.TB, zone string) *Site {
 	s.write(t, "hosts", "127.0.0.1 localhost mx.test\n::1 localhost\n")
 	// The resolvers of the MTAs must not wait longer for silence than a test does.
 	s.write(t, "resolv.conf", "nameserver "+host+"\noptions timeout:1 attempts:1\n")
+	for name, entry := range map[string]string{"passwd": ":x:%d:%[1]d::/:/usr/sbin/nologin", "group": ":x:%d:"} {
+		text, err := os.ReadFile("/etc/" + name)
+		must(t, err)
+		s.write(t, name, withExim(string(text), fmt.Sprintf(entry, eximID)))
+	}
 	s.Log = startSyslog(t, s.path("log.sock"))
 	s.Certificate = writeCertificate(t, s.path("tls.crt"), s.path("tls.key"), s.path("tls.pem"))
 	return s
@@ -150,8 +160,9 @@ done
 ln -s /mnt/log.sock "$dir/dev/log"
 ln -s /proc/self/fd "$dir/dev/fd"
 mount --bind "$dir" /mnt
-mount --bind "$dir/hosts" /etc/hosts
-mount --bind "$dir/resolv.conf" /etc/resolv.conf
+for f in hosts resolv.conf passwd group; do
+	mount --bind "$dir/$f" "/etc/$f"
+done
 mount --rbind "$dir/dev" /dev
 exec "$@"`
 

@@ -97,6 +97,10 @@ func (s *Session) Suspects(r *Reason) bool { return s.table != nil && s.table.ac
 // another one's refusals.
 func (s *Session) Enforces(r *Reason) bool { return s.table != nil && s.table.action(r).Enforced() }
 
+// Ignores tells whether a reason is off for the recipient in question. It is for a check for which it costs others something to
+// find out whether the reason applies.
+func (s *Session) Ignores(r *Reason) bool { return s.table != nil && s.table.action(r) == Off }
+
 // Address is the mailbox of a reverse-path or forward-path, RFC 5321 section 4.1.2. The zero value is the null
 // reverse-path.
 type Address struct {

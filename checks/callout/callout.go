@@ -110,6 +110,7 @@ type check struct {
 	random        func() string // a local part that nobody has
 	most          int           // flights at a time
 	perMX         limit         // PerMX
+	tally         tally
 
 	mu      sync.Mutex
 	flights map[string]*flight // by cache key of the address
@@ -137,7 +138,7 @@ func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
 // reversePath judges the sender for the recipient in question.
 func (c *check) reversePath(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
-	if c.spared(s.Rcpt()) || !c.wants(from) {
+	if s.Ignores(rejected) && s.Ignores(unreachable) && s.Ignores(pending) || c.spared(s.Rcpt()) || !c.wants(from) {
 		return nil, nil
 	}
 	a, err := c.remembered(ctx, s, from)
@@ -158,6 +159,9 @@ func (c *check) reversePath(ctx context.Context, s *checks.Session) ([]checks.Ve
 // author judges the first author of the From field (RFC 5322 section 3.6.2), if that is not the sender: a sender was judged
 // at RCPT. Only a definite answer counts; one that is pending will be there for the next message.
 func (c *check) author(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	if s.Ignores(fromRejected) {
+		return nil, nil
+	}
 	from := firstAuthor(s.Envelope.Header)
 	waits := func(r checks.Recipient) bool { return r.Refused == "" && !c.spared(r) }
 	if !slices.ContainsFunc(s.Envelope.Rcpts, waits) || !c.wants(from) || sameMailbox(from, s.Envelope.MailFrom) {
@@ -191,6 +195,9 @@ func (c *check) remembered(ctx context.Context, s *checks.Session, who checks.Ad
 		a, err := c.verify(ctx, question{mailbox: mailbox(who), domain: who.Domain, now: s.Time})
 		if err == nil {
 			checks.Note(ctx, a.story(mailbox(who)))
+		}
+		if a.Kind == isPending {
+			c.tally.count(countPending)
 		}
 		return a, err
 	})

@@ -296,3 +296,56 @@ func TestReplies(t *testing.T) {
 		run("carol@example.net", "450 4.1.7 a mail host of <carol@example.net> is still being asked whether it exists, please try again")
 	})
 }
+
+// TestReasonsThatAreOff: nobody is asked what the recipient does not want to know.
+func TestReasonsThatAreOff(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name         string
+		on           []*checks.Reason // others are off
+		from, author bool             // whether they are asked about
+	}{
+		{"all are on", Info.Reasons, true, true},
+		{"the author's alone", []*checks.Reason{fromRejected}, false, true},
+		{"that it is rejected", []*checks.Reason{rejected}, true, false},
+		{"that it is unreachable", []*checks.Reason{unreachable}, true, false},
+		{"that it is pending", []*checks.Reason{pending}, true, false},
+		{"none", nil, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				l := newLab(t, one, map[string]*server{host: {users: []string{"alice@example.net", "bob@example.net"}}}, nil)
+				off, actions := map[string]checks.Action{}, map[string]checks.Action{}
+				for _, r := range Info.Reasons {
+					off[r.ID] = checks.Off
+					actions[r.ID] = checks.Off
+				}
+				for _, r := range c.on {
+					actions[r.ID] = checks.Watch
+				}
+				everyone, err := checks.ParseRecipients([]string{"@example.org"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				policies := []checks.Policy{{Recipients: everyone, Actions: actions}}
+				p, err := checks.New([]checks.Instance{{Info: Info, Check: l.c}}, checks.Options{
+					Actions: off, Policies: policies, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := l.session("alice@example.net")
+				s.Envelope.Header = append(s.Envelope.Header, field("From", "bob@example.net"))
+				p.Run(t.Context(), s, checks.RcptTo)
+				p.Run(t.Context(), s, checks.EndOfHeader)
+				said := l.said()
+				if from := strings.Contains(said, "<alice@"); from != c.from {
+					t.Errorf("the sender is asked about: %t; %s", from, said)
+				}
+				if author := strings.Contains(said, "<bob@"); author != c.author {
+					t.Errorf("the author is asked about: %t; %s", author, said)
+				}
+			})
+		})
+	}
+}

@@ -55,6 +55,8 @@ func (c *check) verify(ctx context.Context, q question) (answer, error) {
 		return answer{}, err
 	}
 	if ok {
+		c.tally.count(countKnown)
+		c.tally.refusal(a, c.Unusable)
 		c.refresh(ctx, q, a)
 		return a, nil
 	}
@@ -112,6 +114,7 @@ func (c *check) join(q question, refresh bool) (*flight, error) {
 		return f, nil
 	}
 	if len(c.flights) >= c.most {
+		c.tally.count(countLimited)
 		return nil, errBusy
 	}
 	f := &flight{done: make(chan struct{}), alone: make(chan struct{})}
@@ -141,9 +144,14 @@ func (c *check) fly(f *flight, q question, refresh bool) {
 			return
 		}
 	}
+	c.tally.count(countCallouts)
 	f.answer, f.err = c.probe(ctx, f, q)
 	f.answer.At = q.now.Unix()
+	if _, limited := errors.AsType[*limitError](f.err); limited {
+		c.tally.count(countLimited)
+	}
 	if f.err == nil {
+		c.tally.count(string(f.answer.Kind))
 		c.remember(ctx, q, f.answer, refresh)
 	}
 }

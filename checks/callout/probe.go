@@ -67,6 +67,7 @@ func (p *prober) host(ctx context.Context, h facts.MXHost) (answer, error) {
 		}
 	}
 	if a, ok, err := p.load(ctx, closedKey+h.Name); ok || err != nil {
+		p.tally.refusal(a, p.Unusable)
 		return a, err
 	}
 	addrs := slices.DeleteFunc(slices.Clone(h.Addrs), func(a netip.Addr) bool { return !p.mayAsk(a) })
@@ -82,6 +83,7 @@ func (p *prober) host(ctx context.Context, h facts.MXHost) (answer, error) {
 			return answer{}, err
 		}
 		p.left--
+		p.tally.count(countConnections)
 		a = p.ask(ctx, h.Name, addr)
 		if a.final() {
 			break
@@ -92,6 +94,7 @@ func (p *prober) host(ctx context.Context, h facts.MXHost) (answer, error) {
 	case isAcceptAll:
 		p.save(ctx, acceptAllKey+h.Name, a, p.CatchAll)
 	case isRefused:
+		p.tally.refusal(a, p.Unusable)
 		p.save(ctx, closedKey+h.Name, a, p.Unusable)
 	}
 	return a, nil

@@ -1,13 +1,13 @@
 # make run    build, start the daemon on its defaults, show it working, stay up
 # make test   install what the tests need (Debian, as root), then check and test everything
-# make bench  benchmarks, with the floors they are measured against
+# make bench  measure the daemon beside go-milter's own server under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20000x
 
-.PHONY: build run test check lint unit real fuzz bench examples install-tools
+.PHONY: build run test check lint unit real fuzz bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/milterd ./cmd/milterd
@@ -38,7 +38,11 @@ unit:
 fuzz:
 	@.ci/fuzz $(GO) $(FUZZTIME)
 
-bench:
+bench: build
+	$(GO) run ./cmd/milterd/internal/bench $(BENCH)
+
+# Every hot path by itself, with its allocations.
+microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # The generated files: the tests compare them.

@@ -37,6 +37,13 @@ func (r reply) isPolicy(mailbox string) bool {
 	return policyWords.MatchString(text)
 }
 
+// refusesNull tells whether a reply to RCPT refuses the null reverse-path, which Postfix does by default that late.
+func (r reply) refusesNull() bool {
+	return r.class() == 5 && nullWords.MatchString(strings.Join(r.Lines, " "))
+}
+
+var nullWords = regexp.MustCompile(`(?i)<>|\b((null|empty|blank) (envelope[- ])?(sender|from|reverse-?path|return-?path)|bounces?)\b`)
+
 // needsTLS tells whether a command was refused for want of encryption: RFC 3207 section 4, and X.7.10 of IANA's registry of
 // enhanced status codes.
 func (r reply) needsTLS() bool {
@@ -48,7 +55,7 @@ var startTLSWord = regexp.MustCompile(`(?i)\bstarttls\b`)
 // about judges a 5yz reply to RCPT for a mailbox, by RFC 3463 where there is an enhanced status code.
 func (r reply) about(mailbox string) about {
 	switch e := r.Enhanced; {
-	case r.isPolicy(mailbox), e == "5.1.7", e == "5.1.8": // those two: our sender address
+	case r.isPolicy(mailbox), r.refusesNull(), e == "5.1.7", e == "5.1.8": // those two: our sender address
 		return aboutUs
 	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552: // full, message too long, system
 		return aboutNow

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"milterd/checks"
 )
 
@@ -49,6 +51,14 @@ func (a answer) story(mailbox string) string {
 	return text
 }
 
+// log tells the operator who was asked, and what was said: somebody may come and ask why.
+func (a answer) log(to *logrus.Entry, q question) {
+	to.WithFields(logrus.Fields{
+		"check": Info.Name, "sender": "<" + q.mailbox + ">", "answer": string(a.Kind),
+		"mx": a.Host, "address": a.Addr, "at": a.Stage, "reply": a.Reply,
+	}).Info("callout")
+}
+
 // The stages of a callout.
 const (
 	atDNS      = "dns"
@@ -81,7 +91,7 @@ func (a answer) verdict(r *checks.Reason, who checks.Address) checks.Verdict {
 		"sender":  "<" + mailbox(who) + ">",
 		"mx":      cmp.Or(a.Host, who.Domain),
 		"address": a.Addr,
-		"stage":   a.Stage,
+		"at":      a.Stage,
 		"reply":   cmp.Or(a.Reply, "no reply"),
 	}}
 }

@@ -59,6 +59,8 @@ func TestAnswers(t *testing.T) {
 
 		{name: "a 554 greeting", from: "bob@example.net", says: says{"greeting": "554 no SMTP here"}, want: "callout-unreachable", stage: "greeting", reply: "554 no SMTP here", second: "callout-unreachable", dials: 1},
 		{name: "a 421 greeting", from: "bob@example.net", says: says{"greeting": "421 busy"}, want: "callout-unreachable", stage: "greeting", reply: "421 busy", second: "callout-unreachable", dials: 2},
+		{name: "421 at EHLO", from: "bob@example.net", says: says{"EHLO": "421 4.3.2 shutting down"}, want: "callout-unreachable", stage: "helo", reply: "421 4.3.2"},
+		{name: "421 at MAIL", from: "bob@example.net", says: says{"MAIL": "421 4.3.2 shutting down"}, want: "callout-unreachable", stage: "mail", reply: "421 4.3.2"},
 		{name: "421 at RCPT", from: "bob@example.net", says: says{"RCPT TO:<bob": "421 4.7.0 too many errors"}, want: "callout-unreachable", stage: "rcpt", reply: "421"},
 		{name: "421 after the made-up address", from: "bob@example.net", says: says{"RCPT TO:<made": "421 bye"}, want: "callout-unreachable", stage: "random", reply: "421"},
 		{name: "EHLO is unknown", from: "alice@example.net", says: says{"EHLO": "502 what?"}},
@@ -71,6 +73,12 @@ func TestAnswers(t *testing.T) {
 		{name: "endless in the greeting", from: "bob@example.net", says: says{"greeting": "!endless"}, want: "callout-unreachable", stage: "greeting", reply: "more than 2048 octets", second: "callout-unreachable", dials: 1},
 		{name: "endless lines", from: "bob@example.net", says: says{"RCPT": "!lines"}, want: "callout-unreachable", stage: "random", reply: "more than 64 lines"},
 		{name: "more than anybody needs", from: "bob@example.net", says: says{"greeting": long("220"), "EHLO": long("250")}, want: "callout-unreachable", stage: "helo", reply: "more than 131072 octets"},
+		{name: "a hundred lines", from: "bob@example.net", says: says{"RCPT TO:<bob": strings.Repeat("550-5.1.1 no\n", 99) + "550 5.1.1 no"}, want: "callout-unreachable", stage: "rcpt", reply: "more than 64 lines"},
+		{name: "NULs", from: "bob@example.net", says: says{"RCPT TO:<bob": "550 5.1.1 no\x00such\x00user"}, want: "callout-rejected", stage: "rcpt", reply: "550 5.1.1 no?such?user"},
+		{name: "a NUL in the code", from: "bob@example.net", says: says{"RCPT TO:<bob": "55\x000 no"}, want: "callout-unreachable", stage: "rcpt", reply: "does not speak SMTP"},
+		{name: "forged lines", from: "bob@example.net", says: says{"RCPT TO:<bob": "550 5.1.1 no\r250 yes\x1b[2J\xe2\x80\xae"}, want: "callout-rejected", stage: "rcpt", reply: "550 5.1.1 no 250 yes?[2J???"},
+		{name: "the made-up address is taken and the real one not", from: "bob@example.net", says: says{"RCPT TO:<made": "250 ok"}, dials: 1},
+		{name: "refuses even its postmaster, by policy", from: "postmaster@example.net", says: says{"RCPT": "550 5.7.1 no callouts here"}, want: "callout-unreachable", stage: "random", reply: "550 5.7.1", second: "callout-unreachable", dials: 1},
 		{name: "a web server", from: "bob@example.net", says: says{"greeting": "HTTP/1.1 400 \x1b[31mBad\nX: y"}, want: "callout-unreachable", stage: "greeting", reply: `does not speak SMTP: "HTTP/1.1 400 ?[31mBad"`},
 		{name: "two codes in one reply", from: "bob@example.net", says: says{"EHLO": "250-mx\n550 no"}, want: "callout-unreachable", stage: "helo", reply: "does not speak SMTP"},
 		{name: "half a line", from: "bob@example.net", says: says{"MAIL": "!half"}, want: "callout-unreachable", stage: "mail", reply: "closed the connection"},
@@ -90,8 +98,8 @@ func TestAnswers(t *testing.T) {
 				if o.took > 0 {
 					t.Errorf("took %s", o.took)
 				}
-				if c.want != "" && (o.detail["stage"] != c.stage || !strings.Contains(o.detail["reply"], c.reply)) {
-					t.Errorf("got %q at %s, want %q at %s", o.detail["reply"], o.detail["stage"], c.reply, c.stage)
+				if c.want != "" && (o.detail["at"] != c.stage || !strings.Contains(o.detail["reply"], c.reply)) {
+					t.Errorf("got %q at %s, want %q at %s", o.detail["reply"], o.detail["at"], c.reply, c.stage)
 				}
 				if c.want != "" && (o.detail["mx"] != "mx.example.net" || o.detail["address"] != host || o.detail["sender"] != "<"+c.from+">") {
 					t.Errorf("who was asked: %v", o.detail)
@@ -156,6 +164,10 @@ func TestDialogue(t *testing.T) {
 			"EHLO mx.example.org; MAIL FROM:<>; STARTTLS"},
 		{"no address of ours where <> is taken", server{}, func(s *Settings) { s.From = "probe@example.com" }, "",
 			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<made-up@example.net>; RCPT TO:<alice@example.net>; QUIT"},
+		{"one where it is refused at RCPT", server{says: map[string]string{"RCPT": "550 5.7.1 <>: Sender address rejected"}}, func(s *Settings) { s.From = "probe@example.com" }, "callout-pending",
+			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<made-up@example.net>; RSET; MAIL FROM:<probe@example.com>; RCPT TO:<made-up@example.net>; QUIT"},
+		{"none if there is none", server{says: map[string]string{"RCPT": "550 5.1.0 <>: what is that"}}, nil, "callout-unreachable",
+			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<made-up@example.net>; QUIT"},
 		{"one where it is not", server{says: map[string]string{"MAIL FROM:<>": "550 no"}}, func(s *Settings) { s.From = "probe@example.com" }, "callout-pending",
 			"EHLO mx.example.org; MAIL FROM:<>; MAIL FROM:<probe@example.com>; RCPT TO:<made-up@example.net>; RCPT TO:<alice@example.net>; QUIT"},
 	} {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"milterd/checks"
 )
 
@@ -38,6 +40,7 @@ type dialogue struct {
 	broken   bool // the host does not listen any more
 	startTLS bool // the host offers it
 	secured  bool
+	named    bool // the sender is an address of ours, not <>
 }
 
 // ask has a dialogue with a mail host about the address in question.
@@ -88,15 +91,24 @@ func (d *dialogue) helo() bool {
 
 // mail begins a transaction, with our own address if the null reverse-path is refused for good.
 func (d *dialogue) mail() bool {
+	if d.named {
+		return d.byName()
+	}
 	r, ok := d.talk(atMail, "MAIL FROM:<>")
 	if ok && d.wantsTLS(r) {
 		return d.secure() && d.mail()
 	}
 	if ok && r.class() == 5 && d.From != "" {
-		d.flight.detach()
-		r, ok = d.talk(atMail, "MAIL FROM:<"+mailbox(checks.ParseAddress(d.From))+">")
+		return d.byName()
 	}
 	return ok && d.accepts(r)
+}
+
+// byName begins a transaction with our own address.
+func (d *dialogue) byName() bool {
+	d.named = true
+	d.flight.detach()
+	return d.must(atMail, "MAIL FROM:<"+mailbox(checks.ParseAddress(d.From))+">")
 }
 
 // madeUp asks about an address that does not exist. It ends the dialogue if that is accepted, or if we are refused.
@@ -123,6 +135,12 @@ func (d *dialogue) rcpt(stage, mailbox string) {
 	r, ok := d.talk(stage, "RCPT TO:<"+mailbox+">")
 	if ok && d.wantsTLS(r) {
 		if !d.secure() || !d.mail() {
+			return
+		}
+		r, ok = d.talk(stage, "RCPT TO:<"+mailbox+">")
+	}
+	if ok && d.From != "" && !d.named && r.refusesNull() { // some hosts wait for RCPT with what they have against MAIL
+		if !d.must(atMail, "RSET") || !d.byName() {
 			return
 		}
 		r, ok = d.talk(stage, "RCPT TO:<"+mailbox+">")
@@ -240,8 +258,9 @@ func (d *dialogue) fail(err error) {
 // note logs a step.
 func (d *dialogue) note(line string) {
 	a := d.answer
-	d.env.Log.WithField("check", Info.Name).WithField("mx", a.Host).WithField("address", a.Addr).WithField("stage", a.Stage).
-		WithField("said", checks.Clean(line, maxShown)).WithField("reply", a.Reply).Debug("callout")
+	d.env.Log.WithFields(logrus.Fields{
+		"check": Info.Name, "mx": a.Host, "address": a.Addr, "at": a.Stage, "said": checks.Clean(line, maxShown), "reply": a.Reply,
+	}).Debug("callout step")
 }
 
 // cause tells in a few words why there was no reply.

@@ -152,6 +152,7 @@ func (c *check) fly(f *flight, q question, refresh bool) {
 	}
 	if f.err == nil {
 		c.tally.count(string(f.answer.Kind))
+		f.answer.log(c.env.Log, q)
 		c.remember(ctx, q, f.answer, refresh)
 	}
 }

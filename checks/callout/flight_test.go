@@ -15,6 +15,7 @@ import (
 
 func TestSlowHosts(t *testing.T) {
 	t.Parallel()
+	cert := certificate()
 	silent := func(stage string) map[string]string { return map[string]string{stage: "!silent"} }
 	for _, c := range []struct {
 		name  string
@@ -28,25 +29,26 @@ func TestSlowHosts(t *testing.T) {
 		{"silent after MAIL", silent("MAIL"), "mail", replyWait},
 		{"silent after the made-up address", silent("RCPT TO:<made"), "random", replyWait},
 		{"silent after RCPT", silent("RCPT TO:<bob"), "rcpt", replyWait},
+		{"silent after STARTTLS", map[string]string{"MAIL": "530 5.7.0 STARTTLS first", "STARTTLS": "!hang"}, "starttls", replyWait},
 		{"an octet every 5 s", map[string]string{"greeting": "!drip"}, "greeting", replyWait},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				l := newLab(t, one, map[string]*server{host: {says: c.says}}, nil)
+				l := newLab(t, one, map[string]*server{host: {says: c.says, cert: cert}}, nil)
 				began := time.Now()
 				o := l.mail("bob@example.net")
 				l.want("first", o, "callout-pending")
 				if o.took != 8*time.Second-reserve {
 					t.Errorf("took %s", o.took)
 				}
-				if o.detail["mx"] != "mx.example.net" || o.detail["address"] != host || o.detail["stage"] != c.stage {
+				if o.detail["mx"] != "mx.example.net" || o.detail["address"] != host || o.detail["at"] != c.stage {
 					t.Errorf("detail %v", o.detail)
 				}
 				l.want("while it goes on", l.mail("bob@example.net"), pendingUntil(began, c.ends))
 				time.Sleep(time.Until(began.Add(c.ends + time.Second)))
 				o = l.mail("bob@example.net")
 				l.want("when it has ended", o, "callout-unreachable")
-				if o.took != 0 || o.detail["reply"] != "no answer in time" || o.detail["stage"] != c.stage {
+				if o.took != 0 || o.detail["reply"] != "no answer in time" || o.detail["at"] != c.stage {
 					t.Errorf("after %s: %v", o.took, o.detail)
 				}
 				l.wantDials("all together", 1)
@@ -159,7 +161,7 @@ func TestAllHostsAreSlow(t *testing.T) {
 		time.Sleep(time.Until(began.Add(maxFlight - time.Second)))
 		o := l.mail("bob@example.net")
 		l.want("at its end", o, "callout-unreachable")
-		if o.took != time.Second || o.detail["reply"] != "no answer in time" || o.detail["stage"] != atRcpt {
+		if o.took != time.Second || o.detail["reply"] != "no answer in time" || o.detail["at"] != atRcpt {
 			t.Errorf("after %s: %v", o.took, o.detail)
 		}
 		o = l.mail("carol@example.net")

@@ -159,6 +159,9 @@ func act(word string, conn net.Conn, in *bufio.Reader) {
 		repeat("2", 5*time.Second)
 	case "half":
 		_, _ = io.WriteString(conn, "250 half a li")
+	case "hang":
+		_, _ = io.WriteString(conn, "220 go ahead\r\n")
+		_, _ = io.Copy(io.Discard, in)
 	case "early":
 		_, _ = io.WriteString(conn, "220 go ahead\r\n250 injected\r\n")
 		_, _ = io.Copy(io.Discard, in)
@@ -183,7 +186,7 @@ func (s *server) reply(say string, secured bool) string {
 		return "220 mx.example.net ESMTP"
 	case verb == "EHLO" && s.cert != nil && !secured:
 		return "250-mx.example.net\n250-SIZE 1000\n250 STARTTLS"
-	case verb == "EHLO", verb == "HELO", verb == "MAIL", verb == "TLS":
+	case verb == "EHLO", verb == "HELO", verb == "MAIL", verb == "TLS", verb == "RSET":
 		return "250 2.0.0 OK"
 	case verb == "STARTTLS" && s.cert != nil:
 		return "220 2.0.0 go ahead"

@@ -1,6 +1,7 @@
 package callout
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,8 +9,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -191,6 +195,8 @@ odd.example.net.  MX  10 a.example.net.
 odd.example.net.  MX  20 m1.example.net.
 odd.example.net.  MX  30 m2.example.net.
 !SERVFAIL broken.example.net
+alias.example.net. MX 10 cname.example.net.
+cname.example.net. CNAME c.example.net.
 half.example.net. MX  10 broken.example.net.
 half.example.net. MX  20 a.example.net.
 `
@@ -213,6 +219,7 @@ half.example.net. MX  20 a.example.net.
 		{"the domain itself without MX", "bob@bare.example.net", map[string]*server{"2620:4f:8000::4": {}}, "callout-rejected", "4 ::4", false},
 		{"no more than two addresses of a host, and four connections", "bob@many.example.net", nil, "callout-unreachable", "11 12 21 22", false},
 		{"four connections, whatever the hosts", "bob@odd.example.net", nil, "callout-unreachable", "1 11 12 21", false},
+		{"a host that is an alias", "bob@alias.example.net", map[string]*server{"192.31.196.3": {}}, "callout-rejected", "3", false},
 		{"a domain that takes no mail", "bob@null.example.net", nil, "callout-unreachable", "", false},
 		{"a domain that does not exist", "bob@nowhere.example.net", nil, "callout-unreachable", "", false},
 		{"a host that does not exist", "bob@dead.example.net", nil, "callout-unreachable", "", false},
@@ -325,6 +332,58 @@ func TestForbidden(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestManyHosts: a hostile zone sends us to nobody by naming everybody.
+func TestManyHosts(t *testing.T) {
+	t.Parallel()
+	for n, dials := range map[int]int{10: maxConnections, 11: 0, 1000: 0} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var zone strings.Builder
+				for i := range n {
+					fmt.Fprintf(&zone, "evil.example. MX 10 mx%d.evil.example.\nmx%d.evil.example. A 192.31.196.%d\n", i, i, i%256)
+				}
+				l := newLab(t, zone.String(), nil, nil)
+				o := l.mail("bob@evil.example")
+				l.want("verdict", o, "callout-unreachable")
+				l.wantDials("all together", dials)
+				if dials == 0 && o.detail["reply"] != "the domain names more than 10 mail hosts" {
+					t.Errorf("detail %v", o.detail)
+				}
+			})
+		})
+	}
+}
+
+// rebinding is a zone that changes its mind after each answer: the first address is good, the next one is not.
+type rebinding struct {
+	checks.Resolver
+	asked *atomic.Int64
+}
+
+func (r rebinding) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if q.Type != dns.TypeA {
+		return r.Resolver.Lookup(ctx, q)
+	}
+	addr := net.IPv4(192, 31, 196, 10)
+	if r.asked.Add(1) > 1 {
+		addr = net.IPv4(127, 0, 0, 1)
+	}
+	return checks.Answer{Records: []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: addr}}}, nil
+}
+
+// TestRebinding: connected to is the address that was looked at, not what its name has become.
+func TestRebinding(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newLab(t, one, map[string]*server{host: {}}, nil)
+		l.c.env.DNS = rebinding{l.c.env.DNS, new(atomic.Int64)}
+		l.want("the first answer", l.mail("bob@example.net"), "callout-rejected")
+		l.want("the next one", l.mail("carol@example.net"), "callout-unreachable")
+		if !slices.Equal(l.dialed, []string{host + ":25"}) {
+			t.Errorf("dialed %q", l.dialed)
+		}
+	})
 }
 
 func TestPort(t *testing.T) {

@@ -27,6 +27,9 @@ func (c *check) probe(ctx context.Context, f *flight, q question) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
+	if mx.More { // they could be anybody's
+		return answer{Kind: isFailed, Stage: atDNS, Reply: fmt.Sprintf("the domain names more than %d mail hosts", len(mx.Hosts))}, nil
+	}
 	if slices.ContainsFunc(mx.Hosts, func(h facts.MXHost) bool { return c.skip.has(h.Name) }) {
 		return answer{Kind: isSkipped}, nil
 	}

@@ -17,7 +17,7 @@ var (
 	}
 	unreachable = &checks.Reason{
 		ID:    "callout-unreachable",
-		Reply: checks.Reply{Code: 450, Enhanced: "4.1.7", Text: "no mail host says whether {sender} exists; {mx} at {stage}: {reply}"},
+		Reply: checks.Reply{Code: 450, Enhanced: "4.1.7", Text: "no mail host says whether {sender} exists; {mx} at {at}: {reply}"},
 		When:  "no mail host of the sender's domain gives a definite answer: unreachable, broken, temporary, or one that will not talk to us",
 		Why: "Before it takes mail, this site asks the mail host of the sender's domain whether the sender address exists. No mail " +
 			"host of the domain could be reached, or none gave a definite answer. The reply says how far it came.",

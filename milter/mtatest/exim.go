@@ -11,16 +11,15 @@ import (
 func (s *Site) Exim(t testing.TB) *MTA {
 	t.Helper()
 	host := Loopback()
-	addr := net.JoinHostPort(host, "2525")
 	for _, d := range []string{"spool", "mail"} {
 		dir := s.path("exim", d)
 		must(t, os.MkdirAll(dir, 0o755))
 		must(t, os.Chown(dir, eximID, eximID))
 	}
-	s.fill(t, "exim.conf", "exim/exim.conf", settings{Dir: s.Dir, Host: host, Binary: eximBinary()})
+	s.fill(t, "exim.conf", "exim/exim.conf", settings{Site: s, Host: host, Binary: eximBinary()})
 	p := Start(t, s.keptCommand(eximBinary(), "-C", s.path("exim/exim.conf"), "-bdf"))
 	m := &MTA{
-		Name: "exim", Addr: addr, Open: addr,
+		Name: "exim", Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		mailboxes: func(user string) ([]string, error) { return readMaildir(s.path("exim/mail", user)) },
 	}
 	s.awaitSMTP(t, m, p)

@@ -13,8 +13,8 @@ import (
 //go:embed conf
 var conf embed.FS
 
-// MTA is a running mail server for mx.test, whose users are alice, bob and postmaster. Others do not exist (550 5.1.1),
-// it relays for nobody, and nothing leaves the machine.
+// MTA is a running mail server for the domain of its site, whose users are alice, bob and postmaster. Others do not exist
+// (550 5.1.1), it relays for nobody who has not authenticated, and nothing leaves the machine.
 type MTA struct {
 	Name    string // "postfix", "sendmail" or "exim"
 	Addr    string // SMTP; answers 451 while the milter cannot be reached
@@ -28,7 +28,9 @@ type MTA struct {
 
 // settings fill the templates in conf.
 type settings struct {
-	Dir, Addr, Host, Open, Port6, Milter, CF, Binary string
+	*Site
+	Addr, Host, Open, Port6, Milter, CF, Binary string
+	More                                        []string
 }
 
 // fill writes a template of conf to a file of the site.
@@ -45,12 +47,13 @@ func (s *Site) fill(t testing.TB, name, file string, with settings) {
 	must(t, f.Close())
 }
 
-// Postfix starts a Postfix. It calls the milter by a unix socket that its own user must be able to open.
-func (s *Site) Postfix(t testing.TB) *MTA {
+// Postfix starts a Postfix, with more lines in its main.cf. It calls the milter by a unix socket that its own user must be able
+// to open.
+func (s *Site) Postfix(t testing.TB, more ...string) *MTA {
 	t.Helper()
 	host := Loopback()
 	with := settings{
-		Dir: s.Dir, Host: host,
+		Site: s, Host: host, More: more,
 		Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		Milter: s.path("postfix.sock"),
 	}

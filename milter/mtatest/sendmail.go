@@ -30,7 +30,7 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 	t.Helper()
 	host := Loopback()
 	with := settings{
-		Dir: s.Dir, CF: sendmailConfig(),
+		Site: s, CF: sendmailConfig(),
 		Host: host, Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		Port6: freePort6(t), Milter: "inet:7525@" + host,
 	}

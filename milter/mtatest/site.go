@@ -79,6 +79,11 @@ type Site struct {
 	DNS *dnstest.Server // answers from the zone
 	Log *Syslog         // what the programs have logged
 
+	Domain string // whose mail the servers take that are started from now on: mx.test
+
+	// Outbound lets servers that are started from now on send mail for other domains where the DNS says, to the port 2525.
+	Outbound bool
+
 	// Certificate is that of the servers. A client that shows it to Sendmail may say AUTH EXTERNAL.
 	Certificate tls.Certificate
 }
@@ -100,7 +105,7 @@ func New(t testing.TB, zone string) *Site {
 			t.Errorf("clean up: %v", err)
 		}
 	})
-	s := &Site{Dir: dir, DNS: startDNS(t, zone)}
+	s := &Site{Dir: dir, DNS: startDNS(t, zone), Domain: "mx.test"}
 	must(t, os.Chmod(dir, 0o755))
 	must(t, os.Mkdir(s.path("dev"), 0o755))
 	must(t, os.Mkdir(s.path("ca"), 0o755))

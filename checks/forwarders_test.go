@@ -2,6 +2,7 @@ package checks_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -15,7 +16,13 @@ func TestForwarders(t *testing.T) {
 	t.Parallel()
 	origin, content := newFake("origin", atConnect, reason("a")), newFake("content", atConnect, reason("b"))
 	origin.info.NotForwarded = true
-	reject := map[string]checks.Action{"a": checks.Reject, "b": checks.Watch}
+	own := reason("c")
+	own.NotForwarded = true
+	content.info.Reasons = append(content.info.Reasons, own)
+	content.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+		return []checks.Verdict{{Reason: own}, {Reason: content.info.Reasons[0]}}, nil
+	}
+	reject := map[string]checks.Action{"a": checks.Reject, "b": checks.Watch, "c": checks.Watch}
 	to := func(pattern string) checks.RecipientSet {
 		set, err := checks.ParseRecipients([]string{pattern})
 		if err != nil {
@@ -29,8 +36,16 @@ func TestForwarders(t *testing.T) {
 			{Recipients: to("net"), Actions: reject, Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
 			{Recipients: to("name"), Actions: reject, Forwarders: checks.Forwarders{Names: []string{"lists.example.net"}}},
 		},
-		ClientNames: func(_ context.Context, s *checks.Session) []string {
-			return map[string][]string{"192.0.2.9": {"a.lists.example.net"}, "198.51.100.1": {"notlists.example.net"}}[s.Client.String()]
+		ClientNamed: func(_ context.Context, s *checks.Session, match func(string) bool) (bool, error) {
+			switch s.Client.String() {
+			case "192.0.2.9":
+				return match("a.lists.example.net"), nil
+			case "198.51.100.1":
+				return match("notlists.example.net"), nil
+			case "198.51.100.2":
+				return false, errors.New("no answer")
+			}
+			return false, nil
 		},
 	})
 	if err != nil {
@@ -38,24 +53,28 @@ func TestForwarders(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, client, rcpt string
-		refused            bool
+		code               int // 0: it passes
 	}{
-		{"by its network", "192.0.2.9", "net@example.org", false},
-		{"outside the network", "198.51.100.1", "net@example.org", true},
-		{"by a name below", "192.0.2.9", "name@example.org", false},
-		{"a name that only ends like it", "198.51.100.1", "name@example.org", true},
-		{"no name", "203.0.113.1", "name@example.org", true},
-		{"another recipient", "192.0.2.9", "else@example.org", true},
+		{"by its network", "192.0.2.9", "net@example.org", 0},
+		{"outside the network", "198.51.100.1", "net@example.org", 550},
+		{"by a name below", "192.0.2.9", "name@example.org", 0},
+		{"a name that only ends like it", "198.51.100.1", "name@example.org", 550},
+		{"no name", "203.0.113.1", "name@example.org", 550},
+		{"its names cannot be found out", "198.51.100.2", "name@example.org", 450},
+		{"nobody asks for its names", "198.51.100.2", "else@example.org", 550},
+		{"another recipient", "192.0.2.9", "else@example.org", 550},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			talk := begin(p, c.client)
 			talk.mail("a@example.com")
 			d := talk.rcpt(c.rcpt)
-			if (d.Reply != nil) != c.refused {
+			switch {
+			case (d.Reply != nil) != (c.code > 0) || d.Reply != nil && d.Reply.Code != c.code:
 				t.Errorf("reply %v", d.Reply)
-			}
-			if !c.refused && len(d.Outcomes) != 1 {
+			case c.code == 0 && (len(d.Outcomes) != 1 || d.Outcomes[0].Reason.ID != "b"):
 				t.Errorf("the other check said %v", d.Outcomes)
+			case talk.s.Rcpt().Forwarded != (c.code == 0):
+				t.Error("not noted whether it is forwarded")
 			}
 		})
 	}

@@ -270,7 +270,11 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 	var d Decision
 	failed := ""
 	s.table = t
-	forwarded := p.forwarded(ctx, s, t)
+	forwarded, mayForward := p.forwarded(ctx, s, t)
+	if rcpts := s.Envelope.Rcpts; last == RcptTo && len(rcpts) > 0 {
+		rcpts[len(rcpts)-1].Forwarded = forwarded
+	}
+	mayPass := slices.ContainsFunc(s.Envelope.Rcpts, func(r Recipient) bool { return last == EndOfHeader && r.Refused == "" && r.MayPass })
 	for i, inst := range p.instances {
 		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
 			continue
@@ -289,14 +293,17 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 				}
 			}
 			s.vouch(f.verdicts, st)
-			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
+			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll && v.Unsure }) {
+				mayPass = true
+			} else if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
 				return Decision{Results: append(d.Results, p.results(inst.Info.Name, st, nil, f)...)}
 			}
 			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
 			outcomes = append(outcomes, found...)
 			d.Results = append(d.Results, p.results(inst.Info.Name, st, found, f)...)
 		}
-		if len(outcomes) > 0 && p.judge(ctx, s, &d, inst.Info, outcomes) {
+		defers := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
+		if len(outcomes) > 0 && p.judge(ctx, s, &d, inst.Info, outcomes, defers) {
 			return d
 		}
 	}
@@ -314,18 +321,18 @@ func (p *Pipeline) results(check string, st Stage, found []Outcome, f *finding) 
 	return []Result{{check, st, found, f.err, f.asked, f.notes, f.took}}
 }
 
-// forwarded tells whether the client passes mail on to the recipients of a table.
-func (p *Pipeline) forwarded(ctx context.Context, s *Session, t *table) bool {
-	return !t.forwarders.empty() && t.forwarders.has(s.Client, func() []string {
-		if p.opts.ClientNames == nil {
-			return nil
-		}
-		return p.opts.ClientNames(ctx, s)
-	})
+// forwarded tells whether the client passes mail on to the recipients of a table, or may do so, which could not be found out.
+func (p *Pipeline) forwarded(ctx context.Context, s *Session, t *table) (is, may bool) {
+	if t.forwarders.hasAddr(s.Client) || len(t.forwarders.Names) == 0 || p.opts.ClientNamed == nil {
+		return t.forwarders.hasAddr(s.Client), false
+	}
+	is, err := p.opts.ClientNamed(ctx, s, t.forwarders.hasName)
+	return is, err != nil
 }
 
-// judge lets the most severe outcome of one check refuse, if any does: among equals the first of its Info.
-func (p *Pipeline) judge(ctx context.Context, s *Session, d *Decision, info Info, outcomes []Outcome) bool {
+// judge lets the most severe outcome of one check refuse, if any does: among equals the first of its Info. A reason that defers
+// refuses for now only: there may be an exemption, which a failing DNS hides.
+func (p *Pipeline) judge(ctx context.Context, s *Session, d *Decision, info Info, outcomes []Outcome, defers func(*Reason) bool) bool {
 	slices.SortStableFunc(outcomes, func(a, b Outcome) int {
 		if a.Action != b.Action {
 			return int(b.Action) - int(a.Action)
@@ -343,7 +350,7 @@ func (p *Pipeline) judge(ctx context.Context, s *Session, d *Decision, info Info
 	if !outcomes[0].Action.Enforced() {
 		return false
 	}
-	if p.respite(ctx, s, outcomes[0]) {
+	if defers(outcomes[0].Reason) || p.respite(ctx, s, outcomes[0]) {
 		outcomes[0].Action = Tempfail
 	}
 	p.refuse(s, d, outcomes[0])
@@ -366,7 +373,7 @@ func (p *Pipeline) refuse(s *Session, d *Decision, o Outcome) {
 func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict) []Outcome {
 	var out []Outcome
 	for _, v := range verdicts {
-		if v.Reason == nil {
+		if v.Reason == nil || s.Rcpt().Forwarded && v.Reason.NotForwarded {
 			continue
 		}
 		o := Outcome{Check: check, Stage: st, Reason: v.Reason, Action: t.action(v.Reason), Detail: v.Detail}
@@ -389,7 +396,11 @@ func (s *Session) inQuestion(st Stage) []Recipient {
 func (s *Session) vouch(verdicts []Verdict, st Stage) {
 	for _, v := range verdicts {
 		for i, rcpts := 0, s.inQuestion(st); i < len(rcpts); i++ {
-			rcpts[i].Vouch = max(rcpts[i].Vouch, v.Vouch)
+			if v.Unsure {
+				rcpts[i].MayPass = rcpts[i].MayPass || v.Vouch >= SkipAll
+			} else {
+				rcpts[i].Vouch = max(rcpts[i].Vouch, v.Vouch)
+			}
 		}
 	}
 }

@@ -24,8 +24,9 @@ type Options struct {
 	Store       Store             // remembers that; nil if Escalate is 0
 	TraceFields TraceFields       // what is written into messages that are let in
 
-	// ClientNames finds the confirmed names of the client, for Policy.Forwarders: lower case, no trailing dot. nil: it has none.
-	ClientNames func(context.Context, *Session) []string
+	// ClientNamed tells whether match takes a confirmed name of the client (lower case, no trailing dot), for Policy.Forwarders. With
+	// an error it is false, and might be true. nil: it has no names.
+	ClientNamed func(ctx context.Context, s *Session, match func(name string) bool) (bool, error)
 
 	// Took is told how long a check took, each time one is asked. It must be quick. nil: nobody is told.
 	Took func(check string, d time.Duration)
@@ -50,14 +51,12 @@ type Forwarders struct {
 
 func (f Forwarders) empty() bool { return len(f.Networks)+len(f.Names) == 0 }
 
-// has tells whether a client, with its confirmed names, is one of them.
-func (f Forwarders) has(client netip.Addr, names func() []string) bool {
-	if slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(client) }) {
-		return true
-	}
-	return len(f.Names) > 0 && slices.ContainsFunc(names(), func(name string) bool {
-		return slices.ContainsFunc(f.Names, func(domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) })
-	})
+func (f Forwarders) hasAddr(client netip.Addr) bool {
+	return slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(client) })
+}
+
+func (f Forwarders) hasName(name string) bool {
+	return slices.ContainsFunc(f.Names, func(domain string) bool { return Under(name, domain) })
 }
 
 // Trusted says which clients are never checked. The zero value trusts local submissions alone.

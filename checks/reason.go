@@ -16,6 +16,8 @@ type Reason struct {
 	Safe   Action // default action in the profile "safe"
 	Strict Action // default action in the profile "strict"
 	Most   Action // the most it may be set to; zero is Reject
+
+	NotForwarded bool // it does not hold for mail that a forwarder of the recipient passes on, see Policy
 }
 
 // Reply is one SMTP reply, RFC 5321 section 4.2.
@@ -46,6 +48,7 @@ type Verdict struct {
 	Reason *Reason           // nil: a Vouch only
 	Detail map[string]string // fills the placeholders of the reply, logged as it is; may hold hostile bytes
 	Vouch  Vouch
+	Unsure bool // there may be this vouch: it could not be found out, the check's error says why
 }
 
 // Vouch is evidence that a client or sender is known and good. It holds whatever the actions of the check's reasons.

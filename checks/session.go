@@ -67,6 +67,8 @@ type Recipient struct {
 	// What the Pipeline found for this recipient before the check that reads it, in the order of the checks.
 	Suspicions []*Reason // reasons whose action for this recipient is greylist
 	Vouch      Vouch     // the strongest
+	MayPass    bool      // there may be a SkipAll: that could not be found out
+	Forwarded  bool      // the client is a forwarder of this recipient, see Policy
 }
 
 // Rcpt is the recipient in question at RcptTo: the last one given. It is the zero value before the first.

@@ -2,6 +2,7 @@ package checks_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -36,5 +37,45 @@ func TestSkipAll(t *testing.T) {
 	}
 	if len(late.asked)+len(header.asked) != 0 {
 		t.Errorf("asked all the same: %v, %v", late.asked, header.asked)
+	}
+}
+
+// TestMayPass: who may be exempt, which could not be found out, is refused for now only, at RCPT and at the end of the header.
+func TestMayPass(t *testing.T) {
+	t.Parallel()
+	list, late := newFake("list", []checks.Stage{checks.MailFrom}), newFake("late", atConnect, reason("b"))
+	header := newFake("header", []checks.Stage{checks.EndOfHeader}, reason("c"))
+	actions := map[string]checks.Action{"b": checks.Reject, "c": checks.Reject}
+	for _, c := range []struct {
+		name  string
+		vouch checks.Vouch
+		code  int
+	}{
+		{"all", checks.SkipAll, 450},
+		{"delays alone", checks.SkipDelays, 550},
+	} {
+		list.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+			return []checks.Verdict{{Vouch: c.vouch, Unsure: true}}, errors.New("no answer")
+		}
+		for _, at := range []checks.Stage{checks.RcptTo, checks.MailFrom} {
+			p := pipeline(t, actions, func(o *checks.Options) { o.ReplyAt = at }, list, late)
+			talk := begin(p, "192.0.2.9")
+			d := talk.mail("a@example.net")
+			if at == checks.RcptTo {
+				d = talk.rcpt("u@example.org")
+			}
+			if d.Reply == nil || d.Reply.Code != c.code {
+				t.Errorf("%s, at %v: %+v", c.name, at, d.Reply)
+			}
+			if rcpts := talk.s.Envelope.Rcpts; len(rcpts) > 0 && rcpts[0].Vouch != checks.NoVouch {
+				t.Errorf("%s: a vouch that nobody gave: %v", c.name, rcpts[0].Vouch)
+			}
+		}
+		talk := begin(pipeline(t, actions, nil, list, header), "192.0.2.9")
+		talk.mail("a@example.net")
+		talk.rcpt("u@example.org")
+		if d := talk.header(); d.Reply == nil || d.Reply.Code != c.code {
+			t.Errorf("%s, header: %+v", c.name, d.Reply)
+		}
 	}
 }

@@ -109,8 +109,8 @@ func haveNames(lists []*list) bool {
 	return slices.ContainsFunc(lists, func(l *list) bool { return l.names })
 }
 
-// Check implements checks.Check. If the DNS does not say whether a client is allowed, it is not denied either: that it failed must
-// not refuse mail for good.
+// Check implements checks.Check. If the DNS does not say whether a client is allowed, it is not denied either, and no other check
+// refuses it for good.
 func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
 	m, ok, err := c.allowed(ctx, s, lists(c.allow))
 	if ok {
@@ -118,7 +118,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
 	}
 	if err != nil {
-		return nil, err
+		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: true}}, err
 	}
 	return c.denied(ctx, s, lists(c.deny))
 }
@@ -140,27 +140,16 @@ func (c *check) allowed(ctx context.Context, s *checks.Session, allow []*list) (
 	return m, is, cmp.Or(errName, errSender)
 }
 
-// allowedName finds an entry for a name of the client. A failing DNS is an error if such an entry might apply.
-func (c *check) allowedName(ctx context.Context, s *checks.Session, allow []*list) (match, bool, error) {
+// allowedName finds an entry for a confirmed name of the client. A failing DNS is an error if such an entry might apply.
+func (c *check) allowedName(ctx context.Context, s *checks.Session, allow []*list) (m match, ok bool, err error) {
 	if !haveNames(allow) {
 		return match{}, false, nil
 	}
-	names, err := facts.Iprev(ctx, c.env, s)
-	listed := false
-	for _, n := range names.PTR {
-		m, ok := find(allow, func(l *list) (match, bool) { return l.name("", n, s.Time) })
-		if !ok || facts.PoolName(s.Client, n) {
-			continue
-		}
-		if slices.Contains(names.Confirmed, n) {
-			return m, true, nil
-		}
-		listed = true
-	}
-	if len(names.PTR) > 0 && !listed {
-		err = nil // it failed for names that are not on the list
-	}
-	return match{}, false, err
+	ok, err = facts.ClientNamed(ctx, c.env, s, func(n string) (listed bool) {
+		m, listed = find(allow, func(l *list) (match, bool) { return l.name("", n, s.Time) })
+		return listed && !facts.PoolName(s.Client, n)
+	})
+	return m, ok, err
 }
 
 // denied finds the entries that refuse the client, the HELO name and the sender. Any name of the client counts, whether it leads

@@ -57,9 +57,11 @@ var Info = checks.Define(checks.Info{
 	Name: "counters",
 	Doc: "Counts what a client (an IPv4 address or an IPv6 /64) does wrong and blocks it for a while when it passes a limit. " +
 		"Greylisting, watched reasons and 4yz replies never count; trusted networks and authenticated clients are neither " +
-		"counted nor blocked. A client that stays out of blocks for 7 days begins with the shortest one again.",
+		"counted nor blocked, nor are forwarders for what they pass on. A client that stays out of blocks for 7 days begins with the shortest one again.",
 	Stages:  []checks.Stage{checks.RcptTo},
 	Reasons: []*checks.Reason{blocked, tooManyResets, tooManyBadRecipients, tooManyErrors},
+	// What is wrong with mail that a forwarder passes on is not its fault.
+	NotForwarded: true,
 }, Settings{
 	Resets: 10, BadRecipients: 10, Errors: 35, Window: 24 * time.Hour,
 	Block: []time.Duration{time.Hour, 4 * time.Hour, 24 * time.Hour},
@@ -111,6 +113,7 @@ func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) 
 	case e.Kind == checks.Disconnected:
 		err = c.flush(ctx, k)
 	case s.Trusted:
+	case e.Kind == checks.Refused && slices.ContainsFunc(s.Envelope.Rcpts, func(r checks.Recipient) bool { return r.Forwarded }):
 	case e.Kind == checks.Refused && e.Reason == blocked:
 		if b := k.blockAt(s.Time); b != nil && !b.InForce {
 			err = c.enforce(ctx, s, k, k.elsewhere(s, b))

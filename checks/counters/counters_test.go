@@ -449,6 +449,33 @@ func TestForwarder(t *testing.T) {
 	t.Logf("%d good, %d refused", good, refused)
 }
 
+// TestNamedForwarder: what is refused to one who has his mail forwarded counts for nothing, and no block keeps it from him.
+func TestNamedForwarder(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{options: func(o *checks.Options) {
+		users, err := checks.ParseRecipients([]string{"bad", "fwd"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Policies = []checks.Policy{{
+			Recipients: users, Actions: o.Actions,
+			Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
+		}}
+	}})
+	c := h.connect("203.0.113.9")
+	c.fail(50)
+	want(t, "after what was forwarded", c.deliver(), "")
+	h.connect(someone).fail(50)
+	c = h.connect(someone)
+	c.mail()
+	want(t, "no forwarder", c.rcpt("fwd"), "client-blocked")
+	c = h.connect("203.0.113.9")
+	c.guess(20)
+	want(t, "its own guesses", c.rcpt("user"), "too-many-bad-recipients")
+	c.mail()
+	want(t, "forwarded all the same", c.rcpt("fwd"), "")
+}
+
 // Errors are counted over connections that each have one alone, so that none is refused for the limit itself.
 func TestErrorsAcrossConnections(t *testing.T) {
 	t.Parallel()

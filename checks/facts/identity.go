@@ -144,11 +144,9 @@ func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Session) (bo
 	if domain == "" || !s.Client.IsValid() || OrgDomain(domain) == "" {
 		return false, nil
 	}
-	names, errNames := Iprev(ctx, env, s)
-	for _, n := range names.Confirmed {
-		if checks.Under(n, domain) && !PoolName(s.Client, n) {
-			return true, nil
-		}
+	named, errNames := ClientNamed(ctx, env, s, func(n string) bool { return checks.Under(n, domain) && !PoolName(s.Client, n) })
+	if named {
+		return true, nil
 	}
 	spf, errSPF := MailFromSPF(ctx, env, s)
 	passes, errWide := SPFIdentifies(ctx, env, s, spf)

@@ -24,6 +24,9 @@ mail.example.net.           A    192.0.2.13
 14.2.0.192.in-addr.arpa.    PTR  co.uk.
 co.uk.                      A    192.0.2.14
 !SERVFAIL 15.2.0.192.in-addr.arpa
+16.2.0.192.in-addr.arpa.    PTR  slow.example.com.
+16.2.0.192.in-addr.arpa.    PTR  mail.example.net.
+mail.example.net.           A    192.0.2.16
 9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR v6.example.net.
 v6.example.net.             AAAA 2001:db8::9
 send.example.com.           TXT  "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8:0:1::/64 -all"
@@ -124,6 +127,8 @@ func TestSenderIsClients(t *testing.T) {
 		{name: "an address literal", client: "192.0.2.10", from: "a@[192.0.2.10]"},
 		{name: "an unknown client", from: "a@send.example.com"},
 		{name: "the reverse DNS fails", client: "192.0.2.15", from: "a@example.co.uk", unknown: true},
+		{name: "one of two names could not be confirmed", client: "192.0.2.16", from: "a@slow.example.com", unknown: true},
+		{name: "one of two names could not be confirmed, another domain's", client: "192.0.2.16", from: "a@example.co.uk"},
 		{name: "the reverse DNS fails beside SPF", client: "192.0.2.15", from: "a@send.example.com", want: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -28,6 +29,27 @@ type ClientNames struct {
 	Result    IprevResult
 	PTR       []string // every name in the reverse zone
 	Confirmed []string // those that have the client's address among their own
+	Unknown   []string // those whose addresses could not be found out
+
+	why error // something could not be found out
+}
+
+// Unsure tells why the client may have a confirmed name that match takes though there is none: its names, or the addresses of such
+// a name, could not be found out. It is nil if it cannot.
+func (n ClientNames) Unsure(match func(name string) bool) error {
+	if len(n.PTR) == 0 || slices.ContainsFunc(n.Unknown, match) {
+		return n.why
+	}
+	return nil
+}
+
+// ClientNamed tells whether a confirmed name of the client is one that match takes. With an error it is false, and might be true.
+func ClientNamed(ctx context.Context, env checks.Env, s *checks.Session, match func(name string) bool) (bool, error) {
+	names, _ := Iprev(ctx, env, s)
+	if slices.ContainsFunc(names.Confirmed, match) {
+		return true, nil
+	}
+	return false, names.Unsure(match)
 }
 
 type (
@@ -63,7 +85,7 @@ func Iprev(ctx context.Context, env checks.Env, s *checks.Session) (ClientNames,
 	return checks.Remember(s, checks.Connect, iprevKey{}, func() (ClientNames, error) {
 		ptr, err := ClientPTR(ctx, env, s)
 		if err != nil {
-			return ClientNames{Result: IprevTempError}, err
+			return ClientNames{Result: IprevTempError, why: err}, err
 		}
 		return confirm(ctx, env.DNS, s.Client, ptr)
 	})
@@ -75,24 +97,25 @@ func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []st
 		n.Result = IprevPermError
 		return n, nil
 	}
-	var unknown error
 	for i, f := range LookupAll(ctx, r, forward(client, ptr)...) {
 		switch {
-		case f.Err != nil && unknown == nil:
-			unknown = fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, f.Err)
+		case f.Err != nil:
+			n.Unknown = append(n.Unknown, ptr[i])
+			n.why = cmp.Or(n.why, fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, f.Err))
 		case slices.Contains(Addrs(f.Answer), client.WithZone("")):
 			n.Confirmed = append(n.Confirmed, ptr[i])
 		}
 	}
-	if unknown == nil && len(ptr) > maxHosts {
-		unknown = fmt.Errorf("%s has %d reverse DNS names, none of the first %d leads back to it", client, len(ptr), maxHosts)
+	if len(ptr) > maxHosts {
+		n.Unknown = append(n.Unknown, ptr[maxHosts:]...)
+		n.why = cmp.Or(n.why, fmt.Errorf("%s has %d reverse DNS names, only the first %d were asked about", client, len(ptr), maxHosts))
 	}
 	switch {
 	case len(n.Confirmed) > 0:
 		n.Result = IprevPass
-	case unknown != nil:
+	case n.why != nil:
 		n.Result = IprevTempError
-		return n, unknown
+		return n, n.why
 	default:
 		n.Result = IprevFail
 	}

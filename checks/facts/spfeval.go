@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -28,6 +29,7 @@ type spfEval struct {
 	probe   bool // the client is nobody: see SPFTooWide
 	lookups int
 	voids   int
+	noNames error // the client's names were wanted and could not be found out
 }
 
 func newSPFEval(ctx context.Context, env checks.Env, s *checks.Session, id SPFIdentity) *spfEval {
@@ -77,6 +79,10 @@ func (e *spfEval) judge() (SPF, error) {
 	}
 	out.Domain = e.who.domain
 	f, err := e.checkHost(e.who.domain)
+	if err == nil && e.noNames != nil && (f.result == SPFFail || f.result == SPFSoftFail) {
+		// RFC 7208 section 5.5 has "ptr" not match then. But that the DNS fails must not refuse mail for good.
+		err = &spfError{result: SPFTempError, text: "the DNS does not answer for the names of the client", cause: e.noNames}
+	}
 	out.Result, out.By, out.Match, out.NoMail = f.result, f.by, f.match, f.noMail
 	out.Lookups, out.Voids = e.lookups, e.voids
 	if err != nil {
@@ -270,12 +276,14 @@ func (e *spfEval) matchesPTR(target string) bool {
 }
 
 // validatedNames returns the names of the client that resolve to it, RFC 7208 section 5.5. What fails in the DNS is left
-// out, and what is missing is no void lookup: the reverse zone is not the work of the domain that is judged.
+// out, and noted; what is missing is no void lookup: the reverse zone is not the work of the domain that is judged.
 func (e *spfEval) validatedNames() []string {
 	if e.probe {
 		return nil
 	}
 	names, _ := Iprev(e.ctx, e.env, e.session)
+	asked := firstN(names.PTR, maxHosts) // the section leaves out the others
+	e.noNames = names.Unsure(func(n string) bool { return slices.Contains(asked, n) })
 	return names.Confirmed
 }
 

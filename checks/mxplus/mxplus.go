@@ -108,7 +108,7 @@ const (
 // sender news@lists.example.net and the host out1.example.net have one owner. A domain that is a public suffix has no
 // owner among senders, so only that very name would be its own.
 func (c *check) named(ctx context.Context, s *checks.Session) (naming, error) {
-	names, err := facts.Iprev(ctx, c.env, s)
+	names, _ := facts.Iprev(ctx, c.env, s)
 	org := facts.OrgDomain(s.Envelope.MailFrom.Domain)
 	found := otherName
 	for _, n := range names.Confirmed {
@@ -120,7 +120,7 @@ func (c *check) named(ctx context.Context, s *checks.Session) (naming, error) {
 			return ownName, nil
 		}
 	}
-	return found, err
+	return found, names.Unsure(func(n string) bool { return org != "" && checks.Under(n, org) })
 }
 
 // isMX looks for the client among the mail hosts of the sender's domain. Without an MX record that is the domain itself.

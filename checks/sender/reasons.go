@@ -67,6 +67,7 @@ var (
 		Remedy: "As a user of this site, send through its submission server with your password. As a service that sends in its " +
 			"name, ask its postmaster to add your server to the SPF record, or use a sender address of your own domain.",
 		Safe: checks.Greylist, Strict: checks.Reject,
+		NotForwarded: true, // it is about SPF, and our users write to addresses that lead back here
 	}
 	history = &checks.Reason{
 		ID:    "sender-history",

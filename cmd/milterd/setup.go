@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,10 +59,9 @@ func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Op
 	}
 	opts := cfg.Policy
 	opts.Store = env.Store
-	opts.TraceFields.AuthServID = cfg.Hostname
-	opts.ClientNames = func(ctx context.Context, s *checks.Session) []string {
-		names, _ := facts.Iprev(ctx, env, s)
-		return names.Confirmed
+	opts.TraceFields.AuthServID = cmp.Or(opts.TraceFields.AuthServID, cfg.Hostname)
+	opts.ClientNamed = func(ctx context.Context, s *checks.Session, match func(string) bool) (bool, error) {
+		return facts.ClientNamed(ctx, env, s, match)
 	}
 	return instances, opts, nil
 }

@@ -58,6 +58,7 @@ func (c *compiler) config() *Config {
 		Escalate: f.Escalate,
 		TraceFields: checks.TraceFields{
 			AuthenticationResults: f.TraceFields.AuthenticationResults, ReceivedSPF: f.TraceFields.ReceivedSPF,
+			AuthServID: c.name("trace_fields.id", f.TraceFields.ID),
 		},
 	}
 	if f.MaxConnections < 1 {
@@ -69,15 +70,21 @@ func (c *compiler) config() *Config {
 }
 
 func (c *compiler) hostname() string {
-	if c.file.Hostname == "" {
+	name := c.name("hostname", c.file.Hostname)
+	if name != "" && !strings.Contains(name, ".") {
+		c.warn(c.where("hostname"), "hostname", "%s is no fully qualified name", quote(c.file.Hostname))
+	}
+	return name
+}
+
+// name reads a domain name, which may be missing.
+func (c *compiler) name(key, value string) string {
+	if value == "" {
 		return ""
 	}
-	name, err := domainName(c.file.Hostname)
-	switch {
-	case err != nil:
-		c.fail(c.where("hostname"), "hostname", "%s, got %s", err, quote(c.file.Hostname))
-	case !strings.Contains(name, "."):
-		c.warn(c.where("hostname"), "hostname", "%s is no fully qualified name", quote(c.file.Hostname))
+	name, err := domainName(value)
+	if err != nil {
+		c.fail(c.where(key), key, "%s, got %s", err, quote(value))
 	}
 	return name
 }

@@ -41,7 +41,7 @@ type trusted struct {
 
 type policy struct {
 	Recipients []string        `yaml:"recipients" doc:"To whom it applies: local parts at any domain, user@domain, @domain, or file:/path with one of these a line; a relative path starts at the folder of this file." example:"[bob@example.org, \"file:/etc/milterd/strict-recipients\"]"`
-	Forwarders []string        `yaml:"forwarders" doc:"Hosts where these recipients have mail passed on to here, as addresses, networks or confirmed names (with all below them): neither SPF nor MX+ nor DNS lists are asked about it." example:"[198.51.100.0/24, lists.example.net]"`
+	Forwarders []string        `yaml:"forwarders" doc:"Hosts where these recipients have mail passed on to here, as addresses, networks or confirmed names (with all below them): neither SPF nor MX+ nor DNS lists are asked about it, nor is it held against the host (counters, sender-own-domain)." example:"[198.51.100.0/24, lists.example.net]"`
 	Profile    string          `yaml:"profile" doc:"The defaults of its actions; without a profile of its own it starts from the actions of everyone else." example:"strict"`
 	Actions    map[string]word `yaml:"actions" doc:"Its own actions, over those." example:"{helo-mismatch: reject}"`
 }
@@ -63,8 +63,9 @@ type adminKeys struct {
 }
 
 type traceKeys struct {
-	AuthenticationResults bool `yaml:"authentication_results" doc:"Authentication-Results with spf and iprev (RFC 8601), under the hostname; fields that claim to be ours and are not are removed."`
-	ReceivedSPF           bool `yaml:"received_spf" doc:"Received-SPF (RFC 7208 section 9.1) too."`
+	AuthenticationResults bool   `yaml:"authentication_results" doc:"Authentication-Results with spf and iprev (RFC 8601), fields that claim to be ours and are not are removed."`
+	ID                    string `yaml:"id" doc:"By what name they are known as ours, the authserv-id; empty: the hostname. Another filter that runs before this one must use another."`
+	ReceivedSPF           bool   `yaml:"received_spf" doc:"Received-SPF (RFC 7208 section 9.1) too."`
 }
 
 type explainKeys struct {

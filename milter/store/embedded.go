@@ -32,13 +32,14 @@ type embedded struct {
 	seed  maphash.Seed
 	locks [256]chan struct{} // one for all keys with the same hash; full: taken
 
-	base  sync.RWMutex // held for writing while db is replaced
-	db    *pebble.DB
+	base  sync.RWMutex // held for writing while db is set or closed
+	db    *pebble.DB   // nil: not open yet, or damaged. Set by the goroutine that writes
 	cache *pebble.Cache
 
 	broken  atomic.Pointer[error] // the database has given up for good
 	damaged atomic.Pointer[error] // it read what it had not written, and is to be replaced
-	full    atomic.Bool           // it waits for room on the disk
+	stuck   atomic.Pointer[error] // why the disk cannot be written for now
+	trying  sync.Mutex            // held by who finds out whether it can
 	sweeper sweeper
 
 	mu       sync.Mutex
@@ -58,11 +59,12 @@ type tuning struct {
 	flushEvery time.Duration // how long a record waits for others
 	sweepEvery time.Duration // rest between two looks for expired records, if little was written
 	sweepFor   time.Duration // how long a look lasts, each flushEvery
+	openFor    time.Duration // how long opening may take, before the store goes on without
 }
 
 // standard is the tuning of the real thing. A look takes a twentieth of one processor at most.
 func standard() tuning {
-	return tuning{fs: vfs.Default, flushEvery: 500 * time.Millisecond, sweepEvery: 10 * time.Minute, sweepFor: 25 * time.Millisecond}
+	return tuning{fs: vfs.Default, flushEvery: 500 * time.Millisecond, sweepEvery: 10 * time.Minute, sweepFor: 25 * time.Millisecond, openFor: late}
 }
 
 // group is what is written together.
@@ -103,12 +105,40 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 		return nil, fmt.Errorf("%s: %w (%w)", cfg.Path, ErrInUse, err)
 	}
 	e.cache = pebble.NewCache(cacheOctets)
-	if err := e.openOrReplace(); err != nil {
+	if err := e.begin(); err != nil {
 		e.cache.Unref()
 		return nil, errors.Join(err, e.lock.Close())
 	}
-	e.flusher.Go(e.run)
 	return e, nil
+}
+
+// begin opens the database and starts to write. Opening may wait for the disk, as long as that is full: then the daemon goes on
+// without.
+func (e *embedded) begin() error {
+	opened, late := make(chan error), make(chan struct{})
+	e.flusher.Go(func() {
+		err := e.openOrReplace()
+		select {
+		case opened <- err:
+			if err != nil {
+				return
+			}
+		case <-late:
+			if err != nil {
+				_ = e.damage(err) // to be tried again
+			}
+		}
+		e.run()
+	})
+	limit := time.NewTimer(e.openFor)
+	defer limit.Stop()
+	select {
+	case err := <-opened:
+		return err
+	case <-limit.C:
+		close(late)
+		return nil
+	}
 }
 
 func newGroup() group { return group{changes: map[string]change{}} }
@@ -320,8 +350,8 @@ func (e *embedded) probe(ctx context.Context) error {
 
 // trouble implements driver: operations work as long as there is memory for what they write, but the disk is behind.
 func (e *embedded) trouble() error {
-	if e.full.Load() {
-		return fmt.Errorf("%s: the disk is full", e.dir)
+	if cause := e.stuck.Load(); cause != nil {
+		return fmt.Errorf("%s cannot be written: %w", e.dir, *cause)
 	}
 	return e.overdue()
 }
@@ -342,7 +372,7 @@ func (e *embedded) overdue() error {
 
 var (
 	errBehind     = errors.New("the disk does not keep up")
-	errNoDatabase = errors.New("the database is damaged and could not be replaced yet")
+	errNoDatabase = errors.New("the database is not open yet")
 )
 
 // size implements driver. The records are those of the last look for expired ones.

@@ -171,49 +171,79 @@ func begunAnew(t *testing.T, dir string) bool {
 	return told
 }
 
-// faulty is a file system that fails to write while an error is set.
+// faulty is a file system that fails to write while an error is set. What was written can be synced, if the error is one that
+// passes.
 func faulty(fault *atomic.Pointer[error]) vfs.FS {
 	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if err := fault.Load(); err != nil && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+		syncs := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo
+		if err := fault.Load(); err != nil && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && !(syncs && passes(*err)) {
 			return *err
 		}
 		return nil
 	}))
 }
 
-// TestFullDisk: the store goes on in memory, says so, and writes when there is room again.
-func TestFullDisk(t *testing.T) {
+// TestUnwritableDisk: the store goes on in memory, says so, and writes when it can again.
+func TestUnwritableDisk(t *testing.T) {
+	t.Parallel()
+	for name, errno := range map[string]error{
+		"full": syscall.ENOSPC, "over its quota": syscall.EDQUOT, "read-only": syscall.EROFS, "too many open files": syscall.EMFILE,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var fault atomic.Pointer[error]
+			dir := t.TempDir()
+			s := openTuned(t, Config{Path: dir}, func(tune *tuning) {
+				hasty(tune)
+				tune.fs = faulty(&fault)
+			})
+			ctx := t.Context()
+			fault.Store(&errno)
+			for i := range 1000 {
+				if err := s.Put(ctx, strconv.Itoa(i), make([]byte, 1000), time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "it says that the disk cannot be written", func() bool { return s.Healthy() != nil })
+			if st := s.Status(); st.OK || !strings.Contains(st.Error, errno.Error()) {
+				t.Errorf("got %+v", st)
+			}
+			if _, ok, err := s.Get(ctx, "999"); !ok || err != nil {
+				t.Errorf("got %t, %v", ok, err)
+			}
+			fault.Store(nil)
+			eventually(t, "it is well again", func() bool { return s.Healthy() == nil && settled(s) })
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, Config{Path: dir})
+			if _, ok, err := s.Get(ctx, "999"); !ok || err != nil {
+				t.Errorf("after opening again: got %t, %v", ok, err)
+			}
+		})
+	}
+}
+
+// TestOpenOnFullDisk: the store opens without its database, says so, and gets it when there is room.
+func TestOpenOnFullDisk(t *testing.T) {
 	t.Parallel()
 	var fault atomic.Pointer[error]
-	dir := t.TempDir()
-	s := openTuned(t, Config{Path: dir}, func(tune *tuning) {
-		hasty(tune)
-		tune.fs = faulty(&fault)
-	})
-	ctx := t.Context()
 	full := error(syscall.ENOSPC)
 	fault.Store(&full)
-	for i := range 1000 {
-		if err := s.Put(ctx, strconv.Itoa(i), make([]byte, 1000), time.Hour); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "it says that the disk is full", func() bool { return s.Healthy() != nil })
-	if st := s.Status(); st.OK || !strings.Contains(st.Error, "full") {
-		t.Errorf("got %+v", st)
-	}
-	if _, ok, err := s.Get(ctx, "999"); !ok || err != nil {
-		t.Errorf("got %t, %v", ok, err)
+	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) {
+		hasty(tune)
+		tune.fs, tune.openFor = faulty(&fault), 10*time.Millisecond
+	})
+	eventually(t, "it is down", func() bool { return errors.Is(s.Healthy(), ErrDown) })
+	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, ErrDown) {
+		t.Errorf("put: %v", err)
 	}
 	fault.Store(nil)
-	eventually(t, "it is well again", func() bool { return s.Healthy() == nil && settled(s) })
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	eventually(t, "it is well", func() bool { return s.Healthy() == nil })
+	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
+		t.Error(err)
 	}
-	s = open(t, Config{Path: dir})
-	if _, ok, err := s.Get(ctx, "999"); !ok || err != nil {
-		t.Errorf("after opening again: got %t, %v", ok, err)
-	}
+	eventually(t, "it has written", func() bool { return settled(s) })
 }
 
 // TestBrokenDisk: the database gives up, and neither the process nor an operation does.

@@ -48,6 +48,9 @@ func (e *embedded) wrote(err error) {
 
 // flush writes what waits, and is back when the disk has it.
 func (e *embedded) flush() error {
+	if e.db == nil {
+		return errNoDatabase
+	}
 	e.mu.Lock()
 	if len(e.writing.changes) == 0 {
 		e.writing, e.waiting = e.waiting, newGroup()
@@ -56,9 +59,6 @@ func (e *embedded) flush() error {
 	e.mu.Unlock()
 	if len(g.changes) == 0 {
 		return nil
-	}
-	if e.db == nil {
-		return errNoDatabase
 	}
 	batch := e.db.NewBatchWithSize(int(g.octets))
 	defer batch.Close()

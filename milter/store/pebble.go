@@ -4,26 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 const (
 	cacheOctets = 32 << 20
 	memtable    = 4 << 20 // the log has up to some times as much
-	room        = 8 << 20 // octets that must fit on a full disk before it is tried again
 )
 
 // options are for small records that are looked for in vain most of the time.
 func (e *embedded) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:           vfs.OnDiskFull(e.fs, e.awaitRoom),
+		FS:           patient{e.fs, e.awaitDisk},
 		Cache:        e.cache,
 		MemTableSize: memtable,
 		Logger:       logger{e},
@@ -50,14 +47,17 @@ func (e *embedded) openOrReplace() error {
 }
 
 func (e *embedded) openDB() error {
+	var db *pebble.DB
 	if err := safely(func() (err error) {
-		e.db, err = pebble.Open(e.folder(), e.options())
+		db, err = pebble.Open(e.folder(), e.options())
 		return err
 	}); err != nil {
-		e.db = nil
 		return fmt.Errorf("%s: %w", e.folder(), err)
 	}
 	e.sweeper.reset()
+	e.base.Lock()
+	defer e.base.Unlock()
+	e.db = db
 	return nil
 }
 
@@ -99,12 +99,7 @@ func (e *embedded) damage(err error) error {
 // replace puts an empty database in the place of a damaged one. What waits to be written goes into it.
 func (e *embedded) replace(cause error) {
 	e.sweeper.stop()
-	e.base.Lock()
-	defer e.base.Unlock()
-	if e.db != nil {
-		// Closing complains about the damage, which is known.
-		_ = safely(e.db.Close)
-		e.db = nil
+	if e.take() {
 		if err := e.moveAside(cause); err != nil {
 			e.log.WithError(err).Error("store is damaged")
 		}
@@ -116,36 +111,17 @@ func (e *embedded) replace(cause error) {
 	e.damaged.Store(nil)
 }
 
-// awaitRoom is called when the disk is full, and returns when there is room again: the database tries once more then, and
-// would give up for good if that failed. Meanwhile reading works, and writing until too much waits.
-func (e *embedded) awaitRoom() {
-	e.full.Store(true)
-	defer e.full.Store(false)
-	e.log.WithField("folder", e.dir).Error("store waits: the disk is full")
-	tick := time.NewTicker(e.flushEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-e.closing:
-			return
-		case <-tick.C:
-		}
-		if e.hasRoom() {
-			return
-		}
-	}
-}
-
-// hasRoom finds out by writing: free space that statfs tells of may be kept for root, or over a quota.
-func (e *embedded) hasRoom() bool {
-	name := filepath.Join(e.dir, "room")
-	f, err := e.fs.Create(name, vfs.WriteCategoryUnspecified)
-	if err != nil {
+// take closes a damaged database. It tells whether there was one.
+func (e *embedded) take() bool {
+	e.base.Lock()
+	defer e.base.Unlock()
+	if e.db == nil {
 		return false
 	}
-	_, err = f.Write(make([]byte, room))
-	err = errors.Join(err, f.Sync(), f.Close(), e.fs.Remove(name))
-	return err == nil
+	// Closing complains about the damage, which is known.
+	_ = safely(e.db.Close)
+	e.db = nil
+	return true
 }
 
 // logger is what the database tells its troubles.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -58,6 +59,7 @@ var build = sync.OnceValues(func() (string, error) {
 type config struct {
 	listen  []string // YAML of each listener
 	dns     string   // "host:port" of the name server
+	domain  string   // of the site, and name of its host; empty: mx.test
 	syslog  string
 	profile string
 	actions map[string]string
@@ -67,7 +69,8 @@ type config struct {
 // text writes the file. Nobody is trusted, because every client of a test is on loopback.
 func (c config) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: [%s]\nhostname: mx.test\nlocal_domains: [mx.test]\n", strings.Join(c.listen, ", "))
+	domain := cmp.Or(c.domain, "mx.test")
+	fmt.Fprintf(&b, "listen: [%s]\nhostname: %s\nlocal_domains: [%s]\n", strings.Join(c.listen, ", "), domain, domain)
 	fmt.Fprintf(&b, "profile: %s\nlog: {level: info, format: text, syslog: %s}\n", c.profile, c.syslog)
 	fmt.Fprintf(&b, "trusted: {networks: [], daemons: []}\ndns: {servers: [%q], timeout: 1s}\n", c.dns)
 	// The mail hosts of the world are nobody whom a test could call out.

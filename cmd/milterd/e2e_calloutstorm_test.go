@@ -1,0 +1,160 @@
+package main_test
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
+)
+
+// countingHost is a mail host without users, at all addresses of this machine.
+type countingHost struct {
+	port        int
+	connections atomic.Int64
+}
+
+func startCountingHost(t *testing.T) *countingHost {
+	t.Helper()
+	ln, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	h := &countingHost{port: ln.Addr().(*net.TCPAddr).Port}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			h.connections.Add(1)
+			go serveMailHost(conn)
+		}
+	}()
+	return h
+}
+
+// TestCalloutStorm: however much mail comes at once, a mail host sees little of it.
+func TestCalloutStorm(t *testing.T) {
+	zone := "mx.provider.test. A 127.0.0.51\n"
+	for i := range 20 {
+		zone += fmt.Sprintf("d%d.test. MX 10 mx.provider.test.\n", i)
+	}
+	for _, c := range []struct {
+		name        string
+		mails       int
+		from        func(i int) string
+		connections int64
+	}{
+		{"a thousand senders of one provider", 1000, func(i int) string { return fmt.Sprintf("user%d@d%d.test", i, i%20) }, 10},
+		{"one sender in two hundred mails", 200, func(int) string { return "user@d1.test" }, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			host := startCountingHost(t)
+			actions := only("callout-rejected", "reject")
+			maps.Copy(actions, map[string]string{"callout-unreachable": "reject", "callout-pending": "tempfail"})
+			d := startDaemon(t, config{
+				dns: dnstest.Start(t, zone).Addr, profile: "strict", actions: actions,
+				more: fmt.Sprintf("max_connections: 2000\nchecks: {callout: {port: %d, allow_private: true, per_mx: 10/h}}\n", host.port),
+			})
+			var mails sync.WaitGroup
+			var told atomic.Int64
+			for i := range c.mails {
+				mails.Go(func() {
+					conn, err := call(d, "192.0.2.1")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer conn.Close()
+					reply, err := conn.envelope(c.from(i), "alice@mx.test")
+					switch {
+					case err != nil:
+						t.Error(err)
+					case strings.HasPrefix(reply, "550 5.1.7"):
+						told.Add(1)
+					case reply != "" && !strings.HasPrefix(reply, "450 4.1.7 a mail host"):
+						t.Errorf("answered %q", reply)
+					}
+				})
+			}
+			mails.Wait()
+			if told.Load() == 0 {
+				t.Error("nobody was told")
+			}
+			d.stop(t)
+			if n := host.connections.Load(); n != c.connections {
+				t.Errorf("%d connections, want %d", n, c.connections)
+			}
+		})
+	}
+}
+
+// TestHostileZones: where a stranger's zone points must not be where we go.
+func TestHostileZones(t *testing.T) {
+	private := []string{"127.0.0.1", "127.8.8.8", "::1", "10.0.0.1"}
+	never := []string{"0.0.0.0", "::", "::ffff:127.0.0.1", "224.0.0.1"}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if p := netip.MustParsePrefix(a.String()); !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast() {
+			never = append(never, p.Addr().String())
+		}
+	}
+	var zone strings.Builder
+	domain := func(addr string) string {
+		return "d" + strings.NewReplacer(".", "-", ":", "-").Replace(addr) + "x.test"
+	}
+	for _, addr := range append(private, never...) {
+		kind := "A"
+		if strings.Contains(addr, ":") {
+			kind = "AAAA"
+		}
+		fmt.Fprintf(&zone, "%s. MX 10 mx.%[1]s.\nmx.%[1]s. %s %s\n", domain(addr), kind, addr)
+	}
+	for i := range 1000 {
+		fmt.Fprintf(&zone, "thousand.test. MX 10 mx%d.thousand.test.\nmx%d.thousand.test. A 127.0.0.1\n", i, i)
+	}
+	server, host := dnstest.Start(t, zone.String()), startCountingHost(t)
+	for _, allow := range []bool{false, true} {
+		t.Run(fmt.Sprintf("allow_private %t", allow), func(t *testing.T) {
+			actions := only("callout-unreachable", "tempfail")
+			d := startDaemon(t, config{
+				dns: server.Addr, profile: "strict", actions: actions,
+				more: fmt.Sprintf("checks: {callout: {port: %d, allow_private: %t}}\n", host.port, allow),
+			})
+			refused := never
+			if !allow {
+				refused = append(private, never...)
+			}
+			for _, addr := range refused {
+				step := play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@" + domain(addr) }))
+				if _, text := readReply(t, step.Text()); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
+					t.Errorf("%s: answered %q", addr, text)
+				}
+			}
+			step := play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@thousand.test" }))
+			if _, text := readReply(t, step.Text()); !strings.Contains(text, "the domain names more than 10 mail hosts") {
+				t.Errorf("a thousand names: answered %q", text)
+			}
+			if n := host.connections.Load(); n != 0 {
+				t.Errorf("%d connections", n)
+			}
+			if allow { // what is counted here can be seen
+				play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@" + domain(private[0]) }))
+				if host.connections.Load() != 1 {
+					t.Error("the mail host counts nothing")
+				}
+			}
+		})
+	}
+}

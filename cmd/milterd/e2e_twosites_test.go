@@ -1,0 +1,107 @@
+package main_test
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"testing"
+
+	"milterd/milter/mtatest"
+)
+
+// side is one of two mail sites that send mail to each other.
+type side struct {
+	bench
+	domain string
+}
+
+// twoSides starts two mail servers, each with milterd and callouts on. Each finds the other in its DNS.
+func twoSides(t *testing.T, more string, start ...func(*mtatest.Site) *mtatest.MTA) []*side {
+	t.Helper()
+	var sides []*side
+	zone := ""
+	for i, run := range start {
+		s := &side{domain: []string{"a.test", "b.test"}[i]}
+		s.site = mtatest.New(t, "")
+		s.site.Domain, s.site.Outbound = s.domain, true
+		s.MTA = run(s.site)
+		host, _, _ := net.SplitHostPort(s.Addr)
+		zone += fmt.Sprintf("%s. MX 10 mx.%[1]s.\nmx.%[1]s. A %s\n", s.domain, host)
+		sides = append(sides, s)
+	}
+	for _, s := range sides {
+		if err := s.site.DNS.Set(zone); err != nil {
+			t.Fatal(err)
+		}
+		// As in the profile strict, with as much patience as the mail servers have: whoever waits for the other shows.
+		actions := only("callout-rejected", "tempfail")
+		maps.Copy(actions, map[string]string{"callout-unreachable": "watch", "callout-pending": "tempfail", "from-callout-rejected": "watch"})
+		s.daemon = startInSite(t, s.site, config{
+			dns: s.site.DNS.Addr, domain: s.domain, profile: "strict", actions: actions,
+			more: fmt.Sprintf("checks: {callout: {port: 2525, allow_private: true%s}}\n", strings.ReplaceAll(more, "DOMAIN", s.domain)),
+		}, s.MTA)
+	}
+	return sides
+}
+
+// submit gives a message of a user at home to the mail server, which has to find the other one.
+func (s *side) submit(t *testing.T, from, to string) (subject string) {
+	t.Helper()
+	c := mtatest.Dial(t, s.Addr, "127.0.0.10")
+	if s.XClient {
+		c.Must("2", "EHLO home."+s.domain)
+	} else {
+		s.Authenticate(c, s.site)
+	}
+	envelope(c, from, to)
+	subject, msg := unique(field{"From", from}, field{"To", to})
+	if r := c.Data(msg); r.Code != "250" {
+		t.Fatalf("submission at %s: %s", s.domain, r)
+	}
+	return subject
+}
+
+// TestTwoSites: two mail servers that both call out deliver to each other, and nobody waits for the other.
+func TestTwoSites(t *testing.T) {
+	mtatest.Require(t)
+	postfix := func(more ...string) func(*mtatest.Site) *mtatest.MTA {
+		more = append(more, "mynetworks = 127.0.0.10", "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination")
+		return func(s *mtatest.Site) *mtatest.MTA { return s.Postfix(t, more...) }
+	}
+	sendmail := func(s *mtatest.Site) *mtatest.MTA { return s.Sendmail(t) }
+	refusing := postfix(strings.Split(noNull, "\n")...)
+	for _, c := range []struct {
+		name     string
+		a, b     func(*mtatest.Site) *mtatest.MTA
+		settings string
+		deferred bool // mail may be told to come back
+	}{
+		{name: "Postfix and Postfix", a: postfix(), b: postfix()},
+		{name: "Postfix and Sendmail", a: postfix(), b: sendmail},
+		{name: "two that refuse <>", a: refusing, b: refusing, settings: ", from: postmaster@DOMAIN", deferred: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sides := twoSides(t, c.settings, c.a, c.b)
+			subjects := map[*side][]string{}
+			for range 2 {
+				for i, s := range sides {
+					other := sides[1-i]
+					subjects[other] = append(subjects[other], s.submit(t, "alice@"+s.domain, "bob@"+other.domain))
+				}
+			}
+			for i, s := range sides {
+				for _, subject := range subjects[s] {
+					s.Delivered(t, "bob", subject)
+				}
+				sender := "alice@" + sides[1-i].domain
+				s.daemon.awaitEntry(t, 0, entry{"msg": "callout", "sender": "<" + sender + ">", "mx": "mx." + sides[1-i].domain})
+				for _, e := range s.daemon.entries(t, 0) {
+					if e["msg"] == "callout" && e["answer"] != "accepted" && !c.deferred || e["reason"] == "callout-pending" && !c.deferred {
+						t.Errorf("%s: %v", s.domain, e)
+					}
+				}
+			}
+		})
+	}
+}

@@ -34,7 +34,8 @@ func newSimulate(configFile *string) *cobra.Command {
 		Use:   "simulate [flags] [FILE.session]...",
 		Short: "Run a session through the checks and show what they say",
 		Long: `Run one session, given by flags, through the checks: shows every check, what it asked the DNS, what it found, how long it
-took, and the reply. Nothing is sent to anyone but DNS questions, and these one after the other: the daemon asks ahead.
+took, and the reply. DNS questions are asked one after the other; the daemon asks ahead. Where callouts are on, the mail hosts
+of the sender are asked too.
 
 With session files, plays those: each brings its own DNS and says which replies it expects; the exit code is 1 if one is
 another. With --socket the files are played against a running daemon, which goes by its own configuration and DNS.

@@ -1,15 +1,31 @@
 package dnsbl_test
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
+	"milterd/checks/checktest"
 	"milterd/checks/dnsbl"
 )
 
-// listing answers rightly at its test points and lists so many of a hundred clients.
+// listing answers rightly at its test points and lists so many of a hundred clients, evenly.
 func listing(percent int) answers {
-	clients := map[string]int{} // by name, from 1: each is asked about twice, for its text too
+	return listingIf(func(n int) bool { return n*percent/100 > (n-1)*percent/100 })
+}
+
+// byLot is listing, but which ones is drawn by lot.
+func byLot(percent int) answers {
+	lots := rand.New(rand.NewPCG(1, 2))
+	return listingIf(func(int) bool { return lots.IntN(100) < percent })
+}
+
+// listingIf answers rightly at its test points and asks for each client, counted from 1, whether it is listed.
+func listingIf(is func(n int) bool) answers {
+	clients := map[string]bool{} // each is asked about twice, for its text too
 	none, listed := turned("", nil), turned("127.0.0.2", nil)
 	return func(name string) (string, error) {
 		if addr, _ := none(name); addr != "" {
@@ -18,40 +34,122 @@ func listing(percent int) answers {
 		if addr, _ := listed(name); addr == "" {
 			return "", nil
 		}
-		if clients[name] == 0 {
-			clients[name] = len(clients) + 1
+		if _, known := clients[name]; !known {
+			clients[name] = is(len(clients) + 1)
 		}
-		if n := clients[name]; n*percent/100 > (n-1)*percent/100 {
+		if clients[name] {
 			return "127.0.0.2", nil
 		}
 		return "", nil
 	}
 }
 
-func TestListsEveryone(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, listing(100))
-	refused := 0
-	for range 200 {
+// mails lets so many new clients send and counts the refused.
+func (s *site) mails(n int) (refused int) {
+	for range n {
 		if s.mail() {
 			refused++
 		}
 	}
-	s.want(dnsbl.Off, "it lists everyone: 64 of 64")
-	// The 64th is not refused any more.
-	if refused != 63 {
+	return refused
+}
+
+// At a small site a list that lists everyone must cost no more than at a large one, for as long as that goes on.
+func TestListsEveryone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, listing(100))
+	refused := 0
+	for range 300 { // two days
+		refused += s.mails(1)
+		s.pass(10 * time.Minute)
+	}
+	if refused != 11 {
 		t.Errorf("%d clients refused by a list that lists everyone", refused)
 	}
-	s.pass(time.Minute)
-	s.want(dnsbl.On, "") // its test points are right
-	for range 64 {
-		s.mail()
+	s.want(dnsbl.Off, "it lists everyone: 12 of 12")
+	if st := s.Zones()[0]; st.Queries != 300 {
+		t.Errorf("asked %d times", st.Queries)
 	}
-	s.want(dnsbl.Off, "it lists everyone")
-	s.pass(time.Minute)
-	s.want(dnsbl.Off, "it lists everyone")
-	s.pass(time.Minute)
+	s.dns.set(turned("", nil))
+	if s.mail() {
+		t.Error("refused while the zone is in doubt")
+	}
 	s.want(dnsbl.On, "")
+	for _, line := range []string{"zone switched off", "zone switched on again"} {
+		if n := strings.Count(s.log.String(), line); n != 1 {
+			t.Errorf("%d lines %q in the log: %s", n, line, &s.log)
+		}
+	}
+
+	// Not listing one is enough once only.
+	s.dns.set(listing(100))
+	s.mails(100)
+	s.want(dnsbl.Off, "it lists everyone")
+	s.dns.set(turned("", nil))
+	s.mail()
+	s.mailFrom(fmt.Sprintf("192.%d.%d.10", s.n/256, s.n%256)) // the same network
+	s.want(dnsbl.Off, "it lists everyone")
+	s.mail()
+	s.want(dnsbl.On, "")
+}
+
+// What a list that lists everyone costs where the site knows what share it lists: honest mail hardly more than where it does not.
+func TestListsEveryoneSuddenly(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ before, refused int }{{0, 11}, {30, 11}, {50, 11}, {80, 31}, {90, 66}} {
+		s := newSite(t, listing(test.before))
+		s.mails(1000)
+		s.want(dnsbl.On, "")
+		s.dns.set(listing(100))
+		refused := s.mails(200)
+		if honest := refused * (100 - test.before) / 100; refused > test.refused || honest > 11 {
+			t.Errorf("%d %% listed before: %d refused, %d more than before", test.before, refused, honest)
+		}
+		s.want(dnsbl.Off, "it lists everyone")
+	}
+}
+
+// A zone in doubt is tested as others, and when it does not answer mail does not ask it.
+func TestInDoubtAndDead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, listing(100))
+	s.mails(12)
+	s.want(dnsbl.Off, "it lists everyone")
+	fails := errors.New("SERVFAIL")
+	s.dns.set(turned("", fails))
+	for range 5 {
+		s.n++
+		session := checktest.Session{Client: fmt.Sprintf("192.0.%d.9", s.n), Time: s.now}.Session(t)
+		if vs, err := s.Check.Check(t.Context(), session); len(vs) > 0 || err != nil {
+			t.Errorf("got %q, %v: what it says counts for nothing", ids(vs), err)
+		}
+	}
+	s.want(dnsbl.Off, "SERVFAIL")
+	s.mail()
+	if st := s.Zones()[0]; st.Queries != 17 {
+		t.Errorf("asked %d times", st.Queries)
+	}
+	s.dns.set(listing(100))
+	s.pass(2 * time.Minute)
+	s.want(dnsbl.Off, "it lists everyone")
+	if n := s.mails(20); n > 0 {
+		t.Errorf("%d refused", n)
+	}
+	s.dns.set(turned("", nil))
+	s.mail()
+	s.want(dnsbl.On, "")
+}
+
+// Chance: a good zone at a site with much spam is hardly ever in doubt, and not for long.
+func TestGoodZoneStaysOn(t *testing.T) {
+	t.Parallel()
+	for _, percent := range []int{50, 70, 90} {
+		s := newSite(t, byLot(percent))
+		refused := s.mails(1500)
+		if st := s.Zones()[0]; uint64(refused) > st.Hits || float64(refused) < 0.98*float64(st.Hits) {
+			t.Errorf("%d %%: %d refused of %d listed", percent, refused, st.Hits)
+		}
+	}
 }
 
 func TestNormalBand(t *testing.T) {
@@ -66,7 +164,7 @@ func TestNormalBand(t *testing.T) {
 		{name: "a little more", before: 50, then: 65},
 		{name: "a little less", before: 50, then: 30},
 		{name: "nothing, where half was normal", before: 50, then: 0, why: "it lists 0 % of what it is asked, where 50 % were normal"},
-		{name: "nearly all, where half was normal", before: 50, then: 95, why: "where 50 % were normal"},
+		{name: "nearly all, where half was normal", before: 50, then: 90, why: "where 50 % were normal"},
 		{name: "nothing, where little was normal", before: 5, then: 0},
 		{name: "half, where little was normal", before: 2, then: 50, why: "where 2 % were normal"},
 		{name: "nothing ever", before: 0, then: 0},

@@ -25,7 +25,8 @@ var Info = checks.Define(checks.Info{
 	Name: checkName,
 	Doc: "Asks DNS lists about the client's address, its confirmed names, the HELO name and the sender's domain. Only a code that is " +
 		"named for the zone is a listing. A zone whose test points (RFC 5782) or own answers show that it is dead, refuses the " +
-		"queries or lists everyone is switched off until its test points are right again.",
+		"queries is switched off until its test points are right again, and one that lists everyone counts for nothing until there is " +
+		"somebody whom it does not list.",
 	Stages:       []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom},
 	Reasons:      []*checks.Reason{listed, nameListed},
 	Vouches:      true,
@@ -85,7 +86,9 @@ func (c *Check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 	for i, f := range facts.LookupAll(brief, c.env.DNS, questions...) {
 		l := lookups[i]
 		if f.Err != nil {
-			err = cmp.Or(err, fmt.Errorf("%s in %s: %w", l.shown, l.name, l.hideIn(f.Err)))
+			if _, on := l.inUse(); on {
+				err = cmp.Or(err, fmt.Errorf("%s in %s: %w", l.shown, l.name, l.hideIn(f.Err)))
+			}
 			if ctx.Err() != nil {
 				continue // the session's time is up, whoever used it: no fault of the zone
 			}
@@ -123,7 +126,7 @@ func (c *Check) lookups(ctx context.Context, s *checks.Session) ([]lookup, error
 func (c *Check) about(sub subject, ok bool) []lookup {
 	var out []lookup
 	for _, z := range c.zones {
-		if ok && z.Query == sub.query && z.inUse() && !(z.Allow && sub.pool) {
+		if asked, _ := z.inUse(); ok && asked && z.Query == sub.query && !(z.Allow && sub.pool) {
 			out = append(out, lookup{z, sub})
 		}
 	}
@@ -133,7 +136,7 @@ func (c *Check) about(sub subject, ok bool) []lookup {
 // asks tells whether a zone in use is for such subjects.
 func (c *Check) asks(q Query) bool {
 	for _, z := range c.zones {
-		if z.Query == q && z.inUse() {
+		if asked, _ := z.inUse(); asked && z.Query == q {
 			return true
 		}
 	}

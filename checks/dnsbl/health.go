@@ -22,7 +22,9 @@ import (
 //   - a share of listings that cannot be right, see band.
 //
 // While it is off, mail is not looked up in it; it is tested again after a pause that grows, and the first good test switches it
-// on. Whether the zone or the way to it is broken makes no difference: it lists nobody.
+// on. Whether the zone or the way to it is broken makes no difference: it lists nobody. One that lists everyone passes its tests
+// nevertheless: it is asked about mail, but what it lists counts for nothing until it shows that there is somebody whom it does
+// not list, and this switches it on.
 
 const (
 	// maxSilent is how many lookups in a row may fail. Each may hold mail for as long as patience.
@@ -92,22 +94,29 @@ func (z *zone) test(ctx context.Context, r checks.Resolver, now time.Time) {
 		return
 	}
 	z.next = now.Add(z.health)
-	switch z.state {
-	case On:
+	switch {
+	case z.state == On:
 		z.pause = 0
-		return
-	case Off:
+	case z.band.inDoubt():
+		z.proving, z.why, z.silent = true, z.band.why, 0
+	default:
+		z.switchOn(now)
+	}
+}
+
+// switchOn notes that the zone is to be used. The caller has the lock.
+func (z *zone) switchOn(now time.Time) {
+	if z.state == Off {
 		z.log.WithField("since", z.since.UTC().Format(time.RFC3339)).Info("zone switched on again")
 	}
-	z.state, z.since, z.why, z.silent = On, now, "", 0
+	z.state, z.since, z.why, z.silent, z.proving = On, now, "", 0, false
 }
 
 // switchOff notes that the zone is not to be used. The caller has the lock.
 func (z *zone) switchOff(now time.Time, why string) {
 	z.pause = min(max(firstPause, 2*z.pause), z.health)
 	z.next = now.Add(z.pause)
-	z.why = why
-	z.band.restart()
+	z.why, z.proving = why, false
 	if z.state != Off {
 		z.state, z.since = Off, now
 		z.log.WithField("why", checks.Clean(why, 400)).Warn("zone switched off")

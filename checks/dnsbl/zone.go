@@ -26,6 +26,7 @@ type zone struct {
 	state   State
 	since   time.Time     // of state
 	why     string        // it is off
+	proving bool          // it is off, but asked: it has to show that it does not list everyone, see band
 	testing bool          // right now
 	tested  time.Time     // when the last test began that came to a result; zero: never
 	next    time.Time     // when to test again
@@ -101,11 +102,11 @@ type hidden struct {
 func (h hidden) Error() string { return h.text }
 func (h hidden) Unwrap() error { return h.error }
 
-// inUse tells whether the zone is asked about mail.
-func (z *zone) inUse() bool {
+// inUse tells whether the zone is asked about mail, and whether what it says of it counts.
+func (z *zone) inUse() (asked, on bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	return z.state == On
+	return z.state == On || z.proving, z.state == On
 }
 
 // observe takes what became of a lookup and returns the codes of a listing, empty if it is none. A zone that shows by this answer,
@@ -115,6 +116,7 @@ func (z *zone) observe(now time.Time, sub subject, f facts.Found) (codes string)
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.counts.Queries++
+	doubted := z.band.inDoubt()
 	fault := ""
 	switch {
 	case f.Err != nil:
@@ -133,11 +135,17 @@ func (z *zone) observe(now time.Time, sub subject, f facts.Found) (codes string)
 		}
 		fault = z.band.add(sub.group, codes != "")
 	}
-	if z.state != On {
-		return ""
-	}
-	if fault != "" {
+	switch {
+	case z.state != On && !z.proving:
+		return "" // it was switched off meanwhile
+	case fault != "":
 		z.switchOff(now, fault)
+		z.proving = !doubted && z.band.inDoubt()
+		return ""
+	case z.proving:
+		if !z.band.inDoubt() {
+			z.switchOn(now)
+		}
 		return ""
 	}
 	return codes

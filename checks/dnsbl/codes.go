@@ -21,6 +21,9 @@ var (
 	loopback = netip.MustParsePrefix("127.0.0.0/8")
 	// refusals are the answers with which lists say that they do not want a query.
 	refusals = netip.MustParsePrefix("127.255.255.0/24")
+	// never is no listing either: RFC 5782 section 2.1 advises lists against it, and URIBL and SURBL say with it that they do not
+	// want a query.
+	never = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 )
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -76,6 +79,8 @@ func (c Codes) check() error {
 		return errors.New("the codes of lists lie in 127.0.0.0/8")
 	case refusals.Contains(first):
 		return errors.New("127.255.255.0/24 is for errors, never a listing")
+	case first == never:
+		return errors.New("127.0.0.1 is never a listing, some lists refuse queries with it; begin with 127.0.0.2")
 	}
 	return nil
 }
@@ -92,7 +97,10 @@ func (c Codes) MarshalText() ([]byte, error) {
 	}
 }
 
-func (c Codes) contains(a netip.Addr) bool { return c[0].Compare(a) <= 0 && a.Compare(c[1]) <= 0 }
+// contains never has what lists refuse queries with, so that 127.0.0.0/8 can stand for all that is a listing.
+func (c Codes) contains(a netip.Addr) bool {
+	return a != never && c[0].Compare(a) <= 0 && a.Compare(c[1]) <= 0
+}
 
 // reading is what the A records of an answer mean.
 type reading struct {

@@ -19,7 +19,7 @@ type Settings struct {
 // Zone is one list.
 type Zone struct {
 	Zone  string  `yaml:"zone" doc:"Its domain; a label that is an API key is hidden in replies and logs." example:"bl.example"`
-	Codes []Codes `yaml:"codes" doc:"The answers that are a listing: addresses, ranges and networks in 127.0.0.0/8. 127.255.255.0/24 and all else never is one." example:"[\"127.0.0.2-127.0.0.11\"]"`
+	Codes []Codes `yaml:"codes" doc:"The answers that are a listing: addresses, ranges and networks in 127.0.0.0/8. 127.255.255.0/24, 127.0.0.1 and all else never is one." example:"[\"127.0.0.2-127.0.0.11\"]"`
 	Query Query   `yaml:"query" doc:"What is looked up: the client's address, the HELO name, the sender's domain, or each confirmed name of the client." one:"client helo sender client_name" example:"client"`
 	Allow bool    `yaml:"allow" doc:"The zone lists good clients (query client or client_name alone): no greylisting and no callout for them."`
 	Test  string  `yaml:"test" doc:"An address or a name that is always listed, for a zone without the ones of RFC 5782, 127.0.0.2 and TEST."`

@@ -98,6 +98,8 @@ func TestCodes(t *testing.T) {
 		"127.255.255.0/24":          "error: \"127.255.255.0/24\": 127.255.255.0/24 is for errors",
 		"127.0.0.2,127.0.0.3":       "error: want a code",
 		"127.0.0.2\n":               "127.0.0.2",
+		"127.0.0.1":                 "error: \"127.0.0.1\": 127.0.0.1 is never a listing",
+		"127.0.0.1-127.0.0.255":     "error: \"127.0.0.1-127.0.0.255\": 127.0.0.1 is never a listing",
 		"127.0.0.2-127.255.255.255": "127.0.0.2-127.255.255.255", // the errors in it never count
 	} {
 		if got := parse(text); got != want && !(strings.HasPrefix(want, "error") && strings.HasPrefix(got, want)) {

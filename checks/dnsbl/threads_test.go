@@ -70,6 +70,9 @@ func TestThreads(t *testing.T) {
 		{name: "mailserver2/mailserver#90: a problem of the query told as one of the HELO name", dns: turned("127.255.255.254", nil), query: dnsbl.Helo, why: "through a public resolver"},
 		{name: "openstreetmap/operations#674: an error code after months of good answers", dns: turned("127.255.255.254", nil), why: "error code 127.255.255.254"},
 
+		{name: "URIBL and SURBL: 127.0.0.1 for what they do not have, with every code wanted", dns: turned("127.0.0.1", nil), query: dnsbl.Sender, codes: "127.0.0.0/8"},
+		{name: "URIBL and SURBL: 127.0.0.1 for the test points too", dns: all("127.0.0.1"), query: dnsbl.Sender, codes: "127.0.0.0/8", why: "it lists INVALID"},
+
 		// Lists that are no more.
 		{name: "mailcow/mailcow-dockerized#5901: a list is shut down, its zone empty", dns: all(""), why: "does not list its test point"},
 		{name: "anonaddy/docker#301: a list is shut down, its name servers gone", dns: func(string) (string, error) { return "", gone }, why: "does not answer"},

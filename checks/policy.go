@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // Options is the operator's policy. The zero value is of no use: New asks for an action for every reason.
@@ -81,7 +83,7 @@ type RecipientSet struct {
 }
 
 // ParseRecipients reads patterns: a local part at any domain ("postmaster"), a mailbox ("user@example.org"), or a whole
-// domain ("@example.org").
+// domain ("@example.org"). A local part stands for its subaddresses too ("user+list", RFC 5233).
 func ParseRecipients(patterns []string) (RecipientSet, error) {
 	s := RecipientSet{map[string]bool{}, map[string]bool{}, map[string]bool{}}
 	for _, p := range patterns {
@@ -95,6 +97,12 @@ func ParseRecipients(patterns []string) (RecipientSet, error) {
 func (rs RecipientSet) add(pattern string) error {
 	local, domain, at := cutLast(pattern, "@")
 	switch {
+	case strings.Contains(pattern, "*"):
+		return fmt.Errorf("%q is no recipient: there are no wildcards; @domain is everybody there", pattern)
+	case strings.HasPrefix(pattern, ".") || at && strings.HasPrefix(domain, "."):
+		return fmt.Errorf("%q is no recipient: domains below one are named one by one, as @domain", pattern)
+	case !at && isDomain(local):
+		return fmt.Errorf("%q is a domain and would be taken for a local part; did you mean %q?", pattern, "@"+pattern)
 	case strings.ContainsAny(pattern, " \t<>,") || strings.Contains(local, "@") && !strings.HasPrefix(local, `"`):
 		return fmt.Errorf("%q is no recipient: want user, user@domain or @domain", pattern)
 	case !at && local != "":
@@ -116,13 +124,30 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// Contains tells whether a recipient matches one of the patterns.
+// isDomain tells whether a text ends in a top-level domain that exists.
+func isDomain(text string) bool {
+	if !strings.Contains(text, ".") {
+		return false
+	}
+	suffix, icann := publicsuffix.PublicSuffix(asciiDomain(text))
+	return icann || strings.Contains(suffix, ".")
+}
+
+// Contains tells whether a recipient matches one of the patterns: it, or the mailbox whose subaddress it is.
 func (rs RecipientSet) Contains(a Address) bool {
 	if a.Local == "" || len(rs.locals)+len(rs.mailboxes)+len(rs.domains) == 0 {
 		return false
 	}
 	local := strings.ToLower(a.Local)
-	return rs.locals[local] || rs.domains[a.Domain] || len(rs.mailboxes) > 0 && rs.mailboxes[local+"@"+a.Domain]
+	if rs.domains[a.Domain] || rs.has(local, a.Domain) {
+		return true
+	}
+	plus := strings.IndexByte(local, '+')
+	return plus > 0 && rs.has(local[:plus], a.Domain)
+}
+
+func (rs RecipientSet) has(local, domain string) bool {
+	return rs.locals[local] || len(rs.mailboxes) > 0 && rs.mailboxes[local+"@"+domain]
 }
 
 // table is the actions for one kind of recipient, made ready for deciding.

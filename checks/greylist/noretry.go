@@ -3,6 +3,7 @@ package greylist
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -44,18 +45,21 @@ type noRetry struct {
 // parseNoRetry reads entries: "mail.example.net" is that host, ".example.net" the domain with all below it.
 func parseNoRetry(entries []string) (noRetry, error) {
 	list := noRetry{hosts: map[string]bool{}, domains: map[string]bool{}}
+	var faults []error
 	for _, e := range entries {
-		if p, err := netip.ParsePrefix(e); err == nil {
-			list.networks = append(list.networks, p.Masked())
-			continue
-		}
-		if a, err := netip.ParseAddr(e); err == nil {
-			list.networks = append(list.networks, netip.PrefixFrom(a, a.BitLen()))
+		if checks.LooksLikeNetwork(e) {
+			p, err := checks.ParseNetwork(e)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("no_retry: %w", err))
+				continue
+			}
+			list.networks = append(list.networks, p)
 			continue
 		}
 		name, domain := strings.CutPrefix(strings.ToLower(e), ".")
 		if headers.CheckDomain(name) != nil || !strings.Contains(name, ".") {
-			return noRetry{}, fmt.Errorf("no_retry: %q is no host name, .domain, address or network", e)
+			faults = append(faults, fmt.Errorf("no_retry: %q is no host name, .domain, address or network", e))
+			continue
 		}
 		if domain {
 			list.domains[name] = true
@@ -63,7 +67,7 @@ func parseNoRetry(entries []string) (noRetry, error) {
 			list.hosts[name] = true
 		}
 	}
-	return list, nil
+	return list, errors.Join(faults...)
 }
 
 func (l noRetry) hasAddr(a netip.Addr) bool {

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -132,12 +131,13 @@ func (c *compiler) forwarders(texts []string, path string) checks.Forwarders {
 		if c.broken[at] {
 			continue
 		}
-		if a, err := netip.ParseAddr(text); err == nil {
-			f.Networks = append(f.Networks, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		if n, err := netip.ParsePrefix(text); err == nil {
-			f.Networks = append(f.Networks, n.Masked())
+		if checks.LooksLikeNetwork(text) {
+			n, err := checks.ParseNetwork(text)
+			if err != nil {
+				c.fail(c.where(at), at, "%s", err)
+				continue
+			}
+			f.Networks = append(f.Networks, n)
 			continue
 		}
 		name, err := domainName(strings.TrimPrefix(text, "."))

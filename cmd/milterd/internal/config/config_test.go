@@ -289,7 +289,7 @@ actions: {helo-mismatch: reject, helo-syntax: off}
 policies:
   - recipients: bob
     actions: {rdns-missing: tempfail}
-    forwarders: [198.51.100.7, 2001:db8::1/32, .Lists.Example.NET]
+    forwarders: [198.51.100.7, 2001:db8::/32, .Lists.Example.NET]
   - {recipients: [bob, "@example.net"], profile: watch, actions: {helo-mismatch: off}}
 `)
 	want := []checks.Policy{

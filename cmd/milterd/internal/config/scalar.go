@@ -3,7 +3,6 @@ package config
 import (
 	"encoding"
 	"errors"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"strconv"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"milterd/checks"
 )
 
 // isScalar tells whether values of a type are written as one word or text.
@@ -47,7 +48,7 @@ func setScalar(n *yaml.Node, v reflect.Value) error {
 	case *time.Duration:
 		return setParsed(p, text, plain, ParseDuration, "a duration such as 30s, 1h30m or 14d")
 	case *netip.Prefix:
-		return setParsed(p, text, plain, ParsePrefix, "an address or a network such as 192.0.2.0/24")
+		return setParsed(p, text, plain, checks.ParseNetwork, "an address or a network such as 192.0.2.0/24")
 	case *netip.Addr:
 		return setParsed(p, text, plain, parseAddr, "an address such as 192.0.2.1")
 	case encoding.TextUnmarshaler:
@@ -106,27 +107,6 @@ func truth(n *yaml.Node) (value, ok bool) {
 		return false, true
 	}
 	return false, false
-}
-
-// ParsePrefix reads a network in CIDR form; a bare address is the network of that address alone. IPv4 networks in the
-// IPv6 form are turned into IPv4 ones.
-func ParsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return netip.Prefix{}, errors.New("want an address or a network such as 192.0.2.0/24")
-	}
-	if p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%s has bits set behind the network part; did you mean %s?", quote(s), quote(p.Masked().String()))
-	}
-	const mapped = 96 // bits of ::ffff:0:0, RFC 4291 section 2.5.5.2
-	if p.Addr().Is4In6() && p.Bits() >= mapped {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
-	}
-	return p, nil
 }
 
 func parseAddr(s string) (netip.Addr, error) {

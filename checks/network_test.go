@@ -1,0 +1,36 @@
+package checks_test
+
+import (
+	"strings"
+	"testing"
+
+	"milterd/checks"
+)
+
+func TestParseNetwork(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want string }{
+		{"192.0.2.1", "192.0.2.1/32"},
+		{"192.0.2.0/24", "192.0.2.0/24"},
+		{"2001:db8::/32", "2001:db8::/32"},
+		{"::ffff:192.0.2.1", "192.0.2.1/32"},
+		{"::ffff:203.0.113.0/120", "203.0.113.0/24"},
+		{"::/0", "::/0"},
+
+		{"10.1.1.1/8", `error: "10.1.1.1/8" has bits set behind the network part; did you mean "10.0.0.0/8"?`},
+		{"10.0.0.0/33", `error: "10.0.0.0/33" is no address and no network`},
+		{"fe80::1%eth0", `error: "fe80::1%eth0" is no address`},
+		{"example.net", `error: "example.net" is no address`},
+		{"", `error: "" is no address`},
+	} {
+		got := ""
+		if p, err := checks.ParseNetwork(c.in); err != nil {
+			got = "error: " + err.Error()
+		} else {
+			got = p.String()
+		}
+		if got != c.want && !(strings.HasPrefix(c.want, "error") && strings.HasPrefix(got, c.want)) {
+			t.Errorf("%q: got %s, want %s", c.in, got, c.want)
+		}
+	}
+}

@@ -126,7 +126,7 @@ type Info struct {
 // Define completes an Info with the check's settings (C, whose defaults are given) and its constructor.
 //
 // A settings struct has a yaml tag and a doc tag (one sentence, with the unit) on each field, and may have a method
-// Validate() error, which is called after decoding.
+// Validate() error, which is called after decoding and tells all faults, each on a line (errors.Join).
 func Define[C any](i Info, defaults C, build func(C, Env) (Check, error)) Info {
 	i.Default = defaults
 	i.New = func(decode func(any) error, env Env) (Check, error) {

@@ -22,22 +22,23 @@ type Settings struct {
 
 // Validate finds files that make no sense. Whether they can be read is found out when the check is made.
 func (c Settings) Validate() error {
+	var faults []error
 	for _, names := range [][]string{c.Deny, c.Allow} {
 		for i, name := range names {
 			switch {
 			case name == "":
-				return errors.New("a list wants the name of a file")
+				faults = append(faults, errors.New("a list wants the name of a file"))
 			case slices.Contains(names[:i], name):
-				return fmt.Errorf("%s is there twice", short(name))
+				faults = append(faults, fmt.Errorf("%s is there twice", short(name)))
 			}
 		}
 	}
 	for _, name := range c.Deny {
-		if slices.Contains(c.Allow, name) {
-			return fmt.Errorf("%s cannot both deny and allow", short(name))
+		if name != "" && slices.Contains(c.Allow, name) {
+			faults = append(faults, fmt.Errorf("%s cannot both deny and allow", short(name)))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Info describes the check. It is asked once a transaction, when all that its lists speak of is known: an allowed sender wins over

@@ -188,7 +188,10 @@ func (c Settings) Faults() []error {
 		files []string
 		allow bool
 	}{{c.Deny, false}, {c.Allow, true}} {
-		for _, name := range names.files {
+		for i, name := range names.files {
+			if name == "" || slices.Contains(names.files[:i], name) {
+				continue // Validate has said so
+			}
 			text, _, err := read(name)
 			if err != nil {
 				out = append(out, err)

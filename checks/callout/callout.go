@@ -44,31 +44,36 @@ type Settings struct {
 
 // Validate finds settings that make no sense.
 func (c Settings) Validate() error {
-	_, isRate := c.PerMX.limit()
-	switch from := checks.ParseAddress(c.From); {
-	case c.Port < 1 || c.Port > 65535:
-		return fmt.Errorf("port: %d is no TCP port", c.Port)
-	case c.From != "" && (from.Domain == "" || mailbox(from) == ""):
-		return fmt.Errorf("from: %q is no address of the form user@domain", c.From)
-	case !isRate:
-		return fmt.Errorf("per_mx: %q is no rate such as 10/m", c.PerMX)
-	case c.Daily < 1:
-		return errors.New("daily: want 1 or more; to switch callouts off, set the actions of callout-* to off")
+	var faults []error
+	if c.Port < 1 || c.Port > 65535 {
+		faults = append(faults, fmt.Errorf("port: %d is no TCP port", c.Port))
+	}
+	if from := checks.ParseAddress(c.From); c.From != "" && (from.Domain == "" || mailbox(from) == "") {
+		faults = append(faults, fmt.Errorf("from: %q is no address of the form user@domain", c.From))
+	}
+	if _, isRate := c.PerMX.limit(); !isRate {
+		faults = append(faults, fmt.Errorf("per_mx: %q is no rate such as 10/m", c.PerMX))
+	}
+	if c.Daily < 1 {
+		faults = append(faults, errors.New("daily: want 1 or more; to switch callouts off, set the actions of callout-* to off"))
 	}
 	for _, ttl := range []struct {
 		key string
 		time.Duration
 	}{{"good", c.Good}, {"bad", c.Bad}, {"catchall", c.CatchAll}, {"unusable", c.Unusable}} {
 		if ttl.Duration < time.Minute {
-			return fmt.Errorf("%s: want 1m or more, or the same host is asked again and again", ttl.key)
+			faults = append(faults, fmt.Errorf("%s: want 1m or more, or the same host is asked again and again", ttl.key))
 		}
 	}
-	for key, list := range map[string][]string{"domains": c.Domains, "skip": c.Skip} {
-		if _, err := parseNames(list); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+	for _, names := range []struct {
+		key  string
+		list []string
+	}{{"domains", c.Domains}, {"skip", c.Skip}} {
+		if _, err := parseNames(names.list); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", names.key, err))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Info describes the check. It asks at RCPT, not at MAIL: no stranger is troubled for a mail that is refused anyway.

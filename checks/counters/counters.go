@@ -37,19 +37,22 @@ const maxErrors = 1_000_000
 
 // Validate finds settings that make no sense.
 func (c Settings) Validate() error {
-	switch {
-	case c.Resets < 0 || c.BadRecipients < 0 || c.Errors < 0:
-		return errors.New("resets, bad_recipients and errors cannot be negative; 0 switches a limit off")
-	case c.Errors > maxErrors:
-		return fmt.Errorf("errors: %d is more than %d", c.Errors, maxErrors)
-	case c.Window < time.Second:
-		return errors.New("window: want 1s or more")
-	case len(c.Block) == 0:
-		return errors.New("block: want one duration or more")
-	case slices.Min(c.Block) < time.Second:
-		return errors.New("block: want 1s or more, each time")
+	var faults []error
+	if c.Resets < 0 || c.BadRecipients < 0 || c.Errors < 0 {
+		faults = append(faults, errors.New("resets, bad_recipients and errors cannot be negative; 0 switches a limit off"))
 	}
-	return nil
+	if c.Errors > maxErrors {
+		faults = append(faults, fmt.Errorf("errors: %d is more than %d", c.Errors, maxErrors))
+	}
+	if c.Window < time.Second {
+		faults = append(faults, errors.New("window: want 1s or more"))
+	}
+	if len(c.Block) == 0 {
+		faults = append(faults, errors.New("block: want one duration or more"))
+	} else if slices.Min(c.Block) < time.Second {
+		faults = append(faults, errors.New("block: want 1s or more, each time"))
+	}
+	return errors.Join(faults...)
 }
 
 // Info describes the check.

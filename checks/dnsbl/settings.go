@@ -41,8 +41,9 @@ const minHealth = time.Minute
 
 // Validate finds settings that make no sense.
 func (c Settings) Validate() error {
+	var faults []error
 	if c.Health < minHealth {
-		return fmt.Errorf("health: want %s or more", minHealth)
+		faults = append(faults, fmt.Errorf("health: want %s or more", minHealth))
 	}
 	type key struct {
 		domain string
@@ -51,53 +52,56 @@ func (c Settings) Validate() error {
 	}
 	seen := map[key]int{}
 	for i, z := range c.Zones {
-		if err := z.validate(); err != nil {
-			return fmt.Errorf("zones[%d]: %w", i, err)
+		for _, err := range z.faults() {
+			faults = append(faults, fmt.Errorf("zones[%d]: %w", i, err))
 		}
 		k := key{z.domain(), z.query(), z.Allow}
-		if first, twice := seen[k]; twice {
-			return fmt.Errorf("zones[%d]: the same as zones[%d]; put all its codes into one", i, first)
+		if first, twice := seen[k]; twice && z.Zone != "" {
+			faults = append(faults, fmt.Errorf("zones[%d]: the same as zones[%d]; put all its codes into one", i, first))
+			continue
 		}
 		seen[k] = i
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
-// validate does not quote the zone, which may hold a key: its errors go to the log when the configuration is read again.
-func (z Zone) validate() error {
+// faults does not quote the zone, which may hold a key: its errors go to the log when the configuration is read again.
+func (z Zone) faults() (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	switch {
 	case z.Zone == "":
-		return errors.New("zone: want the domain of the list")
+		fault("zone: want the domain of the list")
 	case hard(headers.CheckDomain(z.Zone)) || !strings.Contains(z.domain(), "."):
-		return errors.New("zone: that is no domain")
-	case len(z.Codes) == 0:
-		return errors.New(`codes: want those that are a listing, as the list explains them, such as ["127.0.0.2-127.0.0.11"]`)
+		fault("zone: that is no domain")
+	}
+	if len(z.Codes) == 0 {
+		fault(`codes: want those that are a listing, as the list explains them, such as ["127.0.0.2-127.0.0.11"]`)
 	}
 	for _, c := range z.Codes {
 		if err := c.check(); err != nil {
-			return fmt.Errorf("codes: %w", err)
+			fault("codes: %w", err)
 		}
 	}
 	switch z.query() {
 	case Client, ClientName:
 	case Helo, Sender:
 		if z.Allow {
-			return errors.New("allow: anybody can claim a HELO name or a sender; a zone that vouches wants query: client or client_name")
+			fault("allow: anybody can claim a HELO name or a sender; a zone that vouches wants query: client or client_name")
 		}
 	default:
-		return fmt.Errorf("query: %q is none of client, helo, sender, client_name", z.Query)
+		fault("query: %q is none of client, helo, sender, client_name", z.Query)
 	}
 	if z.Test == "" {
-		return nil
+		return faults
 	}
 	if z.query() == Client {
 		if _, err := netip.ParseAddr(z.Test); err != nil {
-			return fmt.Errorf("test: %q is no address, and the zone has addresses", z.Test)
+			fault("test: %q is no address, and the zone has addresses", z.Test)
 		}
 	} else if hard(headers.CheckDomain(z.Test)) {
-		return fmt.Errorf("test: %q is no name, and the zone has names", z.Test)
+		fault("test: %q is no name, and the zone has names", z.Test)
 	}
-	return nil
+	return faults
 }
 
 func (z Zone) domain() string { return strings.ToLower(strings.TrimSuffix(z.Zone, ".")) }

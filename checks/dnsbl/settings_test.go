@@ -38,6 +38,9 @@ func TestSettings(t *testing.T) {
 		{name: "an allow zone of names", settings: with(func(z *dnsbl.Zone) { z.Allow, z.Query = true, dnsbl.ClientName })},
 		{name: "an address that is always listed", settings: with(func(z *dnsbl.Zone) { z.Zone, z.Test = "b.example", "2001:db8::1" })},
 
+		{name: "all at once", settings: dnsbl.Settings{Zones: []dnsbl.Zone{{Zone: "bl.example"}, {Query: dnsbl.Sender, Allow: true, Codes: good.Codes, Zone: "x"}}},
+			want: "health: want 1m0s or more\nzones[0]: codes: want those that are a listing, as the list explains them, such as [\"127.0.0.2-127.0.0.11\"]\n" +
+				"zones[1]: zone: that is no domain\nzones[1]: allow: anybody"},
 		{name: "tests without end", settings: dnsbl.Settings{Health: time.Second}, want: "health: want 1m0s or more"},
 		{name: "no zone", settings: with(func(z *dnsbl.Zone) { z.Zone = "" }), want: "zones[1]: zone: want the domain of the list"},
 		{name: "no domain", settings: with(func(z *dnsbl.Zone) { z.Zone = "a b" }), want: "zones[1]: zone: that is no domain"},
@@ -95,11 +98,11 @@ func TestCodes(t *testing.T) {
 		"0.0.0.0/0":                 "error: \"0.0.0.0/0\": the codes of lists lie in 127.0.0.0/8",
 		"126.0.0.1-127.0.0.5":       "error: \"126.0.0.1-127.0.0.5\": the codes of lists lie",
 		"127.255.255.254":           "error: \"127.255.255.254\": 127.255.255.0/24 is for errors",
+		"127.0.0.1":                 "error: \"127.0.0.1\": 127.0.0.1 is never a listing",
+		"127.0.0.1-127.0.0.255":     "error: \"127.0.0.1-127.0.0.255\": 127.0.0.1 is never a listing",
 		"127.255.255.0/24":          "error: \"127.255.255.0/24\": 127.255.255.0/24 is for errors",
 		"127.0.0.2,127.0.0.3":       "error: want a code",
 		"127.0.0.2\n":               "127.0.0.2",
-		"127.0.0.1":                 "error: \"127.0.0.1\": 127.0.0.1 is never a listing",
-		"127.0.0.1-127.0.0.255":     "error: \"127.0.0.1-127.0.0.255\": 127.0.0.1 is never a listing",
 		"127.0.0.2-127.255.255.255": "127.0.0.2-127.255.255.255", // the errors in it never count
 	} {
 		if got := parse(text); got != want && !(strings.HasPrefix(want, "error") && strings.HasPrefix(got, want)) {

@@ -4,6 +4,7 @@ package greylist
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,18 +25,21 @@ type Settings struct {
 
 // Validate refuses what would hold mail back for ever, or not at all.
 func (c Settings) Validate() error {
-	switch {
-	case c.Delay <= 0:
-		return fmt.Errorf("delay must be over 0; to switch greylisting off, set the action of greylisted to off")
-	case c.Window <= c.Delay:
-		return fmt.Errorf("window (%s) must be longer than delay (%s), or nobody could come back in time", c.Window, c.Delay)
-	case c.Keep < c.Window:
-		return fmt.Errorf("keep (%s) must not be shorter than window (%s)", c.Keep, c.Window)
-	case c.AutoAllow < 0:
-		return fmt.Errorf("auto_allow must not be under 0; 0 switches it off")
+	var faults []error
+	if c.Delay <= 0 {
+		faults = append(faults, errors.New("delay must be over 0; to switch greylisting off, set the action of greylisted to off"))
+	}
+	if c.Window <= c.Delay {
+		faults = append(faults, fmt.Errorf("window (%s) must be longer than delay (%s), or nobody could come back in time", c.Window, c.Delay))
+	}
+	if c.Keep < c.Window {
+		faults = append(faults, fmt.Errorf("keep (%s) must not be shorter than window (%s)", c.Keep, c.Window))
+	}
+	if c.AutoAllow < 0 {
+		faults = append(faults, errors.New("auto_allow must not be under 0; 0 switches it off"))
 	}
 	_, err := parseNoRetry(c.NoRetry)
-	return err
+	return errors.Join(append(faults, err)...)
 }
 
 // Info describes the check.

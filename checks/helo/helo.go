@@ -4,6 +4,7 @@ package helo
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,12 +24,13 @@ type Settings struct {
 
 // Validate finds names that no client could give.
 func (c Settings) Validate() error {
+	var faults []error
 	for _, name := range c.OwnNames {
 		if fault := hard(headers.CheckDomain(name)); fault != nil {
-			return fmt.Errorf("own_names: %q is no domain name: %s", name, fault.Cause)
+			faults = append(faults, fmt.Errorf("own_names: %q is no domain name: %s", name, fault.Cause))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Info describes the check.

@@ -22,15 +22,16 @@ type Settings struct {
 
 // Validate refuses limits that no message could keep.
 func (c Settings) Validate() error {
+	var faults []error
 	for _, limit := range []struct {
 		key string
 		time.Duration
 	}{{"future", c.Future}, {"past", c.Past}} {
 		if limit.Duration <= 0 {
-			return fmt.Errorf("%s must be over 0; to switch it off, set the action of date-%s to off", limit.key, limit.key)
+			faults = append(faults, fmt.Errorf("%s must be over 0; to switch it off, set the action of date-%s to off", limit.key, limit.key))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Info describes the check.

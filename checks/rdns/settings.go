@@ -34,17 +34,18 @@ type patterns struct {
 
 func (c Settings) patterns() (patterns, error) {
 	p := patterns{words: map[string]bool{}, hosts: map[string]bool{}, domains: map[string]bool{}}
+	var faults []error
 	for _, w := range c.DynamicWords {
 		w = strings.ToLower(w)
 		if !wordForm.MatchString(w) {
-			return patterns{}, fmt.Errorf("dynamic_words: %q is no word: want letters, and digits inside, as they stand between dots and hyphens", w)
+			faults = append(faults, fmt.Errorf("dynamic_words: %q is no word: want letters, and digits inside, as they stand between dots and hyphens", w))
 		}
 		p.words[w] = true
 	}
 	for _, entry := range c.DynamicAllow {
 		name, domain := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), ".")
 		if !isHostName(name) || !strings.Contains(name, ".") {
-			return patterns{}, fmt.Errorf("dynamic_allow: %q is no host name and no .domain", entry)
+			faults = append(faults, fmt.Errorf("dynamic_allow: %q is no host name and no .domain", entry))
 		}
 		if domain {
 			p.domains[name] = true
@@ -52,7 +53,7 @@ func (c Settings) patterns() (patterns, error) {
 			p.hosts[name] = true
 		}
 	}
-	return p, nil
+	return p, errors.Join(faults...)
 }
 
 // isHostName tells whether the DNS has such names of hosts: an underscore occurs in them.

@@ -21,19 +21,21 @@ const maxFirstSeen = 30 * 24 * time.Hour
 
 // Validate finds settings that make no sense.
 func (c Settings) Validate() error {
-	switch {
-	case c.NewDomain < 0 || c.FirstSeen < 0 || c.History < 0:
-		return errors.New("new_domain, first_seen and history cannot be negative; 0 switches a limit off")
-	case c.FirstSeen > maxFirstSeen:
-		return errors.New("first_seen: want 30d or less")
-	case c.HistoryWindow < time.Minute:
-		return errors.New("history_window: want 1m or more")
+	var faults []error
+	if c.NewDomain < 0 || c.FirstSeen < 0 || c.History < 0 {
+		faults = append(faults, errors.New("new_domain, first_seen and history cannot be negative; 0 switches a limit off"))
+	}
+	if c.FirstSeen > maxFirstSeen {
+		faults = append(faults, errors.New("first_seen: want 30d or less"))
+	}
+	if c.HistoryWindow < time.Minute {
+		faults = append(faults, errors.New("history_window: want 1m or more"))
 	}
 	if c.RDAP != "" {
 		u, err := url.Parse(c.RDAP)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return fmt.Errorf("rdap: %q is no base URL such as https://rdap.example.org/", c.RDAP)
+			faults = append(faults, fmt.Errorf("rdap: %q is no base URL such as https://rdap.example.org/", c.RDAP))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }

@@ -55,10 +55,21 @@ type zone struct {
 
 // Validate implements the check after decoding.
 func (e everything) Validate() error {
+	var faults []error
 	if e.Number > 100 {
-		return fmt.Errorf("number: %d is more than 100", e.Number)
+		faults = append(faults, fmt.Errorf("number: %d is more than 100", e.Number))
 	}
-	return nil
+	if e.Wait == time.Second {
+		faults = append(faults, errors.New("wait: want another time"))
+	}
+	for i, z := range e.Zones {
+		for _, c := range z.Codes {
+			if !c.IsValid() {
+				faults = append(faults, fmt.Errorf("zones[%d]: a code that nobody gave", i))
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // rate is a setting that reads itself.

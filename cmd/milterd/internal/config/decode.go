@@ -47,6 +47,16 @@ func (d *decoder) given(path string) bool {
 	return ok
 }
 
+// brokenIn tells whether something in the value at the path was reported and left out.
+func (d *decoder) brokenIn(path string) bool {
+	for p := range d.broken {
+		if rest, ok := strings.CutPrefix(p, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
+}
+
 // item is the path of an entry of the list at path: the path of the list if a single value stands for it.
 func (d *decoder) item(path string, i int) string {
 	if sub := fmt.Sprintf("%s[%d]", path, i); d.given(sub) || d.broken[sub] {
@@ -126,6 +136,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		fv := v.Field(f.index)
 		if d.value(val, fv, sub) && len(f.one) > 0 && !slices.Contains(f.one, fv.String()) {
 			d.fail(d.where(sub), sub, "unknown value %s%s", quote(fv.String()), didYouMean(fv.String(), f.one))
+			d.broken[sub] = true
 		}
 	})
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -52,15 +53,29 @@ func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
 
 // read decodes the settings of one check and lets them check themselves.
 func (s settings) read(d *decoder, n *yaml.Node, path string) {
-	before := d.errors
 	d.value(n, s.value, path)
-	v, ok := s.value.Addr().Interface().(interface{ Validate() error })
-	if !ok || d.errors > before || !d.given(path) {
+	v, ok := s.sound(d, path).Interface().(interface{ Validate() error })
+	if !ok || !d.given(path) {
 		return
 	}
 	if err := v.Validate(); err != nil {
-		d.fail(d.where(path), path, "%s", err)
+		for fault := range strings.SplitSeq(err.Error(), "\n") {
+			d.fail(d.where(path), path, "%s", fault)
+		}
 	}
+}
+
+// sound is a copy of the settings with the default for each key in which something could not be read: what follows from that
+// is no fault of its own.
+func (s settings) sound(d *decoder, path string) reflect.Value {
+	out := reflect.New(s.value.Type())
+	out.Elem().Set(s.value)
+	for _, f := range fieldsOf(s.value.Type()) {
+		if d.brokenIn(join(path, f.key)) {
+			out.Elem().Field(f.index).Set(reflect.ValueOf(s.info.Default).Field(f.index))
+		}
+	}
+	return out
 }
 
 // settingsFiles looks at the files that settings name: they begin at the folder of the configuration, and what is wrong in

@@ -81,6 +81,9 @@ func (b *block) describe(client netip.Prefix) Blocked {
 	return Blocked{client, time.Unix(w.Since, 0).UTC(), w.until(), b.Level, b.why(), limits, b.InForce}
 }
 
+// LongestBlock is the longest block by hand.
+const LongestBlock = 366 * 24 * time.Hour
+
 // Block blocks a client by hand, in place of the block that it may be under. why completes "is blocked for ...". Connections
 // that are open do not feel it.
 func Block(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time, d time.Duration, why string) (Blocked, error) {
@@ -88,8 +91,11 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	if err != nil {
 		return Blocked{}, err
 	}
-	if d < time.Second {
+	switch {
+	case d < time.Second:
 		return Blocked{}, fmt.Errorf("counters: a block of %s is none", d)
+	case d > LongestBlock:
+		return Blocked{}, errors.New("counters: want 366d at most; who is to be refused for longer belongs on a deny list (checks.access)")
 	}
 	b := &block{
 		Version: blockVersion, InForce: true, Note: cmp.Or(checks.Clean(why, 100), DefaultNote),

@@ -47,8 +47,9 @@ type Client struct {
 	Passes   int       `json:"passes"`   // counted, one per hour
 	Counted  time.Time `json:"counted,omitzero"`
 	Used     time.Time `json:"used,omitzero"`
-	Client   string    `json:"client"`  // address of the last message; empty: none yet
-	Allowed  bool      `json:"allowed"` // by the operator
+	Client   string    `json:"client"`         // address of the last message; empty: none yet
+	Allowed  bool      `json:"allowed"`        // by the operator
+	Note     string    `json:"note,omitempty"` // what the operator should know of an identity that was allowed
 }
 
 // List goes through the triplets that what selects, in no order; all of them if it is empty. An error comes last.
@@ -76,8 +77,12 @@ type found struct {
 }
 
 func find(ctx context.Context, store checks.Store, what string) iter.Seq2[found, error] {
-	sel := newSelector(what)
+	sel, err := newSelector(what)
 	return func(yield func(found, error) bool) {
+		if err != nil {
+			yield(found{}, err)
+			return
+		}
 		for _, prefix := range []string{waitKey, passKey} {
 			for r, err := range store.Scan(ctx, prefix) {
 				if err != nil {
@@ -98,8 +103,12 @@ func find(ctx context.Context, store checks.Store, what string) iter.Seq2[found,
 
 // Clients goes through the clients that what selects, as List does.
 func Clients(ctx context.Context, store checks.Store, what string) iter.Seq2[Client, error] {
-	sel := newSelector(what)
+	sel, err := newSelector(what)
 	return func(yield func(Client, error) bool) {
+		if err != nil {
+			yield(Client{}, err)
+			return
+		}
 		for r, err := range store.Scan(ctx, clientKey) {
 			if err != nil {
 				yield(Client{}, err)
@@ -153,7 +162,12 @@ func Allow(ctx context.Context, store checks.Store, now time.Time, what string) 
 		return Client{}, err
 	}
 	c.Allowed, c.Used = true, max(c.Used, now.Unix())
-	return c.client(name), save(ctx, store, clientKey+name, c, allowFor)
+	allowed := c.client(name)
+	domain, _, _ := strings.Cut(name, " ")
+	if org := facts.OrgDomain(domain); org != "" && org != domain && !checks.LooksLikeNetwork(domain) {
+		allowed.Note = fmt.Sprintf("that is for clients that pass SPF for %s; one with a name in the DNS is known by its organisational domain, %s", domain, org)
+	}
+	return allowed, save(ctx, store, clientKey+name, c, allowFor)
 }
 
 // clientName brings the operator's words into the form of names.
@@ -179,10 +193,20 @@ func clientName(what string) (string, error) {
 		}
 		network = " " + p.Masked().String()
 	}
-	if headers.CheckDomain(domain) != nil || !strings.Contains(domain, ".") {
+	domain, ok := domainName(domain)
+	switch {
+	case !ok:
 		return "", fmt.Errorf("%q is no address, network or domain", what)
+	case facts.OrgDomain(domain) == "":
+		return "", fmt.Errorf("%q is a public suffix, under which anybody can have a name", domain)
 	}
 	return domain + network, nil
+}
+
+// domainName brings a domain into the form of identities: lower case, A-labels, no dot at the end.
+func domainName(text string) (string, bool) {
+	name := checks.ParseAddress("x@" + text).Domain
+	return name, headers.CheckDomain(name) == nil && strings.Contains(name, ".")
 }
 
 // Forget removes what Show shows, and tells how many records that were. Without a selection it is an error.
@@ -249,17 +273,39 @@ type selector struct {
 	network netip.Prefix
 }
 
-func newSelector(what string) selector {
+// newSelector reads an address, a network, a domain, a mailbox, or an identity as it is shown. Whatever else is an error: that
+// nothing is found would be no answer to it.
+func newSelector(what string) (selector, error) {
 	sel := selector{text: strings.ToLower(strings.TrimSpace(what))}
-	if a, err := netip.ParseAddr(sel.text); err == nil {
-		sel.network = netip.PrefixFrom(a, a.BitLen())
-	} else if p, err := netip.ParsePrefix(sel.text); err == nil {
-		sel.network = p.Masked()
+	domain, _, both := strings.Cut(sel.text, " ")
+	switch {
+	case sel.text == "":
+		return sel, nil
+	case strings.Contains(sel.text, "@"):
+		a := checks.ParseAddress(strings.TrimSpace(what))
+		sel.mailbox = strings.ToLower(facts.StableSender(a))
+		if a.Local != "" {
+			return sel, nil
+		}
+	case checks.LooksLikeNetwork(domain) && !both:
+		p, err := netip.ParsePrefix(sel.text)
+		if a, errAddr := netip.ParseAddr(sel.text); errAddr == nil {
+			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+		}
+		if sel.network = p.Masked(); err == nil {
+			return sel, nil
+		}
+	default:
+		if !both { // also a top-level domain, for all below it
+			name, ok := domainName(domain)
+			if sel.text = name; ok || headers.CheckDomain(name) == nil {
+				return sel, nil
+			}
+		} else if _, err := clientName(sel.text); err == nil {
+			return sel, nil
+		}
 	}
-	if strings.Contains(what, "@") {
-		sel.mailbox = strings.ToLower(facts.StableSender(checks.ParseAddress(strings.TrimSpace(what))))
-	}
-	return sel
+	return selector{}, fmt.Errorf("%q is no address, network, domain or mailbox", what)
 }
 
 func (sel selector) triplet(r record) bool {

@@ -101,6 +101,11 @@ func TestAllow(t *testing.T) {
 		{what: "example.net", client: "192.0.2.99", held: true},
 		{what: "example.net 198.51.100.0/24", client: "198.51.100.10"},
 		{what: "example.net 198.51.100.0/24", client: "192.0.2.10", held: true},
+		{what: "Example.NET.", client: "198.51.100.10"},
+		{what: "co.uk", bad: true},
+		{what: "com.", bad: true},
+		{what: "bücher.example", client: "192.0.2.99", held: true},
+		{what: "mail1.example.net", client: "198.51.100.10", held: true},
 		{what: "192.0.0.0/16", bad: true},
 		{what: "2001:db8::/32", bad: true},
 		{what: "alice@example.net", bad: true},
@@ -192,6 +197,10 @@ func TestSettings(t *testing.T) {
 		}, ""},
 		{"a mailbox", func(s *greylist.Settings) { s.NoRetry = []string{"a@example.net"} }, `"a@example.net"`},
 		{"a top-level domain", func(s *greylist.Settings) { s.NoRetry = []string{".com"} }, `".com"`},
+		{"a mapped network", func(s *greylist.Settings) { s.NoRetry = []string{"::ffff:192.0.2.0/120"} }, ""},
+		{"a network with bits behind it", func(s *greylist.Settings) { s.NoRetry = []string{"10.1.1.1/8"} }, `did you mean "10.0.0.0/8"?`},
+		{"all at once", func(s *greylist.Settings) { s.Delay, s.NoRetry = 0, []string{"com", "192.0.2.0/33"} },
+			"to off\nno_retry: \"com\" is no host name, .domain, address or network\nno_retry: \"192.0.2.0/33\""},
 		{"a broken network", func(s *greylist.Settings) { s.NoRetry = []string{"192.0.2.0/33"} }, `"192.0.2.0/33"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -220,6 +229,44 @@ func TestShippedListHasEvidence(t *testing.T) {
 		s.NoRetry = []string{e.Sender}
 		if err := s.Validate(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// What selects nothing because it means nothing is told.
+func TestSelections(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	w.send(w.daemon(t), plain())
+	for what, want := range map[string]int{
+		"": 1, "192.0.2.99": 1, "::ffff:192.0.2.99": 1, "192.0.2.0/24": 1, "alice@example.net": 1, "bob@example.org": 1, "Example.NET.": 1,
+		"net": 1, "example.com": 0, "192.0.2.1": 0, "bücher.example": 0, "example.net 192.0.2.0/24": 0,
+		"nonsense!!": -1, "192.0.2.0/33": -1, "192.0.2.256": 0, "a b c": -1, "@": -1, "<>": -1,
+	} {
+		got := 0
+		for _, err := range greylist.List(context.Background(), w.store, w.now, what) {
+			if err != nil {
+				got = -1
+				break
+			}
+			got++
+		}
+		if got != want {
+			t.Errorf("%q selects %d, want %d", what, got, want)
+		}
+		if _, err := greylist.Forget(context.Background(), w.store, "nonsense!!"); err == nil {
+			t.Error("nonsense forgotten")
+		}
+	}
+}
+
+func TestAllowNamesTheOrganisationalDomain(t *testing.T) {
+	t.Parallel()
+	for what, hint := range map[string]bool{"mail1.example.net": true, "example.net": false, "192.0.2.9": false, "192.0.2.0/24": false} {
+		w := newSite(t)
+		c, err := greylist.Allow(context.Background(), w.store, w.now, what)
+		if err != nil || (c.Note != "") != hint || hint && !strings.Contains(c.Note, "organisational domain, example.net") {
+			t.Errorf("%s: %+v, %v", what, c, err)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func newBlock(configFile *string) *cobra.Command {
 			return ask(cmd, r, "block/add", args, func(w io.Writer, b counters.Blocked) { showBlocks(w, []counters.Blocked{b}) })
 		},
 	}
-	add.Flags().StringVar(&length, "for", length, "how `LONG`: s, m, h, d")
+	add.Flags().StringVar(&length, "for", length, "how `LONG`, 366d at most: s, m, h, d")
 	add.Flags().StringVar(&args.Why, "why", "", "`REASON`, which the reply tells: completes \"is blocked for ...\"")
 	cmd.AddCommand(add, &cobra.Command{
 		Use: "list", Short: "List the clients under a block", Args: cobra.NoArgs,
@@ -122,13 +122,16 @@ func newBlock(configFile *string) *cobra.Command {
 	}, &cobra.Command{
 		Use: "remove CLIENT", Short: "End the block of a client and forget what was counted", Args: oneWord,
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return ask(cmd, r, "block/remove", clientArgs{Client: words[0]}, func(w io.Writer, was bool) {
-				if was {
+			blocked := true
+			err := ask(cmd, r, "block/remove", clientArgs{Client: words[0]}, func(w io.Writer, was bool) {
+				if blocked = was; was {
 					fmt.Fprintln(w, words[0], "is free")
-				} else {
-					fmt.Fprintln(w, words[0], "was not blocked")
 				}
 			})
+			if err == nil && !blocked {
+				return fmt.Errorf("%s was not blocked", words[0])
+			}
+			return err
 		},
 	})
 	return cmd
@@ -162,8 +165,13 @@ func newGreylist(configFile *string) *cobra.Command {
 				showClients(w, s.Clients)
 			})
 		}),
-		one("allow CLIENT", "Let a client through at once: an address, its /24 or /64, or a domain as list shows it", "greylist/allow", func(cmd *cobra.Command, args whatArgs) error {
-			return ask(cmd, r, "greylist/allow", args, func(w io.Writer, c greylist.Client) { showClients(w, []greylist.Client{c}) })
+		one("allow CLIENT", "Let a client through at once: an address, its /24 or /64, the organisational domain of its name, or a domain for which it passes SPF", "greylist/allow", func(cmd *cobra.Command, args whatArgs) error {
+			return ask(cmd, r, "greylist/allow", args, func(w io.Writer, c greylist.Client) {
+				showClients(w, []greylist.Client{c})
+				if c.Note != "" {
+					fmt.Fprintln(w, "Note:", c.Note+".")
+				}
+			})
 		}),
 		one("forget WHAT", "Forget the triplets and clients of an address, network, domain or mailbox", "greylist/forget", func(cmd *cobra.Command, args whatArgs) error {
 			return ask(cmd, r, "greylist/forget", args, func(w io.Writer, n int) { fmt.Fprintln(w, n, "records forgotten") })

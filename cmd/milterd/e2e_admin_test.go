@@ -390,8 +390,8 @@ func TestBlockCommands(t *testing.T) {
 	if out := d.must(t, "block", "remove", goodClient); out != goodClient+" is free\n" {
 		t.Errorf("block remove: %q", out)
 	}
-	if out := d.must(t, "block", "remove", goodClient); out != goodClient+" was not blocked\n" {
-		t.Errorf("block remove, again: %q", out)
+	if r := d.command(t, "block", "remove", goodClient); r.code == 0 || !strings.Contains(r.err, goodClient+" was not blocked") {
+		t.Errorf("block remove, again: %+v", r)
 	}
 	if was := decode[bool](t, d, "block", "remove", "2001:db8::1234"); !was {
 		t.Error("block remove found no block of the /64")

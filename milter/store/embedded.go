@@ -35,6 +35,8 @@ type embedded struct {
 	base  sync.RWMutex // held for writing while db is set or closed
 	db    *pebble.DB   // nil: not open yet, or damaged. Set by the goroutine that writes
 	cache *pebble.Cache
+	// onDisk is where db is, and is set with it.
+	onDisk place
 
 	broken  atomic.Pointer[error] // the database has given up for good
 	damaged atomic.Pointer[error] // it read what it had not written, and is to be replaced
@@ -336,7 +338,7 @@ func ask[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error))
 	}
 }
 
-// probe implements driver: the disk is read, and there is room for what is to be written.
+// probe implements driver: the disk is read, it is still the one that was opened, and there is room for what is to be written.
 func (e *embedded) probe(ctx context.Context) error {
 	e.mu.Lock()
 	crowded := e.crowded()
@@ -344,7 +346,12 @@ func (e *embedded) probe(ctx context.Context) error {
 	if crowded {
 		return errors.Join(errBehind, e.trouble())
 	}
-	_, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, "") })
+	_, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) {
+		if err := e.onDisk.moved(); err != nil {
+			return nil, err
+		}
+		return lookup(db, "")
+	})
 	return err
 }
 

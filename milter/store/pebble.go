@@ -55,9 +55,10 @@ func (e *embedded) openDB() error {
 		return fmt.Errorf("%s: %w", e.folder(), err)
 	}
 	e.sweeper.reset()
+	onDisk := placeOf(e.dir, e.folder())
 	e.base.Lock()
 	defer e.base.Unlock()
-	e.db = db
+	e.db, e.onDisk = db, onDisk
 	return nil
 }
 

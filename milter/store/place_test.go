@@ -1,0 +1,51 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Files that are removed under a running daemon can still be written to, and all is lost: it must be told.
+func TestFolderIsRemoved(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(dir string) error{
+		"the state folder": os.RemoveAll,
+		"what is in it":    func(dir string) error { return os.RemoveAll(filepath.Join(dir, "store")) },
+		"another folder in its place": func(dir string) error {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+			return os.MkdirAll(filepath.Join(dir, "store"), 0o700)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "state")
+			s := open(t, Config{Path: dir})
+			if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			s.health.probe()
+			if err := s.Healthy(); err != nil {
+				t.Fatal(err)
+			}
+			if err := remove(dir); err != nil {
+				t.Fatal(err)
+			}
+			s.health.probe()
+			err := s.Healthy()
+			if err == nil || !strings.Contains(err.Error(), "removed or replaced under the running daemon") {
+				t.Errorf("got %v", err)
+			}
+			if st := s.Status(); st.OK || !strings.Contains(st.Error, dir) {
+				t.Errorf("got %+v", st)
+			}
+			if err := s.Put(t.Context(), "b", []byte("1"), time.Hour); err == nil {
+				t.Error("what is lost was taken")
+			}
+		})
+	}
+}

@@ -17,41 +17,31 @@ func TestTheExampleCheckOfTheReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := regexp.MustCompile("(?s)```go\n(// Package shout .*?)```").FindStringSubmatch(readFile(t, root+"/README.md"))
-	if code == nil {
-		t.Fatal("no example of a check")
+	readme := readFile(t, root+"/README.md")
+	part := func(pattern string) string {
+		found := regexp.MustCompile("(?s)" + pattern).FindStringSubmatch(readme)
+		if found == nil {
+			t.Fatalf("the README has no %s", pattern)
+		}
+		return found[1]
 	}
 	dir := t.TempDir()
-	writeFile(t, dir+"/shout.go", code[1])
+	writeFile(t, dir+"/shout.go", part("```go\n(// Package shout .*?)```"))
+	writeFile(t, dir+"/shout_test.go", part("```go\n(package shout\n.*?)```"))
+	writeFile(t, dir+"/shout.session", part("```\n(In capital letters.*?)```"))
 	registry := readFile(t, root+"/checks/all/all.go")
 	registry = strings.Replace(registry, "msgfields.Info", "msgfields.Info, shout.Info", 1)
 	registry = strings.Replace(registry, "\t\"milterd/checks/sender\"\n", "\t\"milterd/checks/sender\"\n\t\"milterd/checks/shout\"\n", 1)
 	writeFile(t, dir+"/all.go", registry)
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {
-		root + "/checks/shout/shout.go": dir + "/shout.go",
-		root + "/checks/all/all.go":     dir + "/all.go",
+		root + "/checks/shout/shout.go":      dir + "/shout.go",
+		root + "/checks/shout/shout_test.go": dir + "/shout_test.go",
+		root + "/checks/all/all.go":          dir + "/all.go",
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, dir+"/overlay.json", string(overlay))
-	writeFile(t, dir+"/shout.session", `
--- config --
-hostname: mx.example.org
-profile: watch
-actions: {subject-shouting: reject}
-checks: {shout: {letters: 10}}
--- zone --
--- smtp --
-client 192.0.2.9
-C: EHLO mail.example.net
-C: MAIL FROM:<>
-C: RCPT TO:<u@example.org>
-C: DATA
-C: Subject: BUY THIS AND THAT
-C: .
-S: 550 5.7.1 the subject BUY THIS AND THAT is in capital letters
-`)
 
 	golang := func(args ...string) string {
 		cmd := exec.Command("go", args...)
@@ -65,6 +55,15 @@ S: 550 5.7.1 the subject BUY THIS AND THAT is in capital letters
 	out := golang("test", "-vet=off", "-overlay", dir+"/overlay.json", "-run", "Test[^F]", "./checks/all") // TestFolders looks at the disk
 	if !strings.HasPrefix(out, "ok") {
 		t.Errorf("the registry's tests: %s", out)
+	}
+	// Its folder is not on the disk, so that its tests are run elsewhere.
+	if out := golang("test", "-c", "-vet=off", "-overlay", dir+"/overlay.json", "-o", dir+"/shout.test", "./checks/shout"); out != "" {
+		t.Fatal(out)
+	}
+	own := exec.Command(dir + "/shout.test")
+	own.Dir = dir
+	if out, err := own.CombinedOutput(); err != nil {
+		t.Errorf("its own tests: %v: %s", err, out)
 	}
 	bin := filepath.Join(dir, "milterd")
 	if out := golang("build", "-overlay", dir+"/overlay.json", "-o", bin, "./cmd/milterd"); out != "" {

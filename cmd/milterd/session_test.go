@@ -25,15 +25,19 @@ import (
 	"milterd/milter/store"
 )
 
-// sessionFiles are the examples that bring their own DNS.
+// sessionFiles are the examples and the cases of reasons that lie beside their checks.
 func sessionFiles(t *testing.T) []*dialogue.Script {
 	t.Helper()
 	paths, err := filepath.Glob("../../examples/*.session")
 	if err != nil || len(paths) < 5 {
 		t.Fatalf("found %d session files: %v", len(paths), err)
 	}
+	cases, err := filepath.Glob("../../checks/*/testdata/*.session")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var scripts []*dialogue.Script
-	for _, p := range paths {
+	for _, p := range append(paths, cases...) {
 		s, err := dialogue.Read(p)
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +47,7 @@ func sessionFiles(t *testing.T) []*dialogue.Script {
 	return scripts
 }
 
-func TestExampleSessionsBySimulate(t *testing.T) {
+func TestSessionsBySimulate(t *testing.T) {
 	t.Parallel()
 	for _, s := range sessionFiles(t) {
 		t.Run(filepath.Base(s.Name), func(t *testing.T) {
@@ -59,9 +63,9 @@ func TestExampleSessionsBySimulate(t *testing.T) {
 	}
 }
 
-// TestExampleSessionsOverTheSocket plays the examples as a mail server would, over the milter protocol with a real DNS
+// TestSessionsOverTheSocket plays them as a mail server would, over the milter protocol with a real DNS
 // server behind: with questions asked ahead and without. Replies and log lines must be the same.
-func TestExampleSessionsOverTheSocket(t *testing.T) {
+func TestSessionsOverTheSocket(t *testing.T) {
 	t.Parallel()
 	for _, s := range sessionFiles(t) {
 		t.Run(filepath.Base(s.Name), func(t *testing.T) {
@@ -72,6 +76,10 @@ func TestExampleSessionsOverTheSocket(t *testing.T) {
 			}
 			if transcripts[0] != transcripts[1] {
 				t.Errorf("with questions asked ahead:\n%s\nwithout:\n%s", transcripts[0], transcripts[1])
+			}
+			id, _ := strings.CutSuffix(filepath.Base(s.Name), ".session")
+			if strings.Contains(s.Name, "/checks/") && !strings.Contains(transcripts[0], "reason="+id+" action=reject") {
+				t.Errorf("%s did not refuse:\n%s", id, transcripts[0])
 			}
 		})
 	}

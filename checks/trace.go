@@ -23,7 +23,8 @@ const shownRecord = 512
 // Said is what the DNS answered, for people: printable US-ASCII.
 func (a Asked) Said() string {
 	if a.Err != nil {
-		return "no answer: " + Clean(a.Err.Error(), shownRecord)
+		why := strings.TrimPrefix(a.Err.Error(), a.Question.String()+": ") // the reader knows the question
+		return "no answer: " + Clean(why, shownRecord)
 	}
 	var parts []string
 	for _, rr := range a.Answer.Records {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"strings"
 	"time"
 
@@ -47,6 +48,7 @@ type explain struct {
 	reasons map[string]*checks.Reason
 	limiter *limiter
 	style   []byte
+	pens    chan struct{} // each writes a page: however many want to read, half of the processors are left for mail
 }
 
 // Policy is the content security policy of every page: no exceptions.
@@ -61,7 +63,10 @@ func (e Explain) Handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &explain{Explain: e, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(e.Now)}
+	x := &explain{
+		Explain: e, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(e.Now),
+		pens: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+	}
 	if x.style, err = explainFiles.ReadFile("explain/style.css"); err != nil {
 		return nil, err
 	}
@@ -124,8 +129,8 @@ func (x *explain) view(page, title string) view {
 
 // write sends a page. Nothing is sent of a page that cannot be made.
 func (x *explain) write(w http.ResponseWriter, code int, v view) {
-	var b bytes.Buffer
-	if err := x.texts.pages.ExecuteTemplate(&b, v.Page, v); err != nil {
+	b, err := x.render(v)
+	if err != nil {
 		x.warn("page", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
@@ -137,6 +142,13 @@ func (x *explain) write(w http.ResponseWriter, code int, v view) {
 	}
 	w.WriteHeader(code)
 	_, _ = b.WriteTo(w) // who asked has gone
+}
+
+func (x *explain) render(v view) (*bytes.Buffer, error) {
+	x.pens <- struct{}{}
+	defer func() { <-x.pens }()
+	b := new(bytes.Buffer)
+	return b, x.texts.pages.ExecuteTemplate(b, v.Page, v)
 }
 
 func (x *explain) warn(what string, err error) {

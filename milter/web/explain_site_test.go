@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -30,6 +31,7 @@ type site struct {
 	now      atomic.Pointer[time.Time]
 
 	asked, read, lifted atomic.Int64
+	down                atomic.Bool // records cannot be read
 }
 
 // Lookup implements checks.Resolver.
@@ -41,6 +43,9 @@ func (s *site) Lookup(ctx context.Context, q checks.Question) (checks.Answer, er
 // Record, Again and Repaired implement Tester.
 func (s *site) Record(ctx context.Context, id string) (records.Record, bool, error) {
 	s.read.Add(1)
+	if s.down.Load() {
+		return records.Record{}, false, errors.New("the store is down")
+	}
 	return s.book.Get(ctx, id)
 }
 

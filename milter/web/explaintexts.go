@@ -38,6 +38,7 @@ type reasonText struct {
 	Recipes []string `yaml:"recipes"`
 	RFC     []string `yaml:"rfc"` // "5321 4.1.4"
 	Local   bool     `yaml:"local"`
+	Names   bool     `yaml:"names"`
 }
 
 // recipe is one thing to do, for several mail servers.
@@ -84,7 +85,7 @@ func loadTexts(language string) (*texts, error) {
 type reasonView struct {
 	ID, Title, Why, Remedy string
 	Reply                  []replyPart
-	Local, SaysHelo        bool
+	Local, Names           bool
 	Recipes                []recipe
 	RFCs                   []rfc
 }
@@ -105,8 +106,8 @@ type rfc struct {
 func (t *texts) reason(r *checks.Reason, v values) reasonView {
 	own := t.Reasons[r.ID]
 	view := reasonView{
-		ID: r.ID, Title: own.Title, Why: own.Why, Remedy: own.Remedy, Local: own.Local,
-		SaysHelo: strings.HasPrefix(r.ID, "helo-"), Reply: replyParts(r.Reply.Text),
+		ID: r.ID, Title: own.Title, Why: own.Why, Remedy: own.Remedy, Local: own.Local, Names: own.Names,
+		Reply: replyParts(r.Reply.Text),
 	}
 	if view.Title == "" {
 		view.Title = "Reason " + r.ID

@@ -1,0 +1,260 @@
+package web
+
+import (
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/milter/records"
+	"milterd/milter/web/webtest"
+)
+
+// kind is a kind of page: what leads there, and what it says.
+type kind struct {
+	name string
+	path func(*site) string // of the page; the site has the zone broken
+	test bool               // Test again is clicked there
+	code int                // 0: 200
+	says string
+}
+
+// at leads to a path.
+func at(path string) func(*site) string { return func(*site) string { return path } }
+
+// refused leads to the page of a mail in which everything is wrong, and then changes what that finds.
+func refused(change func(s *site, link string) string) func(*site) string {
+	return func(s *site) string {
+		return change(s, s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing"))
+	}
+}
+
+// then is a change of the zone, after which nothing of a link changes.
+func then(zone string) func(*site) string {
+	return refused(func(s *site, link string) string { s.setZone(zone); return link })
+}
+
+var (
+	everythingMended = strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1)
+	// longHelo and longTXT are as long as the protocols let them be.
+	longHelo = strings.TrimSuffix(strings.Repeat("an-unusually-long-label-which-says-nothing.", 12), ".")[:504]
+	longTXT  = `"v=spf1 include:` + strings.Repeat("spf-of-a-provider-with-a-long-name.", 3) + `example.net" " ` +
+		strings.Repeat("ip6:2001:db8:1234:5678::/64 ", 8) + `" "` + strings.Repeat("ip4:198.51.100.0/24 ", 10) + `-all"`
+)
+
+// kinds are all kinds of pages.
+var kinds = []kind{
+	{name: "index", path: at("/why/"), says: "Why was my mail refused?"},
+	{name: "reason", path: at("/why/rdns-missing"), says: "The address of your server has no name"},
+	{name: "reason-policy", path: at("/why/helo-mismatch"), says: "This is the policy of this site."},
+	{name: "reason-long", path: at("/why/spf-fail"), says: "allow"},
+	{name: "openspf", path: at("/why?sender=ann@example.com&ip=192.0.2.9&receiver=mx.example.org"), says: "Why SPF stopped the mail"},
+	{name: "missing", path: at("/why/nothing"), code: 404, says: "There is no such page"},
+
+	{name: "seen", path: then(broken), says: "What we saw"},
+	{name: "seen-ipv6", says: "2001:db8:8000:1234:5678:9abc:def0:1234", path: func(s *site) string {
+		s.setZone(broken + "example.net. MX 10 mx.example.com.\nexample.net. TXT " + longTXT + "\n")
+		return s.refuse("2001:db8:8000:1234:5678:9abc:def0:1234", longHelo,
+			strings.Repeat("a-very-long-local-part.", 3)[:64]+"@example.net", "bob@example.org", "rdns-missing")
+	}},
+	{name: "seen-said", says: "the next mail shows", path: func(s *site) string {
+		s.setZone(mended)
+		return s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
+	}},
+	{name: "again-wrong", path: then(broken), test: true, says: "Not yet repaired"},
+	{name: "again-partly", path: then(mended), test: true, says: "Not yet repaired"},
+	{name: "again-repaired", path: then(everythingMended), test: true, says: "The temporary block of your server is lifted."},
+	{name: "again-unknown", path: then("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + everythingMended), test: true, says: "Some answers are missing"},
+	{name: "again-limit", test: true, code: 429, says: "tested often enough", path: refused(func(s *site, link string) string {
+		for range testsPerReference {
+			s.again(link)
+		}
+		return link
+	})},
+	{name: "cut", says: "The link is not complete", path: refused(func(_ *site, link string) string { return link[:len(link)-5] })},
+	{name: "forged", says: "not valid here", path: refused(func(_ *site, link string) string { return link[:len(link)-5] + "aaaaa" })},
+	{name: "foreign", says: "not valid here", path: refused(func(_ *site, link string) string {
+		return strings.Replace(link, "rdns-missing", "helo-mismatch", 1)
+	})},
+	{name: "expired", says: "has expired", path: refused(func(s *site, link string) string { s.after(25 * time.Hour); return link })},
+	{name: "gone", says: "not kept any more", path: func(s *site) string {
+		return "/why/rdns-missing?r=" + s.signer.Sign(records.NewID(s.clock()), "rdns-missing")
+	}},
+	{name: "down", code: 503, says: "cannot be looked up for now", path: refused(func(s *site, link string) string { s.down.Store(true); return link })},
+}
+
+// reader is somebody with a browser at a site.
+type reader struct {
+	*webtest.Tab
+	t    *testing.T
+	home string // address of the pages
+}
+
+func (s *site) reader(t *testing.T, b *webtest.Browser) *reader {
+	t.Helper()
+	server := httptest.NewServer(s.pages)
+	t.Cleanup(server.Close)
+	return &reader{b.Tab(t), t, server.URL}
+}
+
+// harmless wants nothing to have run, and nobody to have been asked but the site.
+func (r *reader) harmless() {
+	r.t.Helper()
+	if ran := r.Ran(); len(ran) > 0 {
+		r.t.Errorf("ran: %q", ran)
+	}
+	for _, address := range r.Sent() {
+		if !strings.HasPrefix(address, r.home+"/") {
+			r.t.Errorf("asked for %s", address)
+		}
+	}
+}
+
+// ofLook are the rules of axe-core whose answer depends on the look.
+var ofLook = []string{"color-contrast", "target-size", "scrollable-region-focusable", "link-in-text-block"}
+
+// accessible has axe-core look at the page, by all rules or by those, and wants nothing to reach beyond its edge.
+func (r *reader) accessible(l webtest.Look, rules ...string) {
+	r.t.Helper()
+	r.fits(l)
+	for _, c := range r.Axe(rules...) {
+		r.t.Errorf("%s: %s (%s) %s", l.Name, c.Rule, c.Help, strings.Join(c.Nodes, "\n\t"))
+	}
+}
+
+func (r *reader) fits(l webtest.Look) {
+	r.t.Helper()
+	r.Look(l)
+	if wide := r.Overflow(); len(wide) > 0 {
+		r.t.Errorf("%s: beyond the edge: %q", l.Name, wide)
+	}
+}
+
+// TestKindsOfPages looks at each kind of page on a desk and on a telephone, by day and by night.
+func TestKindsOfPages(t *testing.T) {
+	webtest.Require(t)
+	browser := webtest.Start(t)
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, broken)
+			r := s.reader(t, browser)
+			code := r.Open(r.home + k.path(s))
+			if k.test {
+				code = r.Click("button")
+			}
+			if code != max(k.code, 200) || !strings.Contains(r.Text("main"), k.says) {
+				t.Errorf("%d, no %q in %s", code, k.says, r.Text("main"))
+			}
+			r.accessible(webtest.Looks[0])
+			for _, l := range webtest.Looks {
+				r.accessible(l, ofLook...)
+				r.Screenshot(k.name + "-" + l.Name)
+			}
+			r.harmless()
+		})
+	}
+}
+
+// refuseFor has a mail in which everything is wrong refused for a certain reason, and returns the path of the link in the
+// reply.
+func (s *site) refuseFor(reason *checks.Reason) string {
+	s.t.Helper()
+	d, sess := s.run("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org")
+	reply := reason.Reply
+	d.Record = records.NewID(s.clock())
+	reply.Link = testURL + "/why/" + reason.ID + "?r=" + s.signer.Sign(d.Record, reason.ID)
+	d.Reply, d.Reason, d.Action = &reply, reason, checks.Reject
+	d.Outcomes = append(d.Outcomes, checks.Outcome{Reason: reason, Action: checks.Reject, Reply: reply})
+	return s.record(sess, d)
+}
+
+// TestEveryReasonInABrowser reads the page of each reason without and with a reference, and after Test again if the DNS has a
+// part in it. Each is looked at by axe-core in one of the looks, in turn.
+func TestEveryReasonInABrowser(t *testing.T) {
+	webtest.Require(t)
+	browser := webtest.Start(t)
+	for i, reason := range eachReason() {
+		t.Run(reason.ID, func(t *testing.T) {
+			s := newSite(t, broken)
+			r := s.reader(t, browser)
+			link := s.refuseFor(reason)
+			look := func(turn int) {
+				r.fits(webtest.Looks[(turn+2)%len(webtest.Looks)]) // of the other width
+				r.accessible(webtest.Looks[turn%len(webtest.Looks)])
+			}
+			r.Open(r.home + "/why/" + reason.ID)
+			look(i)
+			r.Open(r.home + link)
+			if !strings.Contains(r.Text("main"), "What we saw") {
+				t.Errorf("the link opens: %s", r.Text("main"))
+			}
+			look(i + 1)
+			if len(reasonsOf(records.Record{Outcomes: []records.Outcome{{Reason: reason.ID}}})) > 0 {
+				if code := r.Click("button"); code != 200 || !strings.Contains(r.Text("main"), "Not yet repaired") {
+					t.Errorf("Test again: %d %s", code, r.Text("main"))
+				}
+				look(i + 2)
+			}
+			r.harmless()
+		})
+	}
+}
+
+// TestMarkupDoesNothing has a client that says and resolves to what would be a script, a picture or a link if a browser took it
+// for one.
+func TestMarkupDoesNothing(t *testing.T) {
+	webtest.Require(t)
+	const nasty = `"'></p></code><script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)><a href=javascript:alert(3) autofocus onfocus=alert(4)>`
+	s := newSite(t, `mx.example.com. A 203.0.114.7
+example.com. MX 10 mx.example.com.
+9.2.0.192.in-addr.arpa. PTR \"\>\<script\>alert\(5\)\<\/script\>.example.com.
+example.com. TXT "v=spf1 -all exp=e.example.com"
+e.example.com. TXT "<script>alert(6)</script><style>*{display:none}</style>"
+`)
+	link := s.refuse("192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org", "rdns-mismatch")
+	r := s.reader(t, webtest.Start(t))
+	query := url.QueryEscape(nasty)
+	for _, path := range []string{
+		link, link + query, link + "&x=" + query, "/why/" + url.PathEscape(nasty), "/why/rdns-missing?r=" + query,
+		"/why?sender=" + query + "@example.com&ip=192.0.2.9&receiver=" + query, "/" + query,
+	} {
+		r.Open(r.home + path)
+		if n := webtest.Evaluate[int](r.Tab, `document.querySelectorAll("script, img, style, [onerror], [onfocus], [href^=javascript]").length`); n != 0 {
+			t.Errorf("%s: %d elements that nobody wrote", path, n)
+		}
+	}
+	r.Open(r.home + link)
+	for what, page := range map[string]string{"seen": r.Text("main"), "tested": func() string { r.Click("button"); return r.Text("main") }()} {
+		if !strings.Contains(page, `<script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)>`) {
+			t.Errorf("%s: the values are not shown as they are: %s", what, page)
+		}
+	}
+	r.harmless()
+}
+
+// TestKeyboardAlone tests again without a mouse: the first key press shows the way past the head, and the button takes Enter.
+func TestKeyboardAlone(t *testing.T) {
+	webtest.Require(t)
+	s := newSite(t, broken)
+	r := s.reader(t, webtest.Start(t))
+	r.Open(r.home + then(everythingMended)(s))
+	r.Press("\t")
+	if at := webtest.Evaluate[string](r.Tab, `document.activeElement.innerText`); at != "Skip to the text" {
+		t.Errorf("the first stop is %q", at)
+	}
+	for stop := 0; webtest.Evaluate[string](r.Tab, `document.activeElement.tagName`) != "BUTTON"; stop++ {
+		if stop == 50 {
+			t.Fatal("no way to the button")
+		}
+		r.Press("\t")
+	}
+	if width := webtest.Evaluate[string](r.Tab, `getComputedStyle(document.activeElement).outlineWidth`); width == "0px" {
+		t.Error("the reader does not see where he is")
+	}
+	r.Enter()
+	if !strings.Contains(r.Text("main"), "The DNS is as it should be now.") {
+		t.Errorf("after Enter: %s", r.Text("main"))
+	}
+}

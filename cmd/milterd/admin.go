@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"milterd/checks"
 	"milterd/checks/counters"
 	"milterd/checks/greylist"
@@ -48,6 +50,10 @@ type (
 	}
 )
 
+// maxReaders is how many connections the pages for those whose mail was refused have at a time. Anybody may open them: they must
+// not use up what mail needs.
+const maxReaders = 200
+
 // openPages starts to answer the commands, the operator's tools and those whose mail was refused. What cannot be made at its
 // default place is a warning.
 func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop func(), err error) {
@@ -74,7 +80,13 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 		},
 		{
 			"explain.listen", explain.Listen, config.DefaultExplainListen, "there are no pages that explain refusals",
-			func() (net.Listener, error) { return net.Listen("tcp", explain.Listen) },
+			func() (net.Listener, error) {
+				ln, err := net.Listen("tcp", explain.Listen)
+				if err != nil {
+					return nil, err
+				}
+				return netutil.LimitListener(ln, maxReaders), nil
+			},
 			d.serveExplain,
 		},
 	} {

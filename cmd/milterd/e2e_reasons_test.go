@@ -307,7 +307,7 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	action := cmp.Or(c.action, "reject")
 	actions := only(id, action)
 	maps.Copy(actions, c.also)
-	d := startDaemon(t, config{dns: dns, profile: "watch", actions: actions, more: settings})
+	d := startDaemon(t, config{dns: dns, profile: "watch", actions: actions, more: settings + explaining(t.TempDir())})
 	for range c.beforeTimes() {
 		if step := play(t, d, *c.before); step.Event == 0 {
 			t.Fatalf("what must come before passed; log: %s", d.Output())
@@ -327,6 +327,7 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 		t.Fatalf("passed; want %s; log: %s", c.code, d.Output())
 	}
 	codes, text := readReply(t, step.Text())
+	text, link, _ := strings.Cut(text, "; http://")
 	if at != c.at || step.Code != 'y' || codes != c.code || !strings.Contains(text, c.saying) {
 		t.Errorf("%c answered %s %q, want %s at %c, naming %q", step.Event, codes, text, c.code, c.at, c.saying)
 	}
@@ -336,6 +337,7 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 		e = d.awaitEntry(t, mark, entry{"msg": "tempfail", "reason": c.told, "stage": c.stage, "action": "tempfail"})
 	}
 	checkEntry(t, e, c.Dialogue, codes+" "+text)
+	checkLink(t, "http://"+link, registered()[cmp.Or(c.told, id)], codes+" "+text)
 }
 
 func (c reasonCase) beforeTimes() int {

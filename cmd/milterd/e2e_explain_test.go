@@ -1,0 +1,269 @@
+package main_test
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
+	"milterd/milter/web/webtest"
+)
+
+// explaining are the lines of a configuration whose replies lead to pages, with the signing key in a folder.
+func explaining(dir string) string {
+	pages := net.JoinHostPort(mtatest.Loopback(), "8892")
+	return fmt.Sprintf("explain: {listen: %q, url: \"http://%s\", key: %q}\n", pages, pages, filepath.Join(dir, "explain.key"))
+}
+
+// fetch reads a page, without its tags.
+func fetch(t *testing.T, address string) (code int, text string) {
+	t.Helper()
+	r, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(body), ""))
+}
+
+// checkLink opens the link of a reply, which leads to the page of the reason with what was seen and how to repair it.
+func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
+	t.Helper()
+	if !strings.Contains(link, "/why/"+reason.ID+"?r=") {
+		t.Fatalf("the reply to %s has the link %q", reason.ID, link)
+	}
+	var code int
+	var text string
+	mtatest.Eventually(t, "the record of "+link+" is written", func() bool {
+		code, text = fetch(t, link)
+		return strings.Contains(text, "What we saw") || code != 200
+	})
+	reply = strings.ReplaceAll(reply, "<alice@", "<…@") // whom the mail was for, is not for everybody who gets the link
+	for _, want := range []string{reply, reason.Why, reason.Remedy, "How to repair it"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %d, no %q in %s", link, code, want, text)
+		}
+	}
+}
+
+// zoneWith is a zone with the records of a page, which replace the texts at their names.
+func zoneWith(zone string, records []string) string {
+	lines := strings.Split(zone, "\n")
+	for _, r := range records {
+		name, rest, _ := strings.Cut(r, " IN ")
+		lines = slices.DeleteFunc(lines, func(l string) bool {
+			f := strings.Fields(l)
+			return len(f) > 2 && f[0] == name && f[1] == "TXT" && strings.HasPrefix(rest, "TXT ")
+		})
+		lines = append(lines, name+" "+rest)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// TestARefusalIsRepaired walks the way of a postmaster whose mail was refused: from the reply of a Postfix by its link to the page,
+// which says what to put into the DNS, until his mail is in the mailbox.
+func TestARefusalIsRepaired(t *testing.T) {
+	mtatest.Require(t)
+	webtest.Require(t)
+	site := mtatest.New(t, world)
+	postfix := site.Postfix(t)
+	c := strictConfig(site)
+	c.more = explaining(site.Dir)
+	b := &bench{postfix, site, startInSite(t, site, c, postfix)}
+	const source, helo = "127.0.0.14", "fourteen.client.test"
+
+	conn := b.open(t, source, helo)
+	conn.Must("2", "MAIL FROM:<"+goodSender+">")
+	reply := conn.Cmd("RCPT TO:<alice@mx.test>")
+	wantReply(t, reply, "550 5.7.25", source+" has no reverse DNS name; http://")
+	last := reply.Lines[len(reply.Lines)-1]
+	link := last[strings.LastIndex(last, " ")+1:]
+
+	tab := webtest.Start(t).Tab(t)
+	mtatest.Eventually(t, "the page shows what was seen", func() bool {
+		return tab.Open(link) == 200 && strings.Contains(tab.Text("main"), "What we saw")
+	})
+	page := tab.Text("main")
+	for _, want := range []string{
+		"The address of your server has no name", "550 5.7.25 " + source + " has no reverse DNS name",
+		"Address of your server " + source, "Its name in HELO " + helo, "Sender (MAIL FROM) " + goodSender, "Domain of the recipient mx.test",
+		"14.0.0.127.in-addr.arpa. PTR no such name",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in %s", want, page)
+		}
+	}
+	if strings.Contains(page, "alice") {
+		t.Errorf("the page names the recipient: %s", page)
+	}
+
+	if code := tab.Click("button"); code != 200 || !strings.Contains(tab.Text("main"), "Not yet repaired") {
+		t.Fatalf("before the repair: %d %s", code, tab.Text("main"))
+	}
+	records := webtest.Evaluate[[]string](tab, `[...document.querySelectorAll(".record")].map(e => e.textContent)`)
+	if err := site.DNS.Set(zoneWith(world, records)); err != nil {
+		t.Fatalf("the records of the page: %v", err)
+	}
+	if code := tab.Click("button"); code != 200 || !strings.Contains(tab.Text("main"), "The DNS is as it should be now. Send the mail again.") {
+		t.Fatalf("with the records %q: %d %s", records, code, tab.Text("main"))
+	}
+	b.deliver(t, b.open(t, source, helo), goodSender, "alice")
+	if ran := tab.Ran(); len(ran) > 0 {
+		t.Errorf("ran: %q", ran)
+	}
+}
+
+// TestReadersDoNotDisturbMail has clients read and test again ten thousand times, while mail flows. Nothing may be left of them
+// but lines in the limiter, and mail must go on as before.
+func TestReadersDoNotDisturbMail(t *testing.T) {
+	const clients, requests = 20, 10_000
+	const refused = "13.0.0.127.in-addr.arpa."
+	server := dnstest.Start(t, world)
+	admin := net.JoinHostPort(mtatest.Loopback(), "8893")
+	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
+	d := startDaemon(t, config{dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
+	_, text := readReply(t, play(t, d, with(func(d *mtatest.Dialogue) { d.Client, d.Name = "127.0.0.13", "[127.0.0.13]" })).Text())
+	_, link, _ := strings.Cut(text, "; ")
+	mtatest.Eventually(t, "the page shows what was seen", func() bool {
+		_, page := fetch(t, link)
+		return strings.Contains(page, "What we saw")
+	})
+	home, _, _ := strings.Cut(link, "/why/")
+
+	// latency is that of the middle of some sessions with good mail.
+	latency := func(while func() bool) time.Duration {
+		var took []time.Duration
+		for len(took) < 20 || while() {
+			began := time.Now()
+			if step := play(t, d, good()); step.Event != 0 {
+				t.Fatalf("good mail was answered %q", step.Text())
+			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	metric := func(name string) float64 { return metricOf(t, admin, name) }
+	quiet := latency(func() bool { return false })
+	goroutines, fds, heap, asked := metric("go_goroutines"), metric("process_open_fds"), metric("go_memstats_heap_inuse_bytes"), server.Asked(refused, dns.TypePTR)
+
+	paths := []string{
+		"/why/", "/why/rdns-missing", link[len(home):], "/why/rdns-missing?r=" + strings.Repeat("a", 48), "/why/" + strings.Repeat("x", 4000),
+		"/why?sender=a@sender.test&ip=127.0.0.13&receiver=mx.test", "/why/style.css", "/nothing",
+	}
+	var mu sync.Mutex
+	codes := map[int]int{}
+	var flood sync.WaitGroup
+	for client := range clients {
+		flood.Go(func() {
+			reader := &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}
+			defer reader.CloseIdleConnections()
+			for i := range requests / clients {
+				method, path := http.MethodGet, paths[(i+client)%len(paths)]
+				if i%10 == 0 {
+					method, path = http.MethodPost, link[len(home):]
+				}
+				req, err := http.NewRequest(method, home+path, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				resp, err := reader.Do(req)
+				if err != nil {
+					t.Errorf("%s %s: %v", method, path, err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				mu.Lock()
+				codes[resp.StatusCode]++
+				mu.Unlock()
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { flood.Wait(); close(over) }()
+	busy := latency(func() bool {
+		select {
+		case <-over:
+			return false
+		default:
+			return true
+		}
+	})
+	t.Logf("a session takes %v, and %v while pages are read; answers: %v", quiet, busy, codes)
+
+	// The readers of the test take the processors from the daemon, so this is no measure of it; but a mail server must not notice.
+	if busy > 20*quiet+time.Second {
+		t.Errorf("a session takes %v, and %v while pages are read", quiet, busy)
+	}
+	if codes[429] == 0 || codes[200] == 0 || codes[404] == 0 || codes[200]+codes[404]+codes[429] != requests {
+		t.Errorf("answers: %v", codes)
+	}
+	if n := server.Asked(refused, dns.TypePTR) - asked; n == 0 || n > 40 {
+		t.Errorf("the DNS was asked %d times for those who test again", n)
+	}
+	mtatest.Eventually(t, "nothing of the readers is left", func() bool {
+		return metric("go_goroutines") <= goroutines+10 && metric("process_open_fds") <= fds+10
+	})
+	if now := metric("go_memstats_heap_inuse_bytes"); now > heap+64<<20 {
+		t.Errorf("the heap grew from %.0f to %.0f octets", heap, now)
+	}
+}
+
+// TestSilentReadersDoNotDisturbMail opens more connections to the pages than they take, and says nothing on them.
+func TestSilentReadersDoNotDisturbMail(t *testing.T) {
+	const most, spare = 200, 30
+	admin := net.JoinHostPort(mtatest.Loopback(), "8893")
+	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
+	d := startDaemon(t, config{dns: dnstest.Start(t, world).Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
+	before := metricOf(t, admin, "process_open_fds")
+	pages := regexp.MustCompile(`listen: "([^"]*)"`).FindStringSubmatch(more)[1]
+	for range 2 * most {
+		conn, err := net.Dial("tcp", pages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	mtatest.Eventually(t, "silent readers are let in", func() bool { return metricOf(t, admin, "process_open_fds") > before+most/2 })
+	if step := play(t, d, good()); step.Event != 0 {
+		t.Errorf("good mail was answered %q", step.Text())
+	}
+	if now := metricOf(t, admin, "process_open_fds"); now > before+most+spare {
+		t.Errorf("%.0f descriptors are open, %.0f before", now, before)
+	}
+}
+
+// metricOf reads a number of a daemon.
+func metricOf(t *testing.T, admin, name string) float64 {
+	t.Helper()
+	_, page := fetch(t, "http://"+admin+"/metrics")
+	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(page)
+	if m == nil {
+		t.Fatalf("no %s", name)
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

@@ -209,3 +209,27 @@ func TestSimulateTellsWrongReplies(t *testing.T) {
 		t.Errorf("no %q in\n%s", want, &out)
 	}
 }
+
+// TestSessionFileMistakes: a mistake is told with the line of the file, in whichever part it is.
+func TestSessionFileMistakes(t *testing.T) {
+	t.Parallel()
+	const smtp = "-- smtp --\nclient 192.0.2.1\nC: EHLO a.example\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"the configuration", "Title\n-- config --\nhostname: mx.example.org\nactionz: {}\n" + smtp, `:4:1: unknown key "actionz"`},
+		{"the zone", "Title\n\n-- zone --\nmail.example.net. A nonsense\n" + smtp, "at line: 4:"},
+		{"a directive of the zone", "-- zone --\n!DEAD example.net\n" + smtp, "zone: line 2: unknown directive"},
+		{"the dialogue", smtp + "Q: what\n", ":4: \"Q: what\" begins with none of"},
+		{"a client", "-- smtp --\nclient x.y\n", ":2: client \"x.y\": not an address"},
+		{"no dialogue", "nothing\n", "no part \"smtp\""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "bad.session")
+			writeFile(t, path, c.text)
+			var errs bytes.Buffer
+			if code := run(t.Context(), []string{"simulate", path}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), c.want) || !strings.Contains(errs.String(), path) {
+				t.Errorf("exit code %d: %s", code, &errs)
+			}
+		})
+	}
+}

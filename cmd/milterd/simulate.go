@@ -255,7 +255,7 @@ func (f simulation) configOf(script *dialogue.Script, configFile string, stderr 
 	if script.Config == nil {
 		return loadConfig(configFile, false, stderr)
 	}
-	cfg, problems := config.Parse(script.Name+" (config)", script.Config, all.Checks)
+	cfg, problems := config.Parse(script.Name, script.Config, all.Checks)
 	for _, p := range problems {
 		if !p.Warning {
 			fmt.Fprintln(stderr, p)

@@ -37,7 +37,7 @@ func TestSimulateSMTP(t *testing.T) {
 	t.Parallel()
 	cfg := world(t, "", "actions: {rdns-missing: greylist, helo-unresolvable: off, sender-no-domain: off, spf-fail: off}\n")
 	in := strings.Join([]string{
-		"EHLO mail.example.net", "MAIL FROM:<a@example.net>", "RCPT TO:<bob@example.org>", "time 2126-11-21T12:00:00Z", "what", "help",
+		"EHLO mail.example.net", "MAIL FROM:<a@example.net>", "RCPT TO:<bob@example.org>", "time 2126-11-21T12:00:00Z", "DATA", "what", "help",
 		"client 192.0.2.9", "EHLO 192.0.2.9", "MAIL FROM:<>", "RCPT TO:<postmaster@example.org>", "DATA", "Date: x", "help", "", ".", "QUIT", "NOOP", "",
 	}, "\r\n")
 	code, out, errs := runWith(t, strings.NewReader(in), "simulate", "--smtp", "-c", cfg, "--client", "192.0.2.9")
@@ -48,7 +48,7 @@ func TestSimulateSMTP(t *testing.T) {
 	for _, want := range []string{
 		"S: 220 mx.example.org ESMTP, a trial as 192.0.2.9", "C: EHLO mail.example.net\nS: 250 ok\n",
 		"C: RCPT TO:<bob@example.org>\nS: 451 4.7.1 greylisted for 180 s more", "\n   rdns      connect rdns-missing (greylist): 192.0.2.9 has no reverse DNS name",
-		"9.2.0.192.in-addr.arpa. PTR? no such name", "C: what\nS: 500 5.5.2", "C: help\nSay what a client says", "C: client 192.0.2.9\nC: EHLO 192.0.2.9",
+		"9.2.0.192.in-addr.arpa. PTR? no such name", "C: DATA\nS: 503 5.5.1", "C: what\nS: 500 5.5.2", "C: help\nSay what a client says", "C: client 192.0.2.9\nC: EHLO 192.0.2.9",
 		"RCPT TO:<postmaster@example.org>\nS: 250", "C: help\nC: \nC: .\nS: 250 2.0.0 accepted", "S: 221",
 	} {
 		i := strings.Index(out[at:], want)

@@ -105,7 +105,7 @@ func TestPlay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Title != "What it shows,\non two lines." || string(s.Config) != "profile: strict\n" || s.Zone != "example.org. A 192.0.2.1\n" {
+	if s.Title != "What it shows,\non two lines." || string(s.Config) != "\n\n\n\nprofile: strict\n" || s.Zone != "\n\n\n\n\n\nexample.org. A 192.0.2.1\n" {
 		t.Errorf("got %+v", s)
 	}
 	var p stub

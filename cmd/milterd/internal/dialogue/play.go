@@ -74,7 +74,9 @@ func (c *Conversation) Say(line string) (reply []string, err error) {
 		}
 		step = s.Steps[0]
 	}
-	return c.step(step)
+	reply, err = c.step(step)
+	c.refused = false // who reads the reply to DATA does not go on as if it were another
+	return reply, err
 }
 
 // InMessage tells whether lines of a message are expected.

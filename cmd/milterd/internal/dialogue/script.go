@@ -33,8 +33,8 @@ import (
 type Script struct {
 	Name   string
 	Title  string // the comment on top
-	Config []byte // nil if there is none
-	Zone   string // empty if there is none
+	Config []byte // nil if there is none; after as many empty lines as there are lines before it in the file, for its errors
+	Zone   string // empty if there is none; likewise
 	Steps  []Step
 }
 
@@ -71,9 +71,9 @@ func Parse(name string, text []byte) (*Script, error) {
 	for _, f := range a.Files {
 		switch f.Name {
 		case "config":
-			s.Config = f.Data
+			s.Config = []byte(inPlace(text, f))
 		case "zone":
-			s.Zone = string(f.Data)
+			s.Zone = inPlace(text, f)
 		case "smtp":
 			found = true
 			if err := s.parse(string(f.Data), firstLine(text, "-- smtp --")); err != nil {
@@ -87,6 +87,11 @@ func Parse(name string, text []byte) (*Script, error) {
 		return nil, fmt.Errorf("%s: no part \"smtp\": want a line \"-- smtp --\" and the dialogue after it", name)
 	}
 	return s, nil
+}
+
+// inPlace is a part of the file at the line at which it stands there.
+func inPlace(text []byte, part txtar.File) string {
+	return strings.Repeat("\n", firstLine(text, "-- "+part.Name+" --")) + string(part.Data)
 }
 
 // firstLine is the number of the first line that holds word, or 1.

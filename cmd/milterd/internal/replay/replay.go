@@ -45,8 +45,9 @@ type Progress struct {
 	Sorted                   bool  // all is read
 }
 
-// sortMemory is how much of what was read is kept in memory, in octets.
-const sortMemory = 32 << 20
+// sortMemory is how much of what was read is kept in memory, in octets. An archive that is larger is sorted on disk. The
+// collector lets the heap grow to twice that.
+const sortMemory = 8 << 20
 
 // askAhead is how many messages are played ahead if the DNS is asked.
 const askAhead = 64

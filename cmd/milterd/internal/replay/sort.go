@@ -77,12 +77,17 @@ func (s *sorter) spill() error {
 		return fmt.Errorf("no room for sorting: %w", err)
 	}
 	s.runs = append(s.runs, io.NewSectionReader(s.file, begin, s.end-begin))
-	s.memory, s.octets = nil, 0
+	clear(s.memory)
+	s.memory, s.octets = s.memory[:0], 0
 	return nil
 }
 
-// mergeBuffer is how much of each run is read at a time, in octets.
-const mergeBuffer = 64 << 10
+// mergeBuffer is how much of a run is written or read at a time, in octets. Of many runs it is less, so that they all fit into
+// what the records had, as long as each has a little.
+const (
+	mergeBuffer    = 64 << 10
+	minMergeBuffer = 4 << 10
+)
 
 // sorted goes through the values in the order of their keys, once. The error comes last.
 func (s *sorter) sorted() iter.Seq2[[]byte, error] {
@@ -93,8 +98,9 @@ func (s *sorter) sorted() iter.Seq2[[]byte, error] {
 			h.push(&run{memory: s.memory})
 		}
 		s.memory = nil
+		size := max(minMergeBuffer, min(mergeBuffer, s.limit/max(1, len(s.runs))))
 		for _, section := range s.runs {
-			h.push(&run{file: bufio.NewReaderSize(section, mergeBuffer)})
+			h.push(&run{file: bufio.NewReaderSize(section, size)})
 		}
 		for h.Len() > 0 && h.err == nil {
 			r := (*h).runs[0]

@@ -1,12 +1,18 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
 )
 
 // TestReplayOfDeliveredMail replays what a real Postfix, Sendmail and Exim have delivered, as they have written it down.
@@ -64,4 +70,98 @@ func TestReplayOfDeliveredMail(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReplayOfTheLog replays what a daemon has logged, and its records, by a configuration that lets more in.
+func TestReplayOfTheLog(t *testing.T) {
+	t.Parallel()
+	d, _ := administered(t, "")
+	d.mustMail(t, goodClient, goodSender, "alice@mx.test", "", "")
+	d.mustMail(t, goodClient, "a@nowhere.test", "alice@mx.test", "450", "nowhere.test")
+	var list string
+	mtatest.Eventually(t, "both are recorded", func() bool {
+		list = d.command(t, "log", "--json").out
+		return strings.Count(list, `"session"`) >= 2
+	})
+	mtatest.Eventually(t, "both are logged", func() bool {
+		log := strings.Join(d.lines(), "\n")
+		return strings.Contains(log, "msg=accept") && strings.Contains(log, "msg=tempfail")
+	})
+	names := dnstest.Start(t, world).Addr
+	cfg := func(more string) string {
+		path := filepath.Join(t.TempDir(), "milterd.yaml")
+		text := "hostname: mx.test\nlocal_domains: [mx.test]\ntrusted: {networks: []}\ndns: {servers: ['" + names + "']}\nstore: {driver: memory}\n" + more
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	same, other := cfg(""), cfg("actions: {sender-no-domain: watch}\n")
+	for name, content := range map[string]string{"milterd.log": strings.Join(d.lines(), "\n"), "log.json": list} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := command(t, nil, "replay", "-c", same, "--against", other, "--json", path)
+		var got struct {
+			Messages, Judged, Unreadable, Refused, Changed int
+			Reasons                                        map[string]struct{ Count int }
+		}
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+			t.Fatalf("%v: %+v", err, r)
+		}
+		if got.Messages != 2 || got.Judged != 2 || got.Refused != 1 || got.Changed != 1 || got.Reasons["sender-no-domain"].Count != 1 {
+			t.Errorf("%s: got %s\nof\n%s", name, r.out, content)
+		}
+	}
+}
+
+// TestInterrupt interrupts a replay as Ctrl-C does, in the middle of a file that has a message and then no end.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "inbox")
+	const from = "From x Thu Nov 21 12:00:00 2024\n"
+	text := from + "Date: Thu, 21 Nov 2024 12:00:00 +0000\n\nHello.\n\n" + from + "Subject: endless\n\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const enough = 4 << 40 // octets; the file system keeps none of them
+	if err := os.Truncate(path, enough); err != nil {
+		t.Fatal(err)
+	}
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := filepath.Join(t.TempDir(), "report.html")
+	var out bytes.Buffer
+	cmd := exec.Command(bin, "replay", "--dns", "none", "--json", "--html", page, path)
+	cmd.Stdout = &out
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	p := mtatest.Start(t, cmd)
+	mtatest.Eventually(t, "it reads", func() bool { return readBy(t, cmd.Process.Pid) > 10<<20 })
+	p.Signal(t, syscall.SIGINT)
+	<-p.Done()
+	var got struct {
+		Messages, Judged int
+		Interrupted      bool
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Messages != 1 || got.Judged != 1 || !got.Interrupted || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("exit code %d, %v: %s%s", cmd.ProcessState.ExitCode(), err, &out, p.Output())
+	}
+	if html, err := os.ReadFile(page); err != nil || !bytes.Contains(html, []byte("Interrupted:")) || !bytes.HasSuffix(bytes.TrimSpace(html), []byte("</html>")) {
+		t.Errorf("got %v, %d octets", err, len(html))
+	}
+}
+
+// readBy is how much a process has read, in octets.
+func readBy(t *testing.T, pid int) (octets int64) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "rchar: ")
+	_, _ = fmt.Sscan(after, &octets) // 0 if there is nothing yet
+	return octets
 }

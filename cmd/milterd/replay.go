@@ -30,24 +30,29 @@ func newReplay(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [flags] PATH...",
 		Short: "Judge stored mail by a configuration, to see what it would refuse",
-		Long: `Judge stored mail as if it came now: mbox files, Maildirs, folders of messages, single messages. Nothing is sent to anyone but
-DNS questions, and nothing that the daemon remembers is touched.
+		Long: `Judge stored mail as if it came now: mbox files, Maildirs, folders of messages, single messages, and the log that milterd has
+written. Nothing is sent to anyone but DNS questions, and nothing that the daemon remembers is touched.
 
 Who delivered a message, as whom, to whom and when is read from the trace fields (Received, Return-Path, Delivered-To,
 X-Original-To, Authentication-Results, Received-SPF) that the site's border wrote: the host that is called as hostname, or has
 one of local_domains, in the configuration. What a message does not tell is not judged, and the report counts that.
 
+A log is a file of syslog, of what "journalctl -u milterd" prints, or of what "milterd log --json --max 0" prints. It has the attempts
+that were refused too, and the retries, but no header sections: what is judged by those is not. Each recipient of an attempt
+counts as a message. A file may be compressed by gzip; what it is shows in its content, not in its name.
+
 The DNS answers as of today, which may be harsh on old mail; --dns none judges what needs no DNS, and --dns record=FILE writes the
 answers to a file and takes them from there the next time. Greylisting and counting go by the mail's own time, over the
 whole archive, however its files are sorted; of a large one the header sections wait in the folder for temporary files
-($TMPDIR) meanwhile. Each message is one attempt: retries are not in an archive.
+($TMPDIR) meanwhile. Each message is one attempt: retries are not in an archive of mail.
 
 Ctrl-C while reading has what was read judged; then, or again, it ends that too. The report is on what was judged.`,
 		Example: `  milterd replay -c new.yaml ~/Maildir
-  milterd replay -c milterd.yaml --against new.yaml --dns record=answers /var/mail/archive.mbox --html report.html`,
+  milterd replay -c milterd.yaml --against new.yaml --dns record=answers /var/mail/archive.mbox --html report.html
+  milterd replay -c new.yaml /var/log/mail.log*`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return fmt.Errorf("replay what? Want an mbox file, a Maildir, or a folder of messages")
+				return fmt.Errorf("replay what? Want an mbox file, a Maildir, a folder of messages, or a log of milterd")
 			}
 			return nil
 		},

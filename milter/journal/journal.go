@@ -50,7 +50,7 @@ func outcomeFields(o checks.Outcome) logrus.Fields {
 // maxLogged is how many recipients of an accepted message are named.
 const maxLogged = 10
 
-// Accepted logs an accepted message.
+// Accepted logs an accepted message. One of a client that was not checked is marked so.
 func (j Journal) Accepted(s *checks.Session) {
 	fields := s.LogFields()
 	var names []string
@@ -64,6 +64,9 @@ func (j Journal) Accepted(s *checks.Session) {
 		}
 	}
 	fields["rcpt"], fields["rcpts"] = strings.Join(names, ","), n
+	if s.Trusted {
+		fields["trusted"] = true
+	}
 	j.Log.WithFields(fields).Info("accept")
 }
 

@@ -1,13 +1,15 @@
 // Package archive finds stored mail and reads the header sections of it: mbox files in their dialects (mboxo, mboxrd, mboxcl,
-// mboxcl2), Maildirs, folders of single messages, and single messages.
+// mboxcl2), Maildirs, folders of single messages, and single messages. It reads milterd's own log too, where there is no mail but
+// what was decided about it. Each may be compressed by gzip.
 //
-// It streams: what is kept in memory is one header section at a time, whatever the size of a file or the number of entries in
-// a folder. What cannot be read is a Message with an error, and the next one follows.
+// It streams: what is kept in memory is one header section at a time, of a log what is put together from its lines, whatever the
+// size of a file or the number of entries in a folder. What cannot be read is a Message with an error, and the next one follows.
 package archive
 
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"time"
 )
 
 // MaxHead is the longest header section that is read, in octets. No MTA lets so much through by default.
@@ -30,11 +33,21 @@ var (
 // Message is one stored message, or something in its place that cannot be read.
 type Message struct {
 	File   string
-	Number int    // in an mbox file, from 1; 0 in a file of its own
+	Unit   string // what Number counts: Mail, Line or Record
+	Number int    // in the file, from 1; 0 in a file of its own
 	Head   string // header section as it is stored, without the empty line at its end
 	Size   int64  // octets that the message takes in the file, separator included
 	Err    error  // it cannot be read: Head is empty
+
+	Decided *Decided // it is an attempt in a log: Head is empty; nil: it is mail
 }
+
+// What is counted in a file.
+const (
+	Mail   = "message"
+	Line   = "line"
+	Record = "record"
+)
 
 // File is a file that may hold messages.
 type File struct {
@@ -53,12 +66,70 @@ func (f File) Messages(ctx context.Context) iter.Seq[Message] {
 		}
 		defer func() { _ = file.Close() }() // was only read
 		r := newReader(ctx, f, file)
-		if r.mbox {
-			r.messages(yield)
-		} else if m, ok := r.single(); ok {
+		if info, err := file.Stat(); err == nil {
+			r.written = info.ModTime()
+		}
+		if start, _ := r.buf.Peek(len(gzipMagic)); string(start) == gzipMagic {
+			r.compressed(yield)
+		} else {
+			r.all(yield)
+		}
+	}
+}
+
+// all reads what there is, as what it looks like.
+func (r *reader) all(yield func(Message) bool) {
+	start, _ := r.buf.Peek(maxStart)
+	log, ofRecords := isLog(start)
+	switch {
+	case bytes.HasPrefix(start, []byte(separator)):
+		r.messages(yield)
+	case ofRecords:
+		r.log(Record, yield, r.records)
+	case log:
+		r.log(Line, yield, r.lines)
+	default:
+		if m, ok := r.single(); ok {
 			yield(m)
 		}
 	}
+}
+
+// maxStart is how much of a file tells what it is, in octets.
+const maxStart = 4096
+
+// gzipMagic begins a file that gzip has compressed, RFC 1952 section 2.3.1.
+const gzipMagic = "\x1f\x8b"
+
+// compressed reads a file that gzip has compressed. The octets of its messages are those of the file.
+func (r *reader) compressed(yield func(Message) bool) {
+	packed := &counter{Reader: r.buf}
+	failed := func(err error) { yield(Message{File: r.file.Path, Size: r.file.Size, Err: err}) }
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		failed(err)
+		return
+	}
+	inner := newReader(r.ctx, r.file, z)
+	inner.written = r.written
+	told := int64(0)
+	inner.all(func(m Message) bool {
+		m.Size, told = packed.n-told, packed.n
+		return yield(m)
+	})
+}
+
+// counter counts what is read.
+type counter struct {
+	io.Reader
+	n int64
+}
+
+// Read implements io.Reader.
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // cause is what went wrong, without the path that the caller names.
@@ -75,32 +146,25 @@ const bufferSize = 64 << 10
 
 // reader reads lines of a file.
 type reader struct {
-	ctx    context.Context
-	file   File
-	random io.ReaderAt // the same file, for looking ahead
-	buf    *bufio.Reader
-	at     int64 // octets taken from buf
-	mbox   bool
-	whole  bool // the piece that was read last ended a line
-}
-
-// source is what a reader reads: a file, in tests a text.
-type source interface {
-	io.Reader
-	io.ReaderAt
+	ctx     context.Context
+	file    File
+	written time.Time   // when the file was, for dates without a year
+	random  io.ReaderAt // the same file, for looking ahead; nil: there is none
+	buf     *bufio.Reader
+	at      int64 // octets taken from buf
+	whole   bool  // the piece that was read last ended a line
 }
 
 // byteOrderMark is what some programs on Windows put before a text in UTF-8.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-func newReader(ctx context.Context, f File, src source) *reader {
-	r := &reader{ctx: ctx, file: f, random: src, buf: bufio.NewReaderSize(src, bufferSize), whole: true}
+func newReader(ctx context.Context, f File, src io.Reader) *reader {
+	r := &reader{ctx: ctx, file: f, buf: bufio.NewReaderSize(src, bufferSize), whole: true}
+	r.random, _ = src.(io.ReaderAt)
 	if start, _ := r.buf.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
 		n, _ := r.buf.Discard(len(byteOrderMark)) // it was peeked
 		r.at += int64(n)
 	}
-	start, _ := r.buf.Peek(len(separator))
-	r.mbox = string(start) == separator
 	return r
 }
 
@@ -123,7 +187,7 @@ func (r *reader) piece() (line []byte, begins bool, err error) {
 // single reads a file that has one message. It is false if an empty file may as well be an mbox without messages, or if the
 // context ended before there was something to tell.
 func (r *reader) single() (Message, bool) {
-	m := Message{File: r.file.Path, Size: r.file.Size}
+	m := Message{File: r.file.Path, Unit: Mail, Size: r.file.Size}
 	var head head
 	for !head.done {
 		line, begins, err := r.piece()

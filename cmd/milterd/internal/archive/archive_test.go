@@ -34,11 +34,7 @@ func read(content string, single bool, wrap func(io.Reader) io.Reader) []string 
 		got = append(got, strings.TrimSuffix(line, "\r"))
 		return true
 	}
-	if r.mbox {
-		r.messages(note)
-	} else if m, ok := r.single(); ok {
-		note(m)
-	}
+	r.all(note)
 	return got
 }
 
@@ -286,7 +282,7 @@ func FuzzFile(f *testing.F) {
 		collect := func(list *[]string, in io.Reader) (sum int64) {
 			r := newReader(context.Background(), file, text{in, bytes.NewReader(content)})
 			note := func(m Message) bool {
-				if (m.Err == nil) != (m.Head != "") {
+				if (m.Err == nil) != (m.Head != "" || m.Decided != nil) {
 					t.Errorf("head %q and error %v", m.Head, m.Err)
 				}
 				if !bytes.Contains(content, []byte(m.Head)) {
@@ -296,11 +292,7 @@ func FuzzFile(f *testing.F) {
 				sum += m.Size
 				return true
 			}
-			if r.mbox {
-				r.messages(note)
-			} else if m, ok := r.single(); ok {
-				note(m)
-			}
+			r.all(note)
 			return sum
 		}
 		sum := collect(&heads, bytes.NewReader(content))

@@ -19,7 +19,7 @@ const maxSeparator = 400
 
 // messages reads the messages of an mbox file.
 func (r *reader) messages(yield func(Message) bool) {
-	m := Message{File: r.file.Path}
+	m := Message{File: r.file.Path, Unit: Mail}
 	var h head
 	began := r.at
 	blank := false // the line before was
@@ -97,7 +97,7 @@ func hasDate(line string) bool {
 // length is believed if a separator or the end of the file is where it says.
 func (r *reader) skip(header string) {
 	n, ok := contentLength(header)
-	if !ok || n > r.file.Size-r.at {
+	if !ok || r.random == nil || n > r.file.Size-r.at {
 		return
 	}
 	after := make([]byte, len("\r\n")+len(separator))

@@ -17,8 +17,12 @@ type changes struct {
 	differences []*Difference
 	groups      []*change
 	count       int
+	refused     int                         // by the other configuration
+	rejected    int                         // of those, for good
+	trusted     int                         // not checked by it
 	policies    [2]map[string]checks.Action // by reason id
 	checkOf     map[string]string           // by reason id
+	order       map[string]int              // of the checks
 }
 
 // Difference is a key that two configuration files have with other values.
@@ -54,8 +58,9 @@ func newChanges(opts Options) *changes {
 // actions tells the changes which check has which reason, and what the configurations do about it.
 func (c *changes) actions(base, against *side) {
 	c.policies = [2]map[string]checks.Action{base.opts.Actions, against.opts.Actions}
-	c.checkOf = map[string]string{}
-	for _, inst := range base.instances {
+	c.checkOf, c.order = map[string]string{}, map[string]int{}
+	for i, inst := range base.instances {
+		c.order[inst.Info.Name] = i
 		for _, r := range inst.Info.Reasons {
 			c.checkOf[r.ID] = inst.Info.Name
 		}
@@ -83,10 +88,19 @@ func (c *changes) close() {
 // compared notes a message that fares otherwise under the other configuration.
 func (r *Report) compared(m *mail, f, other fate) error {
 	from, to := f.String(), other.String()
+	c := r.changes
+	if other.trusted {
+		c.trusted++
+	}
+	if other.action.Enforced() {
+		c.refused++
+	}
+	if other.action == checks.Reject {
+		c.rejected++
+	}
 	if from == to {
 		return nil
 	}
-	c := r.changes
 	c.count++
 	because := c.because(f, other)
 	for _, d := range because {
@@ -112,29 +126,29 @@ func (f fate) String() string {
 	}
 }
 
-// because are the differences that explain why two fates differ: those about a reason that decided, about its check, or about
-// a suspicion for which greylisting decided; if there are none, those about no reason.
-func (c *changes) because(f, other fate) []*Difference {
-	var reasons []string
-	for _, pair := range [][2]fate{{f, other}, {other, f}} {
-		one, another := pair[0], pair[1]
-		if one.reason == nil {
-			continue
-		}
-		reasons = append(reasons, one.reason.ID)
-		if c.checkOf[one.reason.ID] != greylist.Info.Name {
-			continue
-		}
-		for _, o := range one.outcomes {
-			same := func(p checks.Outcome) bool { return p.Reason.ID == o.Reason.ID && p.Action == o.Action }
-			if o.Action == checks.Greylist && !slices.ContainsFunc(another.outcomes, same) {
-				reasons = append(reasons, o.Reason.ID)
-			}
+// effective are the differences that change the fate of some message, and idle the others.
+func (c *changes) effective() (effective, idle []*Difference) {
+	for _, d := range c.differences {
+		if d.Messages > 0 {
+			effective = append(effective, d)
+		} else {
+			idle = append(idle, d)
 		}
 	}
+	return effective, idle
+}
+
+// because are the differences that explain why two fates differ: those about trust if one side has not checked the message; the
+// actions for a reason that decided or for a suspicion of greylisting; the settings of a check that has found such a reason on
+// one side alone; if there are none, those that may be about any reason.
+func (c *changes) because(f, other fate) []*Difference {
+	if f.trusted != other.trusted {
+		return slices.DeleteFunc(slices.Clone(c.differences), func(d *Difference) bool { return !strings.HasPrefix(d.Key, "trusted") })
+	}
+	why := c.blame(f, other)
 	var special, general []*Difference
 	for _, d := range c.differences {
-		switch concerned := c.concerns(d, reasons); {
+		switch concerned := c.concerns(d, why); {
 		case concerned == yes:
 			special = append(special, d)
 		case concerned == perhaps:
@@ -158,8 +172,50 @@ const (
 // aside are the keys that decide nothing about mail.
 var aside = [...]string{"listen", "max_connections", "budget", "explain", "admin", "records", "dns", "store", "log"}
 
-// concerns tells whether a difference is about one of the reasons.
-func (c *changes) concerns(d *Difference, reasons []string) answerOf {
+// blame is what two fates differ by.
+type blame struct {
+	reasons []string // that decided, or were a suspicion on one side alone: the actions for them
+	checks  []string // that found a reason on one side alone: the settings of them
+	same    bool     // one reason decided on both sides
+}
+
+func (c *changes) blame(f, other fate) blame {
+	b := blame{same: f.reason != nil && other.reason != nil && f.reason.ID == other.reason.ID}
+	for side, pair := range [][2]fate{{f, other}, {other, f}} {
+		one, another := pair[0], pair[1]
+		if one.reason == nil {
+			continue
+		}
+		subjects := []string{one.reason.ID}
+		if c.checkOf[one.reason.ID] == greylist.Info.Name {
+			for _, o := range one.outcomes {
+				same := func(p checks.Outcome) bool { return p.Reason.ID == o.Reason.ID && p.Action == o.Action }
+				if o.Action == checks.Greylist && !slices.ContainsFunc(another.outcomes, same) {
+					subjects = append(subjects, o.Reason.ID)
+				}
+			}
+		}
+		b.reasons = append(b.reasons, subjects...)
+		if len(subjects) > 1 {
+			subjects = subjects[1:] // the suspicions explain the greylisting
+		}
+		for _, id := range subjects {
+			if c.missed(id, another, c.policies[1-side][id]) {
+				b.checks = append(b.checks, c.checkOf[id])
+			}
+		}
+	}
+	return b
+}
+
+// missed tells whether a side has not found a reason, though it looked for it: it is not off, and nothing before it has refused.
+func (c *changes) missed(id string, by fate, action checks.Action) bool {
+	found := slices.ContainsFunc(by.outcomes, func(o checks.Outcome) bool { return o.Reason.ID == id })
+	return !found && action != checks.Off && (by.reason == nil || c.order[c.checkOf[by.reason.ID]] >= c.order[c.checkOf[id]])
+}
+
+// concerns tells whether a difference is to blame.
+func (c *changes) concerns(d *Difference, why blame) answerOf {
 	words := strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
 	about := func(match bool) answerOf {
 		if match {
@@ -170,12 +226,16 @@ func (c *changes) concerns(d *Difference, reasons []string) answerOf {
 	switch {
 	case slices.Contains(aside[:], words[0]):
 		return no
-	case words[0] == "actions" && len(words) > 1:
-		return about(slices.Contains(reasons, words[1]))
+	case words[0] == "trusted":
+		return no // it would have been told by the fate
+	case words[0] == "escalate":
+		return about(why.same)
+	case slices.Contains(words, "actions") && words[len(words)-1] != "actions": // of a policy too
+		return about(slices.Contains(why.reasons, words[slices.Index(words, "actions")+1]))
 	case words[0] == "checks" && len(words) > 1:
-		return about(slices.ContainsFunc(reasons, func(id string) bool { return c.checkOf[id] == words[1] }))
+		return about(slices.Contains(why.checks, words[1]))
 	case words[0] == "profile":
-		return about(slices.ContainsFunc(reasons, func(id string) bool {
+		return about(slices.ContainsFunc(why.reasons, func(id string) bool {
 			given := func(d *Difference) bool { return d.Key == "actions."+id }
 			return c.policies[0][id] != c.policies[1][id] && !slices.ContainsFunc(c.differences, given)
 		}))

@@ -28,10 +28,22 @@ func TestAgainst(t *testing.T) {
 			[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
 		{"a setting of a check", "", "checks: {msgfields: {past: 2d}, greylist: {delay: 1h}}", []letter{{date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
 			[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past"}},
+		{"an action, beside a setting of the same check", "", "actions: {msgid-missing: reject}\nchecks: {msgfields: {past: 2d}}",
+			[]letter{{no: "Message-ID"}, {date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
+			[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past", "1 accept -> reject msgid-missing: b.yaml actions.msgid-missing"}},
+		{"greylisting for a suspicion, beside a setting of it", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: watch, helo-unresolvable: off}\nchecks: {greylist: {delay: 1h}}", []letter{{helo: "pc"}},
+			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
+		{"a longer delay", "actions: {first-contact: greylist}", "actions: {first-contact: greylist, date-past: watch}\nchecks: {greylist: {delay: 1h}}", []letter{{}, {at: 10 * time.Minute}},
+			[]string{"1 accept -> tempfail greylisted: b.yaml checks.greylist.delay"}},
 		{"greylisting for a suspicion that is none any more", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: off, helo-unresolvable: off}", []letter{{helo: "pc"}},
 			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
 		{"a policy", "", "exempt_recipients: [bob]\nactions: {date-past: watch}", []letter{bad, {date: "x", to: "amy@example.org"}},
 			[]string{"1 reject date-invalid -> accept: b.yaml exempt_recipients"}},
+		{"the action of a policy, beside a general one", "", "policies: [{recipients: [amy], actions: {date-invalid: watch, msgid-missing: reject}}]\nactions: {date-past: watch}",
+			[]letter{{date: "x", to: "amy@example.org"}, {no: "Message-ID", to: "amy@example.org"}},
+			[]string{"1 accept -> reject msgid-missing: b.yaml policies[0].actions.msgid-missing", "1 reject date-invalid -> accept: b.yaml policies[0].actions.date-invalid"}},
+		{"escalation", "", "escalate: 24h\nexempt_recipients: [amy]", []letter{{helo: "192.0.2.9"}}, []string{"1 reject helo-bare-ip -> tempfail helo-bare-ip: b.yaml escalate"}},
+		{"trust beside an action", "", "trusted: {networks: [192.0.2.0/24]}\nactions: {date-invalid: watch}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
 		{"trust", "", "trusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,11 +78,11 @@ func TestDifferencesForPeople(t *testing.T) {
 	r := replayed(t, Options{Paths: []string{mbox(t, letter{date: "x"})}, Config: old, Against: &new})
 	text := textOf(t, r)
 	for _, want := range []string{
-		"With /etc/b.yaml instead, 1 message would fare otherwise\n",
+		"With /etc/b.yaml instead, 1 message would fare otherwise, because of 1 line\n       0 would be refused instead of 1: 0 instead of 1 for good (5yz), 0 instead of 0 to come back later (4yz)\n",
 		"  b.yaml:5: actions.date-invalid: watch instead of reject of the profile (1 message)\n",
-		"  b.yaml:7: policies[0].recipients: [bob, amy] instead of not given (0 messages)\n",
-		"  a.yaml:3: profile: not given instead of strict (0 messages)\n",
-		"  a.yaml:5: actions.msgid-missing: watch of the profile instead of watch (0 messages)\n",
+		"  b.yaml:7: policies[0].recipients: [bob, amy] instead of not given\n",
+		"  a.yaml:3: profile: not given instead of strict\n",
+		"  a.yaml:5: actions.msgid-missing: watch of the profile instead of watch\n",
 		"reject date-invalid -> accept: 1 message\n  because of b.yaml:5: actions.date-invalid: watch instead of reject of the profile\n    2024",
 	} {
 		if !strings.Contains(text, want) {

@@ -15,15 +15,17 @@ import (
 
 // hit is a message that the report names.
 type hit struct {
-	File   string `json:"f"`
-	Number int    `json:"n,omitempty"`
-	ID     string `json:"i,omitempty"`
-	From   string `json:"s,omitempty"` // for show
-	At     int64  `json:"t,omitempty"` // seconds since 1970; 0: not known
+	File    string `json:"f"`
+	Unit    string `json:"u,omitempty"`
+	Number  int    `json:"n,omitempty"`
+	ID      string `json:"i,omitempty"`
+	Session string `json:"l,omitempty"` // in the log
+	From    string `json:"s,omitempty"` // for show
+	At      int64  `json:"t,omitempty"` // seconds since 1970; 0: not known
 }
 
 func hitOf(m *mail) hit {
-	h := hit{File: m.File, Number: m.Number, ID: m.ID, From: senderOf(m)}
+	h := hit{File: m.File, Unit: m.Unit, Number: m.Number, ID: m.ID, Session: m.Session, From: senderOf(m)}
 	if !m.Time.IsZero() {
 		h.At = m.Time.Unix()
 	}
@@ -33,9 +35,17 @@ func hitOf(m *mail) hit {
 // place is where the message lies, for people.
 func (h hit) place() string {
 	if h.Number > 0 {
-		return fmt.Sprintf("%s, message %d", h.File, h.Number)
+		return fmt.Sprintf("%s, %s %d", h.File, h.Unit, h.Number)
 	}
 	return h.File
+}
+
+// name is what the message is found by.
+func (h hit) name() string {
+	if h.Session != "" {
+		return "session " + h.Session
+	}
+	return h.ID
 }
 
 func (h hit) day() string {

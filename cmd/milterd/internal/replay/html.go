@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -21,7 +22,19 @@ const (
 //go:embed report.html
 var pageText string
 
-var page = template.Must(template.New("report").Parse(pageText))
+var page = template.Must(template.New("report").Funcs(template.FuncMap{"count": grouped, "counted": countedText}).Parse(pageText))
+
+// grouped shows a number with its digits in groups of three.
+func grouped(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:] // a narrow space that is no place for a line break
+	}
+	return s
+}
+
+// countedText is a number of things.
+func countedText(n int, one, many string) string { return count(grouped(n), one, many) }
 
 // HTML writes the report as one page that needs nothing else.
 func (r *Report) HTML(w io.Writer) error { return page.Execute(w, r.page()) }
@@ -33,13 +46,18 @@ type pageData struct {
 	From, To   string
 	Deferred   int
 	Accepted   int
+	RejectedOf string // of the judged ones, in percent
+	DeferredOf string
 	Bars       []bar
 	Step       string // what a bar stands for: day, week, month
 	Highest    int    // messages of the highest bar
 	Reasons    []pageReason
 	Changes    []pageChange
 	Changed    int
-	Different  []*Difference
+	Effective  []*Difference
+	Idle       []*Difference
+	Sides      []pageSide
+	Unclear    string // what is said where no difference explains a change
 	Gaps       []gap
 	NoBorder   int
 	Hosts      []share
@@ -67,13 +85,30 @@ type share struct {
 
 type pageMessage struct{ Day, ID, From, Place string }
 
+// pageSide is what a configuration does in all, as parts of a bar in percent.
+type pageSide struct {
+	Name                         string
+	Accepted, Deferred, Rejected int
+	DeferredX, DeferredW         float64
+	RejectedW, AcceptedX         float64
+}
+
+func sideOf(name string, judged, refused, rejected int) pageSide {
+	s := pageSide{Name: name, Accepted: judged - refused, Deferred: refused - rejected, Rejected: rejected}
+	s.RejectedW, s.DeferredW = percent(rejected, judged), percent(refused-rejected, judged)
+	s.DeferredX = s.RejectedW
+	s.AcceptedX = s.RejectedW + s.DeferredW
+	return s
+}
+
 // pageChange is what the other configuration does otherwise.
 type pageChange struct {
-	From, To string
-	Because  []*Difference
-	Count    int
-	Messages []pageMessage
-	More     int
+	From, To           string
+	FromClass, ToClass string
+	Because            []*Difference
+	Count              int
+	Messages           []pageMessage
+	More               int
 }
 
 type gap struct {
@@ -85,7 +120,8 @@ func (r *Report) page() pageData {
 	d := pageData{
 		Report: r, Title: "What milterd would do with this mail", Deferred: r.Refused - r.Rejected, Accepted: r.Judged - r.Refused,
 		NoBorder: r.noBorder, Hosts: shares(r.hosts.most(pageSenders)), Faults: r.faults, MoreFaults: r.Unreadable - len(r.faults),
-		Duration: r.Took.Round(10 * time.Millisecond).String(),
+		Duration:   r.Took.Round(10 * time.Millisecond).String(),
+		RejectedOf: shareText(r.Rejected, r.Judged), DeferredOf: shareText(r.Refused-r.Rejected, r.Judged), Unclear: unexplained,
 	}
 	if !r.First.IsZero() {
 		d.From, d.To = r.First.UTC().Format(time.DateOnly), r.Last.UTC().Format(time.DateOnly)
@@ -104,9 +140,11 @@ func (r *Report) page() pageData {
 		d.Reasons = append(d.Reasons, p)
 	}
 	if c := r.changes; c != nil {
-		d.Changed, d.Different = c.count, c.differences
+		d.Changed = c.count
+		d.Effective, d.Idle = c.effective()
+		d.Sides = []pageSide{sideOf(name(r.Config), r.Judged, r.Refused, r.Rejected), sideOf(name(r.Against), r.Judged+r.Trusted-c.trusted, c.refused, c.rejected)}
 		for _, g := range c.groups {
-			p := pageChange{From: g.from, To: g.to, Because: g.because, Count: g.hits.count}
+			p := pageChange{From: g.from, To: g.to, FromClass: fateClass(g.from), ToClass: fateClass(g.to), Because: g.because, Count: g.hits.count}
 			p.Messages, p.More = pageMessagesOf(&g.hits)
 			d.Changes = append(d.Changes, p)
 		}
@@ -131,6 +169,26 @@ func class(a checks.Action) string {
 	}
 }
 
+// fateClass is the colour of what becomes of a message.
+func fateClass(fate string) string {
+	switch word, _, _ := strings.Cut(fate, " "); word {
+	case "reject":
+		return "rejected"
+	case "tempfail":
+		return "deferred"
+	default:
+		return "watched"
+	}
+}
+
+// shareText is a part in percent, for people.
+func shareText(part, whole int) string {
+	if whole == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f\u202f%%", percent(part, whole))
+}
+
 func percent(part, whole int) float64 { return 100 * float64(part) / float64(max(whole, 1)) }
 
 func shares(list []counted) []share {
@@ -143,7 +201,7 @@ func shares(list []counted) []share {
 
 func pageMessagesOf(l *hits) (shown []pageMessage, more int) {
 	for _, h := range l.first[:min(pageMessages, len(l.first))] {
-		shown = append(shown, pageMessage{h.day(), h.ID, h.From, h.place()})
+		shown = append(shown, pageMessage{h.day(), h.name(), h.From, h.place()})
 	}
 	return shown, l.count - len(shown)
 }
@@ -194,7 +252,7 @@ func bars(days map[int64]*day) (list []bar, step string, highest int) {
 		b.DeferredY = b.RejectedY - b.DeferredH
 		b.AcceptedY = b.DeferredY - b.AcceptedH
 		date := time.Unix((first+int64(i)*length)*24*60*60, 0).UTC().Format(time.DateOnly)
-		b.Tip = fmt.Sprintf("%s: %d let in, %d deferred, %d rejected", date, s.accepted, s.deferred, s.rejected)
+		b.Tip = fmt.Sprintf("%s: %d let in, %d to come back, %d rejected", date, s.accepted, s.deferred, s.rejected)
 		list = append(list, b)
 	}
 	return list, step, highest

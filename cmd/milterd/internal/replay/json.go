@@ -91,9 +91,10 @@ func (j *jsonWriter) messages(l *hits) *jsonWriter {
 		}
 		first = false
 		j.value(struct {
-			File string `json:"file"`
-			ID   string `json:"message_id"`
-		}{h.File, h.ID})
+			File    string `json:"file"`
+			ID      string `json:"message_id"`
+			Session string `json:"session,omitempty"`
+		}{h.File, h.ID, h.Session})
 	}
 	return j.raw("]")
 }

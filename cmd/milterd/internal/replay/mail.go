@@ -12,22 +12,31 @@ import (
 	"milterd/headers"
 )
 
-// mail is a stored message with the session in which it came.
+// mail is a stored message with the session in which it came, or what a log tells of one.
 type mail struct {
-	File   string
-	Number int
-	ID     string // Message-ID as it stands in the field, if there is one
-	Fault  string // why it could not be read; then nothing else is known
+	File    string
+	Unit    string // what Number counts
+	Number  int
+	ID      string // Message-ID as it stands in the field, if there is one
+	Session string // in the log; empty if it is from an archive of mail
+	Fault   string // why it could not be read; then nothing else is known
 	trace.Facts
 }
 
 // newMail reads a stored message.
 func newMail(m archive.Message, site trace.Site) *mail {
+	out := &mail{File: m.File, Unit: m.Unit, Number: m.Number}
 	if m.Err != nil {
-		return &mail{File: m.File, Number: m.Number, Fault: m.Err.Error()}
+		out.Fault = m.Err.Error()
+		return out
+	}
+	if m.Decided != nil {
+		out.Session, out.Facts = m.Decided.Session, logged(m.Decided)
+		return out
 	}
 	fields := dialogue.Header(m.Head)
-	out := &mail{File: m.File, Number: m.Number, Facts: trace.Read(fields, site)}
+	out.Facts = trace.Read(fields, site)
+	out.Known |= trace.Content
 	for _, f := range fields {
 		if f.Is("Message-ID") {
 			out.ID = strings.Join(strings.Fields(f.Value), " ")
@@ -35,6 +44,27 @@ func newMail(m archive.Message, site trace.Site) *mail {
 		}
 	}
 	return out
+}
+
+// logged is what is known of an attempt by the log: all but the header section.
+func logged(d *archive.Decided) trace.Facts {
+	f := trace.Facts{
+		Client: d.Client, ClientName: d.ClientName, Helo: d.Helo, From: d.From, To: d.To, Time: d.Time.UTC(), QueueID: d.QueueID,
+		Local: d.Trusted || !d.Client.IsValid(),
+	}
+	if d.Client.IsValid() {
+		f.Known |= trace.Client | trace.Helo // or it has said none
+	}
+	if d.HasTo || d.From != "" {
+		f.Known |= trace.Sender
+	}
+	if d.HasTo {
+		f.Known |= trace.Recipient
+	}
+	if !d.Time.IsZero() {
+		f.Known |= trace.Time
+	}
+	return f
 }
 
 // sentAt is the time in the field Date, if it can be read.
@@ -78,7 +108,7 @@ func (m *mail) encode() []byte {
 	if m.Client.IsValid() {
 		client = string(m.Client.AsSlice())
 	}
-	text(m.File, m.ID, m.Fault, client, m.ClientName, m.Helo, m.User, m.From, m.To, m.QueueID, m.By)
+	text(m.File, m.Unit, m.ID, m.Session, m.Fault, client, m.ClientName, m.Helo, m.User, m.From, m.To, m.QueueID, m.By)
 	for _, f := range m.Header {
 		text(f.Name, f.Value)
 	}
@@ -96,7 +126,7 @@ func decode(record []byte) *mail {
 	}
 	fields := c.number()
 	client := ""
-	for _, s := range []*string{&m.File, &m.ID, &m.Fault, &client, &m.ClientName, &m.Helo, &m.User, &m.From, &m.To, &m.QueueID, &m.By} {
+	for _, s := range []*string{&m.File, &m.Unit, &m.ID, &m.Session, &m.Fault, &client, &m.ClientName, &m.Helo, &m.User, &m.From, &m.To, &m.QueueID, &m.By} {
 		*s = c.text()
 	}
 	m.Client, _ = netip.AddrFromSlice([]byte(client)) // none is the zero one

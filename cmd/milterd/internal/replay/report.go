@@ -95,7 +95,7 @@ func (r *Report) unreadable(m *mail) {
 func (r *Report) judged(m *mail, f fate) error {
 	r.Messages++
 	r.when(m, f)
-	if m.Known&^trace.Time == 0 && !m.Local {
+	if m.Known&^(trace.Time|trace.Content) == 0 && !m.Local && m.Session == "" {
 		r.noBorder++
 		r.hosts.add(m.By)
 	}

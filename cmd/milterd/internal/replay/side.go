@@ -127,15 +127,19 @@ var needs = map[checks.Stage]trace.Known{
 	checks.Helo:     trace.Client | trace.Helo,
 	checks.MailFrom: trace.Client | trace.Sender,
 	checks.RcptTo:   trace.Client | trace.Sender | trace.Recipient | trace.Time,
+
+	checks.EndOfHeader: trace.Content,
 }
 
 func stagesFor(stages []checks.Stage, known trace.Known) (kept []checks.Stage, lacks trace.Known) {
 	for _, st := range stages {
 		need := needs[st]
 		if st == checks.EndOfHeader {
-			lacks |= trace.Time &^ known // the stand-in for it tells nothing of a date
+			if known&trace.Content != 0 {
+				lacks |= trace.Time &^ known // the stand-in for it tells nothing of a date
+			}
 			if slices.Contains(stages, checks.RcptTo) {
-				need = needs[checks.RcptTo]
+				need = needs[checks.RcptTo] // what is held at the end of the header is so for who sends it
 			}
 		}
 		lacks |= need &^ known

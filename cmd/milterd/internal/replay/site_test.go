@@ -33,7 +33,9 @@ func configOf(t testing.TB, name, text string) Config {
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 			env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}
 			instances, err := cfg.Build(env)
-			return instances, cfg.Policy, err
+			opts := cfg.Policy
+			opts.Store = env.Store
+			return instances, opts, err
 		},
 	}
 }
@@ -139,6 +141,7 @@ type asJSON struct {
 		Messages []struct {
 			File      string
 			MessageID string `json:"message_id"`
+			Session   string
 		}
 	}
 	NotJudged   map[string]map[string]int `json:"not_judged"`
@@ -150,6 +153,7 @@ type asJSON struct {
 		Messages []struct {
 			File      string
 			MessageID string `json:"message_id"`
+			Session   string
 		}
 	}
 }

@@ -18,6 +18,7 @@ const (
 	shownMessages = 5
 	shownSenders  = 8
 	shownLine     = 200 // octets of something that came from outside
+	shownName     = 80  // of what stands beside others in a line
 )
 
 // Text writes the report for people.
@@ -78,18 +79,36 @@ func (r *Report) table(out *textWriter) {
 
 func (r *Report) comparison(out *textWriter) {
 	c := r.changes
-	out.print("\nWith %s instead, %s would fare otherwise\n", name(r.Against), messages(c.count))
-	for _, d := range c.differences {
+	effective, idle := c.effective()
+	out.print("\nWith %s instead, %s would fare otherwise", name(r.Against), messages(c.count))
+	if c.count > 0 {
+		out.print(", because of %s", count(fmt.Sprint(len(effective)), "line", "lines"))
+	}
+	out.print("\n%8d would be refused instead of %d: %d instead of %d for good (5yz), %d instead of %d to come back later (4yz)\n",
+		c.refused, r.Refused, c.rejected, r.Rejected, c.refused-c.rejected, r.Refused-r.Rejected)
+	for _, d := range effective {
 		out.print("  %s (%s)\n", clean(d.String()), messages(d.Messages))
+	}
+	if len(idle) > 0 {
+		out.print("  These differ too, and change nothing here:\n")
+	}
+	for _, d := range idle {
+		out.print("  %s\n", clean(d.String()))
 	}
 	for _, g := range c.groups {
 		out.print("\n%s -> %s: %s\n", g.from, g.to, messages(g.hits.count))
 		for _, d := range g.because {
 			out.print("  because of %s\n", clean(d.String()))
 		}
+		if len(g.because) == 0 {
+			out.print("  %s\n", unexplained)
+		}
 		out.messages(&g.hits)
 	}
 }
+
+// unexplained is said of changes that no line explains.
+const unexplained = "because of what became of earlier mail, which greylisting and counting remember"
 
 // gaps tells what could not be judged, and why.
 func (r *Report) gaps(out *textWriter) {
@@ -146,7 +165,8 @@ func (t *textWriter) Write(p []byte) (int, error) {
 // messages lists the first of the messages.
 func (t *textWriter) messages(l *hits) {
 	for _, h := range l.first[:min(shownMessages, len(l.first))] {
-		t.print("    %s\n", clean(strings.Join(words(h.day(), h.ID, "from "+h.From, "in "+h.place()), " ")))
+		who := checks.Clean("from "+h.From, shownName)
+		t.print("    %s\n", strings.Join(words(h.day(), checks.Clean(h.name(), shownName), who, "in "+clean(h.place())), " "))
 	}
 	if more := l.count - shownMessages; more > 0 {
 		t.print("    and %d more; --json lists all\n", more)

@@ -20,20 +20,22 @@ type Site struct {
 // Known are the things that a stored message may tell about the session in which it came.
 type Known uint8
 
-// The things. Client and Helo are those at the border.
+// The things. Client and Helo are those at the border. Content is the header section as the border has seen it: Read leaves it to
+// the caller to say so.
 const (
 	Client Known = 1 << iota
 	Helo
 	Sender
 	Recipient
 	Time
+	Content
 	Everything = 1<<iota - 1
 )
 
 // String names them, as in "client, time".
 func (k Known) String() string {
 	var words []string
-	for i, w := range [...]string{"client", "HELO", "sender", "recipient", "time"} {
+	for i, w := range [...]string{"client", "HELO", "sender", "recipient", "time", "header section"} {
 		if k&(1<<i) != 0 {
 			words = append(words, w)
 		}

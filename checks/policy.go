@@ -51,8 +51,6 @@ type Forwarders struct {
 	Names    []string // host names and domains with all below them, lower case, no trailing dot
 }
 
-func (f Forwarders) empty() bool { return len(f.Networks)+len(f.Names) == 0 }
-
 func (f Forwarders) hasAddr(client netip.Addr) bool {
 	return slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(client) })
 }

@@ -227,7 +227,9 @@ func (c spfCase) oneLabel(name string) bool {
 }
 
 // noNames tells whether a case of blitiri's own has a failing reverse DNS beside ptr: a fail is a temperror with us then.
-func noNames(name string) bool { return name == "broken-ptr-forward" || name == "ptr-reverse-lookup-error" }
+func noNames(name string) bool {
+	return name == "broken-ptr-forward" || name == "ptr-reverse-lookup-error"
+}
 
 func TestSPFSuite(t *testing.T) {
 	t.Parallel()

@@ -189,7 +189,6 @@ type calloutCase struct {
 
 	codes, saying string // to Alice; empty: her mail arrives
 	reason        string
-	mx            string // who said so, if not mx. and the domain
 	at, reply     string // in the log
 	later         string // codes to Alice when the answer is there, if that was pending
 }

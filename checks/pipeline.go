@@ -76,7 +76,7 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.forwarders = pol.Forwarders
+		t.forwarders, t.partial = pol.Forwarders, t.lacks(p.general)
 		p.policies = append(p.policies, policyTable{pol.Recipients, t})
 	}
 	for i, inst := range instances {
@@ -128,6 +128,10 @@ type Decision struct {
 	Outcomes []Outcome // every reason that applied and is not off, in order; the one that refused is the last
 	Failures []Failure // checks that could not find out
 	Results  []Result  // what every check said; only if Options.Trace is set
+
+	// Partial: what is on for everyone was not all looked for. The client is trusted, or forwards for the recipient; the recipient
+	// is exempt, or has less looked for; somebody vouches for everything; or a check could not find out.
+	Partial bool
 }
 
 // Outcome is a reason that applied, with what was done.
@@ -176,7 +180,7 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	s.begin(st)
 	s.Trusted = p.opts.Trusted.Trusts(s)
 	if s.Trusted {
-		return Decision{}
+		return Decision{Partial: true}
 	}
 	p.announce(s, st)
 	if !p.RepliesAt(st) {
@@ -195,7 +199,7 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 		d = p.recipient(ctx, s)
 	default:
 		if slices.ContainsFunc(s.Envelope.Rcpts, func(r Recipient) bool { return r.Refused == "" && r.Vouch >= SkipAll }) {
-			return Decision{} // what says so holds for the whole transaction
+			return Decision{Partial: true} // what says so holds for the whole transaction
 		}
 		t := p.general
 		if first := firstAccepted(s.Envelope.Rcpts); first != nil {
@@ -267,14 +271,14 @@ func (p *Pipeline) announce(s *Session, st Stage) {
 
 // decide asks the checks about the scopes from the first stage to the last until one refuses.
 func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last Stage) Decision {
-	var d Decision
-	failed := ""
 	s.table = t
 	forwarded, mayForward := p.forwarded(ctx, s, t)
 	if rcpts := s.Envelope.Rcpts; last == RcptTo && len(rcpts) > 0 {
 		rcpts[len(rcpts)-1].Forwarded = forwarded
 	}
 	mayPass := slices.ContainsFunc(s.Envelope.Rcpts, func(r Recipient) bool { return last == EndOfHeader && r.Refused == "" && r.MayPass })
+	d := Decision{Partial: forwarded || mayForward || t.partial}
+	failed := ""
 	for i, inst := range p.instances {
 		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
 			continue
@@ -286,7 +290,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			}
 			f := p.find(ctx, s, i, st)
 			if f.err != nil {
-				failed = inst.Info.Name
+				failed, d.Partial = inst.Info.Name, true
 				if !f.told {
 					f.told = true
 					d.Failures = append(d.Failures, Failure{inst.Info.Name, st, f.err})
@@ -296,7 +300,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll && v.Unsure }) {
 				mayPass = true
 			} else if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
-				return Decision{Results: append(d.Results, p.results(inst.Info.Name, st, nil, f)...)}
+				return Decision{Results: append(d.Results, p.results(inst.Info.Name, st, nil, f)...), Partial: true}
 			}
 			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
 			outcomes = append(outcomes, found...)

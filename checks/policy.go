@@ -154,13 +154,26 @@ type table struct {
 	asks       []bool // by check: has it a reason that is not off
 	forwarders Forwarders
 	header     string // what is enforced at the end of the header: equal strings, equal fate
+	partial    bool   // a reason is off here that is on for everyone
 }
 
 // action is what is done when the reason applies.
 func (t *table) action(r *Reason) Action { return t.actions[r] }
 
+// lacks tells whether a reason is off here that is on in another table.
+func (t *table) lacks(other *table) bool {
+	for r, a := range other.actions {
+		if a != Off && t.actions[r] == Off {
+			return true
+		}
+	}
+	return false
+}
+
 // exempt is the table of recipients whom everything reaches.
-func exempt(instances []Instance) *table { return &table{asks: make([]bool, len(instances))} }
+func exempt(instances []Instance) *table {
+	return &table{asks: make([]bool, len(instances)), partial: true}
+}
 
 func newTable(instances []Instance, actions map[string]Action) (*table, error) {
 	// Without a greylist check nobody could let a suspicion pass after a while: it is watched.

@@ -1,7 +1,9 @@
 package checks
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -188,6 +190,20 @@ func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (
 	}
 	s.memory[scope][key] = remembered{v, err}
 	return v, err
+}
+
+// Aside is what is known of the session now, the recipients and what was remembered up to MailFrom with it, but neither its
+// header nor its macros: for work that goes on beside the session, in one other goroutine. Nothing is decided about it.
+func (s *Session) Aside() *Session {
+	c := &Session{
+		ID: s.ID, Time: s.Time, Stage: MailFrom, Client: s.Client, Local: s.Local, ClientName: s.ClientName, Helo: s.Helo,
+		PreviousHelo: s.PreviousHelo, AuthUser: s.AuthUser, Trusted: s.Trusted,
+		Envelope: Envelope{QueueID: s.Envelope.QueueID, MailFrom: s.Envelope.MailFrom, Rcpts: slices.Clone(s.Envelope.Rcpts)},
+	}
+	for st := Connect; st <= MailFrom; st++ {
+		c.memory[st] = maps.Clone(s.memory[st])
+	}
+	return c
 }
 
 // begin forgets what was found out for the scopes that end when st begins.

@@ -49,8 +49,8 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 	if from.Local == "" || from.Domain == "" || c.local(from) {
 		return nil, nil
 	}
-	p, err := c.known(ctx, s, pair{Local: facts.Mailbox(s.Rcpt().Address), Outside: facts.Mailbox(from)})
-	if !p || err != nil {
+	known, err := Known(ctx, c.env.Store, Pair(from, s.Rcpt().Address), s.Time)
+	if !known || err != nil {
 		return nil, err
 	}
 	is, err := facts.SenderIsClients(ctx, c.env, s)
@@ -60,8 +60,14 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 	return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
 }
 
-func (c *check) known(ctx context.Context, s *checks.Session, p pair) (bool, error) {
-	value, ok, err := c.env.Store.Get(ctx, p.key())
+// Pair names an outside address and a user of this site, for Known: some 30 octets, of which the addresses cannot be read.
+func Pair(outside, local checks.Address) string {
+	return pair{Local: facts.Mailbox(local), Outside: facts.Mailbox(outside)}.key()
+}
+
+// Known tells whether the user of a pair wrote to its outside address in the 60 days before a time.
+func Known(ctx context.Context, store checks.Store, name string, at time.Time) (bool, error) {
+	value, ok, err := store.Get(ctx, name)
 	if !ok || err != nil {
 		return false, err
 	}
@@ -69,7 +75,7 @@ func (c *check) known(ctx context.Context, s *checks.Session, p pair) (bool, err
 	if json.Unmarshal(value, &stored) != nil {
 		return false, nil
 	}
-	return s.Time.Unix()-stored.At < int64(remember/time.Second), nil
+	return at.Unix()-stored.At < int64(remember/time.Second), nil
 }
 
 // Observe implements checks.Observer: it remembers to whom a user of this site has written. Bounces have no author, and mail

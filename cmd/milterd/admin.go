@@ -18,6 +18,7 @@ import (
 	"milterd/checks/greylist"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/control"
+	"milterd/milter/evidence"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
@@ -157,7 +158,7 @@ func (d *daemon) functions() map[string]control.Func {
 	return map[string]control.Func{
 		"status": func(context.Context, func(any) error) (any, error) {
 			return statusReport{
-				Version: version(), Started: d.started, Profile: d.profile(), Connections: d.server.Connections(),
+				Version: version(), Started: d.started, Profile: d.config().Profile.String(), Connections: d.server.Connections(),
 				LogDropped: d.queue.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
 			}, nil
 		},
@@ -206,6 +207,8 @@ func (d *daemon) functions() map[string]control.Func {
 		"report/retry": func(ctx context.Context, _ func(any) error) (any, error) {
 			return greylist.Retry(ctx, d.store, time.Now())
 		},
+		"report/watch":  evidenceReport(d, (*evidence.Book).Watch),
+		"report/action": evidenceReport(d, (*evidence.Book).Action),
 	}
 }
 

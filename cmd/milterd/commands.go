@@ -184,7 +184,19 @@ func newReport(configFile *string) *cobra.Command {
 	r := &remote{configFile: configFile}
 	cmd := newGroup("report", "Say what follows from what was seen")
 	r.flags(cmd)
-	cmd.AddCommand(&cobra.Command{
+	var args evidenceArgs
+	watch := &cobra.Command{
+		Use: "watch", Short: "Which watched reasons are safe to enforce, which are not, and because of which senders", Long: aboutEvidence, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/watch", args, showWatch) },
+	}
+	action := &cobra.Command{
+		Use: "action", Short: "Whom the enforced reasons refused, and who of them was found good", Long: aboutEvidence, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/action", args, showAction) },
+	}
+	for _, c := range []*cobra.Command{watch, action} {
+		c.Flags().StringVar(&args.Reason, "reason", "", "this `REASON` alone, with all its senders")
+	}
+	cmd.AddCommand(watch, action, &cobra.Command{
 		Use: "retry", Short: "Who came back after greylisting, how long it took, who never did", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/retry", nil, showRetry) },
 	})

@@ -17,6 +17,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
+	"milterd/checks/checktest"
 	"milterd/checks/counters"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/control"
@@ -46,6 +47,9 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.closeRecords)
+	env := checks.Env{DNS: checktest.Zone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
+	d.evidence = openEvidence(env, func() *config.Config { return cfg }, time.Now)
+	t.Cleanup(func() { d.evidence.Close(time.Second) })
 	return d
 }
 

@@ -25,6 +25,7 @@ import (
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter"
+	"milterd/milter/evidence"
 	"milterd/milter/journal"
 	"milterd/milter/rdap"
 	"milterd/milter/resolver"
@@ -74,6 +75,7 @@ type daemon struct {
 	store    *store.Store
 	registry *rdap.Client
 	explain  explainer
+	evidence *evidence.Book
 	metrics  *web.Metrics
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
@@ -117,6 +119,8 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	defer d.closeRecords()
+	d.evidence = openEvidence(d.env(), d.config, time.Now)
+	defer d.evidence.Close(evidencePatience)
 	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
 	p, err := d.build(cfg)
 	if err != nil {
@@ -172,16 +176,20 @@ func (w debugWriter) Write(p []byte) (int, error) {
 // newID is a session id: 60 random bits, so that no two meet in any log.
 func newID() string { return strings.ToLower(rand.Text()[:12]) }
 
-// profile is that in force.
-func (d *daemon) profile() string {
+// config is the configuration in force.
+func (d *daemon) config() *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.cfg.Profile.String()
+	return d.cfg
+}
+
+// env is what checks may use, without the site.
+func (d *daemon) env() checks.Env {
+	return checks.Env{DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext, Registry: d.registry}
 }
 
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
-	env := checks.Env{DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext, Registry: d.registry}
-	return newPipeline(cfg, env, func(o *checks.Options) {
+	return newPipeline(cfg, d.env(), func(o *checks.Options) {
 		o.Announce, o.Took = d.resolver, d.metrics.Took
 		d.explain.options(o)
 	})

@@ -19,6 +19,7 @@ import (
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/dialogue"
 	"milterd/milter"
+	"milterd/milter/evidence"
 	"milterd/milter/journal"
 	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
@@ -113,11 +114,13 @@ func (c clocked) Time(t time.Time) { c.clock.Store(&t) }
 
 // testDaemon is the daemon in this process, with a DNS of its own.
 type testDaemon struct {
-	address string
-	dns     *dnstest.Server
-	clock   atomic.Pointer[time.Time] // nil: the real one
-	log     bytes.Buffer              // complete after stop
-	stop    func()
+	address  string
+	cfg      *config.Config
+	dns      *dnstest.Server
+	evidence *evidence.Book
+	clock    atomic.Pointer[time.Time] // nil: the real one
+	log      bytes.Buffer              // complete after stop
+	stop     func()
 }
 
 func (d *testDaemon) now() time.Time {
@@ -142,7 +145,7 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 	if err := problems.Err(); err != nil {
 		t.Fatal(err)
 	}
-	d := &testDaemon{dns: dnstest.Start(t, zoneText)}
+	d := &testDaemon{cfg: cfg, dns: dnstest.Start(t, zoneText)}
 	res, err := resolver.New(resolver.Config{Servers: []string{d.dns.Addr}, Timeout: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +155,9 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 	log := queue.Logger(cfg.Log.Level)
 	records := store.NewMemory(d.now)
 	t.Cleanup(func() { _ = records.Close() })
-	p, err := newPipeline(cfg, checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(log)}, func(o *checks.Options) {
+	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(log)}
+	d.evidence = openEvidence(env, func() *config.Config { return cfg }, d.now)
+	p, err := newPipeline(cfg, env, func(o *checks.Options) {
 		if ahead {
 			o.Announce = res
 		}
@@ -161,7 +166,7 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 		t.Fatal(err)
 	}
 	srv := &milter.Server{
-		Pipeline: func() *checks.Pipeline { return p }, Journal: journal.Journal{Log: log}, Log: logrus.NewEntry(log),
+		Pipeline: func() *checks.Pipeline { return p }, Journal: journals{journal.Journal{Log: log}, d.evidence}, Log: logrus.NewEntry(log),
 		NewID: func() string { return "id" },
 		Now:   d.now,
 	}
@@ -175,6 +180,7 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 		if err := <-served; !errors.Is(err, milter.ErrServerClosed) {
 			t.Errorf("Serve: %v", err)
 		}
+		d.evidence.Close(5 * time.Second)
 		queue.Close(5 * time.Second)
 	}
 	return d

@@ -52,7 +52,7 @@ func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options
 
 // newChecks makes the checks ready, and what a pipeline of them needs to know of the configuration.
 func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Options, error) {
-	env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
+	env.Site = siteOf(cfg)
 	instances, err := cfg.Build(env)
 	if err != nil {
 		return nil, checks.Options{}, err
@@ -64,6 +64,10 @@ func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Op
 		return facts.ClientNamed(ctx, env, s, match)
 	}
 	return instances, opts, nil
+}
+
+func siteOf(cfg *config.Config) checks.Site {
+	return checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
 }
 
 // openStore opens the configured store. An embedded one whose folder the operator did not name may fail: the daemon then

@@ -194,7 +194,7 @@ func newReport(configFile *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/action", args, showAction) },
 	}
 	for _, c := range []*cobra.Command{watch, action} {
-		c.Flags().StringVar(&args.Reason, "reason", "", "this `REASON` alone, with all its senders")
+		c.Flags().StringVar(&args.Reason, "reason", "", "this `REASON` alone, with up to 50 of its senders")
 	}
 	cmd.AddCommand(watch, action, &cobra.Command{
 		Use: "retry", Short: "Who came back after greylisting, how long it took, who never did", Args: cobra.NoArgs,

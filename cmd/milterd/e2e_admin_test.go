@@ -424,6 +424,19 @@ func TestStatusCommand(t *testing.T) {
 	if s.Version == "" || time.Since(s.Started) > time.Minute || s.Profile != "safe" || s.Connections != 1 || len(s.Store) == 0 || len(s.DNS) == 0 {
 		t.Errorf("status: %+v", s)
 	}
+	if s.Store["driver"] != "embedded" || s.Store["ok"] != true || s.DNS["queries"] == nil || s.DNS["servfail"] == nil {
+		t.Errorf("status: %v, %v", s.Store, s.DNS)
+	}
+	for key := range s.Store {
+		if key != strings.ToLower(key) {
+			t.Errorf("the key %s of the store", key)
+		}
+	}
+	for key := range s.DNS {
+		if key != strings.ToLower(key) {
+			t.Errorf("the key %s of the DNS", key)
+		}
+	}
 }
 
 // TestRetryReport has one who comes back and some who do not, whose window is soon over.

@@ -8,24 +8,24 @@ import (
 // Stats counts since New. Failures are counted for each server that was asked: a question that the second server
 // answered has one too.
 type Stats struct {
-	Queries   uint64 // sent over UDP, repetitions included
-	TCP       uint64 // of these, asked again over TCP because the answer was truncated
-	Hits      uint64 // questions answered from the cache
-	Coalesced uint64 // questions that joined one already on its way
+	Queries   uint64 `json:"queries"`   // sent over UDP, repetitions included
+	TCP       uint64 `json:"tcp"`       // of these, asked again over TCP because the answer was truncated
+	Hits      uint64 `json:"hits"`      // questions answered from the cache
+	Coalesced uint64 `json:"coalesced"` // questions that joined one already on its way
 
-	Timeouts    uint64
-	Unreachable uint64
-	ServFail    uint64
-	Refused     uint64
-	Malformed   uint64 // and all other answers that are none
-	Misfits     uint64 // packets dropped because they fit no question in flight: late, or forged
+	Timeouts    uint64 `json:"timeouts"`
+	Unreachable uint64 `json:"unreachable"`
+	ServFail    uint64 `json:"servfail"`
+	Refused     uint64 `json:"refused"`
+	Malformed   uint64 `json:"malformed"` // and all other answers that are none
+	Misfits     uint64 `json:"misfits"`   // packets dropped because they fit no question in flight: late, or forged
 
-	Announced uint64 // questions announced, follow-ups included
-	Dropped   uint64 // of these, not asked because of some limit
-	Panics    uint64 // in what was announced or in parsing
+	Announced uint64 `json:"announced"` // questions announced, follow-ups included
+	Dropped   uint64 `json:"dropped"`   // of these, not asked because of some limit
+	Panics    uint64 `json:"panics"`    // in what was announced or in parsing
 
-	Entries int    // in the cache now, about
-	Octets  uint64 // of memory that these take, about
+	Entries int    `json:"entries"` // in the cache now, about
+	Octets  uint64 `json:"octets"`  // of memory that these take, about
 }
 
 // counters are the counts of Stats.

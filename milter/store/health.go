@@ -21,15 +21,15 @@ const (
 
 // Status tells how a store does.
 type Status struct {
-	Driver  string
-	Place   string    // folder, or address without the password; empty: memory
-	OK      bool      // as Healthy
-	Since   time.Time // since when operations work, or fail at once
-	Error   string    // what is wrong now, or else the last failure; empty: there was none
-	ErrorAt time.Time // when that was; zero: never
-	Errors  uint64    // how many since the start, probes included
-	Records int64     // how many records there are, about, as of the last probe (10 s); -1: unknown
-	Octets  int64     // what they take, about: on the disk, or in memory; -1: unknown
+	Driver  string    `json:"driver"`
+	Place   string    `json:"place"`             // folder, or address without the password; empty: memory
+	OK      bool      `json:"ok"`                // as Healthy
+	Since   time.Time `json:"since"`             // since when operations work, or fail at once
+	Error   string    `json:"error"`             // what is wrong now, or else the last failure; empty: there was none
+	ErrorAt time.Time `json:"error_at,omitzero"` // when that was; zero: never
+	Errors  uint64    `json:"errors"`            // how many since the start, probes included
+	Records int64     `json:"records"`           // how many records there are, about, as of the last probe (10 s); -1: unknown
+	Octets  int64     `json:"octets"`            // what they take, about: on the disk, or in memory; -1: unknown
 }
 
 // health knows whether a driver works: a circuit breaker.

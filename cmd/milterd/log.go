@@ -49,7 +49,7 @@ the setting records keeps it. With --ref, shows one of them completely: every ch
 	f.StringVar(&args.Rcpt, "rcpt", "", "recipient `ADDRESS`, or domain with what is below it")
 	f.StringVar(&args.Client, "client", "", "address or network of the `CLIENT`, or a domain of its names")
 	f.StringVar(&args.Reason, "reason", "", "`ID` of a reason that applied")
-	f.StringVar(&args.Action, "action", "", "`WHAT` was done: accept, watch, greylist, tempfail or reject")
+	f.StringVar(&args.Action, "action", "", "`WHAT` was done: accept, watch, greylist, tempfail or reject, or refused for the last two")
 	f.StringVar(&args.Session, "session", "", "`ID` of a session, as in the log")
 	f.StringVar(&args.Ref, "ref", "", "the `LINK` of a reply, or what follows r= in it")
 	f.StringVar(&since, "since", "", "no longer `AGO` than that: s, m, h, d")

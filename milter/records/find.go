@@ -12,13 +12,16 @@ import (
 	"milterd/checks"
 )
 
+// Refused is the action of Query that takes what was deferred and what was rejected.
+const Refused = "refused"
+
 // Query says which records to find. Empty fields take everything.
 type Query struct {
 	Sender  string // a mailbox, a domain with what is below it, or <> for the null reverse-path
 	Rcpt    string // a mailbox, or a domain with what is below it
 	Client  string // an address, a network, or the domain of its name or HELO name
 	Reason  string // id, of any reason that applied
-	Action  string // accept, watch, greylist, tempfail or reject
+	Action  string // accept, watch, greylist, tempfail or reject, or Refused
 	Session string
 	Since   time.Time
 	Until   time.Time
@@ -37,39 +40,75 @@ const (
 
 // Find returns the records that a query takes, the last one first. A record that cannot be read is left out.
 func (b *Book) Find(ctx context.Context, q Query) ([]Record, error) {
-	list := []Record{} // [] in JSON
+	p, err := b.Page(ctx, q, Range{})
+	return p.Records, err
+}
+
+// Range bounds what is read for a part of the answer.
+type Range struct {
+	Before int64 // only records with smaller numbers; 0: all
+	Look   int   // how many records are looked at, at most, whatever of them fits; 0: all
+}
+
+// Page is a part of what Find returns.
+type Page struct {
+	Records []Record
+	Next    int64     // Before of the part that follows; 0: there is none
+	Reached time.Time // of the last record that was looked at; zero: none was
+}
+
+// Page is Find within a range, so that a question that hardly any record fits costs no more than another. With an error it
+// returns what was found before.
+func (b *Book) Page(ctx context.Context, q Query, in Range) (Page, error) {
+	p := Page{Records: []Record{}} // [] in JSON
 	last, err := b.last(ctx)
 	if err != nil {
-		return list, err
+		return p, err
 	}
 	fits := q.filter()
 	oldest, missing := max(last-int64(b.opts.Max), 0), 0
-	for end := last; end > oldest && missing < gap; end -= page {
-		found, err := b.page(ctx, end, max(end-page, oldest))
+	first := last
+	if in.Before > 0 {
+		first = min(last, in.Before-1)
+	}
+	bottom := oldest
+	if in.Look > 0 {
+		bottom = max(oldest, first-int64(in.Look))
+	}
+	for end := first; end > bottom && missing < gap; end -= page {
+		found, err := b.page(ctx, end, max(end-page, bottom))
 		if err != nil {
-			return list, err
+			p.Next = end + 1
+			return p, err
 		}
-		for _, f := range found {
+		for i, f := range found {
 			if !f.ok {
 				missing++
 				continue
 			}
 			missing = 0
 			if f.Time.Before(q.Since.Add(-late)) {
-				return list, nil
+				return p, nil
 			}
+			p.Reached = f.Time
 			if !fits(f.Record) {
 				continue
 			}
 			if q.Trace && f.complete(f.more) != nil {
 				continue
 			}
-			if list = append(list, f.Record); q.Max > 0 && len(list) >= q.Max {
-				return list, nil
+			if p.Records = append(p.Records, f.Record); q.Max > 0 && len(p.Records) >= q.Max {
+				if number := end - int64(i); number > oldest+1 {
+					p.Next = number
+				}
+				return p, nil
 			}
 		}
 	}
-	return list, nil
+	if bottom > oldest && missing < gap {
+		p.Next = bottom + 1
+	}
+	return p, nil
 }
 
 func (b *Book) last(ctx context.Context) (int64, error) {
@@ -118,7 +157,7 @@ func (q Query) filter() func(Record) bool {
 	sender, rcpt, client := mailbox(q.Sender), mailbox(q.Rcpt), host(q.Client)
 	return func(r Record) bool {
 		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
-			(q.Action == "" || r.Action == q.Action) && (q.Session == "" || r.Session == q.Session) &&
+			(q.Action == "" || r.Action == q.Action || q.Action == Refused && r.Reply != "") && (q.Session == "" || r.Session == q.Session) &&
 			(q.Reason == "" || r.Reason == q.Reason || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == q.Reason })) &&
 			(sender == nil || sender(r.MailFrom)) && (rcpt == nil || slices.ContainsFunc(r.Rcpts, rcpt)) &&
 			(client == nil || client(r))

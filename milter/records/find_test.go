@@ -54,6 +54,7 @@ func TestFind(t *testing.T) {
 		{"reason", Query{Reason: "rdns-missing"}, "4 1"},
 		{"watched reason", Query{Reason: "helo-mismatch"}, "4 2 1"},
 		{"action", Query{Action: "accept"}, "3"},
+		{"refused in any way", Query{Action: Refused}, "4 1"},
 		{"session", Query{Session: "s2"}, "2"},
 		{"since", Query{Since: noon.Add(3 * time.Hour)}, "4 3"},
 		{"until", Query{Until: noon.Add(2 * time.Hour)}, "2 1"},
@@ -110,5 +111,55 @@ func TestFindGoesOverManyPagesAndHoles(t *testing.T) {
 		if list[i].Number >= list[i-1].Number {
 			t.Fatalf("%d after %d", list[i].Number, list[i-1].Number)
 		}
+	}
+}
+
+// TestPages reads the answer in parts, which together are that of Find.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	b := open(t, checktest.NewStore(nil), 10)
+	for i := range 14 {
+		s := mail("192.0.2.1", "h", "a@example.com", "b@example.org")
+		s.Time, s.ID = noon.Add(time.Duration(i)*time.Minute), fmt.Sprint(i%4)
+		b.Accepted(s)
+		settle(t, b, uint64(i+1))
+	}
+	for _, c := range []struct {
+		name  string
+		q     Query
+		look  int
+		pages string // numbers on each, and how far it looked
+	}{
+		{"all at once", Query{}, 0, "14 13 12 11 10 9 8 7 6 5:5"},
+		{"by four", Query{Max: 4}, 0, "14 13 12 11:11|10 9 8 7:7|6 5:5"},
+		{"by five", Query{Max: 5}, 0, "14 13 12 11 10:10|9 8 7 6 5:5"},
+		{"looking at four", Query{Session: "0"}, 4, "13:11|9:7|5:5"},
+		{"looking at four, one a page", Query{Session: "1", Max: 1}, 4, "14:14|10:10|6:6|:5"},
+		{"none fits", Query{Session: "9"}, 6, ":9|:5"},
+		{"since", Query{Since: noon.Add(9 * time.Minute), Max: 3}, 0, "14 13 12:12|11 10:9"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var pages []string
+			in := Range{Look: c.look}
+			for {
+				p, err := b.Page(t.Context(), c.q, in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var numbers []string
+				for _, r := range p.Records {
+					numbers = append(numbers, fmt.Sprint(r.Number))
+				}
+				reached := int(p.Reached.Sub(noon)/time.Minute) + 1
+				pages = append(pages, fmt.Sprintf("%s:%d", strings.Join(numbers, " "), reached))
+				if p.Next == 0 {
+					break
+				}
+				in.Before = p.Next
+			}
+			if got := strings.Join(pages, "|"); got != c.pages {
+				t.Errorf("got %s, want %s", got, c.pages)
+			}
+		})
 	}
 }

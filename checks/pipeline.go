@@ -134,6 +134,20 @@ type Decision struct {
 	Partial bool
 }
 
+// Upshot is what was done in the end and the reason for it: those of the reply, or else of the most severe outcome; Off and nil if
+// nothing was said.
+func (d Decision) Upshot() (action Action, reason *Reason) {
+	if d.Reply != nil {
+		return d.Action, d.Reason
+	}
+	for _, o := range d.Outcomes {
+		if o.Action > action {
+			action, reason = o.Action, o.Reason
+		}
+	}
+	return action, reason
+}
+
 // Outcome is a reason that applied, with what was done.
 type Outcome struct {
 	Check  string

@@ -94,17 +94,16 @@ func decided(s *checks.Session, d checks.Decision) Record {
 	if rcpt := s.Rcpt().Text; rcpt != "" {
 		r.Rcpts = append(r.Rcpts, cut(rcpt, maxValue))
 	}
-	worst := checks.Off
 	for _, o := range d.Outcomes {
-		if o.Action > worst {
-			worst, r.Action, r.Reason = o.Action, o.Action.String(), o.Reason.ID
-		}
 		r.Outcomes = append(r.Outcomes, outcome(o))
+	}
+	if action, reason := d.Upshot(); reason != nil {
+		r.Action, r.Reason = action.String(), reason.ID
 	}
 	if d.Reply != nil {
 		reply := *d.Reply
 		reply.Link = "" // whoever sees the record has it
-		r.Action, r.Reason, r.Reply = d.Action.String(), d.Reason.ID, reply.String()
+		r.Reply = reply.String()
 	}
 	return r
 }

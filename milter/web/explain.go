@@ -89,19 +89,23 @@ func (e Explain) Handler() (http.Handler, error) {
 	return x.guard(mux), nil
 }
 
-// guard sets what every answer has, and takes the path of the URL off.
+// harden sets what every answer has.
+func harden(h http.Header, policy string) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer") // the address of a page is as secret as what is in it
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// guard hardens every answer, and takes the path of the URL off.
 func (x *explain) guard(next http.Handler) http.Handler {
 	prefix := ""
 	if u, err := url.Parse(x.URL); err == nil {
 		prefix = strings.TrimSuffix(u.Path, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", Policy)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer") // the address of the page is as secret as its reference
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		harden(w.Header(), Policy)
 		if strings.HasPrefix(r.URL.Path, prefix+"/") {
 			http.StripPrefix(prefix, next).ServeHTTP(w, r)
 			return

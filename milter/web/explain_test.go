@@ -285,37 +285,49 @@ func TestPagesAreAccessible(t *testing.T) {
 		"index": s.get("/why/"), "reason": s.get("/why/spf-fail"), "seen": s.get(link), "tested": s.again(link),
 		"openspf": s.get("/why?sender=a@example.com&ip=192.0.2.9"), "missing": s.get("/nothing"),
 	} {
-		body := p.Body.String()
-		for _, want := range []string{`<html lang="en">`, `<meta name="viewport"`, "<header", "<main", "<footer", `<nav aria-label=`, "<title>", `href="#main"`} {
-			if n := strings.Count(body, want); n != 1 {
-				t.Errorf("%s: %d times %s", name, n, want)
-			}
-		}
-		if n := strings.Count(body, "<h1>"); n != 1 {
-			t.Errorf("%s: %d main headings", name, n)
-		}
-		ids := map[string]bool{}
-		for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(body, -1) {
-			if ids[m[1]] {
-				t.Errorf("%s: the id %s twice", name, m[1])
-			}
-			ids[m[1]] = true
-		}
-		for _, m := range regexp.MustCompile(`aria-(?:labelledby|describedby)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
-			if !ids[m[1]] {
-				t.Errorf("%s: nothing has the id %s", name, m[1])
-			}
-		}
-		level := 1
-		for _, m := range regexp.MustCompile(`<h([1-6])`).FindAllStringSubmatch(body, -1) {
-			n := int(m[1][0] - '0')
-			if n > level+1 {
-				t.Errorf("%s: heading %d after %d", name, n, level)
-			}
-			level = n
+		accessible(t, name, p)
+		if n := strings.Count(p.Body.String(), `<nav aria-label=`); n != 1 {
+			t.Errorf("%s: %d times navigation", name, n)
 		}
 		if !strings.Contains(fmt.Sprint(p.Header()), "default-src 'none'") {
 			t.Errorf("%s: %v", name, p.Header())
 		}
+	}
+}
+
+// accessible looks for what is wrong in any page.
+func accessible(t *testing.T, name string, p page) {
+	t.Helper()
+	body := p.Body.String()
+	for _, want := range []string{`<html lang="en">`, `<meta name="viewport"`, "<header", "<main", "<footer", `href="#main"`} {
+		if n := strings.Count(body, want); n != 1 {
+			t.Errorf("%s: %d times %s", name, n, want)
+		}
+	}
+	if head, _, _ := strings.Cut(body, "<body>"); strings.Count(head, "<title>") != 1 {
+		t.Errorf("%s: no title", name)
+	}
+	if n := strings.Count(body, "<h1>"); n != 1 {
+		t.Errorf("%s: %d main headings", name, n)
+	}
+	ids := map[string]bool{}
+	for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+		if ids[m[1]] {
+			t.Errorf("%s: the id %s twice", name, m[1])
+		}
+		ids[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(`aria-(?:labelledby|describedby)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+		if !ids[m[1]] {
+			t.Errorf("%s: nothing has the id %s", name, m[1])
+		}
+	}
+	level := 1
+	for _, m := range regexp.MustCompile(`<h([1-6])`).FindAllStringSubmatch(body, -1) {
+		n := int(m[1][0] - '0')
+		if n > level+1 {
+			t.Errorf("%s: heading %d after %d", name, n, level)
+		}
+		level = n
 	}
 }

@@ -1,0 +1,501 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/milter/records"
+	"milterd/milter/store"
+)
+
+// busy is a board to which several things have happened.
+func busy(t *testing.T) *board {
+	t.Helper()
+	b := newBoard(t, nil)
+	b.decide(b.mail(90, "192.0.2.7", "h7.example.net", "", "bob@example.org"), nil, outcome(t, "spf-none", checks.Watch, "no policy"))
+	b.decide(b.mail(12, "192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org"), nil,
+		outcome(t, "helo-mismatch", checks.Watch, "HELO is another name"), outcome(t, "rdns-missing", checks.Reject, "192.0.2.9 has no reverse DNS name"))
+	b.decide(b.mail(11, "192.0.2.9", "mail.example.com", "ann@example.com", "carl@example.org"), nil,
+		outcome(t, "greylisted", checks.Tempfail, "greylisted for 180 s more"))
+	b.decide(b.mail(3, "2001:db8::5", "six.example.net", "eve@sub.example.net", "bob@example.org"), nil, outcome(t, "rdns-missing", checks.Greylist, "x"))
+	b.accept(b.mail(2, "198.51.100.3", "good.example.com", "dan@example.com", "carl@example.org"))
+	b.operator.triplets = []Triplet{
+		{Identity: "192.0.2.0/24", From: "ann@example.com", To: "bob@example.org", Client: "192.0.2.9", Suspicion: "rdns-missing", State: "waiting",
+			Attempts: 1, First: checktest.Now.Add(-2 * time.Minute), Last: checktest.Now.Add(-2 * time.Minute), Until: checktest.Now.Add(47 * time.Hour)},
+		{Identity: "example.net 192.0.2.0/24", From: "", To: "carl@example.org", Client: "192.0.2.7", State: "passed",
+			Attempts: 3, First: checktest.Now.Add(-time.Hour), Last: checktest.Now.Add(-time.Minute)},
+	}
+	b.operator.clients = []Client{
+		{Identity: "example.net 192.0.2.0/24", Passes: 5, Used: checktest.Now.Add(-time.Minute), Client: "192.0.2.7"},
+		{Identity: "example.org", Allowed: true},
+	}
+	b.operator.blocks = []Block{
+		{Client: "203.0.113.7", Since: checktest.Now.Add(-time.Minute), Until: checktest.Now.Add(59 * time.Minute), Level: 1, Why: "naming too many unknown recipients", InForce: true},
+		{Client: "2001:db8:1::/64", Since: checktest.Now, Until: checktest.Now.Add(72 * time.Hour), Why: "the spam run"},
+	}
+	return b
+}
+
+// eachPage are the addresses of all pages.
+func (b *board) eachPage() []string {
+	return []string{"/", "/?period=day", "/?period=week", "/refusals", "/refusals?action=all", "/session?id=session1&n=2", "/greylist", "/blocks", "/nothing"}
+}
+
+func TestOverview(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	p := b.get("/")
+	p.has(t, "milterd mx.example.org", "As of 12:00:00 UTC", "Rejected 1", "Deferred 1", "Suspected 1", "Watched 0", "Accepted 1",
+		"11:48 to 11:49: 1 rejected", "11:58 to 11:59: 1 accepted", "Connections 3 open", "Profile safe", "for 26 h 0 min, since 2026-11-20 10:00:00",
+		"works since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 lost")
+	p.lacks(t, "spf-none", "To look at")
+	if !regexp.MustCompile(`rdns-missing.* 1 · 1 · 2 .*greylisted.* · 1 · · 1 `).MatchString(p.text) {
+		t.Errorf("reasons: %s", p.text)
+	}
+	b.get("/?period=day").has(t, "Watched 1", "spf-none", "Sat 21 Nov, 10:30 to 10:45: 1 watched")
+	b.get("/?period=week").has(t, "Watched 1", "Sat 21 Nov, 10:00 to 11:00: 1 watched", "Sun 15")
+	b.get("/?period=century").has(t, "11:48 to 11:49: 1 rejected")
+	// The reasons lead to their decisions.
+	m := regexp.MustCompile(`href="(refusals\?reason=rdns-missing[^"]*)"`).FindStringSubmatch(p.Body.String())
+	if m == nil {
+		t.Fatal("no link to the decisions")
+	}
+	b.get("/"+html.UnescapeString(m[1])).has(t, "192.0.2.9", "2001:db8::5")
+}
+
+func TestOverviewTellsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, func(d *Dashboard) {
+		d.Parts.LogDropped = func() uint64 { return 7 }
+		d.Parts.Records = func() records.Stats { return records.Stats{Dropped: 8} }
+		d.Parts.Checks = func() []checks.Condition {
+			return []checks.Condition{
+				{Check: "dnsbl", Name: "bl.example (client)", State: "off", Why: "it lists the world", Since: checktest.Now, Counts: map[string]uint64{"queries": 14000, "left_out": 2}},
+				{Check: "access", Name: "/etc/deny", State: "on"},
+			}
+		}
+		d.Parts.Store = func() store.Status {
+			return store.Status{Driver: "redis", Error: "connection\x1b refused", ErrorAt: checktest.Now, Records: -1, Octets: -1}
+		}
+	})
+	b.down = true
+	p := b.get("/")
+	p.has(t, "To look at the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were lost", "7 lines of the log were lost",
+		"is down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on the start", "Nothing was decided in this time")
+	p.lacks(t, "-1 records")
+	b.get("/blocks").has(t, "Overview 4 to look at")
+}
+
+func TestEmptyPages(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	for path, says := range map[string]string{
+		"/": "Nothing was said against anybody", "/refusals": "Nobody was refused yet.", "/refusals?sender=a@example.com": "No decision fits the filter.",
+		"/greylist": "No delivery was held yet. Clients let in No client has passed yet.", "/greylist?what=x": "No delivery fits the search.",
+		"/blocks": "Nobody is blocked.", "/blocks?what=x": "No block fits the search.",
+	} {
+		p := b.get(path)
+		if p.Code != 200 {
+			t.Errorf("%s: %d", path, p.Code)
+		}
+		p.has(t, says)
+	}
+}
+
+func TestWithoutRecords(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, func(d *Dashboard) { d.Book = nil })
+	b.get("/").has(t, "Records none are kept (records.max is 0)")
+	for _, path := range []string{"/refusals?sender=x&ref=y", "/session?id=a&n=1"} {
+		p := b.get(path)
+		if p.Code != 200 {
+			t.Errorf("%s: %d", path, p.Code)
+		}
+		p.has(t, "No records of decisions are kept")
+	}
+}
+
+func TestWhileTheStoreIsDown(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	b.fail()
+	if p := b.get("/"); p.Code != 200 {
+		t.Errorf("the overview needs the store: %d", p.Code)
+	}
+	for _, path := range []string{"/refusals", "/refusals?ref=session1", "/session?id=session1&n=1", "/greylist", "/blocks"} {
+		p := b.get(path)
+		if p.Code != 503 {
+			t.Errorf("%s: %d", path, p.Code)
+		}
+		p.has(t, "The store did not answer: no route to the store")
+		p.lacks(t, "Nobody is blocked", "Nobody was refused", "was held yet")
+	}
+	for _, p := range []page{
+		b.post("/greylist", "do", "allow", "client", "192.0.2.1"), b.post("/blocks", "do", "lift", "client", "192.0.2.1"),
+		b.post("/blocks", "do", "add", "client", "192.0.2.1", "for", "1h"),
+	} {
+		if p.Code != 503 {
+			t.Errorf("%d", p.Code)
+		}
+		p.has(t, "Nothing was changed: no route to the store")
+	}
+}
+
+func TestRefusalsAreFiltered(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	all := map[string]string{
+		"none": "h7.example.net", "missing": "has no reverse DNS name", "grey": "greylisted for 180 s more", "six": "2001:db8::5", "good": "198.51.100.3",
+	}
+	for query, want := range map[string]string{
+		"":                              "missing grey",
+		"sender=ann@example.com":        "missing grey",
+		"sender=example.com&action=all": "missing grey good",
+		"sender=%3C%3E&action=all":      "none",
+		"rcpt=bob@example.org":          "missing",
+		"rcpt=bob@example.org&action=all&since=1h":        "missing six",
+		"client=192.0.2.0/24":                             "missing grey",
+		"client=2001:db8::5&action=all":                   "six",
+		"client=example.net&action=all":                   "none six",
+		"reason=rdns-missing":                             "missing",
+		"reason=helo-mismatch&action=all":                 "missing",
+		"action=reject":                                   "missing",
+		"action=tempfail":                                 "grey",
+		"action=greylist":                                 "six",
+		"action=watch":                                    "none",
+		"action=accept":                                   "good",
+		"action=all&since=24h":                            "none missing grey six good",
+		"action=nonsense&since=nonsense&before=-1&zzz=1":  "missing grey",
+		"sender=nobody@example.com":                       "",
+		"sender=ann@example.com&reason=greylisted&rcpt=x": "",
+	} {
+		t.Run(query, func(t *testing.T) {
+			p := b.get("/refusals?" + query)
+			if p.Code != 200 {
+				t.Fatal(p.Code)
+			}
+			for name, says := range all {
+				_, table, _ := strings.Cut(p.Body.String(), "<tbody>")
+				if got, want := strings.Contains(table, says), slices.Contains(strings.Fields(want), name); got != want {
+					t.Errorf("%s: %v, want %v", name, got, want)
+				}
+			}
+		})
+	}
+	// The form shows what was asked for.
+	body := b.get("/refusals?sender=ann@example.com&action=tempfail&since=24h").Body.String()
+	for _, want := range []string{`name="sender" value="ann@example.com"`, `<option value="tempfail" selected>`, `<option value="24h" selected>`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestRefusalsInParts(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	o := outcome(t, "rdns-missing", checks.Reject, "x")
+	for i := range rowsPerPage + 10 {
+		b.decide(b.mail(100-i, "192.0.2.9", "h", fmt.Sprintf("a%d@example.com", i), "bob@example.org"), nil, o)
+	}
+	p := b.get("/refusals?client=192.0.2.9")
+	p.has(t, fmt.Sprintf("<a%d@example.com>", rowsPerPage+9), "<a10@example.com>")
+	p.lacks(t, "&lt;a9@", "Newest")
+	m := regexp.MustCompile(`href="(refusals\?[^"]*)" rel="next"`).FindStringSubmatch(p.Body.String())
+	if m == nil {
+		t.Fatal("no older part")
+	}
+	older := b.get("/" + html.UnescapeString(m[1]))
+	older.has(t, "<a9@example.com>", "<a0@example.com>", "Newest")
+	older.lacks(t, "&lt;a10@", `rel="next"`, "data-refresh")
+	if !strings.Contains(older.Body.String(), `name="client" value="192.0.2.9"`) {
+		t.Error("the filter is lost")
+	}
+	if !strings.Contains(p.Body.String(), `data-refresh="`) {
+		t.Error("the first part is not live")
+	}
+}
+
+// TestTrace opens the session of a refusal.
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	rr, err := dns.NewRR("9.2.0.192.in-addr.arpa. 60 IN PTR a.example.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := b.mail(14, "192.0.2.77", "other.example", "eve@example.com", "bob@example.org")
+	other.ID = "session2"
+	b.decide(other, nil, outcome(t, "spf-fail", checks.Reject, "x"))
+	first := b.mail(12, "192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org")
+	reject := outcome(t, "rdns-missing", checks.Reject, "192.0.2.9 has no reverse DNS name")
+	b.decide(first, []checks.Result{
+		{Check: "rdns", Stage: checks.Connect, Outcomes: []checks.Outcome{reject}, Took: 1234567 * time.Nanosecond, Notes: []string{"a note"},
+			Asked: []checks.Asked{{Question: checks.Ask("9.2.0.192.in-addr.arpa", dns.TypePTR), Answer: checks.Answer{Records: []dns.RR{rr}}, Took: 345 * time.Millisecond}}},
+		{Check: "dnsbl", Stage: checks.MailFrom, Err: errors.New("server misbehaving")},
+		{Check: "helo", Stage: checks.Helo},
+	}, outcome(t, "helo-mismatch", checks.Watch, "HELO is another name"), reject)
+	b.accept(b.mail(11, "192.0.2.9", "mail.example.com", "zoe@example.com", "carl@example.org"))
+
+	list := b.get("/refusals?reason=rdns-missing")
+	m := regexp.MustCompile(`href="(session\?[^"]*)"`).FindStringSubmatch(list.Body.String())
+	if m == nil {
+		t.Fatal("no link to the trace")
+	}
+	p := b.get("/" + html.UnescapeString(m[1]))
+	p.has(t, "Session session1", "Client 192.0.2.9", "HELO mail.example.com", "Sender <ann@example.com>",
+		"rejected rdns-missing Sat 21 Nov 11:48:00", "550 5.7.25 192.0.2.9 has no reverse DNS name", "Recipient <bob@example.org>", "Queue id 4dDk2p1xQz",
+		"Also applied watched helo-mismatch HELO is another name", "3 answers of checks, 1 questions",
+		"rdns connect rdns-missing a note 1.2", "9.2.0.192.in-addr.arpa. PTR", "a.example.", "345", "could not find out: server misbehaving", "nothing to say",
+		"accepted message accepted Sat 21 Nov 11:49:00 Sender <zoe@example.com> Recipient <carl@example.org>")
+	if strings.Index(p.text, "rdns-missing") > strings.Index(p.text, "message accepted") {
+		t.Error("out of order")
+	}
+	p.lacks(t, "eve@example.com", "data-refresh")
+
+	for _, ref := range []string{"session1", "https://mx.example.org/why/rdns-missing?r=" + b.id(t, "rdns-missing"), strings.ToUpper(b.id(t, "rdns-missing"))} {
+		found := b.follow(b.get("/refusals?ref=" + url.QueryEscape(ref)))
+		found.has(t, "Session session1", "rdns-missing", "message accepted")
+	}
+	b.get("/refusals?ref="+records.NewID(checktest.Now)).has(t, "There is no record of this link or session", "192.0.2.9")
+	b.get("/refusals?ref=session9").has(t, "There is no record of this link or session")
+	for _, path := range []string{"/session", "/session?id=session1", "/session?id=session1&n=0", "/session?id=session1&n=x", "/session?id=session9&n=2"} {
+		if p := b.get(path); p.Code != 404 {
+			t.Errorf("%s: %d", path, p.Code)
+		}
+	}
+}
+
+// id is that of the record of a reason.
+func (b *board) id(t *testing.T, reason string) string {
+	t.Helper()
+	list, err := b.book.Find(t.Context(), records.Query{Reason: reason, Max: 1})
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	return list[0].ID
+}
+
+func TestGreylistPage(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	p := b.get("/greylist")
+	p.has(t, "Waiting 1", "Passed 1", "Gone 0", "waiting rdns-missing 1 attempt, first at 2026-11-21 11:58:00, open for 47 h 0 min", "<ann@example.com>", "to → <bob@example.org>",
+		"3 attempts", "<>", "example.net 192.0.2.0/24 192.0.2.7 5", "never example.org 0 allowed by hand")
+	if strings.Index(p.text, "3 attempts") > strings.Index(p.text, "1 attempt,") {
+		t.Error("the last ones do not come first")
+	}
+	one := b.get("/greylist?what=ann@example.com")
+	one.has(t, "<ann@example.com>", "No client fits the search.")
+	one.lacks(t, "3 attempts")
+
+	after := b.follow(b.post("/greylist?what=ann", "do", "allow", "client", "192.0.2.0/24"))
+	after.has(t, "192.0.2.0/24 is let in at once from now on.", "<ann@example.com>")
+	after.lacks(t, "3 attempts")
+	b.follow(b.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).has(t, "2 entries of example.net 192.0.2.0/24 are forgotten.", "3 attempts")
+	b.operator.want(t, "allow 192.0.2.0/24", "forget example.net 192.0.2.0/24")
+
+	b.operator.refuse = errors.New("no client")
+	if p := b.post("/greylist", "do", "allow", "client", "example"); p.Code != 422 || !strings.Contains(p.Body.String(), `value="example"`) {
+		t.Errorf("%d: %s", p.Code, p.Body)
+	}
+	b.operator.want(t)
+}
+
+// want compares what was done since the last call.
+func (o *fakeOperator) want(t *testing.T, did ...string) {
+	t.Helper()
+	if !slices.Equal(o.did, did) {
+		t.Errorf("did %q, want %q", o.did, did)
+	}
+	o.did = nil
+}
+
+func TestBlocksPage(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	b.get("/blocks").has(t, "Sat 21 Nov 12:59:00 59 min more", "203.0.113.7", "naming too many unknown recipients block 1 in a row, since 2026-11-21 11:59:00",
+		"2001:db8:1::/64", "the spam run by hand, since 2026-11-21 12:00:00, nothing refused yet")
+	for what, found := range map[string]string{
+		"203.0.113.7": "4", "203.0.113.0/24": "4", "2001:db8:1::9": "6", "2001:db8::/32": "6", "SPAM": "6", "recipients": "4", "203.0": "4", "192.0.2.1": "", "::/0": "6",
+	} {
+		text := b.get("/blocks?what=" + url.QueryEscape(what)).Body.String()
+		_, text, _ = strings.Cut(text, "data-live")
+		if strings.Contains(text, "203.0.113.7") != strings.Contains(found, "4") || strings.Contains(text, "2001:db8:1::/64") != strings.Contains(found, "6") {
+			t.Errorf("%s: want %q: %s", what, found, text)
+		}
+	}
+	if p := b.get("/blocks?client=192.0.2.9"); !strings.Contains(p.Body.String(), `name="client" value="192.0.2.9"`) {
+		t.Error("a link does not fill the form in")
+	}
+	b.follow(b.post("/blocks", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "spam")).has(t, "192.0.2.9 is blocked until 2026-11-21 13:00:00.")
+	b.follow(b.post("/blocks?what=203", "do", "lift", "client", "203.0.113.7")).has(t, "203.0.113.7 is free, and what was counted is forgotten.")
+	b.follow(b.post("/blocks", "do", "lift", "client", "192.0.2.99")).has(t, "192.0.2.99 was not blocked any more.")
+	b.operator.want(t, "block 192.0.2.9 4h spam", "lift 203.0.113.7", "lift 192.0.2.99")
+	b.operator.refuse = errors.New("no address")
+	p := b.post("/blocks", "do", "add", "client", "192.0.2.300", "for", "4h", "why", "because")
+	p.has(t, "Nothing was changed: no address")
+	for _, want := range []string{`value="192.0.2.300"`, `value="because"`, `<option value="4h" selected>`} {
+		if p.Code != 422 || !strings.Contains(p.Body.String(), want) {
+			t.Errorf("%d: no %s", p.Code, want)
+		}
+	}
+}
+
+// TestWhatChangesNothing sends what no form of the pages sends.
+func TestWhatChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	long := strings.Repeat("a", 1<<20)
+	for name, p := range map[string]page{
+		"GET":              b.get("/greylist?do=forget&client=192.0.2.9"),
+		"in the address":   b.post("/blocks?do=lift&client=192.0.2.9"),
+		"no client":        b.post("/greylist", "do", "forget"),
+		"white space":      b.post("/greylist", "do", "forget", "client", " \t"),
+		"nothing to do":    b.post("/greylist", "client", "192.0.2.9"),
+		"something else":   b.post("/blocks", "do", "burn", "client", "192.0.2.9"),
+		"of another page":  b.post("/blocks", "do", "forget", "client", "192.0.2.9"),
+		"too long":         b.post("/blocks", "why", long, "do", "lift", "client", "192.0.2.9"),
+		"to the overview":  b.post("/", "do", "lift", "client", "192.0.2.9"),
+		"another encoding": b.do(httptest.NewRequest("POST", "/blocks", strings.NewReader(`{"do":"lift","client":"192.0.2.9"}`))),
+		"PUT":              b.do(httptest.NewRequest("PUT", "/blocks", strings.NewReader("do=lift&client=192.0.2.9"))),
+	} {
+		if p.Code == 303 {
+			t.Errorf("%s: %d", name, p.Code)
+		}
+	}
+	b.operator.want(t)
+	// Nobody puts words on a page by a link.
+	b.get("/blocks?note=All+is+lost").lacks(t, "All is lost")
+}
+
+// TestMarkupOfOthersIsHarmless has everything that comes from outside be as nasty as it can.
+func TestMarkupOfOthersIsHarmless(t *testing.T) {
+	t.Parallel()
+	const nasty = "\"'><script>alert(1)</script><img/src=x onerror=alert(1)>{{.}}\x1b[2J\r\nReply: 250\u202e</title></textarea>"
+	b := newBoard(t, func(d *Dashboard) {
+		d.Problems = func() []string { return []string{nasty} }
+		d.Parts.Checks = func() []checks.Condition {
+			return []checks.Condition{{Check: "dnsbl", Name: nasty, State: nasty, Why: nasty, Counts: map[string]uint64{nasty: 1}}}
+		}
+		d.Parts.Store = func() store.Status { return store.Status{Driver: "redis", Place: nasty, Error: nasty} }
+	})
+	s := b.mail(5, "192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org")
+	s.ClientName, s.Envelope.QueueID = nasty, nasty
+	o := outcome(t, "rdns-missing", checks.Reject, nasty)
+	o.Detail = map[string]string{"helo": nasty}
+	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "x.example.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{nasty}}
+	b.decide(s, []checks.Result{{
+		Check: "rdns", Outcomes: []checks.Outcome{o}, Err: errors.New(nasty), Notes: []string{nasty},
+		Asked: []checks.Asked{{Question: checks.Question{Name: nasty, Type: dns.TypeTXT}, Answer: checks.Answer{Records: []dns.RR{txt}}}},
+	}}, outcome(t, "helo-mismatch", checks.Watch, nasty), o)
+	b.operator.triplets = []Triplet{{Identity: nasty, From: nasty, To: nasty, Client: nasty, Suspicion: nasty, State: "waiting"}}
+	b.operator.clients = []Client{{Identity: nasty, Client: nasty}}
+	b.operator.blocks = []Block{{Client: nasty, Why: nasty}}
+	escaped := url.QueryEscape(nasty)
+	paths := append(b.eachPage(), "/session?id=session1&n=1", "/refusals?sender="+escaped+"&rcpt="+escaped+"&client="+escaped+"&reason="+escaped+"&ref="+escaped,
+		"/session?id="+escaped+"&n=1", "/greylist?what="+escaped, "/blocks?what="+escaped+"&client="+escaped+"&note="+escaped, "/"+url.PathEscape(nasty))
+	for _, path := range paths {
+		p := b.get(path) // which looks for scripts
+		// What the form said stands in it as it was, and so does the name that a button is about.
+		if body := attributes.ReplaceAllString(p.Body.String(), ""); strings.ContainsAny(body, "\x1b\u202e") {
+			t.Errorf("%s: a character that nobody sees", path)
+		}
+		if n := strings.Count(p.Body.String(), "</title>"); n != 1+strings.Count(p.Body.String(), "<g><title>") {
+			t.Errorf("%s: %d ends of titles", path, n)
+		}
+	}
+	b.get("/session?id=session1&n=1").has(t, `HELO "'><script>alert(1)</script>`, "[2J Reply: 250")
+	for _, p := range []page{
+		b.post("/greylist?what="+escaped, "do", "allow", "client", nasty), b.post("/blocks?what="+escaped, "do", "lift", "client", nasty),
+		b.post("/blocks", "do", "add", "client", nasty, "why", nasty, "for", nasty),
+	} {
+		if at := p.Header().Get("Location"); p.Code != 303 || strings.ContainsAny(at, "\r\n<\"") {
+			t.Errorf("%d %q", p.Code, at)
+		}
+		b.follow(p)
+	}
+}
+
+// TestOperatorPagesAreAccessible looks for what a program can see; a browser's checker sees more.
+func TestOperatorPagesAreAccessible(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	for _, path := range b.eachPage() {
+		p := b.get(path)
+		accessible(t, path, p)
+		body := p.Body.String()
+		for _, m := range regexp.MustCompile(`<(input|select)[^>]*>`).FindAllString(body, -1) {
+			id := regexp.MustCompile(` id="([^"]*)"`).FindStringSubmatch(m)
+			if !strings.Contains(m, `type="hidden"`) && (id == nil || !strings.Contains(body, `<label for="`+id[1]+`"`)) {
+				t.Errorf("%s: %s has no label", path, m)
+			}
+		}
+		if n := strings.Count(body, `aria-current="page"`); n != 1 && path != "/nothing" && !strings.HasPrefix(path, "/session") {
+			t.Errorf("%s: %d current pages", path, n)
+		}
+		for _, table := range regexp.MustCompile(`(?s)<table.*?</table>`).FindAllString(body, -1) {
+			if !strings.Contains(table, `scope="col"`) {
+				t.Errorf("%s: a table without headings", path)
+			}
+		}
+	}
+}
+
+func TestStaticFiles(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	for path, kind := range map[string]string{"/style.css": "text/css; charset=utf-8", "/live.js": "text/javascript; charset=utf-8"} {
+		p := b.get(path)
+		if p.Code != 200 || p.Header().Get("Content-Type") != kind || p.Body.Len() < 1000 || strings.Contains(p.Body.String(), "http") {
+			t.Errorf("%s: %d %s", path, p.Code, p.Header())
+		}
+	}
+	p := b.get("/a/b/nothing")
+	if p.Code != 404 || !strings.Contains(p.Body.String(), `href="../../style.css"`) {
+		t.Errorf("%d %s", p.Code, p.Body)
+	}
+}
+
+// TestFewPagesReadTheStore has more pages wait for a store than may read it.
+func TestFewPagesReadTheStore(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	b.operator.hang = make(chan struct{})
+	done := make(chan int)
+	for range maxReading {
+		go func() { done <- b.get("/greylist").Code }()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ready := make(chan struct{})
+	go func() { // one more, whose reader goes away
+		r := httptest.NewRequest("GET", "/greylist", nil).WithContext(ctx)
+		close(ready)
+		done <- b.do(r).Code
+	}()
+	<-ready
+	cancel()
+	if code := <-done; code != http.StatusServiceUnavailable && code != http.StatusOK {
+		t.Errorf("%d", code)
+	}
+	close(b.operator.hang)
+	for range maxReading {
+		if code := <-done; code != http.StatusOK {
+			t.Errorf("%d", code)
+		}
+	}
+}

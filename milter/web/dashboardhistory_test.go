@@ -1,0 +1,143 @@
+package web
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/checktest"
+	"milterd/milter"
+	"milterd/milter/records"
+)
+
+var _ milter.Journal = (*History)(nil)
+
+func newTestHistory() *History { return NewHistory(all.Checks, checks.PipelineReasons()) }
+
+// told is what a period shows: the totals by action, and those of each reason.
+func (h *History) told(name string, now time.Time) string {
+	for _, p := range periods {
+		if p.Name == name {
+			s := h.series(p, now)
+			out := strings.Trim(fmt.Sprint(s.totals), "[]")
+			for _, l := range s.by {
+				out += fmt.Sprintf("; %s %d", l.id, l.total())
+			}
+			return out
+		}
+	}
+	return "no such period"
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	now := checktest.Now
+	ago := func(d time.Duration, action, reason string) records.Record {
+		return records.Record{Time: now.Add(-d), Action: action, Reason: reason}
+	}
+	for _, c := range []struct {
+		name            string
+		seen            []records.Record
+		hour, day, week string
+	}{
+		{"nothing", nil, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
+		{"now", []records.Record{ago(0, "reject", "rdns-missing")}, "1 0 0 0 0; rdns-missing 1", "1 0 0 0 0; rdns-missing 1", "1 0 0 0 0; rdns-missing 1"},
+		{"every action", []records.Record{
+			ago(0, "reject", "spf-fail"), ago(0, "tempfail", "greylisted"), ago(0, "greylist", "spf-fail"), ago(0, "watch", "spf-fail"), ago(0, "accept", ""),
+		}, "1 1 1 1 1; spf-fail 3; greylisted 1", "1 1 1 1 1; spf-fail 3; greylisted 1", "1 1 1 1 1; spf-fail 3; greylisted 1"},
+		{"59 minutes ago", []records.Record{ago(59*time.Minute, "watch", "helo-cname")}, "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1"},
+		{"an hour ago", []records.Record{ago(time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 1", "0 0 0 0 1"},
+		{"a day ago", []records.Record{ago(24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 1"},
+		{"a week ago", []records.Record{ago(7*24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
+		{"old over new", []records.Record{ago(0, "accept", ""), ago(time.Hour, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
+		{"new over old", []records.Record{ago(time.Hour, "accept", ""), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
+		{"a clock far ahead that was mended", []records.Record{ago(-1000*24*time.Hour, "reject", "spf-fail"), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 1", "0 0 0 0 1"},
+		{"before 1970", []records.Record{{Time: time.Unix(-100000, 0), Action: "accept"}}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
+		{"unknown", []records.Record{ago(0, "reject", "of-a-check-that-is-gone"), ago(0, "explode", "spf-fail")}, "1 0 0 0 0; other 1", "1 0 0 0 0; other 1", "1 0 0 0 0; other 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newTestHistory()
+			for _, r := range c.seen {
+				h.Seed(r)
+			}
+			for period, want := range map[string]string{"hour": c.hour, "day": c.day, "week": c.week} {
+				// The order of reasons is that of the registry.
+				if got := h.told(period, now); sorted(got) != sorted(want) {
+					t.Errorf("%s: got %s, want %s", period, got, want)
+				}
+			}
+		})
+	}
+}
+
+// sorted brings the reasons into order.
+func sorted(told string) string {
+	parts := strings.Split(told, "; ")
+	slices.Sort(parts[1:])
+	return strings.Join(parts, "; ")
+}
+
+// TestHistoryIsAJournal counts what the milter tells.
+func TestHistoryIsAJournal(t *testing.T) {
+	t.Parallel()
+	h := newTestHistory()
+	s := &checks.Session{Time: checktest.Now}
+	missing := outcome(t, "rdns-missing", checks.Greylist, "")
+	watched := outcome(t, "helo-mismatch", checks.Watch, "")
+	reply := missing.Reply
+	h.Decided(s, checks.Decision{})
+	h.Decided(s, checks.Decision{Outcomes: []checks.Outcome{watched, missing, watched}})
+	h.Decided(s, checks.Decision{Outcomes: []checks.Outcome{missing, watched}, Reply: &reply, Reason: watched.Reason, Action: checks.Reject})
+	h.Accepted(s)
+	h.Accepted(&checks.Session{Time: checktest.Now, Trusted: true})
+	if got, want := sorted(h.told("hour", checktest.Now)), "1 0 1 0 1; helo-mismatch 1; rdns-missing 1"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestHistoryOfManySessions counts in many goroutines while pages are made.
+func TestHistoryOfManySessions(t *testing.T) {
+	t.Parallel()
+	h := newTestHistory()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 500 {
+				h.Accepted(&checks.Session{Time: checktest.Now})
+				h.told("week", checktest.Now)
+			}
+		})
+	}
+	all.Wait()
+	if got := h.told("hour", checktest.Now); got != "0 0 0 0 4000" {
+		t.Error(got)
+	}
+}
+
+func TestNiceTop(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[uint64]uint64{0: 2, 1: 2, 2: 2, 3: 4, 5: 6, 7: 10, 10: 10, 11: 20, 21: 40, 60: 60, 61: 100, 999: 1000, 1001: 2000, 1 << 40: 2 * 10_000_000_000} {
+		if got := niceTop(n); got != want {
+			t.Errorf("%d: got %d, want %d", n, got, want)
+		}
+	}
+}
+
+func BenchmarkHistory(b *testing.B) {
+	h := newTestHistory()
+	s := &checks.Session{Time: checktest.Now}
+	o := checks.Outcome{Reason: eachReason()[40], Action: checks.Watch}
+	d := checks.Decision{Outcomes: []checks.Outcome{o}}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h.Decided(s, d)
+		}
+	})
+}

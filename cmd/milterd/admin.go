@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/net/netutil"
 
 	"milterd/checks"
@@ -75,9 +76,15 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 			func(ln net.Listener) error { return control.Serve(ln, d.functions()) },
 		},
 		{
-			"admin.listen", admin.Listen, config.DefaultAdminListen, "there are no health pages and no metrics",
+			"admin.listen", admin.Listen, config.DefaultAdminListen, "there are no operator's pages, no health pages and no metrics",
 			func() (net.Listener, error) { return net.Listen("tcp", admin.Listen) },
-			func(ln net.Listener) error { return serveHTTP(ln, d.adminPages()) },
+			func(ln net.Listener) error {
+				pages, err := d.adminPages()
+				if err != nil {
+					return err
+				}
+				return serveHTTP(ln, pages)
+			},
 		},
 		{
 			"explain.listen", explain.Listen, config.DefaultExplainListen, "there are no pages that explain refusals",
@@ -125,12 +132,28 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 	return nil
 }
 
-// adminPages are for the operator's tools.
-func (d *daemon) adminPages() http.Handler {
+// adminPages are for the operator and the operator's tools. Whether the daemon is healthy may everybody know.
+func (d *daemon) adminPages() (http.Handler, error) {
+	w := web.Dashboard{
+		Site: d.cfg.Hostname, Version: version(), Started: d.started, Profile: d.profile, Parts: d.parts(), Problems: d.problems,
+		History: d.history, Operator: operator{d}, Log: logrus.NewEntry(d.log),
+	}
+	if d.explain.book != nil {
+		w.Book = d.explain.book
+	}
+	pages, err := w.Handler()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/", web.Health(d.problems))
+	mux.Handle("/", pages)
 	mux.Handle("GET /metrics", d.metrics.Handler())
-	return mux
+	outer := http.NewServeMux()
+	outer.Handle("/", web.Guard{Password: d.cfg.Admin.Password, Hosts: []string{d.cfg.Hostname}}.Protect(mux))
+	health := web.Health(d.problems)
+	outer.Handle("/healthz", health)
+	outer.Handle("/readyz", health)
+	return outer, nil
 }
 
 // parts are what the metrics ask.
@@ -166,21 +189,10 @@ func (d *daemon) functions() map[string]control.Func {
 			return counters.Blocks(ctx, d.store, time.Now())
 		},
 		"block/add": with(func(ctx context.Context, a clientArgs) (any, error) {
-			client, err := parseClient(a.Client)
-			if err != nil {
-				return nil, err
-			}
-			if a.For <= 0 {
-				return nil, errors.New("want a duration over 0")
-			}
-			return counters.Block(ctx, d.store, client, time.Now(), a.For, a.Why)
+			return d.block(ctx, a.Client, a.For, a.Why)
 		}),
 		"block/remove": with(func(ctx context.Context, a clientArgs) (any, error) {
-			client, err := parseClient(a.Client)
-			if err != nil {
-				return nil, err
-			}
-			return counters.Unblock(ctx, d.store, client, time.Now())
+			return d.unblock(ctx, a.Client)
 		}),
 		"greylist/list": with(func(ctx context.Context, a whatArgs) (any, error) {
 			list := []greylist.Triplet{}

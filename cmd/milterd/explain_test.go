@@ -36,6 +36,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 	d := &daemon{log: log, store: store.NewMemory(nil)}
 	t.Cleanup(func() { _ = d.store.Close() })
 	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
+	d.history = web.NewHistory(all.Checks, checks.PipelineReasons())
 	cfg := &config.Config{
 		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
 		Records: config.Records{Keep: time.Hour, Max: 100},
@@ -43,6 +44,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 	if change != nil {
 		change(cfg)
 	}
+	d.cfg = cfg
 	if err := d.openRecords(cfg); err != nil {
 		t.Fatal(err)
 	}

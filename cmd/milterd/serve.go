@@ -77,6 +77,7 @@ type daemon struct {
 	explain  explainer
 	evidence *evidence.Book
 	metrics  *web.Metrics
+	history  *web.History
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
 }
@@ -122,6 +123,9 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	d.evidence = openEvidence(d.env(), d.config, time.Now)
 	defer d.evidence.Close(evidencePatience)
 	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
+	d.history = web.NewHistory(all.Checks, checks.PipelineReasons())
+	stopSeeding := d.seedHistory()
+	defer stopSeeding()
 	p, err := d.build(cfg)
 	if err != nil {
 		return err

@@ -236,16 +236,29 @@ func (c *compiler) records() Records {
 }
 
 func (c *compiler) admin() Admin {
-	a := Admin{Listen: c.file.Admin.Listen, Socket: strings.TrimPrefix(c.file.Admin.Socket, "unix:")}
+	f := c.file.Admin
+	a := Admin{Listen: f.Listen, Socket: strings.TrimPrefix(f.Socket, "unix:"), Password: string(f.Password)}
 	if a.Socket != "" && !filepath.IsAbs(a.Socket) {
-		c.fail(c.where("admin.socket"), "admin.socket", "want an absolute path, got %s", quote(c.file.Admin.Socket))
+		c.fail(c.where("admin.socket"), "admin.socket", "want an absolute path, got %s", quote(f.Socket))
 	}
-	if a.Listen != "" {
-		if _, port, err := net.SplitHostPort(a.Listen); err != nil || port == "" {
-			c.fail(c.where("admin.listen"), "admin.listen", "want host:port, got %s", quote(a.Listen))
-		}
+	if a.Listen == "" {
+		return a
+	}
+	host, port, err := net.SplitHostPort(a.Listen)
+	switch {
+	case err != nil || port == "":
+		c.fail(c.where("admin.listen"), "admin.listen", "want host:port, got %s", quote(a.Listen))
+	case a.Password == "" && !loopback(host):
+		c.fail(c.where("admin.listen"), "admin.listen", "%s can be reached from elsewhere: want admin.password too, or a loopback address such as %s, behind a proxy if need be",
+			quote(a.Listen), DefaultAdminListen)
 	}
 	return a
+}
+
+// loopback tells whether only this machine reaches a host. Other names than localhost may mean anything.
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 func (c *compiler) log() Log {

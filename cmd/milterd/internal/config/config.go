@@ -72,8 +72,9 @@ type Records struct {
 // Admin says how commands and the operator's tools reach the daemon. What differs from the default was given by the operator:
 // that it cannot be made is an error, else a warning.
 type Admin struct {
-	Listen string // "host:port" of the health pages; empty: none
-	Socket string // empty: none
+	Listen   string // "host:port" of the operator's pages, metrics and health; empty: none
+	Socket   string // empty: none
+	Password string // for the pages and metrics; empty: none, and Listen is on loopback
 }
 
 // Log says what is logged where.

@@ -209,18 +209,12 @@ func (d *decoder) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node))
 	}
 }
 
-// unknownKey reports a key that no field has: as a warning if a later version will have it. what says what a key is.
+// unknownKey reports a key that no field has. what says what a key is.
 func (d *decoder) unknownKey(what string, key *yaml.Node, path string, fields []field) {
-	full := join(path, key.Value)
-	if isLaterKey(full) {
-		d.warn(spotOf(key), full, "%s", notYet)
-		return
-	}
 	var valid []string
 	for _, f := range fields {
 		valid = append(valid, f.key)
 	}
-	valid = append(valid, laterKeysIn(path)...)
 	d.fail(spotOf(key), path, "unknown %s %s%s", what, quote(key.Value), didYouMean(key.Value, valid))
 }
 

@@ -58,8 +58,9 @@ type storeKeys struct {
 }
 
 type adminKeys struct {
-	Listen string `yaml:"listen" doc:"Address and port of the health pages, /healthz and /readyz; empty: none."`
-	Socket string `yaml:"socket" doc:"Unix socket for the commands status, greylist, block and report; its owner and group may use it. Empty: none."`
+	Listen   string `yaml:"listen" doc:"Address and port of the operator's pages, /metrics, /healthz and /readyz; beyond loopback only with a password. Empty: none."`
+	Socket   string `yaml:"socket" doc:"Unix socket for the commands status, greylist, block, log and report; its owner and group may use it. Empty: none."`
+	Password word   `yaml:"password" doc:"What a browser must give for all of them but the health pages, with any user name; empty: nothing." example:"correct-horse-battery-staple"`
 }
 
 type traceKeys struct {

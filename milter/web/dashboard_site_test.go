@@ -32,9 +32,7 @@ type board struct {
 	history  *History
 	operator *fakeOperator
 	down     bool
-	left     int // sessions so far
 	written  uint64
-	change   func(*Dashboard)
 }
 
 // fakeOperator has lists, and notes what is changed.

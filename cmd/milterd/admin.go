@@ -135,7 +135,7 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 // adminPages are for the operator and the operator's tools. Whether the daemon is healthy may everybody know.
 func (d *daemon) adminPages() (http.Handler, error) {
 	w := web.Dashboard{
-		Site: d.cfg.Hostname, Version: version(), Started: d.started, Profile: d.profile, Parts: d.parts(), Problems: d.problems,
+		Site: d.cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Parts: d.parts(), Problems: d.problems,
 		History: d.history, Operator: operator{d}, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {

@@ -175,13 +175,19 @@ func (srv *Server) now() time.Time {
 
 // symbols are the macros we ask for, by stage: a list replaces the MTA's own. An EOM list would need an EOH one beside
 // it in Sendmail.
-var symbols = map[gomilter.Stage][]string{
-	gomilter.StageConnect:  {"j", "_", "{daemon_name}", "{client_addr}", "{client_name}", "{client_ptr}", "{client_resolve}", "{client_port}"},
-	gomilter.StageHelo:     {"{tls_version}"},
-	gomilter.StageMailFrom: {"i", "{auth_authen}"},
-	gomilter.StageRcptTo:   {"i", "{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}"},
-	gomilter.StageEOH:      {"i"},
+var symbols = []struct {
+	stage gomilter.Stage
+	names string
+}{
+	{gomilter.StageConnect, "j _ {daemon_name} {client_addr} {client_name} {client_ptr} {client_resolve} {client_port}"},
+	{gomilter.StageHelo, "{tls_version}"},
+	{gomilter.StageMailFrom, "i {auth_authen}"},
+	{gomilter.StageRcptTo, "i {rcpt_mailer} {rcpt_host} {rcpt_addr}"},
+	{gomilter.StageEOH, "i"},
 }
+
+// protocolVersion is what go-milter speaks. The MTAs honour all of the flags even so.
+const protocolVersion = 2
 
 // wanted is what we ask the MTA to leave out and to do, as far as it offers that: no body, and no wait for an answer
 // that is always "continue".
@@ -202,10 +208,10 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	return want
 }
 
-// serve negotiates by the MTA's offer and hands the connection to a go-milter server of its own: only so does the
-// session outlive a final response and learn of its end.
+// serve negotiates by the MTA's offer, which go-milter would not look at, and hands the connection to a go-milter server of its
+// own: only so does the session outlive a final response and learn of its end.
 func (srv *Server) serve(c *conn) {
-	offer, err := c.peekOffer()
+	offer, err := c.readOffer()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {
 			srv.Log.WithError(err).WithField("mta", c.RemoteAddr().String()).Warn("no milter negotiation")
@@ -221,16 +227,14 @@ func (srv *Server) serve(c *conn) {
 		actions |= traceActions
 		s.traces = true
 	}
-	var symlist map[gomilter.Stage][]string
-	if offer.actions&gomilter.OptSetSymList != 0 {
-		symlist = symbols
+	if s.protocol&gomilter.OptNoHeaderReply != 0 {
+		c.field = s.keep
 	}
-	one := &gomilter.Server{
-		NewMilter: func() gomilter.Milter { return s },
-		Actions:   offer.actions & actions,
-		Protocol:  s.protocol,
-		SymList:   symlist,
+	if err := s.negotiate(offer.actions & actions); err != nil {
+		c.Close()
+		return
 	}
+	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return s }}
 	// Serve returns when the listener has nothing more to give; the connection goes on.
 	_ = one.Serve(&oneShot{conn: c})
 }
@@ -241,11 +245,17 @@ type offer struct {
 	protocol gomilter.OptProtocol
 }
 
+// offerSize is how long the MTA's side of the negotiation is at least: length, command, version, actions, protocol.
+const offerSize = 4 + 1 + 3*4
+
 var errNoNegotiation = errors.New("milter: the first packet is no option negotiation")
 
 func parseOffer(packet []byte) (offer, error) {
-	const size = 4 + 1 + 3*4 // length, command, version, actions, protocol
-	if len(packet) < size || packet[4] != byte(gomilter.CodeOptNeg) || binary.BigEndian.Uint32(packet) < size-4 {
+	length := uint32(0)
+	if len(packet) >= offerSize {
+		length = binary.BigEndian.Uint32(packet)
+	}
+	if length < offerSize-4 || length > maxPacket || packet[4] != byte(gomilter.CodeOptNeg) {
 		return offer{}, errNoNegotiation
 	}
 	return offer{

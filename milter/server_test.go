@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/headers"
 	"milterd/milter/mta"
 )
 
@@ -269,6 +271,31 @@ func TestRecipientsTheMTARefused(t *testing.T) {
 	d.rcpt("<u@example.org>")
 	if s := journal.last(); s.Envelope.Rcpts[0].Refused != "5.1.1" {
 		t.Errorf("got %+v", s.Envelope.Rcpts)
+	}
+}
+
+func TestFieldsComeAsTheyWere(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 2*readBuffer)
+	want := []headers.Field{
+		{Name: "Subject", Value: " short"}, {Name: "X-Long", Value: long}, {Name: "X-Empty"},
+		{Name: "X-Almost", Value: long[:readBuffer-15]}, {Name: "X-Folded", Value: " a\n\tb"}, {Name: "", Value: "no name"},
+	}
+	address, _, journal := start(t, nil, accept)
+	d := dial(t, address)
+	d.hello()
+	for i := range 2 {
+		d.must(d.Mail("<a@example.net>", map[string]string{}))
+		d.rcpt("<u@example.org>")
+		for _, f := range want {
+			d.Macros(gomilter.CodeHeader, map[string]string{"i": "Q"})
+			d.must(d.Header(f.Name, f.Value))
+		}
+		d.must(d.EndOfHeader(nil))
+		d.must(d.EndOfMessage(nil))
+		if got := journal.accepted[i].Header; !slices.Equal(got, want) {
+			t.Errorf("message %d: got %.80q, want %.80q", i, got, want)
+		}
 	}
 }
 

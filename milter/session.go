@@ -23,6 +23,12 @@ const (
 	fieldOverhead   = 64
 )
 
+// What a usual session has, to make room for at once.
+const (
+	usualMacros = 14
+	usualFields = 32
+)
+
 // session is the milter of one connection. go-milter calls it from one goroutine.
 type session struct {
 	checks.Session
@@ -45,7 +51,7 @@ type session struct {
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	return &session{
-		Session:  checks.Session{ID: srv.NewID(), Macros: make(map[string]string)},
+		Session:  checks.Session{ID: srv.NewID(), Macros: make(map[string]string, usualMacros)},
 		srv:      srv,
 		conn:     c,
 		pipeline: p,
@@ -87,6 +93,21 @@ func (s *session) send(code byte, data string) error {
 	s.buf = append(append(s.buf, code), data...)
 	_, err := s.conn.Write(s.buf)
 	return err
+}
+
+// negotiate answers the MTA's offer with the actions that we may take and with what was agreed on.
+func (s *session) negotiate(actions gomilter.OptAction) error {
+	var data []byte
+	for _, v := range []uint32{protocolVersion, uint32(actions), uint32(s.protocol)} {
+		data = binary.BigEndian.AppendUint32(data, v)
+	}
+	if actions&gomilter.OptSetSymList != 0 {
+		for _, list := range symbols {
+			data = binary.BigEndian.AppendUint32(data, uint32(list.stage))
+			data = append(append(data, list.names...), 0)
+		}
+	}
+	return s.send(byte(gomilter.CodeOptNeg), string(data))
 }
 
 // merge keeps the macros: go-milter forgets all when the next packet of them comes.
@@ -236,10 +257,19 @@ func (s *session) rcpt(to string, m *gomilter.Modifier) *checks.Reply {
 	return s.run(checks.RcptTo).Reply
 }
 
-// Header implements gomilter.Milter.
-func (s *session) Header(name, value string, m *gomilter.Modifier) (gomilter.Response, error) {
+// Header implements gomilter.Milter. It gets those fields that the connection has not handed to keep.
+func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Response, error) {
+	s.keep(name, value)
+	return s.answer(gomilter.OptNoHeaderReply, pass)
+}
+
+// keep notes a header field.
+func (s *session) keep(name, value string) {
 	s.octets += len(name) + len(value) + fieldOverhead
 	if s.octets <= maxHeaderOctets {
+		if s.header == nil {
+			s.header = make([]headers.Field, 0, usualFields)
+		}
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 	}
 	if s.traces && strings.EqualFold(name, resultsField) {
@@ -248,7 +278,6 @@ func (s *session) Header(name, value string, m *gomilter.Modifier) (gomilter.Res
 			s.forged = append(s.forged, s.fields)
 		}
 	}
-	return s.answer(gomilter.OptNoHeaderReply, pass)
 }
 
 // pass lets an event pass.

@@ -15,14 +15,16 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/maypok86/otter/v2"
 	"github.com/sirupsen/logrus"
 )
 
 // embedded is the driver that keeps records in a folder.
 //
 // What is written goes into a map first, and from there to the database in groups, by one goroutine, twice a second. An
-// operation looks into the map and then into the database, which it never waits for longer than its context lasts: the
-// read goes on alone. A key's lock makes adding-if-absent and counting one step.
+// operation looks into the map, then among the answers that the database gave lately, and then into the database, which it
+// never waits for longer than its context lasts: the read goes on alone. A key's lock makes adding-if-absent and counting
+// one step.
 type embedded struct {
 	tuning
 	dir   string // the state folder
@@ -44,7 +46,10 @@ type embedded struct {
 	trying  sync.Mutex            // held by who finds out whether it can
 	sweeper sweeper
 
+	known *otter.Cache[string, change] // what the database said, also that it has no record
+
 	mu       sync.Mutex
+	saves    uint64        // how many changes there were so far
 	waiting  group         // not on its way yet
 	writing  group         // on its way to the disk
 	written  chan struct{} // closed, and made anew, when a group has been written
@@ -86,6 +91,9 @@ const (
 	groupOctets = 4 << 20         // a group that is written without waiting for more
 	mostOctets  = 64 << 20        // unwritten ones together: beyond it who writes has to wait
 	late        = 5 * time.Second // that writing may take, before someone is told
+
+	knownOctets = 16 << 20 // of answers that are kept
+	mostKnown   = 1 << 10  // octets of a value that is kept: longer ones are for people, who read them once
 )
 
 // openEmbedded opens the database in the state folder, or an empty one if it is damaged.
@@ -101,6 +109,13 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 		return nil, err
 	}
 	var err error
+	if e.known, err = otter.New(&otter.Options[string, change]{
+		MaximumWeight: knownOctets,
+		Weigher:       func(key string, c change) uint32 { return uint32(len(key) + len(c.value) + overhead) },
+		Executor:      func(f func()) { f() }, // no goroutines to wait for
+	}); err != nil {
+		return nil, err
+	}
 	// This lock is of the state folder and stays while the database in it is replaced. The system gives it up when the
 	// process ends, however it does.
 	if e.lock, err = pebble.LockDirectory(cfg.Path, vfs.Default); err != nil {
@@ -206,46 +221,64 @@ func (e *embedded) locked(ctx context.Context, key string, f func() error) error
 	l := e.locks[maphash.String(e.seed, key)%uint64(len(e.locks))]
 	select {
 	case l <- struct{}{}:
-		defer func() { <-l }()
-		return f()
-	case <-ctx.Done():
-		return ctx.Err()
+	default: // a context that someone waits for costs a timer
+		select {
+		case l <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	defer func() { <-l }()
+	return f()
 }
 
 // load returns a record that has not expired; without one, expires is 0. The value must not be changed.
 func (e *embedded) load(ctx context.Context, key string) (value []byte, expires int64, err error) {
 	now := e.now().UnixMilli()
-	if c, ok := e.unwritten(key); ok {
-		if c.expires <= now {
-			return nil, 0, nil
-		}
-		return c.value, c.expires, nil
-	}
-	// What was written between the two looks is in the database: a group leaves the map after that.
-	raw, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, key) })
-	if err != nil || raw == nil {
-		return nil, 0, err
-	}
-	value, expires, ok := decode(raw)
+	c, ok, saves := e.recall(key)
 	if !ok {
-		return nil, 0, e.damage(fmt.Errorf("%s: a record of %d octets", e.folder(), len(raw)))
+		// What was written between the two looks is in the database: a group leaves the map after that.
+		raw, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, key) })
+		if err != nil {
+			return nil, 0, err
+		}
+		if raw != nil {
+			if c.value, c.expires, ok = decode(raw); !ok {
+				return nil, 0, e.damage(fmt.Errorf("%s: a record of %d octets", e.folder(), len(raw)))
+			}
+		}
+		e.remember(key, c, saves)
 	}
-	if expires <= now {
+	if c.expires <= now {
 		return nil, 0, nil
 	}
-	return value, expires, nil
+	return c.value, c.expires, nil
 }
 
-// unwritten looks a key up among what is not in the database yet.
-func (e *embedded) unwritten(key string) (change, bool) {
+// recall looks a key up without the database. saves is for remember.
+func (e *embedded) recall(key string) (c change, ok bool, saves uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c, ok := e.waiting.changes[key]; ok {
-		return c, true
+	if c, ok = e.waiting.changes[key]; ok {
+		return c, true, e.saves
 	}
-	c, ok := e.writing.changes[key]
-	return c, ok
+	if c, ok = e.writing.changes[key]; ok {
+		return c, true, e.saves
+	}
+	c, ok = e.known.GetIfPresent(key)
+	return c, ok, e.saves
+}
+
+// remember keeps what the database said, unless anything was changed since: it may be out of date then.
+func (e *embedded) remember(key string, c change, saves uint64) {
+	if len(c.value) > mostKnown {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.saves == saves {
+		e.known.Set(key, c)
+	}
 }
 
 // save notes a change. It waits only if the disk is far behind.
@@ -273,6 +306,12 @@ func (e *embedded) save(ctx context.Context, key string, value []byte, expires i
 		g.octets -= int64(len(key) + len(old.value) + overhead)
 	}
 	g.changes[key] = change{value, expires}
+	e.saves++
+	if _, ok := e.known.GetIfPresent(key); ok && len(value) <= mostKnown {
+		e.known.Set(key, change{value, expires}) // who asked before may ask again
+	} else if ok {
+		e.known.Invalidate(key)
+	}
 	g.octets += int64(len(key) + len(value) + overhead)
 	if g.octets >= groupOctets {
 		e.wake()

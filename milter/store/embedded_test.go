@@ -2,12 +2,14 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,6 +50,43 @@ func TestReopen(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Advance(time.Minute)
+	}
+}
+
+// TestReadsAreNeverStale: who has written a record reads it, however many read the same one all the time, and whatever has
+// been written to the disk since.
+func TestReadsAreNeverStale(t *testing.T) {
+	t.Parallel()
+	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) { tune.flushEvery = time.Millisecond })
+	ctx, stop := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				_, _, _ = s.Get(ctx, "key")
+			}
+		})
+	}
+	defer readers.Wait()
+	defer stop()
+	for i := range 100 {
+		want := strconv.Itoa(i)
+		if err := s.Put(t.Context(), "key", []byte(want), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); time.Since(began) < 3*time.Millisecond; {
+			if got, ok, err := s.Get(t.Context(), "key"); !ok || err != nil || string(got) != want {
+				t.Fatalf("got %q, %t, %v; want %q", got, ok, err, want)
+			}
+		}
+		if i%3 == 0 {
+			if err := s.Delete(t.Context(), "key"); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok, err := s.Get(t.Context(), "key"); ok || err != nil {
+				t.Fatalf("deleted: got %q, %v", got, err)
+			}
+		}
 	}
 }
 

@@ -105,6 +105,7 @@ func (e *embedded) replace(cause error) {
 			e.log.WithError(err).Error("store is damaged")
 		}
 	}
+	e.forget()
 	if err := e.openOrReplace(); err != nil {
 		e.log.WithError(err).Error("store cannot begin anew")
 		return // and tries again at the next tick
@@ -123,6 +124,14 @@ func (e *embedded) take() bool {
 	_ = safely(e.db.Close)
 	e.db = nil
 	return true
+}
+
+// forget drops what a database said that is no more.
+func (e *embedded) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.saves++
+	e.known.InvalidateAll()
 }
 
 // logger is what the database tells its troubles.

@@ -39,6 +39,12 @@ type Answer struct {
 type Ahead struct {
 	Question
 	Then func(Answer) []Ahead // pure; the questions that follow from the answer; nil if none do
+	Key  any                  // comparable: of two for one session with equal Question and Key the same follows; nil: who knows
+}
+
+// covers tells whether announcing a makes it needless to announce b.
+func (a Ahead) covers(b Ahead) bool {
+	return a.Question == b.Question && (b.Then == nil || a.Key != nil && a.Key == b.Key)
 }
 
 // Announcer asks questions in the background, so that a later Lookup finds them answered or on their way. Announcing

@@ -29,6 +29,8 @@ type Pipeline struct {
 	policies  []policyTable
 	ahead     []prefetcher
 	observers []Observer
+	places    [numStages][]int // of each check's finding at a stage; the checks that are not asked then have none
+	findings  [numStages]int   // how many there are at a stage
 }
 
 type policyTable struct {
@@ -79,7 +81,14 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		t.forwarders, t.partial = pol.Forwarders, t.lacks(p.general)
 		p.policies = append(p.policies, policyTable{pol.Recipients, t})
 	}
+	for st := range p.places {
+		p.places[st] = make([]int, len(instances))
+	}
 	for i, inst := range instances {
+		for _, st := range inst.Info.Stages {
+			p.places[st][i] = p.findings[st]
+			p.findings[st]++
+		}
 		if o, ok := inst.Check.(Observer); ok && p.asked(i) {
 			p.observers = append(p.observers, o)
 		}
@@ -276,10 +285,16 @@ func (p *Pipeline) announce(s *Session, st Stage) {
 		return
 	}
 	s.Stage = st
+	var all []Ahead
 	for _, pre := range p.ahead {
-		if qs := pre.Prefetch(s); len(qs) > 0 {
-			p.opts.Announce.Announce(qs)
+		for _, q := range pre.Prefetch(s) {
+			if !slices.ContainsFunc(all, func(a Ahead) bool { return a.covers(q) }) {
+				all = append(all, q)
+			}
 		}
+	}
+	if len(all) > 0 {
+		p.opts.Announce.Announce(all)
 	}
 }
 
@@ -314,11 +329,12 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll && v.Unsure }) {
 				mayPass = true
 			} else if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
-				return Decision{Results: append(d.Results, p.results(inst.Info.Name, st, nil, f)...), Partial: true}
+				p.trace(&d, inst.Info.Name, st, nil, f)
+				return Decision{Results: d.Results, Partial: true}
 			}
 			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
 			outcomes = append(outcomes, found...)
-			d.Results = append(d.Results, p.results(inst.Info.Name, st, found, f)...)
+			p.trace(&d, inst.Info.Name, st, found, f)
 		}
 		defers := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
 		if len(outcomes) > 0 && p.judge(ctx, s, &d, inst.Info, outcomes, defers) {
@@ -331,12 +347,15 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 	return d
 }
 
-// results is what a check said, if a trace is wanted.
-func (p *Pipeline) results(check string, st Stage, found []Outcome, f *finding) []Result {
+// trace notes what a check said, if that is wanted.
+func (p *Pipeline) trace(d *Decision, check string, st Stage, found []Outcome, f *finding) {
 	if !p.opts.Trace {
-		return nil
+		return
 	}
-	return []Result{{check, st, found, f.err, f.asked, f.notes, f.took}}
+	if d.Results == nil {
+		d.Results = make([]Result, 0, len(p.instances))
+	}
+	d.Results = append(d.Results, Result{check, st, found, f.err, f.asked, f.notes, f.took})
 }
 
 // forwarded tells whether the client passes mail on to the recipients of a table, or may do so, which could not be found out.
@@ -435,9 +454,9 @@ func (s *Session) suspect(r *Reason, st Stage) {
 // find asks a check about a scope, or remembers what it said.
 func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *finding {
 	if s.findings[st] == nil {
-		s.findings[st] = make([]finding, len(p.instances))
+		s.findings[st] = make([]finding, p.findings[st])
 	}
-	f := &s.findings[st][i]
+	f := &s.findings[st][p.places[st][i]]
 	if f.done {
 		return f
 	}

@@ -45,7 +45,7 @@ func newFake(name string, stages []checks.Stage, reasons ...*checks.Reason) *fak
 }
 
 // pipeline makes a pipeline of fakes, all of whose reasons reject unless actions says otherwise.
-func pipeline(t *testing.T, actions map[string]checks.Action, change func(*checks.Options), fakes ...*fake) *checks.Pipeline {
+func pipeline(t testing.TB, actions map[string]checks.Action, change func(*checks.Options), fakes ...*fake) *checks.Pipeline {
 	t.Helper()
 	opts := checks.Options{Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Trace: true}
 	var instances []checks.Instance
@@ -448,6 +448,59 @@ func TestAnnouncing(t *testing.T) {
 	}
 }
 
+// ahead is a fake that announces what it is given, at Connect.
+type ahead struct {
+	*fake
+	questions []checks.Ahead
+}
+
+func (a ahead) Prefetch(s *checks.Session) []checks.Ahead {
+	if s.Stage != checks.Connect {
+		return nil
+	}
+	return a.questions
+}
+
+func TestAnnouncingOnce(t *testing.T) {
+	t.Parallel()
+	type key string
+	then := func(checks.Answer) []checks.Ahead { return nil }
+	q, other := checks.Ask("example.net", 1), checks.Ask("example.net", 2)
+	for _, c := range []struct {
+		name          string
+		first, second checks.Ahead
+		want          int
+	}{
+		{"nothing follows", checks.Ahead{Question: q}, checks.Ahead{Question: q}, 1},
+		{"other questions", checks.Ahead{Question: q}, checks.Ahead{Question: other}, 2},
+		{"the same follows", checks.Ahead{Question: q, Then: then, Key: key("a")}, checks.Ahead{Question: q, Then: then, Key: key("a")}, 1},
+		{"something else follows", checks.Ahead{Question: q, Then: then, Key: key("a")}, checks.Ahead{Question: q, Then: then, Key: key("b")}, 2},
+		{"who knows what follows", checks.Ahead{Question: q, Then: then}, checks.Ahead{Question: q, Then: then}, 2},
+		{"something follows the second", checks.Ahead{Question: q}, checks.Ahead{Question: q, Then: then, Key: key("a")}, 2},
+		{"something follows the first", checks.Ahead{Question: q, Then: then, Key: key("a")}, checks.Ahead{Question: q}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var instances []checks.Instance
+			for i, a := range []checks.Ahead{c.first, c.second} {
+				f := ahead{newFake(fmt.Sprint(i), atConnect, reason("a")), []checks.Ahead{a}}
+				instances = append(instances, checks.Instance{Info: f.info, Check: f})
+			}
+			var a announced
+			p, err := checks.New(instances, checks.Options{
+				Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin(p, "192.0.2.9")
+			if len(a.questions) != c.want {
+				t.Errorf("announced %d questions, want %d", len(a.questions), c.want)
+			}
+		})
+	}
+}
+
 func TestTraceHasTheQuestions(t *testing.T) {
 	t.Parallel()
 	dns := checks.Traced(checktest.Zone(t, "example.net. A 192.0.2.1"))
@@ -549,4 +602,25 @@ func TestTook(t *testing.T) {
 	c.rcpt("b@example.org")
 	c.rcpt("c@example.org")
 	want(t, "told", strings.Join(told, " "), "asked")
+}
+
+// BenchmarkRun is a session with one message through ten checks that find nothing, with traces.
+func BenchmarkRun(b *testing.B) {
+	var fakes []*fake
+	for i := range 10 {
+		stages := [][]checks.Stage{atConnect, {checks.Helo}, {checks.MailFrom}, {checks.RcptTo}, {checks.EndOfHeader}}[i%5]
+		f := newFake(fmt.Sprint(i), stages, reason(fmt.Sprint(i)))
+		f.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+		fakes = append(fakes, f)
+	}
+	p := pipeline(b, nil, nil, fakes...)
+	b.ReportAllocs()
+	for b.Loop() {
+		talk := begin(p, "192.0.2.9")
+		talk.mail("a@example.net")
+		talk.rcpt("u@example.org")
+		if d := talk.header(); d.Reply != nil {
+			b.Fatal(d.Reply)
+		}
+	}
 }

@@ -103,3 +103,16 @@ func FuzzReply(f *testing.F) {
 		checkLines(t, *d.Reply)
 	})
 }
+
+func BenchmarkLines(b *testing.B) {
+	r := checks.Reply{
+		Code: 550, Enhanced: "5.7.25", Text: "192.0.2.9 has no reverse DNS name",
+		Link: "https://mx.example.org/why/rdns-missing?r=" + strings.Repeat("x", 48),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(r.Lines()) != 2 {
+			b.Fatal(r.Lines())
+		}
+	}
+}

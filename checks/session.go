@@ -50,7 +50,7 @@ type Session struct {
 
 	table    *table                        // for the recipient in question, see Suspects
 	memory   [numStages]map[any]remembered // see Remember
-	findings [numStages][]finding          // by check, see Pipeline
+	findings [numStages][]finding          // by the check's place, see Pipeline
 }
 
 // Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.

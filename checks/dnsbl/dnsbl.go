@@ -162,6 +162,7 @@ func (c *Check) namesAhead(s *checks.Session) []checks.Ahead {
 	client := s.Client
 	out := facts.IprevAhead(s)
 	for i, ptr := range out {
+		out[i].Key = nil // other questions follow
 		out[i].Then = func(a checks.Answer) []checks.Ahead {
 			forward := ptr.Then(a)
 			for j, q := range forward {

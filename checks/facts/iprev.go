@@ -168,6 +168,7 @@ func IprevAhead(s *checks.Session) []checks.Ahead {
 	client := s.Client
 	for i := range out {
 		out[i].Then = func(a checks.Answer) []checks.Ahead { return ahead(forward(client, ptrNames(a))) }
+		out[i].Key = iprevKey{}
 	}
 	return out
 }

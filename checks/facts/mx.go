@@ -111,5 +111,6 @@ func MXAhead(s *checks.Session) []checks.Ahead {
 			}
 			return out
 		},
+		Key: mxKey{},
 	}}
 }

@@ -18,7 +18,11 @@ func SPFAhead(s *checks.Session, id SPFIdentity) []checks.Ahead {
 	if !who.judged() {
 		return nil
 	}
-	return spfAhead{who, spfMaxLookups}.policy(who.domain)
+	out := spfAhead{who, spfMaxLookups}.policy(who.domain)
+	for i := range out {
+		out[i].Key = id
+	}
+	return out
 }
 
 // spfAhead announces for one subject. left is how many terms that ask the DNS the limit leaves.

@@ -9,7 +9,7 @@ import (
 // the actions for its last recipient. Nothing is decided and no Observer is told: it is for the sender who wants to know
 // whether what was refused is repaired. The results have questions if Options.Trace is set.
 func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Result {
-	ctx, cancel := context.WithTimeout(ctx, p.opts.Budget)
+	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	s.begin(Connect)
 	s.table = p.tableFor(s.Rcpt().Address)

@@ -37,7 +37,7 @@ func (p *Pipeline) Authenticate(ctx context.Context, s *Session) []Authenticatio
 	if s.Trusted {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.opts.Budget)
+	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	s.Stage = EndOfHeader
 	var list []Authentication

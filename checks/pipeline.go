@@ -209,7 +209,7 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	if !p.RepliesAt(st) {
 		return Decision{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.opts.Budget)
+	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	var d Decision
 	switch st {
@@ -234,6 +234,11 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 		p.Observe(ctx, s, Event{Kind: Refused, Reason: d.Reason, Reply: *d.Reply})
 	}
 	return d
+}
+
+// Within bounds what is done for one callback by the budget, as Run does: Observe and Authenticate have no bound of their own.
+func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, p.opts.Budget)
 }
 
 // Observe tells the checks that want to know of an event. Run does so for its refusals; the driver tells of the others.
@@ -504,9 +509,20 @@ func (s *Session) LogFields() logrus.Fields {
 		"session":     s.ID,
 		"queue_id":    s.Envelope.QueueID,
 		"client":      client,
-		"client_name": s.ClientName,
-		"helo":        s.Helo,
-		"mail_from":   s.Envelope.MailFrom.Text,
-		"rcpt":        s.Rcpt().Text,
+		"client_name": LogValue(s.ClientName),
+		"helo":        LogValue(s.Helo),
+		"mail_from":   LogValue(s.Envelope.MailFrom.Text),
+		"rcpt":        LogValue(s.Rcpt().Text),
 	}
+}
+
+// maxLogged is how much of one value from outside stands in the log, in octets. SMTP has no longer ones.
+const maxLogged = 1024
+
+// LogValue is a value from outside as a field of the log has it: what is too long is cut. The log quotes it.
+func LogValue(s string) string {
+	if len(s) <= maxLogged {
+		return s
+	}
+	return s[:maxLogged] + "..."
 }

@@ -27,6 +27,7 @@ const (
 	defaultIdleTimeout   = 2 * time.Hour
 	defaultPacketTimeout = 30 * time.Second
 	defaultWriteTimeout  = 30 * time.Second
+	defaultLinger        = 2 * time.Second
 )
 
 // conn is the connection as go-milter sees it. It buffers what is read, keeps the packets apart, so that each has its
@@ -66,7 +67,7 @@ func orDefault(d, def time.Duration) time.Duration {
 
 // readOffer reads the first packet, which is to be the MTA's side of the negotiation.
 func (c *conn) readOffer() (offer, error) {
-	c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.PacketTimeout, defaultPacketTimeout)))
+	c.readWithin(orDefault(c.srv.PacketTimeout, defaultPacketTimeout))
 	p, err := c.r.Peek(offerSize)
 	if err != nil {
 		if len(p) == 0 {
@@ -100,7 +101,7 @@ func (c *conn) next() error {
 			return err
 		}
 		if !c.buffered() {
-			c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.PacketTimeout, defaultPacketTimeout)))
+			c.readWithin(orDefault(c.srv.PacketTimeout, defaultPacketTimeout))
 		}
 		head, err := c.r.Peek(5)
 		if err != nil {
@@ -124,17 +125,13 @@ func (c *conn) next() error {
 
 // await waits for the first octet of a packet, for as long as a connection may lie idle.
 func (c *conn) await() error {
-	if c.stopped() {
+	if left, stopping := c.linger(); stopping && left <= 0 {
 		return io.EOF
 	}
 	if c.r.Buffered() > 0 {
 		return nil
 	}
-	c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.IdleTimeout, defaultIdleTimeout)))
-	// Between the look at draining and the deadline just set, drain may have set its own.
-	if c.stopped() {
-		return io.EOF
-	}
+	c.readWithin(orDefault(c.srv.IdleTimeout, defaultIdleTimeout))
 	_, err := c.r.Peek(1)
 	if err != nil && c.srv.draining.Load() {
 		return io.EOF
@@ -142,8 +139,20 @@ func (c *conn) await() error {
 	return err
 }
 
-// stopped tells that the server is draining and nothing on this connection is worth waiting for.
-func (c *conn) stopped() bool { return c.srv.draining.Load() && !c.busy.Load() }
+// linger tells whether the server is draining and no transaction is open here, and how long the next packet may take to come
+// then: a client that is in the midst of its session had better end it.
+func (c *conn) linger() (left time.Duration, stopping bool) {
+	if !c.srv.draining.Load() || c.busy.Load() {
+		return 0, false
+	}
+	return min(orDefault(c.srv.Linger, defaultLinger), time.Until(c.srv.lastCall)), true
+}
+
+// readWithin lets the next read take so long at most, and not longer than a draining server waits.
+func (c *conn) readWithin(d time.Duration) {
+	c.Conn.SetReadDeadline(time.Now().Add(d))
+	c.drain() // it may have been called before, and its deadline is lost now
+}
 
 // idleTalk tells whether the packet at the head of the buffer holds macros for a header field or a piece of the body.
 // Postfix sends some before every one; nothing looks at them, and go-milter would make a map of each.
@@ -219,9 +228,9 @@ func (c *conn) Close() error {
 	return err
 }
 
-// drain ends a connection that has no mail transaction open. One that has ends at the first packet after it.
+// drain ends a connection that has no mail transaction open, if nothing comes soon. One that has goes on until after it.
 func (c *conn) drain() {
-	if !c.busy.Load() {
-		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	if left, stopping := c.linger(); stopping {
+		c.Conn.SetReadDeadline(time.Now().Add(left))
 	}
 }

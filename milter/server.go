@@ -41,11 +41,14 @@ type Server struct {
 	IdleTimeout   time.Duration // between two packets; default 2 h: an MTA is silent while its client thinks
 	PacketTimeout time.Duration // for one packet, and for the first to come; default 30 s
 	WriteTimeout  time.Duration // for one response; default 30 s
+	Linger        time.Duration // between two packets outside of a transaction while draining; default 2 s
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	draining  atomic.Bool
+	lastCall  time.Time      // when draining: no transaction begins after that
+	serving   sync.WaitGroup // calls of Serve
 	ended     sync.WaitGroup // connections
 	lastFull  time.Time      // when the limit on connections was last logged
 }
@@ -62,6 +65,7 @@ func (srv *Server) Serve(ln net.Listener) error {
 	if !srv.track(ln) {
 		return ErrServerClosed
 	}
+	defer srv.serving.Done()
 	var delay time.Duration
 	for {
 		c, err := ln.Accept()
@@ -91,6 +95,7 @@ func (srv *Server) track(ln net.Listener) bool {
 		srv.listeners = make(map[net.Listener]struct{})
 	}
 	srv.listeners[ln] = struct{}{}
+	srv.serving.Add(1)
 	return true
 }
 
@@ -100,7 +105,7 @@ func (srv *Server) open(nc net.Conn) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	n, limit := len(srv.conns), srv.MaxConnections
-	if srv.draining.Load() || limit > 0 && n >= limit+limit/8+8 {
+	if limit > 0 && n >= limit+limit/8+8 {
 		nc.Close()
 		return
 	}
@@ -134,14 +139,24 @@ func (srv *Server) Connections() int {
 	return len(srv.conns)
 }
 
-// Shutdown stops listening, closes the connections that have no mail transaction open, waits for the others until ctx
-// is done, and closes what is left. It returns ctx.Err() if it had to.
+// Shutdown stops listening, closes the connections that have no mail transaction open and are silent, waits for the others
+// until ctx is done, and closes what is left. It returns ctx.Err() if it had to. When half of the time is over that ctx has,
+// no transaction begins any more.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
-	srv.draining.Store(true)
+	if !srv.draining.Load() {
+		srv.lastCall = time.Now().Add(defaultLinger)
+		if end, ok := ctx.Deadline(); ok {
+			srv.lastCall = time.Now().Add(time.Until(end) / 2)
+		}
+		srv.draining.Store(true)
+	}
 	for ln := range srv.listeners {
 		ln.Close()
 	}
+	srv.mu.Unlock()
+	srv.serving.Wait() // what was accepted is served
+	srv.mu.Lock()
 	for c := range srv.conns {
 		c.drain()
 	}

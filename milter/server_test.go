@@ -387,7 +387,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
 	t.Parallel()
 	inCheck, goOn := make(chan struct{}), make(chan struct{})
-	address, srv, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) {
+	briefly := func(s *Server) { s.Linger = 10 * time.Millisecond }
+	address, srv, journal := start(t, briefly, func(s *checks.Session) ([]checks.Verdict, error) {
 		if s.Stage == checks.RcptTo {
 			close(inCheck)
 			<-goOn
@@ -424,6 +425,39 @@ func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
 	}
 	if len(journal.accepted) != 1 {
 		t.Error("the message was lost")
+	}
+}
+
+func TestShutdownLetsTheSessionInFlightEnd(t *testing.T) {
+	t.Parallel()
+	address, srv, journal := start(t, func(s *Server) { s.Linger = time.Minute }, accept)
+	d := dial(t, address)
+	d.hello()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	down := make(chan error)
+	go func() { down <- srv.Shutdown(ctx) }()
+	eventually(t, "the listener closes", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	for range 2 {
+		d.must(d.Mail("<a@example.net>", nil))
+		d.rcpt("<u@example.org>")
+		d.must(d.EndOfHeader(nil))
+		d.must(d.EndOfMessage(nil))
+	}
+	if err := d.Quit(); err != nil {
+		t.Error(err)
+	}
+	if err := <-down; err != nil {
+		t.Error(err)
+	}
+	if len(journal.accepted) != 2 {
+		t.Errorf("%d messages were accepted", len(journal.accepted))
 	}
 }
 

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -19,8 +20,9 @@ const (
 	maxMacros       = 256
 	maxMacroLength  = 4096
 	maxRecipients   = 10_000
-	maxHeaderOctets = 4 << 20 // each field counted with what it takes to keep
-	fieldOverhead   = 64
+	maxRcptOctets   = 4 << 20 // of all recipients, each counted with what it takes to keep
+	maxHeaderOctets = 4 << 20 // of all fields, likewise
+	overhead        = 64
 )
 
 // What a usual session has, to make room for at once.
@@ -42,6 +44,7 @@ type session struct {
 	fields uint32          // Authentication-Results fields so far
 	forged []uint32        // those among them, from 1 on, that bear our name
 	octets int             // of all its fields, those too that found no room
+	rcpts  int             // octets of all recipients, those too that found no room
 	tls    bool            // STARTTLS was seen
 	last   gomilter.Code   // the last event of interest to the difference between RSET and other aborts
 	given  checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
@@ -130,8 +133,14 @@ func (s *session) run(st checks.Stage) checks.Decision {
 
 // observe tells the checks of an event.
 func (s *session) observe(e checks.Event) {
+	ctx, cancel := s.pipeline.Within(s.conn.ctx)
+	defer cancel()
+	s.observeWithin(ctx, e)
+}
+
+func (s *session) observeWithin(ctx context.Context, e checks.Event) {
 	s.Time = s.srv.now()
-	s.pipeline.Observe(s.conn.ctx, &s.Session, e)
+	s.pipeline.Observe(ctx, &s.Session, e)
 }
 
 // closed is the end of the connection.
@@ -146,7 +155,7 @@ func (s *session) closed() {
 // it aborts.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.header, s.octets = nil, 0
+	s.header, s.octets, s.rcpts = nil, 0, 0
 	s.fields, s.forged = 0, nil
 	delete(s.Macros, "i")
 	s.conn.busy.Store(false)
@@ -240,7 +249,8 @@ func (s *session) RcptTo(to string, m *gomilter.Modifier) (gomilter.Response, er
 
 func (s *session) rcpt(to string, m *gomilter.Modifier) *checks.Reply {
 	s.merge(m)
-	if len(s.Envelope.Rcpts) >= maxRecipients {
+	s.rcpts += len(to) + overhead
+	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcpts > maxRcptOctets {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
@@ -265,7 +275,7 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 
 // keep notes a header field.
 func (s *session) keep(name, value string) {
-	s.octets += len(name) + len(value) + fieldOverhead
+	s.octets += len(name) + len(value) + overhead
 	if s.octets <= maxHeaderOctets {
 		if s.header == nil {
 			s.header = make([]headers.Field, 0, usualFields)
@@ -311,11 +321,13 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 func (s *session) Body(m *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
 		s.merge(m)
+		ctx, cancel := s.pipeline.Within(s.conn.ctx)
+		defer cancel()
 		if s.traces {
-			s.ahead = s.trace(nil, s.forged)
+			s.ahead = s.trace(ctx, nil, s.forged)
 		}
 		s.srv.Journal.Accepted(&s.Session)
-		s.observe(checks.Event{Kind: checks.Accepted})
+		s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
 		s.reset()
 		return nil
 	})

@@ -2,6 +2,7 @@ package milter
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -61,12 +62,12 @@ func commentEnd(text string) int {
 
 // trace appends the packets that remove forged results and insert ours. forged are the indexes of fields that are not ours,
 // each among the fields of its name from 1 on.
-func (s *session) trace(to []byte, forged []uint32) []byte {
+func (s *session) trace(ctx context.Context, to []byte, forged []uint32) []byte {
 	want := s.pipeline.TraceFields()
 	for _, i := range slices.Backward(forged) { // so that no index moves before it is used
 		to = s.field(to, changeField, i, resultsField, "")
 	}
-	results := s.pipeline.Authenticate(s.conn.ctx, &s.Session)
+	results := s.pipeline.Authenticate(ctx, &s.Session)
 	if want.ReceivedSPF {
 		if line := receivedSPF(&s.Session, want.AuthServID, results); line != "" {
 			to = s.field(to, insertField, 0, "Received-SPF", line)

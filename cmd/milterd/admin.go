@@ -52,9 +52,13 @@ type (
 	}
 )
 
-// maxReaders is how many connections the pages for those whose mail was refused have at a time. Anybody may open them: they must
-// not use up what mail needs.
-const maxReaders = 200
+// Bounds of the listeners of pages and commands. Anybody may open the pages for those whose mail was refused: they must not use up
+// what mail needs.
+const (
+	maxReaders  = 200 // connections to one listener at a time; others wait
+	pageTime    = 10 * time.Second
+	pageHeaders = 16 << 10
+)
 
 // openPages starts to answer the commands, the operator's tools and those whose mail was refused. What cannot be made at its
 // default place is a warning.
@@ -88,13 +92,7 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 		},
 		{
 			"explain.listen", explain.Listen, config.DefaultExplainListen, "there are no pages that explain refusals",
-			func() (net.Listener, error) {
-				ln, err := net.Listen("tcp", explain.Listen)
-				if err != nil {
-					return nil, err
-				}
-				return netutil.LimitListener(ln, maxReaders), nil
-			},
+			func() (net.Listener, error) { return net.Listen("tcp", explain.Listen) },
 			d.serveExplain,
 		},
 	} {
@@ -110,6 +108,7 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 			d.log.WithError(err).WithField(a.key, a.address).Warn(a.lost)
 			continue
 		}
+		ln = netutil.LimitListener(ln, maxReaders)
 		open = append(open, ln)
 		go func() {
 			if err := a.serve(ln); err != nil {
@@ -124,7 +123,7 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 func serveHTTP(ln net.Listener, pages http.Handler) error {
 	srv := &http.Server{
 		Handler:     pages,
-		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ReadTimeout: pageTime, WriteTimeout: pageTime, IdleTimeout: time.Minute, MaxHeaderBytes: pageHeaders,
 	}
 	if err := srv.Serve(ln); !errors.Is(err, net.ErrClosed) {
 		return err

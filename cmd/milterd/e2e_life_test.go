@@ -38,14 +38,7 @@ func testKilled(t *testing.T, b *bench) {
 	wantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "fail.test")
 }
 
-func isDone(d *daemon) bool {
-	select {
-	case <-d.Done():
-		return true
-	default:
-		return false
-	}
-}
+func isDone(d *daemon) bool { return ended(d.Process) }
 
 // testDrained asks the daemon to end while one message is in flight and one client is idle.
 func testDrained(t *testing.T, b *bench) {
@@ -64,20 +57,20 @@ func testDrained(t *testing.T, b *bench) {
 	if isDone(b.daemon) {
 		t.Fatal("milterd ended with a message in flight")
 	}
-	// Postfix, which waits for no answer to MAIL, finds out at RCPT that the filter is gone.
-	r := idle.Cmd("MAIL FROM:<" + goodSender + ">")
-	if r.Code == "250" {
-		r = idle.Cmd("RCPT TO:<alice@mx.test>")
-	}
-	if r.Code != "451" {
-		t.Errorf("idle client: %s, want 451", r)
-	}
 	_, bad := unique(field{"Date", "yesterday"})
 	wantReply(t, busy.Message(bad), "550 5.6.0", "yesterday")
 	busy.Cmd("QUIT")
 	mtatest.Eventually(t, "milterd ends once the message has its answer", func() bool { return isDone(b.daemon) })
 	if err := b.daemon.Err(); err != nil {
 		t.Errorf("milterd ended with %v", err)
+	}
+	// It did not wait for the other. Postfix, which waits for no answer to MAIL, finds out at RCPT that the filter is gone.
+	r := idle.Cmd("MAIL FROM:<" + goodSender + ">")
+	if r.Code == "250" {
+		r = idle.Cmd("RCPT TO:<alice@mx.test>")
+	}
+	if r.Code != "451" {
+		t.Errorf("idle client: %s, want 451", r)
 	}
 }
 

@@ -1,18 +1,22 @@
 package main_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"milterd/milter/mta"
 	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
 )
 
 // systemd is what the service manager hears.
@@ -45,37 +49,72 @@ func (s systemd) await(t *testing.T, state string) {
 	}
 }
 
-// TestSystemd hands the daemon a socket and listens to its notifications, as the units in the folder systemd want it.
-func TestSystemd(t *testing.T) {
-	t.Parallel()
+// activation is what systemd gives to a daemon with a socket unit: a socket that outlives it, and a place for notifications.
+type activation struct {
+	listener string // as a configuration spells it
+	socket   *os.File
+	file     string // the configuration
+	env      []string
+}
+
+// unused are the listeners of a configuration for a daemon that is given others.
+var unused = []string{`"unix:/unused/milterd.sock"`}
+
+// newActivation makes a socket for a daemon with the configuration, whose own listeners are of no use.
+func newActivation(t *testing.T, configuration string, env ...string) *activation {
+	t.Helper()
+	ln, err := net.Listen("tcp", mtatest.Loopback()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	a := &activation{file: filepath.Join(t.TempDir(), "milterd.yaml")}
+	if a.socket, err = ln.(*net.TCPListener).File(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.socket.Close() })
+	addr := ln.Addr().(*net.TCPAddr)
+	a.listener = fmt.Sprintf("inet:%d@%s", addr.Port, addr.IP)
+	if err := os.WriteFile(a.file, []byte(configuration), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a.env = append(os.Environ(), append(env, "LISTEN_FDS=1", "HOME="+t.TempDir())...)
+	return a
+}
+
+// start hands the socket to a daemon.
+func (a *activation) start(t *testing.T) *mtatest.Process {
+	t.Helper()
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	handed, err := ln.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer handed.Close()
-	manager, address := newSystemd(t)
-	file := filepath.Join(t.TempDir(), "milterd.yaml")
-	if err := os.WriteFile(file, []byte("hostname: mx.test\nlog: {syslog: off}\nlisten: unix:"+t.TempDir()+"/unused.sock\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, bin, "serve", "-c", file)
-	cmd.ExtraFiles = []*os.File{handed} // descriptor 3
-	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET="+address, "WATCHDOG_USEC=200000", "HOME="+t.TempDir())
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, bin, "serve", "-c", a.file)
+	cmd.ExtraFiles, cmd.Env = []*os.File{a.socket}, a.env // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	p := mtatest.Start(t, cmd)
+	return mtatest.Start(t, cmd)
+}
+
+func ended(p *mtatest.Process) bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// TestSystemd hands the daemon a socket and listens to its notifications, as the units in the folder systemd want it.
+func TestSystemd(t *testing.T) {
+	t.Parallel()
+	manager, address := newSystemd(t)
+	a := newActivation(t, "hostname: mx.test\nlog: {syslog: off}\nlisten: unix:"+t.TempDir()+"/unused.sock\n", "NOTIFY_SOCKET="+address, "WATCHDOG_USEC=200000")
+	p := a.start(t)
 
 	manager.await(t, "READY=1")
 	manager.await(t, "WATCHDOG=1")
-	m, err := mta.Dial("tcp", ln.Addr().String(), 10*time.Second)
+	network, where := mtatest.SplitListener(a.listener)
+	m, err := mta.Dial(network, where, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +129,100 @@ func TestSystemd(t *testing.T) {
 	manager.await(t, "READY=1")
 	p.Signal(t, syscall.SIGTERM)
 	manager.await(t, "STOPPING=1")
-	mtatest.Eventually(t, "the daemon ends", func() bool {
-		select {
-		case <-p.Done():
-			return true
-		default:
-			return false
+	mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+}
+
+// TestReplacedUnderLoad restarts a daemon with a socket of systemd again and again, while mail servers send. No connection is
+// refused or broken off before it began, every message is delivered; and who is in the midst of a session gets to its end.
+func TestReplacedUnderLoad(t *testing.T) {
+	t.Parallel()
+	c := config{listen: unused, dns: dnstest.Start(t, world).Addr, syslog: "off", profile: "strict", actions: map[string]string{"first-contact": "off"}}
+	c.more = fmt.Sprintf("store: {driver: embedded, path: %q}\n", t.TempDir())
+	a := newActivation(t, c.text())
+	d := &daemon{listener: a.listener}
+	var delivered atomic.Int64
+	done := make(chan struct{})
+	var senders sync.WaitGroup
+	for range 8 {
+		senders.Go(func() {
+			tick := time.NewTicker(5 * time.Millisecond) // a client thinks
+			defer tick.Stop()
+			for {
+				select {
+				case <-done:
+					return
+				case <-tick.C:
+				}
+				began := time.Now()
+				c, err := call(d, goodClient)
+				if err != nil {
+					t.Errorf("a mail server found no filter after %v: %v", time.Since(began), err)
+					return
+				}
+				began = time.Now()
+				for range 3 {
+					<-tick.C
+					r, err := c.envelope(goodSender, "alice@mx.test")
+					if err == nil && r == "" {
+						<-tick.C
+						r, err = c.message()
+					}
+					// On a busy machine a client may be silent for longer than a stopping daemon waits.
+					if r != "" || err != nil && time.Since(began) < time.Second {
+						t.Errorf("message %d: %q, %v after %v", delivered.Load(), r, err, time.Since(began))
+					}
+					if err != nil {
+						break
+					}
+					delivered.Add(1)
+				}
+				_ = c.Quit()
+			}
+		})
+	}
+	defer func() { close(done); senders.Wait() }()
+	for range 5 {
+		p := a.start(t)
+		until := delivered.Load() + 50
+		mtatest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
+		p.Signal(t, syscall.SIGTERM)
+		mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+		if err := p.Err(); err != nil || strings.Contains(p.Output(), "cut off") {
+			t.Errorf("the daemon ended: %v\n%s", err, p.Output())
 		}
-	})
+		if t.Failed() {
+			return
+		}
+	}
+	a.start(t) // those that wait now are served too
+	until := delivered.Load() + 50
+	mtatest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
+}
+
+// TestStartsWithoutAnything starts a daemon that finds neither a name server, nor its store, nor the syslog: it serves, and defers
+// or accepts what it cannot check, as it is told to.
+func TestStartsWithoutAnything(t *testing.T) {
+	t.Parallel()
+	manager, address := newSystemd(t)
+	nobody, err := net.Listen("tcp", mtatest.Loopback()+":0") // who does not answer
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	c := config{listen: unused, dns: nobody.Addr().String(), syslog: "off", profile: "strict"}
+	c.more = fmt.Sprintf("budget: 2s\nstore: {driver: redis, url: \"redis://%s\"}\nchecks: {dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}]}}\n", nobody.Addr())
+	a := newActivation(t, c.text(), "NOTIFY_SOCKET="+address)
+	if _, err := build(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	p := a.start(t)
+	manager.await(t, "READY=1")
+	t.Logf("ready after %v", time.Since(began))
+	r, err := (&daemon{listener: a.listener}).mail(goodClient, goodSender, "alice@mx.test")
+	if err != nil || r != "" && !strings.HasPrefix(r, "4") {
+		t.Errorf("got %q, %v", r, err)
+	}
+	p.Signal(t, syscall.SIGTERM)
+	mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/user"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"milterd/cmd/milterd/internal/config"
 )
@@ -42,6 +44,27 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 		return nil, errors.New("no socket to listen on")
 	}
 	return lns, nil
+}
+
+// spareFiles are left for everything but mail servers: name servers, callouts, the store, the log, pages.
+const spareFiles = 1000
+
+// affordable is how many mail servers may connect, so that there are file descriptors left for what their mail needs. Of few,
+// mail servers get one half.
+func affordable(wanted int, log *logrus.Logger) int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		log.WithError(err).Warn("cannot tell how many files may be open")
+		return wanted
+	}
+	files := int(min(limit.Cur, math.MaxInt32))
+	most := files - min(spareFiles, files/2)
+	if wanted > 0 && wanted <= most {
+		return wanted
+	}
+	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
+		Info("fewer connections than configured, because few files may be open (LimitNOFILE, ulimit -n)")
+	return most
 }
 
 func closeAll(lns []net.Listener) {

@@ -36,7 +36,7 @@ func (j Journal) Decided(s *checks.Session, d checks.Decision) {
 func outcomeFields(o checks.Outcome) logrus.Fields {
 	f := make(logrus.Fields, 6+len(o.Detail))
 	for k, v := range o.Detail {
-		f[k] = v
+		f[k] = checks.LogValue(v)
 	}
 	f["stage"] = o.Stage.String()
 	f["check"] = o.Check
@@ -60,7 +60,7 @@ func (j Journal) Accepted(s *checks.Session) {
 			continue
 		}
 		if n++; n <= maxLogged {
-			names = append(names, r.Text)
+			names = append(names, checks.LogValue(r.Text))
 		}
 	}
 	fields["rcpt"], fields["rcpts"] = strings.Join(names, ","), n

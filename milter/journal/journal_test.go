@@ -106,7 +106,9 @@ func TestAStalledSyslogStallsNothing(t *testing.T) {
 	if n := q.Dropped(); n != extra {
 		t.Errorf("%d lines dropped, want %d", n, extra)
 	}
-	q.Close(time.Millisecond) // gives up
+	if lost := q.Close(time.Millisecond); lost != queueLength+1 {
+		t.Errorf("gave %d lines up, want %d", lost, queueLength+1)
+	}
 	close(w.let)
 	q.Close(5 * time.Second)
 	if !strings.Contains(w.String(), fmt.Sprintf("level=error msg=\"log lines dropped\" lines=%d", extra)) {

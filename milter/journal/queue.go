@@ -79,8 +79,9 @@ func (q *Queue) Fire(e *logrus.Entry) error {
 // Dropped tells how many lines were lost because nobody took them.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Close waits until the queue is written, but no longer than the patience. What is logged after it is lost.
-func (q *Queue) Close(patience time.Duration) {
+// Close waits until the queue is written, but no longer than the patience. It returns how many lines were lost because that was
+// over. What is logged after it is lost too.
+func (q *Queue) Close(patience time.Duration) (lost int) {
 	q.mu.Lock()
 	if !q.closed {
 		q.closed = true
@@ -91,7 +92,9 @@ func (q *Queue) Close(patience time.Duration) {
 	defer t.Stop()
 	select {
 	case <-q.done:
+		return 0
 	case <-t.C:
+		return len(q.entries) + 1 // that which is being written
 	}
 }
 

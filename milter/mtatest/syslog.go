@@ -1,6 +1,7 @@
 package mtatest
 
 import (
+	"errors"
 	"net"
 	"os"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Line is one line of the log.
@@ -20,6 +22,7 @@ type Line struct {
 // Syslog is what reads /dev/log inside a site.
 type Syslog struct {
 	conn  *net.UnixConn
+	turn  sync.Mutex // held by who reads, and while the syslog is stalled
 	mu    sync.Mutex
 	lines []Line
 }
@@ -44,7 +47,10 @@ func startSyslog(t testing.TB, path string) *Syslog {
 func (l *Syslog) read() {
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := l.conn.Read(buf)
+		n, err := l.next(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue // stalled
+		}
 		if err != nil {
 			return
 		}
@@ -52,6 +58,24 @@ func (l *Syslog) read() {
 		l.mu.Lock()
 		l.lines = append(l.lines, line)
 		l.mu.Unlock()
+	}
+}
+
+// next reads one line, if the syslog is not stalled. It does not read ahead.
+func (l *Syslog) next(buf []byte) (int, error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	return l.conn.Read(buf)
+}
+
+// Stall lets nobody read, until the function that it returns is called: when the buffer of the socket is full, who logs has
+// to wait.
+func (l *Syslog) Stall() (resume func()) {
+	_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // the reader gives its turn up
+	l.turn.Lock()
+	return func() {
+		_ = l.conn.SetReadDeadline(time.Time{})
+		l.turn.Unlock()
 	}
 }
 

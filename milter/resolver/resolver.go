@@ -58,6 +58,13 @@ type Config struct {
 	Log *logrus.Entry
 }
 
+// Defaults, see Config.
+const (
+	defaultTimeout  = 2 * time.Second
+	defaultAttempts = 3
+	defaultCache    = 32 << 20
+)
+
 // Resolver is a checks.Resolver and a checks.Announcer. Make it with New and end it with Close. All methods are safe for
 // concurrent use.
 type Resolver struct {
@@ -89,9 +96,9 @@ func New(cfg Config) (*Resolver, error) {
 		return nil, fmt.Errorf("dns: negative setting: timeout %v, attempts %d, cache size %d",
 			cfg.Timeout, cfg.Attempts, cfg.CacheSize)
 	}
-	cfg.Timeout = cmp.Or(cfg.Timeout, 2*time.Second)
-	cfg.Attempts = cmp.Or(cfg.Attempts, 3)
-	cfg.CacheSize = cmp.Or(cfg.CacheSize, 32<<20)
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.Attempts = cmp.Or(cfg.Attempts, defaultAttempts)
+	cfg.CacheSize = cmp.Or(cfg.CacheSize, defaultCache)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -80,6 +80,13 @@ type Config struct {
 	Log *logrus.Entry
 }
 
+// Defaults, see Config.
+const (
+	defaultTimeout = 500 * time.Millisecond
+	defaultRecords = 1_000_000
+	defaultOctets  = 256 << 20
+)
+
 // driver keeps records. Keys and values are within the limits. Every method returns soon after its context ends, and is
 // safe for concurrent use.
 type driver interface {
@@ -148,9 +155,9 @@ func (cfg Config) complete() (Config, error) {
 	}
 	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
 	cfg.Path = cmp.Or(cfg.Path, ".")
-	cfg.Timeout = cmp.Or(cfg.Timeout, 500*time.Millisecond)
-	cfg.MaxRecords = cmp.Or(cfg.MaxRecords, 1_000_000)
-	cfg.MaxOctets = cmp.Or(cfg.MaxOctets, 256<<20)
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.MaxRecords = cmp.Or(cfg.MaxRecords, defaultRecords)
+	cfg.MaxOctets = cmp.Or(cfg.MaxOctets, defaultOctets)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

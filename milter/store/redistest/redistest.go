@@ -54,6 +54,9 @@ func Start(t testing.TB, args ...string) *Server {
 // URL is the address of the server.
 func (s *Server) URL() string { return "unix://" + s.Socket }
 
+// PID is the id of the process. There must be one.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // Start starts a stopped server again, and waits until it can be asked.
 func (s *Server) Start() {
 	s.t.Helper()

@@ -1,13 +1,15 @@
 # make run    build, start the daemon on its defaults, show it working, stay up
 # make test   install what the tests need (Debian, as root), then check and test everything
+# make soak   let running daemons suffer what can break around them, for ten minutes; SOAK=2h for longer
 # make bench  measure the daemon beside go-milter's own server under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20000x
+SOAK ?= 10m
 
-.PHONY: build run test check lint unit real fuzz bench microbench examples install-tools
+.PHONY: build run test check lint unit real fuzz soak bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/milterd ./cmd/milterd
@@ -33,6 +35,9 @@ lint:
 
 unit:
 	MILTERD_TEST_REAL=1 $(GO) test -race -shuffle=on -timeout 20m ./...
+
+soak: install-tools
+	MILTERD_TEST_REAL=1 MILTERD_TEST_SOAK=$(SOAK) $(GO) test -race -timeout 0 -run TestSoak -v ./cmd/milterd
 
 # Each fuzz target for a short while; FUZZTIME=10m for a long one each.
 fuzz:

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/constant"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
+)
+
+// limits is the table of the README. What is a constant of the program is written as {folder.name}, with a unit: octets, or
+// time; a setting as {name}.
+const limits = `
+# Mail servers
+connections | {max_connections}, or as many as there are file descriptors, less {cmd/milterd.spareFiles} (of fewer than twice as many: one half) | an eighth more are answered 451 4.3.2, others are closed; the log says so once a minute
+silence between two commands | {milter.defaultIdleTimeout time} | the connection ends, and the mail server does without milterd for the rest of the session
+one packet, its reading and the writing of its answer | {milter.maxPacket octets}, {milter.defaultPacketTimeout time}, {milter.defaultWriteTimeout time} | the connection ends
+all checks for one answer | {budget} (budget) | what could not be found out by then is settled by on_error: the mail passes, or gets a 451
+recipients of a message | {milter.maxRecipients}, of {milter.maxRcptOctets octets} together | 452 4.5.3: the rest comes in another message
+header section | {milter.maxHeaderOctets octets} | what is kept is checked, with a warning in the log
+macros | {milter.maxMacros} of {milter.maxMacroLength octets} | the others are forgotten
+a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value in it of {checks.maxValue} | it is cut
+stopping | {cmd/milterd.drainPatience time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.late time} for the store and {cmd/milterd.logPatience time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error
+
+# DNS
+a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is remembered for {milter/resolver.failureTTL time}
+questions asked ahead | {milter/resolver.maxOutstanding} at a time, {milter/resolver.maxFollowUps} that follow from one | they are asked when they are needed
+questions over TCP | {milter/resolver.maxTCP} at a time | others wait for their turn
+answers in memory | {milter/resolver.defaultCache octets}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time}, if there is no such name) | the ones that are used least go
+an answer | {milter/resolver.maxRecords} records, {milter/resolver.maxChain} CNAMEs | the rest is not looked at; a longer chain is a failure
+SPF | {checks/facts.spfMaxLookups} terms that ask, {checks/facts.spfMaxVoids} that find nothing, {checks/facts.spfMaxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
+hosts of a client or domain that are looked at | {checks/facts.maxHosts} | others do not count
+
+# Memory of what was
+one operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.tolerated} in a row nobody waits, until a probe succeeds that is made every {milter/store.anxious time}
+a record of the store | a key of {milter/store.MaxKey octets}, a value of {milter/store.MaxValue octets} | an error
+the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultOctets octets} | those that expire soonest go
+the embedded store | {milter/store.cacheOctets octets} of memory, {milter/store.mostOctets octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records
+records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded octets} | the oldest go
+records that wait for the store | {milter/records.queueLength} | they are dropped, and counted in milterd_records_dropped_total
+
+# Others
+lines that wait for the log | {milter/journal.queueLength}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log
+callouts | {checks/callout.maxFlights} at a time, {checks/callout.maxFlight time} each, {checks/callout.maxAddrs} addresses of a host, {checks/callout.maxConnections} connections to it | could not find out; the next attempt of the sender finds more
+a reply to a callout | {checks/callout.maxLines} lines of {checks/callout.maxLine octets} | the host is taken for one that cannot be asked
+questions to registries (RDAP) | {checks/sender.maxAsking} at a time, {checks/sender.maxAsk time} each, answers of {milter/rdap.maxBody octets} | the age of the domain is unknown
+pages and commands | {cmd/milterd.maxReaders} connections to each listener, {cmd/milterd.pageTime time} for a page, {cmd/milterd.pageHeaders octets} of header fields | others wait; slow ones are closed
+tests on the pages for senders | {milter/web.testsPerReference} for one refusal, then one in {milter/web.refillReference time}; {milter/web.testsOverall} for all, then one in {milter/web.refillOverall time} | 429, and when to come again
+configuration | {cmd/milterd/internal/config.maxFile octets}; a list of recipients of {cmd/milterd/internal/config.maxRecipientFile octets}; an access list of {checks/access.largestFile octets} | an error: what was in force stays
+`
+
+var betweenLimits = regexp.MustCompile(`(?s)(<!-- limits, made by make examples -->\n).*?(<!-- end -->)`)
+
+// TestReadmeHasTheLimits compares the table of limits with the constants of the program.
+func TestReadmeHasTheLimits(t *testing.T) {
+	t.Parallel()
+	const path = "../../README.md"
+	text := readFile(t, path)
+	if !betweenLimits.MatchString(text) {
+		t.Fatal("no place for the table of limits")
+	}
+	want := betweenLimits.ReplaceAllString(text, "${1}"+limitTable(t)+"${2}")
+	switch {
+	case want == text:
+	case *update:
+		writeFile(t, path, want)
+	default:
+		t.Error("the table of limits is out of date: make examples")
+	}
+}
+
+func limitTable(t *testing.T) string {
+	t.Helper()
+	var table strings.Builder
+	bound := boundsOf(t)
+	for line := range strings.Lines(strings.TrimSpace(limits)) {
+		line = strings.TrimSpace(line)
+		if title, ok := strings.CutPrefix(line, "# "); ok {
+			fmt.Fprintf(&table, "\n**%s**\n\n| what | limit | beyond it |\n|---|---|---|\n", title)
+		} else if line != "" {
+			fmt.Fprintf(&table, "| %s |\n", reference.ReplaceAllStringFunc(line, bound))
+		}
+	}
+	return table.String() + "\n"
+}
+
+var reference = regexp.MustCompile(`\{[^}]+\}`)
+
+// boundsOf returns what finds the value of a reference, and formats it.
+func boundsOf(t *testing.T) func(string) string {
+	t.Helper()
+	cfg, problems := config.Load("", all.Checks)
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]string{
+		"max_connections": grouped(int64(cfg.MaxConnections)), "budget": config.FormatDuration(cfg.Policy.Budget),
+		"dns.timeout": config.FormatDuration(cfg.DNS.Timeout), "records.max": grouped(int64(cfg.Records.Max)),
+		"records.keep": config.FormatDuration(cfg.Records.Keep),
+	}
+	return func(ref string) string {
+		name, unit, _ := strings.Cut(strings.Trim(ref, "{}"), " ")
+		if text, ok := settings[name]; ok {
+			return text
+		}
+		dot := strings.LastIndexByte(name, '.')
+		if dot < 0 {
+			t.Fatalf("%s is no reference", ref)
+		}
+		n := constantsIn(t, filepath.Join("../..", name[:dot])).value(t, name[dot+1:])
+		switch unit {
+		case "octets":
+			return octets(n)
+		case "time":
+			return shortTime(time.Duration(n))
+		default:
+			return grouped(n)
+		}
+	}
+}
+
+// constants are the expressions of the constants of a package.
+type constants map[string]ast.Expr
+
+func constantsIn(t *testing.T, folder string) constants {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := constants{}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			g, ok := d.(*ast.GenDecl)
+			if !ok || g.Tok != token.CONST {
+				continue
+			}
+			for _, s := range g.Specs {
+				v := s.(*ast.ValueSpec)
+				for i, id := range v.Names {
+					if i < len(v.Values) {
+						all[id.Name] = v.Values[i]
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// value computes a constant; times are in nanoseconds.
+func (c constants) value(t *testing.T, name string) int64 {
+	t.Helper()
+	expr, ok := c[name]
+	if !ok {
+		t.Fatalf("there is no constant %s", name)
+	}
+	n, ok := constant.Int64Val(constant.ToInt(c.eval(t, expr)))
+	if !ok {
+		t.Fatalf("%s is no whole number", name)
+	}
+	return n
+}
+
+func (c constants) eval(t *testing.T, e ast.Expr) constant.Value {
+	t.Helper()
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		return constant.MakeFromLiteral(e.Value, e.Kind, 0)
+	case *ast.ParenExpr:
+		return c.eval(t, e.X)
+	case *ast.Ident:
+		return constant.MakeInt64(c.value(t, e.Name))
+	case *ast.SelectorExpr:
+		units := map[string]time.Duration{"Millisecond": time.Millisecond, "Second": time.Second, "Minute": time.Minute, "Hour": time.Hour}
+		if d, ok := units[e.Sel.Name]; ok {
+			return constant.MakeInt64(int64(d))
+		}
+	case *ast.BinaryExpr:
+		x, y := c.eval(t, e.X), c.eval(t, e.Y)
+		if e.Op == token.SHL {
+			n, _ := constant.Uint64Val(y)
+			return constant.Shift(x, token.SHL, uint(n))
+		}
+		return constant.BinaryOp(x, e.Op, y)
+	}
+	t.Fatalf("cannot compute %T", e)
+	return nil
+}
+
+// octets writes a size in the unit that it is a multiple of.
+func octets(n int64) string {
+	switch {
+	case n%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB", n>>10)
+	default:
+		return grouped(n) + " octets"
+	}
+}
+
+// shortTime writes 2h0m0s as 2 h.
+func shortTime(d time.Duration) string {
+	switch {
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d%time.Second == 0:
+		return fmt.Sprintf("%d s", d/time.Second)
+	default:
+		return fmt.Sprintf("%d ms", d/time.Millisecond)
+	}
+}
+
+// grouped writes a number with commas.
+func grouped(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

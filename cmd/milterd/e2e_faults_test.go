@@ -1,0 +1,312 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"milterd/milter/mtatest"
+	"milterd/milter/resolver/dnstest"
+	"milterd/milter/store/redistest"
+)
+
+// TestSoak has daemons under load suffer what breaks around them, one thing after the other. What they need from outside is
+// their own: an embedded store on a small disk, a syslog, a name server, and for the other daemon a Redis.
+// MILTERD_TEST_SOAK=10m lets it go on for so long.
+func TestSoak(t *testing.T) {
+	mtatest.Require(t)
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		site := mtatest.New(t, soakWorld())
+		disk := filepath.Join(site.Dir, "state")
+		if err := os.Mkdir(disk, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := soakConfig(site, fmt.Sprintf("store: {driver: embedded, path: %q}\n", filepath.Join(disk, "milterd")))
+		s := startSoak(t, site, c, "/bin/sh", "-c", `mount -t tmpfs -o size=160m state "$0" && exec "$@"`, disk)
+		s.run(t, append(soakFaults(site), reloads(c), fullDisk(disk), readOnlyDisk(disk)))
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		site, redis := mtatest.New(t, soakWorld()), redistest.Start(t)
+		s := startSoak(t, site, soakConfig(site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
+		down := func(t *testing.T, s *soak) bool {
+			status, text := readiness(t, s.admin+"/readyz")
+			return status == 503 && strings.Contains(text, "the store is down")
+		}
+		s.run(t, []fault{
+			{"a frozen Redis", func(*testing.T, *soak) func() { redis.Freeze(); return redis.Thaw }, down},
+			{"a killed Redis", func(*testing.T, *soak) func() { redis.Stop(); return redis.Start }, down},
+			{"a name server and a Redis that fail together", func(*testing.T, *soak) func() {
+				redis.Freeze()
+				site.DNS.Behave(dnstest.Dead)
+				return func() { redis.Thaw(); site.DNS.Behave() }
+			}, down},
+		})
+	})
+}
+
+// soakConfig is the strictest: whatever can be refused is.
+func soakConfig(site *mtatest.Site, more string) config {
+	return config{
+		dns: site.DNS.Addr, syslog: "mail", profile: "strict",
+		// What depends on what was before has no answer that is always the same.
+		actions: map[string]string{"first-contact": "off", "too-many-errors": "off", "sender-history": "off"},
+		more:    "budget: " + soakBudget.String() + "\n" + more,
+	}
+}
+
+// startSoak runs a daemon in a site, by a program that becomes it.
+func startSoak(t *testing.T, site *mtatest.Site, c config, before ...string) *soak {
+	t.Helper()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := mtatest.Loopback()
+	d := &daemon{listener: "inet:7525@" + host, file: filepath.Join(site.Dir, "milterd.yaml")}
+	d.listen = []string{strconv.Quote(d.listener)}
+	c = d.complete(c)
+	d.configure(t, c)
+	args := append(before, bin, "serve", "-c", d.file)
+	d.Process = mtatest.Start(t, site.Command(args[0], args[1:]...))
+	d.lines = func() (lines []string) {
+		for _, l := range site.Log.Lines() {
+			lines = append(lines, l.Text)
+		}
+		return lines
+	}
+	d.await(t)
+	return &soak{daemon: d, admin: "http://" + host + ":8893"}
+}
+
+// complete says where the daemon of a soak listens.
+func (d *daemon) complete(c config) config {
+	_, host, _ := strings.Cut(d.listener, "@")
+	c.listen = d.listen
+	c.more += fmt.Sprintf("admin: {listen: \"%s:8893\", socket: \"\"}\n", host)
+	return c
+}
+
+// soakFaults are those of what surrounds every daemon.
+func soakFaults(site *mtatest.Site) []fault {
+	var queries atomic.Int64
+	lossy := func(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
+		if queries.Add(1)%2 == 0 {
+			return nil
+		}
+		return resp
+	}
+	badDNS := func(name string, b ...dnstest.Behaviour) fault {
+		return fault{name, func(*testing.T, *soak) func() { site.DNS.Behave(b...); return func() { site.DNS.Behave() } }, unanswered}
+	}
+	return []fault{
+		badDNS("half of the DNS lost", lossy),
+		badDNS("a dead DNS", dnstest.Dead),
+		badDNS("SERVFAIL", dnstest.Rcode(dns.RcodeServerFailure)),
+		badDNS("a DNS that lies", dnstest.Lie),
+		{"a DNS that is late", func(*testing.T, *soak) func() {
+			site.DNS.Latency(soakBudget * 3 / 4)
+			return func() { site.DNS.Latency(0) }
+		}, unanswered},
+		{"a stalled syslog", func(*testing.T, *soak) func() { return site.Log.Stall() }, nil},
+		{"mail servers that vanish in mid-packet", vanish, nil},
+		{"mail servers that do not read", readNothing, func(t *testing.T, s *soak) bool { return s.metric(t, "milterd_connections") >= deaf }},
+		{"a want of descriptors", starve, logged("accept failed")},
+	}
+}
+
+// unanswered is the sign of a DNS that does not do its job.
+func unanswered(_ *testing.T, s *soak) bool {
+	l, got := s.post()
+	return got != l.good
+}
+
+// logged is a sign: a line of the log since the fault began.
+func logged(msg string) func(*testing.T, *soak) bool {
+	from := -1
+	return func(t *testing.T, s *soak) bool {
+		if from < 0 {
+			from = max(0, s.mark()-100) // it may have been there before the first look
+		}
+		for _, e := range s.entries(t, from) {
+			if e["msg"] == msg {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// again runs f again and again until off is called.
+func again(f func(i int)) (off func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+				f(i)
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// vanish has mail servers end their connections with a reset, each after another octet of a session.
+func vanish(t *testing.T, s *soak) (off func()) {
+	session := negotiation + packet('C', "x\x004\x00\x19127.0.0.10\x00") + packet('H', goodHelo+"\x00") +
+		packet('D', "Mi\x00Q0\x00") + packet('M', "<"+goodSender+">\x00") + packet('R', "<alice@mx.test>\x00") +
+		packet('L', "Date\x00today\x00") + packet('N', "") + packet('E', "")
+	network, addr := mtatest.SplitListener(s.listener)
+	return again(func(i int) {
+		c, err := net.Dial(network, addr)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, session[:i%len(session)])
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+		<-time.After(time.Millisecond) // the others need the processor too
+	})
+}
+
+// deaf is how many mail servers send and never read.
+const deaf = 20
+
+// readNothing has them send events that have answers until nobody takes any more.
+func readNothing(t *testing.T, s *soak) (off func()) {
+	network, addr := mtatest.SplitListener(s.listener)
+	events := []byte(packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x00\x00\x00") + packet('C', "x\x004\x00\x19127.0.0.10\x00"))
+	helo := []byte(strings.Repeat(packet('H', goodHelo+"\x00"), 1000))
+	var conns []net.Conn
+	var wg sync.WaitGroup
+	for range deaf {
+		c, err := net.Dial(network, addr)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		_ = c.(*net.TCPConn).SetReadBuffer(4096)
+		conns = append(conns, c)
+		wg.Go(func() {
+			for _, err := c.Write(events); err == nil; {
+				_, err = c.Write(helo)
+			}
+		})
+	}
+	return func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		wg.Wait()
+	}
+}
+
+// starve takes all descriptors from the daemon but for a few.
+func starve(t *testing.T, s *soak) (off func()) {
+	pid := s.Process.Process.Pid
+	var old unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+		t.Fatal(err)
+	}
+	low := unix.Rlimit{Cur: uint64(openFiles(t, s.daemon)), Max: old.Max}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &low, nil); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// reloads is a storm of SIGHUP, with good files and bad ones.
+func reloads(c config) fault {
+	write := func(t *testing.T, s *soak, c config) {
+		next := &daemon{file: s.file + ".next"} // so that nobody reads half a file
+		next.configure(t, c)
+		if err := os.Rename(next.file, s.file); err != nil {
+			t.Error(err)
+		}
+		s.Signal(t, syscall.SIGHUP)
+	}
+	failed, reloaded := logged("reload failed: the old configuration stays in force"), logged("configuration reloaded")
+	return fault{"a storm of reloads", func(t *testing.T, s *soak) func() {
+		good := s.complete(c)
+		bad := good
+		bad.profile = "strickt"
+		stop := again(func(i int) {
+			write(t, s, []config{good, bad}[i%2])
+			<-time.After(10 * time.Millisecond)
+		})
+		return func() { stop(); write(t, s, good) }
+	}, func(t *testing.T, s *soak) bool { return failed(t, s) && reloaded(t, s) }}
+}
+
+// inside is a path as the daemon sees it, which has mounts of its own.
+func (s *soak) inside(path string) string {
+	return fmt.Sprintf("/proc/%d/root%s", s.Process.Process.Pid, path)
+}
+
+// fullDisk fills the disk of the store.
+func fullDisk(disk string) fault {
+	return fault{"a full disk", func(t *testing.T, s *soak) func() {
+		name := s.inside(filepath.Join(disk, "fill"))
+		f, err := os.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := again(func(int) { // what the store gives back is taken too
+			if _, err := f.Write(make([]byte, 64<<10)); err != nil {
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Error(err)
+				}
+				<-time.After(time.Millisecond)
+			}
+		})
+		return func() {
+			stop()
+			if err := errors.Join(f.Close(), os.Remove(name)); err != nil {
+				t.Error(err)
+			}
+		}
+	}, notReady}
+}
+
+// readOnlyDisk lets no file of the store be made, renamed or removed.
+func readOnlyDisk(disk string) fault {
+	return fault{"a read-only disk", func(t *testing.T, s *soak) func() {
+		in := func(command string) {
+			out, err := exec.Command("nsenter", "-t", strconv.Itoa(s.Process.Process.Pid), "-m", "sh", "-c", command, disk).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", command, err, out)
+			}
+		}
+		in(`mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"`)
+		return func() { in(`umount "$0"`) }
+	}, notReady}
+}
+
+// notReady is the sign of a store that needs a look.
+func notReady(t *testing.T, s *soak) bool {
+	status, _ := readiness(t, s.admin+"/readyz")
+	return status == 503
+}

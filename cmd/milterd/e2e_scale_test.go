@@ -1,0 +1,121 @@
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"milterd/checks/counters"
+	"milterd/milter/resolver/dnstest"
+	"milterd/milter/store"
+	"milterd/milter/store/redistest"
+)
+
+// BenchmarkDaemons has one, two and four daemons share a Redis, under the same load: half of the messages are refused and
+// counted against one client, half are greylisted. What they count must be exact. Beside the throughput, which is that of the
+// machine with the load on it, it reports the processor time that a message takes in all daemons, and in Redis.
+func BenchmarkDaemons(b *testing.B) {
+	for _, n := range []int{1, 2, 4} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) { benchDaemons(b, n) })
+	}
+}
+
+func benchDaemons(b *testing.B, n int) {
+	redis := redistest.Start(b)
+	s, err := store.Open(store.Config{Driver: "redis", URL: redis.URL()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	c := config{dns: dnstest.Start(b, world).Addr, profile: "safe", actions: map[string]string{"spf-fail": "reject"}}
+	c.more = fmt.Sprintf("store: {driver: redis, url: %q}\nchecks: {counters: {errors: 1000000}}\nrecords: {max: 0}\n", redis.URL())
+	var hosts []*daemon
+	for range n {
+		hosts = append(hosts, startDaemon(b, c))
+	}
+	used := func() (daemons time.Duration) {
+		for _, d := range hosts {
+			daemons += processorTime(b, d.Process.Process.Pid)
+		}
+		return daemons
+	}
+	daemonsBefore, redisBefore := used(), processorTime(b, redis.PID())
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range 32 {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= b.N || b.Failed() {
+					return
+				}
+				d := hosts[i/2%n]
+				var r, want string
+				var err error
+				if i%2 == 0 {
+					want = "550 5.7.23"
+					r, err = d.mail(goodClient, "a@fail.test", "alice@mx.test")
+				} else {
+					want = "451 4.7.1 greylisted"
+					r, err = d.mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+				}
+				if err != nil || !strings.HasPrefix(r, want) {
+					b.Errorf("message %d: %q, %v, want %q", i, r, err, want)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	daemons, server := used()-daemonsBefore, processorTime(b, redis.PID())-redisBefore
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+	b.ReportMetric(daemons.Seconds()*1e6/float64(b.N), "daemon-µs/message")
+	b.ReportMetric(server.Seconds()*1e6/float64(b.N), "redis-µs/message")
+	if b.Failed() {
+		return
+	}
+	refused := (b.N + 1) / 2
+	if st, err := counters.Show(context.Background(), s, counters.ClientOf(netip.MustParseAddr(goodClient)), time.Now()); err != nil || st.Errors != refused {
+		b.Errorf("%d refusals are counted, %v; want %d", st.Errors, err, refused)
+	}
+	waiting := 0
+	for _, err := range s.Scan(context.Background(), "greylist:wait:") {
+		if err != nil {
+			b.Fatal(err)
+		}
+		waiting++
+	}
+	if want := b.N / 2; waiting != want {
+		b.Errorf("%d triplets wait, want %d", waiting, want)
+	}
+}
+
+// processorTime is what a process has used so far, in all its threads.
+func processorTime(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // the name of the program may have anything in it
+	fields := strings.Fields(rest)
+	ticks := 0
+	for _, f := range fields[11:13] { // utime and stime, proc_pid_stat(5)
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ticks += n
+	}
+	const perSecond = 100 // USER_HZ
+	return time.Duration(ticks) * time.Second / perSecond
+}

@@ -135,7 +135,7 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 func (d *daemon) adminPages() (http.Handler, error) {
 	w := web.Dashboard{
 		Site: d.cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Parts: d.parts(), Problems: d.problems,
-		History: d.history, Operator: operator{d}, Log: logrus.NewEntry(d.log),
+		History: d.history, Operator: operator{d}, Evidence: d.reports, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {
 		w.Book = d.explain.book

@@ -152,6 +152,7 @@ func TestTheOperatorSeesARefusal(t *testing.T) {
 	}
 	for path, says := range map[string]string{
 		"/": "1 rejected", "/refusals?client=192.0.2.9": "550 5.7.25 no name", "/refusals?ref=s1": "Session s1", "/session?id=s1&n=1": "<bob@example.org>",
+		"/watched": "rdns-missing</a><span class=\"sub\">now ",
 		"/metrics": `milterd_verdicts_total{action="reject"`, "/healthz": "ok", "/readyz": "ok", "/live.js": "DOMParser",
 	} {
 		if code, body := fetch(t, "GET", address+path, nil, nil); code != 200 || !strings.Contains(body, says) {
@@ -168,7 +169,7 @@ func TestWhoMaySeeThePages(t *testing.T) {
 	auth := func(r *http.Request) { r.SetBasicAuth("me", "secret") }
 	rebound := func(r *http.Request) { r.Host = "evil.example" }
 	foreign := func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }
-	for _, path := range []string{"/", "/refusals", "/session?id=a&n=1", "/greylist", "/blocks", "/metrics", "/style.css", "/nothing"} {
+	for _, path := range []string{"/", "/refusals", "/session?id=a&n=1", "/watched", "/greylist", "/blocks", "/metrics", "/style.css", "/nothing"} {
 		for _, c := range []struct {
 			name, method, address string
 			change                func(*http.Request)

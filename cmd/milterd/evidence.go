@@ -93,6 +93,15 @@ func evidenceReport[R any](d *daemon, report func(*evidence.Book, context.Contex
 	})
 }
 
+// reports are both, on all reasons.
+func (d *daemon) reports(ctx context.Context) (watch evidence.WatchReport, action evidence.ActionReport, err error) {
+	settings, err := evidenceArgs{}.settings(d.config())
+	if err != nil {
+		return watch, action, err
+	}
+	return d.evidence.Reports(ctx, settings)
+}
+
 // aboutEvidence is the help of both reports.
 const aboutEvidence = `What the daemons of this store have seen in the last five to six weeks, judged by what else is known of the senders.
 

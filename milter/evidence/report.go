@@ -162,32 +162,33 @@ type Enforced struct {
 
 // Watch makes the report on reasons that let mail in. settings are in the order of the report.
 func (b *Book) Watch(ctx context.Context, settings []Setting) (WatchReport, error) {
-	l, err := b.ledger(ctx)
-	if err != nil {
-		return WatchReport{}, err
-	}
-	r := WatchReport{Since: l.since, Until: l.until, Threshold: Required, Lost: b.Lost(), Reasons: []Watched{}}
-	for _, s := range settings {
-		if a := s.action(checks.Watch); a == checks.Watch || a == checks.Greylist {
-			r.Reasons = append(r.Reasons, l.watched(s))
-		}
-	}
-	return r, nil
+	watch, _, err := b.Reports(ctx, settings)
+	return watch, err
 }
 
 // Action makes the report on reasons that refused or held something, or would.
 func (b *Book) Action(ctx context.Context, settings []Setting) (ActionReport, error) {
+	_, action, err := b.Reports(ctx, settings)
+	return action, err
+}
+
+// Reports makes both of the same evidence.
+func (b *Book) Reports(ctx context.Context, settings []Setting) (WatchReport, ActionReport, error) {
 	l, err := b.ledger(ctx)
 	if err != nil {
-		return ActionReport{}, err
+		return WatchReport{}, ActionReport{}, err
 	}
-	r := ActionReport{Since: l.since, Until: l.until, Lost: b.Lost(), Reasons: []Enforced{}}
+	watch := WatchReport{Since: l.since, Until: l.until, Threshold: Required, Lost: b.Lost(), Reasons: []Watched{}}
+	action := ActionReport{Since: l.since, Until: l.until, Lost: b.Lost(), Reasons: []Enforced{}}
 	for _, s := range settings {
+		if a := s.action(checks.Watch); a == checks.Watch || a == checks.Greylist {
+			watch.Reasons = append(watch.Reasons, l.watched(s))
+		}
 		if sum := l.sums[s.Reason.ID]; sum.Refused.N+sum.Held.N > 0 {
-			r.Reasons = append(r.Reasons, l.enforced(s))
+			action.Reasons = append(action.Reasons, l.enforced(s))
 		}
 	}
-	return r, nil
+	return watch, action, nil
 }
 
 // ledger is all evidence, made ready for judging.

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/milter/evidence"
 	"milterd/milter/records"
 )
 
@@ -31,10 +32,14 @@ type Dashboard struct {
 	History  *History
 	Book     Book // nil: no records are kept
 	Operator Operator
+	Evidence Evidence
 	Log      *logrus.Entry
 	Now      func() time.Time // nil: time.Now
 	Zone     *time.Location   // of the times that are shown; nil: time.Local
 }
+
+// Evidence makes the reports on watched and enforced reasons.
+type Evidence func(ctx context.Context) (evidence.WatchReport, evidence.ActionReport, error)
 
 // Book has the records of decisions.
 type Book interface {
@@ -85,6 +90,9 @@ const PagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; con
 const (
 	// patience is how long a page looks for what it shows. What it has not found then it does not show, and says so.
 	patience = 3 * time.Second
+	// longPatience is that of the page of watched reasons, less than what an answer may take: the daemon first writes down what it
+	// has, for which it may have to wait for other hosts.
+	longPatience = 8 * time.Second
 	// maxReading is how many pages may read the store at a time.
 	maxReading = 4
 	// liveEvery is how often a page is brought up to date, and liveCost by how much longer that is than it took to make:
@@ -121,6 +129,7 @@ func (d Dashboard) Handler() (http.Handler, error) {
 	mux.HandleFunc("GET /{$}", x.overview)
 	mux.HandleFunc("GET /refusals", x.refusals)
 	mux.HandleFunc("GET /session", x.session)
+	mux.HandleFunc("GET /watched", x.watched)
 	mux.HandleFunc("GET /greylist", x.greylist)
 	mux.HandleFunc("POST /greylist", x.changeGreylist)
 	mux.HandleFunc("GET /blocks", x.blocks)
@@ -213,6 +222,10 @@ var errBusy = errors.New("too many pages read the store at this moment, try agai
 
 // read lets f read the store, not for long and not with many others.
 func (x *dashboard) read(r *http.Request, f func(context.Context) error) error {
+	return x.readFor(r, patience, f)
+}
+
+func (x *dashboard) readFor(r *http.Request, patience time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	select {

@@ -18,6 +18,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/checktest"
+	"milterd/milter/evidence"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
@@ -33,6 +34,9 @@ type board struct {
 	operator *fakeOperator
 	down     bool
 	written  uint64
+
+	watch  evidence.WatchReport
+	action evidence.ActionReport
 }
 
 // fakeOperator has lists, and notes what is changed.
@@ -128,7 +132,7 @@ func newBoard(t *testing.T, change func(*Dashboard)) *board {
 			}
 			return nil
 		},
-		History: b.history, Book: b.book, Operator: b.operator, Now: func() time.Time { return checktest.Now }, Zone: time.UTC,
+		History: b.history, Book: b.book, Operator: b.operator, Evidence: b.reports, Now: func() time.Time { return checktest.Now }, Zone: time.UTC,
 	}
 	if change != nil {
 		change(&d)
@@ -139,6 +143,14 @@ func newBoard(t *testing.T, change func(*Dashboard)) *board {
 	}
 	b.pages = Guard{}.Protect(pages)
 	return b
+}
+
+func (b *board) reports(ctx context.Context) (evidence.WatchReport, evidence.ActionReport, error) {
+	if b.operator.hang != nil {
+		<-ctx.Done()
+		return evidence.WatchReport{}, evidence.ActionReport{}, ctx.Err()
+	}
+	return b.watch, b.action, b.operator.err
 }
 
 // fail has the store fail.

@@ -18,6 +18,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest"
+	"milterd/milter/evidence"
 	"milterd/milter/records"
 	"milterd/milter/store"
 )
@@ -43,6 +44,7 @@ func busy(t *testing.T) *board {
 		{Identity: "example.net 192.0.2.0/24", Passes: 5, Used: checktest.Now.Add(-time.Minute), Client: "192.0.2.7"},
 		{Identity: "example.org", Allowed: true},
 	}
+	b.evidence()
 	b.operator.blocks = []Block{
 		{Client: "203.0.113.7", Since: checktest.Now.Add(-time.Minute), Until: checktest.Now.Add(59 * time.Minute), Level: 1, Why: "naming too many unknown recipients", InForce: true},
 		{Client: "2001:db8:1::/64", Since: checktest.Now, Until: checktest.Now.Add(72 * time.Hour), Why: "the spam run"},
@@ -50,9 +52,32 @@ func busy(t *testing.T) *board {
 	return b
 }
 
+// evidence has a reason for each verdict.
+func (b *board) evidence() {
+	day := func(ago int) time.Time { return checktest.Now.AddDate(0, 0, -ago) }
+	forged := evidence.Sender{Sender: "bank.example", Client: "192.0.2.0/24", Occasions: 2, First: day(3), Last: day(2), Clean: 0}
+	partner := evidence.Sender{Sender: "partner.example", Client: "partner.example", Own: true, SPF: true, Occasions: 12, First: day(20), Last: day(1), Clean: 30, Good: "answered"}
+	bounces := evidence.Sender{Client: "relay.example", Own: true, Occasions: 1, First: day(9), Last: day(9), Clean: 8, Good: "delivers"}
+	b.watch = evidence.WatchReport{Since: day(40), Until: checktest.Now, Threshold: evidence.Required, Lost: 7, Reasons: []evidence.Watched{
+		{Reason: "helo-mismatch", Action: "watch", Verdict: evidence.Unsafe, Why: "because of partner.example (12, answered), <> of relay.example (1, delivers)", First: day(39), Last: day(1),
+			Occasions: 1412, Days: 38, Passed: 1012, Anyway: 400, Good: 13, Clients: 311, Accepted: 5, SPF: 160, Answered: 1, Senders: 62, GoodSenders: 2,
+			Affected: append([]evidence.Sender{partner, bounces}, slices.Repeat([]evidence.Sender{forged}, 48)...)},
+		{Reason: "helo-underscore", Action: "watch", Verdict: evidence.Unknown, Why: "40 of 100 occasions, 7 of 20 clients, 3 of 14 days", First: day(3), Last: day(0),
+			Occasions: 40, Days: 4, Passed: 40, Clients: 7, Senders: 1, Affected: []evidence.Sender{forged}},
+		{Reason: "helo-cname", Action: "watch", Verdict: evidence.Unknown, Why: "never seen"},
+		{Reason: "rdns-missing", Action: "greylist", Verdict: evidence.Safe, Why: "none of these is a known good sender", First: day(30), Last: day(0),
+			Occasions: 2200, Days: 30, Passed: 12, Anyway: 900, Clients: 800, Senders: 1, Affected: []evidence.Sender{forged}},
+		{Reason: "spf-none", Action: "watch", Verdict: evidence.Never, First: day(1), Last: day(1), Occasions: 1, Days: 1, Passed: 1, Clients: 1, Senders: 1, Affected: []evidence.Sender{forged}},
+	}}
+	b.action = evidence.ActionReport{Since: day(40), Until: checktest.Now, Reasons: []evidence.Enforced{
+		{Reason: "rdns-missing", Action: "greylist", Held: 300, HeldSenders: 290, CameBack: 4, Clients: 120, First: day(39), Last: day(0), Wronged: []evidence.Sender{}},
+		{Reason: "spf-fail", Action: "reject", Refused: 900, Clients: 400, First: day(39), Last: day(0), WrongedSenders: 1, Wronged: []evidence.Sender{partner}},
+	}}
+}
+
 // eachPage are the addresses of all pages.
 func (b *board) eachPage() []string {
-	return []string{"/", "/?period=day", "/?period=week", "/refusals", "/refusals?action=all", "/session?id=session1&n=2", "/greylist", "/blocks", "/nothing"}
+	return []string{"/", "/?period=day", "/?period=week", "/refusals", "/refusals?action=all", "/session?id=session1&n=2", "/watched", "/greylist", "/blocks", "/nothing"}
 }
 
 func TestOverview(t *testing.T) {
@@ -106,7 +131,7 @@ func TestEmptyPages(t *testing.T) {
 	for path, says := range map[string]string{
 		"/": "Nothing was said against anybody", "/refusals": "Nobody was refused yet.", "/refusals?sender=a@example.com": "No decision fits the filter.",
 		"/greylist": "No delivery was held yet. Clients let in No client has passed yet.", "/greylist?what=x": "No delivery fits the search.",
-		"/blocks": "Nobody is blocked.", "/blocks?what=x": "No block fits the search.",
+		"/watched": "No watched reason applied to anything yet.", "/blocks": "Nobody is blocked.", "/blocks?what=x": "No block fits the search.",
 	} {
 		p := b.get(path)
 		if p.Code != 200 {
@@ -136,13 +161,13 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 	if p := b.get("/"); p.Code != 200 {
 		t.Errorf("the overview needs the store: %d", p.Code)
 	}
-	for _, path := range []string{"/refusals", "/refusals?ref=session1", "/session?id=session1&n=1", "/greylist", "/blocks"} {
+	for _, path := range []string{"/refusals", "/refusals?ref=session1", "/session?id=session1&n=1", "/watched", "/greylist", "/blocks"} {
 		p := b.get(path)
 		if p.Code != 503 {
 			t.Errorf("%s: %d", path, p.Code)
 		}
 		p.has(t, "The store did not answer: no route to the store")
-		p.lacks(t, "Nobody is blocked", "Nobody was refused", "was held yet")
+		p.lacks(t, "Nobody is blocked", "Nobody was refused", "was held yet", "anything yet")
 	}
 	for _, p := range []page{
 		b.post("/greylist", "do", "allow", "client", "192.0.2.1"), b.post("/blocks", "do", "lift", "client", "192.0.2.1"),
@@ -316,6 +341,41 @@ func TestGreylistPage(t *testing.T) {
 	b.operator.want(t)
 }
 
+// TestWatchedPage shows a reason for each verdict, first what can be enforced.
+func TestWatchedPage(t *testing.T) {
+	t.Parallel()
+	b := busy(t)
+	p := b.get("/watched")
+	p.has(t, "from 2026-10-12 to 2026-11-21", "Of 7 transactions since the start of this daemon there is no evidence.",
+		"safe to enforce 1 not safe 1 too little seen yet 1 can only be watched 1",
+		"rdns-missing now greylist safe to enforce none of these is a known good sender To enforce it: actions: {rdns-missing: reject} 1 sender bank.example from 192.0.2.0/24 2 times",
+		"2 200 occasions on 30 days 2026-10-22 to 2026-11-21 12 let in, 900 refused for something else 800 clients 0 deliver clean mail too, 0 pass SPF, 0 were written to",
+		"helo-mismatch now watch not safe 13 of 1 412 occasions are good senders' 62 senders partner.example answered 12 times, last on 2026-11-20, passes SPF, 30 clean messages",
+		"<> of relay.example delivers 1 time,", "More of them: milterd report watch --reason helo-mismatch",
+		"too little seen yet 40 of 100 occasions, 7 of 20 clients, 3 of 14 days",
+		"Safe to enforce is a reason after 100 occasions from 20 clients within 14 days or more, if no more than one in 1 000 is",
+		"1 watched reason that was never seen helo-cname",
+		"spf-fail now reject 1 sender 1 sender partner.example", "900 refused, 0 held", "rdns-missing now greylist nobody 0 refused, 300 held", "4 of 290 senders that were held came back")
+	p.lacks(t, "--reason rdns-missing", "--reason spf-fail")
+	at := func(says string) int { return strings.Index(p.text, says) }
+	if at("now greylist safe") > at("now watch not safe") || at("now watch not safe") > at("now watch too little") || at("spf-fail now") > at("rdns-missing now greylist nobody") {
+		t.Error("out of order")
+	}
+	// The good senders are in sight without a click, and lead to what they sent.
+	if body := p.Body.String(); strings.Count(body, "<details open>") != 2 || !strings.Contains(body, `href="refusals?sender=partner.example&amp;action=all"`) {
+		t.Error(body)
+	}
+
+	// What takes too long to be read leads to the command.
+	b.operator.hang = make(chan struct{})
+	r := httptest.NewRequest("GET", "/watched", nil)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if p := b.do(r.WithContext(ctx)); p.Code != 503 || !strings.Contains(p.text, "milterd report watch") && !strings.Contains(p.text, "too many pages") {
+		t.Errorf("%d %s", p.Code, p.text)
+	}
+}
+
 // want compares what was done since the last call.
 func (o *fakeOperator) want(t *testing.T, did ...string) {
 	t.Helper()
@@ -406,6 +466,8 @@ func TestMarkupOfOthersIsHarmless(t *testing.T) {
 	b.operator.triplets = []Triplet{{Identity: nasty, From: nasty, To: nasty, Client: nasty, Suspicion: nasty, State: "waiting"}}
 	b.operator.clients = []Client{{Identity: nasty, Client: nasty}}
 	b.operator.blocks = []Block{{Client: nasty, Why: nasty}}
+	b.watch.Reasons = []evidence.Watched{{Reason: "helo-mismatch", Verdict: evidence.Unsafe, Why: nasty, Occasions: 1, Senders: 1, Affected: []evidence.Sender{{Sender: nasty, Client: nasty, Good: nasty}}}}
+	b.action.Reasons = []evidence.Enforced{{Reason: "rdns-missing", WrongedSenders: 1, Wronged: []evidence.Sender{{Client: nasty}}}}
 	escaped := url.QueryEscape(nasty)
 	paths := append(b.eachPage(), "/session?id=session1&n=1", "/refusals?sender="+escaped+"&rcpt="+escaped+"&client="+escaped+"&reason="+escaped+"&ref="+escaped,
 		"/session?id="+escaped+"&n=1", "/greylist?what="+escaped, "/blocks?what="+escaped+"&client="+escaped+"&note="+escaped, "/"+url.PathEscape(nasty))

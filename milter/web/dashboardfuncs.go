@@ -18,6 +18,7 @@ func (x *dashboard) funcs() template.FuncMap {
 		"stamp":  x.stamp,
 		"clock":  func(t time.Time) string { return t.In(x.Zone).Format("15:04:05") },
 		"day":    func(t time.Time) string { return t.In(x.Zone).Format("Mon 2 Jan") },
+		"date":   func(t time.Time) string { return t.In(x.Zone).Format(time.DateOnly) },
 		"iso":    func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
 		"zone":   func(t time.Time) string { return t.In(x.Zone).Format("MST") },
 		"since":  func(now, t time.Time) string { return about(now.Sub(t)) },

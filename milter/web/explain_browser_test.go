@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -92,9 +93,12 @@ type reader struct {
 	home string // address of the pages
 }
 
-func (s *site) reader(t *testing.T, b *webtest.Browser) *reader {
+func (s *site) reader(t *testing.T, b *webtest.Browser) *reader { return read(t, b, s.pages) }
+
+// read opens pages.
+func read(t *testing.T, b *webtest.Browser, pages http.Handler) *reader {
 	t.Helper()
-	server := httptest.NewServer(s.pages)
+	server := httptest.NewServer(pages)
 	t.Cleanup(server.Close)
 	return &reader{b.Tab(t), t, server.URL}
 }
@@ -138,6 +142,7 @@ func TestKindsOfPages(t *testing.T) {
 	browser := webtest.Start(t)
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, broken)
 			r := s.reader(t, browser)
 			code := r.Open(r.home + k.path(s))
@@ -147,9 +152,12 @@ func TestKindsOfPages(t *testing.T) {
 			if code != max(k.code, 200) || !strings.Contains(r.Text("main"), k.says) {
 				t.Errorf("%d, no %q in %s", code, k.says, r.Text("main"))
 			}
-			r.accessible(webtest.Looks[0])
-			for _, l := range webtest.Looks {
-				r.accessible(l, ofLook...)
+			for i, l := range webtest.Looks {
+				if i == 0 {
+					r.accessible(l)
+				} else {
+					r.accessible(l, ofLook...)
+				}
 				r.Screenshot(k.name + "-" + l.Name)
 			}
 			r.harmless()
@@ -177,6 +185,7 @@ func TestEveryReasonInABrowser(t *testing.T) {
 	browser := webtest.Start(t)
 	for i, reason := range eachReason() {
 		t.Run(reason.ID, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, broken)
 			r := s.reader(t, browser)
 			link := s.refuseFor(reason)

@@ -270,7 +270,7 @@ type Complaint struct {
 }
 
 // Axe has axe-core look at the page: all its rules for WCAG 2.2 AA and its best practices, or only those named. What it cannot
-// decide is a complaint too.
+// decide is a complaint too, but for the contrast of a single character or an arrow.
 func (tab *Tab) Axe(rules ...string) []Complaint {
 	tab.t.Helper()
 	source, err := axe()
@@ -287,6 +287,8 @@ func (tab *Tab) Axe(rules ...string) []Complaint {
 	options, err := json.Marshal(map[string]any{"runOnly": only, "preload": false, "resultTypes": []string{"violations", "incomplete"}})
 	tab.must(err)
 	return Evaluate[[]Complaint](tab, `axe.run(document, `+string(options)+`).then(r => [...r.violations, ...r.incomplete].map(v => ({
+		...v, nodes: v.nodes.filter(n => !n.any.some(c => ["shortTextContent", "nonBmp"].includes(c.data?.messageKey))),
+	})).filter(v => v.nodes.length).map(v => ({
 		id: v.id, help: v.help,
 		nodes: v.nodes.map(n => n.target.join(" ") + ": " + [...n.any, ...n.all, ...n.none].map(c => c.message).join("; ")),
 	})))`)

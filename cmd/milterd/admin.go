@@ -133,8 +133,9 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 
 // adminPages are for the operator and the operator's tools. Whether the daemon is healthy may everybody know.
 func (d *daemon) adminPages() (http.Handler, error) {
+	cfg := d.config()
 	w := web.Dashboard{
-		Site: d.cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Parts: d.parts(), Problems: d.problems,
+		Site: cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Parts: d.parts(), Problems: d.problems,
 		History: d.history, Operator: operator{d}, Evidence: d.reports, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {
@@ -148,7 +149,7 @@ func (d *daemon) adminPages() (http.Handler, error) {
 	mux.Handle("/", pages)
 	mux.Handle("GET /metrics", d.metrics.Handler())
 	outer := http.NewServeMux()
-	outer.Handle("/", web.Guard{Password: d.cfg.Admin.Password, Hosts: []string{d.cfg.Hostname}}.Protect(mux))
+	outer.Handle("/", web.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(mux))
 	health := web.Health(d.problems)
 	outer.Handle("/healthz", health)
 	outer.Handle("/readyz", health)

@@ -297,11 +297,11 @@ func readOnlyDisk(disk string) fault {
 		in := func(command string) {
 			out, err := exec.Command("nsenter", "-t", strconv.Itoa(s.Process.Process.Pid), "-m", "sh", "-c", command, disk).CombinedOutput()
 			if err != nil {
-				t.Fatalf("%s: %v\n%s", command, err, out)
+				t.Errorf("%s: %v\n%s", command, err, out)
 			}
 		}
 		in(`mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"`)
-		return func() { in(`umount "$0"`) }
+		return func() { in(`mount -o remount,bind,rw "$0" && umount -l "$0"`) }
 	}, notReady}
 }
 

@@ -146,9 +146,9 @@ func (v *victim) await(t *testing.T) {
 func (v *victim) check(t *testing.T, round int) {
 	t.Helper()
 	var list []triplet
-	if err := control.Call(context.Background(), v.socket, "greylist/list", map[string]any{}, &list); err != nil {
-		t.Fatalf("store %d, kill %d: %v\n%s", v.number, round+1, err, v.Output())
-	}
+	mtatest.Eventually(t, fmt.Sprintf("store %d reads its disk after kill %d", v.number, round+1), func() bool {
+		return control.Call(context.Background(), v.socket, "greylist/list", map[string]any{}, &list) == nil
+	})
 	found := map[string]bool{}
 	for _, tr := range list {
 		found[tr.To] = true

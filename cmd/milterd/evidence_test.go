@@ -92,7 +92,8 @@ func (m *month) play() {
 		now := begun.AddDate(0, 0, day)
 		for i, l := range letters {
 			now = now.Add(time.Minute + l.wait)
-			m.clock.Store(&now)
+			at := now
+			m.clock.Store(&at)
 			if got := m.send(socket, l, now); !strings.HasPrefix(got, l.want) || l.want == "" && got != "" {
 				m.t.Fatalf("day %d: %+v got %q", day, l, got)
 			}

@@ -140,7 +140,7 @@ func (d *daemon) journal() milter.Journal {
 // serveExplain answers those whose mail was refused.
 func (d *daemon) serveExplain(ln net.Listener) error {
 	e := web.Explain{
-		Checks: all.Checks, Reasons: checks.PipelineReasons(), Site: d.cfg.Hostname, URL: d.explain.url,
+		Checks: all.Checks, Reasons: checks.PipelineReasons(), Site: d.config().Hostname, URL: d.explain.url,
 		Signer: d.explain.signer, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {

@@ -2,6 +2,10 @@ package web
 
 import (
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest"
+	"milterd/milter/evidence"
 	"milterd/milter/store"
 	"milterd/milter/web/webtest"
 )
@@ -99,4 +104,173 @@ func TestOperatorPagesInABrowser(t *testing.T) {
 			r.harmless()
 		})
 	}
+}
+
+// watching is somebody who looks at a page of a board.
+func watching(t *testing.T, b *board, path string) *reader {
+	t.Helper()
+	r := read(t, webtest.Start(t), b.pages)
+	if code := r.Open(r.home + path); code != 200 {
+		t.Fatalf("%s: %d", path, code)
+	}
+	return r
+}
+
+// renew has the page bring itself up to date at once, as when somebody comes back to it.
+const renew = `document.dispatchEvent(new Event("visibilitychange"));`
+
+// comes waits until the page shows a text by itself.
+func (r *reader) comes(text string) {
+	r.t.Helper()
+	webtest.Evaluate[bool](r.Tab, `new Promise(done => {
+		const look = () => { if (document.body.innerText.includes(`+strconv.Quote(text)+`)) done(true); };
+		new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
+		look();
+	})`)
+}
+
+// TestPagesAreLive has refusals come while somebody looks at them.
+func TestPagesAreLive(t *testing.T) {
+	webtest.Require(t)
+	t.Parallel()
+	b := busy(t)
+	refuse := func(from string) {
+		b.decide(b.mail(0, "192.0.2.9", "mail.example.com", from, "bob@example.org"), nil, outcome(t, "rdns-missing", checks.Reject, "no name"))
+	}
+	r := watching(t, b, "/refusals")
+	const focus = `document.activeElement.getAttribute("href")`
+	at := webtest.Evaluate[string](r.Tab, `document.querySelector(".records a").focus(), window.same = true, `+focus)
+
+	refuse("first@example.com")
+	webtest.Evaluate[bool](r.Tab, renew+"true")
+	r.comes("first@example.com")
+	if now := webtest.Evaluate[string](r.Tab, focus); now != at || !strings.HasPrefix(at, "session?") {
+		t.Errorf("the focus was on %q, and is on %q", at, now)
+	}
+
+	// While it is paused, it asks for nothing. A request of our own is the only one then.
+	const press = `document.querySelector("#fresh button").click();`
+	webtest.Evaluate[bool](r.Tab, press+"true")
+	refuse("second@example.com")
+	before := len(r.Sent())
+	webtest.Evaluate[int](r.Tab, renew+`fetch("style.css", {cache: "no-store"}).then(a => a.status)`)
+	if sent := r.Sent()[before:]; len(sent) != 1 || strings.Contains(r.Text("main"), "second@") {
+		t.Errorf("paused: asks for %q", sent)
+	}
+	webtest.Evaluate[bool](r.Tab, press+"true")
+	r.comes("second@example.com")
+	if !webtest.Evaluate[bool](r.Tab, "window.same === true") {
+		t.Error("the page was loaded again")
+	}
+
+	// It says so when it hears no more, and goes on when it does again.
+	b.deaf.Store(true)
+	webtest.Evaluate[bool](r.Tab, renew+"true")
+	r.comes("No answer any more.")
+	b.deaf.Store(false)
+	refuse("third@example.com")
+	webtest.Evaluate[bool](r.Tab, renew+"true")
+	r.comes("third@example.com")
+	if strings.Contains(r.Text("#fresh"), "No answer") {
+		t.Errorf("still says %s", r.Text("#fresh"))
+	}
+	r.harmless()
+}
+
+// TestMarkupOfOthersDoesNothing has a client whose every word would be a script, a picture or a link if a browser took it for one:
+// in pages that are loaded, and in those that bring themselves up to date.
+func TestMarkupOfOthersDoesNothing(t *testing.T) {
+	webtest.Require(t)
+	t.Parallel()
+	const nasty = `"'></p></td></title></textarea><script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)><a href=javascript:alert(3) autofocus onfocus=alert(4)>x</a>`
+	b := busy(t)
+	r := watching(t, b, "/refusals")
+	s := b.mail(0, "192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org")
+	s.ClientName, s.ID = nasty, "session3"
+	o := outcome(t, "rdns-missing", checks.Reject, nasty)
+	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "x.example.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{nasty}}
+	b.decide(s, []checks.Result{{Check: "rdns", Outcomes: []checks.Outcome{o}, Notes: []string{nasty}, Asked: []checks.Asked{
+		{Question: checks.Question{Name: nasty, Type: dns.TypeTXT}, Answer: checks.Answer{Records: []dns.RR{txt}}},
+	}}}, o)
+	b.operator.triplets = []Triplet{{Identity: nasty, From: nasty, To: nasty, Client: nasty, Suspicion: nasty, State: "waiting"}}
+	b.operator.blocks = []Block{{Client: nasty, Why: nasty}}
+	b.watch.Reasons[0].Affected[0] = evidence.Sender{Sender: nasty, Client: nasty, Good: nasty}
+	clean := func(where string) {
+		t.Helper()
+		if n := webtest.Evaluate[int](r.Tab, `document.querySelectorAll("script:not([src='live.js']), img, style, [onerror], [onfocus], [href^=javascript]").length`); n != 0 {
+			t.Errorf("%s: %d elements that nobody wrote", where, n)
+		}
+		if !strings.Contains(r.Text("main"), "<script>alert(1)</script>") {
+			t.Errorf("%s: the words are not shown as they are: %s", where, r.Text("main"))
+		}
+	}
+	webtest.Evaluate[bool](r.Tab, renew+"true")
+	r.comes("<script>alert(1)</script>")
+	clean("live")
+	for _, path := range []string{"/refusals", "/session?id=session3&n=6", "/watched", "/greylist", "/blocks"} {
+		r.Open(r.home + path)
+		clean(path)
+	}
+	r.harmless()
+}
+
+// TestButtonsInABrowser clicks what changes something, and has a page of somebody else try it.
+func TestButtonsInABrowser(t *testing.T) {
+	webtest.Require(t)
+	t.Parallel()
+	b := busy(t)
+	r := watching(t, b, "/greylist")
+	click := func(selector, says string) {
+		t.Helper()
+		if code := r.Click(selector); code != 200 || !strings.Contains(r.Text("main"), says) || r.Address().Query().Has("note") {
+			t.Errorf("%s: %d at %s, no %q in %s", selector, code, r.Address(), says, r.Text("main"))
+		}
+	}
+	click(`button[aria-label="Allow 192.0.2.0/24"]`, "192.0.2.0/24 is let in at once from now on.")
+	click(`button[aria-label="Forget example.org"]`, "2 entries of example.org are forgotten.")
+	r.Open(r.home + "/session?id=session1&n=2")
+	r.Click(`a[href^="blocks?"]`) // which fills the form in
+	click(`button[value="add"]`, "192.0.2.7 is blocked until")
+	click(`button[aria-label="Lift the block of 203.0.113.7"]`, "203.0.113.7 is free")
+	b.operator.want(t, "allow 192.0.2.0/24", "forget example.org", "block 192.0.2.7 1h ", "lift 203.0.113.7")
+	r.harmless()
+
+	page := fmt.Sprintf(`<form method="post" action="%s/blocks"><input name="client" value="203.0.113.7"><button name="do" value="lift">You have won</button></form>`, r.home)
+	for _, address := range []string{"127.0.0.2:0", "127.0.0.1:0"} { // another site, and another program of this machine
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evil := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, page)
+		}))
+		_ = evil.Listener.Close()
+		evil.Listener = ln
+		evil.Start()
+		t.Cleanup(evil.Close)
+		r.Open(evil.URL)
+		if code := r.Click("button"); code != 403 {
+			t.Errorf("a form of %s: %d", address, code)
+		}
+	}
+	b.operator.want(t)
+}
+
+// TestThePasswordInABrowser opens the pages with and without it.
+func TestThePasswordInABrowser(t *testing.T) {
+	webtest.Require(t)
+	t.Parallel()
+	b := busy(t)
+	b.pages = Guard{Password: "secret"}.Protect(b.pages)
+	r := read(t, webtest.Start(t), b.pages)
+	if code := r.Open(r.home + "/"); code != 401 || !strings.Contains(r.Text("body"), "The password of milterd's configuration (admin.password) is wanted") {
+		t.Errorf("%d %s", code, r.Text("body"))
+	}
+	if code := r.Open(strings.Replace(r.home, "http://", "http://me:secret@", 1) + "/refusals"); code != 200 {
+		t.Fatal(code)
+	}
+	b.decide(b.mail(0, "192.0.2.9", "h", "new@example.com", "bob@example.org"), nil, outcome(t, "rdns-missing", checks.Reject, "no name"))
+	webtest.Evaluate[bool](r.Tab, renew+"true")
+	r.comes("new@example.com")
 }

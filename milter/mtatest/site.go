@@ -264,7 +264,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // Patience is how long a test waits for what must happen. Loaded machines are slow; only a failing test waits so long.
-const Patience = 20 * time.Second
+const Patience = 60 * time.Second
 
 // Eventually waits until ready says true, and fails the test if that takes too long.
 func Eventually(t testing.TB, what string, ready func() bool) {

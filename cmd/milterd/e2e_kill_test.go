@@ -39,7 +39,11 @@ func TestKill(t *testing.T) {
 	for round := range kills {
 		var ends []func()
 		for _, v := range all {
-			ends = append(ends, v.killUnderLoad(t, round, some(2*safeAfter)))
+			after := some(2 * safeAfter)
+			if round == 0 {
+				after = 2 * safeAfter // so that something is there
+			}
+			ends = append(ends, v.killUnderLoad(t, round, after))
 		}
 		for _, end := range ends {
 			end()

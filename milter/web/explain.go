@@ -106,6 +106,15 @@ func (x *explain) guard(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		harden(w.Header(), Policy)
+		if !x.limiter.page() {
+			select {
+			case <-time.After(delayPage):
+			case <-r.Context().Done():
+			}
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, x.texts.Notices["busy"], http.StatusTooManyRequests)
+			return
+		}
 		if strings.HasPrefix(r.URL.Path, prefix+"/") {
 			http.StripPrefix(prefix, next).ServeHTTP(w, r)
 			return

@@ -127,6 +127,26 @@ func TestTestsAreLimited(t *testing.T) {
 	}
 }
 
+func TestPagesAreLimited(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, broken)
+	get := func() page { return s.get("/why/rdns-missing") }
+	for i := range pagesOverall {
+		if p := get(); p.Code != 200 {
+			t.Fatalf("page %d: %d", i, p.Code)
+		}
+	}
+	if p := get(); p.Code != 429 || p.Header().Get("Retry-After") == "" {
+		t.Errorf("one more: %d", p.Code)
+	} else {
+		p.has(t, "Too many pages")
+	}
+	s.after(refillPages)
+	if p := get(); p.Code != 200 {
+		t.Errorf("later: %d", p.Code)
+	}
+}
+
 func TestLimiterForgets(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(0, 0)

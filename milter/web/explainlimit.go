@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+// How many pages are made for everybody together. Beyond that it is the delay that leaves the processors to mail: who waits for
+// his answer does not ask again.
+const (
+	pagesOverall = 1000 // at once, and then
+	refillPages  = 10 * time.Millisecond
+	delayPage    = 20 * time.Millisecond
+)
+
 // How often the DNS is asked for those who test again: enough for who repairs his zone, too little to be of use to anyone
 // else.
 const (
@@ -16,24 +24,25 @@ const (
 	manyReferences    = 1000 // beyond them, those that are full again are forgotten
 )
 
-// limiter counts tests. It is safe for concurrent use.
+// limiter counts pages and tests. It is safe for concurrent use.
 type limiter struct {
 	now func() time.Time
 
 	mu      sync.Mutex
 	running int
+	pages   bucket
 	overall bucket
 	each    map[string]bucket
 }
 
-// bucket is how many tests are left, and when that was.
+// bucket is how many are left, and when that was.
 type bucket struct {
 	left float64
 	at   time.Time
 }
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, overall: bucket{testsOverall, now()}, each: map[string]bucket{}}
+	return &limiter{now: now, pages: bucket{pagesOverall, now()}, overall: bucket{testsOverall, now()}, each: map[string]bucket{}}
 }
 
 // begin tells whether a test for a reference may run now; end is then called after it.
@@ -61,6 +70,18 @@ func (l *limiter) begin(id string) bool {
 		}
 	}
 	l.each[id] = b
+	return true
+}
+
+// page tells whether one more page may be made now.
+func (l *limiter) page() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pages = l.pages.refill(l.now(), pagesOverall, refillPages)
+	if l.pages.left < 1 {
+		return false
+	}
+	l.pages.left--
 	return true
 }
 

@@ -3,7 +3,6 @@ package checks
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -14,14 +13,10 @@ const escalateKey = "escalate:"
 // section 4.5.4.1 has 4 to 5 days), so that no message gets two respites.
 const escalateKeep = 14 * 24 * time.Hour
 
-// identityChecks are those whose reasons of their own name are about who the client says it is. What an honest site has wrong
-// there is repaired in a day, if its queue holds the mail meanwhile.
-var identityChecks = map[string]bool{"rdns": true, "helo": true, "sender": true, "spf": true}
-
-// respite tells whether a refusal is temporary yet, since the client has met its reason for less than Options.Escalate. Who
-// cannot be remembered has respite: a store that is down makes no 5xx.
+// respite tells whether a refusal is temporary yet, since the client has met its reason, one of Identity, for less than
+// Options.Escalate. Who cannot be remembered has respite: a store that is down makes no 5xx.
 func (p *Pipeline) respite(ctx context.Context, s *Session, o Outcome) bool {
-	if p.opts.Escalate <= 0 || o.Action != Reject || !identityChecks[o.Check] || !strings.HasPrefix(o.Reason.ID, o.Check+"-") {
+	if p.opts.Escalate <= 0 || o.Action != Reject || !o.Reason.Identity {
 		return false
 	}
 	client := s.Client

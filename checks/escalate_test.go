@@ -13,7 +13,9 @@ func TestEscalate(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	store := checktest.NewStore(func() time.Time { return now })
-	helo := newFake("helo", atConnect, reason("helo-mismatch"))
+	identity := reason("helo-mismatch")
+	identity.Identity = true
+	helo := newFake("helo", atConnect, identity)
 	build := func(after time.Duration, actions map[string]checks.Action, fakes ...*fake) *checks.Pipeline {
 		t.Helper()
 		var list []checks.Instance

@@ -22,7 +22,7 @@ type Options struct {
 	Budget      time.Duration     // for all checks of one callback together
 	Trace       bool              // record every check with its questions in Decision.Results
 	Announce    Announcer         // asks questions ahead; nil: none are
-	Escalate    time.Duration     // for how long the 5yz of an identity reason is 4yz to a client; 0: not at all
+	Escalate    time.Duration     // for how long the 5yz of a reason of Identity is 4yz to a client; 0: not at all
 	Store       Store             // remembers that; nil if Escalate is 0
 	TraceFields TraceFields       // what is written into messages that are let in
 

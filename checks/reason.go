@@ -17,7 +17,13 @@ type Reason struct {
 	Strict Action // default action in the profile "strict"
 	Most   Action // the most it may be set to; zero is Reject
 
-	NotForwarded bool // it does not hold for mail that a forwarder of the recipient passes on, see Policy
+	// What others who meet the reason must know of it. The zero values are right for a fault of the one message.
+
+	NotForwarded bool // it does not hold for mail that a forwarder of the recipient passes on, see Policy; false: it does
+
+	// Identity says that it is about who the client says it is. What an honest site has wrong there is repaired in a day, if
+	// its queue holds the mail meanwhile: Options.Escalate gives it that time. false: a reject is for good at once.
+	Identity bool
 }
 
 // Reply is one SMTP reply, RFC 5321 section 4.2.

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -108,6 +109,46 @@ func TestContract(t *testing.T) {
 	}
 	if !t.Failed() && !slices.Equal(got, want) {
 		t.Error("the order decides which reason answers, and it is another one")
+	}
+}
+
+// properties are what the reasons of the contract have in common, as documented: check/reason. This is the one place that
+// lists them, so that none changes by accident; a check that is not in the contract decides for itself.
+var properties = []struct {
+	name string
+	has  func(*checks.Reason) bool
+	of   string
+}{
+	{"Identity", func(r *checks.Reason) bool { return r.Identity }, "rdns/* helo/* sender/sender-* spf/*"},
+}
+
+func TestProperties(t *testing.T) {
+	t.Parallel()
+	for _, p := range properties {
+		met := map[string]bool{}
+		for _, info := range all.Checks {
+			for _, r := range info.Reasons {
+				if !strings.Contains(contract, "\n"+info.Name+" "+r.ID+" ") {
+					continue
+				}
+				want := false
+				for _, pattern := range strings.Fields(p.of) {
+					if is, err := path.Match(pattern, info.Name+"/"+r.ID); err != nil {
+						t.Fatal(err)
+					} else if is {
+						want, met[pattern] = true, true
+					}
+				}
+				if got := p.has(r); got != want {
+					t.Errorf("%s of %s: %t, want %t", p.name, r.ID, got, want)
+				}
+			}
+		}
+		for _, pattern := range strings.Fields(p.of) {
+			if !met[pattern] {
+				t.Errorf("%s: no reason is %s", p.name, pattern)
+			}
+		}
 	}
 }
 

@@ -24,6 +24,11 @@ type Reason struct {
 	// Identity says that it is about who the client says it is. What an honest site has wrong there is repaired in a day, if
 	// its queue holds the mail meanwhile: Options.Escalate gives it that time. false: a reject is for good at once.
 	Identity bool
+
+	// NotHeld says that it is no part of the sender's history, see sender-history: it judges the host and not the sender, or what
+	// the next mail will be judged by anyway and what must be forgotten as soon as it is mended, or says what one recipient
+	// wishes. So a sender that mends its host or its domain is welcome at once. false: a 5yz for it is held against the sender.
+	NotHeld bool
 }
 
 // Reply is one SMTP reply, RFC 5321 section 4.2.

@@ -16,6 +16,7 @@ var (
 			"reply shows the entry, and the reason if the site gave one.",
 		Remedy: remedy,
 		Safe:   checks.Reject, Strict: checks.Reject,
+		NotHeld: true,
 	}
 	heloDenied = &checks.Reason{
 		ID:    "helo-denied",
@@ -25,6 +26,7 @@ var (
 			"it. The reply shows the entry, and the reason if the site gave one.",
 		Remedy: remedy,
 		Safe:   checks.Reject, Strict: checks.Reject,
+		NotHeld: true,
 	}
 	senderDenied = &checks.Reason{
 		ID:    "sender-denied",
@@ -34,5 +36,6 @@ var (
 			"reply shows the entry, and the reason if the site gave one.",
 		Remedy: remedy,
 		Safe:   checks.Reject, Strict: checks.Reject,
+		NotHeld: true,
 	}
 )

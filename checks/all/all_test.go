@@ -120,6 +120,7 @@ var properties = []struct {
 	of   string
 }{
 	{"Identity", func(r *checks.Reason) bool { return r.Identity }, "rdns/* helo/* sender/sender-* spf/*"},
+	{"NotHeld", func(r *checks.Reason) bool { return r.NotHeld }, "access/* counters/* rdns/* helo/* sender/* spf/spf-helo-fail mxplus/*"},
 }
 
 func TestProperties(t *testing.T) {

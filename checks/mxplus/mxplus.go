@@ -28,6 +28,7 @@ var mismatch = &checks.Reason{
 	Remedy: "Send through a host that takes mail for the domain, or give the sending host a reverse DNS name under the domain, " +
 		"with an address record of that name that leads back to it.",
 	Safe: checks.Off, Strict: checks.Off,
+	NotHeld: true,
 }
 
 // Info describes the check.

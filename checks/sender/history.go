@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,18 +26,9 @@ const (
 	deliveredEvery = 24 * time.Hour
 )
 
-// notHeld are the beginnings of ids of reasons that are no part of a history. They judge the host and not the sender (its
-// address, its names, its behaviour), or what the next mail will be judged by anyway and what must be forgotten as soon as
-// it is mended (the sender's domain, its age), or say what one recipient wishes. So a sender that mends its host or its
-// domain is welcome at once.
-var notHeld = []string{"client-", "rdns-", "helo-", "spf-helo-", "too-many-", "sender-", "domain-new", "mxplus-"}
-
 // held tells whether a refusal is a part of the sender's history. One with 4yz never is: the mail may come in yet.
 func held(e checks.Event) bool {
-	if e.Kind != checks.Refused || e.Reply.Code < 500 || e.Reason == nil {
-		return false
-	}
-	return !slices.ContainsFunc(notHeld, func(prefix string) bool { return strings.HasPrefix(e.Reason.ID, prefix) })
+	return e.Kind == checks.Refused && e.Reply.Code >= 500 && e.Reason != nil && !e.Reason.NotHeld
 }
 
 // past is the history that the open transaction belongs to. The zero value: it has none, or was not looked at.

@@ -549,6 +549,7 @@ func TestObservers(t *testing.T) {
 func TestSuspicionsAndVouchesReachTheGreylistCheck(t *testing.T) {
 	t.Parallel()
 	suspicion, first := reason("a"), reason("first-contact")
+	first.Greylisting = true
 	voucher := newFake("voucher", []checks.Stage{checks.RcptTo})
 	voucher.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
 		if s.Rcpt().Text == "friend@example.org" {

@@ -177,7 +177,9 @@ func exempt(instances []Instance) *table {
 
 func newTable(instances []Instance, actions map[string]Action) (*table, error) {
 	// Without a greylist check nobody could let a suspicion pass after a while: it is watched.
-	greylisting := slices.ContainsFunc(instances, func(i Instance) bool { return i.Info.Name == "greylist" })
+	greylisting := slices.ContainsFunc(instances, func(i Instance) bool {
+		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
+	})
 	t := &table{actions: map[*Reason]Action{}, asks: make([]bool, len(instances))}
 	var header strings.Builder
 	for i, inst := range instances {

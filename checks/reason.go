@@ -29,6 +29,18 @@ type Reason struct {
 	// the next mail will be judged by anyway and what must be forgotten as soon as it is mended, or says what one recipient
 	// wishes. So a sender that mends its host or its domain is welcome at once. false: a 5yz for it is held against the sender.
 	NotHeld bool
+
+	// Accuses says that somebody lists the client or the sender, or that it did harm here: to the reports it speaks against the
+	// sender even where it is only watched. false: it does where it refuses.
+	Accuses bool
+
+	// Greylisting says that it is the waiting itself, which suspicions lead to and which ends by itself: no fault of the sender.
+	// The check that has such a reason is the one that holds suspected deliveries. false: it is a reason to refuse, or to suspect.
+	Greylisting bool
+
+	// Unanswered says nothing of the mail, but that the DNS did not answer: it cannot apply where nobody asks the DNS. false: it
+	// is about the mail.
+	Unanswered bool
 }
 
 // Reply is one SMTP reply, RFC 5321 section 4.2.

@@ -121,6 +121,9 @@ var properties = []struct {
 }{
 	{"Identity", func(r *checks.Reason) bool { return r.Identity }, "rdns/* helo/* sender/sender-* spf/*"},
 	{"NotHeld", func(r *checks.Reason) bool { return r.NotHeld }, "access/* counters/* rdns/* helo/* sender/* spf/spf-helo-fail mxplus/*"},
+	{"Accuses", func(r *checks.Reason) bool { return r.Accuses }, "access/* counters/* dnsbl/*"},
+	{"Greylisting", func(r *checks.Reason) bool { return r.Greylisting }, "greylist/*"},
+	{"Unanswered", func(r *checks.Reason) bool { return r.Unanswered }, "spf/spf-temperror"},
 }
 
 func TestProperties(t *testing.T) {

@@ -14,6 +14,7 @@ var (
 		Remedy: "Nothing: your server tries again by itself, and later mail between the same two addresses is not delayed. If the " +
 			"mail does not arrive within hours, see that your server keeps it in a queue and tries again.",
 		Safe: checks.Off, Strict: checks.Greylist, Most: checks.Greylist,
+		Greylisting: true,
 	}
 	greylisted = &checks.Reason{
 		ID:    "greylisted",
@@ -26,5 +27,6 @@ var (
 		Remedy: "Nothing for this mail: your server tries again by itself; trying earlier does not make the wait longer. So that later " +
 			"mail is not delayed, mend what the reply names.",
 		Safe: checks.Tempfail, Strict: checks.Tempfail,
+		Greylisting: true,
 	}
 )

@@ -92,6 +92,6 @@ var (
 		Remedy: "Nothing at first: your server tries again by itself. If it goes on, see that the name servers of the domain answer " +
 			"for the name in the reply.",
 		Safe: checks.Watch, Strict: checks.Tempfail,
-		Identity: true,
+		Identity: true, Unanswered: true,
 	}
 )

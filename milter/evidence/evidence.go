@@ -195,11 +195,8 @@ func (t *transaction) note(o checks.Outcome, what int) int {
 // soft tells whether a reason is no fault of the sender: one that the profile safe does not even watch, one that can only be
 // watched, or greylisting itself, which faults are for.
 func soft(o checks.Outcome) bool {
-	return o.Check == "greylist" || o.Action <= checks.Watch && (o.Reason.Safe == checks.Off || o.Reason.Most == checks.Watch)
+	return o.Reason.Greylisting || o.Action <= checks.Watch && (o.Reason.Safe == checks.Off || o.Reason.Most == checks.Watch)
 }
-
-// accusers are the checks whose reasons speak against the sender even if they are watched: somebody lists it, or it did harm.
-var accusers = map[string]bool{"access": true, "counters": true, "dnsbl": true}
 
 // item is news of a transaction.
 type item struct {
@@ -244,10 +241,10 @@ func (b *Book) Decided(s *checks.Session, d checks.Decision) {
 func fate(o checks.Outcome, d checks.Decision) int {
 	own := func(r *checks.Reason) bool { return slices.Contains(pipelineReasons, r) }
 	what := seen
-	if accusers[o.Check] {
+	if o.Reason.Accuses {
 		what |= spoke
 	}
-	switch waits := d.Reason != nil && d.Outcomes[len(d.Outcomes)-1].Check == "greylist"; {
+	switch waits := d.Reason != nil && d.Reason.Greylisting; {
 	case own(o.Reason):
 		return 0
 	case d.Reason == nil, own(d.Reason):

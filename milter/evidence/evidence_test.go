@@ -21,10 +21,10 @@ var _ milter.Journal = (*Book)(nil)
 var (
 	judged   = &checks.Reason{ID: "helo-judged", Safe: checks.Watch, Strict: checks.Reject}
 	fault    = &checks.Reason{ID: "rdns-fault", Safe: checks.Greylist, Strict: checks.Reject}
-	listed   = &checks.Reason{ID: "dnsbl-listed", Safe: checks.Reject, Strict: checks.Reject}
+	listed   = &checks.Reason{ID: "dnsbl-listed", Safe: checks.Reject, Strict: checks.Reject, Accuses: true}
 	unusual  = &checks.Reason{ID: "spf-unusual", Safe: checks.Off, Strict: checks.Watch}
 	showOnly = &checks.Reason{ID: "field-shown", Safe: checks.Watch, Strict: checks.Watch, Most: checks.Watch}
-	waiting  = &checks.Reason{ID: "greylisted", Safe: checks.Tempfail, Strict: checks.Tempfail}
+	waiting  = &checks.Reason{ID: "greylisted", Safe: checks.Tempfail, Strict: checks.Tempfail, Greylisting: true}
 )
 
 // start is the beginning of a week.
@@ -78,9 +78,6 @@ type did struct {
 }
 
 func (x did) check() string {
-	if x.Reason == waiting {
-		return "greylist"
-	}
 	name, _, _ := strings.Cut(x.ID, "-")
 	return name
 }

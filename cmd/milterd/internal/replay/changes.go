@@ -9,7 +9,6 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"milterd/checks"
-	"milterd/checks/greylist"
 )
 
 // changes compares two configurations by what becomes of the messages.
@@ -187,7 +186,7 @@ func (c *changes) blame(f, other fate) blame {
 			continue
 		}
 		subjects := []string{one.reason.ID}
-		if c.checkOf[one.reason.ID] == greylist.Info.Name {
+		if one.reason.Greylisting {
 			for _, o := range one.outcomes {
 				same := func(p checks.Outcome) bool { return p.Reason.ID == o.Reason.ID && p.Action == o.Action }
 				if o.Action == checks.Greylist && !slices.ContainsFunc(another.outcomes, same) {

@@ -59,7 +59,7 @@ func newSide(c Config, dns checks.Resolver, records checks.Store, asked bool) (*
 	if !asked {
 		opts.OnError = checks.Off // that nobody was asked says nothing about the mail
 		for i, inst := range instances {
-			if slices.ContainsFunc(inst.Info.Reasons, isAboutDNS) {
+			if slices.ContainsFunc(inst.Info.Reasons, func(r *checks.Reason) bool { return r.Unanswered }) {
 				instances[i].Check = unasked{inst.Check}
 			}
 		}
@@ -77,16 +77,13 @@ func newSide(c Config, dns checks.Resolver, records checks.Store, asked bool) (*
 	return s, nil
 }
 
-// isAboutDNS tells whether a reason says that the DNS does not answer.
-func isAboutDNS(r *checks.Reason) bool { return r.ID == "spf-temperror" }
-
 // unasked is a check that says so of a DNS which nobody asked: it could not find out.
 type unasked struct{ inner checks.Check }
 
 // Check implements checks.Check.
 func (u unasked) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
 	vs, err := u.inner.Check(ctx, s)
-	kept := slices.DeleteFunc(slices.Clone(vs), func(v checks.Verdict) bool { return v.Reason != nil && isAboutDNS(v.Reason) })
+	kept := slices.DeleteFunc(slices.Clone(vs), func(v checks.Verdict) bool { return v.Reason != nil && v.Reason.Unanswered })
 	if len(kept) < len(vs) && err == nil {
 		err = ErrNotAsked
 	}

@@ -118,7 +118,10 @@ type Info struct {
 	Reasons      []*Reason // everything it may say, in order of precedence
 	NotForwarded bool      // it is not asked about mail that a forwarder of the recipient passes on, see Policy
 	Vouches      bool      // it is asked for its vouches too, even where all its reasons are off
-	Default      any       // settings, a struct with yaml and doc tags; set by Define
+	// Public says that its questions and findings are about the sender's own names: the page of a refusal shows them to the
+	// sender. false: it shows none but what refused, for the name of a DNS list may hold the key for which this site pays.
+	Public  bool
+	Default any // settings, a struct with yaml and doc tags; set by Define
 	// New builds the check. decode fills the struct it is given, which holds the defaults, from the configuration.
 	New func(decode func(settings any) error, env Env) (Check, error)
 }

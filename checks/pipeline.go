@@ -52,6 +52,7 @@ var (
 		Why:    "Something that this site asks about every mail, mostly in the DNS, did not answer in time.",
 		Remedy: "Nothing: your server tries again by itself. If it goes on, see that the name servers of your domain and of your address answer.",
 		Safe:   Tempfail, Strict: Tempfail,
+		Repair: Elsewhere,
 	}
 	policiesDiffer = &Reason{
 		ID:     "policies-differ",

@@ -41,7 +41,29 @@ type Reason struct {
 	// Unanswered says nothing of the mail, but that the DNS did not answer: it cannot apply where nobody asks the DNS. false: it
 	// is about the mail.
 	Unanswered bool
+
+	// Repair is what in the DNS puts it right: the page of the reason tests that again, and shows the records. The zero value,
+	// NoRepair: nothing there does, and it is not tested again.
+	Repair Repair
 }
+
+// Repair is a change in the DNS.
+type Repair uint8
+
+// The repairs.
+const (
+	NoRepair        Repair = iota
+	Elsewhere              // in the DNS or in a list that is asked over it, but we know no record that would do
+	AddPTR                 // the client's address gets the HELO name, and that name the address
+	AddAddressOfPTR        // the name that the client's address has gets the address
+	AddAddress             // the HELO name gets the client's address
+	ReplaceCNAME           // the HELO name gets the client's address instead of being an alias
+	AddMX                  // the sender's domain gets a mail host
+	ReplaceMX              // the sender's domain gets another mail host
+	AllowInSPF             // the SPF record of the sender's domain passes the client
+	ReplaceSPF             // the sender's domain gets a narrow SPF record
+	AllowInHeloSPF         // the SPF record of the HELO name passes the client
+)
 
 // Reply is one SMTP reply, RFC 5321 section 4.2.
 type Reply struct {

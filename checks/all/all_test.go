@@ -112,18 +112,22 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// properties are what the reasons of the contract have in common, as documented: check/reason. This is the one place that
-// lists them, so that none changes by accident; a check that is not in the contract decides for itself.
+// properties are what the reasons of the contract have in common, by check/reason. This is the one place that lists them, so that
+// none changes by accident; a check that is not in the contract decides for itself.
 var properties = []struct {
 	name string
-	has  func(*checks.Reason) bool
+	has  func(checks.Info, *checks.Reason) bool
 	of   string
 }{
-	{"Identity", func(r *checks.Reason) bool { return r.Identity }, "rdns/* helo/* sender/sender-* spf/*"},
-	{"NotHeld", func(r *checks.Reason) bool { return r.NotHeld }, "access/* counters/* rdns/* helo/* sender/* spf/spf-helo-fail mxplus/*"},
-	{"Accuses", func(r *checks.Reason) bool { return r.Accuses }, "access/* counters/* dnsbl/*"},
-	{"Greylisting", func(r *checks.Reason) bool { return r.Greylisting }, "greylist/*"},
-	{"Unanswered", func(r *checks.Reason) bool { return r.Unanswered }, "spf/spf-temperror"},
+	{"Identity", func(_ checks.Info, r *checks.Reason) bool { return r.Identity }, "rdns/* helo/* sender/sender-* spf/*"},
+	{"NotHeld", func(_ checks.Info, r *checks.Reason) bool { return r.NotHeld }, "access/* counters/* rdns/* helo/* sender/* spf/spf-helo-fail mxplus/*"},
+	{"Accuses", func(_ checks.Info, r *checks.Reason) bool { return r.Accuses }, "access/* counters/* dnsbl/*"},
+	{"Greylisting", func(_ checks.Info, r *checks.Reason) bool { return r.Greylisting }, "greylist/*"},
+	{"Unanswered", func(_ checks.Info, r *checks.Reason) bool { return r.Unanswered }, "spf/spf-temperror"},
+	{"Public", func(i checks.Info, _ *checks.Reason) bool { return i.Public }, "rdns/* helo/* sender/* spf/* mxplus/*"},
+	{"Repair", func(_ checks.Info, r *checks.Reason) bool { return r.Repair != checks.NoRepair },
+		"rdns/* helo/helo-own-name helo/helo-unresolvable helo/helo-cname helo/helo-mismatch " +
+			"sender/sender-no-domain sender/sender-null-mx sender/sender-bogus-mx sender/sender-own-domain dnsbl/* spf/* mxplus/*"},
 }
 
 func TestProperties(t *testing.T) {
@@ -143,7 +147,7 @@ func TestProperties(t *testing.T) {
 						want, met[pattern] = true, true
 					}
 				}
-				if got := p.has(r); got != want {
+				if got := p.has(info, r); got != want {
 					t.Errorf("%s of %s: %t, want %t", p.name, r.ID, got, want)
 				}
 			}

@@ -13,7 +13,7 @@ var (
 		Remedy: "Look the address up on the web page of the list, end what it was listed for (a hijacked account or machine, mostly), " +
 			"and ask the list to remove it. This site cannot. If the list is for dial-up addresses, send through your provider.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Accuses: true,
+		Accuses: true, Repair: checks.Elsewhere,
 	}
 	nameListed = &checks.Reason{
 		ID:    "rhsbl-listed",
@@ -25,6 +25,6 @@ var (
 		Remedy: "Look the name up on the web page of the list, end what it was listed for, and ask the list to remove it. This site " +
 			"cannot. A domain that was registered lately may be listed for that alone and comes off by itself.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Accuses: true,
+		Accuses: true, Repair: checks.Elsewhere,
 	}
 )

@@ -39,6 +39,7 @@ var Info = checks.Define(checks.Info{
 	Doc: "Looks at the name that the client gives in HELO or EHLO: whether it is a full domain name or an address literal, " +
 		"whether the DNS knows it, and whether it belongs to the client.",
 	Stages: []checks.Stage{checks.Helo},
+	Public: true,
 	Reasons: []*checks.Reason{
 		missing, syntax, underscore, bareIP, notFQDN, literal, literalNear, ownName, unresolvable, cname, mismatch, changed,
 	},

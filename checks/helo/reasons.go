@@ -86,7 +86,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to its own full host name. If it does belong to this site, give the name " +
 			"an A or AAAA record with its address, or let the SPF record of the name pass it.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.Elsewhere,
 	}
 	unresolvable = &checks.Reason{
 		ID:    "helo-unresolvable",
@@ -97,7 +97,7 @@ var (
 		Remedy: "Give the name an A record (AAAA for IPv6) with the address of your server, or set the HELO name to one that " +
 			"has it: best the one in the PTR record.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.AddAddress,
 	}
 	cname = &checks.Reason{
 		ID:    "helo-cname",
@@ -108,7 +108,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to the name that the alias leads to, or give the name an A or AAAA " +
 			"record of its own instead of the CNAME.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.ReplaceCNAME,
 	}
 	mismatch = &checks.Reason{
 		ID:    "helo-mismatch",
@@ -120,7 +120,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to the name in the PTR record of its address, or give the name an A " +
 			"record (AAAA for IPv6) with that address.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.AddAddress,
 	}
 	changed = &checks.Reason{
 		ID:    "helo-changed",

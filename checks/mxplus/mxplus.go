@@ -28,7 +28,7 @@ var mismatch = &checks.Reason{
 	Remedy: "Send through a host that takes mail for the domain, or give the sending host a reverse DNS name under the domain, " +
 		"with an address record of that name that leads back to it.",
 	Safe: checks.Off, Strict: checks.Off,
-	NotHeld: true,
+	NotHeld: true, Repair: checks.AddPTR,
 }
 
 // Info describes the check.
@@ -38,6 +38,7 @@ var Info = checks.Define(checks.Info{
 		"(by the public suffix list). Many honest senders do not, so set mxplus-mismatch for single recipients in policies. Mail " +
 		"from a client that matches is neither greylisted nor called out.",
 	Stages:       []checks.Stage{checks.MailFrom},
+	Public:       true,
 	Reasons:      []*checks.Reason{mismatch},
 	Vouches:      true,
 	NotForwarded: true,

@@ -17,6 +17,7 @@ var Info = checks.Define(checks.Info{
 	Doc: "Asks the DNS for the name of the client's address, whether that name has this address in turn, and whether it looks like " +
 		"one of a pool of dynamically assigned addresses. What the MTA says about the client's name is not used.",
 	Stages:  []checks.Stage{checks.Connect},
+	Public:  true,
 	Reasons: []*checks.Reason{missing, mismatch, dynamic},
 }, Settings{}, func(c Settings, env checks.Env) (checks.Check, error) {
 	p, err := c.patterns()

@@ -36,7 +36,7 @@ var (
 		Remedy: "Correct the domain in the sender address, or give it an MX record. A new record may take hours to be seen " +
 			"everywhere.",
 		Safe: checks.Tempfail, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.AddMX,
 	}
 	nullMX = &checks.Reason{
 		ID:    "sender-null-mx",
@@ -47,7 +47,7 @@ var (
 		Remedy: "Send from a domain that takes mail. If the domain does send mail, replace its null MX (\"MX 0 .\") with the name " +
 			"of a mail host.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.ReplaceMX,
 	}
 	bogusMX = &checks.Reason{
 		ID:    "sender-bogus-mx",
@@ -60,7 +60,7 @@ var (
 		Remedy: "Let the MX records of the domain name hosts that exist and have public addresses. If the domain is to take no " +
 			"mail, send from another one.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.ReplaceMX,
 	}
 	ownDomain = &checks.Reason{
 		ID:    "sender-own-domain",
@@ -72,7 +72,7 @@ var (
 		Remedy: "As a user of this site, send through its submission server with your password. As a service that sends in its " +
 			"name, ask its postmaster to add your server to the SPF record, or use a sender address of your own domain.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.Elsewhere,
 		NotForwarded: true, // it is about SPF, and our users write to addresses that lead back here
 	}
 	history = &checks.Reason{

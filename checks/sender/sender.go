@@ -24,6 +24,7 @@ var Info = checks.Define(checks.Info{
 		"client uses a domain of this site, what became of the sender's mail before, and how old its domain is. An address " +
 		"literal as domain is looked at for its form alone.",
 	Stages:  []checks.Stage{checks.MailFrom},
+	Public:  true,
 	Reasons: []*checks.Reason{syntax, syntaxLax, noDomain, nullMX, bogusMX, ownDomain, history, domainNew},
 }, Settings{History: 10, HistoryWindow: 7 * 24 * time.Hour}, func(c Settings, env checks.Env) (checks.Check, error) {
 	known := &registrations{server: c.RDAP, env: env, asking: map[string]bool{}}

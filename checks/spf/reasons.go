@@ -15,7 +15,7 @@ var (
 			"forward mail for others, rewrite the envelope sender (SRS, as mailing lists do), or ask the recipient to have this " +
 			"site know you as a forwarder.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true,
+		Identity: true, Repair: checks.AllowInSPF,
 	}
 	noMail = &checks.Reason{
 		ID:    "spf-no-mail",
@@ -26,7 +26,7 @@ var (
 		Remedy: "If the domain shall send mail, name its servers in its SPF record, for example v=spf1 mx -all. Else use a sender " +
 			"address in a domain that does.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true,
+		Identity: true, Repair: checks.AllowInSPF,
 	}
 	tooWide = &checks.Reason{
 		ID:    "spf-too-wide",
@@ -38,7 +38,7 @@ var (
 		Remedy: "Name only your own servers in the SPF record of the domain: no +all, no ip4: or ip6: networks of half the " +
 			"Internet, no include: of a record that has them.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true,
+		Identity: true, Repair: checks.ReplaceSPF,
 	}
 	heloFail = &checks.Reason{
 		ID:    "spf-helo-fail",
@@ -49,7 +49,7 @@ var (
 		Remedy: "Have the server give its own full name in HELO. If that is the name it gave, add the server to the SPF record of " +
 			"that name, for example v=spf1 a -all.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHeld: true, Repair: checks.AllowInHeloSPF,
 	}
 	softfail = &checks.Reason{
 		ID:    "spf-softfail",
@@ -59,7 +59,7 @@ var (
 			"have named them all (~all, RFC 7208 section 8.5).",
 		Remedy: "If the server is yours, add it to the SPF record of the domain.",
 		Safe:   checks.Watch, Strict: checks.Greylist,
-		Identity: true,
+		Identity: true, Repair: checks.AllowInSPF,
 	}
 	none = &checks.Reason{
 		ID:    "spf-none",
@@ -69,7 +69,7 @@ var (
 			"and nobody can tell.",
 		Remedy: "Publish a TXT record for the domain that names its servers, for example v=spf1 mx -all.",
 		Safe:   checks.Off, Strict: checks.Watch,
-		Identity: true,
+		Identity: true, Repair: checks.AllowInSPF,
 	}
 	permError = &checks.Reason{
 		ID:    "spf-permerror",
@@ -81,7 +81,7 @@ var (
 		Remedy: "Correct the SPF record where the reply says. Two records, misspelt terms, an include: of a domain without a " +
 			"record, and more than ten include, a, mx, ptr, exists and redirect terms altogether are the usual causes.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true,
+		Identity: true, Repair: checks.Elsewhere,
 	}
 	tempError = &checks.Reason{
 		ID:    "spf-temperror",
@@ -92,6 +92,6 @@ var (
 		Remedy: "Nothing at first: your server tries again by itself. If it goes on, see that the name servers of the domain answer " +
 			"for the name in the reply.",
 		Safe: checks.Watch, Strict: checks.Tempfail,
-		Identity: true, Unanswered: true,
+		Identity: true, Unanswered: true, Repair: checks.Elsewhere,
 	}
 )

@@ -16,6 +16,7 @@ var Info = checks.Define(checks.Info{
 	Doc: "Evaluates the SPF record of the domain in MAIL FROM, and that of the HELO name (RFC 7208). With the null reverse-path, " +
 		"of bounces, the HELO name alone is judged.",
 	Stages:       []checks.Stage{checks.Helo, checks.MailFrom},
+	Public:       true,
 	NotForwarded: true,
 	Reasons:      []*checks.Reason{fail, noMail, tooWide, heloFail, softfail, none, permError, tempError},
 }, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/milter/records"
 )
 
@@ -100,9 +101,13 @@ func TestTextsAreAboutReasonsAlone(t *testing.T) {
 			t.Errorf("no notice %s", name)
 		}
 	}
-	for id := range repairs {
-		if _, ok := texts.Reasons[id]; !ok {
-			t.Errorf("a repair of %s, which is no reason", id)
+}
+
+func TestRepairsHaveRecords(t *testing.T) {
+	t.Parallel()
+	for _, r := range eachReason() {
+		if r.Repair > checks.Elsewhere && repairs[r.Repair] == nil {
+			t.Errorf("no records for %s", r.ID)
 		}
 	}
 }

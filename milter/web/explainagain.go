@@ -7,12 +7,27 @@ import (
 	"milterd/milter/records"
 )
 
-// open are the checks whose questions are about the sender's own names: anybody may see the answers. Questions to DNS lists
-// are not among them, because the name of a list may hold the key for which this site pays.
-var open = []string{"rdns", "helo", "sender", "spf", "mxplus"}
+// canRepair tells whether a reason can be tested again. Those of a record may be ones that there are no more.
+func (x *explain) canRepair(reason string) bool {
+	r := x.reasons[reason]
+	return r != nil && r.Repair != checks.NoRepair
+}
 
 // tested are the checks that are asked again.
-var tested = append([]string{"dnsbl"}, open...)
+func (x *explain) tested() []string {
+	var names []string
+	for _, info := range x.Checks {
+		if slices.ContainsFunc(info.Reasons, func(r *checks.Reason) bool { return r.Repair != checks.NoRepair }) {
+			names = append(names, info.Name)
+		}
+	}
+	return names
+}
+
+// public tells whether anybody whose mail was refused may see what a check asks and says.
+func (x *explain) public(check string) bool {
+	return slices.ContainsFunc(x.Checks, func(info checks.Info) bool { return info.Name == check && info.Public })
+}
 
 // result is what a test found.
 type result struct {
@@ -32,7 +47,7 @@ type line struct {
 }
 
 // compare tells what became of the reasons in a record, and what else is wrong.
-func compare(rec records.Record, v values, results []checks.Result) *result {
+func (x *explain) compare(rec records.Record, v values, results []checks.Result) *result {
 	res := &result{State: "repaired"}
 	now := map[string]bool{}
 	failed := map[string]bool{} // checks that could not find out
@@ -51,7 +66,7 @@ func compare(rec records.Record, v values, results []checks.Result) *result {
 		}
 		res.Lines = append(res.Lines, l)
 	}
-	then := reasonsOf(rec)
+	then := x.reasonsOf(rec)
 	var others []checks.Outcome
 	for _, r := range results {
 		failed[r.Check] = failed[r.Check] || r.Err != nil
@@ -61,7 +76,7 @@ func compare(rec records.Record, v values, results []checks.Result) *result {
 			case slices.ContainsFunc(then, func(t records.Outcome) bool { return t.Reason == o.Reason.ID }):
 				now[o.Reason.ID] = true
 				wrong(o, "wrong")
-			case canRepair(o.Reason.ID):
+			case o.Reason.Repair != checks.NoRepair:
 				now[o.Reason.ID] = true
 				others = append(others, o)
 			}
@@ -82,24 +97,24 @@ func compare(rec records.Record, v values, results []checks.Result) *result {
 	for _, o := range others {
 		wrong(o, "also")
 	}
-	res.Asked = askedOf(records.Trace(results))
+	res.Asked = x.askedOf(records.Trace(results))
 	return res
 }
 
 // reasonsOf are the reasons in a record that can be tested again.
-func reasonsOf(rec records.Record) []records.Outcome {
-	return slices.DeleteFunc(slices.Clone(rec.Outcomes), func(o records.Outcome) bool { return !canRepair(o.Reason) })
+func (x *explain) reasonsOf(rec records.Record) []records.Outcome {
+	return slices.DeleteFunc(slices.Clone(rec.Outcomes), func(o records.Outcome) bool { return !x.canRepair(o.Reason) })
 }
 
 // maxShown is how many answers of the DNS a page shows.
 const maxShown = 40
 
 // askedOf lists what was asked for the checks that said something, each question once.
-func askedOf(trace []records.Check) []records.Asked {
+func (x *explain) askedOf(trace []records.Check) []records.Asked {
 	var list []records.Asked
 	seen := map[string]bool{}
 	for _, c := range trace {
-		if !slices.Contains(open, c.Check) {
+		if !x.public(c.Check) {
 			continue
 		}
 		for _, a := range c.Asked {

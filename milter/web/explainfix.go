@@ -24,39 +24,22 @@ type question struct {
 	results []checks.Result // what the DNS says now
 }
 
-// repairs are the reasons that a change in the DNS, or in a list that one asks over the DNS, puts right: these can be tested
-// again. Those without a function have no record that would do.
-var repairs = map[string]func(question) fix{
-	"rdns-missing":      addReverse,
-	"rdns-mismatch":     addForwardOfPTR,
-	"rdns-dynamic":      addReverse,
-	"helo-own-name":     nil,
-	"helo-unresolvable": addForward,
-	"helo-cname":        replaceAlias,
-	"helo-mismatch":     addForward,
-	"sender-no-domain":  addMX,
-	"sender-null-mx":    replaceMX,
-	"sender-bogus-mx":   replaceMX,
-	"sender-own-domain": nil, // whose it is, is not theirs to change
-	"dnsbl-listed":      nil,
-	"rhsbl-listed":      nil,
-	"spf-fail":          allowSender,
-	"spf-softfail":      allowSender,
-	"spf-none":          allowSender,
-	"spf-no-mail":       allowSender,
-	"spf-too-wide":      narrowSender,
-	"spf-helo-fail":     allowHelo,
-	"spf-permerror":     nil,
-	"spf-temperror":     nil,
-	"mxplus-mismatch":   addReverse,
-	"check-failed":      nil,
+// repairs make the records. The others have no record that would do.
+var repairs = map[checks.Repair]func(question) fix{
+	checks.AddPTR:          addReverse,
+	checks.AddAddressOfPTR: addForwardOfPTR,
+	checks.AddAddress:      addForward,
+	checks.ReplaceCNAME:    replaceAlias,
+	checks.AddMX:           addMX,
+	checks.ReplaceMX:       replaceMX,
+	checks.AllowInSPF:      allowSender,
+	checks.ReplaceSPF:      narrowSender,
+	checks.AllowInHeloSPF:  allowHelo,
 }
-
-func canRepair(reason string) bool { _, ok := repairs[reason]; return ok }
 
 // fixOf makes the records for what is wrong now.
 func fixOf(q question) fix {
-	if f := repairs[q.outcome.Reason.ID]; f != nil && q.client.IsValid() {
+	if f := repairs[q.outcome.Reason.Repair]; f != nil && q.client.IsValid() {
 		return f(q)
 	}
 	return fix{}

@@ -86,7 +86,7 @@ func (x *explain) test(w http.ResponseWriter, r *http.Request) {
 	case notice != "":
 		x.page(w, code, reason, notice, nil, "", nil)
 		return
-	case len(reasonsOf(rec)) == 0:
+	case len(x.reasonsOf(rec)) == 0:
 		x.page(w, http.StatusOK, reason, "", &rec, ref, nil)
 		return
 	case !x.limiter.begin(rec.ID):
@@ -95,7 +95,7 @@ func (x *explain) test(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.limiter.end()
-	res := compare(rec, valuesOf(rec, x.Site), x.Again(r.Context(), rec, tested))
+	res := x.compare(rec, valuesOf(rec, x.Site), x.Again(r.Context(), rec, x.tested()))
 	if res.State == "repaired" {
 		var err error
 		if res.Lifted, err = x.Repaired(r.Context(), rec); err != nil {
@@ -125,7 +125,7 @@ func (x *explain) seen(rec records.Record, ref string) *seen {
 	s := &seen{
 		Reply: maskAll(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(x.Keep), Client: "unknown",
 		Helo: shown(rec.Helo), MailFrom: shown(rec.MailFrom), Action: rec.Reason, Ref: ref,
-		CanTest: len(reasonsOf(rec)) > 0, Asked: askedOf(saying(rec)),
+		CanTest: len(x.reasonsOf(rec)) > 0, Asked: x.askedOf(saying(rec)),
 	}
 	if rec.Client.IsValid() {
 		s.Client = rec.Client.String()
@@ -134,7 +134,7 @@ func (x *explain) seen(rec records.Record, ref string) *seen {
 		s.RcptDomain = checks.ParseAddress(rec.Rcpts[0]).Domain
 	}
 	for _, o := range rec.Outcomes {
-		if o.Reason != rec.Reason && slices.Contains(open, o.Check) && x.reasons[o.Reason] != nil {
+		if o.Reason != rec.Reason && x.public(o.Check) && x.reasons[o.Reason] != nil {
 			o.Text = maskAll(rec, o.Text)
 			s.Others = append(s.Others, o)
 		}

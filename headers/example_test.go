@@ -25,15 +25,15 @@ func ExampleParsePath() {
 		var fault *headers.SyntaxError
 		switch {
 		case err == nil:
-			fmt.Printf("%q: fine, domain %q\n", path, path.LowerDomain())
+			fmt.Printf("%q: fine, domain %q\n", path, path.Domain)
 		case errors.As(err, &fault) && fault.Lax:
-			fmt.Printf("%q: sender-syntax-lax, domain %q; %v\n", path, path.LowerDomain(), err)
+			fmt.Printf("%q: sender-syntax-lax, domain %q; %v\n", path, path.Domain, err)
 		default:
 			fmt.Printf("sender-syntax; %v\n", err)
 		}
 	}
 	// Output:
-	// "Alice@MX.Example": fine, domain "mx.example"
+	// "Alice@MX.Example": fine, domain "MX.Example"
 	// "": fine, domain ""
 	// "\"a..b\"@example.org": sender-syntax-lax, domain "example.org"; octet 3: stray dot in the local part
 	// sender-syntax; octet 11: stray dot in the domain

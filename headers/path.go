@@ -12,8 +12,8 @@ const (
 	maxPath  = 256 // RFC 5321 section 4.5.3.1.3, with the angle brackets
 )
 
-// Path is a reverse-path or forward-path without its source route, which RFC 5321 appendix C wants ignored. The zero value
-// is the null reverse-path. Paths compare with ==, by octets.
+// Path is a reverse-path without its source route, which RFC 5321 appendix C wants ignored. The zero value is the null
+// reverse-path. Paths compare with ==, by octets.
 type Path struct {
 	// Local is the local part without quotes. Its case matters (RFC 5321 section 2.4).
 	Local string
@@ -25,9 +25,6 @@ type Path struct {
 
 // IsNull reports whether p is the null reverse-path "<>".
 func (p Path) IsNull() bool { return p == Path{} }
-
-// LowerDomain returns the domain in lower case, to compare or look up.
-func (p Path) LowerDomain() string { return strings.ToLower(p.Domain) }
 
 // String returns the path without angle brackets as SMTP wants it: "" for the null path, the local part quoted where it
 // has to be. Parsing it gives p again.
@@ -84,32 +81,19 @@ func quoteLocal(s string) string {
 //
 // A domain of digits alone, "user@192.0.2.1", passes: it fits the grammar, and whether it exists is for the DNS to say.
 func ParsePath(s string) (Path, error) {
-	return parsePath(s, false)
-}
-
-// ParseForwardPath parses the argument of RCPT. It is ParsePath but for two things: there is no null forward-path, and
-// "postmaster" in any case needs no domain (RFC 5321 section 4.1.1.3). The Domain is empty for that one only.
-func ParseForwardPath(s string) (Path, error) {
-	return parsePath(s, true)
-}
-
-func parsePath(s string, forward bool) (Path, error) {
 	p := pathParser{scanner: scanner{s: strings.TrimRight(s, " \t")}}
 	p.brackets()
 	switch {
 	case p.fault != nil:
 		return Path{}, p.fault
-	case p.peek() != end:
-	case forward:
-		return Path{}, fault(p.pos, "a recipient cannot be the null path")
-	default:
+	case p.peek() == end:
 		return Path{}, nil
 	}
 	if length := len("<>") + len(p.s) - p.pos; length > maxPath {
 		return Path{}, fault(p.pos+maxPath-len("<>"), "path of %d octets, %d is the most", length, maxPath)
 	}
 	p.route()
-	path := p.mailbox(forward)
+	path := p.mailbox()
 	if p.fault != nil {
 		return Path{}, p.fault
 	}
@@ -157,15 +141,12 @@ func (p *pathParser) route() {
 }
 
 // mailbox takes the rest: Local-part "@" ( Domain / address-literal ).
-func (p *pathParser) mailbox(forward bool) Path {
+func (p *pathParser) mailbox() Path {
 	local := p.local()
 	switch {
 	case p.fault != nil:
 		return Path{}
 	case p.peek() == end:
-		if forward && strings.EqualFold(local, "postmaster") {
-			return Path{Local: local}
-		}
 		p.fail(p.pos, "the domain is missing")
 		return Path{}
 	}

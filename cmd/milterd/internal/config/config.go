@@ -27,7 +27,7 @@ import (
 // changed and safe for concurrent use.
 type Config struct {
 	Listen         []Listener // at least one
-	Hostname       string     // lower case, no trailing dot; empty if not given: Load asks the machine, Parse and Default do not
+	Hostname       string     // lower case, no trailing dot; empty if not given: Load asks the machine, Parse does not
 	LocalDomains   []string   // A-labels, lower case, no trailing dot
 	Profile        checks.Profile
 	Policy         checks.Options // all but Trace and Announce, which are the driver's
@@ -115,12 +115,6 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 // relative to the name's folder. The Config is nil if one of the problems is an error.
 func Parse(name string, text []byte, registry []checks.Info) (*Config, Problems) {
 	return parse(name, text, registry, readRegular)
-}
-
-// Default is the configuration of a daemon without a file.
-func Default(registry []checks.Info) *Config {
-	cfg, _ := parse("", nil, registry, readRegular) // the problems are warnings: nothing was given
-	return cfg
 }
 
 // parse is Parse with the reader of other files as an input.

@@ -186,9 +186,15 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
+// defaultConfig is the configuration of a daemon without a file.
+func defaultConfig(registry []checks.Info) *Config {
+	cfg, _ := Parse("", nil, registry) // the problems are warnings: nothing was given
+	return cfg
+}
+
 func TestDefault(t *testing.T) {
 	t.Parallel()
-	cfg := Default(registry())
+	cfg := defaultConfig(registry())
 	want := &Config{
 		Listen:         []Listener{{Network: "tcp4", Address: "127.0.0.1:8891"}},
 		MaxConnections: 10000,
@@ -366,7 +372,7 @@ func TestBuildFails(t *testing.T) {
 	broken := checks.Define(checks.Info{Name: "broken"}, checks.NoSettings{}, func(checks.NoSettings, checks.Env) (checks.Check, error) {
 		return nil, errors.New("no such thing")
 	})
-	_, err := Default([]checks.Info{broken}).Build(checks.Env{})
+	_, err := defaultConfig([]checks.Info{broken}).Build(checks.Env{})
 	if err == nil || err.Error() != "check broken: no such thing" {
 		t.Errorf("error %v", err)
 	}

@@ -34,7 +34,7 @@ func TestReferenceRoundTrip(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	want := Default(all)
+	want := defaultConfig(all)
 	if !cfg.Listen[0].Given {
 		t.Error("the socket counts as not given")
 	}

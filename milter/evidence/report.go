@@ -21,7 +21,7 @@ type Threshold struct {
 }
 
 // Required is the threshold of all reports.
-var Required = Threshold{Occasions: 100, Clients: 20, Days: 14, OneIn: 1000}
+func Required() Threshold { return Threshold{Occasions: 100, Clients: 20, Days: 14, OneIn: 1000} }
 
 const (
 	deliversDays = 3 // with clean messages
@@ -178,7 +178,7 @@ func (b *Book) Reports(ctx context.Context, settings []Setting) (WatchReport, Ac
 	if err != nil {
 		return WatchReport{}, ActionReport{}, err
 	}
-	watch := WatchReport{Since: l.since, Until: l.until, Threshold: Required, Lost: b.Lost(), Reasons: []Watched{}}
+	watch := WatchReport{Since: l.since, Until: l.until, Threshold: Required(), Lost: b.Lost(), Reasons: []Watched{}}
 	action := ActionReport{Since: l.since, Until: l.until, Lost: b.Lost(), Reasons: []Enforced{}}
 	for _, s := range settings {
 		if a := s.action(checks.Watch); a == checks.Watch || a == checks.Greylist {
@@ -418,13 +418,13 @@ func (l *ledger) watched(s Setting) Watched {
 
 // verdict applies the threshold. A few good senders are enough to say no, many others are not enough to say yes.
 func (w *Watched) verdict(r *checks.Reason) Verdict {
-	span := w.Last.Sub(w.First)
+	span, required := w.Last.Sub(w.First), Required()
 	switch {
 	case r.Most == checks.Watch:
 		return Never
-	case w.Good*Required.OneIn > w.Occasions:
+	case w.Good*required.OneIn > w.Occasions:
 		return Unsafe
-	case w.Occasions < Required.Occasions || w.Clients < Required.Clients || span < time.Duration(Required.Days)*24*time.Hour:
+	case w.Occasions < required.Occasions || w.Clients < required.Clients || span < time.Duration(required.Days)*24*time.Hour:
 		return Unknown
 	default:
 		return Safe
@@ -444,6 +444,7 @@ func (w *Watched) why() string {
 	if more := w.GoodSenders - len(names); more > 0 {
 		who += fmt.Sprintf(" and %d more", more)
 	}
+	required := Required()
 	switch days := int(w.Last.Sub(w.First) / (24 * time.Hour)); {
 	case w.Verdict == Never:
 		return ""
@@ -453,9 +454,9 @@ func (w *Watched) why() string {
 		return "never seen"
 	case w.Verdict == Unknown:
 		return fmt.Sprintf("%d of %d occasions, %d of %d clients, %d of %d days",
-			w.Occasions, Required.Occasions, w.Clients, Required.Clients, days, Required.Days)
+			w.Occasions, required.Occasions, w.Clients, required.Clients, days, required.Days)
 	case w.Good > 0:
-		return fmt.Sprintf("no more than one occasion in %d is a good sender's: %s", Required.OneIn, who)
+		return fmt.Sprintf("no more than one occasion in %d is a good sender's: %s", required.OneIn, who)
 	default:
 		return "none of these is a known good sender"
 	}

@@ -114,7 +114,7 @@ var errOutage = errors.New("no route to the store")
 func newBoard(t *testing.T, change func(*Dashboard)) *board {
 	t.Helper()
 	b := &board{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory(all.Checks, checks.PipelineReasons())}
-	b.watch = evidence.WatchReport{Since: checktest.Now.AddDate(0, 0, -40), Until: checktest.Now, Threshold: evidence.Required}
+	b.watch = evidence.WatchReport{Since: checktest.Now.AddDate(0, 0, -40), Until: checktest.Now, Threshold: evidence.Required()}
 	b.book = records.Open(b.store, records.Options{Keep: 14 * 24 * time.Hour, Max: 1000, Now: func() time.Time { return checktest.Now }})
 	t.Cleanup(func() { b.book.Close(5 * time.Second) })
 	d := Dashboard{

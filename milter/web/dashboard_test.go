@@ -58,7 +58,7 @@ func (b *board) evidence() {
 	forged := evidence.Sender{Sender: "bank.example", Client: "192.0.2.0/24", Occasions: 2, First: day(3), Last: day(2), Clean: 0}
 	partner := evidence.Sender{Sender: "partner.example", Client: "partner.example", Own: true, SPF: true, Occasions: 12, First: day(20), Last: day(1), Clean: 30, Good: "answered"}
 	bounces := evidence.Sender{Client: "relay.example", Own: true, Occasions: 1, First: day(9), Last: day(9), Clean: 8, Good: "delivers"}
-	b.watch = evidence.WatchReport{Since: day(40), Until: checktest.Now, Threshold: evidence.Required, Lost: 7, Reasons: []evidence.Watched{
+	b.watch = evidence.WatchReport{Since: day(40), Until: checktest.Now, Threshold: evidence.Required(), Lost: 7, Reasons: []evidence.Watched{
 		{Reason: "helo-mismatch", Action: "watch", Verdict: evidence.Unsafe, Why: "because of partner.example (12, answered), <> of relay.example (1, delivers)", First: day(39), Last: day(1),
 			Occasions: 1412, Days: 38, Passed: 1012, Anyway: 400, Good: 13, Clients: 311, Accepted: 5, SPF: 160, Answered: 1, Senders: 62, GoodSenders: 2,
 			Affected: append([]evidence.Sender{partner, bounces}, slices.Repeat([]evidence.Sender{forged}, 48)...)},

@@ -15,7 +15,7 @@ func TestEscalate(t *testing.T) {
 	store := checktest.NewStore(func() time.Time { return now })
 	identity := reason("helo-mismatch")
 	identity.Identity = true
-	helo := newFake("helo", atConnect, identity)
+	helo := newFake("any", atConnect, identity)
 	build := func(after time.Duration, actions map[string]checks.Action, fakes ...*fake) *checks.Pipeline {
 		t.Helper()
 		var list []checks.Instance

@@ -557,7 +557,7 @@ func TestSuspicionsAndVouchesReachTheGreylistCheck(t *testing.T) {
 		}
 		return nil, nil
 	}
-	grey := newFake("greylist", []checks.Stage{checks.RcptTo, checks.EndOfHeader}, first)
+	grey := newFake("holder", []checks.Stage{checks.RcptTo, checks.EndOfHeader}, first)
 	var seen []string
 	grey.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
 		for _, r := range s.Envelope.Rcpts {

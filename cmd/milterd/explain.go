@@ -207,11 +207,7 @@ func (d *daemon) find(ctx context.Context, a logArgs) (any, error) {
 		return nil, errors.New("no records are kept: records.max is 0")
 	}
 	if a.Ref != "" {
-		r, ok, err := book.Get(ctx, records.IDIn(a.Ref))
-		if err != nil || !ok {
-			return []records.Record{}, err
-		}
-		return []records.Record{r}, nil
+		return book.Find(ctx, records.Query{ID: records.IDIn(a.Ref), Max: 1, Trace: true})
 	}
 	q := records.Query{
 		Sender: a.Sender, Rcpt: a.Rcpt, Client: a.Client, Reason: a.Reason, Action: a.Action, Session: a.Session, Max: a.Max, Trace: a.Trace,

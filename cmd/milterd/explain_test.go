@@ -39,7 +39,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 	d.history = web.NewHistory(all.Checks, checks.PipelineReasons())
 	cfg := &config.Config{
 		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
-		Records: config.Records{Keep: time.Hour, Max: 100},
+		Records: config.Records{Keep: 24 * time.Hour, Max: 100},
 	}
 	if change != nil {
 		change(cfg)

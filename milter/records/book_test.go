@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ func open(t *testing.T, store checks.Store, most int) *Book {
 // settle waits until all that was taken is written.
 func settle(t *testing.T, b *Book, n uint64) {
 	t.Helper()
+	b.flush(t.Context())
 	for end := time.Now().Add(10 * time.Second); b.Stats().Written+b.Stats().Dropped < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%+v of %d", b.Stats(), n)
@@ -151,33 +153,93 @@ func TestThereAreNeverMoreThanTheMost(t *testing.T) {
 	t.Parallel()
 	store := checktest.NewStore(nil)
 	b := open(t, store, 5)
+	const n = 5 * blockSize
 	var ids []string
-	for i := range 23 {
+	for i := range n {
 		ids = append(ids, NewID(noon))
 		b.Decided(mail("192.0.2.9", "h", "a@example.com", fmt.Sprintf("u%d@example.org", i)), refused(ids[i]))
-		settle(t, b, uint64(i+1))
 	}
+	settle(t, b, n)
 	list, err := b.Find(context.Background(), Query{})
-	if err != nil || len(list) != 5 || list[0].ID != ids[22] || list[4].ID != ids[18] {
+	if err != nil || len(list) != 5 || list[0].ID != ids[n-1] || list[4].ID != ids[n-5] {
 		t.Errorf("%d records, %v", len(list), err)
 	}
-	if _, ok, _ := b.Get(context.Background(), ids[17]); ok {
+	if _, ok, _ := b.Get(context.Background(), ids[n-5]); !ok {
+		t.Error("the fifth last is gone")
+	}
+	if _, ok, _ := b.Get(context.Background(), ids[n-6]); ok {
 		t.Error("the sixth last is still there")
 	}
-	n := 0
-	for range store.Scan(context.Background(), "records:") {
-		n++
+	kept := 0
+	for r := range store.Scan(context.Background(), "records:") {
+		if strings.HasPrefix(r.Key, idKey) {
+			kept++
+		}
 	}
-	if want := 5 + 5 + 1; n != want {
-		t.Errorf("%d things in the store, want %d", n, want)
+	if most := 2 * blockSize; kept < 5 || kept > most {
+		t.Errorf("%d records lead a life in the store, want 5 to %d", kept, most)
+	}
+}
+
+// TestHostsShareAStore writes with several books, one of which begins again and again.
+func TestHostsShareAStore(t *testing.T) {
+	t.Parallel()
+	store := checktest.NewStore(nil)
+	const hosts, rounds, each = 3, 4, 40
+	var writing sync.WaitGroup
+	for h := range hosts {
+		writing.Go(func() {
+			for range rounds {
+				b := Open(store, Options{Keep: 14 * day, Max: 1000, Now: func() time.Time { return noon }})
+				for i := range each {
+					b.Decided(mail("192.0.2.9", "h", "", fmt.Sprintf("u%d@host%d.example", i, h)), refused(NewID(noon)))
+				}
+				b.Close(5 * time.Second)
+			}
+		})
+	}
+	writing.Wait()
+	b := open(t, store, 1000)
+	list, err := b.Find(t.Context(), Query{})
+	if err != nil || len(list) != hosts*rounds*each {
+		t.Fatalf("%d records of %d, %v", len(list), hosts*rounds*each, err)
+	}
+	for i, r := range list {
+		if want := int64(len(list) - i); r.Number != want {
+			t.Fatalf("record %d has number %d", want, r.Number)
+		}
+		if again, ok, err := b.Get(t.Context(), r.ID); !ok || err != nil || again.Number != r.Number {
+			t.Fatalf("%s by its id: %v, %v", r.ID, ok, err)
+		}
+	}
+}
+
+// TestABlockHasManyParts has records that are too long to lie together.
+func TestABlockHasManyParts(t *testing.T) {
+	t.Parallel()
+	b := open(t, checktest.NewStore(nil), 100)
+	long := strings.Repeat("x", maxValue)
+	const n = 90
+	for range n {
+		d := refused(NewID(noon))
+		d.Outcomes[0].Detail = map[string]string{}
+		for i := range 40 {
+			d.Outcomes[0].Detail[fmt.Sprint(i)] = long
+		}
+		b.Decided(mail("192.0.2.9", "h", "", "bob@example.org"), d)
+	}
+	settle(t, b, n)
+	if list, err := b.Find(t.Context(), Query{}); err != nil || len(list) != n {
+		t.Errorf("%d records, %v, %+v", len(list), err, b.Stats())
 	}
 }
 
 func TestRecordsExpire(t *testing.T) {
 	t.Parallel()
 	now := noon
-	store := checktest.NewStore(func() time.Time { return now })
-	b := open(t, store, 5)
+	clock := func() time.Time { return now }
+	b := Open(checktest.NewStore(clock), Options{Keep: 14 * day, Max: 5, Now: clock})
+	t.Cleanup(func() { b.Close(5 * time.Second) })
 	id := NewID(noon)
 	b.Decided(mail("192.0.2.9", "h", "", ""), refused(id))
 	settle(t, b, 1)
@@ -188,7 +250,9 @@ func TestRecordsExpire(t *testing.T) {
 	if list, err := b.Find(context.Background(), Query{}); len(list) != 0 || err != nil {
 		t.Error(list, err)
 	}
-	b.Decided(mail("192.0.2.9", "h", "", ""), refused(""))
+	later := mail("192.0.2.9", "h", "", "")
+	later.Time = now
+	b.Decided(later, refused(""))
 	settle(t, b, 2)
 	if list, _ := b.Find(context.Background(), Query{}); len(list) != 1 || list[0].Number != 2 {
 		t.Errorf("the numbers began anew: %+v", list)
@@ -213,10 +277,10 @@ func TestAStuckStoreDelaysNoMail(t *testing.T) {
 	s, d := mail("192.0.2.9", "h", "", ""), refused("")
 	const extra = 50
 	began := time.Now()
-	for range writers {
+	for range blockSize {
 		b.Decided(s, d)
 	}
-	for len(b.queue) > 0 { // each writer has one
+	for len(b.queue) > 0 { // the writer has them
 		time.Sleep(time.Millisecond)
 	}
 	for range queueLength + extra {

@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ type Query struct {
 	Reason  string // id, of any reason that applied
 	Action  string // accept, watch, greylist, tempfail or reject, or Refused
 	Session string
+	ID      string // of the one record
 	Since   time.Time
 	Until   time.Time
 	Max     int  // how many, the last ones first; 0: all
@@ -30,16 +32,19 @@ type Query struct {
 }
 
 const (
-	// page is how many records are read before it is looked what fits, and parallel how many at a time.
-	page, parallel = 256, 32
+	// page is how many records are read at a time before it is looked what fits.
+	page = 8 * blockSize
 	// gap is how many records may be missing in a row, because a store lost them, before nothing older is looked for.
-	gap = 16 * page
+	gap = 8 * page
 	// late is how long a record may have waited to be written: the order is that of writing.
 	late = time.Minute
 )
 
 // Find returns the records that a query takes, the last one first. A record that cannot be read is left out.
 func (b *Book) Find(ctx context.Context, q Query) ([]Record, error) {
+	if at, ok := timeOf(q.ID); ok && q.Since.IsZero() {
+		q.Since = at // to the second
+	}
 	p, err := b.Page(ctx, q, Range{})
 	return p.Records, err
 }
@@ -61,6 +66,7 @@ type Page struct {
 // returns what was found before.
 func (b *Book) Page(ctx context.Context, q Query, in Range) (Page, error) {
 	p := Page{Records: []Record{}} // [] in JSON
+	b.flush(ctx)
 	last, err := b.last(ctx)
 	if err != nil {
 		return p, err
@@ -94,7 +100,7 @@ func (b *Book) Page(ctx context.Context, q Query, in Range) (Page, error) {
 			if !fits(f.Record) {
 				continue
 			}
-			if q.Trace && f.complete(f.more) != nil {
+			if q.Trace && f.complete() != nil {
 				continue
 			}
 			if p.Records = append(p.Records, f.Record); q.Max > 0 && len(p.Records) >= q.Max {
@@ -119,37 +125,23 @@ func (b *Book) last(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(string(value), 10, 64)
 }
 
-type found struct {
-	Record
-	more []byte
-	ok   bool
-}
-
-// page reads the records from number end down to the one after begin, many at a time.
+// page reads the records from number end down to the one after begin, many blocks at a time.
 func (b *Book) page(ctx context.Context, end, begin int64) ([]found, error) {
 	list := make([]found, end-begin)
 	var reading sync.WaitGroup
-	errs := make([]error, parallel)
-	for w := range parallel {
+	first := blockOf(begin + 1)
+	errs := make([]error, blockOf(end)-first+1)
+	for i := range errs {
 		reading.Go(func() {
-			for i := w; i < len(list) && errs[w] == nil; i += parallel {
-				f := &list[i]
-				value, ok, err := b.store.Get(ctx, b.slot(end-int64(i)))
-				if errs[w] = err; err != nil || !ok {
-					continue
+			errs[i] = b.read(ctx, first+int64(i), func(f found) {
+				if f.Number > begin && f.Number <= end && blockOf(f.Number) == first+int64(i) {
+					list[end-f.Number] = f
 				}
-				f.Record, f.more, err = decode(value)
-				f.ok = err == nil && f.Number == end-int64(i)
-			}
+			})
 		})
 	}
 	reading.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
+	return list, errors.Join(errs...)
 }
 
 // filter makes the test whether a record is one of those looked for.
@@ -158,6 +150,7 @@ func (q Query) filter() func(Record) bool {
 	return func(r Record) bool {
 		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
 			(q.Action == "" || r.Action == q.Action || q.Action == Refused && r.Reply != "") && (q.Session == "" || r.Session == q.Session) &&
+			(q.ID == "" || r.ID == q.ID) &&
 			(q.Reason == "" || r.Reason == q.Reason || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == q.Reason })) &&
 			(sender == nil || sender(r.MailFrom)) && (rcpt == nil || slices.ContainsFunc(r.Rcpts, rcpt)) &&
 			(client == nil || client(r))

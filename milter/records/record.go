@@ -6,7 +6,10 @@ package records
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"iter"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"milterd/checks"
@@ -70,7 +73,7 @@ const (
 	maxAnswer  = 1024     // octets of one answer of the DNS
 	maxAsked   = 200      // questions of one check
 	maxRcpts   = 20       // recipients of a message
-	maxEncoded = 60 << 10 // octets of a record with its checks; a store takes 64 KiB
+	maxEncoded = 60 << 10 // octets of a record with its checks, and of some together; a store takes 64 KiB
 )
 
 // cut shortens a value from outside.
@@ -155,32 +158,50 @@ func millis(d time.Duration) float64 {
 }
 
 // encode writes a record as two lines of JSON: who and what, by which one searches, and the checks, which are long. If they
-// are too long, they are left out.
-func (r Record) encode() ([]byte, error) {
-	trace := r.Checks
-	r.Checks = nil
-	value, err := json.Marshal(r)
-	if err != nil || len(trace) == 0 {
-		return value, err
+// are too long, or there are none, that line is empty. A panic on some odd answer of the DNS loses that record alone.
+func (p pending) encode() (value []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	head, err := json.Marshal(p.Record)
+	if err != nil {
+		return nil, err
 	}
-	more, err := json.Marshal(trace)
-	if err != nil || len(value)+len(more) > maxEncoded {
-		return value, err
+	var checks []byte
+	if list := Trace(p.results); len(list) > 0 {
+		if checks, err = json.Marshal(list); err != nil || len(head)+len(checks) > maxEncoded-2 {
+			checks = nil
+		}
 	}
-	return append(append(value, '\n'), more...), nil
+	return append(append(append(head, '\n'), checks...), '\n'), nil
 }
 
-// decode reads the first line of what encode wrote, and returns the second.
-func decode(value []byte) (r Record, more []byte, err error) {
-	first, more, _ := bytes.Cut(value, []byte("\n"))
-	err = json.Unmarshal(first, &r)
-	return r, more, err
+// entries are the pairs of lines in what encode wrote several times.
+func entries(value []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(head, checks []byte) bool) {
+		for len(value) > 0 {
+			var head, checks []byte
+			head, value, _ = bytes.Cut(value, []byte("\n"))
+			checks, value, _ = bytes.Cut(value, []byte("\n"))
+			if !yield(head, checks) {
+				return
+			}
+		}
+	}
+}
+
+// decode reads the first of such lines.
+func decode(head []byte) (r Record, err error) {
+	err = json.Unmarshal(head, &r)
+	return r, err
 }
 
 // complete reads the checks.
-func (r *Record) complete(more []byte) error {
-	if len(more) == 0 {
+func (f *found) complete() error {
+	if len(f.checks) == 0 {
 		return nil
 	}
-	return json.Unmarshal(more, &r.Checks)
+	return json.Unmarshal(f.checks, &f.Checks)
 }

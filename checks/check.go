@@ -90,6 +90,9 @@ type Env struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Registry Registry // nil: in a trial, nobody is asked when a domain was registered
+
+	// Clock tells how far Session.Time is to be believed. nil: wholly, for in a trial it is given.
+	Clock *Clock
 }
 
 // Registry knows when domains were registered. It is safe for concurrent use.

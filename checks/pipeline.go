@@ -420,6 +420,9 @@ func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict
 			continue
 		}
 		o := Outcome{Check: check, Stage: st, Reason: v.Reason, Action: t.action(v.Reason), Detail: v.Detail}
+		if v.Unsure {
+			o.Action = o.Action.forNow()
+		}
 		o.Reply = s.fill(v.Reason.Reply, v.Detail)
 		out = append(out, o)
 	}

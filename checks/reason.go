@@ -93,7 +93,10 @@ type Verdict struct {
 	Reason *Reason           // nil: a Vouch only
 	Detail map[string]string // fills the placeholders of the reply, logged as it is; may hold hostile bytes
 	Vouch  Vouch
-	Unsure bool // there may be this vouch: it could not be found out, the check's error says why
+
+	// Unsure: it could not be found out for certain. A Reason refuses for now only: where its action is Reject, it is Tempfail. A
+	// Vouch may be there or not, and what is refused is refused for now only.
+	Unsure bool
 }
 
 // Vouch is evidence that a client or sender is known and good. It holds whatever the actions of the check's reasons.
@@ -141,6 +144,14 @@ func ParseAction(s string) (Action, error) {
 
 // Enforced tells whether the action refuses.
 func (a Action) Enforced() bool { return a >= Tempfail }
+
+// forNow is the action where the reason may not hold any more when the mail comes again.
+func (a Action) forNow() Action {
+	if a == Reject {
+		return Tempfail
+	}
+	return a
+}
 
 // Profile is a column of default actions.
 type Profile uint8

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/facts"
 	"milterd/headers"
 )
 
@@ -44,17 +45,22 @@ var Info = checks.Define(checks.Info{
 		dateMissing, dateInvalid, dateFuture, datePast, msgidMissing, msgidInvalid, fromMissing, fromInvalid,
 		fieldDuplicate, fieldTooLong, field8bit, fieldSyntax,
 	},
-}, Settings{Future: 24 * time.Hour, Past: 30 * 24 * time.Hour}, func(c Settings, _ checks.Env) (checks.Check, error) {
-	return &check{c}, nil
+}, Settings{Future: 24 * time.Hour, Past: 30 * 24 * time.Hour}, func(c Settings, env checks.Env) (checks.Check, error) {
+	return &check{c, env.Clock}, nil
 })
 
-type check struct{ Settings }
+type check struct {
+	Settings
+	clock *checks.Clock
+}
+
+var _ checks.Reporter = (*check)(nil)
 
 // Check implements checks.Check.
 func (c *check) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
 	h := s.Envelope.Header
 	var f findings
-	c.dates(&f, h, s.Time)
+	c.dates(&f, s)
 	messageIDs(&f, h)
 	authors(&f, h)
 	duplicates(&f, h)
@@ -68,8 +74,12 @@ func (c *check) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, e
 type findings []checks.Verdict
 
 func (f *findings) add(r *checks.Reason, detail map[string]string) {
-	if !f.has(r) {
-		*f = append(*f, checks.Verdict{Reason: r, Detail: detail})
+	f.addVerdict(checks.Verdict{Reason: r, Detail: detail})
+}
+
+func (f *findings) addVerdict(v checks.Verdict) {
+	if !f.has(v.Reason) {
+		*f = append(*f, v)
 	}
 }
 
@@ -102,13 +112,14 @@ func (f *findings) verdicts() []checks.Verdict {
 const unknownZone = 14 * time.Hour
 
 // dates judges every Date field: which of several a reader will see, nobody knows.
-func (c *check) dates(f *findings, h []headers.Field, now time.Time) {
-	found := false
-	for _, field := range h {
+func (c *check) dates(f *findings, s *checks.Session) {
+	now := s.Time
+	dates := 0
+	for _, field := range s.Envelope.Header {
 		if !field.Is("Date") {
 			continue
 		}
-		found = true
+		dates++
 		text := strings.TrimSpace(field.Value)
 		date, err := headers.ParseDate(field.Value)
 		if err != nil {
@@ -118,17 +129,62 @@ func (c *check) dates(f *findings, h []headers.Field, now time.Time) {
 		var doubt time.Duration
 		if date.UnknownZone {
 			doubt = unknownZone
+		} else if dates == 1 {
+			c.clock.Vote(facts.Network(s.Client), date.Time, now)
 		}
 		switch {
 		case date.Time.After(now.Add(c.Future).Add(doubt)):
-			f.add(dateFuture, map[string]string{"date": text, "ahead": span(now, date.Time)})
-		case date.Time.Before(now.Add(-c.Past).Add(-doubt)) && !c.resent(h, now):
-			f.add(datePast, map[string]string{"date": text, "age": span(date.Time, now)})
+			c.implausible(f, s, date.Time, dateFuture, map[string]string{"date": text, "ahead": span(now, date.Time)})
+		case date.Time.Before(now.Add(-c.Past).Add(-doubt)) && !c.resent(s.Envelope.Header, now):
+			c.implausible(f, s, date.Time, datePast, map[string]string{"date": text, "age": span(date.Time, now)})
 		}
 	}
-	if !found {
+	if dates == 0 {
 		f.add(dateMissing, nil)
 	}
+}
+
+// implausible adds what the clock says about a date, as far as the clock is to be believed.
+func (c *check) implausible(f *findings, s *checks.Session, date time.Time, r *checks.Reason, detail map[string]string) {
+	v := checks.Verdict{Reason: r, Detail: detail}
+	switch c.clock.Trust(s.Time) {
+	case checks.Disproved:
+		return
+	case checks.Doubted:
+		v.Unsure = true
+	case checks.Unconfirmed:
+		// The first message that comes after the start, with nobody to ask: the server that sent it has a clock too.
+		v.Unsure = relayedAt(s.Envelope.Header, date)
+	}
+	f.addVerdict(v)
+}
+
+// relayedAt tells whether the last server that the message came through before us (RFC 5321 section 4.4: the first Received field)
+// had it about when it was written.
+func relayedAt(h []headers.Field, date time.Time) bool {
+	for _, field := range h {
+		if !field.Is("Received") {
+			continue
+		}
+		at, err := headers.ParseDate(field.Value[strings.LastIndexByte(field.Value, ';')+1:])
+		return err == nil && at.Time.Sub(date).Abs() <= sameTime
+	}
+	return false
+}
+
+// sameTime is how far the clocks of a message's author and of a server may be apart that agree.
+const sameTime = time.Hour
+
+// Report implements checks.Reporter.
+func (c *check) Report() []checks.Condition {
+	if c.clock == nil {
+		return nil
+	}
+	st := c.clock.State()
+	return []checks.Condition{{
+		Name: "clock", State: st.Trust.String(), Why: st.Why,
+		Counts: map[string]uint64{"agree": uint64(st.Near), "disagree": uint64(st.Elsewhere)},
+	}}
 }
 
 // resent tells whether somebody sent the message anew within the limits (RFC 5322 section 3.6.6): its Date keeps telling

@@ -74,6 +74,7 @@ type daemon struct {
 	started  time.Time
 	resolver *resolver.Resolver
 	store    *store.Store
+	clock    *checks.Clock // lives on when the configuration is reloaded
 	registry *rdap.Client
 	explain  explainer
 	evidence *evidence.Book
@@ -120,6 +121,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return fmt.Errorf("store: %w", err)
 	}
 	defer d.store.Close()
+	d.clock = checks.NewClock(d.started, func() time.Duration { return time.Since(d.started) }, logrus.NewEntry(d.log))
 	d.registry = rdap.New(d.store)
 	if err := d.openRecords(cfg); err != nil {
 		return err
@@ -194,7 +196,10 @@ func (d *daemon) config() *config.Config {
 
 // env is what checks may use, without the site.
 func (d *daemon) env() checks.Env {
-	return checks.Env{DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext, Registry: d.registry}
+	return checks.Env{
+		DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext,
+		Registry: d.registry, Clock: d.clock,
+	}
 }
 
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {

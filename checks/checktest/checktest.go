@@ -30,6 +30,12 @@ func Zone(t testing.TB, text string) *zone.Zone {
 	return z
 }
 
+// Jumps are how far a host's clock may be moved, by name. No check may refuse for good, or for ever, because of that.
+var Jumps = map[string]time.Duration{
+	"a day ahead": 24 * time.Hour, "ten years ahead": 3653 * 24 * time.Hour,
+	"a day back": -24 * time.Hour, "ten years back": -3653 * 24 * time.Hour,
+}
+
 // Env is an environment whose DNS is the zone text, for the site mx.example.org that receives for example.org. Its store
 // is empty, and its clock stands still at Now: for another one set Store to NewStore(now).
 func Env(t testing.TB, zoneText string) checks.Env {

@@ -17,6 +17,9 @@ import (
 // levelMemory is how long after the end of a block the next one is a longer one.
 const levelMemory = 7 * 24 * time.Hour
 
+// skew is how far the clocks of hosts that share a store may be apart.
+const skew = time.Minute
+
 // blockVersion is the version of the record, for those who share a store while they are updated one by one.
 const blockVersion = 1
 
@@ -78,9 +81,10 @@ func (b *block) put(ctx context.Context, store checks.Store, client netip.Prefix
 	return err == nil, err
 }
 
-// at is what lasts of the block.
+// at is what lasts of the block. A span that has not begun was written by a clock that was wrong, or one that is wrong reads it:
+// when it will end, nobody knows, so nobody suffers from it.
 func (b *block) at(now time.Time) *block {
-	over := func(sp span) bool { return !now.Before(sp.until()) }
+	over := func(sp span) bool { return !now.Before(sp.until()) || now.Add(skew).Before(time.Unix(sp.Since, 0)) }
 	if b == nil || !slices.ContainsFunc(b.Spans, over) {
 		return b
 	}

@@ -1,0 +1,48 @@
+package counters_test
+
+import (
+	"testing"
+	"time"
+
+	"milterd/checks/checktest"
+	"milterd/checks/counters"
+)
+
+// TestClockJumps: a block ends no later than it would have, whatever becomes of the clock, and blocks go on to be made.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	for name, jump := range checktest.Jumps {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newSite(t, change{})
+			steady := *h.now
+			h.store = checktest.NewStore(func() time.Time { return steady })
+			h.pipeline = h.host(change{})
+			pass := func(d time.Duration) { h.wait(d); steady = steady.Add(d) }
+			h.connect(someone).guess(11)
+			want(t, "blocked", h.once(someone), isBlocked)
+			if _, err := counters.Block(t.Context(), h.store, counters.ClientOf(h.connect(other).s.Client), *h.now, 48*time.Hour, ""); err != nil {
+				t.Fatal(err)
+			}
+			for _, putBack := range []bool{false, true} {
+				open := h.connect(someone)
+				h.wait(jump)
+				pass(time.Hour)
+				want(t, "in an open connection", open.deliver(), "")
+				want(t, "after the block", h.once(someone), "")
+				if putBack {
+					want(t, "blocked by hand", h.once(other), isBlocked)
+				}
+				if list := h.blocks(); len(list) > 0 && list[0].Since.After(*h.now) {
+					t.Errorf("a block that has not begun is shown: %+v", list)
+				}
+				c := h.connect(someone)
+				c.guess(11)
+				want(t, "a new block", h.once(someone), isBlocked)
+				jump = -jump
+			}
+			pass(24 * time.Hour)
+			want(t, "at the end", h.once(someone), "")
+		})
+	}
+}

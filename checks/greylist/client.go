@@ -71,7 +71,8 @@ func (c *check) count(ctx context.Context, s *checks.Session, d *delivery) error
 	if now-r.Used >= seconds(c.Keep) {
 		r.Passes = 0
 	}
-	counts := d.waited && r.Passes < c.AutoAllow && (r.Passes == 0 || now-r.Counted >= seconds(countEvery))
+	since := now - r.Counted // under 0: counted by a clock that was wrong
+	counts := d.waited && r.Passes < c.AutoAllow && (r.Passes == 0 || since >= seconds(countEvery) || since < -seconds(skew))
 	if counts {
 		// The lock names the count, so that who is late with the same one is too late. It ends by itself: a daemon that dies
 		// before the next line delays the count, and does not end it.
@@ -84,7 +85,7 @@ func (c *check) count(ctx context.Context, s *checks.Session, d *delivery) error
 	case counts:
 		r.Passes++
 		r.Counted = now
-	case r.Passes == 0 || r.Allowed || now-r.Used < seconds(refresh):
+	case r.Passes == 0 || r.Allowed || isFresh(r.Used, s.Time):
 		return nil
 	}
 	r.Used, r.Client = now, s.Client.String()

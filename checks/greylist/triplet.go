@@ -214,7 +214,7 @@ func (c *check) putWaiting(ctx context.Context, now time.Time, d *delivery) erro
 
 // pass writes that a message came through.
 func (c *check) pass(ctx context.Context, now time.Time, d *delivery) error {
-	if d.state == known && now.Unix()-d.rec.Last < seconds(refresh) {
+	if d.state == known && isFresh(d.rec.Last, now) {
 		return nil
 	}
 	if d.state == known {
@@ -235,6 +235,12 @@ func (c *check) pass(ctx context.Context, now time.Time, d *delivery) error {
 		return err
 	}
 	return c.env.Store.Delete(ctx, waitKey+d.hash)
+}
+
+// isFresh tells whether a time needs not be written again yet. One that is ahead was written by a clock that was wrong.
+func isFresh(at int64, now time.Time) bool {
+	age := now.Unix() - at
+	return age >= -seconds(skew) && age < seconds(refresh)
 }
 
 // load reads a record. One that cannot be read counts as none: it was not written by us.

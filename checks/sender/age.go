@@ -31,7 +31,11 @@ func (c *check) domainAge(ctx context.Context, s *checks.Session) ([]checks.Verd
 	if since == "" {
 		return nil, errors.Join(errRegistered, errSeen)
 	}
-	return []checks.Verdict{{Reason: domainNew, Detail: map[string]string{"since": since}}}, nil
+	trust := c.env.Clock.Trust(s.Time)
+	if trust == checks.Disproved {
+		return nil, nil // how old anything is, nobody knows
+	}
+	return []checks.Verdict{{Reason: domainNew, Detail: map[string]string{"since": since}, Unsure: trust == checks.Doubted}}, nil
 }
 
 // newlyRegistered says when the domain was registered if that is not long ago.
@@ -80,6 +84,8 @@ const (
 	learning = 7 * 24 * time.Hour
 	// watchedEvery is how often it is noted that this site still watches.
 	watchedEvery = time.Hour
+	// skew is how far the clocks of hosts that share a store may be apart.
+	skew = time.Minute
 )
 
 // newlySeen says when the domain was first seen here if that is not long ago, and notes that it was seen. It goes by the
@@ -94,7 +100,9 @@ func (c *check) newlySeen(ctx context.Context, s *checks.Session, domain string)
 		return "", err
 	}
 	first, err := c.firstSeen(ctx, s.Time, org)
-	if err != nil || s.Time.Sub(first) >= c.FirstSeen || first.Sub(watched) < max(learning, c.FirstSeen) {
+	age := s.Time.Sub(first)
+	// A time ahead was noted by a clock that was wrong then, or one that is wrong now reads it.
+	if err != nil || age < -skew || age >= c.FirstSeen || first.Sub(watched) < max(learning, c.FirstSeen) {
 		return "", err
 	}
 	return fmt.Sprintf("%s was first seen here on %s", org, first.UTC().Format("2006-01-02 15:04 MST")), nil
@@ -110,7 +118,7 @@ func (c *check) firstSeen(ctx context.Context, now time.Time, org string) (time.
 	if !ok {
 		first = now
 	}
-	if ok && now.Sub(last) < seenEvery {
+	if age := now.Sub(last); ok && age > -skew && age < seenEvery {
 		return first, nil
 	}
 	// Two hosts that see a domain first at the same time write the same, but for moments.
@@ -127,7 +135,7 @@ func (c *check) watchedSince(ctx context.Context, now time.Time) (time.Time, err
 	if !ok {
 		first = now
 	}
-	if ok && now.Sub(last) < watchedEvery {
+	if age := now.Sub(last); ok && age > -skew && age < watchedEvery {
 		return first, nil
 	}
 	return first, c.env.Store.Put(ctx, watchedKey, formatSpan(first, now), learning)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/sender"
 )
@@ -354,5 +355,58 @@ func TestSettings(t *testing.T) {
 		if c.RDAP = server; c.Validate() != nil {
 			t.Errorf("%s is taken for wrong", server)
 		}
+	}
+}
+
+// TestAgeWhenTheClockJumps: no domain is new because the clock is wrong; what only it says is refused for now at most.
+func TestAgeWhenTheClockJumps(t *testing.T) {
+	t.Parallel()
+	for name, jump := range checktest.Jumps {
+		t.Run("first seen, "+name, func(t *testing.T) {
+			t.Parallel()
+			st := newSite(t, ageZone, nil, func(c *sender.Settings) { c.FirstSeen = day })
+			st.env.Store = checktest.NewStore(nil) // on a clock of its own, as that of the daemon
+			st.check = checktest.Build(t, sender.Info, st.env, func(c *sender.Settings) { c.FirstSeen = day })
+			ask := func(what, from, want string) {
+				t.Helper()
+				if got := strings.Join(st.mail(t, checktest.Session{Client: "192.0.2.10", MailFrom: from}), " "); got != want {
+					t.Errorf("%s: got %q, want %q", what, got, want)
+				}
+			}
+			for range 10 {
+				ask("while the site learns", "a@old.net", "")
+				st.now = st.now.Add(day)
+			}
+			for range 2 { // the second time it is put back
+				st.now = st.now.Add(jump)
+				ask("known", "a@old.net", "")
+				st.now = st.now.Add(2 * day)
+				ask("known, two days later", "a@old.net", "")
+				jump = -jump
+			}
+			ask("new", "a@young.net", "domain-new")
+		})
+		t.Run("registered, "+name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				st := newSite(t, ageZone, new(registry), month)
+				st.env.Clock = checks.NewClock(st.now, func() time.Duration { return 0 }, st.env.Log)
+				st.env.Store = checktest.NewStore(nil)
+				st.check = checktest.Build(t, sender.Info, st.env, month)
+				for _, from := range []string{"a@old.net", "a@young.net"} {
+					_, _ = st.ask(t, from)
+				}
+				for _, now := range []time.Time{st.now.Add(jump), checktest.Now.Add(-4995 * day)} { // by this one old.net is new
+					s := checktest.Session{Client: "192.0.2.10", MailFrom: "a@old.net", Time: now}
+					for _, from := range []string{"a@old.net", "a@young.net"} {
+						s.MailFrom = from
+						vs, err := checktest.Ask(t, sender.Info, st.check, s.Session(t))
+						if err != nil || len(vs) > 0 && !vs[0].Unsure {
+							t.Errorf("%s at %s: %+v, %v", from, now, vs, err)
+						}
+					}
+				}
+			})
+		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
@@ -111,12 +112,16 @@ func haveNames(lists []*list) bool {
 }
 
 // Check implements checks.Check. If the DNS does not say whether a client is allowed, it is not denied either, and no other check
-// refuses it for good.
+// refuses it for good; nor if an entry would allow it whose end may have come or not, as the clock may be wrong.
 func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
-	m, ok, err := c.allowed(ctx, s, lists(c.allow))
+	now := s.Time
+	if c.doubts(s) {
+		now = time.Time{} // before all ends
+	}
+	m, ok, err := c.allowed(ctx, s, lists(c.allow), now)
 	if ok {
 		checks.Note(ctx, checks.Clean(fmt.Sprintf("allowed by %s:%d: %s", m.file, m.line, m.entry), 200))
-		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
+		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: c.doubts(s) && !m.until.IsZero()}}, nil
 	}
 	if err != nil {
 		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: true}}, err
@@ -124,17 +129,20 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 	return c.denied(ctx, s, lists(c.deny))
 }
 
-// allowed finds an entry that lets the client pass. A client can say what it likes in HELO, so that never allows anything; nor does
+// doubts tells whether the clock may be wrong.
+func (c *check) doubts(s *checks.Session) bool { return c.env.Clock.Trust(s.Time) >= checks.Doubted }
+
+// allowed finds an entry that lets the client pass at a time. A client can say what it likes in HELO, so that never allows anything; nor does
 // a name that networks give to whole pools.
-func (c *check) allowed(ctx context.Context, s *checks.Session, allow []*list) (match, bool, error) {
-	if m, ok := find(allow, func(l *list) (match, bool) { return l.addr(s.Client, s.Time) }); ok {
+func (c *check) allowed(ctx context.Context, s *checks.Session, allow []*list, now time.Time) (match, bool, error) {
+	if m, ok := find(allow, func(l *list) (match, bool) { return l.addr(s.Client, now) }); ok {
 		return m, true, nil
 	}
-	m, ok, errName := c.allowedName(ctx, s, allow)
+	m, ok, errName := c.allowedName(ctx, s, allow, now)
 	if ok {
 		return m, true, nil
 	}
-	if m, ok = find(allow, func(l *list) (match, bool) { return l.sender(s.Envelope.MailFrom, s.Time) }); !ok {
+	if m, ok = find(allow, func(l *list) (match, bool) { return l.sender(s.Envelope.MailFrom, now) }); !ok {
 		return match{}, false, errName
 	}
 	is, errSender := facts.SenderIsClients(ctx, c.env, s)
@@ -142,12 +150,12 @@ func (c *check) allowed(ctx context.Context, s *checks.Session, allow []*list) (
 }
 
 // allowedName finds an entry for a confirmed name of the client. A failing DNS is an error if such an entry might apply.
-func (c *check) allowedName(ctx context.Context, s *checks.Session, allow []*list) (m match, ok bool, err error) {
+func (c *check) allowedName(ctx context.Context, s *checks.Session, allow []*list, now time.Time) (m match, ok bool, err error) {
 	if !haveNames(allow) {
 		return match{}, false, nil
 	}
 	ok, err = facts.ClientNamed(ctx, c.env, s, func(n string) (listed bool) {
-		m, listed = find(allow, func(l *list) (match, bool) { return l.name("", n, s.Time) })
+		m, listed = find(allow, func(l *list) (match, bool) { return l.name("", n, now) })
 		return listed && !facts.PoolName(s.Client, n)
 	})
 	return m, ok, err
@@ -160,7 +168,9 @@ func (c *check) denied(ctx context.Context, s *checks.Session, deny []*list) ([]
 	say := func(r *checks.Reason, ask func(*list) (match, bool)) bool {
 		m, ok := find(deny, ask)
 		if ok {
-			vs = append(vs, m.verdict(r))
+			v := m.verdict(r)
+			v.Unsure = !m.until.IsZero() && c.doubts(s)
+			vs = append(vs, v)
 		}
 		return ok
 	}

@@ -1,0 +1,40 @@
+package access_test
+
+import (
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/access"
+	"milterd/checks/checktest"
+)
+
+// TestClockMayBeWrong: an entry with an end neither refuses for good nor stops to allow when the clock may be wrong.
+func TestClockMayBeWrong(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, deny, allow string
+		moved             time.Duration
+		want              string
+		unsure            bool
+	}{
+		{name: "denied, it is right", deny: "192.0.2.10 until=2026-11-30", want: "client-denied"},
+		{name: "denied, until a time that is over", deny: "192.0.2.10 until=2026-11-01", moved: -3653 * 24 * time.Hour, want: "client-denied", unsure: true},
+		{name: "denied for ever", deny: "192.0.2.10", moved: -3653 * 24 * time.Hour, want: "client-denied"},
+		{name: "allowed, a day ahead", allow: "192.0.2.10 until=2026-11-21", deny: "192.0.2.0/24", moved: 24 * time.Hour, want: "perhaps"},
+		{name: "allowed, ten years ahead", allow: "192.0.2.10 until=2026-11-30", deny: "192.0.2.0/24", moved: 3653 * 24 * time.Hour, want: "perhaps"},
+		{name: "allowed for ever, ten years ahead", allow: "192.0.2.10", moved: 3653 * 24 * time.Hour, want: "allow"},
+		{name: "allowed once, it is right", allow: "192.0.2.10 until=2026-11-01", deny: "192.0.2.0/24", want: "client-denied"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			env := checktest.Env(t, zone)
+			env.Clock = checks.NewClock(checktest.Now, func() time.Duration { return 0 }, env.Log)
+			check := build(t, env, c.deny, c.allow)
+			vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: "192.0.2.10", Time: checktest.Now.Add(c.moved)}.Session(t))
+			if got := said(vs); err != nil || got != c.want || got == "client-denied" && vs[0].Unsure != c.unsure {
+				t.Errorf("got %q, %+v, %v", got, vs, err)
+			}
+		})
+	}
+}

@@ -27,10 +27,10 @@ import (
 // one step.
 type embedded struct {
 	tuning
-	dir   string // the state folder
-	now   func() time.Time
-	log   *logrus.Entry
-	lock  *pebble.Lock
+	dir  string // the state folder
+	log  *logrus.Entry
+	lock *pebble.Lock
+	ownClock
 	seed  maphash.Seed
 	locks [256]chan struct{} // one for all keys with the same hash; full: taken
 
@@ -99,7 +99,7 @@ const (
 // openEmbedded opens the database in the state folder, or an empty one if it is damaged.
 func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 	e := &embedded{
-		tuning: t, dir: cfg.Path, now: cfg.Now, log: cfg.Log, seed: maphash.MakeSeed(),
+		tuning: t, dir: cfg.Path, ownClock: ownClock{host: cfg.Now, wall: cfg.wall}, log: cfg.Log, seed: maphash.MakeSeed(),
 		waiting: newGroup(), written: make(chan struct{}), kick: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	for i := range e.locks {

@@ -77,6 +77,9 @@ func (e *embedded) flush() error {
 			return err
 		}
 	}
+	if err := e.note(batch); err != nil {
+		return err
+	}
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return err
 	}

@@ -60,9 +60,9 @@ type health struct {
 
 func newHealth(d driver, cfg Config) *health {
 	h := &health{
-		driver: d, name: cfg.Driver, timeout: cfg.Timeout, now: cfg.Now, log: cfg.Log,
+		driver: d, name: cfg.Driver, timeout: cfg.Timeout, now: cfg.wall, log: cfg.Log,
 		wake: make(chan struct{}, 1), first: make(chan struct{}),
-		since: cfg.Now(), records: -1, octets: -1,
+		since: cfg.wall(), records: -1, octets: -1,
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h

@@ -17,7 +17,7 @@ const overhead = 128
 
 // memory is the driver that keeps records in this process, within bounds.
 type memory struct {
-	now        func() time.Time
+	now, wall  func() time.Time
 	maxRecords int
 	maxOctets  int64
 
@@ -62,7 +62,7 @@ func (q *queue) Pop() any {
 }
 
 func newMemory(cfg Config) *memory {
-	return &memory{now: cfg.Now, maxRecords: cfg.MaxRecords, maxOctets: cfg.MaxOctets, records: map[string]*entry{}}
+	return &memory{now: cfg.Now, wall: cfg.wall, maxRecords: cfg.MaxRecords, maxOctets: cfg.MaxOctets, records: map[string]*entry{}}
 }
 
 func (m *memory) get(_ context.Context, key string) ([]byte, bool, error) {
@@ -129,9 +129,11 @@ func (m *memory) scan(prefix string) func(context.Context) ([]checks.Record, boo
 		defer m.mu.Unlock()
 		m.expire()
 		var page []checks.Record
+		now, wall := m.now().UnixMilli(), m.wall()
 		for key, e := range m.records {
 			if strings.HasPrefix(key, prefix) {
-				page = append(page, checks.Record{Key: key, Value: bytes.Clone(e.value), Expires: time.UnixMilli(e.expires)})
+				expires := wall.Add(time.Duration(e.expires-now) * time.Millisecond)
+				page = append(page, checks.Record{Key: key, Value: bytes.Clone(e.value), Expires: expires})
 			}
 		}
 		return page, false, nil

@@ -54,6 +54,9 @@ func (e *embedded) openDB() error {
 	}); err != nil {
 		return fmt.Errorf("%s: %w", e.folder(), err)
 	}
+	if err := safely(func() error { return e.resume(db) }); err != nil {
+		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, safely(db.Close)))
+	}
 	e.sweeper.reset()
 	onDisk := placeOf(e.dir, e.folder())
 	e.base.Lock()

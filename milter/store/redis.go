@@ -61,7 +61,7 @@ func newRedis(cfg Config) (*redis, error) {
 	if options.ClientName == "" {
 		options.ClientName = "milterd"
 	}
-	return &redis{options: options, shown: u.Redacted(), now: cfg.Now}, nil
+	return &redis{options: options, shown: u.Redacted(), now: cfg.wall}, nil
 }
 
 func (r *redis) place() string { return r.shown }

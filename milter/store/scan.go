@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -27,7 +26,7 @@ func (e *embedded) scan(prefix string) func(context.Context) ([]checks.Record, b
 			return e.pageOf(unwritten), true, nil
 		}
 		p, err := ask(ctx, e, func(db *pebble.DB) (page, error) {
-			p := page{prefix: []byte(prefix), at: at, now: e.now().UnixMilli()}
+			p := page{prefix: []byte(prefix), at: at, clock: &e.ownClock}
 			return p, p.fill(db)
 		})
 		if err != nil {
@@ -63,7 +62,7 @@ func (e *embedded) pageOf(changes map[string]change) []checks.Record {
 	var records []checks.Record
 	for _, key := range slices.Sorted(maps.Keys(changes)) {
 		if c := changes[key]; c.expires > now {
-			records = append(records, checks.Record{Key: key, Value: bytes.Clone(c.value), Expires: time.UnixMilli(c.expires)})
+			records = append(records, checks.Record{Key: key, Value: bytes.Clone(c.value), Expires: e.shown(c.expires)})
 		}
 	}
 	return records
@@ -73,7 +72,7 @@ func (e *embedded) pageOf(changes map[string]change) []checks.Record {
 type page struct {
 	prefix  []byte
 	at      []byte // where to begin, and then where the next page begins; nil: there is none
-	now     int64
+	clock   *ownClock
 	records []checks.Record
 }
 
@@ -85,7 +84,7 @@ func (p *page) fill(db *pebble.DB) error {
 	}
 	defer it.Close()
 	p.at = nil
-	n := 0
+	n, now := 0, p.clock.now().UnixMilli()
 	for it.First(); it.Valid() && bytes.HasPrefix(it.Key(), p.prefix); it.Next() {
 		if n++; n > pageSize {
 			p.at = bytes.Clone(it.Key())
@@ -95,9 +94,9 @@ func (p *page) fill(db *pebble.DB) error {
 		if err != nil {
 			return err
 		}
-		if value, expires, ok := decode(raw); ok && expires > p.now {
+		if value, expires, ok := decode(raw); ok && expires > now && string(it.Key()) != clockKey {
 			p.records = append(p.records, checks.Record{
-				Key: string(it.Key()), Value: append([]byte{}, value...), Expires: time.UnixMilli(expires),
+				Key: string(it.Key()), Value: append([]byte{}, value...), Expires: p.clock.shown(expires),
 			})
 		}
 	}

@@ -73,11 +73,13 @@ type Config struct {
 	MaxRecords int
 	MaxOctets  int64
 
-	// Now is the clock by which records expire; Redis goes by its own. nil: time.Now.
+	// Now is the clock by which records expire; Redis goes by its own. nil: one that nobody moves, see clock.go.
 	Now func() time.Time
 
 	// Log is told of outages, their ends, and damage. nil: nobody is.
 	Log *logrus.Entry
+
+	wall func() time.Time // what people read
 }
 
 // Defaults, see Config.
@@ -142,7 +144,7 @@ func Open(cfg Config) (*Store, error) {
 	return watch(d, cfg), nil
 }
 
-// NewMemory is a store in memory with the default limits, for tests. nil: the real clock. Close ends it.
+// NewMemory is a store in memory with the default limits, for tests. now is as Config.Now. Close ends it.
 func NewMemory(now func() time.Time) *Store {
 	cfg, _ := Config{Driver: "memory", Now: now}.complete() // nothing in it can be wrong
 	return watch(newMemory(cfg), cfg)
@@ -158,8 +160,9 @@ func (cfg Config) complete() (Config, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	cfg.MaxRecords = cmp.Or(cfg.MaxRecords, defaultRecords)
 	cfg.MaxOctets = cmp.Or(cfg.MaxOctets, defaultOctets)
+	cfg.wall = cfg.Now
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now, cfg.wall = steady(), time.Now
 	}
 	if cfg.Log == nil {
 		silent := logrus.New()

@@ -86,6 +86,9 @@ func (e *embedded) sweepPart() error {
 		if err != nil {
 			return err
 		}
+		if string(it.Key()) == clockKey {
+			continue
+		}
 		// What cannot be read as a record is deleted as well.
 		if _, expires, _ := decode(raw); expires > now {
 			s.live.count(it.Key(), raw)

@@ -1,0 +1,81 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"milterd/checks/checktest"
+)
+
+// TestHostClockJumps: records live as long as they were to, if the host's clock is another one at a restart.
+func TestHostClockJumps(t *testing.T) {
+	t.Parallel()
+	for name, jump := range checktest.Jumps {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, c := t.TempDir(), newClock()
+			ctx := t.Context()
+			var s *Store
+			restart := func() {
+				if s != nil {
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s = openTuned(t, Config{Path: dir, Now: c.Now}, hasty)
+			}
+			has := func(what, key string, want bool) {
+				t.Helper()
+				if _, ok, err := s.Get(ctx, key); ok != want || err != nil {
+					t.Errorf("%s: there is a record: %t, %v", what, ok, err)
+				}
+			}
+			put := func(key string) {
+				t.Helper()
+				if err := s.Put(ctx, key, []byte("1"), 30*24*time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			restart()
+			put("before")
+			c.Advance(jump)
+			restart()
+			has("after a restart", "before", jump < 30*24*time.Hour) // ahead, it may have been off for so long
+			put("wrong")
+			restart()
+			c.Advance(-jump)
+			restart()
+			has("put right", "wrong", jump > -30*24*time.Hour)
+			put("after")
+			for r, err := range s.Scan(ctx, "") {
+				if left := r.Expires.Sub(c.Now()); err != nil || left > 30*24*time.Hour || r.Key == clockKey {
+					t.Errorf("%s is shown to expire in %v: %v", r.Key, left, err)
+				}
+			}
+			c.Advance(20 * 24 * time.Hour)
+			restart()
+			has("20 days later", "after", true)
+			c.Advance(11 * 24 * time.Hour)
+			for _, key := range []string{"before", "wrong", "after"} {
+				has("31 days later", key, false)
+			}
+			eventually(t, "all is swept", func() bool { return settled(s) && s.driver.(*embedded).sweeper.records.Load() == 0 })
+		})
+	}
+}
+
+// TestNobodyMovesTheClock: where no clock is given, the time of the records is that which passes.
+func TestNobodyMovesTheClock(t *testing.T) {
+	t.Parallel()
+	cfg, err := Config{Driver: "memory"}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, now := cfg.Now(), time.Now()
+	if off := first.Sub(now).Abs(); off > time.Minute {
+		t.Errorf("it begins %v off", off)
+	}
+	if second := cfg.Now(); second.Before(first) {
+		t.Errorf("%v, then %v", first, second)
+	}
+}

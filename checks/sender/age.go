@@ -132,7 +132,9 @@ func (c *check) watchedSince(ctx context.Context, now time.Time) (time.Time, err
 		return now, err
 	}
 	first, last, ok := parseSpan(value)
-	if !ok {
+	// The store forgets who pauses, but it keeps a time of its own: where the clock of the sessions was wrong and has been put
+	// right, the beginning may be too long ago, or be still to come.
+	if !ok || now.Sub(last) >= learning || first.After(now.Add(skew)) {
 		first = now
 	}
 	if age := now.Sub(last); ok && age > -skew && age < watchedEvery {

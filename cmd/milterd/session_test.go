@@ -141,6 +141,14 @@ func startDaemon(t testing.TB, configText []byte, zoneText string, ahead bool) *
 
 func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText string, ahead bool) *testDaemon {
 	t.Helper()
+	return startDaemonIn(t, ln, configText, zoneText, ahead, func(*testDaemon, *checks.Env) {})
+}
+
+// startDaemonIn starts one in an environment that is changed.
+func startDaemonIn(
+	t testing.TB, ln net.Listener, configText []byte, zoneText string, ahead bool, change func(*testDaemon, *checks.Env),
+) *testDaemon {
+	t.Helper()
 	cfg, problems := config.Parse("test", configText, all.Checks)
 	if err := problems.Err(); err != nil {
 		t.Fatal(err)
@@ -156,6 +164,7 @@ func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText st
 	records := store.NewMemory(d.now)
 	t.Cleanup(func() { _ = records.Close() })
 	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(log)}
+	change(d, &env)
 	d.evidence = openEvidence(env, func() *config.Config { return cfg }, d.now)
 	p, err := newPipeline(cfg, env, func(o *checks.Options) {
 		if ahead {

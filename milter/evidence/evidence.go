@@ -374,7 +374,7 @@ func (b *Book) keep(week int64, e *entry) {
 func (b *Book) lose(n uint64, err error) {
 	total := b.lost.Add(n)
 	now, told := b.opts.Now().Unix(), b.told.Load()
-	if b.opts.Log == nil || n == 0 || now-told < int64(quiet/time.Second) || !b.told.CompareAndSwap(told, now) {
+	if b.opts.Log == nil || n == 0 || now >= told && now-told < int64(quiet/time.Second) || !b.told.CompareAndSwap(told, now) {
 		return
 	}
 	e := b.opts.Log.WithField("transactions", total)

@@ -143,7 +143,7 @@ func (b *Book) Close(patience time.Duration) {
 func (b *Book) drop(lost int, err error) {
 	n := b.dropped.Add(uint64(lost))
 	now, told := b.opts.Now().Unix(), b.told.Load()
-	if b.opts.Log == nil || now-told < int64(quiet/time.Second) || !b.told.CompareAndSwap(told, now) {
+	if b.opts.Log == nil || now >= told && now-told < int64(quiet/time.Second) || !b.told.CompareAndSwap(told, now) {
 		return
 	}
 	e := b.opts.Log.WithField("records", n)

@@ -39,7 +39,8 @@ func (c Settings) Validate() error {
 var Info = checks.Define(checks.Info{
 	Name: "msgfields",
 	Doc: "Looks at the header section of the message: whether the fields that every message has are there, once, and well " +
-		"formed, and whether the date is plausible.",
+		"formed, and whether the date is plausible. While the mail speaks against the clock of this host, a date is refused for now " +
+		"only, or not at all.",
 	Stages: []checks.Stage{checks.EndOfHeader},
 	Reasons: []*checks.Reason{
 		dateMissing, dateInvalid, dateFuture, datePast, msgidMissing, msgidInvalid, fromMissing, fromInvalid,

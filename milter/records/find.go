@@ -81,6 +81,7 @@ func (b *Book) Page(ctx context.Context, q Query, in Range) (Page, error) {
 	if in.Look > 0 {
 		bottom = max(oldest, first-int64(in.Look))
 	}
+	newer := first // below it nothing is known yet to be new enough
 	for end := first; end > bottom && missing < gap; end -= page {
 		found, err := b.page(ctx, end, max(end-page, bottom))
 		if err != nil {
@@ -93,8 +94,13 @@ func (b *Book) Page(ctx context.Context, q Query, in Range) (Page, error) {
 				continue
 			}
 			missing = 0
-			if f.Time.Before(q.Since.Add(-late)) {
-				return p, nil
+			if since := q.Since.Add(-late); f.Time.Before(since) {
+				if number := end - int64(i); number <= newer {
+					if newer, err = b.newerBelow(ctx, number, oldest, since); newer == 0 || err != nil {
+						return p, err
+					}
+				}
+				continue
 			}
 			p.Reached = f.Time
 			if !fits(f.Record) {
@@ -115,6 +121,21 @@ func (b *Book) Page(ctx context.Context, q Query, in Range) (Page, error) {
 		p.Next = bottom + 1
 	}
 	return p, nil
+}
+
+// newerBelow looks for a record that is new enough although one after it is not: the clock was behind for a while. It looks at few,
+// further and further away, as there hardly ever is one. It returns its number, or 0.
+func (b *Book) newerBelow(ctx context.Context, number, oldest int64, since time.Time) (int64, error) {
+	for step := int64(1); number-step > oldest; step *= 2 {
+		list, err := b.page(ctx, number-step, number-step-1)
+		if err != nil {
+			return 0, err
+		}
+		if f := list[0]; f.ok && !f.Time.Before(since) {
+			return number - step, nil
+		}
+	}
+	return 0, nil
 }
 
 func (b *Book) last(ctx context.Context) (int64, error) {

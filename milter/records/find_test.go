@@ -169,3 +169,33 @@ func TestPages(t *testing.T) {
 		})
 	}
 }
+
+// TestFindAfterTheClockJumped: records of a time when the clock was wrong hide no others.
+func TestFindAfterTheClockJumped(t *testing.T) {
+	t.Parallel()
+	for name, jump := range checktest.Jumps {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, checktest.NewStore(nil), 2000)
+			const before, wrong, after = 100, 60, 40
+			for i := range before + wrong + after {
+				s := mail("192.0.2.1", "h", "a@example.com", "b@example.org")
+				s.Time = noon.Add(time.Duration(i) * time.Second)
+				if s.ID = "right"; i >= before && i < before+wrong {
+					s.Time, s.ID = s.Time.Add(jump), "wrong"
+				}
+				b.Accepted(s)
+				settle(t, b, uint64(i+1))
+			}
+			for what, q := range map[string]Query{"all": {}, "of the last hour": {Since: noon.Add(-time.Hour)}} {
+				q.Session = "right"
+				if list, err := b.Find(t.Context(), q); err != nil || len(list) != before+after {
+					t.Errorf("%s: %d records, %v", what, len(list), err)
+				}
+			}
+			if list, err := b.Find(t.Context(), Query{Since: noon.Add(time.Hour), Session: "right"}); err != nil || len(list) != 0 {
+				t.Errorf("of a time to come: %d records, %v", len(list), err)
+			}
+		})
+	}
+}

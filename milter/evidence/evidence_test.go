@@ -666,3 +666,35 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestClockJumps: what came while the clock was wrong is in no report of another time, and nothing else is lost.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	for name, jump := range checktest.Jumps {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			steady := d.clock
+			d.Book = d.open(checktest.NewStore(func() time.Time { return steady })) // on a clock of its own, as that of the daemon
+			off := int(jump / (24 * time.Hour))
+			for day := range 3 {
+				d.mail(3+day, "own.good.example", "x@good.example", watched)
+				d.flush()
+				d.mail(3+day+off, "own.good.example", "x@good.example", watched)
+				d.flush()
+			}
+			d.clock = start.Add(10 * 24 * time.Hour)
+			r, err := d.Watch(t.Context(), settings(checks.Watch))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 3
+			if jump.Abs() < 35*24*time.Hour {
+				want = 6
+			}
+			if got := r.Reasons[0].Occasions; got != want || r.Lost > 0 {
+				t.Errorf("%d occasions, want %d; %d lost", got, want, r.Lost)
+			}
+		})
+	}
+}

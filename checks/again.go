@@ -7,13 +7,14 @@ import (
 
 // Again asks the named checks once more about a session that is over, up to RcptTo, and returns everything they say, with
 // the actions for its last recipient. Nothing is decided and no Observer is told: it is for the sender who wants to know
-// whether what was refused is repaired. The results have questions if Options.Trace is set.
+// whether what was refused is repaired. The results have questions if Options.Trace is not TraceNone.
 func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Result {
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	s.begin(Connect)
+	ctx = p.run(ctx, s)
 	s.table = p.tableFor(s.Rcpt().Address)
-	var results []Result
+	s.steps = s.steps[:0]
 	for i, inst := range p.instances {
 		if !s.table.asks[i] || !slices.Contains(names, inst.Info.Name) {
 			continue
@@ -22,12 +23,9 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 			if st > RcptTo {
 				continue
 			}
-			f := p.find(ctx, s, i, st)
-			results = append(results, Result{
-				Check: inst.Info.Name, Stage: st, Outcomes: outcomesOf(s, s.table, inst.Info.Name, st, f.verdicts),
-				Err: f.err, Asked: f.asked, Notes: f.notes, Took: f.took,
-			})
+			p.find(ctx, s, i, st)
+			s.steps = append(s.steps, step{i, st})
 		}
 	}
-	return results
+	return p.results(s)
 }

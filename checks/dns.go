@@ -15,6 +15,12 @@ type Resolver interface {
 	Lookup(ctx context.Context, q Question) (Answer, error)
 }
 
+// Knower is an optional part of a Resolver: what it can answer without asking anybody, at once; ok tells whether that is so. Some
+// questions in one go cost a goroutine each otherwise.
+type Knower interface {
+	Known(ctx context.Context, q Question) (a Answer, ok bool, err error)
+}
+
 // Question is one question to the DNS, in class IN. Make it with Ask.
 type Question struct {
 	Name string // absolute, lower case, in the master-file form of RFC 1035 section 5.1: "example.org."

@@ -106,7 +106,7 @@ func TestAgain(t *testing.T) {
 	}{{one.info, one}, {two.info, two}, {other.info, other}, {watching.info, watching}} {
 		instances = append(instances, checks.Instance{Info: c.info, Check: c.check})
 	}
-	p, err := checks.New(instances, checks.Options{Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Second, Trace: true})
+	p, err := checks.New(instances, checks.Options{Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Second, Trace: checks.TraceAll})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ type Decision struct {
 	Record   string    // id that the link in the reply refers to; empty: there is none
 	Outcomes []Outcome // every reason that applied and is not off, in order; the one that refused is the last
 	Failures []Failure // checks that could not find out
-	Results  []Result  // what every check said; only if Options.Trace is set
+	Results  []Result  // what every check said, if Options.Trace wants that
 
 	// Partial: what is on for everyone was not all looked for. The client is trusted, or forwards for the recipient; the recipient
 	// is exempt, or has less looked for; somebody vouches for everything; or a check could not find out.
@@ -206,12 +206,18 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	if s.Trusted {
 		return Decision{Partial: true}
 	}
-	p.announce(s, st)
+	if st <= MailFrom {
+		s.Stage, s.behind[st] = st, true
+		if !s.Hurried {
+			p.announce(s)
+		}
+	}
 	if !p.RepliesAt(st) {
 		return Decision{}
 	}
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
+	ctx = p.run(ctx, s)
 	var d Decision
 	switch st {
 	case MailFrom:
@@ -231,6 +237,9 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 		}
 		d = p.decide(ctx, s, t, EndOfHeader, EndOfHeader)
 	}
+	if p.opts.Trace == TraceAll || p.opts.Trace == TraceTold && len(d.Outcomes) > 0 {
+		d.Results = p.results(s)
+	}
 	if d.Reply != nil {
 		p.Observe(ctx, s, Event{Kind: Refused, Reason: d.Reason, Reply: *d.Reply})
 	}
@@ -239,7 +248,7 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 
 // Within bounds what is done for one callback by the budget, as Run does: Observe and Authenticate have no bound of their own.
 func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, p.opts.Budget)
+	return Within(ctx, p.opts.Budget)
 }
 
 // Observe tells the checks that want to know of an event. Run does so for its refusals; the driver tells of the others.
@@ -285,17 +294,20 @@ func (p *Pipeline) tableFor(rcpt Address) *table {
 	return p.general
 }
 
-// announce lets the questions be asked that the checks will ask, in the background.
-func (p *Pipeline) announce(s *Session, st Stage) {
-	if st > MailFrom {
-		return
-	}
-	s.Stage = st
+// announce lets the questions be asked that the checks will ask, in the background, for every stage at which that was put off.
+func (p *Pipeline) announce(s *Session) {
 	var all []Ahead
-	for _, pre := range p.ahead {
-		for _, q := range pre.Prefetch(s) {
-			if !slices.ContainsFunc(all, func(a Ahead) bool { return a.covers(q) }) {
-				all = append(all, q)
+	for st := range s.behind {
+		if !s.behind[st] {
+			continue
+		}
+		s.behind[st] = false
+		s.Stage = Stage(st)
+		for _, pre := range p.ahead {
+			for _, q := range pre.Prefetch(s) {
+				if !slices.ContainsFunc(all, func(a Ahead) bool { return a.covers(q) }) {
+					all = append(all, q)
+				}
 			}
 		}
 	}
@@ -304,9 +316,26 @@ func (p *Pipeline) announce(s *Session, st Stage) {
 	}
 }
 
+// run makes the context of the checks: what was put off is asked ahead as soon as something turns out not to be known.
+func (p *Pipeline) run(ctx context.Context, s *Session) context.Context {
+	r := &running{noting: p.opts.Trace != TraceNone}
+	s.running = r
+	if s.behind != [numStages]bool{} {
+		behind := s.behind
+		s.behind = [numStages]bool{}
+		r.ahead = func() {
+			// Who misses something may be a goroutine of a check: it is not to meet the others in the session.
+			told := s.told()
+			told.behind = behind
+			p.announce(told)
+		}
+	}
+	return context.WithValue(ctx, runningKey{}, r)
+}
+
 // decide asks the checks about the scopes from the first stage to the last until one refuses.
 func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last Stage) Decision {
-	s.table = t
+	s.table, s.steps = t, s.steps[:0]
 	forwarded, mayForward := p.forwarded(ctx, s, t)
 	if rcpts := s.Envelope.Rcpts; last == RcptTo && len(rcpts) > 0 {
 		rcpts[len(rcpts)-1].Forwarded = forwarded
@@ -324,6 +353,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 				continue
 			}
 			f := p.find(ctx, s, i, st)
+			s.steps = append(s.steps, step{i, st})
 			if f.err != nil {
 				failed, d.Partial = inst.Info.Name, true
 				if !f.told {
@@ -335,12 +365,9 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll && v.Unsure }) {
 				mayPass = true
 			} else if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
-				p.trace(&d, inst.Info.Name, st, nil, f)
-				return Decision{Results: d.Results, Partial: true}
+				return Decision{Partial: true}
 			}
-			found := outcomesOf(s, t, inst.Info.Name, st, f.verdicts)
-			outcomes = append(outcomes, found...)
-			p.trace(&d, inst.Info.Name, st, found, f)
+			outcomes = append(outcomes, outcomesOf(s, t, inst.Info.Name, st, f.verdicts)...)
 		}
 		defers := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
 		if len(outcomes) > 0 && p.judge(ctx, s, &d, inst.Info, outcomes, defers) {
@@ -353,15 +380,20 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 	return d
 }
 
-// trace notes what a check said, if that is wanted.
-func (p *Pipeline) trace(d *Decision, check string, st Stage, found []Outcome, f *finding) {
-	if !p.opts.Trace {
-		return
+// step is a check at a stage.
+type step struct {
+	check int
+	stage Stage
+}
+
+// results is what the checks said at the steps of the last decision.
+func (p *Pipeline) results(s *Session) []Result {
+	list := make([]Result, len(s.steps))
+	for i, st := range s.steps {
+		check, f := p.instances[st.check].Info.Name, s.finding(p, st)
+		list[i] = Result{check, st.stage, outcomesOf(s, s.table, check, st.stage, f.verdicts), f.err, f.asked, f.notes, f.took}
 	}
-	if d.Results == nil {
-		d.Results = make([]Result, 0, len(p.instances))
-	}
-	d.Results = append(d.Results, Result{check, st, found, f.err, f.asked, f.notes, f.took})
+	return list
 }
 
 // forwarded tells whether the client passes mail on to the recipients of a table, or may do so, which could not be found out.
@@ -460,24 +492,26 @@ func (s *Session) suspect(r *Reason, st Stage) {
 	}
 }
 
+// finding is where a session has what a check said at a step.
+func (s *Session) finding(p *Pipeline, st step) *finding {
+	return &s.findings[st.stage][p.places[st.stage][st.check]]
+}
+
 // find asks a check about a scope, or remembers what it said.
 func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *finding {
 	if s.findings[st] == nil {
 		s.findings[st] = make([]finding, p.findings[st])
 	}
-	f := &s.findings[st][p.places[st][i]]
+	f := s.finding(p, step{i, st})
 	if f.done {
 		return f
 	}
-	var asked *questions
-	if p.opts.Trace {
-		ctx, asked = withQuestions(ctx)
-	}
 	s.Stage = st
+	from := s.running.mark()
 	began := time.Now()
 	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
 	f.done, f.took = true, time.Since(began)
-	f.asked, f.notes = asked.list()
+	f.asked, f.notes = s.running.since(from)
 	if p.opts.Took != nil {
 		p.opts.Took(p.instances[i].Info.Name, f.took)
 	}

@@ -47,7 +47,7 @@ func newFake(name string, stages []checks.Stage, reasons ...*checks.Reason) *fak
 // pipeline makes a pipeline of fakes, all of whose reasons reject unless actions says otherwise.
 func pipeline(t testing.TB, actions map[string]checks.Action, change func(*checks.Options), fakes ...*fake) *checks.Pipeline {
 	t.Helper()
-	opts := checks.Options{Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Trace: true}
+	opts := checks.Options{Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Trace: checks.TraceAll}
 	var instances []checks.Instance
 	for _, f := range fakes {
 		instances = append(instances, checks.Instance{Info: f.info, Check: f})

@@ -20,7 +20,7 @@ type Options struct {
 	ReplyAt     Stage             // MailFrom or RcptTo: where client, HELO and sender reasons answer
 	OnError     Action            // Tempfail, or anything else to accept, when a check could not find out
 	Budget      time.Duration     // for all checks of one callback together
-	Trace       bool              // record every check with its questions in Decision.Results
+	Trace       Trace             // which decisions tell every check with its questions in Decision.Results
 	Announce    Announcer         // asks questions ahead; nil: none are
 	Escalate    time.Duration     // for how long the 5yz of a reason of Identity is 4yz to a client; 0: not at all
 	Store       Store             // remembers that; nil if Escalate is 0

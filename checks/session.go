@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -48,9 +47,15 @@ type Session struct {
 	Envelope     Envelope          // the open mail transaction
 	Trusted      bool              // never checked; set by the Pipeline
 
-	table    *table                        // for the recipient in question, see Suspects
-	memory   [numStages]map[any]remembered // see Remember
-	findings [numStages][]finding          // by the check's place, see Pipeline
+	// Hurried: the MTA has told already what comes next. Nothing need be asked ahead of it.
+	Hurried bool
+
+	table    *table                  // for the recipient in question, see Suspects
+	memory   [numStages][]remembered // see Remember; few in each
+	findings [numStages][]finding    // by the check's place, see Pipeline
+	running  *running                // of the findings being made
+	steps    []step                  // of the last decision
+	behind   [numStages]bool         // stages at which nothing was asked ahead, as the session was in a hurry
 }
 
 // Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.
@@ -172,44 +177,50 @@ func Under(name, domain string) bool {
 
 // remembered is what Remember keeps: a value, or why it could not be had.
 type remembered struct {
-	value any
-	err   error
+	key, value any
+	err        error
 }
 
 // Remember returns what find returns, calling it once while scope lasts, however many checks ask. key must be of a type
 // of the caller's own. Failures are remembered too, but only until the next transaction: an hour-long connection must
 // not suffer from one lost DNS answer at its beginning.
 func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (T, error) {
-	if m, ok := s.memory[scope][key]; ok {
-		v, _ := m.value.(T)
-		return v, m.err
+	for i := range s.memory[scope] {
+		if m := &s.memory[scope][i]; m.key == key {
+			v, _ := m.value.(T)
+			return v, m.err
+		}
 	}
 	v, err := find()
-	if s.memory[scope] == nil {
-		s.memory[scope] = make(map[any]remembered)
-	}
-	s.memory[scope][key] = remembered{v, err}
+	s.memory[scope] = append(s.memory[scope], remembered{key, v, err})
 	return v, err
 }
 
 // Aside is what is known of the session now, the recipients and what was remembered up to MailFrom with it, but neither its
 // header nor its macros: for work that goes on beside the session, in one other goroutine. Nothing is decided about it.
 func (s *Session) Aside() *Session {
-	c := &Session{
-		ID: s.ID, Time: s.Time, Stage: MailFrom, Client: s.Client, Local: s.Local, ClientName: s.ClientName, Helo: s.Helo,
-		PreviousHelo: s.PreviousHelo, AuthUser: s.AuthUser, Trusted: s.Trusted,
-		Envelope: Envelope{QueueID: s.Envelope.QueueID, MailFrom: s.Envelope.MailFrom, Rcpts: slices.Clone(s.Envelope.Rcpts)},
-	}
+	c := s.told()
+	c.Stage = MailFrom
+	c.Envelope.QueueID, c.Envelope.Rcpts = s.Envelope.QueueID, slices.Clone(s.Envelope.Rcpts)
 	for st := Connect; st <= MailFrom; st++ {
-		c.memory[st] = maps.Clone(s.memory[st])
+		c.memory[st] = slices.Clone(s.memory[st])
 	}
 	return c
+}
+
+// told is what the MTA has told of the client and the sender.
+func (s *Session) told() *Session {
+	return &Session{
+		ID: s.ID, Time: s.Time, Client: s.Client, Local: s.Local, ClientName: s.ClientName, Helo: s.Helo,
+		PreviousHelo: s.PreviousHelo, AuthUser: s.AuthUser, Trusted: s.Trusted, Envelope: Envelope{MailFrom: s.Envelope.MailFrom},
+	}
 }
 
 // begin forgets what was found out for the scopes that end when st begins.
 func (s *Session) begin(st Stage) {
 	forget := func(st Stage) {
 		clear(s.memory[st])
+		s.memory[st] = s.memory[st][:0]
 		clear(s.findings[st])
 	}
 	switch st {
@@ -224,11 +235,7 @@ func (s *Session) begin(st Stage) {
 		forget(RcptTo)
 		forget(EndOfHeader)
 		for _, st := range []Stage{Connect, Helo} {
-			for k, m := range s.memory[st] {
-				if m.err != nil {
-					delete(s.memory[st], k)
-				}
-			}
+			s.memory[st] = slices.DeleteFunc(s.memory[st], func(m remembered) bool { return m.err != nil })
 			for i, f := range s.findings[st] {
 				if f.err != nil {
 					s.findings[st][i] = finding{}

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +15,7 @@ type Asked struct {
 	Question
 	Answer Answer
 	Err    error
-	Took   time.Duration // short if the answer was known or on its way
+	Took   time.Duration // 0 if the answer was known, short if it was on its way
 }
 
 // shownRecord is how much of a record is shown, in octets: more than any common one has.
@@ -43,51 +44,116 @@ func (a Asked) Said() string {
 	return strings.Join(parts, ", ")
 }
 
-// Traced is a resolver that notes what is asked for a Pipeline whose Options.Trace is set.
-func Traced(r Resolver) Resolver { return traced{r} }
+// Trace says of which decisions Decision.Results tells.
+type Trace uint8
 
-type traced struct{ Resolver }
+// The values of Trace.
+const (
+	TraceNone Trace = iota
+	TraceTold       // those with a reply or an outcome
+	TraceAll
+)
 
-type questions struct {
-	mu    sync.Mutex
-	asked []Asked
-	notes []string
+// Traced is a resolver for a Pipeline: it notes what is asked, if Options.Trace wants that, and lets the Pipeline know when
+// something has to be asked after all. r may be a Knower.
+func Traced(r Resolver) Resolver {
+	k, _ := r.(Knower)
+	return traced{r, k}
+}
+
+type traced struct {
+	Resolver
+	known Knower // nil: it cannot tell
+}
+
+// running is what the context of a check tells of its Pipeline. It is safe for concurrent use.
+type running struct {
+	ahead func() // asks ahead what was put off; nil: nothing was
+	once  sync.Once
+
+	noting bool
+	mu     sync.Mutex
+	asked  []Asked
+	notes  []string
+}
+
+type runningKey struct{}
+
+func runningOf(ctx context.Context) *running {
+	r, _ := ctx.Value(runningKey{}).(*running)
+	return r
+}
+
+// miss is called before something is asked that was not known.
+func (r *running) miss() {
+	if r != nil && r.ahead != nil {
+		r.once.Do(r.ahead)
+	}
+}
+
+func (r *running) note(a Asked) {
+	if r == nil || !r.noting {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.asked, a)
+}
+
+// mark is a place in the notes.
+type mark struct{ asked, notes int }
+
+func (r *running) mark() mark {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return mark{len(r.asked), len(r.notes)}
+}
+
+// since returns what was noted after a mark. Nobody changes it any more.
+func (r *running) since(m mark) ([]Asked, []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return tail(r.asked, m.asked), tail(r.notes, m.notes)
+}
+
+// tail is what follows the first n elements, if there is anything.
+func tail[T any](list []T, n int) []T {
+	if n >= len(list) {
+		return nil
+	}
+	return slices.Clip(list[n:])
 }
 
 // Note notes in the trace what a check found out elsewhere than in the DNS, such as what another host said: a sentence without
 // an end, printable. Without Options.Trace it does nothing.
 func Note(ctx context.Context, text string) {
-	if q, ok := ctx.Value(questionsKey{}).(*questions); ok {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.notes = append(q.notes, text)
+	if r := runningOf(ctx); r != nil && r.noting {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.notes = append(r.notes, text)
 	}
 }
 
-type questionsKey struct{}
-
-func withQuestions(ctx context.Context) (context.Context, *questions) {
-	q := new(questions)
-	return context.WithValue(ctx, questionsKey{}, q), q
-}
-
-func (q *questions) list() ([]Asked, []string) {
-	if q == nil {
-		return nil, nil
+// Known implements Knower.
+func (t traced) Known(ctx context.Context, q Question) (a Answer, ok bool, err error) {
+	if t.known == nil {
+		return Answer{}, false, nil
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.asked, q.notes
+	if a, ok, err = t.known.Known(ctx, q); ok {
+		runningOf(ctx).note(Asked{q, a, err, 0})
+	}
+	return a, ok, err
 }
 
 // Lookup implements Resolver.
 func (t traced) Lookup(ctx context.Context, q Question) (Answer, error) {
+	if a, ok, err := t.Known(ctx, q); ok {
+		return a, err
+	}
+	r := runningOf(ctx)
+	r.miss()
 	began := time.Now()
 	a, err := t.Resolver.Lookup(ctx, q)
-	if notes, ok := ctx.Value(questionsKey{}).(*questions); ok {
-		notes.mu.Lock()
-		notes.asked = append(notes.asked, Asked{q, a, err, time.Since(began)})
-		notes.mu.Unlock()
-	}
+	r.note(Asked{q, a, err, time.Since(began)})
 	return a, err
 }

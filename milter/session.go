@@ -125,7 +125,7 @@ func (s *session) merge(m *gomilter.Modifier) {
 
 // run lets the pipeline judge the stage that has just begun.
 func (s *session) run(st checks.Stage) checks.Decision {
-	s.Time = s.srv.now()
+	s.Time, s.Hurried = s.srv.now(), s.conn.more()
 	d := s.pipeline.Run(s.conn.ctx, &s.Session, st)
 	s.srv.Journal.Decided(&s.Session, d)
 	return d

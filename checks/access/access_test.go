@@ -280,7 +280,7 @@ func TestNoteTellsWhoIsAllowed(t *testing.T) {
 	check := build(t, checktest.Env(t, ""), "", "# partners\n192.0.2.0/24\n")
 	p, err := checks.New([]checks.Instance{{Info: access.Info, Check: check}}, checks.Options{
 		Actions: map[string]checks.Action{"client-denied": checks.Reject, "helo-denied": checks.Reject, "sender-denied": checks.Reject},
-		ReplyAt: checks.RcptTo, Budget: time.Minute, Trace: true,
+		ReplyAt: checks.RcptTo, Budget: time.Minute, Trace: checks.TraceAll,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -28,18 +28,35 @@ const maxHosts = 10
 type Found struct {
 	checks.Answer
 	Err error
+
+	known bool // without asking
 }
 
 // LookupAll asks several questions at once and returns what became of each, in their order.
 func LookupAll(ctx context.Context, r checks.Resolver, questions ...checks.Question) []Found {
 	found := make([]Found, len(questions))
 	var wg sync.WaitGroup
+	left := len(questions) // of which nothing is known
+	known, _ := r.(checks.Knower)
 	for i, q := range questions {
-		if i == len(questions)-1 {
-			found[i].Answer, found[i].Err = r.Lookup(ctx, q)
+		if known == nil {
 			break
 		}
-		wg.Go(func() { found[i] = lookup(ctx, r, q) })
+		var ok bool
+		if found[i].Answer, ok, found[i].Err = known.Known(ctx, q); ok {
+			found[i].known = true
+			left--
+		}
+	}
+	for i, q := range questions {
+		switch {
+		case found[i].known:
+		case left == 1:
+			found[i].Answer, found[i].Err = r.Lookup(ctx, q)
+		default:
+			wg.Go(func() { found[i] = lookup(ctx, r, q) })
+			left--
+		}
 	}
 	wg.Wait()
 	return found

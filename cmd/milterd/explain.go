@@ -95,7 +95,9 @@ func (x explainer) traced(r checks.Resolver) checks.Resolver {
 
 // options lets a pipeline make traces for records, and links.
 func (x explainer) options(o *checks.Options) {
-	o.Trace = x.book != nil
+	if x.book != nil {
+		o.Trace = checks.TraceTold
+	}
 	if x.url != "" {
 		o.Link = x.link
 	}

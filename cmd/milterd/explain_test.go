@@ -63,20 +63,20 @@ func TestLinksOfReplies(t *testing.T) {
 	now := time.Now()
 	id, link := o.Link(missingPTR, now)
 	const start = "https://mx.example.org/why/rdns-missing?r="
-	if got, err := d.explain.signer.Verify(strings.TrimPrefix(link, start), "rdns-missing", now, time.Hour); err != nil || got != id || id == "" || !o.Trace {
+	if got, err := d.explain.signer.Verify(strings.TrimPrefix(link, start), "rdns-missing", now, time.Hour); err != nil || got != id || id == "" || o.Trace != checks.TraceTold {
 		t.Errorf("%s: %q, %v", link, got, err)
 	}
 
 	o = checks.Options{}
 	recording(t, func(c *config.Config) { c.Explain.URL = "" }).explain.options(&o)
-	if o.Link != nil || !o.Trace {
+	if o.Link != nil || o.Trace != checks.TraceTold {
 		t.Error("links without a url, or records without a trace")
 	}
 
 	o = checks.Options{}
 	none := recording(t, func(c *config.Config) { c.Records.Max = 0 })
 	none.explain.options(&o)
-	if id, link := o.Link(missingPTR, now); id != "" || link != strings.TrimSuffix(start, "?r=") || o.Trace {
+	if id, link := o.Link(missingPTR, now); id != "" || link != strings.TrimSuffix(start, "?r=") || o.Trace != checks.TraceNone {
 		t.Errorf("without records: %q, %q, %v", id, link, o.Trace)
 	}
 	if with, without := len(d.journal().(journals)), len(none.journal().(journals)); without != with-1 {

@@ -45,7 +45,7 @@ func newTrial(cfg *config.Config, dns checks.Resolver, madeUp bool) (*trial, err
 	if !madeUp {
 		env.Dial = new(net.Dialer).DialContext
 	}
-	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = true })
+	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceAll })
 	if err != nil {
 		t.close()
 		return nil, err

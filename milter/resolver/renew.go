@@ -21,6 +21,12 @@ type renewal struct {
 	asked map[checks.Question]bool
 }
 
+// renewing tells whether a context is one of Renew.
+func renewing(ctx context.Context) bool {
+	_, ok := ctx.Value(renewalKey{}).(*renewal)
+	return ok
+}
+
 // renews tells whether a question has to be asked anew.
 func renews(ctx context.Context, q checks.Question) bool {
 	r, ok := ctx.Value(renewalKey{}).(*renewal)

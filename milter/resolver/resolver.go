@@ -139,9 +139,8 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	if renews(ctx, q) {
 		r.cache.forget(q)
 	}
-	if k, ok := r.cache.get(q); ok {
-		r.stats.hits.Add(1)
-		return k.answer, k.err
+	if a, ok, err := r.cached(q); ok {
+		return a, err
 	}
 	name, ok := canonical(q.Name)
 	if !ok {
@@ -155,6 +154,22 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	case <-ctx.Done():
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, ctx.Err())
 	}
+}
+
+// Known implements checks.Knower: what the cache has, whatever has become of the context.
+func (r *Resolver) Known(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
+	if renewing(ctx) {
+		return checks.Answer{}, false, nil
+	}
+	return r.cached(q)
+}
+
+func (r *Resolver) cached(q checks.Question) (a checks.Answer, ok bool, err error) {
+	k, ok := r.cache.get(q)
+	if ok {
+		r.stats.hits.Add(1)
+	}
+	return k.answer, ok, k.err
 }
 
 // Close ends all queries, announced ones too, and waits until nothing of the resolver runs any more. Who waits for an

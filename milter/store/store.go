@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -272,8 +271,8 @@ func (s *Store) do(ctx context.Context, what, key string, value []byte, f func(c
 	if err := s.health.admit(); err != nil {
 		return fmt.Errorf("store: %s: %w", what, err)
 	}
-	limited := &limited{Context: ctx, until: time.Now().Add(s.timeout)}
-	defer limited.end()
+	limited, end := checks.Within(ctx, s.timeout)
+	defer end()
 	err := safely(func() error { return f(limited) })
 	switch {
 	case err == nil:
@@ -294,36 +293,4 @@ func safely(f func() error) (err error) {
 		}
 	}()
 	return f()
-}
-
-// limited is a context with a deadline, and with a timer only if someone waits for its end: most operations do not.
-type limited struct {
-	context.Context
-	until time.Time
-
-	once   sync.Once
-	timed  context.Context
-	cancel context.CancelFunc
-}
-
-func (l *limited) start() context.Context {
-	l.once.Do(func() { l.timed, l.cancel = context.WithDeadline(l.Context, l.until) })
-	return l.timed
-}
-
-// Deadline implements context.Context.
-func (l *limited) Deadline() (time.Time, bool) { return l.start().Deadline() }
-
-// Done implements context.Context.
-func (l *limited) Done() <-chan struct{} { return l.start().Done() }
-
-// Err implements context.Context.
-func (l *limited) Err() error { return l.start().Err() }
-
-// end gives the timer back.
-func (l *limited) end() {
-	l.once.Do(func() { l.timed = l.Context })
-	if l.cancel != nil {
-		l.cancel()
-	}
 }

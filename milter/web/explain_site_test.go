@@ -92,7 +92,7 @@ func newSite(t *testing.T, zone string) *site {
 		}
 	}
 	p, err := checks.New(instances, checks.Options{
-		Actions: actions, ReplyAt: checks.RcptTo, Budget: 5 * time.Second, Trace: true,
+		Actions: actions, ReplyAt: checks.RcptTo, Budget: 5 * time.Second, Trace: checks.TraceAll,
 		Link: func(r *checks.Reason, at time.Time) (string, string) {
 			id := records.NewID(at)
 			return id, testURL + "/why/" + r.ID + "?r=" + s.signer.Sign(id, r.ID)

@@ -55,7 +55,7 @@ func newSide(c Config, dns checks.Resolver, records checks.Store, asked bool) (*
 	if err != nil {
 		return nil, err
 	}
-	opts.Announce, opts.Link, opts.Trace = nil, nil, false
+	opts.Announce, opts.Link, opts.Trace = nil, nil, checks.TraceNone
 	if !asked {
 		opts.OnError = checks.Off // that nobody was asked says nothing about the mail
 		for i, inst := range instances {

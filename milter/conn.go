@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,8 +46,12 @@ type conn struct {
 	// field takes a header field that nobody waits for, past go-milter, which takes some microseconds for each; nil: go-milter
 	// takes them all.
 	field func(name, value string)
+	// macros takes all macros past it: it would forget some when others come.
+	macros func(text string)
 
 	left int         // octets of the current packet that were not read yet
+	read deadline    // of the reads
+	sent deadline    // of the writes
 	busy atomic.Bool // a mail transaction is open
 
 	onClose func() // called once, by the goroutine of the session; may be nil
@@ -111,10 +116,8 @@ func (c *conn) next() error {
 		if err := checkPacket(c.left-4, gomilter.Code(head[4])); err != nil {
 			return err
 		}
-		if !c.idleTalk() {
-			if taken, err := c.takeField(); err != nil || !taken {
-				return err
-			}
+		if taken, err := c.take(gomilter.Code(head[4])); err != nil || !taken {
+			return err
 		}
 		if _, err := c.r.Discard(c.left); err != nil {
 			return err
@@ -150,33 +153,68 @@ func (c *conn) linger() (left time.Duration, stopping bool) {
 
 // readWithin lets the next read take so long at most, and not longer than a draining server waits.
 func (c *conn) readWithin(d time.Duration) {
-	c.Conn.SetReadDeadline(time.Now().Add(d))
-	c.drain() // it may have been called before, and its deadline is lost now
-}
-
-// idleTalk tells whether the packet at the head of the buffer holds macros for a header field or a piece of the body.
-// Postfix sends some before every one; nothing looks at them, and go-milter would make a map of each.
-func (c *conn) idleTalk() bool {
-	if c.left < 6 {
-		return false
+	// A draining server sets others, behind our back.
+	if at, due := c.read.within(d); due || c.srv.draining.Load() {
+		c.Conn.SetReadDeadline(at)
+		c.drain()
 	}
-	head, err := c.r.Peek(6)
-	return err == nil && head[4] == byte(gomilter.CodeMacro) &&
-		(head[5] == byte(gomilter.CodeHeader) || head[5] == byte(gomilter.CodeBody))
 }
 
-// takeField hands the packet at the head of the buffer over, if it holds a header field and finds room there.
-func (c *conn) takeField() (bool, error) {
-	if c.field == nil || c.left > readBuffer {
+// deadline is one that is set again only if it would be too early by some share: setting it takes a microsecond, and is due for
+// every packet.
+type deadline struct{ at time.Time }
+
+// within tells whether a deadline must be set, and for when, so that what begins now may take so long at least, and hardly longer.
+func (l *deadline) within(d time.Duration) (at time.Time, due bool) {
+	at = time.Now().Add(d)
+	if slack := d / 16; l.at.Before(at) || l.at.After(at.Add(slack)) {
+		l.at = at.Add(slack)
+		return l.at, true
+	}
+	return at, false
+}
+
+// take takes the packet at the head of the buffer, if go-milter need not see it.
+func (c *conn) take(code gomilter.Code) (taken bool, err error) {
+	switch {
+	case code == gomilter.CodeMacro && c.macros != nil:
+		return true, c.takeMacros()
+	case code == gomilter.CodeHeader && c.field != nil && c.left <= readBuffer:
+		packet, err := c.r.Peek(c.left)
+		if err != nil {
+			return false, err
+		}
+		name, value, _ := strings.Cut(string(packet[5:]), "\x00")
+		c.field(name, strings.TrimSuffix(value, "\x00"))
+		return true, nil
+	default:
 		return false, nil
 	}
-	packet, err := c.r.Peek(c.left)
-	if err != nil || packet[4] != byte(gomilter.CodeHeader) {
-		return false, err
+}
+
+// takeMacros takes the macros of a command. Those for a header field or a piece of the body, which Postfix sends before every
+// one, nobody looks at.
+func (c *conn) takeMacros() error {
+	const head = 6 // with the code of the command
+	if c.left < head {
+		return errors.New("milter: macros without a command")
 	}
-	name, value, _ := strings.Cut(string(packet[5:]), "\x00")
-	c.field(name, strings.TrimSuffix(value, "\x00"))
-	return true, nil
+	packet, err := c.r.Peek(min(c.left, readBuffer))
+	if err != nil {
+		return err
+	}
+	if of := gomilter.Code(packet[5]); of == gomilter.CodeHeader || of == gomilter.CodeBody {
+		return nil
+	}
+	if c.left > readBuffer {
+		packet = make([]byte, c.left)
+		if _, err := io.ReadFull(c.r, packet); err != nil {
+			return err
+		}
+		c.left = 0
+	}
+	c.macros(string(packet[head:]))
+	return nil
 }
 
 // buffered tells whether a whole packet lies in the buffer, so that no deadline is needed to read it.
@@ -214,7 +252,9 @@ func checkPacket(length int, code gomilter.Code) error {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	c.Conn.SetWriteDeadline(time.Now().Add(orDefault(c.srv.WriteTimeout, defaultWriteTimeout)))
+	if at, due := c.sent.within(orDefault(c.srv.WriteTimeout, defaultWriteTimeout)); due {
+		c.Conn.SetWriteDeadline(at)
+	}
 	return c.Conn.Write(p)
 }
 

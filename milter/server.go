@@ -242,6 +242,7 @@ func (srv *Server) serve(c *conn) {
 		actions |= traceActions
 		s.traces = true
 	}
+	c.macros = s.takeMacros
 	if s.protocol&gomilter.OptNoHeaderReply != 0 {
 		c.field = s.keep
 	}

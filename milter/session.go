@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -38,6 +39,8 @@ type session struct {
 	conn     *conn
 	pipeline *checks.Pipeline
 	protocol gomilter.OptProtocol // as negotiated
+
+	macros []macro // of the command that comes next, or came last
 
 	header []headers.Field // of the open transaction, handed over at its end
 	traces bool            // trace fields are wanted, and the MTA takes them
@@ -113,11 +116,37 @@ func (s *session) negotiate(actions gomilter.OptAction) error {
 	return s.send(byte(gomilter.CodeOptNeg), string(data))
 }
 
-// merge keeps the macros: go-milter forgets all when the next packet of them comes.
-func (s *session) merge(m *gomilter.Modifier) {
-	for k, v := range m.Macros {
-		if _, known := s.Macros[k]; (known || len(s.Macros) < maxMacros) && len(k)+len(v) <= maxMacroLength {
-			s.Macros[k] = v
+// macro is one of those that the MTA tells before a command.
+type macro struct{ name, value string }
+
+// takeMacros notes the macros of the next command: names and values, with a NUL behind each.
+func (s *session) takeMacros(text string) {
+	s.macros = s.macros[:0]
+	for text != "" && len(s.macros) < maxMacros {
+		var m macro
+		m.name, text, _ = strings.Cut(text, "\x00")
+		m.value, text, _ = strings.Cut(text, "\x00")
+		if len(m.name)+len(m.value) <= maxMacroLength {
+			s.macros = append(s.macros, m)
+		}
+	}
+}
+
+// macro is the value of a macro of the current command; empty if it has none.
+func (s *session) macro(name string) string {
+	for _, m := range s.macros {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return ""
+}
+
+// merge keeps the macros of the current command beside those of others.
+func (s *session) merge() {
+	for _, m := range s.macros {
+		if _, known := s.Macros[m.name]; known || len(s.Macros) < maxMacros {
+			s.Macros[m.name] = m.value
 		}
 	}
 	s.Envelope.QueueID = s.Macros["i"]
@@ -162,12 +191,12 @@ func (s *session) reset() {
 }
 
 // Connect implements gomilter.Milter.
-func (s *session) Connect(host, family string, _ uint16, addr net.IP, m *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply { return s.connect(host, family, addr, m) })
+func (s *session) Connect(host, family string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(gomilter.OptNoConnReply, func() *checks.Reply { return s.connect(host, family, addr) })
 }
 
-func (s *session) connect(host, family string, addr net.IP, m *gomilter.Modifier) *checks.Reply {
-	s.merge(m)
+func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
+	s.merge()
 	if s.conn.full {
 		return &checks.Reply{Code: 451, Enhanced: "4.3.2", Text: "the mail filter has too many connections, please try again later"}
 	}
@@ -201,14 +230,14 @@ func clientAddr(ip net.IP, macros map[string]string) netip.Addr {
 }
 
 // Helo implements gomilter.Milter.
-func (s *session) Helo(name string, m *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(gomilter.OptNoHeloReply, func() *checks.Reply { return s.helo(name, m) })
+func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(gomilter.OptNoHeloReply, func() *checks.Reply { return s.helo(name) })
 }
 
-func (s *session) helo(name string, m *gomilter.Modifier) *checks.Reply {
-	s.merge(m)
+func (s *session) helo(name string) *checks.Reply {
+	s.merge()
 	// The MTAs tell the TLS version at the HELO after STARTTLS alone.
-	tls := m.Macros["{tls_version}"] != ""
+	tls := s.macro("{tls_version}") != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
 	s.last, s.given = gomilter.CodeHelo, checks.Envelope{}
@@ -217,23 +246,23 @@ func (s *session) helo(name string, m *gomilter.Modifier) *checks.Reply {
 }
 
 // MailFrom implements gomilter.Milter.
-func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(gomilter.OptNoMailReply, func() *checks.Reply { return s.mail(from, m) })
+func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(gomilter.OptNoMailReply, func() *checks.Reply { return s.mail(from) })
 }
 
-func (s *session) mail(from string, m *gomilter.Modifier) *checks.Reply {
+func (s *session) mail(from string) *checks.Reply {
 	// Sendmail tells nothing of a RSET if it need not wait for an answer to MAIL: the transaction is still open then.
 	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
 		s.last, s.given = gomilter.CodeAbort, s.Envelope
 	}
 	s.reset() // nor of the end of a message
-	s.merge(m)
+	s.merge()
 	if s.last == gomilter.CodeAbort && s.given.Rcpts != nil {
 		s.observe(checks.Event{Kind: checks.Reset, Reset: s.given})
 	}
 	s.last, s.given = gomilter.CodeMail, checks.Envelope{}
 	s.conn.busy.Store(true)
-	s.AuthUser = m.Macros["{auth_authen}"]
+	s.AuthUser = s.macro("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	d := s.run(checks.MailFrom)
 	if d.Reply != nil {
@@ -243,19 +272,20 @@ func (s *session) mail(from string, m *gomilter.Modifier) *checks.Reply {
 }
 
 // RcptTo implements gomilter.Milter.
-func (s *session) RcptTo(to string, m *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(0, func() *checks.Reply { return s.rcpt(to, m) })
+func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, func() *checks.Reply { return s.rcpt(to) })
 }
 
-func (s *session) rcpt(to string, m *gomilter.Modifier) *checks.Reply {
-	s.merge(m)
+func (s *session) rcpt(to string) *checks.Reply {
+	roomForChecks()
+	s.merge()
 	s.rcpts += len(to) + overhead
 	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcpts > maxRcptOctets {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
-	if m.Macros["{rcpt_mailer}"] == "error" {
-		rcpt.Refused = m.Macros["{rcpt_host}"]
+	if s.macro("{rcpt_mailer}") == "error" {
+		rcpt.Refused = s.macro("{rcpt_host}")
 		if rcpt.Refused == "" {
 			rcpt.Refused = "5.0.0"
 		}
@@ -290,16 +320,25 @@ func (s *session) keep(name, value string) {
 	}
 }
 
+// roomForChecks makes the stack large enough for the checks while there is little on it: they would make it grow by half where
+// it is deepest, and each time all that is on it moves. Connections that lie idle before their first recipient stay small.
+//
+//go:noinline
+func roomForChecks() {
+	var room [8 << 10]byte
+	runtime.KeepAlive(&room)
+}
+
 // pass lets an event pass.
 func pass() *checks.Reply { return nil }
 
 // Headers implements gomilter.Milter. Its argument may still hold fields of the message before: it is not used.
-func (s *session) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(0, func() *checks.Reply { return s.endOfHeader(m) })
+func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, func() *checks.Reply { return s.endOfHeader() })
 }
 
-func (s *session) endOfHeader(m *gomilter.Modifier) *checks.Reply {
-	s.merge(m)
+func (s *session) endOfHeader() *checks.Reply {
+	s.merge()
 	if s.octets > maxHeaderOctets {
 		// No MTA lets so much through by default. What was kept is judged: skipping the checks would invite padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large to be checked as a whole")
@@ -318,9 +357,9 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 }
 
 // Body implements gomilter.Milter: the end of the message.
-func (s *session) Body(m *gomilter.Modifier) (gomilter.Response, error) {
+func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
-		s.merge(m)
+		s.merge()
 		ctx, cancel := s.pipeline.Within(s.conn.ctx)
 		defer cancel()
 		if s.traces {
@@ -342,6 +381,7 @@ func (s *session) Abort(*gomilter.Modifier) error {
 		s.given = s.Envelope
 	}
 	s.last = gomilter.CodeAbort
+	s.macros = s.macros[:0]
 	s.reset()
 	return nil
 }

@@ -76,7 +76,7 @@ func (c *Check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 	if len(lookups) == 0 {
 		return nil, err
 	}
-	brief, cancel := context.WithTimeout(ctx, patience)
+	brief, cancel := checks.Within(ctx, patience)
 	defer cancel()
 	questions := make([]checks.Question, len(lookups))
 	for i, l := range lookups {

@@ -325,7 +325,7 @@ func (b *Book) find(i item) (e *entry, err error) {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := checks.Within(context.Background(), patience)
 	defer cancel()
 	who := b.opts.Who(ctx, i.Session)
 	e = &entry{Client: cmp.Or(who.Client, "unknown"), Sender: who.Sender, Own: who.Own, SPF: who.SPF, Hits: hits{}}

@@ -52,6 +52,9 @@ const maxLogged = 10
 
 // Accepted logs an accepted message. One of a client that was not checked is marked so.
 func (j Journal) Accepted(s *checks.Session) {
+	if !j.Log.IsLevelEnabled(logrus.InfoLevel) {
+		return
+	}
 	fields := s.LogFields()
 	var names []string
 	n := 0
@@ -67,7 +70,7 @@ func (j Journal) Accepted(s *checks.Session) {
 	if s.Trusted {
 		fields["trusted"] = true
 	}
-	j.Log.WithFields(fields).Info("accept")
+	(&logrus.Entry{Logger: j.Log, Data: fields}).Info("accept") // WithFields would copy them
 }
 
 // order is the order of the fields in a line of text: who, then what. Others follow by name.

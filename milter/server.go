@@ -205,14 +205,15 @@ var symbols = []struct {
 const protocolVersion = 2
 
 // wanted is what we ask the MTA to leave out and to do, as far as it offers that: no body, and no wait for an answer
-// that is always "continue".
+// that is always "continue". What is wrong with the header is said at the end of the message: the client, which sends the body in
+// any case, cannot tell the difference, and the MTA need not wait twice.
 func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if full {
 		return gomilter.OptNoHelo | gomilter.OptNoMailFrom | gomilter.OptNoRcptTo | gomilter.OptNoHeaders |
 			gomilter.OptNoEOH | gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData
 	}
 	want := gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData |
-		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply |
+		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply | gomilter.OptNoEOHReply |
 		gomilter.OptRcptRej | gomilter.OptHeaderLeadingSpace
 	if !p.RepliesAt(checks.MailFrom) {
 		want |= gomilter.OptNoMailReply

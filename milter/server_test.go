@@ -111,11 +111,20 @@ type dialer struct {
 
 func dial(t testing.TB, address string) dialer {
 	t.Helper()
-	m, err := mta.Dial("tcp", address, 10*time.Second)
+	return dialOffering(t, address, mta.AllProtocol)
+}
+
+func dialOffering(t testing.TB, address string, protocol gomilter.OptProtocol) dialer {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	t.Cleanup(func() { c.Close() })
+	m := mta.New(c, 10*time.Second)
+	if err := m.Negotiate(mta.AllActions, protocol); err != nil {
+		t.Fatal(err)
+	}
 	return dialer{m, t}
 }
 
@@ -185,17 +194,30 @@ func TestHeaderRefusalEndsTheTransaction(t *testing.T) {
 		}
 		return nil, nil
 	})
-	d := dial(t, address)
-	d.hello()
-	for range 2 { // as Sendmail: no ABORT after a refused message
-		d.must(d.Mail("<>", nil))
-		d.rcpt("<u@example.org>")
-		d.must(d.Header("X-A", " 100%\n\tb"))
-		r := d.must(d.EndOfHeader(nil))
-		want(t, "reply", strings.Join(r.Lines, "|"), "550 5.7.1 no: X-A 100% b")
-	}
-	if s := journal.last(); len(s.Envelope.Header) != 1 {
-		t.Errorf("the second message has %d fields", len(s.Envelope.Header))
+	for _, c := range []struct {
+		name            string
+		offer           gomilter.OptProtocol
+		header, message string // replies at their ends
+	}{
+		{"told at the end of the message", mta.AllProtocol, "", "550 5.7.1 no: X-A 100% b"},
+		{"an MTA that waits at the end of the header", mta.AllProtocol &^ gomilter.OptNoEOHReply, "550 5.7.1 no: X-A 100% b", ""},
+	} {
+		d := dialOffering(t, address, c.offer)
+		d.hello()
+		for range 2 { // as Sendmail: no ABORT after a refused message
+			d.must(d.Mail("<>", nil))
+			d.rcpt("<u@example.org>")
+			d.must(d.Header("X-A", " 100%\n\tb"))
+			r := d.must(d.EndOfHeader(nil))
+			want(t, c.name, strings.Join(r.Lines, "|"), c.header)
+			if c.message != "" {
+				r := d.must(d.EndOfMessage(nil))
+				want(t, c.name, strings.Join(r.Lines, "|"), c.message)
+			}
+		}
+		if s := journal.last(); len(s.Envelope.Header) != 1 {
+			t.Errorf("%s: the second message has %d fields", c.name, len(s.Envelope.Header))
+		}
 	}
 }
 

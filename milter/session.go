@@ -325,7 +325,7 @@ func (s *session) keep(name, value string) {
 //
 //go:noinline
 func roomForChecks() {
-	var room [8 << 10]byte
+	var room [16 << 10]byte
 	runtime.KeepAlive(&room)
 }
 
@@ -334,11 +334,17 @@ func pass() *checks.Reply { return nil }
 
 // Headers implements gomilter.Milter. Its argument may still hold fields of the message before: it is not used.
 func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(0, func() *checks.Reply { return s.endOfHeader() })
+	if s.protocol&gomilter.OptNoEOHReply != 0 {
+		s.merge()
+		return nil, nil // the end of the message has the answer
+	}
+	return s.answer(0, func() *checks.Reply {
+		s.merge()
+		return s.judgeHeader()
+	})
 }
 
-func (s *session) endOfHeader() *checks.Reply {
-	s.merge()
+func (s *session) judgeHeader() *checks.Reply {
 	if s.octets > maxHeaderOctets {
 		// No MTA lets so much through by default. What was kept is judged: skipping the checks would invite padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large to be checked as a whole")
@@ -360,6 +366,11 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
 		s.merge()
+		if s.protocol&gomilter.OptNoEOHReply != 0 {
+			if reply := s.judgeHeader(); reply != nil {
+				return reply
+			}
+		}
 		ctx, cancel := s.pipeline.Within(s.conn.ctx)
 		defer cancel()
 		if s.traces {

@@ -13,6 +13,8 @@ func TestEscalate(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	store := checktest.NewStore(func() time.Time { return now })
+	passed := time.Duration(0) // by the clock that never jumps
+	pass := func(d time.Duration) { now, passed = now.Add(d), passed+d }
 	identity := reason("helo-mismatch")
 	identity.Identity = true
 	helo := newFake("any", atConnect, identity)
@@ -22,7 +24,10 @@ func TestEscalate(t *testing.T) {
 		for _, f := range fakes {
 			list = append(list, checks.Instance{Info: f.info, Check: f})
 		}
-		p, err := checks.New(list, checks.Options{Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Second, Escalate: after, Store: store})
+		p, err := checks.New(list, checks.Options{
+			Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Second, Escalate: after, Store: store,
+			Clock: checks.NewClock(now.Add(-passed), func() time.Duration { return passed }, nil),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,16 +57,25 @@ func TestEscalate(t *testing.T) {
 		}
 	}
 	want("first", code(p, "192.0.2.9"), 450)
-	now = now.Add(23 * time.Hour)
+	pass(23 * time.Hour)
 	want("a day, nearly", code(p, "192.0.2.9"), 450)
 	want("another client", code(p, "192.0.2.10"), 450)
 	want("IPv6", code(p, "2001:db8::1"), 450)
-	now = now.Add(time.Hour)
+	pass(time.Hour)
 	want("a day", code(p, "192.0.2.9"), 550)
 	want("the other client", code(p, "192.0.2.10"), 450)
-	now = now.Add(5 * 24 * time.Hour)
+	pass(5 * 24 * time.Hour)
 	want("days later", code(p, "192.0.2.9"), 550)
 	want("a neighbour in the /64", code(p, "2001:db8::2"), 550)
+	now = now.Add(365 * 24 * time.Hour)
+	want("the clock jumps ahead", code(p, "192.0.2.10"), 450)
+	want("someone new, then", code(p, "192.0.2.11"), 450)
+	now = now.Add(-365 * 24 * time.Hour)
+	want("and back", code(p, "192.0.2.11"), 450)
+	pass(23 * time.Hour)
+	want("nearly a day from then", code(p, "192.0.2.11"), 450)
+	pass(time.Hour)
+	want("a day from then", code(p, "192.0.2.11"), 550)
 	want("off", code(build(0, reject, helo), "192.0.2.77"), 550)
 
 	denied := newFake("access", atConnect, reason("helo-denied"))

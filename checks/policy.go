@@ -24,6 +24,7 @@ type Options struct {
 	Announce    Announcer         // asks questions ahead; nil: none are
 	Escalate    time.Duration     // for how long the 5yz of a reason of Identity is 4yz to a client; 0: not at all
 	Store       Store             // remembers that; nil if Escalate is 0
+	Clock       *Clock            // how far the time of sessions is to be believed there; nil: wholly
 	TraceFields TraceFields       // what is written into messages that are let in
 
 	// ClientNamed tells whether match takes a confirmed name of the client (lower case, no trailing dot), for Policy.Forwarders. With

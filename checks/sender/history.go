@@ -113,7 +113,7 @@ func (c *check) noteDelivery(ctx context.Context, s *checks.Session, p *past) er
 	}
 	if last, err := strconv.ParseInt(string(value), 10, 64); ok && err == nil {
 		age := s.Time.Sub(time.Unix(last, 0))
-		if age < min(deliveredEvery, c.HistoryWindow/2) {
+		if age >= 0 && age < min(deliveredEvery, c.HistoryWindow/2) {
 			return nil
 		}
 	}

@@ -143,10 +143,6 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	d.pipeline.Store(p)
 	stopTending := d.tend()
 	defer stopTending()
-	lns, err := listeners(wanted, d.log)
-	if err != nil {
-		return err
-	}
 	d.server = &milter.Server{
 		Pipeline:       d.pipeline.Load,
 		Journal:        d.journal(),
@@ -156,10 +152,13 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	}
 	stopPages, err := d.openPages(cfg.Admin, cfg.Explain)
 	if err != nil {
-		closeAll(lns)
 		return err
 	}
 	defer stopPages()
+	lns, err := listeners(wanted, d.log) // the last thing: who can connect finds all of it there
+	if err != nil {
+		return err
+	}
 	return d.run(ctx, lns)
 }
 
@@ -204,7 +203,7 @@ func (d *daemon) env() checks.Env {
 
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	return newPipeline(cfg, d.env(), func(o *checks.Options) {
-		o.Announce, o.Took = d.resolver, d.metrics.Took
+		o.Announce, o.Took, o.Clock = d.resolver, d.metrics.Took, d.clock
 		d.explain.options(o)
 	})
 }

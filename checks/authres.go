@@ -32,13 +32,11 @@ func (t TraceFields) Any() bool { return t.AuthenticationResults || t.ReceivedSP
 func (p *Pipeline) TraceFields() TraceFields { return p.opts.TraceFields }
 
 // Authenticate collects what the checks know of the open transaction, which is at its end. A session that is trusted has no
-// results: nobody looked.
+// results: nobody looked. The context is one of Within.
 func (p *Pipeline) Authenticate(ctx context.Context, s *Session) []Authentication {
 	if s.Trusted {
 		return nil
 	}
-	ctx, cancel := p.Within(ctx)
-	defer cancel()
 	s.Stage = EndOfHeader
 	var list []Authentication
 	for i, inst := range p.instances {

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -537,21 +538,42 @@ type PanicError struct {
 // Error implements error.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// LogFields are the fields that every log line about a session has, RFC 5321's words for them.
-func (s *Session) LogFields() logrus.Fields {
+// LogWho is what every log line about a session tells, RFC 5321's words for it. It stays as it is when the session goes on.
+type LogWho struct {
+	Session, QueueID           string
+	Client                     netip.Addr // zero: unknown
+	ClientName, Helo, MailFrom string
+	Rcpt                       string
+}
+
+// LogWho notes what it is now.
+func (s *Session) LogWho() LogWho {
+	return LogWho{
+		Session: s.ID, QueueID: s.Envelope.QueueID, Client: s.Client, ClientName: s.ClientName, Helo: s.Helo,
+		MailFrom: s.Envelope.MailFrom.Text, Rcpt: s.Rcpt().Text,
+	}
+}
+
+// Fields adds the fields to those of a line.
+func (w LogWho) Fields(f logrus.Fields) {
 	client := ""
-	if s.Client.IsValid() {
-		client = s.Client.String()
+	if w.Client.IsValid() {
+		client = w.Client.String()
 	}
-	return logrus.Fields{
-		"session":     s.ID,
-		"queue_id":    s.Envelope.QueueID,
-		"client":      client,
-		"client_name": LogValue(s.ClientName),
-		"helo":        LogValue(s.Helo),
-		"mail_from":   LogValue(s.Envelope.MailFrom.Text),
-		"rcpt":        LogValue(s.Rcpt().Text),
-	}
+	f["session"] = w.Session
+	f["queue_id"] = w.QueueID
+	f["client"] = client
+	f["client_name"] = LogValue(w.ClientName)
+	f["helo"] = LogValue(w.Helo)
+	f["mail_from"] = LogValue(w.MailFrom)
+	f["rcpt"] = LogValue(w.Rcpt)
+}
+
+// LogFields are the fields that every log line about a session has.
+func (s *Session) LogFields() logrus.Fields {
+	f := logrus.Fields{}
+	s.LogWho().Fields(f)
+	return f
 }
 
 // maxLogged is how much of one value from outside stands in the log, in octets. SMTP has no longer ones.

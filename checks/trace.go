@@ -97,8 +97,14 @@ func (r *running) note(a Asked) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.asked == nil {
+		r.asked = make([]Asked, 0, usuallyAsked)
+	}
 	r.asked = append(r.asked, a)
 }
+
+// usuallyAsked is how many questions a mail leads to.
+const usuallyAsked = 16
 
 // mark is a place in the notes.
 type mark struct{ asked, notes int }

@@ -57,8 +57,12 @@ type conn struct {
 	onClose func() // called once, by the goroutine of the session; may be nil
 }
 
+// readers are the buffers of connections that have ended.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+
 func newConn(nc net.Conn, srv *Server) *conn {
-	c := &conn{Conn: nc, srv: srv, r: bufio.NewReaderSize(nc, readBuffer)}
+	c := &conn{Conn: nc, srv: srv, r: readers.Get().(*bufio.Reader)}
+	c.r.Reset(nc)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -258,7 +262,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. The goroutine that reads calls it, when it has done so for the last time.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
@@ -266,6 +270,8 @@ func (c *conn) Close() error {
 			c.onClose()
 		}
 		c.cancel()
+		c.r.Reset(nil)
+		readers.Put(c.r)
 		c.srv.closed(c)
 	})
 	return err

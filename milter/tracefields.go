@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -114,11 +115,15 @@ func clean(properties map[string]string) map[string]string {
 	odd := func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-._:", c)
 	}
-	m := map[string]string{}
+	m := properties
 	for k, v := range properties {
 		if len(v) <= maxProperty && !strings.ContainsFunc(v, odd) {
-			m[k] = v
+			continue
 		}
+		if len(m) == len(properties) {
+			m = maps.Clone(properties)
+		}
+		delete(m, k)
 	}
 	return m
 }

@@ -13,12 +13,19 @@ import (
 )
 
 // Journal writes to a logger. It implements milter.Journal and is safe for concurrent use, if the logger does not block.
-type Journal struct{ Log *logrus.Logger }
+type Journal struct {
+	Log   *logrus.Logger
+	Queue *Queue // behind Log; nil: mail waits until a line is put together
+}
 
 // Decided logs every outcome at level info under the word of its action, and every failure as a warning.
 func (j Journal) Decided(s *checks.Session, d checks.Decision) {
 	for _, o := range d.Outcomes {
-		j.Log.WithFields(s.LogFields()).WithFields(outcomeFields(o)).Info(o.Action.String())
+		who := s.LogWho()
+		j.info(o.Action.String(), func(f logrus.Fields) {
+			who.Fields(f)
+			outcomeFields(f, o)
+		})
 	}
 	for _, f := range d.Failures {
 		if errors.Is(f.Err, context.Canceled) {
@@ -33,8 +40,20 @@ func (j Journal) Decided(s *checks.Session, d checks.Decision) {
 	}
 }
 
-func outcomeFields(o checks.Outcome) logrus.Fields {
-	f := make(logrus.Fields, 6+len(o.Detail))
+// info logs a line. fill uses nothing that changes.
+func (j Journal) info(message string, fill func(logrus.Fields)) {
+	switch {
+	case !j.Log.IsLevelEnabled(logrus.InfoLevel):
+	case j.Queue != nil:
+		j.Queue.info(message, fill)
+	default:
+		fields := logrus.Fields{}
+		fill(fields)
+		j.Log.WithFields(fields).Info(message)
+	}
+}
+
+func outcomeFields(f logrus.Fields, o checks.Outcome) {
 	for k, v := range o.Detail {
 		f[k] = checks.LogValue(v)
 	}
@@ -44,7 +63,6 @@ func outcomeFields(o checks.Outcome) logrus.Fields {
 	f["action"] = o.Action.String()
 	f["code"] = o.Reply.Code
 	f["text"] = o.Reply.Enhanced + " " + o.Reply.Text
-	return f
 }
 
 // maxLogged is how many recipients of an accepted message are named.
@@ -52,12 +70,8 @@ const maxLogged = 10
 
 // Accepted logs an accepted message. One of a client that was not checked is marked so.
 func (j Journal) Accepted(s *checks.Session) {
-	if !j.Log.IsLevelEnabled(logrus.InfoLevel) {
-		return
-	}
-	fields := s.LogFields()
+	who, trusted, n := s.LogWho(), s.Trusted, 0
 	var names []string
-	n := 0
 	for _, r := range s.Envelope.Rcpts {
 		if r.Refused != "" {
 			continue
@@ -66,11 +80,13 @@ func (j Journal) Accepted(s *checks.Session) {
 			names = append(names, checks.LogValue(r.Text))
 		}
 	}
-	fields["rcpt"], fields["rcpts"] = strings.Join(names, ","), n
-	if s.Trusted {
-		fields["trusted"] = true
-	}
-	(&logrus.Entry{Logger: j.Log, Data: fields}).Info("accept") // WithFields would copy them
+	j.info("accept", func(f logrus.Fields) {
+		who.Fields(f)
+		f["rcpt"], f["rcpts"] = strings.Join(names, ","), n
+		if trusted {
+			f["trusted"] = true
+		}
+	})
 }
 
 // order is the order of the fields in a line of text: who, then what. Others follow by name.

@@ -39,7 +39,7 @@ func TestDecisionsAreOneLineEach(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
 			q := ToWriter(&out, json, true)
-			j := Journal{q.Logger(logrus.InfoLevel)}
+			j := Journal{q.Logger(logrus.InfoLevel), q}
 			j.Decided(session(), decision())
 			j.Accepted(session())
 			q.Close(5 * time.Second)
@@ -65,7 +65,7 @@ func TestFieldsHaveAnOrder(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	q := ToWriter(&out, false, false)
-	Journal{q.Logger(logrus.InfoLevel)}.Decided(session(), decision())
+	Journal{q.Logger(logrus.InfoLevel), q}.Decided(session(), decision())
 	q.Close(5 * time.Second)
 	if want := "level=info msg=reject session=s1 queue_id=Q1 client=192.0.2.9 client_name="; !strings.HasPrefix(out.String(), want) {
 		t.Errorf("got %s, want it to begin with %s", &out, want)
@@ -139,7 +139,7 @@ func FuzzOneLine(f *testing.F) {
 			s.Helo = helo
 			d := decision()
 			d.Outcomes[0].Detail["extra"] = value
-			Journal{q.Logger(logrus.InfoLevel)}.Decided(s, d)
+			Journal{q.Logger(logrus.InfoLevel), q}.Decided(s, d)
 			q.Close(5 * time.Second)
 			if n := bytes.Count(out.Bytes(), []byte("\n")); n != 2 {
 				t.Errorf("%d lines of 2: %q", n, &out)
@@ -151,7 +151,7 @@ func FuzzOneLine(f *testing.F) {
 func BenchmarkDecided(b *testing.B) {
 	q := NewQueue(Formatter(false, false), func(*logrus.Entry) error { return nil }, nil)
 	defer q.Close(time.Second)
-	j := Journal{q.Logger(logrus.InfoLevel)}
+	j := Journal{q.Logger(logrus.InfoLevel), q}
 	s, d := session(), decision()
 	b.ReportAllocs()
 	for b.Loop() {

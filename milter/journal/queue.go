@@ -19,9 +19,10 @@ type Queue struct {
 	fallback io.Writer
 	format   *logrus.Logger // gives the entries their formatter
 
-	mu      sync.RWMutex // Fire against Close
+	mu      sync.RWMutex // offer against Close
 	closed  bool
-	entries chan *logrus.Entry
+	entries chan entry
+	fields  logrus.Fields // of the goroutine, used again for each line
 	dropped atomic.Uint64
 	told    uint64 // drops already reported, of the goroutine
 	done    chan struct{}
@@ -34,7 +35,8 @@ func NewQueue(f logrus.Formatter, write func(*logrus.Entry) error, fallback io.W
 		write:    write,
 		fallback: fallback,
 		format:   &logrus.Logger{Out: io.Discard, Formatter: f},
-		entries:  make(chan *logrus.Entry, queueLength),
+		entries:  make(chan entry, queueLength),
+		fields:   logrus.Fields{},
 		done:     make(chan struct{}),
 	}
 	go q.run()
@@ -62,18 +64,35 @@ func (q *Queue) Levels() []logrus.Level { return logrus.AllLevels }
 // Fire implements logrus.Hook. It never blocks and never fails.
 func (q *Queue) Fire(e *logrus.Entry) error {
 	// The entry is used again by its owner: keep a copy. Its fields are not changed any more.
-	c := &logrus.Entry{Logger: q.format, Data: e.Data, Time: e.Time, Level: e.Level, Message: e.Message}
+	q.offer(entry{line: &logrus.Entry{Logger: q.format, Data: e.Data, Time: e.Time, Level: e.Level, Message: e.Message}})
+	return nil
+}
+
+// entry is a line that waits: complete, or such that its fields are put together when it is written. By far the most are of
+// the second kind, and need no map each.
+type entry struct {
+	line    *logrus.Entry
+	at      time.Time
+	message string
+	fill    func(logrus.Fields)
+}
+
+// info takes a line at level info.
+func (q *Queue) info(message string, fill func(logrus.Fields)) {
+	q.offer(entry{at: time.Now(), message: message, fill: fill})
+}
+
+func (q *Queue) offer(e entry) {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	if q.closed {
-		return nil
+		return
 	}
 	select {
-	case q.entries <- c:
+	case q.entries <- e:
 	default:
 		q.dropped.Add(1)
 	}
-	return nil
 }
 
 // Dropped tells how many lines were lost because nobody took them.
@@ -101,10 +120,15 @@ func (q *Queue) Close(patience time.Duration) (lost int) {
 func (q *Queue) run() {
 	defer close(q.done)
 	for e := range q.entries {
-		q.put(e)
+		if e.fill != nil {
+			clear(q.fields)
+			e.fill(q.fields)
+			e.line = &logrus.Entry{Logger: q.format, Data: q.fields, Time: e.at, Level: logrus.InfoLevel, Message: e.message}
+		}
+		q.put(e.line)
 		if n := q.dropped.Load(); n != q.told {
 			q.put(&logrus.Entry{
-				Logger: q.format, Time: e.Time, Level: logrus.ErrorLevel,
+				Logger: q.format, Time: e.line.Time, Level: logrus.ErrorLevel,
 				Message: "log lines dropped", Data: logrus.Fields{"lines": n - q.told},
 			})
 			q.told = n

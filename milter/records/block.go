@@ -105,9 +105,9 @@ func (b *Book) write(ctx context.Context, open *part, batch []pending) {
 			continue
 		}
 		block := blockOf(p.Number)
-		if open.value == nil || open.block != block || len(open.value)+len(value) > maxEncoded || now.Sub(open.since).Abs() > partFor {
+		if len(open.value) == 0 || open.block != block || len(open.value)+len(value) > maxEncoded || now.Sub(open.since).Abs() > partFor {
 			b.save(ctx, open)
-			next := part{block: block, since: now}
+			next := part{block: block, since: now, value: open.value[:0]} // the store has a copy
 			if open.block == block {
 				next.index = open.index // if it is taken, by us too, the next one
 			}
@@ -129,7 +129,7 @@ func (b *Book) save(ctx context.Context, p *part) {
 	}
 	if err := b.put(ctx, p); err != nil {
 		b.drop(p.added, err)
-		*p = part{block: p.block, index: p.index}
+		*p = part{block: p.block, index: p.index, value: p.value[:0]}
 		return
 	}
 	b.written.Add(uint64(p.added))

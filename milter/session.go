@@ -156,7 +156,9 @@ func (s *session) merge() {
 func (s *session) run(st checks.Stage) checks.Decision {
 	s.Time, s.Hurried = s.srv.now(), s.conn.more()
 	d := s.pipeline.Run(s.conn.ctx, &s.Session, st)
-	s.srv.Journal.Decided(&s.Session, d)
+	if st >= checks.MailFrom { // nothing is decided before
+		s.srv.Journal.Decided(&s.Session, d)
+	}
 	return d
 }
 
@@ -325,7 +327,7 @@ func (s *session) keep(name, value string) {
 //
 //go:noinline
 func roomForChecks() {
-	var room [16 << 10]byte
+	var room [8 << 10]byte
 	runtime.KeepAlive(&room)
 }
 

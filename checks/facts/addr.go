@@ -74,7 +74,8 @@ func GloballyReachable(a netip.Addr) bool {
 	}
 	a = a.WithZone("")
 	reachable, bits := true, -1
-	for _, b := range special {
+	for i := range special { // not a copy of all
+		b := &special[i]
 		if b.Bits() > bits && b.Contains(a) {
 			reachable, bits = b.reachable, b.Bits()
 		}

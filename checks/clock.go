@@ -56,8 +56,16 @@ type Clock struct {
 
 	mu    sync.Mutex
 	votes []vote // the last one is the newest
-	state ClockState
+	found judgement
 	told  time.Duration // by elapsed, when the next line in the log may be written
+}
+
+// judgement is what was found out last.
+type judgement struct {
+	trust           Trust
+	near, elsewhere int   // votes
+	off             int64 // how far those elsewhere are ahead of the clock, in seconds
+	moved           int64 // how far the clock was moved
 }
 
 // vote is the time at which a client's clock was at the start of ours, if it is right: in seconds since then.
@@ -93,7 +101,7 @@ type ClockState struct {
 // NewClock makes a Clock. now is what the clock reads, elapsed the time that passes from now on, by a clock that never jumps. log is
 // told when the clock is disproved.
 func NewClock(now time.Time, elapsed func() time.Duration, log *logrus.Entry) *Clock {
-	return &Clock{start: now.Unix(), elapsed: elapsed, log: log, state: ClockState{Trust: Unconfirmed}}
+	return &Clock{start: now.Unix(), elapsed: elapsed, log: log, found: judgement{trust: Unconfirmed}}
 }
 
 // Vote notes the Date that a network of clients has sent at a time.
@@ -117,7 +125,7 @@ func (c *Clock) Trust(now time.Time) Trust {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.judge(now)
-	return c.state.Trust
+	return c.found.trust
 }
 
 // State is what was known when Vote or Trust was called last.
@@ -127,8 +135,26 @@ func (c *Clock) State() ClockState {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state
+	return ClockState{c.found.trust, c.found.why(), c.found.near, c.found.elsewhere}
 }
+
+// why tells what speaks against the clock.
+func (j judgement) why() string {
+	switch {
+	case j.trust < Doubted:
+		return ""
+	case j.trust == Disproved, j.againstMail():
+		return fmt.Sprintf("the mail of %d networks is dated %s the clock of this host", j.elsewhere, distance(j.off))
+	case j.wasMoved():
+		return fmt.Sprintf("the clock of this host was moved, it is %s where it would be", distance(j.moved))
+	default:
+		return "the clock of this host was never set"
+	}
+}
+
+func (j judgement) againstMail() bool { return j.elsewhere >= 2 && j.elsewhere >= j.near }
+
+func (j judgement) wasMoved() bool { return abs(j.moved) > int64(jumped/time.Second) }
 
 // since is how far a time is ahead of what the clock would read now had it never been moved. Seconds, as a Duration ends at 292
 // years.
@@ -137,42 +163,37 @@ func (c *Clock) since(t time.Time) int64 { return t.Unix() - c.start - int64(c.e
 // judge finds out the state. The caller holds mu.
 func (c *Clock) judge(now time.Time) {
 	const near = int64(sameTime / time.Second)
-	moved := c.since(now)
-	st := ClockState{Trust: Unconfirmed}
-	var others []int64 // how far they are ahead of the clock
+	j := judgement{trust: Unconfirmed, moved: c.since(now)}
+	var room [maxVotes]int64
+	others := room[:0] // how far they are ahead of the clock
 	for _, v := range c.votes {
-		if off := v.ahead - moved; abs(off) <= near {
-			st.Near++
+		if off := v.ahead - j.moved; abs(off) <= near {
+			j.near++
 		} else {
 			others = append(others, off)
 		}
 	}
 	slices.Sort(others)
-	off := int64(0)
 	for first, last := 0, 0; last < len(others); last++ {
 		for others[last]-others[first] > 2*near {
 			first++
 		}
-		if n := last - first + 1; n > st.Elsewhere {
-			st.Elsewhere, off = n, others[first+n/2]
+		if n := last - first + 1; n > j.elsewhere {
+			j.elsewhere, j.off = n, others[first+n/2]
 		}
 	}
 	switch {
-	case st.Near >= enoughVotes && st.Near > st.Elsewhere:
-		st.Trust = Confirmed
-	case st.Elsewhere >= enoughVotes && st.Elsewhere > st.Near:
-		st.Trust, st.Why = Disproved, fmt.Sprintf("the mail of %d networks is dated %s the clock of this host", st.Elsewhere, distance(off))
-	case st.Elsewhere >= 2 && st.Elsewhere >= st.Near:
-		st.Trust, st.Why = Doubted, fmt.Sprintf("the mail of %d networks is dated %s the clock of this host", st.Elsewhere, distance(off))
-	case abs(moved) > int64(jumped/time.Second):
-		st.Trust, st.Why = Doubted, fmt.Sprintf("the clock of this host was moved, it is %s where it would be", distance(moved))
-	case now.Before(earliest):
-		st.Trust, st.Why = Doubted, "the clock of this host was never set"
+	case j.near >= enoughVotes && j.near > j.elsewhere:
+		j.trust = Confirmed
+	case j.elsewhere >= enoughVotes && j.elsewhere > j.near:
+		j.trust = Disproved
+	case j.againstMail(), j.wasMoved(), now.Before(earliest):
+		j.trust = Doubted
 	}
-	c.state = st
-	if elapsed := c.elapsed(); st.Trust == Disproved && elapsed >= c.told {
+	c.found = j
+	if elapsed := c.elapsed(); j.trust == Disproved && elapsed >= c.told {
 		c.told = elapsed + tellEvery
-		c.log.WithField("clock", now.UTC().Format(time.RFC3339)).Errorf("clock: %s: nothing is refused for its date", st.Why)
+		c.log.WithField("clock", now.UTC().Format(time.RFC3339)).Errorf("clock: %s: nothing is refused for its date", j.why())
 	}
 }
 

@@ -368,7 +368,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			} else if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
 				return Decision{Partial: true}
 			}
-			outcomes = append(outcomes, outcomesOf(s, t, inst.Info.Name, st, f.verdicts)...)
+			outcomes = append(outcomes, outcomesOf(s, t, inst.Info.Name, st, f.verdicts, Watch)...)
 		}
 		defers := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
 		if len(outcomes) > 0 && p.judge(ctx, s, &d, inst.Info, outcomes, defers) {
@@ -392,7 +392,7 @@ func (p *Pipeline) results(s *Session) []Result {
 	list := make([]Result, len(s.steps))
 	for i, st := range s.steps {
 		check, f := p.instances[st.check].Info.Name, s.finding(p, st)
-		list[i] = Result{check, st.stage, outcomesOf(s, s.table, check, st.stage, f.verdicts), f.err, f.asked, f.notes, f.took}
+		list[i] = Result{check, st.stage, outcomesOf(s, s.table, check, st.stage, f.verdicts, Off), f.err, f.asked, f.notes, f.took}
 	}
 	return list
 }
@@ -446,7 +446,8 @@ func (p *Pipeline) refuse(s *Session, d *Decision, o Outcome) {
 	d.Outcomes = append(d.Outcomes, o)
 }
 
-func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict) []Outcome {
+// outcomesOf makes outcomes of verdicts, as far as the action is a least one or more.
+func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict, least Action) []Outcome {
 	var out []Outcome
 	for _, v := range verdicts {
 		if v.Reason == nil || s.Rcpt().Forwarded && v.Reason.NotForwarded {
@@ -455,6 +456,9 @@ func outcomesOf(s *Session, t *table, check string, st Stage, verdicts []Verdict
 		o := Outcome{Check: check, Stage: st, Reason: v.Reason, Action: t.action(v.Reason), Detail: v.Detail}
 		if v.Unsure {
 			o.Action = o.Action.forNow()
+		}
+		if o.Action < least {
+			continue
 		}
 		o.Reply = s.fill(v.Reason.Reply, v.Detail)
 		out = append(out, o)

@@ -69,6 +69,9 @@ func (s *Session) value(name string) string {
 // Clean makes remote bytes fit to be shown: printable US-ASCII alone, runs of white space as one space, everything else
 // as a question mark, and at most limit octets, the end being cut off with "...".
 func Clean(s string, limit int) string {
+	if isClean(s, limit) {
+		return s
+	}
 	var b strings.Builder
 	space := false
 	for i := 0; i < len(s) && b.Len() <= limit; i++ {
@@ -91,6 +94,19 @@ func Clean(s string, limit int) string {
 		out = out[:max(0, limit-3)] + "..."
 	}
 	return out
+}
+
+// isClean tells whether there is nothing for Clean to do, as is usual.
+func isClean(s string, limit int) bool {
+	if len(s) > limit || strings.HasPrefix(s, " ") || strings.HasSuffix(s, " ") {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' || s[i] == ' ' && s[i-1] == ' ' {
+			return false
+		}
+	}
+	return true
 }
 
 // Lines is the reply as it goes over the wire, without the line ends: printable US-ASCII, each line with the codes and

@@ -3,6 +3,7 @@ package journal
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -23,7 +24,17 @@ func Formatter(json, stamp bool) logrus.Formatter {
 }
 
 func sortFields(keys []string) {
-	slices.SortFunc(keys, func(a, b string) int {
-		return cmp.Or(cmp.Compare(order[a], order[b]), cmp.Compare(a, b))
-	})
+	type ranked struct {
+		rank int
+		key  string
+	}
+	var room [32]ranked
+	list := room[:0]
+	for _, k := range keys {
+		list = append(list, ranked{order[k], k})
+	}
+	slices.SortFunc(list, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.key, b.key)) })
+	for i, r := range list {
+		keys[i] = r.key
+	}
 }

@@ -18,6 +18,9 @@ type Asked struct {
 	Took   time.Duration // 0 if the answer was known, short if it was on its way
 }
 
+// headColumns are the columns of a record in the form of RFC 1035 section 5.1 before its data: name, TTL, class and type.
+const headColumns = 4
+
 // shownRecord is how much of a record is shown, in octets: more than any common one has.
 const shownRecord = 512
 
@@ -29,7 +32,10 @@ func (a Asked) Said() string {
 	}
 	var parts []string
 	for _, rr := range a.Answer.Records {
-		text := strings.TrimPrefix(rr.String(), rr.Header().String())
+		text := rr.String()
+		for range headColumns {
+			_, text, _ = strings.Cut(text, "\t") // names have no tabs but as \009
+		}
 		if _, ok := rr.(*dns.CNAME); ok {
 			text = "CNAME " + text
 		}

@@ -97,10 +97,11 @@ func (b *Book) write(ctx context.Context, open *part, batch []pending) {
 		return
 	}
 	now := b.opts.Now()
-	for i, p := range batch {
+	var value []byte
+	for i := range batch {
+		p := &batch[i]
 		p.Number = last - int64(len(batch)-1-i)
-		value, err := p.encode()
-		if err != nil {
+		if value, err = p.encode(value[:0]); err != nil {
 			b.drop(1, err)
 			continue
 		}

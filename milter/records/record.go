@@ -6,10 +6,8 @@ package records
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"milterd/checks"
@@ -155,27 +153,6 @@ func Trace(results []checks.Result) []Check {
 
 func millis(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
-}
-
-// encode writes a record as two lines of JSON: who and what, by which one searches, and the checks, which are long. If they
-// are too long, or there are none, that line is empty. A panic on some odd answer of the DNS loses that record alone.
-func (p pending) encode() (value []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-		}
-	}()
-	head, err := json.Marshal(p.Record)
-	if err != nil {
-		return nil, err
-	}
-	var checks []byte
-	if list := Trace(p.results); len(list) > 0 {
-		if checks, err = json.Marshal(list); err != nil || len(head)+len(checks) > maxEncoded-2 {
-			checks = nil
-		}
-	}
-	return append(append(append(head, '\n'), checks...), '\n'), nil
 }
 
 // entries are the pairs of lines in what encode wrote several times.

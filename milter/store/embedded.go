@@ -366,14 +366,40 @@ func ask[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error))
 		})
 		done <- r
 	}()
+	late, stop := deadlineOf(ctx)
+	defer stop()
 	select {
 	case r := <-done:
 		if r.err != nil && pebble.IsCorruptionError(r.err) {
 			return none, e.damage(r.err)
 		}
 		return r.value, r.err
-	case <-ctx.Done():
-		return none, fmt.Errorf("the disk does not answer: %w", ctx.Err())
+	case <-late:
+		return none, errNoAnswer
+	}
+}
+
+var errNoAnswer = errors.New("the disk does not answer")
+
+// timers are those that wait for nothing now.
+var timers sync.Pool
+
+// deadlineOf waits for the deadline of a context, which Store sets for all, but not for its end by others: that would cost more
+// than the most reads.
+func deadlineOf(ctx context.Context) (late <-chan time.Time, stop func()) {
+	at, ok := ctx.Deadline()
+	if !ok {
+		return nil, func() {}
+	}
+	t, ok := timers.Get().(*time.Timer)
+	if ok {
+		t.Reset(time.Until(at))
+	} else {
+		t = time.NewTimer(time.Until(at))
+	}
+	return t.C, func() {
+		t.Stop()
+		timers.Put(t)
 	}
 }
 

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // Records have numbers, which all hosts of a store count together, and lie in blocks of blockSize numbers: to write many at
 // once costs hardly more than to write one. Each process writes the records of a block that are its own into parts of the
 // block, which nobody else writes: the first part that is free is its, and the next one when that is full. With a block the one
 // goes that is as far behind as many records are kept. So there are never many more than that, in any store, and the last ones
-// are found without a search. A block has no more parts than numbers; the first of them may expire before the others.
+// are found without a search. What lies together is much alike: compressed it is a sixth, for the store to keep and to write again
+// whenever it tidies up. A block has no more parts than numbers; the first of them may expire before the others.
 const (
 	lastKey  = "records:last"   // the number of the last record
 	blockKey = "records:block:" // with the number of the block and that of the part
@@ -34,6 +37,7 @@ type part struct {
 	index  int64
 	since  time.Time
 	value  []byte // the records, as encode has them
+	packed []byte // the same compressed, when it is written
 	stored bool   // this place is ours
 
 	added    int // records that are not stored yet
@@ -108,7 +112,7 @@ func (b *Book) write(ctx context.Context, open *part, batch []pending) {
 		block := blockOf(p.Number)
 		if len(open.value) == 0 || open.block != block || len(open.value)+len(value) > maxEncoded || now.Sub(open.since).Abs() > partFor {
 			b.save(ctx, open)
-			next := part{block: block, since: now, value: open.value[:0]} // the store has a copy
+			next := part{block: block, since: now, value: open.value[:0], packed: open.packed} // the store has copies
 			if open.block == block {
 				next.index = open.index // if it is taken, by us too, the next one
 			}
@@ -130,7 +134,7 @@ func (b *Book) save(ctx context.Context, p *part) {
 	}
 	if err := b.put(ctx, p); err != nil {
 		b.drop(p.added, err)
-		*p = part{block: p.block, index: p.index, value: p.value[:0]}
+		*p = part{block: p.block, index: p.index, value: p.value[:0], packed: p.packed}
 		return
 	}
 	b.written.Add(uint64(p.added))
@@ -151,11 +155,12 @@ func (b *Book) put(ctx context.Context, p *part) error {
 
 // place writes a part to its place, or finds one for it.
 func (b *Book) place(ctx context.Context, p *part) error {
+	p.packed = s2.Encode(p.packed[:cap(p.packed)], p.value)
 	if p.stored {
-		return b.store.Put(ctx, partKey(p.block, p.index), p.value, b.opts.Keep)
+		return b.store.Put(ctx, partKey(p.block, p.index), p.packed, b.opts.Keep)
 	}
 	for ; p.index < blockSize; p.index++ {
-		stored, err := b.store.PutNew(ctx, partKey(p.block, p.index), p.value, b.opts.Keep)
+		stored, err := b.store.PutNew(ctx, partKey(p.block, p.index), p.packed, b.opts.Keep)
 		if err != nil {
 			return err
 		}
@@ -173,18 +178,31 @@ func (b *Book) place(ctx context.Context, p *part) error {
 // blocks is how many blocks hold the records that are kept, wherever in a block the last one is.
 func (b *Book) blocks() int64 { return (int64(max(b.opts.Max, 1))+blockSize-2)/blockSize + 1 }
 
+// unpack is what a part holds; nothing if it cannot be read.
+func unpack(packed []byte) []byte {
+	if n, err := s2.DecodedLen(packed); err != nil || n > maxEncoded {
+		return nil
+	}
+	value, err := s2.Decode(nil, packed)
+	if err != nil {
+		return nil
+	}
+	return value
+}
+
 // parts reads the parts of a block, until it has all of its records.
 func (b *Book) parts(ctx context.Context, block int64, each func(key string, value []byte) error) error {
 	left := blockSize
 	for index := int64(0); index < blockSize && left > 0; index++ {
 		key := partKey(block, index)
-		value, ok, err := b.store.Get(ctx, key)
+		packed, ok, err := b.store.Get(ctx, key)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			continue
 		}
+		value := unpack(packed)
 		if err := each(key, value); err != nil {
 			return err
 		}

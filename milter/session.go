@@ -253,6 +253,7 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 }
 
 func (s *session) mail(from string) *checks.Reply {
+	roomForChecks()
 	// Sendmail tells nothing of a RSET if it need not wait for an answer to MAIL: the transaction is still open then.
 	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
 		s.last, s.given = gomilter.CodeAbort, s.Envelope
@@ -279,7 +280,6 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 }
 
 func (s *session) rcpt(to string) *checks.Reply {
-	roomForChecks()
 	s.merge()
 	s.rcpts += len(to) + overhead
 	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcpts > maxRcptOctets {

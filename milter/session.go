@@ -323,7 +323,7 @@ func (s *session) keep(name, value string) {
 }
 
 // roomForChecks makes the stack large enough for the checks while there is little on it: they would make it grow by half where
-// it is deepest, and each time all that is on it moves. Connections that lie idle before their first recipient stay small.
+// it is deepest, and each time all that is on it moves. Connections that lie idle before their first message stay small.
 //
 //go:noinline
 func roomForChecks() {

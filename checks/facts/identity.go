@@ -102,12 +102,12 @@ func identify(ctx context.Context, env checks.Env, s *checks.Session) (Identity,
 	}
 	names, errNames := Iprev(ctx, env, s)
 	for _, n := range names.Confirmed {
-		if org := OrgDomain(n); org != "" && !PoolName(s.Client, n) {
+		if org := OrgDomain(n); org != "" && !clientPool(s, n) {
 			id.Domain = org
 			return id, nil
 		}
 	}
-	spelled := func(name string) bool { return PoolName(s.Client, name) }
+	spelled := func(name string) bool { return clientPool(s, name) }
 	if slices.ContainsFunc(names.PTR, spelled) {
 		a := s.Client.Unmap().WithZone("")
 		id.Network = netip.PrefixFrom(a, a.BitLen())
@@ -144,14 +144,28 @@ func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Session) (bo
 	if domain == "" || !s.Client.IsValid() || OrgDomain(domain) == "" {
 		return false, nil
 	}
-	named, errNames := ClientNamed(ctx, env, s, func(n string) bool { return checks.Under(n, domain) && !PoolName(s.Client, n) })
-	if named {
-		return true, nil
-	}
-	spf, errSPF := MailFromSPF(ctx, env, s)
-	passes, errWide := SPFIdentifies(ctx, env, s, spf)
-	if passes {
-		return true, nil
-	}
-	return false, cmp.Or(errNames, errSPF, errWide)
+	return checks.Remember(s, checks.MailFrom, senderIsClientsKey{}, func() (bool, error) {
+		named, errNames := ClientNamed(ctx, env, s, func(n string) bool { return checks.Under(n, domain) && !clientPool(s, n) })
+		if named {
+			return true, nil
+		}
+		spf, errSPF := MailFromSPF(ctx, env, s)
+		passes, errWide := SPFIdentifies(ctx, env, s, spf)
+		if passes {
+			return true, nil
+		}
+		return false, cmp.Or(errNames, errSPF, errWide)
+	})
+}
+
+// senderIsClientsKey is the key of what SenderIsClients remembers.
+type senderIsClientsKey struct{}
+
+// clientPoolKey is the key of what clientPool remembers of a name.
+type clientPoolKey struct{ name string }
+
+// clientPool is PoolName of a name of the client, remembered for the connection: of its at most ten names each.
+func clientPool(s *checks.Session, name string) bool {
+	pool, _ := checks.Remember(s, checks.Connect, clientPoolKey{name}, func() (bool, error) { return PoolName(s.Client, name), nil })
+	return pool
 }

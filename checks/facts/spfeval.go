@@ -117,14 +117,14 @@ func (e *spfEval) allPass(clients []netip.Addr) (bool, error) {
 // checkHost is check_host() of RFC 7208 section 4 for a domain, given as it is and not in master-file form. The limit on
 // lookups bounds its recursion.
 func (e *spfEval) checkHost(domain string) (spfFinding, *spfError) {
-	txt, err := e.policy(domain)
-	if err != nil || txt == "" {
-		return spfFinding{result: SPFNone}, err
+	p := e.policy(domain)
+	if p.err != nil || !p.found {
+		return spfFinding{result: SPFNone}, p.err
 	}
-	r, syntax := parseSPF(txt)
-	if syntax != nil {
-		return spfFinding{by: domain}, spfPermanent("in the record of %s: %v", domain, syntax)
+	if p.syntax != nil {
+		return spfFinding{by: domain}, spfPermanent("in the record of %s: %v", domain, p.syntax)
 	}
+	r := p.record
 	for _, d := range r.directives {
 		matches, err := e.matches(d, domain)
 		if err != nil {
@@ -158,8 +158,32 @@ func (e *spfEval) follow(r spfRecord, domain string) (spfFinding, *spfError) {
 	return f, err
 }
 
-// policy returns the SPF record of a domain, and nothing if there is none, RFC 7208 sections 4.4 and 4.5.
-func (e *spfEval) policy(domain string) (string, *spfError) {
+// spfPolicy is the SPF record of a domain, if there is one.
+type spfPolicy struct {
+	found  bool
+	record spfRecord
+	syntax error
+	err    *spfError
+}
+
+// spfPolicyKey is the key of one that is remembered.
+type spfPolicyKey struct{ domain string }
+
+// policy finds the SPF record of a domain, RFC 7208 sections 4.4 and 4.5. It is read once for the transaction, however many
+// clients and identities are judged by it.
+func (e *spfEval) policy(domain string) spfPolicy {
+	p, _ := checks.Remember(e.session, checks.MailFrom, spfPolicyKey{domain}, func() (spfPolicy, error) {
+		text, err := e.policyText(domain)
+		if err != nil || text == "" {
+			return spfPolicy{err: err}, nil
+		}
+		r, syntax := parseSPF(text)
+		return spfPolicy{found: true, record: r, syntax: syntax}, nil
+	})
+	return p
+}
+
+func (e *spfEval) policyText(domain string) (string, *spfError) {
 	name, ok := spfDNSName(domain)
 	if !ok {
 		return "", nil

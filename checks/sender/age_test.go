@@ -364,6 +364,7 @@ func TestAgeWhenTheClockJumps(t *testing.T) {
 	for name, jump := range checktest.Jumps {
 		t.Run("first seen, "+name, func(t *testing.T) {
 			t.Parallel()
+			jump := jump // is turned round below
 			st := newSite(t, ageZone, nil, func(c *sender.Settings) { c.FirstSeen = day })
 			st.env.Store = checktest.NewStore(nil) // on a clock of its own, as that of the daemon
 			st.check = checktest.Build(t, sender.Info, st.env, func(c *sender.Settings) { c.FirstSeen = day })

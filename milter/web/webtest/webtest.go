@@ -234,10 +234,16 @@ type Look struct {
 	Name  string
 	Width int64 // in CSS pixels
 	Dark  bool
+	Print bool // as on paper, in one long sheet
 }
 
 // Looks are a desk and a telephone, by day and by night.
-var Looks = []Look{{"wide-light", 1280, false}, {"wide-dark", 1280, true}, {"narrow-light", 390, false}, {"narrow-dark", 390, true}}
+var Looks = []Look{
+	{Name: "wide-light", Width: 1280}, {Name: "wide-dark", Width: 1280, Dark: true}, {Name: "narrow-light", Width: 390}, {Name: "narrow-dark", Width: 390, Dark: true},
+}
+
+// Paper is a sheet of A4 within its margins of 1 cm.
+var Paper = Look{Name: "paper", Width: 718, Print: true}
 
 // Look changes the look of this page and those to come.
 func (tab *Tab) Look(l Look) {
@@ -246,8 +252,13 @@ func (tab *Tab) Look(l Look) {
 	if l.Dark {
 		scheme = "dark"
 	}
+	medium := "" // the usual one
+	if l.Print {
+		medium = "print"
+	}
 	tab.must(chromedp.Do(tab.ctx, chromedp.EmulateViewport(l.Width, 844)))
 	_, err := chromedp.Call(tab.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Media:    medium,
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
 	tab.must(err)

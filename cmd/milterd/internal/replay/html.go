@@ -90,14 +90,16 @@ type pageSide struct {
 	Name                         string
 	Accepted, Deferred, Rejected int
 	DeferredX, DeferredW         float64
-	RejectedW, AcceptedX         float64
+	RejectedW                    float64
+	AcceptedX, AcceptedW         float64
 }
 
 func sideOf(name string, judged, refused, rejected int) pageSide {
-	s := pageSide{Name: name, Accepted: judged - refused, Deferred: refused - rejected, Rejected: rejected}
+	accepted := judged - refused
+	s := pageSide{Name: name, Accepted: accepted, Deferred: refused - rejected, Rejected: rejected}
 	s.RejectedW, s.DeferredW = percent(rejected, judged), percent(refused-rejected, judged)
 	s.DeferredX = s.RejectedW
-	s.AcceptedX = s.RejectedW + s.DeferredW
+	s.AcceptedX, s.AcceptedW = s.RejectedW+s.DeferredW, percent(accepted, judged)
 	return s
 }
 

@@ -28,7 +28,9 @@ import (
 type caller struct{ *mta.Conn }
 
 // call begins a connection of a client, which says HELO with a good name.
-func call(d *daemon, client string) (caller, error) {
+func call(d *daemon, client string) (caller, error) { return callAs(d, client, goodHelo) }
+
+func callAs(d *daemon, client, helo string) (caller, error) {
 	network, addr := mtatest.SplitListener(d.listener)
 	conn, err := mta.Dial(network, addr, mtatest.Patience)
 	if err != nil {
@@ -39,7 +41,7 @@ func call(d *daemon, client string) (caller, error) {
 		_, err = conn.Connect("["+client+"]", netip.AddrPortFrom(ip, 12345), map[string]string{"j": "mx.test", "{client_addr}": client})
 	}
 	if err == nil {
-		_, err = conn.Helo(goodHelo, map[string]string{})
+		_, err = conn.Helo(helo, map[string]string{})
 	}
 	if err != nil {
 		conn.Close()
@@ -52,6 +54,11 @@ func (c caller) envelope(from, to string) (string, error) {
 	if r, err := c.Mail("<"+from+">", map[string]string{"i": "Q1"}); err != nil || r.Action != 0 {
 		return answer(r), err
 	}
+	return c.rcpt(to)
+}
+
+// rcpt names a recipient whom the mail server knows.
+func (c caller) rcpt(to string) (string, error) {
 	r, err := c.Rcpt("<"+to+">", map[string]string{"i": "Q1", "{rcpt_mailer}": "local", "{rcpt_host}": "", "{rcpt_addr}": to})
 	return answer(r), err
 }
@@ -150,9 +157,15 @@ func folder(t *testing.T) string {
 // administered is a daemon that commands can ask. It has greylisted, passed and blocked nobody yet.
 func administered(t *testing.T, more string) (*daemon, string) {
 	t.Helper()
+	return administeredWith(t, nil, more)
+}
+
+// administeredWith is one with actions of its own.
+func administeredWith(t *testing.T, actions map[string]string, more string) (*daemon, string) {
+	t.Helper()
 	socket := filepath.Join(folder(t), "admin.sock")
 	d := startDaemon(t, config{
-		dns: dnstest.Start(t, world).Addr, profile: "safe",
+		dns: dnstest.Start(t, world).Addr, profile: "safe", actions: actions,
 		more: fmt.Sprintf("admin: {listen: \"\", socket: %q}\n%s", socket, more),
 	})
 	return d, socket

@@ -1,0 +1,150 @@
+package main_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"milterd/milter/evidence"
+	"milterd/milter/mtatest"
+)
+
+// reports asks a daemon for what was seen of two reasons.
+func reports(t *testing.T, d *daemon, watched, enforced string) (w evidence.Watched, e evidence.Enforced) {
+	t.Helper()
+	watch := decode[evidence.WatchReport](t, d, "report", "watch", "--reason", watched)
+	if len(watch.Reasons) != 1 || watch.Lost != 0 || watch.Threshold != evidence.Required() {
+		t.Fatalf("got %+v", watch)
+	}
+	action := decode[evidence.ActionReport](t, d, "report", "action", "--reason", enforced)
+	if len(action.Reasons) > 1 || action.Lost != 0 {
+		t.Fatalf("got %+v", action)
+	}
+	if len(action.Reasons) == 1 {
+		e = action.Reasons[0]
+	}
+	return watch.Reasons[0], e
+}
+
+// named shows senders, as "NAME TIMES WHY".
+func named(list []evidence.Sender) (shown []string) {
+	for _, s := range list {
+		shown = append(shown, strings.TrimSpace(fmt.Sprintf("%s %d %s", s.Name(), s.Occasions, s.Good)))
+	}
+	return shown
+}
+
+// The reasons that the tests of evidence gather it on, and HELO names of the good client that they apply to.
+const (
+	watchedReason, watchedHelo   = "helo-mismatch", "other.client.test"
+	enforcedReason, enforcedHelo = "helo-cname", "alias.client.test"
+)
+
+var evidenceActions = map[string]string{watchedReason: "watch", enforcedReason: "reject"}
+
+// mailAs is mail of the good client under another HELO name, or by an authenticated user.
+func (d *daemon) mailAs(t *testing.T, helo, user, from, to, want string) {
+	t.Helper()
+	c, err := callAs(d, goodClient, helo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	macros := map[string]string{"i": "Q1"}
+	if user != "" {
+		macros["{auth_authen}"] = user
+	}
+	if r, err := c.Mail("<"+from+">", macros); err != nil || r.Action != 0 {
+		t.Fatalf("MAIL got %q, %v", answer(r), err)
+	}
+	r, err := c.rcpt(to)
+	if r == "" && err == nil {
+		r, err = c.message()
+	}
+	if err != nil || want == "" && r != "" || !strings.HasPrefix(r, want) {
+		t.Fatalf("mail of %s from <%s> got %q, %v; want %q", helo, from, r, err, want)
+	}
+}
+
+// TestEvidenceReports has reasons apply to a sender whom a user writes to afterwards, and to others of whom nothing is known.
+func TestEvidenceReports(t *testing.T) {
+	t.Parallel()
+	d, _ := administeredWith(t, evidenceActions, "")
+	if w, e := reports(t, d, watchedReason, enforcedReason); w.Verdict != evidence.Unknown || w.Occasions != 0 || e.Refused != 0 {
+		t.Errorf("before any mail: %+v, %+v", w, e)
+	}
+	if out := d.must(t, "report", "action"); !strings.Contains(out, "nothing was refused or held") {
+		t.Errorf("got %s", out)
+	}
+	for range 3 {
+		d.mailAs(t, watchedHelo, "", goodSender, "alice@mx.test", "")
+	}
+	d.mailAs(t, watchedHelo, "", "x@none.test", "alice@mx.test", "")
+	d.mailAs(t, enforcedHelo, "", goodSender, "alice@mx.test", "550 5.7.1")
+	d.mailAs(t, enforcedHelo, "", "x@none.test", "alice@mx.test", "550 5.7.1")
+	d.mailAs(t, goodHelo, "alice", "alice@mx.test", goodSender, "")
+	mtatest.Eventually(t, "it is known to whom alice wrote", func() bool {
+		w, _ := reports(t, d, watchedReason, enforcedReason)
+		return w.GoodSenders > 0
+	})
+	w, e := reports(t, d, watchedReason, enforcedReason)
+	if w.Occasions != 4 || w.Passed != 4 || w.Clients != 1 || w.Verdict != evidence.Unsafe || w.Why != "because of sender.test (3, answered)" {
+		t.Errorf("got %+v", w)
+	}
+	if got := named(w.Affected); !slices.Equal(got, []string{"sender.test 3 answered", "none.test from client.test 127.0.0.0/24 1"}) {
+		t.Errorf("affected: %q", got)
+	}
+	if got := named(e.Wronged); e.Refused != 2 || !slices.Equal(got, []string{"sender.test 1 answered"}) {
+		t.Errorf("wronged: %q of %+v", got, e)
+	}
+	table := d.must(t, "report", "watch")
+	wantRow(t, table, watchedReason, "watch", "4", "1", "1", "not", "safe:", "because", "of", "sender.test", "(3,", "answered)")
+	wantRow(t, table, "sender.test", "3", "yes", "answered")
+	wantRow(t, table, "Never", "seen:", "rdns-missing")
+	table = d.must(t, "report", "action")
+	wantRow(t, table, enforcedReason, "reject", "2", "0", "1", "0", "0", "1")
+	wantRow(t, table, "sender.test", "1", "yes", "answered")
+	if r := d.command(t, "report", "watch", "--reason", "nonsense"); r.code != 1 || !strings.Contains(r.err, `there is no reason "nonsense"; milterd doc reasons lists them`) {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// TestRedisEvidence has each of two hosts see half of the mail, and both tell the whole.
+func TestRedisEvidence(t *testing.T) {
+	p := startPair(t, config{profile: "safe", actions: evidenceActions}, "")
+	const mails = 10
+	for i := range mails {
+		d := p.hosts[i%2]
+		d.mailAs(t, watchedHelo, "", goodSender, "alice@mx.test", "")
+		d.mailAs(t, watchedHelo, "", fmt.Sprintf("x@%s.test", [...]string{"none", "soft"}[i%2]), "alice@mx.test", "") // each at one host alone
+		d.mailAs(t, enforcedHelo, "", goodSender, "alice@mx.test", "550 5.7.1")
+	}
+	p.hosts[1].mailAs(t, goodHelo, "alice", "alice@mx.test", goodSender, "")
+	want := []string{fmt.Sprintf("sender.test %d answered", mails), fmt.Sprintf("none.test from client.test 127.0.0.0/24 %d", mails/2), fmt.Sprintf("soft.test from client.test 127.0.0.0/24 %d", mails/2)}
+	for i, d := range p.hosts {
+		// What a host has seen reaches the store within a minute, or when it is asked for a report.
+		mtatest.Eventually(t, fmt.Sprintf("host %d tells the whole", i), func() bool {
+			for _, each := range p.hosts {
+				reports(t, each, watchedReason, enforcedReason)
+			}
+			w, e := reports(t, d, watchedReason, enforcedReason)
+			return w.Occasions == 2*mails && e.Refused == mails && w.GoodSenders == 1
+		})
+		w, e := reports(t, d, watchedReason, enforcedReason)
+		got := named(w.Affected)
+		slices.Sort(got[1:])
+		if !slices.Equal(got, want) || w.Clients != 1 || w.Verdict != evidence.Unsafe {
+			t.Errorf("host %d: %q, want %q; %+v", i, got, want, w)
+		}
+		if got := named(e.Wronged); e.Refused != mails || !slices.Equal(got, []string{fmt.Sprintf("sender.test %d answered", mails)}) {
+			t.Errorf("host %d: wronged %q of %+v", i, got, e)
+		}
+	}
+	// Who stops writes what it has, and who is there tells it.
+	p.hosts[0].mailAs(t, watchedHelo, "", goodSender, "alice@mx.test", "")
+	p.hosts[0].stop(t)
+	if w, _ := reports(t, p.hosts[1], watchedReason, enforcedReason); w.Occasions != 2*mails+1 {
+		t.Errorf("after the other has stopped: %+v", w)
+	}
+}

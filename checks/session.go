@@ -196,12 +196,12 @@ func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (
 	return v, err
 }
 
-// Aside is what is known of the session now, the recipients and what was remembered up to MailFrom with it, but neither its
-// header nor its macros: for work that goes on beside the session, in one other goroutine. Nothing is decided about it.
-func (s *Session) Aside() *Session {
+// Aside is what is known of the session now, so many recipients at most and what was remembered up to MailFrom with it, but
+// neither its header nor its macros: for work that goes on beside the session, in one other goroutine. Nothing is decided about it.
+func (s *Session) Aside(rcpts int) *Session {
 	c := s.told()
 	c.Stage = MailFrom
-	c.Envelope.QueueID, c.Envelope.Rcpts = s.Envelope.QueueID, slices.Clone(s.Envelope.Rcpts)
+	c.Envelope.QueueID, c.Envelope.Rcpts = s.Envelope.QueueID, slices.Clone(s.Envelope.Rcpts[:min(len(s.Envelope.Rcpts), rcpts)])
 	for st := Connect; st <= MailFrom; st++ {
 		c.memory[st] = slices.Clone(s.memory[st])
 	}

@@ -49,6 +49,9 @@ import (
 const (
 	// maxWaiting is how many transactions wait for somebody to find out whose they are: some seconds of a busy host.
 	maxWaiting = 4096
+	// maxRcpts is how many recipients of a transaction are asked whether they have written to the sender. There may be ten thousand,
+	// and as many transactions as may wait would have gigabytes of them.
+	maxRcpts = 100
 	// workers find that out at the same time: mostly it is known, sometimes the DNS must be asked.
 	workers = 8
 	// patience is how long they ask for one transaction.
@@ -67,7 +70,7 @@ type Who struct {
 	Sender string   // organisational domain of the reverse-path; empty: a bounce, or an address without a domain
 	Own    bool     // the client may speak for Sender
 	SPF    bool     // it passes SPF for the reverse-path, not too widely
-	Pairs  []string // sender with each recipient, for Options.Known
+	Pairs  []string // sender with each recipient, for Options.Known; of many, those of the first
 }
 
 // Options is what a Book depends on.
@@ -294,7 +297,7 @@ func (b *Book) add(s *checks.Session, i item) {
 		b.lose(1, nil)
 		return
 	}
-	i.Session = s.Aside()
+	i.Session = s.Aside(maxRcpts)
 	b.waiting++
 	b.queue <- i // which has room for maxWaiting
 }

@@ -399,6 +399,27 @@ func TestSeveralRecipients(t *testing.T) {
 	}
 }
 
+// TestAGreatManyRecipients has a transaction wait that has as many as a session takes.
+func TestAGreatManyRecipients(t *testing.T) {
+	t.Parallel()
+	const rcpts = 10_000
+	asked := make(chan int, 2)
+	b := Open(checktest.NewStore(func() time.Time { return start }), Options{Who: func(_ context.Context, s *checks.Session) Who {
+		asked <- cap(s.Envelope.Rcpts) // what is kept, not only what is looked at
+		return Who{}
+	}})
+	s := &checks.Session{Time: start}
+	s.Envelope.Rcpts = make([]checks.Recipient, rcpts)
+	b.Decided(s, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
+	b.Accepted(s)
+	b.Close(5 * time.Second)
+	for range 2 {
+		if n := <-asked; n < maxRcpts || n > 2*maxRcpts {
+			t.Errorf("%d of %d recipients wait", n, rcpts)
+		}
+	}
+}
+
 func TestWronged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

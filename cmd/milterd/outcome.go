@@ -101,9 +101,18 @@ func millis(d time.Duration) float64 {
 
 const shownLine = 400
 
+// shown is a line of the client as it is shown. The white space that it begins with tells the rest of a folded field.
+func shown(line string) string {
+	clean := checks.Clean(line, shownLine)
+	if clean != "" && (line[0] == ' ' || line[0] == '\t') {
+		return " " + clean
+	}
+	return clean
+}
+
 // printDialogue shows a line of the client and the reply to it. Lines of a message get none.
 func printDialogue(w io.Writer, said string, reply []string) {
-	fmt.Fprintf(w, "C: %s\n", checks.Clean(said, shownLine))
+	fmt.Fprintf(w, "C: %s\n", shown(said))
 	for _, line := range reply {
 		fmt.Fprintf(w, "S: %s\n", line)
 	}

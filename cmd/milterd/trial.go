@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -124,13 +125,22 @@ func (f simulation) converse(ctx context.Context, configFile string, in io.Reade
 		case <-ctx.Done():
 			return nil
 		case line, ok := <-input:
-			if !ok {
+			switch {
+			case !ok:
+				if talk.InMessage() {
+					fmt.Fprintln(stdout, "(the input ended in the message: a single dot ends one; nothing of it was checked)")
+				}
 				return nil
+			case line.err == errLongLine:
+				fmt.Fprintf(stdout, "S: 500 5.5.2 %s\n", line.err)
+				continue
+			case line.err != nil:
+				return line.err
 			}
 			if echo {
-				fmt.Fprintf(stdout, "C: %s\n", checks.Clean(line, shownLine))
+				fmt.Fprintf(stdout, "C: %s\n", shown(line.text))
 			}
-			t.answer(stdout, talk, line)
+			t.answer(stdout, talk, line.text)
 		}
 	}
 	return nil
@@ -138,7 +148,7 @@ func (f simulation) converse(ctx context.Context, configFile string, in io.Reade
 
 // answer answers a line that was typed.
 func (t *trial) answer(w io.Writer, talk *dialogue.Conversation, line string) {
-	if strings.EqualFold(line, "HELP") && !talk.InMessage() {
+	if verb, _, _ := strings.Cut(line, " "); strings.EqualFold(verb, "HELP") && !talk.InMessage() {
 		fmt.Fprintln(w, help)
 		return
 	}
@@ -152,22 +162,58 @@ func (t *trial) answer(w io.Writer, talk *dialogue.Conversation, line string) {
 	t.showChecks(w)
 }
 
+// typed is a line of the input, or why there is none.
+type typed struct {
+	text string
+	err  error
+}
+
 // lines reads lines until the input or the context ends. A terminal at which nobody types is read on until the process ends.
-func lines(ctx context.Context, in io.Reader) <-chan string {
-	out := make(chan string)
+func lines(ctx context.Context, in io.Reader) <-chan typed {
+	out := make(chan typed)
 	go func() {
 		defer close(out)
-		s := bufio.NewScanner(in)
-		s.Buffer(nil, maxMessage)
-		for s.Scan() {
+		r := bufio.NewReader(in)
+		for {
+			text, err := readLine(r)
+			if err == io.EOF && text == "" {
+				return
+			}
+			if err == io.EOF {
+				err = nil // the last line need not end
+			}
 			select {
-			case out <- strings.TrimSuffix(s.Text(), "\r"):
+			case out <- typed{text, err}:
 			case <-ctx.Done():
+				return
+			}
+			if err != nil && err != errLongLine {
 				return
 			}
 		}
 	}()
 	return out
+}
+
+var errLongLine = errors.New("line too long")
+
+// readLine reads a line, without its end. Of one that is too long nothing is returned, and the next one can be read.
+func readLine(r *bufio.Reader) (string, error) {
+	var line []byte
+	long := false
+	for {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(line)+len(part) > maxMessage; !long {
+			line = append(line, part...)
+		}
+		switch {
+		case err == bufio.ErrBufferFull:
+		case long && (err == nil || err == io.EOF):
+			return "", errLongLine
+		default:
+			return strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r"), err
+		}
+	}
 }
 
 // isTerminal tells whether somebody sits at the other end of a file.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,48 @@ func TestSimulateSMTP(t *testing.T) {
 	}
 	if strings.Contains(out, "NOOP") {
 		t.Errorf("it goes on after QUIT:\n%s", out)
+	}
+}
+
+// broken fails in the middle of a line.
+type broken struct{ text string }
+
+func (b *broken) Read(p []byte) (int, error) {
+	n := copy(p, b.text)
+	b.text = b.text[n:]
+	if n == 0 {
+		return 0, errors.New("the terminal is gone")
+	}
+	return n, nil
+}
+
+func TestSimulateSMTPNonsense(t *testing.T) {
+	t.Parallel()
+	cfg := world(t, "", "actions: {rdns-missing: off}\n")
+	const begun = "EHLO a.example\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@example.org>\r\nDATA\r\n"
+	for _, c := range []struct {
+		name string
+		in   io.Reader
+		want string
+		code int
+	}{
+		{"nothing", strings.NewReader(""), "HELP helps\n", 0},
+		{"a line that is too long", strings.NewReader(strings.Repeat("x", maxMessage+1) + "\r\nNOOP\r\n"), "\nS: 500 5.5.2 line too long\nC: NOOP\nS: 250", 0},
+		{"and is the last one", strings.NewReader("NOOP\n" + strings.Repeat("x", maxMessage+1)), "\nS: 500 5.5.2 line too long\n", 0},
+		{"a line that is not too long", strings.NewReader("NOOP " + strings.Repeat("x", maxMessage-7) + "\r\n"), "...\nS: 250", 0},
+		{"a line without an end", strings.NewReader("NOOP"), "C: NOOP\nS: 250", 0},
+		{"no end of the message", strings.NewReader(begun + "Subject: x\r\n  y"), "C: Subject: x\nC:  y\n(the input ended in the message", 0},
+		{"what a terminal would obey", strings.NewReader("\x1b[2J\x00\xff\r\n"), "C: ?[2J??\nS: 500 5.5.2 unknown command\n", 0},
+		{"help with a topic", strings.NewReader("HELP rcpt\n"), "C: HELP rcpt\nSay what a client says", 0},
+		{"an input that breaks", &broken{"NOOP\r\nNOO"}, "C: NOOP\nS: 250 2.0.0 ok\n", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			code, out, errs := runWith(t, c.in, "simulate", "--smtp", "-c", cfg, "--client", "192.0.2.9")
+			if code != c.code || !strings.Contains(out, c.want) || (errs != "") != (code != 0) {
+				t.Errorf("exit code %d, %s: no %q in\n%.2000s", code, errs, c.want, out)
+			}
+		})
 	}
 }
 

@@ -217,6 +217,56 @@ func TestConversation(t *testing.T) {
 	}
 }
 
+// TestNonsense says what an MTA refuses before it asks a filter.
+func TestNonsense(t *testing.T) {
+	t.Parallel()
+	begin := []string{"EHLO a", "MAIL FROM:<x@example.net>", "RCPT TO:<y@example.org>"}
+	begun := []string{"connect 192.0.2.9 ", "helo a", "mail <x@example.net> ", "rcpt <y@example.org>"}
+	for _, c := range []struct {
+		name  string
+		say   []string
+		reply string   // to the last line
+		told  []string // to the checks
+	}{
+		{"HELO without a name", []string{"HELO "}, "501 5.5.4 want HELO and a name", nil},
+		{"EHLO without a name in a transaction", slices.Concat(begin, []string{"EHLO"}), "501 5.5.4 want EHLO and a name", begun},
+		{"MAIL without an address", []string{"MAIL FROM:"}, "501 5.5.4 want MAIL FROM:<address>", nil},
+		{"an address without an end", []string{"MAIL FROM:<a@exa"}, "501 5.5.4 want MAIL FROM:<address>", nil},
+		{"an address that is only begun", []string{"MAIL FROM:<"}, "501 5.5.4 want MAIL FROM:<address>", nil},
+		{"RCPT without an address", slices.Concat(begin, []string{"RCPT TO:"}), "501 5.5.4 want RCPT TO:<address>", begun},
+		{"a null recipient", slices.Concat(begin, []string{"RCPT TO:<>"}), "501 5.5.4 want RCPT TO:<address>", begun},
+		{"STARTTLS in a transaction ends it", slices.Concat(begin, []string{"STARTTLS", "DATA"}), "503 5.5.1 no recipient", slices.Concat(begun, []string{"reset"})},
+		{"a body is not kept", slices.Concat(begin, []string{"DATA", "A: b", "", "C: d", "", "E: f", "."}), "250 2.0.0 accepted", slices.Concat(begun, []string{"message [A: b]"})},
+		{"neither is a header section without an end", slices.Concat(begin, []string{"DATA", "A: b", "C: " + strings.Repeat("d", maxHeader), "E: f", "."}), "250 2.0.0 accepted", slices.Concat(begun, []string{"message [A: b]"})},
+		{"the next message begins anew", slices.Concat(begin, []string{"DATA", "", ".", "MAIL FROM:<>", "RCPT TO:<y@example.org>", "DATA", "A: b", "."}), "250 2.0.0 accepted",
+			slices.Concat(begun, []string{"message", "mail <> ", "rcpt <y@example.org>", "message [A: b]"})},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var p stub
+			talk, err := Converse(&p, Client{Addr: netip.MustParseAddr("192.0.2.9")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var reply []string
+			for _, line := range c.say {
+				if reply, err = talk.Say(line); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !slices.Equal(reply, []string{c.reply}) {
+				t.Errorf("got the reply %q", reply)
+			}
+			if c.told == nil {
+				c.told = []string{"connect 192.0.2.9 "}
+			}
+			if !slices.Equal(p.told, c.told) {
+				t.Errorf("the checks were told %q", p.told)
+			}
+		})
+	}
+}
+
 func FuzzSession(f *testing.F) {
 	f.Add([]byte(whole))
 	f.Add([]byte("-- smtp --\nclient 192.0.2.9\nC: DATA\nC: MAIL FROM:>\nC: RCPT TO:<\n"))

@@ -106,12 +106,17 @@ type session struct {
 	connected bool
 	tls       bool // STARTTLS came, the next HELO is the first one in TLS
 	user      string
-	mail      bool // a transaction is open
-	accepted  int  // recipients of it
-	data      bool // lines of the message follow
-	refused   bool // they follow though DATA was refused: nobody takes them
-	message   []string
+	mail      bool     // a transaction is open
+	accepted  int      // recipients of it
+	data      bool     // lines of the message follow
+	refused   bool     // they follow though DATA was refused: nobody takes them
+	header    []string // lines of the message up to the first empty one
+	octets    int      // of them
+	body      bool     // that one has come
 }
+
+// maxHeader is how much of a message is kept, in octets, should its header section have no end.
+const maxHeader = 8 << 20
 
 func (d *session) step(st Step) (reply []string, err error) {
 	switch {
@@ -130,7 +135,7 @@ func (d *session) step(st Step) (reply []string, err error) {
 		return nil, nil
 	case d.data && st.Say != ".":
 		d.show(st.Say, nil)
-		d.message = append(d.message, strings.TrimPrefix(st.Say, "."))
+		d.keep(strings.TrimPrefix(st.Say, "."))
 		return nil, nil
 	case d.data:
 		reply, err = d.endOfData()
@@ -141,22 +146,39 @@ func (d *session) step(st Step) (reply []string, err error) {
 	return reply, err
 }
 
+// keep keeps a line of a message, if it can be one of the header section.
+func (d *session) keep(line string) {
+	d.octets += len(line)
+	d.body = d.body || line == "" || d.octets > maxHeader
+	if !d.body {
+		d.header = append(d.header, line)
+	}
+}
+
 func (d *session) command(line string) ([]string, error) {
 	verb, arg, _ := strings.Cut(line, " ")
 	switch strings.ToUpper(verb) {
 	case "HELO", "EHLO":
+		name := strings.TrimSpace(arg)
+		if name == "" {
+			return []string{"501 5.5.4 want " + strings.ToUpper(verb) + " and a name"}, nil
+		}
 		var err error
 		if d.mail {
 			err = d.player.Reset()
 		}
 		if err == nil {
-			err = d.player.Helo(strings.TrimSpace(arg), d.tls)
+			err = d.player.Helo(name, d.tls)
 		}
 		d.tls, d.mail, d.accepted = false, false, 0
 		return []string{"250 ok"}, err
 	case "STARTTLS":
-		d.tls, d.mail = true, false
-		return []string{"220 2.0.0 go ahead"}, nil
+		var err error
+		if d.mail {
+			err = d.player.Reset()
+		}
+		d.tls, d.mail, d.accepted = true, false, 0
+		return []string{"220 2.0.0 go ahead"}, err
 	case "AUTH":
 		words := strings.Fields(arg)
 		if len(words) == 0 {
@@ -173,7 +195,7 @@ func (d *session) command(line string) ([]string, error) {
 			d.refused = true
 			return []string{"503 5.5.1 no recipient"}, nil
 		}
-		d.data, d.message = true, nil
+		d.data, d.header, d.octets, d.body = true, nil, 0, false
 		return []string{"354 go on, end with a dot"}, nil
 	case "RSET":
 		d.mail, d.accepted = false, 0
@@ -188,16 +210,17 @@ func (d *session) command(line string) ([]string, error) {
 	}
 }
 
-// path is the argument of FROM: or TO:, without ESMTP parameters.
+// path is the argument of FROM: or TO:, without ESMTP parameters. It is false for what an MTA refuses before it asks anybody.
 func path(arg, word string) (string, bool) {
 	if len(arg) < len(word) || !strings.EqualFold(arg[:len(word)], word) {
 		return "", false
 	}
 	arg = strings.TrimSpace(arg[len(word):])
-	if i := strings.LastIndexByte(arg, '>'); strings.HasPrefix(arg, "<") && i > 0 {
-		arg = arg[:i+1]
+	if !strings.HasPrefix(arg, "<") {
+		return arg, arg != ""
 	}
-	return arg, true
+	i := strings.LastIndexByte(arg, '>')
+	return arg[:i+1], i > 0
 }
 
 func (d *session) mailFrom(arg string) ([]string, error) {
@@ -219,7 +242,7 @@ func (d *session) mailFrom(arg string) ([]string, error) {
 func (d *session) rcptTo(arg string) ([]string, error) {
 	to, ok := path(arg, "TO:")
 	switch {
-	case !ok:
+	case !ok, to == "<>":
 		return []string{"501 5.5.4 want RCPT TO:<address>"}, nil
 	case !d.mail:
 		return []string{"503 5.5.1 MAIL first"}, nil
@@ -234,7 +257,7 @@ func (d *session) rcptTo(arg string) ([]string, error) {
 
 func (d *session) endOfData() ([]string, error) {
 	d.data, d.mail, d.accepted = false, false, 0
-	reply, err := d.player.Message(Header(strings.Join(d.message, "\n")))
+	reply, err := d.player.Message(Header(strings.Join(d.header, "\n")))
 	if reply == nil {
 		reply = []string{"250 2.0.0 accepted"}
 	}

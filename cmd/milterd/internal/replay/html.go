@@ -73,6 +73,7 @@ type pageReason struct {
 	Share                              float64 // of the most frequent one, in percent
 	Names                              string
 	Senders                            []share
+	MoreSenders                        string // how many there are beside them; empty: none
 	Messages                           []pageMessage
 	More                               int
 }
@@ -137,6 +138,9 @@ func (r *Report) page() pageData {
 		p := pageReason{
 			ID: s.id, Check: s.check, Action: s.action.String(), Class: class(s.action), Sentence: s.sentence,
 			Count: s.hits.count, Share: percent(s.hits.count, most), Names: s.senders.names(), Senders: shares(s.senders.most(pageSenders)),
+		}
+		if more := len(s.senders.counts) - len(p.Senders); more > 0 {
+			p.MoreSenders = grouped(more)
 		}
 		p.Messages, p.More = pageMessagesOf(&s.hits)
 		d.Reasons = append(d.Reasons, p)

@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,6 +14,9 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	a, b := configOf(t, "a.yaml", "actions: {first-contact: greylist}"), configOf(t, "b.yaml", "profile: strict")
 	letters := append(many(60), letter{from: "<b>bold</b>@example.net", date: `<img src=x onerror=1>`})
+	for i := range pageSenders + 3 {
+		letters = append(letters, letter{helo: "127.0.0.9", from: fmt.Sprintf("a@sender%d.example", i)})
+	}
 	r := replayed(t, Options{Paths: []string{mbox(t, letters...), file(t, "x.eml", "")}, Config: a, Against: &b})
 	var out bytes.Buffer
 	if err := r.HTML(&out); err != nil {
@@ -20,8 +24,8 @@ func TestPage(t *testing.T) {
 	}
 	page := out.String()
 	for _, want := range []string{
-		"<b>62</b>messages", "date-invalid", "With b.yaml instead", "What could not be judged", "Unreadable", "x.eml", "&lt;b&gt;bold",
-		"prefers-color-scheme: dark", "@media print", `<svg class="chart"`, " of 62 messages would fare otherwise, because of ",
+		"<b>80</b>messages", "date-invalid", "<p class=\"soft\">and 3 more</p>", "With b.yaml instead", "What could not be judged", "Unreadable", "x.eml", "&lt;b&gt;bold",
+		"prefers-color-scheme: dark", "@media print", `<svg class="chart"`, " of 80 messages would fare otherwise, because of ",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q", want)

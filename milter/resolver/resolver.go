@@ -156,9 +156,10 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	}
 }
 
-// Known implements checks.Knower: what the cache has, whatever has become of the context.
+// Known implements checks.Knower: what the cache has. When the context is done nothing is known, as in Lookup: what is judged when
+// the time is up must not depend on which answers happen to be there.
 func (r *Resolver) Known(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
-	if renewing(ctx) {
+	if renewing(ctx) || ctx.Err() != nil {
 		return checks.Answer{}, false, nil
 	}
 	return r.cached(q)

@@ -145,6 +145,9 @@ func startNameServer() (*nameServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := conn.SetReadBuffer(4 << 20); err != nil { // as resolvers have: a burst of questions is not to be lost
+		return nil, err
+	}
 	s := &nameServer{conn: conn}
 	go s.run()
 	return s, nil

@@ -341,12 +341,35 @@ func TestHugeValuesFit(t *testing.T) {
 	}
 }
 
-func BenchmarkDecided(bench *testing.B) {
-	b := Open(checktest.NewStore(nil), Options{Keep: day, Max: 1000})
-	defer b.Close(5 * time.Second)
-	s, d := mail("192.0.2.9", "mail.example.com", "a@example.com", "bob@example.org"), refused("")
+// BenchmarkBook writes what a busy site does, a refusal among ten messages, and tells what the store keeps of each.
+func BenchmarkBook(bench *testing.B) {
+	store := checktest.NewStore(nil)
+	b := Open(store, Options{Keep: day, Max: 1_000_000})
+	n := 0
 	bench.ReportAllocs()
 	for bench.Loop() {
-		b.Decided(s, d)
+		host := fmt.Sprintf("mail%d.example.com", n%1000)
+		s := mail(fmt.Sprintf("192.0.2.%d", n%250), host, fmt.Sprintf("user%d@example.com", n%777), fmt.Sprintf("bob%d@example.org", n%99))
+		s.ID, s.Envelope.QueueID = NewID(noon)[:12], NewID(noon)[:10]
+		if n%10 == 0 {
+			d := refused(NewID(noon))
+			for i := range 12 {
+				asked := d.Results[0].Asked[0]
+				asked.Name = fmt.Sprintf("%d.%s.", i, host)
+				d.Results[0].Asked = append(d.Results[0].Asked, asked)
+			}
+			b.Decided(s, d)
+		} else {
+			b.Accepted(s)
+		}
+		if n++; n%queueLength == 0 {
+			b.flush(context.Background())
+		}
 	}
+	b.Close(time.Minute)
+	octets := 0
+	for r := range store.Scan(context.Background(), "records:") {
+		octets += len(r.Key) + len(r.Value)
+	}
+	bench.ReportMetric(float64(octets)/float64(b.Stats().Written), "octets/record")
 }

@@ -153,9 +153,11 @@ func (s *session) merge() {
 }
 
 // run lets the pipeline judge the stage that has just begun.
-func (s *session) run(st checks.Stage) checks.Decision {
+func (s *session) run(st checks.Stage) checks.Decision { return s.runWithin(s.conn.ctx, st) }
+
+func (s *session) runWithin(ctx context.Context, st checks.Stage) checks.Decision {
 	s.Time, s.Hurried = s.srv.now(), s.conn.more()
-	d := s.pipeline.Run(s.conn.ctx, &s.Session, st)
+	d := s.pipeline.Run(ctx, &s.Session, st)
 	if st >= checks.MailFrom { // nothing is decided before
 		s.srv.Journal.Decided(&s.Session, d)
 	}
@@ -342,17 +344,17 @@ func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilte
 	}
 	return s.answer(0, func() *checks.Reply {
 		s.merge()
-		return s.judgeHeader()
+		return s.judgeHeader(s.conn.ctx)
 	})
 }
 
-func (s *session) judgeHeader() *checks.Reply {
+func (s *session) judgeHeader(ctx context.Context) *checks.Reply {
 	if s.octets > maxHeaderOctets {
 		// No MTA lets so much through by default. What was kept is judged: skipping the checks would invite padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large to be checked as a whole")
 	}
 	s.Envelope.Header = s.header
-	d := s.run(checks.EndOfHeader)
+	d := s.runWithin(ctx, checks.EndOfHeader)
 	if d.Reply != nil {
 		s.reset()
 	}
@@ -368,13 +370,13 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
 		s.merge()
+		ctx, cancel := s.pipeline.Within(s.conn.ctx) // for all that follows
+		defer cancel()
 		if s.protocol&gomilter.OptNoEOHReply != 0 {
-			if reply := s.judgeHeader(); reply != nil {
+			if reply := s.judgeHeader(ctx); reply != nil {
 				return reply
 			}
 		}
-		ctx, cancel := s.pipeline.Within(s.conn.ctx)
-		defer cancel()
 		if s.traces {
 			s.ahead = s.trace(ctx, nil, s.forged)
 		}

@@ -83,6 +83,13 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		t.forwarders, t.partial = pol.Forwarders, t.lacks(p.general)
 		p.policies = append(p.policies, policyTable{pol.Recipients, t})
 	}
+	used := map[*Reason]bool{}
+	for _, t := range p.tables() {
+		for r, a := range t.actions {
+			used[r] = used[r] || a != Off
+		}
+		t.used = used
+	}
 	for st := range p.places {
 		p.places[st] = make([]int, len(instances))
 	}
@@ -99,6 +106,15 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		}
 	}
 	return p, nil
+}
+
+// tables are those of all recipients.
+func (p *Pipeline) tables() []*table {
+	list := []*table{p.general, p.exempt}
+	for _, pol := range p.policies {
+		list = append(list, pol.table)
+	}
+	return list
 }
 
 // asked tells whether a check is asked for any recipient.

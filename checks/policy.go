@@ -156,6 +156,8 @@ type table struct {
 	forwarders Forwarders
 	header     string // what is enforced at the end of the header: equal strings, equal fate
 	partial    bool   // a reason is off here that is on for everyone
+
+	used map[*Reason]bool // those that are not off in all tables
 }
 
 // action is what is done when the reason applies.

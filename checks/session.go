@@ -110,6 +110,10 @@ func (s *Session) Enforces(r *Reason) bool { return s.table != nil && s.table.ac
 // find out whether the reason applies.
 func (s *Session) Ignores(r *Reason) bool { return s.table != nil && s.table.action(r) == Off }
 
+// Unused tells whether a reason is off for every recipient of the site. It is for a check that would have to remember something
+// for a reason that nobody wants.
+func (s *Session) Unused(r *Reason) bool { return s.table != nil && !s.table.used[r] }
+
 // Address is the mailbox of a reverse-path or forward-path, RFC 5321 section 4.1.2. The zero value is the null
 // reverse-path.
 type Address struct {

@@ -47,7 +47,7 @@ func pastOf(s *checks.Session) *past {
 // history judges what became of the sender's mail before.
 func (c *check) history(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
-	if c.History == 0 || from.Local == "" || from.Domain == "" || c.isOurs(from.Domain) || s.AuthUser != "" {
+	if c.History == 0 || s.Unused(history) || from.Local == "" || from.Domain == "" || c.isOurs(from.Domain) || s.AuthUser != "" {
 		return nil, nil
 	}
 	p := pastOf(s)

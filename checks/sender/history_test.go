@@ -324,6 +324,58 @@ func TestHistoryInThePipeline(t *testing.T) {
 	}
 }
 
+// TestHistoryThatNobodyWants writes nothing down, unless the reason is on for one recipient at least.
+func TestHistoryThatNobodyWants(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name             string
+		general, special checks.Action
+		noted            bool
+	}{
+		{"off for everyone", checks.Off, checks.Off, false},
+		{"watched", checks.Watch, checks.Off, true},
+		{"on for another recipient", checks.Off, checks.Reject, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			st := newSite(t, historyZone, nil, few)
+			actions := func(a checks.Action) map[string]checks.Action {
+				m := map[string]checks.Action{}
+				for _, r := range sender.Info.Reasons {
+					m[r.ID] = r.Safe
+				}
+				m["sender-history"] = a
+				return m
+			}
+			other, err := checks.ParseRecipients([]string{"other@example.org"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := checks.New([]checks.Instance{{Info: sender.Info, Check: st.check}}, checks.Options{
+				Actions: actions(c.general), ReplyAt: checks.RcptTo, Budget: time.Minute,
+				Policies: []checks.Policy{{Recipients: other, Actions: actions(c.special)}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := checktest.Session{Client: "198.51.100.1"}.Session(t)
+			p.Run(t.Context(), s, checks.Connect)
+			s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
+			p.Run(t.Context(), s, checks.MailFrom)
+			s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
+			p.Run(t.Context(), s, checks.RcptTo)
+			p.Observe(t.Context(), s, delivered)
+			noted := false
+			for range st.env.Store.Scan(t.Context(), "") {
+				noted = true
+			}
+			if noted != c.noted {
+				t.Errorf("noted: %v", noted)
+			}
+		})
+	}
+}
+
 // badDate refuses what has the date "bad".
 type badDate struct{ reason *checks.Reason }
 

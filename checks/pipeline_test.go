@@ -421,6 +421,75 @@ type announced struct{ questions []checks.Ahead }
 
 func (a *announced) Announce(qs []checks.Ahead) { a.questions = append(a.questions, qs...) }
 
+// knowing is a resolver that has the answers to some questions at hand.
+type knowing map[string]bool
+
+func (k knowing) Known(_ context.Context, q checks.Question) (checks.Answer, bool, error) {
+	return checks.Answer{}, k[q.Name], nil
+}
+
+func (k knowing) Lookup(context.Context, checks.Question) (checks.Answer, error) {
+	return checks.Answer{NXDomain: true}, nil
+}
+
+// staged is a fake that announces a question for each stage.
+type staged struct{ *fake }
+
+func (staged) Prefetch(s *checks.Session) []checks.Ahead {
+	return []checks.Ahead{{Question: checks.Ask(s.Stage.String(), 1)}}
+}
+
+// TestAHurriedSession puts off what would be asked ahead of commands that have come already, until something is not known.
+func TestAHurriedSession(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		hurried [3]bool // at Connect, Helo, MailFrom
+		known   knowing
+		before  int // announced before RCPT
+		after   int // in the end
+	}{
+		{"in no hurry", [3]bool{}, knowing{}, 3, 3},
+		{"nothing known", [3]bool{true, true, true}, knowing{}, 0, 3},
+		{"all known", [3]bool{true, true, true}, knowing{"connect.": true, "helo.": true, "mail.": true}, 0, 0},
+		{"the last not known", [3]bool{true, true, true}, knowing{"connect.": true, "helo.": true}, 0, 3},
+		{"a pause after MAIL", [3]bool{true, true, false}, knowing{}, 3, 3},
+		{"a pause after the beginning", [3]bool{false, true, true}, knowing{"connect.": true, "helo.": true, "mail.": true}, 1, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dns := checks.Traced(c.known)
+			ask := func(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+				_, err := dns.Lookup(ctx, checks.Ask(s.Stage.String(), 1))
+				return nil, err
+			}
+			f := newFake("a", []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom}, reason("a"))
+			f.say = ask
+			var a announced
+			p, err := checks.New([]checks.Instance{{Info: f.info, Check: staged{f}}}, checks.Options{
+				Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &checks.Session{ID: "t", Client: netip.MustParseAddr("192.0.2.9")}
+			for st, hurried := range c.hurried {
+				s.Hurried = hurried
+				p.Run(t.Context(), s, checks.Stage(st))
+			}
+			if n := len(a.questions); n != c.before {
+				t.Errorf("%d announced before RCPT, want %d: %v", n, c.before, a.questions)
+			}
+			s.Hurried = true
+			s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
+			p.Run(t.Context(), s, checks.RcptTo)
+			if n := len(a.questions); n != c.after {
+				t.Errorf("%d announced in the end, want %d: %v", n, c.after, a.questions)
+			}
+		})
+	}
+}
+
 func TestAnnouncing(t *testing.T) {
 	t.Parallel()
 	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}

@@ -39,6 +39,7 @@ type part struct {
 	value  []byte // the records, as encode has them
 	packed []byte // the same compressed, when it is written
 	stored bool   // this place is ours
+	fresh  bool   // since now
 
 	added    int // records that are not stored yet
 	refusals []refusal
@@ -132,25 +133,21 @@ func (b *Book) save(ctx context.Context, p *part) {
 	if p.added == 0 {
 		return
 	}
-	if err := b.put(ctx, p); err != nil {
+	if err := b.place(ctx, p); err != nil {
 		b.drop(p.added, err)
 		*p = part{block: p.block, index: p.index, value: p.value[:0], packed: p.packed}
 		return
 	}
 	b.written.Add(uint64(p.added))
-	p.added, p.refusals = 0, nil
-}
-
-func (b *Book) put(ctx context.Context, p *part) error {
-	if err := b.place(ctx, p); err != nil {
-		return err
-	}
+	// From here on no record is lost: a link that leads nowhere, or a block that stays until it expires, is all that may come of an
+	// error, and the next operation has it too if it lasts.
 	for _, r := range p.refusals {
-		if err := b.store.Put(ctx, idKey+r.id, strconv.AppendInt(nil, r.number, 10), b.opts.Keep); err != nil {
-			return err
-		}
+		_ = b.store.Put(ctx, idKey+r.id, strconv.AppendInt(nil, r.number, 10), b.opts.Keep)
 	}
-	return nil
+	if p.added, p.refusals = 0, nil; p.fresh && p.index == 0 {
+		_ = b.forget(ctx, p.block-b.blocks())
+	}
+	p.fresh = false
 }
 
 // place writes a part to its place, or finds one for it.
@@ -165,10 +162,7 @@ func (b *Book) place(ctx context.Context, p *part) error {
 			return err
 		}
 		if stored {
-			p.stored = true
-			if p.index == 0 {
-				return b.forget(ctx, p.block-b.blocks())
-			}
+			p.stored, p.fresh = true, true
 			return nil
 		}
 	}

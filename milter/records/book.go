@@ -68,7 +68,7 @@ func (b *Book) Keep() time.Duration { return b.opts.Keep }
 // Decided takes the record of a decision, if there is something to tell.
 func (b *Book) Decided(s *checks.Session, d checks.Decision) {
 	if d.Reply != nil || len(d.Outcomes) > 0 {
-		b.add(pending{Record: decided(s, d), results: d.Results})
+		b.add(pending{Record: decided(s, d), results: brief(d.Results)})
 	}
 }
 

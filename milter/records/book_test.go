@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,6 +303,69 @@ func TestAStuckStoreDelaysNoMail(t *testing.T) {
 	b.Decided(s, d) // after the end: lost, and no panic
 }
 
+// TestWaitingRecordsAreShort has records wait whose values are long.
+func TestWaitingRecordsAreShort(t *testing.T) { // not parallel: it looks at all of the heap
+	st := stuck{checktest.NewStore(nil), make(chan struct{})}
+	b := open(t, st, 1000)
+	const n, length = 200, 1 << 20
+	before := inUse()
+	for range n {
+		s, d := mail("192.0.2.9", strings.Repeat("h", length), "", ""), refused("")
+		for i := range d.Outcomes {
+			d.Outcomes[i].Detail = map[string]string{"date": strings.Repeat("x", length)}
+		}
+		d.Results[0].Outcomes = d.Outcomes
+		b.Decided(s, d)
+	}
+	if grown := inUse() - before; grown > n*length/10 {
+		t.Errorf("%d records hold %d octets", n, grown)
+	}
+	close(st.let)
+}
+
+// inUse is what the heap holds.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// forgetful is a store that loses one of the ways to records by their id.
+type forgetful struct {
+	checks.Store
+	puts atomic.Int64
+}
+
+func (f *forgetful) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	if strings.HasPrefix(key, idKey) && f.puts.Add(1) == 2 {
+		return errors.New("timeout")
+	}
+	return f.Store.Put(ctx, key, value, ttl)
+}
+
+func TestALostLinkLosesNoOther(t *testing.T) {
+	t.Parallel()
+	b := open(t, &forgetful{Store: checktest.NewStore(nil)}, 1000)
+	const n = 10
+	var ids []string
+	for range n {
+		ids = append(ids, NewID(noon))
+		b.Decided(mail("192.0.2.9", "h", "", ""), refused(ids[len(ids)-1]))
+	}
+	settle(t, b, n)
+	list, err := b.Find(t.Context(), Query{})
+	byID := 0
+	for _, id := range ids {
+		if _, ok, _ := b.Get(t.Context(), id); ok {
+			byID++
+		}
+	}
+	if s := b.Stats(); err != nil || len(list) != n || byID != n-1 || s.Written != n || s.Dropped != 0 {
+		t.Errorf("%d records, %d by their id, %+v, %v", len(list), byID, s, err)
+	}
+}
+
 func TestALostStoreLosesRecordsAlone(t *testing.T) {
 	t.Parallel()
 	store := checktest.NewStore(nil)
@@ -329,14 +394,21 @@ func TestHugeValuesFit(t *testing.T) {
 	s := mail("192.0.2.9", long, long+"@example.com", long+"@example.org")
 	d := refused("")
 	d.Outcomes[0].Detail = map[string]string{"v": long}
+	for range 20 { // quoted, more than a record may have
+		d.Outcomes = append(d.Outcomes, d.Outcomes[0])
+	}
+	for i := range maxRcpts {
+		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.Address{Text: fmt.Sprint(i) + strings.Repeat("<", maxValue)}})
+	}
+	b.Accepted(s)
 	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "x.", Rrtype: dns.TypeTXT}, Txt: []string{strings.Repeat("t", 250)}}
 	for range 300 {
 		d.Results[0].Asked = append(d.Results[0].Asked, checks.Asked{Question: checks.Ask("x", dns.TypeTXT), Answer: checks.Answer{Records: slices.Repeat([]dns.RR{txt}, 50)}})
 	}
 	b.Decided(s, d)
-	settle(t, b, 1)
+	settle(t, b, 2)
 	list, err := b.Find(context.Background(), Query{Trace: true})
-	if err != nil || len(list) != 1 || len(list[0].Helo) > 3*maxValue {
+	if err != nil || len(list) != 2 || len(list[0].Helo) > 3*maxValue {
 		t.Errorf("%d records, %v, %+v", len(list), err, b.Stats())
 	}
 }

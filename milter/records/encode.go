@@ -21,7 +21,21 @@ func (p *pending) encode(to []byte) (value []byte, err error) {
 			value, err = to, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	value = append(appendRecord(to, &p.Record), '\n')
+	for _, shorten := range []func(*Record){
+		func(*Record) {},
+		func(r *Record) {
+			for i := range r.Outcomes {
+				r.Outcomes[i].Detail = nil
+			}
+		},
+		func(r *Record) { r.Rcpts = r.Rcpts[:min(len(r.Rcpts), 1)] },
+		func(r *Record) { r.Outcomes = r.Outcomes[:min(len(r.Outcomes), 1)] },
+	} {
+		shorten(&p.Record)
+		if value = append(appendRecord(to, &p.Record), '\n'); len(value)-len(to) < maxEncoded {
+			break
+		}
+	}
 	head := len(value)
 	if len(p.results) > 0 {
 		value = appendTrace(value, p.results)

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"iter"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -74,8 +76,25 @@ const (
 	maxEncoded = 60 << 10 // octets of a record with its checks, and of some together; a store takes 64 KiB
 )
 
-// cut shortens a value from outside.
-func cut(s string, limit int) string { return s[:min(len(s), limit)] }
+// cut shortens a value from outside. What is cut off is not kept in memory.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.Clone(s[:limit])
+}
+
+// brief is what of results the trace tells: of the outcomes their reasons.
+func brief(results []checks.Result) []checks.Result {
+	list := slices.Clone(results)
+	for i, r := range list {
+		list[i].Outcomes = make([]checks.Outcome, len(r.Outcomes))
+		for k, o := range r.Outcomes {
+			list[i].Outcomes[k].Reason = o.Reason
+		}
+	}
+	return list
+}
 
 // newRecord notes who was judged. It copies what the session changes later.
 func newRecord(s *checks.Session, id string) Record {

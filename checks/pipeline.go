@@ -254,6 +254,9 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 		}
 		d = p.decide(ctx, s, t, EndOfHeader, EndOfHeader)
 	}
+	if s.running.caughtUp.Load() {
+		s.behind = [numStages]bool{}
+	}
 	if p.opts.Trace == TraceAll || p.opts.Trace == TraceTold && len(d.Outcomes) > 0 {
 		d.Results = p.results(s)
 	}
@@ -339,8 +342,8 @@ func (p *Pipeline) run(ctx context.Context, s *Session) context.Context {
 	s.running = r
 	if s.behind != [numStages]bool{} {
 		behind := s.behind
-		s.behind = [numStages]bool{}
 		r.ahead = func() {
+			r.caughtUp.Store(true)
 			// Who misses something may be a goroutine of a check: it is not to meet the others in the session.
 			told := s.told()
 			told.behind = behind
@@ -558,7 +561,8 @@ type PanicError struct {
 // Error implements error.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// LogWho is what every log line about a session tells, RFC 5321's words for it. It stays as it is when the session goes on.
+// LogWho is what every log line about a session tells, RFC 5321's words for it. It stays as it is when the session goes on, and is
+// bounded as LogValue says: lines may wait for long.
 type LogWho struct {
 	Session, QueueID           string
 	Client                     netip.Addr // zero: unknown
@@ -569,8 +573,8 @@ type LogWho struct {
 // LogWho notes what it is now.
 func (s *Session) LogWho() LogWho {
 	return LogWho{
-		Session: s.ID, QueueID: s.Envelope.QueueID, Client: s.Client, ClientName: s.ClientName, Helo: s.Helo,
-		MailFrom: s.Envelope.MailFrom.Text, Rcpt: s.Rcpt().Text,
+		Session: s.ID, QueueID: LogValue(s.Envelope.QueueID), Client: s.Client, ClientName: LogValue(s.ClientName), Helo: LogValue(s.Helo),
+		MailFrom: LogValue(s.Envelope.MailFrom.Text), Rcpt: LogValue(s.Rcpt().Text),
 	}
 }
 
@@ -583,10 +587,10 @@ func (w LogWho) Fields(f logrus.Fields) {
 	f["session"] = w.Session
 	f["queue_id"] = w.QueueID
 	f["client"] = client
-	f["client_name"] = LogValue(w.ClientName)
-	f["helo"] = LogValue(w.Helo)
-	f["mail_from"] = LogValue(w.MailFrom)
-	f["rcpt"] = LogValue(w.Rcpt)
+	f["client_name"] = w.ClientName
+	f["helo"] = w.Helo
+	f["mail_from"] = w.MailFrom
+	f["rcpt"] = w.Rcpt
 }
 
 // LogFields are the fields that every log line about a session has.

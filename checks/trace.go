@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -74,8 +75,9 @@ type traced struct {
 
 // running is what the context of a check tells of its Pipeline. It is safe for concurrent use.
 type running struct {
-	ahead func() // asks ahead what was put off; nil: nothing was
-	once  sync.Once
+	ahead    func() // asks ahead what was put off; nil: nothing was
+	once     sync.Once
+	caughtUp atomic.Bool // that was done
 
 	noting bool
 	mu     sync.Mutex

@@ -5,6 +5,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -22,6 +23,7 @@ type Journal struct {
 func (j Journal) Decided(s *checks.Session, d checks.Decision) {
 	for _, o := range d.Outcomes {
 		who := s.LogWho()
+		o.Detail = short(o.Detail) // the line may wait
 		j.info(o.Action.String(), func(f logrus.Fields) {
 			who.Fields(f)
 			outcomeFields(f, o)
@@ -53,9 +55,28 @@ func (j Journal) info(message string, fill func(logrus.Fields)) {
 	}
 }
 
+// short has values as the log has them.
+func short(detail map[string]string) map[string]string {
+	var m map[string]string // nil: as they are
+	for k, v := range detail {
+		cut := checks.LogValue(v)
+		if len(cut) == len(v) {
+			continue
+		}
+		if m == nil {
+			m = maps.Clone(detail)
+		}
+		m[k] = cut
+	}
+	if m == nil {
+		return detail
+	}
+	return m
+}
+
 func outcomeFields(f logrus.Fields, o checks.Outcome) {
 	for k, v := range o.Detail {
-		f[k] = checks.LogValue(v)
+		f[k] = v
 	}
 	f["stage"] = o.Stage.String()
 	f["check"] = o.Check

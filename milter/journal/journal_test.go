@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,35 @@ func TestAStalledSyslogStallsNothing(t *testing.T) {
 		t.Error("the drops are not told")
 	}
 	log.Info("after the end") // must not panic
+}
+
+// TestWaitingLinesAreShort has lines wait whose values are long.
+func TestWaitingLinesAreShort(t *testing.T) { // not parallel: it looks at all of the heap
+	w := &stalled{begun: make(chan struct{}), let: make(chan struct{})}
+	q := ToWriter(w, false, false)
+	j := Journal{q.Logger(logrus.InfoLevel), q}
+	const lines, length = 200, 1 << 20
+	before := inUse()
+	for range lines {
+		s, d := session(), decision()
+		s.Helo = strings.Repeat("h", length)
+		d.Failures, d.Outcomes[0].Detail = nil, map[string]string{"date": strings.Repeat("x", length)}
+		j.Decided(s, d)
+		j.Accepted(s)
+	}
+	if grown := inUse() - before; grown > lines*length/10 {
+		t.Errorf("%d lines hold %d octets", 2*lines, grown)
+	}
+	close(w.let)
+	q.Close(5 * time.Second)
+}
+
+// inUse is what the heap holds.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestWhatSyslogRefusesGoesToTheFallback(t *testing.T) {

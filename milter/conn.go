@@ -183,8 +183,8 @@ func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 	switch {
 	case code == gomilter.CodeMacro && c.macros != nil:
 		return true, c.takeMacros()
-	case code == gomilter.CodeHeader && c.field != nil && c.left <= readBuffer:
-		packet, err := c.r.Peek(c.left)
+	case code == gomilter.CodeHeader && c.field != nil:
+		packet, err := c.whole()
 		if err != nil {
 			return false, err
 		}
@@ -203,22 +203,29 @@ func (c *conn) takeMacros() error {
 	if c.left < head {
 		return errors.New("milter: macros without a command")
 	}
-	packet, err := c.r.Peek(min(c.left, readBuffer))
+	packet, err := c.r.Peek(head)
 	if err != nil {
 		return err
 	}
-	if of := gomilter.Code(packet[5]); of == gomilter.CodeHeader || of == gomilter.CodeBody {
+	if of := gomilter.Code(packet[head-1]); of == gomilter.CodeHeader || of == gomilter.CodeBody {
 		return nil
 	}
-	if c.left > readBuffer {
-		packet = make([]byte, c.left)
-		if _, err := io.ReadFull(c.r, packet); err != nil {
-			return err
-		}
-		c.left = 0
+	if packet, err = c.whole(); err != nil {
+		return err
 	}
 	c.macros(string(packet[head:]))
 	return nil
+}
+
+// whole is the packet at the head of the buffer, valid until the next read. One that does not fit is read.
+func (c *conn) whole() ([]byte, error) {
+	if c.left <= readBuffer {
+		return c.r.Peek(c.left)
+	}
+	packet := make([]byte, c.left)
+	c.left = 0
+	_, err := io.ReadFull(c.r, packet)
+	return packet, err
 }
 
 // buffered tells whether a whole packet lies in the buffer, so that no deadline is needed to read it.

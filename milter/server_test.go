@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -182,6 +183,63 @@ func TestSessionOutlivesRefusals(t *testing.T) {
 	for _, e := range journal.accepted {
 		if len(e.Rcpts) != 3 || len(e.Header) != 1 || e.QueueID != "Q1" {
 			t.Errorf("got %+v: fields or recipients of another message, or lost", e)
+		}
+	}
+}
+
+// TestMacrosKeepNoPackets has macros in packets as long as they may be.
+func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it looks at all of the heap
+	s := &session{Session: checks.Session{Macros: map[string]string{}}}
+	inUse := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := inUse()
+	for i := range maxMacros / 2 {
+		s.takeMacros(fmt.Sprintf("m%d\x00value\x00long\x00%s\x00", i, strings.Repeat("x", maxPacket-100)))
+		s.merge()
+	}
+	if grown := inUse() - before; grown > 10<<20 || s.Macros["m7"] != "value" || s.Macros["long"] != "" {
+		t.Errorf("%d octets kept, m7=%q", grown, s.Macros["m7"])
+	}
+}
+
+func TestAMessageWithoutATransactionIsNone(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, accept)
+	for _, protocol := range []gomilter.OptProtocol{mta.AllProtocol, mta.AllProtocol &^ gomilter.OptNoEOHReply} {
+		d := dialOffering(t, address, protocol)
+		d.must(d.Header("X-A", " b"))
+		d.must(d.EndOfHeader(nil))
+		want(t, "message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "")
+	}
+	if n := len(journal.accepted); n > 0 {
+		t.Errorf("%d messages were accepted", n)
+	}
+}
+
+// TestLongFields has fields that do not fit into the buffer, and one that no MTA sends.
+func TestLongFields(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{10, readBuffer - 10, readBuffer, readBuffer + 10, 100_000} {
+		for name, value := range map[string]string{"plain": strings.Repeat("x", length), "with a NUL": "a\x00" + strings.Repeat("x", length)} {
+			t.Run(fmt.Sprint(name, " ", length), func(t *testing.T) {
+				t.Parallel()
+				address, _, journal := start(t, nil, accept)
+				d := dial(t, address)
+				d.hello()
+				d.must(d.Mail("<>", nil))
+				d.rcpt("<u@example.org>")
+				d.must(d.Header("X-A", value))
+				d.must(d.Header("X-B", "b"))
+				d.must(d.EndOfHeader(nil))
+				want(t, "message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "")
+				if h := journal.last().Envelope.Header; len(h) != 2 || h[0].Value != value || h[1].Value != "b" {
+					t.Errorf("%d fields, the first of %d octets", len(h), len(h[0].Value))
+				}
+			})
 		}
 	}
 }

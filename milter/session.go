@@ -122,11 +122,15 @@ type macro struct{ name, value string }
 // takeMacros notes the macros of the next command: names and values, with a NUL behind each.
 func (s *session) takeMacros(text string) {
 	s.macros = s.macros[:0]
+	size := len(text)
 	for text != "" && len(s.macros) < maxMacros {
 		var m macro
 		m.name, text, _ = strings.Cut(text, "\x00")
 		m.value, text, _ = strings.Cut(text, "\x00")
 		if len(m.name)+len(m.value) <= maxMacroLength {
+			if size > maxMacroLength { // not to keep all of it
+				m.name, m.value = strings.Clone(m.name), strings.Clone(m.value)
+			}
 			s.macros = append(s.macros, m)
 		}
 	}
@@ -370,6 +374,9 @@ func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, erro
 func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
 		s.merge()
+		if !s.conn.busy.Load() {
+			return nil // of what, no MTA could tell
+		}
 		ctx, cancel := s.pipeline.Within(s.conn.ctx) // for all that follows
 		defer cancel()
 		if s.protocol&gomilter.OptNoEOHReply != 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/milter/records"
 )
 
@@ -30,18 +31,28 @@ func TestEveryReasonHasAPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, broken)
 	index := s.get("/why/")
+	titled := map[*checks.Reason]bool{}
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			titled[r] = s.explain().texts.Groups[info.Name] != ""
+		}
+	}
 	for _, r := range eachReason() {
 		t.Run(r.ID, func(t *testing.T) {
 			p := s.get("/why/" + r.ID)
 			if p.Code != 200 || p.Header().Get("Content-Type") != "text/html; charset=utf-8" {
 				t.Fatalf("%d %s", p.Code, p.Header())
 			}
-			p.has(t, r.ID, r.Why, r.Remedy, "How to repair it", "RFC ")
-			own := s.explain().texts.Reasons[r.ID]
-			if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
-				t.Fatalf("no texts: %+v", own)
+			p.has(t, r.ID, r.Why, r.Remedy, "How to repair it")
+			own, ok := s.explain().texts.Reasons[r.ID]
+			if !ok && !titled[r] {
+				// A check that the texts do not know makes do with what it says itself.
+				p.lacks(t, "What the standards say")
+			} else if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
+				t.Fatalf("its check has a title in explain/en/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
+			} else {
+				p.has(t, own.Title, "RFC ")
 			}
-			p.has(t, own.Title)
 			for _, id := range own.Recipes {
 				rec, ok := s.explain().texts.Recipes[id]
 				if !ok || rec.Title == "" || rec.Text == "" || len(rec.Steps) == 0 {

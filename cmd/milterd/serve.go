@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,9 +36,6 @@ const (
 	// drainPatience is how long a stopping daemon waits for the messages in flight; in the second half of it none begins any
 	// more. Mail servers that wait for the next daemon give up after 30 s.
 	drainPatience = 15 * time.Second
-	// gcPercent lets garbage grow to four times of what lives before it is collected: nearly all that is allocated lives
-	// for one packet, little lives on, and collecting less often saves a fifth of the processor time. GOGC overrides it.
-	gcPercent = 400
 	// tendEvery is how often the checks are asked whether something is due beside the sessions, and tendFirst how long a
 	// configuration waits for that before it is used.
 	tendEvery = 10 * time.Second
@@ -100,9 +96,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 			wanted = append(wanted, l)
 		}
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	collect := newCollector()
 	queue := openLog(cfg.Log, stderr)
 	defer func() {
 		if lost := queue.Close(logPatience); lost > 0 {
@@ -141,7 +135,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	p.Tend(first, time.Now())
 	cancel()
 	d.pipeline.Store(p)
-	stopTending := d.tend()
+	stopTending := d.tend(collect)
 	defer stopTending()
 	d.server = &milter.Server{
 		Pipeline:       d.pipeline.Load,
@@ -209,7 +203,7 @@ func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 }
 
 // tend has the checks do what is due beside the sessions, until stop is called.
-func (d *daemon) tend() (stop func()) {
+func (d *daemon) tend(collect *collector) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var tending sync.WaitGroup
 	tending.Go(func() {
@@ -220,6 +214,7 @@ func (d *daemon) tend() (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+				collect.adjust()
 				d.pipeline.Load().Tend(ctx, time.Now())
 			}
 		}

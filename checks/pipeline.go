@@ -2,13 +2,8 @@ package checks
 
 import (
 	"context"
-	"fmt"
-	"net/netip"
-	"runtime/debug"
 	"slices"
 	"time"
-
-	"github.com/sirupsen/logrus"
 )
 
 // Instance is a check made ready.
@@ -314,45 +309,6 @@ func (p *Pipeline) tableFor(rcpt Address) *table {
 	return p.general
 }
 
-// announce lets the questions be asked that the checks will ask, in the background, for every stage at which that was put off.
-func (p *Pipeline) announce(s *Session) {
-	var all []Ahead
-	for st := range s.behind {
-		if !s.behind[st] {
-			continue
-		}
-		s.behind[st] = false
-		s.Stage = Stage(st)
-		for _, pre := range p.ahead {
-			for _, q := range pre.Prefetch(s) {
-				if !slices.ContainsFunc(all, func(a Ahead) bool { return a.covers(q) }) {
-					all = append(all, q)
-				}
-			}
-		}
-	}
-	if len(all) > 0 {
-		p.opts.Announce.Announce(all)
-	}
-}
-
-// run makes the context of the checks: what was put off is asked ahead as soon as something turns out not to be known.
-func (p *Pipeline) run(ctx context.Context, s *Session) context.Context {
-	r := &running{noting: p.opts.Trace != TraceNone}
-	s.running = r
-	if s.behind != [numStages]bool{} {
-		behind := s.behind
-		r.ahead = func() {
-			r.caughtUp.Store(true)
-			// Who misses something may be a goroutine of a check: it is not to meet the others in the session.
-			told := s.told()
-			told.behind = behind
-			p.announce(told)
-		}
-	}
-	return context.WithValue(ctx, runningKey{}, r)
-}
-
 // decide asks the checks about the scopes from the first stage to the last until one refuses.
 func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last Stage) Decision {
 	s.table, s.steps = t, s.steps[:0]
@@ -514,99 +470,4 @@ func (s *Session) suspect(r *Reason, st Stage) {
 			rcpts[i].Suspicions = append(rcpts[i].Suspicions, r)
 		}
 	}
-}
-
-// finding is where a session has what a check said at a step.
-func (s *Session) finding(p *Pipeline, st step) *finding {
-	return &s.findings[st.stage][p.places[st.stage][st.check]]
-}
-
-// find asks a check about a scope, or remembers what it said.
-func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *finding {
-	if s.findings[st] == nil {
-		s.findings[st] = make([]finding, p.findings[st])
-	}
-	f := s.finding(p, step{i, st})
-	if f.done {
-		return f
-	}
-	s.Stage = st
-	from := s.running.mark()
-	began := time.Now()
-	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
-	f.done, f.took = true, time.Since(began)
-	f.asked, f.notes = s.running.since(from)
-	if p.opts.Took != nil {
-		p.opts.Took(p.instances[i].Info.Name, f.took)
-	}
-	return f
-}
-
-// protect turns a panic of a check into its error: a bug must neither refuse mail nor end the daemon.
-func protect(ctx context.Context, c Check, s *Session) (vs []Verdict, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			vs, err = nil, &PanicError{r, debug.Stack()}
-		}
-	}()
-	return c.Check(ctx, s)
-}
-
-// PanicError is the error of a check that panicked.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-// Error implements error.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
-// LogWho is what every log line about a session tells, RFC 5321's words for it. It stays as it is when the session goes on, and is
-// bounded as LogValue says: lines may wait for long.
-type LogWho struct {
-	Session, QueueID           string
-	Client                     netip.Addr // zero: unknown
-	ClientName, Helo, MailFrom string
-	Rcpt                       string
-}
-
-// LogWho notes what it is now.
-func (s *Session) LogWho() LogWho {
-	return LogWho{
-		Session: s.ID, QueueID: LogValue(s.Envelope.QueueID), Client: s.Client, ClientName: LogValue(s.ClientName), Helo: LogValue(s.Helo),
-		MailFrom: LogValue(s.Envelope.MailFrom.Text), Rcpt: LogValue(s.Rcpt().Text),
-	}
-}
-
-// Fields adds the fields to those of a line.
-func (w LogWho) Fields(f logrus.Fields) {
-	client := ""
-	if w.Client.IsValid() {
-		client = w.Client.String()
-	}
-	f["session"] = w.Session
-	f["queue_id"] = w.QueueID
-	f["client"] = client
-	f["client_name"] = w.ClientName
-	f["helo"] = w.Helo
-	f["mail_from"] = w.MailFrom
-	f["rcpt"] = w.Rcpt
-}
-
-// LogFields are the fields that every log line about a session has.
-func (s *Session) LogFields() logrus.Fields {
-	f := logrus.Fields{}
-	s.LogWho().Fields(f)
-	return f
-}
-
-// maxLogged is how much of one value from outside stands in the log, in octets. SMTP has no longer ones.
-const maxLogged = 1024
-
-// LogValue is a value from outside as a field of the log has it: what is too long is cut. The log quotes it.
-func LogValue(s string) string {
-	if len(s) <= maxLogged {
-		return s
-	}
-	return s[:maxLogged] + "..."
 }

@@ -47,7 +47,8 @@ type Session struct {
 	Envelope     Envelope          // the open mail transaction
 	Trusted      bool              // never checked; set by the Pipeline
 
-	// Hurried: the MTA has told already what comes next. Nothing need be asked ahead of it.
+	// Hurried: the MTA has told already what comes next. Nothing is asked ahead of it until a check misses something, which
+	// the checks' resolver must tell (see Traced). false: it is asked ahead at once.
 	Hurried bool
 
 	table    *table                  // for the recipient in question, see Suspects

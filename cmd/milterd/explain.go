@@ -85,14 +85,6 @@ func (d *daemon) recorded() records.Stats {
 	return d.explain.book.Stats()
 }
 
-// traced notes in records what is asked, if there are any.
-func (x explainer) traced(r checks.Resolver) checks.Resolver {
-	if x.book == nil {
-		return r
-	}
-	return checks.Traced(r)
-}
-
 // options lets a pipeline make traces for records, and links.
 func (x explainer) options(o *checks.Options) {
 	if x.book != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -64,14 +65,16 @@ hosts.example.com.       TXT  "v=spf1 ip4:192.0.2.0/28 ~all"
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name  string
-		ahead bool
-		most  int
+		name    string
+		ahead   bool
+		hurried bool // all commands come at once
+		most    int
 	}{
 		// PTR and A, MX and A, and the longest: three SPF records, one in the other.
-		{"asked ahead", true, 3},
+		{"asked ahead", true, false, 3},
+		{"asked ahead when all has come already", true, true, 3},
 		// So that the test can tell the difference.
-		{"asked one after the other", false, 12},
+		{"asked one after the other", false, false, 12},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -94,16 +97,11 @@ func TestRoundTrips(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				script := simulation{client: "192.0.2.9", helo: "mail.example.net", from: "a@example.net", rcpts: []string{"u@example.org"}}
-				s, err := script.script()
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.Steps[len(s.Steps)-1].Expect = []string{"250"}
 				began := time.Now()
-				wrong, err := dialogue.Play(s, &dialogue.Pipeline{Pipeline: p, Now: time.Now}, nil)
-				if err != nil || len(wrong) > 0 {
-					t.Fatal(err, wrong)
+				if c.hurried {
+					hurry(t, p)
+				} else {
+					play(t, p)
 				}
 				trips := int((time.Since(began) + roundTrip - 1) / roundTrip)
 				t.Logf("%d round trips, %d questions", trips, len(far.when))
@@ -116,5 +114,34 @@ func TestRoundTrips(t *testing.T) {
 				synctest.Wait()
 			})
 		})
+	}
+}
+
+// play says one command after the other.
+func play(t *testing.T, p *checks.Pipeline) {
+	t.Helper()
+	script := simulation{client: "192.0.2.9", helo: "mail.example.net", from: "a@example.net", rcpts: []string{"u@example.org"}}
+	s, err := script.script()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Steps[len(s.Steps)-1].Expect = []string{"250"}
+	wrong, err := dialogue.Play(s, &dialogue.Pipeline{Pipeline: p, Now: time.Now}, nil)
+	if err != nil || len(wrong) > 0 {
+		t.Fatal(err, wrong)
+	}
+}
+
+// hurry says the same as a mail server that tells all at once.
+func hurry(t *testing.T, p *checks.Pipeline) {
+	t.Helper()
+	s := &checks.Session{ID: "t", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.example.net", Hurried: true, Macros: map[string]string{}}
+	s.Envelope.MailFrom = checks.ParseAddress("a@example.net")
+	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+		p.Run(t.Context(), s, st)
+	}
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
+	if d := p.Run(t.Context(), s, checks.RcptTo); d.Reply != nil {
+		t.Fatal(d.Reply)
 	}
 }

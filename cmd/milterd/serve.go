@@ -190,7 +190,7 @@ func (d *daemon) config() *config.Config {
 // env is what checks may use, without the site.
 func (d *daemon) env() checks.Env {
 	return checks.Env{
-		DNS: d.explain.traced(d.resolver), Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext,
+		DNS: d.resolver, Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext,
 		Registry: d.registry, Clock: d.clock,
 	}
 }

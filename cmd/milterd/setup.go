@@ -52,7 +52,7 @@ func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options
 
 // newChecks makes the checks ready, and what a pipeline of them needs to know of the configuration.
 func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Options, error) {
-	env.Site = siteOf(cfg)
+	env.Site, env.DNS = siteOf(cfg), checks.Traced(env.DNS)
 	instances, err := cfg.Build(env)
 	if err != nil {
 		return nil, checks.Options{}, err

@@ -14,8 +14,8 @@ import (
 // once costs hardly more than to write one. Each process writes the records of a block that are its own into parts of the
 // block, which nobody else writes: the first part that is free is its, and the next one when that is full. With a block the one
 // goes that is as far behind as many records are kept. So there are never many more than that, in any store, and the last ones
-// are found without a search. What lies together is much alike: compressed it is a sixth, for the store to keep and to write again
-// whenever it tidies up. A block has no more parts than numbers; the first of them may expire before the others.
+// are found without a search. What lies together is much alike: compressed it is less than a quarter, for the store to keep and
+// to write again whenever it tidies up. A block has no more parts than numbers; the first of them may expire before the others.
 const (
 	lastKey  = "records:last"   // the number of the last record
 	blockKey = "records:block:" // with the number of the block and that of the part

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,7 +31,6 @@ type MTA struct {
 type settings struct {
 	*Site
 	Addr, Host, Open, Port6, Milter, CF, Binary string
-	More                                        []string
 }
 
 // fill writes a template of conf to a file of the site.
@@ -47,13 +47,13 @@ func (s *Site) fill(t testing.TB, name, file string, with settings) {
 	must(t, f.Close())
 }
 
-// Postfix starts a Postfix, with more lines in its main.cf. It calls the milter by a unix socket that its own user must be able
+// Postfix starts a Postfix, with more settings in its main.cf, or other ones. It calls the milter by a unix socket that its own user must be able
 // to open.
 func (s *Site) Postfix(t testing.TB, more ...string) *MTA {
 	t.Helper()
 	host := Loopback()
 	with := settings{
-		Site: s, Host: host, More: more,
+		Site: s, Host: host,
 		Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		Milter: s.path("postfix.sock"),
 	}
@@ -68,6 +68,15 @@ func (s *Site) Postfix(t testing.TB, more ...string) *MTA {
 
 	postfix, err := lookPath("postfix")
 	must(t, err)
+	if len(more) > 0 {
+		// Not just appended: Postfix warns of a setting that is there twice, at every start of each of its programs.
+		postconf, err := lookPath("postconf")
+		must(t, err)
+		out, err := exec.Command(postconf, append([]string{"-c", s.path("postfix/etc"), "-e"}, more...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("postconf: %v\n%s", err, out)
+		}
+	}
 	p := Start(t, s.keptCommand(postfix, "-c", s.path("postfix/etc"), "start-fg"))
 	m := &MTA{
 		Name: "postfix", Addr: with.Addr, Open: with.Open, XClient: true,
@@ -75,6 +84,13 @@ func (s *Site) Postfix(t testing.TB, more ...string) *MTA {
 		mailboxes: func(user string) ([]string, error) { return readMaildir(s.path("postfix/mail", user)) },
 	}
 	s.awaitSMTP(t, m, p)
+	if s.Outbound {
+		// The queue manager would do it, but a message whose last delivery has not quite ended when its turn comes waits for
+		// 60 s then, whatever main.cf says, unless somebody asks for it.
+		postqueue, err := lookPath("postqueue")
+		must(t, err)
+		Start(t, s.Command("/bin/sh", "-c", `while sleep 1; do "$0" -c "$1" -f; done`, postqueue, s.path("postfix/etc")))
+	}
 	return m
 }
 

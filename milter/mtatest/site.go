@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -119,6 +120,17 @@ func New(t testing.TB, zone string) *Site {
 		s.write(t, name, withExim(string(text), fmt.Sprintf(entry, eximID)))
 	}
 	s.Log = startSyslog(t, s.path("log.sock"))
+	t.Cleanup(func() {
+		if t.Failed() {
+			const enough = 60
+			lines := s.Log.Lines()
+			var text strings.Builder
+			for _, line := range lines[max(0, len(lines)-enough):] {
+				fmt.Fprintf(&text, "\n%s %s", line.Tag, line.Text)
+			}
+			t.Logf("the last of %d lines in syslog:%s", len(lines), text.String())
+		}
+	})
 	s.Certificate = writeCertificate(t, s.path("tls.crt"), s.path("tls.key"), s.path("tls.pem"))
 	return s
 }

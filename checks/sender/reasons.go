@@ -53,7 +53,7 @@ var (
 		ID:    "sender-bogus-mx",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.1.8", Text: "no mail host of sender domain {domain} can be reached: {hosts}"},
 		When: "every MX (or without one, the domain itself) is private, loopback, otherwise not globally reachable by IANA's " +
-			"special-purpose registries, or does not resolve",
+			"special-purpose registries, or does not resolve; and none is the client itself",
 		Why: "All hosts that take mail for the domain of the sender address have no address, or one that cannot be reached over " +
 			"the Internet, such as 127.0.0.1 or 10.0.0.1. No answer could be sent to it. Forgers publish such records so " +
 			"that no answer troubles them.",

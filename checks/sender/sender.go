@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -103,7 +104,7 @@ func (c *check) mailHosts(ctx context.Context, s *checks.Session) ([]checks.Verd
 		return []checks.Verdict{{Reason: nullMX}}, nil
 	case len(mx.Hosts) == 0:
 		return []checks.Verdict{{Reason: noDomain}}, nil
-	case slices.ContainsFunc(mx.Hosts, facts.MXHost.Reachable):
+	case slices.ContainsFunc(mx.Hosts, facts.MXHost.Reachable), slices.ContainsFunc(mx.Hosts, isClient(s.Client)):
 		return nil, nil
 	}
 	for _, h := range mx.Hosts {
@@ -116,6 +117,14 @@ func (c *check) mailHosts(ctx context.Context, s *checks.Session) ([]checks.Verd
 			len(mx.Hosts), s.Envelope.MailFrom.Domain)
 	}
 	return []checks.Verdict{{Reason: bogusMX, Detail: map[string]string{"hosts": list(mx.Hosts)}}}, nil
+}
+
+// isClient tells of mail hosts whether they have the client's address: in a network of one's own that is not a bogus one,
+// whatever it is. A loopback address is everybody's own.
+func isClient(client netip.Addr) func(facts.MXHost) bool {
+	return func(h facts.MXHost) bool {
+		return !client.IsLoopback() && slices.Contains(h.Addrs, client.WithZone(""))
+	}
 }
 
 // list shows the first few hosts with an address of each.

@@ -184,6 +184,9 @@ func TestDomain(t *testing.T) {
 		{name: "private, loopback, documentation and missing mail hosts", from: "user@private.example.net", want: "sender-bogus-mx"},
 		{name: "an address where the mail host's name should be", from: "user@literal.example.net", want: "sender-bogus-mx"},
 		{name: "an implicit MX that is private", from: "user@implicitten.example.net", want: "sender-bogus-mx"},
+		{name: "a private mail host that is the client", client: "10.0.0.1", from: "user@implicitten.example.net"},
+		{name: "a private mail host beside the client", client: "10.0.0.2", from: "user@implicitten.example.net", want: "sender-bogus-mx"},
+		{name: "a loopback mail host that is the client", client: "127.0.0.1", from: "user@loop.example.net", want: "sender-bogus-mx"},
 		{name: "one reachable mail host is enough", from: "user@half.example.net"},
 		{name: "one reachable address is enough", from: "user@mixed.example.net"},
 

@@ -114,12 +114,15 @@ func (c *Check) lookups(ctx context.Context, s *checks.Session) ([]lookup, error
 		}
 		return lookups, err
 	case checks.Helo:
-		return c.about(nameSubject(Helo, "HELO name", s.Helo)), nil
+		if c.asks(Helo) {
+			return c.about(nameSubject(Helo, "HELO name", s.Helo)), nil
+		}
 	case checks.MailFrom:
-		return c.about(nameSubject(Sender, "sender domain", s.Envelope.MailFrom.Domain)), nil
-	default:
-		return nil, nil
+		if c.asks(Sender) {
+			return c.about(nameSubject(Sender, "sender domain", s.Envelope.MailFrom.Domain)), nil
+		}
 	}
+	return nil, nil
 }
 
 // about lists the lookups of a subject in the zones that are for it and in use.

@@ -7,12 +7,14 @@ import (
 
 // Again asks the named checks once more about a session that is over, up to RcptTo, and returns everything they say, with
 // the actions for its last recipient. Nothing is decided and no Observer is told: it is for the sender who wants to know
-// whether what was refused is repaired. The results have questions if Options.Trace is not TraceNone.
+// whether what was refused is repaired.
 func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Result {
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	s.begin(Connect)
 	ctx = p.run(ctx, s)
+	s.running.conclusions = nil
+	defer p.conclusions.forget() // they came from what was asked anew now
 	s.table = p.tableFor(s.Rcpt().Address)
 	s.steps = s.steps[:0]
 	for i, inst := range p.instances {

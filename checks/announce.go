@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // announce lets the questions be asked that the checks will ask, in the background, for every stage at which that was put off.
@@ -29,7 +30,7 @@ func (p *Pipeline) announce(s *Session) {
 
 // run makes the context of the checks: what was put off is asked ahead as soon as something turns out not to be known.
 func (p *Pipeline) run(ctx context.Context, s *Session) context.Context {
-	r := &running{noting: p.opts.Trace != TraceNone}
+	r := &running{ctx: ctx, before: time.Now(), conclusions: p.conclusions, until: never}
 	s.running = r
 	if s.behind != [numStages]bool{} {
 		behind := s.behind

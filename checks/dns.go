@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -39,6 +40,9 @@ type Answer struct {
 	// order, then the records of the asked type at its end. It is shared: do not change it.
 	Records  []dns.RR
 	NXDomain bool // the name (or the end of its CNAME chain) does not exist; Records may still hold the chain
+
+	// Until is when it has to be asked for anew. Nothing is concluded from it for other sessions after that; zero: never.
+	Until time.Time
 }
 
 // Ahead is a question worth asking before the answer is needed.

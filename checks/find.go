@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
-	"time"
 )
 
 // finding is where a session has what a check said at a step.
@@ -23,9 +22,8 @@ func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *findi
 	}
 	s.Stage = st
 	from := s.running.mark()
-	began := time.Now()
 	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
-	f.done, f.took = true, time.Since(began)
+	f.done, f.took = true, s.running.lap()
 	f.asked, f.notes = s.running.since(from)
 	if p.opts.Took != nil {
 		p.opts.Took(p.instances[i].Info.Name, f.took)

@@ -27,6 +27,8 @@ type Pipeline struct {
 	observers []Observer
 	places    [numStages][]int // of each check's finding at a stage; the checks that are not asked then have none
 	findings  [numStages]int   // how many there are at a stage
+
+	conclusions *conclusions
 }
 
 type policyTable struct {
@@ -65,7 +67,7 @@ func PipelineReasons() []*Reason { return []*Reason{checkFailed, policiesDiffer}
 
 // New makes a pipeline of checks, in the order in which they decide. The error names a reason without an action.
 func New(instances []Instance, opts Options) (*Pipeline, error) {
-	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances)}
+	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances), conclusions: newConclusions()}
 	var err error
 	if p.general, err = newTable(instances, opts.Actions); err != nil {
 		return nil, err
@@ -204,7 +206,7 @@ type finding struct {
 	told     bool // its failure was reported
 	verdicts []Verdict
 	err      error
-	asked    []Asked
+	asked    []*Asked
 	notes    []string
 	took     time.Duration
 }
@@ -367,7 +369,11 @@ func (p *Pipeline) results(s *Session) []Result {
 	list := make([]Result, len(s.steps))
 	for i, st := range s.steps {
 		check, f := p.instances[st.check].Info.Name, s.finding(p, st)
-		list[i] = Result{check, st.stage, outcomesOf(s, s.table, check, st.stage, f.verdicts, Off), f.err, f.asked, f.notes, f.took}
+		var asked []Asked
+		for _, a := range f.asked {
+			asked = append(asked, *a)
+		}
+		list[i] = Result{check, st.stage, outcomesOf(s, s.table, check, st.stage, f.verdicts, Off), f.err, asked, f.notes, f.took}
 	}
 	return list
 }

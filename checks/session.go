@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -55,6 +56,7 @@ type Session struct {
 	memory   [numStages][]remembered // see Remember; few in each
 	findings [numStages][]finding    // by the check's place, see Pipeline
 	running  *running                // of the findings being made
+	dossiers [numStages]*dossier     // of what the MTA has told up to the stage; nil: not looked up, or there is none
 	steps    []step                  // of the last decision
 	behind   [numStages]bool         // stages at which nothing was asked ahead, as the session was in a hurry
 }
@@ -184,21 +186,32 @@ func Under(name, domain string) bool {
 type remembered struct {
 	key, value any
 	err        error
+	until      time.Time // the first of the answers that it came from has to be asked for anew
 }
 
 // Remember returns what find returns, calling it once while scope lasts, however many checks ask. key must be of a type
 // of the caller's own. Failures are remembered too, but only until the next transaction: an hour-long connection must
 // not suffer from one lost DNS answer at its beginning.
 func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (T, error) {
+	if m := s.recall(scope, key); m != nil {
+		v, _ := m.value.(T)
+		return v, m.err
+	}
+	outer := s.running.rest()
+	v, err := find()
+	s.memory[scope] = append(s.memory[scope], remembered{key, v, err, s.running.resume(outer)})
+	return v, err
+}
+
+// recall is what Remember has kept, or nil.
+func (s *Session) recall(scope Stage, key any) *remembered {
 	for i := range s.memory[scope] {
 		if m := &s.memory[scope][i]; m.key == key {
-			v, _ := m.value.(T)
-			return v, m.err
+			s.running.rely(m.until)
+			return m
 		}
 	}
-	v, err := find()
-	s.memory[scope] = append(s.memory[scope], remembered{key, v, err})
-	return v, err
+	return nil
 }
 
 // Aside is what is known of the session now, so many recipients at most and what was remembered up to MailFrom with it, but
@@ -209,6 +222,9 @@ func (s *Session) Aside(rcpts int) *Session {
 	c.Envelope.QueueID, c.Envelope.Rcpts = s.Envelope.QueueID, slices.Clone(s.Envelope.Rcpts[:min(len(s.Envelope.Rcpts), rcpts)])
 	for st := Connect; st <= MailFrom; st++ {
 		c.memory[st] = slices.Clone(s.memory[st])
+	}
+	if s.running != nil {
+		c.running = &running{ctx: context.Background(), conclusions: s.running.conclusions, aside: true, until: never}
 	}
 	return c
 }
@@ -226,6 +242,7 @@ func (s *Session) begin(st Stage) {
 	forget := func(st Stage) {
 		clear(s.memory[st])
 		s.memory[st] = s.memory[st][:0]
+		s.dossiers[st] = nil
 		clear(s.findings[st])
 	}
 	switch st {

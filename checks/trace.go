@@ -61,7 +61,7 @@ const (
 	TraceAll
 )
 
-// Traced is a resolver for a Pipeline: it notes what is asked, if Options.Trace wants that, and lets the Pipeline know when
+// Traced is a resolver for a Pipeline: it notes what is asked, and lets the Pipeline know when
 // something has to be asked after all. r may be a Knower.
 func Traced(r Resolver) Resolver {
 	k, _ := r.(Knower)
@@ -75,14 +75,19 @@ type traced struct {
 
 // running is what the context of a check tells of its Pipeline. It is safe for concurrent use.
 type running struct {
-	ahead    func() // asks ahead what was put off; nil: nothing was
+	ctx      context.Context
+	before   time.Time // when the last check was done
+	ahead    func()    // asks ahead what was put off; nil: nothing was
 	once     sync.Once
 	caughtUp atomic.Bool // that was done
 
-	noting bool
-	mu     sync.Mutex
-	asked  []Asked
-	notes  []string
+	conclusions *conclusions // of all sessions; nil: there are none
+	aside       bool         // none are drawn for others: the questions of work beside the session are not noted
+
+	mu    sync.Mutex
+	asked []*Asked
+	notes []string
+	until time.Time // the first of the answers that is relied on has to be asked for anew, see rest
 }
 
 type runningKey struct{}
@@ -100,31 +105,96 @@ func (r *running) miss() {
 }
 
 func (r *running) note(a Asked) {
-	if r == nil || !r.noting {
+	if r == nil {
+		return
+	}
+	r.rely(a.Answer.Until) // zero with an error
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.room(), &a)
+}
+
+// learned notes what another session had asked.
+func (r *running) learned(c *conclusion) {
+	r.rely(c.until)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.room(), c.asked...)
+}
+
+// room is r.asked with room for as many questions as a mail leads to usually.
+func (r *running) room() []*Asked {
+	const usually = 16
+	if r.asked == nil {
+		r.asked = make([]*Asked, 0, usually)
+	}
+	return r.asked
+}
+
+// lap tells how long the check took that is done now: one looks at the clock once, as there are many and most take no time.
+func (r *running) lap() time.Duration {
+	now := time.Now()
+	took := now.Sub(r.before)
+	r.before = now
+	return took
+}
+
+// rest begins to find something out: what is relied on from now on is what that comes from. resume ends it, tells how long it
+// holds, and goes on with what it is found out for.
+func (r *running) rest() (outer time.Time) {
+	if r == nil {
+		return never
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	outer, r.until = r.until, never
+	return outer
+}
+
+func (r *running) resume(outer time.Time) (until time.Time) {
+	if r == nil {
+		return time.Time{}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	until, r.until = r.until, earlier(outer, r.until)
+	return until
+}
+
+// rely notes that what is being found out holds no longer than this.
+func (r *running) rely(until time.Time) {
+	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.asked == nil {
-		r.asked = make([]Asked, 0, usuallyAsked)
-	}
-	r.asked = append(r.asked, a)
+	r.until = earlier(r.until, until)
 }
 
-// usuallyAsked is how many questions a mail leads to.
-const usuallyAsked = 16
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
 
 // mark is a place in the notes.
 type mark struct{ asked, notes int }
 
 func (r *running) mark() mark {
+	if r == nil {
+		return mark{}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return mark{len(r.asked), len(r.notes)}
 }
 
 // since returns what was noted after a mark. Nobody changes it any more.
-func (r *running) since(m mark) ([]Asked, []string) {
+func (r *running) since(m mark) ([]*Asked, []string) {
+	if r == nil {
+		return nil, nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return tail(r.asked, m.asked), tail(r.notes, m.notes)
@@ -139,9 +209,9 @@ func tail[T any](list []T, n int) []T {
 }
 
 // Note notes in the trace what a check found out elsewhere than in the DNS, such as what another host said: a sentence without
-// an end, printable. Without Options.Trace it does nothing.
+// an end, printable.
 func Note(ctx context.Context, text string) {
-	if r := runningOf(ctx); r != nil && r.noting {
+	if r := runningOf(ctx); r != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.notes = append(r.notes, text)

@@ -21,7 +21,7 @@ var kits = []string{"checks/checktest", "checks/zone", "milter/mtatest", "milter
 
 // libraries are all that checks may use from outside: no milter, no metrics, no store, no other DNS client.
 var libraries = []string{
-	"github.com/gaissmai/bart", "github.com/miekg/dns", "github.com/sirupsen/logrus", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
+	"github.com/gaissmai/bart", "github.com/maypok86/otter/v2", "github.com/miekg/dns", "github.com/sirupsen/logrus", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
 }
 
 // layer is the place of a package in the design.

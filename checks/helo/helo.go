@@ -147,7 +147,7 @@ func (c *check) name(ctx context.Context, s *checks.Session, arg argument) ([]ch
 	if !strings.Contains(arg.name, ".") {
 		vs = say(vs, notFQDN, "", "")
 	}
-	h := lookup(ctx, c.env.DNS, arg.name)
+	h, _ := checks.Conclude(s, checks.Helo, hostKey{}, func() (host, error) { return lookup(ctx, c.env.DNS, arg.name), nil })
 	claims, errOwn := c.claimsOurs(ctx, s, h)
 	if claims {
 		vs = say(vs, ownName, "", "")

@@ -21,6 +21,9 @@ type host struct {
 	err4, err6 error
 }
 
+// hostKey is the key of a host that is remembered.
+type hostKey struct{}
+
 func lookup(ctx context.Context, r checks.Resolver, name string) host {
 	found := facts.LookupAll(ctx, r, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
 	h := host{name: name, err4: found[0].Err, err6: found[1].Err}

@@ -64,6 +64,9 @@ func landed(q checks.Question, k known) *flight {
 func (r *Resolver) fly(f *flight) {
 	defer r.flights.Done()
 	k := r.find(f.question)
+	if k.err == nil {
+		k.answer.Until = r.now().Add(k.ttl)
+	}
 	f.answer, f.err = k.answer, k.err
 	r.cache.put(f.question, k) // before the flight goes, or the next to ask would find neither
 	r.mu.Lock()

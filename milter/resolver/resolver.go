@@ -72,6 +72,7 @@ type Resolver struct {
 	servers  *upstreams
 	cache    *cache
 	budget   time.Duration // of one question, all attempts together
+	now      func() time.Time
 	log      *logrus.Entry
 	stats    counters
 
@@ -120,6 +121,7 @@ func New(cfg Config) (*Resolver, error) {
 	r := &Resolver{
 		cache:    store,
 		budget:   time.Duration(cfg.Attempts) * cfg.Timeout,
+		now:      cfg.Now,
 		log:      cfg.Log,
 		inFlight: map[checks.Question]*flight{},
 	}

@@ -73,7 +73,7 @@ type talk struct {
 }
 
 func begin(p *checks.Pipeline, client string) talk {
-	t := talk{p, &checks.Session{ID: "t", Client: netip.MustParseAddr(client), Macros: map[string]string{}}}
+	t := talk{p, &checks.Session{ID: "t", Client: netip.MustParseAddr(client)}}
 	p.Run(context.Background(), t.s, checks.Connect)
 	t.helo("mail.example.net")
 	return t
@@ -287,8 +287,8 @@ func TestWhoIsNotChecked(t *testing.T) {
 		{"a trusted network", "198.51.100.7", func(*checks.Session) {}, ""},
 		{"a trusted IPv6 network", "2001:db8::7", func(*checks.Session) {}, ""},
 		{"an authenticated client", "192.0.2.9", func(s *checks.Session) { s.AuthUser = "bob" }, ""},
-		{"a trusted daemon", "192.0.2.9", func(s *checks.Session) { s.Macros["{daemon_name}"] = "MSA" }, ""},
-		{"another daemon", "192.0.2.9", func(s *checks.Session) { s.Macros["{daemon_name}"] = "MTA" }, "550 5.7.1 a"},
+		{"a trusted daemon", "192.0.2.9", func(s *checks.Session) { s.Macros.Set("{daemon_name}", "MSA") }, ""},
+		{"another daemon", "192.0.2.9", func(s *checks.Session) { s.Macros.Set("{daemon_name}", "MTA") }, "550 5.7.1 a"},
 		{"a local submission", "192.0.2.9", func(s *checks.Session) { s.Local = true }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

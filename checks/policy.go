@@ -72,7 +72,7 @@ func (t Trusted) Trusts(s *Session) bool {
 	return s.Local ||
 		t.Authenticated && s.AuthUser != "" ||
 		slices.ContainsFunc(t.Networks, func(n netip.Prefix) bool { return n.Contains(s.Client) }) ||
-		len(t.Daemons) > 0 && slices.Contains(t.Daemons, s.Macros["{daemon_name}"])
+		len(t.Daemons) > 0 && slices.Contains(t.Daemons, s.Macros.Get("{daemon_name}"))
 }
 
 // RecipientSet is a set of recipients given by patterns. The zero value is empty. Case is ignored, in the local part

@@ -35,18 +35,18 @@ func (st Stage) String() string {
 // Session is all that the MTA has told us about one SMTP connection. A driver fills it and one goroutine owns it, so it
 // has no lock. Checks read it and never keep it.
 type Session struct {
-	ID           string            // tells sessions apart in the log
-	Time         time.Time         // when the current stage began; a driver may set the past
-	Stage        Stage             // what the check that reads this is asked about
-	Client       netip.Addr        // never an IPv4-mapped IPv6 address; zero if the MTA could not tell
-	Local        bool              // submitted on the mail host itself, not over the network
-	ClientName   string            // reverse name as the MTA reports it: for show, never for a verdict
-	Helo         string            // current HELO name; empty before the first HELO
-	PreviousHelo string            // the last different HELO name under the same TLS state; empty if none
-	AuthUser     string            // empty: not authenticated
-	Macros       map[string]string // merged over the whole connection, keys as the MTA spells them: "i", "{auth_type}"
-	Envelope     Envelope          // the open mail transaction
-	Trusted      bool              // never checked; set by the Pipeline
+	ID           string     // tells sessions apart in the log
+	Time         time.Time  // when the current stage began; a driver may set the past
+	Stage        Stage      // what the check that reads this is asked about
+	Client       netip.Addr // never an IPv4-mapped IPv6 address; zero if the MTA could not tell
+	Local        bool       // submitted on the mail host itself, not over the network
+	ClientName   string     // reverse name as the MTA reports it: for show, never for a verdict
+	Helo         string     // current HELO name; empty before the first HELO
+	PreviousHelo string     // the last different HELO name under the same TLS state; empty if none
+	AuthUser     string     // empty: not authenticated
+	Macros       Macros     // merged over the whole connection
+	Envelope     Envelope   // the open mail transaction
+	Trusted      bool       // never checked; set by the Pipeline
 
 	// Hurried: the MTA has told already what comes next. Nothing is asked ahead of it until a check misses something, which
 	// the checks' resolver must tell (see Traced). false: it is asked ahead at once.

@@ -43,6 +43,8 @@ type conn struct {
 	cancel context.CancelFunc
 	once   sync.Once
 
+	begin func() error // comes before the first read; nil: it was called
+
 	// field takes a header field that nobody waits for, past go-milter, which takes some microseconds for each; nil: go-milter
 	// takes them all.
 	field func(name, value string)
@@ -93,6 +95,12 @@ func (c *conn) readOffer() (offer, error) {
 
 // Read implements net.Conn. It never returns more than the rest of one packet.
 func (c *conn) Read(p []byte) (int, error) {
+	if begin := c.begin; begin != nil {
+		c.begin = nil
+		if err := begin(); err != nil {
+			return 0, io.EOF // for go-milter, which would tell the log too
+		}
+	}
 	if c.left == 0 {
 		if err := c.next(); err != nil {
 			return 0, err

@@ -102,12 +102,20 @@ func (srv *Server) track(ln net.Listener) bool {
 // open begins a connection, or closes it if there are far too many.
 func (srv *Server) open(nc net.Conn) {
 	c := newConn(nc, srv)
+	if !srv.admit(c) {
+		nc.Close()
+		return
+	}
+	srv.serve(c)
+}
+
+// admit tells whether there is room for one more connection.
+func (srv *Server) admit(c *conn) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	n, limit := len(srv.conns), srv.MaxConnections
 	if limit > 0 && n >= limit+limit/8+8 {
-		nc.Close()
-		return
+		return false
 	}
 	if limit > 0 && n >= limit {
 		c.full = true
@@ -121,10 +129,10 @@ func (srv *Server) open(nc net.Conn) {
 	}
 	srv.conns[c] = struct{}{}
 	srv.ended.Add(1)
-	go srv.serve(c)
+	return true
 }
 
-// closed is called once by each connection that open began.
+// closed is called once by each connection that was admitted.
 func (srv *Server) closed(c *conn) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -224,36 +232,37 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	return want
 }
 
-// serve negotiates by the MTA's offer, which go-milter would not look at, and hands the connection to a go-milter server of its
-// own: only so does the session outlive a final response and learn of its end.
+// serve hands the connection to a go-milter server of its own: only so does the session outlive a final response and learn of its
+// end.
 func (srv *Server) serve(c *conn) {
-	offer, err := c.readOffer()
+	s := newSession(srv, c, srv.Pipeline())
+	c.begin = s.begin
+	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return s }}
+	// Serve returns when the listener has nothing more to give; the connection goes on, in a goroutine.
+	_ = one.Serve(&oneShot{conn: c})
+}
+
+// begin negotiates by the MTA's offer, which go-milter would not look at. With an error it has told the log.
+func (s *session) begin() error {
+	offer, err := s.conn.readOffer()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {
-			srv.Log.WithError(err).WithField("mta", c.RemoteAddr().String()).Warn("no milter negotiation")
+			s.srv.Log.WithError(err).WithField("mta", s.conn.RemoteAddr().String()).Warn("no milter negotiation")
 		}
-		c.Close()
-		return
+		return err
 	}
-	s := newSession(srv, c, srv.Pipeline())
-	c.onClose = s.closed
-	s.protocol = wanted(s.pipeline, c.full) & offer.protocol
+	s.conn.onClose = s.closed
+	s.protocol = wanted(s.pipeline, s.conn.full) & offer.protocol
 	actions := gomilter.OptSetSymList
-	if s.pipeline.TraceFields().Any() && offer.actions&traceActions == traceActions && !c.full {
+	if s.pipeline.TraceFields().Any() && offer.actions&traceActions == traceActions && !s.conn.full {
 		actions |= traceActions
 		s.traces = true
 	}
-	c.macros = s.takeMacros
+	s.conn.macros = s.takeMacros
 	if s.protocol&gomilter.OptNoHeaderReply != 0 {
-		c.field = s.keep
+		s.conn.field = s.keep
 	}
-	if err := s.negotiate(offer.actions & actions); err != nil {
-		c.Close()
-		return
-	}
-	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return s }}
-	// Serve returns when the listener has nothing more to give; the connection goes on.
-	_ = one.Serve(&oneShot{conn: c})
+	return s.negotiate(offer.actions & actions)
 }
 
 // offer is the MTA's side of the negotiation.

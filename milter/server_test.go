@@ -189,7 +189,7 @@ func TestSessionOutlivesRefusals(t *testing.T) {
 
 // TestMacrosKeepNoPackets has macros in packets as long as they may be.
 func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it looks at all of the heap
-	s := &session{Session: checks.Session{Macros: map[string]string{}}}
+	s := &session{Session: checks.Session{}}
 	inUse := func() int64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -201,8 +201,8 @@ func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it looks at all of
 		s.takeMacros(fmt.Sprintf("m%d\x00value\x00long\x00%s\x00", i, strings.Repeat("x", maxPacket-100)))
 		s.merge()
 	}
-	if grown := inUse() - before; grown > 10<<20 || s.Macros["m7"] != "value" || s.Macros["long"] != "" {
-		t.Errorf("%d octets kept, m7=%q", grown, s.Macros["m7"])
+	if grown := inUse() - before; grown > 10<<20 || s.Macros.Get("m7") != "value" || s.Macros.Get("long") != "" {
+		t.Errorf("%d octets kept, m7=%q", grown, s.Macros.Get("m7"))
 	}
 }
 

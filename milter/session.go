@@ -40,7 +40,7 @@ type session struct {
 	pipeline *checks.Pipeline
 	protocol gomilter.OptProtocol // as negotiated
 
-	macros []macro // of the command that comes next, or came last
+	macros checks.Macros // of the command that comes next, or came last
 
 	header []headers.Field // of the open transaction, handed over at its end
 	traces bool            // trace fields are wanted, and the MTA takes them
@@ -57,7 +57,7 @@ type session struct {
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	return &session{
-		Session:  checks.Session{ID: srv.NewID(), Macros: make(map[string]string, usualMacros)},
+		Session:  checks.Session{ID: srv.NewID(), Macros: make(checks.Macros, 0, usualMacros)},
 		srv:      srv,
 		conn:     c,
 		pipeline: p,
@@ -116,44 +116,31 @@ func (s *session) negotiate(actions gomilter.OptAction) error {
 	return s.send(byte(gomilter.CodeOptNeg), string(data))
 }
 
-// macro is one of those that the MTA tells before a command.
-type macro struct{ name, value string }
-
 // takeMacros notes the macros of the next command: names and values, with a NUL behind each.
 func (s *session) takeMacros(text string) {
 	s.macros = s.macros[:0]
 	size := len(text)
 	for text != "" && len(s.macros) < maxMacros {
-		var m macro
-		m.name, text, _ = strings.Cut(text, "\x00")
-		m.value, text, _ = strings.Cut(text, "\x00")
-		if len(m.name)+len(m.value) <= maxMacroLength {
+		var m checks.Macro
+		m.Name, text, _ = strings.Cut(text, "\x00")
+		m.Value, text, _ = strings.Cut(text, "\x00")
+		if len(m.Name)+len(m.Value) <= maxMacroLength {
 			if size > maxMacroLength { // not to keep all of it
-				m.name, m.value = strings.Clone(m.name), strings.Clone(m.value)
+				m.Name, m.Value = strings.Clone(m.Name), strings.Clone(m.Value)
 			}
 			s.macros = append(s.macros, m)
 		}
 	}
 }
 
-// macro is the value of a macro of the current command; empty if it has none.
-func (s *session) macro(name string) string {
-	for _, m := range s.macros {
-		if m.name == name {
-			return m.value
-		}
-	}
-	return ""
-}
-
 // merge keeps the macros of the current command beside those of others.
 func (s *session) merge() {
 	for _, m := range s.macros {
-		if _, known := s.Macros[m.name]; known || len(s.Macros) < maxMacros {
-			s.Macros[m.name] = m.value
+		if len(s.Macros) < maxMacros || s.Macros.Get(m.Name) != "" {
+			s.Macros.Set(m.Name, m.Value)
 		}
 	}
-	s.Envelope.QueueID = s.Macros["i"]
+	s.Envelope.QueueID = s.Macros.Get("i")
 }
 
 // run lets the pipeline judge the stage that has just begun.
@@ -194,7 +181,7 @@ func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.header, s.octets, s.rcpts = nil, 0, 0
 	s.fields, s.forged = 0, nil
-	delete(s.Macros, "i")
+	s.Macros.Delete("i")
 	s.conn.busy.Store(false)
 }
 
@@ -220,12 +207,12 @@ func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
 
 // clientAddr is the client's address. Sendmail writes IPv6 ones in a form that go-milter cannot read, but repeats them
 // in macros.
-func clientAddr(ip net.IP, macros map[string]string) netip.Addr {
+func clientAddr(ip net.IP, macros checks.Macros) netip.Addr {
 	if a, ok := netip.AddrFromSlice(ip); ok {
 		return a.Unmap()
 	}
-	texts := []string{macros["{client_addr}"]}
-	if _, rest, ok := strings.Cut(macros["_"], "["); ok {
+	texts := []string{macros.Get("{client_addr}")}
+	if _, rest, ok := strings.Cut(macros.Get("_"), "["); ok {
 		in, _, _ := strings.Cut(rest, "]")
 		texts = append(texts, in)
 	}
@@ -245,7 +232,7 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 func (s *session) helo(name string) *checks.Reply {
 	s.merge()
 	// The MTAs tell the TLS version at the HELO after STARTTLS alone.
-	tls := s.macro("{tls_version}") != ""
+	tls := s.macros.Get("{tls_version}") != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
 	s.last, s.given = gomilter.CodeHelo, checks.Envelope{}
@@ -271,7 +258,7 @@ func (s *session) mail(from string) *checks.Reply {
 	}
 	s.last, s.given = gomilter.CodeMail, checks.Envelope{}
 	s.conn.busy.Store(true)
-	s.AuthUser = s.macro("{auth_authen}")
+	s.AuthUser = s.macros.Get("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	d := s.run(checks.MailFrom)
 	if d.Reply != nil {
@@ -292,8 +279,8 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
-	if s.macro("{rcpt_mailer}") == "error" {
-		rcpt.Refused = s.macro("{rcpt_host}")
+	if s.macros.Get("{rcpt_mailer}") == "error" {
+		rcpt.Refused = s.macros.Get("{rcpt_host}")
 		if rcpt.Refused == "" {
 			rcpt.Refused = "5.0.0"
 		}

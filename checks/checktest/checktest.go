@@ -69,7 +69,7 @@ type Session struct {
 // Session builds the session, taken up to the end of the header.
 func (d Session) Session(t testing.TB) *checks.Session {
 	t.Helper()
-	s := &checks.Session{ID: "test", Time: d.Time, AuthUser: d.Auth, Macros: map[string]string{}}
+	s := &checks.Session{ID: "test", Time: d.Time, AuthUser: d.Auth}
 	if d.Time.IsZero() {
 		s.Time = Now
 	}

@@ -58,7 +58,7 @@ type mail struct {
 // send takes a message through the pipeline and returns the vouch for the last recipient.
 func (w *site) send(m mail) (checks.Vouch, []checks.Failure) {
 	ctx := context.Background()
-	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), AuthUser: m.auth, Macros: map[string]string{}}
+	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), AuthUser: m.auth}
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
 		s.Envelope.MailFrom = checks.ParseAddress(m.from)
 		w.p.Run(ctx, s, st)

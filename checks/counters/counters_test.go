@@ -118,7 +118,7 @@ type client struct {
 func (h *site) connect(addr string) *client { return h.connectTo(h.pipeline, addr) }
 
 func (h *site) connectTo(p *checks.Pipeline, addr string) *client {
-	s := &checks.Session{ID: "t", Macros: map[string]string{}, Time: *h.now}
+	s := &checks.Session{ID: "t", Time: *h.now}
 	if addr != "" {
 		s.Client = netip.MustParseAddr(addr)
 	}

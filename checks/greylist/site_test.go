@@ -121,7 +121,7 @@ type outcome struct {
 // send delivers a mail as the milter does, and tells the daemon if it was accepted.
 func (w *site) send(p *checks.Pipeline, m mail) outcome {
 	ctx := context.Background()
-	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), Macros: map[string]string{}}
+	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client)}
 	p.Run(ctx, s, checks.Connect)
 	s.SetHelo(m.helo, false)
 	p.Run(ctx, s, checks.Helo)

@@ -158,7 +158,7 @@ func (t tester) Record(ctx context.Context, id string) (records.Record, bool, er
 // Again implements web.Tester. What the DNS says now is what the next mail is judged by.
 func (t tester) Again(ctx context.Context, r records.Record, names []string) []checks.Result {
 	s := &checks.Session{
-		ID: "again", Time: time.Now(), Client: r.Client, ClientName: r.ClientName, Helo: r.Helo, Macros: map[string]string{},
+		ID: "again", Time: time.Now(), Client: r.Client, ClientName: r.ClientName, Helo: r.Helo,
 		Envelope: checks.Envelope{MailFrom: checks.ParseAddress(r.MailFrom)},
 	}
 	for _, rcpt := range r.Rcpts[:min(1, len(r.Rcpts))] {

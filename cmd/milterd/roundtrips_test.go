@@ -135,7 +135,7 @@ func play(t *testing.T, p *checks.Pipeline) {
 // hurry says the same as a mail server that tells all at once.
 func hurry(t *testing.T, p *checks.Pipeline) {
 	t.Helper()
-	s := &checks.Session{ID: "t", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.example.net", Hurried: true, Macros: map[string]string{}}
+	s := &checks.Session{ID: "t", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.example.net", Hurried: true}
 	s.Envelope.MailFrom = checks.ParseAddress("a@example.net")
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
 		p.Run(t.Context(), s, st)

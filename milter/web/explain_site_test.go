@@ -115,7 +115,7 @@ func newSite(t *testing.T, zone string) *site {
 }
 
 func (s *site) session(client, helo, from string, rcpts ...string) *checks.Session {
-	out := &checks.Session{ID: "test", Time: s.clock(), Helo: helo, Macros: map[string]string{}}
+	out := &checks.Session{ID: "test", Time: s.clock(), Helo: helo}
 	out.Client, _ = netip.ParseAddr(client)
 	out.Envelope.MailFrom = checks.ParseAddress(from)
 	for _, r := range rcpts {

@@ -51,7 +51,7 @@ func (p *Pipeline) Connect(c Client) error {
 		p.observe(checks.Event{Kind: checks.Disconnected})
 	}
 	p.given = checks.Envelope{}
-	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid(), Macros: map[string]string{}}
+	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid()}
 	p.run(checks.Connect)
 	return nil
 }

@@ -165,7 +165,7 @@ func (s *side) judge(ctx context.Context, m *mail, standIn time.Time) (fate, err
 	}
 	session := &checks.Session{
 		ID: "replay", Time: m.Time, Client: m.Client, Local: m.Local, ClientName: m.ClientName, Helo: m.Helo, AuthUser: m.User,
-		Macros: map[string]string{"i": m.QueueID},
+		Macros: checks.Macros{{Name: "i", Value: m.QueueID}},
 	}
 	if m.Known&trace.Time == 0 {
 		session.Time = standIn

@@ -136,7 +136,7 @@ func (s *Session) dossier(scope Stage) *dossier {
 // learn finds out from others, and remembers it as if it had been found out here.
 func (s *Session) learn(scope Stage, key any) *conclusion {
 	d := s.dossier(scope)
-	if d == nil || s.running.ctx.Err() != nil { // what is judged when the time is up must not depend on what others know
+	if d == nil || s.running.ctx == nil || s.running.ctx.Err() != nil { // what is judged when the time is up must not depend on what others know
 		return nil
 	}
 	c := d.find(key)
@@ -150,7 +150,7 @@ func (s *Session) learn(scope Stage, key any) *conclusion {
 
 // teach lets others know.
 func (s *Session) teach(scope Stage, c conclusion) {
-	if s.running == nil || s.running.conclusions == nil || s.running.aside {
+	if s.running == nil || s.running.conclusions == nil || s.running.ctx == nil {
 		return
 	}
 	d := s.dossier(scope)

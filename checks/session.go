@@ -224,9 +224,18 @@ func (s *Session) Aside(rcpts int) *Session {
 		c.memory[st] = slices.Clone(s.memory[st])
 	}
 	if s.running != nil {
-		c.running = &running{ctx: context.Background(), conclusions: s.running.conclusions, aside: true, until: never}
+		c.running = &running{conclusions: s.running.conclusions, until: never}
 	}
 	return c
+}
+
+// Context is the context in which something is found out about a session of Aside.
+func (s *Session) Context(ctx context.Context) context.Context {
+	if s.running == nil {
+		return ctx
+	}
+	s.running.ctx, s.running.before = ctx, time.Now()
+	return context.WithValue(ctx, runningKey{}, s.running)
 }
 
 // told is what the MTA has told of the client and the sender.

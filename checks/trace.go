@@ -75,14 +75,13 @@ type traced struct {
 
 // running is what the context of a check tells of its Pipeline. It is safe for concurrent use.
 type running struct {
-	ctx      context.Context
-	before   time.Time // when the last check was done
-	ahead    func()    // asks ahead what was put off; nil: nothing was
+	ctx      context.Context // nil: nothing is concluded
+	before   time.Time       // when the last check was done
+	ahead    func()          // asks ahead what was put off; nil: nothing was
 	once     sync.Once
 	caughtUp atomic.Bool // that was done
 
 	conclusions *conclusions // of all sessions; nil: there are none
-	aside       bool         // none are drawn for others: the questions of work beside the session are not noted
 
 	mu    sync.Mutex
 	asked []*Asked

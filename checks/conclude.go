@@ -26,7 +26,7 @@ var never = time.Unix(1<<40, 0)
 //
 // What find is told by Remember and Conclude counts with the answers that it came from. A failure is remembered for the
 // session alone, and so is what follows from anything else, which find must say by ForOneself. Only a resolver made by Traced
-// lets it be known what was asked.
+// lets it be known what was asked, so find must ask no other.
 func Conclude[T any](s *Session, scope Stage, key any, find func() (T, error)) (T, error) {
 	if m := s.recall(scope, key); m != nil {
 		v, _ := m.value.(T)

@@ -111,14 +111,11 @@ func (d *dossier) find(key any) *conclusion {
 func (d *dossier) add(c conclusion) {
 	for {
 		old := d.list.Load()
-		var list []conclusion
+		list := []conclusion{c}
 		if old != nil {
-			list = slices.DeleteFunc(slices.Clone(*old), func(o conclusion) bool { return o.key == c.key })
+			others := slices.DeleteFunc(slices.Clone(*old), func(o conclusion) bool { return o.key == c.key })
+			list = slices.Concat(list, others[:min(len(others), maxConclusions-1)])
 		}
-		if len(list) == maxConclusions {
-			return
-		}
-		list = append(list, c)
 		if d.list.CompareAndSwap(old, &list) {
 			return
 		}

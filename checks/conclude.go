@@ -3,16 +3,20 @@ package checks
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"github.com/miekg/dns"
 )
 
 const (
-	// maxDossiers is how many subjects are known at a time; those go first that are asked about least. One takes some 2 KiB.
-	maxDossiers = 10_000
-	// maxConclusions is how many of each subject: more than all checks draw.
+	// mostConcluded is how much memory conclusions may take, in octets, about; those go first that are asked for least.
+	mostConcluded = 16 << 20
+	// maxConclusion is how much one may take: what comes from more is not worth it.
+	maxConclusion = 16 << 10
+	// maxConclusions is how many there may be of each subject: more than all checks draw.
 	maxConclusions = 32
 )
 
@@ -20,58 +24,71 @@ const (
 var never = time.Unix(1<<40, 0)
 
 // Conclude is Remember for what follows from nothing but answers of the DNS and what the MTA has told up to the scope: the
-// client's address, from Helo on its HELO name, from MailFrom on the domain of the reverse-path or, without one, its text.
-// What one session has found out is known to all, until the first of those answers has to be asked for anew (Answer.Until).
-// A value that is known to others must not be changed.
+// client's address, from Helo on its HELO name, at MailFrom the domain of the reverse-path or, without one, its text. What one
+// session has found out is known to all, until the first of those answers has to be asked for anew (Answer.Until). A value that
+// is known to others must not be changed.
 //
 // What find is told by Remember and Conclude counts with the answers that it came from. A failure is remembered for the
-// session alone, and so is what follows from anything else, which find must say by ForOneself. Only a resolver made by Traced
-// lets it be known what was asked, so find must ask no other.
+// session alone, and so is what belongs to a later scope than MailFrom, and what follows from anything else, which find must say
+// by ForOneself. Only a resolver made by Traced lets it be known what was asked, with the context of the check, so find must
+// ask no other.
 func Conclude[T any](s *Session, scope Stage, key any, find func() (T, error)) (T, error) {
 	if m := s.recall(scope, key); m != nil {
 		v, _ := m.value.(T)
 		return v, m.err
 	}
-	if c := s.learn(scope, key); c != nil {
-		v, _ := c.value.(T)
+	if m := s.learn(scope, key); m != nil {
+		v, _ := m.value.(T)
 		return v, nil
 	}
-	r := s.running
-	from, outer := r.mark(), r.rest()
+	outer := s.running.rest()
 	v, err := find()
-	m := remembered{key: key, value: v, err: err, until: r.resume(outer)}
+	m := remembered{key, v, err, s.running.resume(outer)}
 	s.memory[scope] = append(s.memory[scope], m)
-	if err == nil && m.until != never && s.Time.Before(m.until) { // what asked for nothing costs nothing
-		asked, _ := r.since(from)
-		s.teach(scope, conclusion{m, known(asked)})
-	}
+	s.teach(scope, m)
 	return v, err
 }
 
 // ForOneself says that what is being found out by Conclude follows from what differs between sessions with the same subject.
-func ForOneself(s *Session) { s.running.rely(time.Time{}) }
+func ForOneself(s *Session) {
+	if r := s.running; r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.rely(basis{})
+	}
+}
 
 // conclusions are what was concluded by all sessions. They are safe for concurrent use.
 type conclusions struct {
 	dossiers *otter.Cache[subject, *dossier]
+
+	mu         sync.RWMutex // held to forget, and to read by who must not be in the midst of it
+	generation atomic.Uint64
 }
 
 func newConclusions() *conclusions {
-	return &conclusions{otter.Must(&otter.Options[subject, *dossier]{
-		MaximumSize: maxDossiers,
-		Executor:    func(f func()) { f() }, // no goroutines that nobody ends
+	return &conclusions{dossiers: otter.Must(&otter.Options[subject, *dossier]{
+		MaximumWeight: mostConcluded,
+		Weigher:       func(_ subject, d *dossier) uint32 { return d.octets },
+		Executor:      func(f func()) { f() }, // no goroutines that nobody ends
 	})}
 }
 
-// forget forgets all: something was asked anew before its time.
-func (c *conclusions) forget() { c.dossiers.InvalidateAll() }
+// forget forgets all: something was asked anew before its time. Connections that began before know what was known then, and
+// teach nobody any more.
+func (c *conclusions) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation.Add(1)
+	c.dossiers.InvalidateAll()
+}
 
 // subject is what a conclusion is about.
 type subject struct {
 	scope  Stage
 	client netip.Addr
 	helo   string // from Helo on
-	sender string // from MailFrom on
+	sender string // at MailFrom
 }
 
 func (s *Session) subject(scope Stage) subject {
@@ -79,90 +96,84 @@ func (s *Session) subject(scope Stage) subject {
 	if scope >= Helo {
 		about.helo = s.Helo
 	}
-	if scope >= MailFrom {
+	if scope == MailFrom {
 		about.sender = s.Envelope.MailFrom.Domain
 		if about.sender == "" {
-			about.sender = s.Envelope.MailFrom.Text
+			about.sender = "<" + s.Envelope.MailFrom.Text + ">" // no domain looks like that
 		}
 	}
 	return about
 }
 
-// dossier is what is known about one subject. It is safe for concurrent use.
-type dossier struct{ list atomic.Pointer[[]conclusion] }
-
-type conclusion struct {
-	remembered
-	asked []*Asked
+// dossier is what is known about one subject. It does not change.
+type dossier struct {
+	list   []remembered // the newest first
+	octets uint32
 }
 
-func (d *dossier) find(key any) *conclusion {
-	if list := d.list.Load(); list != nil {
-		for i := range *list {
-			if (*list)[i].key == key {
-				return &(*list)[i]
-			}
+// with is the dossier, which may be nil, with one conclusion more, in the place of an older one.
+func (d *dossier) with(m remembered) *dossier {
+	n := &dossier{list: []remembered{m}}
+	if d != nil {
+		others := slices.DeleteFunc(slices.Clone(d.list), func(o remembered) bool { return o.key == m.key })
+		n.list = slices.Concat(n.list, others[:min(len(others), maxConclusions-1)])
+	}
+	for _, m := range n.list {
+		n.octets += uint32(m.octets())
+	}
+	return n
+}
+
+// octets estimates the memory that a conclusion takes, rather too high: others may hold the same answers.
+func (m remembered) octets() int {
+	octets := 300
+	for _, a := range m.from.asked {
+		octets += 200
+		for _, rr := range a.Answer.Records {
+			octets += 150 + dns.Len(rr)
+		}
+	}
+	return octets
+}
+
+// learn finds out from others, and remembers it as if it had been found out here.
+func (s *Session) learn(scope Stage, key any) *remembered {
+	r := s.running
+	if scope > MailFrom || !r.on() || r.conclusions == nil {
+		return nil
+	}
+	d := s.dossiers[scope]
+	if d == nil {
+		if d, _ = r.conclusions.dossiers.GetIfPresent(s.subject(scope)); d == nil {
+			return nil
+		}
+		s.dossiers[scope] = d
+	}
+	for i := range d.list {
+		if m := &d.list[i]; m.key == key && s.Time.Before(m.from.until) {
+			r.learned(m.from)
+			s.memory[scope] = append(s.memory[scope], *m)
+			return m
 		}
 	}
 	return nil
 }
 
-// add puts a conclusion into the place of an older one.
-func (d *dossier) add(c conclusion) {
-	for {
-		old := d.list.Load()
-		list := []conclusion{c}
-		if old != nil {
-			others := slices.DeleteFunc(slices.Clone(*old), func(o conclusion) bool { return o.key == c.key })
-			list = slices.Concat(list, others[:min(len(others), maxConclusions-1)])
-		}
-		if d.list.CompareAndSwap(old, &list) {
-			return
-		}
-	}
-}
-
-// dossier is that of the session's subject, or nil.
-func (s *Session) dossier(scope Stage) *dossier {
-	if s.dossiers[scope] == nil && s.running != nil && s.running.conclusions != nil {
-		s.dossiers[scope], _ = s.running.conclusions.dossiers.GetIfPresent(s.subject(scope))
-	}
-	return s.dossiers[scope]
-}
-
-// learn finds out from others, and remembers it as if it had been found out here.
-func (s *Session) learn(scope Stage, key any) *conclusion {
-	d := s.dossier(scope)
-	if d == nil || s.running.ctx == nil || s.running.ctx.Err() != nil { // what is judged when the time is up must not depend on what others know
-		return nil
-	}
-	c := d.find(key)
-	if c == nil || !s.Time.Before(c.until) {
-		return nil
-	}
-	s.running.learned(c)
-	s.memory[scope] = append(s.memory[scope], c.remembered)
-	return c
-}
-
 // teach lets others know.
-func (s *Session) teach(scope Stage, c conclusion) {
-	if s.running == nil || s.running.conclusions == nil || s.running.ctx == nil {
-		return
+func (s *Session) teach(scope Stage, m remembered) {
+	r := s.running
+	switch {
+	case scope > MailFrom, !r.on(), r.conclusions == nil, m.err != nil:
+	case m.from.until == never, !s.Time.Before(m.from.until): // what asked for nothing costs nothing
+	case m.octets() > maxConclusion:
+	default:
+		c := r.conclusions
+		c.mu.RLock()
+		defer c.mu.RUnlock()
+		if s.generation == c.generation.Load() {
+			s.dossiers[scope], _ = c.dossiers.Compute(s.subject(scope), func(old *dossier, _ bool) (*dossier, otter.ComputeOp) {
+				return old.with(m), otter.WriteOp
+			})
+		}
 	}
-	d := s.dossier(scope)
-	if d == nil {
-		d, _ = s.running.conclusions.dossiers.SetIfAbsent(s.subject(scope), new(dossier))
-		s.dossiers[scope] = d
-	}
-	d.add(c)
-}
-
-// known is how a question was asked whose answer is there.
-func known(asked []*Asked) []*Asked {
-	out := make([]*Asked, len(asked))
-	for i, a := range asked {
-		out[i] = &Asked{a.Question, a.Answer, a.Err, 0}
-	}
-	return out
 }

@@ -216,6 +216,9 @@ type finding struct {
 // context.
 func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	s.begin(st)
+	if st == Connect {
+		s.generation = p.conclusions.generation.Load()
+	}
 	s.Trusted = p.opts.Trusted.Trusts(s)
 	if s.Trusted {
 		return Decision{Partial: true}

@@ -57,8 +57,11 @@ type Session struct {
 	findings [numStages][]finding    // by the check's place, see Pipeline
 	running  *running                // of the findings being made
 	dossiers [numStages]*dossier     // of what the MTA has told up to the stage; nil: not looked up, or there is none
-	steps    []step                  // of the last decision
-	behind   [numStages]bool         // stages at which nothing was asked ahead, as the session was in a hurry
+
+	generation uint64 // of the conclusions when the connection began
+
+	steps  []step          // of the last decision
+	behind [numStages]bool // stages at which nothing was asked ahead, as the session was in a hurry
 }
 
 // Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.
@@ -186,7 +189,7 @@ func Under(name, domain string) bool {
 type remembered struct {
 	key, value any
 	err        error
-	until      time.Time // the first of the answers that it came from has to be asked for anew
+	from       basis
 }
 
 // Remember returns what find returns, calling it once while scope lasts, however many checks ask. key must be of a type
@@ -207,7 +210,11 @@ func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (
 func (s *Session) recall(scope Stage, key any) *remembered {
 	for i := range s.memory[scope] {
 		if m := &s.memory[scope][i]; m.key == key {
-			s.running.rely(m.until)
+			if r := s.running; r != nil && r.depth > 0 {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.rely(m.from)
+			}
 			return m
 		}
 	}
@@ -224,7 +231,7 @@ func (s *Session) Aside(rcpts int) *Session {
 		c.memory[st] = slices.Clone(s.memory[st])
 	}
 	if s.running != nil {
-		c.running = &running{conclusions: s.running.conclusions, until: never}
+		c.running, c.generation = &running{conclusions: s.running.conclusions}, s.generation
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -73,20 +74,22 @@ type traced struct {
 	known Knower // nil: it cannot tell
 }
 
-// running is what the context of a check tells of its Pipeline. It is safe for concurrent use.
+// running is what the context of a check tells of its Pipeline. It is safe for concurrent use, but for what is said to be the
+// session's.
 type running struct {
-	ctx      context.Context // nil: nothing is concluded
-	before   time.Time       // when the last check was done
+	ctx      context.Context // nil: nothing is concluded; the session's
+	before   time.Time       // when the last check was done; the session's
 	ahead    func()          // asks ahead what was put off; nil: nothing was
 	once     sync.Once
 	caughtUp atomic.Bool // that was done
 
-	conclusions *conclusions // of all sessions; nil: there are none
+	conclusions *conclusions // of all sessions; nil: none are drawn for others
 
 	mu    sync.Mutex
 	asked []*Asked
 	notes []string
-	until time.Time // the first of the answers that is relied on has to be asked for anew, see rest
+	depth int   // of what is being found out for something else that is being found out
+	from  basis // of what is being found out
 }
 
 type runningKey struct{}
@@ -95,6 +98,9 @@ func runningOf(ctx context.Context) *running {
 	r, _ := ctx.Value(runningKey{}).(*running)
 	return r
 }
+
+// on tells whether what is asked is noted, and the time is not up: what is found out then may depend on what is not known.
+func (r *running) on() bool { return r != nil && r.ctx != nil && r.ctx.Err() == nil }
 
 // miss is called before something is asked that was not known.
 func (r *running) miss() {
@@ -107,18 +113,24 @@ func (r *running) note(a Asked) {
 	if r == nil {
 		return
 	}
-	r.rely(a.Answer.Until) // zero with an error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.room(), &a)
+	if r.depth > 0 {
+		r.from.add(basis{a.Answer.Until, []*Asked{{a.Question, a.Answer, a.Err, 0}}}) // Until is zero with an error
+	}
 }
 
-// learned notes what another session had asked.
-func (r *running) learned(c *conclusion) {
-	r.rely(c.until)
+// learned notes what another session had asked, but for what this one has asked too.
+func (r *running) learned(from basis) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked = append(r.room(), c.asked...)
+	for _, a := range from.asked {
+		if !slices.ContainsFunc(r.asked, func(b *Asked) bool { return a.Question == b.Question }) {
+			r.asked = append(r.room(), a)
+		}
+	}
+	r.rely(from)
 }
 
 // room is r.asked with room for as many questions as a mail leads to usually.
@@ -138,52 +150,58 @@ func (r *running) lap() time.Duration {
 	return took
 }
 
-// rest begins to find something out: what is relied on from now on is what that comes from. resume ends it, tells how long it
-// holds, and goes on with what it is found out for.
-func (r *running) rest() (outer time.Time) {
+// basis is what something was found out from.
+type basis struct {
+	until time.Time // the first of the answers has to be asked for anew
+	asked []*Asked
+}
+
+func (b *basis) add(more basis) {
+	if more.until.Before(b.until) {
+		b.until = more.until
+	}
+	b.asked = append(b.asked, more.asked...)
+}
+
+// rest begins to find something out. resume ends it, tells what it was found out from, and goes on with what it is found out for.
+func (r *running) rest() (outer basis) {
 	if r == nil {
-		return never
+		return basis{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	outer, r.until = r.until, never
+	outer, r.from = r.from, basis{until: never}
+	r.depth++
 	return outer
 }
 
-func (r *running) resume(outer time.Time) (until time.Time) {
+func (r *running) resume(outer basis) basis {
 	if r == nil {
-		return time.Time{}
+		return basis{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	until, r.until = r.until, earlier(outer, r.until)
-	return until
+	from := r.from
+	if !r.on() {
+		from.until = time.Time{}
+	}
+	r.from = outer
+	r.depth--
+	r.rely(from)
+	return from
 }
 
-// rely notes that what is being found out holds no longer than this.
-func (r *running) rely(until time.Time) {
-	if r == nil {
-		return
+// rely notes what is relied on by what is being found out. The caller holds mu.
+func (r *running) rely(from basis) {
+	if r.depth > 0 {
+		r.from.add(from)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.until = earlier(r.until, until)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // mark is a place in the notes.
 type mark struct{ asked, notes int }
 
 func (r *running) mark() mark {
-	if r == nil {
-		return mark{}
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return mark{len(r.asked), len(r.notes)}
@@ -191,9 +209,6 @@ func (r *running) mark() mark {
 
 // since returns what was noted after a mark. Nobody changes it any more.
 func (r *running) since(m mark) ([]*Asked, []string) {
-	if r == nil {
-		return nil, nil
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return tail(r.asked, m.asked), tail(r.notes, m.notes)
@@ -217,6 +232,8 @@ func Note(ctx context.Context, text string) {
 	}
 }
 
+var errPanic = errors.New("the resolver panicked")
+
 // Known implements Knower.
 func (t traced) Known(ctx context.Context, q Question) (a Answer, ok bool, err error) {
 	if t.known == nil {
@@ -235,8 +252,9 @@ func (t traced) Lookup(ctx context.Context, q Question) (Answer, error) {
 	}
 	r := runningOf(ctx)
 	r.miss()
-	began := time.Now()
+	began, asked := time.Now(), Asked{Question: q, Err: errPanic}
+	defer func() { r.note(asked) }() // also if the resolver panics
 	a, err := t.Resolver.Lookup(ctx, q)
-	r.note(Asked{q, a, err, time.Since(began)})
+	asked = Asked{q, a, err, time.Since(began)}
 	return a, err
 }

@@ -305,12 +305,16 @@ func TestCalloutsByName(t *testing.T) {
 		t.Run(from, func(t *testing.T) {
 			conn := s.open(t, goodClient, goodHelo)
 			conn.Must("2", "MAIL FROM:<"+from+">")
-			wantReply(t, conn.Cmd("RCPT TO:<alice@mx.test>"), "450 4.1.7", "still being asked")
+			r := conn.Cmd("RCPT TO:<alice@mx.test>")
 			mtatest.Eventually(t, "the answer is there", func() bool {
+				if r.Code+" "+r.Enhanced == codes { // at once, if it came while we looked elsewhere
+					return true
+				}
+				wantReply(t, r, "450 4.1.7", "still being asked")
 				conn.Must("2", "RSET")
 				conn.Must("2", "MAIL FROM:<"+from+">")
-				r := conn.Cmd("RCPT TO:<alice@mx.test>")
-				return r.Code+" "+r.Enhanced == codes
+				r = conn.Cmd("RCPT TO:<alice@mx.test>")
+				return false
 			})
 			if codes[0] == '2' {
 				s.send(t, conn, "alice")

@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"cmp"
 	"strings"
 
 	"milterd/checks"
@@ -132,7 +133,8 @@ func stableLocal(local string) string {
 		return s
 	}
 	local, _, _ = cutExtension(local)
-	return stableTokens(local)
+	local = stableTokens(local)
+	return cmp.Or(srs(local), local) // what is left out may have been all that it was none for
 }
 
 // srs is the stable form of a local part of the Sender Rewriting Scheme; empty if it is none.

@@ -89,7 +89,7 @@ func TestIsSRS(t *testing.T) {
 
 func FuzzStableSender(f *testing.F) {
 	for _, s := range []string{
-		"alice+x@example.net", "prvs=1234abcdef=a+b@example.net", "SRS1=G=f.example==H=T=example.com=a-7@s.example", "btv1==1==2==3",
+		"alice+x@example.net", "prvs=1234abcdef=a+b@example.net", "SRS1=G=f.example==H=T=example.com=a-7@s.example", "SRS0=0==0=0A=0=A@s.example", "btv1==1==2==3",
 		"0102016efd924cb8-4e48dd8b-0599@a.example", "#-#=#", "msprvs1=1=prvs=2=SRS0=a=b=c=d", "\"a b\"@example.net", "\xff@", "", strings.Repeat("\xff0", 100),
 	} {
 		f.Add(s)

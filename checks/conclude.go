@@ -43,9 +43,12 @@ func Conclude[T any](s *Session, scope Stage, key any, find func() (T, error)) (
 	}
 	outer := s.running.rest()
 	v, err := find()
-	m := remembered{key, v, err, s.running.resume(outer)}
+	m := remembered{key: key, value: v, err: err, from: s.running.resume(outer)}
+	m.untold = err == nil && m.from.until != never && s.Time.Before(m.from.until) // what asked for nothing costs nothing
 	s.memory[scope] = append(s.memory[scope], m)
-	s.teach(scope, m)
+	if s.running != nil && s.running.beside {
+		s.teach()
+	}
 	return v, err
 }
 
@@ -107,25 +110,36 @@ func (s *Session) subject(scope Stage) subject {
 
 // dossier is what is known about one subject. It does not change.
 type dossier struct {
-	list   []remembered // the newest first
+	list   []conclusion // the newest first
 	octets uint32
 }
 
-// with is the dossier, which may be nil, with one conclusion more, in the place of an older one.
-func (d *dossier) with(m remembered) *dossier {
-	n := &dossier{list: []remembered{m}}
+type conclusion struct {
+	remembered
+	octets uint32
+}
+
+// with is the dossier, which may be nil, with some conclusions more, in the place of older ones.
+func (d *dossier) with(more []conclusion) *dossier {
+	n := &dossier{list: more}
 	if d != nil {
-		others := slices.DeleteFunc(slices.Clone(d.list), func(o remembered) bool { return o.key == m.key })
-		n.list = slices.Concat(n.list, others[:min(len(others), maxConclusions-1)])
+		older := func(o conclusion) bool {
+			return !slices.ContainsFunc(more, func(m conclusion) bool { return m.key == o.key })
+		}
+		for _, o := range d.list {
+			if len(n.list) < maxConclusions && older(o) {
+				n.list = append(n.list, o)
+			}
+		}
 	}
 	for _, m := range n.list {
-		n.octets += uint32(m.octets())
+		n.octets += m.octets
 	}
 	return n
 }
 
 // octets estimates the memory that a conclusion takes, rather too high: others may hold the same answers.
-func (m remembered) octets() int {
+func (m remembered) octets() uint32 {
 	octets := 300
 	for _, a := range m.from.asked {
 		octets += 200
@@ -133,7 +147,7 @@ func (m remembered) octets() int {
 			octets += 150 + dns.Len(rr)
 		}
 	}
-	return octets
+	return uint32(octets)
 }
 
 // learn finds out from others, and remembers it as if it had been found out here.
@@ -152,28 +166,44 @@ func (s *Session) learn(scope Stage, key any) *remembered {
 	for i := range d.list {
 		if m := &d.list[i]; m.key == key && s.Time.Before(m.from.until) {
 			r.learned(m.from)
-			s.memory[scope] = append(s.memory[scope], *m)
-			return m
+			s.memory[scope] = append(s.memory[scope], m.remembered)
+			return &m.remembered
 		}
 	}
 	return nil
 }
 
-// teach lets others know.
-func (s *Session) teach(scope Stage, m remembered) {
+// teach lets others know what was concluded here, all of a subject at once.
+func (s *Session) teach() {
 	r := s.running
-	switch {
-	case scope > MailFrom, !r.on(), r.conclusions == nil, m.err != nil:
-	case m.from.until == never, !s.Time.Before(m.from.until): // what asked for nothing costs nothing
-	case m.octets() > maxConclusion:
-	default:
-		c := r.conclusions
-		c.mu.RLock()
-		defer c.mu.RUnlock()
-		if s.generation == c.generation.Load() {
-			s.dossiers[scope], _ = c.dossiers.Compute(s.subject(scope), func(old *dossier, _ bool) (*dossier, otter.ComputeOp) {
-				return old.with(m), otter.WriteOp
-			})
+	if !r.on() || r.conclusions == nil {
+		return
+	}
+	for scope := Connect; scope <= MailFrom; scope++ {
+		var news []conclusion
+		for i := range s.memory[scope] {
+			m := &s.memory[scope][i]
+			if !m.untold {
+				continue
+			}
+			m.untold = false
+			if octets := m.octets(); octets <= maxConclusion && len(news) < maxConclusions {
+				news = append(news, conclusion{*m, octets})
+			}
+		}
+		if len(news) > 0 {
+			s.dossiers[scope] = r.conclusions.add(s.subject(scope), s.generation, news)
 		}
 	}
+}
+
+// add notes what was concluded about a subject, unless all was forgotten since the generation.
+func (c *conclusions) add(about subject, generation uint64, news []conclusion) *dossier {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if generation != c.generation.Load() {
+		return nil
+	}
+	d, _ := c.dossiers.Compute(about, func(old *dossier, _ bool) (*dossier, otter.ComputeOp) { return old.with(news), otter.WriteOp })
+	return d
 }

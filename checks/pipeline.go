@@ -235,6 +235,7 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	ctx = p.run(ctx, s)
+	defer s.teach()
 	var d Decision
 	switch st {
 	case MailFrom:

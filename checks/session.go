@@ -190,6 +190,7 @@ type remembered struct {
 	key, value any
 	err        error
 	from       basis
+	untold     bool // to other sessions, who may know it
 }
 
 // Remember returns what find returns, calling it once while scope lasts, however many checks ask. key must be of a type
@@ -202,7 +203,7 @@ func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (
 	}
 	outer := s.running.rest()
 	v, err := find()
-	s.memory[scope] = append(s.memory[scope], remembered{key, v, err, s.running.resume(outer)})
+	s.memory[scope] = append(s.memory[scope], remembered{key: key, value: v, err: err, from: s.running.resume(outer)})
 	return v, err
 }
 
@@ -231,7 +232,7 @@ func (s *Session) Aside(rcpts int) *Session {
 		c.memory[st] = slices.Clone(s.memory[st])
 	}
 	if s.running != nil {
-		c.running, c.generation = &running{conclusions: s.running.conclusions}, s.generation
+		c.running, c.generation = &running{conclusions: s.running.conclusions, beside: true}, s.generation
 	}
 	return c
 }

@@ -84,6 +84,7 @@ type running struct {
 	caughtUp atomic.Bool // that was done
 
 	conclusions *conclusions // of all sessions; nil: none are drawn for others
+	beside      bool         // of a session of Aside: there is no end at which to tell others
 
 	mu    sync.Mutex
 	asked []*Asked

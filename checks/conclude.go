@@ -65,8 +65,8 @@ func ForOneself(s *Session) {
 type conclusions struct {
 	dossiers *otter.Cache[subject, *dossier]
 
-	mu         sync.RWMutex // held to forget, and to read by who must not be in the midst of it
-	generation atomic.Uint64
+	mu         sync.RWMutex  // for writing: all is being forgotten; for reading: something is being added
+	generation atomic.Uint64 // how often all was forgotten
 }
 
 func newConclusions() *conclusions {
@@ -153,7 +153,7 @@ func (m remembered) octets() uint32 {
 // learn finds out from others, and remembers it as if it had been found out here.
 func (s *Session) learn(scope Stage, key any) *remembered {
 	r := s.running
-	if scope > MailFrom || !r.on() || r.conclusions == nil {
+	if scope > MailFrom || !r.on() || r.conclusions == nil { // beyond MailFrom nobody teaches
 		return nil
 	}
 	d := s.dossiers[scope]

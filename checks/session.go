@@ -52,16 +52,14 @@ type Session struct {
 	// the checks' resolver must tell (see Traced). false: it is asked ahead at once.
 	Hurried bool
 
-	table    *table                  // for the recipient in question, see Suspects
-	memory   [numStages][]remembered // see Remember; few in each
-	findings [numStages][]finding    // by the check's place, see Pipeline
-	running  *running                // of the findings being made
-	dossiers [numStages]*dossier     // of what the MTA has told up to the stage; nil: not looked up, or there is none
-
-	generation uint64 // of the conclusions when the connection began
-
-	steps  []step          // of the last decision
-	behind [numStages]bool // stages at which nothing was asked ahead, as the session was in a hurry
+	table      *table                  // for the recipient in question, see Suspects
+	memory     [numStages][]remembered // see Remember; few in each
+	findings   [numStages][]finding    // by the check's place, see Pipeline
+	running    *running                // of the findings being made
+	dossiers   [numStages]*dossier     // of what the MTA has told up to the stage; nil: not looked up, or there is none
+	generation uint64                  // of the conclusions when the connection began
+	steps      []step                  // of the last decision
+	behind     [numStages]bool         // stages at which nothing was asked ahead, as the session was in a hurry
 }
 
 // Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.

@@ -62,8 +62,8 @@ const (
 	TraceAll
 )
 
-// Traced is a resolver for a Pipeline: it notes what is asked, and lets the Pipeline know when
-// something has to be asked after all. r may be a Knower.
+// Traced is a resolver for a Pipeline: it notes what is asked, and lets the Pipeline know when something has to be asked after
+// all. r may be a Knower.
 func Traced(r Resolver) Resolver {
 	k, _ := r.(Knower)
 	return traced{r, k}

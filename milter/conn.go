@@ -284,12 +284,17 @@ func (c *conn) Close() error {
 		if c.onClose != nil {
 			c.onClose()
 		}
-		c.cancel()
-		c.r.Reset(nil)
-		readers.Put(c.r)
+		c.release()
 		c.srv.closed(c)
 	})
 	return err
+}
+
+// release gives back what newConn took.
+func (c *conn) release() {
+	c.cancel()
+	c.r.Reset(nil)
+	readers.Put(c.r)
 }
 
 // drain ends a connection that has no mail transaction open, if nothing comes soon. One that has goes on until after it.

@@ -104,6 +104,7 @@ func (srv *Server) open(nc net.Conn) {
 	c := newConn(nc, srv)
 	if !srv.admit(c) {
 		nc.Close()
+		c.release()
 		return
 	}
 	srv.serve(c)

@@ -1,7 +1,7 @@
 # make run    build, start the daemon on its defaults, show it working, stay up
 # make test   install what the tests need (Debian, as root), then check and test everything
 # make soak   let running daemons suffer what can break around them, for ten minutes; SOAK=2h for longer
-# make bench  measure the daemon beside go-milter's own server under load; BENCH='-only hot1 -rounds 9', see -h
+# make bench  measure the daemon beside filters that do nothing, under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -95,6 +95,31 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestYardsticks: they let everything pass, and only go-milter has the MTA wait for more than it must.
+func TestYardsticks(t *testing.T) {
+	t.Parallel()
+	for name, serve := range yardsticks {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			go serve(ln)
+			defer ln.Close()
+			got := load{conns: 2, perConn: 2, hosts: 10, first: 6, socket: ln.Addr().String()}.run()
+			if got.Errors != 0 || got.Messages != 12 || got.Refused != 0 {
+				t.Errorf("%d errors (%v), %d messages, %d refused; want 0, 12, 0", got.Errors, got.FirstErr, got.Messages, got.Refused)
+			}
+			for st, waits := range map[stage]bool{helo: name == "go-milter", field: name == "go-milter", rcpt: true, endOfMessage: true} {
+				if n := got.latency[st].count(); n > 0 != waits {
+					t.Errorf("%s: waited %d times", events[st].name, n)
+				}
+			}
+		})
+	}
+}
+
 func TestHistogram(t *testing.T) {
 	t.Parallel()
 	var h histogram

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,10 @@ import (
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/milter"
 )
 
 // filter is a filter that runs in a process of its own.
@@ -127,24 +132,59 @@ func startMilterd(program, folder, dnsServer string) (*filter, error) {
 	return start(name, folder, program, "serve", "-c", file)
 }
 
-// startFloor runs this program as go-milter's own server, see serveFloor.
-func startFloor(folder string) (*filter, error) {
+// yardsticks are filters that this program is itself, by name: the least that one like them costs.
+var yardsticks = map[string]func(net.Listener) error{"go-milter": serveFloor, "driver": serveDriver}
+
+// startYardstick runs this program as one of them.
+func startYardstick(name, folder string) (*filter, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	const name = "go-milter"
-	return start(name, folder, self, floorCommand, filepath.Join(folder, name+".sock"))
+	return start(name, folder, self, name, filepath.Join(folder, name+".sock"))
 }
 
-const floorCommand = "floor"
-
-// serveFloor is what a Go filter costs at least that takes go-milter as it is: its own server, which lets everything pass.
-func serveFloor(socket string) error {
+// serveYardstick is what it does then.
+func serveYardstick(name, socket string) error {
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
+	return yardsticks[name](ln)
+}
+
+// serveFloor is what a Go filter costs that takes go-milter as it is: its own server, which lets everything pass.
+func serveFloor(ln net.Listener) error {
 	srv := gomilter.Server{NewMilter: func() gomilter.Milter { return gomilter.NoOpMilter{} }}
 	return srv.Serve(ln)
 }
+
+// serveDriver is what is left of milterd without DNS, store, log, records and every check but one, which says nothing. What milterd
+// costs beyond that is what it does for the site.
+func serveDriver(ln net.Listener) error {
+	reason := &checks.Reason{ID: "none"}
+	p, err := checks.New([]checks.Instance{{
+		Info:  checks.Info{Name: "silent", Stages: []checks.Stage{checks.MailFrom, checks.EndOfHeader}, Reasons: []*checks.Reason{reason}},
+		Check: silent{},
+	}}, checks.Options{Actions: map[string]checks.Action{reason.ID: checks.Watch}, ReplyAt: checks.RcptTo, Budget: startPatience})
+	if err != nil {
+		return err
+	}
+	srv := milter.Server{
+		Pipeline: func() *checks.Pipeline { return p }, Journal: silent{}, Log: logrus.NewEntry(logrus.New()),
+		NewID: func() string { return "" },
+	}
+	return srv.Serve(ln)
+}
+
+// silent is a check and a journal that say nothing.
+type silent struct{}
+
+// Check implements checks.Check.
+func (silent) Check(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+
+// Decided implements milter.Journal.
+func (silent) Decided(*checks.Session, checks.Decision) {}
+
+// Accepted implements milter.Journal.
+func (silent) Accepted(*checks.Session) {}

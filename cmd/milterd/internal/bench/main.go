@@ -1,5 +1,6 @@
-// Command bench measures milterd beside go-milter's own server that does nothing, in one run and in turns, with a load
-// generator that speaks the milter protocol as Postfix does and a name server of its own. `make bench` runs it.
+// Command bench measures milterd beside go-milter's own server that does nothing, and beside its own driver without what it does
+// for the site, in one run and in turns, with a load generator that speaks the milter protocol as Postfix does and a name server
+// of its own. `make bench` runs it.
 package main
 
 import (
@@ -52,8 +53,8 @@ type bench struct {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == floorCommand {
-		fatal(serveFloor(os.Args[2]))
+	if len(os.Args) == 3 && yardsticks[os.Args[1]] != nil {
+		fatal(serveYardstick(os.Args[1], os.Args[2]))
 	}
 	program := flag.String("milterd", "bin/milterd", "the built daemon, or several to compare, with commas between")
 	only := flag.String("only", "idle,hot1,hot10,cold,hot-open,cold-open", "what to measure")
@@ -134,19 +135,24 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 		}
 		os.RemoveAll(folder)
 	}
-	f, err := startFloor(folder)
-	for _, program := range programs {
-		if err != nil {
-			break
+	add := func(f *filter, err error) error {
+		if err == nil {
+			b.filters = append(b.filters, f)
 		}
-		b.filters = append(b.filters, f)
-		f, err = startMilterd(program, folder, b.dns.addr())
+		return err
 	}
-	if err != nil {
-		stop()
-		return nil, err
+	for _, name := range []string{"go-milter", "driver"} {
+		if err := add(startYardstick(name, folder)); err != nil {
+			stop()
+			return nil, err
+		}
 	}
-	b.filters = append(b.filters, f)
+	for _, program := range programs {
+		if err := add(startMilterd(program, folder, b.dns.addr())); err != nil {
+			stop()
+			return nil, err
+		}
+	}
 	return stop, nil
 }
 

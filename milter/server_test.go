@@ -187,6 +187,44 @@ func TestSessionOutlivesRefusals(t *testing.T) {
 	}
 }
 
+// TestTooManyForgedResults: more fields that claim to be ours than the MTA could be rid of defer the message, and no more is kept
+// of them; the next message has nothing to do with that.
+func TestTooManyForgedResults(t *testing.T) {
+	t.Parallel()
+	p, err := checks.New(nil, checks.Options{
+		ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+		TraceFields: checks.TraceFields{AuthServID: "mx.example.org", AuthenticationResults: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _, journal := start(t, func(srv *Server) { srv.Pipeline = func() *checks.Pipeline { return p } }, accept)
+	d := dial(t, address)
+	d.hello()
+	for _, c := range []struct {
+		forged int
+		want   string
+	}{
+		{maxForged, ""},
+		{maxForged + 1, "451 4.6.0 too many Authentication-Results fields that claim to be this host's"},
+		{100 * maxForged, "451 4.6.0 too many Authentication-Results fields that claim to be this host's"},
+		{1, ""},
+	} {
+		d.must(d.Mail("<a@example.net>", map[string]string{}))
+		d.rcpt("<good@example.org>")
+		for range c.forged {
+			d.must(d.Header("Authentication-Results", " mx.example.org; spf=pass"))
+			d.must(d.Header("Authentication-Results", " other.example; spf=pass"))
+		}
+		d.must(d.EndOfHeader(nil))
+		r := d.must(d.EndOfMessage(map[string]string{"i": "Q1"}))
+		want(t, fmt.Sprint(c.forged, " forged"), strings.Join(r.Lines, "|"), c.want)
+	}
+	if len(journal.accepted) != 2 {
+		t.Errorf("%d messages accepted, want 2", len(journal.accepted))
+	}
+}
+
 // TestMacrosKeepNoPackets has macros in packets as long as they may be.
 func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it looks at all of the heap
 	s := &session{Session: checks.Session{}}

@@ -24,6 +24,11 @@ const (
 	maxRcptOctets   = 4 << 20 // of all recipients, each counted with what it takes to keep
 	maxHeaderOctets = 4 << 20 // of all fields, likewise
 	overhead        = 64
+
+	// maxForged is how many Authentication-Results fields that bear our name are taken out of a message. Postfix looks for each from
+	// the beginning of the message: some ten thousand keep it busy for longer than it waits, and make its cleanup daemon panic.
+	// A message that went through us before has one each time, and MTAs let it come 50 times at most.
+	maxForged = 100
 )
 
 // What a usual session has, to make room for at once.
@@ -309,7 +314,7 @@ func (s *session) keep(name, value string) {
 	}
 	if s.traces && strings.EqualFold(name, resultsField) {
 		s.fields++
-		if want := s.pipeline.TraceFields(); want.AuthenticationResults && ownResults(value, want.AuthServID) {
+		if want := s.pipeline.TraceFields(); want.AuthenticationResults && len(s.forged) <= maxForged && ownResults(value, want.AuthServID) {
 			s.forged = append(s.forged, s.fields)
 		}
 	}
@@ -370,6 +375,11 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 			if reply := s.judgeHeader(ctx); reply != nil {
 				return reply
 			}
+		}
+		if len(s.forged) > maxForged {
+			s.srv.Log.WithFields(s.LogFields()).Warn("too many Authentication-Results fields that bear our name: deferred")
+			s.reset()
+			return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many Authentication-Results fields that claim to be this host's"}
 		}
 		if s.traces {
 			s.ahead = s.trace(ctx, nil, s.forged)

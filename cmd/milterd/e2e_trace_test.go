@@ -58,6 +58,11 @@ func TestTraceFields(t *testing.T) {
 			if ours > received {
 				t.Errorf("our results stand below Received, where a sender may have put them: %s", header)
 			}
+			envelope(conn, goodSender, "alice@mx.test")
+			_, msg = unique()
+			if r := conn.Data(strings.Repeat("Authentication-Results: mx.test; spf=pass\r\n", 20_000) + msg); m.Name == "postfix" && !strings.HasPrefix(r.String(), "451 4.6.0") {
+				t.Errorf("thousands of forged fields: %s", r)
+			}
 			conn.Must("2", "QUIT")
 		})
 	}

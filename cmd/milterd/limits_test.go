@@ -27,6 +27,7 @@ one packet, its reading and the writing of its answer | {milter.maxPacket octets
 all checks for one answer | {budget} (budget) | what could not be found out by then is settled by on_error: the mail passes, or gets a 451
 recipients of a message | {milter.maxRecipients}, of {milter.maxRcptOctets octets} together | 452 4.5.3: the rest comes in another message
 header section | {milter.maxHeaderOctets octets} | what is kept is checked, with a warning in the log
+Authentication-Results fields that bear our name | {milter.maxForged} are taken out | 451 4.6.0 at the end of the message, with a warning in the log
 macros | {milter.maxMacros} of {milter.maxMacroLength octets} | the others are forgotten
 a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value in it of {checks.maxValue} | it is cut
 stopping | {cmd/milterd.drainPatience time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.late time} for the store and {cmd/milterd.logPatience time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error

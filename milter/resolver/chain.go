@@ -9,10 +9,7 @@ import (
 	"milterd/checks"
 )
 
-const (
-	maxChain   = 8   // CNAME records in an answer
-	maxRecords = 256 // records of the asked type in an answer; more are of no use to any check, and cost memory
-)
+const maxChain = 8 // CNAME records in an answer
 
 // chain is an answer in the making: the CNAME records from the name asked for, then the records at their end.
 type chain struct {
@@ -42,11 +39,12 @@ func (c *chain) take(m *dns.Msg) (complete bool, err error) {
 	return true, nil
 }
 
-// collect takes the records of the asked type at the end of the chain, and tells whether there are any.
+// collect takes the records of the asked type at the end of the chain, and tells whether there are any. It takes all that a message
+// holds: whoever is left out of many addresses is refused for not being among them.
 func (c *chain) collect(section []dns.RR) bool {
 	before := len(c.answer.Records)
 	for _, rr := range section {
-		if belongs(rr, c.end, c.question.Type) && len(c.answer.Records)-before < maxRecords {
+		if belongs(rr, c.end, c.question.Type) {
 			c.add(rr)
 		}
 	}

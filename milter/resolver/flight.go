@@ -13,6 +13,7 @@ import (
 type flight struct {
 	question checks.Question
 	then     []func(*flight) // called when it is done; guarded by Resolver.mu
+	stale    bool            // was asked before somebody asked anew; guarded by Resolver.mu
 	done     chan struct{}   // closed when answer and err are there
 	answer   checks.Answer
 	err      error
@@ -53,6 +54,17 @@ func (r *Resolver) board(q checks.Question, then func(*flight)) (f *flight, flyi
 	return f, true
 }
 
+// forget forgets what is known about a question whose name is canonical, and what is about to be known: it was asked before.
+func (r *Resolver) forget(q checks.Question) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.inFlight[q]; f != nil {
+		f.stale = true
+		delete(r.inFlight, q)
+	}
+	r.cache.forget(q)
+}
+
 // landed makes a flight that need not fly.
 func landed(q checks.Question, k known) *flight {
 	f := &flight{question: q, done: make(chan struct{}), answer: k.answer, err: k.err}
@@ -68,9 +80,11 @@ func (r *Resolver) fly(f *flight) {
 		k.answer.Until = r.now().Add(k.ttl)
 	}
 	f.answer, f.err = k.answer, k.err
-	r.cache.put(f.question, k) // before the flight goes, or the next to ask would find neither
 	r.mu.Lock()
-	delete(r.inFlight, f.question)
+	if !f.stale {
+		r.cache.put(f.question, k) // before the flight goes, or the next to ask would find neither
+		delete(r.inFlight, f.question)
+	}
 	then := f.then
 	r.mu.Unlock()
 	close(f.done)

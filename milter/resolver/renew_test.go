@@ -5,6 +5,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
 
 	"milterd/checks"
 )
@@ -37,4 +40,37 @@ func TestRenewAsksAnewOnce(t *testing.T) {
 		look(t.Context(), 1, 2)
 		look(Renew(t.Context()), 1, 3)
 	})
+}
+
+// TestRenewAsksAnewWhatIsOnItsWay: an answer that was on its way when the zone was repaired is not the answer, neither now nor in
+// the cache; and a name is the same however it is spelled.
+func TestRenewAsksAnewWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"mail.example.org", `mail\045x.example.org`} {
+		synctest.Test(t, func(t *testing.T) {
+			var repaired atomic.Bool
+			r := faked(t, &fake{answer: func(q checks.Question) (string, error) {
+				if repaired.Load() {
+					return q.Name + " A 192.0.2.1", nil
+				}
+				time.Sleep(time.Second)
+				return "NXDOMAIN", nil
+			}})
+			defer r.Close()
+			q := checks.Ask(name, dns.TypeA)
+			look := func(ctx context.Context, records int) {
+				t.Helper()
+				if a, err := r.Lookup(ctx, q); err != nil || len(a.Records) != records {
+					t.Errorf("%s: %v, %v, want %d records", name, a, err, records)
+				}
+			}
+			look(t.Context(), 0)
+			go look(Renew(t.Context()), 0) // before the repair
+			time.Sleep(time.Second / 2)
+			repaired.Store(true)
+			look(Renew(t.Context()), 1)
+			time.Sleep(time.Second)
+			look(t.Context(), 1)
+		})
+	}
 }

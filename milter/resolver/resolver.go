@@ -132,23 +132,24 @@ func New(cfg Config) (*Resolver, error) {
 }
 
 // Lookup implements checks.Resolver. A caller whose context ends gets its error and leaves; the query goes on for those
-// who wait too, and for the cache. Any other error is an *Error. The records of an answer with more than 256 of them are
-// cut to the first 256.
+// who wait too, and for the cache. Any other error is an *Error.
 func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
 	}
-	if renews(ctx, q) {
-		r.cache.forget(q)
-	}
-	if a, ok, err := r.cached(q); ok {
-		return a, err
+	if !renewing(ctx) {
+		if a, ok, err := r.cached(q); ok {
+			return a, err
+		}
 	}
 	name, ok := canonical(q.Name)
 	if !ok {
 		return checks.Answer{NXDomain: true}, nil
 	}
 	q.Name = name
+	if renews(ctx, q) {
+		r.forget(q)
+	}
 	f := r.join(q, nil)
 	select {
 	case <-f.done:

@@ -108,7 +108,7 @@ func identify(ctx context.Context, env checks.Env, s *checks.Session) (Identity,
 		}
 	}
 	spelled := func(name string) bool { return clientPool(s, name) }
-	if slices.ContainsFunc(names.PTR, spelled) {
+	if slices.ContainsFunc(firstN(names.PTR, maxHosts), spelled) {
 		a := s.Client.Unmap().WithZone("")
 		id.Network = netip.PrefixFrom(a, a.BitLen())
 	}
@@ -164,7 +164,7 @@ type senderIsClientsKey struct{}
 // clientPoolKey is the key of what clientPool remembers of a name.
 type clientPoolKey struct{ name string }
 
-// clientPool is PoolName of a name of the client, remembered for the connection: of its at most ten names each.
+// clientPool is PoolName of a name of the client, remembered for the connection: of its first ten at most.
 func clientPool(s *checks.Session, name string) bool {
 	pool, _ := checks.Remember(s, checks.Connect, clientPoolKey{name}, func() (bool, error) { return PoolName(s.Client, name), nil })
 	return pool

@@ -119,13 +119,13 @@ func (r *redis) get(ctx context.Context, key string) ([]byte, bool, error) {
 
 func (r *redis) put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	return r.do(ctx, func(b valkey.Builder) valkey.Completed {
-		return b.Set().Key(namespace + key).Value(valkey.BinaryString(value)).PxMilliseconds(millis(ttl)).Build()
+		return b.Set().Key(namespace + key).Value(string(value)).PxMilliseconds(millis(ttl)).Build()
 	}).Error()
 }
 
 func (r *redis) putNew(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	err := r.do(ctx, func(b valkey.Builder) valkey.Completed {
-		return b.Set().Key(namespace + key).Value(valkey.BinaryString(value)).Nx().PxMilliseconds(millis(ttl)).Build()
+		return b.Set().Key(namespace + key).Value(string(value)).Nx().PxMilliseconds(millis(ttl)).Build()
 	}).Error()
 	if valkey.IsValkeyNil(err) {
 		return false, nil

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -39,6 +41,38 @@ func TestRedis(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	storetest.Run(t, onRedis(s, s.URL()))
+}
+
+// TestRedisKeepsACopy: who wrote a value may use its memory again, even if the server has not got it yet.
+func TestRedisKeepsACopy(t *testing.T) {
+	t.Parallel()
+	p := redistest.NewProxy(t, redistest.Start(t))
+	d := open(t, Config{Driver: "redis", URL: "redis://" + p.Addr}).driver
+	const values, length = 200, 60 << 10
+	key := func(i int) string { return strconv.Itoa(i) }
+	all := func(f func(i int)) {
+		var wg sync.WaitGroup
+		for i := range values {
+			wg.Go(func() { f(i) })
+		}
+		wg.Wait()
+	}
+	all(func(i int) { _, _, _ = d.get(t.Context(), key(i)) }) // the client changes to its pipeline
+	p.Set(redistest.Stall)
+	all(func(i int) {
+		value := bytes.Repeat([]byte("a"), length)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_ = d.put(ctx, key(i), value, time.Hour)
+		copy(value, bytes.Repeat([]byte("b"), length))
+	})
+	p.Set(redistest.Pass)
+	eventually(t, "the server has what was on its way", func() bool { return d.put(t.Context(), "last", nil, time.Hour) == nil })
+	all(func(i int) {
+		if value, ok, err := d.get(t.Context(), key(i)); err == nil && ok && bytes.Contains(value, []byte("b")) {
+			t.Errorf("value %d was changed after it was written", i)
+		}
+	})
 }
 
 // TestRedisCluster has one node with all slots, which is enough to make the client ask for the way.

@@ -347,7 +347,7 @@ func (p *Pipeline) decide(ctx context.Context, s *Session, t *table, first, last
 			if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll && v.Unsure }) {
 				mayPass = true
 			} else if slices.ContainsFunc(f.verdicts, func(v Verdict) bool { return v.Vouch >= SkipAll }) {
-				return Decision{Partial: true}
+				return Decision{Partial: true, Failures: d.Failures}
 			}
 			outcomes = append(outcomes, outcomesOf(s, t, inst.Info.Name, st, f.verdicts, Watch)...)
 		}

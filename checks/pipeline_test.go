@@ -700,3 +700,25 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// TestAFailureIsToldThoughSomebodyVouches: what could not be found out is said once, even if an allow list makes nothing of it.
+func TestAFailureIsToldThoughSomebodyVouches(t *testing.T) {
+	t.Parallel()
+	bad := newFake("bad", []checks.Stage{checks.Connect}, reason("a"))
+	bad.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, errors.New("no answer") }
+	good := newFake("good", []checks.Stage{checks.RcptTo}, reason("b"))
+	good.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
+	}
+	p := pipeline(t, nil, nil, bad, good)
+	s := &checks.Session{}
+	p.Run(t.Context(), s, checks.Connect)
+	s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
+	p.Run(t.Context(), s, checks.MailFrom)
+	for _, want := range []int{1, 0} {
+		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress("u@example.org")})
+		if d := p.Run(t.Context(), s, checks.RcptTo); d.Reply != nil || len(d.Failures) != want {
+			t.Errorf("got %+v, want %d failures", d, want)
+		}
+	}
+}

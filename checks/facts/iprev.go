@@ -82,20 +82,25 @@ func Iprev(ctx context.Context, env checks.Env, s *checks.Session) (ClientNames,
 	if !s.Client.IsValid() {
 		return ClientNames{}, nil
 	}
-	return checks.Conclude(s, checks.Connect, iprevKey{}, func() (ClientNames, error) {
+	n, err := checks.Conclude(s, checks.Connect, iprevKey{}, func() (ClientNames, error) {
 		ptr, err := ClientPTR(ctx, env, s)
 		if err != nil {
 			return ClientNames{Result: IprevTempError, why: err}, err
 		}
-		return confirm(ctx, env.DNS, s.Client, ptr)
+		n := confirm(ctx, env.DNS, s.Client, ptr)
+		return n, n.why // to be asked for again with the next mail
 	})
+	if n.Result == IprevPass {
+		return n, nil
+	}
+	return n, err
 }
 
-func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []string) (ClientNames, error) {
+func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []string) ClientNames {
 	n := ClientNames{PTR: ptr}
 	if len(ptr) == 0 {
 		n.Result = IprevPermError
-		return n, nil
+		return n
 	}
 	for i, f := range LookupAll(ctx, r, forward(client, ptr)...) {
 		switch {
@@ -115,11 +120,10 @@ func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []st
 		n.Result = IprevPass
 	case n.why != nil:
 		n.Result = IprevTempError
-		return n, n.why
 	default:
 		n.Result = IprevFail
 	}
-	return n, nil
+	return n
 }
 
 // ptrQuestion asks for the client's names; ok is false if it has no address.

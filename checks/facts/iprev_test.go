@@ -91,6 +91,58 @@ func TestIprevIsAskedOncePerConnection(t *testing.T) {
 	}
 }
 
+// named is a check that asks whether the client has a confirmed name n11.
+type named struct{ env checks.Env }
+
+func (c named) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	_, err := facts.ClientNamed(ctx, c.env, s, func(name string) bool { return name == "n11.example.net" })
+	return nil, err
+}
+
+// failing fails for one name while it is down.
+type failing struct {
+	checks.Resolver
+	name string
+	down bool
+}
+
+func (r *failing) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if r.down && q.Name == r.name {
+		return checks.Answer{}, errors.New("time-out")
+	}
+	return r.Resolver.Lookup(ctx, q)
+}
+
+// TestAnUnknownNameIsAskedForAgain: the address of one of a client's names could not be found out for one mail, and is for the
+// next. Its other name was a pass all the time.
+func TestAnUnknownNameIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, manyNames(2, 10)+"n11.example.net. A 192.0.2.10\n")
+	dns := &failing{env.DNS, checks.Ask("n11.example.net", 1).Name, true}
+	env.DNS = checks.Traced(dns)
+	p, err := checks.New([]checks.Instance{{
+		Info:  checks.Info{Name: "named", Stages: []checks.Stage{checks.Connect}, Reasons: []*checks.Reason{{ID: "a"}}},
+		Check: named{env},
+	}}, checks.Options{Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
+	p.Run(t.Context(), s, checks.Connect)
+	for _, want := range []int{1, 0} {
+		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
+		p.Run(t.Context(), s, checks.MailFrom)
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
+		if d := p.Run(t.Context(), s, checks.RcptTo); len(d.Failures) != want {
+			t.Errorf("DNS down: %t: failures %v, want %d", dns.down, d.Failures, want)
+		}
+		if names, err := facts.Iprev(t.Context(), env, s); names.Result != facts.IprevPass || err != nil {
+			t.Errorf("DNS down: %t: %v, %v", dns.down, names, err)
+		}
+		dns.down = false
+	}
+}
+
 // slow answers after a second.
 type slow struct{ checks.Resolver }
 

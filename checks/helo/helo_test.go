@@ -2,9 +2,12 @@ package helo_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -343,5 +346,52 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// lossy loses all answers while it is down.
+type lossy struct {
+	checks.Resolver
+	down bool
+}
+
+func (r *lossy) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if r.down {
+		return checks.Answer{}, errors.New("time-out")
+	}
+	return r.Resolver.Lookup(ctx, q)
+}
+
+// TestALostAnswerCostsOneMail: a connection goes on for hours, and what could not be found out for one mail is asked for again with
+// the next one.
+func TestALostAnswerCostsOneMail(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, zone)
+	dns := &lossy{env.DNS, true}
+	env.DNS = checks.Traced(dns)
+	opts := checks.Options{Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: checks.Tempfail}
+	for _, r := range helo.Info.Reasons {
+		opts.Actions[r.ID] = checks.Reject
+	}
+	p, err := checks.New([]checks.Instance{{Info: helo.Info, Check: checktest.Build[struct{}](t, helo.Info, env, nil)}}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
+	p.Run(t.Context(), s, checks.Connect)
+	s.SetHelo("forward.example.net", false)
+	p.Run(t.Context(), s, checks.Helo)
+	for _, want := range []string{"451 4.4.3", ""} {
+		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
+		p.Run(t.Context(), s, checks.MailFrom)
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
+		got := ""
+		if r := p.Run(t.Context(), s, checks.RcptTo).Reply; r != nil {
+			got = fmt.Sprint(r.Code, " ", r.Enhanced)
+		}
+		if got != want {
+			t.Errorf("DNS down: %t: got %q, want %q", dns.down, got, want)
+		}
+		dns.down = false
 	}
 }

@@ -21,13 +21,16 @@ import (
 // have to be asked.
 const soakHosts = 4_000
 
+// namelessHost is another address of host i, which has no name in the DNS. It may send the same mail.
+func namelessHost(i int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}) }
+
 // soakWorld is a DNS of good mail hosts 198.51.x.y, each with a domain of its own. Nothing is kept for longer than need be.
 func soakWorld() string {
 	var z strings.Builder
 	z.WriteString("$TTL 0\nmx.test. A 11.22.33.45\nmx.example. A 11.4.4.4\n")
 	for i := range soakHosts {
 		fmt.Fprintf(&z, "%d.%d.51.198.in-addr.arpa. PTR mail.d%d.example.\n", i%256, i/256, i)
-		fmt.Fprintf(&z, "mail.d%d.example. A 198.51.%d.%d\n", i, i/256, i%256)
+		fmt.Fprintf(&z, "mail.d%d.example. A 198.51.%d.%d\nmail.d%[1]d.example. A %[4]s\n", i, i/256, i%256, namelessHost(i))
 		fmt.Fprintf(&z, "d%d.example. MX 10 mx.example.\n", i)
 		fmt.Fprintf(&z, "d%d.example. TXT \"v=spf1 a:mail.d%d.example -all\"\n", i, i)
 	}
@@ -52,7 +55,7 @@ var soakKinds = []struct {
 	spoil func(l *letter, i int)
 }{
 	{"", func(*letter, int) {}},
-	{"550 5.7.25", func(l *letter, i int) { l.client = netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}) }},
+	{"550 5.7.25", func(l *letter, i int) { l.client = namelessHost(i) }},
 	{"", func(l *letter, _ int) { l.rcpts, l.padding = 20, strings.Repeat("x", 60) }},
 	{"550 5.7.23", func(l *letter, i int) { l.from = fmt.Sprintf("user@d%d.example", (i+1)%soakHosts) }},
 	{"550 5.6.0", func(l *letter, _ int) { l.header = goodHeader(field{"Date", "yesterday"}) }},

@@ -37,14 +37,17 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// build makes the program once, with the race detector if the tests have it.
-var build = sync.OnceValues(func() (string, error) {
+// build makes the program once.
+var build = sync.OnceValues(func() (string, error) { return compile("milterd") })
+
+// compile makes it under a name, with the race detector if the tests have it.
+func compile(name string, flags ...string) (string, error) {
 	// Programs of a site run as other users too.
 	if err := os.Chmod(buildDir, 0o755); err != nil {
 		return "", err
 	}
-	bin := filepath.Join(buildDir, "milterd")
-	args := []string{"build", "-o", bin}
+	bin := filepath.Join(buildDir, name)
+	args := append([]string{"build", "-o", bin}, flags...)
 	if raceEnabled {
 		args = append(args, "-race")
 	}
@@ -53,7 +56,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return bin, nil
-})
+}
 
 // config is what the tests set in a configuration file.
 type config struct {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,19 +37,19 @@ func TestSoak(t *testing.T) {
 		if err := os.Mkdir(disk, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		c := soakConfig(site, fmt.Sprintf("store: {driver: embedded, path: %q}\n", filepath.Join(disk, "milterd")))
+		c := soakConfig(t, site, fmt.Sprintf("store: {driver: embedded, path: %q}\n", filepath.Join(disk, "milterd")))
 		s := startSoak(t, site, c, "/bin/sh", "-c", `mount -t tmpfs -o size=160m state "$0" && exec "$@"`, disk)
-		s.run(t, append(soakFaults(site), reloads(c), fullDisk(disk), readOnlyDisk(disk)))
+		s.run(t, slices.Concat(soakFaults(site), jumps(), []fault{reloads(c), fullDisk(disk), readOnlyDisk(disk)}))
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
 		site, redis := mtatest.New(t, soakWorld()), redistest.Start(t)
-		s := startSoak(t, site, soakConfig(site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
+		s := startSoak(t, site, soakConfig(t, site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
 		down := func(t *testing.T, s *soak) bool {
 			status, text := readiness(t, s.admin+"/readyz")
 			return status == 503 && strings.Contains(text, "the store is down")
 		}
-		s.run(t, []fault{
+		s.run(t, append(jumps(), []fault{
 			{"a frozen Redis", func(*testing.T, *soak) func() { redis.Freeze(); return redis.Thaw }, down},
 			{"a killed Redis", func(*testing.T, *soak) func() { redis.Stop(); return redis.Start }, down},
 			{"a name server and a Redis that fail together", func(*testing.T, *soak) func() {
@@ -56,24 +57,36 @@ func TestSoak(t *testing.T) {
 				site.DNS.Behave(dnstest.Dead)
 				return func() { redis.Thaw(); site.DNS.Behave() }
 			}, down},
-		})
+			// Answers take all of the budget then, which is no time of the day.
+			{"a dead DNS and a clock that never rests", func(t *testing.T, s *soak) func() {
+				rest := restless(t, s)
+				site.DNS.Behave(dnstest.Dead)
+				return func() { site.DNS.Behave(); rest() }
+			}, unanswered},
+		}...))
 	})
 }
 
-// soakConfig is the strictest: whatever can be refused is.
-func soakConfig(site *mtatest.Site, more string) config {
+// soakConfig is the strictest: whatever can be refused is. Every fourth host was denied until the day before yesterday.
+func soakConfig(t *testing.T, site *mtatest.Site, more string) config {
+	t.Helper()
+	deny := filepath.Join(site.Dir, "deny")
+	entry := "198.51.0.0/18 until=" + time.Now().AddDate(0, 0, -2).UTC().Format(time.DateOnly) + "\n"
+	if err := os.WriteFile(deny, []byte(entry), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	return config{
 		dns: site.DNS.Addr, syslog: "mail", profile: "strict",
 		// What depends on what was before has no answer that is always the same.
 		actions: map[string]string{"first-contact": "off", "too-many-errors": "off", "sender-history": "off"},
-		more:    "budget: " + soakBudget.String() + "\n" + more,
+		more:    fmt.Sprintf("budget: %v\nchecks: {access: {deny: [%q]}}\n", soakBudget, deny) + more,
 	}
 }
 
 // startSoak runs a daemon in a site, by a program that becomes it.
 func startSoak(t *testing.T, site *mtatest.Site, c config, before ...string) *soak {
 	t.Helper()
-	bin, err := build()
+	bin, err := buildMovable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +96,10 @@ func startSoak(t *testing.T, site *mtatest.Site, c config, before ...string) *so
 	c = d.complete(c)
 	d.configure(t, c)
 	args := append(before, bin, "serve", "-c", d.file)
-	d.Process = mtatest.Start(t, site.Command(args[0], args[1:]...))
+	clock := newHostClock(t, filepath.Join(site.Dir, "clock"))
+	cmd := site.Command(args[0], args[1:]...)
+	cmd.Env = clock.env()
+	d.Process = mtatest.Start(t, cmd)
 	d.lines = func() (lines []string) {
 		for _, l := range site.Log.Lines() {
 			lines = append(lines, l.Text)
@@ -91,7 +107,7 @@ func startSoak(t *testing.T, site *mtatest.Site, c config, before ...string) *so
 		return lines
 	}
 	d.await(t)
-	return &soak{daemon: d, admin: "http://" + host + ":8893"}
+	return &soak{daemon: d, admin: "http://" + host + ":8893", clock: clock}
 }
 
 // complete says where the daemon of a soak listens.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"net/netip"
 	"os"
 	"slices"
@@ -18,8 +19,14 @@ import (
 )
 
 // soakHosts is how many mail hosts the DNS of a soak knows: more than its cache has seen for a while, so that questions
-// have to be asked.
-const soakHosts = 4_000
+// have to be asked. Each of them sends letters of all kinds: no number of kinds divides a prime.
+const soakHosts = 4_001
+
+// soakHost is the address of host i. Each network has a vote on the time, so those of one host and the next are different ones,
+// and far apart: every fourth host is in 198.51.0.0/18.
+func soakHost(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 51, bits.Reverse8(byte(i)), byte(i >> 8)})
+}
 
 // namelessHost is another address of host i, which has no name in the DNS. It may send the same mail.
 func namelessHost(i int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}) }
@@ -29,8 +36,9 @@ func soakWorld() string {
 	var z strings.Builder
 	z.WriteString("$TTL 0\nmx.test. A 11.22.33.45\nmx.example. A 11.4.4.4\n")
 	for i := range soakHosts {
-		fmt.Fprintf(&z, "%d.%d.51.198.in-addr.arpa. PTR mail.d%d.example.\n", i%256, i/256, i)
-		fmt.Fprintf(&z, "mail.d%d.example. A 198.51.%d.%d\nmail.d%[1]d.example. A %[4]s\n", i, i/256, i%256, namelessHost(i))
+		a := soakHost(i).As4()
+		fmt.Fprintf(&z, "%d.%d.51.198.in-addr.arpa. PTR mail.d%d.example.\n", a[3], a[2], i)
+		fmt.Fprintf(&z, "mail.d%d.example. A 198.51.%d.%d\nmail.d%[1]d.example. A %[4]s\n", i, a[2], a[3], namelessHost(i))
 		fmt.Fprintf(&z, "d%d.example. MX 10 mx.example.\n", i)
 		fmt.Fprintf(&z, "d%d.example. TXT \"v=spf1 a:mail.d%d.example -all\"\n", i, i)
 	}
@@ -59,6 +67,9 @@ var soakKinds = []struct {
 	{"", func(l *letter, _ int) { l.rcpts, l.padding = 20, strings.Repeat("x", 60) }},
 	{"550 5.7.23", func(l *letter, i int) { l.from = fmt.Sprintf("user@d%d.example", (i+1)%soakHosts) }},
 	{"550 5.6.0", func(l *letter, _ int) { l.header = goodHeader(field{"Date", "yesterday"}) }},
+	{"550 5.6.0", func(l *letter, i int) { // no two of them agree on the time
+		l.header = goodHeader(field{"Date", time.Now().AddDate(-20, 0, -i).Format(time.RFC1123Z)})
+	}},
 	{"501 5.5.2", func(l *letter, _ int) { l.helo = l.client.String() }},
 	{"550 5.1.8", func(l *letter, i int) { l.from = fmt.Sprintf("user@gone%d.example", i) }},
 }
@@ -68,7 +79,7 @@ func newLetter(n int) letter {
 	i := n % soakHosts
 	kind := soakKinds[n%len(soakKinds)]
 	l := letter{
-		queueID: fmt.Sprintf("Q%d", n), client: netip.AddrFrom4([4]byte{198, 51, byte(i / 256), byte(i)}),
+		queueID: fmt.Sprintf("Q%d", n), client: soakHost(i),
 		helo: fmt.Sprintf("mail.d%d.example", i), from: fmt.Sprintf("user@d%d.example", i),
 		rcpts: 1, header: goodHeader(), good: kind.good,
 	}
@@ -121,6 +132,7 @@ const (
 type soak struct {
 	*daemon
 	admin  string // URL of its pages
+	clock  hostClock
 	number atomic.Int64
 
 	mu      sync.Mutex

@@ -5,7 +5,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"maps"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -55,21 +54,12 @@ func (j Journal) info(message string, fill func(logrus.Fields)) {
 	}
 }
 
-// short has values as the log has them.
+// short has values as the log has them, and keeps nothing of what they were cut from: a date of a few octets may be part of a
+// field of a hundred thousand.
 func short(detail map[string]string) map[string]string {
-	var m map[string]string // nil: as they are
+	m := make(map[string]string, len(detail))
 	for k, v := range detail {
-		cut := checks.LogValue(v)
-		if len(cut) == len(v) {
-			continue
-		}
-		if m == nil {
-			m = maps.Clone(detail)
-		}
-		m[k] = cut
-	}
-	if m == nil {
-		return detail
+		m[k] = strings.Clone(checks.LogValue(v))
 	}
 	return m
 }

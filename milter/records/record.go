@@ -133,7 +133,7 @@ func outcome(o checks.Outcome) Outcome {
 	if len(o.Detail) > 0 {
 		out.Detail = make(map[string]string, len(o.Detail))
 		for k, v := range o.Detail {
-			out.Detail[k] = cut(v, maxValue)
+			out.Detail[k] = strings.Clone(cut(v, maxValue)) // which may be part of a long field of the header
 		}
 	}
 	return out

@@ -110,12 +110,15 @@ func (srv *Server) open(nc net.Conn) {
 	srv.serve(c)
 }
 
+// MostConnections is how many there are at most with a limit, as some beyond it are told to come again.
+func MostConnections(limit int) int { return limit + limit/8 + 8 }
+
 // admit tells whether there is room for one more connection.
 func (srv *Server) admit(c *conn) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	n, limit := len(srv.conns), srv.MaxConnections
-	if limit > 0 && n >= limit+limit/8+8 {
+	if limit > 0 && n >= MostConnections(limit) {
 		return false
 	}
 	if limit > 0 && n >= limit {

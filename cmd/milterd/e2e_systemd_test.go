@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,6 +131,28 @@ func TestSystemd(t *testing.T) {
 	p.Signal(t, syscall.SIGTERM)
 	manager.await(t, "STOPPING=1")
 	mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+}
+
+// TestReloadDuringTheStart: who tells a daemon to reload while that waits for its name servers does not end it.
+func TestReloadDuringTheStart(t *testing.T) {
+	t.Parallel()
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	d := &daemon{listener: "inet:7525@" + mtatest.Loopback(), file: filepath.Join(t.TempDir(), "milterd.yaml")}
+	d.configure(t, config{
+		listen: []string{strconv.Quote(d.listener)}, dns: silent.LocalAddr().String(), syslog: "off", profile: "safe",
+		more: "checks: {dnsbl: {zones: [{zone: list.test, codes: [127.0.0.2]}]}}\n",
+	})
+	d.start(t)
+	if _, _, err := silent.ReadFrom(make([]byte, 512)); err != nil { // it tests its DNS list
+		t.Fatal(err)
+	}
+	d.Signal(t, syscall.SIGHUP)
+	d.await(t)
+	mtatest.Eventually(t, "the reload is made up for", func() bool { return strings.Contains(d.Output(), "configuration reloaded") })
 }
 
 // TestReplacedUnderLoad restarts a daemon with a socket of systemd again and again, while mail servers send. No connection is

@@ -21,7 +21,7 @@ import (
 // time; a setting as {name}.
 const limits = `
 # Mail servers
-connections | {max_connections}, or as many as there are file descriptors, less {cmd/milterd.spareFiles} (of fewer than twice as many: one half) | an eighth more are answered 451 4.3.2, others are closed; the log says so once a minute
+connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} file descriptors for all else (or one half, if there are fewer than twice as many) | an eighth more are answered 451 4.3.2, others are closed; the log says so once a minute
 silence between two commands | {milter.defaultIdleTimeout time} | the connection ends, and the mail server does without milterd for the rest of the session
 one packet, its reading and the writing of its answer | {milter.maxPacket octets}, {milter.defaultPacketTimeout time}, {milter.defaultWriteTimeout time} | the connection ends
 all checks for one answer | {budget} (budget) | what could not be found out by then is settled by on_error: the mail passes, or gets a 451

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"sort"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter"
 )
 
 // listeners are the sockets that systemd hands over, or else those of the configuration. One that the operator did not
@@ -49,8 +52,7 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 // spareFiles are left for everything but mail servers: name servers, callouts, the store, the log, pages.
 const spareFiles = 1000
 
-// affordable is how many mail servers may connect, so that there are file descriptors left for what their mail needs. Of few,
-// mail servers get one half.
+// affordable is how many mail servers may connect, so that there are file descriptors left for what their mail needs.
 func affordable(wanted int, log *logrus.Logger) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -58,13 +60,20 @@ func affordable(wanted int, log *logrus.Logger) int {
 		return wanted
 	}
 	files := int(min(limit.Cur, math.MaxInt32))
-	most := files - min(spareFiles, files/2)
-	if wanted > 0 && wanted <= most {
+	most := connectionsOf(files)
+	if wanted <= most {
 		return wanted
 	}
 	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
 		Info("fewer connections than configured, because few files may be open (LimitNOFILE, ulimit -n)")
 	return most
+}
+
+// connectionsOf is the limit for so many files, of which those that are told to come again take some too. Of few, mail servers get
+// one half.
+func connectionsOf(files int) int {
+	left := files - min(spareFiles, files/2)
+	return max(1, sort.Search(left, func(n int) bool { return milter.MostConnections(n+1) > left })) // 0 would be no limit
 }
 
 func closeAll(lns []net.Listener) {
@@ -97,21 +106,22 @@ func listen(w config.Listener) (net.Listener, error) {
 		_ = os.Remove(hidden)
 		return nil, err
 	}
-	return unixListener{ln, w.Address}, nil
+	return &unixListener{UnixListener: ln, path: w.Address}, nil
 }
 
 // unixListener is a listener whose socket was given another name after it was bound.
 type unixListener struct {
 	*net.UnixListener
-	path string
+	path   string
+	closed sync.Once
 }
 
 // Addr implements net.Listener.
-func (l unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// Close implements net.Listener: the socket goes with it.
-func (l unixListener) Close() error {
-	_ = os.Remove(l.path)
+// Close implements net.Listener: the socket goes with it, once. The next one with this path may be another daemon's.
+func (l *unixListener) Close() error {
+	l.closed.Do(func() { _ = os.Remove(l.path) })
 	return l.UnixListener.Close()
 }
 

@@ -8,7 +8,25 @@ import (
 	"testing"
 
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter"
 )
+
+func TestConnectionsOf(t *testing.T) {
+	t.Parallel()
+	for files, want := range map[int]int{
+		1 << 20:        931_172,
+		10_000:         7_993,
+		2 * spareFiles: 882,
+		1024:           448,
+		16:             1,
+	} {
+		got := connectionsOf(files)
+		left := files - milter.MostConnections(got)
+		if got != want || got > 1 && left < min(spareFiles, files/2) {
+			t.Errorf("of %d files: %d connections, want %d; %d files are left", files, got, want, left)
+		}
+	}
+}
 
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
@@ -26,7 +44,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("a second listener: %v", err)
 	}
 	// A socket that nobody listens on, as after kill -9.
-	ln.(unixListener).UnixListener.Close()
+	ln.(*unixListener).UnixListener.Close()
 	ln, err = listen(w)
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +58,15 @@ func TestUnixSocket(t *testing.T) {
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the socket is left behind: %v", err)
 	}
+	next, err := listen(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close() // again, as the server does
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the socket of the next daemon is gone: %v", err)
+	}
+	next.Close()
 	writeFile(t, path, "precious")
 	if _, err := listen(w); err == nil || readFile(t, path) != "precious" {
 		t.Errorf("a file in its place: %v", err)

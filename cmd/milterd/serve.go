@@ -81,6 +81,9 @@ type daemon struct {
 }
 
 func serve(ctx context.Context, file string, listen []string, stderr io.Writer) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // at first: without, it would end a daemon that is about to start
+	defer signal.Stop(hup)
 	cfg, err := loadConfig(file, true, stderr)
 	if err != nil {
 		return err
@@ -153,7 +156,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	return d.run(ctx, lns)
+	return d.run(ctx, lns, hup)
 }
 
 // openLog starts the log: to syslog, or to standard error where there is none.
@@ -223,10 +226,7 @@ func (d *daemon) tend(collect *collector) (stop func()) {
 }
 
 // run serves until ctx is done or a listener fails, then drains.
-func (d *daemon) run(ctx context.Context, lns []net.Listener) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Signal) error {
 	failed := make(chan error, len(lns))
 	for _, ln := range lns {
 		d.log.WithField("listen", ln.Addr().Network()+":"+ln.Addr().String()).Info("listening")

@@ -48,6 +48,8 @@ type embedded struct {
 
 	known *otter.Cache[string, change] // what the database said, also that it has no record
 
+	probing <-chan said[[]byte] // the probe that had no answer yet, of the goroutine that probes; nil: there is none
+
 	mu       sync.Mutex
 	saves    uint64        // how many changes there were so far
 	waiting  group         // not on its way yet
@@ -344,17 +346,24 @@ func lookup(db *pebble.DB, key string) ([]byte, error) {
 
 // ask runs f on the database, and waits for it no longer than the context lasts. f goes on after that, for nobody.
 func ask[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error)) (T, error) {
-	var none T
 	if err := e.broken.Load(); err != nil {
+		var none T
 		return none, *err
 	}
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
+	return await(ctx, e, launch(e, f))
+}
+
+// said is what became of something that was run on the database.
+type said[T any] struct {
+	value T
+	err   error
+}
+
+// launch runs f on the database, and does not wait for it.
+func launch[T any](e *embedded, f func(*pebble.DB) (T, error)) <-chan said[T] {
+	done := make(chan said[T], 1)
 	go func() {
-		var r result
+		var r said[T]
 		r.err = safely(func() (err error) {
 			e.base.RLock()
 			defer e.base.RUnlock()
@@ -366,6 +375,12 @@ func ask[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error))
 		})
 		done <- r
 	}()
+	return done
+}
+
+// await waits for what was launched, no longer than the context lasts.
+func await[T any](ctx context.Context, e *embedded, done <-chan said[T]) (T, error) {
+	var none T
 	late, stop := deadlineOf(ctx)
 	defer stop()
 	select {
@@ -411,12 +426,21 @@ func (e *embedded) probe(ctx context.Context) error {
 	if crowded {
 		return errors.Join(errBehind, e.trouble())
 	}
-	_, err := ask(ctx, e, func(db *pebble.DB) ([]byte, error) {
-		if err := e.onDisk.moved(); err != nil {
-			return nil, err
-		}
-		return lookup(db, "")
-	})
+	if err := e.broken.Load(); err != nil {
+		return *err
+	}
+	if e.probing == nil {
+		e.probing = launch(e, func(db *pebble.DB) ([]byte, error) {
+			if err := e.onDisk.moved(); err != nil {
+				return nil, err
+			}
+			return lookup(db, "")
+		})
+	}
+	_, err := await(ctx, e, e.probing)
+	if !errors.Is(err, errNoAnswer) { // else the next probe waits on: each second one more would wait for a disk that hangs
+		e.probing = nil
+	}
 	return err
 }
 

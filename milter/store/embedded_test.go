@@ -351,3 +351,32 @@ func TestStalledDisk(t *testing.T) {
 		t.Errorf("got %t, %v", ok, err)
 	}
 }
+
+// TestOneProbeWaits: while a disk hangs for hours, one goroutine waits for it, not one more each second.
+func TestOneProbeWaits(t *testing.T) {
+	t.Parallel()
+	cfg, err := Config{Path: t.TempDir()}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEmbedded(cfg, standard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	probe := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		return e.probe(ctx)
+	}
+	e.base.Lock() // as when reading hangs
+	first := probe()
+	waiting := e.probing
+	for range 3 {
+		if err := probe(); !errors.Is(first, errNoAnswer) || !errors.Is(err, errNoAnswer) || e.probing != waiting {
+			t.Errorf("%v, then %v, by another read: %t", first, err, e.probing != waiting)
+		}
+	}
+	e.base.Unlock()
+	eventually(t, "the disk is well again", func() bool { return probe() == nil && e.probing == nil })
+}

@@ -43,6 +43,12 @@ type Tender interface {
 	Tend(ctx context.Context, now time.Time)
 }
 
+// Heir is an optional part of a Check: it takes over what the check of the same name knew of the outside that was used before the
+// configuration was read again. Inherit is called before the first session and the first Tend; old is still in use.
+type Heir interface {
+	Inherit(old Check)
+}
+
 // Reporter is an optional part of a Check: it tells the operator how the outside things do that it depends on. It must be quick.
 type Reporter interface {
 	Report() []Condition

@@ -21,6 +21,21 @@ func (p *Pipeline) Tend(ctx context.Context, now time.Time) {
 	wg.Wait()
 }
 
+// Inherit has the checks take over what those of another pipeline know. It is called before the first Tend.
+func (p *Pipeline) Inherit(old *Pipeline) {
+	for _, inst := range p.instances {
+		h, ok := inst.Check.(Heir)
+		if !ok {
+			continue
+		}
+		for _, o := range old.instances {
+			if o.Info.Name == inst.Info.Name {
+				contain(func() { h.Inherit(o.Check) })
+			}
+		}
+	}
+}
+
 // Report tells how the outside things do that the checks depend on.
 func (p *Pipeline) Report() []Condition {
 	list := []Condition{}

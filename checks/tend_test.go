@@ -50,6 +50,31 @@ func TestTend(t *testing.T) {
 	}
 }
 
+// heir is a check that takes over from another.
+type heir struct {
+	*fake
+	from checks.Check
+}
+
+func (h *heir) Inherit(old checks.Check) { h.from = old }
+
+func TestInherit(t *testing.T) {
+	t.Parallel()
+	old, other := newFake("one", atConnect, reason("a")), newFake("other", atConnect, reason("b"))
+	before := pipeline(t, nil, nil, other, old)
+	one, added := &heir{fake: newFake("one", atConnect, reason("a"))}, &heir{fake: newFake("new", atConnect, reason("c"))}
+	after, err := checks.New([]checks.Instance{{Info: one.info, Check: one}, {Info: added.info, Check: added}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Reject, "c": checks.Reject}, ReplyAt: checks.RcptTo, Budget: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.Inherit(before)
+	if one.from != checks.Check(old) || added.from != nil {
+		t.Errorf("inherited from %v and %v", one.from, added.from)
+	}
+}
+
 // TestVouches: a check that vouches is asked even if its reasons are off.
 func TestVouches(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package dnsbl
 
 import (
 	"fmt"
+	"maps"
 	"math"
 )
 
@@ -51,6 +52,13 @@ const (
 	slack   = 0.1 // by which the share may always be off
 	spread  = 4   // standard deviations by which it may be off beyond that
 )
+
+// clone is a band that goes on by itself.
+func (b *band) clone() band {
+	c := *b
+	c.run, c.shown, c.seen = maps.Clone(b.run), maps.Clone(b.shown), maps.Clone(b.seen)
+	return c
+}
 
 // inDoubt tells whether the zone was seen to list everyone, and was not seen yet to have ended that.
 func (b *band) inDoubt() bool { return b.owed > 0 }

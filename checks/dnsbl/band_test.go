@@ -93,6 +93,56 @@ func TestListsEveryone(t *testing.T) {
 	s.want(dnsbl.On, "")
 }
 
+// reload replaces the check as the daemon does when its configuration is read again.
+func (s *site) reload(settings dnsbl.Zone) {
+	env := checktest.Env(s.t, "")
+	env.DNS = &s.dns
+	env.Log.Logger.SetOutput(&s.log)
+	next := build(s.t, env, settings)
+	next.Inherit(s.Check)
+	next.Tend(s.t.Context(), s.now)
+	s.Check = next
+}
+
+// A reload forgets nothing of a zone, unless that is another one now.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	same := zone(t, "bl.example", dnsbl.Client)
+	s := newSite(t, listing(100))
+	s.mails(100)
+	old := s.Check
+	for range 5 {
+		s.reload(same)
+		if n := s.mails(20); n > 0 {
+			t.Errorf("%d clients refused by a list that was known to list everyone", n)
+		}
+		s.want(dnsbl.Off, "it lists everyone: 12 of 12")
+	}
+	s.dns.set(turned("", nil))
+	s.mail()
+	s.want(dnsbl.On, "")
+	if st := old.Zones()[0]; st.State != dnsbl.Off {
+		t.Errorf("what is still in use learned from what replaced it: %+v", st)
+	}
+
+	dead := func(string) (string, error) { return "", errors.New("SERVFAIL") }
+	// Only a zone that is off is tested at once: somebody may have mended it.
+	s.dns.set(dead)
+	s.reload(same)
+	s.want(dnsbl.On, "")
+	s.pass(time.Hour)
+	s.want(dnsbl.Off, "SERVFAIL")
+	s.dns.set(turned("", nil))
+	s.reload(same)
+	s.want(dnsbl.On, "")
+
+	s.dns.set(dead)
+	other := zone(t, "bl.example", dnsbl.Client)
+	other.Allow = true
+	s.reload(other)
+	s.want(dnsbl.Off, "SERVFAIL")
+}
+
 // What a list that lists everyone costs where the site knows what share it lists: honest mail hardly more than where it does not.
 func TestListsEveryoneSuddenly(t *testing.T) {
 	t.Parallel()

@@ -47,6 +47,7 @@ var (
 	_ checks.Check      = (*Check)(nil)
 	_ checks.Prefetcher = (*Check)(nil)
 	_ checks.Tender     = (*Check)(nil)
+	_ checks.Heir       = (*Check)(nil)
 	_ checks.Reporter   = (*Check)(nil)
 )
 

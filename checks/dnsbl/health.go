@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -48,6 +49,37 @@ func (c *Check) Tend(ctx context.Context, now time.Time) {
 		}
 	}
 	wg.Wait()
+}
+
+// Inherit implements checks.Heir: a zone whose settings are the same is as healthy as it was. One that lists everyone would
+// otherwise refuse a dozen honest mails after each reload. One that is off is tested again: the operator may have mended the way
+// to it.
+func (c *Check) Inherit(old checks.Check) {
+	was, ok := old.(*Check)
+	if !ok {
+		return
+	}
+	for _, z := range c.zones {
+		for _, o := range was.zones {
+			if reflect.DeepEqual(z.Zone, o.Zone) {
+				z.inherit(o)
+				break
+			}
+		}
+	}
+}
+
+// inherit takes over the state of a zone, but for its counts.
+func (z *zone) inherit(old *zone) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.state, z.since, z.why, z.proving, z.silent = old.state, old.since, old.why, old.proving, old.silent
+	z.tested, z.next, z.pause, z.band = old.tested, old.next, old.pause, old.band.clone()
+	if z.state == Off && !z.proving {
+		z.next = time.Time{}
+	}
 }
 
 // testBehind tests behind the back of a session, which must not wait for it.

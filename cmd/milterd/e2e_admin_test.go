@@ -19,6 +19,7 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 
+	"milterd/checks"
 	"milterd/milter/mta"
 	"milterd/milter/mtatest"
 	"milterd/milter/resolver/dnstest"
@@ -449,6 +450,25 @@ func TestStatusCommand(t *testing.T) {
 		if key != strings.ToLower(key) {
 			t.Errorf("the key %s of the DNS", key)
 		}
+	}
+}
+
+// TestAReloadKeepsWhatIsKnown: a DNS list that was in use is so still, and since then.
+func TestAReloadKeepsWhatIsKnown(t *testing.T) {
+	d, _ := administered(t, "checks: {dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}]}}\n")
+	condition := func() checks.Condition {
+		list := decode[struct{ Checks []checks.Condition }](t, d, "status").Checks
+		i := slices.IndexFunc(list, func(c checks.Condition) bool { return c.Check == "dnsbl" })
+		if i < 0 || list[i].State != "on" {
+			t.Fatalf("got %+v", list)
+		}
+		return list[i]
+	}
+	before, mark := condition(), d.mark()
+	d.Signal(t, syscall.SIGHUP)
+	d.awaitEntry(t, mark, entry{"msg": "configuration reloaded"})
+	if after := condition(); !after.Since.Equal(before.Since) {
+		t.Errorf("on since %v, before the reload since %v", after.Since, before.Since)
 	}
 }
 

@@ -300,8 +300,9 @@ func (d *daemon) reload() {
 		}
 	}
 	d.log.SetLevel(cfg.Log.Level)
+	p.Inherit(d.pipeline.Load())
 	first, cancel := context.WithTimeout(context.Background(), tendFirst)
-	p.Tend(first, time.Now()) // so that what was in use before is in use
+	p.Tend(first, time.Now()) // so that what is new is in use, if it can be
 	cancel()
 	d.pipeline.Store(p)
 	// What takes effect at the next start is compared with what runs.

@@ -17,6 +17,10 @@ type Reason struct {
 	Strict Action // default action in the profile "strict"
 	Most   Action // the most it may be set to; zero is Reject
 
+	// Troubles says that it takes connections to a host of the sender's to find out. The profile watch, which is to have no effect on
+	// anybody, leaves it off. false: it takes none.
+	Troubles bool
+
 	// What others who meet the reason must know of it. The zero values are right for a fault of the one message.
 
 	NotForwarded bool // it does not hold for mail that a forwarder of the recipient passes on, see Policy; false: it does
@@ -160,7 +164,7 @@ type Profile uint8
 const (
 	Safe        Profile = iota // refuses only what honest mail practically never does
 	Strict                     // refuses wide-spread faults too
-	WatchingAll                // every reason on watch
+	WatchingAll                // every reason on watch, but for those that trouble others
 )
 
 var profileNames = [...]string{"safe", "strict", "watch"}
@@ -187,6 +191,9 @@ func (p Profile) Action(r *Reason) Action {
 	case Strict:
 		return r.Strict
 	case WatchingAll:
+		if r.Troubles {
+			return Off
+		}
 		return Watch
 	default:
 		return r.Safe

@@ -20,6 +20,22 @@ import (
 	"milterd/checks/checktest"
 )
 
+// TestTheProfileWatch: it watches every reason, but for those that would have it connect to others.
+func TestTheProfileWatch(t *testing.T) {
+	t.Parallel()
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			want := checks.Watch
+			if info.Name == "callout" {
+				want = checks.Off
+			}
+			if got := checks.WatchingAll.Action(r); got != want {
+				t.Errorf("%s: %s, want %s", r.ID, got, want)
+			}
+		}
+	}
+}
+
 // contract is what operators' files, dashboards and the pages of other sites rely on. A line changes only with a note to
 // the operators.
 const contract = `

@@ -2,12 +2,33 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"milterd/milter/resolver/dnstest"
 )
+
+// TestTheFirstExampleOfTheReadme runs it where nobody has a name.
+func TestTheFirstExampleOfTheReadme(t *testing.T) {
+	t.Parallel()
+	example := regexp.MustCompile("(?s)```\n\\$ milterd (simulate [^\n]*)\n(.*?)```").FindStringSubmatch(readFile(t, "../../README.md"))
+	if example == nil {
+		t.Fatal("the README has no example")
+	}
+	file := filepath.Join(t.TempDir(), "milterd.yaml")
+	writeFile(t, file, fmt.Sprintf("dns: {servers: [%q]}\n", dnstest.Start(t, "nobody.test. A 192.0.2.1\n").Addr))
+	var out strings.Builder
+	run(t.Context(), append(strings.Fields(example[1]), "-c", file), &out, io.Discard)
+	took := regexp.MustCompile(`\[[0-9.]+ ms\]`)
+	if got, want := took.ReplaceAllString(out.String(), "[]"), took.ReplaceAllString(example[2], "[]"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
 
 // TestTheExampleCheckOfTheReadme adds the check of the README to the program, in an overlay: its one folder and its one
 // word in the registry. Configuration, reference and simulate must know it, and the tests of the registry must like it.

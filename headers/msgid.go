@@ -18,9 +18,10 @@ type MessageID struct {
 // ParseMessageID parses a value that is exactly one msg-id of RFC 5322 section 3.6.4 or its obsolete form of section 4.5.4,
 // with white space and comments around it or not. One label on the right side is enough. The error is a *SyntaxError.
 //
-// It is Lax, and the result is filled, if the only fault is UTF-8 within the brackets: RFC 5322 has none there, but RFC
-// 6532 section 3.3 permits it in a message sent with SMTPUTF8, which a milter cannot see. Other 8-bit octets are a fault
-// under any rule.
+// It is Lax, and the result is filled, if the only faults are these:
+//   - UTF-8 within the brackets: RFC 5322 has none there, but RFC 6532 section 3.3 permits it in a message sent with SMTPUTF8, which
+//     a milter cannot see. Other 8-bit octets are a fault under any rule.
+//   - Square brackets around the identifier, within the others: the notices of a large mail provider to its customers have them.
 func ParseMessageID(value string) (MessageID, error) {
 	p := scanner{s: value}
 	id := p.messageID()
@@ -34,6 +35,11 @@ func (p *scanner) messageID() MessageID {
 	}
 	start := p.pos
 	p.expect('<', "the opening <")
+	square := p.peek() == '['
+	if square {
+		p.warn(p.pos, "square brackets around the message id")
+		p.pos++
+	}
 	left := p.words(true)
 	switch {
 	case left.count > 0:
@@ -49,6 +55,9 @@ func (p *scanner) messageID() MessageID {
 	right := p.idRight()
 	if c := p.peek(); c == '@' {
 		p.fail(p.pos, "second @ in the message id")
+	}
+	if square {
+		p.expect(']', "the closing ]")
 	}
 	p.expect('>', "the closing >")
 	p.only7bit(start)

@@ -53,6 +53,10 @@ var badMessageIDs = []struct{ name, value, want string }{
 	{"bracket in a literal", "<a@[b[c]>", `octet 6: "[" where the end of the domain literal should be`},
 	{"literal without end", "<a@[b>", "octet 4: domain literal is not closed"},
 	{"colon", "<a:b@c>", `octet 3: ":" where the @ should be`},
+	{"square bracket that is not closed", "<[a@b>", `octet 6: ">" where the closing ] should be`},
+	{"square bracket that is not opened", "<a@b]>", `octet 5: "]" where the closing > should be`},
+	{"square brackets with nothing in them", "<[]>", `octet 3: "]" where the left side should be`},
+	{"square brackets about a part", "<[a]@b>", `octet 4: "]" where the @ should be`},
 	{"suffix", "<a@b>-suffix", `octet 6: "-suffix" after the message id`},
 	{"second id", "<a@b> <c@d>", "octet 7: second message id"},
 	{"text before", "id <a@b>", `octet 1: "i" where the opening < should be`},
@@ -100,6 +104,17 @@ func TestParseMessageIDWithUTF8IsLax(t *testing.T) {
 	wantError(t, value, err, `octet 5: "\u00fc" in the message id is not ASCII`)
 	if syntax := checkError(t, value, err); !syntax.Lax || id.Left != "a" || id.Right != "münchen.example" {
 		t.Errorf("got %+v, lax %v", id, syntax.Lax)
+	}
+}
+
+func TestParseMessageIDInSquareBracketsIsLax(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"<[83c4=@microsoft.example]>", "<[83c4=@[192.0.2.1]]>"} {
+		id, err := ParseMessageID(value)
+		wantError(t, value, err, "octet 2: square brackets around the message id")
+		if syntax := checkError(t, value, err); !syntax.Lax || "<["+id.Left+"@"+id.Right+"]>" != value {
+			t.Errorf("got %+v, lax %v", id, syntax.Lax)
+		}
 	}
 }
 

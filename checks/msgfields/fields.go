@@ -17,7 +17,7 @@ func messageIDs(f *findings, h []headers.Field) {
 		}
 		found = true
 		_, err := headers.ParseMessageID(field.Value)
-		// A lax fault is UTF-8, which is right in a message sent with SMTPUTF8.
+		// A lax fault is UTF-8, which is right in a message sent with SMTPUTF8, or what only honest senders write.
 		if fault, ok := errors.AsType[*headers.SyntaxError](err); ok && !fault.Lax {
 			f.add(msgidInvalid, map[string]string{"message_id": strings.TrimSpace(field.Value), "fault": fault.Cause})
 		}

@@ -60,7 +60,7 @@ var (
 		ID:    "msgid-invalid",
 		Reply: reply("Message-ID \"{message_id}\" is not valid: {fault}"),
 		When: "the Message-ID is not one msg-id of RFC 5322 section 3.6.4 or 4.5.4; leading, trailing or double dots pass, and " +
-			"so does UTF-8",
+			"so do UTF-8 and square brackets around all of it",
 		Why: "The Message-ID field does not have the form of RFC 5322 section 3.6.4, which is <left@right> without spaces. " +
 			"Programs made for spam often get it wrong.",
 		Remedy: "Let the program that makes the message write one identifier in angle brackets, such as " +

@@ -38,7 +38,7 @@ type Observer interface {
 
 // Tender is an optional part of a Check: what it does beside the sessions, such as testing the lists that it asks. Tend is called
 // before the first session and every few seconds from then on, never twice at the same time, and returns when what was due
-// is done. now is the time by which the sessions go.
+// is done, or soon after the context is. now is the time by which the sessions go.
 type Tender interface {
 	Tend(ctx context.Context, now time.Time)
 }

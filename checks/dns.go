@@ -41,7 +41,7 @@ type Answer struct {
 	Records  []dns.RR
 	NXDomain bool // the name (or the end of its CNAME chain) does not exist; Records may still hold the chain
 
-	// Until is when it has to be asked for anew. Nothing is concluded from it for other sessions after that; zero: never.
+	// Until is when it has to be asked for anew: after that nothing is concluded from it for other sessions. Zero: nothing ever is.
 	Until time.Time
 }
 

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,7 @@ type Pipeline struct {
 	findings  [numStages]int   // how many there are at a stage
 
 	conclusions *conclusions
+	tending     []atomic.Bool // by check, see Tend
 }
 
 type policyTable struct {
@@ -67,7 +69,7 @@ func PipelineReasons() []*Reason { return []*Reason{checkFailed, policiesDiffer}
 
 // New makes a pipeline of checks, in the order in which they decide. The error names a reason without an action.
 func New(instances []Instance, opts Options) (*Pipeline, error) {
-	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances), conclusions: newConclusions()}
+	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances), conclusions: newConclusions(), tending: make([]atomic.Bool, len(instances))}
 	var err error
 	if p.general, err = newTable(instances, opts.Actions); err != nil {
 		return nil, err

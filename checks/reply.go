@@ -16,7 +16,7 @@ const (
 	maxLines = 6
 )
 
-// Fill completes a reply: its placeholders are filled from detail, else from the session, and every value is made
+// fill completes a reply: its placeholders are filled from detail, else from the session, and every value is made
 // printable US-ASCII and shortened.
 func (s *Session) fill(r Reply, detail map[string]string) Reply {
 	var b strings.Builder

@@ -9,16 +9,27 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Tend has the checks do what is due beside the sessions, all at once, and returns when that is done. It must not run twice at
-// the same time.
+// Tend has the checks do what is due beside the sessions, all at once, and returns when that is done or the context is. A check that
+// is not done then, as its file is on a disk that hangs, is left alone by the next call until it is. It must not run twice at the
+// same time.
 func (p *Pipeline) Tend(ctx context.Context, now time.Time) {
 	var wg sync.WaitGroup
 	for i, inst := range p.instances {
-		if t, ok := inst.Check.(Tender); ok && p.asked(i) {
-			wg.Go(func() { contain(func() { t.Tend(ctx, now) }) })
+		t, ok := inst.Check.(Tender)
+		if !ok || !p.asked(i) || !p.tending[i].CompareAndSwap(false, true) {
+			continue
 		}
+		wg.Go(func() {
+			defer p.tending[i].Store(false)
+			contain(func() { t.Tend(ctx, now) })
+		})
 	}
-	wg.Wait()
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // Inherit has the checks take over what those of another pipeline know. It is called before the first Tend.

@@ -2,7 +2,9 @@ package checks_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"milterd/checks"
@@ -48,6 +50,48 @@ func TestTend(t *testing.T) {
 	if got := p.Report(); len(got) != 1 || got[0].Check != "well" || got[0].Name != "bl.example" {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// hanging is a check whose file is on a disk that hangs.
+type hanging struct {
+	*fake
+	until chan struct{}
+	times atomic.Int64
+}
+
+func (h *hanging) Tend(context.Context, time.Time) {
+	h.times.Add(1)
+	<-h.until
+}
+
+// TestTendLeavesWhatHangs: neither the start nor the end of the daemon waits for it, nor do other checks.
+func TestTendLeavesWhatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ill := &hanging{fake: newFake("ill", atConnect, reason("a")), until: make(chan struct{})}
+		well := &hanging{fake: newFake("well", atConnect, reason("b")), until: make(chan struct{})}
+		close(well.until)
+		p, err := checks.New([]checks.Instance{{Info: ill.info, Check: ill}, {Info: well.info, Check: well}}, checks.Options{
+			Actions: map[string]checks.Action{"a": checks.Watch, "b": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tend := func(wantIll, wantWell int64) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			p.Tend(ctx, time.Now())
+			if a, b := ill.times.Load(), well.times.Load(); a != wantIll || b != wantWell {
+				t.Errorf("tended %d and %d times, want %d and %d", a, b, wantIll, wantWell)
+			}
+		}
+		tend(1, 1)
+		tend(1, 2)
+		close(ill.until)
+		synctest.Wait()
+		tend(2, 3)
+	})
 }
 
 // heir is a check that takes over from another.

@@ -218,7 +218,9 @@ func (d *daemon) tend(collect *collector) (stop func()) {
 				return
 			case <-tick.C:
 				collect.adjust()
-				d.pipeline.Load().Tend(ctx, time.Now())
+				each, done := context.WithTimeout(ctx, tendEvery)
+				d.pipeline.Load().Tend(each, time.Now())
+				done()
 			}
 		}
 	})

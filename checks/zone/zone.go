@@ -7,6 +7,10 @@
 //	!TIMEOUT name [type]
 //
 // makes a name (for that type only, if one is given) fail.
+//
+// Wildcards are those of RFC 1034 section 4.3.3 and RFC 4592: the records of *.example.net are those of every name below
+// example.net, however far, that does not exist and is not below another one that does. A name exists if it has a record, or if
+// something below it does. That it fails does not make it exist.
 package zone
 
 import (
@@ -72,6 +76,9 @@ func (z *Zone) fail(words []string) error {
 		return fmt.Errorf("unknown directive !%s", words[0])
 	}
 	var t uint16
+	if strings.HasPrefix(words[1], "*.") {
+		return fmt.Errorf("!%s is for one name, not for all of %s", words[0], words[1])
+	}
 	if len(words) == 3 {
 		if t, known = dns.StringToType[strings.ToUpper(words[2])]; !known {
 			return fmt.Errorf("unknown record type %q", words[2])
@@ -83,6 +90,32 @@ func (z *Zone) fail(words []string) error {
 
 // maxChain bounds how many CNAMEs are followed.
 const maxChain = 8
+
+// exists tells whether there is a name, though perhaps without records of its own.
+func (z *Zone) exists(name string) bool { return z.records[name] != nil || z.parents[name] }
+
+// at finds the records of a name: its own, or those of the wildcard right below the lowest name above it that exists.
+func (z *Zone) at(name string) (records []dns.RR, exists bool) {
+	if z.exists(name) {
+		return z.records[name], true
+	}
+	for up, end := dns.NextLabel(name, 0); !end; up, end = dns.NextLabel(name, up) {
+		if z.exists(name[up:]) {
+			return z.expand("*."+name[up:], name)
+		}
+	}
+	return z.expand("*.", name)
+}
+
+// expand gives a name the records of a wildcard.
+func (z *Zone) expand(wildcard, name string) (records []dns.RR, exists bool) {
+	for _, rr := range z.records[wildcard] {
+		rr = dns.Copy(rr)
+		rr.Header().Name = name
+		records = append(records, rr)
+	}
+	return records, z.exists(wildcard)
+}
 
 // Lookup implements checks.Resolver.
 func (z *Zone) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
@@ -99,7 +132,8 @@ func (z *Zone) Lookup(ctx context.Context, q checks.Question) (checks.Answer, er
 		}
 		var alias *dns.CNAME
 		found := false
-		for _, rr := range z.records[name] {
+		records, exists := z.at(name)
+		for _, rr := range records {
 			if rr.Header().Rrtype == q.Type {
 				a.Records, found = append(a.Records, rr), true
 			} else if c, ok := rr.(*dns.CNAME); ok {
@@ -107,7 +141,7 @@ func (z *Zone) Lookup(ctx context.Context, q checks.Question) (checks.Answer, er
 			}
 		}
 		if found || alias == nil {
-			a.NXDomain = z.records[name] == nil && !z.parents[name]
+			a.NXDomain = !exists
 			return a, nil
 		}
 		a.Records = append(a.Records, alias)

@@ -56,12 +56,71 @@ loop.example.org.   CNAME  loop.example.org.
 	}
 }
 
+func TestWildcards(t *testing.T) {
+	t.Parallel()
+	z, err := zone.Parse(`
+*.corp.example.net.       TXT    "any"
+*.corp.example.net.       TXT    "thing"
+host.corp.example.net.    A      192.0.2.1
+a.empty.corp.example.net. A      192.0.2.2
+*.alias.example.net.      CNAME  host.corp.example.net.
+below.*.void.example.net. A      192.0.2.3
+!TIMEOUT slow.corp.example.net TXT
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, question string
+		qtype          uint16
+		records        int
+		nx             bool
+		err            error
+	}{
+		{"a name below", "X.corp.example.net.", dns.TypeTXT, 2, false, nil},
+		{"far below", "x.y.z.corp.example.net.", dns.TypeTXT, 2, false, nil},
+		{"no such type", "x.corp.example.net.", dns.TypeA, 0, false, nil},
+		{"the wildcard itself", "*.corp.example.net.", dns.TypeTXT, 2, false, nil},
+		{"below the wildcard itself", "x.*.corp.example.net.", dns.TypeTXT, 0, true, nil},
+		{"the name above", "corp.example.net.", dns.TypeTXT, 0, false, nil},
+		{"a name that exists", "host.corp.example.net.", dns.TypeTXT, 0, false, nil},
+		{"below a name that exists", "x.host.corp.example.net.", dns.TypeTXT, 0, true, nil},
+		{"a name that exists by what is below it", "empty.corp.example.net.", dns.TypeTXT, 0, false, nil},
+		{"below such a name", "x.empty.corp.example.net.", dns.TypeTXT, 0, true, nil},
+		{"beside", "x.example.net.", dns.TypeTXT, 0, true, nil},
+		{"an alias", "x.alias.example.net.", dns.TypeA, 2, false, nil},
+		{"a wildcard that exists by what is below it", "x.void.example.net.", dns.TypeA, 0, false, nil},
+		{"a name that fails", "slow.corp.example.net.", dns.TypeTXT, 0, false, zone.ErrTimeout},
+		{"below a name that fails, which does not exist", "x.slow.corp.example.net.", dns.TypeTXT, 2, false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q := checks.Ask(c.question, c.qtype)
+			a, err := z.Lookup(context.Background(), q)
+			if !errors.Is(err, c.err) || len(a.Records) != c.records || a.NXDomain != c.nx {
+				t.Errorf("got %v, %v", a, err)
+			}
+			if len(a.Records) > 0 && a.Records[0].Header().Name != q.Name {
+				t.Errorf("got a record of another name: %s", a.Records[0])
+			}
+		})
+	}
+	every, err := zone.Parse("*. TXT all\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := every.Lookup(context.Background(), checks.Ask("x.y.", dns.TypeTXT)); err != nil || len(a.Records) != 1 || a.NXDomain {
+		t.Errorf("of the root: got %v, %v", a, err)
+	}
+}
+
 func TestBadText(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, text, want string }{
 		{"no record", "example.org. A 192.0.2.999\n", "line: 1"},
 		{"unknown directive", "\n!BOGUS example.org\n", "line 2: unknown directive !BOGUS"},
 		{"directive without a name", "!SERVFAIL\n", "line 1: want !SERVFAIL or !TIMEOUT"},
+		{"directive with a wildcard", "!SERVFAIL *.example.org\n", "line 1: !SERVFAIL is for one name, not for all of *.example.org"},
 		{"unknown type", "!TIMEOUT example.org BOGUS\n", `line 1: unknown record type "BOGUS"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

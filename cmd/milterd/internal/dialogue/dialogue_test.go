@@ -152,6 +152,8 @@ func TestBadSessionFiles(t *testing.T) {
 		{"bad address", "-- smtp --\nclient 192.0.2\n", `x:2: client "192.0.2": not an address`},
 		{"no address", "-- smtp --\nclient\n", `x:2: client "": want an address`},
 		{"bad time", "-- smtp --\ntime noon\n", `x:2: time "noon"`},
+		{"no time", "-- smtp --\nclient 192.0.2.9\ntime 0001-01-01T00:00:00Z\n", `x:3: time "0001-01-01T00:00:00Z": this one stands for no time`},
+		{"no time, of another zone", "-- smtp --\ntime 0001-01-01T01:00:00+01:00\n", `x:2: time "0001-01-01T01:00:00+01:00": this one stands for no time`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

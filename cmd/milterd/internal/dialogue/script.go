@@ -134,6 +134,9 @@ func (s *Script) parseLine(n int, line string) error {
 		if err != nil {
 			return fmt.Errorf("time %q: want it as 2026-11-21T12:00:00Z", rest)
 		}
+		if t.IsZero() {
+			return fmt.Errorf("time %q: this one stands for no time; want a later one", rest) // to a Step and to the checks
+		}
 		s.Steps = append(s.Steps, Step{Line: n, Time: t})
 	case "client":
 		c, err := parseClient(rest)

@@ -14,10 +14,7 @@ import (
 )
 
 func newDoc() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "doc",
-		Short: "Print the reference manual, made from the program itself",
-	}
+	cmd := newGroup("doc", "Print the reference manual, made from the program itself")
 	cmd.AddCommand(&cobra.Command{
 		Use:   "config",
 		Short: "Print the reference configuration: every key with its default",

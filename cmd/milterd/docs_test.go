@@ -79,6 +79,20 @@ func TestEveryDirectDependencyIsInTheReadme(t *testing.T) {
 	}
 }
 
+func TestUnknownPartsOfTheManual(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"doc":         "milterd: doc what? There is config, man, reasons\n",
+		"doc foo":     "milterd: unknown command \"foo\"\n",
+		"doc confing": "milterd: unknown command \"confing\"; did you mean config?\n",
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != 1 || out.Len() > 0 || errs.String() != want {
+			t.Errorf("milterd %s: exit code %d, %s%s", line, code, &out, &errs)
+		}
+	}
+}
+
 func TestManualPages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -85,6 +86,9 @@ func (f simulation) fits(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("--json is for one session, not %d", len(args))
 	}
 	if len(args) == 0 {
+		if f.client == "" && len(f.rcpts) == 0 && !f.smtp {
+			return errors.New("simulate what? Want a session by --client and --rcpt, session files, or --smtp with --client")
+		}
 		return nil
 	}
 	for _, name := range []string{"client", "name", "helo", "from", "rcpt", "auth", "message"} {
@@ -97,6 +101,9 @@ func (f simulation) fits(cmd *cobra.Command, args []string) error {
 
 // connects is the client of the flags.
 func (f simulation) connects() (dialogue.Client, error) {
+	if f.client == "" {
+		return dialogue.Client{}, errors.New("--client: want the address of the client")
+	}
 	addr, err := netip.ParseAddr(f.client)
 	if err != nil {
 		return dialogue.Client{}, fmt.Errorf("--client: %q is no address", f.client)

@@ -189,11 +189,16 @@ C: RCPT TO:<amy@example.net>
 	}
 }
 
-func TestSimulateSMTPMistakes(t *testing.T) {
+func TestSimulateMistakes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ args, want string }{
-		{"--smtp", "--client"},
-		{"--smtp --client 192.0.2", "--client"},
+		{"", "simulate what? Want a session by --client and --rcpt, session files, or --smtp with --client"},
+		{"-c x.yaml --helo x", "simulate what?"},
+		{"--rcpt u@example.org", "--client: want the address of the client"},
+		{"--client 192.0.2 --rcpt u@example.org", `--client: "192.0.2" is no address`},
+		{"--client 192.0.2.9", "--rcpt: want a recipient"},
+		{"--smtp", "--client: want the address of the client"},
+		{"--smtp --client 192.0.2", `--client: "192.0.2" is no address`},
 		{"--smtp --client 192.0.2.9 --json", "none of the others can be"},
 		{"--smtp --client 192.0.2.9 --helo x", "none of the others can be"},
 		{"--smtp --client 192.0.2.9 x.session", "without session files"},

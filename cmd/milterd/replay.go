@@ -35,11 +35,13 @@ written. Nothing is sent to anyone but DNS questions, and nothing that the daemo
 
 Who delivered a message, as whom, to whom and when is read from the trace fields (Received, Return-Path, Delivered-To,
 X-Original-To, Authentication-Results, Received-SPF) that the site's border wrote: the host that is called as hostname, or has
-one of local_domains, in the configuration. What a message does not tell is not judged, and the report counts that.
+one of local_domains, in the configuration. With --against each configuration reads that for itself, with its own trusted
+networks. What a message does not tell is not judged, and the report counts that.
 
 A log is a file of syslog, of what "journalctl -u milterd" prints, or of what "milterd log --json --max 0" prints. It has the attempts
-that were refused too, and the retries, but no header sections: what is judged by those is not. Each recipient of an attempt
-counts as a message. A file may be compressed by gzip; what it is shows in its content, not in its name.
+that were refused too, and the retries, but no header sections: what is judged by those is not. Nor has it why a client was
+trusted: with --against, where one configuration trusts its network and the other one does not, it was for that. Each recipient
+of an attempt counts as a message. A file may be compressed by gzip; what it is shows in its content, not in its name.
 
 The DNS answers as of today, which may be harsh on old mail; --dns none judges what needs no DNS, and --dns record=FILE writes the
 answers to a file and takes them from there the next time. Greylisting and counting go by the mail's own time, over the

@@ -74,6 +74,23 @@ func TestReplayAgainst(t *testing.T) {
 	}
 }
 
+// TestReplayAgainstLessTrust takes the trust away from a network whose mail the old configuration does not check.
+func TestReplayAgainstLessTrust(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	old, new := replayConfigFile(t, "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}\n"), replayConfigFile(t, "trusted: {networks: [127.0.0.0/8]}\n")
+	code := run(t.Context(), []string{"replay", "-c", old, "--against", new, "--dns", "none", archiveOf(t)}, &out, io.Discard)
+	for _, want := range []string{
+		"2 messages would fare otherwise, because of 1 line\n       1 would be refused instead of 0:",
+		"milterd.yaml:3: trusted.networks: [127.0.0.0/8] instead of [127.0.0.0/8, 192.0.2.0/24] (2 messages)\n",
+		"not checked -> reject date-invalid: 1 message\n", "not checked -> accept: 1 message\n",
+	} {
+		if code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("exit code %d, no %q in\n%s", code, want, &out)
+		}
+	}
+}
+
 func TestReplayAsksTheDNSAndRecordsIt(t *testing.T) {
 	t.Parallel()
 	server := dnstest.Start(t, "example.net. MX 10 mx.example.net.\nmx.example.net. A 9.9.9.9\nmail.example.net. A 192.0.2.9\n")

@@ -44,6 +44,9 @@ func TestAgainst(t *testing.T) {
 			[]string{"1 accept -> reject msgid-missing: b.yaml policies[0].actions.msgid-missing", "1 reject date-invalid -> accept: b.yaml policies[0].actions.date-invalid"}},
 		{"escalation", "", "escalate: 24h\nexempt_recipients: [amy]", []letter{{helo: "192.0.2.9"}}, []string{"1 reject helo-bare-ip -> tempfail helo-bare-ip: b.yaml escalate"}},
 		{"trust beside an action", "", "trusted: {networks: [192.0.2.0/24]}\nactions: {date-invalid: watch}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
+		{"trust that is taken away", "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}", "", []letter{bad}, []string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
+		{"another name of the border", "hostname: mx.example.net\nlocal_domains: []", "hostname: mx.example.org\nlocal_domains: []", []letter{{helo: "192.0.2.9"}}, []string{"1 accept -> reject helo-bare-ip: b.yaml hostname"}},
+		{"another domain of the border", "hostname: mx.example.net\nlocal_domains: []", "hostname: mx.example.net\nlocal_domains: [example.org]", []letter{{helo: "192.0.2.9"}}, []string{"1 accept -> reject helo-bare-ip: b.yaml local_domains"}},
 		{"trust", "", "trusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -69,3 +69,25 @@ func TestWhatALogDoesNotTell(t *testing.T) {
 		t.Errorf("got\n%s", text)
 	}
 }
+
+// TestWhoWasTrustedByTheLog: who was trusted for the network is not where that is trusted no more. Who was for anything else, which
+// a log does not tell, still is.
+func TestWhoWasTrustedByTheLog(t *testing.T) {
+	t.Parallel()
+	path := file(t, "mail.log", logLine(letter{helo: "192.0.2.9"}, "accept", "rcpts=1 trusted=true"))
+	const trusts = "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}"
+	for _, c := range []struct {
+		name, old, new string
+		want           string
+	}{
+		{"no more", trusts, "", "1 trusted, then 0, 1 refused"},
+		{"now", "", trusts, "0 trusted, then 1, 0 refused"},
+		{"for something else", "", trustsRelay, "1 trusted, then 1, 0 refused"},
+	} {
+		against := configOf(t, "b.yaml", c.new)
+		r := replayed(t, Options{Paths: []string{path}, Config: configOf(t, "a.yaml", c.old), Against: &against})
+		if got := fmt.Sprintf("%d trusted, then %d, %d refused", r.Trusted, r.changes.trusted, r.changes.refused); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/binary"
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 
@@ -20,11 +21,24 @@ type mail struct {
 	ID      string // Message-ID as it stands in the field, if there is one
 	Session string // in the log; empty if it is from an archive of mail
 	Fault   string // why it could not be read; then nothing else is known
-	trace.Facts
+
+	trace.Facts              // as the site of the configuration reads it
+	Other       *trace.Facts // as that of the configuration to compare with does; nil: the same
+}
+
+// sites read mail: that of the configuration, then that of the one to compare with, if it is another.
+type sites []trace.Site
+
+func (o Options) sites() sites {
+	all := sites{o.Config.Site}
+	if o.Against != nil && !reflect.DeepEqual(o.Against.Site, o.Config.Site) {
+		all = append(all, o.Against.Site)
+	}
+	return all
 }
 
 // newMail reads a stored message.
-func newMail(m archive.Message, site trace.Site) *mail {
+func newMail(m archive.Message, by sites) *mail {
 	out := &mail{File: m.File, Unit: m.Unit, Number: m.Number}
 	if m.Err != nil {
 		out.Fault = m.Err.Error()
@@ -32,11 +46,21 @@ func newMail(m archive.Message, site trace.Site) *mail {
 	}
 	if m.Decided != nil {
 		out.Session, out.Facts = m.Decided.Session, logged(m.Decided)
+		if c := out.Client; c.IsValid() && len(by) > 1 && by[0].Trusts(c) != by[1].Trusts(c) {
+			out.Local = false // if it was trusted, it was for its network: the policies say whether it is
+		}
 		return out
 	}
 	fields := dialogue.Header(m.Head)
-	out.Facts = trace.Read(fields, site)
+	out.Facts = trace.Read(fields, by[0])
 	out.Known |= trace.Content
+	if len(by) > 1 {
+		other := trace.Read(fields, by[1])
+		other.Known |= trace.Content
+		if !reflect.DeepEqual(other, out.Facts) {
+			out.Other = &other
+		}
+	}
 	for _, f := range fields {
 		if f.Is("Message-ID") {
 			out.ID = strings.Join(strings.Fields(f.Value), " ")
@@ -44,6 +68,14 @@ func newMail(m archive.Message, site trace.Site) *mail {
 		}
 	}
 	return out
+}
+
+// as is what is known of the message by the site of the configuration, or by the other one.
+func (m *mail) as(other bool) *trace.Facts {
+	if other && m.Other != nil {
+		return m.Other
+	}
+	return &m.Facts
 }
 
 // logged is what is known of an attempt by the log: all but the header section.
@@ -68,8 +100,8 @@ func logged(d *archive.Decided) trace.Facts {
 }
 
 // sentAt is the time in the field Date, if it can be read.
-func (m *mail) sentAt() (time.Time, bool) {
-	for _, f := range m.Header {
+func sentAt(header []headers.Field) (time.Time, bool) {
+	for _, f := range header {
 		if f.Is("Date") {
 			d, err := headers.ParseDate(f.Value)
 			return d.Time, err == nil
@@ -78,11 +110,15 @@ func (m *mail) sentAt() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// key sorts messages: by time, those without one first, then by where they lie.
+// key sorts messages: by time, those without one first, then by where they lie. What one site does not know the other one may.
 func (m *mail) key() []byte {
 	var seconds uint64
-	if m.Known&trace.Time != 0 {
-		seconds = uint64(m.Time.Unix()) ^ 1<<63 // so that times before 1970 sort before those after
+	facts := &m.Facts
+	if facts.Known&trace.Time == 0 {
+		facts = m.as(true)
+	}
+	if facts.Known&trace.Time != 0 {
+		seconds = uint64(facts.Time.Unix()) ^ 1<<63 // so that times before 1970 sort before those after
 	}
 	k := binary.BigEndian.AppendUint64(nil, seconds)
 	k = append(append(k, m.File...), 0)
@@ -91,48 +127,82 @@ func (m *mail) key() []byte {
 
 // encode writes everything that decode reads. The format is that of one run: nobody else reads it.
 func (m *mail) encode() []byte {
-	var b []byte
-	text := func(list ...string) {
-		for _, s := range list {
-			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
-		}
+	var e encoder
+	e.number(uint64(m.Number))
+	e.text(m.File, m.Unit, m.ID, m.Session, m.Fault)
+	e.facts(&m.Facts)
+	e.header(m.Header)
+	if m.Other == nil {
+		e.bool(false)
+		return e
 	}
-	local := uint64(0)
-	if m.Local {
-		local = 1
+	e.bool(true)
+	e.facts(m.Other)
+	own, shared := m.Other.Header, 0 // both end alike: the sites differ about what stands on top
+	for shared < min(len(own), len(m.Header)) && own[len(own)-1-shared] == m.Header[len(m.Header)-1-shared] {
+		shared++
 	}
-	for _, n := range []uint64{uint64(m.Number), uint64(m.Known), local, uint64(m.Time.Unix()), uint64(len(m.Header))} {
-		b = binary.AppendUvarint(b, n)
+	e.number(uint64(shared))
+	e.header(own[:len(own)-shared])
+	return e
+}
+
+// encoder collects what encode writes.
+type encoder []byte
+
+func (e *encoder) number(n uint64) { *e = binary.AppendUvarint(*e, n) }
+
+func (e *encoder) bool(b bool) {
+	n := uint64(0)
+	if b {
+		n = 1
 	}
+	e.number(n)
+}
+
+func (e *encoder) text(list ...string) {
+	for _, s := range list {
+		e.number(uint64(len(s)))
+		*e = append(*e, s...)
+	}
+}
+
+// facts writes them without the header.
+func (e *encoder) facts(f *trace.Facts) {
+	e.number(uint64(f.Known))
+	e.bool(f.Local)
+	e.number(uint64(f.Time.Unix()))
 	client := ""
-	if m.Client.IsValid() {
-		client = string(m.Client.AsSlice())
+	if f.Client.IsValid() {
+		client = string(f.Client.AsSlice())
 	}
-	text(m.File, m.Unit, m.ID, m.Session, m.Fault, client, m.ClientName, m.Helo, m.User, m.From, m.To, m.QueueID, m.By)
-	for _, f := range m.Header {
-		text(f.Name, f.Value)
+	e.text(client, f.ClientName, f.Helo, f.User, f.From, f.To, f.QueueID, f.By)
+}
+
+func (e *encoder) header(fields []headers.Field) {
+	e.number(uint64(len(fields)))
+	for _, f := range fields {
+		e.text(f.Name, f.Value)
 	}
-	return b
 }
 
 // decode reads what encode has written. All texts share one piece of memory.
 func decode(record []byte) *mail {
 	c := cursor(record)
-	m := &mail{}
-	m.Number, m.Known, m.Local = int(c.number()), trace.Known(c.number()), c.number() == 1
-	seconds := int64(c.number())
-	if m.Known&trace.Time != 0 {
-		m.Time = time.Unix(seconds, 0).UTC()
-	}
-	fields := c.number()
-	client := ""
-	for _, s := range []*string{&m.File, &m.Unit, &m.ID, &m.Session, &m.Fault, &client, &m.ClientName, &m.Helo, &m.User, &m.From, &m.To, &m.QueueID, &m.By} {
+	m := &mail{Number: int(c.number())}
+	for _, s := range []*string{&m.File, &m.Unit, &m.ID, &m.Session, &m.Fault} {
 		*s = c.text()
 	}
-	m.Client, _ = netip.AddrFromSlice([]byte(client)) // none is the zero one
-	m.Header = make([]headers.Field, fields)
-	for i := range m.Header {
-		m.Header[i] = headers.Field{Name: c.text(), Value: c.text()}
+	c.facts(&m.Facts)
+	m.Header = c.header()
+	if c.number() == 1 {
+		m.Other = &trace.Facts{}
+		c.facts(m.Other)
+		shared := m.Header[len(m.Header)-int(c.number()):]
+		m.Other.Header = shared
+		if own := c.header(); len(own) > 0 {
+			m.Other.Header = append(own, shared...)
+		}
 	}
 	return m
 }
@@ -157,4 +227,24 @@ func (c *cursor) text() string {
 	s := (*c)[:n]
 	*c = (*c)[n:]
 	return string(s)
+}
+
+func (c *cursor) facts(f *trace.Facts) {
+	f.Known, f.Local = trace.Known(c.number()), c.number() == 1
+	if seconds := int64(c.number()); f.Known&trace.Time != 0 {
+		f.Time = time.Unix(seconds, 0).UTC()
+	}
+	client := ""
+	for _, s := range []*string{&client, &f.ClientName, &f.Helo, &f.User, &f.From, &f.To, &f.QueueID, &f.By} {
+		*s = c.text()
+	}
+	f.Client, _ = netip.AddrFromSlice([]byte(client)) // none is the zero one
+}
+
+func (c *cursor) header() []headers.Field {
+	fields := make([]headers.Field, c.number())
+	for i := range fields {
+		fields[i] = headers.Field{Name: c.text(), Value: c.text()}
+	}
+	return fields
 }

@@ -6,12 +6,11 @@ import (
 	"sync"
 
 	"milterd/cmd/milterd/internal/archive"
-	"milterd/cmd/milterd/internal/trace"
 )
 
 // read reads the archive into the sorter, with all cores: some read files, as many take messages apart. The error is one of the
 // sorter; of a context that ends, what was read until then remains.
-func read(ctx context.Context, paths []string, site trace.Site, workers int, into *sorter, progress func(m archive.Message)) error {
+func read(ctx context.Context, paths []string, by sites, workers int, into *sorter, progress func(m archive.Message)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var failed error
@@ -39,7 +38,7 @@ func read(ctx context.Context, paths []string, site trace.Site, workers int, int
 		})
 		parsers.Go(func() {
 			for m := range messages {
-				mail := newMail(m, site)
+				mail := newMail(m, by)
 				if err := into.add(mail.key(), mail.encode()); err != nil {
 					once.Do(func() { failed = err })
 					cancel()

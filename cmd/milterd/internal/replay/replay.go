@@ -22,14 +22,13 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/archive"
-	"milterd/cmd/milterd/internal/trace"
 )
 
 // Options say what to judge, and by what.
 type Options struct {
 	Paths   []string
 	Config  Config
-	Against *Config         // to compare with; nil: nothing. The border is that of Config
+	Against *Config         // to compare with, as it reads the messages itself, in the order of Config; nil: nothing
 	DNS     checks.Resolver // Nobody: it is not asked
 	Now     time.Time       // of mail that tells no time at all
 	Workers int             // cores to use
@@ -57,7 +56,6 @@ type replay struct {
 	opts     Options
 	asked    bool // the DNS is
 	sorter   sorter
-	clock    clock
 	base     *side
 	against  *side
 	scouts   []*side // for asking ahead
@@ -73,29 +71,22 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	r := &replay{opts: opts, asked: !nobody, sorter: sorter{limit: sortMemory}}
 	defer r.sorter.close()
 	began := time.Now()
-	records, err := newStore(r.clock.now)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = records.Close() }() // it is in memory
 	dns := remembering{opts.DNS}
-	if r.base, err = newSide(opts.Config, dns, records, r.asked); err != nil {
+	var err error
+	if r.base, err = newSide(opts.Config, false, dns, r.asked); err != nil {
 		return nil, err
 	}
+	defer r.base.close()
 	sides := []Config{opts.Config}
 	if opts.Against != nil {
-		others, err := newStore(r.clock.now)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = others.Close() }()
-		if r.against, err = newSide(*opts.Against, dns, others, r.asked); err != nil {
+		if r.against, err = newSide(*opts.Against, true, dns, r.asked); err != nil {
 			return nil, fmt.Errorf("%s: %w", opts.Against.Name, err)
 		}
+		defer r.against.close()
 		sides = append(sides, *opts.Against)
 	}
 	for i := 0; r.asked && i < len(sides); i++ {
-		scout, err := newSide(sides[i], dns, nothing{}, true)
+		scout, err := newScout(sides[i], i > 0, dns)
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +96,7 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	if r.against != nil {
 		r.report.changes.actions(r.base, r.against)
 	}
-	if err := read(ctx, opts.Paths, opts.Config.Site, opts.Workers, &r.sorter, r.wasRead); err != nil {
+	if err := read(ctx, opts.Paths, opts.sites(), opts.Workers, &r.sorter, r.wasRead); err != nil {
 		return nil, err
 	}
 	r.sorted.Store(true)
@@ -193,19 +184,10 @@ func (r *replay) deal(ctx context.Context, jobs chan<- *job) {
 			defer func() { <-free }()
 			defer close(j.ready)
 			for _, s := range r.scouts {
-				_, _ = s.judge(withAnswers(ctx, &j.answers), j.mail, r.standIn(j.mail)) // for the questions alone
+				_, _ = s.judge(withAnswers(ctx, &j.answers), j.mail, r.opts.Now) // for the questions alone
 			}
 		})
 	}
-}
-
-// standIn is the time at which a message is judged that does not tell when it came: when it was sent, so that it is neither too
-// old nor of the future.
-func (r *replay) standIn(m *mail) time.Time {
-	if t, ok := m.sentAt(); ok {
-		return t
-	}
-	return r.opts.Now
 }
 
 // judge judges one message and notes it in the report.
@@ -215,17 +197,14 @@ func (r *replay) judge(ctx context.Context, j *job) error {
 		r.report.unreadable(m)
 		return nil
 	}
-	if m.Known&trace.Time != 0 {
-		r.clock.at.Store(m.Time.Unix())
-	}
 	ctx = withAnswers(ctx, &j.answers)
 	var f, other fate
 	var err, errOther error
 	var both sync.WaitGroup
 	if r.against != nil {
-		both.Go(func() { other, errOther = r.against.judge(ctx, m, r.standIn(m)) })
+		both.Go(func() { other, errOther = r.against.judge(ctx, m, r.opts.Now) })
 	}
-	f, err = r.base.judge(ctx, m, r.standIn(m))
+	f, err = r.base.judge(ctx, m, r.opts.Now)
 	both.Wait()
 	if err = cmp.Or(err, errOther); err != nil {
 		return err

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/internal/archive"
+	"milterd/cmd/milterd/internal/trace"
 )
 
 func TestKnownAnswers(t *testing.T) {
@@ -253,13 +255,68 @@ func TestMoreHitsThanFitIntoMemory(t *testing.T) {
 
 func TestCodec(t *testing.T) {
 	t.Parallel()
-	for _, l := range []letter{{}, {no: "Received"}, {no: "Return-Path Message-ID"}} {
-		m := newMail(archive.Message{File: "x", Number: 3, Head: l.String()}, configOf(t, "a", "").Site)
+	home, wide, elsewhere := configOf(t, "a", "").Site, configOf(t, "a", trustsRelay).Site, configOf(t, "a", "hostname: mx.example.net\nlocal_domains: []\n").Site
+	for _, c := range []struct {
+		name  string
+		l     letter
+		by    sites
+		other bool // the sites read it otherwise
+	}{
+		{"all", letter{}, sites{home}, false},
+		{"no border", letter{no: "Received"}, sites{home}, false},
+		{"no reverse-path", letter{no: "Return-Path Message-ID"}, sites{home}, false},
+		{"two sites that agree", letter{}, sites{home, wide}, false},
+		{"a relay that one does not trust", letter{relay: time.Minute}, sites{wide, home}, true},
+		{"a relay that the other one does not trust", letter{relay: time.Minute}, sites{home, wide}, true},
+		{"a border that one does not know", letter{}, sites{elsewhere, home}, true},
+		{"a border that the other one does not know", letter{}, sites{home, elsewhere}, true},
+	} {
+		m := newMail(archive.Message{File: "x", Number: 3, Head: c.l.String()}, c.by)
 		got := decode(m.encode())
-		m.Time = m.Time.UTC()
-		if !reflect.DeepEqual(got, m) {
-			t.Errorf("got  %+v\nwant %+v", got, m)
+		for _, f := range []*trace.Facts{m.as(false), m.as(true)} {
+			f.Time = f.Time.UTC()
 		}
+		if !reflect.DeepEqual(got, m) || (m.Other != nil) != c.other {
+			t.Errorf("%s:\ngot  %+v, other %+v\nwant %+v, other %+v", c.name, got, got.Other, m, m.Other)
+		}
+	}
+}
+
+// TestEachSideReadsByItself compares configurations in both directions: each must find what it finds when it is alone.
+func TestEachSideReadsByItself(t *testing.T) {
+	t.Parallel()
+	letters := many(60)
+	for i := range letters {
+		if i%3 == 0 {
+			letters[i].relay = time.Duration(i%2+1) * time.Second
+		}
+	}
+	path := mbox(t, letters...)
+	configs := []string{
+		"actions: {first-contact: greylist}\n", trustsRelay, "actions: {first-contact: greylist}\n" + trustsRelay, "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}\n",
+		"trusted: {networks: []}\n", "hostname: relay.example.net\nlocal_domains: []\n", "local_domains: [example.net, example.org]\nhostname: mx.example.com\n",
+	}
+	type sums struct{ refused, rejected, trusted int }
+	var alone []sums
+	for _, text := range configs {
+		r := replayed(t, Options{Paths: []string{path}, Config: configOf(t, "a.yaml", text)})
+		alone = append(alone, sums{r.Refused, r.Rejected, r.Trusted})
+	}
+	for i, old := range configs {
+		for j, new := range configs {
+			against := configOf(t, "b.yaml", new)
+			r := replayed(t, Options{Paths: []string{path}, Config: configOf(t, "a.yaml", old), Against: &against})
+			if got := (sums{r.Refused, r.Rejected, r.Trusted}); got != alone[i] {
+				t.Errorf("%s, compared with %s: got %+v, alone it is %+v", old, new, got, alone[i])
+			}
+			if got := (sums{r.changes.refused, r.changes.rejected, r.changes.trusted}); got != alone[j] {
+				t.Errorf("%s, compared with: got %+v of %s, alone it is %+v", old, got, new, alone[j])
+			}
+		}
+	}
+	slices.SortFunc(alone, func(a, b sums) int { return cmp.Compare(a.refused*1000+a.trusted, b.refused*1000+b.trusted) })
+	if n := len(slices.Compact(alone)); n < 5 {
+		t.Errorf("the configurations find the same: %v", alone)
 	}
 }
 

@@ -27,9 +27,12 @@ type Config struct {
 	Build func(checks.Env) ([]checks.Instance, checks.Options, error)
 }
 
-// side judges by one configuration. With a store of its own it judges one message after the other; its pipelines are for many
-// at a time if the checks remember nothing.
+// side judges by one configuration, as its site reads the messages. With a store of its own it judges one message after the other;
+// its pipelines are for many at a time if the checks remember nothing.
 type side struct {
+	other     bool  // it is that of the configuration to compare with
+	clock     clock // of its store
+	close     func()
 	instances []checks.Instance
 	opts      checks.Options
 	mu        sync.Mutex
@@ -48,12 +51,33 @@ type missing struct {
 	what  trace.Known
 }
 
-func newSide(c Config, dns checks.Resolver, records checks.Store, asked bool) (*side, error) {
+// newSide makes a side that remembers, until close.
+func newSide(c Config, other bool, dns checks.Resolver, asked bool) (*side, error) {
+	s := &side{other: other}
+	records, err := store.Open(store.Config{Driver: "memory", Now: s.clock.now, MaxOctets: maxStore})
+	if err != nil {
+		return nil, err
+	}
+	s.close = func() { _ = records.Close() } // it is in memory
+	if err := s.build(c, dns, records, asked); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newScout makes a side that asks ahead, and remembers nothing.
+func newScout(c Config, other bool, dns checks.Resolver) (*side, error) {
+	s := &side{other: other, close: func() {}}
+	return s, s.build(c, dns, nothing{}, true)
+}
+
+func (s *side) build(c Config, dns checks.Resolver, records checks.Store, asked bool) error {
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
 	instances, opts, err := c.Build(checks.Env{DNS: dns, Store: records, Log: logrus.NewEntry(silent)})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	opts.Announce, opts.Link, opts.Trace = nil, nil, checks.TraceNone
 	if !asked {
@@ -64,17 +88,17 @@ func newSide(c Config, dns checks.Resolver, records checks.Store, asked bool) (*
 			}
 		}
 	}
-	s := &side{instances: instances, opts: opts, pipelines: map[trace.Known]*pipeline{}}
+	s.instances, s.opts, s.pipelines = instances, opts, map[trace.Known]*pipeline{}
 	all, err := s.pipeline(trace.Everything)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if asked {
 		// What is due beside the sessions is done once, as of a time after all of them: nothing of it may depend on which
 		// message is judged when.
 		all.Tend(context.Background(), time.Now().Add(century))
 	}
-	return s, nil
+	return nil
 }
 
 // unasked is a check that says so of a DNS which nobody asked: it could not find out.
@@ -157,8 +181,9 @@ type fate struct {
 	missing  []missing
 }
 
-// judge plays the session of a message.
-func (s *side) judge(ctx context.Context, m *mail, standIn time.Time) (fate, error) {
+// judge plays the session of a message. One that tells no time at all is of now.
+func (s *side) judge(ctx context.Context, mail *mail, now time.Time) (fate, error) {
+	m := mail.as(s.other)
 	p, err := s.pipeline(m.Known)
 	if err != nil {
 		return fate{}, err
@@ -168,7 +193,9 @@ func (s *side) judge(ctx context.Context, m *mail, standIn time.Time) (fate, err
 		Macros: checks.Macros{{Name: "i", Value: m.QueueID}},
 	}
 	if m.Known&trace.Time == 0 {
-		session.Time = standIn
+		session.Time = standIn(m, now)
+	} else {
+		s.clock.at.Store(m.Time.Unix())
 	}
 	f := fate{missing: p.missing}
 	run := func(st checks.Stage) bool {
@@ -198,6 +225,15 @@ func (s *side) judge(ctx context.Context, m *mail, standIn time.Time) (fate, err
 	return f, nil
 }
 
+// standIn is the time at which a message is judged that does not tell when it came: when it was sent, so that it is neither too
+// old nor of the future.
+func standIn(m *trace.Facts, now time.Time) time.Time {
+	if t, ok := sentAt(m.Header); ok {
+		return t
+	}
+	return now
+}
+
 // clock is the time of the message that is being judged.
 type clock struct{ at atomic.Int64 }
 
@@ -205,10 +241,6 @@ func (c *clock) now() time.Time { return time.Unix(c.at.Load(), 0) }
 
 // maxStore is how much a side remembers of clients, in octets. What expires first is forgotten first.
 const maxStore = 64 << 20
-
-func newStore(now func() time.Time) (*store.Store, error) {
-	return store.Open(store.Config{Driver: "memory", Now: now, MaxOctets: maxStore})
-}
 
 // nothing is a store that has nothing and keeps nothing: what a check asks the DNS does not depend on much of what it remembers.
 type nothing struct{}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,14 +21,18 @@ import (
 // configOf makes a configuration of the text of a file.
 func configOf(t testing.TB, name, text string) Config {
 	t.Helper()
-	text = "hostname: mx.example.org\nlocal_domains: [example.org]\n" + text
+	for _, key := range []string{"local_domains: [example.org]\n", "hostname: mx.example.org\n"} {
+		if name, _, _ := strings.Cut(key, " "); !strings.Contains(text, name) {
+			text = key + text
+		}
+	}
 	cfg, problems := config.Parse(name, []byte(text), all.Checks)
 	if cfg == nil {
 		t.Fatal(problems)
 	}
 	return Config{
 		Name: name, Text: []byte(text),
-		Site: trace.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Site: trace.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: cfg.Policy.Trusted.Networks},
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 			env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}
 			instances, err := cfg.Build(env)
@@ -48,7 +51,11 @@ type letter struct {
 	id, helo, from, to, date string
 	at                       time.Duration // after noon
 	no                       string        // names of lines that are left out
+	relay                    time.Duration // for so long a relay had it, which took it from the client; 0: there was none
 }
+
+// trustsRelay is a configuration that trusts the relay, which is then the border.
+const trustsRelay = "trusted: {networks: [127.0.0.0/8, 198.51.100.7/32]}\n"
 
 func (l letter) String() string {
 	or := func(s, otherwise string) string {
@@ -58,9 +65,17 @@ func (l letter) String() string {
 		return s
 	}
 	came := noon.Add(l.at).Format(time.RFC1123Z)
+	received := func(helo, client, by string, at time.Duration) string {
+		return "Received: from " + helo + " (" + client + ")\n\tby " + by + " (Postfix) with ESMTP id 4X\n\tfor <" + or(l.to, "bob@example.org") + ">; " + noon.Add(at).Format(time.RFC1123Z)
+	}
+	way := received(or(l.helo, "mail.example.com"), "mail.example.com [192.0.2.9]", "mx.example.org", l.at)
+	if l.relay > 0 {
+		way = received("relay.example.net", "relay.example.net [198.51.100.7]", "mx.example.org", l.at) + "\n" +
+			received(or(l.helo, "mail.example.com"), "mail.example.com [192.0.2.9]", "relay.example.net", l.at-l.relay)
+	}
 	lines := []string{
 		"Return-Path: <" + or(l.from, "alice@example.net") + ">",
-		"Received: from " + or(l.helo, "mail.example.com") + " (mail.example.com [192.0.2.9])\n\tby mx.example.org (Postfix) with ESMTP id 4X\n\tfor <" + or(l.to, "bob@example.org") + ">; " + came,
+		way,
 		"Date: " + or(l.date, came),
 		"Message-ID: " + or(l.id, "<1@example.net>"),
 		"From: Alice <alice@example.net>",

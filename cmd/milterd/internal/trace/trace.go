@@ -114,7 +114,7 @@ func (s Site) border(fields []headers.Field, f *Facts) (at int, ok bool) {
 		began, at = true, i
 		f.By = h.By
 		f.fill(h)
-		trusted = h.Client.IsValid() && s.trusts(h.Client)
+		trusted = h.Client.IsValid() && s.Trusts(h.Client)
 		if !h.Handover && (!trusted || h.Auth) {
 			return at, true
 		}
@@ -157,13 +157,14 @@ func (s Site) Owns(host string) bool {
 		return false
 	}
 	if literal := parseAddr(host, true); literal.IsValid() {
-		return s.trusts(literal)
+		return s.Trusts(literal)
 	}
 	return s.Hostname != "" && checks.SameName(host, s.Hostname) ||
 		slices.ContainsFunc(s.Domains, func(d string) bool { return checks.Under(host, d) })
 }
 
-func (s Site) trusts(a netip.Addr) bool {
+// Trusts tells whether a client is a host of the site by its network.
+func (s Site) Trusts(a netip.Addr) bool {
 	return slices.ContainsFunc(s.Trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,9 +17,12 @@ type changes struct {
 	differences []*Difference
 	groups      []*change
 	count       int
-	refused     int                         // by the other configuration
-	rejected    int                         // of those, for good
-	trusted     int                         // not checked by it
+	refused     int  // by the other configuration
+	rejected    int  // of those, for good
+	trusted     int  // not checked by it
+	distrust    bool // they differ about whom they trust, or how the site reads a message
+	mixed       bool // and about other things too
+	trust       [2]checks.Trusted
 	policies    [2]map[string]checks.Action // by reason id
 	checkOf     map[string]string           // by reason id
 	order       map[string]int              // of the checks
@@ -54,8 +58,12 @@ func newChanges(opts Options) *changes {
 	return &changes{differences: compare(opts.Config, *opts.Against)}
 }
 
-// actions tells the changes which check has which reason, and what the configurations do about it.
-func (c *changes) actions(base, against *side) {
+// sides tells the changes which check has which reason, and what the configurations do about it and about trust; and whether their
+// sites differ.
+func (c *changes) sides(base, against *side, sites bool) {
+	c.trust = [2]checks.Trusted{base.opts.Trusted, against.opts.Trusted}
+	c.distrust = sites || !reflect.DeepEqual(c.trust[0], c.trust[1])
+	c.mixed = c.distrust && slices.ContainsFunc(c.differences, func(d *Difference) bool { return !d.idle() && !strings.HasPrefix(d.Key, "trusted") })
 	c.policies = [2]map[string]checks.Action{base.opts.Actions, against.opts.Actions}
 	c.checkOf, c.order = map[string]string{}, map[string]int{}
 	for i, inst := range base.instances {
@@ -78,6 +86,15 @@ func (c *changes) actions(base, against *side) {
 	}
 }
 
+// halfway is the fate of a message by the checks and actions of the one configuration with the site and the trust of the other one,
+// if they differ about one of the two alone.
+func (c *changes) halfway(f, other fate) fate {
+	if c.distrust {
+		return other
+	}
+	return f
+}
+
 func (c *changes) close() {
 	for _, g := range c.groups {
 		g.hits.close()
@@ -85,7 +102,7 @@ func (c *changes) close() {
 }
 
 // compared notes a message that fares otherwise under the other configuration.
-func (r *Report) compared(m *mail, f, other fate) error {
+func (r *Report) compared(m *mail, f, half, other fate) error {
 	from, to := f.String(), other.String()
 	c := r.changes
 	if other.trusted {
@@ -101,7 +118,7 @@ func (r *Report) compared(m *mail, f, other fate) error {
 		return nil
 	}
 	c.count++
-	because := c.because(f, other)
+	because := c.because(m, f, half, other)
 	for _, d := range because {
 		d.Messages++
 	}
@@ -137,13 +154,52 @@ func (c *changes) effective() (effective, idle []*Difference) {
 	return effective, idle
 }
 
-// because are the differences that explain why two fates differ: those about trust if one side has not checked the message; the
-// actions for a reason that decided or for a suspicion of greylisting; the settings of a check that has found such a reason on
-// one side alone; if there are none, those that may be about any reason.
-func (c *changes) because(f, other fate) []*Difference {
-	if f.trusted != other.trusted {
-		return slices.DeleteFunc(slices.Clone(c.differences), func(d *Difference) bool { return !strings.HasPrefix(d.Key, "trusted") })
+// because are the differences that explain why two fates differ. What lies between them is the fate by the checks and actions of
+// the one side, if it had the site and the trust of the other one: where that makes a difference, so do the keys of these.
+func (c *changes) because(m *mail, f, half, other fate) []*Difference {
+	var all []*Difference
+	if f.String() != half.String() {
+		all = c.ofTrust(m)
 	}
+	if half.String() != other.String() {
+		all = append(all, c.ofChecks(half, other)...)
+	}
+	return slices.DeleteFunc(slices.Clone(c.differences), func(d *Difference) bool { return !slices.Contains(all, d) })
+}
+
+// ofTrust are the differences by which a message is read otherwise, or trusted: each without which it would not be. If there are
+// none, because each of several would do, they are those about trust.
+func (c *changes) ofTrust(m *mail) []*Difference {
+	as := m.as(true)
+	session := &checks.Session{Client: as.Client, Local: as.Local, AuthUser: as.User}
+	trusted := c.trust[1].Trusts(session)
+	networks, authenticated := c.trust[1], c.trust[1]
+	networks.Networks, authenticated.Authenticated = c.trust[0].Networks, c.trust[0].Authenticated
+	blamed := map[string]bool{
+		"hostname":              m.Why&hostname != 0,
+		"local_domains":         m.Why&localDomains != 0,
+		"trusted.networks":      m.Why&trustedNetworks != 0 || networks.Trusts(session) != trusted,
+		"trusted.authenticated": authenticated.Trusts(session) != trusted,
+	}
+	var each, trust []*Difference
+	for _, d := range c.differences {
+		if blamed[d.Key] {
+			each = append(each, d)
+		}
+		if strings.HasPrefix(d.Key, "trusted") {
+			trust = append(trust, d)
+		}
+	}
+	if len(each) > 0 {
+		return each
+	}
+	return trust
+}
+
+// ofChecks are the differences that explain why two fates differ though both sides read the same and trust the same: the actions for
+// a reason that decided or for a suspicion of greylisting; the settings of a check that has found such a reason on one side alone;
+// if there are none, those that may be about any reason.
+func (c *changes) ofChecks(f, other fate) []*Difference {
 	why := c.blame(f, other)
 	var special, general []*Difference
 	for _, d := range c.differences {
@@ -167,6 +223,14 @@ const (
 	perhaps
 	yes
 )
+
+// words are the parts of the key.
+func (d *Difference) words() []string {
+	return strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
+}
+
+// idle tells whether a difference decides nothing about mail.
+func (d *Difference) idle() bool { return slices.Contains(aside[:], d.words()[0]) }
 
 // aside are the keys that decide nothing about mail.
 var aside = [...]string{"listen", "max_connections", "budget", "explain", "admin", "records", "dns", "store", "log"}
@@ -215,7 +279,7 @@ func (c *changes) missed(id string, by fate, action checks.Action) bool {
 
 // concerns tells whether a difference is to blame.
 func (c *changes) concerns(d *Difference, why blame) answerOf {
-	words := strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
+	words := d.words()
 	about := func(match bool) answerOf {
 		if match {
 			return yes
@@ -223,10 +287,10 @@ func (c *changes) concerns(d *Difference, why blame) answerOf {
 		return no
 	}
 	switch {
-	case slices.Contains(aside[:], words[0]):
+	case d.idle():
 		return no
 	case words[0] == "trusted":
-		return no // it would have been told by the fate
+		return no // both sides trust the same
 	case words[0] == "escalate":
 		return about(why.same)
 	case slices.Contains(words, "actions") && words[len(words)-1] != "actions": // of a policy too

@@ -24,6 +24,7 @@ type mail struct {
 
 	trace.Facts              // as the site of the configuration reads it
 	Other       *trace.Facts // as that of the configuration to compare with does; nil: the same
+	Why         siteKeys     // what makes Other another one
 }
 
 // sites read mail: that of the configuration, then that of the one to compare with, if it is another.
@@ -35,6 +36,57 @@ func (o Options) sites() sites {
 		all = append(all, o.Against.Site)
 	}
 	return all
+}
+
+// siteKeys are keys of the configuration that make a site.
+type siteKeys uint8
+
+// The keys.
+const (
+	hostname siteKeys = 1 << iota
+	localDomains
+	trustedNetworks
+	allSiteKeys = 1<<iota - 1
+)
+
+// without is the site to compare with, if one key of it were as in the configuration.
+func (by sites) without(key siteKeys) trace.Site {
+	s := by[1]
+	switch key {
+	case hostname:
+		s.Hostname = by[0].Hostname
+	case localDomains:
+		s.Domains = by[0].Domains
+	case trustedNetworks:
+		s.Trusted = by[0].Trusted
+	}
+	return s
+}
+
+// read reads what the fields of a message tell.
+func (by sites) read(fields []headers.Field, out *mail) {
+	with := func(s trace.Site) trace.Facts {
+		f := trace.Read(fields, s)
+		f.Known |= trace.Content
+		return f
+	}
+	out.Facts = with(by[0])
+	if len(by) == 1 {
+		return
+	}
+	other := with(by[1])
+	if reflect.DeepEqual(other, out.Facts) {
+		return
+	}
+	out.Other = &other
+	for key := hostname; key < allSiteKeys; key <<= 1 {
+		if s := by.without(key); !reflect.DeepEqual(s, by[1]) && !reflect.DeepEqual(with(s), other) {
+			out.Why |= key
+		}
+	}
+	if out.Why == 0 {
+		out.Why = allSiteKeys // each of several would do
+	}
 }
 
 // newMail reads a stored message.
@@ -52,15 +104,7 @@ func newMail(m archive.Message, by sites) *mail {
 		return out
 	}
 	fields := dialogue.Header(m.Head)
-	out.Facts = trace.Read(fields, by[0])
-	out.Known |= trace.Content
-	if len(by) > 1 {
-		other := trace.Read(fields, by[1])
-		other.Known |= trace.Content
-		if !reflect.DeepEqual(other, out.Facts) {
-			out.Other = &other
-		}
-	}
+	by.read(fields, out)
 	for _, f := range fields {
 		if f.Is("Message-ID") {
 			out.ID = strings.Join(strings.Fields(f.Value), " ")
@@ -137,6 +181,7 @@ func (m *mail) encode() []byte {
 		return e
 	}
 	e.bool(true)
+	e.number(uint64(m.Why))
 	e.facts(m.Other)
 	own, shared := m.Other.Header, 0 // both end alike: the sites differ about what stands on top
 	for shared < min(len(own), len(m.Header)) && own[len(own)-1-shared] == m.Header[len(m.Header)-1-shared] {
@@ -196,7 +241,7 @@ func decode(record []byte) *mail {
 	c.facts(&m.Facts)
 	m.Header = c.header()
 	if c.number() == 1 {
-		m.Other = &trace.Facts{}
+		m.Why, m.Other = siteKeys(c.number()), &trace.Facts{}
 		c.facts(m.Other)
 		shared := m.Header[len(m.Header)-int(c.number()):]
 		m.Other.Header = shared

@@ -58,6 +58,7 @@ type replay struct {
 	sorter   sorter
 	base     *side
 	against  *side
+	half     *side   // the checks and actions of base, with the site and the trust of against; nil: it would be one of them
 	scouts   []*side // for asking ahead
 	report   *Report
 	progress struct{ read, judged, unreadable, octets atomic.Int64 }
@@ -77,24 +78,36 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 		return nil, err
 	}
 	defer r.base.close()
-	sides := []Config{opts.Config}
 	if opts.Against != nil {
 		if r.against, err = newSide(*opts.Against, true, dns, r.asked); err != nil {
 			return nil, fmt.Errorf("%s: %w", opts.Against.Name, err)
 		}
 		defer r.against.close()
-		sides = append(sides, *opts.Against)
 	}
-	for i := 0; r.asked && i < len(sides); i++ {
-		scout, err := newScout(sides[i], i > 0, dns)
+	r.report = newReport(r.base, opts)
+	half := opts.Config
+	if r.against != nil {
+		r.report.changes.sides(r.base, r.against, len(opts.sites()) > 1)
+		half.Build = r.halfway
+	}
+	if r.against != nil && r.report.changes.mixed {
+		if r.half, err = newSide(half, true, dns, r.asked); err != nil {
+			return nil, err
+		}
+		defer r.half.close()
+	}
+	for _, s := range []struct {
+		like *side
+		c    *Config
+	}{{r.base, &opts.Config}, {r.against, opts.Against}, {r.half, &half}} {
+		if !r.asked || s.like == nil {
+			continue
+		}
+		scout, err := newScout(*s.c, s.like.other, dns)
 		if err != nil {
 			return nil, err
 		}
 		r.scouts = append(r.scouts, scout)
-	}
-	r.report = newReport(r.base, opts)
-	if r.against != nil {
-		r.report.changes.actions(r.base, r.against)
 	}
 	if err := read(ctx, opts.Paths, opts.sites(), opts.Workers, &r.sorter, r.wasRead); err != nil {
 		return nil, err
@@ -107,6 +120,13 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	err = r.judgeAll(ctx)
 	r.report.finish(time.Since(began))
 	return r.report, err
+}
+
+// halfway builds half.
+func (r *replay) halfway(env checks.Env) ([]checks.Instance, checks.Options, error) {
+	instances, opts, err := r.opts.Config.Build(env)
+	opts.Trusted = r.against.opts.Trusted
+	return instances, opts, err
 }
 
 func (r *replay) wasRead(m archive.Message) {
@@ -198,15 +218,18 @@ func (r *replay) judge(ctx context.Context, j *job) error {
 		return nil
 	}
 	ctx = withAnswers(ctx, &j.answers)
-	var f, other fate
-	var err, errOther error
-	var both sync.WaitGroup
+	var f, half, other fate
+	var err, errHalf, errOther error
+	var all sync.WaitGroup
 	if r.against != nil {
-		both.Go(func() { other, errOther = r.against.judge(ctx, m, r.opts.Now) })
+		all.Go(func() { other, errOther = r.against.judge(ctx, m, r.opts.Now) })
+	}
+	if r.half != nil {
+		all.Go(func() { half, errHalf = r.half.judge(ctx, m, r.opts.Now) })
 	}
 	f, err = r.base.judge(ctx, m, r.opts.Now)
-	both.Wait()
-	if err = cmp.Or(err, errOther); err != nil {
+	all.Wait()
+	if err = cmp.Or(err, errHalf, errOther); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -215,8 +238,11 @@ func (r *replay) judge(ctx context.Context, j *job) error {
 	if err := r.report.judged(m, f); err != nil {
 		return err
 	}
-	if r.against != nil {
-		return r.report.compared(m, f, other)
+	if r.against == nil {
+		return nil
 	}
-	return nil
+	if r.half == nil {
+		half = r.report.changes.halfway(f, other)
+	}
+	return r.report.compared(m, f, half, other)
 }

@@ -237,7 +237,7 @@ var aside = [...]string{"listen", "max_connections", "budget", "explain", "admin
 
 // blame is what two fates differ by.
 type blame struct {
-	reasons []string // that decided, or were a suspicion on one side alone: the actions for them
+	reasons []string // that decided, or would have, or were a suspicion on one side alone: the actions for them
 	checks  []string // that found a reason on one side alone: the settings of them
 	same    bool     // one reason decided on both sides
 }
@@ -266,6 +266,11 @@ func (c *changes) blame(f, other fate) blame {
 			if c.missed(id, another, c.policies[1-side][id]) {
 				b.checks = append(b.checks, c.checkOf[id])
 			}
+		}
+	}
+	for _, o := range other.outcomes { // what it watches, the action of the other one would have refused
+		if id := o.Reason.ID; !o.Action.Enforced() && c.policies[0][id].Enforced() && !c.policies[1][id].Enforced() {
+			b.reasons = append(b.reasons, id)
 		}
 	}
 	return b

@@ -23,6 +23,8 @@ func TestAgainst(t *testing.T) {
 		{"an action, among others", "actions: {helo-mismatch: reject, date-invalid: watch, msgid-missing: reject}", "actions: {helo-mismatch: reject, date-invalid: reject, msgid-missing: watch}",
 			[]letter{bad, {no: "Message-ID"}, {no: "Message-ID", date: "x"}},
 			[]string{"1 accept -> reject date-invalid: b.yaml actions.date-invalid", "1 reject msgid-missing -> accept: b.yaml actions.msgid-missing", "1 reject msgid-missing -> reject date-invalid: b.yaml actions.date-invalid b.yaml actions.msgid-missing"}},
+		{"two actions, of which the first one hid the second one", "", "actions: {helo-bare-ip: watch, date-invalid: watch, date-past: watch}", []letter{{helo: "192.0.2.9", date: "x"}},
+			[]string{"1 reject helo-bare-ip -> accept: b.yaml actions.date-invalid b.yaml actions.helo-bare-ip"}},
 		{"a profile", "", "profile: watch", []letter{bad}, []string{"1 reject date-invalid -> accept: b.yaml profile"}},
 		{"a profile, but the action is given", "actions: {date-invalid: reject}", "profile: watch\nactions: {date-invalid: watch}", []letter{bad},
 			[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},

@@ -84,3 +84,64 @@ func TestEscalate(t *testing.T) {
 	store.Fail(errors.New("down"))
 	want("the store is down", code(p, "192.0.2.9"), 450)
 }
+
+// TestEscalateInDoubt: a client that met its reason two days ago gets a permanent refusal, but not by a clock that something speaks
+// against. Who is new then is not noted: the time may be wrong.
+func TestEscalateInDoubt(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name string
+		play func(*hand)
+		code int
+		note bool
+	}{
+		{"no mail", func(*hand) {}, 550, true},
+		{"good mail", func(h *hand) { h.mail(0, times(5, 0)...) }, 550, true},
+		{"one bogus date", func(h *hand) { h.mail(0, -365*day) }, 550, true},
+		{"two agree on another time", func(h *hand) { h.mail(0, times(2, 31*day)...) }, 450, false},
+		{"five agree on another time", func(h *hand) { h.mail(0, times(5, 31*day)...) }, 450, false},
+		{"moved by minutes", func(h *hand) { h.moved = 2 * time.Minute }, 450, false},
+		{"moved by days", func(h *hand) { h.moved = 2 * day }, 450, false},
+		{"moved and put back", func(h *hand) { h.moved = 2 * day; h.Trust(h.now()); h.moved = 0 }, 550, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHand()
+			store := checktest.NewStore(h.now)
+			identity := reason("helo-mismatch")
+			identity.Identity = true
+			p := pipeline(t, nil, func(o *checks.Options) { o.Escalate, o.Store, o.Clock = day, store, h.Clock }, newFake("any", atConnect, identity))
+			code := func(client string) int {
+				talk := begin(p, client)
+				talk.s.Time = h.now()
+				talk.mail("a@example.net")
+				if d := talk.rcpt("u@example.org"); d.Reply != nil {
+					return d.Reply.Code
+				}
+				return 0
+			}
+			if got := code("192.0.2.9"); got != 450 {
+				t.Fatalf("at first: %d", got)
+			}
+			h.true += 2 * day
+			c.play(h)
+			if got := code("192.0.2.9"); got != c.code {
+				t.Errorf("%d, want %d; the clock is %s", got, c.code, h.Trust(h.now()))
+			}
+			if got := code("192.0.2.10"); got != 450 {
+				t.Errorf("somebody new: %d", got)
+			}
+			noted := 0
+			for _, err := range store.Scan(t.Context(), "escalate:") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				noted++
+			}
+			if (noted == 2) != c.note {
+				t.Errorf("%d clients are noted", noted)
+			}
+		})
+	}
+}

@@ -90,6 +90,112 @@ func TestReadsAreNeverStale(t *testing.T) {
 	}
 }
 
+// TestAnswersOfBeforeAreNotKept: a read that was asked before a change, and comes back after that has left the map, would be given to
+// all who ask from then on.
+func TestAnswersOfBeforeAreNotKept(t *testing.T) {
+	t.Parallel()
+	put := func(t *testing.T, s *Store) {
+		if err := s.Put(t.Context(), "key", []byte("new"), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		was     string // what was read; empty: no record
+		between func(*testing.T, *Store)
+		kept    bool
+		want    string
+	}{
+		{"nothing happens", "old", func(*testing.T, *Store) {}, true, "old"},
+		{"others read", "old", func(t *testing.T, s *Store) {
+			if _, _, err := s.Get(t.Context(), "another"); err != nil {
+				t.Error(err)
+			}
+		}, true, "old"},
+		{"it is added", "", put, false, "new"},
+		{"it is changed", "old", put, false, "new"},
+		{"it is deleted", "old", func(t *testing.T, s *Store) {
+			if err := s.Delete(t.Context(), "key"); err != nil {
+				t.Error(err)
+			}
+		}, false, ""},
+		{"the database is replaced", "old", func(_ *testing.T, s *Store) { s.driver.(*embedded).forget() }, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTuned(t, Config{Path: t.TempDir()}, hasty)
+			e := s.driver.(*embedded)
+			// The steps of load: nobody could have another one come between them.
+			_, there, saves := e.recall("key")
+			if there {
+				t.Fatal("it is known before it was read")
+			}
+			read := change{}
+			if c.was != "" {
+				read = change{[]byte(c.was), deadline(e.now(), time.Hour)}
+			}
+			c.between(t, s)
+			eventually(t, "it is written", func() bool { return settled(s) })
+			e.remember("key", read, saves)
+			if _, kept, _ := e.recall("key"); kept != c.kept {
+				t.Errorf("kept: %t", kept)
+			}
+			if got, ok, err := s.Get(t.Context(), "key"); string(got) != c.want || ok != (c.want != "") || err != nil {
+				t.Errorf("got %q, %t, %v; want %q", got, ok, err, c.want)
+			}
+		})
+	}
+}
+
+// waiter is a context that tells when somebody begins to wait for its end.
+type waiter struct {
+	context.Context
+	waits chan<- struct{}
+}
+
+func (w waiter) Done() <-chan struct{} {
+	w.waits <- struct{}{}
+	return w.Context.Done()
+}
+
+// TestCrowdedWritersGoOn: who has to wait because too much is not written does so until it is, and no longer.
+func TestCrowdedWritersGoOn(t *testing.T) {
+	t.Parallel()
+	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) { tune.flushEvery = time.Hour })
+	e := s.driver.(*embedded)
+	if err := s.Put(t.Context(), "first", []byte("1"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Lock()
+	e.waiting.octets += mostOctets // as if it were so long
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	const writers = 3
+	waits, done := make(chan struct{}, writers), make(chan error, writers)
+	for i := range writers {
+		go func() { done <- e.put(waiter{ctx, waits}, strconv.Itoa(i), []byte("1"), time.Hour) }()
+	}
+	for range writers {
+		select {
+		case <-waits:
+		case err := <-done:
+			t.Fatalf("somebody did not wait: %v", err)
+		}
+	}
+	e.wake()
+	for range writers {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range writers {
+		if _, ok, err := e.get(t.Context(), strconv.Itoa(i)); !ok || err != nil {
+			t.Errorf("writer %d: %t, %v", i, ok, err)
+		}
+	}
+}
+
 func TestInUse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -68,6 +68,16 @@ func start(t testing.TB, change func(*Server), check scripted) (address string, 
 
 func startWith(t testing.TB, change func(*Server), check checks.Check) (address string, srv *Server, journal *record) {
 	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, journal = startOn(t, ln, change, check)
+	return ln.Addr().String(), srv, journal
+}
+
+func startOn(t testing.TB, ln net.Listener, change func(*Server), check checks.Check) (srv *Server, journal *record) {
+	t.Helper()
 	inst := checks.Instance{Info: checks.Info{Name: "scripted", Stages: []checks.Stage{checks.RcptTo, checks.EndOfHeader}, Reasons: []*checks.Reason{refuse}}, Check: check}
 	p, err := checks.New([]checks.Instance{inst}, checks.Options{
 		Actions: map[string]checks.Action{"refused": checks.Reject}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
@@ -85,10 +95,6 @@ func startWith(t testing.TB, change func(*Server), check checks.Check) (address 
 	if change != nil {
 		change(srv)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	t.Cleanup(func() {
@@ -99,7 +105,7 @@ func startWith(t testing.TB, change func(*Server), check checks.Check) (address 
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return ln.Addr().String(), srv, journal
+	return srv, journal
 }
 
 func accept(*checks.Session) ([]checks.Verdict, error) { return nil, nil }
@@ -121,6 +127,11 @@ func dialOffering(t testing.TB, address string, protocol gomilter.OptProtocol) d
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dialOn(t, c, protocol)
+}
+
+func dialOn(t testing.TB, c net.Conn, protocol gomilter.OptProtocol) dialer {
+	t.Helper()
 	t.Cleanup(func() { c.Close() })
 	m := mta.New(c, 10*time.Second)
 	if err := m.Negotiate(mta.AllActions, protocol); err != nil {
@@ -222,6 +233,37 @@ func TestTooManyForgedResults(t *testing.T) {
 	}
 	if len(journal.accepted) != 2 {
 		t.Errorf("%d messages accepted, want 2", len(journal.accepted))
+	}
+}
+
+// TestMacrosEndWithTheTransaction: Postfix sends no packet of macros where it knows of none, as for MAIL before there is a queue file.
+// Those of the transaction before it, which it has aborted, would be taken for the new one's.
+func TestMacrosEndWithTheTransaction(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, accept)
+	for _, c := range []struct {
+		name       string
+		mail, rcpt map[string]string // macros; nil: no such command
+	}{
+		{"after MAIL", map[string]string{"i": "Q1", "{auth_authen}": "bob"}, nil},
+		{"after RCPT", map[string]string{}, map[string]string{"i": "Q1", "{rcpt_mailer}": "local"}},
+		{"after a recipient that the MTA refused", map[string]string{}, map[string]string{"i": "Q1", "{rcpt_mailer}": "error", "{rcpt_host}": "5.1.1"}},
+	} {
+		d := dial(t, address)
+		d.hello()
+		d.must(d.Mail("<a@example.net>", c.mail))
+		if c.rcpt != nil {
+			d.must(d.Rcpt("<u@example.org>", c.rcpt))
+		}
+		if err := d.Abort(); err != nil {
+			t.Fatal(err)
+		}
+		d.must(d.Mail("<b@example.net>", nil))
+		d.must(d.Rcpt("<v@example.org>", nil))
+		s := journal.last()
+		if e := s.Envelope; s.AuthUser != "" || e.QueueID != "" || len(e.Rcpts) != 1 || e.Rcpts[0].Refused != "" {
+			t.Errorf("%s: user %q, queue id %q, recipients %+v", c.name, s.AuthUser, e.QueueID, e.Rcpts)
+		}
 	}
 }
 
@@ -491,6 +533,35 @@ func TestTooManyConnections(t *testing.T) {
 	}
 }
 
+// TestFarTooManyConnections: what is closed at once gives its buffer back. A flood of such connections would else be one of memory to
+// be cleaned up.
+func TestFarTooManyConnections(t *testing.T) { // not parallel: it counts the buffers of all
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	srv := &Server{MaxConnections: 1, Log: logrus.NewEntry(log)}
+	for range MostConnections(srv.MaxConnections) {
+		srv.admit(&conn{})
+	}
+	made := 0
+	fresh := readers.New
+	readers.New = func() any { made++; return fresh() }
+	defer func() { readers.New = fresh }()
+	runtime.GC() // twice, and nothing is left in the pool
+	runtime.GC()
+	const n = 400
+	for range n {
+		ours, theirs := net.Pipe()
+		srv.open(theirs)
+		if _, err := ours.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatalf("it is not closed: %v", err)
+		}
+	}
+	// With the race detector a pool loses one of four on purpose.
+	if made > n/2 {
+		t.Errorf("%d connections took %d new buffers", n, made)
+	}
+}
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
@@ -524,8 +595,10 @@ func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
 		result <- r
 	}()
 	<-inCheck
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // else a connection that stays would hold the test for hours
+	defer cancel()
 	down := make(chan error)
-	go func() { down <- srv.Shutdown(context.Background()) }()
+	go func() { down <- srv.Shutdown(ctx) }()
 	if _, _, err := idle.Receive(); err == nil {
 		t.Error("the idle connection goes on")
 	}

@@ -164,7 +164,7 @@ type senderIsClientsKey struct{}
 // clientPoolKey is the key of what clientPool remembers of a name.
 type clientPoolKey struct{ name string }
 
-// clientPool is PoolName of a name of the client, remembered for the connection: of its first ten at most.
+// clientPool is PoolName of a name of the client, remembered for the connection: of some hundred at most, see maxUnknown.
 func clientPool(s *checks.Session, name string) bool {
 	pool, _ := checks.Remember(s, checks.Connect, clientPoolKey{name}, func() (bool, error) { return PoolName(s.Client, name), nil })
 	return pool

@@ -31,13 +31,17 @@ type ClientNames struct {
 	Confirmed []string // those that have the client's address among their own
 	Unknown   []string // those whose addresses could not be found out
 
-	why error // something could not be found out
+	why  error // something could not be found out
+	lost error // a lookup failed, which may be another thing with the next mail
 }
 
+// maxUnknown is how many names are looked at for whether one of them may be somebody's.
+const maxUnknown = 256
+
 // Unsure tells why the client may have a confirmed name that match takes though there is none: its names, or the addresses of such
-// a name, could not be found out. It is nil if it cannot.
+// a name, could not be found out. It is nil if it cannot. Among very many names there may be any.
 func (n ClientNames) Unsure(match func(name string) bool) error {
-	if len(n.PTR) == 0 || slices.ContainsFunc(n.Unknown, match) {
+	if len(n.PTR) == 0 || len(n.Unknown) > maxUnknown || slices.ContainsFunc(n.Unknown, match) {
 		return n.why
 	}
 	return nil
@@ -85,15 +89,15 @@ func Iprev(ctx context.Context, env checks.Env, s *checks.Session) (ClientNames,
 	n, err := checks.Conclude(s, checks.Connect, iprevKey{}, func() (ClientNames, error) {
 		ptr, err := ClientPTR(ctx, env, s)
 		if err != nil {
-			return ClientNames{Result: IprevTempError, why: err}, err
+			return ClientNames{Result: IprevTempError, why: err, lost: err}, err
 		}
 		n := confirm(ctx, env.DNS, s.Client, ptr)
-		return n, n.why // to be asked for again with the next mail
+		return n, n.lost // to be asked for again with the next mail
 	})
-	if n.Result == IprevPass {
-		return n, nil
+	if n.Result == IprevTempError {
+		return n, cmp.Or(err, n.why)
 	}
-	return n, err
+	return n, nil
 }
 
 func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []string) ClientNames {
@@ -106,11 +110,12 @@ func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []st
 		switch {
 		case f.Err != nil:
 			n.Unknown = append(n.Unknown, ptr[i])
-			n.why = cmp.Or(n.why, fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, f.Err))
+			n.lost = cmp.Or(n.lost, fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, f.Err))
 		case slices.Contains(Addrs(f.Answer), client.WithZone("")):
 			n.Confirmed = append(n.Confirmed, ptr[i])
 		}
 	}
+	n.why = n.lost
 	if len(ptr) > maxHosts {
 		n.Unknown = append(n.Unknown, ptr[maxHosts:]...)
 		n.why = cmp.Or(n.why, fmt.Errorf("%s has %d reverse DNS names, only the first %d were asked about", client, len(ptr), maxHosts))

@@ -143,6 +143,50 @@ func TestAnUnknownNameIsAskedForAgain(t *testing.T) {
 	}
 }
 
+// TestManyNamesAreNoLoss: that a client has more names than are looked at is known for the whole connection.
+func TestManyNamesAreNoLoss(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, manyNames(80, 12))
+	rec := &checktest.Recorder{Resolver: env.DNS}
+	env.DNS = rec
+	p, err := checks.New([]checks.Instance{{
+		Info:  checks.Info{Name: "named", Stages: []checks.Stage{checks.Connect}, Reasons: []*checks.Reason{{ID: "a"}}},
+		Check: named{env},
+	}}, checks.Options{Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
+	p.Run(t.Context(), s, checks.Connect)
+	for range 3 {
+		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
+		p.Run(t.Context(), s, checks.MailFrom)
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
+		p.Run(t.Context(), s, checks.RcptTo)
+		if names, err := facts.Iprev(t.Context(), env, s); names.Result != facts.IprevPass || err != nil {
+			t.Errorf("%v, %v", names.Result, err)
+		}
+	}
+	for _, q := range rec.Asked() {
+		if n := rec.Times(q); n != 1 {
+			t.Errorf("%s was asked %d times", q, n)
+		}
+	}
+}
+
+// TestAnyNameMayBeAmongThousands: a client with so many names is not held to have none that match, and few of them are looked at.
+func TestAnyNameMayBeAmongThousands(t *testing.T) {
+	t.Parallel()
+	for names, most := range map[int]int{11: 2, 3000: 1} {
+		env := checktest.Env(t, manyNames(names, 11))
+		s, looked := checktest.Session{Client: "192.0.2.10"}.Session(t), 0
+		ok, err := facts.ClientNamed(t.Context(), env, s, func(string) bool { looked++; return false })
+		if ok || (err != nil) != (names == 3000) || looked > most {
+			t.Errorf("%d names: %t, %v, %d looked at", names, ok, err, looked)
+		}
+	}
+}
+
 // slow answers after a second.
 type slow struct{ checks.Resolver }
 

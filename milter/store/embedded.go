@@ -429,16 +429,23 @@ func (e *embedded) probe(ctx context.Context) error {
 	if err := e.broken.Load(); err != nil {
 		return *err
 	}
-	if e.probing == nil {
-		e.probing = launch(e, func(db *pebble.DB) ([]byte, error) {
-			if err := e.onDisk.moved(); err != nil {
-				return nil, err
-			}
-			return lookup(db, "")
-		})
+	if e.probing != nil {
+		// The last one had no answer: if each second one more waited for a disk that hangs, they would be thousands. What it says at
+		// last may be about a database that was replaced meanwhile.
+		select {
+		case <-e.probing:
+		default:
+			return errNoAnswer
+		}
 	}
+	e.probing = launch(e, func(db *pebble.DB) ([]byte, error) {
+		if err := e.onDisk.moved(); err != nil {
+			return nil, err
+		}
+		return lookup(db, "")
+	})
 	_, err := await(ctx, e, e.probing)
-	if !errors.Is(err, errNoAnswer) { // else the next probe waits on: each second one more would wait for a disk that hangs
+	if !errors.Is(err, errNoAnswer) {
 		e.probing = nil
 	}
 	return err

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/sirupsen/logrus"
@@ -485,4 +486,13 @@ func TestOneProbeWaits(t *testing.T) {
 	}
 	e.base.Unlock()
 	eventually(t, "the disk is well again", func() bool { return probe() == nil && e.probing == nil })
+
+	// What comes late may be about a database that was replaced meanwhile.
+	late := make(chan said[[]byte], 1)
+	late <- said[[]byte]{err: pebble.ErrCorruption}
+	e.probing = late
+	eventually(t, "the disk is still well", func() bool { return probe() == nil && e.probing == nil })
+	if cause := e.damaged.Load(); cause != nil {
+		t.Errorf("taken for damaged: %v", *cause)
+	}
 }

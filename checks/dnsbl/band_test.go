@@ -143,6 +143,25 @@ func TestReload(t *testing.T) {
 	s.want(dnsbl.Off, "SERVFAIL")
 }
 
+// A zone that is to be tested more often is so from the reload on.
+func TestReloadWithOtherHealth(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, turned("", nil))
+	s.mail()
+	env := checktest.Env(t, "")
+	env.DNS = &s.dns
+	next := checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) {
+		c.Health, c.Zones = 5*time.Minute, []dnsbl.Zone{zone(t, "bl.example", dnsbl.Client)}
+	}).(*dnsbl.Check)
+	next.Inherit(s.Check)
+	s.Check = next
+	s.dns.set(func(string) (string, error) { return "", errors.New("SERVFAIL") })
+	s.pass(4 * time.Minute)
+	s.want(dnsbl.On, "")
+	s.pass(2 * time.Minute)
+	s.want(dnsbl.Off, "SERVFAIL")
+}
+
 // What a list that lists everyone costs where the site knows what share it lists: honest mail hardly more than where it does not.
 func TestListsEveryoneSuddenly(t *testing.T) {
 	t.Parallel()

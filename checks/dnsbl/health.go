@@ -77,6 +77,9 @@ func (z *zone) inherit(old *zone) {
 	defer z.mu.Unlock()
 	z.state, z.since, z.why, z.proving, z.silent = old.state, old.since, old.why, old.proving, old.silent
 	z.tested, z.next, z.pause, z.band = old.tested, old.next, old.pause, old.band.clone()
+	if next := z.tested.Add(z.health); z.state == On && next.Before(z.next) {
+		z.next = next // it may be tested more often now
+	}
 	if z.state == Off && !z.proving {
 		z.next = time.Time{}
 	}

@@ -371,15 +371,15 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 		}
 		ctx, cancel := s.pipeline.Within(s.conn.ctx) // for all that follows
 		defer cancel()
-		if s.protocol&gomilter.OptNoEOHReply != 0 {
-			if reply := s.judgeHeader(ctx); reply != nil {
-				return reply
-			}
-		}
 		if len(s.forged) > maxForged {
 			s.srv.Log.WithFields(s.LogFields()).Warn("too many Authentication-Results fields that bear our name: deferred")
 			s.reset()
 			return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many Authentication-Results fields that claim to be this host's"}
+		}
+		if s.protocol&gomilter.OptNoEOHReply != 0 {
+			if reply := s.judgeHeader(ctx); reply != nil {
+				return reply
+			}
 		}
 		if s.traces {
 			s.ahead = s.trace(ctx, nil, s.forged)

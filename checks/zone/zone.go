@@ -76,7 +76,7 @@ func (z *Zone) fail(words []string) error {
 		return fmt.Errorf("unknown directive !%s", words[0])
 	}
 	var t uint16
-	if strings.HasPrefix(words[1], "*.") {
+	if words[1] == "*" || strings.HasPrefix(words[1], "*.") {
 		return fmt.Errorf("!%s is for one name, not for all of %s", words[0], words[1])
 	}
 	if len(words) == 3 {

@@ -120,6 +120,7 @@ func TestBadText(t *testing.T) {
 		{"no record", "example.org. A 192.0.2.999\n", "line: 1"},
 		{"unknown directive", "\n!BOGUS example.org\n", "line 2: unknown directive !BOGUS"},
 		{"directive without a name", "!SERVFAIL\n", "line 1: want !SERVFAIL or !TIMEOUT"},
+		{"directive with a wildcard alone", "!TIMEOUT *\n", "line 1: !TIMEOUT is for one name, not for all of *"},
 		{"directive with a wildcard", "!SERVFAIL *.example.org\n", "line 1: !SERVFAIL is for one name, not for all of *.example.org"},
 		{"unknown type", "!TIMEOUT example.org BOGUS\n", `line 1: unknown record type "BOGUS"`},
 	} {

@@ -2,7 +2,7 @@
 //
 // It is made for a filter that asks the same few questions again and again, mostly before it needs the answers:
 //
-//   - Equal questions wait for one query, however many ask.
+//   - Equal questions wait for one query, however many ask; Renew has one more asked.
 //   - Positive and negative answers (RFC 2308) are kept by their TTL, failures for some seconds (RFC 9520).
 //   - Queries share few UDP sockets, which takes less than half the processor time of a socket for each.
 //   - Questions can be announced: they are then asked in the background, within limits.

@@ -12,6 +12,27 @@ import (
 	"milterd/checks/zone"
 )
 
+// lookup is a question to a zone and what comes of it.
+type lookup struct {
+	name, question string
+	qtype          uint16
+	records        int
+	nx             bool
+	err            error
+}
+
+func (c lookup) in(t *testing.T, z *zone.Zone) {
+	t.Parallel()
+	q := checks.Ask(c.question, c.qtype)
+	a, err := z.Lookup(t.Context(), q)
+	if !errors.Is(err, c.err) || len(a.Records) != c.records || a.NXDomain != c.nx {
+		t.Errorf("got %v, %v", a, err)
+	}
+	if len(a.Records) > 0 && a.Records[0].Header().Name != q.Name {
+		t.Errorf("got a record of another name: %s", a.Records[0])
+	}
+}
+
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	z, err := zone.Parse(`
@@ -28,13 +49,7 @@ loop.example.org.   CNAME  loop.example.org.
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name, question string
-		qtype          uint16
-		records        int
-		nx             bool
-		err            error
-	}{
+	for _, c := range []lookup{
 		{"records", "Example.ORG", dns.TypeA, 2, false, nil},
 		{"no such type", "example.org.", dns.TypeAAAA, 0, false, nil},
 		{"no such name", "nowhere.example.", dns.TypeA, 0, true, nil},
@@ -46,13 +61,7 @@ loop.example.org.   CNAME  loop.example.org.
 		{"a broken name", "broken.example.org.", dns.TypeTXT, 0, false, zone.ErrServFail},
 		{"one broken type", "example.org.", dns.TypeMX, 0, false, zone.ErrTimeout},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			a, err := z.Lookup(context.Background(), checks.Ask(c.question, c.qtype))
-			if !errors.Is(err, c.err) || len(a.Records) != c.records || a.NXDomain != c.nx {
-				t.Errorf("got %v, %v", a, err)
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { c.in(t, z) })
 	}
 }
 
@@ -70,13 +79,7 @@ below.*.void.example.net. A      192.0.2.3
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name, question string
-		qtype          uint16
-		records        int
-		nx             bool
-		err            error
-	}{
+	for _, c := range []lookup{
 		{"a name below", "X.corp.example.net.", dns.TypeTXT, 2, false, nil},
 		{"far below", "x.y.z.corp.example.net.", dns.TypeTXT, 2, false, nil},
 		{"no such type", "x.corp.example.net.", dns.TypeA, 0, false, nil},
@@ -93,17 +96,7 @@ below.*.void.example.net. A      192.0.2.3
 		{"a name that fails", "slow.corp.example.net.", dns.TypeTXT, 0, false, zone.ErrTimeout},
 		{"below a name that fails, which does not exist", "x.slow.corp.example.net.", dns.TypeTXT, 2, false, nil},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			q := checks.Ask(c.question, c.qtype)
-			a, err := z.Lookup(context.Background(), q)
-			if !errors.Is(err, c.err) || len(a.Records) != c.records || a.NXDomain != c.nx {
-				t.Errorf("got %v, %v", a, err)
-			}
-			if len(a.Records) > 0 && a.Records[0].Header().Name != q.Name {
-				t.Errorf("got a record of another name: %s", a.Records[0])
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { c.in(t, z) })
 	}
 	every, err := zone.Parse("*. TXT all\n")
 	if err != nil {

@@ -88,7 +88,7 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	half := opts.Config
 	if r.against != nil {
 		r.report.changes.sides(r.base, r.against, len(opts.sites()) > 1)
-		half.Build = r.halfway
+		half.Build = r.buildHalf
 	}
 	if r.against != nil && r.report.changes.mixed {
 		if r.half, err = newSide(half, true, dns, r.asked); err != nil {
@@ -122,8 +122,8 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	return r.report, err
 }
 
-// halfway builds half.
-func (r *replay) halfway(env checks.Env) ([]checks.Instance, checks.Options, error) {
+// buildHalf builds half.
+func (r *replay) buildHalf(env checks.Env) ([]checks.Instance, checks.Options, error) {
 	instances, opts, err := r.opts.Config.Build(env)
 	opts.Trusted = r.against.opts.Trusted
 	return instances, opts, err

@@ -19,7 +19,7 @@ import (
 	"milterd/checks/greylist"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter"
-	"milterd/milter/journal"
+	"milterd/milter/log"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 	"milterd/milter/web"
@@ -39,7 +39,7 @@ func operated(t *testing.T, change func(*config.Config)) (*daemon, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.resolver.Close)
-	d.queue = journal.ToWriter(io.Discard, false, false)
+	d.queue = log.ToWriter(io.Discard, false, false)
 	t.Cleanup(func() { d.queue.Close(time.Second) })
 	d.server, d.started = &milter.Server{}, time.Now()
 	p, err := checks.New(nil, checks.Options{})

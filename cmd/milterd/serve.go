@@ -25,7 +25,7 @@ import (
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter"
 	"milterd/milter/evidence"
-	"milterd/milter/journal"
+	"milterd/milter/log"
 	"milterd/milter/rdap"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
@@ -66,7 +66,7 @@ type daemon struct {
 	mu       sync.Mutex     // cfg
 	cfg      *config.Config // as started, or as last reloaded
 	log      *logrus.Logger
-	queue    *journal.Queue // behind log
+	queue    *log.Queue // behind log
 	started  time.Time
 	resolver *resolver.Resolver
 	store    *store.Store
@@ -160,16 +160,16 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 }
 
 // openLog starts the log: to syslog, or to standard error where there is none.
-func openLog(c config.Log, stderr io.Writer) *journal.Queue {
+func openLog(c config.Log, stderr io.Writer) *log.Queue {
 	if c.Syslog {
-		q, err := journal.ToSyslog(c.Facility, c.JSON, stderr)
+		q, err := log.ToSyslog(c.Facility, c.JSON, stderr)
 		if err == nil {
 			fmt.Fprintln(stderr, "milterd: logging to syslog")
 			return q
 		}
 		fmt.Fprintf(stderr, "milterd: no syslog at hand (%v), logging to standard error\n", err)
 	}
-	return journal.ToWriter(stderr, c.JSON, true)
+	return log.ToWriter(stderr, c.JSON, true)
 }
 
 // debugWriter takes the lines that libraries write to the standard logger.

@@ -20,7 +20,7 @@ import (
 	"milterd/cmd/milterd/internal/dialogue"
 	"milterd/milter"
 	"milterd/milter/evidence"
-	"milterd/milter/journal"
+	"milterd/milter/log"
 	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store"
@@ -159,11 +159,11 @@ func startDaemonIn(
 		t.Fatal(err)
 	}
 	t.Cleanup(res.Close)
-	queue := journal.ToWriter(&d.log, false, false)
-	log := queue.Logger(cfg.Log.Level)
+	queue := log.ToWriter(&d.log, false, false)
+	logger := queue.Logger(cfg.Log.Level)
 	records := store.NewMemory(d.now)
 	t.Cleanup(func() { _ = records.Close() })
-	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(log)}
+	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(logger)}
 	change(d, &env)
 	d.evidence = openEvidence(env, func() *config.Config { return cfg }, d.now)
 	p, err := newPipeline(cfg, env, func(o *checks.Options) {
@@ -175,7 +175,7 @@ func startDaemonIn(
 		t.Fatal(err)
 	}
 	srv := &milter.Server{
-		Pipeline: func() *checks.Pipeline { return p }, Journal: journals{journal.Journal{Log: log}, d.evidence}, Log: logrus.NewEntry(log),
+		Pipeline: func() *checks.Pipeline { return p }, Journal: journals{log.Journal{Log: logger}, d.evidence}, Log: logrus.NewEntry(logger),
 		NewID: func() string { return "id" },
 		Now:   d.now,
 	}

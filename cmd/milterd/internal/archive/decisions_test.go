@@ -17,7 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/milter/journal"
+	"milterd/milter/log"
 	"milterd/milter/records"
 )
 
@@ -148,8 +148,8 @@ func TestWhatMilterdWrites(t *testing.T) {
 	}}
 	for _, c := range []struct{ json, stamp bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		var out bytes.Buffer
-		q := journal.ToWriter(&out, c.json, c.stamp)
-		j := journal.Journal{Log: q.Logger(logrus.InfoLevel)}
+		q := log.ToWriter(&out, c.json, c.stamp)
+		j := log.Journal{Log: q.Logger(logrus.InfoLevel)}
 		j.Decided(s, d)
 		j.Accepted(s)
 		own := *s

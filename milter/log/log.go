@@ -1,6 +1,6 @@
 // Package journal writes what milterd decides to the log: one line for every decision that is not plain acceptance, one
 // for every accepted message, and one for every check that could not find out.
-package journal
+package log
 
 import (
 	"context"

@@ -17,8 +17,8 @@ import (
 	"milterd/checks"
 	"milterd/checks/counters"
 	"milterd/checks/greylist"
+	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/control"
 	"milterd/milter/evidence"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
@@ -62,7 +62,7 @@ const (
 
 // openPages starts to answer the commands, the operator's tools and those whose mail was refused. What cannot be made at its
 // default place is a warning.
-func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop func(), err error) {
+func (d *daemon) openPages(on config.Admin, explain config.Explain) (stop func(), err error) {
 	var open []net.Listener
 	stop = func() { closeAll(open) }
 	for _, a := range []struct {
@@ -71,17 +71,17 @@ func (d *daemon) openPages(admin config.Admin, explain config.Explain) (stop fun
 		serve                     func(net.Listener) error
 	}{
 		{
-			"admin.socket", admin.Socket, config.DefaultAdminSocket, "the commands status, greylist, block, log and report will not find this daemon",
+			"admin.socket", on.Socket, config.DefaultAdminSocket, "the commands status, greylist, block, log and report will not find this daemon",
 			func() (net.Listener, error) {
 				// Without systemd nobody else makes the folder. If it cannot be made, listen says what is wrong.
-				_ = os.MkdirAll(filepath.Dir(admin.Socket), 0o755)
-				return listen(config.Listener{Network: "unix", Address: admin.Socket, Mode: 0o660})
+				_ = os.MkdirAll(filepath.Dir(on.Socket), 0o755)
+				return listen(config.Listener{Network: "unix", Address: on.Socket, Mode: 0o660})
 			},
-			func(ln net.Listener) error { return control.Serve(ln, d.functions()) },
+			func(ln net.Listener) error { return admin.Serve(ln, d.functions()) },
 		},
 		{
-			"admin.listen", admin.Listen, config.DefaultAdminListen, "there are no operator's pages, no health pages and no metrics",
-			func() (net.Listener, error) { return net.Listen("tcp", admin.Listen) },
+			"admin.listen", on.Listen, config.DefaultAdminListen, "there are no operator's pages, no health pages and no metrics",
+			func() (net.Listener, error) { return net.Listen("tcp", on.Listen) },
 			func(ln net.Listener) error {
 				pages, err := d.adminPages()
 				if err != nil {
@@ -177,8 +177,8 @@ func (d *daemon) problems() []string {
 }
 
 // functions are what the daemon does for commands.
-func (d *daemon) functions() map[string]control.Func {
-	return map[string]control.Func{
+func (d *daemon) functions() map[string]admin.Func {
+	return map[string]admin.Func{
 		"status": func(context.Context, func(any) error) (any, error) {
 			return statusReport{
 				Version: version(), Started: d.started, Profile: d.config().Profile.String(), Connections: d.server.Connections(),
@@ -225,7 +225,7 @@ func (d *daemon) functions() map[string]control.Func {
 }
 
 // with decodes the arguments of a function.
-func with[A any](f func(context.Context, A) (any, error)) control.Func {
+func with[A any](f func(context.Context, A) (any, error)) admin.Func {
 	return func(ctx context.Context, decode func(any) error) (any, error) {
 		var a A
 		if err := decode(&a); err != nil {

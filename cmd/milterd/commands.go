@@ -14,8 +14,8 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/counters"
 	"milterd/checks/greylist"
+	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/control"
 )
 
 // remote is what the commands that ask the running daemon have in common.
@@ -72,7 +72,7 @@ func ask[T any](cmd *cobra.Command, r *remote, name string, args any, show func(
 		return errors.New("the configuration switches admin.socket off: nobody can ask the daemon")
 	}
 	var answer json.RawMessage
-	if err := control.Call(cmd.Context(), socket, name, args, &answer); err != nil {
+	if err := admin.Call(cmd.Context(), socket, name, args, &answer); err != nil {
 		return err
 	}
 	if r.json {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/cmd/milterd/internal/control"
+	"milterd/cmd/milterd/internal/admin"
 	"milterd/milter/mtatest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -142,7 +142,7 @@ func (v *victim) await(t *testing.T) {
 	v.daemon.await(t)
 	mtatest.Eventually(t, "the daemon answers at "+v.socket, func() bool {
 		var status struct{}
-		return control.Call(context.Background(), v.socket, "status", nil, &status) == nil
+		return admin.Call(context.Background(), v.socket, "status", nil, &status) == nil
 	})
 }
 
@@ -151,7 +151,7 @@ func (v *victim) check(t *testing.T, round int) {
 	t.Helper()
 	var list []triplet
 	mtatest.Eventually(t, fmt.Sprintf("store %d reads its disk after kill %d", v.number, round+1), func() bool {
-		return control.Call(context.Background(), v.socket, "greylist/list", map[string]any{}, &list) == nil
+		return admin.Call(context.Background(), v.socket, "greylist/list", map[string]any{}, &list) == nil
 	})
 	found := map[string]bool{}
 	for _, tr := range list {

@@ -12,8 +12,8 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/correspondents"
 	"milterd/checks/facts"
+	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/control"
 	"milterd/milter/evidence"
 )
 
@@ -84,7 +84,7 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 }
 
 // evidenceReport is a function of the daemon that makes a report on what was seen.
-func evidenceReport[R any](d *daemon, report func(*evidence.Book, context.Context, []evidence.Setting) (R, error)) control.Func {
+func evidenceReport[R any](d *daemon, report func(*evidence.Book, context.Context, []evidence.Setting) (R, error)) admin.Func {
 	return with(func(ctx context.Context, a evidenceArgs) (any, error) {
 		settings, err := a.settings(d.config())
 		if err != nil {

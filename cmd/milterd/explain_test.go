@@ -19,8 +19,8 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/checks/counters"
+	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/control"
 	"milterd/milter/records"
 	"milterd/milter/store"
 	"milterd/milter/web"
@@ -176,7 +176,7 @@ func TestLogCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	go func() { _ = control.Serve(ln, map[string]control.Func{"log": with(d.find)}) }()
+	go func() { _ = admin.Serve(ln, map[string]admin.Func{"log": with(d.find)}) }()
 
 	for _, c := range []struct {
 		args   string

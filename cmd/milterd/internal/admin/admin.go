@@ -1,6 +1,6 @@
-// Package control lets commands ask a running daemon, over a unix socket on the same machine: HTTP with JSON, a path for
+// Package admin lets commands ask a running daemon, over a unix socket on the same machine: HTTP with JSON, a path for
 // each function. Who may open the socket may do everything; its permissions are the only guard.
-package control
+package admin
 
 import (
 	"bytes"

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/archive"
+	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/replay"
 	"milterd/cmd/milterd/internal/trace"
 )
@@ -221,7 +221,7 @@ func progressBar(paths []string, stderr io.Writer) *replay.Bar {
 		return nil
 	}
 	bar := &replay.Bar{W: stderr, Now: time.Now}
-	for f := range archive.Walk(paths) {
+	for f := range mailbox.Walk(paths) {
 		bar.Total += f.Size
 	}
 	return bar

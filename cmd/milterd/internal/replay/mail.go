@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"milterd/cmd/milterd/internal/archive"
 	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/trace"
 	"milterd/headers"
 )
@@ -90,7 +90,7 @@ func (by sites) read(fields []headers.Field, out *mail) {
 }
 
 // newMail reads a stored message.
-func newMail(m archive.Message, by sites) *mail {
+func newMail(m mailbox.Message, by sites) *mail {
 	out := &mail{File: m.File, Unit: m.Unit, Number: m.Number}
 	if m.Err != nil {
 		out.Fault = m.Err.Error()
@@ -123,7 +123,7 @@ func (m *mail) as(other bool) *trace.Facts {
 }
 
 // logged is what is known of an attempt by the log: all but the header section.
-func logged(d *archive.Decided) trace.Facts {
+func logged(d *mailbox.Decided) trace.Facts {
 	f := trace.Facts{
 		Client: d.Client, ClientName: d.ClientName, Helo: d.Helo, From: d.From, To: d.To, Time: d.Time.UTC(), QueueID: d.QueueID,
 		Local: d.Trusted || !d.Client.IsValid(),

@@ -5,19 +5,19 @@ import (
 	"runtime"
 	"sync"
 
-	"milterd/cmd/milterd/internal/archive"
+	"milterd/cmd/milterd/internal/mailbox"
 )
 
 // read reads the archive into the sorter, with all cores: some read files, as many take messages apart. The error is one of the
 // sorter; of a context that ends, what was read until then remains.
-func read(ctx context.Context, paths []string, by sites, workers int, into *sorter, progress func(m archive.Message)) error {
+func read(ctx context.Context, paths []string, by sites, workers int, into *sorter, progress func(m mailbox.Message)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var failed error
 	var once sync.Once
-	files := make(chan archive.File)
-	messages := make(chan archive.Message, 4*workers)
-	put := func(m archive.Message) bool {
+	files := make(chan mailbox.File)
+	messages := make(chan mailbox.Message, 4*workers)
+	put := func(m mailbox.Message) bool {
 		select {
 		case messages <- m:
 			return true
@@ -55,11 +55,11 @@ func read(ctx context.Context, paths []string, by sites, workers int, into *sort
 }
 
 // walk finds the files. What cannot be read is a message with an error.
-func walk(ctx context.Context, paths []string, files chan<- archive.File, put func(archive.Message) bool) {
+func walk(ctx context.Context, paths []string, files chan<- mailbox.File, put func(mailbox.Message) bool) {
 	defer close(files)
-	for f, err := range archive.Walk(paths) {
+	for f, err := range mailbox.Walk(paths) {
 		if err != nil {
-			if !put(archive.Message{File: f.Path, Err: err}) {
+			if !put(mailbox.Message{File: f.Path, Err: err}) {
 				return
 			}
 			continue

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/archive"
+	"milterd/cmd/milterd/internal/mailbox"
 )
 
 // Options say what to judge, and by what.
@@ -129,7 +129,7 @@ func (r *replay) buildHalf(env checks.Env) ([]checks.Instance, checks.Options, e
 	return instances, opts, err
 }
 
-func (r *replay) wasRead(m archive.Message) {
+func (r *replay) wasRead(m mailbox.Message) {
 	r.progress.read.Add(1)
 	r.progress.octets.Add(m.Size)
 	if m.Err != nil {

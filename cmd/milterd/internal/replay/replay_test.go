@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/cmd/milterd/internal/archive"
+	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/trace"
 )
 
@@ -111,7 +111,7 @@ func TestBrokenOnesAreSkipped(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for name, content := range map[string]string{
-		"binary.eml": "\x00\x01\x02", "empty.eml": "", "endless.eml": strings.Repeat("X: y\n", archive.MaxHead/5+1),
+		"binary.eml": "\x00\x01\x02", "empty.eml": "", "endless.eml": strings.Repeat("X: y\n", mailbox.MaxHead/5+1),
 		"good.eml": letter{date: "x"}.String(), "mbox": "From x " + noon.Format(time.ANSIC) + "\n" + letter{}.String(), "nothing": "",
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
@@ -271,7 +271,7 @@ func TestCodec(t *testing.T) {
 		{"a border that one does not know", letter{}, sites{elsewhere, home}, true},
 		{"a border that the other one does not know", letter{}, sites{home, elsewhere}, true},
 	} {
-		m := newMail(archive.Message{File: "x", Number: 3, Head: c.l.String()}, c.by)
+		m := newMail(mailbox.Message{File: "x", Number: 3, Head: c.l.String()}, c.by)
 		got := decode(m.encode())
 		for _, f := range []*trace.Facts{m.as(false), m.as(true)} {
 			f.Time = f.Time.UTC()

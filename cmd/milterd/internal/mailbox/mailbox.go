@@ -1,10 +1,10 @@
-// Package archive finds stored mail and reads the header sections of it: mbox files in their dialects (mboxo, mboxrd, mboxcl,
+// Package mailbox finds stored mail and reads the header sections of it: mbox files in their dialects (mboxo, mboxrd, mboxcl,
 // mboxcl2), Maildirs, folders of single messages, and single messages. It reads milterd's own log too, where there is no mail but
 // what was decided about it. Each may be compressed by gzip.
 //
 // It streams: what is kept in memory is one header section at a time, of a log what is put together from its lines, whatever the
 // size of a file or the number of entries in a folder. What cannot be read is a Message with an error, and the next one follows.
-package archive
+package mailbox
 
 import (
 	"bufio"

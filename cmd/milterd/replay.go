@@ -15,8 +15,8 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/mailbox"
+	"milterd/cmd/milterd/internal/received"
 	"milterd/cmd/milterd/internal/replay"
-	"milterd/cmd/milterd/internal/trace"
 )
 
 // replaying is what the flags of replay say.
@@ -153,7 +153,7 @@ func replayConfig(file string, stderr io.Writer) (replay.Config, error) {
 	}
 	c := replay.Config{
 		Name: file,
-		Site: trace.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: loopback(cfg.Policy.Trusted.Networks)},
+		Site: received.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: loopback(cfg.Policy.Trusted.Networks)},
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 			return newChecks(cfg, env)
 		},

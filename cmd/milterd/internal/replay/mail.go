@@ -9,7 +9,7 @@ import (
 
 	"milterd/cmd/milterd/internal/dialogue"
 	"milterd/cmd/milterd/internal/mailbox"
-	"milterd/cmd/milterd/internal/trace"
+	"milterd/cmd/milterd/internal/received"
 	"milterd/headers"
 )
 
@@ -22,13 +22,13 @@ type mail struct {
 	Session string // in the log; empty if it is from an archive of mail
 	Fault   string // why it could not be read; then nothing else is known
 
-	trace.Facts              // as the site of the configuration reads it
-	Other       *trace.Facts // as that of the configuration to compare with does; nil: the same
-	Why         siteKeys     // what makes Other another one
+	received.Facts                 // as the site of the configuration reads it
+	Other          *received.Facts // as that of the configuration to compare with does; nil: the same
+	Why            siteKeys        // what makes Other another one
 }
 
 // sites read mail: that of the configuration, then that of the one to compare with, if it is another.
-type sites []trace.Site
+type sites []received.Site
 
 func (o Options) sites() sites {
 	all := sites{o.Config.Site}
@@ -50,7 +50,7 @@ const (
 )
 
 // without is the site to compare with, if one key of it were as in the configuration.
-func (by sites) without(key siteKeys) trace.Site {
+func (by sites) without(key siteKeys) received.Site {
 	s := by[1]
 	switch key {
 	case hostname:
@@ -65,9 +65,9 @@ func (by sites) without(key siteKeys) trace.Site {
 
 // read reads what the fields of a message tell.
 func (by sites) read(fields []headers.Field, out *mail) {
-	with := func(s trace.Site) trace.Facts {
-		f := trace.Read(fields, s)
-		f.Known |= trace.Content
+	with := func(s received.Site) received.Facts {
+		f := received.Read(fields, s)
+		f.Known |= received.Content
 		return f
 	}
 	out.Facts = with(by[0])
@@ -115,7 +115,7 @@ func newMail(m mailbox.Message, by sites) *mail {
 }
 
 // as is what is known of the message by the site of the configuration, or by the other one.
-func (m *mail) as(other bool) *trace.Facts {
+func (m *mail) as(other bool) *received.Facts {
 	if other && m.Other != nil {
 		return m.Other
 	}
@@ -123,22 +123,22 @@ func (m *mail) as(other bool) *trace.Facts {
 }
 
 // logged is what is known of an attempt by the log: all but the header section.
-func logged(d *mailbox.Decided) trace.Facts {
-	f := trace.Facts{
+func logged(d *mailbox.Decided) received.Facts {
+	f := received.Facts{
 		Client: d.Client, ClientName: d.ClientName, Helo: d.Helo, From: d.From, To: d.To, Time: d.Time.UTC(), QueueID: d.QueueID,
 		Local: d.Trusted || !d.Client.IsValid(),
 	}
 	if d.Client.IsValid() {
-		f.Known |= trace.Client | trace.Helo // or it has said none
+		f.Known |= received.Client | received.Helo // or it has said none
 	}
 	if d.HasTo || d.From != "" {
-		f.Known |= trace.Sender
+		f.Known |= received.Sender
 	}
 	if d.HasTo {
-		f.Known |= trace.Recipient
+		f.Known |= received.Recipient
 	}
 	if !d.Time.IsZero() {
-		f.Known |= trace.Time
+		f.Known |= received.Time
 	}
 	return f
 }
@@ -158,10 +158,10 @@ func sentAt(header []headers.Field) (time.Time, bool) {
 func (m *mail) key() []byte {
 	var seconds uint64
 	facts := &m.Facts
-	if facts.Known&trace.Time == 0 {
+	if facts.Known&received.Time == 0 {
 		facts = m.as(true)
 	}
-	if facts.Known&trace.Time != 0 {
+	if facts.Known&received.Time != 0 {
 		seconds = uint64(facts.Time.Unix()) ^ 1<<63 // so that times before 1970 sort before those after
 	}
 	k := binary.BigEndian.AppendUint64(nil, seconds)
@@ -213,7 +213,7 @@ func (e *encoder) text(list ...string) {
 }
 
 // facts writes them without the header.
-func (e *encoder) facts(f *trace.Facts) {
+func (e *encoder) facts(f *received.Facts) {
 	e.number(uint64(f.Known))
 	e.bool(f.Local)
 	e.number(uint64(f.Time.Unix()))
@@ -241,7 +241,7 @@ func decode(record []byte) *mail {
 	c.facts(&m.Facts)
 	m.Header = c.header()
 	if c.number() == 1 {
-		m.Why, m.Other = siteKeys(c.number()), &trace.Facts{}
+		m.Why, m.Other = siteKeys(c.number()), &received.Facts{}
 		c.facts(m.Other)
 		shared := m.Header[len(m.Header)-int(c.number()):]
 		m.Other.Header = shared
@@ -274,9 +274,9 @@ func (c *cursor) text() string {
 	return string(s)
 }
 
-func (c *cursor) facts(f *trace.Facts) {
-	f.Known, f.Local = trace.Known(c.number()), c.number() == 1
-	if seconds := int64(c.number()); f.Known&trace.Time != 0 {
+func (c *cursor) facts(f *received.Facts) {
+	f.Known, f.Local = received.Known(c.number()), c.number() == 1
+	if seconds := int64(c.number()); f.Known&received.Time != 0 {
 		f.Time = time.Unix(seconds, 0).UTC()
 	}
 	client := ""

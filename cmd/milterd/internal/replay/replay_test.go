@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/internal/mailbox"
-	"milterd/cmd/milterd/internal/trace"
+	"milterd/cmd/milterd/internal/received"
 )
 
 func TestKnownAnswers(t *testing.T) {
@@ -273,7 +273,7 @@ func TestCodec(t *testing.T) {
 	} {
 		m := newMail(mailbox.Message{File: "x", Number: 3, Head: c.l.String()}, c.by)
 		got := decode(m.encode())
-		for _, f := range []*trace.Facts{m.as(false), m.as(true)} {
+		for _, f := range []*received.Facts{m.as(false), m.as(true)} {
 			f.Time = f.Time.UTC()
 		}
 		if !reflect.DeepEqual(got, m) || (m.Other != nil) != c.other {

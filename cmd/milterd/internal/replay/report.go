@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/trace"
+	"milterd/cmd/milterd/internal/received"
 )
 
 // Report is what a replay has found. Close gives its temporary files back.
@@ -95,7 +95,7 @@ func (r *Report) unreadable(m *mail) {
 func (r *Report) judged(m *mail, f fate) error {
 	r.Messages++
 	r.when(m, f)
-	if m.Known&^(trace.Time|trace.Content) == 0 && !m.Local && m.Session == "" {
+	if m.Known&^(received.Time|received.Content) == 0 && !m.Local && m.Session == "" {
 		r.noBorder++
 		r.hosts.add(m.By)
 	}
@@ -144,7 +144,7 @@ func (r *Report) outcomes(m *mail, f fate) error {
 
 // when notes the time of a message.
 func (r *Report) when(m *mail, f fate) {
-	if m.Known&trace.Time == 0 {
+	if m.Known&received.Time == 0 {
 		return
 	}
 	if r.First.IsZero() {
@@ -209,7 +209,7 @@ func domainOf(m *mail) string {
 // senderOf is the sender for show.
 func senderOf(m *mail) string {
 	switch {
-	case m.Known&trace.Sender == 0:
+	case m.Known&received.Sender == 0:
 		return "sender not known"
 	case m.From == "":
 		return "<>"

@@ -14,7 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/trace"
+	"milterd/cmd/milterd/internal/received"
 	"milterd/milter/store"
 )
 
@@ -22,7 +22,7 @@ import (
 type Config struct {
 	Name string // of its file; empty: the defaults
 	Text []byte // of its file
-	Site trace.Site
+	Site received.Site
 	// Build makes the checks ready in an environment. It is called more than once.
 	Build func(checks.Env) ([]checks.Instance, checks.Options, error)
 }
@@ -36,7 +36,7 @@ type side struct {
 	instances []checks.Instance
 	opts      checks.Options
 	mu        sync.Mutex
-	pipelines map[trace.Known]*pipeline
+	pipelines map[received.Known]*pipeline
 }
 
 // pipeline is for messages of which the same is known.
@@ -48,7 +48,7 @@ type pipeline struct {
 // missing is a check that cannot be asked, or not about everything.
 type missing struct {
 	check string
-	what  trace.Known
+	what  received.Known
 }
 
 // newSide makes a side that remembers, until close.
@@ -88,8 +88,8 @@ func (s *side) build(c Config, dns checks.Resolver, records checks.Store, asked 
 			}
 		}
 	}
-	s.instances, s.opts, s.pipelines = instances, opts, map[trace.Known]*pipeline{}
-	all, err := s.pipeline(trace.Everything)
+	s.instances, s.opts, s.pipelines = instances, opts, map[received.Known]*pipeline{}
+	all, err := s.pipeline(received.Everything)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ const century = 100 * 365 * 24 * time.Hour
 
 // pipeline is the one for messages of which so much is known. A check is left out at a stage about which it would not know
 // what it judges, and so are its later verdicts that build on it.
-func (s *side) pipeline(known trace.Known) (*pipeline, error) {
+func (s *side) pipeline(known received.Known) (*pipeline, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.pipelines[known]; p != nil {
@@ -143,21 +143,21 @@ func (s *side) pipeline(known trace.Known) (*pipeline, error) {
 }
 
 // needs is what must be known at each stage, if not the whole check is to be left out.
-var needs = map[checks.Stage]trace.Known{
-	checks.Connect:  trace.Client,
-	checks.Helo:     trace.Client | trace.Helo,
-	checks.MailFrom: trace.Client | trace.Sender,
-	checks.RcptTo:   trace.Client | trace.Sender | trace.Recipient | trace.Time,
+var needs = map[checks.Stage]received.Known{
+	checks.Connect:  received.Client,
+	checks.Helo:     received.Client | received.Helo,
+	checks.MailFrom: received.Client | received.Sender,
+	checks.RcptTo:   received.Client | received.Sender | received.Recipient | received.Time,
 
-	checks.EndOfHeader: trace.Content,
+	checks.EndOfHeader: received.Content,
 }
 
-func stagesFor(stages []checks.Stage, known trace.Known) (kept []checks.Stage, lacks trace.Known) {
+func stagesFor(stages []checks.Stage, known received.Known) (kept []checks.Stage, lacks received.Known) {
 	for _, st := range stages {
 		need := needs[st]
 		if st == checks.EndOfHeader {
-			if known&trace.Content != 0 {
-				lacks |= trace.Time &^ known // the stand-in for it tells nothing of a date
+			if known&received.Content != 0 {
+				lacks |= received.Time &^ known // the stand-in for it tells nothing of a date
 			}
 			if slices.Contains(stages, checks.RcptTo) {
 				need = needs[checks.RcptTo] // what is held at the end of the header is so for who sends it
@@ -192,7 +192,7 @@ func (s *side) judge(ctx context.Context, mail *mail, now time.Time) (fate, erro
 		ID: "replay", Time: m.Time, Client: m.Client, Local: m.Local, ClientName: m.ClientName, Helo: m.Helo, AuthUser: m.User,
 		Macros: checks.Macros{{Name: "i", Value: m.QueueID}},
 	}
-	if m.Known&trace.Time == 0 {
+	if m.Known&received.Time == 0 {
 		session.Time = standIn(m, now)
 	} else {
 		s.clock.at.Store(m.Time.Unix())
@@ -227,7 +227,7 @@ func (s *side) judge(ctx context.Context, mail *mail, now time.Time) (fate, erro
 
 // standIn is the time at which a message is judged that does not tell when it came: when it was sent, so that it is neither too
 // old nor of the future.
-func standIn(m *trace.Facts, now time.Time) time.Time {
+func standIn(m *received.Facts, now time.Time) time.Time {
 	if t, ok := sentAt(m.Header); ok {
 		return t
 	}

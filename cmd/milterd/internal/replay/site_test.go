@@ -15,7 +15,7 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/trace"
+	"milterd/cmd/milterd/internal/received"
 )
 
 // configOf makes a configuration of the text of a file.
@@ -32,7 +32,7 @@ func configOf(t testing.TB, name, text string) Config {
 	}
 	return Config{
 		Name: name, Text: []byte(text),
-		Site: trace.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: cfg.Policy.Trusted.Networks},
+		Site: received.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: cfg.Policy.Trusted.Networks},
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 			env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}
 			instances, err := cfg.Build(env)

@@ -1,4 +1,4 @@
-package trace
+package received
 
 import (
 	"net/netip"

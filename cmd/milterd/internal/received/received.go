@@ -1,6 +1,6 @@
-// Package trace reads what mail servers have written into a stored message about its way (RFC 5321 section 4.4), so that the SMTP
+// Package received reads what mail servers have written into a stored message about its way (RFC 5321 section 4.4), so that the SMTP
 // session in which it came can be made up again: who the client was, what it said, when.
-package trace
+package received
 
 import (
 	"net/netip"

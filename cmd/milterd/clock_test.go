@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/session"
 	"milterd/headers"
 	"milterd/milter/store"
 )
@@ -51,7 +51,7 @@ func (r oldRegistry) Registered(_ context.Context, _, domain string) (time.Time,
 type moved struct {
 	*testDaemon
 	t      *testing.T
-	socket *dialogue.Socket
+	socket *session.Socket
 	off    time.Duration
 	sent   int
 }
@@ -84,7 +84,7 @@ func startMoved(t *testing.T, off time.Duration) *moved {
 	})
 	m.stop = sync.OnceFunc(m.stop)
 	t.Cleanup(m.stop)
-	m.socket = &dialogue.Socket{Network: "tcp", Address: m.address, Timeout: 20 * time.Second}
+	m.socket = &session.Socket{Network: "tcp", Address: m.address, Timeout: 20 * time.Second}
 	t.Cleanup(func() { _ = m.socket.Close() })
 	return m
 }
@@ -102,7 +102,7 @@ func (m *moved) send(addr, domain string, dated time.Duration) string {
 	written := time.Now().Add(dated).Format(time.RFC1123Z)
 	steps := []func() ([]string, error){
 		func() ([]string, error) {
-			return nil, m.socket.Connect(dialogue.Client{Addr: netip.MustParseAddr(addr)})
+			return nil, m.socket.Connect(session.Client{Addr: netip.MustParseAddr(addr)})
 		},
 		func() ([]string, error) { return nil, m.socket.Helo("mail."+domain, false) },
 		func() ([]string, error) { return m.socket.Mail("<alice@"+domain+">", "") },

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/session"
 	"milterd/headers"
 	"milterd/milter/evidence"
 )
@@ -87,7 +87,7 @@ func (m *month) make(host string) {
 func (m *month) play() {
 	m.testDaemon = startDaemon(m.t, []byte(monthConfig), m.zone.String(), true)
 	m.t.Cleanup(m.stop)
-	socket := &dialogue.Socket{Network: "tcp", Address: m.address, Timeout: 20 * time.Second}
+	socket := &session.Socket{Network: "tcp", Address: m.address, Timeout: 20 * time.Second}
 	for day, letters := range m.days {
 		now := begun.AddDate(0, 0, day)
 		for i, l := range letters {
@@ -116,11 +116,11 @@ func (m *month) flush() {
 }
 
 // send returns the reply that refuses.
-func (m *month) send(socket *dialogue.Socket, l letter, now time.Time) string {
-	client, helo := dialogue.Client{Addr: netip.MustParseAddr("127.0.0.1")}, "localhost"
+func (m *month) send(socket *session.Socket, l letter, now time.Time) string {
+	client, helo := session.Client{Addr: netip.MustParseAddr("127.0.0.1")}, "localhost"
 	if l.host != "" {
 		fault, _, _ := strings.Cut(l.host, ".")
-		client, helo = dialogue.Client{Addr: m.made[l.host]}, fmt.Sprintf(faults[fault].helo, l.host)
+		client, helo = session.Client{Addr: m.made[l.host]}, fmt.Sprintf(faults[fault].helo, l.host)
 	}
 	steps := []func() ([]string, error){
 		func() ([]string, error) { return nil, socket.Connect(client) },

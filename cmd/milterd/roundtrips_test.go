@@ -16,7 +16,7 @@ import (
 	"milterd/checks/checktest"
 	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/session"
 )
 
 // roundTrip is how far away the DNS of farDNS is.
@@ -126,7 +126,7 @@ func play(t *testing.T, p *checks.Pipeline) {
 		t.Fatal(err)
 	}
 	s.Steps[len(s.Steps)-1].Expect = []string{"250"}
-	wrong, err := dialogue.Play(s, &dialogue.Pipeline{Pipeline: p, Now: time.Now}, nil)
+	wrong, err := session.Play(s, &session.Pipeline{Pipeline: p, Now: time.Now}, nil)
 	if err != nil || len(wrong) > 0 {
 		t.Fatal(err, wrong)
 	}

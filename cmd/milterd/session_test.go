@@ -17,7 +17,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/session"
 	"milterd/milter"
 	"milterd/milter/evidence"
 	"milterd/milter/log"
@@ -27,7 +27,7 @@ import (
 )
 
 // sessionFiles are the examples and the cases of reasons that lie beside their checks.
-func sessionFiles(t *testing.T) []*dialogue.Script {
+func sessionFiles(t *testing.T) []*session.Script {
 	t.Helper()
 	paths, err := filepath.Glob("../../examples/*.session")
 	if err != nil || len(paths) < 5 {
@@ -37,9 +37,9 @@ func sessionFiles(t *testing.T) []*dialogue.Script {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var scripts []*dialogue.Script
+	var scripts []*session.Script
 	for _, p := range append(paths, cases...) {
-		s, err := dialogue.Read(p)
+		s, err := session.Read(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,12 +87,12 @@ func TestSessionsOverTheSocket(t *testing.T) {
 }
 
 // playOverSocket returns the dialogue with the log.
-func playOverSocket(t *testing.T, s *dialogue.Script, ahead bool) string {
+func playOverSocket(t *testing.T, s *session.Script, ahead bool) string {
 	t.Helper()
 	d := startDaemon(t, s.Config, s.Zone, ahead)
 	var transcript strings.Builder
-	player := clocked{&dialogue.Socket{Network: "tcp", Address: d.address, Timeout: 20 * time.Second}, &d.clock}
-	wrong, err := dialogue.Play(s, player, func(said string, reply []string) { printDialogue(&transcript, said, reply) })
+	player := clocked{&session.Socket{Network: "tcp", Address: d.address, Timeout: 20 * time.Second}, &d.clock}
+	wrong, err := session.Play(s, player, func(said string, reply []string) { printDialogue(&transcript, said, reply) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func playOverSocket(t *testing.T, s *dialogue.Script, ahead bool) string {
 
 // clocked sets the clock of the daemon with that of the script.
 type clocked struct {
-	*dialogue.Socket
+	*session.Socket
 	clock *atomic.Pointer[time.Time]
 }
 

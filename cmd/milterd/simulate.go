@@ -16,7 +16,7 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/session"
 )
 
 // simulation is what the flags say.
@@ -100,19 +100,19 @@ func (f simulation) fits(cmd *cobra.Command, args []string) error {
 }
 
 // connects is the client of the flags.
-func (f simulation) connects() (dialogue.Client, error) {
+func (f simulation) connects() (session.Client, error) {
 	if f.client == "" {
-		return dialogue.Client{}, errors.New("--client: want the address of the client")
+		return session.Client{}, errors.New("--client: want the address of the client")
 	}
 	addr, err := netip.ParseAddr(f.client)
 	if err != nil {
-		return dialogue.Client{}, fmt.Errorf("--client: %q is no address", f.client)
+		return session.Client{}, fmt.Errorf("--client: %q is no address", f.client)
 	}
-	return dialogue.Client{Addr: addr.Unmap(), Name: f.name}, nil
+	return session.Client{Addr: addr.Unmap(), Name: f.name}, nil
 }
 
 // script makes the dialogue that the flags describe.
-func (f simulation) script() (*dialogue.Script, error) {
+func (f simulation) script() (*session.Script, error) {
 	client, err := f.connects()
 	if err != nil {
 		return nil, err
@@ -120,13 +120,13 @@ func (f simulation) script() (*dialogue.Script, error) {
 	if len(f.rcpts) == 0 {
 		return nil, fmt.Errorf("--rcpt: want a recipient")
 	}
-	s := &dialogue.Script{Name: "command line"}
+	s := &session.Script{Name: "command line"}
 	say := func(lines ...string) {
 		for _, l := range lines {
-			s.Steps = append(s.Steps, dialogue.Step{Say: l, Said: true})
+			s.Steps = append(s.Steps, session.Step{Say: l, Said: true})
 		}
 	}
-	s.Steps = append(s.Steps, dialogue.Step{Client: client})
+	s.Steps = append(s.Steps, session.Step{Client: client})
 	if f.helo != "" {
 		say("EHLO " + f.helo)
 	}
@@ -205,7 +205,7 @@ func (f simulation) one(configFile string, stdout, stderr io.Writer) error {
 func (f simulation) files(configFile string, paths []string, stdout, stderr io.Writer) error {
 	bad := 0
 	for _, path := range paths {
-		script, err := dialogue.Read(path)
+		script, err := session.Read(path)
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func (f simulation) files(configFile string, paths []string, stdout, stderr io.W
 }
 
 // file plays one session file in this process: with its own zone, or else the live DNS.
-func (f simulation) file(script *dialogue.Script, configFile string, stdout, stderr io.Writer) error {
+func (f simulation) file(script *session.Script, configFile string, stdout, stderr io.Writer) error {
 	cfg, err := f.configOf(script, configFile, stderr)
 	if err != nil {
 		return err
@@ -258,7 +258,7 @@ func (f simulation) file(script *dialogue.Script, configFile string, stdout, std
 	return f.report(wrong, stdout)
 }
 
-func (f simulation) configOf(script *dialogue.Script, configFile string, stderr io.Writer) (*config.Config, error) {
+func (f simulation) configOf(script *session.Script, configFile string, stderr io.Writer) (*config.Config, error) {
 	if script.Config == nil {
 		return loadConfig(configFile, false, stderr)
 	}
@@ -275,7 +275,7 @@ func (f simulation) configOf(script *dialogue.Script, configFile string, stderr 
 }
 
 // report prints the replies that were not as expected; JSON has them already.
-func (f simulation) report(wrong []*dialogue.Mismatch, stdout io.Writer) error {
+func (f simulation) report(wrong []*session.Mismatch, stdout io.Writer) error {
 	for _, m := range wrong {
 		if !f.json {
 			fmt.Fprintln(stdout, m)
@@ -288,14 +288,14 @@ func (f simulation) report(wrong []*dialogue.Mismatch, stdout io.Writer) error {
 }
 
 // play runs a script through a pipeline and shows it.
-func (f simulation) play(script *dialogue.Script, cfg *config.Config, dns checks.Resolver, stdout io.Writer) ([]*dialogue.Mismatch, error) {
+func (f simulation) play(script *session.Script, cfg *config.Config, dns checks.Resolver, stdout io.Writer) ([]*session.Mismatch, error) {
 	t, err := newTrial(cfg, dns, script.Zone != "")
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
 	t.explain = f.explain
-	wrong, err := dialogue.Play(script, &t.player, func(said string, reply []string) {
+	wrong, err := session.Play(script, &t.player, func(said string, reply []string) {
 		if !f.json {
 			t.show(stdout, said, reply)
 		}
@@ -318,13 +318,13 @@ func (f simulation) play(script *dialogue.Script, cfg *config.Config, dns checks
 }
 
 // overSocket plays a script against a running daemon and shows the dialogue.
-func (f simulation) overSocket(script *dialogue.Script, stdout io.Writer) error {
+func (f simulation) overSocket(script *session.Script, stdout io.Writer) error {
 	l, err := config.ParseListener(f.socket)
 	if err != nil {
 		return fmt.Errorf("--socket: %w", err)
 	}
-	player := &dialogue.Socket{Network: l.Network, Address: l.Address, Timeout: socketTimeout}
-	wrong, err := dialogue.Play(script, player, func(said string, reply []string) { printDialogue(stdout, said, reply) })
+	player := &session.Socket{Network: l.Network, Address: l.Address, Timeout: socketTimeout}
+	wrong, err := session.Play(script, player, func(said string, reply []string) { printDialogue(stdout, said, reply) })
 	if err != nil {
 		return err
 	}

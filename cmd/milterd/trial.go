@@ -16,13 +16,13 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/cmd/milterd/internal/dialogue"
+	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/store"
 )
 
 // trial is a pipeline in this process that shows what its checks say.
 type trial struct {
-	player  dialogue.Pipeline
+	player  session.Pipeline
 	result  outcome
 	explain bool // as a story
 
@@ -40,7 +40,7 @@ type decided struct {
 func newTrial(cfg *config.Config, dns checks.Resolver, madeUp bool) (*trial, error) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	t := &trial{player: dialogue.Pipeline{Now: time.Now}}
+	t := &trial{player: session.Pipeline{Now: time.Now}}
 	t.records = store.NewMemory(t.player.Clock)
 	env := checks.Env{DNS: dns, Store: t.records, Log: logrus.NewEntry(log)}
 	if !madeUp {
@@ -110,7 +110,7 @@ func (f simulation) converse(ctx context.Context, configFile string, in io.Reade
 	}
 	defer t.close()
 	t.explain = f.explain
-	talk, err := dialogue.Converse(&t.player, client)
+	talk, err := session.Converse(&t.player, client)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (f simulation) converse(ctx context.Context, configFile string, in io.Reade
 }
 
 // answer answers a line that was typed.
-func (t *trial) answer(w io.Writer, talk *dialogue.Conversation, line string) {
+func (t *trial) answer(w io.Writer, talk *session.Conversation, line string) {
 	if verb, _, _ := strings.Cut(line, " "); strings.EqualFold(verb, "HELP") && !talk.InMessage() {
 		fmt.Fprintln(w, help)
 		return

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"milterd/cmd/milterd/internal/dialogue"
 	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/received"
+	"milterd/cmd/milterd/internal/session"
 	"milterd/headers"
 )
 
@@ -103,7 +103,7 @@ func newMail(m mailbox.Message, by sites) *mail {
 		}
 		return out
 	}
-	fields := dialogue.Header(m.Head)
+	fields := session.Header(m.Head)
 	by.read(fields, out)
 	for _, f := range fields {
 		if f.Is("Message-ID") {

@@ -1,4 +1,4 @@
-// Package dialogue plays SMTP dialogues against the checks: in this process through a pipeline, or over the milter
+// Package session plays SMTP dialogues against the checks: in this process through a pipeline, or over the milter
 // protocol through a running daemon. Dialogues come from session files or are made up from a few values.
 //
 // A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what it shows, and the files
@@ -17,7 +17,7 @@
 //
 // After DATA the message follows in C: lines up to the one with a single dot. AUTH takes the user's name as its last word
 // and believes it. Expected replies may be left out.
-package dialogue
+package session
 
 import (
 	"fmt"

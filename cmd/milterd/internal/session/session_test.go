@@ -1,4 +1,4 @@
-package dialogue
+package session
 
 import (
 	"net/netip"

@@ -578,7 +578,7 @@ func TestAnnouncingOnce(t *testing.T) {
 
 func TestTraceHasTheQuestions(t *testing.T) {
 	t.Parallel()
-	dns := checks.Traced(checktest.Zone(t, "example.net. A 192.0.2.1"))
+	dns := checks.Traced(checktest.NewZone(t, "example.net. A 192.0.2.1"))
 	f := newFake("one", atConnect, reason("a"))
 	f.say = func(ctx context.Context, _ *checks.Session) ([]checks.Verdict, error) {
 		_, err := dns.Lookup(ctx, checks.Ask("example.net", 1))

@@ -16,8 +16,8 @@ import (
 
 const module = "milterd/"
 
-// kits are packages for tests. zone is for the commands too, which try a configuration against a made-up DNS.
-var kits = []string{"checks/checktest", "checks/zone", "milter/mtatest", "milter/resolver/dnstest"}
+// kits are packages for tests. checktest is for the commands too, which try a configuration with a DNS from zone text.
+var kits = []string{"checks/checktest", "milter/mtatest", "milter/resolver/dnstest"}
 
 // libraries are all that checks may use from outside: no milter, no metrics, no store, no other DNS client.
 var libraries = []string{
@@ -70,7 +70,7 @@ func wrong(pkg, imported string, inTest bool) string {
 		return ""
 	case to == "inside "+pkg, from == to && strings.HasPrefix(from, "inside "), strings.HasPrefix(from, "inside ") && slices.Contains(below["check"], to):
 		return ""
-	case to == "kit" && (inTest || from == "cmd" && own == "checks/zone"):
+	case to == "kit" && (inTest || from == "cmd" && own == "checks/checktest"):
 		return ""
 	case inTest && (from == "cmd" || from == "milter" || from == "checks/all"):
 		return "" // end-to-end tests need everything
@@ -208,14 +208,14 @@ func TestWrongArrowsAreFound(t *testing.T) {
 	for _, arrow := range []string{
 		"headers -> milterd/checks", "headers -> github.com/miekg/dns", "headers -> golang.org/x/net/idna",
 		"checks -> milterd/checks/facts", "checks -> milterd/milter", "checks -> milterd/checks/helo",
-		"checks -> github.com/emersion/go-milter", "checks -> milterd/checks/zone",
+		"checks -> github.com/emersion/go-milter", "checks -> milterd/checks/checktest",
 		"checks/facts -> milterd/checks/spf", "checks/facts -> milterd/milter/resolver",
 		"checks/helo -> milterd/checks/rdns", "checks/helo -> milterd/milter", "checks/helo -> milterd/milter/resolver",
-		"checks/helo -> milterd/checks/zone", "checks/helo -> github.com/emersion/go-milter",
+		"checks/helo -> milterd/checks/checktest", "checks/helo -> github.com/emersion/go-milter",
 		"checks/helo -> github.com/prometheus/client_golang/prometheus", "checks/greylist -> github.com/redis/go-redis/v9",
 		"checks/greylist -> go.etcd.io/bbolt", "checks/all -> milterd/checks/facts", "checks/all -> milterd/milter",
 		"milter -> milterd/checks/all", "milter -> milterd/checks/helo", "milter -> milterd/cmd/milterd",
-		"milter/resolver -> milterd/checks/facts", "milter -> milterd/milter/mtatest", "milter/resolver -> milterd/checks/zone",
+		"milter/resolver -> milterd/checks/facts", "milter -> milterd/milter/mtatest", "milter/resolver -> milterd/checks/checktest",
 		"util -> milterd/checks", "checks/helo -> milterd/util",
 	} {
 		from, to, _ := strings.Cut(arrow, " -> ")
@@ -225,12 +225,12 @@ func TestWrongArrowsAreFound(t *testing.T) {
 	}
 	for _, arrow := range []string{
 		"cmd/milterd -> milterd/milter", "cmd/milterd -> milterd/milter/resolver", "cmd/milterd -> milterd/checks/all",
-		"cmd/milterd -> milterd/checks", "cmd/milterd -> milterd/checks/zone", "cmd/milterd -> milterd/cmd/milterd/internal/config",
+		"cmd/milterd -> milterd/checks", "cmd/milterd -> milterd/checks/checktest", "cmd/milterd -> milterd/cmd/milterd/internal/config",
 		"milter -> milterd/checks", "milter/resolver -> milterd/checks", "milter -> milterd/headers", "milter -> milterd/milter/mta",
 		"checks/all -> milterd/checks/helo", "checks/helo -> milterd/checks/facts", "checks/helo -> milterd/checks",
 		"checks/helo -> milterd/headers", "checks/facts -> milterd/headers", "checks -> milterd/headers",
 		"checks/helo -> github.com/miekg/dns", "milter -> github.com/emersion/go-milter", "headers -> net/netip",
-		"checks/checktest -> milterd/checks/zone", "checks/rdns/words -> milterd/checks", "checks/rdns -> milterd/checks/rdns/words",
+		"checks/rdns/words -> milterd/checks", "checks/rdns -> milterd/checks/rdns/words",
 	} {
 		from, to, _ := strings.Cut(arrow, " -> ")
 		if fault := wrong(from, to, false); fault != "" {

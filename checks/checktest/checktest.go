@@ -13,17 +13,16 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/checks/zone"
 	"milterd/headers"
 )
 
 // Now is the time of every session that Session makes: Saturday, 21 November 2026, noon UTC.
 var Now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// Zone parses zone text, see package zone.
-func Zone(t testing.TB, text string) *zone.Zone {
+// NewZone parses zone text, see Zone.
+func NewZone(t testing.TB, text string) *Zone {
 	t.Helper()
-	z, err := zone.Parse(text)
+	z, err := ParseZone(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +42,7 @@ func Env(t testing.TB, zoneText string) checks.Env {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return checks.Env{
-		DNS:   Zone(t, zoneText),
+		DNS:   NewZone(t, zoneText),
 		Store: NewStore(nil),
 		Site: checks.Site{
 			Hostname:     "mx.example.org",

@@ -14,7 +14,6 @@ import (
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/facts"
-	"milterd/checks/zone"
 )
 
 // manyNames is a reverse zone that gives 192.0.2.10 names, numbered from 10 so that they sort, of which one may be
@@ -211,11 +210,11 @@ func (panicking) Lookup(context.Context, checks.Question) (checks.Answer, error)
 
 func TestLookupAll(t *testing.T) {
 	t.Parallel()
-	z := checktest.Zone(t, "a.example.net. A 192.0.2.1\n!SERVFAIL b.example.net\nc.example.net. AAAA 2001:db8::1")
+	z := checktest.NewZone(t, "a.example.net. A 192.0.2.1\n!SERVFAIL b.example.net\nc.example.net. AAAA 2001:db8::1")
 	a, b, c := checks.Ask("a.example.net", 1), checks.Ask("b.example.net", 1), checks.Ask("c.example.net", 28)
 	found := facts.LookupAll(context.Background(), z, a, b, c)
 	if len(found) != 3 || !slices.Equal(facts.Addrs(found[0].Answer), []netip.Addr{netip.MustParseAddr("192.0.2.1")}) ||
-		!errors.Is(found[1].Err, zone.ErrServFail) || !slices.Equal(facts.Addrs(found[2].Answer), []netip.Addr{netip.MustParseAddr("2001:db8::1")}) {
+		!errors.Is(found[1].Err, checktest.ErrServFail) || !slices.Equal(facts.Addrs(found[2].Answer), []netip.Addr{netip.MustParseAddr("2001:db8::1")}) {
 		t.Errorf("got %v", found)
 	}
 	if found := facts.LookupAll(context.Background(), z); len(found) != 0 {

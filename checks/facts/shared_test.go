@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 	"milterd/checks/facts"
-	"milterd/checks/zone"
 )
 
 // lasting is a resolver whose answers hold for an hour.
@@ -40,7 +40,7 @@ func (j judging) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict
 func TestSPFOfOthers(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	z, err := zone.Parse(`
+	z, err := checktest.ParseZone(`
 all.example.net.        TXT "v=spf1 ip4:192.0.2.0/24 -all"
 local.example.net.      TXT "v=spf1 exists:%{l}.users.example.net -all"
 ann.users.example.net.  A 127.0.0.2

@@ -10,7 +10,6 @@ import (
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/spf"
-	"milterd/checks/zone"
 )
 
 const (
@@ -212,7 +211,7 @@ func FuzzExplanation(f *testing.F) {
 	f.Add("a\\013\\010550 5.0.0 b %{L}", "\r\n250 ok")
 	f.Fuzz(func(t *testing.T, text, helo string) {
 		quoted := strings.NewReplacer(`"`, "", "\n", "", "\r", "").Replace(text)
-		z, err := zone.Parse("example.net TXT \"v=spf1 mx -all exp=why.example.net\"\nwhy.example.net TXT \"" + quoted + "\"")
+		z, err := checktest.ParseZone("example.net TXT \"v=spf1 mx -all exp=why.example.net\"\nwhy.example.net TXT \"" + quoted + "\"")
 		if err != nil {
 			t.Skip()
 		}

@@ -60,7 +60,7 @@ host.other.example. A 11.0.2.9
 one.example. MX 10 mx.one.example.
 mx.one.example. A 11.0.0.1
 `
-	zone := &lastingDNS{zone: checktest.Zone(t, names+`one.example. TXT "v=spf1 ptr -all"`), now: start}
+	zone := &lastingDNS{zone: checktest.NewZone(t, names+`one.example. TXT "v=spf1 ptr -all"`), now: start}
 	env := checktest.Env(t, "")
 	env.DNS = zone
 	env.Store = checktest.NewStore(nil)
@@ -92,7 +92,7 @@ mx.one.example. A 11.0.0.1
 		t.Fatal(err)
 	}
 	repaired := start.Add(2 * time.Hour)
-	zone.set(checktest.Zone(t, names+`
+	zone.set(checktest.NewZone(t, names+`
 out.one.example. A 11.0.2.9
 one.example. TXT "v=spf1 ip4:11.0.2.9 -all"
 `), repaired)

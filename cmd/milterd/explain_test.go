@@ -49,7 +49,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.closeRecords)
-	env := checks.Env{DNS: checktest.Zone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
+	env := checks.Env{DNS: checktest.NewZone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
 	d.evidence = openEvidence(env, func() *config.Config { return cfg }, time.Now)
 	t.Cleanup(func() { d.evidence.Close(time.Second) })
 	return d

@@ -14,7 +14,6 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/checktest"
-	"milterd/checks/zone"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 )
@@ -24,7 +23,7 @@ const roundTrip = 20 * time.Millisecond
 
 // farDNS answers from a zone, each question once, a round trip later.
 type farDNS struct {
-	zone *zone.Zone
+	zone *checktest.Zone
 	mu   sync.Mutex
 	when map[checks.Question]time.Time // when the answer is there
 }
@@ -78,7 +77,7 @@ func TestRoundTrips(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				z, err := zone.Parse(farZone)
+				z, err := checktest.ParseZone(farZone)
 				if err != nil {
 					t.Fatal(err)
 				}

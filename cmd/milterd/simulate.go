@@ -14,7 +14,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/checks/zone"
+	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 )
@@ -240,7 +240,7 @@ func (f simulation) file(script *session.Script, configFile string, stdout, stde
 	}
 	var dns checks.Resolver
 	if script.Zone != "" {
-		if dns, err = zone.Parse(script.Zone); err != nil {
+		if dns, err = checktest.ParseZone(script.Zone); err != nil {
 			return fmt.Errorf("%s: zone: %w", script.Name, err)
 		}
 	} else {

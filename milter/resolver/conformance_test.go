@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/checks/zone"
+	"milterd/checks/checktest"
 	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
 )
@@ -104,7 +104,7 @@ var cases = []struct {
 // TestConformance holds every checks.Resolver to the words of that interface.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	z, err := zone.Parse(dnsText)
+	z, err := checktest.ParseZone(dnsText)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (s *site) Repaired(context.Context, records.Record) (bool, error) {
 }
 
 func (s *site) setZone(text string) {
-	var z checks.Resolver = checktest.Zone(s.t, text)
+	var z checks.Resolver = checktest.NewZone(s.t, text)
 	s.zone.Store(&z)
 }
 

@@ -1,4 +1,4 @@
-// Package dnstest is a DNS server in this process that answers from zone text (see package zone), over UDP and TCP on one
+// Package dnstest is a DNS server in this process that answers from zone text (see checktest.Zone), over UDP and TCP on one
 // port. It counts what it is asked, and it can misbehave in the ways that servers and forgers do.
 package dnstest
 
@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/checks/zone"
+	"milterd/checks/checktest"
 )
 
 // Server is a running server. All methods are safe for concurrent use.
@@ -28,7 +28,7 @@ type Server struct {
 	closing  sync.Once
 
 	mu         sync.Mutex
-	zone       *zone.Zone
+	zone       *checktest.Zone
 	behaviours []Behaviour
 	latency    time.Duration
 	asked      map[checks.Question]int
@@ -109,7 +109,7 @@ func (s *Server) Close() {
 
 // Set replaces the zone. The error has the line.
 func (s *Server) Set(zoneText string) error {
-	z, err := zone.Parse(zoneText)
+	z, err := checktest.ParseZone(zoneText)
 	if err != nil {
 		return fmt.Errorf("dnstest: %w", err)
 	}
@@ -155,7 +155,7 @@ func (s *Server) Clients() int {
 }
 
 // count remembers a query, and returns what the server is like at that moment.
-func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*zone.Zone, []Behaviour, time.Duration) {
+func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*checktest.Zone, []Behaviour, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked[checks.Ask(req.Question[0].Name, req.Question[0].Qtype)]++
@@ -203,7 +203,7 @@ func (s *Server) serve(w dns.ResponseWriter, req *dns.Msg) {
 }
 
 // respond answers as a recursive server would; nil: not at all.
-func respond(z *zone.Zone, req *dns.Msg) *dns.Msg {
+func respond(z *checktest.Zone, req *dns.Msg) *dns.Msg {
 	resp := new(dns.Msg).SetReply(req)
 	resp.RecursionAvailable = true
 	resp.Compress = true
@@ -213,7 +213,7 @@ func respond(z *zone.Zone, req *dns.Msg) *dns.Msg {
 	q := checks.Ask(req.Question[0].Name, req.Question[0].Qtype)
 	a, err := z.Lookup(context.Background(), q)
 	switch {
-	case errors.Is(err, zone.ErrTimeout):
+	case errors.Is(err, checktest.ErrTimeout):
 		return nil
 	case err != nil:
 		resp.Rcode = dns.RcodeServerFailure
@@ -237,7 +237,7 @@ func respond(z *zone.Zone, req *dns.Msg) *dns.Msg {
 }
 
 // authority finds the SOA record that goes with a negative answer (RFC 2308 section 3), if the zone text has one.
-func authority(z *zone.Zone, name string) []dns.RR {
+func authority(z *checktest.Zone, name string) []dns.RR {
 	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
 		a, err := z.Lookup(context.Background(), checks.Ask(name[off:], dns.TypeSOA))
 		if err != nil || len(a.Records) == 0 {

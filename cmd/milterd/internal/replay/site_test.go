@@ -13,7 +13,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/checks/zone"
+	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/received"
 )
@@ -101,7 +101,7 @@ mx.example.net. A 9.9.9.9
 
 func dnsOf(t testing.TB, text string) checks.Resolver {
 	t.Helper()
-	z, err := zone.Parse(text)
+	z, err := checktest.ParseZone(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@
 // A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what it shows, and the files
 //
 //	config    configuration (YAML), optional
-//	zone      the DNS of the session, see package zone; optional
+//	zone      the DNS of the session, see checktest.Zone; optional
 //	smtp      the dialogue
 //
 // A dialogue has lines of these kinds:

@@ -1,17 +1,4 @@
-// Package zone answers DNS questions from a text: for tests, for session files, and for trying out a configuration
-// against a DNS that one has made up.
-//
-// The text is a master file (RFC 1035 section 5) with the origin "." and a default TTL of an hour. A line
-//
-//	!SERVFAIL name [type]
-//	!TIMEOUT name [type]
-//
-// makes a name (for that type only, if one is given) fail.
-//
-// Wildcards are those of RFC 1034 section 4.3.3 and RFC 4592: the records of *.example.net are those of every name below
-// example.net, however far, that does not exist and is not below another one that does. A name exists if it has a record, or if
-// something below it does. That it fails does not make it exist.
-package zone
+package checktest
 
 import (
 	"context"
@@ -30,15 +17,27 @@ var (
 	ErrTimeout  = errors.New("dns: time-out")
 )
 
-// Zone is a DNS of one's own. The zero value knows no name. It is never changed and safe for concurrent use.
+// Zone is a DNS made from a text, for tests and session files. The zero value knows no name. A Zone does not change and is safe
+// for concurrent use.
+//
+// The text is a master file (RFC 1035 section 5) with the origin "." and a default TTL of an hour. A line
+//
+//	!SERVFAIL name [type]
+//	!TIMEOUT name [type]
+//
+// makes a name (for that type only, if one is given) fail.
+//
+// Wildcards are those of RFC 1034 section 4.3.3 and RFC 4592: the records of *.example.net are those of every name below
+// example.net, however far, that does not exist and is not below another one that does. A name exists if it has a record, or if
+// something below it does. That it fails does not make it exist.
 type Zone struct {
 	records map[string][]dns.RR       // by canonical name
 	parents map[string]bool           // names that exist because something is below them, RFC 8020
 	failing map[checks.Question]error // Type 0: every type
 }
 
-// Parse reads the text. The error has the line.
-func Parse(text string) (*Zone, error) {
+// ParseZone reads the text. The error has the line.
+func ParseZone(text string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}, parents: map[string]bool{}, failing: map[checks.Question]error{}}
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {

@@ -1,4 +1,4 @@
-package zone_test
+package checktest
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/checks/zone"
 )
 
 // lookup is a question to a zone and what comes of it.
@@ -21,7 +20,7 @@ type lookup struct {
 	err            error
 }
 
-func (c lookup) in(t *testing.T, z *zone.Zone) {
+func (c lookup) in(t *testing.T, z *Zone) {
 	t.Parallel()
 	q := checks.Ask(c.question, c.qtype)
 	a, err := z.Lookup(t.Context(), q)
@@ -35,7 +34,7 @@ func (c lookup) in(t *testing.T, z *zone.Zone) {
 
 func TestLookup(t *testing.T) {
 	t.Parallel()
-	z, err := zone.Parse(`
+	z, err := ParseZone(`
 ; a remark
 example.org.        A      192.0.2.1
                     A      192.0.2.2
@@ -57,9 +56,9 @@ loop.example.org.   CNAME  loop.example.org.
 		{"an alias and where it leads", "alias.example.org.", dns.TypeA, 3, false, nil},
 		{"the alias itself", "alias.example.org.", dns.TypeCNAME, 1, false, nil},
 		{"an alias of nothing", "lost.example.org.", dns.TypeA, 1, true, nil},
-		{"a loop", "loop.example.org.", dns.TypeA, 0, false, zone.ErrServFail},
-		{"a broken name", "broken.example.org.", dns.TypeTXT, 0, false, zone.ErrServFail},
-		{"one broken type", "example.org.", dns.TypeMX, 0, false, zone.ErrTimeout},
+		{"a loop", "loop.example.org.", dns.TypeA, 0, false, ErrServFail},
+		{"a broken name", "broken.example.org.", dns.TypeTXT, 0, false, ErrServFail},
+		{"one broken type", "example.org.", dns.TypeMX, 0, false, ErrTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.in(t, z) })
 	}
@@ -67,7 +66,7 @@ loop.example.org.   CNAME  loop.example.org.
 
 func TestWildcards(t *testing.T) {
 	t.Parallel()
-	z, err := zone.Parse(`
+	z, err := ParseZone(`
 *.corp.example.net.       TXT    "any"
 *.corp.example.net.       TXT    "thing"
 host.corp.example.net.    A      192.0.2.1
@@ -93,12 +92,12 @@ below.*.void.example.net. A      192.0.2.3
 		{"beside", "x.example.net.", dns.TypeTXT, 0, true, nil},
 		{"an alias", "x.alias.example.net.", dns.TypeA, 2, false, nil},
 		{"a wildcard that exists by what is below it", "x.void.example.net.", dns.TypeA, 0, false, nil},
-		{"a name that fails", "slow.corp.example.net.", dns.TypeTXT, 0, false, zone.ErrTimeout},
+		{"a name that fails", "slow.corp.example.net.", dns.TypeTXT, 0, false, ErrTimeout},
 		{"below a name that fails, which does not exist", "x.slow.corp.example.net.", dns.TypeTXT, 2, false, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.in(t, z) })
 	}
-	every, err := zone.Parse("*. TXT all\n")
+	every, err := ParseZone("*. TXT all\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +118,7 @@ func TestBadText(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := zone.Parse(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := ParseZone(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})

@@ -10,7 +10,7 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 
-	"milterd/milter/mta"
+	"milterd/milter/miltertest"
 )
 
 // pipes is a listener without sockets, for tests in a bubble of testing/synctest.
@@ -70,7 +70,7 @@ func TestDraining(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ln := newPipes()
 				srv, journal := startOn(t, ln, func(srv *Server) { srv.Linger = linger }, scripted(accept))
-				d := dialOn(t, ln.dial(), mta.AllProtocol)
+				d := dialOn(t, ln.dial(), miltertest.AllProtocol)
 				d.hello()
 				d.must(d.Mail("<a@example.net>", nil))
 				d.rcpt("<u@example.org>")

@@ -12,7 +12,7 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"milterd/checks"
-	"milterd/milter/mta"
+	"milterd/milter/miltertest"
 )
 
 func packet(code byte, data string) []byte {
@@ -113,7 +113,7 @@ func play(b *testing.B, address string) {
 	b.ReportAllocs()
 	body := bytes.Repeat([]byte("x"), 4096)
 	for b.Loop() {
-		m, err := mta.Dial("tcp", address, 10*time.Second)
+		m, err := miltertest.DialConn("tcp", address, 10*time.Second)
 		if err != nil {
 			b.Fatal(err)
 		}

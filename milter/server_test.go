@@ -19,7 +19,7 @@ import (
 
 	"milterd/checks"
 	"milterd/headers"
-	"milterd/milter/mta"
+	"milterd/milter/miltertest"
 )
 
 // scripted is a check that asks a function.
@@ -112,13 +112,13 @@ func accept(*checks.Session) ([]checks.Verdict, error) { return nil, nil }
 
 // dialer is one MTA that fails the test on the first error.
 type dialer struct {
-	*mta.Conn
+	*miltertest.Conn
 	t testing.TB
 }
 
 func dial(t testing.TB, address string) dialer {
 	t.Helper()
-	return dialOffering(t, address, mta.AllProtocol)
+	return dialOffering(t, address, miltertest.AllProtocol)
 }
 
 func dialOffering(t testing.TB, address string, protocol gomilter.OptProtocol) dialer {
@@ -133,14 +133,14 @@ func dialOffering(t testing.TB, address string, protocol gomilter.OptProtocol) d
 func dialOn(t testing.TB, c net.Conn, protocol gomilter.OptProtocol) dialer {
 	t.Helper()
 	t.Cleanup(func() { c.Close() })
-	m := mta.New(c, 10*time.Second)
-	if err := m.Negotiate(mta.AllActions, protocol); err != nil {
+	m := miltertest.NewConn(c, 10*time.Second)
+	if err := m.Negotiate(miltertest.AllActions, protocol); err != nil {
 		t.Fatal(err)
 	}
 	return dialer{m, t}
 }
 
-func (d dialer) must(r mta.Response, err error) mta.Response {
+func (d dialer) must(r miltertest.Response, err error) miltertest.Response {
 	d.t.Helper()
 	if err != nil {
 		d.t.Fatal(err)
@@ -289,7 +289,7 @@ func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it looks at all of
 func TestAMessageWithoutATransactionIsNone(t *testing.T) {
 	t.Parallel()
 	address, _, journal := start(t, nil, accept)
-	for _, protocol := range []gomilter.OptProtocol{mta.AllProtocol, mta.AllProtocol &^ gomilter.OptNoEOHReply} {
+	for _, protocol := range []gomilter.OptProtocol{miltertest.AllProtocol, miltertest.AllProtocol &^ gomilter.OptNoEOHReply} {
 		d := dialOffering(t, address, protocol)
 		d.must(d.Header("X-A", " b"))
 		d.must(d.EndOfHeader(nil))
@@ -337,8 +337,8 @@ func TestHeaderRefusalEndsTheTransaction(t *testing.T) {
 		offer           gomilter.OptProtocol
 		header, message string // replies at their ends
 	}{
-		{"told at the end of the message", mta.AllProtocol, "", "550 5.7.1 no: X-A 100% b"},
-		{"an MTA that waits at the end of the header", mta.AllProtocol &^ gomilter.OptNoEOHReply, "550 5.7.1 no: X-A 100% b", ""},
+		{"told at the end of the message", miltertest.AllProtocol, "", "550 5.7.1 no: X-A 100% b"},
+		{"an MTA that waits at the end of the header", miltertest.AllProtocol &^ gomilter.OptNoEOHReply, "550 5.7.1 no: X-A 100% b", ""},
 	} {
 		d := dialOffering(t, address, c.offer)
 		d.hello()
@@ -466,7 +466,7 @@ func TestAnOldMTAGetsEveryAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := dialer{mta.New(c, 5*time.Second), t}
+	d := dialer{miltertest.NewConn(c, 5*time.Second), t}
 	defer d.Close()
 	if err := d.Negotiate(0, 0); err != nil {
 		t.Fatal(err)
@@ -589,7 +589,7 @@ func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
 	busy := dial(t, address)
 	busy.hello()
 	busy.must(busy.Mail("<a@example.net>", nil))
-	result := make(chan mta.Response)
+	result := make(chan miltertest.Response)
 	go func() {
 		r, _ := busy.Rcpt("<u@example.org>", nil)
 		result <- r

@@ -16,8 +16,9 @@ import (
 
 const module = "milterd/"
 
-// kits are packages for tests. checktest is for the commands too, which try a configuration with a DNS from zone text.
-var kits = []string{"checks/checktest", "milter/mtatest", "milter/resolver/dnstest"}
+// kits are packages for tests. checktest and miltertest are for the commands too, which try a configuration with a DNS from zone
+// text and play a session to a running daemon.
+var kits = []string{"checks/checktest", "milter/miltertest", "milter/resolver/dnstest"}
 
 // libraries are all that checks may use from outside: no milter, no metrics, no store, no other DNS client.
 var libraries = []string{
@@ -70,7 +71,7 @@ func wrong(pkg, imported string, inTest bool) string {
 		return ""
 	case to == "inside "+pkg, from == to && strings.HasPrefix(from, "inside "), strings.HasPrefix(from, "inside ") && slices.Contains(below["check"], to):
 		return ""
-	case to == "kit" && (inTest || from == "cmd" && own == "checks/checktest"):
+	case to == "kit" && (inTest || from == "cmd" && (own == "checks/checktest" || own == "milter/miltertest")):
 		return ""
 	case inTest && (from == "cmd" || from == "milter" || from == "checks/all"):
 		return "" // end-to-end tests need everything
@@ -215,7 +216,7 @@ func TestWrongArrowsAreFound(t *testing.T) {
 		"checks/helo -> github.com/prometheus/client_golang/prometheus", "checks/greylist -> github.com/redis/go-redis/v9",
 		"checks/greylist -> go.etcd.io/bbolt", "checks/all -> milterd/checks/facts", "checks/all -> milterd/milter",
 		"milter -> milterd/checks/all", "milter -> milterd/checks/helo", "milter -> milterd/cmd/milterd",
-		"milter/resolver -> milterd/checks/facts", "milter -> milterd/milter/mtatest", "milter/resolver -> milterd/checks/checktest",
+		"milter/resolver -> milterd/checks/facts", "milter -> milterd/milter/miltertest", "milter/resolver -> milterd/checks/checktest",
 		"util -> milterd/checks", "checks/helo -> milterd/util",
 	} {
 		from, to, _ := strings.Cut(arrow, " -> ")
@@ -226,7 +227,7 @@ func TestWrongArrowsAreFound(t *testing.T) {
 	for _, arrow := range []string{
 		"cmd/milterd -> milterd/milter", "cmd/milterd -> milterd/milter/resolver", "cmd/milterd -> milterd/checks/all",
 		"cmd/milterd -> milterd/checks", "cmd/milterd -> milterd/checks/checktest", "cmd/milterd -> milterd/cmd/milterd/internal/config",
-		"milter -> milterd/checks", "milter/resolver -> milterd/checks", "milter -> milterd/headers", "milter -> milterd/milter/mta",
+		"milter -> milterd/checks", "milter/resolver -> milterd/checks", "milter -> milterd/headers", "cmd/milterd/internal/session -> milterd/milter/miltertest",
 		"checks/all -> milterd/checks/helo", "checks/helo -> milterd/checks/facts", "checks/helo -> milterd/checks",
 		"checks/helo -> milterd/headers", "checks/facts -> milterd/headers", "checks -> milterd/headers",
 		"checks/helo -> github.com/miekg/dns", "milter -> github.com/emersion/go-milter", "headers -> net/netip",

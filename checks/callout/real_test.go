@@ -7,14 +7,14 @@ import (
 	"testing"
 
 	"milterd/checks/checktest"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // TestRealMailHosts asks a real Postfix and a real Sendmail about users that they have, and one that they have not.
 func TestRealMailHosts(t *testing.T) {
-	mtatest.Require(t)
-	site := mtatest.New(t, "")
-	for _, m := range []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)} {
+	miltertest.Require(t)
+	site := miltertest.New(t, "")
+	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)} {
 		t.Run(m.Name, func(t *testing.T) {
 			at := netip.MustParseAddrPort(m.Open)
 			l := &lab{t: t, env: checktest.Env(t, "mx.test. MX 10 host.mx.test.\nhost.mx.test. A "+at.Addr().String())}

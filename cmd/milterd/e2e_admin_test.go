@@ -20,20 +20,19 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"milterd/checks"
-	"milterd/milter/mta"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
 // caller is one SMTP connection of a client, as a mail server tells a daemon of it.
-type caller struct{ *mta.Conn }
+type caller struct{ *miltertest.Conn }
 
 // call begins a connection of a client, which says HELO with a good name.
 func call(d *daemon, client string) (caller, error) { return callAs(d, client, goodHelo) }
 
 func callAs(d *daemon, client, helo string) (caller, error) {
-	network, addr := mtatest.SplitListener(d.listener)
-	conn, err := mta.Dial(network, addr, mtatest.Patience)
+	network, addr := miltertest.SplitListener(d.listener)
+	conn, err := miltertest.DialConn(network, addr, miltertest.Patience)
 	if err != nil {
 		return caller{}, err
 	}
@@ -84,7 +83,7 @@ func (c caller) message() (string, error) {
 	return answer(r), err
 }
 
-func answer(r mta.Response) string {
+func answer(r miltertest.Response) string {
 	if r.Action == 0 || r.Action == gomilter.ActContinue {
 		return ""
 	}
@@ -510,14 +509,14 @@ func TestRetryReport(t *testing.T) {
 	for i := range lost {
 		d.mustMail(t, goodClient, fmt.Sprintf("list-%c@fail.test", 'a'+i), "alice@mx.test", "451 4.7.1 greylisted", "")
 	}
-	mtatest.Eventually(t, "a retry passes", func() bool {
+	miltertest.Eventually(t, "a retry passes", func() bool {
 		r, err := d.mail("192.0.2.9", goodSender, "bob@mx.test")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r == ""
 	})
-	mtatest.Eventually(t, "the window of the others is over", func() bool {
+	miltertest.Eventually(t, "the window of the others is over", func() bool {
 		n, _ := report()
 		return n.Gone == lost
 	})
@@ -625,7 +624,7 @@ func TestAdminSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := filepath.Join(filepath.Dir(socket), "second.yaml")
-	listen := "listen: [\"inet:7525@" + mtatest.Loopback() + "\"]\n"
+	listen := "listen: [\"inet:7525@" + miltertest.Loopback() + "\"]\n"
 	if err := os.WriteFile(second, []byte(listen+string(text[bytes.IndexByte(text, '\n')+1:])), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -56,8 +56,8 @@ func TestDomainAge(t *testing.T) {
 		dns: dnstest.Start(t, zone).Addr, profile: "strict", actions: only("domain-new", "reject"),
 		more: fmt.Sprintf("budget: %s\nchecks: {sender: {new_domain: 30d, rdap: %q}}\n", budget, srv.URL),
 	})
-	mail := func(domain string) mtatest.Step {
-		step := play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@" + domain }))
+	mail := func(domain string) miltertest.Step {
+		step := play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@" + domain }))
 		if step.Slowest > budget+leeway {
 			t.Errorf("%s: a callback took %v", domain, step.Slowest)
 		}
@@ -67,14 +67,14 @@ func TestDomainAge(t *testing.T) {
 		if step := mail(domain); step.Event != 0 {
 			t.Errorf("the first mail from %s: %s", domain, step.Text())
 		}
-		mtatest.Eventually(t, "the registry is asked about "+domain, func() bool {
+		miltertest.Eventually(t, "the registry is asked about "+domain, func() bool {
 			mail(domain) // after a failure, or when many ask at once, it takes another one
 			mu.Lock()
 			defer mu.Unlock()
 			return asked[domain] > 0
 		})
 	}
-	mtatest.Eventually(t, "the young domain is refused", func() bool {
+	miltertest.Eventually(t, "the young domain is refused", func() bool {
 		step := mail("young.com")
 		if step.Event == 0 {
 			return false

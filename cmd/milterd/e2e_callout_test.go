@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // calloutPort is where the mail hosts of these tests listen, each on an address of its own.
@@ -22,7 +22,7 @@ type calloutSite struct {
 	*bench
 	zone  strings.Builder
 	hosts map[string]*scriptedHost // by domain
-	kinds *mtatest.Site            // of manyKinds
+	kinds *miltertest.Site         // of manyKinds
 }
 
 // mx makes an address the mail host of a domain.
@@ -43,7 +43,7 @@ type scriptedHost struct {
 func (s *calloutSite) script(t *testing.T, domain string, talk func(net.Conn, *bufio.Scanner)) {
 	t.Helper()
 	h := &scriptedHost{talk: talk}
-	ln, err := net.Listen("tcp", net.JoinHostPort(mtatest.Loopback(), calloutPort))
+	ln, err := net.Listen("tcp", net.JoinHostPort(miltertest.Loopback(), calloutPort))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func (s *calloutSite) script(t *testing.T, domain string, talk func(net.Conn, *b
 			}
 			talks.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(mtatest.Patience))
+				_ = conn.SetDeadline(time.Now().Add(miltertest.Patience))
 				h.talk(conn, bufio.NewScanner(io.TeeReader(conn, h)))
 			})
 		}
@@ -137,9 +137,9 @@ smtpd_sender_restrictions = check_sender_access inline:{ {<> = 550 5.7.1 no mail
 // newCalloutSite starts the mail hosts of all senders: three real ones, and what is worse.
 func newCalloutSite(t *testing.T) *calloutSite {
 	t.Helper()
-	s := &calloutSite{bench: &bench{site: mtatest.New(t, "")}, hosts: map[string]*scriptedHost{}}
-	start := func(domain string, run func(*mtatest.Site) *mtatest.MTA) *mtatest.Site {
-		other := mtatest.New(t, "")
+	s := &calloutSite{bench: &bench{site: miltertest.New(t, "")}, hosts: map[string]*scriptedHost{}}
+	start := func(domain string, run func(*miltertest.Site) *miltertest.MTA) *miltertest.Site {
+		other := miltertest.New(t, "")
 		other.Domain = domain
 		m := run(other)
 		s.mx(domain, m.Open)
@@ -150,13 +150,13 @@ func newCalloutSite(t *testing.T) *calloutSite {
 		}
 		return other
 	}
-	kinds := start("postfix.test", func(o *mtatest.Site) *mtatest.MTA { return o.Postfix(t, strings.Split(manyKinds, "\n")...) })
+	kinds := start("postfix.test", func(o *miltertest.Site) *miltertest.MTA { return o.Postfix(t, strings.Split(manyKinds, "\n")...) })
 	s.kinds = kinds
-	start("nonull.test", func(o *mtatest.Site) *mtatest.MTA { return o.Postfix(t, strings.Split(noNull, "\n")...) })
-	start("sendmail.test", func(o *mtatest.Site) *mtatest.MTA { return o.Sendmail(t) })
-	start("exim.test", func(o *mtatest.Site) *mtatest.MTA { return o.Exim(t) })
+	start("nonull.test", func(o *miltertest.Site) *miltertest.MTA { return o.Postfix(t, strings.Split(noNull, "\n")...) })
+	start("sendmail.test", func(o *miltertest.Site) *miltertest.MTA { return o.Sendmail(t) })
+	start("exim.test", func(o *miltertest.Site) *miltertest.MTA { return o.Exim(t) })
 
-	s.mx("closed.test", net.JoinHostPort(mtatest.Loopback(), calloutPort))
+	s.mx("closed.test", net.JoinHostPort(miltertest.Loopback(), calloutPort))
 	s.script(t, "silent.test", func(_ net.Conn, in *bufio.Scanner) { in.Scan() })
 	s.script(t, "slow.test", smtp(600*time.Millisecond, map[string]string{"RCPT": "550 5.1.1 no such user here"}))
 	s.script(t, "endless.test", repeat("220-welcome to the longest greeting of all\r\n"))
@@ -168,7 +168,7 @@ func newCalloutSite(t *testing.T) *calloutSite {
 }
 
 // testManners reads in the log of a real server how the callouts have behaved.
-func testManners(t *testing.T, s *mtatest.Site) {
+func testManners(t *testing.T, s *miltertest.Site) {
 	n := 0
 	for _, l := range s.Log.Lines() {
 		if _, said, ok := strings.Cut(l.Text, "disconnect from "); ok && strings.Contains(said, "rcpt=") {
@@ -196,7 +196,7 @@ type calloutCase struct {
 // TestCallouts has a real Postfix with milterd receive mail, whose senders' mail hosts are other real servers with their own
 // users, and some that no real server is like.
 func TestCallouts(t *testing.T) {
-	mtatest.Require(t)
+	miltertest.Require(t)
 	s := newCalloutSite(t)
 	s.MTA = s.site.Postfix(t)
 	if err := s.site.DNS.Set(s.zone.String()); err != nil {
@@ -271,7 +271,7 @@ func (c calloutCase) test(t *testing.T, s *calloutSite) {
 	if c.later == "" {
 		return
 	}
-	mtatest.Eventually(t, "the answer is there", func() bool {
+	miltertest.Eventually(t, "the answer is there", func() bool {
 		conn.Must("2", "MAIL FROM:<"+c.from+">")
 		r := conn.Cmd("RCPT TO:<alice@mx.test>")
 		conn.Must("2", "RSET")
@@ -292,7 +292,7 @@ func testAuthor(t *testing.T, b *bench) {
 
 // TestCalloutsByName: hosts that want a sender are asked with one, and nobody waits for the answer.
 func TestCalloutsByName(t *testing.T) {
-	mtatest.Require(t)
+	miltertest.Require(t)
 	s := newCalloutSite(t)
 	s.MTA = s.site.Postfix(t)
 	if err := s.site.DNS.Set(s.zone.String()); err != nil {
@@ -306,7 +306,7 @@ func TestCalloutsByName(t *testing.T) {
 			conn := s.open(t, goodClient, goodHelo)
 			conn.Must("2", "MAIL FROM:<"+from+">")
 			r := conn.Cmd("RCPT TO:<alice@mx.test>")
-			mtatest.Eventually(t, "the answer is there", func() bool {
+			miltertest.Eventually(t, "the answer is there", func() bool {
 				if r.Code+" "+r.Enhanced == codes { // at once, if it came while we looked elsewhere
 					return true
 				}

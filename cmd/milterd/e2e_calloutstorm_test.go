@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -137,12 +137,12 @@ func TestHostileZones(t *testing.T) {
 				refused = append(private, never...)
 			}
 			for _, addr := range refused {
-				step := play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@" + domain(addr) }))
+				step := play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@" + domain(addr) }))
 				if _, text := readReply(t, step.Text()); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
 					t.Errorf("%s: answered %q", addr, text)
 				}
 			}
-			step := play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@thousand.test" }))
+			step := play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@thousand.test" }))
 			if _, text := readReply(t, step.Text()); !strings.Contains(text, "the domain names more than 10 mail hosts") {
 				t.Errorf("a thousand names: answered %q", text)
 			}
@@ -150,7 +150,7 @@ func TestHostileZones(t *testing.T) {
 				t.Errorf("%d connections", n)
 			}
 			if allow { // what is counted here can be seen
-				play(t, d, with(func(d *mtatest.Dialogue) { d.From = "a@" + domain(private[0]) }))
+				play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@" + domain(private[0]) }))
 				if host.connections.Load() != 1 {
 					t.Error("the mail host counts nothing")
 				}

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // The end-to-end tests drive the program as it is shipped: built, configured by a file, and spoken to over its sockets.
@@ -98,7 +98,7 @@ func (c config) text() string {
 
 // daemon is a running milterd.
 type daemon struct {
-	*mtatest.Process
+	*miltertest.Process
 	listener string   // one of its addresses
 	file     string   // its configuration
 	listen   []string // all listeners, as the file has them
@@ -109,7 +109,7 @@ type daemon struct {
 func startDaemon(t testing.TB, c config) *daemon {
 	t.Helper()
 	d := &daemon{
-		listener: "inet:7525@" + mtatest.Loopback(),
+		listener: "inet:7525@" + miltertest.Loopback(),
 		file:     filepath.Join(t.TempDir(), "milterd.yaml"),
 	}
 	c.listen = append(c.listen, strconv.Quote(d.listener))
@@ -135,14 +135,14 @@ func (d *daemon) start(t testing.TB) {
 	cmd := exec.Command(bin, "serve", "-c", d.file)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // where its state may go
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	d.Process = mtatest.Start(t, cmd)
+	d.Process = miltertest.Start(t, cmd)
 }
 
 // socketMode is that of a unix socket, whose group is Postfix's.
 const socketMode fs.FileMode = 0o660
 
 // startInSite runs milterd where the mail servers of a site expect it, with the log in the site's syslog.
-func startInSite(t testing.TB, s *mtatest.Site, c config, mtas ...*mtatest.MTA) *daemon {
+func startInSite(t testing.TB, s *miltertest.Site, c config, mtas ...*miltertest.MTA) *daemon {
 	t.Helper()
 	bin, err := build()
 	if err != nil {
@@ -159,7 +159,7 @@ func startInSite(t testing.TB, s *mtatest.Site, c config, mtas ...*mtatest.MTA) 
 	d := &daemon{listener: mtas[0].Milter, file: filepath.Join(s.Dir, "milterd.yaml")}
 	c.syslog, d.listen = "mail", c.listen
 	d.configure(t, c)
-	d.Process = mtatest.Start(t, s.Command(bin, "serve", "-c", d.file))
+	d.Process = miltertest.Start(t, s.Command(bin, "serve", "-c", d.file))
 	d.lines = func() []string {
 		var lines []string
 		for _, l := range s.Log.Lines() {
@@ -187,8 +187,8 @@ func (d *daemon) configure(t testing.TB, c config) {
 // await waits until the daemon accepts connections.
 func (d *daemon) await(t testing.TB) {
 	t.Helper()
-	network, addr := mtatest.SplitListener(d.listener)
-	mtatest.Eventually(t, "milterd listens on "+addr, func() bool {
+	network, addr := miltertest.SplitListener(d.listener)
+	miltertest.Eventually(t, "milterd listens on "+addr, func() bool {
 		select {
 		case <-d.Done():
 			t.Fatalf("milterd ended: %v\n%s", d.Err(), d.Output())
@@ -211,7 +211,7 @@ func (d *daemon) await(t testing.TB) {
 func (d *daemon) stop(t testing.TB) {
 	t.Helper()
 	d.Signal(t, syscall.SIGTERM)
-	mtatest.Eventually(t, "milterd ends after SIGTERM", func() bool {
+	miltertest.Eventually(t, "milterd ends after SIGTERM", func() bool {
 		select {
 		case <-d.Done():
 			return true
@@ -247,7 +247,7 @@ func (d *daemon) mark() int { return len(d.lines()) }
 func (d *daemon) awaitEntry(t testing.TB, mark int, fields entry) entry {
 	t.Helper()
 	var found entry
-	mtatest.Eventually(t, fmt.Sprintf("log line with %v", fields), func() bool {
+	miltertest.Eventually(t, fmt.Sprintf("log line with %v", fields), func() bool {
 		for _, e := range d.entries(t, mark) {
 			if e.has(fields) {
 				found = e

@@ -7,7 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -64,7 +64,7 @@ func denying(fault func(*dns.Msg)) dnstest.Behaviour {
 }
 
 // good is mail that nothing is wrong with.
-func good() mtatest.Dialogue { return with(func(*mtatest.Dialogue) {}) }
+func good() miltertest.Dialogue { return with(func(*miltertest.Dialogue) {}) }
 
 // TestBadDNS shows that a DNS which cannot be asked never refuses mail for good, and never keeps a mail server waiting
 // beyond the budget, with the profile that refuses most.
@@ -121,7 +121,7 @@ func TestNothingExists(t *testing.T) {
 		t.Errorf("%c answered %s %q", step.Event, codes, text)
 	}
 	// An exempt recipient is not refused whatever the DNS says.
-	step = play(t, d, with(func(d *mtatest.Dialogue) { d.Rcpt = []string{"postmaster@mx.test"} }))
+	step = play(t, d, with(func(d *miltertest.Dialogue) { d.Rcpt = []string{"postmaster@mx.test"} }))
 	if step.Event != 0 {
 		t.Errorf("postmaster: %s", step.Text())
 	}
@@ -136,5 +136,5 @@ func TestDNSHeals(t *testing.T) {
 		t.Fatal("passed without a DNS")
 	}
 	server.Behave()
-	mtatest.Eventually(t, "good mail passes again", func() bool { return play(t, d, good()).Event == 0 })
+	miltertest.Eventually(t, "good mail passes again", func() bool { return play(t, d, good()).Event == 0 })
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"milterd/milter/evidence"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // reports asks a daemon for what was seen of two reasons.
@@ -84,7 +84,7 @@ func TestEvidenceReports(t *testing.T) {
 	d.mailAs(t, enforcedHelo, "", goodSender, "alice@mx.test", "550 5.7.1")
 	d.mailAs(t, enforcedHelo, "", "x@none.test", "alice@mx.test", "550 5.7.1")
 	d.mailAs(t, goodHelo, "alice", "alice@mx.test", goodSender, "")
-	mtatest.Eventually(t, "it is known to whom alice wrote", func() bool {
+	miltertest.Eventually(t, "it is known to whom alice wrote", func() bool {
 		w, _ := reports(t, d, watchedReason, enforcedReason)
 		return w.GoodSenders > 0
 	})
@@ -124,7 +124,7 @@ func TestRedisEvidence(t *testing.T) {
 	want := []string{fmt.Sprintf("sender.test %d answered", mails), fmt.Sprintf("none.test from client.test 127.0.0.0/24 %d", mails/2), fmt.Sprintf("soft.test from client.test 127.0.0.0/24 %d", mails/2)}
 	for i, d := range p.hosts {
 		// What a host has seen reaches the store within a minute, or when it is asked for a report.
-		mtatest.Eventually(t, fmt.Sprintf("host %d tells the whole", i), func() bool {
+		miltertest.Eventually(t, fmt.Sprintf("host %d tells the whole", i), func() bool {
 			for _, each := range p.hosts {
 				reports(t, each, watchedReason, enforcedReason)
 			}

@@ -18,14 +18,14 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/web/webtest"
 )
 
 // explaining are the lines of a configuration whose replies lead to pages, with the signing key in a folder.
 func explaining(dir string) string {
-	pages := net.JoinHostPort(mtatest.Loopback(), "8892")
+	pages := net.JoinHostPort(miltertest.Loopback(), "8892")
 	return fmt.Sprintf("explain: {listen: %q, url: \"http://%s\", key: %q}\n", pages, pages, filepath.Join(dir, "explain.key"))
 }
 
@@ -52,7 +52,7 @@ func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
 	}
 	var code int
 	var text string
-	mtatest.Eventually(t, "the record of "+link+" is written", func() bool {
+	miltertest.Eventually(t, "the record of "+link+" is written", func() bool {
 		code, text = fetch(t, link)
 		return strings.Contains(text, "What we saw") || code != 200
 	})
@@ -81,12 +81,12 @@ func zoneWith(zone string, records []string) string {
 // TestARefusalIsRepaired walks the way of a postmaster whose mail was refused: from the reply of a Postfix by its link to the page,
 // which says what to put into the DNS, until his mail is in the mailbox. The operator's page shows both.
 func TestARefusalIsRepaired(t *testing.T) {
-	mtatest.Require(t)
+	miltertest.Require(t)
 	webtest.Require(t)
-	site := mtatest.New(t, world)
+	site := miltertest.New(t, world)
 	postfix := site.Postfix(t)
 	c := strictConfig(site)
-	admin := net.JoinHostPort(mtatest.Loopback(), "8893")
+	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
 	c.more = explaining(site.Dir) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
 	b := &bench{postfix, site, startInSite(t, site, c, postfix)}
 	const source, helo = "127.0.0.14", "fourteen.client.test"
@@ -99,7 +99,7 @@ func TestARefusalIsRepaired(t *testing.T) {
 	link := last[strings.LastIndex(last, " ")+1:]
 
 	tab := webtest.Start(t).Tab(t)
-	mtatest.Eventually(t, "the page shows what was seen", func() bool {
+	miltertest.Eventually(t, "the page shows what was seen", func() bool {
 		return tab.Open(link) == 200 && strings.Contains(tab.Text("main"), "What we saw")
 	})
 	page := tab.Text("main")
@@ -129,7 +129,7 @@ func TestARefusalIsRepaired(t *testing.T) {
 	b.deliver(t, b.open(t, source, helo), goodSender, "alice")
 
 	decisions := "http://" + admin + "/refusals?action=all&client=" + source
-	mtatest.Eventually(t, "the operator's page shows what was refused and what was accepted then", func() bool {
+	miltertest.Eventually(t, "the operator's page shows what was refused and what was accepted then", func() bool {
 		if code := tab.Open(decisions); code != 200 {
 			t.Fatalf("%s: %d %s", decisions, code, tab.Text("body"))
 		}
@@ -167,12 +167,12 @@ type explained struct {
 
 func startExplained(t *testing.T, dns string) explained {
 	t.Helper()
-	admin := net.JoinHostPort(mtatest.Loopback(), "8893")
+	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
 	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
 	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
-	_, text := readReply(t, play(t, d, with(func(d *mtatest.Dialogue) { d.Client, d.Name = "127.0.0.13", "[127.0.0.13]" })).Text())
+	_, text := readReply(t, play(t, d, with(func(d *miltertest.Dialogue) { d.Client, d.Name = "127.0.0.13", "[127.0.0.13]" })).Text())
 	_, link, _ := strings.Cut(text, "; ")
-	mtatest.Eventually(t, "the page shows what was seen", func() bool {
+	miltertest.Eventually(t, "the page shows what was seen", func() bool {
 		_, page := fetch(t, link)
 		return strings.Contains(page, "What we saw")
 	})
@@ -267,7 +267,7 @@ func TestReadersDoNotDisturbMail(t *testing.T) {
 	if n := server.Asked(refused, dns.TypePTR) - asked; n == 0 || n > 40 {
 		t.Errorf("the DNS was asked %d times for those who test again", n)
 	}
-	mtatest.Eventually(t, "nothing of the readers is left", func() bool {
+	miltertest.Eventually(t, "nothing of the readers is left", func() bool {
 		return metric("go_goroutines") <= goroutines+10 && metric("process_open_fds") <= fds+10
 	})
 	if now := metric("go_memstats_heap_inuse_bytes"); now > heap+64<<20 {
@@ -278,7 +278,7 @@ func TestReadersDoNotDisturbMail(t *testing.T) {
 // TestSilentReadersDoNotDisturbMail opens more connections to the pages than they take, and says nothing on them.
 func TestSilentReadersDoNotDisturbMail(t *testing.T) {
 	const most, spare = 200, 30
-	admin := net.JoinHostPort(mtatest.Loopback(), "8893")
+	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
 	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
 	d := startDaemon(t, config{dns: dnstest.Start(t, world).Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
 	before := metricOf(t, admin, "process_open_fds")
@@ -290,7 +290,7 @@ func TestSilentReadersDoNotDisturbMail(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	mtatest.Eventually(t, "silent readers are let in", func() bool { return metricOf(t, admin, "process_open_fds") > before+most/2 })
+	miltertest.Eventually(t, "silent readers are let in", func() bool { return metricOf(t, admin, "process_open_fds") > before+most/2 })
 	if step := play(t, d, good()); step.Event != 0 {
 		t.Errorf("good mail was answered %q", step.Text())
 	}

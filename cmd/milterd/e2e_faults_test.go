@@ -20,7 +20,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store/redistest"
 )
@@ -29,10 +29,10 @@ import (
 // their own: an embedded store on a small disk, a syslog, a name server, and for the other daemon a Redis.
 // MILTERD_TEST_SOAK=10m lets it go on for so long.
 func TestSoak(t *testing.T) {
-	mtatest.Require(t)
+	miltertest.Require(t)
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		site := mtatest.New(t, soakWorld())
+		site := miltertest.New(t, soakWorld())
 		disk := filepath.Join(site.Dir, "state")
 		if err := os.Mkdir(disk, 0o755); err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestSoak(t *testing.T) {
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
-		site, redis := mtatest.New(t, soakWorld()), redistest.Start(t)
+		site, redis := miltertest.New(t, soakWorld()), redistest.Start(t)
 		s := startSoak(t, site, soakConfig(t, site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
 		down := func(t *testing.T, s *soak) bool {
 			status, text := readiness(t, s.admin+"/readyz")
@@ -68,7 +68,7 @@ func TestSoak(t *testing.T) {
 }
 
 // soakConfig is the strictest: whatever can be refused is. Every fourth host was denied until the day before yesterday.
-func soakConfig(t *testing.T, site *mtatest.Site, more string) config {
+func soakConfig(t *testing.T, site *miltertest.Site, more string) config {
 	t.Helper()
 	deny := filepath.Join(site.Dir, "deny")
 	entry := "198.51.0.0/18 until=" + time.Now().AddDate(0, 0, -2).UTC().Format(time.DateOnly) + "\n"
@@ -84,13 +84,13 @@ func soakConfig(t *testing.T, site *mtatest.Site, more string) config {
 }
 
 // startSoak runs a daemon in a site, by a program that becomes it.
-func startSoak(t *testing.T, site *mtatest.Site, c config, before ...string) *soak {
+func startSoak(t *testing.T, site *miltertest.Site, c config, before ...string) *soak {
 	t.Helper()
 	bin, err := buildMovable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := mtatest.Loopback()
+	host := miltertest.Loopback()
 	d := &daemon{listener: "inet:7525@" + host, file: filepath.Join(site.Dir, "milterd.yaml")}
 	d.listen = []string{strconv.Quote(d.listener)}
 	c = d.complete(c)
@@ -99,7 +99,7 @@ func startSoak(t *testing.T, site *mtatest.Site, c config, before ...string) *so
 	clock := newHostClock(t, filepath.Join(site.Dir, "clock"))
 	cmd := site.Command(args[0], args[1:]...)
 	cmd.Env = clock.env()
-	d.Process = mtatest.Start(t, cmd)
+	d.Process = miltertest.Start(t, cmd)
 	d.lines = func() (lines []string) {
 		for _, l := range site.Log.Lines() {
 			lines = append(lines, l.Text)
@@ -119,7 +119,7 @@ func (d *daemon) complete(c config) config {
 }
 
 // soakFaults are those of what surrounds every daemon.
-func soakFaults(site *mtatest.Site) []fault {
+func soakFaults(site *miltertest.Site) []fault {
 	var queries atomic.Int64
 	lossy := func(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 		if queries.Add(1)%2 == 0 {
@@ -190,7 +190,7 @@ func vanish(t *testing.T, s *soak) (off func()) {
 	session := negotiation + packet('C', "x\x004\x00\x19127.0.0.10\x00") + packet('H', goodHelo+"\x00") +
 		packet('D', "Mi\x00Q0\x00") + packet('M', "<"+goodSender+">\x00") + packet('R', "<alice@mx.test>\x00") +
 		packet('L', "Date\x00today\x00") + packet('N', "") + packet('E', "")
-	network, addr := mtatest.SplitListener(s.listener)
+	network, addr := miltertest.SplitListener(s.listener)
 	return again(func(i int) {
 		c, err := net.Dial(network, addr)
 		if err != nil {
@@ -209,7 +209,7 @@ const deaf = 20
 
 // readNothing has them send events that have answers until nobody takes any more.
 func readNothing(t *testing.T, s *soak) (off func()) {
-	network, addr := mtatest.SplitListener(s.listener)
+	network, addr := miltertest.SplitListener(s.listener)
 	events := []byte(packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x00\x00\x00") + packet('C', "x\x004\x00\x19127.0.0.10\x00"))
 	helo := []byte(strings.Repeat(packet('H', goodHelo+"\x00"), 1000))
 	var conns []net.Conn

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -76,7 +76,7 @@ func TestGarbage(t *testing.T) {
 	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	sane := func(t *testing.T) {
 		t.Helper()
-		if step := play(t, d, with(func(*mtatest.Dialogue) {})); step.Event != 0 {
+		if step := play(t, d, with(func(*miltertest.Dialogue) {})); step.Event != 0 {
 			t.Fatalf("good mail refused at %c: %s\n%s", step.Event, step.Text(), d.Output())
 		}
 	}
@@ -91,7 +91,7 @@ func TestGarbage(t *testing.T) {
 	t.Run("slow loris", func(t *testing.T) {
 		const many = 200
 		for i := range many {
-			c := mtatest.DialMilter(t, d.listener)
+			c := miltertest.DialMilter(t, d.listener)
 			_, _ = c.Write([]byte(negotiation[:i%len(negotiation)]))
 		}
 		sane(t)
@@ -106,7 +106,7 @@ func TestGarbage(t *testing.T) {
 // throw sends bytes and hangs up, having read what came back. The daemon may hang up first.
 func throw(t *testing.T, d *daemon, raw string) {
 	t.Helper()
-	c := mtatest.DialMilter(t, d.listener)
+	c := miltertest.DialMilter(t, d.listener)
 	_, _ = c.Write([]byte(raw))
 	if half, ok := c.Conn.(*net.TCPConn); ok {
 		_ = half.CloseWrite()
@@ -129,7 +129,7 @@ func openFiles(t *testing.T, d *daemon) int {
 func (d *daemon) settles(t *testing.T, before int) {
 	t.Helper()
 	const spare = 8
-	mtatest.Eventually(t, fmt.Sprintf("milterd closes what it does not need: no more than %d files", before+spare), func() bool {
+	miltertest.Eventually(t, fmt.Sprintf("milterd closes what it does not need: no more than %d files", before+spare), func() bool {
 		return openFiles(t, d) <= before+spare
 	})
 }
@@ -141,7 +141,7 @@ const fewGoroutines = 60
 func goroutines(t *testing.T, d *daemon) int {
 	t.Helper()
 	d.Signal(t, syscall.SIGQUIT)
-	mtatest.Eventually(t, "milterd ends after SIGQUIT", func() bool { return isDone(d) })
+	miltertest.Eventually(t, "milterd ends after SIGQUIT", func() bool { return isDone(d) })
 	return strings.Count(d.Output(), "\ngoroutine ")
 }
 
@@ -164,21 +164,21 @@ var hostile = map[string]string{
 func TestHostile(t *testing.T) {
 	dns := dnstest.Start(t, world).Addr
 	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
-	places := map[string]func(*mtatest.Dialogue, string){
-		"helo":        func(d *mtatest.Dialogue, s string) { d.Helo = []string{s} },
-		"sender":      func(d *mtatest.Dialogue, s string) { d.From = s },
-		"recipient":   func(d *mtatest.Dialogue, s string) { d.Client, d.Rcpt = "127.0.0.13", []string{s} },
-		"client name": func(d *mtatest.Dialogue, s string) { d.Client, d.Name = "127.0.0.13", s },
-		"Date":        func(d *mtatest.Dialogue, s string) { d.Header = goodHeader(field{"Date", s}) },
-		"Message-ID":  func(d *mtatest.Dialogue, s string) { d.Header = goodHeader(field{"Message-ID", s}) },
-		"From":        func(d *mtatest.Dialogue, s string) { d.Header = goodHeader(field{"From", s}) },
-		"field name":  func(d *mtatest.Dialogue, s string) { d.Header = goodHeader(field{s, "x"}) },
+	places := map[string]func(*miltertest.Dialogue, string){
+		"helo":        func(d *miltertest.Dialogue, s string) { d.Helo = []string{s} },
+		"sender":      func(d *miltertest.Dialogue, s string) { d.From = s },
+		"recipient":   func(d *miltertest.Dialogue, s string) { d.Client, d.Rcpt = "127.0.0.13", []string{s} },
+		"client name": func(d *miltertest.Dialogue, s string) { d.Client, d.Name = "127.0.0.13", s },
+		"Date":        func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{"Date", s}) },
+		"Message-ID":  func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{"Message-ID", s}) },
+		"From":        func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{"From", s}) },
+		"field name":  func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{s, "x"}) },
 	}
 	for place, put := range places {
 		for name, bytes := range hostile {
 			t.Run(place+"/"+name, func(t *testing.T) {
 				mark := d.mark()
-				step := play(t, d, with(func(d *mtatest.Dialogue) { put(d, bytes) }))
+				step := play(t, d, with(func(d *miltertest.Dialogue) { put(d, bytes) }))
 				if step.Event == 0 {
 					if place != "field name" {
 						t.Error("passed")

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // No process has a real-time clock of its own, and that of the machine is not ours to move. So the soak builds the program with a
@@ -119,7 +119,7 @@ func restless(_ *testing.T, s *soak) (off func()) {
 // reads is how far the clock is off that the daemon reads.
 func (s *soak) reads(t *testing.T) time.Duration {
 	t.Helper()
-	client := http.Client{Timeout: mtatest.Patience}
+	client := http.Client{Timeout: miltertest.Patience}
 	resp, err := client.Head(s.admin + "/healthz")
 	if err != nil {
 		t.Fatal(err)

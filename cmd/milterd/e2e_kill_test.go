@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/internal/admin"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -140,7 +140,7 @@ func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (en
 func (v *victim) await(t *testing.T) {
 	t.Helper()
 	v.daemon.await(t)
-	mtatest.Eventually(t, "the daemon answers at "+v.socket, func() bool {
+	miltertest.Eventually(t, "the daemon answers at "+v.socket, func() bool {
 		var status struct{}
 		return admin.Call(context.Background(), v.socket, "status", nil, &status) == nil
 	})
@@ -150,7 +150,7 @@ func (v *victim) await(t *testing.T) {
 func (v *victim) check(t *testing.T, round int) {
 	t.Helper()
 	var list []triplet
-	mtatest.Eventually(t, fmt.Sprintf("store %d reads its disk after kill %d", v.number, round+1), func() bool {
+	miltertest.Eventually(t, fmt.Sprintf("store %d reads its disk after kill %d", v.number, round+1), func() bool {
 		return admin.Call(context.Background(), v.socket, "greylist/list", map[string]any{}, &list) == nil
 	})
 	found := map[string]bool{}

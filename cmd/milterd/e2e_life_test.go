@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // lives are what happens to a daemon while a mail server relies on it.
@@ -19,7 +19,7 @@ var lives = []behaviour{
 func testKilled(t *testing.T, b *bench) {
 	closed := b.open(t, goodClient, goodHelo)
 	closed.Must("2", "MAIL FROM:<"+goodSender+">")
-	open := mtatest.Dial(t, b.Open, goodClient)
+	open := miltertest.DialSMTP(t, b.Open, goodClient)
 	open.Must("2", "EHLO "+goodHelo)
 	open.Must("2", "MAIL FROM:<"+goodSender+">")
 
@@ -49,7 +49,7 @@ func testDrained(t *testing.T, b *bench) {
 
 	b.daemon.Signal(t, syscall.SIGTERM)
 	// Once new connections are refused the signal has been heard.
-	mtatest.Eventually(t, "milterd stops listening", func() bool {
+	miltertest.Eventually(t, "milterd stops listening", func() bool {
 		c := b.open(t, goodClient, goodHelo)
 		defer c.Close()
 		return c.Cmd("MAIL FROM:<"+goodSender+">").Code == "451"
@@ -60,7 +60,7 @@ func testDrained(t *testing.T, b *bench) {
 	_, bad := unique(field{"Date", "yesterday"})
 	wantReply(t, busy.Message(bad), "550 5.6.0", "yesterday")
 	busy.Cmd("QUIT")
-	mtatest.Eventually(t, "milterd ends once the message has its answer", func() bool { return isDone(b.daemon) })
+	miltertest.Eventually(t, "milterd ends once the message has its answer", func() bool { return isDone(b.daemon) })
 	if err := b.daemon.Err(); err != nil {
 		t.Errorf("milterd ended with %v", err)
 	}
@@ -76,7 +76,7 @@ func testDrained(t *testing.T, b *bench) {
 
 // testReloaded gives the daemon another configuration, and then one that it cannot use.
 func testReloaded(t *testing.T, b *bench) {
-	strange := func() mtatest.Reply {
+	strange := func() miltertest.Reply {
 		c := b.open(t, goodClient, "nowhere.client.test")
 		defer c.Close()
 		c.Must("2", "MAIL FROM:<"+goodSender+">")
@@ -89,7 +89,7 @@ func testReloaded(t *testing.T, b *bench) {
 	milder.actions["helo-unresolvable"], milder.actions["helo-mismatch"] = "watch", "off"
 	b.reconfigure(t, milder)
 	b.daemon.Signal(t, syscall.SIGHUP)
-	mtatest.Eventually(t, "the new configuration counts", func() bool { return strange().Code == "250" })
+	miltertest.Eventually(t, "the new configuration counts", func() bool { return strange().Code == "250" })
 	old.Must("2", "MAIL FROM:<"+goodSender+">")
 	wantReply(t, old.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.1", "nowhere.client.test")
 
@@ -97,7 +97,7 @@ func testReloaded(t *testing.T, b *bench) {
 	milder.actions["helo-unresolvable"] = "rejct"
 	b.reconfigure(t, milder)
 	b.daemon.Signal(t, syscall.SIGHUP)
-	mtatest.Eventually(t, "milterd names the fault of the file", func() bool {
+	miltertest.Eventually(t, "milterd names the fault of the file", func() bool {
 		return strings.Contains(strings.Join(b.daemon.lines()[mark:], "\n"), "rejct")
 	})
 	if r := strange(); r.Code != "250" {
@@ -106,7 +106,7 @@ func testReloaded(t *testing.T, b *bench) {
 
 	b.reconfigure(t, strictConfig(b.site))
 	b.daemon.Signal(t, syscall.SIGHUP)
-	mtatest.Eventually(t, "the first configuration is back", func() bool { return strange().Code == "550" })
+	miltertest.Eventually(t, "the first configuration is back", func() bool { return strange().Code == "550" })
 }
 
 // reconfigure writes the daemon's file anew, with the same listeners.

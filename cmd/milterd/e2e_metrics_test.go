@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
 // TestMetrics shows that a daemon counts what it decides, and what it asked for that.
 func TestMetrics(t *testing.T) {
-	listen := mtatest.Loopback() + ":8893"
+	listen := miltertest.Loopback() + ":8893"
 	d := startDaemon(t, config{dns: dnstest.Start(t, world).Addr, profile: "safe", more: fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", listen)})
 	c, err := call(d, "192.0.2.1")
 	if err != nil {

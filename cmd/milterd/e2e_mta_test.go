@@ -6,21 +6,21 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // bench is one mail server with the daemon that it asks.
 type bench struct {
-	*mtatest.MTA
-	site   *mtatest.Site
+	*miltertest.MTA
+	site   *miltertest.Site
 	daemon *daemon
 }
 
 // TestMTAs drives a real Postfix and a real Sendmail, both asking one milterd with the profile strict.
 func TestMTAs(t *testing.T) {
-	mtatest.Require(t)
-	site := mtatest.New(t, world)
-	mtas := []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)}
+	miltertest.Require(t)
+	site := miltertest.New(t, world)
+	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
 	strict := strictConfig(site)
 	d := startInSite(t, site, strict, mtas...)
 	for _, m := range mtas {
@@ -46,7 +46,7 @@ func TestMTAs(t *testing.T) {
 }
 
 // strictConfig refuses all that it can, and lets first contacts in: that everyone waits is for the tests of greylisting.
-func strictConfig(s *mtatest.Site) config {
+func strictConfig(s *miltertest.Site) config {
 	return config{dns: s.DNS.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}}
 }
 
@@ -60,15 +60,15 @@ func unique(changes ...field) (subject string, msg string) {
 }
 
 // open connects as a client, and says EHLO.
-func (b *bench) open(t *testing.T, source, helo string) *mtatest.Client {
+func (b *bench) open(t *testing.T, source, helo string) *miltertest.Client {
 	t.Helper()
-	c := mtatest.Dial(t, b.Addr, source)
+	c := miltertest.DialSMTP(t, b.Addr, source)
 	c.Must("2", "EHLO "+helo)
 	return c
 }
 
 // envelope says MAIL and RCPT, which must succeed.
-func envelope(c *mtatest.Client, from string, rcpts ...string) {
+func envelope(c *miltertest.Client, from string, rcpts ...string) {
 	c.Must("2", "MAIL FROM:<"+from+">")
 	for _, r := range rcpts {
 		c.Must("2", "RCPT TO:<"+r+">")
@@ -76,14 +76,14 @@ func envelope(c *mtatest.Client, from string, rcpts ...string) {
 }
 
 // deliver sends a good message and reads it in the mailbox.
-func (b *bench) deliver(t *testing.T, c *mtatest.Client, from, user string) string {
+func (b *bench) deliver(t *testing.T, c *miltertest.Client, from, user string) string {
 	t.Helper()
 	envelope(c, from, user+"@mx.test")
 	return b.send(t, c, user)
 }
 
 // send sends a good message after the envelope, and reads it in the mailbox.
-func (b *bench) send(t *testing.T, c *mtatest.Client, user string) string {
+func (b *bench) send(t *testing.T, c *miltertest.Client, user string) string {
 	t.Helper()
 	subject, msg := unique()
 	if r := c.Data(msg); r.Code != "250" {
@@ -98,7 +98,7 @@ func (b *bench) send(t *testing.T, c *mtatest.Client, user string) string {
 
 // wantReply compares a reply with the codes, such as "550 5.7.1", and with what its text names. After another one the
 // dialogue makes no sense.
-func wantReply(t *testing.T, r mtatest.Reply, codes, saying string) {
+func wantReply(t *testing.T, r miltertest.Reply, codes, saying string) {
 	t.Helper()
 	if r.Code+" "+r.Enhanced != codes || !strings.Contains(r.Text, saying) {
 		t.Fatalf("got %q, want %s, naming %q", r, codes, saying)

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // policyWorld adds a client on a DNS list, which is nobody's fault but its own.
@@ -21,9 +21,9 @@ const listedClient, listedHelo = "127.0.0.14", "listed.client.test"
 // TestPolicies: what is true of a client is refused to one recipient and not to another, through both mail servers. Bob has
 // mail forwarded to him by the listed client, wants mail of hosts without a name, and of programs that forget the Date.
 func TestPolicies(t *testing.T) {
-	mtatest.Require(t)
-	site := mtatest.New(t, policyWorld)
-	mtas := []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)}
+	miltertest.Require(t)
+	site := miltertest.New(t, policyWorld)
+	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
 	deny := filepath.Join(site.Dir, "deny")
 	if err := os.WriteFile(deny, []byte("@denied.test why=\"never asked for it\"\n"), 0o644); err != nil {
 		t.Fatal(err)

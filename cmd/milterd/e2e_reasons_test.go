@@ -14,30 +14,30 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
 // reasonCase is a dialogue for which one reason applies, and how it is refused.
 type reasonCase struct {
-	mtatest.Dialogue
+	miltertest.Dialogue
 	at     byte   // the event that is answered: R for RCPT, N or E for the header
 	code   string // with the enhanced code
 	saying string // what the text must name
 	stage  string // in the log
 
 	// What follows from other reasons, or from what was before.
-	action string            // at which the reason is tried; empty: reject
-	also   map[string]string // actions of the reasons without which it never applies
-	before *mtatest.Dialogue // that another connection has, which is refused
-	times  int               // how often; 0: once
-	behind bool              // it is found out behind the mail: later ones are refused
-	told   string            // reason that answers; empty: its own
+	action string               // at which the reason is tried; empty: reject
+	also   map[string]string    // actions of the reasons without which it never applies
+	before *miltertest.Dialogue // that another connection has, which is refused
+	times  int                  // how often; 0: once
+	behind bool                 // it is found out behind the mail: later ones are refused
+	told   string               // reason that answers; empty: its own
 }
 
 // with changes a dialogue that is good in every respect.
-func with(change func(*mtatest.Dialogue)) mtatest.Dialogue {
-	d := mtatest.Dialogue{
+func with(change func(*miltertest.Dialogue)) miltertest.Dialogue {
+	d := miltertest.Dialogue{
 		Client: goodClient, Name: goodHelo, Helo: []string{goodHelo},
 		From: goodSender, Rcpt: []string{"alice@mx.test"}, Header: goodHeader(),
 	}
@@ -46,17 +46,17 @@ func with(change func(*mtatest.Dialogue)) mtatest.Dialogue {
 }
 
 func client(addr, code, saying string) reasonCase {
-	d := with(func(d *mtatest.Dialogue) { d.Client, d.Name = addr, "["+addr+"]" })
+	d := with(func(d *miltertest.Dialogue) { d.Client, d.Name = addr, "["+addr+"]" })
 	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "connect"}
 }
 
 func helo(name, code string) reasonCase {
-	d := with(func(d *mtatest.Dialogue) { d.Helo = []string{name} })
+	d := with(func(d *miltertest.Dialogue) { d.Helo = []string{name} })
 	return reasonCase{Dialogue: d, at: 'R', code: code, saying: name, stage: "helo"}
 }
 
 func sender(addr, code, saying string) reasonCase {
-	d := with(func(d *mtatest.Dialogue) { d.From = addr })
+	d := with(func(d *miltertest.Dialogue) { d.From = addr })
 	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "mail"}
 }
 
@@ -73,12 +73,12 @@ func atRcpt(c reasonCase) reasonCase {
 }
 
 func header(saying string, changes ...field) reasonCase {
-	d := with(func(d *mtatest.Dialogue) { d.Header = goodHeader(changes...) })
+	d := with(func(d *miltertest.Dialogue) { d.Header = goodHeader(changes...) })
 	return reasonCase{Dialogue: d, at: 'N', code: "550 5.6.0", saying: saying, stage: "header"}
 }
 
 // counted is a dialogue that passes one of the lowLimits.
-func counted(saying string, change func(*mtatest.Dialogue)) reasonCase {
+func counted(saying string, change func(*miltertest.Dialogue)) reasonCase {
 	return reasonCase{Dialogue: with(change), at: 'R', code: "550 5.7.1", saying: saying, stage: "rcpt"}
 }
 
@@ -103,12 +103,12 @@ func reasonCases() map[string]reasonCase {
 	later := time.Now().Add(48 * time.Hour).Format(time.RFC1123Z)
 	twice := header("Subject")
 	twice.Header = append(twice.Header, field{"Subject", "again"})
-	nameless := with(func(d *mtatest.Dialogue) { d.Helo = nil })
-	changed := with(func(d *mtatest.Dialogue) { d.Helo = append(d.Helo, "second.client.test") })
+	nameless := with(func(d *miltertest.Dialogue) { d.Helo = nil })
+	changed := with(func(d *miltertest.Dialogue) { d.Helo = append(d.Helo, "second.client.test") })
 	heloFail := helo("helofail.client.test", "550 5.7.23")
-	guesses := func(d *mtatest.Dialogue) { d.Unknown = []string{"ann@mx.test", "ben@mx.test", "cat@mx.test"} }
+	guesses := func(d *miltertest.Dialogue) { d.Unknown = []string{"ann@mx.test", "ben@mx.test", "cat@mx.test"} }
 	guessing := with(guesses)
-	blocked := counted("127.0.0.10 is blocked until", func(*mtatest.Dialogue) {})
+	blocked := counted("127.0.0.10 is blocked until", func(*miltertest.Dialogue) {})
 	blocked.before, blocked.also = &guessing, map[string]string{"too-many-bad-recipients": "tempfail"}
 	strangers := client("127.0.0.13", "451 4.7.1", "greylisted for 180 s more: 127.0.0.13 has no reverse DNS name")
 	strangers.stage, strangers.action, strangers.also = "rcpt", "tempfail", map[string]string{"rdns-missing": "greylist"}
@@ -118,7 +118,7 @@ func reasonCases() map[string]reasonCase {
 	listed := client("11.5.5.5", "550 5.7.1", "11.5.5.5 is listed in bl.test: see the bl.test page")
 	author := header("nobody@callout.test", field{"From", "nobody@callout.test"})
 	author.code = "550 5.7.1"
-	bad := with(func(d *mtatest.Dialogue) { d.Header = goodHeader(field{"Date", "yesterday"}) })
+	bad := with(func(d *miltertest.Dialogue) { d.Header = goodHeader(field{"Date", "yesterday"}) })
 	unloved := sender(goodSender, "550 5.7.1", goodSender)
 	unloved.before, unloved.times, unloved.also = &bad, 2, map[string]string{"date-invalid": "reject"}
 	young := sender("a@young.com", "550 5.7.1", "young.com")
@@ -129,7 +129,7 @@ func reasonCases() map[string]reasonCase {
 		"sender-denied": sender("a@denied.test", "550 5.7.1", "denied.test"),
 
 		"client-blocked":          blocked,
-		"too-many-resets":         counted("127.0.0.10 gave up too many", func(d *mtatest.Dialogue) { d.GivenUp = 3 }),
+		"too-many-resets":         counted("127.0.0.10 gave up too many", func(d *miltertest.Dialogue) { d.GivenUp = 3 }),
 		"too-many-bad-recipients": counted("127.0.0.10 named too many unknown", guesses),
 		"too-many-errors":         counted("127.0.0.10 sent too much that was refused", guesses),
 
@@ -263,9 +263,9 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, d *daemon, dialogue mtatest.Dialogue) mtatest.Step {
+func play(t *testing.T, d *daemon, dialogue miltertest.Dialogue) miltertest.Step {
 	t.Helper()
-	conn := mtatest.DialMilter(t, d.listener)
+	conn := miltertest.DialMilter(t, d.listener)
 	defer func() { _ = conn.Close() }()
 	step, err := dialogue.Run(conn)
 	if err != nil {
@@ -348,8 +348,8 @@ func (c reasonCase) beforeTimes() int {
 }
 
 // dialogues are all that the case has.
-func (c reasonCase) dialogues() []mtatest.Dialogue {
-	var list []mtatest.Dialogue
+func (c reasonCase) dialogues() []miltertest.Dialogue {
+	var list []miltertest.Dialogue
 	for range c.beforeTimes() {
 		list = append(list, *c.before)
 	}
@@ -373,7 +373,7 @@ var decisionFields = []string{
 }
 
 // checkEntry compares a line of the log with the dialogue and the reply, which is the code and the text.
-func checkEntry(t *testing.T, e entry, d mtatest.Dialogue, reply string) {
+func checkEntry(t *testing.T, e entry, d miltertest.Dialogue, reply string) {
 	t.Helper()
 	for _, f := range decisionFields {
 		if _, ok := e[f]; !ok {

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"milterd/checks/counters"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store"
 	"milterd/milter/store/redistest"
@@ -36,7 +36,7 @@ func startPair(t *testing.T, c config, second string) *pair {
 	c.dns = dnstest.Start(t, world).Addr
 	more := c.more
 	for i := range p.hosts {
-		listen := mtatest.Loopback() + ":8893"
+		listen := miltertest.Loopback() + ":8893"
 		p.ready[i] = "http://" + listen + "/readyz"
 		c.more = fmt.Sprintf("admin: {listen: %q, socket: %q}\n", listen, filepath.Join(folder(t), "admin.sock")) +
 			fmt.Sprintf("store: {driver: redis, url: %q}\n", p.redis.URL()) + more
@@ -62,7 +62,7 @@ func (p *pair) open(t *testing.T) *store.Store {
 // readiness asks a host whether all is well.
 func readiness(t *testing.T, url string) (int, string) {
 	t.Helper()
-	client := http.Client{Timeout: mtatest.Patience}
+	client := http.Client{Timeout: miltertest.Patience}
 	resp, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestRedisGreylisting(t *testing.T) {
 	began := time.Now()
 	a.mustMail(t, client, goodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
 	b.mustMail(t, client, goodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
-	mtatest.Eventually(t, "the retry passes at the other host", func() bool {
+	miltertest.Eventually(t, "the retry passes at the other host", func() bool {
 		r, err := b.mail(client, goodSender, "alice@mx.test")
 		if err != nil || r != "" && !strings.HasPrefix(r, "451 4.7.1 greylisted") {
 			t.Fatal(r, err)
@@ -214,7 +214,7 @@ func TestRedisCountsExactly(t *testing.T) {
 			t.Errorf("first attempt %d: %q", i, r)
 		}
 	}
-	mtatest.Eventually(t, "the delay is over", func() bool {
+	miltertest.Eventually(t, "the delay is over", func() bool {
 		list := decode[[]triplet](t, p.hosts[0], "greylist", "list")
 		if len(list) != deliveries/2 {
 			t.Fatalf("%d triplets, want %d", len(list), deliveries/2)
@@ -382,7 +382,7 @@ func TestRedisOutage(t *testing.T) {
 			await := func(what string, status int, saying string) {
 				t.Helper()
 				for i, url := range p.ready {
-					mtatest.Eventually(t, fmt.Sprintf("host %d is %s", i, what), func() bool {
+					miltertest.Eventually(t, fmt.Sprintf("host %d is %s", i, what), func() bool {
 						got, text := readiness(t, url)
 						return got == status && strings.Contains(text, saying)
 					})
@@ -391,7 +391,7 @@ func TestRedisOutage(t *testing.T) {
 			progress := func(what string, n *atomic.Int64, by int64) {
 				t.Helper()
 				from := n.Load()
-				mtatest.Eventually(t, what, func() bool { return n.Load() >= from+by })
+				miltertest.Eventually(t, what, func() bool { return n.Load() >= from+by })
 			}
 			await("ready", 200, "ok")
 			progress("mail flows", &o.answers, 100)

@@ -11,15 +11,15 @@ import (
 	"syscall"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
 // TestReplayOfDeliveredMail replays what a real Postfix, Sendmail and Exim have delivered, as they have written it down.
 func TestReplayOfDeliveredMail(t *testing.T) {
-	mtatest.Require(t)
-	site := mtatest.New(t, world)
-	for _, m := range []*mtatest.MTA{site.Postfix(t), site.Sendmail(t), site.Exim(t)} {
+	miltertest.Require(t)
+	site := miltertest.New(t, world)
+	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t), site.Exim(t)} {
 		t.Run(m.Name, func(t *testing.T) {
 			for _, s := range []struct {
 				helo, from string
@@ -31,7 +31,7 @@ func TestReplayOfDeliveredMail(t *testing.T) {
 				{goodHelo, "a@nowhere.test", field{"To", "alice@mx.test"}},
 				{goodHelo, "", field{"Message-ID", "nonsense"}},
 			} {
-				c := mtatest.Dial(t, m.Open, goodClient) // there is no milter, so that all pass
+				c := miltertest.DialSMTP(t, m.Open, goodClient) // there is no milter, so that all pass
 				c.Must("2", "EHLO "+s.helo)
 				envelope(c, s.from, "alice@mx.test")
 				subject, msg := unique(s.change)
@@ -79,11 +79,11 @@ func TestReplayOfTheLog(t *testing.T) {
 	d.mustMail(t, goodClient, goodSender, "alice@mx.test", "", "")
 	d.mustMail(t, goodClient, "a@nowhere.test", "alice@mx.test", "450", "nowhere.test")
 	var list string
-	mtatest.Eventually(t, "both are recorded", func() bool {
+	miltertest.Eventually(t, "both are recorded", func() bool {
 		list = d.command(t, "log", "--json").out
 		return strings.Count(list, `"session"`) >= 2
 	})
-	mtatest.Eventually(t, "both are logged", func() bool {
+	miltertest.Eventually(t, "both are logged", func() bool {
 		log := strings.Join(d.lines(), "\n")
 		return strings.Contains(log, "msg=accept") && strings.Contains(log, "msg=tempfail")
 	})
@@ -138,8 +138,8 @@ func TestInterrupt(t *testing.T) {
 	cmd := exec.Command(bin, "replay", "--dns", "none", "--json", "--html", page, path)
 	cmd.Stdout = &out
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
-	p := mtatest.Start(t, cmd)
-	mtatest.Eventually(t, "it reads", func() bool { return readBy(t, cmd.Process.Pid) > 10<<20 })
+	p := miltertest.Start(t, cmd)
+	miltertest.Eventually(t, "it reads", func() bool { return readBy(t, cmd.Process.Pid) > 10<<20 })
 	p.Signal(t, syscall.SIGINT)
 	<-p.Done()
 	var got struct {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // behaviour is a way of using SMTP that must work with the filter in between.
@@ -111,7 +111,7 @@ func testChanged(t *testing.T, b *bench) {
 }
 
 func testPipelining(t *testing.T, b *bench) {
-	c := mtatest.Dial(t, b.Addr, goodClient)
+	c := miltertest.DialSMTP(t, b.Addr, goodClient)
 	if r := c.Must("2", "EHLO "+goodHelo); !strings.Contains(r.Text, "PIPELINING") {
 		t.Fatalf("no PIPELINING: %s", r)
 	}
@@ -137,8 +137,8 @@ func testIPv6(t *testing.T, b *bench) {
 	if b.Addr6 != "" {
 		client, addr = "::1", b.Addr6
 	}
-	connect := func() *mtatest.Client {
-		c := mtatest.Dial(t, addr, "")
+	connect := func() *miltertest.Client {
+		c := miltertest.DialSMTP(t, addr, "")
 		if b.XClient {
 			c.Must("2", "XCLIENT NAME=six.client.test REVERSE_NAME=six.client.test ADDR=IPv6:"+client)
 		}
@@ -154,7 +154,7 @@ func testIPv6(t *testing.T, b *bench) {
 	if !b.XClient {
 		return
 	}
-	c = mtatest.Dial(t, addr, "")
+	c = miltertest.DialSMTP(t, addr, "")
 	c.Must("2", "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=IPv6:2001:db8::13")
 	c.Must("2", "EHLO six.client.test")
 	c.Must("2", "MAIL FROM:<a@six.test>")
@@ -209,7 +209,7 @@ func testUnknown(t *testing.T, b *bench) {
 
 // testAuthenticated has a user at home, with everything that a stranger would be refused for.
 func testAuthenticated(t *testing.T, b *bench) {
-	c := mtatest.Dial(t, b.Addr, "127.0.0.13")
+	c := miltertest.DialSMTP(t, b.Addr, "127.0.0.13")
 	b.Authenticate(c, b.site)
 	envelope(c, "ann@mx.test", "alice@mx.test")
 	subject, msg := unique(field{"Message-ID", "-"}, field{"Date", "-"})
@@ -226,7 +226,7 @@ func testHostileHelo(t *testing.T, b *bench) {
 	}
 	for _, name := range names {
 		mark := b.daemon.mark()
-		c := mtatest.Dial(t, b.Addr, goodClient)
+		c := miltertest.DialSMTP(t, b.Addr, goodClient)
 		if c.Cmd("HELO "+name).Code != "250" {
 			continue
 		}

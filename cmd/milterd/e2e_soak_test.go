@@ -14,8 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter/mta"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // soakHosts is how many mail hosts the DNS of a soak knows: more than its cache has seen for a while, so that questions
@@ -89,36 +88,38 @@ func newLetter(n int) letter {
 
 // send plays a letter and returns the first answer that refuses it, and how long the slowest answer took.
 func (l letter) send(listener string) (refused string, slowest time.Duration, err error) {
-	network, addr := mtatest.SplitListener(listener)
-	m, err := mta.Dial(network, addr, 2*mtatest.Patience)
+	network, addr := miltertest.SplitListener(listener)
+	m, err := miltertest.DialConn(network, addr, 2*miltertest.Patience)
 	if err != nil {
 		return "", 0, err
 	}
 	defer m.Quit()
-	say := func(f func() (mta.Response, error)) bool {
+	say := func(f func() (miltertest.Response, error)) bool {
 		if err != nil || refused != "" {
 			return false
 		}
 		began := time.Now()
-		var r mta.Response
+		var r miltertest.Response
 		r, err = f()
 		refused, slowest = answer(r), max(slowest, time.Since(began))
 		return true
 	}
 	queue := map[string]string{"i": l.queueID}
-	say(func() (mta.Response, error) {
+	say(func() (miltertest.Response, error) {
 		return m.Connect(l.helo, netip.AddrPortFrom(l.client, 4711), map[string]string{"j": "mx.test", "{client_addr}": l.client.String()})
 	})
-	say(func() (mta.Response, error) { return m.Helo(l.helo, map[string]string{}) })
-	say(func() (mta.Response, error) { return m.Mail("<"+l.padding+l.from+">", queue) })
+	say(func() (miltertest.Response, error) { return m.Helo(l.helo, map[string]string{}) })
+	say(func() (miltertest.Response, error) { return m.Mail("<"+l.padding+l.from+">", queue) })
 	for i := range l.rcpts {
-		say(func() (mta.Response, error) { return m.Rcpt(fmt.Sprintf("<%suser%d@mx.test>", l.padding, i), queue) })
+		say(func() (miltertest.Response, error) {
+			return m.Rcpt(fmt.Sprintf("<%suser%d@mx.test>", l.padding, i), queue)
+		})
 	}
 	for _, f := range l.header {
-		say(func() (mta.Response, error) { return m.Header(f[0], " "+f[1]) })
+		say(func() (miltertest.Response, error) { return m.Header(f[0], " "+f[1]) })
 	}
-	say(func() (mta.Response, error) { return m.EndOfHeader(queue) })
-	say(func() (mta.Response, error) { return m.EndOfMessage(queue) })
+	say(func() (miltertest.Response, error) { return m.EndOfHeader(queue) })
+	say(func() (miltertest.Response, error) { return m.EndOfMessage(queue) })
 	return refused, slowest, err
 }
 
@@ -258,13 +259,13 @@ func (s *soak) suffer(t *testing.T, f fault) {
 	off := sync.OnceFunc(f.on(t, s))
 	defer off()
 	if f.sign != nil {
-		mtatest.Eventually(t, f.name+" is felt", func() bool { return f.sign(t, s) })
+		miltertest.Eventually(t, f.name+" is felt", func() bool { return f.sign(t, s) })
 	}
 	felt, until := time.Since(began), s.sent()+more
-	mtatest.Eventually(t, "mail is answered in spite of "+f.name, func() bool { return s.sent() >= until })
+	miltertest.Eventually(t, "mail is answered in spite of "+f.name, func() bool { return s.sent() >= until })
 	off()
 	mended := time.Now()
-	mtatest.Eventually(t, "all is well after "+f.name, func() bool { return s.well(t) })
+	miltertest.Eventually(t, "all is well after "+f.name, func() bool { return s.well(t) })
 	t.Logf("%s: felt after %v, %d answers, well again after %v", f.name, felt.Round(time.Millisecond), s.sent()-from, time.Since(mended).Round(time.Millisecond))
 	s.verify(t)
 }
@@ -280,9 +281,9 @@ func (s *soak) run(t *testing.T, faults []fault) {
 			t.Fatalf("MILTERD_TEST_SOAK: %v", err)
 		}
 	}
-	mtatest.Eventually(t, "all is well at the beginning", func() bool { return s.well(t) })
+	miltertest.Eventually(t, "all is well at the beginning", func() bool { return s.well(t) })
 	stop := s.load(t)
-	mtatest.Eventually(t, "mail flows", func() bool { return s.sent() > 200 })
+	miltertest.Eventually(t, "mail flows", func() bool { return s.sent() > 200 })
 	s.verify(t)
 	files, goroutines := openFiles(t, s.daemon), s.metric(t, "go_goroutines")
 	for began := time.Now(); ; {
@@ -298,8 +299,8 @@ func (s *soak) run(t *testing.T, faults []fault) {
 	}
 	stop()
 	s.settles(t, files)
-	mtatest.Eventually(t, "milterd ends the goroutines that it does not need", func() bool { return s.metric(t, "go_goroutines") <= goroutines })
-	mtatest.Eventually(t, "every answer is in the log", func() bool { return len(s.unlogged(t)) <= int(s.metric(t, "milterd_log_dropped_total")) })
+	miltertest.Eventually(t, "milterd ends the goroutines that it does not need", func() bool { return s.metric(t, "go_goroutines") <= goroutines })
+	miltertest.Eventually(t, "every answer is in the log", func() bool { return len(s.unlogged(t)) <= int(s.metric(t, "milterd_log_dropped_total")) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.Logf("%d answers, the slowest after %v: %v", len(s.ids), s.slowest, s.got)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // What a client did before decides what it may do now: through real mail servers, whose events differ.
@@ -39,9 +39,9 @@ const (
 
 // TestMemory drives a real Postfix and a real Sendmail, with a daemon of its own for each case.
 func TestMemory(t *testing.T) {
-	mtatest.Require(t)
-	site := mtatest.New(t, world)
-	for _, m := range []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)} {
+	miltertest.Require(t)
+	site := miltertest.New(t, world)
+	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)} {
 		for _, c := range memories {
 			if c.mta != "" && c.mta != m.Name {
 				continue
@@ -61,7 +61,7 @@ const (
 )
 
 // attempt is one delivery of a client that the test knows to be held or let through at RCPT.
-func (b *bench) attempt(t *testing.T, source, from, rcpt string) (*mtatest.Client, mtatest.Reply) {
+func (b *bench) attempt(t *testing.T, source, from, rcpt string) (*miltertest.Client, miltertest.Reply) {
 	t.Helper()
 	c := b.open(t, source, goodHelo)
 	c.Must("2", "MAIL FROM:<"+from+">")
@@ -71,7 +71,7 @@ func (b *bench) attempt(t *testing.T, source, from, rcpt string) (*mtatest.Clien
 var secondsLeft = regexp.MustCompile(`greylisted for (\d+) s more: `)
 
 // greylistedFor is how many seconds a reply says that are left. Anything else than a reply of greylisting ends the test.
-func greylistedFor(t *testing.T, r mtatest.Reply) int {
+func greylistedFor(t *testing.T, r miltertest.Reply) int {
 	t.Helper()
 	wantReply(t, r, "451 4.7.1", "; please try again")
 	m := secondsLeft.FindStringSubmatch(r.Text)
@@ -99,7 +99,7 @@ func testGreylisting(t *testing.T, b *bench) {
 
 	// It comes back too early, again and again, from all hosts of its pool: the clock goes on.
 	refused := 0
-	mtatest.Eventually(t, "the retry passes", func() bool {
+	miltertest.Eventually(t, "the retry passes", func() bool {
 		c, r = b.attempt(t, []string{stranger, neighbour}[refused%2], goodSender, "alice@mx.test")
 		if r.Code == "250" {
 			return true
@@ -143,7 +143,7 @@ func testGreylisting(t *testing.T, b *bench) {
 
 // testGreylistedBounce shows that other sites' callouts have their answer: what has no sender waits at its end.
 func testGreylistedBounce(t *testing.T, b *bench) {
-	try := func() mtatest.Reply {
+	try := func() miltertest.Reply {
 		c, r := b.attempt(t, stranger, "", "alice@mx.test")
 		defer c.Close()
 		if r.Code != "250" {
@@ -153,7 +153,7 @@ func testGreylistedBounce(t *testing.T, b *bench) {
 		return c.Data(msg)
 	}
 	greylistedFor(t, try())
-	mtatest.Eventually(t, "the bounce passes", func() bool {
+	miltertest.Eventually(t, "the bounce passes", func() bool {
 		r := try()
 		if r.Code == "250" {
 			return true
@@ -172,7 +172,7 @@ func testCorrespondents(t *testing.T, b *bench) {
 	greylistedFor(t, r)
 
 	mark := b.daemon.mark()
-	c := mtatest.Dial(t, b.Addr, stranger)
+	c := miltertest.DialSMTP(t, b.Addr, stranger)
 	b.Authenticate(c, b.site)
 	envelope(c, "alice@mx.test", goodSender)
 	_, msg := unique()
@@ -190,7 +190,7 @@ func testCorrespondents(t *testing.T, b *bench) {
 var blockedUntil = regexp.MustCompile(`blocked until (\d{4}-\d\d-\d\d \d\d:\d\d UTC)`)
 
 // wantBlocked reads until when a reply says that the client is blocked: about an hour from now.
-func wantBlocked(t *testing.T, r mtatest.Reply, saying string) {
+func wantBlocked(t *testing.T, r miltertest.Reply, saying string) {
 	t.Helper()
 	wantReply(t, r, "450 4.7.1", saying)
 	m := blockedUntil.FindStringSubmatch(r.Text)
@@ -242,7 +242,7 @@ func testGuesses(t *testing.T, b *bench) {
 	// A neighbour is somebody else, and so is a user who sends from there.
 	_, r := b.attempt(t, stranger, goodSender, "bob@mx.test")
 	greylistedFor(t, r)
-	user := mtatest.Dial(t, b.Addr, goodClient)
+	user := miltertest.DialSMTP(t, b.Addr, goodClient)
 	b.Authenticate(user, b.site)
 	envelope(user, "alice@mx.test", "bob@mx.test")
 	b.send(t, user, "bob")
@@ -317,7 +317,7 @@ func testHardWorking(t *testing.T, b *bench) {
 	c.Must("2", "QUIT")
 	// Who comes afterwards comes to a client in good standing.
 	b.deliver(t, b.open(t, goodClient, goodHelo), goodSender, "alice")
-	mtatest.Eventually(t, "every message is logged", func() bool {
+	miltertest.Eventually(t, "every message is logged", func() bool {
 		accepted := 0
 		for _, e := range b.daemon.entries(t, mark) {
 			if e["msg"] == "accept" {
@@ -359,7 +359,7 @@ func testPatient(t *testing.T, b *bench) {
 	_, r := b.attempt(t, stranger, goodSender, "alice@mx.test")
 	greylistedFor(t, r)
 	b.wantUncounted(t, mark)
-	mtatest.Eventually(t, "every delivery is logged", func() bool {
+	miltertest.Eventually(t, "every delivery is logged", func() bool {
 		held := 0
 		for _, e := range b.daemon.entries(t, mark) {
 			if e["reason"] == "greylisted" {

@@ -15,8 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter/mta"
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -64,7 +63,7 @@ var unused = []string{`"unix:/unused/milterd.sock"`}
 // newActivation makes a socket for a daemon with the configuration, whose own listeners are of no use.
 func newActivation(t *testing.T, configuration string, env ...string) *activation {
 	t.Helper()
-	ln, err := net.Listen("tcp", mtatest.Loopback()+":0")
+	ln, err := net.Listen("tcp", miltertest.Loopback()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +83,7 @@ func newActivation(t *testing.T, configuration string, env ...string) *activatio
 }
 
 // start hands the socket to a daemon.
-func (a *activation) start(t *testing.T) *mtatest.Process {
+func (a *activation) start(t *testing.T) *miltertest.Process {
 	t.Helper()
 	bin, err := build()
 	if err != nil {
@@ -93,10 +92,10 @@ func (a *activation) start(t *testing.T) *mtatest.Process {
 	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, bin, "serve", "-c", a.file)
 	cmd.ExtraFiles, cmd.Env = []*os.File{a.socket}, a.env // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return mtatest.Start(t, cmd)
+	return miltertest.Start(t, cmd)
 }
 
-func ended(p *mtatest.Process) bool {
+func ended(p *miltertest.Process) bool {
 	select {
 	case <-p.Done():
 		return true
@@ -114,8 +113,8 @@ func TestSystemd(t *testing.T) {
 
 	manager.await(t, "READY=1")
 	manager.await(t, "WATCHDOG=1")
-	network, where := mtatest.SplitListener(a.listener)
-	m, err := mta.Dial(network, where, 10*time.Second)
+	network, where := miltertest.SplitListener(a.listener)
+	m, err := miltertest.DialConn(network, where, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +129,7 @@ func TestSystemd(t *testing.T) {
 	manager.await(t, "READY=1")
 	p.Signal(t, syscall.SIGTERM)
 	manager.await(t, "STOPPING=1")
-	mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+	miltertest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
 }
 
 // TestReloadDuringTheStart: who tells a daemon to reload while that waits for its name servers does not end it.
@@ -141,7 +140,7 @@ func TestReloadDuringTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	d := &daemon{listener: "inet:7525@" + mtatest.Loopback(), file: filepath.Join(t.TempDir(), "milterd.yaml")}
+	d := &daemon{listener: "inet:7525@" + miltertest.Loopback(), file: filepath.Join(t.TempDir(), "milterd.yaml")}
 	d.configure(t, config{
 		listen: []string{strconv.Quote(d.listener)}, dns: silent.LocalAddr().String(), syslog: "off", profile: "safe",
 		more: "checks: {dnsbl: {zones: [{zone: list.test, codes: [127.0.0.2]}]}}\n",
@@ -152,7 +151,7 @@ func TestReloadDuringTheStart(t *testing.T) {
 	}
 	d.Signal(t, syscall.SIGHUP)
 	d.await(t)
-	mtatest.Eventually(t, "the reload is made up for", func() bool { return strings.Contains(d.Output(), "configuration reloaded") })
+	miltertest.Eventually(t, "the reload is made up for", func() bool { return strings.Contains(d.Output(), "configuration reloaded") })
 }
 
 // TestReplacedUnderLoad restarts a daemon with a socket of systemd again and again, while mail servers send. No connection is
@@ -207,9 +206,9 @@ func TestReplacedUnderLoad(t *testing.T) {
 	for range 5 {
 		p := a.start(t)
 		until := delivered.Load() + 50
-		mtatest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
+		miltertest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
 		p.Signal(t, syscall.SIGTERM)
-		mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+		miltertest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
 		if err := p.Err(); err != nil || strings.Contains(p.Output(), "cut off") {
 			t.Errorf("the daemon ended: %v\n%s", err, p.Output())
 		}
@@ -219,7 +218,7 @@ func TestReplacedUnderLoad(t *testing.T) {
 	}
 	a.start(t) // those that wait now are served too
 	until := delivered.Load() + 50
-	mtatest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
+	miltertest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
 }
 
 // TestStartsWithoutAnything starts a daemon that finds neither a name server, nor its store, nor the syslog: it serves, and defers
@@ -227,7 +226,7 @@ func TestReplacedUnderLoad(t *testing.T) {
 func TestStartsWithoutAnything(t *testing.T) {
 	t.Parallel()
 	manager, address := newSystemd(t)
-	nobody, err := net.Listen("tcp", mtatest.Loopback()+":0") // who does not answer
+	nobody, err := net.Listen("tcp", miltertest.Loopback()+":0") // who does not answer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,5 +246,5 @@ func TestStartsWithoutAnything(t *testing.T) {
 		t.Errorf("got %q, %v", r, err)
 	}
 	p.Signal(t, syscall.SIGTERM)
-	mtatest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+	miltertest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
 }

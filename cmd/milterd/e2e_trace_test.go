@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // TestTraceFields: a delivered message says what was found out, at the top, and nothing that only claims to be ours.
 func TestTraceFields(t *testing.T) {
-	mtatest.Require(t)
-	site := mtatest.New(t, world)
-	mtas := []*mtatest.MTA{site.Postfix(t), site.Sendmail(t)}
+	miltertest.Require(t)
+	site := miltertest.New(t, world)
+	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
 	c := strictConfig(site)
 	c.more = "trace_fields: {received_spf: true}\n"
 	d := startInSite(t, site, c, mtas...)

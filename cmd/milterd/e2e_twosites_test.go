@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/milter/mtatest"
+	"milterd/milter/miltertest"
 )
 
 // side is one of two mail sites that send mail to each other.
@@ -17,13 +17,13 @@ type side struct {
 }
 
 // twoSides starts two mail servers, each with milterd and callouts on. Each finds the other in its DNS.
-func twoSides(t *testing.T, more string, start ...func(*mtatest.Site) *mtatest.MTA) []*side {
+func twoSides(t *testing.T, more string, start ...func(*miltertest.Site) *miltertest.MTA) []*side {
 	t.Helper()
 	var sides []*side
 	zone := ""
 	for i, run := range start {
 		s := &side{domain: []string{"a.test", "b.test"}[i]}
-		s.site = mtatest.New(t, "")
+		s.site = miltertest.New(t, "")
 		s.site.Domain, s.site.Outbound = s.domain, true
 		s.MTA = run(s.site)
 		host, _, _ := net.SplitHostPort(s.Addr)
@@ -48,7 +48,7 @@ func twoSides(t *testing.T, more string, start ...func(*mtatest.Site) *mtatest.M
 // submit gives a message of a user at home to the mail server, which has to find the other one.
 func (s *side) submit(t *testing.T, from, to string) (subject string) {
 	t.Helper()
-	c := mtatest.Dial(t, s.Addr, "127.0.0.10")
+	c := miltertest.DialSMTP(t, s.Addr, "127.0.0.10")
 	if s.XClient {
 		c.Must("2", "EHLO home."+s.domain)
 	} else {
@@ -64,16 +64,16 @@ func (s *side) submit(t *testing.T, from, to string) (subject string) {
 
 // TestTwoSites: two mail servers that both call out deliver to each other, and nobody waits for the other.
 func TestTwoSites(t *testing.T) {
-	mtatest.Require(t)
-	postfix := func(more ...string) func(*mtatest.Site) *mtatest.MTA {
+	miltertest.Require(t)
+	postfix := func(more ...string) func(*miltertest.Site) *miltertest.MTA {
 		more = append(more, "mynetworks = 127.0.0.10", "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination")
-		return func(s *mtatest.Site) *mtatest.MTA { return s.Postfix(t, more...) }
+		return func(s *miltertest.Site) *miltertest.MTA { return s.Postfix(t, more...) }
 	}
-	sendmail := func(s *mtatest.Site) *mtatest.MTA { return s.Sendmail(t) }
+	sendmail := func(s *miltertest.Site) *miltertest.MTA { return s.Sendmail(t) }
 	refusing := postfix(strings.Split(noNull, "\n")...)
 	for _, c := range []struct {
 		name     string
-		a, b     func(*mtatest.Site) *mtatest.MTA
+		a, b     func(*miltertest.Site) *miltertest.MTA
 		settings string
 		deferred bool // mail may be told to come back
 	}{

@@ -11,7 +11,7 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 
-	"milterd/milter/mta"
+	"milterd/milter/miltertest"
 )
 
 // load is one run of messages against a filter, which comes from many connections at once as from Postfix: macros before
@@ -134,7 +134,7 @@ func (l load) host(n int64) int {
 type client struct {
 	load
 	*tally
-	m       *mta.Conn
+	m       *miltertest.Conn
 	refused bool // the message that is being sent
 	err     error
 }
@@ -166,16 +166,16 @@ func (c *client) session(host int, due time.Time) error {
 // open begins a session, as far as HELO.
 func (c *client) open(host int) {
 	began := time.Now()
-	if c.m, c.err = mta.Dial("unix", c.socket, patience); c.err != nil {
+	if c.m, c.err = miltertest.DialConn("unix", c.socket, patience); c.err != nil {
 		return
 	}
 	c.latency[negotiation].note(time.Since(began))
 	name, addr := heloOf(host), addrOf(host)
 	c.refused = false
-	c.tell(connect, func() (mta.Response, error) { return c.m.Connect(name, netip.AddrPortFrom(addr, 40000), nil) },
+	c.tell(connect, func() (miltertest.Response, error) { return c.m.Connect(name, netip.AddrPortFrom(addr, 40000), nil) },
 		"j", "mx.site.example", "_", name+" ["+addr.String()+"]", "{client_addr}", addr.String(), "{client_name}", name,
 		"{client_port}", "40000", "{client_ptr}", name, "{daemon_name}", "smtpd", "v", "Postfix 3.7.11")
-	c.tell(helo, func() (mta.Response, error) { return c.m.Helo(name, nil) },
+	c.tell(helo, func() (miltertest.Response, error) { return c.m.Helo(name, nil) },
 		"{tls_version}", "TLSv1.3", "{cipher}", "TLS_AES_256_GCM_SHA384", "{cipher_bits}", "256")
 }
 
@@ -185,26 +185,26 @@ func (c *client) message(host, i int) {
 	sender := fmt.Sprintf("user%d@%s", host%7, domainOf(host))
 	to := fmt.Sprintf("user%d@site.example", (host+i)%500)
 	c.refused = false
-	c.tell(mail, func() (mta.Response, error) { return c.m.Mail("<"+sender+">", nil) },
+	c.tell(mail, func() (miltertest.Response, error) { return c.m.Mail("<"+sender+">", nil) },
 		"i", queue, "{mail_addr}", sender, "{mail_host}", domainOf(host), "{mail_mailer}", "smtp")
-	c.tell(rcpt, func() (mta.Response, error) { return c.m.Rcpt("<"+to+">", nil) },
+	c.tell(rcpt, func() (miltertest.Response, error) { return c.m.Rcpt("<"+to+">", nil) },
 		"i", queue, "{rcpt_addr}", to, "{rcpt_host}", "site.example", "{rcpt_mailer}", "local")
 	if c.refused {
 		return
 	}
 	for _, f := range fields(sender, to) {
-		c.tell(field, func() (mta.Response, error) { return c.m.Header(f[0], f[1]) }, "i", queue)
+		c.tell(field, func() (miltertest.Response, error) { return c.m.Header(f[0], f[1]) }, "i", queue)
 	}
-	c.tell(endOfHeader, func() (mta.Response, error) { return c.m.EndOfHeader(nil) }, "i", queue)
+	c.tell(endOfHeader, func() (miltertest.Response, error) { return c.m.EndOfHeader(nil) }, "i", queue)
 	if c.m.Protocol&gomilter.OptNoBody == 0 {
-		c.tell(body, func() (mta.Response, error) { return c.m.Body(bodyText) }, "i", queue)
+		c.tell(body, func() (miltertest.Response, error) { return c.m.Body(bodyText) }, "i", queue)
 	}
-	c.tell(endOfMessage, func() (mta.Response, error) { return c.m.EndOfMessage(nil) }, "i", queue)
+	c.tell(endOfMessage, func() (miltertest.Response, error) { return c.m.EndOfMessage(nil) }, "i", queue)
 }
 
 // tell sends an event with its macros (names and values in turn), unless the message has ended, and notes how long the answer
 // took, if there is one.
-func (c *client) tell(st stage, event func() (mta.Response, error), macros ...string) {
+func (c *client) tell(st stage, event func() (miltertest.Response, error), macros ...string) {
 	if c.err != nil || c.refused {
 		return
 	}

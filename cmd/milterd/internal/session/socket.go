@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"milterd/headers"
-	"milterd/milter/mta"
+	"milterd/milter/miltertest"
 )
 
 // Socket plays over the milter protocol through a running filter. It has no power over the filter's clock.
@@ -15,7 +15,7 @@ type Socket struct {
 	Network, Address string        // of package net
 	Timeout          time.Duration // for each response
 
-	conn *mta.Conn
+	conn *miltertest.Conn
 	tls  bool
 }
 
@@ -27,7 +27,7 @@ func (s *Socket) Connect(c Client) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	conn, err := mta.Dial(s.Network, s.Address, s.Timeout)
+	conn, err := miltertest.DialConn(s.Network, s.Address, s.Timeout)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (s *Socket) Close() error {
 }
 
 // lines is the reply of a response.
-func lines(r mta.Response, err error) ([]string, error) {
+func lines(r miltertest.Response, err error) ([]string, error) {
 	switch {
 	case err != nil:
 		return nil, err

@@ -1,4 +1,4 @@
-package mtatest
+package miltertest
 
 import (
 	"bufio"
@@ -31,7 +31,7 @@ type Client struct {
 }
 
 // Dial connects from a source address, if that is not empty, and reads the greeting. The connection ends with the test.
-func Dial(t testing.TB, addr, source string) *Client {
+func DialSMTP(t testing.TB, addr, source string) *Client {
 	t.Helper()
 	d := net.Dialer{Timeout: Patience}
 	if source != "" {

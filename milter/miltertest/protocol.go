@@ -1,7 +1,4 @@
-// Package mta speaks the MTA's side of the milter protocol as Postfix and Sendmail do: it offers everything of version 6
-// and keeps to what the filter chose, sends no events that the filter does not want, and waits for no answer that the
-// filter does not give. It is for trying out and testing filters.
-package mta
+package miltertest
 
 import (
 	"bufio"
@@ -68,13 +65,13 @@ type Conn struct {
 	timeout time.Duration
 }
 
-// Dial connects to the filter at an address of package net and negotiates. The timeout is for each response.
-func Dial(network, address string, timeout time.Duration) (*Conn, error) {
+// DialConn connects to the filter at an address of package net and negotiates. The timeout is for each response.
+func DialConn(network, address string, timeout time.Duration) (*Conn, error) {
 	c, err := net.DialTimeout(network, address, timeout)
 	if err != nil {
 		return nil, err
 	}
-	m := New(c, timeout)
+	m := NewConn(c, timeout)
 	if err := m.Negotiate(AllActions, AllProtocol); err != nil {
 		c.Close()
 		return nil, err
@@ -82,8 +79,8 @@ func Dial(network, address string, timeout time.Duration) (*Conn, error) {
 	return m, nil
 }
 
-// New makes a Conn that has not negotiated, for those who want to send what no MTA would.
-func New(c net.Conn, timeout time.Duration) *Conn {
+// NewConn makes a Conn that has not negotiated, for those who want to send what no MTA would.
+func NewConn(c net.Conn, timeout time.Duration) *Conn {
 	return &Conn{c: c, r: bufio.NewReader(c), w: bufio.NewWriter(c), timeout: timeout}
 }
 

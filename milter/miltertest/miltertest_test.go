@@ -1,4 +1,4 @@
-package mtatest
+package miltertest
 
 import (
 	"net"
@@ -81,7 +81,7 @@ func TestMTAs(t *testing.T) {
 
 // testWithout shows that the two listeners differ in what they do without their milter.
 func testExim(t *testing.T, m *MTA) {
-	c := Dial(t, m.Open, "127.0.0.10")
+	c := DialSMTP(t, m.Open, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")
 	c.Must("2", "MAIL FROM:<a@sender.test>")
 	c.Must("5", "RCPT TO:<nobody@mx.test>")
@@ -99,19 +99,19 @@ func testExim(t *testing.T, m *MTA) {
 }
 
 func testWithout(t *testing.T, m *MTA) {
-	c := Dial(t, m.Addr, "127.0.0.10")
+	c := DialSMTP(t, m.Addr, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")
 	if r := c.Cmd("MAIL FROM:<a@sender.test>"); r.Code != "451" {
 		t.Errorf("MAIL without a milter: %s, want 451", r)
 	}
-	c = Dial(t, m.Open, "127.0.0.10")
+	c = DialSMTP(t, m.Open, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")
 	c.Must("2", "MAIL FROM:<a@sender.test>")
 }
 
 func testPicky(t *testing.T, site *Site, m *MTA) {
 	mark := site.Log.Mark()
-	c := Dial(t, m.Addr, "127.0.0.10")
+	c := DialSMTP(t, m.Addr, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")
 	c.StartTLS()
 	c.Must("2", "EHLO good.client.test")
@@ -143,7 +143,7 @@ func testPicky(t *testing.T, site *Site, m *MTA) {
 
 // authenticated shows how each server takes a client for an authenticated one.
 func authenticated(t *testing.T, site *Site, m *MTA) {
-	c := Dial(t, m.Addr, "127.0.0.10")
+	c := DialSMTP(t, m.Addr, "127.0.0.10")
 	user := m.Authenticate(c, site)
 	c.Must("2", "MAIL FROM:<a@sender.test>")
 	if r := c.Cmd("RCPT TO:<bob@mx.test>"); !strings.Contains(r.Text, " "+user) {
@@ -157,7 +157,7 @@ func ipv6(t *testing.T, m *MTA) {
 	if m.Addr6 != "" {
 		addr, want = m.Addr6, "said localhost"
 	}
-	c := Dial(t, addr, "")
+	c := DialSMTP(t, addr, "")
 	if m.XClient {
 		c.Must("2", "XCLIENT NAME=client6.test REVERSE_NAME=client6.test ADDR=IPv6:2001:db8::7")
 	}

@@ -1,14 +1,9 @@
-// Package mtatest runs a real Postfix and a real Sendmail for tests, each in front of a milter, on loopback and out of
-// reach of everything else; and a real Exim, which knows no milters, for what it writes into mail.
+// Package miltertest is the MTA's side of the milter protocol, and real mail servers, for tests.
 //
-// A Site is a small world of its own: a directory, a name server in this process, and a syslog that a test can read. Its
-// programs run in private mount and process namespaces, where /etc/hosts, /etc/resolv.conf, /etc/passwd,
-// /etc/group and /dev/log are the site's.
-// Ending the first process of a process namespace ends all of it, so that nothing survives a test, not even one that
-// panics. Nothing here uses a fixed port: each site picks loopback addresses at random.
-//
-// It needs root and what .ci/install installs. Tests call Require first.
-package mtatest
+// Conn speaks the protocol as Postfix and Sendmail do: it offers version 6 with all its options, keeps to what the filter chose,
+// sends no event that the filter does not want, and waits for no reply that the filter does not give. Site starts a Postfix, a
+// Sendmail or an Exim with a name server and a syslog of its own; it needs root and what .ci/install installs.
+package miltertest
 
 import (
 	"crypto/tls"

@@ -25,8 +25,8 @@ var Info = checks.Define(checks.Info{
 	Name: checkName,
 	Doc: "Asks DNS lists about the client's address, its confirmed names, the HELO name and the sender's domain. Only a code that is " +
 		"named for the zone is a listing. A zone whose test points (RFC 5782) or own answers show that it is dead, refuses the " +
-		"queries is switched off until its test points are right again, and one that lists everyone counts for nothing until there is " +
-		"somebody whom it does not list.",
+		"queries is switched off until its test points are right again. One that listed the last 12 client networks, whatever it " +
+		"was asked about them, is taken to list the world and counts for nothing until it does not list one network.",
 	Stages:       []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom},
 	Reasons:      []*checks.Reason{listed, nameListed},
 	Vouches:      true,
@@ -94,7 +94,7 @@ func (c *Check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 				continue // the session's time is up, whoever used it: no fault of the zone
 			}
 		}
-		if code := l.observe(s.Time, l.subject, f); code != "" {
+		if code := l.observe(s.Time, s.Client, f); code != "" {
 			hits = append(hits, hit{l, code})
 		}
 	}

@@ -20,12 +20,12 @@ import (
 //   - a test that fails, see points;
 //   - an answer that no list gives, see read;
 //   - maxSilent lookups in a row without an answer;
-//   - a share of listings that cannot be right, see band.
+//   - a run of listings that cannot be right, see listRun.
 //
 // While it is off, mail is not looked up in it; it is tested again after a pause that grows, and the first good test switches it
-// on. Whether the zone or the way to it is broken makes no difference: it lists nobody. One that lists everyone passes its tests
-// nevertheless: it is asked about mail, but what it lists counts for nothing until it shows that there is somebody whom it does
-// not list, and this switches it on.
+// on. Whether the zone or the way to it is broken makes no difference: it lists nobody. A zone that lists the world passes its
+// tests nevertheless: it is asked about mail, but its listings count for nothing until one network is not listed, which switches
+// it on.
 
 const (
 	// maxSilent is how many lookups in a row may fail. Each may hold mail for as long as patience.
@@ -51,7 +51,7 @@ func (c *Check) Tend(ctx context.Context, now time.Time) {
 	wg.Wait()
 }
 
-// Inherit implements checks.Heir: a zone whose settings are the same is as healthy as it was. One that lists everyone would
+// Inherit implements checks.Heir: a zone whose settings are the same is as healthy as it was. One that lists the world would
 // otherwise refuse a dozen honest mails after each reload. One that is off is tested again: the operator may have mended the way
 // to it.
 func (c *Check) Inherit(old checks.Check) {
@@ -76,7 +76,7 @@ func (z *zone) inherit(old *zone) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.state, z.since, z.why, z.proving, z.silent = old.state, old.since, old.why, old.proving, old.silent
-	z.tested, z.next, z.pause, z.band = old.tested, old.next, old.pause, old.band.clone()
+	z.tested, z.next, z.pause, z.run = old.tested, old.next, old.pause, old.run.clone()
 	if next := z.tested.Add(z.health); z.state == On && next.Before(z.next) {
 		z.next = next // it may be tested more often now
 	}
@@ -132,8 +132,8 @@ func (z *zone) test(ctx context.Context, r checks.Resolver, now time.Time) {
 	switch {
 	case z.state == On:
 		z.pause = 0
-	case z.band.inDoubt():
-		z.proving, z.why, z.silent = true, z.band.why, 0
+	case z.run.listsWorld():
+		z.proving, z.why, z.silent = true, listsTheWorld, 0
 	default:
 		z.switchOn(now)
 	}

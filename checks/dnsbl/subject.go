@@ -18,7 +18,6 @@ type subject struct {
 	what   string // in words
 	shown  string // "192.0.2.9", "spam.example"
 	labels string // what stands before the zone: "9.2.0.192", "spam.example"
-	group  string // lookups of one group count once, see band
 	pool   bool   // a name as networks give to whole pools: it never vouches
 }
 
@@ -30,7 +29,7 @@ func clientSubject(client netip.Addr) (sub subject, ok bool) {
 		return subject{}, false
 	}
 	return subject{
-		query: Client, what: "client", shown: client.String(), labels: reversed(client), group: facts.Network(client).String(),
+		query: Client, what: "client", shown: client.String(), labels: reversed(client),
 	}, true
 }
 
@@ -56,11 +55,7 @@ func nameSubject(query Query, what, name string) (sub subject, ok bool) {
 	if !isPublic(name) {
 		return subject{}, false
 	}
-	group := facts.OrgDomain(name)
-	if group == "" {
-		group = name
-	}
-	return subject{query: query, what: what, shown: name, labels: name, group: group}, true
+	return subject{query: query, what: what, shown: name, labels: name}, true
 }
 
 // private are top-level domains that are not those of public names: RFC 6761, 6762, 7686, 9476, what ICANN reserves for private

@@ -2,6 +2,7 @@ package dnsbl
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
@@ -26,13 +27,13 @@ type zone struct {
 	state   State
 	since   time.Time     // of state
 	why     string        // it is off
-	proving bool          // it is off, but asked: it has to show that it does not list everyone, see band
+	proving bool          // it is off, but asked: it is taken to list the world, see listRun
 	testing bool          // right now
 	tested  time.Time     // when the last test began that came to a result; zero: never
 	next    time.Time     // when to test again
 	pause   time.Duration // before the next test while off
 	silent  int           // lookups in a row without an answer
-	band    band
+	run     listRun
 	counts  Counts
 }
 
@@ -109,14 +110,14 @@ func (z *zone) inUse() (asked, on bool) {
 	return z.state == On || z.proving, z.state == On
 }
 
-// observe takes what became of a lookup and returns the codes of a listing, empty if it is none. A zone that shows by this answer,
+// observe takes what became of a lookup for a client and returns the codes of a listing, empty if it is none. A zone that shows by this answer,
 // or has shown meanwhile, that it cannot be trusted lists nobody.
-func (z *zone) observe(now time.Time, sub subject, f facts.Found) (codes string) {
+func (z *zone) observe(now time.Time, client netip.Addr, f facts.Found) (codes string) {
 	r := read(f.Answer, z.Codes)
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.counts.Queries++
-	doubted := z.band.inDoubt()
+	listedWorld := z.run.listsWorld()
 	fault := ""
 	switch {
 	case f.Err != nil:
@@ -133,17 +134,20 @@ func (z *zone) observe(now time.Time, sub subject, f facts.Found) (codes string)
 		if codes != "" {
 			z.counts.Hits++
 		}
-		fault = z.band.add(sub.group, codes != "")
+		z.run.add(client, codes != "")
+		if !listedWorld && z.run.listsWorld() {
+			fault = listsTheWorld
+		}
 	}
 	switch {
 	case z.state != On && !z.proving:
 		return "" // it was switched off meanwhile
 	case fault != "":
 		z.switchOff(now, fault)
-		z.proving = !doubted && z.band.inDoubt()
+		z.proving = fault == listsTheWorld
 		return ""
 	case z.proving:
-		if !z.band.inDoubt() {
+		if !z.run.listsWorld() {
 			z.switchOn(now)
 		}
 		return ""

@@ -1,0 +1,55 @@
+package dnsbl
+
+import (
+	"maps"
+	"net/netip"
+)
+
+// listRun finds a zone that lists the world while its test points stay right. The zone is taken to list the world when its last
+// answers about worldNetworks different client networks were all listings, and until it does not list one network. Only the
+// network of the client counts, whatever the zone is asked about: nothing that one client can vary moves the run.
+//
+// The zero value is an empty run.
+type listRun struct {
+	networks map[netip.Prefix]bool // listed since one was not; at most worldNetworks
+}
+
+// worldNetworks is the length of the run that shows that a zone lists the world. Such a zone refuses the mail of one network
+// less than that before it is noticed. Double would refuse twice the mail; half would be reached by chance about every 130
+// networks with a zone that rightly lists every second client, instead of every 8,000.
+const worldNetworks = 12
+
+const listsTheWorld = "it lists the world: it listed the last 12 client networks, one after the other. " +
+	"It is asked on, but its listings count for nothing until there is one network that it does not list"
+
+// add notes the answer about a client. A session without a client address says nothing.
+func (r *listRun) add(client netip.Addr, listed bool) {
+	network, ok := networkOf(client)
+	switch {
+	case !ok:
+	case !listed:
+		clear(r.networks)
+	case len(r.networks) < worldNetworks:
+		if r.networks == nil {
+			r.networks = make(map[netip.Prefix]bool, worldNetworks)
+		}
+		r.networks[network] = true
+	}
+}
+
+// listsWorld reports whether the zone is taken to list the world.
+func (r *listRun) listsWorld() bool { return len(r.networks) >= worldNetworks }
+
+// clone returns a copy that shares nothing with the original.
+func (r *listRun) clone() listRun { return listRun{networks: maps.Clone(r.networks)} }
+
+// networkOf returns the /24 of an IPv4 address and the /48 of an IPv6 address, as large as one site gets.
+func networkOf(client netip.Addr) (network netip.Prefix, ok bool) {
+	client = client.Unmap().WithZone("")
+	bits := 48
+	if client.Is4() {
+		bits = 24
+	}
+	network, err := client.Prefix(bits)
+	return network, err == nil && client.IsValid()
+}

@@ -113,7 +113,7 @@ func play(b *testing.B, address string) {
 	b.ReportAllocs()
 	body := bytes.Repeat([]byte("x"), 4096)
 	for b.Loop() {
-		m, err := miltertest.DialConn("tcp", address, 10*time.Second)
+		m, err := miltertest.Dial("tcp", address, 10*time.Second)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 // TestRealMailHosts asks a real Postfix and a real Sendmail about users that they have, and one that they have not.
 func TestRealMailHosts(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.New(t, "")
+	site := miltertest.NewSite(t, "")
 	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)} {
 		t.Run(m.Name, func(t *testing.T) {
 			at := netip.MustParseAddrPort(m.Open)

@@ -32,7 +32,7 @@ func call(d *daemon, client string) (caller, error) { return callAs(d, client, g
 
 func callAs(d *daemon, client, helo string) (caller, error) {
 	network, addr := miltertest.SplitListener(d.listener)
-	conn, err := miltertest.DialConn(network, addr, miltertest.Patience)
+	conn, err := miltertest.Dial(network, addr, miltertest.WaitTimeout)
 	if err != nil {
 		return caller{}, err
 	}

@@ -56,8 +56,8 @@ func TestDomainAge(t *testing.T) {
 		dns: dnstest.Start(t, zone).Addr, profile: "strict", actions: only("domain-new", "reject"),
 		more: fmt.Sprintf("budget: %s\nchecks: {sender: {new_domain: 30d, rdap: %q}}\n", budget, srv.URL),
 	})
-	mail := func(domain string) miltertest.Step {
-		step := play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@" + domain }))
+	mail := func(domain string) miltertest.Outcome {
+		step := play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@" + domain }))
 		if step.Slowest > budget+leeway {
 			t.Errorf("%s: a callback took %v", domain, step.Slowest)
 		}
@@ -65,7 +65,7 @@ func TestDomainAge(t *testing.T) {
 	}
 	for _, domain := range append(harmless, "young.com") {
 		if step := mail(domain); step.Event != 0 {
-			t.Errorf("the first mail from %s: %s", domain, step.Text())
+			t.Errorf("the first mail from %s: %s", domain, step.Response.Raw)
 		}
 		miltertest.Eventually(t, "the registry is asked about "+domain, func() bool {
 			mail(domain) // after a failure, or when many ask at once, it takes another one
@@ -79,12 +79,12 @@ func TestDomainAge(t *testing.T) {
 		if step.Event == 0 {
 			return false
 		}
-		codes, _ := readReply(t, step.Text())
+		codes, _ := readReply(t, step.Response)
 		return codes == "550 5.7.1"
 	})
 	for _, domain := range harmless {
 		if step := mail(domain); step.Event != 0 {
-			t.Errorf("a later mail from %s: %s", domain, step.Text())
+			t.Errorf("a later mail from %s: %s", domain, step.Response.Raw)
 		}
 	}
 }

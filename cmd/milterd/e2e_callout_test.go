@@ -58,7 +58,7 @@ func (s *calloutSite) script(t *testing.T, domain string, talk func(net.Conn, *b
 			}
 			talks.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(miltertest.Patience))
+				_ = conn.SetDeadline(time.Now().Add(miltertest.WaitTimeout))
 				h.talk(conn, bufio.NewScanner(io.TeeReader(conn, h)))
 			})
 		}
@@ -137,9 +137,9 @@ smtpd_sender_restrictions = check_sender_access inline:{ {<> = 550 5.7.1 no mail
 // newCalloutSite starts the mail hosts of all senders: three real ones, and what is worse.
 func newCalloutSite(t *testing.T) *calloutSite {
 	t.Helper()
-	s := &calloutSite{bench: &bench{site: miltertest.New(t, "")}, hosts: map[string]*scriptedHost{}}
+	s := &calloutSite{bench: &bench{site: miltertest.NewSite(t, "")}, hosts: map[string]*scriptedHost{}}
 	start := func(domain string, run func(*miltertest.Site) *miltertest.MTA) *miltertest.Site {
-		other := miltertest.New(t, "")
+		other := miltertest.NewSite(t, "")
 		other.Domain = domain
 		m := run(other)
 		s.mx(domain, m.Open)

@@ -137,20 +137,20 @@ func TestHostileZones(t *testing.T) {
 				refused = append(private, never...)
 			}
 			for _, addr := range refused {
-				step := play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@" + domain(addr) }))
-				if _, text := readReply(t, step.Text()); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
+				step := play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(addr) }))
+				if _, text := readReply(t, step.Response); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
 					t.Errorf("%s: answered %q", addr, text)
 				}
 			}
-			step := play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@thousand.test" }))
-			if _, text := readReply(t, step.Text()); !strings.Contains(text, "the domain names more than 10 mail hosts") {
+			step := play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@thousand.test" }))
+			if _, text := readReply(t, step.Response); !strings.Contains(text, "the domain names more than 10 mail hosts") {
 				t.Errorf("a thousand names: answered %q", text)
 			}
 			if n := host.connections.Load(); n != 0 {
 				t.Errorf("%d connections", n)
 			}
 			if allow { // what is counted here can be seen
-				play(t, d, with(func(d *miltertest.Dialogue) { d.From = "a@" + domain(private[0]) }))
+				play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(private[0]) }))
 				if host.connections.Load() != 1 {
 					t.Error("the mail host counts nothing")
 				}

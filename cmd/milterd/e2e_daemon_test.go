@@ -135,7 +135,7 @@ func (d *daemon) start(t testing.TB) {
 	cmd := exec.Command(bin, "serve", "-c", d.file)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // where its state may go
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	d.Process = miltertest.Start(t, cmd)
+	d.Process = miltertest.StartProcess(t, cmd)
 }
 
 // socketMode is that of a unix socket, whose group is Postfix's.
@@ -159,7 +159,7 @@ func startInSite(t testing.TB, s *miltertest.Site, c config, mtas ...*miltertest
 	d := &daemon{listener: mtas[0].Milter, file: filepath.Join(s.Dir, "milterd.yaml")}
 	c.syslog, d.listen = "mail", c.listen
 	d.configure(t, c)
-	d.Process = miltertest.Start(t, s.Command(bin, "serve", "-c", d.file))
+	d.Process = miltertest.StartProcess(t, s.Command(bin, "serve", "-c", d.file))
 	d.lines = func() []string {
 		var lines []string
 		for _, l := range s.Log.Lines() {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	gomilter "github.com/emersion/go-milter"
 	"github.com/miekg/dns"
 
 	"milterd/milter/miltertest"
@@ -64,7 +65,7 @@ func denying(fault func(*dns.Msg)) dnstest.Behaviour {
 }
 
 // good is mail that nothing is wrong with.
-func good() miltertest.Dialogue { return with(func(*miltertest.Dialogue) {}) }
+func good() miltertest.Session { return with(func(*miltertest.Session) {}) }
 
 // TestBadDNS shows that a DNS which cannot be asked never refuses mail for good, and never keeps a mail server waiting
 // beyond the budget, with the profile that refuses most.
@@ -86,8 +87,8 @@ func TestBadDNS(t *testing.T) {
 				if step.Event == 0 && onError == "tempfail" {
 					t.Error("passed")
 				}
-				if step.Event != 0 && (step.Code == 'r' || !strings.HasPrefix(step.Text(), "4")) {
-					t.Errorf("%c answered %q", step.Event, step.Text())
+				if step.Event != 0 && (step.Response.Action == gomilter.ActReject || !strings.HasPrefix(step.Response.Raw, "4")) {
+					t.Errorf("%c answered %q", step.Event, step.Response.Raw)
 				}
 			})
 		}
@@ -107,7 +108,7 @@ func TestOddDNS(t *testing.T) {
 			server.Behave(b)
 			d := startDaemon(t, config{dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: "on_error: tempfail\n"})
 			if step := play(t, d, good()); step.Event != 0 {
-				t.Errorf("%c answered %q", step.Event, step.Text())
+				t.Errorf("%c answered %q", step.Event, step.Response.Raw)
 			}
 		})
 	}
@@ -117,13 +118,13 @@ func TestOddDNS(t *testing.T) {
 func TestNothingExists(t *testing.T) {
 	d := startDaemon(t, config{dns: dnstest.Start(t, "").Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}})
 	step := play(t, d, good())
-	if codes, text := readReply(t, step.Text()); codes != "550 5.7.25" || !strings.Contains(text, goodClient) {
+	if codes, text := readReply(t, step.Response); codes != "550 5.7.25" || !strings.Contains(text, goodClient) {
 		t.Errorf("%c answered %s %q", step.Event, codes, text)
 	}
 	// An exempt recipient is not refused whatever the DNS says.
-	step = play(t, d, with(func(d *miltertest.Dialogue) { d.Rcpt = []string{"postmaster@mx.test"} }))
+	step = play(t, d, with(func(d *miltertest.Session) { d.Rcpts = []string{"postmaster@mx.test"} }))
 	if step.Event != 0 {
-		t.Errorf("postmaster: %s", step.Text())
+		t.Errorf("postmaster: %s", step.Response.Raw)
 	}
 }
 

@@ -83,7 +83,7 @@ func zoneWith(zone string, records []string) string {
 func TestARefusalIsRepaired(t *testing.T) {
 	miltertest.Require(t)
 	webtest.Require(t)
-	site := miltertest.New(t, world)
+	site := miltertest.NewSite(t, world)
 	postfix := site.Postfix(t)
 	c := strictConfig(site)
 	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
@@ -170,7 +170,7 @@ func startExplained(t *testing.T, dns string) explained {
 	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
 	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
 	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
-	_, text := readReply(t, play(t, d, with(func(d *miltertest.Dialogue) { d.Client, d.Name = "127.0.0.13", "[127.0.0.13]" })).Text())
+	_, text := readReply(t, play(t, d, with(func(d *miltertest.Session) { d.Client, d.ClientName = "127.0.0.13", "[127.0.0.13]" })).Response)
 	_, link, _ := strings.Cut(text, "; ")
 	miltertest.Eventually(t, "the page shows what was seen", func() bool {
 		_, page := fetch(t, link)
@@ -236,7 +236,7 @@ func (e explained) latency(t *testing.T, while func()) time.Duration {
 		}
 		began := time.Now()
 		if step := play(t, e.daemon, good()); step.Event != 0 {
-			t.Fatalf("good mail was answered %q", step.Text())
+			t.Fatalf("good mail was answered %q", step.Response.Raw)
 		}
 		took = append(took, time.Since(began))
 	}
@@ -292,7 +292,7 @@ func TestSilentReadersDoNotDisturbMail(t *testing.T) {
 	}
 	miltertest.Eventually(t, "silent readers are let in", func() bool { return metricOf(t, admin, "process_open_fds") > before+most/2 })
 	if step := play(t, d, good()); step.Event != 0 {
-		t.Errorf("good mail was answered %q", step.Text())
+		t.Errorf("good mail was answered %q", step.Response.Raw)
 	}
 	if now := metricOf(t, admin, "process_open_fds"); now > before+most+spare {
 		t.Errorf("%.0f descriptors are open, %.0f before", now, before)

@@ -32,7 +32,7 @@ func TestSoak(t *testing.T) {
 	miltertest.Require(t)
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		site := miltertest.New(t, soakWorld())
+		site := miltertest.NewSite(t, soakWorld())
 		disk := filepath.Join(site.Dir, "state")
 		if err := os.Mkdir(disk, 0o755); err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestSoak(t *testing.T) {
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
-		site, redis := miltertest.New(t, soakWorld()), redistest.Start(t)
+		site, redis := miltertest.NewSite(t, soakWorld()), redistest.Start(t)
 		s := startSoak(t, site, soakConfig(t, site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
 		down := func(t *testing.T, s *soak) bool {
 			status, text := readiness(t, s.admin+"/readyz")
@@ -99,7 +99,7 @@ func startSoak(t *testing.T, site *miltertest.Site, c config, before ...string) 
 	clock := newHostClock(t, filepath.Join(site.Dir, "clock"))
 	cmd := site.Command(args[0], args[1:]...)
 	cmd.Env = clock.env()
-	d.Process = miltertest.Start(t, cmd)
+	d.Process = miltertest.StartProcess(t, cmd)
 	d.lines = func() (lines []string) {
 		for _, l := range site.Log.Lines() {
 			lines = append(lines, l.Text)

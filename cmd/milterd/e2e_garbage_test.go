@@ -76,8 +76,8 @@ func TestGarbage(t *testing.T) {
 	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	sane := func(t *testing.T) {
 		t.Helper()
-		if step := play(t, d, with(func(*miltertest.Dialogue) {})); step.Event != 0 {
-			t.Fatalf("good mail refused at %c: %s\n%s", step.Event, step.Text(), d.Output())
+		if step := play(t, d, with(func(*miltertest.Session) {})); step.Event != 0 {
+			t.Fatalf("good mail refused at %c: %s\n%s", step.Event, step.Response.Raw, d.Output())
 		}
 	}
 	sane(t)
@@ -91,7 +91,7 @@ func TestGarbage(t *testing.T) {
 	t.Run("slow loris", func(t *testing.T) {
 		const many = 200
 		for i := range many {
-			c := miltertest.DialMilter(t, d.listener)
+			c := dialRaw(t, d)
 			_, _ = c.Write([]byte(negotiation[:i%len(negotiation)]))
 		}
 		sane(t)
@@ -106,14 +106,26 @@ func TestGarbage(t *testing.T) {
 // throw sends bytes and hangs up, having read what came back. The daemon may hang up first.
 func throw(t *testing.T, d *daemon, raw string) {
 	t.Helper()
-	c := miltertest.DialMilter(t, d.listener)
+	c := dialRaw(t, d)
 	_, _ = c.Write([]byte(raw))
-	if half, ok := c.Conn.(*net.TCPConn); ok {
+	if half, ok := c.(*net.TCPConn); ok {
 		_ = half.CloseWrite()
 	}
 	var got bytes.Buffer
-	_, _ = got.ReadFrom(c.Conn)
+	_, _ = got.ReadFrom(c)
 	_ = c.Close()
+}
+
+// dialRaw connects to the milter socket of a daemon, without negotiating, until the end of the test.
+func dialRaw(t *testing.T, d *daemon) net.Conn {
+	t.Helper()
+	network, addr := miltertest.SplitListener(d.listener)
+	c, err := net.DialTimeout(network, addr, miltertest.WaitTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 func openFiles(t *testing.T, d *daemon) int {
@@ -164,28 +176,28 @@ var hostile = map[string]string{
 func TestHostile(t *testing.T) {
 	dns := dnstest.Start(t, world).Addr
 	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
-	places := map[string]func(*miltertest.Dialogue, string){
-		"helo":        func(d *miltertest.Dialogue, s string) { d.Helo = []string{s} },
-		"sender":      func(d *miltertest.Dialogue, s string) { d.From = s },
-		"recipient":   func(d *miltertest.Dialogue, s string) { d.Client, d.Rcpt = "127.0.0.13", []string{s} },
-		"client name": func(d *miltertest.Dialogue, s string) { d.Client, d.Name = "127.0.0.13", s },
-		"Date":        func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{"Date", s}) },
-		"Message-ID":  func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{"Message-ID", s}) },
-		"From":        func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{"From", s}) },
-		"field name":  func(d *miltertest.Dialogue, s string) { d.Header = goodHeader(field{s, "x"}) },
+	places := map[string]func(*miltertest.Session, string){
+		"helo":        func(d *miltertest.Session, s string) { d.Helo = []string{s} },
+		"sender":      func(d *miltertest.Session, s string) { d.MailFrom = s },
+		"recipient":   func(d *miltertest.Session, s string) { d.Client, d.Rcpts = "127.0.0.13", []string{s} },
+		"client name": func(d *miltertest.Session, s string) { d.Client, d.ClientName = "127.0.0.13", s },
+		"Date":        func(d *miltertest.Session, s string) { d.Header = goodHeader(field{"Date", s}) },
+		"Message-ID":  func(d *miltertest.Session, s string) { d.Header = goodHeader(field{"Message-ID", s}) },
+		"From":        func(d *miltertest.Session, s string) { d.Header = goodHeader(field{"From", s}) },
+		"field name":  func(d *miltertest.Session, s string) { d.Header = goodHeader(field{s, "x"}) },
 	}
 	for place, put := range places {
 		for name, bytes := range hostile {
 			t.Run(place+"/"+name, func(t *testing.T) {
 				mark := d.mark()
-				step := play(t, d, with(func(d *miltertest.Dialogue) { put(d, bytes) }))
+				step := play(t, d, with(func(d *miltertest.Session) { put(d, bytes) }))
 				if step.Event == 0 {
 					if place != "field name" {
 						t.Error("passed")
 					}
 					return
 				}
-				readReply(t, step.Text())
+				readReply(t, step.Response)
 				d.awaitEntry(t, mark, entry{"msg": "reject"})
 				refused := 0
 				for _, e := range d.entries(t, mark) {

@@ -119,7 +119,7 @@ func restless(_ *testing.T, s *soak) (off func()) {
 // reads is how far the clock is off that the daemon reads.
 func (s *soak) reads(t *testing.T) time.Duration {
 	t.Helper()
-	client := http.Client{Timeout: miltertest.Patience}
+	client := http.Client{Timeout: miltertest.WaitTimeout}
 	resp, err := client.Head(s.admin + "/healthz")
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ type bench struct {
 // TestMTAs drives a real Postfix and a real Sendmail, both asking one milterd with the profile strict.
 func TestMTAs(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.New(t, world)
+	site := miltertest.NewSite(t, world)
 	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
 	strict := strictConfig(site)
 	d := startInSite(t, site, strict, mtas...)
@@ -60,7 +60,7 @@ func unique(changes ...field) (subject string, msg string) {
 }
 
 // open connects as a client, and says EHLO.
-func (b *bench) open(t *testing.T, source, helo string) *miltertest.Client {
+func (b *bench) open(t *testing.T, source, helo string) *miltertest.SMTPClient {
 	t.Helper()
 	c := miltertest.DialSMTP(t, b.Addr, source)
 	c.Must("2", "EHLO "+helo)
@@ -68,7 +68,7 @@ func (b *bench) open(t *testing.T, source, helo string) *miltertest.Client {
 }
 
 // envelope says MAIL and RCPT, which must succeed.
-func envelope(c *miltertest.Client, from string, rcpts ...string) {
+func envelope(c *miltertest.SMTPClient, from string, rcpts ...string) {
 	c.Must("2", "MAIL FROM:<"+from+">")
 	for _, r := range rcpts {
 		c.Must("2", "RCPT TO:<"+r+">")
@@ -76,14 +76,14 @@ func envelope(c *miltertest.Client, from string, rcpts ...string) {
 }
 
 // deliver sends a good message and reads it in the mailbox.
-func (b *bench) deliver(t *testing.T, c *miltertest.Client, from, user string) string {
+func (b *bench) deliver(t *testing.T, c *miltertest.SMTPClient, from, user string) string {
 	t.Helper()
 	envelope(c, from, user+"@mx.test")
 	return b.send(t, c, user)
 }
 
 // send sends a good message after the envelope, and reads it in the mailbox.
-func (b *bench) send(t *testing.T, c *miltertest.Client, user string) string {
+func (b *bench) send(t *testing.T, c *miltertest.SMTPClient, user string) string {
 	t.Helper()
 	subject, msg := unique()
 	if r := c.Data(msg); r.Code != "250" {

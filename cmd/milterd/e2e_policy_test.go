@@ -22,7 +22,7 @@ const listedClient, listedHelo = "127.0.0.14", "listed.client.test"
 // mail forwarded to him by the listed client, wants mail of hosts without a name, and of programs that forget the Date.
 func TestPolicies(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.New(t, policyWorld)
+	site := miltertest.NewSite(t, policyWorld)
 	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
 	deny := filepath.Join(site.Dir, "deny")
 	if err := os.WriteFile(deny, []byte("@denied.test why=\"never asked for it\"\n"), 0o644); err != nil {

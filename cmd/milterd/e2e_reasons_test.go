@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	gomilter "github.com/emersion/go-milter"
+
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/milter/miltertest"
@@ -20,44 +22,44 @@ import (
 
 // reasonCase is a dialogue for which one reason applies, and how it is refused.
 type reasonCase struct {
-	miltertest.Dialogue
-	at     byte   // the event that is answered: R for RCPT, N or E for the header
-	code   string // with the enhanced code
-	saying string // what the text must name
-	stage  string // in the log
+	miltertest.Session
+	at     gomilter.Code // the event that is answered: R for RCPT, N or E for the header
+	code   string        // with the enhanced code
+	saying string        // what the text must name
+	stage  string        // in the log
 
 	// What follows from other reasons, or from what was before.
-	action string               // at which the reason is tried; empty: reject
-	also   map[string]string    // actions of the reasons without which it never applies
-	before *miltertest.Dialogue // that another connection has, which is refused
-	times  int                  // how often; 0: once
-	behind bool                 // it is found out behind the mail: later ones are refused
-	told   string               // reason that answers; empty: its own
+	action string              // at which the reason is tried; empty: reject
+	also   map[string]string   // actions of the reasons without which it never applies
+	before *miltertest.Session // that another connection has, which is refused
+	times  int                 // how often; 0: once
+	behind bool                // it is found out behind the mail: later ones are refused
+	told   string              // reason that answers; empty: its own
 }
 
 // with changes a dialogue that is good in every respect.
-func with(change func(*miltertest.Dialogue)) miltertest.Dialogue {
-	d := miltertest.Dialogue{
-		Client: goodClient, Name: goodHelo, Helo: []string{goodHelo},
-		From: goodSender, Rcpt: []string{"alice@mx.test"}, Header: goodHeader(),
+func with(change func(*miltertest.Session)) miltertest.Session {
+	d := miltertest.Session{
+		Client: goodClient, ClientName: goodHelo, Helo: []string{goodHelo},
+		MailFrom: goodSender, Rcpts: []string{"alice@mx.test"}, Header: goodHeader(),
 	}
 	change(&d)
 	return d
 }
 
 func client(addr, code, saying string) reasonCase {
-	d := with(func(d *miltertest.Dialogue) { d.Client, d.Name = addr, "["+addr+"]" })
-	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "connect"}
+	d := with(func(d *miltertest.Session) { d.Client, d.ClientName = addr, "["+addr+"]" })
+	return reasonCase{Session: d, at: 'R', code: code, saying: saying, stage: "connect"}
 }
 
 func helo(name, code string) reasonCase {
-	d := with(func(d *miltertest.Dialogue) { d.Helo = []string{name} })
-	return reasonCase{Dialogue: d, at: 'R', code: code, saying: name, stage: "helo"}
+	d := with(func(d *miltertest.Session) { d.Helo = []string{name} })
+	return reasonCase{Session: d, at: 'R', code: code, saying: name, stage: "helo"}
 }
 
 func sender(addr, code, saying string) reasonCase {
-	d := with(func(d *miltertest.Dialogue) { d.From = addr })
-	return reasonCase{Dialogue: d, at: 'R', code: code, saying: saying, stage: "mail"}
+	d := with(func(d *miltertest.Session) { d.MailFrom = addr })
+	return reasonCase{Session: d, at: 'R', code: code, saying: saying, stage: "mail"}
 }
 
 // atMail is for what is judged when the sender is known.
@@ -73,13 +75,13 @@ func atRcpt(c reasonCase) reasonCase {
 }
 
 func header(saying string, changes ...field) reasonCase {
-	d := with(func(d *miltertest.Dialogue) { d.Header = goodHeader(changes...) })
-	return reasonCase{Dialogue: d, at: 'N', code: "550 5.6.0", saying: saying, stage: "header"}
+	d := with(func(d *miltertest.Session) { d.Header = goodHeader(changes...) })
+	return reasonCase{Session: d, at: 'N', code: "550 5.6.0", saying: saying, stage: "header"}
 }
 
 // counted is a dialogue that passes one of the lowLimits.
-func counted(saying string, change func(*miltertest.Dialogue)) reasonCase {
-	return reasonCase{Dialogue: with(change), at: 'R', code: "550 5.7.1", saying: saying, stage: "rcpt"}
+func counted(saying string, change func(*miltertest.Session)) reasonCase {
+	return reasonCase{Session: with(change), at: 'R', code: "550 5.7.1", saying: saying, stage: "rcpt"}
 }
 
 // reasonSettings are limits that one short dialogue passes, if it is bad, lists, and a port for callouts.
@@ -103,22 +105,22 @@ func reasonCases() map[string]reasonCase {
 	later := time.Now().Add(48 * time.Hour).Format(time.RFC1123Z)
 	twice := header("Subject")
 	twice.Header = append(twice.Header, field{"Subject", "again"})
-	nameless := with(func(d *miltertest.Dialogue) { d.Helo = nil })
-	changed := with(func(d *miltertest.Dialogue) { d.Helo = append(d.Helo, "second.client.test") })
+	nameless := with(func(d *miltertest.Session) { d.Helo = nil })
+	changed := with(func(d *miltertest.Session) { d.Helo = append(d.Helo, "second.client.test") })
 	heloFail := helo("helofail.client.test", "550 5.7.23")
-	guesses := func(d *miltertest.Dialogue) { d.Unknown = []string{"ann@mx.test", "ben@mx.test", "cat@mx.test"} }
+	guesses := func(d *miltertest.Session) { d.UnknownRcpts = []string{"ann@mx.test", "ben@mx.test", "cat@mx.test"} }
 	guessing := with(guesses)
-	blocked := counted("127.0.0.10 is blocked until", func(*miltertest.Dialogue) {})
+	blocked := counted("127.0.0.10 is blocked until", func(*miltertest.Session) {})
 	blocked.before, blocked.also = &guessing, map[string]string{"too-many-bad-recipients": "tempfail"}
 	strangers := client("127.0.0.13", "451 4.7.1", "greylisted for 180 s more: 127.0.0.13 has no reverse DNS name")
 	strangers.stage, strangers.action, strangers.also = "rcpt", "tempfail", map[string]string{"rdns-missing": "greylist"}
 	first := client(goodClient, "451 4.7.1", "greylisted for 180 s more: 127.0.0.10 sends the first mail from <a@sender.test> to <alice@mx.test>")
-	first.Name, first.stage, first.action, first.told = goodHelo, "rcpt", "greylist", "greylisted"
+	first.ClientName, first.stage, first.action, first.told = goodHelo, "rcpt", "greylist", "greylisted"
 	first.also = map[string]string{"greylisted": "tempfail"}
 	listed := client("11.5.5.5", "550 5.7.1", "11.5.5.5 is listed in bl.test: see the bl.test page")
 	author := header("nobody@callout.test", field{"From", "nobody@callout.test"})
 	author.code = "550 5.7.1"
-	bad := with(func(d *miltertest.Dialogue) { d.Header = goodHeader(field{"Date", "yesterday"}) })
+	bad := with(func(d *miltertest.Session) { d.Header = goodHeader(field{"Date", "yesterday"}) })
 	unloved := sender(goodSender, "550 5.7.1", goodSender)
 	unloved.before, unloved.times, unloved.also = &bad, 2, map[string]string{"date-invalid": "reject"}
 	young := sender("a@young.com", "550 5.7.1", "young.com")
@@ -129,7 +131,7 @@ func reasonCases() map[string]reasonCase {
 		"sender-denied": sender("a@denied.test", "550 5.7.1", "denied.test"),
 
 		"client-blocked":          blocked,
-		"too-many-resets":         counted("127.0.0.10 gave up too many", func(d *miltertest.Dialogue) { d.GivenUp = 3 }),
+		"too-many-resets":         counted("127.0.0.10 gave up too many", func(d *miltertest.Session) { d.Resets = 3 }),
 		"too-many-bad-recipients": counted("127.0.0.10 named too many unknown", guesses),
 		"too-many-errors":         counted("127.0.0.10 sent too much that was refused", guesses),
 
@@ -137,7 +139,7 @@ func reasonCases() map[string]reasonCase {
 		"rdns-mismatch": client("127.0.0.11", "550 5.7.25", "127.0.0.11"),
 		"rdns-dynamic":  client("11.6.6.6", "550 5.7.1", "11-6-6-6.dsl.isp.test"),
 
-		"helo-missing":      {Dialogue: nameless, at: 'R', code: "503 5.5.1", stage: "helo"},
+		"helo-missing":      {Session: nameless, at: 'R', code: "503 5.5.1", stage: "helo"},
 		"helo-syntax":       helo("-bad-.client.test", "501 5.5.2"),
 		"helo-underscore":   helo("bad_name.client.test", "501 5.5.2"),
 		"helo-bare-ip":      helo(goodClient, "501 5.5.2"),
@@ -148,7 +150,7 @@ func reasonCases() map[string]reasonCase {
 		"helo-unresolvable": helo("nowhere.client.test", "550 5.7.1"),
 		"helo-cname":        helo("alias.client.test", "550 5.7.1"),
 		"helo-mismatch":     helo("other.client.test", "550 5.7.1"),
-		"helo-changed":      {Dialogue: changed, at: 'R', code: "550 5.7.1", saying: "second.client.test", stage: "helo"},
+		"helo-changed":      {Session: changed, at: 'R', code: "550 5.7.1", saying: "second.client.test", stage: "helo"},
 
 		"sender-syntax":     sender("a b@sender.test", "553 5.1.7", "a b@sender.test"),
 		"sender-syntax-lax": sender("a..b@sender.test", "553 5.1.7", "a..b@sender.test"),
@@ -246,7 +248,7 @@ func TestReasons(t *testing.T) {
 		t.Run(id, func(t *testing.T) {
 			for _, d := range c.dialogues() {
 				if step := play(t, silent, d); step.Event != 0 {
-					t.Errorf("off: refused at %c: %s", step.Event, step.Text())
+					t.Errorf("off: refused at %c: %s", step.Event, step.Response.Raw)
 				}
 			}
 			for _, e := range silent.entries(t, 0) {
@@ -263,9 +265,13 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, d *daemon, dialogue miltertest.Dialogue) miltertest.Step {
+func play(t *testing.T, d *daemon, dialogue miltertest.Session) miltertest.Outcome {
 	t.Helper()
-	conn := miltertest.DialMilter(t, d.listener)
+	network, addr := miltertest.SplitListener(d.listener)
+	conn, err := miltertest.Dial(network, addr, miltertest.WaitTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer func() { _ = conn.Close() }()
 	step, err := dialogue.Run(conn)
 	if err != nil {
@@ -279,8 +285,9 @@ var replyLine = regexp.MustCompile(`^([45]\d\d)([ -])([45]\.\d{1,3}\.\d{1,3}) ([
 
 // readReply takes a reply as a filter gives it to an MTA apart: the codes, and the text with its lines put together.
 // Whatever an MTA or a client could stumble over is an error.
-func readReply(t *testing.T, raw string) (codes, text string) {
+func readReply(t *testing.T, r miltertest.Response) (codes, text string) {
 	t.Helper()
+	raw := r.Raw
 	lines := strings.Split(raw, "\r\n")
 	for i, line := range lines {
 		m := replyLine.FindStringSubmatch(line)
@@ -314,10 +321,10 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 		}
 	}
 	mark := d.mark()
-	step := play(t, d, c.Dialogue)
+	step := play(t, d, c.Session)
 	for began := time.Now(); c.behind && step.Event == 0 && time.Since(began) < 20*time.Second; {
 		mark = d.mark()
-		step = play(t, d, c.Dialogue)
+		step = play(t, d, c.Session)
 	}
 	at := step.Event
 	if at == 'E' {
@@ -326,17 +333,17 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	if step.Event == 0 {
 		t.Fatalf("passed; want %s; log: %s", c.code, d.Output())
 	}
-	codes, text := readReply(t, step.Text())
+	codes, text := readReply(t, step.Response)
 	text, link, _ := strings.Cut(text, "; http://")
-	if at != c.at || step.Code != 'y' || codes != c.code || !strings.Contains(text, c.saying) {
+	if at != c.at || step.Response.Action != gomilter.ActReplyCode || codes != c.code || !strings.Contains(text, c.saying) {
 		t.Errorf("%c answered %s %q, want %s at %c, naming %q", step.Event, codes, text, c.code, c.at, c.saying)
 	}
 	e := d.awaitEntry(t, mark, entry{"msg": action, "reason": id, "stage": c.stage, "action": action})
 	if c.told != "" {
-		checkEntry(t, e, c.Dialogue, e["code"]+" "+e["text"])
+		checkEntry(t, e, c.Session, e["code"]+" "+e["text"])
 		e = d.awaitEntry(t, mark, entry{"msg": "tempfail", "reason": c.told, "stage": c.stage, "action": "tempfail"})
 	}
-	checkEntry(t, e, c.Dialogue, codes+" "+text)
+	checkEntry(t, e, c.Session, codes+" "+text)
 	checkLink(t, "http://"+link, registered()[cmp.Or(c.told, id)], codes+" "+text)
 }
 
@@ -348,22 +355,22 @@ func (c reasonCase) beforeTimes() int {
 }
 
 // dialogues are all that the case has.
-func (c reasonCase) dialogues() []miltertest.Dialogue {
-	var list []miltertest.Dialogue
+func (c reasonCase) dialogues() []miltertest.Session {
+	var list []miltertest.Session
 	for range c.beforeTimes() {
 		list = append(list, *c.before)
 	}
-	return append(list, c.Dialogue)
+	return append(list, c.Session)
 }
 
 func (c reasonCase) testWatched(t *testing.T, id, dns, settings string) {
 	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "watch"), more: settings})
 	mark := d.mark()
-	if step := play(t, d, c.Dialogue); step.Event != 0 {
-		t.Fatalf("refused at %c: %s", step.Event, step.Text())
+	if step := play(t, d, c.Session); step.Event != 0 {
+		t.Fatalf("refused at %c: %s", step.Event, step.Response.Raw)
 	}
 	e := d.awaitEntry(t, mark, entry{"msg": "watch", "reason": id, "stage": c.stage, "action": "watch"})
-	checkEntry(t, e, c.Dialogue, e["code"]+" "+e["text"])
+	checkEntry(t, e, c.Session, e["code"]+" "+e["text"])
 }
 
 // decisionFields are in every line about a decision.
@@ -373,7 +380,7 @@ var decisionFields = []string{
 }
 
 // checkEntry compares a line of the log with the dialogue and the reply, which is the code and the text.
-func checkEntry(t *testing.T, e entry, d miltertest.Dialogue, reply string) {
+func checkEntry(t *testing.T, e entry, d miltertest.Session, reply string) {
 	t.Helper()
 	for _, f := range decisionFields {
 		if _, ok := e[f]; !ok {
@@ -384,11 +391,11 @@ func checkEntry(t *testing.T, e entry, d miltertest.Dialogue, reply string) {
 	if len(d.Helo) > 0 {
 		last = d.Helo[len(d.Helo)-1]
 	}
-	want := entry{"client": d.Client, "helo": last, "mail_from": d.From}
+	want := entry{"client": d.Client, "helo": last, "mail_from": d.MailFrom}
 	if !e.has(want) {
 		t.Errorf("log line %v, want %v", e, want)
 	}
-	if e["session"] == "" || !slices.Contains(d.Rcpt, e["rcpt"]) {
+	if e["session"] == "" || !slices.Contains(d.Rcpts, e["rcpt"]) {
 		t.Errorf("log line names session %q and recipient %q", e["session"], e["rcpt"])
 	}
 	if got := e["code"] + " " + e["text"]; got != reply {

@@ -62,7 +62,7 @@ func (p *pair) open(t *testing.T) *store.Store {
 // readiness asks a host whether all is well.
 func readiness(t *testing.T, url string) (int, string) {
 	t.Helper()
-	client := http.Client{Timeout: miltertest.Patience}
+	client := http.Client{Timeout: miltertest.WaitTimeout}
 	resp, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 // TestReplayOfDeliveredMail replays what a real Postfix, Sendmail and Exim have delivered, as they have written it down.
 func TestReplayOfDeliveredMail(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.New(t, world)
+	site := miltertest.NewSite(t, world)
 	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t), site.Exim(t)} {
 		t.Run(m.Name, func(t *testing.T) {
 			for _, s := range []struct {
@@ -138,7 +138,7 @@ func TestInterrupt(t *testing.T) {
 	cmd := exec.Command(bin, "replay", "--dns", "none", "--json", "--html", page, path)
 	cmd.Stdout = &out
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
-	p := miltertest.Start(t, cmd)
+	p := miltertest.StartProcess(t, cmd)
 	miltertest.Eventually(t, "it reads", func() bool { return readBy(t, cmd.Process.Pid) > 10<<20 })
 	p.Signal(t, syscall.SIGINT)
 	<-p.Done()

@@ -137,7 +137,7 @@ func testIPv6(t *testing.T, b *bench) {
 	if b.Addr6 != "" {
 		client, addr = "::1", b.Addr6
 	}
-	connect := func() *miltertest.Client {
+	connect := func() *miltertest.SMTPClient {
 		c := miltertest.DialSMTP(t, addr, "")
 		if b.XClient {
 			c.Must("2", "XCLIENT NAME=six.client.test REVERSE_NAME=six.client.test ADDR=IPv6:"+client)

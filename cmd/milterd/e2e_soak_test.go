@@ -89,7 +89,7 @@ func newLetter(n int) letter {
 // send plays a letter and returns the first answer that refuses it, and how long the slowest answer took.
 func (l letter) send(listener string) (refused string, slowest time.Duration, err error) {
 	network, addr := miltertest.SplitListener(listener)
-	m, err := miltertest.DialConn(network, addr, 2*miltertest.Patience)
+	m, err := miltertest.Dial(network, addr, 2*miltertest.WaitTimeout)
 	if err != nil {
 		return "", 0, err
 	}

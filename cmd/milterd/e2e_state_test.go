@@ -40,7 +40,7 @@ const (
 // TestMemory drives a real Postfix and a real Sendmail, with a daemon of its own for each case.
 func TestMemory(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.New(t, world)
+	site := miltertest.NewSite(t, world)
 	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)} {
 		for _, c := range memories {
 			if c.mta != "" && c.mta != m.Name {
@@ -61,7 +61,7 @@ const (
 )
 
 // attempt is one delivery of a client that the test knows to be held or let through at RCPT.
-func (b *bench) attempt(t *testing.T, source, from, rcpt string) (*miltertest.Client, miltertest.Reply) {
+func (b *bench) attempt(t *testing.T, source, from, rcpt string) (*miltertest.SMTPClient, miltertest.Reply) {
 	t.Helper()
 	c := b.open(t, source, goodHelo)
 	c.Must("2", "MAIL FROM:<"+from+">")

@@ -92,7 +92,7 @@ func (a *activation) start(t *testing.T) *miltertest.Process {
 	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, bin, "serve", "-c", a.file)
 	cmd.ExtraFiles, cmd.Env = []*os.File{a.socket}, a.env // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return miltertest.Start(t, cmd)
+	return miltertest.StartProcess(t, cmd)
 }
 
 func ended(p *miltertest.Process) bool {
@@ -114,7 +114,7 @@ func TestSystemd(t *testing.T) {
 	manager.await(t, "READY=1")
 	manager.await(t, "WATCHDOG=1")
 	network, where := miltertest.SplitListener(a.listener)
-	m, err := miltertest.DialConn(network, where, 10*time.Second)
+	m, err := miltertest.Dial(network, where, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 // TestTraceFields: a delivered message says what was found out, at the top, and nothing that only claims to be ours.
 func TestTraceFields(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.New(t, world)
+	site := miltertest.NewSite(t, world)
 	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
 	c := strictConfig(site)
 	c.more = "trace_fields: {received_spf: true}\n"

@@ -23,7 +23,7 @@ func twoSides(t *testing.T, more string, start ...func(*miltertest.Site) *milter
 	zone := ""
 	for i, run := range start {
 		s := &side{domain: []string{"a.test", "b.test"}[i]}
-		s.site = miltertest.New(t, "")
+		s.site = miltertest.NewSite(t, "")
 		s.site.Domain, s.site.Outbound = s.domain, true
 		s.MTA = run(s.site)
 		host, _, _ := net.SplitHostPort(s.Addr)

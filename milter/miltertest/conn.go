@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,58 +16,52 @@ import (
 	gomilter "github.com/emersion/go-milter"
 )
 
+// What current MTAs offer to a filter.
 const (
-	version     = 6
-	maxResponse = 1 << 20
-)
-
-// What an MTA of today offers.
-const (
+	Version     uint32               = 6
 	AllActions  gomilter.OptAction   = 0x1ff
 	AllProtocol gomilter.OptProtocol = 0x1fffff
 )
 
-// noReply and noSend are the protocol flags by event.
-var (
-	noReply = map[gomilter.Code]gomilter.OptProtocol{
-		gomilter.CodeConn: gomilter.OptNoConnReply, gomilter.CodeHelo: gomilter.OptNoHeloReply,
-		gomilter.CodeMail: gomilter.OptNoMailReply, gomilter.CodeRcpt: gomilter.OptNoRcptReply,
-		gomilter.CodeHeader: gomilter.OptNoHeaderReply, gomilter.CodeEOH: gomilter.OptNoEOHReply,
-		gomilter.CodeBody: gomilter.OptNoBodyReply,
-	}
-	noSend = map[gomilter.Code]gomilter.OptProtocol{
-		gomilter.CodeConn: gomilter.OptNoConnect, gomilter.CodeHelo: gomilter.OptNoHelo,
-		gomilter.CodeMail: gomilter.OptNoMailFrom, gomilter.CodeRcpt: gomilter.OptNoRcptTo,
-		gomilter.CodeHeader: gomilter.OptNoHeaders, gomilter.CodeEOH: gomilter.OptNoEOH,
-		gomilter.CodeBody: gomilter.OptNoBody,
-	}
-)
+// maxPacket is the largest packet that Receive takes, in bytes, without the length. Real MTAs take 64 KiB to 1 MiB.
+const maxPacket = 1 << 20
 
-// Response is what the filter answered. The zero value is "continue".
-type Response struct {
-	Action gomilter.ActionCode // zero stands for continue
-	Lines  []string            // of the reply, if Action is ActReplyCode: "550 5.7.1 text"
+// eventFlags are the protocol flags by which a filter declines an event, or declares that it does not respond to it.
+var eventFlags = map[gomilter.Code]struct{ noSend, noReply gomilter.OptProtocol }{
+	gomilter.CodeConn:   {gomilter.OptNoConnect, gomilter.OptNoConnReply},
+	gomilter.CodeHelo:   {gomilter.OptNoHelo, gomilter.OptNoHeloReply},
+	gomilter.CodeMail:   {gomilter.OptNoMailFrom, gomilter.OptNoMailReply},
+	gomilter.CodeRcpt:   {gomilter.OptNoRcptTo, gomilter.OptNoRcptReply},
+	gomilter.CodeHeader: {gomilter.OptNoHeaders, gomilter.OptNoHeaderReply},
+	gomilter.CodeEOH:    {gomilter.OptNoEOH, gomilter.OptNoEOHReply},
+	gomilter.CodeBody:   {gomilter.OptNoBody, gomilter.OptNoBodyReply},
 }
 
-// Refused tells whether the response ends the command it answers with a 4yz or 5yz reply.
+// Response is the filter's response to an event. The zero value is "continue".
+type Response struct {
+	Action gomilter.ActionCode // zero is continue
+	Lines  []string            // of the SMTP reply, if Action is ActReplyCode, such as "550 5.7.1 text"
+	Raw    string              // the SMTP reply as the filter sent it: lines end in CRLF, percent signs are doubled
+}
+
+// Refused reports whether the MTA answers the client with a 4yz or 5yz reply.
 func (r Response) Refused() bool {
 	return r.Action == gomilter.ActReplyCode || r.Action == gomilter.ActReject || r.Action == gomilter.ActTempFail
 }
 
 // Conn is a connection to a filter, for one SMTP session. It is not safe for concurrent use.
 type Conn struct {
-	Protocol gomilter.OptProtocol        // what the filter chose
-	Symbols  map[gomilter.Stage][]string // macros that it asked for
+	Protocol gomilter.OptProtocol        // options that the filter chose
+	Symbols  map[gomilter.Stage][]string // macros that the filter asked for
 
 	c       net.Conn
 	r       *bufio.Reader
 	w       *bufio.Writer
-	buf     []byte
 	timeout time.Duration
 }
 
-// DialConn connects to the filter at an address of package net and negotiates. The timeout is for each response.
-func DialConn(network, address string, timeout time.Duration) (*Conn, error) {
+// Dial connects to the filter at an address of package net and negotiates. The timeout is for each response.
+func Dial(network, address string, timeout time.Duration) (*Conn, error) {
 	c, err := net.DialTimeout(network, address, timeout)
 	if err != nil {
 		return nil, err
@@ -79,24 +74,20 @@ func DialConn(network, address string, timeout time.Duration) (*Conn, error) {
 	return m, nil
 }
 
-// NewConn makes a Conn that has not negotiated, for those who want to send what no MTA would.
+// NewConn returns a Conn that has not negotiated. The timeout is for each response.
 func NewConn(c net.Conn, timeout time.Duration) *Conn {
 	return &Conn{c: c, r: bufio.NewReader(c), w: bufio.NewWriter(c), timeout: timeout}
 }
 
-// Negotiate offers actions and protocol options and notes what the filter chose of them. Dial has done it.
+// Negotiate offers actions and protocol options, and sets Protocol and Symbols to what the filter chose.
 func (m *Conn) Negotiate(actions gomilter.OptAction, protocol gomilter.OptProtocol) error {
-	var offer []byte
-	for _, v := range []uint32{version, uint32(actions), uint32(protocol)} {
-		offer = binary.BigEndian.AppendUint32(offer, v)
-	}
-	m.Send(gomilter.CodeOptNeg, offer)
+	m.Send(gomilter.CodeOptNeg, Offer(actions, protocol))
 	code, data, err := m.Receive()
 	if err != nil {
 		return fmt.Errorf("milter negotiation: %w", err)
 	}
 	if code != byte(gomilter.CodeOptNeg) || len(data) < 12 {
-		return fmt.Errorf("milter negotiation: answered by %q with %d octets", code, len(data))
+		return fmt.Errorf("milter negotiation: got %q with %d bytes", code, len(data))
 	}
 	m.Protocol = gomilter.OptProtocol(binary.BigEndian.Uint32(data[8:]))
 	if extra := m.Protocol &^ protocol; extra != 0 {
@@ -111,27 +102,41 @@ func (m *Conn) Negotiate(actions gomilter.OptAction, protocol gomilter.OptProtoc
 	return nil
 }
 
-// Send puts a packet into the write buffer, which Receive flushes.
+// Offer returns the data of the packet by which an MTA begins a negotiation.
+func Offer(actions gomilter.OptAction, protocol gomilter.OptProtocol) []byte {
+	var data []byte
+	for _, v := range []uint32{Version, uint32(actions), uint32(protocol)} {
+		data = binary.BigEndian.AppendUint32(data, v)
+	}
+	return data
+}
+
+// Packet returns a packet as it is sent: length, code, data.
+func Packet(code gomilter.Code, data []byte) []byte {
+	packet := binary.BigEndian.AppendUint32(nil, uint32(len(data)+1))
+	return append(append(packet, byte(code)), data...)
+}
+
+// Send adds a packet to the write buffer, which Receive flushes.
 func (m *Conn) Send(code gomilter.Code, data []byte) {
-	m.buf = binary.BigEndian.AppendUint32(m.buf[:0], uint32(len(data)+1))
-	m.buf = append(m.buf, byte(code))
-	m.w.Write(m.buf) // errors stay with the writer until Flush
+	head := binary.BigEndian.AppendUint32(m.w.AvailableBuffer(), uint32(len(data)+1))
+	m.w.Write(append(head, byte(code))) // Flush returns the errors
 	m.w.Write(data)
 }
 
-// Receive flushes what was sent and reads a packet.
+// Receive flushes the write buffer and reads one packet.
 func (m *Conn) Receive() (code byte, data []byte, err error) {
 	m.c.SetDeadline(time.Now().Add(m.timeout))
 	if err := m.w.Flush(); err != nil {
 		return 0, nil, err
 	}
-	var head [4]byte
-	if _, err := io.ReadFull(m.r, head[:]); err != nil {
+	var length [4]byte
+	if _, err := io.ReadFull(m.r, length[:]); err != nil {
 		return 0, nil, err
 	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n == 0 || n > maxResponse {
-		return 0, nil, fmt.Errorf("packet of %d octets", n)
+	n := binary.BigEndian.Uint32(length[:])
+	if n == 0 || n > maxPacket {
+		return 0, nil, fmt.Errorf("packet of %d bytes", n)
 	}
 	data = make([]byte, n)
 	if _, err := io.ReadFull(m.r, data); err != nil {
@@ -140,37 +145,35 @@ func (m *Conn) Receive() (code byte, data []byte, err error) {
 	return data[0], data[1:], nil
 }
 
-// Macros sends the macros of an event. Keys as the MTAs spell them: single letters bare, others in braces.
+// Macros sends the macros of an event. Names of one letter are bare, others in braces: "i", "{client_addr}".
 func (m *Conn) Macros(event gomilter.Code, macros map[string]string) {
 	data := []byte{byte(event)}
-	keys := make([]string, 0, len(macros))
-	for k := range macros {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		data = cstrings(data, k, macros[k])
+	for _, name := range slices.Sorted(maps.Keys(macros)) {
+		data = appendStrings(data, name, macros[name])
 	}
 	m.Send(gomilter.CodeMacro, data)
 }
 
-func cstrings(data []byte, ss ...string) []byte {
+// appendStrings appends strings that end in NUL.
+func appendStrings(data []byte, ss ...string) []byte {
 	for _, s := range ss {
 		data = append(append(data, s...), 0)
 	}
 	return data
 }
 
-// event sends an event, unless the filter does not want it, and waits for the response, unless the filter gives none.
+// event sends an event with its macros, unless the filter declined it, and returns the filter's response. It returns
+// "continue" at once if the filter does not respond to the event.
 func (m *Conn) event(code gomilter.Code, macros map[string]string, data []byte) (Response, error) {
-	if m.Protocol&noSend[code] != 0 {
+	flags := eventFlags[code]
+	if m.Protocol&flags.noSend != 0 {
 		return Response{}, nil
 	}
 	if macros != nil {
 		m.Macros(code, macros)
 	}
 	m.Send(code, data)
-	if m.Protocol&noReply[code] != 0 {
+	if m.Protocol&flags.noReply != 0 {
 		return Response{}, nil
 	}
 	r, err := m.response(code == gomilter.CodeEOB)
@@ -180,12 +183,13 @@ func (m *Conn) event(code gomilter.Code, macros map[string]string, data []byte) 
 	return r, err
 }
 
-var errBadReply = errors.New("reply without a NUL at its end")
-
-// modifications are the responses that change a message, and precede the one to its end.
+// modifications are the codes of responses that change a message. They precede the response to its end.
 const modifications = "+-2behimq"
 
-func (m *Conn) response(mayChange bool) (Response, error) {
+var errNoNUL = errors.New("reply without a NUL at its end")
+
+// response reads the response to an event, and skips modifications before it.
+func (m *Conn) response(mayModify bool) (Response, error) {
 	var code byte
 	var data []byte
 	for {
@@ -193,7 +197,7 @@ func (m *Conn) response(mayChange bool) (Response, error) {
 		if code, data, err = m.Receive(); err != nil {
 			return Response{}, err
 		}
-		if !mayChange || !strings.ContainsRune(modifications, rune(code)) {
+		if !mayModify || !strings.ContainsRune(modifications, rune(code)) {
 			break
 		}
 	}
@@ -201,11 +205,11 @@ func (m *Conn) response(mayChange bool) (Response, error) {
 	case gomilter.ActContinue:
 		return Response{}, nil
 	case gomilter.ActReplyCode:
-		text, ok := strings.CutSuffix(string(data), "\x00")
-		if !ok {
-			return r, errBadReply
+		var ok bool
+		if r.Raw, ok = strings.CutSuffix(string(data), "\x00"); !ok {
+			return r, errNoNUL
 		}
-		r.Lines = strings.Split(strings.ReplaceAll(text, "%%", "%"), "\r\n")
+		r.Lines = strings.Split(strings.ReplaceAll(r.Raw, "%%", "%"), "\r\n")
 		return r, nil
 	case gomilter.ActAccept, gomilter.ActReject, gomilter.ActTempFail, gomilter.ActDiscard:
 		return r, nil
@@ -214,9 +218,9 @@ func (m *Conn) response(mayChange bool) (Response, error) {
 	}
 }
 
-// Connect tells of the client. An invalid address stands for a local submission.
+// Connect reports the client. An invalid address is a local submission.
 func (m *Conn) Connect(name string, client netip.AddrPort, macros map[string]string) (Response, error) {
-	data := cstrings(nil, name)
+	data := appendStrings(nil, name)
 	switch a := client.Addr(); {
 	case !a.IsValid():
 		data = append(data, byte(gomilter.FamilyUnknown))
@@ -226,58 +230,58 @@ func (m *Conn) Connect(name string, client netip.AddrPort, macros map[string]str
 			family = gomilter.FamilyInet6
 		}
 		data = binary.BigEndian.AppendUint16(append(data, byte(family)), client.Port())
-		data = cstrings(data, a.String())
+		data = appendStrings(data, a.String())
 	}
 	return m.event(gomilter.CodeConn, macros, data)
 }
 
-// Helo tells of a HELO or EHLO.
+// Helo reports a HELO or EHLO command.
 func (m *Conn) Helo(name string, macros map[string]string) (Response, error) {
-	return m.event(gomilter.CodeHelo, macros, cstrings(nil, name))
+	return m.event(gomilter.CodeHelo, macros, appendStrings(nil, name))
 }
 
-// Mail tells of a MAIL command. The path comes as the client typed it, as "<a@example.org>".
+// Mail reports a MAIL command. The path is as the client sent it, such as "<a@example.org>".
 func (m *Conn) Mail(path string, macros map[string]string) (Response, error) {
-	return m.event(gomilter.CodeMail, macros, cstrings(nil, path))
+	return m.event(gomilter.CodeMail, macros, appendStrings(nil, path))
 }
 
-// Rcpt tells of a RCPT command.
+// Rcpt reports a RCPT command.
 func (m *Conn) Rcpt(path string, macros map[string]string) (Response, error) {
-	return m.event(gomilter.CodeRcpt, macros, cstrings(nil, path))
+	return m.event(gomilter.CodeRcpt, macros, appendStrings(nil, path))
 }
 
-// Header tells of a header field. The value begins after the colon, its lines end in LF.
+// Header reports a header field. The value begins after the colon; its lines end in LF.
 func (m *Conn) Header(name, value string) (Response, error) {
 	if m.Protocol&gomilter.OptHeaderLeadingSpace == 0 {
 		value = strings.TrimPrefix(value, " ")
 	}
-	return m.event(gomilter.CodeHeader, nil, cstrings(nil, name, value))
+	return m.event(gomilter.CodeHeader, nil, appendStrings(nil, name, value))
 }
 
-// EndOfHeader tells of the end of the header section.
+// EndOfHeader reports the end of the header section.
 func (m *Conn) EndOfHeader(macros map[string]string) (Response, error) {
 	return m.event(gomilter.CodeEOH, macros, nil)
 }
 
-// Body sends a part of the body, at most 65,535 octets.
+// Body reports a part of the body, of at most 65,535 bytes.
 func (m *Conn) Body(chunk []byte) (Response, error) { return m.event(gomilter.CodeBody, nil, chunk) }
 
-// EndOfMessage tells of the end of the message.
+// EndOfMessage reports the end of the message.
 func (m *Conn) EndOfMessage(macros map[string]string) (Response, error) {
 	return m.event(gomilter.CodeEOB, macros, nil)
 }
 
-// Abort tells that the transaction has ended otherwise.
+// Abort reports that the transaction ended without a message.
 func (m *Conn) Abort() error {
 	m.Send(gomilter.CodeAbort, nil)
 	return m.w.Flush()
 }
 
-// Quit ends the session in good order.
+// Quit ends the session as an MTA does, and closes the connection.
 func (m *Conn) Quit() error {
 	m.Send(gomilter.CodeQuit, nil)
 	return errors.Join(m.w.Flush(), m.c.Close())
 }
 
-// Close ends the session without a word.
+// Close closes the connection without ending the session.
 func (m *Conn) Close() error { return m.c.Close() }

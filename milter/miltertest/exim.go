@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Exim starts an Exim. It knows no milters: it is here for what it writes into the mail that it delivers.
+// Exim starts an Exim. It has no milter interface; tests read the fields that it adds to delivered mail.
 func (s *Site) Exim(t testing.TB) *MTA {
 	t.Helper()
 	host := Loopback()
@@ -17,7 +17,7 @@ func (s *Site) Exim(t testing.TB) *MTA {
 		must(t, os.Chown(dir, eximID, eximID))
 	}
 	s.fill(t, "exim.conf", "exim/exim.conf", settings{Site: s, Host: host, Binary: eximBinary()})
-	p := Start(t, s.keptCommand(eximBinary(), "-C", s.path("exim/exim.conf"), "-bdf"))
+	p := StartProcess(t, s.keptCommand(eximBinary(), "-C", s.path("exim/exim.conf"), "-bdf"))
 	m := &MTA{
 		Name: "exim", Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		mailboxes: func(user string) ([]string, error) { return readMaildir(s.path("exim/mail", user)) },
@@ -26,14 +26,14 @@ func (s *Site) Exim(t testing.TB) *MTA {
 	return m
 }
 
-// eximID is the user and the group of Debian's Exim in a site. Its name is built into the program, and is not on this machine if
-// the package is unpacked only.
+// Debian's Exim runs as the user and group eximUser, a name that is compiled into it. They do not exist on a machine
+// where the package is only unpacked, so a site has them under the number eximID.
 const (
 	eximID   = 64999
 	eximUser = "Debian-exim"
 )
 
-// withExim adds that user to the text of a passwd or group file.
+// withExim returns the text of a passwd or group file with an entry for eximUser.
 func withExim(text, entry string) string {
 	var kept []string
 	for line := range strings.Lines(text) {

@@ -16,10 +16,10 @@ good.client.test.         A   127.0.0.10
 10.0.0.127.in-addr.arpa.  PTR good.client.test.
 `
 
-// mailFacility is LOG_MAIL, where both servers log.
+// mailFacility is LOG_MAIL, which both servers use.
 const mailFacility = 2
 
-// picky refuses one recipient, and says which client and which user it was told of.
+// picky is a filter that refuses the recipient bob. Its reply names the client and the authenticated user.
 type picky struct {
 	milter.NoOpMilter
 	client string
@@ -38,14 +38,14 @@ func (p *picky) MailFrom(_ string, m *milter.Modifier) (milter.Response, error) 
 
 func (p *picky) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response, error) {
 	if strings.HasPrefix(rcpt, "bob@") {
-		return milter.NewResponseStr('y', "550 5.7.1 not bob, said "+p.client+" "+p.user), nil
+		return milter.NewResponseStr('y', "550 5.7.1 not bob, from "+p.client+" "+p.user), nil
 	}
 	return milter.RespContinue, nil
 }
 
 func (*picky) Body(*milter.Modifier) (milter.Response, error) { return milter.RespContinue, nil }
 
-// servePicky serves picky where an MTA expects its milter.
+// servePicky runs picky at a listener until the end of the test.
 func servePicky(t *testing.T, listener string) {
 	t.Helper()
 	network, addr := SplitListener(listener)
@@ -68,10 +68,10 @@ func servePicky(t *testing.T, listener string) {
 
 func TestMTAs(t *testing.T) {
 	Require(t)
-	site := New(t, testZone)
+	site := NewSite(t, testZone)
 	for _, m := range []*MTA{site.Postfix(t), site.Sendmail(t)} {
 		t.Run(m.Name, func(t *testing.T) {
-			t.Run("no milter", func(t *testing.T) { testWithout(t, m) })
+			t.Run("no milter", func(t *testing.T) { testNoMilter(t, m) })
 			servePicky(t, m.Milter)
 			t.Run("milter", func(t *testing.T) { testPicky(t, site, m) })
 		})
@@ -79,7 +79,7 @@ func TestMTAs(t *testing.T) {
 	t.Run("exim", func(t *testing.T) { testExim(t, site.Exim(t)) })
 }
 
-// testWithout shows that the two listeners differ in what they do without their milter.
+// testExim sends a message through Exim and reads the fields that it added.
 func testExim(t *testing.T, m *MTA) {
 	c := DialSMTP(t, m.Open, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")
@@ -98,7 +98,8 @@ func testExim(t *testing.T, m *MTA) {
 	}
 }
 
-func testWithout(t *testing.T, m *MTA) {
+// testNoMilter tests what the two listeners do while no milter runs.
+func testNoMilter(t *testing.T, m *MTA) {
 	c := DialSMTP(t, m.Addr, "127.0.0.10")
 	c.Must("2", "EHLO good.client.test")
 	if r := c.Cmd("MAIL FROM:<a@sender.test>"); r.Code != "451" {
@@ -109,6 +110,7 @@ func testWithout(t *testing.T, m *MTA) {
 	c.Must("2", "MAIL FROM:<a@sender.test>")
 }
 
+// testPicky tests that replies, messages and log lines pass from the filter through the MTA to the client.
 func testPicky(t *testing.T, site *Site, m *MTA) {
 	mark := site.Log.Mark()
 	c := DialSMTP(t, m.Addr, "127.0.0.10")
@@ -118,7 +120,7 @@ func testPicky(t *testing.T, site *Site, m *MTA) {
 	c.Must("2", "MAIL FROM:<a@sender.test>")
 	c.Must("2", "RCPT TO:<alice@mx.test>")
 	r := c.Cmd("RCPT TO:<bob@mx.test>")
-	if r.Code != "550" || r.Enhanced != "5.7.1" || !strings.Contains(r.Text, "not bob, said good.client.test 127.0.0.10") {
+	if r.Code != "550" || r.Enhanced != "5.7.1" || !strings.Contains(r.Text, "not bob, from good.client.test 127.0.0.10") {
 		t.Errorf("RCPT bob: %+v", r)
 	}
 	if r := c.Cmd("RCPT TO:<nobody-of-that-name@mx.test>"); r.Code != "550" || r.Enhanced != "5.1.1" {
@@ -129,7 +131,7 @@ func testPicky(t *testing.T, site *Site, m *MTA) {
 	}
 	c.Must("2", "QUIT")
 	m.Delivered(t, "alice", "Subject: picked")
-	site.Log.Await(t, mark, m.Name+" logs the refusal", func(l Line) bool {
+	site.Log.Await(t, mark, m.Name+" logs the refusal", func(l LogLine) bool {
 		return l.Facility == mailFacility && l.Tag != "" && strings.Contains(l.Text, "not bob")
 	})
 	for _, user := range []string{"bob", "postmaster"} {
@@ -137,12 +139,12 @@ func testPicky(t *testing.T, site *Site, m *MTA) {
 			t.Errorf("%s got mail: %q", user, mail)
 		}
 	}
-	ipv6(t, m)
-	authenticated(t, site, m)
+	testIPv6(t, m)
+	testAuthenticated(t, site, m)
 }
 
-// authenticated shows how each server takes a client for an authenticated one.
-func authenticated(t *testing.T, site *Site, m *MTA) {
+// testAuthenticated tests that the filter receives the name of an authenticated user.
+func testAuthenticated(t *testing.T, site *Site, m *MTA) {
 	c := DialSMTP(t, m.Addr, "127.0.0.10")
 	user := m.Authenticate(c, site)
 	c.Must("2", "MAIL FROM:<a@sender.test>")
@@ -151,11 +153,11 @@ func authenticated(t *testing.T, site *Site, m *MTA) {
 	}
 }
 
-// ipv6 shows how each server is given an IPv6 client.
-func ipv6(t *testing.T, m *MTA) {
-	addr, want := m.Addr, "said client6.test 2001:db8::7"
+// testIPv6 tests that the filter receives the address of an IPv6 client.
+func testIPv6(t *testing.T, m *MTA) {
+	addr, want := m.Addr, "from client6.test 2001:db8::7"
 	if m.Addr6 != "" {
-		addr, want = m.Addr6, "said localhost"
+		addr, want = m.Addr6, "from localhost"
 	}
 	c := DialSMTP(t, addr, "")
 	if m.XClient {

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Sendmail starts a Sendmail. It calls the milter over TCP.
+// Sendmail starts a Sendmail. It connects to the milter over TCP.
 func (s *Site) Sendmail(t testing.TB) *MTA {
 	t.Helper()
 	const attempts = 5
@@ -21,11 +21,12 @@ func (s *Site) Sendmail(t testing.TB) *MTA {
 			return m
 		}
 	}
-	t.Fatal("sendmail found every port of ::1 taken")
+	t.Fatalf("sendmail could not bind a port of ::1 in %d attempts", attempts)
 	return nil
 }
 
-// trySendmail returns nil if another program took the port of ::1, where all share one address, in between.
+// trySendmail returns nil if another program took the port of ::1 before Sendmail did. IPv6 has only one loopback
+// address, so the port is the only thing that can differ.
 func (s *Site) trySendmail(t testing.TB) *MTA {
 	t.Helper()
 	host := Loopback()
@@ -44,11 +45,11 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 	s.write(t, "sendmail/statistics", "")
 
 	m4 := exec.Command("m4", "-D_CF_DIR_="+with.CF+"/", with.CF+"/m4/cf.m4", s.path("sendmail/sendmail.mc"))
-	var wrong strings.Builder
-	m4.Stderr = &wrong
+	var stderr strings.Builder
+	m4.Stderr = &stderr
 	cf, err := m4.Output()
 	if err != nil {
-		t.Fatalf("m4: %v\n%s", err, wrong.String())
+		t.Fatalf("m4: %v\n%s", err, stderr.String())
 	}
 	s.write(t, "sendmail/sendmail.cf", string(cf))
 	config := s.path("sendmail/sendmail.cf")
@@ -56,7 +57,7 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		t.Fatalf("newaliases: %v\n%s", err, out)
 	}
 	mark := s.Log.Mark()
-	p := Start(t, s.keptCommand(sendmailBinary(), "-C", config, "-bD", "-q1h"))
+	p := StartProcess(t, s.keptCommand(sendmailBinary(), "-C", config, "-bD", "-q1h"))
 	m := &MTA{
 		Name: "sendmail", Addr: with.Addr, Open: with.Open,
 		Addr6:     net.JoinHostPort("::1", with.Port6),
@@ -64,7 +65,7 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		mailboxes: func(user string) ([]string, error) { return readMbox(s.path("sendmail/mail", user)) },
 	}
 	s.awaitSMTP(t, m, p)
-	taken := s.Log.Since(mark, func(l Line) bool { return strings.Contains(l.Text, "cannot bind") })
+	taken := s.Log.Since(mark, func(l LogLine) bool { return strings.Contains(l.Text, "cannot bind") })
 	if len(taken) > 0 {
 		p.Kill()
 		return nil
@@ -72,6 +73,7 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 	return m
 }
 
+// freePort6 returns a free TCP port of ::1.
 func freePort6(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp6", "[::1]:0")
@@ -82,8 +84,8 @@ func freePort6(t testing.TB) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// readMbox splits a file at its From lines. It holds what is whole: sendmail appends a message in several writes, the
-// last of which is an empty line.
+// readMbox returns the messages of an mbox file. It returns none while a message is being written: Sendmail writes a
+// message in several parts, the last of which is an empty line.
 func readMbox(path string) ([]string, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || len(data) == 0 {
@@ -98,6 +100,7 @@ func readMbox(path string) ([]string, error) {
 	return strings.Split(strings.TrimPrefix(string(data), "From "), "\n\nFrom "), nil
 }
 
+// chown gives a file to a user and the user's primary group.
 func chown(path, name string) error {
 	u, err := user.Lookup(name)
 	if err != nil {

@@ -11,18 +11,19 @@ import (
 	"time"
 )
 
-// Reply is what an SMTP client sees of one reply, RFC 5321 section 4.2.
+// Reply is an SMTP reply, RFC 5321 section 4.2.
 type Reply struct {
-	Code     string   // empty: the server has closed the connection
-	Enhanced string   // RFC 3463, if the first line has one
+	Code     string   // empty if the server closed the connection
+	Enhanced string   // enhanced status code, RFC 3463; empty if there is none
 	Text     string   // the lines without their codes, joined by spaces
-	Lines    []string // as they came
+	Lines    []string // as received
 }
 
+// String returns the lines.
 func (r Reply) String() string { return strings.Join(r.Lines, "\n") }
 
-// Client is one SMTP connection, driven line by line.
-type Client struct {
+// SMTPClient is an SMTP connection. Its methods fail the test on errors of the network.
+type SMTPClient struct {
 	t    testing.TB
 	conn net.Conn
 	r    *bufio.Reader
@@ -30,33 +31,34 @@ type Client struct {
 	Greeting Reply
 }
 
-// Dial connects from a source address, if that is not empty, and reads the greeting. The connection ends with the test.
-func DialSMTP(t testing.TB, addr, source string) *Client {
+// DialSMTP connects to a server and reads the greeting. The source is the client's IP address; if it is empty, the system
+// chooses one. The connection is closed at the end of the test.
+func DialSMTP(t testing.TB, addr, source string) *SMTPClient {
 	t.Helper()
-	d := net.Dialer{Timeout: Patience}
+	d := net.Dialer{Timeout: WaitTimeout}
 	if source != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
 	}
 	conn, err := d.Dial("tcp", addr)
 	must(t, err)
-	c := &Client{t: t, conn: conn, r: bufio.NewReader(conn)}
+	c := &SMTPClient{t: t, conn: conn, r: bufio.NewReader(conn)}
 	t.Cleanup(c.Close)
 	c.Greeting = c.Read()
 	return c
 }
 
-// Close drops the connection.
-func (c *Client) Close() { _ = c.conn.Close() }
+// Close closes the connection.
+func (c *SMTPClient) Close() { _ = c.conn.Close() }
 
-// Cmd sends a line and returns the reply.
-func (c *Client) Cmd(line string) Reply {
+// Cmd sends a command and returns the reply.
+func (c *SMTPClient) Cmd(line string) Reply {
 	c.t.Helper()
 	c.Send(line + "\r\n")
 	return c.Read()
 }
 
-// Must is Cmd for what has to succeed: the reply's code begins with the digit.
-func (c *Client) Must(digit, line string) Reply {
+// Must is Cmd for a command whose reply code must begin with the digit.
+func (c *SMTPClient) Must(digit, line string) Reply {
 	c.t.Helper()
 	r := c.Cmd(line)
 	if !strings.HasPrefix(r.Code, digit) {
@@ -65,19 +67,19 @@ func (c *Client) Must(digit, line string) Reply {
 	return r
 }
 
-// Send writes bytes as they are: several lines at once are pipelining.
-func (c *Client) Send(raw string) {
+// Send sends text as it is.
+func (c *SMTPClient) Send(raw string) {
 	c.t.Helper()
-	must(c.t, c.conn.SetWriteDeadline(time.Now().Add(Patience)))
+	must(c.t, c.conn.SetWriteDeadline(time.Now().Add(WaitTimeout)))
 	_, err := c.conn.Write([]byte(raw))
 	must(c.t, err)
 }
 
 // Read reads one reply.
-func (c *Client) Read() Reply {
+func (c *SMTPClient) Read() Reply {
 	c.t.Helper()
 	var r Reply
-	must(c.t, c.conn.SetReadDeadline(time.Now().Add(2*Patience)))
+	must(c.t, c.conn.SetReadDeadline(time.Now().Add(2*WaitTimeout)))
 	for {
 		line, err := c.r.ReadString('\n')
 		if ne, ok := err.(net.Error); ok && ne.Timeout() {
@@ -96,9 +98,10 @@ func (c *Client) Read() Reply {
 	return r
 }
 
-// enhanced is a status code of RFC 3463. Sendmail puts "<address>... " between the two in its replies to RCPT.
+// enhanced matches an enhanced status code, RFC 3463. Sendmail repeats it after "<address>... " in replies to RCPT.
 var enhanced = regexp.MustCompile(`^([245]\.\d{1,3}\.\d{1,3})(?: |$)`)
 
+// parse sets the other fields from Lines.
 func (r *Reply) parse() {
 	var text []string
 	for _, line := range r.Lines {
@@ -115,8 +118,8 @@ func (r *Reply) parse() {
 	r.Text = strings.Join(text, " ")
 }
 
-// Message sends a message after DATA was accepted, and returns the reply to its final dot. Line ends become CRLF.
-func (c *Client) Message(text string) Reply {
+// Message sends a message after an accepted DATA command and returns the reply to it. It converts line ends to CRLF.
+func (c *SMTPClient) Message(text string) Reply {
 	c.t.Helper()
 	w := textproto.NewWriter(bufio.NewWriter(rawWriter{c})).DotWriter()
 	_, err := w.Write([]byte(text))
@@ -125,8 +128,8 @@ func (c *Client) Message(text string) Reply {
 	return c.Read()
 }
 
-// Data is DATA with a message.
-func (c *Client) Data(text string) Reply {
+// Data sends the command DATA and a message. It returns the reply that refuses the command, or the one to the message.
+func (c *SMTPClient) Data(text string) Reply {
 	c.t.Helper()
 	if r := c.Cmd("DATA"); r.Code != "354" {
 		return r
@@ -134,22 +137,23 @@ func (c *Client) Data(text string) Reply {
 	return c.Message(text)
 }
 
-type rawWriter struct{ c *Client }
+// rawWriter is an io.Writer that calls Send.
+type rawWriter struct{ c *SMTPClient }
 
 func (w rawWriter) Write(p []byte) (int, error) {
 	w.c.Send(string(p))
 	return len(p), nil
 }
 
-// StartTLS begins TLS, showing certificates if the server asks for one. The next thing to say is EHLO.
-func (c *Client) StartTLS(show ...tls.Certificate) {
+// StartTLS starts TLS. The certificates are sent if the server asks for one. The next command must be EHLO.
+func (c *SMTPClient) StartTLS(certificates ...tls.Certificate) {
 	c.t.Helper()
 	c.Must("2", "STARTTLS")
 	conn := tls.Client(c.conn, &tls.Config{
-		InsecureSkipVerify: true, // the certificate is the site's own
-		Certificates:       show,
+		InsecureSkipVerify: true, // self-signed, see Site.Certificate
+		Certificates:       certificates,
 	})
-	must(c.t, conn.SetDeadline(time.Now().Add(Patience)))
+	must(c.t, conn.SetDeadline(time.Now().Add(WaitTimeout)))
 	must(c.t, conn.Handshake())
 	must(c.t, conn.SetDeadline(time.Time{}))
 	c.conn, c.r = conn, bufio.NewReader(conn)

@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// Line is one line of the log.
-type Line struct {
-	Facility int    // RFC 3164 section 4.1.1; 2 is mail
-	Tag      string // of the program, without its process id: "postfix/smtpd"
+// LogLine is a line of the syslog.
+type LogLine struct {
+	Facility int    // RFC 3164 section 4.1.1; 2 is LOG_MAIL, -1 an unknown format
+	Tag      string // name of the program without process id, such as "postfix/smtpd"
 	Text     string
 }
 
-// Syslog is what reads /dev/log inside a site.
+// Syslog reads /dev/log of a site. It is safe for concurrent use.
 type Syslog struct {
-	conn  *net.UnixConn
-	turn  sync.Mutex // held by who reads, and while the syslog is stalled
-	mu    sync.Mutex
-	lines []Line
+	conn    *net.UnixConn
+	reading sync.Mutex // held while a line is read, and while the syslog is stalled
+	mu      sync.Mutex // protects lines
+	lines   []LogLine
 }
 
 func startSyslog(t testing.TB, path string) *Syslog {
@@ -32,7 +32,7 @@ func startSyslog(t testing.TB, path string) *Syslog {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	must(t, err)
 	must(t, os.Chmod(path, 0o666))
-	// A line may come in a burst of hundreds, while the test is busy.
+	// Room for a burst of hundreds of lines while the test is busy.
 	must(t, conn.SetReadBuffer(1<<20))
 	l := &Syslog{conn: conn}
 	var wg sync.WaitGroup
@@ -61,49 +61,48 @@ func (l *Syslog) read() {
 	}
 }
 
-// next reads one line, if the syslog is not stalled. It does not read ahead.
+// next reads one line. It waits while the syslog is stalled.
 func (l *Syslog) next(buf []byte) (int, error) {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	return l.conn.Read(buf)
 }
 
-// Stall lets nobody read, until the function that it returns is called: when the buffer of the socket is full, who logs has
-// to wait.
+// Stall stops reading until resume is called. Programs that log block when the buffer of the socket is full.
 func (l *Syslog) Stall() (resume func()) {
-	_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // the reader gives its turn up
-	l.turn.Lock()
+	_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // interrupts the read
+	l.reading.Lock()
 	return func() {
 		_ = l.conn.SetReadDeadline(time.Time{})
-		l.turn.Unlock()
+		l.reading.Unlock()
 	}
 }
 
-// lineForm is what syslog(3) and Go's log/syslog write: a priority, a time that has two forms, and a tag.
+// lineForm matches what syslog(3) and Go's log/syslog write: a priority, a time in one of two formats, and a tag.
 var lineForm = regexp.MustCompile(`(?s)^<(\d+)>(?:\w{3} [ \d]\d \d\d:\d\d:\d\d|\S+T\S+) ([^\s\[:]+)(?:\[\d+\])?: ?(.*)$`)
 
-func parseLine(raw string) Line {
+func parseLine(raw string) LogLine {
 	m := lineForm.FindStringSubmatch(raw)
 	if m == nil {
-		return Line{Facility: -1, Text: raw}
+		return LogLine{Facility: -1, Text: raw}
 	}
 	priority, _ := strconv.Atoi(m[1])
-	return Line{Facility: priority >> 3, Tag: m[2], Text: m[3]}
+	return LogLine{Facility: priority >> 3, Tag: m[2], Text: m[3]}
 }
 
-// Lines are what was logged so far.
-func (l *Syslog) Lines() []Line {
+// Lines returns all lines so far.
+func (l *Syslog) Lines() []LogLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]Line(nil), l.lines...)
+	return append([]LogLine(nil), l.lines...)
 }
 
-// Mark is a position in the log: what is logged from now on.
+// Mark returns the number of lines so far, for Since and Await.
 func (l *Syslog) Mark() int { return len(l.Lines()) }
 
-// Since returns the lines after a mark that satisfy want.
-func (l *Syslog) Since(mark int, want func(Line) bool) []Line {
-	var out []Line
+// Since returns the lines after a mark for which want returns true.
+func (l *Syslog) Since(mark int, want func(LogLine) bool) []LogLine {
+	var out []LogLine
 	for _, line := range l.Lines()[mark:] {
 		if want(line) {
 			out = append(out, line)
@@ -112,10 +111,10 @@ func (l *Syslog) Since(mark int, want func(Line) bool) []Line {
 	return out
 }
 
-// Await waits for a line after a mark that satisfies want.
-func (l *Syslog) Await(t testing.TB, mark int, what string, want func(Line) bool) Line {
+// Await waits for a line after a mark for which want returns true.
+func (l *Syslog) Await(t testing.TB, mark int, what string, want func(LogLine) bool) LogLine {
 	t.Helper()
-	var found []Line
+	var found []LogLine
 	Eventually(t, "log line: "+what, func() bool {
 		found = l.Since(mark, want)
 		return len(found) > 0

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// writeCertificate makes a self-signed certificate for mx.test. Sendmail wants it and its key in two files, Postfix both
-// in one with the key first. It is its own authority, so a client that shows it too is one whom Sendmail knows.
+// writeCertificate makes a self-signed certificate for mx.test. Sendmail reads the certificate and its key from two files,
+// Postfix from one with the key first. Sendmail trusts the certificate as an authority, so it also authenticates clients.
 func writeCertificate(t testing.TB, cert, key, both string) tls.Certificate {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

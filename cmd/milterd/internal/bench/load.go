@@ -166,7 +166,7 @@ func (c *client) session(host int, due time.Time) error {
 // open begins a session, as far as HELO.
 func (c *client) open(host int) {
 	began := time.Now()
-	if c.m, c.err = miltertest.DialConn("unix", c.socket, patience); c.err != nil {
+	if c.m, c.err = miltertest.Dial("unix", c.socket, patience); c.err != nil {
 		return
 	}
 	c.latency[negotiation].note(time.Since(began))

@@ -27,7 +27,7 @@ func (s *Socket) Connect(c Client) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	conn, err := miltertest.DialConn(s.Network, s.Address, s.Timeout)
+	conn, err := miltertest.Dial(s.Network, s.Address, s.Timeout)
 	if err != nil {
 		return err
 	}

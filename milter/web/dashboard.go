@@ -15,7 +15,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"milterd/checks"
 	"milterd/milter/evidence"
 	"milterd/milter/records"
 )
@@ -177,11 +176,11 @@ func (x *dashboard) frame(page, title string) frame {
 func (x *dashboard) attention() []string {
 	var list []string
 	for _, p := range x.Problems() {
-		list = append(list, checks.Clean(p, maxShownValue))
+		list = append(list, Shown(p))
 	}
 	for _, c := range x.Parts.Checks() {
 		if c.Why != "" {
-			list = append(list, checks.Clean(fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why), maxShownValue))
+			list = append(list, Shown(fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why)))
 		}
 	}
 	if n := x.Parts.Records().Dropped; n > 0 {
@@ -247,7 +246,7 @@ func (x *dashboard) failed(f *frame, err error) int {
 		return http.StatusOK
 	}
 	x.warn(f.Page, err)
-	f.Error = "The store did not answer: " + checks.Clean(err.Error(), maxShownValue)
+	f.Error = "The store did not answer: " + Shown(err.Error())
 	return http.StatusServiceUnavailable
 }
 
@@ -265,7 +264,7 @@ func (x *dashboard) change(w http.ResponseWriter, r *http.Request, back string, 
 		if errors.Is(err, context.DeadlineExceeded) || !x.Parts.Store().OK {
 			code = http.StatusServiceUnavailable
 		}
-		show(w, r, &note{Text: "Nothing was changed: " + checks.Clean(err.Error(), maxShownValue), Bad: true}, code)
+		show(w, r, &note{Text: "Nothing was changed: " + Shown(err.Error()), Bad: true}, code)
 		return
 	}
 	at := strings.Index(back, "?")

@@ -88,29 +88,22 @@ func TestOperatorPagesInABrowser(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := read(t, browser, c.board(t).pages)
-			r.Open(r.home + c.path)
+			r := browser.Visit(t, c.board(t).pages)
+			r.Open(r.Home + c.path)
 			if !strings.Contains(r.Text("main"), c.says) {
 				t.Errorf("no %q in %s", c.says, r.Text("main"))
 			}
-			for i, l := range webtest.Looks {
-				if i == 0 {
-					r.accessible(l)
-				} else {
-					r.accessible(l, ofLook...)
-				}
-				r.Screenshot("operator-" + c.name + "-" + l.Name)
-			}
-			r.harmless()
+			r.CheckLooks("operator-" + c.name)
+			r.Harmless()
 		})
 	}
 }
 
 // watching is somebody who looks at a page of a board.
-func watching(t *testing.T, b *board, path string) *reader {
+func watching(t *testing.T, b *board, path string) *webtest.Visit {
 	t.Helper()
-	r := read(t, webtest.Start(t), b.pages)
-	if code := r.Open(r.home + path); code != 200 {
+	r := webtest.Start(t).Visit(t, b.pages)
+	if code := r.Open(r.Home + path); code != 200 {
 		t.Fatalf("%s: %d", path, code)
 	}
 	return r
@@ -120,8 +113,8 @@ func watching(t *testing.T, b *board, path string) *reader {
 const renew = `document.dispatchEvent(new Event("visibilitychange"));`
 
 // comes waits until the page shows a text by itself.
-func (r *reader) comes(text string) {
-	r.t.Helper()
+func comes(t *testing.T, r *webtest.Visit, text string) {
+	t.Helper()
 	webtest.Evaluate[bool](r.Tab, `new Promise(done => {
 		const look = () => { if (document.body.innerText.includes(`+strconv.Quote(text)+`)) done(true); };
 		new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
@@ -143,7 +136,7 @@ func TestPagesAreLive(t *testing.T) {
 
 	refuse("first@example.com")
 	webtest.Evaluate[bool](r.Tab, renew+"true")
-	r.comes("first@example.com")
+	comes(t, r, "first@example.com")
 	if now := webtest.Evaluate[string](r.Tab, focus); now != at || !strings.HasPrefix(at, "session?") {
 		t.Errorf("the focus was on %q, and is on %q", at, now)
 	}
@@ -158,7 +151,7 @@ func TestPagesAreLive(t *testing.T) {
 		t.Errorf("paused: asks for %q", sent)
 	}
 	webtest.Evaluate[bool](r.Tab, press+"true")
-	r.comes("second@example.com")
+	comes(t, r, "second@example.com")
 	if !webtest.Evaluate[bool](r.Tab, "window.same === true") {
 		t.Error("the page was loaded again")
 	}
@@ -166,15 +159,15 @@ func TestPagesAreLive(t *testing.T) {
 	// It says so when it hears no more, and goes on when it does again.
 	b.deaf.Store(true)
 	webtest.Evaluate[bool](r.Tab, renew+"true")
-	r.comes("No answer any more.")
+	comes(t, r, "No answer any more.")
 	b.deaf.Store(false)
 	refuse("third@example.com")
 	webtest.Evaluate[bool](r.Tab, renew+"true")
-	r.comes("third@example.com")
+	comes(t, r, "third@example.com")
 	if strings.Contains(r.Text("#fresh"), "No answer") {
 		t.Errorf("still says %s", r.Text("#fresh"))
 	}
-	r.harmless()
+	r.Harmless()
 }
 
 // TestMarkupOfOthersDoesNothing has a client whose every word would be a script, a picture or a link if a browser took it for one:
@@ -205,13 +198,13 @@ func TestMarkupOfOthersDoesNothing(t *testing.T) {
 		}
 	}
 	webtest.Evaluate[bool](r.Tab, renew+"true")
-	r.comes("<script>alert(1)</script>")
+	comes(t, r, "<script>alert(1)</script>")
 	clean("live")
 	for _, path := range []string{"/refusals", "/session?id=session3&n=6", "/watched", "/greylist", "/blocks"} {
-		r.Open(r.home + path)
+		r.Open(r.Home + path)
 		clean(path)
 	}
-	r.harmless()
+	r.Harmless()
 }
 
 // TestButtonsInABrowser clicks what changes something, and has a page of somebody else try it.
@@ -228,14 +221,14 @@ func TestButtonsInABrowser(t *testing.T) {
 	}
 	click(`button[aria-label="Allow 192.0.2.0/24"]`, "192.0.2.0/24 is let in at once from now on.")
 	click(`button[aria-label="Forget example.org"]`, "2 entries of example.org are forgotten.")
-	r.Open(r.home + "/session?id=session1&n=2")
+	r.Open(r.Home + "/session?id=session1&n=2")
 	r.Click(`a[href^="blocks?"]`) // which fills the form in
 	click(`button[value="add"]`, "192.0.2.7 is blocked until")
 	click(`button[aria-label="Lift the block of 203.0.113.7"]`, "203.0.113.7 is free")
 	b.operator.want(t, "allow 192.0.2.0/24", "forget example.org", "block 192.0.2.7 1h ", "lift 203.0.113.7")
-	r.harmless()
+	r.Harmless()
 
-	page := fmt.Sprintf(`<form method="post" action="%s/blocks"><input name="client" value="203.0.113.7"><button name="do" value="lift">You have won</button></form>`, r.home)
+	page := fmt.Sprintf(`<form method="post" action="%s/blocks"><input name="client" value="203.0.113.7"><button name="do" value="lift">You have won</button></form>`, r.Home)
 	for _, address := range []string{"127.0.0.2:0", "127.0.0.1:0"} { // another site, and another program of this machine
 		ln, err := net.Listen("tcp", address)
 		if err != nil {
@@ -263,14 +256,14 @@ func TestThePasswordInABrowser(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	b.pages = Guard{Password: "secret"}.Protect(b.pages)
-	r := read(t, webtest.Start(t), b.pages)
-	if code := r.Open(r.home + "/"); code != 401 || !strings.Contains(r.Text("body"), "The password of milterd's configuration (admin.password) is wanted") {
+	r := webtest.Start(t).Visit(t, b.pages)
+	if code := r.Open(r.Home + "/"); code != 401 || !strings.Contains(r.Text("body"), "The password of milterd's configuration (admin.password) is wanted") {
 		t.Errorf("%d %s", code, r.Text("body"))
 	}
-	if code := r.Open(strings.Replace(r.home, "http://", "http://me:secret@", 1) + "/refusals"); code != 200 {
+	if code := r.Open(strings.Replace(r.Home, "http://", "http://me:secret@", 1) + "/refusals"); code != 200 {
 		t.Fatal(code)
 	}
 	b.decide(b.mail(0, "192.0.2.9", "h", "new@example.com", "bob@example.org"), nil, outcome(t, "rdns-missing", checks.Reject, "no name"))
 	webtest.Evaluate[bool](r.Tab, renew+"true")
-	r.comes("new@example.com")
+	comes(t, r, "new@example.com")
 }

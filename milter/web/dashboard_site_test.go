@@ -23,6 +23,7 @@ import (
 	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
+	"milterd/milter/web/webtest"
 )
 
 // board is a daemon with its operator's pages, for tests.
@@ -222,10 +223,10 @@ func (b *board) settle() {
 	}
 }
 
-func (b *board) get(path string) page { return b.do(httptest.NewRequest("GET", path, nil)) }
+func (b *board) get(path string) webtest.Page { return b.do(httptest.NewRequest("GET", path, nil)) }
 
 // post sends a form of the pages.
-func (b *board) post(path string, fields ...string) page {
+func (b *board) post(path string, fields ...string) webtest.Page {
 	v := url.Values{}
 	for i := 0; i < len(fields); i += 2 {
 		v.Set(fields[i], fields[i+1])
@@ -243,16 +244,15 @@ var (
 )
 
 // do asks for a page, and looks for what no page may have.
-func (b *board) do(r *http.Request) page {
+func (b *board) do(r *http.Request) webtest.Page {
 	b.t.Helper()
 	r.Host = "localhost:8893"
-	w := httptest.NewRecorder()
-	b.pages.ServeHTTP(w, r)
-	body := w.Body.String()
-	if got := w.Header().Get("Content-Security-Policy"); got != PagePolicy || strings.Contains(got, "unsafe") {
+	p := webtest.Serve(b.pages, r)
+	body := p.Body.String()
+	if got := p.Header().Get("Content-Security-Policy"); got != PagePolicy || strings.Contains(got, "unsafe") {
 		b.t.Errorf("%s: policy %q", r.URL, got)
 	}
-	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+	if strings.HasPrefix(p.Header().Get("Content-Type"), "text/html") {
 		if n := strings.Count(strings.ToLower(body), "<script"); n != 1 || !strings.Contains(body, `live.js" defer></script>`) {
 			b.t.Errorf("%s: %d scripts", r.URL, n)
 		}
@@ -267,19 +267,19 @@ func (b *board) do(r *http.Request) page {
 		if m := outward.FindString(body); m != "" {
 			b.t.Errorf("%s: %s does not work below a path", r.URL, m)
 		}
-		if got := w.Header().Get("Cache-Control"); got != "no-store" {
+		if got := p.Header().Get("Cache-Control"); got != "no-store" {
 			b.t.Errorf("%s: Cache-Control: %s", r.URL, got)
 		}
 	}
-	return page{w, text(body)}
+	return p
 }
 
 // follow goes where an answer sends the browser.
-func (b *board) follow(p page) page {
+func (b *board) follow(p webtest.Page) webtest.Page {
 	b.t.Helper()
 	at := p.Header().Get("Location")
 	if p.Code != http.StatusSeeOther || at == "" || strings.HasPrefix(at, "/") {
-		b.t.Fatalf("%d to %q: %s", p.Code, at, p.text)
+		b.t.Fatalf("%d to %q: %s", p.Code, at, p.Text)
 	}
 	return b.get("/" + at)
 }

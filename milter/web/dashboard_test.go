@@ -21,6 +21,7 @@ import (
 	"milterd/milter/evidence"
 	"milterd/milter/records"
 	"milterd/milter/store"
+	"milterd/milter/web/webtest"
 )
 
 // busy is a board to which several things have happened.
@@ -84,22 +85,22 @@ func TestOverview(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	p := b.get("/")
-	p.has(t, "milterd mx.example.org", "As of 12:00:00 UTC", "Rejected 1", "Deferred 1", "Suspected 1", "Watched 0", "Accepted 1",
+	p.Has(t, "milterd mx.example.org", "As of 12:00:00 UTC", "Rejected 1", "Deferred 1", "Suspected 1", "Watched 0", "Accepted 1",
 		"11:48 to 11:49: 1 rejected", "11:58 to 11:59: 1 accepted", "Connections 3 open", "Profile safe", "for 26 h 0 min, since 2026-11-20 10:00:00",
 		"works since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 lost")
-	p.lacks(t, "spf-none", "To look at")
-	if !regexp.MustCompile(`rdns-missing.* 1 · 1 · 2 .*greylisted.* · 1 · · 1 `).MatchString(p.text) {
-		t.Errorf("reasons: %s", p.text)
+	p.Lacks(t, "spf-none", "To look at")
+	if !regexp.MustCompile(`rdns-missing.* 1 · 1 · 2 .*greylisted.* · 1 · · 1 `).MatchString(p.Text) {
+		t.Errorf("reasons: %s", p.Text)
 	}
-	b.get("/?period=day").has(t, "Watched 1", "spf-none", "Sat 21 Nov, 10:30 to 10:45: 1 watched")
-	b.get("/?period=week").has(t, "Watched 1", "Sat 21 Nov, 10:00 to 11:00: 1 watched", "Sun 15")
-	b.get("/?period=century").has(t, "11:48 to 11:49: 1 rejected")
+	b.get("/?period=day").Has(t, "Watched 1", "spf-none", "Sat 21 Nov, 10:30 to 10:45: 1 watched")
+	b.get("/?period=week").Has(t, "Watched 1", "Sat 21 Nov, 10:00 to 11:00: 1 watched", "Sun 15")
+	b.get("/?period=century").Has(t, "11:48 to 11:49: 1 rejected")
 	// The reasons lead to their decisions.
 	m := regexp.MustCompile(`href="(refusals\?reason=rdns-missing[^"]*)"`).FindStringSubmatch(p.Body.String())
 	if m == nil {
 		t.Fatal("no link to the decisions")
 	}
-	b.get("/"+html.UnescapeString(m[1])).has(t, "192.0.2.9", "2001:db8::5")
+	b.get("/"+html.UnescapeString(m[1])).Has(t, "192.0.2.9", "2001:db8::5")
 }
 
 func TestOverviewTellsWhatIsWrong(t *testing.T) {
@@ -119,10 +120,10 @@ func TestOverviewTellsWhatIsWrong(t *testing.T) {
 	})
 	b.down = true
 	p := b.get("/")
-	p.has(t, "To look at the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were lost", "7 lines of the log were lost",
+	p.Has(t, "To look at the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were lost", "7 lines of the log were lost",
 		"is down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on the start", "Nothing was decided in this time")
-	p.lacks(t, "-1 records")
-	b.get("/blocks").has(t, "Overview 4 to look at")
+	p.Lacks(t, "-1 records")
+	b.get("/blocks").Has(t, "Overview 4 to look at")
 }
 
 func TestEmptyPages(t *testing.T) {
@@ -137,20 +138,20 @@ func TestEmptyPages(t *testing.T) {
 		if p.Code != 200 {
 			t.Errorf("%s: %d", path, p.Code)
 		}
-		p.has(t, says)
+		p.Has(t, says)
 	}
 }
 
 func TestWithoutRecords(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t, func(d *Dashboard) { d.Book = nil })
-	b.get("/").has(t, "Records none are kept (records.max is 0)")
+	b.get("/").Has(t, "Records none are kept (records.max is 0)")
 	for _, path := range []string{"/refusals?sender=x&ref=y", "/session?id=a&n=1"} {
 		p := b.get(path)
 		if p.Code != 200 {
 			t.Errorf("%s: %d", path, p.Code)
 		}
-		p.has(t, "No records of decisions are kept")
+		p.Has(t, "No records of decisions are kept")
 	}
 }
 
@@ -166,17 +167,17 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 		if p.Code != 503 {
 			t.Errorf("%s: %d", path, p.Code)
 		}
-		p.has(t, "The store did not answer: no route to the store")
-		p.lacks(t, "Nobody is blocked", "Nobody was refused", "was held yet", "anything yet")
+		p.Has(t, "The store did not answer: no route to the store")
+		p.Lacks(t, "Nobody is blocked", "Nobody was refused", "was held yet", "anything yet")
 	}
-	for _, p := range []page{
+	for _, p := range []webtest.Page{
 		b.post("/greylist", "do", "allow", "client", "192.0.2.1"), b.post("/blocks", "do", "lift", "client", "192.0.2.1"),
 		b.post("/blocks", "do", "add", "client", "192.0.2.1", "for", "1h"),
 	} {
 		if p.Code != 503 {
 			t.Errorf("%d", p.Code)
 		}
-		p.has(t, "Nothing was changed: no route to the store")
+		p.Has(t, "Nothing was changed: no route to the store")
 	}
 }
 
@@ -238,15 +239,15 @@ func TestRefusalsInParts(t *testing.T) {
 		b.decide(b.mail(100-i, "192.0.2.9", "h", fmt.Sprintf("a%d@example.com", i), "bob@example.org"), nil, o)
 	}
 	p := b.get("/refusals?client=192.0.2.9")
-	p.has(t, fmt.Sprintf("<a%d@example.com>", rowsPerPage+9), "<a10@example.com>")
-	p.lacks(t, "&lt;a9@", "Newest")
+	p.Has(t, fmt.Sprintf("<a%d@example.com>", rowsPerPage+9), "<a10@example.com>")
+	p.Lacks(t, "&lt;a9@", "Newest")
 	m := regexp.MustCompile(`href="(refusals\?[^"]*)" rel="next"`).FindStringSubmatch(p.Body.String())
 	if m == nil {
 		t.Fatal("no older part")
 	}
 	older := b.get("/" + html.UnescapeString(m[1]))
-	older.has(t, "<a9@example.com>", "<a0@example.com>", "Newest")
-	older.lacks(t, "&lt;a10@", `rel="next"`, "data-refresh")
+	older.Has(t, "<a9@example.com>", "<a0@example.com>", "Newest")
+	older.Lacks(t, "&lt;a10@", `rel="next"`, "data-refresh")
 	if !strings.Contains(older.Body.String(), `name="client" value="192.0.2.9"`) {
 		t.Error("the filter is lost")
 	}
@@ -282,22 +283,22 @@ func TestTrace(t *testing.T) {
 		t.Fatal("no link to the trace")
 	}
 	p := b.get("/" + html.UnescapeString(m[1]))
-	p.has(t, "Session session1", "Client 192.0.2.9", "HELO mail.example.com", "Sender <ann@example.com>",
+	p.Has(t, "Session session1", "Client 192.0.2.9", "HELO mail.example.com", "Sender <ann@example.com>",
 		"rejected rdns-missing Sat 21 Nov 11:48:00", "550 5.7.25 192.0.2.9 has no reverse DNS name", "Recipient <bob@example.org>", "Queue id 4dDk2p1xQz",
 		"Also applied watched helo-mismatch HELO is another name", "3 answers of checks, 1 questions",
 		"rdns connect rdns-missing a note 1.2", "9.2.0.192.in-addr.arpa. PTR", "a.example.", "345", "could not find out: server misbehaving", "nothing to say",
 		"accepted message accepted Sat 21 Nov 11:49:00 Sender <zoe@example.com> Recipient <carl@example.org>")
-	if strings.Index(p.text, "rdns-missing") > strings.Index(p.text, "message accepted") {
+	if strings.Index(p.Text, "rdns-missing") > strings.Index(p.Text, "message accepted") {
 		t.Error("out of order")
 	}
-	p.lacks(t, "eve@example.com", "data-refresh")
+	p.Lacks(t, "eve@example.com", "data-refresh")
 
 	for _, ref := range []string{"session1", "https://mx.example.org/why/rdns-missing?r=" + b.id(t, "rdns-missing"), strings.ToUpper(b.id(t, "rdns-missing"))} {
 		found := b.follow(b.get("/refusals?ref=" + url.QueryEscape(ref)))
-		found.has(t, "Session session1", "rdns-missing", "message accepted")
+		found.Has(t, "Session session1", "rdns-missing", "message accepted")
 	}
-	b.get("/refusals?ref="+records.NewID(checktest.Now)).has(t, "There is no record of this link or session", "192.0.2.9")
-	b.get("/refusals?ref=session9").has(t, "There is no record of this link or session")
+	b.get("/refusals?ref="+records.NewID(checktest.Now)).Has(t, "There is no record of this link or session", "192.0.2.9")
+	b.get("/refusals?ref=session9").Has(t, "There is no record of this link or session")
 	for _, path := range []string{"/session", "/session?id=session1", "/session?id=session1&n=0", "/session?id=session1&n=x", "/session?id=session9&n=2"} {
 		if p := b.get(path); p.Code != 404 {
 			t.Errorf("%s: %d", path, p.Code)
@@ -319,19 +320,19 @@ func TestGreylistPage(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	p := b.get("/greylist")
-	p.has(t, "Waiting 1", "Passed 1", "Gone 0", "waiting rdns-missing 1 attempt, first at 2026-11-21 11:58:00, open for 47 h 0 min", "<ann@example.com>", "to → <bob@example.org>",
+	p.Has(t, "Waiting 1", "Passed 1", "Gone 0", "waiting rdns-missing 1 attempt, first at 2026-11-21 11:58:00, open for 47 h 0 min", "<ann@example.com>", "to → <bob@example.org>",
 		"3 attempts", "<>", "example.net 192.0.2.0/24 192.0.2.7 5", "never example.org 0 allowed by hand")
-	if strings.Index(p.text, "3 attempts") > strings.Index(p.text, "1 attempt,") {
+	if strings.Index(p.Text, "3 attempts") > strings.Index(p.Text, "1 attempt,") {
 		t.Error("the last ones do not come first")
 	}
 	one := b.get("/greylist?what=ann@example.com")
-	one.has(t, "<ann@example.com>", "No client fits the search.")
-	one.lacks(t, "3 attempts")
+	one.Has(t, "<ann@example.com>", "No client fits the search.")
+	one.Lacks(t, "3 attempts")
 
 	after := b.follow(b.post("/greylist?what=ann", "do", "allow", "client", "192.0.2.0/24"))
-	after.has(t, "192.0.2.0/24 is let in at once from now on.", "<ann@example.com>")
-	after.lacks(t, "3 attempts")
-	b.follow(b.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).has(t, "2 entries of example.net 192.0.2.0/24 are forgotten.", "3 attempts")
+	after.Has(t, "192.0.2.0/24 is let in at once from now on.", "<ann@example.com>")
+	after.Lacks(t, "3 attempts")
+	b.follow(b.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).Has(t, "2 entries of example.net 192.0.2.0/24 are forgotten.", "3 attempts")
 	b.operator.want(t, "allow 192.0.2.0/24", "forget example.net 192.0.2.0/24")
 
 	b.operator.refuse = errors.New("no client")
@@ -346,7 +347,7 @@ func TestWatchedPage(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	p := b.get("/watched")
-	p.has(t, "from 2026-10-12 to 2026-11-21", "Of 7 transactions since the start of this daemon there is no evidence.",
+	p.Has(t, "from 2026-10-12 to 2026-11-21", "Of 7 transactions since the start of this daemon there is no evidence.",
 		"safe to enforce 1 not safe 1 too little seen yet 1 can only be watched 1",
 		"rdns-missing now greylist safe to enforce none of these is a known good sender To enforce it: actions: {rdns-missing: reject} 1 sender bank.example from 192.0.2.0/24 2 times",
 		"2 200 occasions on 30 days 2026-10-22 to 2026-11-21 12 let in, 900 refused for something else 800 clients 0 deliver clean mail too, 0 pass SPF, 0 were written to",
@@ -356,8 +357,8 @@ func TestWatchedPage(t *testing.T) {
 		"Safe to enforce is a reason after 100 occasions from 20 clients within 14 days or more, if no more than one in 1 000 is",
 		"1 watched reason that was never seen helo-cname",
 		"spf-fail now reject 1 sender 1 sender partner.example", "900 refused, 0 held", "rdns-missing now greylist nobody 0 refused, 300 held", "4 of 290 senders that were held came back")
-	p.lacks(t, "--reason rdns-missing", "--reason spf-fail")
-	at := func(says string) int { return strings.Index(p.text, says) }
+	p.Lacks(t, "--reason rdns-missing", "--reason spf-fail")
+	at := func(says string) int { return strings.Index(p.Text, says) }
 	if at("now greylist safe") > at("now watch not safe") || at("now watch not safe") > at("now watch too little") || at("spf-fail now") > at("rdns-missing now greylist nobody") {
 		t.Error("out of order")
 	}
@@ -371,8 +372,8 @@ func TestWatchedPage(t *testing.T) {
 	r := httptest.NewRequest("GET", "/watched", nil)
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	if p := b.do(r.WithContext(ctx)); p.Code != 503 || !strings.Contains(p.text, "milterd report watch") && !strings.Contains(p.text, "too many pages") {
-		t.Errorf("%d %s", p.Code, p.text)
+	if p := b.do(r.WithContext(ctx)); p.Code != 503 || !strings.Contains(p.Text, "milterd report watch") && !strings.Contains(p.Text, "too many pages") {
+		t.Errorf("%d %s", p.Code, p.Text)
 	}
 }
 
@@ -388,7 +389,7 @@ func (o *fakeOperator) want(t *testing.T, did ...string) {
 func TestBlocksPage(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
-	b.get("/blocks").has(t, "Sat 21 Nov 12:59:00 59 min more", "203.0.113.7", "naming too many unknown recipients block 1 in a row, since 2026-11-21 11:59:00",
+	b.get("/blocks").Has(t, "Sat 21 Nov 12:59:00 59 min more", "203.0.113.7", "naming too many unknown recipients block 1 in a row, since 2026-11-21 11:59:00",
 		"2001:db8:1::/64", "the spam run by hand, since 2026-11-21 12:00:00, nothing refused yet")
 	for what, found := range map[string]string{
 		"203.0.113.7": "4", "203.0.113.0/24": "4", "2001:db8:1::9": "6", "2001:db8::/32": "6", "SPAM": "6", "recipients": "4", "203.0": "4", "192.0.2.1": "", "::/0": "6",
@@ -402,13 +403,13 @@ func TestBlocksPage(t *testing.T) {
 	if p := b.get("/blocks?client=192.0.2.9"); !strings.Contains(p.Body.String(), `name="client" value="192.0.2.9"`) {
 		t.Error("a link does not fill the form in")
 	}
-	b.follow(b.post("/blocks", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "spam")).has(t, "192.0.2.9 is blocked until 2026-11-21 13:00:00.")
-	b.follow(b.post("/blocks?what=203", "do", "lift", "client", "203.0.113.7")).has(t, "203.0.113.7 is free, and what was counted is forgotten.")
-	b.follow(b.post("/blocks", "do", "lift", "client", "192.0.2.99")).has(t, "192.0.2.99 was not blocked any more.")
+	b.follow(b.post("/blocks", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "spam")).Has(t, "192.0.2.9 is blocked until 2026-11-21 13:00:00.")
+	b.follow(b.post("/blocks?what=203", "do", "lift", "client", "203.0.113.7")).Has(t, "203.0.113.7 is free, and what was counted is forgotten.")
+	b.follow(b.post("/blocks", "do", "lift", "client", "192.0.2.99")).Has(t, "192.0.2.99 was not blocked any more.")
 	b.operator.want(t, "block 192.0.2.9 4h spam", "lift 203.0.113.7", "lift 192.0.2.99")
 	b.operator.refuse = errors.New("no address")
 	p := b.post("/blocks", "do", "add", "client", "192.0.2.300", "for", "4h", "why", "because")
-	p.has(t, "Nothing was changed: no address")
+	p.Has(t, "Nothing was changed: no address")
 	for _, want := range []string{`value="192.0.2.300"`, `value="because"`, `<option value="4h" selected>`} {
 		if p.Code != 422 || !strings.Contains(p.Body.String(), want) {
 			t.Errorf("%d: no %s", p.Code, want)
@@ -421,7 +422,7 @@ func TestWhatChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	long := strings.Repeat("a", 1<<20)
-	for name, p := range map[string]page{
+	for name, p := range map[string]webtest.Page{
 		"GET":              b.get("/greylist?do=forget&client=192.0.2.9"),
 		"in the address":   b.post("/blocks?do=lift&client=192.0.2.9"),
 		"no client":        b.post("/greylist", "do", "forget"),
@@ -440,7 +441,7 @@ func TestWhatChangesNothing(t *testing.T) {
 	}
 	b.operator.want(t)
 	// Nobody puts words on a page by a link.
-	b.get("/blocks?note=All+is+lost").lacks(t, "All is lost")
+	b.get("/blocks?note=All+is+lost").Lacks(t, "All is lost")
 }
 
 // TestMarkupOfOthersIsHarmless has everything that comes from outside be as nasty as it can.
@@ -481,8 +482,8 @@ func TestMarkupOfOthersIsHarmless(t *testing.T) {
 			t.Errorf("%s: %d ends of titles", path, n)
 		}
 	}
-	b.get("/session?id=session1&n=1").has(t, `HELO "'><script>alert(1)</script>`, "[2J Reply: 250")
-	for _, p := range []page{
+	b.get("/session?id=session1&n=1").Has(t, `HELO "'><script>alert(1)</script>`, "[2J Reply: 250")
+	for _, p := range []webtest.Page{
 		b.post("/greylist?what="+escaped, "do", "allow", "client", nasty), b.post("/blocks?what="+escaped, "do", "lift", "client", nasty),
 		b.post("/blocks", "do", "add", "client", nasty, "why", nasty, "for", nasty),
 	} {
@@ -499,7 +500,7 @@ func TestOperatorPagesAreAccessible(t *testing.T) {
 	b := busy(t)
 	for _, path := range b.eachPage() {
 		p := b.get(path)
-		accessible(t, path, p)
+		p.WellFormed(t, path)
 		body := p.Body.String()
 		for _, m := range regexp.MustCompile(`<(input|select)[^>]*>`).FindAllString(body, -1) {
 			id := regexp.MustCompile(` id="([^"]*)"`).FindStringSubmatch(m)

@@ -36,10 +36,10 @@ func (g Guard) Protect(pages http.Handler) http.Handler {
 		g.Now = time.Now
 	}
 	want := sha256.Sum256([]byte(g.Password))
-	guesses := &guesses{now: g.Now, each: map[netip.Addr]bucket{}}
+	guesses := &guesses{now: g.Now, each: Buckets[netip.Addr]{}}
 	inner := http.NewCrossOriginProtection().Handler(pages)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		harden(w.Header(), PagePolicy)
+		SetSecurityHeaders(w.Header(), PagePolicy)
 		w.Header().Set("Referrer-Policy", "same-origin") // so that browsers say where a form comes from
 		if g.Password == "" {
 			if !g.known(r.Host) {
@@ -94,40 +94,30 @@ func clientOf(r *http.Request) netip.Addr {
 	return addr
 }
 
+// guessRate limits wrong passwords.
+var guessRate = Rate{Burst: wrongPasswords, Interval: refillWrong}
+
 // guesses counts wrong passwords. It is safe for concurrent use.
 type guesses struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	each map[netip.Addr]bucket
+	each Buckets[netip.Addr]
 }
 
 // may tells whether a client may try a password.
 func (g *guesses) may(client netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	b, known := g.each[client]
-	if !known {
-		return len(g.each) < manyGuessers
+	if _, known := g.each[client]; !known && len(g.each) >= manyGuessers {
+		return false
 	}
-	return b.refill(g.now(), wrongPasswords, refillWrong).left >= 1
+	return g.each.Allows(client, guessRate, g.now())
 }
 
 // wrong counts one.
 func (g *guesses) wrong(client netip.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := g.now()
-	for c, b := range g.each {
-		if b.refill(now, wrongPasswords, refillWrong).left >= wrongPasswords {
-			delete(g.each, c)
-		}
-	}
-	b, known := g.each[client]
-	if !known {
-		b = bucket{wrongPasswords, now}
-	}
-	b = b.refill(now, wrongPasswords, refillWrong)
-	b.left--
-	g.each[client] = b
+	g.each.Add(client, guessRate, g.now())
 }

@@ -11,8 +11,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"milterd/checks"
 )
 
 const (
@@ -93,7 +91,7 @@ func (x *dashboard) changeGreylist(w http.ResponseWriter, r *http.Request) {
 	v := form(w, r)
 	client := field(v, "client")
 	x.change(w, r, "greylist?"+url.Values{"what": {field(r.URL.Query(), "what")}}.Encode(), func(ctx context.Context) (string, error) {
-		shown := checks.Clean(client, maxShownValue)
+		shown := Shown(client)
 		switch {
 		case client == "":
 			return "", errNothing
@@ -181,9 +179,9 @@ func (x *dashboard) changeBlocks(w http.ResponseWriter, r *http.Request) {
 		case v.Get("do") == "lift":
 			was, err := x.Operator.Unblock(ctx, client)
 			if !was {
-				return checks.Clean(client, maxShownValue) + " was not blocked any more.", err
+				return Shown(client) + " was not blocked any more.", err
 			}
-			return checks.Clean(client, maxShownValue) + " is free, and what was counted is forgotten.", err
+			return Shown(client) + " is free, and what was counted is forgotten.", err
 		}
 		return "", errors.New("the form is not one of this page")
 	}, x.showBlocks)

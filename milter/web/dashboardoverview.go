@@ -58,7 +58,7 @@ func (x *dashboard) overview(w http.ResponseWriter, r *http.Request) {
 	for _, c := range x.Parts.Checks() {
 		v := conditionView{Condition: c}
 		for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
-			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+shown(strings.ReplaceAll(name, "_", " ")))
+			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+Shown(strings.ReplaceAll(name, "_", " ")))
 		}
 		page.Conditions = append(page.Conditions, v)
 	}

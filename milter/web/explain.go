@@ -89,15 +89,6 @@ func (e Explain) Handler() (http.Handler, error) {
 	return x.guard(mux), nil
 }
 
-// harden sets what every answer has.
-func harden(h http.Header, policy string) {
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer") // the address of a page is as secret as what is in it
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-}
-
 // guard hardens every answer, and takes the path of the URL off.
 func (x *explain) guard(next http.Handler) http.Handler {
 	prefix := ""
@@ -105,7 +96,7 @@ func (x *explain) guard(next http.Handler) http.Handler {
 		prefix = strings.TrimSuffix(u.Path, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		harden(w.Header(), Policy)
+		SetSecurityHeaders(w.Header(), Policy)
 		if !x.limiter.page() {
 			select {
 			case <-time.After(delayPage):

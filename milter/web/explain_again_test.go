@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"milterd/milter/web/webtest"
 )
 
 func TestTestAgain(t *testing.T) {
@@ -13,7 +15,7 @@ func TestTestAgain(t *testing.T) {
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
 
 	p := s.again(link)
-	p.has(t, "Not yet repaired", "Still wrong 192.0.2.9 has no reverse DNS name rdns-missing",
+	p.Has(t, "Not yet repaired", "Still wrong 192.0.2.9 has no reverse DNS name rdns-missing",
 		"Also wrong HELO name mail.example.com has neither an A nor an AAAA record helo-unresolvable The record above repairs this too.",
 		"These records would repair it: 9.2.0.192.in-addr.arpa. IN PTR mail.example.com. mail.example.com. IN A 192.0.2.9",
 		`This record in its place would repair it: example.com. IN TXT "v=spf1 ip4:192.0.2.9 mx -all"`,
@@ -23,21 +25,21 @@ func TestTestAgain(t *testing.T) {
 	}
 
 	s.setZone(mended)
-	s.again(link).has(t, "Not yet repaired", "Repaired 192.0.2.9 has no reverse DNS name rdns-missing", "Also wrong", "spf-fail")
+	s.again(link).Has(t, "Not yet repaired", "Repaired 192.0.2.9 has no reverse DNS name rdns-missing", "Also wrong", "spf-fail")
 
 	s.setZone(strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1))
 	p = s.again(link)
-	p.has(t, "Repaired The DNS is as it should be now. Send the mail again. The temporary block of your server is lifted.",
+	p.Has(t, "Repaired The DNS is as it should be now. Send the mail again. The temporary block of your server is lifted.",
 		"Repaired 192.0.2.9 has no reverse DNS name", "9.2.0.192.in-addr.arpa. PTR mail.example.com.")
-	p.lacks(t, "Still wrong", "Also wrong", "would repair it")
+	p.Lacks(t, "Still wrong", "Also wrong", "would repair it")
 	if s.lifted.Load() != 1 {
 		t.Error("nobody was told that it is repaired")
 	}
 
 	s.setZone("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1))
 	p = s.again(link)
-	p.has(t, "Some answers are missing", "No answer 192.0.2.9 has no reverse DNS name")
-	p.lacks(t, "Repaired The DNS")
+	p.Has(t, "Some answers are missing", "No answer 192.0.2.9 has no reverse DNS name")
+	p.Lacks(t, "Repaired The DNS")
 	if s.lifted.Load() != 1 {
 		t.Error("what could not be found out counts as repaired")
 	}
@@ -82,7 +84,7 @@ func TestFixes(t *testing.T) {
 			}
 			s := newSite(t, zone)
 			link := s.suspect(c.client, c.helo, c.from, c.reason)
-			s.again(link).has(t, c.fix)
+			s.again(link).Has(t, c.fix)
 		})
 	}
 }
@@ -113,7 +115,7 @@ func TestTestsAreLimited(t *testing.T) {
 	if p.Code != 429 || p.Header().Get("Retry-After") == "" || s.asked.Load() != asked {
 		t.Errorf("%d, %d questions", p.Code, s.asked.Load()-asked)
 	}
-	p.has(t, "tested often enough", "What we saw", "Test again")
+	p.Has(t, "tested often enough", "What we saw", "Test again")
 	s.after(refillReference)
 	if p := s.again(link); p.Code != 200 {
 		t.Errorf("after a minute: %d", p.Code)
@@ -130,7 +132,7 @@ func TestTestsAreLimited(t *testing.T) {
 func TestPagesAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, broken)
-	get := func() page { return s.get("/why/rdns-missing") }
+	get := func() webtest.Page { return s.get("/why/rdns-missing") }
 	for i := range pagesOverall {
 		if p := get(); p.Code != 200 {
 			t.Fatalf("page %d: %d", i, p.Code)
@@ -139,7 +141,7 @@ func TestPagesAreLimited(t *testing.T) {
 	if p := get(); p.Code != 429 || p.Header().Get("Retry-After") == "" {
 		t.Errorf("one more: %d", p.Code)
 	} else {
-		p.has(t, "Too many pages")
+		p.Has(t, "Too many pages")
 	}
 	s.after(refillPages)
 	if p := get(); p.Code != 200 {
@@ -151,14 +153,14 @@ func TestLimiterForgets(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(0, 0)
 	l := newLimiter(func() time.Time { return now })
-	for i := range 3 * manyReferences {
+	for i := range 3000 {
 		if !l.begin(fmt.Sprint(i)) {
 			t.Fatalf("test %d", i)
 		}
 		l.end()
 		now = now.Add(refillOverall)
 	}
-	if len(l.each) > manyReferences {
+	if len(l.each) > 100 {
 		t.Errorf("%d references are remembered", len(l.each))
 	}
 	for range testsAtATime {
@@ -178,9 +180,9 @@ func TestWhatIsSaidCannotBeTestedAgain(t *testing.T) {
 	s := newSite(t, mended)
 	link := s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
 	asked := s.asked.Load()
-	for _, p := range []page{s.get(link), s.again(link)} {
-		p.has(t, "What we saw", "the next mail shows whether it is repaired")
-		p.lacks(t, "<form")
+	for _, p := range []webtest.Page{s.get(link), s.again(link)} {
+		p.Has(t, "What we saw", "the next mail shows whether it is repaired")
+		p.Lacks(t, "<form")
 	}
 	if s.asked.Load() != asked {
 		t.Error("the DNS was asked")

@@ -1,8 +1,6 @@
 package web
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -86,55 +84,7 @@ var kinds = []kind{
 	{name: "down", code: 503, says: "cannot be looked up for now", path: refused(func(s *site, link string) string { s.down.Store(true); return link })},
 }
 
-// reader is somebody with a browser at a site.
-type reader struct {
-	*webtest.Tab
-	t    *testing.T
-	home string // address of the pages
-}
-
-func (s *site) reader(t *testing.T, b *webtest.Browser) *reader { return read(t, b, s.pages) }
-
-// read opens pages.
-func read(t *testing.T, b *webtest.Browser, pages http.Handler) *reader {
-	t.Helper()
-	server := httptest.NewServer(pages)
-	t.Cleanup(server.Close)
-	return &reader{b.Tab(t), t, server.URL}
-}
-
-// harmless wants nothing to have run, and nobody to have been asked but the site.
-func (r *reader) harmless() {
-	r.t.Helper()
-	if ran := r.Ran(); len(ran) > 0 {
-		r.t.Errorf("ran: %q", ran)
-	}
-	for _, address := range r.Sent() {
-		if !strings.HasPrefix(address, r.home+"/") {
-			r.t.Errorf("asked for %s", address)
-		}
-	}
-}
-
-// ofLook are the rules of axe-core whose answer depends on the look.
-var ofLook = []string{"color-contrast", "target-size", "scrollable-region-focusable", "link-in-text-block"}
-
-// accessible has axe-core look at the page, by all rules or by those, and wants nothing to reach beyond its edge.
-func (r *reader) accessible(l webtest.Look, rules ...string) {
-	r.t.Helper()
-	r.fits(l)
-	for _, c := range r.Axe(rules...) {
-		r.t.Errorf("%s: %s (%s) %s", l.Name, c.Rule, c.Help, strings.Join(c.Nodes, "\n\t"))
-	}
-}
-
-func (r *reader) fits(l webtest.Look) {
-	r.t.Helper()
-	r.Look(l)
-	if wide := r.Overflow(); len(wide) > 0 {
-		r.t.Errorf("%s: beyond the edge: %q", l.Name, wide)
-	}
-}
+func (s *site) reader(t *testing.T, b *webtest.Browser) *webtest.Visit { return b.Visit(t, s.pages) }
 
 // TestKindsOfPages looks at each kind of page on a desk and on a telephone, by day and by night.
 func TestKindsOfPages(t *testing.T) {
@@ -145,22 +95,15 @@ func TestKindsOfPages(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, broken)
 			r := s.reader(t, browser)
-			code := r.Open(r.home + k.path(s))
+			code := r.Open(r.Home + k.path(s))
 			if k.test {
 				code = r.Click("button")
 			}
 			if code != max(k.code, 200) || !strings.Contains(r.Text("main"), k.says) {
 				t.Errorf("%d, no %q in %s", code, k.says, r.Text("main"))
 			}
-			for i, l := range webtest.Looks {
-				if i == 0 {
-					r.accessible(l)
-				} else {
-					r.accessible(l, ofLook...)
-				}
-				r.Screenshot(k.name + "-" + l.Name)
-			}
-			r.harmless()
+			r.CheckLooks(k.name)
+			r.Harmless()
 		})
 	}
 }
@@ -190,12 +133,12 @@ func TestEveryReasonInABrowser(t *testing.T) {
 			r := s.reader(t, browser)
 			link := s.refuseFor(reason)
 			look := func(turn int) {
-				r.fits(webtest.Looks[(turn+2)%len(webtest.Looks)]) // of the other width
-				r.accessible(webtest.Looks[turn%len(webtest.Looks)])
+				r.CheckFits(webtest.Looks[(turn+2)%len(webtest.Looks)]) // of the other width
+				r.CheckLook(webtest.Looks[turn%len(webtest.Looks)])
 			}
-			r.Open(r.home + "/why/" + reason.ID)
+			r.Open(r.Home + "/why/" + reason.ID)
 			look(i)
-			r.Open(r.home + link)
+			r.Open(r.Home + link)
 			if !strings.Contains(r.Text("main"), "What we saw") {
 				t.Errorf("the link opens: %s", r.Text("main"))
 			}
@@ -206,7 +149,7 @@ func TestEveryReasonInABrowser(t *testing.T) {
 				}
 				look(i + 2)
 			}
-			r.harmless()
+			r.Harmless()
 		})
 	}
 }
@@ -229,18 +172,18 @@ e.example.com. TXT "<script>alert(6)</script><style>*{display:none}</style>"
 		link, link + query, link + "&x=" + query, "/why/" + url.PathEscape(nasty), "/why/rdns-missing?r=" + query,
 		"/why?sender=" + query + "@example.com&ip=192.0.2.9&receiver=" + query, "/" + query,
 	} {
-		r.Open(r.home + path)
+		r.Open(r.Home + path)
 		if n := webtest.Evaluate[int](r.Tab, `document.querySelectorAll("script, img, style, [onerror], [onfocus], [href^=javascript]").length`); n != 0 {
 			t.Errorf("%s: %d elements that nobody wrote", path, n)
 		}
 	}
-	r.Open(r.home + link)
+	r.Open(r.Home + link)
 	for what, page := range map[string]string{"seen": r.Text("main"), "tested": func() string { r.Click("button"); return r.Text("main") }()} {
 		if !strings.Contains(page, `<script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)>`) {
 			t.Errorf("%s: the values are not shown as they are: %s", what, page)
 		}
 	}
-	r.harmless()
+	r.Harmless()
 }
 
 // TestKeyboardAlone tests again without a mouse: the first key press shows the way past the head, and the button takes Enter.
@@ -248,7 +191,7 @@ func TestKeyboardAlone(t *testing.T) {
 	webtest.Require(t)
 	s := newSite(t, broken)
 	r := s.reader(t, webtest.Start(t))
-	r.Open(r.home + then(everythingMended)(s))
+	r.Open(r.Home + then(everythingMended)(s))
 	r.Press("\t")
 	if at := webtest.Evaluate[string](r.Tab, `document.activeElement.innerText`); at != "Skip to the text" {
 		t.Errorf("the first stop is %q", at)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -18,6 +17,7 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/milter/records"
+	"milterd/milter/web/webtest"
 )
 
 // site is a mail site with its pages, for tests: its DNS can be changed, and it counts what it is asked.
@@ -174,20 +174,13 @@ func (s *site) record(sess *checks.Session, d checks.Decision) string {
 	return link
 }
 
-// page is an answer of the pages.
-type page struct {
-	*httptest.ResponseRecorder
-	text string // of the body, without its tags
-}
+func (s *site) get(path string) webtest.Page { return s.do(httptest.NewRequest("GET", path, nil)) }
 
-func (s *site) get(path string) page { return s.do(httptest.NewRequest("GET", path, nil)) }
-
-func (s *site) do(r *http.Request) page {
+func (s *site) do(r *http.Request) webtest.Page {
 	s.t.Helper()
-	w := httptest.NewRecorder()
-	s.pages.ServeHTTP(w, r)
-	body := w.Body.String()
-	if got := w.Header().Get("Content-Security-Policy"); got != Policy {
+	p := webtest.Serve(s.pages, r)
+	body := p.Body.String()
+	if got := p.Header().Get("Content-Security-Policy"); got != Policy {
 		s.t.Errorf("%s: policy %q", r.URL, got)
 	}
 	for _, never := range []string{"<script", "javascript:", " style=", "onclick", "http-equiv", " src="} {
@@ -195,44 +188,12 @@ func (s *site) do(r *http.Request) page {
 			s.t.Errorf("%s: the page has %s", r.URL, never)
 		}
 	}
-	return page{w, text(body)}
+	return p
 }
 
 // again clicks on Test again.
-func (s *site) again(link string) page {
+func (s *site) again(link string) webtest.Page {
 	return s.do(httptest.NewRequest("POST", link, nil))
-}
-
-// text is what a page says, in one line.
-func text(body string) string {
-	var b strings.Builder
-	for i, part := range strings.Split(body, "<") {
-		if _, after, ok := strings.Cut(part, ">"); ok && i > 0 {
-			part = after
-		}
-		b.WriteString(part + " ")
-	}
-	return strings.Join(strings.Fields(html.UnescapeString(b.String())), " ")
-}
-
-// has wants phrases on a page.
-func (p page) has(t *testing.T, phrases ...string) {
-	t.Helper()
-	for _, want := range phrases {
-		if !strings.Contains(p.text, want) {
-			t.Errorf("no %q in: %s", want, p.text)
-		}
-	}
-}
-
-// lacks wants phrases not to be on a page, in tags neither.
-func (p page) lacks(t *testing.T, phrases ...string) {
-	t.Helper()
-	for _, never := range phrases {
-		if strings.Contains(p.text, never) || strings.Contains(p.Body.String(), never) {
-			t.Errorf("%q in: %s", never, p.text)
-		}
-	}
 }
 
 // eachReason lists the reasons that have pages.

@@ -12,6 +12,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/milter/records"
+	"milterd/milter/web/webtest"
 )
 
 // broken is a DNS in which everything is wrong with 192.0.2.9, and mended one in which it is right.
@@ -43,30 +44,30 @@ func TestEveryReasonHasAPage(t *testing.T) {
 			if p.Code != 200 || p.Header().Get("Content-Type") != "text/html; charset=utf-8" {
 				t.Fatalf("%d %s", p.Code, p.Header())
 			}
-			p.has(t, r.ID, r.Why, r.Remedy, "How to repair it")
+			p.Has(t, r.ID, r.Why, r.Remedy, "How to repair it")
 			own, ok := s.explain().texts.Reasons[r.ID]
 			if !ok && !titled[r] {
 				// A check that the texts do not know makes do with what it says itself.
-				p.lacks(t, "What the standards say")
+				p.Lacks(t, "What the standards say")
 			} else if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
 				t.Fatalf("its check has a title in explain/en/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
 			} else {
-				p.has(t, own.Title, "RFC ")
+				p.Has(t, own.Title, "RFC ")
 			}
 			for _, id := range own.Recipes {
 				rec, ok := s.explain().texts.Recipes[id]
 				if !ok || rec.Title == "" || rec.Text == "" || len(rec.Steps) == 0 {
 					t.Errorf("recipe %s: %+v", id, rec)
 				}
-				p.has(t, rec.Title)
+				p.Has(t, rec.Title)
 			}
 			for _, ref := range own.RFC {
 				if rfc := s.explain().texts.rfc(ref); rfc.Title == "" || !regexp.MustCompile(`^[0-9.]+$`).MatchString(rfc.Section) {
 					t.Errorf("RFC %s: %+v", ref, rfc)
 				}
 			}
-			if regexp.MustCompile(`\{[a-z]+\}`).MatchString(p.text) {
-				t.Errorf("a value is missing: %s", p.text)
+			if regexp.MustCompile(`\{[a-z]+\}`).MatchString(p.Text) {
+				t.Errorf("a value is missing: %s", p.Text)
 			}
 			if !strings.Contains(index.Body.String(), `href="`+r.ID+`"`) {
 				t.Error("the index does not lead there")
@@ -127,10 +128,10 @@ func TestLocalPolicyIsSaid(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, broken)
 	for _, id := range []string{"helo-mismatch", "helo-literal"} {
-		s.get("/why/"+id).has(t, "This is the policy of this site.", "No standard makes it your duty: RFC 5321 section 4.1.4 says")
+		s.get("/why/"+id).Has(t, "This is the policy of this site.", "No standard makes it your duty: RFC 5321 section 4.1.4 says")
 	}
-	s.get("/why/greylisted").has(t, "This is the policy of this site.")
-	s.get("/why/helo-syntax").lacks(t, "This is the policy of this site.")
+	s.get("/why/greylisted").Has(t, "This is the policy of this site.")
+	s.get("/why/helo-syntax").Lacks(t, "This is the policy of this site.")
 }
 
 func TestTheLinkShowsWhatWasSeen(t *testing.T) {
@@ -143,14 +144,14 @@ func TestTheLinkShowsWhatWasSeen(t *testing.T) {
 		if p.Code != 200 || p.Header().Get("Cache-Control") != "no-store" || p.Header().Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%d %v", p.Code, p.Header())
 		}
-		p.has(t, "What we saw", "550 5.7.25 192.0.2.9 has no reverse DNS name", "21 November 2026, 12:00:00 UTC",
+		p.Has(t, "What we saw", "550 5.7.25 192.0.2.9 has no reverse DNS name", "21 November 2026, 12:00:00 UTC",
 			"Address of your server 192.0.2.9", "Its name in HELO mail.example.com", "Sender (MAIL FROM) ann@example.com",
 			"Domain of the recipient example.org", "9.2.0.192.in-addr.arpa. PTR no such name", "Test again",
 			"9.2.0.192.in-addr.arpa. IN PTR mail.example.com.", "kept until 22 November 2026")
 		if form := `<form method="post" action="` + strings.TrimPrefix(link, "/why/") + `">`; !strings.Contains(p.Body.String(), form) {
 			t.Errorf("no %s", form)
 		}
-		p.lacks(t, "secret.bob")
+		p.Lacks(t, "secret.bob")
 	}
 	if s.asked.Load() != asked {
 		t.Error("looking at the page asked the DNS")
@@ -174,19 +175,19 @@ func TestReferencesThatShowNothing(t *testing.T) {
 		{"of no record", "/why/rdns-missing?r=" + s.signer.Sign(records.NewID(s.clock()), "rdns-missing"), "not kept any more"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for what, p := range map[string]page{"get": s.get(c.link), "post": s.again(c.link)} {
+			for what, p := range map[string]webtest.Page{"get": s.get(c.link), "post": s.again(c.link)} {
 				if p.Code != 200 {
 					t.Errorf("%s: %d", what, p.Code)
 				}
-				p.has(t, c.says, "What it means")
-				p.lacks(t, "What we saw", "Test again", "ann@example.com", "192.0.2.9", "<script")
+				p.Has(t, c.says, "What it means")
+				p.Lacks(t, "What we saw", "Test again", "ann@example.com", "192.0.2.9", "<script")
 			}
 		})
 	}
 	s.after(24*time.Hour + time.Second)
-	for _, p := range []page{s.get(link), s.again(link)} {
-		p.has(t, "has expired")
-		p.lacks(t, "What we saw", "ann@example.com", "192.0.2.9")
+	for _, p := range []webtest.Page{s.get(link), s.again(link)} {
+		p.Has(t, "has expired")
+		p.Lacks(t, "What we saw", "ann@example.com", "192.0.2.9")
 	}
 	if s.asked.Load() != asked {
 		t.Error("the DNS was asked")
@@ -229,8 +230,8 @@ example.com. MX 10 mx.example.com.
 example.com. TXT "v=spf1 -all exp=e.example.com" "<script>"
 `)
 	link := s.refuse("192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org", "rdns-mismatch")
-	for _, p := range []page{s.get(link), s.again(link)} {
-		p.has(t, `<script>alert(1)</script>`) // as text
+	for _, p := range []webtest.Page{s.get(link), s.again(link)} {
+		p.Has(t, `<script>alert(1)</script>`) // as text
 		if strings.Contains(p.Body.String(), "<script") || strings.Contains(p.Body.String(), "<img") {
 			t.Error(p.Body)
 		}
@@ -250,15 +251,15 @@ func TestOpenSPF(t *testing.T) {
 		if p.Code != 200 {
 			t.Fatal(p.Code)
 		}
-		p.has(t, "Why SPF stopped the mail", "mx.example.org did not take a mail with the sender ann@example.com from the server 192.0.2.9",
+		p.Has(t, "Why SPF stopped the mail", "mx.example.org did not take a mail with the sender ann@example.com from the server 192.0.2.9",
 			"the owner of example.com says", "Nothing was looked up.", `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`)
 	}
 	for _, query := range []string{"", "?sender=ann@example.com", "?sender=x&ip=192.0.2.9", "?sender=ann@example.com&ip=nothing", "?ip=192.0.2.9&receiver=Call+0900"} {
 		p := s.get("/why" + query)
-		p.has(t, "Why was my mail refused?")
-		p.lacks(t, "0900", "ann@")
+		p.Has(t, "Why was my mail refused?")
+		p.Lacks(t, "0900", "ann@")
 	}
-	s.get("/why?sender=ann@example.com&ip=192.0.2.9&receiver=Call+0900").lacks(t, "0900")
+	s.get("/why?sender=ann@example.com&ip=192.0.2.9&receiver=Call+0900").Lacks(t, "0900")
 	if s.asked.Load()+s.read.Load() != 0 {
 		t.Error("somebody was asked")
 	}
@@ -290,7 +291,7 @@ func TestOtherPaths(t *testing.T) {
 	}
 	big := httptest.NewRequest("POST", "/why/rdns-missing", strings.NewReader("r="+strings.Repeat("a", 1<<20)))
 	big.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	s.do(big).lacks(t, "What we saw")
+	s.do(big).Lacks(t, "What we saw")
 }
 
 // TestPagesAreAccessible looks for what a program can see; a browser's checker sees more.
@@ -298,53 +299,16 @@ func TestPagesAreAccessible(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, broken)
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
-	for name, p := range map[string]page{
+	for name, p := range map[string]webtest.Page{
 		"index": s.get("/why/"), "reason": s.get("/why/spf-fail"), "seen": s.get(link), "tested": s.again(link),
 		"openspf": s.get("/why?sender=a@example.com&ip=192.0.2.9"), "missing": s.get("/nothing"),
 	} {
-		accessible(t, name, p)
+		p.WellFormed(t, name)
 		if n := strings.Count(p.Body.String(), `<nav aria-label=`); n != 1 {
 			t.Errorf("%s: %d times navigation", name, n)
 		}
 		if !strings.Contains(fmt.Sprint(p.Header()), "default-src 'none'") {
 			t.Errorf("%s: %v", name, p.Header())
 		}
-	}
-}
-
-// accessible looks for what is wrong in any page.
-func accessible(t *testing.T, name string, p page) {
-	t.Helper()
-	body := p.Body.String()
-	for _, want := range []string{`<html lang="en">`, `<meta name="viewport"`, "<header", "<main", "<footer", `href="#main"`} {
-		if n := strings.Count(body, want); n != 1 {
-			t.Errorf("%s: %d times %s", name, n, want)
-		}
-	}
-	if head, _, _ := strings.Cut(body, "<body>"); strings.Count(head, "<title>") != 1 {
-		t.Errorf("%s: no title", name)
-	}
-	if n := strings.Count(body, "<h1>"); n != 1 {
-		t.Errorf("%s: %d main headings", name, n)
-	}
-	ids := map[string]bool{}
-	for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(body, -1) {
-		if ids[m[1]] {
-			t.Errorf("%s: the id %s twice", name, m[1])
-		}
-		ids[m[1]] = true
-	}
-	for _, m := range regexp.MustCompile(`aria-(?:labelledby|describedby)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
-		if !ids[m[1]] {
-			t.Errorf("%s: nothing has the id %s", name, m[1])
-		}
-	}
-	level := 1
-	for _, m := range regexp.MustCompile(`<h([1-6])`).FindAllStringSubmatch(body, -1) {
-		n := int(m[1][0] - '0')
-		if n > level+1 {
-			t.Errorf("%s: heading %d after %d", name, n, level)
-		}
-		level = n
 	}
 }

@@ -21,7 +21,6 @@ const (
 	testsOverall      = 30 // at once, and then
 	refillOverall     = 2 * time.Second
 	testsAtATime      = 4
-	manyReferences    = 1000 // beyond them, those that are full again are forgotten
 )
 
 // limiter counts pages and tests. It is safe for concurrent use.
@@ -30,19 +29,19 @@ type limiter struct {
 
 	mu      sync.Mutex
 	running int
-	pages   bucket
-	overall bucket
-	each    map[string]bucket
+	pages   Bucket
+	overall Bucket
+	each    Buckets[string]
 }
 
-// bucket is how many are left, and when that was.
-type bucket struct {
-	left float64
-	at   time.Time
-}
+var (
+	pageRate      = Rate{Burst: pagesOverall, Interval: refillPages}
+	testRate      = Rate{Burst: testsOverall, Interval: refillOverall}
+	referenceRate = Rate{Burst: testsPerReference, Interval: refillReference}
+)
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, pages: bucket{pagesOverall, now()}, overall: bucket{testsOverall, now()}, each: map[string]bucket{}}
+	return &limiter{now: now, each: Buckets[string]{}}
 }
 
 // begin tells whether a test for a reference may run now; end is then called after it.
@@ -50,26 +49,12 @@ func (l *limiter) begin(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	l.overall = l.overall.refill(now, testsOverall, refillOverall)
-	b, known := l.each[id]
-	if !known {
-		b = bucket{testsPerReference, now}
-	}
-	b = b.refill(now, testsPerReference, refillReference)
-	if b.left < 1 || l.overall.left < 1 || l.running >= testsAtATime {
+	if l.running >= testsAtATime || !l.overall.Allows(testRate, now) || !l.each.Allows(id, referenceRate, now) {
 		return false
 	}
-	b.left--
-	l.overall.left--
 	l.running++
-	if len(l.each) >= manyReferences {
-		for id, b := range l.each {
-			if b.refill(now, testsPerReference, refillReference).left >= testsPerReference {
-				delete(l.each, id)
-			}
-		}
-	}
-	l.each[id] = b
+	l.overall.Add(testRate, now)
+	l.each.Add(id, referenceRate, now)
 	return true
 }
 
@@ -77,11 +62,11 @@ func (l *limiter) begin(id string) bool {
 func (l *limiter) page() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pages = l.pages.refill(l.now(), pagesOverall, refillPages)
-	if l.pages.left < 1 {
+	now := l.now()
+	if !l.pages.Allows(pageRate, now) {
 		return false
 	}
-	l.pages.left--
+	l.pages.Add(pageRate, now)
 	return true
 }
 
@@ -89,8 +74,4 @@ func (l *limiter) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running--
-}
-
-func (b bucket) refill(now time.Time, most float64, each time.Duration) bucket {
-	return bucket{min(b.left+max(0, now.Sub(b.at).Seconds())/each.Seconds(), most), now}
 }

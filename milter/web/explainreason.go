@@ -124,7 +124,7 @@ func (x *explain) page(w http.ResponseWriter, code int, reason *checks.Reason, n
 func (x *explain) seen(rec records.Record, ref string) *seen {
 	s := &seen{
 		Reply: maskAll(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(x.Keep), Client: "unknown",
-		Helo: shown(rec.Helo), MailFrom: shown(rec.MailFrom), Action: rec.Reason, Ref: ref,
+		Helo: Shown(rec.Helo), MailFrom: Shown(rec.MailFrom), Action: rec.Reason, Ref: ref,
 		CanTest: len(x.reasonsOf(rec)) > 0, Asked: x.askedOf(saying(rec)),
 	}
 	if rec.Client.IsValid() {
@@ -146,12 +146,6 @@ func (x *explain) seen(rec records.Record, ref string) *seen {
 func saying(rec records.Record) []records.Check {
 	return slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool { return len(c.Reasons) == 0 && c.Error == "" })
 }
-
-// maxShownValue is how much of a value is shown, in octets.
-const maxShownValue = 320
-
-// shown makes a value fit to be shown: html/template makes it harmless, this makes it readable.
-func shown(s string) string { return checks.Clean(s, maxShownValue) }
 
 // maskAll leaves of the recipient's address what everybody may know.
 func maskAll(rec records.Record, text string) string {

@@ -1,0 +1,48 @@
+package web
+
+import "time"
+
+// Rate is a rate limit: Burst events at once, and one more after each Interval.
+type Rate struct {
+	Burst    int
+	Interval time.Duration
+}
+
+// Bucket is the state of one rate limit (a token bucket). The zero value allows a full burst. It is not safe for concurrent
+// use.
+type Bucket struct {
+	used float64 // events that still count at the time at
+	at   time.Time
+}
+
+// Allows reports whether r allows one more event at now.
+func (b Bucket) Allows(r Rate, now time.Time) bool {
+	return b.usedAt(r, now) <= float64(r.Burst-1)
+}
+
+// Add counts an event.
+func (b *Bucket) Add(r Rate, now time.Time) {
+	b.used, b.at = b.usedAt(r, now)+1, now
+}
+
+func (b Bucket) usedAt(r Rate, now time.Time) float64 {
+	return max(0, b.used-max(0, now.Sub(b.at).Seconds())/r.Interval.Seconds())
+}
+
+// Buckets applies a rate limit to each key by itself. The zero value has no keys. It is not safe for concurrent use.
+type Buckets[K comparable] map[K]Bucket
+
+// Allows reports whether r allows one more event of a key at now.
+func (bs Buckets[K]) Allows(key K, r Rate, now time.Time) bool { return bs[key].Allows(r, now) }
+
+// Add counts an event of a key. It deletes the keys whose burst is full again.
+func (bs Buckets[K]) Add(key K, r Rate, now time.Time) {
+	for k, b := range bs {
+		if b.usedAt(r, now) == 0 {
+			delete(bs, k)
+		}
+	}
+	b := bs[key]
+	b.Add(r, now)
+	bs[key] = b
+}

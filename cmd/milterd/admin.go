@@ -24,6 +24,7 @@ import (
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 	"milterd/milter/web"
+	"milterd/milter/web/dashboard"
 )
 
 // statusReport is what the command status prints.
@@ -134,14 +135,14 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 // adminPages are for the operator and the operator's tools. Whether the daemon is healthy may everybody know.
 func (d *daemon) adminPages() (http.Handler, error) {
 	cfg := d.config()
-	w := web.Dashboard{
+	c := dashboard.Config{
 		Site: cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Parts: d.parts(), Problems: d.problems,
 		History: d.history, Operator: operator{d}, Evidence: d.reports, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {
-		w.Book = d.explain.book
+		c.Book = d.explain.book
 	}
-	pages, err := w.Handler()
+	pages, err := dashboard.New(c)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (d *daemon) adminPages() (http.Handler, error) {
 	mux.Handle("/", pages)
 	mux.Handle("GET /metrics", d.metrics.Handler())
 	outer := http.NewServeMux()
-	outer.Handle("/", web.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(mux))
+	outer.Handle("/", dashboard.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(mux))
 	health := web.Health(d.problems)
 	outer.Handle("/healthz", health)
 	outer.Handle("/readyz", health)

@@ -13,7 +13,7 @@ import (
 	"milterd/checks/greylist"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
-	"milterd/milter/web"
+	"milterd/milter/web/dashboard"
 )
 
 // What is read of the records at the start, so that a restart does not empty the charts: so many at a time with a pause between
@@ -77,11 +77,11 @@ func (d *daemon) seed(ctx context.Context, again time.Duration) error {
 // operator does what the operator's pages offer, as the commands do, and leaves a line in the log of what was changed.
 type operator struct{ *daemon }
 
-// Triplets implements web.Operator.
-func (o operator) Triplets(ctx context.Context, what string) iter.Seq2[web.Triplet, error] {
-	return func(yield func(web.Triplet, error) bool) {
+// Triplets implements dashboard.Operator.
+func (o operator) Triplets(ctx context.Context, what string) iter.Seq2[dashboard.Triplet, error] {
+	return func(yield func(dashboard.Triplet, error) bool) {
 		for t, err := range greylist.List(ctx, o.store, time.Now(), what) {
-			if !yield(web.Triplet{
+			if !yield(dashboard.Triplet{
 				Identity: t.Identity, From: t.From, To: t.To, Client: t.Client, Suspicion: t.Suspicion, State: string(t.State),
 				Attempts: t.Attempts, First: t.First, Last: t.Last, Until: t.Until, Passed: t.Passed,
 			}, err) {
@@ -91,64 +91,64 @@ func (o operator) Triplets(ctx context.Context, what string) iter.Seq2[web.Tripl
 	}
 }
 
-// Clients implements web.Operator.
-func (o operator) Clients(ctx context.Context, what string) iter.Seq2[web.Client, error] {
-	return func(yield func(web.Client, error) bool) {
+// Clients implements dashboard.Operator.
+func (o operator) Clients(ctx context.Context, what string) iter.Seq2[dashboard.Client, error] {
+	return func(yield func(dashboard.Client, error) bool) {
 		for c, err := range greylist.Clients(ctx, o.store, what) {
-			if !yield(web.Client{Identity: c.Identity, Passes: c.Passes, Used: c.Used, Client: c.Client, Allowed: c.Allowed}, err) {
+			if !yield(dashboard.Client{Identity: c.Identity, Passes: c.Passes, Used: c.Used, Client: c.Client, Allowed: c.Allowed}, err) {
 				return
 			}
 		}
 	}
 }
 
-// Allow implements web.Operator.
+// Allow implements dashboard.Operator.
 func (o operator) Allow(ctx context.Context, what string) error {
 	c, err := greylist.Allow(ctx, o.store, time.Now(), what)
 	o.told("greylist allow", c.Identity, nil, err)
 	return err
 }
 
-// Forget implements web.Operator.
+// Forget implements dashboard.Operator.
 func (o operator) Forget(ctx context.Context, what string) (int, error) {
 	n, err := greylist.Forget(ctx, o.store, what)
 	o.told("greylist forget", what, logrus.Fields{"entries": n}, err)
 	return n, err
 }
 
-// Blocks implements web.Operator.
-func (o operator) Blocks(ctx context.Context) ([]web.Block, error) {
+// Blocks implements dashboard.Operator.
+func (o operator) Blocks(ctx context.Context) ([]dashboard.Block, error) {
 	list, err := counters.Blocks(ctx, o.store, time.Now())
-	blocks := make([]web.Block, len(list))
+	blocks := make([]dashboard.Block, len(list))
 	for i, b := range list {
 		blocks[i] = blockOf(b)
 	}
 	return blocks, err
 }
 
-func blockOf(b counters.Blocked) web.Block {
+func blockOf(b counters.Blocked) dashboard.Block {
 	client := b.Client.String()
 	if b.Client.IsSingleIP() {
 		client = b.Client.Addr().String()
 	}
-	return web.Block{Client: client, Since: b.Since, Until: b.Until, Level: b.Level, Why: b.Why, InForce: b.InForce}
+	return dashboard.Block{Client: client, Since: b.Since, Until: b.Until, Level: b.Level, Why: b.Why, InForce: b.InForce}
 }
 
-// Block implements web.Operator.
-func (o operator) Block(ctx context.Context, client, length, why string) (web.Block, error) {
+// Block implements dashboard.Operator.
+func (o operator) Block(ctx context.Context, client, length, why string) (dashboard.Block, error) {
 	d, err := config.ParseDuration(length)
 	if err != nil {
-		return web.Block{}, fmt.Errorf("for how long? %w", err)
+		return dashboard.Block{}, fmt.Errorf("for how long? %w", err)
 	}
 	b, err := o.block(ctx, client, d, why)
 	if err != nil {
-		return web.Block{}, err
+		return dashboard.Block{}, err
 	}
 	o.told("block add", b.Client.String(), logrus.Fields{"until": b.Until.Format(time.RFC3339), "why": b.Why}, nil)
 	return blockOf(b), nil
 }
 
-// Unblock implements web.Operator.
+// Unblock implements dashboard.Operator.
 func (o operator) Unblock(ctx context.Context, client string) (bool, error) {
 	was, err := o.unblock(ctx, client)
 	o.told("block remove", client, nil, err)

@@ -23,6 +23,7 @@ import (
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 	"milterd/milter/web"
+	"milterd/milter/web/dashboard"
 )
 
 // operated is a daemon whose operator's pages are served.
@@ -218,12 +219,12 @@ func TestChartsAreSeeded(t *testing.T) {
 	if err := d.seed(t.Context(), time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	pages, err := web.Dashboard{
+	pages, err := dashboard.New(dashboard.Config{
 		Profile: func() string { return "" }, Parts: web.Parts{
 			Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 }, Records: d.recorded, Store: d.store.Status,
 			DNS: func() resolver.Stats { return resolver.Stats{} }, Checks: func() []checks.Condition { return nil },
 		}, Problems: d.problems, History: d.history,
-	}.Handler()
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

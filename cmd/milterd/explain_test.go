@@ -24,6 +24,7 @@ import (
 	"milterd/milter/records"
 	"milterd/milter/store"
 	"milterd/milter/web"
+	"milterd/milter/web/dashboard"
 )
 
 var missingPTR = &checks.Reason{ID: "rdns-missing", Reply: checks.Reply{Code: 550, Enhanced: "5.7.25"}}
@@ -36,7 +37,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 	d := &daemon{log: log, store: store.NewMemory(nil)}
 	t.Cleanup(func() { _ = d.store.Close() })
 	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
-	d.history = web.NewHistory(all.Checks, checks.PipelineReasons())
+	d.history = dashboard.NewHistory(all.Checks, checks.PipelineReasons())
 	cfg := &config.Config{
 		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
 		Records: config.Records{Keep: 24 * time.Hour, Max: 100},

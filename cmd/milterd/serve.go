@@ -30,6 +30,7 @@ import (
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 	"milterd/milter/web"
+	"milterd/milter/web/dashboard"
 )
 
 const (
@@ -75,7 +76,7 @@ type daemon struct {
 	explain  explainer
 	evidence *evidence.Book
 	metrics  *web.Metrics
-	history  *web.History
+	history  *dashboard.History
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
 }
@@ -127,7 +128,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	d.evidence = openEvidence(d.env(), d.config, time.Now)
 	defer d.evidence.Close(evidencePatience)
 	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
-	d.history = web.NewHistory(all.Checks, checks.PipelineReasons())
+	d.history = dashboard.NewHistory(all.Checks, checks.PipelineReasons())
 	stopSeeding := d.seedHistory()
 	defer stopSeeding()
 	p, err := d.build(cfg)

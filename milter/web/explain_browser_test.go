@@ -37,9 +37,8 @@ func then(zone string) func(*site) string {
 
 var (
 	everythingMended = strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1)
-	// longHelo and longTXT are as long as the protocols let them be.
-	longHelo = strings.TrimSuffix(strings.Repeat("an-unusually-long-label-which-says-nothing.", 12), ".")[:504]
-	longTXT  = `"v=spf1 include:` + strings.Repeat("spf-of-a-provider-with-a-long-name.", 3) + `example.net" " ` +
+	// longTXT is an SPF record of several strings.
+	longTXT = `"v=spf1 include:` + strings.Repeat("spf-of-a-provider-with-a-long-name.", 3) + `example.net" " ` +
 		strings.Repeat("ip6:2001:db8:1234:5678::/64 ", 8) + `" "` + strings.Repeat("ip4:198.51.100.0/24 ", 10) + `-all"`
 )
 
@@ -55,7 +54,7 @@ var kinds = []kind{
 	{name: "seen", path: then(broken), says: "What we saw"},
 	{name: "seen-ipv6", says: "2001:db8:8000:1234:5678:9abc:def0:1234", path: func(s *site) string {
 		s.setZone(broken + "example.net. MX 10 mx.example.com.\nexample.net. TXT " + longTXT + "\n")
-		return s.refuse("2001:db8:8000:1234:5678:9abc:def0:1234", longHelo,
+		return s.refuse("2001:db8:8000:1234:5678:9abc:def0:1234", webtest.LongName,
 			strings.Repeat("a-very-long-local-part.", 3)[:64]+"@example.net", "bob@example.org", "rdns-missing")
 	}},
 	{name: "seen-said", says: "the next mail shows", path: func(s *site) string {

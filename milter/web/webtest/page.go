@@ -97,3 +97,6 @@ func (p Page) WellFormed(t testing.TB, name string) {
 		level = n
 	}
 }
+
+// LongName is a host name of 504 bytes, twice the length that the DNS allows, for tests of the layout.
+var LongName = strings.TrimSuffix(strings.Repeat("an-unusually-long-label-which-says-nothing.", 12), ".")[:504]

@@ -1,4 +1,6 @@
-package web
+// Package dashboard serves the operator's pages: what is happening, the last refusals with their traces, the greylist and the
+// blocks. The sender's pages are in package why.
+package dashboard
 
 import (
 	"bytes"
@@ -17,16 +19,16 @@ import (
 
 	"milterd/milter/evidence"
 	"milterd/milter/records"
+	"milterd/milter/web"
 )
 
-// Dashboard are the pages of the operator: what is happening, the last refusals with their traces, and what may be changed.
-// They belong behind a Guard. They work below any path, with and without JavaScript.
-type Dashboard struct {
+// Config configures the pages. They belong behind a Guard. They work below any path, with and without JavaScript.
+type Config struct {
 	Site     string // host name of the mail server
 	Version  string
 	Started  time.Time
 	Profile  func() string
-	Parts    Parts
+	Parts    web.Parts
 	Problems func() []string // what an operator should look at first
 	History  *History
 	Book     Book // nil: no records are kept
@@ -83,8 +85,8 @@ type Block struct {
 	InForce      bool // false: nothing was refused yet
 }
 
-// PagePolicy is the content security policy of the operator's pages: no exceptions.
-const PagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+// Policy is the content security policy of the operator's pages: no exceptions.
+const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 const (
 	// patience is how long a page looks for what it shows. What it has not found then it does not show, and says so.
@@ -100,28 +102,28 @@ const (
 	liveCost              = 100
 )
 
-//go:embed dashboard
-var dashboardFiles embed.FS
+//go:embed pages.html style.css live.js
+var files embed.FS
 
 // dashboard serves the pages.
 type dashboard struct {
-	Dashboard
+	Config
 	pages   *template.Template
 	reading chan struct{}
 	notes   notes
 }
 
-// Handler makes the pages. The error is one of their texts: a test finds it.
-func (d Dashboard) Handler() (http.Handler, error) {
-	if d.Now == nil {
-		d.Now = time.Now
+// New returns a handler for the pages. The error is one of their texts: a test finds it.
+func New(c Config) (http.Handler, error) {
+	if c.Now == nil {
+		c.Now = time.Now
 	}
-	if d.Zone == nil {
-		d.Zone = time.Local
+	if c.Zone == nil {
+		c.Zone = time.Local
 	}
-	x := &dashboard{Dashboard: d, reading: make(chan struct{}, maxReading)}
+	x := &dashboard{Config: c, reading: make(chan struct{}, maxReading)}
 	var err error
-	if x.pages, err = template.New("").Funcs(x.funcs()).ParseFS(dashboardFiles, "dashboard/*.html"); err != nil {
+	if x.pages, err = template.New("").Funcs(x.funcs()).ParseFS(files, "pages.html"); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
@@ -134,7 +136,7 @@ func (d Dashboard) Handler() (http.Handler, error) {
 	mux.HandleFunc("GET /blocks", x.blocks)
 	mux.HandleFunc("POST /blocks", x.changeBlocks)
 	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
-		text, err := dashboardFiles.ReadFile("dashboard/" + name)
+		text, err := files.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
@@ -176,11 +178,11 @@ func (x *dashboard) frame(page, title string) frame {
 func (x *dashboard) attention() []string {
 	var list []string
 	for _, p := range x.Problems() {
-		list = append(list, Shown(p))
+		list = append(list, web.Shown(p))
 	}
 	for _, c := range x.Parts.Checks() {
 		if c.Why != "" {
-			list = append(list, Shown(fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why)))
+			list = append(list, web.Shown(fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why)))
 		}
 	}
 	if n := x.Parts.Records().Dropped; n > 0 {
@@ -246,7 +248,7 @@ func (x *dashboard) failed(f *frame, err error) int {
 		return http.StatusOK
 	}
 	x.warn(f.Page, err)
-	f.Error = "The store did not answer: " + Shown(err.Error())
+	f.Error = "The store did not answer: " + web.Shown(err.Error())
 	return http.StatusServiceUnavailable
 }
 
@@ -264,7 +266,7 @@ func (x *dashboard) change(w http.ResponseWriter, r *http.Request, back string, 
 		if errors.Is(err, context.DeadlineExceeded) || !x.Parts.Store().OK {
 			code = http.StatusServiceUnavailable
 		}
-		show(w, r, &note{Text: "Nothing was changed: " + Shown(err.Error()), Bad: true}, code)
+		show(w, r, &note{Text: "Nothing was changed: " + web.Shown(err.Error()), Bad: true}, code)
 		return
 	}
 	at := strings.Index(back, "?")

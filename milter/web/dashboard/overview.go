@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
+	"milterd/milter/web"
 )
 
 // overviewPage is what is happening.
@@ -58,7 +59,7 @@ func (x *dashboard) overview(w http.ResponseWriter, r *http.Request) {
 	for _, c := range x.Parts.Checks() {
 		v := conditionView{Condition: c}
 		for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
-			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+Shown(strings.ReplaceAll(name, "_", " ")))
+			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+web.Shown(strings.ReplaceAll(name, "_", " ")))
 		}
 		page.Conditions = append(page.Conditions, v)
 	}

@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"cmp"
@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"milterd/milter/web"
 )
 
 const (
@@ -91,7 +93,7 @@ func (x *dashboard) changeGreylist(w http.ResponseWriter, r *http.Request) {
 	v := form(w, r)
 	client := field(v, "client")
 	x.change(w, r, "greylist?"+url.Values{"what": {field(r.URL.Query(), "what")}}.Encode(), func(ctx context.Context) (string, error) {
-		shown := Shown(client)
+		shown := web.Shown(client)
 		switch {
 		case client == "":
 			return "", errNothing
@@ -179,9 +181,9 @@ func (x *dashboard) changeBlocks(w http.ResponseWriter, r *http.Request) {
 		case v.Get("do") == "lift":
 			was, err := x.Operator.Unblock(ctx, client)
 			if !was {
-				return Shown(client) + " was not blocked any more.", err
+				return web.Shown(client) + " was not blocked any more.", err
 			}
-			return Shown(client) + " is free, and what was counted is forgotten.", err
+			return web.Shown(client) + " is free, and what was counted is forgotten.", err
 		}
 		return "", errors.New("the form is not one of this page")
 	}, x.showBlocks)

@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"fmt"
@@ -132,7 +132,7 @@ func TestNiceTop(t *testing.T) {
 func BenchmarkHistory(b *testing.B) {
 	h := newTestHistory()
 	s := &checks.Session{Time: checktest.Now}
-	o := checks.Outcome{Reason: eachReason()[40], Action: checks.Watch}
+	o := outcome(b, "spf-none", checks.Watch, "")
 	d := checks.Decision{Outcomes: []checks.Outcome{o}}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"context"
@@ -105,7 +105,7 @@ func TestOverview(t *testing.T) {
 
 func TestOverviewTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	b := newBoard(t, func(d *Dashboard) {
+	b := newBoard(t, func(d *Config) {
 		d.Parts.LogDropped = func() uint64 { return 7 }
 		d.Parts.Records = func() records.Stats { return records.Stats{Dropped: 8} }
 		d.Parts.Checks = func() []checks.Condition {
@@ -144,7 +144,7 @@ func TestEmptyPages(t *testing.T) {
 
 func TestWithoutRecords(t *testing.T) {
 	t.Parallel()
-	b := newBoard(t, func(d *Dashboard) { d.Book = nil })
+	b := newBoard(t, func(d *Config) { d.Book = nil })
 	b.get("/").Has(t, "Records none are kept (records.max is 0)")
 	for _, path := range []string{"/refusals?sender=x&ref=y", "/session?id=a&n=1"} {
 		p := b.get(path)
@@ -448,7 +448,7 @@ func TestWhatChangesNothing(t *testing.T) {
 func TestMarkupOfOthersIsHarmless(t *testing.T) {
 	t.Parallel()
 	const nasty = "\"'><script>alert(1)</script><img/src=x onerror=alert(1)>{{.}}\x1b[2J\r\nReply: 250\u202e</title></textarea>"
-	b := newBoard(t, func(d *Dashboard) {
+	b := newBoard(t, func(d *Config) {
 		d.Problems = func() []string { return []string{nasty} }
 		d.Parts.Checks = func() []checks.Condition {
 			return []checks.Condition{{Check: "dnsbl", Name: nasty, State: nasty, Why: nasty, Counts: map[string]uint64{nasty: 1}}}

@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"fmt"
@@ -78,7 +78,7 @@ func TestGuardLetsTheOperatorIn(t *testing.T) {
 			if (w.Code == 401) != strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic ") {
 				t.Errorf("%v", w.Header())
 			}
-			if w.Header().Get("Content-Security-Policy") != PagePolicy || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			if w.Header().Get("Content-Security-Policy") != Policy || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 				t.Errorf("%v", w.Header())
 			}
 		})

@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"cmp"
@@ -23,6 +23,7 @@ import (
 	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
+	"milterd/milter/web"
 	"milterd/milter/web/webtest"
 )
 
@@ -112,15 +113,15 @@ func (o *fakeOperator) Unblock(_ context.Context, client string) (bool, error) {
 var errOutage = errors.New("no route to the store")
 
 // newBoard makes the pages of a daemon to which nothing has happened yet.
-func newBoard(t *testing.T, change func(*Dashboard)) *board {
+func newBoard(t *testing.T, change func(*Config)) *board {
 	t.Helper()
 	b := &board{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory(all.Checks, checks.PipelineReasons())}
 	b.watch = evidence.WatchReport{Since: checktest.Now.AddDate(0, 0, -40), Until: checktest.Now, Threshold: evidence.Required()}
 	b.book = records.Open(b.store, records.Options{Keep: 14 * 24 * time.Hour, Max: 1000, Now: func() time.Time { return checktest.Now }})
 	t.Cleanup(func() { b.book.Close(5 * time.Second) })
-	d := Dashboard{
+	d := Config{
 		Site: "mx.example.org", Version: "v1", Started: checktest.Now.Add(-26 * time.Hour), Profile: func() string { return "safe" },
-		Parts: Parts{
+		Parts: web.Parts{
 			Connections: func() int { return 3 },
 			LogDropped:  func() uint64 { return 0 },
 			Records:     func() records.Stats { return records.Stats{Written: 1234} },
@@ -141,7 +142,7 @@ func newBoard(t *testing.T, change func(*Dashboard)) *board {
 	if change != nil {
 		change(&d)
 	}
-	pages, err := d.Handler()
+	pages, err := New(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,16 +181,20 @@ func (b *board) mail(minutes int, client, helo, from, to string) *checks.Session
 }
 
 // outcome is one of a reason of the registry.
-func outcome(t *testing.T, id string, action checks.Action, text string) checks.Outcome {
+func outcome(t testing.TB, id string, action checks.Action, text string) checks.Outcome {
 	t.Helper()
-	i := slices.IndexFunc(eachReason(), func(r *checks.Reason) bool { return r.ID == id })
-	if i < 0 {
-		t.Fatalf("no reason %s", id)
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			if r.ID == id {
+				return checks.Outcome{
+					Check: "rdns", Stage: checks.Connect, Reason: r, Action: action,
+					Reply: checks.Reply{Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: text},
+				}
+			}
+		}
 	}
-	r := eachReason()[i]
-	return checks.Outcome{
-		Check: "rdns", Stage: checks.Connect, Reason: r, Action: action, Reply: checks.Reply{Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: text},
-	}
+	t.Fatalf("no reason %s", id)
+	return checks.Outcome{}
 }
 
 // decide has the last of the outcomes decide about a session, as the journals are told of it.
@@ -249,7 +254,7 @@ func (b *board) do(r *http.Request) webtest.Page {
 	r.Host = "localhost:8893"
 	p := webtest.Serve(b.pages, r)
 	body := p.Body.String()
-	if got := p.Header().Get("Content-Security-Policy"); got != PagePolicy || strings.Contains(got, "unsafe") {
+	if got := p.Header().Get("Content-Security-Policy"); got != Policy || strings.Contains(got, "unsafe") {
 		b.t.Errorf("%s: policy %q", r.URL, got)
 	}
 	if strings.HasPrefix(p.Header().Get("Content-Type"), "text/html") {

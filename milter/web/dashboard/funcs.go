@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/milter/web"
 )
 
 // maxShownAnswer is how much of an answer of the DNS is shown, in octets.
@@ -23,8 +24,8 @@ func (x *dashboard) funcs() template.FuncMap {
 		"zone":   func(t time.Time) string { return t.In(x.Zone).Format("MST") },
 		"since":  func(now, t time.Time) string { return about(now.Sub(t)) },
 		"until":  func(now, t time.Time) string { return about(t.Sub(now)) },
-		"text":   Shown,
-		"path":   func(s string) string { return "<" + Shown(s) + ">" },
+		"text":   web.Shown,
+		"path":   func(s string) string { return "<" + web.Shown(s) + ">" },
 		"badge":  badge,
 		"count":  func(n any) string { return countText(n) },
 		"octets": octets,

@@ -1,4 +1,4 @@
-package web
+package dashboard
 
 import (
 	"crypto/sha256"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"milterd/milter/web"
 )
 
 // Guard lets nobody but the operator in. Changes from pages of other sites are refused in any case.
@@ -36,10 +38,10 @@ func (g Guard) Protect(pages http.Handler) http.Handler {
 		g.Now = time.Now
 	}
 	want := sha256.Sum256([]byte(g.Password))
-	guesses := &guesses{now: g.Now, each: Buckets[netip.Addr]{}}
+	guesses := &guesses{now: g.Now, each: web.Buckets[netip.Addr]{}}
 	inner := http.NewCrossOriginProtection().Handler(pages)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		SetSecurityHeaders(w.Header(), PagePolicy)
+		web.SetSecurityHeaders(w.Header(), Policy)
 		w.Header().Set("Referrer-Policy", "same-origin") // so that browsers say where a form comes from
 		if g.Password == "" {
 			if !g.known(r.Host) {
@@ -95,14 +97,14 @@ func clientOf(r *http.Request) netip.Addr {
 }
 
 // guessRate limits wrong passwords.
-var guessRate = Rate{Burst: wrongPasswords, Interval: refillWrong}
+var guessRate = web.Rate{Burst: wrongPasswords, Interval: refillWrong}
 
 // guesses counts wrong passwords. It is safe for concurrent use.
 type guesses struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	each Buckets[netip.Addr]
+	each web.Buckets[netip.Addr]
 }
 
 // may tells whether a client may try a password.

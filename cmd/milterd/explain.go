@@ -19,7 +19,7 @@ import (
 	"milterd/milter/log"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
-	"milterd/milter/web"
+	"milterd/milter/web/why"
 )
 
 // recordPatience is how long a stopping daemon waits for its last records to be written.
@@ -133,14 +133,14 @@ func (d *daemon) journal() milter.Journal {
 
 // serveExplain answers those whose mail was refused.
 func (d *daemon) serveExplain(ln net.Listener) error {
-	e := web.Explain{
+	c := why.Config{
 		Checks: all.Checks, Reasons: checks.PipelineReasons(), Site: d.config().Hostname, URL: d.explain.url,
 		Signer: d.explain.signer, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {
-		e.Tester, e.Keep = tester{d}, d.explain.book.Keep()
+		c.Tester, c.Keep = tester{d}, d.explain.book.Keep()
 	}
-	pages, err := e.Handler()
+	pages, err := why.New(c)
 	if err != nil {
 		return err
 	}
@@ -150,12 +150,12 @@ func (d *daemon) serveExplain(ln net.Listener) error {
 // tester answers for the daemon who wants to know whether what was refused is repaired.
 type tester struct{ *daemon }
 
-// Record implements web.Tester.
+// Record implements why.Tester.
 func (t tester) Record(ctx context.Context, id string) (records.Record, bool, error) {
 	return t.explain.book.Get(ctx, id)
 }
 
-// Again implements web.Tester. What the DNS says now is what the next mail is judged by.
+// Again implements why.Tester. What the DNS says now is what the next mail is judged by.
 func (t tester) Again(ctx context.Context, r records.Record, names []string) []checks.Result {
 	s := &checks.Session{
 		ID: "again", Time: time.Now(), Client: r.Client, ClientName: r.ClientName, Helo: r.Helo,
@@ -167,7 +167,7 @@ func (t tester) Again(ctx context.Context, r records.Record, names []string) []c
 	return t.pipeline.Load().Again(resolver.Renew(ctx), s, names)
 }
 
-// Repaired implements web.Tester. A client that is blocked for refused mails alone is free when what they were refused for is
+// Repaired implements why.Tester. A client that is blocked for refused mails alone is free when what they were refused for is
 // repaired; who guessed recipients, or was blocked by hand, stays blocked.
 func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
 	client := counters.ClientOf(r.Client)

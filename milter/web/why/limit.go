@@ -1,8 +1,10 @@
-package web
+package why
 
 import (
 	"sync"
 	"time"
+
+	"milterd/milter/web"
 )
 
 // How many pages are made for everybody together. Beyond that it is the delay that leaves the processors to mail: who waits for
@@ -29,19 +31,19 @@ type limiter struct {
 
 	mu      sync.Mutex
 	running int
-	pages   Bucket
-	overall Bucket
-	each    Buckets[string]
+	pages   web.Bucket
+	overall web.Bucket
+	each    web.Buckets[string]
 }
 
 var (
-	pageRate      = Rate{Burst: pagesOverall, Interval: refillPages}
-	testRate      = Rate{Burst: testsOverall, Interval: refillOverall}
-	referenceRate = Rate{Burst: testsPerReference, Interval: refillReference}
+	pageRate      = web.Rate{Burst: pagesOverall, Interval: refillPages}
+	testRate      = web.Rate{Burst: testsOverall, Interval: refillOverall}
+	referenceRate = web.Rate{Burst: testsPerReference, Interval: refillReference}
 )
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, each: Buckets[string]{}}
+	return &limiter{now: now, each: web.Buckets[string]{}}
 }
 
 // begin tells whether a test for a reference may run now; end is then called after it.

@@ -1,4 +1,4 @@
-package web
+package why
 
 import (
 	"fmt"
@@ -50,7 +50,7 @@ func TestEveryReasonHasAPage(t *testing.T) {
 				// A check that the texts do not know makes do with what it says itself.
 				p.Lacks(t, "What the standards say")
 			} else if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
-				t.Fatalf("its check has a title in explain/en/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
+				t.Fatalf("its check has a title in en/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
 			} else {
 				p.Has(t, own.Title, "RFC ")
 			}

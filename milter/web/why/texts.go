@@ -1,4 +1,4 @@
-package web
+package why
 
 import (
 	"embed"
@@ -13,10 +13,10 @@ import (
 	"milterd/checks"
 )
 
-// explainFiles are the pages: a folder for each language, and what they share.
+// files are the pages: a folder for each language, and what they share.
 //
-//go:embed explain
-var explainFiles embed.FS
+//go:embed en style.css
+var files embed.FS
 
 // texts is what the pages of one language say beside the reasons themselves.
 type texts struct {
@@ -57,7 +57,7 @@ type step struct {
 
 // loadTexts reads a language. The error is one of those who wrote it: a test finds it.
 func loadTexts(language string) (*texts, error) {
-	folder, err := fs.Sub(explainFiles, "explain/"+language)
+	folder, err := fs.Sub(files, language)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package web
+package why
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 
 	"milterd/checks"
 	"milterd/milter/records"
+	"milterd/milter/web"
 )
 
 // seen is what a record shows to who has its reference.
@@ -124,7 +125,7 @@ func (x *explain) page(w http.ResponseWriter, code int, reason *checks.Reason, n
 func (x *explain) seen(rec records.Record, ref string) *seen {
 	s := &seen{
 		Reply: maskAll(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(x.Keep), Client: "unknown",
-		Helo: Shown(rec.Helo), MailFrom: Shown(rec.MailFrom), Action: rec.Reason, Ref: ref,
+		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Action: rec.Reason, Ref: ref,
 		CanTest: len(x.reasonsOf(rec)) > 0, Asked: x.askedOf(saying(rec)),
 	}
 	if rec.Client.IsValid() {

@@ -1,4 +1,6 @@
-package web
+// Package why serves the sender's pages: one for each reason, which with the reference of a reply shows what was seen and
+// tests it again. The operator's pages are in package dashboard.
+package why
 
 import (
 	"bytes"
@@ -15,11 +17,11 @@ import (
 
 	"milterd/checks"
 	"milterd/milter/records"
+	"milterd/milter/web"
 )
 
-// Explain are the pages for those whose mail was refused: one for every reason, which with the reference of a reply shows
-// what was seen and tests it again. They hold nothing about anybody for who has no reference, and ask nobody.
-type Explain struct {
+// Config configures the pages.
+type Config struct {
 	Checks  []checks.Info    // whose reasons have pages
 	Reasons []*checks.Reason // that no check says
 	Site    string           // host name of the mail server
@@ -43,7 +45,7 @@ type Tester interface {
 
 // explain serves the pages.
 type explain struct {
-	Explain
+	Config
 	texts   *texts
 	reasons map[string]*checks.Reason
 	limiter *limiter
@@ -54,20 +56,20 @@ type explain struct {
 // Policy is the content security policy of every page: no exceptions.
 const Policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// Handler makes the pages. The error is one of their texts.
-func (e Explain) Handler() (http.Handler, error) {
-	if e.Now == nil {
-		e.Now = time.Now
+// New returns a handler for the pages. The error is one of their texts.
+func New(c Config) (http.Handler, error) {
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	t, err := loadTexts("en")
 	if err != nil {
 		return nil, err
 	}
 	x := &explain{
-		Explain: e, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(e.Now),
+		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now),
 		pens: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
-	if x.style, err = explainFiles.ReadFile("explain/style.css"); err != nil {
+	if x.style, err = files.ReadFile("style.css"); err != nil {
 		return nil, err
 	}
 	for _, g := range x.registry() {
@@ -96,7 +98,7 @@ func (x *explain) guard(next http.Handler) http.Handler {
 		prefix = strings.TrimSuffix(u.Path, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		SetSecurityHeaders(w.Header(), Policy)
+		web.SetSecurityHeaders(w.Header(), Policy)
 		if !x.limiter.page() {
 			select {
 			case <-time.After(delayPage):

@@ -2,7 +2,7 @@ package headers
 
 import "testing"
 
-// wellFormed is what ordinary mail has; allocs is how many allocations its parser may make.
+// wellFormed has values of ordinary mail. allocs is the number of allocations that the parser may make.
 var wellFormed = []struct {
 	name   string
 	allocs float64
@@ -10,13 +10,11 @@ var wellFormed = []struct {
 }{
 	{"Date", 0, func() error { _, err := ParseDate(" Fri, 21 Nov 1997 09:55:06 -0600 (CST)"); return err }},
 	{"DateObsolete", 0, func() error { _, err := ParseDate(" Fri, 21 Nov 97 09:55:06 GMT"); return err }},
-	// time.FixedZone keeps ready only zones of whole hours; another is one Location of three parts.
+	// time.FixedZone caches zones of whole hours only. Another one is a Location of three parts.
 	{"DateHalfHourZone", 3, func() error { _, err := ParseDate(" Fri, 21 Nov 1997 09:55:06 +0530"); return err }},
-	{"MessageID", 0, func() error { _, err := ParseMessageID(" <CAF.1234+abc@mail.example.org>"); return err }},
-	{"MessageIDDots", 0, func() error { _, err := ParseMessageID(" <.1234..abc@mail.example.org>"); return err }},
-	// The slice itself.
+	{"MessageID", 0, func() error { return CheckMessageID(" <CAF.1234+abc@mail.example.org>") }},
+	// The slice of the result.
 	{"MailboxList", 1, func() error { _, err := ParseMailboxList(` "Doe, John" <jdoe@example.org>`); return err }},
-	{"MailboxListCheck", 0, func() error { return CheckMailboxList(" John Q. Public <jdoe@example.org>, a@b (c)") }},
 	{"Path", 0, func() error { _, err := ParsePath("<bounce+user=example.org@lists.example.org>"); return err }},
 	{"PathLiteral", 0, func() error { _, err := ParsePath("a@[IPv6:2001:db8::1]"); return err }},
 	{"PathQuoted", 0, func() error { _, err := ParsePath(`"john doe"@example.org`); return err }},

@@ -5,40 +5,35 @@ import (
 	"time"
 )
 
-// Date is the value of a Date field. The zero value is no date.
+// Date is the value of a Date field. The zero value is not a date.
 type Date struct {
-	// Time is the instant, in the zone that was written. A second 60 is the first of the next minute, as Go has no leap
-	// seconds.
+	// Time is the instant, in the zone of the field. A second 60 is the first second of the next minute, because Go has no
+	// leap seconds.
 	Time time.Time
-	// Obsolete tells that only RFC 5322 section 4.3 permits the form: a year of two or three digits, a zone by name,
-	// comments before the zone, white space in odd places or none where it belongs.
-	Obsolete bool
-	// OneDigitHour tells that the hour has one digit. Neither grammar permits it, but honest programs write it, and its
-	// meaning is plain, so it is no error.
-	OneDigitHour bool
-	// UnknownZone tells that the zone is a name RFC 5322 does not define, such as "CEST". Section 4.3 wants it read as
-	// -0000, so Time may be off by up to 14 hours.
+	// UnknownZone reports that the zone is a name which RFC 5322 does not define, for example "CEST". Section 4.3 reads it
+	// as -0000, so Time may be off by up to 14 hours.
 	UnknownZone bool
 }
 
-// Bounds of values in a date.
+// Limits of the values in a date.
 const (
 	minYear = 1900 // RFC 5322 section 3.3
-	maxYear = 9999 // not in the RFC; formats such as JSON's know no more
+	maxYear = 9999 // not in the RFC; JSON and other formats end there
 
-	// Bounds of the zone, as hhmm. RFC 5322 section 3.3 would take up to 9959 both ways, but no place on earth is
-	// outside these, and no wanted message ever was.
+	// RFC 5322 section 3.3 permits zones up to 9959 in both directions. No place uses a zone outside these limits, and no
+	// wanted message has one. The format is hhmm.
 	minZone = -1200
 	maxZone = 1400
 )
 
-// ParseDate parses the date-time of RFC 5322 section 3.3 or its obsolete form of section 4.3. Values are checked too: the
-// day must exist, the weekday if any must fit it, the time must be within 00:00:00 and 23:59:60, the year within 1900 and
-// 9999, and the zone within -1200 and +1400. Names are case-insensitive. A date without a zone is refused, also if a
-// comment gives one. The error is a *SyntaxError, never Lax.
+// ParseDate parses the date-time of RFC 5322 section 3.3 or its obsolete form, section 4.3. It also checks the values: the
+// day must exist, the weekday must be right if there is one, the time must be within 00:00:00 and 23:59:60, the year within
+// 1900 and 9999, and the zone within -1200 and +1400. Names are case-insensitive. The zone is required; a zone in a comment
+// does not count. The error is a *SyntaxError, never Lax.
 //
-// One thing ABNF would permit is refused: a year and an hour without anything between ("200112:00"), because that also
-// reads the blunder "2001:12:00" as the year 20.
+// It deviates from the grammar twice. An hour of one digit is accepted, because honest programs write it and its meaning is
+// plain. A year and an hour with nothing between them ("200112:00") are refused, because the mistake "2001:12:00" would be
+// read as the year 20.
 func ParseDate(value string) (Date, error) {
 	p := dateParser{scanner: scanner{s: value}}
 	p.dateTime()
@@ -53,29 +48,9 @@ type dateParser struct {
 	date Date
 }
 
-// How much white space section 3.3 has between two tokens; anything else is obsolete.
-type spacing uint8
-
-const (
-	spaceNone spacing = iota
-	spaceMay
-	spaceMust
-)
-
-// gap takes white space and comments, and notes whether only the obsolete grammar permits them.
-func (p *dateParser) gap(modern spacing) {
-	p.judgeGap(p.cfws(), modern)
-}
-
-func (p *dateParser) judgeGap(g gap, modern spacing) {
-	if g&^gapSpace != 0 || g != 0 && modern == spaceNone || g == 0 && modern == spaceMust {
-		p.date.Obsolete = true
-	}
-}
-
-// dateTime takes the whole value: [ day-of-week "," ] date time [CFWS].
+// dateTime parses the whole value: [ day-of-week "," ] date time [CFWS].
 func (p *dateParser) dateTime() {
-	p.gap(spaceMay)
+	p.cfws()
 	if p.peek() == end {
 		p.fail(p.pos, "the date is empty")
 		return
@@ -83,7 +58,7 @@ func (p *dateParser) dateTime() {
 	weekdayPos := p.pos
 	weekday := p.weekday()
 	year, month, day := p.calendarDate()
-	p.gap(spaceMust)
+	p.cfws()
 	if p.fault == nil && weekday >= 0 {
 		if is := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Weekday(); is != weekday {
 			p.fail(weekdayPos, "weekday is wrong: %d %s %d is a %s", day, name(monthNames, int(month)-1), year, is)
@@ -91,10 +66,7 @@ func (p *dateParser) dateTime() {
 	}
 	hour, minute, second, before := p.timeOfDay()
 	offset := p.zone(before)
-	// A comment after the zone is in the modern grammar.
-	if p.cfws()&gapObsolete != 0 {
-		p.date.Obsolete = true
-	}
+	p.cfws()
 	if p.peek() != end {
 		p.fail(p.pos, "%s after the zone", quote(p.s[p.pos:]))
 	}
@@ -103,16 +75,16 @@ func (p *dateParser) dateTime() {
 	}
 }
 
-// Names in order, three letters each.
+// Lists of names of three letters each.
 const (
 	weekdayNames = "SunMonTueWedThuFriSat"
 	monthNames   = "JanFebMarAprMayJunJulAugSepOctNovDec"
 )
 
-// name returns the i-th name of a list, counted from 0.
+// name returns the name with the index i.
 func name(names string, i int) string { return names[3*i : 3*i+3] }
 
-// lookup returns the place of s in a list of names, or -1.
+// lookup returns the index of s in a list of names, or -1.
 func lookup(names, s string) int {
 	for i := range len(names) / 3 {
 		if strings.EqualFold(name(names, i), s) {
@@ -122,7 +94,7 @@ func lookup(names, s string) int {
 	return -1
 }
 
-// weekday takes day-of-week and its comma, or returns -1 if there is none.
+// weekday parses day-of-week and its comma. It returns -1 if there is none.
 func (p *dateParser) weekday() time.Weekday {
 	if c := p.peek(); c == end || !isLetter(byte(c)) {
 		return -1
@@ -133,19 +105,19 @@ func (p *dateParser) weekday() time.Weekday {
 	if weekday < 0 {
 		p.fail(start, "%s is not Mon, Tue, Wed, Thu, Fri, Sat or Sun", quote(word))
 	}
-	p.gap(spaceNone)
+	p.cfws()
 	p.expect(',', "the comma after the weekday")
-	p.gap(spaceMay)
+	p.cfws()
 	return time.Weekday(weekday)
 }
 
-// calendarDate takes day, month and year.
+// calendarDate parses day, month and year.
 func (p *dateParser) calendarDate() (year int, month time.Month, day int) {
 	dayPos := p.pos
 	day = p.number("day", 1, 2)
-	p.gap(spaceMust)
+	p.cfws()
 	month = p.month()
-	p.gap(spaceMust)
+	p.cfws()
 	year = p.year()
 	if p.fault != nil {
 		return 0, 0, 0
@@ -170,7 +142,7 @@ func (p *dateParser) month() time.Month {
 	return time.Month(month + 1)
 }
 
-// year takes the year and gives it four digits.
+// year parses the year and returns it with four digits.
 func (p *dateParser) year() int {
 	start := p.pos
 	digits := p.take(isDigit)
@@ -179,14 +151,12 @@ func (p *dateParser) year() int {
 	case digits == "":
 		p.unexpected("the year")
 	case len(digits) == 1:
-		p.fail(start, "year %s has one digit, four are right", digits)
-	// RFC 5322 section 4.3: two digits up to 49 are of this century, other two and all three digits count from 1900.
+		p.fail(start, "year %s has one digit; it must have four", digits)
+	// RFC 5322 section 4.3: 00 to 49 are 2000 to 2049; other years of two and all years of three digits count from 1900.
 	case len(digits) == 2 && year <= 49:
 		year += 2000
-		p.date.Obsolete = true
 	case len(digits) <= 3:
 		year += 1900
-		p.date.Obsolete = true
 	case year < minYear:
 		p.fail(start, "year %s is under %d", short(digits), minYear)
 	case year > maxYear:
@@ -195,28 +165,24 @@ func (p *dateParser) year() int {
 	return year
 }
 
-// timeOfDay takes hour, minute and second, and the gap before the zone, which it returns.
+// timeOfDay parses hour, minute and second, and the white space and comments before the zone, which it returns as before.
 func (p *dateParser) timeOfDay() (hour, minute, second int, before gap) {
-	start := p.pos
 	hour = p.bounded("hour", 1, 23)
-	p.date.OneDigitHour = p.pos-start == 1
-	p.gap(spaceNone)
+	p.cfws()
 	p.expect(':', "the colon after the hour")
-	p.gap(spaceNone)
+	p.cfws()
 	minute = p.bounded("minute", 2, 59)
 	before = p.cfws()
 	if p.peek() != ':' {
 		return hour, minute, 0, before
 	}
-	p.judgeGap(before, spaceNone)
 	p.pos++
-	p.gap(spaceNone)
-	// RFC 5322 section 3.3: up to 60, for leap seconds.
-	second = p.bounded("second", 2, 60)
+	p.cfws()
+	second = p.bounded("second", 2, 60) // RFC 5322 section 3.3: 60 is a leap second
 	return hour, minute, second, p.cfws()
 }
 
-// bounded takes a number of minDigits to two digits that is at most limit.
+// bounded parses a number of minDigits to two digits that is at most limit.
 func (p *dateParser) bounded(what string, minDigits, limit int) int {
 	start := p.pos
 	n := p.number(what, minDigits, 2)
@@ -226,7 +192,7 @@ func (p *dateParser) bounded(what string, minDigits, limit int) int {
 	return n
 }
 
-// number takes a number of minDigits to maxDigits digits; what is a noun.
+// number parses a number of minDigits to maxDigits digits. what is a noun.
 func (p *dateParser) number(what string, minDigits, maxDigits int) int {
 	start := p.pos
 	digits := p.take(isDigit)
@@ -234,27 +200,24 @@ func (p *dateParser) number(what string, minDigits, maxDigits int) int {
 	case digits == "":
 		p.unexpected("the " + what)
 	case len(digits) < minDigits:
-		p.fail(start, "the %s has %d digit, %d are right", what, len(digits), minDigits)
+		p.fail(start, "the %s has %d digit; it must have %d", what, len(digits), minDigits)
 	case len(digits) > maxDigits:
-		p.fail(start, "the %s has %d digits, %d is the most", what, len(digits), maxDigits)
+		p.fail(start, "the %s has %d digits; it must have at most %d", what, len(digits), maxDigits)
 	}
 	return atoi(digits)
 }
 
-// zone takes the zone and returns its offset from UTC in seconds. before is what stood in front of it.
+// zone parses the zone and returns its offset from UTC in seconds. before is what stands between it and the time of day.
 func (p *dateParser) zone(before gap) int {
 	c := p.peek()
 	switch {
 	case c == '+' || c == '-':
-		if before == 0 {
-			// RFC 5322 sections 3.3 and 4.3 agree on this one.
+		if before == 0 { // RFC 5322 sections 3.3 and 4.3 both require white space
 			p.fail(p.pos, "no space before the zone")
 			return 0
 		}
-		p.judgeGap(before, spaceMust)
 		return p.zoneOffset()
 	case c != end && isLetter(byte(c)):
-		p.date.Obsolete = true
 		return p.zoneName()
 	case c == end && before&gapComment != 0:
 		p.fail(p.pos, "the zone is missing; a comment does not count")
@@ -264,7 +227,7 @@ func (p *dateParser) zone(before gap) int {
 	return 0
 }
 
-// zoneOffset takes a sign and four digits.
+// zoneOffset parses a sign and four digits.
 func (p *dateParser) zoneOffset() int {
 	start := p.pos
 	p.pos++
@@ -289,11 +252,10 @@ func (p *dateParser) zoneOffset() int {
 	return seconds
 }
 
-// zoneName takes a zone written as a name, RFC 5322 section 4.3.
+// zoneName parses a zone that is a name, RFC 5322 section 4.3, and returns its offset from UTC in seconds.
 func (p *dateParser) zoneName() int {
 	start := p.pos
 	name := p.take(isLetter)
-	// Hours from UTC. Of the military letters only Z can be trusted; the RFC wants all of them read as -0000.
 	switch {
 	case strings.EqualFold(name, "UT"), strings.EqualFold(name, "GMT"), strings.EqualFold(name, "UTC"):
 		return 0
@@ -308,9 +270,9 @@ func (p *dateParser) zoneName() int {
 	case strings.EqualFold(name, "PST"):
 		return -8 * 3600
 	case len(name) == 1 && !strings.EqualFold(name, "J"):
-		return 0
+		return 0 // a military zone: RFC 822 defined them with the wrong sign, so section 4.3 reads them as -0000
 	case 3 <= len(name) && len(name) <= 5:
-		// RFC 5322 section 4.3: other names "usually between 3 and 5" letters are to be read as -0000.
+		// Section 4.3 reads other names of "usually between 3 and 5" letters as -0000.
 		p.date.UnknownZone = true
 		return 0
 	}
@@ -318,7 +280,7 @@ func (p *dateParser) zoneName() int {
 	return 0
 }
 
-// location is the zone of a Time. time.FixedZone keeps those of whole hours, so they cost no allocation.
+// location returns the zone with an offset in seconds. It does not allocate for whole hours.
 func location(offset int) *time.Location {
 	if offset == 0 {
 		return time.UTC
@@ -326,7 +288,7 @@ func location(offset int) *time.Location {
 	return time.FixedZone("", offset)
 }
 
-// atoi converts a run of digits. It stops counting above any value in use, so a long run cannot overflow.
+// atoi converts a run of digits of any length. It stops above maxYear, so it cannot overflow.
 func atoi(digits string) int {
 	n := 0
 	for i := 0; i < len(digits) && n <= maxYear; i++ {

@@ -12,17 +12,18 @@ const (
 	maxDomain = 255 // RFC 5321 section 4.5.3.1.2
 	maxLabel  = 63  // RFC 1035 section 2.3.4
 
-	// maxULabel is the most characters a U-label can have, as its A-label is "xn--" and at least one octet for each
+	// maxULabel is the most characters of a U-label: its A-label is "xn--" and at least one octet for each of them
 	// (RFC 5890 section 2.3.2.1).
 	maxULabel = maxLabel - len("xn--")
 )
 
-// CheckDomain returns a *SyntaxError if s is no domain name by RFC 5321 section 4.1.2: labels of letters, digits and "-"
+// CheckDomain returns a *SyntaxError if s is not a domain name of RFC 5321 section 4.1.2: labels of letters, digits and "-"
 // that begin and end with a letter or digit, at most 63 octets each and 255 together. One dot at the end is ignored. The
-// fault is Lax if the only one is "_", which counts as a letter then: Windows hosts are known for it.
+// only lax fault is "_" in place of a letter, which Windows hosts have.
 //
-// A single label passes, and so does "192.0.2.1": it fits the grammar, so look for addresses before. Only US-ASCII passes:
-// a HELO argument has A-labels, as the client sends EHLO before it knows of SMTPUTF8 (RFC 6531 section 3.7.1).
+// A single label is a domain name, and so is "192.0.2.1", which fits the grammar: a caller that has to tell addresses apart
+// must look for them first. Only US-ASCII is accepted: a HELO argument has A-labels, because the client sends EHLO before it
+// knows whether the server supports SMTPUTF8 (RFC 6531 section 3.7.1).
 func CheckDomain(s string) error {
 	p := scanner{s: s}
 	if len(s) > 1 {
@@ -32,7 +33,8 @@ func CheckDomain(s string) error {
 	return p.err()
 }
 
-// domainName takes a domain name that ends at limit, an index into p.s. withUTF8 lets U-labels in (RFC 6531 section 3.3).
+// domainName parses the domain name between the position and limit, an index into p.s. withUTF8 permits U-labels (RFC 6531
+// section 3.3).
 func (p *scanner) domainName(limit int, withUTF8 bool) {
 	start := p.pos
 	switch {
@@ -40,7 +42,7 @@ func (p *scanner) domainName(limit int, withUTF8 bool) {
 		p.fail(start, "the domain is empty")
 		return
 	case limit-start > maxDomain:
-		p.fail(start+maxDomain, "domain of %d octets, %d is the most", limit-start, maxDomain)
+		p.fail(start+maxDomain, "domain of %d octets; at most %d are allowed", limit-start, maxDomain)
 		return
 	}
 	for {
@@ -57,7 +59,7 @@ func (p *scanner) domainName(limit int, withUTF8 bool) {
 	}
 }
 
-// label takes the label that stands at the position.
+// label parses a label, which is at the position.
 func (p *scanner) label(label string, withUTF8 bool) {
 	start := p.pos
 	if label == "" {
@@ -91,18 +93,18 @@ func (p *scanner) label(label string, withUTF8 bool) {
 	}
 }
 
-// isULabel reports whether c may be in a U-label. It lets all of Unicode through that is neither white space nor control:
-// IDNA's own rules need its tables and belong to whoever asks the DNS.
+// isULabel reports whether c may be in a U-label. It accepts all of Unicode but white space and control characters: the
+// rules of IDNA need its tables and are applied before a DNS lookup.
 func isULabel(c rune) bool {
 	return c >= utf8.RuneSelf && !unicode.IsSpace(c) && !unicode.IsControl(c)
 }
 
-// ParseLiteral parses an address literal, RFC 5321 section 4.1.3: "[192.0.2.1]" or "[IPv6:2001:db8::1]", the tag in any
-// case. An IPv4-mapped IPv6 address is given as the IPv4 address it is, so that the result compares with a client's. The
+// ParseLiteral parses an address literal, RFC 5321 section 4.1.3: "[192.0.2.1]" or "[IPv6:2001:db8::1]". The tag is
+// case-insensitive. An IPv4-mapped IPv6 address is returned as IPv4, so it can be compared with the client's address. The
 // error is a *SyntaxError.
 //
-// It is Lax, and the address is given, for "[2001:db8::1]" without the tag. Every other General-address-literal is an
-// error: its tag must be registered, and none is but IPv6.
+// The only lax fault is the missing tag of "[2001:db8::1]"; the address is returned with it. Every other
+// General-address-literal is a fault, because IPv6 is the only registered tag.
 func ParseLiteral(s string) (netip.Addr, error) {
 	p := scanner{s: s}
 	addr, untagged := p.addressLiteral()
@@ -114,8 +116,7 @@ func ParseLiteral(s string) (netip.Addr, error) {
 
 const untaggedCause = "IPv6: is missing before the address"
 
-// addressLiteral takes the rest of the text as an address literal. untagged tells that it is an IPv6 address without the
-// tag.
+// addressLiteral parses the rest of the text as an address literal. untagged reports an IPv6 address without its tag.
 func (p *scanner) addressLiteral() (addr netip.Addr, untagged bool) {
 	if p.peek() != '[' {
 		p.unexpected("the opening [")
@@ -134,18 +135,18 @@ func (p *scanner) addressLiteral() (addr netip.Addr, untagged bool) {
 	if strings.EqualFold(tag, "IPv6") {
 		addr, ok := ipv6(rest)
 		if !ok {
-			p.fail(start+len("IPv6:"), "%s is no IPv6 address", quote(rest))
+			p.fail(start+len("IPv6:"), "%s is not an IPv6 address", quote(rest))
 		}
 		return addr, false
 	}
 	addr, untagged = ipv6(text)
 	if !untagged {
-		p.fail(start, "%s is no tag of an address literal, only IPv6 is", quote(tag))
+		p.fail(start, "%s is not a tag of an address literal; the only one is IPv6", quote(tag))
 	}
 	return addr, untagged
 }
 
-// ipv6 parses an IPv6 address without zone; ok is false if s is none.
+// ipv6 parses an IPv6 address without a zone.
 func ipv6(s string) (addr netip.Addr, ok bool) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil || !addr.Is6() || addr.Zone() != "" {
@@ -154,15 +155,15 @@ func ipv6(s string) (addr netip.Addr, ok bool) {
 	return addr.Unmap(), true
 }
 
-// ipv4 parses text, which stands at pos. Unlike netip.ParseAddr it takes leading zeros: Snum is "1*3DIGIT representing a
-// decimal integer" in RFC 5321 section 4.1.3.
+// ipv4 parses text, which is at pos. Unlike netip.ParseAddr it accepts leading zeros, which RFC 5321 section 4.1.3 permits
+// (Snum).
 func (p *scanner) ipv4(pos int, text string) netip.Addr {
 	var octets [4]byte
 	rest := text
 	for i := range octets {
 		snum, after, more := strings.Cut(rest, ".")
 		if more != (i < 3) || !isSnum(snum) {
-			p.fail(pos, "%s is no IPv4 address", quote(text))
+			p.fail(pos, "%s is not an IPv4 address", quote(text))
 			return netip.Addr{}
 		}
 		octets[i], rest = byte(atoi(snum)), after
@@ -170,7 +171,7 @@ func (p *scanner) ipv4(pos int, text string) netip.Addr {
 	return netip.AddrFrom4(octets)
 }
 
-// isSnum reports whether s is a decimal number of one to three digits up to 255.
+// isSnum reports whether s is a number of one to three digits that is at most 255.
 func isSnum(s string) bool {
 	if len(s) < 1 || len(s) > 3 {
 		return false

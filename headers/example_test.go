@@ -9,16 +9,16 @@ import (
 
 func ExampleParseDate() {
 	date, err := headers.ParseDate(" Fri, 21 Nov 97 9:55:06 EST (a note)")
-	fmt.Println(date.Time, date.Obsolete, date.OneDigitHour, err)
+	fmt.Println(date.Time, err)
 
 	_, err = headers.ParseDate(" Fri, 21 Nov 1997 25:55:06 -0600")
 	fmt.Println(err)
 	// Output:
-	// 1997-11-21 09:55:06 -0500 -0500 true true <nil>
+	// 1997-11-21 09:55:06 -0500 -0500 <nil>
 	// octet 19: hour 25 is over 23
 }
 
-// A lax fault is one to watch, another one to refuse for.
+// A check gives a lax fault a reason of its own, which a site may watch instead of enforce.
 func ExampleParsePath() {
 	for _, s := range []string{"<@relay.example:Alice@MX.Example>", "", "a..b@example.org", "a@example..org"} {
 		path, err := headers.ParsePath(s)

@@ -1,10 +1,13 @@
-// Package headers parses what RFC 5322 and RFC 5321 define: date-time, msg-id, mailbox list, reverse-path, forward-path,
-// domain name, address literal, and the lines of a header field.
+// Package headers parses what RFC 5322 and RFC 5321 define: date-time, msg-id, mailbox list, reverse-path, domain name,
+// address literal, and the lines of a header field.
 //
-// Every parser is a pure function: no clock, no state, safe for concurrent use, linear in the length of its argument, and
-// without allocation on ordinary well-formed input. A parser that refuses returns a *SyntaxError, which says where the
-// first fault is and what it is, in words for the person who runs the sending host. Whatever a parser returns besides is
-// remote text: results are substrings or unquoted copies of the argument, so quote them before they go into a log or a reply.
+// All parsers are pure functions. They are safe for concurrent use and linear in the length of the argument. They do not
+// allocate on ordinary well-formed input, apart from the results of ParseMailboxList. A parser that refuses its argument
+// returns a *SyntaxError, which has the position of the first fault and describes it for the administrator of the sending
+// host. Other results are remote text: quote them before they go into a log or a reply.
+//
+// The package uses the standard library only. Package checks and the checks build on it. Start reading with SyntaxError,
+// then scan.go, which has the lexical rules that the parsers share.
 package headers
 
 import (
@@ -14,55 +17,51 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLine is the longest line RFC 5322 section 2.1.1 permits, in octets without CRLF.
+// MaxLine is the longest line that RFC 5322 section 2.1.1 permits, in octets without CRLF.
 const MaxLine = 998
 
-// Field is one header field as the MTA hands it to a milter. The zero value is a field without a name, which CheckField
-// refuses.
+// Field is one header field, as a milter receives it. The zero value has no name, which CheckField refuses.
 type Field struct {
-	// Name is the field name as typed. Spaces between name and colon, which RFC 5322 section 4.5 permits in old messages,
-	// may still be at its end.
+	// Name is the field name as the client sent it. White space before the colon, which RFC 5322 section 4.5 permits in
+	// old messages, may be at its end.
 	Name string
-	// Value is everything after the colon: the leading space and the folding are in it. A milter sees a fold as "\n"
-	// followed by white space, a message file has "\r\n" there; all parsers take both.
+	// Value is everything after the colon, including the leading space and the folding. A milter receives a fold as "\n"
+	// and white space; a message file has "\r\n" there. All parsers accept both.
 	Value string
 }
 
-// Is reports whether f is the field called name. Case does not matter (RFC 5322 section 1.2.2 by way of RFC 5234), nor does
-// white space before the colon (RFC 5322 section 4.5), so that "From :" cannot hide from a check that looks for "From".
+// Is reports whether f has the field name name. It ignores case (RFC 5322 section 1.2.2) and white space before the colon
+// (section 4.5), so "From :" is a From field.
 func (f Field) Is(name string) bool {
-	if len(f.Name) < len(name) || name != "" && (f.Name[0]^name[0])&^('a'^'A') != 0 {
-		return false // by far the most: each field is compared with many names
-	}
-	return strings.EqualFold(f.Name[:len(name)], name) && strings.Trim(f.Name[len(name):], " \t") == ""
+	return len(f.Name) >= len(name) && strings.EqualFold(f.Name[:len(name)], name) &&
+		strings.Trim(f.Name[len(name):], " \t") == ""
 }
 
-// SyntaxError is the first fault of a text. All parsers of this package return it, as a pointer. The zero value is not
-// used.
+// SyntaxError is the first fault of a text. Every parser of this package returns it as a pointer.
 type SyntaxError struct {
-	// Pos is the number of octets before the fault: an index into the parser's argument, or its length when something is
-	// missing at the end.
+	// Pos is the index of the fault in the parser's argument, or the length of the argument if something is missing at its
+	// end.
 	Pos int
-	// Cause is what is wrong, in printable US-ASCII of at most 160 octets. Text taken from the argument is quoted and
-	// shortened, so it cannot forge a log line or break a reply.
+	// Cause describes the fault in at most 160 bytes of printable US-ASCII. Text from the argument is quoted and shortened
+	// in it, so Cause can go into a log or a reply.
 	Cause string
-	// Lax tells a fault that honest hosts are known for and that leaves the value usable. Each parser lists its lax
-	// faults; one that lists none never sets it. It is set only if there is no other fault.
+	// Lax marks a fault that wanted mail has and that leaves the value usable. Every parser lists its lax faults. It is
+	// set only if there is no other fault.
 	Lax bool
 }
 
-// Error gives position and cause, as in "octet 17: hour 25 is over 23". Octets are counted from 1, as people do.
+// Error returns position and cause, for example "octet 17: hour 25 is over 23". The first octet has the number 1.
 func (e *SyntaxError) Error() string {
 	return "octet " + strconv.Itoa(e.Pos+1) + ": " + e.Cause
 }
 
-// CheckField returns a *SyntaxError if f cannot stand in a message: the name is empty or has an octet other than printable
-// US-ASCII without colon (RFC 5322 section 2.2), or there is a NUL or a CR without LF anywhere (sections 2.2 and 2.3; the
-// obsolete syntax of section 4 once let them in, and both are used to make two programs see two different messages).
-// Positions count through name, colon and value as one line. 8-bit octets in the value pass: see Has8bit.
+// CheckField returns a *SyntaxError if f must not be in a message: the name is empty or has an octet other than printable
+// US-ASCII without the colon (RFC 5322 section 2.2), or name or value has a NUL or a CR without LF (sections 2.2 and 2.3).
+// The obsolete syntax of section 4 permits those two, but they make two programs see two different messages.
+//
+// Pos counts through name, colon and value as one line. 8-bit octets in the value are no fault, see Has8bit.
 func CheckField(f Field) error {
-	// RFC 5322 section 4.5: old messages may have white space before the colon.
-	name := strings.TrimRight(f.Name, " \t")
+	name := strings.TrimRight(f.Name, " \t") // RFC 5322 section 4.5
 	if name == "" {
 		return &SyntaxError{Cause: "field name is empty"}
 	}
@@ -84,8 +83,8 @@ func CheckField(f Field) error {
 	return nil
 }
 
-// LongestLine returns the length of the longest line of f as it stands in the message, in octets without CRLF. Name and
-// colon belong to the first line. A result over MaxLine breaks RFC 5322 section 2.1.1.
+// LongestLine returns the length of the longest line of f in the message, in octets without CRLF. Name and colon belong to
+// the first line.
 func LongestLine(f Field) int {
 	longest, before, rest := 0, len(f.Name)+1, f.Value
 	for {
@@ -98,8 +97,8 @@ func LongestLine(f Field) int {
 	}
 }
 
-// Has8bit reports whether name or value of f has an octet over 127. Such a field is legal only in a message sent with
-// SMTPUTF8 (RFC 6532 section 3), and there only as UTF-8.
+// Has8bit reports whether the name or the value of f has an octet over 127. Such a field is legal only in a message that
+// was sent with SMTPUTF8 (RFC 6532 section 3), and only as UTF-8.
 func Has8bit(f Field) bool {
 	return index8bit(f.Name) >= 0 || index8bit(f.Value) >= 0
 }
@@ -114,32 +113,32 @@ func index8bit(s string) int {
 	return -1
 }
 
-// fault makes a SyntaxError. Arguments that come from remote text must have gone through quote or short.
+// fault returns a SyntaxError. Arguments that are remote text must have passed quote or short.
 func fault(pos int, format string, args ...any) *SyntaxError {
 	return &SyntaxError{Pos: pos, Cause: fmt.Sprintf(format, args...)}
 }
 
-// shown is the most octets of remote text that a Cause quotes. Quoting can make four octets of one.
-const shown = 24
+// maxShown is the number of bytes of remote text that a Cause shows. Quoting makes up to four bytes of one.
+const maxShown = 24
 
-// quote makes remote text safe to show: printable US-ASCII between double quotes, shortened.
+// quote returns remote text as printable US-ASCII between double quotes, shortened.
 func quote(s string) string {
 	return strconv.QuoteToASCII(short(s))
 }
 
-// quoteAt quotes the character that begins at s[i], which is less than len(s).
+// quoteAt quotes the character that begins at s[i]. i must be less than len(s).
 func quoteAt(s string, i int) string {
 	_, size := utf8.DecodeRuneInString(s[i:])
 	return quote(s[i : i+size])
 }
 
-// short cuts s to a length that fits an error text.
+// short cuts s to maxShown bytes, between two characters.
 func short(s string) string {
-	if len(s) <= shown {
+	if len(s) <= maxShown {
 		return s
 	}
-	end := shown
-	for end > shown-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+	end := maxShown
+	for end > maxShown-utf8.UTFMax && !utf8.RuneStart(s[end]) {
 		end--
 	}
 	return s[:end] + "..."

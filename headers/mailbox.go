@@ -2,26 +2,25 @@ package headers
 
 import "strings"
 
-// Mailbox is one mailbox of a From field. The zero value is no mailbox.
+// Mailbox is one mailbox of a From field. The zero value is not a mailbox.
 type Mailbox struct {
-	// Name is the display name without quotes, comments and folding; encoded words (RFC 2047) stay as they are. Empty if
-	// there is none.
+	// Name is the display name without quotes, comments and folding. Encoded words (RFC 2047) are not decoded. It is empty
+	// if there is none.
 	Name string
-	// Local is the local part without quotes. It may hold any octet, as quoted-pairs can carry any.
+	// Local is the local part without quotes. It may have any octet, because a quoted-pair can.
 	Local string
-	// Domain is the domain as typed, without comments and folding; a domain literal keeps its brackets. It is never empty.
+	// Domain is the domain as sent, without comments and folding. A domain literal keeps its brackets. It is never empty.
 	Domain string
 }
 
-// ParseMailboxList parses the value of a From field: a list of mailboxes, RFC 5322 section 3.6.2, and of groups, which RFC
-// 6854 section 2.1 permits there. The obsolete forms of section 4.4 pass: empty list elements, routes, dots and comments
-// in a display name. Groups may be empty, so that a well-formed value can give no mailbox at all.
+// ParseMailboxList parses the value of a From field: a list of mailboxes, RFC 5322 section 3.6.2, and groups, RFC 6854
+// section 2.1. It accepts the obsolete forms of section 4.4: empty list elements, routes, dots and comments in a display
+// name. The result is empty for a list of empty groups.
 //
-// 8-bit octets pass in every word whatever their encoding: UTF-8 is right with SMTPUTF8 (RFC 6532), anything else is for
-// Has8bit to tell, and a From field does not become unreadable by it. The domain's own syntax is not checked. The error is
-// a *SyntaxError, never Lax.
+// 8-bit octets are accepted in every word, in any encoding; see Has8bit. The syntax of the domain is not checked. The error
+// is a *SyntaxError, never Lax.
 func ParseMailboxList(value string) ([]Mailbox, error) {
-	p := mailboxParser{scanner: scanner{s: value}, keep: true}
+	p := mailboxParser{scanner: scanner{s: value}}
 	p.list()
 	if p.fault != nil {
 		return nil, p.fault
@@ -29,21 +28,13 @@ func ParseMailboxList(value string) ([]Mailbox, error) {
 	return p.found, nil
 }
 
-// CheckMailboxList gives the same error as ParseMailboxList, without the mailboxes and without allocating for them.
-func CheckMailboxList(value string) error {
-	p := mailboxParser{scanner: scanner{s: value}}
-	p.list()
-	return p.err()
-}
-
 type mailboxParser struct {
 	scanner
-	keep  bool      // collect what is found
-	found []Mailbox // as long as keep is true
-	count int       // mailboxes and groups
+	found []Mailbox
+	count int // mailboxes and groups
 }
 
-// list takes the whole value: address-list or obs-addr-list.
+// list parses the whole value: address-list or obs-addr-list.
 func (p *mailboxParser) list() {
 	for {
 		p.address(false)
@@ -63,7 +54,7 @@ func (p *mailboxParser) list() {
 	}
 }
 
-// address takes one mailbox or group and the white space around it, or an empty element.
+// address parses one mailbox or group with the white space around it, or an empty element.
 func (p *mailboxParser) address(inGroup bool) {
 	w := p.words(true)
 	if w.count == 0 && w.strayDot < 0 {
@@ -81,19 +72,19 @@ func (p *mailboxParser) address(inGroup bool) {
 		p.displayName(w)
 		p.group()
 	case c == end || c == ',' || c == ';':
-		p.fail(w.start, "%s is no address, it has no @", quote(p.s[w.start:w.end]))
+		p.fail(w.start, "%s is not an address, it has no @", quote(p.s[w.start:w.end]))
 	default:
 		p.unexpected("an address")
 	}
 }
 
-// addressWithoutName takes what does not begin with a word: an angle-addr or nothing.
+// addressWithoutName parses an element that does not begin with a word: an angle-addr or nothing.
 func (p *mailboxParser) addressWithoutName(inGroup bool) {
 	switch c := p.peek(); {
 	case c == '<':
 		p.angleAddr("")
 	case c == ',', c == end, c == ';' && inGroup:
-		// RFC 5322 section 4.4: empty elements in obs-mbox-list, obs-group-list.
+		// An empty element, RFC 5322 section 4.4 (obs-mbox-list, obs-group-list).
 	case c == '@':
 		p.fail(p.pos, "nothing before the @")
 	default:
@@ -101,18 +92,19 @@ func (p *mailboxParser) addressWithoutName(inGroup bool) {
 	}
 }
 
-// displayName returns the text of a phrase. RFC 5322 section 4.1 permits dots in it (obs-phrase), but not first.
+// displayName returns the text of a phrase. RFC 5322 section 4.1 (obs-phrase) permits dots in it, but not at its
+// beginning.
 func (p *mailboxParser) displayName(w words) string {
 	if w.strayDot == w.start {
 		p.fail(w.start, "display name begins with a dot; it must be quoted")
 	}
-	if p.fault != nil || !p.keep {
+	if p.fault != nil {
 		return ""
 	}
 	return plain(p.s[w.start:w.end], " ")
 }
 
-// group takes the list of a group from its colon on, RFC 5322 section 3.4.
+// group parses a group from its colon on, RFC 5322 section 3.4.
 func (p *mailboxParser) group() {
 	p.count++
 	start := p.pos
@@ -136,7 +128,7 @@ func (p *mailboxParser) group() {
 	}
 }
 
-// angleAddr takes angle-addr or obs-angle-addr from its "<" on.
+// angleAddr parses angle-addr or obs-angle-addr from its "<" on.
 func (p *mailboxParser) angleAddr(name string) {
 	p.pos++
 	p.cfws()
@@ -159,7 +151,7 @@ func (p *mailboxParser) angleAddr(name string) {
 	p.cfws()
 }
 
-// route takes obs-route, RFC 5322 section 4.4, and forgets it.
+// route consumes obs-route, RFC 5322 section 4.4.
 func (p *mailboxParser) route() {
 	for {
 		p.cfws()
@@ -179,7 +171,7 @@ func (p *mailboxParser) route() {
 	}
 }
 
-// addrSpec takes "@" domain after the local part w, and adds the mailbox.
+// addrSpec parses "@" domain after the local part w and adds the mailbox.
 func (p *mailboxParser) addrSpec(w words, name string) {
 	switch {
 	case w.adjacent >= 0:
@@ -193,16 +185,10 @@ func (p *mailboxParser) addrSpec(w words, name string) {
 		return
 	}
 	p.count++
-	if p.keep {
-		p.found = append(p.found, Mailbox{
-			Name:   name,
-			Local:  plain(p.s[w.start:w.end], ""),
-			Domain: domain,
-		})
-	}
+	p.found = append(p.found, Mailbox{Name: name, Local: plain(p.s[w.start:w.end], ""), Domain: domain})
 }
 
-// domain takes a domain with the white space and comments around it, and returns it without any.
+// domain parses a domain with the white space and comments around it. The result has none.
 func (p *mailboxParser) domain() string {
 	p.cfws()
 	start := p.pos
@@ -210,7 +196,7 @@ func (p *mailboxParser) domain() string {
 		p.literal()
 		stop := p.pos
 		p.cfws()
-		if p.fault != nil || !p.keep {
+		if p.fault != nil {
 			return ""
 		}
 		return unfold(p.s[start:stop])
@@ -224,13 +210,13 @@ func (p *mailboxParser) domain() string {
 	case w.strayDot >= 0:
 		p.fail(w.strayDot, "stray dot in the domain")
 	}
-	if p.fault != nil || !p.keep {
+	if p.fault != nil {
 		return ""
 	}
 	return plain(p.s[w.start:w.end], "")
 }
 
-// unfold takes the white space out of a domain literal, all but what a backslash quotes.
+// unfold removes the white space from a domain literal, except after a backslash.
 func unfold(literal string) string {
 	if !strings.ContainsAny(literal, " \t\r\n") {
 		return literal

@@ -51,13 +51,13 @@ var badMailboxes = []struct{ name, value, want string }{
 	{"empty", "", "octet 1: no address"},
 	{"blank", " (x) ", "octet 6: no address"},
 	{"only commas", ",,", "octet 3: no address"},
-	{"word", "root", `octet 1: "root" is no address, it has no @`},
-	{"name without address", "a@b, John Doe", `octet 6: "John Doe" is no address, it has no @`},
-	{"comma in the name", "Doe, John <a@b>", `octet 1: "Doe" is no address, it has no @`},
+	{"word", "root", `octet 1: "root" is not an address, it has no @`},
+	{"name without address", "a@b, John Doe", `octet 6: "John Doe" is not an address, it has no @`},
+	{"comma in the name", "Doe, John <a@b>", `octet 1: "Doe" is not an address, it has no @`},
 	{"empty angle", "John <>", "octet 7: nothing between < and >"},
 	{"no @ in the angle", "John <john>", "octet 11: no @ in the address"},
 	{"@ in the name", "a@b <a@b>", "octet 5: < after an address; a display name with @ in it must be quoted"},
-	{"two addresses without comma", "a@b c@d", "octet 5: two words without a dot between in the domain"},
+	{"two addresses without comma", "a@b c@d", "octet 5: two words without a dot between them in the domain"},
 	{"two angles", "<a@b> <c@d>", "octet 7: < after an address; a display name with @ in it must be quoted"},
 	{"semicolon between", "a@b; c@d", `octet 4: "; c@d" after an address`},
 	{"text after", "<a@b> John", `octet 7: "John" after an address`},
@@ -72,7 +72,7 @@ var badMailboxes = []struct{ name, value, want string }{
 	{"double dot", "a..b@c", "octet 3: stray dot in the local part"},
 	{"double dot in the domain", "a@b..c", "octet 5: stray dot in the domain"},
 	{"dot after the domain", "a@b.", "octet 4: stray dot in the domain"},
-	{"space in the local part", "a b@c", "octet 3: two words without a dot between in the local part"},
+	{"space in the local part", "a b@c", "octet 3: two words without a dot between them in the local part"},
 	{"name begins with a dot", ". a <b@c>", "octet 1: display name begins with a dot; it must be quoted"},
 	{"square brackets in the name", "[a] <b@c>", `octet 1: "[" where an address should be`},
 	{"group without end", "G: a@b", "octet 2: group has no ; at its end"},
@@ -110,7 +110,6 @@ func TestParseMailboxListRefuses(t *testing.T) {
 			t.Parallel()
 			got, err := ParseMailboxList(tt.value)
 			wantError(t, tt.value, err, tt.want)
-			wantError(t, tt.value, CheckMailboxList(tt.value), tt.want)
 			if got != nil {
 				t.Errorf("%q: result with an error", tt.value)
 			}
@@ -141,10 +140,7 @@ func FuzzParseMailboxList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		list, err := ParseMailboxList(value)
-		syntax, check := checkError(t, value, err), checkError(t, value, CheckMailboxList(value))
-		if (syntax == nil) != (check == nil) || syntax != nil && *syntax != *check {
-			t.Fatalf("%q: parse says %v, check %v", value, syntax, check)
-		}
+		syntax := checkError(t, value, err)
 		if syntax != nil && (syntax.Lax || list != nil) {
 			t.Errorf("%q: lax or with a result", value)
 		}

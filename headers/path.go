@@ -12,24 +12,21 @@ const (
 	maxPath  = 256 // RFC 5321 section 4.5.3.1.3, with the angle brackets
 )
 
-// Path is a reverse-path without its source route, which RFC 5321 appendix C wants ignored. The zero value is the null
-// reverse-path. Paths compare with ==, by octets.
+// Path is a reverse-path without its source route, which RFC 5321 appendix C has receivers ignore. The zero value is the
+// null reverse-path. Paths can be compared with ==.
 type Path struct {
-	// Local is the local part without quotes. Its case matters (RFC 5321 section 2.4).
+	// Local is the local part without quotes. It is case-sensitive (RFC 5321 section 2.4).
 	Local string
-	// Domain is the domain as typed, without a dot at its end. An address literal stands here with its brackets.
+	// Domain is the domain as sent, without a dot at its end, or an address literal with its brackets.
 	Domain string
-	// Literal is the address of an address literal, and invalid otherwise. An IPv4-mapped address is given as IPv4.
+	// Literal is the address of an address literal. It is invalid if Domain is a name, and never an IPv4-mapped address.
 	Literal netip.Addr
 }
 
-// IsNull reports whether p is the null reverse-path "<>".
-func (p Path) IsNull() bool { return p == Path{} }
-
-// String returns the path without angle brackets as SMTP wants it: "" for the null path, the local part quoted where it
-// has to be. Parsing it gives p again.
+// String returns the path in the syntax of SMTP, without angle brackets. The local part is quoted if it must be. The null
+// path is empty. ParsePath returns p for the result.
 func (p Path) String() string {
-	if p.IsNull() {
+	if p == (Path{}) {
 		return ""
 	}
 	local := p.Local
@@ -42,7 +39,7 @@ func (p Path) String() string {
 	return local + "@" + p.Domain
 }
 
-// isDotString reports whether a local part can stand without quotes, RFC 5321 section 4.1.2.
+// isDotString reports whether a local part needs no quotes, RFC 5321 section 4.1.2.
 func isDotString(s string) bool {
 	afterAtom := false
 	for i := range len(s) {
@@ -71,15 +68,15 @@ func quoteLocal(s string) string {
 	return b.String()
 }
 
-// ParsePath parses a reverse-path, RFC 5321 section 4.1.2, as typed by the client, with or without angle brackets. Both ""
-// and "<>" are the null reverse-path. UTF-8 may stand in the local part and in the domain (RFC 6531 section 3.3), since a
-// milter cannot see whether SMTPUTF8 was asked for. The lengths of section 4.5.3.1 are checked, that of the path as if it
-// had its brackets. The error is a *SyntaxError.
+// ParsePath parses a reverse-path, RFC 5321 section 4.1.2, with or without angle brackets. Both "" and "<>" are the null
+// reverse-path. UTF-8 is accepted in the local part and in the domain (RFC 6531 section 3.3), because a milter cannot see
+// whether the client uses SMTPUTF8. The lengths of section 4.5.3.1 are checked; that of the path includes the brackets. The
+// error is a *SyntaxError.
 //
-// It is Lax, and the path is filled, if the only faults are: a dot that leads or trails the local part or follows another
-// one, a local part over 64 octets, "_" in the domain, one dot after the domain.
+// The lax faults, with which the path is returned, are: a leading, trailing or double dot in the local part, a local part
+// over 64 octets, "_" in the domain, one dot after the domain.
 //
-// A domain of digits alone, "user@192.0.2.1", passes: it fits the grammar, and whether it exists is for the DNS to say.
+// A domain of digits, as in "user@192.0.2.1", fits the grammar and is accepted.
 func ParsePath(s string) (Path, error) {
 	p := pathParser{scanner: scanner{s: strings.TrimRight(s, " \t")}}
 	p.brackets()
@@ -90,7 +87,7 @@ func ParsePath(s string) (Path, error) {
 		return Path{}, nil
 	}
 	if length := len("<>") + len(p.s) - p.pos; length > maxPath {
-		return Path{}, fault(p.pos+maxPath-len("<>"), "path of %d octets, %d is the most", length, maxPath)
+		return Path{}, fault(p.pos+maxPath-len("<>"), "path of %d octets; at most %d are allowed", length, maxPath)
 	}
 	p.route()
 	path := p.mailbox()
@@ -102,7 +99,7 @@ func ParsePath(s string) (Path, error) {
 
 type pathParser struct{ scanner }
 
-// brackets takes away the angle brackets if there are any.
+// brackets removes the angle brackets, if there are any, and the white space before them.
 func (p *pathParser) brackets() {
 	p.take(func(c byte) bool { return c == ' ' || c == '\t' })
 	if p.peek() != '<' {
@@ -116,7 +113,7 @@ func (p *pathParser) brackets() {
 	p.s = p.s[:len(p.s)-1]
 }
 
-// route takes a source route, A-d-l of RFC 5321 section 4.1.2, if there is one.
+// route consumes a source route, A-d-l of RFC 5321 section 4.1.2, if there is one.
 func (p *pathParser) route() {
 	for p.peek() == '@' {
 		at := p.pos
@@ -140,7 +137,7 @@ func (p *pathParser) route() {
 	}
 }
 
-// mailbox takes the rest: Local-part "@" ( Domain / address-literal ).
+// mailbox parses the rest: Local-part "@" ( Domain / address-literal ).
 func (p *pathParser) mailbox() Path {
 	local := p.local()
 	switch {
@@ -162,12 +159,12 @@ func (p *pathParser) mailbox() Path {
 	return Path{Local: local, Domain: p.domain()}
 }
 
-// domain takes the domain of the mailbox and returns it without a dot at its end.
+// domain parses the domain of the mailbox and returns it without a dot at its end.
 func (p *pathParser) domain() string {
 	limit := len(p.s)
 	if limit > p.pos+1 && p.s[limit-1] == '.' && p.s[limit-2] != '.' {
 		limit--
-		// Not in the grammar of a path, but it means what it says, and RFC 1034 section 3.1 has it.
+		// The grammar of a path has none, but RFC 1034 section 3.1 has it, and its meaning is plain.
 		p.warn(limit, "dot after the domain")
 	}
 	domain := p.s[p.pos:limit]
@@ -175,7 +172,7 @@ func (p *pathParser) domain() string {
 	return domain
 }
 
-// local takes the local part and returns it without quotes.
+// local parses the local part and returns it without quotes.
 func (p *pathParser) local() string {
 	start := p.pos
 	local := ""
@@ -185,12 +182,12 @@ func (p *pathParser) local() string {
 		local = p.dotString()
 	}
 	if length := p.pos - start; length > maxLocal && p.fault == nil {
-		p.warn(start+maxLocal, "local part of %d octets, %d is the most", length, maxLocal)
+		p.warn(start+maxLocal, "local part of %d octets; at most %d are allowed", length, maxLocal)
 	}
 	return local
 }
 
-// dotString takes Dot-string. Stray dots are lax, as some providers have given out such addresses.
+// dotString parses Dot-string. Stray dots are lax faults, because some providers have assigned such addresses.
 func (p *pathParser) dotString() string {
 	start, atoms := p.pos, 0
 	for {
@@ -222,7 +219,7 @@ func (p *pathParser) dotString() string {
 	return local
 }
 
-// quotedLocal takes Quoted-string: unlike that of RFC 5322 it has no folding and no control characters.
+// quotedLocal parses Quoted-string. Unlike that of RFC 5322 it has no folding and no control characters.
 func (p *pathParser) quotedLocal() string {
 	start := p.pos
 	escaped := false

@@ -2,16 +2,16 @@ package headers
 
 import "strings"
 
-// scanner walks over a text by the lexical rules of RFC 5322 section 3.2. The first fault sticks and moves the position to
-// the end, so that loops finish by themselves and parsers read as straight lines.
+// scanner walks over a text by the lexical rules of RFC 5322 section 3.2. The first fault is kept and moves the position to
+// the end of the text. So every loop ends after a fault, and a parser need not check for one after each step.
 type scanner struct {
 	s     string
 	pos   int
 	fault *SyntaxError
-	lax   *SyntaxError // the first lax fault; counts only without a fault
+	lax   *SyntaxError // first lax fault; ignored if there is a fault
 }
 
-// err returns what a parser is to return when it is done.
+// err returns the result of a parser that is done.
 func (p *scanner) err() error {
 	switch {
 	case p.fault != nil:
@@ -22,10 +22,10 @@ func (p *scanner) err() error {
 	return nil
 }
 
-// end is what peek gives when nothing is left.
+// end is the result of peek at the end of the text.
 const end = -1
 
-// peek returns the next octet without taking it, or end.
+// peek returns the next octet without consuming it, or end.
 func (p *scanner) peek() int {
 	if p.pos >= len(p.s) {
 		return end
@@ -33,7 +33,7 @@ func (p *scanner) peek() int {
 	return int(p.s[p.pos])
 }
 
-// fail records a fault unless there is one already, and stops the scan.
+// fail records a fault, unless there is one already, and moves to the end.
 func (p *scanner) fail(pos int, format string, args ...any) {
 	if p.fault == nil {
 		p.fault = fault(pos, format, args...)
@@ -41,7 +41,7 @@ func (p *scanner) fail(pos int, format string, args ...any) {
 	p.pos = len(p.s)
 }
 
-// warn records a lax fault unless there is one already, and goes on.
+// warn records a lax fault, unless there is one already.
 func (p *scanner) warn(pos int, format string, args ...any) {
 	if p.lax == nil {
 		p.lax = fault(pos, format, args...)
@@ -49,7 +49,7 @@ func (p *scanner) warn(pos int, format string, args ...any) {
 	}
 }
 
-// unexpected fails because something else should stand here; want is a noun such as "the day".
+// unexpected fails because want is not here. want is a noun such as "the day".
 func (p *scanner) unexpected(want string) {
 	if p.pos >= len(p.s) {
 		p.fail(p.pos, "%s is missing", want)
@@ -58,7 +58,7 @@ func (p *scanner) unexpected(want string) {
 	p.fail(p.pos, "%s where %s should be", quoteAt(p.s, p.pos), want)
 }
 
-// expect takes the octet c, or fails.
+// expect consumes the octet c, or fails. want is a noun for c.
 func (p *scanner) expect(c byte, want string) {
 	if p.peek() != int(c) {
 		p.unexpected(want)
@@ -67,7 +67,7 @@ func (p *scanner) expect(c byte, want string) {
 	p.pos++
 }
 
-// take returns the longest run of octets for which in holds; it may be empty.
+// take consumes and returns the longest run of octets for which in returns true. The run may be empty.
 func (p *scanner) take(in func(byte) bool) string {
 	start := p.pos
 	for p.pos < len(p.s) && in(p.s[p.pos]) {
@@ -76,19 +76,17 @@ func (p *scanner) take(in func(byte) bool) string {
 	return p.s[start:p.pos]
 }
 
-// gap says what stood between two tokens. Zero is nothing.
+// gap is what stands between two tokens. Zero is nothing.
 type gap uint8
 
 const (
-	gapSpace    gap = 1 << iota // FWS
-	gapComment                  // a comment
-	gapObsolete                 // something only section 4.2 permits
+	gapSpace   gap = 1 << iota // folding white space
+	gapComment                 // a comment
 )
 
-// cfws takes comments and folding white space, RFC 5322 sections 3.2.2 and 4.2.
+// cfws consumes comments and folding white space, RFC 5322 sections 3.2.2 and 4.2. There may be none.
 func (p *scanner) cfws() gap {
 	var g gap
-	folds := 0
 	for {
 		switch p.peek() {
 		case ' ', '\t':
@@ -96,21 +94,17 @@ func (p *scanner) cfws() gap {
 			p.pos++
 		case '\r', '\n':
 			g |= gapSpace
-			// RFC 5322 section 4.2: lines of white space alone are obs-FWS.
-			if folds++; folds > 1 {
-				g |= gapObsolete
-			}
 			p.fold()
 		case '(':
-			g |= gapComment | p.comment()
-			folds = 0
+			g |= gapComment
+			p.comment()
 		default:
 			return g
 		}
 	}
 }
 
-// fold takes a line end, CRLF or the bare LF of the milter protocol, that white space must follow.
+// fold consumes a line end, which is CRLF or the bare LF of the milter protocol. White space must follow.
 func (p *scanner) fold() {
 	start := p.pos
 	if p.peek() == '\r' {
@@ -126,17 +120,16 @@ func (p *scanner) fold() {
 	}
 }
 
-// comment takes a comment, RFC 5322 section 3.2.2. Comments nest; they are counted, not recursed into, so depth costs
-// nothing. 8-bit octets pass whatever their encoding: localised zone names stand here, and they change no meaning.
-func (p *scanner) comment() gap {
+// comment consumes a comment, RFC 5322 section 3.2.2. Nested comments are counted, so their depth does not use the stack.
+// 8-bit octets in any encoding are allowed: clients write localised zone names here.
+func (p *scanner) comment() {
 	start, depth := p.pos, 0
-	var g gap
 	for {
 		c := p.peek()
 		switch c {
 		case end:
 			p.fail(start, "comment is not closed")
-			return g
+			return
 		case '(':
 			depth++
 			p.pos++
@@ -144,49 +137,39 @@ func (p *scanner) comment() gap {
 			depth--
 			p.pos++
 			if depth == 0 {
-				return g
+				return
 			}
 		default:
-			g |= p.content(c)
+			p.content(c)
 		}
 	}
 }
 
-// content takes one octet c, quoted-pair or fold inside a comment, a quoted-string or a domain-literal.
-func (p *scanner) content(c int) gap {
-	switch {
-	case c == '\\':
-		return p.quotedPair()
-	case c == '\r' || c == '\n':
+// content consumes one octet c, quoted-pair or fold of a comment, a quoted-string or a domain-literal. Control characters
+// are allowed, RFC 5322 section 4.1 (obs-NO-WS-CTL).
+func (p *scanner) content(c int) {
+	switch c {
+	case '\\':
+		p.quotedPair()
+	case '\r', '\n':
 		p.fold()
-		return 0
-	case c == 0:
+	case 0:
 		p.fail(p.pos, "NUL octet")
-		return 0
+	default:
+		p.pos++
 	}
-	p.pos++
-	// RFC 5322 section 4.1: obs-NO-WS-CTL.
-	if c < ' ' && c != '\t' || c == 0x7f {
-		return gapObsolete
-	}
-	return 0
 }
 
-// quotedPair takes a backslash and the octet it quotes, RFC 5322 sections 3.2.1 and 4.1 (obs-qp permits any octet).
-func (p *scanner) quotedPair() gap {
+// quotedPair consumes a backslash and the octet after it, which may be any, RFC 5322 section 4.1 (obs-qp).
+func (p *scanner) quotedPair() {
 	if p.pos+1 >= len(p.s) {
 		p.fail(p.pos, "backslash with nothing after it")
-		return 0
+		return
 	}
-	c := p.s[p.pos+1]
 	p.pos += 2
-	if c < ' ' && c != '\t' || c == 0x7f {
-		return gapObsolete
-	}
-	return 0
 }
 
-// quotedString takes a quoted-string, RFC 5322 section 3.2.4.
+// quotedString consumes a quoted-string, RFC 5322 section 3.2.4.
 func (p *scanner) quotedString() {
 	start := p.pos
 	p.pos++
@@ -204,46 +187,40 @@ func (p *scanner) quotedString() {
 	}
 }
 
-// literal takes a domain-literal, RFC 5322 section 3.4.1, without looking at what the address is.
-func (p *scanner) literal() gap {
+// literal consumes a domain-literal, RFC 5322 section 3.4.1. It does not parse the address.
+func (p *scanner) literal() {
 	start := p.pos
 	p.pos++
-	var g gap
 	for {
 		switch c := p.peek(); c {
 		case end:
 			p.fail(start, "domain literal is not closed")
-			return g
+			return
 		case ']':
 			p.pos++
-			return g
+			return
 		case '[':
 			p.unexpected("the end of the domain literal")
-			return g
-		case ' ', '\t', '\r', '\n', '\\':
-			// Folding and quoted-pairs: not in a no-fold-literal, RFC 5322 section 3.6.4.
-			g |= gapObsolete
-			p.content(c)
+			return
 		default:
-			g |= p.content(c)
+			p.content(c)
 		}
 	}
 }
 
-// words is a run of atoms, quoted strings and dots with comments and folding anywhere between: the common superset of
-// phrase, local-part, domain, id-left and id-right. Which one it may be follows from the two faults.
+// words is a run of atoms, quoted strings and dots with comments and folding between them. Phrase, local-part, domain,
+// id-left and id-right are such runs; they differ in which of the two faults they permit.
 type words struct {
-	start, end int  // the run without white space and comments at its ends
-	count      int  // atoms and quoted strings
-	quoted     bool // one was a quoted string
-	gaps       gap  // what stood before, between and after
-	strayDot   int  // first dot that leads, trails or follows a dot, or -1
-	adjacent   int  // first word that follows a word without a dot between, or -1
+	start, end int // the run without white space and comments at its ends
+	count      int // of atoms and quoted strings
+	strayDot   int // position of the first dot that leads, trails or follows a dot, or -1
+	adjacent   int // position of the first word that follows a word without a dot between them, or -1
 }
 
-// words takes a run of words; it may be empty. Quoted strings belong to it if withQuoted.
+// words consumes a run of words, which may be empty. It has quoted strings if withQuoted is true.
 func (p *scanner) words(withQuoted bool) words {
-	w := words{strayDot: -1, adjacent: -1, gaps: p.cfws()}
+	w := words{strayDot: -1, adjacent: -1}
+	p.cfws()
 	w.start, w.end = p.pos, p.pos
 	lastDot, afterWord := -1, false
 	for {
@@ -261,7 +238,6 @@ func (p *scanner) words(withQuoted bool) words {
 			}
 			afterWord = true
 			w.count++
-			w.quoted = w.quoted || c == '"'
 			p.word(c)
 		default:
 			if lastDot >= 0 && !afterWord && w.strayDot < 0 {
@@ -270,11 +246,11 @@ func (p *scanner) words(withQuoted bool) words {
 			return w
 		}
 		w.end = p.pos
-		w.gaps |= p.cfws()
+		p.cfws()
 	}
 }
 
-// word takes the atom or quoted string that begins with c.
+// word consumes the atom or quoted string that begins with c.
 func (p *scanner) word(c int) {
 	if c == '"' {
 		p.quotedString()
@@ -283,8 +259,15 @@ func (p *scanner) word(c int) {
 	p.take(isAtext)
 }
 
-// isAtext reports whether c may stand in an atom, RFC 5322 section 3.2.3. Octets over 127 may, RFC 6532 section 3.2;
-// whether they make up UTF-8 is for the caller to ask.
+// noAdjacent fails if two words have no dot between them. where is a noun with its article.
+func (p *scanner) noAdjacent(w words, where string) {
+	if w.adjacent >= 0 {
+		p.fail(w.adjacent, "two words without a dot between them in %s", where)
+	}
+}
+
+// isAtext reports whether c may be in an atom, RFC 5322 section 3.2.3. Octets over 127 may, RFC 6532 section 3.2; the
+// caller checks whether they are UTF-8.
 func isAtext(c byte) bool {
 	return isLetter(c) || isDigit(c) || c >= 0x80 || c > ' ' && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
@@ -293,8 +276,8 @@ func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// plain returns the text of a run that has been scanned already: comments gone, quoted strings unquoted, folding undone.
-// sep stands for white space and comments between words. The argument itself is returned where it is plain already.
+// plain returns the text of a run that was scanned without a fault: without comments, quotes and folding. sep replaces
+// white space and comments between words. If raw is plain already, it is returned without a copy.
 func plain(raw, sep string) string {
 	if !strings.ContainsAny(raw, "\"(\\\t\r\n ") {
 		return raw
@@ -323,8 +306,8 @@ func plain(raw, sep string) string {
 	return b.String()
 }
 
-// unquote writes what stands between the quotes of a quoted string: quoted-pairs resolved, folds removed (RFC 5322 section
-// 3.2.4: the CRLF of a fold and the backslash of a quoted-pair are invisible).
+// unquote writes the text between the quotes of a quoted string. It removes the CRLF of folds and the backslashes of
+// quoted-pairs, RFC 5322 section 3.2.4.
 func unquote(b *strings.Builder, s string) {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {

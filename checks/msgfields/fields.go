@@ -16,7 +16,7 @@ func messageIDs(f *findings, h []headers.Field) {
 			continue
 		}
 		found = true
-		_, err := headers.ParseMessageID(field.Value)
+		err := headers.CheckMessageID(field.Value)
 		// A lax fault is UTF-8, which is right in a message sent with SMTPUTF8, or what only honest senders write.
 		if fault, ok := errors.AsType[*headers.SyntaxError](err); ok && !fault.Lax {
 			f.add(msgidInvalid, map[string]string{"message_id": strings.TrimSpace(field.Value), "fault": fault.Cause})
@@ -35,7 +35,7 @@ func authors(f *findings, h []headers.Field) {
 			continue
 		}
 		found = true
-		if err := headers.CheckMailboxList(field.Value); err != nil {
+		if _, err := headers.ParseMailboxList(field.Value); err != nil {
 			f.add(fromInvalid, map[string]string{"from": strings.TrimSpace(field.Value), "fault": cause(err)})
 		}
 	}

@@ -1,0 +1,171 @@
+// Package queue writes entries in the background: many goroutines add entries, and one goroutine writes them in batches.
+// It serves milter/log, milter/records and milter/evidence, so that mail never waits for a log or a store.
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// MaxBatch is the largest number of entries in one call of Config.Write.
+	MaxBatch = 64
+	// dropInterval is the shortest time between two calls of Config.OnDrop.
+	dropInterval = time.Minute
+)
+
+// Config configures a Writer.
+type Config[T any] struct {
+	MaxBytes int                           // size of all entries that wait or are being written; Add drops an entry beyond it
+	Size     func(T) int                   // memory that an entry holds, in bytes
+	Write    func(batch []T)               // writes 1 to MaxBatch entries; it may block, and must not retain the slice
+	Linger   time.Duration                 // how long the first entry of a batch waits for more entries
+	OnDrop   func(total uint64, err error) // if not nil, called after a drop, at most once a minute; see Dropped and Drop
+}
+
+// Writer is a bounded queue in front of a function that writes. It is safe for concurrent use.
+type Writer[T any] struct {
+	Config[T]
+
+	mu       sync.Mutex
+	changed  *sync.Cond // signals a change of any field below
+	waiting  []T
+	held     int    // size of the entries that wait or are being written
+	added    uint64 // entries
+	written  uint64 // entries
+	flushing int    // running calls of Flush
+	closed   bool
+	dropped  uint64    // entries
+	reported time.Time // last call of OnDrop
+}
+
+// New starts a Writer. Close ends it.
+func New[T any](c Config[T]) *Writer[T] {
+	w := &Writer[T]{Config: c}
+	w.changed = sync.NewCond(&w.mu)
+	go w.run()
+	return w
+}
+
+// Add adds an entry. It never blocks: if there is no room, or after Close, the entry is dropped.
+func (w *Writer[T]) Add(entry T) {
+	if !w.add(entry, w.Size(entry)) {
+		w.Drop(1, nil)
+	}
+}
+
+func (w *Writer[T]) add(entry T, size int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.held+size > w.MaxBytes {
+		return false
+	}
+	w.waiting = append(w.waiting, entry)
+	w.held += size
+	w.added++
+	w.changed.Broadcast()
+	return true
+}
+
+// Drop counts n entries as dropped. Config.Write calls it for entries that could not be written because of err.
+func (w *Writer[T]) Drop(n int, err error) {
+	w.mu.Lock()
+	w.dropped += uint64(n)
+	total, now := w.dropped, time.Now()
+	report := w.OnDrop != nil && now.Sub(w.reported) >= dropInterval
+	if report {
+		w.reported = now
+	}
+	w.mu.Unlock()
+	if report {
+		w.OnDrop(total, err)
+	}
+}
+
+// Dropped returns the number of dropped entries since the start.
+func (w *Writer[T]) Dropped() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dropped
+}
+
+// Flush waits until the entries that were added before are written. It returns the error of ctx if that ends first.
+func (w *Writer[T]) Flush(ctx context.Context) error {
+	defer context.AfterFunc(ctx, w.wake)()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushing++
+	defer func() { w.flushing-- }()
+	w.changed.Broadcast()
+	for last := w.added; w.written < last; w.changed.Wait() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close writes the entries that wait, for at most the timeout. It returns how many were not written by then; Write may
+// still be running in that case.
+func (w *Writer[T]) Close(timeout time.Duration) (lost int) {
+	w.mu.Lock()
+	w.closed = true
+	w.changed.Broadcast()
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	_ = w.Flush(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return int(w.added - w.written)
+}
+
+// run writes batches until the Writer is closed and empty.
+func (w *Writer[T]) run() {
+	for {
+		batch := w.next()
+		if len(batch) == 0 {
+			return
+		}
+		size := 0
+		for _, entry := range batch {
+			size += w.Size(entry)
+		}
+		w.Write(batch)
+		clear(batch) // the array may live on in waiting
+		w.mu.Lock()
+		w.held -= size
+		w.written += uint64(len(batch))
+		w.changed.Broadcast()
+		w.mu.Unlock()
+	}
+}
+
+// next waits for entries and takes a batch. At the end it returns none.
+func (w *Writer[T]) next() []T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.waiting) == 0 && !w.closed {
+		w.changed.Wait()
+	}
+	if w.Linger > 0 {
+		until := time.Now().Add(w.Linger)
+		t := time.AfterFunc(w.Linger, w.wake)
+		defer t.Stop()
+		for len(w.waiting) < MaxBatch && w.flushing == 0 && !w.closed && time.Now().Before(until) {
+			w.changed.Wait()
+		}
+	}
+	n := min(len(w.waiting), MaxBatch)
+	batch := w.waiting[:n:n]
+	w.waiting = w.waiting[n:]
+	return batch
+}
+
+// wake has the waiting goroutines look at the time again.
+func (w *Writer[T]) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changed.Broadcast()
+}

@@ -161,7 +161,7 @@ func (d *daemon) adminPages() (http.Handler, error) {
 func (d *daemon) parts() web.Parts {
 	return web.Parts{
 		Connections: func() int { return d.server.Connections() },
-		LogDropped:  d.queue.Dropped,
+		LogDropped:  d.output.Dropped,
 		Records:     d.recorded,
 		Store:       d.store.Status,
 		DNS:         d.resolver.Stats,
@@ -183,7 +183,7 @@ func (d *daemon) functions() map[string]admin.Func {
 		"status": func(context.Context, func(any) error) (any, error) {
 			return statusReport{
 				Version: version(), Started: d.started, Profile: d.config().Profile.String(), Connections: d.server.Connections(),
-				LogDropped: d.queue.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
+				LogDropped: d.output.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
 			}, nil
 		},
 		"block/list": func(ctx context.Context, _ func(any) error) (any, error) {

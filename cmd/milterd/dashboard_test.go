@@ -40,8 +40,8 @@ func operated(t *testing.T, change func(*config.Config)) (*daemon, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.resolver.Close)
-	d.queue = log.ToWriter(io.Discard, false, false)
-	t.Cleanup(func() { d.queue.Close(time.Second) })
+	d.output = log.ToWriter(io.Discard, false, false)
+	t.Cleanup(func() { d.output.Close(time.Second) })
 	d.server, d.started = &milter.Server{}, time.Now()
 	p, err := checks.New(nil, checks.Options{})
 	if err != nil {

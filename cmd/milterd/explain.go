@@ -124,7 +124,7 @@ func (js journals) Accepted(s *checks.Session) {
 
 // journal is the log, the metrics, the evidence and the charts, and the records if there are any.
 func (d *daemon) journal() milter.Journal {
-	js := journals{log.Journal{Log: d.log, Queue: d.queue}, d.metrics, d.evidence, d.history}
+	js := journals{log.Journal{Log: d.log}, d.metrics, d.evidence, d.history}
 	if d.explain.book != nil {
 		js = append(js, d.explain.book)
 	}

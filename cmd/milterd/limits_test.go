@@ -51,7 +51,7 @@ records of decisions | {records.max} for {records.keep} (records), each of {milt
 records that wait for the store | {milter/records.queueLength} | they are dropped, and counted in milterd_records_dropped_total
 
 # Others
-lines that wait for the log | {milter/log.queueLength}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log
+lines that wait for the log | {milter/log.maxQueued octets}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log
 callouts | {checks/callout.maxFlights} at a time, {checks/callout.maxFlight time} each, {checks/callout.maxAddrs} addresses of a host, {checks/callout.maxConnections} connections to it | could not find out; the next attempt of the sender finds more
 a reply to a callout | {checks/callout.maxLines} lines of {checks/callout.maxLine octets} | the host is taken for one that cannot be asked
 networks that tell whether the clock is right | {checks.maxVotes}, each by its last message | the oldest go

@@ -67,7 +67,7 @@ type daemon struct {
 	mu       sync.Mutex     // cfg
 	cfg      *config.Config // as started, or as last reloaded
 	log      *logrus.Logger
-	queue    *log.Queue // behind log
+	output   *log.Output // of log
 	started  time.Time
 	resolver *resolver.Resolver
 	store    *store.Store
@@ -101,13 +101,13 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		}
 	}
 	collect := newCollector()
-	queue := openLog(cfg.Log, stderr)
+	output := openLog(cfg.Log, stderr)
 	defer func() {
-		if lost := queue.Close(logPatience); lost > 0 {
+		if lost := output.Close(logPatience); lost > 0 {
 			fmt.Fprintf(stderr, "milterd: the log did not take the last %d lines\n", lost)
 		}
 	}()
-	d := &daemon{file: file, cfg: cfg, log: queue.Logger(cfg.Log.Level), queue: queue, started: time.Now()}
+	d := &daemon{file: file, cfg: cfg, log: output.Logger(cfg.Log.Level), output: output, started: time.Now()}
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(debugWriter{d.log}) // go-milter's word on broken connections
 
@@ -161,7 +161,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 }
 
 // openLog starts the log: to syslog, or to standard error where there is none.
-func openLog(c config.Log, stderr io.Writer) *log.Queue {
+func openLog(c config.Log, stderr io.Writer) *log.Output {
 	if c.Syslog {
 		q, err := log.ToSyslog(c.Facility, c.JSON, stderr)
 		if err == nil {

@@ -159,8 +159,8 @@ func startDaemonIn(
 		t.Fatal(err)
 	}
 	t.Cleanup(res.Close)
-	queue := log.ToWriter(&d.log, false, false)
-	logger := queue.Logger(cfg.Log.Level)
+	output := log.ToWriter(&d.log, false, false)
+	logger := output.Logger(cfg.Log.Level)
 	records := store.NewMemory(d.now)
 	t.Cleanup(func() { _ = records.Close() })
 	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(logger)}
@@ -191,7 +191,7 @@ func startDaemonIn(
 			t.Errorf("Serve: %v", err)
 		}
 		d.evidence.Close(5 * time.Second)
-		queue.Close(5 * time.Second)
+		output.Close(5 * time.Second)
 	}
 	return d
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Formatter makes lines of text or JSON: every line on one line, remote bytes quoted, so that none can be forged. With
-// stamp set, lines of text begin with the time, which syslog puts there itself.
-func Formatter(json, stamp bool) logrus.Formatter {
+// formatter returns a formatter for lines of text or JSON. It quotes remote bytes, so that no value can forge a field or a
+// line. With stamp set, lines of text begin with the time, which syslog adds itself.
+func formatter(json, stamp bool) logrus.Formatter {
 	if json {
 		return &logrus.JSONFormatter{DisableTimestamp: !stamp}
 	}
@@ -23,18 +23,24 @@ func Formatter(json, stamp bool) logrus.Formatter {
 	}
 }
 
-func sortFields(keys []string) {
-	type ranked struct {
-		rank int
-		key  string
+// fieldOrder has the first fields of a line of text, in order. The other fields follow by name.
+var fieldOrder = []string{
+	logrus.FieldKeyTime, logrus.FieldKeyLevel, logrus.FieldKeyMsg,
+	"session", "queue_id", "client", "client_name", "helo", "mail_from", "rcpt",
+	"stage", "check", "reason", "action", "code", "text",
+}
+
+// fieldRank has the place of each field of fieldOrder, below 0.
+var fieldRank = func() map[string]int {
+	ranks := make(map[string]int)
+	for i, name := range fieldOrder {
+		ranks[name] = i - len(fieldOrder)
 	}
-	var room [32]ranked
-	list := room[:0]
-	for _, k := range keys {
-		list = append(list, ranked{order[k], k})
-	}
-	slices.SortFunc(list, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.key, b.key)) })
-	for i, r := range list {
-		keys[i] = r.key
-	}
+	return ranks
+}()
+
+func sortFields(names []string) {
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(fieldRank[a], fieldRank[b]), strings.Compare(a, b))
+	})
 }

@@ -1,5 +1,6 @@
-// Package journal writes what milterd decides to the log: one line for every decision that is not plain acceptance, one
-// for every accepted message, and one for every check that could not find out.
+// Package log writes decisions to the log: one line for each reason that applied, one for each accepted message, and one
+// for each check that failed. Journal makes the lines, Output writes them to syslog or standard error in the background.
+// Start reading at Journal.
 package log
 
 import (
@@ -12,61 +13,28 @@ import (
 	"milterd/checks"
 )
 
-// Journal writes to a logger. It implements milter.Journal and is safe for concurrent use, if the logger does not block.
+// Journal logs decisions and accepted messages. It implements milter.Journal. It is safe for concurrent use, and does not
+// block if Log is the logger of an Output.
 type Journal struct {
-	Log   *logrus.Logger
-	Queue *Queue // behind Log; nil: mail waits until a line is put together
+	Log *logrus.Logger
 }
 
-// Decided logs every outcome at level info under the word of its action, and every failure as a warning.
+// Decided logs each outcome at level info with the action as message, and each failed check as a warning.
 func (j Journal) Decided(s *checks.Session, d checks.Decision) {
-	for _, o := range d.Outcomes {
-		who := s.LogWho()
-		o.Detail = short(o.Detail) // the line may wait
-		j.info(o.Action.String(), func(f logrus.Fields) {
-			who.Fields(f)
-			outcomeFields(f, o)
-		})
+	if j.Log.IsLevelEnabled(logrus.InfoLevel) {
+		for _, o := range d.Outcomes {
+			j.Log.WithFields(outcomeFields(s, o)).Info(o.Action.String())
+		}
 	}
 	for _, f := range d.Failures {
-		if errors.Is(f.Err, context.Canceled) {
-			continue // the MTA went away, or we are stopped: nobody waits for the verdict
-		}
-		e := j.Log.WithFields(s.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)
-		if p, ok := errors.AsType[*checks.PanicError](f.Err); ok {
-			e.WithField("stack", string(p.Stack)).Error("check panicked")
-			continue
-		}
-		e.Warn("could not find out")
+		j.failed(s, f)
 	}
 }
 
-// info logs a line. fill uses nothing that changes.
-func (j Journal) info(message string, fill func(logrus.Fields)) {
-	switch {
-	case !j.Log.IsLevelEnabled(logrus.InfoLevel):
-	case j.Queue != nil:
-		j.Queue.info(message, fill)
-	default:
-		fields := logrus.Fields{}
-		fill(fields)
-		j.Log.WithFields(fields).Info(message)
-	}
-}
-
-// short has values as the log has them, and keeps nothing of what they were cut from: a date of a few octets may be part of a
-// field of a hundred thousand.
-func short(detail map[string]string) map[string]string {
-	m := make(map[string]string, len(detail))
-	for k, v := range detail {
-		m[k] = strings.Clone(checks.LogValue(v))
-	}
-	return m
-}
-
-func outcomeFields(f logrus.Fields, o checks.Outcome) {
-	for k, v := range o.Detail {
-		f[k] = v
+func outcomeFields(s *checks.Session, o checks.Outcome) logrus.Fields {
+	f := s.LogFields()
+	for name, value := range o.Detail {
+		f[name] = checks.LogValue(value)
 	}
 	f["stage"] = o.Stage.String()
 	f["check"] = o.Check
@@ -74,41 +42,43 @@ func outcomeFields(f logrus.Fields, o checks.Outcome) {
 	f["action"] = o.Action.String()
 	f["code"] = o.Reply.Code
 	f["text"] = o.Reply.Enhanced + " " + o.Reply.Text
+	return f
 }
 
-// maxLogged is how many recipients of an accepted message are named.
-const maxLogged = 10
+func (j Journal) failed(s *checks.Session, f checks.Failure) {
+	if errors.Is(f.Err, context.Canceled) {
+		return // the MTA closed the connection, or the daemon stops
+	}
+	e := j.Log.WithFields(s.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)
+	if p, ok := errors.AsType[*checks.PanicError](f.Err); ok {
+		e.WithField("stack", string(p.Stack)).Error("check panicked")
+		return
+	}
+	e.Warn("could not find out")
+}
 
-// Accepted logs an accepted message. One of a client that was not checked is marked so.
+// maxRcpts is the number of recipients of an accepted message that the log names.
+const maxRcpts = 10
+
+// Accepted logs an accepted message. The field trusted marks a message that was not checked.
 func (j Journal) Accepted(s *checks.Session) {
-	who, trusted, n := s.LogWho(), s.Trusted, 0
+	if !j.Log.IsLevelEnabled(logrus.InfoLevel) {
+		return
+	}
+	count := 0
 	var names []string
 	for _, r := range s.Envelope.Rcpts {
 		if r.Refused != "" {
 			continue
 		}
-		if n++; n <= maxLogged {
+		if count++; count <= maxRcpts {
 			names = append(names, checks.LogValue(r.Text))
 		}
 	}
-	j.info("accept", func(f logrus.Fields) {
-		who.Fields(f)
-		f["rcpt"], f["rcpts"] = strings.Join(names, ","), n
-		if trusted {
-			f["trusted"] = true
-		}
-	})
-}
-
-// order is the order of the fields in a line of text: who, then what. Others follow by name.
-var order = func() map[string]int {
-	m := make(map[string]int)
-	for i, f := range []string{
-		logrus.FieldKeyTime, logrus.FieldKeyLevel, logrus.FieldKeyMsg,
-		"session", "queue_id", "client", "client_name", "helo", "mail_from", "rcpt",
-		"stage", "check", "reason", "action", "code", "text",
-	} {
-		m[f] = i - 100
+	f := s.LogFields()
+	f["rcpt"], f["rcpts"] = strings.Join(names, ","), count
+	if s.Trusted {
+		f["trusted"] = true
 	}
-	return m
-}()
+	j.Log.WithFields(f).Info("accept")
+}

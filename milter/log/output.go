@@ -2,150 +2,139 @@ package log
 
 import (
 	"io"
-	"sync"
-	"sync/atomic"
+	"log/syslog"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"milterd/milter/queue"
 )
 
-// queueLength is how many log lines wait for a stalled syslog: some seconds of a busy host, some megabytes at most.
-const queueLength = 8192
+// maxQueued is the size of the lines that wait for a stalled log: some ten thousand, which a busy host writes in a minute.
+// With half of it, lines are lost after half the time; twice as much is memory that nothing else can use.
+const maxQueued = 8 << 20 // bytes
 
-// Queue is a logrus hook that never blocks: lines wait in a bounded queue for the one goroutine that formats and writes
-// them, and what finds it full is dropped and counted. It is safe for concurrent use.
-type Queue struct {
-	write    func(*logrus.Entry) error
-	fallback io.Writer
-	format   *logrus.Logger // gives the entries their formatter
+// lineOverhead is the memory that a waiting line takes beside its text.
+const lineOverhead = 64 // bytes
 
-	mu      sync.RWMutex // offer against Close
-	closed  bool
-	entries chan entry
-	fields  logrus.Fields // of the goroutine, used again for each line
-	dropped atomic.Uint64
-	told    uint64 // drops already reported, of the goroutine
-	done    chan struct{}
+// Output writes log lines in the background, so that a stalled log does not stall mail. It drops and counts the lines for
+// which there is no room. It is a logrus.Hook and safe for concurrent use.
+type Output struct {
+	formatter logrus.Formatter
+	write     func(logrus.Level, []byte) error
+	fallback  io.Writer // gets the lines that write did not take; may be nil
+	lines     *queue.Writer[line]
+	reported  uint64 // dropped lines that the log mentions; used by writeAll only
 }
 
-// NewQueue starts a queue in front of write, which may block and is called by one goroutine. The line of an entry that
-// write fails to take goes to fallback.
-func NewQueue(f logrus.Formatter, write func(*logrus.Entry) error, fallback io.Writer) *Queue {
-	q := &Queue{
-		write:    write,
-		fallback: fallback,
-		format:   &logrus.Logger{Out: io.Discard, Formatter: f},
-		entries:  make(chan entry, queueLength),
-		fields:   logrus.Fields{},
-		done:     make(chan struct{}),
+// line is a formatted log line that waits.
+type line struct {
+	level logrus.Level
+	text  []byte
+}
+
+// ToWriter starts an Output to a writer such as standard error. Lines of text begin with the time if stamp is set.
+func ToWriter(w io.Writer, json, stamp bool) *Output {
+	write := func(_ logrus.Level, text []byte) error {
+		_, err := w.Write(text)
+		return err
 	}
-	go q.run()
-	return q
+	return newOutput(formatter(json, stamp), write, nil)
 }
 
-// Logger makes a logger all of whose lines go through the queue.
-func (q *Queue) Logger(level logrus.Level) *logrus.Logger {
+// ToSyslog starts an Output to the local syslog. Lines that syslog does not take go to fallback. It fails if there is no
+// syslog.
+func ToSyslog(facility syslog.Priority, json bool, fallback io.Writer) (*Output, error) {
+	w, err := syslog.New(facility|syslog.LOG_INFO, "milterd")
+	if err != nil {
+		return nil, err
+	}
+	write := func(level logrus.Level, text []byte) error { return severity(w, level)(string(text)) }
+	return newOutput(formatter(json, false), write, fallback), nil
+}
+
+// severity returns the method of w for a level.
+func severity(w *syslog.Writer, level logrus.Level) func(string) error {
+	switch level {
+	case logrus.PanicLevel, logrus.FatalLevel:
+		return w.Crit
+	case logrus.ErrorLevel:
+		return w.Err
+	case logrus.WarnLevel:
+		return w.Warning
+	case logrus.InfoLevel:
+		return w.Info
+	default:
+		return w.Debug
+	}
+}
+
+func newOutput(f logrus.Formatter, write func(logrus.Level, []byte) error, fallback io.Writer) *Output {
+	o := &Output{formatter: f, write: write, fallback: fallback}
+	o.lines = queue.New(queue.Config[line]{
+		MaxBytes: maxQueued,
+		Size:     func(l line) int { return lineOverhead + len(l.text) },
+		Write:    o.writeAll,
+	})
+	return o
+}
+
+// Logger returns a logger whose lines go to o.
+func (o *Output) Logger(level logrus.Level) *logrus.Logger {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
-	l.SetFormatter(unformatted{})
+	l.SetFormatter(noFormatter{})
 	l.SetLevel(level)
-	l.AddHook(q)
+	l.AddHook(o)
 	return l
 }
 
-// unformatted leaves the formatting to the queue's goroutine.
-type unformatted struct{}
+// noFormatter formats nothing, as Fire does it.
+type noFormatter struct{}
 
-func (unformatted) Format(*logrus.Entry) ([]byte, error) { return nil, nil }
+func (noFormatter) Format(*logrus.Entry) ([]byte, error) { return nil, nil }
 
 // Levels implements logrus.Hook.
-func (q *Queue) Levels() []logrus.Level { return logrus.AllLevels }
+func (o *Output) Levels() []logrus.Level { return logrus.AllLevels }
 
-// Fire implements logrus.Hook. It never blocks and never fails.
-func (q *Queue) Fire(e *logrus.Entry) error {
-	// The entry is used again by its owner: keep a copy. Its fields are not changed any more.
-	q.offer(entry{line: &logrus.Entry{Logger: q.format, Data: e.Data, Time: e.Time, Level: e.Level, Message: e.Message}})
+// Fire implements logrus.Hook. It does not block.
+func (o *Output) Fire(e *logrus.Entry) error {
+	text, err := o.formatter.Format(e)
+	if err != nil {
+		return err
+	}
+	o.lines.Add(line{e.Level, text})
 	return nil
 }
 
-// entry is a line that waits: complete, or such that its fields are put together when it is written. By far the most are of
-// the second kind, and need no map each.
-type entry struct {
-	line    *logrus.Entry
-	at      time.Time
-	message string
-	fill    func(logrus.Fields)
-}
+// Dropped returns the number of lines that were lost since the start because there was no room for them.
+func (o *Output) Dropped() uint64 { return o.lines.Dropped() }
 
-// info takes a line at level info.
-func (q *Queue) info(message string, fill func(logrus.Fields)) {
-	q.offer(entry{at: time.Now(), message: message, fill: fill})
-}
+// Close writes the lines that wait, for at most the timeout. It returns how many were not written by then. Lines that are
+// logged later are lost.
+func (o *Output) Close(timeout time.Duration) (lost int) { return o.lines.Close(timeout) }
 
-func (q *Queue) offer(e entry) {
-	q.mu.RLock()
-	defer q.mu.RUnlock()
-	if q.closed {
+// writeAll writes lines, and then one that reports how many were dropped.
+func (o *Output) writeAll(lines []line) {
+	for _, l := range lines {
+		o.writeOne(l)
+	}
+	dropped := o.lines.Dropped()
+	if dropped == o.reported {
 		return
 	}
-	select {
-	case q.entries <- e:
-	default:
-		q.dropped.Add(1)
+	e := &logrus.Entry{
+		Time: time.Now(), Level: logrus.ErrorLevel, Message: "log lines dropped",
+		Data: logrus.Fields{"lines": dropped - o.reported},
 	}
+	if text, err := o.formatter.Format(e); err == nil {
+		o.writeOne(line{e.Level, text})
+	}
+	o.reported = dropped
 }
 
-// Dropped tells how many lines were lost because nobody took them.
-func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
-
-// Close waits until the queue is written, but no longer than the patience. It returns how many lines were lost because that was
-// over. What is logged after it is lost too.
-func (q *Queue) Close(patience time.Duration) (lost int) {
-	q.mu.Lock()
-	if !q.closed {
-		q.closed = true
-		close(q.entries)
+func (o *Output) writeOne(l line) {
+	if o.write(l.level, l.text) != nil && o.fallback != nil {
+		_, _ = o.fallback.Write(l.text)
 	}
-	q.mu.Unlock()
-	t := time.NewTimer(patience)
-	defer t.Stop()
-	select {
-	case <-q.done:
-		return 0
-	case <-t.C:
-		return len(q.entries) + 1 // that which is being written
-	}
-}
-
-func (q *Queue) run() {
-	defer close(q.done)
-	for e := range q.entries {
-		if e.fill != nil {
-			clear(q.fields)
-			e.fill(q.fields)
-			e.line = &logrus.Entry{Logger: q.format, Data: q.fields, Time: e.at, Level: logrus.InfoLevel, Message: e.message}
-		}
-		q.put(e.line)
-		if n := q.dropped.Load(); n != q.told {
-			q.put(&logrus.Entry{
-				Logger: q.format, Time: e.line.Time, Level: logrus.ErrorLevel,
-				Message: "log lines dropped", Data: logrus.Fields{"lines": n - q.told},
-			})
-			q.told = n
-		}
-	}
-}
-
-func (q *Queue) put(e *logrus.Entry) {
-	if q.write(e) != nil && q.fallback != nil {
-		_ = writeLine(q.fallback, e)
-	}
-}
-
-func writeLine(w io.Writer, e *logrus.Entry) error {
-	line, err := e.Bytes()
-	if err == nil {
-		_, err = w.Write(line)
-	}
-	return err
 }

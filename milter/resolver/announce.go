@@ -37,19 +37,21 @@ func (r *Resolver) announce(a ahead) {
 		r.then(a, k.answer, k.err)
 		return
 	}
-	name, ok := canonical(a.Name)
-	if !ok {
-		r.then(a, checks.Answer{NXDomain: true}, nil)
-		return
-	}
 	if r.outstanding.Add(1) > maxOutstanding {
 		r.outstanding.Add(-1)
 		r.stats.dropped.Add(1)
 		return
 	}
-	r.join(checks.Question{Name: name, Type: a.Type}, func(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
 		r.outstanding.Add(-1)
-		r.then(a, f.answer, f.err)
+		return
+	}
+	r.running.Go(func() {
+		answer, err := r.Lookup(r.ctx, a.Question)
+		r.outstanding.Add(-1)
+		r.then(a, answer, err)
 	})
 }
 

@@ -12,46 +12,31 @@ import (
 // flight is one question on its way, with all who wait for it.
 type flight struct {
 	question checks.Question
-	then     []func(*flight) // called when it is done; guarded by Resolver.mu
-	stale    bool            // was asked before somebody asked anew; guarded by Resolver.mu
-	done     chan struct{}   // closed when answer and err are there
+	stale    bool          // was asked before somebody asked anew; guarded by Resolver.mu
+	done     chan struct{} // closed when answer and err are there
 	answer   checks.Answer
 	err      error
 }
 
-// join returns the flight of a question whose name is canonical, and starts it if it is the first to ask. When the
-// flight is done, then is called with it, if it is not nil.
-func (r *Resolver) join(q checks.Question, then func(*flight)) *flight {
-	f, flying := r.board(q, then)
-	if !flying && then != nil {
-		then(f)
-	}
-	return f
-}
-
-// board is join, but for a flight that is over already: who asks then has to call then.
-func (r *Resolver) board(q checks.Question, then func(*flight)) (f *flight, flying bool) {
+// join returns the flight of a question whose name is canonical, and starts it if it is the first to ask.
+func (r *Resolver) join(q checks.Question) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return landed(q, known{err: &Error{Question: q, Err: ErrClosed}}), false
+		return landed(q, known{err: &Error{Question: q, Err: ErrClosed}})
 	}
-	f = r.inFlight[q]
-	if f != nil {
+	if f := r.inFlight[q]; f != nil {
 		r.stats.coalesced.Add(1)
-	} else if k, ok := r.cache.get(q); ok { // since the caller looked
+		return f
+	}
+	if k, ok := r.cache.get(q); ok { // since the caller looked
 		r.stats.hits.Add(1)
-		return landed(q, k), false
-	} else {
-		f = &flight{question: q, done: make(chan struct{})}
-		r.inFlight[q] = f
-		r.flights.Add(1)
-		go r.fly(f)
+		return landed(q, k)
 	}
-	if then != nil {
-		f.then = append(f.then, then)
-	}
-	return f, true
+	f := &flight{question: q, done: make(chan struct{})}
+	r.inFlight[q] = f
+	r.running.Go(func() { r.fly(f) })
+	return f
 }
 
 // forget forgets what is known about a question whose name is canonical, and what is about to be known: it was asked before.
@@ -74,7 +59,6 @@ func landed(q checks.Question, k known) *flight {
 
 // fly finds the answer and hands it out. It belongs to no caller, so that none can take it from the others.
 func (r *Resolver) fly(f *flight) {
-	defer r.flights.Done()
 	k := r.find(f.question)
 	if k.err == nil {
 		k.answer.Until = r.now().Add(k.ttl)
@@ -85,12 +69,8 @@ func (r *Resolver) fly(f *flight) {
 		r.cache.put(f.question, k) // before the flight goes, or the next to ask would find neither
 		delete(r.inFlight, f.question)
 	}
-	then := f.then
 	r.mu.Unlock()
 	close(f.done)
-	for _, call := range then {
-		call(f)
-	}
 }
 
 // find asks for what is not in the cache. A panic on some hostile packet is a failure like others: those who wait must be

@@ -42,32 +42,22 @@ type query struct {
 	edns     bool
 }
 
-// newQuery packs a question whose name is canonical. By hand, because dns.Msg would take six
-// allocations instead of two.
+// newQuery packs a question whose name is canonical.
 func newQuery(q checks.Question, edns bool) (*query, error) {
-	const (
-		maxName  = 255
-		question = 4  // type and class after the name
-		opt      = 11 // an OPT record without options, RFC 6891 section 6.1.2
-	)
-	p := make([]byte, headerSize+maxName, headerSize+maxName+question+opt)
-	end, err := dns.PackDomainName(q.Name, p, headerSize, nil, false)
+	m := new(dns.Msg).SetQuestion(q.Name, q.Type)
+	if edns {
+		m.SetEdns0(udpSize, false)
+	}
+	packet, err := m.Pack()
 	if err != nil {
 		return nil, fmt.Errorf("%w: cannot pack the question: %w", ErrMalformed, err)
 	}
-	p[2] = 1 // RD
-	p[5] = 1 // QDCOUNT
-	p = binary.BigEndian.AppendUint16(p[:end], q.Type)
-	p = binary.BigEndian.AppendUint16(p, dns.ClassINET)
-	end += question
-	if edns {
-		p[11] = 1        // ARCOUNT
-		p = append(p, 0) // the root
-		p = binary.BigEndian.AppendUint16(p, dns.TypeOPT)
-		p = binary.BigEndian.AppendUint16(p, udpSize)
-		p = append(p, 0, 0, 0, 0, 0, 0) // extended RCODE, version and flags; no options
+	_, end, err := dns.UnpackDomainName(packet, headerSize)
+	if err != nil {
+		return nil, fmt.Errorf("%w: cannot pack the question: %w", ErrMalformed, err)
 	}
-	return &query{q, p, p[headerSize:end], edns}, nil
+	const typeAndClass = 4
+	return &query{q, packet, packet[headerSize : end+typeAndClass], edns}, nil
 }
 
 func (q *query) setID(id uint16) { binary.BigEndian.PutUint16(q.packet, id) }
@@ -100,26 +90,11 @@ func fallback(packet []byte) bool {
 	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented
 }
 
-// sameQuestion compares two questions of one length. Case does not matter in the name, but in the type and the class at
-// its end, where 0x41 is no letter. The lengths of labels are below 64 and so no letters either.
+// sameQuestion reports whether two question sections of one length are equal, ignoring the case of the name. Label
+// lengths are below 64, so none is a letter; the type and the class may contain 0x41.
 func sameQuestion(a, b []byte) bool {
 	name := len(b) - 4
-	if !bytes.Equal(a[name:], b[name:]) {
-		return false
-	}
-	for i := range name {
-		if lower(a[i]) != lower(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		c += 'a' - 'A'
-	}
-	return c
+	return bytes.Equal(a[name:], b[name:]) && bytes.EqualFold(a[:name], b[:name])
 }
 
 // errTruncated is for a packet with the TC bit. What is in it may not be used (RFC 2181 section 9).

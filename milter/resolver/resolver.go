@@ -82,8 +82,8 @@ type Resolver struct {
 	outstanding atomic.Int64 // announced questions that are not answered yet
 
 	mu       sync.Mutex
-	inFlight map[checks.Question]*flight // each with a goroutine, counted in flights
-	flights  sync.WaitGroup
+	inFlight map[checks.Question]*flight
+	running  sync.WaitGroup // goroutines of flights and announcements; those begin under mu while ctx is not done
 }
 
 var (
@@ -150,7 +150,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	if renews(ctx, q) {
 		r.forget(q)
 	}
-	f := r.join(q, nil)
+	f := r.join(q)
 	select {
 	case <-f.done:
 		return f.answer, f.err
@@ -182,6 +182,6 @@ func (r *Resolver) Close() {
 	r.mu.Lock()
 	r.cancel()
 	r.mu.Unlock()
-	r.flights.Wait()
+	r.running.Wait()
 	r.servers.close()
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -52,12 +53,12 @@ func TestDomainAge(t *testing.T) {
 	for _, domain := range harmless {
 		zone += domain + ". MX 10 mx.sender.test.\n"
 	}
-	d := startDaemon(t, config{
-		dns: dnstest.Start(t, zone).Addr, profile: "strict", actions: only("domain-new", "reject"),
-		more: fmt.Sprintf("budget: %s\nchecks: {sender: {new_domain: 30d, rdap: %q}}\n", budget, srv.URL),
+	d := daemontest.Start(t, daemontest.Config{
+		DNS: dnstest.Start(t, zone).Addr, Profile: "strict", Actions: daemontest.OnlyReason("domain-new", "reject"),
+		Extra: fmt.Sprintf("budget: %s\nchecks: {sender: {new_domain: 30d, rdap: %q}}\n", budget, srv.URL),
 	})
 	mail := func(domain string) miltertest.Outcome {
-		step := play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@" + domain }))
+		step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@" + domain }))
 		if step.Slowest > budget+leeway {
 			t.Errorf("%s: a callback took %v", domain, step.Slowest)
 		}
@@ -79,7 +80,7 @@ func TestDomainAge(t *testing.T) {
 		if step.Event == 0 {
 			return false
 		}
-		codes, _ := readReply(t, step.Response)
+		codes, _ := daemontest.ReadReply(t, step.Response)
 		return codes == "550 5.7.1"
 	})
 	for _, domain := range harmless {

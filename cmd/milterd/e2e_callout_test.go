@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
 
@@ -19,7 +20,7 @@ const calloutPort = "2526"
 
 // calloutSite is a mail server that calls out, and the domains of the senders that it hears of.
 type calloutSite struct {
-	*bench
+	*daemontest.MailServer
 	zone  strings.Builder
 	hosts map[string]*scriptedHost // by domain
 	kinds *miltertest.Site         // of manyKinds
@@ -110,10 +111,10 @@ func repeat(text string) func(net.Conn, *bufio.Scanner) {
 }
 
 // calloutConfig asks mail hosts on loopback. Bob is not kept from his mail by hosts that give no answer.
-func calloutConfig(dns, more string) config {
-	actions := only("callout-rejected", "reject")
+func calloutConfig(dns, more string) daemontest.Config {
+	actions := daemontest.OnlyReason("callout-rejected", "reject")
 	maps.Copy(actions, map[string]string{"callout-unreachable": "tempfail", "callout-pending": "tempfail", "from-callout-rejected": "reject"})
-	return config{dns: dns, profile: "strict", actions: actions, more: fmt.Sprintf(`budget: 2s
+	return daemontest.Config{DNS: dns, Profile: "strict", Actions: actions, Extra: fmt.Sprintf(`budget: 2s
 checks: {callout: {port: %s, allow_private: true, per_mx: 1000/m%s}}
 policies:
   - recipients: [bob@mx.test]
@@ -137,7 +138,7 @@ smtpd_sender_restrictions = check_sender_access inline:{ {<> = 550 5.7.1 no mail
 // newCalloutSite starts the mail hosts of all senders: three real ones, and what is worse.
 func newCalloutSite(t *testing.T) *calloutSite {
 	t.Helper()
-	s := &calloutSite{bench: &bench{site: miltertest.NewSite(t, "")}, hosts: map[string]*scriptedHost{}}
+	s := &calloutSite{MailServer: &daemontest.MailServer{Site: miltertest.NewSite(t, "")}, hosts: map[string]*scriptedHost{}}
 	start := func(domain string, run func(*miltertest.Site) *miltertest.MTA) *miltertest.Site {
 		other := miltertest.NewSite(t, "")
 		other.Domain = domain
@@ -198,11 +199,11 @@ type calloutCase struct {
 func TestCallouts(t *testing.T) {
 	miltertest.Require(t)
 	s := newCalloutSite(t)
-	s.MTA = s.site.Postfix(t)
-	if err := s.site.DNS.Set(s.zone.String()); err != nil {
+	s.MTA = s.Site.Postfix(t)
+	if err := s.Site.DNS.Set(s.zone.String()); err != nil {
 		t.Fatal(err)
 	}
-	s.daemon = startInSite(t, s.site, calloutConfig(s.site.DNS.Addr, ""), s.MTA)
+	s.Daemon = daemontest.StartInSite(t, s.Site, calloutConfig(s.Site.DNS.Addr, ""), s.MTA)
 	const rejected, unreachable, pending = "callout-rejected", "callout-unreachable", "callout-pending"
 	for _, c := range []calloutCase{
 		{name: "a user of Postfix", from: "ann@postfix.test"},
@@ -226,7 +227,7 @@ func TestCallouts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
 	}
-	t.Run("made up author", func(t *testing.T) { testAuthor(t, s.bench) })
+	t.Run("made up author", func(t *testing.T) { testAuthor(t, s.MailServer) })
 	testManners(t, s.kinds)
 	for domain, h := range s.hosts {
 		h.mu.Lock()
@@ -241,33 +242,33 @@ func TestCallouts(t *testing.T) {
 
 func (c calloutCase) test(t *testing.T, s *calloutSite) {
 	_, domain, _ := strings.Cut(c.from, "@")
-	b, mark := s.bench, s.daemon.mark()
-	conn := b.open(t, goodClient, goodHelo)
+	b, mark := s.MailServer, s.Daemon.Mark()
+	conn := b.Connect(t, daemontest.GoodClient, daemontest.GoodHelo)
 	if c.codes == "" {
-		b.deliver(t, conn, c.from, "alice")
-		b.daemon.awaitEntry(t, mark, entry{"msg": "accept", "mail_from": c.from})
+		b.Deliver(t, conn, c.from, "alice")
+		b.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "accept", "mail_from": c.from})
 		return
 	}
 	conn.Must("2", "MAIL FROM:<"+c.from+">")
-	wantReply(t, conn.Cmd("RCPT TO:<alice@mx.test>"), c.codes, c.saying)
-	want := entry{"msg": "tempfail", "mail_from": c.from, "rcpt": "alice@mx.test", "check": "callout", "reason": c.reason, "stage": "rcpt", "mx": "mx." + domain}
+	daemontest.WantReply(t, conn.Cmd("RCPT TO:<alice@mx.test>"), c.codes, c.saying)
+	want := daemontest.Entry{"msg": "tempfail", "mail_from": c.from, "rcpt": "alice@mx.test", "check": "callout", "reason": c.reason, "stage": "rcpt", "mx": "mx." + domain}
 	if c.codes[0] == '5' {
 		want["msg"] = "reject"
 	}
 	if c.at != "" {
 		want["at"] = c.at
 	}
-	e := b.daemon.awaitEntry(t, mark, want)
+	e := b.Daemon.AwaitEntry(t, mark, want)
 	if !strings.HasPrefix(e["address"], "127.") || !strings.Contains(e["reply"], c.reply) {
 		t.Errorf("the log says not who was asked, or what was said: %v", e)
 	}
 	if c.codes[0] == '5' {
-		wantReply(t, conn.Cmd("RCPT TO:<bob@mx.test>"), c.codes, c.saying)
+		daemontest.WantReply(t, conn.Cmd("RCPT TO:<bob@mx.test>"), c.codes, c.saying)
 		return
 	}
 	conn.Must("2", "RCPT TO:<bob@mx.test>") // no verdict: where that is watched, the mail arrives
-	b.send(t, conn, "bob")
-	b.daemon.awaitEntry(t, mark, entry{"msg": "watch", "mail_from": c.from, "rcpt": "bob@mx.test", "reason": c.reason})
+	b.Send(t, conn, "bob")
+	b.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "watch", "mail_from": c.from, "rcpt": "bob@mx.test", "reason": c.reason})
 	if c.later == "" {
 		return
 	}
@@ -277,47 +278,47 @@ func (c calloutCase) test(t *testing.T, s *calloutSite) {
 		conn.Must("2", "RSET")
 		return r.Code+" "+r.Enhanced == c.later
 	})
-	b.daemon.awaitEntry(t, mark, entry{"msg": "callout", "sender": "<" + c.from + ">", "answer": "rejected", "mx": "mx." + domain, "at": "rcpt"})
+	b.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "callout", "sender": "<" + c.from + ">", "answer": "rejected", "mx": "mx." + domain, "at": "rcpt"})
 }
 
 // testAuthor has an existing sender send what nobody has written.
-func testAuthor(t *testing.T, b *bench) {
-	mark := b.daemon.mark()
-	conn := b.open(t, goodClient, goodHelo)
-	envelope(conn, "ann@postfix.test", "alice@mx.test")
-	_, msg := unique(field{"From", "nobody@exim.test"})
-	wantReply(t, conn.Data(msg), "550 5.7.1", "mx.exim.test takes no mail for the author address <nobody@exim.test>")
-	b.daemon.awaitEntry(t, mark, entry{"msg": "reject", "reason": "from-callout-rejected", "stage": "header", "mx": "mx.exim.test", "at": "rcpt"})
+func testAuthor(t *testing.T, b *daemontest.MailServer) {
+	mark := b.Daemon.Mark()
+	conn := b.Connect(t, daemontest.GoodClient, daemontest.GoodHelo)
+	daemontest.Envelope(conn, "ann@postfix.test", "alice@mx.test")
+	_, msg := daemontest.UniqueMessage(daemontest.Field{"From", "nobody@exim.test"})
+	daemontest.WantReply(t, conn.Data(msg), "550 5.7.1", "mx.exim.test takes no mail for the author address <nobody@exim.test>")
+	b.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "reason": "from-callout-rejected", "stage": "header", "mx": "mx.exim.test", "at": "rcpt"})
 }
 
 // TestCalloutsByName: hosts that want a sender are asked with one, and nobody waits for the answer.
 func TestCalloutsByName(t *testing.T) {
 	miltertest.Require(t)
 	s := newCalloutSite(t)
-	s.MTA = s.site.Postfix(t)
-	if err := s.site.DNS.Set(s.zone.String()); err != nil {
+	s.MTA = s.Site.Postfix(t)
+	if err := s.Site.DNS.Set(s.zone.String()); err != nil {
 		t.Fatal(err)
 	}
-	s.daemon = startInSite(t, s.site, calloutConfig(s.site.DNS.Addr, ", from: bob@mx.test"), s.MTA)
+	s.Daemon = daemontest.StartInSite(t, s.Site, calloutConfig(s.Site.DNS.Addr, ", from: bob@mx.test"), s.MTA)
 	for from, codes := range map[string]string{
 		"alice@nonull.test": "250 2.1.5", "nobody@nonull.test": "550 5.1.7", "ann@latenull.test": "250 2.1.5", "nobody@latenull.test": "550 5.1.7",
 	} {
 		t.Run(from, func(t *testing.T) {
-			conn := s.open(t, goodClient, goodHelo)
+			conn := s.Connect(t, daemontest.GoodClient, daemontest.GoodHelo)
 			conn.Must("2", "MAIL FROM:<"+from+">")
 			r := conn.Cmd("RCPT TO:<alice@mx.test>")
 			miltertest.Eventually(t, "the answer is there", func() bool {
 				if r.Code+" "+r.Enhanced == codes { // at once, if it came while we looked elsewhere
 					return true
 				}
-				wantReply(t, r, "450 4.1.7", "still being asked")
+				daemontest.WantReply(t, r, "450 4.1.7", "still being asked")
 				conn.Must("2", "RSET")
 				conn.Must("2", "MAIL FROM:<"+from+">")
 				r = conn.Cmd("RCPT TO:<alice@mx.test>")
 				return false
 			})
 			if codes[0] == '2' {
-				s.send(t, conn, "alice")
+				s.Send(t, conn, "alice")
 			}
 		})
 	}

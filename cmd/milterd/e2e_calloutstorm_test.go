@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -35,7 +36,7 @@ func startCountingHost(t *testing.T) *countingHost {
 				return
 			}
 			h.connections.Add(1)
-			go serveMailHost(conn)
+			go daemontest.ServeMailHost(conn)
 		}
 	}()
 	return h
@@ -58,23 +59,23 @@ func TestCalloutStorm(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			host := startCountingHost(t)
-			actions := only("callout-rejected", "reject")
+			actions := daemontest.OnlyReason("callout-rejected", "reject")
 			maps.Copy(actions, map[string]string{"callout-unreachable": "reject", "callout-pending": "tempfail"})
-			d := startDaemon(t, config{
-				dns: dnstest.Start(t, zone).Addr, profile: "strict", actions: actions,
-				more: fmt.Sprintf("max_connections: 2000\nchecks: {callout: {port: %d, allow_private: true, per_mx: 10/h}}\n", host.port),
+			d := daemontest.Start(t, daemontest.Config{
+				DNS: dnstest.Start(t, zone).Addr, Profile: "strict", Actions: actions,
+				Extra: fmt.Sprintf("max_connections: 2000\nchecks: {callout: {port: %d, allow_private: true, per_mx: 10/h}}\n", host.port),
 			})
 			var mails sync.WaitGroup
 			var told atomic.Int64
 			for i := range c.mails {
 				mails.Go(func() {
-					conn, err := call(d, "192.0.2.1")
+					conn, err := d.Connect("192.0.2.1")
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					defer conn.Close()
-					reply, err := conn.envelope(c.from(i), "alice@mx.test")
+					reply, err := conn.Envelope(c.from(i), "alice@mx.test")
 					switch {
 					case err != nil:
 						t.Error(err)
@@ -89,7 +90,7 @@ func TestCalloutStorm(t *testing.T) {
 			if told.Load() == 0 {
 				t.Error("nobody was told")
 			}
-			d.stop(t)
+			d.Stop(t)
 			if n := host.connections.Load(); n != c.connections {
 				t.Errorf("%d connections, want %d", n, c.connections)
 			}
@@ -127,30 +128,30 @@ func TestHostileZones(t *testing.T) {
 	server, host := dnstest.Start(t, zone.String()), startCountingHost(t)
 	for _, allow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("allow_private %t", allow), func(t *testing.T) {
-			actions := only("callout-unreachable", "tempfail")
-			d := startDaemon(t, config{
-				dns: server.Addr, profile: "strict", actions: actions,
-				more: fmt.Sprintf("checks: {callout: {port: %d, allow_private: %t}}\n", host.port, allow),
+			actions := daemontest.OnlyReason("callout-unreachable", "tempfail")
+			d := daemontest.Start(t, daemontest.Config{
+				DNS: server.Addr, Profile: "strict", Actions: actions,
+				Extra: fmt.Sprintf("checks: {callout: {port: %d, allow_private: %t}}\n", host.port, allow),
 			})
 			refused := never
 			if !allow {
 				refused = append(private, never...)
 			}
 			for _, addr := range refused {
-				step := play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(addr) }))
-				if _, text := readReply(t, step.Response); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
+				step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(addr) }))
+				if _, text := daemontest.ReadReply(t, step.Response); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
 					t.Errorf("%s: answered %q", addr, text)
 				}
 			}
-			step := play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@thousand.test" }))
-			if _, text := readReply(t, step.Response); !strings.Contains(text, "the domain names more than 10 mail hosts") {
+			step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@thousand.test" }))
+			if _, text := daemontest.ReadReply(t, step.Response); !strings.Contains(text, "the domain names more than 10 mail hosts") {
 				t.Errorf("a thousand names: answered %q", text)
 			}
 			if n := host.connections.Load(); n != 0 {
 				t.Errorf("%d connections", n)
 			}
 			if allow { // what is counted here can be seen
-				play(t, d, with(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(private[0]) }))
+				d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(private[0]) }))
 				if host.connections.Load() != 1 {
 					t.Error("the mail host counts nothing")
 				}

@@ -8,6 +8,7 @@ import (
 	gomilter "github.com/emersion/go-milter"
 	"github.com/miekg/dns"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -64,9 +65,6 @@ func denying(fault func(*dns.Msg)) dnstest.Behaviour {
 	}
 }
 
-// good is mail that nothing is wrong with.
-func good() miltertest.Session { return with(func(*miltertest.Session) {}) }
-
 // TestBadDNS shows that a DNS which cannot be asked never refuses mail for good, and never keeps a mail server waiting
 // beyond the budget, with the profile that refuses most.
 func TestBadDNS(t *testing.T) {
@@ -74,13 +72,13 @@ func TestBadDNS(t *testing.T) {
 		for _, onError := range []string{"accept", "tempfail"} {
 			t.Run(name+"/"+onError, func(t *testing.T) {
 				t.Parallel()
-				server := dnstest.Start(t, world)
+				server := dnstest.Start(t, daemontest.World)
 				spoil(server)
-				d := startDaemon(t, config{
-					dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"},
-					more: "budget: " + budget.String() + "\non_error: " + onError + "\n",
+				d := daemontest.Start(t, daemontest.Config{
+					DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"},
+					Extra: "budget: " + budget.String() + "\non_error: " + onError + "\n",
 				})
-				step := play(t, d, good())
+				step := d.Play(t, daemontest.GoodSession())
 				if step.Slowest > budget+leeway {
 					t.Errorf("a callback took %v", step.Slowest)
 				}
@@ -104,10 +102,10 @@ func TestOddDNS(t *testing.T) {
 	}
 	for name, b := range odd {
 		t.Run(name, func(t *testing.T) {
-			server := dnstest.Start(t, world)
+			server := dnstest.Start(t, daemontest.World)
 			server.Behave(b)
-			d := startDaemon(t, config{dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: "on_error: tempfail\n"})
-			if step := play(t, d, good()); step.Event != 0 {
+			d := daemontest.Start(t, daemontest.Config{DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}, Extra: "on_error: tempfail\n"})
+			if step := d.Play(t, daemontest.GoodSession()); step.Event != 0 {
 				t.Errorf("%c answered %q", step.Event, step.Response.Raw)
 			}
 		})
@@ -116,13 +114,13 @@ func TestOddDNS(t *testing.T) {
 
 // TestNothingExists has a DNS that denies every name: that is an answer, and the first that it refuses is the client.
 func TestNothingExists(t *testing.T) {
-	d := startDaemon(t, config{dns: dnstest.Start(t, "").Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}})
-	step := play(t, d, good())
-	if codes, text := readReply(t, step.Response); codes != "550 5.7.25" || !strings.Contains(text, goodClient) {
+	d := daemontest.Start(t, daemontest.Config{DNS: dnstest.Start(t, "").Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}})
+	step := d.Play(t, daemontest.GoodSession())
+	if codes, text := daemontest.ReadReply(t, step.Response); codes != "550 5.7.25" || !strings.Contains(text, daemontest.GoodClient) {
 		t.Errorf("%c answered %s %q", step.Event, codes, text)
 	}
 	// An exempt recipient is not refused whatever the DNS says.
-	step = play(t, d, with(func(d *miltertest.Session) { d.Rcpts = []string{"postmaster@mx.test"} }))
+	step = d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.Rcpts = []string{"postmaster@mx.test"} }))
 	if step.Event != 0 {
 		t.Errorf("postmaster: %s", step.Response.Raw)
 	}
@@ -130,12 +128,12 @@ func TestNothingExists(t *testing.T) {
 
 // TestDNSHeals shows that what could not be found out is asked again.
 func TestDNSHeals(t *testing.T) {
-	server := dnstest.Start(t, world)
+	server := dnstest.Start(t, daemontest.World)
 	server.Behave(dnstest.Rcode(dns.RcodeServerFailure))
-	d := startDaemon(t, config{dns: server.Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: "on_error: tempfail\n"})
-	if step := play(t, d, good()); step.Event == 0 {
+	d := daemontest.Start(t, daemontest.Config{DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}, Extra: "on_error: tempfail\n"})
+	if step := d.Play(t, daemontest.GoodSession()); step.Event == 0 {
 		t.Fatal("passed without a DNS")
 	}
 	server.Behave()
-	miltertest.Eventually(t, "good mail passes again", func() bool { return play(t, d, good()).Event == 0 })
+	miltertest.Eventually(t, "good mail passes again", func() bool { return d.Play(t, daemontest.GoodSession()).Event == 0 })
 }

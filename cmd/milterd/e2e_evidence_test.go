@@ -6,18 +6,19 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/evidence"
 	"milterd/milter/miltertest"
 )
 
 // reports asks a daemon for what was seen of two reasons.
-func reports(t *testing.T, d *daemon, watched, enforced string) (w evidence.Watched, e evidence.Enforced) {
+func reports(t *testing.T, d *daemontest.Daemon, watched, enforced string) (w evidence.Watched, e evidence.Enforced) {
 	t.Helper()
-	watch := decode[evidence.WatchReport](t, d, "report", "watch", "--reason", watched)
+	watch := daemontest.DecodeJSON[evidence.WatchReport](t, d, "report", "watch", "--reason", watched)
 	if len(watch.Reasons) != 1 || watch.Lost != 0 || watch.Threshold != evidence.Required() {
 		t.Fatalf("got %+v", watch)
 	}
-	action := decode[evidence.ActionReport](t, d, "report", "action", "--reason", enforced)
+	action := daemontest.DecodeJSON[evidence.ActionReport](t, d, "report", "action", "--reason", enforced)
 	if len(action.Reasons) > 1 || action.Lost != 0 {
 		t.Fatalf("got %+v", action)
 	}
@@ -44,9 +45,9 @@ const (
 var evidenceActions = map[string]string{watchedReason: "watch", enforcedReason: "reject"}
 
 // mailAs is mail of the good client under another HELO name, or by an authenticated user.
-func (d *daemon) mailAs(t *testing.T, helo, user, from, to, want string) {
+func mailAs(t *testing.T, d *daemontest.Daemon, helo, user, from, to, want string) {
 	t.Helper()
-	c, err := callAs(d, goodClient, helo)
+	c, err := d.ConnectAs(daemontest.GoodClient, helo)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +57,11 @@ func (d *daemon) mailAs(t *testing.T, helo, user, from, to, want string) {
 		macros["{auth_authen}"] = user
 	}
 	if r, err := c.Mail("<"+from+">", macros); err != nil || r.Action != 0 {
-		t.Fatalf("MAIL got %q, %v", answer(r), err)
+		t.Fatalf("MAIL got %q, %v", daemontest.ReplyText(r), err)
 	}
-	r, err := c.rcpt(to)
+	r, err := c.Recipient(to)
 	if r == "" && err == nil {
-		r, err = c.message()
+		r, err = c.SendMessage()
 	}
 	if err != nil || want == "" && r != "" || !strings.HasPrefix(r, want) {
 		t.Fatalf("mail of %s from <%s> got %q, %v; want %q", helo, from, r, err, want)
@@ -70,20 +71,20 @@ func (d *daemon) mailAs(t *testing.T, helo, user, from, to, want string) {
 // TestEvidenceReports has reasons apply to a sender whom a user writes to afterwards, and to others of whom nothing is known.
 func TestEvidenceReports(t *testing.T) {
 	t.Parallel()
-	d, _ := administeredWith(t, evidenceActions, "")
+	d, _ := daemontest.StartWithSocket(t, evidenceActions, "")
 	if w, e := reports(t, d, watchedReason, enforcedReason); w.Verdict != evidence.Unknown || w.Occasions != 0 || e.Refused != 0 {
 		t.Errorf("before any mail: %+v, %+v", w, e)
 	}
-	if out := d.must(t, "report", "action"); !strings.Contains(out, "nothing was refused or held") {
+	if out := d.MustRun(t, "report", "action"); !strings.Contains(out, "nothing was refused or held") {
 		t.Errorf("got %s", out)
 	}
 	for range 3 {
-		d.mailAs(t, watchedHelo, "", goodSender, "alice@mx.test", "")
+		mailAs(t, d, watchedHelo, "", daemontest.GoodSender, "alice@mx.test", "")
 	}
-	d.mailAs(t, watchedHelo, "", "x@none.test", "alice@mx.test", "")
-	d.mailAs(t, enforcedHelo, "", goodSender, "alice@mx.test", "550 5.7.1")
-	d.mailAs(t, enforcedHelo, "", "x@none.test", "alice@mx.test", "550 5.7.1")
-	d.mailAs(t, goodHelo, "alice", "alice@mx.test", goodSender, "")
+	mailAs(t, d, watchedHelo, "", "x@none.test", "alice@mx.test", "")
+	mailAs(t, d, enforcedHelo, "", daemontest.GoodSender, "alice@mx.test", "550 5.7.1")
+	mailAs(t, d, enforcedHelo, "", "x@none.test", "alice@mx.test", "550 5.7.1")
+	mailAs(t, d, daemontest.GoodHelo, "alice", "alice@mx.test", daemontest.GoodSender, "")
 	miltertest.Eventually(t, "it is known to whom alice wrote", func() bool {
 		w, _ := reports(t, d, watchedReason, enforcedReason)
 		return w.GoodSenders > 0
@@ -98,34 +99,34 @@ func TestEvidenceReports(t *testing.T) {
 	if got := named(e.Wronged); e.Refused != 2 || !slices.Equal(got, []string{"sender.test 1 answered"}) {
 		t.Errorf("wronged: %q of %+v", got, e)
 	}
-	table := d.must(t, "report", "watch")
-	wantRow(t, table, watchedReason, "watch", "4", "1", "1", "not", "safe:", "because", "of", "sender.test", "(3,", "answered)")
-	wantRow(t, table, "sender.test", "3", "yes", "answered")
-	wantRow(t, table, "Never", "seen:", "rdns-missing")
-	table = d.must(t, "report", "action")
-	wantRow(t, table, enforcedReason, "reject", "2", "0", "1", "0", "0", "1")
-	wantRow(t, table, "sender.test", "1", "yes", "answered")
-	if r := d.command(t, "report", "watch", "--reason", "nonsense"); r.code != 1 || !strings.Contains(r.err, `there is no reason "nonsense"; milterd doc reasons lists them`) {
+	table := d.MustRun(t, "report", "watch")
+	daemontest.WantRow(t, table, watchedReason, "watch", "4", "1", "1", "not", "safe:", "because", "of", "sender.test", "(3,", "answered)")
+	daemontest.WantRow(t, table, "sender.test", "3", "yes", "answered")
+	daemontest.WantRow(t, table, "Never", "seen:", "rdns-missing")
+	table = d.MustRun(t, "report", "action")
+	daemontest.WantRow(t, table, enforcedReason, "reject", "2", "0", "1", "0", "0", "1")
+	daemontest.WantRow(t, table, "sender.test", "1", "yes", "answered")
+	if r := d.Command(t, "report", "watch", "--reason", "nonsense"); r.Code != 1 || !strings.Contains(r.Stderr, `there is no reason "nonsense"; milterd doc reasons lists them`) {
 		t.Errorf("got %+v", r)
 	}
 }
 
 // TestRedisEvidence has each of two hosts see half of the mail, and both tell the whole.
 func TestRedisEvidence(t *testing.T) {
-	p := startPair(t, config{profile: "safe", actions: evidenceActions}, "")
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Actions: evidenceActions}, "")
 	const mails = 10
 	for i := range mails {
-		d := p.hosts[i%2]
-		d.mailAs(t, watchedHelo, "", goodSender, "alice@mx.test", "")
-		d.mailAs(t, watchedHelo, "", fmt.Sprintf("x@%s.test", [...]string{"none", "soft"}[i%2]), "alice@mx.test", "") // each at one host alone
-		d.mailAs(t, enforcedHelo, "", goodSender, "alice@mx.test", "550 5.7.1")
+		d := p.Hosts[i%2]
+		mailAs(t, d, watchedHelo, "", daemontest.GoodSender, "alice@mx.test", "")
+		mailAs(t, d, watchedHelo, "", fmt.Sprintf("x@%s.test", [...]string{"none", "soft"}[i%2]), "alice@mx.test", "") // each at one host alone
+		mailAs(t, d, enforcedHelo, "", daemontest.GoodSender, "alice@mx.test", "550 5.7.1")
 	}
-	p.hosts[1].mailAs(t, goodHelo, "alice", "alice@mx.test", goodSender, "")
+	mailAs(t, p.Hosts[1], daemontest.GoodHelo, "alice", "alice@mx.test", daemontest.GoodSender, "")
 	want := []string{fmt.Sprintf("sender.test %d answered", mails), fmt.Sprintf("none.test from client.test 127.0.0.0/24 %d", mails/2), fmt.Sprintf("soft.test from client.test 127.0.0.0/24 %d", mails/2)}
-	for i, d := range p.hosts {
+	for i, d := range p.Hosts {
 		// What a host has seen reaches the store within a minute, or when it is asked for a report.
 		miltertest.Eventually(t, fmt.Sprintf("host %d tells the whole", i), func() bool {
-			for _, each := range p.hosts {
+			for _, each := range p.Hosts {
 				reports(t, each, watchedReason, enforcedReason)
 			}
 			w, e := reports(t, d, watchedReason, enforcedReason)
@@ -142,9 +143,9 @@ func TestRedisEvidence(t *testing.T) {
 		}
 	}
 	// Who stops writes what it has, and who is there tells it.
-	p.hosts[0].mailAs(t, watchedHelo, "", goodSender, "alice@mx.test", "")
-	p.hosts[0].stop(t)
-	if w, _ := reports(t, p.hosts[1], watchedReason, enforcedReason); w.Occasions != 2*mails+1 {
+	mailAs(t, p.Hosts[0], watchedHelo, "", daemontest.GoodSender, "alice@mx.test", "")
+	p.Hosts[0].Stop(t)
+	if w, _ := reports(t, p.Hosts[1], watchedReason, enforcedReason); w.Occasions != 2*mails+1 {
 		t.Errorf("after the other has stopped: %+v", w)
 	}
 }

@@ -2,11 +2,9 @@ package main_test
 
 import (
 	"fmt"
-	"html"
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,31 +16,11 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/web/webtest"
 )
-
-// explaining are the lines of a configuration whose replies lead to pages, with the signing key in a folder.
-func explaining(dir string) string {
-	pages := net.JoinHostPort(miltertest.Loopback(), "8892")
-	return fmt.Sprintf("explain: {listen: %q, url: \"http://%s\", key: %q}\n", pages, pages, filepath.Join(dir, "explain.key"))
-}
-
-// fetch reads a page, without its tags.
-func fetch(t *testing.T, address string) (code int, text string) {
-	t.Helper()
-	r, err := http.Get(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.StatusCode, html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(body), ""))
-}
 
 // checkLink opens the link of a reply, which leads to the page of the reason with what was seen and how to repair it.
 func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
@@ -53,7 +31,7 @@ func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
 	var code int
 	var text string
 	miltertest.Eventually(t, "the record of "+link+" is written", func() bool {
-		code, text = fetch(t, link)
+		code, text = daemontest.GetText(t, link)
 		return strings.Contains(text, "What we saw") || code != 200
 	})
 	reply = strings.ReplaceAll(reply, "<alice@", "<…@") // whom the mail was for, is not for everybody who gets the link
@@ -83,18 +61,18 @@ func zoneWith(zone string, records []string) string {
 func TestARefusalIsRepaired(t *testing.T) {
 	miltertest.Require(t)
 	webtest.Require(t)
-	site := miltertest.NewSite(t, world)
+	site := miltertest.NewSite(t, daemontest.World)
 	postfix := site.Postfix(t)
-	c := strictConfig(site)
+	c := daemontest.StrictConfig(site)
 	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
-	c.more = explaining(site.Dir) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
-	b := &bench{postfix, site, startInSite(t, site, c, postfix)}
+	c.Extra = daemontest.ExplainConfig(site.Dir) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
+	b := &daemontest.MailServer{MTA: postfix, Site: site, Daemon: daemontest.StartInSite(t, site, c, postfix)}
 	const source, helo = "127.0.0.14", "fourteen.client.test"
 
-	conn := b.open(t, source, helo)
-	conn.Must("2", "MAIL FROM:<"+goodSender+">")
+	conn := b.Connect(t, source, helo)
+	conn.Must("2", "MAIL FROM:<"+daemontest.GoodSender+">")
 	reply := conn.Cmd("RCPT TO:<alice@mx.test>")
-	wantReply(t, reply, "550 5.7.25", source+" has no reverse DNS name; http://")
+	daemontest.WantReply(t, reply, "550 5.7.25", source+" has no reverse DNS name; http://")
 	last := reply.Lines[len(reply.Lines)-1]
 	link := last[strings.LastIndex(last, " ")+1:]
 
@@ -105,7 +83,7 @@ func TestARefusalIsRepaired(t *testing.T) {
 	page := tab.Text("main")
 	for _, want := range []string{
 		"The address of your server has no name", "550 5.7.25 " + source + " has no reverse DNS name",
-		"Address of your server " + source, "Its name in HELO " + helo, "Sender (MAIL FROM) " + goodSender, "Domain of the recipient mx.test",
+		"Address of your server " + source, "Its name in HELO " + helo, "Sender (MAIL FROM) " + daemontest.GoodSender, "Domain of the recipient mx.test",
 		"14.0.0.127.in-addr.arpa. PTR no such name",
 	} {
 		if !strings.Contains(page, want) {
@@ -120,13 +98,13 @@ func TestARefusalIsRepaired(t *testing.T) {
 		t.Fatalf("before the repair: %d %s", code, tab.Text("main"))
 	}
 	records := webtest.Evaluate[[]string](tab, `[...document.querySelectorAll(".record")].map(e => e.textContent)`)
-	if err := site.DNS.Set(zoneWith(world, records)); err != nil {
+	if err := site.DNS.Set(zoneWith(daemontest.World, records)); err != nil {
 		t.Fatalf("the records of the page: %v", err)
 	}
 	if code := tab.Click("button"); code != 200 || !strings.Contains(tab.Text("main"), "The DNS is as it should be now. Send the mail again.") {
 		t.Fatalf("with the records %q: %d %s", records, code, tab.Text("main"))
 	}
-	b.deliver(t, b.open(t, source, helo), goodSender, "alice")
+	b.Deliver(t, b.Connect(t, source, helo), daemontest.GoodSender, "alice")
 
 	decisions := "http://" + admin + "/refusals?action=all&client=" + source
 	miltertest.Eventually(t, "the operator's page shows what was refused and what was accepted then", func() bool {
@@ -136,7 +114,7 @@ func TestARefusalIsRepaired(t *testing.T) {
 		return strings.Contains(tab.Text(".records"), "accepted")
 	})
 	list := tab.Text(".records")
-	for _, want := range []string{"rejected rdns-missing 550 5.7.25 " + source + " has no reverse DNS name", source + " " + helo, "<" + goodSender + "> to → <alice@mx.test>"} {
+	for _, want := range []string{"rejected rdns-missing 550 5.7.25 " + source + " has no reverse DNS name", source + " " + helo, "<" + daemontest.GoodSender + "> to → <alice@mx.test>"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("no %q in %s", want, list)
 		}
@@ -161,19 +139,19 @@ func TestARefusalIsRepaired(t *testing.T) {
 
 // explained is a daemon with pages, and the link of a refusal.
 type explained struct {
-	*daemon
+	*daemontest.Daemon
 	admin, link string
 }
 
 func startExplained(t *testing.T, dns string) explained {
 	t.Helper()
 	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
-	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
-	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
-	_, text := readReply(t, play(t, d, with(func(d *miltertest.Session) { d.Client, d.ClientName = "127.0.0.13", "[127.0.0.13]" })).Response)
+	more := daemontest.ExplainConfig(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "strict", Actions: map[string]string{"first-contact": "off"}, Extra: more})
+	_, text := daemontest.ReadReply(t, d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.Client, d.ClientName = "127.0.0.13", "[127.0.0.13]" })).Response)
 	_, link, _ := strings.Cut(text, "; ")
 	miltertest.Eventually(t, "the page shows what was seen", func() bool {
-		_, page := fetch(t, link)
+		_, page := daemontest.GetText(t, link)
 		return strings.Contains(page, "What we saw")
 	})
 	return explained{d, admin, link}
@@ -235,7 +213,7 @@ func (e explained) latency(t *testing.T, while func()) time.Duration {
 		default:
 		}
 		began := time.Now()
-		if step := play(t, e.daemon, good()); step.Event != 0 {
+		if step := e.Daemon.Play(t, daemontest.GoodSession()); step.Event != 0 {
 			t.Fatalf("good mail was answered %q", step.Response.Raw)
 		}
 		took = append(took, time.Since(began))
@@ -247,8 +225,8 @@ func (e explained) latency(t *testing.T, while func()) time.Duration {
 func TestReadersDoNotDisturbMail(t *testing.T) {
 	const clients, requests = 20, 10_000
 	const refused = "13.0.0.127.in-addr.arpa."
-	others := startExplained(t, dnstest.Start(t, world).Addr)
-	server := dnstest.Start(t, world)
+	others := startExplained(t, dnstest.Start(t, daemontest.World).Addr)
+	server := dnstest.Start(t, daemontest.World)
 	d := startExplained(t, server.Addr)
 	metric := func(name string) float64 { return metricOf(t, d.admin, name) }
 	quiet := d.latency(t, func() {})
@@ -279,8 +257,8 @@ func TestReadersDoNotDisturbMail(t *testing.T) {
 func TestSilentReadersDoNotDisturbMail(t *testing.T) {
 	const most, spare = 200, 30
 	admin := net.JoinHostPort(miltertest.Loopback(), "8893")
-	more := explaining(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
-	d := startDaemon(t, config{dns: dnstest.Start(t, world).Addr, profile: "strict", actions: map[string]string{"first-contact": "off"}, more: more})
+	more := daemontest.ExplainConfig(t.TempDir()) + fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", admin)
+	d := daemontest.Start(t, daemontest.Config{DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}, Extra: more})
 	before := metricOf(t, admin, "process_open_fds")
 	pages := regexp.MustCompile(`listen: "([^"]*)"`).FindStringSubmatch(more)[1]
 	for range 2 * most {
@@ -291,7 +269,7 @@ func TestSilentReadersDoNotDisturbMail(t *testing.T) {
 		defer conn.Close()
 	}
 	miltertest.Eventually(t, "silent readers are let in", func() bool { return metricOf(t, admin, "process_open_fds") > before+most/2 })
-	if step := play(t, d, good()); step.Event != 0 {
+	if step := d.Play(t, daemontest.GoodSession()); step.Event != 0 {
 		t.Errorf("good mail was answered %q", step.Response.Raw)
 	}
 	if now := metricOf(t, admin, "process_open_fds"); now > before+most+spare {
@@ -302,7 +280,7 @@ func TestSilentReadersDoNotDisturbMail(t *testing.T) {
 // metricOf reads a number of a daemon.
 func metricOf(t *testing.T, admin, name string) float64 {
 	t.Helper()
-	_, page := fetch(t, "http://"+admin+"/metrics")
+	_, page := daemontest.GetText(t, "http://"+admin+"/metrics")
 	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(page)
 	if m == nil {
 		t.Fatalf("no %s", name)

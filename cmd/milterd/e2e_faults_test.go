@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store/redistest"
@@ -46,7 +47,7 @@ func TestSoak(t *testing.T) {
 		site, redis := miltertest.NewSite(t, soakWorld()), redistest.Start(t)
 		s := startSoak(t, site, soakConfig(t, site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
 		down := func(t *testing.T, s *soak) bool {
-			status, text := readiness(t, s.admin+"/readyz")
+			status, text := daemontest.Get(t, s.admin+"/readyz")
 			return status == 503 && strings.Contains(text, "the store is down")
 		}
 		s.run(t, append(jumps(), []fault{
@@ -68,53 +69,53 @@ func TestSoak(t *testing.T) {
 }
 
 // soakConfig is the strictest: whatever can be refused is. Every fourth host was denied until the day before yesterday.
-func soakConfig(t *testing.T, site *miltertest.Site, more string) config {
+func soakConfig(t *testing.T, site *miltertest.Site, more string) daemontest.Config {
 	t.Helper()
 	deny := filepath.Join(site.Dir, "deny")
 	entry := "198.51.0.0/18 until=" + time.Now().AddDate(0, 0, -2).UTC().Format(time.DateOnly) + "\n"
 	if err := os.WriteFile(deny, []byte(entry), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return config{
-		dns: site.DNS.Addr, syslog: "mail", profile: "strict",
+	return daemontest.Config{
+		DNS: site.DNS.Addr, Syslog: "mail", Profile: "strict",
 		// What depends on what was before has no answer that is always the same.
-		actions: map[string]string{"first-contact": "off", "too-many-errors": "off", "sender-history": "off"},
-		more:    fmt.Sprintf("budget: %v\nchecks: {access: {deny: [%q]}}\n", soakBudget, deny) + more,
+		Actions: map[string]string{"first-contact": "off", "too-many-errors": "off", "sender-history": "off"},
+		Extra:   fmt.Sprintf("budget: %v\nchecks: {access: {deny: [%q]}}\n", soakBudget, deny) + more,
 	}
 }
 
 // startSoak runs a daemon in a site, by a program that becomes it.
-func startSoak(t *testing.T, site *miltertest.Site, c config, before ...string) *soak {
+func startSoak(t *testing.T, site *miltertest.Site, c daemontest.Config, before ...string) *soak {
 	t.Helper()
 	bin, err := buildMovable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	host := miltertest.Loopback()
-	d := &daemon{listener: "inet:7525@" + host, file: filepath.Join(site.Dir, "milterd.yaml")}
-	d.listen = []string{strconv.Quote(d.listener)}
-	c = d.complete(c)
-	d.configure(t, c)
-	args := append(before, bin, "serve", "-c", d.file)
+	d := &daemontest.Daemon{Listener: "inet:7525@" + host, File: filepath.Join(site.Dir, "milterd.yaml")}
+	d.Listen = []string{strconv.Quote(d.Listener)}
+	c = complete(d, c)
+	d.Configure(t, c)
+	args := append(before, bin, "serve", "-c", d.File)
 	clock := newHostClock(t, filepath.Join(site.Dir, "clock"))
 	cmd := site.Command(args[0], args[1:]...)
 	cmd.Env = clock.env()
 	d.Process = miltertest.StartProcess(t, cmd)
-	d.lines = func() (lines []string) {
+	d.Lines = func() (lines []string) {
 		for _, l := range site.Log.Lines() {
 			lines = append(lines, l.Text)
 		}
 		return lines
 	}
-	d.await(t)
-	return &soak{daemon: d, admin: "http://" + host + ":8893", clock: clock}
+	d.Await(t)
+	return &soak{Daemon: d, admin: "http://" + host + ":8893", clock: clock}
 }
 
 // complete says where the daemon of a soak listens.
-func (d *daemon) complete(c config) config {
-	_, host, _ := strings.Cut(d.listener, "@")
-	c.listen = d.listen
-	c.more += fmt.Sprintf("admin: {listen: \"%s:8893\", socket: \"\"}\n", host)
+func complete(d *daemontest.Daemon, c daemontest.Config) daemontest.Config {
+	_, host, _ := strings.Cut(d.Listener, "@")
+	c.Listen = d.Listen
+	c.Extra += fmt.Sprintf("admin: {listen: \"%s:8893\", socket: \"\"}\n", host)
 	return c
 }
 
@@ -157,9 +158,9 @@ func logged(msg string) func(*testing.T, *soak) bool {
 	from := -1
 	return func(t *testing.T, s *soak) bool {
 		if from < 0 {
-			from = max(0, s.mark()-100) // it may have been there before the first look
+			from = max(0, s.Mark()-100) // it may have been there before the first look
 		}
-		for _, e := range s.entries(t, from) {
+		for _, e := range s.Entries(t, from) {
 			if e["msg"] == msg {
 				return true
 			}
@@ -187,10 +188,10 @@ func again(f func(i int)) (off func()) {
 
 // vanish has mail servers end their connections with a reset, each after another octet of a session.
 func vanish(t *testing.T, s *soak) (off func()) {
-	session := negotiation + packet('C', "x\x004\x00\x19127.0.0.10\x00") + packet('H', goodHelo+"\x00") +
-		packet('D', "Mi\x00Q0\x00") + packet('M', "<"+goodSender+">\x00") + packet('R', "<alice@mx.test>\x00") +
+	session := negotiation + packet('C', "x\x004\x00\x19127.0.0.10\x00") + packet('H', daemontest.GoodHelo+"\x00") +
+		packet('D', "Mi\x00Q0\x00") + packet('M', "<"+daemontest.GoodSender+">\x00") + packet('R', "<alice@mx.test>\x00") +
 		packet('L', "Date\x00today\x00") + packet('N', "") + packet('E', "")
-	network, addr := miltertest.SplitListener(s.listener)
+	network, addr := miltertest.SplitListener(s.Listener)
 	return again(func(i int) {
 		c, err := net.Dial(network, addr)
 		if err != nil {
@@ -209,9 +210,9 @@ const deaf = 20
 
 // readNothing has them send events that have answers until nobody takes any more.
 func readNothing(t *testing.T, s *soak) (off func()) {
-	network, addr := miltertest.SplitListener(s.listener)
+	network, addr := miltertest.SplitListener(s.Listener)
 	events := []byte(packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x00\x00\x00") + packet('C', "x\x004\x00\x19127.0.0.10\x00"))
-	helo := []byte(strings.Repeat(packet('H', goodHelo+"\x00"), 1000))
+	helo := []byte(strings.Repeat(packet('H', daemontest.GoodHelo+"\x00"), 1000))
 	var conns []net.Conn
 	var wg sync.WaitGroup
 	for range deaf {
@@ -243,7 +244,7 @@ func starve(t *testing.T, s *soak) (off func()) {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
 		t.Fatal(err)
 	}
-	low := unix.Rlimit{Cur: uint64(openFiles(t, s.daemon)), Max: old.Max}
+	low := unix.Rlimit{Cur: uint64(s.Daemon.OpenFiles(t)), Max: old.Max}
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &low, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -255,22 +256,22 @@ func starve(t *testing.T, s *soak) (off func()) {
 }
 
 // reloads is a storm of SIGHUP, with good files and bad ones.
-func reloads(c config) fault {
-	write := func(t *testing.T, s *soak, c config) {
-		next := &daemon{file: s.file + ".next"} // so that nobody reads half a file
-		next.configure(t, c)
-		if err := os.Rename(next.file, s.file); err != nil {
+func reloads(c daemontest.Config) fault {
+	write := func(t *testing.T, s *soak, c daemontest.Config) {
+		next := &daemontest.Daemon{File: s.File + ".next"} // so that nobody reads half a file
+		next.Configure(t, c)
+		if err := os.Rename(next.File, s.File); err != nil {
 			t.Error(err)
 		}
 		s.Signal(t, syscall.SIGHUP)
 	}
 	failed, reloaded := logged("reload failed: the old configuration stays in force"), logged("configuration reloaded")
 	return fault{"a storm of reloads", func(t *testing.T, s *soak) func() {
-		good := s.complete(c)
+		good := complete(s.Daemon, c)
 		bad := good
-		bad.profile = "strickt"
+		bad.Profile = "strickt"
 		stop := again(func(i int) {
-			write(t, s, []config{good, bad}[i%2])
+			write(t, s, []daemontest.Config{good, bad}[i%2])
 			<-time.After(10 * time.Millisecond)
 		})
 		return func() { stop(); write(t, s, good) }
@@ -323,6 +324,6 @@ func readOnlyDisk(disk string) fault {
 
 // notReady is the sign of a store that needs a look.
 func notReady(t *testing.T, s *soak) bool {
-	status, _ := readiness(t, s.admin+"/readyz")
+	status, _ := daemontest.Get(t, s.admin+"/readyz")
 	return status == 503
 }

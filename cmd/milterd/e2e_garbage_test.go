@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -72,16 +72,16 @@ func garbage() map[string]string {
 
 // TestGarbage throws at the milter socket what comes from no MTA. The daemon neither ends, nor keeps anything of it.
 func TestGarbage(t *testing.T) {
-	dns := dnstest.Start(t, world).Addr
-	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
+	dns := dnstest.Start(t, daemontest.World).Addr
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "strict", Actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	sane := func(t *testing.T) {
 		t.Helper()
-		if step := play(t, d, with(func(*miltertest.Session) {})); step.Event != 0 {
+		if step := d.Play(t, daemontest.GoodSession()); step.Event != 0 {
 			t.Fatalf("good mail refused at %c: %s\n%s", step.Event, step.Response.Raw, d.Output())
 		}
 	}
 	sane(t)
-	before := openFiles(t, d)
+	before := d.OpenFiles(t)
 	for name, raw := range garbage() {
 		t.Run(name, func(t *testing.T) {
 			throw(t, d, raw)
@@ -96,15 +96,15 @@ func TestGarbage(t *testing.T) {
 		}
 		sane(t)
 	})
-	d.settles(t, before)
-	d.entries(t, 0) // each line can be read
+	d.AwaitFiles(t, before)
+	d.Entries(t, 0) // each line can be read
 	if n := goroutines(t, d); n > fewGoroutines {
 		t.Errorf("%d goroutines are left; what the daemon said:\n%.8000s", n, d.Output())
 	}
 }
 
 // throw sends bytes and hangs up, having read what came back. The daemon may hang up first.
-func throw(t *testing.T, d *daemon, raw string) {
+func throw(t *testing.T, d *daemontest.Daemon, raw string) {
 	t.Helper()
 	c := dialRaw(t, d)
 	_, _ = c.Write([]byte(raw))
@@ -117,9 +117,9 @@ func throw(t *testing.T, d *daemon, raw string) {
 }
 
 // dialRaw connects to the milter socket of a daemon, without negotiating, until the end of the test.
-func dialRaw(t *testing.T, d *daemon) net.Conn {
+func dialRaw(t *testing.T, d *daemontest.Daemon) net.Conn {
 	t.Helper()
-	network, addr := miltertest.SplitListener(d.listener)
+	network, addr := miltertest.SplitListener(d.Listener)
 	c, err := net.DialTimeout(network, addr, miltertest.WaitTimeout)
 	if err != nil {
 		t.Fatal(err)
@@ -128,32 +128,14 @@ func dialRaw(t *testing.T, d *daemon) net.Conn {
 	return c
 }
 
-func openFiles(t *testing.T, d *daemon) int {
-	t.Helper()
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Process.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(files)
-}
-
-// settles waits until the daemon holds no more files than before, but for sockets to name servers, which it keeps.
-func (d *daemon) settles(t *testing.T, before int) {
-	t.Helper()
-	const spare = 8
-	miltertest.Eventually(t, fmt.Sprintf("milterd closes what it does not need: no more than %d files", before+spare), func() bool {
-		return openFiles(t, d) <= before+spare
-	})
-}
-
 // fewGoroutines is more than an idle daemon has, and fewer than the connections that the test has made.
 const fewGoroutines = 60
 
 // goroutines ends the daemon and counts what it had: SIGQUIT makes the Go runtime write all stacks.
-func goroutines(t *testing.T, d *daemon) int {
+func goroutines(t *testing.T, d *daemontest.Daemon) int {
 	t.Helper()
 	d.Signal(t, syscall.SIGQUIT)
-	miltertest.Eventually(t, "milterd ends after SIGQUIT", func() bool { return isDone(d) })
+	miltertest.Eventually(t, "milterd ends after SIGQUIT", func() bool { return d.Ended() })
 	return strings.Count(d.Output(), "\ngoroutine ")
 }
 
@@ -174,33 +156,35 @@ var hostile = map[string]string{
 
 // TestHostile has a client say such bytes in every place. Each is answered by one clean reply and one clean line.
 func TestHostile(t *testing.T) {
-	dns := dnstest.Start(t, world).Addr
-	d := startDaemon(t, config{dns: dns, profile: "strict", actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
+	dns := dnstest.Start(t, daemontest.World).Addr
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "strict", Actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	places := map[string]func(*miltertest.Session, string){
 		"helo":        func(d *miltertest.Session, s string) { d.Helo = []string{s} },
 		"sender":      func(d *miltertest.Session, s string) { d.MailFrom = s },
 		"recipient":   func(d *miltertest.Session, s string) { d.Client, d.Rcpts = "127.0.0.13", []string{s} },
 		"client name": func(d *miltertest.Session, s string) { d.Client, d.ClientName = "127.0.0.13", s },
-		"Date":        func(d *miltertest.Session, s string) { d.Header = goodHeader(field{"Date", s}) },
-		"Message-ID":  func(d *miltertest.Session, s string) { d.Header = goodHeader(field{"Message-ID", s}) },
-		"From":        func(d *miltertest.Session, s string) { d.Header = goodHeader(field{"From", s}) },
-		"field name":  func(d *miltertest.Session, s string) { d.Header = goodHeader(field{s, "x"}) },
+		"Date":        func(d *miltertest.Session, s string) { d.Header = daemontest.GoodHeader(daemontest.Field{"Date", s}) },
+		"Message-ID": func(d *miltertest.Session, s string) {
+			d.Header = daemontest.GoodHeader(daemontest.Field{"Message-ID", s})
+		},
+		"From":       func(d *miltertest.Session, s string) { d.Header = daemontest.GoodHeader(daemontest.Field{"From", s}) },
+		"field name": func(d *miltertest.Session, s string) { d.Header = daemontest.GoodHeader(daemontest.Field{s, "x"}) },
 	}
 	for place, put := range places {
 		for name, bytes := range hostile {
 			t.Run(place+"/"+name, func(t *testing.T) {
-				mark := d.mark()
-				step := play(t, d, with(func(d *miltertest.Session) { put(d, bytes) }))
+				mark := d.Mark()
+				step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { put(d, bytes) }))
 				if step.Event == 0 {
 					if place != "field name" {
 						t.Error("passed")
 					}
 					return
 				}
-				readReply(t, step.Response)
-				d.awaitEntry(t, mark, entry{"msg": "reject"})
+				daemontest.ReadReply(t, step.Response)
+				d.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject"})
 				refused := 0
-				for _, e := range d.entries(t, mark) {
+				for _, e := range d.Entries(t, mark) {
 					if e["msg"] == "reject" {
 						refused++
 					}

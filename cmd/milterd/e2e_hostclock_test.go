@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
 
@@ -24,22 +25,36 @@ import (
 // for it, and the monotonic readings go on, as they do when a real clock is set. What imports package time has to be compiled for
 // this once, which takes a minute or two; then Go's build cache has it.
 
-// buildMovable makes the program with a clock that a test can move.
+// buildMovable builds milterd with a clock that a test can move.
 var buildMovable = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "milterd-clock-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	overlay, err := clockOverlay(dir)
+	if err != nil {
+		return "", err
+	}
+	return daemontest.Build("-overlay", overlay)
+})
+
+// clockOverlay writes an overlay of package time to a folder, for the flag -overlay of the go command.
+func clockOverlay(dir string) (file string, err error) {
 	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "time").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go list: %w\n%s", err, out)
 	}
-	dir := strings.TrimSpace(string(out))
-	text, err := os.ReadFile(filepath.Join(dir, "time.go"))
+	source := filepath.Join(strings.TrimSpace(string(out)), "time.go")
+	text, err := os.ReadFile(source)
 	if err != nil {
 		return "", err
 	}
 	const reads, moved = "sec, nsec, mono := runtimeNow()", "sec, nsec, mono := movedNow()"
 	if n := strings.Count(string(text), reads); n != 1 {
-		return "", fmt.Errorf("time.Now of this Go reads the clocks otherwise: %q is there %d times", reads, n)
+		return "", fmt.Errorf("%s has %q %d times, want once: this version of Go reads the clock in another way", source, reads, n)
 	}
-	changed := filepath.Join(buildDir, "time.go")
+	changed := filepath.Join(dir, "time.go")
 	if err := os.WriteFile(changed, []byte(strings.Replace(string(text), reads, moved, 1)), 0o644); err != nil {
 		return "", err
 	}
@@ -48,17 +63,14 @@ var buildMovable = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		filepath.Join(dir, "time.go"): changed, filepath.Join(dir, "moved.go"): added,
+		source: changed, filepath.Join(filepath.Dir(source), "moved.go"): added,
 	}})
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(buildDir, "overlay.json")
-	if err := os.WriteFile(file, overlay, 0o644); err != nil {
-		return "", err
-	}
-	return compile("milterd-movable", "-overlay", file)
-})
+	file = filepath.Join(dir, "overlay.json")
+	return file, os.WriteFile(file, overlay, 0o644)
+}
 
 // hostClock is the clock of the host as a daemon sees it.
 type hostClock struct {

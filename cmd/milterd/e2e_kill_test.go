@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
@@ -31,7 +32,7 @@ func TestKill(t *testing.T) {
 	t.Logf("random numbers from seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	some := func(most time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(most))) }
-	dns := dnstest.Start(t, world).Addr
+	dns := dnstest.Start(t, daemontest.World).Addr
 	var all []*victim
 	for i := range stores {
 		all = append(all, newVictim(t, i, dns))
@@ -49,12 +50,12 @@ func TestKill(t *testing.T) {
 			end()
 		}
 		for _, v := range all {
-			v.start(t)
+			v.Launch(t)
 			if rnd.IntN(4) == 0 {
 				// This one is also killed while it reads what the last one left.
 				<-time.After(some(safeAfter / 5))
 				v.Kill()
-				v.start(t)
+				v.Launch(t)
 			}
 		}
 		for _, v := range all {
@@ -75,7 +76,7 @@ func TestKill(t *testing.T) {
 
 // victim is a daemon that is killed, with what is known of its store.
 type victim struct {
-	*daemon
+	*daemontest.Daemon
 	number int
 	state  string
 	socket string
@@ -90,11 +91,11 @@ type victim struct {
 }
 
 func newVictim(t *testing.T, number int, dns string) *victim {
-	dir := folder(t)
+	dir := daemontest.SocketDir(t)
 	v := &victim{number: number, state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "admin.sock"), stay: map[string]bool{}}
-	v.daemon = startDaemon(t, config{
-		dns: dns, profile: "safe",
-		more: fmt.Sprintf("admin: {listen: \"\", socket: %q}\nstore: {driver: embedded, path: %q}\n", v.socket, v.state),
+	v.Daemon = daemontest.Start(t, daemontest.Config{
+		DNS: dns, Profile: "safe",
+		Extra: fmt.Sprintf("admin: {listen: \"\", socket: %q}\nstore: {driver: embedded, path: %q}\n", v.socket, v.state),
 	})
 	return v
 }
@@ -102,7 +103,7 @@ func newVictim(t *testing.T, number int, dns string) *victim {
 // killUnderLoad has a client try one recipient after the other, and kills the daemon in the midst of it. end waits for that.
 func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (end func()) {
 	t.Helper()
-	c, err := call(v.daemon, "192.0.2.9")
+	c, err := v.Daemon.Connect("192.0.2.9")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (en
 		for i := 0; ; i++ {
 			<-tick.C
 			to := fmt.Sprintf("u%d-%d@mx.test", round, i)
-			r, err := c.envelope("a@none.test", to)
+			r, err := c.Envelope("a@none.test", to)
 			if err != nil {
 				return // it was killed
 			}
@@ -139,7 +140,7 @@ func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (en
 // await waits until the daemon serves mail servers and commands.
 func (v *victim) await(t *testing.T) {
 	t.Helper()
-	v.daemon.await(t)
+	v.Daemon.Await(t)
 	miltertest.Eventually(t, "the daemon answers at "+v.socket, func() bool {
 		var status struct{}
 		return admin.Call(context.Background(), v.socket, "status", nil, &status) == nil
@@ -149,7 +150,7 @@ func (v *victim) await(t *testing.T) {
 // check compares what the daemon knows with what it told before it was killed.
 func (v *victim) check(t *testing.T, round int) {
 	t.Helper()
-	var list []triplet
+	var list []daemontest.Triplet
 	miltertest.Eventually(t, fmt.Sprintf("store %d reads its disk after kill %d", v.number, round+1), func() bool {
 		return admin.Call(context.Background(), v.socket, "greylist/list", map[string]any{}, &list) == nil
 	})
@@ -176,7 +177,7 @@ func (v *victim) check(t *testing.T, round int) {
 	if moved, _ := filepath.Glob(filepath.Join(v.state, "*damaged*")); len(moved) > 0 {
 		t.Errorf("store %d, kill %d: moved aside: %q", v.number, round+1, moved)
 	}
-	for _, e := range v.entries(t, 0) {
+	for _, e := range v.Entries(t, 0) {
 		busy := e["msg"] == "store is up again" || strings.HasPrefix(e["error"], "the disk does not answer") // the machine, for a while
 		if e["level"] != "info" && !busy {
 			t.Errorf("store %d, kill %d: log: %v", v.number, round+1, e)
@@ -191,8 +192,8 @@ func (v *victim) checkReply(t *testing.T) {
 		t.Errorf("store %d: nothing was written at all", v.number)
 	}
 	for to := range v.stay {
-		r := v.mustMail(t, "192.0.2.9", "a@none.test", to, "451 4.7.1 greylisted for ", "192.0.2.9 has no reverse DNS name")
-		list := decode[[]triplet](t, v.daemon, "greylist", "list", to)
+		r := v.MustMail(t, "192.0.2.9", "a@none.test", to, "451 4.7.1 greylisted for ", "192.0.2.9 has no reverse DNS name")
+		list := daemontest.DecodeJSON[[]daemontest.Triplet](t, v.Daemon, "greylist", "list", to)
 		if len(list) != 1 || list[0].Attempts != 2 {
 			t.Errorf("store %d: an early retry got %q and is %+v", v.number, r, list)
 		}

@@ -1,13 +1,12 @@
 package main_test
 
 import (
-	"bufio"
 	"fmt"
+	"milterd/cmd/milterd/e2e/daemontest"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path"
-	"strings"
 	"testing"
 	"time"
 )
@@ -45,28 +44,8 @@ func startMailHosts(t *testing.T) (port int) {
 			if err != nil {
 				return
 			}
-			go serveMailHost(conn)
+			go daemontest.ServeMailHost(conn)
 		}
 	}()
 	return port
-}
-
-func serveMailHost(conn net.Conn) {
-	defer conn.Close()
-	fmt.Fprint(conn, "220 mx.callout.test ESMTP\r\n")
-	for in := bufio.NewScanner(conn); in.Scan(); {
-		line := strings.ToUpper(in.Text())
-		reply := "250 2.0.0 ok"
-		switch {
-		case strings.HasPrefix(line, "RCPT TO:<ANN@"):
-		case strings.HasPrefix(line, "RCPT"):
-			reply = "550 5.1.1 no such user"
-		case strings.HasPrefix(line, "DATA"), strings.HasPrefix(line, "VRFY"):
-			reply = "554 5.7.1 this is no callout"
-		}
-		fmt.Fprintf(conn, "%s\r\n", reply)
-		if line == "QUIT" {
-			return
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -13,8 +14,8 @@ import (
 // TestMetrics shows that a daemon counts what it decides, and what it asked for that.
 func TestMetrics(t *testing.T) {
 	listen := miltertest.Loopback() + ":8893"
-	d := startDaemon(t, config{dns: dnstest.Start(t, world).Addr, profile: "safe", more: fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", listen)})
-	c, err := call(d, "192.0.2.1")
+	d := daemontest.Start(t, daemontest.Config{DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "safe", Extra: fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", listen)})
+	c, err := d.Connect("192.0.2.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,10 +23,10 @@ func TestMetrics(t *testing.T) {
 	if _, err := c.Helo("192.0.2.9", map[string]string{}); err != nil {
 		t.Fatal(err)
 	}
-	if reply, err := c.envelope("someone@good.example", "user@site.test"); err != nil || reply == "" {
+	if reply, err := c.Envelope("someone@good.example", "user@site.test"); err != nil || reply == "" {
 		t.Fatalf("got %q, %v", reply, err)
 	}
-	code, got := readiness(t, "http://"+listen+"/metrics")
+	code, got := daemontest.Get(t, "http://"+listen+"/metrics")
 	if code != 200 {
 		t.Fatalf("got %d %s", code, got)
 	}

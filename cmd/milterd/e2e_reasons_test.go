@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,7 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"milterd/checks"
-	"milterd/checks/all"
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -37,28 +36,18 @@ type reasonCase struct {
 	told   string              // reason that answers; empty: its own
 }
 
-// with changes a dialogue that is good in every respect.
-func with(change func(*miltertest.Session)) miltertest.Session {
-	d := miltertest.Session{
-		Client: goodClient, ClientName: goodHelo, Helo: []string{goodHelo},
-		MailFrom: goodSender, Rcpts: []string{"alice@mx.test"}, Header: goodHeader(),
-	}
-	change(&d)
-	return d
-}
-
 func client(addr, code, saying string) reasonCase {
-	d := with(func(d *miltertest.Session) { d.Client, d.ClientName = addr, "["+addr+"]" })
+	d := daemontest.GoodSession(func(d *miltertest.Session) { d.Client, d.ClientName = addr, "["+addr+"]" })
 	return reasonCase{Session: d, at: 'R', code: code, saying: saying, stage: "connect"}
 }
 
 func helo(name, code string) reasonCase {
-	d := with(func(d *miltertest.Session) { d.Helo = []string{name} })
+	d := daemontest.GoodSession(func(d *miltertest.Session) { d.Helo = []string{name} })
 	return reasonCase{Session: d, at: 'R', code: code, saying: name, stage: "helo"}
 }
 
 func sender(addr, code, saying string) reasonCase {
-	d := with(func(d *miltertest.Session) { d.MailFrom = addr })
+	d := daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = addr })
 	return reasonCase{Session: d, at: 'R', code: code, saying: saying, stage: "mail"}
 }
 
@@ -74,14 +63,14 @@ func atRcpt(c reasonCase) reasonCase {
 	return c
 }
 
-func header(saying string, changes ...field) reasonCase {
-	d := with(func(d *miltertest.Session) { d.Header = goodHeader(changes...) })
+func header(saying string, changes ...daemontest.Field) reasonCase {
+	d := daemontest.GoodSession(func(d *miltertest.Session) { d.Header = daemontest.GoodHeader(changes...) })
 	return reasonCase{Session: d, at: 'N', code: "550 5.6.0", saying: saying, stage: "header"}
 }
 
 // counted is a dialogue that passes one of the lowLimits.
 func counted(saying string, change func(*miltertest.Session)) reasonCase {
-	return reasonCase{Session: with(change), at: 'R', code: "550 5.7.1", saying: saying, stage: "rcpt"}
+	return reasonCase{Session: daemontest.GoodSession(change), at: 'R', code: "550 5.7.1", saying: saying, stage: "rcpt"}
 }
 
 // reasonSettings are limits that one short dialogue passes, if it is bad, lists, and a port for callouts.
@@ -104,24 +93,24 @@ checks:
 func reasonCases() map[string]reasonCase {
 	later := time.Now().Add(48 * time.Hour).Format(time.RFC1123Z)
 	twice := header("Subject")
-	twice.Header = append(twice.Header, field{"Subject", "again"})
-	nameless := with(func(d *miltertest.Session) { d.Helo = nil })
-	changed := with(func(d *miltertest.Session) { d.Helo = append(d.Helo, "second.client.test") })
+	twice.Header = append(twice.Header, daemontest.Field{"Subject", "again"})
+	nameless := daemontest.GoodSession(func(d *miltertest.Session) { d.Helo = nil })
+	changed := daemontest.GoodSession(func(d *miltertest.Session) { d.Helo = append(d.Helo, "second.client.test") })
 	heloFail := helo("helofail.client.test", "550 5.7.23")
 	guesses := func(d *miltertest.Session) { d.UnknownRcpts = []string{"ann@mx.test", "ben@mx.test", "cat@mx.test"} }
-	guessing := with(guesses)
+	guessing := daemontest.GoodSession(guesses)
 	blocked := counted("127.0.0.10 is blocked until", func(*miltertest.Session) {})
 	blocked.before, blocked.also = &guessing, map[string]string{"too-many-bad-recipients": "tempfail"}
 	strangers := client("127.0.0.13", "451 4.7.1", "greylisted for 180 s more: 127.0.0.13 has no reverse DNS name")
 	strangers.stage, strangers.action, strangers.also = "rcpt", "tempfail", map[string]string{"rdns-missing": "greylist"}
-	first := client(goodClient, "451 4.7.1", "greylisted for 180 s more: 127.0.0.10 sends the first mail from <a@sender.test> to <alice@mx.test>")
-	first.ClientName, first.stage, first.action, first.told = goodHelo, "rcpt", "greylist", "greylisted"
+	first := client(daemontest.GoodClient, "451 4.7.1", "greylisted for 180 s more: 127.0.0.10 sends the first mail from <a@sender.test> to <alice@mx.test>")
+	first.ClientName, first.stage, first.action, first.told = daemontest.GoodHelo, "rcpt", "greylist", "greylisted"
 	first.also = map[string]string{"greylisted": "tempfail"}
 	listed := client("11.5.5.5", "550 5.7.1", "11.5.5.5 is listed in bl.test: see the bl.test page")
-	author := header("nobody@callout.test", field{"From", "nobody@callout.test"})
+	author := header("nobody@callout.test", daemontest.Field{"From", "nobody@callout.test"})
 	author.code = "550 5.7.1"
-	bad := with(func(d *miltertest.Session) { d.Header = goodHeader(field{"Date", "yesterday"}) })
-	unloved := sender(goodSender, "550 5.7.1", goodSender)
+	bad := daemontest.GoodSession(func(d *miltertest.Session) { d.Header = daemontest.GoodHeader(daemontest.Field{"Date", "yesterday"}) })
+	unloved := sender(daemontest.GoodSender, "550 5.7.1", daemontest.GoodSender)
 	unloved.before, unloved.times, unloved.also = &bad, 2, map[string]string{"date-invalid": "reject"}
 	young := sender("a@young.com", "550 5.7.1", "young.com")
 	young.behind = true
@@ -142,7 +131,7 @@ func reasonCases() map[string]reasonCase {
 		"helo-missing":      {Session: nameless, at: 'R', code: "503 5.5.1", stage: "helo"},
 		"helo-syntax":       helo("-bad-.client.test", "501 5.5.2"),
 		"helo-underscore":   helo("bad_name.client.test", "501 5.5.2"),
-		"helo-bare-ip":      helo(goodClient, "501 5.5.2"),
+		"helo-bare-ip":      helo(daemontest.GoodClient, "501 5.5.2"),
 		"helo-not-fqdn":     helo("workstation", "504 5.5.2"),
 		"helo-literal":      helo("[11.2.3.4]", "550 5.7.1"),
 		"helo-literal-near": helo("[127.0.0.77]", "550 5.7.1"),
@@ -174,20 +163,20 @@ func reasonCases() map[string]reasonCase {
 		"spf-permerror": sender("a@perm.test", "550 5.7.24", "perm.test"),
 		"spf-temperror": sender("a@temp.test", "451 4.7.24", "temp.test"),
 
-		"mxplus-mismatch": sender(goodSender, "550 5.7.1", "sender.test"),
+		"mxplus-mismatch": sender(daemontest.GoodSender, "550 5.7.1", "sender.test"),
 
-		"date-missing":    header("Date", field{"Date", "-"}),
-		"date-invalid":    header("yesterday", field{"Date", "yesterday"}),
-		"date-future":     header("20", field{"Date", later}),
-		"date-past":       header("1999", field{"Date", "Sat, 20 Nov 1999 12:00:00 +0000"}),
-		"msgid-missing":   header("Message-ID", field{"Message-ID", "-"}),
-		"msgid-invalid":   header("no-brackets", field{"Message-ID", "no-brackets"}),
-		"from-missing":    header("From", field{"From", "-"}),
-		"from-invalid":    header("nobody at all", field{"From", "nobody at all"}),
+		"date-missing":    header("Date", daemontest.Field{"Date", "-"}),
+		"date-invalid":    header("yesterday", daemontest.Field{"Date", "yesterday"}),
+		"date-future":     header("20", daemontest.Field{"Date", later}),
+		"date-past":       header("1999", daemontest.Field{"Date", "Sat, 20 Nov 1999 12:00:00 +0000"}),
+		"msgid-missing":   header("Message-ID", daemontest.Field{"Message-ID", "-"}),
+		"msgid-invalid":   header("no-brackets", daemontest.Field{"Message-ID", "no-brackets"}),
+		"from-missing":    header("From", daemontest.Field{"From", "-"}),
+		"from-invalid":    header("nobody at all", daemontest.Field{"From", "nobody at all"}),
 		"field-duplicate": twice,
-		"field-too-long":  header("X-Long", field{"X-Long", strings.Repeat("x", 1200)}),
-		"field-8bit":      header("Subject", field{"Subject", "gr\xfc\xdfe"}),
-		"field-syntax":    header("Bad Name", field{"Bad Name", "x"}),
+		"field-too-long":  header("X-Long", daemontest.Field{"X-Long", strings.Repeat("x", 1200)}),
+		"field-8bit":      header("Subject", daemontest.Field{"Subject", "gr\xfc\xdfe"}),
+		"field-syntax":    header("Bad Name", daemontest.Field{"Bad Name", "x"}),
 
 		"callout-rejected":      atRcpt(sender("nobody@callout.test", "550 5.1.7", "nobody@callout.test")),
 		"callout-unreachable":   atRcpt(sender("a@refusing.test", "450 4.1.7", "refusing.test")),
@@ -199,33 +188,10 @@ func reasonCases() map[string]reasonCase {
 	}
 }
 
-// registered are the reasons of all checks.
-func registered() map[string]*checks.Reason {
-	m := map[string]*checks.Reason{}
-	for _, info := range all.Checks {
-		for _, r := range info.Reasons {
-			m[r.ID] = r
-		}
-	}
-	return m
-}
-
-// only sets every reason to off, but one.
-func only(id, action string) map[string]string {
-	actions := map[string]string{}
-	for r := range registered() {
-		actions[r] = "off"
-	}
-	if id != "" {
-		actions[id] = action
-	}
-	return actions
-}
-
 // TestReasons shows that each reason refuses by itself what its case has, and nothing else would: where it is off, the
 // same dialogue passes.
 func TestReasons(t *testing.T) {
-	cases, reasons := reasonCases(), registered()
+	cases, reasons := reasonCases(), daemontest.Reasons()
 	for id := range reasons {
 		// What needs no mail server or list of the site may have its case beside its check: TestSessionsOverTheSocket plays it.
 		own, err := filepath.Glob("../../checks/*/testdata/" + id + ".session")
@@ -236,9 +202,9 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s has no end-to-end case", id)
 		}
 	}
-	dns := dnstest.Start(t, world).Addr
+	dns := dnstest.Start(t, daemontest.World).Addr
 	settings := reasonSettings(t)
-	silent := startDaemon(t, config{dns: dns, profile: "watch", actions: only("", ""), more: settings})
+	silent := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: daemontest.OnlyReason("", ""), Extra: settings})
 	for id, c := range cases {
 		r := reasons[id]
 		if r == nil {
@@ -247,11 +213,11 @@ func TestReasons(t *testing.T) {
 		}
 		t.Run(id, func(t *testing.T) {
 			for _, d := range c.dialogues() {
-				if step := play(t, silent, d); step.Event != 0 {
+				if step := silent.Play(t, d); step.Event != 0 {
 					t.Errorf("off: refused at %c: %s", step.Event, step.Response.Raw)
 				}
 			}
-			for _, e := range silent.entries(t, 0) {
+			for _, e := range silent.Entries(t, 0) {
 				if e["reason"] != "" {
 					t.Errorf("off: logged %v", e)
 				}
@@ -265,66 +231,21 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, d *daemon, dialogue miltertest.Session) miltertest.Outcome {
-	t.Helper()
-	network, addr := miltertest.SplitListener(d.listener)
-	conn, err := miltertest.Dial(network, addr, miltertest.WaitTimeout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	step, err := dialogue.Run(conn)
-	if err != nil {
-		t.Fatalf("milterd did not stand the dialogue: %v\n%s", err, d.Output())
-	}
-	return step
-}
-
-// replyLine is the form of each line of a reply.
-var replyLine = regexp.MustCompile(`^([45]\d\d)([ -])([45]\.\d{1,3}\.\d{1,3}) ([ -~]+)$`)
-
-// readReply takes a reply as a filter gives it to an MTA apart: the codes, and the text with its lines put together.
-// Whatever an MTA or a client could stumble over is an error.
-func readReply(t *testing.T, r miltertest.Response) (codes, text string) {
-	t.Helper()
-	raw := r.Raw
-	lines := strings.Split(raw, "\r\n")
-	for i, line := range lines {
-		m := replyLine.FindStringSubmatch(line)
-		if m == nil || m[1][0] != m[3][0] || (m[2] == " ") != (i == len(lines)-1) {
-			t.Fatalf("bad line %q in reply %q", line, raw)
-		}
-		if codes != "" && codes != m[1]+" "+m[3] {
-			t.Errorf("reply %q changes its codes", raw)
-		}
-		const most = 510 - len("<>... ") // RFC 5321 section 4.5.3.1.5, and what Sendmail puts in front
-		if len(line) > most {
-			t.Errorf("line of %d octets in reply %q", len(line), raw)
-		}
-		codes = m[1] + " " + m[3]
-		text = strings.TrimSpace(text + " " + m[4])
-	}
-	if strings.Contains(strings.ReplaceAll(text, "%%", ""), "%") {
-		t.Errorf("reply %q has a lone percent sign", raw)
-	}
-	return codes, strings.ReplaceAll(text, "%%", "%")
-}
-
 func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	action := cmp.Or(c.action, "reject")
-	actions := only(id, action)
+	actions := daemontest.OnlyReason(id, action)
 	maps.Copy(actions, c.also)
-	d := startDaemon(t, config{dns: dns, profile: "watch", actions: actions, more: settings + explaining(t.TempDir())})
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: actions, Extra: settings + daemontest.ExplainConfig(t.TempDir())})
 	for range c.beforeTimes() {
-		if step := play(t, d, *c.before); step.Event == 0 {
+		if step := d.Play(t, *c.before); step.Event == 0 {
 			t.Fatalf("what must come before passed; log: %s", d.Output())
 		}
 	}
-	mark := d.mark()
-	step := play(t, d, c.Session)
+	mark := d.Mark()
+	step := d.Play(t, c.Session)
 	for began := time.Now(); c.behind && step.Event == 0 && time.Since(began) < 20*time.Second; {
-		mark = d.mark()
-		step = play(t, d, c.Session)
+		mark = d.Mark()
+		step = d.Play(t, c.Session)
 	}
 	at := step.Event
 	if at == 'E' {
@@ -333,18 +254,18 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	if step.Event == 0 {
 		t.Fatalf("passed; want %s; log: %s", c.code, d.Output())
 	}
-	codes, text := readReply(t, step.Response)
+	codes, text := daemontest.ReadReply(t, step.Response)
 	text, link, _ := strings.Cut(text, "; http://")
 	if at != c.at || step.Response.Action != gomilter.ActReplyCode || codes != c.code || !strings.Contains(text, c.saying) {
 		t.Errorf("%c answered %s %q, want %s at %c, naming %q", step.Event, codes, text, c.code, c.at, c.saying)
 	}
-	e := d.awaitEntry(t, mark, entry{"msg": action, "reason": id, "stage": c.stage, "action": action})
+	e := d.AwaitEntry(t, mark, daemontest.Entry{"msg": action, "reason": id, "stage": c.stage, "action": action})
 	if c.told != "" {
 		checkEntry(t, e, c.Session, e["code"]+" "+e["text"])
-		e = d.awaitEntry(t, mark, entry{"msg": "tempfail", "reason": c.told, "stage": c.stage, "action": "tempfail"})
+		e = d.AwaitEntry(t, mark, daemontest.Entry{"msg": "tempfail", "reason": c.told, "stage": c.stage, "action": "tempfail"})
 	}
 	checkEntry(t, e, c.Session, codes+" "+text)
-	checkLink(t, "http://"+link, registered()[cmp.Or(c.told, id)], codes+" "+text)
+	checkLink(t, "http://"+link, daemontest.Reasons()[cmp.Or(c.told, id)], codes+" "+text)
 }
 
 func (c reasonCase) beforeTimes() int {
@@ -364,25 +285,19 @@ func (c reasonCase) dialogues() []miltertest.Session {
 }
 
 func (c reasonCase) testWatched(t *testing.T, id, dns, settings string) {
-	d := startDaemon(t, config{dns: dns, profile: "watch", actions: only(id, "watch"), more: settings})
-	mark := d.mark()
-	if step := play(t, d, c.Session); step.Event != 0 {
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: daemontest.OnlyReason(id, "watch"), Extra: settings})
+	mark := d.Mark()
+	if step := d.Play(t, c.Session); step.Event != 0 {
 		t.Fatalf("refused at %c: %s", step.Event, step.Response.Raw)
 	}
-	e := d.awaitEntry(t, mark, entry{"msg": "watch", "reason": id, "stage": c.stage, "action": "watch"})
+	e := d.AwaitEntry(t, mark, daemontest.Entry{"msg": "watch", "reason": id, "stage": c.stage, "action": "watch"})
 	checkEntry(t, e, c.Session, e["code"]+" "+e["text"])
 }
 
-// decisionFields are in every line about a decision.
-var decisionFields = []string{
-	"session", "queue_id", "client", "client_name", "helo", "mail_from", "rcpt",
-	"stage", "check", "reason", "action", "code", "text",
-}
-
 // checkEntry compares a line of the log with the dialogue and the reply, which is the code and the text.
-func checkEntry(t *testing.T, e entry, d miltertest.Session, reply string) {
+func checkEntry(t *testing.T, e daemontest.Entry, d miltertest.Session, reply string) {
 	t.Helper()
-	for _, f := range decisionFields {
+	for _, f := range daemontest.DecisionFields {
 		if _, ok := e[f]; !ok {
 			t.Errorf("log line lacks %s: %v", f, e)
 		}
@@ -391,8 +306,8 @@ func checkEntry(t *testing.T, e entry, d miltertest.Session, reply string) {
 	if len(d.Helo) > 0 {
 		last = d.Helo[len(d.Helo)-1]
 	}
-	want := entry{"client": d.Client, "helo": last, "mail_from": d.MailFrom}
-	if !e.has(want) {
+	want := daemontest.Entry{"client": d.Client, "helo": last, "mail_from": d.MailFrom}
+	if !e.Has(want) {
 		t.Errorf("log line %v, want %v", e, want)
 	}
 	if e["session"] == "" || !slices.Contains(d.Rcpts, e["rcpt"]) {

@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,63 +13,20 @@ import (
 	"time"
 
 	"milterd/checks/counters"
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
-	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store"
-	"milterd/milter/store/redistest"
 )
 
-// pair is two mail hosts of one site, which share a Redis.
-type pair struct {
-	redis *redistest.Server
-	hosts [2]*daemon
-	ready [2]string // where they say whether all is well
-}
-
-// startPair starts a Redis that forgets nothing, and two daemons; of these, the second has further lines of configuration.
-func startPair(t *testing.T, c config, second string) *pair {
+// openStore connects the test to the store of a pair.
+func openStore(t *testing.T, p *daemontest.Pair) *store.Store {
 	t.Helper()
-	p := &pair{redis: redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")}
-	c.dns = dnstest.Start(t, world).Addr
-	more := c.more
-	for i := range p.hosts {
-		listen := miltertest.Loopback() + ":8893"
-		p.ready[i] = "http://" + listen + "/readyz"
-		c.more = fmt.Sprintf("admin: {listen: %q, socket: %q}\n", listen, filepath.Join(folder(t), "admin.sock")) +
-			fmt.Sprintf("store: {driver: redis, url: %q}\n", p.redis.URL()) + more
-		if i > 0 {
-			c.more += second
-		}
-		p.hosts[i] = startDaemon(t, c)
-	}
-	return p
-}
-
-// open is a connection of the test's own to the store that the hosts share.
-func (p *pair) open(t *testing.T) *store.Store {
-	t.Helper()
-	s, err := store.Open(store.Config{Driver: "redis", URL: p.redis.URL()})
+	s, err := store.Open(store.Config{Driver: "redis", URL: p.Redis.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
-}
-
-// readiness asks a host whether all is well.
-func readiness(t *testing.T, url string) (int, string) {
-	t.Helper()
-	client := http.Client{Timeout: miltertest.WaitTimeout}
-	resp, err := client.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
 }
 
 // parallel runs f for each number below n, in some goroutines, and fails the test with the first error.
@@ -103,14 +57,14 @@ func parallel(t *testing.T, n int, f func(i int) error) {
 
 // TestRedisGreylisting has a client try at one host and come back to the other.
 func TestRedisGreylisting(t *testing.T) {
-	p := startPair(t, config{profile: "safe", more: shortDelay}, "")
-	a, b := p.hosts[0], p.hosts[1]
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Extra: shortDelay}, "")
+	a, b := p.Hosts[0], p.Hosts[1]
 	const client = "192.0.2.9"
 	began := time.Now()
-	a.mustMail(t, client, goodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
-	b.mustMail(t, client, goodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
+	a.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
+	b.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
 	miltertest.Eventually(t, "the retry passes at the other host", func() bool {
-		r, err := b.mail(client, goodSender, "alice@mx.test")
+		r, err := b.Mail(client, daemontest.GoodSender, "alice@mx.test")
 		if err != nil || r != "" && !strings.HasPrefix(r, "451 4.7.1 greylisted") {
 			t.Fatal(r, err)
 		}
@@ -119,83 +73,83 @@ func TestRedisGreylisting(t *testing.T) {
 	if took := time.Since(began); took < (delaySeconds-1)*time.Second || took > (delaySeconds+2)*time.Second {
 		t.Errorf("passed after %v", took)
 	}
-	a.mustMail(t, client, goodSender, "alice@mx.test", "", "")
+	a.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "", "")
 	// What one host tells is what both know.
-	list := decode[[]triplet](t, a, "greylist", "list")
+	list := daemontest.DecodeJSON[[]daemontest.Triplet](t, a, "greylist", "list")
 	if len(list) != 1 || list[0].State != "passed" {
 		t.Errorf("at the first host: %+v", list)
 	}
-	if n := decode[int](t, a, "greylist", "forget", client); n == 0 {
+	if n := daemontest.DecodeJSON[int](t, a, "greylist", "forget", client); n == 0 {
 		t.Error("nothing to forget")
 	}
-	b.mustMail(t, client, goodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
+	b.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
 }
 
 // TestRedisBlock has a client guess at one host, and an operator take the block back at the other.
 func TestRedisBlock(t *testing.T) {
-	p := startPair(t, config{profile: "safe"}, "")
-	a, b := p.hosts[0], p.hosts[1]
-	b.mustMail(t, goodClient, goodSender, "alice@mx.test", "", "")
-	if r := a.guess(t, goodClient, limit); r != "" {
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe"}, "")
+	a, b := p.Hosts[0], p.Hosts[1]
+	b.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
+	if r := a.GuessRecipients(t, daemontest.GoodClient, daemontest.Limit); r != "" {
 		t.Errorf("at the limit: %q", r)
 	}
-	if r := a.guess(t, goodClient, limit+1); !strings.HasPrefix(r, "450 4.7.1 127.0.0.10 named too many unknown recipients") {
+	if r := a.GuessRecipients(t, daemontest.GoodClient, daemontest.Limit+1); !strings.HasPrefix(r, "450 4.7.1 127.0.0.10 named too many unknown recipients") {
 		t.Errorf("beyond the limit: %q", r)
 	}
-	for _, d := range p.hosts {
-		d.mustMail(t, goodClient, goodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many unknown recipients")
-		d.mustMail(t, goodClient, goodSender, "postmaster@mx.test", "", "")
-		if list := decode[[]blockedClient](t, d, "block", "list"); len(list) != 1 || list[0].Level != 1 || !list[0].InForce {
+	for _, d := range p.Hosts {
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many unknown recipients")
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "postmaster@mx.test", "", "")
+		if list := daemontest.DecodeJSON[[]daemontest.BlockedClient](t, d, "block", "list"); len(list) != 1 || list[0].Level != 1 || !list[0].InForce {
 			t.Errorf("block list: %+v", list)
 		}
 	}
-	b.must(t, "block", "remove", goodClient)
-	for _, d := range p.hosts {
-		d.mustMail(t, goodClient, goodSender, "alice@mx.test", "", "")
+	b.MustRun(t, "block", "remove", daemontest.GoodClient)
+	for _, d := range p.Hosts {
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
 	}
 }
 
 // TestRedisCountsExactly has both hosts count what many connections of one client do at the same time.
 func TestRedisCountsExactly(t *testing.T) {
 	const most = 120
-	p := startPair(t, config{
-		profile: "safe", actions: map[string]string{"spf-fail": "reject"},
-		more: fmt.Sprintf("checks: {counters: {errors: %d}, greylist: {delay: 3s}}\n", most),
+	p := daemontest.StartPair(t, daemontest.Config{
+		Profile: "safe", Actions: map[string]string{"spf-fail": "reject"},
+		Extra: fmt.Sprintf("checks: {counters: {errors: %d}, greylist: {delay: 3s}}\n", most),
 	}, "")
-	s, ctx := p.open(t), context.Background()
+	s, ctx := openStore(t, p), context.Background()
 	state := func() counters.State {
-		st, err := counters.Show(ctx, s, counters.ClientOf(netip.MustParseAddr(goodClient)), time.Now())
+		st, err := counters.Show(ctx, s, counters.ClientOf(netip.MustParseAddr(daemontest.GoodClient)), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return st
 	}
 	refused := func(i int) error {
-		r, err := p.hosts[i%2].mail(goodClient, "a@fail.test", "alice@mx.test")
+		r, err := p.Hosts[i%2].Mail(daemontest.GoodClient, "a@fail.test", "alice@mx.test")
 		if err == nil && !strings.HasPrefix(r, "550 5.7.23") && !strings.HasPrefix(r, "450 4.7.1") {
 			err = fmt.Errorf("refused mail got %q", r)
 		}
 		return err
 	}
-	// None is lost, none counts twice: at the limit nobody is blocked, one more is too many.
+	// None is lost, none counts twice: at the daemontest.Limit nobody is blocked, one more is too many.
 	parallel(t, most, refused)
 	if st := state(); st.Errors != most || st.Count != most || st.Block != nil {
 		t.Fatalf("after %d refusals: %+v", most, st)
 	}
-	for _, d := range p.hosts {
-		c, err := call(d, goodClient)
+	for _, d := range p.Hosts {
+		c, err := d.Connect(daemontest.GoodClient)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := c.envelope(goodSender, "alice@mx.test"); r != "" || err != nil {
+		if r, err := c.Envelope(daemontest.GoodSender, "alice@mx.test"); r != "" || err != nil {
 			t.Errorf("at the limit: %q, %v", r, err)
 		}
 		c.Close()
 	}
-	// Many pass the limit at the same time: that is one block, the first.
+	// Many pass the daemontest.Limit at the same time: that is one block, the first.
 	parallel(t, 30, refused)
-	for _, d := range p.hosts {
-		d.mustMail(t, goodClient, goodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many refused mails")
+	for _, d := range p.Hosts {
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many refused mails")
 	}
 	// It clears the count; a refusal that was under way may have come after that.
 	if st := state(); st.Block == nil || !st.Block.InForce || st.Block.Level != 1 || st.Level != 1 || st.Errors >= 30 {
@@ -206,7 +160,7 @@ func TestRedisCountsExactly(t *testing.T) {
 	const deliveries = 40
 	first := make([]string, deliveries)
 	parallel(t, deliveries, func(i int) (err error) {
-		first[i], err = p.hosts[i%2].mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+		first[i], err = p.Hosts[i%2].Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
 		return err
 	})
 	for i, r := range first {
@@ -215,7 +169,7 @@ func TestRedisCountsExactly(t *testing.T) {
 		}
 	}
 	miltertest.Eventually(t, "the delay is over", func() bool {
-		list := decode[[]triplet](t, p.hosts[0], "greylist", "list")
+		list := daemontest.DecodeJSON[[]daemontest.Triplet](t, p.Hosts[0], "greylist", "list")
 		if len(list) != deliveries/2 {
 			t.Fatalf("%d triplets, want %d", len(list), deliveries/2)
 		}
@@ -227,13 +181,13 @@ func TestRedisCountsExactly(t *testing.T) {
 		return true
 	})
 	parallel(t, deliveries, func(i int) error {
-		r, err := p.hosts[i%2].mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+		r, err := p.Hosts[i%2].Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
 		if err == nil && r != "" {
 			err = fmt.Errorf("retry got %q", r)
 		}
 		return err
 	})
-	shown := decode[selection](t, p.hosts[1], "greylist", "show", "192.0.2.9")
+	shown := daemontest.DecodeJSON[daemontest.GreylistSelection](t, p.Hosts[1], "greylist", "show", "192.0.2.9")
 	if len(shown.Triplets) != deliveries/2 || len(shown.Clients) != 1 || shown.Clients[0].Passes != 1 {
 		t.Errorf("%d triplets, clients %+v; want %d, and one that passed once", len(shown.Triplets), shown.Clients, deliveries/2)
 	}
@@ -277,18 +231,18 @@ func (o *outage) timed(f func() (string, error)) error {
 }
 
 // session is good mail, or a stranger's with a recipient that does not exist, or a stranger's RSET.
-func (o *outage) session(d *daemon, rnd *rand.Rand) error {
-	client := goodClient
+func (o *outage) session(d *daemontest.Daemon, rnd *rand.Rand) error {
+	client := daemontest.GoodClient
 	kind := rnd.IntN(3)
 	if kind > 0 {
 		client = fmt.Sprintf("198.51.100.%d", rnd.IntN(256))
 	}
-	c, err := call(d, client)
+	c, err := d.Connect(client)
 	if err != nil {
 		return err
 	}
 	defer c.Quit()
-	from := goodSender
+	from := daemontest.GoodSender
 	if kind > 0 {
 		from = fmt.Sprintf("list-%c%c@none.test", 'a'+rnd.IntN(26), 'a'+rnd.IntN(26))
 	}
@@ -296,15 +250,15 @@ func (o *outage) session(d *daemon, rnd *rand.Rand) error {
 		return err
 	}
 	if kind == 1 {
-		if err := o.timed(func() (string, error) { return "", c.unknown("nobody@mx.test") }); err != nil {
+		if err := o.timed(func() (string, error) { return "", c.UnknownRecipient("nobody@mx.test") }); err != nil {
 			return err
 		}
 	}
 	accepted := false
 	err = o.timed(func() (string, error) {
 		r, err := c.Rcpt("<alice@mx.test>", map[string]string{"{rcpt_mailer}": "local", "{rcpt_host}": "", "{rcpt_addr}": "alice@mx.test"})
-		accepted = err == nil && answer(r) == ""
-		return answer(r), err
+		accepted = err == nil && daemontest.ReplyText(r) == ""
+		return daemontest.ReplyText(r), err
 	})
 	switch {
 	case err != nil:
@@ -313,15 +267,15 @@ func (o *outage) session(d *daemon, rnd *rand.Rand) error {
 		if err := c.Abort(); err != nil {
 			return err
 		}
-		return o.timed(func() (string, error) { return c.envelope(goodSender, "bob@mx.test") })
+		return o.timed(func() (string, error) { return c.Envelope(daemontest.GoodSender, "bob@mx.test") })
 	case accepted:
-		return o.timed(c.message)
+		return o.timed(c.SendMessage)
 	}
 	return nil
 }
 
 // load sends mail to both hosts until stop is called, which returns what was answered.
-func (p *pair) load(t *testing.T, o *outage) (stop func()) {
+func load(t *testing.T, p *daemontest.Pair, o *outage) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	errs := make(chan error, 1)
@@ -330,7 +284,7 @@ func (p *pair) load(t *testing.T, o *outage) (stop func()) {
 		rnd := rand.New(rand.NewPCG(uint64(i), 0))
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if err := o.session(p.hosts[i%2], rnd); err != nil {
+				if err := o.session(p.Hosts[i%2], rnd); err != nil {
 					select {
 					case errs <- err:
 					default:
@@ -360,11 +314,11 @@ func (p *pair) load(t *testing.T, o *outage) (stop func()) {
 // defers it.
 func TestRedisOutage(t *testing.T) {
 	const delay = "checks: {greylist: {delay: 1s}}\n"
-	p := startPair(t, config{profile: "safe", more: fmt.Sprintf("budget: %s\n", patience) + delay}, "on_error: tempfail\n")
-	accepts, defers := p.hosts[0], p.hosts[1]
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Extra: fmt.Sprintf("budget: %s\n", patience) + delay}, "on_error: tempfail\n")
+	accepts, defers := p.Hosts[0], p.Hosts[1]
 	// What both knew before, and must know afterwards.
-	accepts.mustMail(t, "192.0.2.9", goodSender, "alice@mx.test", "451 4.7.1 greylisted for 1 s more", "")
-	if r := defers.guess(t, "192.0.2.77", limit+1); !strings.HasPrefix(r, "450 4.7.1 192.0.2.77 named too many unknown recipients") {
+	accepts.MustMail(t, "192.0.2.9", daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 1 s more", "")
+	if r := defers.GuessRecipients(t, "192.0.2.77", daemontest.Limit+1); !strings.HasPrefix(r, "450 4.7.1 192.0.2.77 named too many unknown recipients") {
 		t.Fatalf("who guesses gets %q", r)
 	}
 
@@ -372,18 +326,18 @@ func TestRedisOutage(t *testing.T) {
 		name     string
 		down, up func()
 	}{
-		{"stalled", p.redis.Freeze, p.redis.Thaw},
-		{"stopped", p.redis.Stop, p.redis.Start},
+		{"stalled", p.Redis.Freeze, p.Redis.Thaw},
+		{"stopped", p.Redis.Stop, p.Redis.Start},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			marks := [2]int{accepts.mark(), defers.mark()}
+			marks := [2]int{accepts.Mark(), defers.Mark()}
 			var o outage
-			stop := p.load(t, &o)
+			stop := load(t, p, &o)
 			await := func(what string, status int, saying string) {
 				t.Helper()
-				for i, url := range p.ready {
+				for i, url := range p.Ready {
 					miltertest.Eventually(t, fmt.Sprintf("host %d is %s", i, what), func() bool {
-						got, text := readiness(t, url)
+						got, text := daemontest.Get(t, url)
 						return got == status && strings.Contains(text, saying)
 					})
 				}
@@ -403,8 +357,8 @@ func TestRedisOutage(t *testing.T) {
 			progress("mail flows without the store", &o.passed, 100)
 			progress("mail is deferred without the store", &o.failed, 100)
 			// A block is not known now, and greylisting either: that is what the operator chose.
-			accepts.mustMail(t, "192.0.2.77", goodSender, "alice@mx.test", "", "")
-			defers.mustMail(t, "192.0.2.77", goodSender, "alice@mx.test", "451 4.4.3 ", "could not be checked")
+			accepts.MustMail(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "", "")
+			defers.MustMail(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "451 4.4.3 ", "could not be checked")
 			c.up()
 			await("ready again", 200, "ok")
 			progress("mail flows again", &o.answers, 100)
@@ -419,18 +373,18 @@ func TestRedisOutage(t *testing.T) {
 			} else {
 				t.Logf("%d answers, the slowest after %v", o.answers.Load(), slowest)
 			}
-			for i, d := range p.hosts {
-				d.awaitEntry(t, marks[i], entry{"msg": "could not find out", "level": "warning"})
-				for _, e := range d.entries(t, marks[i]) {
+			for i, d := range p.Hosts {
+				d.AwaitEntry(t, marks[i], daemontest.Entry{"msg": "could not find out", "level": "warning"})
+				for _, e := range d.Entries(t, marks[i]) {
 					if cmp.Or(e["level"], "error") == "error" && !strings.Contains(e["msg"], "store") || e["action"] == "reject" {
 						t.Errorf("log: %v", e)
 					}
 				}
 			}
 			// The state is back.
-			for _, d := range p.hosts {
-				d.mustMail(t, "192.0.2.9", goodSender, "alice@mx.test", "", "")
-				d.mustMail(t, "192.0.2.77", goodSender, "alice@mx.test", "450 4.7.1 192.0.2.77 is blocked until", "")
+			for _, d := range p.Hosts {
+				d.MustMail(t, "192.0.2.9", daemontest.GoodSender, "alice@mx.test", "", "")
+				d.MustMail(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "450 4.7.1 192.0.2.77 is blocked until", "")
 			}
 		})
 	}

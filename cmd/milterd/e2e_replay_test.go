@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -18,23 +19,23 @@ import (
 // TestReplayOfDeliveredMail replays what a real Postfix, Sendmail and Exim have delivered, as they have written it down.
 func TestReplayOfDeliveredMail(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.NewSite(t, world)
+	site := miltertest.NewSite(t, daemontest.World)
 	for _, m := range []*miltertest.MTA{site.Postfix(t), site.Sendmail(t), site.Exim(t)} {
 		t.Run(m.Name, func(t *testing.T) {
 			for _, s := range []struct {
 				helo, from string
-				change     field
+				change     daemontest.Field
 			}{
-				{goodHelo, goodSender, field{"To", "alice@mx.test"}},
-				{goodHelo, goodSender, field{"Date", "yesterday"}},
-				{"127.0.0.9", goodSender, field{"To", "alice@mx.test"}},
-				{goodHelo, "a@nowhere.test", field{"To", "alice@mx.test"}},
-				{goodHelo, "", field{"Message-ID", "nonsense"}},
+				{daemontest.GoodHelo, daemontest.GoodSender, daemontest.Field{"To", "alice@mx.test"}},
+				{daemontest.GoodHelo, daemontest.GoodSender, daemontest.Field{"Date", "yesterday"}},
+				{"127.0.0.9", daemontest.GoodSender, daemontest.Field{"To", "alice@mx.test"}},
+				{daemontest.GoodHelo, "a@nowhere.test", daemontest.Field{"To", "alice@mx.test"}},
+				{daemontest.GoodHelo, "", daemontest.Field{"Message-ID", "nonsense"}},
 			} {
-				c := miltertest.DialSMTP(t, m.Open, goodClient) // there is no milter, so that all pass
+				c := miltertest.DialSMTP(t, m.Open, daemontest.GoodClient) // there is no milter, so that all pass
 				c.Must("2", "EHLO "+s.helo)
-				envelope(c, s.from, "alice@mx.test")
-				subject, msg := unique(s.change)
+				daemontest.Envelope(c, s.from, "alice@mx.test")
+				subject, msg := daemontest.UniqueMessage(s.change)
 				if r := c.Data(msg); r.Code != "250" {
 					t.Fatalf("got %s", r)
 				}
@@ -46,21 +47,21 @@ func TestReplayOfDeliveredMail(t *testing.T) {
 			if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r := command(t, nil, "replay", "-c", cfg, "--json", filepath.Join(site.Dir, m.Name, "mail"))
+			r := daemontest.Command(t, "replay", "-c", cfg, "--json", filepath.Join(site.Dir, m.Name, "mail"))
 			var got struct {
 				Messages, Judged, Unreadable, Refused int
 				Reasons                               map[string]struct{ Count int }
 				NotJudged                             map[string]map[string]int `json:"not_judged"`
 			}
-			if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+			if err := json.Unmarshal([]byte(r.Stdout), &got); err != nil {
 				t.Fatalf("%v: %+v", err, r)
 			}
 			if got.Messages != 5 || got.Judged != 5 || got.Unreadable != 0 || got.Refused != 4 {
-				t.Errorf("got %s", r.out)
+				t.Errorf("got %s", r.Stdout)
 			}
 			for _, reason := range []string{"date-invalid", "helo-bare-ip", "sender-no-domain", "msgid-invalid"} {
 				if got.Reasons[reason].Count != 1 {
-					t.Errorf("%s: got %d\n%s", reason, got.Reasons[reason].Count, r.out)
+					t.Errorf("%s: got %d\n%s", reason, got.Reasons[reason].Count, r.Stdout)
 				}
 			}
 			for check := range got.NotJudged {
@@ -75,19 +76,19 @@ func TestReplayOfDeliveredMail(t *testing.T) {
 // TestReplayOfTheLog replays what a daemon has logged, and its records, by a configuration that lets more in.
 func TestReplayOfTheLog(t *testing.T) {
 	t.Parallel()
-	d, _ := administered(t, "")
-	d.mustMail(t, goodClient, goodSender, "alice@mx.test", "", "")
-	d.mustMail(t, goodClient, "a@nowhere.test", "alice@mx.test", "450", "nowhere.test")
+	d, _ := daemontest.StartWithSocket(t, nil, "")
+	d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
+	d.MustMail(t, daemontest.GoodClient, "a@nowhere.test", "alice@mx.test", "450", "nowhere.test")
 	var list string
 	miltertest.Eventually(t, "both are recorded", func() bool {
-		list = d.command(t, "log", "--json").out
+		list = d.Command(t, "log", "--json").Stdout
 		return strings.Count(list, `"session"`) >= 2
 	})
 	miltertest.Eventually(t, "both are logged", func() bool {
-		log := strings.Join(d.lines(), "\n")
+		log := strings.Join(d.Lines(), "\n")
 		return strings.Contains(log, "msg=accept") && strings.Contains(log, "msg=tempfail")
 	})
-	names := dnstest.Start(t, world).Addr
+	names := dnstest.Start(t, daemontest.World).Addr
 	cfg := func(more string) string {
 		path := filepath.Join(t.TempDir(), "milterd.yaml")
 		text := "hostname: mx.test\nlocal_domains: [mx.test]\ntrusted: {networks: []}\ndns: {servers: ['" + names + "']}\nstore: {driver: memory}\n" + more
@@ -97,21 +98,21 @@ func TestReplayOfTheLog(t *testing.T) {
 		return path
 	}
 	same, other := cfg(""), cfg("actions: {sender-no-domain: watch}\n")
-	for name, content := range map[string]string{"milterd.log": strings.Join(d.lines(), "\n"), "log.json": list} {
+	for name, content := range map[string]string{"milterd.log": strings.Join(d.Lines(), "\n"), "log.json": list} {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r := command(t, nil, "replay", "-c", same, "--against", other, "--json", path)
+		r := daemontest.Command(t, "replay", "-c", same, "--against", other, "--json", path)
 		var got struct {
 			Messages, Judged, Unreadable, Refused, Changed int
 			Reasons                                        map[string]struct{ Count int }
 		}
-		if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		if err := json.Unmarshal([]byte(r.Stdout), &got); err != nil {
 			t.Fatalf("%v: %+v", err, r)
 		}
 		if got.Messages != 2 || got.Judged != 2 || got.Refused != 1 || got.Changed != 1 || got.Reasons["sender-no-domain"].Count != 1 {
-			t.Errorf("%s: got %s\nof\n%s", name, r.out, content)
+			t.Errorf("%s: got %s\nof\n%s", name, r.Stdout, content)
 		}
 	}
 }
@@ -129,15 +130,11 @@ func TestInterrupt(t *testing.T) {
 	if err := os.Truncate(path, enough); err != nil {
 		t.Fatal(err)
 	}
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
 	page := filepath.Join(t.TempDir(), "report.html")
 	var out bytes.Buffer
-	cmd := exec.Command(bin, "replay", "--dns", "none", "--json", "--html", page, path)
+	cmd := exec.Command(daemontest.Binary(t), "replay", "--dns", "none", "--json", "--html", page, path)
 	cmd.Stdout = &out
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = daemontest.CommandEnv()
 	p := miltertest.StartProcess(t, cmd)
 	miltertest.Eventually(t, "it reads", func() bool { return readBy(t, cmd.Process.Pid) > 10<<20 })
 	p.Signal(t, syscall.SIGINT)

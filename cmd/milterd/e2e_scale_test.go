@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"fmt"
+	"milterd/cmd/milterd/e2e/daemontest"
 	"net/netip"
 	"os"
 	"strconv"
@@ -34,11 +35,11 @@ func benchDaemons(b *testing.B, n int) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	c := config{dns: dnstest.Start(b, world).Addr, profile: "safe", actions: map[string]string{"spf-fail": "reject"}}
-	c.more = fmt.Sprintf("store: {driver: redis, url: %q}\nchecks: {counters: {errors: 1000000}}\nrecords: {max: 0}\n", redis.URL())
-	var hosts []*daemon
+	c := daemontest.Config{DNS: dnstest.Start(b, daemontest.World).Addr, Profile: "safe", Actions: map[string]string{"spf-fail": "reject"}}
+	c.Extra = fmt.Sprintf("store: {driver: redis, url: %q}\nchecks: {counters: {errors: 1000000}}\nrecords: {max: 0}\n", redis.URL())
+	var hosts []*daemontest.Daemon
 	for range n {
-		hosts = append(hosts, startDaemon(b, c))
+		hosts = append(hosts, daemontest.Start(b, c))
 	}
 	used := func() (daemons time.Duration) {
 		for _, d := range hosts {
@@ -62,10 +63,10 @@ func benchDaemons(b *testing.B, n int) {
 				var err error
 				if i%2 == 0 {
 					want = "550 5.7.23"
-					r, err = d.mail(goodClient, "a@fail.test", "alice@mx.test")
+					r, err = d.Mail(daemontest.GoodClient, "a@fail.test", "alice@mx.test")
 				} else {
 					want = "451 4.7.1 greylisted"
-					r, err = d.mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+					r, err = d.Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
 				}
 				if err != nil || !strings.HasPrefix(r, want) {
 					b.Errorf("message %d: %q, %v, want %q", i, r, err, want)
@@ -84,7 +85,7 @@ func benchDaemons(b *testing.B, n int) {
 		return
 	}
 	refused := (b.N + 1) / 2
-	if st, err := counters.Show(context.Background(), s, counters.ClientOf(netip.MustParseAddr(goodClient)), time.Now()); err != nil || st.Errors != refused {
+	if st, err := counters.Show(context.Background(), s, counters.ClientOf(netip.MustParseAddr(daemontest.GoodClient)), time.Now()); err != nil || st.Errors != refused {
 		b.Errorf("%d refusals are counted, %v; want %d", st.Errors, err, refused)
 	}
 	waiting := 0

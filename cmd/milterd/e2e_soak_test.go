@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
 
@@ -52,7 +53,7 @@ type letter struct {
 	from    string
 	rcpts   int
 	padding string // of addresses: much is to be written about such a letter
-	header  []field
+	header  []daemontest.Field
 	good    string // what is answered on a good day: codes; empty: it is accepted
 }
 
@@ -65,9 +66,9 @@ var soakKinds = []struct {
 	{"550 5.7.25", func(l *letter, i int) { l.client = namelessHost(i) }},
 	{"", func(l *letter, _ int) { l.rcpts, l.padding = 20, strings.Repeat("x", 60) }},
 	{"550 5.7.23", func(l *letter, i int) { l.from = fmt.Sprintf("user@d%d.example", (i+1)%soakHosts) }},
-	{"550 5.6.0", func(l *letter, _ int) { l.header = goodHeader(field{"Date", "yesterday"}) }},
+	{"550 5.6.0", func(l *letter, _ int) { l.header = daemontest.GoodHeader(daemontest.Field{"Date", "yesterday"}) }},
 	{"550 5.6.0", func(l *letter, i int) { // no two of them agree on the time
-		l.header = goodHeader(field{"Date", time.Now().AddDate(-20, 0, -i).Format(time.RFC1123Z)})
+		l.header = daemontest.GoodHeader(daemontest.Field{"Date", time.Now().AddDate(-20, 0, -i).Format(time.RFC1123Z)})
 	}},
 	{"501 5.5.2", func(l *letter, _ int) { l.helo = l.client.String() }},
 	{"550 5.1.8", func(l *letter, i int) { l.from = fmt.Sprintf("user@gone%d.example", i) }},
@@ -80,7 +81,7 @@ func newLetter(n int) letter {
 	l := letter{
 		queueID: fmt.Sprintf("Q%d", n), client: soakHost(i),
 		helo: fmt.Sprintf("mail.d%d.example", i), from: fmt.Sprintf("user@d%d.example", i),
-		rcpts: 1, header: goodHeader(), good: kind.good,
+		rcpts: 1, header: daemontest.GoodHeader(), good: kind.good,
 	}
 	kind.spoil(&l, i)
 	return l
@@ -101,7 +102,7 @@ func (l letter) send(listener string) (refused string, slowest time.Duration, er
 		began := time.Now()
 		var r miltertest.Response
 		r, err = f()
-		refused, slowest = answer(r), max(slowest, time.Since(began))
+		refused, slowest = daemontest.ReplyText(r), max(slowest, time.Since(began))
 		return true
 	}
 	queue := map[string]string{"i": l.queueID}
@@ -131,7 +132,7 @@ const (
 
 // soak is a daemon under load.
 type soak struct {
-	*daemon
+	*daemontest.Daemon
 	admin  string // URL of its pages
 	clock  hostClock
 	number atomic.Int64
@@ -147,7 +148,7 @@ type soak struct {
 // post sends one letter and judges the answer.
 func (s *soak) post() (l letter, refused string) {
 	l = newLetter(int(s.number.Add(1)))
-	refused, slowest, err := l.send(s.listener)
+	refused, slowest, err := l.send(s.Listener)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -212,7 +213,7 @@ func (s *soak) verify(t *testing.T) {
 	if s.slowest > soakBudget+soakLeeway {
 		t.Errorf("an answer took %v", s.slowest)
 	}
-	if isDone(s.daemon) {
+	if s.Daemon.Ended() {
 		t.Fatalf("milterd ended: %v", s.Err())
 	}
 	s.strange, s.failed = map[string]bool{}, nil
@@ -225,14 +226,14 @@ func (s *soak) well(t *testing.T) bool {
 			return false
 		}
 	}
-	status, _ := readiness(t, s.admin+"/readyz")
+	status, _ := daemontest.Get(t, s.admin+"/readyz")
 	return status == 200
 }
 
 // metric reads one number, 0 if it is not there.
 func (s *soak) metric(t *testing.T, name string) (value float64) {
 	t.Helper()
-	_, text := readiness(t, s.admin+"/metrics")
+	_, text := daemontest.Get(t, s.admin+"/metrics")
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, name+" "); ok {
 			if _, err := fmt.Sscan(rest, &value); err != nil {
@@ -285,7 +286,7 @@ func (s *soak) run(t *testing.T, faults []fault) {
 	stop := s.load(t)
 	miltertest.Eventually(t, "mail flows", func() bool { return s.sent() > 200 })
 	s.verify(t)
-	files, goroutines := openFiles(t, s.daemon), s.metric(t, "go_goroutines")
+	files, goroutines := s.Daemon.OpenFiles(t), s.metric(t, "go_goroutines")
 	for began := time.Now(); ; {
 		for _, f := range faults {
 			s.suffer(t, f)
@@ -298,7 +299,7 @@ func (s *soak) run(t *testing.T, faults []fault) {
 		}
 	}
 	stop()
-	s.settles(t, files)
+	s.AwaitFiles(t, files)
 	miltertest.Eventually(t, "milterd ends the goroutines that it does not need", func() bool { return s.metric(t, "go_goroutines") <= goroutines })
 	miltertest.Eventually(t, "every answer is in the log", func() bool { return len(s.unlogged(t)) <= int(s.metric(t, "milterd_log_dropped_total")) })
 	s.mu.Lock()
@@ -312,7 +313,7 @@ func (s *soak) unlogged(t *testing.T) map[string]bool {
 	s.mu.Lock()
 	missing := maps.Clone(s.ids)
 	s.mu.Unlock()
-	for _, e := range s.entries(t, 0) {
+	for _, e := range s.Entries(t, 0) {
 		switch e["msg"] {
 		case "accept", "reject", "tempfail":
 			delete(missing, e["queue_id"])

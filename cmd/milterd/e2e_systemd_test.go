@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
@@ -85,11 +86,7 @@ func newActivation(t *testing.T, configuration string, env ...string) *activatio
 // start hands the socket to a daemon.
 func (a *activation) start(t *testing.T) *miltertest.Process {
 	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, bin, "serve", "-c", a.file)
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, daemontest.Binary(t), "serve", "-c", a.file)
 	cmd.ExtraFiles, cmd.Env = []*os.File{a.socket}, a.env // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return miltertest.StartProcess(t, cmd)
@@ -129,7 +126,7 @@ func TestSystemd(t *testing.T) {
 	manager.await(t, "READY=1")
 	p.Signal(t, syscall.SIGTERM)
 	manager.await(t, "STOPPING=1")
-	miltertest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+	miltertest.Eventually(t, "the daemon ends", func() bool { return p.Ended() })
 }
 
 // TestReloadDuringTheStart: who tells a daemon to reload while that waits for its name servers does not end it.
@@ -140,17 +137,17 @@ func TestReloadDuringTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	d := &daemon{listener: "inet:7525@" + miltertest.Loopback(), file: filepath.Join(t.TempDir(), "milterd.yaml")}
-	d.configure(t, config{
-		listen: []string{strconv.Quote(d.listener)}, dns: silent.LocalAddr().String(), syslog: "off", profile: "safe",
-		more: "checks: {dnsbl: {zones: [{zone: list.test, codes: [127.0.0.2]}]}}\n",
+	d := &daemontest.Daemon{Listener: "inet:7525@" + miltertest.Loopback(), File: filepath.Join(t.TempDir(), "milterd.yaml")}
+	d.Configure(t, daemontest.Config{
+		Listen: []string{strconv.Quote(d.Listener)}, DNS: silent.LocalAddr().String(), Syslog: "off", Profile: "safe",
+		Extra: "checks: {dnsbl: {zones: [{zone: list.test, codes: [127.0.0.2]}]}}\n",
 	})
-	d.start(t)
+	d.Launch(t)
 	if _, _, err := silent.ReadFrom(make([]byte, 512)); err != nil { // it tests its DNS list
 		t.Fatal(err)
 	}
 	d.Signal(t, syscall.SIGHUP)
-	d.await(t)
+	d.Await(t)
 	miltertest.Eventually(t, "the reload is made up for", func() bool { return strings.Contains(d.Output(), "configuration reloaded") })
 }
 
@@ -158,10 +155,10 @@ func TestReloadDuringTheStart(t *testing.T) {
 // refused or broken off before it began, every message is delivered; and who is in the midst of a session gets to its end.
 func TestReplacedUnderLoad(t *testing.T) {
 	t.Parallel()
-	c := config{listen: unused, dns: dnstest.Start(t, world).Addr, syslog: "off", profile: "strict", actions: map[string]string{"first-contact": "off"}}
-	c.more = fmt.Sprintf("store: {driver: embedded, path: %q}\n", t.TempDir())
-	a := newActivation(t, c.text())
-	d := &daemon{listener: a.listener}
+	c := daemontest.Config{Listen: unused, DNS: dnstest.Start(t, daemontest.World).Addr, Syslog: "off", Profile: "strict", Actions: map[string]string{"first-contact": "off"}}
+	c.Extra = fmt.Sprintf("store: {driver: embedded, path: %q}\n", t.TempDir())
+	a := newActivation(t, c.YAML())
+	d := &daemontest.Daemon{Listener: a.listener}
 	var delivered atomic.Int64
 	done := make(chan struct{})
 	var senders sync.WaitGroup
@@ -176,7 +173,7 @@ func TestReplacedUnderLoad(t *testing.T) {
 				case <-tick.C:
 				}
 				began := time.Now()
-				c, err := call(d, goodClient)
+				c, err := d.Connect(daemontest.GoodClient)
 				if err != nil {
 					t.Errorf("a mail server found no filter after %v: %v", time.Since(began), err)
 					return
@@ -184,10 +181,10 @@ func TestReplacedUnderLoad(t *testing.T) {
 				began = time.Now()
 				for range 3 {
 					<-tick.C
-					r, err := c.envelope(goodSender, "alice@mx.test")
+					r, err := c.Envelope(daemontest.GoodSender, "alice@mx.test")
 					if err == nil && r == "" {
 						<-tick.C
-						r, err = c.message()
+						r, err = c.SendMessage()
 					}
 					// On a busy machine a client may be silent for longer than a stopping daemon waits.
 					if r != "" || err != nil && time.Since(began) < time.Second {
@@ -208,7 +205,7 @@ func TestReplacedUnderLoad(t *testing.T) {
 		until := delivered.Load() + 50
 		miltertest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
 		p.Signal(t, syscall.SIGTERM)
-		miltertest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+		miltertest.Eventually(t, "the daemon ends", func() bool { return p.Ended() })
 		if err := p.Err(); err != nil || strings.Contains(p.Output(), "cut off") {
 			t.Errorf("the daemon ended: %v\n%s", err, p.Output())
 		}
@@ -221,7 +218,7 @@ func TestReplacedUnderLoad(t *testing.T) {
 	miltertest.Eventually(t, "mail is delivered", func() bool { return delivered.Load() >= until || t.Failed() })
 }
 
-// TestStartsWithoutAnything starts a daemon that finds neither a name server, nor its store, nor the syslog: it serves, and defers
+// TestStartsWithoutAnything starts a daemon that finds neither a name server, nor its store, nor the Syslog: it serves, and defers
 // or accepts what it cannot check, as it is told to.
 func TestStartsWithoutAnything(t *testing.T) {
 	t.Parallel()
@@ -231,20 +228,18 @@ func TestStartsWithoutAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nobody.Close()
-	c := config{listen: unused, dns: nobody.Addr().String(), syslog: "off", profile: "strict"}
-	c.more = fmt.Sprintf("budget: 2s\nstore: {driver: redis, url: \"redis://%s\"}\nchecks: {dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}]}}\n", nobody.Addr())
-	a := newActivation(t, c.text(), "NOTIFY_SOCKET="+address)
-	if _, err := build(); err != nil {
-		t.Fatal(err)
-	}
+	c := daemontest.Config{Listen: unused, DNS: nobody.Addr().String(), Syslog: "off", Profile: "strict"}
+	c.Extra = fmt.Sprintf("budget: 2s\nstore: {driver: redis, url: \"redis://%s\"}\nchecks: {dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}]}}\n", nobody.Addr())
+	a := newActivation(t, c.YAML(), "NOTIFY_SOCKET="+address)
+	daemontest.Binary(t) // builds it before the time counts
 	began := time.Now()
 	p := a.start(t)
 	manager.await(t, "READY=1")
 	t.Logf("ready after %v", time.Since(began))
-	r, err := (&daemon{listener: a.listener}).mail(goodClient, goodSender, "alice@mx.test")
+	r, err := (&daemontest.Daemon{Listener: a.listener}).Mail(daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test")
 	if err != nil || r != "" && !strings.HasPrefix(r, "4") {
 		t.Errorf("got %q, %v", r, err)
 	}
 	p.Signal(t, syscall.SIGTERM)
-	miltertest.Eventually(t, "the daemon ends", func() bool { return ended(p) })
+	miltertest.Eventually(t, "the daemon ends", func() bool { return p.Ended() })
 }

@@ -5,23 +5,24 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
 
 // TestTraceFields: a delivered message says what was found out, at the top, and nothing that only claims to be ours.
 func TestTraceFields(t *testing.T) {
 	miltertest.Require(t)
-	site := miltertest.NewSite(t, world)
+	site := miltertest.NewSite(t, daemontest.World)
 	mtas := []*miltertest.MTA{site.Postfix(t), site.Sendmail(t)}
-	c := strictConfig(site)
-	c.more = "trace_fields: {received_spf: true}\n"
-	d := startInSite(t, site, c, mtas...)
+	c := daemontest.StrictConfig(site)
+	c.Extra = "trace_fields: {received_spf: true}\n"
+	d := daemontest.StartInSite(t, site, c, mtas...)
 	for _, m := range mtas {
 		t.Run(m.Name, func(t *testing.T) {
-			b := &bench{m, site, d}
-			conn := b.open(t, goodClient, goodHelo)
-			envelope(conn, goodSender, "alice@mx.test")
-			subject, msg := unique()
+			b := &daemontest.MailServer{MTA: m, Site: site, Daemon: d}
+			conn := b.Connect(t, daemontest.GoodClient, daemontest.GoodHelo)
+			daemontest.Envelope(conn, daemontest.GoodSender, "alice@mx.test")
+			subject, msg := daemontest.UniqueMessage()
 			forged := "Authentication-Results: mx.test; dkim=pass header.d=bank.test\r\n" +
 				"Authentication-Results: other.test; dkim=fail\r\n" +
 				"authentication-results: (a \"comment\") MX.test 1;\r\n\tdmarc=pass\r\n"
@@ -58,8 +59,8 @@ func TestTraceFields(t *testing.T) {
 			if ours > received {
 				t.Errorf("our results stand below Received, where a sender may have put them: %s", header)
 			}
-			envelope(conn, goodSender, "alice@mx.test")
-			_, msg = unique()
+			daemontest.Envelope(conn, daemontest.GoodSender, "alice@mx.test")
+			_, msg = daemontest.UniqueMessage()
 			if r := conn.Data(strings.Repeat("Authentication-Results: mx.test; spf=pass\r\n", 20_000) + msg); m.Name == "postfix" && !strings.HasPrefix(r.String(), "451 4.6.0") {
 				t.Errorf("thousands of forged fields: %s", r)
 			}

@@ -7,12 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
 
 // side is one of two mail sites that send mail to each other.
 type side struct {
-	bench
+	daemontest.MailServer
 	domain string
 }
 
@@ -23,23 +24,23 @@ func twoSides(t *testing.T, more string, start ...func(*miltertest.Site) *milter
 	zone := ""
 	for i, run := range start {
 		s := &side{domain: []string{"a.test", "b.test"}[i]}
-		s.site = miltertest.NewSite(t, "")
-		s.site.Domain, s.site.Outbound = s.domain, true
-		s.MTA = run(s.site)
+		s.Site = miltertest.NewSite(t, "")
+		s.Site.Domain, s.Site.Outbound = s.domain, true
+		s.MTA = run(s.Site)
 		host, _, _ := net.SplitHostPort(s.Addr)
 		zone += fmt.Sprintf("%s. MX 10 mx.%[1]s.\nmx.%[1]s. A %s\n", s.domain, host)
 		sides = append(sides, s)
 	}
 	for _, s := range sides {
-		if err := s.site.DNS.Set(zone); err != nil {
+		if err := s.Site.DNS.Set(zone); err != nil {
 			t.Fatal(err)
 		}
 		// As in the profile strict, with as much patience as the mail servers have: whoever waits for the other shows.
-		actions := only("callout-rejected", "tempfail")
+		actions := daemontest.OnlyReason("callout-rejected", "tempfail")
 		maps.Copy(actions, map[string]string{"callout-unreachable": "watch", "callout-pending": "tempfail", "from-callout-rejected": "watch"})
-		s.daemon = startInSite(t, s.site, config{
-			dns: s.site.DNS.Addr, domain: s.domain, profile: "strict", actions: actions,
-			more: fmt.Sprintf("checks: {callout: {port: 2525, allow_private: true%s}}\n", strings.ReplaceAll(more, "DOMAIN", s.domain)),
+		s.Daemon = daemontest.StartInSite(t, s.Site, daemontest.Config{
+			DNS: s.Site.DNS.Addr, Domain: s.domain, Profile: "strict", Actions: actions,
+			Extra: fmt.Sprintf("checks: {callout: {port: 2525, allow_private: true%s}}\n", strings.ReplaceAll(more, "DOMAIN", s.domain)),
 		}, s.MTA)
 	}
 	return sides
@@ -52,10 +53,10 @@ func (s *side) submit(t *testing.T, from, to string) (subject string) {
 	if s.XClient {
 		c.Must("2", "EHLO home."+s.domain)
 	} else {
-		s.Authenticate(c, s.site)
+		s.Authenticate(c, s.Site)
 	}
-	envelope(c, from, to)
-	subject, msg := unique(field{"From", from}, field{"To", to})
+	daemontest.Envelope(c, from, to)
+	subject, msg := daemontest.UniqueMessage(daemontest.Field{"From", from}, daemontest.Field{"To", to})
 	if r := c.Data(msg); r.Code != "250" {
 		t.Fatalf("submission at %s: %s", s.domain, r)
 	}
@@ -95,8 +96,8 @@ func TestTwoSites(t *testing.T) {
 					s.Delivered(t, "bob", subject)
 				}
 				sender := "alice@" + sides[1-i].domain
-				s.daemon.awaitEntry(t, 0, entry{"msg": "callout", "sender": "<" + sender + ">", "mx": "mx." + sides[1-i].domain})
-				for _, e := range s.daemon.entries(t, 0) {
+				s.Daemon.AwaitEntry(t, 0, daemontest.Entry{"msg": "callout", "sender": "<" + sender + ">", "mx": "mx." + sides[1-i].domain})
+				for _, e := range s.Daemon.Entries(t, 0) {
 					if e["msg"] == "callout" && e["answer"] != "accepted" && !c.deferred || e["reason"] == "callout-pending" && !c.deferred {
 						t.Errorf("%s: %v", s.domain, e)
 					}

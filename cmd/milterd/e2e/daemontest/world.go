@@ -1,4 +1,4 @@
-package main_test
+package daemontest
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// world is the DNS that the end-to-end tests live in. Clients are on loopback, because that is where a test can connect
-// from; mail exchangers are in 11/8, which is routable and belongs to nobody whom a test could reach.
-const world = `
+// World is the zone of most tests. Clients are on loopback, where a test can connect from. Mail hosts are in 11/8, which
+// milterd takes for routable and no test connects to.
+const World = `
 mx.test.                    MX    10 relay.mx.test.
 mx.test.                    A     11.22.33.45
 relay.mx.test.              A     11.22.33.45
@@ -76,20 +76,20 @@ refusing.test.              MX    10 mx.refusing.test.
 mx.refusing.test.           A     127.0.0.53
 `
 
-// The good client, as it names itself, and a sender for whom it may speak.
+// A client of World that passes every check with this HELO name, and a sender whose SPF record allows it.
 const (
-	goodClient = "127.0.0.10"
-	goodHelo   = "good.client.test"
-	goodSender = "a@sender.test"
+	GoodClient = "127.0.0.10"
+	GoodHelo   = "good.client.test"
+	GoodSender = "a@sender.test"
 )
 
-// field is a header field; the value has no space after the colon.
-type field = [2]string
+// Field is a header field: name and value, without the space after the colon.
+type Field = [2]string
 
-// goodHeader is the header of a message with which nothing is wrong, but for what the changes say: a field of the name
-// is replaced, or left out if its value is "-".
-func goodHeader(changes ...field) []field {
-	all := []field{
+// GoodHeader returns the header section of a message that passes every check, with changes. A change replaces the field
+// of that name or adds it; the value "-" removes the field.
+func GoodHeader(changes ...Field) []Field {
+	all := []Field{
 		{"From", "Ann <a@sender.test>"},
 		{"To", "alice@mx.test"},
 		{"Subject", "hello"},
@@ -116,8 +116,8 @@ func goodHeader(changes ...field) []field {
 	return all
 }
 
-// message is a message as it travels after DATA.
-func message(header []field) string {
+// Message returns a message with a header section and a short body.
+func Message(header []Field) string {
 	var b strings.Builder
 	for _, f := range header {
 		b.WriteString(f[0] + ": " + f[1] + "\n")

@@ -1,0 +1,90 @@
+package daemontest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Binary returns the path of milterd, which it builds once. It has the race detector if the tests have it.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	if err := openSources(); err != nil {
+		return "", err
+	}
+	return Build()
+})
+
+// Build builds milterd with further flags and returns the path of the program. The go command keeps programs that go run
+// has linked in its build cache, so all test packages together link it once.
+func Build(flags ...string) (string, error) {
+	args := append([]string{"run", "-exec", "echo"}, flags...)
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "milterd/cmd/milterd")...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, stderr.String())
+	}
+	path := strings.TrimSpace(string(out))
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("go run did not keep the program: %w", err)
+	}
+	return path, nil
+}
+
+// openSources opens every folder with sources of milterd. The go command caches the result of a test until its package or
+// a file or folder that it opened changes. It cannot know that the tests run another program.
+func openSources() error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	for _, top := range []string{"checks", "cmd", "headers", "milter"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.Name() == "testdata" {
+				return filepath.SkipDir
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moduleRoot returns the folder of go.mod. A test runs in the folder of its package.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("go.mod not found")
+		}
+		dir = parent
+	}
+}

@@ -27,7 +27,7 @@ const recordPatience = 2 * time.Second
 
 // explainer makes records of decisions, and the links that lead to them. The zero value makes neither.
 type explainer struct {
-	book   *records.Book // nil: no records
+	book   *records.Log // nil: no records
 	signer records.Signer
 	url    string // empty: no links
 }

@@ -48,7 +48,7 @@ a record of the store | a key of {milter/store.MaxKey octets}, a value of {milte
 the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultOctets octets} | those that expire soonest go
 the embedded store | {milter/store.cacheOctets octets} of memory, {milter/store.mostOctets octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records
 records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded octets} | the oldest go
-records that wait for the store | {milter/records.queueLength} | they are dropped, and counted in milterd_records_dropped_total
+records that wait for the store | {milter/records.maxQueued octets} | they are dropped, and counted in milterd_records_dropped_total
 
 # Others
 lines that wait for the log | {milter/log.maxQueued octets}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log

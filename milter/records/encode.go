@@ -1,44 +1,82 @@
 package records
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
-	"runtime/debug"
+	"iter"
+	"strconv"
 )
 
-// encode appends a record as two lines of JSON: who and what, by which one searches, and the checks, which are long. If they are
-// too long, or there are none, that line is empty; if the first is too long, what is longest in it goes. A panic on some odd answer
-// of the DNS loses that record alone.
-func (p *pending) encode(to []byte) (value []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			value, err = to, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+// encode returns a record as two lines of JSON: the record without its checks, which a search reads, and the checks, which
+// are long. The second line is empty if there are no checks or they are too long.
+func encode(r Record) ([]byte, error) {
+	checks := r.Checks
+	r.Checks = nil
+	head, err := json.Marshal(r)
+	if err == nil && len(head) > maxHead {
+		head, err = json.Marshal(shorten(r))
+	}
+	if err != nil {
+		return nil, err
+	}
+	text := append(head, '\n')
+	if len(checks) > 0 {
+		if line, err := json.Marshal(checks); err == nil && len(text)+len(line) <= maxHead {
+			text = append(text, line...)
 		}
-	}()
-	var head, trace []byte
-	for _, shorten := range []func(*Record){
-		func(*Record) {},
-		func(r *Record) {
-			for i := range r.Outcomes {
-				r.Outcomes[i].Detail = nil
+	}
+	return append(text, '\n'), nil
+}
+
+// maxHead leaves room in maxEncoded for the number and the ends of lines.
+const maxHead = maxEncoded - 32
+
+// shorten drops the parts of a record that may be many. What remains fits maxHead, even if JSON escapes each byte.
+func shorten(r Record) Record {
+	r.Rcpts = r.Rcpts[:min(len(r.Rcpts), 1)]
+	r.Outcomes = r.Outcomes[:min(len(r.Outcomes), 1)]
+	for i := range r.Outcomes {
+		r.Outcomes[i].Detail = nil
+	}
+	return r
+}
+
+// appendRecord appends an encoded record with its number to the text of a part.
+func appendRecord(part []byte, number int64, text []byte) []byte {
+	part = strconv.AppendInt(part, number, 10)
+	return append(append(part, ' '), text...)
+}
+
+// stored is a record of a part.
+type stored struct {
+	Record
+	checks []byte // encoded Record.Checks
+}
+
+// decode yields the records of a part, without those that cannot be read.
+func decode(part []byte) iter.Seq[*stored] {
+	return func(yield func(*stored) bool) {
+		for len(part) > 0 {
+			var head []byte
+			r := &stored{}
+			head, part, _ = bytes.Cut(part, []byte("\n"))
+			r.checks, part, _ = bytes.Cut(part, []byte("\n"))
+			number, head, _ := bytes.Cut(head, []byte(" "))
+			if json.Unmarshal(head, &r.Record) != nil {
+				continue
 			}
-		},
-		func(r *Record) { r.Rcpts = r.Rcpts[:min(len(r.Rcpts), 1)] },
-		func(r *Record) { r.Outcomes = r.Outcomes[:min(len(r.Outcomes), 1)] },
-	} {
-		shorten(&p.Record)
-		if head, err = json.Marshal(p.Record); err != nil {
-			return to, err
-		}
-		if len(head) < maxEncoded-2 {
-			break
+			var err error
+			if r.Number, err = strconv.ParseInt(string(number), 10, 64); err == nil && !yield(r) {
+				return
+			}
 		}
 	}
-	if list := Trace(p.results); len(list) > 0 {
-		if trace, err = json.Marshal(list); err != nil || len(head)+len(trace) > maxEncoded-2 {
-			trace = nil
-		}
+}
+
+// decodeChecks fills in the checks of the record.
+func (r *stored) decodeChecks() error {
+	if len(r.checks) == 0 {
+		return nil
 	}
-	value = append(append(to, head...), '\n')
-	return append(append(value, trace...), '\n'), nil
+	return json.Unmarshal(r.checks, &r.Checks)
 }

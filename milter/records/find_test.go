@@ -13,57 +13,55 @@ import (
 
 func TestFind(t *testing.T) {
 	t.Parallel()
-	b := open(t, checktest.NewStore(nil), 100)
-	n := uint64(0)
+	l := open(t, checktest.NewStore(nil), 100)
 	add := func(hour int, action func(*checks.Session), client, helo, from, to string) {
 		s := mail(client, helo, from, to)
 		s.Time = noon.Add(time.Duration(hour) * time.Hour)
 		s.ID = fmt.Sprint("s", hour)
 		action(s)
-		n++
-		settle(t, b, n)
+		flush(t, l)
 	}
-	reject := func(s *checks.Session) { b.Decided(s, refused("")) }
+	reject := func(s *checks.Session) { l.Decided(s, refused("")) }
 	watch := func(s *checks.Session) {
-		b.Decided(s, checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
+		l.Decided(s, checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
 	}
 	add(1, reject, "192.0.2.1", "mail.example.com", "Ann@Example.com", "bob@example.org")
 	add(2, watch, "192.0.2.200", "h2", "x@sub.example.com", "carl@example.org")
-	add(3, b.Accepted, "2001:db8::1", "h3", "", "Bob@example.org")
+	add(3, l.Accepted, "2001:db8::1", "h3", "", "Bob@example.org")
 	add(4, reject, "198.51.100.1", "h4", "ann@other.example", "bob@sub.example.org")
 	for _, c := range []struct {
 		name string
 		q    Query
-		want string // hours, the last first
+		want string // hours, the newest first
 	}{
-		{"all", Query{}, "4 3 2 1"},
+		{"everything", Query{}, "4 3 2 1"},
 		{"some", Query{Max: 2}, "4 3"},
-		{"sender, case aside", Query{Sender: "ann@example.com"}, "1"},
+		{"sender in other case", Query{Sender: "ann@example.com"}, "1"},
 		{"sender in brackets", Query{Sender: "<ann@example.com>"}, "1"},
-		{"domain of the sender and below", Query{Sender: "example.com"}, "2 1"},
+		{"domain of the sender and its subdomains", Query{Sender: "example.com"}, "2 1"},
 		{"domain with @", Query{Sender: "@other.example"}, "4"},
 		{"null reverse-path", Query{Sender: "<>"}, "3"},
 		{"recipient", Query{Rcpt: "bob@example.org"}, "3 1"},
 		{"domain of the recipient", Query{Rcpt: "example.org"}, "4 3 2 1"},
-		{"no part of a name", Query{Rcpt: "ample.org"}, ""},
+		{"part of a label", Query{Rcpt: "ample.org"}, ""},
 		{"client", Query{Client: "192.0.2.1"}, "1"},
 		{"client IPv6", Query{Client: "2001:DB8:0::1"}, "3"},
 		{"network", Query{Client: "192.0.2.0/24"}, "2 1"},
-		{"HELO name", Query{Client: "example.com"}, "4 3 2 1"}, // the MTA's name for all of them
-		{"another name", Query{Client: "h2"}, "2"},
+		{"client name", Query{Client: "example.com"}, "4 3 2 1"},
+		{"HELO name", Query{Client: "h2"}, "2"},
 		{"reason", Query{Reason: "rdns-missing"}, "4 1"},
 		{"watched reason", Query{Reason: "helo-mismatch"}, "4 2 1"},
 		{"action", Query{Action: "accept"}, "3"},
-		{"refused in any way", Query{Action: Refused}, "4 1"},
+		{"refused", Query{Action: Refused}, "4 1"},
 		{"session", Query{Session: "s2"}, "2"},
 		{"since", Query{Since: noon.Add(3 * time.Hour)}, "4 3"},
 		{"until", Query{Until: noon.Add(2 * time.Hour)}, "2 1"},
-		{"all of it", Query{Sender: "ann@example.com", Rcpt: "bob@example.org", Client: "192.0.2.1", Reason: "rdns-missing"}, "1"},
-		{"not all of it", Query{Sender: "ann@example.com", Rcpt: "carl@example.org"}, ""},
+		{"all fields match", Query{Sender: "ann@example.com", Rcpt: "bob@example.org", Client: "192.0.2.1", Reason: "rdns-missing"}, "1"},
+		{"one field does not match", Query{Sender: "ann@example.com", Rcpt: "carl@example.org"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			list, err := b.Find(context.Background(), c.q)
+			list, err := l.Find(context.Background(), c.q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +69,7 @@ func TestFind(t *testing.T) {
 			for _, r := range list {
 				got = append(got, strings.TrimPrefix(r.Session, "s"))
 				if r.Checks != nil {
-					t.Error("with checks, which nobody asked for")
+					t.Error("the record has checks without Query.Trace")
 				}
 			}
 			if strings.Join(got, " ") != c.want {
@@ -79,37 +77,37 @@ func TestFind(t *testing.T) {
 			}
 		})
 	}
-	list, err := b.Find(context.Background(), Query{Trace: true, Max: 1})
+	list, err := l.Find(context.Background(), Query{Trace: true, Max: 1})
 	if err != nil || len(list) != 1 || len(list[0].Checks) != 1 {
-		t.Errorf("with checks: %+v, %v", list, err)
+		t.Errorf("with Query.Trace: %+v, %v", list, err)
 	}
 }
 
-// TestFindGoesOverManyPagesAndHoles has more records than a page, of which a store has lost some.
-func TestFindGoesOverManyPagesAndHoles(t *testing.T) {
+// TestFindSkipsLostRecords searches more records than a page, of which the store has lost six blocks and damaged one.
+func TestFindSkipsLostRecords(t *testing.T) {
 	t.Parallel()
 	store := checktest.NewStore(nil)
-	b := open(t, store, 2000)
+	l := open(t, store, 2000)
 	const n = 700
-	for i := range n {
-		b.Accepted(mail("192.0.2.1", "h", "a@example.com", "b@example.org"))
-		settle(t, b, uint64(i+1))
+	for range n {
+		l.Accepted(mail("192.0.2.1", "h", "a@example.com", "b@example.org"))
+		flush(t, l)
 	}
 	const lost = 6 * blockSize
 	for block := range int64(lost / blockSize) {
-		if err := store.Delete(t.Context(), partKey(2+block, 0)); err != nil {
+		if err := store.Delete(t.Context(), keyOfPart((2+block)*blockSize+1)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	value, _, err := store.Get(t.Context(), partKey(9, 0))
+	value, _, err := store.Get(t.Context(), keyOfPart(9*blockSize+1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	value = value[:len(value)/2] // as damage would
-	if err := store.Put(t.Context(), partKey(9, 0), value, day); err != nil {
+	value = value[:len(value)/2]
+	if err := store.Put(t.Context(), keyOfPart(9*blockSize+1), value, day); err != nil {
 		t.Fatal(err)
 	}
-	list, err := b.Find(context.Background(), Query{})
+	list, err := l.Find(context.Background(), Query{})
 	if err != nil || len(list) != n-lost-blockSize || list[0].Number != n || list[len(list)-1].Number != 1 {
 		t.Errorf("%d records, %v", len(list), err)
 	}
@@ -120,35 +118,35 @@ func TestFindGoesOverManyPagesAndHoles(t *testing.T) {
 	}
 }
 
-// TestPages reads the answer in parts, which together are that of Find.
+// TestPages shows that the pages together have what Find returns.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	b := open(t, checktest.NewStore(nil), 10)
+	l := open(t, checktest.NewStore(nil), 10)
 	for i := range 14 {
 		s := mail("192.0.2.1", "h", "a@example.com", "b@example.org")
 		s.Time, s.ID = noon.Add(time.Duration(i)*time.Minute), fmt.Sprint(i%4)
-		b.Accepted(s)
-		settle(t, b, uint64(i+1))
+		l.Accepted(s)
+		flush(t, l)
 	}
 	for _, c := range []struct {
 		name  string
 		q     Query
 		look  int
-		pages string // numbers on each, and how far it looked
+		pages string // numbers of the records and, after the colon, of the last one that was looked at
 	}{
 		{"all at once", Query{}, 0, "14 13 12 11 10 9 8 7 6 5:5"},
-		{"by four", Query{Max: 4}, 0, "14 13 12 11:11|10 9 8 7:7|6 5:5"},
-		{"by five", Query{Max: 5}, 0, "14 13 12 11 10:10|9 8 7 6 5:5"},
-		{"looking at four", Query{Session: "0"}, 4, "13:11|9:7|5:5"},
-		{"looking at four, one a page", Query{Session: "1", Max: 1}, 4, "14:14|10:10|6:6|:5"},
-		{"none fits", Query{Session: "9"}, 6, ":9|:5"},
+		{"four a page", Query{Max: 4}, 0, "14 13 12 11:11|10 9 8 7:7|6 5:5"},
+		{"five a page", Query{Max: 5}, 0, "14 13 12 11 10:10|9 8 7 6 5:5"},
+		{"four looked at", Query{Session: "0"}, 4, "13:11|9:7|5:5"},
+		{"four looked at, one a page", Query{Session: "1", Max: 1}, 4, "14:14|10:10|6:6|:5"},
+		{"no match", Query{Session: "9"}, 6, ":9|:5"},
 		{"since", Query{Since: noon.Add(9 * time.Minute), Max: 3}, 0, "14 13 12:12|11 10:9"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var pages []string
 			in := Range{Look: c.look}
 			for {
-				p, err := b.Page(t.Context(), c.q, in)
+				p, err := l.Page(t.Context(), c.q, in)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -170,13 +168,13 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestFindAfterTheClockJumped: records of a time when the clock was wrong hide no others.
-func TestFindAfterTheClockJumped(t *testing.T) {
+// TestFindAfterAClockJump shows that records with a wrong time do not hide older ones.
+func TestFindAfterAClockJump(t *testing.T) {
 	t.Parallel()
 	for name, jump := range checktest.Jumps {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := open(t, checktest.NewStore(nil), 2000)
+			l := open(t, checktest.NewStore(nil), 2000)
 			const before, wrong, after = 100, 60, 40
 			for i := range before + wrong + after {
 				s := mail("192.0.2.1", "h", "a@example.com", "b@example.org")
@@ -184,17 +182,17 @@ func TestFindAfterTheClockJumped(t *testing.T) {
 				if s.ID = "right"; i >= before && i < before+wrong {
 					s.Time, s.ID = s.Time.Add(jump), "wrong"
 				}
-				b.Accepted(s)
-				settle(t, b, uint64(i+1))
+				l.Accepted(s)
+				flush(t, l)
 			}
-			for what, q := range map[string]Query{"all": {}, "of the last hour": {Since: noon.Add(-time.Hour)}} {
+			for what, q := range map[string]Query{"everything": {}, "the last hour": {Since: noon.Add(-time.Hour)}} {
 				q.Session = "right"
-				if list, err := b.Find(t.Context(), q); err != nil || len(list) != before+after {
+				if list, err := l.Find(t.Context(), q); err != nil || len(list) != before+after {
 					t.Errorf("%s: %d records, %v", what, len(list), err)
 				}
 			}
-			if list, err := b.Find(t.Context(), Query{Since: noon.Add(time.Hour), Session: "right"}); err != nil || len(list) != 0 {
-				t.Errorf("of a time to come: %d records, %v", len(list), err)
+			if list, err := l.Find(t.Context(), Query{Since: noon.Add(time.Hour), Session: "right"}); err != nil || len(list) != 0 {
+				t.Errorf("since a time in the future: %d records, %v", len(list), err)
 			}
 		})
 	}

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// keyOctets is the length of a key that is made, and the least of one that is read.
-const keyOctets = 32
+// keyLength is the length of a new key, and the least length of a key that is read.
+const keyLength = 32 // bytes
 
-// NewKey makes a key.
+// NewKey returns a random key.
 func NewKey() []byte {
-	key := make([]byte, keyOctets)
+	key := make([]byte, keyLength)
 	_, _ = rand.Read(key) // never fails
 	return key
 }
 
-// LoadKey reads the key in a file, hexadecimal digits, or makes both if there is no file. made tells so. A key that others
-// than its owner and group can read is no secret: it is refused.
+// LoadKey reads the key in a file, which is in hexadecimal. If there is no file, it makes one with a new key, and made is true.
+// It fails if other users than the owner and group can use the file.
 func LoadKey(path string) (key []byte, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -31,7 +31,7 @@ func LoadKey(path string) (key []byte, made bool, err error) {
 	if made, err = writeKey(path, NewKey()); err != nil {
 		return nil, false, err
 	}
-	key, err = readKey(path) // that of another process, if it was faster
+	key, err = readKey(path) // of another process, if that was faster
 	return key, made, err
 }
 
@@ -41,22 +41,22 @@ func readKey(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s: everybody may use it; chmod 0600, and better make a new one", path)
+		return nil, fmt.Errorf("%s: other users can read the key: remove the file to get a new one, or chmod it to 0600", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
 	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) < keyOctets {
-		return nil, fmt.Errorf("%s: want %d hexadecimal digits or more; remove the file to have a new one made", path, 2*keyOctets)
+	if err != nil || len(key) < keyLength {
+		return nil, fmt.Errorf("%s: want %d hexadecimal digits or more: remove the file to get a new key", path, 2*keyLength)
 	}
 	return key, nil
 }
 
-// writeKey makes the file in one step, so that nobody reads half a key. It tells whether it did: an existing file stays.
+// writeKey makes the file atomically. It reports whether it did; an existing file stays as it is.
 func writeKey(path string, key []byte) (made bool, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".explain-key-") // with 0600
+	f, err := os.CreateTemp(filepath.Dir(path), ".explain-key-") // with mode 0600
 	if err != nil {
 		return false, err
 	}

@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-func TestLoadKeyMakesOne(t *testing.T) {
+func TestLoadKeyMakesAKey(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "explain.key")
 	key, made, err := LoadKey(path)
-	if err != nil || !made || len(key) != keyOctets {
-		t.Fatalf("%d octets, %v, %v", len(key), made, err)
+	if err != nil || !made || len(key) != keyLength {
+		t.Fatalf("%d bytes, %v, %v", len(key), made, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -24,12 +24,12 @@ func TestLoadKeyMakesOne(t *testing.T) {
 		t.Errorf("the second time: %v, %v", made, err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
-		t.Errorf("left behind: %q", left)
+		t.Errorf("temporary files left: %q", left)
 	}
 }
 
-// TestLoadKeyAtOnce has two daemons start at the same time: they must agree.
-func TestLoadKeyAtOnce(t *testing.T) {
+// TestLoadKeyConcurrently shows that daemons that start at the same time get the same key.
+func TestLoadKeyConcurrently(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "explain.key")
 	keys := make([]string, 8)
@@ -51,17 +51,17 @@ func TestLoadKeyAtOnce(t *testing.T) {
 	}
 }
 
-func TestLoadKeyRefuses(t *testing.T) {
+func TestLoadKeyErrors(t *testing.T) {
 	t.Parallel()
-	good := strings.Repeat("ab", keyOctets)
+	good := strings.Repeat("ab", keyLength)
 	for _, c := range []struct {
 		name, text string
 		mode       os.FileMode
 		want       string
 	}{
-		{"everybody reads it", good, 0o644, "everybody may use it"},
-		{"short", good[2:], 0o600, "64 hexadecimal digits"},
-		{"no digits", strings.Repeat("xy", keyOctets), 0o600, "64 hexadecimal digits"},
+		{"readable by everybody", good, 0o644, "other users"},
+		{"too short", good[2:], 0o600, "64 hexadecimal digits"},
+		{"not hexadecimal", strings.Repeat("xy", keyLength), 0o600, "64 hexadecimal digits"},
 		{"empty", "", 0o600, "64 hexadecimal digits"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -76,6 +76,6 @@ func TestLoadKeyRefuses(t *testing.T) {
 		})
 	}
 	if _, _, err := LoadKey(filepath.Join(t.TempDir(), "missing", "k")); err == nil {
-		t.Error("a folder that is not there")
+		t.Error("no error for a missing folder")
 	}
 }

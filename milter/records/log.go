@@ -2,116 +2,108 @@ package records
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/milter/queue"
 )
 
 const (
-	// queueLength is how many records wait for a slow store: some seconds of a busy host.
-	queueLength = 4096
-	// linger is how long the first of some records waits for others, which are written with it.
+	// maxQueued is the size of the records that wait for a slow store: some ten thousand, which a busy host makes in half a
+	// minute. With half of it, records are lost after half the time; twice as much is memory that nothing else can use.
+	maxQueued = 16 << 20 // bytes
+	// recordOverhead is the memory that a waiting record takes beside its text.
+	recordOverhead = 128 // bytes
+	// linger is how long the first of some records waits for others, as the store takes many at the cost of one. With half of
+	// it the store is written twice as often; twice as much delays nothing, but a crash loses twice as many.
 	linger = 100 * time.Millisecond
-	// patience is how long who looks for records waits for those that are not written yet.
-	patience = time.Second
-	// quiet is how long after having told of drops the next ones are told.
-	quiet = time.Minute
+	// flushTimeout is how long a reader waits for the records that are not written yet.
+	flushTimeout = time.Second
 )
 
-// Options says how much is kept.
+// Options configure a Log.
 type Options struct {
-	Keep time.Duration    // how long
-	Max  int              // how many records at most, at least 1
+	Keep time.Duration    // age of the oldest record
+	Max  int              // number of records, at least 1
 	Now  func() time.Time // nil: time.Now
-	Log  *logrus.Entry    // told of records that were lost
+	Log  *logrus.Entry    // gets a warning when records are lost; may be nil
 }
 
-// Book takes records and finds them. It implements milter.Journal: mail never waits for it, what the store does not take in
-// time is dropped and counted. It is safe for concurrent use.
-type Book struct {
-	store checks.Store
-	opts  Options
-
-	mu      sync.RWMutex // add against Close
-	closed  bool
-	queue   chan pending
-	writing sync.WaitGroup
-
-	written, dropped atomic.Uint64
-	told             atomic.Int64 // when drops were last told, in Unix seconds
+// Log is the log of decisions. It implements milter.Journal: it writes in the background, and drops and counts the records
+// that the store does not take in time. It is safe for concurrent use.
+type Log struct {
+	store   checks.Store
+	opts    Options
+	queue   *queue.Writer[entry]
+	part    part // the one that is added to; used by write only
+	written atomic.Uint64
 }
 
-// pending is a record on its way, whose checks are not written out yet, or somebody who waits until those before are written.
-type pending struct {
-	Record
-	results []checks.Result
-	reached chan struct{} // nil: a record
+// entry is an encoded record that waits.
+type entry struct {
+	id   string // of a refusal, see Get; else empty
+	text []byte
 }
 
-// Open begins to take records.
-func Open(store checks.Store, opts Options) *Book {
+// Open starts a Log. Close ends it.
+func Open(store checks.Store, opts Options) *Log {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	b := &Book{store: store, opts: opts, queue: make(chan pending, queueLength)}
-	b.writing.Go(b.run)
-	return b
+	l := &Log{store: store, opts: opts}
+	l.queue = queue.New(queue.Config[entry]{
+		MaxBytes: maxQueued,
+		Size:     func(e entry) int { return recordOverhead + len(e.text) },
+		Write:    l.write,
+		Linger:   linger,
+		OnDrop:   l.warn,
+	})
+	return l
 }
 
-// Keep is how long a record is kept.
-func (b *Book) Keep() time.Duration { return b.opts.Keep }
-
-// Decided takes the record of a decision, if there is something to tell.
-func (b *Book) Decided(s *checks.Session, d checks.Decision) {
-	if d.Reply != nil || len(d.Outcomes) > 0 {
-		b.add(pending{Record: decided(s, d), results: brief(d.Results)})
-	}
-}
-
-// Accepted takes the record of an accepted message. Those of trusted clients were not judged: they are the site's own mail.
-func (b *Book) Accepted(s *checks.Session) {
-	if !s.Trusted {
-		b.add(pending{Record: accepted(s)})
-	}
-}
-
-func (b *Book) add(p pending) {
-	if open, taken := b.offer(p); open && !taken {
-		b.drop(1, nil)
-	}
-}
-
-func (b *Book) offer(p pending) (open, taken bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.closed {
-		return false, false
-	}
-	select {
-	case b.queue <- p:
-		return true, true
-	default:
-		return true, false
-	}
-}
-
-// flush waits until what was taken before is written, so that who looks for it finds it; not for long.
-func (b *Book) flush(ctx context.Context) {
-	reached := make(chan struct{})
-	if _, taken := b.offer(pending{reached: reached}); !taken {
+// warn logs that records were lost.
+func (l *Log) warn(total uint64, err error) {
+	if l.opts.Log == nil {
 		return
 	}
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	select {
-	case <-reached:
-	case <-ctx.Done():
-	case <-limit.C:
+	e := l.opts.Log.WithField("records", total)
+	if err != nil {
+		e = e.WithError(err)
 	}
+	e.Warn("decision records lost since the start: the store is down or too slow")
+}
+
+// Keep returns the age of the oldest record.
+func (l *Log) Keep() time.Duration { return l.opts.Keep }
+
+// Decided records a decision that has a reply or an outcome.
+func (l *Log) Decided(s *checks.Session, d checks.Decision) {
+	if d.Reply != nil || len(d.Outcomes) > 0 {
+		l.add(decided(s, d))
+	}
+}
+
+// Accepted records an accepted message. A message of a trusted client was not checked and is not recorded.
+func (l *Log) Accepted(s *checks.Session) {
+	if !s.Trusted {
+		l.add(accepted(s))
+	}
+}
+
+func (l *Log) add(r Record) {
+	text, err := encode(r)
+	if err != nil {
+		l.queue.Drop(1, err)
+		return
+	}
+	e := entry{text: text}
+	if r.Reply != "" {
+		e.id = r.ID
+	}
+	l.queue.Add(e)
 }
 
 // Stats counts records since the start.
@@ -120,35 +112,15 @@ type Stats struct {
 	Dropped uint64 `json:"dropped"` // that the store did not take, or not in time
 }
 
-// Stats tells how the writing does.
-func (b *Book) Stats() Stats { return Stats{b.written.Load(), b.dropped.Load()} }
+// Stats returns the counts.
+func (l *Log) Stats() Stats { return Stats{Written: l.written.Load(), Dropped: l.queue.Dropped()} }
 
-// Close waits until the queue is written, but no longer than the patience. What comes after it is lost.
-func (b *Book) Close(patience time.Duration) {
-	b.mu.Lock()
-	if !b.closed {
-		b.closed = true
-		close(b.queue)
-	}
-	b.mu.Unlock()
-	done := make(chan struct{})
-	go func() { b.writing.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(patience):
-	}
+// flush waits, for a short time, until the records so far are written: a reader expects to find them.
+func (l *Log) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	_ = l.queue.Flush(ctx)
 }
 
-// drop counts lost records, and tells of them now and then.
-func (b *Book) drop(lost int, err error) {
-	n := b.dropped.Add(uint64(lost))
-	now, told := b.opts.Now().Unix(), b.told.Load()
-	if b.opts.Log == nil || now >= told && now-told < int64(quiet/time.Second) || !b.told.CompareAndSwap(told, now) {
-		return
-	}
-	e := b.opts.Log.WithField("records", n)
-	if err != nil {
-		e = e.WithError(err)
-	}
-	e.Warn("decision records lost since the start: the store does not take them")
-}
+// Close writes the records that wait, for at most the timeout. Later records are lost.
+func (l *Log) Close(timeout time.Duration) { l.queue.Close(timeout) }

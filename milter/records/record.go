@@ -1,42 +1,39 @@
-// Package records keeps what was decided, for the operator who looks for a mail and for the sender who wants to know why his
-// was refused: a record for every decision that is not plain acceptance, and one for every accepted message, bounded in
-// number and time. A Signer makes the references by which a reply leads to its record.
+// Package records keeps decisions: a record of each decision with a reply or a reason that applied, and of each accepted
+// message. The operator searches them (Log.Find, Log.Page), and the sender of a refused mail sees the record that the link
+// in the reply refers to (Log.Get). Records are bounded in number and age.
+//
+// Record is one decision, Log stores records in the checks.Store that all hosts of a site share, and Signer makes the
+// references in links. Start reading at Log.
 package records
 
 import (
-	"bytes"
-	"encoding/json"
-	"iter"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"milterd/checks"
 )
 
-// Accept is the action of an accepted message; the others are those of checks.Action.
+// Accept is the action of an accepted message. The other actions are those of checks.Action.
 const Accept = "accept"
 
-// Record is one decision about a session. What came from outside is as it came, at most 512 octets of each: escape it where
-// it is shown.
+// Record is one decision about a session. Remote values are unescaped, and cut to 512 bytes.
 type Record struct {
 	ID         string     `json:"id"`
-	Number     int64      `json:"number"` // of all records of this store, in their order
+	Number     int64      `json:"number"` // place in the order of all records of the store
 	Time       time.Time  `json:"time"`
 	Session    string     `json:"session"`
 	QueueID    string     `json:"queue_id"`
-	Client     netip.Addr `json:"client"` // zero: unknown
+	Client     netip.Addr `json:"client"` // zero if unknown
 	ClientName string     `json:"client_name"`
 	Helo       string     `json:"helo"`
-	MailFrom   string     `json:"mail_from"` // empty: the null reverse-path
-	Rcpts      []string   `json:"rcpts"`     // the one in question; of a message those that were accepted, of many the first
-	Action     string     `json:"action"`    // what was done: accept, watch, greylist, tempfail or reject
-	Reason     string     `json:"reason"`    // id of the reason that decided; empty: none
-	Reply      string     `json:"reply"`     // as it was given, without the link; empty: none
-	Outcomes   []Outcome  `json:"outcomes"`  // every reason that applied and is not off, in order
+	MailFrom   string     `json:"mail_from"` // empty for the null reverse-path
+	Rcpts      []string   `json:"rcpts"`     // the recipient of the decision; of an accepted message, the first accepted recipients
+	Action     string     `json:"action"`    // accept, watch, greylist, tempfail or reject
+	Reason     string     `json:"reason"`    // id of the decisive reason; may be empty
+	Reply      string     `json:"reply"`     // without the link; may be empty
+	Outcomes   []Outcome  `json:"outcomes"`  // reasons that applied and are not off, in order
 
-	Checks []Check `json:"checks,omitempty"` // every check that was asked; none if that was not noted
+	Checks []Check `json:"checks,omitempty"` // checks that ran; empty if the decision has no trace
 }
 
 // Outcome is a reason that applied.
@@ -49,7 +46,7 @@ type Outcome struct {
 	Detail map[string]string `json:"detail,omitempty"`
 }
 
-// Check is what one check did at one stage.
+// Check is the result of one check at one stage.
 type Check struct {
 	Check   string   `json:"check"`
 	Stage   string   `json:"stage"`
@@ -60,7 +57,7 @@ type Check struct {
 	Notes   []string `json:"notes,omitempty"`
 }
 
-// Asked is one question to the DNS and what it said then.
+// Asked is one question to the DNS and its answer.
 type Asked struct {
 	Question string  `json:"question"`
 	Answer   string  `json:"answer"`
@@ -69,43 +66,34 @@ type Asked struct {
 
 // Bounds of a record.
 const (
-	maxValue   = 512      // octets of one value from outside
-	maxAnswer  = 1024     // octets of one answer of the DNS
-	maxAsked   = 200      // questions of one check
-	maxRcpts   = 20       // recipients of a message
-	maxEncoded = 60 << 10 // octets of a record with its checks, and of some together; a store takes 64 KiB
+	maxValue   = 512  // bytes of a remote value
+	maxAnswer  = 1024 // bytes of the text of a DNS answer
+	maxRRs     = 400  // resource records of an answer that are rendered; their text fills maxAnswer
+	maxAsked   = 200  // questions of a check
+	maxRcpts   = 20
+	maxEncoded = 60 << 10 // bytes of an encoded record, and of several together; a store takes 64 KiB
 )
 
-// cut shortens a value from outside. What is cut off is not kept in memory.
-func cut(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	return strings.Clone(s[:limit])
-}
+// cut shortens a remote value.
+func cut(s string, limit int) string { return s[:min(len(s), limit)] }
 
-// brief is what of results the trace tells: of the outcomes their reasons.
-func brief(results []checks.Result) []checks.Result {
-	list := slices.Clone(results)
-	for i, r := range list {
-		list[i].Outcomes = make([]checks.Outcome, len(r.Outcomes))
-		for k, o := range r.Outcomes {
-			list[i].Outcomes[k].Reason = o.Reason
-		}
-	}
-	return list
-}
-
-// newRecord notes who was judged. It copies what the session changes later.
+// newRecord returns a record about a session, without a decision.
 func newRecord(s *checks.Session, id string) Record {
 	return Record{
-		ID: id, Time: s.Time.UTC(), Session: s.ID, QueueID: cut(s.Envelope.QueueID, maxValue), Client: s.Client,
-		ClientName: cut(s.ClientName, maxValue), Helo: cut(s.Helo, maxValue), MailFrom: cut(s.Envelope.MailFrom.Text, maxValue),
-		Rcpts: []string{}, Outcomes: []Outcome{}, // [] in JSON
+		ID:         id,
+		Time:       s.Time.UTC(),
+		Session:    s.ID,
+		QueueID:    cut(s.Envelope.QueueID, maxValue),
+		Client:     s.Client,
+		ClientName: cut(s.ClientName, maxValue),
+		Helo:       cut(s.Helo, maxValue),
+		MailFrom:   cut(s.Envelope.MailFrom.Text, maxValue),
+		Rcpts:      []string{}, // not null in JSON
+		Outcomes:   []Outcome{},
 	}
 }
 
-// decided makes the record of a decision, all but its checks.
+// decided returns the record of a decision.
 func decided(s *checks.Session, d checks.Decision) Record {
 	r := newRecord(s, d.Record)
 	if r.ID == "" {
@@ -115,31 +103,32 @@ func decided(s *checks.Session, d checks.Decision) Record {
 		r.Rcpts = append(r.Rcpts, cut(rcpt, maxValue))
 	}
 	for _, o := range d.Outcomes {
-		r.Outcomes = append(r.Outcomes, outcome(o))
+		r.Outcomes = append(r.Outcomes, newOutcome(o))
 	}
 	if action, reason := d.Upshot(); reason != nil {
 		r.Action, r.Reason = action.String(), reason.ID
 	}
 	if d.Reply != nil {
 		reply := *d.Reply
-		reply.Link = "" // whoever sees the record has it
+		reply.Link = "" // has the signature
 		r.Reply = reply.String()
 	}
+	r.Checks = Trace(d.Results)
 	return r
 }
 
-func outcome(o checks.Outcome) Outcome {
+func newOutcome(o checks.Outcome) Outcome {
 	out := Outcome{Check: o.Check, Stage: o.Stage.String(), Reason: o.Reason.ID, Action: o.Action.String(), Text: o.Reply.Text}
 	if len(o.Detail) > 0 {
 		out.Detail = make(map[string]string, len(o.Detail))
-		for k, v := range o.Detail {
-			out.Detail[k] = strings.Clone(cut(v, maxValue)) // which may be part of a long field of the header
+		for name, value := range o.Detail {
+			out.Detail[name] = cut(value, maxValue)
 		}
 	}
 	return out
 }
 
-// accepted makes the record of a message.
+// accepted returns the record of an accepted message.
 func accepted(s *checks.Session) Record {
 	r := newRecord(s, NewID(s.Time))
 	r.Action = Accept
@@ -151,7 +140,7 @@ func accepted(s *checks.Session) Record {
 	return r
 }
 
-// Trace is what checks did, as a record has it.
+// Trace returns the results of checks as a record has them.
 func Trace(results []checks.Result) []Check {
 	var list []Check
 	for _, res := range results {
@@ -163,41 +152,24 @@ func Trace(results []checks.Result) []Check {
 			c.Error = cut(res.Err.Error(), maxValue)
 		}
 		for _, a := range res.Asked[:min(len(res.Asked), maxAsked)] {
-			c.Asked = append(c.Asked, Asked{a.Question.String(), cut(a.Said(), maxAnswer), millis(a.Took)})
+			c.Asked = append(c.Asked, Asked{a.Question.String(), answerText(a), millis(a.Took)})
 		}
 		list = append(list, c)
 	}
 	return list
 }
 
+// answerText returns the text of a DNS answer. An answer whose text panics must not cost the mail its decision.
+func answerText(a checks.Asked) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = "the answer cannot be shown"
+		}
+	}()
+	a.Answer.Records = a.Answer.Records[:min(len(a.Answer.Records), maxRRs)]
+	return cut(a.Said(), maxAnswer)
+}
+
 func millis(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
-}
-
-// entries are the pairs of lines in what encode wrote several times.
-func entries(value []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(head, checks []byte) bool) {
-		for len(value) > 0 {
-			var head, checks []byte
-			head, value, _ = bytes.Cut(value, []byte("\n"))
-			checks, value, _ = bytes.Cut(value, []byte("\n"))
-			if !yield(head, checks) {
-				return
-			}
-		}
-	}
-}
-
-// decode reads the first of such lines.
-func decode(head []byte) (r Record, err error) {
-	err = json.Unmarshal(head, &r)
-	return r, err
-}
-
-// complete reads the checks.
-func (f *found) complete() error {
-	if len(f.checks) == 0 {
-		return nil
-	}
-	return json.Unmarshal(f.checks, &f.Checks)
 }

@@ -32,7 +32,7 @@ type board struct {
 	t        *testing.T
 	pages    http.Handler
 	store    *checktest.Store
-	book     *records.Book
+	book     *records.Log
 	history  *History
 	operator *fakeOperator
 	down     bool

@@ -25,7 +25,7 @@ type site struct {
 	t        *testing.T
 	pipeline *checks.Pipeline
 	pages    http.Handler
-	book     *records.Book
+	book     *records.Log
 	signer   records.Signer
 	zone     atomic.Pointer[checks.Resolver]
 	now      atomic.Pointer[time.Time]

@@ -55,6 +55,12 @@ func parallel(t *testing.T, n int, f func(i int) error) {
 	}
 }
 
+// A greylisting delay that a test can wait for. It is counted from the full second in which it begins.
+const (
+	delaySeconds = 2
+	shortDelay   = "checks: {greylist: {delay: 2s}}\n"
+)
+
 // TestRedisGreylisting has a client try at one host and come back to the other.
 func TestRedisGreylisting(t *testing.T) {
 	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Extra: shortDelay}, "")

@@ -29,25 +29,29 @@ var build = sync.OnceValues(func() (string, error) {
 	return Build()
 })
 
-// Build builds milterd with further flags and returns the path of the program. The go command keeps programs that go run
-// has linked in its build cache, so all test packages together link it once.
+// Build builds milterd with further flags and returns the path of the program, which is in the build cache of the go
+// command. The cache keeps the programs that go run links, so all test packages together link milterd once.
 func Build(flags ...string) (string, error) {
 	args := append([]string{"run", "-exec", "echo"}, flags...)
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "milterd/cmd/milterd")...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, stderr.String())
+	args = append(args, "milterd/cmd/milterd")
+	var path string
+	for range 2 { // a program that go run has just linked is still in a temporary folder
+		cmd := exec.Command("go", args...)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, stderr.String())
+		}
+		path = strings.TrimSpace(string(out))
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
 	}
-	path := strings.TrimSpace(string(out))
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("go run did not keep the program: %w", err)
-	}
-	return path, nil
+	return "", fmt.Errorf("the build cache does not have %s", path)
 }
 
 // openSources opens every folder with sources of milterd. The go command caches the result of a test until its package or

@@ -26,6 +26,12 @@ func (m *MailServer) Connect(t testing.TB, source, helo string) *miltertest.SMTP
 	return c
 }
 
+// ConnectGood connects as the good client of World.
+func (m *MailServer) ConnectGood(t testing.TB) *miltertest.SMTPClient {
+	t.Helper()
+	return m.Connect(t, GoodClient, GoodHelo)
+}
+
 // Deliver sends a good message and returns it as it is in the user's mailbox.
 func (m *MailServer) Deliver(t testing.TB, c *miltertest.SMTPClient, from, user string) string {
 	t.Helper()

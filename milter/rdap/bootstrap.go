@@ -17,25 +17,26 @@ import (
 )
 
 const (
-	// fileKey begins the record of a bootstrap file: when it was fetched, in seconds since 1970 as 8 octets, and the file,
-	// compressed, as it is larger than records should be.
+	// fileKey, with the name of a bootstrap file, is the key of the time when it was fetched, in seconds since 1970 as 8 bytes,
+	// followed by the file, compressed with gzip.
 	fileKey = "rdap:file:"
-	// fileFresh is how old it may become before a new one is fetched (RFC 9224 section 8).
-	fileFresh = bootstrap.DefaultCacheTimeout
-	// fileKept is how long an old one serves if there is no new one.
-	fileKept = 90 * 24 * time.Hour
-	// storeTimeout is for the library, whose cache knows no context.
+	// fileMaxAge is the age after which a file is fetched again, RFC 9224 section 8.
+	fileMaxAge = bootstrap.DefaultCacheTimeout
+	// fileTTL is how long a file is used if it cannot be fetched again.
+	fileTTL = 90 * 24 * time.Hour
+	// storeTimeout bounds operations of the store for which there is no context.
 	storeTimeout = 5 * time.Second
 )
 
-// fileCache keeps bootstrap files in the store. It implements cache.RegistryCache and is not for concurrent use, as
-// bootstrap.Client is not.
+// fileCache keeps bootstrap files in the store. It implements cache.RegistryCache. Like bootstrap.Client, it is not safe for
+// concurrent use.
 type fileCache struct {
 	store  checks.Store
 	now    func() time.Time
-	loaded map[string]time.Time // when those were fetched that the library has
+	loaded map[string]time.Time // when the files that the library has in memory were fetched
 }
 
+// get returns a compressed file and when it was fetched.
 func (f *fileCache) get(filename string) (file []byte, fetched time.Time, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
@@ -46,12 +47,12 @@ func (f *fileCache) get(filename string) (file []byte, fetched time.Time, err er
 	case !ok:
 		return nil, fetched, errors.New("not in the store")
 	case len(value) < 8:
-		return nil, fetched, errors.New("broken record")
+		return nil, fetched, errors.New("damaged record")
 	}
 	return value[8:], time.Unix(int64(binary.BigEndian.Uint64(value)), 0), nil
 }
 
-func (f *fileCache) has(filename string, fetched time.Time) {
+func (f *fileCache) setLoaded(filename string, fetched time.Time) {
 	if f.loaded == nil {
 		f.loaded = map[string]time.Time{}
 	}
@@ -70,7 +71,7 @@ func (f *fileCache) Load(filename string) ([]byte, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, maxBody))
 	if err == nil {
-		f.has(filename, fetched)
+		f.setLoaded(filename, fetched)
 	}
 	return text, err
 }
@@ -89,10 +90,10 @@ func (f *fileCache) Save(filename string, data []byte) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	if err := f.store.Put(ctx, fileKey+filename, b.Bytes(), fileKept); err != nil {
-		return fmt.Errorf("keeping %s: %w", filename, err)
+	if err := f.store.Put(ctx, fileKey+filename, b.Bytes(), fileTTL); err != nil {
+		return fmt.Errorf("storing %s: %w", filename, err)
 	}
-	f.has(filename, now)
+	f.setLoaded(filename, now)
 	return nil
 }
 
@@ -103,14 +104,14 @@ func (f *fileCache) State(filename string) cache.FileState {
 	switch {
 	case err != nil:
 		return cache.Absent
-	case age >= fileFresh:
+	case age >= fileMaxAge:
 		return cache.Expired
 	case !f.loaded[filename].Equal(fetched):
-		return cache.ShouldReload // another daemon fetched it, or this one before its last start
+		return cache.ShouldReload // another daemon fetched it, or this one before a restart
 	default:
 		return cache.Good
 	}
 }
 
-// SetTimeout implements cache.RegistryCache. The timeout is fileFresh.
+// SetTimeout implements cache.RegistryCache. The timeout is fileMaxAge.
 func (f *fileCache) SetTimeout(time.Duration) {}

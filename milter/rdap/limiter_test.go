@@ -11,30 +11,30 @@ import (
 
 func TestRedirects(t *testing.T) {
 	t.Parallel()
-	elsewhere := serve(t, says(200, good))
+	elsewhere := serve(t, answers(200, good))
 	for _, c := range []struct {
 		name   string
-		to     string // REGISTRY is the registry itself
-		public bool   // loopback counts as public
+		to     string
+		public bool // loopback counts as public
 		err    string
 	}{
 		{name: "to a registry", to: elsewhere + "/domain/example.net", public: true},
-		{name: "within the server that the operator chose, at a private address", to: "/other/domain/example.net"},
+		{name: "within the configured server, which has a private address", to: "/other/domain/example.net"},
 		{name: "to a private address", to: elsewhere + "/domain/example.net", err: "not public"},
 		{name: "to a private address by name", to: strings.Replace(elsewhere, "127.0.0.1", "localhost", 1) + "/domain/example.net", err: "not public"},
-		{name: "to the same server by another name", to: "http://localhost/domain/example.net", err: "not public"},
-		{name: "in a circle", to: "/domain/example.net", err: "redirects"},
+		{name: "to the same server under another name", to: "http://localhost/domain/example.net", err: "not public"},
+		{name: "in a loop", to: "/domain/example.net", err: "redirects"},
 		{name: "to a file", to: "file:///etc/passwd", err: `redirect to "file"`},
-		{name: "to nowhere", to: "", err: "302"},
+		{name: "without a target", to: "", err: "302"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasPrefix(r.URL.Path, "/other/") {
-					says(200, good)(w, r)
+					answers(200, good)(w, r)
 					return
 				}
-				says(302, "", "Location", c.to)(w, r)
+				answers(302, "", "Location", c.to)(w, r)
 			})
 			l.restart(func(a netip.Addr) bool { return c.public && a.IsLoopback() })
 			at, err := l.Registered(t.Context(), l.url, "example.net")
@@ -45,10 +45,10 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestListedPrivateAddress makes sure that a bootstrap file cannot lead us to our own network.
+// TestListedPrivateAddress shows that a bootstrap file cannot send requests into the private network.
 func TestListedPrivateAddress(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, says(200, good))
+	l := newLab(t, answers(200, good))
 	if _, err := l.Registered(t.Context(), "", "example.net"); err != nil {
 		t.Fatal(err)
 	}
@@ -68,25 +68,25 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{"seconds", "120", 429, 2 * time.Minute},
 		{"a date", "Sat, 21 Nov 2026 12:30:00 GMT", 429, 30 * time.Minute},
-		{"a date that has passed", "Sat, 21 Nov 2026 11:30:00 GMT", 429, time.Second},
-		{"nothing", "", 429, awayUntold},
-		{"garbage", "soon", 429, awayUntold},
-		{"below nothing", "-5", 429, awayUntold},
-		{"a year", "31536000", 429, awayMost},
-		{"a number that is too large", "99999999999999999999", 429, awayUntold},
+		{"a date in the past", "Sat, 21 Nov 2026 11:30:00 GMT", 429, time.Second},
+		{"no field", "", 429, defaultBackoff},
+		{"not a number", "soon", 429, defaultBackoff},
+		{"negative", "-5", 429, defaultBackoff},
+		{"a year", "31536000", 429, maxBackoff},
+		{"too large a number", "99999999999999999999", 429, defaultBackoff},
 		{"an overloaded server", "300", 503, 5 * time.Minute},
-		{"a server that shuts us out", "", 403, awayUntold},
+		{"a server that forbids access", "", 403, defaultBackoff},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			refuse := true
+			refusing := true
 			l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
-				if refuse {
+				if refusing {
 					w.Header().Set("Retry-After", c.value)
 					w.WriteHeader(c.status)
 					return
 				}
-				says(200, good)(w, r)
+				answers(200, good)(w, r)
 			})
 			ask := func() error {
 				_, err := l.Registered(t.Context(), "", "example.net")
@@ -95,25 +95,25 @@ func TestRetryAfter(t *testing.T) {
 			if err := ask(); err == nil || l.asked.Load() != 1 {
 				t.Fatalf("error %v", err)
 			}
-			refuse = false
+			refusing = false
 			l.advance(c.want - time.Second)
-			l.restart(netip.Addr.IsLoopback) // which must not forget
+			l.restart(netip.Addr.IsLoopback) // the state is in the store
 			if c.want > time.Second {
 				if err := ask(); err == nil || !strings.Contains(err.Error(), fmt.Sprint(c.status)) || l.asked.Load() != 1 {
-					t.Errorf("before its time: error %v, %d requests", err, l.asked.Load())
+					t.Errorf("during the pause: error %v, %d requests", err, l.asked.Load())
 				}
 			}
 			l.advance(time.Second)
 			if err := ask(); err != nil || l.asked.Load() != 2 {
-				t.Errorf("after its time: error %v, %d requests", err, l.asked.Load())
+				t.Errorf("after the pause: error %v, %d requests", err, l.asked.Load())
 			}
 		})
 	}
 }
 
-func TestRate(t *testing.T) {
+func TestRateLimit(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, says(404, ""))
+	l := newLab(t, answers(404, ""))
 	refused := 0
 	for i := range 3 * perMinute {
 		if _, err := l.Registered(t.Context(), "", fmt.Sprintf("example%d.net", i)); err != nil {
@@ -126,7 +126,7 @@ func TestRate(t *testing.T) {
 	if l.asked.Load() != perMinute || refused != 2*perMinute {
 		t.Errorf("%d requests, %d refused", l.asked.Load(), refused)
 	}
-	other := serve(t, says(404, ""))
+	other := serve(t, answers(404, ""))
 	if _, err := l.Registered(t.Context(), other, "example.net"); err != nil {
 		t.Errorf("another registry: %v", err)
 	}
@@ -136,19 +136,19 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// TestDead makes sure that a host which cannot be reached is not tried for each mail.
-func TestDead(t *testing.T) {
+// TestUnreachable shows that a host that cannot be reached is not tried for each mail.
+func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, says(404, ""))
-	const dead = "http://127.0.0.1:1"
-	_, first := l.Registered(t.Context(), dead, "example.net")
-	_, second := l.Registered(t.Context(), dead, "example.com")
+	l := newLab(t, answers(404, ""))
+	const unreachable = "http://127.0.0.1:1"
+	_, first := l.Registered(t.Context(), unreachable, "example.net")
+	_, second := l.Registered(t.Context(), unreachable, "example.com")
 	if first == nil || second == nil || !strings.Contains(first.Error(), "refused") || !strings.Contains(second.Error(), "it did not answer") {
 		t.Errorf("got %v, then %v", first, second)
 	}
-	l.advance(awayDead)
-	if _, err := l.Registered(t.Context(), dead, "example.com"); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("a while later: %v", err)
+	l.advance(unreachableBackoff)
+	if _, err := l.Registered(t.Context(), unreachable, "example.com"); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("after the pause: %v", err)
 	}
 }
 

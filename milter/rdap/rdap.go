@@ -1,10 +1,9 @@
 // Package rdap asks domain registries when a domain was registered, by the Registration Data Access Protocol (RFC 7480,
-// RFC 9082, RFC 9083).
+// RFC 9082, RFC 9083). The check sender uses it for the reason domain-new.
 //
-// The protocol itself is openrdap's. What is here are the manners of a daemon that asks without being told to: it asks each
-// registry a few times a minute, keeps away for as long as a registry wants (Retry-After), reads little, waits for a short
-// time, and connects to no address that is not public, whatever a registry redirects to. Nothing of that is lost with a
-// restart, nor multiplied by several hosts that share a store.
+// The library openrdap implements the protocol. This package limits what a daemon may do with it: limiter bounds the rate of
+// requests to each registry and obeys Retry-After, dialer connects to public addresses only, and fileCache keeps the list of
+// registries. Their state is in the store, so it survives a restart and holds for all hosts of a site. Start reading at Client.
 package rdap
 
 import (
@@ -26,16 +25,17 @@ import (
 )
 
 const (
-	// timeout is how long one request may take, with its redirects.
+	// timeout bounds one request with its redirects.
 	timeout = 20 * time.Second
-	// perMinute is how many requests one host gets from all daemons that share the store. Registries publish no limits, but
-	// the known ones are not lower.
+	// perMinute is how many requests in a minute one host gets from all daemons that share the store. Registries publish no
+	// limits; the known ones are not lower. With half of it, the age of more new domains is unknown in a busy minute; with twice
+	// as much, a registry may refuse all requests.
 	perMinute = 10
-	// maxBody is the most octets of an answer that are read, decompressed. Answers have some ten thousand.
-	maxBody = 1 << 20
-	// maxRedirects is how often a request is sent on: from an aggregator to a registry, and from there to a new home.
+	// maxBody is the size of the largest answer after decompression. Usual answers have some ten thousand bytes.
+	maxBody = 1 << 20 // bytes
+	// maxRedirects is the number of redirects of a request: an aggregator redirects to a registry, and that to a new address.
 	maxRedirects = 5
-	// userAgent tells registries who asks.
+	// userAgent identifies milterd to registries.
 	userAgent = "milterd (mail filter; domain age)"
 )
 
@@ -47,7 +47,7 @@ type Client struct {
 	boot *bootstrap.Client
 }
 
-// New makes a client. The store keeps what must outlast the daemon: the list of registries, and how often they were asked.
+// New returns a Client that keeps its state in the store.
 func New(store checks.Store) *Client {
 	base, err := url.Parse(bootstrap.DefaultBaseURL)
 	if err != nil {
@@ -56,7 +56,7 @@ func New(store checks.Store) *Client {
 	return newClient(store, options{bootstrap: base, now: time.Now, public: public, timeout: timeout})
 }
 
-// options are what tests change.
+// options has what tests change.
 type options struct {
 	bootstrap *url.URL              // folder with dns.json
 	now       func() time.Time      // clock
@@ -66,14 +66,14 @@ type options struct {
 
 func newClient(store checks.Store, o options) *Client {
 	h := &http.Client{
-		Transport:     newManners(store, o),
+		Transport:     newLimiter(store, o),
 		CheckRedirect: checkRedirect,
 		Timeout:       o.timeout,
 	}
 	return &Client{http: h, boot: &bootstrap.Client{HTTP: h, BaseURL: o.bootstrap, Cache: &fileCache{store: store, now: o.now}}}
 }
 
-// checkRedirect follows redirects as RFC 7480 section 5.2 wants, to HTTP alone.
+// checkRedirect follows redirects to HTTP and HTTPS, RFC 7480 section 5.2.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) > maxRedirects:
@@ -84,19 +84,19 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Registered returns when a domain (A-labels, lower case) was registered, the last time if it was several times. It is the
-// zero time if nobody knows: the domain is not registered, there is no server for its top-level domain, or the server tells
-// no date. The error means that it could not be found out now.
+// Registered returns when a domain (A-labels, lower case) was registered last. It returns the zero time if the domain is not
+// registered, its top-level domain has no server, or the server has no date. An error means that the time could not be found out
+// now.
 //
-// server is the base URL of the server to ask, which the operator chose, so it may have any address; empty: the one that
-// IANA lists for the top-level domain (RFC 9224).
+// server is the base URL of a server that the operator chose, which may have any address. If it is empty, the servers are those
+// that IANA lists for the top-level domain, RFC 9224.
 func (c *Client) Registered(ctx context.Context, server, domain string) (time.Time, error) {
 	if server != "" {
 		u, err := url.Parse(server)
 		if err != nil {
 			return time.Time{}, fmt.Errorf("rdap: server: %w", err)
 		}
-		return c.ask(trust(ctx, u), u, domain)
+		return c.ask(allowAnyAddress(ctx, u), u, domain)
 	}
 	servers, err := c.servers(ctx, domain)
 	if err != nil {
@@ -111,8 +111,8 @@ func (c *Client) Registered(ctx context.Context, server, domain string) (time.Ti
 	return time.Time{}, err
 }
 
-// servers lists the base URLs for a domain, those with TLS first (RFC 9224 section 3). There are none for a top-level domain
-// without RDAP.
+// servers returns the base URLs of the servers for a domain, those with TLS first, RFC 9224 section 3. A top-level domain
+// without RDAP has none.
 func (c *Client) servers(ctx context.Context, domain string) ([]*url.URL, error) {
 	question := &bootstrap.Question{RegistryType: bootstrap.DNS, Query: domain}
 	c.mu.Lock()
@@ -126,11 +126,11 @@ func (c *Client) servers(ctx context.Context, domain string) ([]*url.URL, error)
 	return urls, nil
 }
 
-// ask asks one server.
+// ask asks one server when a domain was registered, see Registered.
 func (c *Client) ask(ctx context.Context, server *url.URL, domain string) (time.Time, error) {
-	base := *server // Request.URL changes it
+	base := *server // Request.URL modifies it
 	request := (&rdap.Request{Type: rdap.DomainRequest, Query: domain, Server: &base}).WithContext(ctx)
-	// rdap.Client is not for concurrent use, and holds nothing that costs.
+	// rdap.Client is not safe for concurrent use, and has no state of its own.
 	client := rdap.Client{HTTP: c.http, Bootstrap: c.boot, UserAgent: userAgent}
 	answer, err := client.Do(request)
 	if err != nil {
@@ -142,14 +142,14 @@ func (c *Client) ask(ctx context.Context, server *url.URL, domain string) (time.
 	d, ok := answer.Object.(*rdap.Domain)
 	switch {
 	case !ok:
-		return time.Time{}, fmt.Errorf("rdap: %s: the answer is no domain", server.Host)
+		return time.Time{}, fmt.Errorf("rdap: %s: the answer has no domain", server.Host)
 	case d.LDHName != "" && !checks.SameName(d.LDHName, domain):
 		return time.Time{}, fmt.Errorf("rdap: %s: the answer is about another domain, %q", server.Host, d.LDHName)
 	}
 	return registration(d.Events), nil
 }
 
-// cause is what the library's "no working servers" hides.
+// cause returns the error behind the library's "no working servers".
 func cause(answer *rdap.Response, err error) error {
 	if answer == nil || len(answer.HTTP) == 0 {
 		return err
@@ -165,8 +165,8 @@ func cause(answer *rdap.Response, err error) error {
 	}
 }
 
-// registration is the last time that a domain was registered, RFC 9083 section 10.2.3: a domain that was deleted and
-// registered anew may have another owner. It is the zero time if no event says so in a way that can be understood.
+// registration returns when a domain was registered last, RFC 9083 section 10.2.3. A domain that was deleted and registered
+// again may have another owner. It returns the zero time if no event has a valid date.
 func registration(events []rdap.Event) time.Time {
 	var last time.Time
 	for _, e := range events {
@@ -180,17 +180,17 @@ func registration(events []rdap.Event) time.Time {
 	return last
 }
 
-// layouts are the forms in which registries write dates. RFC 9083 section 4.5 has RFC 3339, the first; what has no time zone
-// is taken as UTC, which may be wrong by half a day.
+// layouts are the date formats of registries. RFC 9083 section 4.5 requires RFC 3339. A date without a time zone is read as UTC,
+// which may be wrong by half a day.
 var layouts = [...]string{
 	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00",
 	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", time.DateOnly, "20060102", "2006.01.02",
 }
 
-// parseDate reads a date of a registry. What cannot be one, before domains were registered, is none: some registries write
-// 1900 or year 1 for "long ago".
+// parseDate parses a date of a registry. It rejects dates before the first domains: some registries write 1900 or year 1 for an
+// unknown date.
 func parseDate(text string) (time.Time, bool) {
-	text = strings.ToUpper(strings.TrimSpace(text)) // RFC 3339 section 5.6: "t" and "z" may be in lower case
+	text = strings.ToUpper(strings.TrimSpace(text)) // RFC 3339 section 5.6 allows "t" and "z"
 	for _, layout := range layouts {
 		if at, err := time.Parse(layout, text); err == nil {
 			return at.UTC(), at.Year() >= 1983 && at.Year() < 9999

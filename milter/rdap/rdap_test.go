@@ -17,7 +17,7 @@ import (
 	"milterd/checks/checktest"
 )
 
-// lab is a registry, what IANA says of it, and a client that may connect to loopback. All run on the clock of the test.
+// lab is a registry, a bootstrap server, and a client that may connect to loopback addresses. All use the clock of the test.
 type lab struct {
 	*Client
 	store *checktest.Store
@@ -25,9 +25,9 @@ type lab struct {
 	url   string        // of the registry
 	iana  *url.URL      // of the bootstrap folder
 	asked atomic.Int32  // requests to the registry
-	lists atomic.Int32  // requests to IANA
-	list  atomic.Value  // string: dns.json; REGISTRY is the registry
-	open  chan struct{} // closed at the end: who waits for it is slow
+	lists atomic.Int32  // requests to the bootstrap server
+	list  atomic.Value  // string: dns.json, where REGISTRY stands for the URL of the registry
+	open  chan struct{} // closed at the end of the test
 }
 
 func newLab(t *testing.T, registry http.HandlerFunc) *lab {
@@ -49,7 +49,7 @@ func newLab(t *testing.T, registry http.HandlerFunc) *lab {
 		_, _ = w.Write([]byte(strings.ReplaceAll(text, "REGISTRY", l.url)))
 	})
 	l.list.Store(`{"version":"1.0","services":[[["net","com"],["REGISTRY/"]],[["de"],["http://127.0.0.1:1/","REGISTRY/"]]]}`)
-	t.Cleanup(func() { close(l.open) }) // before the servers close, which wait for their handlers
+	t.Cleanup(func() { close(l.open) }) // before the servers close, as they wait for their handlers
 	var err error
 	if l.iana, err = url.Parse(list + "/rdap/"); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func newLab(t *testing.T, registry http.HandlerFunc) *lab {
 	return l
 }
 
-// restart is a new daemon with the same store.
+// restart makes a new client with the same store.
 func (l *lab) restart(public func(netip.Addr) bool) {
 	l.Client = newClient(l.store, options{bootstrap: l.iana, now: l.clock, public: public, timeout: 10 * time.Second})
 }
@@ -73,8 +73,8 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 	return s.URL
 }
 
-// says is a registry that always gives one answer.
-func says(status int, body string, header ...string) http.HandlerFunc {
+// answers returns a registry that has one answer for all requests.
+func answers(status int, body string, header ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/rdap+json")
 		for i := 0; i+1 < len(header); i += 2 {
@@ -85,7 +85,7 @@ func says(status int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// domain is an answer with one event.
+// domain returns an answer with one event.
 func domain(name, action, date string) string {
 	return fmt.Sprintf(`{"objectClassName":"domain","ldhName":%q,"events":[{"eventAction":%q,"eventDate":%q}]}`, name, action, date)
 }
@@ -100,35 +100,35 @@ func TestAnswers(t *testing.T) {
 		want     string // date; empty: unknown
 		err      string // part of it
 	}{
-		{name: "a date", registry: says(200, good), want: "2026-11-01"},
-		{name: "among other events", registry: says(200, `{"objectClassName":"domain","events":[{"eventAction":"expiration","eventDate":"2027-11-01T10:00:00Z"},
+		{name: "a date", registry: answers(200, good), want: "2026-11-01"},
+		{name: "among other events", registry: answers(200, `{"objectClassName":"domain","events":[{"eventAction":"expiration","eventDate":"2027-11-01T10:00:00Z"},
 			{"eventAction":"registration","eventDate":"2020-01-02T03:04:05Z"},{"eventAction":"last changed","eventDate":"2026-11-20T10:00:00Z"},
 			{"eventAction":"transfer","eventDate":"2026-11-20T10:00:00Z"}]}`), want: "2020-01-02"},
-		{name: "registered anew", registry: says(200, `{"objectClassName":"domain","events":[{"eventAction":"reregistration","eventDate":"2026-11-01T10:00:00Z"},
+		{name: "registered again", registry: answers(200, `{"objectClassName":"domain","events":[{"eventAction":"reregistration","eventDate":"2026-11-01T10:00:00Z"},
 			{"eventAction":"registration","eventDate":"2020-01-02T03:04:05Z"}]}`), want: "2026-11-01"},
-		{name: "no event", registry: says(200, `{"objectClassName":"domain","ldhName":"example.net"}`)},
-		{name: "no date of registration", registry: says(200, domain("example.net", "last changed", "2026-11-01T10:00:00Z"))},
-		{name: "a date that is none", registry: says(200, domain("example.net", "registration", "before 1995"))},
-		{name: "events of a wrong type", registry: says(200, `{"objectClassName":"domain","events":"none"}`)},
-		{name: "an event of a wrong type", registry: says(200, `{"objectClassName":"domain","events":[17,{"eventAction":["registration"],"eventDate":1},null]}`)},
-		{name: "a domain that is not registered", registry: says(404, `{"errorCode":404,"title":"Not Found"}`)},
-		{name: "without a word", registry: says(404, "")},
+		{name: "no event", registry: answers(200, `{"objectClassName":"domain","ldhName":"example.net"}`)},
+		{name: "no date of registration", registry: answers(200, domain("example.net", "last changed", "2026-11-01T10:00:00Z"))},
+		{name: "an invalid date", registry: answers(200, domain("example.net", "registration", "before 1995"))},
+		{name: "events of a wrong type", registry: answers(200, `{"objectClassName":"domain","events":"none"}`)},
+		{name: "an event of a wrong type", registry: answers(200, `{"objectClassName":"domain","events":[17,{"eventAction":["registration"],"eventDate":1},null]}`)},
+		{name: "not registered", registry: answers(404, `{"errorCode":404,"title":"Not Found"}`)},
+		{name: "not registered, empty answer", registry: answers(404, "")},
 
-		{name: "another domain", registry: says(200, domain("example.com", "registration", "2026-11-01T10:00:00Z")), err: "another domain"},
-		{name: "another object", registry: says(200, `{"objectClassName":"nameserver","ldhName":"example.net"}`), err: "no domain"},
-		{name: "an error in a good answer", registry: says(200, `{"errorCode":500,"title":"no"}`), err: "no domain"},
-		{name: "an empty answer", registry: says(200, ""), err: "200 OK"},
-		{name: "HTML", registry: says(200, "<html>please log in</html>"), err: "invalid character"},
-		{name: "half an answer", registry: says(200, good[:len(good)/2]), err: "unexpected end"},
-		{name: "less than promised", registry: says(200, good, "Content-Length", "9999"), err: "EOF"},
-		{name: "JSON that is no object", registry: says(200, "[]"), err: "cannot unmarshal"},
-		{name: "JSON in a thousand arrays", registry: says(200, strings.Repeat("[", 20_000)), err: "max depth"},
-		{name: "a huge answer", registry: says(200, strings.Repeat(" ", maxBody)+good), err: "octets"},
-		{name: "an answer of the largest size", registry: says(200, strings.Repeat(" ", maxBody-len(good))+good), want: "2026-11-01"},
-		{name: "a huge header", registry: says(200, good, "X", strings.Repeat("x", 100<<10)), err: "header"},
-		{name: "its fault", registry: says(500, "oops"), err: "500"},
-		{name: "our fault", registry: says(400, "what?"), err: "400"},
-		{name: "too often", registry: says(429, ""), err: "429"},
+		{name: "another domain", registry: answers(200, domain("example.com", "registration", "2026-11-01T10:00:00Z")), err: "another domain"},
+		{name: "another object", registry: answers(200, `{"objectClassName":"nameserver","ldhName":"example.net"}`), err: "has no domain"},
+		{name: "an error with status 200", registry: answers(200, `{"errorCode":500,"title":"no"}`), err: "has no domain"},
+		{name: "an empty answer", registry: answers(200, ""), err: "200 OK"},
+		{name: "HTML", registry: answers(200, "<html>please log in</html>"), err: "invalid character"},
+		{name: "a truncated answer", registry: answers(200, good[:len(good)/2]), err: "unexpected end"},
+		{name: "shorter than Content-Length", registry: answers(200, good, "Content-Length", "9999"), err: "EOF"},
+		{name: "JSON without an object", registry: answers(200, "[]"), err: "cannot unmarshal"},
+		{name: "nested JSON", registry: answers(200, strings.Repeat("[", 20_000)), err: "max depth"},
+		{name: "a huge answer", registry: answers(200, strings.Repeat(" ", maxBody)+good), err: "bytes"},
+		{name: "an answer of the largest size", registry: answers(200, strings.Repeat(" ", maxBody-len(good))+good), want: "2026-11-01"},
+		{name: "a huge header", registry: answers(200, good, "X", strings.Repeat("x", 100<<10)), err: "header"},
+		{name: "server error", registry: answers(500, "oops"), err: "500"},
+		{name: "client error", registry: answers(400, "what?"), err: "400"},
+		{name: "rate limited", registry: answers(429, ""), err: "429"},
 		{name: "a dropped connection", registry: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, err: "EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestRequest(t *testing.T) {
 		if !strings.Contains(r.Header.Get("Accept"), "application/rdap+json") || !strings.Contains(r.UserAgent(), "milterd") {
 			t.Errorf("header %v", r.Header)
 		}
-		says(404, "")(w, r)
+		answers(404, "")(w, r)
 	})
 	for _, c := range []struct{ server, domain string }{
 		{"", "example.net"}, {l.url, "example.de"}, {l.url + "/", "example.de"}, {l.url + "/rdap/v1", "xn--bcher-kva.example"},
@@ -178,14 +178,14 @@ func TestTimeLimits(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
-		says string
-	}{{"a silent registry", ""}, {"one that stops in the middle", good[:40]}} {
+		sent string // before the registry stops
+	}{{"a silent registry", ""}, {"a registry that stops within the answer", good[:40]}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var l *lab
 			l = newLab(t, func(w http.ResponseWriter, _ *http.Request) {
-				if c.says != "" {
-					_, _ = w.Write([]byte(c.says))
+				if c.sent != "" {
+					_, _ = w.Write([]byte(c.sent))
 					w.(http.Flusher).Flush()
 				}
 				<-l.open
@@ -194,13 +194,13 @@ func TestTimeLimits(t *testing.T) {
 			if at, err := l.Registered(t.Context(), l.url, "example.net"); err == nil || !at.IsZero() {
 				t.Errorf("got %v, %v", at, err)
 			}
-			if _, err := l.Registered(t.Context(), l.url, "example.com"); c.says == "" && !strings.Contains(fmt.Sprint(err), "it did not answer") {
+			if _, err := l.Registered(t.Context(), l.url, "example.com"); c.sent == "" && !strings.Contains(fmt.Sprint(err), "it did not answer") {
 				t.Errorf("the next time: %v", err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			if _, err := l.Registered(ctx, l.url, "example.net"); err == nil {
-				t.Error("a context that is over is no limit")
+				t.Error("no error after the end of the context")
 			}
 		})
 	}
@@ -213,32 +213,32 @@ func TestBootstrap(t *testing.T) {
 		_, err := l.Registered(t.Context(), "", domain)
 		return err
 	}
-	t.Run("a top-level domain without a server is unknown", func(t *testing.T) {
+	t.Run("a top-level domain without a server", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(200, good))
+		l := newLab(t, answers(200, good))
 		if at, err := l.Registered(t.Context(), "", "example.invalid"); err != nil || !at.IsZero() || l.asked.Load() > 0 {
 			t.Errorf("got %v, %v, %d requests", at, err, l.asked.Load())
 		}
 	})
-	t.Run("the second server answers for the first", func(t *testing.T) {
+	t.Run("the second server is asked if the first fails", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(200, domain("example.de", "registration", "2026-11-01")))
+		l := newLab(t, answers(200, domain("example.de", "registration", "2026-11-01")))
 		if at, err := l.Registered(t.Context(), "", "example.de"); err != nil || at.IsZero() {
 			t.Errorf("got %v, %v", at, err)
 		}
 	})
 	t.Run("TLS comes first", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(200, good))
+		l := newLab(t, answers(200, good))
 		l.list.Store(`{"services":[[["net"],["http://a.example/","https://b.example/","http://c.example/"]]]}`)
 		got, err := l.servers(t.Context(), "example.net")
 		if want := "[https://b.example/ http://a.example/ http://c.example/]"; err != nil || fmt.Sprint(got) != want {
 			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
 	})
-	t.Run("one list serves a day, and a restart", func(t *testing.T) {
+	t.Run("a list is used for a day, also after a restart", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(404, ""))
+		l := newLab(t, answers(404, ""))
 		for range 3 {
 			if err := ask(t, l, "example.net"); err != nil {
 				t.Fatal(err)
@@ -253,9 +253,9 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("%v, the list was fetched %d times", err, l.lists.Load())
 		}
 	})
-	t.Run("an old list is better than none", func(t *testing.T) {
+	t.Run("an old list is used if there is no new one", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(404, ""))
+		l := newLab(t, answers(404, ""))
 		if err := ask(t, l, "example.net"); err != nil {
 			t.Fatal(err)
 		}
@@ -266,11 +266,11 @@ func TestBootstrap(t *testing.T) {
 		}
 	})
 	for name, list := range map[string]string{
-		"no list": "", "garbage": "<html>", "a broken list": `{"services":[[["net"]]]}`, "a huge list": strings.Repeat(" ", maxBody) + "{}",
+		"no list": "", "garbage": "<html>", "a malformed list": `{"services":[[["net"]]]}`, "a huge list": strings.Repeat(" ", maxBody) + "{}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, says(200, good))
+			l := newLab(t, answers(200, good))
 			l.list.Store(list)
 			if err := ask(t, l, "example.net"); err == nil || !strings.Contains(err.Error(), "list of registries") {
 				t.Errorf("error %v", err)
@@ -279,26 +279,26 @@ func TestBootstrap(t *testing.T) {
 	}
 	t.Run("a list with bad URLs", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(200, good))
+		l := newLab(t, answers(200, good))
 		l.list.Store(`{"services":[[["net"],["file:///etc/","ftp://127.0.0.1/","/relative/","://"]]]}`)
 		if err := ask(t, l, "example.net"); err == nil {
-			t.Error("it gave an answer")
+			t.Error("no error")
 		}
 	})
 	t.Run("the store fails", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, says(200, good))
+		l := newLab(t, answers(200, good))
 		l.store.Fail(errors.New("outage"))
 		if err := ask(t, l, "example.net"); err == nil || l.asked.Load() > 0 {
-			t.Errorf("error %v, %d requests: nothing limits them", err, l.asked.Load())
+			t.Errorf("error %v, %d requests without a limit", err, l.asked.Load())
 		}
 	})
 }
 
-// TestConcurrency is for the race detector.
+// TestConcurrency has several goroutines fetch one list.
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, says(200, good))
+	l := newLab(t, answers(200, good))
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

@@ -73,7 +73,7 @@ func TestReplayOfDeliveredMail(t *testing.T) {
 	}
 }
 
-// TestReplayOfTheLog replays what a daemon has logged, and its records, by a configuration that lets more in.
+// TestReplayOfTheLog replays the records of a daemon by a configuration that accepts more.
 func TestReplayOfTheLog(t *testing.T) {
 	t.Parallel()
 	d, _ := daemontest.StartWithSocket(t, nil, "")
@@ -83,10 +83,6 @@ func TestReplayOfTheLog(t *testing.T) {
 	miltertest.Eventually(t, "both are recorded", func() bool {
 		list = d.Command(t, "log", "--json").Stdout
 		return strings.Count(list, `"session"`) >= 2
-	})
-	miltertest.Eventually(t, "both are logged", func() bool {
-		log := strings.Join(d.Lines(), "\n")
-		return strings.Contains(log, "msg=accept") && strings.Contains(log, "msg=tempfail")
 	})
 	names := dnstest.Start(t, daemontest.World).Addr
 	cfg := func(more string) string {
@@ -98,22 +94,20 @@ func TestReplayOfTheLog(t *testing.T) {
 		return path
 	}
 	same, other := cfg(""), cfg("actions: {sender-no-domain: watch}\n")
-	for name, content := range map[string]string{"milterd.log": strings.Join(d.Lines(), "\n"), "log.json": list} {
-		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		r := daemontest.Command(t, "replay", "-c", same, "--against", other, "--json", path)
-		var got struct {
-			Messages, Judged, Unreadable, Refused, Changed int
-			Reasons                                        map[string]struct{ Count int }
-		}
-		if err := json.Unmarshal([]byte(r.Stdout), &got); err != nil {
-			t.Fatalf("%v: %+v", err, r)
-		}
-		if got.Messages != 2 || got.Judged != 2 || got.Refused != 1 || got.Changed != 1 || got.Reasons["sender-no-domain"].Count != 1 {
-			t.Errorf("%s: got %s\nof\n%s", name, r.Stdout, content)
-		}
+	path := filepath.Join(t.TempDir(), "log.json")
+	if err := os.WriteFile(path, []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := daemontest.Command(t, "replay", "-c", same, "--against", other, "--json", path)
+	var got struct {
+		Messages, Judged, Unreadable, Refused, Changed int
+		Reasons                                        map[string]struct{ Count int }
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &got); err != nil {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	if got.Messages != 2 || got.Judged != 2 || got.Refused != 1 || got.Changed != 1 || got.Reasons["sender-no-domain"].Count != 1 {
+		t.Errorf("got %s\nof\n%s", r.Stdout, list)
 	}
 }
 

@@ -30,31 +30,34 @@ func newReplay(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [flags] PATH...",
 		Short: "Judge stored mail by a configuration, to see what it would refuse",
-		Long: `Judge stored mail as if it came now: mbox files, Maildirs, folders of messages, single messages, and the log that milterd has
-written. Nothing is sent to anyone but DNS questions, and nothing that the daemon remembers is touched.
+		Long: `Judge stored mail as if it were received now: mbox files, Maildirs, folders of messages, single messages, and the records of
+milterd. Nothing is sent but DNS questions, and the daemon's state is not touched.
 
-Who delivered a message, as whom, to whom and when is read from the trace fields (Received, Return-Path, Delivered-To,
-X-Original-To, Authentication-Results, Received-SPF) that the site's border wrote: the host that is called as hostname, or has
-one of local_domains, in the configuration. With --against each configuration reads that for itself, with its own trusted
-networks. What a message does not tell is not judged, and the report counts that.
+The client, the HELO name, the sender, the recipient and the time of a message are read from the trace fields (Received,
+Return-Path, Delivered-To, X-Original-To, Authentication-Results, Received-SPF) that a host of the site wrote: a host whose name
+is the hostname of the configuration, or under one of its local_domains. With --against, each configuration reads them with its
+own names and trusted networks. Where a message lacks one of these, the checks that need it do not judge it; the report counts
+such messages.
 
-A log is a file of syslog, of what "journalctl -u milterd" prints, or of what "milterd log --json --max 0" prints. It has the attempts
-that were refused too, and the retries, but no header sections: what is judged by those is not. Nor has it why a client was
-trusted: with --against, where one configuration trusts its network and the other one does not, it was for that. Each recipient
-of an attempt counts as a message. A file may be compressed by gzip; what it is shows in its content, not in its name.
+Records are what "milterd log --json --max 0" prints. They include refused attempts and retries, but no header sections, so that
+checks of the header do not judge them. Each recipient of an attempt counts as a message.
 
-The DNS answers as of today, which may be harsh on old mail; --dns none judges what needs no DNS, and --dns record=FILE writes the
-answers to a file and takes them from there the next time. Greylisting and counting go by the mail's own time, over the
-whole archive, however its files are sorted; of a large one the header sections wait in the folder for temporary files
-($TMPDIR) meanwhile. Each message is one attempt: retries are not in an archive of mail.
+Files may be compressed by gzip. The kind of a file is recognized by its content, not by its name.
 
-Ctrl-C while reading has what was read judged; then, or again, it ends that too. The report is on what was judged.`,
+DNS answers are those of today, with which old mail may be refused. With --dns none the DNS is not asked; with --dns record=FILE
+the answers are written to a file and taken from there the next time.
+
+Messages are judged in the order in which they were received, by whose time greylisting and counting go. Each message is one
+attempt: an archive of mail has no retries. The header sections are copied to a temporary file in $TMPDIR.
+
+Ctrl-C ends reading, and the messages that were read are judged. Ctrl-C again ends that too. The report is about the messages
+that were judged.`,
 		Example: `  milterd replay -c new.yaml ~/Maildir
   milterd replay -c milterd.yaml --against new.yaml --dns record=answers /var/mail/archive.mbox --html report.html
-  milterd replay -c new.yaml /var/log/mail.log*`,
+  milterd log --json --max 0 >log.json && milterd replay -c new.yaml log.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return fmt.Errorf("replay what? Want an mbox file, a Maildir, a folder of messages, or a log of milterd")
+				return fmt.Errorf("replay what? Want an mbox file, a Maildir, a folder of messages, or the output of milterd log --json")
 			}
 			return nil
 		},
@@ -63,10 +66,10 @@ Ctrl-C while reading has what was read judged; then, or again, it ends that too.
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.against, "against", "", "compare with another configuration `FILE`: which differences change the fate of which mail")
-	fl.StringVar(&f.dns, "dns", "live", "`ANSWERS` of the DNS: live, none, or record=FILE")
+	fl.StringVar(&f.against, "against", "", "compare with another configuration `FILE`: which differences change the results of which messages")
+	fl.StringVar(&f.dns, "dns", "live", "where DNS `ANSWERS` come from: live, none, or record=FILE")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object, with all messages")
-	fl.StringVar(&f.html, "html", "", "write the report to `FILE` too, as one page with charts")
+	fl.StringVar(&f.html, "html", "", "also write the report to `FILE`, as one page with charts")
 	return cmd
 }
 
@@ -76,7 +79,7 @@ func (f replaying) run(ctx context.Context, configFile string, paths []string, s
 			return err // a slip of the pen; what goes wrong later is in the report
 		}
 	}
-	opts := replay.Options{Paths: paths, Now: time.Now(), Workers: replay.Workers()}
+	opts := replay.Options{Paths: paths, Now: time.Now()}
 	var err error
 	if opts.Config, err = replayConfig(configFile, stderr); err != nil {
 		return err
@@ -112,7 +115,6 @@ func (f replaying) run(ctx context.Context, configFile string, paths []string, s
 	if err != nil {
 		return err
 	}
-	defer report.Close()
 	if err := f.print(report, page, stdout); err != nil {
 		return err
 	}
@@ -176,7 +178,7 @@ func loopback(trusted []netip.Prefix) []netip.Prefix {
 // resolver is what answers for the DNS.
 func (f replaying) resolver(configFile string, stderr io.Writer) (checks.Resolver, func(), error) {
 	if f.dns == "none" {
-		return replay.Nobody{}, func() {}, nil
+		return replay.NoDNS{}, func() {}, nil
 	}
 	file, record := strings.CutPrefix(f.dns, "record=")
 	if f.dns != "live" && (!record || file == "") {
@@ -199,8 +201,8 @@ func (f replaying) resolver(configFile string, stderr io.Writer) (checks.Resolve
 		return nil, nil, fmt.Errorf("--dns: %w", err)
 	}
 	return recording, func() {
+		_ = recording.Close() // every answer is written at once
 		live.Close()
-		_ = recording.Close() // all is written
 	}, nil
 }
 
@@ -209,7 +211,7 @@ func afterInterrupt(ctx context.Context, stderr io.Writer) context.Context {
 	if ctx.Err() == nil {
 		return ctx
 	}
-	fmt.Fprintln(stderr, "\nmilterd: interrupted: what was read is judged; once more ends that too")
+	fmt.Fprintln(stderr, "\nmilterd: interrupted: judging the messages that were read; interrupt again to end that too")
 	again, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(again, stop)
 	return again

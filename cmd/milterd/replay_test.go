@@ -81,7 +81,7 @@ func TestReplayAgainstLessTrust(t *testing.T) {
 	old, new := replayConfigFile(t, "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}\n"), replayConfigFile(t, "trusted: {networks: [127.0.0.0/8]}\n")
 	code := run(t.Context(), []string{"replay", "-c", old, "--against", new, "--dns", "none", archiveOf(t)}, &out, io.Discard)
 	for _, want := range []string{
-		"2 messages would fare otherwise, because of 1 line\n       1 would be refused instead of 0:",
+		"2 messages would have another result, because of 1 line\n       1 would be refused instead of 0:",
 		"milterd.yaml:3: trusted.networks: [127.0.0.0/8] instead of [127.0.0.0/8, 192.0.2.0/24] (2 messages)\n",
 		"not checked -> reject date-invalid: 1 message\n", "not checked -> accept: 1 message\n",
 	} {
@@ -131,7 +131,7 @@ func TestReplayMistakes(t *testing.T) {
 		{"a path that does not exist", "no such file", []string{"/none/at/all"}},
 		{"a DNS that does not exist", `--dns: "dead" is none of live, none, record=FILE`, []string{"--dns", "dead", t.TempDir()}},
 		{"a recording without a file", "--dns:", []string{"--dns", "record=", t.TempDir()}},
-		{"a recording that is none", "no recorded answer", []string{"--dns", "record=" + cfg, t.TempDir()}},
+		{"a recording that is none", "not a recorded answer", []string{"--dns", "record=" + cfg, t.TempDir()}},
 		{"a configuration that is broken", "unknown key", []string{"--against", replayConfigFile(t, "nonsense: 1\n"), t.TempDir()}},
 		{"a page that cannot be written", "no such file", []string{"--dns", "none", "--html", "/none/at/all.html", t.TempDir()}},
 	} {

@@ -1,9 +1,9 @@
 // Package mailbox finds stored mail and reads the header sections of it: mbox files in their dialects (mboxo, mboxrd, mboxcl,
-// mboxcl2), Maildirs, folders of single messages, and single messages. It reads milterd's own log too, where there is no mail but
-// what was decided about it. Each may be compressed by gzip.
+// mboxcl2), Maildirs, folders of single messages, and single messages. It also reads the records of milterd, as "milterd log
+// --json" prints them. Each may be compressed by gzip.
 //
-// It streams: what is kept in memory is one header section at a time, of a log what is put together from its lines, whatever the
-// size of a file or the number of entries in a folder. What cannot be read is a Message with an error, and the next one follows.
+// It streams: what is kept in memory is one header section at a time, of records those of the last attempts, whatever the size of a
+// file or the number of entries in a folder. What cannot be read is a Message with an error, and the next one follows.
 package mailbox
 
 import (
@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"time"
 )
 
 // MaxHead is the longest header section that is read, in octets. No MTA lets so much through by default.
@@ -33,21 +32,13 @@ var (
 // Message is one stored message, or something in its place that cannot be read.
 type Message struct {
 	File   string
-	Unit   string // what Number counts: Mail, Line or Record
 	Number int    // in the file, from 1; 0 in a file of its own
 	Head   string // header section as it is stored, without the empty line at its end
 	Size   int64  // octets that the message takes in the file, separator included
 	Err    error  // it cannot be read: Head is empty
 
-	Decided *Decided // it is an attempt in a log: Head is empty; nil: it is mail
+	Attempt *Attempt // it is an attempt in a list of records: Head is empty; nil: it is mail
 }
-
-// What is counted in a file.
-const (
-	Mail   = "message"
-	Line   = "line"
-	Record = "record"
-)
 
 // File is a file that may hold messages.
 type File struct {
@@ -66,9 +57,6 @@ func (f File) Messages(ctx context.Context) iter.Seq[Message] {
 		}
 		defer func() { _ = file.Close() }() // was only read
 		r := newReader(ctx, f, file)
-		if info, err := file.Stat(); err == nil {
-			r.written = info.ModTime()
-		}
 		if start, _ := r.buf.Peek(len(gzipMagic)); string(start) == gzipMagic {
 			r.compressed(yield)
 		} else {
@@ -80,14 +68,11 @@ func (f File) Messages(ctx context.Context) iter.Seq[Message] {
 // all reads what there is, as what it looks like.
 func (r *reader) all(yield func(Message) bool) {
 	start, _ := r.buf.Peek(maxStart)
-	log, ofRecords := isLog(start)
 	switch {
 	case bytes.HasPrefix(start, []byte(separator)):
 		r.messages(yield)
-	case ofRecords:
-		r.log(Record, yield, r.records)
-	case log:
-		r.log(Line, yield, r.lines)
+	case bytes.HasPrefix(bytes.TrimLeft(start, " \t\r\n"), []byte("[")):
+		r.records(yield)
 	default:
 		if m, ok := r.single(); ok {
 			yield(m)
@@ -96,7 +81,7 @@ func (r *reader) all(yield func(Message) bool) {
 }
 
 // maxStart is how much of a file tells what it is, in octets.
-const maxStart = 4096
+const maxStart = 64
 
 // gzipMagic begins a file that gzip has compressed, RFC 1952 section 2.3.1.
 const gzipMagic = "\x1f\x8b"
@@ -111,7 +96,6 @@ func (r *reader) compressed(yield func(Message) bool) {
 		return
 	}
 	inner := newReader(r.ctx, r.file, z)
-	inner.written = r.written
 	told := int64(0)
 	inner.all(func(m Message) bool {
 		m.Size, told = packed.n-told, packed.n
@@ -146,13 +130,12 @@ const bufferSize = 64 << 10
 
 // reader reads lines of a file.
 type reader struct {
-	ctx     context.Context
-	file    File
-	written time.Time   // when the file was, for dates without a year
-	random  io.ReaderAt // the same file, for looking ahead; nil: there is none
-	buf     *bufio.Reader
-	at      int64 // octets taken from buf
-	whole   bool  // the piece that was read last ended a line
+	ctx    context.Context
+	file   File
+	random io.ReaderAt // the same file, for looking ahead; nil: there is none
+	buf    *bufio.Reader
+	at     int64 // octets taken from buf
+	whole  bool  // the piece that was read last ended a line
 }
 
 // byteOrderMark is what some programs on Windows put before a text in UTF-8.
@@ -187,7 +170,7 @@ func (r *reader) piece() (line []byte, begins bool, err error) {
 // single reads a file that has one message. It is false if an empty file may as well be an mbox without messages, or if the
 // context ended before there was something to tell.
 func (r *reader) single() (Message, bool) {
-	m := Message{File: r.file.Path, Unit: Mail, Size: r.file.Size}
+	m := Message{File: r.file.Path, Size: r.file.Size}
 	var head head
 	for !head.done {
 		line, begins, err := r.piece()
@@ -258,5 +241,6 @@ func beginsField(line []byte) bool {
 			return false
 		}
 	}
-	return ok && len(name) > 0
+	// "2026-01-02T10" and `time="2026-01-02T10` begin lines of logs.
+	return ok && len(name) > 0 && (name[0] < '0' || name[0] > '9') && !bytes.Contains(name, []byte("="))
 }

@@ -282,7 +282,7 @@ func FuzzFile(f *testing.F) {
 		collect := func(list *[]string, in io.Reader) (sum int64) {
 			r := newReader(context.Background(), file, text{in, bytes.NewReader(content)})
 			note := func(m Message) bool {
-				if (m.Err == nil) != (m.Head != "" || m.Decided != nil) {
+				if (m.Err == nil) != (m.Head != "" || m.Attempt != nil) {
 					t.Errorf("head %q and error %v", m.Head, m.Err)
 				}
 				if !bytes.Contains(content, []byte(m.Head)) {

@@ -19,7 +19,7 @@ const maxSeparator = 400
 
 // messages reads the messages of an mbox file.
 func (r *reader) messages(yield func(Message) bool) {
-	m := Message{File: r.file.Path, Unit: Mail}
+	m := Message{File: r.file.Path}
 	var h head
 	began := r.at
 	blank := false // the line before was

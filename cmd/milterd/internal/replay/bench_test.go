@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"milterd/milter/resolver"
+	"milterd/milter/resolver/dnstest"
 )
 
 // BenchmarkReplay judges archives without the DNS. Beside messages per second it tells the peak of the heap that is in use,
@@ -25,12 +28,11 @@ func BenchmarkReplay(b *testing.B) {
 			var peak uint64
 			for b.Loop() {
 				stop := watchHeap(&peak)
-				r, err := Run(context.Background(), Options{Paths: []string{path}, Config: cfg, DNS: Nobody{}, Workers: Workers(), Now: noon})
+				r, err := Run(context.Background(), Options{Paths: []string{path}, Config: cfg, DNS: NoDNS{}, Now: noon})
 				stop()
 				if err != nil || r.Judged != n {
 					b.Fatal(err)
 				}
-				r.Close()
 			}
 			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
@@ -75,4 +77,34 @@ func writeArchive(b *testing.B, path string, n int) {
 	if err := f.Close(); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkReplayDNS judges messages of 500 clients and senders whom the resolver does not know, with a DNS server that takes
+// 20 ms for an answer.
+func BenchmarkReplayDNS(b *testing.B) {
+	const n = 500
+	var zone, text strings.Builder
+	for i := range n {
+		host, client := fmt.Sprintf("mail.s%d.example", i), fmt.Sprintf("9.8.%d.%d", i/200, i%200+1)
+		fmt.Fprintf(&zone, "s%d.example. MX 10 %s.\ns%d.example. TXT \"v=spf1 a:%s -all\"\n%s. A %s\n", i, host, i, host, host, client)
+		fmt.Fprintf(&zone, "%d.%d.8.9.in-addr.arpa. PTR %s.\n", i%200+1, i/200, host)
+		l := letter{at: time.Duration(i) * time.Minute, helo: host, from: fmt.Sprintf("a@s%d.example", i)}
+		text.WriteString("From x " + noon.Format(time.ANSIC) + "\n" + strings.ReplaceAll(l.String(), "192.0.2.9", client) + "\n")
+	}
+	path := file(b, "inbox", text.String())
+	server := dnstest.Start(b, zone.String())
+	server.Latency(20 * time.Millisecond)
+	cfg := configOf(b, "a.yaml", "")
+	for b.Loop() {
+		dns, err := resolver.New(resolver.Config{Servers: []string{server.Addr}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, err := Run(context.Background(), Options{Paths: []string{path}, Config: cfg, DNS: dns, Now: noon})
+		if err != nil || r.Judged != n || r.Refused > 0 {
+			b.Fatalf("%+v, %v", r, err)
+		}
+		dns.Close()
+	}
+	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }

@@ -99,7 +99,7 @@ func TestDifferencesForPeople(t *testing.T) {
 	r := replayed(t, Options{Paths: []string{mbox(t, letter{date: "x"})}, Config: old, Against: &new})
 	text := textOf(t, r)
 	for _, want := range []string{
-		"With /etc/b.yaml instead, 1 message would fare otherwise, because of 1 line\n       0 would be refused instead of 1: 0 instead of 1 for good (5yz), 0 instead of 0 to come back later (4yz)\n",
+		"With /etc/b.yaml instead, 1 message would have another result, because of 1 line\n       0 would be refused instead of 1: 0 instead of 1 rejected (5yz), 0 instead of 0 deferred (4yz)\n",
 		"  b.yaml:5: actions.date-invalid: watch instead of reject of the profile (1 message)\n",
 		"  b.yaml:7: policies[0].recipients: [bob, amy] instead of not given\n",
 		"  a.yaml:3: profile: not given instead of strict\n",

@@ -50,8 +50,8 @@ func TestPageInABrowser(t *testing.T) {
 		name, says string
 		opts       Options
 	}{
-		{"against", "would fare otherwise", Options{Paths: archive, Config: config, Against: &strict}},
-		{"no-dns", "What could not be judged", Options{Paths: archive, Config: config, DNS: Nobody{}}},
+		{"against", "would have another result", Options{Paths: archive, Config: config, Against: &strict}},
+		{"no-dns", "What could not be judged", Options{Paths: archive, Config: config, DNS: NoDNS{}}},
 		{"day", "Messages per day", Options{Paths: []string{mbox(t, letter{date: "yesterday"})}, Config: config}},
 		{"nothing", "No reason applied to any message.", Options{Paths: []string{file(t, "mbox", "")}, Config: config}},
 	} {

@@ -25,7 +25,7 @@ func TestPage(t *testing.T) {
 	page := out.String()
 	for _, want := range []string{
 		"<b>80</b>messages", "date-invalid", "<p class=\"soft\">and 3 more</p>", "With b.yaml instead", "What could not be judged", "Unreadable", "x.eml", "&lt;b&gt;bold",
-		"prefers-color-scheme: dark", "@media print", `<svg class="chart"`, " of 80 messages would fare otherwise, because of ",
+		"prefers-color-scheme: dark", "@media print", `<svg class="chart"`, " of 80 messages would have another result, because of ",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q", want)
@@ -57,27 +57,27 @@ func TestPageOfNothing(t *testing.T) {
 	}
 }
 
-func TestBars(t *testing.T) {
+func TestChart(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		days  map[int64]*day
+		days  map[int64]*actionCount
 		count int
 		step  string
 	}{
-		{"one day", map[int64]*day{20000: {accepted: 1}}, 1, "day"},
-		{"some days", map[int64]*day{20000: {accepted: 1}, 20029: {rejected: 2}}, 30, "day"},
-		{"a year", map[int64]*day{20000: {accepted: 1}, 20365: {}}, 53, "week"},
-		{"five years", map[int64]*day{20000: {accepted: 1}, 21825: {}}, 61, "30 days"},
-		{"a clock at 1970 and one in 9999", map[int64]*day{0: {accepted: 1}, 2932896: {}}, 81, "36500 days"},
+		{"one day", map[int64]*actionCount{20000: {accepted: 1}}, 1, "day"},
+		{"some days", map[int64]*actionCount{20000: {accepted: 1}, 20029: {rejected: 2}}, 30, "day"},
+		{"a year", map[int64]*actionCount{20000: {accepted: 1}, 20365: {}}, 53, "week"},
+		{"five years", map[int64]*actionCount{20000: {accepted: 1}, 21825: {}}, 61, "30 days"},
+		{"a clock at 1970 and one in 9999", map[int64]*actionCount{0: {accepted: 1}, 2932896: {}}, 81, "36500 days"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			list, step, highest := bars(c.days)
-			if len(list) != c.count || step != c.step || highest < 1 {
-				t.Errorf("got %d bars of a %s, at most %d", len(list), step, highest)
+			got := newChart(c.days)
+			if len(got.Bars) != c.count || got.Step != c.step || got.Highest < 1 {
+				t.Errorf("got %d bars of a %s, at most %d", len(got.Bars), got.Step, got.Highest)
 			}
-			for _, b := range list {
+			for _, b := range got.Bars {
 				if sum := b.AcceptedH + b.DeferredH + b.RejectedH; sum > 100.01 || b.AcceptedY < -0.01 || b.X+b.Width > 100.01 {
 					t.Errorf("got %+v", b)
 				}
@@ -91,10 +91,10 @@ func TestBar(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(100, 0)
 	b := Bar{W: &out, Total: 200, Now: func() time.Time { return now }}
-	b.Show(Progress{Read: 3, Octets: 50, Unreadable: 1})
-	b.Show(Progress{Read: 4, Octets: 60}) // too soon
+	b.Show(Progress{Read: 3, Bytes: 50, Unreadable: 1})
+	b.Show(Progress{Read: 4, Bytes: 60}) // too soon
 	now = now.Add(time.Second)
-	b.Show(Progress{Read: 10, Judged: 10, Sorted: true})
+	b.Show(Progress{Read: 10, Judged: 10, Judging: true})
 	b.Clear()
 	want := "\rreading [#######.......................]  25 % 3 messages, 1 unreadable" +
 		"\rjudging [##############################] 100 % 10 messages             " +

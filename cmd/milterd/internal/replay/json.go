@@ -1,100 +1,81 @@
 package replay
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"io"
 )
 
-// JSON writes the whole report as one JSON object. It streams the messages.
+type jsonReport struct {
+	Messages   int                       `json:"messages"`
+	Judged     int                       `json:"judged"`
+	Unreadable int                       `json:"unreadable"`
+	Refused    int                       `json:"refused"`
+	Reasons    map[string]jsonReason     `json:"reasons"`
+	Trusted    int                       `json:"trusted,omitempty"`
+	NotJudged  map[string]map[string]int `json:"not_judged,omitempty"` // messages by check and why
+	*jsonChanges
+	Interrupted bool `json:"interrupted,omitempty"`
+}
+
+type jsonReason struct {
+	Action   string        `json:"action"`
+	Count    int           `json:"count"`
+	Messages []jsonMessage `json:"messages"`
+}
+
+type jsonMessage struct {
+	File    string `json:"file"`
+	ID      string `json:"message_id"`
+	Session string `json:"session,omitempty"`
+}
+
+type jsonChanges struct {
+	Changed int          `json:"changed"`
+	Changes []jsonChange `json:"changes"`
+}
+
+type jsonChange struct {
+	From     string        `json:"from"`
+	To       string        `json:"to"`
+	Because  []string      `json:"because"`
+	Count    int           `json:"count"`
+	Messages []jsonMessage `json:"messages"`
+}
+
+// JSON writes the report with all messages as one JSON object.
 func (r *Report) JSON(w io.Writer) error {
-	out := &jsonWriter{w: bufio.NewWriter(w)}
-	out.raw(`{"messages":`).value(r.Messages).raw(`,"judged":`).value(r.Judged).raw(`,"unreadable":`).value(r.Unreadable)
-	out.raw(`,"refused":`).value(r.Refused).raw(`,"reasons":{`)
-	for i, s := range r.found() {
-		if i > 0 {
-			out.raw(",")
+	out := jsonReport{
+		Messages: r.Messages, Judged: r.Judged, Unreadable: r.Unreadable, Refused: r.Refused, Reasons: map[string]jsonReason{},
+		Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
+	}
+	for _, c := range r.applied() {
+		out.Reasons[c.id] = jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: jsonMessages(c.hits)}
+	}
+	for g, n := range r.gaps {
+		if out.NotJudged[g.check] == nil {
+			out.NotJudged[g.check] = map[string]int{}
 		}
-		out.value(s.id).raw(`:{"action":`).value(s.action.String()).raw(`,"count":`).value(s.hits.count)
-		out.messages(&s.hits).raw("}")
-	}
-	out.raw("}")
-	if r.Trusted > 0 {
-		out.raw(`,"trusted":`).value(r.Trusted)
-	}
-	if len(r.notJudged) > 0 {
-		out.raw(`,"not_judged":`).value(r.notJudged)
+		out.NotJudged[g.check][g.why] = n
 	}
 	if r.changes != nil {
-		out.raw(`,"changed":`).value(r.changes.count).raw(`,"changes":[`)
-		for i, c := range r.changes.groups {
-			if i > 0 {
-				out.raw(",")
+		out.jsonChanges = &jsonChanges{Changed: r.changes.count, Changes: []jsonChange{}}
+		for _, g := range r.changes.groups {
+			c := jsonChange{From: g.from, To: g.to, Because: []string{}, Count: len(g.hits), Messages: jsonMessages(g.hits)}
+			for _, d := range g.because {
+				c.Because = append(c.Because, d.String())
 			}
-			because := []string{}
-			for _, d := range c.because {
-				because = append(because, d.String())
-			}
-			out.raw(`{"from":`).value(c.from).raw(`,"to":`).value(c.to).raw(`,"because":`).value(because)
-			out.raw(`,"count":`).value(c.hits.count).messages(&c.hits).raw("}")
+			out.Changes = append(out.Changes, c)
 		}
-		out.raw("]")
 	}
-	if r.Interrupted {
-		out.raw(`,"interrupted":true`)
-	}
-	out.raw("}\n")
-	if out.err != nil {
-		return out.err
-	}
-	return out.w.Flush()
-}
-
-// jsonWriter writes pieces of JSON until one fails.
-type jsonWriter struct {
-	w   *bufio.Writer
-	err error
-}
-
-func (j *jsonWriter) raw(text string) *jsonWriter {
-	if j.err == nil {
-		_, j.err = j.w.WriteString(text)
-	}
-	return j
-}
-
-func (j *jsonWriter) value(v any) *jsonWriter {
-	if j.err != nil {
-		return j
-	}
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // a Message-ID has angle brackets
-	if j.err = enc.Encode(v); j.err == nil {
-		_, j.err = j.w.Write(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
-	}
-	return j
+	return enc.Encode(out)
 }
 
-// messages writes the last member of an object: a list of messages.
-func (j *jsonWriter) messages(l *hits) *jsonWriter {
-	j.raw(`,"messages":[`)
-	first := true
-	for h, err := range l.all() {
-		if err != nil {
-			j.err = err
-			break
-		}
-		if !first {
-			j.raw(",")
-		}
-		first = false
-		j.value(struct {
-			File    string `json:"file"`
-			ID      string `json:"message_id"`
-			Session string `json:"session,omitempty"`
-		}{h.File, h.ID, h.Session})
+func jsonMessages(hits []*hit) []jsonMessage {
+	list := []jsonMessage{}
+	for _, h := range hits {
+		list = append(list, jsonMessage{File: h.path, ID: h.id, Session: h.session})
 	}
-	return j.raw("]")
+	return list
 }

@@ -4,40 +4,34 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 )
 
-// Bar shows progress in one line of a terminal. Its method Show is safe for concurrent use.
+// Bar shows progress on one line of a terminal.
 type Bar struct {
 	W     io.Writer
-	Total int64 // octets to read; 0: not known
+	Total int64 // bytes to read; 0 if that is not known
 	Now   func() time.Time
 
-	mu    sync.Mutex
-	next  time.Time
-	width int // of what is shown
+	next  time.Time // when to write the line again
+	width int       // of the line
 }
 
 const (
-	barWidth = 30
-	barEvery = 100 * time.Millisecond
+	barWidth    = 30
+	barInterval = 100 * time.Millisecond // half of it flickers, twice as much looks stuck
 )
 
-// Show shows how far a replay is, now and then.
+// Show shows how far a replay is, at most ten times a second.
 func (b *Bar) Show(p Progress) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if now := b.Now(); now.After(b.next) {
-		b.next = now.Add(barEvery)
+		b.next = now.Add(barInterval)
 		b.write(b.line(p))
 	}
 }
 
-// Clear takes the line away.
+// Clear removes the line.
 func (b *Bar) Clear() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.write("")
 	fmt.Fprint(b.W, "\r")
 }
@@ -48,15 +42,15 @@ func (b *Bar) write(line string) {
 }
 
 func (b *Bar) line(p Progress) string {
-	verb, done, total, n := "reading", p.Octets, b.Total, p.Read
-	if p.Sorted {
-		verb, done, total, n = "judging", p.Judged, p.Read, p.Judged
+	verb, messages, done, total := "reading", p.Read, p.Bytes, b.Total
+	if p.Judging {
+		verb, messages, done, total = "judging", p.Judged, int64(p.Judged), int64(p.Read)
 	}
-	line := fmt.Sprintf("%s %d messages", verb, n)
+	line := fmt.Sprintf("%s %d messages", verb, messages)
 	if total > 0 {
 		part := min(float64(done)/float64(total), 1)
 		full := int(part * barWidth)
-		line = fmt.Sprintf("%s [%s%s] %3.0f %% %d messages", verb, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), 100*part, n)
+		line = fmt.Sprintf("%s [%s%s] %3.0f %% %d messages", verb, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), 100*part, messages)
 	}
 	if p.Unreadable > 0 {
 		line += fmt.Sprintf(", %d unreadable", p.Unreadable)

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"milterd/cmd/milterd/internal/mailbox"
-	"milterd/cmd/milterd/internal/received"
 )
 
 func TestKnownAnswers(t *testing.T) {
@@ -95,7 +95,7 @@ func TestWhatIsNotKnownIsNotJudged(t *testing.T) {
 func TestNobodyIsAsked(t *testing.T) {
 	t.Parallel()
 	strict := configOf(t, "a.yaml", "profile: strict\non_error: tempfail\nactions: {first-contact: off}")
-	r := replayed(t, Options{Paths: []string{mbox(t, letter{}, letter{helo: "192.0.2.9"})}, Config: strict, DNS: Nobody{}})
+	r := replayed(t, Options{Paths: []string{mbox(t, letter{}, letter{helo: "192.0.2.9"})}, Config: strict, DNS: NoDNS{}})
 	j := jsonOf(t, r)
 	if got, want := j.line(), "2 messages, 2 judged, 0 unreadable, 1 refused: helo-bare-ip reject 1"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -152,7 +152,7 @@ func many(n int) []letter {
 	return out
 }
 
-func TestTheNumberOfWorkersDoesNotMatter(t *testing.T) {
+func TestOrderOfPathsDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	letters := many(400)
@@ -161,11 +161,12 @@ func TestTheNumberOfWorkersDoesNotMatter(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	paths := []string{root, mbox(t, letters[200:]...)}
+	paths := []string{root, mbox(t, letters[200:300]...), mbox(t, letters[300:]...)}
 	a, b := configOf(t, "a.yaml", "actions: {first-contact: greylist}"), configOf(t, "b.yaml", "profile: strict")
 	var first string
-	for _, workers := range []int{1, 2, 7} {
-		r := replayed(t, Options{Paths: paths, Config: a, Against: &b, Workers: workers})
+	for range len(paths) {
+		paths = append(paths[1:], paths[0])
+		r := replayed(t, Options{Paths: paths, Config: a, Against: &b})
 		r.Took = 0
 		var out, html bytes.Buffer
 		if err := r.JSON(&out); err != nil {
@@ -178,107 +179,66 @@ func TestTheNumberOfWorkersDoesNotMatter(t *testing.T) {
 		if first == "" {
 			first = got
 		} else if got != first {
-			t.Errorf("with %d workers\n%.3000s\nwith one\n%.3000s", workers, got, first)
+			t.Errorf("in another order\n%.3000s\nwant\n%.3000s", got, first)
 		}
 	}
 	if !strings.Contains(first, "greylisted (tempfail)") || !strings.Contains(first, "-> reject") {
-		t.Errorf("nothing happened:\n%.3000s", first)
+		t.Errorf("nothing was refused or changed:\n%.3000s", first)
 	}
 }
 
-func TestSortingOnDisk(t *testing.T) {
-	t.Parallel()
-	var want, got []string
-	s := &sorter{limit: 2000}
-	defer s.close()
-	for i := range 1000 {
-		key := fmt.Sprintf("%04d", i*7919%1000)
-		want = append(want, key)
-		if err := s.add([]byte(key), []byte("v"+key)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	slices.Sort(want)
-	if len(s.runs) < 10 || s.octets > 2000 {
-		t.Errorf("%d runs on disk, %d octets in memory", len(s.runs), s.octets)
-	}
-	for v, err := range s.sorted() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, strings.TrimPrefix(string(v), "v"))
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestADiskThatIsFull(t *testing.T) {
-	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "gone")) // not parallel
-	s := &sorter{limit: 10}
-	if err := s.add([]byte("k"), []byte("value")); err == nil || !strings.Contains(err.Error(), "no room") {
-		t.Errorf("got %v", err)
-	}
-	var l hits
-	var err error
-	for range keep + 1 {
-		err = l.add(hit{File: "x"})
-	}
-	if err == nil || !strings.Contains(err.Error(), "no room") {
+func TestNoRoomForTemporaryFile(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing")) // not parallel
+	_, err := Run(t.Context(), Options{Paths: []string{file(t, "a.eml", letter{}.String())}, Config: configOf(t, "a.yaml", ""), DNS: NoDNS{}})
+	if err == nil || !strings.Contains(err.Error(), "temporary file: ") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestMoreHitsThanFitIntoMemory(t *testing.T) {
+func TestArchive(t *testing.T) {
 	t.Parallel()
-	var l hits
-	defer l.close()
-	const n = 3 * keep
-	for i := range n {
-		if err := l.add(hit{File: fmt.Sprint(i), ID: "<\xff\n>"}); err != nil {
+	var a archive
+	defer a.close()
+	add := func(path string, number int, received time.Time) {
+		t.Helper()
+		if err := a.add(mailbox.Message{File: path, Number: number, Head: "Message-ID: <" + path + ">\n"}, received); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 2 { // every report goes through them
-		i := 0
-		for h, err := range l.all() {
-			if err != nil || h.File != fmt.Sprint(i) {
-				t.Fatalf("hit %d: got %+v, %v", i, h, err)
+	add("late", 0, noon.Add(time.Hour))
+	add("b", 0, noon)
+	add("a", 10, noon)
+	add("a", 9, noon)
+	add("before 1970", 0, time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC))
+	add("no time", 0, time.Time{})
+	if err := a.add(mailbox.Message{File: "log", Number: 3, Attempt: &mailbox.Attempt{Session: "s1", Time: noon, To: "<\u2028>"}}, noon); err != nil {
+		t.Fatal(err)
+	}
+	for _, ahead := range []int{0, 3, 100} {
+		var got, soon []string
+		for m, err := range a.sorted(ahead, func(m *mail) { soon = append(soon, m.file) }) {
+			if err != nil {
+				t.Fatal(err)
 			}
-			i++
+			if n := min(len(got)+ahead+1, len(a.index)); len(soon) != n {
+				t.Errorf("%d messages ahead: message %d was yielded after soon got %d", ahead, len(got), len(soon))
+			}
+			got = append(got, fmt.Sprint(m.file, " ", m.number))
+			if m.attempt == nil && m.messageID() != "<"+m.file+">" || m.attempt != nil && m.attempt.To != "<\u2028>" {
+				t.Errorf("%s: got %q, %+v", m.file, m.messageID(), m.attempt)
+			}
 		}
-		if i != n || len(l.first) != keep {
-			t.Errorf("got %d hits, %d in memory", i, len(l.first))
+		if want := []string{"no time 0", "before 1970 0", "a 9", "a 10", "b 0", "log 3", "late 0"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-func TestCodec(t *testing.T) {
+// TestEntrySize tests what the documentation of archive says.
+func TestEntrySize(t *testing.T) {
 	t.Parallel()
-	home, wide, elsewhere := configOf(t, "a", "").Site, configOf(t, "a", trustsRelay).Site, configOf(t, "a", "hostname: mx.example.net\nlocal_domains: []\n").Site
-	for _, c := range []struct {
-		name  string
-		l     letter
-		by    sites
-		other bool // the sites read it otherwise
-	}{
-		{"all", letter{}, sites{home}, false},
-		{"no border", letter{no: "Received"}, sites{home}, false},
-		{"no reverse-path", letter{no: "Return-Path Message-ID"}, sites{home}, false},
-		{"two sites that agree", letter{}, sites{home, wide}, false},
-		{"a relay that one does not trust", letter{relay: time.Minute}, sites{wide, home}, true},
-		{"a relay that the other one does not trust", letter{relay: time.Minute}, sites{home, wide}, true},
-		{"a border that one does not know", letter{}, sites{elsewhere, home}, true},
-		{"a border that the other one does not know", letter{}, sites{home, elsewhere}, true},
-	} {
-		m := newMail(mailbox.Message{File: "x", Number: 3, Head: c.l.String()}, c.by)
-		got := decode(m.encode())
-		for _, f := range []*received.Facts{m.as(false), m.as(true)} {
-			f.Time = f.Time.UTC()
-		}
-		if !reflect.DeepEqual(got, m) || (m.Other != nil) != c.other {
-			t.Errorf("%s:\ngot  %+v, other %+v\nwant %+v, other %+v", c.name, got, got.Other, m, m.Other)
-		}
+	if n := unsafe.Sizeof(entry{}); n != 48 {
+		t.Errorf("an entry has %d bytes", n)
 	}
 }
 
@@ -329,7 +289,7 @@ func TestInterrupted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		r, err := Run(ctx, Options{
-			Paths: []string{path}, Config: cfg, DNS: Nobody{}, Workers: 1, Now: noon,
+			Paths: []string{path}, Config: cfg, DNS: NoDNS{}, Now: noon,
 			Progress: func(p Progress) {
 				if p.Read == 10 {
 					cancel()
@@ -349,7 +309,7 @@ func TestInterrupted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		r, err := Run(ctx, Options{
-			Paths: []string{path}, Config: cfg, DNS: dnsOf(t, zoneText), Workers: 1, Now: noon,
+			Paths: []string{path}, Config: cfg, DNS: dnsOf(t, zoneText), Now: noon,
 			Progress: func(p Progress) {
 				if p.Judged == 10 {
 					cancel()
@@ -370,7 +330,7 @@ func TestHint(t *testing.T) {
 	t.Parallel()
 	other := file(t, "a.eml", "Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1; "+noon.Format(time.RFC1123Z)+"\nDate: x\n\n")
 	text := textOf(t, replayed(t, Options{Paths: []string{other}, Config: configOf(t, "a.yaml", "")}))
-	if !strings.Contains(text, "1 message without a Received field of this site's border; their uppermost ones are by\n  mx.example.com 1\n") {
+	if !strings.Contains(text, "1 message without a Received field of a host of this site; their topmost ones are by\n  mx.example.com 1\n") {
 		t.Errorf("got\n%s", text)
 	}
 }

@@ -1,219 +1,280 @@
 package replay
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/received"
 )
 
-// Report is what a replay has found. Close gives its temporary files back.
+// Report is the result of a replay. Its methods Text, JSON and HTML write it.
 type Report struct {
-	Config, Against string // names of the configurations
-	Messages        int    // found, those too that cannot be read
-	Judged          int
-	Trusted         int // not checked, by the configuration
-	Unreadable      int
-	Refused         int // by an enforced reason
-	Rejected        int // of those, for good
-	Interrupted     bool
-	First, Last     time.Time // of the messages that tell a time
-	Took            time.Duration
+	Config      string // name of the configuration; empty for the defaults
+	Messages    int    // found, including unreadable ones
+	Judged      int
+	Trusted     int // not checked, because the configuration trusts the client
+	Unreadable  int
+	Refused     int       // rejected or deferred
+	Rejected    int       // of Refused
+	Interrupted bool      // the report is about a part of the messages
+	First, Last time.Time // when messages were received; zero if that is not known of any
+	Took        time.Duration
 
-	reasons   []*reasonStat // in the order in which they decide
-	byReason  map[*checks.Reason]*reasonStat
-	checks    []string                  // in the order in which they run
-	notJudged map[string]map[string]int // check -> why -> messages
-	faults    []fault
-	senders   tally // of refused messages
-	noBorder  int   // messages without a field of the site's border
-	hosts     tally // that wrote the uppermost fields of those
-	days      map[int64]*day
-	changes   *changes // nil: nothing to compare with
+	reasons  []*reasonCount // in the order of the checks
+	byReason map[*checks.Reason]*reasonCount
+	checks   []string               // in order
+	gaps     map[gap]int            // messages
+	faults   []fault                // the first of the unreadable messages
+	noBorder int                    // messages without a Received field of the site
+	hosts    tally                  // hosts that wrote the topmost Received fields of those
+	days     map[int64]*actionCount // by days since 1970
+	changes  *changes               // nil if there was nothing to compare with
 }
 
-// reasonStat is what is to be told of a reason.
-type reasonStat struct {
+// reasonCount counts the messages to which a reason applied.
+type reasonCount struct {
 	id, check string
-	action    checks.Action // the most severe
-	sentence  string        // of its first reply
+	action    checks.Action // the most severe one
+	example   string        // text of the first reply
 	senders   tally
-	hits      hits
+	hits      []*hit
 }
 
-// fault is a message that could not be read.
+// actionCount counts messages by what became of them.
+type actionCount struct{ accepted, deferred, rejected int }
+
+// fault is why a message could not be read.
 type fault struct{ Place, Why string }
 
-// maxFaults is how many of them are told one by one.
+// maxFaults is how many faults are shown; the others are counted. Half of it hides some of the kinds of fault in a folder,
+// twice as many fill the screen.
 const maxFaults = 100
 
-// day counts the messages of a day.
-type day struct{ accepted, deferred, rejected int }
-
-func newReport(base *side, opts Options) *Report {
-	r := &Report{Config: opts.Config.Name, byReason: map[*checks.Reason]*reasonStat{}, notJudged: map[string]map[string]int{}, days: map[int64]*day{}}
+func newReport(config string, base *judge) *Report {
+	r := &Report{
+		Config: config, byReason: map[*checks.Reason]*reasonCount{}, gaps: map[gap]int{}, hosts: tally{}, days: map[int64]*actionCount{},
+	}
 	add := func(check string, reasons []*checks.Reason) {
 		r.checks = append(r.checks, check)
 		for _, reason := range reasons {
-			s := &reasonStat{id: reason.ID, check: check}
-			r.reasons = append(r.reasons, s)
-			r.byReason[reason] = s
+			c := &reasonCount{id: reason.ID, check: check, senders: tally{}}
+			r.reasons = append(r.reasons, c)
+			r.byReason[reason] = c
 		}
 	}
 	for _, inst := range base.instances {
 		add(inst.Info.Name, inst.Info.Reasons)
 	}
 	add("policy", checks.PipelineReasons())
-	if opts.Against != nil {
-		r.Against = opts.Against.Name
-		r.changes = newChanges(opts)
-	}
 	return r
 }
 
-// Close gives temporary files back.
-func (r *Report) Close() {
-	for _, s := range r.reasons {
-		s.hits.close()
-	}
-	if r.changes != nil {
-		r.changes.close()
-	}
-}
-
-func (r *Report) unreadable(m *mail) {
+// unreadable adds a message that could not be read.
+func (r *Report) unreadable(m mailbox.Message) {
 	r.Messages++
 	r.Unreadable++
 	if len(r.faults) < maxFaults {
-		r.faults = append(r.faults, fault{hitOf(m).place(), m.Fault})
+		r.faults = append(r.faults, fault{Place: hit{path: m.File, number: m.Number}.place(), Why: m.Err.Error()})
 	}
 }
 
-// judged notes what became of a message.
-func (r *Report) judged(m *mail, f fate) error {
+// add adds the result of a message.
+func (r *Report) add(m *mail, res result) {
 	r.Messages++
-	r.when(m, f)
-	if m.Known&^(received.Time|received.Content) == 0 && !m.Local && m.Session == "" {
+	r.addTime(res)
+	if res.facts.Known&^(received.Time|received.Content) == 0 && !res.facts.Local && m.attempt == nil {
 		r.noBorder++
-		r.hosts.add(m.By)
+		r.hosts.add(res.facts.By)
 	}
-	if f.trusted {
+	if res.trusted {
 		r.Trusted++
-		return nil
-	}
-	r.Judged++
-	if f.action.Enforced() {
-		r.Refused++
-		r.senders.add(domainOf(m))
-	}
-	if f.action == checks.Reject {
-		r.Rejected++
-	}
-	for _, miss := range f.missing {
-		r.lacks(miss.check, miss.what.String()+" not known")
-	}
-	r.failed(f.failures)
-	return r.outcomes(m, f)
-}
-
-func (r *Report) outcomes(m *mail, f fate) error {
-	h := hitOf(m)
-	var seen []*reasonStat
-	for _, o := range f.outcomes {
-		s := r.byReason[o.Reason]
-		if s == nil {
-			continue
-		}
-		s.action = max(s.action, o.Action)
-		if slices.Contains(seen, s) {
-			continue
-		}
-		seen = append(seen, s)
-		if s.sentence == "" {
-			s.sentence = o.Reply.Text
-		}
-		s.senders.add(domainOf(m))
-		if err := s.hits.add(h); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// when notes the time of a message.
-func (r *Report) when(m *mail, f fate) {
-	if m.Known&received.Time == 0 {
 		return
 	}
+	r.Judged++
+	if res.action.Enforced() {
+		r.Refused++
+	}
+	if res.action == checks.Reject {
+		r.Rejected++
+	}
+	for _, g := range res.allGaps() {
+		r.gaps[g]++
+	}
+	r.addOutcomes(m, res)
+}
+
+// addTime counts a message for its day.
+func (r *Report) addTime(res result) {
+	if res.facts.Known&received.Time == 0 {
+		return
+	}
+	r.Last = res.facts.Time
 	if r.First.IsZero() {
-		r.First = m.Time
+		r.First = r.Last
 	}
-	r.Last = m.Time
 	const seconds = 24 * 60 * 60
-	at := m.Time.Unix() / seconds
-	d := r.days[at]
-	if d == nil {
-		d = &day{}
-		r.days[at] = d
+	day := r.Last.Unix() / seconds
+	if r.days[day] == nil {
+		r.days[day] = &actionCount{}
 	}
-	switch f.action {
+	switch c := r.days[day]; res.action {
 	case checks.Reject:
-		d.rejected++
+		c.rejected++
 	case checks.Tempfail:
-		d.deferred++
+		c.deferred++
 	default:
-		d.accepted++
+		c.accepted++
 	}
 }
 
-// failed notes the checks that could not find out, each once.
-func (r *Report) failed(failures []checks.Failure) {
-	told := map[string]bool{}
-	for _, f := range failures {
-		if told[f.Check] {
+// allGaps returns why checks did not judge the message, each once.
+func (r result) allGaps() []gap {
+	list := slices.Clone(r.gaps)
+	for _, f := range r.failures {
+		g := gap{check: f.Check, why: "could not find out"}
+		if errors.Is(f.Err, ErrNotAsked) {
+			g.why = ErrNotAsked.Error()
+		}
+		if !slices.Contains(list, g) {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+// addOutcomes counts the message for each reason that applied.
+func (r *Report) addOutcomes(m *mail, res result) {
+	var h *hit // one for all reasons
+	var seen []*reasonCount
+	for _, o := range res.outcomes {
+		c := r.byReason[o.Reason]
+		if c == nil {
 			continue
 		}
-		told[f.Check] = true
-		why := "could not find out"
-		if errors.Is(f.Err, ErrNotAsked) {
-			why = ErrNotAsked.Error()
+		c.action = max(c.action, o.Action)
+		if slices.Contains(seen, c) {
+			continue
 		}
-		r.lacks(f.Check, why)
+		seen = append(seen, c)
+		if h == nil {
+			h = newHit(m, res.facts)
+		}
+		c.hits = append(c.hits, h)
+		c.senders.add(senderDomain(res.facts))
+		c.example = cmp.Or(c.example, o.Reply.Text)
 	}
 }
 
-func (r *Report) lacks(check, why string) {
-	if r.notJudged[check] == nil {
-		r.notJudged[check] = map[string]int{}
+// applied returns the reasons that applied to a message, in the order of the checks.
+func (r *Report) applied() []*reasonCount {
+	return slices.DeleteFunc(slices.Clone(r.reasons), func(c *reasonCount) bool { return len(c.hits) == 0 })
+}
+
+// gapCount is the messages that a check did not judge.
+type gapCount struct {
+	Check, Why string
+	Count      int
+}
+
+// gapCounts returns the gaps in the order of the checks.
+func (r *Report) gapCounts() []gapCount {
+	var list []gapCount
+	for g, n := range r.gaps {
+		list = append(list, gapCount{Check: g.check, Why: g.why, Count: n})
 	}
-	r.notJudged[check][why]++
+	slices.SortFunc(list, func(a, b gapCount) int {
+		return cmp.Or(cmp.Compare(slices.Index(r.checks, a.Check), slices.Index(r.checks, b.Check)), cmp.Compare(a.Why, b.Why))
+	})
+	return list
 }
 
-func (r *Report) finish(took time.Duration) { r.Took = took }
-
-// found are the reasons that applied.
-func (r *Report) found() []*reasonStat {
-	return slices.DeleteFunc(slices.Clone(r.reasons), func(s *reasonStat) bool { return s.hits.count == 0 })
+// hit is a message that the report names.
+type hit struct {
+	path    string
+	number  int    // 0 in a file of its own
+	id      string // Message-ID
+	session string // of a record
+	from    string
+	day     string // empty if it is not known
 }
 
-// domainOf is the sender of a message for counting.
-func domainOf(m *mail) string {
-	if a := checks.ParseAddress(m.From); a.Domain != "" {
-		return a.Domain
+func newHit(m *mail, f received.Facts) *hit {
+	h := &hit{path: m.file, number: m.number, id: strings.Clone(m.messageID()), from: strings.Clone(sender(f))} // not the whole header
+	if m.attempt != nil {
+		h.session = m.attempt.Session
 	}
-	return senderOf(m)
+	if f.Known&received.Time != 0 {
+		h.day = f.Time.Format(time.DateOnly)
+	}
+	return h
 }
 
-// senderOf is the sender for show.
-func senderOf(m *mail) string {
+// place returns where the message is.
+func (h hit) place() string {
 	switch {
-	case m.Known&received.Sender == 0:
-		return "sender not known"
-	case m.From == "":
+	case h.number == 0:
+		return h.path
+	case h.session != "":
+		return fmt.Sprintf("%s, record %d", h.path, h.number)
+	default:
+		return fmt.Sprintf("%s, message %d", h.path, h.number)
+	}
+}
+
+// name returns by what the message can be found.
+func (h hit) name() string {
+	if h.session != "" {
+		return "session " + h.session
+	}
+	return h.id
+}
+
+// sender returns the reverse-path as the report shows it.
+func sender(f received.Facts) string {
+	switch {
+	case f.Known&received.Sender == 0:
+		return "unknown sender"
+	case f.From == "":
 		return "<>"
 	default:
-		return m.From
+		return f.From
 	}
+}
+
+// senderDomain returns the domain of the reverse-path, or if it has none, what sender returns.
+func senderDomain(f received.Facts) string {
+	return cmp.Or(checks.ParseAddress(f.From).Domain, sender(f))
+}
+
+// tally counts by name.
+type tally map[string]int
+
+func (t tally) add(name string) {
+	if _, ok := t[name]; !ok {
+		name = strings.Clone(name) // not the whole header
+	}
+	t[name]++
+}
+
+// nameCount is a name with its count.
+type nameCount struct {
+	Name  string
+	Count int
+}
+
+// most returns the n names with the highest counts.
+func (t tally) most(n int) []nameCount {
+	var list []nameCount
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		list = append(list, nameCount{Name: name, Count: t[name]})
+	}
+	slices.SortStableFunc(list, func(a, b nameCount) int { return cmp.Compare(b.Count, a.Count) })
+	return list[:min(n, len(list))]
 }

@@ -127,12 +127,9 @@ func file(t testing.TB, name, content string) string {
 	return path
 }
 
-// replayed replays with one worker, unless the options say otherwise.
+// replayed runs a replay, with the DNS of zoneText unless the options have another one.
 func replayed(t testing.TB, opts Options) *Report {
 	t.Helper()
-	if opts.Workers == 0 {
-		opts.Workers = 1
-	}
 	if opts.DNS == nil {
 		opts.DNS = dnsOf(t, zoneText)
 	}
@@ -143,7 +140,6 @@ func replayed(t testing.TB, opts Options) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.Close)
 	return r
 }
 

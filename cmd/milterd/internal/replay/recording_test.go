@@ -126,10 +126,10 @@ func TestRecordedAnswersAreTheSame(t *testing.T) {
 
 func TestFilesThatAreNoRecording(t *testing.T) {
 	t.Parallel()
-	if _, err := OpenRecording(file(t, "mbox", "From x\nA: 1\n"), Nobody{}); err == nil || !strings.Contains(err.Error(), "line 1 is no recorded answer") {
+	if _, err := OpenRecording(file(t, "mbox", "From x\nA: 1\n"), NoDNS{}); err == nil || !strings.Contains(err.Error(), "line 1 is not a recorded answer") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := OpenRecording(t.TempDir(), Nobody{}); err == nil {
+	if _, err := OpenRecording(t.TempDir(), NoDNS{}); err == nil {
 		t.Error("a folder was opened")
 	}
 	// The last line was cut off when the disk was full.
@@ -151,7 +151,7 @@ func TestFilesThatAreNoRecording(t *testing.T) {
 
 func TestNobody(t *testing.T) {
 	t.Parallel()
-	if _, err := (Nobody{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, ErrNotAsked) {
+	if _, err := (NoDNS{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, ErrNotAsked) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,0 +1,137 @@
+package replay
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"milterd/cmd/milterd/internal/mailbox"
+)
+
+// archive has the messages of a replay in the order in which they were received. An index in memory, of 48 bytes for each
+// message, says where it is: the text that is needed of it is in a temporary file without a name. It is not read from its own
+// file again, because a mail program may rename the files of a Maildir meanwhile, and because a compressed file can only be
+// read from its start. The zero value is empty.
+type archive struct {
+	index []entry
+	file  *os.File // nil if the archive is empty
+	out   *bufio.Writer
+	size  int64 // bytes written to out
+}
+
+// entry is where a message is.
+type entry struct {
+	seconds int64 // when it was received, since 1970; noTime if that is not known
+	path    string
+	number  int32 // in the file path
+	length  int32 // of the text, in bytes
+	offset  int64 // of the text, in archive.file
+	attempt bool  // the text is a mailbox.Attempt as JSON, else a header section
+}
+
+// noTime sorts messages without a time first.
+const noTime = math.MinInt64
+
+// add adds a message that was received at a time; the zero time is not known.
+func (a *archive) add(m mailbox.Message, received time.Time) error {
+	text := []byte(m.Head)
+	if m.Attempt != nil {
+		var err error
+		if text, err = json.Marshal(m.Attempt); err != nil {
+			return err
+		}
+	}
+	if err := a.write(text); err != nil {
+		return fmt.Errorf("temporary file: %w", err)
+	}
+	e := entry{
+		seconds: noTime, path: m.File, number: int32(m.Number), length: int32(len(text)), offset: a.size - int64(len(text)), attempt: m.Attempt != nil,
+	}
+	if !received.IsZero() {
+		e.seconds = received.Unix()
+	}
+	a.index = append(a.index, e)
+	return nil
+}
+
+func (a *archive) write(text []byte) error {
+	if a.file == nil {
+		f, err := os.CreateTemp("", "milterd-replay-")
+		if err != nil {
+			return err
+		}
+		a.file, a.out = f, bufio.NewWriter(f)
+		if err := os.Remove(f.Name()); err != nil { // it is deleted when the process ends
+			return err
+		}
+	}
+	n, err := a.out.Write(text)
+	a.size += int64(n)
+	return err
+}
+
+// sorted yields all messages in order. It calls soon with each message before it yields the one that is ahead messages
+// earlier. An error ends it.
+func (a *archive) sorted(ahead int, soon func(*mail)) iter.Seq2[*mail, error] {
+	return func(yield func(*mail, error) bool) {
+		if a.file == nil {
+			return
+		}
+		if err := a.out.Flush(); err != nil {
+			yield(nil, fmt.Errorf("temporary file: %w", err))
+			return
+		}
+		slices.SortFunc(a.index, entry.compare)
+		var queue []*mail
+		for i := range len(a.index) + ahead {
+			if i < len(a.index) {
+				m, err := a.read(a.index[i])
+				if err != nil {
+					yield(nil, fmt.Errorf("temporary file: %w", err))
+					return
+				}
+				soon(m)
+				queue = append(queue, m)
+			}
+			if i >= ahead && len(queue) > 0 {
+				if !yield(queue[0], nil) {
+					return
+				}
+				queue = queue[1:]
+			}
+		}
+	}
+}
+
+func (e entry) compare(f entry) int {
+	return cmp.Or(cmp.Compare(e.seconds, f.seconds), cmp.Compare(e.path, f.path), cmp.Compare(e.number, f.number))
+}
+
+func (a *archive) read(e entry) (*mail, error) {
+	text := make([]byte, e.length)
+	if _, err := a.file.ReadAt(text, e.offset); err != nil {
+		return nil, err
+	}
+	m := mailbox.Message{File: e.path, Number: int(e.number)}
+	if !e.attempt {
+		m.Head = string(text)
+		return newMail(m), nil
+	}
+	m.Attempt = new(mailbox.Attempt)
+	if err := json.Unmarshal(text, m.Attempt); err != nil {
+		return nil, err
+	}
+	return newMail(m), nil
+}
+
+func (a *archive) close() {
+	if a.file != nil {
+		_ = a.file.Close() // it has no name
+	}
+}

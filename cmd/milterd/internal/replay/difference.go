@@ -1,0 +1,114 @@
+package replay
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Difference is a key with different values in two configuration files.
+type Difference struct {
+	Key      string // such as "checks.greylist.delay"
+	Old, New string // empty if the key is not given
+	Place    string // file and line of the new value, else of the old one
+	Messages int    // messages with a different result because of it
+}
+
+// String returns the difference as the report shows it.
+func (d *Difference) String() string {
+	show := func(value string) string {
+		if value == "" {
+			return "not given"
+		}
+		return value
+	}
+	return fmt.Sprintf("%s: %s: %s instead of %s", d.Place, d.Key, show(d.New), show(d.Old))
+}
+
+// words returns the parts of the key.
+func (d *Difference) words() []string {
+	return strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
+}
+
+// isTrust reports whether the difference is about trusted clients.
+func (d *Difference) isTrust() bool { return d.words()[0] == "trusted" }
+
+// withoutResult are the keys that have no effect on results.
+var withoutResult = []string{"listen", "max_connections", "budget", "explain", "admin", "records", "dns", "store", "log"}
+
+// hasNoEffect reports whether the difference has no effect on results.
+func (d *Difference) hasNoEffect() bool { return slices.Contains(withoutResult, d.words()[0]) }
+
+// differences compares two valid configuration files.
+func differences(before, after Config) []*Difference {
+	olds, news := flatten(before.Text), flatten(after.Text)
+	find := func(list []setting, key string) int {
+		return slices.IndexFunc(list, func(s setting) bool { return s.key == key })
+	}
+	var list []*Difference
+	for _, n := range news {
+		d := &Difference{Key: n.key, New: n.value, Place: n.place(after)}
+		if i := find(olds, n.key); i >= 0 {
+			d.Old = olds[i].value
+		}
+		if d.Old != d.New {
+			list = append(list, d)
+		}
+	}
+	for _, o := range olds {
+		if find(news, o.key) < 0 {
+			list = append(list, &Difference{Key: o.key, Old: o.value, Place: o.place(before)})
+		}
+	}
+	return list
+}
+
+// setting is a value of a configuration file. A list of scalars is one value.
+type setting struct {
+	key, value string
+	line       int
+}
+
+func (s setting) place(c Config) string { return fmt.Sprintf("%s:%d", path.Base(c.Name), s.line) }
+
+// flatten returns the settings of a configuration file.
+func flatten(text []byte) []setting {
+	var doc yaml.Node
+	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 {
+		return nil
+	}
+	return appendSettings(nil, doc.Content[0], "", 1)
+}
+
+// appendSettings appends the settings at and below a node. line is that of its key.
+func appendSettings(list []setting, n *yaml.Node, key string, line int) []setting {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		return appendSettings(list, n.Alias, key, line)
+	case n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			name := n.Content[i].Value
+			if key != "" {
+				name = key + "." + name
+			}
+			list = appendSettings(list, n.Content[i+1], name, n.Content[i].Line)
+		}
+		return list
+	case n.Kind == yaml.SequenceNode && slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return c.Kind != yaml.ScalarNode }):
+		for i, c := range n.Content {
+			list = appendSettings(list, c, fmt.Sprintf("%s[%d]", key, i), c.Line)
+		}
+		return list
+	case n.Kind == yaml.SequenceNode:
+		var words []string
+		for _, c := range n.Content {
+			words = append(words, c.Value)
+		}
+		return append(list, setting{key: key, value: "[" + strings.Join(words, ", ") + "]", line: line})
+	default:
+		return append(list, setting{key: key, value: n.Value, line: line})
+	}
+}

@@ -1,0 +1,274 @@
+package replay
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/cmd/milterd/internal/received"
+	"milterd/milter/store"
+)
+
+// Config is a configuration to judge by.
+type Config struct {
+	Name string // of its file; empty for the defaults
+	Text []byte // of its file
+	Site received.Site
+	// Build returns the checks and the policy. It may be called more than once.
+	Build func(checks.Env) ([]checks.Instance, checks.Options, error)
+}
+
+// judge judges messages by one configuration, with a store of its own. It is not safe for concurrent use.
+type judge struct {
+	config    Config
+	site      received.Site
+	clock     atomic.Int64 // of the store, in seconds since 1970
+	store     checks.Store
+	close     func()
+	instances []checks.Instance
+	opts      checks.Options
+	pipelines map[received.Known]*pipeline
+}
+
+// pipeline judges messages of which the same is known.
+type pipeline struct {
+	*checks.Pipeline
+	gaps []gap
+}
+
+// gap is why a check did not judge a message, or not all of it.
+type gap struct{ check, why string }
+
+// result is what a configuration does with a message.
+type result struct {
+	facts    received.Facts // as the site of the configuration reads the message
+	trusted  bool           // the checks were not asked
+	action   checks.Action  // Tempfail or Reject; Off if the message is accepted
+	reason   *checks.Reason // of action; nil if the message is accepted
+	outcomes []checks.Outcome
+	failures []checks.Failure
+	gaps     []gap
+}
+
+// String returns the result in a few words, such as "accept" and "reject date-future".
+func (r result) String() string {
+	switch {
+	case r.trusted:
+		return "not checked"
+	case r.reason == nil:
+		return "accept"
+	default:
+		return r.action.String() + " " + r.reason.ID
+	}
+}
+
+// maxStore is how much a judge remembers of clients, in bytes; the record that expires first is forgotten first. With half of
+// it, a replay of a year of a busy server greylists clients again; with twice as much, three judges need 400 MiB.
+const maxStore = 64 << 20
+
+func newJudge(c Config, dns *sameAnswers) (*judge, error) {
+	j := &judge{config: c, site: c.Site, pipelines: map[received.Known]*pipeline{}}
+	now := func() time.Time { return time.Unix(j.clock.Load(), 0) }
+	s, err := store.Open(store.Config{Driver: "memory", Now: now, MaxOctets: maxStore})
+	if err != nil {
+		return nil, err
+	}
+	j.store, j.close = s, func() { _ = s.Close() } // it is in memory
+	if err := j.build(dns); err != nil {
+		j.close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// newMiddle returns a judge that has the checks and actions of base, and the site and the trusted clients of against. Where
+// it decides as base does not, the difference in site or trust is the cause; where against decides as it does not, the
+// difference in checks or actions is.
+func newMiddle(base, against *judge, dns *sameAnswers) (*judge, error) {
+	c := base.config
+	c.Site = against.site
+	build := c.Build
+	c.Build = func(env checks.Env) ([]checks.Instance, checks.Options, error) {
+		instances, opts, err := build(env)
+		opts.Trusted = against.opts.Trusted
+		return instances, opts, err
+	}
+	return newJudge(c, dns)
+}
+
+// build makes the checks ready.
+func (j *judge) build(dns *sameAnswers) error {
+	silent := logrus.New()
+	silent.SetOutput(io.Discard)
+	var err error
+	j.instances, j.opts, err = j.config.Build(checks.Env{DNS: dns, Store: j.store, Log: logrus.NewEntry(silent)})
+	if err != nil {
+		return err
+	}
+	j.opts.Announce, j.opts.Link, j.opts.Trace = nil, nil, checks.TraceNone
+	if !dns.asks() {
+		j.opts.OnError = checks.Off // a question that was not asked is no fault of the mail
+		for i, inst := range j.instances {
+			if slices.ContainsFunc(inst.Info.Reasons, func(r *checks.Reason) bool { return r.Unanswered }) {
+				j.instances[i].Check = unasked{inst.Check}
+			}
+		}
+	}
+	p, err := j.pipeline(received.Everything)
+	if err != nil {
+		return err
+	}
+	if dns.asks() {
+		// Once, for a time after all messages: if it depended on the time of each, so would the results of others.
+		const century = 100 * 365 * 24 * time.Hour
+		p.Tend(context.Background(), time.Now().Add(century))
+	}
+	return nil
+}
+
+// pipeline returns the pipeline for messages of which this much is known.
+func (j *judge) pipeline(known received.Known) (*pipeline, error) {
+	if p := j.pipelines[known]; p != nil {
+		return p, nil
+	}
+	p := &pipeline{}
+	var instances []checks.Instance
+	for _, inst := range j.instances {
+		stages, lacking := stagesFor(inst.Info.Stages, known)
+		if lacking != 0 {
+			p.gaps = append(p.gaps, gap{inst.Info.Name, lacking.String() + " not known"})
+		}
+		if len(stages) > 0 {
+			inst.Info.Stages = stages
+			instances = append(instances, inst)
+		}
+	}
+	var err error
+	if p.Pipeline, err = checks.New(instances, j.opts); err != nil {
+		return nil, err
+	}
+	j.pipelines[known] = p
+	return p, nil
+}
+
+// needs is what must be known at each stage for any check.
+var needs = map[checks.Stage]received.Known{
+	checks.Connect:     received.Client,
+	checks.Helo:        received.Client | received.Helo,
+	checks.MailFrom:    received.Client | received.Sender,
+	checks.RcptTo:      received.Client | received.Sender | received.Recipient | received.Time,
+	checks.EndOfHeader: received.Content,
+}
+
+// stagesFor returns the stages at which a check can judge a message of which this much is known, and what is lacking for
+// all of its stages.
+func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.Stage, lacking received.Known) {
+	for _, st := range stages {
+		need := needs[st]
+		if st == checks.EndOfHeader {
+			if known&received.Content != 0 {
+				lacking |= received.Time &^ known // standIn is no time to compare dates with
+			}
+			if slices.Contains(stages, checks.RcptTo) {
+				need = needs[checks.RcptTo] // greylisting of bounces
+			}
+		}
+		lacking |= need &^ known
+		if need&^known == 0 {
+			possible = append(possible, st)
+		}
+	}
+	return possible, lacking
+}
+
+// judge plays the SMTP session of a message. A message without any time is of now.
+func (j *judge) judge(ctx context.Context, m *mail, now time.Time) (result, error) {
+	facts := m.facts(j.site)
+	p, err := j.pipeline(facts.Known)
+	if err != nil {
+		return result{}, err
+	}
+	s := &checks.Session{
+		ID: "replay", Time: facts.Time, Client: facts.Client, Local: facts.Local, ClientName: facts.ClientName, Helo: facts.Helo,
+		AuthUser: facts.User, Macros: checks.Macros{{Name: "i", Value: facts.QueueID}},
+	}
+	if facts.Known&received.Time == 0 {
+		s.Time = standIn(m, now)
+	} else {
+		j.clock.Store(facts.Time.Unix())
+	}
+	r := result{facts: facts, gaps: p.gaps}
+	r.play(ctx, p, s)
+	r.trusted = s.Trusted
+	return r, nil
+}
+
+// standIn returns a time for a message whose time is not known: that of its Date field, so that it is neither old nor of
+// the future.
+func standIn(m *mail, now time.Time) time.Time {
+	if t := dateOf(m.header); !t.IsZero() {
+		return t
+	}
+	return now
+}
+
+// play runs the pipeline at each stage until it refuses the message.
+func (r *result) play(ctx context.Context, p *pipeline, s *checks.Session) {
+	passes := func(st checks.Stage) bool {
+		d := p.Run(ctx, s, st)
+		r.outcomes, r.failures = append(r.outcomes, d.Outcomes...), append(r.failures, d.Failures...)
+		if d.Reply != nil {
+			r.action, r.reason = d.Action, d.Reason
+		}
+		return d.Reply == nil
+	}
+	accepted := func() bool {
+		if !passes(checks.Connect) || !passes(checks.Helo) {
+			return false
+		}
+		s.Envelope = checks.Envelope{QueueID: r.facts.QueueID, MailFrom: checks.ParseAddress(r.facts.From)}
+		if !passes(checks.MailFrom) {
+			return false
+		}
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.facts.To)}}
+		if !passes(checks.RcptTo) {
+			return false
+		}
+		s.Envelope.Header = r.facts.Header
+		return passes(checks.EndOfHeader)
+	}
+	if accepted() {
+		p.Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+	}
+	p.Observe(ctx, s, checks.Event{Kind: checks.Disconnected})
+}
+
+// questions returns the DNS questions that the checks will ask about a message.
+func (j *judge) questions(m *mail) []checks.Ahead {
+	facts := m.facts(j.site)
+	s := &checks.Session{
+		Client: facts.Client, Local: facts.Local, ClientName: facts.ClientName, Helo: facts.Helo, AuthUser: facts.User,
+		Envelope: checks.Envelope{MailFrom: checks.ParseAddress(facts.From)},
+	}
+	if j.opts.Trusted.Trusts(s) {
+		return nil
+	}
+	var list []checks.Ahead
+	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+		if needs[st]&^facts.Known != 0 {
+			continue
+		}
+		s.Stage = st
+		for _, inst := range j.instances {
+			if p, ok := inst.Check.(checks.Prefetcher); ok {
+				list = append(list, p.Prefetch(s)...)
+			}
+		}
+	}
+	return list
+}

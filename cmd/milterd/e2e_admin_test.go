@@ -290,7 +290,7 @@ func TestWrongCommands(t *testing.T) {
 		"block add":                           "block add CLIENT",
 		"block add 192.0.2.0/24":              "192.0.2.0/24 is not one client",
 		"block add mail.example.net":          `"mail.example.net" is no address`,
-		"block add 192.0.2.9 --for soon":      "--for: want a duration",
+		"block add 192.0.2.9 --for soon":      `--for: "soon" is not a duration`,
 		"block add 192.0.2.9 --for 0s":        "want a duration over 0",
 		"block add 192.0.2.9 --whi x":         "unknown flag: --whi",
 		"block remove":                        "block remove CLIENT",

@@ -9,7 +9,7 @@ import (
 	"milterd/checks"
 )
 
-// reasonsOf lists the reasons of a registry in its order.
+// reasonsOf returns the reasons of a registry in its order.
 func reasonsOf(registry []checks.Info) []*checks.Reason {
 	var all []*checks.Reason
 	for _, info := range registry {
@@ -18,36 +18,36 @@ func reasonsOf(registry []checks.Info) []*checks.Reason {
 	return all
 }
 
-// most is the most severe action that a reason may be set to.
-func most(r *checks.Reason) checks.Action {
+// maxAction returns the most severe action to which a reason may be set.
+func maxAction(r *checks.Reason) checks.Action {
 	if r.Most == checks.Off {
 		return checks.Reject
 	}
 	return r.Most
 }
 
-// profileActions is the column of a profile.
+// profileActions returns the actions of a profile by reason id.
 func profileActions(p checks.Profile, registry []checks.Info) map[string]checks.Action {
 	actions := map[string]checks.Action{}
 	for _, r := range reasonsOf(registry) {
-		actions[r.ID] = min(p.Action(r), most(r))
+		actions[r.ID] = min(p.Action(r), maxAction(r))
 	}
 	return actions
 }
 
-// profile reads the name of a profile.
+// profile parses the name of a profile.
 func (c *compiler) profile(name, path string) checks.Profile {
-	if c.broken[path] {
+	if c.rejected[path] {
 		return checks.Safe
 	}
 	p, err := checks.ParseProfile(name)
 	if err != nil {
-		c.fail(c.where(path), path, "unknown profile %s%s", quote(name), didYouMean(name, checks.ProfileNames()))
+		c.failAt(path, "unknown profile %s%s", quote(name), suggest(name, checks.ProfileNames()))
 	}
 	return p
 }
 
-// actions lays the actions of the section at path over others.
+// actions returns base with the actions of the section at path in place of its own.
 func (c *compiler) actions(base map[string]checks.Action, words map[string]word, path string) map[string]checks.Action {
 	out := maps.Clone(base)
 	reasons := reasonsOf(c.registry)
@@ -61,8 +61,8 @@ func (c *compiler) actions(base map[string]checks.Action, words map[string]word,
 		switch {
 		case i < 0:
 			c.unknownReason(id, path)
-		case ok && a > most(reasons[i]):
-			c.fail(c.where(sub), sub, "%s is too much for this reason: %s is the most it can be set to", a, most(reasons[i]))
+		case ok && a > maxAction(reasons[i]):
+			c.failAt(sub, "%s is too severe for this reason; use %s at most", a, maxAction(reasons[i]))
 		case ok:
 			out[id] = a
 		}
@@ -70,9 +70,9 @@ func (c *compiler) actions(base map[string]checks.Action, words map[string]word,
 	return out
 }
 
-// action reads the name of an action.
+// action parses the name of an action.
 func (c *compiler) action(w word, path string) (checks.Action, bool) {
-	if c.broken[path] {
+	if c.rejected[path] {
 		return checks.Off, false
 	}
 	if w.isOff() {
@@ -80,7 +80,7 @@ func (c *compiler) action(w word, path string) (checks.Action, bool) {
 	}
 	a, err := checks.ParseAction(string(w))
 	if err != nil {
-		c.fail(c.where(path), path, "unknown action %s%s", quote(string(w)), didYouMean(string(w), checks.ActionNames()))
+		c.failAt(path, "unknown action %s%s", quote(string(w)), suggest(string(w), checks.ActionNames()))
 	}
 	return a, err == nil
 }
@@ -88,29 +88,29 @@ func (c *compiler) action(w word, path string) (checks.Action, bool) {
 func (c *compiler) unknownReason(id, path string) {
 	at := c.keyAt[join(path, id)]
 	if slices.ContainsFunc(checks.PipelineReasons(), func(r *checks.Reason) bool { return r.ID == id }) {
-		c.fail(at, path, "the action of reason %s cannot be set", quote(id))
+		c.fail(at, path, "the action of the reason %s cannot be set; delete the line", quote(id))
 		return
 	}
 	var valid []string
 	for _, r := range reasonsOf(c.registry) {
 		valid = append(valid, r.ID)
 	}
-	c.fail(at, path, "unknown reason %s%s", quote(id), didYouMean(id, valid))
+	c.fail(at, path, "unknown reason %s%s", quote(id), suggest(id, valid))
 }
 
-// policies resolves the policies per recipient over the general actions.
+// policies resolves the policies. general are the actions of everyone else.
 func (c *compiler) policies(general map[string]checks.Action) []checks.Policy {
 	var out []checks.Policy
 	for i, p := range c.file.Policies {
 		path := fmt.Sprintf("policies[%d]", i)
-		if c.broken[path] {
+		if c.rejected[path] {
 			continue
 		}
-		if len(p.Recipients) == 0 && !c.broken[path+".recipients"] {
-			c.fail(c.where(path), path, "recipients are missing, so that it never applies")
+		if len(p.Recipients) == 0 && !c.rejected[path+".recipients"] {
+			c.failAt(path, "the policy has no recipients and never applies; add recipients: [user@example.org]")
 		}
 		base := general
-		// A profile of its own is a clean sheet: "watch" must not refuse what the general actions refuse.
+		// The general actions do not apply then: "profile: watch" must not refuse what they refuse.
 		if c.given(path + ".profile") {
 			base = profileActions(c.profile(p.Profile, path+".profile"), c.registry)
 		}
@@ -123,18 +123,18 @@ func (c *compiler) policies(general map[string]checks.Action) []checks.Policy {
 	return out
 }
 
-// forwarders reads addresses, networks and names.
+// forwarders parses addresses, networks and names of hosts.
 func (c *compiler) forwarders(texts []string, path string) checks.Forwarders {
 	var f checks.Forwarders
 	for i, text := range texts {
 		at := c.item(path, i)
-		if c.broken[at] {
+		if c.rejected[at] {
 			continue
 		}
 		if checks.LooksLikeNetwork(text) {
 			n, err := checks.ParseNetwork(text)
 			if err != nil {
-				c.fail(c.where(at), at, "%s", err)
+				c.failAt(at, "%s", err)
 				continue
 			}
 			f.Networks = append(f.Networks, n)
@@ -142,7 +142,7 @@ func (c *compiler) forwarders(texts []string, path string) checks.Forwarders {
 		}
 		name, err := domainName(strings.TrimPrefix(text, "."))
 		if err != nil || !strings.Contains(name, ".") {
-			c.fail(c.where(at), at, "want an address, a network or a host name, got %s", quote(text))
+			c.failAt(at, "%s is not an address, a network or a host name; write it as 192.0.2.1, 192.0.2.0/24 or lists.example.net", quote(text))
 			continue
 		}
 		f.Names = append(f.Names, name)

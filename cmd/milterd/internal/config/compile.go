@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/syslog"
 	"net"
@@ -19,16 +18,16 @@ import (
 	"milterd/checks"
 )
 
-// compiler turns what the file says into what the program uses, and reports what makes no sense.
+// compiler makes a Config of the decoded file, and reports values that cannot be used.
 type compiler struct {
 	*decoder
 	file     *file
 	registry []checks.Info
 	dir      string   // of the configuration file
-	read     readFile // reads files that it names
+	read     readFile // for files that the configuration names
 }
 
-// config resolves everything. What is broken is reported and left out.
+// config returns the configuration. Values with faults are reported and left out.
 func (c *compiler) config() *Config {
 	f := c.file
 	cfg := &Config{
@@ -62,7 +61,7 @@ func (c *compiler) config() *Config {
 		},
 	}
 	if f.MaxConnections < 1 {
-		c.fail(c.where("max_connections"), "max_connections", "want at least 1, got %d", f.MaxConnections)
+		c.failAt("max_connections", "%d is too few; write 1 or more", f.MaxConnections)
 	}
 	c.budget()
 	c.replyAt()
@@ -72,19 +71,19 @@ func (c *compiler) config() *Config {
 func (c *compiler) hostname() string {
 	name := c.name("hostname", c.file.Hostname)
 	if name != "" && !strings.Contains(name, ".") {
-		c.warn(c.where("hostname"), "hostname", "%s is no fully qualified name", quote(c.file.Hostname))
+		c.warnAt("hostname", "%s is not a fully qualified name; write the name with which the MTA greets", quote(c.file.Hostname))
 	}
 	return name
 }
 
-// name reads a domain name, which may be missing.
+// name parses a domain name, which may be empty.
 func (c *compiler) name(key, value string) string {
 	if value == "" {
 		return ""
 	}
 	name, err := domainName(value)
 	if err != nil {
-		c.fail(c.where(key), key, "%s, got %s", err, quote(value))
+		c.failAt(key, "%s", err)
 	}
 	return name
 }
@@ -94,12 +93,12 @@ func (c *compiler) localDomains() []string {
 	seen := map[string]bool{}
 	for i, d := range c.file.LocalDomains {
 		at := c.item("local_domains", i)
-		if c.broken[at] {
+		if c.rejected[at] {
 			continue
 		}
 		name, err := domainName(d)
 		if err != nil {
-			c.fail(c.where(at), at, "%s, got %s", err, quote(d))
+			c.failAt(at, "%s", err)
 			continue
 		}
 		if !seen[name] {
@@ -110,21 +109,22 @@ func (c *compiler) localDomains() []string {
 	return out
 }
 
-// The widest networks that are trusted without a warning, in bits: those of private use, RFC 1918 and RFC 4193.
-const widest4, widest6 = 8, 7
+// The prefix lengths of the widest networks that are trusted without a warning: 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC
+// 4193).
+const minBits4, minBits6 = 8, 7
 
 func (c *compiler) trusted() checks.Trusted {
 	t := c.file.Trusted
 	for i, p := range t.Networks {
 		if !p.IsValid() {
-			continue // the decoder has said why
+			continue // the decoder has reported it
 		}
 		at := c.item("trusted.networks", i)
 		switch {
 		case p.Bits() == 0:
-			c.warn(c.where(at), at, "%s trusts every client with such an address: no mail of theirs is checked", p)
-		case p.Addr().Is4() && p.Bits() < widest4, p.Addr().Is6() && p.Bits() < widest6:
-			c.warn(c.where(at), at, "%s is very wide, and no mail from there is checked", p)
+			c.warnAt(at, "%s trusts every client with such an address, and no mail from it is checked; trust your own networks alone", p)
+		case p.Addr().Is4() && p.Bits() < minBits4, p.Addr().Is6() && p.Bits() < minBits6:
+			c.warnAt(at, "%s is very wide, and no mail from it is checked; trust your own networks alone", p)
 		}
 	}
 	return checks.Trusted{Networks: t.Networks, Authenticated: t.Authenticated, Daemons: t.Daemons}
@@ -134,16 +134,16 @@ func (c *compiler) dns() DNS {
 	f := c.file.DNS
 	d := DNS{Timeout: f.Timeout}
 	if f.Timeout == 0 {
-		c.fail(c.where("dns.timeout"), "dns.timeout", "want more than 0")
+		c.failAt("dns.timeout", "0 is too short; write a time such as 2s")
 	}
 	for i, s := range f.Servers {
 		at := c.item("dns.servers", i)
-		if c.broken[at] {
+		if c.rejected[at] {
 			continue
 		}
 		server, err := nameServer(s)
 		if err != nil {
-			c.fail(c.where(at), at, "%s", err)
+			c.failAt(at, "%s", err)
 			continue
 		}
 		d.Servers = append(d.Servers, server)
@@ -151,25 +151,25 @@ func (c *compiler) dns() DNS {
 	return d
 }
 
-// nameServer completes a name server to address:port.
+// nameServer returns a name server in the form address:port.
 func nameServer(s string) (string, error) {
-	const domain = "53" // the port of RFC 1035 section 4.2
+	const dnsPort = "53" // RFC 1035 section 4.2
+	malformed := fmt.Errorf("%s is not a name server; write it as 192.0.2.53 or 192.0.2.53:5353", quote(s))
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
-		return net.JoinHostPort(addr.String(), domain), nil
+		return net.JoinHostPort(addr.String(), dnsPort), nil
 	}
-	host, port := s, domain
+	host, port := s, dnsPort
 	if strings.Contains(s, ":") {
 		var err error
 		if host, port, err = net.SplitHostPort(s); err != nil {
-			return "", fmt.Errorf("%s is no name server: want an address or address:port", quote(s))
+			return "", malformed
 		}
 	}
-	// A name would need a name server to be found.
-	if _, err := netip.ParseAddr(host); err != nil {
-		return "", fmt.Errorf("%s is no name server: want an address or address:port", quote(s))
+	if _, err := netip.ParseAddr(host); err != nil { // no name: it could not be looked up without a name server
+		return "", malformed
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("%s is no port: want a number from 1 to 65535", quote(port))
+		return "", fmt.Errorf("%s is not a port; write a number from 1 to 65535", quote(port))
 	}
 	return net.JoinHostPort(host, port), nil
 }
@@ -178,35 +178,41 @@ func (c *compiler) store() Store {
 	f := c.file.Store
 	switch {
 	case f.Driver == "redis" && f.URL == "":
-		c.fail(c.where("store"), "store", "the driver redis wants a url")
+		c.failAt("store", `the driver "redis" needs a url; add url: redis://host:port`)
 	case f.Driver != "redis" && f.URL != "":
-		c.fail(c.where("store.url"), "store.url", "is for the driver redis, not for %s", f.Driver)
+		c.failAt("store.url", "the driver %s has no url; delete it, or write driver: redis", quote(f.Driver))
 	case f.Driver != "embedded" && f.Path != "":
-		c.fail(c.where("store.path"), "store.path", "is for the driver embedded, not for %s", f.Driver)
+		c.failAt("store.path", "the driver %s has no path; delete it, or write driver: embedded", quote(f.Driver))
 	case f.Path != "" && !filepath.IsAbs(f.Path):
-		c.fail(c.where("store.path"), "store.path", "want an absolute path, got %s", quote(f.Path))
+		c.failAt("store.path", relativePath, quote(f.Path))
 	}
 	if f.URL != "" {
 		if u, err := url.Parse(f.URL); err != nil || u.Host == "" && u.Path == "" {
-			c.fail(c.where("store.url"), "store.url", "want redis://host:port or rediss://host:port, got %s", quote(f.URL))
+			c.failAt("store.url", "%s is not a URL of Redis; write redis://host:port or rediss://host:port", quote(withoutPassword(f.URL)))
 		}
 	}
 	return Store(f)
 }
 
-// longestURL leaves room for the rest of a link in one line of a reply.
-const longestURL = 128
+// relativePath is the error of a path that has to be absolute.
+const relativePath = "%s is a relative path; write an absolute one"
+
+// withoutPassword returns a URL that may be malformed without the part before its last @.
+func withoutPassword(url string) string { return url[strings.LastIndexByte(url, '@')+1:] }
+
+// maxURL is the maximum length of explain.url in bytes, which leaves room for the rest of a link in one line of a reply.
+const maxURL = 128
 
 func (c *compiler) explain() Explain {
 	e := Explain(c.file.Explain)
 	e.URL = strings.TrimRight(e.URL, "/")
 	if e.Listen != "" {
 		if _, port, err := net.SplitHostPort(e.Listen); err != nil || port == "" {
-			c.fail(c.where("explain.listen"), "explain.listen", "want host:port, got %s", quote(e.Listen))
+			c.failAt("explain.listen", notHostPort, quote(e.Listen))
 		}
 	}
 	if e.Key != "" && !filepath.IsAbs(e.Key) {
-		c.fail(c.where("explain.key"), "explain.key", "want an absolute path, got %s", quote(e.Key))
+		c.failAt("explain.key", relativePath, quote(e.Key))
 	}
 	if e.URL == "" {
 		return e
@@ -215,11 +221,11 @@ func (c *compiler) explain() Explain {
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
 		strings.ContainsFunc(e.URL, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`?#<>"`, r) }):
-		c.fail(c.where("explain.url"), "explain.url", "want a URL such as https://mx.example.org, got %s", quote(c.file.Explain.URL))
-	case len(e.URL) > longestURL:
-		c.fail(c.where("explain.url"), "explain.url", "%d octets leave no room for the rest of a link in a reply; want %d at most", len(e.URL), longestURL)
+		c.failAt("explain.url", "%s is not a URL; write it as https://mx.example.org", quote(c.file.Explain.URL))
+	case len(e.URL) > maxURL:
+		c.failAt("explain.url", "%s has %d characters; use at most %d, so that links fit in a reply", quote(e.URL), len(e.URL), maxURL)
 	case path.Base(u.Path) == "why":
-		c.warn(c.where("explain.url"), "explain.url", "links go on with /why/ and the reason by themselves")
+		c.warnAt("explain.url", `links have "/why/" twice: milterd adds it to the url; delete it at the end of %s`, quote(c.file.Explain.URL))
 	}
 	return e
 }
@@ -227,10 +233,10 @@ func (c *compiler) explain() Explain {
 func (c *compiler) records() Records {
 	r := Records(c.file.Records)
 	if r.Keep == 0 {
-		c.fail(c.where("records.keep"), "records.keep", "want more than 0")
+		c.failAt("records.keep", "0 is too short; write a time such as 14d, or max: 0 to keep no records")
 	}
 	if r.Max < 0 {
-		c.fail(c.where("records.max"), "records.max", "want 0 or more, got %d", r.Max)
+		c.failAt("records.max", "%d is negative; write 0 or more", r.Max)
 	}
 	return r
 }
@@ -239,7 +245,7 @@ func (c *compiler) admin() Admin {
 	f := c.file.Admin
 	a := Admin{Listen: f.Listen, Socket: strings.TrimPrefix(f.Socket, "unix:"), Password: string(f.Password)}
 	if a.Socket != "" && !filepath.IsAbs(a.Socket) {
-		c.fail(c.where("admin.socket"), "admin.socket", "want an absolute path, got %s", quote(f.Socket))
+		c.failAt("admin.socket", relativePath, quote(f.Socket))
 	}
 	if a.Listen == "" {
 		return a
@@ -247,16 +253,19 @@ func (c *compiler) admin() Admin {
 	host, port, err := net.SplitHostPort(a.Listen)
 	switch {
 	case err != nil || port == "":
-		c.fail(c.where("admin.listen"), "admin.listen", "want host:port, got %s", quote(a.Listen))
-	case a.Password == "" && !loopback(host):
-		c.fail(c.where("admin.listen"), "admin.listen", "%s can be reached from elsewhere: want admin.password too, or a loopback address such as %s, behind a proxy if need be",
+		c.failAt("admin.listen", notHostPort, quote(a.Listen))
+	case a.Password == "" && !isLoopback(host):
+		c.failAt("admin.listen", "%s can be reached from other hosts; set admin.password, or use a loopback address such as %s behind a proxy",
 			quote(a.Listen), DefaultAdminListen)
 	}
 	return a
 }
 
-// loopback tells whether only this machine reaches a host. Other names than localhost may mean anything.
-func loopback(host string) bool {
+// notHostPort is the error of an address of a web server.
+const notHostPort = "%s is not an address and a port; write it as 127.0.0.1:8893"
+
+// isLoopback reports whether only this machine can reach a host. The only name that it knows is localhost.
+func isLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
@@ -265,57 +274,57 @@ func (c *compiler) log() Log {
 	f := c.file.Log
 	level, err := logrus.ParseLevel(f.Level)
 	if err != nil {
-		level = logrus.InfoLevel // the decoder has said why
+		level = logrus.InfoLevel // the decoder has reported it
 	}
 	l := Log{Level: level, JSON: f.Format == "json", Syslog: !f.Syslog.isOff()}
 	if l.Syslog {
 		if l.Facility, err = facility(string(f.Syslog)); err != nil {
-			c.fail(c.where("log.syslog"), "log.syslog", "%s", err)
+			c.failAt("log.syslog", "%s", err)
 		}
 	}
 	return l
 }
 
-// facilities of syslog that can be chosen, in the order of their numbers (RFC 5424 section 6.2.1) from 0.
+// facilities are the names of the syslog facilities by number, RFC 5424 section 6.2.1. Those without a name cannot be used.
 var facilities = [...]string{
 	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "", "",
 	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 }
 
 func facility(name string) (syslog.Priority, error) {
-	const bits = 3 // of the severity below the facility
+	const severityBits = 3
 	if i := slices.Index(facilities[:], name); i >= 0 && name != "" {
-		return syslog.Priority(i << bits), nil
+		return syslog.Priority(i << severityBits), nil
 	}
 	valid := slices.DeleteFunc(slices.Clone(facilities[:]), func(f string) bool { return f == "" })
-	hint := didYouMean(name, append(valid, "off"))
-	if hint == "" {
-		hint = "; want one such as mail, daemon or local0, or off"
+	if best := nearest(name, append(valid, "off")); best != "" {
+		return 0, fmt.Errorf("unknown syslog facility %s; did you mean %s?", quote(name), quote(best))
 	}
-	return 0, errors.New("unknown syslog facility " + quote(name) + hint)
+	return 0, fmt.Errorf("unknown syslog facility %s; use one such as mail, daemon or local0, or off", quote(name))
 }
 
-// sendmailPatience is how long Sendmail waits for an answer if nobody tells it otherwise, less what the way takes.
-const sendmailPatience = 9 * time.Second
+// maxBudget is the longest budget without a warning: Sendmail's default timeout of 10 s less a second for the way.
+const maxBudget = 9 * time.Second
 
 func (c *compiler) budget() {
 	b := c.file.Budget
-	at := c.where("budget")
 	switch {
 	case b == 0:
-		c.fail(at, "budget", "want more than 0")
-	case b > sendmailPatience:
-		c.warn(at, "budget", "%s is more than 9s, and Sendmail gives up after 10 s unless its T= says otherwise", FormatDuration(b))
+		c.failAt("budget", "0 is too short; write a time such as 8s")
+	case b > maxBudget:
+		c.warnAt("budget", "%s is over 9s, and Sendmail waits 10 s by default; raise R in the T= of its INPUT_MAIL_FILTER too", FormatDuration(b))
 	}
 	if timeout := c.file.DNS.Timeout; b > 0 && timeout >= b && (c.given("budget") || c.given("dns.timeout")) {
+		at := c.where("budget")
 		if c.given("dns.timeout") {
 			at = c.where("dns.timeout")
 		}
-		c.warn(at, "dns.timeout", "%s is not below the budget of %s: one name server that is down uses it up", FormatDuration(timeout), FormatDuration(b))
+		c.warn(at, "dns.timeout", "%s is not below the budget of %s, and one failed name server uses it up; shorten it",
+			FormatDuration(timeout), FormatDuration(b))
 	}
 }
 
-// replyAt warns of what cannot work when the recipient is not known yet.
+// replyAt warns of settings that have no effect because the recipient is not known yet.
 func (c *compiler) replyAt() {
 	if c.file.ReplyAt != "mail" {
 		return
@@ -328,7 +337,7 @@ func (c *compiler) replyAt() {
 		lost = append(lost, "policies")
 	}
 	if len(lost) > 0 {
-		c.warn(c.where("reply_at"), "reply_at", "mail answers before the recipient is known: %s cannot change what client, HELO and sender reasons do",
+		c.warnAt("reply_at", "with reply_at: mail, %s do not apply to reasons about client, HELO and sender; write rcpt to have them apply",
 			strings.Join(lost, " and "))
 	}
 }

@@ -1,8 +1,12 @@
-// Package config loads, checks and documents the YAML configuration of milterd.
+// Package config loads, checks and documents the configuration file of milterd, which is YAML.
 //
-// Every key is optional and every fault is reported at once, with its position and the nearest valid name. The structs
-// in keys.go are the single source of the keys, their documentation and their defaults; the settings of each check come
-// from its checks.Info.
+// All keys are optional. All faults are reported at once, each with its position, the value and what to do. The structs in
+// keys.go are the source of the keys, their documentation and their defaults. The settings of a check come from its
+// checks.Info.
+//
+// Load reads a file in three steps: document.go parses the text, decode.go fills the structs of keys.go, and compile.go makes
+// the Config of them. All three report to problems.go. WriteReference, in reference.go, writes the file that documents every
+// key. Start reading with keys.go.
 package config
 
 import (
@@ -23,14 +27,14 @@ import (
 	"milterd/checks"
 )
 
-// Config is a checked configuration with everything resolved: defaults, profiles, files of recipients. It is never
-// changed and safe for concurrent use.
+// Config is a configuration without faults, in which defaults, profiles and files of recipients are resolved. It is not
+// changed after Load and is safe for concurrent use.
 type Config struct {
 	Listen         []Listener // at least one
-	Hostname       string     // lower case, no trailing dot; empty if not given: Load asks the machine, Parse does not
+	Hostname       string     // lower case, no trailing dot; if not given, that of the machine after Load, empty after Parse
 	LocalDomains   []string   // A-labels, lower case, no trailing dot
 	Profile        checks.Profile
-	Policy         checks.Options // all but Trace and Announce, which are the driver's
+	Policy         checks.Options // without the fields that the driver sets
 	MaxConnections int
 	DNS            DNS
 	Store          Store
@@ -42,60 +46,60 @@ type Config struct {
 	checks []settings
 }
 
-// DNS says whom to ask.
+// DNS configures the resolver.
 type DNS struct {
-	Servers []string      // "address:port"; none: those of resolv.conf
-	Timeout time.Duration // of one question to one server
+	Servers []string      // "address:port"; if empty, those of resolv.conf
+	Timeout time.Duration // for the answer of one server to one question
 }
 
-// Store says where records are kept.
+// Store configures where records are stored.
 type Store struct {
 	Driver string // "memory", "embedded" or "redis"
-	Path   string // of the embedded one; empty: a default folder
-	URL    string // of the Redis one
+	Path   string // folder of the embedded store; empty for the default
+	URL    string // of the Redis server
 }
 
-// Explain says where refused senders find out why. That the pages cannot be served at their default place is a warning, as for
-// Admin.
+// Explain configures the public pages, which explain refusals to senders. If they cannot be served at DefaultExplainListen,
+// this is a warning; at another address it is an error.
 type Explain struct {
-	Listen string // "host:port" of the pages; empty: none
-	URL    string // that replies link to, without a slash at its end; empty: no links
-	Key    string // file; empty: in the state folder
+	Listen string // "host:port"; empty for no pages
+	URL    string // for the links in replies, without a slash at its end; empty for no links
+	Key    string // file with the key that signs links; empty for the one in the state folder
 }
 
-// Records says how many decision records are kept.
+// Records configures how many decision records are kept.
 type Records struct {
 	Keep time.Duration
-	Max  int // 0: none
+	Max  int // 0 for none
 }
 
-// Admin says how commands and the operator's tools reach the daemon. What differs from the default was given by the operator:
-// that it cannot be made is an error, else a warning.
+// Admin configures how commands and the operator's tools reach the daemon. If a default listener cannot be opened, this is a
+// warning; for another one it is an error.
 type Admin struct {
-	Listen   string // "host:port" of the operator's pages, metrics and health; empty: none
-	Socket   string // empty: none
-	Password string // for the pages and metrics; empty: none, and Listen is on loopback
+	Listen   string // "host:port" of the operator's pages, metrics and health; empty for none
+	Socket   string // path; empty for none
+	Password string // for the pages and metrics; if it is empty, Listen is a loopback address
 }
 
-// Log says what is logged where.
+// Log configures the log.
 type Log struct {
 	Level    logrus.Level
 	JSON     bool
-	Syslog   bool // to syslog, else to standard error
+	Syslog   bool // log to syslog, not to standard error
 	Facility syslog.Priority
 }
 
-// maxFile is the most that is read of a configuration file, in octets.
+// maxFile is the maximum size of a configuration file in bytes.
 const maxFile = 4 << 20
 
-// Load reads the configuration file at path; without a path the configuration is the defaults. The Config is nil if one
-// of the problems is an error.
+// Load loads the configuration file at path. If path is empty, the configuration is the defaults. The Config is nil if one of
+// the problems is an error.
 func Load(path string, registry []checks.Info) (*Config, Problems) {
 	var text []byte
 	if path != "" {
 		var err error
 		if text, err = readStart(path); err != nil {
-			return nil, Problems{{File: path, Text: tidy("cannot read it: " + cause(err).Error())}}
+			return nil, Problems{{File: path, Text: printable("cannot read the file: " + cause(err).Error())}}
 		}
 	}
 	cfg, problems := Parse(path, text, registry)
@@ -104,23 +108,23 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 	}
 	cfg.Hostname = machineName()
 	if !strings.Contains(cfg.Hostname, ".") {
-		problems = append(problems, Problem{File: path, Path: "hostname", Warning: true,
-			Text: tidy(fmt.Sprintf("the machine is called %s, which is no fully qualified name; give the one that the MTA greets with", quote(cfg.Hostname)))})
+		problems = append(problems, Problem{File: path, Path: "hostname", Warning: true, Text: printable(fmt.Sprintf(
+			"the name of the machine, %s, is not fully qualified; set hostname to the name with which the MTA greets", quote(cfg.Hostname)))})
 		problems.sort(path)
 	}
 	return cfg, problems
 }
 
-// Parse checks the text of a configuration file. The name stands in the problems; files that the text names are read,
-// relative to the name's folder. The Config is nil if one of the problems is an error.
+// Parse parses the text of a configuration file. name is the name of the file, for the problems and for relative paths of
+// other files, which Parse reads. The Config is nil if one of the problems is an error.
 func Parse(name string, text []byte, registry []checks.Info) (*Config, Problems) {
 	return parse(name, text, registry, readRegular)
 }
 
-// parse is Parse with the reader of other files as an input.
+// parse is Parse with a function that reads the other files.
 func parse(name string, text []byte, registry []checks.Info, read readFile) (*Config, Problems) {
 	report := &report{file: name}
-	d := &decoder{report: report, at: map[string]spot{}, keyAt: map[string]spot{}, broken: map[string]bool{}}
+	d := newDecoder(report)
 	f := defaults(registry)
 	var cfg *Config
 	if root, ok := report.document(text); ok && d.root(root, &f) {
@@ -136,10 +140,10 @@ func parse(name string, text []byte, registry []checks.Info, read readFile) (*Co
 // readFile reads a whole file that the configuration names.
 type readFile func(path string) ([]byte, error)
 
-// maxRecipientFile is the most that a file of recipients may have, in octets.
+// maxRecipientFile is the maximum size of a file of recipients in bytes.
 const maxRecipientFile = 32 << 20
 
-// readRegular reads a file of bounded size. Devices and pipes are refused: reading them might never end.
+// readRegular reads a file of up to maxRecipientFile. It refuses devices and pipes, which may have no end.
 func readRegular(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -153,17 +157,17 @@ func readRegular(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// readStart reads as much of the configuration file as shows whether it is too large. It may be a pipe.
+// readStart reads up to a byte more than maxFile, so that Parse sees whether the file is too large. The file may be a pipe.
 func readStart(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // was only read
+	defer func() { _ = f.Close() }() // nothing was written
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// cause is what went wrong, without the operation and the path that the caller names in its own words.
+// cause returns the error of a file operation without the operation and the path, which the caller names.
 func cause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
@@ -172,15 +176,16 @@ func cause(err error) error {
 	return err
 }
 
-// machineName is the fully qualified name of this machine as far as it knows it, as hostname -f tells it.
+// machineName returns the fully qualified name of this machine, as hostname -f does. It returns the short name if there is
+// no other.
 func machineName() string {
-	const patience = 2 * time.Second
+	const timeout = 2 * time.Second
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		return "localhost"
 	}
 	if !strings.Contains(name, ".") {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if full, err := net.DefaultResolver.LookupCNAME(ctx, name); err == nil && full != "" {
 			name = full

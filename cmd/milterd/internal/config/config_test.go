@@ -22,14 +22,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// everything has a setting of every type.
+// everything is the settings of a check, with a setting of every type.
 type everything struct {
 	Text     string            `yaml:"text" doc:"A text." example:"word"`
 	Choice   string            `yaml:"choice" one:"client helo sender" doc:"One of three."`
 	Flag     bool              `yaml:"flag" doc:"Whether."`
 	Number   int               `yaml:"number" doc:"How many."`
 	Wait     time.Duration     `yaml:"wait" doc:"How long."`
-	Texts    []string          `yaml:"texts" doc:"Texts, a long story about which is told here so that the comment in the reference has to go on in a second line."`
+	Texts    []string          `yaml:"texts" doc:"Texts, with a description that is long enough to need a second line of comment in the reference configuration."`
 	Waits    []time.Duration   `yaml:"waits" doc:"How long, each time."`
 	Networks []netip.Prefix    `yaml:"networks" doc:"Networks."`
 	From     netip.Addr        `yaml:"from" doc:"An address."`
@@ -37,7 +37,7 @@ type everything struct {
 	Labels   map[string]string `yaml:"labels" doc:"Texts by name."`
 	Nested   nested            `yaml:"nested" doc:"More."`
 	Zones    []zone            `yaml:"zones" doc:"Zones."`
-	//lint:ignore U1000 the decoder must pass over what is not exported
+	//lint:ignore U1000 the decoder must ignore fields that are not exported
 	secret   int
 	Untagged int
 }
@@ -53,7 +53,7 @@ type zone struct {
 	Allow bool           `yaml:"allow" doc:"Whether it is an allow list."`
 }
 
-// Validate implements the check after decoding.
+// Validate is called after decoding.
 func (e everything) Validate() error {
 	var faults []error
 	if e.Number > 100 {
@@ -65,14 +65,14 @@ func (e everything) Validate() error {
 	for i, z := range e.Zones {
 		for _, c := range z.Codes {
 			if !c.IsValid() {
-				faults = append(faults, fmt.Errorf("zones[%d]: a code that nobody gave", i))
+				faults = append(faults, fmt.Errorf("zones[%d]: a code without a value", i))
 			}
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// rate is a setting that reads itself.
+// rate is a setting with its own syntax.
 type rate struct{ n int }
 
 func (r *rate) UnmarshalText(b []byte) error {
@@ -84,7 +84,7 @@ func (r *rate) UnmarshalText(b []byte) error {
 
 func (r rate) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d/m", r.n), nil }
 
-// built is a check that shows the settings it got.
+// built is a check that keeps the settings it was built with.
 type built struct{ settings any }
 
 func (built) Check(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
@@ -95,7 +95,7 @@ func reason(id string, safe, strict checks.Action) *checks.Reason {
 	return &checks.Reason{ID: id, Safe: safe, Strict: strict}
 }
 
-// registry is some of the contract's checks, and one that has settings of all types.
+// registry has some of the real checks, and one with settings of every type.
 func registry() []checks.Info {
 	field8bit := reason("field-8bit", checks.Watch, checks.Watch)
 	field8bit.Most = checks.Watch
@@ -128,7 +128,7 @@ func registry() []checks.Info {
 	}
 }
 
-// mustParse parses a text without errors; warnings are let pass.
+// mustParse parses a text that has no errors. It may have warnings.
 func mustParse(t testing.TB, text string) *Config {
 	t.Helper()
 	cfg, problems := Parse("milterd.yaml", []byte(text), registry())
@@ -154,7 +154,7 @@ func TestGolden(t *testing.T) {
 				}
 				known := registry()
 				if strings.HasSuffix(file, "contract.yaml") {
-					known = all.Checks // what is promised to operators, as far as this version has it
+					known = all.Checks // the keys of the public contract
 				}
 				cfg, problems := Parse(file, text, known)
 				if (cfg != nil) != (folder == "good") || (problems.Err() == nil) != (folder == "good") {
@@ -186,9 +186,9 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// defaultConfig is the configuration of a daemon without a file.
+// defaultConfig returns the configuration of a daemon without a file.
 func defaultConfig(registry []checks.Info) *Config {
-	cfg, _ := Parse("", nil, registry) // the problems are warnings: nothing was given
+	cfg, _ := Parse("", nil, registry) // an empty file has warnings at most
 	return cfg
 }
 
@@ -218,7 +218,7 @@ func TestDefault(t *testing.T) {
 			TraceFields: checks.TraceFields{AuthenticationResults: true},
 		},
 	}
-	want.checks = cfg.checks // functions cannot be compared; TestBuild looks at them
+	want.checks = cfg.checks // functions cannot be compared; TestBuild checks them
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -262,8 +262,8 @@ func TestValues(t *testing.T) {
 				{Network: "unix", Address: "/a", Mode: 0o600, Given: true},
 			},
 		},
-		"host name in one form":    {"hostname: MX.Example.org.", func(c *Config) any { return c.Hostname }, "mx.example.org"},
-		"domains in one form":      {"local_domains: [Example.ORG, bücher.example, example.org]", func(c *Config) any { return c.LocalDomains }, []string{"example.org", "xn--bcher-kva.example"}},
+		"normalised host name":     {"hostname: MX.Example.org.", func(c *Config) any { return c.Hostname }, "mx.example.org"},
+		"normalised domains":       {"local_domains: [Example.ORG, bücher.example, example.org]", func(c *Config) any { return c.LocalDomains }, []string{"example.org", "xn--bcher-kva.example"}},
 		"one domain is a list":     {"local_domains: example.org", func(c *Config) any { return c.LocalDomains }, []string{"example.org"}},
 		"profile watch":            {"profile: watch", func(c *Config) any { return c.Policy.Actions["helo-syntax"] }, checks.Watch},
 		"profile strict":           {"profile: strict", func(c *Config) any { return c.Policy.Actions["helo-mismatch"] }, checks.Reject},
@@ -277,18 +277,18 @@ func TestValues(t *testing.T) {
 			func(c *Config) any { return c.Policy.Trusted.Networks },
 			[]netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("198.51.100.0/24")},
 		},
-		"nobody trusted":     {"trusted: {networks: [], authenticated: no, daemons: []}", func(c *Config) any { return c.Policy.Trusted }, checks.Trusted{}},
-		"reply at mail":      {"reply_at: mail", func(c *Config) any { return c.Policy.ReplyAt }, checks.MailFrom},
-		"tempfail on error":  {"on_error: tempfail", func(c *Config) any { return c.Policy.OnError }, checks.Tempfail},
-		"budget":             {"budget: 1m30s", func(c *Config) any { return c.Policy.Budget }, 90 * time.Second},
-		"name servers":       {"dns: {servers: [192.0.2.1, '192.0.2.1:5353', '::1', '[::1]:54']}", func(c *Config) any { return c.DNS.Servers }, []string{"192.0.2.1:53", "192.0.2.1:5353", "[::1]:53", "[::1]:54"}},
-		"syslog off":         {"log: {level: debug, format: json, syslog: off}", func(c *Config) any { return c.Log }, Log{Level: logrus.DebugLevel, JSON: true}},
-		"syslog false":       {"log: {syslog: false}", func(c *Config) any { return c.Log.Syslog }, false},
-		"syslog facility":    {"log: {syslog: local3}", func(c *Config) any { return c.Log.Facility }, syslog.LOG_LOCAL3},
-		"aliases":            {"listen: &a [unix:/a]\nlocal_domains: &d [example.org]\ntrusted: {daemons: *d}", func(c *Config) any { return c.Policy.Trusted.Daemons }, []string{"example.org"}},
-		"byte order mark":    {"\ufeffprofile: strict", func(c *Config) any { return c.Profile }, checks.Strict},
-		"Windows line ends":  {"profile: strict\r\nhostname: a.example\r\n", func(c *Config) any { return c.Hostname }, "a.example"},
-		"a list is replaced": {"exempt_recipients: [root]", func(c *Config) any { return c.Policy.Exempt }, recipientSet(t, "root")},
+		"nobody trusted":              {"trusted: {networks: [], authenticated: no, daemons: []}", func(c *Config) any { return c.Policy.Trusted }, checks.Trusted{}},
+		"reply at mail":               {"reply_at: mail", func(c *Config) any { return c.Policy.ReplyAt }, checks.MailFrom},
+		"tempfail on error":           {"on_error: tempfail", func(c *Config) any { return c.Policy.OnError }, checks.Tempfail},
+		"budget":                      {"budget: 1m30s", func(c *Config) any { return c.Policy.Budget }, 90 * time.Second},
+		"name servers":                {"dns: {servers: [192.0.2.1, '192.0.2.1:5353', '::1', '[::1]:54']}", func(c *Config) any { return c.DNS.Servers }, []string{"192.0.2.1:53", "192.0.2.1:5353", "[::1]:53", "[::1]:54"}},
+		"syslog off":                  {"log: {level: debug, format: json, syslog: off}", func(c *Config) any { return c.Log }, Log{Level: logrus.DebugLevel, JSON: true}},
+		"syslog false":                {"log: {syslog: false}", func(c *Config) any { return c.Log.Syslog }, false},
+		"syslog facility":             {"log: {syslog: local3}", func(c *Config) any { return c.Log.Facility }, syslog.LOG_LOCAL3},
+		"aliases":                     {"listen: &a [unix:/a]\nlocal_domains: &d [example.org]\ntrusted: {daemons: *d}", func(c *Config) any { return c.Policy.Trusted.Daemons }, []string{"example.org"}},
+		"byte order mark":             {"\ufeffprofile: strict", func(c *Config) any { return c.Profile }, checks.Strict},
+		"Windows line ends":           {"profile: strict\r\nhostname: a.example\r\n", func(c *Config) any { return c.Hostname }, "a.example"},
+		"a list replaces the default": {"exempt_recipients: [root]", func(c *Config) any { return c.Policy.Exempt }, recipientSet(t, "root")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -312,7 +312,7 @@ policies:
 	want := []checks.Policy{
 		{
 			Recipients: recipientSet(t, "bob"),
-			Actions: map[string]checks.Action{ // from everyone's
+			Actions: map[string]checks.Action{ // general actions below it
 				"rdns-missing": checks.Tempfail, "helo-mismatch": checks.Reject, "helo-syntax": checks.Off,
 				"sender-no-domain": checks.Tempfail, "everything-off": checks.Off, "field-8bit": checks.Watch,
 			},
@@ -322,7 +322,7 @@ policies:
 			},
 		}, {
 			Recipients: recipientSet(t, "bob", "@example.net"),
-			Actions: map[string]checks.Action{ // from the profile alone
+			Actions: map[string]checks.Action{ // only the profile below it
 				"rdns-missing": checks.Watch, "helo-mismatch": checks.Off, "helo-syntax": checks.Watch,
 				"sender-no-domain": checks.Watch, "everything-off": checks.Watch, "field-8bit": checks.Watch,
 			},
@@ -330,50 +330,5 @@ policies:
 	}
 	if got := cfg.Policy.Policies; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
-	}
-}
-
-func TestBuild(t *testing.T) {
-	t.Parallel()
-	cfg := mustParse(t, `
-checks:
-  everything: {text: x, choice: sender, flag: yes, number: 7, wait: 1d, texts: [], waits: 5m, networks: 10.0.0.0/8,
-    from: "::1", rate: 4/m, labels: {Any key: v}, nested: {depth: 9}, zones: [{zone: z, allow: true}, {codes: [127.0.0.2]}]}
-`)
-	instances, err := cfg.Build(checks.Env{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]any{}
-	var names []string
-	for _, i := range instances {
-		names = append(names, i.Info.Name)
-		got[i.Info.Name] = i.Check.(built).settings
-	}
-	if want := []string{"rdns", "helo", "sender", "everything", "msgfields"}; !reflect.DeepEqual(names, want) {
-		t.Errorf("checks %v, want %v", names, want)
-	}
-	want := everything{
-		Text: "x", Choice: "sender", Flag: true, Number: 7, Wait: 24 * time.Hour,
-		Waits: []time.Duration{5 * time.Minute}, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		From: netip.IPv6Loopback(), Rate: rate{4}, Labels: map[string]string{"Any key": "v"}, Nested: nested{9},
-		Zones: []zone{{Zone: "z", Allow: true}, {Codes: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}}},
-	}
-	if !reflect.DeepEqual(got["everything"], want) {
-		t.Errorf("settings\ngot  %+v\nwant %+v", got["everything"], want)
-	}
-	if d := registry()[3].Default; reflect.DeepEqual(d, want) {
-		t.Error("the defaults were changed")
-	}
-}
-
-func TestBuildFails(t *testing.T) {
-	t.Parallel()
-	broken := checks.Define(checks.Info{Name: "broken"}, checks.NoSettings{}, func(checks.NoSettings, checks.Env) (checks.Check, error) {
-		return nil, errors.New("no such thing")
-	})
-	_, err := defaultConfig([]checks.Info{broken}).Build(checks.Env{})
-	if err == nil || err.Error() != "check broken: no such thing" {
-		t.Errorf("error %v", err)
 	}
 }

@@ -10,46 +10,75 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// decoder fills typed structs from YAML nodes, strictly: the yaml tag of a field is its key, the tag "one" the texts it
-// may have. It reports every fault and remembers where each value stood, for the faults that are found later.
+// decoder fills structs from YAML nodes. The yaml tag of a field is its key, the tag "one" lists its permitted values. Unlike
+// the YAML library it reports every fault, and it keeps the positions of keys and values for faults that are found later.
+// Keys and values are identified by their path, for example "policies[0].actions".
 type decoder struct {
 	*report
-	at     map[string]spot // of each value, by its path
-	keyAt  map[string]spot // of each key, by the path of its value
-	broken map[string]bool // paths of values that were reported and left out
-	visits int
+	valueAt  map[string]position
+	keyAt    map[string]position
+	numbers  map[string]string // values of numbers and durations as written
+	rejected map[string]bool   // values that were reported and left out
+	visits   int               // nodes decoded
 }
 
-// maxVisits bounds the work on a file, whose aliases may repeat each other.
+func newDecoder(r *report) *decoder {
+	return &decoder{
+		report: r, valueAt: map[string]position{}, keyAt: map[string]position{}, numbers: map[string]string{}, rejected: map[string]bool{},
+	}
+}
+
+// maxVisits bounds the work on a file. Aliases that refer to each other can make a short file endless.
 const maxVisits = 250_000
 
-// nodeReader is a type that reads its own node.
+// nodeReader is a type that decodes its own node.
 type nodeReader interface {
 	readNode(d *decoder, n *yaml.Node, path string)
 }
 
-// root decodes the whole document. It returns false if much was not looked at.
+// root decodes the whole document. It reports whether the document was decoded to its end.
 func (d *decoder) root(n *yaml.Node, f *file) bool {
 	if n == nil {
 		return true
 	}
 	if n.Kind != yaml.MappingNode {
-		d.fail(spotOf(n), "", "want keys such as profile: safe, got %s", describe(n))
+		d.fail(positionOf(n), "", "%s is not a configuration; write keys, such as profile: safe", describe(n))
 		return false
 	}
 	d.structure(n, reflect.ValueOf(f).Elem(), "")
 	return d.visits <= maxVisits && !d.full()
 }
 
-// given tells whether the file has a value at the path.
+// failAt reports an error in the value at path.
+func (d *decoder) failAt(path, format string, args ...any) {
+	d.fail(d.where(path), path, format, args...)
+}
+
+// warnAt reports a warning about the value at path.
+func (d *decoder) warnAt(path, format string, args ...any) {
+	d.warn(d.where(path), path, format, args...)
+}
+
+// where returns the position of the value at path. If there is none, it returns that of the section that lacks it.
+func (d *decoder) where(path string) position {
+	for path != "" {
+		if at, ok := d.valueAt[path]; ok {
+			return at
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return beginning
+}
+
+// given reports whether the file has a value at path.
 func (d *decoder) given(path string) bool {
-	_, ok := d.at[path]
+	_, ok := d.valueAt[path]
 	return ok
 }
 
-// brokenIn tells whether something in the value at the path was reported and left out.
-func (d *decoder) brokenIn(path string) bool {
-	for p := range d.broken {
+// rejectedIn reports whether the value at path, or a part of it, was rejected.
+func (d *decoder) rejectedIn(path string) bool {
+	for p := range d.rejected {
 		if rest, ok := strings.CutPrefix(p, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 			return true
 		}
@@ -57,44 +86,33 @@ func (d *decoder) brokenIn(path string) bool {
 	return false
 }
 
-// item is the path of an entry of the list at path: the path of the list if a single value stands for it.
+// item returns the path of entry i of the list at path. This is the path of the list if a single value stands for it.
 func (d *decoder) item(path string, i int) string {
-	if sub := fmt.Sprintf("%s[%d]", path, i); d.given(sub) || d.broken[sub] {
+	if sub := fmt.Sprintf("%s[%d]", path, i); d.given(sub) || d.rejected[sub] {
 		return sub
 	}
 	return path
 }
 
-// where is the position of a value, or of what it would stand in.
-func (d *decoder) where(path string) spot {
-	for path != "" {
-		if at, ok := d.at[path]; ok {
-			return at
-		}
-		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
-	}
-	return start
-}
-
-// spend counts a step of the work and tells whether to go on.
-func (d *decoder) spend(n *yaml.Node, path string) bool {
+// visit counts a node and reports whether to decode it.
+func (d *decoder) visit(n *yaml.Node, path string) bool {
 	d.visits++
 	if d.visits == maxVisits+1 {
-		d.fail(spotOf(n), path, "too much: more than %d keys and values, with those that aliases repeat", maxVisits)
+		d.fail(positionOf(n), path, "the file has more than %d keys and values, including those that aliases repeat; shorten it", maxVisits)
 	}
 	return d.visits <= maxVisits && !d.full()
 }
 
-// value decodes one node of whatever kind. It returns false if that is a scalar that v did not take.
+// value decodes a node. It returns false if v is a scalar and was not set.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) bool {
 	n = target(n)
-	if !d.spend(n, path) {
+	if !d.visit(n, path) {
 		return false
 	}
 	if isNull(n) && !isScalar(v.Type()) {
-		return true // a section of which every line is a comment
+		return true // a section whose lines are all comments
 	}
-	d.at[path] = spotOf(n)
+	d.valueAt[path] = positionOf(n)
 	if r, ok := v.Addr().Interface().(nodeReader); ok {
 		r.readNode(d, n, path)
 		return true
@@ -109,12 +127,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) bool {
 	case t.Kind() == reflect.Map && t.Key().Kind() == reflect.String:
 		d.mapping(n, v, path)
 	default:
-		d.fail(spotOf(n), path, "milterd has settings of type %s and cannot read them, which is a bug", t)
+		d.fail(positionOf(n), path, "milterd cannot decode its own settings of the type %s; please report this bug", t)
 	}
 	return true
 }
 
-// target follows aliases.
+// target returns the node that an alias refers to.
 func target(n *yaml.Node) *yaml.Node {
 	for n.Kind == yaml.AliasNode && n.Alias != nil {
 		n = n.Alias
@@ -122,7 +140,7 @@ func target(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// structure decodes a mapping into the fields of a struct and leaves alone those that are not given.
+// structure decodes a mapping into the fields of a struct. It does not change fields that are not given.
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	fields := fieldsOf(v.Type())
 	d.pairs(n, path, func(key, val *yaml.Node) {
@@ -132,26 +150,26 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		f, sub := fields[i], join(path, key.Value)
-		d.keyAt[sub] = spotOf(key)
+		d.keyAt[sub] = positionOf(key)
 		fv := v.Field(f.index)
 		if d.value(val, fv, sub) && len(f.one) > 0 && !slices.Contains(f.one, fv.String()) {
-			d.fail(d.where(sub), sub, "unknown value %s%s", quote(fv.String()), didYouMean(fv.String(), f.one))
-			d.broken[sub] = true
+			d.failAt(sub, "unknown value %s%s", quote(fv.String()), suggest(fv.String(), f.one))
+			d.rejected[sub] = true
 		}
 	})
 }
 
-// list decodes a list; a single value stands for a list of one.
+// list decodes a list. A single value is a list of one entry.
 func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 	items, single := n.Content, false
-	_, own := reflect.New(v.Type().Elem()).Interface().(nodeReader)
+	_, ownReader := reflect.New(v.Type().Elem()).Interface().(nodeReader)
 	switch {
 	case n.Kind == yaml.SequenceNode:
-	case n.Kind == yaml.ScalarNode && (own || isScalar(v.Type().Elem())), n.Kind == yaml.MappingNode && own:
+	case n.Kind == yaml.ScalarNode && (ownReader || isScalar(v.Type().Elem())), n.Kind == yaml.MappingNode && ownReader:
 		items, single = []*yaml.Node{n}, true
 	default:
-		d.broken[path] = true
-		d.fail(spotOf(n), path, "want a list, got %s", describe(n))
+		d.rejected[path] = true
+		d.fail(positionOf(n), path, `%s is not a list; write [a, b], or lines that begin with "- "`, describe(n))
 		return
 	}
 	if len(items) == 0 {
@@ -165,8 +183,8 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 			sub = path
 		}
 		if isNull(target(item)) {
-			d.broken[sub] = true
-			d.fail(spotOf(item), sub, "the entry is empty")
+			d.rejected[sub] = true
+			d.fail(positionOf(item), sub, "the entry is empty; give it a value, or delete it")
 			continue
 		}
 		d.value(item, list.Index(i), sub)
@@ -174,12 +192,12 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(list)
 }
 
-// mapping decodes a mapping whose keys are free.
+// mapping decodes a mapping with arbitrary keys.
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
-	m := reflect.MakeMap(v.Type()) // not the one of the defaults, which others share
+	m := reflect.MakeMap(v.Type()) // a new one: other configurations share that of the defaults
 	d.pairs(n, path, func(key, val *yaml.Node) {
 		sub := join(path, key.Value)
-		d.keyAt[sub] = spotOf(key)
+		d.keyAt[sub] = positionOf(key)
 		elem := reflect.New(v.Type().Elem()).Elem()
 		d.value(val, elem, sub)
 		m.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), elem)
@@ -192,40 +210,40 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 // pairs calls do for each key and value of a mapping.
 func (d *decoder) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		d.broken[path] = true
-		d.fail(spotOf(n), path, "want keys and values, got %s", describe(n))
+		d.rejected[path] = true
+		d.fail(positionOf(n), path, "%s is not a section; write lines of the form key: value", describe(n))
 		return
 	}
-	for i := 0; i+1 < len(n.Content) && d.spend(n, path); i += 2 {
+	for i := 0; i+1 < len(n.Content) && d.visit(n, path); i += 2 {
 		key := target(n.Content[i])
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			d.fail(spotOf(key), path, "want a key, got %s", describe(key))
+			d.fail(positionOf(key), path, "%s cannot be a key; write a name", describe(key))
 		case key.Tag == "!!merge":
-			d.fail(spotOf(key), path, "merge keys (<<) are not supported; an alias can stand for a whole value")
+			d.fail(positionOf(key), path, `the merge key "<<" is not supported; write the keys themselves, or use an alias for a whole value`)
 		default:
 			do(key, n.Content[i+1])
 		}
 	}
 }
 
-// unknownKey reports a key that no field has. what says what a key is.
-func (d *decoder) unknownKey(what string, key *yaml.Node, path string, fields []field) {
+// unknownKey reports a key that is not one of fields. kind is a noun for the key.
+func (d *decoder) unknownKey(kind string, key *yaml.Node, path string, fields []field) {
 	var valid []string
 	for _, f := range fields {
 		valid = append(valid, f.key)
 	}
-	d.fail(spotOf(key), path, "unknown %s %s%s", what, quote(key.Value), didYouMean(key.Value, valid))
+	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), suggest(key.Value, valid))
 }
 
 // field is a key of a section.
 type field struct {
-	index             int
+	index             int // of the field in its struct
 	key, doc, example string
-	one               []string // the texts it may have; nil: any
+	one               []string // permitted values; nil if any is
 }
 
-// fieldsOf lists the keys of a struct in their order. Fields without a yaml tag have none.
+// fieldsOf returns the keys of a struct, in the order of its fields. Fields without a yaml tag have none.
 func fieldsOf(t reflect.Type) []field {
 	var fields []field
 	for i := range t.NumField() {
@@ -241,10 +259,10 @@ func fieldsOf(t reflect.Type) []field {
 	return fields
 }
 
-// simpleKey is what can stand in a path as it is.
+// simpleKey matches keys that a path has without quotes.
 var simpleKey = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
-// join is the path of a key in the section at path.
+// join returns the path of a key in the section at path.
 func join(path, key string) string {
 	switch {
 	case !simpleKey.MatchString(key):
@@ -255,21 +273,22 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// describe says what a node is, for a message.
+// describe returns the value of a node for a message, or what it is.
 func describe(n *yaml.Node) string {
+	const maxNumber = 40 // characters
 	switch {
 	case n.Kind == yaml.MappingNode:
-		return "keys and values"
+		return "a section"
 	case n.Kind == yaml.SequenceNode:
 		return "a list"
 	case isNull(n):
-		return "nothing"
+		return "an empty value"
 	case n.Tag == "!!int" || n.Tag == "!!float":
-		return "the number " + escape(clip(n.Value, 40))
+		return "the number " + escape(clip(n.Value, maxNumber))
 	case n.Tag == "!!timestamp":
-		return "the date " + escape(clip(n.Value, 40))
+		return "the date " + escape(clip(n.Value, maxNumber))
 	case n.Tag == "!!bool":
-		return "the truth value " + escape(clip(n.Value, 40))
+		return "the truth value " + escape(clip(n.Value, maxNumber))
 	default:
 		return quote(n.Value)
 	}

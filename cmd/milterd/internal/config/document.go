@@ -11,16 +11,16 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// document reads the YAML text and returns the root of its one document, nil if that says nothing. It returns false if
-// there is no reading it.
-func (r *report) document(text []byte) (*yaml.Node, bool) {
+// document parses the YAML text and returns the root of its one document. The root is nil if the document is empty. ok is
+// false if the text could not be parsed.
+func (r *report) document(text []byte) (root *yaml.Node, ok bool) {
 	if at, fault := textFault(text); fault != "" {
 		r.fail(at, "", "%s", fault)
 		return nil, false
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(text))
-	if err != nil { // only bad options are an error, and there are none
-		r.fail(start, "", "%s", err)
+	if err != nil { // not possible without options
+		r.syntax(text, err)
 		return nil, false
 	}
 	var docs []*yaml.Node
@@ -38,10 +38,10 @@ func (r *report) document(text []byte) (*yaml.Node, bool) {
 	}
 }
 
-// single is the root of the only document.
-func (r *report) single(docs []*yaml.Node) (*yaml.Node, bool) {
+// single returns the root of the only document.
+func (r *report) single(docs []*yaml.Node) (root *yaml.Node, ok bool) {
 	if len(docs) > 1 {
-		r.fail(spotOf(docs[1]), "", "another YAML document begins here, and a configuration is one")
+		r.fail(positionOf(docs[1]), "", `a second YAML document begins here; a configuration has one, so delete the line "---" before it`)
 		return nil, false
 	}
 	if len(docs) == 0 || len(docs[0].Content) == 0 || isNull(docs[0].Content[0]) {
@@ -51,12 +51,12 @@ func (r *report) single(docs []*yaml.Node) (*yaml.Node, bool) {
 	return docs[0].Content[0], true
 }
 
-// tree looks for what is wrong in a mapping whatever it means: in parts that are not decoded too.
+// tree reports unknown tags and duplicate keys, also in sections that are not decoded.
 func (r *report) tree(n *yaml.Node) {
 	switch n.Tag {
 	case "", "!!map", "!!seq", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge":
 	default:
-		r.fail(spotOf(n), "", "YAML tag %s has no meaning here", quote(n.Tag))
+		r.fail(positionOf(n), "", "the YAML tag %s has no meaning in this file; delete it", quote(n.Tag))
 	}
 	if n.Kind == yaml.MappingNode {
 		first := map[string]int{}
@@ -66,70 +66,46 @@ func (r *report) tree(n *yaml.Node) {
 				continue
 			}
 			if line, twice := first[key.Value]; twice {
-				r.fail(spotOf(key), "", "duplicate key %s, first given in line %d", quote(key.Value), line)
+				r.fail(positionOf(key), "", "duplicate key %s, first given in line %d; delete one of them", quote(key.Value), line)
 				continue
 			}
 			first[key.Value] = key.Line
 		}
 	}
-	for _, c := range n.Content { // that of an alias is not among them
+	for _, c := range n.Content { // an alias has no content, so that nothing is visited twice
 		r.tree(c)
 	}
 }
 
-// syntax reports why the text is no YAML.
-func (r *report) syntax(text []byte, err error) {
-	var le *yaml.LoadError
-	if !errors.As(err, &le) {
-		r.fail(start, "", "not valid YAML: %s", err)
-		return
-	}
-	at := spot{max(le.Mark.Line, 1), max(le.Mark.Column, 1)}
-	if le.Mark.Line == 0 && le.ContextMark.Line > 0 {
-		at = spot{le.ContextMark.Line, max(le.ContextMark.Column, 1)}
-	}
-	fault := le.Message
-	if le.ContextMsg != "" {
-		fault += " " + le.ContextMsg
-		if m := le.ContextMark; m.Line > 0 && m.Line != at.line {
-			fault += fmt.Sprintf(" that begins in line %d", m.Line)
-		}
-	}
-	at, c := locate(text, at)
-	if c == '\t' {
-		fault = "a tab cannot indent YAML; use spaces"
-	}
-	r.fail(at, "", "not valid YAML: %s", fault)
-}
-
-// textFault says why octets are no text that an editor would show as it is, with the position.
-func textFault(text []byte) (spot, string) {
+// textFault returns the first fault of the text below the level of YAML, with its position.
+func textFault(text []byte) (at position, fault string) {
 	if len(text) > maxFile {
-		return start, fmt.Sprintf("larger than %d MiB", maxFile>>20)
+		return beginning, fmt.Sprintf("the file is larger than %d MiB; is it a configuration?", maxFile>>20)
 	}
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
-		return start, "encoded in UTF-16; save it as UTF-8"
+		return beginning, "the file is encoded in UTF-16; save it as UTF-8"
 	}
-	at := start
+	at = beginning
 	for i := 0; i < len(text); {
 		c, n := utf8.DecodeRune(text[i:])
 		switch {
 		case c == utf8.RuneError && n == 1:
-			return at, fmt.Sprintf("octet 0x%02x is not valid in UTF-8", text[i])
+			return at, fmt.Sprintf("the byte 0x%02x is not valid UTF-8; save the file as UTF-8", text[i])
 		case c == '\ufeff' && i == 0:
 			i += n
 			continue
-		case !plain(c):
-			return at, fmt.Sprintf("control character U+%04X is not allowed", c)
+		case !isAllowed(c):
+			return at, fmt.Sprintf("the control character U+%04X is not allowed; delete it", c)
 		}
 		at = at.after(c, text[i+n:])
 		i += n
 	}
-	return spot{}, ""
+	return position{}, ""
 }
 
-// plain tells whether a character is neither a control character nor a line break that editors do not count.
-func plain(c rune) bool {
+// isAllowed reports whether a configuration may have the character c. It may not have control characters and those line
+// breaks that editors do not count.
+func isAllowed(c rune) bool {
 	switch {
 	case c == '\t' || c == '\n' || c == '\r':
 		return true
@@ -139,31 +115,16 @@ func plain(c rune) bool {
 	return !strings.ContainsRune("\u2028\u2029\ufeff\ufffe\uffff", c)
 }
 
-// after is the position behind the character c, when rest follows.
-func (s spot) after(c rune, rest []byte) spot {
+// after returns the position after the character c, which rest follows.
+func (p position) after(c rune, rest []byte) position {
 	if c == '\n' || c == '\r' && !bytes.HasPrefix(rest, []byte("\n")) {
-		return spot{s.line + 1, 1}
+		return position{line: p.line + 1, col: 1}
 	}
-	return spot{s.line, s.col + 1}
+	return position{line: p.line, col: p.col + 1}
 }
 
-// locate finds the character at a position. Behind the end it is zero, at the end.
-func locate(text []byte, at spot) (spot, rune) {
-	here := start
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	for len(text) > 0 {
-		c, n := utf8.DecodeRune(text)
-		if here == at {
-			return here, c
-		}
-		text = text[n:]
-		here = here.after(c, text)
-	}
-	return here, 0
-}
+// positionOf returns the position of a node.
+func positionOf(n *yaml.Node) position { return position{line: max(n.Line, 1), col: max(n.Column, 1)} }
 
-// spotOf is where a node is.
-func spotOf(n *yaml.Node) spot { return spot{max(n.Line, 1), max(n.Column, 1)} }
-
-// isNull tells whether nothing is written where a value may be.
+// isNull reports whether a node is an empty value.
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

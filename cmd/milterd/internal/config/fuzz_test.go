@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzParse looks for panics, problems that cannot be found or printed, and configurations that cannot be used.
+// FuzzParse looks for panics, problems with a wrong position or an unprintable text, and configurations that cannot be used.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/*/*.yaml", "testdata/*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -53,7 +53,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// splitLines splits as YAML does.
+// splitLines splits a text at the line ends of YAML.
 func splitLines(text string) []string {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.TrimPrefix(text, "\ufeff"))
 	return strings.Split(text, "\n")
@@ -63,10 +63,10 @@ func checkProblem(t *testing.T, p Problem, lines []string) {
 	t.Helper()
 	s := p.String()
 	if !utf8.ValidString(s) || len(s) > 8*maxText || strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
-		t.Errorf("cannot be printed: %q", s)
+		t.Errorf("unprintable: %q", s)
 	}
 	if p.Text == "" {
-		t.Errorf("nothing said: %q", s)
+		t.Errorf("no text: %q", s)
 	}
 	if strings.HasPrefix(p.Text, "there are more") {
 		return
@@ -75,28 +75,28 @@ func checkProblem(t *testing.T, p Problem, lines []string) {
 		lines = []string{"bob # ?", "?@x", "a b", ""}
 	}
 	if p.Line < 1 || p.Line > len(lines) || p.Col < 1 || p.Col > utf8.RuneCountInString(lines[p.Line-1])+1 {
-		t.Errorf("not within the text of %d lines: %q", len(lines), s)
+		t.Errorf("position outside of the text of %d lines: %q", len(lines), s)
 	}
 }
 
 func checkUsable(t *testing.T, cfg *Config) {
 	t.Helper()
 	if len(cfg.Listen) == 0 || cfg.MaxConnections < 1 || cfg.DNS.Timeout <= 0 || cfg.Policy.Budget <= 0 || cfg.Policy.ReplyAt == 0 {
-		t.Errorf("cannot be used: %+v", cfg)
+		t.Errorf("unusable: %+v", cfg)
 	}
 	for _, r := range reasonsOf(registry()) {
-		if a, ok := cfg.Policy.Actions[r.ID]; !ok || a > most(r) {
+		if a, ok := cfg.Policy.Actions[r.ID]; !ok || a > maxAction(r) {
 			t.Errorf("action of %s: %v, %v", r.ID, a, ok)
 		}
 		for _, p := range cfg.Policy.Policies {
-			if a, ok := p.Actions[r.ID]; !ok || a > most(r) {
+			if a, ok := p.Actions[r.ID]; !ok || a > maxAction(r) {
 				t.Errorf("action of %s in a policy: %v, %v", r.ID, a, ok)
 			}
 		}
 	}
 	for _, l := range cfg.Listen {
 		if again, err := ParseListener(l.String()); err != nil || again.Address != l.Address || again.Network != l.Network {
-			t.Errorf("socket %s is read again as %s, %v", l, again, err)
+			t.Errorf("socket %s parses as %s, %v", l, again, err)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func FuzzParseDuration(f *testing.F) {
 			t.Errorf("%q is %d", s, d)
 		}
 		if again, err := ParseDuration(FormatDuration(d)); err != nil || again != d {
-			t.Errorf("%q is %s, read again %s, %v", s, FormatDuration(d), again, err)
+			t.Errorf("%q is %s, which parses as %s, %v", s, FormatDuration(d), again, err)
 		}
 	})
 }

@@ -7,96 +7,96 @@ import (
 	"milterd/checks"
 )
 
-// file is the configuration file as it is written. Its tags are the reference: yaml is the key, doc one sentence or
-// two, example a value that is no default, one the texts allowed.
+// file is the configuration file as written. Its tags make the reference: yaml is the key, doc describes it in one or two
+// sentences, example is a value other than the default, one lists the permitted values.
 type file struct {
-	Listen           []listenEntry `yaml:"listen" doc:"Where the MTA reaches milterd, one socket or a list: inet:PORT@HOST, inet6:PORT@HOST, unix:/path (or local:/path), or, for a unix socket that another user must open, keys as in the example." example:"{socket: unix:/run/milterd/milterd.sock, mode: \"0660\", group: postfix}"`
-	Hostname         string        `yaml:"hostname" doc:"Name of this mail host as the MTA greets with it, for replies; empty: the machine's fully qualified name." example:"mx.example.org"`
-	LocalDomains     []string      `yaml:"local_domains" doc:"Domains that this site receives mail for." example:"[example.org, example.net]"`
-	Profile          string        `yaml:"profile" doc:"The defaults of actions: watch (log only), safe (refuse what honest mail practically never does), or strict."`
-	Actions          reasonActions `yaml:"actions" doc:"What is done when a reason applies, by its id: off, watch (log it and let it pass), greylist, tempfail (4yz) or reject (5yz). False means off. Uncomment a line to change it: what it shows is the default of safe."`
-	Trusted          trusted       `yaml:"trusted" doc:"Clients that are never checked, never counted and never blocked."`
-	ExemptRecipients []string      `yaml:"exempt_recipients" doc:"Recipients whom every mail reaches: a local part at any domain, user@domain, @domain, or file:/path with one of these a line."`
-	Policies         []policy      `yaml:"policies" doc:"Other actions for some recipients; the first policy that matches a recipient wins."`
-	ReplyAt          string        `yaml:"reply_at" one:"rcpt mail" doc:"Where the reasons about client, HELO and sender answer. rcpt: at RCPT, so that exempt recipients work and the log names sender and recipient. mail: at MAIL."`
-	OnError          string        `yaml:"on_error" one:"accept tempfail" doc:"What happens to mail about which a check could not find out: accept or tempfail."`
-	Budget           time.Duration `yaml:"budget" doc:"How long all checks of one command may take together; Sendmail gives up after 10 s."`
-	Escalate         time.Duration `yaml:"escalate" doc:"For how long the 5yz of a reason of rdns, helo, sender or spf is 4yz to a client that meets it, so that its queue keeps the mail while somebody repairs; 0: 5yz at once." example:"24h"`
-	MaxConnections   int           `yaml:"max_connections" doc:"How many connections of MTAs are served at a time; one more is answered with a 4yz, and an eighth more than that not at all."`
-	DNS              dnsKeys       `yaml:"dns" doc:"How the DNS is asked."`
-	Store            storeKeys     `yaml:"store" doc:"What is remembered of clients, and where."`
-	Explain          explainKeys   `yaml:"explain" doc:"The public pages that explain refusals to those whose mail was refused."`
-	Admin            adminKeys     `yaml:"admin" doc:"How commands and the operator's tools reach the daemon."`
-	TraceFields      traceKeys     `yaml:"trace_fields" doc:"What is written into the header of messages that are let in."`
-	Records          recordsKeys   `yaml:"records" doc:"Decision records, for the command log and for what the public pages show of a refused mail."`
-	Log              logKeys       `yaml:"log" doc:"What is logged, and where."`
-	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, each by its name."`
+	Listen           []listenEntry `yaml:"listen" doc:"Socket on which the MTA reaches milterd, or a list of them: inet:PORT@HOST, inet6:PORT@HOST or unix:/path (alias local:). A unix socket that another user opens needs the keys of the example." example:"{socket: unix:/run/milterd/milterd.sock, mode: \"0660\", group: postfix}"`
+	Hostname         string        `yaml:"hostname" doc:"Name with which the MTA greets, for replies; empty: the fully qualified name of the machine." example:"mx.example.org"`
+	LocalDomains     []string      `yaml:"local_domains" doc:"Domains for which this site receives mail." example:"[example.org, example.net]"`
+	Profile          string        `yaml:"profile" doc:"Defaults of the actions: watch (log only), safe (refuse what wanted mail almost never has) or strict."`
+	Actions          reasonActions `yaml:"actions" doc:"Action by reason id: off, watch (log it and let the mail pass), greylist, tempfail (4yz) or reject (5yz). false means off. Uncomment a line to change it; it shows the default of safe."`
+	Trusted          trusted       `yaml:"trusted" doc:"Clients that are never checked, counted or blocked."`
+	ExemptRecipients []string      `yaml:"exempt_recipients" doc:"Recipients that receive all mail: a local part at any domain, user@domain, @domain, or file:/path with one of these per line."`
+	Policies         []policy      `yaml:"policies" doc:"Other actions for some recipients. The first policy that matches a recipient applies."`
+	ReplyAt          string        `yaml:"reply_at" one:"rcpt mail" doc:"Command to which reasons about client, HELO and sender reply. rcpt: exempt recipients and policies work, and the log has sender and recipient. mail: the reply comes at MAIL."`
+	OnError          string        `yaml:"on_error" one:"accept tempfail" doc:"What happens to mail when a check fails: accept or tempfail."`
+	Budget           time.Duration `yaml:"budget" doc:"Time for all checks of one SMTP command together. Sendmail waits 10 s."`
+	Escalate         time.Duration `yaml:"escalate" doc:"For how long reasons of rdns, helo, sender and spf reply 4yz instead of 5yz to a client, so that its queue keeps the mail until the fault is repaired. 0: 5yz at once." example:"24h"`
+	MaxConnections   int           `yaml:"max_connections" doc:"Maximum number of connections from MTAs. Further ones are answered with 4yz, and above an eighth more they are closed."`
+	DNS              dnsKeys       `yaml:"dns" doc:"DNS queries."`
+	Store            storeKeys     `yaml:"store" doc:"Where the records of clients and senders are stored."`
+	Explain          explainKeys   `yaml:"explain" doc:"Public pages that explain a refusal to its sender."`
+	Admin            adminKeys     `yaml:"admin" doc:"How commands, browsers and monitoring reach the daemon."`
+	TraceFields      traceKeys     `yaml:"trace_fields" doc:"Fields that are added to the header of accepted messages."`
+	Records          recordsKeys   `yaml:"records" doc:"Decision records, which the command log and the public pages show."`
+	Log              logKeys       `yaml:"log" doc:"Log level, format and destination."`
+	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, by the name of the check."`
 }
 
 type trusted struct {
-	Networks      []netip.Prefix `yaml:"networks" doc:"Their networks in CIDR form, or single addresses."`
-	Authenticated bool           `yaml:"authenticated" doc:"Whether a client that authenticated is trusted."`
-	Daemons       []string       `yaml:"daemons" doc:"Whatever comes in by one of these {daemon_name}s is trusted: ORIGINATING is what Postfix is told for submission, MSA is Sendmail's."`
+	Networks      []netip.Prefix `yaml:"networks" doc:"Networks in CIDR form, or single addresses."`
+	Authenticated bool           `yaml:"authenticated" doc:"Whether an authenticated client is trusted."`
+	Daemons       []string       `yaml:"daemons" doc:"Values of the macro {daemon_name} whose mail is trusted: the name for submission is ORIGINATING in Postfix and MSA in Sendmail."`
 }
 
 type policy struct {
-	Recipients []string        `yaml:"recipients" doc:"To whom it applies: local parts at any domain, user@domain, @domain, or file:/path with one of these a line; a relative path starts at the folder of this file." example:"[bob@example.org, \"file:/etc/milterd/strict-recipients\"]"`
-	Forwarders []string        `yaml:"forwarders" doc:"Hosts where these recipients have mail passed on to here, as addresses, networks or confirmed names (with all below them): neither SPF nor MX+ nor DNS lists are asked about it, nor is it held against the host (counters, sender-own-domain)." example:"[198.51.100.0/24, lists.example.net]"`
-	Profile    string          `yaml:"profile" doc:"The defaults of its actions; without a profile of its own it starts from the actions of everyone else." example:"strict"`
-	Actions    map[string]word `yaml:"actions" doc:"Its own actions, over those." example:"{helo-mismatch: reject}"`
+	Recipients []string        `yaml:"recipients" doc:"Recipients of the policy: local parts at any domain, user@domain, @domain, or file:/path with one of these per line. A relative path begins at the folder of this file." example:"[bob@example.org, \"file:/etc/milterd/strict-recipients\"]"`
+	Forwarders []string        `yaml:"forwarders" doc:"Hosts from which these recipients forward mail to here, as addresses, networks or confirmed names (including names below them). Their mail has no SPF, MX+ and DNS list checks, and does not count against the host (counters, sender-own-domain)." example:"[198.51.100.0/24, lists.example.net]"`
+	Profile    string          `yaml:"profile" doc:"Defaults of the actions of this policy; without it they are the general actions." example:"strict"`
+	Actions    map[string]word `yaml:"actions" doc:"Actions that differ from these defaults." example:"{helo-mismatch: reject}"`
 }
 
 type dnsKeys struct {
-	Servers []string      `yaml:"servers" doc:"Name servers as address or address:port; empty: those of the system's resolv.conf." example:"[127.0.0.1, \"192.0.2.53:5353\"]"`
-	Timeout time.Duration `yaml:"timeout" doc:"How long to wait for one server's answer to one question."`
+	Servers []string      `yaml:"servers" doc:"Name servers as address or address:port; empty: those of resolv.conf." example:"[127.0.0.1, \"192.0.2.53:5353\"]"`
+	Timeout time.Duration `yaml:"timeout" doc:"Time that one server has to answer one question."`
 }
 
 type storeKeys struct {
-	Driver string `yaml:"driver" one:"memory embedded redis" doc:"memory (forgets at every restart), embedded (files on this machine) or redis (shared by several)."`
-	Path   string `yaml:"path" doc:"Folder of the embedded store; empty: $STATE_DIRECTORY, /var/lib/milterd or the state folder of the user, the first that can be written." example:"/var/lib/milterd"`
-	URL    string `yaml:"url" doc:"Of Redis or Valkey, for the driver redis: redis://[user:password@]host:port/db, or rediss:// for TLS."`
+	Driver string `yaml:"driver" one:"memory embedded redis" doc:"memory (lost at a restart), embedded (files on this machine) or redis (shared by several hosts)."`
+	Path   string `yaml:"path" doc:"Folder of the embedded store; empty: the first of $STATE_DIRECTORY, /var/lib/milterd and the state folder of the user that can be written." example:"/var/lib/milterd"`
+	URL    string `yaml:"url" doc:"Redis or Valkey server of the driver redis: redis://[user:password@]host:port/db, or rediss:// for TLS."`
 }
 
 type adminKeys struct {
-	Listen   string `yaml:"listen" doc:"Address and port of the operator's pages, /metrics, /healthz and /readyz; beyond loopback only with a password. Empty: none."`
-	Socket   string `yaml:"socket" doc:"Unix socket for the commands status, greylist, block, log and report; its owner and group may use it. Empty: none."`
-	Password word   `yaml:"password" doc:"What a browser must give for all of them but the health pages, with any user name; empty: nothing." example:"correct-horse-battery-staple"`
+	Listen   string `yaml:"listen" doc:"Address and port of the operator's pages, /metrics, /healthz and /readyz; empty: none. An address other than loopback needs a password."`
+	Socket   string `yaml:"socket" doc:"Unix socket for commands such as status, greylist, block, log and report; its owner and group may use it. Empty: none."`
+	Password word   `yaml:"password" doc:"Password for the pages and /metrics, with any user name; empty: none." example:"correct-horse-battery-staple"`
 }
 
 type traceKeys struct {
-	AuthenticationResults bool   `yaml:"authentication_results" doc:"Authentication-Results with spf and iprev (RFC 8601), fields that claim to be ours and are not are removed."`
-	ID                    string `yaml:"id" doc:"By what name they are known as ours, the authserv-id; empty: the hostname. Another filter that runs before this one must use another."`
-	ReceivedSPF           bool   `yaml:"received_spf" doc:"Received-SPF (RFC 7208 section 9.1) too."`
+	AuthenticationResults bool   `yaml:"authentication_results" doc:"Add Authentication-Results with spf and iprev (RFC 8601), and remove such fields that others added in our name."`
+	ID                    string `yaml:"id" doc:"The authserv-id, which marks a field as ours; empty: the hostname. A filter that runs before this one needs another one."`
+	ReceivedSPF           bool   `yaml:"received_spf" doc:"Add Received-SPF (RFC 7208 section 9.1)."`
 }
 
 type explainKeys struct {
-	Listen string `yaml:"listen" doc:"Address and port of the pages, which a web server with TLS passes on to the outside; empty: none."`
-	URL    string `yaml:"url" doc:"What replies link to: where the pages are reached from outside, without the /why/ at the end; empty: replies have no link." example:"https://mx.example.org"`
-	Key    string `yaml:"key" doc:"File with the key that signs links, made at the first start, the same on all hosts behind one url; empty: explain.key in the state folder." example:"/var/lib/milterd/explain.key"`
+	Listen string `yaml:"listen" doc:"Address and port of the pages, for a web server with TLS in front of them; empty: none."`
+	URL    string `yaml:"url" doc:"URL of the pages as seen from outside, without /why/ at its end, for the links in replies; empty: no links." example:"https://mx.example.org"`
+	Key    string `yaml:"key" doc:"File with the key that signs links. It is made at the first start and must be the same on all hosts of one url; empty: explain.key in the state folder." example:"/var/lib/milterd/explain.key"`
 }
 
 type recordsKeys struct {
-	Keep time.Duration `yaml:"keep" doc:"How long a record is kept, and a link is valid."`
-	Max  int           `yaml:"max" doc:"How many records are kept, the last ones; 0: none."`
+	Keep time.Duration `yaml:"keep" doc:"How long records are kept and links are valid."`
+	Max  int           `yaml:"max" doc:"Maximum number of records, after which the oldest are deleted; 0: none are kept."`
 }
 
 type logKeys struct {
-	Level  string `yaml:"level" one:"error warn info debug" doc:"The least that is logged: error, warn, info or debug."`
-	Format string `yaml:"format" one:"text json" doc:"Form of the lines: text or json."`
-	Syslog word   `yaml:"syslog" doc:"Syslog facility, such as mail or local3, or off; where there is no syslog the log goes to standard error."`
+	Level  string `yaml:"level" one:"error warn info debug" doc:"Lowest level that is logged: error, warn, info or debug."`
+	Format string `yaml:"format" one:"text json" doc:"Format of the lines: text or json."`
+	Syslog word   `yaml:"syslog" doc:"Syslog facility such as mail or local3, or off. Without syslog the log goes to standard error."`
 }
 
-// listenEntry is one socket to listen on: a text alone, or with who may connect to it.
+// listenEntry is one socket to listen on: a text, or a section with the permissions of a unix socket.
 type listenEntry struct {
-	Socket string   `yaml:"socket" doc:"unix:/path."`
-	Mode   fileMode `yaml:"mode" doc:"Permissions of the socket, octal."`
-	Group  string   `yaml:"group" doc:"Group that the socket belongs to."`
+	Socket string   `yaml:"socket" doc:"Path as unix:/path."`
+	Mode   fileMode `yaml:"mode" doc:"Permissions of the socket in octal."`
+	Group  string   `yaml:"group" doc:"Group of the socket."`
 }
 
-// reasonActions are actions by reason id.
+// reasonActions has actions by reason id.
 type reasonActions map[string]word
 
-// word is a text that may be written without quotes whatever YAML takes it for: off is false in YAML 1.1.
+// word is a text that needs no quotes whatever type YAML gives it: off is a truth value in YAML 1.1.
 type word string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -105,7 +105,7 @@ func (w *word) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// isOff tells whether a word switches something off. YAML 1.1 has more words for false than 1.2.
+// isOff reports whether w is off, or false in YAML 1.1 or 1.2.
 func (w word) isOff() bool {
 	switch w {
 	case "off", "Off", "OFF", "false", "False", "FALSE", "no", "No", "NO":
@@ -114,15 +114,14 @@ func (w word) isOff() bool {
 	return false
 }
 
-// Where the commands and the operator's tools look for the daemon.
+// The default addresses of the daemon, besides the socket for the MTA.
 const (
-	DefaultAdminSocket = "/run/milterd/admin.sock"
-	DefaultAdminListen = "127.0.0.1:8893"
-
+	DefaultAdminSocket   = "/run/milterd/admin.sock"
+	DefaultAdminListen   = "127.0.0.1:8893"
 	DefaultExplainListen = "127.0.0.1:8892"
 )
 
-// defaults is what a file that says nothing means.
+// defaults returns the configuration of an empty file.
 func defaults(registry []checks.Info) file {
 	return file{
 		Listen:  []listenEntry{{Socket: "inet:8891@127.0.0.1"}},

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -18,12 +17,12 @@ import (
 type Listener struct {
 	Network string      // "tcp4", "tcp6" or "unix"
 	Address string      // "host:port" or an absolute path
-	Mode    fs.FileMode // permissions of a unix socket; 0: not given
-	Group   string      // group of a unix socket, its name or number; empty: not given
-	Given   bool        // by the operator: that it cannot be made is an error, else a warning
+	Mode    fs.FileMode // permissions of a unix socket; 0 if not given
+	Group   string      // name or number of the group of a unix socket; empty if not given
+	Given   bool        // by the operator; if it is the default, a failure to listen is only a warning
 }
 
-// String is the form of the configuration, without mode and group.
+// String returns the socket in the form of the configuration, without mode and group.
 func (l Listener) String() string {
 	if l.Network == "unix" {
 		return "unix:" + l.Address
@@ -36,7 +35,8 @@ func (l Listener) String() string {
 	return network + ":" + port + "@" + host
 }
 
-// ParseListener reads inet:PORT@HOST, inet6:PORT@HOST, unix:/path or local:/path. Given is true in what it returns.
+// ParseListener parses inet:PORT@HOST, inet6:PORT@HOST, unix:/path or local:/path. Given is true in the result. The error
+// quotes s and says what to write.
 func ParseListener(s string) (Listener, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	switch {
@@ -45,18 +45,18 @@ func ParseListener(s string) (Listener, error) {
 	case ok && (kind == "inet" || kind == "inet6"):
 		return inetListener(kind, rest)
 	}
-	return Listener{}, fmt.Errorf("%s is no socket: want inet:PORT@HOST, inet6:PORT@HOST or unix:/path%s", quote(s), socketHint(s))
+	return Listener{}, fmt.Errorf("%s is not a socket; %s", quote(s), socketHint(s, "inet:PORT@HOST, inet6:PORT@HOST or unix:/path"))
 }
 
 func unixListener(file string) (Listener, error) {
-	const longest = 107 // octets of sun_path in Linux, less its end
+	const maxPath = 107 // bytes: the size of sun_path in Linux without the NUL at its end
 	switch {
 	case !path.IsAbs(file):
-		return Listener{}, fmt.Errorf("the path %s of the socket must be absolute", quote(file))
-	case len(file) > longest:
-		return Listener{}, fmt.Errorf("the path of the socket has %d octets, at most %d are possible", len(file), longest)
+		return Listener{}, fmt.Errorf("%s is a relative path; write unix:/path", quote(file))
+	case len(file) > maxPath:
+		return Listener{}, fmt.Errorf("%s has %d bytes; the path of a socket has at most %d", quote(file), len(file), maxPath)
 	case strings.HasSuffix(file, "/"):
-		return Listener{}, fmt.Errorf("the path %s of the socket is a folder", quote(file))
+		return Listener{}, fmt.Errorf("%s is a folder; add the name of the socket", quote(file))
 	}
 	return Listener{Network: "unix", Address: path.Clean(file), Given: true}, nil
 }
@@ -65,7 +65,7 @@ func inetListener(kind, rest string) (Listener, error) {
 	port, host, ok := strings.Cut(rest, "@")
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if !ok || host == "" {
-		return Listener{}, fmt.Errorf("%s is no socket: want %s:PORT@HOST%s", quote(kind+":"+rest), kind, socketHint(rest))
+		return Listener{}, fmt.Errorf("%s is not a socket; %s", quote(kind+":"+rest), socketHint(rest, kind+":PORT@HOST"))
 	}
 	if err := checkPort(port); err != nil {
 		return Listener{}, err
@@ -74,39 +74,40 @@ func inetListener(kind, rest string) (Listener, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if addr.Is4() != (network == "tcp4") {
 			other := map[string]string{"inet": "inet6", "inet6": "inet"}[kind]
-			return Listener{}, fmt.Errorf("%s is no address for %s; did you mean %s?", quote(host), kind, quote(other+":"+port+"@"+host))
+			return Listener{}, fmt.Errorf("%s is not an address for %s; did you mean %s?", quote(host), kind, quote(other+":"+port+"@"+host))
 		}
 	} else if _, err := domainName(host); err != nil {
-		return Listener{}, fmt.Errorf("%s is no host: %w", quote(host), err)
+		return Listener{}, err
 	}
 	return Listener{Network: network, Address: net.JoinHostPort(host, port), Given: true}, nil
 }
 
-// checkPort accepts 0 too: the system chooses.
+// checkPort accepts 0, with which the system chooses a port.
 func checkPort(port string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("%s is no port: want a number up to 65535", quote(port))
+		return fmt.Errorf("%s is not a port; write a number up to 65535", quote(port))
 	}
 	return nil
 }
 
-// socketHint turns what MTAs and other programs write into the form of milters.
-func socketHint(s string) string {
+// socketHint returns the remedy for a malformed socket. It recognises the forms of other programs. format is the one to
+// use otherwise.
+func socketHint(s, format string) string {
 	if path.IsAbs(s) {
-		return "; did you mean " + quote("unix:"+s) + "?"
+		return "did you mean " + quote("unix:"+s) + "?"
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" || checkPort(port) != nil {
-		return ""
+		return "write " + format
 	}
 	kind := "inet"
 	if strings.Contains(host, ":") {
 		kind = "inet6"
 	}
-	return "; did you mean " + quote(kind+":"+port+"@"+host) + "?"
+	return "did you mean " + quote(kind+":"+port+"@"+host) + "?"
 }
 
-// readNode implements nodeReader: a text is the socket alone.
+// readNode implements nodeReader.
 func (e *listenEntry) readNode(d *decoder, n *yaml.Node, path string) {
 	*e = listenEntry{}
 	if n.Kind == yaml.ScalarNode {
@@ -116,13 +117,13 @@ func (e *listenEntry) readNode(d *decoder, n *yaml.Node, path string) {
 	d.structure(n, reflect.ValueOf(e).Elem(), path)
 }
 
-// listener resolves an entry. It returns false if it has reported why it cannot.
+// listener resolves an entry of the list. It reports a fault and returns false if it cannot.
 func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
-	if c.broken[path] || c.broken[path+".socket"] {
+	if c.rejected[path] || c.rejected[path+".socket"] {
 		return Listener{}, false
 	}
 	if e.Socket == "" {
-		c.fail(c.where(path), path, "the socket is missing")
+		c.failAt(path, "the socket is missing; add socket: unix:/path")
 		return Listener{}, false
 	}
 	l, err := ParseListener(e.Socket)
@@ -130,13 +131,13 @@ func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
 		if c.given(path + ".socket") {
 			path += ".socket"
 		}
-		c.fail(c.where(path), path, "%s", err)
+		c.failAt(path, "%s", err)
 		return Listener{}, false
 	}
 	if l.Network != "unix" {
 		for _, key := range []string{"mode", "group"} {
 			if c.given(path + "." + key) {
-				c.fail(c.keyAt[path+"."+key], path, "%s is for unix sockets only", key)
+				c.fail(c.keyAt[path+"."+key], path, "%s applies to unix sockets, and %s is none; delete it", key, quote(e.Socket))
 			}
 		}
 	}
@@ -148,7 +149,7 @@ func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
 // listeners resolves the key listen.
 func (c *compiler) listeners() []Listener {
 	if len(c.file.Listen) == 0 {
-		c.fail(c.where("listen"), "listen", "the list is empty, so that no MTA could connect")
+		c.failAt("listen", "the list is empty, and no MTA could connect; add a socket such as inet:8891@127.0.0.1")
 	}
 	var out []Listener
 	seen := map[string]bool{}
@@ -159,7 +160,7 @@ func (c *compiler) listeners() []Listener {
 			continue
 		}
 		if name := l.String(); seen[name] && !strings.HasPrefix(name, "inet:0@") && !strings.HasPrefix(name, "inet6:0@") {
-			c.fail(c.where(at), at, "%s is given twice", quote(e.Socket))
+			c.failAt(at, "%s is given twice; delete one of them", quote(e.Socket))
 		} else {
 			seen[name] = true
 		}
@@ -168,18 +169,18 @@ func (c *compiler) listeners() []Listener {
 	return out
 }
 
-// fileMode is octal permissions.
+// fileMode has permissions, written in octal.
 type fileMode fs.FileMode
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (m *fileMode) UnmarshalText(text []byte) error {
-	const digits = 12 // as many bits as permissions have
-	v, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, digits)
+	const bits = 12
+	v, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, bits)
 	if err != nil || v > 0o777 {
-		return errors.New(`want octal permissions such as "0660"`)
+		return fmt.Errorf(`%s is not a mode; write octal permissions, such as "0660"`, quote(string(text)))
 	}
 	if v == 0 {
-		return errors.New("nobody could connect with these permissions")
+		return fmt.Errorf(`%s lets nobody connect; write permissions such as "0660"`, quote(string(text)))
 	}
 	*m = fileMode(v)
 	return nil

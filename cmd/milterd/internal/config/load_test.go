@@ -38,7 +38,7 @@ func TestLoad(t *testing.T) {
 		want := []string{
 			path + `:3:3: exempt_recipients[1]: cannot read "` + filepath.Join(folder, "absent") + `": no such file or directory`,
 			path + `:4:3: exempt_recipients[2]: cannot read "` + folder + `": not a regular file`,
-			path + `:5:3: exempt_recipients[3]: file: wants a path behind it`,
+			path + `:5:3: exempt_recipients[3]: "file:" has no path; write file:/path`,
 			list + `:2:2: "bad one" is no recipient: want user, user@domain or @domain`,
 			list + `:3:1: "<x@y>" is no recipient: want user, user@domain or @domain`,
 		}
@@ -56,7 +56,7 @@ func TestLoad(t *testing.T) {
 		t.Parallel()
 		path := filepath.Join(folder, "none.yaml")
 		cfg, problems := Load(path, registry())
-		if cfg != nil || problems.Err() == nil || problems[0].String() != path+": cannot read it: no such file or directory" {
+		if cfg != nil || problems.Err() == nil || problems[0].String() != path+": cannot read the file: no such file or directory" {
 			t.Errorf("got %v, %v", cfg, problems)
 		}
 	})

@@ -9,16 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// Problem is one fault of a configuration. Text and Path are printable and bounded, whatever the file holds.
+// Problem is one error or warning about a configuration. Text and Path are printable and of bounded length, whatever the
+// file contains.
 type Problem struct {
-	File      string // the configuration file or one that it names; empty: there is no file
-	Line, Col int    // from 1, Col in characters; zero: the whole file
-	Path      string // of the key, "policies[0].actions"; empty: the file itself
+	File      string // the configuration file or a file that it names; empty if there is no file
+	Line, Col int    // position, counted from 1, Col in characters; 0 for the whole file
+	Path      string // of the key, for example "policies[0].actions"; empty for the file itself
 	Text      string
 	Warning   bool // the configuration can be used
 }
 
-// String is "milterd.yaml:12:9: actions: unknown reason ...".
+// String returns the problem in the form "milterd.yaml:12:9: actions: unknown reason ...".
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.File != "" {
@@ -38,10 +39,10 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems are sorted: the configuration file by line first, then the files it names.
+// Problems are the problems of the configuration file by line, followed by those of the files that it names.
 type Problems []Problem
 
-// Err is nil if the configuration can be used, else it has every error on a line of its own.
+// Err returns all errors, one per line, or nil if there are only warnings.
 func (ps Problems) Err() error {
 	var lines []string
 	for _, p := range ps {
@@ -55,6 +56,7 @@ func (ps Problems) Err() error {
 	return fmt.Errorf("config: %s", strings.Join(lines, "\n"))
 }
 
+// sort sorts the problems. main is the name of the configuration file.
 func (ps Problems) sort(main string) {
 	file := func(p Problem) string {
 		if p.File == main {
@@ -69,17 +71,18 @@ func (ps Problems) sort(main string) {
 		return 0
 	}
 	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(file(a), file(b)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), cmp.Compare(warning(a), warning(b)))
+		return cmp.Or(cmp.Compare(file(a), file(b)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col),
+			cmp.Compare(warning(a), warning(b)))
 	})
 }
 
-// spot is a position in the configuration file, counted from 1.
-type spot struct{ line, col int }
+// position is a place in the configuration file, counted from 1. The column counts characters.
+type position struct{ line, col int }
 
-// start is where a problem of the whole file is.
-var start = spot{1, 1}
+// beginning is the position of a problem of the whole file.
+var beginning = position{line: 1, col: 1}
 
-// maxProblems is how many errors, and how many warnings, are told of one configuration.
+// maxProblems is the number of errors, and of warnings, that are reported of one configuration.
 const maxProblems = 200
 
 // report collects the problems of one configuration.
@@ -87,6 +90,16 @@ type report struct {
 	file             string
 	list             Problems
 	errors, warnings int
+}
+
+// fail reports an error in the configuration file.
+func (r *report) fail(at position, path, format string, args ...any) {
+	r.add(Problem{File: r.file, Line: at.line, Col: at.col, Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// warn reports a warning about the configuration file.
+func (r *report) warn(at position, path, format string, args ...any) {
+	r.add(Problem{File: r.file, Line: at.line, Col: at.col, Path: path, Text: fmt.Sprintf(format, args...), Warning: true})
 }
 
 func (r *report) add(p Problem) {
@@ -97,24 +110,14 @@ func (r *report) add(p Problem) {
 	if *count++; *count > maxProblems {
 		return
 	}
-	p.Text, p.Path = tidy(p.Text), tidy(p.Path)
+	p.Text, p.Path = printable(p.Text), printable(p.Path)
 	r.list = append(r.list, p)
 }
 
-// full tells whether no more errors are told, so that looking for them is vain.
+// full reports whether further errors are discarded, so that the caller may stop looking for them.
 func (r *report) full() bool { return r.errors > maxProblems }
 
-// fail reports an error in the configuration file.
-func (r *report) fail(at spot, path, format string, args ...any) {
-	r.add(Problem{File: r.file, Line: at.line, Col: at.col, Path: path, Text: fmt.Sprintf(format, args...)})
-}
-
-// warn reports a warning in the configuration file.
-func (r *report) warn(at spot, path, format string, args ...any) {
-	r.add(Problem{File: r.file, Line: at.line, Col: at.col, Path: path, Text: fmt.Sprintf(format, args...), Warning: true})
-}
-
-// finish sorts the problems and says what was left out.
+// finish returns the sorted problems, and a note at the end if some were discarded.
 func (r *report) finish() Problems {
 	r.list.sort(r.file)
 	if r.errors > maxProblems {
@@ -126,13 +129,13 @@ func (r *report) finish() Problems {
 	return r.list
 }
 
-// maxText is how long the text of a problem may be, in characters.
+// maxText is the maximum length of the text of a problem in characters.
 const maxText = 600
 
-// tidy makes a text safe to print and bounds its length.
-func tidy(s string) string { return clip(escape(clip(s, maxText)), maxText) }
+// printable escapes what cannot be printed and cuts the text to maxText.
+func printable(s string) string { return clip(escape(clip(s, maxText)), maxText) }
 
-// escape makes everything printable that is not.
+// escape replaces what cannot be printed by escape sequences of Go.
 func escape(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
 		return s
@@ -151,13 +154,13 @@ func escape(s string) string {
 	return b.String()
 }
 
-// quote shows a text of the configuration in a message.
-func quote(s string) string {
-	const most = 80
-	return strconv.Quote(clip(s, most))
-}
+// maxQuoted is the maximum length of a value in a message in characters.
+const maxQuoted = 80
 
-// clip shortens a text to n characters.
+// quote returns a value of the configuration in quotes, shortened.
+func quote(s string) string { return strconv.Quote(clip(s, maxQuoted)) }
+
+// clip cuts s to n characters, the last three of which are dots then.
 func clip(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -10,33 +10,33 @@ import (
 	"milterd/checks"
 )
 
-// recipients reads patterns of recipients and the files that they name.
+// recipients parses patterns of recipients and those in the files that they name.
 func (c *compiler) recipients(patterns []string, path string) checks.RecipientSet {
 	var all []string
 	for i, p := range patterns {
 		at := c.item(path, i)
-		if c.broken[at] {
+		if c.rejected[at] {
 			continue
 		}
 		if name, ok := strings.CutPrefix(p, "file:"); ok {
 			all = append(all, c.recipientFile(name, at)...)
 		} else if err := checkRecipient(p); err != nil {
-			c.fail(c.where(at), at, "%s", err)
+			c.failAt(at, "%s", err)
 		} else {
 			all = append(all, p)
 		}
 	}
 	set, err := checks.ParseRecipients(all)
-	if err != nil { // cannot be: each was tried
-		c.fail(c.where(path), path, "%s", err)
+	if err != nil { // not possible: each was parsed before
+		c.failAt(path, "%s", err)
 	}
 	return set
 }
 
-// recipientFile reads a file with one pattern a line; # begins a comment.
+// recipientFile returns the patterns in a file, one per line. A comment begins with #.
 func (c *compiler) recipientFile(name, path string) []string {
 	if name == "" {
-		c.fail(c.where(path), path, "file: wants a path behind it")
+		c.failAt(path, `"file:" has no path; write file:/path`)
 		return nil
 	}
 	if !filepath.IsAbs(name) {
@@ -44,7 +44,7 @@ func (c *compiler) recipientFile(name, path string) []string {
 	}
 	text, err := c.read(name)
 	if err != nil {
-		c.fail(c.where(path), path, "cannot read %s: %s", quote(name), cause(err))
+		c.failAt(path, "cannot read %s: %s", quote(name), cause(err))
 		return nil
 	}
 	var patterns []string
@@ -64,8 +64,8 @@ func (c *compiler) recipientFile(name, path string) []string {
 	return patterns
 }
 
-// stripComment returns what a line says and the column where it begins. The local part of an address may hold a #, so
-// only one behind white space begins a comment.
+// stripComment returns a line without its comment and white space around it, and the column in which the rest begins. The
+// local part of an address may have a #, so a comment must follow white space.
 func stripComment(line []byte) (string, int) {
 	for i, c := range line {
 		if c == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {
@@ -78,11 +78,11 @@ func stripComment(line []byte) (string, int) {
 	return string(bytes.TrimRight(rest, " \t\r")), col
 }
 
-// checkRecipient tries one pattern.
+// checkRecipient returns an error if p is not a pattern.
 func checkRecipient(p string) error {
-	const longest = 64 + 1 + 255 // octets, RFC 5321 section 4.5.3.1
-	if len(p) > longest || !utf8.ValidString(p) {
-		return errors.New(quote(p) + " is no recipient: want user, user@domain or @domain")
+	const maxPattern = 64 + 1 + 255 // octets, RFC 5321 section 4.5.3.1
+	if len(p) > maxPattern || !utf8.ValidString(p) {
+		return errors.New(quote(p) + " is not a recipient; write user, user@domain or @domain")
 	}
 	_, err := checks.ParseRecipients([]string{p})
 	return err

@@ -16,12 +16,12 @@ import (
 	"milterd/checks"
 )
 
-// WriteReference writes the configuration file that says what the defaults are: every key of this version with its
-// documentation. The error may be that a setting of a check has no doc tag or a type that no file can hold.
+// WriteReference writes the reference configuration: every key with its documentation and its default. It returns an error if
+// a setting of a check has no doc tag, or a type that a file cannot have.
 func WriteReference(w io.Writer, registry []checks.Info) error {
 	r := &reference{registry: registry}
 	r.comment(0, "Reference configuration of milterd, made by `milterd doc config`: every key with its default. All keys are"+
-		" optional. Durations take s, m, h and d, as in 1h30m. `milterd check-config` finds every mistake.")
+		" optional. Units of durations are s, m, h and d, as in 1h30m. `milterd check-config` finds mistakes.")
 	r.section(0, reflect.ValueOf(defaults(registry)))
 	if r.err != nil {
 		return r.err
@@ -30,7 +30,7 @@ func WriteReference(w io.Writer, registry []checks.Info) error {
 	return err
 }
 
-// reference writes commented YAML. The first fault of the documented structs stops it.
+// reference writes YAML with comments. It keeps the first fault of the structs that it documents.
 type reference struct {
 	registry []checks.Info
 	text     bytes.Buffer
@@ -43,10 +43,10 @@ func (r *reference) line(indent int, format string, args ...any) {
 	r.text.WriteByte('\n')
 }
 
-// comment writes text in lines that fit a screen.
+// comment writes text as a comment of several lines.
 func (r *reference) comment(indent int, text string) { r.hanging(indent, "#", text) }
 
-// hanging writes text in lines that fit a screen, of which all but the first begin with lead.
+// hanging writes text as a comment of several lines. All but the first begin with lead.
 func (r *reference) hanging(indent int, lead, text string) {
 	const width = 100
 	line := "#"
@@ -62,7 +62,7 @@ func (r *reference) hanging(indent int, lead, text string) {
 	}
 }
 
-// section writes the keys of a struct. Those at the top have an empty line between them.
+// section writes the keys of a struct, at the top level with an empty line between them.
 func (r *reference) section(indent int, v reflect.Value) {
 	for _, f := range fieldsOf(v.Type()) {
 		if f.doc == "" {
@@ -76,7 +76,7 @@ func (r *reference) section(indent int, v reflect.Value) {
 	}
 }
 
-// key writes one key with its default and what explains it beside its doc.
+// key writes one key with its default, and its example if it has one.
 func (r *reference) key(indent int, f field, v reflect.Value) {
 	switch value := v.Interface().(type) {
 	case reasonActions:
@@ -101,13 +101,13 @@ func (r *reference) key(indent int, f field, v reflect.Value) {
 	r.line(indent, "%s: %s", f.key, r.literal(v))
 }
 
-// isEntries tells whether a type is a list of sections.
+// isEntries reports whether a type is a list of sections.
 func isEntries(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && !isScalar(t.Elem()) &&
 		t.Elem() != reflect.TypeFor[listenEntry]()
 }
 
-// entries explains the keys of each entry of a list, with an example.
+// entries writes the keys of an entry of a list, and an example of an entry, as comments.
 func (r *reference) entries(indent int, t reflect.Type) {
 	r.line(indent, "# Keys of an entry:")
 	for _, f := range fieldsOf(t) {
@@ -128,7 +128,7 @@ func (r *reference) entries(indent int, t reflect.Type) {
 	}
 }
 
-// actions lists every reason with its defaults, as comments: what is not set follows the profile.
+// actions writes the default actions of every reason as comments, because a key that is set does not follow the profile.
 func (r *reference) actions(indent int) {
 	const valueColumn, strictColumn = 32, 44
 	for _, info := range r.registry {
@@ -137,13 +137,13 @@ func (r *reference) actions(indent int) {
 		}
 		for _, reason := range info.Reasons {
 			line := fmt.Sprintf("%-*s", strictColumn-2*indent,
-				fmt.Sprintf("#%-*s %s", valueColumn-2*indent, reason.ID+":", min(reason.Safe, most(reason))))
-			r.line(indent, "%s # strict: %s", line, min(reason.Strict, most(reason)))
+				fmt.Sprintf("#%-*s %s", valueColumn-2*indent, reason.ID+":", min(reason.Safe, maxAction(reason))))
+			r.line(indent, "%s # strict: %s", line, min(reason.Strict, maxAction(reason)))
 		}
 	}
 }
 
-// checks writes the settings of the checks that have some.
+// checks writes the settings of all checks that have settings.
 func (r *reference) checks(indent int, key string, s checkSettings) {
 	r.line(indent, "%s:", key)
 	separator := ""
@@ -165,7 +165,7 @@ func (r *reference) fail(format string, args ...any) {
 	}
 }
 
-// literal is the YAML of a value in one line.
+// literal returns the YAML of a value in one line.
 func (r *reference) literal(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:
@@ -209,7 +209,7 @@ func (r *reference) literal(v reflect.Value) string {
 	}
 }
 
-// flow is the YAML of a map or a struct in one line.
+// flow returns the YAML of a map or a struct in one line.
 func (r *reference) flow(v reflect.Value) string {
 	var pairs []string
 	if v.Kind() == reflect.Map {
@@ -225,13 +225,13 @@ func (r *reference) flow(v reflect.Value) string {
 	return "{" + strings.Join(pairs, ", ") + "}"
 }
 
-// plainText is what YAML takes for a text without quotes, unless it is one of notText.
+// plainText matches texts that need no quotes, unless notText matches.
 var plainText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9/_.@-]*(:[A-Za-z0-9/_.@-]+)*$|^[0-9]+(\.[0-9]+){3}(/[0-9]+)?$`)
 
-// notText is what YAML 1.1 or 1.2 takes for something else than text.
+// notText matches words that YAML 1.1 or 1.2 does not read as text.
 var notText = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|y|n|null)$`)
 
-// text is the YAML of a text.
+// text returns the YAML of a text.
 func text(s string) string {
 	if plainText.MatchString(s) && !notText.MatchString(s) {
 		return s

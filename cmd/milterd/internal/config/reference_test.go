@@ -25,8 +25,8 @@ func TestReference(t *testing.T) {
 	golden(t, "testdata/reference.yaml", referenceText(t))
 }
 
-// The reference loads as exactly the defaults.
-func TestReferenceRoundTrip(t *testing.T) {
+// TestReferenceLoadsAsDefaults: the reference changes nothing.
+func TestReferenceLoadsAsDefaults(t *testing.T) {
 	t.Parallel()
 	all := registry()
 	cfg, problems := Parse("reference.yaml", []byte(referenceText(t)), all)
@@ -35,7 +35,7 @@ func TestReferenceRoundTrip(t *testing.T) {
 	}
 	want := defaultConfig(all)
 	if !cfg.Listen[0].Given {
-		t.Error("the socket counts as not given")
+		t.Error("Given is false for the socket")
 	}
 	cfg.Listen[0].Given = false
 	for i := range want.checks {
@@ -49,7 +49,7 @@ func TestReferenceRoundTrip(t *testing.T) {
 	}
 }
 
-// Whatever is a comment in the reference to be uncommented works too.
+// TestReferenceExamples uncomments each example and each action.
 func TestReferenceExamples(t *testing.T) {
 	t.Parallel()
 	text := referenceText(t)
@@ -57,7 +57,7 @@ func TestReferenceExamples(t *testing.T) {
 		"actions": regexp.MustCompile(`(?m)^  #([a-z0-9-]+: )`).ReplaceAllString(text, "  $1"),
 	}
 	for _, example := range regexp.MustCompile(`(?m)^( *)# Example: (([a-z_]+): .*)\n.*$`).FindAllStringSubmatch(text, -1) {
-		edits[example[3]] = strings.Replace(text, example[0], example[1]+example[2], 1) // two sections may have a key of that name
+		edits[example[3]] = strings.Replace(text, example[0], example[1]+example[2], 1) // once: two sections may have a key of that name
 	}
 	parents := map[string]string{"policies": "", "zones": "checks:\n  everything:\n    "}
 	entries := regexp.MustCompile(`(?m)# Example of an entry:\n((?: *#   .*\n)+) *([a-z]+): `)
@@ -103,7 +103,7 @@ func TestReferenceFaults(t *testing.T) {
 			t.Parallel()
 			var b bytes.Buffer
 			if err := WriteReference(&b, []checks.Info{{Name: "bad", Default: settings}}); err == nil || b.Len() > 0 {
-				t.Errorf("no error, wrote %d octets", b.Len())
+				t.Errorf("no error, wrote %d bytes", b.Len())
 			}
 		})
 	}

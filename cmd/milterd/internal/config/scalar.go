@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 	"milterd/checks"
 )
 
-// isScalar tells whether values of a type are written as one word or text.
+// isScalar reports whether a value of type t is written as one text, number or truth value.
 func isScalar(t reflect.Type) bool {
 	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		return true
@@ -27,67 +28,70 @@ func isScalar(t reflect.Type) bool {
 	}
 }
 
-// scalar decodes a value of a type for which isScalar is true. It reports why it cannot and returns false.
+// scalar decodes a value for whose type isScalar is true. It reports a fault and returns false if it cannot.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) bool {
 	if err := setScalar(n, v); err != nil {
 		text := err.Error()
-		if n.Kind != yaml.ScalarNode || isNull(n) || !strings.HasPrefix(text, strconv.Quote(n.Value)) {
-			text += ", got " + describe(n)
+		if shown := describe(n); !strings.Contains(text, shown) && !strings.Contains(text, quote(n.Value)) {
+			text = shown + ": " + text // an error of a type of a check
 		}
-		d.fail(spotOf(n), path, "%s", text)
-		d.broken[path] = true
+		d.fail(positionOf(n), path, "%s", text)
+		d.rejected[path] = true
 		return false
+	}
+	if k := v.Kind(); k == reflect.Int || k == reflect.Int64 {
+		d.numbers[path] = n.Value
 	}
 	return true
 }
 
-// setScalar sets v. The error says what is wanted, or quotes the value and says what is wrong with it.
+// setScalar sets v to the value of a node. The error describes the value and the remedy.
 func setScalar(n *yaml.Node, v reflect.Value) error {
-	text, plain := n.Value, n.Kind == yaml.ScalarNode && !isNull(n)
 	switch p := v.Addr().Interface().(type) {
 	case *time.Duration:
-		return setParsed(p, text, plain, ParseDuration, "a duration such as 30s, 1h30m or 14d")
+		return setParsed(n, p, ParseDuration, "a duration; write it as 30s, 1h30m or 14d")
 	case *netip.Prefix:
-		return setParsed(p, text, plain, checks.ParseNetwork, "an address or a network such as 192.0.2.0/24")
+		return setParsed(n, p, checks.ParseNetwork, "an address or a network; write it as 192.0.2.1 or 192.0.2.0/24")
 	case *netip.Addr:
-		return setParsed(p, text, plain, parseAddr, "an address such as 192.0.2.1")
+		return setParsed(n, p, parseAddr, "an address; write it as 192.0.2.1")
 	case encoding.TextUnmarshaler:
-		if !plain {
-			return errors.New("want a text")
+		if !isText(n) {
+			return errors.New(describe(n) + " is not a text; write a single value")
 		}
-		return p.UnmarshalText([]byte(text))
+		return p.UnmarshalText([]byte(n.Value))
 	}
 	switch v.Kind() {
 	case reflect.Bool:
 		b, ok := truth(n)
 		if !ok {
-			return errors.New("want true or false")
+			return errors.New(describe(n) + " is neither true nor false; write one of them")
 		}
 		v.SetBool(b)
 	case reflect.String:
 		switch {
-		case plain && n.Tag != "!!str":
-			return errors.New("want a text, in quotes if it looks like something else")
-		case !plain:
-			return errors.New("want a text")
+		case !isText(n):
+			return errors.New(describe(n) + " is not a text; write a single value")
+		case strings.HasPrefix(n.Tag, "!!") && n.Tag != "!!str": // other tags were reported before
+			return errors.New(describe(n) + " is not a text; put it in quotes")
 		}
-		v.SetString(text)
+		v.SetString(n.Value)
 	default:
-		i, err := strconv.ParseInt(text, 10, v.Type().Bits())
+		i, err := strconv.ParseInt(n.Value, 10, v.Type().Bits())
 		// YAML 1.1 reads a leading zero as octal, YAML 1.2 does not.
-		if err != nil || n.Tag != "!!int" || len(text) > 1 && text[0] == '0' {
-			return errors.New("want a whole number")
+		if err != nil || n.Tag != "!!int" || len(n.Value) > 1 && n.Value[0] == '0' {
+			return errors.New(describe(n) + " is not a whole number; write digits alone, such as 10")
 		}
 		v.SetInt(i)
 	}
 	return nil
 }
 
-func setParsed[T any](p *T, text string, plain bool, parse func(string) (T, error), want string) error {
-	if !plain {
-		return errors.New("want " + want)
+// setParsed sets *p to what parse returns for the value of a node. noun names the type and says how to write it.
+func setParsed[T any](n *yaml.Node, p *T, parse func(string) (T, error), noun string) error {
+	if !isText(n) {
+		return fmt.Errorf("%s is not %s", describe(n), noun)
 	}
-	v, err := parse(text)
+	v, err := parse(n.Value)
 	if err != nil {
 		return err
 	}
@@ -95,7 +99,10 @@ func setParsed[T any](p *T, text string, plain bool, parse func(string) (T, erro
 	return nil
 }
 
-// truth reads a boolean, those of YAML 1.1 too.
+// isText reports whether a node is a single value that is not empty.
+func isText(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && !isNull(n) }
+
+// truth returns a truth value of YAML 1.1 or 1.2.
 func truth(n *yaml.Node) (value, ok bool) {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" && n.Tag != "!!str" {
 		return false, false
@@ -112,7 +119,7 @@ func truth(n *yaml.Node) (value, ok bool) {
 func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return netip.Addr{}, errors.New("want an address such as 192.0.2.1")
+		return netip.Addr{}, fmt.Errorf("%s is not an address; write it as 192.0.2.1", quote(s))
 	}
 	return a.Unmap(), nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -10,16 +11,16 @@ import (
 	"milterd/checks"
 )
 
-// settings are the checked settings of one check.
+// settings are the settings of one check.
 type settings struct {
 	info  checks.Info
-	value reflect.Value // a struct of the type of info.Default, that can be set
+	value reflect.Value // settable, of the type of info.Default
 }
 
-// checkSettings is the section "checks": the settings of every registered check by its name.
+// checkSettings is the section "checks": the settings of every check of the registry, by its name.
 type checkSettings struct{ list []settings }
 
-// newCheckSettings makes copies of the defaults.
+// newCheckSettings returns copies of the defaults.
 func newCheckSettings(registry []checks.Info) checkSettings {
 	var s checkSettings
 	for _, info := range registry {
@@ -51,35 +52,57 @@ func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
 	})
 }
 
-// read decodes the settings of one check and lets them check themselves.
+// read decodes the settings of one check and validates them.
 func (s settings) read(d *decoder, n *yaml.Node, path string) {
 	d.value(n, s.value, path)
-	v, ok := s.sound(d, path).Interface().(interface{ Validate() error })
+	v, ok := s.valid(d, path).Interface().(interface{ Validate() error })
 	if !ok || !d.given(path) {
 		return
 	}
 	if err := v.Validate(); err != nil {
 		for fault := range strings.SplitSeq(err.Error(), "\n") {
-			d.fail(d.where(path), path, "%s", fault)
+			d.invalid(path, fault)
 		}
 	}
 }
 
-// sound is a copy of the settings with the default for each key in which something could not be read: what follows from that
-// is no fault of its own.
-func (s settings) sound(d *decoder, path string) reflect.Value {
+// leadingKey matches the key with which a fault of Validate begins, as in "zones[0]: codes: ..." or "delay must be ...".
+var leadingKey = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?)(: | )`)
+
+// invalid reports a fault that Validate found in the settings at path, at the value of the key that the fault names.
+func (d *decoder) invalid(path, fault string) {
+	for {
+		m := leadingKey.FindStringSubmatch(fault)
+		if m == nil || !d.given(path+"."+m[1]) {
+			break
+		}
+		path += "." + m[1]
+		if m[2] == " " {
+			break
+		}
+		fault = strings.TrimPrefix(fault, m[0])
+	}
+	if n, ok := d.numbers[path]; ok && !strings.Contains(fault, n) {
+		fault = n + ": " + fault
+	}
+	d.failAt(path, "%s", fault)
+}
+
+// valid returns a copy of the settings with the default in place of every rejected value, so that Validate does not report
+// the consequences of a fault that was reported before.
+func (s settings) valid(d *decoder, path string) reflect.Value {
 	out := reflect.New(s.value.Type())
 	out.Elem().Set(s.value)
 	for _, f := range fieldsOf(s.value.Type()) {
-		if d.brokenIn(join(path, f.key)) {
+		if d.rejectedIn(join(path, f.key)) {
 			out.Elem().Field(f.index).Set(reflect.ValueOf(s.info.Default).Field(f.index))
 		}
 	}
 	return out
 }
 
-// settingsFiles looks at the files that settings name: they begin at the folder of the configuration, and what is wrong in
-// them is a warning, as what is right holds; that one cannot be read is an error.
+// settingsFiles checks the files that settings name. Relative names begin at the folder of the configuration. A fault in a
+// line is a warning, because the other lines apply; a file that cannot be read is an error.
 func (c *compiler) settingsFiles() {
 	for _, s := range c.file.Checks.list {
 		path := "checks." + s.info.Name
@@ -88,7 +111,7 @@ func (c *compiler) settingsFiles() {
 			r.RelativeTo(c.dir)
 		}
 		f, ok := v.(interface{ Faults() []error })
-		if !ok || c.broken[path] {
+		if !ok || c.rejected[path] {
 			continue
 		}
 		for _, err := range f.Faults() {
@@ -97,15 +120,15 @@ func (c *compiler) settingsFiles() {
 			}
 			if line, ok := err.(interface{ Line() (string, int, error) }); ok {
 				file, n, fault := line.Line()
-				c.add(Problem{File: file, Line: n, Col: 1, Text: fault.Error() + "; the line is left out", Warning: true})
+				c.add(Problem{File: file, Line: n, Col: 1, Text: fault.Error() + "; the line is ignored", Warning: true})
 				continue
 			}
-			c.fail(c.where(path), path, "%s", err)
+			c.invalid(path, err.Error())
 		}
 	}
 }
 
-// Build makes the checks ready, in the order of the registry.
+// Build returns the checks, in the order of the registry.
 func (c *Config) Build(env checks.Env) ([]checks.Instance, error) {
 	var out []checks.Instance
 	for _, s := range c.checks {
@@ -118,7 +141,7 @@ func (c *Config) Build(env checks.Env) ([]checks.Instance, error) {
 	return out, nil
 }
 
-// copyTo is what an Info calls to get the settings of its check.
+// copyTo copies the settings to the variable to which dst points. checks.Info.New calls it.
 func (s settings) copyTo(dst any) error {
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.Elem().Type() != s.value.Type() {

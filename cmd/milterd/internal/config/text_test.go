@@ -50,7 +50,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestTidy(t *testing.T) {
+func TestPrintable(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"plain":             "plain",
@@ -58,12 +58,12 @@ func TestTidy(t *testing.T) {
 		"a\x1b[0m\nb":       `a\x1b[0m\nb`,
 		"\xff\u202e\u00a0b": `\xff\u202e\u00a0b`,
 	} {
-		if got := tidy(text); got != want {
+		if got := printable(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 	for _, text := range []string{strings.Repeat("ü", 5000), strings.Repeat("\x00", 5000), strings.Repeat("x", maxText)} {
-		if n := utf8.RuneCountInString(tidy(text)); n != maxText {
+		if n := utf8.RuneCountInString(printable(text)); n != maxText {
 			t.Errorf("%.10q: %d characters", text, n)
 		}
 	}
@@ -95,10 +95,10 @@ func TestPositions(t *testing.T) {
 		"a byte order mark has no column":  {"\ufeffprofil: safe", "p:1:1: "},
 		"lines end with CR LF":             {"profile: safe\r\nprofil: x\r\n", "p:2:1: "},
 		"lines end with CR":                {"profile: safe\rprofil: x\r", "p:2:1: "},
-		"what is in a literal block":       {"# c\n\nhostname: |\n  a b\n", "p:3:11: "},
-		"Unicode line ends are no text":    {"# a\u2028profile: safe", "p:1:4: "},
+		"a fault in a literal block":       {"# c\n\nhostname: |\n  a b\n", "p:3:11: "},
+		"Unicode line ends are refused":    {"# a\u2028profile: safe", "p:1:4: "},
 		"an alias is where its anchor was": {"exempt_recipients: &a ['a b']\npolicies: [{recipients: *a}]", "p:1:24: "},
-		"larger than all":                  {"# " + strings.Repeat("x", maxFile), "p:1:1: larger than 4 MiB"},
+		"larger than all":                  {"# " + strings.Repeat("x", maxFile), "p:1:1: the file is larger than 4 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

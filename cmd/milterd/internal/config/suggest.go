@@ -5,20 +5,19 @@ import (
 	"strings"
 )
 
-// didYouMean is the end of a message about an unknown name: the nearest valid one, else all of them if they are few.
-func didYouMean(name string, valid []string) string {
+// suggest returns the end of a message about an unknown name: the nearest valid name, or all of them if they are few.
+func suggest(name string, valid []string) string {
 	const few = 12
 	if best := nearest(name, valid); best != "" {
 		return "; did you mean " + quote(best) + "?"
 	}
 	if len(valid) == 0 || len(valid) > few {
-		return ""
+		return "; see `milterd doc config`"
 	}
-	valid = slices.Sorted(slices.Values(valid))
-	return "; want " + oneOf(valid)
+	return "; use " + oneOf(slices.Sorted(slices.Values(valid)))
 }
 
-// oneOf joins alternatives for a message: "a, b or c".
+// oneOf joins alternatives, as in "a, b or c".
 func oneOf(names []string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
@@ -27,10 +26,10 @@ func oneOf(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// nearest is the valid name that a mistyped one is most likely meant to be, or empty if none is near.
+// nearest returns the valid name that a misspelt one most likely stands for, or "" if there is none.
 func nearest(name string, valid []string) string {
-	const longest = 64 // no valid name is longer, and the distance takes quadratic time
-	if len(name) > longest {
+	const maxName = 64 // bytes; valid names are shorter, and the time of distance is quadratic
+	if len(name) > maxName {
 		return ""
 	}
 	name = fold(name)
@@ -43,11 +42,11 @@ func nearest(name string, valid []string) string {
 	return best
 }
 
-// fold takes away what people mix up.
+// fold removes differences that do not count: case, and underscore or hyphen.
 func fold(s string) string { return strings.ReplaceAll(strings.ToLower(s), "_", "-") }
 
-// distance counts the letters to add, drop, change or swap with their neighbour to get from a to b (Damerau and
-// Levenshtein, restricted: no letter is moved twice).
+// distance returns the number of letters to add, delete, change or swap with their neighbour to turn a into b. It is the
+// restricted Damerau-Levenshtein distance.
 func distance(a, b string) int {
 	var before []int
 	last := make([]int, len(b)+1)

@@ -1,0 +1,78 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/all"
+)
+
+// TestFaultsOfSettings: what Validate finds is reported at the value, with the value.
+func TestFaultsOfSettings(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, text, want string }{
+		{"a number", "checks:\n  dnsbl:\n    health: 30s\n", "p:3:13: checks.dnsbl.health: 30s: "},
+		{"an entry without a key", "checks:\n  dnsbl:\n    zones:\n      - zone: bl.example\n", "p:4:9: checks.dnsbl.zones[0]: codes: "},
+		{"a value of an entry", "checks:\n  dnsbl:\n    zones:\n      - zone: bl.example\n        codes: [127.0.0.2]\n        test: x\n",
+			"p:6:15: checks.dnsbl.zones[0].test: "},
+		{"a fault without a key", "checks:\n  counters:\n    window: 24h\n    resets: -1\n", "p:3:5: checks.counters: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, problems := Parse("p", []byte(tt.text), all.Checks)
+			if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), tt.want) {
+				t.Errorf("got %v, want %s...", problems, tt.want)
+			}
+		})
+	}
+}
+
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	cfg := mustParse(t, `
+checks:
+  everything: {text: x, choice: sender, flag: yes, number: 7, wait: 1d, texts: [], waits: 5m, networks: 10.0.0.0/8,
+    from: "::1", rate: 4/m, labels: {Any key: v}, nested: {depth: 9}, zones: [{zone: z, allow: true}, {codes: [127.0.0.2]}]}
+`)
+	instances, err := cfg.Build(checks.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any{}
+	var names []string
+	for _, i := range instances {
+		names = append(names, i.Info.Name)
+		got[i.Info.Name] = i.Check.(built).settings
+	}
+	if want := []string{"rdns", "helo", "sender", "everything", "msgfields"}; !reflect.DeepEqual(names, want) {
+		t.Errorf("checks %v, want %v", names, want)
+	}
+	want := everything{
+		Text: "x", Choice: "sender", Flag: true, Number: 7, Wait: 24 * time.Hour,
+		Waits: []time.Duration{5 * time.Minute}, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		From: netip.IPv6Loopback(), Rate: rate{4}, Labels: map[string]string{"Any key": "v"}, Nested: nested{9},
+		Zones: []zone{{Zone: "z", Allow: true}, {Codes: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}}},
+	}
+	if !reflect.DeepEqual(got["everything"], want) {
+		t.Errorf("settings\ngot  %+v\nwant %+v", got["everything"], want)
+	}
+	if d := registry()[3].Default; reflect.DeepEqual(d, want) {
+		t.Error("Build changed the defaults")
+	}
+}
+
+func TestBuildFails(t *testing.T) {
+	t.Parallel()
+	broken := checks.Define(checks.Info{Name: "broken"}, checks.NoSettings{}, func(checks.NoSettings, checks.Env) (checks.Check, error) {
+		return nil, errors.New("no such thing")
+	})
+	_, err := defaultConfig([]checks.Info{broken}).Build(checks.Env{})
+	if err == nil || err.Error() != "check broken: no such thing" {
+		t.Errorf("error %v", err)
+	}
+}

@@ -150,6 +150,11 @@ func GoodSession(changes ...func(*miltertest.Session)) miltertest.Session {
 	return s
 }
 
+// SessionFrom returns a good session with another reverse-path.
+func SessionFrom(path string) miltertest.Session {
+	return GoodSession(func(s *miltertest.Session) { s.MailFrom = path })
+}
+
 // Play plays a session. It fails the test if the daemon breaks the connection.
 func (d *Daemon) Play(t testing.TB, s miltertest.Session) miltertest.Outcome {
 	t.Helper()

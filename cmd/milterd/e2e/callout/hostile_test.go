@@ -1,4 +1,4 @@
-package main_test
+package callout
 
 import (
 	"fmt"
@@ -11,11 +11,10 @@ import (
 	"testing"
 
 	"milterd/cmd/milterd/e2e/daemontest"
-	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
-// countingHost is a mail host without users, at all addresses of this machine.
+// countingHost is a mail host without users at all addresses of the machine, which counts connections.
 type countingHost struct {
 	port        int
 	connections atomic.Int64
@@ -42,8 +41,8 @@ func startCountingHost(t *testing.T) *countingHost {
 	return h
 }
 
-// TestCalloutStorm: however much mail comes at once, a mail host sees little of it.
-func TestCalloutStorm(t *testing.T) {
+// TestManySenders tests that a mail host receives few connections, however many senders of its domains send mail at once.
+func TestManySenders(t *testing.T) {
 	zone := "mx.provider.test. A 127.0.0.51\n"
 	for i := range 20 {
 		zone += fmt.Sprintf("d%d.test. MX 10 mx.provider.test.\n", i)
@@ -54,10 +53,11 @@ func TestCalloutStorm(t *testing.T) {
 		from        func(i int) string
 		connections int64
 	}{
-		{"a thousand senders of one provider", 1000, func(i int) string { return fmt.Sprintf("user%d@d%d.test", i, i%20) }, 10},
-		{"one sender in two hundred mails", 200, func(int) string { return "user@d1.test" }, 1},
+		{"a thousand senders of a provider", 1000, func(i int) string { return fmt.Sprintf("user%d@d%d.test", i, i%20) }, 10},
+		{"two hundred messages of a sender", 200, func(int) string { return "user@d1.test" }, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			host := startCountingHost(t)
 			actions := daemontest.OnlyReason("callout-rejected", "reject")
 			maps.Copy(actions, map[string]string{"callout-unreachable": "reject", "callout-pending": "tempfail"})
@@ -66,7 +66,7 @@ func TestCalloutStorm(t *testing.T) {
 				Extra: fmt.Sprintf("max_connections: 2000\nchecks: {callout: {port: %d, allow_private: true, per_mx: 10/h}}\n", host.port),
 			})
 			var mails sync.WaitGroup
-			var told atomic.Int64
+			var refused atomic.Int64
 			for i := range c.mails {
 				mails.Go(func() {
 					conn, err := d.Connect("192.0.2.1")
@@ -80,15 +80,15 @@ func TestCalloutStorm(t *testing.T) {
 					case err != nil:
 						t.Error(err)
 					case strings.HasPrefix(reply, "550 5.1.7"):
-						told.Add(1)
+						refused.Add(1)
 					case reply != "" && !strings.HasPrefix(reply, "450 4.1.7 a mail host"):
-						t.Errorf("answered %q", reply)
+						t.Errorf("got the reply %q", reply)
 					}
 				})
 			}
 			mails.Wait()
-			if told.Load() == 0 {
-				t.Error("nobody was told")
+			if refused.Load() == 0 {
+				t.Error("no sender was refused")
 			}
 			d.Stop(t)
 			if n := host.connections.Load(); n != c.connections {
@@ -98,8 +98,10 @@ func TestCalloutStorm(t *testing.T) {
 	}
 }
 
-// TestHostileZones: where a stranger's zone points must not be where we go.
+// TestHostileZones tests that no callout is made to addresses that a hostile zone must not choose: those of this machine
+// and its networks, and addresses of no host.
 func TestHostileZones(t *testing.T) {
+	t.Parallel()
 	private := []string{"127.0.0.1", "127.8.8.8", "::1", "10.0.0.1"}
 	never := []string{"0.0.0.0", "::", "::ffff:127.0.0.1", "224.0.0.1"}
 	addrs, err := net.InterfaceAddrs()
@@ -138,22 +140,22 @@ func TestHostileZones(t *testing.T) {
 				refused = append(private, never...)
 			}
 			for _, addr := range refused {
-				step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(addr) }))
-				if _, text := daemontest.ReadReply(t, step.Response); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
-					t.Errorf("%s: answered %q", addr, text)
+				outcome := d.Play(t, daemontest.SessionFrom("a@"+domain(addr)))
+				if _, text := daemontest.ReadReply(t, outcome.Response); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
+					t.Errorf("%s: got %q", addr, text)
 				}
 			}
-			step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@thousand.test" }))
-			if _, text := daemontest.ReadReply(t, step.Response); !strings.Contains(text, "the domain names more than 10 mail hosts") {
-				t.Errorf("a thousand names: answered %q", text)
+			outcome := d.Play(t, daemontest.SessionFrom("a@thousand.test"))
+			if _, text := daemontest.ReadReply(t, outcome.Response); !strings.Contains(text, "the domain names more than 10 mail hosts") {
+				t.Errorf("a thousand mail hosts: got %q", text)
 			}
 			if n := host.connections.Load(); n != 0 {
 				t.Errorf("%d connections", n)
 			}
-			if allow { // what is counted here can be seen
-				d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.MailFrom = "a@" + domain(private[0]) }))
+			if allow { // the host does count
+				d.Play(t, daemontest.SessionFrom("a@"+domain(private[0])))
 				if host.connections.Load() != 1 {
-					t.Error("the mail host counts nothing")
+					t.Error("the mail host did not count a connection")
 				}
 			}
 		})

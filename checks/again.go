@@ -13,8 +13,6 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 	defer cancel()
 	s.begin(Connect)
 	ctx = p.run(ctx, s)
-	s.running.conclusions = nil
-	defer p.conclusions.forget() // they came from what was asked anew now
 	s.table = p.tableFor(s.Rcpt().Address)
 	s.steps = s.steps[:0]
 	for i, inst := range p.instances {

@@ -30,7 +30,7 @@ func (p *Pipeline) announce(s *Session) {
 
 // run makes the context of the checks: what was put off is asked ahead as soon as something turns out not to be known.
 func (p *Pipeline) run(ctx context.Context, s *Session) context.Context {
-	r := &running{ctx: ctx, before: time.Now(), conclusions: p.conclusions}
+	r := &running{before: time.Now()}
 	s.running = r
 	if s.behind != [numStages]bool{} {
 		behind := s.behind

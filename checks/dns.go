@@ -2,7 +2,6 @@ package checks
 
 import (
 	"context"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -40,9 +39,6 @@ type Answer struct {
 	// order, then the records of the asked type at its end. It is shared: do not change it.
 	Records  []dns.RR
 	NXDomain bool // the name (or the end of its CNAME chain) does not exist; Records may still hold the chain
-
-	// Until is when it has to be asked for anew: after that nothing is concluded from it for other sessions. Zero: nothing ever is.
-	Until time.Time
 }
 
 // Ahead is a question worth asking before the answer is needed.

@@ -29,8 +29,7 @@ type Pipeline struct {
 	places    [numStages][]int // of each check's finding at a stage; the checks that are not asked then have none
 	findings  [numStages]int   // how many there are at a stage
 
-	conclusions *conclusions
-	tending     []atomic.Bool // by check, see Tend
+	tending []atomic.Bool // by check, see Tend
 }
 
 type policyTable struct {
@@ -69,7 +68,7 @@ func PipelineReasons() []*Reason { return []*Reason{checkFailed, policiesDiffer}
 
 // New makes a pipeline of checks, in the order in which they decide. The error names a reason without an action.
 func New(instances []Instance, opts Options) (*Pipeline, error) {
-	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances), conclusions: newConclusions(), tending: make([]atomic.Bool, len(instances))}
+	p := &Pipeline{instances: instances, opts: opts, exempt: exempt(instances), tending: make([]atomic.Bool, len(instances))}
 	var err error
 	if p.general, err = newTable(instances, opts.Actions); err != nil {
 		return nil, err
@@ -218,9 +217,6 @@ type finding struct {
 // context.
 func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	s.begin(st)
-	if st == Connect {
-		s.generation = p.conclusions.generation.Load()
-	}
 	s.Trusted = p.opts.Trusted.Trusts(s)
 	if s.Trusted {
 		return Decision{Partial: true}
@@ -237,7 +233,6 @@ func (p *Pipeline) Run(ctx context.Context, s *Session, st Stage) Decision {
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	ctx = p.run(ctx, s)
-	defer s.teach()
 	var d Decision
 	switch st {
 	case MailFrom:

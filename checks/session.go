@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -52,14 +51,12 @@ type Session struct {
 	// the checks' resolver must tell (see Traced). false: it is asked ahead at once.
 	Hurried bool
 
-	table      *table                  // for the recipient in question, see Suspects
-	memory     [numStages][]remembered // see Remember; few in each
-	findings   [numStages][]finding    // by the check's place, see Pipeline
-	running    *running                // of the findings being made
-	dossiers   [numStages]*dossier     // of what the MTA has told up to the stage; nil: not looked up, or there is none
-	generation uint64                  // of the conclusions when the connection began
-	steps      []step                  // of the last decision
-	behind     [numStages]bool         // stages at which nothing was asked ahead, as the session was in a hurry
+	table    *table                  // for the recipient in question, see Suspects
+	memory   [numStages][]remembered // see Remember; few in each
+	findings [numStages][]finding    // by the check's place, see Pipeline
+	running  *running                // of the findings being made
+	steps    []step                  // of the last decision
+	behind   [numStages]bool         // stages at which nothing was asked ahead, as the session was in a hurry
 }
 
 // Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.
@@ -187,37 +184,21 @@ func Under(name, domain string) bool {
 type remembered struct {
 	key, value any
 	err        error
-	from       basis
-	untold     bool // to other sessions, who may know it
 }
 
 // Remember returns what find returns, calling it once while scope lasts, however many checks ask. key must be of a type
 // of the caller's own. Failures are remembered too, but only until the next transaction: an hour-long connection must
 // not suffer from one lost DNS answer at its beginning.
 func Remember[T any](s *Session, scope Stage, key any, find func() (T, error)) (T, error) {
-	if m := s.recall(scope, key); m != nil {
-		v, _ := m.value.(T)
-		return v, m.err
-	}
-	outer := s.running.rest()
-	v, err := find()
-	s.memory[scope] = append(s.memory[scope], remembered{key: key, value: v, err: err, from: s.running.resume(outer)})
-	return v, err
-}
-
-// recall is what Remember has kept, or nil.
-func (s *Session) recall(scope Stage, key any) *remembered {
-	for i := range s.memory[scope] {
-		if m := &s.memory[scope][i]; m.key == key {
-			if r := s.running; r != nil && r.depth > 0 {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				r.rely(m.from)
-			}
-			return m
+	for _, m := range s.memory[scope] {
+		if m.key == key {
+			v, _ := m.value.(T)
+			return v, m.err
 		}
 	}
-	return nil
+	v, err := find()
+	s.memory[scope] = append(s.memory[scope], remembered{key, v, err})
+	return v, err
 }
 
 // Aside is what is known of the session now, so many recipients at most and what was remembered up to MailFrom with it, but
@@ -229,19 +210,7 @@ func (s *Session) Aside(rcpts int) *Session {
 	for st := Connect; st <= MailFrom; st++ {
 		c.memory[st] = slices.Clone(s.memory[st])
 	}
-	if s.running != nil {
-		c.running, c.generation = &running{conclusions: s.running.conclusions, beside: true}, s.generation
-	}
 	return c
-}
-
-// Context is the context in which something is found out about a session of Aside.
-func (s *Session) Context(ctx context.Context) context.Context {
-	if s.running == nil {
-		return ctx
-	}
-	s.running.ctx, s.running.before = ctx, time.Now()
-	return context.WithValue(ctx, runningKey{}, s.running)
 }
 
 // told is what the MTA has told of the client and the sender.
@@ -257,7 +226,6 @@ func (s *Session) begin(st Stage) {
 	forget := func(st Stage) {
 		clear(s.memory[st])
 		s.memory[st] = s.memory[st][:0]
-		s.dossiers[st] = nil
 		clear(s.findings[st])
 	}
 	switch st {

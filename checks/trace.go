@@ -77,20 +77,14 @@ type traced struct {
 // running is what the context of a check tells of its Pipeline. It is safe for concurrent use, but for what is said to be the
 // session's.
 type running struct {
-	ctx      context.Context // nil: nothing is concluded; the session's
-	before   time.Time       // when the last check was done; the session's
-	ahead    func()          // asks ahead what was put off; nil: nothing was
+	before   time.Time // when the last check was done; the session's
+	ahead    func()    // asks ahead what was put off; nil: nothing was
 	once     sync.Once
 	caughtUp atomic.Bool // that was done
-
-	conclusions *conclusions // of all sessions; nil: none are drawn for others
-	beside      bool         // of a session of Aside: there is no end at which to tell others
 
 	mu    sync.Mutex
 	asked []*Asked
 	notes []string
-	depth int   // of what is being found out for something else that is being found out
-	from  basis // of what is being found out
 }
 
 type runningKey struct{}
@@ -99,9 +93,6 @@ func runningOf(ctx context.Context) *running {
 	r, _ := ctx.Value(runningKey{}).(*running)
 	return r
 }
-
-// on tells whether what is asked is noted, and the time is not up: what is found out then may depend on what is not known.
-func (r *running) on() bool { return r != nil && r.ctx != nil && r.ctx.Err() == nil }
 
 // miss is called before something is asked that was not known.
 func (r *running) miss() {
@@ -117,21 +108,6 @@ func (r *running) note(a Asked) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.room(), &a)
-	if r.depth > 0 {
-		r.from.add(basis{a.Answer.Until, []*Asked{{a.Question, a.Answer, a.Err, 0}}}) // Until is zero with an error
-	}
-}
-
-// learned notes what another session had asked, but for what this one has asked too.
-func (r *running) learned(from basis) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, a := range from.asked {
-		if !slices.ContainsFunc(r.asked, func(b *Asked) bool { return a.Question == b.Question }) {
-			r.asked = append(r.room(), a)
-		}
-	}
-	r.rely(from)
 }
 
 // room is r.asked with room for as many questions as a mail leads to usually.
@@ -149,54 +125,6 @@ func (r *running) lap() time.Duration {
 	took := now.Sub(r.before)
 	r.before = now
 	return took
-}
-
-// basis is what something was found out from.
-type basis struct {
-	until time.Time // the first of the answers has to be asked for anew
-	asked []*Asked
-}
-
-func (b *basis) add(more basis) {
-	if more.until.Before(b.until) {
-		b.until = more.until
-	}
-	b.asked = append(b.asked, more.asked...)
-}
-
-// rest begins to find something out. resume ends it, tells what it was found out from, and goes on with what it is found out for.
-func (r *running) rest() (outer basis) {
-	if r == nil {
-		return basis{}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	outer, r.from = r.from, basis{until: never}
-	r.depth++
-	return outer
-}
-
-func (r *running) resume(outer basis) basis {
-	if r == nil {
-		return basis{}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	from := r.from
-	if !r.on() {
-		from.until = time.Time{}
-	}
-	r.from = outer
-	r.depth--
-	r.rely(from)
-	return from
-}
-
-// rely notes what is relied on by what is being found out. The caller holds mu.
-func (r *running) rely(from basis) {
-	if r.depth > 0 {
-		r.from.add(from)
-	}
 }
 
 // mark is a place in the notes.

@@ -92,7 +92,7 @@ type identityKey struct{}
 //
 // With an error there is an identity too, but a better one may exist.
 func ClientIdentity(ctx context.Context, env checks.Env, s *checks.Session) (Identity, error) {
-	return checks.Conclude(s, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, s) })
+	return checks.Remember(s, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, s) })
 }
 
 func identify(ctx context.Context, env checks.Env, s *checks.Session) (Identity, error) {
@@ -144,7 +144,7 @@ func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Session) (bo
 	if domain == "" || !s.Client.IsValid() || OrgDomain(domain) == "" {
 		return false, nil
 	}
-	return checks.Conclude(s, checks.MailFrom, senderIsClientsKey{}, func() (bool, error) {
+	return checks.Remember(s, checks.MailFrom, senderIsClientsKey{}, func() (bool, error) {
 		named, errNames := ClientNamed(ctx, env, s, func(n string) bool { return checks.Under(n, domain) && !clientPool(s, n) })
 		if named {
 			return true, nil

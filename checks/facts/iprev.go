@@ -68,7 +68,7 @@ func ClientPTR(ctx context.Context, env checks.Env, s *checks.Session) ([]string
 	if !ok {
 		return nil, nil
 	}
-	return checks.Conclude(s, checks.Connect, ptrKey{}, func() ([]string, error) {
+	return checks.Remember(s, checks.Connect, ptrKey{}, func() ([]string, error) {
 		a, err := env.DNS.Lookup(ctx, q)
 		if err != nil {
 			return nil, fmt.Errorf("reverse DNS of %s: %w", s.Client, err)
@@ -86,7 +86,7 @@ func Iprev(ctx context.Context, env checks.Env, s *checks.Session) (ClientNames,
 	if !s.Client.IsValid() {
 		return ClientNames{}, nil
 	}
-	n, err := checks.Conclude(s, checks.Connect, iprevKey{}, func() (ClientNames, error) {
+	n, err := checks.Remember(s, checks.Connect, iprevKey{}, func() (ClientNames, error) {
 		ptr, err := ClientPTR(ctx, env, s)
 		if err != nil {
 			return ClientNames{Result: IprevTempError, why: err, lost: err}, err

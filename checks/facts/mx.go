@@ -42,7 +42,7 @@ func SenderMX(ctx context.Context, env checks.Env, s *checks.Session) (MX, error
 	if domain == "" {
 		return MX{}, nil
 	}
-	return checks.Conclude(s, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain) })
+	return checks.Remember(s, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain) })
 }
 
 func lookupMX(ctx context.Context, r checks.Resolver, domain string) (MX, error) {

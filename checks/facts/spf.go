@@ -60,7 +60,7 @@ func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Session) (SPF, e
 	if s.Envelope.MailFrom.IsNull() {
 		return HeloSPF(ctx, env, s)
 	}
-	return checks.Conclude(s, checks.MailFrom, spfKey{}, func() (SPF, error) {
+	return checks.Remember(s, checks.MailFrom, spfKey{}, func() (SPF, error) {
 		return newSPFEval(ctx, env, s, SPFMailFrom).judge()
 	})
 }
@@ -70,7 +70,7 @@ func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Session) (SPF, e
 //
 // The error is not nil if and only if the result is temperror.
 func HeloSPF(ctx context.Context, env checks.Env, s *checks.Session) (SPF, error) {
-	return checks.Conclude(s, checks.Helo, spfKey{}, func() (SPF, error) {
+	return checks.Remember(s, checks.Helo, spfKey{}, func() (SPF, error) {
 		return newSPFEval(ctx, env, s, SPFHelo).judge()
 	})
 }
@@ -105,7 +105,7 @@ func SPFTooWide(ctx context.Context, env checks.Env, s *checks.Session, r SPF) (
 	if r.Identity == SPFHelo {
 		scope = checks.Helo
 	}
-	return checks.Conclude(s, scope, spfWideKey{}, func() (bool, error) {
+	return checks.Remember(s, scope, spfWideKey{}, func() (bool, error) {
 		e := newSPFEval(ctx, env, s, r.Identity)
 		if e.who.client.Is6() {
 			if wide, err := e.allPass(spfNobody6[:]); wide || err != nil {

@@ -172,7 +172,7 @@ type spfPolicyKey struct{ domain string }
 // policy finds the SPF record of a domain, RFC 7208 sections 4.4 and 4.5. It is read once for the transaction, however many
 // clients and identities are judged by it.
 func (e *spfEval) policy(domain string) spfPolicy {
-	p, _ := checks.Conclude(e.session, checks.MailFrom, spfPolicyKey{domain}, func() (spfPolicy, error) {
+	p, _ := checks.Remember(e.session, checks.MailFrom, spfPolicyKey{domain}, func() (spfPolicy, error) {
 		text, err := e.policyText(domain)
 		if err != nil || text == "" {
 			return spfPolicy{err: err}, nil

@@ -28,10 +28,6 @@ func (e *spfEval) target(spec, domain string) (string, *spfError) {
 
 // value is what a macro letter stands for, RFC 7208 section 7.2.
 func (e *spfEval) value(letter byte, domain string) string {
-	switch letter {
-	case 's', 'l', 't':
-		checks.ForOneself(e.session) // the next sender of the domain is another one
-	}
 	if letter != 'p' {
 		return e.who.value(letter, domain)
 	}

@@ -147,7 +147,7 @@ func (c *check) name(ctx context.Context, s *checks.Session, arg argument) ([]ch
 	if !strings.Contains(arg.name, ".") {
 		vs = say(vs, notFQDN, "", "")
 	}
-	h, _ := checks.Conclude(s, checks.Helo, hostKey{}, func() (host, error) {
+	h, _ := checks.Remember(s, checks.Helo, hostKey{}, func() (host, error) {
 		h := lookup(ctx, c.env.DNS, arg.name)
 		return h, cmp.Or(h.err4, h.err6) // to be asked for again with the next mail
 	})

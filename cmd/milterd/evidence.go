@@ -22,7 +22,7 @@ const evidencePatience = 2 * time.Second
 
 // openEvidence begins to gather evidence: with what the checks find out, and whom the users of this site write to.
 func openEvidence(env checks.Env, current func() *config.Config, now func() time.Time) *evidence.Book {
-	env.DNS = checks.Traced(env.DNS) // as for the checks, with which it shares what is concluded
+	env.DNS = checks.Traced(env.DNS)
 	return evidence.Open(env.Store, evidence.Options{
 		Who: func(ctx context.Context, s *checks.Session) evidence.Who {
 			env := env

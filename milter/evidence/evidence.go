@@ -330,7 +330,7 @@ func (b *Book) find(i item) (e *entry, err error) {
 	}()
 	ctx, cancel := checks.Within(context.Background(), patience)
 	defer cancel()
-	who := b.opts.Who(i.Context(ctx), i.Session)
+	who := b.opts.Who(ctx, i.Session)
 	e = &entry{Client: cmp.Or(who.Client, "unknown"), Sender: who.Sender, Own: who.Own, SPF: who.SPF, Hits: hits{}}
 	once := one(i.Time)
 	for _, n := range i.reasons {

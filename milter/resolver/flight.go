@@ -60,9 +60,6 @@ func landed(q checks.Question, k known) *flight {
 // fly finds the answer and hands it out. It belongs to no caller, so that none can take it from the others.
 func (r *Resolver) fly(f *flight) {
 	k := r.find(f.question)
-	if k.err == nil {
-		k.answer.Until = r.now().Add(k.ttl)
-	}
 	f.answer, f.err = k.answer, k.err
 	r.mu.Lock()
 	if !f.stale {

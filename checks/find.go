@@ -4,41 +4,63 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"time"
 )
 
-// finding is where a session has what a check said at a step.
-func (s *Session) finding(p *Pipeline, st step) *finding {
-	return &s.findings[st.stage][p.places[st.stage][st.check]]
+// step is a check at a stage.
+type step struct {
+	check int // index in Pipeline.instances
+	stage Stage
 }
 
-// find asks a check about a scope, or remembers what it said.
-func (p *Pipeline) find(ctx context.Context, s *Session, i int, st Stage) *finding {
-	if s.findings[st] == nil {
-		s.findings[st] = make([]finding, p.findings[st])
+// finding is the result of a check at a stage. The zero value means that the check did not run.
+type finding struct {
+	done     bool
+	reported bool // err is in a Decision already
+	verdicts []Verdict
+	err      error
+	asked    []Asked
+	notes    []string
+	took     time.Duration
+}
+
+// find returns the finding of a step. It runs the check unless there is a finding of the stage's scope already.
+func (run *Run) find(ctx context.Context, st step) *finding {
+	p := run.pipeline
+	run.steps = append(run.steps, st)
+	if run.findings[st.stage] == nil {
+		run.findings[st.stage] = make([]finding, p.findings[st.stage])
 	}
-	f := s.finding(p, step{i, st})
+	f := run.finding(st)
 	if f.done {
 		return f
 	}
-	s.Stage = st
-	from := s.running.mark()
-	f.verdicts, f.err = protect(ctx, p.instances[i].Check, s)
-	f.done, f.took = true, s.running.lap()
-	f.asked, f.notes = s.running.since(from)
+	inst := p.instances[st.check]
+	run.request.Stage = st.stage
+	run.trace.take() // what is not the check's
+	began := time.Now()
+	f.verdicts, f.err = protect(ctx, inst.Check, &run.request)
+	f.done, f.took = true, time.Since(began)
+	f.asked, f.notes = run.trace.take()
 	if p.opts.Took != nil {
-		p.opts.Took(p.instances[i].Info.Name, f.took)
+		p.opts.Took(inst.Info.Name, f.took)
 	}
 	return f
 }
 
-// protect turns a panic of a check into its error: a bug must neither refuse mail nor end the daemon.
-func protect(ctx context.Context, c Check, s *Session) (vs []Verdict, err error) {
+// finding returns the place of a step's finding.
+func (run *Run) finding(st step) *finding {
+	return &run.findings[st.stage][run.pipeline.places[st.stage][st.check]]
+}
+
+// protect runs a check and turns a panic into an error: a bug must neither refuse mail nor end the daemon.
+func protect(ctx context.Context, c Check, r *Request) (vs []Verdict, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			vs, err = nil, &PanicError{r, debug.Stack()}
+		if v := recover(); v != nil {
+			vs, err = nil, &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return c.Check(ctx, s)
+	return c.Check(ctx, r)
 }
 
 // PanicError is the error of a check that panicked.
@@ -49,3 +71,16 @@ type PanicError struct {
 
 // Error implements error.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// results returns the results of the checks that the last decision asked.
+func (run *Run) results() []Result {
+	list := make([]Result, len(run.steps))
+	for i, st := range run.steps {
+		check, f := run.pipeline.instances[st.check].Info.Name, run.finding(st)
+		list[i] = Result{
+			Check: check, Stage: st.stage, Outcomes: run.outcomes(check, st.stage, f.verdicts, Off),
+			Err: f.err, Asked: f.asked, Notes: f.notes, Took: f.took,
+		}
+	}
+	return list
+}

@@ -19,7 +19,7 @@ func TestForwarders(t *testing.T) {
 	own := reason("c")
 	own.NotForwarded = true
 	content.info.Reasons = append(content.info.Reasons, own)
-	content.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+	content.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 		return []checks.Verdict{{Reason: own}, {Reason: content.info.Reasons[0]}}, nil
 	}
 	reject := map[string]checks.Action{"a": checks.Reject, "b": checks.Watch, "c": checks.Watch}
@@ -36,7 +36,7 @@ func TestForwarders(t *testing.T) {
 			{Recipients: to("net"), Actions: reject, Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
 			{Recipients: to("name"), Actions: reject, Forwarders: checks.Forwarders{Names: []string{"lists.example.net"}}},
 		},
-		ClientNamed: func(_ context.Context, s *checks.Session, match func(string) bool) (bool, error) {
+		ClientNamed: func(_ context.Context, s *checks.Request, match func(string) bool) (bool, error) {
 			switch s.Client.String() {
 			case "192.0.2.9":
 				return match("a.lists.example.net"), nil
@@ -73,7 +73,7 @@ func TestForwarders(t *testing.T) {
 				t.Errorf("reply %v", d.Reply)
 			case c.code == 0 && (len(d.Outcomes) != 1 || d.Outcomes[0].Reason.ID != "b"):
 				t.Errorf("the other check said %v", d.Outcomes)
-			case talk.s.Rcpt().Forwarded != (c.code == 0):
+			case talk.run.Request().Forwarded(0) != (c.code == 0):
 				t.Error("not noted whether it is forwarded")
 			}
 		})

@@ -87,14 +87,14 @@ type teller struct {
 	told int
 }
 
-func (o *teller) Observe(context.Context, *checks.Session, checks.Event) { o.told++ }
+func (o *teller) Observe(context.Context, *checks.Request, checks.Event) { o.told++ }
 
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	one, two, other := newFake("one", atConnect, reason("r1")), newFake("two", atConnect, reason("r2")), newFake("other", atConnect, reason("r3"))
 	watching := &teller{fake: newFake("teller", atConnect)}
 	z := checks.Traced(checktest.NewZone(t, "a. A 192.0.2.1"))
-	one.say = func(ctx context.Context, _ *checks.Session) ([]checks.Verdict, error) {
+	one.say = func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {
 		_, err := z.Lookup(ctx, checks.Ask("a", dns.TypeA))
 		return []checks.Verdict{{Reason: one.info.Reasons[0]}}, err
 	}

@@ -2,14 +2,14 @@ package checks
 
 import "slices"
 
-// Macro is a name that the MTA spells as it does, "i" or "{auth_type}", with what it stands for.
+// Macro is the name of an MTA's macro as the MTA spells it, "i" or "{auth_type}", and its value.
 type Macro struct{ Name, Value string }
 
-// Macros are what the MTA has told of a session besides its commands, each name once. They are a dozen, which are found sooner by
-// looking at each than in a map. The zero value is empty.
+// Macros are the macros of a session, each name once. There are about a dozen, so a list is faster than a map. The zero
+// value is empty.
 type Macros []Macro
 
-// Get is the value of a macro; empty if it was not told.
+// Get returns the value of a macro, or "" if it is not set.
 func (m Macros) Get(name string) string {
 	for i := range m {
 		if m[i].Name == name {
@@ -19,7 +19,7 @@ func (m Macros) Get(name string) string {
 	return ""
 }
 
-// Set notes a macro in the place of an older one.
+// Set sets a macro.
 func (m *Macros) Set(name, value string) {
 	for i := range *m {
 		if (*m)[i].Name == name {
@@ -27,10 +27,10 @@ func (m *Macros) Set(name, value string) {
 			return
 		}
 	}
-	*m = append(*m, Macro{name, value})
+	*m = append(*m, Macro{Name: name, Value: value})
 }
 
-// Delete forgets a macro.
+// Delete deletes a macro.
 func (m *Macros) Delete(name string) {
 	*m = slices.DeleteFunc(*m, func(c Macro) bool { return c.Name == name })
 }

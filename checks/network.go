@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ParseNetwork reads a network in CIDR form as operators write it; a bare address is the network of that address alone. IPv4
-// networks in the IPv6 form become IPv4 ones, as Session.Client is never in that form.
+// ParseNetwork parses a network in CIDR notation. An address is the network of that address alone. An IPv4-mapped network
+// becomes an IPv4 network, as Session.Client is never IPv4-mapped.
 func ParseNetwork(text string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
 		a = a.Unmap()
@@ -15,10 +15,10 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no address and no network such as 192.0.2.0/24", text)
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network such as 192.0.2.0/24", text)
 	}
 	if p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q has bits set behind the network part; did you mean %q?", text, p.Masked())
+		return netip.Prefix{}, fmt.Errorf("%q has bits set after the network part; did you mean %q?", text, p.Masked())
 	}
 	const mapped = 96 // bits of ::ffff:0:0, RFC 4291 section 2.5.5.2
 	if p.Addr().Is4In6() && p.Bits() >= mapped {
@@ -27,8 +27,8 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// LooksLikeNetwork tells whether a text can only be meant for an address or a network, be it one or not: no name of a host has
-// a colon or a slash.
+// LooksLikeNetwork reports whether a text is an address or a network, or an attempt at one: no host name has a colon or a
+// slash.
 func LooksLikeNetwork(text string) bool {
 	_, err := netip.ParseAddr(text)
 	return err == nil || strings.ContainsAny(text, ":/")

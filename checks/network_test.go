@@ -17,11 +17,11 @@ func TestParseNetwork(t *testing.T) {
 		{"::ffff:203.0.113.0/120", "203.0.113.0/24"},
 		{"::/0", "::/0"},
 
-		{"10.1.1.1/8", `error: "10.1.1.1/8" has bits set behind the network part; did you mean "10.0.0.0/8"?`},
-		{"10.0.0.0/33", `error: "10.0.0.0/33" is no address and no network`},
-		{"fe80::1%eth0", `error: "fe80::1%eth0" is no address`},
-		{"example.net", `error: "example.net" is no address`},
-		{"", `error: "" is no address`},
+		{"10.1.1.1/8", `error: "10.1.1.1/8" has bits set after the network part; did you mean "10.0.0.0/8"?`},
+		{"10.0.0.0/33", `error: "10.0.0.0/33" is neither an address nor a network`},
+		{"fe80::1%eth0", `error: "fe80::1%eth0" is neither an address`},
+		{"example.net", `error: "example.net" is neither an address`},
+		{"", `error: "" is neither an address`},
 	} {
 		got := ""
 		if p, err := checks.ParseNetwork(c.in); err != nil {

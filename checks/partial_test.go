@@ -15,7 +15,7 @@ type saying struct {
 	err      error
 }
 
-func (c saying) Check(context.Context, *checks.Session) ([]checks.Verdict, error) {
+func (c saying) Check(context.Context, *checks.Request) ([]checks.Verdict, error) {
 	return c.verdicts, c.err
 }
 
@@ -65,7 +65,7 @@ func TestPartial(t *testing.T) {
 			}
 			s := &checks.Session{Client: client}
 			s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(c.rcpt)}}
-			if d := p.Run(t.Context(), s, checks.RcptTo); d.Partial != c.want || d.Reply != nil {
+			if d := p.NewRun(s).Judge(t.Context(), checks.RcptTo); d.Partial != c.want || d.Reply != nil {
 				t.Errorf("got %+v", d)
 			}
 		})

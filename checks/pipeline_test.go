@@ -19,11 +19,11 @@ import (
 // fake is a check whose answers are given.
 type fake struct {
 	info  checks.Info
-	say   func(ctx context.Context, s *checks.Session) ([]checks.Verdict, error)
+	say   func(ctx context.Context, r *checks.Request) ([]checks.Verdict, error)
 	asked map[checks.Stage]int
 }
 
-func (f *fake) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (f *fake) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	f.asked[s.Stage]++
 	return f.say(ctx, s)
 }
@@ -35,7 +35,7 @@ func reason(id string) *checks.Reason {
 // newFake makes a check that says its reasons, in the order given here, at each of its stages.
 func newFake(name string, stages []checks.Stage, reasons ...*checks.Reason) *fake {
 	f := &fake{info: checks.Info{Name: name, Stages: stages, Reasons: reasons}, asked: map[checks.Stage]int{}}
-	f.say = func(context.Context, *checks.Session) (vs []checks.Verdict, err error) {
+	f.say = func(context.Context, *checks.Request) (vs []checks.Verdict, err error) {
 		for _, r := range reasons {
 			vs = append(vs, checks.Verdict{Reason: r})
 		}
@@ -68,34 +68,35 @@ func pipeline(t testing.TB, actions map[string]checks.Action, change func(*check
 
 // talk is one session through a pipeline.
 type talk struct {
-	p *checks.Pipeline
-	s *checks.Session
+	run *checks.Run
+	s   *checks.Session
 }
 
 func begin(p *checks.Pipeline, client string) talk {
-	t := talk{p, &checks.Session{ID: "t", Client: netip.MustParseAddr(client)}}
-	p.Run(context.Background(), t.s, checks.Connect)
+	s := &checks.Session{ID: "t", Client: netip.MustParseAddr(client)}
+	t := talk{p.NewRun(s), s}
+	t.run.Judge(context.Background(), checks.Connect)
 	t.helo("mail.example.net")
 	return t
 }
 
 func (t talk) helo(name string) {
 	t.s.SetHelo(name, false)
-	t.p.Run(context.Background(), t.s, checks.Helo)
+	t.run.Judge(context.Background(), checks.Helo)
 }
 
 func (t talk) mail(from string) checks.Decision {
 	t.s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress(from)}
-	return t.p.Run(context.Background(), t.s, checks.MailFrom)
+	return t.run.Judge(context.Background(), checks.MailFrom)
 }
 
 func (t talk) rcpt(to string) checks.Decision {
 	t.s.Envelope.Rcpts = append(t.s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(to)})
-	return t.p.Run(context.Background(), t.s, checks.RcptTo)
+	return t.run.Judge(context.Background(), checks.RcptTo)
 }
 
 func (t talk) header() checks.Decision {
-	return t.p.Run(context.Background(), t.s, checks.EndOfHeader)
+	return t.run.Judge(context.Background(), checks.EndOfHeader)
 }
 
 // code is the reply of a decision with its reason, "" for none.
@@ -159,7 +160,7 @@ func TestAmongEqualsTheFirstOfTheInfoAnswers(t *testing.T) {
 	t.Parallel()
 	a, b := reason("a"), reason("b")
 	f := newFake("one", []checks.Stage{checks.Connect, checks.MailFrom}, a, b)
-	f.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	f.say = func(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
 		if s.Stage == checks.Connect {
 			return []checks.Verdict{{Reason: b}}, nil
 		}
@@ -205,7 +206,7 @@ func TestErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f, g := newFake("one", atConnect, reason("a")), newFake("two", atConnect, reason("b"))
-			f.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, errors.New("no answer") }
+			f.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, errors.New("no answer") }
 			actions := map[string]checks.Action{"b": checks.Off}
 			if c.second {
 				actions = nil
@@ -232,7 +233,7 @@ func TestErrors(t *testing.T) {
 func TestPanicIsAnErrorOfTheCheck(t *testing.T) {
 	t.Parallel()
 	f := newFake("one", atConnect, reason("a"))
-	f.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) { panic("bug") }
+	f.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { panic("bug") }
 	talk := begin(pipeline(t, nil, nil, f), "192.0.2.9")
 	talk.mail("a@example.net")
 	d := talk.rcpt("u@example.org")
@@ -251,7 +252,7 @@ func TestBudgetBoundsAllChecksTogether(t *testing.T) {
 		var fakes []*fake
 		for i := range 5 {
 			f := newFake(fmt.Sprint("check", i), atConnect, reason(fmt.Sprint("r", i)))
-			f.say = func(ctx context.Context, _ *checks.Session) ([]checks.Verdict, error) {
+			f.say = func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
@@ -406,181 +407,11 @@ func TestMissingActionIsAnError(t *testing.T) {
 	}
 }
 
-// prefetching is a fake that announces.
-type prefetching struct {
-	*fake
-	at []checks.Stage
-}
-
-func (p *prefetching) Prefetch(s *checks.Session) []checks.Ahead {
-	p.at = append(p.at, s.Stage)
-	return []checks.Ahead{{Question: checks.Ask("example.net", 1)}}
-}
-
-type announced struct{ questions []checks.Ahead }
-
-func (a *announced) Announce(qs []checks.Ahead) { a.questions = append(a.questions, qs...) }
-
-// knowing is a resolver that has the answers to some questions at hand.
-type knowing map[string]bool
-
-func (k knowing) Known(_ context.Context, q checks.Question) (checks.Answer, bool, error) {
-	return checks.Answer{}, k[q.Name], nil
-}
-
-func (k knowing) Lookup(context.Context, checks.Question) (checks.Answer, error) {
-	return checks.Answer{NXDomain: true}, nil
-}
-
-// staged is a fake that announces a question for each stage.
-type staged struct{ *fake }
-
-func (staged) Prefetch(s *checks.Session) []checks.Ahead {
-	return []checks.Ahead{{Question: checks.Ask(s.Stage.String(), 1)}}
-}
-
-// TestAHurriedSession puts off what would be asked ahead of commands that have come already, until something is not known.
-func TestAHurriedSession(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name    string
-		hurried [3]bool // at Connect, Helo, MailFrom
-		known   knowing
-		exempt  bool // the first recipient is
-		before  int  // announced before RCPT
-		after   int  // in the end
-	}{
-		{"in no hurry", [3]bool{}, knowing{}, false, 3, 3},
-		{"nothing known", [3]bool{true, true, true}, knowing{}, false, 0, 3},
-		{"nothing known, an exempt recipient first", [3]bool{true, true, true}, knowing{}, true, 0, 3},
-		{"all known", [3]bool{true, true, true}, knowing{"connect.": true, "helo.": true, "mail.": true}, false, 0, 0},
-		{"the last not known", [3]bool{true, true, true}, knowing{"connect.": true, "helo.": true}, false, 0, 3},
-		{"a pause after MAIL", [3]bool{true, true, false}, knowing{}, false, 3, 3},
-		{"a pause after the beginning", [3]bool{false, true, true}, knowing{"connect.": true, "helo.": true, "mail.": true}, false, 1, 1},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			dns := checks.Traced(c.known)
-			ask := func(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
-				_, err := dns.Lookup(ctx, checks.Ask(s.Stage.String(), 1))
-				return nil, err
-			}
-			f := newFake("a", []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom}, reason("a"))
-			f.say = ask
-			var a announced
-			p, err := checks.New([]checks.Instance{{Info: f.info, Check: staged{f}}}, checks.Options{
-				Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-				Exempt: recipients(t, "postmaster"),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &checks.Session{ID: "t", Client: netip.MustParseAddr("192.0.2.9")}
-			for st, hurried := range c.hurried {
-				s.Hurried = hurried
-				p.Run(t.Context(), s, checks.Stage(st))
-			}
-			if n := len(a.questions); n != c.before {
-				t.Errorf("%d announced before RCPT, want %d: %v", n, c.before, a.questions)
-			}
-			talk := talk{p, s}
-			if s.Hurried = true; c.exempt {
-				talk.rcpt("postmaster@example.org")
-			}
-			talk.rcpt("u@example.org")
-			talk.rcpt("v@example.org")
-			if n := len(a.questions); n != c.after {
-				t.Errorf("%d announced in the end, want %d: %v", n, c.after, a.questions)
-			}
-		})
-	}
-}
-
-func TestAnnouncing(t *testing.T) {
-	t.Parallel()
-	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
-	var a announced
-	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-		Trusted: checks.Trusted{Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	talk := begin(p, "192.0.2.9")
-	talk.mail("a@example.net")
-	talk.rcpt("u@example.org")
-	if want := []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom}; !slices.Equal(f.at, want) {
-		t.Errorf("asked to announce at %v, want %v", f.at, want)
-	}
-	if len(a.questions) != 3 {
-		t.Errorf("announced %v", a.questions)
-	}
-	f.at = nil
-	begin(p, "198.51.100.1")
-	if len(f.at) != 0 {
-		t.Error("announced for a trusted client")
-	}
-}
-
-// ahead is a fake that announces what it is given, at Connect.
-type ahead struct {
-	*fake
-	questions []checks.Ahead
-}
-
-func (a ahead) Prefetch(s *checks.Session) []checks.Ahead {
-	if s.Stage != checks.Connect {
-		return nil
-	}
-	return a.questions
-}
-
-func TestAnnouncingOnce(t *testing.T) {
-	t.Parallel()
-	type key string
-	then := func(checks.Answer) []checks.Ahead { return nil }
-	q, other := checks.Ask("example.net", 1), checks.Ask("example.net", 2)
-	for _, c := range []struct {
-		name          string
-		first, second checks.Ahead
-		want          int
-	}{
-		{"nothing follows", checks.Ahead{Question: q}, checks.Ahead{Question: q}, 1},
-		{"other questions", checks.Ahead{Question: q}, checks.Ahead{Question: other}, 2},
-		{"the same follows", checks.Ahead{Question: q, Then: then, Key: key("a")}, checks.Ahead{Question: q, Then: then, Key: key("a")}, 1},
-		{"something else follows", checks.Ahead{Question: q, Then: then, Key: key("a")}, checks.Ahead{Question: q, Then: then, Key: key("b")}, 2},
-		{"who knows what follows", checks.Ahead{Question: q, Then: then}, checks.Ahead{Question: q, Then: then}, 2},
-		{"something follows the second", checks.Ahead{Question: q}, checks.Ahead{Question: q, Then: then, Key: key("a")}, 2},
-		{"something follows the first", checks.Ahead{Question: q, Then: then, Key: key("a")}, checks.Ahead{Question: q}, 1},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			var instances []checks.Instance
-			for i, a := range []checks.Ahead{c.first, c.second} {
-				f := ahead{newFake(fmt.Sprint(i), atConnect, reason("a")), []checks.Ahead{a}}
-				instances = append(instances, checks.Instance{Info: f.info, Check: f})
-			}
-			var a announced
-			p, err := checks.New(instances, checks.Options{
-				Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			begin(p, "192.0.2.9")
-			if len(a.questions) != c.want {
-				t.Errorf("announced %d questions, want %d", len(a.questions), c.want)
-			}
-		})
-	}
-}
-
 func TestTraceHasTheQuestions(t *testing.T) {
 	t.Parallel()
 	dns := checks.Traced(checktest.NewZone(t, "example.net. A 192.0.2.1"))
 	f := newFake("one", atConnect, reason("a"))
-	f.say = func(ctx context.Context, _ *checks.Session) ([]checks.Verdict, error) {
+	f.say = func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {
 		_, err := dns.Lookup(ctx, checks.Ask("example.net", 1))
 		return nil, err
 	}
@@ -598,7 +429,7 @@ type observing struct {
 	events []checks.Event
 }
 
-func (o *observing) Observe(_ context.Context, _ *checks.Session, e checks.Event) {
+func (o *observing) Observe(_ context.Context, _ *checks.Request, e checks.Event) {
 	o.events = append(o.events, e)
 	panic("bug: must not matter")
 }
@@ -615,7 +446,7 @@ func TestObservers(t *testing.T) {
 	talk := begin(p, "192.0.2.9")
 	talk.mail("a@example.net")
 	talk.rcpt("u@example.org")
-	p.Observe(context.Background(), talk.s, checks.Event{Kind: checks.Accepted})
+	talk.run.Observe(context.Background(), checks.Event{Kind: checks.Accepted})
 	if len(o.events) != 2 || o.events[0].Kind != checks.Refused || o.events[0].Reply.Code != 450 || o.events[1].Kind != checks.Accepted {
 		t.Errorf("got %+v", o.events)
 	}
@@ -626,7 +457,7 @@ func TestSuspicionsAndVouchesReachTheGreylistCheck(t *testing.T) {
 	suspicion, first := reason("a"), reason("first-contact")
 	first.Greylisting = true
 	voucher := newFake("voucher", []checks.Stage{checks.RcptTo})
-	voucher.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+	voucher.say = func(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
 		if s.Rcpt().Text == "friend@example.org" {
 			return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
 		}
@@ -634,12 +465,12 @@ func TestSuspicionsAndVouchesReachTheGreylistCheck(t *testing.T) {
 	}
 	grey := newFake("holder", []checks.Stage{checks.RcptTo, checks.EndOfHeader}, first)
 	var seen []string
-	grey.say = func(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
-		for _, r := range s.Envelope.Rcpts {
-			seen = append(seen, fmt.Sprint(r.Text, len(r.Suspicions), r.Vouch))
+	grey.say = func(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
+		for i, rcpt := range s.Envelope.Rcpts {
+			seen = append(seen, fmt.Sprint(rcpt.Text, len(s.Suspicions(i)), s.Vouch(i)))
 		}
-		if !s.Suspects(first) || s.Suspects(suspicion) != (s.Rcpt().Text != "bob@example.org") {
-			t.Errorf("%s: Suspects is wrong", s.Rcpt().Text)
+		if s.Action(first) != checks.Greylist || (s.Action(suspicion) == checks.Greylist) != (s.Rcpt().Text != "bob@example.org") {
+			t.Errorf("%s: Action is wrong", s.Rcpt().Text)
 		}
 		return nil, nil
 	}
@@ -686,7 +517,7 @@ func BenchmarkRun(b *testing.B) {
 	for i := range 10 {
 		stages := [][]checks.Stage{atConnect, {checks.Helo}, {checks.MailFrom}, {checks.RcptTo}, {checks.EndOfHeader}}[i%5]
 		f := newFake(fmt.Sprint(i), stages, reason(fmt.Sprint(i)))
-		f.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+		f.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
 		fakes = append(fakes, f)
 	}
 	p := pipeline(b, nil, nil, fakes...)
@@ -705,19 +536,20 @@ func BenchmarkRun(b *testing.B) {
 func TestAFailureIsToldThoughSomebodyVouches(t *testing.T) {
 	t.Parallel()
 	bad := newFake("bad", []checks.Stage{checks.Connect}, reason("a"))
-	bad.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, errors.New("no answer") }
+	bad.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, errors.New("no answer") }
 	good := newFake("good", []checks.Stage{checks.RcptTo}, reason("b"))
-	good.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+	good.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
 	}
 	p := pipeline(t, nil, nil, bad, good)
 	s := &checks.Session{}
-	p.Run(t.Context(), s, checks.Connect)
+	run := p.NewRun(s)
+	run.Judge(t.Context(), checks.Connect)
 	s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
-	p.Run(t.Context(), s, checks.MailFrom)
+	run.Judge(t.Context(), checks.MailFrom)
 	for _, want := range []int{1, 0} {
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress("u@example.org")})
-		if d := p.Run(t.Context(), s, checks.RcptTo); d.Reply != nil || len(d.Failures) != want {
+		if d := run.Judge(t.Context(), checks.RcptTo); d.Reply != nil || len(d.Failures) != want {
 			t.Errorf("got %+v, want %d failures", d, want)
 		}
 	}

@@ -6,18 +6,18 @@ import (
 )
 
 const (
-	// maxValue is how many octets of one value stand in a reply: enough to recognise any name, too little to write a
-	// letter in.
+	// maxValue is the length of one value in a reply, in bytes. Half of it would cut long host names; twice as much would
+	// leave room for an advertisement.
 	maxValue = 160
-	// maxLine is the length of a reply line without its CRLF. RFC 5321 section 4.5.3.1.5 allows 512 octets with CRLF;
-	// Sendmail puts "<address>... " in front, and an address has up to 256 octets.
+	// maxLine is the length of a reply line without its CRLF, in bytes. RFC 5321 section 4.5.3.1.5 allows 512 with CRLF;
+	// Sendmail puts "<address>... " in front, and an address has up to 256.
 	maxLine = 512 - 2 - 262
-	// maxLines bounds a reply: what a postmaster still reads.
+	// maxLines is the number of lines of a reply. Sendmail and many clients show only the first few.
 	maxLines = 6
 )
 
-// fill completes a reply: its placeholders are filled from detail, else from the session, and every value is made
-// printable US-ASCII and shortened.
+// fill returns a reply with its placeholders replaced by values of detail, or else of the session. Values become printable
+// US-ASCII and are shortened.
 func (s *Session) fill(r Reply, detail map[string]string) Reply {
 	var b strings.Builder
 	rest := r.Text
@@ -43,7 +43,7 @@ func (s *Session) fill(r Reply, detail map[string]string) Reply {
 	return r
 }
 
-// value is what a placeholder stands for if a verdict does not say.
+// value returns the value of a placeholder that is not in Verdict.Detail.
 func (s *Session) value(name string) string {
 	switch name {
 	case "client":
@@ -66,8 +66,8 @@ func (s *Session) value(name string) string {
 	}
 }
 
-// Clean makes remote bytes fit to be shown: printable US-ASCII alone, runs of white space as one space, everything else
-// as a question mark, and at most limit octets, the end being cut off with "...".
+// Clean returns remote bytes as printable US-ASCII of at most limit bytes. A run of white space becomes one space, any other
+// byte a question mark. A longer text is cut and ends with "...".
 func Clean(s string, limit int) string {
 	if isClean(s, limit) {
 		return s
@@ -96,7 +96,7 @@ func Clean(s string, limit int) string {
 	return out
 }
 
-// isClean tells whether there is nothing for Clean to do, as is usual.
+// isClean reports whether Clean would return s unchanged.
 func isClean(s string, limit int) bool {
 	if len(s) > limit || strings.HasPrefix(s, " ") || strings.HasSuffix(s, " ") {
 		return false
@@ -109,9 +109,9 @@ func isClean(s string, limit int) bool {
 	return true
 }
 
-// Lines is the reply as it goes over the wire, without the line ends: printable US-ASCII, each line with the codes and
-// short enough for RFC 5321 section 4.5.3.1.5, all but the last with the hyphen of section 4.2.1. A link too long for a line
-// is left out.
+// Lines returns the lines of the reply as sent, without CRLF: printable US-ASCII, each with the codes, within the length of
+// RFC 5321 section 4.5.3.1.5, all but the last with the hyphen of section 4.2.1. A link that is too long for one line is
+// omitted.
 func (r Reply) Lines() []string {
 	width := maxLine - len("550 ") - len(r.Enhanced) - 1
 	text := Clean(r.Text, maxLines*width)
@@ -119,7 +119,7 @@ func (r Reply) Lines() []string {
 	if r.Link == "" || len(r.Link) > width {
 		texts = fold(text, width, maxLines)
 	} else {
-		// Nobody can follow a link that is broken, or that other words stick to: it has the last line for itself.
+		// Mail clients recognise a link only if it is whole and alone on its line.
 		texts = append(fold(text+";", width, maxLines-1), r.Link)
 	}
 	lines := make([]string, len(texts))
@@ -133,7 +133,7 @@ func (r Reply) Lines() []string {
 	return lines
 }
 
-// String is the reply as one reads it: "550 5.7.25 192.0.2.9 has no reverse DNS name; https://mx.example.org/why/rdns-missing".
+// String returns the reply in one line: "550 5.7.25 192.0.2.9 has no reverse DNS name; https://mx.example.org/why/rdns-missing".
 func (r Reply) String() string {
 	text := fmt.Sprintf("%03d %s %s", r.Code, r.Enhanced, r.Text)
 	if r.Link != "" {
@@ -142,8 +142,7 @@ func (r Reply) String() string {
 	return text
 }
 
-// fold breaks a text at spaces, and within a word only if that word alone is too long, into lines of at most width
-// octets.
+// fold breaks a text into at most limit lines of at most width bytes, at spaces where possible.
 func fold(text string, width, limit int) []string {
 	var lines []string
 	for len(text) > width && len(lines) < limit-1 {

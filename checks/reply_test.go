@@ -90,7 +90,7 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, helo, detail string) {
 		r := &checks.Reason{ID: "r", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: text}}
 		one := newFake("one", atConnect, r)
-		one.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+		one.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 			return []checks.Verdict{{Reason: r, Detail: map[string]string{"detail": detail}}}, nil
 		}
 		talk := begin(pipeline(t, nil, nil, one), "192.0.2.9")

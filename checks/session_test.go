@@ -80,10 +80,10 @@ func TestSetHelo(t *testing.T) {
 func TestRemember(t *testing.T) {
 	t.Parallel()
 	type key struct{}
-	var s checks.Session
+	r := checks.NewRequest(&checks.Session{}, checks.Connect)
 	n := 0
 	for range 3 {
-		v, err := checks.Remember(&s, checks.Connect, key{}, func() (int, error) { n++; return n, errors.New("x") })
+		v, err := checks.Remember(r, checks.Connect, key{}, func() (int, error) { n++; return n, errors.New("x") })
 		if v != 1 || err == nil {
 			t.Errorf("got %d, %v", v, err)
 		}
@@ -93,11 +93,11 @@ func TestRemember(t *testing.T) {
 func TestRecipientPatterns(t *testing.T) {
 	t.Parallel()
 	for bad, want := range map[string]string{
-		"": "no recipient", "@": "no recipient", "a b": "no recipient", "user@": "no recipient", "a@b@example.org": "no recipient",
-		"<a@example.org>": "no recipient",
+		"": "not a recipient", "@": "not a recipient", "a b": "not a recipient", "user@": "not a recipient", "a@b@example.org": "not a recipient",
+		"<a@example.org>": "not a recipient",
 
-		"*@example.org": "no wildcards", "post*": "no wildcards", "*": "no wildcards", "a@*.example.org": "no wildcards",
-		".example.org": "one by one", "@.example.org": "one by one", "bob@.example.org": "one by one",
+		"*@example.org": "wildcards are not", "post*": "wildcards are not", "*": "wildcards are not", "a@*.example.org": "wildcards are not",
+		".example.org": "each subdomain", "@.example.org": "each subdomain", "bob@.example.org": "each subdomain",
 		"example.org": "\"@example.org\"?", "Mail.Example.CO.UK": "\"@Mail.Example.CO.UK\"?", "bücher.de": "\"@bücher.de\"?",
 	} {
 		if _, err := checks.ParseRecipients([]string{bad}); err == nil || !strings.Contains(err.Error(), want) {

@@ -6,32 +6,32 @@ import (
 	"time"
 )
 
-// Store keeps small records that expire, for all hosts that share it. It is safe for concurrent use.
+// Store keeps small records that expire. All hosts that share it see the same records. It is safe for concurrent use.
 //
-// Keys and values are any octets; by custom a key begins with the name of its check and a colon, and holds what came
-// from outside as a hash where it may be long. A record is gone when its time to live is over, to the second.
+// Keys and values are any bytes. By convention a key begins with the name of its check and a colon, and a long remote value
+// in it is replaced by a hash. A record expires at the end of its time to live, with a resolution of one second.
 //
-// Every method returns quickly: within the limit that the driver sets, a stalled store is an error. An error means "could
-// not find out": what was to be written may be written or not.
+// Each method returns within a limit that the driver sets: a stalled store is an error. After an error of a writing method
+// the record may have been written or not.
 type Store interface {
-	// Get returns the value of a record; ok is false if there is none.
+	// Get returns the value of a record. ok is false if there is none.
 	Get(ctx context.Context, key string) (value []byte, ok bool, err error)
-	// Put writes a record. The one before it is gone, its time to live too.
+	// Put writes a record. It replaces an existing one and its time to live.
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
-	// PutNew writes a record if there is none, and tells whether it did: of many that try at the same time, on any host,
-	// one does.
+	// PutNew writes a record unless there is one, and reports whether it did. Of several concurrent calls on any hosts, one
+	// does.
 	PutNew(ctx context.Context, key string, value []byte, ttl time.Duration) (stored bool, err error)
-	// Add adds n to a counter, in one step on all hosts, and returns what it is then. A counter begins at 0 and expires
-	// its time to live after its first Add. Its value, to Get and Scan, is the decimal number.
+	// Add adds n to a counter atomically and returns the sum. A counter begins at 0 and expires ttl after its first Add.
+	// Get and Scan return its value as a decimal number.
 	Add(ctx context.Context, key string, n int64, ttl time.Duration) (total int64, err error)
-	// Delete removes a record if there is one.
+	// Delete deletes a record if there is one.
 	Delete(ctx context.Context, key string) error
-	// Scan goes through the records whose keys begin with prefix, in no order. What is written meanwhile may be seen or
-	// not. The error comes with the zero Record, and last.
+	// Scan iterates over the records whose keys begin with prefix, in no particular order. It may miss or include records
+	// written meanwhile. An error is the last element, with the zero Record.
 	Scan(ctx context.Context, prefix string) iter.Seq2[Record, error]
 }
 
-// Record is what Scan finds.
+// Record is one record of a Store.
 type Record struct {
 	Key     string
 	Value   []byte

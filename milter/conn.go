@@ -244,9 +244,6 @@ func (c *conn) buffered() bool {
 	return c.r.Buffered() >= c.packetLength()
 }
 
-// more tells whether the next packet has come already.
-func (c *conn) more() bool { return c.r.Buffered() > 0 }
-
 // packetLength is the length of the packet at the head of the buffer, which holds at least four octets, with its length
 // field.
 func (c *conn) packetLength() int {

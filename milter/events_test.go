@@ -15,9 +15,9 @@ type watcher struct {
 	events []checks.Event
 }
 
-func (*watcher) Check(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+func (*watcher) Check(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
 
-func (w *watcher) Observe(_ context.Context, _ *checks.Session, e checks.Event) {
+func (w *watcher) Observe(_ context.Context, _ *checks.Request, e checks.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events = append(w.events, e)

@@ -41,7 +41,7 @@ func FuzzPackets(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ours, theirs := net.Pipe()
 		// A check that refuses with what the client said makes hostile bytes come back.
-		_, srv, _ := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) { return say(s.Helo + s.Rcpt().Text) })
+		_, srv, _ := start(t, nil, func(s *checks.Request) ([]checks.Verdict, error) { return say(s.Helo + s.Rcpt().Text) })
 		srv.open(theirs)
 		go func() {
 			ours.SetWriteDeadline(time.Now().Add(5 * time.Second))

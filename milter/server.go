@@ -22,9 +22,9 @@ import (
 // Journal is told what was decided. It must not block: mail waits for it.
 type Journal interface {
 	// Decided is called for every decision, also those without an outcome.
-	Decided(s *checks.Session, d checks.Decision)
+	Decided(r *checks.Request, d checks.Decision)
 	// Accepted is called at the end of a message that nothing was said against.
-	Accepted(s *checks.Session)
+	Accepted(r *checks.Request)
 }
 
 // Server serves milter connections. Set the fields before the first call of Serve; the methods are safe for concurrent

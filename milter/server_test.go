@@ -23,9 +23,9 @@ import (
 )
 
 // scripted is a check that asks a function.
-type scripted func(*checks.Session) ([]checks.Verdict, error)
+type scripted func(*checks.Request) ([]checks.Verdict, error)
 
-func (f scripted) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) { return f(s) }
+func (f scripted) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) { return f(s) }
 
 var refuse = &checks.Reason{ID: "refused", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "no: {said}"}}
 
@@ -40,15 +40,15 @@ type record struct {
 	sessions []checks.Session // as they were at each decision
 }
 
-func (r *record) Decided(s *checks.Session, _ checks.Decision) {
+func (r *record) Decided(s *checks.Request, _ checks.Decision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := *s
+	c := *s.Session
 	c.Envelope.Rcpts = append([]checks.Recipient(nil), s.Envelope.Rcpts...)
 	r.sessions = append(r.sessions, c)
 }
 
-func (r *record) Accepted(s *checks.Session) {
+func (r *record) Accepted(s *checks.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted = append(r.accepted, s.Envelope)
@@ -108,7 +108,7 @@ func startOn(t testing.TB, ln net.Listener, change func(*Server), check checks.C
 	return srv, journal
 }
 
-func accept(*checks.Session) ([]checks.Verdict, error) { return nil, nil }
+func accept(*checks.Request) ([]checks.Verdict, error) { return nil, nil }
 
 // dialer is one MTA that fails the test on the first error.
 type dialer struct {
@@ -171,7 +171,7 @@ func want(t testing.TB, what, got, want string) {
 
 func TestSessionOutlivesRefusals(t *testing.T) {
 	t.Parallel()
-	address, _, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) {
+	address, _, journal := start(t, nil, func(s *checks.Request) ([]checks.Verdict, error) {
 		if s.Stage == checks.RcptTo && strings.HasPrefix(s.Rcpt().Text, "bad") {
 			return say(s.Helo + " from " + s.Client.String())
 		}
@@ -326,7 +326,7 @@ func TestLongFields(t *testing.T) {
 
 func TestHeaderRefusalEndsTheTransaction(t *testing.T) {
 	t.Parallel()
-	address, _, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) {
+	address, _, journal := start(t, nil, func(s *checks.Request) ([]checks.Verdict, error) {
 		if s.Stage == checks.EndOfHeader {
 			return say(s.Envelope.Header[0].Name + s.Envelope.Header[0].Value)
 		}
@@ -420,7 +420,7 @@ func TestHeloAfterStartTLS(t *testing.T) {
 func TestRecipientsTheMTARefused(t *testing.T) {
 	t.Parallel()
 	asked := 0
-	address, _, journal := start(t, nil, func(s *checks.Session) ([]checks.Verdict, error) { asked++; return say("x") })
+	address, _, journal := start(t, nil, func(s *checks.Request) ([]checks.Verdict, error) { asked++; return say("x") })
 	d := dial(t, address)
 	d.hello()
 	d.must(d.Mail("<a@example.net>", nil))
@@ -510,8 +510,8 @@ func TestPanicsBecomeATemporaryReply(t *testing.T) {
 
 type panicking struct{}
 
-func (panicking) Decided(*checks.Session, checks.Decision) { panic("bug") }
-func (panicking) Accepted(*checks.Session)                 { panic("bug") }
+func (panicking) Decided(*checks.Request, checks.Decision) { panic("bug") }
+func (panicking) Accepted(*checks.Request)                 { panic("bug") }
 
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
@@ -577,7 +577,7 @@ func TestShutdownLetsTheMessageInFlightEnd(t *testing.T) {
 	t.Parallel()
 	inCheck, goOn := make(chan struct{}), make(chan struct{})
 	briefly := func(s *Server) { s.Linger = 10 * time.Millisecond }
-	address, srv, journal := start(t, briefly, func(s *checks.Session) ([]checks.Verdict, error) {
+	address, srv, journal := start(t, briefly, func(s *checks.Request) ([]checks.Verdict, error) {
 		if s.Stage == checks.RcptTo {
 			close(inCheck)
 			<-goOn

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -43,6 +42,7 @@ type session struct {
 	srv      *Server
 	conn     *conn
 	pipeline *checks.Pipeline
+	judge    *checks.Run
 	protocol gomilter.OptProtocol // as negotiated
 
 	macros checks.Macros // of the command that comes next, or came last
@@ -61,12 +61,14 @@ type session struct {
 }
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
-	return &session{
+	s := &session{
 		Session:  checks.Session{ID: srv.NewID(), Macros: make(checks.Macros, 0, usualMacros)},
 		srv:      srv,
 		conn:     c,
 		pipeline: p,
 	}
+	s.judge = p.NewRun(&s.Session)
+	return s
 }
 
 // answer lets f judge an event and answers it, unless the MTA was told not to wait for an answer: it would take one as
@@ -152,10 +154,10 @@ func (s *session) merge() {
 func (s *session) run(st checks.Stage) checks.Decision { return s.runWithin(s.conn.ctx, st) }
 
 func (s *session) runWithin(ctx context.Context, st checks.Stage) checks.Decision {
-	s.Time, s.Hurried = s.srv.now(), s.conn.more()
-	d := s.pipeline.Run(ctx, &s.Session, st)
+	s.Time = s.srv.now()
+	d := s.judge.Judge(ctx, st)
 	if st >= checks.MailFrom { // nothing is decided before
-		s.srv.Journal.Decided(&s.Session, d)
+		s.srv.Journal.Decided(s.judge.Request(), d)
 	}
 	return d
 }
@@ -169,7 +171,7 @@ func (s *session) observe(e checks.Event) {
 
 func (s *session) observeWithin(ctx context.Context, e checks.Event) {
 	s.Time = s.srv.now()
-	s.pipeline.Observe(ctx, &s.Session, e)
+	s.judge.Observe(ctx, e)
 }
 
 // closed is the end of the connection.
@@ -251,7 +253,6 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 }
 
 func (s *session) mail(from string) *checks.Reply {
-	roomForChecks()
 	// Sendmail tells nothing of a RSET if it need not wait for an answer to MAIL: the transaction is still open then.
 	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
 		s.last, s.given = gomilter.CodeAbort, s.Envelope
@@ -320,15 +321,6 @@ func (s *session) keep(name, value string) {
 	}
 }
 
-// roomForChecks makes the stack large enough for the checks while there is little on it: they would make it grow by half where
-// it is deepest, and each time all that is on it moves. Connections that lie idle before their first message stay small.
-//
-//go:noinline
-func roomForChecks() {
-	var room [8 << 10]byte
-	runtime.KeepAlive(&room)
-}
-
 // pass lets an event pass.
 func pass() *checks.Reply { return nil }
 
@@ -384,7 +376,7 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 		if s.traces {
 			s.ahead = s.trace(ctx, nil, s.forged)
 		}
-		s.srv.Journal.Accepted(&s.Session)
+		s.srv.Journal.Accepted(s.judge.Request())
 		s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
 		s.reset()
 		return nil

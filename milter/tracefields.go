@@ -68,13 +68,13 @@ func (s *session) trace(ctx context.Context, to []byte, forged []uint32) []byte 
 	for _, i := range slices.Backward(forged) { // so that no index moves before it is used
 		to = s.field(to, changeField, i, resultsField, "")
 	}
-	results := s.pipeline.Authenticate(ctx, &s.Session)
+	results := s.judge.Authenticate(ctx)
 	if want.ReceivedSPF {
 		if line := receivedSPF(&s.Session, want.AuthServID, results); line != "" {
 			to = s.field(to, insertField, 0, "Received-SPF", line)
 		}
 	}
-	if want.AuthenticationResults && !s.Trusted {
+	if want.AuthenticationResults && !s.judge.Request().Trusted() {
 		to = s.field(to, insertField, 0, resultsField, authenticationResults(want.AuthServID, results))
 	}
 	return to

@@ -60,8 +60,8 @@ type check struct {
 
 var (
 	_ checks.Prefetcher = (*check)(nil)
-	_ checks.Tender     = (*check)(nil)
-	_ checks.Reporter   = (*check)(nil)
+	_ checks.Maintainer = (*check)(nil)
+	_ checks.Maintainer = (*check)(nil)
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
@@ -113,7 +113,7 @@ func haveNames(lists []*list) bool {
 
 // Check implements checks.Check. If the DNS does not say whether a client is allowed, it is not denied either, and no other check
 // refuses it for good; nor if an entry would allow it whose end may have come or not, as the clock may be wrong.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	now := s.Time
 	if c.doubts(s) {
 		now = time.Time{} // before all ends
@@ -130,11 +130,11 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // doubts tells whether the clock may be wrong.
-func (c *check) doubts(s *checks.Session) bool { return c.env.Clock.Trust(s.Time) >= checks.Doubted }
+func (c *check) doubts(s *checks.Request) bool { return c.env.Clock.Doubt(s.Time) != "" }
 
 // allowed finds an entry that lets the client pass at a time. A client can say what it likes in HELO, so that never allows anything; nor does
 // a name that networks give to whole pools.
-func (c *check) allowed(ctx context.Context, s *checks.Session, allow []*list, now time.Time) (match, bool, error) {
+func (c *check) allowed(ctx context.Context, s *checks.Request, allow []*list, now time.Time) (match, bool, error) {
 	if m, ok := find(allow, func(l *list) (match, bool) { return l.addr(s.Client, now) }); ok {
 		return m, true, nil
 	}
@@ -150,7 +150,7 @@ func (c *check) allowed(ctx context.Context, s *checks.Session, allow []*list, n
 }
 
 // allowedName finds an entry for a confirmed name of the client. A failing DNS is an error if such an entry might apply.
-func (c *check) allowedName(ctx context.Context, s *checks.Session, allow []*list, now time.Time) (m match, ok bool, err error) {
+func (c *check) allowedName(ctx context.Context, s *checks.Request, allow []*list, now time.Time) (m match, ok bool, err error) {
 	if !haveNames(allow) {
 		return match{}, false, nil
 	}
@@ -163,7 +163,7 @@ func (c *check) allowedName(ctx context.Context, s *checks.Session, allow []*lis
 
 // denied finds the entries that refuse the client, the HELO name and the sender. Any name of the client counts, whether it leads
 // back or not: the network that gives it can only harm itself.
-func (c *check) denied(ctx context.Context, s *checks.Session, deny []*list) ([]checks.Verdict, error) {
+func (c *check) denied(ctx context.Context, s *checks.Request, deny []*list) ([]checks.Verdict, error) {
 	var vs []checks.Verdict
 	say := func(r *checks.Reason, ask func(*list) (match, bool)) bool {
 		m, ok := find(deny, ask)
@@ -202,7 +202,7 @@ func (m match) verdict(r *checks.Reason) checks.Verdict {
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	allow := lists(c.allow)
 	switch s.Stage {
 	case checks.Connect:

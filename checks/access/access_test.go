@@ -151,7 +151,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := c.s.Session(t)
+			s := c.s.Request(t)
 			s.Stage = checks.MailFrom
 			vs, err := build(t, env, c.deny, c.allow).Check(t.Context(), s)
 			if got := said(vs); got != c.want || (err != nil) != c.unknown {
@@ -199,7 +199,7 @@ host.example   until=2026-11-20
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: c.client, Helo: c.helo, MailFrom: c.from, Time: c.now}.Session(t)
+			s := checktest.Session{Client: c.client, Helo: c.helo, MailFrom: c.from, Time: c.now}.Request(t)
 			vs, err := checktest.Ask(t, access.Info, check, s)
 			if got := said(vs); got != c.want || err != nil {
 				t.Fatalf("got %q, %v, want %q", got, err, c.want)
@@ -215,7 +215,7 @@ func TestDetail(t *testing.T) {
 	t.Parallel()
 	deny := write(t, "# ours\n\n192.0.2.0/24 why=\"sends \\\"offers\\\" # since May\" # not shown\nuser@example.com\n")
 	check := checktest.Build(t, access.Info, checktest.Env(t, ""), func(s *access.Settings) { s.Deny = []string{deny} })
-	vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.com"}.Session(t))
+	vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.com"}.Request(t))
 	if err != nil || len(vs) != 2 {
 		t.Fatalf("got %v, %v", vs, err)
 	}
@@ -235,7 +235,7 @@ func TestSeveralFiles(t *testing.T) {
 	one, two := write(t, "192.0.2.1\n"), write(t, "192.0.2.2\n192.0.2.1 why=second\n")
 	check := checktest.Build(t, access.Info, checktest.Env(t, ""), func(s *access.Settings) { s.Deny = []string{one, two} })
 	for client, file := range map[string]string{"192.0.2.1": one, "192.0.2.2": two} {
-		vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: client}.Session(t))
+		vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: client}.Request(t))
 		if err != nil || len(vs) != 1 || vs[0].Detail["file"] != file {
 			t.Errorf("%s: got %+v, %v", client, vs, err)
 		}
@@ -254,7 +254,7 @@ func TestQuestionsAreAnnounced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "user@example.com"}.Session(t)
+			s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "user@example.com"}.Request(t)
 			rec := &checktest.Recorder{Resolver: env.DNS}
 			recorded := env
 			recorded.DNS = rec
@@ -286,11 +286,12 @@ func TestNoteTellsWhoIsAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.com"}.Session(t)
-	d := p.Run(t.Context(), s, checks.RcptTo)
+	run := p.NewRun(s)
+	d := run.Judge(t.Context(), checks.RcptTo)
 	if len(d.Results) != 1 || len(d.Results[0].Notes) != 1 || !strings.HasSuffix(d.Results[0].Notes[0], "list.txt:2: 192.0.2.0/24") {
 		t.Errorf("got %+v", d.Results)
 	}
-	if s.Rcpt().Vouch <= checks.SkipDelays {
-		t.Errorf("vouch %d", s.Rcpt().Vouch)
+	if got := run.Request().Vouch(0); got <= checks.SkipDelays {
+		t.Errorf("vouch %d", got)
 	}
 }

@@ -48,7 +48,7 @@ func BenchmarkSession(b *testing.B) {
 	for _, n := range []int{10, 100_000} {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
 			check := build(b, checktest.Env(b, strangerZone), manyEntries(n), "")
-			s := stranger.Session(b)
+			s := stranger.Request(b)
 			s.Stage = checks.MailFrom
 			ask(b, check, s) // the names of the client are remembered from here on
 			b.ReportAllocs()
@@ -67,7 +67,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-func ask(tb testing.TB, check checks.Check, s *checks.Session) {
+func ask(tb testing.TB, check checks.Check, s *checks.Request) {
 	if vs, err := check.Check(context.Background(), s); len(vs) > 0 || err != nil {
 		tb.Fatal(vs, err)
 	}
@@ -77,10 +77,10 @@ func ask(tb testing.TB, check checks.Check, s *checks.Session) {
 func TestManyEntriesCostNoTime(t *testing.T) {
 	t.Parallel()
 	check := build(t, checktest.Env(t, strangerZone), manyEntries(100_000), "")
-	if c := check.(checks.Reporter).Report()[0]; c.Counts["entries"] != 100_000 || c.Counts["left_out"] != 0 {
+	if c := check.(checks.Maintainer).Report()[0]; c.Counts["entries"] != 100_000 || c.Counts["left_out"] != 0 {
 		t.Fatalf("got %+v", c)
 	}
-	s := stranger.Session(t)
+	s := stranger.Request(t)
 	s.Stage = checks.MailFrom
 	began := time.Now()
 	const times = 5000

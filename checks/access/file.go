@@ -152,14 +152,14 @@ func (f *file) condition() checks.Condition {
 	return c
 }
 
-// Tend implements checks.Tender: it reads the files that have changed.
-func (c *check) Tend(_ context.Context, now time.Time) {
+// Maintain implements checks.Maintainer: it reads the files that have changed.
+func (c *check) Maintain(_ context.Context, now time.Time) {
 	for _, f := range c.files() {
 		f.refresh(now)
 	}
 }
 
-// Report implements checks.Reporter.
+// Report implements checks.Maintainer.
 func (c *check) Report() []checks.Condition {
 	var out []checks.Condition
 	for _, f := range c.files() {

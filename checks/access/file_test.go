@@ -55,20 +55,20 @@ func (w *watched) rewrite(lines string) {
 // tend lets the daemon look at the file so many times.
 func (w *watched) tend(times int) {
 	for range times {
-		w.check.(checks.Tender).Tend(context.Background(), w.now)
+		w.check.(checks.Maintainer).Maintain(context.Background(), w.now)
 	}
 }
 
 func (w *watched) denies(client string) bool {
 	w.t.Helper()
-	vs, err := checktest.Ask(w.t, access.Info, w.check, checktest.Session{Client: client}.Session(w.t))
+	vs, err := checktest.Ask(w.t, access.Info, w.check, checktest.Session{Client: client}.Request(w.t))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return len(vs) == 1
 }
 
-func (w *watched) condition() checks.Condition { return w.check.(checks.Reporter).Report()[0] }
+func (w *watched) condition() checks.Condition { return w.check.(checks.Maintainer).Report()[0] }
 
 func TestChangedFileIsReadAgain(t *testing.T) {
 	t.Parallel()

@@ -29,9 +29,9 @@ func TestClockMayBeWrong(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			env := checktest.Env(t, zone)
-			env.Clock = checks.NewClock(checktest.Now, func() time.Duration { return 0 }, env.Log)
+			env.Clock = checks.NewClock(checktest.Now, time.Time{}, func() time.Duration { return 0 })
 			check := build(t, env, c.deny, c.allow)
-			vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: "192.0.2.10", Time: checktest.Now.Add(c.moved)}.Session(t))
+			vs, err := checktest.Ask(t, access.Info, check, checktest.Session{Client: "192.0.2.10", Time: checktest.Now.Add(c.moved)}.Request(t))
 			if got := said(vs); err != nil || got != c.want || got == "client-denied" && vs[0].Unsure != c.unsure {
 				t.Errorf("got %q, %+v, %v", got, vs, err)
 			}

@@ -16,7 +16,7 @@ var (
 			"reply shows the entry, and the reason if the site gave one.",
 		Remedy: remedy,
 		Safe:   checks.Reject, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 	heloDenied = &checks.Reason{
 		ID:    "helo-denied",
@@ -26,7 +26,7 @@ var (
 			"it. The reply shows the entry, and the reason if the site gave one.",
 		Remedy: remedy,
 		Safe:   checks.Reject, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 	senderDenied = &checks.Reason{
 		ID:    "sender-denied",
@@ -36,6 +36,6 @@ var (
 			"reply shows the entry, and the reason if the site gave one.",
 		Remedy: remedy,
 		Safe:   checks.Reject, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 )

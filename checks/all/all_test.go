@@ -29,7 +29,7 @@ func TestTheProfileWatch(t *testing.T) {
 			if info.Name == "callout" {
 				want = checks.Off
 			}
-			if got := checks.WatchingAll.Action(r); got != want {
+			if got := checks.WatchProfile.Action(r); got != want {
 				t.Errorf("%s: %s, want %s", r.ID, got, want)
 			}
 		}
@@ -136,7 +136,7 @@ var properties = []struct {
 	of   string
 }{
 	{"Identity", func(_ checks.Info, r *checks.Reason) bool { return r.Identity }, "rdns/* helo/* sender/sender-* spf/*"},
-	{"NotHeld", func(_ checks.Info, r *checks.Reason) bool { return r.NotHeld }, "access/* counters/* rdns/* helo/* sender/* spf/spf-helo-fail mxplus/*"},
+	{"NotHistory", func(_ checks.Info, r *checks.Reason) bool { return r.NotHistory }, "access/* counters/* rdns/* helo/* sender/* spf/spf-helo-fail mxplus/*"},
 	{"Accuses", func(_ checks.Info, r *checks.Reason) bool { return r.Accuses }, "access/* counters/* dnsbl/*"},
 	{"Greylisting", func(_ checks.Info, r *checks.Reason) bool { return r.Greylisting }, "greylist/*"},
 	{"Unanswered", func(_ checks.Info, r *checks.Reason) bool { return r.Unanswered }, "spf/spf-temperror"},

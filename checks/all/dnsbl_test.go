@@ -96,7 +96,7 @@ func TestDNSBLWithRealServers(t *testing.T) {
 				}
 			}).(*dnsbl.Check)
 			set(test.before)
-			c.Tend(t.Context(), now())
+			c.Maintain(t.Context(), now())
 			set(test.behave)
 			server.Latency(test.latency)
 			p, err := checks.New([]checks.Instance{{Info: dnsbl.Info, Check: c}}, checks.Options{
@@ -107,13 +107,14 @@ func TestDNSBLWithRealServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := checktest.Session{Client: test.client, Helo: "mail.example.com", MailFrom: test.from, Time: now()}.Session(t)
+			run := p.NewRun(s)
 			rcpts := s.Envelope.Rcpts
 			s.Envelope.Rcpts = nil
 			for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
-				p.Run(context.Background(), s, st)
+				run.Judge(context.Background(), st)
 			}
 			s.Envelope.Rcpts = rcpts
-			d := p.Run(context.Background(), s, checks.RcptTo)
+			d := run.Judge(context.Background(), checks.RcptTo)
 			got := ""
 			if d.Reply != nil {
 				got = d.Reply.String()
@@ -133,7 +134,7 @@ func TestDNSBLWithRealServers(t *testing.T) {
 			}
 			server.Latency(0)
 			passed.Store(int64(31 * time.Minute))
-			c.Tend(t.Context(), now())
+			c.Maintain(t.Context(), now())
 			if got := states(); got != test.then {
 				t.Errorf("after the next test: states %s, want %s: %s", got, test.then, fmt.Sprintf("%+v", c.Zones()))
 			}

@@ -122,7 +122,7 @@ type check struct {
 }
 
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Envelope.MailFrom.IsNull() {
 		return nil, nil // nor the author of a bounce: other sites' callouts must not set off ours
 	}
@@ -133,7 +133,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	if s.Stage != checks.MailFrom || !c.wants(s.Envelope.MailFrom) {
 		return nil
 	}
@@ -141,9 +141,9 @@ func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
 }
 
 // reversePath judges the sender for the recipient in question.
-func (c *check) reversePath(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) reversePath(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
-	if s.Ignores(rejected) && s.Ignores(unreachable) && s.Ignores(pending) || c.spared(s.Rcpt()) || !c.wants(from) {
+	if off(s, rejected, unreachable, pending) || c.spared(s, len(s.Envelope.Rcpts)-1) || !c.wants(from) {
 		return nil, nil
 	}
 	a, err := c.remembered(ctx, s, from)
@@ -163,13 +163,12 @@ func (c *check) reversePath(ctx context.Context, s *checks.Session) ([]checks.Ve
 
 // author judges the first author of the From field (RFC 5322 section 3.6.2), if that is not the sender: a sender was judged
 // at RCPT. Only a definite answer counts; one that is pending will be there for the next message.
-func (c *check) author(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
-	if s.Ignores(fromRejected) {
+func (c *check) author(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
+	if off(s, fromRejected) {
 		return nil, nil
 	}
 	from := firstAuthor(s.Envelope.Header)
-	waits := func(r checks.Recipient) bool { return r.Refused == "" && !c.spared(r) }
-	if !slices.ContainsFunc(s.Envelope.Rcpts, waits) || !c.wants(from) || sameMailbox(from, s.Envelope.MailFrom) {
+	if !c.anyWaits(s) || !c.wants(from) || sameMailbox(from, s.Envelope.MailFrom) {
 		return nil, nil
 	}
 	a, err := c.remembered(ctx, s, from)
@@ -195,7 +194,7 @@ func firstAuthor(header []headers.Field) checks.Address {
 type key struct{ mailbox string }
 
 // remembered gives all recipients of a transaction the same answer, and makes them wait for it once.
-func (c *check) remembered(ctx context.Context, s *checks.Session, who checks.Address) (answer, error) {
+func (c *check) remembered(ctx context.Context, s *checks.Request, who checks.Address) (answer, error) {
 	return checks.Remember(s, checks.MailFrom, key{mailbox(who)}, func() (answer, error) {
 		a, err := c.verify(ctx, question{mailbox: mailbox(who), domain: who.Domain, now: s.Time})
 		if err == nil {
@@ -208,10 +207,28 @@ func (c *check) remembered(ctx context.Context, s *checks.Session, who checks.Ad
 	})
 }
 
-// spared tells whether no callout is made for a recipient: somebody vouches for the sender, or another site asks about our
-// own callout address.
-func (c *check) spared(r checks.Recipient) bool {
-	return r.Vouch >= checks.SkipDelays || c.From != "" && sameMailbox(r.Address, checks.ParseAddress(c.From))
+// spared reports whether no callout is made for recipient i: the sender has a vouch, or another site asks about the address
+// in from.
+func (c *check) spared(r *checks.Request, i int) bool {
+	if i < 0 {
+		return false
+	}
+	return r.Vouch(i) >= checks.SkipDelays || c.From != "" && sameMailbox(r.Envelope.Rcpts[i].Address, checks.ParseAddress(c.From))
+}
+
+// anyWaits reports whether a callout is made for any accepted recipient.
+func (c *check) anyWaits(r *checks.Request) bool {
+	for i, rcpt := range r.Envelope.Rcpts {
+		if rcpt.Refused == "" && !c.spared(r, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// off reports whether all of the reasons are off for the current recipient.
+func off(r *checks.Request, reasons ...*checks.Reason) bool {
+	return !slices.ContainsFunc(reasons, func(reason *checks.Reason) bool { return r.Action(reason) != checks.Off })
 }
 
 // wants tells whether an address is to be asked about.

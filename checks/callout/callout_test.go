@@ -186,8 +186,8 @@ func TestDialogue(t *testing.T) {
 
 func TestWhoIsAskedAbout(t *testing.T) {
 	t.Parallel()
-	author := func(value string) func(*checks.Session) {
-		return func(s *checks.Session) {
+	author := func(value string) func(s *checks.Request) {
+		return func(s *checks.Request) {
 			s.Stage = checks.EndOfHeader
 			s.Envelope.Header = append(s.Envelope.Header, field("From", value))
 		}
@@ -195,7 +195,7 @@ func TestWhoIsAskedAbout(t *testing.T) {
 	for _, c := range []struct {
 		name, from string
 		change     func(*Settings)
-		session    func(*checks.Session)
+		session    func(s *checks.Request)
 		want       string
 		silent     bool // nobody is asked
 	}{
@@ -207,7 +207,9 @@ func TestWhoIsAskedAbout(t *testing.T) {
 		{name: "not an address that needs SMTPUTF8", from: "b\u00f6b@example.net", silent: true},
 		{name: "not without a domain", from: "bob", silent: true},
 		{name: "a quoted local part", from: `"bob b"@example.net`, want: "callout-rejected"},
-		{name: "not if somebody vouches", from: "bob@example.net", session: func(s *checks.Session) { s.Envelope.Rcpts[0].Vouch = checks.SkipDelays }, silent: true},
+		{name: "not if somebody vouches", from: "bob@example.net", session: func(s *checks.Request) {
+			*s = *checks.NewRequest(s.Session, s.Stage, checks.Verdict{Vouch: checks.SkipDelays})
+		}, silent: true},
 		{name: "not for mail to our own callout address", from: "bob@example.net", change: func(s *Settings) { s.From = "user@example.org" }, silent: true},
 		{name: "a domain that is listed", from: "bob@example.net", change: func(s *Settings) { s.Domains = []string{"example.net"} }, want: "callout-rejected"},
 		{name: "a domain under one that is listed", from: "bob@example.net", change: func(s *Settings) { s.Domains = []string{".net"} }, want: "callout-rejected"},
@@ -222,13 +224,13 @@ func TestWhoIsAskedAbout(t *testing.T) {
 		{name: "not the author of a bounce", from: "<>", session: author("bob@example.net"), silent: true},
 		{name: "not a local author", from: "list@example.com", session: author("bob@example.org"), silent: true},
 		{name: "not an author that cannot be read", from: "list@example.com", session: author("bob at example.net"), silent: true},
-		{name: "no author", from: "list@example.com", session: func(s *checks.Session) { s.Stage = checks.EndOfHeader }, silent: true},
+		{name: "no author", from: "list@example.com", session: func(s *checks.Request) { s.Stage = checks.EndOfHeader }, silent: true},
 		{name: "an author nobody knows of", from: "list@example.org", session: author("bob@nowhere.example")},
-		{name: "an author for whom somebody vouches", from: "list@example.org", session: func(s *checks.Session) {
+		{name: "an author for whom somebody vouches", from: "list@example.org", session: func(s *checks.Request) {
 			author("bob@example.net")(s)
-			s.Envelope.Rcpts[0].Vouch = checks.SkipDelays
+			*s = *checks.NewRequest(s.Session, s.Stage, checks.Verdict{Vouch: checks.SkipDelays})
 		}, silent: true},
-		{name: "an author, but nobody receives it", from: "list@example.org", session: func(s *checks.Session) {
+		{name: "an author, but nobody receives it", from: "list@example.org", session: func(s *checks.Request) {
 			author("bob@example.net")(s)
 			s.Envelope.Rcpts[0].Refused = "5.1.1"
 		}, silent: true},
@@ -293,7 +295,7 @@ func TestReplies(t *testing.T) {
 		run := func(from, want string) {
 			t.Helper()
 			got := ""
-			if d := p.Run(t.Context(), l.session(from), checks.RcptTo); d.Reply != nil {
+			if d := p.NewRun(l.session(from).Session).Judge(t.Context(), checks.RcptTo); d.Reply != nil {
 				got = d.Reply.String()
 			}
 			if got != want {
@@ -348,8 +350,9 @@ func TestReasonsThatAreOff(t *testing.T) {
 				}
 				s := l.session("alice@example.net")
 				s.Envelope.Header = append(s.Envelope.Header, field("From", "bob@example.net"))
-				p.Run(t.Context(), s, checks.RcptTo)
-				p.Run(t.Context(), s, checks.EndOfHeader)
+				run := p.NewRun(s.Session)
+				run.Judge(t.Context(), checks.RcptTo)
+				run.Judge(t.Context(), checks.EndOfHeader)
 				said := l.said()
 				if from := strings.Contains(said, "<alice@"); from != c.from {
 					t.Errorf("the sender is asked about: %t; %s", from, said)

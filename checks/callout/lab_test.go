@@ -213,12 +213,12 @@ type outcome struct {
 // mail takes a session through RCPT with the budget of a milter.
 func (l *lab) mail(from string) outcome { return l.at(l.c, checks.RcptTo, l.session(from)) }
 
-func (l *lab) session(from string) *checks.Session {
+func (l *lab) session(from string) *checks.Request {
 	l.t.Helper()
-	return checktest.Session{Client: "192.31.196.99", Helo: "out.example.net", MailFrom: from, Time: time.Now()}.Session(l.t)
+	return checktest.Session{Client: "192.31.196.99", Helo: "out.example.net", MailFrom: from, Time: time.Now()}.Request(l.t)
 }
 
-func (l *lab) at(c *check, st checks.Stage, s *checks.Session) outcome {
+func (l *lab) at(c *check, st checks.Stage, s *checks.Request) outcome {
 	l.t.Helper()
 	s.Stage = st
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)

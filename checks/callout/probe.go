@@ -23,7 +23,7 @@ const (
 func (c *check) probe(ctx context.Context, f *flight, q question) (answer, error) {
 	// A session of our own: the fact belongs to one, but whoever wanted to know may have gone.
 	s := &checks.Session{Time: q.now, Envelope: checks.Envelope{MailFrom: checks.Address{Text: q.mailbox, Domain: q.domain}}}
-	mx, err := facts.SenderMX(ctx, c.env, s)
+	mx, err := facts.SenderMX(ctx, c.env, checks.NewRequest(s, checks.MailFrom))
 	if err != nil {
 		return answer{}, err
 	}

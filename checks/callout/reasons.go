@@ -13,7 +13,7 @@ var (
 			"host said no, so neither an answer nor a report of a failure could be sent. The reply quotes the host.",
 		Remedy: "Use a sender address that exists, or have your mail host accept it. If it should exist, ask your provider why the " +
 			"mail host named in the reply refuses it. The answer is remembered for some hours.",
-		Safe: checks.Off, Strict: checks.Tempfail, Troubles: true,
+		Safe: checks.Off, Strict: checks.Tempfail, Connects: true,
 	}
 	unreachable = &checks.Reason{
 		ID:    "callout-unreachable",
@@ -23,7 +23,7 @@ var (
 			"host of the domain could be reached, or none gave a definite answer. The reply says how far it came.",
 		Remedy: "See that the mail hosts in the MX records of the domain can be reached on port 25, and take mail with the empty " +
 			"sender address <>, as RFC 5321 section 4.5.5 wants.",
-		Safe: checks.Off, Strict: checks.Watch, Troubles: true,
+		Safe: checks.Off, Strict: checks.Watch, Connects: true,
 	}
 	pending = &checks.Reason{
 		ID:    "callout-pending",
@@ -33,7 +33,7 @@ var (
 			"takes longer to answer than a mail can be kept waiting.",
 		Remedy: "Nothing: your server tries again by itself, and will find the answer there. A mail host that greets at once makes " +
 			"the wait shorter.",
-		Safe: checks.Off, Strict: checks.Tempfail, Troubles: true,
+		Safe: checks.Off, Strict: checks.Tempfail, Connects: true,
 	}
 	fromRejected = &checks.Reason{
 		ID:    "from-callout-rejected",
@@ -44,6 +44,6 @@ var (
 			"nobody could answer the mail. The reply quotes the host.",
 		Remedy: "Put an address that exists into the From field, or have its mail host accept it; an address that nobody reads is no " +
 			"fault. The answer is remembered for some hours.",
-		Safe: checks.Off, Strict: checks.Watch, Troubles: true,
+		Safe: checks.Off, Strict: checks.Watch, Connects: true,
 	}
 )

@@ -72,8 +72,8 @@ func (t *tally) refusal(a answer, ttl time.Duration) {
 	}
 }
 
-// Tend implements checks.Tender: it looks what the whole site has used of its day.
-func (c *check) Tend(ctx context.Context, now time.Time) {
+// Maintain implements checks.Maintainer: it looks what the whole site has used of its day.
+func (c *check) Maintain(ctx context.Context, now time.Time) {
 	value, ok, err := c.env.Store.Get(ctx, dailyKey)
 	c.tally.mu.Lock()
 	defer c.tally.mu.Unlock()
@@ -91,7 +91,7 @@ func (c *check) Tend(ctx context.Context, now time.Time) {
 	}
 }
 
-// Report implements checks.Reporter.
+// Report implements checks.Maintainer.
 func (c *check) Report() []checks.Condition {
 	c.mu.Lock()
 	flights := len(c.flights)

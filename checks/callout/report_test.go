@@ -13,14 +13,14 @@ import (
 )
 
 var (
-	_ checks.Reporter = (*check)(nil)
-	_ checks.Tender   = (*check)(nil)
+	_ checks.Maintainer = (*check)(nil)
+	_ checks.Maintainer = (*check)(nil)
 )
 
 // report is the one condition of a check that was tended now.
 func (l *lab) report(c *check) checks.Condition {
 	l.t.Helper()
-	c.Tend(l.t.Context(), time.Now())
+	c.Maintain(l.t.Context(), time.Now())
 	list := c.Report()
 	if len(list) != 1 || list[0].Name != "mail hosts" {
 		l.t.Fatalf("reported %+v", list)

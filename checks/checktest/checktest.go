@@ -93,6 +93,12 @@ func (d Session) Session(t testing.TB) *checks.Session {
 	return s
 }
 
+// Request builds a Request about the session, outside of a Pipeline, see checks.NewRequest.
+func (d Session) Request(t testing.TB, before ...checks.Verdict) *checks.Request {
+	t.Helper()
+	return checks.NewRequest(d.Session(t), checks.Connect, before...)
+}
+
 // Build makes the check that an Info describes, with its default settings changed by change, if that is not nil.
 func Build[C any](t testing.TB, info checks.Info, env checks.Env, change func(*C)) checks.Check {
 	t.Helper()
@@ -110,13 +116,13 @@ func Build[C any](t testing.TB, info checks.Info, env checks.Env, change func(*C
 
 // Ask asks the check at each of its stages and returns what it said, with the first error. It fails the test if the
 // check says what its Info does not declare, or leaves a placeholder of the reply without a value.
-func Ask(t testing.TB, info checks.Info, c checks.Check, s *checks.Session) ([]checks.Verdict, error) {
+func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]checks.Verdict, error) {
 	t.Helper()
 	var all []checks.Verdict
 	var first error
 	for _, st := range info.Stages {
-		s.Stage = st
-		vs, err := c.Check(context.Background(), s)
+		r.Stage = st
+		vs, err := c.Check(context.Background(), r)
 		for _, v := range vs {
 			if v.Reason == nil {
 				continue // a vouch alone
@@ -145,4 +151,18 @@ func IDs(vs []checks.Verdict) []string {
 		}
 	}
 	return ids
+}
+
+// Trusted returns a Request about a session of a trusted client.
+func Trusted(t testing.TB, s *checks.Session) *checks.Request {
+	t.Helper()
+	local := *s
+	local.Local = true
+	p, err := checks.New(nil, checks.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := p.NewRun(&local)
+	run.Judge(context.Background(), checks.Connect)
+	return run.Request()
 }

@@ -46,7 +46,7 @@ func (r *Recorder) Times(question string) int {
 // Announced lists the questions that a check announces for a session taken through all stages, with those that follow
 // from the answers, as Recorder.Asked does. It fails the test if announcing is not pure: if it gives something else the
 // second time.
-func Announced(t testing.TB, c checks.Check, r checks.Resolver, s *checks.Session) []string {
+func Announced(t testing.TB, c checks.Check, r checks.Resolver, about *checks.Request) []string {
 	t.Helper()
 	pre, ok := c.(checks.Prefetcher)
 	if !ok {
@@ -54,8 +54,8 @@ func Announced(t testing.TB, c checks.Check, r checks.Resolver, s *checks.Sessio
 	}
 	rec := &Recorder{Resolver: r}
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
-		s.Stage = st
-		first, second := pre.Prefetch(s), pre.Prefetch(s)
+		about.Stage = st
+		first, second := pre.Prefetch(about), pre.Prefetch(about)
 		if len(first) != len(second) {
 			t.Errorf("Prefetch at %s is not pure", st)
 		}
@@ -65,7 +65,7 @@ func Announced(t testing.TB, c checks.Check, r checks.Resolver, s *checks.Sessio
 }
 
 // follow asks as a resolver does that is told ahead. Failures end a branch.
-func follow(r checks.Resolver, questions []checks.Ahead) {
+func follow(r checks.Resolver, questions []checks.Query) {
 	for _, q := range questions {
 		a, err := r.Lookup(context.Background(), q.Question)
 		if err == nil && q.Then != nil {

@@ -44,7 +44,7 @@ type pair struct {
 type check struct{ env checks.Env }
 
 // Check implements checks.Check. The DNS is asked for those alone who are known.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
 	if from.Local == "" || from.Domain == "" || c.local(from) {
 		return nil, nil
@@ -80,9 +80,9 @@ func Known(ctx context.Context, store checks.Store, name string, at time.Time) (
 
 // Observe implements checks.Observer: it remembers to whom a user of this site has written. Bounces have no author, and mail
 // that a forwarder gave a new sender (SRS) has another one.
-func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) {
+func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
 	from := s.Envelope.MailFrom
-	if e.Kind != checks.Accepted || !s.Trusted || !c.local(from) || facts.IsSRS(from) {
+	if e.Kind != checks.Accepted || !s.Trusted() || !c.local(from) || facts.IsSRS(from) {
 		return
 	}
 	p := pair{Local: facts.Mailbox(from), At: s.Time.Unix()}

@@ -59,9 +59,10 @@ type mail struct {
 func (w *site) send(m mail) (checks.Vouch, []checks.Failure) {
 	ctx := context.Background()
 	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), AuthUser: m.auth}
+	run := w.p.NewRun(s)
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
 		s.Envelope.MailFrom = checks.ParseAddress(m.from)
-		w.p.Run(ctx, s, st)
+		run.Judge(ctx, st)
 	}
 	var d checks.Decision
 	for _, to := range m.to {
@@ -70,12 +71,12 @@ func (w *site) send(m mail) (checks.Vouch, []checks.Failure) {
 			r.Refused = "5.1.1"
 		}
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, r)
-		d = w.p.Run(ctx, s, checks.RcptTo)
+		d = run.Judge(ctx, checks.RcptTo)
 	}
 	if !m.aborted {
-		w.p.Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
-	return s.Rcpt().Vouch, d.Failures
+	return run.Request().Vouch(len(m.to) - 1), d.Failures
 }
 
 func out(from string, to ...string) mail {
@@ -189,7 +190,7 @@ func TestStrangersCostNoQuestion(t *testing.T) {
 	rec := &checktest.Recorder{Resolver: env.DNS}
 	env.DNS = rec
 	c := checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)
-	if vs, err := checktest.Ask(t, correspondents.Info, c, checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Session(t)); len(vs) > 0 || err != nil {
+	if vs, err := checktest.Ask(t, correspondents.Info, c, checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Request(t)); len(vs) > 0 || err != nil {
 		t.Error(vs, err)
 	}
 	if asked := rec.Asked(); len(asked) > 0 {
@@ -200,7 +201,7 @@ func TestStrangersCostNoQuestion(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, zone)
 	c := checktest.Build[checks.NoSettings](b, correspondents.Info, env, nil)
-	s := checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Session(b)
+	s := checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Request(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Check(context.Background(), s); err != nil {

@@ -146,7 +146,7 @@ func (sp span) verdict(r *checks.Reason, b *block, client netip.Prefix) checks.V
 // pass writes down that the client passed a limit, in this connection. Of several at once, on any host, one makes the record;
 // the others add to it what it lacks. Should two of them do so at the same time, or one while another puts it in force, then
 // what gets lost is found again at the next violation or refusal.
-func (c *check) pass(ctx context.Context, s *checks.Session, k *conn, limit *checks.Reason) error {
+func (c *check) pass(ctx context.Context, s *checks.Request, k *conn, limit *checks.Reason) error {
 	for range 3 {
 		old, err := getBlock(ctx, c.env.Store, k.client)
 		if err != nil {
@@ -171,7 +171,7 @@ func (c *check) pass(ctx context.Context, s *checks.Session, k *conn, limit *che
 }
 
 // extend is the block with a span for one more limit. b may be nil.
-func (c *check) extend(ctx context.Context, s *checks.Session, k *conn, b *block, limit *checks.Reason) (*block, error) {
+func (c *check) extend(ctx context.Context, s *checks.Request, k *conn, b *block, limit *checks.Reason) (*block, error) {
 	longer := block{Version: blockVersion}
 	if b != nil {
 		longer = *b
@@ -201,7 +201,7 @@ func getLevel(ctx context.Context, store checks.Store, client netip.Prefix) (int
 }
 
 // enforce puts the block in force, for a limit has refused something. All writes can be repeated.
-func (c *check) enforce(ctx context.Context, s *checks.Session, k *conn, limit *checks.Reason) error {
+func (c *check) enforce(ctx context.Context, s *checks.Request, k *conn, limit *checks.Reason) error {
 	b := k.blockAt(s.Time)
 	if limit == nil || !b.has(limit) || b.InForce {
 		return nil

@@ -28,7 +28,7 @@ type (
 )
 
 // connOf finds what is known in the session's connection; nil if its client is unknown.
-func connOf(s *checks.Session) *conn {
+func connOf(s *checks.Request) *conn {
 	k, _ := checks.Remember(s, checks.Connect, connKey{}, func() (*conn, error) {
 		if p := ClientOf(s.Client); p.IsValid() {
 			return &conn{client: p}, nil
@@ -39,7 +39,7 @@ func connOf(s *checks.Session) *conn {
 }
 
 // load looks for a block, once per connection, or once per transaction while the store fails.
-func (c *check) load(ctx context.Context, s *checks.Session, k *conn) error {
+func (c *check) load(ctx context.Context, s *checks.Request, k *conn) error {
 	_, err := checks.Remember(s, checks.Connect, loadKey{}, func() (struct{}, error) {
 		b, err := getBlock(ctx, c.env.Store, k.client)
 		if b != nil {
@@ -60,9 +60,9 @@ func (k *conn) blockAt(now time.Time) *block {
 
 // elsewhere is the first limit of a block, not in force yet, that is enforced and that this connection has not passed itself;
 // nil if there is none.
-func (k *conn) elsewhere(s *checks.Session, b *block) *checks.Reason {
+func (k *conn) elsewhere(s *checks.Request, b *block) *checks.Reason {
 	for _, r := range limits() {
-		if b.has(r) && !slices.Contains(k.passed, r) && s.Enforces(r) {
+		if b.has(r) && !slices.Contains(k.passed, r) && s.Action(r).Enforced() {
 			return r
 		}
 	}

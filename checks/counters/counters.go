@@ -80,7 +80,7 @@ type check struct {
 
 // Check implements checks.Check. It is asked at each RCPT, for the counts change within a connection, and blocks end while
 // one lasts; the store is asked once per connection. So postmaster stays reachable even if other reasons answer at MAIL.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	k := connOf(s)
 	if k == nil {
 		return nil, nil
@@ -106,7 +106,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // Observe implements checks.Observer.
-func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) {
+func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
 	k := connOf(s)
 	if k == nil {
 		return
@@ -115,8 +115,8 @@ func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) 
 	switch {
 	case e.Kind == checks.Disconnected:
 		err = c.flush(ctx, k)
-	case s.Trusted:
-	case e.Kind == checks.Refused && slices.ContainsFunc(s.Envelope.Rcpts, func(r checks.Recipient) bool { return r.Forwarded }):
+	case s.Trusted():
+	case e.Kind == checks.Refused && anyForwarded(s):
 	case e.Kind == checks.Refused && e.Reason == blocked:
 		if b := k.blockAt(s.Time); b != nil && !b.InForce {
 			err = c.enforce(ctx, s, k, k.elsewhere(s, b))
@@ -134,6 +134,16 @@ func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) 
 	}
 }
 
+// anyForwarded reports whether the client is a forwarder of any recipient.
+func anyForwarded(r *checks.Request) bool {
+	for i := range r.Envelope.Rcpts {
+		if r.Forwarded(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // complain logs a failure of the store, once a minute at most: it fails for every session then.
 func (c *check) complain(now time.Time, err error) {
 	last := c.complained.Load()
@@ -143,7 +153,7 @@ func (c *check) complain(now time.Time, err error) {
 }
 
 // count notes an event of a client that no block in force keeps out.
-func (c *check) count(ctx context.Context, s *checks.Session, k *conn, e checks.Event) error {
+func (c *check) count(ctx context.Context, s *checks.Request, k *conn, e checks.Event) error {
 	switch e.Kind {
 	case checks.Accepted:
 		k.delivered++
@@ -180,7 +190,7 @@ func isUnknown(enhanced string) bool {
 
 // badRecipient counts a recipient that does not exist. Those accepted of the open transaction make good for it as far as they
 // differ, or one known address, repeated, would do for any number of guesses.
-func (c *check) badRecipient(ctx context.Context, s *checks.Session, k *conn) error {
+func (c *check) badRecipient(ctx context.Context, s *checks.Request, k *conn) error {
 	if !k.counts(tooManyBadRecipients) {
 		return nil
 	}
@@ -193,7 +203,7 @@ func (c *check) badRecipient(ctx context.Context, s *checks.Session, k *conn) er
 }
 
 // failed counts an error, for all connections of the client.
-func (c *check) failed(ctx context.Context, s *checks.Session, k *conn) error {
+func (c *check) failed(ctx context.Context, s *checks.Request, k *conn) error {
 	if c.Errors == 0 || !k.counts(tooManyErrors) {
 		return nil
 	}

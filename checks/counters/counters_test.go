@@ -47,7 +47,7 @@ var (
 	watched  = &checks.Reason{ID: "watched", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "watched"}}
 )
 
-func (refuser) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (refuser) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Stage == checks.EndOfHeader {
 		if s.Envelope.Header[0].Value == "spam" {
 			return []checks.Verdict{{Reason: spam}}, nil
@@ -110,7 +110,7 @@ func (h *site) host(c change) *checks.Pipeline {
 // client is one connection, driven as the milter does.
 type client struct {
 	*site
-	p     *checks.Pipeline
+	run   *checks.Run
 	s     *checks.Session
 	given checks.Envelope // the transaction that a RSET ended
 }
@@ -122,20 +122,21 @@ func (h *site) connectTo(p *checks.Pipeline, addr string) *client {
 	if addr != "" {
 		s.Client = netip.MustParseAddr(addr)
 	}
-	p.Run(context.Background(), s, checks.Connect)
+	run := p.NewRun(s)
+	run.Judge(context.Background(), checks.Connect)
 	s.SetHelo("mail.example.net", false)
-	p.Run(context.Background(), s, checks.Helo)
-	return &client{site: h, p: p, s: s}
+	run.Judge(context.Background(), checks.Helo)
+	return &client{site: h, run: run, s: s}
 }
 
 func (c *client) observe(e checks.Event) {
 	c.s.Time = *c.now
-	c.p.Observe(context.Background(), c.s, e)
+	c.run.Observe(context.Background(), e)
 }
 
-func (c *client) run(st checks.Stage) string {
+func (c *client) judge(st checks.Stage) string {
 	c.s.Time = *c.now
-	d := c.p.Run(context.Background(), c.s, st)
+	d := c.run.Judge(context.Background(), st)
 	if d.Reason == nil {
 		return ""
 	}
@@ -149,13 +150,13 @@ func (c *client) mail() {
 		c.observe(checks.Event{Kind: checks.Reset, Reset: given})
 	}
 	c.s.Envelope.MailFrom = checks.ParseAddress("a@example.net")
-	c.run(checks.MailFrom)
+	c.judge(checks.MailFrom)
 }
 
 // rcpt gives a recipient that the MTA knows, and returns the id of the reason that refuses it.
 func (c *client) rcpt(local string) string {
 	c.s.Envelope.Rcpts = append(c.s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(local + "@example.org")})
-	return c.run(checks.RcptTo)
+	return c.judge(checks.RcptTo)
 }
 
 // refused gives a recipient that the MTA refuses.
@@ -168,7 +169,7 @@ func (c *client) refused(local, code string) {
 // data sends the message.
 func (c *client) data(subject string) string {
 	c.s.Envelope.Header = []headers.Field{{Name: "Subject", Value: subject}}
-	id := c.run(checks.EndOfHeader)
+	id := c.judge(checks.EndOfHeader)
 	if id == "" {
 		c.observe(checks.Event{Kind: checks.Accepted})
 	}
@@ -716,7 +717,7 @@ func (c *client) reply() string {
 	c.mail()
 	c.s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
 	c.s.Time = *c.now
-	d := c.p.Run(context.Background(), c.s, checks.RcptTo)
+	d := c.run.Judge(context.Background(), checks.RcptTo)
 	if d.Reply == nil {
 		return ""
 	}
@@ -745,7 +746,7 @@ func TestOutage(t *testing.T) {
 	d := h.connect(other)
 	d.mail()
 	d.s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
-	if got := d.p.Run(context.Background(), d.s, checks.RcptTo); len(got.Failures) != 1 || got.Reply != nil {
+	if got := d.run.Judge(context.Background(), checks.RcptTo); len(got.Failures) != 1 || got.Reply != nil {
 		t.Errorf("a new connection: %+v", got)
 	}
 	h.store.Fail(nil)

@@ -14,7 +14,7 @@ var (
 		Remedy: "Find out what your server, or another one behind its address, sent: worms, a form on a web site and outdated " +
 			"address lists are common. The block is longer the next time. Until it ends, postmaster at this site still gets your mail.",
 		Safe: checks.Tempfail, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 	tooManyResets = &checks.Reason{
 		ID:    "too-many-resets",
@@ -26,7 +26,7 @@ var (
 		Remedy: "Do not look for valid addresses at this site, by sender verification neither. If a mail server of yours does it " +
 			"without being told to, see its log for why it gives up its mails.",
 		Safe: checks.Tempfail, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 	tooManyBadRecipients = &checks.Reason{
 		ID:    "too-many-bad-recipients",
@@ -38,7 +38,7 @@ var (
 		Remedy: "Remove addresses that were refused with 5.1.1 from your lists, and see that nobody guesses addresses through your server. " +
 			"The block ends by itself; deliver to known recipients then.",
 		Safe: checks.Tempfail, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 	tooManyErrors = &checks.Reason{
 		ID:    "too-many-errors",
@@ -50,7 +50,7 @@ var (
 		Remedy: "See the replies of this site in the log of your server, mend what they name, and do not send again what was refused " +
 			"with 5xx. The block ends by itself.",
 		Safe: checks.Tempfail, Strict: checks.Reject,
-		NotHeld: true, Accuses: true,
+		NotHistory: true, Accuses: true,
 	}
 )
 

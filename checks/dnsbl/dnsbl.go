@@ -46,9 +46,9 @@ type Check struct {
 var (
 	_ checks.Check      = (*Check)(nil)
 	_ checks.Prefetcher = (*Check)(nil)
-	_ checks.Tender     = (*Check)(nil)
-	_ checks.Heir       = (*Check)(nil)
-	_ checks.Reporter   = (*Check)(nil)
+	_ checks.Maintainer = (*Check)(nil)
+	_ checks.Reloader   = (*Check)(nil)
+	_ checks.Maintainer = (*Check)(nil)
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
@@ -71,13 +71,13 @@ type lookup struct {
 func (l lookup) question(t uint16) checks.Question { return checks.Ask(l.labels+"."+l.domain, t) }
 
 // Check implements checks.Check. A zone that is late or fails is an error, and never a listing.
-func (c *Check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *Check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	c.testBehind(s.Time)
 	lookups, err := c.lookups(ctx, s)
 	if len(lookups) == 0 {
 		return nil, err
 	}
-	brief, cancel := checks.Within(ctx, patience)
+	brief, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	questions := make([]checks.Question, len(lookups))
 	for i, l := range lookups {
@@ -102,7 +102,7 @@ func (c *Check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // lookups lists what to ask at the session's stage. The error is why something is missing.
-func (c *Check) lookups(ctx context.Context, s *checks.Session) ([]lookup, error) {
+func (c *Check) lookups(ctx context.Context, s *checks.Request) ([]lookup, error) {
 	switch s.Stage {
 	case checks.Connect:
 		lookups := c.about(clientSubject(s.Client))
@@ -148,7 +148,7 @@ func (c *Check) asks(q Query) bool {
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *Check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *Check) Prefetch(s *checks.Request) []checks.Query {
 	if s.Stage != checks.Connect {
 		// At these stages lookups asks nothing itself.
 		lookups, _ := c.lookups(context.Background(), s)
@@ -162,15 +162,15 @@ func (c *Check) Prefetch(s *checks.Session) []checks.Ahead {
 }
 
 // namesAhead announces the way to the client's confirmed names, and for each that turns out to be one, its lookups.
-func (c *Check) namesAhead(s *checks.Session) []checks.Ahead {
+func (c *Check) namesAhead(s *checks.Request) []checks.Query {
 	client := s.Client
 	out := facts.IprevAhead(s)
 	for i, ptr := range out {
 		out[i].Key = nil // other questions follow
-		out[i].Then = func(a checks.Answer) []checks.Ahead {
+		out[i].Then = func(a checks.Answer) []checks.Query {
 			forward := ptr.Then(a)
 			for j, q := range forward {
-				forward[j].Then = func(a checks.Answer) []checks.Ahead {
+				forward[j].Then = func(a checks.Answer) []checks.Query {
 					if !leadsTo(a, client) {
 						return nil
 					}
@@ -184,16 +184,16 @@ func (c *Check) namesAhead(s *checks.Session) []checks.Ahead {
 }
 
 // ahead announces lookups, and the text that a zone has for what it lists.
-func ahead(lookups []lookup) []checks.Ahead {
-	var out []checks.Ahead
+func ahead(lookups []lookup) []checks.Query {
+	var out []checks.Query
 	for _, l := range lookups {
-		q := checks.Ahead{Question: l.question(dns.TypeA)}
+		q := checks.Query{Question: l.question(dns.TypeA)}
 		if !l.Allow {
-			q.Then = func(a checks.Answer) []checks.Ahead {
+			q.Then = func(a checks.Answer) []checks.Query {
 				if read(a, l.Codes).listed() == "" {
 					return nil
 				}
-				return []checks.Ahead{{Question: l.question(dns.TypeTXT)}}
+				return []checks.Query{{Question: l.question(dns.TypeTXT)}}
 			}
 		}
 		out = append(out, q)

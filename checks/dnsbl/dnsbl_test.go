@@ -51,12 +51,12 @@ func untested(t testing.TB, env checks.Env, zones ...dnsbl.Zone) *dnsbl.Check {
 func build(t testing.TB, env checks.Env, zones ...dnsbl.Zone) *dnsbl.Check {
 	t.Helper()
 	c := untested(t, env, zones...)
-	c.Tend(context.Background(), checktest.Now)
+	c.Maintain(context.Background(), checktest.Now)
 	return c
 }
 
 // ask asks at every stage and returns the verdicts and the first error. checktest.Ask knows no vouches.
-func ask(t testing.TB, c checks.Check, s *checks.Session) (vs []checks.Verdict, first error) {
+func ask(t testing.TB, c checks.Check, s *checks.Request) (vs []checks.Verdict, first error) {
 	t.Helper()
 	for _, st := range dnsbl.Info.Stages {
 		s.Stage = st
@@ -158,7 +158,7 @@ dsl-192-0-2-23.example.com. A 192.0.2.23
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			vs, err := ask(t, c, checktest.Session{Client: test.client, Helo: test.helo, MailFrom: test.from}.Session(t))
+			vs, err := ask(t, c, checktest.Session{Client: test.client, Helo: test.helo, MailFrom: test.from}.Request(t))
 			if got := ids(vs); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -209,7 +209,7 @@ func TestAnswers(t *testing.T) {
 			z := zone(t, "bl.example", dnsbl.Client)
 			z.Codes = codes(t, "127.0.0.2-127.0.0.11", "127.0.1.0/24")
 			c := build(t, checktest.Env(t, list(points4, "bl.example", strings.Join(entries, "\n"))), z)
-			vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Session(t))
+			vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Request(t))
 			if got := ids(vs); got != test.want || states(c) != test.state || (err != nil) != test.unknown {
 				t.Errorf("got %q, %s, %v; want %q, %s, error %t", got, states(c), err, test.want, test.state, test.unknown)
 			}
@@ -228,7 +228,7 @@ func TestDetail(t *testing.T) {
 		list(pointsN, "dbl.example", "spam.example.net.@ A 127.0.0.2\n!TIMEOUT spam.example.net.dbl.example TXT")
 	c := build(t, checktest.Env(t, world), zone(t, "one.example", ""), zone(t, "two.example", ""), zone(t, "three.example", ""),
 		zone(t, "dbl.example", dnsbl.Sender))
-	vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9", MailFrom: "user@spam.example.net"}.Session(t))
+	vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9", MailFrom: "user@spam.example.net"}.Request(t))
 	if err != nil || len(vs) != 2 {
 		t.Fatalf("got %q, %v", ids(vs), err)
 	}
@@ -274,12 +274,12 @@ six.example.com. AAAA 2001:db8::9
 		env := checktest.Env(t, world)
 		plain := env.DNS
 		c := build(t, env, zones...)
-		announced := checktest.Announced(t, c, plain, d.Session(t))
+		announced := checktest.Announced(t, c, plain, d.Request(t))
 		rec := &checktest.Recorder{Resolver: plain}
 		env.DNS = &gate{open: plain, later: rec}
 		c = build(t, env, zones...)
 		env.DNS.(*gate).open = rec // what the tests ask is not announced
-		if _, err := ask(t, c, d.Session(t)); err != nil {
+		if _, err := ask(t, c, d.Request(t)); err != nil {
 			t.Error(err)
 		}
 		if asked := rec.Asked(); !slices.Equal(asked, announced) {
@@ -318,7 +318,7 @@ func TestReply(t *testing.T) {
 		{"192.0.2.1", "spam.example.net", "550 5.7.1 HELO name spam.example.net is listed in dbl.example: the list says no more"},
 	} {
 		s := checktest.Session{Client: test.client, Helo: test.helo}.Session(t)
-		if d := p.Run(t.Context(), s, checks.RcptTo); d.Reply == nil || d.Reply.String() != test.want {
+		if d := p.NewRun(s).Judge(t.Context(), checks.RcptTo); d.Reply == nil || d.Reply.String() != test.want {
 			t.Errorf("got %v, want %s", d.Reply, test.want)
 		}
 	}

@@ -35,13 +35,13 @@ const (
 	firstPause = time.Minute
 )
 
-// Tend implements checks.Tender. It tests the zones for which it is time: all at the beginning, then each every
+// Maintain implements checks.Maintainer. It tests the zones for which it is time: all at the beginning, then each every
 // Settings.Health, those that are off sooner. Where nobody calls it, a session that comes begins it, and those after it have
 // the result.
 //
 // The questions go through the resolver as all others. What it remembers of a test point is what it remembers of clients too: a
 // list says by its TTL how old an answer may be.
-func (c *Check) Tend(ctx context.Context, now time.Time) {
+func (c *Check) Maintain(ctx context.Context, now time.Time) {
 	var wg sync.WaitGroup
 	for _, z := range c.zones {
 		if z.begin(now) {
@@ -51,10 +51,10 @@ func (c *Check) Tend(ctx context.Context, now time.Time) {
 	wg.Wait()
 }
 
-// Inherit implements checks.Heir: a zone whose settings are the same is as healthy as it was. One that lists the world would
+// Reload implements checks.Reloader: a zone whose settings are the same is as healthy as it was. One that lists the world would
 // otherwise refuse a dozen honest mails after each reload. One that is off is tested again: the operator may have mended the way
 // to it.
-func (c *Check) Inherit(old checks.Check) {
+func (c *Check) Reload(old checks.Check) {
 	was, ok := old.(*Check)
 	if !ok {
 		return

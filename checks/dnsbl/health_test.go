@@ -104,7 +104,7 @@ func newSite(t *testing.T, world answers) *site {
 func (s *site) pass(d time.Duration) {
 	for end := s.now.Add(d); s.now.Before(end); {
 		s.now = s.now.Add(10 * time.Second)
-		s.Tend(s.t.Context(), s.now)
+		s.Maintain(s.t.Context(), s.now)
 	}
 }
 
@@ -115,7 +115,7 @@ func (s *site) mail() bool {
 }
 
 func (s *site) mailFrom(client string) bool {
-	vs, _ := ask(s.t, s.Check, checktest.Session{Client: client, Time: s.now}.Session(s.t))
+	vs, _ := ask(s.t, s.Check, checktest.Session{Client: client, Time: s.now}.Request(s.t))
 	return len(vs) > 0
 }
 
@@ -227,17 +227,17 @@ func TestSessionWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for i := range 10 {
-		session := checktest.Session{Client: fmt.Sprintf("192.0.2.%d", i+1), Time: s.now}.Session(t)
+		session := checktest.Session{Client: fmt.Sprintf("192.0.2.%d", i+1), Time: s.now}.Request(t)
 		if vs, err := s.Check.Check(ctx, session); len(vs) > 0 || err == nil {
 			t.Errorf("got %q, %v", ids(vs), err)
 		}
 	}
 	s.want(dnsbl.On, "")
 	s.now = s.now.Add(time.Hour)
-	s.Tend(ctx, s.now)
+	s.Maintain(ctx, s.now)
 	s.want(dnsbl.On, "") // the test did not come to a result
 	s.dns.set(all(""))
-	s.Tend(t.Context(), s.now)
+	s.Maintain(t.Context(), s.now)
 	s.want(dnsbl.Off, "does not list")
 }
 
@@ -246,7 +246,7 @@ func TestUntestedZoneRefusesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := checktest.Env(t, list(points4, "bl.example", "9.2.0.192.@ A 127.0.0.2"))
 		c := untested(t, env, zone(t, "bl.example", dnsbl.Client))
-		s := checktest.Session{Client: "192.0.2.9"}.Session(t)
+		s := checktest.Session{Client: "192.0.2.9"}.Request(t)
 		if qs := c.Prefetch(s); states(c) != "untested" || len(qs) > 0 {
 			t.Errorf("%s, announced %v", states(c), qs)
 		}
@@ -314,7 +314,7 @@ func TestTimeThatMailWaits(t *testing.T) {
 					return 20 * time.Millisecond
 				}}
 				began := time.Now()
-				vs, _ := ask(t, c, checktest.Session{Client: "192.0.2.9", Time: checktest.Now.Add(test.later)}.Session(t))
+				vs, _ := ask(t, c, checktest.Session{Client: "192.0.2.9", Time: checktest.Now.Add(test.later)}.Request(t))
 				if took := time.Since(began); took != test.want || len(vs) != 1 || vs[0].Detail["zone"] != test.zone {
 					t.Errorf("%s, %q; want %s, %s", took, ids(vs), test.want, test.zone)
 				}

@@ -141,7 +141,7 @@ func TestOnlyClientNetworksCount(t *testing.T) {
 			refused := 0
 			for i := range 20 {
 				v := test.visit(i + 1)
-				vs, _ := ask(t, c, checktest.Session{Client: v.client, Helo: v.helo, MailFrom: v.from}.Session(t))
+				vs, _ := ask(t, c, checktest.Session{Client: v.client, Helo: v.helo, MailFrom: v.from}.Request(t))
 				if len(vs) > 0 {
 					refused++
 				}
@@ -166,7 +166,7 @@ func TestListOfTheWorldThatDies(t *testing.T) {
 	s.dns.set(turned("", errors.New("SERVFAIL")))
 	for range 5 {
 		s.n++
-		session := checktest.Session{Client: fmt.Sprintf("192.0.%d.9", s.n), Time: s.now}.Session(t)
+		session := checktest.Session{Client: fmt.Sprintf("192.0.%d.9", s.n), Time: s.now}.Request(t)
 		if vs, err := s.Check.Check(t.Context(), session); len(vs) > 0 || err != nil {
 			t.Errorf("got %q, %v; want neither verdict nor error", ids(vs), err)
 		}

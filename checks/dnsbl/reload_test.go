@@ -15,8 +15,8 @@ func (s *site) reload(settings dnsbl.Zone) {
 	env.DNS = &s.dns
 	env.Log.Logger.SetOutput(&s.log)
 	next := build(s.t, env, settings)
-	next.Inherit(s.Check)
-	next.Tend(s.t.Context(), s.now)
+	next.Reload(s.Check)
+	next.Maintain(s.t.Context(), s.now)
 	s.Check = next
 }
 
@@ -85,7 +85,7 @@ func TestReloadWithAShorterHealth(t *testing.T) {
 	next := checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) {
 		c.Health, c.Zones = 5*time.Minute, []dnsbl.Zone{zone(t, "bl.example", dnsbl.Client)}
 	}).(*dnsbl.Check)
-	next.Inherit(s.Check)
+	next.Reload(s.Check)
 	s.Check = next
 	s.dns.set(func(string) (string, error) { return "", errors.New("SERVFAIL") })
 	s.pass(4 * time.Minute)

@@ -181,7 +181,7 @@ func TestNothingTellsTheKey(t *testing.T) {
 		env.Log.Logger.SetOutput(&told)
 		c := build(t, env, zone(t, strings.ToUpper(domain), dnsbl.Client))
 		for range 6 {
-			vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Session(t))
+			vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Request(t))
 			if err != nil {
 				told.WriteString(err.Error())
 			}
@@ -213,7 +213,7 @@ func FuzzText(f *testing.F) {
 		env := checktest.Env(t, "")
 		env.DNS = hostile{[]string{first, second}}
 		c := build(t, env, zone(t, spamhausKey+".bl.example.net", dnsbl.Client))
-		vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Session(t))
+		vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Request(t))
 		if err != nil || len(vs) != 1 {
 			t.Fatalf("got %q, %v", ids(vs), err)
 		}

@@ -94,7 +94,7 @@ func TestThreads(t *testing.T) {
 			for i := range 10 {
 				vs, _ := ask(t, c, checktest.Session{
 					Client: fmt.Sprintf("192.0.%d.9", i), Helo: fmt.Sprintf("mail%d.example.net", i), MailFrom: fmt.Sprintf("user@%d.example.org", i),
-				}.Session(t))
+				}.Request(t))
 				if len(vs) > 0 {
 					t.Fatalf("mail %d: %s: %s", i+1, ids(vs), vs[0].Detail["text"])
 				}

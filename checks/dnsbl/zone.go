@@ -193,7 +193,7 @@ func (c *Check) Zones() []Status {
 	return list
 }
 
-// Report implements checks.Reporter.
+// Report implements checks.Maintainer.
 func (c *Check) Report() []checks.Condition {
 	var list []checks.Condition
 	for _, st := range c.Zones() {

@@ -116,10 +116,10 @@ func addrQuestions(names ...string) []checks.Question {
 }
 
 // ahead makes plain questions into announced ones that nothing follows from.
-func ahead(questions []checks.Question) []checks.Ahead {
-	out := make([]checks.Ahead, 0, len(questions))
+func ahead(questions []checks.Question) []checks.Query {
+	out := make([]checks.Query, 0, len(questions))
 	for _, q := range questions {
-		out = append(out, checks.Ahead{Question: q})
+		out = append(out, checks.Query{Question: q})
 	}
 	return out
 }

@@ -91,11 +91,11 @@ type identityKey struct{}
 // address, if a name of the client, confirmed or not, spells it: neighbours are strangers there; its network.
 //
 // With an error there is an identity too, but a better one may exist.
-func ClientIdentity(ctx context.Context, env checks.Env, s *checks.Session) (Identity, error) {
+func ClientIdentity(ctx context.Context, env checks.Env, s *checks.Request) (Identity, error) {
 	return checks.Remember(s, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, s) })
 }
 
-func identify(ctx context.Context, env checks.Env, s *checks.Session) (Identity, error) {
+func identify(ctx context.Context, env checks.Env, s *checks.Request) (Identity, error) {
 	id := Identity{Network: Network(s.Client)}
 	if !s.Client.IsValid() {
 		return id, nil
@@ -122,7 +122,7 @@ func identify(ctx context.Context, env checks.Env, s *checks.Session) (Identity,
 }
 
 // IdentityAhead announces what ClientIdentity asks, at Connect and at MailFrom.
-func IdentityAhead(s *checks.Session) []checks.Ahead {
+func IdentityAhead(s *checks.Request) []checks.Query {
 	switch s.Stage {
 	case checks.Connect:
 		return IprevAhead(s)
@@ -139,7 +139,7 @@ func IdentityAhead(s *checks.Session) []checks.Ahead {
 // MailFrom and later ones.
 //
 // With an error it is false, and might be true.
-func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Session) (bool, error) {
+func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Request) (bool, error) {
 	domain := s.Envelope.MailFrom.Domain
 	if domain == "" || !s.Client.IsValid() || OrgDomain(domain) == "" {
 		return false, nil
@@ -165,7 +165,7 @@ type senderIsClientsKey struct{}
 type clientPoolKey struct{ name string }
 
 // clientPool is PoolName of a name of the client, remembered for the connection: of some hundred at most, see maxUnknown.
-func clientPool(s *checks.Session, name string) bool {
+func clientPool(s *checks.Request, name string) bool {
 	pool, _ := checks.Remember(s, checks.Connect, clientPoolKey{name}, func() (bool, error) { return PoolName(s.Client, name), nil })
 	return pool
 }

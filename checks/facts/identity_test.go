@@ -65,7 +65,7 @@ func TestClientIdentity(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			env := checktest.Env(t, identityZone)
-			s := checktest.Session{Client: c.client, Helo: c.helo, MailFrom: c.from}.Session(t)
+			s := checktest.Session{Client: c.client, Helo: c.helo, MailFrom: c.from}.Request(t)
 			id, err := facts.ClientIdentity(context.Background(), env, s)
 			if (err != nil) != c.unknown {
 				t.Errorf("error %v", err)
@@ -86,8 +86,8 @@ func TestIdentityIsAnnounced(t *testing.T) {
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
-		announced := checktest.Announced(t, prefetcher{}, env.DNS, c.Session(t))
-		if _, err := facts.ClientIdentity(context.Background(), recorded, c.Session(t)); err != nil {
+		announced := checktest.Announced(t, prefetcher{}, env.DNS, c.Request(t))
+		if _, err := facts.ClientIdentity(context.Background(), recorded, c.Request(t)); err != nil {
 			t.Error(err)
 		}
 		for _, q := range rec.Asked() {
@@ -105,9 +105,9 @@ func TestIdentityIsAnnounced(t *testing.T) {
 // prefetcher announces an identity's questions.
 type prefetcher struct{}
 
-func (prefetcher) Check(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+func (prefetcher) Check(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
 
-func (prefetcher) Prefetch(s *checks.Session) []checks.Ahead { return facts.IdentityAhead(s) }
+func (prefetcher) Prefetch(s *checks.Request) []checks.Query { return facts.IdentityAhead(s) }
 
 func TestSenderIsClients(t *testing.T) {
 	t.Parallel()
@@ -134,7 +134,7 @@ func TestSenderIsClients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			env := checktest.Env(t, identityZone)
-			s := checktest.Session{Client: c.client, MailFrom: c.from}.Session(t)
+			s := checktest.Session{Client: c.client, MailFrom: c.from}.Request(t)
 			got, err := facts.SenderIsClients(context.Background(), env, s)
 			if got != c.want || (err != nil) != c.unknown {
 				t.Errorf("got %v, %v", got, err)

@@ -48,7 +48,7 @@ func (n ClientNames) Unsure(match func(name string) bool) error {
 }
 
 // ClientNamed tells whether a confirmed name of the client is one that match takes. With an error it is false, and might be true.
-func ClientNamed(ctx context.Context, env checks.Env, s *checks.Session, match func(name string) bool) (bool, error) {
+func ClientNamed(ctx context.Context, env checks.Env, s *checks.Request, match func(name string) bool) (bool, error) {
 	names, _ := Iprev(ctx, env, s)
 	if slices.ContainsFunc(names.Confirmed, match) {
 		return true, nil
@@ -63,7 +63,7 @@ type (
 
 // ClientPTR returns the names that the reverse zone gives to the client, confirmed or not, in the form of ClientNames. It is
 // remembered for the connection. There are none for a client without address.
-func ClientPTR(ctx context.Context, env checks.Env, s *checks.Session) ([]string, error) {
+func ClientPTR(ctx context.Context, env checks.Env, s *checks.Request) ([]string, error) {
 	q, ok := ptrQuestion(s.Client)
 	if !ok {
 		return nil, nil
@@ -82,7 +82,7 @@ func ClientPTR(ctx context.Context, env checks.Env, s *checks.Session) ([]string
 //
 // One confirmed name is a pass, whatever became of the others. Without any, a lookup that failed makes it a temperror,
 // which has an error, and so do more names than are looked at: the next one might have been confirmed.
-func Iprev(ctx context.Context, env checks.Env, s *checks.Session) (ClientNames, error) {
+func Iprev(ctx context.Context, env checks.Env, s *checks.Request) (ClientNames, error) {
 	if !s.Client.IsValid() {
 		return ClientNames{}, nil
 	}
@@ -163,20 +163,20 @@ func forward(client netip.Addr, ptr []string) []checks.Question {
 }
 
 // PTRAhead announces what ClientPTR asks.
-func PTRAhead(s *checks.Session) []checks.Ahead {
+func PTRAhead(s *checks.Request) []checks.Query {
 	q, ok := ptrQuestion(s.Client)
 	if !ok {
 		return nil
 	}
-	return []checks.Ahead{{Question: q}}
+	return []checks.Query{{Question: q}}
 }
 
 // IprevAhead announces what Iprev asks.
-func IprevAhead(s *checks.Session) []checks.Ahead {
+func IprevAhead(s *checks.Request) []checks.Query {
 	out := PTRAhead(s)
 	client := s.Client
 	for i := range out {
-		out[i].Then = func(a checks.Answer) []checks.Ahead { return ahead(forward(client, ptrNames(a))) }
+		out[i].Then = func(a checks.Answer) []checks.Query { return ahead(forward(client, ptrNames(a))) }
 		out[i].Key = iprevKey{}
 	}
 	return out

@@ -57,7 +57,7 @@ func TestIprev(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: test.client}.Session(t)
+			s := checktest.Session{Client: test.client}.Request(t)
 			names, err := facts.Iprev(context.Background(), checktest.Env(t, test.zone), s)
 			if names.Result != test.want || (err != nil) != (test.want == facts.IprevTempError) {
 				t.Errorf("got %q, error %v; want %q", names.Result, err, test.want)
@@ -74,7 +74,7 @@ func TestIprevIsAskedOncePerConnection(t *testing.T) {
 	env := checktest.Env(t, manyNames(3, 11))
 	rec := &checktest.Recorder{Resolver: env.DNS}
 	env.DNS = rec
-	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
+	s := checktest.Session{Client: "192.0.2.10"}.Request(t)
 	for range 3 {
 		if _, err := facts.Iprev(context.Background(), env, s); err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestIprevIsAskedOncePerConnection(t *testing.T) {
 // named is a check that asks whether the client has a confirmed name n11.
 type named struct{ env checks.Env }
 
-func (c named) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c named) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	_, err := facts.ClientNamed(ctx, c.env, s, func(name string) bool { return name == "n11.example.net" })
 	return nil, err
 }
@@ -124,13 +124,14 @@ func mails(t *testing.T, env checks.Env, n int, sent func(i, failures int)) {
 		t.Fatal(err)
 	}
 	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
-	p.Run(t.Context(), s, checks.Connect)
+	run := p.NewRun(s)
+	run.Judge(t.Context(), checks.Connect)
 	for i := range n {
 		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
-		p.Run(t.Context(), s, checks.MailFrom)
+		run.Judge(t.Context(), checks.MailFrom)
 		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
-		d := p.Run(t.Context(), s, checks.RcptTo)
-		if names, err := facts.Iprev(t.Context(), env, s); names.Result != facts.IprevPass || err != nil {
+		d := run.Judge(t.Context(), checks.RcptTo)
+		if names, err := facts.Iprev(t.Context(), env, run.Request()); names.Result != facts.IprevPass || err != nil {
 			t.Errorf("mail %d: %v, %v", i, names.Result, err)
 		}
 		sent(i, len(d.Failures))
@@ -171,7 +172,7 @@ func TestAnyNameMayBeAmongThousands(t *testing.T) {
 	t.Parallel()
 	for names, most := range map[int]int{11: 2, 3000: 1} {
 		env := checktest.Env(t, manyNames(names, 11))
-		s, looked := checktest.Session{Client: "192.0.2.10"}.Session(t), 0
+		s, looked := checktest.Session{Client: "192.0.2.10"}.Request(t), 0
 		ok, err := facts.ClientNamed(t.Context(), env, s, func(string) bool { looked++; return false })
 		if ok || (err != nil) != (names == 3000) || looked > most {
 			t.Errorf("%d names: %t, %v, %d looked at", names, ok, err, looked)
@@ -193,7 +194,7 @@ func TestForwardLookupsRunInParallel(t *testing.T) {
 	env.DNS = slow{env.DNS}
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		names, err := facts.Iprev(context.Background(), env, checktest.Session{Client: "192.0.2.10"}.Session(t))
+		names, err := facts.Iprev(context.Background(), env, checktest.Session{Client: "192.0.2.10"}.Request(t))
 		if err != nil || names.Result != facts.IprevPass {
 			t.Errorf("%v, %v", names, err)
 		}

@@ -37,7 +37,7 @@ type mxKey struct{}
 
 // SenderMX finds out where the domain of MAIL FROM takes its mail, and remembers it for the transaction. The error means
 // that the hosts are not known; a host whose addresses are not known has an error of its own.
-func SenderMX(ctx context.Context, env checks.Env, s *checks.Session) (MX, error) {
+func SenderMX(ctx context.Context, env checks.Env, s *checks.Request) (MX, error) {
 	domain := s.Envelope.MailFrom.Domain
 	if domain == "" {
 		return MX{}, nil
@@ -93,19 +93,19 @@ func mxHosts(a checks.Answer) (m MX, ok bool) {
 }
 
 // MXAhead announces what SenderMX asks.
-func MXAhead(s *checks.Session) []checks.Ahead {
+func MXAhead(s *checks.Request) []checks.Query {
 	domain := s.Envelope.MailFrom.Domain
 	if domain == "" {
 		return nil
 	}
-	return []checks.Ahead{{
+	return []checks.Query{{
 		Question: checks.Ask(domain, dns.TypeMX),
-		Then: func(a checks.Answer) []checks.Ahead {
+		Then: func(a checks.Answer) []checks.Query {
 			m, ok := mxHosts(a)
 			if !ok {
 				return ahead(addrQuestions(domain))
 			}
-			var out []checks.Ahead
+			var out []checks.Query
 			for _, h := range m.Hosts {
 				out = append(out, ahead(addrQuestions(h.Name))...)
 			}

@@ -95,7 +95,7 @@ func TestSenderMX(t *testing.T) {
 			env := checktest.Env(t, test.zone)
 			rec := &checktest.Recorder{Resolver: env.DNS}
 			env.DNS = rec
-			s := checktest.Session{MailFrom: test.from}.Session(t)
+			s := checktest.Session{MailFrom: test.from}.Request(t)
 			for range 2 {
 				if got := showMX(facts.SenderMX(context.Background(), env, s)); got != test.want {
 					t.Errorf("got  %s\nwant %s", got, test.want)

@@ -56,7 +56,7 @@ type spfWideKey struct{}
 // whose result it returns. It is for the stage MailFrom and later ones.
 //
 // The error is not nil if and only if the result is temperror.
-func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Session) (SPF, error) {
+func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Request) (SPF, error) {
 	if s.Envelope.MailFrom.IsNull() {
 		return HeloSPF(ctx, env, s)
 	}
@@ -69,7 +69,7 @@ func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Session) (SPF, e
 // for the stage Helo and later ones.
 //
 // The error is not nil if and only if the result is temperror.
-func HeloSPF(ctx context.Context, env checks.Env, s *checks.Session) (SPF, error) {
+func HeloSPF(ctx context.Context, env checks.Env, s *checks.Request) (SPF, error) {
 	return checks.Remember(s, checks.Helo, spfKey{}, func() (SPF, error) {
 		return newSPFEval(ctx, env, s, SPFHelo).judge()
 	})
@@ -97,7 +97,7 @@ var (
 // exists: and redirect= terms.
 //
 // The error is not nil if the DNS did not say. The pass does not count as identity then, nor is it known to be too wide.
-func SPFTooWide(ctx context.Context, env checks.Env, s *checks.Session, r SPF) (bool, error) {
+func SPFTooWide(ctx context.Context, env checks.Env, s *checks.Request, r SPF) (bool, error) {
 	if r.Result != SPFPass {
 		return false, nil
 	}
@@ -118,7 +118,7 @@ func SPFTooWide(ctx context.Context, env checks.Env, s *checks.Session, r SPF) (
 
 // SPFIdentifies tells whether a result of this session shows who the client is: a pass that is not too wide. With an
 // error, which is that of SPFTooWide, it is false.
-func SPFIdentifies(ctx context.Context, env checks.Env, s *checks.Session, r SPF) (bool, error) {
+func SPFIdentifies(ctx context.Context, env checks.Env, s *checks.Request, r SPF) (bool, error) {
 	if r.Result != SPFPass {
 		return false, nil
 	}
@@ -138,7 +138,7 @@ type spfSubject struct {
 }
 
 // spfSubjectOf takes an identity from the session.
-func spfSubjectOf(s *checks.Session, receiver string, id SPFIdentity) spfSubject {
+func spfSubjectOf(s *checks.Request, receiver string, id SPFIdentity) spfSubject {
 	// RFC 7208 section 4.3: postmaster stands in for a missing local part.
 	who := spfSubject{identity: id, client: s.Client.Unmap(), helo: s.Helo, local: "postmaster", receiver: receiver, now: s.Time}
 	if id == SPFHelo {

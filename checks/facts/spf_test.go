@@ -90,7 +90,7 @@ func TestMailFromSPF(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := c.session.Session(t)
+			s := c.session.Request(t)
 			s.Stage = checks.MailFrom
 			got, err := facts.MailFromSPF(t.Context(), checktest.Env(t, c.zone), s)
 			c.want.Identity = facts.SPFMailFrom
@@ -123,7 +123,7 @@ func TestSPFJudgesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			asked := &recorder{Resolver: checktest.Env(t, "").DNS}
-			got, err := facts.MailFromSPF(t.Context(), checks.Env{DNS: asked}, s.Session(t))
+			got, err := facts.MailFromSPF(t.Context(), checks.Env{DNS: asked}, s.Request(t))
 			if got.Result != facts.SPFNone || got.Domain != "" || err != nil || len(asked.names()) > 0 {
 				t.Errorf("%+v, %v, asked %v", got, err, asked.names())
 			}
@@ -150,7 +150,7 @@ func TestSPFExplanation(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			env := checktest.Env(t, `example.net TXT "v=spf1 mx -all exp=why.%{d}"`+"\n"+`why.example.net TXT "`+c.txt+`"`)
-			s := checktest.Session{Client: "192.0.2.9", Helo: "mail.example.com", MailFrom: "a-b.c@example.net"}.Session(t)
+			s := checktest.Session{Client: "192.0.2.9", Helo: "mail.example.com", MailFrom: "a-b.c@example.net"}.Request(t)
 			got, err := facts.MailFromSPF(t.Context(), env, s)
 			if got.Result != facts.SPFFail || got.Explanation != c.want || err != nil {
 				t.Errorf("%+v, %v\nwant %q", got, err, c.want)
@@ -189,7 +189,7 @@ func TestSPFTooWide(t *testing.T) {
 			env := checktest.Env(t, c.zone)
 			asked := &recorder{Resolver: env.DNS}
 			env.DNS = asked
-			s := c.session.Session(t)
+			s := c.session.Request(t)
 			r, _ := facts.MailFromSPF(t.Context(), env, s)
 			before := len(asked.names())
 			wide, err := facts.SPFTooWide(t.Context(), env, s, r)
@@ -210,7 +210,7 @@ func TestSPFTooWide(t *testing.T) {
 func TestSPFTooWideUnknown(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, "!SERVFAIL example.com\nexample.net TXT \"v=spf1 ip4:192.0.2.9 include:example.com\"")
-	s := mail.Session(t)
+	s := mail.Request(t)
 	r, err := facts.MailFromSPF(t.Context(), env, s)
 	if r.Result != facts.SPFPass || err != nil {
 		t.Fatalf("%+v, %v", r, err)
@@ -229,7 +229,7 @@ func TestSPFRemembered(t *testing.T) {
 	env := checktest.Env(t, `example.net TXT "v=spf1 ip4:192.0.2.9 mx -all"`)
 	asked := &recorder{Resolver: env.DNS}
 	env.DNS = asked
-	s := mail.Session(t)
+	s := mail.Request(t)
 	for range 2 {
 		_, _ = facts.MailFromSPF(t.Context(), env, s)
 		_, _ = facts.HeloSPF(t.Context(), env, s)
@@ -243,7 +243,7 @@ func TestSPFWithoutTime(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r, err := facts.MailFromSPF(ctx, checktest.Env(t, `example.net TXT "v=spf1 -all"`), mail.Session(t))
+	r, err := facts.MailFromSPF(ctx, checktest.Env(t, `example.net TXT "v=spf1 -all"`), mail.Request(t))
 	if r.Result != facts.SPFTempError || !errors.Is(err, context.Canceled) {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -261,7 +261,7 @@ r.example.com TXT "v=spf1 a -all"
 why.example.net TXT "Because."`
 	env := checktest.Env(t, zone)
 	asked := &recorder{Resolver: env.DNS}
-	s := mail.Session(t)
+	s := mail.Request(t)
 	s.Stage = checks.MailFrom
 	rounds, known := announced(t, env.DNS, facts.SPFAhead(s, facts.SPFMailFrom))
 	if rounds != 4 {
@@ -294,7 +294,7 @@ func TestSPFAheadIsBounded(t *testing.T) {
 	}
 	env := checktest.Env(t, zone.String())
 	for n := range 12 {
-		s := checktest.Session{Client: "192.0.2.9", MailFrom: fmt.Sprintf("user@%d.example.net", n)}.Session(t)
+		s := checktest.Session{Client: "192.0.2.9", MailFrom: fmt.Sprintf("user@%d.example.net", n)}.Request(t)
 		count := 0
 		for left := facts.SPFAhead(s, facts.SPFMailFrom); len(left) > 0; left = left[1:] {
 			count++
@@ -310,11 +310,11 @@ func TestSPFAheadIsBounded(t *testing.T) {
 }
 
 // announced follows announcements, and returns how many answers had to be waited for one after the other.
-func announced(t *testing.T, r checks.Resolver, ahead []checks.Ahead) (rounds int, known map[string]bool) {
+func announced(t *testing.T, r checks.Resolver, ahead []checks.Query) (rounds int, known map[string]bool) {
 	t.Helper()
 	known = map[string]bool{}
 	for ; len(ahead) > 0; rounds++ {
-		var next []checks.Ahead
+		var next []checks.Query
 		for _, q := range ahead {
 			known[q.String()] = true
 			if q.Then != nil {
@@ -362,11 +362,11 @@ func BenchmarkMailFromSPF(b *testing.B) {
 a.example.net TXT "v=spf1 ip4:198.51.100.0/24 ip4:203.0.113.0/24 ip6:2001:db8::/32 ~all"
 b.example.net TXT "v=spf1 ip4:192.0.2.0/24 ~all"
 9.2.0.192.in-addr._spf.example.net A 127.0.0.2`)
-			s := mail.Session(b)
+			s := mail.Request(b)
 			b.ReportAllocs()
 			for b.Loop() {
-				fresh := checks.Session{Client: s.Client, Helo: s.Helo, Time: s.Time, Envelope: s.Envelope}
-				if r, err := facts.MailFromSPF(b.Context(), env, &fresh); r.Result != facts.SPFPass || err != nil {
+				fresh := checks.NewRequest(s.Session, checks.MailFrom)
+				if r, err := facts.MailFromSPF(b.Context(), env, fresh); r.Result != facts.SPFPass || err != nil {
 					b.Fatalf("%+v, %v", r, err)
 				}
 			}

@@ -10,7 +10,7 @@ import (
 // that follow from it. It is pure, and never returns what MailFromSPF or HeloSPF would not ask for some client.
 //
 // The limit of RFC 7208 section 4.6.4 bounds it too: a record cannot announce more than an evaluation may ask.
-func SPFAhead(s *checks.Session, id SPFIdentity) []checks.Ahead {
+func SPFAhead(s *checks.Request, id SPFIdentity) []checks.Query {
 	if id == SPFMailFrom && s.Envelope.MailFrom.IsNull() {
 		return nil // the HELO identity was announced at HELO
 	}
@@ -32,8 +32,8 @@ type spfAhead struct {
 }
 
 // policy announces the record of a domain, and what it will ask.
-func (w spfAhead) policy(domain string) []checks.Ahead {
-	return spfAsk(domain, dns.TypeTXT, func(a checks.Answer) []checks.Ahead {
+func (w spfAhead) policy(domain string) []checks.Query {
+	return spfAsk(domain, dns.TypeTXT, func(a checks.Answer) []checks.Query {
 		for _, t := range checks.RecordsOf[*dns.TXT](a) {
 			if txt := spfText(t); isSPF(txt) {
 				if r, err := parseSPF(txt); err == nil {
@@ -49,7 +49,7 @@ func (w spfAhead) policy(domain string) []checks.Ahead {
 // terms announces what the directives and modifiers of a record ask for. All of a record's own terms are taken off the
 // limit before its include: and redirect= are followed, so that the whole tree stays small: records that keep the limit
 // are announced completely.
-func (w spfAhead) terms(r spfRecord, domain string) []checks.Ahead {
+func (w spfAhead) terms(r spfRecord, domain string) []checks.Query {
 	type term struct {
 		spfMechanism
 		spec string
@@ -70,7 +70,7 @@ func (w spfAhead) terms(r spfRecord, domain string) []checks.Ahead {
 	}
 	terms = terms[:min(len(terms), w.left)]
 	w.left -= len(terms)
-	var out []checks.Ahead
+	var out []checks.Query
 	for _, t := range terms {
 		if target, ok := w.target(t.spec, domain); ok {
 			out = append(out, w.term(t.spfMechanism, target)...)
@@ -82,7 +82,7 @@ func (w spfAhead) terms(r spfRecord, domain string) []checks.Ahead {
 	return out
 }
 
-func (w spfAhead) term(m spfMechanism, target string) []checks.Ahead {
+func (w spfAhead) term(m spfMechanism, target string) []checks.Query {
 	addresses := AddrType(w.who.client)
 	switch m {
 	case spfInclude:
@@ -95,7 +95,7 @@ func (w spfAhead) term(m spfMechanism, target string) []checks.Ahead {
 	case spfExists:
 		return spfAsk(target, dns.TypeA, nil)
 	case spfMX:
-		return spfAsk(target, dns.TypeMX, func(a checks.Answer) []checks.Ahead {
+		return spfAsk(target, dns.TypeMX, func(a checks.Answer) []checks.Query {
 			if mxs := checks.RecordsOf[*dns.MX](a); len(mxs) <= spfMaxHosts {
 				return ahead(spfHosts(mxs, w.who.client))
 			}
@@ -120,10 +120,10 @@ func (w spfAhead) target(spec, domain string) (target string, ok bool) {
 }
 
 // spfAsk announces one question for a name as it is, if it can be asked.
-func spfAsk(raw string, t uint16, then func(checks.Answer) []checks.Ahead) []checks.Ahead {
+func spfAsk(raw string, t uint16, then func(checks.Answer) []checks.Query) []checks.Query {
 	name, ok := spfDNSName(raw)
 	if !ok {
 		return nil
 	}
-	return []checks.Ahead{{Question: checks.Ask(name, t), Then: then}}
+	return []checks.Query{{Question: checks.Ask(name, t), Then: then}}
 }

@@ -24,7 +24,7 @@ const (
 type spfEval struct {
 	ctx     context.Context
 	env     checks.Env
-	session *checks.Session
+	session *checks.Request
 	who     spfSubject
 	probe   bool // the client is nobody: see SPFTooWide
 	lookups int
@@ -32,7 +32,7 @@ type spfEval struct {
 	noNames error // the client's names were wanted and could not be found out
 }
 
-func newSPFEval(ctx context.Context, env checks.Env, s *checks.Session, id SPFIdentity) *spfEval {
+func newSPFEval(ctx context.Context, env checks.Env, s *checks.Request, id SPFIdentity) *spfEval {
 	return &spfEval{ctx: ctx, env: env, session: s, who: spfSubjectOf(s, env.Site.Hostname, id)}
 }
 

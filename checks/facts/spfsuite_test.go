@@ -197,20 +197,19 @@ func (d *suiteDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	return checks.Answer{}, errors.New("dns: CNAME loop")
 }
 
-// session makes the session of a case. The suite has reverse-paths that no SMTP parser takes.
-func (c spfCase) session() *checks.Session {
+// request returns the request of a case. The suite has reverse-paths that no SMTP parser takes.
+func (c spfCase) request() *checks.Request {
 	s := &checks.Session{
 		Client: netip.MustParseAddr(c.Host).Unmap(),
 		Helo:   c.Helo,
 		Time:   checktest.Now,
-		Stage:  checks.MailFrom,
 	}
 	s.Envelope.MailFrom.Text = c.MailFrom
 	local, domain, _ := strings.Cut(c.MailFrom, "@")
 	if !strings.HasPrefix(domain, "[") {
 		s.Envelope.MailFrom.Local, s.Envelope.MailFrom.Domain = local, strings.ToLower(domain)
 	}
-	return s
+	return checks.NewRequest(s, checks.MailFrom)
 }
 
 // spfSuiteCases is how many cases each file has, so that none gets lost.
@@ -263,7 +262,7 @@ func TestSPFSuite(t *testing.T) {
 }
 
 func (c spfCase) run(t *testing.T, env checks.Env) {
-	got, err := facts.MailFromSPF(t.Context(), env, c.session())
+	got, err := facts.MailFromSPF(t.Context(), env, c.request())
 	if !slices.Contains(c.Result, string(got.Result)) {
 		t.Errorf("result %s, want %v (%+v)", got.Result, c.Result, got)
 	}

@@ -42,7 +42,7 @@ func names(who facts.Identity, client netip.Addr) []string {
 }
 
 // allowed tells whether a client waits no more: it has passed often enough, or the operator says so.
-func (c *check) allowed(ctx context.Context, s *checks.Session, who facts.Identity) (bool, error) {
+func (c *check) allowed(ctx context.Context, s *checks.Request, who facts.Identity) (bool, error) {
 	now := s.Time
 	for i, name := range names(who, s.Client) {
 		r, ok, err := load[clientRecord](ctx, c.env.Store, clientKey+name)
@@ -58,7 +58,7 @@ func (c *check) allowed(ctx context.Context, s *checks.Session, who facts.Identi
 }
 
 // count notes that a client passed by waiting, or was let through because it had. Many daemons may do so at once.
-func (c *check) count(ctx context.Context, s *checks.Session, d *delivery) error {
+func (c *check) count(ctx context.Context, s *checks.Request, d *delivery) error {
 	name := d.who.Narrow()
 	if name == "" || c.AutoAllow == 0 {
 		return nil
@@ -98,7 +98,7 @@ func (c *check) count(ctx context.Context, s *checks.Session, d *delivery) error
 
 // Observe implements checks.Observer: what came through is known from then on. On a session that is trusted nothing was
 // looked up, so nothing is noted.
-func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) {
+func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
 	if e.Kind != checks.Accepted {
 		return
 	}
@@ -107,7 +107,7 @@ func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) 
 		if d.index >= len(s.Envelope.Rcpts) || s.Envelope.Rcpts[d.index].Refused != "" {
 			continue
 		}
-		suspected := len(s.Envelope.Rcpts[d.index].Suspicions) > 0
+		suspected := len(s.Suspicions(d.index)) > 0
 		err := c.pass(ctx, s.Time, d)
 		if err == nil && suspected && (d.waited || d.free) && !counted {
 			counted = true

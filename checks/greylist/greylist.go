@@ -71,7 +71,7 @@ type check struct {
 }
 
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Stage == checks.EndOfHeader {
 		return c.atHeader(ctx, s)
 	}
@@ -79,20 +79,20 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead { return facts.IdentityAhead(s) }
+func (c *check) Prefetch(s *checks.Request) []checks.Query { return facts.IdentityAhead(s) }
 
 // atRcpt judges the recipient in question.
-func (c *check) atRcpt(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) atRcpt(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	index := len(s.Envelope.Rcpts) - 1
 	d, err := c.deliveryTo(ctx, s, index)
 	if d == nil || err != nil || d.passes() {
 		return nil, err
 	}
-	why := s.Rcpt().Suspicions
+	why := s.Suspicions(index)
 	var first []checks.Verdict
 	if len(why) == 0 {
 		first = []checks.Verdict{{Reason: firstContact}}
-		if !s.Suspects(firstContact) {
+		if s.Action(firstContact) != checks.Greylist {
 			return first, nil
 		}
 		why = []*checks.Reason{firstContact}
@@ -113,12 +113,13 @@ func (c *check) atRcpt(ctx context.Context, s *checks.Session) ([]checks.Verdict
 // atHeader judges the message for all its recipients: what has a suspicion that came up only now, and bounces. One of them
 // that must wait holds the message, which has one reply; but all of them are noted, so that they wait together and not one
 // after the other.
-func (c *check) atHeader(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) atHeader(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	var longest *delivery
 	var why *checks.Reason
 	var most time.Duration
 	for i, r := range s.Envelope.Rcpts {
-		if r.Refused != "" || len(r.Suspicions) == 0 {
+		suspicions := s.Suspicions(i)
+		if r.Refused != "" || len(suspicions) == 0 {
 			continue
 		}
 		d, err := c.deliveryTo(ctx, s, i)
@@ -129,12 +130,12 @@ func (c *check) atHeader(ctx context.Context, s *checks.Session) ([]checks.Verdi
 		if d == nil || d.told || d.passes() {
 			continue
 		}
-		left, err := c.hold(ctx, s, d, r.Suspicions[0])
+		left, err := c.hold(ctx, s, d, suspicions[0])
 		if err != nil {
 			return nil, err
 		}
 		if left > most {
-			longest, why, most = d, r.Suspicions[0], left
+			longest, why, most = d, suspicions[0], left
 		}
 	}
 	if longest == nil {
@@ -145,8 +146,8 @@ func (c *check) atHeader(ctx context.Context, s *checks.Session) ([]checks.Verdi
 
 // deliveryTo is what is known of the delivery to a recipient, looked up once in a transaction. It is nil for one that never
 // waits: somebody vouches for it, or the sender is known not to come back.
-func (c *check) deliveryTo(ctx context.Context, s *checks.Session, index int) (*delivery, error) {
-	if index < 0 || s.Envelope.Rcpts[index].Vouch >= checks.SkipDelays {
+func (c *check) deliveryTo(ctx context.Context, s *checks.Request, index int) (*delivery, error) {
+	if index < 0 || s.Vouch(index) >= checks.SkipDelays {
 		return nil, nil
 	}
 	seen := transactionOf(s)
@@ -177,13 +178,13 @@ type transaction struct {
 
 type transactionKey struct{}
 
-func transactionOf(s *checks.Session) *transaction {
+func transactionOf(s *checks.Request) *transaction {
 	t, _ := checks.Remember(s, checks.MailFrom, transactionKey{}, func() (*transaction, error) { return new(transaction), nil })
 	return t
 }
 
 // verdict is greylisted, with what the reply says.
-func verdict(s *checks.Session, d *delivery, why *checks.Reason, left time.Duration) checks.Verdict {
+func verdict(s *checks.Request, d *delivery, why *checks.Reason, left time.Duration) checks.Verdict {
 	return checks.Verdict{Reason: greylisted, Detail: map[string]string{
 		"seconds":   fmt.Sprint(seconds(left)),
 		"why":       sentence(s, d, why),
@@ -197,7 +198,7 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 
 // sentence is the suspicion as its own reply would say it. What only the verdict behind it knew is left out, with the
 // punctuation that leads to it: "no reverse DNS name of 192.0.2.9 leads back to it: {ptr}" ends before the colon.
-func sentence(s *checks.Session, d *delivery, why *checks.Reason) string {
+func sentence(s *checks.Request, d *delivery, why *checks.Reason) string {
 	text := why.Reply.Text
 	for at := 0; ; {
 		i := strings.IndexByte(text[at:], '{')
@@ -227,7 +228,7 @@ func whole(text, instead string) string {
 }
 
 // placeholder is what one stands for if the session knows it.
-func placeholder(s *checks.Session, d *delivery, name string) (value string, ok bool) {
+func placeholder(s *checks.Request, d *delivery, name string) (value string, ok bool) {
 	const longest = 60 // so that the sentence comes to its end
 	switch name {
 	case "{client}":

@@ -515,21 +515,26 @@ func BenchmarkDecision(b *testing.B) {
 			w := newSite(b)
 			c.set(w, w.daemon(b))
 			check := checktest.Build[greylist.Settings](b, greylist.Info, w.env, nil)
-			s := checktest.Session{Client: "192.0.2.10", Helo: "mail1.example.net", MailFrom: "alice@example.net"}.Session(b)
+			s := checktest.Session{Client: "192.0.2.10", Helo: "mail1.example.net", MailFrom: "alice@example.net"}.Request(b)
 			s.Time, s.Stage = w.now, checks.RcptTo
-			if w.suspects != nil {
-				s.Envelope.Rcpts[0].Suspicions = w.suspects
-			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Envelope.Rcpts = s.Envelope.Rcpts[:1]
-				one := *s // forgets what it found out
-				if _, err := check.Check(context.Background(), &one); err != nil {
+				one := checks.NewRequest(s.Session, checks.RcptTo, suspicions(w.suspects)...) // has found out nothing
+				if _, err := check.Check(context.Background(), one); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
+}
+
+// suspicions are verdicts of earlier checks with these reasons.
+func suspicions(reasons []*checks.Reason) []checks.Verdict {
+	var vs []checks.Verdict
+	for _, r := range reasons {
+		vs = append(vs, checks.Verdict{Reason: r})
+	}
+	return vs
 }
 
 // noStore has no record and keeps none.
@@ -545,8 +550,7 @@ func TestAnUnknownClientWaitsToo(t *testing.T) {
 	w := newSite(t)
 	c := checktest.Build[greylist.Settings](t, greylist.Info, w.env, nil)
 	for _, want := range []int{1, 0} {
-		s := checktest.Session{MailFrom: "a@example.net", Time: w.now}.Session(t)
-		s.Envelope.Rcpts[0].Suspicions = []*checks.Reason{suspicious}
+		s := checktest.Session{MailFrom: "a@example.net", Time: w.now}.Request(t, checks.Verdict{Reason: suspicious})
 		s.Stage = checks.RcptTo
 		vs, err := c.Check(context.Background(), s)
 		if len(vs) != want || err != nil {
@@ -561,13 +565,12 @@ func TestEveryVerdictIsDeclared(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
 	c := checktest.Build[greylist.Settings](t, greylist.Info, w.env, nil)
-	s := checktest.Session{Client: "192.0.2.99", MailFrom: "a@example.net"}.Session(t)
+	s := checktest.Session{Client: "192.0.2.99", MailFrom: "a@example.net"}.Request(t)
 	vs, err := checktest.Ask(t, greylist.Info, c, s)
 	if got := checktest.IDs(vs); !slices.Equal(got, []string{"first-contact"}) || err != nil {
 		t.Errorf("unsuspected: %q, %v", got, err)
 	}
-	s = checktest.Session{Client: "192.0.2.99", MailFrom: "b@example.net"}.Session(t)
-	s.Envelope.Rcpts[0].Suspicions = []*checks.Reason{explained}
+	s = checktest.Session{Client: "192.0.2.99", MailFrom: "b@example.net"}.Request(t, checks.Verdict{Reason: explained})
 	vs, err = checktest.Ask(t, greylist.Info, c, s)
 	if got := checktest.IDs(vs); !slices.Equal(got, []string{"greylisted"}) || err != nil {
 		t.Errorf("suspected: %q, %v", got, err)

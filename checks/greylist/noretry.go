@@ -94,7 +94,7 @@ func (l noRetry) hasName(name string) bool {
 
 // neverRetries tells whether the client is in the list: by its address, by a confirmed name, or by the domain of the
 // reverse-path if it passes SPF. A DNS that does not answer says nothing.
-func (c *check) neverRetries(ctx context.Context, s *checks.Session) bool {
+func (c *check) neverRetries(ctx context.Context, s *checks.Request) bool {
 	t := transactionOf(s)
 	if !t.askedOfList {
 		t.askedOfList = true
@@ -103,7 +103,7 @@ func (c *check) neverRetries(ctx context.Context, s *checks.Session) bool {
 	return t.neverRetry
 }
 
-func (c *check) inList(ctx context.Context, s *checks.Session) bool {
+func (c *check) inList(ctx context.Context, s *checks.Request) bool {
 	if c.noRetry.hasAddr(s.Client) {
 		return true
 	}

@@ -75,7 +75,7 @@ func newSite(t testing.TB) *site {
 // beside is the check that suspects and vouches.
 type beside struct{ w *site }
 
-func (b beside) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (b beside) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	var vs []checks.Verdict
 	for _, r := range b.w.suspects {
 		if (r == badHeader) == (s.Stage == checks.EndOfHeader) {
@@ -122,11 +122,12 @@ type outcome struct {
 func (w *site) send(p *checks.Pipeline, m mail) outcome {
 	ctx := context.Background()
 	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client)}
-	p.Run(ctx, s, checks.Connect)
+	run := p.NewRun(s)
+	run.Judge(ctx, checks.Connect)
 	s.SetHelo(m.helo, false)
-	p.Run(ctx, s, checks.Helo)
+	run.Judge(ctx, checks.Helo)
 	s.Envelope.MailFrom = checks.ParseAddress(m.from)
-	p.Run(ctx, s, checks.MailFrom)
+	run.Judge(ctx, checks.MailFrom)
 	var o outcome
 	note := func(d checks.Decision) bool {
 		text := ""
@@ -143,10 +144,10 @@ func (w *site) send(p *checks.Pipeline, m mail) outcome {
 	some := false
 	for _, to := range m.to {
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(to)})
-		some = note(p.Run(ctx, s, checks.RcptTo)) || some
+		some = note(run.Judge(ctx, checks.RcptTo)) || some
 	}
-	if some && note(p.Run(ctx, s, checks.EndOfHeader)) {
-		p.Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+	if some && note(run.Judge(ctx, checks.EndOfHeader)) {
+		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
 	return o
 }

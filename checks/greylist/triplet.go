@@ -81,7 +81,7 @@ func (d *delivery) passes() bool {
 	return d.free || d.state >= due
 }
 
-func newDelivery(s *checks.Session, index int, who facts.Identity) *delivery {
+func newDelivery(s *checks.Request, index int, who facts.Identity) *delivery {
 	to := s.Envelope.Rcpts[index].Address
 	text := to.Local + "@" + to.Domain
 	if to.Local == "" || to.Domain == "" {
@@ -146,7 +146,7 @@ func (c *check) lookWaiting(ctx context.Context, now time.Time, d *delivery) err
 
 // hold notes that a delivery which does not pass must wait, and returns how long still: 0 if it need not, as its client
 // never waits any more.
-func (c *check) hold(ctx context.Context, s *checks.Session, d *delivery, why *checks.Reason) (time.Duration, error) {
+func (c *check) hold(ctx context.Context, s *checks.Request, d *delivery, why *checks.Reason) (time.Duration, error) {
 	var err error
 	if d.free, err = c.allowed(ctx, s, d.who); d.free || err != nil {
 		return 0, err

@@ -61,7 +61,7 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 }
 
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Helo == "" {
 		// The pipeline asks about HELO when MAIL has come.
 		return []checks.Verdict{{Reason: missing}}, nil
@@ -86,7 +86,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	switch s.Stage {
 	case checks.Connect:
 		return facts.PTRAhead(s)
@@ -95,7 +95,7 @@ func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
 			return nil
 		}
 		if arg := parse(s.Helo); arg.kind == domain {
-			return []checks.Ahead{
+			return []checks.Query{
 				{Question: checks.Ask(arg.name, dns.TypeA)},
 				{Question: checks.Ask(arg.name, dns.TypeAAAA)},
 			}
@@ -115,7 +115,7 @@ func say(vs []checks.Verdict, r *checks.Reason, key, value string) []checks.Verd
 
 // address judges an address without brackets. It is refused for its form, and if it is ours, for that too: whoever
 // tolerates the form still does not want to be impersonated.
-func (c *check) address(s *checks.Session, arg argument) []checks.Verdict {
+func (c *check) address(s *checks.Request, arg argument) []checks.Verdict {
 	vs := say(nil, bareIP, "literal", arg.literal())
 	if arg.addr != s.Client && s.Client.IsValid() && slices.Contains(c.env.Site.Addresses, arg.addr) {
 		vs = say(vs, ownName, "", "")
@@ -124,7 +124,7 @@ func (c *check) address(s *checks.Session, arg argument) []checks.Verdict {
 }
 
 // literalOf judges an address literal.
-func literalOf(s *checks.Session, addr netip.Addr) []checks.Verdict {
+func literalOf(s *checks.Request, addr netip.Addr) []checks.Verdict {
 	if !s.Client.IsValid() || addr == s.Client.WithZone("") {
 		return nil
 	}
@@ -139,7 +139,7 @@ func literalOf(s *checks.Session, addr netip.Addr) []checks.Verdict {
 }
 
 // name judges a domain name, in the order of the reasons. The error is why some could not be judged.
-func (c *check) name(ctx context.Context, s *checks.Session, arg argument) ([]checks.Verdict, error) {
+func (c *check) name(ctx context.Context, s *checks.Request, arg argument) ([]checks.Verdict, error) {
 	var vs []checks.Verdict
 	if arg.underscore {
 		vs = say(vs, underscore, "", "")
@@ -170,7 +170,7 @@ func (c *check) name(ctx context.Context, s *checks.Session, arg argument) ([]ch
 }
 
 // claimsOurs tells whether the name is ours and nothing shows that the client may use it.
-func (c *check) claimsOurs(ctx context.Context, s *checks.Session, h host) (bool, error) {
+func (c *check) claimsOurs(ctx context.Context, s *checks.Request, h host) (bool, error) {
 	if !c.own[h.name] || !s.Client.IsValid() {
 		return false, nil
 	}
@@ -192,7 +192,7 @@ func (c *check) claimsOurs(ctx context.Context, s *checks.Session, h host) (bool
 
 // foreign tells whether the name is none of the client's: neither does it resolve to the client, nor is it one of the
 // names that the reverse zone gives to the client, confirmed or not.
-func (c *check) foreign(ctx context.Context, s *checks.Session, h host) (bool, error) {
+func (c *check) foreign(ctx context.Context, s *checks.Request, h host) (bool, error) {
 	if !s.Client.IsValid() {
 		return false, nil
 	}

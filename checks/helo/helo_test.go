@@ -94,7 +94,7 @@ func run(t *testing.T, cases []testCase) {
 			case "unknown":
 				client = ""
 			}
-			s := checktest.Session{Client: client, Helo: test.helo}.Session(t)
+			s := checktest.Session{Client: client, Helo: test.helo}.Request(t)
 			vs, err := checktest.Ask(t, helo.Info, c, s)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
@@ -242,7 +242,7 @@ func TestSecondHelo(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: "192.0.2.10", Helo: test.first, Again: test.second}.Session(t)
+			s := checktest.Session{Client: "192.0.2.10", Helo: test.first, Again: test.second}.Request(t)
 			vs, err := checktest.Ask(t, helo.Info, c, s)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want || err != nil {
 				t.Errorf("got %q, %v, want %q", got, err, test.want)
@@ -251,7 +251,7 @@ func TestSecondHelo(t *testing.T) {
 	}
 	t.Run("the repeat after STARTTLS is none", func(t *testing.T) {
 		t.Parallel()
-		s := checktest.Session{Client: "192.0.2.10", Helo: "v4.example.net"}.Session(t)
+		s := checktest.Session{Client: "192.0.2.10", Helo: "v4.example.net"}.Request(t)
 		s.SetHelo("mail.example.net", true)
 		if vs, err := checktest.Ask(t, helo.Info, c, s); len(vs) > 0 || err != nil {
 			t.Errorf("got %q, %v", checktest.IDs(vs), err)
@@ -269,7 +269,7 @@ func TestDetail(t *testing.T) {
 		{"192.0.2.10", "alias.example.net", "", "helo-cname", "target", "mail.example.net"},
 		{"192.0.2.10", "friend", "mail.example.net", "helo-changed", "previous", "friend"},
 	} {
-		s := checktest.Session{Client: test.client, Helo: test.helo, Again: test.again}.Session(t)
+		s := checktest.Session{Client: test.client, Helo: test.helo, Again: test.again}.Request(t)
 		vs, _ := checktest.Ask(t, helo.Info, c, s)
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {
@@ -287,7 +287,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		"", "mail.example.net", "alias.example.net", "dangling.example.net", "under_score.example.net", "friend",
 		"192.0.2.10", "[192.0.2.10]", "a b", "elsewhere.example.net.",
 	} {
-		s := checktest.Session{Client: "192.0.2.10", Helo: name, MailFrom: "user@example.net"}.Session(t)
+		s := checktest.Session{Client: "192.0.2.10", Helo: name, MailFrom: "user@example.net"}.Request(t)
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
@@ -327,7 +327,7 @@ func TestSiteWithoutNames(t *testing.T) {
 	env := checktest.Env(t, zone)
 	env.Site = checks.Site{}
 	c := checktest.Build[settings](t, helo.Info, env, nil)
-	s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net"}.Session(t)
+	s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net"}.Request(t)
 	if vs, err := checktest.Ask(t, helo.Info, c, s); len(vs) > 0 || err != nil {
 		t.Errorf("got %q, %v", checktest.IDs(vs), err)
 	}
@@ -337,7 +337,7 @@ func BenchmarkCheck(b *testing.B) {
 	c := build(b, checktest.Env(b, zone))
 	for _, name := range []string{"mail.example.net", "[192.0.2.10]", "friend"} {
 		b.Run(name, func(b *testing.B) {
-			s := checktest.Session{Client: "192.0.2.10", Helo: name}.Session(b)
+			s := checktest.Session{Client: "192.0.2.10", Helo: name}.Request(b)
 			s.Stage = checks.Helo
 			b.ReportAllocs()
 			for b.Loop() {
@@ -378,15 +378,16 @@ func TestALostAnswerCostsOneMail(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
-	p.Run(t.Context(), s, checks.Connect)
+	run := p.NewRun(s)
+	run.Judge(t.Context(), checks.Connect)
 	s.SetHelo("forward.example.net", false)
-	p.Run(t.Context(), s, checks.Helo)
+	run.Judge(t.Context(), checks.Helo)
 	for _, want := range []string{"451 4.4.3", ""} {
 		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
-		p.Run(t.Context(), s, checks.MailFrom)
+		run.Judge(t.Context(), checks.MailFrom)
 		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
 		got := ""
-		if r := p.Run(t.Context(), s, checks.RcptTo).Reply; r != nil {
+		if r := run.Judge(t.Context(), checks.RcptTo).Reply; r != nil {
 			got = fmt.Sprint(r.Code, " ", r.Enhanced)
 		}
 		if got != want {

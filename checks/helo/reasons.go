@@ -12,7 +12,7 @@ var (
 			"and every mail server sends one.",
 		Remedy: "Let the program send EHLO and its full host name before the first MAIL, and again after STARTTLS.",
 		Safe:   checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	syntax = &checks.Reason{
 		ID:    "helo-syntax",
@@ -22,7 +22,7 @@ var (
 			"inner hyphens, at most 63 each. Only programs that are not configured, or no mail servers, send such names.",
 		Remedy: "Set the HELO name of your mail server to its full host name, such as mail.example.net.",
 		Safe:   checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	underscore = &checks.Reason{
 		ID:    "helo-underscore",
@@ -32,7 +32,7 @@ var (
 			"(RFC 5321 section 4.1.2); the name is usually that of a Windows workstation.",
 		Remedy: "Set the HELO name of your mail server to its full host name in the DNS, with a hyphen instead of the underscore.",
 		Safe:   checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	bareIP = &checks.Reason{
 		ID:    "helo-bare-ip",
@@ -42,7 +42,7 @@ var (
 			"where there is none, the address in brackets. Mail servers have a name; spam programs often do not.",
 		Remedy: "Set the HELO name of your mail server to its full host name, such as mail.example.net.",
 		Safe:   checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	notFQDN = &checks.Reason{
 		ID:    "helo-not-fqdn",
@@ -52,7 +52,7 @@ var (
 			"2.3.5 wants the full domain name, by which everybody can find the host.",
 		Remedy: "Set the HELO name of your mail server to its full host name, such as mail.example.net instead of mail.",
 		Safe:   checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	literal = &checks.Reason{
 		ID:    "helo-literal",
@@ -63,7 +63,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to its full host name. If it has none, give the literal of the address " +
 			"that it has on the Internet, not that of the network behind the router.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	literalNear = &checks.Reason{
 		ID:    "helo-literal-near",
@@ -74,7 +74,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to its full host name, or bind its outgoing connections to the address " +
 			"that it gives.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	ownName = &checks.Reason{
 		ID:    "helo-own-name",
@@ -86,7 +86,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to its own full host name. If it does belong to this site, give the name " +
 			"an A or AAAA record with its address, or let the SPF record of the name pass it.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.Elsewhere,
+		Identity: true, NotHistory: true, Repair: checks.Elsewhere,
 	}
 	unresolvable = &checks.Reason{
 		ID:    "helo-unresolvable",
@@ -97,7 +97,7 @@ var (
 		Remedy: "Give the name an A record (AAAA for IPv6) with the address of your server, or set the HELO name to one that " +
 			"has it: best the one in the PTR record.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AddAddress,
+		Identity: true, NotHistory: true, Repair: checks.AddAddress,
 	}
 	cname = &checks.Reason{
 		ID:    "helo-cname",
@@ -108,7 +108,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to the name that the alias leads to, or give the name an A or AAAA " +
 			"record of its own instead of the CNAME.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.ReplaceCNAME,
+		Identity: true, NotHistory: true, Repair: checks.ReplaceCNAME,
 	}
 	mismatch = &checks.Reason{
 		ID:    "helo-mismatch",
@@ -120,7 +120,7 @@ var (
 		Remedy: "Set the HELO name of your mail server to the name in the PTR record of its address, or give the name an A " +
 			"record (AAAA for IPv6) with that address.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AddAddress,
+		Identity: true, NotHistory: true, Repair: checks.AddAddress,
 	}
 	changed = &checks.Reason{
 		ID:    "helo-changed",
@@ -130,6 +130,6 @@ var (
 			"try name after name look for one that is let through.",
 		Remedy: "Let the program give the same full host name each time, or open a new connection for another name.",
 		Safe:   checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 )

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 	"milterd/headers"
 )
 
@@ -55,10 +54,8 @@ type check struct {
 	clock *checks.Clock
 }
 
-var _ checks.Reporter = (*check)(nil)
-
 // Check implements checks.Check.
-func (c *check) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	h := s.Envelope.Header
 	var f findings
 	c.dates(&f, s)
@@ -113,7 +110,7 @@ func (f *findings) verdicts() []checks.Verdict {
 const unknownZone = 14 * time.Hour
 
 // dates judges every Date field: which of several a reader will see, nobody knows.
-func (c *check) dates(f *findings, s *checks.Session) {
+func (c *check) dates(f *findings, s *checks.Request) {
 	now := s.Time
 	dates := 0
 	for _, field := range s.Envelope.Header {
@@ -130,14 +127,12 @@ func (c *check) dates(f *findings, s *checks.Session) {
 		var doubt time.Duration
 		if date.UnknownZone {
 			doubt = unknownZone
-		} else if dates == 1 {
-			c.clock.Vote(facts.Network(s.Client), date.Time, now)
 		}
 		switch {
 		case date.Time.After(now.Add(c.Future).Add(doubt)):
-			c.implausible(f, s, date.Time, dateFuture, map[string]string{"date": text, "ahead": span(now, date.Time)})
+			c.implausible(f, s, dateFuture, map[string]string{"date": text, "ahead": span(now, date.Time)})
 		case date.Time.Before(now.Add(-c.Past).Add(-doubt)) && !c.resent(s.Envelope.Header, now):
-			c.implausible(f, s, date.Time, datePast, map[string]string{"date": text, "age": span(date.Time, now)})
+			c.implausible(f, s, datePast, map[string]string{"date": text, "age": span(date.Time, now)})
 		}
 	}
 	if dates == 0 {
@@ -145,47 +140,9 @@ func (c *check) dates(f *findings, s *checks.Session) {
 	}
 }
 
-// implausible adds what the clock says about a date, as far as the clock is to be believed.
-func (c *check) implausible(f *findings, s *checks.Session, date time.Time, r *checks.Reason, detail map[string]string) {
-	v := checks.Verdict{Reason: r, Detail: detail}
-	switch c.clock.Trust(s.Time) {
-	case checks.Disproved:
-		return
-	case checks.Doubted:
-		v.Unsure = true
-	case checks.Unconfirmed:
-		// The first message that comes after the start, with nobody to ask: the server that sent it has a clock too.
-		v.Unsure = relayedAt(s.Envelope.Header, date)
-	}
-	f.addVerdict(v)
-}
-
-// relayedAt tells whether the last server that the message came through before us (RFC 5321 section 4.4: the first Received field)
-// had it about when it was written.
-func relayedAt(h []headers.Field, date time.Time) bool {
-	for _, field := range h {
-		if !field.Is("Received") {
-			continue
-		}
-		at, err := headers.ParseDate(field.Value[strings.LastIndexByte(field.Value, ';')+1:])
-		return err == nil && at.Time.Sub(date).Abs() <= sameTime
-	}
-	return false
-}
-
-// sameTime is how far the clocks of a message's author and of a server may be apart that agree.
-const sameTime = time.Hour
-
-// Report implements checks.Reporter.
-func (c *check) Report() []checks.Condition {
-	if c.clock == nil {
-		return nil
-	}
-	st := c.clock.State()
-	return []checks.Condition{{
-		Name: "clock", State: st.Trust.String(), Why: st.Why,
-		Counts: map[string]uint64{"agree": uint64(st.Near), "disagree": uint64(st.Elsewhere)},
-	}}
+// implausible adds a verdict that rests on the time of day.
+func (c *check) implausible(f *findings, r *checks.Request, reason *checks.Reason, detail map[string]string) {
+	f.addVerdict(checks.Verdict{Reason: reason, Detail: detail, Unsure: c.clock.Doubt(r.Time) != ""})
 }
 
 // resent tells whether somebody sent the message anew within the limits (RFC 5322 section 3.6.6): its Date keeps telling

@@ -83,7 +83,7 @@ func run(t *testing.T, cases []testCase) {
 				{},
 			} {
 				d.Header = test.header
-				vs, err := checktest.Ask(t, msgfields.Info, c, d.Session(t))
+				vs, err := checktest.Ask(t, msgfields.Info, c, d.Request(t))
 				if got := strings.Join(checktest.IDs(vs), " "); got != test.want || err != nil {
 					t.Errorf("got %q, %v, want %q", got, err, test.want)
 				}
@@ -145,7 +145,7 @@ func TestLimitsAreSettings(t *testing.T) {
 		"21 Nov 2026 13:00:00 +0000": "", "21 Nov 2026 13:00:01 +0000": "date-future",
 		"21 Nov 2026 10:00:00 +0000": "", "21 Nov 2026 09:59:59 +0000": "date-past",
 	} {
-		s := checktest.Session{Header: with("Date", "Date: "+date)}.Session(t)
+		s := checktest.Session{Header: with("Date", "Date: "+date)}.Request(t)
 		vs, err := checktest.Ask(t, msgfields.Info, c, s)
 		if got := strings.Join(checktest.IDs(vs), " "); got != want || err != nil {
 			t.Errorf("%s: got %q, %v, want %q", date, got, err, want)
@@ -156,7 +156,7 @@ func TestLimitsAreSettings(t *testing.T) {
 func TestShortSpansAreTold(t *testing.T) {
 	t.Parallel()
 	c := checktest.Build(t, msgfields.Info, checks.Env{}, func(c *msgfields.Settings) { c.Future = time.Minute })
-	s := checktest.Session{Header: with("Date", "Date: 21 Nov 2026 12:59:59 +0000")}.Session(t)
+	s := checktest.Session{Header: with("Date", "Date: 21 Nov 2026 12:59:59 +0000")}.Request(t)
 	vs, err := checktest.Ask(t, msgfields.Info, c, s)
 	if err != nil || len(vs) != 1 || vs[0].Detail["ahead"] != "less than an hour" {
 		t.Errorf("got %v, %v", vs, err)
@@ -166,7 +166,7 @@ func TestShortSpansAreTold(t *testing.T) {
 // A message is judged by the time of the session: a replay sets the past.
 func TestArrivalCounts(t *testing.T) {
 	t.Parallel()
-	s := checktest.Session{Header: parse(good), Time: checktest.Now.AddDate(1, 0, 0)}.Session(t)
+	s := checktest.Session{Header: parse(good), Time: checktest.Now.AddDate(1, 0, 0)}.Request(t)
 	vs, err := checktest.Ask(t, msgfields.Info, build(t), s)
 	if got := checktest.IDs(vs); !slices.Equal(got, []string{"date-past"}) || err != nil {
 		t.Errorf("got %q, %v", got, err)
@@ -291,7 +291,7 @@ func TestDetail(t *testing.T) {
 		{with("X-8", "X-8: \xff"), "field-8bit", "field", "X-8"},
 		{with("X 8", "X 8: x"), "field-syntax", "field", "X 8"},
 	} {
-		vs, _ := checktest.Ask(t, msgfields.Info, c, checktest.Session{Header: test.header}.Session(t))
+		vs, _ := checktest.Ask(t, msgfields.Info, c, checktest.Session{Header: test.header}.Request(t))
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {
 			t.Errorf("no %s in %q", test.reason, checktest.IDs(vs))
@@ -321,7 +321,7 @@ func BenchmarkCheck(b *testing.B) {
 		"bad":       with("Date", "Date: yesterday"),
 	} {
 		b.Run(name, func(b *testing.B) {
-			s := checktest.Session{Header: header}.Session(b)
+			s := checktest.Session{Header: header}.Request(b)
 			s.Stage = checks.EndOfHeader
 			b.ReportAllocs()
 			for b.Loop() {

@@ -28,7 +28,7 @@ var mismatch = &checks.Reason{
 	Remedy: "Send through a host that takes mail for the domain, or give the sending host a reverse DNS name under the domain, " +
 		"with an address record of that name that leads back to it.",
 	Safe: checks.Off, Strict: checks.Off,
-	NotHeld: true, Repair: checks.AddPTR,
+	NotHistory: true, Repair: checks.AddPTR,
 }
 
 // Info describes the check.
@@ -49,7 +49,7 @@ var Info = checks.Define(checks.Info{
 type check struct{ env checks.Env }
 
 // Check implements checks.Check. The null reverse-path has no domain, and one that cannot be parsed is for others to judge.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
 	switch {
 	case !s.Client.IsValid() || s.AuthUser != "":
@@ -74,7 +74,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	switch s.Stage {
 	case checks.Connect:
 		return facts.IprevAhead(s)
@@ -87,7 +87,7 @@ func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
 
 // literal judges user@[192.0.2.1]: that address is the one host which takes mail for it (RFC 5321 section 5.1). It needs no
 // DNS, so anybody can have it, and it vouches for nothing.
-func (c *check) literal(s *checks.Session) []checks.Verdict {
+func (c *check) literal(s *checks.Request) []checks.Verdict {
 	literal := s.Envelope.MailFrom.Literal
 	if same(literal, s.Client) {
 		return nil
@@ -109,7 +109,7 @@ const (
 // named looks for a confirmed name of the client under the sender's domain. Under the organisational domain is enough: the
 // sender news@lists.example.net and the host out1.example.net have one owner. A domain that is a public suffix has no
 // owner among senders, so only that very name would be its own.
-func (c *check) named(ctx context.Context, s *checks.Session) (naming, error) {
+func (c *check) named(ctx context.Context, s *checks.Request) (naming, error) {
 	names, _ := facts.Iprev(ctx, c.env, s)
 	org := facts.OrgDomain(s.Envelope.MailFrom.Domain)
 	found := otherName
@@ -127,7 +127,7 @@ func (c *check) named(ctx context.Context, s *checks.Session) (naming, error) {
 
 // isMX looks for the client among the mail hosts of the sender's domain. Without an MX record that is the domain itself.
 // The error means that it might be one of them.
-func (c *check) isMX(ctx context.Context, s *checks.Session) (bool, facts.MX, error) {
+func (c *check) isMX(ctx context.Context, s *checks.Request) (bool, facts.MX, error) {
 	mx, err := facts.SenderMX(ctx, c.env, s)
 	if err != nil {
 		return false, mx, err
@@ -149,7 +149,7 @@ func (c *check) isMX(ctx context.Context, s *checks.Session) (bool, facts.MX, er
 func same(a, client netip.Addr) bool { return a == client.WithZone("") }
 
 // seen says what was found instead, for the reply.
-func (c *check) seen(ctx context.Context, s *checks.Session, mx facts.MX) string {
+func (c *check) seen(ctx context.Context, s *checks.Request, mx facts.MX) string {
 	const shown = 3
 	names, _ := facts.Iprev(ctx, c.env, s) // remembered, and without an error here
 	called := "it has no confirmed reverse DNS name"

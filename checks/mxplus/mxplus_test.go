@@ -70,7 +70,7 @@ func result(vs []checks.Verdict) string {
 // ask asks the check. checktest.Ask wants a reason in every verdict, and a vouch has none.
 func ask(t *testing.T, c checks.Check, d checktest.Session) ([]checks.Verdict, error) {
 	t.Helper()
-	s := d.Session(t)
+	s := d.Request(t)
 	s.Stage = checks.MailFrom
 	vs, err := c.Check(t.Context(), s)
 	for _, v := range vs {
@@ -179,7 +179,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		recorded := env
 		recorded.DNS = rec
 		c := checktest.Build[checks.NoSettings](t, mxplus.Info, recorded, nil)
-		announced := checktest.Announced(t, c, env.DNS, d.Session(t))
+		announced := checktest.Announced(t, c, env.DNS, d.Request(t))
 		if _, err := ask(t, c, d); err != nil {
 			t.Error(err)
 		}

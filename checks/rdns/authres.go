@@ -8,7 +8,7 @@ import (
 )
 
 // Authenticate implements checks.Authenticator, RFC 8601 section 2.7.3.
-func (c *check) Authenticate(ctx context.Context, s *checks.Session) []checks.Authentication {
+func (c *check) Authenticate(ctx context.Context, s *checks.Request) []checks.Authentication {
 	names, _ := facts.Iprev(ctx, c.env, s)
 	if names.Result == "" {
 		return nil

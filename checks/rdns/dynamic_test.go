@@ -36,7 +36,7 @@ func labelledNames(t *testing.T) []labelled {
 }
 
 // dynamicSession is a client with names that all lead back to it.
-func dynamicSession(t testing.TB, addr string, names ...string) (checks.Env, *checks.Session) {
+func dynamicSession(t testing.TB, addr string, names ...string) (checks.Env, *checks.Request) {
 	t.Helper()
 	a := netip.MustParseAddr(addr)
 	kind := "A"
@@ -47,12 +47,12 @@ func dynamicSession(t testing.TB, addr string, names ...string) (checks.Env, *ch
 	for _, n := range names {
 		fmt.Fprintf(&zone, "%s PTR %s.\n%s. %s %s\n", reverse(t, a), n, n, kind, addr)
 	}
-	return checktest.Env(t, zone.String()), checktest.Session{Client: addr}.Session(t)
+	return checktest.Env(t, zone.String()), checktest.Session{Client: addr}.Request(t)
 }
 
 func reverse(t testing.TB, a netip.Addr) string {
 	t.Helper()
-	s := &checks.Session{Client: a}
+	s := checks.NewRequest(&checks.Session{Client: a}, checks.Connect)
 	return facts.PTRAhead(s)[0].Name
 }
 
@@ -201,7 +201,7 @@ dsl-192-0-2-7.example.net.   A    192.0.2.7
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			check := checktest.Build[rdns.Settings](t, rdns.Info, checktest.Env(t, c.zone), nil)
-			vs, err := checktest.Ask(t, rdns.Info, check, checktest.Session{Client: "192.0.2.7"}.Session(t))
+			vs, err := checktest.Ask(t, rdns.Info, check, checktest.Session{Client: "192.0.2.7"}.Request(t))
 			if got := strings.Join(checktest.IDs(vs), " "); got != c.want || err != nil {
 				t.Errorf("got %q, %v", got, err)
 			}

@@ -33,7 +33,7 @@ type check struct {
 }
 
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	names, err := facts.Iprev(ctx, c.env, s)
 	switch names.Result {
 	case facts.IprevPermError:
@@ -49,7 +49,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 
 // dynamic judges a client that has a confirmed name. One name that is a host's is enough, confirmed or not: it is the network
 // that writes both, and a name whose address could not be asked for must not decide.
-func (c *check) dynamic(s *checks.Session, ptr []string) []checks.Verdict {
+func (c *check) dynamic(s *checks.Request, ptr []string) []checks.Verdict {
 	var words []string
 	for _, name := range ptr {
 		w := c.patterns.word(s.Client, name)
@@ -62,7 +62,7 @@ func (c *check) dynamic(s *checks.Session, ptr []string) []checks.Verdict {
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	if s.Stage != checks.Connect {
 		return nil
 	}

@@ -94,7 +94,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: test.client}.Session(t)
+			s := checktest.Session{Client: test.client}.Request(t)
 			s.ClientName = "forged.example.com" // the MTA's word counts for nothing
 			vs, err := checktest.Ask(t, rdns.Info, c, s)
 			if (err != nil) != test.unknown {
@@ -123,7 +123,7 @@ func TestMismatchNamesAFewOfManyNames(t *testing.T) {
 10.2.0.192.in-addr.arpa. PTR a.example.net.
 10.2.0.192.in-addr.arpa. PTR e.example.net.`)
 	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
-	vs, err := checktest.Ask(t, rdns.Info, c, checktest.Session{Client: "192.0.2.10"}.Session(t))
+	vs, err := checktest.Ask(t, rdns.Info, c, checktest.Session{Client: "192.0.2.10"}.Request(t))
 	if err != nil || len(vs) != 1 {
 		t.Fatalf("got %q, %v", checktest.IDs(vs), err)
 	}
@@ -137,7 +137,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	for _, client := range []string{"", "192.0.2.10", "192.0.2.14", "192.0.2.15", "192.0.2.18", "192.0.2.99", "2001:db8::5"} {
-		s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: "user@example.net"}.Session(t)
+		s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: "user@example.net"}.Request(t)
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
@@ -158,7 +158,7 @@ func BenchmarkCheck(b *testing.B) {
 	d := checktest.Session{Client: "192.0.2.10"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if vs, err := c.Check(context.Background(), d.Session(b)); len(vs) > 0 || err != nil {
+		if vs, err := c.Check(context.Background(), d.Request(b)); len(vs) > 0 || err != nil {
 			b.Fatal(vs, err)
 		}
 	}

@@ -13,7 +13,7 @@ var (
 		Remedy: "Have the provider of the address set its PTR record to the full name of your mail server, and give that name " +
 			"an A record (AAAA for IPv6) with this address.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AddPTR,
+		Identity: true, NotHistory: true, Repair: checks.AddPTR,
 	}
 	mismatch = &checks.Reason{
 		ID:    "rdns-mismatch",
@@ -24,7 +24,7 @@ var (
 		Remedy: "Give the name in the PTR record an A record (AAAA for IPv6) with the address of your server, or have the " +
 			"provider change the PTR record to a name that has one.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AddAddressOfPTR,
+		Identity: true, NotHistory: true, Repair: checks.AddAddressOfPTR,
 	}
 	dynamic = &checks.Reason{
 		ID:    "rdns-dynamic",
@@ -37,6 +37,6 @@ var (
 		Remedy: "If the address is yours for good, have the provider set its PTR record to the full name of your mail server, and give " +
 			"that name an A record (AAAA for IPv6) with this address. If it is not, send through your provider's mail server.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AddPTR,
+		Identity: true, NotHistory: true, Repair: checks.AddPTR,
 	}
 )

@@ -16,7 +16,7 @@ import (
 
 // domainAge judges whether the sender's domain is new. What is not known is never new. An error does not keep the mail
 // waiting: the registry is asked in the background, and the next mail will know.
-func (c *check) domainAge(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) domainAge(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	domain := s.Envelope.MailFrom.Domain
 	if c.NewDomain == 0 && c.FirstSeen == 0 || c.isOurs(domain) {
 		return nil, nil
@@ -31,15 +31,11 @@ func (c *check) domainAge(ctx context.Context, s *checks.Session) ([]checks.Verd
 	if since == "" {
 		return nil, errors.Join(errRegistered, errSeen)
 	}
-	trust := c.env.Clock.Trust(s.Time)
-	if trust == checks.Disproved {
-		return nil, nil // how old anything is, nobody knows
-	}
-	return []checks.Verdict{{Reason: domainNew, Detail: map[string]string{"since": since}, Unsure: trust == checks.Doubted}}, nil
+	return []checks.Verdict{{Reason: domainNew, Detail: map[string]string{"since": since}, Unsure: c.env.Clock.Doubt(s.Time) != ""}}, nil
 }
 
 // newlyRegistered says when the domain was registered if that is not long ago.
-func (c *check) newlyRegistered(ctx context.Context, s *checks.Session, domain string) (string, error) {
+func (c *check) newlyRegistered(ctx context.Context, s *checks.Request, domain string) (string, error) {
 	if c.NewDomain == 0 || c.env.Registry == nil {
 		return "", nil
 	}
@@ -90,7 +86,7 @@ const (
 
 // newlySeen says when the domain was first seen here if that is not long ago, and notes that it was seen. It goes by the
 // organisational domain, or one domain would have as many first times as it has names.
-func (c *check) newlySeen(ctx context.Context, s *checks.Session, domain string) (string, error) {
+func (c *check) newlySeen(ctx context.Context, s *checks.Request, domain string) (string, error) {
 	org := facts.OrgDomain(domain)
 	if c.FirstSeen == 0 || org == "" {
 		return "", nil

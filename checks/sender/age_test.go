@@ -77,7 +77,7 @@ func month(c *sender.Settings) { c.NewDomain = 30 * day }
 func (st *site) ask(t *testing.T, from string) (string, error) {
 	t.Helper()
 	synctest.Wait()
-	s := checktest.Session{Client: "192.0.2.10", MailFrom: from, Time: st.now}.Session(t)
+	s := checktest.Session{Client: "192.0.2.10", MailFrom: from, Time: st.now}.Request(t)
 	vs, err := checktest.Ask(t, sender.Info, st.check, s)
 	synctest.Wait()
 	return strings.Join(checktest.IDs(vs), " "), err
@@ -293,7 +293,7 @@ func TestAgeDetail(t *testing.T) {
 		_, _ = st.ask(t, "a@mail.young.net")
 		_, _ = st.ask(t, "a@old.net")
 		since := func(from string) string {
-			s := checktest.Session{Client: "192.0.2.10", MailFrom: from, Time: st.now}.Session(t)
+			s := checktest.Session{Client: "192.0.2.10", MailFrom: from, Time: st.now}.Request(t)
 			vs, err := checktest.Ask(t, sender.Info, st.check, s)
 			if err != nil || len(vs) != 1 {
 				t.Fatal(vs, err)
@@ -396,7 +396,7 @@ func TestAgeWhenTheClockJumps(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				st := newSite(t, ageZone, new(registry), month)
-				st.env.Clock = checks.NewClock(st.now, func() time.Duration { return 0 }, st.env.Log)
+				st.env.Clock = checks.NewClock(st.now, time.Time{}, func() time.Duration { return 0 })
 				st.env.Store = checktest.NewStore(nil)
 				st.check = checktest.Build(t, sender.Info, st.env, month)
 				for _, from := range []string{"a@old.net", "a@young.net"} {
@@ -406,7 +406,7 @@ func TestAgeWhenTheClockJumps(t *testing.T) {
 					s := checktest.Session{Client: "192.0.2.10", MailFrom: "a@old.net", Time: now}
 					for _, from := range []string{"a@old.net", "a@young.net"} {
 						s.MailFrom = from
-						vs, err := checktest.Ask(t, sender.Info, st.check, s.Session(t))
+						vs, err := checktest.Ask(t, sender.Info, st.check, s.Request(t))
 						if err != nil || len(vs) > 0 && !vs[0].Unsure {
 							t.Errorf("%s at %s: %+v, %v", from, now, vs, err)
 						}

@@ -28,7 +28,7 @@ const (
 
 // held tells whether a refusal is a part of the sender's history. One with 4yz never is: the mail may come in yet.
 func held(e checks.Event) bool {
-	return e.Kind == checks.Refused && e.Reply.Code >= 500 && e.Reason != nil && !e.Reason.NotHeld
+	return e.Kind == checks.Refused && e.Reply.Code >= 500 && e.Reason != nil && !e.Reason.NotHistory
 }
 
 // past is the history that the open transaction belongs to. The zero value: it has none, or was not looked at.
@@ -39,15 +39,15 @@ type past struct {
 
 type pastKey struct{}
 
-func pastOf(s *checks.Session) *past {
+func pastOf(s *checks.Request) *past {
 	p, _ := checks.Remember(s, checks.MailFrom, pastKey{}, func() (*past, error) { return new(past), nil })
 	return p
 }
 
 // history judges what became of the sender's mail before.
-func (c *check) history(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) history(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
-	if c.History == 0 || s.Unused(history) || from.Local == "" || from.Domain == "" || c.isOurs(from.Domain) || s.AuthUser != "" {
+	if c.History == 0 || !s.Used(history) || from.Local == "" || from.Domain == "" || c.isOurs(from.Domain) || s.AuthUser != "" {
 		return nil, nil
 	}
 	p := pastOf(s)
@@ -71,7 +71,7 @@ func (c *check) history(ctx context.Context, s *checks.Session) ([]checks.Verdic
 //
 // A DNS that does not answer gives the client another identity than the next time, with another history. Most likely that
 // is an empty one, which is harmless.
-func (c *check) whose(ctx context.Context, s *checks.Session) string {
+func (c *check) whose(ctx context.Context, s *checks.Request) string {
 	who := ""
 	if is, _ := facts.SenderIsClients(ctx, c.env, s); !is {
 		id, _ := facts.ClientIdentity(ctx, c.env, s)
@@ -84,7 +84,7 @@ func (c *check) whose(ctx context.Context, s *checks.Session) string {
 
 // Observe implements checks.Observer: it learns the histories. On a session that is trusted, and of a transaction whose
 // recipients are all exempt, nothing was looked at, so nothing is noted.
-func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) {
+func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
 	if e.Kind != checks.Accepted && !held(e) {
 		return
 	}
@@ -106,7 +106,7 @@ func (c *check) Observe(ctx context.Context, s *checks.Session, e checks.Event) 
 }
 
 // noteDelivery writes down that mail of the sender was taken.
-func (c *check) noteDelivery(ctx context.Context, s *checks.Session, p *past) error {
+func (c *check) noteDelivery(ctx context.Context, s *checks.Request, p *past) error {
 	value, ok, err := c.env.Store.Get(ctx, deliveredKey+p.hash)
 	if err != nil {
 		return err

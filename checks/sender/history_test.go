@@ -46,7 +46,7 @@ func newSite(t *testing.T, zone string, registry checks.Registry, change func(*s
 func (st *site) mail(t *testing.T, d checktest.Session, became ...checks.Event) []string {
 	t.Helper()
 	d.Time = st.now
-	s := d.Session(t)
+	s := d.Request(t)
 	vs, err := checktest.Ask(t, sender.Info, st.check, s)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestHistory(t *testing.T) {
 		{name: "greylisting", before: owner, became: refused("greylisted", 451)},
 		{name: "a tempfail", before: owner, became: refused("rhsbl-listed", 450)},
 		{name: "what is not held against it", before: owner, became: &checks.Event{
-			Kind: checks.Refused, Reason: &checks.Reason{ID: "rdns-missing", NotHeld: true}, Reply: checks.Reply{Code: 550},
+			Kind: checks.Refused, Reason: &checks.Reason{ID: "rdns-missing", NotHistory: true}, Reply: checks.Reply{Code: 550},
 		}},
 		{name: "the domain without MX, which may be mended", before: owner, became: refused("sender-no-domain", 550)},
 		{name: "the history itself", before: owner, became: refused("sender-history", 550)},
@@ -219,8 +219,7 @@ func TestHistoryOfOthers(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, historyZone, nil, few)
 	for range 3 {
-		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Session(t)
-		s.Trusted = true
+		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Request(t)
 		st.check.(checks.Observer).Observe(t.Context(), s, listed)
 	}
 	if got := st.mail(t, checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}); len(got) > 0 {
@@ -253,7 +252,7 @@ func TestHistoryDetail(t *testing.T) {
 		for range 4 {
 			st.mail(t, owner, listed)
 		}
-		vs, err := checktest.Ask(t, sender.Info, st.check, owner.Session(t))
+		vs, err := checktest.Ask(t, sender.Info, st.check, owner.Request(t))
 		if err != nil || len(vs) != 1 || vs[0].Detail["refusals"] != "4" || vs[0].Detail["window"] != want {
 			t.Errorf("got %v, %v, want 4 within %s", vs, err, want)
 		}
@@ -273,7 +272,7 @@ func TestHistoryWithoutAnswers(t *testing.T) {
 		t.Parallel()
 		st := newSite(t, historyZone, nil, few)
 		st.env.Store.(*checktest.Store).Fail(errors.New("outage"))
-		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Session(t)
+		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Request(t)
 		if vs, err := checktest.Ask(t, sender.Info, st.check, s); len(vs) > 0 || err == nil {
 			t.Errorf("got %q, %v", checktest.IDs(vs), err)
 		}
@@ -300,19 +299,20 @@ func TestHistoryInThePipeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := checktest.Session{Client: "198.51.100.1"}.Session(t)
-	p.Run(t.Context(), s, checks.Connect)
+	run := p.NewRun(s)
+	run.Judge(t.Context(), checks.Connect)
 	transaction := func(date string) string {
 		s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
-		p.Run(t.Context(), s, checks.MailFrom)
+		run.Judge(t.Context(), checks.MailFrom)
 		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
-		if d := p.Run(t.Context(), s, checks.RcptTo); d.Reason != nil {
+		if d := run.Judge(t.Context(), checks.RcptTo); d.Reason != nil {
 			return d.Reason.ID
 		}
 		s.Envelope.Header = []headers.Field{{Name: "Date", Value: date}}
-		if d := p.Run(t.Context(), s, checks.EndOfHeader); d.Reason != nil {
+		if d := run.Judge(t.Context(), checks.EndOfHeader); d.Reason != nil {
 			return d.Reason.ID
 		}
-		p.Observe(t.Context(), s, delivered)
+		run.Observe(t.Context(), delivered)
 		return ""
 	}
 	var got []string
@@ -359,12 +359,13 @@ func TestHistoryThatNobodyWants(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := checktest.Session{Client: "198.51.100.1"}.Session(t)
-			p.Run(t.Context(), s, checks.Connect)
+			run := p.NewRun(s)
+			run.Judge(t.Context(), checks.Connect)
 			s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
-			p.Run(t.Context(), s, checks.MailFrom)
+			run.Judge(t.Context(), checks.MailFrom)
 			s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
-			p.Run(t.Context(), s, checks.RcptTo)
-			p.Observe(t.Context(), s, delivered)
+			run.Judge(t.Context(), checks.RcptTo)
+			run.Observe(t.Context(), delivered)
 			noted := false
 			for range st.env.Store.Scan(t.Context(), "") {
 				noted = true
@@ -379,7 +380,7 @@ func TestHistoryThatNobodyWants(t *testing.T) {
 // badDate refuses what has the date "bad".
 type badDate struct{ reason *checks.Reason }
 
-func (b badDate) Check(_ context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (b badDate) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Envelope.Header[0].Value == "bad" {
 		return []checks.Verdict{{Reason: b.reason}}, nil
 	}

@@ -14,7 +14,7 @@ var (
 		Remedy: "Let the sending program use a complete address, local part, @ and domain, with special characters in the local " +
 			"part quoted. For mail that wants no answer, the empty address <> is right.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	syntaxLax = &checks.Reason{
 		ID:    "sender-syntax-lax",
@@ -25,7 +25,7 @@ var (
 			"or more than 64 octets before the @, or an underscore or a last dot in the domain. Others cannot answer to it.",
 		Remedy: "Use an address without the fault that the reply names. A local part with stray dots can be put in double quotes.",
 		Safe:   checks.Watch, Strict: checks.Reject,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	noDomain = &checks.Reason{
 		ID:    "sender-no-domain",
@@ -36,7 +36,7 @@ var (
 		Remedy: "Correct the domain in the sender address, or give it an MX record. A new record may take hours to be seen " +
 			"everywhere.",
 		Safe: checks.Tempfail, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AddMX,
+		Identity: true, NotHistory: true, Repair: checks.AddMX,
 	}
 	nullMX = &checks.Reason{
 		ID:    "sender-null-mx",
@@ -47,7 +47,7 @@ var (
 		Remedy: "Send from a domain that takes mail. If the domain does send mail, replace its null MX (\"MX 0 .\") with the name " +
 			"of a mail host.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.ReplaceMX,
+		Identity: true, NotHistory: true, Repair: checks.ReplaceMX,
 	}
 	bogusMX = &checks.Reason{
 		ID:    "sender-bogus-mx",
@@ -60,7 +60,7 @@ var (
 		Remedy: "Let the MX records of the domain name hosts that exist and have public addresses. If the domain is to take no " +
 			"mail, send from another one.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.ReplaceMX,
+		Identity: true, NotHistory: true, Repair: checks.ReplaceMX,
 	}
 	ownDomain = &checks.Reason{
 		ID:    "sender-own-domain",
@@ -72,7 +72,7 @@ var (
 		Remedy: "As a user of this site, send through its submission server with your password. As a service that sends in its " +
 			"name, ask its postmaster to add your server to the SPF record, or use a sender address of your own domain.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.Elsewhere,
+		Identity: true, NotHistory: true, Repair: checks.Elsewhere,
 		NotForwarded: true, // it is about SPF, and our users write to addresses that lead back here
 	}
 	history = &checks.Reason{
@@ -85,7 +85,7 @@ var (
 		Remedy: "Read the replies to the mail before this one, and mend what they name. The record is forgotten by itself, or ask " +
 			"the postmaster of this site: a message that is accepted ends it.",
 		Safe: checks.Off, Strict: checks.Watch,
-		Identity: true, NotHeld: true,
+		Identity: true, NotHistory: true,
 	}
 	domainNew = &checks.Reason{
 		ID:    "domain-new",
@@ -97,6 +97,6 @@ var (
 		Remedy: "Wait until the domain is older, and try again, or send from an older domain until then. If the mail is urgent, reach " +
 			"the recipient in another way.",
 		Safe: checks.Watch, Strict: checks.Tempfail,
-		NotHeld: true,
+		NotHistory: true,
 	}
 )

@@ -39,7 +39,7 @@ type check struct {
 }
 
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	from := s.Envelope.MailFrom
 	if from.IsNull() {
 		return nil, nil
@@ -64,8 +64,8 @@ func says(vs []checks.Verdict, r *checks.Reason) bool {
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
-	var ahead []checks.Ahead
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
+	var ahead []checks.Query
 	if c.History > 0 {
 		ahead = facts.IdentityAhead(s)
 	}
@@ -95,7 +95,7 @@ func form(from checks.Address) []checks.Verdict {
 }
 
 // mailHosts judges where the domain takes its mail.
-func (c *check) mailHosts(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) mailHosts(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	mx, err := facts.SenderMX(ctx, c.env, s)
 	switch {
 	case err != nil:
@@ -146,7 +146,7 @@ func list(hosts []facts.MXHost) string {
 
 // ownDomain judges the use of exactly one of our domains. Subdomains are left alone: they are often given to others, such
 // as newsletter services, and have SPF records of their own. The pipeline never asks about trusted clients.
-func (c *check) ownDomain(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) ownDomain(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if !s.Client.IsValid() || s.AuthUser != "" || !c.isOurs(s.Envelope.MailFrom.Domain) {
 		return nil, nil
 	}

@@ -108,7 +108,7 @@ func run(t *testing.T, cases []testCase) {
 			case "unknown":
 				client = ""
 			}
-			s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: test.from}.Session(t)
+			s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: test.from}.Request(t)
 			vs, err := checktest.Ask(t, sender.Info, c, s)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
@@ -221,7 +221,7 @@ func TestOwnDomain(t *testing.T) {
 
 func TestAuthenticatedClientsMayUseOurDomain(t *testing.T) {
 	t.Parallel()
-	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.org", Auth: "user"}.Session(t)
+	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.org", Auth: "user"}.Request(t)
 	if vs, err := checktest.Ask(t, sender.Info, build(t, env(t, zone)), s); len(vs) > 0 || err != nil {
 		t.Errorf("got %q, %v", checktest.IDs(vs), err)
 	}
@@ -233,7 +233,7 @@ func TestManyBadMailHosts(t *testing.T) {
 	for i := range 11 {
 		fmt.Fprintf(&b, "example.net. MX %d mx%d.example.net.\n", i, i)
 	}
-	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}.Session(t)
+	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}.Request(t)
 	vs, err := checktest.Ask(t, sender.Info, build(t, env(t, b.String())), s)
 	if len(vs) > 0 || err == nil {
 		t.Errorf("got %q, %v; the eleventh host was not looked at", checktest.IDs(vs), err)
@@ -251,7 +251,7 @@ func TestDetail(t *testing.T) {
 		{"user@example.org", "sender-own-domain", "spf", "softfail"},
 		{"user@silent.example.org", "sender-own-domain", "spf", "none"},
 	} {
-		s := checktest.Session{Client: "192.0.2.10", MailFrom: test.from}.Session(t)
+		s := checktest.Session{Client: "192.0.2.10", MailFrom: test.from}.Request(t)
 		vs, _ := checktest.Ask(t, sender.Info, c, s)
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {
@@ -269,7 +269,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		"<>", "user@example.net", "user@implicit.example.net", "user@null.example.net", "user@nowhere.example.net",
 		"user@private.example.net", "user@[192.0.2.1]", "no address", "user@bücher.example", "user@aliased.example.net",
 	} {
-		s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: from}.Session(t)
+		s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: from}.Request(t)
 		rec := &checktest.Recorder{Resolver: e.DNS}
 		recorded := e
 		recorded.DNS = rec
@@ -292,7 +292,7 @@ func BenchmarkCheck(b *testing.B) {
 	d := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}
 	b.ReportAllocs()
 	for b.Loop() {
-		s := d.Session(b)
+		s := d.Request(b)
 		s.Stage = checks.MailFrom
 		if vs, err := c.Check(context.Background(), s); len(vs) > 0 || err != nil {
 			b.Fatal(vs, err)

@@ -49,7 +49,7 @@ var (
 		Remedy: "Have the server give its own full name in HELO. If that is the name it gave, add the server to the SPF record of " +
 			"that name, for example v=spf1 a -all.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHeld: true, Repair: checks.AllowInHeloSPF,
+		Identity: true, NotHistory: true, Repair: checks.AllowInHeloSPF,
 	}
 	softfail = &checks.Reason{
 		ID:    "spf-softfail",

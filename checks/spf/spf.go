@@ -26,7 +26,7 @@ var Info = checks.Define(checks.Info{
 type check struct{ env checks.Env }
 
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Stage == checks.Helo {
 		return c.helo(ctx, s)
 	}
@@ -35,7 +35,7 @@ func (c *check) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict,
 
 // helo judges the HELO identity. Only a fail is a verdict: HELO names without a record, or with a broken one, are nothing
 // that their mail could be refused for.
-func (c *check) helo(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) helo(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if c.ours(s.Helo) {
 		return nil, nil
 	}
@@ -47,7 +47,7 @@ func (c *check) helo(ctx context.Context, s *checks.Session) ([]checks.Verdict, 
 }
 
 // Authenticate implements checks.Authenticator, RFC 8601 section 2.7.2.
-func (c *check) Authenticate(ctx context.Context, s *checks.Session) []checks.Authentication {
+func (c *check) Authenticate(ctx context.Context, s *checks.Request) []checks.Authentication {
 	r, _ := facts.MailFromSPF(ctx, c.env, s)
 	property := "smtp.mailfrom"
 	if r.Identity == facts.SPFHelo {
@@ -67,7 +67,7 @@ func (c *check) ours(helo string) bool {
 
 // mailFrom judges the MAIL FROM identity. A temperror has a reason of its own, so it is no error beside; but if it is our
 // own time that ran out, it is both, for the blame is not the domain's alone.
-func (c *check) mailFrom(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
+func (c *check) mailFrom(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
 	if s.Envelope.MailFrom.IsNull() {
 		return nil, nil
 	}
@@ -118,7 +118,7 @@ func verdict(reason *checks.Reason, r facts.SPF) []checks.Verdict {
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Session) []checks.Ahead {
+func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	switch {
 	case s.Stage == checks.Helo && !c.ours(s.Helo):
 		return facts.SPFAhead(s, facts.SPFHelo)

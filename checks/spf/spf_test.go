@@ -100,7 +100,7 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			env := checktest.Env(t, c.zone)
 			check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
-			s := c.session.Session(t)
+			s := c.session.Request(t)
 			verdicts, err := checktest.Ask(t, spf.Info, check, s)
 			if got := checktest.IDs(verdicts); !slices.Equal(got, append([]string{}, c.want...)) {
 				t.Fatalf("reasons %v, want %v", got, c.want)
@@ -118,7 +118,7 @@ func TestCheck(t *testing.T) {
 }
 
 // text fills the placeholders of a reply.
-func text(v checks.Verdict, s *checks.Session) string {
+func text(v checks.Verdict, s *checks.Request) string {
 	pairs := []string{"{client}", s.Client.String(), "{helo}", s.Helo}
 	for k, value := range v.Detail {
 		pairs = append(pairs, "{"+k+"}", value)
@@ -132,7 +132,7 @@ func TestOutOfTime(t *testing.T) {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	check := checktest.Build[checks.NoSettings](t, spf.Info, checktest.Env(t, `example.net TXT "v=spf1 -all"`), nil)
-	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Session(t)
+	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
 	for stage, want := range map[checks.Stage][]string{checks.Helo: {}, checks.MailFrom: {"spf-temperror"}} {
 		s.Stage = stage
 		verdicts, err := check.Check(ctx, s)
@@ -192,7 +192,7 @@ func TestPrefetch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := c.session.Session(t)
+			s := c.session.Request(t)
 			s.Stage = c.stage
 			got := ""
 			for _, q := range check.Prefetch(s) {
@@ -218,7 +218,7 @@ func FuzzExplanation(f *testing.F) {
 		env := checktest.Env(t, "")
 		env.DNS = z
 		check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
-		s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Session(t)
+		s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
 		s.Stage = checks.MailFrom
 		verdicts, err := check.Check(t.Context(), s)
 		if err != nil || len(verdicts) != 1 {
@@ -235,12 +235,12 @@ func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, heloOK+`example.net TXT "v=spf1 include:a.example.net -all"
 a.example.net TXT "v=spf1 ip4:198.51.100.0/24 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all"`)
 	check := checktest.Build[checks.NoSettings](b, spf.Info, env, nil)
-	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Session(b)
+	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		fresh := checks.Session{Client: s.Client, Helo: s.Helo, Time: s.Time, Envelope: s.Envelope}
+		fresh := checks.NewRequest(s.Session, checks.MailFrom)
 		for _, fresh.Stage = range spf.Info.Stages {
-			if verdicts, err := check.Check(b.Context(), &fresh); len(verdicts) > 0 || err != nil {
+			if verdicts, err := check.Check(b.Context(), fresh); len(verdicts) > 0 || err != nil {
 				b.Fatalf("%v, %v", verdicts, err)
 			}
 		}

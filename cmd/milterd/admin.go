@@ -165,8 +165,17 @@ func (d *daemon) parts() web.Parts {
 		Records:     d.recorded,
 		Store:       d.store.Status,
 		DNS:         d.resolver.Stats,
-		Checks:      func() []checks.Condition { return d.pipeline.Load().Report() },
+		Checks:      d.conditions,
 	}
+}
+
+// conditions returns the state of what the checks depend on, and of the clock.
+func (d *daemon) conditions() []checks.Condition {
+	list := d.pipeline.Load().Report()
+	if why := d.clock.Doubt(time.Now()); why != "" {
+		list = append(list, checks.Condition{Check: "msgfields", Name: "clock", State: "doubted", Why: why})
+	}
+	return list
 }
 
 // problems are what an operator should look at.
@@ -183,7 +192,7 @@ func (d *daemon) functions() map[string]admin.Func {
 		"status": func(context.Context, func(any) error) (any, error) {
 			return statusReport{
 				Version: version(), Started: d.started, Profile: d.config().Profile.String(), Connections: d.server.Connections(),
-				LogDropped: d.output.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.pipeline.Load().Report(),
+				LogDropped: d.output.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.conditions(),
 			}, nil
 		},
 		"block/list": func(ctx context.Context, _ func(any) error) (any, error) {

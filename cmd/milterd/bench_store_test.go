@@ -83,17 +83,16 @@ func greylistOn(b *testing.B, s checks.Store) checks.Check {
 // decide is message i at a time: it has to wait, or else is delivered.
 func decide(c checks.Check, i int, at time.Time, waits bool) error {
 	ctx := context.Background()
-	s := &checks.Session{ID: "bench", Time: at, Stage: checks.RcptTo, Client: netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), 1})}
+	s := &checks.Session{ID: "bench", Time: at, Client: netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), 1})}
 	s.Envelope.MailFrom = checks.ParseAddress(fmt.Sprintf("<user%d@sender.example>", i))
-	s.Envelope.Rcpts = []checks.Recipient{{
-		Address: checks.ParseAddress("<user@example.org>"), Suspicions: []*checks.Reason{rdns.Info.Reasons[0]},
-	}}
-	vs, err := c.Check(ctx, s)
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("<user@example.org>")}}
+	r := checks.NewRequest(s, checks.RcptTo, checks.Verdict{Reason: rdns.Info.Reasons[0]})
+	vs, err := c.Check(ctx, r)
 	if err == nil && len(vs) > 0 != waits {
 		err = fmt.Errorf("message %d: verdicts %v", i, vs)
 	}
 	if !waits {
-		c.(checks.Observer).Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+		c.(checks.Observer).Observe(ctx, r, checks.Event{Kind: checks.Accepted})
 	}
 	return err
 }

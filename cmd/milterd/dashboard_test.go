@@ -145,7 +145,7 @@ func TestTheOperatorSeesARefusal(t *testing.T) {
 	s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
 	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
 	o := checks.Outcome{Check: "rdns", Reason: missingPTR, Action: checks.Reject, Reply: checks.Reply{Code: 550, Enhanced: "5.7.25", Text: "no name"}}
-	d.journal().Decided(s, checks.Decision{
+	d.journal().Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{
 		Reply: &o.Reply, Reason: missingPTR, Action: checks.Reject, Outcomes: []checks.Outcome{o}, Results: []checks.Result{{Check: "rdns", Outcomes: []checks.Outcome{o}}},
 	})
 	for d.recorded().Written < 1 {
@@ -205,14 +205,14 @@ func TestChartsAreSeeded(t *testing.T) {
 	d := recording(t, nil)
 	s := &checks.Session{ID: "s1", Time: time.Now().Add(-2 * time.Hour)}
 	for range 3 {
-		d.explain.book.Accepted(s)
+		d.explain.book.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	}
 	for d.recorded().Written < 3 {
 		time.Sleep(time.Millisecond)
 	}
 	d.started = time.Now().Add(-time.Hour)
 	live := &checks.Session{ID: "s2", Time: time.Now()} // counted already
-	d.explain.book.Accepted(live)
+	d.explain.book.Accepted(checks.NewRequest(live, checks.EndOfHeader))
 	for d.recorded().Written < 4 {
 		time.Sleep(time.Millisecond)
 	}

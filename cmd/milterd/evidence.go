@@ -24,7 +24,7 @@ const evidencePatience = 2 * time.Second
 func openEvidence(env checks.Env, current func() *config.Config, now func() time.Time) *evidence.Book {
 	env.DNS = checks.Traced(env.DNS)
 	return evidence.Open(env.Store, evidence.Options{
-		Who: func(ctx context.Context, s *checks.Session) evidence.Who {
+		Who: func(ctx context.Context, s *checks.Request) evidence.Who {
 			env := env
 			env.Site = checks.Site{Hostname: current().Hostname, LocalDomains: current().LocalDomains}
 			return whose(ctx, env, s)
@@ -38,7 +38,7 @@ func openEvidence(env checks.Env, current func() *config.Config, now func() time
 
 // whose finds out whose a transaction is. What the DNS does not say is not known: the client is then another one than the next
 // time, and nobody's word is taken for a sender.
-func whose(ctx context.Context, env checks.Env, s *checks.Session) evidence.Who {
+func whose(ctx context.Context, env checks.Env, s *checks.Request) evidence.Who {
 	from := s.Envelope.MailFrom
 	client, _ := facts.ClientIdentity(ctx, env, s)
 	who := evidence.Who{Client: client.Narrow(), Sender: cmp.Or(facts.OrgDomain(from.Domain), from.Domain)}

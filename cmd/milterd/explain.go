@@ -88,7 +88,7 @@ func (d *daemon) recorded() records.Stats {
 // options lets a pipeline make traces for records, and links.
 func (x explainer) options(o *checks.Options) {
 	if x.book != nil {
-		o.Trace = checks.TraceTold
+		o.Trace = checks.TraceMatched
 	}
 	if x.url != "" {
 		o.Link = x.link
@@ -109,14 +109,14 @@ func (x explainer) link(r *checks.Reason, at time.Time) (record, link string) {
 type journals []milter.Journal
 
 // Decided implements milter.Journal.
-func (js journals) Decided(s *checks.Session, d checks.Decision) {
+func (js journals) Decided(s *checks.Request, d checks.Decision) {
 	for _, j := range js {
 		j.Decided(s, d)
 	}
 }
 
 // Accepted implements milter.Journal.
-func (js journals) Accepted(s *checks.Session) {
+func (js journals) Accepted(s *checks.Request) {
 	for _, j := range js {
 		j.Accepted(s)
 	}

@@ -64,13 +64,13 @@ func TestLinksOfReplies(t *testing.T) {
 	now := time.Now()
 	id, link := o.Link(missingPTR, now)
 	const start = "https://mx.example.org/why/rdns-missing?r="
-	if got, err := d.explain.signer.Verify(strings.TrimPrefix(link, start), "rdns-missing", now, time.Hour); err != nil || got != id || id == "" || o.Trace != checks.TraceTold {
+	if got, err := d.explain.signer.Verify(strings.TrimPrefix(link, start), "rdns-missing", now, time.Hour); err != nil || got != id || id == "" || o.Trace != checks.TraceMatched {
 		t.Errorf("%s: %q, %v", link, got, err)
 	}
 
 	o = checks.Options{}
 	recording(t, func(c *config.Config) { c.Explain.URL = "" }).explain.options(&o)
-	if o.Link != nil || o.Trace != checks.TraceTold {
+	if o.Link != nil || o.Trace != checks.TraceMatched {
 		t.Error("links without a url, or records without a trace")
 	}
 
@@ -158,11 +158,11 @@ func TestLogCommand(t *testing.T) {
 	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
 	id, link := d.explain.link(missingPTR, s.Time)
 	o := checks.Outcome{Check: "rdns", Reason: missingPTR, Action: checks.Reject, Reply: checks.Reply{Code: 550, Enhanced: "5.7.25", Text: "no name", Link: link}}
-	d.journal().Decided(s, checks.Decision{
+	d.journal().Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{
 		Reply: &o.Reply, Reason: missingPTR, Action: checks.Reject, Record: id, Outcomes: []checks.Outcome{o},
 		Results: []checks.Result{{Check: "rdns", Outcomes: []checks.Outcome{o}}},
 	})
-	d.journal().Accepted(s)
+	d.journal().Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	for d.recorded().Written < 2 {
 		time.Sleep(time.Millisecond)
 	}

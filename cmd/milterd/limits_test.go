@@ -54,7 +54,6 @@ records that wait for the store | {milter/records.maxQueued octets} | they are d
 lines that wait for the log | {milter/log.maxQueued octets}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log
 callouts | {checks/callout.maxFlights} at a time, {checks/callout.maxFlight time} each, {checks/callout.maxAddrs} addresses of a host, {checks/callout.maxConnections} connections to it | could not find out; the next attempt of the sender finds more
 a reply to a callout | {checks/callout.maxLines} lines of {checks/callout.maxLine octets} | the host is taken for one that cannot be asked
-networks that tell whether the clock is right | {checks.maxVotes}, each by its last message | the oldest go
 questions to registries (RDAP) | {checks/sender.maxAsking} at a time, {checks/sender.maxAsk time} each, answers of {milter/rdap.maxBody octets} | the age of the domain is unknown
 pages and commands | {cmd/milterd.maxReaders} connections to each listener, {cmd/milterd.pageTime time} for a page, {cmd/milterd.pageHeaders octets} of header fields | others wait; slow ones are closed
 the pages for senders | {milter/web/why.pagesOverall}, then one in {milter/web/why.refillPages time} | 429 after {milter/web/why.delayPage time}, and when to come again

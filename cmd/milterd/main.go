@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -91,6 +92,21 @@ func newVersion() *cobra.Command {
 }
 
 // version is what the Go tool knows of the build.
+// buildTime returns the time of the commit that the program was built from, or the zero time if it is not known.
+func buildTime() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			t, _ := time.Parse(time.RFC3339, s.Value)
+			return t
+		}
+	}
+	return time.Time{}
+}
+
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -40,7 +40,7 @@ func (f *farDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer, 
 	return f.zone.Lookup(ctx, q)
 }
 
-func (f *farDNS) Announce(qs []checks.Ahead) {
+func (f *farDNS) Announce(qs []checks.Query) {
 	for _, q := range qs {
 		go func() {
 			if a, err := f.Lookup(context.Background(), q.Question); err == nil && q.Then != nil {
@@ -134,13 +134,14 @@ func play(t *testing.T, p *checks.Pipeline) {
 // hurry says the same as a mail server that tells all at once.
 func hurry(t *testing.T, p *checks.Pipeline) {
 	t.Helper()
-	s := &checks.Session{ID: "t", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.example.net", Hurried: true}
+	s := &checks.Session{ID: "t", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.example.net"}
+	run := p.NewRun(s)
 	s.Envelope.MailFrom = checks.ParseAddress("a@example.net")
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
-		p.Run(t.Context(), s, st)
+		run.Judge(t.Context(), st)
 	}
 	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
-	if d := p.Run(t.Context(), s, checks.RcptTo); d.Reply != nil {
+	if d := run.Judge(t.Context(), checks.RcptTo); d.Reply != nil {
 		t.Fatal(d.Reply)
 	}
 }

@@ -37,10 +37,10 @@ const (
 	// drainPatience is how long a stopping daemon waits for the messages in flight; in the second half of it none begins any
 	// more. Mail servers that wait for the next daemon give up after 30 s.
 	drainPatience = 15 * time.Second
-	// tendEvery is how often the checks are asked whether something is due beside the sessions, and tendFirst how long a
+	// maintainEvery is how often the checks are asked whether something is due beside the sessions, and maintainFirst how long a
 	// configuration waits for that before it is used.
-	tendEvery = 10 * time.Second
-	tendFirst = 3 * time.Second
+	maintainEvery = 10 * time.Second
+	maintainFirst = 3 * time.Second
 	// logPatience is how long it then waits for the log.
 	logPatience = 2 * time.Second
 )
@@ -100,7 +100,6 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 			wanted = append(wanted, l)
 		}
 	}
-	collect := newCollector()
 	output := openLog(cfg.Log, stderr)
 	defer func() {
 		if lost := output.Close(logPatience); lost > 0 {
@@ -119,7 +118,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return fmt.Errorf("store: %w", err)
 	}
 	defer d.store.Close()
-	d.clock = checks.NewClock(d.started, func() time.Duration { return time.Since(d.started) }, logrus.NewEntry(d.log))
+	d.clock = checks.NewClock(d.started, buildTime(), func() time.Duration { return time.Since(d.started) })
 	d.registry = rdap.New(d.store)
 	if err := d.openRecords(cfg); err != nil {
 		return err
@@ -135,12 +134,12 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	first, cancel := context.WithTimeout(ctx, tendFirst)
-	p.Tend(first, time.Now())
+	first, cancel := context.WithTimeout(ctx, maintainFirst)
+	p.Maintain(first, time.Now())
 	cancel()
 	d.pipeline.Store(p)
-	stopTending := d.tend(collect)
-	defer stopTending()
+	stopMaintaining := d.maintain()
+	defer stopMaintaining()
 	d.server = &milter.Server{
 		Pipeline:       d.pipeline.Load,
 		Journal:        d.journal(),
@@ -206,26 +205,25 @@ func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	})
 }
 
-// tend has the checks do what is due beside the sessions, until stop is called.
-func (d *daemon) tend(collect *collector) (stop func()) {
+// maintain calls Maintain of the current pipeline regularly until stop is called.
+func (d *daemon) maintain() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var tending sync.WaitGroup
-	tending.Go(func() {
-		tick := time.NewTicker(tendEvery)
+	var maintaining sync.WaitGroup
+	maintaining.Go(func() {
+		tick := time.NewTicker(maintainEvery)
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				collect.adjust()
-				each, done := context.WithTimeout(ctx, tendEvery)
-				d.pipeline.Load().Tend(each, time.Now())
+				each, done := context.WithTimeout(ctx, maintainEvery)
+				d.pipeline.Load().Maintain(each, time.Now())
 				done()
 			}
 		}
 	})
-	return func() { cancel(); tending.Wait() }
+	return func() { cancel(); maintaining.Wait() }
 }
 
 // run serves until ctx is done or a listener fails, then drains.
@@ -303,9 +301,9 @@ func (d *daemon) reload() {
 		}
 	}
 	d.log.SetLevel(cfg.Log.Level)
-	p.Inherit(d.pipeline.Load())
-	first, cancel := context.WithTimeout(context.Background(), tendFirst)
-	p.Tend(first, time.Now()) // so that what is new is in use, if it can be
+	p.Reload(d.pipeline.Load())
+	first, cancel := context.WithTimeout(context.Background(), maintainFirst)
+	p.Maintain(first, time.Now()) // so that what is new is in use, if it can be
 	cancel()
 	d.pipeline.Store(p)
 	// What takes effect at the next start is compared with what runs.

@@ -174,7 +174,7 @@ func startDaemonIn(
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Tend(t.Context(), d.now())
+	p.Maintain(t.Context(), d.now())
 	srv := &milter.Server{
 		Pipeline: func() *checks.Pipeline { return p }, Journal: journals{log.Journal{Log: logger}, d.evidence}, Log: logrus.NewEntry(logger),
 		NewID: func() string { return "id" },

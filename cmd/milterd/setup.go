@@ -60,8 +60,8 @@ func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Op
 	opts := cfg.Policy
 	opts.Store = env.Store
 	opts.TraceFields.AuthServID = cmp.Or(opts.TraceFields.AuthServID, cfg.Hostname)
-	opts.ClientNamed = func(ctx context.Context, s *checks.Session, match func(string) bool) (bool, error) {
-		return facts.ClientNamed(ctx, env, s, match)
+	opts.ClientNamed = func(ctx context.Context, r *checks.Request, match func(string) bool) (bool, error) {
+		return facts.ClientNamed(ctx, env, r, match)
 	}
 	return instances, opts, nil
 }

@@ -11,7 +11,7 @@ import (
 
 // tell tells a decision as a story: who did what, what each check saw and found, what was answered and what to do about it.
 func tell(w io.Writer, d decided) {
-	if d.session.Trusted {
+	if d.trusted {
 		paragraph(w, "", "This client is trusted: nothing is checked.")
 		return
 	}

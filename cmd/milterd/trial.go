@@ -34,6 +34,7 @@ type trial struct {
 type decided struct {
 	checks.Decision
 	session checks.Session
+	trusted bool
 }
 
 // newTrial makes a trial of a configuration. In a world that is made up nobody outside can be connected to.
@@ -51,14 +52,14 @@ func newTrial(cfg *config.Config, dns checks.Resolver, madeUp bool) (*trial, err
 		t.close()
 		return nil, err
 	}
-	p.Tend(context.Background(), t.player.Clock())
+	p.Maintain(context.Background(), t.player.Clock())
 	t.player.Pipeline = p
-	t.player.Decided = func(s *checks.Session, d checks.Decision) {
+	t.player.Decided = func(s *checks.Request, d checks.Decision) {
 		t.result.add(d)
-		if s.Trusted {
+		if s.Trusted() {
 			t.result.Trusted = true
 		}
-		t.pending = append(t.pending, decided{d, *s})
+		t.pending = append(t.pending, decided{Decision: d, session: *s.Session, trusted: s.Trusted()})
 	}
 	return t, nil
 }

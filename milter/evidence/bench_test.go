@@ -20,7 +20,7 @@ func BenchmarkFlood(b *testing.B) {
 	}
 	defer s.Close()
 	book := Open(s, Options{
-		Who: func(_ context.Context, s *checks.Session) Who {
+		Who: func(_ context.Context, s *checks.Request) Who {
 			return Who{Client: s.Helo, Sender: s.Envelope.MailFrom.Domain, Own: true, SPF: true, Pairs: []string{s.Envelope.MailFrom.Text + " bob@example.org"}}
 		},
 		Known: func(context.Context, string, time.Time) (bool, error) { return false, nil },
@@ -37,9 +37,9 @@ func BenchmarkFlood(b *testing.B) {
 		s := &checks.Session{ID: "test", Time: start.Add(time.Duration(float64(i) / float64(b.N) * weeks * weekSeconds * float64(time.Second))), Helo: name}
 		s.Envelope.MailFrom = checks.ParseAddress("offer@" + name)
 		if i%3 > 0 {
-			book.Decided(s, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
+			book.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
 		}
-		book.Accepted(s)
+		book.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 		if i%2000 == 1999 { // no faster than it is found out and written
 			if err := book.Flush(b.Context()); err != nil {
 				b.Fatal(err)

@@ -75,8 +75,8 @@ type Who struct {
 
 // Options is what a Book depends on.
 type Options struct {
-	// Who finds out whose a transaction is. It gets a session of its own (checks.Session.Aside), and may take its time.
-	Who func(ctx context.Context, s *checks.Session) Who
+	// Who finds out whose a transaction is. It receives a checks.Request.Snapshot, and may take its time.
+	Who func(ctx context.Context, r *checks.Request) Who
 	// Known tells whether the user of one of Who.Pairs has written to the address lately.
 	Known func(ctx context.Context, pair string, at time.Time) (bool, error)
 
@@ -178,7 +178,7 @@ type met struct {
 
 type transactionKey struct{}
 
-func transactionOf(s *checks.Session) *transaction {
+func transactionOf(s *checks.Request) *transaction {
 	t, _ := checks.Remember(s, checks.MailFrom, transactionKey{}, func() (*transaction, error) { return new(transaction), nil })
 	return t
 }
@@ -203,7 +203,7 @@ func soft(o checks.Outcome) bool {
 
 // item is news of a transaction.
 type item struct {
-	*checks.Session
+	*checks.Request
 	reasons []news
 	against bool
 	clean   bool
@@ -216,8 +216,8 @@ type news struct {
 }
 
 // Decided implements milter.Journal.
-func (b *Book) Decided(s *checks.Session, d checks.Decision) {
-	if s.Trusted || len(d.Outcomes) == 0 && !d.Partial {
+func (b *Book) Decided(s *checks.Request, d checks.Decision) {
+	if s.Trusted() || len(d.Outcomes) == 0 && !d.Partial {
 		return
 	}
 	t := transactionOf(s)
@@ -265,8 +265,8 @@ func fate(o checks.Outcome, d checks.Decision) int {
 var pipelineReasons = checks.PipelineReasons()
 
 // Accepted implements milter.Journal.
-func (b *Book) Accepted(s *checks.Session) {
-	if s.Trusted {
+func (b *Book) Accepted(s *checks.Request) {
+	if s.Trusted() {
 		return
 	}
 	t := transactionOf(s)
@@ -287,7 +287,7 @@ func (b *Book) Accepted(s *checks.Session) {
 }
 
 // add puts news into the queue.
-func (b *Book) add(s *checks.Session, i item) {
+func (b *Book) add(s *checks.Request, i item) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -297,7 +297,7 @@ func (b *Book) add(s *checks.Session, i item) {
 		b.lose(1, nil)
 		return
 	}
-	i.Session = s.Aside(maxRcpts)
+	i.Request = s.Snapshot(maxRcpts)
 	b.waiting++
 	b.queue <- i // which has room for maxWaiting
 }
@@ -328,9 +328,9 @@ func (b *Book) find(i item) (e *entry, err error) {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	ctx, cancel := checks.Within(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	who := b.opts.Who(ctx, i.Session)
+	who := b.opts.Who(ctx, i.Request)
 	e = &entry{Client: cmp.Or(who.Client, "unknown"), Sender: who.Sender, Own: who.Own, SPF: who.SPF, Hits: hits{}}
 	once := one(i.Time)
 	for _, n := range i.reasons {

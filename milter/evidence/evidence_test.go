@@ -50,7 +50,7 @@ func newDesk(t *testing.T) *desk {
 
 func (d *desk) open(store checks.Store) *Book {
 	b := Open(store, Options{
-		Who: func(_ context.Context, s *checks.Session) Who {
+		Who: func(_ context.Context, s *checks.Request) Who {
 			if s.Helo == "panic" {
 				panic("odd answer")
 			}
@@ -91,15 +91,19 @@ func (d *desk) mail(day int, client, from string, reasons ...did) {
 }
 
 func (d *desk) tell(s *checks.Session, dec checks.Decision, reasons ...did) {
+	d.tellOf(checks.NewRequest(s, checks.RcptTo), dec, reasons...)
+}
+
+func (d *desk) tellOf(r *checks.Request, dec checks.Decision, reasons ...did) {
 	for _, x := range reasons {
 		dec.Outcomes = append(dec.Outcomes, checks.Outcome{Check: x.check(), Reason: x.Reason, Action: x.Action})
 		if x.Enforced() {
 			dec.Reason, dec.Action, dec.Reply = x.Reason, x.Action, &checks.Reply{}
 		}
 	}
-	d.Decided(s, dec)
+	d.Decided(r, dec)
 	if dec.Reply == nil {
-		d.Accepted(s)
+		d.Accepted(r)
 	}
 }
 
@@ -248,9 +252,9 @@ func TestVerdicts(t *testing.T) {
 		"nor what is trusted": {func(d *desk) {
 			d.spam(100, 20, 14)
 			for day := range 5 {
-				s := &checks.Session{Time: start.AddDate(0, 0, day), Helo: "own.bulk.example", Trusted: true}
+				s := &checks.Session{Time: start.AddDate(0, 0, day), Helo: "own.bulk.example"}
 				s.Envelope.MailFrom = checks.ParseAddress("a@bulk.example")
-				d.tell(s, checks.Decision{})
+				d.tellOf(checktest.Trusted(d.t, s), checks.Decision{})
 			}
 			d.mail(5, "own.bulk.example", "a@bulk.example", watched)
 		}, Safe, nil},
@@ -383,18 +387,20 @@ func TestSeveralRecipients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run := p.NewRun(s)
+	r := run.Request()
 	for range 2 {
-		d.Decided(s, p.Run(t.Context(), s, checks.MailFrom))
+		d.Decided(r, run.Judge(t.Context(), checks.MailFrom))
 		for range 3 {
-			d.Decided(s, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
+			d.Decided(r, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
 		}
-		d.Accepted(s)
+		d.Accepted(r)
 	}
-	r, err := d.Watch(t.Context(), settings(checks.Watch))
+	report, err := d.Watch(t.Context(), settings(checks.Watch))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Reasons[0]; got.Occasions != 2 || got.Passed != 2 {
+	if got := report.Reasons[0]; got.Occasions != 2 || got.Passed != 2 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -404,14 +410,14 @@ func TestAGreatManyRecipients(t *testing.T) {
 	t.Parallel()
 	const rcpts = 10_000
 	asked := make(chan int, 2)
-	b := Open(checktest.NewStore(func() time.Time { return start }), Options{Who: func(_ context.Context, s *checks.Session) Who {
+	b := Open(checktest.NewStore(func() time.Time { return start }), Options{Who: func(_ context.Context, s *checks.Request) Who {
 		asked <- cap(s.Envelope.Rcpts) // what is kept, not only what is looked at
 		return Who{}
 	}})
 	s := &checks.Session{Time: start}
 	s.Envelope.Rcpts = make([]checks.Recipient, rcpts)
-	b.Decided(s, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
-	b.Accepted(s)
+	b.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
+	b.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	b.Close(5 * time.Second)
 	for range 2 {
 		if n := <-asked; n < maxRcpts || n > 2*maxRcpts {
@@ -533,7 +539,7 @@ func TestTwoHosts(t *testing.T) {
 				for i := range each {
 					s := &checks.Session{Time: start.Add(time.Duration(r) * time.Hour), Helo: fmt.Sprintf("own.%d.example", host)}
 					s.Envelope.MailFrom = checks.ParseAddress(fmt.Sprintf("a@d%d.example", i))
-					b.Decided(s, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
+					b.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
 				}
 				if err := b.Flush(t.Context()); err != nil {
 					t.Error(err)

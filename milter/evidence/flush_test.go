@@ -55,7 +55,7 @@ func TestADeadStoreIsTriedNowAndThen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &dead{Store: checktest.NewStore(time.Now)}
-		b := Open(store, Options{Who: func(context.Context, *checks.Session) Who { return Who{} }})
+		b := Open(store, Options{Who: func(context.Context, *checks.Request) Who { return Who{} }})
 		defer b.Close(time.Second)
 		fill := func() {
 			b.mu.Lock()

@@ -20,10 +20,10 @@ type Journal struct {
 }
 
 // Decided logs each outcome at level info with the action as message, and each failed check as a warning.
-func (j Journal) Decided(s *checks.Session, d checks.Decision) {
+func (j Journal) Decided(s *checks.Request, d checks.Decision) {
 	if j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		for _, o := range d.Outcomes {
-			j.Log.WithFields(outcomeFields(s, o)).Info(o.Action.String())
+			j.Log.WithFields(outcomeFields(s.Session, o)).Info(o.Action.String())
 		}
 	}
 	for _, f := range d.Failures {
@@ -45,7 +45,7 @@ func outcomeFields(s *checks.Session, o checks.Outcome) logrus.Fields {
 	return f
 }
 
-func (j Journal) failed(s *checks.Session, f checks.Failure) {
+func (j Journal) failed(s *checks.Request, f checks.Failure) {
 	if errors.Is(f.Err, context.Canceled) {
 		return // the MTA closed the connection, or the daemon stops
 	}
@@ -61,7 +61,7 @@ func (j Journal) failed(s *checks.Session, f checks.Failure) {
 const maxRcpts = 10
 
 // Accepted logs an accepted message. The field trusted marks a message that was not checked.
-func (j Journal) Accepted(s *checks.Session) {
+func (j Journal) Accepted(s *checks.Request) {
 	if !j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		return
 	}
@@ -77,7 +77,7 @@ func (j Journal) Accepted(s *checks.Session) {
 	}
 	f := s.LogFields()
 	f["rcpt"], f["rcpts"] = strings.Join(names, ","), count
-	if s.Trusted {
+	if s.Trusted() {
 		f["trusted"] = true
 	}
 	j.Log.WithFields(f).Info("accept")

@@ -52,8 +52,8 @@ func TestDecisionsAreOneLineEach(t *testing.T) {
 		t.Run(fmt.Sprint("json=", json), func(t *testing.T) {
 			t.Parallel()
 			out := logged(json, true, func(j Journal) {
-				j.Decided(session(), decision())
-				j.Accepted(session())
+				j.Decided(checks.NewRequest(session(), checks.RcptTo), decision())
+				j.Accepted(checks.NewRequest(session(), checks.EndOfHeader))
 			})
 			lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 			if len(lines) != 3 {
@@ -75,7 +75,7 @@ func TestDecisionsAreOneLineEach(t *testing.T) {
 
 func TestFieldsHaveAnOrder(t *testing.T) {
 	t.Parallel()
-	out := logged(false, false, func(j Journal) { j.Decided(session(), decision()) })
+	out := logged(false, false, func(j Journal) { j.Decided(checks.NewRequest(session(), checks.RcptTo), decision()) })
 	if want := "level=info msg=reject session=s1 queue_id=Q1 client=192.0.2.9 client_name="; !strings.HasPrefix(out, want) {
 		t.Errorf("got %s, want the prefix %s", out, want)
 	}
@@ -88,8 +88,8 @@ func TestNoInfoLinesBelowLevelInfo(t *testing.T) {
 	t.Parallel()
 	out := logged(false, false, func(j Journal) {
 		j.Log.SetLevel(logrus.WarnLevel)
-		j.Decided(session(), decision())
-		j.Accepted(session())
+		j.Decided(checks.NewRequest(session(), checks.RcptTo), decision())
+		j.Accepted(checks.NewRequest(session(), checks.EndOfHeader))
 	})
 	if strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, "level=warning") {
 		t.Errorf("got %s", out)
@@ -103,8 +103,8 @@ func TestLongValuesAreCut(t *testing.T) {
 	out := logged(false, false, func(j Journal) {
 		s, d := session(), decision()
 		s.Helo, d.Outcomes[0].Detail["date"] = long, long
-		j.Decided(s, d)
-		j.Accepted(s)
+		j.Decided(checks.NewRequest(s, checks.RcptTo), d)
+		j.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	})
 	if len(out) > 10<<10 {
 		t.Errorf("%d bytes", len(out))
@@ -119,7 +119,7 @@ func FuzzOneLine(f *testing.F) {
 			out := logged(json, false, func(j Journal) {
 				s, d := session(), decision()
 				s.Helo, d.Outcomes[0].Detail["extra"] = helo, value
-				j.Decided(s, d)
+				j.Decided(checks.NewRequest(s, checks.RcptTo), d)
 			})
 			if n := strings.Count(out, "\n"); n != 2 {
 				t.Errorf("%d lines, want 2: %q", n, out)

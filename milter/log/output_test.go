@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
 )
 
 // stalled is a writer whose first Write blocks until release is closed.
@@ -76,6 +78,6 @@ func BenchmarkDecided(b *testing.B) {
 	s, d := session(), decision()
 	b.ReportAllocs()
 	for b.Loop() {
-		j.Decided(s, d)
+		j.Decided(checks.NewRequest(s, checks.RcptTo), d)
 	}
 }

@@ -21,13 +21,14 @@ func TestFind(t *testing.T) {
 		action(s)
 		flush(t, l)
 	}
-	reject := func(s *checks.Session) { l.Decided(s, refused("")) }
+	reject := func(s *checks.Session) { l.Decided(checks.NewRequest(s, checks.RcptTo), refused("")) }
 	watch := func(s *checks.Session) {
-		l.Decided(s, checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
+		l.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
 	}
 	add(1, reject, "192.0.2.1", "mail.example.com", "Ann@Example.com", "bob@example.org")
 	add(2, watch, "192.0.2.200", "h2", "x@sub.example.com", "carl@example.org")
-	add(3, l.Accepted, "2001:db8::1", "h3", "", "Bob@example.org")
+	accept := func(s *checks.Session) { l.Accepted(checks.NewRequest(s, checks.EndOfHeader)) }
+	add(3, accept, "2001:db8::1", "h3", "", "Bob@example.org")
 	add(4, reject, "198.51.100.1", "h4", "ann@other.example", "bob@sub.example.org")
 	for _, c := range []struct {
 		name string
@@ -90,7 +91,7 @@ func TestFindSkipsLostRecords(t *testing.T) {
 	l := open(t, store, 2000)
 	const n = 700
 	for range n {
-		l.Accepted(mail("192.0.2.1", "h", "a@example.com", "b@example.org"))
+		l.Accepted(checks.NewRequest(mail("192.0.2.1", "h", "a@example.com", "b@example.org"), checks.EndOfHeader))
 		flush(t, l)
 	}
 	const lost = 6 * blockSize
@@ -125,7 +126,7 @@ func TestPages(t *testing.T) {
 	for i := range 14 {
 		s := mail("192.0.2.1", "h", "a@example.com", "b@example.org")
 		s.Time, s.ID = noon.Add(time.Duration(i)*time.Minute), fmt.Sprint(i%4)
-		l.Accepted(s)
+		l.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 		flush(t, l)
 	}
 	for _, c := range []struct {
@@ -182,7 +183,7 @@ func TestFindAfterAClockJump(t *testing.T) {
 				if s.ID = "right"; i >= before && i < before+wrong {
 					s.Time, s.ID = s.Time.Add(jump), "wrong"
 				}
-				l.Accepted(s)
+				l.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 				flush(t, l)
 			}
 			for what, q := range map[string]Query{"everything": {}, "the last hour": {Since: noon.Add(-time.Hour)}} {

@@ -80,16 +80,16 @@ func (l *Log) warn(total uint64, err error) {
 func (l *Log) Keep() time.Duration { return l.opts.Keep }
 
 // Decided records a decision that has a reply or an outcome.
-func (l *Log) Decided(s *checks.Session, d checks.Decision) {
+func (l *Log) Decided(r *checks.Request, d checks.Decision) {
 	if d.Reply != nil || len(d.Outcomes) > 0 {
-		l.add(decided(s, d))
+		l.add(decided(r.Session, d))
 	}
 }
 
 // Accepted records an accepted message. A message of a trusted client was not checked and is not recorded.
-func (l *Log) Accepted(s *checks.Session) {
-	if !s.Trusted {
-		l.add(accepted(s))
+func (l *Log) Accepted(r *checks.Request) {
+	if !r.Trusted() {
+		l.add(accepted(r.Session))
 	}
 }
 

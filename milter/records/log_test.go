@@ -78,7 +78,7 @@ func TestARecordHasTheDecision(t *testing.T) {
 	l := open(t, checktest.NewStore(nil), 100)
 	id := NewID(noon)
 	s := mail("192.0.2.9", "mail.example.com", "a@example.com", "bob@example.org")
-	l.Decided(s, refused(id))
+	l.Decided(checks.NewRequest(s, checks.RcptTo), refused(id))
 	s.Helo, s.Envelope = "changed", checks.Envelope{} // the session goes on
 	r, ok, err := l.Get(t.Context(), id)
 	if err != nil || !ok {
@@ -109,22 +109,23 @@ func TestWhatIsRecorded(t *testing.T) {
 	t.Parallel()
 	s := mail("192.0.2.9", "h", "a@example.com", "bob@example.org")
 	trusted := mail("127.0.0.1", "h", "a@example.com", "bob@example.org")
-	trusted.Trusted = true
 	for _, c := range []struct {
 		name           string
 		add            func(*Log)
 		action, reason string // empty: no record
 	}{
-		{"no reason", func(l *Log) { l.Decided(s, checks.Decision{Results: []checks.Result{{Check: "rdns"}}}) }, "", ""},
-		{"refused", func(l *Log) { l.Decided(s, refused("")) }, "reject", "rdns-missing"},
+		{"no reason", func(l *Log) {
+			l.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Results: []checks.Result{{Check: "rdns"}}})
+		}, "", ""},
+		{"refused", func(l *Log) { l.Decided(checks.NewRequest(s, checks.RcptTo), refused("")) }, "reject", "rdns-missing"},
 		{"watched", func(l *Log) {
-			l.Decided(s, checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
+			l.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}})
 		}, "watch", "helo-mismatch"},
 		{"watched and suspicious", func(l *Log) {
-			l.Decided(s, checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch), outcomeOf(missing, checks.Greylist)}})
+			l.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch), outcomeOf(missing, checks.Greylist)}})
 		}, "greylist", "rdns-missing"},
-		{"accepted", func(l *Log) { l.Accepted(s) }, "accept", ""},
-		{"accepted from a trusted client", func(l *Log) { l.Accepted(trusted) }, "", ""},
+		{"accepted", func(l *Log) { l.Accepted(checks.NewRequest(s, checks.EndOfHeader)) }, "accept", ""},
+		{"accepted from a trusted client", func(l *Log) { l.Accepted(checktest.Trusted(t, trusted)) }, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -152,7 +153,7 @@ func TestRecordsExpire(t *testing.T) {
 	l := Open(checktest.NewStore(clock), Options{Keep: 14 * day, Max: 5, Now: clock})
 	t.Cleanup(func() { l.Close(5 * time.Second) })
 	id := NewID(noon)
-	l.Decided(mail("192.0.2.9", "h", "", ""), refused(id))
+	l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(id))
 	flush(t, l)
 	now = noon.Add(14 * day)
 	if _, ok, err := l.Get(t.Context(), id); ok || err != nil {
@@ -163,7 +164,7 @@ func TestRecordsExpire(t *testing.T) {
 	}
 	later := mail("192.0.2.9", "h", "", "")
 	later.Time = now
-	l.Decided(later, refused(""))
+	l.Decided(checks.NewRequest(later, checks.RcptTo), refused(""))
 	if list, _ := l.Find(t.Context(), Query{}); len(list) != 1 || list[0].Number != 2 {
 		t.Errorf("want the number 2, got %+v", list)
 	}
@@ -191,7 +192,7 @@ func TestAStalledStoreDelaysNoMail(t *testing.T) {
 	}
 	began, n := time.Now(), uint64(maxQueued/(50*maxValue))
 	for range n {
-		l.Decided(s, d)
+		l.Decided(checks.NewRequest(s, checks.RcptTo), d)
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("Decided took %s", took)
@@ -205,7 +206,7 @@ func TestAStalledStoreDelaysNoMail(t *testing.T) {
 		t.Errorf("Close took %s", took)
 	}
 	close(st.release)
-	l.Decided(s, d) // is lost, without a panic
+	l.Decided(checks.NewRequest(s, checks.RcptTo), d) // is lost, without a panic
 }
 
 // TestWaitingRecordsAreShort shows that records do not keep the long values that they were cut from.
@@ -220,7 +221,7 @@ func TestWaitingRecordsAreShort(t *testing.T) { // not parallel: it measures the
 			d.Outcomes[i].Detail = map[string]string{"date": strings.Repeat("x", length)}
 		}
 		d.Results[0].Outcomes = d.Outcomes
-		l.Decided(s, d)
+		l.Decided(checks.NewRequest(s, checks.RcptTo), d)
 	}
 	if grown := heapBytes() - before; grown > n*length/10 {
 		t.Errorf("%d records hold %d bytes", n, grown)
@@ -240,7 +241,7 @@ func TestAStoreThatIsDownLosesRecordsOnly(t *testing.T) {
 	store := checktest.NewStore(nil)
 	store.Fail(errors.New("gone"))
 	l := open(t, store, 100)
-	l.Decided(mail("192.0.2.9", "h", "", ""), refused(""))
+	l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(""))
 	flush(t, l)
 	if s := l.Stats(); s.Dropped != 1 || s.Written != 0 {
 		t.Errorf("%+v", s)
@@ -249,7 +250,7 @@ func TestAStoreThatIsDownLosesRecordsOnly(t *testing.T) {
 		t.Error("Find returned no error")
 	}
 	store.Fail(nil)
-	l.Decided(mail("192.0.2.9", "h", "", ""), refused(""))
+	l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(""))
 	if list, err := l.Find(t.Context(), Query{}); err != nil || len(list) != 1 {
 		t.Error(list, err)
 	}
@@ -268,14 +269,14 @@ func TestHugeValuesFit(t *testing.T) {
 	for i := range maxRcpts {
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.Address{Text: fmt.Sprint(i) + strings.Repeat("<", maxValue)}})
 	}
-	l.Accepted(s)
+	l.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "x.", Rrtype: dns.TypeTXT}, Txt: []string{strings.Repeat("t", 250)}}
 	for range 300 {
 		d.Results[0].Asked = append(d.Results[0].Asked, checks.Asked{
 			Question: checks.Ask("x", dns.TypeTXT), Answer: checks.Answer{Records: slices.Repeat([]dns.RR{txt}, 50)},
 		})
 	}
-	l.Decided(s, d)
+	l.Decided(checks.NewRequest(s, checks.RcptTo), d)
 	list, err := l.Find(t.Context(), Query{Trace: true})
 	if err != nil || len(list) != 2 || len(list[0].Helo) > 3*maxValue {
 		t.Errorf("%d records, %v, %+v", len(list), err, l.Stats())
@@ -299,9 +300,9 @@ func BenchmarkLog(b *testing.B) {
 				asked.Name = fmt.Sprintf("%d.%s.", i, host)
 				d.Results[0].Asked = append(d.Results[0].Asked, asked)
 			}
-			l.Decided(s, d)
+			l.Decided(checks.NewRequest(s, checks.RcptTo), d)
 		} else {
-			l.Accepted(s)
+			l.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 		}
 		if n++; n%4096 == 0 {
 			l.flush(context.Background())

@@ -34,7 +34,7 @@ func TestMax(t *testing.T) {
 	var ids []string
 	for i := range n {
 		ids = append(ids, NewID(noon))
-		l.Decided(mail("192.0.2.9", "h", "a@example.com", fmt.Sprintf("u%d@example.org", i)), refused(ids[i]))
+		l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "a@example.com", fmt.Sprintf("u%d@example.org", i)), checks.RcptTo), refused(ids[i]))
 	}
 	list, err := l.Find(t.Context(), Query{})
 	if err != nil || len(list) != 5 || list[0].ID != ids[n-1] || list[4].ID != ids[n-5] {
@@ -65,7 +65,7 @@ func TestHostsShareAStore(t *testing.T) {
 			for range rounds {
 				l := Open(store, Options{Keep: 14 * day, Max: 1000, Now: func() time.Time { return noon }})
 				for i := range each {
-					l.Decided(mail("192.0.2.9", "h", "", fmt.Sprintf("u%d@host%d.example", i, h)), refused(NewID(noon)))
+					l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", fmt.Sprintf("u%d@host%d.example", i, h)), checks.RcptTo), refused(NewID(noon)))
 					if i%7 == 0 { // have the hosts write in turn
 						l.flush(t.Context())
 					}
@@ -102,7 +102,7 @@ func TestLongRecordsNeedMoreParts(t *testing.T) {
 		for i := range 40 {
 			d.Outcomes[0].Detail[fmt.Sprint(i)] = long
 		}
-		l.Decided(mail("192.0.2.9", "h", "", "bob@example.org"), d)
+		l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", "bob@example.org"), checks.RcptTo), d)
 	}
 	if list, err := l.Find(t.Context(), Query{}); err != nil || len(list) != n {
 		t.Errorf("%d records, %v, %+v", len(list), err, l.Stats())
@@ -135,7 +135,7 @@ func TestPartAge(t *testing.T) {
 			defer l.Close(5 * time.Second)
 			for _, wait := range c.waits {
 				passed.Add(int64(wait))
-				l.Decided(mail("192.0.2.9", "h", "", ""), refused(""))
+				l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(""))
 				flush(t, l)
 			}
 			parts := countKeys(t, store, partKey)
@@ -166,7 +166,7 @@ func TestALostIDLosesNoRecord(t *testing.T) {
 	var ids []string
 	for range n {
 		ids = append(ids, NewID(noon))
-		l.Decided(mail("192.0.2.9", "h", "", ""), refused(ids[len(ids)-1]))
+		l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(ids[len(ids)-1]))
 	}
 	list, err := l.Find(t.Context(), Query{})
 	byID := 0

@@ -105,7 +105,7 @@ func decided(s *checks.Session, d checks.Decision) Record {
 	for _, o := range d.Outcomes {
 		r.Outcomes = append(r.Outcomes, newOutcome(o))
 	}
-	if action, reason := d.Upshot(); reason != nil {
+	if action, reason := d.Final(); reason != nil {
 		r.Action, r.Reason = action.String(), reason.ID
 	}
 	if d.Reply != nil {

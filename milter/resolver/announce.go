@@ -16,14 +16,14 @@ const (
 
 // ahead is an announced question with its place in the announcement.
 type ahead struct {
-	checks.Ahead
+	checks.Query
 	depth     int
 	followUps *atomic.Int64 // of the announcement, so far
 }
 
 // Announce implements checks.Announcer. It does not wait for the DNS, but runs what follows from answers that are in the
 // cache. A panic of a Then is counted, logged, and goes no further.
-func (r *Resolver) Announce(questions []checks.Ahead) {
+func (r *Resolver) Announce(questions []checks.Query) {
 	for _, q := range questions {
 		r.announce(ahead{q, 0, new(atomic.Int64)})
 	}

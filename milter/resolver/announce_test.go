@@ -15,8 +15,8 @@ import (
 // echo answers every question with one record.
 func echo(q checks.Question) (string, error) { return q.Name + " A 192.0.2.1", nil }
 
-func aheadOf(name string, then func(checks.Answer) []checks.Ahead) checks.Ahead {
-	return checks.Ahead{Question: checks.Ask(name, dns.TypeA), Then: then}
+func aheadOf(name string, then func(checks.Answer) []checks.Query) checks.Query {
+	return checks.Query{Question: checks.Ask(name, dns.TypeA), Then: then}
 }
 
 // bubble runs a test with a resolver on a fake DNS in a bubble of synctest.
@@ -33,12 +33,12 @@ func TestAnnounced(t *testing.T) {
 	f := &fake{answer: echo, latency: 100 * time.Millisecond}
 	bubble(t, f, func(t *testing.T, r *Resolver) {
 		var seen checks.Answer
-		next := func(a checks.Answer) []checks.Ahead {
+		next := func(a checks.Answer) []checks.Query {
 			seen = a
-			return []checks.Ahead{aheadOf("next.example", nil)}
+			return []checks.Query{aheadOf("next.example", nil)}
 		}
 		began := time.Now()
-		r.Announce([]checks.Ahead{aheadOf("first.example", next), aheadOf("a..b", nil)})
+		r.Announce([]checks.Query{aheadOf("first.example", next), aheadOf("a..b", nil)})
 		if time.Since(began) != 0 {
 			t.Error("Announce waited")
 		}
@@ -54,8 +54,8 @@ func TestAnnounced(t *testing.T) {
 			t.Errorf("Then saw %v, asked %d times", seen, f.asked.Load())
 		}
 		// What is known is not asked again, but followed.
-		r.Announce([]checks.Ahead{aheadOf("first.example", func(checks.Answer) []checks.Ahead {
-			return []checks.Ahead{aheadOf("other.example", nil)}
+		r.Announce([]checks.Query{aheadOf("first.example", func(checks.Answer) []checks.Query {
+			return []checks.Query{aheadOf("other.example", nil)}
 		})})
 		time.Sleep(time.Second)
 		if got := f.asked.Load(); got != 3 {
@@ -71,10 +71,10 @@ func TestAnnouncedAndLookedUpTogether(t *testing.T) {
 	f := &fake{answer: echo, latency: time.Second}
 	bubble(t, f, func(t *testing.T, r *Resolver) {
 		follows := 0
-		then := func(checks.Answer) []checks.Ahead { follows++; return nil }
-		r.Announce([]checks.Ahead{aheadOf("example.org", then)})
+		then := func(checks.Answer) []checks.Query { follows++; return nil }
+		r.Announce([]checks.Query{aheadOf("example.org", then)})
 		time.Sleep(900 * time.Millisecond)
-		r.Announce([]checks.Ahead{aheadOf("example.org", then)})
+		r.Announce([]checks.Query{aheadOf("example.org", then)})
 		began := time.Now()
 		if _, err := r.Lookup(t.Context(), question); err != nil || time.Since(began) != 100*time.Millisecond {
 			t.Errorf("%v, after %v", err, time.Since(began))
@@ -90,7 +90,7 @@ func TestAnnouncedOutstanding(t *testing.T) {
 	f := &fake{hang: true}
 	bubble(t, f, func(t *testing.T, r *Resolver) {
 		for i := range 1500 {
-			r.Announce([]checks.Ahead{aheadOf(fmt.Sprint(i), nil)})
+			r.Announce([]checks.Query{aheadOf(fmt.Sprint(i), nil)})
 		}
 		if s := r.Stats(); s.Announced != 1500 || s.Dropped != 500 {
 			t.Errorf("%+v", s)
@@ -99,7 +99,7 @@ func TestAnnouncedOutstanding(t *testing.T) {
 		if got := r.outstanding.Load(); got != 0 || f.asked.Load() != 1000 {
 			t.Errorf("%d outstanding, asked %d times", got, f.asked.Load())
 		}
-		r.Announce([]checks.Ahead{aheadOf("again.example", nil)})
+		r.Announce([]checks.Query{aheadOf("again.example", nil)})
 		if got := r.Stats().Dropped; got != 500 {
 			t.Errorf("%d dropped", got)
 		}
@@ -110,9 +110,9 @@ func TestAnnouncedOutstanding(t *testing.T) {
 func TestAnnouncedWithoutEnd(t *testing.T) {
 	f := &fake{answer: echo}
 	bubble(t, f, func(t *testing.T, r *Resolver) {
-		var deeper func(name string, width int) func(checks.Answer) []checks.Ahead
-		deeper = func(name string, width int) func(checks.Answer) []checks.Ahead {
-			return func(checks.Answer) (next []checks.Ahead) {
+		var deeper func(name string, width int) func(checks.Answer) []checks.Query
+		deeper = func(name string, width int) func(checks.Answer) []checks.Query {
+			return func(checks.Answer) (next []checks.Query) {
 				for i := range width {
 					name := fmt.Sprint(i, ".") + name
 					next = append(next, aheadOf(name, deeper(name, width)))
@@ -121,7 +121,7 @@ func TestAnnouncedWithoutEnd(t *testing.T) {
 			}
 		}
 		for range 2 {
-			r.Announce([]checks.Ahead{aheadOf("deep.example", deeper("deep.example", 1))})
+			r.Announce([]checks.Query{aheadOf("deep.example", deeper("deep.example", 1))})
 			synctest.Wait()
 			if got := f.asked.Load(); got != 1+maxDepth {
 				t.Errorf("deep: asked %d times", got)
@@ -129,7 +129,7 @@ func TestAnnouncedWithoutEnd(t *testing.T) {
 		}
 		for _, limit := range []int64{1 + maxFollowUps, maxFollowUps} { // the first is in the cache then
 			f.asked.Store(0)
-			r.Announce([]checks.Ahead{aheadOf("wide.example", deeper("wide.example", 3))})
+			r.Announce([]checks.Query{aheadOf("wide.example", deeper("wide.example", 3))})
 			synctest.Wait()
 			if got := f.asked.Load(); got > limit || got == 0 {
 				t.Errorf("wide: asked %d times", got)
@@ -146,9 +146,9 @@ func TestAnnouncedFailure(t *testing.T) {
 		return echo(q)
 	}}
 	bubble(t, f, func(t *testing.T, r *Resolver) {
-		r.Announce([]checks.Ahead{
-			aheadOf("bad.example", func(checks.Answer) []checks.Ahead { t.Error("follows from a failure"); return nil }),
-			aheadOf("panics.example", func(checks.Answer) []checks.Ahead { panic("in Then") }),
+		r.Announce([]checks.Query{
+			aheadOf("bad.example", func(checks.Answer) []checks.Query { t.Error("follows from a failure"); return nil }),
+			aheadOf("panics.example", func(checks.Answer) []checks.Query { panic("in Then") }),
 			aheadOf("good.example", nil),
 		})
 		synctest.Wait()

@@ -34,13 +34,13 @@ func TestCloseLeaksNothing(t *testing.T) {
 	failed := make(chan error, 50)
 	for i := range 100 {
 		q := checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA)
-		r.Announce([]checks.Ahead{{Question: q}})
+		r.Announce([]checks.Query{{Question: q}})
 		if _, err := r.Lookup(context.Background(), q); err != nil {
 			t.Error(err)
 		}
 		clock.Advance(time.Second) // so that sockets are given up, some with queries that wait
 		if i%2 == 0 {
-			stuck.Announce([]checks.Ahead{{Question: q}})
+			stuck.Announce([]checks.Query{{Question: q}})
 		} else {
 			go func() {
 				_, err := stuck.Lookup(context.Background(), q)

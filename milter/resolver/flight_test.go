@@ -146,7 +146,7 @@ func TestCloseReleasesAll(t *testing.T) {
 			_, err := r.Lookup(t.Context(), question)
 			failed <- err
 		}()
-		r.Announce([]checks.Ahead{{Question: checks.Ask("b.example.org", dns.TypeA)}})
+		r.Announce([]checks.Query{{Question: checks.Ask("b.example.org", dns.TypeA)}})
 		synctest.Wait()
 		r.Close()
 		if err := <-failed; !errors.Is(err, ErrClosed) {
@@ -156,7 +156,7 @@ func TestCloseReleasesAll(t *testing.T) {
 		if _, err := r.Lookup(t.Context(), question); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: got %v", err)
 		}
-		r.Announce([]checks.Ahead{{Question: question}})
+		r.Announce([]checks.Query{{Question: question}})
 		if got := r.outstanding.Load(); got != 0 {
 			t.Errorf("%d questions are outstanding", got)
 		}

@@ -271,7 +271,7 @@ func (s *Store) do(ctx context.Context, what, key string, value []byte, f func(c
 	if err := s.health.admit(); err != nil {
 		return fmt.Errorf("store: %s: %w", what, err)
 	}
-	limited, end := checks.Within(ctx, s.timeout)
+	limited, end := context.WithTimeout(ctx, s.timeout)
 	defer end()
 	err := safely(func() error { return f(limited) })
 	switch {

@@ -63,7 +63,7 @@ func NewMetrics(infos []checks.Info, version string, parts Parts) *Metrics {
 }
 
 // Decided implements milter.Journal. Failures because the MTA went away are none.
-func (m *Metrics) Decided(_ *checks.Session, d checks.Decision) {
+func (m *Metrics) Decided(_ *checks.Request, d checks.Decision) {
 	for _, o := range d.Outcomes {
 		m.verdicts.WithLabelValues(o.Check, o.Stage.String(), o.Reason.ID, o.Action.String()).Inc()
 	}
@@ -75,7 +75,7 @@ func (m *Metrics) Decided(_ *checks.Session, d checks.Decision) {
 }
 
 // Accepted implements milter.Journal.
-func (m *Metrics) Accepted(*checks.Session) { m.accepted.Inc() }
+func (m *Metrics) Accepted(*checks.Request) { m.accepted.Inc() }
 
 // Took is for checks.Options.
 func (m *Metrics) Took(check string, d time.Duration) {

@@ -56,11 +56,11 @@ func scrape(t testing.TB, m *Metrics) string {
 }
 
 func fill(m *Metrics) {
-	m.Decided(nil, checks.Decision{
+	m.Decided(checks.NewRequest(nil, checks.RcptTo), checks.Decision{
 		Outcomes: []checks.Outcome{{Check: "helo", Stage: checks.Helo, Reason: helo, Action: checks.Reject}},
 		Failures: []checks.Failure{{Check: "dnsbl", Err: errors.New("timeout")}, {Check: "helo", Err: context.Canceled}},
 	})
-	m.Accepted(nil)
+	m.Accepted(checks.NewRequest(nil, checks.EndOfHeader))
 	m.Took("dnsbl", 20*time.Millisecond)
 	m.Took("unknown", time.Second)
 }
@@ -220,6 +220,6 @@ func BenchmarkMetrics(b *testing.B) {
 		for range 12 {
 			m.Took("dnsbl", 20*time.Millisecond)
 		}
-		m.Decided(nil, d)
+		m.Decided(checks.NewRequest(nil, checks.RcptTo), d)
 	}
 }

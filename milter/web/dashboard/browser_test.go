@@ -36,8 +36,8 @@ func crowded(t *testing.T) *board {
 		{Check: "dnsbl", Stage: checks.MailFrom, Err: fmt.Errorf("server misbehaving")},
 	}, outcome(t, "helo-mismatch", checks.Watch, "HELO is another name"), o)
 	for i := range 40 { // so that the chart has something to show
-		b.history.Decided(b.mail(i*17%60, "192.0.2.9", "h", "", ""), checks.Decision{Outcomes: []checks.Outcome{outcome(t, "spf-fail", checks.Watch, "x")}})
-		b.history.Accepted(b.mail(i*7%60, "192.0.2.9", "h", "", ""))
+		b.history.Decided(checks.NewRequest(b.mail(i*17%60, "192.0.2.9", "h", "", ""), checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{outcome(t, "spf-fail", checks.Watch, "x")}})
+		b.history.Accepted(checks.NewRequest(b.mail(i*7%60, "192.0.2.9", "h", "", ""), checks.EndOfHeader))
 	}
 	b.operator.triplets = append(b.operator.triplets, Triplet{Identity: webtest.LongName, From: webtest.LongName + "@example.com", To: "bob@" + webtest.LongName, Client: "192.0.2.9", State: "gone"})
 	b.operator.clients = append(b.operator.clients, Client{Identity: webtest.LongName, Passes: 123456, Client: "2001:db8:8000:1234:5678:9abc:def0:1234"})

@@ -80,16 +80,16 @@ func NewHistory(infos []checks.Info, more []*checks.Reason) *History {
 }
 
 // Decided implements milter.Journal.
-func (h *History) Decided(s *checks.Session, d checks.Decision) {
-	action, reason := d.Upshot()
+func (h *History) Decided(s *checks.Request, d checks.Decision) {
+	action, reason := d.Final()
 	if reason != nil {
 		h.count(s.Time, action.String(), reason.ID)
 	}
 }
 
 // Accepted implements milter.Journal. Trusted mail was not judged.
-func (h *History) Accepted(s *checks.Session) {
-	if !s.Trusted {
+func (h *History) Accepted(s *checks.Request) {
+	if !s.Trusted() {
 		h.count(s.Time, records.Accept, "")
 	}
 }

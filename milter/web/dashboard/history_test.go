@@ -91,11 +91,11 @@ func TestHistoryIsAJournal(t *testing.T) {
 	missing := outcome(t, "rdns-missing", checks.Greylist, "")
 	watched := outcome(t, "helo-mismatch", checks.Watch, "")
 	reply := missing.Reply
-	h.Decided(s, checks.Decision{})
-	h.Decided(s, checks.Decision{Outcomes: []checks.Outcome{watched, missing, watched}})
-	h.Decided(s, checks.Decision{Outcomes: []checks.Outcome{missing, watched}, Reply: &reply, Reason: watched.Reason, Action: checks.Reject})
-	h.Accepted(s)
-	h.Accepted(&checks.Session{Time: checktest.Now, Trusted: true})
+	h.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{})
+	h.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{watched, missing, watched}})
+	h.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{missing, watched}, Reply: &reply, Reason: watched.Reason, Action: checks.Reject})
+	h.Accepted(checks.NewRequest(s, checks.EndOfHeader))
+	h.Accepted(checktest.Trusted(t, &checks.Session{Time: checktest.Now}))
 	if got, want := sorted(h.told("hour", checktest.Now)), "1 0 1 0 1; helo-mismatch 1; rdns-missing 1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -109,7 +109,7 @@ func TestHistoryOfManySessions(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 500 {
-				h.Accepted(&checks.Session{Time: checktest.Now})
+				h.Accepted(checks.NewRequest(&checks.Session{Time: checktest.Now}, checks.EndOfHeader))
 				h.told("week", checktest.Now)
 			}
 		})
@@ -137,7 +137,7 @@ func BenchmarkHistory(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			h.Decided(s, d)
+			h.Decided(checks.NewRequest(s, checks.RcptTo), d)
 		}
 	})
 }

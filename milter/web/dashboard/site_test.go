@@ -205,15 +205,15 @@ func (b *board) decide(s *checks.Session, results []checks.Result, outcomes ...c
 		reply := last.Reply
 		d.Reply, d.Reason, d.Action = &reply, last.Reason, last.Action
 	}
-	b.book.Decided(s, d)
-	b.history.Decided(s, d)
+	b.book.Decided(checks.NewRequest(s, checks.RcptTo), d)
+	b.history.Decided(checks.NewRequest(s, checks.RcptTo), d)
 	b.settle()
 }
 
 func (b *board) accept(s *checks.Session) {
 	b.t.Helper()
-	b.book.Accepted(s)
-	b.history.Accepted(s)
+	b.book.Accepted(checks.NewRequest(s, checks.EndOfHeader))
+	b.history.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	b.settle()
 }
 

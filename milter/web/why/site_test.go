@@ -149,20 +149,21 @@ func (s *site) try(client, helo, from, decides, applies string) (string, bool) {
 func (s *site) run(client, helo, from, rcpt string) (checks.Decision, *checks.Session) {
 	ctx := context.Background()
 	sess := s.session(client, "", "")
-	s.pipeline.Run(ctx, sess, checks.Connect)
+	run := s.pipeline.NewRun(sess)
+	run.Judge(ctx, checks.Connect)
 	sess.SetHelo(helo, false)
-	s.pipeline.Run(ctx, sess, checks.Helo)
+	run.Judge(ctx, checks.Helo)
 	sess.Envelope.MailFrom = checks.ParseAddress(from)
-	s.pipeline.Run(ctx, sess, checks.MailFrom)
+	run.Judge(ctx, checks.MailFrom)
 	sess.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(rcpt)}}
-	return s.pipeline.Run(ctx, sess, checks.RcptTo), sess
+	return run.Judge(ctx, checks.RcptTo), sess
 }
 
 // record writes a decision down and returns the path of the link in its reply.
 func (s *site) record(sess *checks.Session, d checks.Decision) string {
 	s.t.Helper()
 	before := s.book.Stats().Written
-	s.book.Decided(sess, d)
+	s.book.Decided(checks.NewRequest(sess, checks.RcptTo), d)
 	for s.book.Stats().Written == before {
 		time.Sleep(time.Millisecond)
 	}

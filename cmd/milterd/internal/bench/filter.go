@@ -181,10 +181,10 @@ func serveDriver(ln net.Listener) error {
 type silent struct{}
 
 // Check implements checks.Check.
-func (silent) Check(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+func (silent) Check(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
 
 // Decided implements milter.Journal.
-func (silent) Decided(*checks.Session, checks.Decision) {}
+func (silent) Decided(*checks.Request, checks.Decision) {}
 
 // Accepted implements milter.Journal.
-func (silent) Accepted(*checks.Session) {}
+func (silent) Accepted(*checks.Request) {}

@@ -87,7 +87,7 @@ func (r rate) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d/m", r.
 // built is a check that keeps the settings it was built with.
 type built struct{ settings any }
 
-func (built) Check(context.Context, *checks.Session) ([]checks.Verdict, error) { return nil, nil }
+func (built) Check(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
 
 func build[C any](c C, _ checks.Env) (checks.Check, error) { return built{c}, nil }
 

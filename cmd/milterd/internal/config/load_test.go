@@ -39,8 +39,8 @@ func TestLoad(t *testing.T) {
 			path + `:3:3: exempt_recipients[1]: cannot read "` + filepath.Join(folder, "absent") + `": no such file or directory`,
 			path + `:4:3: exempt_recipients[2]: cannot read "` + folder + `": not a regular file`,
 			path + `:5:3: exempt_recipients[3]: "file:" has no path; write file:/path`,
-			list + `:2:2: "bad one" is no recipient: want user, user@domain or @domain`,
-			list + `:3:1: "<x@y>" is no recipient: want user, user@domain or @domain`,
+			list + `:2:2: "bad one" is not a recipient: want user, user@domain or @domain`,
+			list + `:3:1: "<x@y>" is not a recipient: want user, user@domain or @domain`,
 		}
 		var got []string
 		for _, p := range problems {

@@ -66,8 +66,8 @@ func (s *sameAnswers) Lookup(ctx context.Context, q checks.Question) (checks.Ans
 type unasked struct{ inner checks.Check }
 
 // Check implements checks.Check.
-func (u unasked) Check(ctx context.Context, s *checks.Session) ([]checks.Verdict, error) {
-	verdicts, err := u.inner.Check(ctx, s)
+func (u unasked) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	verdicts, err := u.inner.Check(ctx, r)
 	kept := slices.DeleteFunc(slices.Clone(verdicts), func(v checks.Verdict) bool { return v.Reason != nil && v.Reason.Unanswered })
 	if len(kept) < len(verdicts) && err == nil {
 		err = ErrNotAsked

@@ -126,7 +126,7 @@ func (j *judge) build(dns *sameAnswers) error {
 	if dns.asks() {
 		// Once, for a time after all messages: if it depended on the time of each, so would the results of others.
 		const century = 100 * 365 * 24 * time.Hour
-		p.Tend(context.Background(), time.Now().Add(century))
+		p.Maintain(context.Background(), time.Now().Add(century))
 	}
 	return nil
 }
@@ -203,8 +203,9 @@ func (j *judge) judge(ctx context.Context, m *mail, now time.Time) (result, erro
 		j.clock.Store(facts.Time.Unix())
 	}
 	r := result{facts: facts, gaps: p.gaps}
-	r.play(ctx, p, s)
-	r.trusted = s.Trusted
+	run := p.NewRun(s)
+	r.play(ctx, run, s)
+	r.trusted = run.Request().Trusted()
 	return r, nil
 }
 
@@ -218,9 +219,9 @@ func standIn(m *mail, now time.Time) time.Time {
 }
 
 // play runs the pipeline at each stage until it refuses the message.
-func (r *result) play(ctx context.Context, p *pipeline, s *checks.Session) {
+func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session) {
 	passes := func(st checks.Stage) bool {
-		d := p.Run(ctx, s, st)
+		d := run.Judge(ctx, st)
 		r.outcomes, r.failures = append(r.outcomes, d.Outcomes...), append(r.failures, d.Failures...)
 		if d.Reply != nil {
 			r.action, r.reason = d.Action, d.Reason
@@ -243,13 +244,13 @@ func (r *result) play(ctx context.Context, p *pipeline, s *checks.Session) {
 		return passes(checks.EndOfHeader)
 	}
 	if accepted() {
-		p.Observe(ctx, s, checks.Event{Kind: checks.Accepted})
+		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
-	p.Observe(ctx, s, checks.Event{Kind: checks.Disconnected})
+	run.Observe(ctx, checks.Event{Kind: checks.Disconnected})
 }
 
 // questions returns the DNS questions that the checks will ask about a message.
-func (j *judge) questions(m *mail) []checks.Ahead {
+func (j *judge) questions(m *mail) []checks.Query {
 	facts := m.facts(j.site)
 	s := &checks.Session{
 		Client: facts.Client, Local: facts.Local, ClientName: facts.ClientName, Helo: facts.Helo, AuthUser: facts.User,
@@ -258,15 +259,15 @@ func (j *judge) questions(m *mail) []checks.Ahead {
 	if j.opts.Trusted.Trusts(s) {
 		return nil
 	}
-	var list []checks.Ahead
+	var list []checks.Query
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
 		if needs[st]&^facts.Known != 0 {
 			continue
 		}
-		s.Stage = st
+		r := checks.NewRequest(s, st)
 		for _, inst := range j.instances {
 			if p, ok := inst.Check.(checks.Prefetcher); ok {
-				list = append(list, p.Prefetch(s)...)
+				list = append(list, p.Prefetch(r)...)
 			}
 		}
 	}

@@ -99,9 +99,9 @@ const maxFollowed = 4
 
 // Announce implements checks.Announcer. The answers are recorded, whether or not a check asks for them later: else the next
 // replay would announce the questions again. What follows from recorded answers is not announced.
-func (r *Recording) Announce(questions []checks.Ahead) { r.announce(questions, 0) }
+func (r *Recording) Announce(questions []checks.Query) { r.announce(questions, 0) }
 
-func (r *Recording) announce(questions []checks.Ahead, followed int) {
+func (r *Recording) announce(questions []checks.Query, followed int) {
 	for _, q := range questions {
 		if r.has(q.Question) {
 			continue

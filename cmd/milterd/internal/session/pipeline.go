@@ -12,10 +12,11 @@ import (
 // Pipeline plays through a pipeline in this process.
 type Pipeline struct {
 	Pipeline *checks.Pipeline
-	Decided  func(*checks.Session, checks.Decision) // told of every decision; may be nil
+	Decided  func(*checks.Request, checks.Decision) // told of every decision; may be nil
 	Now      func() time.Time                       // until a script sets the time
 
 	session checks.Session
+	judge   *checks.Run
 	given   checks.Envelope           // the transaction that RSET ended just now
 	set     atomic.Pointer[time.Time] // nil: go by Now
 }
@@ -30,14 +31,14 @@ func (p *Pipeline) Clock() time.Time {
 
 func (p *Pipeline) observe(e checks.Event) {
 	p.session.Time = p.Clock()
-	p.Pipeline.Observe(context.Background(), &p.session, e)
+	p.judge.Observe(context.Background(), e)
 }
 
 func (p *Pipeline) run(st checks.Stage) []string {
 	p.session.Time = p.Clock()
-	d := p.Pipeline.Run(context.Background(), &p.session, st)
+	d := p.judge.Judge(context.Background(), st)
 	if p.Decided != nil {
-		p.Decided(&p.session, d)
+		p.Decided(p.judge.Request(), d)
 	}
 	if d.Reply == nil {
 		return nil
@@ -52,6 +53,7 @@ func (p *Pipeline) Connect(c Client) error {
 	}
 	p.given = checks.Envelope{}
 	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid()}
+	p.judge = p.Pipeline.NewRun(&p.session)
 	p.run(checks.Connect)
 	return nil
 }

@@ -17,10 +17,10 @@ type tended struct {
 	panics bool
 }
 
-func (d *tended) Tend(_ context.Context, now time.Time) {
+func (d *tended) Maintain(_ context.Context, now time.Time) {
 	d.times = append(d.times, now)
 	if d.panics {
-		panic("in Tend")
+		panic("in Maintain")
 	}
 }
 
@@ -31,7 +31,7 @@ func (d *tended) Report() []checks.Condition {
 	return []checks.Condition{{Name: "bl.example", State: "on"}}
 }
 
-func TestTend(t *testing.T) {
+func TestMaintain(t *testing.T) {
 	t.Parallel()
 	well := &tended{fake: newFake("well", atConnect, reason("a"))}
 	ill := &tended{fake: newFake("ill", atConnect, reason("b")), panics: true}
@@ -43,7 +43,7 @@ func TestTend(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	p.Tend(t.Context(), now)
+	p.Maintain(t.Context(), now)
 	if len(well.times) != 1 || !well.times[0].Equal(now) || len(ill.times) != 1 || len(off.times) != 0 {
 		t.Errorf("tended: well %v, ill %v, off %v", well.times, ill.times, off.times)
 	}
@@ -59,13 +59,15 @@ type hanging struct {
 	times atomic.Int64
 }
 
-func (h *hanging) Tend(context.Context, time.Time) {
+func (h *hanging) Report() []checks.Condition { return nil }
+
+func (h *hanging) Maintain(context.Context, time.Time) {
 	h.times.Add(1)
 	<-h.until
 }
 
-// TestTendLeavesWhatHangs: neither the start nor the end of the daemon waits for it, nor do other checks.
-func TestTendLeavesWhatHangs(t *testing.T) {
+// TestMaintainLeavesWhatHangs: neither the start nor the end of the daemon waits for it, nor do other checks.
+func TestMaintainLeavesWhatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ill := &hanging{fake: newFake("ill", atConnect, reason("a")), until: make(chan struct{})}
@@ -81,7 +83,7 @@ func TestTendLeavesWhatHangs(t *testing.T) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			p.Tend(ctx, time.Now())
+			p.Maintain(ctx, time.Now())
 			if a, b := ill.times.Load(), well.times.Load(); a != wantIll || b != wantWell {
 				t.Errorf("tended %d and %d times, want %d and %d", a, b, wantIll, wantWell)
 			}
@@ -94,28 +96,28 @@ func TestTendLeavesWhatHangs(t *testing.T) {
 	})
 }
 
-// heir is a check that takes over from another.
-type heir struct {
+// reloader is a check that takes over from another.
+type reloader struct {
 	*fake
 	from checks.Check
 }
 
-func (h *heir) Inherit(old checks.Check) { h.from = old }
+func (h *reloader) Reload(old checks.Check) { h.from = old }
 
-func TestInherit(t *testing.T) {
+func TestReload(t *testing.T) {
 	t.Parallel()
 	old, other := newFake("one", atConnect, reason("a")), newFake("other", atConnect, reason("b"))
 	before := pipeline(t, nil, nil, other, old)
-	one, added := &heir{fake: newFake("one", atConnect, reason("a"))}, &heir{fake: newFake("new", atConnect, reason("c"))}
+	one, added := &reloader{fake: newFake("one", atConnect, reason("a"))}, &reloader{fake: newFake("new", atConnect, reason("c"))}
 	after, err := checks.New([]checks.Instance{{Info: one.info, Check: one}, {Info: added.info, Check: added}}, checks.Options{
 		Actions: map[string]checks.Action{"a": checks.Reject, "c": checks.Reject}, ReplyAt: checks.RcptTo, Budget: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	after.Inherit(before)
+	after.Reload(before)
 	if one.from != checks.Check(old) || added.from != nil {
-		t.Errorf("inherited from %v and %v", one.from, added.from)
+		t.Errorf("reloaded from %v and %v", one.from, added.from)
 	}
 }
 

@@ -14,7 +14,7 @@ func TestSkipAll(t *testing.T) {
 	t.Parallel()
 	early, list := newFake("early", atConnect, reason("a")), newFake("list", []checks.Stage{checks.MailFrom})
 	late, header := newFake("late", atConnect, reason("b")), newFake("header", []checks.Stage{checks.EndOfHeader}, reason("c"))
-	list.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+	list.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
 	}
 	p, err := checks.New([]checks.Instance{
@@ -32,7 +32,7 @@ func TestSkipAll(t *testing.T) {
 			t.Errorf("%s: %+v", rcpt, d)
 		}
 	}
-	if d := p.Run(context.Background(), talk.s, checks.EndOfHeader); d.Reply != nil || len(d.Outcomes) != 0 {
+	if d := talk.header(); d.Reply != nil || len(d.Outcomes) != 0 {
 		t.Errorf("header: %+v", d)
 	}
 	if len(late.asked)+len(header.asked) != 0 {
@@ -54,7 +54,7 @@ func TestMayPass(t *testing.T) {
 		{"all", checks.SkipAll, 450},
 		{"delays alone", checks.SkipDelays, 550},
 	} {
-		list.say = func(context.Context, *checks.Session) ([]checks.Verdict, error) {
+		list.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 			return []checks.Verdict{{Vouch: c.vouch, Unsure: true}}, errors.New("no answer")
 		}
 		for _, at := range []checks.Stage{checks.RcptTo, checks.MailFrom} {
@@ -67,8 +67,8 @@ func TestMayPass(t *testing.T) {
 			if d.Reply == nil || d.Reply.Code != c.code {
 				t.Errorf("%s, at %v: %+v", c.name, at, d.Reply)
 			}
-			if rcpts := talk.s.Envelope.Rcpts; len(rcpts) > 0 && rcpts[0].Vouch != checks.NoVouch {
-				t.Errorf("%s: a vouch that nobody gave: %v", c.name, rcpts[0].Vouch)
+			if v := talk.run.Request().Vouch(0); v != checks.NoVouch {
+				t.Errorf("%s: a vouch that no check gave: %v", c.name, v)
 			}
 		}
 		talk := begin(pipeline(t, actions, nil, list, header), "192.0.2.9")

@@ -1,0 +1,242 @@
+package checks
+
+import (
+	"context"
+	"slices"
+)
+
+// decideAt decides a stage at which there may be a reply.
+func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
+	p := run.pipeline
+	switch st {
+	case MailFrom:
+		d := run.decide(ctx, p.general, Connect, MailFrom)
+		if d.Reply == nil {
+			d.Outcomes = nil // reported at RCPT, together with the recipient
+		}
+		return d
+	case RcptTo:
+		return run.decideRcpt(ctx)
+	default:
+		if run.anyAccepted(func(r *rcptState) bool { return r.vouch >= SkipAll }) {
+			return Decision{Partial: true} // the vouch of any recipient holds for the message
+		}
+		t := p.general
+		if first := firstAccepted(run.session.Envelope.Rcpts); first != nil {
+			t = p.tableFor(first.Address)
+		}
+		return run.decide(ctx, t, EndOfHeader, EndOfHeader)
+	}
+}
+
+// decideRcpt decides about the current recipient.
+func (run *Run) decideRcpt(ctx context.Context) Decision {
+	p := run.pipeline
+	t := p.tableFor(run.session.Rcpt().Address)
+	d := run.decide(ctx, t, Connect, RcptTo)
+	rcpts := run.session.Envelope.Rcpts
+	if len(rcpts) == 0 {
+		return d
+	}
+	current := len(rcpts) - 1
+	if first := firstAccepted(rcpts[:current]); d.Reply == nil && first != nil && p.tableFor(first.Address).header != t.header {
+		run.refuse(&d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
+	}
+	if d.Reply != nil {
+		rcpts[current].Refused = d.Reply.Enhanced
+	}
+	return d
+}
+
+// firstAccepted returns the first recipient that was not refused, or nil.
+func firstAccepted(rcpts []Recipient) *Recipient {
+	if i := slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" }); i >= 0 {
+		return &rcpts[i]
+	}
+	return nil
+}
+
+// anyAccepted reports whether match returns true for a recipient that was not refused.
+func (run *Run) anyAccepted(match func(*rcptState) bool) bool {
+	for i, r := range run.session.Envelope.Rcpts {
+		if r.Refused == "" && match(run.rcpt(i)) {
+			return true
+		}
+	}
+	return false
+}
+
+// decide runs the checks for the stages from first to last until one refuses.
+func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decision {
+	p := run.pipeline
+	run.table = t
+	forwarded, mayForward := run.forwarded(ctx, t)
+	if n := len(run.session.Envelope.Rcpts); last == RcptTo && n > 0 {
+		run.rcpt(n - 1).forwarded = forwarded
+	}
+	mayPass := last == EndOfHeader && run.anyAccepted(func(r *rcptState) bool { return r.mayPass })
+	d := Decision{Partial: forwarded || mayForward || t.partial}
+	failed := ""
+	for i, inst := range p.instances {
+		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
+			continue
+		}
+		var outcomes []Outcome
+		for _, st := range inst.Info.Stages {
+			if st < first || st > last {
+				continue
+			}
+			f := run.find(ctx, step{check: i, stage: st})
+			if f.err != nil {
+				failed = inst.Info.Name
+				d.fail(inst.Info.Name, st, f)
+			}
+			run.addVouches(f.verdicts, st)
+			passes, may := skipsAll(f.verdicts)
+			if passes {
+				return Decision{Partial: true, Failures: d.Failures}
+			}
+			mayPass = mayPass || may
+			outcomes = append(outcomes, run.outcomes(inst.Info.Name, st, f.verdicts, Watch)...)
+		}
+		// What may be exempt is refused temporarily.
+		temporary := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
+		if run.apply(ctx, &d, inst.Info, outcomes, temporary) {
+			return d
+		}
+	}
+	if failed != "" && p.opts.OnError == Tempfail {
+		run.refuse(&d, Outcome{Check: failed, Stage: last, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
+	}
+	return d
+}
+
+// fail adds a failed check to the decision, once for each finding.
+func (d *Decision) fail(check string, st Stage, f *finding) {
+	d.Partial = true
+	if !f.reported {
+		f.reported = true
+		d.Failures = append(d.Failures, Failure{Check: check, Stage: st, Err: f.err})
+	}
+}
+
+// skipsAll reports whether verdicts have a SkipAll, or may have one.
+func skipsAll(verdicts []Verdict) (does, may bool) {
+	for _, v := range verdicts {
+		if v.Vouch >= SkipAll {
+			does, may = does || !v.Unsure, may || v.Unsure
+		}
+	}
+	return does && !may, may
+}
+
+// forwarded reports whether the client is a forwarder of the table's recipients. may is set if that could not be found out.
+func (run *Run) forwarded(ctx context.Context, t *table) (is, may bool) {
+	named := run.pipeline.opts.ClientNamed
+	if t.forwarders.hasAddr(run.session.Client) || len(t.forwarders.Names) == 0 || named == nil {
+		return t.forwarders.hasAddr(run.session.Client), false
+	}
+	is, err := named(ctx, &run.request, t.forwarders.hasName)
+	return is, err != nil
+}
+
+// outcomes returns the outcomes of verdicts whose action is at least least.
+func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Action) []Outcome {
+	n := len(run.session.Envelope.Rcpts)
+	forwarded := n > 0 && run.rcpt(n-1).forwarded
+	var out []Outcome
+	for _, v := range verdicts {
+		if v.Reason == nil || forwarded && v.Reason.NotForwarded {
+			continue
+		}
+		action := run.table.action(v.Reason)
+		if v.Unsure {
+			action = action.temporary()
+		}
+		if action >= least {
+			out = append(out, Outcome{
+				Check: check, Stage: st, Reason: v.Reason, Action: action, Reply: run.session.fill(v.Reason.Reply, v.Detail), Detail: v.Detail,
+			})
+		}
+	}
+	return out
+}
+
+// apply adds the outcomes of one check to the decision. It reports whether the most severe one refuses; among equals, the
+// first in Info.Reasons counts. The refusal is temporary if temporary returns true for its reason.
+func (run *Run) apply(ctx context.Context, d *Decision, info Info, outcomes []Outcome, temporary func(*Reason) bool) bool {
+	if len(outcomes) == 0 {
+		return false
+	}
+	slices.SortStableFunc(outcomes, func(a, b Outcome) int {
+		if a.Action != b.Action {
+			return int(b.Action) - int(a.Action)
+		}
+		return slices.Index(info.Reasons, a.Reason) - slices.Index(info.Reasons, b.Reason)
+	})
+	for _, o := range outcomes {
+		if o.Action == Greylist {
+			run.addSuspicion(o.Reason, o.Stage)
+		}
+		if !o.Action.Enforced() {
+			d.Outcomes = append(d.Outcomes, o)
+		}
+	}
+	worst := outcomes[0]
+	if !worst.Action.Enforced() {
+		return false
+	}
+	if temporary(worst.Reason) || run.escalating(ctx, worst) {
+		worst.Action = Tempfail
+	}
+	run.refuse(d, worst)
+	return true
+}
+
+// refuse makes an outcome the reply.
+func (run *Run) refuse(d *Decision, o Outcome) {
+	o.Reply = run.session.fill(o.Reason.Reply, o.Detail)
+	if o.Action == Tempfail {
+		o.Reply = o.Reply.Temporary()
+	}
+	if link := run.pipeline.opts.Link; link != nil {
+		d.Record, o.Reply.Link = link(o.Reason, run.session.Time)
+	}
+	d.Reply, d.Reason, d.Action = &o.Reply, o.Reason, o.Action
+	d.Outcomes = append(d.Outcomes, o)
+}
+
+// affected returns the index of the first recipient that a verdict at a stage applies to. It applies to all from there on.
+func (run *Run) affected(st Stage) int {
+	if n := len(run.session.Envelope.Rcpts); st != EndOfHeader && n > 0 {
+		return n - 1
+	}
+	return 0
+}
+
+// addVouches adds the vouches among verdicts to the affected recipients.
+func (run *Run) addVouches(verdicts []Verdict, st Stage) {
+	for _, v := range verdicts {
+		if v.Vouch == NoVouch {
+			continue
+		}
+		for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
+			r := run.rcpt(i)
+			if v.Unsure {
+				r.mayPass = r.mayPass || v.Vouch >= SkipAll
+			} else {
+				r.vouch = max(r.vouch, v.Vouch)
+			}
+		}
+	}
+}
+
+// addSuspicion adds a reason with the action Greylist to the affected recipients.
+func (run *Run) addSuspicion(reason *Reason, st Stage) {
+	for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
+		if run.session.Envelope.Rcpts[i].Refused == "" {
+			r := run.rcpt(i)
+			r.suspicions = append(r.suspicions, reason)
+		}
+	}
+}

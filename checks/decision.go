@@ -1,0 +1,60 @@
+package checks
+
+import "time"
+
+// Decision is the result of Run.Judge.
+type Decision struct {
+	Reply    *Reply    // nil: continue
+	Reason   *Reason   // reason of Reply
+	Action   Action    // Tempfail or Reject if there is a Reply
+	Record   string    // id that the link in Reply refers to; may be empty
+	Outcomes []Outcome // reasons that apply and are not off, in order; if one refused, it is the last
+	Failures []Failure // checks that failed
+	Results  []Result  // results of all checks, depending on Options.Trace
+
+	// Partial reports that not every check that runs for recipients without a policy did run: because of trust, an exemption,
+	// a forwarder, a policy with fewer reasons, a vouch or a failure.
+	Partial bool
+}
+
+// Outcome is a reason that applied, and its action.
+type Outcome struct {
+	Check  string
+	Stage  Stage
+	Reason *Reason
+	Action Action
+	Reply  Reply // as it was given or would have been
+	Detail map[string]string
+}
+
+// Failure is a check that could not find out.
+type Failure struct {
+	Check string
+	Stage Stage
+	Err   error
+}
+
+// Result is the result of one check at one stage.
+type Result struct {
+	Check    string
+	Stage    Stage
+	Outcomes []Outcome // for the current recipient, including reasons that are off
+	Err      error
+	Asked    []Asked
+	Notes    []string // see Note
+	Took     time.Duration
+}
+
+// Final returns the action and the reason of the reply. Without a reply it returns those of the most severe outcome, and
+// without any outcome, Off and nil.
+func (d Decision) Final() (action Action, reason *Reason) {
+	if d.Reply != nil {
+		return d.Action, d.Reason
+	}
+	for _, o := range d.Outcomes {
+		if o.Action > action {
+			action, reason = o.Action, o.Reason
+		}
+	}
+	return action, reason
+}

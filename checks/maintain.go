@@ -1,0 +1,76 @@
+package checks
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Maintain calls Maintain of all checks concurrently. It returns when they are done, or ctx is. A check that is not done then,
+// such as one that reads a file from a disk that hangs, is left out by later calls until it is. Maintain must not be called
+// twice at the same time.
+func (p *Pipeline) Maintain(ctx context.Context, now time.Time) {
+	var wg sync.WaitGroup
+	for i, inst := range p.instances {
+		m, ok := inst.Check.(Maintainer)
+		if !ok || !p.runs(i) || !p.maintaining[i].CompareAndSwap(false, true) {
+			continue
+		}
+		wg.Go(func() {
+			defer p.maintaining[i].Store(false)
+			contain(func() { m.Maintain(ctx, now) })
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// Reload passes the checks of a former Pipeline to those that keep state. It is called before the first Maintain.
+func (p *Pipeline) Reload(old *Pipeline) {
+	for _, inst := range p.instances {
+		r, ok := inst.Check.(Reloader)
+		if !ok {
+			continue
+		}
+		for _, o := range old.instances {
+			if o.Info.Name == inst.Info.Name {
+				contain(func() { r.Reload(o.Check) })
+			}
+		}
+	}
+}
+
+// Report returns the state of what the checks depend on.
+func (p *Pipeline) Report() []Condition {
+	list := []Condition{}
+	for i, inst := range p.instances {
+		m, ok := inst.Check.(Maintainer)
+		if !ok || !p.runs(i) {
+			continue
+		}
+		contain(func() {
+			for _, c := range m.Report() {
+				c.Check = inst.Info.Name
+				list = append(list, c)
+			}
+		})
+	}
+	return list
+}
+
+// contain logs a panic of f: outside of verdicts too, a bug in a check must not affect mail.
+func contain(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			logrus.WithField("stack", string(debug.Stack())).Errorf("check panicked: %v", r)
+		}
+	}()
+	f()
+}

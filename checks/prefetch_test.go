@@ -1,0 +1,136 @@
+package checks_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"milterd/checks"
+)
+
+// prefetching is a fake that announces.
+type prefetching struct {
+	*fake
+	at []checks.Stage
+}
+
+func (p *prefetching) Prefetch(s *checks.Request) []checks.Query {
+	p.at = append(p.at, s.Stage)
+	return []checks.Query{{Question: checks.Ask("example.net", 1)}}
+}
+
+type announced struct{ questions []checks.Query }
+
+func (a *announced) Announce(qs []checks.Query) { a.questions = append(a.questions, qs...) }
+
+func TestAnnouncing(t *testing.T) {
+	t.Parallel()
+	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
+	var a announced
+	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+		Trusted: checks.Trusted{Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk := begin(p, "192.0.2.9")
+	talk.mail("a@example.net")
+	talk.rcpt("u@example.org")
+	if want := []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom}; !slices.Equal(f.at, want) {
+		t.Errorf("asked to announce at %v, want %v", f.at, want)
+	}
+	if len(a.questions) != 3 {
+		t.Errorf("announced %v", a.questions)
+	}
+	f.at = nil
+	begin(p, "198.51.100.1")
+	if len(f.at) != 0 {
+		t.Error("announced for a trusted client")
+	}
+}
+
+// prefetchingAtConnect is a fake that announces the given questions, at Connect.
+type prefetchingAtConnect struct {
+	*fake
+	questions []checks.Query
+}
+
+func (a prefetchingAtConnect) Prefetch(s *checks.Request) []checks.Query {
+	if s.Stage != checks.Connect {
+		return nil
+	}
+	return a.questions
+}
+
+func TestAnnouncingOnce(t *testing.T) {
+	t.Parallel()
+	type key string
+	then := func(checks.Answer) []checks.Query { return nil }
+	q, other := checks.Ask("example.net", 1), checks.Ask("example.net", 2)
+	for _, c := range []struct {
+		name          string
+		first, second checks.Query
+		want          int
+	}{
+		{"nothing follows", checks.Query{Question: q}, checks.Query{Question: q}, 1},
+		{"other questions", checks.Query{Question: q}, checks.Query{Question: other}, 2},
+		{"the same follows", checks.Query{Question: q, Then: then, Key: key("a")}, checks.Query{Question: q, Then: then, Key: key("a")}, 1},
+		{"something else follows", checks.Query{Question: q, Then: then, Key: key("a")}, checks.Query{Question: q, Then: then, Key: key("b")}, 2},
+		{"who knows what follows", checks.Query{Question: q, Then: then}, checks.Query{Question: q, Then: then}, 2},
+		{"something follows the second", checks.Query{Question: q}, checks.Query{Question: q, Then: then, Key: key("a")}, 2},
+		{"something follows the first", checks.Query{Question: q, Then: then, Key: key("a")}, checks.Query{Question: q}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var instances []checks.Instance
+			for i, a := range []checks.Query{c.first, c.second} {
+				f := prefetchingAtConnect{newFake(fmt.Sprint(i), atConnect, reason("a")), []checks.Query{a}}
+				instances = append(instances, checks.Instance{Info: f.info, Check: f})
+			}
+			var a announced
+			p, err := checks.New(instances, checks.Options{
+				Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin(p, "192.0.2.9")
+			if len(a.questions) != c.want {
+				t.Errorf("announced %d questions, want %d", len(a.questions), c.want)
+			}
+		})
+	}
+}
+
+// TestPrefetchOfABusyClient shows that the questions of a subject are announced again after 10 to 20 seconds only.
+func TestPrefetchOfABusyClient(t *testing.T) {
+	t.Parallel()
+	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
+	var a announced
+	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	noon := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		client string
+		after  time.Duration
+		want   int // announced in all
+	}{
+		{"192.0.2.9", 0, 1}, {"192.0.2.9", 9 * time.Second, 1}, {"192.0.2.10", 9 * time.Second, 2},
+		{"192.0.2.9", 11 * time.Second, 2}, // of the older half
+		{"192.0.2.9", 22 * time.Second, 3}, {"192.0.2.9", 60 * time.Second, 4},
+		{"192.0.2.9", -time.Hour, 5}, // the clock was moved
+	} {
+		s := &checks.Session{Client: netip.MustParseAddr(c.client), Time: noon.Add(c.after)}
+		p.NewRun(s).Judge(t.Context(), checks.Connect)
+		if len(a.questions) != c.want {
+			t.Errorf("%s after %v: announced %d times, want %d", c.client, c.after, len(a.questions), c.want)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package checks
+
+import "slices"
+
+// Request is what a check receives: the session, the stage, and what the Pipeline knows of them. It belongs to the
+// goroutine of the session. Checks must neither modify nor retain it.
+type Request struct {
+	*Session
+	Stage Stage // stage that the check is asked about
+	run   *Run
+}
+
+// NewRequest returns a Request outside of a Pipeline, for tests and for work beside a session. The action of every reason is
+// Watch. Each of before is a verdict of an earlier check: a reason counts as a suspicion.
+func NewRequest(s *Session, st Stage, before ...Verdict) *Request {
+	run := newRun(nil, s)
+	run.request.Stage = st
+	run.addVouches(before, st)
+	for _, v := range before {
+		if v.Reason != nil {
+			run.addSuspicion(v.Reason, st)
+		}
+	}
+	return &run.request
+}
+
+// Action returns the action of a reason for the current recipient.
+func (r *Request) Action(reason *Reason) Action {
+	if r.run.table == nil {
+		return Watch
+	}
+	return r.run.table.action(reason)
+}
+
+// Used reports whether a reason is on for any recipient of the site.
+func (r *Request) Used(reason *Reason) bool { return r.run.table == nil || r.run.table.used[reason] }
+
+// Trusted reports whether the session is exempt from all checks. Observers receive its events nevertheless.
+func (r *Request) Trusted() bool { return r.run.trusted }
+
+// Suspicions returns the reasons with the action Greylist that earlier checks found for recipient i, in their order.
+func (r *Request) Suspicions(i int) []*Reason { return r.run.rcpt(i).suspicions }
+
+// Vouch returns the strongest vouch of earlier checks for recipient i.
+func (r *Request) Vouch(i int) Vouch { return r.run.rcpt(i).vouch }
+
+// Forwarded reports whether the client is a forwarder of recipient i, see Policy.
+func (r *Request) Forwarded(i int) bool { return r.run.rcpt(i).forwarded }
+
+// Snapshot returns a copy for use by one other goroutine. It has at most rcpts recipients and the results remembered up
+// to MailFrom, but no macros and no header section.
+func (r *Request) Snapshot(rcpts int) *Request {
+	s := *r.Session
+	s.Macros, s.Envelope.Header = nil, nil
+	s.Envelope.Rcpts = slices.Clone(s.Envelope.Rcpts[:min(len(s.Envelope.Rcpts), rcpts)])
+	c := NewRequest(&s, MailFrom)
+	c.run.trusted = r.run.trusted
+	for st := Connect; st <= MailFrom; st++ {
+		c.run.memory[st] = slices.Clone(r.run.memory[st])
+	}
+	return c
+}
+
+// remembered is the result of one call of Remember.
+type remembered struct {
+	key, value any
+	err        error
+}
+
+// Remember returns the result of find, which it calls once per key while scope lasts. As with context.WithValue, key
+// should have a type of the caller's package. An error is remembered until the next mail transaction only: one lost DNS
+// answer must not affect an hour-long connection.
+func Remember[T any](r *Request, scope Stage, key any, find func() (T, error)) (T, error) {
+	memory := &r.run.memory[scope]
+	for _, m := range *memory {
+		if m.key == key {
+			v, _ := m.value.(T)
+			return v, m.err
+		}
+	}
+	v, err := find()
+	*memory = append(*memory, remembered{key: key, value: v, err: err})
+	return v, err
+}

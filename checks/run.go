@@ -1,0 +1,165 @@
+package checks
+
+import (
+	"context"
+	"slices"
+)
+
+// Run judges one SMTP session. It keeps what the checks found, for the scope of each stage. A driver keeps one per
+// connection, beside the Session that it fills. Run belongs to the session's goroutine.
+type Run struct {
+	pipeline *Pipeline
+	session  *Session
+	request  Request
+	trusted  bool
+	table    *table                  // actions for the current recipient; nil before the first
+	memory   [numStages][]remembered // results of Remember, by scope
+	findings [numStages][]finding    // by stage, indexed by Pipeline.places
+	rcpts    []rcptState             // parallel to session.Envelope.Rcpts, may be shorter
+	steps    []step                  // of the last decision
+	trace    *trace                  // of the last decision
+}
+
+// rcptState is what the checks found for one recipient.
+type rcptState struct {
+	suspicions []*Reason // reasons with the action Greylist, in the order of the checks
+	vouch      Vouch     // the strongest
+	mayPass    bool      // a SkipAll was neither confirmed nor ruled out
+	forwarded  bool      // the client is a forwarder of the recipient
+}
+
+// NewRun returns a Run for a session that begins.
+func (p *Pipeline) NewRun(s *Session) *Run { return newRun(p, s) }
+
+func newRun(p *Pipeline, s *Session) *Run {
+	run := &Run{pipeline: p, session: s}
+	run.request = Request{Session: s, run: run}
+	return run
+}
+
+// Request returns the Request of the run. Its Stage is that of the check that ran last.
+func (run *Run) Request() *Request { return &run.request }
+
+// Judge judges the session at the beginning of a stage. The driver has already updated the Session. At RcptTo, Judge judges
+// the last recipient, and sets its Refused if it refuses. It returns within Options.Budget if all checks respect their
+// context.
+func (run *Run) Judge(ctx context.Context, st Stage) Decision {
+	p := run.pipeline
+	run.begin(st)
+	run.trusted = p.opts.Trusted.Trusts(run.session)
+	if run.trusted {
+		return Decision{Partial: true}
+	}
+	if st <= MailFrom {
+		run.prefetch(st)
+	}
+	if !p.RepliesAt(st) {
+		return Decision{}
+	}
+	ctx, cancel := p.Within(ctx)
+	defer cancel()
+	ctx = run.startTrace(ctx)
+	d := run.decideAt(ctx, st)
+	if p.opts.Trace == TraceAll || p.opts.Trace == TraceMatched && len(d.Outcomes) > 0 {
+		d.Results = run.results()
+	}
+	if d.Reply != nil {
+		run.Observe(ctx, Event{Kind: Refused, Reason: d.Reason, Reply: *d.Reply})
+	}
+	return d
+}
+
+// Within returns a context that expires after Options.Budget. Callers of Observe and Authenticate need it; Judge applies it
+// itself.
+func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, p.opts.Budget)
+}
+
+// Observe passes an event to the checks that implement Observer. Judge does so for its own refusals, and the driver for all
+// other events.
+func (run *Run) Observe(ctx context.Context, e Event) {
+	for _, o := range run.pipeline.observers {
+		contain(func() { o.Observe(ctx, &run.request, e) })
+	}
+}
+
+// Authenticate returns the results of the checks for the trace fields, at the end of a message. A trusted session has none.
+func (run *Run) Authenticate(ctx context.Context) []Authentication {
+	if run.trusted {
+		return nil
+	}
+	run.request.Stage = EndOfHeader
+	var list []Authentication
+	for i, inst := range run.pipeline.instances {
+		if a, ok := inst.Check.(Authenticator); ok && run.pipeline.runs(i) {
+			contain(func() { list = slices.Concat(list, a.Authenticate(ctx, &run.request)) })
+		}
+	}
+	return list
+}
+
+// Again runs the named checks for a session that is over, up to RcptTo, and returns their results with the actions for its
+// last recipient. It decides nothing and calls no Observer.
+func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Result {
+	ctx, cancel := p.Within(ctx)
+	defer cancel()
+	run := p.NewRun(s)
+	ctx = run.startTrace(ctx)
+	run.table = p.tableFor(s.Rcpt().Address)
+	for i, inst := range p.instances {
+		if !run.table.asks[i] || !slices.Contains(names, inst.Info.Name) {
+			continue
+		}
+		for _, st := range inst.Info.Stages {
+			if st <= RcptTo {
+				run.find(ctx, step{check: i, stage: st})
+			}
+		}
+	}
+	return run.results()
+}
+
+// begin discards the results whose scope ends when st begins.
+func (run *Run) begin(st Stage) {
+	run.steps = run.steps[:0]
+	switch st {
+	case Connect:
+		for scope := range numStages {
+			run.discard(scope)
+		}
+	case MailFrom:
+		run.discardErrors(Connect)
+		run.discardErrors(Helo)
+		for scope := MailFrom; scope < numStages; scope++ {
+			run.discard(scope)
+		}
+		run.rcpts = run.rcpts[:0]
+	default:
+		run.discard(st)
+	}
+}
+
+// discard deletes all results of a scope.
+func (run *Run) discard(scope Stage) {
+	clear(run.memory[scope])
+	run.memory[scope] = run.memory[scope][:0]
+	clear(run.findings[scope])
+}
+
+// discardErrors deletes the failed results of a scope, so that the checks try again.
+func (run *Run) discardErrors(scope Stage) {
+	run.memory[scope] = slices.DeleteFunc(run.memory[scope], func(m remembered) bool { return m.err != nil })
+	for i, f := range run.findings[scope] {
+		if f.err != nil {
+			run.findings[scope][i] = finding{}
+		}
+	}
+}
+
+// rcpt returns the state of recipient i.
+func (run *Run) rcpt(i int) *rcptState {
+	for len(run.rcpts) <= i {
+		run.rcpts = append(run.rcpts, rcptState{})
+	}
+	return &run.rcpts[i]
+}

@@ -43,12 +43,11 @@ type embedded struct {
 	broken  atomic.Pointer[error] // the database has given up for good
 	damaged atomic.Pointer[error] // it read what it had not written, and is to be replaced
 	stuck   atomic.Pointer[error] // why the disk cannot be written for now
-	trying  sync.Mutex            // held by who finds out whether it can
 	sweeper sweeper
 
 	known *otter.Cache[string, change] // what the database said, also that it has no record
 
-	probing <-chan said[[]byte] // the probe that had no answer yet, of the goroutine that probes; nil: there is none
+	probing atomic.Bool // a probe waits for the database
 
 	mu       sync.Mutex
 	saves    uint64        // how many changes there were so far
@@ -223,12 +222,8 @@ func (e *embedded) locked(ctx context.Context, key string, f func() error) error
 	l := e.locks[maphash.String(e.seed, key)%uint64(len(e.locks))]
 	select {
 	case l <- struct{}{}:
-	default: // a context that someone waits for costs a timer
-		select {
-		case l <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	defer func() { <-l }()
 	return f()
@@ -355,25 +350,18 @@ func (e *embedded) probe(ctx context.Context) error {
 	if err := e.broken.Load(); err != nil {
 		return *err
 	}
-	if e.probing != nil {
-		// The last one had no answer: if each second one more waited for a disk that hangs, they would be thousands. What it says at
-		// last may be about a database that was replaced meanwhile.
-		select {
-		case <-e.probing:
-		default:
-			return errNoAnswer
-		}
+	if !e.probing.CompareAndSwap(false, true) {
+		return errNoAnswer // one more each second would be thousands that wait for a disk that hangs
 	}
-	e.probing = launch(e, func(db *pebble.DB) ([]byte, error) {
-		if err := e.onDisk.moved(); err != nil {
-			return nil, err
-		}
-		return lookup(db, "")
+	_, err := await(ctx, func() ([]byte, error) {
+		defer e.probing.Store(false)
+		return read(e, func(db *pebble.DB) ([]byte, error) {
+			if err := e.onDisk.moved(); err != nil {
+				return nil, err
+			}
+			return lookup(db, "")
+		})
 	})
-	_, err := await(ctx, e, e.probing)
-	if !errors.Is(err, errNoAnswer) {
-		e.probing = nil
-	}
 	return err
 }
 
@@ -399,10 +387,7 @@ func (e *embedded) overdue() error {
 	return fmt.Errorf("nothing was written for %s: %w", time.Since(g.since).Round(time.Second), errors.Join(errBehind, e.writeErr))
 }
 
-var (
-	errBehind     = errors.New("the disk does not keep up")
-	errNoDatabase = errors.New("the database is not open yet")
-)
+var errBehind = errors.New("the disk does not keep up")
 
 // size implements driver. The records are those of the last look for expired ones.
 func (e *embedded) size(ctx context.Context) (records, octets int64) {

@@ -4,16 +4,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
-
-// room is what must fit on a disk, in octets, before it is written again that could not be written.
-const room = 8 << 20
 
 // passing are the failures to write that leave files as they were, and go away: the disk is full, or read-only for now, or
 // there are too many open files.
@@ -27,16 +23,7 @@ func passes(err error) bool {
 // good. That syncing failed it has to know: what became of the data is not.
 type patient struct {
 	vfs.FS
-	await func(error) bool // returns when there is sense in another try; false: there is none any more
-}
-
-func (p patient) try(write func() error) error {
-	for {
-		err := write()
-		if err == nil || !passes(err) || !p.await(err) {
-			return err
-		}
-	}
+	try func(write func() error) error // untilWritten
 }
 
 // open is try for what makes a file.
@@ -111,39 +98,26 @@ func (f patientFile) Write(b []byte) (written int, err error) {
 	return written, err
 }
 
-// awaitDisk is called when the disk cannot be written, and returns when it can: meanwhile reading works, and writing until too
-// much waits.
-func (e *embedded) awaitDisk(cause error) (again bool) {
-	if e.stuck.CompareAndSwap(nil, &cause) {
-		e.log.WithError(cause).WithField("folder", e.dir).Error("store waits: the disk cannot be written")
+// untilWritten writes until it succeeds, fails in a way that does not pass, or the store is closed. Meanwhile reading works, and
+// writing until too much waits.
+func (e *embedded) untilWritten(write func() error) error {
+	err := write()
+	if !passes(err) {
+		return err
+	}
+	if e.stuck.CompareAndSwap(nil, &err) {
+		e.log.WithError(err).WithField("folder", e.dir).Error("store waits: the disk cannot be written")
 	}
 	tick := time.NewTicker(e.flushEvery)
 	defer tick.Stop()
-	for {
+	for passes(err) {
 		select {
 		case <-e.closing:
-			return false
+			return err
 		case <-tick.C:
 		}
-		if e.writable() {
-			return true
-		}
-	}
-}
-
-// writable finds out by writing: free space that statfs tells of may be kept for root, or over a quota.
-func (e *embedded) writable() bool {
-	e.trying.Lock()
-	defer e.trying.Unlock()
-	name := filepath.Join(e.dir, "room")
-	f, err := e.fs.Create(name, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return false
-	}
-	_, err = f.Write(make([]byte, room))
-	if err = errors.Join(err, f.Sync(), f.Close(), e.fs.Remove(name)); err != nil {
-		return false
+		err = write()
 	}
 	e.stuck.Store(nil)
-	return true
+	return err
 }

@@ -20,7 +20,7 @@ const (
 // options are for small records that are looked for in vain most of the time.
 func (e *embedded) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:           patient{e.fs, e.awaitDisk},
+		FS:           patient{e.fs, e.untilWritten},
 		Cache:        e.cache,
 		MemTableSize: memtable,
 		Logger:       logger{e},

@@ -65,14 +65,13 @@ type embedded struct {
 type tuning struct {
 	fs         vfs.FS
 	flushEvery time.Duration // how long a record waits for others
-	sweepEvery time.Duration // rest between two looks for expired records, if little was written
-	sweepFor   time.Duration // how long a look lasts, each flushEvery
+	sweepEvery time.Duration // rest between two looks for expired records
 	openFor    time.Duration // how long opening may take, before the store goes on without
 }
 
-// standard is the tuning of the real thing. A look takes a twentieth of one processor at most.
+// standard is the tuning of the real thing.
 func standard() tuning {
-	return tuning{fs: vfs.Default, flushEvery: 500 * time.Millisecond, sweepEvery: 10 * time.Minute, sweepFor: 25 * time.Millisecond, openFor: late}
+	return tuning{fs: vfs.Default, flushEvery: 500 * time.Millisecond, sweepEvery: 10 * time.Minute, openFor: late}
 }
 
 // group is what is written together.
@@ -422,7 +421,6 @@ func (e *embedded) close() error {
 
 // shut closes the database and gives the folder back.
 func (e *embedded) shut() error {
-	e.sweeper.stop()
 	e.base.Lock()
 	defer e.base.Unlock()
 	var err error

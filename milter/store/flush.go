@@ -83,7 +83,6 @@ func (e *embedded) flush() error {
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return err
 	}
-	e.sweeper.writes += int64(len(g.changes))
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.writing = group{}

@@ -13,10 +13,9 @@ import (
 const (
 	// tolerated is how many failures in a row are taken for bad luck. The next session does not wait for the store.
 	tolerated = 2
-	// calm is the time between two probes of a store that works, so that /readyz tells the truth when there is no mail.
-	calm = 10 * time.Second
-	// anxious is the time between two probes after a failure.
-	anxious = time.Second
+	// probeEvery is the time between two probes, so that /readyz tells the truth when there is no mail. Half of it is twice the
+	// work for a server that many hosts share; twice of it is twice as long until an outage ends.
+	probeEvery = time.Second
 )
 
 // Status tells how a store does.
@@ -28,7 +27,7 @@ type Status struct {
 	Error   string    `json:"error"`             // what is wrong now, or else the last failure; empty: there was none
 	ErrorAt time.Time `json:"error_at,omitzero"` // when that was; zero: never
 	Errors  uint64    `json:"errors"`            // how many since the start, probes included
-	Records int64     `json:"records"`           // how many records there are, about, as of the last probe (10 s); -1: unknown
+	Records int64     `json:"records"`           // how many records there are, about, as of the last probe; -1: unknown
 	Octets  int64     `json:"octets"`            // what they take, about: on the disk, or in memory; -1: unknown
 }
 
@@ -40,7 +39,6 @@ type health struct {
 	now     func() time.Time
 	log     *logrus.Entry
 
-	wake   chan struct{} // tells the prober of the first failure
 	first  chan struct{} // closed after the first probe
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -61,7 +59,7 @@ type health struct {
 func newHealth(d driver, cfg Config) *health {
 	h := &health{
 		driver: d, name: cfg.Driver, timeout: cfg.Timeout, now: cfg.wall, log: cfg.Log,
-		wake: make(chan struct{}, 1), first: make(chan struct{}),
+		first: make(chan struct{}),
 		since: cfg.wall(), records: -1, octets: -1,
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -118,10 +116,6 @@ func (h *health) failed(err error) {
 	if fall {
 		h.fell(err)
 	}
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (h *health) note(err error) {
@@ -155,48 +149,19 @@ func (h *health) rose() {
 	h.log.WithField("outage", h.since.Sub(was).Round(time.Millisecond).String()).Warn("store is up again")
 }
 
-// troubled tells whether the last thing heard of the driver was a failure.
-func (h *health) troubled() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.down != nil || h.inARow > 0
-}
-
 // watch probes until the store is closed.
 func (h *health) watch() {
 	h.probe()
 	close(h.first)
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
 	for {
-		wait := calm
-		if h.troubled() {
-			wait = anxious
-		}
-		timer := time.NewTimer(wait)
 		select {
 		case <-h.ctx.Done():
-			timer.Stop()
 			return
-		case <-h.wake:
-			timer.Stop()
-			if !h.pause() {
-				return
-			}
-		case <-timer.C:
+		case <-tick.C:
+			h.probe()
 		}
-		h.probe()
-	}
-}
-
-// pause waits between a failure and the probe that it asks for: what fails at once must not be asked in a tight loop. It
-// tells whether the store is still open.
-func (h *health) pause() bool {
-	timer := time.NewTimer(anxious)
-	defer timer.Stop()
-	select {
-	case <-h.ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

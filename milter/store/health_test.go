@@ -175,11 +175,11 @@ func TestProbesFindOut(t *testing.T) {
 		defer s.Close()
 		began := time.Now()
 		m.be(fails)
-		time.Sleep(calm + time.Second)
+		time.Sleep(2 * probeEvery)
 		if err := s.Healthy(); !errors.Is(err, ErrDown) || !errors.Is(err, errMood) {
 			t.Errorf("got %v", err)
 		}
-		if st := s.Status(); st.OK || st.Since.Sub(began) > calm || st.Error == "" {
+		if st := s.Status(); st.OK || st.Since.Sub(began) > probeEvery || st.Error == "" {
 			t.Errorf("got %+v", st)
 		}
 	})
@@ -201,7 +201,7 @@ func TestTrouble(t *testing.T) {
 		if err := s.tryGet(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(calm + time.Second)
+		time.Sleep(2 * probeEvery)
 		if st := s.Status(); st.OK || st.Error == "" || st.Records != 1 || st.Octets <= 0 {
 			t.Errorf("got %+v", st)
 		}

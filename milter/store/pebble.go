@@ -102,7 +102,6 @@ func (e *embedded) damage(err error) error {
 
 // replace puts an empty database in the place of a damaged one. What waits to be written goes into it.
 func (e *embedded) replace(cause error) {
-	e.sweeper.stop()
 	if e.take() {
 		if err := e.moveAside(cause); err != nil {
 			e.log.WithError(err).Error("store is damaged")

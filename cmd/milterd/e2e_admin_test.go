@@ -115,7 +115,7 @@ func TestBlockCommands(t *testing.T) {
 	}
 	d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "postmaster@mx.test", "", "")
 
-	// One that passes a daemontest.Limit is in the list too.
+	// One that passes a limit is in the list too.
 	if r := d.GuessRecipients(t, "192.0.2.9", daemontest.Limit+1); !strings.HasPrefix(r, "450 4.7.1 192.0.2.9 named too many") {
 		t.Errorf("who guesses gets %q", r)
 	}

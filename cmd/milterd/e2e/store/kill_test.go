@@ -1,4 +1,4 @@
-package main_test
+package store
 
 import (
 	"context"
@@ -17,21 +17,21 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// safeAfter is how old a record must be that no crash may lose.
+// safeAfter is the age at which a record must be on the disk.
 const safeAfter = time.Second
 
-// TestKill kills daemons with embedded stores under load, again and again: a hundred times with MILTERD_TEST_REAL=1, else a
-// few. What a daemon told a client more than a second before, it must know when it is back, from the same file.
+// TestKill kills daemons with embedded stores under load, a hundred times with MILTERD_TEST_REAL=1 and a few times without.
+// A record older than safeAfter must be there when the daemon has restarted.
 func TestKill(t *testing.T) {
-	// Many at the same time, since most of it is waiting.
+	t.Parallel()
 	stores, kills := 2, 2
 	if os.Getenv("MILTERD_TEST_REAL") == "1" {
-		stores, kills = 5, 20 // all of them start at once: more would be too slow for the store's time limits
+		stores, kills = 5, 20 // the stores open at the same time: more of them would exceed the time limit of the store
 	}
 	seed := uint64(time.Now().UnixNano())
-	t.Logf("random numbers from seed %d", seed)
+	t.Logf("random seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	some := func(most time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(most))) }
+	random := func(most time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(most))) }
 	dns := dnstest.Start(t, daemontest.World).Addr
 	var all []*victim
 	for i := range stores {
@@ -40,9 +40,9 @@ func TestKill(t *testing.T) {
 	for round := range kills {
 		var ends []func()
 		for _, v := range all {
-			after := some(2 * safeAfter)
+			after := random(2 * safeAfter)
 			if round == 0 {
-				after = 2 * safeAfter // so that something is there
+				after = 2 * safeAfter // so that there are records
 			}
 			ends = append(ends, v.killUnderLoad(t, round, after))
 		}
@@ -52,8 +52,8 @@ func TestKill(t *testing.T) {
 		for _, v := range all {
 			v.Launch(t)
 			if rnd.IntN(4) == 0 {
-				// This one is also killed while it reads what the last one left.
-				<-time.After(some(safeAfter / 5))
+				// Killed again while it recovers.
+				<-time.After(random(safeAfter / 5))
 				v.Kill()
 				v.Launch(t)
 			}
@@ -66,33 +66,33 @@ func TestKill(t *testing.T) {
 			return
 		}
 	}
-	stay, young, lost := 0, 0, 0
+	kept, young, lost := 0, 0, 0
 	for _, v := range all {
-		stay, young, lost = stay+len(v.stay), young+v.young, lost+v.lost
+		kept, young, lost = kept+len(v.kept), young+v.young, lost+v.lost
 		v.checkReply(t)
 	}
-	t.Logf("%d kills: %d records are there; of %d younger than %v, %d were lost", stores*kills, stay, young, safeAfter, lost)
+	t.Logf("%d kills: %d records kept; %d of %d records younger than %v lost", stores*kills, kept, lost, young, safeAfter)
 }
 
-// victim is a daemon that is killed, with what is known of its store.
+// victim is a daemon that is killed, with what its store must have.
 type victim struct {
 	*daemontest.Daemon
 	number int
 	state  string
 	socket string
 
-	mu     sync.Mutex
-	told   map[string]time.Time // recipients, since when they are greylisted: in this life
-	wrong  []string             // answers that should not have been
-	killed time.Time
+	mu         sync.Mutex
+	greylisted map[string]time.Time // since the last start: recipients, with the time of the reply
+	wrong      []string             // unexpected replies
+	killed     time.Time
 
-	stay        map[string]bool // recipients of what was on the disk, or old enough to be
-	young, lost int             // what a crash may lose, and what it did
+	kept        map[string]bool // recipients whose records were on the disk, or are older than safeAfter
+	young, lost int             // number of records younger than safeAfter at a kill, and of those lost
 }
 
 func newVictim(t *testing.T, number int, dns string) *victim {
 	dir := daemontest.SocketDir(t)
-	v := &victim{number: number, state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "admin.sock"), stay: map[string]bool{}}
+	v := &victim{number: number, state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "admin.sock"), kept: map[string]bool{}}
 	v.Daemon = daemontest.Start(t, daemontest.Config{
 		DNS: dns, Profile: "safe",
 		Extra: fmt.Sprintf("admin: {listen: \"\", socket: %q}\nstore: {driver: embedded, path: %q}\n", v.socket, v.state),
@@ -100,18 +100,19 @@ func newVictim(t *testing.T, number int, dns string) *victim {
 	return v
 }
 
-// killUnderLoad has a client try one recipient after the other, and kills the daemon in the midst of it. end waits for that.
+// killUnderLoad tries one recipient after the other, and kills the daemon after some time. It returns at once; end waits
+// until the daemon is killed.
 func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (end func()) {
 	t.Helper()
 	c, err := v.Daemon.Connect("192.0.2.9")
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.told = map[string]time.Time{}
+	v.greylisted = map[string]time.Time{}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer c.Close()
-		const pause = 5 * time.Millisecond // all the daemons together must not be slowed down by the processor
+		const pause = 5 * time.Millisecond // leaves the processor time for the other daemons
 		tick := time.NewTicker(pause)
 		defer tick.Stop()
 		for i := 0; ; i++ {
@@ -119,13 +120,13 @@ func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (en
 			to := fmt.Sprintf("u%d-%d@mx.test", round, i)
 			r, err := c.Envelope("a@none.test", to)
 			if err != nil {
-				return // it was killed
+				return // the daemon was killed
 			}
 			v.mu.Lock()
 			if !strings.HasPrefix(r, "451 4.7.1 greylisted") {
 				v.wrong = append(v.wrong, fmt.Sprintf("%s got %q", to, r))
 			}
-			v.told[to] = time.Now()
+			v.greylisted[to] = time.Now()
 			v.mu.Unlock()
 		}
 	})
@@ -137,7 +138,7 @@ func (v *victim) killUnderLoad(t *testing.T, round int, after time.Duration) (en
 	return wg.Wait
 }
 
-// await waits until the daemon serves mail servers and commands.
+// await waits until the daemon accepts connections at its listener and its admin socket.
 func (v *victim) await(t *testing.T) {
 	t.Helper()
 	v.Daemon.Await(t)
@@ -147,7 +148,7 @@ func (v *victim) await(t *testing.T) {
 	})
 }
 
-// check compares what the daemon knows with what it told before it was killed.
+// check tests that the records of the store are there after a kill.
 func (v *victim) check(t *testing.T, round int) {
 	t.Helper()
 	var list []daemontest.Triplet
@@ -158,40 +159,40 @@ func (v *victim) check(t *testing.T, round int) {
 	for _, tr := range list {
 		found[tr.To] = true
 	}
-	for to, at := range v.told {
+	for to, at := range v.greylisted {
 		if v.killed.Sub(at) > safeAfter {
-			v.stay[to] = true
+			v.kept[to] = true
 		} else if v.young++; !found[to] {
 			v.lost++
 		}
 	}
-	for to := range v.stay {
+	for to := range v.kept {
 		if !found[to] {
-			t.Errorf("store %d, kill %d: lost %s, told %v before", v.number, round+1, to, v.killed.Sub(v.told[to]))
+			t.Errorf("store %d, kill %d: lost %s, which was %v old", v.number, round+1, to, v.killed.Sub(v.greylisted[to]))
 		}
 	}
-	v.stay = found
+	v.kept = found
 	for _, w := range v.wrong {
 		t.Errorf("store %d, kill %d: %s", v.number, round+1, w)
 	}
 	if moved, _ := filepath.Glob(filepath.Join(v.state, "*damaged*")); len(moved) > 0 {
-		t.Errorf("store %d, kill %d: moved aside: %q", v.number, round+1, moved)
+		t.Errorf("store %d, kill %d: files were found damaged: %q", v.number, round+1, moved)
 	}
 	for _, e := range v.Entries(t, 0) {
-		busy := e["msg"] == "store is up again" || strings.HasPrefix(e["error"], "the disk does not answer") // the machine, for a while
+		busy := e["msg"] == "store is up again" || strings.HasPrefix(e["error"], "the disk does not answer") // on a loaded machine
 		if e["level"] != "info" && !busy {
 			t.Errorf("store %d, kill %d: log: %v", v.number, round+1, e)
 		}
 	}
 }
 
-// checkReply shows that records are more than names: who was told to wait does not wait from the beginning.
+// checkReply tests that the content of a record is there: the delay does not begin again.
 func (v *victim) checkReply(t *testing.T) {
 	t.Helper()
-	if len(v.stay) == 0 {
-		t.Errorf("store %d: nothing was written at all", v.number)
+	if len(v.kept) == 0 {
+		t.Errorf("store %d: no record was kept", v.number)
 	}
-	for to := range v.stay {
+	for to := range v.kept {
 		r := v.MustMail(t, "192.0.2.9", "a@none.test", to, "451 4.7.1 greylisted for ", "192.0.2.9 has no reverse DNS name")
 		list := daemontest.DecodeJSON[[]daemontest.Triplet](t, v.Daemon, "greylist", "list", to)
 		if len(list) != 1 || list[0].Attempts != 2 {

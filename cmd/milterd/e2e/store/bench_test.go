@@ -1,4 +1,4 @@
-package main_test
+package store
 
 import (
 	"context"
@@ -19,9 +19,9 @@ import (
 	"milterd/milter/store/redistest"
 )
 
-// BenchmarkDaemons has one, two and four daemons share a Redis, under the same load: half of the messages are refused and
-// counted against one client, half are greylisted. What they count must be exact. Beside the throughput, which is that of the
-// machine with the load on it, it reports the processor time that a message takes in all daemons, and in Redis.
+// BenchmarkDaemons measures one, two and four daemons with a common Redis under the same load. Half of the messages are
+// refused and counted for one client, half are greylisted; the counts must be exact. It reports the throughput of the
+// machine, which also produces the load, and the processor time of a message in all daemons and in Redis.
 func BenchmarkDaemons(b *testing.B) {
 	for _, n := range []int{1, 2, 4} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) { benchDaemons(b, n) })
@@ -100,14 +100,14 @@ func benchDaemons(b *testing.B, n int) {
 	}
 }
 
-// processorTime is what a process has used so far, in all its threads.
+// processorTime returns the processor time that all threads of a process have used.
 func processorTime(tb testing.TB, pid int) time.Duration {
 	tb.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // the name of the program may have anything in it
+	_, rest, _ := strings.Cut(string(text), ") ") // the name of the program may contain spaces
 	fields := strings.Fields(rest)
 	ticks := 0
 	for _, f := range fields[11:13] { // utime and stime, proc_pid_stat(5)

@@ -1,0 +1,215 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/miltertest"
+)
+
+// outageBudget is the budget of the daemons whose store fails.
+const outageBudget = 3 * time.Second
+
+// outage counts the replies that mail servers received.
+type outage struct {
+	replies atomic.Int64
+	passed  atomic.Int64
+	failed  atomic.Int64 // check-failed
+	slowest atomic.Int64 // nanoseconds
+	wrong   sync.Map     // unexpected replies
+}
+
+// timed calls f, and counts the reply and the time that it took.
+func (o *outage) timed(f func() (string, error)) error {
+	began := time.Now()
+	r, err := f()
+	for took := int64(time.Since(began)); ; {
+		old := o.slowest.Load()
+		if took <= old || o.slowest.CompareAndSwap(old, took) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	o.replies.Add(1)
+	switch {
+	case r == "":
+		o.passed.Add(1)
+	case strings.HasPrefix(r, "451 4.4.3 "):
+		o.failed.Add(1)
+	case !strings.HasPrefix(r, "451 4.7.1 greylisted"):
+		o.wrong.Store(r, true)
+	}
+	return nil
+}
+
+// session plays one of three sessions: good mail, a client without a name that names an unknown recipient, or such a client
+// that sends RSET.
+func (o *outage) session(d *daemontest.Daemon, rnd *rand.Rand) error {
+	const goodMail, unknownRecipient, reset, kinds = 0, 1, 2, 3
+	client := daemontest.GoodClient
+	kind := rnd.IntN(kinds)
+	if kind != goodMail {
+		client = fmt.Sprintf("198.51.100.%d", rnd.IntN(256))
+	}
+	c, err := d.Connect(client)
+	if err != nil {
+		return err
+	}
+	defer c.Quit()
+	from := daemontest.GoodSender
+	if kind != goodMail {
+		from = fmt.Sprintf("list-%c%c@none.test", 'a'+rnd.IntN(26), 'a'+rnd.IntN(26))
+	}
+	if _, err := c.Mail("<"+from+">", map[string]string{"i": "Q1"}); err != nil {
+		return err
+	}
+	if kind == unknownRecipient {
+		if err := o.timed(func() (string, error) { return "", c.UnknownRecipient("nobody@mx.test") }); err != nil {
+			return err
+		}
+	}
+	accepted := false
+	err = o.timed(func() (string, error) {
+		r, err := c.Recipient("alice@mx.test")
+		accepted = err == nil && r == ""
+		return r, err
+	})
+	switch {
+	case err != nil:
+		return err
+	case kind == reset:
+		if err := c.Abort(); err != nil {
+			return err
+		}
+		return o.timed(func() (string, error) { return c.Envelope(daemontest.GoodSender, "bob@mx.test") })
+	case accepted:
+		return o.timed(c.SendMessage)
+	}
+	return nil
+}
+
+// load sends mail to both hosts until stop is called. stop fails the test if a host broke a connection.
+func load(t *testing.T, p *daemontest.Pair, o *outage) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	errs := make(chan error, 1)
+	var wg sync.WaitGroup
+	for i := range 6 {
+		rnd := rand.New(rand.NewPCG(uint64(i), 0))
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if err := o.session(p.Hosts[i%2], rnd); err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+					return
+				}
+			}
+		})
+	}
+	end := sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+	t.Cleanup(end)
+	return func() {
+		t.Helper()
+		end()
+		select {
+		case err := <-errs:
+			t.Errorf("a session failed: %v", err)
+		default:
+		}
+	}
+}
+
+// TestRedisOutage stalls and stops the Redis of two hosts under load. One host accepts mail that it cannot check, the other
+// defers it. Afterwards both have the records of before.
+func TestRedisOutage(t *testing.T) {
+	const delay = "checks: {greylist: {delay: 1s}}\n"
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Extra: fmt.Sprintf("budget: %s\n", outageBudget) + delay}, "on_error: tempfail\n")
+	accepts, defers := p.Hosts[0], p.Hosts[1]
+	// Records that must be there after the outage.
+	accepts.MustMail(t, "192.0.2.9", daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 1 s more", "")
+	if r := defers.GuessRecipients(t, "192.0.2.77", daemontest.Limit+1); !strings.HasPrefix(r, "450 4.7.1 192.0.2.77 named too many unknown recipients") {
+		t.Fatalf("guessing client: %q", r)
+	}
+
+	for _, c := range []struct {
+		name     string
+		down, up func()
+	}{
+		{"stalled", p.Redis.Freeze, p.Redis.Thaw},
+		{"stopped", p.Redis.Stop, p.Redis.Start},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			marks := [2]int{accepts.Mark(), defers.Mark()}
+			var o outage
+			stop := load(t, p, &o)
+			await := func(what string, status int, saying string) {
+				t.Helper()
+				for i, url := range p.Ready {
+					miltertest.Eventually(t, fmt.Sprintf("host %d is %s", i, what), func() bool {
+						got, text := daemontest.Get(t, url)
+						return got == status && strings.Contains(text, saying)
+					})
+				}
+			}
+			progress := func(what string, n *atomic.Int64, by int64) {
+				t.Helper()
+				from := n.Load()
+				miltertest.Eventually(t, what, func() bool { return n.Load() >= from+by })
+			}
+			await("ready", 200, "ok")
+			progress("mail flows", &o.replies, 100)
+			if n := o.failed.Load(); n > 0 {
+				t.Errorf("%d checks failed before the outage", n)
+			}
+			c.down()
+			await("not ready", 503, "the store is down since ")
+			progress("mail flows without the store", &o.passed, 100)
+			progress("mail is deferred without the store", &o.failed, 100)
+			// The block and the greylist are unavailable; on_error decides.
+			accepts.MustMail(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "", "")
+			defers.MustMail(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "451 4.4.3 ", "could not be checked")
+			c.up()
+			await("ready again", 200, "ok")
+			progress("mail flows again", &o.replies, 100)
+			stop()
+
+			o.wrong.Range(func(r, _ any) bool {
+				t.Errorf("got the reply %q", r)
+				return true
+			})
+			if slowest := time.Duration(o.slowest.Load()); slowest > outageBudget {
+				t.Errorf("a reply took %v, over the budget of %v", slowest, outageBudget)
+			} else {
+				t.Logf("%d replies, the slowest after %v", o.replies.Load(), slowest)
+			}
+			for i, d := range p.Hosts {
+				d.AwaitEntry(t, marks[i], daemontest.Entry{"msg": "could not find out", "level": "warning"})
+				for _, e := range d.Entries(t, marks[i]) {
+					if cmp.Or(e["level"], "error") == "error" && !strings.Contains(e["msg"], "store") || e["action"] == "reject" {
+						t.Errorf("log: %v", e)
+					}
+				}
+			}
+			// The records are there.
+			for _, d := range p.Hosts {
+				d.MustMail(t, "192.0.2.9", daemontest.GoodSender, "alice@mx.test", "", "")
+				d.MustMail(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "450 4.7.1 192.0.2.77 is blocked until", "")
+			}
+		})
+	}
+}

@@ -1,0 +1,202 @@
+// Package store tests daemons whose store is shared, fails, or survives a crash.
+package store
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"milterd/checks/counters"
+	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/miltertest"
+	"milterd/milter/store"
+)
+
+// openStore connects the test to the Redis of a pair.
+func openStore(t *testing.T, p *daemontest.Pair) *store.Store {
+	t.Helper()
+	s, err := store.Open(store.Config{Driver: "redis", URL: p.Redis.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// parallel calls f for each number below n from several goroutines. It ends the test at the first error.
+func parallel(t *testing.T, n int, f func(i int) error) {
+	t.Helper()
+	const workers = 8
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for range workers {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n || failed.Load() != nil {
+					return
+				}
+				if err := f(i); err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		t.Fatal(*err)
+	}
+}
+
+// A greylisting delay that a test can wait for. It is counted from the full second in which it begins.
+const (
+	delaySeconds = 2
+	shortDelay   = "checks: {greylist: {delay: 2s}}\n"
+)
+
+// TestRedisGreylisting tests that a client that was deferred by one host passes at the other.
+func TestRedisGreylisting(t *testing.T) {
+	t.Parallel()
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Extra: shortDelay}, "")
+	a, b := p.Hosts[0], p.Hosts[1]
+	const client = "192.0.2.9"
+	began := time.Now()
+	a.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
+	b.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
+	miltertest.Eventually(t, "the retry passes at the other host", func() bool {
+		r, err := b.Mail(client, daemontest.GoodSender, "alice@mx.test")
+		if err != nil || r != "" && !strings.HasPrefix(r, "451 4.7.1 greylisted") {
+			t.Fatal(r, err)
+		}
+		return r == ""
+	})
+	if took := time.Since(began); took < (delaySeconds-1)*time.Second || took > (delaySeconds+2)*time.Second {
+		t.Errorf("passed after %v", took)
+	}
+	a.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "", "")
+	// Commands see and change the records of both hosts.
+	list := daemontest.DecodeJSON[[]daemontest.Triplet](t, a, "greylist", "list")
+	if len(list) != 1 || list[0].State != "passed" {
+		t.Errorf("at the first host: %+v", list)
+	}
+	if n := daemontest.DecodeJSON[int](t, a, "greylist", "forget", client); n == 0 {
+		t.Error("nothing to forget")
+	}
+	b.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
+}
+
+// TestRedisBlock tests that both hosts refuse a client that was blocked by one, until the block is removed at the other.
+func TestRedisBlock(t *testing.T) {
+	t.Parallel()
+	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe"}, "")
+	a, b := p.Hosts[0], p.Hosts[1]
+	b.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
+	if r := a.GuessRecipients(t, daemontest.GoodClient, daemontest.Limit); r != "" {
+		t.Errorf("at the limit: %q", r)
+	}
+	if r := a.GuessRecipients(t, daemontest.GoodClient, daemontest.Limit+1); !strings.HasPrefix(r, "450 4.7.1 127.0.0.10 named too many unknown recipients") {
+		t.Errorf("beyond the limit: %q", r)
+	}
+	for _, d := range p.Hosts {
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many unknown recipients")
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "postmaster@mx.test", "", "")
+		if list := daemontest.DecodeJSON[[]daemontest.BlockedClient](t, d, "block", "list"); len(list) != 1 || list[0].Level != 1 || !list[0].InForce {
+			t.Errorf("block list: %+v", list)
+		}
+	}
+	b.MustRun(t, "block", "remove", daemontest.GoodClient)
+	for _, d := range p.Hosts {
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
+	}
+}
+
+// TestRedisCountsExactly tests that two hosts count every event of concurrent connections of a client once.
+func TestRedisCountsExactly(t *testing.T) {
+	t.Parallel()
+	const most = 120
+	p := daemontest.StartPair(t, daemontest.Config{
+		Profile: "safe", Actions: map[string]string{"spf-fail": "reject"},
+		Extra: fmt.Sprintf("checks: {counters: {errors: %d}, greylist: {delay: 3s}}\n", most),
+	}, "")
+	s, ctx := openStore(t, p), context.Background()
+	state := func() counters.State {
+		st, err := counters.Show(ctx, s, counters.ClientOf(netip.MustParseAddr(daemontest.GoodClient)), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	refused := func(i int) error {
+		r, err := p.Hosts[i%2].Mail(daemontest.GoodClient, "a@fail.test", "alice@mx.test")
+		if err == nil && !strings.HasPrefix(r, "550 5.7.23") && !strings.HasPrefix(r, "450 4.7.1") {
+			err = fmt.Errorf("refused mail got %q", r)
+		}
+		return err
+	}
+	// At the limit the client is not blocked.
+	parallel(t, most, refused)
+	if st := state(); st.Errors != most || st.Count != most || st.Block != nil {
+		t.Fatalf("after %d refusals: %+v", most, st)
+	}
+	for _, d := range p.Hosts {
+		c, err := d.Connect(daemontest.GoodClient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := c.Envelope(daemontest.GoodSender, "alice@mx.test"); r != "" || err != nil {
+			t.Errorf("at the limit: %q, %v", r, err)
+		}
+		c.Close()
+	}
+	// Many connections exceed the limit at the same time, which makes one block, the first.
+	parallel(t, 30, refused)
+	for _, d := range p.Hosts {
+		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many refused mails")
+	}
+	// The block clears the count. Refusals in flight may be counted after that.
+	if st := state(); st.Block == nil || !st.Block.InForce || st.Block.Level != 1 || st.Level != 1 || st.Errors >= 30 {
+		t.Errorf("after the block: %+v, %+v", st, st.Block)
+	}
+
+	// A triplet has one record, whichever host makes it, and one pass of a client is counted per hour.
+	const deliveries = 40
+	first := make([]string, deliveries)
+	parallel(t, deliveries, func(i int) (err error) {
+		first[i], err = p.Hosts[i%2].Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+		return err
+	})
+	for i, r := range first {
+		if !strings.HasPrefix(r, "451 4.7.1 greylisted for ") {
+			t.Errorf("first attempt %d: %q", i, r)
+		}
+	}
+	miltertest.Eventually(t, "the delay is over", func() bool {
+		list := daemontest.DecodeJSON[[]daemontest.Triplet](t, p.Hosts[0], "greylist", "list")
+		if len(list) != deliveries/2 {
+			t.Fatalf("%d triplets, want %d", len(list), deliveries/2)
+		}
+		for _, tr := range list {
+			if time.Since(tr.First) <= 3*time.Second {
+				return false
+			}
+		}
+		return true
+	})
+	parallel(t, deliveries, func(i int) error {
+		r, err := p.Hosts[i%2].Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+		if err == nil && r != "" {
+			err = fmt.Errorf("retry got %q", r)
+		}
+		return err
+	})
+	shown := daemontest.DecodeJSON[daemontest.GreylistSelection](t, p.Hosts[1], "greylist", "show", "192.0.2.9")
+	if len(shown.Triplets) != deliveries/2 || len(shown.Clients) != 1 || shown.Clients[0].Passes != 1 {
+		t.Errorf("%d triplets, clients %+v; want %d, and one that passed once", len(shown.Triplets), shown.Clients, deliveries/2)
+	}
+}

@@ -63,7 +63,7 @@ func orProfile(value string, action checks.Action) string {
 	return value
 }
 
-// add adds the results of a message: of base, of the judge middle (see newMiddle) and of against.
+// add adds the results of a message: of base, of middleConfig and of against.
 func (c *changes) add(m *mail, was, middle, will result) {
 	if will.trusted {
 		c.trusted++

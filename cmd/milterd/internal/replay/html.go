@@ -63,11 +63,9 @@ type share struct {
 
 // pageHits is the first messages of a list.
 type pageHits struct {
-	List []pageHit
+	List []*hit
 	More int
 }
-
-type pageHit struct{ Day, ID, From, Place string }
 
 // pageChanges is the comparison of two configurations.
 type pageChanges struct {
@@ -155,12 +153,8 @@ func newPageTotals(name string, judged, refused, rejected int) pageTotals {
 }
 
 func newPageHits(hits []*hit) pageHits {
-	var p pageHits
-	for _, h := range hits[:min(pageMessages, len(hits))] {
-		p.List = append(p.List, pageHit{Day: h.day, ID: h.name(), From: h.from, Place: h.place()})
-	}
-	p.More = len(hits) - len(p.List)
-	return p
+	n := min(pageMessages, len(hits))
+	return pageHits{List: hits[:n], More: len(hits) - n}
 }
 
 // classOf returns the CSS class for an action, or for a result that begins with one.

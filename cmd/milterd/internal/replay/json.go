@@ -18,15 +18,9 @@ type jsonReport struct {
 }
 
 type jsonReason struct {
-	Action   string        `json:"action"`
-	Count    int           `json:"count"`
-	Messages []jsonMessage `json:"messages"`
-}
-
-type jsonMessage struct {
-	File    string `json:"file"`
-	ID      string `json:"message_id"`
-	Session string `json:"session,omitempty"`
+	Action   string `json:"action"`
+	Count    int    `json:"count"`
+	Messages []*hit `json:"messages"`
 }
 
 type jsonChanges struct {
@@ -35,11 +29,11 @@ type jsonChanges struct {
 }
 
 type jsonChange struct {
-	From     string        `json:"from"`
-	To       string        `json:"to"`
-	Because  []string      `json:"because"`
-	Count    int           `json:"count"`
-	Messages []jsonMessage `json:"messages"`
+	From     string   `json:"from"`
+	To       string   `json:"to"`
+	Because  []string `json:"because"`
+	Count    int      `json:"count"`
+	Messages []*hit   `json:"messages"`
 }
 
 // JSON writes the report with all messages as one JSON object.
@@ -49,18 +43,18 @@ func (r *Report) JSON(w io.Writer) error {
 		Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
 	}
 	for _, c := range r.applied() {
-		out.Reasons[c.id] = jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: jsonMessages(c.hits)}
+		out.Reasons[c.id] = jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: c.hits}
 	}
 	for g, n := range r.gaps {
-		if out.NotJudged[g.check] == nil {
-			out.NotJudged[g.check] = map[string]int{}
+		if out.NotJudged[g.Check] == nil {
+			out.NotJudged[g.Check] = map[string]int{}
 		}
-		out.NotJudged[g.check][g.why] = n
+		out.NotJudged[g.Check][g.Why] = n
 	}
 	if r.changes != nil {
 		out.jsonChanges = &jsonChanges{Changed: r.changes.count, Changes: []jsonChange{}}
 		for _, g := range r.changes.groups {
-			c := jsonChange{From: g.from, To: g.to, Because: []string{}, Count: len(g.hits), Messages: jsonMessages(g.hits)}
+			c := jsonChange{From: g.from, To: g.to, Because: []string{}, Count: len(g.hits), Messages: g.hits}
 			for _, d := range g.because {
 				c.Because = append(c.Because, d.String())
 			}
@@ -70,12 +64,4 @@ func (r *Report) JSON(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // a Message-ID has angle brackets
 	return enc.Encode(out)
-}
-
-func jsonMessages(hits []*hit) []jsonMessage {
-	list := []jsonMessage{}
-	for _, h := range hits {
-		list = append(list, jsonMessage{File: h.path, ID: h.id, Session: h.session})
-	}
-	return list
 }

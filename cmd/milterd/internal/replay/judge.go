@@ -42,7 +42,7 @@ type pipeline struct {
 }
 
 // gap is why a check did not judge a message, or not all of it.
-type gap struct{ check, why string }
+type gap struct{ Check, Why string }
 
 // result is what a configuration does with a message.
 type result struct {
@@ -86,19 +86,18 @@ func newJudge(c Config, dns *sameAnswers) (*judge, error) {
 	return j, nil
 }
 
-// newMiddle returns a judge that has the checks and actions of base, and the site and the trusted clients of against. Where
-// it decides as base does not, the difference in site or trust is the cause; where against decides as it does not, the
-// difference in checks or actions is.
-func newMiddle(base, against *judge, dns *sameAnswers) (*judge, error) {
+// middleConfig returns a configuration between two: with the checks and actions of base, and with the site and the trusted
+// clients of against. If its result is another one than that of base, the cause is the site or the trust; if that of against
+// is another one than its own, the cause is a check or an action.
+func middleConfig(base, against *judge) Config {
 	c := base.config
 	c.Site = against.site
-	build := c.Build
 	c.Build = func(env checks.Env) ([]checks.Instance, checks.Options, error) {
-		instances, opts, err := build(env)
+		instances, opts, err := base.config.Build(env)
 		opts.Trusted = against.opts.Trusted
 		return instances, opts, err
 	}
-	return newJudge(c, dns)
+	return c
 }
 
 // build makes the checks ready.
@@ -186,8 +185,8 @@ func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.S
 	return possible, lacking
 }
 
-// judge plays the SMTP session of a message. A message without any time is of now.
-func (j *judge) judge(ctx context.Context, m *mail, now time.Time) (result, error) {
+// decide plays the SMTP session of a message. A message without any time is of now.
+func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, error) {
 	facts := m.facts(j.site)
 	p, err := j.pipeline(facts.Known)
 	if err != nil {

@@ -2,12 +2,10 @@ package replay
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"os"
 	"sync"
@@ -20,47 +18,47 @@ import (
 // Recording is a resolver that writes the answers of another one to a file and takes them from there the next time, so that
 // two replays with one file get the same answers. Questions without an answer are not recorded. It is safe for concurrent
 // use.
-//
-// The file has one answer a line, as JSON. In memory is only where the line of each question begins.
 type Recording struct {
-	live checks.Resolver
-	file *os.File
-	seed maphash.Seed
-
+	live      checks.Resolver
 	announced sync.WaitGroup // questions without an answer yet
 
-	mu    sync.Mutex
-	end   int64
-	lines map[uint64]int64 // offset of the line, by hash of the question
+	mu      sync.Mutex
+	file    *os.File
+	size    int64                    // of the complete lines, in bytes
+	answers map[string]checks.Answer // by question; all are in the file
 }
 
-// recorded is a line of the file.
+// recorded is a line of the file, as JSON.
 type recorded struct {
 	Question string   `json:"question"`
 	Records  []string `json:"records,omitempty"` // in master-file form
 	NXDomain bool     `json:"nxdomain,omitempty"`
 }
 
-// OpenRecording opens a file of answers, or creates it. An incomplete last line is overwritten.
+// OpenRecording opens a file of answers, or creates it. It deletes an incomplete last line.
 func OpenRecording(path string, live checks.Resolver) (*Recording, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	r := &Recording{live: live, file: f, seed: maphash.MakeSeed(), lines: map[uint64]int64{}}
-	if err := r.readIndex(); err != nil {
+	r := &Recording{live: live, file: f, answers: map[string]checks.Answer{}}
+	if err := r.read(); err != nil {
 		_ = f.Close() // the first error is returned
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
 }
 
-func (r *Recording) readIndex() error {
+// read reads the file.
+func (r *Recording) read() error {
 	in := bufio.NewReader(r.file)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return nil
+			if len(line) == 0 {
+				return nil
+			}
+			return r.file.Truncate(r.size)
 		}
 		if err != nil {
 			return err
@@ -69,12 +67,26 @@ func (r *Recording) readIndex() error {
 		if json.Unmarshal(line, &rec) != nil || rec.Question == "" {
 			return fmt.Errorf("line %d is not a recorded answer", n)
 		}
-		r.lines[r.hash(rec.Question)] = r.end
-		r.end += int64(len(line))
+		if r.answers[rec.Question], err = rec.answer(); err != nil {
+			return fmt.Errorf("line %d is not a recorded answer: %w", n, err)
+		}
+		r.size += int64(len(line))
 	}
 }
 
-func (r *Recording) hash(question string) uint64 { return maphash.String(r.seed, question) }
+func (rec recorded) answer() (checks.Answer, error) {
+	a := checks.Answer{NXDomain: rec.NXDomain}
+	for _, text := range rec.Records {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			return checks.Answer{}, err
+		}
+		if rr != nil { // not a comment
+			a.Records = append(a.Records, rr)
+		}
+	}
+	return a, nil
+}
 
 // Close waits for the answers to announced questions and closes the file.
 func (r *Recording) Close() error {
@@ -103,7 +115,7 @@ func (r *Recording) Announce(questions []checks.Query) { r.announce(questions, 0
 
 func (r *Recording) announce(questions []checks.Query, followed int) {
 	for _, q := range questions {
-		if r.has(q.Question) {
+		if _, ok := r.recorded(q.Question); ok {
 			continue
 		}
 		r.announced.Go(func() {
@@ -115,36 +127,11 @@ func (r *Recording) announce(questions []checks.Query, followed int) {
 	}
 }
 
-func (r *Recording) has(q checks.Question) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, ok := r.lines[r.hash(q.String())]
-	return ok
-}
-
-// recorded returns the answer that the file has.
 func (r *Recording) recorded(q checks.Question) (checks.Answer, bool) {
 	r.mu.Lock()
-	at, ok := r.lines[r.hash(q.String())]
-	end := r.end
-	r.mu.Unlock()
-	if !ok {
-		return checks.Answer{}, false
-	}
-	var rec recorded
-	line, err := bufio.NewReader(io.NewSectionReader(r.file, at, end-at)).ReadBytes('\n')
-	if err != nil || json.Unmarshal(line, &rec) != nil || rec.Question != q.String() {
-		return checks.Answer{}, false
-	}
-	a := checks.Answer{NXDomain: rec.NXDomain}
-	for _, text := range rec.Records {
-		rr, err := dns.NewRR(text)
-		if err != nil || rr == nil {
-			return checks.Answer{}, false
-		}
-		a.Records = append(a.Records, rr)
-	}
-	return a, true
+	defer r.mu.Unlock()
+	a, ok := r.answers[q.String()]
+	return a, ok
 }
 
 // record writes an answer to the file.
@@ -153,21 +140,20 @@ func (r *Recording) record(q checks.Question, a checks.Answer) error {
 	for _, rr := range a.Records {
 		rec.Records = append(rec.Records, rr.String())
 	}
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(rec); err != nil {
+	line, err := json.Marshal(rec)
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.lines[r.hash(rec.Question)]; ok {
+	if _, ok := r.answers[rec.Question]; ok {
 		return nil // another goroutine asked it at the same time
 	}
-	if _, err := r.file.WriteAt(line.Bytes(), r.end); err != nil {
+	line = append(line, '\n')
+	if _, err := r.file.WriteAt(line, r.size); err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
-	r.lines[r.hash(rec.Question)] = r.end
-	r.end += int64(line.Len())
+	r.size += int64(len(line))
+	r.answers[rec.Question] = checks.Answer{Records: a.Records, NXDomain: a.NXDomain}
 	return nil
 }

@@ -1,15 +1,15 @@
 // Package replay judges stored mail by a configuration, as if each message were received by milterd at the time at which
 // it was received then.
 //
-// A replay reads the mail twice. The first time it finds out when each message was received (read). Then it judges the
-// messages in this order (judge): each is an SMTP session of its own, which the checks and the policy of the daemon decide,
-// with a store in memory whose clock is the time of the mail. So greylisting and counting give the same result as in the
-// daemon, whatever the order of the files.
+// Run first reads all files (readAll) and finds out when each message was received. Then it judges the messages in this order
+// (judgeAll): each in an SMTP session of its own, by the checks and the policy of the daemon, with a store in memory whose clock
+// is the time of the mail. So greylisting and counting give the same results as in the daemon, whatever the order of the files.
 //
 // Each message is one attempt: the retry of a message that would have been greylisted is not in an archive.
 //
-// Package mailbox finds and reads the mail, package received reconstructs the SMTP session of a message. Start reading at
-// Run; the file judge.go has the judging, changes.go the comparison of two configurations.
+// Package mailbox finds and reads the files, package received reconstructs the SMTP session of a message. Start reading at
+// Run in replay.go; judge.go decides about a message, changes.go and blame.go compare two configurations, and text.go, json.go
+// and html.go write the report.
 package replay
 
 import (
@@ -49,14 +49,14 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 		return nil, err
 	}
 	defer r.close()
-	if err := r.read(ctx); err != nil {
+	if err := r.readAll(ctx); err != nil {
 		return nil, err
 	}
 	r.report.Interrupted = ctx.Err() != nil
 	if opts.Judging != nil {
 		ctx = opts.Judging(ctx)
 	}
-	if err := r.judge(ctx); err != nil {
+	if err := r.judgeAll(ctx); err != nil {
 		return nil, err
 	}
 	r.report.Interrupted = r.report.Interrupted || ctx.Err() != nil
@@ -68,9 +68,10 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 type replay struct {
 	opts     Options
 	dns      *sameAnswers
+	judges   []*judge
 	base     *judge // of Options.Config
 	against  *judge // of Options.Against; nil if there is none
-	middle   *judge // see newMiddle; base or against if one of them does; nil if against is
+	middle   *judge // of middleConfig; it is base or against if that gives the same results
 	archive  archive
 	report   *Report
 	progress Progress
@@ -83,14 +84,14 @@ func newReplay(opts Options) (r *replay, err error) {
 			r.close()
 		}
 	}()
-	if r.base, err = newJudge(opts.Config, r.dns); err != nil {
+	if r.base, err = r.newJudge(opts.Config); err != nil {
 		return nil, err
 	}
 	r.report = newReport(opts.Config.Name, r.base)
 	if opts.Against == nil {
 		return r, nil
 	}
-	if r.against, err = newJudge(*opts.Against, r.dns); err != nil {
+	if r.against, err = r.newJudge(*opts.Against); err != nil {
 		return nil, fmt.Errorf("%s: %w", opts.Against.Name, err)
 	}
 	c := newChanges(r.base, r.against)
@@ -101,45 +102,51 @@ func newReplay(opts Options) (r *replay, err error) {
 	case !c.otherDiffers:
 		r.middle = r.against
 	default:
-		r.middle, err = newMiddle(r.base, r.against, r.dns)
+		r.middle, err = r.newJudge(middleConfig(r.base, r.against))
 	}
 	return r, err
 }
 
+func (r *replay) newJudge(c Config) (*judge, error) {
+	j, err := newJudge(c, r.dns)
+	if err == nil {
+		r.judges = append(r.judges, j)
+	}
+	return j, err
+}
+
 func (r *replay) close() {
-	for _, j := range []*judge{r.base, r.against, r.middle} {
-		if j != nil {
-			j.close()
-		}
+	for _, j := range r.judges {
+		j.close()
 	}
 	r.archive.close()
 }
 
-// read reads all files into the archive.
-func (r *replay) read(ctx context.Context) error {
+// readAll reads all files into the archive.
+func (r *replay) readAll(ctx context.Context) error {
 	for f, err := range mailbox.Walk(r.opts.Paths) {
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			r.unreadable(mailbox.Message{File: f.Path, Err: err})
+			r.skip(mailbox.Message{File: f.Path, Err: err})
 			continue
 		}
 		for m := range f.Messages(ctx) {
 			if m.Err != nil {
-				r.unreadable(m)
+				r.skip(m)
 				continue
 			}
 			if err := r.archive.add(m, r.received(newMail(m))); err != nil {
 				return err
 			}
-			r.wasRead(m)
+			r.countRead(m)
 		}
 	}
 	return nil
 }
 
-// received returns when a message was received. A site that does not know it may be compared with one that does.
+// received returns when a message was received, as the site of either configuration reads it.
 func (r *replay) received(m *mail) time.Time {
 	at := m.facts(r.base.site).Time
 	if at.IsZero() && r.against != nil {
@@ -148,13 +155,14 @@ func (r *replay) received(m *mail) time.Time {
 	return at
 }
 
-func (r *replay) unreadable(m mailbox.Message) {
-	r.report.unreadable(m)
+// skip counts a message that cannot be read.
+func (r *replay) skip(m mailbox.Message) {
+	r.report.addFault(m)
 	r.progress.Unreadable++
-	r.wasRead(m)
+	r.countRead(m)
 }
 
-func (r *replay) wasRead(m mailbox.Message) {
+func (r *replay) countRead(m mailbox.Message) {
 	r.progress.Read++
 	r.progress.Bytes += m.Size
 	r.showProgress()
@@ -166,20 +174,27 @@ func (r *replay) showProgress() {
 	}
 }
 
-// judge judges the messages of the archive in the order in which they were received.
-func (r *replay) judge(ctx context.Context) error {
+// announceAhead is how many messages before its turn the DNS questions of a message are announced. BenchmarkReplayDNS judges
+// 480 messages a second, 260 with half of it, and 40 if only the questions of the message itself are announced. With more than
+// four times as many, the resolver has too many questions and drops some.
+const announceAhead = 16
+
+// judgeAll judges the messages of the archive in the order in which they were received.
+func (r *replay) judgeAll(ctx context.Context) error {
 	r.progress.Judging = true
 	r.progress.Judged = r.progress.Unreadable
-	announcer, _ := r.opts.DNS.(checks.Announcer)
-	for m, err := range r.archive.sorted(announceAhead, func(m *mail) { r.announce(announcer, m) }) {
+	for m, err := range r.archive.sorted(announceAhead, r.announce) {
 		if err != nil {
 			return err
 		}
-		if err := r.judgeMail(ctx, m); err != nil {
-			return err
+		r.dns.forget()
+		was, middle, will, err := r.decide(ctx, m)
+		if err != nil || ctx.Err() != nil {
+			return err // if the context ended, a check may have lacked an answer
 		}
-		if ctx.Err() != nil {
-			return nil
+		r.report.add(m, was)
+		if r.against != nil {
+			r.report.changes.add(m, was, middle, will)
 		}
 		r.progress.Judged++
 		r.showProgress()
@@ -187,14 +202,10 @@ func (r *replay) judge(ctx context.Context) error {
 	return nil
 }
 
-// announceAhead is how many messages before its turn the DNS questions of a message are announced. BenchmarkReplayDNS judges
-// 480 messages a second, 260 with half of it, and 40 if only the questions of the message itself are announced. With more than
-// four times as many, the resolver has too many questions and drops some.
-const announceAhead = 16
-
 // announce announces the questions of a message, so that most are answered when it is judged.
-func (r *replay) announce(a checks.Announcer, m *mail) {
-	if a == nil {
+func (r *replay) announce(m *mail) {
+	a, ok := r.opts.DNS.(checks.Announcer)
+	if !ok {
 		return
 	}
 	a.Announce(r.base.questions(m))
@@ -203,37 +214,21 @@ func (r *replay) announce(a checks.Announcer, m *mail) {
 	}
 }
 
-// judgeMail judges one message by all configurations, and adds the results to the report, unless the context ended: then
-// the DNS may not have been asked.
-func (r *replay) judgeMail(ctx context.Context, m *mail) error {
-	r.dns.forget()
-	was, err := r.base.judge(ctx, m, r.opts.Now)
-	if err != nil {
-		return err
+// decide returns the results of base, middle and against. Without against, the last two are empty.
+func (r *replay) decide(ctx context.Context, m *mail) (was, middle, will result, err error) {
+	if was, err = r.base.decide(ctx, m, r.opts.Now); err != nil || r.against == nil {
+		return was, middle, will, err
 	}
-	if r.against == nil {
-		if ctx.Err() == nil {
-			r.report.add(m, was)
-		}
-		return nil
+	if will, err = r.against.decide(ctx, m, r.opts.Now); err != nil {
+		return was, middle, will, err
 	}
-	will, err := r.against.judge(ctx, m, r.opts.Now)
-	if err != nil {
-		return err
-	}
-	middle := was
 	switch r.middle {
 	case r.base:
+		middle = was
 	case r.against:
 		middle = will
 	default:
-		if middle, err = r.middle.judge(ctx, m, r.opts.Now); err != nil {
-			return err
-		}
+		middle, err = r.middle.decide(ctx, m, r.opts.Now)
 	}
-	if ctx.Err() == nil {
-		r.report.add(m, was)
-		r.report.changes.add(m, was, middle, will)
-	}
-	return nil
+	return was, middle, will, err
 }

@@ -76,12 +76,12 @@ func newReport(config string, base *judge) *Report {
 	return r
 }
 
-// unreadable adds a message that could not be read.
-func (r *Report) unreadable(m mailbox.Message) {
+// addFault adds a message that could not be read.
+func (r *Report) addFault(m mailbox.Message) {
 	r.Messages++
 	r.Unreadable++
 	if len(r.faults) < maxFaults {
-		r.faults = append(r.faults, fault{Place: hit{path: m.File, number: m.Number}.place(), Why: m.Err.Error()})
+		r.faults = append(r.faults, fault{Place: hit{Path: m.File, Number: m.Number}.Place(), Why: m.Err.Error()})
 	}
 }
 
@@ -138,9 +138,9 @@ func (r *Report) addTime(res result) {
 func (r result) allGaps() []gap {
 	list := slices.Clone(r.gaps)
 	for _, f := range r.failures {
-		g := gap{check: f.Check, why: "could not find out"}
+		g := gap{Check: f.Check, Why: "could not find out"}
 		if errors.Is(f.Err, ErrNotAsked) {
-			g.why = ErrNotAsked.Error()
+			g.Why = ErrNotAsked.Error()
 		}
 		if !slices.Contains(list, g) {
 			list = append(list, g)
@@ -179,15 +179,15 @@ func (r *Report) applied() []*reasonCount {
 
 // gapCount is the messages that a check did not judge.
 type gapCount struct {
-	Check, Why string
-	Count      int
+	gap
+	Count int
 }
 
 // gapCounts returns the gaps in the order of the checks.
 func (r *Report) gapCounts() []gapCount {
 	var list []gapCount
 	for g, n := range r.gaps {
-		list = append(list, gapCount{Check: g.check, Why: g.why, Count: n})
+		list = append(list, gapCount{gap: g, Count: n})
 	}
 	slices.SortFunc(list, func(a, b gapCount) int {
 		return cmp.Or(cmp.Compare(slices.Index(r.checks, a.Check), slices.Index(r.checks, b.Check)), cmp.Compare(a.Why, b.Why))
@@ -197,43 +197,43 @@ func (r *Report) gapCounts() []gapCount {
 
 // hit is a message that the report names.
 type hit struct {
-	path    string
-	number  int    // 0 in a file of its own
-	id      string // Message-ID
-	session string // of a record
-	from    string
-	day     string // empty if it is not known
+	Path    string `json:"file"`
+	ID      string `json:"message_id"`        // empty of a record
+	Session string `json:"session,omitempty"` // of a record
+	From    string `json:"-"`
+	Day     string `json:"-"` // empty if it is not known
+	Number  int    `json:"-"` // in the file; 0 in a file of its own
 }
 
 func newHit(m *mail, f received.Facts) *hit {
-	h := &hit{path: m.file, number: m.number, id: strings.Clone(m.messageID()), from: strings.Clone(sender(f))} // not the whole header
+	h := &hit{Path: m.file, Number: m.number, ID: strings.Clone(m.messageID()), From: strings.Clone(sender(f))} // not the whole header
 	if m.attempt != nil {
-		h.session = m.attempt.Session
+		h.Session = m.attempt.Session
 	}
 	if f.Known&received.Time != 0 {
-		h.day = f.Time.Format(time.DateOnly)
+		h.Day = f.Time.Format(time.DateOnly)
 	}
 	return h
 }
 
-// place returns where the message is.
-func (h hit) place() string {
+// Place returns where the message is.
+func (h hit) Place() string {
 	switch {
-	case h.number == 0:
-		return h.path
-	case h.session != "":
-		return fmt.Sprintf("%s, record %d", h.path, h.number)
+	case h.Number == 0:
+		return h.Path
+	case h.Session != "":
+		return fmt.Sprintf("%s, record %d", h.Path, h.Number)
 	default:
-		return fmt.Sprintf("%s, message %d", h.path, h.number)
+		return fmt.Sprintf("%s, message %d", h.Path, h.Number)
 	}
 }
 
-// name returns by what the message can be found.
-func (h hit) name() string {
-	if h.session != "" {
-		return "session " + h.session
+// Name returns by what the message can be found.
+func (h hit) Name() string {
+	if h.Session != "" {
+		return "session " + h.Session
 	}
-	return h.id
+	return h.ID
 }
 
 // sender returns the reverse-path as the report shows it.

@@ -148,7 +148,7 @@ func (r *Report) writeFaults(out io.Writer) {
 func writeHits(out io.Writer, hits []*hit) {
 	for _, h := range hits[:min(textMessages, len(hits))] {
 		line := "   "
-		for _, word := range []string{h.day, checks.Clean(h.name(), textName), checks.Clean("from "+h.from, textName), "in " + clean(h.place())} {
+		for _, word := range []string{h.Day, checks.Clean(h.Name(), textName), checks.Clean("from "+h.From, textName), "in " + clean(h.Place())} {
 			if word != "" {
 				line += " " + word
 			}

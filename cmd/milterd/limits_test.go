@@ -43,7 +43,7 @@ SPF | {checks/facts.spfMaxLookups} terms that ask, {checks/facts.spfMaxVoids} th
 hosts of a client or domain that are looked at | {checks/facts.maxHosts} | others do not count
 
 # Memory of what was
-one operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.tolerated} in a row nobody waits, until a probe succeeds that is made every {milter/store.anxious time}
+one operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.tolerated} in a row nobody waits, until a probe succeeds that is made every {milter/store.probeEvery time}
 a record of the store | a key of {milter/store.MaxKey octets}, a value of {milter/store.MaxValue octets} | an error
 the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultOctets octets} | those that expire soonest go
 the embedded store | {milter/store.cacheOctets octets} of memory, {milter/store.mostOctets octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records

@@ -1,5 +1,8 @@
-// Package admin lets commands ask a running daemon, over a unix socket on the same machine: HTTP with JSON, a path for
-// each function. Who may open the socket may do everything; its permissions are the only guard.
+// Package admin connects commands with the running daemon over a unix socket: Serve answers in the daemon, Call asks in the
+// command. The protocol is HTTP with JSON; every function has a path. The permissions of the socket are the only access
+// control: whoever can open it can call every function.
+//
+// cmd/milterd has the functions and the types of their arguments and results.
 package admin
 
 import (
@@ -17,23 +20,29 @@ import (
 	"time"
 )
 
-// Func is a function of the daemon. It decodes its arguments into what it likes and returns what is to be encoded.
+// Func is a function of the daemon. decode decodes the arguments into the variable to which args points. The result is
+// encoded as JSON.
 type Func func(ctx context.Context, decode func(args any) error) (result any, err error)
 
 const (
-	// maxArguments is the most that is read of a question, in octets.
+	// maxArguments is the maximum size of the encoded arguments in bytes.
 	maxArguments = 64 << 10
-	// patience is how long a function may take. A scan of a large store takes some seconds.
-	patience = time.Minute
+	// callTimeout is the time that a function has. A scan of a large store takes some seconds; half would end those of the
+	// largest, and double would only delay the error of a function that hangs.
+	callTimeout = time.Minute
+	// transferTimeout is the additional time for the connection.
+	transferTimeout = 10 * time.Second
 )
 
-// Serve answers on a listener until it is closed.
+// Serve answers calls on ln until it is closed.
 func Serve(ln net.Listener, funcs map[string]Func) error {
 	mux := http.NewServeMux()
 	for name, f := range funcs {
 		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
 	}
-	srv := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: patience + 10*time.Second, IdleTimeout: time.Second}
+	srv := &http.Server{
+		Handler: mux, ReadTimeout: transferTimeout, WriteTimeout: callTimeout + transferTimeout, IdleTimeout: time.Second,
+	}
 	err := srv.Serve(ln)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -42,7 +51,7 @@ func Serve(ln net.Listener, funcs map[string]Func) error {
 }
 
 func answer(w http.ResponseWriter, r *http.Request, f Func) {
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
 	result, err := f(ctx, func(args any) error {
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxArguments))
@@ -59,17 +68,18 @@ func answer(w http.ResponseWriter, r *http.Request, f Func) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(text) // who asked has gone
+	_, _ = w.Write(text) // fails if the command has ended
 }
 
-// Call asks the daemon at a socket for a function and decodes what it answers into result, if that is not nil.
+// Call calls a function of the daemon that listens on socket. It decodes the result into the variable to which result
+// points, unless result is nil. An error of the function is returned with its text alone.
 func Call(ctx context.Context, socket, name string, args, result any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return err
 	}
 	client := &http.Client{
-		Timeout: patience + 10*time.Second,
+		Timeout: callTimeout + transferTimeout,
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}},
@@ -80,7 +90,7 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return unreachable(socket, err)
+		return connectError(socket, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
@@ -96,13 +106,13 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 	}
 }
 
-// unreachable says what the error of a connection means.
-func unreachable(socket string, err error) error {
+// connectError returns an error that says why the daemon cannot be reached, and what to do.
+func connectError(socket string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no daemon answers at %s: is milterd running, with the same admin.socket?", socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: permission denied: root and the socket's group may ask the daemon", socket)
+		return fmt.Errorf("%s: permission denied: run the command as root or as a member of the group of the socket", socket)
 	}
 	return err
 }

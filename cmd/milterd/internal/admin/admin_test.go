@@ -31,21 +31,21 @@ func TestCall(t *testing.T) {
 				}
 				return 2 * a.N, nil
 			},
-			"fail": func(context.Context, func(any) error) (any, error) { return nil, errors.New("it is so") },
+			"fail": func(context.Context, func(any) error) (any, error) { return nil, errors.New("the store is down") },
 		})
 	}()
 	var n int
 	if err := Call(ctx, socket, "double", args{21}, &n); err != nil || n != 42 {
 		t.Errorf("got %d, %v", n, err)
 	}
-	if err := Call(ctx, socket, "fail", nil, nil); err == nil || err.Error() != "it is so" {
+	if err := Call(ctx, socket, "fail", nil, nil); err == nil || err.Error() != "the store is down" {
 		t.Errorf("got %v", err)
 	}
 	if err := Call(ctx, socket, "double", map[string]int{"m": 1}, nil); err == nil || !strings.Contains(err.Error(), `unknown field "m"`) {
 		t.Errorf("got %v", err)
 	}
 	if err := Call(ctx, socket, "unknown", nil, nil); err == nil {
-		t.Error("an unknown function was answered")
+		t.Error("no error of an unknown function")
 	}
 	ln.Close()
 	if err := <-served; err != nil {

@@ -21,52 +21,52 @@ import (
 	"milterd/milter"
 )
 
-// filter is a filter that runs in a process of its own.
+// filter is a process that runs a filter.
 type filter struct {
 	name   string
 	socket string
 	cmd    *exec.Cmd
-	said   head
+	output head
 }
 
-// startPatience is how long a filter may take to listen, and to end.
-const startPatience = 15 * time.Second
+// startTimeout is the time that a filter has to start, and to stop.
+const startTimeout = 15 * time.Second
 
-// start runs a filter that listens on a socket in a folder, and waits until it does.
+// start runs a filter and waits until it listens on the socket NAME.sock in folder.
 func start(name, folder, program string, args ...string) (*filter, error) {
 	f := &filter{name: name, socket: filepath.Join(folder, name+".sock"), cmd: exec.Command(program, args...)}
-	f.cmd.Stdout, f.cmd.Stderr = &f.said, &f.said
+	f.cmd.Stdout, f.cmd.Stderr = &f.output, &f.output
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := f.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("unix", f.socket); err == nil {
 			return f, c.Close()
 		}
 	}
 	f.stop()
-	return nil, fmt.Errorf("%s does not listen on %s; it said:\n%s", name, f.socket, f.said.Bytes())
+	return nil, fmt.Errorf("%s does not listen on %s; its output:\n%s", name, f.socket, f.output.Bytes())
 }
 
-// stop ends the filter.
+// stop stops the filter.
 func (f *filter) stop() {
 	_ = f.cmd.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(startPatience, func() { _ = f.cmd.Process.Kill() })
+	kill := time.AfterFunc(startTimeout, func() { _ = f.cmd.Process.Kill() })
 	defer kill.Stop()
 	_ = f.cmd.Wait()
 }
 
-// ticks is how many of the kernel's clock ticks /proc has in a second, on all of Linux's architectures.
-const ticks = 100
+// ticksPerSecond is the unit of times in /proc, on all architectures of Linux.
+const ticksPerSecond = 100
 
-// cpu is the processor time that the filter has used so far, in seconds.
+// cpu returns the processor time that the filter has used so far, in seconds.
 func (f *filter) cpu() (float64, error) {
 	text, err := f.proc("stat")
 	if err != nil {
 		return 0, err
 	}
-	// The name of the program, which may hold anything, ends with the last parenthesis; utime and stime are fields 14 and 15.
+	// Fields 14 and 15 are utime and stime. Field 2, the name of the program, may have spaces; it ends with the last parenthesis.
 	words := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	var sum float64
 	for _, w := range words[11:13] {
@@ -74,12 +74,12 @@ func (f *filter) cpu() (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		sum += n / ticks
+		sum += n / ticksPerSecond
 	}
 	return sum, nil
 }
 
-// rss is the memory that the filter has in use, in octets.
+// rss returns the resident set size of the filter in bytes.
 func (f *filter) rss() (int64, error) {
 	text, err := f.proc("statm")
 	if err != nil {
@@ -87,7 +87,7 @@ func (f *filter) rss() (int64, error) {
 	}
 	words := strings.Fields(text)
 	if len(words) < 2 {
-		return 0, errors.New("odd /proc/PID/statm")
+		return 0, errors.New("/proc/PID/statm has too few fields")
 	}
 	pages, err := strconv.ParseInt(words[1], 10, 64)
 	return pages * int64(os.Getpagesize()), err
@@ -98,7 +98,7 @@ func (f *filter) proc(file string) (string, error) {
 	return string(text), err
 }
 
-// head keeps the beginning of what is written to it: a log can be long.
+// head keeps the first 4096 bytes written to it.
 type head struct{ bytes.Buffer }
 
 // Write implements io.Writer.
@@ -107,7 +107,7 @@ func (h *head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// config is that of milterd in the benchmark: the defaults, with a DNS list and without pages.
+// config is the configuration of milterd: the defaults, with a DNS list and without pages.
 const config = `hostname: mx.site.example
 local_domains: [site.example]
 listen: unix:%s
@@ -120,7 +120,7 @@ log: {syslog: off}
 checks: {dnsbl: {zones: [{zone: %s, codes: ["127.0.0.2"]}]}}
 `
 
-// startMilterd runs a built milterd.
+// startMilterd starts the program milterd.
 func startMilterd(program, folder, dnsServer string) (*filter, error) {
 	name := filepath.Base(program)
 	file := filepath.Join(folder, name+".yaml")
@@ -132,11 +132,12 @@ func startMilterd(program, folder, dnsServer string) (*filter, error) {
 	return start(name, folder, program, "serve", "-c", file)
 }
 
-// yardsticks are filters that this program is itself, by name: the least that one like them costs.
-var yardsticks = map[string]func(net.Listener) error{"go-milter": serveFloor, "driver": serveDriver}
+// baselines are the filters with which milterd is compared. This program serves them when it is started with the name of one
+// and a socket.
+var baselines = map[string]func(net.Listener) error{"go-milter": serveGoMilter, "driver": serveDriver}
 
-// startYardstick runs this program as one of them.
-func startYardstick(name, folder string) (*filter, error) {
+// startBaseline starts this program as a baseline.
+func startBaseline(name, folder string) (*filter, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -144,29 +145,29 @@ func startYardstick(name, folder string) (*filter, error) {
 	return start(name, folder, self, name, filepath.Join(folder, name+".sock"))
 }
 
-// serveYardstick is what it does then.
-func serveYardstick(name, socket string) error {
+// serveBaseline serves a baseline on a unix socket.
+func serveBaseline(name, socket string) error {
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	return yardsticks[name](ln)
+	return baselines[name](ln)
 }
 
-// serveFloor is what a Go filter costs that takes go-milter as it is: its own server, which lets everything pass.
-func serveFloor(ln net.Listener) error {
+// serveGoMilter serves the least that a filter in Go costs: the server of go-milter with a filter that accepts everything.
+func serveGoMilter(ln net.Listener) error {
 	srv := gomilter.Server{NewMilter: func() gomilter.Milter { return gomilter.NoOpMilter{} }}
 	return srv.Serve(ln)
 }
 
-// serveDriver is what is left of milterd without DNS, store, log, records and every check but one, which says nothing. What milterd
-// costs beyond that is what it does for the site.
+// serveDriver serves milterd's driver and pipeline with one check that does nothing, without DNS, store, log and records.
+// milterd's costs beyond that are those of its checks and records.
 func serveDriver(ln net.Listener) error {
 	reason := &checks.Reason{ID: "none"}
 	p, err := checks.New([]checks.Instance{{
 		Info:  checks.Info{Name: "silent", Stages: []checks.Stage{checks.MailFrom, checks.EndOfHeader}, Reasons: []*checks.Reason{reason}},
 		Check: silent{},
-	}}, checks.Options{Actions: map[string]checks.Action{reason.ID: checks.Watch}, ReplyAt: checks.RcptTo, Budget: startPatience})
+	}}, checks.Options{Actions: map[string]checks.Action{reason.ID: checks.Watch}, ReplyAt: checks.RcptTo, Budget: startTimeout})
 	if err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ func serveDriver(ln net.Listener) error {
 	return srv.Serve(ln)
 }
 
-// silent is a check and a journal that say nothing.
+// silent is a check without verdicts and a journal without lines.
 type silent struct{}
 
 // Check implements checks.Check.

@@ -14,23 +14,23 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// load is one run of messages against a filter, which comes from many connections at once as from Postfix: macros before
-// every event, 20 header fields, 4 KiB of body, an abort after each message, one connection for each SMTP session.
+// load is a run of messages against a filter over several connections at a time. It sends what Postfix sends: one milter
+// connection for each SMTP session, macros before every event, and an abort after each message. A message has 20 header fields
+// and a body of 4 KiB.
 type load struct {
-	socket  string
-	conns   int
-	perConn int           // messages on each connection
-	hosts   int           // that send, in turn; 0: each connection comes from one never seen before
-	rate    float64       // messages a second, however long they take; 0: each connection as fast as it goes
-	length  time.Duration // of the run
-	first   int           // sessions that are to be run before its end, however long that takes
-	next    *atomic.Int64 // number of the next host never seen before
+	socket      string
+	conns       int           // connections at a time
+	perConn     int           // messages on each connection
+	hosts       int           // number of hosts that send in turn; 0 for a new one on each connection
+	length      time.Duration // of the run
+	minSessions int           // the run is longer until it has had so many
+	newHost     *atomic.Int64 // number of the last new host
 }
 
-// patience is how long the filter may take for one answer.
-const patience = 30 * time.Second
+// replyTimeout is the time that the filter has for one reply.
+const replyTimeout = 30 * time.Second
 
-// stage is a moment at which the filter may make the MTA wait.
+// stage is an event for whose reply the MTA may have to wait.
 type stage int
 
 const (
@@ -43,11 +43,11 @@ const (
 	endOfHeader
 	body
 	endOfMessage
-	message // all of it, from the dial or, on a connection that is open, from MAIL on; in an open loop from when it was due
+	message // all of it, from MAIL on; the first of a connection from its beginning on
 	allStages
 )
 
-// events are the stages as the protocol and the table know them.
+// events has the name of each stage in the table, and its codes in the protocol.
 var events = [allStages]struct {
 	name    string
 	code    gomilter.Code
@@ -65,10 +65,10 @@ var events = [allStages]struct {
 	message:      {name: "message"},
 }
 
-// tally is what a run has counted.
+// tally has the counts of a run.
 type tally struct {
 	Messages int
-	Refused  int // of them, with a 4yz or 5yz
+	Refused  int // messages with a 4yz or 5yz reply
 	Errors   int
 	FirstErr error
 	Took     time.Duration
@@ -88,7 +88,7 @@ func (t *tally) add(o *tally) {
 	}
 }
 
-// run loads the filter until the time is over and the messages then in flight have ended.
+// run sends messages until the time is over, and waits for the end of those that have begun.
 func (l load) run() *tally {
 	var wg sync.WaitGroup
 	var turn atomic.Int64
@@ -98,16 +98,11 @@ func (l load) run() *tally {
 		wg.Go(func() {
 			c := client{load: l, tally: &tallies[i]}
 			for {
-				n := turn.Add(1) - 1
-				due := time.Now()
-				if l.rate > 0 {
-					due = began.Add(time.Duration(float64(n) * float64(l.perConn) / l.rate * float64(time.Second)))
-				}
-				if n >= int64(l.first) && due.Sub(began) >= l.length {
+				n := int(turn.Add(1) - 1)
+				if n >= l.minSessions && time.Since(began) >= l.length {
 					return
 				}
-				time.Sleep(time.Until(due))
-				if err := c.session(l.host(n), due); err != nil {
+				if err := c.session(l.host(n)); err != nil {
 					c.Errors++
 					c.FirstErr = err
 				}
@@ -123,37 +118,39 @@ func (l load) run() *tally {
 	return sum
 }
 
-func (l load) host(n int64) int {
+// host returns the number of the host that has session n.
+func (l load) host(n int) int {
 	if l.hosts == 0 {
-		return int(l.next.Add(1))
+		return int(l.newHost.Add(1))
 	}
-	return int(n) % l.hosts
+	return n % l.hosts
 }
 
-// client is one of the connections of a load, one after the other.
+// client runs the sessions of a load on one connection at a time.
 type client struct {
 	load
 	*tally
 	m       *miltertest.Conn
-	refused bool // the message that is being sent
+	refused bool // the current message
 	err     error
 }
 
-// session is one connection with its messages, the first of which was due at a time.
-func (c *client) session(host int, due time.Time) error {
+// session opens a connection and sends its messages.
+func (c *client) session(host int) error {
+	began := time.Now()
 	if c.open(host); c.err != nil {
 		return c.err
 	}
 	for i := range c.perConn {
 		if i > 0 {
-			due = time.Now()
+			began = time.Now()
 		}
 		c.message(host, i)
 		if c.err != nil {
 			c.m.Close()
 			return c.err
 		}
-		c.latency[message].note(time.Since(due))
+		c.latency[message].add(time.Since(began))
 		c.Messages++
 		if c.refused {
 			c.Refused++
@@ -163,48 +160,48 @@ func (c *client) session(host int, due time.Time) error {
 	return c.m.Quit()
 }
 
-// open begins a session, as far as HELO.
+// open opens a connection and sends the events up to HELO.
 func (c *client) open(host int) {
 	began := time.Now()
-	if c.m, c.err = miltertest.Dial("unix", c.socket, patience); c.err != nil {
+	if c.m, c.err = miltertest.Dial("unix", c.socket, replyTimeout); c.err != nil {
 		return
 	}
-	c.latency[negotiation].note(time.Since(began))
+	c.latency[negotiation].add(time.Since(began))
 	name, addr := heloOf(host), addrOf(host)
 	c.refused = false
-	c.tell(connect, func() (miltertest.Response, error) { return c.m.Connect(name, netip.AddrPortFrom(addr, 40000), nil) },
+	c.send(connect, func() (miltertest.Response, error) { return c.m.Connect(name, netip.AddrPortFrom(addr, 40000), nil) },
 		"j", "mx.site.example", "_", name+" ["+addr.String()+"]", "{client_addr}", addr.String(), "{client_name}", name,
 		"{client_port}", "40000", "{client_ptr}", name, "{daemon_name}", "smtpd", "v", "Postfix 3.7.11")
-	c.tell(helo, func() (miltertest.Response, error) { return c.m.Helo(name, nil) },
+	c.send(helo, func() (miltertest.Response, error) { return c.m.Helo(name, nil) },
 		"{tls_version}", "TLSv1.3", "{cipher}", "TLS_AES_256_GCM_SHA384", "{cipher_bits}", "256")
 }
 
-// message sends one message, or as much of it as the filter takes.
+// message sends one message, until the filter refuses it.
 func (c *client) message(host, i int) {
 	const queue = "4dDk2p1xQz"
 	sender := fmt.Sprintf("user%d@%s", host%7, domainOf(host))
 	to := fmt.Sprintf("user%d@site.example", (host+i)%500)
 	c.refused = false
-	c.tell(mail, func() (miltertest.Response, error) { return c.m.Mail("<"+sender+">", nil) },
+	c.send(mail, func() (miltertest.Response, error) { return c.m.Mail("<"+sender+">", nil) },
 		"i", queue, "{mail_addr}", sender, "{mail_host}", domainOf(host), "{mail_mailer}", "smtp")
-	c.tell(rcpt, func() (miltertest.Response, error) { return c.m.Rcpt("<"+to+">", nil) },
+	c.send(rcpt, func() (miltertest.Response, error) { return c.m.Rcpt("<"+to+">", nil) },
 		"i", queue, "{rcpt_addr}", to, "{rcpt_host}", "site.example", "{rcpt_mailer}", "local")
 	if c.refused {
 		return
 	}
 	for _, f := range fields(sender, to) {
-		c.tell(field, func() (miltertest.Response, error) { return c.m.Header(f[0], f[1]) }, "i", queue)
+		c.send(field, func() (miltertest.Response, error) { return c.m.Header(f[0], f[1]) }, "i", queue)
 	}
-	c.tell(endOfHeader, func() (miltertest.Response, error) { return c.m.EndOfHeader(nil) }, "i", queue)
+	c.send(endOfHeader, func() (miltertest.Response, error) { return c.m.EndOfHeader(nil) }, "i", queue)
 	if c.m.Protocol&gomilter.OptNoBody == 0 {
-		c.tell(body, func() (miltertest.Response, error) { return c.m.Body(bodyText) }, "i", queue)
+		c.send(body, func() (miltertest.Response, error) { return c.m.Body(bodyText) }, "i", queue)
 	}
-	c.tell(endOfMessage, func() (miltertest.Response, error) { return c.m.EndOfMessage(nil) }, "i", queue)
+	c.send(endOfMessage, func() (miltertest.Response, error) { return c.m.EndOfMessage(nil) }, "i", queue)
 }
 
-// tell sends an event with its macros (names and values in turn), unless the message has ended, and notes how long the answer
-// took, if there is one.
-func (c *client) tell(st stage, event func() (miltertest.Response, error), macros ...string) {
+// send sends an event with its macros, which are names and values in turn, and adds the time of the reply to the tally. It does
+// nothing after an error or a refusal.
+func (c *client) send(st stage, event func() (miltertest.Response, error), macros ...string) {
 	if c.err != nil || c.refused {
 		return
 	}
@@ -213,16 +210,16 @@ func (c *client) tell(st stage, event func() (miltertest.Response, error), macro
 	r, err := event()
 	c.refused, c.err = r.Refused(), err
 	if c.m.Protocol&events[st].noReply == 0 {
-		c.latency[st].note(time.Since(began))
+		c.latency[st].add(time.Since(began))
 	}
 }
 
 var (
-	bodyText = []byte(strings.Repeat("A line of text as it stands in a letter, with a line end behind it.\r\n", 59))[:4096]
+	bodyText = []byte(strings.Repeat("A line of text as it is in a letter, with a line end at the end of it.\r\n", 59))[:4096]
 	date     = time.Now().Format(time.RFC1123Z)
 )
 
-// fields are the header fields of a message.
+// fields returns the header fields of a message.
 func fields(sender, to string) [][2]string {
 	_, domain, _ := strings.Cut(sender, "@")
 	list := [][2]string{
@@ -237,13 +234,13 @@ func fields(sender, to string) [][2]string {
 	return list
 }
 
-// histogram counts times in classes that are 2 % wide, from a microsecond to some minutes.
+// histogram counts durations in classes of 2 %, from a microsecond to some minutes.
 type histogram [1024]uint32
 
-const perFactor = 50 // classes for each factor of e
+const classesPerE = 50 // the bounds of class i+50 are e times those of class i
 
-func (h *histogram) note(d time.Duration) {
-	class := perFactor * math.Log(max(1, float64(d)/float64(time.Microsecond)))
+func (h *histogram) add(d time.Duration) {
+	class := classesPerE * math.Log(max(1, float64(d)/float64(time.Microsecond)))
 	h[min(int(class), len(h)-1)]++
 }
 
@@ -253,7 +250,7 @@ func (h *histogram) merge(o *histogram) {
 	}
 }
 
-// count is how many times were noted.
+// count returns the number of durations.
 func (h *histogram) count() (n int) {
 	for _, k := range h {
 		n += int(k)
@@ -261,12 +258,12 @@ func (h *histogram) count() (n int) {
 	return n
 }
 
-// quantile is the time in milliseconds that a share of all does not exceed; 0 if there is none.
+// quantile returns the duration in milliseconds that a share of all does not exceed, or 0 if there are none.
 func (h *histogram) quantile(share float64) float64 {
 	want, n := share*float64(h.count()), 0.0
 	for i, k := range h {
 		if n += float64(k); k > 0 && n >= want {
-			return math.Exp((float64(i)+0.5)/perFactor) / 1000
+			return math.Exp((float64(i)+0.5)/classesPerE) / 1000
 		}
 	}
 	return 0

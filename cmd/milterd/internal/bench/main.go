@@ -1,6 +1,9 @@
-// Command bench measures milterd beside go-milter's own server that does nothing, and beside its own driver without what it does
-// for the site, in one run and in turns, with a load generator that speaks the milter protocol as Postfix does and a name server
-// of its own. `make bench` runs it.
+// Command bench measures the throughput, latency, CPU time and memory of milterd under load. `make bench` runs it.
+//
+// It runs every scenario in turns against milterd and two baselines: a go-milter server with an empty filter, and milterd's own
+// driver with one check that does nothing. The load generator (load.go) speaks the milter protocol as Postfix does; the name
+// server (world.go) computes its answers. Each filter is a process of its own (filter.go). The tables (report.go) have the
+// medians of all rounds, and the ratios to the go-milter server in the same round.
 package main
 
 import (
@@ -20,53 +23,60 @@ import (
 type scenario struct {
 	name, about string
 	load        load
-	delay       time.Duration // of the DNS
+	delay       time.Duration // of DNS answers
 }
 
 var scenarios = []scenario{
-	{"hot1", "32 connections with 1 message each, 1000 hosts whose DNS is known", load{conns: 32, perConn: 1, hosts: 1000}, 0},
-	{"hot10", "32 connections with 10 messages each, 1000 hosts whose DNS is known", load{conns: 32, perConn: 10, hosts: 1000}, 0},
-	{"cold", "64 connections with 1 message each, every host new, DNS 20 ms away", load{conns: 64, perConn: 1}, 20 * time.Millisecond},
-	{"hot-open", "1 message on each connection, 500 a second, 1000 hosts whose DNS is known", load{conns: 256, perConn: 1, hosts: 1000, rate: 500}, 0},
-	{"cold-open", "1 message on each connection, 80 a second, every host new, DNS 20 ms away", load{conns: 256, perConn: 1, rate: 80}, 20 * time.Millisecond},
+	{
+		name: "hot1", about: "32 connections at a time with 1 message each, from 1000 hosts whose DNS records are cached",
+		load: load{conns: 32, perConn: 1, hosts: 1000},
+	},
+	{
+		name: "hot10", about: "32 connections at a time with 10 messages each, from 1000 hosts whose DNS records are cached",
+		load: load{conns: 32, perConn: 10, hosts: 1000},
+	},
+	{
+		name: "cold", about: "64 connections at a time with 1 message each, every one from a new host, with 20 ms for a DNS answer",
+		load: load{conns: 64, perConn: 1}, delay: 20 * time.Millisecond,
+	},
 }
 
-// measure is one round of one filter.
-type measure struct {
+// result has the figures of one round of one filter.
+type result struct {
 	Filter   string
-	Rate     float64 // messages a second
-	CPU      float64 // seconds of the filter for 1000 messages
-	Asked    float64 // DNS questions for each message
+	Rate     float64 // messages per second
+	CPU      float64 // seconds of the filter per 1000 messages
+	Asked    float64 // DNS questions per message
 	Refused  float64 // share of the messages
-	Memory   int64   // RSS at the end, octets
-	P50, P99 float64 // of a message, milliseconds
+	Memory   int64   // resident set size at the end, in bytes
+	P50, P99 float64 // latency of a message in milliseconds
 	tally    *tally
 }
 
 // bench is one run of the program.
 type bench struct {
 	dns     *nameServer
-	filters []*filter // the floor first
-	length  time.Duration
+	filters []*filter     // the go-milter server first
+	length  time.Duration // of a round
 	rounds  int
-	fresh   atomic.Int64
+	newHost atomic.Int64 // number of the last host that was new
 }
 
 func main() {
-	if len(os.Args) == 3 && yardsticks[os.Args[1]] != nil {
-		fatal(serveYardstick(os.Args[1], os.Args[2]))
+	if len(os.Args) == 3 && baselines[os.Args[1]] != nil {
+		fatal(serveBaseline(os.Args[1], os.Args[2]))
 	}
-	program := flag.String("milterd", "bin/milterd", "the built daemon, or several to compare, with commas between")
-	only := flag.String("only", "idle,hot1,hot10,cold,hot-open,cold-open", "what to measure")
-	length := flag.Duration("time", 2*time.Second, "length of one round of one filter")
+	program := flag.String("milterd", "bin/milterd", "the daemon, or several to compare, separated by commas")
+	only := flag.String("only", "idle,hot1,hot10,cold", "scenarios, separated by commas")
+	length := flag.Duration("time", 2*time.Second, "duration of one round of one filter")
 	rounds := flag.Int("rounds", 5, "rounds of each scenario")
-	idle := flag.Int("idle", 10_000, "how many connections lie idle")
-	grow := flag.Duration("grow", 0, "instead: load milterd as in hot1 for so long, and watch its memory")
-	file := flag.String("json", "", "write the figures of all rounds into this `file`")
+	idle := flag.Int("idle", 10_000, "number of idle connections")
+	grow := flag.Duration("grow", 0, "instead of the scenarios: load milterd as in hot1 for this duration and print its memory")
+	file := flag.String("json", "", "`file` for the results of all rounds")
 	flag.Parse()
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
 	b := &bench{length: *length, rounds: *rounds}
-	b.fresh.Store(100_000) // beyond those that are known
+	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
 	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle, *grow, *file))
 }
 
@@ -83,7 +93,7 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 		return err
 	}
 	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Printf("%s, %d processors, load average before: %s", runtime.Version(), runtime.NumCPU(), load)
+	fmt.Printf("%s, %d processors, load average at the start: %s", runtime.Version(), runtime.NumCPU(), load)
 	results := map[string]any{}
 	if slices.Contains(only, "idle") && grow == 0 {
 		list, err := b.idle(programs, idle)
@@ -105,7 +115,7 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 		if !slices.Contains(only, sc.name) {
 			continue
 		}
-		rounds, err := b.measure(sc)
+		rounds, err := b.runScenario(sc)
 		if err != nil {
 			return fmt.Errorf("%s: %w", sc.name, err)
 		}
@@ -122,7 +132,7 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
-// start starts the filters, as if nothing had been before.
+// start starts all filters with an empty state.
 func (b *bench) start(programs []string) (stop func(), err error) {
 	folder, err := os.MkdirTemp("", "milterd-bench-")
 	if err != nil {
@@ -142,7 +152,7 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 		return err
 	}
 	for _, name := range []string{"go-milter", "driver"} {
-		if err := add(startYardstick(name, folder)); err != nil {
+		if err := add(startBaseline(name, folder)); err != nil {
 			stop()
 			return nil, err
 		}
@@ -156,12 +166,13 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 	return stop, nil
 }
 
-// measure runs a scenario against all filters in turns. The first round, which fills the caches, does not count.
-func (b *bench) measure(sc scenario) ([][]measure, error) {
+// runScenario runs a scenario against all filters in turns, in a changing order. The first round fills the caches and is not in
+// the results.
+func (b *bench) runScenario(sc scenario) ([][]result, error) {
 	b.dns.delay.Store(int64(sc.delay))
-	var rounds [][]measure
+	var rounds [][]result
 	for i := range b.rounds + 1 {
-		round := make([]measure, len(b.filters))
+		round := make([]result, len(b.filters))
 		for k := range b.filters {
 			if i%2 == 1 {
 				k = len(b.filters) - 1 - k
@@ -178,37 +189,37 @@ func (b *bench) measure(sc scenario) ([][]measure, error) {
 	return rounds, nil
 }
 
-// round is one of them. In one to warm up every known host comes.
-func (b *bench) round(f *filter, sc scenario, warmUp bool) (measure, error) {
+// round runs one round of a scenario against one filter. A warm-up has sessions of every host.
+func (b *bench) round(f *filter, sc scenario, warmUp bool) (result, error) {
 	l := sc.load
 	if warmUp {
-		l.first = 2 * l.hosts
+		l.minSessions = 2 * l.hosts
 	}
-	l.socket, l.length, l.next = f.socket, b.length, &b.fresh
-	runtime.GC() // ours, of the round before
+	l.socket, l.length, l.newHost = f.socket, b.length, &b.newHost
+	runtime.GC() // of the garbage of the round before, so that it takes no time of this one
 	asked := b.dns.asked.Load()
 	before, err := f.cpu()
 	if err != nil {
-		return measure{}, err
+		return result{}, err
 	}
 	t := l.run()
-	time.Sleep(200 * time.Millisecond) // what the filter does behind the messages is part of them
+	time.Sleep(200 * time.Millisecond) // work of the filter after the last reply counts too
 	after, err := f.cpu()
 	if err != nil {
-		return measure{}, err
+		return result{}, err
 	}
 	if t.Errors > 0 {
-		return measure{}, fmt.Errorf("%s: %d errors in %d messages, as: %w", f.name, t.Errors, t.Messages, t.FirstErr)
+		return result{}, fmt.Errorf("%s: %d errors in %d messages, the first: %w", f.name, t.Errors, t.Messages, t.FirstErr)
 	}
 	rss, err := f.rss()
 	n := float64(max(t.Messages, 1))
-	return measure{
+	return result{
 		Filter: f.name, Rate: n / t.Took.Seconds(), CPU: (after - before) / n * 1000, Asked: float64(b.dns.asked.Load()-asked) / n,
 		Refused: float64(t.Refused) / n, Memory: rss, P50: t.latency[message].quantile(.5), P99: t.latency[message].quantile(.99), tally: t,
 	}, err
 }
 
-// watch loads a filter for long and prints its memory.
+// watch loads a filter for a long time and prints its memory.
 func (b *bench) watch(f *filter, length time.Duration) error {
 	const parts = 12
 	sc := scenarios[0]
@@ -224,21 +235,21 @@ func (b *bench) watch(f *filter, length time.Duration) error {
 	return nil
 }
 
-// held is what idle connections cost.
-type held struct {
-	Filter string
-	Held   int
-	Memory float64 // octets for each
+// idleCost is the cost of idle connections.
+type idleCost struct {
+	Filter      string
+	Connections int
+	Memory      float64 // bytes per connection
 }
 
-// idle opens connections, says HELO on each and leaves them so.
-func (b *bench) idle(programs []string, n int) ([]held, error) {
+// idle opens n connections, sends HELO on each and leaves them open.
+func (b *bench) idle(programs []string, n int) ([]idleCost, error) {
 	stop, err := b.start(programs)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	var list []held
+	var list []idleCost
 	for _, f := range b.filters {
 		before, err := f.rss()
 		if err != nil {
@@ -260,7 +271,7 @@ func (b *bench) idle(programs []string, n int) ([]held, error) {
 		for i := range conns {
 			conns[i].m.Quit()
 		}
-		list = append(list, held{f.name, n, float64(after-before) / float64(n)})
+		list = append(list, idleCost{Filter: f.name, Connections: n, Memory: float64(after-before) / float64(n)})
 	}
 	return list, nil
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// median of a figure over the rounds of the filter k.
-func median(rounds [][]measure, k int, figure func(round []measure, k int) float64) float64 {
+// median returns the median of a figure of filter k over all rounds.
+func median(rounds [][]result, k int, figure func(round []result, k int) float64) float64 {
 	list := make([]float64, len(rounds))
 	for i, round := range rounds {
 		list[i] = figure(round, k)
@@ -18,28 +18,28 @@ func median(rounds [][]measure, k int, figure func(round []measure, k int) float
 	return (list[(n-1)/2] + list[n/2]) / 2
 }
 
-// ratio makes of a figure what it is to the floor's of the same round.
-func ratio(figure func([]measure, int) float64) func([]measure, int) float64 {
-	return func(round []measure, k int) float64 { return figure(round, k) / figure(round, 0) }
+// ratio returns the ratio of a figure to that of the go-milter server in the same round.
+func ratio(figure func([]result, int) float64) func([]result, int) float64 {
+	return func(round []result, k int) float64 { return figure(round, k) / figure(round, 0) }
 }
 
-func rate(round []measure, k int) float64 { return round[k].Rate }
-func cpu(round []measure, k int) float64  { return round[k].CPU }
+func rate(round []result, k int) float64 { return round[k].Rate }
+func cpu(round []result, k int) float64  { return round[k].CPU }
 
-// report prints the medians of a scenario's rounds, and the times of each stage that made the MTA wait, over all rounds.
-func report(w io.Writer, sc scenario, rounds [][]measure) {
+// report prints the medians of all rounds of a scenario, and the time that the MTA waited for the reply at each stage.
+func report(w io.Writer, sc scenario, rounds [][]result) {
 	fmt.Fprintf(w, "\n### %s: %s\n\n", sc.name, sc.about)
-	fmt.Fprintln(w, "| filter | messages/s | x floor | CPU s/1000 messages | x floor | p50 ms | p99 ms | DNS questions/message | refused % | RSS MiB |")
+	fmt.Fprintln(w, "| filter | messages/s | x go-milter | CPU s/1000 messages | x go-milter | p50 ms | p99 ms | DNS questions/message | refused % | RSS MiB |")
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for k := range rounds[0] {
-		of := func(figure func(measure) float64) float64 {
-			return median(rounds, k, func(round []measure, k int) float64 { return figure(round[k]) })
+		of := func(figure func(result) float64) float64 {
+			return median(rounds, k, func(round []result, k int) float64 { return figure(round[k]) })
 		}
 		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.3f | %.2f | %.2f | %.2f | %.2f | %.1f | %.1f |\n", rounds[0][k].Filter,
 			median(rounds, k, rate), median(rounds, k, ratio(rate)), median(rounds, k, cpu), median(rounds, k, ratio(cpu)),
-			of(func(m measure) float64 { return m.P50 }), of(func(m measure) float64 { return m.P99 }),
-			of(func(m measure) float64 { return m.Asked }), 100*of(func(m measure) float64 { return m.Refused }),
-			of(func(m measure) float64 { return float64(m.Memory) / (1 << 20) }))
+			of(func(m result) float64 { return m.P50 }), of(func(m result) float64 { return m.P99 }),
+			of(func(m result) float64 { return m.Asked }), 100*of(func(m result) float64 { return m.Refused }),
+			of(func(m result) float64 { return float64(m.Memory) / (1 << 20) }))
 	}
 	fmt.Fprint(w, "\n| stage (p50 / p99 ms) |")
 	sums := make([]tally, len(rounds[0]))
@@ -63,10 +63,10 @@ func report(w io.Writer, sc scenario, rounds [][]measure) {
 	}
 }
 
-// reportIdle prints what idle connections cost.
-func reportIdle(w io.Writer, list []held) {
-	fmt.Fprint(w, "\n### idle: connections that lie idle after HELO\n\n| filter | connections | KiB for each |\n|---|--:|--:|\n")
-	for _, h := range list {
-		fmt.Fprintf(w, "| %s | %d | %.1f |\n", h.Filter, h.Held, h.Memory/1024)
+// reportIdle prints the cost of idle connections.
+func reportIdle(w io.Writer, list []idleCost) {
+	fmt.Fprint(w, "\n### idle: connections without a message after HELO\n\n| filter | connections | KiB per connection |\n|---|--:|--:|\n")
+	for _, c := range list {
+		fmt.Fprintf(w, "| %s | %d | %.1f |\n", c.Filter, c.Connections, c.Memory/1024)
 	}
 }

@@ -12,27 +12,28 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The world is computed from the number of a mail host, so that there are as many as one likes. Host n has the address
-// 10.0.0.0 + n, the domain dN.example, the names mail.dN.example (HELO, PTR) and mx.dN.example, and one of four SPF records.
-// Of a hundred hosts ten are bad, each in one of six ways.
+// The DNS records of a sending host are computed from its number, so there can be any number of hosts. Host n has the address
+// 11.0.0.0 + n, the domain dN.example, the names mail.dN.example (HELO, PTR) and mx.dN.example, and one of four SPF records.
+// Of a hundred hosts ten have a fault.
 const (
+	network  = 11 // first octet of all hosts: globally reachable
 	listZone = "list.example"
-	mxAddr   = "192.0.0.9" // globally reachable, RFC 7723, and of no host
-	ttl      = 300
+	mxAddr   = "192.0.0.9" // of every mx.dN.example; globally reachable, RFC 7723
+	ttl      = 300         // seconds
 )
 
-// fault is what is wrong with a host.
+// fault is a fault of a host.
 type fault int
 
 const (
-	none      fault = iota
-	noPTR           // its address has no name
-	otherPTR        // its address has the name of another one
-	spfFails        // its domain says that it may not send
-	noSPF           // its domain says nothing
-	noSuch          // its HELO name does not exist
-	listed          // its address is on the DNS list
-	allFaults       // how many there are
+	none     fault = iota
+	noPTR          // its address has no name
+	otherPTR       // its address has the name of another host
+	spfFails       // the SPF record of its domain excludes it
+	noSPF          // its domain has no SPF record
+	noHelo         // its HELO name does not exist
+	listed         // its address is on the DNS list
+	allFaults
 )
 
 func faultOf(n int) fault {
@@ -43,20 +44,20 @@ func faultOf(n int) fault {
 }
 
 func addrOf(n int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
+	return netip.AddrFrom4([4]byte{network, byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
 func domainOf(n int) string { return "d" + strconv.Itoa(n) + ".example" }
 
-// heloOf is the name that a host greets with.
+// heloOf returns the HELO name of a host.
 func heloOf(n int) string {
-	if faultOf(n) == noSuch {
+	if faultOf(n) == noHelo {
 		return "nobody." + domainOf(n)
 	}
 	return "mail." + domainOf(n)
 }
 
-// records are those that the question asks for, in zone format. exists tells whether the name has any.
+// records returns the records of a name and type in the format of zone files. exists reports whether the name has any records.
 func records(name string, qtype uint16) (list []string, exists bool) {
 	if text, ok := strings.CutSuffix(name, ".in-addr.arpa"); ok {
 		n, ok := reversed(text)
@@ -72,7 +73,7 @@ func records(name string, qtype uint16) (list []string, exists bool) {
 	}
 	if text, ok := strings.CutSuffix(name, "."+listZone); ok {
 		n, ok := reversed(text)
-		if text != "2.0.0.127" && (!ok || faultOf(n) != listed) { // the test point of RFC 5782
+		if text != "2.0.0.127" && (!ok || faultOf(n) != listed) { // RFC 5782 section 5: 127.0.0.2 is always listed
 			return nil, false
 		}
 		if qtype == dns.TypeA {
@@ -91,7 +92,7 @@ func records(name string, qtype uint16) (list []string, exists bool) {
 	return hostRecords(n, label, qtype)
 }
 
-// hostRecords are those of a name in the domain of a host.
+// hostRecords returns the records of a name in the domain of host n.
 func hostRecords(n int, label string, qtype uint16) (list []string, exists bool) {
 	switch {
 	case label == "" && qtype == dns.TypeMX:
@@ -108,6 +109,7 @@ func hostRecords(n int, label string, qtype uint16) (list []string, exists bool)
 	return list, label == "" || label == "mail" || label == "mx" || label == "_spf"
 }
 
+// spf returns the SPF record of host n.
 func spf(n int) []string {
 	switch f := faultOf(n); {
 	case f == noSPF:
@@ -123,17 +125,17 @@ func spf(n int) []string {
 	}[n%4] + `"`}
 }
 
-// reversed reads the number of a host from its address written backwards.
+// reversed returns the number of a host. text is its address with the octets in reverse order.
 func reversed(text string) (n int, ok bool) {
 	a, err := netip.ParseAddr(text)
 	if err != nil || !a.Is4() {
 		return 0, false
 	}
 	b := a.As4()
-	return int(b[2])<<16 | int(b[1])<<8 | int(b[0]), b[3] == 10
+	return int(b[2])<<16 | int(b[1])<<8 | int(b[0]), b[3] == network
 }
 
-// nameServer answers for the world over UDP and counts what it is asked.
+// nameServer answers with the records of all hosts over UDP, and counts the questions.
 type nameServer struct {
 	conn  *net.UDPConn
 	delay atomic.Int64 // of each answer, in nanoseconds
@@ -145,7 +147,7 @@ func startNameServer() (*nameServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetReadBuffer(4 << 20); err != nil { // as resolvers have: a burst of questions is not to be lost
+	if err := conn.SetReadBuffer(4 << 20); err != nil { // as name servers do, so that a burst of questions fits
 		return nil, err
 	}
 	s := &nameServer{conn: conn}
@@ -169,7 +171,7 @@ func (s *nameServer) run() {
 		s.asked.Add(1)
 		answer, err := respond(&req).Pack()
 		if err != nil {
-			panic(err) // a fault of ours
+			panic(err) // a bug of this program
 		}
 		send := func() { _, _ = s.conn.WriteToUDPAddrPort(answer, from) }
 		if d := s.delay.Load(); d > 0 {
@@ -200,7 +202,7 @@ func respond(req *dns.Msg) *dns.Msg {
 func record(name, text string) dns.RR {
 	rr, err := dns.NewRR(fmt.Sprintf("%s %d IN %s", name, ttl, text))
 	if err != nil {
-		panic(err) // a fault of ours
+		panic(err) // a bug of this program
 	}
 	return rr
 }

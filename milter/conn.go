@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	// readBuffer is small: thousands of connections lie idle, and most packets are short.
+	// readBuffer is the size of a connection's buffer, in bytes. Most packets are shorter; twice the size would add a fifth to
+	// the memory of an idle connection.
 	readBuffer = 2048
-	// maxPacket is go-milter's own limit, the command and its data.
+	// maxPacket is the length of a packet without its length field, in bytes: the limit of go-milter.
 	maxPacket = 1 << 20
 )
 
@@ -31,35 +32,33 @@ const (
 	defaultLinger        = 2 * time.Second
 )
 
-// conn is the connection as go-milter sees it. It buffers what is read, keeps the packets apart, so that each has its
-// deadline and only those get through that go-milter answers rightly, and tells of its end.
+// conn is a connection to an MTA, as passed to go-milter. Read returns one packet at a time: each has its own deadline, and
+// a packet that go-milter would answer wrongly ends the connection.
 type conn struct {
 	net.Conn
 	srv  *Server
 	r    *bufio.Reader
-	full bool // beyond the limit on connections
+	full bool // beyond MaxConnections
 
 	ctx    context.Context // done when the connection is closed
 	cancel context.CancelFunc
 	once   sync.Once
 
-	begin func() error // comes before the first read; nil: it was called
+	begin func() error // called before the first read; nil once called
 
-	// field takes a header field that nobody waits for, past go-milter, which takes some microseconds for each; nil: go-milter
-	// takes them all.
+	// field receives header fields for which the MTA awaits no response. They bypass go-milter, which takes several
+	// microseconds for each. nil: go-milter receives them.
 	field func(name, value string)
-	// macros takes all macros past it: it would forget some when others come.
+	// macros receives all macros. They bypass go-milter, which would forget some of them when others arrive.
 	macros func(text string)
 
-	left int         // octets of the current packet that were not read yet
-	read deadline    // of the reads
-	sent deadline    // of the writes
+	left int         // bytes of the current packet that were not read yet
 	busy atomic.Bool // a mail transaction is open
 
-	onClose func() // called once, by the goroutine of the session; may be nil
+	onClose func() // called once, in the goroutine of the session; may be nil
 }
 
-// readers are the buffers of connections that have ended.
+// readers has the buffers of closed connections.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 
 func newConn(nc net.Conn, srv *Server) *conn {
@@ -76,13 +75,13 @@ func orDefault(d, def time.Duration) time.Duration {
 	return def
 }
 
-// readOffer reads the first packet, which is to be the MTA's side of the negotiation.
+// readOffer reads the first packet, the MTA's side of the negotiation.
 func (c *conn) readOffer() (offer, error) {
 	c.readWithin(orDefault(c.srv.PacketTimeout, defaultPacketTimeout))
 	p, err := c.r.Peek(offerSize)
 	if err != nil {
 		if len(p) == 0 {
-			err = io.EOF // a port scan, a health check, or an MTA that changed its mind
+			err = io.EOF // a port scan or a health check
 		}
 		return offer{}, err
 	}
@@ -98,7 +97,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if begin := c.begin; begin != nil {
 		c.begin = nil
 		if err := begin(); err != nil {
-			return 0, io.EOF // for go-milter, which would tell the log too
+			return 0, io.EOF // logged already; go-milter would log any other error
 		}
 	}
 	if c.left == 0 {
@@ -111,7 +110,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next finds the next packet that go-milter is to see.
+// next reads up to the next packet for go-milter.
 func (c *conn) next() error {
 	for {
 		if err := c.await(); err != nil {
@@ -138,7 +137,7 @@ func (c *conn) next() error {
 	}
 }
 
-// await waits for the first octet of a packet, for as long as a connection may lie idle.
+// await waits for the first byte of a packet, for at most the idle timeout.
 func (c *conn) await() error {
 	if left, stopping := c.linger(); stopping && left <= 0 {
 		return io.EOF
@@ -154,8 +153,8 @@ func (c *conn) await() error {
 	return err
 }
 
-// linger tells whether the server is draining and no transaction is open here, and how long the next packet may take to come
-// then: a client that is in the midst of its session had better end it.
+// linger reports whether the server is draining and the connection has no open transaction, and how long it waits for the
+// next packet then.
 func (c *conn) linger() (left time.Duration, stopping bool) {
 	if !c.srv.draining.Load() || c.busy.Load() {
 		return 0, false
@@ -163,30 +162,13 @@ func (c *conn) linger() (left time.Duration, stopping bool) {
 	return min(orDefault(c.srv.Linger, defaultLinger), time.Until(c.srv.lastCall)), true
 }
 
-// readWithin lets the next read take so long at most, and not longer than a draining server waits.
+// readWithin sets the deadline of the next read. While the server is draining it is earlier.
 func (c *conn) readWithin(d time.Duration) {
-	// A draining server sets others, behind our back.
-	if at, due := c.read.within(d); due || c.srv.draining.Load() {
-		c.Conn.SetReadDeadline(at)
-		c.drain()
-	}
+	c.Conn.SetReadDeadline(time.Now().Add(d))
+	c.drain()
 }
 
-// deadline is one that is set again only if it would be too early by some share: setting it takes a microsecond, and is due for
-// every packet.
-type deadline struct{ at time.Time }
-
-// within tells whether a deadline must be set, and for when, so that what begins now may take so long at least, and hardly longer.
-func (l *deadline) within(d time.Duration) (at time.Time, due bool) {
-	at = time.Now().Add(d)
-	if slack := d / 16; l.at.Before(at) || l.at.After(at.Add(slack)) {
-		l.at = at.Add(slack)
-		return l.at, true
-	}
-	return at, false
-}
-
-// take takes the packet at the head of the buffer, if go-milter need not see it.
+// take handles the packet at the head of the buffer, unless go-milter has to.
 func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 	switch {
 	case code == gomilter.CodeMacro && c.macros != nil:
@@ -204,12 +186,11 @@ func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 	}
 }
 
-// takeMacros takes the macros of a command. Those for a header field or a piece of the body, which Postfix sends before every
-// one, nobody looks at.
+// takeMacros passes on the macros of a command. It drops those that Postfix sends before every header field and body chunk.
 func (c *conn) takeMacros() error {
-	const head = 6 // with the code of the command
+	const head = 6 // length, code, and the command that the macros belong to
 	if c.left < head {
-		return errors.New("milter: macros without a command")
+		return errors.New("milter: macro packet without a command")
 	}
 	packet, err := c.r.Peek(head)
 	if err != nil {
@@ -225,7 +206,7 @@ func (c *conn) takeMacros() error {
 	return nil
 }
 
-// whole is the packet at the head of the buffer, valid until the next read. One that does not fit is read.
+// whole returns the packet at the head of the buffer, valid until the next read.
 func (c *conn) whole() ([]byte, error) {
 	if c.left <= readBuffer {
 		return c.r.Peek(c.left)
@@ -236,7 +217,7 @@ func (c *conn) whole() ([]byte, error) {
 	return packet, err
 }
 
-// buffered tells whether a whole packet lies in the buffer, so that no deadline is needed to read it.
+// buffered reports whether the buffer has a whole packet, so that reading it needs no deadline.
 func (c *conn) buffered() bool {
 	if c.r.Buffered() < 5 {
 		return false
@@ -244,18 +225,18 @@ func (c *conn) buffered() bool {
 	return c.r.Buffered() >= c.packetLength()
 }
 
-// packetLength is the length of the packet at the head of the buffer, which holds at least four octets, with its length
-// field.
+// packetLength returns the length of the packet at the head of the buffer, including its length field. The buffer has at
+// least four bytes.
 func (c *conn) packetLength() int {
 	head, _ := c.r.Peek(4)
 	n := binary.BigEndian.Uint32(head)
 	return 4 + int(min(n, maxPacket+1))
 }
 
-// checkPacket refuses packets that go-milter would answer in a way that the MTA does not expect.
+// checkPacket returns an error for a packet that go-milter would answer in a way that the MTA does not expect.
 func checkPacket(length int, code gomilter.Code) error {
 	if length < 1 || length > maxPacket {
-		return fmt.Errorf("milter: packet of %d octets", length)
+		return fmt.Errorf("milter: packet of %d bytes", length)
 	}
 	switch code {
 	case gomilter.CodeMacro, gomilter.CodeConn, gomilter.CodeHelo, gomilter.CodeMail,
@@ -268,13 +249,11 @@ func checkPacket(length int, code gomilter.Code) error {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	if at, due := c.sent.within(orDefault(c.srv.WriteTimeout, defaultWriteTimeout)); due {
-		c.Conn.SetWriteDeadline(at)
-	}
+	c.Conn.SetWriteDeadline(time.Now().Add(orDefault(c.srv.WriteTimeout, defaultWriteTimeout)))
 	return c.Conn.Write(p)
 }
 
-// Close implements net.Conn. The goroutine that reads calls it, when it has done so for the last time.
+// Close implements net.Conn. The goroutine of the session calls it after its last read.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
@@ -287,14 +266,14 @@ func (c *conn) Close() error {
 	return err
 }
 
-// release gives back what newConn took.
+// release frees what newConn allocated.
 func (c *conn) release() {
 	c.cancel()
 	c.r.Reset(nil)
 	readers.Put(c.r)
 }
 
-// drain ends a connection that has no mail transaction open, if nothing comes soon. One that has goes on until after it.
+// drain shortens the read deadline while the server is draining, unless a transaction is open.
 func (c *conn) drain() {
 	if left, stopping := c.linger(); stopping {
 		c.Conn.SetReadDeadline(time.Now().Add(left))

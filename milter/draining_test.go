@@ -44,14 +44,14 @@ func (p *pipes) dial() net.Conn {
 	return ours
 }
 
-// TestDraining has a message under way when the server is told to end within a minute: half of that is until the last call.
+// TestDraining shuts the server down within a minute while a message is in flight. No transaction begins after half of that.
 func TestDraining(t *testing.T) {
 	t.Parallel()
 	const within, linger = time.Minute, 2 * time.Second
 	for _, c := range []struct {
 		name     string
 		wait     time.Duration // until the message ends
-		messages int           // that the client has, this one included
+		messages int           // of the client, including this one
 		pause    time.Duration // between them; 0: all come in one write
 		accepted int
 		ends     time.Duration // the last connection
@@ -96,7 +96,7 @@ func TestDraining(t *testing.T) {
 	}
 }
 
-// messages ends the message that is under way and sends others after it, until the server has enough.
+// messages ends the message in flight and sends others after it, until the server closes the connection.
 func (d dialer) messages(n int, pause time.Duration) {
 	answers := 0
 	for i := range n {

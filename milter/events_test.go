@@ -9,7 +9,7 @@ import (
 	"milterd/checks"
 )
 
-// watcher is a check that passes everything and notes the events.
+// watcher is a check that collects the events.
 type watcher struct {
 	mu     sync.Mutex
 	events []checks.Event
@@ -33,8 +33,8 @@ func (w *watcher) kinds() []checks.EventKind {
 	return kinds
 }
 
-// The events of the MTAs, a letter each: H HELO, M MAIL, R RCPT, E end of message, A ABORT, Q QUIT; as observed with
-// Postfix 3.7 and Sendmail 8.17.
+// TestEvents replays milter commands as observed with Postfix 3.7 and Sendmail 8.17. Each letter is one: H HELO, M MAIL, R RCPT,
+// X a refused RCPT, E end of message, A ABORT, Q QUIT.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	const reset, accepted, gone, bad = checks.Reset, checks.Accepted, checks.Disconnected, checks.BadRecipient
@@ -46,10 +46,10 @@ func TestEvents(t *testing.T) {
 		{"Postfix: two messages", "HMREAMREAQ", []checks.EventKind{accepted, accepted, gone}},
 		{"Sendmail: two messages", "HMREMREQ", []checks.EventKind{accepted, accepted, gone}},
 		{"RSET after RCPT, then a message", "HMRAMREQ", []checks.EventKind{reset, accepted, gone}},
-		{"Sendmail: RSET after RCPT, which it does not tell", "HMRMREQ", []checks.EventKind{reset, accepted, gone}},
+		{"Sendmail: RSET after RCPT, without ABORT", "HMRMREQ", []checks.EventKind{reset, accepted, gone}},
 		{"Sendmail: RSET before any RCPT", "HMMREQ", []checks.EventKind{accepted, gone}},
 		{"Sendmail: two RSETs", "HMRMRMRE", []checks.EventKind{reset, reset, accepted, gone}},
-		{"Sendmail: EHLO in a transaction, without a word of its end", "HMRHMREQ", []checks.EventKind{accepted, gone}},
+		{"Sendmail: EHLO in a transaction, without ABORT", "HMRHMREQ", []checks.EventKind{accepted, gone}},
 		{"RSET before any RCPT", "HMAMREQ", []checks.EventKind{accepted, gone}},
 		{"two RSETs", "HMRAMRAMRE", []checks.EventKind{reset, reset, accepted, gone}},
 		{"Postfix: QUIT in a transaction", "HMRAAQ", []checks.EventKind{gone}},

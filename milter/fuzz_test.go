@@ -22,8 +22,7 @@ func packet(code byte, data string) []byte {
 
 var negotiation = packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
 
-// FuzzPackets feeds the server what it likes. It must end the connection, and all that it sends must be packets an MTA
-// understands.
+// FuzzPackets sends arbitrary bytes to the server. It must end the connection, and send only packets that an MTA understands.
 func FuzzPackets(f *testing.F) {
 	good := bytes.Join([][]byte{
 		packet('D', "Cj\x00mx\x00{client_addr}\x00192.0.2.9\x00"), packet('C', "host\x004\x12\x34192.0.2.9\x00"),
@@ -40,7 +39,7 @@ func FuzzPackets(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ours, theirs := net.Pipe()
-		// A check that refuses with what the client said makes hostile bytes come back.
+		// The reply has the bytes of the client.
 		_, srv, _ := start(t, nil, func(s *checks.Request) ([]checks.Verdict, error) { return say(s.Helo + s.Rcpt().Text) })
 		srv.open(theirs)
 		go func() {
@@ -79,7 +78,7 @@ func checkResponse(t *testing.T, body []byte) {
 		for _, line := range bytes.Split(bytes.TrimSuffix(data, []byte{0}), []byte("\r\n")) {
 			for _, c := range line {
 				if c < ' ' || c > '~' {
-					t.Errorf("octet %#x in %q", c, line)
+					t.Errorf("byte %#x in %q", c, line)
 				}
 			}
 			if bytes.Count(line, []byte("%"))%2 != 0 {

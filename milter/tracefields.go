@@ -15,7 +15,7 @@ import (
 	"milterd/checks"
 )
 
-// The modifications of a message, which precede the answer to its end.
+// The modifications of a message. They precede the response to its end.
 const (
 	insertField = 'i' // position, name, value
 	changeField = 'm' // index among the fields of the name, name, value; without a value the field is deleted
@@ -23,11 +23,11 @@ const (
 
 const resultsField = "Authentication-Results"
 
-// traceActions are what the MTA must allow for trace fields.
+// traceActions are the actions that trace fields need.
 const traceActions = gomilter.OptAddHeader | gomilter.OptChangeHeader
 
-// ownResults tells whether an Authentication-Results field bears our authserv-id. It is lenient, as those who believe such
-// fields may be: comments, a quoted id, any version, whatever follows (RFC 8601 sections 2.2 and 5).
+// ownResults reports whether an Authentication-Results field has our authserv-id. It is as lenient as a reader of such fields
+// may be: comments, a quoted id, any version, and whatever follows (RFC 8601 sections 2.2 and 5).
 func ownResults(value, id string) bool {
 	text := strings.TrimLeft(value, " \t\r\n")
 	for strings.HasPrefix(text, "(") {
@@ -43,7 +43,7 @@ func ownResults(value, id string) bool {
 	return strings.EqualFold(strings.TrimSuffix(strings.TrimSpace(text), "."), id)
 }
 
-// commentEnd is where the comment ends with which a text begins, RFC 5322 section 3.2.2.
+// commentEnd returns the end of the comment at the beginning of text, RFC 5322 section 3.2.2.
 func commentEnd(text string) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -61,26 +61,26 @@ func commentEnd(text string) int {
 	return len(text)
 }
 
-// trace appends the packets that remove forged results and insert ours. forged are the indexes of fields that are not ours,
-// each among the fields of its name from 1 on.
-func (s *session) trace(ctx context.Context, to []byte, forged []uint32) []byte {
+// traceFields returns the packets that remove forged results and insert our own.
+func (s *session) traceFields(ctx context.Context) []byte {
 	want := s.pipeline.TraceFields()
-	for _, i := range slices.Backward(forged) { // so that no index moves before it is used
+	var to []byte
+	for _, i := range slices.Backward(s.forged) { // a removal changes the indexes after it
 		to = s.field(to, changeField, i, resultsField, "")
 	}
-	results := s.judge.Authenticate(ctx)
+	results := s.run.Authenticate(ctx)
 	if want.ReceivedSPF {
 		if line := receivedSPF(&s.Session, want.AuthServID, results); line != "" {
 			to = s.field(to, insertField, 0, "Received-SPF", line)
 		}
 	}
-	if want.AuthenticationResults && !s.judge.Request().Trusted() {
+	if want.AuthenticationResults && !s.run.Request().Trusted() {
 		to = s.field(to, insertField, 0, resultsField, authenticationResults(want.AuthServID, results))
 	}
 	return to
 }
 
-// field appends a packet about a header field.
+// field appends a packet that inserts, changes or deletes a header field.
 func (s *session) field(to []byte, code byte, index uint32, name, value string) []byte {
 	if value != "" && s.protocol&gomilter.OptHeaderLeadingSpace != 0 {
 		value = " " + value
@@ -91,7 +91,7 @@ func (s *session) field(to []byte, code byte, index uint32, name, value string) 
 	return append(append(to, value...), 0)
 }
 
-// authenticationResults is the value of the field, RFC 8601 section 2.2, one result a line.
+// authenticationResults returns the value of the field, RFC 8601 section 2.2, with one result on each line.
 func authenticationResults(id string, results []checks.Authentication) string {
 	if len(results) == 0 {
 		return authres.Format(id, nil)
@@ -106,11 +106,11 @@ func authenticationResults(id string, results []checks.Authentication) string {
 	return text
 }
 
-// maxProperty is the longest value that is written, in octets; a domain has no more.
+// maxProperty is the length of the longest value that is written, in bytes. A domain name is not longer.
 const maxProperty = 255
 
-// clean leaves out what cannot be the value of a property of ours, a domain or an address: some of those who read such fields
-// split them at any semicolon, in quotes or not.
+// clean returns the properties without those whose value is neither a domain nor an address: some readers split the field at
+// any semicolon, quoted or not.
 func clean(properties map[string]string) map[string]string {
 	odd := func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-._:", c)
@@ -128,7 +128,7 @@ func clean(properties map[string]string) map[string]string {
 	return m
 }
 
-// receivedSPF is the value of the field, RFC 7208 section 9.1; empty if there is no SPF result.
+// receivedSPF returns the value of the field, RFC 7208 section 9.1, or "" without an SPF result.
 func receivedSPF(s *checks.Session, receiver string, results []checks.Authentication) string {
 	i := slices.IndexFunc(results, func(r checks.Authentication) bool { return r.Method == "spf" })
 	if i < 0 {

@@ -74,7 +74,7 @@ func TestReceivedSPF(t *testing.T) {
 	}
 }
 
-// FuzzOwnResults: an id that stands first is found, whatever stands before it as a comment and behind it.
+// FuzzOwnResults shows that our authserv-id is found after any comment and before any text.
 func FuzzOwnResults(f *testing.F) {
 	f.Add("comment", "; spf=pass")
 	f.Add("a(b)c", " 1;")

@@ -25,8 +25,8 @@ connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} fi
 silence between two commands | {milter.defaultIdleTimeout time} | the connection ends, and the mail server does without milterd for the rest of the session
 one packet, its reading and the writing of its answer | {milter.maxPacket octets}, {milter.defaultPacketTimeout time}, {milter.defaultWriteTimeout time} | the connection ends
 all checks for one answer | {budget} (budget) | what could not be found out by then is settled by on_error: the mail passes, or gets a 451
-recipients of a message | {milter.maxRecipients}, of {milter.maxRcptOctets octets} together | 452 4.5.3: the rest comes in another message
-header section | {milter.maxHeaderOctets octets} | what is kept is checked, with a warning in the log
+recipients of a message | {milter.maxRecipients}, of {milter.maxRcptBytes octets} together | 452 4.5.3: the rest comes in another message
+header section | {milter.maxHeaderBytes octets} | what is kept is checked, with a warning in the log
 Authentication-Results fields that bear our name | {milter.maxForged} are taken out | 451 4.6.0 at the end of the message, with a warning in the log
 macros | {milter.maxMacros} of {milter.maxMacroLength octets} | the others are forgotten
 a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value in it of {checks.maxValue} | it is cut

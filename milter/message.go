@@ -1,0 +1,110 @@
+package milter
+
+import (
+	"context"
+	"net/textproto"
+	"strings"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"milterd/checks"
+	"milterd/headers"
+)
+
+// Header implements gomilter.Milter. It receives the fields that did not go to keep.
+func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Response, error) {
+	s.keep(name, value)
+	return s.answer(gomilter.OptNoHeaderReply, pass)
+}
+
+// keep adds a header field to the transaction.
+func (s *session) keep(name, value string) {
+	s.headerBytes += len(name) + len(value) + overhead
+	if s.headerBytes <= maxHeaderBytes {
+		if s.header == nil {
+			s.header = make([]headers.Field, 0, usualFields)
+		}
+		s.header = append(s.header, headers.Field{Name: name, Value: value})
+	}
+	if s.traces && strings.EqualFold(name, resultsField) {
+		s.results++
+		if want := s.pipeline.TraceFields(); want.AuthenticationResults && len(s.forged) <= maxForged && ownResults(value, want.AuthServID) {
+			s.forged = append(s.forged, s.results)
+		}
+	}
+}
+
+// pass is the reply "continue".
+func pass() *checks.Reply { return nil }
+
+// Headers implements gomilter.Milter. It ignores the argument, which may have fields of the message before.
+func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
+	if s.protocol&gomilter.OptNoEOHReply != 0 {
+		s.merge()
+		return nil, nil // judged at the end of the message
+	}
+	return s.answer(0, func() *checks.Reply {
+		s.merge()
+		return s.judgeHeader(s.conn.ctx)
+	})
+}
+
+func (s *session) judgeHeader(ctx context.Context) *checks.Reply {
+	if s.headerBytes > maxHeaderBytes {
+		// By default no MTA accepts as much. The fields that were kept are judged: a sender could skip the checks by padding else.
+		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
+	}
+	s.Envelope.Header = s.header
+	d := s.judgeWithin(ctx, checks.EndOfHeader)
+	if d.Reply != nil {
+		s.reset()
+	}
+	return d.Reply
+}
+
+// BodyChunk implements gomilter.Milter. An old MTA sends the body although milterd asks for none.
+func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, pass)
+}
+
+// Body implements gomilter.Milter: the end of the message.
+func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
+	return s.answer(0, func() *checks.Reply {
+		s.merge()
+		if !s.conn.busy.Load() {
+			return nil // the end of no message
+		}
+		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for all
+		defer cancel()
+		if len(s.forged) > maxForged {
+			s.srv.Log.WithFields(s.LogFields()).Warn("too many Authentication-Results fields with our authserv-id: message deferred")
+			s.reset()
+			return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many Authentication-Results fields that claim to be from this host"}
+		}
+		if s.protocol&gomilter.OptNoEOHReply != 0 {
+			if reply := s.judgeHeader(ctx); reply != nil {
+				return reply
+			}
+		}
+		if s.traces {
+			s.modifications = s.traceFields(ctx)
+		}
+		s.srv.Journal.Accepted(s.run.Request())
+		s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
+		s.reset()
+		return nil
+	})
+}
+
+// Abort implements gomilter.Milter. It is a RSET if a transaction is open, no HELO came just before, and MAIL follows. Postfix
+// also aborts at the end of a session, after HELO, after STARTTLS and after each message.
+func (s *session) Abort(*gomilter.Modifier) error {
+	s.abandoned = checks.Envelope{}
+	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
+		s.abandoned = s.Envelope
+	}
+	s.last = gomilter.CodeAbort
+	s.macros = s.macros[:0]
+	s.reset()
+	return nil
+}

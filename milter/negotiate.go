@@ -1,0 +1,109 @@
+package milter
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"milterd/checks"
+)
+
+// symbols are the macros that milterd asks for, by stage. A list replaces the MTA's own. Sendmail ignores a list for EOM
+// unless there is one for EOH.
+var symbols = []struct {
+	stage gomilter.Stage
+	names string
+}{
+	{gomilter.StageConnect, "j _ {daemon_name} {client_addr} {client_name} {client_ptr} {client_resolve} {client_port}"},
+	{gomilter.StageHelo, "{tls_version}"},
+	{gomilter.StageMailFrom, "i {auth_authen}"},
+	{gomilter.StageRcptTo, "i {rcpt_mailer} {rcpt_host} {rcpt_addr}"},
+	{gomilter.StageEOH, "i"},
+}
+
+// protocolVersion is that of go-milter. The MTAs honour the flags of later versions nevertheless.
+const protocolVersion = 2
+
+// wanted returns the protocol flags to ask for: no body, and no response where it is always "continue". The reply to the
+// header section is sent at the end of the message: the client sends the body in any case, and the MTA waits only once.
+func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
+	if full {
+		return gomilter.OptNoHelo | gomilter.OptNoMailFrom | gomilter.OptNoRcptTo | gomilter.OptNoHeaders |
+			gomilter.OptNoEOH | gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData
+	}
+	want := gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData |
+		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply | gomilter.OptNoEOHReply |
+		gomilter.OptRcptRej | gomilter.OptHeaderLeadingSpace
+	if !p.RepliesAt(checks.MailFrom) {
+		want |= gomilter.OptNoMailReply
+	}
+	if !p.Needs(checks.EndOfHeader) && !p.TraceFields().Any() {
+		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
+	}
+	return want
+}
+
+// begin negotiates by the MTA's offer, which go-milter ignores. It logs its error.
+func (s *session) begin() error {
+	offer, err := s.conn.readOffer()
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			s.srv.Log.WithError(err).WithField("mta", s.conn.RemoteAddr().String()).Warn("no milter negotiation")
+		}
+		return err
+	}
+	s.conn.onClose = s.closed
+	s.protocol = wanted(s.pipeline, s.conn.full) & offer.protocol
+	actions := gomilter.OptSetSymList
+	if s.pipeline.TraceFields().Any() && offer.actions&traceActions == traceActions && !s.conn.full {
+		actions |= traceActions
+		s.traces = true
+	}
+	s.conn.macros = s.takeMacros
+	if s.protocol&gomilter.OptNoHeaderReply != 0 {
+		s.conn.field = s.keep
+	}
+	return s.negotiate(offer.actions & actions)
+}
+
+// offer is the MTA's side of the negotiation.
+type offer struct {
+	actions  gomilter.OptAction
+	protocol gomilter.OptProtocol
+}
+
+// offerSize is the length of the first packet of the MTA: length, command, version, actions, protocol.
+const offerSize = 4 + 1 + 3*4
+
+var errNoNegotiation = errors.New("milter: the first packet is not an option negotiation")
+
+func parseOffer(packet []byte) (offer, error) {
+	length := uint32(0)
+	if len(packet) >= offerSize {
+		length = binary.BigEndian.Uint32(packet)
+	}
+	if length < offerSize-4 || length > maxPacket || packet[4] != byte(gomilter.CodeOptNeg) {
+		return offer{}, errNoNegotiation
+	}
+	return offer{
+		actions:  gomilter.OptAction(binary.BigEndian.Uint32(packet[9:])),
+		protocol: gomilter.OptProtocol(binary.BigEndian.Uint32(packet[13:])),
+	}, nil
+}
+
+// negotiate sends the response to the MTA's offer.
+func (s *session) negotiate(actions gomilter.OptAction) error {
+	var data []byte
+	for _, v := range []uint32{protocolVersion, uint32(actions), uint32(s.protocol)} {
+		data = binary.BigEndian.AppendUint32(data, v)
+	}
+	if actions&gomilter.OptSetSymList != 0 {
+		for _, list := range symbols {
+			data = binary.BigEndian.AppendUint32(data, uint32(list.stage))
+			data = append(append(data, list.names...), 0)
+		}
+	}
+	return s.send(byte(gomilter.CodeOptNeg), string(data))
+}

@@ -1,0 +1,94 @@
+package milter
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"milterd/checks"
+	"milterd/headers"
+	"milterd/milter/miltertest"
+)
+
+func TestFieldsAreUnchanged(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 2*readBuffer)
+	want := []headers.Field{
+		{Name: "Subject", Value: " short"}, {Name: "X-Long", Value: long}, {Name: "X-Empty"},
+		{Name: "X-Almost", Value: long[:readBuffer-15]}, {Name: "X-Folded", Value: " a\n\tb"}, {Name: "", Value: "no name"},
+	}
+	address, _, journal := start(t, nil, accept)
+	d := dial(t, address)
+	d.hello()
+	for i := range 2 {
+		d.must(d.Mail("<a@example.net>", map[string]string{}))
+		d.rcpt("<u@example.org>")
+		for _, f := range want {
+			d.Macros(gomilter.CodeHeader, map[string]string{"i": "Q"})
+			d.must(d.Header(f.Name, f.Value))
+		}
+		d.must(d.EndOfHeader(nil))
+		d.must(d.EndOfMessage(nil))
+		if got := journal.accepted[i].Header; !slices.Equal(got, want) {
+			t.Errorf("message %d: got %.80q, want %.80q", i, got, want)
+		}
+	}
+}
+
+func TestMTAWithoutOptions(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, accept)
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dialer{miltertest.NewConn(c, 5*time.Second), t}
+	defer d.Close()
+	if err := d.Negotiate(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if d.Protocol != 0 {
+		t.Fatalf("chose %#x of nothing", d.Protocol)
+	}
+	d.hello()
+	d.must(d.Mail("<a@example.net>", map[string]string{}))
+	d.rcpt("<u@example.org>")
+	d.must(d.Header("Subject", " x"))
+	d.must(d.EndOfHeader(nil))
+	d.must(d.Body([]byte("text")))
+	d.must(d.EndOfMessage(nil))
+	if len(journal.accepted) != 1 {
+		t.Error("not accepted")
+	}
+}
+
+func TestNegotiatedOptions(t *testing.T) {
+	t.Parallel()
+	address, _, _ := start(t, nil, accept)
+	d := dial(t, address)
+	for _, opt := range []gomilter.OptProtocol{gomilter.OptNoBody, gomilter.OptNoConnReply, gomilter.OptNoHeloReply, gomilter.OptNoMailReply, gomilter.OptNoHeaderReply, gomilter.OptRcptRej, gomilter.OptHeaderLeadingSpace} {
+		if d.Protocol&opt == 0 {
+			t.Errorf("option %#x is not asked for", uint32(opt))
+		}
+	}
+	if len(d.Symbols[gomilter.StageConnect]) == 0 {
+		t.Error("no macros asked for")
+	}
+}
+
+func TestPanicDefers(t *testing.T) {
+	t.Parallel()
+	address, _, _ := start(t, func(s *Server) { s.Journal = panicking{} }, accept)
+	d := dial(t, address)
+	d.must(d.Mail("<a@example.net>", nil))
+	want(t, "reply", d.rcpt("<u@example.org>"), "451 4.3.0 internal error of the mail filter, please try again later")
+}
+
+type panicking struct{}
+
+func (panicking) Decided(*checks.Request, checks.Decision) { panic("bug") }
+func (panicking) Accepted(*checks.Request)                 { panic("bug") }

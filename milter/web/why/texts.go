@@ -13,9 +13,9 @@ import (
 	"milterd/checks"
 )
 
-// files are the pages: a folder for each language, and what they share.
+// files are the templates, texts and style of the pages.
 //
-//go:embed en style.css
+//go:embed pages
 var files embed.FS
 
 // texts is what the pages of one language say beside the reasons themselves.
@@ -33,8 +33,6 @@ type texts struct {
 // reasonText is what is said of one reason.
 type reasonText struct {
 	Title   string   `yaml:"title"`
-	Why     string   `yaml:"why"`    // of a translation; empty: as the reason says
-	Remedy  string   `yaml:"remedy"` // likewise
 	Recipes []string `yaml:"recipes"`
 	RFC     []string `yaml:"rfc"` // "5321 4.1.4"
 	Local   bool     `yaml:"local"`
@@ -55,9 +53,9 @@ type step struct {
 	Code string `yaml:"code"`
 }
 
-// loadTexts reads a language. The error is one of those who wrote it: a test finds it.
-func loadTexts(language string) (*texts, error) {
-	folder, err := fs.Sub(files, language)
+// loadTexts reads the texts. The error is one of those who wrote them: a test finds it.
+func loadTexts() (*texts, error) {
+	folder, err := fs.Sub(files, "pages")
 	if err != nil {
 		return nil, err
 	}
@@ -106,17 +104,11 @@ type rfc struct {
 func (t *texts) reason(r *checks.Reason, v values) reasonView {
 	own := t.Reasons[r.ID]
 	view := reasonView{
-		ID: r.ID, Title: own.Title, Why: own.Why, Remedy: own.Remedy, Local: own.Local, Names: own.Names,
+		ID: r.ID, Title: own.Title, Why: r.Why, Remedy: r.Remedy, Local: own.Local, Names: own.Names,
 		Reply: replyParts(r.Reply.Text),
 	}
 	if view.Title == "" {
 		view.Title = "Reason " + r.ID
-	}
-	if view.Why == "" {
-		view.Why = r.Why
-	}
-	if view.Remedy == "" {
-		view.Remedy = r.Remedy
 	}
 	fill := v.replacer()
 	for _, id := range own.Recipes {

@@ -50,7 +50,7 @@ func TestEveryReasonHasAPage(t *testing.T) {
 				// A check that the texts do not know makes do with what it says itself.
 				p.Lacks(t, "What the standards say")
 			} else if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
-				t.Fatalf("its check has a title in en/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
+				t.Fatalf("its check has a title in pages/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
 			} else {
 				p.Has(t, own.Title, "RFC ")
 			}
@@ -81,7 +81,7 @@ func TestEveryReasonHasAPage(t *testing.T) {
 
 // explain is what serves the pages.
 func (s *site) explain() *explain {
-	t, err := loadTexts("en")
+	t, err := loadTexts()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (s *site) explain() *explain {
 
 func TestTextsAreAboutReasonsAlone(t *testing.T) {
 	t.Parallel()
-	texts, err := loadTexts("en")
+	texts, err := loadTexts()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,7 +102,7 @@ const (
 	liveCost              = 100
 )
 
-//go:embed pages.html style.css live.js
+//go:embed pages
 var files embed.FS
 
 // dashboard serves the pages.
@@ -123,7 +123,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	x := &dashboard{Config: c, reading: make(chan struct{}, maxReading)}
 	var err error
-	if x.pages, err = template.New("").Funcs(x.funcs()).ParseFS(files, "pages.html"); err != nil {
+	if x.pages, err = template.New("").Funcs(x.funcs()).ParseFS(files, "pages/*.html"); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
@@ -136,7 +136,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /blocks", x.blocks)
 	mux.HandleFunc("POST /blocks", x.changeBlocks)
 	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
-		text, err := files.ReadFile(name)
+		text, err := files.ReadFile("pages/" + name)
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	t, err := loadTexts("en")
+	t, err := loadTexts()
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func New(c Config) (http.Handler, error) {
 		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now),
 		pens: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
-	if x.style, err = files.ReadFile("style.css"); err != nil {
+	if x.style, err = files.ReadFile("pages/style.css"); err != nil {
 		return nil, err
 	}
 	for _, g := range x.registry() {

@@ -136,7 +136,7 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 func (d *daemon) adminPages() (http.Handler, error) {
 	cfg := d.config()
 	c := dashboard.Config{
-		Site: cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Parts: d.parts(), Problems: d.problems,
+		Site: cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Components: d.components(), Problems: d.problems,
 		History: d.history, Operator: operator{d}, Evidence: d.reports, Log: logrus.NewEntry(d.log),
 	}
 	if d.explain.book != nil {
@@ -157,9 +157,9 @@ func (d *daemon) adminPages() (http.Handler, error) {
 	return outer, nil
 }
 
-// parts are what the metrics ask.
-func (d *daemon) parts() web.Parts {
-	return web.Parts{
+// components gives the metrics and the operator's pages access to the state of the components.
+func (d *daemon) components() web.Components {
+	return web.Components{
 		Connections: func() int { return d.server.Connections() },
 		LogDropped:  d.output.Dropped,
 		Records:     d.recorded,

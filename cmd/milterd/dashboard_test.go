@@ -115,20 +115,20 @@ func TestButtonsChangeTheStore(t *testing.T) {
 	press("/blocks", `"192.0.2.x" is no address`, "do", "add", "client", "192.0.2.x", "for", "1h")
 	press("/blocks", "Nothing was changed", "do", "add", "client", "192.0.2.1", "for", "-1h")
 	press("/blocks", "Nothing was changed", "do", "add", "client", "192.0.2.0/24", "for", "1h")
-	press("/blocks", "192.0.2.9 is free", "do", "lift", "client", "192.0.2.9")
-	press("/blocks", "2001:db8::/64 is free", "do", "lift", "client", "2001:db8::/64")
-	press("/blocks", "was not blocked any more", "do", "lift", "client", "192.0.2.9")
+	press("/blocks", "The block of 192.0.2.9 is lifted", "do", "lift", "client", "192.0.2.9")
+	press("/blocks", "The block of 2001:db8::/64 is lifted", "do", "lift", "client", "2001:db8::/64")
+	press("/blocks", "192.0.2.9 was not blocked", "do", "lift", "client", "192.0.2.9")
 	if n := blocked(); n != 0 {
 		t.Errorf("%d blocks", n)
 	}
 
-	press("/greylist", "is let in at once", "do", "allow", "client", "example.com")
-	press("/greylist", "192.0.2.0/24 is let in at once", "do", "allow", "client", "192.0.2.0/24")
+	press("/greylist", "example.com is allowed", "do", "allow", "client", "example.com")
+	press("/greylist", "192.0.2.0/24 is allowed", "do", "allow", "client", "192.0.2.0/24")
 	press("/greylist", "Nothing was changed", "do", "allow", "client", "192.0.2.0/20")
 	if s, err := greylist.Show(ctx, d.store, time.Now(), ""); err != nil || len(s.Clients) != 2 || !s.Clients[0].Allowed {
 		t.Errorf("%+v, %v", s, err)
 	}
-	press("/greylist?what=example.com", "One entry of example.com is forgotten", "do", "forget", "client", "example.com")
+	press("/greylist?what=example.com", "Entries of example.com deleted: 1.", "do", "forget", "client", "example.com")
 	if s, err := greylist.Show(ctx, d.store, time.Now(), ""); err != nil || len(s.Clients) != 1 {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -152,7 +152,7 @@ func TestTheOperatorSeesARefusal(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	for path, says := range map[string]string{
-		"/": "1 rejected", "/refusals?client=192.0.2.9": "550 5.7.25 no name", "/refusals?ref=s1": "Session s1", "/session?id=s1&n=1": "<bob@example.org>",
+		"/": "1 reject", "/refusals?client=192.0.2.9": "550 5.7.25 no name", "/refusals?ref=s1": "Session s1", "/session?id=s1&n=1": "<bob@example.org>",
 		"/watched": "rdns-missing</a><span class=\"sub\">now ",
 		"/metrics": `milterd_verdicts_total{action="reject"`, "/healthz": "ok", "/readyz": "ok", "/live.js": "DOMParser",
 	} {
@@ -220,7 +220,7 @@ func TestChartsAreSeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages, err := dashboard.New(dashboard.Config{
-		Profile: func() string { return "" }, Parts: web.Parts{
+		Profile: func() string { return "" }, Components: web.Components{
 			Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 }, Records: d.recorded, Store: d.store.Status,
 			DNS: func() resolver.Stats { return resolver.Stats{} }, Checks: func() []checks.Condition { return nil },
 		}, Problems: d.problems, History: d.history,
@@ -230,7 +230,7 @@ func TestChartsAreSeeded(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	pages.ServeHTTP(w, httptest.NewRequest("GET", "/?period=day", nil))
-	if !strings.Contains(w.Body.String(), `Accepted</span> <strong>3</strong>`) {
+	if !strings.Contains(w.Body.String(), `accept</span> <strong>3</strong>`) {
 		t.Error(w.Body)
 	}
 	_ = d.store.Close()

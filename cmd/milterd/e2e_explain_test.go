@@ -111,25 +111,25 @@ func TestARefusalIsRepaired(t *testing.T) {
 		if code := tab.Open(decisions); code != 200 {
 			t.Fatalf("%s: %d %s", decisions, code, tab.Text("body"))
 		}
-		return strings.Contains(tab.Text(".records"), "accepted")
+		return strings.Contains(tab.Text(".records"), "accept")
 	})
 	list := tab.Text(".records")
-	for _, want := range []string{"rejected rdns-missing 550 5.7.25 " + source + " has no reverse DNS name", source + " " + helo, "<" + daemontest.GoodSender + "> to → <alice@mx.test>"} {
+	for _, want := range []string{"reject rdns-missing 550 5.7.25 " + source + " has no reverse DNS name", source + " " + helo, "<" + daemontest.GoodSender + "> to → <alice@mx.test>"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("no %q in %s", want, list)
 		}
 	}
-	if strings.Index(list, "accepted") > strings.Index(list, "rejected") {
+	if strings.Index(list, "accept") > strings.Index(list, "reject") {
 		t.Errorf("what was refused first comes first: %s", list)
 	}
 	tab.Click(".records tbody tr:last-child time")
-	for _, want := range []string{"rejected rdns-missing", "14.0.0.127.in-addr.arpa. PTR no such name"} {
+	for _, want := range []string{"reject rdns-missing", "14.0.0.127.in-addr.arpa. PTR no such name"} {
 		if trace := tab.Text(".trace"); !strings.Contains(trace, want) {
 			t.Errorf("no %q in the trace: %s", want, trace)
 		}
 	}
 	tab.Open("http://" + admin + "/")
-	if totals := tab.Text(".totals"); !strings.HasPrefix(totals, "Rejected 1 ") || !strings.HasSuffix(totals, "Accepted 1") {
+	if totals := tab.Text(".totals"); !strings.HasPrefix(totals, "reject 1 ") || !strings.HasSuffix(totals, "accept 1") {
 		t.Errorf("the overview counts %s", totals)
 	}
 	if ran := tab.Ran(); len(ran) > 0 {

@@ -36,7 +36,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 	log.SetOutput(io.Discard)
 	d := &daemon{log: log, store: store.NewMemory(nil)}
 	t.Cleanup(func() { _ = d.store.Close() })
-	d.metrics = web.NewMetrics(all.Checks, version(), d.parts())
+	d.metrics = web.NewMetrics(all.Checks, version(), d.components())
 	d.history = dashboard.NewHistory(all.Checks, checks.PipelineReasons())
 	cfg := &config.Config{
 		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},

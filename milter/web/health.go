@@ -1,4 +1,7 @@
-// Package web is what the daemon tells over HTTP.
+// Package web holds what the daemon's HTTP listeners share: the metrics for Prometheus, the health pages, and the rate
+// limits, headers and page helpers of both sites. Package dashboard serves the operator's pages, package why the pages for
+// senders; package webtest tests both, with a browser too. Listeners and wiring are in cmd/milterd. Start with Metrics for
+// what is counted, and with dashboard.New and why.New for the sites.
 package web
 
 import (
@@ -7,8 +10,8 @@ import (
 	"strings"
 )
 
-// Health answers at /healthz whether the process lives, and at /readyz whether everything it needs works: 200 with "ok", or
-// 503 with the problems, one a line. Mail is served in either case: what does not work means that checks cannot find out.
+// Health answers requests for /healthz and /readyz. /healthz always has status 200. /readyz has status 503 and one problem a
+// line while there are problems. The daemon serves mail in either case.
 func Health(problems func() []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })

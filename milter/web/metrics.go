@@ -13,56 +13,57 @@ import (
 	"milterd/checks"
 )
 
-// checkBuckets are the bounds of milterd_check_seconds: from what is computed, over what the DNS must be asked for, to the budget.
+// checkBuckets are the upper bounds of milterd_check_seconds: checks that only compute, checks that wait for the DNS, and
+// checks that use up the budget.
 var checkBuckets = []float64{.0001, .001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-// maxScrapes is how many may read the metrics at a time.
+// maxScrapes is the number of requests for metrics that are answered at the same time; others get status 503.
 const maxScrapes = 4
 
-// Metrics counts for Prometheus what is decided, and shows at /metrics what the parts of the daemon tell of themselves. It is a
-// milter.Journal and safe for concurrent use. Its labels are bounded: by the registry of checks, and by the configuration.
+// Metrics counts decisions and serves all metrics of the daemon to Prometheus. Its labels are bounded by the registry of
+// checks and by the configuration. It implements milter.Journal and is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	verdicts *prometheus.CounterVec
 	accepted prometheus.Counter
 	errors   *prometheus.CounterVec
-	seconds  map[string]prometheus.Observer // by check
+	seconds  map[string]prometheus.Observer // by name of the check
 }
 
-// NewMetrics makes the metrics of a daemon. The parts are asked at every scrape.
-func NewMetrics(infos []checks.Info, version string, parts Parts) *Metrics {
+// NewMetrics returns the metrics of a daemon with these checks. It reads the components at every scrape.
+func NewMetrics(infos []checks.Info, version string, components Components) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "milterd_verdicts_total", Help: "Reasons that applied and were not off, one for each recipient, as in the log.",
+			Name: "milterd_verdicts_total", Help: "Reasons that applied and are not off, counted for each recipient.",
 		}, []string{"check", "stage", "reason", "action"}),
 		accepted: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "milterd_accepted_total", Help: "Messages that nothing was said against.",
+			Name: "milterd_accepted_total", Help: "Accepted messages.",
 		}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "milterd_check_errors_total", Help: "How often a check could not find out.",
+			Name: "milterd_check_errors_total", Help: "Failures of a check, for example because the DNS did not answer.",
 		}, []string{"check"}),
 		seconds: make(map[string]prometheus.Observer, len(infos)),
 	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "milterd_check_seconds", Help: "How long a check took each time it was asked.", Buckets: checkBuckets,
+		Name: "milterd_check_seconds", Help: "Duration of one run of a check.", Buckets: checkBuckets,
 	}, []string{"check"})
 	for _, i := range infos {
 		m.errors.WithLabelValues(i.Name)
 		m.seconds[i.Name] = seconds.WithLabelValues(i.Name)
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "milterd_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version},
+		Name: "milterd_build_info", Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		m.verdicts, m.accepted, m.errors, seconds, build, parts,
+		m.verdicts, m.accepted, m.errors, seconds, build, components,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
 
-// Decided implements milter.Journal. Failures because the MTA went away are none.
+// Decided implements milter.Journal. A check that failed because the MTA closed the connection is not counted.
 func (m *Metrics) Decided(_ *checks.Request, d checks.Decision) {
 	for _, o := range d.Outcomes {
 		m.verdicts.WithLabelValues(o.Check, o.Stage.String(), o.Reason.ID, o.Action.String()).Inc()
@@ -77,14 +78,14 @@ func (m *Metrics) Decided(_ *checks.Request, d checks.Decision) {
 // Accepted implements milter.Journal.
 func (m *Metrics) Accepted(*checks.Request) { m.accepted.Inc() }
 
-// Took is for checks.Options.
+// Took records the duration of one run of a check. It is a callback of checks.Options.
 func (m *Metrics) Took(check string, d time.Duration) {
 	if s := m.seconds[check]; s != nil {
 		s.Observe(d.Seconds())
 	}
 }
 
-// Handler answers with the metrics. What cannot be gathered is left out.
+// Handler serves the metrics. It leaves out metrics that cannot be collected.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes, Registry: m.registry,

@@ -29,7 +29,7 @@ var helo = &checks.Reason{ID: "helo-mismatch"}
 
 // newTestMetrics are those of a daemon with two checks, all of whose parts have something to tell.
 func newTestMetrics() *Metrics {
-	return NewMetrics([]checks.Info{{Name: "helo"}, {Name: "dnsbl"}}, "v1 go1.26", Parts{
+	return NewMetrics([]checks.Info{{Name: "helo"}, {Name: "dnsbl"}}, "v1 go1.26", Components{
 		Connections: func() int { return 3 },
 		LogDropped:  func() uint64 { return 4 },
 		Records:     func() records.Stats { return records.Stats{Written: 5, Dropped: 6} },
@@ -112,7 +112,7 @@ func TestMetrics(t *testing.T) {
 // TestMetricsUnknown shows that what the store cannot tell is left out.
 func TestMetricsUnknown(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics(nil, "", Parts{
+	m := NewMetrics(nil, "", Components{
 		Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 },
 		Records: func() records.Stats { return records.Stats{} }, DNS: func() resolver.Stats { return resolver.Stats{} },
 		Store:  func() store.Status { return store.Status{Records: -1, Octets: -1} },

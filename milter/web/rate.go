@@ -8,10 +8,9 @@ type Rate struct {
 	Interval time.Duration
 }
 
-// Bucket is the state of one rate limit (a token bucket). The zero value allows a full burst. It is not safe for concurrent
-// use.
+// Bucket is the state of a rate limit, a token bucket. The zero value allows a full burst. It is not safe for concurrent use.
 type Bucket struct {
-	used float64 // events that still count at the time at
+	used float64 // events that still count against the burst at the time at
 	at   time.Time
 }
 
@@ -29,13 +28,14 @@ func (b Bucket) usedAt(r Rate, now time.Time) float64 {
 	return max(0, b.used-max(0, now.Sub(b.at).Seconds())/r.Interval.Seconds())
 }
 
-// Buckets applies a rate limit to each key by itself. The zero value has no keys. It is not safe for concurrent use.
+// Buckets has the state of a rate limit for each key. A key that it does not have may use a full burst. It is not safe for
+// concurrent use.
 type Buckets[K comparable] map[K]Bucket
 
 // Allows reports whether r allows one more event of a key at now.
 func (bs Buckets[K]) Allows(key K, r Rate, now time.Time) bool { return bs[key].Allows(r, now) }
 
-// Add counts an event of a key. It deletes the keys whose burst is full again.
+// Add counts an event of a key. It deletes the keys that may use a full burst again.
 func (bs Buckets[K]) Add(key K, r Rate, now time.Time) {
 	for k, b := range bs {
 		if b.usedAt(r, now) == 0 {

@@ -50,13 +50,13 @@ func alarming(d *Config) {
 	d.Problems = func() []string {
 		return []string{"the store is down since 2026-11-21T11:00:00Z: " + webtest.LongName[:120]}
 	}
-	d.Parts.Checks = func() []checks.Condition {
+	d.Components.Checks = func() []checks.Condition {
 		return []checks.Condition{
 			{Check: "dnsbl", Name: "bl.example (client)", State: "off", Why: "it lists the world", Since: checktest.Now, Counts: map[string]uint64{"queries": 14000, "left_out": 2}},
 			{Check: "access", Name: "/etc/milterd/" + webtest.LongName[:90], State: "on"},
 		}
 	}
-	d.Parts.Store = func() store.Status {
+	d.Components.Store = func() store.Status {
 		return store.Status{Driver: "redis", Place: "redis://192.0.2.1:6379", Error: "connection refused", ErrorAt: checktest.Now, Records: -1, Octets: -1}
 	}
 }
@@ -70,21 +70,21 @@ func TestOperatorPagesInABrowser(t *testing.T) {
 		name, path, says string
 		board            func(*testing.T) *board
 	}{
-		{"overview", "/", "By reason", crowded},
+		{"overview", "/", "Decisions by reason", crowded},
 		{"overview-week", "/?period=week", "spf-none", crowded},
-		{"overview-empty", "/", "Nothing was said against anybody", empty},
+		{"overview-empty", "/", "No reason applied in this period.", empty},
 		{"overview-alarm", "/", "it lists the world", func(t *testing.T) *board { return newBoard(t, alarming) }},
 		{"refusals", "/refusals?action=all", "192.0.2.9 has no reverse DNS name", crowded},
 		{"refusals-filter", "/refusals?sender=ann@example.com&reason=rdns-missing&since=24h", "All refusals", crowded},
-		{"refusals-none", "/refusals?sender=nobody@example.com", "No decision fits the filter.", crowded},
+		{"refusals-none", "/refusals?sender=nobody@example.com", "No decision matches the filter.", crowded},
 		{"refusals-off", "/refusals", "No records of decisions are kept", func(t *testing.T) *board { return newBoard(t, func(d *Config) { d.Book = nil }) }},
-		{"trace", "/session?id=session2&n=6", "could not find out", crowded},
-		{"watched", "/watched", "To enforce it", crowded},
-		{"watched-empty", "/watched", "Nothing was refused or held yet.", empty},
-		{"greylist", "/greylist", "allowed by hand", crowded},
+		{"trace", "/session?id=session2&n=6", "failed: server misbehaving", crowded},
+		{"watched", "/watched", "To enforce it, set", crowded},
+		{"watched-empty", "/watched", "No mail was refused or greylisted yet.", empty},
+		{"greylist", "/greylist", "allowed by the operator", crowded},
 		{"greylist-empty", "/greylist", "No client has passed yet.", empty},
 		{"blocks", "/blocks", "the spam run", crowded},
-		{"blocks-empty", "/blocks", "Nobody is blocked.", empty},
+		{"blocks-empty", "/blocks", "No client is blocked.", empty},
 		{"blocks-down", "/blocks", "The store did not answer", func(t *testing.T) *board { b := crowded(t); b.fail(); return b }},
 		{"nothing", "/nothing", "There is no such page", crowded},
 	} {
@@ -161,7 +161,7 @@ func TestPagesAreLive(t *testing.T) {
 	// It says so when it hears no more, and goes on when it does again.
 	b.deaf.Store(true)
 	webtest.Evaluate[bool](r.Tab, renew+"true")
-	comes(t, r, "No answer any more.")
+	comes(t, r, "No answer from milterd.")
 	b.deaf.Store(false)
 	refuse("third@example.com")
 	webtest.Evaluate[bool](r.Tab, renew+"true")
@@ -221,12 +221,12 @@ func TestButtonsInABrowser(t *testing.T) {
 			t.Errorf("%s: %d at %s, no %q in %s", selector, code, r.Address(), says, r.Text("main"))
 		}
 	}
-	click(`button[aria-label="Allow 192.0.2.0/24"]`, "192.0.2.0/24 is let in at once from now on.")
-	click(`button[aria-label="Forget example.org"]`, "2 entries of example.org are forgotten.")
+	click(`button[aria-label="Allow 192.0.2.0/24"]`, "192.0.2.0/24 is allowed")
+	click(`button[aria-label="Forget example.org"]`, "Entries of example.org deleted: 2.")
 	r.Open(r.Home + "/session?id=session1&n=2")
 	r.Click(`a[href^="blocks?"]`) // which fills the form in
 	click(`button[value="add"]`, "192.0.2.7 is blocked until")
-	click(`button[aria-label="Lift the block of 203.0.113.7"]`, "203.0.113.7 is free")
+	click(`button[aria-label="Lift the block of 203.0.113.7"]`, "The block of 203.0.113.7 is lifted")
 	b.operator.want(t, "allow 192.0.2.0/24", "forget example.org", "block 192.0.2.7 1h ", "lift 203.0.113.7")
 	r.Harmless()
 
@@ -259,7 +259,7 @@ func TestThePasswordInABrowser(t *testing.T) {
 	b := busy(t)
 	b.pages = Guard{Password: "secret"}.Protect(b.pages)
 	r := webtest.Start(t).Visit(t, b.pages)
-	if code := r.Open(r.Home + "/"); code != 401 || !strings.Contains(r.Text("body"), "The password of milterd's configuration (admin.password) is wanted") {
+	if code := r.Open(r.Home + "/"); code != 401 || !strings.Contains(r.Text("body"), "Password required: enter admin.password") {
 		t.Errorf("%d %s", code, r.Text("body"))
 	}
 	if code := r.Open(strings.Replace(r.Home, "http://", "http://me:secret@", 1) + "/refusals"); code != 200 {

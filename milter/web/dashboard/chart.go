@@ -10,39 +10,39 @@ import (
 	"time"
 )
 
-// chartView is a chart ready to be drawn: its bars stand side by side from 0 on, one wide each, and 100 units high is Top.
+// chartView is what the template "chart" draws. Its bars are 1 unit wide, side by side from x = 0 on. The axis is 100 units
+// high, which stand for the number Top.
 type chartView struct {
 	Period    period
-	Since     string // how long it is, as the filters have it
 	Empty     bool
 	Bars      int
 	Columns   []chartColumn
-	Marks     []string // on the axis of time, evenly apart
+	Marks     []string // labels of the time axis, at equal distances
 	Top, Half string
-	Totals    []chartTotal
-	Reasons   []chartReason // what applied most first
+	Totals    []total
+	Reasons   []reasonView // the most frequent first
 }
 
-// chartColumn is all bars of one time.
+// chartColumn is a bar that is not empty.
 type chartColumn struct {
 	X     int
 	Label string
 	Parts []chartPart
 }
 
-// chartPart is one action in it.
+// chartPart is the part of a bar for one action.
 type chartPart struct{ Action, Y, Height string }
 
-// chartTotal is an action over the whole period.
-type chartTotal struct{ Action, Title, Means, Count string }
+// total is a tile with a number.
+type total struct{ Class, Title, Means, Count string }
 
-// chartReason is a line of the table of reasons.
-type chartReason struct {
+// reasonView is a line of the table of reasons.
+type reasonView struct {
 	ID     string
-	Known  bool // it can be searched for
-	Counts [4]string
+	Known  bool // the page of decisions can search for it
+	Counts [refusals]string
 	Total  string
-	Path   string // its bars, one wide each, at most 10 high
+	Path   string // SVG path of its bars, 1 unit wide and at most 10 high
 }
 
 const (
@@ -50,69 +50,59 @@ const (
 	sparkHeight = 10.0
 )
 
-// chartTitles are the actions as the page calls them.
-var chartTitles = [...][2]string{
-	{"Rejected", "answered 5yz"},
-	{"Deferred", "answered 4yz: greylisted, blocked for a time, or to be tried again"},
-	{"Suspected", "under a suspicion, and let in after its delay or as a known correspondent"},
-	{"Watched", "a watched reason applied, and the mail passed"},
-	{"Accepted", "messages that nothing was said against"},
+// actionMeanings explain chartActions.
+var actionMeanings = [...]string{
+	"refused with a 5yz reply",
+	"deferred with a 4yz reply, also by greylisting",
+	"a reason with the action greylist applied, and the delivery was not deferred: it came back after the delay, or the sender is known",
+	"a reason with the action watch applied, and the mail was accepted",
+	"accepted messages",
 }
 
-// chart draws what was counted.
-func (x *dashboard) chart(s series) chartView {
-	v := chartView{Period: s.period, Since: sinceOf(s.Name), Bars: s.bars, Empty: true}
+// chart draws a series.
+func (p *pages) chart(s series) chartView {
 	highest := uint64(0)
 	for _, stack := range s.stacks {
 		highest = max(highest, sum(stack))
 	}
 	top := niceTop(highest)
-	v.Top, v.Half = grouped(top), grouped(top/2)
+	v := chartView{
+		Period: s.period, Empty: highest == 0, Bars: len(s.stacks), Marks: p.marks(s), Top: grouped(top), Half: grouped(top / 2),
+		Reasons: reasonViews(s.reasons),
+	}
 	for i, stack := range s.stacks {
-		if sum(stack) == 0 {
-			continue
-		}
-		v.Empty = false
-		v.Columns = append(v.Columns, x.column(s, i, stack, top))
-	}
-	marks := 4
-	if s.Name == "week" {
-		marks = 7
-	}
-	for i := range marks + 1 {
-		at := s.from.Add(s.length() * time.Duration(i) / time.Duration(marks)).In(x.Zone)
-		if s.Name == "week" {
-			v.Marks = append(v.Marks, at.Format("Mon 2"))
-		} else {
-			v.Marks = append(v.Marks, at.Format("15:04"))
+		if sum(stack) > 0 {
+			v.Columns = append(v.Columns, p.column(s, i, stack, top))
 		}
 	}
 	for i, action := range chartActions {
-		v.Totals = append(v.Totals, chartTotal{action, chartTitles[i][0], chartTitles[i][1], grouped(s.totals[i])})
-	}
-	slices.SortFunc(s.by, func(a, b reasonLine) int {
-		return cmp.Or(cmp.Compare(b.total(), a.total()), cmp.Compare(a.id, b.id))
-	})
-	for _, l := range s.by {
-		r := chartReason{ID: l.id, Known: l.id != otherReason, Total: grouped(l.total()), Path: spark(l.bars)}
-		for i, n := range l.totals {
-			if n > 0 {
-				r.Counts[i] = grouped(n)
-			}
-		}
-		v.Reasons = append(v.Reasons, r)
+		v.Totals = append(v.Totals, total{Class: action, Title: action, Means: actionMeanings[i], Count: grouped(s.totals[i])})
 	}
 	return v
 }
 
-func (x *dashboard) column(s series, i int, stack [5]uint32, top uint64) chartColumn {
-	from := s.from.Add(time.Duration(i) * s.width).In(x.Zone)
+// marks returns the labels of the time axis.
+func (p *pages) marks(s series) (labels []string) {
+	marks, format := 4, "15:04"
+	if s.length() > 24*time.Hour {
+		marks, format = 7, "Mon 2"
+	}
+	for i := range marks + 1 {
+		at := s.from.Add(s.length() * time.Duration(i) / time.Duration(marks)).In(p.Zone)
+		labels = append(labels, at.Format(format))
+	}
+	return labels
+}
+
+// column draws bar i of a series.
+func (p *pages) column(s series, i int, stack [len(chartActions)]uint32, top uint64) chartColumn {
+	from := s.from.Add(time.Duration(i) * s.width).In(p.Zone)
 	format := "15:04"
-	if s.Name != "hour" {
+	if s.length() > time.Hour {
 		format = "Mon 2 Jan, 15:04"
 	}
 	c := chartColumn{X: i}
-	var said []string
+	var counts []string
 	below := 0.0
 	for a, n := range stack {
 		if n == 0 {
@@ -120,21 +110,38 @@ func (x *dashboard) column(s series, i int, stack [5]uint32, top uint64) chartCo
 		}
 		height := chartHeight * float64(n) / float64(top)
 		below += height
-		c.Parts = append(c.Parts, chartPart{chartActions[a], number(chartHeight - below), number(height)})
-		said = append(said, grouped(n)+" "+strings.ToLower(chartTitles[a][0]))
+		c.Parts = append(c.Parts, chartPart{Action: chartActions[a], Y: coordinate(chartHeight - below), Height: coordinate(height)})
+		counts = append(counts, grouped(n)+" "+chartActions[a])
 	}
-	c.Label = fmt.Sprintf("%s to %s: %s", from.Format(format), from.Add(s.width).Format("15:04"), strings.Join(said, ", "))
+	c.Label = fmt.Sprintf("%s to %s: %s", from.Format(format), from.Add(s.width).Format("15:04"), strings.Join(counts, ", "))
 	return c
 }
 
-func sum(stack [5]uint32) (n uint64) {
+// reasonViews returns the lines of the table of reasons.
+func reasonViews(list []reasonSeries) (views []reasonView) {
+	slices.SortFunc(list, func(a, b reasonSeries) int {
+		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.id, b.id))
+	})
+	for _, r := range list {
+		v := reasonView{ID: r.id, Known: r.id != otherReason, Total: grouped(r.total), Path: spark(r.bars)}
+		for i, n := range r.totals {
+			if n > 0 {
+				v.Counts[i] = grouped(n)
+			}
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+func sum(stack [len(chartActions)]uint32) (n uint64) {
 	for _, v := range stack {
 		n += uint64(v)
 	}
 	return n
 }
 
-// niceTop is the end of an axis that a number fits on: 2, 4, 6, 10, 20, 40 and so on, always even.
+// niceTop returns the end of an axis for numbers up to n: 2, 4, 6, 10, 20, 40 and so on, always even.
 func niceTop(n uint64) uint64 {
 	for scale := uint64(1); ; scale *= 10 {
 		for _, step := range []uint64{2, 4, 6, 10} {
@@ -145,45 +152,18 @@ func niceTop(n uint64) uint64 {
 	}
 }
 
-// spark is the path of small bars.
+// spark returns the SVG path of small bars.
 func spark(bars []uint32) string {
 	highest := slices.Max(bars)
 	var b strings.Builder
 	for i, n := range bars {
 		if n > 0 {
 			h := max(sparkHeight*float64(n)/float64(highest), 1)
-			fmt.Fprintf(&b, "M%d %sh.8v%sh-.8z", i, number(sparkHeight-h), number(h))
+			fmt.Fprintf(&b, "M%d %sh.8v%sh-.8z", i, coordinate(sparkHeight-h), coordinate(h))
 		}
 	}
 	return b.String()
 }
 
-// number is short enough for a drawing.
-func number(f float64) string { return strconv.FormatFloat(math.Round(f*100)/100, 'f', -1, 64) }
-
-// grouped is a number in groups of three digits.
-func grouped[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
-	const thin = "\u202f" // narrow no-break space
-	s := strconv.FormatInt(int64(n), 10)
-	digits := strings.TrimPrefix(s, "-")
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + thin + digits[i:]
-	}
-	return s[:len(s)-len(strings.TrimPrefix(s, "-"))] + digits
-}
-
-// otherReason counts what no check of the registry says.
-const otherReason = "other"
-
-// sinceOf is the filter for the period of a chart.
-func sinceOf(period string) string {
-	return map[string]string{"hour": "1h", "day": "24h", "week": "7d"}[period]
-}
-
-// badge is what an action of a record is called.
-func badge(action string) string {
-	if i := slices.Index(chartActions, action); i >= 0 {
-		return strings.ToLower(chartTitles[i][0])
-	}
-	return action
-}
+// coordinate formats a number for SVG.
+func coordinate(f float64) string { return strconv.FormatFloat(math.Round(f*100)/100, 'f', -1, 64) }

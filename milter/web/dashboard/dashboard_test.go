@@ -85,16 +85,16 @@ func TestOverview(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	p := b.get("/")
-	p.Has(t, "milterd mx.example.org", "As of 12:00:00 UTC", "Rejected 1", "Deferred 1", "Suspected 1", "Watched 0", "Accepted 1",
-		"11:48 to 11:49: 1 rejected", "11:58 to 11:59: 1 accepted", "Connections 3 open", "Profile safe", "for 26 h 0 min, since 2026-11-20 10:00:00",
-		"works since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 lost")
-	p.Lacks(t, "spf-none", "To look at")
+	p.Has(t, "milterd mx.example.org", "As of 12:00:00 UTC", "reject 1", "tempfail 1", "greylist 1", "watch 0", "accept 1",
+		"11:48 to 11:49: 1 reject", "11:58 to 11:59: 1 accept", "Connections 3 open", "Profile safe", "for 26 h 0 min, since 2026-11-20 10:00:00",
+		"works since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 answered from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 lost")
+	p.Lacks(t, "spf-none", "Problems")
 	if !regexp.MustCompile(`rdns-missing.* 1 · 1 · 2 .*greylisted.* · 1 · · 1 `).MatchString(p.Text) {
 		t.Errorf("reasons: %s", p.Text)
 	}
-	b.get("/?period=day").Has(t, "Watched 1", "spf-none", "Sat 21 Nov, 10:30 to 10:45: 1 watched")
-	b.get("/?period=week").Has(t, "Watched 1", "Sat 21 Nov, 10:00 to 11:00: 1 watched", "Sun 15")
-	b.get("/?period=century").Has(t, "11:48 to 11:49: 1 rejected")
+	b.get("/?period=day").Has(t, "watch 1", "spf-none", "Sat 21 Nov, 10:30 to 10:45: 1 watch")
+	b.get("/?period=week").Has(t, "watch 1", "Sat 21 Nov, 10:00 to 11:00: 1 watch", "Sun 15")
+	b.get("/?period=century").Has(t, "11:48 to 11:49: 1 reject")
 	// The reasons lead to their decisions.
 	m := regexp.MustCompile(`href="(refusals\?reason=rdns-missing[^"]*)"`).FindStringSubmatch(p.Body.String())
 	if m == nil {
@@ -106,33 +106,33 @@ func TestOverview(t *testing.T) {
 func TestOverviewTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t, func(d *Config) {
-		d.Parts.LogDropped = func() uint64 { return 7 }
-		d.Parts.Records = func() records.Stats { return records.Stats{Dropped: 8} }
-		d.Parts.Checks = func() []checks.Condition {
+		d.Components.LogDropped = func() uint64 { return 7 }
+		d.Components.Records = func() records.Stats { return records.Stats{Dropped: 8} }
+		d.Components.Checks = func() []checks.Condition {
 			return []checks.Condition{
 				{Check: "dnsbl", Name: "bl.example (client)", State: "off", Why: "it lists the world", Since: checktest.Now, Counts: map[string]uint64{"queries": 14000, "left_out": 2}},
 				{Check: "access", Name: "/etc/deny", State: "on"},
 			}
 		}
-		d.Parts.Store = func() store.Status {
+		d.Components.Store = func() store.Status {
 			return store.Status{Driver: "redis", Error: "connection\x1b refused", ErrorAt: checktest.Now, Records: -1, Octets: -1}
 		}
 	})
 	b.down = true
 	p := b.get("/")
-	p.Has(t, "To look at the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were lost", "7 lines of the log were lost",
-		"is down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on the start", "Nothing was decided in this time")
+	p.Has(t, "Problems the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were lost", "7 log lines were lost",
+		"down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on start", "No decisions in this period")
 	p.Lacks(t, "-1 records")
-	b.get("/blocks").Has(t, "Overview 4 to look at")
+	b.get("/blocks").Has(t, "Overview 4 problems")
 }
 
 func TestEmptyPages(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t, nil)
 	for path, says := range map[string]string{
-		"/": "Nothing was said against anybody", "/refusals": "Nobody was refused yet.", "/refusals?sender=a@example.com": "No decision fits the filter.",
-		"/greylist": "No delivery was held yet. Clients let in No client has passed yet.", "/greylist?what=x": "No delivery fits the search.",
-		"/watched": "No watched reason applied to anything yet.", "/blocks": "Nobody is blocked.", "/blocks?what=x": "No block fits the search.",
+		"/": "No reason applied in this period.", "/refusals": "No mail was refused yet.", "/refusals?sender=a@example.com": "No decision matches the filter.",
+		"/greylist": "No delivery was greylisted yet. Clients that passed No client has passed yet.", "/greylist?what=x": "No delivery matches the search.",
+		"/watched": "No watched reason applied to any mail yet.", "/blocks": "No client is blocked.", "/blocks?what=x": "No block matches the search.",
 	} {
 		p := b.get(path)
 		if p.Code != 200 {
@@ -145,7 +145,7 @@ func TestEmptyPages(t *testing.T) {
 func TestWithoutRecords(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t, func(d *Config) { d.Book = nil })
-	b.get("/").Has(t, "Records none are kept (records.max is 0)")
+	b.get("/").Has(t, "Records not kept, because records.max is 0")
 	for _, path := range []string{"/refusals?sender=x&ref=y", "/session?id=a&n=1"} {
 		p := b.get(path)
 		if p.Code != 200 {
@@ -168,7 +168,7 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 			t.Errorf("%s: %d", path, p.Code)
 		}
 		p.Has(t, "The store did not answer: no route to the store")
-		p.Lacks(t, "Nobody is blocked", "Nobody was refused", "was held yet", "anything yet")
+		p.Lacks(t, "No client is blocked", "No mail was refused", "was greylisted yet", "any mail yet")
 	}
 	for _, p := range []webtest.Page{
 		b.post("/greylist", "do", "allow", "client", "192.0.2.1"), b.post("/blocks", "do", "lift", "client", "192.0.2.1"),
@@ -235,11 +235,11 @@ func TestRefusalsInParts(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t, nil)
 	o := outcome(t, "rdns-missing", checks.Reject, "x")
-	for i := range rowsPerPage + 10 {
+	for i := range decisionsPerPage + 10 {
 		b.decide(b.mail(100-i, "192.0.2.9", "h", fmt.Sprintf("a%d@example.com", i), "bob@example.org"), nil, o)
 	}
 	p := b.get("/refusals?client=192.0.2.9")
-	p.Has(t, fmt.Sprintf("<a%d@example.com>", rowsPerPage+9), "<a10@example.com>")
+	p.Has(t, fmt.Sprintf("<a%d@example.com>", decisionsPerPage+9), "<a10@example.com>")
 	p.Lacks(t, "&lt;a9@", "Newest")
 	m := regexp.MustCompile(`href="(refusals\?[^"]*)" rel="next"`).FindStringSubmatch(p.Body.String())
 	if m == nil {
@@ -284,10 +284,10 @@ func TestTrace(t *testing.T) {
 	}
 	p := b.get("/" + html.UnescapeString(m[1]))
 	p.Has(t, "Session session1", "Client 192.0.2.9", "HELO mail.example.com", "Sender <ann@example.com>",
-		"rejected rdns-missing Sat 21 Nov 11:48:00", "550 5.7.25 192.0.2.9 has no reverse DNS name", "Recipient <bob@example.org>", "Queue id 4dDk2p1xQz",
-		"Also applied watched helo-mismatch HELO is another name", "3 answers of checks, 1 questions",
-		"rdns connect rdns-missing a note 1.2", "9.2.0.192.in-addr.arpa. PTR", "a.example.", "345", "could not find out: server misbehaving", "nothing to say",
-		"accepted message accepted Sat 21 Nov 11:49:00 Sender <zoe@example.com> Recipient <carl@example.org>")
+		"reject rdns-missing Sat 21 Nov 11:48:00", "550 5.7.25 192.0.2.9 has no reverse DNS name", "Recipient <bob@example.org>", "Queue id 4dDk2p1xQz",
+		"Also applied watch helo-mismatch HELO is another name", "3 results, 1 DNS question, 1.2 ms",
+		"rdns connect rdns-missing a note 1.2", "9.2.0.192.in-addr.arpa. PTR", "a.example.", "345", "failed: server misbehaving", "no reason applies",
+		"accept message accepted Sat 21 Nov 11:49:00 Sender <zoe@example.com> Recipient <carl@example.org>")
 	if strings.Index(p.Text, "rdns-missing") > strings.Index(p.Text, "message accepted") {
 		t.Error("out of order")
 	}
@@ -297,8 +297,8 @@ func TestTrace(t *testing.T) {
 		found := b.follow(b.get("/refusals?ref=" + url.QueryEscape(ref)))
 		found.Has(t, "Session session1", "rdns-missing", "message accepted")
 	}
-	b.get("/refusals?ref="+records.NewID(checktest.Now)).Has(t, "There is no record of this link or session", "192.0.2.9")
-	b.get("/refusals?ref=session9").Has(t, "There is no record of this link or session")
+	b.get("/refusals?ref="+records.NewID(checktest.Now)).Has(t, "No record has this link or session", "192.0.2.9")
+	b.get("/refusals?ref=session9").Has(t, "No record has this link or session")
 	for _, path := range []string{"/session", "/session?id=session1", "/session?id=session1&n=0", "/session?id=session1&n=x", "/session?id=session9&n=2"} {
 		if p := b.get(path); p.Code != 404 {
 			t.Errorf("%s: %d", path, p.Code)
@@ -320,19 +320,19 @@ func TestGreylistPage(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	p := b.get("/greylist")
-	p.Has(t, "Waiting 1", "Passed 1", "Gone 0", "waiting rdns-missing 1 attempt, first at 2026-11-21 11:58:00, open for 47 h 0 min", "<ann@example.com>", "to → <bob@example.org>",
-		"3 attempts", "<>", "example.net 192.0.2.0/24 192.0.2.7 5", "never example.org 0 allowed by hand")
+	p.Has(t, "waiting 1", "passed 1", "gone 0", "waiting rdns-missing 1 attempt, first at 2026-11-21 11:58:00, expires in 47 h 0 min", "<ann@example.com>", "to → <bob@example.org>",
+		"3 attempts", "<>", "example.net 192.0.2.0/24 192.0.2.7 5", "never example.org 0 allowed by the operator")
 	if strings.Index(p.Text, "3 attempts") > strings.Index(p.Text, "1 attempt,") {
 		t.Error("the last ones do not come first")
 	}
 	one := b.get("/greylist?what=ann@example.com")
-	one.Has(t, "<ann@example.com>", "No client fits the search.")
+	one.Has(t, "<ann@example.com>", "No client matches the search.")
 	one.Lacks(t, "3 attempts")
 
 	after := b.follow(b.post("/greylist?what=ann", "do", "allow", "client", "192.0.2.0/24"))
-	after.Has(t, "192.0.2.0/24 is let in at once from now on.", "<ann@example.com>")
+	after.Has(t, "192.0.2.0/24 is allowed: its mail is no longer greylisted.", "<ann@example.com>")
 	after.Lacks(t, "3 attempts")
-	b.follow(b.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).Has(t, "2 entries of example.net 192.0.2.0/24 are forgotten.", "3 attempts")
+	b.follow(b.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).Has(t, "Entries of example.net 192.0.2.0/24 deleted: 2.", "3 attempts")
 	b.operator.want(t, "allow 192.0.2.0/24", "forget example.net 192.0.2.0/24")
 
 	b.operator.refuse = errors.New("no client")
@@ -347,19 +347,19 @@ func TestWatchedPage(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
 	p := b.get("/watched")
-	p.Has(t, "from 2026-10-12 to 2026-11-21", "Of 7 transactions since the start of this daemon there is no evidence.",
+	p.Has(t, "from 2026-10-12 to 2026-11-21", "This daemon lost the evidence of 7 transactions since its start.",
 		"safe to enforce 1 not safe 1 too little seen yet 1 can only be watched 1",
-		"rdns-missing now greylist safe to enforce none of these is a known good sender To enforce it: actions: {rdns-missing: reject} 1 sender bank.example from 192.0.2.0/24 2 times",
-		"2 200 occasions on 30 days 2026-10-22 to 2026-11-21 12 let in, 900 refused for something else 800 clients 0 deliver clean mail too, 0 pass SPF, 0 were written to",
-		"helo-mismatch now watch not safe 13 of 1 412 occasions are good senders' 62 senders partner.example answered 12 times, last on 2026-11-20, passes SPF, 30 clean messages",
-		"<> of relay.example delivers 1 time,", "More of them: milterd report watch --reason helo-mismatch",
+		"rdns-missing now greylist safe to enforce none of these is a known good sender To enforce it, set actions: {rdns-missing: reject} 1 sender bank.example from 192.0.2.0/24 2 occasions",
+		"2 200 occasions on 30 days 2026-10-22 to 2026-11-21 12 accepted, 900 refused for another reason 800 clients 0 also send clean mail, 0 pass SPF, 0 got mail from here",
+		"helo-mismatch now watch not safe 13 of 1 412 occasions affect good senders 62 senders partner.example answered 12 occasions, last on 2026-11-20, passes SPF, 30 clean messages",
+		"<> of relay.example delivers 1 occasion,", "More senders: milterd report watch --reason helo-mismatch",
 		"too little seen yet 40 of 100 occasions, 7 of 20 clients, 3 of 14 days",
-		"Safe to enforce is a reason after 100 occasions from 20 clients within 14 days or more, if no more than one in 1 000 is",
-		"1 watched reason that was never seen helo-cname",
-		"spf-fail now reject 1 sender 1 sender partner.example", "900 refused, 0 held", "rdns-missing now greylist nobody 0 refused, 300 held", "4 of 290 senders that were held came back")
+		"A reason is safe to enforce after 100 occasions from 20 clients over 14 days or more, if at most one occasion in 1 000 affects",
+		"1 watched reason without any occasion helo-cname",
+		"spf-fail now reject 1 sender 1 sender partner.example", "900 refused, 0 greylisted", "rdns-missing now greylist none 0 refused, 300 greylisted", "4 of 290 greylisted senders came back")
 	p.Lacks(t, "--reason rdns-missing", "--reason spf-fail")
 	at := func(says string) int { return strings.Index(p.Text, says) }
-	if at("now greylist safe") > at("now watch not safe") || at("now watch not safe") > at("now watch too little") || at("spf-fail now") > at("rdns-missing now greylist nobody") {
+	if at("now greylist safe") > at("now watch not safe") || at("now watch not safe") > at("now watch too little") || at("spf-fail now") > at("rdns-missing now greylist none") {
 		t.Error("out of order")
 	}
 	// The good senders are in sight without a click, and lead to what they sent.
@@ -372,7 +372,7 @@ func TestWatchedPage(t *testing.T) {
 	r := httptest.NewRequest("GET", "/watched", nil)
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	if p := b.do(r.WithContext(ctx)); p.Code != 503 || !strings.Contains(p.Text, "milterd report watch") && !strings.Contains(p.Text, "too many pages") {
+	if p := b.do(r.WithContext(ctx)); p.Code != 503 || !strings.Contains(p.Text, "milterd report watch") && !strings.Contains(p.Text, "Too many pages") {
 		t.Errorf("%d %s", p.Code, p.Text)
 	}
 }
@@ -389,8 +389,8 @@ func (o *fakeOperator) want(t *testing.T, did ...string) {
 func TestBlocksPage(t *testing.T) {
 	t.Parallel()
 	b := busy(t)
-	b.get("/blocks").Has(t, "Sat 21 Nov 12:59:00 59 min more", "203.0.113.7", "naming too many unknown recipients block 1 in a row, since 2026-11-21 11:59:00",
-		"2001:db8:1::/64", "the spam run by hand, since 2026-11-21 12:00:00, nothing refused yet")
+	b.get("/blocks").Has(t, "Sat 21 Nov 12:59:00 in 59 min", "203.0.113.7", "naming too many unknown recipients block no. 1, since 2026-11-21 11:59:00",
+		"2001:db8:1::/64", "the spam run by the operator, since 2026-11-21 12:00:00, nothing refused yet")
 	for what, found := range map[string]string{
 		"203.0.113.7": "4", "203.0.113.0/24": "4", "2001:db8:1::9": "6", "2001:db8::/32": "6", "SPAM": "6", "recipients": "4", "203.0": "4", "192.0.2.1": "", "::/0": "6",
 	} {
@@ -404,8 +404,8 @@ func TestBlocksPage(t *testing.T) {
 		t.Error("a link does not fill the form in")
 	}
 	b.follow(b.post("/blocks", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "spam")).Has(t, "192.0.2.9 is blocked until 2026-11-21 13:00:00.")
-	b.follow(b.post("/blocks?what=203", "do", "lift", "client", "203.0.113.7")).Has(t, "203.0.113.7 is free, and what was counted is forgotten.")
-	b.follow(b.post("/blocks", "do", "lift", "client", "192.0.2.99")).Has(t, "192.0.2.99 was not blocked any more.")
+	b.follow(b.post("/blocks?what=203", "do", "lift", "client", "203.0.113.7")).Has(t, "The block of 203.0.113.7 is lifted, and the counts that led to it are deleted.")
+	b.follow(b.post("/blocks", "do", "lift", "client", "192.0.2.99")).Has(t, "192.0.2.99 was not blocked.")
 	b.operator.want(t, "block 192.0.2.9 4h spam", "lift 203.0.113.7", "lift 192.0.2.99")
 	b.operator.refuse = errors.New("no address")
 	p := b.post("/blocks", "do", "add", "client", "192.0.2.300", "for", "4h", "why", "because")
@@ -450,10 +450,10 @@ func TestMarkupOfOthersIsHarmless(t *testing.T) {
 	const nasty = "\"'><script>alert(1)</script><img/src=x onerror=alert(1)>{{.}}\x1b[2J\r\nReply: 250\u202e</title></textarea>"
 	b := newBoard(t, func(d *Config) {
 		d.Problems = func() []string { return []string{nasty} }
-		d.Parts.Checks = func() []checks.Condition {
+		d.Components.Checks = func() []checks.Condition {
 			return []checks.Condition{{Check: "dnsbl", Name: nasty, State: nasty, Why: nasty, Counts: map[string]uint64{nasty: 1}}}
 		}
-		d.Parts.Store = func() store.Status { return store.Status{Driver: "redis", Place: nasty, Error: nasty} }
+		d.Components.Store = func() store.Status { return store.Status{Driver: "redis", Place: nasty, Error: nasty} }
 	})
 	s := b.mail(5, "192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org")
 	s.ClientName, s.Envelope.QueueID = nasty, nasty

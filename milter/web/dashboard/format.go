@@ -4,47 +4,48 @@ import (
 	"fmt"
 	"html/template"
 	"strconv"
+	"strings"
 	"time"
 
 	"milterd/checks"
 	"milterd/milter/web"
 )
 
-// maxShownAnswer is how much of an answer of the DNS is shown, in octets.
-const maxShownAnswer = 1024
+// maxAnswerBytes is how much of a DNS answer a page shows.
+const maxAnswerBytes = 1024
 
-// funcs are what the templates write with.
-func (x *dashboard) funcs() template.FuncMap {
+// funcs returns the functions of the templates.
+func (p *pages) funcs() template.FuncMap {
 	return template.FuncMap{
-		"stamp":  x.stamp,
-		"clock":  func(t time.Time) string { return t.In(x.Zone).Format("15:04:05") },
-		"day":    func(t time.Time) string { return t.In(x.Zone).Format("Mon 2 Jan") },
-		"date":   func(t time.Time) string { return t.In(x.Zone).Format(time.DateOnly) },
+		"stamp":  p.stamp,
+		"clock":  func(t time.Time) string { return t.In(p.Zone).Format("15:04:05") },
+		"day":    func(t time.Time) string { return t.In(p.Zone).Format("Mon 2 Jan") },
+		"date":   func(t time.Time) string { return t.In(p.Zone).Format(time.DateOnly) },
 		"iso":    func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
-		"zone":   func(t time.Time) string { return t.In(x.Zone).Format("MST") },
-		"since":  func(now, t time.Time) string { return about(now.Sub(t)) },
-		"until":  func(now, t time.Time) string { return about(t.Sub(now)) },
+		"zone":   func(t time.Time) string { return t.In(p.Zone).Format("MST") },
+		"since":  func(now, t time.Time) string { return duration(now.Sub(t)) },
+		"until":  func(now, t time.Time) string { return duration(t.Sub(now)) },
 		"text":   web.Shown,
 		"path":   func(s string) string { return "<" + web.Shown(s) + ">" },
-		"badge":  badge,
-		"count":  func(n any) string { return countText(n) },
-		"octets": octets,
-		"millis": func(ms float64) string { return strconv.FormatFloat(ms, 'f', decimals(ms), 64) },
-		"long":   func(s string) string { return checks.Clean(s, maxShownAnswer) },
+		"answer": func(s string) string { return checks.Clean(s, maxAnswerBytes) },
+		"count":  count,
+		"plural": plural,
+		"size":   size,
+		"millis": millis,
 		"list":   func(v ...any) []any { return v },
 	}
 }
 
-// stamp is a time for people.
-func (x *dashboard) stamp(t time.Time) string {
+// stamp formats a date and time; a dash for the zero time.
+func (p *pages) stamp(t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
-	return t.In(x.Zone).Format("2006-01-02 15:04:05")
+	return t.In(p.Zone).Format("2006-01-02 15:04:05")
 }
 
-// about is a duration in one unit or two: "3 d 4 h", "12 min", "40 s".
-func about(d time.Duration) string {
+// duration formats a duration in one or two units: "3 d 4 h", "12 min", "40 s".
+func duration(d time.Duration) string {
 	const day = 24 * time.Hour
 	d = max(d, 0)
 	switch {
@@ -58,15 +59,15 @@ func about(d time.Duration) string {
 	return fmt.Sprintf("%d s", d/time.Second)
 }
 
-// octets is a size for people; empty if it is unknown.
-func octets(n int64) string {
+// size formats a number of bytes; it returns "" for a negative number, which stands for an unknown size.
+func size(bytes int64) string {
 	const kib = 1024.0
-	v := float64(n)
+	v := float64(bytes)
 	switch {
-	case n < 0:
+	case bytes < 0:
 		return ""
 	case v < kib:
-		return fmt.Sprintf("%d octets", n)
+		return plural(int(bytes), "byte")
 	case v < kib*kib:
 		return fmt.Sprintf("%.0f KiB", v/kib)
 	case v < kib*kib*kib:
@@ -75,7 +76,8 @@ func octets(n int64) string {
 	return fmt.Sprintf("%.1f GiB", v/kib/kib/kib)
 }
 
-func countText(n any) string {
+// count formats an integer of any type.
+func count(n any) string {
 	switch n := n.(type) {
 	case int:
 		return grouped(n)
@@ -87,13 +89,32 @@ func countText(n any) string {
 	return fmt.Sprint(n)
 }
 
-// decimals shows three digits of a time that matter.
-func decimals(ms float64) int {
+// plural formats a number with a noun that takes an s in the plural.
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return grouped(n) + " " + noun
+}
+
+// grouped formats a number in groups of three digits with narrow no-break spaces between them.
+func grouped[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
+	s := strconv.FormatInt(int64(n), 10)
+	digits := strings.TrimPrefix(s, "-")
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "\u202f" + digits[i:]
+	}
+	return s[:len(s)-len(strings.TrimPrefix(s, "-"))] + digits
+}
+
+// millis formats milliseconds with three significant digits.
+func millis(ms float64) string {
+	decimals := 2
 	switch {
 	case ms >= 100:
-		return 0
+		decimals = 0
 	case ms >= 1:
-		return 1
+		decimals = 1
 	}
-	return 2
+	return strconv.FormatFloat(ms, 'f', decimals, 64)
 }

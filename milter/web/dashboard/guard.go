@@ -3,6 +3,7 @@ package dashboard
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,112 +15,124 @@ import (
 	"milterd/milter/web"
 )
 
-// Guard lets nobody but the operator in. Changes from pages of other sites are refused in any case.
+// Guard restricts access to the operator's pages. It rejects forms that pages of other sites send, with or without a
+// password.
 type Guard struct {
-	// Password is wanted by HTTP Basic authentication (RFC 7617), with any user name. Empty: none is. Then whoever reaches the
-	// listener, which is on loopback, is the operator or the operator's proxy.
+	// Password is required by HTTP basic authentication (RFC 7617) with any user name. If it is empty, everybody who reaches
+	// the listener, which is on loopback, is the operator.
 	Password string
-	// Hosts are names as which the pages may be asked for without a password, beside addresses and localhost: a page of
-	// somebody else whose name suddenly leads to 127.0.0.1 (DNS rebinding) has another one.
+	// Hosts are the names in the Host header field that are allowed without a password, beside addresses and localhost. The
+	// page of an attacker whose name changes to 127.0.0.1 (DNS rebinding) has another name.
 	Hosts []string
 	Now   func() time.Time // nil: time.Now
 }
 
-// How often a password may be wrong: enough for fingers, too little for a list of words.
+// Policy is the content security policy of the pages.
+const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// Limits of wrong passwords. A client, for IPv6 its /64, may enter wrongPasswords at once and one more after each
+// refillWrong: enough for typing errors, too few to try a list of words.
 const (
-	wrongPasswords = 10 // at once, and then
+	wrongPasswords = 10
 	refillWrong    = 6 * time.Second
-	manyGuessers   = 10_000 // beyond them nobody new may guess, until some are forgotten
+	maxGuessers    = 10_000 // clients that are counted; with more, new clients must wait
 )
 
-// Protect puts the guard before pages. It sets what every answer of theirs has.
+// Protect returns a handler that serves pages to the operator only. It sets the security headers of all answers.
 func (g Guard) Protect(pages http.Handler) http.Handler {
 	if g.Now == nil {
 		g.Now = time.Now
 	}
-	want := sha256.Sum256([]byte(g.Password))
-	guesses := &guesses{now: g.Now, each: web.Buckets[netip.Addr]{}}
-	inner := http.NewCrossOriginProtection().Handler(pages)
+	pages = http.NewCrossOriginProtection().Handler(pages)
+	allow := g.checkHost
+	if g.Password != "" {
+		guesses := &guesses{now: g.Now, clients: web.Buckets[netip.Addr]{}}
+		want := sha256.Sum256([]byte(g.Password))
+		allow = func(w http.ResponseWriter, r *http.Request) bool { return checkPassword(w, r, want, guesses) }
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		web.SetSecurityHeaders(w.Header(), Policy)
-		w.Header().Set("Referrer-Policy", "same-origin") // so that browsers say where a form comes from
-		if g.Password == "" {
-			if !g.known(r.Host) {
-				http.Error(w, "These pages are for the operator of this machine. Ask for them by its address, as localhost, or by the configured hostname;\n"+
-					"a proxy on the same machine may pass on \"Host: localhost\".", http.StatusMisdirectedRequest)
-				return
-			}
-			inner.ServeHTTP(w, r)
-			return
+		w.Header().Set("Referrer-Policy", "same-origin") // without it, old browsers send forms with "Origin: null"
+		if allow(w, r) {
+			pages.ServeHTTP(w, r)
 		}
-		_, password, given := r.BasicAuth()
-		client := clientOf(r)
-		if given && !guesses.may(client) {
-			w.Header().Set("Retry-After", "60")
-			http.Error(w, "Too many wrong passwords. Try again in a minute.", http.StatusTooManyRequests)
-			return
-		}
-		got := sha256.Sum256([]byte(password)) // of equal length, so that the time tells nothing
-		if !given || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			if given {
-				guesses.wrong(client)
-			}
-			w.Header().Set("WWW-Authenticate", `Basic realm="milterd", charset="UTF-8"`)
-			http.Error(w, "The password of milterd's configuration (admin.password) is wanted, with any user name.", http.StatusUnauthorized)
-			return
-		}
-		inner.ServeHTTP(w, r)
 	})
 }
 
-// known tells whether a Host field names this machine.
-func (g Guard) known(host string) bool {
+// checkHost reports whether the Host header field names this machine. If not, it sends the answer.
+func (g Guard) checkHost(w http.ResponseWriter, r *http.Request) bool {
+	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil || host == "localhost" || slices.Contains(g.Hosts, host)
+	if err == nil || host == "localhost" || slices.Contains(g.Hosts, host) {
+		return true
+	}
+	http.Error(w, fmt.Sprintf("The host %q is not allowed. Open the operator's pages by IP address, as localhost, or by the configured hostname.\n"+
+		"A proxy on this machine can send \"Host: localhost\".", web.Shown(host)), http.StatusMisdirectedRequest)
+	return false
 }
 
-// clientOf is who asks, IPv6 by the network; the zero address if that cannot be told.
+// checkPassword reports whether the request has the password with the hash want. If not, it sends the answer.
+func checkPassword(w http.ResponseWriter, r *http.Request, want [sha256.Size]byte, guesses *guesses) bool {
+	_, password, given := r.BasicAuth()
+	client := clientOf(r)
+	if given && !guesses.allowed(client) {
+		w.Header().Set("Retry-After", "60")
+		http.Error(w, "Too many wrong passwords. Try again in a minute.", http.StatusTooManyRequests)
+		return false
+	}
+	got := sha256.Sum256([]byte(password)) // the comparison must not depend on the length
+	if given && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+		return true
+	}
+	if given {
+		guesses.add(client)
+	}
+	w.Header().Set("WWW-Authenticate", `Basic realm="milterd", charset="UTF-8"`)
+	http.Error(w, "Password required: enter admin.password of milterd's configuration, with any user name.", http.StatusUnauthorized)
+	return false
+}
+
+// clientOf returns the client's address, for IPv6 the first of its /64, which usually belongs to one customer. It returns the
+// zero address if the server did not set RemoteAddr.
 func clientOf(r *http.Request) netip.Addr {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	const network = 64 // bits, of which one customer has all addresses
 	addr := a.Addr().Unmap().WithZone("")
-	if p, err := addr.Prefix(network); err == nil && addr.Is6() {
+	if p, err := addr.Prefix(64); err == nil && addr.Is6() {
 		return p.Addr()
 	}
 	return addr
 }
 
-// guessRate limits wrong passwords.
 var guessRate = web.Rate{Burst: wrongPasswords, Interval: refillWrong}
 
-// guesses counts wrong passwords. It is safe for concurrent use.
+// guesses counts wrong passwords by client. It is safe for concurrent use.
 type guesses struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	each web.Buckets[netip.Addr]
+	mu      sync.Mutex
+	clients web.Buckets[netip.Addr]
 }
 
-// may tells whether a client may try a password.
-func (g *guesses) may(client netip.Addr) bool {
+// allowed reports whether a client may try a password.
+func (g *guesses) allowed(client netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, known := g.each[client]; !known && len(g.each) >= manyGuessers {
+	if _, known := g.clients[client]; !known && len(g.clients) >= maxGuessers {
 		return false
 	}
-	return g.each.Allows(client, guessRate, g.now())
+	return g.clients.Allows(client, guessRate, g.now())
 }
 
-// wrong counts one.
-func (g *guesses) wrong(client netip.Addr) {
+// add counts a wrong password.
+func (g *guesses) add(client netip.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.each.Add(client, guessRate, g.now())
+	g.clients.Add(client, guessRate, g.now())
 }

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,40 +9,49 @@ import (
 	"milterd/milter/records"
 )
 
-// History counts decisions by time, action and reason, for the charts of the operator: one for each recipient that was
-// refused, deferred, suspected or watched, under the reason that decided, and one for each accepted message, as in the records.
-// It takes less than a megabyte, and some hundred nanoseconds of each decision. It is a milter.Journal and safe for concurrent use.
+// History counts decisions by time, action and reason, for the charts. It counts the same as the records: each recipient whose
+// mail a reason applied to, under the most severe action and its reason, and each accepted message. It uses less than 1 MB,
+// implements milter.Journal and is safe for concurrent use.
 type History struct {
-	reasons map[string]int // index, by id
-	ids     []string       // the last one is for those that are unknown
+	ids   []string       // of the reasons; the last one is otherReason
+	index map[string]int // in ids
 
 	mu    sync.Mutex
-	rings []ring
+	rings []ring // one for each of periods
 }
 
-// periods are those for which there is a chart.
-var periods = []period{
-	{"hour", "Last hour", 60, time.Minute},
-	{"day", "Last 24 hours", 96, 15 * time.Minute},
-	{"week", "Last 7 days", 168, time.Hour},
-}
+// otherReason is counted instead of a reason that the History does not know, for example of an old record.
+const otherReason = "other"
 
-// period is how many bars of which width a chart has.
+// chartActions are the actions that are counted, from the bottom of a bar to its top. Only accept has no reason.
+var chartActions = [...]string{"reject", "tempfail", "greylist", "watch", records.Accept}
+
+const (
+	accepted = len(chartActions) - 1 // index of accept
+	refusals = accepted              // number of actions with a reason
+)
+
+// period is a time span of the charts, divided into bars.
 type period struct {
 	Name, Title string
+	Since       string // filter of the page of decisions
 	bars        int
-	width       time.Duration
+	width       time.Duration // of one bar
+}
+
+// periods are in order of their length.
+var periods = []period{
+	{Name: "hour", Title: "Last hour", Since: "1h", bars: 60, width: time.Minute},
+	{Name: "day", Title: "Last 24 hours", Since: "24h", bars: 96, width: 15 * time.Minute},
+	{Name: "week", Title: "Last 7 days", Since: "7d", bars: 168, width: time.Hour},
 }
 
 func (p period) length() time.Duration { return time.Duration(p.bars) * p.width }
 
-// The actions of a chart, in the order in which they are stacked: what matters most stands on the ground.
-var chartActions = []string{"reject", "tempfail", "greylist", "watch", records.Accept}
+// number returns the number of the bar of a time, counted from 1970.
+func (p period) number(at time.Time) int64 { return at.Unix() / int64(p.width/time.Second) }
 
-// counts are those of each reason by action; an accepted message has none.
-type counts [][4]uint32
-
-// ring has the bars of a period: number n, counted from 1970, is in n modulo their number.
+// ring is a ring buffer with the bars of a period. Bar number n is at index n modulo the number of bars.
 type ring struct {
 	period
 	bars []bar
@@ -50,172 +60,150 @@ type ring struct {
 type bar struct {
 	number   int64
 	accepted uint32
-	counts   counts
+	reasons  [][refusals]uint32 // by index of the reason and of the action
 }
 
-// NewHistory makes a history of what the checks and the pipeline may say.
-func NewHistory(infos []checks.Info, more []*checks.Reason) *History {
-	h := &History{reasons: map[string]int{}}
-	add := func(list []*checks.Reason) {
-		for _, r := range list {
-			if _, known := h.reasons[r.ID]; !known {
-				h.reasons[r.ID] = len(h.ids)
-				h.ids = append(h.ids, r.ID)
-			}
+// NewHistory returns a History of the reasons of all checks and of the pipeline.
+func NewHistory(infos []checks.Info, pipeline []*checks.Reason) *History {
+	h := &History{index: map[string]int{}}
+	var reasons []*checks.Reason
+	for _, info := range infos {
+		reasons = append(reasons, info.Reasons...)
+	}
+	for _, r := range append(reasons, pipeline...) {
+		if _, known := h.index[r.ID]; !known {
+			h.index[r.ID] = len(h.ids)
+			h.ids = append(h.ids, r.ID)
 		}
 	}
-	for _, i := range infos {
-		add(i.Reasons)
-	}
-	add(more)
 	h.ids = append(h.ids, otherReason)
 	for _, p := range periods {
-		r := ring{p, make([]bar, p.bars)}
+		r := ring{period: p, bars: make([]bar, p.bars)}
 		for i := range r.bars {
-			r.bars[i].counts = make(counts, len(h.ids))
+			r.bars[i].reasons = make([][refusals]uint32, len(h.ids))
 		}
 		h.rings = append(h.rings, r)
 	}
 	return h
 }
 
+// Reasons returns the ids of all known reasons.
+func (h *History) Reasons() []string { return h.ids[:len(h.ids)-1] }
+
 // Decided implements milter.Journal.
 func (h *History) Decided(s *checks.Request, d checks.Decision) {
-	action, reason := d.Final()
-	if reason != nil {
+	if action, reason := d.Final(); reason != nil {
 		h.count(s.Time, action.String(), reason.ID)
 	}
 }
 
-// Accepted implements milter.Journal. Trusted mail was not judged.
+// Accepted implements milter.Journal. Mail of trusted sessions is not counted.
 func (h *History) Accepted(s *checks.Request) {
 	if !s.Trusted() {
 		h.count(s.Time, records.Accept, "")
 	}
 }
 
-// Seed counts a record, as of a time before the start of the daemon.
+// Seed counts a record of a decision from before the start of the daemon.
 func (h *History) Seed(r records.Record) { h.count(r.Time, r.Action, r.Reason) }
 
-// Span is how long the history goes back.
+// Span returns the length of the longest period.
 func (h *History) Span() time.Duration { return periods[len(periods)-1].length() }
 
 func (h *History) count(at time.Time, action, reason string) {
-	column := columnOf(action)
+	column := slices.Index(chartActions[:], action)
 	if column < 0 {
 		return
 	}
-	index, ok := h.reasons[reason]
-	if !ok {
+	index, known := h.index[reason]
+	if !known {
 		index = len(h.ids) - 1
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range h.rings {
-		if b := h.rings[i].at(at); b != nil {
-			if column == len(chartActions)-1 {
-				b.accepted++
-			} else {
-				b.counts[index][column]++
-			}
+		b := h.rings[i].bar(at)
+		switch {
+		case b == nil:
+		case column == accepted:
+			b.accepted++
+		default:
+			b.reasons[index][column]++
 		}
 	}
 }
 
-func columnOf(action string) int {
-	switch action {
-	case "reject":
-		return 0
-	case "tempfail":
-		return 1
-	case "greylist":
-		return 2
-	case "watch":
-		return 3
-	case records.Accept:
-		return 4
-	}
-	return -1
-}
-
-// at is the bar of a time, which is emptied of an older one; nil if a newer one is there.
-func (r *ring) at(at time.Time) *bar {
-	n := at.Unix() / int64(r.width/time.Second)
-	b := &r.bars[((n%int64(len(r.bars)))+int64(len(r.bars)))%int64(len(r.bars))]
-	if b.number > n && b.number-n <= int64(len(r.bars)) {
-		return nil // one that comes late
+// bar returns the bar of a time, emptied if it held an older one. It returns nil if the time is before the period.
+func (r *ring) bar(at time.Time) *bar {
+	n, length := r.number(at), int64(len(r.bars))
+	b := &r.bars[(n%length+length)%length]
+	if b.number > n && b.number-n <= length { // further ahead, the clock was wrong when that bar was counted
+		return nil
 	}
 	if b.number != n {
 		b.number, b.accepted = n, 0
-		clear(b.counts)
+		clear(b.reasons)
 	}
 	return b
 }
 
-// series is what a chart shows.
+// series is what a chart shows of a period.
 type series struct {
 	period
-	from   time.Time    // when the first bar begins
-	stacks [][5]uint32  // of each bar, in the order of chartActions
-	totals [5]uint64    // of all bars
-	by     []reasonLine // those that there are, without order
+	from    time.Time                   // start of the first bar
+	stacks  [][len(chartActions)]uint32 // of each bar, by action
+	totals  [len(chartActions)]uint64   // of all bars, by action
+	reasons []reasonSeries              // reasons that were counted, in no order
 }
 
-// reasonLine is one reason over time.
-type reasonLine struct {
+// reasonSeries is one reason in a series.
+type reasonSeries struct {
 	id     string
-	totals [4]uint64 // by action
+	totals [refusals]uint64 // by action
+	total  uint64
 	bars   []uint32
 }
 
-func (l reasonLine) total() (n uint64) {
-	for _, v := range l.totals {
-		n += v
-	}
-	return n
-}
-
-// series copies what was counted in a period that ends now.
-func (h *History) series(p period, now time.Time) series {
-	out := series{period: p, stacks: make([][5]uint32, p.bars)}
-	last := now.Unix() / int64(p.width/time.Second)
-	first := last - int64(p.bars) + 1
-	out.from = time.Unix(first*int64(p.width/time.Second), 0)
-	lines := make([]reasonLine, len(h.ids))
+// series returns the counts of the period with a name that ends now. If there is no such period, it takes the shortest one.
+func (h *History) series(name string, now time.Time) series {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, r := range h.rings {
-		if r.Name != p.Name {
-			continue
+	r := h.rings[max(0, slices.IndexFunc(h.rings, func(r ring) bool { return r.Name == name }))]
+	first := r.number(now) - int64(len(r.bars)) + 1
+	s := series{
+		period: r.period, from: time.Unix(first*int64(r.width/time.Second), 0),
+		stacks: make([][len(chartActions)]uint32, len(r.bars)), reasons: make([]reasonSeries, len(h.ids)),
+	}
+	for _, b := range r.bars {
+		if i := b.number - first; i >= 0 && i < int64(len(r.bars)) {
+			s.add(int(i), b)
 		}
-		for _, b := range r.bars {
-			if b.number < first || b.number > last {
+	}
+	for i := range s.reasons {
+		s.reasons[i].id = h.ids[i]
+	}
+	s.reasons = slices.DeleteFunc(s.reasons, func(r reasonSeries) bool { return r.total == 0 })
+	return s
+}
+
+// add adds a bar as number i of the series.
+func (s *series) add(i int, b bar) {
+	s.stacks[i][accepted] = b.accepted
+	s.totals[accepted] += uint64(b.accepted)
+	for reason, counts := range b.reasons {
+		for action, n := range counts {
+			if n == 0 {
 				continue
 			}
-			i := b.number - first
-			out.stacks[i][4] = b.accepted
-			out.totals[4] += uint64(b.accepted)
-			for reason, columns := range b.counts {
-				for column, n := range columns {
-					if n == 0 {
-						continue
-					}
-					out.stacks[i][column] += n
-					out.totals[column] += uint64(n)
-					l := &lines[reason]
-					if l.bars == nil {
-						l.id, l.bars = h.ids[reason], make([]uint32, p.bars)
-					}
-					l.totals[column] += uint64(n)
-					l.bars[i] += n
-				}
+			s.stacks[i][action] += n
+			s.totals[action] += uint64(n)
+			r := &s.reasons[reason]
+			if r.bars == nil {
+				r.bars = make([]uint32, len(s.stacks))
 			}
+			r.totals[action] += uint64(n)
+			r.total += uint64(n)
+			r.bars[i] += n
 		}
 	}
-	for _, l := range lines {
-		if l.bars != nil {
-			out.by = append(out.by, l)
-		}
-	}
-	return out
 }

@@ -5,21 +5,21 @@ import (
 	"sync"
 )
 
-// note is what a page says of the change before it.
+// note is a sentence about the last change.
 type note struct {
 	Text string
-	Bad  bool
+	Bad  bool // the change failed
 }
 
-// notes hands what was said from the answer to a form to the page that comes after it. Only the daemon makes them: a link cannot
-// put words on a page. The zero value has none. It is safe for concurrent use.
+// notes passes the note of a change to the page to which the browser is redirected. The address of the page has only a random
+// id, so that a link cannot put text on the page. The zero value is empty. It is safe for concurrent use.
 type notes struct {
 	mu   sync.Mutex
 	list [16]struct{ id, text string }
 	next int
 }
 
-// add returns the id under which the text is found, until some others have come.
+// add stores a text and returns its id. The text is kept until 16 others were added.
 func (n *notes) add(text string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -29,7 +29,7 @@ func (n *notes) add(text string) string {
 	return id
 }
 
-// get finds a note; nil if there is none.
+// get returns the note with an id, or nil.
 func (n *notes) get(id string) *note {
 	n.mu.Lock()
 	defer n.mu.Unlock()

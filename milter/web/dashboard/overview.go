@@ -15,7 +15,7 @@ import (
 	"milterd/milter/web"
 )
 
-// overviewPage is what is happening.
+// overviewPage is the body of the overview.
 type overviewPage struct {
 	Attention   []string
 	Periods     []period
@@ -25,43 +25,41 @@ type overviewPage struct {
 	Connections int
 	Store       store.Status
 	DNS         resolver.Stats
-	Hits        string // share of questions answered from the cache
+	Hits        string // percentage of questions answered from the cache; empty if there were none
 	Records     records.Stats
 	Recording   bool
 	LogDropped  uint64
 	Conditions  []conditionView
 }
 
-// conditionView is a zone or a file.
+// conditionView is a DNSBL zone, a file, or anything else that a check depends on.
 type conditionView struct {
 	checks.Condition
 	Counts []string
 }
 
-func (x *dashboard) overview(w http.ResponseWriter, r *http.Request) {
-	f := x.frame("overview", "Overview")
+func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
+	f := p.frame("overview", "Overview")
 	f.live = true
-	p := periods[0]
-	for _, other := range periods {
-		if other.Name == r.URL.Query().Get("period") {
-			p = other
-		}
-	}
-	dns := x.Parts.DNS()
+	c := p.Components
 	page := overviewPage{
-		Attention: x.attention(), Periods: periods, Chart: x.chart(x.History.series(p, x.Now())),
-		Started: x.Started, Profile: x.Profile(), Connections: x.Parts.Connections(), Store: x.Parts.Store(), DNS: dns,
-		Records: x.Parts.Records(), Recording: x.Book != nil, LogDropped: x.Parts.LogDropped(),
+		Attention: p.attention(), Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.Now())),
+		Started: p.Started, Profile: p.Profile(), Connections: c.Connections(), Store: c.Store(), DNS: c.DNS(),
+		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: conditionViews(c.Checks()),
 	}
-	if all := dns.Hits + dns.Queries; all > 0 {
-		page.Hits = fmt.Sprintf("%.0f %%", 100*float64(dns.Hits)/float64(all))
+	if all := page.DNS.Hits + page.DNS.Queries; all > 0 {
+		page.Hits = fmt.Sprintf("%.0f %%", 100*float64(page.DNS.Hits)/float64(all))
 	}
-	for _, c := range x.Parts.Checks() {
+	p.write(w, http.StatusOK, &f, page)
+}
+
+func conditionViews(list []checks.Condition) (views []conditionView) {
+	for _, c := range list {
 		v := conditionView{Condition: c}
 		for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
 			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+web.Shown(strings.ReplaceAll(name, "_", " ")))
 		}
-		page.Conditions = append(page.Conditions, v)
+		views = append(views, v)
 	}
-	x.write(w, http.StatusOK, &f, page)
+	return views
 }

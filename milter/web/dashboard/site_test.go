@@ -121,7 +121,7 @@ func newBoard(t *testing.T, change func(*Config)) *board {
 	t.Cleanup(func() { b.book.Close(5 * time.Second) })
 	d := Config{
 		Site: "mx.example.org", Version: "v1", Started: checktest.Now.Add(-26 * time.Hour), Profile: func() string { return "safe" },
-		Parts: web.Parts{
+		Components: web.Components{
 			Connections: func() int { return 3 },
 			LogDropped:  func() uint64 { return 0 },
 			Records:     func() records.Stats { return records.Stats{Written: 1234} },

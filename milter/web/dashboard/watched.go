@@ -9,85 +9,96 @@ import (
 	"milterd/milter/evidence"
 )
 
-// watchedPage is what was seen of watched and enforced reasons.
+// maxSenders is the number of senders that the page names for each reason.
+const maxSenders = 10
+
+// watchedPage is the body of the page of watched and enforced reasons.
 type watchedPage struct {
 	evidence.WatchReport
-	Totals   []chartTotal
-	Seen     []watchedView // what there is most to say of first
-	Unseen   []string
-	Enforced []enforcedView // those that wronged somebody first
+	Totals   []total
+	Seen     []watchedView  // in the order of verdicts
+	Unseen   []string       // reasons that did not apply to any mail
+	Enforced []enforcedView // reasons that refused the most good senders first
 }
 
-// watchedView is a watched reason that applied to something.
+// watchedView is a watched reason that applied to some mail.
 type watchedView struct {
 	evidence.Watched
 	Senders sendersView
 }
 
-// enforcedView is an enforced reason that refused or held something.
+// enforcedView is an enforced reason that refused or greylisted some mail.
 type enforcedView struct {
 	evidence.Enforced
 	Senders sendersView
 }
 
-// sendersView names senders, of whom the reason's command tells more.
+// sendersView is the list of senders of a reason.
 type sendersView struct {
 	Senders []evidence.Sender
 	Total   int
-	Command string
-	Open    bool
+	Command string // prints more of them
+	Open    bool   // the list is shown without a click
 }
 
-// verdicts are in the order of the page: what the operator can do something about first.
+// verdicts are in the order of the page. It begins with the reasons that the operator can enforce.
 var verdicts = []evidence.Verdict{evidence.Safe, evidence.Unsafe, evidence.Unknown, evidence.Never}
 
-// sendersShown is how many are named of a reason.
-const sendersShown = 10
-
-func sendersOf(list []evidence.Sender, total int, report, reason string, open bool) sendersView {
-	return sendersView{list[:min(len(list), sendersShown)], total, "milterd report " + report + " --reason " + reason, open}
-}
-
-// watched shows the reports. It is not kept up to date: they tell of weeks, and are much to read.
-func (x *dashboard) watched(w http.ResponseWriter, r *http.Request) {
-	f := x.frame("watched", "Watched reasons")
+// watched serves the page of watched and enforced reasons. It is not live: the reports cover weeks and take long to make.
+func (p *pages) watched(w http.ResponseWriter, r *http.Request) {
+	f := p.frame("watched", "Watched reasons")
 	var watch evidence.WatchReport
 	var action evidence.ActionReport
-	err := x.readFor(r, longPatience, func(ctx context.Context) (err error) {
-		watch, action, err = x.Evidence(ctx)
+	err := p.read(r, evidenceTimeout, func(ctx context.Context) (err error) {
+		watch, action, err = p.Evidence(ctx)
 		return err
 	})
-	code := x.failed(&f, err)
+	code := p.setError(&f, err)
 	if errors.Is(err, context.DeadlineExceeded) {
-		f.Error = "There is too much evidence to be read while a page waits. The commands milterd report watch and milterd report action take the time."
+		f.Error = "There is too much evidence for this page. Run the commands milterd report watch and milterd report action instead."
 		code = http.StatusServiceUnavailable
 	}
 	if err != nil {
-		x.write(w, code, &f, nil)
+		p.write(w, code, &f, nil)
 		return
 	}
 	page := watchedPage{WatchReport: watch}
-	count := map[evidence.Verdict]int{}
-	for _, reason := range watch.Reasons {
-		if reason.Occasions == 0 {
-			page.Unseen = append(page.Unseen, reason.Reason)
+	page.addWatched(watch.Reasons)
+	page.addEnforced(action.Reasons)
+	p.write(w, code, &f, page)
+}
+
+func (page *watchedPage) addWatched(reasons []evidence.Watched) {
+	counts := map[evidence.Verdict]int{}
+	for _, r := range reasons {
+		if r.Occasions == 0 {
+			page.Unseen = append(page.Unseen, r.Reason)
 			continue
 		}
-		count[reason.Verdict]++
-		page.Seen = append(page.Seen, watchedView{reason, sendersOf(reason.Affected, reason.Senders, "watch", reason.Reason, reason.Verdict == evidence.Unsafe)})
+		counts[r.Verdict]++
+		page.Seen = append(page.Seen, watchedView{Watched: r, Senders: newSendersView(r.Affected, r.Senders, "watch", r.Reason, r.Verdict == evidence.Unsafe)})
 	}
 	slices.SortStableFunc(page.Seen, func(a, b watchedView) int {
 		return slices.Index(verdicts, a.Verdict) - slices.Index(verdicts, b.Verdict)
 	})
 	for _, v := range verdicts {
-		page.Totals = append(page.Totals, chartTotal{Action: string(v), Title: v.String(), Count: grouped(count[v])})
+		page.Totals = append(page.Totals, total{Class: string(v), Title: v.String(), Count: grouped(counts[v])})
 	}
-	for _, reason := range action.Reasons {
-		page.Enforced = append(page.Enforced, enforcedView{reason, sendersOf(reason.Wronged, reason.WrongedSenders, "action", reason.Reason, true)})
-	}
-	slices.SortStableFunc(page.Enforced, func(a, b enforcedView) int { return b.WrongedSenders - a.WrongedSenders })
-	x.write(w, code, &f, page)
 }
 
-// Class is the verdict for the style sheet.
+func (page *watchedPage) addEnforced(reasons []evidence.Enforced) {
+	for _, r := range reasons {
+		page.Enforced = append(page.Enforced, enforcedView{Enforced: r, Senders: newSendersView(r.Wronged, r.WrongedSenders, "action", r.Reason, true)})
+	}
+	slices.SortStableFunc(page.Enforced, func(a, b enforcedView) int { return b.WrongedSenders - a.WrongedSenders })
+}
+
+func newSendersView(list []evidence.Sender, total int, report, reason string, open bool) sendersView {
+	return sendersView{
+		Senders: list[:min(len(list), maxSenders)], Total: total, Open: open,
+		Command: "milterd report " + report + " --reason " + reason,
+	}
+}
+
+// Class returns the verdict as a class for the style sheet.
 func (v watchedView) Class() string { return string(v.Verdict) }

@@ -1,11 +1,11 @@
-// Brings the parts of a page that change up to date, from the same address. Without it the pages work all the same.
+// Updates the parts of a page that have the attribute data-live, by loading the page again. The pages work without it.
 "use strict";
 (() => {
   const main = document.getElementById("main"), fresh = document.getElementById("fresh");
   let wait = Number(main.dataset.refresh);
   if (!wait || !window.fetch || !document.querySelector("[data-live]")) return;
 
-  // The note of a change is said once.
+  // A reload must not show the note of a change again.
   const here = new URL(location.href);
   if (here.searchParams.has("note")) {
     here.searchParams.delete("note");
@@ -16,7 +16,7 @@
   const button = document.createElement("button");
   button.type = "button";
   button.className = "minor";
-  const label = () => { button.textContent = paused ? "Go on" : "Pause"; };
+  const label = () => { button.textContent = paused ? "Resume" : "Pause"; };
   button.addEventListener("click", () => {
     paused = !paused;
     label();
@@ -27,10 +27,11 @@
   text.append(...fresh.childNodes);
   fresh.append(text, button);
 
-  // What makes an element findable after its part was replaced.
+  // key identifies an element in the old and in the new page.
   const key = (e) => e.id ? "#" + e.id : [e.tagName, e.getAttribute("href"), e.getAttribute("aria-label"), e.name].join(" ");
 
-  // replace puts the new content in, unless somebody is reading with the mouse, or stands on something that is gone.
+  // replace updates a part. It keeps the scroll position and the focus. It does nothing if text in the part is selected, or if
+  // the focused element does not exist any more.
   const replace = (old, now) => {
     const chosen = getSelection();
     if (chosen && !chosen.isCollapsed && chosen.containsNode(old, true)) return;
@@ -68,7 +69,7 @@
       if (!fresh.classList.contains("lost")) {
         fresh.classList.add("lost");
         fresh.setAttribute("role", "alert");
-        text.textContent = "No answer any more. " + text.textContent;
+        text.textContent = "No answer from milterd. " + text.textContent;
       }
     }
     if (!paused) timer = setTimeout(refresh, wait);

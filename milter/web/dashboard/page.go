@@ -1,0 +1,167 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"milterd/milter/web"
+)
+
+const (
+	// readTimeout limits how long a page reads the store. A page that reads longer shows what it has and says so.
+	readTimeout = 3 * time.Second
+	// evidenceTimeout is the limit for the page of watched reasons, which waits until the daemon has written its evidence. It
+	// is less than the time that the listener gives an answer (10 s).
+	evidenceTimeout = 8 * time.Second
+	// maxReading is the number of pages that may read the store at the same time. With half of it, one slow search delays the
+	// other pages; with double, many open pages take more of the store's time from mail.
+	maxReading = 4
+	// A page is loaded again after liveFactor times the time that it took to make, so that an open page uses at most 1 % of a
+	// processor, but not before minRefresh and not later than maxRefresh.
+	liveFactor             = 100
+	minRefresh, maxRefresh = 5 * time.Second, time.Minute
+	// maxFormBytes is the most that is read of a form.
+	maxFormBytes = 8 << 10
+	// maxFieldBytes is the most that is read of one field of a form or a query. A mailbox has at most 254 bytes.
+	maxFieldBytes = 320
+)
+
+// frame is what the templates "head" and "foot" show, which surround each page.
+type frame struct {
+	Page, Title, Site, Version string // Page is the name of the template
+	Base                       string // relative URL of the overview: empty, or "../" for each folder
+	Attention                  int    // number of problems
+	Note                       *note
+	Error                      string // why the page is incomplete
+	Now                        time.Time
+	Refresh                    int64 // milliseconds after which live.js loads the page again; 0: never
+	Body                       any
+
+	began time.Time
+	live  bool // set Refresh
+}
+
+func (p *pages) frame(page, title string) frame {
+	return frame{
+		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: len(p.attention()), Now: p.Now(), began: time.Now(),
+	}
+}
+
+// attention lists the problems for the operator, one sentence each.
+func (p *pages) attention() []string {
+	var list []string
+	for _, problem := range p.Problems() {
+		list = append(list, web.Shown(problem))
+	}
+	for _, c := range p.Components.Checks() {
+		if c.Why != "" {
+			list = append(list, web.Shown(fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why)))
+		}
+	}
+	if n := p.Components.Records().Dropped; n > 0 {
+		list = append(list, fmt.Sprintf("%d decision records were lost since the start because the store did not take them in time", n))
+	}
+	if n := p.Components.LogDropped(); n > 0 {
+		list = append(list, fmt.Sprintf("%d log lines were lost since the start because syslog did not take them in time", n))
+	}
+	return list
+}
+
+// write sends a page. If the template fails, it sends status 500 and nothing of the page.
+func (p *pages) write(w http.ResponseWriter, code int, f *frame, body any) {
+	f.Body = body
+	if f.live {
+		f.Refresh = min(max(minRefresh, liveFactor*time.Since(f.began)), maxRefresh).Milliseconds()
+	}
+	var b bytes.Buffer
+	if err := p.templates.ExecuteTemplate(&b, f.Page, f); err != nil {
+		p.warn("page", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	web.WritePage(w, code, "no-store", b.Bytes())
+}
+
+func (p *pages) warn(what string, err error) { web.Warn(p.Log, "operator's pages: "+what, err) }
+
+// errBusy is returned by read if too many pages read the store.
+var errBusy = errors.New("too many pages are reading the store")
+
+// read calls f, which reads the store, with a time limit. It waits while too many pages read the store.
+func (p *pages) read(r *http.Request, limit time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	select {
+	case p.reading <- struct{}{}:
+		defer func() { <-p.reading }()
+		return f(ctx)
+	case <-ctx.Done():
+		return errBusy
+	}
+}
+
+// setError puts an error of read on the page and returns the status code of the page.
+func (p *pages) setError(f *frame, err error) int {
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Error = "Reading the store took too long, so this page is incomplete. Use a narrower search."
+		return http.StatusOK
+	case errors.Is(err, errBusy):
+		f.Error = "Too many pages are reading the store. Try again in some seconds."
+	default:
+		f.Error = "The store did not answer: " + web.Shown(err.Error())
+	}
+	p.warn(f.Page, err)
+	return http.StatusServiceUnavailable
+}
+
+// change carries out a form of a page. On success it redirects the browser to the page, with the sentence that f returns as a
+// note, so that a reload does not repeat the change. On failure it calls show to serve the page with the error.
+func (p *pages) change(
+	w http.ResponseWriter, r *http.Request, page string,
+	f func(context.Context) (string, error),
+	show func(http.ResponseWriter, *http.Request, *note, int),
+) {
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	done, err := f(ctx)
+	if err != nil {
+		code := http.StatusUnprocessableEntity
+		if errors.Is(err, context.DeadlineExceeded) || !p.Components.Store().OK {
+			code = http.StatusServiceUnavailable
+		}
+		show(w, r, &note{Text: "Nothing was changed: " + web.Shown(err.Error()), Bad: true}, code)
+		return
+	}
+	query := url.Values{"what": {field(r.URL.Query(), "what")}, "note": {p.notes.add(done)}}
+	w.Header().Set("Location", page+"?"+query.Encode())
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// Errors of forms that no page sends.
+var (
+	errNoClient    = errors.New("the client is missing")
+	errUnknownForm = errors.New("unknown form")
+)
+
+// form returns the fields of a form. It ignores the query, so that a link cannot change anything, and a form that is too long or
+// malformed.
+func form(w http.ResponseWriter, r *http.Request) url.Values {
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	_ = r.ParseForm()
+	return r.PostForm
+}
+
+// field returns a field without the white space around it, cut to maxFieldBytes.
+func field(v url.Values, name string) string {
+	s := strings.TrimSpace(v.Get(name))
+	return s[:min(len(s), maxFieldBytes)]
+}

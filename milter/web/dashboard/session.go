@@ -1,0 +1,93 @@
+package dashboard
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"milterd/checks"
+	"milterd/milter/records"
+)
+
+const (
+	// recordsAround is the number of records before and after one of a session that are searched for its others.
+	recordsAround = 10_000
+	// longestSession is how far apart in time the records of one session may be.
+	longestSession = 2 * time.Hour
+)
+
+// sessionPage is the body of the page of one session.
+type sessionPage struct {
+	Off     bool // no records are kept
+	ID      string
+	First   sessionRecord
+	Records []sessionRecord // in order
+}
+
+// sessionRecord is one decision of a session.
+type sessionRecord struct {
+	records.Record
+	Others []records.Outcome // without the one that decided
+	Took   float64           // milliseconds of all checks
+	Asked  int               // number of DNS questions
+}
+
+// session serves the page of a session. Its query has the id of the session and the number n of one of its records.
+func (p *pages) session(w http.ResponseWriter, r *http.Request) {
+	page := sessionPage{Off: p.Book == nil, ID: field(r.URL.Query(), "id")}
+	f := p.frame("session", "Session "+checks.Clean(page.ID, 40))
+	if page.Off {
+		p.write(w, http.StatusOK, &f, page)
+		return
+	}
+	number, err := strconv.ParseInt(r.URL.Query().Get("n"), 10, 64)
+	if page.ID == "" || err != nil || number < 1 {
+		f.Error = "The address of this page is incomplete. Open the session from the list of refusals."
+		p.write(w, http.StatusNotFound, &f, page)
+		return
+	}
+	err = p.read(r, readTimeout, func(ctx context.Context) (err error) {
+		page.Records, err = p.sessionRecords(ctx, page.ID, number)
+		return err
+	})
+	code := p.setError(&f, err)
+	if len(page.Records) > 0 {
+		page.First = page.Records[0]
+	} else if err == nil {
+		code = http.StatusNotFound
+		f.Error = "No record has this session: it has expired."
+	}
+	p.write(w, code, &f, page)
+}
+
+// sessionRecords returns the records of a session, in order. number is the number of one of them.
+func (p *pages) sessionRecords(ctx context.Context, id string, number int64) (list []sessionRecord, err error) {
+	one, err := p.Book.Page(ctx, records.Query{Session: id, Max: 1}, records.Range{Before: number + 1, Look: 1})
+	if err != nil || len(one.Records) == 0 {
+		return nil, err
+	}
+	at := one.Records[0].Time
+	all, err := p.Book.Page(ctx,
+		records.Query{Session: id, Since: at.Add(-longestSession), Until: at.Add(longestSession), Trace: true},
+		records.Range{Before: number + recordsAround, Look: 2 * recordsAround})
+	for _, r := range slices.Backward(all.Records) {
+		list = append(list, newSessionRecord(r))
+	}
+	return list, err
+}
+
+func newSessionRecord(r records.Record) sessionRecord {
+	s := sessionRecord{Record: r}
+	for _, o := range r.Outcomes {
+		if o.Reason != r.Reason {
+			s.Others = append(s.Others, o)
+		}
+	}
+	for _, c := range r.Checks {
+		s.Took += c.Millis
+		s.Asked += len(c.Asked)
+	}
+	return s
+}

@@ -82,7 +82,7 @@ func TestARefusalIsRepaired(t *testing.T) {
 	})
 	page := tab.Text("main")
 	for _, want := range []string{
-		"The address of your server has no name", "550 5.7.25 " + source + " has no reverse DNS name",
+		"The address of your server has no reverse DNS name", "550 5.7.25 " + source + " has no reverse DNS name",
 		"Address of your server " + source, "Its name in HELO " + helo, "Sender (MAIL FROM) " + daemontest.GoodSender, "Domain of the recipient mx.test",
 		"14.0.0.127.in-addr.arpa. PTR no such name",
 	} {
@@ -101,7 +101,7 @@ func TestARefusalIsRepaired(t *testing.T) {
 	if err := site.DNS.Set(zoneWith(daemontest.World, records)); err != nil {
 		t.Fatalf("the records of the page: %v", err)
 	}
-	if code := tab.Click("button"); code != 200 || !strings.Contains(tab.Text("main"), "The DNS is as it should be now. Send the mail again.") {
+	if code := tab.Click("button"); code != 200 || !strings.Contains(tab.Text("main"), "The DNS records are correct now. Send the message again.") {
 		t.Fatalf("with the records %q: %d %s", records, code, tab.Text("main"))
 	}
 	b.Deliver(t, b.Connect(t, source, helo), daemontest.GoodSender, "alice")

@@ -45,10 +45,10 @@ var (
 // kinds are all kinds of pages.
 var kinds = []kind{
 	{name: "index", path: at("/why/"), says: "Why was my mail refused?"},
-	{name: "reason", path: at("/why/rdns-missing"), says: "The address of your server has no name"},
+	{name: "reason", path: at("/why/rdns-missing"), says: "The address of your server has no reverse DNS name"},
 	{name: "reason-policy", path: at("/why/helo-mismatch"), says: "This is the policy of this site."},
 	{name: "reason-long", path: at("/why/spf-fail"), says: "allow"},
-	{name: "openspf", path: at("/why?sender=ann@example.com&ip=192.0.2.9&receiver=mx.example.org"), says: "Why SPF stopped the mail"},
+	{name: "openspf", path: at("/why?sender=ann@example.com&ip=192.0.2.9&receiver=mx.example.org"), says: "Why SPF refused the message"},
 	{name: "missing", path: at("/why/nothing"), code: 404, says: "There is no such page"},
 
 	{name: "seen", path: then(broken), says: "What we saw"},
@@ -57,7 +57,7 @@ var kinds = []kind{
 		return s.refuse("2001:db8:8000:1234:5678:9abc:def0:1234", webtest.LongName,
 			strings.Repeat("a-very-long-local-part.", 3)[:64]+"@example.net", "bob@example.org", "rdns-missing")
 	}},
-	{name: "seen-said", says: "the next mail shows", path: func(s *site) string {
+	{name: "seen-said", says: "it cannot be tested here", path: func(s *site) string {
 		s.setZone(mended)
 		return s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
 	}},
@@ -65,22 +65,22 @@ var kinds = []kind{
 	{name: "again-partly", path: then(mended), test: true, says: "Not yet repaired"},
 	{name: "again-repaired", path: then(everythingMended), test: true, says: "The temporary block of your server is lifted."},
 	{name: "again-unknown", path: then("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + everythingMended), test: true, says: "Some answers are missing"},
-	{name: "again-limit", test: true, code: 429, says: "tested often enough", path: refused(func(s *site, link string) string {
+	{name: "again-limit", test: true, code: 429, says: "Too many tests", path: refused(func(s *site, link string) string {
 		for range testsPerReference {
 			s.again(link)
 		}
 		return link
 	})},
-	{name: "cut", says: "The link is not complete", path: refused(func(_ *site, link string) string { return link[:len(link)-5] })},
+	{name: "cut", says: "The link is incomplete", path: refused(func(_ *site, link string) string { return link[:len(link)-5] })},
 	{name: "forged", says: "not valid here", path: refused(func(_ *site, link string) string { return link[:len(link)-5] + "aaaaa" })},
 	{name: "foreign", says: "not valid here", path: refused(func(_ *site, link string) string {
 		return strings.Replace(link, "rdns-missing", "helo-mismatch", 1)
 	})},
 	{name: "expired", says: "has expired", path: refused(func(s *site, link string) string { s.after(25 * time.Hour); return link })},
-	{name: "gone", says: "not kept any more", path: func(s *site) string {
+	{name: "gone", says: "no longer stored", path: func(s *site) string {
 		return "/why/rdns-missing?r=" + s.signer.Sign(records.NewID(s.clock()), "rdns-missing")
 	}},
-	{name: "down", code: 503, says: "cannot be looked up for now", path: refused(func(s *site, link string) string { s.down.Store(true); return link })},
+	{name: "down", code: 503, says: "cannot be read at the moment", path: refused(func(s *site, link string) string { s.down.Store(true); return link })},
 }
 
 func (s *site) reader(t *testing.T, b *webtest.Browser) *webtest.Visit { return b.Visit(t, s.pages) }
@@ -192,7 +192,7 @@ func TestKeyboardAlone(t *testing.T) {
 	r := s.reader(t, webtest.Start(t))
 	r.Open(r.Home + then(everythingMended)(s))
 	r.Press("\t")
-	if at := webtest.Evaluate[string](r.Tab, `document.activeElement.innerText`); at != "Skip to the text" {
+	if at := webtest.Evaluate[string](r.Tab, `document.activeElement.innerText`); at != "Skip to the content" {
 		t.Errorf("the first stop is %q", at)
 	}
 	for stop := 0; webtest.Evaluate[string](r.Tab, `document.activeElement.tagName`) != "BUTTON"; stop++ {
@@ -205,7 +205,7 @@ func TestKeyboardAlone(t *testing.T) {
 		t.Error("the reader does not see where he is")
 	}
 	r.Enter()
-	if !strings.Contains(r.Text("main"), "The DNS is as it should be now.") {
+	if !strings.Contains(r.Text("main"), "The DNS records are correct now.") {
 		t.Errorf("after Enter: %s", r.Text("main"))
 	}
 }

@@ -7,93 +7,66 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/milter/records"
 )
 
-// fix is the records that would repair something, as lines of a zone.
+// fix is the DNS records that repair something, as lines of a zone file.
 type fix struct {
 	Records  []string
-	Replaces bool // what is there now
+	Replaces bool // they replace the existing records of the name
 }
 
-// question is what a fix is made for.
-type question struct {
+// zone is what is known of the DNS of a sender: the values of the mail and the answers that the checks got now.
+type zone struct {
 	values
-	record  records.Record
-	outcome checks.Outcome  // what is wrong now
-	results []checks.Result // what the DNS says now
+	results []checks.Result
 }
 
-// repairs make the records. The others have no record that would do.
-var repairs = map[checks.Repair]func(question) fix{
-	checks.AddPTR:          addReverse,
-	checks.AddAddressOfPTR: addForwardOfPTR,
-	checks.AddAddress:      addForward,
-	checks.ReplaceCNAME:    replaceAlias,
-	checks.AddMX:           addMX,
-	checks.ReplaceMX:       replaceMX,
-	checks.AllowInSPF:      allowSender,
-	checks.ReplaceSPF:      narrowSender,
-	checks.AllowInHeloSPF:  allowHelo,
+// fixes make the records of a repair. Other repairs have no records.
+var fixes = map[checks.Repair]func(zone) fix{
+	checks.AddPTR:          addPTR,
+	checks.AddAddressOfPTR: addAddressOfPTR,
+	checks.AddAddress:      func(z zone) fix { return fix{Records: []string{z.addressRecord(z.host)}} },
+	checks.ReplaceCNAME:    func(z zone) fix { return fix{Records: []string{z.addressRecord(z.host)}, Replaces: true} },
+	checks.AddMX:           func(z zone) fix { return fix{Records: []string{z.mxRecord()}} },
+	checks.ReplaceMX:       func(z zone) fix { return fix{Records: []string{z.mxRecord()}, Replaces: true} },
+	checks.AllowInSPF:      func(z zone) fix { return z.allow(z.domain, "mx") },
+	checks.ReplaceSPF:      func(z zone) fix { return fix{Records: []string{z.spfRecord(z.domain, "mx")}, Replaces: true} },
+	checks.AllowInHeloSPF:  func(z zone) fix { return z.allow(z.host, "a") },
 }
 
-// fixOf makes the records for what is wrong now.
-func fixOf(q question) fix {
-	if f := repairs[q.outcome.Reason.Repair]; f != nil && q.client.IsValid() {
-		return f(q)
+// fix returns the records of a repair. It is empty if there are none.
+func (z zone) fix(repair checks.Repair) fix {
+	if f := fixes[repair]; f != nil && z.client.IsValid() {
+		return f(z)
 	}
 	return fix{}
 }
 
-// addReverse gives the address a name, and the name its address if it has none.
-func addReverse(q question) fix {
-	f := fix{Records: []string{reverseName(q.client) + " IN PTR " + q.host + "."}}
-	if !q.has(q.host, q.client.String()) {
-		f.Records = append(f.Records, q.address(q.host))
+// addPTR gives the client's address the HELO name, and that name the address if it does not have it.
+func addPTR(z zone) fix {
+	f := fix{Records: []string{reverseName(z.client) + " IN PTR " + z.host + "."}}
+	if !z.hasAddress(z.host) {
+		f.Records = append(f.Records, z.addressRecord(z.host))
 	}
 	return f
 }
 
-// addForwardOfPTR gives the name in the reverse zone its address.
-func addForwardOfPTR(q question) fix {
-	for _, rr := range q.records(reverseName(q.client), dns.TypePTR) {
+// addAddressOfPTR gives the name in the PTR record of the client the client's address.
+func addAddressOfPTR(z zone) fix {
+	for _, rr := range z.answer(reverseName(z.client), dns.TypePTR) {
 		if ptr, ok := rr.(*dns.PTR); ok {
 			if name, ok := hostName(ptr.Ptr); ok {
-				return fix{Records: []string{q.address(name)}}
+				return fix{Records: []string{z.addressRecord(name)}}
 			}
 		}
 	}
 	return fix{}
 }
 
-func addForward(q question) fix { return fix{Records: []string{q.address(q.host)}} }
-
-// replaceAlias gives an alias an address of its own.
-func replaceAlias(q question) fix { return fix{[]string{q.address(q.host)}, true} }
-
-func addMX(q question) fix {
-	return fix{Records: []string{q.domain + ". IN MX 10 mail." + q.domain + "."}}
-}
-
-func replaceMX(q question) fix {
-	f := addMX(q)
-	f.Replaces = true
-	return f
-}
-
-func allowSender(q question) fix { return q.allow(q.domain, "v=spf1 mx "+mechanism(q.client)+" -all") }
-
-// narrowSender is a new record: what is too wide in the old one, one cannot tell by looking at it.
-func narrowSender(q question) fix {
-	return fix{[]string{txt(q.domain, "v=spf1 mx "+mechanism(q.client)+" -all")}, true}
-}
-
-func allowHelo(q question) fix { return q.allow(q.host, "v=spf1 a "+mechanism(q.client)+" -all") }
-
-// allow adds the client to the SPF record of a name, or makes one.
-func (q question) allow(name, otherwise string) fix {
+// allow adds the client to the SPF record of a name. If there is no SPF record, it makes one with another mechanism.
+func (z zone) allow(name, mechanism string) fix {
 	var policies []string
-	for _, rr := range q.records(name, dns.TypeTXT) {
+	for _, rr := range z.answer(name, dns.TypeTXT) {
 		if t, ok := rr.(*dns.TXT); ok {
 			if text := strings.Join(t.Txt, ""); text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
 				policies = append(policies, text)
@@ -102,16 +75,29 @@ func (q question) allow(name, otherwise string) fix {
 	}
 	switch {
 	case len(policies) == 0:
-		return fix{Records: []string{txt(name, otherwise)}}
+		return fix{Records: []string{z.spfRecord(name, mechanism)}}
 	case len(policies) > 1 || strings.ContainsFunc(policies[0], func(c rune) bool { return c < ' ' || c > '~' }):
 		return fix{}
 	}
 	rest := policies[0][len("v=spf1"):]
-	return fix{[]string{txt(name, "v=spf1 "+mechanism(q.client)+rest)}, true}
+	return fix{Records: []string{txtRecord(name, "v=spf1 "+spfTerm(z.client)+rest)}, Replaces: true}
 }
 
-// txt is the line of a zone for a TXT record, in strings of 255 octets.
-func txt(name, text string) string {
+// mxRecord returns an MX record for the sender's domain.
+func (z zone) mxRecord() string { return z.domain + ". IN MX 10 mail." + z.domain + "." }
+
+// spfRecord returns an SPF record that allows a mechanism and the client.
+func (z zone) spfRecord(name, mechanism string) string {
+	return txtRecord(name, "v=spf1 "+mechanism+" "+spfTerm(z.client)+" -all")
+}
+
+// addressRecord returns a record that gives a name the client's address.
+func (z zone) addressRecord(name string) string {
+	return name + ". IN " + addressType(z.client) + " " + z.client.String()
+}
+
+// txtRecord returns a TXT record, in strings of at most 255 bytes.
+func txtRecord(name, text string) string {
 	var parts []string
 	for part := range slices.Chunk([]byte(text), 255) {
 		parts = append(parts, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(part))+`"`)
@@ -119,17 +105,12 @@ func txt(name, text string) string {
 	return name + ". IN TXT " + strings.Join(parts, " ")
 }
 
-// address is the line of a zone that gives a name the client's address.
-func (q question) address(name string) string {
-	return name + ". IN " + addressType(q.client) + " " + q.client.String()
-}
-
-// records are what the DNS just said to a question of a check.
-func (q question) records(name string, t uint16) []dns.RR {
-	asked := checks.Ask(name, t)
-	for _, res := range q.results {
+// answer returns the answer to a question of a check. It is nil if no check asked it or the DNS did not answer.
+func (z zone) answer(name string, t uint16) []dns.RR {
+	question := checks.Ask(name, t)
+	for _, res := range z.results {
 		for _, a := range res.Asked {
-			if a.Question == asked && a.Err == nil {
+			if a.Question == question && a.Err == nil {
 				return a.Answer.Records
 			}
 		}
@@ -137,15 +118,15 @@ func (q question) records(name string, t uint16) []dns.RR {
 	return nil
 }
 
-// has tells whether a name has an address, as far as anybody asked.
-func (q question) has(name, address string) bool {
-	t := dns.StringToType[addressType(q.client)]
-	return slices.ContainsFunc(q.records(name, t), func(rr dns.RR) bool {
+// hasAddress reports whether the answers show that a name has the client's address.
+func (z zone) hasAddress(name string) bool {
+	t := dns.StringToType[addressType(z.client)]
+	return slices.ContainsFunc(z.answer(name, t), func(rr dns.RR) bool {
 		switch rr := rr.(type) {
 		case *dns.A:
-			return rr.A.String() == address
+			return rr.A.String() == z.client.String()
 		case *dns.AAAA:
-			return rr.AAAA.String() == address
+			return rr.AAAA.String() == z.client.String()
 		}
 		return false
 	})

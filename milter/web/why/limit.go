@@ -7,61 +7,46 @@ import (
 	"milterd/milter/web"
 )
 
-// How many pages are made for everybody together. Beyond that it is the delay that leaves the processors to mail: who waits for
-// his answer does not ask again.
+// Limits of all pages together. A request beyond them gets status 429 after delayPage. The delay slows down clients that wait
+// for the answer before they ask again: without it they use the processors that mail needs.
 const (
-	pagesOverall = 1000 // at once, and then
+	pagesOverall = 1000 // at once, and then one more after each
 	refillPages  = 10 * time.Millisecond
 	delayPage    = 20 * time.Millisecond
 )
 
-// How often the DNS is asked for those who test again: enough for who repairs his zone, too little to be of use to anyone
-// else.
+// Limits of tests. They are enough for a postmaster who repairs a zone, and keep the DNS load that strangers can cause low.
 const (
-	testsPerReference = 6 // at once, and then
+	testsPerReference = 6 // at once, and then one more after each
 	refillReference   = time.Minute
-	testsOverall      = 30 // at once, and then
+	testsOverall      = 30 // at once, and then one more after each
 	refillOverall     = 2 * time.Second
 	testsAtATime      = 4
 )
 
-// limiter counts pages and tests. It is safe for concurrent use.
+var (
+	pageRate      = web.Rate{Burst: pagesOverall, Interval: refillPages}
+	referenceRate = web.Rate{Burst: testsPerReference, Interval: refillReference}
+	testRate      = web.Rate{Burst: testsOverall, Interval: refillOverall}
+)
+
+// limiter limits pages and tests. It is safe for concurrent use.
 type limiter struct {
 	now func() time.Time
 
-	mu      sync.Mutex
-	running int
-	pages   web.Bucket
-	overall web.Bucket
-	each    web.Buckets[string]
+	mu         sync.Mutex
+	running    int // tests
+	pages      web.Bucket
+	tests      web.Bucket
+	references web.Buckets[string]
 }
-
-var (
-	pageRate      = web.Rate{Burst: pagesOverall, Interval: refillPages}
-	testRate      = web.Rate{Burst: testsOverall, Interval: refillOverall}
-	referenceRate = web.Rate{Burst: testsPerReference, Interval: refillReference}
-)
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, each: web.Buckets[string]{}}
+	return &limiter{now: now, references: web.Buckets[string]{}}
 }
 
-// begin tells whether a test for a reference may run now; end is then called after it.
-func (l *limiter) begin(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	if l.running >= testsAtATime || !l.overall.Allows(testRate, now) || !l.each.Allows(id, referenceRate, now) {
-		return false
-	}
-	l.running++
-	l.overall.Add(testRate, now)
-	l.each.Add(id, referenceRate, now)
-	return true
-}
-
-// page tells whether one more page may be made now.
-func (l *limiter) page() bool {
+// allowPage counts a page and reports whether it is allowed.
+func (l *limiter) allowPage() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
@@ -72,7 +57,21 @@ func (l *limiter) page() bool {
 	return true
 }
 
-func (l *limiter) end() {
+// beginTest counts a test of a record and reports whether it is allowed. If so, the caller calls endTest after it.
+func (l *limiter) beginTest(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if l.running >= testsAtATime || !l.tests.Allows(testRate, now) || !l.references.Allows(id, referenceRate, now) {
+		return false
+	}
+	l.running++
+	l.tests.Add(testRate, now)
+	l.references.Add(id, referenceRate, now)
+	return true
+}
+
+func (l *limiter) endTest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running--

@@ -14,120 +14,115 @@ import (
 	"milterd/milter/web"
 )
 
-// seen is what a record shows to who has its reference.
-type seen struct {
-	Reply                                      string
-	Time, Until                                time.Time
-	Client, Helo, MailFrom, RcptDomain, Action string
-	Ref                                        string
-	CanTest                                    bool
-	Others                                     []records.Outcome
-	Asked                                      []records.Asked
-}
-
-// lookup finds the record of a reference. The notice says why there is none; asking costs nothing then.
-func (x *explain) lookup(r *http.Request, reason, ref string) (rec records.Record, notice string, code int) {
-	if x.Tester == nil {
-		return rec, x.texts.Notices["forged"], http.StatusOK
-	}
-	id, err := x.Signer.Verify(strings.ToLower(strings.TrimSpace(ref)), reason, x.Now(), x.Keep)
-	switch {
-	case errors.Is(err, records.ErrCut):
-		return rec, x.texts.Notices["cut"], http.StatusOK
-	case errors.Is(err, records.ErrExpired):
-		return rec, x.texts.Notices["expired"], http.StatusOK
-	case err != nil:
-		return rec, x.texts.Notices["forged"], http.StatusOK
-	}
-	rec, ok, err := x.Record(r.Context(), id)
-	switch {
-	case err != nil:
-		x.warn("record", err)
-		return rec, x.texts.Notices["down"], http.StatusServiceUnavailable
-	case !ok || rec.Reason != reason:
-		return rec, x.texts.Notices["gone"], http.StatusOK
-	}
-	return rec, "", http.StatusOK
-}
-
-// show is the page of a reason, with what the reference refers to if there is one.
-func (x *explain) show(w http.ResponseWriter, r *http.Request) {
-	reason := x.reasons[r.PathValue("reason")]
+// show serves the page of a reason. If the query has a valid reference, the page shows the record.
+func (p *pages) show(w http.ResponseWriter, r *http.Request) {
+	reason := p.reasons[r.PathValue("reason")]
 	if reason == nil {
-		x.missing(w)
+		p.missing(w)
 		return
 	}
 	ref := r.URL.Query().Get("r")
 	if ref == "" {
-		x.page(w, http.StatusOK, reason, "", nil, "", nil)
+		p.writeReason(w, http.StatusOK, reason, "", nil, nil)
 		return
 	}
-	rec, notice, code := x.lookup(r, reason.ID, ref)
-	if notice != "" {
-		x.page(w, code, reason, notice, nil, "", nil)
-		return
-	}
-	x.page(w, code, reason, "", &rec, ref, nil)
+	rec, notice, code := p.lookup(r, reason.ID, ref)
+	p.writeReason(w, code, reason, notice, rec, nil)
 }
 
-// maxForm is the most that is read of a form, in octets.
-const maxForm = 4 << 10
+// maxFormBytes is the most that is read of a form.
+const maxFormBytes = 4 << 10
 
-// test asks the DNS now.
-func (x *explain) test(w http.ResponseWriter, r *http.Request) {
-	reason := x.reasons[r.PathValue("reason")]
+// test runs the checks again and serves the page of a reason with the result.
+func (p *pages) test(w http.ResponseWriter, r *http.Request) {
+	reason := p.reasons[r.PathValue("reason")]
 	if reason == nil {
-		x.missing(w)
+		p.missing(w)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	ref := r.FormValue("r") // in the query, so that the address of the answer is that of the page
-	rec, notice, code := x.lookup(r, reason.ID, ref)
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	rec, notice, code := p.lookup(r, reason.ID, r.FormValue("r"))
+	var res *result
 	switch {
-	case notice != "":
-		x.page(w, code, reason, notice, nil, "", nil)
-		return
-	case len(x.reasonsOf(rec)) == 0:
-		x.page(w, http.StatusOK, reason, "", &rec, ref, nil)
-		return
-	case !x.limiter.begin(rec.ID):
+	case rec == nil || len(p.testable(*rec)) == 0:
+	case !p.limiter.beginTest(rec.ID):
 		w.Header().Set("Retry-After", "60")
-		x.page(w, http.StatusTooManyRequests, reason, x.texts.Notices["limit"], &rec, ref, nil)
-		return
-	}
-	defer x.limiter.end()
-	res := x.compare(rec, valuesOf(rec, x.Site), x.Again(r.Context(), rec, x.tested()))
-	if res.State == "repaired" {
-		var err error
-		if res.Lifted, err = x.Repaired(r.Context(), rec); err != nil {
-			x.warn("lift", err)
+		notice, code = p.texts.Notices["limit"], http.StatusTooManyRequests
+	default:
+		defer p.limiter.endTest()
+		res = p.compare(*rec, p.Again(r.Context(), *rec, p.testedChecks()))
+		if res.State == repaired {
+			var err error
+			if res.Lifted, err = p.Repaired(r.Context(), *rec); err != nil {
+				p.warn("lift", err)
+			}
 		}
 	}
-	x.page(w, http.StatusOK, reason, "", &rec, ref, res)
+	p.writeReason(w, code, reason, notice, rec, res)
 }
 
-// page writes the page of a reason. rec and res may be nil.
-func (x *explain) page(w http.ResponseWriter, code int, reason *checks.Reason, notice string, rec *records.Record, ref string, res *result) {
-	vals := exampleValues(x.Site)
-	if rec != nil {
-		vals = valuesOf(*rec, x.Site)
+// lookup returns the record of a reference. If there is none, the notice says why. It reads the store only for a reference with
+// a valid signature.
+func (p *pages) lookup(r *http.Request, reason, ref string) (rec *records.Record, notice string, code int) {
+	if p.Tester == nil {
+		return nil, p.texts.Notices["forged"], http.StatusOK
 	}
-	view := x.texts.reason(reason, vals)
-	v := x.view("reason", view.Title)
-	v.Reason, v.Notice, v.Result, v.Private = &view, notice, res, notice != "" || rec != nil
-	if rec != nil {
-		v.Seen = x.seen(*rec, ref)
+	id, err := p.Signer.Verify(strings.ToLower(strings.TrimSpace(ref)), reason, p.Now(), p.Keep)
+	switch {
+	case errors.Is(err, records.ErrCut):
+		return nil, p.texts.Notices["cut"], http.StatusOK
+	case errors.Is(err, records.ErrExpired):
+		return nil, p.texts.Notices["expired"], http.StatusOK
+	case err != nil:
+		return nil, p.texts.Notices["forged"], http.StatusOK
 	}
-	x.write(w, code, v)
+	found, ok, err := p.Record(r.Context(), id)
+	switch {
+	case err != nil:
+		p.warn("record", err)
+		return nil, p.texts.Notices["down"], http.StatusServiceUnavailable
+	case !ok || found.Reason != reason:
+		return nil, p.texts.Notices["gone"], http.StatusOK
+	}
+	return &found, "", http.StatusOK
 }
 
-// seen is what a record shows. Of the recipient that is the domain alone: a report of the failure may travel far.
-func (x *explain) seen(rec records.Record, ref string) *seen {
+// writeReason sends the page of a reason. rec and res may be nil.
+func (p *pages) writeReason(w http.ResponseWriter, code int, reason *checks.Reason, notice string, rec *records.Record, res *result) {
+	values := exampleValues(p.Site)
+	if rec != nil {
+		values = newValues(*rec, p.Site)
+	}
+	rv := p.texts.reason(reason, values)
+	v := view{Page: "reason", Title: rv.Title, Reason: &rv, Notice: notice, Result: res, Private: notice != "" || rec != nil}
+	if rec != nil {
+		v.Seen = p.seen(*rec)
+	}
+	p.write(w, code, v)
+}
+
+// seen is what the page shows of a record.
+type seen struct {
+	Reply                              string
+	Time, Until                        time.Time // Until: when the reference expires
+	Client, Helo, MailFrom, RcptDomain string
+	Reason, Ref                        string
+	CanTest                            bool
+	Others                             []records.Outcome
+	Asked                              []records.Asked
+}
+
+// seen returns what the page shows of a record. Of the recipients it shows only domains, because bounces with the link may
+// reach third parties.
+func (p *pages) seen(rec records.Record) *seen {
 	s := &seen{
-		Reply: maskAll(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(x.Keep), Client: "unknown",
-		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Action: rec.Reason, Ref: ref,
-		CanTest: len(x.reasonsOf(rec)) > 0, Asked: x.askedOf(saying(rec)),
+		Reply: maskRecipients(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(p.Keep), Client: "unknown",
+		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Reason: rec.Reason, Ref: p.Signer.Sign(rec.ID, rec.Reason),
+		CanTest: len(p.testable(rec)) > 0,
 	}
+	s.Asked = p.askedOf(slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool {
+		return len(c.Reasons) == 0 && c.Error == ""
+	}))
 	if rec.Client.IsValid() {
 		s.Client = rec.Client.String()
 	}
@@ -135,21 +130,45 @@ func (x *explain) seen(rec records.Record, ref string) *seen {
 		s.RcptDomain = checks.ParseAddress(rec.Rcpts[0]).Domain
 	}
 	for _, o := range rec.Outcomes {
-		if o.Reason != rec.Reason && x.public(o.Check) && x.reasons[o.Reason] != nil {
-			o.Text = maskAll(rec, o.Text)
+		if o.Reason != rec.Reason && p.public(o.Check) && p.reasons[o.Reason] != nil {
+			o.Text = maskRecipients(rec, o.Text)
 			s.Others = append(s.Others, o)
 		}
 	}
 	return s
 }
 
-// saying are the checks of a record that said something.
-func saying(rec records.Record) []records.Check {
-	return slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool { return len(c.Reasons) == 0 && c.Error == "" })
+// public reports whether senders may see the questions and results of a check.
+func (p *pages) public(check string) bool {
+	return slices.ContainsFunc(p.Checks, func(info checks.Info) bool { return info.Name == check && info.Public })
 }
 
-// maskAll leaves of the recipient's address what everybody may know.
-func maskAll(rec records.Record, text string) string {
+// maxAsked is the number of DNS answers that a page shows.
+const maxAsked = 40
+
+// askedOf returns the DNS questions of the public checks in a trace, without duplicates.
+func (p *pages) askedOf(trace []records.Check) []records.Asked {
+	var list []records.Asked
+	shown := map[string]bool{}
+	for _, c := range trace {
+		if !p.public(c.Check) {
+			continue
+		}
+		for _, a := range c.Asked {
+			if !shown[a.Question] && len(list) < maxAsked {
+				shown[a.Question] = true
+				list = append(list, a)
+			}
+		}
+	}
+	return list
+}
+
+// maxReplyValue is the length in bytes to which checks cut a value in a reply.
+const maxReplyValue = 160
+
+// maskRecipients replaces the local parts of the recipients' addresses in a text.
+func maskRecipients(rec records.Record, text string) string {
 	for _, rcpt := range rec.Rcpts {
 		a := checks.ParseAddress(rcpt)
 		if a.Text == "" {
@@ -165,9 +184,6 @@ func maskAll(rec records.Record, text string) string {
 	}
 	return text
 }
-
-// maxReplyValue is how much of a value stands in a reply.
-const maxReplyValue = 160
 
 func literal(a netip.Addr) string {
 	if !a.IsValid() {

@@ -1,10 +1,10 @@
 package why
 
 import (
-	"embed"
+	"bytes"
+	"cmp"
 	"fmt"
 	"html/template"
-	"io/fs"
 	"strconv"
 	"strings"
 
@@ -13,33 +13,28 @@ import (
 	"milterd/checks"
 )
 
-// files are the templates, texts and style of the pages.
-//
-//go:embed pages
-var files embed.FS
-
-// texts is what the pages of one language say beside the reasons themselves.
+// texts are the templates and the texts in the folder pages. The text of a reason itself comes from checks.Reason.
 type texts struct {
 	Reasons map[string]reasonText `yaml:"reasons"`
-	Groups  map[string]string     `yaml:"groups"`
+	Groups  map[string]string     `yaml:"groups"` // headings of the index, by name of the check
 	Recipes map[string]recipe     `yaml:"recipes"`
-	Titles  map[string]string     `yaml:"titles"`  // of the pages that are about no reason
-	Notices map[string]string     `yaml:"notices"` // why a page shows less than its link promises
-	RFCs    map[int]string        `yaml:"rfcs"`
+	Titles  map[string]string     `yaml:"titles"`  // of pages that are about no reason
+	Notices map[string]string     `yaml:"notices"` // why a page shows no record, or no result
+	RFCs    map[int]string        `yaml:"rfcs"`    // titles
 
-	pages *template.Template
+	templates *template.Template
 }
 
-// reasonText is what is said of one reason.
+// reasonText is what a page says about a reason, beside the reason's own texts.
 type reasonText struct {
 	Title   string   `yaml:"title"`
 	Recipes []string `yaml:"recipes"`
-	RFC     []string `yaml:"rfc"` // "5321 4.1.4"
-	Local   bool     `yaml:"local"`
-	Names   bool     `yaml:"names"`
+	RFC     []string `yaml:"rfc"`   // number and section: "5321 4.1.4"
+	Local   bool     `yaml:"local"` // no standard requires it
+	Names   bool     `yaml:"names"` // RFC 5321 section 4.1.4 forbids to refuse mail for it
 }
 
-// recipe is one thing to do, for several mail servers.
+// recipe is one way to repair something, for several mail servers.
 type recipe struct {
 	ID    string `yaml:"-"`
 	Title string `yaml:"title"`
@@ -53,19 +48,15 @@ type step struct {
 	Code string `yaml:"code"`
 }
 
-// loadTexts reads the texts. The error is one of those who wrote them: a test finds it.
+// loadTexts reads the folder pages. It fails only if a file is broken.
 func loadTexts() (*texts, error) {
-	folder, err := fs.Sub(files, "pages")
-	if err != nil {
-		return nil, err
-	}
 	t := new(texts)
-	for _, name := range []string{"reasons.yaml", "recipes.yaml"} {
-		text, err := fs.ReadFile(folder, name)
+	for _, name := range []string{"pages/reasons.yaml", "pages/recipes.yaml"} {
+		text, err := files.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		d := yaml.NewDecoder(strings.NewReader(string(text)))
+		d := yaml.NewDecoder(bytes.NewReader(text))
 		d.KnownFields(true)
 		if err := d.Decode(t); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -75,11 +66,24 @@ func loadTexts() (*texts, error) {
 		r.ID = id
 		t.Recipes[id] = r
 	}
-	t.pages, err = template.ParseFS(folder, "pages.html")
+	var err error
+	t.templates, err = template.ParseFS(files, "pages/*.html")
 	return t, err
 }
 
-// reasonView is what the page of a reason shows of it.
+// execute returns the page of a view.
+func (t *texts) execute(v view) ([]byte, error) {
+	var b bytes.Buffer
+	err := t.templates.ExecuteTemplate(&b, v.Page, v)
+	return b.Bytes(), err
+}
+
+// title returns the heading of a reason. A reason without a text has its id.
+func (t *texts) title(r *checks.Reason) string {
+	return cmp.Or(t.Reasons[r.ID].Title, "Reason "+r.ID)
+}
+
+// reasonView is what a page shows of a reason.
 type reasonView struct {
 	ID, Title, Why, Remedy string
 	Reply                  []replyPart
@@ -88,7 +92,7 @@ type reasonView struct {
 	RFCs                   []rfc
 }
 
-// replyPart is a piece of a reply, or the name of a value in it.
+// replyPart is literal text of a reply, or the name of a value.
 type replyPart struct {
 	Text  string
 	Value bool
@@ -99,23 +103,18 @@ type rfc struct {
 	Section, Title, URL string
 }
 
-// reason tells all about a reason, with the values filled in. A reason without texts of its own, as of a check that somebody
-// added, says what it says itself.
+// reason returns what a page shows of a reason, with the values in its recipes.
 func (t *texts) reason(r *checks.Reason, v values) reasonView {
 	own := t.Reasons[r.ID]
 	view := reasonView{
-		ID: r.ID, Title: own.Title, Why: r.Why, Remedy: r.Remedy, Local: own.Local, Names: own.Names,
-		Reply: replyParts(r.Reply.Text),
+		ID: r.ID, Title: t.title(r), Why: r.Why, Remedy: r.Remedy, Reply: replyParts(r.Reply.Text), Local: own.Local, Names: own.Names,
 	}
-	if view.Title == "" {
-		view.Title = "Reason " + r.ID
-	}
-	fill := v.replacer()
+	replacer := v.replacer()
 	for _, id := range own.Recipes {
 		rec := t.Recipes[id]
 		steps := make([]step, len(rec.Steps))
 		for i, s := range rec.Steps {
-			steps[i] = step{s.For, fill.Replace(s.Text), strings.TrimSpace(fill.Replace(s.Code))}
+			steps[i] = step{For: s.For, Text: replacer.Replace(s.Text), Code: strings.TrimSpace(replacer.Replace(s.Code))}
 		}
 		rec.Steps = steps
 		view.Recipes = append(view.Recipes, rec)
@@ -126,14 +125,17 @@ func (t *texts) reason(r *checks.Reason, v values) reasonView {
 	return view
 }
 
-// rfc reads "5321 4.1.4".
+// rfc parses a number and section, such as "5321 4.1.4".
 func (t *texts) rfc(ref string) rfc {
 	number, section, _ := strings.Cut(ref, " ")
-	n, _ := strconv.Atoi(number) // 0 has no title: a test finds it
-	return rfc{n, section, t.RFCs[n], fmt.Sprintf("https://www.rfc-editor.org/rfc/rfc%d.html#section-%s", n, section)}
+	n, _ := strconv.Atoi(number)
+	return rfc{
+		Number: n, Section: section, Title: t.RFCs[n],
+		URL: fmt.Sprintf("https://www.rfc-editor.org/rfc/rfc%d.html#section-%s", n, section),
+	}
 }
 
-// replyParts takes the text of a reply apart: "HELO {helo} is ..." has a value.
+// replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo".
 func replyParts(text string) []replyPart {
 	var parts []replyPart
 	for text != "" {
@@ -145,7 +147,7 @@ func replyParts(text string) []replyPart {
 			break
 		}
 		name, after, _ := strings.Cut(rest, "}")
-		parts = append(parts, replyPart{strings.ReplaceAll(name, "_", " "), true})
+		parts = append(parts, replyPart{Text: strings.ReplaceAll(name, "_", " "), Value: true})
 		text = after
 	}
 	return parts

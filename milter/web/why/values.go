@@ -11,26 +11,26 @@ import (
 	"milterd/milter/records"
 )
 
-// values are what stands in the recipes: those of the refused mail where they are known and fit, else examples.
+// values replace the placeholders of the recipes: the values of the refused mail if they are known and valid, else examples.
 type values struct {
 	client netip.Addr
-	host   string // of the sending server
+	host   string // name of the sending server
 	domain string // of the sender
-	site   string // whose postmaster can be asked
+	site   string // this site, whose postmaster can help
 }
 
-// exampleValues are of the names and addresses that RFC 2606 and RFC 5737 keep for documentation.
+// exampleValues returns names and addresses that RFC 2606 and RFC 5737 reserve for documentation.
 func exampleValues(site string) values {
-	return values{netip.MustParseAddr("192.0.2.25"), "mail.example.net", "example.net", site}
+	return values{client: netip.MustParseAddr("192.0.2.25"), host: "mail.example.net", domain: "example.net", site: site}
 }
 
-// valuesOf are those of a record.
-func valuesOf(r records.Record, site string) values {
+// newValues returns the values of a record.
+func newValues(r records.Record, site string) values {
 	v := exampleValues(site)
 	if r.Client.IsValid() {
 		v.client = r.Client.WithZone("")
 	}
-	if name, ok := hostName(r.Helo); ok && r.Reason != "helo-own-name" {
+	if name, ok := hostName(r.Helo); ok && r.Reason != "helo-own-name" { // that is our name
 		v.host = name
 	}
 	if name, ok := hostName(checks.ParseAddress(r.MailFrom).Domain); ok {
@@ -39,27 +39,29 @@ func valuesOf(r records.Record, site string) values {
 	return v
 }
 
-// replacer fills recipes.
+// replacer replaces the placeholders.
 func (v values) replacer() *strings.Replacer {
 	return strings.NewReplacer("{host}", v.host, "{client}", v.client.String(), "{domain}", v.domain, "{site}", v.site,
-		"{reverse}", reverseName(v.client), "{type}", addressType(v.client), "{mechanism}", mechanism(v.client))
+		"{reverse}", reverseName(v.client), "{type}", addressType(v.client), "{mechanism}", spfTerm(v.client))
 }
 
 var hostNames = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// hostName brings a name that can stand in a zone as it is into the form without the dot at its end. What was said in HELO
-// may be anything.
+// hostName returns a host name in lower case without trailing dot, and whether it is valid. A valid name needs no escaping in a
+// zone file or a page.
 func hostName(s string) (string, bool) {
 	s = strings.ToLower(strings.TrimSuffix(s, "."))
 	_, err := netip.ParseAddr(s)
 	return s, len(s) <= 253 && err != nil && hostNames.MatchString(s)
 }
 
+// reverseName returns the name of an address in the reverse zone.
 func reverseName(a netip.Addr) string {
-	name, _ := dns.ReverseAddr(a.String()) // an error for no address alone
+	name, _ := dns.ReverseAddr(a.String()) // fails only for an invalid address
 	return name
 }
 
+// addressType returns the type of the DNS record for an address.
 func addressType(a netip.Addr) string {
 	if a.Is4() {
 		return "A"
@@ -67,8 +69,8 @@ func addressType(a netip.Addr) string {
 	return "AAAA"
 }
 
-// mechanism is the term of an SPF record that allows an address, RFC 7208 section 5.6.
-func mechanism(a netip.Addr) string {
+// spfTerm returns the term of an SPF record that matches an address, RFC 7208 section 5.6.
+func spfTerm(a netip.Addr) string {
 	if a.Is4() {
 		return "ip4:" + a.String()
 	}

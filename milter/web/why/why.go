@@ -1,15 +1,16 @@
-// Package why serves the sender's pages: one for each reason, which with the reference of a reply shows what was seen and
-// tests it again. The operator's pages are in package dashboard.
+// Package why serves the pages for senders whose mail was refused: an index of the reasons and a page for each. The link in a
+// reply has a signed reference; with it, the page shows what was seen of the mail and how to repair it, and tests it again.
+// Without a valid reference the pages show nothing about anybody and ask neither the DNS nor the store.
+//
+// The daemon implements Tester. The templates and texts are in the folder pages; what a reason means comes from checks.Reason.
+// Package dashboard serves the operator's pages. Start reading with New, which lists the pages, and reason.go.
 package why
 
 import (
-	"bytes"
 	"context"
-	"errors"
+	"embed"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"runtime"
 	"strings"
 	"time"
 
@@ -22,41 +23,43 @@ import (
 
 // Config configures the pages.
 type Config struct {
-	Checks  []checks.Info    // whose reasons have pages
-	Reasons []*checks.Reason // that no check says
+	Checks  []checks.Info    // checks whose reasons have pages
+	Reasons []*checks.Reason // reasons of the pipeline
 	Site    string           // host name of the mail server
-	URL     string           // as which others reach the pages; its path may or may not come along
-	Signer  records.Signer   // of references; the zero value: none is valid
+	URL     string           // public URL of the pages; a proxy may remove its path
+	Signer  records.Signer   // of references; the zero value accepts none
 	Keep    time.Duration    // how long a reference is valid
-	Log     *logrus.Entry
+	Log     *logrus.Entry    // may be nil
 	Now     func() time.Time // nil: time.Now
-	Tester                   // nil: there are no references
+	Tester                   // nil: no reference is valid
 }
 
-// Tester is what the pages need of the daemon. It is safe for concurrent use.
+// Tester gives access to the daemon. It is safe for concurrent use.
 type Tester interface {
-	// Record finds the record of a reference; false if it is not kept any more.
+	// Record returns the record with an id, and whether it exists.
 	Record(ctx context.Context, id string) (records.Record, bool, error)
-	// Again asks the named checks once more about the client, HELO name and sender of a record, past all caches.
+	// Again runs the named checks for the client, HELO name and sender of a record, without cached answers.
 	Again(ctx context.Context, r records.Record, names []string) []checks.Result
-	// Repaired is told of a record whose reasons are gone, and tells whether it lifted a temporary block for that.
+	// Repaired is called if no reason of a record applies any more. It reports whether it lifted a temporary block for that.
 	Repaired(ctx context.Context, r records.Record) (lifted bool, err error)
 }
 
-// explain serves the pages.
-type explain struct {
-	Config
-	texts   *texts
-	reasons map[string]*checks.Reason
-	limiter *limiter
-	style   []byte
-	pens    chan struct{} // each writes a page: however many want to read, half of the processors are left for mail
-}
-
-// Policy is the content security policy of every page: no exceptions.
+// Policy is the content security policy of the pages.
 const Policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// New returns a handler for the pages. The error is one of their texts.
+//go:embed pages
+var files embed.FS
+
+// pages is the handler of the pages.
+type pages struct {
+	Config
+	prefix  string // path of the URL, without a slash at the end
+	texts   *texts
+	reasons map[string]*checks.Reason // by id
+	limiter *limiter
+}
+
+// New returns the handler of the pages. It fails only if a template or a file is broken.
 func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -65,117 +68,88 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &explain{
-		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now),
-		pens: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-	}
-	if x.style, err = files.ReadFile("pages/style.css"); err != nil {
+	style, err := files.ReadFile("pages/style.css")
+	if err != nil {
 		return nil, err
 	}
-	for _, g := range x.registry() {
+	p := &pages{Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now)}
+	if u, err := url.Parse(c.URL); err == nil {
+		p.prefix = strings.TrimSuffix(u.Path, "/")
+	}
+	for _, g := range p.groups() {
 		for _, r := range g.reasons {
-			x.reasons[r.ID] = r
+			p.reasons[r.ID] = r
 		}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Location", "why/") // below the path of the URL
+		w.Header().Set("Location", "why/") // relative, to stay below the path of the URL
 		w.WriteHeader(http.StatusSeeOther)
 	})
-	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) { x.index(w, r, "why/") })
-	mux.HandleFunc("GET /why/{$}", func(w http.ResponseWriter, r *http.Request) { x.index(w, r, "") })
-	mux.HandleFunc("GET /why/style.css", x.css)
-	mux.HandleFunc("GET /why/{reason}", x.show)
-	mux.HandleFunc("POST /why/{reason}", x.test)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { x.missing(w) })
-	return x.guard(mux), nil
+	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) { p.index(w, r, "why/") })
+	mux.HandleFunc("GET /why/{$}", func(w http.ResponseWriter, r *http.Request) { p.index(w, r, "") })
+	mux.HandleFunc("GET /why/style.css", web.Stylesheet(style))
+	mux.HandleFunc("GET /why/{reason}", p.show)
+	mux.HandleFunc("POST /why/{reason}", p.test)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { p.missing(w) })
+	return p.protect(mux), nil
 }
 
-// guard hardens every answer, and takes the path of the URL off.
-func (x *explain) guard(next http.Handler) http.Handler {
-	prefix := ""
-	if u, err := url.Parse(x.URL); err == nil {
-		prefix = strings.TrimSuffix(u.Path, "/")
-	}
+// protect sets the security headers, limits the rate of requests, and removes the path of the URL from requests.
+func (p *pages) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		web.SetSecurityHeaders(w.Header(), Policy)
-		if !x.limiter.page() {
+		if !p.limiter.allowPage() {
 			select {
 			case <-time.After(delayPage):
 			case <-r.Context().Done():
 			}
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, x.texts.Notices["busy"], http.StatusTooManyRequests)
+			http.Error(w, p.texts.Notices["busy"], http.StatusTooManyRequests)
 			return
 		}
-		if strings.HasPrefix(r.URL.Path, prefix+"/") {
-			http.StripPrefix(prefix, next).ServeHTTP(w, r)
+		if strings.HasPrefix(r.URL.Path, p.prefix+"/") {
+			http.StripPrefix(p.prefix, next).ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// view is what the templates show.
+// view is the data of the templates.
 type view struct {
-	Page, Title, Site, Contact string
-	Base                       string // what leads to the folder of the pages
-	Private                    bool   // about somebody
-	Notice                     string
-	Groups                     []group
-	Reason                     *reasonView
-	Seen                       *seen
-	Result                     *result
-	SPF                        *openspf
+	Page, Title, Site string
+	Base              string // URL of the folder of the pages, relative or absolute
+	Private           bool   // about a certain mail
+	Notice            string
+	Groups            []group
+	Reason            *reasonView
+	Seen              *seen
+	Result            *result
+	SPF               *openSPF
 }
 
-func (x *explain) view(page, title string) view {
-	return view{Page: page, Title: title, Site: x.Site, Contact: x.Site}
-}
-
-// write sends a page. Nothing is sent of a page that cannot be made.
-func (x *explain) write(w http.ResponseWriter, code int, v view) {
-	b, err := x.render(v)
+// write sends a page. If the template fails, it sends status 500 and nothing of the page.
+func (p *pages) write(w http.ResponseWriter, code int, v view) {
+	v.Site = p.Site
+	b, err := p.texts.execute(v)
 	if err != nil {
-		x.warn("page", err)
+		p.warn("page", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=300")
+	cacheControl := "public, max-age=300"
 	if v.Private || code != http.StatusOK {
-		w.Header().Set("Cache-Control", "no-store")
+		cacheControl = "no-store"
 	}
-	w.WriteHeader(code)
-	_, _ = b.WriteTo(w) // who asked has gone
+	web.WritePage(w, code, cacheControl, b)
 }
 
-func (x *explain) render(v view) (*bytes.Buffer, error) {
-	x.pens <- struct{}{}
-	defer func() { <-x.pens }()
-	b := new(bytes.Buffer)
-	return b, x.texts.pages.ExecuteTemplate(b, v.Page, v)
-}
+func (p *pages) warn(what string, err error) { web.Warn(p.Log, "pages for senders: "+what, err) }
 
-func (x *explain) warn(what string, err error) {
-	if x.Log != nil && !errors.Is(err, context.Canceled) {
-		x.Log.WithError(err).Warn("explanation pages: " + what)
-	}
-}
-
-func (x *explain) css(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	_, _ = w.Write(x.style)
-}
-
-func (x *explain) missing(w http.ResponseWriter) {
-	v := x.view("missing", x.texts.Titles["missing"])
-	v.Base = "/why/"
-	if u, err := url.Parse(x.URL); err == nil {
-		v.Base = strings.TrimSuffix(u.Path, "/") + v.Base
-	}
-	x.write(w, http.StatusNotFound, v)
+// missing serves the page for an unknown path or reason.
+func (p *pages) missing(w http.ResponseWriter) {
+	p.write(w, http.StatusNotFound, view{Page: "missing", Title: p.texts.Titles["missing"], Base: p.prefix + "/why/"})
 }
 
 // group is the reasons of one check.
@@ -185,68 +159,33 @@ type group struct {
 	reasons     []*checks.Reason
 }
 
-// registry lists all reasons in their order.
-func (x *explain) registry() []group {
+// groups returns all reasons in the order of the registry, those of the pipeline last.
+func (p *pages) groups() []group {
 	var list []group
-	for _, info := range x.Checks {
+	for _, info := range p.Checks {
 		if len(info.Reasons) > 0 {
 			list = append(list, group{Name: info.Name, reasons: info.Reasons})
 		}
 	}
-	return append(list, group{Name: "milterd", reasons: x.Reasons})
+	return append(list, group{Name: "milterd", reasons: p.Reasons})
 }
 
-// index lists all reasons, or answers a link in openspf's form: http://www.openspf.org/why.html?sender=...&ip=...&receiver=...
-func (x *explain) index(w http.ResponseWriter, r *http.Request, base string) {
+// index serves the list of reasons, or the page for a link in openspf's form. base is the relative URL of the folder of the
+// pages.
+func (p *pages) index(w http.ResponseWriter, r *http.Request, base string) {
 	if spf, ok := parseOpenSPF(r.URL.Query()); ok {
-		x.openspf(w, base, spf)
+		p.openSPF(w, base, spf)
 		return
 	}
-	v := x.view("index", x.texts.Titles["index"])
-	v.Base = base
-	for _, g := range x.registry() {
-		if g.Title = x.texts.Groups[g.Name]; g.Title == "" {
+	v := view{Page: "index", Title: p.texts.Titles["index"], Base: base}
+	for _, g := range p.groups() {
+		if g.Title = p.texts.Groups[g.Name]; g.Title == "" {
 			g.Title = g.Name
 		}
 		for _, r := range g.reasons {
-			g.Reasons = append(g.Reasons, reasonView{ID: r.ID, Title: x.texts.reason(r, values{}).Title})
+			g.Reasons = append(g.Reasons, reasonView{ID: r.ID, Title: p.texts.title(r)})
 		}
 		v.Groups = append(v.Groups, g)
 	}
-	x.write(w, http.StatusOK, v)
-}
-
-// openspf is what a link in openspf's form says.
-type openspf struct {
-	Sender, Domain, IP, Receiver string
-}
-
-// parseOpenSPF takes nothing but addresses and names: the page would repeat anything.
-func parseOpenSPF(q url.Values) (*openspf, bool) {
-	a := checks.ParseAddress(q.Get("sender"))
-	ip, err := netip.ParseAddr(q.Get("ip"))
-	domain, ok := hostName(a.Domain)
-	if !q.Has("sender") || err != nil || !ok {
-		return nil, false
-	}
-	receiver, ok := hostName(q.Get("receiver"))
-	if !ok {
-		receiver = ""
-	}
-	return &openspf{checks.Clean(a.Text, 254), domain, ip.Unmap().WithZone("").String(), receiver}, true
-}
-
-func (x *explain) openspf(w http.ResponseWriter, base string, spf *openspf) {
-	fail := x.reasons["spf-fail"]
-	if fail == nil {
-		x.missing(w)
-		return
-	}
-	v := x.view("openspf", x.texts.Titles["openspf"])
-	v.Base, v.SPF, v.Private = base, spf, true
-	vals := exampleValues(x.Site)
-	vals.domain, vals.client = spf.Domain, netip.MustParseAddr(spf.IP)
-	reason := x.texts.reason(fail, vals)
-	v.Reason = &reason
-	x.write(w, http.StatusOK, v)
+	p.write(w, http.StatusOK, v)
 }

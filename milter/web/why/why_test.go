@@ -32,10 +32,14 @@ func TestEveryReasonHasAPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, broken)
 	index := s.get("/why/")
+	texts, err := loadTexts()
+	if err != nil {
+		t.Fatal(err)
+	}
 	titled := map[*checks.Reason]bool{}
 	for _, info := range all.Checks {
 		for _, r := range info.Reasons {
-			titled[r] = s.explain().texts.Groups[info.Name] != ""
+			titled[r] = texts.Groups[info.Name] != ""
 		}
 	}
 	for _, r := range eachReason() {
@@ -45,7 +49,7 @@ func TestEveryReasonHasAPage(t *testing.T) {
 				t.Fatalf("%d %s", p.Code, p.Header())
 			}
 			p.Has(t, r.ID, r.Why, r.Remedy, "How to repair it")
-			own, ok := s.explain().texts.Reasons[r.ID]
+			own, ok := texts.Reasons[r.ID]
 			if !ok && !titled[r] {
 				// A check that the texts do not know makes do with what it says itself.
 				p.Lacks(t, "What the standards say")
@@ -55,14 +59,14 @@ func TestEveryReasonHasAPage(t *testing.T) {
 				p.Has(t, own.Title, "RFC ")
 			}
 			for _, id := range own.Recipes {
-				rec, ok := s.explain().texts.Recipes[id]
+				rec, ok := texts.Recipes[id]
 				if !ok || rec.Title == "" || rec.Text == "" || len(rec.Steps) == 0 {
 					t.Errorf("recipe %s: %+v", id, rec)
 				}
 				p.Has(t, rec.Title)
 			}
 			for _, ref := range own.RFC {
-				if rfc := s.explain().texts.rfc(ref); rfc.Title == "" || !regexp.MustCompile(`^[0-9.]+$`).MatchString(rfc.Section) {
+				if rfc := texts.rfc(ref); rfc.Title == "" || !regexp.MustCompile(`^[0-9.]+$`).MatchString(rfc.Section) {
 					t.Errorf("RFC %s: %+v", ref, rfc)
 				}
 			}
@@ -77,15 +81,6 @@ func TestEveryReasonHasAPage(t *testing.T) {
 			}
 		})
 	}
-}
-
-// explain is what serves the pages.
-func (s *site) explain() *explain {
-	t, err := loadTexts()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return &explain{texts: t}
 }
 
 func TestTextsAreAboutReasonsAlone(t *testing.T) {
@@ -118,7 +113,7 @@ func TestTextsAreAboutReasonsAlone(t *testing.T) {
 func TestRepairsHaveRecords(t *testing.T) {
 	t.Parallel()
 	for _, r := range eachReason() {
-		if r.Repair > checks.Elsewhere && repairs[r.Repair] == nil {
+		if r.Repair > checks.Elsewhere && fixes[r.Repair] == nil {
 			t.Errorf("no records for %s", r.ID)
 		}
 	}
@@ -128,7 +123,7 @@ func TestLocalPolicyIsSaid(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, broken)
 	for _, id := range []string{"helo-mismatch", "helo-literal"} {
-		s.get("/why/"+id).Has(t, "This is the policy of this site.", "No standard makes it your duty: RFC 5321 section 4.1.4 says")
+		s.get("/why/"+id).Has(t, "This is the policy of this site.", "No standard requires it of you: RFC 5321 section 4.1.4 says")
 	}
 	s.get("/why/greylisted").Has(t, "This is the policy of this site.")
 	s.get("/why/helo-syntax").Lacks(t, "This is the policy of this site.")
@@ -166,13 +161,13 @@ func TestReferencesThatShowNothing(t *testing.T) {
 	ref := link[strings.Index(link, "=")+1:]
 	asked := s.asked.Load()
 	for _, c := range []struct{ name, link, says string }{
-		{"cut", link[:len(link)-1], "The link is not complete"},
-		{"cut to nothing", "/why/rdns-missing?r=x", "The link is not complete"},
+		{"cut", link[:len(link)-1], "The link is incomplete"},
+		{"cut to nothing", "/why/rdns-missing?r=x", "The link is incomplete"},
 		{"forged", link[:len(link)-3] + "abc", "not valid here"},
 		{"foreign", "/why/rdns-missing?r=" + foreign, "not valid here"},
 		{"of another reason", "/why/helo-mismatch?r=" + ref, "not valid here"},
 		{"markup", "/why/rdns-missing?r=" + url.QueryEscape("<script>alert(1)</script>"+ref), "not valid here"},
-		{"of no record", "/why/rdns-missing?r=" + s.signer.Sign(records.NewID(s.clock()), "rdns-missing"), "not kept any more"},
+		{"of no record", "/why/rdns-missing?r=" + s.signer.Sign(records.NewID(s.clock()), "rdns-missing"), "no longer stored"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for what, p := range map[string]webtest.Page{"get": s.get(c.link), "post": s.again(c.link)} {
@@ -251,8 +246,8 @@ func TestOpenSPF(t *testing.T) {
 		if p.Code != 200 {
 			t.Fatal(p.Code)
 		}
-		p.Has(t, "Why SPF stopped the mail", "mx.example.org did not take a mail with the sender ann@example.com from the server 192.0.2.9",
-			"the owner of example.com says", "Nothing was looked up.", `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`)
+		p.Has(t, "Why SPF refused the message", "mx.example.org refused a message with the sender ann@example.com from the server 192.0.2.9",
+			"The SPF record of example.com", "It did not query the DNS.", `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`)
 	}
 	for _, query := range []string{"", "?sender=ann@example.com", "?sender=x&ip=192.0.2.9", "?sender=ann@example.com&ip=nothing", "?ip=192.0.2.9&receiver=Call+0900"} {
 		p := s.get("/why" + query)

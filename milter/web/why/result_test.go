@@ -16,10 +16,10 @@ func TestTestAgain(t *testing.T) {
 
 	p := s.again(link)
 	p.Has(t, "Not yet repaired", "Still wrong 192.0.2.9 has no reverse DNS name rdns-missing",
-		"Also wrong HELO name mail.example.com has neither an A nor an AAAA record helo-unresolvable The record above repairs this too.",
-		"These records would repair it: 9.2.0.192.in-addr.arpa. IN PTR mail.example.com. mail.example.com. IN A 192.0.2.9",
-		`This record in its place would repair it: example.com. IN TXT "v=spf1 ip4:192.0.2.9 mx -all"`,
-		"What the DNS says now", "example.com. TXT \"v=spf1 mx -all\"")
+		"Also wrong HELO name mail.example.com has neither an A nor an AAAA record helo-unresolvable The records above repair this too.",
+		"To repair it, add these records: 9.2.0.192.in-addr.arpa. IN PTR mail.example.com. mail.example.com. IN A 192.0.2.9",
+		`To repair it, replace the record by this one: example.com. IN TXT "v=spf1 ip4:192.0.2.9 mx -all"`,
+		"DNS answers now", "example.com. TXT \"v=spf1 mx -all\"")
 	if s.lifted.Load() != 0 {
 		t.Error("a block was lifted though nothing is repaired")
 	}
@@ -29,9 +29,9 @@ func TestTestAgain(t *testing.T) {
 
 	s.setZone(strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1))
 	p = s.again(link)
-	p.Has(t, "Repaired The DNS is as it should be now. Send the mail again. The temporary block of your server is lifted.",
+	p.Has(t, "Repaired The DNS records are correct now. Send the message again. The temporary block of your server is lifted.",
 		"Repaired 192.0.2.9 has no reverse DNS name", "9.2.0.192.in-addr.arpa. PTR mail.example.com.")
-	p.Lacks(t, "Still wrong", "Also wrong", "would repair it")
+	p.Lacks(t, "Still wrong", "Also wrong", "To repair it")
 	if s.lifted.Load() != 1 {
 		t.Error("nobody was told that it is repaired")
 	}
@@ -39,7 +39,7 @@ func TestTestAgain(t *testing.T) {
 	s.setZone("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1))
 	p = s.again(link)
 	p.Has(t, "Some answers are missing", "No answer 192.0.2.9 has no reverse DNS name")
-	p.Lacks(t, "Repaired The DNS")
+	p.Lacks(t, "Repaired The DNS records")
 	if s.lifted.Load() != 1 {
 		t.Error("what could not be found out counts as repaired")
 	}
@@ -115,7 +115,7 @@ func TestTestsAreLimited(t *testing.T) {
 	if p.Code != 429 || p.Header().Get("Retry-After") == "" || s.asked.Load() != asked {
 		t.Errorf("%d, %d questions", p.Code, s.asked.Load()-asked)
 	}
-	p.Has(t, "tested often enough", "What we saw", "Test again")
+	p.Has(t, "Too many tests", "What we saw", "Test again")
 	s.after(refillReference)
 	if p := s.again(link); p.Code != 200 {
 		t.Errorf("after a minute: %d", p.Code)
@@ -141,7 +141,7 @@ func TestPagesAreLimited(t *testing.T) {
 	if p := get(); p.Code != 429 || p.Header().Get("Retry-After") == "" {
 		t.Errorf("one more: %d", p.Code)
 	} else {
-		p.Has(t, "Too many pages")
+		p.Has(t, "Too many requests")
 	}
 	s.after(refillPages)
 	if p := get(); p.Code != 200 {
@@ -154,22 +154,22 @@ func TestLimiterForgets(t *testing.T) {
 	now := time.Unix(0, 0)
 	l := newLimiter(func() time.Time { return now })
 	for i := range 3000 {
-		if !l.begin(fmt.Sprint(i)) {
+		if !l.beginTest(fmt.Sprint(i)) {
 			t.Fatalf("test %d", i)
 		}
-		l.end()
+		l.endTest()
 		now = now.Add(refillOverall)
 	}
-	if len(l.each) > 100 {
-		t.Errorf("%d references are remembered", len(l.each))
+	if len(l.references) > 100 {
+		t.Errorf("%d references are remembered", len(l.references))
 	}
 	for range testsAtATime {
 		now = now.Add(refillOverall)
-		if !l.begin("a") {
+		if !l.beginTest("a") {
 			t.Fatal("too few at a time")
 		}
 	}
-	if now = now.Add(time.Hour); l.begin("b") {
+	if now = now.Add(time.Hour); l.beginTest("b") {
 		t.Error("too many at a time")
 	}
 }
@@ -181,7 +181,7 @@ func TestWhatIsSaidCannotBeTestedAgain(t *testing.T) {
 	link := s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
 	asked := s.asked.Load()
 	for _, p := range []webtest.Page{s.get(link), s.again(link)} {
-		p.Has(t, "What we saw", "the next mail shows whether it is repaired")
+		p.Has(t, "What we saw", "it cannot be tested here")
 		p.Lacks(t, "<form")
 	}
 	if s.asked.Load() != asked {

@@ -1,0 +1,124 @@
+package why
+
+import (
+	"slices"
+
+	"milterd/checks"
+	"milterd/milter/records"
+)
+
+// The states of a result and of its lines.
+const (
+	repaired = "repaired"
+	wrong    = "wrong"   // the reason still applies
+	also     = "also"    // the reason applies now, but did not when the mail was refused
+	noted    = "noted"   // the reason applies, but this site does not refuse mail for it
+	unknown  = "unknown" // the check failed
+)
+
+// result is the result of testing a record again.
+type result struct {
+	State  string // repaired, wrong or unknown
+	Lifted bool   // a temporary block was lifted
+	Lines  []line
+	Asked  []records.Asked
+}
+
+// line is the result for one reason.
+type line struct {
+	State  string
+	Reason string
+	Text   string
+	fix
+	Above bool // an earlier line has the same DNS records
+}
+
+// testable returns the outcomes of a record that can be tested again. The record may have reasons that do not exist any more.
+func (p *pages) testable(rec records.Record) []records.Outcome {
+	return slices.DeleteFunc(slices.Clone(rec.Outcomes), func(o records.Outcome) bool {
+		r := p.reasons[o.Reason]
+		return r == nil || r.Repair == checks.NoRepair
+	})
+}
+
+// testedChecks returns the names of the checks that run again.
+func (p *pages) testedChecks() []string {
+	var names []string
+	for _, info := range p.Checks {
+		if slices.ContainsFunc(info.Reasons, func(r *checks.Reason) bool { return r.Repair != checks.NoRepair }) {
+			names = append(names, info.Name)
+		}
+	}
+	return names
+}
+
+// compare compares the reasons of a record with the results of the checks now.
+func (p *pages) compare(rec records.Record, now []checks.Result) *result {
+	before := p.testable(rec)
+	applied := func(o checks.Outcome) bool {
+		return slices.ContainsFunc(before, func(b records.Outcome) bool { return b.Reason == o.Reason.ID })
+	}
+	applies, failed := summarize(now)
+	zone := zone{values: newValues(rec, p.Site), results: now}
+	res := &result{State: repaired, Asked: p.askedOf(records.Trace(now))}
+	for _, o := range applies {
+		if applied(o) {
+			res.addWrong(o, wrong, zone)
+		}
+	}
+	for _, b := range before {
+		if !slices.ContainsFunc(applies, func(o checks.Outcome) bool { return o.Reason.ID == b.Reason }) {
+			res.addGone(b, failed[b.Check])
+		}
+	}
+	for _, o := range applies {
+		if !applied(o) && o.Reason.Repair != checks.NoRepair {
+			res.addWrong(o, also, zone)
+		}
+	}
+	return res
+}
+
+// summarize returns the first outcome of each reason that is not off, and the names of the checks that failed.
+func summarize(results []checks.Result) (applies []checks.Outcome, failed map[string]bool) {
+	failed = map[string]bool{}
+	for _, r := range results {
+		failed[r.Check] = failed[r.Check] || r.Err != nil
+		for _, o := range r.Outcomes {
+			known := slices.ContainsFunc(applies, func(a checks.Outcome) bool { return a.Reason == o.Reason })
+			if o.Action != checks.Off && !known {
+				applies = append(applies, o)
+			}
+		}
+	}
+	return applies, failed
+}
+
+// addWrong adds a line for a reason that applies now.
+func (res *result) addWrong(o checks.Outcome, state string, z zone) {
+	if o.Action < checks.Greylist {
+		state = noted
+	} else {
+		res.State = wrong
+	}
+	l := line{State: state, Reason: o.Reason.ID, Text: o.Reply.Text, fix: z.fix(o.Reason.Repair)}
+	l.Above = len(l.Records) > 0 && !slices.ContainsFunc(l.Records, func(record string) bool { return !res.hasRecord(record) })
+	res.Lines = append(res.Lines, l)
+}
+
+// hasRecord reports whether a line has a DNS record.
+func (res *result) hasRecord(record string) bool {
+	return slices.ContainsFunc(res.Lines, func(l line) bool { return slices.Contains(l.Records, record) })
+}
+
+// addGone adds a line for a reason of the record that does not apply now, or whose check failed.
+func (res *result) addGone(o records.Outcome, failed bool) {
+	state := repaired
+	if failed {
+		state = unknown
+		if res.State == repaired {
+			res.State = unknown
+		}
+	}
+	res.Lines = append(res.Lines, line{State: state, Reason: o.Reason, Text: o.Text})
+}

@@ -1,5 +1,9 @@
-// Package access looks clients, HELO names and senders up in the operator's own lists: who is on an allow list is never checked,
-// who is on a deny list is refused.
+// Package access looks up clients, HELO names and senders in the operator's own lists. An entry of an allow list exempts a
+// session from all other checks; an entry of a deny list refuses it.
+//
+// access.go has the check, list.go the lookup in one list, entry.go the syntax of a line, and file.go the files on disk,
+// which are read again when they change. The confirmed names of a client and the right to send for a domain come from
+// package facts. Start with Check.
 package access
 
 import (
@@ -17,37 +21,37 @@ import (
 
 // Settings configure the check.
 type Settings struct {
-	Deny  []string `yaml:"deny" doc:"Files of who is refused, one entry a line: a network or address, a host name or .domain, user@domain, user@, @domain or @.domain; until=2027-01-31 and why=\"...\" may follow." example:"[/etc/milterd/deny.txt]"`
-	Allow []string `yaml:"allow" doc:"Files of who is never checked, with the same entries: the address, a confirmed name, or a sender for whom the client may send. What is here wins over deny." example:"[/etc/milterd/allow.txt]"`
+	Deny  []string `yaml:"deny" doc:"Files of clients and senders to refuse, one entry a line: a network or address, a host name or .domain, user@domain, user@, @domain or @.domain; until=2027-01-31 and why=\"...\" may follow." example:"[/etc/milterd/deny.txt]"`
+	Allow []string `yaml:"allow" doc:"Files of clients and senders to exempt from all checks, with the same entries: the address of the client, a confirmed name of it, or a sender for which it may send. They win over deny." example:"[/etc/milterd/allow.txt]"`
 }
 
-// Validate finds files that make no sense. Whether they can be read is found out when the check is made.
+// Validate returns an error for empty and repeated file names. It does not read the files, see Faults.
 func (c Settings) Validate() error {
 	var faults []error
 	for _, names := range [][]string{c.Deny, c.Allow} {
 		for i, name := range names {
 			switch {
 			case name == "":
-				faults = append(faults, errors.New("a list wants the name of a file"))
+				faults = append(faults, errors.New("the name of a file is empty"))
 			case slices.Contains(names[:i], name):
-				faults = append(faults, fmt.Errorf("%s is there twice", short(name)))
+				faults = append(faults, fmt.Errorf("%s is in the list twice", quote(name)))
 			}
 		}
 	}
 	for _, name := range c.Deny {
 		if name != "" && slices.Contains(c.Allow, name) {
-			faults = append(faults, fmt.Errorf("%s cannot both deny and allow", short(name)))
+			faults = append(faults, fmt.Errorf("%s is in both deny and allow", quote(name)))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// Info describes the check. It is asked once a transaction, when all that its lists speak of is known: an allowed sender wins over
-// a denied client.
+// Info describes the check. It runs at MAIL, when all that its lists can name is known: an allowed sender wins over a denied
+// client.
 var Info = checks.Define(checks.Info{
 	Name: "access",
-	Doc: "Looks the client's address and names, the HELO name and the sender up in the operator's own lists. Whoever is on an allow " +
-		"list skips every check; whoever is on a deny list, and on no allow list, is refused.",
+	Doc: "Looks up the client's address and names, the HELO name and the sender in the operator's own lists. A client or sender on " +
+		"an allow list skips every other check; one on a deny list, and on no allow list, is refused.",
 	Stages:  []checks.Stage{checks.MailFrom},
 	Reasons: []*checks.Reason{clientDenied, heloDenied, senderDenied},
 	Vouches: true,
@@ -61,162 +65,140 @@ type check struct {
 var (
 	_ checks.Prefetcher = (*check)(nil)
 	_ checks.Maintainer = (*check)(nil)
-	_ checks.Maintainer = (*check)(nil)
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	out := &check{env: env}
-	for _, name := range c.Deny {
-		f, err := open(name, false, env.Log)
-		if err != nil {
-			return nil, fmt.Errorf("deny: %w", err)
-		}
-		out.deny = append(out.deny, f)
+	deny, err := openAll(c.Deny, false, env.Log)
+	if err != nil {
+		return nil, fmt.Errorf("deny: %w", err)
 	}
-	for _, name := range c.Allow {
-		f, err := open(name, true, env.Log)
-		if err != nil {
-			return nil, fmt.Errorf("allow: %w", err)
-		}
-		out.allow = append(out.allow, f)
+	allow, err := openAll(c.Allow, true, env.Log)
+	if err != nil {
+		return nil, fmt.Errorf("allow: %w", err)
 	}
-	return out, nil
+	return &check{env: env, deny: deny, allow: allow}, nil
 }
 
-func (c *check) files() []*file { return slices.Concat(c.deny, c.allow) }
-
-// lists is the content in force of some files.
-func lists(files []*file) []*list {
-	out := make([]*list, len(files))
-	for i, f := range files {
-		out[i] = f.state.Load().list
-	}
-	return out
-}
-
-// find asks one list after the other.
-func find(lists []*list, ask func(*list) (match, bool)) (match, bool) {
-	for _, l := range lists {
-		if m, ok := ask(l); ok {
-			return m, true
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	allow := current(c.allow)
+	switch r.Stage {
+	case checks.Connect:
+		switch {
+		case allow.haveNames():
+			return facts.IprevAhead(r)
+		case current(c.deny).haveNames():
+			return facts.PTRAhead(r)
+		}
+	case checks.MailFrom:
+		if _, ok := allow.sender(r.Envelope.MailFrom, r.Time); ok {
+			return append(facts.IprevAhead(r), facts.SPFAhead(r, facts.SPFMailFrom)...)
 		}
 	}
-	return match{}, false
+	return nil
 }
 
-func haveNames(lists []*list) bool {
-	return slices.ContainsFunc(lists, func(l *list) bool { return l.names })
-}
-
-// Check implements checks.Check. If the DNS does not say whether a client is allowed, it is not denied either, and no other check
-// refuses it for good; nor if an entry would allow it whose end may have come or not, as the clock may be wrong.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	now := s.Time
-	if c.doubts(s) {
-		now = time.Time{} // before all ends
-	}
-	m, ok, err := c.allowed(ctx, s, lists(c.allow), now)
+// Check implements checks.Check. If the DNS fails and an allow list might apply, the verdict is an unsure vouch: the client
+// is not denied, and other checks refuse it with 4yz at most.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	e, ok, err := c.allowed(ctx, r)
 	if ok {
-		checks.Note(ctx, checks.Clean(fmt.Sprintf("allowed by %s:%d: %s", m.file, m.line, m.entry), 200))
-		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: c.doubts(s) && !m.until.IsZero()}}, nil
+		checks.Note(ctx, checks.Clean(fmt.Sprintf("allowed by %s:%d: %s", e.file, e.line, e), 200))
+		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: c.mayHaveEnded(e, r.Time)}}, nil
 	}
 	if err != nil {
 		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: true}}, err
 	}
-	return c.denied(ctx, s, lists(c.deny))
+	return c.denied(ctx, r)
 }
 
-// doubts tells whether the clock may be wrong.
-func (c *check) doubts(s *checks.Request) bool { return c.env.Clock.Doubt(s.Time) != "" }
+// clockInDoubt reports whether the time of the session may be wrong.
+func (c *check) clockInDoubt(now time.Time) bool { return c.env.Clock.Doubt(now) != "" }
 
-// allowed finds an entry that lets the client pass at a time. A client can say what it likes in HELO, so that never allows anything; nor does
-// a name that networks give to whole pools.
-func (c *check) allowed(ctx context.Context, s *checks.Request, allow []*list, now time.Time) (match, bool, error) {
-	if m, ok := find(allow, func(l *list) (match, bool) { return l.addr(s.Client, now) }); ok {
-		return m, true, nil
+// mayHaveEnded reports whether e has an end and the clock is in doubt.
+func (c *check) mayHaveEnded(e entry, now time.Time) bool {
+	return !e.until.IsZero() && c.clockInDoubt(now)
+}
+
+// allowed returns the entry that exempts the client. HELO names do not count, as a client can send any. Neither do names
+// that a network gives to all addresses of a pool.
+func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, error) {
+	allow, now := current(c.allow), r.Time
+	if c.clockInDoubt(now) {
+		now = time.Time{} // so that no entry has ended
 	}
-	m, ok, errName := c.allowedName(ctx, s, allow, now)
+	if e, ok := allow.addr(r.Client, now); ok {
+		return e, true, nil
+	}
+	e, ok, errName := c.allowedName(ctx, r, allow, now)
 	if ok {
-		return m, true, nil
+		return e, true, nil
 	}
-	if m, ok = find(allow, func(l *list) (match, bool) { return l.sender(s.Envelope.MailFrom, now) }); !ok {
-		return match{}, false, errName
+	if e, ok = allow.sender(r.Envelope.MailFrom, now); !ok {
+		return entry{}, false, errName
 	}
-	is, errSender := facts.SenderIsClients(ctx, c.env, s)
-	return m, is, cmp.Or(errName, errSender)
+	ok, errSender := facts.SenderIsClients(ctx, c.env, r)
+	return e, ok, cmp.Or(errName, errSender)
 }
 
-// allowedName finds an entry for a confirmed name of the client. A failing DNS is an error if such an entry might apply.
-func (c *check) allowedName(ctx context.Context, s *checks.Request, allow []*list, now time.Time) (m match, ok bool, err error) {
-	if !haveNames(allow) {
-		return match{}, false, nil
+// allowedName returns the entry for a confirmed name of the client. A failing DNS is an error only if an entry might apply.
+func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists, now time.Time) (e entry, ok bool, err error) {
+	if !allow.haveNames() {
+		return entry{}, false, nil
 	}
-	ok, err = facts.ClientNamed(ctx, c.env, s, func(n string) (listed bool) {
-		m, listed = find(allow, func(l *list) (match, bool) { return l.name("", n, now) })
-		return listed && !facts.PoolName(s.Client, n)
+	ok, err = facts.ClientNamed(ctx, c.env, r, func(name string) (listed bool) {
+		e, listed = allow.host(name, now)
+		return listed && !facts.PoolName(r.Client, name)
 	})
-	return m, ok, err
+	return e, ok, err
 }
 
-// denied finds the entries that refuse the client, the HELO name and the sender. Any name of the client counts, whether it leads
-// back or not: the network that gives it can only harm itself.
-func (c *check) denied(ctx context.Context, s *checks.Request, deny []*list) ([]checks.Verdict, error) {
-	var vs []checks.Verdict
-	say := func(r *checks.Reason, ask func(*list) (match, bool)) bool {
-		m, ok := find(deny, ask)
+// denied returns a verdict for each of the client, the HELO name and the sender that has an entry.
+func (c *check) denied(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	deny := current(c.deny)
+	var verdicts []checks.Verdict
+	add := func(reason *checks.Reason, e entry, ok bool) {
 		if ok {
-			v := m.verdict(r)
-			v.Unsure = !m.until.IsZero() && c.doubts(s)
-			vs = append(vs, v)
-		}
-		return ok
-	}
-	var err error
-	byAddr := say(clientDenied, func(l *list) (match, bool) { return l.addr(s.Client, s.Time) })
-	if !byAddr && haveNames(deny) {
-		var ptr []string
-		ptr, err = facts.ClientPTR(ctx, c.env, s)
-		for _, n := range ptr {
-			if say(clientDenied, func(l *list) (match, bool) { return l.name("", n, s.Time) }) {
-				break
-			}
+			verdicts = append(verdicts, c.refusal(reason, e, r.Time))
 		}
 	}
-	helo := strings.ToLower(strings.TrimSuffix(s.Helo, "."))
-	say(heloDenied, func(l *list) (match, bool) { return l.name("", helo, s.Time) })
-	say(senderDenied, func(l *list) (match, bool) { return l.sender(s.Envelope.MailFrom, s.Time) })
-	return vs, err
+	e, ok, err := c.deniedClient(ctx, r, deny)
+	add(clientDenied, e, ok)
+	e, ok = deny.host(strings.ToLower(strings.TrimSuffix(r.Helo, ".")), r.Time)
+	add(heloDenied, e, ok)
+	e, ok = deny.sender(r.Envelope.MailFrom, r.Time)
+	add(senderDenied, e, ok)
+	return verdicts, err
 }
 
-func (m match) verdict(r *checks.Reason) checks.Verdict {
+// deniedClient returns the entry for the client's address or one of its names. Unconfirmed names count too: a network that
+// sets a listed name for its client harms only itself.
+func (c *check) deniedClient(ctx context.Context, r *checks.Request, deny lists) (entry, bool, error) {
+	if e, ok := deny.addr(r.Client, r.Time); ok {
+		return e, true, nil
+	}
+	if !deny.haveNames() {
+		return entry{}, false, nil
+	}
+	names, err := facts.ClientPTR(ctx, c.env, r)
+	for _, name := range names {
+		if e, ok := deny.host(name, r.Time); ok {
+			return e, true, err
+		}
+	}
+	return entry{}, false, err
+}
+
+// refusal returns the verdict of an entry of a deny list.
+func (c *check) refusal(reason *checks.Reason, e entry, now time.Time) checks.Verdict {
 	why := ""
-	if m.why != "" {
-		why = ": " + m.why
+	if e.why != "" {
+		why = ": " + e.why
 	}
-	return checks.Verdict{Reason: r, Detail: map[string]string{
-		"entry": m.entry.String(), "why": why, "file": m.file, "line": fmt.Sprint(m.line),
+	return checks.Verdict{Reason: reason, Unsure: c.mayHaveEnded(e, now), Detail: map[string]string{
+		"entry": e.String(), "why": why, "file": e.file, "line": fmt.Sprint(e.line),
 	}}
-}
-
-// Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query {
-	allow := lists(c.allow)
-	switch s.Stage {
-	case checks.Connect:
-		switch {
-		case haveNames(allow):
-			return facts.IprevAhead(s)
-		case haveNames(lists(c.deny)):
-			return facts.PTRAhead(s)
-		}
-	case checks.MailFrom:
-		_, ok := find(allow, func(l *list) (match, bool) { return l.sender(s.Envelope.MailFrom, s.Time) })
-		if ok {
-			return append(facts.IprevAhead(s), facts.SPFAhead(s, facts.SPFMailFrom)...)
-		}
-	}
-	return nil
 }

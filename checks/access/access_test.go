@@ -39,7 +39,7 @@ wide.example.                 TXT  "v=spf1 +all"
 v6.example.net.               AAAA 2001:db8::9
 `
 
-// write makes a list in a new folder.
+// write writes a list to a file in a new folder and returns its name.
 func write(t testing.TB, lines string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "list.txt")
@@ -49,7 +49,7 @@ func write(t testing.TB, lines string) string {
 	return name
 }
 
-// build makes the check with one deny and one allow list.
+// build returns the check with one deny and one allow list.
 func build(t testing.TB, env checks.Env, deny, allow string) checks.Check {
 	t.Helper()
 	return checktest.Build(t, access.Info, env, func(s *access.Settings) {
@@ -57,8 +57,8 @@ func build(t testing.TB, env checks.Env, deny, allow string) checks.Check {
 	})
 }
 
-// said is what the check says in a word or more: "allow", "perhaps", the reasons, or nothing.
-func said(vs []checks.Verdict) string {
+// result returns the verdicts in short: "allow", "perhaps" for an unsure vouch, or else the reasons.
+func result(vs []checks.Verdict) string {
 	if len(vs) == 1 && vs[0].Reason == nil && vs[0].Vouch > checks.SkipDelays {
 		if vs[0].Unsure {
 			return "perhaps"
@@ -92,15 +92,15 @@ func TestCheck(t *testing.T) {
 		{name: "an unknown client", deny: "0.0.0.0/0\n::/0", s: session{MailFrom: "user@example.com"}},
 
 		{name: "a name of the client", deny: "mail.example.net", s: session{Client: "192.0.2.10"}, want: "client-denied"},
-		{name: "in capitals and with a dot", deny: "MAIL.Example.net.", s: session{Client: "192.0.2.10"}, want: "client-denied"},
-		{name: "that does not lead back", deny: "mail.example.net", s: session{Client: "192.0.2.11"}, want: "client-denied"},
+		{name: "a name in capitals and with a dot", deny: "MAIL.Example.net.", s: session{Client: "192.0.2.10"}, want: "client-denied"},
+		{name: "an unconfirmed name", deny: "mail.example.net", s: session{Client: "192.0.2.11"}, want: "client-denied"},
 		{name: "a domain of the client", deny: ".example.net", s: session{Client: "192.0.2.10"}, want: "client-denied"},
 		{name: "a top-level domain", deny: ".net", s: session{Client: "192.0.2.10"}, want: "client-denied"},
-		{name: "a domain and its own name", deny: ".mail.example.net", s: session{Client: "192.0.2.10"}, want: "client-denied"},
-		{name: "a host is not its domain", deny: "example.net", s: session{Client: "192.0.2.10"}},
+		{name: "a .domain matches the domain itself", deny: ".mail.example.net", s: session{Client: "192.0.2.10"}, want: "client-denied"},
+		{name: "a host name does not match names below it", deny: "example.net", s: session{Client: "192.0.2.10"}},
 		{name: "another domain", deny: ".l.example.net", s: session{Client: "192.0.2.10"}},
 		{name: "two names of the client", deny: ".example.net", s: session{Client: "192.0.2.17"}, want: "client-denied"},
-		{name: "a name of IPv6", deny: "v6.example.net", s: session{Client: "2001:db8::9"}, want: "client-denied"},
+		{name: "a name of an IPv6 client", deny: "v6.example.net", s: session{Client: "2001:db8::9"}, want: "client-denied"},
 		{name: "the reverse DNS fails", deny: ".example.net", s: session{Client: "192.0.2.13"}, unknown: true},
 		{name: "the reverse DNS fails beside a denied address", deny: ".example.net\n192.0.2.13", s: session{Client: "192.0.2.13"}, want: "client-denied"},
 		{name: "the reverse DNS fails beside a denied sender", deny: ".example.net\n@example.com", s: session{Client: "192.0.2.13", MailFrom: "user@example.com"}, want: "sender-denied", unknown: true},
@@ -113,15 +113,15 @@ func TestCheck(t *testing.T) {
 		{name: "a sender", deny: "user@example.com", s: session{Client: "192.0.2.99", MailFrom: "User@Example.com"}, want: "sender-denied"},
 		{name: "another sender", deny: "user@example.com", s: session{Client: "192.0.2.99", MailFrom: "users@example.com"}},
 		{name: "a sender with an extension", deny: "user@example.com", s: session{Client: "192.0.2.99", MailFrom: "user+list=x@example.com"}, want: "sender-denied"},
-		{name: "an extension alone", deny: "user+spam@example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}},
+		{name: "an entry with an extension does not match the plain address", deny: "user+spam@example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}},
 		{name: "a sender in quotes", deny: `"us er"@example.com`, s: session{Client: "192.0.2.99", MailFrom: `"us er"@example.com`}, want: "sender-denied"},
 		{name: "a local part at any domain", deny: "user@", s: session{Client: "192.0.2.99", MailFrom: "user+1@example.com"}, want: "sender-denied"},
 		{name: "a sender's domain", deny: "@example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}, want: "sender-denied"},
 		{name: "a domain below it", deny: "@example.com", s: session{Client: "192.0.2.99", MailFrom: "user@sub.example.com"}},
-		{name: "a domain with all below", deny: "@.example.com", s: session{Client: "192.0.2.99", MailFrom: "user@a.b.example.com"}, want: "sender-denied"},
-		{name: "a domain with all below, itself", deny: "@.example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}, want: "sender-denied"},
+		{name: "a domain and all below it", deny: "@.example.com", s: session{Client: "192.0.2.99", MailFrom: "user@a.b.example.com"}, want: "sender-denied"},
+		{name: "a domain and all below it matches the domain itself", deny: "@.example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}, want: "sender-denied"},
 		{name: "an international domain", deny: "@bücher.example", s: session{Client: "192.0.2.99", MailFrom: "user@xn--bcher-kva.example"}, want: "sender-denied"},
-		{name: "a host name is no sender's domain", deny: "example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}},
+		{name: "a host name does not match a sender's domain", deny: "example.com", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}},
 		{name: "the null reverse-path", deny: "postmaster@\n@example.org", s: session{Client: "192.0.2.99", MailFrom: ""}},
 		{name: "an address literal as sender", deny: "user@", s: session{Client: "192.0.2.99", MailFrom: "user@[192.0.2.99]"}},
 
@@ -133,28 +133,28 @@ func TestCheck(t *testing.T) {
 		{name: "an allowed network", allow: "192.0.2.0/24", deny: "192.0.2.10", s: session{Client: "192.0.2.10"}, want: "allow"},
 		{name: "an allowed name", allow: "mail.example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.10"}, want: "allow"},
 		{name: "an allowed domain", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.10"}, want: "allow"},
-		{name: "an allowed name that does not lead back", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.11"}, want: "client-denied"},
+		{name: "an allowed name that is unconfirmed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.11"}, want: "client-denied"},
 		{name: "a dynamic-looking name never vouches", allow: ".example.net\ndsl-192-0-2-12.example.net", s: session{Client: "192.0.2.12"}},
 		{name: "a HELO name never vouches", allow: "mail.example.net", s: session{Client: "192.0.2.99", Helo: "mail.example.net"}},
 		{name: "an allowed sender with SPF", allow: "user@example.com", deny: "192.0.2.0/24", s: session{Client: "192.0.2.20", MailFrom: "user@example.com"}, want: "allow"},
-		{name: "an allowed sender's domain with a name", allow: "@example.com", s: session{Client: "192.0.2.16", MailFrom: "user@example.com"}, want: "allow"},
+		{name: "an allowed sender's domain, with a confirmed name", allow: "@example.com", s: session{Client: "192.0.2.16", MailFrom: "user@example.com"}, want: "allow"},
 		{name: "an allowed sender, forged", allow: "@example.com", deny: "192.0.2.0/24", s: session{Client: "192.0.2.99", MailFrom: "user@example.com"}, want: "client-denied"},
 		{name: "an allowed sender whose SPF passes everybody", allow: "@wide.example", s: session{Client: "192.0.2.99", MailFrom: "user@wide.example"}},
 		{name: "another sender's SPF", allow: "boss@example.com", s: session{Client: "192.0.2.20", MailFrom: "user@example.com"}},
 
-		{name: "a failing DNS denies nobody who may be allowed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.13"}, want: "perhaps", unknown: true},
-		{name: "nor whose allowed name could not be confirmed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.14"}, want: "perhaps", unknown: true},
-		{name: "nor though another name was", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "perhaps", unknown: true},
-		{name: "another name could not be confirmed", allow: ".example.com", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "client-denied"},
-		{name: "a failing DNS of a name that is not allowed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.15"}, want: "client-denied"},
-		{name: "an allowed sender whose SPF fails to be found", allow: "@broken.example", deny: "192.0.2.0/24", s: session{Client: "192.0.2.99", MailFrom: "user@broken.example"}, want: "perhaps", unknown: true},
+		{name: "the reverse DNS of a client that may be allowed fails", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.13"}, want: "perhaps", unknown: true},
+		{name: "the address of an allowed name fails", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.14"}, want: "perhaps", unknown: true},
+		{name: "the address of an allowed name fails, another name is confirmed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "perhaps", unknown: true},
+		{name: "the address of another name fails", allow: ".example.com", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "client-denied"},
+		{name: "the address of the only name fails, which is not allowed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.15"}, want: "client-denied"},
+		{name: "the SPF lookup of an allowed sender fails", allow: "@broken.example", deny: "192.0.2.0/24", s: session{Client: "192.0.2.99", MailFrom: "user@broken.example"}, want: "perhaps", unknown: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := c.s.Request(t)
-			s.Stage = checks.MailFrom
-			vs, err := build(t, env, c.deny, c.allow).Check(t.Context(), s)
-			if got := said(vs); got != c.want || (err != nil) != c.unknown {
+			r := c.s.Request(t)
+			r.Stage = checks.MailFrom
+			vs, err := build(t, env, c.deny, c.allow).Check(t.Context(), r)
+			if got := result(vs); got != c.want || (err != nil) != c.unknown {
 				t.Errorf("got %q, %v, want %q", got, err, c.want)
 			}
 		})
@@ -190,18 +190,18 @@ host.example   until=2026-11-20
 	}{
 		{name: "before its end", client: "192.0.2.10", now: at("2026-11-20 12:00:00"), want: "client-denied", entry: "192.0.2.10"},
 		{name: "the last second of its day", client: "192.0.2.10", now: at("2026-11-21 23:59:59"), want: "client-denied", entry: "192.0.2.10"},
-		{name: "the next day, the wider one", client: "192.0.2.10", now: at("2026-11-22 00:00:00"), want: "client-denied", entry: "192.0.2.0/24"},
-		{name: "a narrower one that is over", client: "192.0.2.200", now: at("2026-11-21 00:00:00"), want: "client-denied", entry: "192.0.2.0/24"},
-		{name: "when all are over", client: "192.0.2.10", now: at("2026-11-26 00:00:00")},
-		{name: "the later end of two", client: "198.51.100.1", helo: "host.example", now: at("2026-11-22 10:00:00"), want: "helo-denied", entry: "host.example"},
-		{name: "a name that is over", client: "198.51.100.1", helo: "host.example", now: at("2026-11-23 00:00:00")},
-		{name: "the entry without end of two", client: "198.51.100.1", from: "user@example.com", now: at("2030-01-01 00:00:00"), want: "sender-denied", entry: "@example.com"},
+		{name: "the next day, the larger network", client: "192.0.2.10", now: at("2026-11-22 00:00:00"), want: "client-denied", entry: "192.0.2.0/24"},
+		{name: "a smaller network has ended", client: "192.0.2.200", now: at("2026-11-21 00:00:00"), want: "client-denied", entry: "192.0.2.0/24"},
+		{name: "all have ended", client: "192.0.2.10", now: at("2026-11-26 00:00:00")},
+		{name: "two entries, the later end", client: "198.51.100.1", helo: "host.example", now: at("2026-11-22 10:00:00"), want: "helo-denied", entry: "host.example"},
+		{name: "both entries of a name have ended", client: "198.51.100.1", helo: "host.example", now: at("2026-11-23 00:00:00")},
+		{name: "two entries, one without end", client: "198.51.100.1", from: "user@example.com", now: at("2030-01-01 00:00:00"), want: "sender-denied", entry: "@example.com"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: c.client, Helo: c.helo, MailFrom: c.from, Time: c.now}.Request(t)
-			vs, err := checktest.Ask(t, access.Info, check, s)
-			if got := said(vs); got != c.want || err != nil {
+			r := checktest.Session{Client: c.client, Helo: c.helo, MailFrom: c.from, Time: c.now}.Request(t)
+			vs, err := checktest.Ask(t, access.Info, check, r)
+			if got := result(vs); got != c.want || err != nil {
 				t.Fatalf("got %q, %v, want %q", got, err, c.want)
 			}
 			if c.entry != "" && vs[0].Detail["entry"] != c.entry {
@@ -229,7 +229,7 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// TestSeveralFiles: each list may have many, and the first entry found is the one that is told.
+// TestSeveralFiles tests that the first file with an entry wins.
 func TestSeveralFiles(t *testing.T) {
 	t.Parallel()
 	one, two := write(t, "192.0.2.1\n"), write(t, "192.0.2.2\n192.0.2.1 why=second\n")
@@ -242,11 +242,11 @@ func TestSeveralFiles(t *testing.T) {
 	}
 }
 
-func TestQuestionsAreAnnounced(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	for name, c := range map[string]struct{ deny, allow string }{
-		"addresses alone": {"192.0.2.99", "192.0.2.98"},
+		"addresses only":  {"192.0.2.99", "192.0.2.98"},
 		"denied names":    {".example", ""},
 		"allowed names":   {"", ".example.net"},
 		"allowed senders": {"", "@example.com"},
@@ -254,28 +254,28 @@ func TestQuestionsAreAnnounced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "user@example.com"}.Request(t)
+			r := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "user@example.com"}.Request(t)
 			rec := &checktest.Recorder{Resolver: env.DNS}
 			recorded := env
 			recorded.DNS = rec
 			check := build(t, recorded, c.deny, c.allow)
-			announced := checktest.Announced(t, check, env.DNS, s)
-			s.Stage = checks.MailFrom
-			if _, err := check.Check(t.Context(), s); err != nil {
+			prefetched := checktest.Announced(t, check, env.DNS, r)
+			r.Stage = checks.MailFrom
+			if _, err := check.Check(t.Context(), r); err != nil {
 				t.Error(err)
 			}
 			asked := rec.Asked()
-			if !slices.Equal(asked, announced) {
-				t.Errorf("asked %q, announced %q", asked, announced)
+			if !slices.Equal(asked, prefetched) {
+				t.Errorf("asked %q, prefetched %q", asked, prefetched)
 			}
-			if quiet := name == "addresses alone" || name == "denied senders"; quiet != (len(asked) == 0) {
+			if none := name == "addresses only" || name == "denied senders"; none != (len(asked) == 0) {
 				t.Errorf("asked %q", asked)
 			}
 		})
 	}
 }
 
-func TestNoteTellsWhoIsAllowed(t *testing.T) {
+func TestNoteNamesTheEntryThatAllows(t *testing.T) {
 	t.Parallel()
 	check := build(t, checktest.Env(t, ""), "", "# partners\n192.0.2.0/24\n")
 	p, err := checks.New([]checks.Instance{{Info: access.Info, Check: check}}, checks.Options{

@@ -14,7 +14,7 @@ import (
 	"milterd/checks/checktest"
 )
 
-// manyEntries is a list of n entries, a sixth of each kind, with the same ones for the same n.
+// manyEntries returns a list of n entries, a sixth of each kind. It is the same for the same n.
 func manyEntries(n int) string {
 	r := rand.New(rand.NewPCG(1, 2))
 	var b strings.Builder
@@ -38,28 +38,28 @@ func manyEntries(n int) string {
 	return b.String()
 }
 
-// stranger is on no list, so that all entries speak of somebody else: the longest way.
+// stranger is on no list, so everything is looked up.
 var stranger = checktest.Session{Client: "198.51.100.77", Helo: "mail.elsewhere.example.org", MailFrom: "someone@elsewhere.example.org"}
 
 const strangerZone = "77.100.51.198.in-addr.arpa. PTR mail.elsewhere.example.org.\nmail.elsewhere.example.org. A 198.51.100.77"
 
-// BenchmarkSession is a transaction of a stranger: ns/op must be about the same for 10 entries and for 100 000.
+// BenchmarkSession checks one transaction. ns/op must be about the same for 10 entries and for 100 000.
 func BenchmarkSession(b *testing.B) {
 	for _, n := range []int{10, 100_000} {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
 			check := build(b, checktest.Env(b, strangerZone), manyEntries(n), "")
-			s := stranger.Request(b)
-			s.Stage = checks.MailFrom
-			ask(b, check, s) // the names of the client are remembered from here on
+			r := stranger.Request(b)
+			r.Stage = checks.MailFrom
+			ask(b, check, r) // remembers the names of the client
 			b.ReportAllocs()
 			for b.Loop() {
-				ask(b, check, s)
+				ask(b, check, r)
 			}
 		})
 	}
 }
 
-// BenchmarkRead is how long the daemon, and no mail, is busy with a list of 100 000 entries that has changed.
+// BenchmarkRead reads a list of 100 000 entries. No session waits for it.
 func BenchmarkRead(b *testing.B) {
 	file := write(b, manyEntries(100_000))
 	for b.Loop() {
@@ -67,27 +67,27 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-func ask(tb testing.TB, check checks.Check, s *checks.Request) {
-	if vs, err := check.Check(context.Background(), s); len(vs) > 0 || err != nil {
+func ask(tb testing.TB, check checks.Check, r *checks.Request) {
+	if vs, err := check.Check(context.Background(), r); len(vs) > 0 || err != nil {
 		tb.Fatal(vs, err)
 	}
 }
 
-// TestManyEntriesCostNoTime leaves much room for slow machines, but none for going through the list.
-func TestManyEntriesCostNoTime(t *testing.T) {
+// TestManyEntriesAreFast fails if a lookup goes through the whole list. The limit leaves room for slow machines.
+func TestManyEntriesAreFast(t *testing.T) {
 	t.Parallel()
 	check := build(t, checktest.Env(t, strangerZone), manyEntries(100_000), "")
 	if c := check.(checks.Maintainer).Report()[0]; c.Counts["entries"] != 100_000 || c.Counts["left_out"] != 0 {
 		t.Fatalf("got %+v", c)
 	}
-	s := stranger.Request(t)
-	s.Stage = checks.MailFrom
+	r := stranger.Request(t)
+	r.Stage = checks.MailFrom
 	began := time.Now()
 	const times = 5000
 	for range times {
-		ask(t, check, s)
+		ask(t, check, r)
 	}
 	if took := time.Since(began); took > times*200*time.Microsecond {
-		t.Errorf("%s for one session", took/times)
+		t.Errorf("a session takes %s", took/times)
 	}
 }

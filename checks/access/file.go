@@ -16,77 +16,55 @@ import (
 )
 
 const (
-	// largestFile bounds what is read, in octets: about a million entries.
-	largestFile = 64 << 20
-	// faultsTold is how many faults of one file are logged each by itself.
-	faultsTold = 20
+	// maxFileSize is the length of a file in bytes, about a million entries. Half of it would refuse some published lists.
+	maxFileSize = 64 << 20
+	// maxFaultsLogged is how many faults of one file are logged one by one. A file of another format has a fault in each line.
+	maxFaultsLogged = 20
 )
 
-// file is a list on disk. Sessions see its content through state alone, so that none of them waits for the disk.
+// file is a list on disk. Sessions read only its state, so none of them waits for the disk.
 type file struct {
 	name  string
 	allow bool
 	log   *logrus.Entry
 	state atomic.Pointer[state]
 
-	// What follows belongs to whoever builds or tends the check.
-	loaded fileInfo // of the content in force
-	seen   fileInfo // when it was last looked at
+	// Used by build and Maintain alone.
+	loaded os.FileInfo // of the list in force
+	seen   os.FileInfo // at the last Maintain; nil if the file could not be read
 }
 
-// state is what is known of a file. It is never changed once made.
+// state is what is known about a file. It does not change.
 type state struct {
-	*list
-	faults []Fault
-	gone   string    // why the file cannot be read; empty if it can. The list is then the last that could be
-	since  time.Time // when gone was noticed; zero if the file can be read
+	*list            // from the last time the file could be read
+	faults []Fault   // of list
+	err    error     // why the file cannot be read; nil if it can
+	since  time.Time // of err
 }
 
-// fileInfo tells one content of a file from another, as far as one can without reading it.
-type fileInfo struct {
-	os.FileInfo
+// openAll reads files for the first time.
+func openAll(names []string, allow bool, log *logrus.Entry) ([]*file, error) {
+	files := make([]*file, len(names))
+	for i, name := range names {
+		f := &file{name: name, allow: allow, log: log.WithField("file", name)}
+		if err := f.load(); err != nil {
+			return nil, fmt.Errorf("cannot read the list: %w", err)
+		}
+		files[i] = f
+	}
+	return files, nil
 }
 
-func (a fileInfo) same(b fileInfo) bool {
-	return a.FileInfo != nil && b.FileInfo != nil &&
-		a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a.FileInfo, b.FileInfo)
+// current returns the lists in force.
+func current(files []*file) lists {
+	ls := make(lists, len(files))
+	for i, f := range files {
+		ls[i] = f.state.Load().list
+	}
+	return ls
 }
 
-// read reads a file. The fileInfo is from before, so that what is written meanwhile is a change.
-func read(name string) (string, fileInfo, error) {
-	// Stat before Open: to open a pipe would wait for its other end.
-	info, err := os.Stat(name)
-	if err != nil {
-		return "", fileInfo{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return "", fileInfo{}, fmt.Errorf("%s is no regular file", name)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return "", fileInfo{}, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, largestFile+1))
-	switch {
-	case err != nil:
-		return "", fileInfo{}, err
-	case len(text) > largestFile:
-		return "", fileInfo{}, fmt.Errorf("%s is larger than %d MiB", name, largestFile>>20)
-	}
-	return string(text), fileInfo{info}, nil
-}
-
-// open reads a file for the first time.
-func open(name string, allow bool, log *logrus.Entry) (*file, error) {
-	f := &file{name: name, allow: allow, log: log.WithField("file", name)}
-	if err := f.load(); err != nil {
-		return nil, fmt.Errorf("cannot read the list: %w", err)
-	}
-	return f, nil
-}
-
-// load puts what the file has into force, and tells what was left out.
+// load reads the file, puts its list in force and logs the faults.
 func (f *file) load() error {
 	text, info, err := read(f.name)
 	if err != nil {
@@ -96,63 +74,93 @@ func (f *file) load() error {
 	f.loaded, f.seen = info, info
 	f.state.Store(&state{list: l, faults: faults})
 	for i, fault := range faults {
-		if i == faultsTold {
-			f.log.WithField("more", len(faults)-i).Warn("more lines of an access list were left out")
+		if i == maxFaultsLogged {
+			f.log.WithField("more", len(faults)-i).Warn("left out more lines of an access list")
 			break
 		}
-		f.log.WithField("line", fault.line).WithError(fault.err).Warn("a line of an access list was left out")
+		f.log.WithField("line", fault.line).WithError(fault.err).Warn("left out a line of an access list")
 	}
 	f.log.WithFields(logrus.Fields{"entries": l.entries, "left_out": len(faults)}).Info("read an access list")
 	return nil
 }
 
-// refresh reads a file that has changed. A change counts when it looks the same twice, so that a file is not read while it is
-// being written, and a list that an editor empties before it writes it anew is never empty here.
+// read reads a file. The FileInfo is from before the read, so that a later write is noticed as a change.
+func read(name string) (string, os.FileInfo, error) {
+	info, err := os.Stat(name) // before Open, which would block on a named pipe
+	if err != nil {
+		return "", nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return "", nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	switch {
+	case err != nil:
+		return "", nil, err
+	case len(text) > maxFileSize:
+		return "", nil, fmt.Errorf("%s is larger than %d MiB", name, maxFileSize>>20)
+	}
+	return string(text), info, nil
+}
+
+// refresh reads the file if it has changed. It waits until a changed file looks the same twice, so that it does not read a
+// file that is being written, or that an editor has truncated before writing it.
 func (f *file) refresh(now time.Time) {
 	info, err := os.Stat(f.name)
 	if err != nil {
-		f.lost(err, now)
+		f.fail(err, now)
 		return
 	}
-	was := f.seen
-	f.seen = fileInfo{info}
-	if f.state.Load().gone == "" && f.seen.same(f.loaded) || !f.seen.same(was) {
+	previous := f.seen
+	f.seen = info
+	unchanged := f.state.Load().err == nil && sameContent(info, f.loaded)
+	if unchanged || !sameContent(info, previous) {
 		return
 	}
 	if err := f.load(); err != nil {
-		f.lost(err, now)
+		f.fail(err, now)
 	}
 }
 
-// lost notes that the file cannot be read. What was read last stays in force.
-func (f *file) lost(err error, now time.Time) {
-	f.seen = fileInfo{}
+// sameContent reports whether two FileInfos are of the same content, as far as they can show.
+func sameContent(a, b os.FileInfo) bool {
+	return a != nil && b != nil && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
+}
+
+// fail records that the file cannot be read. The list stays in force. Only the first of several failures is logged.
+func (f *file) fail(err error, now time.Time) {
+	f.seen = nil
 	old := f.state.Load()
-	if old.gone != "" {
-		return // told already
+	if old.err != nil {
+		return
 	}
-	kept := *old
-	kept.gone, kept.since = err.Error(), now
-	f.state.Store(&kept)
-	f.log.WithError(err).WithField("entries", kept.entries).Warn("an access list cannot be read, its last content stays in force")
+	f.state.Store(&state{list: old.list, faults: old.faults, err: err, since: now})
+	f.log.WithError(err).WithField("entries", old.entries).Warn("cannot read an access list, its previous entries stay in force")
 }
 
-// condition is for the operator.
+// condition returns the state of the file for the operator.
 func (f *file) condition() checks.Condition {
 	s := f.state.Load()
 	c := checks.Condition{Name: f.name, State: "on", Since: s.since, Counts: map[string]uint64{
 		"entries": uint64(s.entries), "left_out": uint64(len(s.faults)),
 	}}
 	switch {
-	case s.gone != "":
-		c.State, c.Why = "old", "it cannot be read, its last content is in force: "+s.gone
+	case s.err != nil:
+		c.State, c.Why = "old", fmt.Sprintf("cannot be read, the previous entries are in force: %s", s.err)
 	case len(s.faults) > 0:
-		c.Why = fmt.Sprintf("lines left out: %d, the first is %s", len(s.faults), s.faults[0].Error())
+		c.Why = fmt.Sprintf("lines left out: %d, the first is %s", len(s.faults), s.faults[0])
 	}
 	return c
 }
 
-// Maintain implements checks.Maintainer: it reads the files that have changed.
+func (c *check) files() []*file { return slices.Concat(c.deny, c.allow) }
+
+// Maintain implements checks.Maintainer. It reads the files that have changed.
 func (c *check) Maintain(_ context.Context, now time.Time) {
 	for _, f := range c.files() {
 		f.refresh(now)
@@ -161,14 +169,14 @@ func (c *check) Maintain(_ context.Context, now time.Time) {
 
 // Report implements checks.Maintainer.
 func (c *check) Report() []checks.Condition {
-	var out []checks.Condition
+	var conditions []checks.Condition
 	for _, f := range c.files() {
-		out = append(out, f.condition())
+		conditions = append(conditions, f.condition())
 	}
-	return out
+	return conditions
 }
 
-// RelativeTo has names of files that are relative begin at a folder.
+// RelativeTo makes relative file names relative to a folder, that of the configuration file.
 func (c *Settings) RelativeTo(folder string) {
 	for _, names := range []*[]string{&c.Deny, &c.Allow} {
 		*names = slices.Clone(*names)
@@ -180,28 +188,27 @@ func (c *Settings) RelativeTo(folder string) {
 	}
 }
 
-// Faults reads the files and lists what is wrong with them: lines that would be left out, as Faults, and files that cannot be read.
-// It is for whoever wants to know before the check is made.
+// Faults reads the files, for a test of the configuration. It returns a Fault for each line that would be left out, and
+// another error for each file that cannot be read.
 func (c Settings) Faults() []error {
-	var out []error
-	for _, names := range []struct {
-		files []string
-		allow bool
-	}{{c.Deny, false}, {c.Allow, true}} {
-		for i, name := range names.files {
-			if name == "" || slices.Contains(names.files[:i], name) {
-				continue // Validate has said so
-			}
-			text, _, err := read(name)
-			if err != nil {
-				out = append(out, err)
-				continue
-			}
-			_, faults := parse(name, text, names.allow)
-			for _, f := range faults {
-				out = append(out, f)
-			}
+	return append(faultsOf(c.Deny, false), faultsOf(c.Allow, true)...)
+}
+
+func faultsOf(files []string, allow bool) []error {
+	var errs []error
+	for i, name := range files {
+		if name == "" || slices.Contains(files[:i], name) {
+			continue // an error of Validate
+		}
+		text, _, err := read(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		_, faults := parse(name, text, allow)
+		for _, f := range faults {
+			errs = append(errs, f)
 		}
 	}
-	return out
+	return errs
 }

@@ -16,8 +16,8 @@ import (
 	"milterd/checks/checktest"
 )
 
-// watched is a check with one deny list, whose file a test changes.
-type watched struct {
+// listFile is a check with one deny list, whose file a test changes.
+type listFile struct {
 	t     *testing.T
 	file  string
 	check checks.Check
@@ -25,215 +25,215 @@ type watched struct {
 	now   time.Time
 }
 
-func watch(t *testing.T, lines string) *watched {
+func newListFile(t *testing.T, lines string) *listFile {
 	t.Helper()
-	w := &watched{t: t, file: write(t, lines), now: checktest.Now}
-	w.touch()
+	f := &listFile{t: t, file: write(t, lines), now: checktest.Now}
+	f.touch()
 	env := checktest.Env(t, "")
-	env.Log.Logger.SetOutput(&w.log)
-	w.check = checktest.Build(t, access.Info, env, func(s *access.Settings) { s.Deny = []string{w.file} })
-	return w
+	env.Log.Logger.SetOutput(&f.log)
+	f.check = checktest.Build(t, access.Info, env, func(s *access.Settings) { s.Deny = []string{f.file} })
+	return f
 }
 
-// touch gives the file a time of its own: a test is faster than the clock of a file system.
-func (w *watched) touch() {
-	w.t.Helper()
-	w.now = w.now.Add(time.Minute)
-	if err := os.Chtimes(w.file, w.now, w.now); err != nil {
-		w.t.Fatal(err)
+// touch sets a new modification time: a test may write twice within the resolution of the file system.
+func (f *listFile) touch() {
+	f.t.Helper()
+	f.now = f.now.Add(time.Minute)
+	if err := os.Chtimes(f.file, f.now, f.now); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-func (w *watched) rewrite(lines string) {
-	w.t.Helper()
-	if err := os.WriteFile(w.file, []byte(lines), 0o600); err != nil {
-		w.t.Fatal(err)
+func (f *listFile) rewrite(lines string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.file, []byte(lines), 0o600); err != nil {
+		f.t.Fatal(err)
 	}
-	w.touch()
+	f.touch()
 }
 
-// tend lets the daemon look at the file so many times.
-func (w *watched) tend(times int) {
+// maintain calls Maintain several times.
+func (f *listFile) maintain(times int) {
 	for range times {
-		w.check.(checks.Maintainer).Maintain(context.Background(), w.now)
+		f.check.(checks.Maintainer).Maintain(context.Background(), f.now)
 	}
 }
 
-func (w *watched) denies(client string) bool {
-	w.t.Helper()
-	vs, err := checktest.Ask(w.t, access.Info, w.check, checktest.Session{Client: client}.Request(w.t))
+func (f *listFile) denies(client string) bool {
+	f.t.Helper()
+	vs, err := checktest.Ask(f.t, access.Info, f.check, checktest.Session{Client: client}.Request(f.t))
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return len(vs) == 1
 }
 
-func (w *watched) condition() checks.Condition { return w.check.(checks.Maintainer).Report()[0] }
+func (f *listFile) condition() checks.Condition { return f.check.(checks.Maintainer).Report()[0] }
 
 func TestChangedFileIsReadAgain(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
-	w.tend(3)
-	if !w.denies("192.0.2.1") || w.denies("192.0.2.2") {
+	f := newListFile(t, "192.0.2.1\n")
+	f.maintain(3)
+	if !f.denies("192.0.2.1") || f.denies("192.0.2.2") {
 		t.Fatal("the first content is not in force")
 	}
-	if n := strings.Count(w.log.String(), "read an access list"); n != 1 {
+	if n := strings.Count(f.log.String(), "read an access list"); n != 1 {
 		t.Errorf("an unchanged file was read %d times", n)
 	}
-	w.rewrite("192.0.2.2\n")
-	w.tend(2)
-	if w.denies("192.0.2.1") || !w.denies("192.0.2.2") {
+	f.rewrite("192.0.2.2\n")
+	f.maintain(2)
+	if f.denies("192.0.2.1") || !f.denies("192.0.2.2") {
 		t.Error("the second content is not in force")
 	}
-	w.tend(3)
-	if n := strings.Count(w.log.String(), "read an access list"); n != 2 {
+	f.maintain(3)
+	if n := strings.Count(f.log.String(), "read an access list"); n != 2 {
 		t.Errorf("read %d times", n)
 	}
 }
 
 func TestReplacedFileIsReadAgain(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
-	other := filepath.Join(filepath.Dir(w.file), "new")
-	if err := os.WriteFile(other, []byte("192.0.2.2\n"), 0o600); err != nil {
+	f := newListFile(t, "192.0.2.1\n")
+	replacement := filepath.Join(filepath.Dir(f.file), "new")
+	if err := os.WriteFile(replacement, []byte("192.0.2.2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chtimes(other, w.now, w.now); err != nil { // as old and as long as the one before
+	if err := os.Chtimes(replacement, f.now, f.now); err != nil { // the same time and length as before
 		t.Fatal(err)
 	}
-	if err := os.Rename(other, w.file); err != nil {
+	if err := os.Rename(replacement, f.file); err != nil {
 		t.Fatal(err)
 	}
-	w.tend(2)
-	if w.denies("192.0.2.1") || !w.denies("192.0.2.2") {
+	f.maintain(2)
+	if f.denies("192.0.2.1") || !f.denies("192.0.2.2") {
 		t.Error("the new file is not in force")
 	}
 }
 
 func TestFileIsNotReadWhileItIsWritten(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n192.0.2.2\n")
+	f := newListFile(t, "192.0.2.1\n192.0.2.2\n")
 	for _, half := range []string{"", "192.0.2.1\n192.", "192.0.2.1\n192.0.2.3\n"} {
-		w.rewrite(half)
-		w.tend(1)
-		if !w.denies("192.0.2.1") || !w.denies("192.0.2.2") || w.denies("192.0.2.3") {
+		f.rewrite(half)
+		f.maintain(1)
+		if !f.denies("192.0.2.1") || !f.denies("192.0.2.2") || f.denies("192.0.2.3") {
 			t.Fatalf("with %q the old content is not in force", half)
 		}
 	}
-	w.tend(1)
-	if w.denies("192.0.2.2") || !w.denies("192.0.2.3") {
+	f.maintain(1)
+	if f.denies("192.0.2.2") || !f.denies("192.0.2.3") {
 		t.Error("the new content is not in force")
 	}
-	if strings.Contains(w.log.String(), "left out") && strings.Contains(w.log.String(), "level=warning") {
-		t.Errorf("half a line was read:\n%s", &w.log)
+	if strings.Contains(f.log.String(), "left out") && strings.Contains(f.log.String(), "level=warning") {
+		t.Errorf("half a line was read:\n%s", &f.log)
 	}
 }
 
-func TestVanishedFileKeepsItsContent(t *testing.T) {
+func TestRemovedFileKeepsItsEntries(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
-	if err := os.Remove(w.file); err != nil {
+	f := newListFile(t, "192.0.2.1\n")
+	if err := os.Remove(f.file); err != nil {
 		t.Fatal(err)
 	}
-	w.tend(4)
-	if !w.denies("192.0.2.1") {
-		t.Error("the content went with the file")
+	f.maintain(4)
+	if !f.denies("192.0.2.1") {
+		t.Error("the entries are no longer in force")
 	}
-	if n := strings.Count(w.log.String(), "cannot be read, its last content stays in force"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, &w.log)
+	if n := strings.Count(f.log.String(), "cannot read an access list, its previous entries stay in force"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, &f.log)
 	}
-	if c := w.condition(); c.State != "old" || !c.Since.Equal(w.now) || !strings.Contains(c.Why, "no such file") || c.Counts["entries"] != 1 {
+	if c := f.condition(); c.State != "old" || !c.Since.Equal(f.now) || !strings.Contains(c.Why, "no such file") || c.Counts["entries"] != 1 {
 		t.Errorf("got %+v", c)
 	}
-	w.rewrite("192.0.2.2\n")
-	w.tend(2)
-	if w.denies("192.0.2.1") || !w.denies("192.0.2.2") {
-		t.Error("the file is back, and was not read")
+	f.rewrite("192.0.2.2\n")
+	f.maintain(2)
+	if f.denies("192.0.2.1") || !f.denies("192.0.2.2") {
+		t.Error("the file that came back was not read")
 	}
-	if c := w.condition(); c.State != "on" || !c.Since.IsZero() || c.Why != "" {
-		t.Errorf("got %+v", c)
-	}
-}
-
-func TestFileThatComesBackUnchanged(t *testing.T) {
-	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
-	aside := w.file + ".aside"
-	if err := os.Rename(w.file, aside); err != nil {
-		t.Fatal(err)
-	}
-	w.tend(1)
-	if err := os.Rename(aside, w.file); err != nil {
-		t.Fatal(err)
-	}
-	w.tend(2)
-	if c := w.condition(); c.State != "on" || !w.denies("192.0.2.1") {
+	if c := f.condition(); c.State != "on" || !c.Since.IsZero() || c.Why != "" {
 		t.Errorf("got %+v", c)
 	}
 }
 
-func TestFileThatBecomesAFolderKeepsItsContent(t *testing.T) {
+func TestRemovedFileComesBackUnchanged(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
-	if err := os.Remove(w.file); err != nil {
+	f := newListFile(t, "192.0.2.1\n")
+	moved := f.file + ".moved"
+	if err := os.Rename(f.file, moved); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(w.file, 0o700); err != nil {
+	f.maintain(1)
+	if err := os.Rename(moved, f.file); err != nil {
 		t.Fatal(err)
 	}
-	w.tend(6)
-	if !w.denies("192.0.2.1") || w.condition().State != "old" {
-		t.Error("the content went with the file")
-	}
-	if n := strings.Count(w.log.String(), "is no regular file"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, &w.log)
+	f.maintain(2)
+	if c := f.condition(); c.State != "on" || !f.denies("192.0.2.1") {
+		t.Errorf("got %+v", c)
 	}
 }
 
-func TestBadLinesAreToldAndTheRestIsInForce(t *testing.T) {
+func TestFileReplacedByFolderKeepsItsEntries(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n192.0.2.300\n192.0.2.2\n")
-	if !w.denies("192.0.2.1") || !w.denies("192.0.2.2") {
-		t.Error("the rest is not in force")
+	f := newListFile(t, "192.0.2.1\n")
+	if err := os.Remove(f.file); err != nil {
+		t.Fatal(err)
 	}
-	for _, part := range []string{"file=", "list.txt", "line=2", "192.0.2.300", "a line of an access list was left out"} {
-		if !strings.Contains(w.log.String(), part) {
-			t.Errorf("no %q in the log:\n%s", part, &w.log)
+	if err := os.Mkdir(f.file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f.maintain(6)
+	if !f.denies("192.0.2.1") || f.condition().State != "old" {
+		t.Error("the entries are no longer in force")
+	}
+	if n := strings.Count(f.log.String(), "is not a regular file"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, &f.log)
+	}
+}
+
+func TestFaultsAreLoggedAndTheOtherLinesApply(t *testing.T) {
+	t.Parallel()
+	f := newListFile(t, "192.0.2.1\n192.0.2.300\n192.0.2.2\n")
+	if !f.denies("192.0.2.1") || !f.denies("192.0.2.2") {
+		t.Error("the other lines are not in force")
+	}
+	for _, part := range []string{"file=", "list.txt", "line=2", "192.0.2.300", "left out a line of an access list"} {
+		if !strings.Contains(f.log.String(), part) {
+			t.Errorf("no %q in the log:\n%s", part, &f.log)
 		}
 	}
-	if c := w.condition(); c.State != "on" || c.Counts["entries"] != 2 || c.Counts["left_out"] != 1 || !strings.Contains(c.Why, "list.txt:2: ") {
+	if c := f.condition(); c.State != "on" || c.Counts["entries"] != 2 || c.Counts["left_out"] != 1 || !strings.Contains(c.Why, "list.txt:2: ") {
 		t.Errorf("got %+v", c)
 	}
-	w.rewrite(strings.Repeat("bad line\n", 1000))
-	w.tend(2)
-	if n := strings.Count(w.log.String(), "a line of an access list was left out"); n != 1+20 || !strings.Contains(w.log.String(), "more=980") {
-		t.Errorf("told of %d lines", n)
+	f.rewrite(strings.Repeat("bad line\n", 1000))
+	f.maintain(2)
+	if n := strings.Count(f.log.String(), "left out a line of an access list"); n != 1+20 || !strings.Contains(f.log.String(), "more=980") {
+		t.Errorf("logged %d lines", n)
 	}
 }
 
-// TestSessionsMeetChanges is for the race detector.
-func TestSessionsMeetChanges(t *testing.T) {
+// TestSessionsDuringChanges is for the race detector.
+func TestSessionsDuringChanges(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
+	f := newListFile(t, "192.0.2.1\n")
 	done := make(chan bool)
 	go func() {
 		defer close(done)
 		for range 20 {
-			w.rewrite("192.0.2.1\n192.0.2.2\n")
-			w.tend(2)
+			f.rewrite("192.0.2.1\n192.0.2.2\n")
+			f.maintain(2)
 		}
 	}()
 	for range 200 {
-		if !w.denies("192.0.2.1") {
+		if !f.denies("192.0.2.1") {
 			t.Error("the entry was not in force")
 			break
 		}
-		w.condition()
+		f.condition()
 	}
 	<-done
 }
 
-func TestFileThatCannotBeReadAtTheStart(t *testing.T) {
+func TestUnreadableFileAtTheStart(t *testing.T) {
 	t.Parallel()
 	absent := filepath.Join(t.TempDir(), "absent.txt")
 	for _, name := range []string{absent, t.TempDir(), os.DevNull} {
@@ -252,9 +252,9 @@ func TestFileThatCannotBeReadAtTheStart(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for text, s := range map[string]access.Settings{
-		"a list wants the name of a file":    {Deny: []string{""}},
-		`"a.txt" is there twice`:             {Allow: []string{"a.txt", "b.txt", "a.txt"}},
-		`"a.txt" cannot both deny and allow`: {Allow: []string{"a.txt"}, Deny: []string{"b.txt", "a.txt"}},
+		"the name of a file is empty":       {Deny: []string{""}},
+		`"a.txt" is in the list twice`:      {Allow: []string{"a.txt", "b.txt", "a.txt"}},
+		`"a.txt" is in both deny and allow`: {Allow: []string{"a.txt"}, Deny: []string{"b.txt", "a.txt"}},
 	} {
 		if err := s.Validate(); err == nil || err.Error() != text {
 			t.Errorf("got %v, want %s", err, text)
@@ -267,8 +267,8 @@ func TestSettings(t *testing.T) {
 
 func TestLogLevel(t *testing.T) {
 	t.Parallel()
-	w := watch(t, "192.0.2.1\n")
-	if !strings.Contains(w.log.String(), "level="+logrus.InfoLevel.String()) || strings.Contains(w.log.String(), "level="+logrus.WarnLevel.String()) {
-		t.Errorf("a good file is nothing to warn of:\n%s", &w.log)
+	f := newListFile(t, "192.0.2.1\n")
+	if !strings.Contains(f.log.String(), "level="+logrus.InfoLevel.String()) || strings.Contains(f.log.String(), "level="+logrus.WarnLevel.String()) {
+		t.Errorf("a file without faults was logged as a warning:\n%s", &f.log)
 	}
 }

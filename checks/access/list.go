@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,52 +13,51 @@ import (
 	"milterd/checks/facts"
 )
 
-// Fault is a line that was left out.
+// Fault is a line of a list that is left out because it is invalid.
 type Fault struct {
 	file string
-	line int // from 1
+	line int
 	err  error
 }
 
-// Line is where the fault is, with the number of the line from 1 on, and what is wrong there.
+// Line returns the file, the number of the line from 1, and what is wrong with it.
 func (f Fault) Line() (file string, line int, err error) { return f.file, f.line, f.err }
 
 // Error implements error.
 func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.err) }
 
-// list is the content of one file. It is never changed once made, so any number of sessions read it.
+// list is the content of one file. It does not change and is safe for concurrent use.
 type list struct {
-	file     string
 	entries  int
 	networks bart.Table[entry]
-	keys     map[string]entry // in the form of entry.key
-	names    bool             // some are host names or .domains
+	keys     map[string]entry // by entry.key
+	hasNames bool             // some entries are host names or .domains
 }
 
-// parse reads the text of a file. What is wrong is left out and reported, in the order of the lines.
+// parse parses the text of a file. Faults are in the order of the lines.
 func parse(file, text string, allow bool) (*list, []Fault) {
-	l := &list{file: file, keys: map[string]entry{}}
+	l := &list{keys: map[string]entry{}}
 	var faults []Fault
-	line := 0
-	for s := range strings.Lines(text) {
-		line++
-		e, ok, err := parseLine(strings.TrimSuffix(s, "\n"), allow)
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		e, ok, err := parseLine(strings.TrimSuffix(line, "\n"), allow)
 		switch {
 		case err != nil:
-			faults = append(faults, Fault{file, line, err})
+			faults = append(faults, Fault{file: file, line: n, err: err})
 		case ok:
-			e.line = line
+			e.file, e.line = file, n
 			l.add(e)
 		}
 	}
 	return l, faults
 }
 
-// add adds an entry. Of two for the same the one that holds longer counts.
+// add adds an entry. Of two entries for the same network or key, the one that ends later applies.
 func (l *list) add(e entry) {
 	l.entries++
 	if e.prefix.IsValid() {
-		l.networks.Modify(e.prefix, func(old entry, ok bool) (entry, bool) {
+		l.networks.Modify(e.prefix, func(old entry, ok bool) (_ entry, del bool) {
 			if ok && old.outlasts(e) {
 				return old, false
 			}
@@ -69,80 +69,104 @@ func (l *list) add(e entry) {
 		return
 	}
 	l.keys[e.key] = e
-	l.names = l.names || !strings.Contains(e.key, "@")
+	l.hasNames = l.hasNames || !strings.Contains(e.key, "@")
 }
 
+// outlasts reports whether e does not end before other.
 func (e entry) outlasts(other entry) bool {
 	return e.until.IsZero() || !other.until.IsZero() && !other.until.After(e.until)
 }
 
-// match is the entry that applies, and where it stands.
-type match struct {
-	entry
-	file string
-}
-
-// addr finds the narrowest network in force that has the address.
-func (l *list) addr(a netip.Addr, now time.Time) (match, bool) {
+// addr returns the entry in force for the smallest network with the address.
+func (l *list) addr(a netip.Addr, now time.Time) (entry, bool) {
 	a = a.WithZone("")
 	if !a.IsValid() {
-		return match{}, false
+		return entry{}, false
 	}
 	if e, ok := l.networks.Lookup(a); !ok || e.inForce(now) {
-		return match{e, l.file}, ok
+		return e, ok
 	}
 	for _, e := range l.networks.Supernets(netip.PrefixFrom(a, a.BitLen())) {
 		if e.inForce(now) {
-			return match{e, l.file}, true
+			return e, true
 		}
 	}
-	return match{}, false
+	return entry{}, false
 }
 
-func (l *list) key(key string, now time.Time) (match, bool) {
+// key returns the entry in force for a key.
+func (l *list) key(key string, now time.Time) (entry, bool) {
 	e, ok := l.keys[key]
-	return match{e, l.file}, ok && e.inForce(now)
+	return e, ok && e.inForce(now)
 }
 
-// name finds a host name, or the nearest .domain that it is in. at is what stands before the entries that are meant: nothing,
-// or "@" for those about a sender's domain.
-func (l *list) name(at, name string, now time.Time) (match, bool) {
+// name returns the entry for a domain name, or else for the lowest .domain that contains it. at is "" for host names and
+// "@" for domains of senders.
+func (l *list) name(at, name string, now time.Time) (entry, bool) {
 	if name == "" {
-		return match{}, false
+		return entry{}, false
 	}
-	if m, ok := l.key(at+name, now); ok {
-		return m, true
+	if e, ok := l.key(at+name, now); ok {
+		return e, true
 	}
 	for more := true; more; _, name, more = strings.Cut(name, ".") {
-		if m, ok := l.key(at+"."+name, now); ok {
-			return m, true
+		if e, ok := l.key(at+"."+name, now); ok {
+			return e, true
 		}
 	}
-	return match{}, false
+	return entry{}, false
 }
 
-// sender finds a reverse-path: the address as it is or without what was added to it (facts.Mailbox), its domain, or its local part
-// at any domain. There is no entry for the null reverse-path.
-func (l *list) sender(from checks.Address, now time.Time) (match, bool) {
+// sender returns the entry for a reverse-path: for the address with or without its extension (facts.Mailbox), for its domain,
+// or for its local part at any domain. The null reverse-path has none.
+func (l *list) sender(from checks.Address, now time.Time) (entry, bool) {
 	if from.Local == "" || from.Domain == "" {
-		return match{}, false
+		return entry{}, false
 	}
 	locals := []string{strings.ToLower(from.Local)}
 	if plain := strings.TrimSuffix(facts.Mailbox(from), "@"+from.Domain); plain != locals[0] {
 		locals = append(locals, plain)
 	}
 	for _, local := range locals {
-		if m, ok := l.key(local+"@"+from.Domain, now); ok {
-			return m, true
+		if e, ok := l.key(local+"@"+from.Domain, now); ok {
+			return e, true
 		}
 	}
-	if m, ok := l.name("@", from.Domain, now); ok {
-		return m, true
+	if e, ok := l.name("@", from.Domain, now); ok {
+		return e, true
 	}
 	for _, local := range locals {
-		if m, ok := l.key(local+"@", now); ok {
-			return m, true
+		if e, ok := l.key(local+"@", now); ok {
+			return e, true
 		}
 	}
-	return match{}, false
+	return entry{}, false
+}
+
+// lists are several lists. The first that has an entry wins.
+type lists []*list
+
+func (ls lists) haveNames() bool {
+	return slices.ContainsFunc(ls, func(l *list) bool { return l.hasNames })
+}
+
+func (ls lists) addr(a netip.Addr, now time.Time) (entry, bool) {
+	return ls.first(func(l *list) (entry, bool) { return l.addr(a, now) })
+}
+
+func (ls lists) host(name string, now time.Time) (entry, bool) {
+	return ls.first(func(l *list) (entry, bool) { return l.name("", name, now) })
+}
+
+func (ls lists) sender(from checks.Address, now time.Time) (entry, bool) {
+	return ls.first(func(l *list) (entry, bool) { return l.sender(from, now) })
+}
+
+func (ls lists) first(find func(*list) (entry, bool)) (entry, bool) {
+	for _, l := range ls {
+		if e, ok := find(l); ok {
+			return e, true
+		}
+	}
+	return entry{}, false
 }

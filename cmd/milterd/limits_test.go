@@ -58,7 +58,7 @@ questions to registries (RDAP) | {checks/sender.maxAsking} at a time, {checks/se
 pages and commands | {cmd/milterd.maxReaders} connections to each listener, {cmd/milterd.pageTime time} for a page, {cmd/milterd.pageHeaders octets} of header fields | others wait; slow ones are closed
 the pages for senders | {milter/web/why.pagesOverall}, then one in {milter/web/why.refillPages time} | 429 after {milter/web/why.delayPage time}, and when to come again
 tests on the pages for senders | {milter/web/why.testsPerReference} for one refusal, then one in {milter/web/why.refillReference time}; {milter/web/why.testsOverall} for all, then one in {milter/web/why.refillOverall time} | 429, and when to come again
-configuration | {cmd/milterd/internal/config.maxFile octets}; a list of recipients of {cmd/milterd/internal/config.maxRecipientFile octets}; an access list of {checks/access.largestFile octets} | an error: what was in force stays
+configuration | {cmd/milterd/internal/config.maxFile octets}; a list of recipients of {cmd/milterd/internal/config.maxRecipientFile octets}; an access list of {checks/access.maxFileSize octets} | an error: what was in force stays
 `
 
 var betweenLimits = regexp.MustCompile(`(?s)(<!-- limits, made by make examples -->\n).*?(<!-- end -->)`)

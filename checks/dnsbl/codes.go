@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // Codes is a range of return codes, RFC 5782 section 2.1: the first and the last. In the configuration it is an address, two
@@ -112,7 +111,7 @@ type reading struct {
 // read tells what an answer means. An answer with one record that no list gives to say "listed" is no answer of a list at all.
 func read(a checks.Answer, listing []Codes) reading {
 	var r reading
-	for _, code := range facts.Addrs(a) {
+	for _, code := range checks.Addresses(a) {
 		switch {
 		case refusals.Contains(code):
 			return reading{fault: fmt.Sprintf("it refuses to answer, with the error code %s%s", code, meaning(code))}

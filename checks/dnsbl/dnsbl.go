@@ -84,7 +84,7 @@ func (c *Check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict,
 		questions[i] = l.question(dns.TypeA)
 	}
 	var hits []hit
-	for i, f := range facts.LookupAll(brief, c.env.DNS, questions...) {
+	for i, f := range checks.LookupAll(brief, c.env.DNS, questions...) {
 		l := lookups[i]
 		if f.Err != nil {
 			if _, on := l.inUse(); on {

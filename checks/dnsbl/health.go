@@ -12,7 +12,6 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // A zone is in use while it is healthy. It begins untested, a good test switches it on, and one of these switches it off:
@@ -200,7 +199,7 @@ func (z *zone) fault(ctx context.Context, r checks.Resolver) string {
 			questions = append(questions, checks.Ask(name+"."+z.domain, dns.TypeA))
 		}
 	}
-	found := facts.LookupAll(ctx, r, questions...)
+	found := checks.LookupAll(ctx, r, questions...)
 	lie, lack, right := "", "", false
 	for i, p := range points {
 		l, a := z.judge(p, found[2*i], found[2*i+1])
@@ -215,7 +214,7 @@ func (z *zone) fault(ctx context.Context, r checks.Resolver) string {
 
 // judge says what a pair shows of the zone: an answer that it must not give, and what is missing. A listed point may have any code:
 // the operator may want only some of those that a list gives, and need not want that of the point.
-func (z *zone) judge(p pair, yes, no facts.Found) (lie, lack string) {
+func (z *zone) judge(p pair, yes, no checks.LookupResult) (lie, lack string) {
 	listed, unlisted := read(yes.Answer, nil), read(no.Answer, nil)
 	switch {
 	case listed.fault != "" || unlisted.fault != "":

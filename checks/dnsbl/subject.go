@@ -77,5 +77,5 @@ func isPublic(name string) bool {
 
 // leadsTo tells whether an answer has the client's address.
 func leadsTo(a checks.Answer, client netip.Addr) bool {
-	return slices.Contains(facts.Addrs(a), client.WithZone(""))
+	return slices.Contains(checks.Addresses(a), client.WithZone(""))
 }

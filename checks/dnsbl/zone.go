@@ -11,7 +11,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // zone is one list with its health.
@@ -112,7 +111,7 @@ func (z *zone) inUse() (asked, on bool) {
 
 // observe takes what became of a lookup for a client and returns the codes of a listing, empty if it is none. A zone that shows by this answer,
 // or has shown meanwhile, that it cannot be trusted lists nobody.
-func (z *zone) observe(now time.Time, client netip.Addr, f facts.Found) (codes string) {
+func (z *zone) observe(now time.Time, client netip.Addr, f checks.LookupResult) (codes string) {
 	r := read(f.Answer, z.Codes)
 	z.mu.Lock()
 	defer z.mu.Unlock()

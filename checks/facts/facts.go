@@ -7,13 +7,8 @@
 package facts
 
 import (
-	"context"
-	"fmt"
-	"net/netip"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/miekg/dns"
 
@@ -23,82 +18,6 @@ import (
 // maxHosts is how many names of one answer are followed, so that a hostile zone cannot make us ask for hundreds. RFC 7208
 // section 4.6.4 has the same number for the same reason.
 const maxHosts = 10
-
-// Found is what became of one question: an answer, or why there is none.
-type Found struct {
-	checks.Answer
-	Err error
-
-	known bool // without asking
-}
-
-// LookupAll asks several questions at once and returns what became of each, in their order.
-func LookupAll(ctx context.Context, r checks.Resolver, questions ...checks.Question) []Found {
-	found := make([]Found, len(questions))
-	var wg sync.WaitGroup
-	left := len(questions) // of which nothing is known
-	known, _ := r.(checks.Knower)
-	for i, q := range questions {
-		if known == nil {
-			break
-		}
-		var ok bool
-		if found[i].Answer, ok, found[i].Err = known.Known(ctx, q); ok {
-			found[i].known = true
-			left--
-		}
-	}
-	for i, q := range questions {
-		switch {
-		case found[i].known:
-		case left == 1:
-			found[i].Answer, found[i].Err = r.Lookup(ctx, q)
-		default:
-			wg.Go(func() { found[i] = lookup(ctx, r, q) })
-			left--
-		}
-	}
-	wg.Wait()
-	return found
-}
-
-// lookup asks one question in a goroutine, where the Pipeline's own recover cannot reach: a panic would end the daemon.
-func lookup(ctx context.Context, r checks.Resolver, q checks.Question) (f Found) {
-	defer func() {
-		if v := recover(); v != nil {
-			f = Found{Err: fmt.Errorf("asking for %s: %w", q, &checks.PanicError{Value: v, Stack: debug.Stack()})}
-		}
-	}()
-	f.Answer, f.Err = r.Lookup(ctx, q)
-	return f
-}
-
-// Addrs returns the addresses in the A and AAAA records of an answer. An AAAA record may hold an IPv4-mapped address; it
-// stays one, as no mail ever reaches it.
-func Addrs(a checks.Answer) []netip.Addr {
-	var out []netip.Addr
-	for _, rr := range a.Records {
-		switch rr := rr.(type) {
-		case *dns.A:
-			if addr, ok := netip.AddrFromSlice(rr.A.To4()); ok {
-				out = append(out, addr)
-			}
-		case *dns.AAAA:
-			if addr, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
-				out = append(out, addr)
-			}
-		}
-	}
-	return out
-}
-
-// AddrType is the type of record that can hold the address: A or AAAA.
-func AddrType(a netip.Addr) uint16 {
-	if a.Is4() {
-		return dns.TypeA
-	}
-	return dns.TypeAAAA
-}
 
 // trimName brings a name from the DNS into the form that Session has: lower case, without the dot at its end. The root
 // becomes the empty name.

@@ -106,12 +106,12 @@ func confirm(ctx context.Context, r checks.Resolver, client netip.Addr, ptr []st
 		n.Result = IprevPermError
 		return n
 	}
-	for i, f := range LookupAll(ctx, r, forward(client, ptr)...) {
+	for i, f := range checks.LookupAll(ctx, r, forward(client, ptr)...) {
 		switch {
 		case f.Err != nil:
 			n.Unknown = append(n.Unknown, ptr[i])
 			n.lost = cmp.Or(n.lost, fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, f.Err))
-		case slices.Contains(Addrs(f.Answer), client.WithZone("")):
+		case slices.Contains(checks.Addresses(f.Answer), client.WithZone("")):
 			n.Confirmed = append(n.Confirmed, ptr[i])
 		}
 	}
@@ -157,7 +157,7 @@ func ptrNames(a checks.Answer) []string {
 func forward(client netip.Addr, ptr []string) []checks.Question {
 	var qs []checks.Question
 	for _, n := range firstN(ptr, maxHosts) {
-		qs = append(qs, checks.Ask(n, AddrType(client)))
+		qs = append(qs, checks.Ask(n, checks.AddressType(client)))
 	}
 	return qs
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -202,35 +200,4 @@ func TestForwardLookupsRunInParallel(t *testing.T) {
 			t.Errorf("took %s, want two round trips of a second", took)
 		}
 	})
-}
-
-// panicking is a resolver with a bug.
-type panicking struct{}
-
-func (panicking) Lookup(context.Context, checks.Question) (checks.Answer, error) { panic("bug") }
-
-func TestLookupAll(t *testing.T) {
-	t.Parallel()
-	z := checktest.NewZone(t, "a.example.net. A 192.0.2.1\n!SERVFAIL b.example.net\nc.example.net. AAAA 2001:db8::1")
-	a, b, c := checks.Ask("a.example.net", 1), checks.Ask("b.example.net", 1), checks.Ask("c.example.net", 28)
-	found := facts.LookupAll(context.Background(), z, a, b, c)
-	if len(found) != 3 || !slices.Equal(facts.Addrs(found[0].Answer), []netip.Addr{netip.MustParseAddr("192.0.2.1")}) ||
-		!errors.Is(found[1].Err, checktest.ErrServFail) || !slices.Equal(facts.Addrs(found[2].Answer), []netip.Addr{netip.MustParseAddr("2001:db8::1")}) {
-		t.Errorf("got %v", found)
-	}
-	if found := facts.LookupAll(context.Background(), z); len(found) != 0 {
-		t.Errorf("nothing asked, got %v", found)
-	}
-}
-
-// A panic in any other goroutine would end the daemon, and this test.
-func TestAPanicOfTheResolverReachesTheCheck(t *testing.T) {
-	t.Parallel()
-	defer func() {
-		if recover() == nil {
-			t.Error("the question that is asked in the check's own goroutine did not panic")
-		}
-	}()
-	q := checks.Ask("example.net", 1)
-	facts.LookupAll(context.Background(), panicking{}, q, q)
 }

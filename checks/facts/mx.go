@@ -58,9 +58,9 @@ func lookupMX(ctx context.Context, r checks.Resolver, domain string) (MX, error)
 	for i, h := range m.Hosts {
 		names[i] = h.Name
 	}
-	for i, f := range LookupAll(ctx, r, addrQuestions(names...)...) {
+	for i, f := range checks.LookupAll(ctx, r, addrQuestions(names...)...) {
 		h := &m.Hosts[i/2] // A and AAAA of each
-		h.Addrs = append(h.Addrs, Addrs(f.Answer)...)
+		h.Addrs = append(h.Addrs, checks.Addresses(f.Answer)...)
 		if f.Err != nil && h.Err == nil {
 			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, f.Err)
 		}

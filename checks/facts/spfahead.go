@@ -83,7 +83,7 @@ func (w spfAhead) terms(r spfRecord, domain string) []checks.Query {
 }
 
 func (w spfAhead) term(m spfMechanism, target string) []checks.Query {
-	addresses := AddrType(w.who.client)
+	addresses := checks.AddressType(w.who.client)
 	switch m {
 	case spfInclude:
 		if w.left > 0 {

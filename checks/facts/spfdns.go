@@ -105,7 +105,7 @@ func spfHosts(mxs []*dns.MX, client netip.Addr) []checks.Question {
 	var hosts []checks.Question
 	for _, mx := range mxs {
 		if mx.Mx != "." {
-			hosts = append(hosts, checks.Ask(mx.Mx, AddrType(client)))
+			hosts = append(hosts, checks.Ask(mx.Mx, checks.AddressType(client)))
 		}
 	}
 	return hosts

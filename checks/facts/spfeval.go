@@ -255,7 +255,7 @@ func (e *spfEval) matchesA(d spfDirective, target string) (bool, *spfError) {
 	if e.probe && bits == e.who.client.BitLen() {
 		return false, nil
 	}
-	a, err := e.askTarget(target, AddrType(e.who.client))
+	a, err := e.askTarget(target, checks.AddressType(e.who.client))
 	return err == nil && spfHasAddress(a, e.who.client, bits), err
 }
 
@@ -276,7 +276,7 @@ func (e *spfEval) matchesMX(d spfDirective, target string) (bool, *spfError) {
 	}
 	var failed *spfError
 	hosts := spfHosts(mxs, e.who.client)
-	for i, f := range LookupAll(e.ctx, e.env.DNS, hosts...) {
+	for i, f := range checks.LookupAll(e.ctx, e.env.DNS, hosts...) {
 		if f.Err != nil {
 			failed = spfTemporary(hosts[i], f.Err)
 		} else if spfHasAddress(f.Answer, e.who.client, bits) {

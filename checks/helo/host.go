@@ -10,7 +10,6 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // host is what the DNS knows of a HELO name. Each family may have failed by itself.
@@ -25,10 +24,10 @@ type host struct {
 type hostKey struct{}
 
 func lookup(ctx context.Context, r checks.Resolver, name string) host {
-	found := facts.LookupAll(ctx, r, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
+	found := checks.LookupAll(ctx, r, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
 	h := host{name: name, err4: found[0].Err, err6: found[1].Err}
 	for _, f := range found {
-		h.addrs = append(h.addrs, facts.Addrs(f.Answer)...)
+		h.addrs = append(h.addrs, checks.Addresses(f.Answer)...)
 		// A CNAME is in the answer to either question: RFC 1034 section 3.6.2.
 		for _, rr := range checks.RecordsOf[*dns.CNAME](f.Answer) {
 			if h.alias == "" && checks.SameName(rr.Hdr.Name, name) {

@@ -1,0 +1,73 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// LookupResult is the result of a Lookup.
+type LookupResult struct {
+	Answer
+	Err error
+}
+
+// LookupAll asks several questions at once and returns the results in their order.
+func LookupAll(ctx context.Context, r Resolver, questions ...Question) []LookupResult {
+	results := make([]LookupResult, len(questions))
+	knower, _ := r.(Knower)
+	var wg sync.WaitGroup
+	for i, q := range questions {
+		if knower != nil {
+			if a, ok, err := knower.Known(ctx, q); ok {
+				results[i] = LookupResult{Answer: a, Err: err}
+				continue
+			}
+		}
+		wg.Go(func() { results[i] = lookup(ctx, r, q) })
+	}
+	wg.Wait()
+	return results
+}
+
+// lookup asks one question and turns a panic into an error: the recover of protect does not reach this goroutine.
+func lookup(ctx context.Context, r Resolver, q Question) (res LookupResult) {
+	defer func() {
+		if v := recover(); v != nil {
+			res = LookupResult{Err: fmt.Errorf("asking for %s: %w", q, &PanicError{Value: v, Stack: debug.Stack()})}
+		}
+	}()
+	a, err := r.Lookup(ctx, q)
+	return LookupResult{Answer: a, Err: err}
+}
+
+// AddressType returns the type of the records that can hold an address: A or AAAA.
+func AddressType(a netip.Addr) uint16 {
+	if a.Is4() {
+		return dns.TypeA
+	}
+	return dns.TypeAAAA
+}
+
+// Addresses returns the addresses in the A and AAAA records of an answer. An IPv4-mapped address in an AAAA record remains
+// one, as no mail can be sent to it.
+func Addresses(a Answer) []netip.Addr {
+	var list []netip.Addr
+	for _, rr := range a.Records {
+		switch rr := rr.(type) {
+		case *dns.A:
+			if addr, ok := netip.AddrFromSlice(rr.A.To4()); ok {
+				list = append(list, addr)
+			}
+		case *dns.AAAA:
+			if addr, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
+				list = append(list, addr)
+			}
+		}
+	}
+	return list
+}

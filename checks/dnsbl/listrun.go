@@ -1,12 +1,13 @@
 package dnsbl
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 )
 
 // listRun finds a zone that lists the world while its test points stay right. The zone is taken to list the world when its last
-// answers about worldNetworks different client networks were all listings, and until it does not list one network. Only the
+// answers about worldNetworks different client networks were all listings, until it does not list one network. Only the
 // network of the client counts, whatever the zone is asked about: nothing that one client can vary moves the run.
 //
 // The zero value is an empty run.
@@ -19,8 +20,8 @@ type listRun struct {
 // networks with a zone that rightly lists every second client, instead of every 8,000.
 const worldNetworks = 12
 
-const listsTheWorld = "it lists the world: it listed the last 12 client networks, one after the other. " +
-	"It is asked on, but its listings count for nothing until there is one network that it does not list"
+var listsTheWorld = fmt.Sprintf("it lists the world: it listed the last %d client networks, one after the other. "+
+	"It is asked on, but its listings count for nothing until there is one network that it does not list", worldNetworks)
 
 // add notes the answer about a client. A session without a client address says nothing.
 func (r *listRun) add(client netip.Addr, listed bool) {

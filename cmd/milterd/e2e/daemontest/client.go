@@ -95,16 +95,30 @@ func (d *Daemon) Mail(client, from, to string) (string, error) {
 	return c.SendMessage()
 }
 
-// MustMail is Mail for a message whose refusal must begin with codes and contain a text. If codes is empty, the message
-// must be accepted.
-func (d *Daemon) MustMail(t testing.TB, client, from, to, codes, text string) string {
+// MustAccept ends the test unless the daemon accepts a message.
+func (d *Daemon) MustAccept(t testing.TB, client, from, to string) {
+	t.Helper()
+	if r := d.mustMail(t, client, from, to); r != "" {
+		t.Fatalf("mail of %s from <%s> to <%s> got %q", client, from, to, r)
+	}
+}
+
+// MustRefuse ends the test unless the daemon refuses a message with a reply that begins with start and contains text. It
+// returns the reply.
+func (d *Daemon) MustRefuse(t testing.TB, client, from, to, start, text string) string {
+	t.Helper()
+	r := d.mustMail(t, client, from, to)
+	if r == "" || !strings.HasPrefix(r, start) || !strings.Contains(r, text) {
+		t.Fatalf("mail of %s from <%s> to <%s> got %q, want %q with %q", client, from, to, r, start, text)
+	}
+	return r
+}
+
+func (d *Daemon) mustMail(t testing.TB, client, from, to string) string {
 	t.Helper()
 	r, err := d.Mail(client, from, to)
 	if err != nil {
 		t.Fatalf("mail from %s: %v\n%s", client, err, d.Output())
-	}
-	if codes == "" && r != "" || !strings.HasPrefix(r, codes) || !strings.Contains(r, text) {
-		t.Fatalf("mail of %s from <%s> to <%s> got %q, want %q with %q", client, from, to, r, codes, text)
 	}
 	return r
 }

@@ -193,7 +193,7 @@ func (v *victim) checkReply(t *testing.T) {
 		t.Errorf("store %d: no record was kept", v.number)
 	}
 	for to := range v.kept {
-		r := v.MustMail(t, "192.0.2.9", "a@none.test", to, "451 4.7.1 greylisted for ", "192.0.2.9 has no reverse DNS name")
+		r := v.MustRefuse(t, "192.0.2.9", "a@none.test", to, "451 4.7.1 greylisted for ", "192.0.2.9 has no reverse DNS name")
 		list := daemontest.DecodeJSON[[]daemontest.Triplet](t, v.Daemon, "greylist", "list", to)
 		if len(list) != 1 || list[0].Attempts != 2 {
 			t.Errorf("store %d: an early retry got %q and is %+v", v.number, r, list)

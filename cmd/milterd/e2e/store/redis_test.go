@@ -67,8 +67,8 @@ func TestRedisGreylisting(t *testing.T) {
 	a, b := p.Hosts[0], p.Hosts[1]
 	const client = "192.0.2.9"
 	began := time.Now()
-	a.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
-	b.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
+	a.MustRefuse(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
+	b.MustRefuse(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
 	miltertest.Eventually(t, "the retry passes at the other host", func() bool {
 		r, err := b.Mail(client, daemontest.GoodSender, "alice@mx.test")
 		if err != nil || r != "" && !strings.HasPrefix(r, "451 4.7.1 greylisted") {
@@ -79,7 +79,7 @@ func TestRedisGreylisting(t *testing.T) {
 	if took := time.Since(began); took < (delaySeconds-1)*time.Second || took > (delaySeconds+2)*time.Second {
 		t.Errorf("passed after %v", took)
 	}
-	a.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "", "")
+	a.MustAccept(t, client, daemontest.GoodSender, "alice@mx.test")
 	// Commands see and change the records of both hosts.
 	list := daemontest.DecodeJSON[[]daemontest.Triplet](t, a, "greylist", "list")
 	if len(list) != 1 || list[0].State != "passed" {
@@ -88,7 +88,7 @@ func TestRedisGreylisting(t *testing.T) {
 	if n := daemontest.DecodeJSON[int](t, a, "greylist", "forget", client); n == 0 {
 		t.Error("nothing to forget")
 	}
-	b.MustMail(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
+	b.MustRefuse(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
 }
 
 // TestRedisBlock tests that both hosts refuse a client that was blocked by one, until the block is removed at the other.
@@ -96,7 +96,7 @@ func TestRedisBlock(t *testing.T) {
 	t.Parallel()
 	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe"}, "")
 	a, b := p.Hosts[0], p.Hosts[1]
-	b.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
+	b.MustAccept(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test")
 	if r := a.GuessRecipients(t, daemontest.GoodClient, daemontest.Limit); r != "" {
 		t.Errorf("at the limit: %q", r)
 	}
@@ -104,15 +104,15 @@ func TestRedisBlock(t *testing.T) {
 		t.Errorf("beyond the limit: %q", r)
 	}
 	for _, d := range p.Hosts {
-		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many unknown recipients")
-		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "postmaster@mx.test", "", "")
+		d.MustRefuse(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many unknown recipients")
+		d.MustAccept(t, daemontest.GoodClient, daemontest.GoodSender, "postmaster@mx.test")
 		if list := daemontest.DecodeJSON[[]daemontest.BlockedClient](t, d, "block", "list"); len(list) != 1 || list[0].Level != 1 || !list[0].InForce {
 			t.Errorf("block list: %+v", list)
 		}
 	}
 	b.MustRun(t, "block", "remove", daemontest.GoodClient)
 	for _, d := range p.Hosts {
-		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "", "")
+		d.MustAccept(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test")
 	}
 }
 
@@ -157,7 +157,7 @@ func TestRedisCountsExactly(t *testing.T) {
 	// Many connections exceed the limit at the same time, which makes one block, the first.
 	parallel(t, 30, refused)
 	for _, d := range p.Hosts {
-		d.MustMail(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many refused mails")
+		d.MustRefuse(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many refused mails")
 	}
 	// The block clears the count. Refusals in flight may be counted after that.
 	if st := state(); st.Block == nil || !st.Block.InForce || st.Block.Level != 1 || st.Level != 1 || st.Errors >= 30 {

@@ -1,4 +1,4 @@
-package main_test
+package commands
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// reports asks a daemon for what was seen of two reasons.
+// reports returns the evidence of a daemon about a watched and an enforced reason.
 func reports(t *testing.T, d *daemontest.Daemon, watched, enforced string) (w evidence.Watched, e evidence.Enforced) {
 	t.Helper()
 	watch := daemontest.DecodeJSON[evidence.WatchReport](t, d, "report", "watch", "--reason", watched)
@@ -28,15 +28,15 @@ func reports(t *testing.T, d *daemontest.Daemon, watched, enforced string) (w ev
 	return watch.Reasons[0], e
 }
 
-// named shows senders, as "NAME TIMES WHY".
-func named(list []evidence.Sender) (shown []string) {
+// describe describes each sender as "NAME OCCASIONS GOOD".
+func describe(list []evidence.Sender) (descriptions []string) {
 	for _, s := range list {
-		shown = append(shown, strings.TrimSpace(fmt.Sprintf("%s %d %s", s.Name(), s.Occasions, s.Good)))
+		descriptions = append(descriptions, strings.TrimSpace(fmt.Sprintf("%s %d %s", s.Name(), s.Occasions, s.Good)))
 	}
-	return shown
+	return descriptions
 }
 
-// The reasons that the tests of evidence gather it on, and HELO names of the good client that they apply to.
+// The reasons of these tests, and HELO names of the good client to which they apply.
 const (
 	watchedReason, watchedHelo   = "helo-mismatch", "other.client.test"
 	enforcedReason, enforcedHelo = "helo-cname", "alias.client.test"
@@ -44,7 +44,8 @@ const (
 
 var evidenceActions = map[string]string{watchedReason: "watch", enforcedReason: "reject"}
 
-// mailAs is mail of the good client under another HELO name, or by an authenticated user.
+// mailAs sends a message of the good client with a HELO name, from an authenticated user unless user is empty. The first
+// refusal must begin with want; if want is empty, the message must be accepted.
 func mailAs(t *testing.T, d *daemontest.Daemon, helo, user, from, to, want string) {
 	t.Helper()
 	c, err := d.ConnectAs(daemontest.GoodClient, helo)
@@ -68,7 +69,7 @@ func mailAs(t *testing.T, d *daemontest.Daemon, helo, user, from, to, want strin
 	}
 }
 
-// TestEvidenceReports has reasons apply to a sender whom a user writes to afterwards, and to others of whom nothing is known.
+// TestEvidenceReports tests the reports about a sender to which a user writes later, and about unknown senders.
 func TestEvidenceReports(t *testing.T) {
 	t.Parallel()
 	d, _ := daemontest.StartWithSocket(t, evidenceActions, "")
@@ -85,7 +86,7 @@ func TestEvidenceReports(t *testing.T) {
 	mailAs(t, d, enforcedHelo, "", daemontest.GoodSender, "alice@mx.test", "550 5.7.1")
 	mailAs(t, d, enforcedHelo, "", "x@none.test", "alice@mx.test", "550 5.7.1")
 	mailAs(t, d, daemontest.GoodHelo, "alice", "alice@mx.test", daemontest.GoodSender, "")
-	miltertest.Eventually(t, "it is known to whom alice wrote", func() bool {
+	miltertest.Eventually(t, "alice's message is in the evidence", func() bool {
 		w, _ := reports(t, d, watchedReason, enforcedReason)
 		return w.GoodSenders > 0
 	})
@@ -93,10 +94,10 @@ func TestEvidenceReports(t *testing.T) {
 	if w.Occasions != 4 || w.Passed != 4 || w.Clients != 1 || w.Verdict != evidence.Unsafe || w.Why != "because of sender.test (3, answered)" {
 		t.Errorf("got %+v", w)
 	}
-	if got := named(w.Affected); !slices.Equal(got, []string{"sender.test 3 answered", "none.test from client.test 127.0.0.0/24 1"}) {
+	if got := describe(w.Affected); !slices.Equal(got, []string{"sender.test 3 answered", "none.test from client.test 127.0.0.0/24 1"}) {
 		t.Errorf("affected: %q", got)
 	}
-	if got := named(e.Wronged); e.Refused != 2 || !slices.Equal(got, []string{"sender.test 1 answered"}) {
+	if got := describe(e.Wronged); e.Refused != 2 || !slices.Equal(got, []string{"sender.test 1 answered"}) {
 		t.Errorf("wronged: %q of %+v", got, e)
 	}
 	table := d.MustRun(t, "report", "watch")
@@ -111,21 +112,22 @@ func TestEvidenceReports(t *testing.T) {
 	}
 }
 
-// TestRedisEvidence has each of two hosts see half of the mail, and both tell the whole.
+// TestRedisEvidence tests that two hosts, each of which receives half of the mail, report all of it.
 func TestRedisEvidence(t *testing.T) {
+	t.Parallel()
 	p := daemontest.StartPair(t, daemontest.Config{Profile: "safe", Actions: evidenceActions}, "")
 	const mails = 10
 	for i := range mails {
 		d := p.Hosts[i%2]
 		mailAs(t, d, watchedHelo, "", daemontest.GoodSender, "alice@mx.test", "")
-		mailAs(t, d, watchedHelo, "", fmt.Sprintf("x@%s.test", [...]string{"none", "soft"}[i%2]), "alice@mx.test", "") // each at one host alone
+		mailAs(t, d, watchedHelo, "", fmt.Sprintf("x@%s.test", [...]string{"none", "soft"}[i%2]), "alice@mx.test", "") // each at one host
 		mailAs(t, d, enforcedHelo, "", daemontest.GoodSender, "alice@mx.test", "550 5.7.1")
 	}
 	mailAs(t, p.Hosts[1], daemontest.GoodHelo, "alice", "alice@mx.test", daemontest.GoodSender, "")
 	want := []string{fmt.Sprintf("sender.test %d answered", mails), fmt.Sprintf("none.test from client.test 127.0.0.0/24 %d", mails/2), fmt.Sprintf("soft.test from client.test 127.0.0.0/24 %d", mails/2)}
 	for i, d := range p.Hosts {
-		// What a host has seen reaches the store within a minute, or when it is asked for a report.
-		miltertest.Eventually(t, fmt.Sprintf("host %d tells the whole", i), func() bool {
+		// A host writes its evidence to the store once a minute, and before each report.
+		miltertest.Eventually(t, fmt.Sprintf("host %d reports all mail", i), func() bool {
 			for _, each := range p.Hosts {
 				reports(t, each, watchedReason, enforcedReason)
 			}
@@ -133,19 +135,19 @@ func TestRedisEvidence(t *testing.T) {
 			return w.Occasions == 2*mails && e.Refused == mails && w.GoodSenders == 1
 		})
 		w, e := reports(t, d, watchedReason, enforcedReason)
-		got := named(w.Affected)
+		got := describe(w.Affected)
 		slices.Sort(got[1:])
 		if !slices.Equal(got, want) || w.Clients != 1 || w.Verdict != evidence.Unsafe {
 			t.Errorf("host %d: %q, want %q; %+v", i, got, want, w)
 		}
-		if got := named(e.Wronged); e.Refused != mails || !slices.Equal(got, []string{fmt.Sprintf("sender.test %d answered", mails)}) {
+		if got := describe(e.Wronged); e.Refused != mails || !slices.Equal(got, []string{fmt.Sprintf("sender.test %d answered", mails)}) {
 			t.Errorf("host %d: wronged %q of %+v", i, got, e)
 		}
 	}
-	// Who stops writes what it has, and who is there tells it.
+	// A host that stops writes its evidence.
 	mailAs(t, p.Hosts[0], watchedHelo, "", daemontest.GoodSender, "alice@mx.test", "")
 	p.Hosts[0].Stop(t)
 	if w, _ := reports(t, p.Hosts[1], watchedReason, enforcedReason); w.Occasions != 2*mails+1 {
-		t.Errorf("after the other has stopped: %+v", w)
+		t.Errorf("after the other host has stopped: %+v", w)
 	}
 }

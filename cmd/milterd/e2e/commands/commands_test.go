@@ -1,0 +1,86 @@
+// Package commands tests the commands that ask a running daemon over its admin socket.
+package commands
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/resolver/dnstest"
+)
+
+// TestWrongCommands tests that a wrong command line fails with a message and changes nothing.
+func TestWrongCommands(t *testing.T) {
+	t.Parallel()
+	d, _ := daemontest.StartWithSocket(t, nil, "")
+	for line, want := range map[string]string{
+		"greylist":                            "greylist what?",
+		"greylist lst":                        `unknown command "lst"; did you mean list?`,
+		"greylist list a b":                   "accepts at most 1 arg",
+		"greylist list --max x":               `invalid argument "x" for "--max"`,
+		"greylist show":                       "greylist show WHAT",
+		"greylist allow":                      "greylist allow CLIENT",
+		"greylist allow 192.0.2.0/20":         "clients are known by their /24",
+		"greylist allow nonsense":             `"nonsense" is no address, network or domain`,
+		"greylist forget":                     "greylist forget WHAT",
+		"greylist forget ":                    "forget what?",
+		"block":                               "block what?",
+		"block ad 192.0.2.9":                  `unknown command "ad"; did you mean add?`,
+		"block add":                           "block add CLIENT",
+		"block add 192.0.2.0/24":              "192.0.2.0/24 is not one client",
+		"block add mail.example.net":          `"mail.example.net" is no address`,
+		"block add 192.0.2.9 --for soon":      `--for: "soon" is not a duration`,
+		"block add 192.0.2.9 --for 0s":        "want a duration over 0",
+		"block add 192.0.2.9 --whi x":         "unknown flag: --whi",
+		"block remove":                        "block remove CLIENT",
+		"block remove 2001:db8::/32":          "is not one client",
+		"block list all":                      `unknown command "all"`,
+		"status now":                          `unknown command "now"`,
+		"report":                              "report what?",
+		"report retries":                      `unknown command "retries"`,
+		"report retry --socket /nowhere/sock": "no daemon answers at /nowhere/sock",
+	} {
+		words := strings.Split(line, " ")
+		if r := d.Command(t, words...); r.Code != 1 || r.Stdout != "" || !strings.HasPrefix(r.Stderr, "milterd: ") || !strings.Contains(r.Stderr, want) {
+			t.Errorf("milterd %s: exit %d, output %q, error %q; want %q", line, r.Code, r.Stdout, r.Stderr, want)
+		}
+	}
+	if out := d.MustRun(t, "block", "list"); out != "nobody is blocked\n" {
+		t.Errorf("after wrong commands: %s", out)
+	}
+}
+
+// TestCommandsWithoutDaemon runs commands when the daemon has ended, was killed, or has no socket.
+func TestCommandsWithoutDaemon(t *testing.T) {
+	t.Parallel()
+	commands := [][]string{{"status"}, {"greylist", "list"}, {"block", "add", "192.0.2.9", "--json"}, {"report", "retry"}}
+	for name, end := range map[string]func(*daemontest.Daemon){
+		"ended":  func(d *daemontest.Daemon) { d.Stop(t) },
+		"killed": func(d *daemontest.Daemon) { d.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, socket := daemontest.StartWithSocket(t, nil, "")
+			d.MustRun(t, "status")
+			end(d)
+			_, err := os.Lstat(socket)
+			if gone := errors.Is(err, fs.ErrNotExist); gone != (name == "ended") {
+				t.Errorf("socket: %v", err)
+			}
+			for _, words := range commands {
+				r := d.Command(t, words...)
+				if r.Code != 1 || r.Stdout != "" || r.Stderr != "milterd: no daemon answers at "+socket+": is milterd running, with the same admin.socket?\n" {
+					t.Errorf("milterd %v: exit %d, output %q, error %q", words, r.Code, r.Stdout, r.Stderr)
+				}
+			}
+		})
+	}
+	t.Run("without a socket", func(t *testing.T) {
+		d := daemontest.Start(t, daemontest.Config{DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "safe"})
+		if r := d.Command(t, "status"); r.Code != 1 || !strings.Contains(r.Stderr, "admin.socket") || strings.Contains(r.Stderr, "dial") {
+			t.Errorf("exit %d, error %q", r.Code, r.Stderr)
+		}
+	})
+}

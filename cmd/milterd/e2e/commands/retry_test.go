@@ -1,0 +1,75 @@
+package commands
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/miltertest"
+)
+
+// TestRetryReport tests the report about a client that retried and one that did not before the end of the window.
+func TestRetryReport(t *testing.T) {
+	t.Parallel()
+	d, _ := daemontest.StartWithSocket(t, nil, "checks: {greylist: {delay: 1s, window: 2s}}\n")
+	type counts struct{ Held, Passed, Waiting, Gone, Early int }
+	report := func() (n counts, noRetry []string) {
+		r := daemontest.DecodeJSON[struct {
+			Since   time.Time         `json:"since"`
+			Until   time.Time         `json:"until"`
+			Held    int               `json:"held"`
+			Passed  int               `json:"passed"`
+			Waiting int               `json:"waiting"`
+			Gone    int               `json:"gone"`
+			Early   int               `json:"early"`
+			Moved   int               `json:"moved"`
+			Took    map[string]any    `json:"took"`
+			Groups  []json.RawMessage `json:"groups"`
+			NoRetry []struct {
+				Sender, Date, Evidence string
+			} `json:"no_retry"`
+			Delay    int                  `json:"delay_seconds"`
+			Examples []daemontest.Triplet `json:"examples"`
+		}](t, d, "report", "retry")
+		for _, e := range r.NoRetry {
+			noRetry = append(noRetry, e.Sender)
+		}
+		if r.Until.Sub(r.Since) != 7*24*time.Hour {
+			t.Errorf("report from %s to %s", r.Since, r.Until)
+		}
+		return counts{r.Held, r.Passed, r.Waiting, r.Gone, r.Early}, noRetry
+	}
+	if n, _ := report(); n != (counts{}) {
+		t.Errorf("the first report: %+v", n)
+	}
+	// Greylisting identifies this client by the domain of its name.
+	const lost = 3
+	for i := range lost {
+		d.MustRefuse(t, daemontest.GoodClient, fmt.Sprintf("list-%c@fail.test", 'a'+i), "alice@mx.test", "451 4.7.1 greylisted", "")
+	}
+	miltertest.Eventually(t, "a retry passes", func() bool {
+		r, err := d.Mail("192.0.2.9", daemontest.GoodSender, "bob@mx.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r == ""
+	})
+	miltertest.Eventually(t, "the window of the other client is over", func() bool {
+		n, _ := report()
+		return n.Gone == lost
+	})
+	n, noRetry := report()
+	if want := (counts{Held: lost + 1, Passed: 1, Gone: lost}); n != want {
+		t.Errorf("report: %+v, want %+v", n, want)
+	}
+	if !slices.Equal(noRetry, []string{".client.test"}) {
+		t.Errorf("candidates: %q, want the domain of the client that did not retry", noRetry)
+	}
+	table := d.MustRun(t, "report", "retry")
+	daemontest.WantRow(t, table, "4", "triplets", "held,", "1", "passed,")
+	daemontest.WantRow(t, table, "client.test", "3", "0", "0", "3")
+	daemontest.WantRow(t, table, ".client.test", "held,", "none")
+}

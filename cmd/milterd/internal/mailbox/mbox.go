@@ -8,30 +8,30 @@ import (
 	"strings"
 )
 
-// separator begins the line before each message of an mbox file (RFC 4155 appendix A).
+// The library go-mbox is not used, because it holds a whole message in memory, stops at a message over 64 KiB and at a broken
+// one, and takes every line that starts with "From " for a separator.
+
+// separator starts the line before each message of an mbox file, RFC 4155 appendix A.
 const separator = "From "
 
-// The library go-mbox was looked at: it holds a message in memory, ends at one over 64 KiB and at one that is broken, and takes
-// every line that begins with "From " as a separator.
-
-// maxSeparator is the longest separator, in octets: a path (RFC 5321 section 4.5.3.1.3) and a date.
+// maxSeparator is the longest separator line, in bytes: a path (RFC 5321 section 4.5.3.1.3) and a date.
 const maxSeparator = 400
 
-// messages reads the messages of an mbox file.
-func (r *reader) messages(yield func(Message) bool) {
+// mbox reads an mbox file.
+func (r *reader) mbox(yield func(Message) bool) {
 	m := Message{File: r.file.Path}
 	var h head
-	began := r.at
-	blank := false // the line before was
+	counted := r.at
 	finish := func() bool {
-		m.Size, began = r.at-began, r.at
+		m.Size, counted = r.at-counted, r.at
 		m.Head, m.Err = h.result()
 		return yield(m)
 	}
+	blank := false // the last line was
 	for {
-		line, begins, err := r.piece()
+		line, starts, err := r.line()
 		if bytes.HasPrefix(line, []byte(separator)) {
-			line = bytes.Clone(line) // separates looks ahead, which may move what is in the buffer
+			line = bytes.Clone(line) // separates may move the buffer
 		}
 		switch {
 		case errors.Is(err, io.EOF) || err != nil && r.ctx.Err() != nil:
@@ -41,13 +41,12 @@ func (r *reader) messages(yield func(Message) bool) {
 			return
 		case err != nil:
 			m.Number++
-			m.Err, m.Head, m.Size = cause(err), "", r.file.Size-began
+			m.Err, m.Head, m.Size = withoutPath(err), "", r.file.Size-counted
 			yield(m)
 			return
-		case begins && (m.Number == 0 || r.separates(line, blank)):
-			// The separator counts to the message after it.
+		case starts && (m.Number == 0 || r.separates(line, blank)):
 			length := int64(len(line))
-			r.at -= length
+			r.at -= length // the separator belongs to the next message
 			if m.Number > 0 && !finish() {
 				return
 			}
@@ -55,17 +54,17 @@ func (r *reader) messages(yield func(Message) bool) {
 			m.Number++
 			h = head{}
 		case !h.done:
-			if h.add(line, begins); h.done && h.err == nil {
-				r.skip(string(h.text))
+			if h.add(line, starts); h.done && h.err == nil {
+				r.skipBody(string(h.text))
 			}
 		}
-		blank = begins && isBlank(line)
+		blank = starts && isBlank(line)
 	}
 }
 
-// separates tells whether the line that was read last begins a message: it has the date of a separator, and comes after an empty
-// line or before a header field. Programs disagree about which lines of a body are to be escaped, and some leave out the empty
-// line before a separator.
+// separates reports whether a line, which was read last, separates two messages: it has the date of a separator, and comes
+// after an empty line or before a header field. Programs disagree on which lines of a body they escape, and some leave out the
+// empty line before a separator.
 func (r *reader) separates(line []byte, afterBlank bool) bool {
 	if !bytes.HasPrefix(line, []byte(separator)) || len(line) > maxSeparator || !hasDate(string(line)) {
 		return false
@@ -73,12 +72,12 @@ func (r *reader) separates(line []byte, afterBlank bool) bool {
 	if afterBlank {
 		return true
 	}
-	next, _ := r.buf.Peek(maxName) // less at the end of the file
-	return len(next) == 0 || beginsField(next)
+	next, _ := r.buf.Peek(maxName) // shorter at the end of the file
+	return len(next) == 0 || startsField(next)
 }
 
-// hasDate tells whether the words of a separator after the address are a date as of asctime: "Thu Nov 21 12:00:00 2026", with a
-// zone before or after the year at some sites.
+// hasDate reports whether a separator has a date as of asctime, "Thu Nov 21 12:00:00 2026", perhaps with a zone before or after
+// the year.
 func hasDate(line string) bool {
 	words := strings.Fields(line)
 	clock, year := false, false
@@ -93,9 +92,9 @@ func hasDate(line string) bool {
 	return clock && year
 }
 
-// skip skips a body whose length the header tells, as mboxcl2 does, whose bodies may have lines that look like separators. The
-// length is believed if a separator or the end of the file is where it says.
-func (r *reader) skip(header string) {
+// skipBody skips a body whose length is in the header section. Such bodies, of the dialect mboxcl2, may have lines that look
+// like separators. The length is used if a separator or the end of the file is where it ends.
+func (r *reader) skipBody(header string) {
 	n, ok := contentLength(header)
 	if !ok || r.random == nil || n > r.file.Size-r.at {
 		return
@@ -109,12 +108,12 @@ func (r *reader) skip(header string) {
 	if rest != "" && !strings.HasPrefix(rest, separator) {
 		return
 	}
-	skipped, _ := io.CopyN(io.Discard, r.buf, n) // what fails will fail again
+	skipped, _ := io.CopyN(io.Discard, r.buf, n) // the next read fails too
 	r.at += skipped
-	r.whole = true
+	r.ended = true
 }
 
-// contentLength is the value of the field Content-Length.
+// contentLength returns the value of the field Content-Length.
 func contentLength(header string) (int64, bool) {
 	for line := range strings.Lines(header) {
 		name, value, _ := strings.Cut(line, ":")

@@ -24,8 +24,8 @@ type Attempt struct {
 	To               string // empty if the attempt was refused before RCPT
 }
 
-// ErrNoRecords reports a JSON array without records of milterd.
-var ErrNoRecords = errors.New("JSON without records of milterd")
+// errNoRecords reports a JSON array without records of milterd.
+var errNoRecords = errors.New("JSON without records of milterd")
 
 // maxRecord is the longest record that is read, in bytes. milterd writes at most 60 KiB.
 const maxRecord = 1 << 20
@@ -66,7 +66,7 @@ func (r *reader) records(yield func(Message) bool) {
 		}
 	}
 	if !found {
-		emit(Message{Err: ErrNoRecords})
+		emit(Message{Err: errNoRecords})
 	}
 }
 
@@ -143,8 +143,8 @@ func attemptsOf(r records.Record, number int) []*attempt {
 // pending is the attempts that may get more records, in the order of their first record.
 type pending []*attempt
 
-// maxPending is how many attempts wait for more records. The records of an attempt lie apart as far as other sessions were
-// active meanwhile: with half of it, attempts of a busy server are counted twice; twice as many make reading slower.
+// maxPending is how many attempts wait for more records. An attempt whose records lie farther apart, because of as many other
+// sessions, counts as two. Each record is compared with all pending attempts, so that twice as many take twice as long.
 const maxPending = 2048
 
 // add merges an attempt with the last pending one of the same session, sender and recipient, or appends it. It returns the

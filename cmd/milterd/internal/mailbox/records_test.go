@@ -95,17 +95,17 @@ func TestRecords(t *testing.T) {
 			[]string{"1 " + strings.Replace(attempt, "bob", "amy", 1), "1 " + attempt}},
 		{"refused before RCPT", list(record(t, map[string]any{"action": "reject", "reply": "550 no", "rcpts": []string{}})),
 			[]string{"1 " + strings.Replace(attempt, "bob@example.org", "", 1)}},
-		{"watched before RCPT", list(record(t, map[string]any{"action": "watch", "rcpts": []string{}})), []string{"error: " + ErrNoRecords.Error()}},
+		{"watched before RCPT", list(record(t, map[string]any{"action": "watch", "rcpts": []string{}})), []string{"error: " + errNoRecords.Error()}},
 		{"an unknown client", list(record(t, map[string]any{"client": ""})), []string{"1 " + strings.Replace(attempt, "192.0.2.9", "invalid IP", 1)}},
 		{"two lists", list(accepted) + list(refused), []string{"1 " + attempt, "2 " + attempt}},
-		{"an empty list", "[]\n", []string{"error: " + ErrNoRecords.Error()}},
+		{"an empty list", "[]\n", []string{"error: " + errNoRecords.Error()}},
 		{"JSON of another program", `[{"a":1},{"session":5}]`,
 			[]string{"error: record 2: json: cannot unmarshal number into Go struct field Record.session of type string"}},
 		{"a truncated list", "[" + accepted + `,{"ses`, []string{"error: record 2: unexpected EOF", "1 " + attempt}},
 		{"a record without end", `["` + strings.Repeat("x", 2*maxRecord), []string{"error: record 1: over 1024 KiB"}},
-		{"a text log", "Jan  2 12:00:00 mx milterd[12]: level=info msg=reject session=s1\n", []string{"error: " + ErrNoMail.Error()}},
-		{"a text log without syslog", `time="2026-01-02T10:00:00+01:00" level=info msg=reject session=s1` + "\n", []string{"error: " + ErrNoMail.Error()}},
-		{"a text log with ISO 8601 dates", "2026-01-02T10:00:00+01:00 mx milterd[12]: level=info msg=reject session=s1\n", []string{"error: " + ErrNoMail.Error()}},
+		{"a text log", "Jan  2 12:00:00 mx milterd[12]: level=info msg=reject session=s1\n", []string{"error: " + errNoMail.Error()}},
+		{"a text log without syslog", `time="2026-01-02T10:00:00+01:00" level=info msg=reject session=s1` + "\n", []string{"error: " + errNoMail.Error()}},
+		{"a text log with ISO 8601 dates", "2026-01-02T10:00:00+01:00 mx milterd[12]: level=info msg=reject session=s1\n", []string{"error: " + errNoMail.Error()}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

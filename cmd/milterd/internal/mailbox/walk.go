@@ -10,79 +10,77 @@ import (
 	"strings"
 )
 
-// Walk finds the files that may hold messages at and below the paths, in no order. Folders are read piece by piece. What
-// cannot be read comes as an error with its path in the File.
+// Walk yields the files that may have messages at and below the paths, in no particular order. An error comes with the File
+// that it is about.
 //
-// Left out are what a Maildir has not delivered yet (tmp), and what mail programs keep beside mail: files whose name begins
-// with a dot, and the indexes of Dovecot, Courier, Cyrus and Thunderbird. Symbolic links to folders are not followed.
+// It leaves out the folder tmp of a Maildir, whose messages are not delivered yet, and what mail programs store beside mail:
+// files whose name starts with a dot, and the indexes of Dovecot, Courier, Cyrus and Thunderbird. It does not follow symbolic
+// links to folders.
 func Walk(paths []string) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, p := range paths {
-			info, err := os.Stat(p)
-			switch {
-			case err != nil:
-				err = cause(err)
-			case info.IsDir():
-				if !folder(p, yield) {
-					return
-				}
-				continue
-			case !info.Mode().IsRegular():
-				err = errors.New("not a regular file")
-			}
-			f := File{Path: p}
-			if err == nil {
-				f.Size, f.Single = info.Size(), isSingle(p)
-			}
-			if !yield(f, err) {
+			if !walkPath(p, yield) {
 				return
 			}
 		}
 	}
 }
 
-// batch is how many entries of a folder are read at a time.
+// walkPath yields the files at and below a path of Walk. It returns false if the loop over the files ended.
+func walkPath(path string, yield func(File, error) bool) bool {
+	f := File{Path: path}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return yield(f, withoutPath(err))
+	case info.IsDir():
+		return walkFolder(path, yield)
+	case !info.Mode().IsRegular():
+		return yield(f, errors.New("not a regular file"))
+	}
+	f.Size, f.Single = info.Size(), isSingle(path)
+	return yield(f, nil)
+}
+
+// batch is how many entries of a folder are in memory at a time.
 const batch = 512
 
-// folder finds files in a folder and those below it. It is false if the loop over them has ended.
-func folder(path string, yield func(File, error) bool) bool {
+// walkFolder yields the files in a folder and below it. It returns false if the loop over the files ended.
+func walkFolder(path string, yield func(File, error) bool) bool {
 	dir, err := os.Open(path)
 	if err != nil {
-		return yield(File{Path: path}, cause(err))
+		return yield(File{Path: path}, withoutPath(err))
 	}
-	var below []string
-	for {
-		entries, err := dir.ReadDir(batch)
+	defer func() { _ = dir.Close() }() // it was only read
+	var folders []string
+	for err == nil {
+		var entries []fs.DirEntry
+		entries, err = dir.ReadDir(batch)
 		for _, e := range entries {
 			if e.IsDir() {
-				below = append(below, filepath.Join(path, e.Name()))
-			} else if !entry(path, e, yield) {
-				_ = dir.Close() // was only read
+				folders = append(folders, filepath.Join(path, e.Name()))
+			} else if !walkEntry(path, e, yield) {
 				return false
 			}
-		}
-		if err != nil {
-			_ = dir.Close()
-			if !errors.Is(err, io.EOF) && !yield(File{Path: path}, cause(err)) {
-				return false
-			}
-			break
 		}
 	}
+	if !errors.Is(err, io.EOF) && !yield(File{Path: path}, withoutPath(err)) {
+		return false
+	}
 	maildir := isMaildir(path)
-	for _, sub := range below {
-		if maildir && filepath.Base(sub) == "tmp" {
+	for _, folder := range folders {
+		if maildir && filepath.Base(folder) == "tmp" {
 			continue
 		}
-		if !folder(sub, yield) {
+		if !walkFolder(folder, yield) {
 			return false
 		}
 	}
 	return true
 }
 
-// entry looks at one entry of a folder that is no folder.
-func entry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
+// walkEntry yields an entry of a folder if it is a file that may have messages.
+func walkEntry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
 	if isIndex(e.Name()) {
 		return true
 	}
@@ -90,17 +88,17 @@ func entry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
 	info, err := os.Stat(f.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return true // the mail program has moved it meanwhile, or the link leads nowhere
+		return true // a mail program moved it, or it is a link to nothing
 	case err != nil:
-		return yield(f, cause(err))
+		return yield(f, withoutPath(err))
 	case !info.Mode().IsRegular():
-		return true // reading a pipe might never end
+		return true // reading a pipe might not end
 	}
 	f.Size, f.Single = info.Size(), isSingle(f.Path)
 	return yield(f, nil)
 }
 
-// isMaildir tells whether a folder is a Maildir.
+// isMaildir reports whether a folder is a Maildir.
 func isMaildir(path string) bool {
 	for _, sub := range []string{"cur", "new"} {
 		if info, err := os.Stat(filepath.Join(path, sub)); err != nil || !info.IsDir() {
@@ -110,15 +108,16 @@ func isMaildir(path string) bool {
 	return true
 }
 
-// isSingle tells whether a file holds one message by what it is called and where it lies.
+// isSingle reports whether a file has one message, as its name or its folder says.
 func isSingle(path string) bool {
-	in := filepath.Base(filepath.Dir(path))
-	return strings.EqualFold(filepath.Ext(path), ".eml") || in == "cur" || in == "new"
+	folder := filepath.Base(filepath.Dir(path))
+	return strings.EqualFold(filepath.Ext(path), ".eml") || folder == "cur" || folder == "new"
 }
 
-// indexes are the names, or beginnings of names, of what mail programs keep beside mail.
+// indexes are names, or the starts of names, of files that mail programs store beside mail.
 var indexes = [...]string{"dovecot", "courierimap", "courierpop", "cyrus.", "maildirsize", "maildirfolder", "subscriptions"}
 
+// isIndex reports whether a file with this name is not mail.
 func isIndex(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".msf") {
 		return true

@@ -1,5 +1,3 @@
-// Package received reads what mail servers have written into a stored message about its way (RFC 5321 section 4.4), so that the SMTP
-// session in which it came can be made up again: who the client was, what it said, when.
 package received
 
 import (
@@ -8,169 +6,212 @@ import (
 	"strings"
 	"time"
 
+	"milterd/checks"
 	"milterd/headers"
 )
 
-// Hop is what one Received field says. What it does not say is empty.
-type Hop struct {
-	By         string     // host that wrote it
-	Client     netip.Addr // never an IPv4-mapped IPv6 address
-	ClientName string     // as the host found it; empty: none or not known
+// Site is the mail site whose border the messages have passed.
+type Site struct {
+	Hostname string         // of the border, as it calls itself in Received fields
+	Domains  []string       // a host with one of these names, or with one below, is a border host too
+	Trusted  []netip.Prefix // clients from here are hosts of the site
+}
+
+// Known are the things that a stored message may tell about the session in which it came.
+type Known uint8
+
+// The things. Client and Helo are those at the border. Content is the header section as the border has seen it: Read leaves it to
+// the caller to say so.
+const (
+	Client Known = 1 << iota
+	Helo
+	Sender
+	Recipient
+	Time
+	Content
+	Everything = 1<<iota - 1
+)
+
+// String names them, as in "client, time".
+func (k Known) String() string {
+	var words []string
+	for i, w := range [...]string{"client", "HELO", "sender", "recipient", "time", "header section"} {
+		if k&(1<<i) != 0 {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// Facts are what is known of the session.
+type Facts struct {
+	Known      Known
+	Local      bool       // submitted on a host of the site, or by one
+	Client     netip.Addr // the border's client; of a Local message the site's own host, if there was one
+	ClientName string
 	Helo       string
-	With       string // protocol in upper case, such as ESMTPSA
-	User       string // who authenticated
-	Auth       bool   // the client authenticated, perhaps as somebody not told
-	Handover   bool   // no SMTP from another host: submitted on the host itself, or handed on within it or to a mail store
-	ID         string // queue id
-	For        string // address
+	User       string // who authenticated; "unknown" if that is not told
 	From       string // reverse-path
-	HasFrom    bool   // From is told: it may be the null one
+	To         string // recipient
 	Time       time.Time
+	QueueID    string
+	By         string // the border, or the host that wrote the uppermost Received field if none is a border of the site
+
+	// Header is the header section as a filter of the border has seen it: without the trace fields that the site has put on
+	// top.
+	Header []headers.Field
 }
 
-// ParseReceived reads the value of a Received field. Mail servers write it in forms of their own, of which RFC 5321 knows few:
+// Read makes up the session of a stored message from its header section.
 //
-//	from HELO (NAME [ADDRESS])               Postfix, Sendmail, Gmail, OpenSMTPD, Courier, Haraka
-//	from HELO ([ADDRESS])                    Sendmail, Gmail, without a name; Microsoft SMTPSVC
-//	from NAME ([ADDRESS] helo=HELO)          Exim; without helo= it equals the name
-//	from [ADDRESS] (helo=HELO)               Exim, without a name
-//	from NAME (HELO HELO) (USER@ADDRESS)     qmail; without (HELO ...) it equals the name
-//	from HELO (ADDRESS)                      Exchange
-//
-// It is false if the value makes no sense at all.
-func ParseReceived(value string) (Hop, bool) {
-	c, date := split(value)
-	var h Hop
-	if d, err := headers.ParseDate(date); err == nil {
-		h.Time = d.Time
+// The border is the first host from the top with a name of the site that has the message from outside: below a field of a
+// trusted client the next field counts whatever the name of its host, as that host is the site's too. Who is above the site's
+// first field, such as a mail store elsewhere, is skipped. What stands above the border's field was written by the site and is
+// believed; below it, Authentication-Results and Received-SPF are if they name a host of the site.
+func Read(fields []headers.Field, site Site) Facts {
+	f := Facts{Header: fields}
+	at, ok := site.border(fields, &f)
+	if !ok {
+		return Facts{Header: fields, By: f.By}
 	}
-	h.By = strings.TrimSuffix(c.word("by"), ".")
-	h.With = protocol(c.words("with"))
-	h.ID = strings.Trim(c.word("id"), "<>")
-	if to := strings.Trim(c.word("for"), "<>"); strings.Contains(to, "@") {
-		h.For = to
+	site.delivery(fields[:at], &f)
+	for _, field := range fields[:at] {
+		site.results(field, &f)
 	}
-	h.From, h.HasFrom = envelopeFrom(c)
-	h.User, h.Auth = authenticated(c, h.With)
-	if c["from"] != nil {
-		readClient(&h, c)
-	}
-	h.Handover = handover(h, c)
-	return h, h.By != "" || c["invoked"] != nil
-}
-
-// protocol is the word of RFC 3848 and its likes; qmail puts the cipher before it. What Exchange says has several.
-func protocol(words []string) string {
-	if n := len(words); n > 1 && strings.EqualFold(words[n-2], "encrypted") {
-		words = words[n-1:]
-	}
-	if len(words) > 1 && strings.EqualFold(words[0], "Microsoft") {
-		return strings.ToUpper(strings.Join(words, " "))
-	}
-	if len(words) == 0 {
-		return ""
-	}
-	return strings.ToUpper(words[0])
-}
-
-// envelopeFrom is the reverse-path, which Exim and Sendmail put into a comment and Haraka between the clauses.
-func envelopeFrom(c clauses) (string, bool) {
-	for _, name := range [...]string{"from", "by", "with", "id", "for"} {
-		lists := [][]string{c.words(name)}
-		for _, text := range c.comments(name) {
-			lists = append(lists, strings.Fields(text))
-		}
-		for _, words := range lists {
-			if i := slices.Index(words, "envelope-from"); i >= 0 && i+1 < len(words) {
-				return strings.Trim(words[i+1], "<>"), true
-			}
+	f.Header = nil
+	before := true // the next Received field
+	for _, field := range fields[at+1:] {
+		before = before && !field.Is("Received")
+		if before && site.wrote(field) {
+			site.results(field, &f)
+		} else {
+			f.Header = append(f.Header, field)
 		}
 	}
-	return "", false
+	f.addedID()
+	return f
 }
 
-// authenticated tells of SMTP AUTH: by the protocol (RFC 3848; ASMTP is old Exim's), or in the comments of Postfix
-// ("Authenticated sender: bob"), Sendmail ("authenticated bits=0") and Courier ("AUTH: LOGIN bob").
-func authenticated(c clauses, with string) (user string, ok bool) {
-	switch {
-	case with == "ASMTP":
-		ok = true
-	case strings.HasSuffix(with, "SMTPA"), strings.HasSuffix(with, "SMTPSA"), strings.HasSuffix(with, "LMTPA"), strings.HasSuffix(with, "LMTPSA"):
-		ok = true
-	}
-	for _, text := range c.comments("from") {
-		if name, found := strings.CutPrefix(text, "Authenticated sender: "); found {
-			return strings.TrimSpace(name), true
+// border finds the field of the border and reads it.
+func (s Site) border(fields []headers.Field, f *Facts) (at int, ok bool) {
+	began, trusted := false, false
+	for i, field := range fields {
+		if !field.Is("Received") {
+			continue
 		}
-		words := strings.Fields(text)
+		h, ok := ParseReceived(field.Value)
+		if f.By == "" {
+			f.By = h.By
+		}
 		switch {
-		case len(words) > 2 && words[0] == "AUTH:":
-			return strings.TrimSuffix(words[2], ","), true
-		case len(words) > 0 && words[0] == "authenticated":
-			ok = true
+		case !began && !s.Owns(h.By):
+			continue
+		case began && !trusted && !s.Owns(h.By):
+			return at, s.local(f, true) // no other host had it before
+		case !ok:
+			return at, false
+		}
+		began, at = true, i
+		f.By = h.By
+		f.fill(h)
+		trusted = h.Client.IsValid() && s.Trusts(h.Client)
+		if !h.Handover && (!trusted || h.Auth) {
+			return at, true
 		}
 	}
-	return "", ok
+	return at, s.local(f, began)
 }
 
-// handover tells whether a field is not about SMTP from another host.
-func handover(h Hop, c clauses) bool {
-	if h.Client.IsValid() {
+// local notes that no other host than those of the site had the message.
+func (s Site) local(f *Facts, began bool) bool {
+	f.Local = began
+	return began
+}
+
+// fill takes over what a field says. That of the border comes last.
+func (f *Facts) fill(h Hop) {
+	f.Known, f.User = 0, ""
+	f.Client, f.ClientName, f.Helo, f.From, f.To, f.Time, f.QueueID = h.Client, h.ClientName, h.Helo, h.From, h.For, h.Time, h.ID
+	if h.Auth {
+		f.User = h.User
+		if f.User == "" {
+			f.User = "unknown"
+		}
+	}
+	f.know(Client, h.Client.IsValid())
+	f.know(Helo, h.Helo != "")
+	f.know(Sender, h.HasFrom)
+	f.know(Recipient, h.For != "")
+	f.know(Time, !h.Time.IsZero())
+}
+
+func (f *Facts) know(k Known, ok bool) {
+	if ok {
+		f.Known |= k
+	}
+}
+
+// Owns tells whether a host is one of the site by its name.
+func (s Site) Owns(host string) bool {
+	if host == "" {
 		return false
 	}
-	pickup := func(text string) bool { return strings.Contains(text, "from userid") } // Postfix
-	with := strings.ToLower(h.With)
-	return c["from"] == nil || c["invoked"] != nil || slices.ContainsFunc(c.comments("by"), pickup) ||
-		strings.HasPrefix(with, "local") || strings.HasPrefix(with, "lmtp") || with == "mapi" ||
-		strings.HasPrefix(strings.Join(c.words("from"), " "), "mail pickup service")
+	if literal := parseAddr(host, true); literal.IsValid() {
+		return s.Trusts(literal)
+	}
+	return s.Hostname != "" && checks.SameName(host, s.Hostname) ||
+		slices.ContainsFunc(s.Domains, func(d string) bool { return checks.Under(host, d) })
 }
 
-// readClient reads the from clause.
-func readClient(h *Hop, c clauses) {
-	var info tcpInfo
-	bracketed := false // the address of a comment is in brackets
-	for _, text := range c.comments("from") {
-		i := parseTCPInfo(text)
-		if !info.addr.IsValid() && i.addr.IsValid() {
-			info.addr, info.name, bracketed = i.addr, i.name, i.bracketed
-		}
-		if i.hasHelo && !info.hasHelo {
-			info.helo, info.hasHelo = i.helo, true
+// Trusts tells whether a client is a host of the site by its network.
+func (s Site) Trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Trusted, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// delivery reads what the site has put above the field of its border when it delivered the message. Return-Path is the
+// reverse-path. The recipient is that of the border's field, else the one before the site's aliases (X-Original-To,
+// Envelope-To), else the one after them.
+func (s Site) delivery(above []headers.Field, f *Facts) {
+	for _, field := range above {
+		if field.Is("Return-Path") {
+			f.From, _ = path(field.Value)
+			f.Known |= Sender
+			break
 		}
 	}
-	word := c.word("from")
-	h.Client = info.addr
-	if !h.Client.IsValid() { // "[ADDRESS]" of Exim, "NAME [ADDRESS]" of old Exim and others
-		for i, w := range c.words("from") {
-			if a := parseAddr(w, true); a.IsValid() && !h.Client.IsValid() {
-				h.Client = a
-				if i == 0 {
-					word = ""
-				}
+	for _, name := range [...]string{"X-Original-To", "Envelope-To", "Delivered-To"} {
+		for i := len(above) - 1; i >= 0 && f.Known&Recipient == 0; i-- { // the lowest was first
+			if above[i].Is(name) {
+				to, _ := path(above[i].Value)
+				f.To = to
+				f.know(Recipient, to != "")
 			}
 		}
 	}
-	microsoft := strings.HasPrefix(h.With, "MICROSOFT")
-	switch {
-	case info.hasHelo:
-		h.Helo, h.ClientName = info.helo, word
-	case c.by("Exim"), info.addr.IsValid() && !bracketed && !microsoft: // Exim, qmail
-		h.Helo, h.ClientName = word, word
-		if isUnknown(word) {
-			h.Helo = "" // qmail's word for a name that it does not know
-		}
-	default:
-		h.Helo, h.ClientName = word, info.name
-	}
-	h.ClientName = strings.TrimSuffix(h.ClientName, ".") // Gmail
-	if isUnknown(h.ClientName) || !h.Client.IsValid() || parseAddr(h.ClientName, false).IsValid() {
-		h.ClientName = ""
-	}
-	if h.With == "MAPI" {
-		h.Helo = ""
-	}
 }
 
-func isUnknown(name string) bool {
-	return strings.EqualFold(name, "unknown") || strings.EqualFold(name, "unverified")
+// path takes an address out of its angle brackets.
+func path(value string) (string, bool) {
+	value = strings.TrimSpace(value)
+	open, end := strings.IndexByte(value, '<'), strings.LastIndexByte(value, '>')
+	if open >= 0 && end > open {
+		return strings.TrimSpace(value[open+1 : end]), true
+	}
+	return value, false
+}
+
+// addedID takes the Message-ID out of the header if the border has added it: it has the queue id and the border's name in it.
+// The filter did not see it.
+func (f *Facts) addedID() {
+	if f.QueueID == "" || f.By == "" {
+		return
+	}
+	added := func(field headers.Field) bool {
+		if !field.Is("Message-ID") {
+			return false
+		}
+		left, right, ok := strings.Cut(strings.Trim(strings.TrimSpace(field.Value), "<>"), "@")
+		return ok && checks.SameName(right, f.By) && strings.Contains(left, f.QueueID)
+	}
+	f.Header = slices.DeleteFunc(f.Header, added)
 }

@@ -1,18 +1,17 @@
 package received
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 )
 
-// clauses are the parts of a Received field, by the word that begins them. The key "invoked" stands for a comment without any:
-// "(qmail 123 invoked by uid 0)", "(from root@localhost)".
+// clauses are the parts of a Received field, by the word that starts them, such as "from". The key "invoked" stands for a
+// comment that is in none: "(qmail 123 invoked by uid 0)", "(from root@localhost)".
 type clauses map[string]*clause
 
 type clause struct{ words, comments []string }
 
-// words are those of a clause; none if there is no such clause.
+// words returns the words of a clause after the first. It returns nil if there is no such clause.
 func (c clauses) words(name string) []string {
 	if cl := c[name]; cl != nil {
 		return cl.words
@@ -20,7 +19,7 @@ func (c clauses) words(name string) []string {
 	return nil
 }
 
-// word is the first of them.
+// word returns the first of the words of a clause.
 func (c clauses) word(name string) string {
 	if words := c.words(name); len(words) > 0 {
 		return words[0]
@@ -28,7 +27,7 @@ func (c clauses) word(name string) string {
 	return ""
 }
 
-// comments are those of a clause.
+// comments returns the comments of a clause, without parentheses.
 func (c clauses) comments(name string) []string {
 	if cl := c[name]; cl != nil {
 		return cl.comments
@@ -36,16 +35,16 @@ func (c clauses) comments(name string) []string {
 	return nil
 }
 
-// by tells whether the host says that it runs a program.
+// by reports whether the host runs this program, as a comment says.
 func (c clauses) by(program string) bool {
-	begins := func(text string) bool { return strings.HasPrefix(text, program) }
-	return slices.ContainsFunc(c.comments("by"), begins) || slices.ContainsFunc(c.comments("with"), begins)
+	names := func(comment string) bool { return strings.HasPrefix(comment, program) }
+	return slices.ContainsFunc(c.comments("by"), names) || slices.ContainsFunc(c.comments("with"), names)
 }
 
-// split takes a Received field apart: clauses up to the last semicolon, the date after it.
-func split(value string) (c clauses, date string) {
+// splitClauses splits the value of a Received field into its clauses and the date after the last semicolon.
+func splitClauses(value string) (c clauses, date string) {
 	c = clauses{}
-	var open *clause // nil: before the first clause
+	var current *clause // nil before the first
 	pos, dateAt := 0, -1
 	for {
 		kind, text, next := token(value, pos)
@@ -58,21 +57,22 @@ func split(value string) (c clauses, date string) {
 			return c, date
 		case semicolon:
 			dateAt = pos
-			open = nil
+			current = nil
 		case comment:
-			if open == nil && dateAt < 0 {
+			if current == nil && dateAt < 0 {
 				c["invoked"] = &clause{}
 			}
-			if open != nil {
-				open.comments = append(open.comments, text)
+			if current != nil {
+				current.comments = append(current.comments, text)
 			}
 		case word:
 			key := strings.ToLower(text)
-			if dateAt < 0 && isKeyword(key) && c[key] == nil && (open == nil || len(open.words)+len(open.comments) > 0) {
-				open = &clause{}
-				c[key] = open
-			} else if open != nil {
-				open.words = append(open.words, text)
+			// A client may have the HELO name "by".
+			if dateAt < 0 && isKeyword(key) && c[key] == nil && (current == nil || len(current.words)+len(current.comments) > 0) {
+				current = &clause{}
+				c[key] = current
+			} else if current != nil {
+				current.words = append(current.words, text)
 			}
 		}
 	}
@@ -86,17 +86,17 @@ func isKeyword(s string) bool {
 	return false
 }
 
-// kind is what a token is.
+// kind is the kind of a token.
 type kind uint8
 
 const (
 	endOfText kind = iota
 	word
-	comment // its text without the parentheses
+	comment // without parentheses
 	semicolon
 )
 
-// token reads the token at or after pos. A comment that is not closed ends with the text.
+// token returns the token at or after pos, and the position after it. A comment without end goes on to the end of the text.
 func token(s string, pos int) (k kind, text string, next int) {
 	for pos < len(s) && isSpace(s[pos]) {
 		pos++
@@ -120,7 +120,7 @@ func token(s string, pos int) (k kind, text string, next int) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// commentEnd is the place after the comment that begins at pos. Comments nest, RFC 5322 section 3.2.2.
+// commentEnd returns the position after the comment that starts at pos. Comments may be nested, RFC 5322 section 3.2.2.
 func commentEnd(s string, pos int) int {
 	depth := 0
 	for ; pos < len(s); pos++ {
@@ -136,73 +136,4 @@ func commentEnd(s string, pos int) int {
 		}
 	}
 	return len(s)
-}
-
-// tcpInfo is what a comment of the from clause says of the client.
-type tcpInfo struct {
-	addr      netip.Addr
-	bracketed bool
-	name      string
-	helo      string
-	hasHelo   bool
-}
-
-// parseTCPInfo reads a comment: "name [192.0.2.9]", "name[192.0.2.9]", "[192.0.2.9]:25 helo=name ident=x", "user@192.0.2.9",
-// "192.0.2.9", "HELO name", and others that say nothing about the client.
-func parseTCPInfo(text string) tcpInfo {
-	var i tcpInfo
-	words := strings.Fields(text)
-	if len(words) > 0 && (strings.EqualFold(words[0], "HELO") || strings.EqualFold(words[0], "EHLO")) {
-		i.hasHelo = true
-		if len(words) > 1 {
-			i.helo = words[1]
-		}
-		return i
-	}
-	for n, w := range words {
-		if helo, ok := strings.CutPrefix(w, "helo="); ok {
-			i.helo, i.hasHelo = helo, true
-			continue
-		}
-		if i.addr.IsValid() {
-			continue
-		}
-		if open := strings.IndexByte(w, '['); open >= 0 {
-			i.addr = parseAddr(w[open:], true)
-			i.bracketed = i.addr.IsValid()
-			if open > 0 {
-				i.name = w[:open]
-			}
-		} else if n == 0 {
-			// qmail's ident result may stand before an @.
-			i.name = w[strings.LastIndexByte(w, '@')+1:]
-			if i.addr = parseAddr(i.name, false); i.addr.IsValid() {
-				i.name = ""
-			}
-		}
-	}
-	if !i.addr.IsValid() {
-		i.name = ""
-	}
-	return i
-}
-
-// parseAddr reads an address, as it is or as an address literal in brackets, after which a port may follow.
-func parseAddr(s string, brackets bool) netip.Addr {
-	if brackets {
-		rest, ok := strings.CutPrefix(s, "[")
-		end := strings.IndexByte(rest, ']')
-		if !ok || end < 0 {
-			return netip.Addr{}
-		}
-		s = rest[:end]
-	}
-	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
-		s = s[5:]
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap().WithZone("")
 }

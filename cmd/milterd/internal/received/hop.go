@@ -1,5 +1,3 @@
-// Package received reads what mail servers have written into a stored message about its way (RFC 5321 section 4.4), so that the SMTP
-// session in which it came can be made up again: who the client was, what it said, when.
 package received
 
 import (
@@ -11,55 +9,55 @@ import (
 	"milterd/headers"
 )
 
-// Hop is what one Received field says. What it does not say is empty.
-type Hop struct {
-	By         string     // host that wrote it
-	Client     netip.Addr // never an IPv4-mapped IPv6 address
-	ClientName string     // as the host found it; empty: none or not known
-	Helo       string
-	With       string // protocol in upper case, such as ESMTPSA
-	User       string // who authenticated
-	Auth       bool   // the client authenticated, perhaps as somebody not told
-	Handover   bool   // no SMTP from another host: submitted on the host itself, or handed on within it or to a mail store
-	ID         string // queue id
-	For        string // address
-	From       string // reverse-path
-	HasFrom    bool   // From is told: it may be the null one
-	Time       time.Time
+// hop is what a Received field says. Fields that it does not say are empty.
+type hop struct {
+	by            string     // host that added the field
+	client        netip.Addr // never an IPv4-mapped IPv6 address
+	clientName    string     // as the host looked it up
+	helo          string
+	protocol      string // upper case, such as "ESMTPSA"
+	user          string // authenticated user
+	authenticated bool   // even if the user is not known
+	handover      bool   // not by SMTP from another host: submitted on the host, or passed on within it or to a mail store
+	id            string // queue id
+	to            string // recipient
+	from          string // reverse-path
+	hasFrom       bool   // from is known, and may be the null reverse-path
+	time          time.Time
 }
 
-// ParseReceived reads the value of a Received field. Mail servers write it in forms of their own, of which RFC 5321 knows few:
+// parseReceived parses the value of a Received field. MTAs write more forms than RFC 5321 section 4.4 has:
 //
 //	from HELO (NAME [ADDRESS])               Postfix, Sendmail, Gmail, OpenSMTPD, Courier, Haraka
-//	from HELO ([ADDRESS])                    Sendmail, Gmail, without a name; Microsoft SMTPSVC
+//	from HELO ([ADDRESS])                    Sendmail and Gmail without a name; Microsoft SMTPSVC
 //	from NAME ([ADDRESS] helo=HELO)          Exim; without helo= it equals the name
-//	from [ADDRESS] (helo=HELO)               Exim, without a name
+//	from [ADDRESS] (helo=HELO)               Exim without a name
 //	from NAME (HELO HELO) (USER@ADDRESS)     qmail; without (HELO ...) it equals the name
 //	from HELO (ADDRESS)                      Exchange
 //
-// It is false if the value makes no sense at all.
-func ParseReceived(value string) (Hop, bool) {
-	c, date := split(value)
-	var h Hop
+// ok is false if the value has none of the clauses that a Received field must have.
+func parseReceived(value string) (h hop, ok bool) {
+	c, date := splitClauses(value)
 	if d, err := headers.ParseDate(date); err == nil {
-		h.Time = d.Time
+		h.time = d.Time
 	}
-	h.By = strings.TrimSuffix(c.word("by"), ".")
-	h.With = protocol(c.words("with"))
-	h.ID = strings.Trim(c.word("id"), "<>")
+	h.by = strings.TrimSuffix(c.word("by"), ".")
+	h.protocol = protocol(c.words("with"))
+	h.id = strings.Trim(c.word("id"), "<>")
 	if to := strings.Trim(c.word("for"), "<>"); strings.Contains(to, "@") {
-		h.For = to
+		h.to = to
 	}
-	h.From, h.HasFrom = envelopeFrom(c)
-	h.User, h.Auth = authenticated(c, h.With)
+	h.from, h.hasFrom = envelopeFrom(c)
+	h.user, h.authenticated = authentication(c, h.protocol)
 	if c["from"] != nil {
-		readClient(&h, c)
+		h.setClient(c)
 	}
-	h.Handover = handover(h, c)
-	return h, h.By != "" || c["invoked"] != nil
+	h.handover = isHandover(h, c)
+	return h, h.by != "" || c["invoked"] != nil
 }
 
-// protocol is the word of RFC 3848 and its likes; qmail puts the cipher before it. What Exchange says has several.
+// protocol returns the protocol of a "with" clause, one of RFC 3848 for example. qmail writes the cipher before it, Exchange
+// several words.
 func protocol(words []string) string {
 	if n := len(words); n > 1 && strings.EqualFold(words[n-2], "encrypted") {
 		words = words[n-1:]
@@ -73,8 +71,8 @@ func protocol(words []string) string {
 	return strings.ToUpper(words[0])
 }
 
-// envelopeFrom is the reverse-path, which Exim and Sendmail put into a comment and Haraka between the clauses.
-func envelopeFrom(c clauses) (string, bool) {
+// envelopeFrom returns the reverse-path. Exim and Sendmail write it into a comment, Haraka between the clauses.
+func envelopeFrom(c clauses) (from string, ok bool) {
 	for _, name := range [...]string{"from", "by", "with", "id", "for"} {
 		lists := [][]string{c.words(name)}
 		for _, text := range c.comments(name) {
@@ -89,13 +87,14 @@ func envelopeFrom(c clauses) (string, bool) {
 	return "", false
 }
 
-// authenticated tells of SMTP AUTH: by the protocol (RFC 3848; ASMTP is old Exim's), or in the comments of Postfix
-// ("Authenticated sender: bob"), Sendmail ("authenticated bits=0") and Courier ("AUTH: LOGIN bob").
-func authenticated(c clauses, with string) (user string, ok bool) {
+// authentication returns the user of SMTP AUTH, if it is known, and whether there was one: the protocol says so (RFC 3848; old
+// Exim writes ASMTP), or a comment of Postfix ("Authenticated sender: bob"), Sendmail ("authenticated bits=0") or Courier
+// ("AUTH: LOGIN bob").
+func authentication(c clauses, protocol string) (user string, ok bool) {
 	switch {
-	case with == "ASMTP":
+	case protocol == "ASMTP":
 		ok = true
-	case strings.HasSuffix(with, "SMTPA"), strings.HasSuffix(with, "SMTPSA"), strings.HasSuffix(with, "LMTPA"), strings.HasSuffix(with, "LMTPSA"):
+	case strings.HasSuffix(protocol, "SMTPA"), strings.HasSuffix(protocol, "SMTPSA"), strings.HasSuffix(protocol, "LMTPA"), strings.HasSuffix(protocol, "LMTPSA"):
 		ok = true
 	}
 	for _, text := range c.comments("from") {
@@ -113,64 +112,137 @@ func authenticated(c clauses, with string) (user string, ok bool) {
 	return "", ok
 }
 
-// handover tells whether a field is not about SMTP from another host.
-func handover(h Hop, c clauses) bool {
-	if h.Client.IsValid() {
+// isHandover reports whether a message came in another way than by SMTP from another host.
+func isHandover(h hop, c clauses) bool {
+	if h.client.IsValid() {
 		return false
 	}
 	pickup := func(text string) bool { return strings.Contains(text, "from userid") } // Postfix
-	with := strings.ToLower(h.With)
+	with := strings.ToLower(h.protocol)
 	return c["from"] == nil || c["invoked"] != nil || slices.ContainsFunc(c.comments("by"), pickup) ||
 		strings.HasPrefix(with, "local") || strings.HasPrefix(with, "lmtp") || with == "mapi" ||
 		strings.HasPrefix(strings.Join(c.words("from"), " "), "mail pickup service")
 }
 
-// readClient reads the from clause.
-func readClient(h *Hop, c clauses) {
-	var info tcpInfo
-	bracketed := false // the address of a comment is in brackets
-	for _, text := range c.comments("from") {
-		i := parseTCPInfo(text)
-		if !info.addr.IsValid() && i.addr.IsValid() {
-			info.addr, info.name, bracketed = i.addr, i.name, i.bracketed
-		}
-		if i.hasHelo && !info.hasHelo {
-			info.helo, info.hasHelo = i.helo, true
-		}
-	}
-	word := c.word("from")
-	h.Client = info.addr
-	if !h.Client.IsValid() { // "[ADDRESS]" of Exim, "NAME [ADDRESS]" of old Exim and others
+// setClient sets the address and the names of the client.
+func (h *hop) setClient(c clauses) {
+	info := clientComments(c.comments("from"))
+	name := c.word("from")
+	h.client = info.addr
+	if !h.client.IsValid() { // "[ADDRESS]" of Exim, "NAME [ADDRESS]" of old Exim and others
 		for i, w := range c.words("from") {
-			if a := parseAddr(w, true); a.IsValid() && !h.Client.IsValid() {
-				h.Client = a
+			if a := parseAddr(w, true); a.IsValid() && !h.client.IsValid() {
+				h.client = a
 				if i == 0 {
-					word = ""
+					name = ""
 				}
 			}
 		}
 	}
-	microsoft := strings.HasPrefix(h.With, "MICROSOFT")
+	microsoft := strings.HasPrefix(h.protocol, "MICROSOFT")
 	switch {
 	case info.hasHelo:
-		h.Helo, h.ClientName = info.helo, word
-	case c.by("Exim"), info.addr.IsValid() && !bracketed && !microsoft: // Exim, qmail
-		h.Helo, h.ClientName = word, word
-		if isUnknown(word) {
-			h.Helo = "" // qmail's word for a name that it does not know
+		h.helo, h.clientName = info.helo, name
+	case c.by("Exim"), info.addr.IsValid() && !info.bracketed && !microsoft: // Exim, qmail
+		h.helo, h.clientName = name, name
+		if isUnknown(name) {
+			h.helo = "" // qmail knows no name
 		}
 	default:
-		h.Helo, h.ClientName = word, info.name
+		h.helo, h.clientName = name, info.name
 	}
-	h.ClientName = strings.TrimSuffix(h.ClientName, ".") // Gmail
-	if isUnknown(h.ClientName) || !h.Client.IsValid() || parseAddr(h.ClientName, false).IsValid() {
-		h.ClientName = ""
+	h.clientName = strings.TrimSuffix(h.clientName, ".") // Gmail
+	if isUnknown(h.clientName) || !h.client.IsValid() || parseAddr(h.clientName, false).IsValid() {
+		h.clientName = ""
 	}
-	if h.With == "MAPI" {
-		h.Helo = ""
+	if h.protocol == "MAPI" {
+		h.helo = ""
 	}
 }
 
 func isUnknown(name string) bool {
 	return strings.EqualFold(name, "unknown") || strings.EqualFold(name, "unverified")
+}
+
+// clientInfo is what comments of the from clause say about the client.
+type clientInfo struct {
+	addr      netip.Addr
+	bracketed bool // addr is in brackets
+	name      string
+	helo      string
+	hasHelo   bool
+}
+
+// clientComments returns the first address and the first HELO name of the comments.
+func clientComments(comments []string) clientInfo {
+	var info clientInfo
+	for _, text := range comments {
+		i := parseClientComment(text)
+		if !info.addr.IsValid() && i.addr.IsValid() {
+			info.addr, info.name, info.bracketed = i.addr, i.name, i.bracketed
+		}
+		if i.hasHelo && !info.hasHelo {
+			info.helo, info.hasHelo = i.helo, true
+		}
+	}
+	return info
+}
+
+// parseClientComment parses a comment: "name [192.0.2.9]", "name[192.0.2.9]", "[192.0.2.9]:25 helo=name ident=x",
+// "user@192.0.2.9", "192.0.2.9", "HELO name", or another one that says nothing about the client.
+func parseClientComment(text string) clientInfo {
+	var info clientInfo
+	words := strings.Fields(text)
+	if len(words) > 0 && (strings.EqualFold(words[0], "HELO") || strings.EqualFold(words[0], "EHLO")) {
+		info.hasHelo = true
+		if len(words) > 1 {
+			info.helo = words[1]
+		}
+		return info
+	}
+	for n, w := range words {
+		if helo, ok := strings.CutPrefix(w, "helo="); ok {
+			info.helo, info.hasHelo = helo, true
+			continue
+		}
+		if info.addr.IsValid() {
+			continue
+		}
+		if bracket := strings.IndexByte(w, '['); bracket >= 0 {
+			info.addr = parseAddr(w[bracket:], true)
+			info.bracketed = info.addr.IsValid()
+			if bracket > 0 {
+				info.name = w[:bracket]
+			}
+		} else if n == 0 {
+			info.name = w[strings.LastIndexByte(w, '@')+1:] // qmail writes the user of RFC 1413 before it
+			if info.addr = parseAddr(info.name, false); info.addr.IsValid() {
+				info.name = ""
+			}
+		}
+	}
+	if !info.addr.IsValid() {
+		info.name = ""
+	}
+	return info
+}
+
+// parseAddr parses an address, or an address literal in brackets that a port may follow. The result is invalid if it is neither.
+func parseAddr(s string, brackets bool) netip.Addr {
+	if brackets {
+		rest, ok := strings.CutPrefix(s, "[")
+		end := strings.IndexByte(rest, ']')
+		if !ok || end < 0 {
+			return netip.Addr{}
+		}
+		s = rest[:end]
+	}
+	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
+		s = s[5:]
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap().WithZone("")
 }

@@ -1,3 +1,8 @@
+// Package received reconstructs the SMTP session in which a stored message came, from the trace fields of its header section
+// (RFC 5321 section 4.4): who the client was, what it said, and when.
+//
+// Package replay uses it. Start reading at Read. The file hop.go reads one Received field, clauses.go its syntax, and results.go
+// the results of filters: Authentication-Results (RFC 8601) and Received-SPF (RFC 7208 section 9.1).
 package received
 
 import (
@@ -10,18 +15,18 @@ import (
 	"milterd/headers"
 )
 
-// Site is the mail site whose border the messages have passed.
+// Site is the mail site that received the messages. Its border host is the one that has a message from outside.
 type Site struct {
-	Hostname string         // of the border, as it calls itself in Received fields
-	Domains  []string       // a host with one of these names, or with one below, is a border host too
-	Trusted  []netip.Prefix // clients from here are hosts of the site
+	Hostname string         // of the border host, as it calls itself in Received fields
+	Domains  []string       // hosts with one of these names, or a name under one, are of the site too
+	Trusted  []netip.Prefix // clients in these networks are hosts of the site
 }
 
-// Known are the things that a stored message may tell about the session in which it came.
+// Known is a set of facts.
 type Known uint8
 
-// The things. Client and Helo are those at the border. Content is the header section as the border has seen it: Read leaves it to
-// the caller to say so.
+// The facts. Client and Helo are those of the border host's client. Content is the header section as the border host received
+// it; the caller of Read adds it.
 const (
 	Client Known = 1 << iota
 	Helo
@@ -32,117 +37,112 @@ const (
 	Everything = 1<<iota - 1
 )
 
-// String names them, as in "client, time".
+// String returns the names of the facts, such as "client, time".
 func (k Known) String() string {
-	var words []string
-	for i, w := range [...]string{"client", "HELO", "sender", "recipient", "time", "header section"} {
+	var names []string
+	for i, name := range [...]string{"client", "HELO", "sender", "recipient", "time", "header section"} {
 		if k&(1<<i) != 0 {
-			words = append(words, w)
+			names = append(names, name)
 		}
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(names, ", ")
 }
 
-// Facts are what is known of the session.
+// Facts is what is known of a session. Fields that are not known are empty.
 type Facts struct {
 	Known      Known
 	Local      bool       // submitted on a host of the site, or by one
-	Client     netip.Addr // the border's client; of a Local message the site's own host, if there was one
+	Client     netip.Addr // client of the border host; if Local, a host of the site
 	ClientName string
 	Helo       string
-	User       string // who authenticated; "unknown" if that is not told
+	User       string // authenticated user; "unknown" if only the authentication is known
 	From       string // reverse-path
 	To         string // recipient
 	Time       time.Time
 	QueueID    string
-	By         string // the border, or the host that wrote the uppermost Received field if none is a border of the site
+	By         string // border host, or the host of the topmost Received field if there is no border host
 
-	// Header is the header section as a filter of the border has seen it: without the trace fields that the site has put on
-	// top.
+	// Header is the header section as the border host received it: without the trace fields that the site added on top.
 	Header []headers.Field
 }
 
-// Read makes up the session of a stored message from its header section.
+// Read reconstructs the session of a message from its header section.
 //
-// The border is the first host from the top with a name of the site that has the message from outside: below a field of a
-// trusted client the next field counts whatever the name of its host, as that host is the site's too. Who is above the site's
-// first field, such as a mail store elsewhere, is skipped. What stands above the border's field was written by the site and is
-// believed; below it, Authentication-Results and Received-SPF are if they name a host of the site.
+// The border host is the first one of the site, from the top, whose client is not of the site. Below the Received field of
+// a trusted client, the next one counts whatever the name of its host, because that host is the client. Fields above the first
+// one of the site, as of a mail store elsewhere, are skipped. Fields above that of the border host were added by the site, and
+// are used. Below it, only Authentication-Results and Received-SPF are, if they name a host of the site.
 func Read(fields []headers.Field, site Site) Facts {
 	f := Facts{Header: fields}
-	at, ok := site.border(fields, &f)
+	border, ok := site.findBorder(fields, &f)
 	if !ok {
 		return Facts{Header: fields, By: f.By}
 	}
-	site.delivery(fields[:at], &f)
-	for _, field := range fields[:at] {
-		site.results(field, &f)
+	site.addDelivery(fields[:border], &f)
+	for _, field := range fields[:border] {
+		site.addResults(field, &f)
 	}
 	f.Header = nil
-	before := true // the next Received field
-	for _, field := range fields[at+1:] {
-		before = before && !field.Is("Received")
-		if before && site.wrote(field) {
-			site.results(field, &f)
+	ours := true // until the next Received field, a filter of the border host may have added fields
+	for _, field := range fields[border+1:] {
+		ours = ours && !field.Is("Received")
+		if ours && site.added(field) {
+			site.addResults(field, &f)
 		} else {
 			f.Header = append(f.Header, field)
 		}
 	}
-	f.addedID()
+	f.deleteAddedID()
 	return f
 }
 
-// border finds the field of the border and reads it.
-func (s Site) border(fields []headers.Field, f *Facts) (at int, ok bool) {
-	began, trusted := false, false
+// findBorder finds the Received field of the border host and adds its facts. If the message comes from the site itself, it
+// returns the lowest Received field of the site.
+func (s Site) findBorder(fields []headers.Field, f *Facts) (border int, ok bool) {
+	started, trusted := false, false
 	for i, field := range fields {
 		if !field.Is("Received") {
 			continue
 		}
-		h, ok := ParseReceived(field.Value)
+		h, ok := parseReceived(field.Value)
 		if f.By == "" {
-			f.By = h.By
+			f.By = h.by
 		}
 		switch {
-		case !began && !s.Owns(h.By):
+		case !started && !s.owns(h.by):
 			continue
-		case began && !trusted && !s.Owns(h.By):
-			return at, s.local(f, true) // no other host had it before
+		case started && !trusted && !s.owns(h.by):
+			f.Local = true // it was handed over within the site, and came from nowhere else
+			return border, true
 		case !ok:
-			return at, false
+			return border, false
 		}
-		began, at = true, i
-		f.By = h.By
-		f.fill(h)
-		trusted = h.Client.IsValid() && s.Trusts(h.Client)
-		if !h.Handover && (!trusted || h.Auth) {
-			return at, true
+		started, border = true, i
+		f.setHop(h)
+		trusted = h.client.IsValid() && s.trusts(h.client)
+		if !h.handover && (!trusted || h.authenticated) {
+			return border, true
 		}
 	}
-	return at, s.local(f, began)
+	f.Local = started
+	return border, started
 }
 
-// local notes that no other host than those of the site had the message.
-func (s Site) local(f *Facts, began bool) bool {
-	f.Local = began
-	return began
-}
-
-// fill takes over what a field says. That of the border comes last.
-func (f *Facts) fill(h Hop) {
-	f.Known, f.User = 0, ""
-	f.Client, f.ClientName, f.Helo, f.From, f.To, f.Time, f.QueueID = h.Client, h.ClientName, h.Helo, h.From, h.For, h.Time, h.ID
-	if h.Auth {
-		f.User = h.User
+// setHop sets the facts of a Received field.
+func (f *Facts) setHop(h hop) {
+	f.Client, f.ClientName, f.Helo, f.From, f.To, f.Time, f.QueueID = h.client, h.clientName, h.helo, h.from, h.to, h.time, h.id
+	f.By, f.User, f.Known = h.by, "", 0
+	if h.authenticated {
+		f.User = h.user
 		if f.User == "" {
 			f.User = "unknown"
 		}
 	}
-	f.know(Client, h.Client.IsValid())
-	f.know(Helo, h.Helo != "")
-	f.know(Sender, h.HasFrom)
-	f.know(Recipient, h.For != "")
-	f.know(Time, !h.Time.IsZero())
+	f.know(Client, h.client.IsValid())
+	f.know(Helo, h.helo != "")
+	f.know(Sender, h.hasFrom)
+	f.know(Recipient, h.to != "")
+	f.know(Time, !h.time.IsZero())
 }
 
 func (f *Facts) know(k Known, ok bool) {
@@ -151,67 +151,64 @@ func (f *Facts) know(k Known, ok bool) {
 	}
 }
 
-// Owns tells whether a host is one of the site by its name.
-func (s Site) Owns(host string) bool {
+// owns reports whether a host is one of the site by its name.
+func (s Site) owns(host string) bool {
 	if host == "" {
 		return false
 	}
 	if literal := parseAddr(host, true); literal.IsValid() {
-		return s.Trusts(literal)
+		return s.trusts(literal)
 	}
 	return s.Hostname != "" && checks.SameName(host, s.Hostname) ||
 		slices.ContainsFunc(s.Domains, func(d string) bool { return checks.Under(host, d) })
 }
 
-// Trusts tells whether a client is a host of the site by its network.
-func (s Site) Trusts(a netip.Addr) bool {
-	return slices.ContainsFunc(s.Trusted, func(p netip.Prefix) bool { return p.Contains(a) })
+// trusts reports whether a client is a host of the site by its network.
+func (s Site) trusts(client netip.Addr) bool {
+	return slices.ContainsFunc(s.Trusted, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-// delivery reads what the site has put above the field of its border when it delivered the message. Return-Path is the
-// reverse-path. The recipient is that of the border's field, else the one before the site's aliases (X-Original-To,
-// Envelope-To), else the one after them.
-func (s Site) delivery(above []headers.Field, f *Facts) {
+// addDelivery adds the facts of the fields that the site added at the final delivery. Return-Path is the reverse-path. If the
+// Received field has no recipient, it is the one before aliases were expanded (X-Original-To, Envelope-To), else the one after.
+func (s Site) addDelivery(above []headers.Field, f *Facts) {
 	for _, field := range above {
 		if field.Is("Return-Path") {
-			f.From, _ = path(field.Value)
+			f.From = path(field.Value)
 			f.Known |= Sender
 			break
 		}
 	}
 	for _, name := range [...]string{"X-Original-To", "Envelope-To", "Delivered-To"} {
-		for i := len(above) - 1; i >= 0 && f.Known&Recipient == 0; i-- { // the lowest was first
+		for i := len(above) - 1; i >= 0 && f.Known&Recipient == 0; i-- { // the lowest field is the first one added
 			if above[i].Is(name) {
-				to, _ := path(above[i].Value)
-				f.To = to
-				f.know(Recipient, to != "")
+				f.To = path(above[i].Value)
+				f.know(Recipient, f.To != "")
 			}
 		}
 	}
 }
 
-// path takes an address out of its angle brackets.
-func path(value string) (string, bool) {
+// path returns an address without its angle brackets.
+func path(value string) string {
 	value = strings.TrimSpace(value)
-	open, end := strings.IndexByte(value, '<'), strings.LastIndexByte(value, '>')
-	if open >= 0 && end > open {
-		return strings.TrimSpace(value[open+1 : end]), true
+	start, end := strings.IndexByte(value, '<'), strings.LastIndexByte(value, '>')
+	if start >= 0 && end > start {
+		return strings.TrimSpace(value[start+1 : end])
 	}
-	return value, false
+	return value
 }
 
-// addedID takes the Message-ID out of the header if the border has added it: it has the queue id and the border's name in it.
-// The filter did not see it.
-func (f *Facts) addedID() {
+// deleteAddedID deletes the Message-ID if the border host added it, after its filters: it has the queue id and the name of
+// the host.
+func (f *Facts) deleteAddedID() {
 	if f.QueueID == "" || f.By == "" {
 		return
 	}
-	added := func(field headers.Field) bool {
+	f.Header = slices.DeleteFunc(f.Header, func(field headers.Field) bool {
 		if !field.Is("Message-ID") {
 			return false
 		}
 		left, right, ok := strings.Cut(strings.Trim(strings.TrimSpace(field.Value), "<>"), "@")
 		return ok && checks.SameName(right, f.By) && strings.Contains(left, f.QueueID)
-	}
-	f.Header = slices.DeleteFunc(f.Header, added)
+	})
 }

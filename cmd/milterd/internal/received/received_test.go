@@ -9,7 +9,7 @@ import (
 	"milterd/headers"
 )
 
-// fields takes the lines of a test apart. A line that begins with a space goes on.
+// fields parses the header section of a test. A line that starts with a space continues the last one.
 func fields(text string) []headers.Field {
 	var out []headers.Field
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
@@ -31,110 +31,112 @@ var site = Site{
 
 const date = "; Thu, 21 Nov 2024 12:00:00 +0000"
 
-// TestRead shows the facts in one line: what is known, and what it is.
+// messages are header sections with what format returns of their facts.
+var messages = []struct{ name, header, want string }{
+	{"delivered by Postfix", `
+		Return-Path: <alice@example.net>
+		X-Original-To: bob@example.org
+		Delivered-To: robert@store.example.org
+		Received: from mail.example.net (mail.example.net [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
+		Received: from laptop by mail.example.net with ESMTPSA` + date + `
+		From: alice`,
+		"client, HELO, sender, recipient, time: 192.0.2.9 mail.example.net mail.example.net <alice@example.net> <bob@example.org> 12:00 by mx.example.org: Received From"},
+	{"the recipient in Received before that in Delivered-To", `
+		Delivered-To: robert@example.org
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A for <bob@example.org>` + date,
+		"client, HELO, recipient, time: 192.0.2.9 b a <> <bob@example.org> 12:00 by mx.example.org:"},
+	{"the reverse-path in Received, a bounce", `
+		Received: from a ([192.0.2.9]) by mx.example.org with esmtp (Exim 4.98) (envelope-from <>) id 1A` + date,
+		"client, HELO, sender, time: 192.0.2.9 a a <> <> 12:00 by mx.example.org:"},
+	{"after a content filter and a mail store", `
+		Return-Path: <alice@example.net>
+		Delivered-To: bob@example.org
+		Received: from mx.example.org by store.example.org with LMTP id IP` + date + `
+		Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP id 2B for <bob@example.org>` + date + `
+		Received: from mx.example.org ([127.0.0.1]) by localhost (mx.example.org [127.0.0.1]) (amavisd-new, port 10024) with ESMTP id x` + date + `
+		Received: from mail.example.net (unknown [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
+		Received: from x ([198.51.100.7]) by mx.example.org with SMTP` + date + `
+		Subject: x`,
+		"client, HELO, sender, recipient, time: 192.0.2.9  mail.example.net <alice@example.net> <bob@example.org> 12:00 by mx.example.org: Received Subject"},
+	{"a mail store of another site above", `
+		Return-Path: <alice@example.net>
+		Received: by 2002:a05:6a00 with SMTP id e7` + date + `
+		Received: from mx.example.org (mx.example.org. [203.0.113.1]) by mx.google.com with ESMTPS id d2` + date + `
+		Received: from mail.example.net (mail.example.net [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, sender, time: 192.0.2.9 mail.example.net mail.example.net <alice@example.net> <> 12:00 by mx.example.org:"},
+	{"another border host, in a local domain", `
+		Received: from a (b [192.0.2.9]) by MX2.Example.ORG. (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by MX2.Example.ORG:"},
+	{"no host of the site", `
+		Return-Path: <alice@example.net>
+		Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1A` + date + `
+		Date: x`,
+		" : invalid IP   <> <> - by mx.example.com: Return-Path Received Date"},
+	{"a name that contains a domain of the site", `
+		Received: from a (b [192.0.2.9]) by mx.notexample.org (Postfix) with ESMTP id 1A` + date,
+		" : invalid IP   <> <> - by mx.notexample.org: Received"},
+	{"no trace fields", "From: alice\nSubject: x", " : invalid IP   <> <> - by : From Subject"},
+	{"submitted", `
+		Return-Path: <bob@example.org>
+		Received: by mx.example.org (Postfix, from userid 1000) id 1A` + date + `
+		To: alice`,
+		"local sender, time: invalid IP   <bob@example.org> <> 12:00 by mx.example.org: To"},
+	{"from the site's own network", `
+		Received: from app (app.example.org [10.1.2.3]) by mx.example.org (Postfix) with ESMTP id 1A for <bob@example.org>` + date + `
+		Received: by app with local` + date,
+		"local time: invalid IP   <> <> 12:00 by app:"},
+	{"authenticated from outside", `
+		Received: from laptop (dyn.example.net [192.0.2.9]) (Authenticated sender: bob) by mx.example.org (Postfix) with ESMTPSA id 1A` + date,
+		"client, HELO, time: 192.0.2.9 dyn.example.net laptop bob <> <> 12:00 by mx.example.org:"},
+	{"no address of the client", `
+		Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date,
+		"HELO, time: invalid IP  mail.example.net <> <> 12:00 by mx.example.org:"},
+	{"no time", `
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A; soon`,
+		"client, HELO: 192.0.2.9 b a <> <> - by mx.example.org:"},
+	{"facts from Authentication-Results", `
+		Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date + `
+		DKIM-Filter: OpenDKIM Filter v2.11.0 mx.example.org 1A
+		Authentication-Results: mx.example.org; iprev=pass policy.iprev=192.0.2.9;
+		 spf=pass (mx.example.org: domain of x) smtp.mailfrom="alice@example.net" smtp.helo=mail.example.net
+		Authentication-Results: mx.example.net; iprev=pass policy.iprev=198.51.100.1
+		Received: from x by y
+		Authentication-Results: mx.example.org; iprev=pass policy.iprev=198.51.100.2`,
+		"client, HELO, sender, time: 192.0.2.9  mail.example.net <alice@example.net> <> 12:00 by mx.example.org: DKIM-Filter Authentication-Results Received Authentication-Results"},
+	{"facts from Received-SPF above the border", `
+		Received-SPF: Pass (mailfrom) identity=mailfrom; client-ip=192.0.2.9; helo=mail.example.net; envelope-from=alice@example.net; receiver=mx.example.org
+		Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date,
+		"client, HELO, sender, time: 192.0.2.9  mail.example.net <alice@example.net> <> 12:00 by mx.example.org:"},
+	{"results of another site", `
+		Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date + `
+		Received-SPF: Pass (mailfrom) client-ip=192.0.2.9; receiver=mx.example.com`,
+		"HELO, time: invalid IP  mail.example.net <> <> 12:00 by mx.example.org: Received-SPF"},
+	{"a Return-Path from the client", `
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
+		Return-Path: <mallory@example.com>
+		Delivered-To: mallory@example.com`,
+		"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org: Return-Path Delivered-To"},
+	{"a Message-ID from the border host", `
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 4XvK2` + date + `
+		Message-Id: <20241121120000.4XvK2@mx.example.org>
+		Message-ID: <4XvK2@mx.example.net>`,
+		"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org: Message-ID"},
+}
+
 func TestRead(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, header, want string }{
-		{"delivered by Postfix", `
-			Return-Path: <alice@example.net>
-			X-Original-To: bob@example.org
-			Delivered-To: robert@store.example.org
-			Received: from mail.example.net (mail.example.net [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
-			Received: from laptop by mail.example.net with ESMTPSA` + date + `
-			From: alice`,
-			"client, HELO, sender, recipient, time: 192.0.2.9 mail.example.net mail.example.net <alice@example.net> <bob@example.org> 12:00 by mx.example.org: Received From"},
-		{"the recipient of the border's own field comes first", `
-			Delivered-To: robert@example.org
-			Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A for <bob@example.org>` + date,
-			"client, HELO, recipient, time: 192.0.2.9 b a <> <bob@example.org> 12:00 by mx.example.org:"},
-		{"the reverse-path of Exim, a bounce", `
-			Received: from a ([192.0.2.9]) by mx.example.org with esmtp (Exim 4.98) (envelope-from <>) id 1A` + date,
-			"client, HELO, sender, time: 192.0.2.9 a a <> <> 12:00 by mx.example.org:"},
-		{"after a content filter and a mail store", `
-			Return-Path: <alice@example.net>
-			Delivered-To: bob@example.org
-			Received: from mx.example.org by store.example.org with LMTP id IP` + date + `
-			Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP id 2B for <bob@example.org>` + date + `
-			Received: from mx.example.org ([127.0.0.1]) by localhost (mx.example.org [127.0.0.1]) (amavisd-new, port 10024) with ESMTP id x` + date + `
-			Received: from mail.example.net (unknown [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
-			Received: from x ([198.51.100.7]) by mx.example.org with SMTP` + date + `
-			Subject: x`,
-			"client, HELO, sender, recipient, time: 192.0.2.9  mail.example.net <alice@example.net> <bob@example.org> 12:00 by mx.example.org: Received Subject"},
-		{"a mail store of somebody else is above", `
-			Return-Path: <alice@example.net>
-			Received: by 2002:a05:6a00 with SMTP id e7` + date + `
-			Received: from mx.example.org (mx.example.org. [203.0.113.1]) by mx.google.com with ESMTPS id d2` + date + `
-			Received: from mail.example.net (mail.example.net [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
-			"client, HELO, sender, time: 192.0.2.9 mail.example.net mail.example.net <alice@example.net> <> 12:00 by mx.example.org:"},
-		{"another border host of a local domain, with a dot", `
-			Received: from a (b [192.0.2.9]) by MX2.Example.ORG. (Postfix) with ESMTP id 1A` + date,
-			"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by MX2.Example.ORG:"},
-		{"nobody's border", `
-			Return-Path: <alice@example.net>
-			Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1A` + date + `
-			Date: x`,
-			" : invalid IP   <> <> - by mx.example.com: Return-Path Received Date"},
-		{"a name that only looks like ours", `
-			Received: from a (b [192.0.2.9]) by mx.notexample.org (Postfix) with ESMTP id 1A` + date,
-			" : invalid IP   <> <> - by mx.notexample.org: Received"},
-		{"no trace at all", "From: alice\nSubject: x", " : invalid IP   <> <> - by : From Subject"},
-		{"submitted", `
-			Return-Path: <bob@example.org>
-			Received: by mx.example.org (Postfix, from userid 1000) id 1A` + date + `
-			To: alice`,
-			"local sender, time: invalid IP   <bob@example.org> <> 12:00 by mx.example.org: To"},
-		{"from the site's own network", `
-			Received: from app (app.example.org [10.1.2.3]) by mx.example.org (Postfix) with ESMTP id 1A for <bob@example.org>` + date + `
-			Received: by app with local` + date,
-			"local time: invalid IP   <> <> 12:00 by app:"},
-		{"authenticated from outside", `
-			Received: from laptop (dyn.example.net [192.0.2.9]) (Authenticated sender: bob) by mx.example.org (Postfix) with ESMTPSA id 1A` + date,
-			"client, HELO, time: 192.0.2.9 dyn.example.net laptop bob <> <> 12:00 by mx.example.org:"},
-		{"the client's address is not told", `
-			Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date,
-			"HELO, time: invalid IP  mail.example.net <> <> 12:00 by mx.example.org:"},
-		{"no time", `
-			Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A; soon`,
-			"client, HELO: 192.0.2.9 b a <> <> - by mx.example.org:"},
-		{"a filter's results tell what Received does not", `
-			Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date + `
-			DKIM-Filter: OpenDKIM Filter v2.11.0 mx.example.org 1A
-			Authentication-Results: mx.example.org; iprev=pass policy.iprev=192.0.2.9;
-			 spf=pass (mx.example.org: domain of x) smtp.mailfrom="alice@example.net" smtp.helo=mail.example.net
-			Authentication-Results: mx.example.net; iprev=pass policy.iprev=198.51.100.1
-			Received: from x by y
-			Authentication-Results: mx.example.org; iprev=pass policy.iprev=198.51.100.2`,
-			"client, HELO, sender, time: 192.0.2.9  mail.example.net <alice@example.net> <> 12:00 by mx.example.org: DKIM-Filter Authentication-Results Received Authentication-Results"},
-		{"Received-SPF above the field of the border", `
-			Received-SPF: Pass (mailfrom) identity=mailfrom; client-ip=192.0.2.9; helo=mail.example.net; envelope-from=alice@example.net; receiver=mx.example.org
-			Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date,
-			"client, HELO, sender, time: 192.0.2.9  mail.example.net <alice@example.net> <> 12:00 by mx.example.org:"},
-		{"results of somebody else are not believed", `
-			Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date + `
-			Received-SPF: Pass (mailfrom) client-ip=192.0.2.9; receiver=mx.example.com`,
-			"HELO, time: invalid IP  mail.example.net <> <> 12:00 by mx.example.org: Received-SPF"},
-		{"a Return-Path that the client wrote", `
-			Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
-			Return-Path: <mallory@example.com>
-			Delivered-To: mallory@example.com`,
-			"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org: Return-Path Delivered-To"},
-		{"a Message-ID that the border added", `
-			Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 4XvK2` + date + `
-			Message-Id: <20241121120000.4XvK2@mx.example.org>
-			Message-ID: <4XvK2@mx.example.net>`,
-			"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org: Message-ID"},
-	} {
+	for _, c := range messages {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f := Read(fields(c.header), site)
-			if got := show(f); got != c.want {
+			if got := format(Read(fields(c.header), site)); got != c.want {
 				t.Errorf("\ngot  %q\nwant %q", got, c.want)
 			}
 		})
 	}
 }
 
-func show(f Facts) string {
+// format returns facts on one line: the names of those that are known, and their values.
+func format(f Facts) string {
 	known, clock := f.Known.String(), "-"
 	if f.Local {
 		known = "local " + known
@@ -156,14 +158,15 @@ func show(f Facts) string {
 	return out
 }
 
-func TestNobodyIsTheSite(t *testing.T) {
+func TestEmptySite(t *testing.T) {
 	t.Parallel()
 	if f := Read(fields("Received: from a (b [192.0.2.9]) by mx.example.org"), Site{}); f.Known != 0 || f.By != "mx.example.org" {
 		t.Errorf("got %+v", f)
 	}
 }
 
-// FuzzRead: nothing is told of a session that did not pass the site, and the filter's header is a part of the whole.
+// FuzzRead tests that nothing is known of a session without a host of the site, that values are in the header section, and that
+// the set of known facts agrees with them.
 func FuzzRead(f *testing.F) {
 	for _, c := range received {
 		f.Add("Return-Path: <a@example.net>\nReceived: " + c.value + "\nReceived: from x ([127.0.0.1]) by mx.example.org\nSubject: x")

@@ -6,102 +6,93 @@ import (
 	"milterd/headers"
 )
 
-// wrote tells whether a field tells results of a check that a host of the site has made: Authentication-Results (RFC 8601) and
-// Received-SPF (RFC 7208 section 9.1) name it. A filter's fields stand right below the Received field of the MTA it works for.
-func (s Site) wrote(field headers.Field) bool {
+// added reports whether a host of the site added a field with results, because the field names it. A filter adds its fields
+// right below the Received field of its MTA.
+func (s Site) added(field headers.Field) bool {
 	switch {
 	case field.Is("Authentication-Results"):
-		r := ParseResults(field.Value)
-		return s.Owns(r.ID)
+		host, _ := parseResults(field.Value)
+		return s.owns(host)
 	case field.Is("Received-SPF"):
-		return s.Owns(parseReceivedSPF(field.Value)["receiver"])
+		return s.owns(parseReceivedSPF(field.Value)["receiver"])
 	}
 	return false
 }
 
-// results takes from a field what the Received field of the border did not tell.
-func (s Site) results(field headers.Field, f *Facts) {
-	var p map[string]string
-	var client, helo, sender, user string
-	switch {
-	case !s.wrote(field):
+// addResults adds the facts of a field with results that the Received field of the border host does not have.
+func (s Site) addResults(field headers.Field, f *Facts) {
+	if !s.added(field) {
 		return
-	case field.Is("Received-SPF"):
-		p = parseReceivedSPF(field.Value)
+	}
+	var values map[string]string
+	var client, helo, sender, user string // names of values
+	if field.Is("Received-SPF") {
+		values = parseReceivedSPF(field.Value)
 		client, helo, sender = "client-ip", "helo", "envelope-from"
-	default:
-		p = ParseResults(field.Value).Properties
+	} else {
+		_, values = parseResults(field.Value)
 		client, helo, sender, user = "policy.iprev", "smtp.helo", "smtp.mailfrom", "smtp.auth"
-		if _, ok := p[client]; !ok {
+		if _, ok := values[client]; !ok {
 			client = "smtp.remote-ip"
 		}
 	}
-	if a := parseAddr(p[client], false); f.Known&Client == 0 && !f.Local && a.IsValid() {
+	if a := parseAddr(values[client], false); f.Known&Client == 0 && !f.Local && a.IsValid() {
 		f.Client, f.Known = a, f.Known|Client
 	}
-	if v := p[helo]; f.Known&Helo == 0 && v != "" {
+	if v := values[helo]; f.Known&Helo == 0 && v != "" {
 		f.Helo, f.Known = v, f.Known|Helo
 	}
-	// Some programs tell the domain alone.
-	if v, _ := path(p[sender]); f.Known&Sender == 0 && strings.Contains(v, "@") {
+	// Some programs write the domain only.
+	if v := path(values[sender]); f.Known&Sender == 0 && strings.Contains(v, "@") {
 		f.From, f.Known = v, f.Known|Sender
 	}
-	if v := p[user]; user != "" && v != "" && (f.User == "" || f.User == "unknown") {
+	if v := values[user]; user != "" && v != "" && (f.User == "" || f.User == "unknown") {
 		f.User = v
 	}
 }
 
-// Results is what an Authentication-Results field says.
-type Results struct {
-	ID         string            // authserv-id: who checked
-	Properties map[string]string // of all results: "smtp.mailfrom"; the first of a kind
-}
-
-// ParseResults reads the value of an Authentication-Results field, as far as it has properties. Comments are left out.
-func ParseResults(value string) Results {
-	r := Results{Properties: map[string]string{}}
-	for pos, n := 0, 0; ; n++ {
+// parseResults returns the authserv-id of an Authentication-Results field and the properties of all results, such as
+// "smtp.mailfrom"; of several with one name, the first.
+func parseResults(value string) (host string, properties map[string]string) {
+	properties = map[string]string{}
+	first := true
+	for pos := 0; ; {
 		kind, text, next := token(value, pos)
 		pos = next
 		switch {
 		case kind == endOfText:
-			return r
-		case kind == word && n == 0:
-			r.ID = strings.TrimSuffix(text, ".")
+			return host, properties
+		case kind == word && first:
+			host = strings.TrimSuffix(text, ".")
 		case kind == word:
-			r.add(text)
+			if name, _, _ := strings.Cut(text, "="); strings.Contains(name, ".") { // else a method with its result
+				addPair(properties, text)
+			}
 		}
+		first = false
 	}
 }
 
-func (r Results) add(text string) {
-	key, v, ok := strings.Cut(text, "=")
-	key = strings.ToLower(key)
-	if !ok || !strings.Contains(key, ".") {
-		return // the method and its result
-	}
-	if _, there := r.Properties[key]; !there {
-		r.Properties[key] = strings.Trim(v, `"`)
-	}
-}
-
-// parseReceivedSPF reads the key-value pairs of a Received-SPF field.
+// parseReceivedSPF returns the key-value pairs of a Received-SPF field.
 func parseReceivedSPF(value string) map[string]string {
 	pairs := map[string]string{}
 	for pos := 0; ; {
 		kind, text, next := token(value, pos)
 		pos = next
-		if kind == endOfText {
+		switch kind {
+		case endOfText:
 			return pairs
+		case word:
+			addPair(pairs, text)
 		}
-		if kind != word {
-			continue
-		}
-		if key, v, ok := strings.Cut(text, "="); ok {
-			key = strings.ToLower(key)
-			if _, there := pairs[key]; !there {
-				pairs[key] = strings.Trim(v, `"`)
-			}
-		}
+	}
+}
+
+// addPair adds "name=value" if it is a pair and the name is not there yet.
+func addPair(pairs map[string]string, text string) {
+	name, value, ok := strings.Cut(text, "=")
+	name = strings.ToLower(name)
+	if _, there := pairs[name]; ok && !there {
+		pairs[name] = strings.Trim(value, `"`)
 	}
 }

@@ -37,7 +37,6 @@ a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.ti
 questions asked ahead | {milter/resolver.maxOutstanding} at a time, {milter/resolver.maxFollowUps} that follow from one | they are asked when they are needed
 questions over TCP | {milter/resolver.maxTCP} at a time | others wait for their turn
 answers in memory | {milter/resolver.defaultCache octets}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time}, if there is no such name) | the ones that are used least go
-what sessions have concluded from answers, for others | {checks.mostConcluded octets}, {checks.maxConclusions} facts on each client, client with a HELO name, and these with a sender domain | the ones that are used least go; what comes from more than {checks.maxConclusion octets} each session finds out itself
 an answer | a DNS message (64 KiB), {milter/resolver.maxChain} CNAMEs | a longer chain is a failure
 SPF | {checks/facts.spfMaxLookups} terms that ask, {checks/facts.spfMaxVoids} that find nothing, {checks/facts.spfMaxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
 hosts of a client or domain that are looked at | {checks/facts.maxHosts} | others do not count

@@ -14,27 +14,29 @@ import (
 	"milterd/checks"
 )
 
-// levelMemory is how long after the end of a block the next one is a longer one.
+// levelMemory is how long after the end of a block the next one is longer. A client that sends once a week would always get
+// the shortest block with half of it, and pay for two weeks with twice as much.
 const levelMemory = 7 * 24 * time.Hour
 
-// skew is how far the clocks of hosts that share a store may be apart.
-const skew = time.Minute
+// maxSkew is how far apart the clocks of hosts with a common store may be. With half of it, a block that one host began would
+// not hold on another whose clock is 40 s behind.
+const maxSkew = time.Minute
 
-// blockVersion is the version of the record, for those who share a store while they are updated one by one.
+// blockVersion is the version of the record. Hosts of different versions of milterd may share a store.
 const blockVersion = 1
 
-// block is the record of a client that passed limits, or that the postmaster blocked. A nil one is no block.
+// block is the record of a client that passed limits, or that the operator blocked. A nil block is no block.
 type block struct {
 	Version int    `json:"v"`
-	InForce bool   `json:"inforce,omitempty"` // a limit refused something, or it is the postmaster's; there is one span then
-	Level   int    `json:"level,omitempty"`   // the first block is 1; 0: by the postmaster
-	Note    string `json:"note,omitempty"`    // of the postmaster
+	InForce bool   `json:"inforce,omitempty"` // false: pending; a block in force has one span
+	Level   int    `json:"level,omitempty"`   // 1 for the first block; 0 if by the operator
+	Note    string `json:"note,omitempty"`    // by the operator
 	Spans   []span `json:"spans"`             // one for each limit that was passed
 }
 
-// span is the time for which passing a limit, or the postmaster, blocks the client, in Unix seconds.
+// span is the time of a block for one limit, in Unix seconds.
 type span struct {
-	Limit string `json:"limit,omitempty"` // id; empty: the postmaster
+	Limit string `json:"limit,omitempty"` // id of the reason; empty if by the operator
 	Since int64  `json:"since"`
 	Until int64  `json:"until"`
 }
@@ -42,9 +44,10 @@ type span struct {
 const blockPrefix = "counters:block:"
 
 func blockKey(client netip.Prefix) string { return blockPrefix + client.String() }
-func tallyKey(client netip.Prefix) string { return "counters:tally:" + client.String() }
+
 func levelKey(client netip.Prefix) string { return "counters:level:" + client.String() }
 
+// getBlock returns the block of a client, which may have ended.
 func getBlock(ctx context.Context, store checks.Store, client netip.Prefix) (*block, error) {
 	value, ok, err := store.Get(ctx, blockKey(client))
 	if err != nil || !ok {
@@ -62,12 +65,12 @@ func decodeBlock(value []byte) (*block, error) {
 		return nil, fmt.Errorf("counters: block of version %d, want %d", b.Version, blockVersion)
 	}
 	if len(b.Spans) == 0 {
-		return nil, fmt.Errorf("counters: block %q has no time", value)
+		return nil, fmt.Errorf("counters: block %q has no spans", value)
 	}
 	return b, nil
 }
 
-// put writes the record; with fresh, only if there is none. It tells whether it did.
+// put writes the block, with PutNew if fresh is set. It reports whether it did.
 func (b *block) put(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time, fresh bool) (bool, error) {
 	value, err := json.Marshal(b)
 	if err != nil {
@@ -81,25 +84,30 @@ func (b *block) put(ctx context.Context, store checks.Store, client netip.Prefix
 	return err == nil, err
 }
 
-// at is what lasts of the block. A span that has not begun was written by a clock that was wrong, or one that is wrong reads it:
-// when it will end, nobody knows, so nobody suffers from it.
+// at returns the block without the spans that have ended. Spans that begin in the future are omitted too: the clock that wrote
+// them was wrong, or the clock of this host is, so their end is unknown.
 func (b *block) at(now time.Time) *block {
-	over := func(sp span) bool { return !now.Before(sp.until()) || now.Add(skew).Before(time.Unix(sp.Since, 0)) }
+	over := func(sp span) bool {
+		return !now.Before(sp.until()) || now.Add(maxSkew).Before(time.Unix(sp.Since, 0))
+	}
 	if b == nil || !slices.ContainsFunc(b.Spans, over) {
 		return b
 	}
-	left := *b
-	left.Spans = slices.DeleteFunc(slices.Clone(b.Spans), over)
-	if len(left.Spans) == 0 {
+	rest := *b
+	rest.Spans = slices.DeleteFunc(slices.Clone(b.Spans), over)
+	if len(rest.Spans) == 0 {
 		return nil
 	}
-	return &left
+	return &rest
 }
 
-// span is that of a limit; nil if the client has not passed it.
+// span returns the span of a limit, or nil if the client has not passed it.
 func (b *block) span(limit *checks.Reason) *span {
-	if b != nil {
-		if i := slices.IndexFunc(b.Spans, func(sp span) bool { return sp.Limit == limit.ID }); i >= 0 {
+	if b == nil {
+		return nil
+	}
+	for i := range b.Spans {
+		if b.Spans[i].Limit == limit.ID {
 			return &b.Spans[i]
 		}
 	}
@@ -108,7 +116,7 @@ func (b *block) span(limit *checks.Reason) *span {
 
 func (b *block) has(limit *checks.Reason) bool { return b.span(limit) != nil }
 
-// whole is the time from the beginning of the first span to the end of the last.
+// whole returns the time from the beginning of the first span to the end of the last.
 func (b *block) whole() span {
 	w := b.Spans[0]
 	for _, sp := range b.Spans {
@@ -117,12 +125,12 @@ func (b *block) whole() span {
 	return w
 }
 
-// why completes the sentence "is blocked for ...".
+// why returns the end of the sentence "is blocked for ...".
 func (b *block) why() string {
 	var phrases []string
-	for _, r := range limits() {
-		if b.has(r) {
-			phrases = append(phrases, phrase(r))
+	for _, limit := range limits {
+		if b.has(limit) {
+			phrases = append(phrases, phrase(limit))
 		}
 	}
 	return cmp.Or(b.Note, strings.Join(phrases, " and "))
@@ -130,48 +138,42 @@ func (b *block) why() string {
 
 func (sp span) until() time.Time { return time.Unix(sp.Until, 0).UTC() }
 
-// verdict fills a reason. The time is rounded up to the minute: who comes back then is welcome.
-func (sp span) verdict(r *checks.Reason, b *block, client netip.Prefix) checks.Verdict {
+// verdict returns the verdict of a span. The end is rounded up to the minute, so that a retry then is accepted.
+func (b *block) verdict(reason *checks.Reason, sp *span, client netip.Prefix) checks.Verdict {
 	network := client.String()
 	if client.IsSingleIP() {
 		network = client.Addr().String()
 	}
-	return checks.Verdict{Reason: r, Detail: map[string]string{
+	return checks.Verdict{Reason: reason, Detail: map[string]string{
 		"network": network,
 		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format("2006-01-02 15:04 MST"),
 		"why":     b.why(),
 	}}
 }
 
-// pass writes down that the client passed a limit, in this connection. Of several at once, on any host, one makes the record;
-// the others add to it what it lacks. Should two of them do so at the same time, or one while another puts it in force, then
-// what gets lost is found again at the next violation or refusal.
-func (c *check) pass(ctx context.Context, s *checks.Request, k *conn, limit *checks.Reason) error {
-	for range 3 {
-		old, err := getBlock(ctx, c.env.Store, k.client)
-		if err != nil {
+// pass records that this connection passed a limit. If another connection writes its record at the same time, this one is
+// dropped: the next violation finds the other.
+func (c *check) pass(ctx context.Context, r *checks.Request, k *conn, limit *checks.Reason) error {
+	old, err := getBlock(ctx, c.env.Store, k.client)
+	if err != nil {
+		return err
+	}
+	b := old.at(r.Time)
+	if b == nil || !b.InForce && !b.has(limit) {
+		if b, err = c.extend(ctx, r, k, b, limit); err != nil {
 			return err
 		}
-		b, stored := old.at(s.Time), true
-		if b == nil || !b.InForce && !b.has(limit) {
-			if b, err = c.extend(ctx, s, k, b, limit); err != nil {
-				return err
-			}
-			if stored, err = b.put(ctx, c.env.Store, k.client, s.Time, old == nil); err != nil {
-				return err
-			}
-		}
-		if stored {
-			k.block, k.passed = b, append(k.passed, limit)
-			k.clear(limit)
-			return nil
+		if stored, err := b.put(ctx, c.env.Store, k.client, r.Time, old == nil); err != nil || !stored {
+			return err
 		}
 	}
+	k.block, k.passed = b, append(k.passed, limit)
+	k.clear(limit)
 	return nil
 }
 
-// extend is the block with a span for one more limit. b may be nil.
-func (c *check) extend(ctx context.Context, s *checks.Request, k *conn, b *block, limit *checks.Reason) (*block, error) {
+// extend returns the block with a span for one more limit. b may be nil.
+func (c *check) extend(ctx context.Context, r *checks.Request, k *conn, b *block, limit *checks.Reason) (*block, error) {
 	longer := block{Version: blockVersion}
 	if b != nil {
 		longer = *b
@@ -183,11 +185,13 @@ func (c *check) extend(ctx context.Context, s *checks.Request, k *conn, b *block
 		longer.Level = level + 1
 	}
 	length := c.Block[min(max(longer.Level, 1), len(c.Block))-1]
-	longer.Spans = append(slices.Clone(longer.Spans), span{limit.ID, s.Time.Unix(), s.Time.Add(length).Unix()})
+	longer.Spans = append(slices.Clone(longer.Spans), span{
+		Limit: limit.ID, Since: r.Time.Unix(), Until: r.Time.Add(length).Unix(),
+	})
 	return &longer, nil
 }
 
-// getLevel is how many blocks in force the client had lately.
+// getLevel returns how many blocks in force the client had without levelMemory between them.
 func getLevel(ctx context.Context, store checks.Store, client netip.Prefix) (int, error) {
 	value, ok, err := store.Get(ctx, levelKey(client))
 	if err != nil || !ok {
@@ -200,35 +204,37 @@ func getLevel(ctx context.Context, store checks.Store, client netip.Prefix) (int
 	return max(level, 0), nil
 }
 
-// enforce puts the block in force, for a limit has refused something. All writes can be repeated.
-func (c *check) enforce(ctx context.Context, s *checks.Request, k *conn, limit *checks.Reason) error {
-	b := k.blockAt(s.Time)
-	if limit == nil || !b.has(limit) || b.InForce {
+// enforce puts a pending block in force, because a refusal was sent for the span sp. It does nothing if sp is nil. The block
+// keeps only that span, the level of the client rises, and its counts are cleared. If a write fails, the next refusal repeats
+// all of them.
+func (c *check) enforce(ctx context.Context, r *checks.Request, k *conn, sp *span) error {
+	b := k.block
+	if sp == nil || b.InForce {
 		return nil
 	}
-	now, err := getBlock(ctx, c.env.Store, k.client)
+	stored, err := getBlock(ctx, c.env.Store, k.client)
 	if err != nil {
 		return err
 	}
-	if now = now.at(s.Time); now != nil && now.InForce {
-		k.block = now
+	if stored = stored.at(r.Time); stored != nil && stored.InForce { // by another connection
+		k.block = stored
 		return nil
 	}
-	force := *b
-	force.InForce, force.Spans = true, []span{*b.span(limit)}
+	enforced := *b
+	enforced.InForce, enforced.Spans = true, []span{*sp}
 	level := strconv.AppendInt(nil, int64(b.Level), 10)
-	if err := c.env.Store.Put(ctx, levelKey(k.client), level, force.whole().until().Sub(s.Time)+levelMemory); err != nil {
+	if err := c.env.Store.Put(ctx, levelKey(k.client), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
 		return err
 	}
 	if err := c.env.Store.Delete(ctx, tallyKey(k.client)); err != nil {
 		return err
 	}
-	if _, err := force.put(ctx, c.env.Store, k.client, s.Time, false); err != nil {
+	if _, err := enforced.put(ctx, c.env.Store, k.client, r.Time, false); err != nil {
 		return err
 	}
-	k.block = &force
-	for _, r := range limits() {
-		k.clear(r)
+	k.block = &enforced
+	for _, limit := range limits {
+		k.clear(limit)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"milterd/checks/counters"
 )
 
-// TestClockJumps: a block ends no later than it would have, whatever becomes of the clock, and blocks go on to be made.
+// TestClockJumps tests that a block does not last longer because the clock is moved, and that new blocks still begin.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	for name, jump := range checktest.Jumps {
@@ -34,7 +34,7 @@ func TestClockJumps(t *testing.T) {
 					want(t, "blocked by hand", h.once(other), isBlocked)
 				}
 				if list := h.blocks(); len(list) > 0 && list[0].Since.After(*h.now) {
-					t.Errorf("a block that has not begun is shown: %+v", list)
+					t.Errorf("a block that begins in the future is listed: %+v", list)
 				}
 				c := h.connect(someone)
 				c.guess(11)

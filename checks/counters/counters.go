@@ -1,13 +1,13 @@
-// Package counters remembers what a client did wrong: transactions that it gave up, unknown recipients, errors. Who passes a
-// limit is blocked for a while, longer each time.
+// Package counters counts what a client does wrong: transactions that it gives up, unknown recipients, errors. A client that
+// passes a limit is blocked for a time, which is longer with each block. A client is an IPv4 address or an IPv6 /64.
 //
-// A client is an IPv4 address or an IPv6 /64. What counts is what no honest host does often, whatever it sends: greylisting
-// and every other 4yz, relay refusals and watched reasons never do, and deliveries make good for the rest.
+// A block begins in two steps, because the action of a limit depends on the recipient, and a limit may be passed where no
+// recipient is judged. Passing a limit makes a pending block. The first refusal for it puts the block in force and ends the
+// counting. A limit that is only watched refuses nothing, so its block stays pending until it ends. With a single step, a
+// watched limit would either block clients, or hide enforced limits and be missing in reports.
 //
-// A limit may be passed where nothing is refused, and its reason may be watched, so a block begins in two steps. Passing a
-// limit writes it down. The first refusal for it, by the limit's reason in the connection that passed it or by client-blocked
-// in a later one, shows that it is enforced and puts the block in force: the count stops. A limit that is watched refuses
-// nothing, so its block is never in force, hides no other limit, and ends when it would have ended.
+// counters.go has the check and counts events; conn.go has the state of a connection, tally.go the counts across connections,
+// block.go the block, and operator.go the operator's view. The Pipeline passes events to Observe. Start with Check and Observe.
 package counters
 
 import (
@@ -32,38 +32,37 @@ type Settings struct {
 	Block         []time.Duration `yaml:"block" doc:"How long a client that passes a limit is blocked: the first time, the second, ..., the last and every time after it."`
 }
 
-// maxErrors keeps the limit well within what a tally can count.
+// maxErrors is the highest limit of errors, half of what a tally can count.
 const maxErrors = 1_000_000
 
-// Validate finds settings that make no sense.
+// Validate returns an error for negative limits and for times under a second.
 func (c Settings) Validate() error {
 	var faults []error
 	if c.Resets < 0 || c.BadRecipients < 0 || c.Errors < 0 {
-		faults = append(faults, errors.New("resets, bad_recipients and errors cannot be negative; 0 switches a limit off"))
+		faults = append(faults, errors.New("resets, bad_recipients and errors must not be negative; 0 switches a limit off"))
 	}
 	if c.Errors > maxErrors {
-		faults = append(faults, fmt.Errorf("errors: %d is more than %d", c.Errors, maxErrors))
+		faults = append(faults, fmt.Errorf("errors: %d is over the maximum of %d", c.Errors, maxErrors))
 	}
 	if c.Window < time.Second {
-		faults = append(faults, errors.New("window: want 1s or more"))
+		faults = append(faults, fmt.Errorf("window: %s is under the minimum of 1s", c.Window))
 	}
 	if len(c.Block) == 0 {
-		faults = append(faults, errors.New("block: want one duration or more"))
-	} else if slices.Min(c.Block) < time.Second {
-		faults = append(faults, errors.New("block: want 1s or more, each time"))
+		faults = append(faults, errors.New("block: want at least one duration"))
+	} else if shortest := slices.Min(c.Block); shortest < time.Second {
+		faults = append(faults, fmt.Errorf("block: %s is under the minimum of 1s", shortest))
 	}
 	return errors.Join(faults...)
 }
 
-// Info describes the check.
+// Info describes the check. Mail that a forwarder passes on is exempt, as the forwarder is not at fault.
 var Info = checks.Define(checks.Info{
 	Name: "counters",
-	Doc: "Counts what a client (an IPv4 address or an IPv6 /64) does wrong and blocks it for a while when it passes a limit. " +
+	Doc: "Counts what a client (an IPv4 address or an IPv6 /64) does wrong and blocks it for a time when it passes a limit. " +
 		"Greylisting, watched reasons and 4yz replies never count; trusted networks and authenticated clients are neither " +
-		"counted nor blocked, nor are forwarders for what they pass on. A client that stays out of blocks for 7 days begins with the shortest one again.",
-	Stages:  []checks.Stage{checks.RcptTo},
-	Reasons: []*checks.Reason{blocked, tooManyResets, tooManyBadRecipients, tooManyErrors},
-	// What is wrong with mail that a forwarder passes on is not its fault.
+		"counted nor blocked, nor are forwarders for what they pass on. A client that is not blocked for 7 days begins with the shortest block again.",
+	Stages:       []checks.Stage{checks.RcptTo},
+	Reasons:      []*checks.Reason{blocked, tooManyResets, tooManyBadRecipients, tooManyErrors},
 	NotForwarded: true,
 }, Settings{
 	Resets: 10, BadRecipients: 10, Errors: 35, Window: 24 * time.Hour,
@@ -74,64 +73,64 @@ var Info = checks.Define(checks.Info{
 
 type check struct {
 	Settings
-	env        checks.Env
-	complained atomic.Int64 // when the store's last failure was logged, in Unix seconds
+	env    checks.Env
+	logged atomic.Int64 // when a failure of the store was last logged, in Unix seconds
 }
 
-// Check implements checks.Check. It is asked at each RCPT, for the counts change within a connection, and blocks end while
-// one lasts; the store is asked once per connection. So postmaster stays reachable even if other reasons answer at MAIL.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	k := connOf(s)
+// Check implements checks.Check. It runs at each RCPT: counts and blocks change within a connection, and exempt recipients
+// such as postmaster stay reachable. The store is read once per connection.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	k := connOf(r)
 	if k == nil {
 		return nil, nil
 	}
-	err := c.load(ctx, s, k)
-	b := k.blockAt(s.Time)
-	switch {
-	case b == nil:
+	err := c.load(ctx, r, k)
+	b := k.blockAt(r.Time)
+	if b == nil {
 		return nil, err
-	case b.InForce && !slices.ContainsFunc(k.passed, b.has):
-		return []checks.Verdict{b.Spans[0].verdict(blocked, b, k.client)}, err
 	}
-	if r := k.elsewhere(s, b); r != nil {
-		return []checks.Verdict{b.span(r).verdict(blocked, b, k.client)}, err
+	if sp := k.blockedBefore(r, b); sp != nil {
+		return []checks.Verdict{b.verdict(blocked, sp, k.client)}, err
 	}
-	var vs []checks.Verdict
-	for _, r := range limits() {
-		if sp := b.span(r); sp != nil {
-			vs = append(vs, sp.verdict(r, b, k.client))
+	var verdicts []checks.Verdict
+	for _, limit := range limits {
+		if sp := b.span(limit); sp != nil {
+			verdicts = append(verdicts, b.verdict(limit, sp, k.client))
 		}
 	}
-	return vs, err
+	return verdicts, err
 }
 
 // Observe implements checks.Observer.
-func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
-	k := connOf(s)
+func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	k := connOf(r)
 	if k == nil {
 		return
 	}
-	var err error
+	if err := c.observe(ctx, r, k, e); err != nil {
+		c.logFailure(r.Time, err)
+	}
+}
+
+func (c *check) observe(ctx context.Context, r *checks.Request, k *conn, e checks.Event) error {
 	switch {
 	case e.Kind == checks.Disconnected:
-		err = c.flush(ctx, k)
-	case s.Trusted():
-	case e.Kind == checks.Refused && anyForwarded(s):
+		return c.countDeliveries(ctx, k)
+	case r.Trusted(), e.Kind == checks.Refused && anyForwarded(r):
+		return nil
 	case e.Kind == checks.Refused && e.Reason == blocked:
-		if b := k.blockAt(s.Time); b != nil && !b.InForce {
-			err = c.enforce(ctx, s, k, k.elsewhere(s, b))
+		if b := k.blockAt(r.Time); b != nil {
+			return c.enforce(ctx, r, k, k.blockedBefore(r, b))
 		}
-	case e.Kind == checks.Refused && slices.Contains(limits(), e.Reason):
-		err = c.enforce(ctx, s, k, e.Reason)
-	default:
-		err = c.load(ctx, s, k) // the counts of the connection go on without the store
-		if b := k.blockAt(s.Time); b == nil || !b.InForce {
-			err = errors.Join(err, c.count(ctx, s, k, e))
-		}
+		return nil
+	case e.Kind == checks.Refused && slices.Contains(limits, e.Reason):
+		return c.enforce(ctx, r, k, k.blockAt(r.Time).span(e.Reason))
 	}
-	if err != nil {
-		c.complain(s.Time, err)
+	err := c.load(ctx, r, k)
+	if b := k.blockAt(r.Time); b != nil && b.InForce {
+		return err
 	}
+	return errors.Join(err, c.count(ctx, r, k, e)) // the counts of the connection do not need the store
 }
 
 // anyForwarded reports whether the client is a forwarder of any recipient.
@@ -144,66 +143,75 @@ func anyForwarded(r *checks.Request) bool {
 	return false
 }
 
-// complain logs a failure of the store, once a minute at most: it fails for every session then.
-func (c *check) complain(now time.Time, err error) {
-	last := c.complained.Load()
-	if ago := now.Unix() - last; (ago < 0 || ago >= 60) && c.complained.CompareAndSwap(last, now.Unix()) {
+// logFailure logs a failure of the store, at most once a minute: it affects every session.
+func (c *check) logFailure(now time.Time, err error) {
+	last := c.logged.Load()
+	if ago := now.Unix() - last; (ago < 0 || ago >= 60) && c.logged.CompareAndSwap(last, now.Unix()) {
 		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not count")
 	}
 }
 
-// count notes an event of a client that no block in force keeps out.
-func (c *check) count(ctx context.Context, s *checks.Request, k *conn, e checks.Event) error {
+// count counts an event of a client that is not under a block in force.
+func (c *check) count(ctx context.Context, r *checks.Request, k *conn, e checks.Event) error {
 	switch e.Kind {
 	case checks.Accepted:
 		k.delivered++
 		k.resets, k.bad = max(k.resets-1, 0), max(k.bad-1, 0)
-		k.accepted += distinct(s.Envelope.Rcpts)
+		k.accepted += distinctAccepted(r.Envelope.Rcpts)
 	case checks.Reset:
-		if anyAccepted(e.Reset.Rcpts) && k.counts(tooManyResets) {
-			if k.resets++; c.Resets > 0 && k.resets > c.Resets {
-				return c.pass(ctx, s, k, tooManyResets)
-			}
+		if distinctAccepted(e.Reset.Rcpts) > 0 {
+			return c.countReset(ctx, r, k)
 		}
 	case checks.BadRecipient:
-		if isUnknown(s.Rcpt().Refused) {
-			return errors.Join(c.badRecipient(ctx, s, k), c.failed(ctx, s, k))
+		if isUnknown(r.Rcpt().Refused) {
+			return errors.Join(c.countBadRecipient(ctx, r, k), c.countError(ctx, r, k))
 		}
 	case checks.Refused:
-		if len(s.Envelope.Header) > 0 {
-			// Who goes on to send the message does not look for addresses, even if its header is refused.
-			k.accepted += distinct(s.Envelope.Rcpts)
+		if len(r.Envelope.Header) > 0 {
+			// A client that sends the message is not looking for addresses, even if the header is refused.
+			k.accepted += distinctAccepted(r.Envelope.Rcpts)
 		}
 		if e.Reply.Code >= 500 {
-			return c.failed(ctx, s, k)
+			return c.countError(ctx, r, k)
 		}
 	}
 	return nil
 }
 
-// isUnknown tells whether the MTA refused a recipient because there is none. 5.7.1, relaying denied, is no guess, and neither is
-// any 4.x.x. 5.1.7 and 5.1.8 are about the sender's address (RFC 3463 section 3.2), and so is 5.1.0 of Postfix, which gives such
-// answers at RCPT.
+// isUnknown reports whether the MTA refused a recipient because it does not exist. 5.7.1 is a relay refusal. 5.1.7 and 5.1.8
+// are about the sender's address (RFC 3463 section 3.2), and so is 5.1.0, which Postfix sends at RCPT.
 func isUnknown(enhanced string) bool {
 	return strings.HasPrefix(enhanced, "5.1.") && enhanced != "5.1.0" && enhanced != "5.1.7" && enhanced != "5.1.8"
 }
 
-// badRecipient counts a recipient that does not exist. Those accepted of the open transaction make good for it as far as they
-// differ, or one known address, repeated, would do for any number of guesses.
-func (c *check) badRecipient(ctx context.Context, s *checks.Request, k *conn) error {
+// countReset counts a transaction that was given up.
+func (c *check) countReset(ctx context.Context, r *checks.Request, k *conn) error {
+	if !k.counts(tooManyResets) {
+		return nil
+	}
+	k.resets++
+	if c.Resets == 0 || k.resets <= c.Resets {
+		return nil
+	}
+	return c.pass(ctx, r, k, tooManyResets)
+}
+
+// countBadRecipient counts a recipient that does not exist. The accepted recipients of the open transaction outweigh it if
+// they are distinct: one known address, repeated, does not excuse any number of guesses.
+func (c *check) countBadRecipient(ctx context.Context, r *checks.Request, k *conn) error {
 	if !k.counts(tooManyBadRecipients) {
 		return nil
 	}
 	k.bad++
 	k.unknown++
-	if c.BadRecipients == 0 || k.bad <= c.BadRecipients || k.unknown <= k.accepted+distinct(s.Envelope.Rcpts) {
+	if c.BadRecipients == 0 || k.bad <= c.BadRecipients || k.unknown <= k.accepted+distinctAccepted(r.Envelope.Rcpts) {
 		return nil
 	}
-	return c.pass(ctx, s, k, tooManyBadRecipients)
+	return c.pass(ctx, r, k, tooManyBadRecipients)
 }
 
-// failed counts an error, for all connections of the client.
-func (c *check) failed(ctx context.Context, s *checks.Request, k *conn) error {
+// countError counts an error of the client, across its connections.
+func (c *check) countError(ctx context.Context, r *checks.Request, k *conn) error {
 	if c.Errors == 0 || !k.counts(tooManyErrors) {
 		return nil
 	}
@@ -211,11 +219,14 @@ func (c *check) failed(ctx context.Context, s *checks.Request, k *conn) error {
 	if err != nil || t.count() <= c.Errors || t.errors() <= t.deliveries() {
 		return err
 	}
-	return errors.Join(c.pass(ctx, s, k, tooManyErrors), c.env.Store.Delete(ctx, tallyKey(k.client)))
+	if err := c.pass(ctx, r, k, tooManyErrors); err != nil || k.counts(tooManyErrors) {
+		return err
+	}
+	return c.env.Store.Delete(ctx, tallyKey(k.client))
 }
 
-// flush counts the deliveries of the connection that are not counted yet.
-func (c *check) flush(ctx context.Context, k *conn) error {
+// countDeliveries counts the deliveries of a connection that ends.
+func (c *check) countDeliveries(ctx context.Context, k *conn) error {
 	if c.Errors == 0 || k.delivered == 0 {
 		return nil
 	}
@@ -223,7 +234,7 @@ func (c *check) flush(ctx context.Context, k *conn) error {
 	return err
 }
 
-// ClientOf is what counts as one client: an IPv4 address or an IPv6 /64. It is the zero Prefix if the address is unknown.
+// ClientOf returns what counts as one client: an IPv4 address or an IPv6 /64. It is the zero Prefix if a is invalid.
 func ClientOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 64

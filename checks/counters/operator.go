@@ -19,43 +19,47 @@ type Blocked struct {
 	Client  netip.Prefix `json:"client"`
 	Since   time.Time    `json:"since"`
 	Until   time.Time    `json:"until"`
-	Level   int          `json:"level"`    // the first block is 1; 0: by the postmaster
-	Why     string       `json:"why"`      // completes "is blocked for ..."
-	Limits  []string     `json:"limits"`   // ids of those that the client passed; none: by the postmaster
+	Level   int          `json:"level"`    // 1 for the first block; 0 if by the operator
+	Why     string       `json:"why"`      // end of the sentence "is blocked for ..."
+	Limits  []string     `json:"limits"`   // ids of the limits that the client passed; empty if by the operator
 	InForce bool         `json:"in_force"` // false: nothing was refused yet, because nothing came or the limit is watched
 }
 
-// State is all that is known of a client.
+// State is what the store has about a client.
 type State struct {
 	Client     netip.Prefix `json:"client"`
 	Errors     int          `json:"errors"`     // in the window
 	Deliveries int          `json:"deliveries"` // in the window; those of open connections may be missing
-	Count      int          `json:"count"`      // what the limit is compared with: errors that no later delivery made good for
-	Clears     time.Time    `json:"clears"`     // when the window ends; zero if nothing is counted
-	Level      int          `json:"level"`      // blocks lately: the next one is as long as the one after them
-	Forgets    time.Time    `json:"forgets"`    // when the level is forgotten; zero if it is 0
+	Count      int          `json:"count"`      // errors that no later delivery forgave, which the limit is compared with
+	Clears     time.Time    `json:"clears"`     // end of the window; zero if nothing is counted
+	Level      int          `json:"level"`      // recent blocks; the next one is as long as the one after them
+	Forgets    time.Time    `json:"forgets"`    // when Level becomes 0; zero if it is 0
 	Block      *Blocked     `json:"block"`      // nil: none
 }
 
-// DefaultNote is why a client is blocked by hand, if nobody says.
-const DefaultNote = "administrative reasons"
+const (
+	// defaultNote is the reason of a block by the operator without a reason.
+	defaultNote = "administrative reasons"
+	// maxManualBlock is the longest block by the operator. A deny list is the place for longer ones.
+	maxManualBlock = 366 * 24 * time.Hour
+)
 
-// Blocks lists the clients under a block, those that are free first at the beginning. A record that cannot be read is an error
+// Blocks returns the clients under a block, those that end first at the beginning. Records that cannot be read are an error
 // beside the others.
 func Blocks(ctx context.Context, store checks.Store, now time.Time) ([]Blocked, error) {
 	list := []Blocked{} // [] in JSON
 	var errs []error
-	for r, err := range store.Scan(ctx, blockPrefix) {
+	for record, err := range store.Scan(ctx, blockPrefix) {
 		if err != nil {
 			errs = append(errs, err)
 			break
 		}
-		client, err := netip.ParsePrefix(strings.TrimPrefix(r.Key, blockPrefix))
+		client, err := netip.ParsePrefix(strings.TrimPrefix(record.Key, blockPrefix))
 		if err != nil {
-			errs = append(errs, fmt.Errorf("counters: block %q: %w", r.Key, err))
+			errs = append(errs, fmt.Errorf("counters: block %q: %w", record.Key, err))
 			continue
 		}
-		b, err := decodeBlock(r.Value)
+		b, err := decodeBlock(record.Value)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", client, err))
 			continue
@@ -71,21 +75,21 @@ func Blocks(ctx context.Context, store checks.Store, now time.Time) ([]Blocked, 
 }
 
 func (b *block) describe(client netip.Prefix) Blocked {
-	w := b.whole()
 	limits := []string{} // [] in JSON
 	for _, sp := range b.Spans {
 		if sp.Limit != "" {
 			limits = append(limits, sp.Limit)
 		}
 	}
-	return Blocked{client, time.Unix(w.Since, 0).UTC(), w.until(), b.Level, b.why(), limits, b.InForce}
+	w := b.whole()
+	return Blocked{
+		Client: client, Since: time.Unix(w.Since, 0).UTC(), Until: w.until(),
+		Level: b.Level, Why: b.why(), Limits: limits, InForce: b.InForce,
+	}
 }
 
-// LongestBlock is the longest block by hand.
-const LongestBlock = 366 * 24 * time.Hour
-
-// Block blocks a client by hand, in place of the block that it may be under. why completes "is blocked for ...". Connections
-// that are open do not feel it.
+// Block blocks a client for the time d, in place of an existing block. why is the end of the sentence "is blocked for ...".
+// Open connections are not affected.
 func Block(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time, d time.Duration, why string) (Blocked, error) {
 	client, err := oneClient(client)
 	if err != nil {
@@ -93,12 +97,12 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	}
 	switch {
 	case d < time.Second:
-		return Blocked{}, fmt.Errorf("counters: a block of %s is none", d)
-	case d > LongestBlock:
-		return Blocked{}, errors.New("counters: want 366d at most; who is to be refused for longer belongs on a deny list (checks.access)")
+		return Blocked{}, fmt.Errorf("counters: a block of %s is under the minimum of 1s", d)
+	case d > maxManualBlock:
+		return Blocked{}, errors.New("counters: a block lasts at most 366d; for longer use a deny list (checks.access)")
 	}
 	b := &block{
-		Version: blockVersion, InForce: true, Note: cmp.Or(checks.Clean(why, 100), DefaultNote),
+		Version: blockVersion, InForce: true, Note: cmp.Or(checks.Clean(why, 100), defaultNote),
 		Spans: []span{{Since: now.Unix(), Until: now.Add(d).Unix()}},
 	}
 	if _, err := b.put(ctx, store, client, now, false); err != nil {
@@ -107,22 +111,22 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	return b.describe(client), nil
 }
 
-// Unblock ends the block of a client and forgets its counts and how often it was blocked. It tells whether there was one.
-// Connections that are open stay blocked.
+// Unblock ends the block of a client, and deletes its counts and its level. It reports whether there was a block. Open
+// connections stay blocked.
 func Unblock(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (bool, error) {
 	client, err := oneClient(client)
 	if err != nil {
 		return false, err
 	}
 	b, err := getBlock(ctx, store, client)
-	// What cannot be read is deleted all the same.
+	// A record that cannot be read is deleted too.
 	for _, key := range []string{blockKey(client), tallyKey(client), levelKey(client)} {
 		err = errors.Join(err, store.Delete(ctx, key))
 	}
 	return b.at(now) != nil, err
 }
 
-// Show tells what is known of a client.
+// Show returns the state of a client.
 func Show(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (State, error) {
 	client, err := oneClient(client)
 	if err != nil {
@@ -142,21 +146,21 @@ func Show(ctx context.Context, store checks.Store, client netip.Prefix, now time
 	return st, errors.Join(err, errTally, errLevel)
 }
 
-// number reads a number and when it expires, which Scan alone tells.
+// number returns the number in a record and when the record expires, which only Scan returns.
 func number(ctx context.Context, store checks.Store, key string) (int64, time.Time, error) {
-	for r, err := range store.Scan(ctx, key) {
+	for record, err := range store.Scan(ctx, key) {
 		if err != nil {
 			return 0, time.Time{}, err
 		}
-		if r.Key == key {
-			n, err := strconv.ParseInt(string(r.Value), 10, 64)
-			return n, r.Expires.UTC(), err
+		if record.Key == key {
+			n, err := strconv.ParseInt(string(record.Value), 10, 64)
+			return n, record.Expires.UTC(), err
 		}
 	}
 	return 0, time.Time{}, nil
 }
 
-// oneClient turns an address of a client into its Prefix. A network of many clients has no counts and no block.
+// oneClient returns the client of an address or network. A network of several clients is an error.
 func oneClient(p netip.Prefix) (netip.Prefix, error) {
 	c := ClientOf(p.Addr())
 	if !c.IsValid() || p.Bits() < c.Bits() {

@@ -1,0 +1,138 @@
+package counters_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/counters"
+)
+
+func TestBlockShowUnblock(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newSite(t, change{})
+	c := h.connect(someone)
+	c.deliver()
+	c.fail(3)
+	c.quit()
+	if st := h.show(someone); st.Errors != 3 || st.Deliveries != 1 || st.Count != 3 || !st.Clears.Equal(checktest.Now.Add(24*time.Hour)) || st.Block != nil {
+		t.Errorf("counted: %+v", st)
+	}
+	h.connect(someone).guess(11)
+	by, err := counters.Block(ctx, h.store, netip.MustParsePrefix("2001:db8::7/128"), *h.now, 30*time.Minute, "the spam run\nof today")
+	if err != nil || by.Client.String() != "2001:db8::/64" || by.Level != 0 || !by.InForce || by.Why != "the spam run of today" {
+		t.Errorf("by hand: %+v, %v", by, err)
+	}
+	want(t, "by hand", h.once("2001:db8::1"), isBlocked)
+	var got []string
+	for _, b := range h.blocks() {
+		got = append(got, fmt.Sprint(b.Client, " ", b.Until.Format("15:04"), " ", b.Level, " ", b.InForce, " ", b.Why))
+	}
+	want(t, "list", strings.Join(got, "; "),
+		"2001:db8::/64 12:30 0 true the spam run of today; 192.0.2.9/32 13:00 1 false too many unknown recipients")
+	want(t, "the limit", h.once(someone), isBlocked)
+	if st := h.show(someone); st.Level != 1 || !st.Forgets.Equal(checktest.Now.Add(7*24*time.Hour+time.Hour)) || st.Block == nil || !st.Block.InForce {
+		t.Errorf("blocked: %+v", st)
+	}
+	for i, was := range []bool{true, false} {
+		if ok, err := counters.Unblock(ctx, h.store, netip.MustParsePrefix("192.0.2.9/32"), *h.now); ok != was || err != nil {
+			t.Errorf("unblock %d: %v, %v", i, ok, err)
+		}
+	}
+	want(t, "unblocked", h.once(someone), "")
+	if st := h.show(someone); st.Level != 0 || st.Errors != 0 || st.Block != nil {
+		t.Errorf("after Unblock: %+v", st)
+	}
+	for _, wide := range []netip.Prefix{{}, netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")} {
+		_, err1 := counters.Block(ctx, h.store, wide, *h.now, time.Hour, "")
+		_, err2 := counters.Unblock(ctx, h.store, wide, *h.now)
+		_, err3 := counters.Show(ctx, h.store, wide, *h.now)
+		if err1 == nil || err2 == nil || err3 == nil {
+			t.Errorf("%s was accepted as one client", wide)
+		}
+	}
+	if _, err := counters.Block(ctx, h.store, netip.MustParsePrefix("192.0.2.9/32"), *h.now, 0, ""); err == nil {
+		t.Error("a block of no length was accepted")
+	}
+	h.store.Fail(errors.New("gone"))
+	if _, err := counters.Blocks(ctx, h.store, *h.now); err == nil {
+		t.Error("Blocks returned no error while the store failed")
+	}
+}
+
+// TestBrokenRecord tests that a record that cannot be read is an error and refuses nothing.
+func TestBrokenRecord(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for _, value := range []string{"", "x", "{}", `{"v":2}`, `{"v":1}`, `{"v":1,"spans":[]}`} {
+		h := newSite(t, change{})
+		if err := h.store.Put(ctx, "counters:block:192.0.2.9/32", []byte(value), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		want(t, value, h.once(someone), "")
+		if _, err := counters.Blocks(ctx, h.store, *h.now); err == nil {
+			t.Errorf("%s: no error", value)
+		}
+		if _, err := counters.Unblock(ctx, h.store, counters.ClientOf(netip.MustParseAddr(someone)), *h.now); err == nil {
+			t.Errorf("%s: no error of Unblock", value)
+		}
+		if list := h.blocks(); len(list) > 0 {
+			t.Errorf("%s: still there", value)
+		}
+	}
+}
+
+// TestOutage tests that a store that fails refuses nothing, and is logged once a minute.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{})
+	c := h.connect(someone)
+	c.guess(9)
+	h.store.Fail(errors.New("gone"))
+	c.guess(20)
+	c.fail(50)
+	c.giveUp(20)
+	want(t, "the outage", c.deliver(), "")
+	if n := strings.Count(h.log.String(), "could not count"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, h.log)
+	}
+	h.wait(time.Minute)
+	c.guess(5)
+	if n := strings.Count(h.log.String(), "could not count"); n != 2 {
+		t.Errorf("logged %d times a minute later", n)
+	}
+	d := h.connect(other)
+	d.mail()
+	d.s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
+	if got := d.run.Judge(context.Background(), checks.RcptTo); len(got.Failures) != 1 || got.Reply != nil {
+		t.Errorf("a new connection: %+v", got)
+	}
+	h.store.Fail(nil)
+	want(t, "after the outage", d.deliver(), "")
+	c.guess(1)
+	want(t, "violations during the outage", c.deliver(), badRecipients)
+	want(t, "the next connection", h.once(someone), isBlocked)
+}
+
+// TestOutageAtTheRefusal tests that the refusal after an outage puts the block in force.
+func TestOutageAtTheRefusal(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{})
+	c := h.connect(someone)
+	c.guess(11)
+	h.store.Fail(errors.New("gone"))
+	want(t, "the limit is known", c.deliver(), badRecipients)
+	h.store.Fail(nil)
+	if h.blocks()[0].InForce {
+		t.Error("the block is in force though the store failed")
+	}
+	want(t, "once more", c.deliver(), badRecipients)
+	want(t, "the next connection", h.once(someone), isBlocked)
+}

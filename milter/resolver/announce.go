@@ -6,35 +6,34 @@ import (
 	"milterd/checks"
 )
 
-// What strangers may make us ask in the background, all of them and each. What is over a limit is not asked ahead, and a
-// Lookup asks it when it is needed.
+// Limits of what strangers can make the resolver ask in the background. Announced questions beyond them are dropped; a
+// Lookup asks them when the answer is needed.
 const (
-	maxOutstanding = 1000 // announced questions that wait for their answer
-	maxDepth       = 4    // follow-ups of follow-ups
-	maxFollowUps   = 20   // of one announced question, at all depths together
+	maxOutstanding = 1000 // announced questions without an answer
+	maxDepth       = 4    // steps from an announced question to the questions that follow from it
+	maxFollowUps   = 20   // questions that follow from one announced question, over all steps
 )
 
-// ahead is an announced question with its place in the announcement.
-type ahead struct {
+// announced is an announced question, or one that follows from it.
+type announced struct {
 	checks.Query
 	depth     int
-	followUps *atomic.Int64 // of the announcement, so far
+	followUps *atomic.Int64 // shared by all questions that follow from one
 }
 
-// Announce implements checks.Announcer. It does not wait for the DNS, but runs what follows from answers that are in the
-// cache. A panic of a Then is counted, logged, and goes no further.
+// Announce implements checks.Announcer. It does not wait for the DNS. A panic of a Then function is logged and counted.
 func (r *Resolver) Announce(questions []checks.Query) {
 	for _, q := range questions {
-		r.announce(ahead{q, 0, new(atomic.Int64)})
+		r.announce(announced{Query: q, followUps: new(atomic.Int64)})
 	}
 }
 
 // announce asks one question, and those that follow from its answer.
-func (r *Resolver) announce(a ahead) {
+func (r *Resolver) announce(a announced) {
 	r.stats.announced.Add(1)
-	if k, ok := r.cache.get(a.Question); ok {
+	if e, ok := r.cache.get(a.Question); ok {
 		r.stats.hits.Add(1)
-		r.then(a, k.answer, k.err)
+		r.announceFollowUps(a, e.answer, e.err)
 		return
 	}
 	if r.outstanding.Add(1) > maxOutstanding {
@@ -51,18 +50,18 @@ func (r *Resolver) announce(a ahead) {
 	r.running.Go(func() {
 		answer, err := r.Lookup(r.ctx, a.Question)
 		r.outstanding.Add(-1)
-		r.then(a, answer, err)
+		r.announceFollowUps(a, answer, err)
 	})
 }
 
-// then announces what follows from an answer. From a failure nothing does.
-func (r *Resolver) then(a ahead, answer checks.Answer, err error) {
+// announceFollowUps announces the questions that follow from an answer. None follow from an error.
+func (r *Resolver) announceFollowUps(a announced, answer checks.Answer, err error) {
 	if err != nil || a.Then == nil {
 		return
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			r.caught(a.Question, v)
+			r.reportPanic(a.Question, v)
 		}
 	}()
 	for _, next := range a.Then(answer) {
@@ -71,6 +70,6 @@ func (r *Resolver) then(a ahead, answer checks.Answer, err error) {
 			r.stats.dropped.Add(1)
 			continue
 		}
-		r.announce(ahead{next, a.depth + 1, a.followUps})
+		r.announce(announced{Query: next, depth: a.depth + 1, followUps: a.followUps})
 	}
 }

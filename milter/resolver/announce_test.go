@@ -12,33 +12,33 @@ import (
 	"milterd/checks"
 )
 
-// echo answers every question with one record.
+// echo answers each question with one record.
 func echo(q checks.Question) (string, error) { return q.Name + " A 192.0.2.1", nil }
 
-func aheadOf(name string, then func(checks.Answer) []checks.Query) checks.Query {
+func queryFor(name string, then func(checks.Answer) []checks.Query) checks.Query {
 	return checks.Query{Question: checks.Ask(name, dns.TypeA), Then: then}
 }
 
-// bubble runs a test with a resolver on a fake DNS in a bubble of synctest.
-func bubble(t *testing.T, f *fake, test func(t *testing.T, r *Resolver)) {
+// withFake runs a test with synctest and a resolver that asks f.
+func withFake(t *testing.T, f *fake, test func(t *testing.T, r *Resolver)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := faked(t, f)
+		r := newFaked(t, f)
 		defer r.Close()
 		test(t, r)
 	})
 }
 
-func TestAnnounced(t *testing.T) {
+func TestAnnounceAsksFollowUps(t *testing.T) {
 	f := &fake{answer: echo, latency: 100 * time.Millisecond}
-	bubble(t, f, func(t *testing.T, r *Resolver) {
+	withFake(t, f, func(t *testing.T, r *Resolver) {
 		var seen checks.Answer
 		next := func(a checks.Answer) []checks.Query {
 			seen = a
-			return []checks.Query{aheadOf("next.example", nil)}
+			return []checks.Query{queryFor("next.example", nil)}
 		}
 		began := time.Now()
-		r.Announce([]checks.Query{aheadOf("first.example", next), aheadOf("a..b", nil)})
+		r.Announce([]checks.Query{queryFor("first.example", next), queryFor("a..b", nil)})
 		if time.Since(began) != 0 {
 			t.Error("Announce waited")
 		}
@@ -53,9 +53,9 @@ func TestAnnounced(t *testing.T) {
 		if len(seen.Records) != 1 || f.asked.Load() != 2 {
 			t.Errorf("Then saw %v, asked %d times", seen, f.asked.Load())
 		}
-		// What is known is not asked again, but followed.
-		r.Announce([]checks.Query{aheadOf("first.example", func(checks.Answer) []checks.Query {
-			return []checks.Query{aheadOf("other.example", nil)}
+		// A cached answer is not asked for again, but its follow-ups are.
+		r.Announce([]checks.Query{queryFor("first.example", func(checks.Answer) []checks.Query {
+			return []checks.Query{queryFor("other.example", nil)}
 		})})
 		time.Sleep(time.Second)
 		if got := f.asked.Load(); got != 3 {
@@ -67,14 +67,14 @@ func TestAnnounced(t *testing.T) {
 	})
 }
 
-func TestAnnouncedAndLookedUpTogether(t *testing.T) {
+func TestAnnounceAndLookupShareOneQuery(t *testing.T) {
 	f := &fake{answer: echo, latency: time.Second}
-	bubble(t, f, func(t *testing.T, r *Resolver) {
+	withFake(t, f, func(t *testing.T, r *Resolver) {
 		follows := 0
 		then := func(checks.Answer) []checks.Query { follows++; return nil }
-		r.Announce([]checks.Query{aheadOf("example.org", then)})
+		r.Announce([]checks.Query{queryFor("example.org", then)})
 		time.Sleep(900 * time.Millisecond)
-		r.Announce([]checks.Query{aheadOf("example.org", then)})
+		r.Announce([]checks.Query{queryFor("example.org", then)})
 		began := time.Now()
 		if _, err := r.Lookup(t.Context(), question); err != nil || time.Since(began) != 100*time.Millisecond {
 			t.Errorf("%v, after %v", err, time.Since(began))
@@ -86,11 +86,11 @@ func TestAnnouncedAndLookedUpTogether(t *testing.T) {
 	})
 }
 
-func TestAnnouncedOutstanding(t *testing.T) {
+func TestAnnounceDropsQuestionsOverTheLimit(t *testing.T) {
 	f := &fake{hang: true}
-	bubble(t, f, func(t *testing.T, r *Resolver) {
+	withFake(t, f, func(t *testing.T, r *Resolver) {
 		for i := range 1500 {
-			r.Announce([]checks.Query{aheadOf(fmt.Sprint(i), nil)})
+			r.Announce([]checks.Query{queryFor(fmt.Sprint(i), nil)})
 		}
 		if s := r.Stats(); s.Announced != 1500 || s.Dropped != 500 {
 			t.Errorf("%+v", s)
@@ -99,37 +99,37 @@ func TestAnnouncedOutstanding(t *testing.T) {
 		if got := r.outstanding.Load(); got != 0 || f.asked.Load() != 1000 {
 			t.Errorf("%d outstanding, asked %d times", got, f.asked.Load())
 		}
-		r.Announce([]checks.Query{aheadOf("again.example", nil)})
+		r.Announce([]checks.Query{queryFor("again.example", nil)})
 		if got := r.Stats().Dropped; got != 500 {
 			t.Errorf("%d dropped", got)
 		}
 	})
 }
 
-// TestAnnouncedWithoutEnd: follow-ups that always have follow-ups, with and without a cache to answer them at once.
-func TestAnnouncedWithoutEnd(t *testing.T) {
+// TestEndlessFollowUpsAreLimited announces questions whose follow-ups always have follow-ups, cached or not.
+func TestEndlessFollowUpsAreLimited(t *testing.T) {
 	f := &fake{answer: echo}
-	bubble(t, f, func(t *testing.T, r *Resolver) {
+	withFake(t, f, func(t *testing.T, r *Resolver) {
 		var deeper func(name string, width int) func(checks.Answer) []checks.Query
 		deeper = func(name string, width int) func(checks.Answer) []checks.Query {
 			return func(checks.Answer) (next []checks.Query) {
 				for i := range width {
 					name := fmt.Sprint(i, ".") + name
-					next = append(next, aheadOf(name, deeper(name, width)))
+					next = append(next, queryFor(name, deeper(name, width)))
 				}
 				return next
 			}
 		}
 		for range 2 {
-			r.Announce([]checks.Query{aheadOf("deep.example", deeper("deep.example", 1))})
+			r.Announce([]checks.Query{queryFor("deep.example", deeper("deep.example", 1))})
 			synctest.Wait()
 			if got := f.asked.Load(); got != 1+maxDepth {
 				t.Errorf("deep: asked %d times", got)
 			}
 		}
-		for _, limit := range []int64{1 + maxFollowUps, maxFollowUps} { // the first is in the cache then
+		for _, limit := range []int64{1 + maxFollowUps, maxFollowUps} { // the announced question is cached the second time
 			f.asked.Store(0)
-			r.Announce([]checks.Query{aheadOf("wide.example", deeper("wide.example", 3))})
+			r.Announce([]checks.Query{queryFor("wide.example", deeper("wide.example", 3))})
 			synctest.Wait()
 			if got := f.asked.Load(); got > limit || got == 0 {
 				t.Errorf("wide: asked %d times", got)
@@ -138,18 +138,18 @@ func TestAnnouncedWithoutEnd(t *testing.T) {
 	})
 }
 
-func TestAnnouncedFailure(t *testing.T) {
+func TestAnnounceSurvivesFailuresAndPanics(t *testing.T) {
 	f := &fake{answer: func(q checks.Question) (string, error) {
 		if strings.HasPrefix(q.Name, "bad.") {
 			return "", errTest
 		}
 		return echo(q)
 	}}
-	bubble(t, f, func(t *testing.T, r *Resolver) {
+	withFake(t, f, func(t *testing.T, r *Resolver) {
 		r.Announce([]checks.Query{
-			aheadOf("bad.example", func(checks.Answer) []checks.Query { t.Error("follows from a failure"); return nil }),
-			aheadOf("panics.example", func(checks.Answer) []checks.Query { panic("in Then") }),
-			aheadOf("good.example", nil),
+			queryFor("bad.example", func(checks.Answer) []checks.Query { t.Error("Then was called after a failure"); return nil }),
+			queryFor("panics.example", func(checks.Answer) []checks.Query { panic("in Then") }),
+			queryFor("good.example", nil),
 		})
 		synctest.Wait()
 		if got := r.Stats().Panics; got != 1 || f.asked.Load() != 3 || r.outstanding.Load() != 0 {

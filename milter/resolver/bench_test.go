@@ -16,7 +16,7 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// echoServer answers every query with NXDOMAIN at the least possible cost, so that the client is what is measured.
+// echoServer answers each query with NXDOMAIN at the lowest possible cost, so that mostly the client is measured.
 func echoServer(b *testing.B) string {
 	b.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -51,8 +51,8 @@ func start(b *testing.B, addr string) *Resolver {
 	return r
 }
 
-// processor reports the processor time of an operation, the server's included.
-func processor(b *testing.B) {
+// reportCPU reports the CPU time of an operation, including that of the server.
+func reportCPU(b *testing.B) {
 	var before syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 	b.Cleanup(func() {
@@ -63,15 +63,15 @@ func processor(b *testing.B) {
 	})
 }
 
-// BenchmarkCold asks for a new name each time, 32 at a time: through the resolver, by its queries alone (without cache
-// and coalescing), and by those of dns.Client with a new socket for each.
+// BenchmarkCold asks for a new name each time, 32 names in parallel: with Lookup, with exchange alone (no cache, no
+// flights), and with dns.Client, which opens a socket for each query.
 func BenchmarkCold(b *testing.B) {
 	addr := echoServer(b)
 	var n atomic.Int64
 	run := func(b *testing.B, ask func(name string) error) {
 		b.ReportAllocs()
 		b.SetParallelism(16)
-		processor(b)
+		reportCPU(b)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
 				if err := ask(strconv.FormatInt(n.Add(1), 10) + ".example.org."); err != nil {
@@ -104,7 +104,7 @@ func BenchmarkCold(b *testing.B) {
 	})
 }
 
-// BenchmarkWarm asks for what is in the cache.
+// BenchmarkWarm asks for a cached answer.
 func BenchmarkWarm(b *testing.B) {
 	s, err := dnstest.Listen("127.0.0.1:0", "example.org. A 192.0.2.1\nexample.org. A 192.0.2.2")
 	if err != nil {
@@ -125,7 +125,7 @@ func BenchmarkWarm(b *testing.B) {
 	}
 }
 
-// BenchmarkSameQuestion has 1000 callers ask for one new name at the same time. An operation is all of them.
+// BenchmarkSameQuestion asks for one new name in 1000 goroutines at the same time. An operation is all of them.
 func BenchmarkSameQuestion(b *testing.B) {
 	r := start(b, echoServer(b))
 	b.ReportAllocs()

@@ -9,44 +9,44 @@ import (
 	"milterd/checks"
 )
 
-// How long something is known.
+// Lifetimes in the cache.
 const (
-	// minTTL is at least a session: what was asked when the client came must still be there at the end of the header,
-	// also with a TTL of 0, which means "for the transaction in progress" (RFC 1035 section 3.2.1). Here that is the
-	// session. It is too the life of a negative answer without SOA, which RFC 2308 section 5 would not have kept.
+	// minTTL covers an SMTP session, which asks one question at several stages. A TTL of 0 means "for the transaction in
+	// progress" (RFC 1035 section 3.2.1), which is the session here. minTTL is also the lifetime of a negative answer
+	// without SOA, which RFC 2308 section 5 says not to cache.
 	minTTL = 30 * time.Second
 
 	maxTTL         = 24 * time.Hour
-	maxNegativeTTL = time.Hour // RFC 2308 section 5 advises one to three hours
+	maxNegativeTTL = time.Hour // RFC 2308 section 5 recommends one to three hours
 
-	// failureTTL spares a session that asks for one thing in several checks from waiting for several time-outs. RFC 9520
-	// section 3.2 wants 1 s at least, 5 min at most.
+	// failureTTL keeps a session whose checks ask the same question from waiting for several time-outs. RFC 9520 section
+	// 3.2 requires 1 s to 5 min.
 	failureTTL = 5 * time.Second
 )
 
-// known is what is known about a question.
-type known struct {
+// entry is the result of one question.
+type entry struct {
 	answer checks.Answer
 	err    error
-	ttl    time.Duration // from when it was learned; 0: not to be kept
+	ttl    time.Duration // 0: not to be cached
 }
 
-// cache keeps what is known until it is too old or the memory is needed for what is asked more often. It is safe for
-// concurrent use and has no goroutines.
+// cache holds entries until they expire or more useful ones need the memory. It is safe for concurrent use and has no
+// goroutines.
 type cache struct {
-	entries *otter.Cache[checks.Question, *known]
+	entries *otter.Cache[checks.Question, *entry]
 }
 
-// newCache makes a cache of about so many octets. elapsed is the time since some moment.
-func newCache(octets int, elapsed func() time.Duration) (*cache, error) {
-	entries, err := otter.New(&otter.Options[checks.Question, *known]{
-		MaximumWeight: uint64(octets),
+// newCache returns a cache of about size bytes. elapsed returns the time since some fixed moment.
+func newCache(size int, elapsed func() time.Duration) (*cache, error) {
+	entries, err := otter.New(&otter.Options[checks.Question, *entry]{
+		MaximumWeight: uint64(size),
 		Weigher:       weight,
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[checks.Question, *known]) time.Duration {
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[checks.Question, *entry]) time.Duration {
 			return e.Value.ttl
 		}),
 		Clock:    cacheClock(elapsed),
-		Executor: func(f func()) { f() }, // no goroutines to wait for at Close
+		Executor: func(f func()) { f() }, // in the caller's goroutine
 	})
 	if err != nil {
 		return nil, err
@@ -54,36 +54,37 @@ func newCache(octets int, elapsed func() time.Duration) (*cache, error) {
 	return &cache{entries}, nil
 }
 
-func (c *cache) get(q checks.Question) (known, bool) {
-	k, ok := c.entries.GetIfPresent(q)
+func (c *cache) get(q checks.Question) (entry, bool) {
+	e, ok := c.entries.GetIfPresent(q)
 	if !ok {
-		return known{}, false
+		return entry{}, false
 	}
-	return *k, true
+	return *e, true
 }
 
-func (c *cache) put(q checks.Question, k known) {
-	if k.ttl > 0 {
-		c.entries.Set(q, &k)
+func (c *cache) put(q checks.Question, e entry) {
+	if e.ttl > 0 {
+		c.entries.Set(q, &e)
 	}
 }
 
 func (c *cache) forget(q checks.Question) { c.entries.Invalidate(q) }
 
-// weight estimates the octets of memory that an entry takes, rather too high: the heap grew by 206 for a negative answer,
-// 326 with one A record, 534 with a TXT record of 200 octets, 1430 with ten A records.
-func weight(q checks.Question, k *known) uint32 {
-	octets := 220 + len(q.Name)
-	for _, rr := range k.answer.Records {
-		octets += 100 + dns.Len(rr)
+// weight estimates the memory of an entry in bytes, rounded up: the heap grew by 206 for a negative answer, 326 with one
+// A record, 534 with a TXT record of 200 bytes, 1430 with ten A records.
+func weight(q checks.Question, e *entry) uint32 {
+	bytes := 220 + len(q.Name)
+	for _, rr := range e.answer.Records {
+		bytes += 100 + dns.Len(rr)
 	}
-	return uint32(octets) // at most some MiB: a message has 64 KiB, and a record 11 octets or more
+	return uint32(bytes) // a message of 64 KiB takes some MiB at most: a record has 11 bytes or more
 }
 
-// cacheClock is the time for otter: since the resolver was made, so that a step of the wall clock changes nothing.
+// cacheClock is the clock for otter. It counts from the start of the resolver, so that it is not affected by changes of
+// the system clock.
 type cacheClock func() time.Duration
 
 func (c cacheClock) NowNano() int64 { return int64(c()) }
 
-// Tick says that there are no ticks: what has expired goes with later writes.
+// Tick returns nil, for no ticks: expired entries are removed by later writes.
 func (cacheClock) Tick(time.Duration) <-chan time.Time { return nil }

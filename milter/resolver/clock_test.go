@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// clock is a clock that moves only when told to. It is safe for concurrent use.
+// clock is a clock that Advance moves. It is safe for concurrent use.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

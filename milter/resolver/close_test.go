@@ -15,22 +15,22 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// TestCloseLeaksNothing is not parallel to other tests, because it counts goroutines.
-func TestCloseLeaksNothing(t *testing.T) {
+// TestCloseEndsAllGoroutines counts goroutines and so is not parallel to other tests.
+func TestCloseEndsAllGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	clock := newClock()
-	dead, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	silent, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	good.Behave(dnstest.TruncateUDP)
 	r, err := resolver.New(resolver.Config{Servers: []string{good.Addr, closedPort(t)}, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stuck, err := resolver.New(resolver.Config{Servers: []string{dead.Addr}, Timeout: time.Hour, Now: clock.Now})
+	stuck, err := resolver.New(resolver.Config{Servers: []string{silent.Addr}, Timeout: time.Hour, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	came := make(chan bool, 100)
-	dead.Behave(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg { came <- true; return nil })
+	arrived := make(chan bool, 100)
+	silent.Behave(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg { arrived <- true; return nil })
 	failed := make(chan error, 50)
 	for i := range 100 {
 		q := checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA)
@@ -38,7 +38,7 @@ func TestCloseLeaksNothing(t *testing.T) {
 		if _, err := r.Lookup(context.Background(), q); err != nil {
 			t.Error(err)
 		}
-		clock.Advance(time.Second) // so that sockets are given up, some with queries that wait
+		clock.Advance(time.Second) // makes the resolver replace sockets, some with pending queries
 		if i%2 == 0 {
 			stuck.Announce([]checks.Query{{Question: q}})
 		} else {
@@ -47,7 +47,7 @@ func TestCloseLeaksNothing(t *testing.T) {
 				failed <- err
 			}()
 		}
-		<-came
+		<-arrived
 	}
 	r.Close()
 	stuck.Close()
@@ -57,8 +57,8 @@ func TestCloseLeaksNothing(t *testing.T) {
 		}
 	}
 	good.Close()
-	dead.Close()
-	// A goroutine that has said it is done may still be counted for a moment.
+	silent.Close()
+	// A goroutine may be counted for a moment after its last statement.
 	for began := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Since(began) > 10*time.Second {
 			stacks := make([]byte, 1<<20)

@@ -1,20 +1,79 @@
 package resolver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
+	"github.com/sirupsen/logrus"
 )
 
-// port is the one of the DNS, RFC 1035 section 4.2.
+// Config configures a Resolver. The zero value uses the servers of the system.
+type Config struct {
+	// Servers are the addresses of the recursive servers, in the order of preference: "192.0.2.53", "192.0.2.53:5353",
+	// "2001:db8::53", "[2001:db8::53]:53". If empty, they are read from ResolvConf.
+	Servers []string
+
+	// ResolvConf is a file in the format of resolv.conf(5). New reads its servers; the other options are ignored, because
+	// names here are absolute and the usual time-out of 5 s is longer than an MTA waits. If empty, it is the system's
+	// file, or the server 127.0.0.1 if the system has none.
+	ResolvConf string
+
+	// Timeout is the time to wait for one answer. 0 means 2 s.
+	Timeout time.Duration
+
+	// Attempts is the number of time-outs after which a question fails, so that no question takes longer than
+	// Timeout × Attempts. After any other failure the next server is asked at once, each server once. 0 means 3.
+	Attempts int
+
+	// CacheSize is the approximate size of the cache in bytes. A typical answer takes 400. 0 means 32 MiB.
+	CacheSize int
+
+	// Now is the clock of the cache. nil means time.Now.
+	Now func() time.Time
+
+	// Log receives the panics of the resolver. nil means that they are only counted.
+	Log *logrus.Entry
+}
+
+// Defaults of Config.
+const (
+	defaultTimeout  = 2 * time.Second
+	defaultAttempts = 3
+	defaultCache    = 32 << 20 // bytes
+)
+
+// port is the port of DNS servers, RFC 1035 section 4.2.
 const port = 53
 
-// addresses lists the servers to ask: at least one.
+// withDefaults returns cfg with its defaults filled in.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Timeout < 0 || cfg.Attempts < 0 || cfg.CacheSize < 0 {
+		return cfg, fmt.Errorf("dns: negative setting: timeout %v, attempts %d, cache size %d",
+			cfg.Timeout, cfg.Attempts, cfg.CacheSize)
+	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.Attempts = cmp.Or(cfg.Attempts, defaultAttempts)
+	cfg.CacheSize = cmp.Or(cfg.CacheSize, defaultCache)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		discard := logrus.New()
+		discard.SetOutput(io.Discard)
+		cfg.Log = logrus.NewEntry(discard)
+	}
+	return cfg, nil
+}
+
+// addresses returns the servers, at least one.
 func (cfg Config) addresses() ([]netip.AddrPort, error) {
 	if len(cfg.Servers) > 0 {
 		return parseAll(cfg.Servers)
@@ -24,25 +83,25 @@ func (cfg Config) addresses() ([]netip.AddrPort, error) {
 		path = "/etc/resolv.conf"
 	}
 	file, err := dns.ClientConfigFromFile(path)
-	// resolv.conf(5): without a name server, or without the file, it is the local machine.
+	// resolv.conf(5): without the file, or without a server in it, the server is the local machine.
 	if errors.Is(err, fs.ErrNotExist) && cfg.ResolvConf == "" || err == nil && len(file.Servers) == 0 {
 		return []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
-	// What the system's own resolver would skip must not stop us, unless nothing is left.
+	// Skip invalid servers, as the resolver of the C library does.
 	good := slices.DeleteFunc(slices.Clone(file.Servers), func(text string) bool {
 		_, err := parseServer(text)
 		return err != nil
 	})
 	if len(good) == 0 {
-		return nil, fmt.Errorf("dns: %s: no name server in it is an address: %q", path, file.Servers)
+		return nil, fmt.Errorf("dns: %s: none of its name servers is an IP address: %q", path, file.Servers)
 	}
 	return parseAll(good)
 }
 
-// parseAll reads servers, leaving out repetitions: a second try at the same one would not be another server.
+// parseAll parses servers and removes duplicates.
 func parseAll(servers []string) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	seen := map[netip.AddrPort]bool{}
@@ -59,7 +118,7 @@ func parseAll(servers []string) ([]netip.AddrPort, error) {
 	return addrs, nil
 }
 
-// parseServer reads an address with or without a port.
+// parseServer parses an address with or without a port.
 func parseServer(text string) (netip.AddrPort, error) {
 	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 {
 		return addr, nil
@@ -70,7 +129,7 @@ func parseServer(text string) (netip.AddrPort, error) {
 	}
 	addr, err := netip.ParseAddr(bare)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("dns: server %q is not an address, nor address:port", text)
+		return netip.AddrPort{}, fmt.Errorf("dns: server %q is not an IP address or address:port", text)
 	}
 	return netip.AddrPortFrom(addr, port), nil
 }

@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-func TestServersOf(t *testing.T) {
+func TestServersFromConfig(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		servers []string // or
 		file    string
-		want    string // separated by spaces; an error begins with "!"
+		want    string // separated by spaces; "!" and the beginning of an error
 	}{
 		"address":        {servers: []string{"192.0.2.1"}, want: "192.0.2.1:53"},
 		"address, port":  {servers: []string{"192.0.2.1:5353"}, want: "192.0.2.1:5353"},

@@ -15,7 +15,7 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// dnsText is the DNS of the conformance suite. The chain from c1 has eight CNAME records, the one from c0 nine.
+// dnsText is the zone of the conformance tests. The chain from c1 has eight CNAME records, the chain from c0 nine.
 const dnsText = `
 example.org.         300 SOA ns.example.org. root.example.org. 1 3600 600 86400 60
 example.org.         300 MX  10 mx1.example.org.
@@ -60,7 +60,7 @@ const (
 	fails    = "error"
 )
 
-// cases are what a checks.Resolver answers: the records in short, then NXDOMAIN if it says so.
+// cases are questions and their answers in the format of short.
 var cases = []struct {
 	name, ask string
 	t         uint16
@@ -94,14 +94,14 @@ var cases = []struct {
 	{"SERVFAIL of a type", "half.example.org", dns.TypeMX, fails},
 	{"no SERVFAIL of another type", "half.example.org", dns.TypeA, "A 192.0.2.7"},
 	{"time-out", "slow.example.org", dns.TypeA, fails},
-	{"label over 63 octets", strings.Repeat("a", 64) + ".example.org", dns.TypeA, nxdomain},
-	{"label of 63 octets", strings.Repeat("a", 63) + ".example.org", dns.TypeA, nxdomain},
-	{"name over 255 octets", strings.Repeat("a.", 127) + "a", dns.TypeA, nxdomain},
+	{"label over 63 bytes", strings.Repeat("a", 64) + ".example.org", dns.TypeA, nxdomain},
+	{"label of 63 bytes", strings.Repeat("a", 63) + ".example.org", dns.TypeA, nxdomain},
+	{"name over 255 bytes", strings.Repeat("a.", 127) + "a", dns.TypeA, nxdomain},
 	{"empty label", "a..example.org", dns.TypeA, nxdomain},
 	{"leading dot", ".example.org", dns.TypeA, nxdomain},
 }
 
-// TestConformance holds every checks.Resolver to the words of that interface.
+// TestConformance tests that each checks.Resolver does what the documentation of the interface says.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	z, err := checktest.ParseZone(dnsText)
@@ -109,12 +109,12 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, r := range map[string]checks.Resolver{
-		"zone":       z,
-		"resolver":   serve(t),
-		"truncating": serve(t, dnstest.TruncateUDP),
-		"forged":     serve(t, dnstest.Forged),
-		"one link":   serve(t, dnstest.OneLink),
-		"no EDNS":    serve(t, dnstest.NoEDNS),
+		"zone":                       z,
+		"resolver":                   serve(t),
+		"truncated over UDP":         serve(t, dnstest.TruncateUDP),
+		"forged answers":             serve(t, dnstest.Forged),
+		"one CNAME record at a time": serve(t, dnstest.OneLink),
+		"no EDNS":                    serve(t, dnstest.NoEDNS),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -144,7 +144,7 @@ func conform(t *testing.T, r checks.Resolver) {
 	})
 }
 
-// serve makes a resolver of a server with dnsText.
+// serve returns a resolver that asks a server with dnsText and the behaviours.
 func serve(t *testing.T, b ...dnstest.Behaviour) *resolver.Resolver {
 	t.Helper()
 	s := dnstest.Start(t, dnsText)
@@ -152,7 +152,7 @@ func serve(t *testing.T, b ...dnstest.Behaviour) *resolver.Resolver {
 	return start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: time.Second, Attempts: 1})
 }
 
-// start makes a resolver that lasts as long as the test.
+// start returns a resolver that is closed at the end of the test.
 func start(t testing.TB, cfg resolver.Config) *resolver.Resolver {
 	t.Helper()
 	r, err := resolver.New(cfg)
@@ -163,7 +163,7 @@ func start(t testing.TB, cfg resolver.Config) *resolver.Resolver {
 	return r
 }
 
-// short is an answer in the form of the table.
+// short returns the records of an answer as in cases, separated by " | ", then NXDOMAIN if it is set.
 func short(a checks.Answer, err error) string {
 	if err != nil {
 		return fails

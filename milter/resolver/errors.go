@@ -6,30 +6,29 @@ import (
 	"milterd/checks"
 )
 
-// Why a question has no answer, to be found in the errors of Lookup with errors.Is. If several servers were asked, it is
-// what the last one said.
+// Errors of Lookup, for errors.Is. If several servers were asked, the error is that of the last one.
 var (
 	ErrTimeout     = errors.New("time-out")
-	ErrUnreachable = errors.New("server unreachable") // with the error of the network
-	ErrFormErr     = errors.New("FORMERR")            // RFC 1035 section 4.1.1, as the next three
+	ErrUnreachable = errors.New("server unreachable") // wraps the network error too
+	ErrFormErr     = errors.New("FORMERR")            // response codes, RFC 1035 section 4.1.1
 	ErrServFail    = errors.New("SERVFAIL")
 	ErrNotImp      = errors.New("NOTIMP")
 	ErrRefused     = errors.New("REFUSED")
-	ErrRcode       = errors.New("unexpected response code") // with its number
-	ErrMalformed   = errors.New("malformed answer")         // with what is wrong with it
+	ErrRcode       = errors.New("unexpected response code") // followed by the number
+	ErrMalformed   = errors.New("malformed answer")         // followed by the details
 	ErrReferral    = errors.New("referral instead of an answer: the server is not recursive")
 	ErrChain       = errors.New("CNAME chain is a loop or too long")
 	ErrClosed      = errors.New("resolver is closed")
 )
 
-// Error is a question without an answer.
+// Error is the failure of a question.
 type Error struct {
 	Question checks.Question
-	Server   string // asked last, "address:port"; empty if the failure is not that of one server
+	Server   string // last server asked, "address:port"; empty if the failure is not that of a server
 	Err      error  // wraps one of the errors above
 }
 
-// Error is in printable US-ASCII: names are in master-file form, and no other text is the server's.
+// Error returns printable US-ASCII: names are in master-file form, and no other text comes from a server.
 func (e *Error) Error() string {
 	if e.Server == "" {
 		return "dns: " + e.Question.String() + ": " + e.Err.Error()
@@ -37,5 +36,5 @@ func (e *Error) Error() string {
 	return "dns: " + e.Question.String() + " at " + e.Server + ": " + e.Err.Error()
 }
 
-// Unwrap is for errors.Is and errors.As.
+// Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -14,21 +12,22 @@ import (
 )
 
 const (
-	// sulk is how long a server that failed is asked after the others.
-	sulk = 10 * time.Second
+	// demotion is how long a failed server is asked after the others. Half of it repeats the time-out of a dead server
+	// every 5 s; double delays the return to a restarted one.
+	demotion = 10 * time.Second
 
-	// maxTCP is how many TCP connections there are at a time, to all servers. It bounds the memory that answers of
-	// 64 KiB take while they are parsed, and recursive servers take few connections of one client.
+	// maxTCP is the number of TCP connections to all servers together. It bounds the memory for answers of 64 KiB, and
+	// recursive servers accept few connections from one client.
 	maxTCP = 32
 )
 
 // upstreams are the servers to ask.
 type upstreams struct {
 	servers  []*server
-	timeout  time.Duration // of each wait for an answer
+	timeout  time.Duration // of one wait for an answer
 	attempts int           // that may time out
 	tcpSlots chan struct{}
-	elapsed  func() time.Duration // since some moment
+	elapsed  func() time.Duration // since some fixed moment
 	stats    *counters
 }
 
@@ -42,9 +41,9 @@ func newUpstreams(addrs []netip.AddrPort, timeout time.Duration, attempts int,
 	return u
 }
 
-// exchange asks one server after the other until one answers, positively or negatively. Each has one chance, but a
-// time-out may be a lost packet: for that it gets further ones, until the attempts are used up or ctx is done. The
-// error is an *Error.
+// exchange asks one server after the other until one answers, positively or negatively. Each is asked once. After a
+// time-out, which may be a lost packet, a server is asked again, until the attempts are used up or ctx is done. The error
+// is an *Error.
 func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
 	queue := u.order()
 	var last error
@@ -53,14 +52,14 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		queue = queue[1:]
 		m, err := u.attempt(ctx, s, q)
 		if err == nil {
-			s.sulking.Store(0)
+			s.demotedUntil.Store(0)
 			return m, nil
 		}
 		last = &Error{Question: q, Server: s.name, Err: err}
 		u.stats.failed(err)
-		// SERVFAIL is as often the fault of the name asked for.
+		// Not for SERVFAIL: it is often caused by the zone in question.
 		if errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrRefused) {
-			s.sulking.Store(int64(u.elapsed() + sulk))
+			s.demotedUntil.Store(int64(u.elapsed() + demotion))
 		}
 		if ctx.Err() != nil {
 			break
@@ -73,22 +72,22 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 	return nil, last
 }
 
-// order lists the servers as configured, but those last that failed lately.
+// order returns the servers as configured, with those that failed recently at the end.
 func (u *upstreams) order() []*server {
 	now := int64(u.elapsed())
-	well := make([]*server, 0, 2*len(u.servers))
-	var ill []*server
+	servers := make([]*server, 0, 2*len(u.servers)) // exchange appends
+	var demoted []*server
 	for _, s := range u.servers {
-		if s.sulking.Load() > now {
-			ill = append(ill, s)
+		if s.demotedUntil.Load() > now {
+			demoted = append(demoted, s)
 		} else {
-			well = append(well, s)
+			servers = append(servers, s)
 		}
 	}
-	return append(well, ill...)
+	return append(servers, demoted...)
 }
 
-// attempt asks one server: with EDNS, and if it does not know that, without (RFC 6891 section 6.2.2 and 7).
+// attempt asks one server with EDNS, and without if the server does not support it (RFC 6891 sections 6.2.2 and 7).
 func (u *upstreams) attempt(ctx context.Context, s *server, q checks.Question) (*dns.Msg, error) {
 	m, err := u.ask(ctx, s, q, true)
 	if errors.Is(err, ErrFormErr) || errors.Is(err, ErrNotImp) {
@@ -97,7 +96,7 @@ func (u *upstreams) attempt(ctx context.Context, s *server, q checks.Question) (
 	return m, err
 }
 
-// ask asks one server over UDP, and over TCP if the answer does not fit there.
+// ask asks one server over UDP, and over TCP if the answer is truncated.
 func (u *upstreams) ask(ctx context.Context, s *server, q checks.Question, edns bool) (*dns.Msg, error) {
 	query, err := newQuery(q, edns)
 	if err != nil {
@@ -111,33 +110,9 @@ func (u *upstreams) ask(ctx context.Context, s *server, q checks.Question, edns 
 	return m, err
 }
 
-// close ends all sockets and waits for their goroutines. No query may be in flight or come after it.
+// close closes all sockets and waits for their goroutines. The caller makes sure that no query is in flight or follows.
 func (u *upstreams) close() {
 	for _, s := range u.servers {
 		s.close()
 	}
-}
-
-// server is one recursive server with its UDP sockets.
-type server struct {
-	addr    netip.AddrPort
-	name    string // of addr
-	elapsed func() time.Duration
-	stats   *counters
-	sulking atomic.Int64 // until when, in nanoseconds of elapsed; 0: not
-
-	mu      sync.Mutex
-	sockets [poolSize]*socket // those that take queries; nil: to be opened
-	readers sync.WaitGroup    // the goroutines of all sockets, of given up ones too
-}
-
-func (s *server) close() {
-	s.mu.Lock()
-	for _, k := range s.sockets {
-		if k != nil {
-			k.retire()
-		}
-	}
-	s.mu.Unlock()
-	s.readers.Wait()
 }

@@ -9,29 +9,29 @@ import (
 	"milterd/checks"
 )
 
-// flight is one question on its way, with all who wait for it.
+// flight is a question that is being asked, shared by all callers that wait for its answer.
 type flight struct {
 	question checks.Question
-	stale    bool          // was asked before somebody asked anew; guarded by Resolver.mu
-	done     chan struct{} // closed when answer and err are there
+	stale    bool          // Renew has discarded it; guarded by Resolver.mu
+	done     chan struct{} // closed when answer and err are set
 	answer   checks.Answer
 	err      error
 }
 
-// join returns the flight of a question whose name is canonical, and starts it if it is the first to ask.
+// join returns the flight of a question and starts it if there is none. The name must be canonical.
 func (r *Resolver) join(q checks.Question) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return landed(q, known{err: &Error{Question: q, Err: ErrClosed}})
+		return finished(q, entry{err: &Error{Question: q, Err: ErrClosed}})
 	}
 	if f := r.inFlight[q]; f != nil {
 		r.stats.coalesced.Add(1)
 		return f
 	}
-	if k, ok := r.cache.get(q); ok { // since the caller looked
+	if e, ok := r.cache.get(q); ok { // cached since the caller looked
 		r.stats.hits.Add(1)
-		return landed(q, k)
+		return finished(q, e)
 	}
 	f := &flight{question: q, done: make(chan struct{})}
 	r.inFlight[q] = f
@@ -39,7 +39,68 @@ func (r *Resolver) join(q checks.Question) *flight {
 	return f
 }
 
-// forget forgets what is known about a question whose name is canonical, and what is about to be known: it was asked before.
+// finished returns a flight that is done.
+func finished(q checks.Question, e entry) *flight {
+	f := &flight{question: q, done: make(chan struct{}), answer: e.answer, err: e.err}
+	close(f.done)
+	return f
+}
+
+// fly asks the question of f. It runs in a goroutine of its own, so that no caller's context can end it.
+func (r *Resolver) fly(f *flight) {
+	e := r.find(f.question)
+	f.answer, f.err = e.answer, e.err
+	r.mu.Lock()
+	if !f.stale {
+		r.cache.put(f.question, e) // before f is removed, or another caller could find neither
+		delete(r.inFlight, f.question)
+	}
+	r.mu.Unlock()
+	close(f.done)
+}
+
+// find asks the servers. A panic caused by a hostile packet is returned as an error, so that all callers get an answer.
+func (r *Resolver) find(q checks.Question) (e entry) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.reportPanic(q, v)
+			e = entry{err: &Error{Question: q, Err: fmt.Errorf("%w: panic", ErrMalformed)}, ttl: failureTTL}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(r.ctx, r.budget)
+	defer cancel()
+	e, err := r.follow(ctx, q)
+	switch {
+	case err == nil:
+		return e
+	case r.ctx.Err() != nil:
+		return entry{err: &Error{Question: q, Err: ErrClosed}}
+	case errors.Is(err, ErrUnreachable):
+		return entry{err: err} // not cached: asking again takes no time, and a restarted server is soon back
+	}
+	return entry{err: err, ttl: failureTTL}
+}
+
+// follow asks for q and then for the target of each CNAME record that the servers did not follow.
+func (r *Resolver) follow(ctx context.Context, q checks.Question) (entry, error) {
+	c := newChain(q)
+	for {
+		m, err := r.exchange(ctx, checks.Question{Name: c.end, Type: q.Type})
+		if err != nil {
+			return entry{}, err
+		}
+		complete, err := c.add(m)
+		if err != nil {
+			return entry{}, &Error{Question: q, Err: err}
+		}
+		if complete {
+			return c.entry(), nil
+		}
+	}
+}
+
+// forget removes a question from the cache and discards its flight: that query was sent too early. The name must be
+// canonical.
 func (r *Resolver) forget(q checks.Question) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,69 +111,8 @@ func (r *Resolver) forget(q checks.Question) {
 	r.cache.forget(q)
 }
 
-// landed makes a flight that need not fly.
-func landed(q checks.Question, k known) *flight {
-	f := &flight{question: q, done: make(chan struct{}), answer: k.answer, err: k.err}
-	close(f.done)
-	return f
-}
-
-// fly finds the answer and hands it out. It belongs to no caller, so that none can take it from the others.
-func (r *Resolver) fly(f *flight) {
-	k := r.find(f.question)
-	f.answer, f.err = k.answer, k.err
-	r.mu.Lock()
-	if !f.stale {
-		r.cache.put(f.question, k) // before the flight goes, or the next to ask would find neither
-		delete(r.inFlight, f.question)
-	}
-	r.mu.Unlock()
-	close(f.done)
-}
-
-// find asks for what is not in the cache. A panic on some hostile packet is a failure like others: those who wait must be
-// released, and the daemon must live.
-func (r *Resolver) find(q checks.Question) (k known) {
-	defer func() {
-		if v := recover(); v != nil {
-			r.caught(q, v)
-			k = known{err: &Error{Question: q, Err: fmt.Errorf("%w: panic", ErrMalformed)}, ttl: failureTTL}
-		}
-	}()
-	ctx, cancel := context.WithTimeout(r.ctx, r.budget)
-	defer cancel()
-	k, err := r.follow(ctx, q)
-	switch {
-	case err == nil:
-		return k
-	case r.ctx.Err() != nil:
-		return known{err: &Error{Question: q, Err: ErrClosed}}
-	case errors.Is(err, ErrUnreachable):
-		return known{err: err} // costs no time to find out again, and a server that is restarted is soon back
-	}
-	return known{err: err, ttl: failureTTL}
-}
-
-// follow asks for q, and on for the names that it is an alias of.
-func (r *Resolver) follow(ctx context.Context, q checks.Question) (known, error) {
-	c := newChain(q)
-	for {
-		m, err := r.exchange(ctx, checks.Question{Name: c.end, Type: q.Type})
-		if err != nil {
-			return known{}, err
-		}
-		complete, err := c.take(m)
-		if err != nil {
-			return known{}, &Error{Question: q, Err: err}
-		}
-		if complete {
-			return c.known(), nil
-		}
-	}
-}
-
-// caught counts and logs a panic.
-func (r *Resolver) caught(q checks.Question, v any) {
+// reportPanic counts and logs a panic.
+func (r *Resolver) reportPanic(q checks.Question, v any) {
 	r.stats.panics.Add(1)
 	r.log.WithFields(map[string]any{"question": q.String(), "panic": v, "stack": string(debug.Stack())}).
 		Error("panic in the resolver")

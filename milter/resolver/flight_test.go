@@ -21,15 +21,15 @@ var (
 	errTest  = &Error{Question: question, Server: "192.0.2.53:53", Err: ErrServFail}
 )
 
-// fake is a DNS without sockets, for tests in a bubble of testing/synctest.
+// fake replaces the servers of a Resolver, for tests with testing/synctest.
 type fake struct {
-	answer  func(q checks.Question) (string, error) // records, one a line; "; SOA ..." lines are the authority's
+	answer  func(q checks.Question) (string, error) // in the format of message
 	latency time.Duration
 	asked   atomic.Int64
-	hang    bool // until the context ends
+	hang    bool // do not answer until the context is done
 }
 
-// exchange stands in for upstreams.exchange.
+// exchange replaces upstreams.exchange.
 func (f *fake) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
 	f.asked.Add(1)
 	if f.hang {
@@ -44,7 +44,8 @@ func (f *fake) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error
 	return message(text), nil
 }
 
-// message makes an answer of text in which the word NXDOMAIN may stand alone.
+// message returns an answer with the records in text, one a line. A line may begin with "authority" for a record of the
+// authority section, or be NXDOMAIN.
 func message(text string) *dns.Msg {
 	m := new(dns.Msg)
 	for line := range strings.Lines(text) {
@@ -70,8 +71,8 @@ func answering(text string) func(checks.Question) (string, error) {
 	return func(checks.Question) (string, error) { return text, nil }
 }
 
-// faked makes a resolver whose DNS is f.
-func faked(t testing.TB, f *fake) *Resolver {
+// newFaked returns a resolver that asks f.
+func newFaked(t testing.TB, f *fake) *Resolver {
 	t.Helper()
 	r, err := New(Config{Servers: []string{"192.0.2.53"}})
 	if err != nil {
@@ -81,11 +82,11 @@ func faked(t testing.TB, f *fake) *Resolver {
 	return r
 }
 
-func TestEqualQuestionsWaitForOneQuery(t *testing.T) {
+func TestEqualQuestionsShareOneQuery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{answer: answering("example.org. A 192.0.2.1"), latency: time.Second}
-		r := faked(t, f)
+		r := newFaked(t, f)
 		defer r.Close()
 		var all sync.WaitGroup
 		for range 1000 {
@@ -105,16 +106,16 @@ func TestEqualQuestionsWaitForOneQuery(t *testing.T) {
 	})
 }
 
-func TestLeavingKillsNothing(t *testing.T) {
+func TestQueryOutlivesItsFirstCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{answer: answering("example.org. A 192.0.2.1"), latency: time.Second}
-		r := faked(t, f)
+		r := newFaked(t, f)
 		defer r.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		_, err := r.Lookup(ctx, question) // the first, whose flight it is
+		_, err := r.Lookup(ctx, question) // starts the flight
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Millisecond {
 			t.Errorf("got %v after %v", err, time.Since(began))
 		}
@@ -124,10 +125,10 @@ func TestLeavingKillsNothing(t *testing.T) {
 	})
 }
 
-func TestAbandonedFlightEnds(t *testing.T) {
+func TestFlightWithoutAnswerTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := faked(t, &fake{hang: true})
+		r := newFaked(t, &fake{hang: true})
 		defer r.Close()
 		began := time.Now()
 		_, err := r.Lookup(t.Context(), question)
@@ -137,10 +138,10 @@ func TestAbandonedFlightEnds(t *testing.T) {
 	})
 }
 
-func TestCloseReleasesAll(t *testing.T) {
+func TestCloseEndsPendingLookups(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := faked(t, &fake{hang: true})
+		r := newFaked(t, &fake{hang: true})
 		failed := make(chan error, 1)
 		go func() {
 			_, err := r.Lookup(t.Context(), question)
@@ -163,8 +164,8 @@ func TestCloseReleasesAll(t *testing.T) {
 	})
 }
 
-// TestLifetimes asks again just before and just after an answer should be forgotten.
-func TestLifetimes(t *testing.T) {
+// TestCacheLifetimes asks again just before and just after an answer should expire.
+func TestCacheLifetimes(t *testing.T) {
 	t.Parallel()
 	fail := func(err error) func(checks.Question) (string, error) {
 		return func(checks.Question) (string, error) { return "", err }
@@ -197,7 +198,7 @@ func TestLifetimes(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := &fake{answer: c.answer}
-				r := faked(t, f)
+				r := newFaked(t, f)
 				defer r.Close()
 				lookup := func(want int64) {
 					t.Helper()
@@ -218,11 +219,11 @@ func TestLifetimes(t *testing.T) {
 	}
 }
 
-func TestNameIsBroughtIntoOneForm(t *testing.T) {
+func TestSpellingsOfOneNameShareACacheEntry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{answer: func(q checks.Question) (string, error) { return q.Name + " A 192.0.2.1", nil }}
-		r := faked(t, f)
+		r := newFaked(t, f)
 		defer r.Close()
 		for _, name := range []string{"a.example.org.", "A.Example.org", `\097.example.org.`, `\a.example.org.`} {
 			if a, err := r.Lookup(t.Context(), checks.Question{Name: name, Type: dns.TypeA}); err != nil || len(a.Records) != 1 {
@@ -235,10 +236,10 @@ func TestNameIsBroughtIntoOneForm(t *testing.T) {
 	})
 }
 
-func TestPanicIsAnError(t *testing.T) {
+func TestPanicInExchangeIsAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := faked(t, &fake{answer: func(checks.Question) (string, error) { panic("hostile") }})
+		r := newFaked(t, &fake{answer: func(checks.Question) (string, error) { panic("hostile") }})
 		defer r.Close()
 		_, err := r.Lookup(t.Context(), question)
 		if !errors.Is(err, ErrMalformed) || r.Stats().Panics != 1 {
@@ -247,7 +248,7 @@ func TestPanicIsAnError(t *testing.T) {
 	})
 }
 
-// TestCacheIsBounded fills the cache with answers of one size until the memory it may take is used up many times over.
+// TestCacheIsBounded adds many times as many answers of one size as fit in the cache.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	c, err := newCache(1<<20, func() time.Duration { return 0 })
@@ -256,9 +257,9 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	big := message("example.org. TXT " + strings.Repeat(`"`+strings.Repeat("x", 200)+`" `, 100)).Answer
 	for i := range 1000 {
-		c.put(checks.Ask(fmt.Sprint(i), dns.TypeTXT), known{answer: checks.Answer{Records: big}, ttl: time.Hour})
+		c.put(checks.Ask(fmt.Sprint(i), dns.TypeTXT), entry{answer: checks.Answer{Records: big}, ttl: time.Hour})
 		if got := c.entries.WeightedSize(); got > 1<<20+50_000 {
-			t.Fatalf("%d octets after %d answers", got, i)
+			t.Fatalf("%d bytes after %d answers", got, i)
 		}
 	}
 	if got := c.entries.EstimatedSize(); got < 40 {

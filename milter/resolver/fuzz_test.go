@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// FuzzAccept gives a packet to a query as if the server had sent it. Whatever it is, it is dropped or refused unless it
-// fits, and what is taken from it is a chain from the name asked for to records of the type asked for.
+// FuzzAccept tests that a packet is accepted as answer only if it matches the query, and that the answer is a chain from
+// the name in the question to records of the type in the question.
 func FuzzAccept(f *testing.F) {
 	for _, seed := range []string{
 		"example.org. 300 A 192.0.2.1\nother.example. 300 A 192.0.2.2",
@@ -56,7 +56,7 @@ func accept(t *testing.T, packet []byte, name string, qtype uint16, edns bool) {
 		t.Fatalf("%s: %v", q, err)
 	}
 	sent.setID(0)
-	if !sent.fits(packet) {
+	if !sent.matches(packet) {
 		return
 	}
 	m, err := sent.parse(packet)
@@ -68,19 +68,19 @@ func accept(t *testing.T, packet []byte, name string, qtype uint16, edns bool) {
 		t.Fatalf("%s was answered by %v", q, m)
 	}
 	c := newChain(q)
-	if _, err := c.take(m); err == nil {
-		linked(t, q, c.known())
+	if _, err := c.add(m); err == nil {
+		checkChain(t, q, c.entry())
 	}
 }
 
-// linked checks that every record of an answer belongs to its chain.
-func linked(t *testing.T, q checks.Question, k known) {
+// checkChain fails the test if a record of an answer does not belong to its chain.
+func checkChain(t *testing.T, q checks.Question, e entry) {
 	end, aliases, records := q.Name, 0, 0
-	for _, rr := range k.answer.Records {
+	for _, rr := range e.answer.Records {
 		if alias, ok := rr.(*dns.CNAME); ok && q.Type != dns.TypeCNAME {
 			aliases++
 			if dns.CanonicalName(alias.Hdr.Name) != end || records > 0 {
-				t.Fatalf("%s: %s is not the next of the chain", q, rr)
+				t.Fatalf("%s: %s is not the next record of the chain", q, rr)
 			}
 			end = dns.CanonicalName(alias.Target)
 			continue
@@ -90,16 +90,16 @@ func linked(t *testing.T, q checks.Question, k known) {
 			t.Fatalf("%s: %s does not belong to the answer", q, rr)
 		}
 	}
-	if aliases > maxChain || records > 0 && k.answer.NXDomain {
-		t.Fatalf("%s: %d aliases, %d records, NXDOMAIN %v", q, aliases, records, k.answer.NXDomain)
+	if aliases > maxChain || records > 0 && e.answer.NXDomain {
+		t.Fatalf("%s: %d aliases, %d records, NXDOMAIN %v", q, aliases, records, e.answer.NXDomain)
 	}
-	if k.ttl < minTTL || k.ttl > maxTTL {
-		t.Fatalf("%s: lives for %v", q, k.ttl)
+	if e.ttl < minTTL || e.ttl > maxTTL {
+		t.Fatalf("%s: TTL %v", q, e.ttl)
 	}
 }
 
-// TestQuery: a query is what the package dns would make.
-func TestQuery(t *testing.T) {
+// TestNewQueryPacksLikeDNSMsg compares a query with the message that the package dns would send.
+func TestNewQueryPacksLikeDNSMsg(t *testing.T) {
 	t.Parallel()
 	for _, edns := range []bool{false, true} {
 		m := new(dns.Msg).SetQuestion(`a\.b.example.org.`, dns.TypeTXT)
@@ -122,7 +122,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-func TestFits(t *testing.T) {
+func TestMatches(t *testing.T) {
 	t.Parallel()
 	sent, err := newQuery(question, true)
 	if err != nil {
@@ -159,24 +159,24 @@ func TestFits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := sent.fits(packet); got != c.want {
+			if got := sent.matches(packet); got != c.want {
 				t.Errorf("got %v", got)
 			}
 			for n := range packet[:min(len(packet), headerSize+len(sent.question))] {
-				if sent.fits(packet[:n]) && n != headerSize {
-					t.Errorf("%d octets of it fit", n)
+				if sent.matches(packet[:n]) && n != headerSize {
+					t.Errorf("its first %d bytes match", n)
 				}
 			}
 		})
 	}
-	if other, _ := newQuery(question, false); other.fits([]byte("\x00\x00\x81\x81\x00\x00\x00\x00\x00\x00\x00\x00")) {
+	if other, _ := newQuery(question, false); other.matches([]byte("\x00\x00\x81\x81\x00\x00\x00\x00\x00\x00\x00\x00")) {
 		t.Error("a header alone answers a query without EDNS")
 	}
 }
 
 func TestCanonical(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("a.", 126) // 253 octets on the wire
+	long := strings.Repeat("a.", 126) // 253 bytes in a packet
 	for name, want := range map[string]string{
 		"":                         ".",
 		".":                        ".",

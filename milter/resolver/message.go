@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,13 +14,13 @@ import (
 const (
 	headerSize = 12 // RFC 1035 section 4.1.1
 
-	// udpSize is the longest answer that we take over UDP, in octets: it fits into the IPv6 minimum MTU of 1280.
+	// udpSize is the longest answer over UDP in bytes, as announced to servers. It fits in the IPv6 minimum MTU of 1280.
 	udpSize = 1232
 )
 
-// canonical brings a name into the one form by which it is known in the cache. It is false if the name cannot stand in
-// a question (RFC 1035 section 2.3.4).
-func canonical(name string) (string, bool) {
+// canonical returns a name as it is spelled in the cache and in flights. ok is false if the name cannot be in a question
+// (RFC 1035 section 2.3.4).
+func canonical(name string) (_ string, ok bool) {
 	var wire [255]byte
 	end, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)
 	if err != nil {
@@ -34,15 +33,15 @@ func canonical(name string) (string, bool) {
 	return dns.CanonicalName(name), true
 }
 
-// query is a question on the wire. The ID is set by whoever sends it.
+// query is a packed question. Its ID is set when it is sent.
 type query struct {
 	asked    checks.Question
 	packet   []byte
-	question []byte // the part of packet that is the question section
+	question []byte // question section of packet
 	edns     bool
 }
 
-// newQuery packs a question whose name is canonical.
+// newQuery packs a question. The name must be canonical.
 func newQuery(q checks.Question, edns bool) (*query, error) {
 	m := new(dns.Msg).SetQuestion(q.Name, q.Type)
 	if edns {
@@ -65,18 +64,18 @@ func (q *query) id() uint16      { return packetID(q.packet) }
 
 func packetID(packet []byte) uint16 { return binary.BigEndian.Uint16(packet) }
 
-// fits tells whether a packet answers this query, as far as that can be told without trusting it (RFC 5452 section
-// 9.1). It looks at octets, so that floods of forged packets are cheap.
-func (q *query) fits(packet []byte) bool {
+// matches reports whether a packet is a response to the query (RFC 5452 section 9.1). It does not parse the packet, so that
+// a flood of forged packets is cheap.
+func (q *query) matches(packet []byte) bool {
 	const qrAndOpcode = 0xf8
 	if len(packet) < headerSize || packetID(packet) != q.id() || packet[2]&qrAndOpcode != 0x80 {
 		return false
 	}
 	switch binary.BigEndian.Uint16(packet[4:]) {
 	case 0:
-		// A server that does not know EDNS may answer with no more than a header. That only makes us ask again without
-		// EDNS; any other failure has to repeat the question, or one could be forged for whatever is in flight.
-		return q.edns && fallback(packet)
+		// A server without EDNS may respond with a header only. It just makes attempt ask again without EDNS. Other
+		// failures must repeat the question, or a forged one would need no more than the ID.
+		return q.edns && rejectsEDNS(packet)
 	case 1:
 		return len(packet) >= headerSize+len(q.question) &&
 			sameQuestion(packet[headerSize:headerSize+len(q.question)], q.question)
@@ -84,24 +83,36 @@ func (q *query) fits(packet []byte) bool {
 	return false
 }
 
-// fallback tells whether a packet says what servers without EDNS say (RFC 6891 section 7).
-func fallback(packet []byte) bool {
+// rejectsEDNS reports whether the response code is one of a server without EDNS (RFC 6891 section 7).
+func rejectsEDNS(packet []byte) bool {
 	rcode := int(packet[3] & 0xf)
 	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented
 }
 
-// sameQuestion reports whether two question sections of one length are equal, ignoring the case of the name. Label
-// lengths are below 64, so none is a letter; the type and the class may contain 0x41.
+// sameQuestion reports whether two question sections of equal length are equal, ignoring the case of ASCII letters in the
+// name (RFC 4343). The length of a label is at most 63 and so never a letter; the type and the class may contain one.
 func sameQuestion(a, b []byte) bool {
 	name := len(b) - 4
-	return bytes.Equal(a[name:], b[name:]) && bytes.EqualFold(a[:name], b[:name])
+	for i := range b {
+		if a[i] != b[i] && (i >= name || lower(a[i]) != lower(b[i])) {
+			return false
+		}
+	}
+	return true
 }
 
-// errTruncated is for a packet with the TC bit. What is in it may not be used (RFC 2181 section 9).
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// errTruncated is the error of parse for a packet with the TC bit, whose records must not be used (RFC 2181 section 9).
 var errTruncated = errors.New("truncated")
 
-// parse reads a packet that fits. The message is a positive or a negative answer. A panic on some hostile packet is a
-// failure like others: the daemon must live.
+// parse parses a packet that matches. It returns a positive or negative answer. A panic of the library, caused by a hostile
+// packet, is returned as ErrMalformed.
 func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -128,19 +139,19 @@ func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 	default:
 		return nil, fmt.Errorf("%w %d", ErrRcode, m.Rcode)
 	}
-	if err := whole(packet, m); err != nil {
+	if err := checkComplete(packet, m); err != nil {
 		return nil, err
 	}
-	return m, relevant(m, q.asked)
+	return m, checkRelevant(m, q.asked)
 }
 
-// whole finds two things that dns.Msg takes: fewer records than the header says, so that an RRset cut at the edge of a
-// record would look complete, or even empty; and records without data (as in RFC 2136 section 2.5), whose fields would
-// be nil and empty.
-func whole(packet []byte, m *dns.Msg) error {
+// checkComplete returns an error for two faults that dns.Msg accepts: fewer records than the header announces, which would
+// make a truncated RRset look complete or empty; and records without data (as in RFC 2136 section 2.5), whose fields would
+// be nil.
+func checkComplete(packet []byte, m *dns.Msg) error {
 	for i, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
 		if want := int(binary.BigEndian.Uint16(packet[6+2*i:])); len(section) != want {
-			return fmt.Errorf("%w: %d records where it says %d", ErrMalformed, len(section), want)
+			return fmt.Errorf("%w: %d records in a section, the header says %d", ErrMalformed, len(section), want)
 		}
 	}
 	for _, rr := range slices.Concat(m.Answer, m.Ns) {
@@ -151,16 +162,16 @@ func whole(packet []byte, m *dns.Msg) error {
 	return nil
 }
 
-// relevant finds messages that are no answer although they look like an empty one. To believe them would be to see
-// names without records where there are some.
-func relevant(m *dns.Msg, q checks.Question) error {
+// checkRelevant returns an error for a message that would be taken for an empty answer: records of other names only, or a
+// referral.
+func checkRelevant(m *dns.Msg, q checks.Question) error {
 	for _, rr := range m.Answer {
 		if belongs(rr, q.Name, q.Type) || belongs(rr, q.Name, dns.TypeCNAME) {
 			return nil
 		}
 	}
 	if len(m.Answer) > 0 {
-		return fmt.Errorf("%w: no record in it is about the question", ErrMalformed)
+		return fmt.Errorf("%w: no record answers the question", ErrMalformed)
 	}
 	// RFC 2308 section 2.2: NS without SOA is a referral.
 	if m.Rcode == dns.RcodeSuccess && authority(m.Ns, q.Name) == nil &&

@@ -7,27 +7,27 @@ import (
 	"milterd/checks"
 )
 
-// Renew makes every question that is looked up with the context be asked anew, once, whatever the cache has: for who has
-// just repaired his zone. What is answered then is what the next mail finds in the cache.
+// Renew returns a context in which Lookup ignores what is cached: each question is asked again, once. The new answers
+// replace those in the cache. It is for tests that a domain owner starts after a change of the zone.
 func Renew(ctx context.Context) context.Context {
 	return context.WithValue(ctx, renewalKey{}, &renewal{asked: map[checks.Question]bool{}})
 }
 
 type renewalKey struct{}
 
-// renewal is which questions were asked anew already.
+// renewal holds the questions that were asked again.
 type renewal struct {
 	mu    sync.Mutex
 	asked map[checks.Question]bool
 }
 
-// renewing tells whether a context is one of Renew.
+// renewing reports whether ctx comes from Renew.
 func renewing(ctx context.Context) bool {
 	_, ok := ctx.Value(renewalKey{}).(*renewal)
 	return ok
 }
 
-// renews tells whether a question has to be asked anew.
+// renews reports whether q must be asked again. It is true once for each question.
 func renews(ctx context.Context, q checks.Question) bool {
 	r, ok := ctx.Value(renewalKey{}).(*renewal)
 	if !ok {

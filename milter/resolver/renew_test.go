@@ -12,7 +12,7 @@ import (
 	"milterd/checks"
 )
 
-func TestRenewAsksAnewOnce(t *testing.T) {
+func TestRenewAsksEachQuestionOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var repaired atomic.Bool
@@ -22,7 +22,7 @@ func TestRenewAsksAnewOnce(t *testing.T) {
 			}
 			return "NXDOMAIN", nil
 		}}
-		r := faked(t, f)
+		r := newFaked(t, f)
 		defer r.Close()
 		look := func(ctx context.Context, records int, asked int64) {
 			t.Helper()
@@ -33,23 +33,23 @@ func TestRenewAsksAnewOnce(t *testing.T) {
 		}
 		look(t.Context(), 0, 1)
 		repaired.Store(true)
-		look(t.Context(), 0, 1) // what is known
+		look(t.Context(), 0, 1) // cached
 		ctx := Renew(t.Context())
 		look(ctx, 1, 2)
-		look(ctx, 1, 2) // several checks ask for the same
+		look(ctx, 1, 2) // asked already with this context
 		look(t.Context(), 1, 2)
 		look(Renew(t.Context()), 1, 3)
 	})
 }
 
-// TestRenewAsksAnewWhatIsOnItsWay: an answer that was on its way when the zone was repaired is not the answer, neither now nor in
-// the cache; and a name is the same however it is spelled.
-func TestRenewAsksAnewWhatIsOnItsWay(t *testing.T) {
+// TestRenewDiscardsQueriesInFlight tests that the answer to a query sent before Renew is neither returned nor cached, also for
+// a name that is not spelled canonically.
+func TestRenewDiscardsQueriesInFlight(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"mail.example.org", `mail\045x.example.org`} {
 		synctest.Test(t, func(t *testing.T) {
 			var repaired atomic.Bool
-			r := faked(t, &fake{answer: func(q checks.Question) (string, error) {
+			r := newFaked(t, &fake{answer: func(q checks.Question) (string, error) {
 				if repaired.Load() {
 					return q.Name + " A 192.0.2.1", nil
 				}

@@ -1,25 +1,22 @@
-// Package resolver asks the DNS through recursive servers, as a stub resolver with a cache (RFC 1034 section 5.3.1).
+// Package resolver is a stub DNS resolver with a cache (RFC 1034 section 5.3.1). It asks recursive servers.
 //
-// It is made for a filter that asks the same few questions again and again, mostly before it needs the answers:
+//   - Equal questions that are asked at the same time share one query.
+//   - Positive and negative answers (RFC 2308) are cached for their TTL, failures for some seconds (RFC 9520).
+//   - Queries share a few UDP sockets, see socket.go; BenchmarkCold compares them with a socket for each query.
+//   - Announced questions are asked in the background, within limits, so that a later Lookup finds the answers.
 //
-//   - Equal questions wait for one query, however many ask; Renew has one more asked.
-//   - Positive and negative answers (RFC 2308) are kept by their TTL, failures for some seconds (RFC 9520).
-//   - Queries share few UDP sockets, which takes less than half the processor time of a socket for each.
-//   - Questions can be announced: they are then asked in the background, within limits.
+// It sends EDNS0 (RFC 6891) with an answer size that is not fragmented, and uses TCP for truncated answers. It does not
+// validate DNSSEC.
 //
-// It does not validate DNSSEC: use a validating server on the same host for that. It speaks EDNS0 (RFC 6891) with an
-// answer size that no path fragments, and TCP where an answer is truncated.
+// Against forged answers (RFC 5452) it uses random query IDs, random source ports that change, connected sockets, and
+// one query per question at a time. A packet that does not answer a query in flight is dropped.
 //
-// Against forgery (RFC 5452) it has random IDs, random ports (chosen by the kernel, and given up after some seconds or
-// some hundred queries), connected sockets, and one query in flight per question. A packet that does not fit its
-// question is dropped, and the wait for the right one goes on.
+// Start at Resolver.Lookup: join and fly (flight.go), exchange (exchange.go), udp (socket.go), parse (message.go).
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,60 +27,24 @@ import (
 	"milterd/checks"
 )
 
-// Config is how to ask. The zero value asks the servers of the system.
-type Config struct {
-	// Servers are the recursive servers, in the order of preference: "192.0.2.53", "192.0.2.53:5353", "2001:db8::53",
-	// "[2001:db8::53]:53". They are addresses: a name would need a resolver. Empty: those of ResolvConf.
-	Servers []string
-
-	// ResolvConf is a file as in resolv.conf(5), of which the servers are read, once. Search lists and options are
-	// ignored: names are absolute here, and five seconds to a time-out are more than an MTA has. Empty: the system's,
-	// and if there is none, the server at 127.0.0.1.
-	ResolvConf string
-
-	// Timeout is how long to wait for one answer. 0: 2 s.
-	Timeout time.Duration
-
-	// Attempts is after how many time-outs a question is given up. Timeout × Attempts is the longest that a question
-	// takes. Every other failure makes the next server be asked at once, each once. 0: 3.
-	Attempts int
-
-	// CacheSize is how much the cache may hold, in octets of memory, about. A common answer takes some 400. 0: 32 MiB.
-	CacheSize int
-
-	// Now is the clock of the cache. nil: time.Now.
-	Now func() time.Time
-
-	// Log takes the panics of what was announced. nil: they are only counted.
-	Log *logrus.Entry
-}
-
-// Defaults, see Config.
-const (
-	defaultTimeout  = 2 * time.Second
-	defaultAttempts = 3
-	defaultCache    = 32 << 20
-)
-
-// Resolver is a checks.Resolver and a checks.Announcer. Make it with New and end it with Close. All methods are safe for
-// concurrent use.
+// Resolver is a checks.Resolver and a checks.Announcer. New returns one; Close must be called to release it. All methods
+// are safe for concurrent use.
 type Resolver struct {
 	exchange func(context.Context, checks.Question) (*dns.Msg, error)
 	servers  *upstreams
 	cache    *cache
-	budget   time.Duration // of one question, all attempts together
-	now      func() time.Time
+	budget   time.Duration // for one question, with all attempts
 	log      *logrus.Entry
 	stats    counters
 
-	ctx    context.Context // done: closed
+	ctx    context.Context // done after Close
 	cancel context.CancelFunc
 
-	outstanding atomic.Int64 // announced questions that are not answered yet
+	outstanding atomic.Int64 // announced questions without an answer
 
 	mu       sync.Mutex
 	inFlight map[checks.Question]*flight
-	running  sync.WaitGroup // goroutines of flights and announcements; those begin under mu while ctx is not done
+	running  sync.WaitGroup // goroutines; started while mu is held and ctx is not done
 }
 
 var (
@@ -91,22 +52,11 @@ var (
 	_ checks.Announcer = (*Resolver)(nil)
 )
 
-// New makes a resolver. It reads a file perhaps, but asks nothing yet. The error is one of the configuration.
+// New returns a resolver. It may read a file, but sends nothing. An error is about the configuration.
 func New(cfg Config) (*Resolver, error) {
-	if cfg.Timeout < 0 || cfg.Attempts < 0 || cfg.CacheSize < 0 {
-		return nil, fmt.Errorf("dns: negative setting: timeout %v, attempts %d, cache size %d",
-			cfg.Timeout, cfg.Attempts, cfg.CacheSize)
-	}
-	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	cfg.Attempts = cmp.Or(cfg.Attempts, defaultAttempts)
-	cfg.CacheSize = cmp.Or(cfg.CacheSize, defaultCache)
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Log == nil {
-		silent := logrus.New()
-		silent.SetOutput(io.Discard)
-		cfg.Log = logrus.NewEntry(silent)
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	addrs, err := cfg.addresses()
 	if err != nil {
@@ -114,14 +64,13 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	began := cfg.Now()
 	elapsed := func() time.Duration { return cfg.Now().Sub(began) }
-	store, err := newCache(cfg.CacheSize, elapsed)
+	answers, err := newCache(cfg.CacheSize, elapsed)
 	if err != nil {
 		return nil, fmt.Errorf("dns: cache: %w", err)
 	}
 	r := &Resolver{
-		cache:    store,
+		cache:    answers,
 		budget:   time.Duration(cfg.Attempts) * cfg.Timeout,
-		now:      cfg.Now,
 		log:      cfg.Log,
 		inFlight: map[checks.Question]*flight{},
 	}
@@ -131,8 +80,8 @@ func New(cfg Config) (*Resolver, error) {
 	return r, nil
 }
 
-// Lookup implements checks.Resolver. A caller whose context ends gets its error and leaves; the query goes on for those
-// who wait too, and for the cache. Any other error is an *Error.
+// Lookup implements checks.Resolver. If ctx ends, Lookup returns its error, and the query continues for other callers and
+// for the cache. Any other error is an *Error.
 func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
@@ -159,8 +108,8 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	}
 }
 
-// Known implements checks.Knower: what the cache has. When the context is done nothing is known, as in Lookup: what is judged when
-// the time is up must not depend on which answers happen to be there.
+// Known implements checks.Knower with the content of the cache. Like Lookup it returns no answer once ctx is done: a
+// verdict after the deadline must not depend on which answers happen to be cached.
 func (r *Resolver) Known(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
 	if renewing(ctx) || ctx.Err() != nil {
 		return checks.Answer{}, false, nil
@@ -169,15 +118,15 @@ func (r *Resolver) Known(ctx context.Context, q checks.Question) (a checks.Answe
 }
 
 func (r *Resolver) cached(q checks.Question) (a checks.Answer, ok bool, err error) {
-	k, ok := r.cache.get(q)
+	e, ok := r.cache.get(q)
 	if ok {
 		r.stats.hits.Add(1)
 	}
-	return k.answer, ok, k.err
+	return e.answer, ok, e.err
 }
 
-// Close ends all queries, announced ones too, and waits until nothing of the resolver runs any more. Who waits for an
-// answer gets ErrClosed, and so does a later Lookup. Closing twice does nothing.
+// Close ends all queries, including those for announced questions, and waits for all goroutines of the resolver. Pending
+// and later calls of Lookup return ErrClosed. It may be called more than once.
 func (r *Resolver) Close() {
 	r.mu.Lock()
 	r.cancel()

@@ -22,7 +22,7 @@ var mx = checks.Ask("example.org", dns.TypeMX)
 
 const mxAnswer = "MX 10 mx1.example.org. | MX 20 mx2.example.org."
 
-// ask wants an answer to mx.
+// ask fails the test if the resolver does not answer the question mx.
 func ask(t *testing.T, r *resolver.Resolver) {
 	t.Helper()
 	a, err := r.Lookup(context.Background(), mx)
@@ -31,7 +31,7 @@ func ask(t *testing.T, r *resolver.Resolver) {
 	}
 }
 
-// closedPort is an address where nothing listens.
+// closedPort returns an address at which nothing listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -42,25 +42,25 @@ func closedPort(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-func TestFailureOfTheOnlyServer(t *testing.T) {
+func TestErrorsOfASingleServer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		behaviour dnstest.Behaviour
 		want      error
 		queries   int
 	}{
-		"dead":      {dnstest.Dead, resolver.ErrTimeout, 2}, // a time-out alone is worth repeating
-		"SERVFAIL":  {dnstest.Rcode(dns.RcodeServerFailure), resolver.ErrServFail, 1},
-		"REFUSED":   {dnstest.Rcode(dns.RcodeRefused), resolver.ErrRefused, 1},
-		"FORMERR":   {dnstest.Rcode(dns.RcodeFormatError), resolver.ErrFormErr, 2}, // the second without EDNS
-		"NOTIMP":    {dnstest.Rcode(dns.RcodeNotImplemented), resolver.ErrNotImp, 2},
-		"other":     {dnstest.Rcode(dns.RcodeNotZone), resolver.ErrRcode, 1},
-		"lie":       {dnstest.Lie, resolver.ErrMalformed, 1},
-		"referral":  {dnstest.Refer, resolver.ErrReferral, 1},
-		"truncated": {truncateAll, resolver.ErrMalformed, 2},
-		"no TCP":    {hangUp, resolver.ErrUnreachable, 2},
-		"cut":       {cut, resolver.ErrMalformed, 1},
-		"no data":   {noData, resolver.ErrMalformed, 1},
+		"dead":          {dnstest.Dead, resolver.ErrTimeout, 2}, // only a time-out is repeated
+		"SERVFAIL":      {dnstest.Rcode(dns.RcodeServerFailure), resolver.ErrServFail, 1},
+		"REFUSED":       {dnstest.Rcode(dns.RcodeRefused), resolver.ErrRefused, 1},
+		"FORMERR":       {dnstest.Rcode(dns.RcodeFormatError), resolver.ErrFormErr, 2}, // the second without EDNS
+		"NOTIMP":        {dnstest.Rcode(dns.RcodeNotImplemented), resolver.ErrNotImp, 2},
+		"other":         {dnstest.Rcode(dns.RcodeNotZone), resolver.ErrRcode, 1},
+		"other names":   {dnstest.Lie, resolver.ErrMalformed, 1},
+		"referral":      {dnstest.Refer, resolver.ErrReferral, 1},
+		"truncated":     {truncateAll, resolver.ErrMalformed, 2},
+		"no TCP":        {closeTCP, resolver.ErrUnreachable, 2},
+		"fewer records": {missingRecords, resolver.ErrMalformed, 1},
+		"no data":       {noData, resolver.ErrMalformed, 1},
 		"no EDNS, SERVFAIL by header": {func(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 			resp.Rcode, resp.Question, resp.Answer, resp.Extra = dns.RcodeServerFailure, nil, nil, nil
 			return resp
@@ -93,8 +93,8 @@ func truncateAll(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// hangUp truncates over UDP and closes TCP connections.
-func hangUp(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+// closeTCP truncates answers over UDP and closes TCP connections.
+func closeTCP(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	if w.RemoteAddr().Network() == "tcp" {
 		w.Close()
 		return nil
@@ -102,8 +102,8 @@ func hangUp(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	return dnstest.TruncateUDP(w, req, resp)
 }
 
-// cut leaves out the last records, but counts them.
-func cut(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+// missingRecords sends fewer records than its header announces.
+func missingRecords(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	resp.Answer, resp.Extra = nil, nil
 	packet, _ := resp.Pack()
 	packet[7] = 2
@@ -111,23 +111,23 @@ func cut(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	return nil
 }
 
-// noData sends a record of the right type that is empty, as in a dynamic update.
+// noData sends a record without data, as in a dynamic update (RFC 2136).
 func noData(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	resp.Answer = []dns.RR{&dns.ANY{Hdr: dns.RR_Header{
 		Name: req.Question[0].Name, Rrtype: req.Question[0].Qtype, Class: dns.ClassINET, Ttl: 60}}}
 	return resp
 }
 
-func TestAnotherServer(t *testing.T) {
+func TestNextServerIsAskedAfterAFailure(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string]dnstest.Behaviour{
-		"dead":     dnstest.Dead,
-		"SERVFAIL": dnstest.Rcode(dns.RcodeServerFailure),
-		"REFUSED":  dnstest.Rcode(dns.RcodeRefused),
-		"FORMERR":  dnstest.Rcode(dns.RcodeFormatError),
-		"lie":      dnstest.Lie,
-		"referral": dnstest.Refer,
-		"no TCP":   hangUp,
+		"dead":        dnstest.Dead,
+		"SERVFAIL":    dnstest.Rcode(dns.RcodeServerFailure),
+		"REFUSED":     dnstest.Rcode(dns.RcodeRefused),
+		"FORMERR":     dnstest.Rcode(dns.RcodeFormatError),
+		"other names": dnstest.Lie,
+		"referral":    dnstest.Refer,
+		"no TCP":      closeTCP,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,8 +145,8 @@ func TestAnotherServer(t *testing.T) {
 	}
 }
 
-// TestRefusedAtOnce: nobody waits for the time-out of a server that is not there, however many servers are not there.
-func TestRefusedAtOnce(t *testing.T) {
+// TestConnectionRefusedIsNoTimeout tests that a Lookup does not wait for servers at which nothing listens.
+func TestConnectionRefusedIsNoTimeout(t *testing.T) {
 	t.Parallel()
 	servers := []string{closedPort(t), closedPort(t), closedPort(t), closedPort(t)}
 	r := start(t, resolver.Config{Servers: servers, Timeout: time.Minute})
@@ -161,17 +161,17 @@ func TestRefusedAtOnce(t *testing.T) {
 	ask(t, start(t, resolver.Config{Servers: append(servers, s.Addr), Timeout: time.Minute}))
 }
 
-// TestDiesUnderWay: the queries that wait at a server that goes away move to the next one without a time-out.
-func TestDiesUnderWay(t *testing.T) {
+// TestServerStopsDuringQueries tests that the queries pending at a server that stops move to the next one without a time-out.
+func TestServerStopsDuringQueries(t *testing.T) {
 	t.Parallel()
-	dying, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	stopping, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	const questions = 20
-	came := make(chan bool, questions)
-	dying.Behave(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg {
-		came <- true
+	arrived := make(chan bool, questions)
+	stopping.Behave(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg {
+		arrived <- true
 		return nil
 	})
-	r := start(t, resolver.Config{Servers: []string{dying.Addr, good.Addr}, Timeout: time.Minute})
+	r := start(t, resolver.Config{Servers: []string{stopping.Addr, good.Addr}, Timeout: time.Minute})
 	answers := make(chan string, questions)
 	for i := range questions {
 		go func() {
@@ -180,10 +180,10 @@ func TestDiesUnderWay(t *testing.T) {
 		}()
 	}
 	for range questions {
-		<-came
+		<-arrived
 	}
-	dying.Close()
-	// The kernel learns of it when something is sent there again.
+	stopping.Close()
+	// The kernel reports the closed port after the next packet to it.
 	if _, err := r.Lookup(context.Background(), checks.Ask("more.example.org", dns.TypeA)); err != nil {
 		t.Error(err)
 	}
@@ -194,7 +194,7 @@ func TestDiesUnderWay(t *testing.T) {
 	}
 }
 
-func TestFailedServerIsLast(t *testing.T) {
+func TestRefusingServerIsAskedLast(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	first, second := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
@@ -211,17 +211,17 @@ func TestFailedServerIsLast(t *testing.T) {
 	}
 	lookup("a.example.org", 1)
 	first.Behave()
-	lookup("b.example.org", 1) // it sulks
+	lookup("b.example.org", 1) // demoted
 	clock.Advance(11 * time.Second)
 	lookup("c.example.org", 2)
 	lookup("d.example.org", 3)
 }
 
-func TestSilentServerIsLast(t *testing.T) {
+func TestSilentServerIsAskedLast(t *testing.T) {
 	t.Parallel()
-	dead, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
-	dead.Behave(dnstest.Dead)
-	r := start(t, resolver.Config{Servers: []string{dead.Addr, good.Addr}, Timeout: 300 * time.Millisecond, Attempts: 1})
+	silent, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
+	silent.Behave(dnstest.Dead)
+	r := start(t, resolver.Config{Servers: []string{silent.Addr, good.Addr}, Timeout: 300 * time.Millisecond, Attempts: 1})
 	if _, err := r.Lookup(context.Background(), checks.Ask("a.example.org", dns.TypeA)); !errors.Is(err, resolver.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}
@@ -249,7 +249,7 @@ func TestSocketsAreSharedAndReplaced(t *testing.T) {
 	before := s.Clients()
 	lookups(200, 300)
 	if got := s.Clients(); got <= before {
-		t.Error("old sockets are still in use")
+		t.Error("the old sockets are still used")
 	}
 	lookups(300, 4800)
 	if got := s.Clients(); got <= before+4 {

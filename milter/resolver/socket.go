@@ -8,34 +8,53 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// Sockets are shared, because to open and to close one costs more than the query. They are given up after a while,
-// because a port that never changes is no secret (RFC 5452 section 9.2). What is left for a forger to guess is a port of
-// some 28000, for less than a minute, and 65536 IDs, for one packet of a question that nobody can make us repeat while
-// it is in flight.
+// UDP sockets are shared by queries, because opening and closing one costs more than a query. They are replaced after some
+// time, because a port that never changes can be guessed (RFC 5452 section 9.2). An attacker has to guess one port of
+// about 28000 that is valid for less than a minute and one ID of 65536, while the one query for a question is in flight.
 const (
-	poolSize   = 4 // of a server; bursts of answers share as many receive buffers
+	// socketsPerServer is the number of receive buffers that a burst of answers is spread over. With half as many, half
+	// as large a burst fits; double takes up to 4 MiB more kernel memory for each server.
+	socketsPerServer = 4
+
+	// A socket is replaced after maxQueries or maxAge. Half gives an attacker half the time to find its port, and costs
+	// one more socket per thousand queries; double gives twice the time.
 	maxQueries = 1000
 	maxAge     = 30 * time.Second
 
-	// readBuffer is for the answers of a burst of sessions: one that finds no room is missed for the whole time of a query. The
-	// kernel counts some 800 octets for each.
+	// readBuffer is the receive buffer of a socket in bytes. The kernel counts about 800 for an answer. Half holds half
+	// as large a burst; an answer without room is lost, and its session waits for the time-out.
 	readBuffer = 1 << 20
 
-	// readSize is for servers that do not keep to udpSize. What is longer is cut by the kernel, and not taken.
+	// readSize allows for servers that ignore udpSize. The kernel truncates longer answers, and they do not parse.
 	readSize = 4096
 )
+
+// server is one recursive server with its UDP sockets.
+type server struct {
+	addr         netip.AddrPort
+	name         string // addr as text
+	elapsed      func() time.Duration
+	stats        *counters
+	demotedUntil atomic.Int64 // nanoseconds of elapsed; 0: not demoted
+
+	mu      sync.Mutex
+	sockets [socketsPerServer]*socket // that accept queries; nil: not open
+	readers sync.WaitGroup            // goroutines of all sockets, retired ones included
+}
 
 // call is a query that waits for its answer.
 type call struct {
 	*query
-	reply chan reply // takes the one reply without blocking
+	reply chan reply // with room for the one reply
 }
 
 type reply struct {
@@ -43,31 +62,18 @@ type reply struct {
 	err     error
 }
 
-// socket is a connected UDP socket with a goroutine that hands packets to the calls they fit. It closes itself when it
-// is retired and nobody waits for it any more.
-type socket struct {
-	conn  net.Conn
-	born  time.Duration // of server.elapsed
-	stats *counters
-
-	mu      sync.Mutex
-	waiting map[uint16]*call // by ID
-	sent    int              // queries
-	retired bool             // takes no queries any more
-}
-
 // udp sends a query and waits for the answer. The error is ErrTimeout if the time is over or ctx is done, ErrUnreachable
-// if the network says so, or that of query.parse.
+// for a network error, or that of query.parse.
 func (s *server) udp(ctx context.Context, q *query, timeout time.Duration) (*dns.Msg, error) {
 	c := &call{q, make(chan reply, 1)}
-	k, err := s.socketFor(c)
+	k, err := s.register(c)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	if _, err := k.conn.Write(c.packet); err != nil {
-		s.lost(k, err)
+		s.fail(k, err)
 	}
-	timer := time.NewTimer(timeout) // cheaper than a context
+	timer := time.NewTimer(timeout) // a context costs more, see BenchmarkCold
 	defer timer.Stop()
 	select {
 	case r := <-c.reply:
@@ -79,13 +85,13 @@ func (s *server) udp(ctx context.Context, q *query, timeout time.Duration) (*dns
 	return nil, ErrTimeout
 }
 
-// socketFor registers a call at one of the sockets, chosen at random. It opens it if there is none, or one too old.
-func (s *server) socketFor(c *call) (*socket, error) {
+// register adds a call to a random socket, which it opens or replaces if necessary.
+func (s *server) register(c *call) (*socket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := mathrand.IntN(poolSize)
+	i := mathrand.IntN(socketsPerServer)
 	if k := s.sockets[i]; k != nil {
-		if s.elapsed()-k.born < maxAge && k.add(c) {
+		if s.elapsed()-k.opened < maxAge && k.add(c) {
 			return k, nil
 		}
 		k.retire()
@@ -95,15 +101,57 @@ func (s *server) socketFor(c *call) (*socket, error) {
 		s.sockets[i] = nil
 		return nil, err
 	}
-	_ = conn.SetReadBuffer(readBuffer) // as far as the system lets us
-	k := &socket{conn: conn, born: s.elapsed(), stats: s.stats, waiting: map[uint16]*call{}}
+	_ = conn.SetReadBuffer(readBuffer) // as far as the system allows
+	k := &socket{conn: conn, opened: s.elapsed(), stats: s.stats, waiting: map[uint16]*call{}}
 	k.add(c)
 	s.sockets[i] = k
-	s.readers.Go(func() { s.lost(k, k.read()) })
+	s.readers.Go(func() { s.fail(k, k.read()) })
 	return k, nil
 }
 
-// add gives a call a random ID that no other call here has. It is false if the socket takes no more.
+// fail ends all calls of a socket with a network error. If nothing listens at the port of the server, the calls of the
+// other sockets end too: the kernel reports it only to the socket that sent last.
+func (s *server) fail(k *socket, err error) {
+	k.fail(err)
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, other := range s.sockets {
+		if other != nil {
+			other.fail(err)
+		}
+	}
+}
+
+// close retires all sockets and waits until they are closed.
+func (s *server) close() {
+	s.mu.Lock()
+	for _, k := range s.sockets {
+		if k != nil {
+			k.retire()
+		}
+	}
+	s.mu.Unlock()
+	s.readers.Wait()
+}
+
+// socket is a connected UDP socket with a goroutine that assigns packets to calls. After retire it closes itself when no
+// call is left.
+type socket struct {
+	conn   net.Conn
+	opened time.Duration // server.elapsed at that time
+	stats  *counters
+
+	mu      sync.Mutex
+	waiting map[uint16]*call // by ID
+	sent    int              // queries
+	retired bool             // accepts no more calls
+}
+
+// add gives a call a random ID that is unique among the calls of the socket. It returns false if the socket accepts no
+// more calls.
 func (k *socket) add(c *call) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -122,24 +170,8 @@ func (k *socket) add(c *call) bool {
 	}
 }
 
-// lost answers all who wait at a socket with the failure that it had. If nothing listens at the port of the server, the
-// other sockets have no answer to expect either, but the kernel tells only the one that sent something last.
-func (s *server) lost(k *socket, err error) {
-	k.fail(err)
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, other := range s.sockets {
-		if other != nil {
-			other.fail(err)
-		}
-	}
-}
-
-// read hands out answers until the socket is closed or fails. It parses them too: a goroutine that lives on has the stack
-// for it, while each of those that wait would have to grow its own.
+// read passes answers to their calls until the socket is closed or fails. It also parses them: its goroutine has a stack
+// of the size that parsing needs, and those of the callers would have to grow.
 func (k *socket) read() error {
 	buffer := make([]byte, readSize)
 	for {
@@ -157,7 +189,7 @@ func (k *socket) read() error {
 	}
 }
 
-// take returns the call that a packet fits, and forgets it; nil: there is none.
+// take removes and returns the call that a packet answers, or returns nil.
 func (k *socket) take(packet []byte) *call {
 	if len(packet) < headerSize {
 		return nil
@@ -165,21 +197,21 @@ func (k *socket) take(packet []byte) *call {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c := k.waiting[packetID(packet)]
-	if c == nil || !c.fits(packet) {
+	if c == nil || !c.matches(packet) {
 		return nil
 	}
 	k.remove(c)
 	return c
 }
 
-// forget takes back a call that nobody waits for any more.
+// forget removes a call whose caller has stopped waiting.
 func (k *socket) forget(c *call) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.remove(c)
 }
 
-// fail answers all calls with a failure of the network, such as "connection refused".
+// fail ends all calls with a network error such as "connection refused" and closes the socket.
 func (k *socket) fail(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -191,7 +223,7 @@ func (k *socket) fail(err error) {
 	k.conn.Close()
 }
 
-// retire lets the socket take no more calls, and end when those that it has are over.
+// retire makes the socket accept no more calls and close after the last one.
 func (k *socket) retire() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -199,7 +231,7 @@ func (k *socket) retire() {
 	k.closeIfIdle()
 }
 
-// remove needs mu, and closeIfIdle too.
+// remove removes a call. The caller holds mu.
 func (k *socket) remove(c *call) {
 	if k.waiting[c.id()] == c {
 		delete(k.waiting, c.id())
@@ -207,6 +239,7 @@ func (k *socket) remove(c *call) {
 	k.closeIfIdle()
 }
 
+// closeIfIdle closes a retired socket without calls. The caller holds mu.
 func (k *socket) closeIfIdle() {
 	if k.retired && len(k.waiting) == 0 {
 		k.conn.Close()

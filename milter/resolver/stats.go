@@ -5,27 +5,27 @@ import (
 	"sync/atomic"
 )
 
-// Stats counts since New. Failures are counted for each server that was asked: a question that the second server
-// answered has one too.
+// Stats are counts since New. Failures are counted for each server asked: a question that only the second server answered
+// adds one too.
 type Stats struct {
-	Queries   uint64 `json:"queries"`   // sent over UDP, repetitions included
-	TCP       uint64 `json:"tcp"`       // of these, asked again over TCP because the answer was truncated
+	Queries   uint64 `json:"queries"`   // sent over UDP, including repetitions
+	TCP       uint64 `json:"tcp"`       // repeated over TCP, because the answer was truncated
 	Hits      uint64 `json:"hits"`      // questions answered from the cache
-	Coalesced uint64 `json:"coalesced"` // questions that joined one already on its way
+	Coalesced uint64 `json:"coalesced"` // questions that joined an equal one in flight
 
 	Timeouts    uint64 `json:"timeouts"`
 	Unreachable uint64 `json:"unreachable"`
 	ServFail    uint64 `json:"servfail"`
 	Refused     uint64 `json:"refused"`
-	Malformed   uint64 `json:"malformed"` // and all other answers that are none
-	Misfits     uint64 `json:"misfits"`   // packets dropped because they fit no question in flight: late, or forged
+	Malformed   uint64 `json:"malformed"` // and other failures
+	Misfits     uint64 `json:"misfits"`   // packets dropped because they match no query in flight: late or forged
 
-	Announced uint64 `json:"announced"` // questions announced, follow-ups included
-	Dropped   uint64 `json:"dropped"`   // of these, not asked because of some limit
-	Panics    uint64 `json:"panics"`    // in what was announced or in parsing
+	Announced uint64 `json:"announced"` // announced questions, including those that follow from others
+	Dropped   uint64 `json:"dropped"`   // announced questions over a limit, which were not asked
+	Panics    uint64 `json:"panics"`    // in Then functions and in parsing
 
-	Entries int    `json:"entries"` // in the cache now, about
-	Octets  uint64 `json:"octets"`  // of memory that these take, about
+	Entries int    `json:"entries"` // in the cache, approximately
+	Bytes   uint64 `json:"bytes"`   // memory of the cache, approximately
 }
 
 // counters are the counts of Stats.
@@ -35,7 +35,7 @@ type counters struct {
 	misfits, announced, dropped, panics                 atomic.Uint64
 }
 
-// failed counts the failure of a server by its kind.
+// failed counts a failure of a server.
 func (c *counters) failed(err error) {
 	switch {
 	case errors.Is(err, ErrTimeout):
@@ -51,7 +51,7 @@ func (c *counters) failed(err error) {
 	}
 }
 
-// Stats returns the counts of this moment, each correct by itself.
+// Stats returns the current counts. They are read one by one, so their sums may be inconsistent.
 func (r *Resolver) Stats() Stats {
 	c := &r.stats
 	return Stats{
@@ -69,6 +69,6 @@ func (r *Resolver) Stats() Stats {
 		Dropped:     c.dropped.Load(),
 		Panics:      c.panics.Load(),
 		Entries:     r.cache.entries.EstimatedSize(),
-		Octets:      r.cache.entries.WeightedSize(),
+		Bytes:       r.cache.entries.WeightedSize(),
 	}
 }

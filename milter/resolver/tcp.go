@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// tcp asks over a TCP connection of its own (RFC 7766): truncated answers are too rare to keep one open.
+// tcp asks over a new TCP connection (RFC 7766). Truncated answers are too rare to keep one open.
 func (u *upstreams) tcp(ctx context.Context, s *server, q *query) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
@@ -37,7 +37,7 @@ func (u *upstreams) tcp(ctx context.Context, s *server, q *query) (*dns.Msg, err
 	return m, err
 }
 
-// stream sends a query over a new connection and reads until something fits it.
+// stream sends a query over a new connection and reads packets until one matches.
 func (s *server) stream(ctx context.Context, q *query) ([]byte, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", s.name)
@@ -59,7 +59,7 @@ func (s *server) stream(ctx context.Context, q *query) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if q.fits(packet) {
+		if q.matches(packet) {
 			return packet, nil
 		}
 		s.stats.misfits.Add(1)

@@ -125,7 +125,7 @@ func collectDNS(s resolver.Stats, send func(metric, float64, ...string)) {
 	send(dnsDropped, float64(s.Dropped))
 	send(dnsPanics, float64(s.Panics))
 	send(dnsEntries, float64(s.Entries))
-	send(dnsBytes, float64(s.Octets))
+	send(dnsBytes, float64(s.Bytes))
 }
 
 // collectConditions sends the first condition of each name. A file may be configured twice, but Prometheus rejects duplicate

@@ -6,14 +6,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Behaviour makes of a good answer what the server sends instead; nil is nothing. It may send packets of its own before.
-// The sections of the answer are shared: it may replace them, not change what is in them.
+// Behaviour changes the answer of a server. It returns the message to send, nil for none, and may send other packets before.
+// It may replace the sections of resp, but not modify the records: they are shared.
 type Behaviour func(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg
 
-// Dead takes queries and never answers.
+// Dead answers no query.
 func Dead(dns.ResponseWriter, *dns.Msg, *dns.Msg) *dns.Msg { return nil }
 
-// TruncateUDP sends no records over UDP, as if they did not fit.
+// TruncateUDP truncates all answers over UDP: the TC bit is set and the sections are empty.
 func TruncateUDP(w dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	if !overTCP(w) {
 		resp.Truncated, resp.Answer, resp.Ns = true, nil, nil
@@ -21,8 +21,8 @@ func TruncateUDP(w dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// Forged lets a number of forged answers win the race against the right one: with a wrong ID, for another name, type and
-// class, not being an answer at all, with no question, or being no DNS message.
+// Forged sends forged answers before the right one: with a wrong ID, with another name, type or class, with no question or
+// two, a query instead of a response, another operation, and bytes that are no DNS message.
 func Forged(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	forge := func(change func(m *dns.Msg)) {
 		m := new(dns.Msg).SetRcode(req, dns.RcodeNameError)
@@ -41,7 +41,7 @@ func Forged(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// Rcode answers everything with the response code alone, as dns.RcodeRefused or dns.RcodeServerFailure.
+// Rcode answers all queries with a response code such as dns.RcodeRefused and no records.
 func Rcode(code int) Behaviour {
 	return func(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 		resp.Rcode, resp.Answer, resp.Ns = code, nil, nil
@@ -49,7 +49,7 @@ func Rcode(code int) Behaviour {
 	}
 }
 
-// Lie answers every question with a record of another name, of the type A.
+// Lie answers all queries with an A record of another name.
 func Lie(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	resp.Rcode, resp.Ns = dns.RcodeSuccess, nil
 	resp.Answer = []dns.RR{&dns.A{
@@ -59,7 +59,7 @@ func Lie(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// Refer answers everything with the name servers of the root, as a server does that is not recursive.
+// Refer answers all queries with a referral to the root, as a server that is not recursive does.
 func Refer(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	resp.Rcode, resp.Answer = dns.RcodeSuccess, nil
 	resp.Ns = []dns.RR{&dns.NS{
@@ -69,7 +69,7 @@ func Refer(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// NoEDNS answers queries with EDNS by a header with FORMERR and nothing else, as old servers do.
+// NoEDNS answers queries with EDNS with a header only and FORMERR, as old servers do.
 func NoEDNS(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	if req.IsEdns0() == nil {
 		return resp
@@ -79,7 +79,7 @@ func NoEDNS(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	return m
 }
 
-// OneLink follows no CNAME record: it sends the first of a chain and nothing of the rest, nor what is authoritative.
+// OneLink follows no CNAME record: it answers with the first record of a chain only, without an authority section.
 func OneLink(_ dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	if len(resp.Answer) > 0 {
 		if _, ok := resp.Answer[0].(*dns.CNAME); ok {

@@ -1,5 +1,5 @@
-// Package dnstest is a DNS server in this process that answers from zone text (see checktest.Zone), over UDP and TCP on one
-// port. It counts what it is asked, and it can misbehave in the ways that servers and forgers do.
+// Package dnstest provides a DNS server for tests. It answers from zone text (see checktest.Zone) over UDP and TCP, counts
+// queries, and can be made to behave like faulty servers and attackers, see Behaviour.
 package dnstest
 
 import (
@@ -36,13 +36,13 @@ type Server struct {
 	clients    map[netip.AddrPort]bool
 }
 
-// Counts are the queries that came, whether they were answered or not.
+// Counts are numbers of received queries, answered or not.
 type Counts struct {
 	UDP, TCP int
-	EDNS     int // of both, with an OPT record
+	EDNS     int // with an OPT record, over UDP or TCP
 }
 
-// Start runs a server on a free port of 127.0.0.1 until the test ends.
+// Start starts a server on a free port of 127.0.0.1. It is closed at the end of the test.
 func Start(tb testing.TB, zoneText string) *Server {
 	tb.Helper()
 	s, err := Listen("127.0.0.1:0", zoneText)
@@ -53,7 +53,7 @@ func Start(tb testing.TB, zoneText string) *Server {
 	return s
 }
 
-// Listen runs a server at an address such as "127.0.0.53:53" until Close. The port 0 takes a free one.
+// Listen starts a server at an address such as "127.0.0.53:53". Port 0 means a free port. The caller calls Close.
 func Listen(addr, zoneText string) (*Server, error) {
 	s := &Server{
 		done:    make(chan struct{}),
@@ -79,7 +79,7 @@ func Listen(addr, zoneText string) (*Server, error) {
 	return s, nil
 }
 
-// listen finds a port that is free in both protocols.
+// listen opens a port over UDP and TCP.
 func listen(addr string) (net.PacketConn, net.Listener, error) {
 	for try := 0; ; try++ {
 		conn, err := net.ListenPacket("udp", addr)
@@ -97,17 +97,17 @@ func listen(addr string) (net.PacketConn, net.Listener, error) {
 	}
 }
 
-// Close ends the server and waits for the queries that it is working on. Closing twice does nothing.
+// Close stops the server and waits for its goroutines. It may be called more than once.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		close(s.done)
 		for _, half := range []*dns.Server{s.udp, s.tcp} {
-			half.ShutdownContext(context.Background()) // fails only if it never ran
+			half.ShutdownContext(context.Background()) // fails only if the server never ran
 		}
 	})
 }
 
-// Set replaces the zone. The error has the line.
+// Set replaces the zone. An error contains the line.
 func (s *Server) Set(zoneText string) error {
 	z, err := checktest.ParseZone(zoneText)
 	if err != nil {
@@ -119,42 +119,42 @@ func (s *Server) Set(zoneText string) error {
 	return nil
 }
 
-// Latency makes every later answer come so late.
+// Latency sets the delay of all later answers.
 func (s *Server) Latency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = d
 }
 
-// Behave replaces what the server does to its answers, in this order. Without an argument it behaves well.
+// Behave replaces the behaviours of the server, applied in this order. Without arguments it answers normally.
 func (s *Server) Behave(b ...Behaviour) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.behaviours = b
 }
 
-// Asked tells how often a question was asked.
+// Asked returns how often a question was asked.
 func (s *Server) Asked(name string, t uint16) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked[checks.Ask(name, t)]
 }
 
-// Counts tells how many queries came.
+// Counts returns the numbers of queries so far.
 func (s *Server) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts
 }
 
-// Clients tells from how many different addresses and ports queries came.
+// Clients returns the number of different addresses and ports that sent queries.
 func (s *Server) Clients() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.clients)
 }
 
-// count remembers a query, and returns what the server is like at that moment.
+// count counts a query and returns the current settings.
 func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*checktest.Zone, []Behaviour, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +173,7 @@ func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*checktest.Zone, []B
 	return s.zone, s.behaviours, s.latency
 }
 
-// serve answers one query. The package dns lets in those with one question only.
+// serve answers one query. It has exactly one question: the package dns rejects others.
 func (s *Server) serve(w dns.ResponseWriter, req *dns.Msg) {
 	z, behaviours, latency := s.count(w, req)
 	if latency > 0 {
@@ -199,10 +199,10 @@ func (s *Server) serve(w dns.ResponseWriter, req *dns.Msg) {
 		}
 		resp.Truncate(size)
 	}
-	w.WriteMsg(resp) // the client may be gone
+	w.WriteMsg(resp) // fails if the client is gone
 }
 
-// respond answers as a recursive server would; nil: not at all.
+// respond returns the answer of a recursive server, or nil for none.
 func respond(z *checktest.Zone, req *dns.Msg) *dns.Msg {
 	resp := new(dns.Msg).SetReply(req)
 	resp.RecursionAvailable = true
@@ -236,7 +236,7 @@ func respond(z *checktest.Zone, req *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// authority finds the SOA record that goes with a negative answer (RFC 2308 section 3), if the zone text has one.
+// authority returns the SOA record for a negative answer (RFC 2308 section 3), if the zone has one.
 func authority(z *checktest.Zone, name string) []dns.RR {
 	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
 		a, err := z.Lookup(context.Background(), checks.Ask(name[off:], dns.TypeSOA))

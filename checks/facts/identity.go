@@ -113,7 +113,7 @@ func identify(ctx context.Context, env checks.Env, s *checks.Request) (Identity,
 		id.Network = netip.PrefixFrom(a, a.BitLen())
 	}
 	spf, errSPF := MailFromSPF(ctx, env, s)
-	passes, errWide := SPFIdentifies(ctx, env, s, spf)
+	passes, errWide := spf.Identifies()
 	if passes {
 		id.Domain, id.SPF = spf.Domain, true
 		return id, nil
@@ -150,7 +150,7 @@ func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Request) (bo
 			return true, nil
 		}
 		spf, errSPF := MailFromSPF(ctx, env, s)
-		passes, errWide := SPFIdentifies(ctx, env, s, spf)
+		passes, errWide := spf.Identifies()
 		if passes {
 			return true, nil
 		}

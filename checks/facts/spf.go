@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"strings"
@@ -44,13 +45,19 @@ type SPF struct {
 	Explanation string // for fail: what exp= gives, RFC 7208 section 6.2; printable US-ASCII of at most 400 octets; or empty
 	Lookups     int    // terms that asked the DNS; RFC 7208 section 4.6.4 allows 10
 	Voids       int    // those among them that found nothing; 2 are allowed
+
+	TooWide  bool  // for pass: addresses of all documentation networks would pass too, see tooWide
+	WidthErr error // for pass: why TooWide is not known
+}
+
+// Identifies reports whether the result shows who the client is: a pass that is not too wide. The error means that a pass
+// may be too wide.
+func (r SPF) Identifies() (bool, error) {
+	return r.Result == SPFPass && !r.TooWide && r.WidthErr == nil, r.WidthErr
 }
 
 // spfKey is the key of a remembered SPF, of the scope of its identity.
 type spfKey struct{}
-
-// spfWideKey is the key of what SPFTooWide remembers.
-type spfWideKey struct{}
 
 // MailFromSPF judges the MAIL FROM identity. With a null reverse-path that is the HELO identity (RFC 7208 section 2.4),
 // whose result it returns. It is for the stage MailFrom and later ones.
@@ -60,9 +67,7 @@ func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Request) (SPF, e
 	if s.Envelope.MailFrom.IsNull() {
 		return HeloSPF(ctx, env, s)
 	}
-	return checks.Remember(s, checks.MailFrom, spfKey{}, func() (SPF, error) {
-		return newSPFEval(ctx, env, s, SPFMailFrom).judge()
-	})
+	return rememberSPF(ctx, env, s, checks.MailFrom, SPFMailFrom)
 }
 
 // HeloSPF judges the HELO identity, RFC 7208 section 2.3. An address literal and a name of one label have no policy. It is
@@ -70,60 +75,19 @@ func MailFromSPF(ctx context.Context, env checks.Env, s *checks.Request) (SPF, e
 //
 // The error is not nil if and only if the result is temperror.
 func HeloSPF(ctx context.Context, env checks.Env, s *checks.Request) (SPF, error) {
-	return checks.Remember(s, checks.Helo, spfKey{}, func() (SPF, error) {
-		return newSPFEval(ctx, env, s, SPFHelo).judge()
-	})
+	return rememberSPF(ctx, env, s, checks.Helo, SPFHelo)
 }
 
-// Addresses of the documentation networks, which nobody sends mail from: RFC 5737, and RFC 3849 with RFC 9637.
-var (
-	spfNobody4 = [...]netip.Addr{
-		netip.AddrFrom4([4]byte{192, 0, 2, 255}),
-		netip.AddrFrom4([4]byte{198, 51, 100, 255}),
-		netip.AddrFrom4([4]byte{203, 0, 113, 255}),
-	}
-	spfNobody6 = [...]netip.Addr{
-		netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 14: 0xff, 15: 0xff}),
-		netip.AddrFrom16([16]byte{0x3f, 0xff, 14: 0xff, 15: 0xff}),
-	}
-)
-
-// SPFTooWide tells whether a pass of this session, as MailFromSPF or HeloSPF gave it, is worth nothing because addresses
-// of all documentation networks would get it too: those of IPv4, or for an IPv6 client, those of IPv6. It is false for
-// every other result.
-//
-// A host's own address (a or mx without a prefix length) and a reverse name (ptr) are taken not to match a documentation
-// address, without asking for them. So a record that lists networks costs no question but those for its include:,
-// exists: and redirect= terms.
-//
-// The error is not nil if the DNS did not say. The pass does not count as identity then, nor is it known to be too wide.
-func SPFTooWide(ctx context.Context, env checks.Env, s *checks.Request, r SPF) (bool, error) {
-	if r.Result != SPFPass {
-		return false, nil
-	}
-	scope := checks.MailFrom
-	if r.Identity == SPFHelo {
-		scope = checks.Helo
-	}
-	return checks.Remember(s, scope, spfWideKey{}, func() (bool, error) {
-		e := newSPFEval(ctx, env, s, r.Identity)
-		if e.who.client.Is6() {
-			if wide, err := e.allPass(spfNobody6[:]); wide || err != nil {
-				return wide, err
-			}
-		}
-		return e.allPass(spfNobody4[:])
+// rememberSPF evaluates an identity once in its scope.
+func rememberSPF(ctx context.Context, env checks.Env, s *checks.Request, scope checks.Stage, id SPFIdentity) (SPF, error) {
+	r, err := checks.Remember(s, scope, spfKey{}, func() (SPF, error) {
+		r, err := evaluateSPF(ctx, env.DNS, spfSubjectOf(s, env.Site.Hostname, id))
+		return r, cmp.Or(err, r.WidthErr) // an error is remembered for a shorter time
 	})
-}
-
-// SPFIdentifies tells whether a result of this session shows who the client is: a pass that is not too wide. With an
-// error, which is that of SPFTooWide, it is false.
-func SPFIdentifies(ctx context.Context, env checks.Env, s *checks.Request, r SPF) (bool, error) {
-	if r.Result != SPFPass {
-		return false, nil
+	if r.Result != SPFTempError {
+		err = nil
 	}
-	wide, err := SPFTooWide(ctx, env, s, r)
-	return err == nil && !wide, err
+	return r, err
 }
 
 // spfSubject is what check_host() is asked about, and what macros stand for.

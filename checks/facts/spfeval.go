@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -22,18 +23,20 @@ const (
 // errors behind the match, does not tell which record failed (whose exp= counts), leaves %{p} and parts of the macro
 // grammar out, and asks for both families of addresses.
 type spfEval struct {
-	ctx     context.Context
-	env     checks.Env
-	session *checks.Request
-	who     spfSubject
-	probe   bool // the client is nobody: see SPFTooWide
-	lookups int
-	voids   int
-	noNames error // the client's names were wanted and could not be found out
+	ctx      context.Context
+	dns      checks.Resolver
+	who      spfSubject
+	policies map[string]spfPolicy // by domain, shared with probes
+	probe    bool                 // the client is an address of a documentation network, see tooWide
+	lookups  int
+	voids    int
+	names    *spfNames // nil: not asked for yet
 }
 
-func newSPFEval(ctx context.Context, env checks.Env, s *checks.Request, id SPFIdentity) *spfEval {
-	return &spfEval{ctx: ctx, env: env, session: s, who: spfSubjectOf(s, env.Site.Hostname, id)}
+// evaluateSPF judges a subject. The error is not nil if and only if the result is temperror.
+func evaluateSPF(ctx context.Context, r checks.Resolver, who spfSubject) (SPF, error) {
+	e := &spfEval{ctx: ctx, dns: r, who: who, policies: map[string]spfPolicy{}}
+	return e.judge()
 }
 
 // spfError ends an evaluation without an answer.
@@ -79,9 +82,9 @@ func (e *spfEval) judge() (SPF, error) {
 	}
 	out.Domain = e.who.domain
 	f, err := e.checkHost(e.who.domain)
-	if err == nil && e.noNames != nil && (f.result == SPFFail || f.result == SPFSoftFail) {
+	if err == nil && e.names != nil && e.names.err != nil && (f.result == SPFFail || f.result == SPFSoftFail) {
 		// RFC 7208 section 5.5 has "ptr" not match then. But that the DNS fails must not refuse mail for good.
-		err = &spfError{result: SPFTempError, text: "the DNS does not answer for the names of the client", cause: e.noNames}
+		err = &spfError{result: SPFTempError, text: "the DNS does not answer for the names of the client", cause: e.names.err}
 	}
 	out.Result, out.By, out.Match, out.NoMail = f.result, f.by, f.match, f.noMail
 	out.Lookups, out.Voids = e.lookups, e.voids
@@ -92,16 +95,49 @@ func (e *spfEval) judge() (SPF, error) {
 		}
 		return out, nil
 	}
-	if f.result == SPFFail && f.exp != "" {
-		out.Explanation = e.explain(f)
+	switch f.result {
+	case SPFFail:
+		if f.exp != "" {
+			out.Explanation = e.explain(f)
+		}
+	case SPFPass:
+		out.TooWide, out.WidthErr = e.tooWide()
 	}
 	return out, nil
+}
+
+// Addresses of the documentation networks, which nobody sends mail from: RFC 5737, and RFC 3849 with RFC 9637.
+var (
+	spfNobody4 = [...]netip.Addr{
+		netip.AddrFrom4([4]byte{192, 0, 2, 255}),
+		netip.AddrFrom4([4]byte{198, 51, 100, 255}),
+		netip.AddrFrom4([4]byte{203, 0, 113, 255}),
+	}
+	spfNobody6 = [...]netip.Addr{
+		netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 14: 0xff, 15: 0xff}),
+		netip.AddrFrom16([16]byte{0x3f, 0xff, 14: 0xff, 15: 0xff}),
+	}
+)
+
+// tooWide reports whether a pass is worth nothing because addresses of all documentation networks would get it too: those
+// of IPv4, or for an IPv6 client, those of IPv6.
+//
+// A host's own address (a or mx without a prefix length) and a reverse name (ptr) are taken not to match a documentation
+// address, without asking for them. So a record that lists networks costs no question but those for its include:,
+// exists: and redirect= terms.
+func (e *spfEval) tooWide() (bool, error) {
+	if e.who.client.Is6() {
+		if wide, err := e.allPass(spfNobody6[:]); wide || err != nil {
+			return wide, err
+		}
+	}
+	return e.allPass(spfNobody4[:])
 }
 
 // allPass tells whether every one of the clients would get a pass.
 func (e *spfEval) allPass(clients []netip.Addr) (bool, error) {
 	for _, c := range clients {
-		probe := &spfEval{ctx: e.ctx, env: e.env, session: e.session, who: e.who, probe: true}
+		probe := &spfEval{ctx: e.ctx, dns: e.dns, who: e.who, policies: e.policies, probe: true}
 		probe.who.client = c
 		f, err := probe.checkHost(probe.who.domain)
 		if err != nil && err.result == SPFTempError {
@@ -166,20 +202,19 @@ type spfPolicy struct {
 	err    *spfError
 }
 
-// spfPolicyKey is the key of one that is remembered.
-type spfPolicyKey struct{ domain string }
-
-// policy finds the SPF record of a domain, RFC 7208 sections 4.4 and 4.5. It is read once for the transaction, however many
-// clients and identities are judged by it.
+// policy finds the SPF record of a domain, RFC 7208 sections 4.4 and 4.5. It is read once, however many clients are judged
+// by it.
 func (e *spfEval) policy(domain string) spfPolicy {
-	p, _ := checks.Remember(e.session, checks.MailFrom, spfPolicyKey{domain}, func() (spfPolicy, error) {
-		text, err := e.policyText(domain)
-		if err != nil || text == "" {
-			return spfPolicy{err: err}, nil
-		}
-		r, syntax := parseSPF(text)
-		return spfPolicy{found: true, record: r, syntax: syntax}, nil
-	})
+	if p, ok := e.policies[domain]; ok {
+		return p
+	}
+	var p spfPolicy
+	var text string
+	if text, p.err = e.policyText(domain); text != "" {
+		p.found = true
+		p.record, p.syntax = parseSPF(text)
+	}
+	e.policies[domain] = p
 	return p
 }
 
@@ -276,7 +311,7 @@ func (e *spfEval) matchesMX(d spfDirective, target string) (bool, *spfError) {
 	}
 	var failed *spfError
 	hosts := spfHosts(mxs, e.who.client)
-	for i, f := range checks.LookupAll(e.ctx, e.env.DNS, hosts...) {
+	for i, f := range checks.LookupAll(e.ctx, e.dns, hosts...) {
 		if f.Err != nil {
 			failed = spfTemporary(hosts[i], f.Err)
 		} else if spfHasAddress(f.Answer, e.who.client, bits) {
@@ -299,16 +334,57 @@ func (e *spfEval) matchesPTR(target string) bool {
 	return false
 }
 
-// validatedNames returns the names of the client that resolve to it, RFC 7208 section 5.5. What fails in the DNS is left
-// out, and noted; what is missing is no void lookup: the reverse zone is not the work of the domain that is judged.
+// spfNames are the names of a client.
+type spfNames struct {
+	validated []string
+	err       error // why a name may be missing
+}
+
+// validatedNames returns the names of the client that resolve to it, RFC 7208 section 5.5, of the first ten in alphabetic
+// order. What fails in the DNS is left out, and noted; what is missing is no void lookup: the reverse zone is not the work of
+// the domain that is judged.
 func (e *spfEval) validatedNames() []string {
 	if e.probe {
 		return nil
 	}
-	names, _ := Iprev(e.ctx, e.env, e.session)
-	asked := firstN(names.PTR, maxHosts) // the section leaves out the others
-	e.noNames = names.Unsure(func(n string) bool { return slices.Contains(asked, n) })
-	return names.Confirmed
+	if e.names == nil {
+		e.names = e.lookupNames()
+	}
+	return e.names.validated
+}
+
+func (e *spfEval) lookupNames() *spfNames {
+	reverse, err := dns.ReverseAddr(e.who.client.WithZone("").String())
+	if err != nil {
+		return &spfNames{err: err}
+	}
+	a, failed := e.ask(reverse, dns.TypePTR)
+	if failed != nil {
+		return &spfNames{err: failed}
+	}
+	var candidates []string
+	for _, ptr := range checks.RecordsOf[*dns.PTR](a) {
+		if name := trimName(ptr.Ptr); name != "" {
+			candidates = append(candidates, name)
+		}
+	}
+	slices.Sort(candidates)
+	candidates = slices.Compact(candidates)
+	candidates = candidates[:min(len(candidates), spfMaxHosts)]
+	questions := make([]checks.Question, len(candidates))
+	for i, name := range candidates {
+		questions[i] = checks.Ask(name, checks.AddressType(e.who.client))
+	}
+	var names spfNames
+	for i, r := range checks.LookupAll(e.ctx, e.dns, questions...) {
+		switch {
+		case r.Err != nil:
+			names.err = cmp.Or(names.err, r.Err)
+		case spfHasAddress(r.Answer, e.who.client, e.who.client.BitLen()):
+			names.validated = append(names.validated, candidates[i])
+		}
+	}
+	return &names
 }
 
 // count counts a term that asks the DNS, RFC 7208 section 4.6.4.
@@ -341,7 +417,7 @@ func (e *spfEval) askTarget(target string, t uint16) (checks.Answer, *spfError) 
 // ask asks for a name in master-file form.
 func (e *spfEval) ask(name string, t uint16) (checks.Answer, *spfError) {
 	q := checks.Ask(name, t)
-	a, err := e.env.DNS.Lookup(e.ctx, q)
+	a, err := e.dns.Lookup(e.ctx, q)
 	if err != nil {
 		return a, spfTemporary(q, err)
 	}

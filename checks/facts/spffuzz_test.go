@@ -31,7 +31,7 @@ func FuzzSPFMacros(f *testing.F) {
 		if syntax == nil && err != nil && err != errSPFTooLong {
 			t.Errorf("%q is well formed: %v", text, err)
 		}
-		e := &spfEval{session: checks.NewRequest(&checks.Session{}, checks.MailFrom), who: who, probe: true}
+		e := &spfEval{who: who, probe: true}
 		why := e.explanation(text, "example.net")
 		if len(why) > spfMaxExplanation || strings.Trim(why, printable) != "" {
 			t.Errorf("explanation %q", why)

@@ -117,6 +117,6 @@ func (c *check) inList(ctx context.Context, s *checks.Request) bool {
 		return false
 	}
 	spf, _ := facts.MailFromSPF(ctx, c.env, s)
-	passes, _ := facts.SPFIdentifies(ctx, c.env, s, spf)
+	passes, _ := spf.Identifies()
 	return passes
 }

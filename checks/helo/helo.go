@@ -182,7 +182,7 @@ func (c *check) claimsOurs(ctx context.Context, s *checks.Request, h host) (bool
 	spf, errSPF := facts.HeloSPF(ctx, c.env, s)
 	if errSPF == nil {
 		var ours bool
-		if ours, errSPF = facts.SPFIdentifies(ctx, c.env, s, spf); ours {
+		if ours, errSPF = spf.Identifies(); ours {
 			return false, nil
 		}
 	}

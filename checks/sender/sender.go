@@ -155,7 +155,7 @@ func (c *check) ownDomain(ctx context.Context, s *checks.Request) ([]checks.Verd
 		return nil, err
 	}
 	// A pass that anybody would get is none.
-	if passes, err := facts.SPFIdentifies(ctx, c.env, s, spf); passes || err != nil {
+	if passes, err := spf.Identifies(); passes || err != nil {
 		return nil, err
 	}
 	return []checks.Verdict{{Reason: ownDomain, Detail: map[string]string{"spf": string(spf.Result)}}}, nil

@@ -82,11 +82,10 @@ func (c *check) mailFrom(ctx context.Context, s *checks.Request) ([]checks.Verdi
 		}
 		return verdict(fail, r), nil
 	case facts.SPFPass:
-		wide, err := facts.SPFTooWide(ctx, c.env, s, r)
-		if wide {
+		if r.TooWide {
 			return verdict(tooWide, r), nil
 		}
-		if err != nil {
+		if r.WidthErr != nil {
 			// The client passes. Whether nobody would pass too is not worth an error, unless there was no time to ask.
 			return nil, ctx.Err()
 		}

@@ -43,7 +43,7 @@ func whose(ctx context.Context, env checks.Env, s *checks.Request) evidence.Who 
 	client, _ := facts.ClientIdentity(ctx, env, s)
 	who := evidence.Who{Client: client.Narrow(), Sender: cmp.Or(facts.OrgDomain(from.Domain), from.Domain)}
 	if spf, err := facts.MailFromSPF(ctx, env, s); err == nil {
-		who.SPF, _ = facts.SPFIdentifies(ctx, env, s, spf)
+		who.SPF, _ = spf.Identifies()
 	}
 	if who.Own, _ = facts.SenderIsClients(ctx, env, s); from.IsNull() && client.Domain != "" {
 		who.Sender, who.Own = client.Domain, true

@@ -95,7 +95,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 		}
 	case checks.MailFrom:
 		if _, ok := allow.sender(r.Envelope.MailFrom, r.Time); ok {
-			return append(facts.IprevAhead(r), facts.SPFAhead(r, facts.SPFMailFrom)...)
+			return append(facts.IprevAhead(r), facts.PrefetchMailFromSPF(r)...)
 		}
 	}
 	return nil

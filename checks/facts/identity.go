@@ -127,7 +127,7 @@ func IdentityAhead(s *checks.Request) []checks.Query {
 	case checks.Connect:
 		return IprevAhead(s)
 	case checks.MailFrom:
-		return SPFAhead(s, SPFMailFrom)
+		return PrefetchMailFromSPF(s)
 	default:
 		return nil
 	}

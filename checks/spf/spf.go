@@ -8,6 +8,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/facts"
+	"milterd/checks/facts/spf"
 )
 
 // Info describes the check.
@@ -40,7 +41,7 @@ func (c *check) helo(ctx context.Context, s *checks.Request) ([]checks.Verdict, 
 		return nil, nil
 	}
 	r, err := facts.HeloSPF(ctx, c.env, s)
-	if r.Result == facts.SPFFail {
+	if r.Result == spf.Fail {
 		return verdict(heloFail, r), nil
 	}
 	return nil, err
@@ -50,7 +51,7 @@ func (c *check) helo(ctx context.Context, s *checks.Request) ([]checks.Verdict, 
 func (c *check) Authenticate(ctx context.Context, s *checks.Request) []checks.Authentication {
 	r, _ := facts.MailFromSPF(ctx, c.env, s)
 	property := "smtp.mailfrom"
-	if r.Identity == facts.SPFHelo {
+	if r.Identity == spf.Helo {
 		property = "smtp.helo"
 	}
 	if r.Domain == "" {
@@ -76,12 +77,12 @@ func (c *check) mailFrom(ctx context.Context, s *checks.Request) ([]checks.Verdi
 		return nil, nil // an address literal, or nothing that could be parsed
 	}
 	switch r.Result {
-	case facts.SPFFail:
+	case spf.Fail:
 		if r.NoMail {
 			return verdict(noMail, r), nil
 		}
 		return verdict(fail, r), nil
-	case facts.SPFPass:
+	case spf.Pass:
 		if r.TooWide {
 			return verdict(tooWide, r), nil
 		}
@@ -90,13 +91,13 @@ func (c *check) mailFrom(ctx context.Context, s *checks.Request) ([]checks.Verdi
 			return nil, ctx.Err()
 		}
 		return nil, nil
-	case facts.SPFSoftFail:
+	case spf.SoftFail:
 		return verdict(softfail, r), nil
-	case facts.SPFNone:
+	case spf.None:
 		return verdict(none, r), nil
-	case facts.SPFPermError:
+	case spf.PermError:
 		return verdict(permError, r), nil
-	case facts.SPFTempError:
+	case spf.TempError:
 		vs := verdict(tempError, r)
 		vs[0].Detail["cause"] = err.Error() // for the log: it tells of our servers
 		return vs, ctx.Err()
@@ -105,7 +106,7 @@ func (c *check) mailFrom(ctx context.Context, s *checks.Request) ([]checks.Verdi
 	}
 }
 
-func verdict(reason *checks.Reason, r facts.SPF) []checks.Verdict {
+func verdict(reason *checks.Reason, r spf.Evaluation) []checks.Verdict {
 	detail := map[string]string{"domain": r.Domain, "spf": string(r.Result), "match": r.Match, "problem": r.Problem, "explains": ""}
 	if r.By != r.Domain && r.By != "" {
 		detail["match"] = r.Match + " of " + r.By
@@ -120,9 +121,9 @@ func verdict(reason *checks.Reason, r facts.SPF) []checks.Verdict {
 func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	switch {
 	case s.Stage == checks.Helo && !c.ours(s.Helo):
-		return facts.SPFAhead(s, facts.SPFHelo)
+		return facts.PrefetchHeloSPF(s)
 	case s.Stage == checks.MailFrom:
-		return facts.SPFAhead(s, facts.SPFMailFrom)
+		return facts.PrefetchMailFromSPF(s)
 	default:
 		return nil
 	}

@@ -1,4 +1,4 @@
-package facts
+package spf
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ const (
 // spfDirective is one directive of a record, RFC 7208 section 4.6.1.
 type spfDirective struct {
 	text      string // as published: "~include:_spf.example.net"
-	result    SPFResult
+	result    Result
 	mechanism spfMechanism
 	spec      string       // domain-spec with its macros; empty: the domain whose record this is
 	network   netip.Prefix // of ip4 and ip6
@@ -49,7 +49,7 @@ type spfRecord struct {
 
 // onlyMinusAll tells whether the record is "v=spf1 -all", whatever modifiers it has beside.
 func (r spfRecord) onlyMinusAll() bool {
-	return len(r.directives) == 1 && r.directives[0].mechanism == spfAll && r.directives[0].result == SPFFail
+	return len(r.directives) == 1 && r.directives[0].mechanism == spfAll && r.directives[0].result == Fail
 }
 
 // isSPF tells whether a TXT record is an SPF record, RFC 7208 section 4.5.
@@ -125,16 +125,16 @@ func spfModifierName(text string) string {
 
 // parseSPFDirective reads [ qualifier ] mechanism.
 func parseSPFDirective(text string) (spfDirective, error) {
-	d := spfDirective{text: text, result: SPFPass, bits4: 32, bits6: 128}
+	d := spfDirective{text: text, result: Pass, bits4: 32, bits6: 128}
 	body := text[1:]
 	switch text[0] {
 	case '+':
 	case '-':
-		d.result = SPFFail
+		d.result = Fail
 	case '~':
-		d.result = SPFSoftFail
+		d.result = SoftFail
 	case '?':
-		d.result = SPFNeutral
+		d.result = Neutral
 	default:
 		body = text
 	}

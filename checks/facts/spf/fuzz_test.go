@@ -1,4 +1,4 @@
-package facts
+package spf
 
 import (
 	"strings"
@@ -19,7 +19,7 @@ func FuzzSPFMacros(f *testing.F) {
 		f.Add(s, "user", "mail.example.com")
 	}
 	f.Fuzz(func(t *testing.T, text, local, helo string) {
-		who := spfSubject{local: local, helo: helo, domain: "example.net"}
+		who := Subject{Local: local, Helo: helo, Domain: "example.net"}
 		value := func(letter byte) string { return who.value(letter, "example.net") }
 		_, syntax := checkSPFMacros(text, spfTextLetters)
 		const limit = 300

@@ -1,4 +1,4 @@
-package facts
+package spf
 
 import (
 	"github.com/miekg/dns"
@@ -6,28 +6,24 @@ import (
 	"milterd/checks"
 )
 
-// SPFAhead returns the questions that judging an identity will ask, as far as they can be known: with every answer those
+// Prefetch returns the questions that judging an identity will ask, as far as they can be known: with every answer those
 // that follow from it. It is pure, and never returns what MailFromSPF or HeloSPF would not ask for some client.
 //
 // The limit of RFC 7208 section 4.6.4 bounds it too: a record cannot announce more than an evaluation may ask.
-func SPFAhead(s *checks.Request, id SPFIdentity) []checks.Query {
-	if id == SPFMailFrom && s.Envelope.MailFrom.IsNull() {
-		return nil // the HELO identity was announced at HELO
-	}
-	who := spfSubjectOf(s, "", id)
+func Prefetch(who Subject) []checks.Query {
 	if !who.judged() {
 		return nil
 	}
-	out := spfAhead{who, spfMaxLookups}.policy(who.domain)
+	out := spfAhead{who, spfMaxLookups}.policy(who.Domain)
 	for i := range out {
-		out[i].Key = id
+		out[i].Key = who.Identity
 	}
 	return out
 }
 
 // spfAhead announces for one subject. left is how many terms that ask the DNS the limit leaves.
 type spfAhead struct {
-	who  spfSubject
+	who  Subject
 	left int
 }
 
@@ -83,7 +79,7 @@ func (w spfAhead) terms(r spfRecord, domain string) []checks.Query {
 }
 
 func (w spfAhead) term(m spfMechanism, target string) []checks.Query {
-	addresses := checks.AddressType(w.who.client)
+	addresses := checks.AddressType(w.who.Client)
 	switch m {
 	case spfInclude:
 		if w.left > 0 {
@@ -97,7 +93,11 @@ func (w spfAhead) term(m spfMechanism, target string) []checks.Query {
 	case spfMX:
 		return spfAsk(target, dns.TypeMX, func(a checks.Answer) []checks.Query {
 			if mxs := checks.RecordsOf[*dns.MX](a); len(mxs) <= spfMaxHosts {
-				return ahead(spfHosts(mxs, w.who.client))
+				var out []checks.Query
+				for _, q := range spfHosts(mxs, w.who.Client) {
+					out = append(out, checks.Query{Question: q})
+				}
+				return out
 			}
 			return nil
 		})

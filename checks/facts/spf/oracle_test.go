@@ -1,4 +1,4 @@
-package facts_test
+package spf_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest"
-	"milterd/checks/facts"
+	"milterd/checks/facts/spf"
 )
 
 // oracleZone is where the records of FuzzSPFOracle can lead.
@@ -42,13 +42,13 @@ func FuzzSPFOracle(f *testing.F) {
 		if len(terms) > 200 || strings.ContainsAny(terms, "%\"\\;()\n\r\x00") || strings.Contains(low, "ptr") || !ascii(terms) {
 			t.Skip()
 		}
-		env := checktest.Env(t, "!TIMEOUT timeout.example.net\n"+oracleZone+`example.net TXT "v=spf1 `+terms+`"`)
-		got, err := facts.MailFromSPF(t.Context(), env, mail.Request(t))
+		zone := checktest.NewZone(t, "!TIMEOUT timeout.example.net\n"+oracleZone+`example.net TXT "v=spf1 `+terms+`"`)
+		got, err := spf.CheckHost(t.Context(), zone, mail)
 		if strings.HasPrefix(got.Problem, "in the record of") {
 			t.Skip() // it does not see faults behind the match
 		}
 		want, why := oracle.CheckHostWithSender(net.IPv4(192, 0, 2, 9), "mail.example.com", "user@example.net",
-			oracle.WithResolver(netResolver{env.DNS}), oracle.WithContext(t.Context()))
+			oracle.WithResolver(netResolver{zone}), oracle.WithContext(t.Context()))
 		switch why {
 		case oracle.ErrVoidLookupLimitReached: // it counts names that cannot be asked for
 			t.Skip()

@@ -1,4 +1,4 @@
-package facts
+package spf
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -25,7 +26,7 @@ const (
 type spfEval struct {
 	ctx      context.Context
 	dns      checks.Resolver
-	who      spfSubject
+	who      Subject
 	policies map[string]spfPolicy // by domain, shared with probes
 	probe    bool                 // the client is an address of a documentation network, see tooWide
 	lookups  int
@@ -33,15 +34,15 @@ type spfEval struct {
 	names    *spfNames // nil: not asked for yet
 }
 
-// evaluateSPF judges a subject. The error is not nil if and only if the result is temperror.
-func evaluateSPF(ctx context.Context, r checks.Resolver, who spfSubject) (SPF, error) {
+// CheckHost judges a subject. The error is not nil if and only if the result is temperror.
+func CheckHost(ctx context.Context, r checks.Resolver, who Subject) (Evaluation, error) {
 	e := &spfEval{ctx: ctx, dns: r, who: who, policies: map[string]spfPolicy{}}
 	return e.judge()
 }
 
 // spfError ends an evaluation without an answer.
 type spfError struct {
-	result SPFResult // temperror or permerror
+	result Result // temperror or permerror
 	text   string
 	cause  error // of a temperror
 }
@@ -58,16 +59,16 @@ func (e *spfError) Error() string {
 func (e *spfError) Unwrap() error { return e.cause }
 
 func spfPermanent(format string, args ...any) *spfError {
-	return &spfError{result: SPFPermError, text: fmt.Sprintf(format, args...)}
+	return &spfError{result: PermError, text: fmt.Sprintf(format, args...)}
 }
 
 func spfTemporary(q checks.Question, err error) *spfError {
-	return &spfError{result: SPFTempError, text: fmt.Sprintf("the DNS does not answer for %s", q), cause: err}
+	return &spfError{result: TempError, text: fmt.Sprintf("the DNS does not answer for %s", q), cause: err}
 }
 
 // spfFinding is what the record of one domain says.
 type spfFinding struct {
-	result SPFResult
+	result Result
 	by     string // domain whose record decided
 	match  string
 	noMail bool
@@ -75,32 +76,32 @@ type spfFinding struct {
 }
 
 // judge evaluates the policy of the subject, with the explanation of a fail.
-func (e *spfEval) judge() (SPF, error) {
-	out := SPF{Identity: e.who.identity, Result: SPFNone}
+func (e *spfEval) judge() (Evaluation, error) {
+	out := Evaluation{Identity: e.who.Identity, Result: None}
 	if !e.who.judged() {
 		return out, nil
 	}
-	out.Domain = e.who.domain
-	f, err := e.checkHost(e.who.domain)
-	if err == nil && e.names != nil && e.names.err != nil && (f.result == SPFFail || f.result == SPFSoftFail) {
+	out.Domain = e.who.Domain
+	f, err := e.checkHost(e.who.Domain)
+	if err == nil && e.names != nil && e.names.err != nil && (f.result == Fail || f.result == SoftFail) {
 		// RFC 7208 section 5.5 has "ptr" not match then. But that the DNS fails must not refuse mail for good.
-		err = &spfError{result: SPFTempError, text: "the DNS does not answer for the names of the client", cause: e.names.err}
+		err = &spfError{result: TempError, text: "the DNS does not answer for the names of the client", cause: e.names.err}
 	}
 	out.Result, out.By, out.Match, out.NoMail = f.result, f.by, f.match, f.noMail
 	out.Lookups, out.Voids = e.lookups, e.voids
 	if err != nil {
 		out.Result, out.Problem = err.result, err.text
-		if err.result == SPFTempError {
+		if err.result == TempError {
 			return out, err
 		}
 		return out, nil
 	}
 	switch f.result {
-	case SPFFail:
+	case Fail:
 		if f.exp != "" {
 			out.Explanation = e.explain(f)
 		}
-	case SPFPass:
+	case Pass:
 		out.TooWide, out.WidthErr = e.tooWide()
 	}
 	return out, nil
@@ -126,7 +127,7 @@ var (
 // address, without asking for them. So a record that lists networks costs no question but those for its include:,
 // exists: and redirect= terms.
 func (e *spfEval) tooWide() (bool, error) {
-	if e.who.client.Is6() {
+	if e.who.Client.Is6() {
 		if wide, err := e.allPass(spfNobody6[:]); wide || err != nil {
 			return wide, err
 		}
@@ -138,12 +139,12 @@ func (e *spfEval) tooWide() (bool, error) {
 func (e *spfEval) allPass(clients []netip.Addr) (bool, error) {
 	for _, c := range clients {
 		probe := &spfEval{ctx: e.ctx, dns: e.dns, who: e.who, policies: e.policies, probe: true}
-		probe.who.client = c
-		f, err := probe.checkHost(probe.who.domain)
-		if err != nil && err.result == SPFTempError {
+		probe.who.Client = c
+		f, err := probe.checkHost(probe.who.Domain)
+		if err != nil && err.result == TempError {
 			return false, err
 		}
-		if err != nil || f.result != SPFPass {
+		if err != nil || f.result != Pass {
 			return false, nil
 		}
 	}
@@ -155,7 +156,7 @@ func (e *spfEval) allPass(clients []netip.Addr) (bool, error) {
 func (e *spfEval) checkHost(domain string) (spfFinding, *spfError) {
 	p := e.policy(domain)
 	if p.err != nil || !p.found {
-		return spfFinding{result: SPFNone}, p.err
+		return spfFinding{result: None}, p.err
 	}
 	if p.syntax != nil {
 		return spfFinding{by: domain}, spfPermanent("in the record of %s: %v", domain, p.syntax)
@@ -171,7 +172,7 @@ func (e *spfEval) checkHost(domain string) (spfFinding, *spfError) {
 		}
 	}
 	if r.redirect == "" {
-		return spfFinding{result: SPFNeutral, by: domain}, nil
+		return spfFinding{result: Neutral, by: domain}, nil
 	}
 	return e.follow(r, domain)
 }
@@ -186,7 +187,7 @@ func (e *spfEval) follow(r spfRecord, domain string) (spfFinding, *spfError) {
 		return spfFinding{by: domain}, err
 	}
 	f, err := e.checkHost(target)
-	if err == nil && f.result == SPFNone {
+	if err == nil && f.result == None {
 		return spfFinding{by: domain}, spfPermanent("in the record of %s: redirect= to %s, which has no SPF record", domain, target)
 	}
 	// A domain with directives of its own lets somebody send.
@@ -249,7 +250,7 @@ func (e *spfEval) matches(d spfDirective, domain string) (bool, *spfError) {
 	case spfAll:
 		return true, nil
 	case spfIP:
-		return d.network.Contains(e.who.client), nil
+		return d.network.Contains(e.who.Client), nil
 	}
 	if err := e.count(d.text); err != nil {
 		return false, err
@@ -279,26 +280,26 @@ func (e *spfEval) matches(d spfDirective, domain string) (bool, *spfError) {
 // include evaluates the table of RFC 7208 section 5.2.
 func (e *spfEval) include(target, domain string) (bool, *spfError) {
 	f, err := e.checkHost(target)
-	if err == nil && f.result == SPFNone {
+	if err == nil && f.result == None {
 		err = spfPermanent("in the record of %s: include:%s, which has no SPF record", domain, target)
 	}
-	return f.result == SPFPass, err
+	return f.result == Pass, err
 }
 
 func (e *spfEval) matchesA(d spfDirective, target string) (bool, *spfError) {
-	bits := d.bits(e.who.client)
-	if e.probe && bits == e.who.client.BitLen() {
+	bits := d.bits(e.who.Client)
+	if e.probe && bits == e.who.Client.BitLen() {
 		return false, nil
 	}
-	a, err := e.askTarget(target, checks.AddressType(e.who.client))
-	return err == nil && spfHasAddress(a, e.who.client, bits), err
+	a, err := e.askTarget(target, checks.AddressType(e.who.Client))
+	return err == nil && spfHasAddress(a, e.who.Client, bits), err
 }
 
 // matchesMX asks for the addresses of every MX host before it lets a failed question count: the order of MX records is
 // random, the result must not be.
 func (e *spfEval) matchesMX(d spfDirective, target string) (bool, *spfError) {
-	bits := d.bits(e.who.client)
-	if e.probe && bits == e.who.client.BitLen() {
+	bits := d.bits(e.who.Client)
+	if e.probe && bits == e.who.Client.BitLen() {
 		return false, nil
 	}
 	a, err := e.askTarget(target, dns.TypeMX)
@@ -310,11 +311,11 @@ func (e *spfEval) matchesMX(d spfDirective, target string) (bool, *spfError) {
 		return false, spfPermanent("%s has more than %d MX records, the most that mx may meet", target, spfMaxHosts)
 	}
 	var failed *spfError
-	hosts := spfHosts(mxs, e.who.client)
+	hosts := spfHosts(mxs, e.who.Client)
 	for i, f := range checks.LookupAll(e.ctx, e.dns, hosts...) {
 		if f.Err != nil {
 			failed = spfTemporary(hosts[i], f.Err)
-		} else if spfHasAddress(f.Answer, e.who.client, bits) {
+		} else if spfHasAddress(f.Answer, e.who.Client, bits) {
 			return true, nil
 		}
 	}
@@ -354,7 +355,7 @@ func (e *spfEval) validatedNames() []string {
 }
 
 func (e *spfEval) lookupNames() *spfNames {
-	reverse, err := dns.ReverseAddr(e.who.client.WithZone("").String())
+	reverse, err := dns.ReverseAddr(e.who.Client.WithZone("").String())
 	if err != nil {
 		return &spfNames{err: err}
 	}
@@ -364,7 +365,7 @@ func (e *spfEval) lookupNames() *spfNames {
 	}
 	var candidates []string
 	for _, ptr := range checks.RecordsOf[*dns.PTR](a) {
-		if name := trimName(ptr.Ptr); name != "" {
+		if name := strings.TrimSuffix(dns.CanonicalName(ptr.Ptr), "."); name != "" {
 			candidates = append(candidates, name)
 		}
 	}
@@ -373,14 +374,14 @@ func (e *spfEval) lookupNames() *spfNames {
 	candidates = candidates[:min(len(candidates), spfMaxHosts)]
 	questions := make([]checks.Question, len(candidates))
 	for i, name := range candidates {
-		questions[i] = checks.Ask(name, checks.AddressType(e.who.client))
+		questions[i] = checks.Ask(name, checks.AddressType(e.who.Client))
 	}
 	var names spfNames
 	for i, r := range checks.LookupAll(e.ctx, e.dns, questions...) {
 		switch {
 		case r.Err != nil:
 			names.err = cmp.Or(names.err, r.Err)
-		case spfHasAddress(r.Answer, e.who.client, e.who.client.BitLen()):
+		case spfHasAddress(r.Answer, e.who.Client, e.who.Client.BitLen()):
 			names.validated = append(names.validated, candidates[i])
 		}
 	}

@@ -1,4 +1,4 @@
-package facts
+package spf
 
 import (
 	"net/netip"
@@ -144,34 +144,34 @@ func spfHasAddress(a checks.Answer, client netip.Addr, bits int) bool {
 }
 
 // value is what a macro letter stands for beside p, RFC 7208 section 7.2.
-func (w spfSubject) value(letter byte, domain string) string {
+func (w Subject) value(letter byte, domain string) string {
 	switch letter {
 	case 's':
-		return w.local + "@" + w.domain
+		return w.localPart() + "@" + w.Domain
 	case 'l':
-		return w.local
+		return w.localPart()
 	case 'o':
-		return w.domain
+		return w.Domain
 	case 'd':
 		return domain
 	case 'i':
-		return spfDotted(w.client)
+		return spfDotted(w.Client)
 	case 'c':
-		return w.client.String()
+		return w.Client.String()
 	case 'v':
-		if w.client.Is4() {
+		if w.Client.Is4() {
 			return "in-addr"
 		}
 		return "ip6"
 	case 'h':
-		return w.helo
+		return w.Helo
 	case 'r':
-		if w.receiver == "" {
+		if w.Receiver == "" {
 			return "unknown"
 		}
-		return w.receiver
+		return w.Receiver
 	case 't':
-		return strconv.FormatInt(w.now.Unix(), 10)
+		return strconv.FormatInt(w.Time.Unix(), 10)
 	default:
 		return "unknown"
 	}

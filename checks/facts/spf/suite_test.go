@@ -1,4 +1,4 @@
-package facts_test
+package spf_test
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest"
-	"milterd/checks/facts"
+	"milterd/checks/facts/spf"
 )
 
 // spfScenario is one document of the RFC 7208 test suite, which lies in the module of blitiri.com.ar/go/spf.
@@ -197,19 +197,24 @@ func (d *suiteDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	return checks.Answer{}, errors.New("dns: CNAME loop")
 }
 
-// request returns the request of a case. The suite has reverse-paths that no SMTP parser takes.
-func (c spfCase) request() *checks.Request {
-	s := &checks.Session{
-		Client: netip.MustParseAddr(c.Host).Unmap(),
-		Helo:   c.Helo,
-		Time:   checktest.Now,
+// subject returns the subject of a case. The suite has reverse-paths that no SMTP parser takes.
+func (c spfCase) subject() spf.Subject {
+	subject := spf.Subject{
+		Identity: spf.MailFrom,
+		Client:   netip.MustParseAddr(c.Host).Unmap(),
+		Helo:     c.Helo,
+		Receiver: "mx.example.org",
+		Time:     checktest.Now,
 	}
-	s.Envelope.MailFrom.Text = c.MailFrom
+	if c.MailFrom == "" {
+		subject.Identity, subject.Domain = spf.Helo, strings.ToLower(c.Helo)
+		return subject
+	}
 	local, domain, _ := strings.Cut(c.MailFrom, "@")
 	if !strings.HasPrefix(domain, "[") {
-		s.Envelope.MailFrom.Local, s.Envelope.MailFrom.Domain = local, strings.ToLower(domain)
+		subject.Local, subject.Domain = local, strings.ToLower(domain)
 	}
-	return checks.NewRequest(s, checks.MailFrom)
+	return subject
 }
 
 // spfSuiteCases is how many cases each file has, so that none gets lost.
@@ -225,11 +230,11 @@ func (c spfCase) otherwise(name string) []string {
 	_, domain, _ := strings.Cut(c.MailFrom, "@")
 	switch {
 	case domain != "" && !strings.Contains(domain, "."):
-		return []string{string(facts.SPFNone)}
+		return []string{string(spf.None)}
 	case name == "resolution-with-10-lookups":
-		return []string{string(facts.SPFPermError)}
+		return []string{string(spf.PermError)}
 	case name == "broken-ptr-forward" || name == "ptr-reverse-lookup-error":
-		return []string{string(facts.SPFTempError)}
+		return []string{string(spf.TempError)}
 	default:
 		return c.Result
 	}
@@ -240,7 +245,7 @@ func TestSPFSuite(t *testing.T) {
 	for file, want := range spfSuiteCases {
 		cases, explained := 0, 0
 		for _, sc := range readSPFSuite(t, file) {
-			env := checks.Env{DNS: newSuiteDNS(t, sc.ZoneData), Site: checks.Site{Hostname: "mx.example.org"}}
+			resolver := newSuiteDNS(t, sc.ZoneData)
 			for name, c := range sc.Tests {
 				cases++
 				if c.Explanation != "" {
@@ -250,7 +255,7 @@ func TestSPFSuite(t *testing.T) {
 					if file == "blitirispf-tests.yml" {
 						c.Result = c.otherwise(name)
 					}
-					c.run(t, env)
+					c.run(t, resolver)
 				})
 			}
 		}
@@ -261,12 +266,12 @@ func TestSPFSuite(t *testing.T) {
 	}
 }
 
-func (c spfCase) run(t *testing.T, env checks.Env) {
-	got, err := facts.MailFromSPF(t.Context(), env, c.request())
+func (c spfCase) run(t *testing.T, r checks.Resolver) {
+	got, err := spf.CheckHost(t.Context(), r, c.subject())
 	if !slices.Contains(c.Result, string(got.Result)) {
 		t.Errorf("result %s, want %v (%+v)", got.Result, c.Result, got)
 	}
-	if (err != nil) != (got.Result == facts.SPFTempError) {
+	if (err != nil) != (got.Result == spf.TempError) {
 		t.Errorf("error %v beside %s", err, got.Result)
 	}
 	// DEFAULT is what a site says of its own if the domain gives no explanation.

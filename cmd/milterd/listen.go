@@ -21,12 +21,12 @@ import (
 	"milterd/milter"
 )
 
-// listeners are the sockets that systemd hands over, or else those of the configuration. One that the operator did not
-// ask for may fail, with a warning, as long as another one is left.
+// listeners returns the sockets that systemd passed, or else those of the configuration. A default one may fail, with a
+// warning, if another one is left.
 func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) {
 	lns, err := activation.Listeners()
 	if err != nil {
-		return nil, fmt.Errorf("sockets of systemd: %w", err)
+		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
 	}
 	if len(lns) > 0 {
 		return lns, nil
@@ -40,7 +40,7 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 			closeAll(lns)
 			return nil, fmt.Errorf("cannot listen on %s: %w", w, err)
 		default:
-			log.WithError(err).WithField("listen", w.String()).Warn("cannot listen there")
+			log.WithError(err).WithField("listen", w.String()).Warn("cannot listen")
 		}
 	}
 	if len(lns) == 0 {
@@ -49,14 +49,14 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 	return lns, nil
 }
 
-// spareFiles are left for everything but mail servers: name servers, callouts, the store, the log, pages.
+// spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
 const spareFiles = 1000
 
-// affordable is how many mail servers may connect, so that there are file descriptors left for what their mail needs.
+// affordable returns the number of milter connections that the limit of file descriptors allows, wanted at most.
 func affordable(wanted int, log *logrus.Logger) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		log.WithError(err).Warn("cannot tell how many files may be open")
+		log.WithError(err).Warn("cannot read the limit of open files")
 		return wanted
 	}
 	files := int(min(limit.Cur, math.MaxInt32))
@@ -65,12 +65,12 @@ func affordable(wanted int, log *logrus.Logger) int {
 		return wanted
 	}
 	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
-		Info("fewer connections than configured, because few files may be open (LimitNOFILE, ulimit -n)")
+		Info("fewer connections than configured: the limit of open files is too low (LimitNOFILE, ulimit -n)")
 	return most
 }
 
-// connectionsOf is the limit for so many files, of which those that are told to come again take some too. Of few, mail servers get
-// one half.
+// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get half of
+// them.
 func connectionsOf(files int) int {
 	left := files - min(spareFiles, files/2)
 	return max(1, sort.Search(left, func(n int) bool { return milter.MostConnections(n+1) > left })) // 0 would be no limit
@@ -89,7 +89,7 @@ func listen(w config.Listener) (net.Listener, error) {
 	if err := removeStale(w.Address); err != nil {
 		return nil, err
 	}
-	// The socket gets its name when it has its mode and group: an MTA that finds it can use it.
+	// The socket gets its name after its mode and group, so that an MTA that finds it can use it.
 	hidden := w.Address + ".new"
 	_ = os.Remove(hidden)
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
@@ -109,7 +109,7 @@ func listen(w config.Listener) (net.Listener, error) {
 	return &unixListener{UnixListener: ln, path: w.Address}, nil
 }
 
-// unixListener is a listener whose socket was given another name after it was bound.
+// unixListener is a listener whose socket was renamed after it was bound.
 type unixListener struct {
 	*net.UnixListener
 	path   string
@@ -119,13 +119,13 @@ type unixListener struct {
 // Addr implements net.Listener.
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// Close implements net.Listener: the socket goes with it, once. The next one with this path may be another daemon's.
+// Close implements net.Listener. It removes the socket once: a later one with this path may be another daemon's.
 func (l *unixListener) Close() error {
 	l.closed.Do(func() { _ = os.Remove(l.path) })
 	return l.UnixListener.Close()
 }
 
-// removeStale removes a socket that nobody listens on any more, as a killed daemon leaves it.
+// removeStale removes a socket on which no program listens, as a killed daemon leaves it.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -134,7 +134,7 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there and not a socket", path)
+		return fmt.Errorf("%s exists and is not a socket", path)
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {

@@ -1,5 +1,7 @@
-// Command milterd is a mail filter (milter) for Postfix and Sendmail that checks who sends before the mail is accepted,
-// and says why when it refuses.
+// Command milterd is a mail filter (milter) for Postfix and Sendmail. It checks the client, the sender and the header before a
+// message is accepted, and explains each refusal.
+//
+// This package has the commands. Begin to read at serve, which starts the daemon.
 package main
 
 import (
@@ -41,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
-// errReported is the error of a command that has said itself what is wrong.
+// errReported is the error of a command that has printed what is wrong.
 var errReported = errors.New("failed")
 
 func newRoot() *cobra.Command {
@@ -68,7 +70,7 @@ Without a command it serves.`,
 	return root
 }
 
-// noSuchCommand refuses arguments of the root command: a mistyped command must not start a daemon.
+// noSuchCommand returns an error for an argument of the root command: a mistyped command must not start a daemon.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -91,7 +93,6 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// version is what the Go tool knows of the build.
 // buildTime returns the time of the commit that the program was built from, or the zero time if it is not known.
 func buildTime() time.Time {
 	info, ok := debug.ReadBuildInfo()
@@ -107,6 +108,7 @@ func buildTime() time.Time {
 	return time.Time{}
 }
 
+// version returns the version and the Go release that the program was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

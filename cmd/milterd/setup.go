@@ -22,7 +22,7 @@ import (
 	"milterd/milter/store"
 )
 
-// loadConfig reads the configuration and prints what is wrong with it, warnings only if told to.
+// loadConfig reads the configuration and prints its errors, and its warnings if warnings is set.
 func loadConfig(path string, warnings bool, stderr io.Writer) (*config.Config, error) {
 	cfg, problems := config.Load(path, all.Checks)
 	for _, p := range problems {
@@ -40,7 +40,7 @@ func newResolver(c config.DNS) (*resolver.Resolver, error) {
 	return resolver.New(resolver.Config{Servers: c.Servers, Timeout: c.Timeout})
 }
 
-// newPipeline makes the checks ready, in an environment without its site, and puts them under the configured policy.
+// newPipeline returns the pipeline of a configuration. env has no site, and change adds to the options.
 func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options)) (*checks.Pipeline, error) {
 	instances, opts, err := newChecks(cfg, env)
 	if err != nil {
@@ -50,7 +50,7 @@ func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options
 	return checks.New(instances, opts)
 }
 
-// newChecks makes the checks ready, and what a pipeline of them needs to know of the configuration.
+// newChecks returns the configured checks and the options of a pipeline.
 func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Options, error) {
 	env.Site, env.DNS = siteOf(cfg), checks.Traced(env.DNS)
 	instances, err := cfg.Build(env)
@@ -70,8 +70,8 @@ func siteOf(cfg *config.Config) checks.Site {
 	return checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
 }
 
-// openStore opens the configured store. An embedded one whose folder the operator did not name may fail: the daemon then
-// remembers in memory, and says so.
+// openStore opens the configured store. If the default folder of the embedded store cannot be used, it opens a memory store and
+// logs a warning.
 func openStore(c config.Store, log *logrus.Entry) (*store.Store, error) {
 	sc := store.Config{Driver: c.Driver, Path: c.Path, URL: c.URL, Log: log}
 	if c.Driver != "embedded" || c.Path != "" {
@@ -85,11 +85,11 @@ func openStore(c config.Store, log *logrus.Entry) (*store.Store, error) {
 			return s, nil
 		}
 	}
-	log.WithError(err).Warn("no state folder: what is remembered of clients is lost when the daemon ends")
+	log.WithError(err).Warn("no state folder: greylisting, blocks and evidence are kept in memory and lost at the end")
 	return store.Open(store.Config{Driver: "memory", Log: log})
 }
 
-// stateFolder is the first of the usual ones that can be written.
+// stateFolder returns the first of the default state folders that can be written.
 func stateFolder() (string, error) {
 	candidates := []string{os.Getenv("STATE_DIRECTORY"), "/var/lib/milterd"}
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
@@ -114,12 +114,12 @@ func stateFolder() (string, error) {
 	return "", errors.Join(errs...)
 }
 
-// ownAddresses are those of this machine that others can send from or to.
+// ownAddresses returns the addresses of this machine, without loopback and link-local ones.
 func ownAddresses() []netip.Addr {
 	var own []netip.Addr
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil // helo-own-name then goes by names alone
+		return nil // helo-own-name compares names only
 	}
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())

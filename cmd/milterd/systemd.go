@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notify tells systemd, if it started us (sd_notify(3)).
+// notify sends a state to systemd, if systemd started the daemon (sd_notify(3)).
 func notify(state string) { _, _ = sd.SdNotify(false, state) }
 
-// watchdogTicker ticks twice in the time within which systemd wants to hear of us. Without a watchdog it never does.
+// watchdogTicker returns a ticker with half the interval of systemd's watchdog. Without a watchdog it never ticks.
 func watchdogTicker() *time.Ticker {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {
@@ -22,7 +22,7 @@ func watchdogTicker() *time.Ticker {
 	return time.NewTicker(interval / 2)
 }
 
-// monotonic is the time that Type=notify-reload wants with RELOADING=1.
+// monotonic returns the time that Type=notify-reload needs with RELOADING=1.
 func monotonic() string {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/milter"
+	"milterd/milter/evidence"
+	"milterd/milter/log"
+	"milterd/milter/rdap"
+	"milterd/milter/resolver"
+	"milterd/milter/store"
+	"milterd/milter/web"
+	"milterd/milter/web/dashboard"
+)
+
+const (
+	// drainTimeout is how long a stopping daemon waits for the messages in flight. Mail servers that wait for the next daemon give
+	// up after 30 s.
+	drainTimeout = 15 * time.Second
+	// maintainInterval is the time between two calls of Maintain. A file that changed and a zone that failed are noticed so late.
+	maintainInterval = 10 * time.Second
+	// firstMaintain is how long a new configuration waits for its first Maintain.
+	firstMaintain = 3 * time.Second
+)
+
+// daemon has the parts of a running daemon.
+type daemon struct {
+	file     string         // of the configuration; empty: the defaults
+	mu       sync.Mutex     // guards cfg
+	cfg      *config.Config // in force
+	log      *logrus.Logger
+	output   *log.Output // of log
+	started  time.Time
+	resolver *resolver.Resolver
+	store    *store.Store
+	clock    *checks.Clock
+	registry *rdap.Client
+	explain  explainer
+	evidence *evidence.Book
+	metrics  *web.Metrics
+	history  *dashboard.History
+	pipeline atomic.Pointer[checks.Pipeline]
+	server   *milter.Server
+}
+
+// config returns the configuration in force.
+func (d *daemon) config() *config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg
+}
+
+// env returns what checks may use, without the site.
+func (d *daemon) env() checks.Env {
+	return checks.Env{
+		DNS: d.resolver, Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext,
+		Registry: d.registry, Clock: d.clock,
+	}
+}
+
+// build returns the pipeline of a configuration.
+func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
+	return newPipeline(cfg, d.env(), func(o *checks.Options) {
+		o.Announce, o.Took, o.Clock = d.resolver, d.metrics.Took, d.clock
+		d.explain.options(o)
+	})
+}
+
+// use puts a pipeline in force, after its first Maintain.
+func (d *daemon) use(ctx context.Context, p *checks.Pipeline) {
+	ctx, cancel := context.WithTimeout(ctx, firstMaintain)
+	defer cancel()
+	p.Maintain(ctx, time.Now())
+	d.pipeline.Store(p)
+}
+
+// maintain calls Maintain of the current pipeline regularly until stop is called.
+func (d *daemon) maintain() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var maintaining sync.WaitGroup
+	maintaining.Go(func() {
+		tick := time.NewTicker(maintainInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				each, done := context.WithTimeout(ctx, maintainInterval)
+				d.pipeline.Load().Maintain(each, time.Now())
+				done()
+			}
+		}
+	})
+	return func() { cancel(); maintaining.Wait() }
+}
+
+// run serves until ctx is done or a listener fails, then drains.
+func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Signal) error {
+	failed := make(chan error, len(lns))
+	for _, ln := range lns {
+		d.log.WithField("listen", ln.Addr().Network()+":"+ln.Addr().String()).Info("listening")
+	}
+	d.log.WithFields(logrus.Fields{"version": version(), "hostname": d.cfg.Hostname, "profile": d.cfg.Profile.String()}).Info("ready")
+	for _, ln := range lns {
+		go func() { failed <- d.server.Serve(ln) }()
+	}
+	notify(sd.SdNotifyReady)
+	watchdog := watchdogTicker()
+	defer watchdog.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return d.drain()
+		case err := <-failed:
+			_ = d.drain()
+			return err
+		case <-hup:
+			d.reload()
+		case <-watchdog.C:
+			notify(sd.SdNotifyWatchdog)
+		}
+	}
+}
+
+// drain waits for the messages in flight.
+func (d *daemon) drain() error {
+	notify(sd.SdNotifyStopping)
+	d.log.WithField("connections", d.server.Connections()).Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := d.server.Shutdown(ctx); err != nil {
+		d.log.Warn("messages in flight were cut off")
+	}
+	d.log.Info("stopped")
+	return nil
+}
+
+// reload puts a new configuration in force for new connections. If it has an error, the old one stays.
+func (d *daemon) reload() {
+	notify(sd.SdNotifyReloading + "\n" + monotonic())
+	defer notify(sd.SdNotifyReady)
+	cfg, problems := config.Load(d.file, all.Checks)
+	for _, p := range problems {
+		e := d.log.WithField("problem", p.String())
+		if p.Warning {
+			e.Warn("configuration")
+		} else {
+			e.Error("configuration")
+		}
+	}
+	if problems.Err() != nil {
+		d.log.Error("reload failed: the old configuration stays in force")
+		return
+	}
+	p, err := d.build(cfg)
+	if err != nil {
+		d.log.WithError(err).Error("reload failed: the old configuration stays in force")
+		return
+	}
+	d.warnOfRestart(cfg)
+	d.log.SetLevel(cfg.Log.Level)
+	p.Reload(d.pipeline.Load())
+	d.use(context.Background(), p)
+	running := *cfg // but for what takes effect at the next start
+	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
+	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
+	d.mu.Lock()
+	d.cfg = &running
+	d.mu.Unlock()
+	d.log.Info("configuration reloaded")
+}
+
+// warnOfRestart logs the changed keys that take effect at the next start only.
+func (d *daemon) warnOfRestart(cfg *config.Config) {
+	for key, same := range map[string]bool{
+		"listen": reflect.DeepEqual(cfg.Listen, d.cfg.Listen), "dns": reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
+		"log":   cfg.Log.Syslog == d.cfg.Log.Syslog && cfg.Log.JSON == d.cfg.Log.JSON && cfg.Log.Facility == d.cfg.Log.Facility,
+		"store": cfg.Store == d.cfg.Store, "admin": cfg.Admin == d.cfg.Admin,
+		"explain": cfg.Explain == d.cfg.Explain, "records": cfg.Records == d.cfg.Records,
+		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
+	} {
+		if !same {
+			d.log.WithField("key", key).Warn("this change takes effect at the next start")
+		}
+	}
+}

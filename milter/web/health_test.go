@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// TestHealth tests the answers of the health pages with and without problems.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	var problems []string
@@ -17,7 +18,7 @@ func TestHealth(t *testing.T) {
 	}{
 		{"alive", "/healthz", []string{"the store is down"}, 200, "ok\n"},
 		{"ready", "/readyz", nil, 200, "ok\n"},
-		{"not ready", "/readyz", []string{"the store is down", "it rains"}, 503, "the store is down\nit rains\n"},
+		{"not ready", "/readyz", []string{"the store is down", "the clock is wrong"}, 503, "the store is down\nthe clock is wrong\n"},
 		{"nothing else", "/", nil, 404, "404 page not found\n"},
 	} {
 		problems = c.problems

@@ -27,7 +27,7 @@ var _ milter.Journal = (*Metrics)(nil)
 
 var helo = &checks.Reason{ID: "helo-mismatch"}
 
-// newTestMetrics are those of a daemon with two checks, all of whose parts have something to tell.
+// newTestMetrics returns the metrics of a daemon with two checks and with counts in all components.
 func newTestMetrics() *Metrics {
 	return NewMetrics([]checks.Info{{Name: "helo"}, {Name: "dnsbl"}}, "v1 go1.26", Components{
 		Connections: func() int { return 3 },
@@ -39,12 +39,13 @@ func newTestMetrics() *Metrics {
 			return []checks.Condition{
 				{Check: "dnsbl", Name: "bl.example (client)", State: "on", Counts: map[string]uint64{"queries": 14, "hits": 15}},
 				{Check: "access", Name: "/deny\xff", State: "old"},
-				{Check: "access", Name: "/deny\xff", State: "old"}, // in use twice
+				{Check: "access", Name: "/deny\xff", State: "old"}, // configured twice
 			}
 		},
 	})
 }
 
+// scrape returns the metrics as Prometheus reads them.
 func scrape(t testing.TB, m *Metrics) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -55,6 +56,7 @@ func scrape(t testing.TB, m *Metrics) string {
 	return w.Body.String()
 }
 
+// fill counts a decision with a failed check, an accepted message, and the duration of a check.
 func fill(m *Metrics) {
 	m.Decided(checks.NewRequest(nil, checks.RcptTo), checks.Decision{
 		Outcomes: []checks.Outcome{{Check: "helo", Stage: checks.Helo, Reason: helo, Action: checks.Reject}},
@@ -65,6 +67,7 @@ func fill(m *Metrics) {
 	m.Took("unknown", time.Second)
 }
 
+// TestMetrics compares the metrics with the counts, and has Prometheus check their names and help.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := newTestMetrics()
@@ -109,8 +112,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestMetricsUnknown shows that what the store cannot tell is left out.
-func TestMetricsUnknown(t *testing.T) {
+// TestMetricsOfUnknownSize tests that the size of the store is left out if it is unknown.
+func TestMetricsOfUnknownSize(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics(nil, "", Components{
 		Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 },
@@ -124,7 +127,7 @@ func TestMetricsUnknown(t *testing.T) {
 	}
 }
 
-// TestMetricsConcurrent is for the race detector.
+// TestMetricsConcurrent counts in several goroutines.
 func TestMetricsConcurrent(t *testing.T) {
 	t.Parallel()
 	m := newTestMetrics()
@@ -139,79 +142,93 @@ func TestMetricsConcurrent(t *testing.T) {
 	scrape(t, m)
 	all.Wait()
 	if !strings.Contains(scrape(t, m), "\nmilterd_accepted_total 400\n") {
-		t.Error("counts are lost")
+		t.Error("counts were lost")
 	}
 }
 
-// TestMetricsExamples shows that the dashboard and the rules are well-formed and ask for nothing that we do not have, and that
-// the dashboard shows all that is ours.
-func TestMetricsExamples(t *testing.T) {
-	t.Parallel()
+// exampleMetrics returns the names of the metrics that a file in the folder examples uses. It fails the test if one of them does
+// not exist.
+func exampleMetrics(t *testing.T, text []byte) []string {
+	t.Helper()
+	exist := metricNames(t)
+	used := regexp.MustCompile(`\b(milterd|go|process)_[a-z_]+`).FindAllString(string(text), -1)
+	for _, name := range used {
+		if !slices.Contains(exist, name) {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+	return used
+}
+
+func metricNames(t *testing.T) []string {
+	t.Helper()
 	m := newTestMetrics()
 	fill(m)
-	have := map[string]bool{}
-	for _, found := range regexp.MustCompile(`(?m)^[a-z_]+`).FindAllString(scrape(t, m), -1) {
-		have[found] = true
+	return regexp.MustCompile(`(?m)^[a-z_]+`).FindAllString(scrape(t, m), -1)
+}
+
+func readExample(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../../examples/" + name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	read := func(file string, parse func([]byte) error) []string {
-		text, err := os.ReadFile("../../examples/" + file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := parse(text); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		used := regexp.MustCompile(`\b(milterd|go|process)_[a-z_]+`).FindAllString(string(text), -1)
-		for _, name := range used {
-			if !have[name] {
-				t.Errorf("%s: there is no %s", file, name)
+	return text
+}
+
+// TestExampleAlerts tests that the alert rules are complete and use existing metrics.
+func TestExampleAlerts(t *testing.T) {
+	t.Parallel()
+	text := readExample(t, "alerts.yml")
+	exampleMetrics(t, text)
+	var rules struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
 			}
 		}
-		return used
 	}
-	read("alerts.yml", func(text []byte) error {
-		var rules struct {
-			Groups []struct {
-				Name  string
-				Rules []struct {
-					Alert, Expr, For    string
-					Labels, Annotations map[string]string
-				}
+	if err := yaml.Load(text, &rules, yaml.WithKnownFields()); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if r.Alert == "" || r.Expr == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" {
+				t.Errorf("incomplete: %+v", r)
 			}
 		}
-		err := yaml.Load(text, &rules, yaml.WithKnownFields())
-		for _, g := range rules.Groups {
-			for _, r := range g.Rules {
-				if r.Alert == "" || r.Expr == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" {
-					t.Errorf("incomplete: %+v", r)
-				}
-			}
-		}
-		return err
-	})
-	shown := read("grafana.json", func(text []byte) error {
-		var dashboard struct {
-			Panels []struct {
-				Title   string
-				Targets []struct{ Expr string }
-			}
-		}
-		err := json.Unmarshal(text, &dashboard)
-		for _, p := range dashboard.Panels {
-			if p.Title == "" || len(p.Targets) == 0 || slices.ContainsFunc(p.Targets, func(t struct{ Expr string }) bool { return t.Expr == "" }) {
-				t.Errorf("incomplete: %+v", p)
-			}
-		}
-		return err
-	})
-	for name := range have {
-		if strings.HasPrefix(name, "milterd_") && !slices.Contains(shown, name) {
+	}
+}
+
+// TestExampleGrafanaDashboard tests that the dashboard is complete and shows every metric of milterd.
+func TestExampleGrafanaDashboard(t *testing.T) {
+	t.Parallel()
+	text := readExample(t, "grafana.json")
+	used := exampleMetrics(t, text)
+	for _, name := range metricNames(t) {
+		if strings.HasPrefix(name, "milterd_") && !slices.Contains(used, name) {
 			t.Errorf("the dashboard does not show %s", name)
 		}
 	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range dashboard.Panels {
+		if p.Title == "" || len(p.Targets) == 0 || slices.ContainsFunc(p.Targets, func(t struct{ Expr string }) bool { return t.Expr == "" }) {
+			t.Errorf("incomplete: %+v", p)
+		}
+	}
 }
 
-// BenchmarkMetrics is what one decision of twelve checks with one outcome costs.
+// BenchmarkMetrics measures one decision of twelve checks with one outcome.
 func BenchmarkMetrics(b *testing.B) {
 	m := newTestMetrics()
 	d := checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Stage: checks.Helo, Reason: helo, Action: checks.Reject}}}

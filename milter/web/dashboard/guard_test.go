@@ -11,60 +11,74 @@ import (
 	"milterd/checks/checktest"
 )
 
-// guarded is a page behind a guard. It tells of every request that came through.
+// guarded returns a page behind a Guard, and the number of requests that it has served.
 func guarded(g Guard) (http.Handler, *int) {
-	through := new(int)
+	served := new(int)
 	return g.Protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		*through++
+		*served++
 		fmt.Fprint(w, "secret")
-	})), through
+	})), served
 }
 
-func TestGuardLetsTheOperatorIn(t *testing.T) {
-	t.Parallel()
-	const password = "correct horse: ü"
-	for _, c := range []struct {
-		name, password, method, host string
-		change                       func(*http.Request)
-		code                         int
-	}{
+// guardCase is a request and the status code of its answer.
+type guardCase struct {
+	name, password, method, host string
+	change                       func(*http.Request)
+	code                         int
+}
+
+// hostCases are requests without a configured password.
+func hostCases() []guardCase {
+	return []guardCase{
 		{"by address", "", "GET", "127.0.0.1:8893", nil, 200},
 		{"by IPv6 address", "", "GET", "[::1]:8893", nil, 200},
 		{"by another address", "", "GET", "192.0.2.1", nil, 200},
 		{"as localhost", "", "GET", "localhost:8893", nil, 200},
 		{"by the hostname", "", "GET", "MX.example.org.", nil, 200},
-		{"rebound name", "", "GET", "evil.example:8893", nil, 421},
+		{"name of an attacker", "", "GET", "evil.example:8893", nil, 421},
 		{"name below localhost's", "", "GET", "localhost.evil.example", nil, 421},
 		{"name with an address in it", "", "GET", "127.0.0.1.evil.example", nil, 421},
 		{"no host", "", "GET", "", nil, 421},
-		{"rebound form", "", "POST", "evil.example:8893", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example:8893") }, 421},
+		{"form with the name of an attacker", "", "POST", "evil.example:8893", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example:8893") }, 421},
 
-		{"form of ours", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-origin") }, 200},
-		{"form of ours in an old browser", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Origin", "http://localhost:8893") }, 200},
-		{"program", "", "POST", "localhost:8893", nil, 200},
+		{"form of the same site", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-origin") }, 200},
+		{"form of the same site in an old browser", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Origin", "http://localhost:8893") }, 200},
+		{"program without browser headers", "", "POST", "localhost:8893", nil, 200},
 		{"form of another site", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, 403},
 		{"form of another port", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-site") }, 403},
 		{"form of another site in an old browser", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") }, 403},
-		{"form of nowhere", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Origin", "null") }, 403},
+		{"form of an unknown origin", "", "POST", "localhost:8893", func(r *http.Request) { r.Header.Set("Origin", "null") }, 403},
 		{"link of another site", "", "GET", "localhost:8893", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, 200},
+	}
+}
 
+// passwordCases are requests with a configured password.
+func passwordCases() []guardCase {
+	const password = "correct horse: ü"
+	return []guardCase{
 		{"no password", password, "GET", "localhost", nil, 401},
 		{"right password", password, "GET", "admin.example", func(r *http.Request) { r.SetBasicAuth("anybody", password) }, 200},
 		{"right password, no user", password, "POST", "admin.example", func(r *http.Request) { r.SetBasicAuth("", password) }, 200},
 		{"wrong password", password, "GET", "localhost", func(r *http.Request) { r.SetBasicAuth("admin", "Correct horse: ü") }, 401},
-		{"beginning of it", password, "GET", "localhost", func(r *http.Request) { r.SetBasicAuth("admin", "correct horse") }, 401},
-		{"empty one", password, "GET", "localhost", func(r *http.Request) { r.SetBasicAuth("admin", "") }, 401},
+		{"beginning of the password", password, "GET", "localhost", func(r *http.Request) { r.SetBasicAuth("admin", "correct horse") }, 401},
+		{"empty password", password, "GET", "localhost", func(r *http.Request) { r.SetBasicAuth("admin", "") }, 401},
 		{"password as user", password, "GET", "localhost", func(r *http.Request) { r.SetBasicAuth(password, "") }, 401},
-		{"nonsense", password, "GET", "localhost", func(r *http.Request) { r.Header.Set("Authorization", "Basic !!!") }, 401},
-		{"another scheme", password, "GET", "localhost", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+password) }, 401},
+		{"invalid credentials", password, "GET", "localhost", func(r *http.Request) { r.Header.Set("Authorization", "Basic !!!") }, 401},
+		{"another authentication scheme", password, "GET", "localhost", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+password) }, 401},
 		{"right password, form of another site", password, "POST", "localhost", func(r *http.Request) {
 			r.SetBasicAuth("admin", password)
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
 		}, 403},
-	} {
+	}
+}
+
+// TestGuard sends requests with and without a password, from the same and from other sites.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	for _, c := range append(hostCases(), passwordCases()...) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h, through := guarded(Guard{Password: c.password, Hosts: []string{"mx.example.org"}})
+			h, served := guarded(Guard{Password: c.password, Hosts: []string{"mx.example.org"}})
 			r := httptest.NewRequest(c.method, "/", nil)
 			r.Host = c.host
 			if c.change != nil {
@@ -72,8 +86,8 @@ func TestGuardLetsTheOperatorIn(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
-			if w.Code != c.code || (w.Code == 200) != (*through == 1) || (w.Code == 200) != (w.Body.String() == "secret") {
-				t.Errorf("%d %q, %d through", w.Code, w.Body, *through)
+			if w.Code != c.code || (w.Code == 200) != (*served == 1) || (w.Code == 200) != (w.Body.String() == "secret") {
+				t.Errorf("%d %q, %d requests served", w.Code, w.Body, *served)
 			}
 			if (w.Code == 401) != strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic ") {
 				t.Errorf("%v", w.Header())
@@ -85,7 +99,8 @@ func TestGuardLetsTheOperatorIn(t *testing.T) {
 	}
 }
 
-func TestGuardBoundsGuesses(t *testing.T) {
+// TestGuardLimitsWrongPasswords enters wrong passwords from addresses of one /64.
+func TestGuardLimitsWrongPasswords(t *testing.T) {
 	t.Parallel()
 	now := checktest.Now
 	h, _ := guarded(Guard{Password: "right", Now: func() time.Time { return now }})
@@ -104,19 +119,19 @@ func TestGuardBoundsGuesses(t *testing.T) {
 		}
 	}
 	if code := try(guesser, "right"); code != 429 {
-		t.Errorf("a guess too many: %d", code)
+		t.Errorf("after the last allowed guess: %d", code)
 	}
 	if code := try(other, "right"); code != 200 {
-		t.Errorf("somebody else: %d", code)
+		t.Errorf("another client: %d", code)
 	}
 	now = now.Add(refillWrong)
 	if a, b, c := try(guesser, "wrong"), try(guesser, "right"), try(other, "right"); a != 401 || b != 429 || c != 200 {
-		t.Errorf("after a while: %d %d %d", a, b, c)
+		t.Errorf("after one interval: %d %d %d", a, b, c)
 	}
 	now = now.Add(wrongPasswords * refillWrong)
-	for range 3 * wrongPasswords { // the right one is never too many
+	for range 3 * wrongPasswords { // the right password is not limited
 		if code := try(guesser, "right"); code != 200 {
-			t.Errorf("later: %d", code)
+			t.Errorf("after all intervals: %d", code)
 		}
 	}
 }

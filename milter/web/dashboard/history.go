@@ -91,16 +91,16 @@ func NewHistory(infos []checks.Info, pipeline []*checks.Reason) *History {
 func (h *History) Reasons() []string { return h.ids[:len(h.ids)-1] }
 
 // Decided implements milter.Journal.
-func (h *History) Decided(s *checks.Request, d checks.Decision) {
+func (h *History) Decided(r *checks.Request, d checks.Decision) {
 	if action, reason := d.Final(); reason != nil {
-		h.count(s.Time, action.String(), reason.ID)
+		h.count(r.Time, action.String(), reason.ID)
 	}
 }
 
 // Accepted implements milter.Journal. Mail of trusted sessions is not counted.
-func (h *History) Accepted(s *checks.Request) {
-	if !s.Trusted() {
-		h.count(s.Time, records.Accept, "")
+func (h *History) Accepted(r *checks.Request) {
+	if !r.Trusted() {
+		h.count(r.Time, records.Accept, "")
 	}
 }
 

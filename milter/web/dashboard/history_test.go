@@ -17,6 +17,7 @@ import (
 
 var _ milter.Journal = (*History)(nil)
 
+// newTestHistory returns a History of all reasons.
 func newTestHistory() *History { return NewHistory(all.Checks, checks.PipelineReasons()) }
 
 // summary formats what a period shows: the totals by action and those of each reason, in alphabetical order.
@@ -30,6 +31,7 @@ func (h *History) summary(name string, now time.Time) string {
 	return strings.Trim(fmt.Sprint(s.totals), "[]") + strings.Join(reasons, "")
 }
 
+// TestHistory counts records of several times and compares what each period shows.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	now := checktest.Now
@@ -38,7 +40,7 @@ func TestHistory(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name            string
-		seen            []records.Record
+		records         []records.Record
 		hour, day, week string
 	}{
 		{"nothing", nil, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
@@ -46,20 +48,20 @@ func TestHistory(t *testing.T) {
 		{"every action", []records.Record{
 			ago(0, "reject", "spf-fail"), ago(0, "tempfail", "greylisted"), ago(0, "greylist", "spf-fail"), ago(0, "watch", "spf-fail"), ago(0, "accept", ""),
 		}, "1 1 1 1 1; greylisted 1; spf-fail 3", "1 1 1 1 1; greylisted 1; spf-fail 3", "1 1 1 1 1; greylisted 1; spf-fail 3"},
-		{"59 minutes ago", []records.Record{ago(59*time.Minute, "watch", "helo-cname")}, "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1"},
-		{"an hour ago", []records.Record{ago(time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 1", "0 0 0 0 1"},
-		{"a day ago", []records.Record{ago(24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 1"},
-		{"a week ago", []records.Record{ago(7*24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
-		{"old over new", []records.Record{ago(0, "accept", ""), ago(time.Hour, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
-		{"new over old", []records.Record{ago(time.Hour, "accept", ""), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
-		{"a clock far ahead that was mended", []records.Record{ago(-1000*24*time.Hour, "reject", "spf-fail"), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 1", "0 0 0 0 1"},
+		{"59 minutes old", []records.Record{ago(59*time.Minute, "watch", "helo-cname")}, "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1"},
+		{"an hour old", []records.Record{ago(time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 1", "0 0 0 0 1"},
+		{"a day old", []records.Record{ago(24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 1"},
+		{"a week old", []records.Record{ago(7*24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
+		{"old after new", []records.Record{ago(0, "accept", ""), ago(time.Hour, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
+		{"new after old", []records.Record{ago(time.Hour, "accept", ""), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
+		{"counted while the clock was 1000 days ahead", []records.Record{ago(-1000*24*time.Hour, "reject", "spf-fail"), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 1", "0 0 0 0 1"},
 		{"before 1970", []records.Record{{Time: time.Unix(-100000, 0), Action: "accept"}}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
-		{"unknown", []records.Record{ago(0, "reject", "of-a-check-that-is-gone"), ago(0, "explode", "spf-fail")}, "1 0 0 0 0; other 1", "1 0 0 0 0; other 1", "1 0 0 0 0; other 1"},
+		{"unknown reason and unknown action", []records.Record{ago(0, "reject", "of-a-check-that-is-gone"), ago(0, "explode", "spf-fail")}, "1 0 0 0 0; other 1", "1 0 0 0 0; other 1", "1 0 0 0 0; other 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := newTestHistory()
-			for _, r := range c.seen {
+			for _, r := range c.records {
 				h.Seed(r)
 			}
 			for period, want := range map[string]string{"hour": c.hour, "day": c.day, "week": c.week} {
@@ -71,8 +73,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// TestHistoryIsAJournal counts what the milter tells.
-func TestHistoryIsAJournal(t *testing.T) {
+// TestHistoryCountsDecisions tests which action and reason of a decision are counted, and that trusted sessions are not.
+func TestHistoryCountsDecisions(t *testing.T) {
 	t.Parallel()
 	h := newTestHistory()
 	s := &checks.Session{Time: checktest.Now}
@@ -89,8 +91,8 @@ func TestHistoryIsAJournal(t *testing.T) {
 	}
 }
 
-// TestHistoryOfManySessions counts in many goroutines while pages are made.
-func TestHistoryOfManySessions(t *testing.T) {
+// TestHistoryConcurrent counts in several goroutines and reads the counts at the same time.
+func TestHistoryConcurrent(t *testing.T) {
 	t.Parallel()
 	h := newTestHistory()
 	var all sync.WaitGroup
@@ -108,6 +110,7 @@ func TestHistoryOfManySessions(t *testing.T) {
 	}
 }
 
+// TestNiceTop tests the end of the axis of a chart.
 func TestNiceTop(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[uint64]uint64{0: 2, 1: 2, 2: 2, 3: 4, 5: 6, 7: 10, 10: 10, 11: 20, 21: 40, 60: 60, 61: 100, 999: 1000, 1001: 2000, 1 << 40: 2 * 10_000_000_000} {
@@ -117,6 +120,7 @@ func TestNiceTop(t *testing.T) {
 	}
 }
 
+// BenchmarkHistory measures the counting of one decision.
 func BenchmarkHistory(b *testing.B) {
 	h := newTestHistory()
 	s := &checks.Session{Time: checktest.Now}

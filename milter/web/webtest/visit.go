@@ -21,7 +21,7 @@ func (b *Browser) Visit(t testing.TB, site http.Handler) *Visit {
 	return &Visit{Tab: b.Tab(t), Home: server.URL}
 }
 
-// Harmless fails the test if a page ran a script of somebody else or requested anything outside the site.
+// Harmless fails the test if a page ran an unexpected script or requested anything outside the site.
 func (v *Visit) Harmless() {
 	v.t.Helper()
 	if ran := v.Ran(); len(ran) > 0 {

@@ -1,7 +1,8 @@
-// Package webtest drives a headless Chromium for tests, and has axe-core look for what keeps people out of a page.
+// Package webtest tests web pages: Serve and Page without a browser, Start and Visit with a headless Chromium and axe-core, which
+// finds violations of the accessibility guidelines.
 //
-// The browser reaches loopback alone. It ends with the test, and nothing of it stays. It needs what .ci/install installs;
-// tests call Require first.
+// The browser can reach only loopback. It ends with the test and leaves no files. It needs the programs that .ci/install
+// installs; tests call Require first.
 package webtest
 
 import (
@@ -27,18 +28,18 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// browsers are the programs that will do, the smallest first.
+// browsers are the programs that can be used, the smallest first.
 var browsers = []string{"chromium-headless-shell", "chromium"}
 
-// Require skips the test unless MILTERD_TEST_REAL=1 says that this machine has the real thing. Then whatever lacks is a
-// failure.
+// Require skips the test unless the environment variable MILTERD_TEST_REAL is 1. If it is, the test fails if Chromium or axe-core
+// is not installed.
 func Require(t testing.TB) {
 	t.Helper()
 	if os.Getenv("MILTERD_TEST_REAL") != "1" {
 		t.Skip("needs Chromium and axe-core: run `make test`, or .ci/install and set MILTERD_TEST_REAL=1")
 	}
 	if program() == "" {
-		t.Fatalf("none of %v is here: run .ci/install", browsers)
+		t.Fatalf("none of %v is installed: run .ci/install", browsers)
 	}
 	if _, err := axe(); err != nil {
 		t.Fatalf("%v: run .ci/install", err)
@@ -54,7 +55,7 @@ func program() string {
 	return ""
 }
 
-// axe is the source of axe-core.
+// axe returns the source of axe-core.
 var axe = sync.OnceValues(func() (string, error) {
 	dir := os.Getenv("MILTERD_TEST_ROOT")
 	if dir == "" {
@@ -64,8 +65,8 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(source), err
 })
 
-// patience is how long a page may take. Loaded machines are slow; only a failing test waits so long.
-const patience = 3 * time.Minute
+// pageTimeout limits the loading of a page. It is long for busy machines; only a failing test waits so long.
+const pageTimeout = 3 * time.Minute
 
 // Browser is a running Chromium.
 type Browser struct{ ctx context.Context }
@@ -79,17 +80,17 @@ func Start(t testing.TB) *Browser {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program()),
-		chromedp.NoSandbox, // it needs a user who is not root
+		chromedp.NoSandbox, // the sandbox does not work for root
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.*"),
 		chromedp.Flag("no-proxy-server", true),
-		chromedp.Flag("disable-gpu", true), // there is none, and its emulation is slow
+		chromedp.Flag("disable-gpu", true), // emulating one is slow
 		chromedp.Env("HOME="+home, "TMPDIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home),
 	)
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(t.Logf))
 	t.Cleanup(func() {
 		cancel()
-		end() // waits for the program
+		end() // waits for the browser to exit
 		if err := os.RemoveAll(home); err != nil {
 			t.Errorf("clean up: %v", err)
 		}
@@ -100,17 +101,17 @@ func Start(t testing.TB) *Browser {
 	return &Browser{ctx}
 }
 
-// Tab is one page after another. A test that cannot go on with one fails.
+// Tab is a tab of the browser. Its methods stop the test if the browser fails.
 type Tab struct {
 	t   testing.TB
 	ctx context.Context
 
 	mu   sync.Mutex
-	sent []string // addresses of requests
-	ran  []string
+	sent []string // URLs of requests
+	ran  []string // see Ran
 }
 
-// Tab opens an empty page, which is closed when the test ends.
+// Tab opens an empty tab, which is closed when the test ends.
 func (b *Browser) Tab(t testing.TB) *Tab {
 	t.Helper()
 	tab := &Tab{t: t}
@@ -128,7 +129,7 @@ func (tab *Tab) must(err error) {
 	}
 }
 
-// notice takes down what a page does.
+// notice records an event of the page.
 func (tab *Tab) notice(event any) {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
@@ -137,7 +138,7 @@ func (tab *Tab) notice(event any) {
 		tab.sent = append(tab.sent, e.Request.URL)
 	case *page.EventJavascriptDialogOpening:
 		tab.ran = append(tab.ran, "dialog: "+e.Message)
-		go func() { // not from here, where the answer would be waited for
+		go func() { // the event loop that calls notice must not wait for the answer
 			_, _ = chromedp.Call(tab.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{})
 		}()
 	case *runtime.EventConsoleAPICalled:
@@ -145,44 +146,44 @@ func (tab *Tab) notice(event any) {
 	case *runtime.EventExceptionThrown:
 		tab.ran = append(tab.ran, "exception: "+e.ExceptionDetails.Text)
 	case *log.EventEntryAdded:
-		if e.Entry.Source == log.EntrySourceSecurity { // the content security policy was needed
+		if e.Entry.Source == log.EntrySourceSecurity { // the content security policy stopped something
 			tab.ran = append(tab.ran, "refused: "+e.Entry.Text)
 		}
 	}
 }
 
-// Sent are the addresses that were asked for so far.
+// Sent returns the URLs that the tab has requested.
 func (tab *Tab) Sent() []string {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	return slices.Clone(tab.sent)
 }
 
-// Ran is what scripts of the pages did so far, or would have done without the content security policy.
+// Ran returns what scripts did: dialogs, console output and exceptions. It also has what the content security policy refused.
 func (tab *Tab) Ran() []string {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	return slices.Clone(tab.ran)
 }
 
-// Open loads a page, and returns the status code.
+// Open loads a page and returns the status code.
 func (tab *Tab) Open(address string) int {
 	tab.t.Helper()
 	return tab.load("open "+address, chromedp.Navigate(address))
 }
 
-// Click clicks what a CSS selector finds, waits for the page that comes, and returns the status code.
+// Click clicks the element that a CSS selector finds, waits for the next page, and returns its status code.
 func (tab *Tab) Click(selector string) int {
 	tab.t.Helper()
 	return tab.load("click "+selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
-// load does what makes a page come.
-func (tab *Tab) load(what string, do chromedp.Action[chromedp.Void]) int {
+// load runs an action that loads a page, and returns the status code.
+func (tab *Tab) load(what string, action chromedp.Action[chromedp.Void]) int {
 	tab.t.Helper()
-	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	ctx, cancel := context.WithTimeout(tab.ctx, pageTimeout)
 	defer cancel()
-	r, err := chromedp.RunResponse(ctx, do)
+	r, err := chromedp.RunResponse(ctx, action)
 	if err != nil {
 		tab.t.Fatalf("%s: %v", what, err)
 	}
@@ -195,13 +196,13 @@ func (tab *Tab) Press(keys string) {
 	tab.must(chromedp.Do(tab.ctx, chromedp.KeyEvent(keys)))
 }
 
-// Enter presses the Enter key, waits for the page that comes, and returns the status code.
+// Enter presses the Enter key, waits for the next page, and returns its status code.
 func (tab *Tab) Enter() int {
 	tab.t.Helper()
 	return tab.load("Enter", chromedp.KeyEvent(kb.Enter))
 }
 
-// Address is that of the page.
+// Address returns the URL of the page.
 func (tab *Tab) Address() *url.URL {
 	tab.t.Helper()
 	s, err := chromedp.Run(tab.ctx, chromedp.Location())
@@ -211,7 +212,7 @@ func (tab *Tab) Address() *url.URL {
 	return u
 }
 
-// Text is what the elements that a CSS selector finds show, in one line.
+// Text returns the visible text of the elements that a CSS selector finds, in one line.
 func (tab *Tab) Text(selector string) string {
 	tab.t.Helper()
 	name, _ := json.Marshal(selector)
@@ -219,40 +220,41 @@ func (tab *Tab) Text(selector string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// Evaluate has the browser work out an expression, with its promise kept. The policy of the page does not apply to it.
+// Evaluate evaluates a JavaScript expression in the page and waits for its promise. The content security policy does not apply to
+// it.
 func Evaluate[T any](tab *Tab, expression string) T {
 	tab.t.Helper()
-	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	ctx, cancel := context.WithTimeout(tab.ctx, pageTimeout)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	tab.must(err)
 	return v
 }
 
-// Look is what a page is looked at with.
+// Look is a kind of device.
 type Look struct {
 	Name  string
 	Width int64 // in CSS pixels
 	Dark  bool
-	Print bool // as on paper, in one long sheet
+	Print bool // print media, on one long sheet
 }
 
-// Looks are a desk and a telephone, by day and by night.
+// Looks are a wide and a narrow screen, light and dark.
 var Looks = []Look{
 	{Name: "wide-light", Width: 1280}, {Name: "wide-dark", Width: 1280, Dark: true}, {Name: "narrow-light", Width: 390}, {Name: "narrow-dark", Width: 390, Dark: true},
 }
 
-// Paper is a sheet of A4 within its margins of 1 cm.
+// Paper is a sheet of A4 with margins of 1 cm.
 var Paper = Look{Name: "paper", Width: 718, Print: true}
 
-// Look changes the look of this page and those to come.
+// Look changes the Look of the tab.
 func (tab *Tab) Look(l Look) {
 	tab.t.Helper()
 	scheme := "light"
 	if l.Dark {
 		scheme = "dark"
 	}
-	medium := "" // the usual one
+	medium := "" // the default: screen
 	if l.Print {
 		medium = "print"
 	}
@@ -264,7 +266,7 @@ func (tab *Tab) Look(l Look) {
 	tab.must(err)
 }
 
-// Overflow names the elements that reach beyond the right edge of the page, for which the reader would have to scroll.
+// Overflow returns the elements that extend beyond the right edge of the page, so that the reader would have to scroll.
 func (tab *Tab) Overflow() []string {
 	tab.t.Helper()
 	return Evaluate[[]string](tab, `
@@ -273,15 +275,15 @@ func (tab *Tab) Overflow() []string {
 			.map(e => e.tagName.toLowerCase() + ": " + (e.innerText || "").slice(0, 60))`)
 }
 
-// Complaint is what axe-core finds wrong with a page.
+// Complaint is a rule of axe-core that a page violates.
 type Complaint struct {
 	Rule  string   `json:"id"`
 	Help  string   `json:"help"`
-	Nodes []string `json:"nodes"` // the elements, each with the reason
+	Nodes []string `json:"nodes"` // elements, each with the cause
 }
 
-// Axe has axe-core look at the page: all its rules for WCAG 2.2 AA and its best practices, or only those named. What it cannot
-// decide is a complaint too, but for the contrast of a single character or an arrow.
+// Axe runs axe-core on the page, with all rules for WCAG 2.2 AA and its best practices, or only with the named rules. Rules that
+// axe-core cannot decide are complaints too, except for the contrast of single characters.
 func (tab *Tab) Axe(rules ...string) []Complaint {
 	tab.t.Helper()
 	source, err := axe()
@@ -305,7 +307,8 @@ func (tab *Tab) Axe(rules ...string) []Complaint {
 	})))`)
 }
 
-// Screenshot writes the whole page into a file of the folder that MILTERD_SCREENSHOTS names, if it names one.
+// Screenshot writes a picture of the whole page to the file name.png in the folder that the environment variable
+// MILTERD_SCREENSHOTS names. It does nothing if the variable is empty.
 func (tab *Tab) Screenshot(name string) {
 	tab.t.Helper()
 	dir := os.Getenv("MILTERD_SCREENSHOTS")

@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// TestWhatIsWrongIsSeen has a page on which everything is wrong that the tests of others look for.
-func TestWhatIsWrongIsSeen(t *testing.T) {
-	Require(t)
+// server serves pages with everything that tests look for.
+func server(t *testing.T) *httptest.Server {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		switch r.URL.Path {
@@ -31,10 +30,15 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 			_, _ = w.Write([]byte(`<p id=done>gone</p>`))
 		}
 	}))
-	defer site.Close()
-	b := Start(t)
+	t.Cleanup(site.Close)
+	return site
+}
 
-	bad := b.Tab(t)
+// TestFaultsAreFound opens a page with scripts, a request to another host, and violations of the guidelines.
+func TestFaultsAreFound(t *testing.T) {
+	Require(t)
+	site := server(t)
+	bad := Start(t).Tab(t)
 	if code := bad.Open(site.URL + "/bad"); code != 200 {
 		t.Error(code)
 	}
@@ -56,19 +60,29 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 		}
 	}
 	if len(bad.Axe("document-title")) != 0 {
-		t.Error("a rule complains that was not asked for, or without a reason")
+		t.Error("a rule that was not requested, or that the page follows, has a complaint")
 	}
 	if over := bad.Overflow(); !slices.Contains(over, "p: wide") {
 		t.Errorf("overflow: %q", over)
 	}
+}
 
-	guarded := b.Tab(t)
+// TestPolicyIsReported opens a page whose content security policy stops its script.
+func TestPolicyIsReported(t *testing.T) {
+	Require(t)
+	site := server(t)
+	guarded := Start(t).Tab(t)
 	guarded.Open(site.URL + "/guarded")
 	if ran := guarded.Ran(); len(ran) != 1 || !strings.HasPrefix(ran[0], "refused: ") {
 		t.Errorf("ran: %q", ran)
 	}
+}
 
-	form := b.Tab(t)
+// TestForm opens a page without faults, changes its look, sends its form and takes a picture.
+func TestForm(t *testing.T) {
+	Require(t)
+	site := server(t)
+	form := Start(t).Tab(t)
 	form.Look(Looks[3])
 	form.Open(site.URL + "/form")
 	if night := Evaluate[string](form, `getComputedStyle(document.querySelector("h1"), "::after").content`); night != `"at night"` {
@@ -91,8 +105,8 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeft wants the browser gone with its test, and its files.
-func TestNothingIsLeft(t *testing.T) {
+// TestBrowserLeavesNoFiles looks for temporary files after the test of a browser.
+func TestBrowserLeavesNoFiles(t *testing.T) {
 	Require(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Run("browser", func(t *testing.T) { Start(t).Tab(t) })

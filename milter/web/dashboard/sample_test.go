@@ -1,0 +1,138 @@
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/milter/evidence"
+	"milterd/milter/store"
+	"milterd/milter/web/webtest"
+)
+
+// busySite returns a site with a decision of each action, and entries in all lists.
+func busySite(t *testing.T) *testSite {
+	t.Helper()
+	site := newTestSite(t, nil)
+	site.decide(newSession(90, "192.0.2.7", "h7.example.net", "", "bob@example.org"), nil, outcome(t, "spf-none", checks.Watch, "no policy"))
+	site.decide(newSession(12, "192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org"), nil,
+		outcome(t, "helo-mismatch", checks.Watch, "HELO is another name"), outcome(t, "rdns-missing", checks.Reject, "192.0.2.9 has no reverse DNS name"))
+	site.decide(newSession(11, "192.0.2.9", "mail.example.com", "ann@example.com", "carl@example.org"), nil,
+		outcome(t, "greylisted", checks.Tempfail, "greylisted for 180 s more"))
+	site.decide(newSession(3, "2001:db8::5", "six.example.net", "eve@sub.example.net", "bob@example.org"), nil, outcome(t, "rdns-missing", checks.Greylist, "x"))
+	site.accept(newSession(2, "198.51.100.3", "good.example.com", "dan@example.com", "carl@example.org"))
+	site.operator.triplets = []Triplet{
+		{Identity: "192.0.2.0/24", From: "ann@example.com", To: "bob@example.org", Client: "192.0.2.9", Suspicion: "rdns-missing", State: "waiting",
+			Attempts: 1, First: checktest.Now.Add(-2 * time.Minute), Last: checktest.Now.Add(-2 * time.Minute), Until: checktest.Now.Add(47 * time.Hour)},
+		{Identity: "example.net 192.0.2.0/24", From: "", To: "carl@example.org", Client: "192.0.2.7", State: "passed",
+			Attempts: 3, First: checktest.Now.Add(-time.Hour), Last: checktest.Now.Add(-time.Minute)},
+	}
+	site.operator.clients = []Client{
+		{Identity: "example.net 192.0.2.0/24", Passes: 5, Used: checktest.Now.Add(-time.Minute), Client: "192.0.2.7"},
+		{Identity: "example.org", Allowed: true},
+	}
+	site.addEvidence()
+	site.operator.blocks = []Block{
+		{Client: "203.0.113.7", Since: checktest.Now.Add(-time.Minute), Until: checktest.Now.Add(59 * time.Minute), Level: 1, Why: "naming too many unknown recipients", InForce: true},
+		{Client: "2001:db8:1::/64", Since: checktest.Now, Until: checktest.Now.Add(72 * time.Hour), Why: "the spam run"},
+	}
+	return site
+}
+
+// addEvidence sets reports with a reason of each verdict.
+func (site *testSite) addEvidence() {
+	day := func(ago int) time.Time { return checktest.Now.AddDate(0, 0, -ago) }
+	forged := evidence.Sender{Sender: "bank.example", Client: "192.0.2.0/24", Occasions: 2, First: day(3), Last: day(2), Clean: 0}
+	partner := evidence.Sender{Sender: "partner.example", Client: "partner.example", Own: true, SPF: true, Occasions: 12, First: day(20), Last: day(1), Clean: 30, Good: "answered"}
+	bounces := evidence.Sender{Client: "relay.example", Own: true, Occasions: 1, First: day(9), Last: day(9), Clean: 8, Good: "delivers"}
+	site.watch = evidence.WatchReport{Since: day(40), Until: checktest.Now, Threshold: evidence.Required(), Lost: 7, Reasons: []evidence.Watched{
+		{Reason: "helo-mismatch", Action: "watch", Verdict: evidence.Unsafe, Why: "because of partner.example (12, answered), <> of relay.example (1, delivers)", First: day(39), Last: day(1),
+			Occasions: 1412, Days: 38, Passed: 1012, Anyway: 400, Good: 13, Clients: 311, Accepted: 5, SPF: 160, Answered: 1, Senders: 62, GoodSenders: 2,
+			Affected: append([]evidence.Sender{partner, bounces}, slices.Repeat([]evidence.Sender{forged}, 48)...)},
+		{Reason: "helo-underscore", Action: "watch", Verdict: evidence.Unknown, Why: "40 of 100 occasions, 7 of 20 clients, 3 of 14 days", First: day(3), Last: day(0),
+			Occasions: 40, Days: 4, Passed: 40, Clients: 7, Senders: 1, Affected: []evidence.Sender{forged}},
+		{Reason: "helo-cname", Action: "watch", Verdict: evidence.Unknown, Why: "never seen"},
+		{Reason: "rdns-missing", Action: "greylist", Verdict: evidence.Safe, Why: "none of these is a known good sender", First: day(30), Last: day(0),
+			Occasions: 2200, Days: 30, Passed: 12, Anyway: 900, Clients: 800, Senders: 1, Affected: []evidence.Sender{forged}},
+		{Reason: "spf-none", Action: "watch", Verdict: evidence.Never, First: day(1), Last: day(1), Occasions: 1, Days: 1, Passed: 1, Clients: 1, Senders: 1, Affected: []evidence.Sender{forged}},
+	}}
+	site.action = evidence.ActionReport{Since: day(40), Until: checktest.Now, Reasons: []evidence.Enforced{
+		{Reason: "rdns-missing", Action: "greylist", Held: 300, HeldSenders: 290, CameBack: 4, Clients: 120, First: day(39), Last: day(0), Wronged: []evidence.Sender{}},
+		{Reason: "spf-fail", Action: "reject", Refused: 900, Clients: 400, First: day(39), Last: day(0), WrongedSenders: 1, Wronged: []evidence.Sender{partner}},
+	}}
+}
+
+// allPages are the URLs of all pages of busySite.
+var allPages = []string{
+	"/", "/?period=day", "/?period=week", "/refusals", "/refusals?action=all", "/session?id=session1&n=2", "/watched", "/greylist", "/blocks", "/nothing",
+}
+
+// crowdedSite returns a site with many decisions and with values as long as they can be.
+func crowdedSite(t *testing.T) *testSite {
+	site := busySite(t)
+	long := newSession(1, "2001:db8:8000:1234:5678:9abc:def0:1234", webtest.LongName, strings.Repeat("a-very-long-local-part.", 3)[:64]+"@"+webtest.LongName[:180]+".example",
+		strings.Repeat("a-very-long-recipient.", 3)[:60]+"@example.org")
+	long.ID = "session2"
+	o := outcome(t, "spf-fail", checks.Reject, "SPF of "+webtest.LongName[:200]+" does not allow 2001:db8:8000:1234:5678:9abc:def0:1234")
+	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "example.net.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{strings.Repeat("ip4:198.51.100.0/24 ", 12), strings.Repeat("x", 250)}}
+	site.decide(long, []checks.Result{
+		{Check: "rdns", Stage: checks.Connect, Took: 3 * time.Millisecond},
+		{Check: "spf", Stage: checks.MailFrom, Outcomes: []checks.Outcome{o}, Took: 1234567 * time.Microsecond, Notes: []string{"a note"}, Asked: []checks.Asked{
+			{Question: checks.Question{Name: webtest.LongName + ".", Type: dns.TypeTXT}, Answer: checks.Answer{Records: []dns.RR{txt}}, Took: 345 * time.Millisecond},
+			{Question: checks.Ask("example.net", dns.TypeMX), Took: time.Millisecond},
+		}},
+		{Check: "dnsbl", Stage: checks.MailFrom, Err: fmt.Errorf("server misbehaving")},
+	}, outcome(t, "helo-mismatch", checks.Watch, "HELO is another name"), o)
+	for i := range 40 { // fill the chart
+		site.history.Decided(checks.NewRequest(newSession(i*17%60, "192.0.2.9", "h", "", ""), checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{outcome(t, "spf-fail", checks.Watch, "x")}})
+		site.history.Accepted(checks.NewRequest(newSession(i*7%60, "192.0.2.9", "h", "", ""), checks.EndOfHeader))
+	}
+	site.operator.triplets = append(site.operator.triplets, Triplet{Identity: webtest.LongName, From: webtest.LongName + "@example.com", To: "bob@" + webtest.LongName, Client: "192.0.2.9", State: "gone"})
+	site.operator.clients = append(site.operator.clients, Client{Identity: webtest.LongName, Passes: 123456, Client: "2001:db8:8000:1234:5678:9abc:def0:1234"})
+	site.operator.blocks = append(site.operator.blocks, Block{Client: "2001:db8:8000:1234::/64", Why: strings.Repeat("because", 14), Until: checktest.Now.Add(time.Hour), Level: 3, InForce: true})
+	return site
+}
+
+// addHostile adds a decision with id session3 and an entry in each list, all of whose values are the given one.
+func (site *testSite) addHostile(t *testing.T, value string) {
+	t.Helper()
+	s := newSession(0, "192.0.2.9", value, value+"@example.com", value+"@example.org")
+	s.ID, s.ClientName, s.Envelope.QueueID = "session3", value, value
+	o := outcome(t, "rdns-missing", checks.Reject, value)
+	o.Detail = map[string]string{"helo": value}
+	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "x.example.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{value}}
+	site.decide(s, []checks.Result{{
+		Check: "rdns", Outcomes: []checks.Outcome{o}, Err: errors.New(value), Notes: []string{value},
+		Asked: []checks.Asked{{Question: checks.Question{Name: value, Type: dns.TypeTXT}, Answer: checks.Answer{Records: []dns.RR{txt}}}},
+	}}, outcome(t, "helo-mismatch", checks.Watch, value), o)
+	site.operator.triplets = []Triplet{{Identity: value, From: value, To: value, Client: value, Suspicion: value, State: "waiting"}}
+	site.operator.clients = []Client{{Identity: value, Client: value}}
+	site.operator.blocks = []Block{{Client: value, Why: value}}
+	site.watch.Reasons = []evidence.Watched{{
+		Reason: "helo-mismatch", Verdict: evidence.Unsafe, Why: value, Occasions: 1, Senders: 1, Affected: []evidence.Sender{{Sender: value, Client: value, Good: value}},
+	}}
+	site.action.Reasons = []evidence.Enforced{{Reason: "rdns-missing", WrongedSenders: 1, Wronged: []evidence.Sender{{Client: value}}}}
+}
+
+// addProblems adds all problems that the overview can show.
+func addProblems(d *Config) {
+	d.Problems = func() []string {
+		return []string{"the store is down since 2026-11-21T11:00:00Z: " + webtest.LongName[:120]}
+	}
+	d.Components.Checks = func() []checks.Condition {
+		return []checks.Condition{
+			{Check: "dnsbl", Name: "bl.example (client)", State: "off", Why: "it lists the world", Since: checktest.Now, Counts: map[string]uint64{"queries": 14000, "left_out": 2}},
+			{Check: "access", Name: "/etc/milterd/" + webtest.LongName[:90], State: "on"},
+		}
+	}
+	d.Components.Store = func() store.Status {
+		return store.Status{Driver: "redis", Place: "redis://192.0.2.1:6379", Error: "connection refused", ErrorAt: checktest.Now, Records: -1, Octets: -1}
+	}
+}

@@ -11,32 +11,32 @@ import (
 	"milterd/milter/web/webtest"
 )
 
-// kind is a kind of page: what leads there, and what it says.
+// kind is a kind of page.
 type kind struct {
 	name string
-	path func(*site) string // of the page; the site has the zone broken
-	test bool               // Test again is clicked there
+	path func(*site) string // prepares the site and returns the path
+	test bool               // click "Test again"
 	code int                // 0: 200
 	says string
 }
 
-// at leads to a path.
+// at returns a path that needs no preparation.
 func at(path string) func(*site) string { return func(*site) string { return path } }
 
-// refused leads to the page of a mail in which everything is wrong, and then changes what that finds.
+// refused refuses a mail and lets change prepare the site and change the link.
 func refused(change func(s *site, link string) string) func(*site) string {
 	return func(s *site) string {
 		return change(s, s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing"))
 	}
 }
 
-// then is a change of the zone, after which nothing of a link changes.
+// then refuses a mail and changes the zone after it.
 func then(zone string) func(*site) string {
 	return refused(func(s *site, link string) string { s.setZone(zone); return link })
 }
 
 var (
-	everythingMended = strings.Replace(mended, "mx -all", "mx ip4:192.0.2.9 -all", 1)
+	repairedZone = strings.Replace(partlyRepairedZone, "mx -all", "mx ip4:192.0.2.9 -all", 1)
 	// longTXT is an SPF record of several strings.
 	longTXT = `"v=spf1 include:` + strings.Repeat("spf-of-a-provider-with-a-long-name.", 3) + `example.net" " ` +
 		strings.Repeat("ip6:2001:db8:1234:5678::/64 ", 8) + `" "` + strings.Repeat("ip4:198.51.100.0/24 ", 10) + `-all"`
@@ -51,20 +51,20 @@ var kinds = []kind{
 	{name: "openspf", path: at("/why?sender=ann@example.com&ip=192.0.2.9&receiver=mx.example.org"), says: "Why SPF refused the message"},
 	{name: "missing", path: at("/why/nothing"), code: 404, says: "There is no such page"},
 
-	{name: "seen", path: then(broken), says: "What we saw"},
+	{name: "seen", path: then(brokenZone), says: "What we saw"},
 	{name: "seen-ipv6", says: "2001:db8:8000:1234:5678:9abc:def0:1234", path: func(s *site) string {
-		s.setZone(broken + "example.net. MX 10 mx.example.com.\nexample.net. TXT " + longTXT + "\n")
+		s.setZone(brokenZone + "example.net. MX 10 mx.example.com.\nexample.net. TXT " + longTXT + "\n")
 		return s.refuse("2001:db8:8000:1234:5678:9abc:def0:1234", webtest.LongName,
 			strings.Repeat("a-very-long-local-part.", 3)[:64]+"@example.net", "bob@example.org", "rdns-missing")
 	}},
-	{name: "seen-said", says: "it cannot be tested here", path: func(s *site) string {
-		s.setZone(mended)
+	{name: "seen-not-testable", says: "it cannot be tested here", path: func(s *site) string {
+		s.setZone(partlyRepairedZone)
 		return s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
 	}},
-	{name: "again-wrong", path: then(broken), test: true, says: "Not yet repaired"},
-	{name: "again-partly", path: then(mended), test: true, says: "Not yet repaired"},
-	{name: "again-repaired", path: then(everythingMended), test: true, says: "The temporary block of your server is lifted."},
-	{name: "again-unknown", path: then("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + everythingMended), test: true, says: "Some answers are missing"},
+	{name: "again-wrong", path: then(brokenZone), test: true, says: "Not yet repaired"},
+	{name: "again-partly", path: then(partlyRepairedZone), test: true, says: "Not yet repaired"},
+	{name: "again-repaired", path: then(repairedZone), test: true, says: "The temporary block of your server is lifted."},
+	{name: "again-unknown", path: then("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + repairedZone), test: true, says: "Some answers are missing"},
 	{name: "again-limit", test: true, code: 429, says: "Too many tests", path: refused(func(s *site, link string) string {
 		for range testsPerReference {
 			s.again(link)
@@ -83,17 +83,15 @@ var kinds = []kind{
 	{name: "down", code: 503, says: "cannot be read at the moment", path: refused(func(s *site, link string) string { s.down.Store(true); return link })},
 }
 
-func (s *site) reader(t *testing.T, b *webtest.Browser) *webtest.Visit { return b.Visit(t, s.pages) }
-
-// TestKindsOfPages looks at each kind of page on a desk and on a telephone, by day and by night.
-func TestKindsOfPages(t *testing.T) {
+// TestPagesInABrowser opens each kind of page and checks it with axe-core in all looks.
+func TestPagesInABrowser(t *testing.T) {
 	webtest.Require(t)
 	browser := webtest.Start(t)
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, broken)
-			r := s.reader(t, browser)
+			s := newSite(t, brokenZone)
+			r := browser.Visit(t, s.pages)
 			code := r.Open(r.Home + k.path(s))
 			if k.test {
 				code = r.Click("button")
@@ -107,8 +105,7 @@ func TestKindsOfPages(t *testing.T) {
 	}
 }
 
-// refuseFor has a mail in which everything is wrong refused for a certain reason, and returns the path of the link in the
-// reply.
+// refuseFor records a refusal for any reason and returns the path of the link in its reply.
 func (s *site) refuseFor(reason *checks.Reason) string {
 	s.t.Helper()
 	d, sess := s.run("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org")
@@ -120,19 +117,19 @@ func (s *site) refuseFor(reason *checks.Reason) string {
 	return s.record(sess, d)
 }
 
-// TestEveryReasonInABrowser reads the page of each reason without and with a reference, and after Test again if the DNS has a
-// part in it. Each is looked at by axe-core in one of the looks, in turn.
+// TestEveryReasonInABrowser opens the page of each reason without and with a reference, and tests again if that is possible. It
+// checks each page with axe-core in one of the looks, in turn.
 func TestEveryReasonInABrowser(t *testing.T) {
 	webtest.Require(t)
 	browser := webtest.Start(t)
-	for i, reason := range eachReason() {
+	for i, reason := range allReasons() {
 		t.Run(reason.ID, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, broken)
-			r := s.reader(t, browser)
+			s := newSite(t, brokenZone)
+			r := browser.Visit(t, s.pages)
 			link := s.refuseFor(reason)
 			look := func(turn int) {
-				r.CheckFits(webtest.Looks[(turn+2)%len(webtest.Looks)]) // of the other width
+				r.CheckFits(webtest.Looks[(turn+2)%len(webtest.Looks)]) // has the other width
 				r.CheckLook(webtest.Looks[turn%len(webtest.Looks)])
 			}
 			r.Open(r.Home + "/why/" + reason.ID)
@@ -153,56 +150,55 @@ func TestEveryReasonInABrowser(t *testing.T) {
 	}
 }
 
-// TestMarkupDoesNothing has a client that says and resolves to what would be a script, a picture or a link if a browser took it
-// for one.
+// TestMarkupDoesNothing tests pages with values, of the session and of the DNS, that contain scripts, pictures and links.
 func TestMarkupDoesNothing(t *testing.T) {
 	webtest.Require(t)
-	const nasty = `"'></p></code><script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)><a href=javascript:alert(3) autofocus onfocus=alert(4)>`
+	const hostile = `"'></p></code><script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)><a href=javascript:alert(3) autofocus onfocus=alert(4)>`
 	s := newSite(t, `mx.example.com. A 203.0.114.7
 example.com. MX 10 mx.example.com.
 9.2.0.192.in-addr.arpa. PTR \"\>\<script\>alert\(5\)\<\/script\>.example.com.
 example.com. TXT "v=spf1 -all exp=e.example.com"
 e.example.com. TXT "<script>alert(6)</script><style>*{display:none}</style>"
 `)
-	link := s.refuse("192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org", "rdns-mismatch")
-	r := s.reader(t, webtest.Start(t))
-	query := url.QueryEscape(nasty)
+	link := s.refuse("192.0.2.9", hostile, hostile+"@example.com", hostile+"@example.org", "rdns-mismatch")
+	r := webtest.Start(t).Visit(t, s.pages)
+	query := url.QueryEscape(hostile)
 	for _, path := range []string{
-		link, link + query, link + "&x=" + query, "/why/" + url.PathEscape(nasty), "/why/rdns-missing?r=" + query,
+		link, link + query, link + "&x=" + query, "/why/" + url.PathEscape(hostile), "/why/rdns-missing?r=" + query,
 		"/why?sender=" + query + "@example.com&ip=192.0.2.9&receiver=" + query, "/" + query,
 	} {
 		r.Open(r.Home + path)
 		if n := webtest.Evaluate[int](r.Tab, `document.querySelectorAll("script, img, style, [onerror], [onfocus], [href^=javascript]").length`); n != 0 {
-			t.Errorf("%s: %d elements that nobody wrote", path, n)
+			t.Errorf("%s: %d elements come from values", path, n)
 		}
 	}
 	r.Open(r.Home + link)
 	for what, page := range map[string]string{"seen": r.Text("main"), "tested": func() string { r.Click("button"); return r.Text("main") }()} {
 		if !strings.Contains(page, `<script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)>`) {
-			t.Errorf("%s: the values are not shown as they are: %s", what, page)
+			t.Errorf("%s: the values are not shown as text: %s", what, page)
 		}
 	}
 	r.Harmless()
 }
 
-// TestKeyboardAlone tests again without a mouse: the first key press shows the way past the head, and the button takes Enter.
-func TestKeyboardAlone(t *testing.T) {
+// TestKeyboard uses a page without a mouse: the first Tab goes to the link that skips the header, and Enter presses the button.
+func TestKeyboard(t *testing.T) {
 	webtest.Require(t)
-	s := newSite(t, broken)
-	r := s.reader(t, webtest.Start(t))
-	r.Open(r.Home + then(everythingMended)(s))
+	s := newSite(t, brokenZone)
+	r := webtest.Start(t).Visit(t, s.pages)
+	r.Open(r.Home + then(repairedZone)(s))
 	r.Press("\t")
 	if at := webtest.Evaluate[string](r.Tab, `document.activeElement.innerText`); at != "Skip to the content" {
-		t.Errorf("the first stop is %q", at)
+		t.Errorf("the first focused element is %q", at)
 	}
 	for stop := 0; webtest.Evaluate[string](r.Tab, `document.activeElement.tagName`) != "BUTTON"; stop++ {
 		if stop == 50 {
-			t.Fatal("no way to the button")
+			t.Fatal("Tab does not reach the button")
 		}
 		r.Press("\t")
 	}
 	if width := webtest.Evaluate[string](r.Tab, `getComputedStyle(document.activeElement).outlineWidth`); width == "0px" {
-		t.Error("the reader does not see where he is")
+		t.Error("the focus is not visible")
 	}
 	r.Enter()
 	if !strings.Contains(r.Text("main"), "The DNS records are correct now.") {

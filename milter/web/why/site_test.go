@@ -20,7 +20,7 @@ import (
 	"milterd/milter/web/webtest"
 )
 
-// site is a mail site with its pages, for tests: its DNS can be changed, and it counts what it is asked.
+// site is a mail site with its pages. A test can change its DNS; the site counts what the pages ask.
 type site struct {
 	t        *testing.T
 	pipeline *checks.Pipeline
@@ -30,8 +30,8 @@ type site struct {
 	zone     atomic.Pointer[checks.Resolver]
 	now      atomic.Pointer[time.Time]
 
-	asked, read, lifted atomic.Int64
-	down                atomic.Bool // records cannot be read
+	asked, read, lifted atomic.Int64 // DNS questions, records read, calls of Repaired
+	down                atomic.Bool  // records cannot be read
 }
 
 // Lookup implements checks.Resolver.
@@ -58,6 +58,7 @@ func (s *site) Repaired(context.Context, records.Record) (bool, error) {
 	return true, nil
 }
 
+// setZone replaces the DNS.
 func (s *site) setZone(text string) {
 	var z checks.Resolver = checktest.NewZone(s.t, text)
 	s.zone.Store(&z)
@@ -65,10 +66,12 @@ func (s *site) setZone(text string) {
 
 func (s *site) clock() time.Time { return *s.now.Load() }
 
+// after advances the clock.
 func (s *site) after(d time.Duration) { now := s.clock().Add(d); s.now.Store(&now) }
 
 const testURL = "https://mx.example.org/mail"
 
+// newSite returns a site with all checks in the profile strict.
 func newSite(t *testing.T, zone string) *site {
 	t.Helper()
 	s := &site{t: t, signer: records.NewSigner([]byte(strings.Repeat("k", 32)))}
@@ -124,7 +127,7 @@ func (s *site) session(client, helo, from string, rcpts ...string) *checks.Sessi
 	return out
 }
 
-// refuse has a mail refused and returns the path of the link in the reply.
+// refuse runs a session that is refused for a reason, and returns the path of the link in the reply.
 func (s *site) refuse(client, helo, from, rcpt, reason string) string {
 	s.t.Helper()
 	d, sess := s.run(client, helo, from, rcpt)
@@ -134,7 +137,8 @@ func (s *site) refuse(client, helo, from, rcpt, reason string) string {
 	return s.record(sess, d)
 }
 
-// try is refuse for a mail that is perhaps refused, for a reason that perhaps is one of several.
+// try runs a session. If the reply has the reason decides and the reason applies is among the outcomes, it returns the path of
+// the link in the reply.
 func (s *site) try(client, helo, from, decides, applies string) (string, bool) {
 	s.t.Helper()
 	d, sess := s.run(client, helo, from, "bob@example.org")
@@ -145,7 +149,7 @@ func (s *site) try(client, helo, from, decides, applies string) (string, bool) {
 	return s.record(sess, d), true
 }
 
-// run takes a mail to its recipient.
+// run runs a session up to its recipient.
 func (s *site) run(client, helo, from, rcpt string) (checks.Decision, *checks.Session) {
 	ctx := context.Background()
 	sess := s.session(client, "", "")
@@ -159,7 +163,7 @@ func (s *site) run(client, helo, from, rcpt string) (checks.Decision, *checks.Se
 	return run.Judge(ctx, checks.RcptTo), sess
 }
 
-// record writes a decision down and returns the path of the link in its reply.
+// record records a decision and returns the path of the link in its reply.
 func (s *site) record(sess *checks.Session, d checks.Decision) string {
 	s.t.Helper()
 	before := s.book.Stats().Written
@@ -177,6 +181,7 @@ func (s *site) record(sess *checks.Session, d checks.Decision) string {
 
 func (s *site) get(path string) webtest.Page { return s.do(httptest.NewRequest("GET", path, nil)) }
 
+// do serves a request. It fails the test if the page has scripts, styles of its own, or links to other sites' content.
 func (s *site) do(r *http.Request) webtest.Page {
 	s.t.Helper()
 	p := webtest.Serve(s.pages, r)
@@ -192,13 +197,13 @@ func (s *site) do(r *http.Request) webtest.Page {
 	return p
 }
 
-// again clicks on Test again.
+// again sends the form "Test again".
 func (s *site) again(link string) webtest.Page {
 	return s.do(httptest.NewRequest("POST", link, nil))
 }
 
-// eachReason lists the reasons that have pages.
-func eachReason() []*checks.Reason {
+// allReasons returns the reasons that have pages.
+func allReasons() []*checks.Reason {
 	var list []*checks.Reason
 	for _, info := range all.Checks {
 		list = slices.Concat(list, info.Reasons)

@@ -15,22 +15,24 @@ import (
 	"milterd/milter/web/webtest"
 )
 
-// broken is a DNS in which everything is wrong with 192.0.2.9, and mended one in which it is right.
+// brokenZone has no valid record for the client 192.0.2.9 with the HELO name mail.example.com. In partlyRepairedZone only the SPF
+// record is wrong.
 const (
-	broken = `
+	brokenZone = `
 example.com. MX 10 mx.example.com.
 mx.example.com. A 203.0.114.7
 example.com. TXT "v=spf1 mx -all"
 `
-	mended = broken + `
+	partlyRepairedZone = brokenZone + `
 9.2.0.192.in-addr.arpa. PTR mail.example.com.
 mail.example.com. A 192.0.2.9
 `
 )
 
+// TestEveryReasonHasAPage tests the page of each reason without a reference, and that all its texts exist.
 func TestEveryReasonHasAPage(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	index := s.get("/why/")
 	texts, err := loadTexts()
 	if err != nil {
@@ -42,7 +44,7 @@ func TestEveryReasonHasAPage(t *testing.T) {
 			titled[r] = texts.Groups[info.Name] != ""
 		}
 	}
-	for _, r := range eachReason() {
+	for _, r := range allReasons() {
 		t.Run(r.ID, func(t *testing.T) {
 			p := s.get("/why/" + r.ID)
 			if p.Code != 200 || p.Header().Get("Content-Type") != "text/html; charset=utf-8" {
@@ -51,10 +53,10 @@ func TestEveryReasonHasAPage(t *testing.T) {
 			p.Has(t, r.ID, r.Why, r.Remedy, "How to repair it")
 			own, ok := texts.Reasons[r.ID]
 			if !ok && !titled[r] {
-				// A check that the texts do not know makes do with what it says itself.
+				// A check without a title in the texts has pages with its own texts only.
 				p.Lacks(t, "What the standards say")
 			} else if own.Title == "" || len(own.Recipes) == 0 || len(own.RFC) == 0 {
-				t.Fatalf("its check has a title in pages/reasons.yaml, under groups:, but the reason no title, recipes or rfc, under reasons: %+v", own)
+				t.Fatalf("pages/reasons.yaml has the check of this reason under groups, but lacks its title, recipes or rfc under reasons: %+v", own)
 			} else {
 				p.Has(t, own.Title, "RFC ")
 			}
@@ -71,19 +73,20 @@ func TestEveryReasonHasAPage(t *testing.T) {
 				}
 			}
 			if regexp.MustCompile(`\{[a-z]+\}`).MatchString(p.Text) {
-				t.Errorf("a value is missing: %s", p.Text)
+				t.Errorf("a placeholder is not replaced: %s", p.Text)
 			}
 			if !strings.Contains(index.Body.String(), `href="`+r.ID+`"`) {
-				t.Error("the index does not lead there")
+				t.Error("the index has no link to it")
 			}
 			if s.asked.Load()+s.read.Load() != 0 {
-				t.Error("somebody was asked")
+				t.Error("the page asked the DNS or the store")
 			}
 		})
 	}
 }
 
-func TestTextsAreAboutReasonsAlone(t *testing.T) {
+// TestTexts tests that titles are short, that every recipe is used, and that all notices exist.
+func TestTexts(t *testing.T) {
 	t.Parallel()
 	texts, err := loadTexts()
 	if err != nil {
@@ -100,7 +103,7 @@ func TestTextsAreAboutReasonsAlone(t *testing.T) {
 	}
 	for id := range texts.Recipes {
 		if !used[id] {
-			t.Errorf("nobody needs the recipe %s", id)
+			t.Errorf("no reason uses the recipe %s", id)
 		}
 	}
 	for _, name := range []string{"cut", "forged", "expired", "gone", "down", "limit"} {
@@ -110,18 +113,20 @@ func TestTextsAreAboutReasonsAlone(t *testing.T) {
 	}
 }
 
+// TestRepairsHaveRecords tests that each repair that a reason names has DNS records.
 func TestRepairsHaveRecords(t *testing.T) {
 	t.Parallel()
-	for _, r := range eachReason() {
+	for _, r := range allReasons() {
 		if r.Repair > checks.Elsewhere && fixes[r.Repair] == nil {
 			t.Errorf("no records for %s", r.ID)
 		}
 	}
 }
 
-func TestLocalPolicyIsSaid(t *testing.T) {
+// TestLocalPolicy tests which pages say that a reason is a policy of the site.
+func TestLocalPolicy(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	for _, id := range []string{"helo-mismatch", "helo-literal"} {
 		s.get("/why/"+id).Has(t, "This is the policy of this site.", "No standard requires it of you: RFC 5321 section 4.1.4 says")
 	}
@@ -129,12 +134,13 @@ func TestLocalPolicyIsSaid(t *testing.T) {
 	s.get("/why/helo-syntax").Lacks(t, "This is the policy of this site.")
 }
 
-func TestTheLinkShowsWhatWasSeen(t *testing.T) {
+// TestLinkShowsTheRecord tests the page of a reason with a valid reference.
+func TestLinkShowsTheRecord(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "secret.bob@example.org", "rdns-missing")
 	asked := s.asked.Load()
-	for _, prefix := range []string{"", "/mail"} { // whether the proxy takes the path off or not
+	for _, prefix := range []string{"", "/mail"} { // with and without a proxy that removes the path of the URL
 		p := s.get(prefix + link)
 		if p.Code != 200 || p.Header().Get("Cache-Control") != "no-store" || p.Header().Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%d %v", p.Code, p.Header())
@@ -149,13 +155,14 @@ func TestTheLinkShowsWhatWasSeen(t *testing.T) {
 		p.Lacks(t, "secret.bob")
 	}
 	if s.asked.Load() != asked {
-		t.Error("looking at the page asked the DNS")
+		t.Error("the page asked the DNS")
 	}
 }
 
-func TestReferencesThatShowNothing(t *testing.T) {
+// TestInvalidReferences tests that invalid and expired references show nothing of a record, and ask neither DNS nor store.
+func TestInvalidReferences(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
 	foreign := records.NewSigner([]byte(strings.Repeat("f", 32))).Sign(records.NewID(s.clock()), "rdns-missing")
 	ref := link[strings.Index(link, "=")+1:]
@@ -189,10 +196,10 @@ func TestReferencesThatShowNothing(t *testing.T) {
 	}
 }
 
-// TestTenThousandForgedReferences wants them to touch neither the DNS nor the store.
+// TestTenThousandForgedReferences tests that forged references cause no load on the DNS and the store.
 func TestTenThousandForgedReferences(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
 	asked, read := s.asked.Load(), s.read.Load()
 	for i := range 10_000 {
@@ -205,7 +212,7 @@ func TestTenThousandForgedReferences(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
 		w := httptest.NewRecorder()
-		s.after(refillPages) // slow enough for the limit on all pages
+		s.after(refillPages) // stay below the limit of all pages
 		s.pages.ServeHTTP(w, r)
 		if w.Code != 200 || strings.Contains(w.Body.String(), "What we saw") {
 			t.Fatalf("%s: %d", path, w.Code)
@@ -216,31 +223,33 @@ func TestTenThousandForgedReferences(t *testing.T) {
 	}
 }
 
-func TestMarkupIsHarmless(t *testing.T) {
+// TestMarkupIsEscaped tests pages with values that contain markup.
+func TestMarkupIsEscaped(t *testing.T) {
 	t.Parallel()
-	const nasty = `"><script>alert(1)</script><img/src=x>{{.}}`
+	const hostile = `"><script>alert(1)</script><img/src=x>{{.}}`
 	s := newSite(t, `mx.example.com. A 203.0.114.7
 example.com. MX 10 mx.example.com.
 9.2.0.192.in-addr.arpa. PTR \"\>\<script\>alert.example.com.
 example.com. TXT "v=spf1 -all exp=e.example.com" "<script>"
 `)
-	link := s.refuse("192.0.2.9", nasty, nasty+"@example.com", nasty+"@example.org", "rdns-mismatch")
+	link := s.refuse("192.0.2.9", hostile, hostile+"@example.com", hostile+"@example.org", "rdns-mismatch")
 	for _, p := range []webtest.Page{s.get(link), s.again(link)} {
-		p.Has(t, `<script>alert(1)</script>`) // as text
+		p.Has(t, `<script>alert(1)</script>`) // in the text
 		if strings.Contains(p.Body.String(), "<script") || strings.Contains(p.Body.String(), "<img") {
 			t.Error(p.Body)
 		}
 	}
-	for _, path := range []string{"/why?sender=" + url.QueryEscape(nasty+"@example.com") + "&ip=192.0.2.9&receiver=" + url.QueryEscape(nasty), "/why/" + url.PathEscape(nasty)} {
+	for _, path := range []string{"/why?sender=" + url.QueryEscape(hostile+"@example.com") + "&ip=192.0.2.9&receiver=" + url.QueryEscape(hostile), "/why/" + url.PathEscape(hostile)} {
 		if body := s.get(path).Body.String(); strings.Contains(body, "<script") || strings.Contains(body, "<img") {
 			t.Error(body)
 		}
 	}
 }
 
+// TestOpenSPF tests links in the form of openspf.org, and links that look similar.
 func TestOpenSPF(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	for _, path := range []string{"/why", "/why/", "/mail/why"} {
 		p := s.get(path + "?sender=ann%40example.com&ip=192.0.2.9&receiver=mx.example.org")
 		if p.Code != 200 {
@@ -256,13 +265,14 @@ func TestOpenSPF(t *testing.T) {
 	}
 	s.get("/why?sender=ann@example.com&ip=192.0.2.9&receiver=Call+0900").Lacks(t, "0900")
 	if s.asked.Load()+s.read.Load() != 0 {
-		t.Error("somebody was asked")
+		t.Error("the page asked the DNS or the store")
 	}
 }
 
+// TestOtherPaths tests redirects, the style, unknown paths and methods, and long forms.
 func TestOtherPaths(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	for _, c := range []struct {
 		method, path string
 		code         int
@@ -289,10 +299,10 @@ func TestOtherPaths(t *testing.T) {
 	s.do(big).Lacks(t, "What we saw")
 }
 
-// TestPagesAreAccessible looks for what a program can see; a browser's checker sees more.
-func TestPagesAreAccessible(t *testing.T) {
+// TestPagesAreWellFormed tests the structure of each kind of page.
+func TestPagesAreWellFormed(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, broken)
+	s := newSite(t, brokenZone)
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
 	for name, p := range map[string]webtest.Page{
 		"index": s.get("/why/"), "reason": s.get("/why/spf-fail"), "seen": s.get(link), "tested": s.again(link),
@@ -300,7 +310,7 @@ func TestPagesAreAccessible(t *testing.T) {
 	} {
 		p.WellFormed(t, name)
 		if n := strings.Count(p.Body.String(), `<nav aria-label=`); n != 1 {
-			t.Errorf("%s: %d times navigation", name, n)
+			t.Errorf("%s: %d navigations", name, n)
 		}
 		if !strings.Contains(fmt.Sprint(p.Header()), "default-src 'none'") {
 			t.Errorf("%s: %v", name, p.Header())

@@ -234,7 +234,7 @@ func TestSessionFileMistakes(t *testing.T) {
 		{"the configuration", "Title\n-- config --\nhostname: mx.example.org\nactionz: {}\n" + smtp, `:4:1: unknown key "actionz"`},
 		{"the zone", "Title\n\n-- zone --\nmail.example.net. A nonsense\n" + smtp, "at line: 4:"},
 		{"a directive of the zone", "-- zone --\n!DEAD example.net\n" + smtp, "zone: line 2: unknown directive"},
-		{"the dialogue", smtp + "Q: what\n", ":4: \"Q: what\" begins with none of"},
+		{"the dialogue", smtp + "Q: what\n", ":4: \"Q: what\": want a line that starts with"},
 		{"a client", "-- smtp --\nclient x.y\n", ":2: client \"x.y\": not an address"},
 		{"no dialogue", "nothing\n", "no part \"smtp\""},
 	} {

@@ -1,22 +1,24 @@
-// Package session plays SMTP dialogues against the checks: in this process through a pipeline, or over the milter
-// protocol through a running daemon. Dialogues come from session files or are made up from a few values.
+// Package session plays SMTP sessions against the checks: in this process through a Pipeline, or over the milter protocol
+// through a running daemon. The sessions come from session files, or line by line from a user.
 //
-// A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what it shows, and the files
+// A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what the file shows, and the files
 //
 //	config    configuration (YAML), optional
-//	zone      the DNS of the session, see checktest.Zone; optional
-//	smtp      the dialogue
+//	zone      DNS of the session, see checktest.Zone; optional
+//	smtp      the SMTP session
 //
-// A dialogue has lines of these kinds:
+// A session has lines of these kinds:
 //
-//	client 192.0.2.9 mail.example.net   who connects, with the name that the MTA found; begins a new connection
-//	time 2026-11-21T12:00:00Z           the clock, from here on
-//	C: RCPT TO:<user@example.org>       what the client says: SMTP, RFC 5321
-//	S: 550 5.7.25 192.0.2.9 has no      what the server must answer: a reply that begins so
-//	# remark
+//	client 192.0.2.9 mail.example.net   a client connects; the name is the one that the MTA looked up
+//	time 2026-11-21T12:00:00Z           sets the clock
+//	C: RCPT TO:<user@example.org>       the client sends a line of SMTP, RFC 5321
+//	S: 550 5.7.25 192.0.2.9 has no      the reply must start with this; optional
+//	# comment
 //
-// After DATA the message follows in C: lines up to the one with a single dot. AUTH takes the user's name as its last word
-// and believes it. Expected replies may be left out.
+// After DATA the C: lines are the message, up to a single dot. The last word of AUTH is the user's name; every user is
+// authenticated.
+//
+// Commands simulate and replay use the package. Start reading at Play.
 package session
 
 import (
@@ -31,27 +33,30 @@ import (
 
 // Script is a session file.
 type Script struct {
-	Name   string
-	Title  string // the comment on top
-	Config []byte // nil if there is none; after as many empty lines as there are lines before it in the file, for its errors
-	Zone   string // empty if there is none; likewise
-	Steps  []Step
+	Name  string
+	Title string // the comment at the top
+	Steps []Step
+
+	// Config and Zone are empty if the file has none. They start with as many empty lines as there are lines before them in the
+	// file, so that their errors have its line numbers.
+	Config []byte
+	Zone   string
 }
 
-// Step is one line of a dialogue with the replies expected of it.
+// Step is a line of a session with the expected reply. A Step without Time and Said is a new connection by Client.
 type Step struct {
-	Line   int    // in the file; 0 if it does not come from one
-	Client Client // if Say is empty and Time is zero: a new connection
+	Line   int // in the file; 0 if it comes from no file
+	Client Client
 	Time   time.Time
-	Say    string // a command or, after DATA, a line of the message
-	Said   bool   // Say is meant, even if it is empty
+	Said   bool   // Say was sent, even if it is empty
+	Say    string // command or, after DATA, line of the message
 	Expect []string
 }
 
-// Client is who connects.
+// Client is the client that connects.
 type Client struct {
-	Addr netip.Addr // zero: a submission on the mail host itself
-	Name string     // as the MTA found it; empty: it found none
+	Addr netip.Addr // zero for a submission on the mail host
+	Name string     // as the MTA looked it up; empty if there is none
 }
 
 // Read reads a session file.
@@ -63,12 +68,12 @@ func Read(path string) (*Script, error) {
 	return Parse(path, text)
 }
 
-// Parse reads the text of a session file. Errors begin with name and line.
+// Parse parses the text of a session file. Its errors start with the name and a line number.
 func Parse(name string, text []byte) (*Script, error) {
-	a := txtar.Parse(text)
-	s := &Script{Name: name, Title: strings.TrimSpace(string(a.Comment))}
+	archive := txtar.Parse(text)
+	s := &Script{Name: name, Title: strings.TrimSpace(string(archive.Comment))}
 	found := false
-	for _, f := range a.Files {
+	for _, f := range archive.Files {
 		switch f.Name {
 		case "config":
 			s.Config = []byte(inPlace(text, f))
@@ -84,17 +89,17 @@ func Parse(name string, text []byte) (*Script, error) {
 		}
 	}
 	if !found {
-		return nil, fmt.Errorf("%s: no part \"smtp\": want a line \"-- smtp --\" and the dialogue after it", name)
+		return nil, fmt.Errorf("%s: no part \"smtp\": want a line \"-- smtp --\" with the session after it", name)
 	}
 	return s, nil
 }
 
-// inPlace is a part of the file at the line at which it stands there.
+// inPlace returns a part of the file after as many empty lines as there are lines before it.
 func inPlace(text []byte, part txtar.File) string {
 	return strings.Repeat("\n", firstLine(text, "-- "+part.Name+" --")) + string(part.Data)
 }
 
-// firstLine is the number of the first line that holds word, or 1.
+// firstLine returns the number of the first line that contains word, or 1.
 func firstLine(text []byte, word string) int {
 	for i, line := range strings.Split(string(text), "\n") {
 		if strings.Contains(line, word) {
@@ -104,6 +109,7 @@ func firstLine(text []byte, word string) int {
 	return 1
 }
 
+// parse parses the session. before is the number of lines before it in the file.
 func (s *Script) parse(text string, before int) error {
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		n := before + 1 + i
@@ -125,17 +131,14 @@ func (s *Script) parseLine(n int, line string) error {
 		s.Steps = append(s.Steps, Step{Line: n, Say: rest, Said: true})
 	case "S:":
 		if len(s.Steps) == 0 {
-			return fmt.Errorf("a reply is expected before anything was said")
+			return fmt.Errorf("a reply before the first line of the client")
 		}
 		last := &s.Steps[len(s.Steps)-1]
 		last.Expect = append(last.Expect, strings.TrimSpace(rest))
 	case "time":
-		t, err := time.Parse(time.RFC3339, strings.TrimSpace(rest))
+		t, err := parseTime(rest)
 		if err != nil {
-			return fmt.Errorf("time %q: want it as 2026-11-21T12:00:00Z", rest)
-		}
-		if t.IsZero() {
-			return fmt.Errorf("time %q: this one stands for no time; want a later one", rest) // to a Step and to the checks
+			return err
 		}
 		s.Steps = append(s.Steps, Step{Line: n, Time: t})
 	case "client":
@@ -145,15 +148,26 @@ func (s *Script) parseLine(n int, line string) error {
 		}
 		s.Steps = append(s.Steps, Step{Line: n, Client: c})
 	default:
-		return fmt.Errorf("%q begins with none of C: S: client time #", line)
+		return fmt.Errorf("%q: want a line that starts with C: S: client time or #", line)
 	}
 	return nil
+}
+
+func parseTime(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, strings.TrimSpace(text))
+	if err != nil {
+		return t, fmt.Errorf("time %q: want a time such as 2026-11-21T12:00:00Z", text)
+	}
+	if t.IsZero() {
+		return t, fmt.Errorf("time %q: want a time after the year 1", text) // the zero time means none
+	}
+	return t, nil
 }
 
 func parseClient(text string) (Client, error) {
 	words := strings.Fields(text)
 	if len(words) < 1 || len(words) > 2 {
-		return Client{}, fmt.Errorf("client %q: want an address, and perhaps the name the MTA found", text)
+		return Client{}, fmt.Errorf("client %q: want an address, and optionally the name that the MTA looked up", text)
 	}
 	if words[0] == "local" {
 		return Client{}, nil

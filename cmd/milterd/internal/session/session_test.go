@@ -10,11 +10,11 @@ import (
 	"milterd/headers"
 )
 
-// stub is a Player that notes what it is told and refuses what contains "bad".
-type stub struct{ told []string }
+// stub is a Player that keeps its calls and refuses what contains "bad".
+type stub struct{ calls []string }
 
-func (s *stub) tell(what string) ([]string, error) {
-	s.told = append(s.told, what)
+func (s *stub) call(what string) ([]string, error) {
+	s.calls = append(s.calls, what)
 	if strings.Contains(what, "bad") {
 		return []string{"550-5.7.1 no", "550 5.7.1 way"}, nil
 	}
@@ -22,30 +22,30 @@ func (s *stub) tell(what string) ([]string, error) {
 }
 
 func (s *stub) Connect(c Client) error {
-	_, err := s.tell("connect " + c.Addr.String() + " " + c.Name)
+	_, err := s.call("connect " + c.Addr.String() + " " + c.Name)
 	return err
 }
-func (s *stub) Time(t time.Time) { _, _ = s.tell("time " + t.Format(time.RFC3339)) }
+func (s *stub) Time(t time.Time) { _, _ = s.call("time " + t.Format(time.RFC3339)) }
 func (s *stub) Helo(name string, tls bool) error {
 	if tls {
 		name += " in TLS"
 	}
-	_, err := s.tell("helo " + name)
+	_, err := s.call("helo " + name)
 	return err
 }
-func (s *stub) Mail(path, user string) ([]string, error) { return s.tell("mail " + path + " " + user) }
-func (s *stub) Rcpt(path string) ([]string, error)       { return s.tell("rcpt " + path) }
+func (s *stub) Mail(path, user string) ([]string, error) { return s.call("mail " + path + " " + user) }
+func (s *stub) Rcpt(path string) ([]string, error)       { return s.call("rcpt " + path) }
 func (s *stub) Message(header []headers.Field) ([]string, error) {
 	text := "message"
 	for _, f := range header {
 		text += " [" + f.Name + ":" + f.Value + "]"
 	}
-	return s.tell(text)
+	return s.call(text)
 }
-func (s *stub) Reset() error { _, err := s.tell("reset"); return err }
-func (s *stub) Close() error { _, err := s.tell("close"); return err }
+func (s *stub) Reset() error { _, err := s.call("reset"); return err }
+func (s *stub) Close() error { _, err := s.call("close"); return err }
 
-const whole = `What it shows,
+const wholeSession = `What it shows,
 on two lines.
 
 -- config --
@@ -60,7 +60,7 @@ S: 250
 C: STARTTLS
 C: ehlo mail.example.net
 C: AUTH PLAIN bob
-# a remark
+# a comment
 C: RCPT TO:<early@example.org>
 S: 503
 C: MAIL FROM:<a@example.net> SIZE=1000
@@ -72,7 +72,7 @@ S: 550-5.7.1 no
 S: 550 5.7.1 way
 C: DATA
 S: 503
-C: a client that goes on all the same
+C: a client that sends the message nevertheless
 C: .
 C: RCPT TO: <good@example.org>
 C: DATA
@@ -101,7 +101,7 @@ S: 503
 
 func TestPlay(t *testing.T) {
 	t.Parallel()
-	s, err := Parse("x.session", []byte(whole))
+	s, err := Parse("x.session", []byte(wholeSession))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,8 @@ func TestPlay(t *testing.T) {
 		"mail <> bob", "reset", "connect invalid IP ", "helo x",
 		"mail <x@example.net> ", "rcpt <y@example.org>", "reset", "helo y", "close",
 	}
-	if !slices.Equal(p.told, want) {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.told, "\n"), strings.Join(want, "\n"))
+	if !slices.Equal(p.calls, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.calls, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -145,15 +145,15 @@ func TestMismatchNamesTheLine(t *testing.T) {
 func TestBadSessionFiles(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, text, want string }{
-		{"no dialogue", "hello\n", `x: no part "smtp"`},
+		{"no session", "hello\n", `x: no part "smtp"`},
 		{"unknown part", "-- zones --\n-- smtp --\n", `x:1: unknown part "zones"`},
-		{"unknown line", "-- smtp --\nQUIT\n", `x:2: "QUIT" begins with none of`},
-		{"reply first", "title\n\n-- smtp --\nS: 250\n", "x:4: a reply is expected before"},
+		{"unknown line", "-- smtp --\nQUIT\n", `x:2: "QUIT": want a line that starts with`},
+		{"reply first", "title\n\n-- smtp --\nS: 250\n", "x:4: a reply before"},
 		{"bad address", "-- smtp --\nclient 192.0.2\n", `x:2: client "192.0.2": not an address`},
 		{"no address", "-- smtp --\nclient\n", `x:2: client "": want an address`},
 		{"bad time", "-- smtp --\ntime noon\n", `x:2: time "noon"`},
-		{"no time", "-- smtp --\nclient 192.0.2.9\ntime 0001-01-01T00:00:00Z\n", `x:3: time "0001-01-01T00:00:00Z": this one stands for no time`},
-		{"no time, of another zone", "-- smtp --\ntime 0001-01-01T01:00:00+01:00\n", `x:2: time "0001-01-01T01:00:00+01:00": this one stands for no time`},
+		{"no time", "-- smtp --\nclient 192.0.2.9\ntime 0001-01-01T00:00:00Z\n", `x:3: time "0001-01-01T00:00:00Z": want a time after the year 1`},
+		{"no time, of another zone", "-- smtp --\ntime 0001-01-01T01:00:00+01:00\n", `x:2: time "0001-01-01T01:00:00+01:00": want a time after the year 1`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -165,7 +165,7 @@ func TestBadSessionFiles(t *testing.T) {
 	}
 }
 
-func TestNobodySpeaksBeforeConnecting(t *testing.T) {
+func TestCommandBeforeClient(t *testing.T) {
 	t.Parallel()
 	s, err := Parse("x", []byte("-- smtp --\nC: EHLO x\n"))
 	if err != nil {
@@ -192,12 +192,12 @@ func TestConversation(t *testing.T) {
 		{"MAIL FROM:<x@example.net>", "250 2.1.0 ok", ""},
 		{"RCPT TO:<bad@example.org>", "550-5.7.1 no", ""},
 		{"RCPT TO:<y@example.org>", "250 2.1.5 ok", ""},
-		{"DATA", "354 go on, end with a dot", ""},
+		{"DATA", "354 end the message with a single dot", ""},
 		{"client 192.0.2.11", "", ""},
 		{"A: b", "", ""},
 		{".", "250 2.0.0 accepted", ""},
 		{"QUIT", "221 2.0.0 bye", ""},
-		{"NOOP", "", "before a line"},
+		{"NOOP", "", "want a line"},
 	} {
 		if talk.Ended() != (c.say == "NOOP") || talk.InMessage() != (c.say == "client 192.0.2.11" || c.say == "A: b" || c.say == ".") {
 			t.Errorf("before %q: ended %v, in a message %v", c.say, talk.Ended(), talk.InMessage())
@@ -214,34 +214,34 @@ func TestConversation(t *testing.T) {
 		"connect 192.0.2.9 a", "helo a", "time 2026-11-21T12:00:00Z", "connect 192.0.2.10 ", "helo b", "mail <x@example.net> ",
 		"rcpt <bad@example.org>", "rcpt <y@example.org>", "message",
 	}
-	if !slices.Equal(p.told, want) {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.told, "\n"), strings.Join(want, "\n"))
+	if !slices.Equal(p.calls, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.calls, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// TestNonsense says what an MTA refuses before it asks a filter.
-func TestNonsense(t *testing.T) {
+// TestReplies tests what the MTA refuses by itself, and what it passes on.
+func TestReplies(t *testing.T) {
 	t.Parallel()
-	begin := []string{"EHLO a", "MAIL FROM:<x@example.net>", "RCPT TO:<y@example.org>"}
-	begun := []string{"connect 192.0.2.9 ", "helo a", "mail <x@example.net> ", "rcpt <y@example.org>"}
+	start := []string{"EHLO a", "MAIL FROM:<x@example.net>", "RCPT TO:<y@example.org>"}
+	started := []string{"connect 192.0.2.9 ", "helo a", "mail <x@example.net> ", "rcpt <y@example.org>"}
 	for _, c := range []struct {
 		name  string
 		say   []string
 		reply string   // to the last line
-		told  []string // to the checks
+		calls []string // of the player
 	}{
 		{"HELO without a name", []string{"HELO "}, "501 5.5.4 want HELO and a name", nil},
-		{"EHLO without a name in a transaction", slices.Concat(begin, []string{"EHLO"}), "501 5.5.4 want EHLO and a name", begun},
+		{"EHLO without a name in a transaction", slices.Concat(start, []string{"EHLO"}), "501 5.5.4 want EHLO and a name", started},
 		{"MAIL without an address", []string{"MAIL FROM:"}, "501 5.5.4 want MAIL FROM:<address>", nil},
 		{"an address without an end", []string{"MAIL FROM:<a@exa"}, "501 5.5.4 want MAIL FROM:<address>", nil},
-		{"an address that is only begun", []string{"MAIL FROM:<"}, "501 5.5.4 want MAIL FROM:<address>", nil},
-		{"RCPT without an address", slices.Concat(begin, []string{"RCPT TO:"}), "501 5.5.4 want RCPT TO:<address>", begun},
-		{"a null recipient", slices.Concat(begin, []string{"RCPT TO:<>"}), "501 5.5.4 want RCPT TO:<address>", begun},
-		{"STARTTLS in a transaction ends it", slices.Concat(begin, []string{"STARTTLS", "DATA"}), "503 5.5.1 no recipient", slices.Concat(begun, []string{"reset"})},
-		{"a body is not kept", slices.Concat(begin, []string{"DATA", "A: b", "", "C: d", "", "E: f", "."}), "250 2.0.0 accepted", slices.Concat(begun, []string{"message [A: b]"})},
-		{"neither is a header section without an end", slices.Concat(begin, []string{"DATA", "A: b", "C: " + strings.Repeat("d", maxHeader), "E: f", "."}), "250 2.0.0 accepted", slices.Concat(begun, []string{"message [A: b]"})},
-		{"the next message begins anew", slices.Concat(begin, []string{"DATA", "", ".", "MAIL FROM:<>", "RCPT TO:<y@example.org>", "DATA", "A: b", "."}), "250 2.0.0 accepted",
-			slices.Concat(begun, []string{"message", "mail <> ", "rcpt <y@example.org>", "message [A: b]"})},
+		{"an address of one bracket", []string{"MAIL FROM:<"}, "501 5.5.4 want MAIL FROM:<address>", nil},
+		{"RCPT without an address", slices.Concat(start, []string{"RCPT TO:"}), "501 5.5.4 want RCPT TO:<address>", started},
+		{"a null recipient", slices.Concat(start, []string{"RCPT TO:<>"}), "501 5.5.4 want RCPT TO:<address>", started},
+		{"STARTTLS in a transaction ends it", slices.Concat(start, []string{"STARTTLS", "DATA"}), "503 5.5.1 no recipient", slices.Concat(started, []string{"reset"})},
+		{"a body is not kept", slices.Concat(start, []string{"DATA", "A: b", "", "C: d", "", "E: f", "."}), "250 2.0.0 accepted", slices.Concat(started, []string{"message [A: b]"})},
+		{"a header section that is too long is cut", slices.Concat(start, []string{"DATA", "A: b", "C: " + strings.Repeat("d", maxHeader), "E: f", "."}), "250 2.0.0 accepted", slices.Concat(started, []string{"message [A: b]"})},
+		{"two messages", slices.Concat(start, []string{"DATA", "", ".", "MAIL FROM:<>", "RCPT TO:<y@example.org>", "DATA", "A: b", "."}), "250 2.0.0 accepted",
+			slices.Concat(started, []string{"message", "mail <> ", "rcpt <y@example.org>", "message [A: b]"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -259,18 +259,18 @@ func TestNonsense(t *testing.T) {
 			if !slices.Equal(reply, []string{c.reply}) {
 				t.Errorf("got the reply %q", reply)
 			}
-			if c.told == nil {
-				c.told = []string{"connect 192.0.2.9 "}
+			if c.calls == nil {
+				c.calls = []string{"connect 192.0.2.9 "}
 			}
-			if !slices.Equal(p.told, c.told) {
-				t.Errorf("the checks were told %q", p.told)
+			if !slices.Equal(p.calls, c.calls) {
+				t.Errorf("got the calls %q", p.calls)
 			}
 		})
 	}
 }
 
 func FuzzSession(f *testing.F) {
-	f.Add([]byte(whole))
+	f.Add([]byte(wholeSession))
 	f.Add([]byte("-- smtp --\nclient 192.0.2.9\nC: DATA\nC: MAIL FROM:>\nC: RCPT TO:<\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := Parse("x", text)

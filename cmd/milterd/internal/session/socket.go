@@ -10,7 +10,7 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// Socket plays over the milter protocol through a running filter. It has no power over the filter's clock.
+// Socket is a Player for a running filter, over the milter protocol. The filter has its own clock.
 type Socket struct {
 	Network, Address string        // of package net
 	Timeout          time.Duration // for each response
@@ -19,7 +19,7 @@ type Socket struct {
 	tls  bool
 }
 
-// port is the client's, for show.
+// port is the port of the client. No check needs it.
 const port = 40025
 
 // Connect implements Player.
@@ -47,7 +47,7 @@ func (s *Socket) Connect(c Client) error {
 	return err
 }
 
-// Time implements Player. The filter goes by its own clock.
+// Time implements Player. It does nothing.
 func (s *Socket) Time(time.Time) {}
 
 // Helo implements Player.
@@ -101,7 +101,7 @@ func (s *Socket) Close() error {
 	return err
 }
 
-// lines is the reply of a response.
+// lines returns the reply of a response.
 func lines(r miltertest.Response, err error) ([]string, error) {
 	switch {
 	case err != nil:

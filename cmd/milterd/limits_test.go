@@ -30,7 +30,7 @@ header section | {milter.maxHeaderBytes octets} | what is kept is checked, with 
 Authentication-Results fields that bear our name | {milter.maxForged} are taken out | 451 4.6.0 at the end of the message, with a warning in the log
 macros | {milter.maxMacros} of {milter.maxMacroLength octets} | the others are forgotten
 a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value in it of {checks.maxValue} | it is cut
-stopping | {cmd/milterd.drainPatience time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.late time} for the store and {cmd/milterd.logPatience time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error
+stopping | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.late time} for the store and {cmd/milterd.logTimeout time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error
 
 # DNS
 a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is remembered for {milter/resolver.failureTTL time}

@@ -37,7 +37,7 @@ unit:
 	MILTERD_TEST_REAL=1 $(GO) test -race -shuffle=on -timeout 20m ./...
 
 soak: install-tools
-	MILTERD_TEST_REAL=1 MILTERD_TEST_SOAK=$(SOAK) $(GO) test -race -timeout 0 -run TestSoak -v ./cmd/milterd
+	MILTERD_TEST_REAL=1 MILTERD_TEST_SOAK=$(SOAK) $(GO) test -race -timeout 0 -run TestSoak -v ./cmd/milterd/e2e/faults
 
 # Each fuzz target for a short while; FUZZTIME=10m for a long one each.
 fuzz:

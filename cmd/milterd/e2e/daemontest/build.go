@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -23,7 +24,11 @@ func Binary(t testing.TB) string {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	if err := openSources(); err != nil {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	if err := openSources(root); err != nil {
 		return "", err
 	}
 	return Build()
@@ -37,6 +42,11 @@ func Build(flags ...string) (string, error) {
 		args = append(args, "-race")
 	}
 	args = append(args, "milterd/cmd/milterd")
+	unlock, err := lockBuild()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	var path string
 	for range 2 { // a program that go run has just linked is still in a temporary folder
 		cmd := exec.Command("go", args...)
@@ -54,13 +64,27 @@ func Build(flags ...string) (string, error) {
 	return "", fmt.Errorf("the build cache does not have %s", path)
 }
 
-// openSources opens every folder with sources of milterd. The go command caches the result of a test until its package or
-// a file or folder that it opened changes. It cannot know that the tests run another program.
-func openSources() error {
+// lockBuild waits until no other test process builds milterd. Without it, packages that start at the same time would all
+// link it.
+func lockBuild() (unlock func(), err error) {
 	root, err := moduleRoot()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	dir, err := os.Open(filepath.Join(root, "cmd/milterd"))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		_ = dir.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir.Name(), err)
+	}
+	return func() { _ = dir.Close() }, nil
+}
+
+// openSources opens every folder with sources of milterd. The go command caches the result of a test until its package or
+// a file or folder that it opened changes. It cannot know that the tests run another program.
+func openSources(root string) error {
 	for _, top := range []string{"checks", "cmd", "headers", "milter"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(_ string, d fs.DirEntry, err error) error {
 			if err == nil && d.Name() == "testdata" {

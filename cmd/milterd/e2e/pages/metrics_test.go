@@ -1,4 +1,4 @@
-package main_test
+package pages
 
 import (
 	"fmt"
@@ -11,8 +11,9 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// TestMetrics shows that a daemon counts what it decides, and what it asked for that.
+// TestMetrics tests that a refusal, the time of its checks and the DNS queries are counted.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	listen := miltertest.Loopback() + ":8893"
 	d := daemontest.Start(t, daemontest.Config{DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "safe", Extra: fmt.Sprintf("admin: {listen: %q, socket: \"\"}\n", listen)})
 	c, err := d.Connect("192.0.2.1")

@@ -1,4 +1,5 @@
-package main_test
+// Package faults tests daemons while the DNS, the MTAs, the disk, the clock or the Redis fail.
+package faults
 
 import (
 	"strings"
@@ -13,13 +14,13 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// budget is what the tests of a bad DNS allow for one callback, and leeway what a loaded machine adds.
+// budget is the budget of the daemons of these tests, and leeway the time that a loaded machine may add to a response.
 const (
 	budget = time.Second
 	leeway = 2 * time.Second
 )
 
-// badDNS are name servers that do not do their job: nothing that they say is an answer.
+// badDNS are name servers from which no answer can be obtained.
 var badDNS = map[string]func(*dnstest.Server){
 	"dead":     behave(dnstest.Dead),
 	"slow":     func(s *dnstest.Server) { s.Latency(3 * budget) },
@@ -56,7 +57,7 @@ func behave(b dnstest.Behaviour) func(*dnstest.Server) {
 	return func(s *dnstest.Server) { s.Behave(b) }
 }
 
-// denying says that the name does not exist, in a message with a fault.
+// denying answers that the name does not exist, in a message with a fault.
 func denying(fault func(*dns.Msg)) dnstest.Behaviour {
 	return func(_ dns.ResponseWriter, q, _ *dns.Msg) *dns.Msg {
 		m := new(dns.Msg).SetRcode(q, dns.RcodeNameError)
@@ -65,8 +66,7 @@ func denying(fault func(*dns.Msg)) dnstest.Behaviour {
 	}
 }
 
-// TestBadDNS shows that a DNS which cannot be asked never refuses mail for good, and never keeps a mail server waiting
-// beyond the budget, with the profile that refuses most.
+// TestBadDNS tests that without DNS answers no mail is rejected, and that no response takes longer than the budget.
 func TestBadDNS(t *testing.T) {
 	for name, spoil := range badDNS {
 		for _, onError := range []string{"accept", "tempfail"} {
@@ -78,22 +78,22 @@ func TestBadDNS(t *testing.T) {
 					DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"},
 					Extra: "budget: " + budget.String() + "\non_error: " + onError + "\n",
 				})
-				step := d.Play(t, daemontest.GoodSession())
-				if step.Slowest > budget+leeway {
-					t.Errorf("a callback took %v", step.Slowest)
+				outcome := d.Play(t, daemontest.GoodSession())
+				if outcome.Slowest > budget+leeway {
+					t.Errorf("a response took %v", outcome.Slowest)
 				}
-				if step.Event == 0 && onError == "tempfail" {
+				if outcome.Event == 0 && onError == "tempfail" {
 					t.Error("passed")
 				}
-				if step.Event != 0 && (step.Response.Action == gomilter.ActReject || !strings.HasPrefix(step.Response.Raw, "4")) {
-					t.Errorf("%c answered %q", step.Event, step.Response.Raw)
+				if outcome.Event != 0 && (outcome.Response.Action == gomilter.ActReject || !strings.HasPrefix(outcome.Response.Raw, "4")) {
+					t.Errorf("event %c: got %q", outcome.Event, outcome.Response.Raw)
 				}
 			})
 		}
 	}
 }
 
-// TestOddDNS has servers and forgers that a resolver must cope with: the right answer is to be had.
+// TestOddDNS tests name servers, and forgers of answers, in spite of which the right answer can be obtained.
 func TestOddDNS(t *testing.T) {
 	odd := map[string]dnstest.Behaviour{
 		"forged answers first": dnstest.Forged,
@@ -102,37 +102,39 @@ func TestOddDNS(t *testing.T) {
 	}
 	for name, b := range odd {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := dnstest.Start(t, daemontest.World)
 			server.Behave(b)
 			d := daemontest.Start(t, daemontest.Config{DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}, Extra: "on_error: tempfail\n"})
-			if step := d.Play(t, daemontest.GoodSession()); step.Event != 0 {
-				t.Errorf("%c answered %q", step.Event, step.Response.Raw)
+			if outcome := d.Play(t, daemontest.GoodSession()); outcome.Event != 0 {
+				t.Errorf("event %c: got %q", outcome.Event, outcome.Response.Raw)
 			}
 		})
 	}
 }
 
-// TestNothingExists has a DNS that denies every name: that is an answer, and the first that it refuses is the client.
+// TestNothingExists tests that a DNS in which no name exists has the client refused, and not mail to the postmaster.
 func TestNothingExists(t *testing.T) {
+	t.Parallel()
 	d := daemontest.Start(t, daemontest.Config{DNS: dnstest.Start(t, "").Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}})
-	step := d.Play(t, daemontest.GoodSession())
-	if codes, text := daemontest.ReadReply(t, step.Response); codes != "550 5.7.25" || !strings.Contains(text, daemontest.GoodClient) {
-		t.Errorf("%c answered %s %q", step.Event, codes, text)
+	outcome := d.Play(t, daemontest.GoodSession())
+	if codes, text := daemontest.ReadReply(t, outcome.Response); codes != "550 5.7.25" || !strings.Contains(text, daemontest.GoodClient) {
+		t.Errorf("event %c: got %s %q", outcome.Event, codes, text)
 	}
-	// An exempt recipient is not refused whatever the DNS says.
-	step = d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { d.Rcpts = []string{"postmaster@mx.test"} }))
-	if step.Event != 0 {
-		t.Errorf("postmaster: %s", step.Response.Raw)
+	outcome = d.Play(t, daemontest.GoodSession(func(s *miltertest.Session) { s.Rcpts = []string{"postmaster@mx.test"} }))
+	if outcome.Event != 0 {
+		t.Errorf("postmaster: %s", outcome.Response.Raw)
 	}
 }
 
-// TestDNSHeals shows that what could not be found out is asked again.
-func TestDNSHeals(t *testing.T) {
+// TestDNSRecovers tests that good mail passes again soon after the DNS answers again.
+func TestDNSRecovers(t *testing.T) {
+	t.Parallel()
 	server := dnstest.Start(t, daemontest.World)
 	server.Behave(dnstest.Rcode(dns.RcodeServerFailure))
 	d := daemontest.Start(t, daemontest.Config{DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}, Extra: "on_error: tempfail\n"})
-	if step := d.Play(t, daemontest.GoodSession()); step.Event == 0 {
-		t.Fatal("passed without a DNS")
+	if outcome := d.Play(t, daemontest.GoodSession()); outcome.Event == 0 {
+		t.Fatal("passed without DNS answers")
 	}
 	server.Behave()
 	miltertest.Eventually(t, "good mail passes again", func() bool { return d.Play(t, daemontest.GoodSession()).Event == 0 })

@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// The program of the soak is built with this file in package time, whose Now then calls movedNow for runtimeNow.
+// This file is added to package time when milterd is built for the soak. Now calls movedNow in place of runtimeNow.
 
-// moved is how far the clock of the host is off, in seconds: the page of a file that the test writes to.
+// moved is the offset of the clock in seconds. It is in a page of a file that the test writes.
 var moved = mapMoved()
 
 func mapMoved() *int64 {
@@ -28,8 +28,8 @@ func mapMoved() *int64 {
 	return (*int64)(unsafe.Pointer(&page[0]))
 }
 
-// movedNow reads the clocks as runtimeNow does. Only that of the host moves: deadlines, timers and what lies between two readings
-// go by the monotonic one, which no jump changes.
+// movedNow is runtimeNow with the offset added to the real-time clock. The monotonic clock, which deadlines, timers and
+// differences of times use, is not moved.
 func movedNow() (sec int64, nsec int32, mono int64) {
 	sec, nsec, mono = runtimeNow()
 	return sec + atomic.LoadInt64(moved), nsec, mono

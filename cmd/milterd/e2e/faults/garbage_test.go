@@ -1,28 +1,29 @@
-package main_test
+package faults
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
 
+	gomilter "github.com/emersion/go-milter"
+
 	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
 
-// packet frames data as the milter protocol does.
+// packet returns a packet of the milter protocol.
 func packet(code byte, data string) string {
-	return string(binary.BigEndian.AppendUint32(nil, uint32(len(data)+1))) + string(code) + data
+	return string(miltertest.Packet(gomilter.Code(code), []byte(data)))
 }
 
-// negotiation is what every MTA begins with.
-var negotiation = packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
+// negotiation is the first packet of an MTA.
+var negotiation = packet('O', string(miltertest.Offer(miltertest.AllActions, miltertest.AllProtocol)))
 
-// garbage is what no MTA sends.
+// garbage returns byte sequences that no MTA sends.
 func garbage() map[string]string {
 	big := strings.Repeat("A", 1<<20-1)
 	connect := packet('C', "x\x004\x00\x19127.0.0.10\x00")
@@ -39,7 +40,7 @@ func garbage() map[string]string {
 		"empty negotiation":   packet('O', ""),
 		"negotiation twice":   negotiation + negotiation + connect,
 		"offer of nothing":    packet('O', strings.Repeat("\x00", 12)) + connect + packet('H', "x\x00"),
-		"version of old":      packet('O', "\x00\x00\x00\x01"+strings.Repeat("\x00", 8)) + connect,
+		"old version":         packet('O', "\x00\x00\x00\x01"+strings.Repeat("\x00", 8)) + connect,
 		"unknown code":        negotiation + packet('?', "what") + packet('\x00', "\x00"),
 		"reverse order": negotiation + packet('E', "") + packet('N', "") + packet('L', "a\x00b\x00") +
 			packet('R', "<a>\x00") + packet('M', "<a>\x00") + packet('H', "x\x00") + connect,
@@ -51,16 +52,16 @@ func garbage() map[string]string {
 		"connect of no family": negotiation + packet('C', "x\x00") + packet('C', "x\x00Z\x00\x00zzz\x00") + packet('C', "x\x004"),
 		"connect of no address": negotiation + packet('C', "x\x004\x00\x19not an address\x00") +
 			packet('H', "x\x00") + packet('M', "<>\x00") + packet('R', "<b@mx.test>\x00"),
-		"macros for nobody":  negotiation + packet('D', "") + packet('D', "C") + packet('D', "Cj") + packet('D', "Z{x}\x00y\x00{z}") + connect,
+		"macros of no event": negotiation + packet('D', "") + packet('D', "C") + packet('D', "Cj") + packet('D', "Z{x}\x00y\x00{z}") + connect,
 		"1 MiB of macros":    negotiation + packet('D', "C"+strings.Repeat("{m}\x00v\x00", 130000)) + connect,
 		"1 MiB of HELO":      negotiation + connect + packet('H', big) + packet('M', "<a@b>\x00") + packet('R', "<b@mx.test>\x00"),
 		"1 MiB of sender":    negotiation + connect + packet('H', "x\x00") + packet('M', big) + packet('R', "<b@mx.test>\x00"),
 		"1 MiB of recipient": negotiation + connect + packet('M', "<>\x00") + packet('R', big),
 		"1 MiB of header": negotiation + connect + packet('M', "<>\x00") + packet('R', "<b@mx.test>\x00") +
 			packet('L', "Date\x00"+big[:1<<20-10]+"\x00") + packet('L', big) + packet('N', ""),
-		"body unasked": negotiation + connect + packet('M', "<>\x00") + packet('B', big) + packet('E', big),
-		"aborts":       negotiation + strings.Repeat(packet('A', ""), 1000) + connect + strings.Repeat(packet('A', "x"), 1000),
-		"quit at once": negotiation + packet('Q', "") + connect,
+		"unwanted body": negotiation + connect + packet('M', "<>\x00") + packet('B', big) + packet('E', big),
+		"aborts":        negotiation + strings.Repeat(packet('A', ""), 1000) + connect + strings.Repeat(packet('A', "x"), 1000),
+		"quit at once":  negotiation + packet('Q', "") + connect,
 	}
 	nul := strings.Repeat("\x00", 64)
 	for _, code := range "CHMRLNEBADQOTUK" {
@@ -70,22 +71,23 @@ func garbage() map[string]string {
 	return all
 }
 
-// TestGarbage throws at the milter socket what comes from no MTA. The daemon neither ends, nor keeps anything of it.
+// TestGarbage sends garbage to the milter socket. The daemon must not end, and must leave no files or goroutines behind.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	dns := dnstest.Start(t, daemontest.World).Addr
 	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "strict", Actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
-	sane := func(t *testing.T) {
+	mustWork := func(t *testing.T) {
 		t.Helper()
-		if step := d.Play(t, daemontest.GoodSession()); step.Event != 0 {
-			t.Fatalf("good mail refused at %c: %s\n%s", step.Event, step.Response.Raw, d.Output())
+		if outcome := d.Play(t, daemontest.GoodSession()); outcome.Event != 0 {
+			t.Fatalf("good mail refused at %c: %s\n%s", outcome.Event, outcome.Response.Raw, d.Output())
 		}
 	}
-	sane(t)
+	mustWork(t)
 	before := d.OpenFiles(t)
 	for name, raw := range garbage() {
 		t.Run(name, func(t *testing.T) {
-			throw(t, d, raw)
-			sane(t)
+			sendRaw(t, d, raw)
+			mustWork(t)
 		})
 	}
 	t.Run("slow loris", func(t *testing.T) {
@@ -94,17 +96,17 @@ func TestGarbage(t *testing.T) {
 			c := dialRaw(t, d)
 			_, _ = c.Write([]byte(negotiation[:i%len(negotiation)]))
 		}
-		sane(t)
+		mustWork(t)
 	})
 	d.AwaitFiles(t, before)
-	d.Entries(t, 0) // each line can be read
+	d.Entries(t, 0) // reports lines that cannot be parsed
 	if n := goroutines(t, d); n > fewGoroutines {
-		t.Errorf("%d goroutines are left; what the daemon said:\n%.8000s", n, d.Output())
+		t.Errorf("%d goroutines at the end:\n%.8000s", n, d.Output())
 	}
 }
 
-// throw sends bytes and hangs up, having read what came back. The daemon may hang up first.
-func throw(t *testing.T, d *daemontest.Daemon, raw string) {
+// sendRaw sends bytes, reads until the daemon closes the connection, and closes it. The daemon may close it at any time.
+func sendRaw(t *testing.T, d *daemontest.Daemon, raw string) {
 	t.Helper()
 	c := dialRaw(t, d)
 	_, _ = c.Write([]byte(raw))
@@ -128,25 +130,25 @@ func dialRaw(t *testing.T, d *daemontest.Daemon) net.Conn {
 	return c
 }
 
-// fewGoroutines is more than an idle daemon has, and fewer than the connections that the test has made.
+// fewGoroutines is more than an idle daemon has, and less than the connections of the test.
 const fewGoroutines = 60
 
-// goroutines ends the daemon and counts what it had: SIGQUIT makes the Go runtime write all stacks.
+// goroutines returns the number of goroutines in the stack traces that the daemon writes when SIGQUIT ends it.
 func goroutines(t *testing.T, d *daemontest.Daemon) int {
 	t.Helper()
 	d.Signal(t, syscall.SIGQUIT)
-	miltertest.Eventually(t, "milterd ends after SIGQUIT", func() bool { return d.Ended() })
+	miltertest.Eventually(t, "milterd ends after SIGQUIT", d.Ended)
 	return strings.Count(d.Output(), "\ngoroutine ")
 }
 
-// hostile are bytes that would break a reply, a log line or a format.
+// hostile are values that would break a reply, a log line or a format string.
 var hostile = map[string]string{
 	"CRLF":       "x\r\n250 2.0.0 fine",
 	"bare LF":    "x\n250 fine",
 	"bare CR":    "x\rfine",
 	"log fields": `x" level=fatal msg="forged`,
 	"percent":    "100%s%n%%",
-	"octets":     "\xff\xfe\x80x\xc3\x28",
+	"8-bit":      "\xff\xfe\x80x\xc3\x28",
 	"escape":     "x\x1b[31mred\x07",
 	"long":       strings.Repeat("long", 200),
 	"spaces":     " \t x \t ",
@@ -154,34 +156,35 @@ var hostile = map[string]string{
 	"link":       "https://evil.test/?r=x;",
 }
 
-// TestHostile has a client say such bytes in every place. Each is answered by one clean reply and one clean line.
+// TestHostile sends such values in every place of a session. Each is refused by one valid reply and one valid log line.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	dns := dnstest.Start(t, daemontest.World).Addr
 	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "strict", Actions: map[string]string{"first-contact": "off", "too-many-errors": "off"}})
 	places := map[string]func(*miltertest.Session, string){
-		"helo":        func(d *miltertest.Session, s string) { d.Helo = []string{s} },
-		"sender":      func(d *miltertest.Session, s string) { d.MailFrom = s },
-		"recipient":   func(d *miltertest.Session, s string) { d.Client, d.Rcpts = "127.0.0.13", []string{s} },
-		"client name": func(d *miltertest.Session, s string) { d.Client, d.ClientName = "127.0.0.13", s },
-		"Date":        func(d *miltertest.Session, s string) { d.Header = daemontest.GoodHeader(daemontest.Field{"Date", s}) },
-		"Message-ID": func(d *miltertest.Session, s string) {
-			d.Header = daemontest.GoodHeader(daemontest.Field{"Message-ID", s})
+		"helo":        func(s *miltertest.Session, v string) { s.Helo = []string{v} },
+		"sender":      func(s *miltertest.Session, v string) { s.MailFrom = v },
+		"recipient":   func(s *miltertest.Session, v string) { s.Client, s.Rcpts = "127.0.0.13", []string{v} },
+		"client name": func(s *miltertest.Session, v string) { s.Client, s.ClientName = "127.0.0.13", v },
+		"Date":        func(s *miltertest.Session, v string) { s.Header = daemontest.GoodHeader(daemontest.Field{"Date", v}) },
+		"Message-ID": func(s *miltertest.Session, v string) {
+			s.Header = daemontest.GoodHeader(daemontest.Field{"Message-ID", v})
 		},
-		"From":       func(d *miltertest.Session, s string) { d.Header = daemontest.GoodHeader(daemontest.Field{"From", s}) },
-		"field name": func(d *miltertest.Session, s string) { d.Header = daemontest.GoodHeader(daemontest.Field{s, "x"}) },
+		"From":       func(s *miltertest.Session, v string) { s.Header = daemontest.GoodHeader(daemontest.Field{"From", v}) },
+		"field name": func(s *miltertest.Session, v string) { s.Header = daemontest.GoodHeader(daemontest.Field{v, "x"}) },
 	}
 	for place, put := range places {
-		for name, bytes := range hostile {
+		for name, value := range hostile {
 			t.Run(place+"/"+name, func(t *testing.T) {
 				mark := d.Mark()
-				step := d.Play(t, daemontest.GoodSession(func(d *miltertest.Session) { put(d, bytes) }))
-				if step.Event == 0 {
+				outcome := d.Play(t, daemontest.GoodSession(func(s *miltertest.Session) { put(s, value) }))
+				if outcome.Event == 0 {
 					if place != "field name" {
 						t.Error("passed")
 					}
 					return
 				}
-				daemontest.ReadReply(t, step.Response)
+				daemontest.ReadReply(t, outcome.Response)
 				d.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject"})
 				refused := 0
 				for _, e := range d.Entries(t, mark) {

@@ -1,17 +1,18 @@
-package main_test
+package reasons
 
 import (
 	"fmt"
-	"milterd/cmd/milterd/e2e/daemontest"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path"
 	"testing"
 	"time"
+
+	"milterd/cmd/milterd/e2e/daemontest"
 )
 
-// startRegistry starts an RDAP server until the test ends, and returns its base URL. Every domain was registered yesterday.
+// startRegistry starts an RDAP server that says of every domain that it was registered yesterday. It returns its base URL.
 func startRegistry(t *testing.T) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -23,9 +24,8 @@ func startRegistry(t *testing.T) string {
 	return srv.URL
 }
 
-// startMailHosts starts the mail hosts of the world's senders at one port, until the test ends: mx.callout.test, which has no
-// user but "ann" at any domain, and mx.silent.test, which accepts connections and says nothing. At mx.refusing.test nobody
-// listens.
+// startMailHosts starts mail hosts of daemontest.World at the same port: mx.callout.test, whose only user is ann, and
+// mx.silent.test, which accepts connections and sends nothing. mx.refusing.test refuses connections.
 func startMailHosts(t *testing.T) (port int) {
 	t.Helper()
 	host, err := net.Listen("tcp", "127.0.0.51:0")

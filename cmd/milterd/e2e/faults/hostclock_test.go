@@ -1,4 +1,4 @@
-package main_test
+package faults
 
 import (
 	"encoding/json"
@@ -20,13 +20,13 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// No process has a real-time clock of its own, and that of the machine is not ours to move. So the soak builds the program with a
-// package time whose Now is off by what a test says. The program and all its libraries see the clock jump and none of them has a hook
-// for it, and the monotonic readings go on, as they do when a real clock is set. What imports package time has to be compiled for
-// this once, which takes a minute or two; then Go's build cache has it.
+// Linux has no real-time clock per process, and a test must not set the clock of the machine. So the soak builds milterd with
+// a package time whose Now adds an offset that the test sets. The program and all libraries see the clock jump, while
+// monotonic readings go on, as when a real clock is set. Every package has to be compiled again for this, which takes some
+// minutes; then it is in the build cache.
 
-// buildMovable builds milterd with a clock that a test can move.
-var buildMovable = sync.OnceValues(func() (string, error) {
+// buildWithClock builds milterd with a clock that a test can move.
+var buildWithClock = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "milterd-clock-")
 	if err != nil {
 		return "", err
@@ -72,10 +72,10 @@ func clockOverlay(dir string) (file string, err error) {
 	return file, os.WriteFile(file, overlay, 0o644)
 }
 
-// hostClock is the clock of the host as a daemon sees it.
+// hostClock is the clock that a daemon reads.
 type hostClock struct {
-	file  string
-	moved *int64 // seconds, in a page that the daemon has mapped too
+	file   string
+	offset *int64 // seconds, in a page of the file that the daemon maps too
 }
 
 func newHostClock(t *testing.T, file string) hostClock {
@@ -96,40 +96,44 @@ func newHostClock(t *testing.T, file string) hostClock {
 	return hostClock{file, (*int64)(unsafe.Pointer(&page[0]))}
 }
 
-// move lets the clock be off by so much from now on.
-func (c hostClock) move(off time.Duration) { atomic.StoreInt64(c.moved, int64(off/time.Second)) }
+// move sets the offset of the clock.
+func (c hostClock) move(offset time.Duration) { atomic.StoreInt64(c.offset, int64(offset/time.Second)) }
 
-// env tells the daemon where its clock is.
+// env returns the environment of a daemon with this clock.
 func (c hostClock) env() []string { return append(os.Environ(), "MILTERD_TEST_CLOCK="+c.file) }
 
-// clockJumps are how far the clock of a soak jumps.
-var clockJumps = []time.Duration{
+// clockOffsets are the offsets of the clock in a soak.
+var clockOffsets = []time.Duration{
 	3 * time.Hour, -3 * time.Hour, 40 * 24 * time.Hour, -40 * 24 * time.Hour, 3653 * 24 * time.Hour, -3653 * 24 * time.Hour,
 }
 
-// jumps are those of the clock, there and back.
-func jumps() []fault {
+// clockFaults are jumps of the clock, each there and back.
+func clockFaults() []fault {
 	var all []fault
-	for _, off := range clockJumps {
-		all = append(all, fault{fmt.Sprintf("a clock that is off by %+.0f h", off.Hours()), func(_ *testing.T, s *soak) func() {
-			s.clock.move(off)
-			return func() { s.clock.move(0) }
-		}, func(t *testing.T, s *soak) bool { return (s.reads(t) - off).Abs() < time.Minute }})
+	for _, offset := range clockOffsets {
+		all = append(all, fault{
+			name: fmt.Sprintf("a clock that is off by %+.0f h", offset.Hours()),
+			begin: func(_ *testing.T, s *soak) func() {
+				s.clock.move(offset)
+				return func() { s.clock.move(0) }
+			},
+			effective: func(t *testing.T, s *soak) bool { return (s.clockOffset(t) - offset).Abs() < time.Minute },
+		})
 	}
-	return append(all, fault{"a clock that never rests", restless, nil})
+	return append(all, fault{name: "a clock that jumps all the time", begin: jumpingClock})
 }
 
-// restless lets the clock jump again and again, in the middle of sessions.
-func restless(_ *testing.T, s *soak) (off func()) {
-	stop := again(func(i int) {
-		s.clock.move(clockJumps[i%len(clockJumps)])
+// jumpingClock moves the clock every few milliseconds, also during sessions.
+func jumpingClock(_ *testing.T, s *soak) (end func()) {
+	stop := repeat(func(i int) {
+		s.clock.move(clockOffsets[i%len(clockOffsets)])
 		<-time.After(3 * time.Millisecond)
 	})
 	return func() { stop(); s.clock.move(0) }
 }
 
-// reads is how far the clock is off that the daemon reads.
-func (s *soak) reads(t *testing.T) time.Duration {
+// clockOffset returns the offset of the clock that the daemon reads, from the Date of an HTTP response.
+func (s *soak) clockOffset(t *testing.T) time.Duration {
 	t.Helper()
 	client := http.Client{Timeout: miltertest.WaitTimeout}
 	resp, err := client.Head(s.admin + "/healthz")

@@ -1,0 +1,192 @@
+// Package reasons tests that each reason refuses mail by itself, through a running daemon. Reasons that need no mail host and
+// no registry have session files beside their checks instead, which the tests of cmd/milterd play.
+package reasons
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"milterd/checks"
+	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/miltertest"
+	"milterd/milter/resolver/dnstest"
+)
+
+// TestReasons plays the session of each reason twice: with all reasons off, where it must pass, and with the reason alone,
+// where it must be refused with the right reply, log line and page.
+func TestReasons(t *testing.T) {
+	cases, reasons := reasonCases(), daemontest.Reasons()
+	for id := range reasons {
+		files, err := filepath.Glob("../../../../checks/*/testdata/" + id + ".session")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := cases[id]; !ok && len(files) == 0 {
+			t.Errorf("%s has no case and no session file", id)
+		}
+	}
+	dns, settings := dnstest.Start(t, daemontest.World).Addr, caseSettings(t)
+	off := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: daemontest.OnlyReason("", ""), Extra: settings})
+	t.Cleanup(func() { // after the parallel subtests
+		for _, e := range off.Entries(t, 0) {
+			if e["reason"] != "" {
+				t.Errorf("off: logged %v", e)
+			}
+		}
+	})
+	for id, c := range cases {
+		r := reasons[id]
+		if r == nil {
+			t.Errorf("%s is not registered", id)
+			continue
+		}
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			for _, s := range c.sessions() {
+				if outcome := off.Play(t, s); outcome.Event != 0 {
+					t.Errorf("off: refused at %c: %s", outcome.Event, outcome.Response.Raw)
+				}
+			}
+			if r.Most == checks.Watch {
+				c.testWatched(t, id, dns, settings)
+				return
+			}
+			c.testRefused(t, id, dns, settings)
+		})
+	}
+}
+
+// caseSettings returns settings of the checks: limits that one session exceeds, lists, mail hosts and a registry.
+func caseSettings(t *testing.T) string {
+	deny := filepath.Join(t.TempDir(), "deny.txt")
+	if err := os.WriteFile(deny, []byte("11.7.7.7 why=\"no spam please\"\ndenied.client.test\n@denied.test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`budget: 3s
+checks:
+  access: {deny: [%q]}
+  counters: {resets: 2, bad_recipients: 2, errors: 2}
+  dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}, {zone: rhs.test, codes: [127.0.0.2], query: sender}]}
+  callout: {port: %d, allow_private: true}
+  sender: {history: 1, new_domain: 30d, rdap: %q}
+`, deny, startMailHosts(t), startRegistry(t))
+}
+
+// testRefused tests the refusal with the reason alone.
+func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
+	action := cmp.Or(c.action, "reject")
+	actions := daemontest.OnlyReason(id, action)
+	maps.Copy(actions, c.also)
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: actions, Extra: settings + daemontest.ExplainConfig(t.TempDir())})
+	for range c.beforeTimes() {
+		if outcome := d.Play(t, *c.before); outcome.Event == 0 {
+			t.Fatalf("the session before passed; log: %s", d.Output())
+		}
+	}
+	mark := d.Mark()
+	outcome := d.Play(t, c.Session)
+	for began := time.Now(); c.delayed && outcome.Event == 0 && time.Since(began) < 20*time.Second; {
+		mark = d.Mark()
+		outcome = d.Play(t, c.Session)
+	}
+	at := outcome.Event
+	if at == 'E' {
+		at = 'N' // the MTA did not wait for a response at the end of the header section
+	}
+	if outcome.Event == 0 {
+		t.Fatalf("passed; want %s; log: %s", c.codes, d.Output())
+	}
+	codes, text := daemontest.ReadReply(t, outcome.Response)
+	text, link, _ := strings.Cut(text, "; http://")
+	if at != c.at || outcome.Response.Action != gomilter.ActReplyCode || codes != c.codes || !strings.Contains(text, c.text) {
+		t.Errorf("event %c: got %s %q, want %s at %c with %q", outcome.Event, codes, text, c.codes, c.at, c.text)
+	}
+	e := d.AwaitEntry(t, mark, daemontest.Entry{"msg": action, "reason": id, "stage": c.stage, "action": action})
+	if c.answered != "" {
+		checkEntry(t, e, c.Session, e["code"]+" "+e["text"])
+		e = d.AwaitEntry(t, mark, daemontest.Entry{"msg": "tempfail", "reason": c.answered, "stage": c.stage, "action": "tempfail"})
+	}
+	checkEntry(t, e, c.Session, codes+" "+text)
+	checkLink(t, "http://"+link, daemontest.Reasons()[cmp.Or(c.answered, id)], codes+" "+text)
+}
+
+// beforeTimes returns the number of sessions before the one that is refused.
+func (c reasonCase) beforeTimes() int {
+	if c.before == nil {
+		return 0
+	}
+	return max(1, c.times)
+}
+
+// sessions returns all sessions of the case.
+func (c reasonCase) sessions() []miltertest.Session {
+	var list []miltertest.Session
+	for range c.beforeTimes() {
+		list = append(list, *c.before)
+	}
+	return append(list, c.Session)
+}
+
+// testWatched tests a reason whose most severe action is watch.
+func (c reasonCase) testWatched(t *testing.T, id, dns, settings string) {
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: daemontest.OnlyReason(id, "watch"), Extra: settings})
+	mark := d.Mark()
+	if outcome := d.Play(t, c.Session); outcome.Event != 0 {
+		t.Fatalf("refused at %c: %s", outcome.Event, outcome.Response.Raw)
+	}
+	e := d.AwaitEntry(t, mark, daemontest.Entry{"msg": "watch", "reason": id, "stage": c.stage, "action": "watch"})
+	checkEntry(t, e, c.Session, e["code"]+" "+e["text"])
+}
+
+// checkEntry compares a line of the log with the session and the reply.
+func checkEntry(t *testing.T, e daemontest.Entry, s miltertest.Session, reply string) {
+	t.Helper()
+	for _, f := range daemontest.DecisionFields {
+		if _, ok := e[f]; !ok {
+			t.Errorf("log line lacks %s: %v", f, e)
+		}
+	}
+	last := ""
+	if len(s.Helo) > 0 {
+		last = s.Helo[len(s.Helo)-1]
+	}
+	want := daemontest.Entry{"client": s.Client, "helo": last, "mail_from": s.MailFrom}
+	if !e.Has(want) {
+		t.Errorf("log line %v, want %v", e, want)
+	}
+	if e["session"] == "" || !slices.Contains(s.Rcpts, e["rcpt"]) {
+		t.Errorf("log line with session %q and recipient %q", e["session"], e["rcpt"])
+	}
+	if got := e["code"] + " " + e["text"]; got != reply {
+		t.Errorf("logged %q, replied %q", got, reply)
+	}
+}
+
+// checkLink tests that the link of a reply leads to the page of the reason, with the session and the remedy.
+func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
+	t.Helper()
+	if !strings.Contains(link, "/why/"+reason.ID+"?r=") {
+		t.Fatalf("the reply to %s has the link %q", reason.ID, link)
+	}
+	var code int
+	var text string
+	miltertest.Eventually(t, "the record of "+link+" is written", func() bool {
+		code, text = daemontest.GetText(t, link)
+		return strings.Contains(text, "What we saw") || code != 200
+	})
+	reply = strings.ReplaceAll(reply, "<alice@", "<…@") // the page does not show recipients
+	for _, want := range []string{reply, reason.Why, reason.Remedy, "How to repair it"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %d, no %q in %s", link, code, want, text)
+		}
+	}
+}

@@ -229,8 +229,8 @@ func (d *daemon) functions() map[string]admin.Func {
 		"report/retry": func(ctx context.Context, _ func(any) error) (any, error) {
 			return greylist.Retry(ctx, d.store, time.Now())
 		},
-		"report/watch":  evidenceReport(d, (*evidence.Book).Watch),
-		"report/action": evidenceReport(d, (*evidence.Book).Action),
+		"report/watch":  evidenceReport(d, (*evidence.Collector).Watch),
+		"report/action": evidenceReport(d, (*evidence.Collector).Action),
 	}
 }
 

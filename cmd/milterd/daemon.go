@@ -48,7 +48,7 @@ type daemon struct {
 	clock    *checks.Clock
 	registry *rdap.Client
 	explain  explainer
-	evidence *evidence.Book
+	evidence *evidence.Collector
 	metrics  *web.Metrics
 	history  *dashboard.History
 	pipeline atomic.Pointer[checks.Pipeline]

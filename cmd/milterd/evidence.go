@@ -20,14 +20,14 @@ import (
 // evidencePatience is how long a stopping daemon waits for its last evidence to be written.
 const evidencePatience = 2 * time.Second
 
-// openEvidence begins to gather evidence: with what the checks find out, and whom the users of this site write to.
-func openEvidence(env checks.Env, current func() *config.Config, now func() time.Time) *evidence.Book {
+// openEvidence starts the collection of evidence.
+func openEvidence(env checks.Env, current func() *config.Config, now func() time.Time) *evidence.Collector {
 	env.DNS = checks.Traced(env.DNS)
 	return evidence.Open(env.Store, evidence.Options{
-		Who: func(ctx context.Context, s *checks.Request) evidence.Who {
+		Origin: func(ctx context.Context, r *checks.Request) evidence.Origin {
 			env := env
 			env.Site = checks.Site{Hostname: current().Hostname, LocalDomains: current().LocalDomains}
-			return whose(ctx, env, s)
+			return originOf(ctx, env, r)
 		},
 		Known: func(ctx context.Context, pair string, at time.Time) (bool, error) {
 			return correspondents.Known(ctx, env.Store, pair, at)
@@ -36,25 +36,25 @@ func openEvidence(env checks.Env, current func() *config.Config, now func() time
 	})
 }
 
-// whose finds out whose a transaction is. What the DNS does not say is not known: the client is then another one than the next
-// time, and nobody's word is taken for a sender.
-func whose(ctx context.Context, env checks.Env, s *checks.Request) evidence.Who {
-	from := s.Envelope.MailFrom
-	client, _ := facts.ClientIdentity(ctx, env, s)
-	who := evidence.Who{Client: client.Narrow(), Sender: cmp.Or(facts.OrgDomain(from.Domain), from.Domain)}
-	if spf, err := facts.MailFromSPF(ctx, env, s); err == nil {
-		who.SPF, _ = spf.Identifies()
+// originOf attributes a transaction to its client and sender. Where the DNS does not answer, the client is its network, and the
+// sender is not verified.
+func originOf(ctx context.Context, env checks.Env, r *checks.Request) evidence.Origin {
+	from := r.Envelope.MailFrom
+	client, _ := facts.ClientIdentity(ctx, env, r)
+	origin := evidence.Origin{Client: client.Narrow(), Sender: cmp.Or(facts.OrgDomain(from.Domain), from.Domain)}
+	if spf, err := facts.MailFromSPF(ctx, env, r); err == nil {
+		origin.SPF, _ = spf.Identifies()
 	}
-	if who.Own, _ = facts.SenderIsClients(ctx, env, s); from.IsNull() && client.Domain != "" {
-		who.Sender, who.Own = client.Domain, true
+	if origin.Verified, _ = facts.SenderIsClients(ctx, env, r); from.IsNull() && client.Domain != "" {
+		origin.Sender, origin.Verified = client.Domain, true
 	}
 	if from.Local == "" || from.Domain == "" {
-		return who
+		return origin
 	}
-	for _, r := range s.Envelope.Rcpts {
-		who.Pairs = append(who.Pairs, correspondents.Pair(from, r.Address))
+	for _, rcpt := range r.Envelope.Rcpts {
+		origin.Pairs = append(origin.Pairs, correspondents.Pair(from, rcpt.Address))
 	}
-	return who
+	return origin
 }
 
 // evidenceArgs are the arguments of the functions report/watch and report/action.
@@ -84,7 +84,7 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 }
 
 // evidenceReport is a function of the daemon that makes a report on what was seen.
-func evidenceReport[R any](d *daemon, report func(*evidence.Book, context.Context, []evidence.Setting) (R, error)) admin.Func {
+func evidenceReport[R any](d *daemon, report func(*evidence.Collector, context.Context, []evidence.Setting) (R, error)) admin.Func {
 	return with(func(ctx context.Context, a evidenceArgs) (any, error) {
 		settings, err := a.settings(d.config())
 		if err != nil {

@@ -117,7 +117,7 @@ type testDaemon struct {
 	address  string
 	cfg      *config.Config
 	dns      *dnstest.Server
-	evidence *evidence.Book
+	evidence *evidence.Collector
 	clock    atomic.Pointer[time.Time] // nil: the real one
 	log      bytes.Buffer              // complete after stop
 	stop     func()

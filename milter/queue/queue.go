@@ -70,6 +70,9 @@ func (w *Writer[T]) add(entry T, size int) bool {
 
 // Drop counts n entries as dropped. Config.Write calls it for entries that could not be written because of err.
 func (w *Writer[T]) Drop(n int, err error) {
+	if n == 0 {
+		return
+	}
 	w.mu.Lock()
 	w.dropped += uint64(n)
 	total, now := w.dropped, time.Now()

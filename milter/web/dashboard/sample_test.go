@@ -50,17 +50,17 @@ func busySite(t *testing.T) *testSite {
 func (site *testSite) addEvidence() {
 	day := func(ago int) time.Time { return checktest.Now.AddDate(0, 0, -ago) }
 	forged := evidence.Sender{Sender: "bank.example", Client: "192.0.2.0/24", Occasions: 2, First: day(3), Last: day(2), Clean: 0}
-	partner := evidence.Sender{Sender: "partner.example", Client: "partner.example", Own: true, SPF: true, Occasions: 12, First: day(20), Last: day(1), Clean: 30, Good: "answered"}
-	bounces := evidence.Sender{Client: "relay.example", Own: true, Occasions: 1, First: day(9), Last: day(9), Clean: 8, Good: "delivers"}
+	partner := evidence.Sender{Sender: "partner.example", Client: "partner.example", Verified: true, SPF: true, Occasions: 12, First: day(20), Last: day(1), Clean: 30, Good: "answered"}
+	bounces := evidence.Sender{Client: "relay.example", Verified: true, Occasions: 1, First: day(9), Last: day(9), Clean: 8, Good: "delivers"}
 	site.watch = evidence.WatchReport{Since: day(40), Until: checktest.Now, Threshold: evidence.Required(), Lost: 7, Reasons: []evidence.Watched{
 		{Reason: "helo-mismatch", Action: "watch", Verdict: evidence.Unsafe, Why: "because of partner.example (12, answered), <> of relay.example (1, delivers)", First: day(39), Last: day(1),
-			Occasions: 1412, Days: 38, Passed: 1012, Anyway: 400, Good: 13, Clients: 311, Accepted: 5, SPF: 160, Answered: 1, Senders: 62, GoodSenders: 2,
+			Occasions: 1412, Days: 38, Passed: 1012, RefusedOtherwise: 400, Good: 13, Clients: 311, Accepted: 5, SPF: 160, Answered: 1, Senders: 62, GoodSenders: 2,
 			Affected: append([]evidence.Sender{partner, bounces}, slices.Repeat([]evidence.Sender{forged}, 48)...)},
 		{Reason: "helo-underscore", Action: "watch", Verdict: evidence.Unknown, Why: "40 of 100 occasions, 7 of 20 clients, 3 of 14 days", First: day(3), Last: day(0),
 			Occasions: 40, Days: 4, Passed: 40, Clients: 7, Senders: 1, Affected: []evidence.Sender{forged}},
 		{Reason: "helo-cname", Action: "watch", Verdict: evidence.Unknown, Why: "never seen"},
 		{Reason: "rdns-missing", Action: "greylist", Verdict: evidence.Safe, Why: "none of these is a known good sender", First: day(30), Last: day(0),
-			Occasions: 2200, Days: 30, Passed: 12, Anyway: 900, Clients: 800, Senders: 1, Affected: []evidence.Sender{forged}},
+			Occasions: 2200, Days: 30, Passed: 12, RefusedOtherwise: 900, Clients: 800, Senders: 1, Affected: []evidence.Sender{forged}},
 		{Reason: "spf-none", Action: "watch", Verdict: evidence.Never, First: day(1), Last: day(1), Occasions: 1, Days: 1, Passed: 1, Clients: 1, Senders: 1, Affected: []evidence.Sender{forged}},
 	}}
 	site.action = evidence.ActionReport{Since: day(40), Until: checktest.Now, Reasons: []evidence.Enforced{

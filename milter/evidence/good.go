@@ -1,0 +1,143 @@
+package evidence
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// A sender is good, so that its mail should not be refused, for one of these reasons.
+const (
+	// answered: a user of this site has written to the address that wrote to the user, before or after. If the sender is not
+	// verified, it could be forged, and must have written on forgedDays days.
+	answered = "answered"
+	// delivers: the sender or its client has sent clean messages on deliversDays days, and more of them than speak against it. What
+	// a verified sender has sent counts for all its clients.
+	delivers = "delivers"
+	// regular: the reason applied to messages that were accepted on regularDays days over regularSpan, and nothing else speaks
+	// against the sender. A small site with a fault in its one host looks like this. So does a spammer that no list knows; the
+	// report names it, and a deny list of the operator speaks against it.
+	regular = "regular"
+)
+
+const (
+	deliversDays = 3
+	regularDays  = 4
+	regularSpan  = 14 * 24 * time.Hour
+	forgedDays   = 2
+)
+
+// Passing SPF does not make a sender good, as spammers publish records too. It verifies the sender.
+
+// ledger is all evidence, with what senders and clients have done in all their entries.
+type ledger struct {
+	since, until time.Time
+	sums         hits
+	entries      []*entry
+	senders      map[string]*entry // verified ones; only Hits, Against, Clean and answered
+	clients      map[string]*entry // the same
+}
+
+// ledger reads the evidence of all hosts.
+func (c *Collector) ledger(ctx context.Context) (*ledger, error) {
+	_ = c.Flush(ctx) // the report works without the last minute too
+	now := c.opts.Now()
+	entries, sums, err := c.read(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	l := &ledger{
+		since: time.Unix((week(now)-weeks+1)*weekSeconds, 0).UTC(), until: now.UTC(), sums: sums, entries: entries,
+		senders: map[string]*entry{}, clients: map[string]*entry{},
+	}
+	for _, e := range entries {
+		if err := c.findAnswered(ctx, e, now); err != nil {
+			return nil, err
+		}
+		addTo(l.clients, e.Client, e)
+		if e.Verified {
+			addTo(l.senders, e.Sender, e)
+		}
+	}
+	return l, nil
+}
+
+// findAnswered sets e.answered. It asks again about recipients that had not written to the sender before.
+func (c *Collector) findAnswered(ctx context.Context, e *entry, now time.Time) error {
+	days := forgedDays
+	if e.Verified {
+		days = 1
+	}
+	e.answered = e.Known.days() >= days
+	if e.answered || e.all().days() < days {
+		return nil
+	}
+	for _, pair := range e.Pairs {
+		known, err := c.opts.Known(ctx, pair, now)
+		if err != nil {
+			return err
+		}
+		e.answered = e.answered || known
+	}
+	return nil
+}
+
+// addTo adds what speaks for and against a sender or client.
+func addTo(sums map[string]*entry, name string, e *entry) {
+	if e.Clean.N == 0 && e.Against.N == 0 && !e.answered {
+		return
+	}
+	sum := sums[name]
+	if sum == nil {
+		sum = &entry{}
+		sums[name] = sum
+	}
+	sum.add(&entry{Hits: e.Hits, Against: e.Against, Clean: e.Clean})
+	sum.answered = sum.answered || e.answered
+}
+
+// good returns why the sender of an entry is good, apart from the reason, or "" if it is not known to be. clean are the clean
+// messages that count for the sender.
+func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
+	client := of(l.clients, e.Client)
+	own := client
+	if e.Verified {
+		own = of(l.senders, e.Sender)
+	}
+	clean = own.cleanOf(reason)
+	switch {
+	case e.answered || e.Verified && own.answered:
+		return answered, clean
+	case own.delivers(reason):
+		return delivers, clean
+	case client.delivers(reason):
+		return delivers, client.cleanOf(reason)
+	case e.isRegular(reason):
+		return regular, clean
+	}
+	return "", clean
+}
+
+func of(sums map[string]*entry, name string) *entry {
+	if e := sums[name]; e != nil {
+		return e
+	}
+	return &entry{}
+}
+
+func (e *entry) delivers(reason string) bool {
+	clean := e.cleanOf(reason)
+	return clean.days() >= deliversDays && clean.N > e.Against.N-e.Hits[reason].Against
+}
+
+func (e *entry) isRegular(reason string) bool {
+	h := e.Hits[reason]
+	span := time.Duration(h.Passed.Last-h.Passed.First) * time.Second
+	return h.Passed.days() >= regularDays && span >= regularSpan && e.Against.N <= h.Against
+}
+
+// clientName returns the client of an entry without the network that follows its domain.
+func (e *entry) clientName() string {
+	name, _, _ := strings.Cut(e.Client, " ")
+	return name
+}

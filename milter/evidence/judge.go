@@ -1,0 +1,209 @@
+package evidence
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/checks"
+)
+
+// lostAfter is how long a held sender may take to come back.
+const lostAfter = 2 * 24 * time.Hour
+
+// watched judges a reason that lets mail in.
+func (l *ledger) watched(s Setting) Watched {
+	sum := l.sums[s.Reason.ID]
+	w := Watched{
+		Reason: s.Reason.ID, Check: s.Check, Action: s.action(checks.Watch).String(),
+		First: unixTime(sum.Seen.First), Last: unixTime(sum.Seen.Last),
+		Occasions: sum.Seen.N, Days: sum.Seen.days(), Passed: sum.Passed.N, RefusedOtherwise: sum.RefusedOtherwise,
+	}
+	senders := newSenderList()
+	accepted, spf, known := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, e := range l.entries {
+		h, ok := e.Hits[w.Reason]
+		if !ok {
+			continue
+		}
+		why, clean := l.good(e, w.Reason)
+		senders.add(e, h.Seen, why, clean)
+		if why != "" {
+			w.Good += h.Seen.N
+		}
+		client := e.clientName()
+		if clean.N > 0 {
+			accepted[client] = true
+		}
+		if e.SPF {
+			spf[client] = true
+		}
+		if e.answered {
+			known[client] = true
+		}
+	}
+	w.Clients, w.Accepted, w.SPF, w.Answered = len(senders.clients), len(accepted), len(spf), len(known)
+	w.Senders, w.GoodSenders, w.Affected = len(senders.senders), senders.good(), senders.sorted()
+	w.Verdict = w.verdict(s.Reason)
+	w.Why = w.why()
+	return w
+}
+
+// verdict applies the threshold. Good senders make a reason unsafe even if there is too little evidence otherwise.
+func (w *Watched) verdict(r *checks.Reason) Verdict {
+	span, required := w.Last.Sub(w.First), Required()
+	switch {
+	case r.Most == checks.Watch:
+		return Never
+	case w.Good*required.OneIn > w.Occasions:
+		return Unsafe
+	case w.Occasions < required.Occasions || w.Clients < required.Clients || span < time.Duration(required.Days)*24*time.Hour:
+		return Unknown
+	default:
+		return Safe
+	}
+}
+
+// why returns the sentence for the verdict.
+func (w *Watched) why() string {
+	required := Required()
+	switch days := int(w.Last.Sub(w.First) / (24 * time.Hour)); {
+	case w.Verdict == Never:
+		return ""
+	case w.Verdict == Unsafe:
+		return "because of " + w.goodNames()
+	case w.Occasions == 0:
+		return "never seen"
+	case w.Verdict == Unknown:
+		return fmt.Sprintf("%d of %d occasions, %d of %d clients, %d of %d days",
+			w.Occasions, required.Occasions, w.Clients, required.Clients, days, required.Days)
+	case w.Good > 0:
+		return fmt.Sprintf("no more than one occasion in %d is a good sender's: %s", required.OneIn, w.goodNames())
+	default:
+		return "none of these is a known good sender"
+	}
+}
+
+// goodNames names some of the good senders.
+func (w *Watched) goodNames() string {
+	const named = 5
+	var names []string
+	for _, s := range w.Affected {
+		if s.Good != "" && len(names) < named {
+			names = append(names, fmt.Sprintf("%s (%d, %s)", s.Name(), s.Occasions, s.Good))
+		}
+	}
+	text := strings.Join(names, ", ")
+	if more := w.GoodSenders - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// enforced judges a reason that refused or greylisted mail.
+func (l *ledger) enforced(s Setting) Enforced {
+	sum := l.sums[s.Reason.ID]
+	all := sum.Refused.plus(sum.Held)
+	r := Enforced{
+		Reason: s.Reason.ID, Check: s.Check, Action: s.action(checks.Greylist).String(),
+		Refused: sum.Refused.N, Held: sum.Held.N, First: unixTime(all.First), Last: unixTime(all.Last),
+	}
+	clients, wronged := map[string]bool{}, newSenderList()
+	for _, e := range l.entries {
+		h := e.Hits[r.Reason]
+		if h.Refused.N+h.Held.N == 0 {
+			continue
+		}
+		clients[e.clientName()] = true
+		why, clean := l.good(e, r.Reason)
+		if h.Refused.N > 0 && (why == answered || why == delivers && clean.Last > h.Refused.First) {
+			wronged.add(e, h.Refused, why, clean)
+		}
+		if h.Held.N == 0 {
+			continue
+		}
+		r.HeldSenders++
+		switch later := max(h.Passed.Last, e.cleanOf(r.Reason).Last); {
+		case later >= h.Held.Last:
+			r.CameBack++
+		case (why == answered || why == delivers) && l.until.Sub(unixTime(h.Held.Last)) > lostAfter:
+			wronged.add(e, h.Held, why, clean)
+		}
+	}
+	r.Clients = len(clients)
+	r.WrongedSenders, r.Wronged = len(wronged.senders), wronged.sorted()
+	return r
+}
+
+// senderList collects the senders of entries. The entries of a verified sender with several clients are one sender.
+type senderList struct {
+	senders map[entryKey]*Sender
+	most    map[entryKey]int // occasions of Sender.Client
+	clients map[string]bool
+}
+
+func newSenderList() *senderList {
+	return &senderList{map[entryKey]*Sender{}, map[entryKey]int{}, map[string]bool{}}
+}
+
+// add adds the sender of an entry with its occasions t. why and clean are the results of ledger.good.
+func (l *senderList) add(e *entry, t tally, why string, clean tally) {
+	l.clients[e.clientName()] = true
+	key := e.key()
+	if e.Verified {
+		key.client = ""
+	}
+	s := l.senders[key]
+	if s == nil {
+		s = &Sender{Sender: e.Sender, Verified: e.Verified, First: unixTime(t.First), Clean: clean.N}
+		l.senders[key] = s
+	}
+	if t.N > l.most[key] {
+		s.Client, l.most[key] = e.Client, t.N
+	}
+	s.SPF = s.SPF || e.SPF
+	s.Occasions += t.N
+	if first := unixTime(t.First); first.Before(s.First) {
+		s.First = first
+	}
+	if last := unixTime(t.Last); last.After(s.Last) {
+		s.Last = last
+	}
+	s.Good = cmp.Or(s.Good, why)
+	s.Clean = max(s.Clean, clean.N)
+}
+
+// good returns the number of good senders.
+func (l *senderList) good() (n int) {
+	for _, s := range l.senders {
+		if s.Good != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// sorted returns at most maxSenders senders, the good ones first, then those with the most occasions.
+func (l *senderList) sorted() []Sender {
+	list := []Sender{} // not null in JSON
+	for _, s := range l.senders {
+		list = append(list, *s)
+	}
+	slices.SortFunc(list, func(x, y Sender) int {
+		if (x.Good == "") != (y.Good == "") {
+			return strings.Compare(y.Good, x.Good) // the empty one last
+		}
+		return cmp.Or(cmp.Compare(y.Occasions, x.Occasions), strings.Compare(x.Sender, y.Sender), strings.Compare(x.Client, y.Client))
+	})
+	return list[:min(len(list), maxSenders)]
+}
+
+// unixTime returns the time of a tally; the zero time for 0.
+func unixTime(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}

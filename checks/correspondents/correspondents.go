@@ -1,4 +1,6 @@
-// Package correspondents vouches for the people that our own users write to: their answers are not delayed.
+// Package correspondents vouches for the outside addresses that users of this site write to, so that their answers are not
+// greylisted. Observe stores a pair of addresses for each recipient of a message from inside, and Check looks for the pair when
+// a message comes from outside. The right of a client to use the sender's domain comes from package facts. Start with Check.
 package correspondents
 
 import (
@@ -16,107 +18,107 @@ import (
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "correspondents",
-	Doc: "Remembers for 60 days to whom the users of this site write (seen on trusted and authenticated sessions). Mail from " +
+	Doc: "Remembers for 60 days to whom the users of this site write (in trusted and authenticated sessions). Mail from " +
 		"such an address to such a user is not greylisted, if the client passes SPF or has a confirmed name under the " +
 		"sender's domain.",
 	Stages: []checks.Stage{checks.RcptTo},
 }, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
-	return &check{env}, nil
+	return &check{env: env}, nil
 })
 
 const (
-	// pairKey begins the key of a pair in the store; a hash of it follows, as addresses may be long.
-	pairKey = "correspondents:"
-	// remember is how long a pair is known after the last message to the outside.
-	remember = 60 * 24 * time.Hour
-	// most is how many recipients of one message are remembered. Who writes to more is sending a newsletter, and the MTA
-	// waits for us meanwhile.
-	most = 50
+	// keep is how long a pair is kept after the last message to the outside address. Monthly answers need over 31 days; twice
+	// as long would keep twice as many records.
+	keep = 60 * 24 * time.Hour
+	// maxRecipients is how many recipients of one message are stored. The MTA waits for the writes, so twice as many take
+	// twice the time; half would miss more of what people, and not newsletters, send.
+	maxRecipients = 50
 )
-
-// pair is what the store has.
-type pair struct {
-	Local   string `json:"local"` // both in the form of facts.Mailbox
-	Outside string `json:"outside"`
-	At      int64  `json:"at"` // time of the last message, in seconds since 1970
-}
 
 type check struct{ env checks.Env }
 
-// Check implements checks.Check. The DNS is asked for those alone who are known.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	from := s.Envelope.MailFrom
-	if from.Local == "" || from.Domain == "" || c.local(from) {
+// Check implements checks.Check. It asks the DNS only for stored pairs.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	from := r.Envelope.MailFrom
+	if from.Local == "" || from.Domain == "" || c.isLocal(from) {
 		return nil, nil
 	}
-	known, err := Known(ctx, c.env.Store, Pair(from, s.Rcpt().Address), s.Time)
+	known, err := Known(ctx, c.env.Store, Pair(from, r.Rcpt().Address), r.Time)
 	if !known || err != nil {
 		return nil, err
 	}
-	is, err := facts.SenderIsClients(ctx, c.env, s)
-	if !is || err != nil {
+	ok, err := facts.SenderIsClients(ctx, c.env, r)
+	if !ok || err != nil {
 		return nil, err
 	}
 	return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
 }
 
-// Pair names an outside address and a user of this site, for Known: some 30 octets, of which the addresses cannot be read.
-func Pair(outside, local checks.Address) string {
-	return pair{Local: facts.Mailbox(local), Outside: facts.Mailbox(outside)}.key()
-}
-
-// Known tells whether the user of a pair wrote to its outside address in the 60 days before a time.
-func Known(ctx context.Context, store checks.Store, name string, at time.Time) (bool, error) {
-	value, ok, err := store.Get(ctx, name)
-	if !ok || err != nil {
-		return false, err
-	}
-	var stored pair
-	if json.Unmarshal(value, &stored) != nil {
-		return false, nil
-	}
-	return at.Unix()-stored.At < int64(remember/time.Second), nil
-}
-
-// Observe implements checks.Observer: it remembers to whom a user of this site has written. Bounces have no author, and mail
-// that a forwarder gave a new sender (SRS) has another one.
-func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
-	from := s.Envelope.MailFrom
-	if e.Kind != checks.Accepted || !s.Trusted() || !c.local(from) || facts.IsSRS(from) {
+// Observe implements checks.Observer. It stores the recipients of a message that a user of this site sent. A bounce has no
+// author, and the author of a message with an SRS address is not the user.
+func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	from := r.Envelope.MailFrom
+	if e.Kind != checks.Accepted || !r.Trusted() || !c.isLocal(from) || facts.IsSRS(from) {
 		return
 	}
-	p := pair{Local: facts.Mailbox(from), At: s.Time.Unix()}
-	left := most
-	for _, r := range s.Envelope.Rcpts {
-		if r.Refused != "" || r.Local == "" || r.Domain == "" || c.local(r.Address) {
+	p := pair{Local: facts.Mailbox(from), At: r.Time.Unix()}
+	stored := 0
+	for _, rcpt := range r.Envelope.Rcpts {
+		if rcpt.Refused != "" || rcpt.Local == "" || rcpt.Domain == "" || c.isLocal(rcpt.Address) {
 			continue
 		}
-		if left--; left < 0 {
+		if stored++; stored > maxRecipients {
 			return
 		}
-		p.Outside = facts.Mailbox(r.Address)
-		if err := c.put(ctx, p); err != nil {
-			// A store that failed once is not asked for the other recipients.
-			c.env.Log.WithFields(s.LogFields()).WithError(err).Warn("could not remember a correspondent")
+		p.Outside = facts.Mailbox(rcpt.Address)
+		if err := p.put(ctx, c.env.Store); err != nil {
+			// The store would fail for the other recipients too.
+			c.env.Log.WithFields(r.LogFields()).WithError(err).Warn("could not store a correspondent")
 			return
 		}
 	}
 }
 
-func (c *check) put(ctx context.Context, p pair) error {
+// isLocal reports whether an address is in a domain of this site.
+func (c *check) isLocal(a checks.Address) bool {
+	return a.Domain != "" && slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, a.Domain) })
+}
+
+// pair is a record of the store: a user of this site and an outside address that the user wrote to.
+type pair struct {
+	Local   string `json:"local"` // both in the form of facts.Mailbox
+	Outside string `json:"outside"`
+	At      int64  `json:"at"` // time of the last message, in Unix seconds
+}
+
+// key returns the key of the pair, which has a hash because addresses may be long.
+func (p pair) key() string {
+	sum := sha256.Sum256([]byte(p.Local + "\x00" + p.Outside))
+	return "correspondents:" + base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+func (p pair) put(ctx context.Context, store checks.Store) error {
 	value, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
-	return c.env.Store.Put(ctx, p.key(), value, remember)
+	return store.Put(ctx, p.key(), value, keep)
 }
 
-// local tells whether an address is in one of this site's domains.
-func (c *check) local(a checks.Address) bool {
-	return a.Domain != "" && slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, a.Domain) })
+// Pair returns the key of a pair for Known: about 40 bytes, from which the addresses cannot be read.
+func Pair(outside, local checks.Address) string {
+	return pair{Local: facts.Mailbox(local), Outside: facts.Mailbox(outside)}.key()
 }
 
-func (p pair) key() string {
-	sum := sha256.Sum256([]byte(p.Local + "\x00" + p.Outside))
-	return pairKey + base64.RawURLEncoding.EncodeToString(sum[:16])
+// Known reports whether the user of a pair wrote to its outside address within 60 days before a time.
+func Known(ctx context.Context, store checks.Store, pairKey string, at time.Time) (bool, error) {
+	value, ok, err := store.Get(ctx, pairKey)
+	if !ok || err != nil {
+		return false, err
+	}
+	var p pair
+	if json.Unmarshal(value, &p) != nil {
+		return false, nil
+	}
+	return at.Unix()-p.At < int64(keep/time.Second), nil
 }

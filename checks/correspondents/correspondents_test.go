@@ -23,7 +23,7 @@ mx.example.com.            A    198.51.100.10
 dsl-198-51-100-11.example.com. A 198.51.100.11
 `
 
-// site is one mail site with its clock, whose own network is 203.0.113.0/24.
+// site is a mail site with its clock. Its own network is 203.0.113.0/24.
 type site struct {
 	now   time.Time
 	store *checktest.Store
@@ -32,19 +32,19 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	w := &site{now: checktest.Now}
-	w.store = checktest.NewStore(func() time.Time { return w.now })
+	h := &site{now: checktest.Now}
+	h.store = checktest.NewStore(func() time.Time { return h.now })
 	env := checktest.Env(t, zone)
-	env.Store = w.store
+	env.Store = h.store
 	var err error
-	w.p, err = checks.New([]checks.Instance{{Info: correspondents.Info, Check: checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)}},
+	h.p, err = checks.New([]checks.Instance{{Info: correspondents.Info, Check: checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)}},
 		checks.Options{ReplyAt: checks.RcptTo, Budget: time.Second, Trusted: checks.Trusted{
 			Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Authenticated: true,
 		}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return h
 }
 
 // mail is one message.
@@ -55,22 +55,22 @@ type mail struct {
 	aborted            bool // the end of the message never comes
 }
 
-// send takes a message through the pipeline and returns the vouch for the last recipient.
-func (w *site) send(m mail) (checks.Vouch, []checks.Failure) {
+// send runs the pipeline for a message. It returns the vouch for the last recipient, and the failures there.
+func (h *site) send(m mail) (checks.Vouch, []checks.Failure) {
 	ctx := context.Background()
-	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client), AuthUser: m.auth}
-	run := w.p.NewRun(s)
+	s := &checks.Session{ID: "test", Time: h.now, Client: netip.MustParseAddr(m.client), AuthUser: m.auth}
+	run := h.p.NewRun(s)
 	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
 		s.Envelope.MailFrom = checks.ParseAddress(m.from)
 		run.Judge(ctx, st)
 	}
 	var d checks.Decision
 	for _, to := range m.to {
-		r := checks.Recipient{Address: checks.ParseAddress(to)}
+		rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
 		if m.refused {
-			r.Refused = "5.1.1"
+			rcpt.Refused = "5.1.1"
 		}
-		s.Envelope.Rcpts = append(s.Envelope.Rcpts, r)
+		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		d = run.Judge(ctx, checks.RcptTo)
 	}
 	if !m.aborted {
@@ -79,6 +79,7 @@ func (w *site) send(m mail) (checks.Vouch, []checks.Failure) {
 	return run.Request().Vouch(len(m.to) - 1), d.Failures
 }
 
+// out returns a message from inside.
 func out(from string, to ...string) mail {
 	return mail{client: "203.0.113.5", from: from, to: to}
 }
@@ -109,17 +110,17 @@ func TestVouch(t *testing.T) {
 		{"after 59 days", out("alice@example.org", "bob@example.net"), 59 * day, answer, true},
 		{"after 60 days", out("alice@example.org", "bob@example.net"), 60 * day, answer, false},
 
-		{"from nobody", out("alice@example.org", "carol@example.net"), day, answer, false},
-		{"to somebody else", out("carol@example.org", "bob@example.net"), day, answer, false},
+		{"an answer of another address", out("alice@example.org", "carol@example.net"), day, answer, false},
+		{"an answer to another user", out("carol@example.org", "bob@example.net"), day, answer, false},
 		{"SPF fails", out("alice@example.org", "bob@example.net"), day, with(func(m *mail) { m.client = "198.51.100.99" }), false},
 		{"SPF is too wide", out("alice@example.org", "bob@wide.example.net"), day, with(func(m *mail) { m.from = "bob@wide.example.net" }), false},
 		{"a name that spells the address", out("alice@example.org", "bob@example.com"), day,
 			with(func(m *mail) { m.client, m.from = "198.51.100.11", "bob@example.com" }), false},
 		{"a bounce", out("alice@example.org", "bob@example.net"), day, with(func(m *mail) { m.from = "<>" }), false},
 
-		{"written by a stranger", mail{client: "192.0.2.200", from: "alice@example.org", to: []string{"bob@example.net"}}, day, answer, false},
-		{"sent as somebody outside", out("alice@example.com", "bob@example.net"), day, with(func(m *mail) { m.to = []string{"alice@example.com"} }), false},
-		{"a bounce of ours", out("<>", "bob@example.net"), day, with(func(m *mail) { m.to = []string{"<>"} }), false},
+		{"written in an untrusted session", mail{client: "192.0.2.200", from: "alice@example.org", to: []string{"bob@example.net"}}, day, answer, false},
+		{"written with an outside sender", out("alice@example.com", "bob@example.net"), day, with(func(m *mail) { m.to = []string{"alice@example.com"} }), false},
+		{"a bounce from inside", out("<>", "bob@example.net"), day, with(func(m *mail) { m.to = []string{"<>"} }), false},
 		{"forwarded with SRS", out("SRS0=HH=TT=example.com=x@example.org", "bob@example.net"), day,
 			with(func(m *mail) { m.to = []string{"SRS0=HH=TT=example.com=x@example.org"} }), false},
 		{"refused by the MTA", mail{client: "203.0.113.5", from: "alice@example.org", to: []string{"bob@example.net"}, refused: true}, day, answer, false},
@@ -128,10 +129,10 @@ func TestVouch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newSite(t)
-			w.send(c.out)
-			w.now = w.now.Add(c.after)
-			got, failures := w.send(c.in)
+			h := newSite(t)
+			h.send(c.out)
+			h.now = h.now.Add(c.after)
+			got, failures := h.send(c.in)
 			if (got == checks.SkipDelays) != c.vouch || len(failures) != 0 {
 				t.Errorf("vouch %v, failures %v", got, failures)
 			}
@@ -139,28 +140,28 @@ func TestVouch(t *testing.T) {
 	}
 }
 
-func TestEachMessageRenews(t *testing.T) {
+func TestEachMessageExtendsThePair(t *testing.T) {
 	t.Parallel()
-	w := newSite(t)
+	h := newSite(t)
 	for range 3 {
-		w.send(out("alice@example.org", "bob@example.net"))
-		w.now = w.now.Add(50 * 24 * time.Hour)
-		if v, _ := w.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}}); v != checks.SkipDelays {
-			t.Fatal("forgotten")
+		h.send(out("alice@example.org", "bob@example.net"))
+		h.now = h.now.Add(50 * 24 * time.Hour)
+		if v, _ := h.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}}); v != checks.SkipDelays {
+			t.Fatal("no vouch")
 		}
 	}
 }
 
-func TestANewsletterIsNotRememberedWhole(t *testing.T) {
+func TestRecipientsStoredAreLimited(t *testing.T) {
 	t.Parallel()
-	w := newSite(t)
+	h := newSite(t)
 	var to []string
 	for i := range 500 {
 		to = append(to, fmt.Sprintf("u%d@example.net", i))
 	}
-	w.send(out("news@example.org", to...))
+	h.send(out("news@example.org", to...))
 	n := 0
-	for range w.store.Scan(context.Background(), "correspondents:") {
+	for range h.store.Scan(context.Background(), "correspondents:") {
 		n++
 	}
 	if n != 50 {
@@ -168,23 +169,23 @@ func TestANewsletterIsNotRememberedWhole(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeFoundOutIsNoVouch(t *testing.T) {
+func TestNoVouchIfDNSOrStoreFails(t *testing.T) {
 	t.Parallel()
-	w := newSite(t)
-	w.send(out("alice@example.org", "bob@slow.example.net", "bob@example.net"))
-	v, failures := w.send(mail{client: "192.0.2.7", from: "bob@slow.example.net", to: []string{"alice@example.org"}})
+	h := newSite(t)
+	h.send(out("alice@example.org", "bob@slow.example.net", "bob@example.net"))
+	v, failures := h.send(mail{client: "192.0.2.7", from: "bob@slow.example.net", to: []string{"alice@example.org"}})
 	if v != checks.NoVouch || len(failures) != 1 {
 		t.Errorf("slow DNS: %v, %v", v, failures)
 	}
-	w.store.Fail(errors.New("the store is down"))
-	v, failures = w.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}})
+	h.store.Fail(errors.New("the store is down"))
+	v, failures = h.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}})
 	if v != checks.NoVouch || len(failures) != 1 {
 		t.Errorf("store: %v, %v", v, failures)
 	}
-	w.send(out("alice@example.org", "carol@example.net")) // must not panic
+	h.send(out("alice@example.org", "carol@example.net")) // only logs the failure
 }
 
-func TestStrangersCostNoQuestion(t *testing.T) {
+func TestUnknownPairAsksNoDNS(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	rec := &checktest.Recorder{Resolver: env.DNS}
@@ -201,10 +202,10 @@ func TestStrangersCostNoQuestion(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, zone)
 	c := checktest.Build[checks.NoSettings](b, correspondents.Info, env, nil)
-	s := checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Request(b)
+	r := checktest.Session{Client: "192.0.2.7", MailFrom: "bob@example.net"}.Request(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.Check(context.Background(), s); err != nil {
+		if _, err := c.Check(context.Background(), r); err != nil {
 			b.Fatal(err)
 		}
 	}

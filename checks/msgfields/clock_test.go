@@ -9,13 +9,13 @@ import (
 	"milterd/checks/msgfields"
 )
 
-// TestClock shows that no date is refused permanently while the clock is in doubt.
-func TestClock(t *testing.T) {
+// TestClockInDoubt tests that no date is refused with 5yz while the clock is in doubt.
+func TestClockInDoubt(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	for _, c := range []struct {
 		name   string
-		moved  time.Duration // the clock, since the start
+		moved  time.Duration // of the clock, since the start
 		date   time.Duration // of the message, after the true time
 		reason string        // empty: it is accepted
 		unsure bool

@@ -13,7 +13,7 @@ import (
 	"milterd/headers"
 )
 
-// good is the header of an ordinary message, as an MTA hands it over.
+// good is the header section of an ordinary message, as the MTA passes it on.
 const good = `Received: from mail.example.net (mail.example.net [192.0.2.10])
 	by mx.example.org with ESMTPS id 4711
 	for <user@example.org>; Sat, 21 Nov 2026 12:00:00 +0000
@@ -26,7 +26,7 @@ References: <a@example.net>
 	<b@example.org>
 MIME-Version: 1.0`
 
-// parse reads a header section: values keep their leading space and their folds, which are "\n" as in the milter protocol.
+// parse parses a header section. Values keep their leading space and their folds, which are "\n" as in the milter protocol.
 func parse(text string) []headers.Field {
 	var fields []headers.Field
 	for line := range strings.SplitSeq(text, "\n") {
@@ -40,7 +40,7 @@ func parse(text string) []headers.Field {
 	return fields
 }
 
-// with is the good header with some fields replaced by lines, which may be none, several, or have another name.
+// with returns the good header section with a field replaced by any number of lines, which may have another name.
 func with(name string, lines ...string) []headers.Field {
 	var fields []headers.Field
 	for _, f := range parse(good) {
@@ -62,7 +62,7 @@ func with(name string, lines ...string) []headers.Field {
 type testCase struct {
 	name   string
 	header []headers.Field
-	want   string // ids
+	want   string // ids of the reasons
 }
 
 func build(t testing.TB) checks.Check {
@@ -76,7 +76,7 @@ func run(t *testing.T, cases []testCase) {
 	for _, test := range cases {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// Nothing in the header depends on the client, the HELO name or the sender.
+			// The verdicts must not depend on the client, the HELO name or the sender.
 			for _, d := range []checktest.Session{
 				{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "jane@example.net"},
 				{Client: "2001:db8::10", Helo: "[IPv6:2001:db8::10]", Again: "other.example.net", MailFrom: "<>"},
@@ -106,37 +106,37 @@ func TestDate(t *testing.T) {
 		{name: "a name in capitals", header: with("Date", "DATE: Sat, 21 Nov 2026 12:00:00 +0000")},
 		{name: "a space before the colon", header: with("Date", "Date : Sat, 21 Nov 2026 12:00:00 +0000")},
 
-		{name: "none", header: with("Date"), want: "date-missing"},
-		{name: "a Resent-Date is none", header: with("Date", "Resent-Date: Sat, 21 Nov 2026 12:00:00 +0000"), want: "date-missing"},
+		{name: "no Date field", header: with("Date"), want: "date-missing"},
+		{name: "only a Resent-Date", header: with("Date", "Resent-Date: Sat, 21 Nov 2026 12:00:00 +0000"), want: "date-missing"},
 		{name: "empty", header: date(""), want: "date-invalid"},
 		{name: "a word", header: date(" yesterday"), want: "date-invalid"},
 		{name: "no zone", header: date(" Sat, 21 Nov 2026 12:00:00"), want: "date-invalid"},
-		{name: "a zone beyond the earth", header: date(" Sat, 21 Nov 2026 12:00:00 +1500"), want: "date-invalid"},
+		{name: "a zone beyond +1400", header: date(" Sat, 21 Nov 2026 12:00:00 +1500"), want: "date-invalid"},
 		{name: "the wrong weekday", header: date(" Sun, 21 Nov 2026 12:00:00 +0000"), want: "date-invalid"},
 		{name: "a day that does not exist", header: date(" 31 Nov 2026 12:00:00 +0000"), want: "date-invalid"},
 		{name: "an hour that does not exist", header: date(" Sat, 21 Nov 2026 24:00:00 +0000"), want: "date-invalid"},
 
 		{name: "24 hours ahead", header: date(" Sun, 22 Nov 2026 12:00:00 +0000")},
 		{name: "24 hours ahead in another zone", header: date(" Mon, 23 Nov 2026 02:00:00 +1400")},
-		{name: "a second more", header: date(" Sun, 22 Nov 2026 12:00:01 +0000"), want: "date-future"},
+		{name: "24 hours and a second ahead", header: date(" Sun, 22 Nov 2026 12:00:01 +0000"), want: "date-future"},
 		{name: "a century ahead", header: date(" 21 Nov 2126 12:00:00 +0000"), want: "date-future"},
-		{name: "the end of time", header: date(" 31 Dec 9999 23:59:59 +0000"), want: "date-future"},
-		{name: "a zone by an unknown name may be off by 14 hours", header: date(" Mon, 23 Nov 2026 02:00:00 CEST")},
-		{name: "but not by more", header: date(" Mon, 23 Nov 2026 02:00:01 CEST"), want: "date-future"},
+		{name: "the last date", header: date(" 31 Dec 9999 23:59:59 +0000"), want: "date-future"},
+		{name: "a zone with an unknown name, 14 hours more", header: date(" Mon, 23 Nov 2026 02:00:00 CEST")},
+		{name: "a zone with an unknown name, over 14 hours more", header: date(" Mon, 23 Nov 2026 02:00:01 CEST"), want: "date-future"},
 
 		{name: "30 days before", header: date(" Thu, 22 Oct 2026 12:00:00 +0000")},
-		{name: "a second before that", header: date(" Thu, 22 Oct 2026 11:59:59 +0000"), want: "date-past"},
+		{name: "30 days and a second before", header: date(" Thu, 22 Oct 2026 11:59:59 +0000"), want: "date-past"},
 		{name: "old, but re-sent today", header: with("Date", "Resent-Date: Sat, 21 Nov 2026 11:00:00 +0000", "Date: 1 Sep 2026 12:00:00 +0000")},
 		{name: "old, and re-sent as long ago", header: with("Date", "Resent-Date: 2 Sep 2026 12:00:00 +0000", "Date: 1 Sep 2026 12:00:00 +0000"), want: "date-past"},
-		{name: "old, and re-sent nobody knows when", header: with("Date", "Resent-Date: today", "Date: 1 Sep 2026 12:00:00 +0000"), want: "date-past"},
+		{name: "old, and re-sent on an invalid date", header: with("Date", "Resent-Date: today", "Date: 1 Sep 2026 12:00:00 +0000"), want: "date-past"},
 		{name: "the year 1970", header: date(" Thu, 1 Jan 1970 00:00:00 +0000"), want: "date-past"},
 		{name: "the year 1900", header: date(" 1 Jan 1900 00:00:00 +0000"), want: "date-past"},
 
-		{name: "two, the second of them bad", header: with("Date", "Date: Sat, 21 Nov 2026 12:00:00 +0000", "Date: 1"), want: "date-invalid field-duplicate"},
+		{name: "two, the second invalid", header: with("Date", "Date: Sat, 21 Nov 2026 12:00:00 +0000", "Date: 1"), want: "date-invalid field-duplicate"},
 	})
 }
 
-func TestLimitsAreSettings(t *testing.T) {
+func TestLimitsFromSettings(t *testing.T) {
 	t.Parallel()
 	c := checktest.Build(t, msgfields.Info, checks.Env{}, func(c *msgfields.Settings) {
 		c.Future, c.Past = time.Hour, 2*time.Hour
@@ -145,29 +145,29 @@ func TestLimitsAreSettings(t *testing.T) {
 		"21 Nov 2026 13:00:00 +0000": "", "21 Nov 2026 13:00:01 +0000": "date-future",
 		"21 Nov 2026 10:00:00 +0000": "", "21 Nov 2026 09:59:59 +0000": "date-past",
 	} {
-		s := checktest.Session{Header: with("Date", "Date: "+date)}.Request(t)
-		vs, err := checktest.Ask(t, msgfields.Info, c, s)
+		r := checktest.Session{Header: with("Date", "Date: "+date)}.Request(t)
+		vs, err := checktest.Ask(t, msgfields.Info, c, r)
 		if got := strings.Join(checktest.IDs(vs), " "); got != want || err != nil {
 			t.Errorf("%s: got %q, %v, want %q", date, got, err, want)
 		}
 	}
 }
 
-func TestShortSpansAreTold(t *testing.T) {
+func TestDetailOfShortTime(t *testing.T) {
 	t.Parallel()
 	c := checktest.Build(t, msgfields.Info, checks.Env{}, func(c *msgfields.Settings) { c.Future = time.Minute })
-	s := checktest.Session{Header: with("Date", "Date: 21 Nov 2026 12:59:59 +0000")}.Request(t)
-	vs, err := checktest.Ask(t, msgfields.Info, c, s)
+	r := checktest.Session{Header: with("Date", "Date: 21 Nov 2026 12:59:59 +0000")}.Request(t)
+	vs, err := checktest.Ask(t, msgfields.Info, c, r)
 	if err != nil || len(vs) != 1 || vs[0].Detail["ahead"] != "less than an hour" {
 		t.Errorf("got %v, %v", vs, err)
 	}
 }
 
-// A message is judged by the time of the session: a replay sets the past.
-func TestArrivalCounts(t *testing.T) {
+// TestTimeOfSession tests that dates are compared with the time of the session, which is in the past in a replay.
+func TestTimeOfSession(t *testing.T) {
 	t.Parallel()
-	s := checktest.Session{Header: parse(good), Time: checktest.Now.AddDate(1, 0, 0)}.Request(t)
-	vs, err := checktest.Ask(t, msgfields.Info, build(t), s)
+	r := checktest.Session{Header: parse(good), Time: checktest.Now.AddDate(1, 0, 0)}.Request(t)
+	vs, err := checktest.Ask(t, msgfields.Info, build(t), r)
 	if got := checktest.IDs(vs); !slices.Equal(got, []string{"date-past"}) || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -184,9 +184,9 @@ func TestMessageID(t *testing.T) {
 		{name: "a double and a trailing dot", header: id(" <a..b.@example.net>")},
 		{name: "a quoted left side", header: id(` <"a b"@example.net>`)},
 		{name: "UTF-8", header: id(" <ä@example.net>"), want: "field-8bit"},
-		{name: "two that are good", header: with("Message-ID", "Message-ID: <a@example.net>", "Message-ID: <b@example.net>")},
+		{name: "two valid ones", header: with("Message-ID", "Message-ID: <a@example.net>", "Message-ID: <b@example.net>")},
 
-		{name: "none", header: with("Message-ID"), want: "msgid-missing"},
+		{name: "no Message-ID field", header: with("Message-ID"), want: "msgid-missing"},
 		{name: "empty", header: id(""), want: "msgid-invalid"},
 		{name: "no brackets", header: id(" a@example.net"), want: "msgid-invalid"},
 		{name: "no at sign", header: id(" <a>"), want: "msgid-invalid"},
@@ -210,14 +210,14 @@ func TestFrom(t *testing.T) {
 		{name: "folded", header: from("\n Jane Doe\n\t<jane@example.net>")},
 		{name: "a quoted local part", header: from(` <"jane doe"@example.net>`)},
 
-		{name: "none", header: with("From"), want: "from-missing"},
-		{name: "a Resent-From is none", header: with("From", "Resent-From: jane@example.net"), want: "from-missing"},
-		{name: "empty, which Sendmail would have dropped", header: from(""), want: "from-invalid"},
+		{name: "no From field", header: with("From"), want: "from-missing"},
+		{name: "only a Resent-From", header: with("From", "Resent-From: jane@example.net"), want: "from-missing"},
+		{name: "empty, which Sendmail would have removed", header: from(""), want: "from-invalid"},
 		{name: "no address", header: from(" nobody at all"), want: "from-invalid"},
 		{name: "no domain", header: from(" <jane>"), want: "from-invalid"},
 		{name: "an at sign in a name without quotes", header: from(" jane@example.org <jane@example.net>"), want: "from-invalid"},
 		{name: "two", header: with("From", "From: jane@example.net", "From: john@example.net"), want: "field-duplicate"},
-		{name: "two, one spelt to hide", header: with("From", "From: jane@example.net", "FROM : john@example.net"), want: "field-duplicate"},
+		{name: "two, one with another spelling of the name", header: with("From", "From: jane@example.net", "FROM : john@example.net"), want: "field-duplicate"},
 	})
 }
 
@@ -248,10 +248,10 @@ func TestLines(t *testing.T) {
 		return append(parse(good), headers.Field{Name: name, Value: value})
 	}
 	run(t, []testCase{
-		{name: "a line of 998 octets", header: with("X-Long", long(998))},
-		{name: "a line of 999 octets", header: with("X-Long", long(999)), want: "field-too-long"},
-		{name: "a long field whose lines are short", header: with("X-Long", "X-Long: x"+strings.Repeat("\n "+strings.Repeat("x", 900), 2))},
-		{name: "a second line of 999 octets", header: field("X-Long", " x\n "+strings.Repeat("x", 998)), want: "field-too-long"},
+		{name: "a line of 998 bytes", header: with("X-Long", long(998))},
+		{name: "a line of 999 bytes", header: with("X-Long", long(999)), want: "field-too-long"},
+		{name: "a long field with short lines", header: with("X-Long", "X-Long: x"+strings.Repeat("\n "+strings.Repeat("x", 900), 2))},
+		{name: "a second line of 999 bytes", header: field("X-Long", " x\n "+strings.Repeat("x", 998)), want: "field-too-long"},
 		{name: "a fold by CRLF is not counted", header: field("X-Long", " x\r\n "+strings.Repeat("x", 997)+"\r\n x")},
 
 		{name: "UTF-8", header: field("X-Word", " Grüße"), want: "field-8bit"},
@@ -265,8 +265,8 @@ func TestLines(t *testing.T) {
 		{name: "a bare CR", header: field("X-Word", " a\rFrom: b"), want: "field-syntax"},
 		{name: "spaces before the colon, which is obsolete", header: field("X-Word  ", " x")},
 
-		{name: "a fault that is there twice is told once", header: append(field("X Word", " x"), headers.Field{Name: "Y Word", Value: " y"}), want: "field-syntax"},
-		{name: "no header at all", header: nil, want: "date-missing msgid-missing from-missing"},
+		{name: "the same fault in two fields", header: append(field("X Word", " x"), headers.Field{Name: "Y Word", Value: " y"}), want: "field-syntax"},
+		{name: "no header section", header: nil, want: "date-missing msgid-missing from-missing"},
 	})
 }
 
@@ -274,8 +274,8 @@ func TestDetail(t *testing.T) {
 	t.Parallel()
 	c := build(t)
 	for _, test := range []struct {
-		header           []headers.Field
-		reason, key, say string
+		header            []headers.Field
+		reason, key, want string
 	}{
 		{with("Date", "Date:  x y "), "date-invalid", "date", "x y"},
 		{with("Date", "Date: 21 Nov 2026 25:00 +0000"), "date-invalid", "fault", "hour 25 is over 23"},
@@ -295,8 +295,8 @@ func TestDetail(t *testing.T) {
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {
 			t.Errorf("no %s in %q", test.reason, checktest.IDs(vs))
-		} else if got := vs[i].Detail[test.key]; got != test.say {
-			t.Errorf("%s: %s is %q, want %q", test.reason, test.key, got, test.say)
+		} else if got := vs[i].Detail[test.key]; got != test.want {
+			t.Errorf("%s: %s is %q, want %q", test.reason, test.key, got, test.want)
 		}
 	}
 }
@@ -308,7 +308,7 @@ func TestSettings(t *testing.T) {
 	}
 	for _, bad := range []msgfields.Settings{{Future: time.Hour}, {Past: time.Hour}, {Future: -1, Past: 1}} {
 		if bad.Validate() == nil {
-			t.Errorf("%v is no limit", bad)
+			t.Errorf("%v was accepted", bad)
 		}
 	}
 }
@@ -321,11 +321,11 @@ func BenchmarkCheck(b *testing.B) {
 		"bad":       with("Date", "Date: yesterday"),
 	} {
 		b.Run(name, func(b *testing.B) {
-			s := checktest.Session{Header: header}.Request(b)
-			s.Stage = checks.EndOfHeader
+			r := checktest.Session{Header: header}.Request(b)
+			r.Stage = checks.EndOfHeader
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := c.Check(context.Background(), s); err != nil {
+				if _, err := c.Check(context.Background(), r); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -27,8 +27,8 @@ type Guard struct {
 	Now   func() time.Time // nil: time.Now
 }
 
-// Policy is the content security policy of the pages.
-const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+// contentPolicy is the content security policy of the pages.
+const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // Limits of wrong passwords. A client, for IPv6 its /64, may enter wrongPasswords at once and one more after each
 // refillWrong: enough for typing errors, too few to try a list of words.
@@ -51,7 +51,7 @@ func (g Guard) Protect(pages http.Handler) http.Handler {
 		allow = func(w http.ResponseWriter, r *http.Request) bool { return checkPassword(w, r, want, guesses) }
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		web.SetSecurityHeaders(w.Header(), Policy)
+		web.SetSecurityHeaders(w.Header(), contentPolicy)
 		w.Header().Set("Referrer-Policy", "same-origin") // without it, old browsers send forms with "Origin: null"
 		if allow(w, r) {
 			pages.ServeHTTP(w, r)

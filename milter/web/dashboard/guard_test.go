@@ -92,7 +92,7 @@ func TestGuard(t *testing.T) {
 			if (w.Code == 401) != strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic ") {
 				t.Errorf("%v", w.Header())
 			}
-			if w.Header().Get("Content-Security-Policy") != Policy || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			if w.Header().Get("Content-Security-policy") != contentPolicy || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 				t.Errorf("%v", w.Header())
 			}
 		})

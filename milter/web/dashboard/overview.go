@@ -48,7 +48,7 @@ func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
 		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: conditionViews(c.Checks()),
 	}
 	if all := page.DNS.Hits + page.DNS.Queries; all > 0 {
-		page.Hits = fmt.Sprintf("%.0f %%", 100*float64(page.DNS.Hits)/float64(all))
+		page.Hits = fmt.Sprintf("%.0f\u202f%%", 100*float64(page.DNS.Hits)/float64(all))
 	}
 	p.write(w, http.StatusOK, &f, page)
 }

@@ -53,7 +53,7 @@ func TestOverviewShowsProblems(t *testing.T) {
 	site.down = true
 	p := site.get("/")
 	p.Has(t, "Problems the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were lost", "7 log lines were lost",
-		"down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on start", "No decisions in this period")
+		"down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on daemon start", "No decisions in this period")
 	p.Lacks(t, "-1 records")
 	site.get("/blocks").Has(t, "Overview 4 problems")
 }

@@ -185,7 +185,7 @@ func (site *testSite) do(r *http.Request) webtest.Page {
 	r.Host = "localhost:8893"
 	p := webtest.Serve(site.pages, r)
 	body := p.Body.String()
-	if got := p.Header().Get("Content-Security-Policy"); got != Policy || strings.Contains(got, "unsafe") {
+	if got := p.Header().Get("Content-Security-Policy"); got != contentPolicy || strings.Contains(got, "unsafe") {
 		site.t.Errorf("%s: policy %q", r.URL, got)
 	}
 	if strings.HasPrefix(p.Header().Get("Content-Type"), "text/html") {

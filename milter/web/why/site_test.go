@@ -186,7 +186,7 @@ func (s *site) do(r *http.Request) webtest.Page {
 	s.t.Helper()
 	p := webtest.Serve(s.pages, r)
 	body := p.Body.String()
-	if got := p.Header().Get("Content-Security-Policy"); got != Policy {
+	if got := p.Header().Get("Content-Security-Policy"); got != contentPolicy {
 		s.t.Errorf("%s: policy %q", r.URL, got)
 	}
 	for _, never := range []string{"<script", "javascript:", " style=", "onclick", "http-equiv", " src="} {

@@ -44,8 +44,8 @@ type Tester interface {
 	Repaired(ctx context.Context, r records.Record) (lifted bool, err error)
 }
 
-// Policy is the content security policy of the pages.
-const Policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+// contentPolicy is the content security policy of the pages.
+const contentPolicy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 //go:embed pages
 var files embed.FS
@@ -98,7 +98,7 @@ func New(c Config) (http.Handler, error) {
 // protect sets the security headers, limits the rate of requests, and removes the path of the URL from requests.
 func (p *pages) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		web.SetSecurityHeaders(w.Header(), Policy)
+		web.SetSecurityHeaders(w.Header(), contentPolicy)
 		if !p.limiter.allowPage() {
 			select {
 			case <-time.After(delayPage):

@@ -19,14 +19,14 @@ import (
 	"milterd/cmd/milterd/internal/replay"
 )
 
-// replaying is what the flags of replay say.
-type replaying struct {
+// replayFlags are the flags of replay.
+type replayFlags struct {
 	against, dns, html string
 	json               bool
 }
 
 func newReplay(configFile *string) *cobra.Command {
-	var f replaying
+	var f replayFlags
 	cmd := &cobra.Command{
 		Use:   "replay [flags] PATH...",
 		Short: "Judge stored mail by a configuration, to see what it would refuse",
@@ -73,10 +73,10 @@ that were judged.`,
 	return cmd
 }
 
-func (f replaying) run(ctx context.Context, configFile string, paths []string, stdout, stderr io.Writer) error {
+func (f replayFlags) run(ctx context.Context, configFile string, paths []string, stdout, stderr io.Writer) error {
 	for _, p := range paths {
 		if _, err := os.Stat(p); err != nil {
-			return err // a slip of the pen; what goes wrong later is in the report
+			return err // a mistyped path; later errors are in the report
 		}
 	}
 	opts := replay.Options{Paths: paths, Now: time.Now()}
@@ -101,7 +101,7 @@ func (f replaying) run(ctx context.Context, configFile string, paths []string, s
 		return err
 	}
 	if page != nil {
-		defer func() { _ = page.Close() }() // closed before, if all went well
+		defer func() { _ = page.Close() }() // print closes it, unless there was an error before
 	}
 	opts.Judging = func(ctx context.Context) context.Context { return afterInterrupt(ctx, stderr) }
 	bar := progressBar(paths, stderr)
@@ -119,20 +119,21 @@ func (f replaying) run(ctx context.Context, configFile string, paths []string, s
 		return err
 	}
 	if report.Interrupted {
-		return errReported // the report says so; a script must not take it for the whole
+		return errReported // it is in the report
 	}
 	return nil
 }
 
-// page makes the file of the HTML report, before the work begins that would be lost without it.
-func (f replaying) page() (*os.File, error) {
+// page creates the file of the HTML report. It is called before the replay, so that an error costs no time.
+func (f replayFlags) page() (*os.File, error) {
 	if f.html == "" {
 		return nil, nil
 	}
 	return os.Create(f.html)
 }
 
-func (f replaying) print(report *replay.Report, page *os.File, stdout io.Writer) error {
+// print writes the report to page, if it is not nil, and to stdout.
+func (f replayFlags) print(report *replay.Report, page *os.File, stdout io.Writer) error {
 	if page != nil {
 		if err := report.HTML(page); err != nil {
 			return err
@@ -155,7 +156,7 @@ func replayConfig(file string, stderr io.Writer) (replay.Config, error) {
 	}
 	c := replay.Config{
 		Name: file,
-		Site: received.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: loopback(cfg.Policy.Trusted.Networks)},
+		Site: received.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: withLoopback(cfg.Policy.Trusted.Networks)},
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 			return newChecks(cfg, env)
 		},
@@ -166,17 +167,17 @@ func replayConfig(file string, stderr io.Writer) (replay.Config, error) {
 	return c, err
 }
 
-// loopback adds this machine to the trusted networks: a content filter on it hands mail back to the MTA. Who trusts no network
-// does not trust that one.
-func loopback(trusted []netip.Prefix) []netip.Prefix {
+// withLoopback adds the loopback networks, because a content filter on the mail host passes mail back to the MTA. If no network
+// is trusted, neither are these.
+func withLoopback(trusted []netip.Prefix) []netip.Prefix {
 	if len(trusted) == 0 {
 		return nil
 	}
 	return append([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, trusted...)
 }
 
-// resolver is what answers for the DNS.
-func (f replaying) resolver(configFile string, stderr io.Writer) (checks.Resolver, func(), error) {
+// resolver returns the resolver of --dns, and a function that closes it.
+func (f replayFlags) resolver(configFile string, stderr io.Writer) (checks.Resolver, func(), error) {
 	if f.dns == "none" {
 		return replay.NoDNS{}, func() {}, nil
 	}
@@ -206,7 +207,7 @@ func (f replaying) resolver(configFile string, stderr io.Writer) (checks.Resolve
 	}, nil
 }
 
-// afterInterrupt is the context for judging what was read: if reading was interrupted, the next interrupt ends it.
+// afterInterrupt returns the context for judging: that of reading, or after an interrupt, one that the next interrupt ends.
 func afterInterrupt(ctx context.Context, stderr io.Writer) context.Context {
 	if ctx.Err() == nil {
 		return ctx
@@ -217,7 +218,7 @@ func afterInterrupt(ctx context.Context, stderr io.Writer) context.Context {
 	return again
 }
 
-// progressBar is nil if nobody sees it.
+// progressBar returns nil if stderr is not a terminal.
 func progressBar(paths []string, stderr io.Writer) *replay.Bar {
 	if !isTerminal(stderr) {
 		return nil

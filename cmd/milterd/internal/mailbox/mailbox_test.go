@@ -260,7 +260,8 @@ func TestMemoryIsBounded(t *testing.T) { // not parallel: others allocate too
 	}
 }
 
-// FuzzFile reads a file in two ways, which must find the same. Header sections must be in the file, and sizes add up to its size.
+// FuzzFile reads a file in two ways, which must find the same. Header sections must be in the file, and sizes
+// add up to its size.
 func FuzzFile(f *testing.F) {
 	for _, c := range formats {
 		if len(c.content) < 10_000 {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The library go-mbox is not used, because it holds a whole message in memory, stops at a message over 64 KiB and at a broken
-// one, and takes every line that starts with "From " for a separator.
+// The library go-mbox is not used, because it holds a whole message in memory, stops at a message over 64 KiB
+// and at a broken one, and takes every line that starts with "From " for a separator.
 
 // separator starts the line before each message of an mbox file, RFC 4155 appendix A.
 const separator = "From "
@@ -62,9 +62,9 @@ func (r *reader) mbox(yield func(Message) bool) {
 	}
 }
 
-// separates reports whether a line, which was read last, separates two messages: it has the date of a separator, and comes
-// after an empty line or before a header field. Programs disagree on which lines of a body they escape, and some leave out the
-// empty line before a separator.
+// separates reports whether a line, which was read last, separates two messages: it has the date of a
+// separator, and comes after an empty line or before a header field. Programs disagree on which lines of a
+// body they escape, and some leave out the empty line before a separator.
 func (r *reader) separates(line []byte, afterBlank bool) bool {
 	if !bytes.HasPrefix(line, []byte(separator)) || len(line) > maxSeparator || !hasDate(string(line)) {
 		return false
@@ -76,8 +76,8 @@ func (r *reader) separates(line []byte, afterBlank bool) bool {
 	return len(next) == 0 || startsField(next)
 }
 
-// hasDate reports whether a separator has a date as of asctime, "Thu Nov 21 12:00:00 2026", perhaps with a zone before or after
-// the year.
+// hasDate reports whether a separator has a date as of asctime, "Thu Nov 21 12:00:00 2026", perhaps with a
+// zone before or after the year.
 func hasDate(line string) bool {
 	words := strings.Fields(line)
 	clock, year := false, false
@@ -92,8 +92,8 @@ func hasDate(line string) bool {
 	return clock && year
 }
 
-// skipBody skips a body whose length is in the header section. Such bodies, of the dialect mboxcl2, may have lines that look
-// like separators. The length is used if a separator or the end of the file is where it ends.
+// skipBody skips a body whose length is in the header section. Such bodies, of the dialect mboxcl2, may have
+// lines that look like separators. The length is used if a separator or the end of the file is where it ends.
 func (r *reader) skipBody(header string) {
 	n, ok := contentLength(header)
 	if !ok || r.random == nil || n > r.file.Size-r.at {

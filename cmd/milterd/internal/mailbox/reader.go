@@ -8,7 +8,8 @@ import (
 	"io"
 )
 
-// bufferSize is how many bytes are read at a time. A longer line comes in pieces. It must be more than maxSeparator and maxName.
+// bufferSize is how many bytes are read at a time. A longer line comes in pieces. It must be more than
+// maxSeparator and maxName.
 const bufferSize = 64 << 10
 
 // reader reads the lines of a file.
@@ -34,8 +35,8 @@ func newReader(ctx context.Context, f File, src io.Reader) *reader {
 	return r
 }
 
-// line returns a line with its end, or a piece of one that is longer than the buffer; starts reports whether it is the start
-// of a line. The piece is valid until the next call.
+// line returns a line with its end, or a piece of one that is longer than the buffer; starts reports whether
+// it is the start of a line. The piece is valid until the next call.
 func (r *reader) line() (piece []byte, starts bool, err error) {
 	if err := r.ctx.Err(); err != nil {
 		return nil, false, err

@@ -30,8 +30,8 @@ var errNoRecords = errors.New("JSON without records of milterd")
 // maxRecord is the longest record that is read, in bytes. milterd writes at most 60 KiB.
 const maxRecord = 1 << 20
 
-// records reads the output of "milterd log --json". One attempt may have several records: one for each decision with a
-// watched reason, and one for the acceptance or the refusal.
+// records reads the output of "milterd log --json". One attempt may have several records: one for each
+// decision with a watched reason, and one for the acceptance or the refusal.
 func (r *reader) records(yield func(Message) bool) {
 	counted, found := r.at, false
 	emit := func(m Message) bool {
@@ -117,8 +117,8 @@ type attempt struct {
 
 func (a *attempt) message() Message { return Message{Number: a.number, Attempt: &a.Attempt} }
 
-// attemptsOf returns one attempt for each recipient. It returns none for a record of another program, and for a watched
-// reason before RCPT.
+// attemptsOf returns one attempt for each recipient. It returns none for a record of another program, and for
+// a watched reason before RCPT.
 func attemptsOf(r records.Record, number int) []*attempt {
 	to, refused := r.Rcpts, r.Reply != ""
 	if len(to) == 0 && refused {
@@ -143,12 +143,13 @@ func attemptsOf(r records.Record, number int) []*attempt {
 // pending is the attempts that may get more records, in the order of their first record.
 type pending []*attempt
 
-// maxPending is how many attempts wait for more records. An attempt whose records lie farther apart, because of as many other
-// sessions, counts as two. Each record is compared with all pending attempts, so that twice as many take twice as long.
+// maxPending is how many attempts wait for more records. An attempt whose records lie farther apart, because
+// of as many other sessions, counts as two. Each record is compared with all pending attempts, so that twice
+// as many take twice as long.
 const maxPending = 2048
 
-// add merges an attempt with the last pending one of the same session, sender and recipient, or appends it. It returns the
-// oldest attempt if there are too many.
+// add merges an attempt with the last pending one of the same session, sender and recipient, or appends it.
+// It returns the oldest attempt if there are too many.
 func (p *pending) add(a *attempt) (oldest *attempt) {
 	for i := len(*p) - 1; i >= 0; i-- {
 		if b := (*p)[i]; b.Session == a.Session && b.From == a.From && b.To == a.To {

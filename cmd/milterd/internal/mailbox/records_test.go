@@ -17,8 +17,8 @@ import (
 	"milterd/milter/records"
 )
 
-// readFile returns a line for each attempt or error in a file with this content: the number, then session, time, client,
-// HELO name, sender and recipient, or the error.
+// readFile returns a line for each attempt or error in a file with this content: the number, then session,
+// time, client, HELO name, sender and recipient, or the error.
 func readFile(t *testing.T, name, content string) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// Walk yields the files that may have messages at and below the paths, in no particular order. An error comes with the File
-// that it is about.
+// Walk yields the files that may have messages at and below the paths, in no particular order. An error comes
+// with the File that it is about.
 //
-// It leaves out the folder tmp of a Maildir, whose messages are not delivered yet, and what mail programs store beside mail:
-// files whose name starts with a dot, and the indexes of Dovecot, Courier, Cyrus and Thunderbird. It does not follow symbolic
-// links to folders.
+// It leaves out the folder tmp of a Maildir, whose messages are not delivered yet, and what mail programs
+// store beside mail: files whose name starts with a dot, and the indexes of Dovecot, Courier, Cyrus and
+// Thunderbird. It does not follow symbolic links to folders.
 func Walk(paths []string) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, p := range paths {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// clauses are the parts of a Received field, by the word that starts them, such as "from". The key "invoked" stands for a
-// comment that is in none: "(qmail 123 invoked by uid 0)", "(from root@localhost)".
+// clauses are the parts of a Received field, by the word that starts them, such as "from". The key "invoked"
+// stands for a comment that is in none: "(qmail 123 invoked by uid 0)", "(from root@localhost)".
 type clauses map[string]*clause
 
 type clause struct{ words, comments []string }
@@ -96,7 +96,8 @@ const (
 	semicolon
 )
 
-// token returns the token at or after pos, and the position after it. A comment without end goes on to the end of the text.
+// token returns the token at or after pos, and the position after it. A comment without end goes on to the
+// end of the text.
 func token(s string, pos int) (k kind, text string, next int) {
 	for pos < len(s) && isSpace(s[pos]) {
 		pos++
@@ -120,7 +121,8 @@ func token(s string, pos int) (k kind, text string, next int) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// commentEnd returns the position after the comment that starts at pos. Comments may be nested, RFC 5322 section 3.2.2.
+// commentEnd returns the position after the comment that starts at pos. Comments may be nested, RFC 5322
+// section 3.2.2.
 func commentEnd(s string, pos int) int {
 	depth := 0
 	for ; pos < len(s); pos++ {

@@ -56,8 +56,8 @@ func parseReceived(value string) (h hop, ok bool) {
 	return h, h.by != "" || c["invoked"] != nil
 }
 
-// protocol returns the protocol of a "with" clause, one of RFC 3848 for example. qmail writes the cipher before it, Exchange
-// several words.
+// protocol returns the protocol of a "with" clause, one of RFC 3848 for example. qmail writes the cipher
+// before it, Exchange several words.
 func protocol(words []string) string {
 	if n := len(words); n > 1 && strings.EqualFold(words[n-2], "encrypted") {
 		words = words[n-1:]
@@ -87,9 +87,9 @@ func envelopeFrom(c clauses) (from string, ok bool) {
 	return "", false
 }
 
-// authentication returns the user of SMTP AUTH, if it is known, and whether there was one: the protocol says so (RFC 3848; old
-// Exim writes ASMTP), or a comment of Postfix ("Authenticated sender: bob"), Sendmail ("authenticated bits=0") or Courier
-// ("AUTH: LOGIN bob").
+// authentication returns the user of SMTP AUTH, if it is known, and whether there was one: the protocol says
+// so (RFC 3848; old Exim writes ASMTP), or a comment of Postfix ("Authenticated sender: bob"), Sendmail
+// ("authenticated bits=0") or Courier ("AUTH: LOGIN bob").
 func authentication(c clauses, protocol string) (user string, ok bool) {
 	switch {
 	case protocol == "ASMTP":
@@ -227,7 +227,8 @@ func parseClientComment(text string) clientInfo {
 	return info
 }
 
-// parseAddr parses an address, or an address literal in brackets that a port may follow. The result is invalid if it is neither.
+// parseAddr parses an address, or an address literal in brackets that a port may follow. The result is
+// invalid if it is neither.
 func parseAddr(s string, brackets bool) netip.Addr {
 	if brackets {
 		rest, ok := strings.CutPrefix(s, "[")

@@ -181,7 +181,8 @@ func TestParseInvalidReceived(t *testing.T) {
 	}
 }
 
-// FuzzReceived tests that every value of the result is in the field, and that an address is neither mapped nor has a zone.
+// FuzzReceived tests that every value of the result is in the field, and that an address is neither mapped
+// nor has a zone.
 func FuzzReceived(f *testing.F) {
 	for _, c := range received {
 		f.Add(c.value)

@@ -1,8 +1,9 @@
-// Package received reconstructs the SMTP session in which a stored message came, from the trace fields of its header section
-// (RFC 5321 section 4.4): who the client was, what it said, and when.
+// Package received reconstructs the SMTP session in which a stored message came, from the trace fields of its
+// header section (RFC 5321 section 4.4): who the client was, what it said, and when.
 //
-// Package replay uses it. Start reading at Read. The file hop.go reads one Received field, clauses.go its syntax, and results.go
-// the results of filters: Authentication-Results (RFC 8601) and Received-SPF (RFC 7208 section 9.1).
+// Package replay uses it. Start reading at Read. The file hop.go reads one Received field, clauses.go its
+// syntax, and results.go the results of filters: Authentication-Results (RFC 8601) and Received-SPF (RFC 7208
+// section 9.1).
 package received
 
 import (
@@ -25,8 +26,8 @@ type Site struct {
 // Known is a set of facts.
 type Known uint8
 
-// The facts. Client and Helo are those of the border host's client. Content is the header section as the border host received
-// it; the caller of Read adds it.
+// The facts. Client and Helo are those of the border host's client. Content is the header section as the
+// border host received it; the caller of Read adds it.
 const (
 	Client Known = 1 << iota
 	Helo
@@ -62,16 +63,18 @@ type Facts struct {
 	QueueID    string
 	By         string // border host, or the host of the topmost Received field if there is no border host
 
-	// Header is the header section as the border host received it: without the trace fields that the site added on top.
+	// Header is the header section as the border host received it: without the trace fields that the site
+	// added on top.
 	Header []headers.Field
 }
 
 // Read reconstructs the session of a message from its header section.
 //
-// The border host is the first one of the site, from the top, whose client is not of the site. Below the Received field of
-// a trusted client, the next one counts whatever the name of its host, because that host is the client. Fields above the first
-// one of the site, as of a mail store elsewhere, are skipped. Fields above that of the border host were added by the site, and
-// are used. Below it, only Authentication-Results and Received-SPF are, if they name a host of the site.
+// The border host is the first one of the site, from the top, whose client is not of the site. Below the
+// Received field of a trusted client, the next one counts whatever the name of its host, because that host is
+// the client. Fields above the first one of the site, as of a mail store elsewhere, are skipped. Fields above
+// that of the border host were added by the site, and are used. Below it, only Authentication-Results and
+// Received-SPF are, if they name a host of the site.
 func Read(fields []headers.Field, site Site) Facts {
 	f := Facts{Header: fields}
 	border, ok := site.findBorder(fields, &f)
@@ -96,8 +99,8 @@ func Read(fields []headers.Field, site Site) Facts {
 	return f
 }
 
-// findBorder finds the Received field of the border host and adds its facts. If the message comes from the site itself, it
-// returns the lowest Received field of the site.
+// findBorder finds the Received field of the border host and adds its facts. If the message comes from the
+// site itself, it returns the lowest Received field of the site.
 func (s Site) findBorder(fields []headers.Field, f *Facts) (border int, ok bool) {
 	started, trusted := false, false
 	for i, field := range fields {
@@ -168,8 +171,9 @@ func (s Site) trusts(client netip.Addr) bool {
 	return slices.ContainsFunc(s.Trusted, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-// addDelivery adds the facts of the fields that the site added at the final delivery. Return-Path is the reverse-path. If the
-// Received field has no recipient, it is the one before aliases were expanded (X-Original-To, Envelope-To), else the one after.
+// addDelivery adds the facts of the fields that the site added at the final delivery. Return-Path is the
+// reverse-path. If the Received field has no recipient, it is the one before aliases were expanded
+// (X-Original-To, Envelope-To), else the one after.
 func (s Site) addDelivery(above []headers.Field, f *Facts) {
 	for _, field := range above {
 		if field.Is("Return-Path") {
@@ -198,8 +202,8 @@ func path(value string) string {
 	return value
 }
 
-// deleteAddedID deletes the Message-ID if the border host added it, after its filters: it has the queue id and the name of
-// the host.
+// deleteAddedID deletes the Message-ID if the border host added it, after its filters: it has the queue id
+// and the name of the host.
 func (f *Facts) deleteAddedID() {
 	if f.QueueID == "" || f.By == "" {
 		return

@@ -165,8 +165,8 @@ func TestEmptySite(t *testing.T) {
 	}
 }
 
-// FuzzRead tests that nothing is known of a session without a host of the site, that values are in the header section, and that
-// the set of known facts agrees with them.
+// FuzzRead tests that nothing is known of a session without a host of the site, that values are in the header
+// section, and that the set of known facts agrees with them.
 func FuzzRead(f *testing.F) {
 	for _, c := range received {
 		f.Add("Return-Path: <a@example.net>\nReceived: " + c.value + "\nReceived: from x ([127.0.0.1]) by mx.example.org\nSubject: x")

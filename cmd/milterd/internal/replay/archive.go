@@ -14,10 +14,10 @@ import (
 	"milterd/cmd/milterd/internal/mailbox"
 )
 
-// archive has the messages of a replay in the order in which they were received. An index in memory, of 48 bytes for each
-// message, says where it is: the text that is needed of it is in a temporary file without a name. It is not read from its own
-// file again, because a mail program may rename the files of a Maildir meanwhile, and because a compressed file can only be
-// read from its start. The zero value is empty.
+// archive has the messages of a replay in the order in which they were received. An index in memory, of 48
+// bytes for each message, says where it is: the text that is needed of it is in a temporary file without a
+// name. It is not read from its own file again, because a mail program may rename the files of a Maildir
+// meanwhile, and because a compressed file can only be read from its start. The zero value is empty.
 type archive struct {
 	index []entry
 	file  *os.File // nil if the archive is empty
@@ -51,7 +51,8 @@ func (a *archive) add(m mailbox.Message, received time.Time) error {
 		return fmt.Errorf("temporary file: %w", err)
 	}
 	e := entry{
-		seconds: noTime, path: m.File, number: int32(m.Number), length: int32(len(text)), offset: a.size - int64(len(text)), attempt: m.Attempt != nil,
+		seconds: noTime, path: m.File, number: int32(m.Number), length: int32(len(text)), offset: a.size - int64(len(text)),
+		attempt: m.Attempt != nil,
 	}
 	if !received.IsZero() {
 		e.seconds = received.Unix()
@@ -76,9 +77,9 @@ func (a *archive) write(text []byte) error {
 	return err
 }
 
-// sorted yields all messages in order. It calls soon with each message before it yields the one that is ahead messages
-// earlier. An error ends it.
-func (a *archive) sorted(ahead int, soon func(*mail)) iter.Seq2[*mail, error] {
+// sorted yields all messages in order. It calls prefetch with each message before it yields the one that is
+// window messages before it. An error ends it.
+func (a *archive) sorted(window int, prefetch func(*mail)) iter.Seq2[*mail, error] {
 	return func(yield func(*mail, error) bool) {
 		if a.file == nil {
 			return
@@ -89,17 +90,17 @@ func (a *archive) sorted(ahead int, soon func(*mail)) iter.Seq2[*mail, error] {
 		}
 		slices.SortFunc(a.index, entry.compare)
 		var queue []*mail
-		for i := range len(a.index) + ahead {
+		for i := range len(a.index) + window {
 			if i < len(a.index) {
 				m, err := a.read(a.index[i])
 				if err != nil {
 					yield(nil, fmt.Errorf("temporary file: %w", err))
 					return
 				}
-				soon(m)
+				prefetch(m)
 				queue = append(queue, m)
 			}
-			if i >= ahead && len(queue) > 0 {
+			if i >= window && len(queue) > 0 {
 				if !yield(queue[0], nil) {
 					return
 				}

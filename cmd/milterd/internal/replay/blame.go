@@ -6,11 +6,11 @@ import (
 	"milterd/checks"
 )
 
-// policyCauses returns the differences that are the cause of two results of judges with the same site and the same trust:
-// the actions of the reasons that decided, and the settings of the checks that found such a reason in one of them only. If
-// there is none, it returns those that may be about any reason.
-func (c *changes) policyCauses(was, will result) []*Difference {
-	s := c.suspects(was, will)
+// policyCauses returns the differences that are the cause of two results of judges with the same site and the
+// same trust: the actions of the reasons that decided, and the settings of the checks that found such a
+// reason in one of them only. If there is none, it returns those that may be about any reason.
+func (c *changes) policyCauses(before, after result) []*Difference {
+	s := c.suspects(before, after)
 	causes := c.where(func(d *Difference) bool { return c.concerns(d, s) == specific })
 	if len(causes) == 0 {
 		return c.where(func(d *Difference) bool { return c.concerns(d, s) == general })
@@ -25,11 +25,11 @@ type suspects struct {
 	sameReason bool     // both were refused for one reason, with other actions
 }
 
-func (c *changes) suspects(was, will result) suspects {
-	s := suspects{sameReason: was.reason != nil && will.reason != nil && was.reason.ID == will.reason.ID}
-	c.addRefusal(&s, was, will, c.against.opts.Actions)
-	c.addRefusal(&s, will, was, c.base.opts.Actions)
-	for _, o := range will.outcomes { // against watches what base would have refused later
+func (c *changes) suspects(before, after result) suspects {
+	s := suspects{sameReason: before.reason != nil && after.reason != nil && before.reason.ID == after.reason.ID}
+	c.addRefusal(&s, before, after, c.against.opts.Actions)
+	c.addRefusal(&s, after, before, c.base.opts.Actions)
+	for _, o := range after.outcomes { // against watches what base would have refused later
 		id := o.Reason.ID
 		if !o.Action.Enforced() && c.base.opts.Actions[id].Enforced() && !c.against.opts.Actions[id].Enforced() {
 			s.reasons = append(s.reasons, id)
@@ -38,8 +38,8 @@ func (c *changes) suspects(was, will result) suspects {
 	return s
 }
 
-// addRefusal adds the reason that refused the message in one result. With greylisting, the suspicions explain it that are
-// not in the other result. actions are those of the other one.
+// addRefusal adds the reason that refused the message in one result. With greylisting, the suspicions explain
+// it that are not in the other result. actions are those of the other one.
 func (c *changes) addRefusal(s *suspects, one, other result, actions map[string]checks.Action) {
 	if one.reason == nil {
 		return

@@ -9,8 +9,8 @@ import (
 	"milterd/checks"
 )
 
-// changes compares the results of two configurations, and says which differences between their files are the cause. base
-// and against are the configurations of Options; both decide all messages.
+// changes compares the results of two configurations, and says which differences between their files are the
+// cause. base and against are the configurations of Options; both decide all messages.
 type changes struct {
 	base, against *judge
 	differences   []*Difference
@@ -64,22 +64,22 @@ func orProfile(value string, action checks.Action) string {
 }
 
 // add adds the results of a message: of base, of middleConfig and of against.
-func (c *changes) add(m *mail, was, middle, will result) {
-	if will.trusted {
+func (c *changes) add(m *mail, before, middle, after result) {
+	if after.trusted {
 		c.trusted++
 	}
-	if will.action.Enforced() {
+	if after.action.Enforced() {
 		c.refused++
 	}
-	if will.action == checks.Reject {
+	if after.action == checks.Reject {
 		c.rejected++
 	}
-	from, to := was.String(), will.String()
+	from, to := before.String(), after.String()
 	if from == to {
 		return
 	}
 	c.count++
-	because := c.because(m, was, middle, will)
+	because := c.because(m, before, middle, after)
 	for _, d := range because {
 		d.Messages++
 	}
@@ -88,7 +88,7 @@ func (c *changes) add(m *mail, was, middle, will result) {
 		i = len(c.groups)
 		c.groups = append(c.groups, &change{from: from, to: to, because: because})
 	}
-	c.groups[i].hits = append(c.groups[i].hits, newHit(m, was.facts))
+	c.groups[i].hits = append(c.groups[i].hits, newHit(m, before.facts))
 }
 
 // byEffect returns the differences that changed a result, and the others.
@@ -103,25 +103,25 @@ func (c *changes) byEffect() (effective, idle []*Difference) {
 	return effective, idle
 }
 
-// because returns the differences that are the cause of a change, in the order of the files: those in whom is trusted if the
-// result of middle is another one than that of base, and those in checks and actions if that of against is another one than
-// that of middle.
-func (c *changes) because(m *mail, was, middle, will result) []*Difference {
+// because returns the differences that are the cause of a change, in the order of the files: those in whom is
+// trusted if the result of middle is another one than that of base, and those in checks and actions if that
+// of against is another one than that of middle.
+func (c *changes) because(m *mail, before, middle, after result) []*Difference {
 	var causes []*Difference
-	if was.String() != middle.String() {
-		causes = c.trustCauses(m, will)
+	if before.String() != middle.String() {
+		causes = c.trustCauses(m, after)
 	}
-	if middle.String() != will.String() {
-		causes = append(causes, c.policyCauses(middle, will)...)
+	if middle.String() != after.String() {
+		causes = append(causes, c.policyCauses(middle, after)...)
 	}
 	return slices.DeleteFunc(slices.Clone(c.differences), func(d *Difference) bool { return !slices.Contains(causes, d) })
 }
 
 // trustCauses returns each difference without which against would read the message differently, or trust its client
 // differently. If there is none, because each of several has the same effect, it returns those in whom is trusted.
-func (c *changes) trustCauses(m *mail, will result) []*Difference {
-	keys := c.siteKeys(m, will)
-	s := &checks.Session{Client: will.facts.Client, Local: will.facts.Local, AuthUser: will.facts.User}
+func (c *changes) trustCauses(m *mail, after result) []*Difference {
+	keys := c.siteKeys(m, after)
+	s := &checks.Session{Client: after.facts.Client, Local: after.facts.Local, AuthUser: after.facts.User}
 	trust := c.against.opts.Trusted
 	trusts := trust.Trusts(s)
 	networks, authenticated := trust, trust
@@ -139,23 +139,24 @@ func (c *changes) trustCauses(m *mail, will result) []*Difference {
 	return causes
 }
 
-// siteKeys returns the keys without whose difference the site of against would read the message differently. If there is
-// none though base reads it differently, because each of several keys has the same effect, it returns all.
-func (c *changes) siteKeys(m *mail, will result) []string {
+// siteKeys returns the keys without whose difference the site of against would read the message differently.
+// If there is none though base reads it differently, because each of several keys has the same effect, it
+// returns all.
+func (c *changes) siteKeys(m *mail, after result) []string {
 	base, against := c.base.site, c.against.site
-	if reflect.DeepEqual(m.facts(base), will.facts) {
+	if reflect.DeepEqual(m.facts(base), after.facts) {
 		return nil
 	}
 	hostname, domains, networks := against, against, against
 	hostname.Hostname, domains.Domains, networks.Trusted = base.Hostname, base.Domains, base.Trusted
 	var keys []string
-	if !reflect.DeepEqual(m.facts(hostname), will.facts) {
+	if !reflect.DeepEqual(m.facts(hostname), after.facts) {
 		keys = append(keys, "hostname")
 	}
-	if !reflect.DeepEqual(m.facts(domains), will.facts) {
+	if !reflect.DeepEqual(m.facts(domains), after.facts) {
 		keys = append(keys, "local_domains")
 	}
-	if !reflect.DeepEqual(m.facts(networks), will.facts) {
+	if !reflect.DeepEqual(m.facts(networks), after.facts) {
 		keys = append(keys, "trusted.networks")
 	}
 	if keys == nil {

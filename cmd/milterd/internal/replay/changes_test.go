@@ -7,66 +7,70 @@ import (
 	"time"
 )
 
-// TestAgainst shows each change as "count from -> to: keys that are to blame".
+// bad is a letter that the profile safe rejects.
+var bad = letter{date: "yesterday"}
+
+// comparisons are pairs of configurations. Each change is written as "count from -> to: keys of the cause".
+var comparisons = []struct {
+	name, old, new string
+	letters        []letter
+	want           []string
+}{
+	{"no difference", "", "", []letter{{}, bad}, nil},
+	{"keys without effect on mail", "", "log: {level: debug}\nmax_connections: 5", []letter{bad}, nil},
+	{"an action", "", "actions: {date-invalid: watch}", []letter{{}, bad},
+		[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
+	{"an action, among other actions", "actions: {helo-mismatch: reject, date-invalid: watch, msgid-missing: reject}", "actions: {helo-mismatch: reject, date-invalid: reject, msgid-missing: watch}",
+		[]letter{bad, {no: "Message-ID"}, {no: "Message-ID", date: "x"}},
+		[]string{"1 accept -> reject date-invalid: b.yaml actions.date-invalid", "1 reject msgid-missing -> accept: b.yaml actions.msgid-missing", "1 reject msgid-missing -> reject date-invalid: b.yaml actions.date-invalid b.yaml actions.msgid-missing"}},
+	{"two actions, the first of which had hidden the second", "", "actions: {helo-bare-ip: watch, date-invalid: watch, date-past: watch}", []letter{{helo: "192.0.2.9", date: "x"}},
+		[]string{"1 reject helo-bare-ip -> accept: b.yaml actions.date-invalid b.yaml actions.helo-bare-ip"}},
+	{"a profile", "", "profile: watch", []letter{bad}, []string{"1 reject date-invalid -> accept: b.yaml profile"}},
+	{"a profile, with the action given", "actions: {date-invalid: reject}", "profile: watch\nactions: {date-invalid: watch}", []letter{bad},
+		[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
+	{"a setting of a check", "", "checks: {msgfields: {past: 2d}, greylist: {delay: 1h}}", []letter{{date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
+		[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past"}},
+	{"an action, with a setting of the same check", "", "actions: {msgid-missing: reject}\nchecks: {msgfields: {past: 2d}}",
+		[]letter{{no: "Message-ID"}, {date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
+		[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past", "1 accept -> reject msgid-missing: b.yaml actions.msgid-missing"}},
+	{"a suspicion, with a setting of greylisting", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: watch, helo-unresolvable: off}\nchecks: {greylist: {delay: 1h}}", []letter{{helo: "pc"}},
+		[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
+	{"a longer delay", "actions: {first-contact: greylist}", "actions: {first-contact: greylist, date-past: watch}\nchecks: {greylist: {delay: 1h}}", []letter{{}, {at: 10 * time.Minute}},
+		[]string{"1 accept -> tempfail greylisted: b.yaml checks.greylist.delay"}},
+	{"a suspicion that is off", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: off, helo-unresolvable: off}", []letter{{helo: "pc"}},
+		[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
+	{"a policy", "", "exempt_recipients: [bob]\nactions: {date-past: watch}", []letter{bad, {date: "x", to: "amy@example.org"}},
+		[]string{"1 reject date-invalid -> accept: b.yaml exempt_recipients"}},
+	{"the action of a policy, with a general one", "", "policies: [{recipients: [amy], actions: {date-invalid: watch, msgid-missing: reject}}]\nactions: {date-past: watch}",
+		[]letter{{date: "x", to: "amy@example.org"}, {no: "Message-ID", to: "amy@example.org"}},
+		[]string{"1 accept -> reject msgid-missing: b.yaml policies[0].actions.msgid-missing", "1 reject date-invalid -> accept: b.yaml policies[0].actions.date-invalid"}},
+	{"escalation", "", "escalate: 24h\nexempt_recipients: [amy]", []letter{{helo: "192.0.2.9"}}, []string{"1 reject helo-bare-ip -> tempfail helo-bare-ip: b.yaml escalate"}},
+	{"trust, with an action", "", "trusted: {networks: [192.0.2.0/24]}\nactions: {date-invalid: watch}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
+	{"less trust", "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}", "", []letter{bad}, []string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
+	{"a trusted relay", "", trustsRelay, []letter{{helo: "192.0.2.9", relay: time.Minute}}, []string{"1 tempfail greylisted -> reject helo-bare-ip: b.yaml trusted.networks"}},
+	{"less trust, and a stricter profile", "profile: watch\ntrusted: {networks: [192.0.2.0/24]}", "trusted: {networks: [127.0.0.0/8]}", []letter{{}, bad},
+		[]string{"1 not checked -> accept: b.yaml trusted.networks", "1 not checked -> reject date-invalid: a.yaml profile b.yaml trusted.networks"}},
+	{"less trust, and a weaker profile", "trusted: {networks: [192.0.2.0/24]}", "profile: watch", []letter{{}, bad},
+		[]string{"1 not checked -> accept: a.yaml trusted.networks", "1 not checked -> accept: a.yaml trusted.networks b.yaml profile"}},
+	{"less trust, and a profile with the action given", "profile: watch\nactions: {date-invalid: reject}\ntrusted: {networks: [192.0.2.0/24]}", "actions: {date-invalid: reject}", []letter{bad},
+		[]string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
+	{"less trust, and a setting of a check", "trusted: {networks: [192.0.2.0/24]}", "checks: {msgfields: {past: 2d}}",
+		[]letter{{date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}, {date: noon.AddDate(-9, 0, 0).Format(time.RFC1123Z)}},
+		[]string{"1 not checked -> reject date-past: a.yaml trusted.networks", "1 not checked -> reject date-past: a.yaml trusted.networks b.yaml checks.msgfields.past"}},
+	{"more trust, and a profile", "", "profile: watch\ntrusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
+	{"one of several keys of trust", "trusted: {authenticated: no, networks: [192.0.2.0/24], daemons: [a]}", "", []letter{bad}, []string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
+	{"a trusted relay, and an action", "", trustsRelay + "actions: {helo-bare-ip: watch, date-past: watch}", []letter{{helo: "192.0.2.9", relay: time.Minute}},
+		[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-bare-ip b.yaml trusted.networks"}},
+	{"a trusted relay, another hostname and an action", "hostname: mx.example.net", trustsRelay + "actions: {helo-bare-ip: watch}\nhostname: mx1.example.org", []letter{{helo: "192.0.2.9", relay: time.Minute}},
+		[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-bare-ip b.yaml trusted.networks"}},
+	{"another hostname", "hostname: mx.example.net\nlocal_domains: []", "hostname: mx.example.org\nlocal_domains: []", []letter{{helo: "192.0.2.9"}}, []string{"1 accept -> reject helo-bare-ip: b.yaml hostname"}},
+	{"another local domain", "hostname: mx.example.net\nlocal_domains: []", "hostname: mx.example.net\nlocal_domains: [example.org]", []letter{{helo: "192.0.2.9"}}, []string{"1 accept -> reject helo-bare-ip: b.yaml local_domains"}},
+	{"trust", "", "trusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
+}
+
 func TestAgainst(t *testing.T) {
 	t.Parallel()
-	bad := letter{date: "yesterday"}
-	for _, c := range []struct {
-		name, old, new string
-		letters        []letter
-		want           []string
-	}{
-		{"the same", "", "", []letter{{}, bad}, nil},
-		{"a difference that decides nothing about mail", "", "log: {level: debug}\nmax_connections: 5", []letter{bad}, nil},
-		{"an action", "", "actions: {date-invalid: watch}", []letter{{}, bad},
-			[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
-		{"an action, among others", "actions: {helo-mismatch: reject, date-invalid: watch, msgid-missing: reject}", "actions: {helo-mismatch: reject, date-invalid: reject, msgid-missing: watch}",
-			[]letter{bad, {no: "Message-ID"}, {no: "Message-ID", date: "x"}},
-			[]string{"1 accept -> reject date-invalid: b.yaml actions.date-invalid", "1 reject msgid-missing -> accept: b.yaml actions.msgid-missing", "1 reject msgid-missing -> reject date-invalid: b.yaml actions.date-invalid b.yaml actions.msgid-missing"}},
-		{"two actions, of which the first one hid the second one", "", "actions: {helo-bare-ip: watch, date-invalid: watch, date-past: watch}", []letter{{helo: "192.0.2.9", date: "x"}},
-			[]string{"1 reject helo-bare-ip -> accept: b.yaml actions.date-invalid b.yaml actions.helo-bare-ip"}},
-		{"a profile", "", "profile: watch", []letter{bad}, []string{"1 reject date-invalid -> accept: b.yaml profile"}},
-		{"a profile, but the action is given", "actions: {date-invalid: reject}", "profile: watch\nactions: {date-invalid: watch}", []letter{bad},
-			[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
-		{"a setting of a check", "", "checks: {msgfields: {past: 2d}, greylist: {delay: 1h}}", []letter{{date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
-			[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past"}},
-		{"an action, beside a setting of the same check", "", "actions: {msgid-missing: reject}\nchecks: {msgfields: {past: 2d}}",
-			[]letter{{no: "Message-ID"}, {date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}},
-			[]string{"1 accept -> reject date-past: b.yaml checks.msgfields.past", "1 accept -> reject msgid-missing: b.yaml actions.msgid-missing"}},
-		{"greylisting for a suspicion, beside a setting of it", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: watch, helo-unresolvable: off}\nchecks: {greylist: {delay: 1h}}", []letter{{helo: "pc"}},
-			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
-		{"a longer delay", "actions: {first-contact: greylist}", "actions: {first-contact: greylist, date-past: watch}\nchecks: {greylist: {delay: 1h}}", []letter{{}, {at: 10 * time.Minute}},
-			[]string{"1 accept -> tempfail greylisted: b.yaml checks.greylist.delay"}},
-		{"greylisting for a suspicion that is none any more", "actions: {helo-not-fqdn: greylist, helo-unresolvable: off}", "actions: {helo-not-fqdn: off, helo-unresolvable: off}", []letter{{helo: "pc"}},
-			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-not-fqdn"}},
-		{"a policy", "", "exempt_recipients: [bob]\nactions: {date-past: watch}", []letter{bad, {date: "x", to: "amy@example.org"}},
-			[]string{"1 reject date-invalid -> accept: b.yaml exempt_recipients"}},
-		{"the action of a policy, beside a general one", "", "policies: [{recipients: [amy], actions: {date-invalid: watch, msgid-missing: reject}}]\nactions: {date-past: watch}",
-			[]letter{{date: "x", to: "amy@example.org"}, {no: "Message-ID", to: "amy@example.org"}},
-			[]string{"1 accept -> reject msgid-missing: b.yaml policies[0].actions.msgid-missing", "1 reject date-invalid -> accept: b.yaml policies[0].actions.date-invalid"}},
-		{"escalation", "", "escalate: 24h\nexempt_recipients: [amy]", []letter{{helo: "192.0.2.9"}}, []string{"1 reject helo-bare-ip -> tempfail helo-bare-ip: b.yaml escalate"}},
-		{"trust beside an action", "", "trusted: {networks: [192.0.2.0/24]}\nactions: {date-invalid: watch}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
-		{"trust that is taken away", "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}", "", []letter{bad}, []string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
-		{"a relay that is trusted", "", trustsRelay, []letter{{helo: "192.0.2.9", relay: time.Minute}}, []string{"1 tempfail greylisted -> reject helo-bare-ip: b.yaml trusted.networks"}},
-		{"trust that is taken away, and a profile that refuses", "profile: watch\ntrusted: {networks: [192.0.2.0/24]}", "trusted: {networks: [127.0.0.0/8]}", []letter{{}, bad},
-			[]string{"1 not checked -> accept: b.yaml trusted.networks", "1 not checked -> reject date-invalid: a.yaml profile b.yaml trusted.networks"}},
-		{"trust that is taken away, and a profile that lets in", "trusted: {networks: [192.0.2.0/24]}", "profile: watch", []letter{{}, bad},
-			[]string{"1 not checked -> accept: a.yaml trusted.networks", "1 not checked -> accept: a.yaml trusted.networks b.yaml profile"}},
-		{"trust that is taken away, and a profile beside the action", "profile: watch\nactions: {date-invalid: reject}\ntrusted: {networks: [192.0.2.0/24]}", "actions: {date-invalid: reject}", []letter{bad},
-			[]string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
-		{"trust that is taken away, and a setting of a check", "trusted: {networks: [192.0.2.0/24]}", "checks: {msgfields: {past: 2d}}",
-			[]letter{{date: noon.Add(-100 * time.Hour).Format(time.RFC1123Z)}, {date: noon.AddDate(-9, 0, 0).Format(time.RFC1123Z)}},
-			[]string{"1 not checked -> reject date-past: a.yaml trusted.networks", "1 not checked -> reject date-past: a.yaml trusted.networks b.yaml checks.msgfields.past"}},
-		{"trust that is given, and a profile", "", "profile: watch\ntrusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
-		{"trust, of which there is more than this", "trusted: {authenticated: no, networks: [192.0.2.0/24], daemons: [a]}", "", []letter{bad}, []string{"1 not checked -> reject date-invalid: a.yaml trusted.networks"}},
-		{"a relay that is trusted, and an action", "", trustsRelay + "actions: {helo-bare-ip: watch, date-past: watch}", []letter{{helo: "192.0.2.9", relay: time.Minute}},
-			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-bare-ip b.yaml trusted.networks"}},
-		{"a relay that is trusted, another hostname and an action", "hostname: mx.example.net", trustsRelay + "actions: {helo-bare-ip: watch}\nhostname: mx1.example.org", []letter{{helo: "192.0.2.9", relay: time.Minute}},
-			[]string{"1 tempfail greylisted -> accept: b.yaml actions.helo-bare-ip b.yaml trusted.networks"}},
-		{"another name of the border", "hostname: mx.example.net\nlocal_domains: []", "hostname: mx.example.org\nlocal_domains: []", []letter{{helo: "192.0.2.9"}}, []string{"1 accept -> reject helo-bare-ip: b.yaml hostname"}},
-		{"another domain of the border", "hostname: mx.example.net\nlocal_domains: []", "hostname: mx.example.net\nlocal_domains: [example.org]", []letter{{helo: "192.0.2.9"}}, []string{"1 accept -> reject helo-bare-ip: b.yaml local_domains"}},
-		{"trust", "", "trusted: {networks: [192.0.2.0/24]}", []letter{bad}, []string{"1 reject date-invalid -> not checked: b.yaml trusted.networks"}},
-	} {
+	for _, c := range comparisons {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			old, new := configOf(t, "/etc/a.yaml", c.old), configOf(t, "/etc/b.yaml", c.new)
@@ -93,7 +97,7 @@ func TestAgainst(t *testing.T) {
 	}
 }
 
-func TestDifferencesForPeople(t *testing.T) {
+func TestDifferencesInText(t *testing.T) {
 	t.Parallel()
 	old, new := configOf(t, "/etc/a.yaml", "profile: strict\nactions:\n  msgid-missing: watch\n  first-contact: off\n"), configOf(t, "/etc/b.yaml", "\nactions:\n  date-invalid: watch\npolicies:\n- recipients: [bob, amy]\n")
 	r := replayed(t, Options{Paths: []string{mbox(t, letter{date: "x"})}, Config: old, Against: &new})

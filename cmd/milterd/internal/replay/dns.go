@@ -20,8 +20,8 @@ func (NoDNS) Lookup(context.Context, checks.Question) (checks.Answer, error) {
 	return checks.Answer{}, ErrNotAsked
 }
 
-// sameAnswers is a resolver that asks each question once until forget is called, so that all judges get the same answer, or
-// the same error.
+// sameAnswers is a resolver that asks each question once until forget is called, so that all judges get the
+// same answer, or the same error.
 type sameAnswers struct {
 	checks.Resolver
 	mu    sync.Mutex
@@ -62,7 +62,8 @@ func (s *sameAnswers) Lookup(ctx context.Context, q checks.Question) (checks.Ans
 	return got, err
 }
 
-// unasked is a check without its reasons for a DNS that did not answer: where these would apply, it fails with ErrNotAsked.
+// unasked is a check without its reasons for a DNS that did not answer: where these would apply, it fails
+// with ErrNotAsked.
 type unasked struct{ inner checks.Check }
 
 // Check implements checks.Check.

@@ -18,7 +18,7 @@ import (
 	"milterd/cmd/milterd/internal/received"
 )
 
-// configOf makes a configuration of the text of a file.
+// configOf returns the configuration of a file with this text.
 func configOf(t testing.TB, name, text string) Config {
 	t.Helper()
 	for _, key := range []string{"local_domains: [example.org]\n", "hostname: mx.example.org\n"} {
@@ -43,18 +43,18 @@ func configOf(t testing.TB, name, text string) Config {
 	}
 }
 
-// noon is when the first message of a test came, unless it says otherwise.
+// noon is when a letter with a zero at was received.
 var noon = time.Date(2024, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// letter is a message of a test. The zero value is one that no check has anything against, if the DNS is zoneText.
+// letter is a message of a test. No reason applies to the zero value, with the DNS of zoneText.
 type letter struct {
 	id, helo, from, to, date string
-	at                       time.Duration // after noon
-	no                       string        // names of lines that are left out
-	relay                    time.Duration // for so long a relay had it, which took it from the client; 0: there was none
+	at                       time.Duration // after noon, when it was received
+	no                       string        // names of fields that it does not have
+	relay                    time.Duration // how long a relay between the client and the border host had it; 0 without a relay
 }
 
-// trustsRelay is a configuration that trusts the relay, which is then the border.
+// trustsRelay is a configuration that trusts the relay, which is the border host then.
 const trustsRelay = "trusted: {networks: [127.0.0.0/8, 198.51.100.7/32]}\n"
 
 func (l letter) String() string {
@@ -89,8 +89,8 @@ func (l letter) String() string {
 	return b.String() + "\nHello.\n"
 }
 
-// zoneText is a DNS in which mail.example.com may send for example.net, whose provider it is: it is no host of that domain, which
-// would spare it greylisting.
+// zoneText is a DNS in which mail.example.com may send for example.net. It has another domain, because a host of
+// the sender's domain is not greylisted.
 const zoneText = `
 example.net. MX 10 mx.example.net.
 example.net. TXT "v=spf1 a:mail.example.com -all"
@@ -108,7 +108,7 @@ func dnsOf(t testing.TB, text string) checks.Resolver {
 	return z
 }
 
-// mbox writes messages into one file.
+// mbox writes letters into an mbox file.
 func mbox(t testing.TB, letters ...letter) string {
 	t.Helper()
 	var b strings.Builder
@@ -143,7 +143,7 @@ func replayed(t testing.TB, opts Options) *Report {
 	return r
 }
 
-// asJSON is the JSON of the contract, and what is added to it.
+// asJSON is the report as JSON.
 type asJSON struct {
 	Messages, Judged, Unreadable, Refused, Trusted, Changed int
 	Reasons                                                 map[string]struct {
@@ -184,7 +184,7 @@ func jsonOf(t testing.TB, r *Report) asJSON {
 	return j
 }
 
-// line shows a report in one line.
+// line returns the counts of a report on one line.
 func (j asJSON) line() string {
 	out := fmt.Sprintf("%d messages, %d judged, %d unreadable, %d refused:", j.Messages, j.Judged, j.Unreadable, j.Refused)
 	for _, r := range all.Checks {

@@ -13,7 +13,7 @@ import (
 	"milterd/milter/web/webtest"
 )
 
-// year is a year of mail with several reasons, more of it on some days than on others, and some names that are long.
+// year returns a year of letters with several reasons and some long names.
 func year() (letters []letter) {
 	long := strings.Repeat("a-very-long-label.", 8) + "example"
 	for i := range 300 {
@@ -39,8 +39,8 @@ func year() (letters []letter) {
 	return letters
 }
 
-// TestPageInABrowser looks at the page on a desk and on a telephone, by day and by night, and on paper.
-func TestPageInABrowser(t *testing.T) {
+// TestPageInBrowser views the page on wide and narrow screens, in light and dark colours, and on paper.
+func TestPageInBrowser(t *testing.T) {
 	webtest.Require(t)
 	browser := webtest.Start(t)
 	strict := configOf(t, "/etc/milterd/a-folder-with-a-long-name/strict.yaml", "profile: strict\nactions: {date-invalid: watch, first-contact: greylist}\n")
@@ -79,7 +79,7 @@ func TestPageInABrowser(t *testing.T) {
 				if wide := tab.Overflow(); len(wide) > 0 {
 					t.Errorf("%s: beyond the edge: %q", l.Name, wide)
 				}
-				// What a box hides nobody finds, and paper cannot be scrolled.
+				// A part that must be scrolled may not be seen, and paper cannot be scrolled.
 				if hidden := webtest.Evaluate[[]string](tab, `[...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText.slice(0, 60))`); len(hidden) > 0 {
 					t.Errorf("%s: wider than their boxes: %q", l.Name, hidden)
 				}

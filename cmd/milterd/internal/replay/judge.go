@@ -67,8 +67,9 @@ func (r result) String() string {
 	}
 }
 
-// maxStore is how much a judge remembers of clients, in bytes; the record that expires first is forgotten first. With half of
-// it, a replay of a year of a busy server greylists clients again; with twice as much, three judges need 400 MiB.
+// maxStore is how much a judge remembers of clients, in bytes; the record that expires first is forgotten
+// first. With half of it, a replay of a year of a busy server greylists clients again; with twice as much,
+// three judges need 400 MiB.
 const maxStore = 64 << 20
 
 func newJudge(c Config, dns *sameAnswers) (*judge, error) {
@@ -86,9 +87,9 @@ func newJudge(c Config, dns *sameAnswers) (*judge, error) {
 	return j, nil
 }
 
-// middleConfig returns a configuration between two: with the checks and actions of base, and with the site and the trusted
-// clients of against. If its result is another one than that of base, the cause is the site or the trust; if that of against
-// is another one than its own, the cause is a check or an action.
+// middleConfig returns a configuration between two: with the checks and actions of base, and with the site
+// and the trusted clients of against. If its result is another one than that of base, the cause is the site
+// or the trust; if that of against is another one than its own, the cause is a check or an action.
 func middleConfig(base, against *judge) Config {
 	c := base.config
 	c.Site = against.site
@@ -164,8 +165,8 @@ var needs = map[checks.Stage]received.Known{
 	checks.EndOfHeader: received.Content,
 }
 
-// stagesFor returns the stages at which a check can judge a message of which this much is known, and what is lacking for
-// all of its stages.
+// stagesFor returns the stages at which a check can judge a message of which this much is known, and what is
+// lacking for all of its stages.
 func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.Stage, lacking received.Known) {
 	for _, st := range stages {
 		need := needs[st]
@@ -208,8 +209,8 @@ func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, err
 	return r, nil
 }
 
-// standIn returns a time for a message whose time is not known: that of its Date field, so that it is neither old nor of
-// the future.
+// standIn returns a time for a message whose time is not known: that of its Date field, so that it is neither
+// old nor of the future.
 func standIn(m *mail, now time.Time) time.Time {
 	if t := dateOf(m.header); !t.IsZero() {
 		return t

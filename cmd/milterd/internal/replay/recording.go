@@ -15,9 +15,9 @@ import (
 	"milterd/checks"
 )
 
-// Recording is a resolver that writes the answers of another one to a file and takes them from there the next time, so that
-// two replays with one file get the same answers. Questions without an answer are not recorded. It is safe for concurrent
-// use.
+// Recording is a resolver that writes the answers of another one to a file and takes them from there the next
+// time, so that two replays with one file get the same answers. Questions without an answer are not recorded.
+// It is safe for concurrent use.
 type Recording struct {
 	live      checks.Resolver
 	announced sync.WaitGroup // questions without an answer yet
@@ -106,11 +106,13 @@ func (r *Recording) Lookup(ctx context.Context, q checks.Question) (checks.Answe
 	return a, r.record(q, a)
 }
 
-// maxFollowed is how many times the questions that follow from an announced answer are announced too, as for a resolver.
+// maxFollowed is how many times the questions that follow from an announced answer are announced too, as for
+// a resolver.
 const maxFollowed = 4
 
-// Announce implements checks.Announcer. The answers are recorded, whether or not a check asks for them later: else the next
-// replay would announce the questions again. What follows from recorded answers is not announced.
+// Announce implements checks.Announcer. The answers are recorded, whether or not a check asks for them later:
+// else the next replay would announce the questions again. What follows from recorded answers is not
+// announced.
 func (r *Recording) Announce(questions []checks.Query) { r.announce(questions, 0) }
 
 func (r *Recording) announce(questions []checks.Query, followed int) {

@@ -15,7 +15,7 @@ import (
 	"milterd/checks"
 )
 
-// counting counts the questions.
+// counting is a resolver that counts its questions.
 type counting struct {
 	checks.Resolver
 	mu    sync.Mutex
@@ -32,7 +32,7 @@ func (c *counting) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	return c.Resolver.Lookup(ctx, q)
 }
 
-func TestEachQuestionOnceForAMessage(t *testing.T) {
+func TestEachQuestionOncePerMessage(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{zoneText, "!TIMEOUT example.net\n!TIMEOUT mail.example.com\n!TIMEOUT 9.2.0.192.in-addr.arpa"} {
 		c := &counting{Resolver: dnsOf(t, text)}
@@ -49,7 +49,7 @@ func TestEachQuestionOnceForAMessage(t *testing.T) {
 	}
 }
 
-func TestADNSThatDoesNotAnswer(t *testing.T) {
+func TestDNSTimeout(t *testing.T) {
 	t.Parallel()
 	r := replayed(t, Options{Paths: []string{mbox(t, letter{})}, Config: configOf(t, "a.yaml", ""), DNS: dnsOf(t, "!TIMEOUT 9.2.0.192.in-addr.arpa\n"+strings.ReplaceAll(zoneText, "9.2.0", "8.2.0"))})
 	if got := jsonOf(t, r).NotJudged["rdns"]; got["could not find out"] != 1 {
@@ -94,7 +94,7 @@ func TestRecording(t *testing.T) {
 	}
 }
 
-func TestRecordedAnswersAreTheSame(t *testing.T) {
+func TestRecordedAnswersAreEqual(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "answers")
 	live := dnsOf(t, `a.example. TXT "quote \" and \255" "more"`+"\nb.example. CNAME c.example.\nc.example. A 192.0.2.1\nd.example. MX 0 .\n")
@@ -124,7 +124,7 @@ func TestRecordedAnswersAreTheSame(t *testing.T) {
 	}
 }
 
-func TestFilesThatAreNoRecording(t *testing.T) {
+func TestOpenRecordingErrors(t *testing.T) {
 	t.Parallel()
 	if _, err := OpenRecording(file(t, "mbox", "From x\nA: 1\n"), NoDNS{}); err == nil || !strings.Contains(err.Error(), "line 1 is not a recorded answer") {
 		t.Errorf("got %v", err)
@@ -149,7 +149,7 @@ func TestFilesThatAreNoRecording(t *testing.T) {
 	}
 }
 
-func TestNobody(t *testing.T) {
+func TestNoDNS(t *testing.T) {
 	t.Parallel()
 	if _, err := (NoDNS{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, ErrNotAsked) {
 		t.Errorf("got %v", err)

@@ -1,15 +1,16 @@
-// Package replay judges stored mail by a configuration, as if each message were received by milterd at the time at which
-// it was received then.
+// Package replay judges stored mail by a configuration, as if each message were received by milterd at the
+// time at which it was received then.
 //
-// Run first reads all files (readAll) and finds out when each message was received. Then it judges the messages in this order
-// (judgeAll): each in an SMTP session of its own, by the checks and the policy of the daemon, with a store in memory whose clock
-// is the time of the mail. So greylisting and counting give the same results as in the daemon, whatever the order of the files.
+// Run first reads all files (readAll) and finds out when each message was received. Then it judges the
+// messages in this order (judgeAll): each in an SMTP session of its own, by the checks and the policy of the
+// daemon, with a store in memory whose clock is the time of the mail. So greylisting and counting give the
+// same results as in the daemon, whatever the order of the files.
 //
 // Each message is one attempt: the retry of a message that would have been greylisted is not in an archive.
 //
-// Package mailbox finds and reads the files, package received reconstructs the SMTP session of a message. Start reading at
-// Run in replay.go; judge.go decides about a message, changes.go and blame.go compare two configurations, and text.go, json.go
-// and html.go write the report.
+// Package mailbox finds and reads the files, package received reconstructs the SMTP session of a message.
+// Start reading at Run in replay.go; judge.go decides about a message, changes.go and blame.go compare two
+// configurations, and text.go, json.go and html.go write the report.
 package replay
 
 import (
@@ -40,8 +41,8 @@ type Progress struct {
 	Judging                  bool  // all files are read
 }
 
-// Run judges the messages of the paths. If ctx ends while files are read, the messages that were read are judged all the
-// same. If the context for judging ends, the report is about the messages that were judged.
+// Run judges the messages of the paths. If ctx ends while files are read, the messages that were read are
+// judged all the same. If the context for judging ends, the report is about the messages that were judged.
 func Run(ctx context.Context, opts Options) (*Report, error) {
 	start := time.Now()
 	r, err := newReplay(opts)
@@ -174,27 +175,27 @@ func (r *replay) showProgress() {
 	}
 }
 
-// announceAhead is how many messages before its turn the DNS questions of a message are announced. BenchmarkReplayDNS judges
-// 480 messages a second, 260 with half of it, and 40 if only the questions of the message itself are announced. With more than
-// four times as many, the resolver has too many questions and drops some.
-const announceAhead = 16
+// prefetchWindow is how many messages before its turn the DNS questions of a message are announced.
+// BenchmarkReplayDNS judges 480 messages a second, 260 with half of it and 600 with twice as many. With six
+// times as many it judges 110, because the resolver drops questions over its limit; without a window 40.
+const prefetchWindow = 16
 
 // judgeAll judges the messages of the archive in the order in which they were received.
 func (r *replay) judgeAll(ctx context.Context) error {
 	r.progress.Judging = true
 	r.progress.Judged = r.progress.Unreadable
-	for m, err := range r.archive.sorted(announceAhead, r.announce) {
+	for m, err := range r.archive.sorted(prefetchWindow, r.announce) {
 		if err != nil {
 			return err
 		}
 		r.dns.forget()
-		was, middle, will, err := r.decide(ctx, m)
+		before, middle, after, err := r.decide(ctx, m)
 		if err != nil || ctx.Err() != nil {
 			return err // if the context ended, a check may have lacked an answer
 		}
-		r.report.add(m, was)
+		r.report.add(m, before)
 		if r.against != nil {
-			r.report.changes.add(m, was, middle, will)
+			r.report.changes.add(m, before, middle, after)
 		}
 		r.progress.Judged++
 		r.showProgress()
@@ -215,20 +216,20 @@ func (r *replay) announce(m *mail) {
 }
 
 // decide returns the results of base, middle and against. Without against, the last two are empty.
-func (r *replay) decide(ctx context.Context, m *mail) (was, middle, will result, err error) {
-	if was, err = r.base.decide(ctx, m, r.opts.Now); err != nil || r.against == nil {
-		return was, middle, will, err
+func (r *replay) decide(ctx context.Context, m *mail) (before, middle, after result, err error) {
+	if before, err = r.base.decide(ctx, m, r.opts.Now); err != nil || r.against == nil {
+		return before, middle, after, err
 	}
-	if will, err = r.against.decide(ctx, m, r.opts.Now); err != nil {
-		return was, middle, will, err
+	if after, err = r.against.decide(ctx, m, r.opts.Now); err != nil {
+		return before, middle, after, err
 	}
 	switch r.middle {
 	case r.base:
-		middle = was
+		middle = before
 	case r.against:
-		middle = will
+		middle = after
 	default:
 		middle, err = r.middle.decide(ctx, m, r.opts.Now)
 	}
-	return was, middle, will, err
+	return before, middle, after, err
 }

@@ -12,34 +12,33 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"milterd/cmd/milterd/internal/mailbox"
 )
 
-func TestKnownAnswers(t *testing.T) {
+func TestResults(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, config string
 		letters      []letter
 		want         string
 	}{
-		{"nothing to say", "", []letter{{}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
+		{"no reason", "", []letter{{}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
 		{"header fields", "", []letter{{date: "yesterday"}, {no: "Message-ID", at: time.Hour}},
 			"2 messages, 2 judged, 0 unreadable, 1 refused: date-invalid reject 1 msgid-missing watch 1"},
-		{"a date by the time of arrival", "", []letter{{date: "Thu, 21 Nov 2024 12:00:00 +0000"}, {date: "Thu, 21 Nov 2024 12:00:00 +0000", at: 31 * 24 * time.Hour}},
+		{"a date compared with the time of arrival", "", []letter{{date: "Thu, 21 Nov 2024 12:00:00 +0000"}, {date: "Thu, 21 Nov 2024 12:00:00 +0000", at: 31 * 24 * time.Hour}},
 			"2 messages, 2 judged, 0 unreadable, 1 refused: date-past reject 1"},
 		{"HELO", "", []letter{{helo: "192.0.2.9"}}, "1 messages, 1 judged, 0 unreadable, 1 refused: helo-bare-ip reject 1"},
 		{"SPF by the address of the client", "actions: {spf-fail: reject}", []letter{{from: "bob@example.com"}, {}},
 			"2 messages, 2 judged, 0 unreadable, 1 refused: sender-no-domain tempfail 1"},
-		{"a recipient's own rules", "policies: [{recipients: [amy@example.org], actions: {date-invalid: watch}}]",
+		{"a policy of a recipient", "policies: [{recipients: [amy@example.org], actions: {date-invalid: watch}}]",
 			[]letter{{date: "x"}, {date: "x", to: "amy@example.org"}},
 			"2 messages, 2 judged, 0 unreadable, 1 refused: date-invalid reject 2"},
 		{"an exempt recipient", "", []letter{{helo: "192.0.2.9", to: "postmaster@example.org"}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
-		{"greylisted, then back too early, then in time, then known", "actions: {first-contact: greylist}",
+		{"greylisted, retried too early, retried, known, forgotten", "actions: {first-contact: greylist}",
 			[]letter{{}, {at: time.Minute}, {at: 10 * time.Minute}, {at: 20 * 24 * time.Hour}, {at: 90 * 24 * time.Hour}},
 			"5 messages, 5 judged, 0 unreadable, 3 refused: first-contact greylist 3 greylisted tempfail 3"},
-		{"greylisting in the order of time, not of the file", "actions: {first-contact: greylist}",
+		{"greylisting in the order of time", "actions: {first-contact: greylist}",
 			[]letter{{at: 10 * time.Minute}, {}}, "2 messages, 2 judged, 0 unreadable, 1 refused: first-contact greylist 1 greylisted tempfail 1"},
 		{"greylisting without a time", "actions: {first-contact: greylist, date-past: reject}",
 			[]letter{{no: "Received", date: "Thu, 21 Nov 1991 12:00:00 +0000"}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
@@ -54,7 +53,7 @@ func TestKnownAnswers(t *testing.T) {
 	}
 }
 
-func TestTrustedMailIsNotJudged(t *testing.T) {
+func TestTrustedMail(t *testing.T) {
 	t.Parallel()
 	submitted := file(t, "a.eml", "Received: by mx.example.org (Postfix, from userid 0) id 1; "+noon.Format(time.RFC1123Z)+"\nDate: nonsense\n\n")
 	j := jsonOf(t, replayed(t, Options{Paths: []string{submitted}, Config: configOf(t, "a.yaml", "")}))
@@ -63,14 +62,14 @@ func TestTrustedMailIsNotJudged(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotKnownIsNotJudged(t *testing.T) {
+func TestUnknownFacts(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
 		l    letter
 		want map[string]map[string]int
 	}{
-		{"no border", letter{no: "Received"}, map[string]map[string]int{
+		{"no border host", letter{no: "Received"}, map[string]map[string]int{
 			"rdns": {"client not known": 1}, "helo": {"client, HELO not known": 1}, "sender": {"client, sender not known": 1},
 			"greylist": {"client, sender, recipient, time not known": 1}, "msgfields": {"time not known": 1},
 		}},
@@ -92,7 +91,7 @@ func TestWhatIsNotKnownIsNotJudged(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAsked(t *testing.T) {
+func TestWithoutDNS(t *testing.T) {
 	t.Parallel()
 	strict := configOf(t, "a.yaml", "profile: strict\non_error: tempfail\nactions: {first-contact: off}")
 	r := replayed(t, Options{Paths: []string{mbox(t, letter{}, letter{helo: "192.0.2.9"})}, Config: strict, DNS: NoDNS{}})
@@ -107,7 +106,7 @@ func TestNobodyIsAsked(t *testing.T) {
 	}
 }
 
-func TestBrokenOnesAreSkipped(t *testing.T) {
+func TestUnreadableMessages(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for name, content := range map[string]string{
@@ -130,7 +129,7 @@ func TestBrokenOnesAreSkipped(t *testing.T) {
 	}
 }
 
-// many are letters that differ in everything that counts.
+// many returns letters with many differences.
 func many(n int) []letter {
 	var out []letter
 	for i := range n {
@@ -187,63 +186,8 @@ func TestOrderOfPathsDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestNoRoomForTemporaryFile(t *testing.T) {
-	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing")) // not parallel
-	_, err := Run(t.Context(), Options{Paths: []string{file(t, "a.eml", letter{}.String())}, Config: configOf(t, "a.yaml", ""), DNS: NoDNS{}})
-	if err == nil || !strings.Contains(err.Error(), "temporary file: ") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestArchive(t *testing.T) {
-	t.Parallel()
-	var a archive
-	defer a.close()
-	add := func(path string, number int, received time.Time) {
-		t.Helper()
-		if err := a.add(mailbox.Message{File: path, Number: number, Head: "Message-ID: <" + path + ">\n"}, received); err != nil {
-			t.Fatal(err)
-		}
-	}
-	add("late", 0, noon.Add(time.Hour))
-	add("b", 0, noon)
-	add("a", 10, noon)
-	add("a", 9, noon)
-	add("before 1970", 0, time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC))
-	add("no time", 0, time.Time{})
-	if err := a.add(mailbox.Message{File: "log", Number: 3, Attempt: &mailbox.Attempt{Session: "s1", Time: noon, To: "<\u2028>"}}, noon); err != nil {
-		t.Fatal(err)
-	}
-	for _, ahead := range []int{0, 3, 100} {
-		var got, soon []string
-		for m, err := range a.sorted(ahead, func(m *mail) { soon = append(soon, m.file) }) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := min(len(got)+ahead+1, len(a.index)); len(soon) != n {
-				t.Errorf("%d messages ahead: message %d was yielded after soon got %d", ahead, len(got), len(soon))
-			}
-			got = append(got, fmt.Sprint(m.file, " ", m.number))
-			if m.attempt == nil && m.messageID() != "<"+m.file+">" || m.attempt != nil && m.attempt.To != "<\u2028>" {
-				t.Errorf("%s: got %q, %+v", m.file, m.messageID(), m.attempt)
-			}
-		}
-		if want := []string{"no time 0", "before 1970 0", "a 9", "a 10", "b 0", "log 3", "late 0"}; !slices.Equal(got, want) {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
-
-// TestEntrySize tests what the documentation of archive says.
-func TestEntrySize(t *testing.T) {
-	t.Parallel()
-	if n := unsafe.Sizeof(entry{}); n != 48 {
-		t.Errorf("an entry has %d bytes", n)
-	}
-}
-
-// TestEachSideReadsByItself compares configurations in both directions: each must find what it finds when it is alone.
-func TestEachSideReadsByItself(t *testing.T) {
+// TestComparedResults tests that each of two configurations has the results that it has alone.
+func TestComparedResults(t *testing.T) {
 	t.Parallel()
 	letters := many(60)
 	for i := range letters {
@@ -267,16 +211,16 @@ func TestEachSideReadsByItself(t *testing.T) {
 			against := configOf(t, "b.yaml", new)
 			r := replayed(t, Options{Paths: []string{path}, Config: configOf(t, "a.yaml", old), Against: &against})
 			if got := (sums{r.Refused, r.Rejected, r.Trusted}); got != alone[i] {
-				t.Errorf("%s, compared with %s: got %+v, alone it is %+v", old, new, got, alone[i])
+				t.Errorf("%s, compared with %s: got %+v, alone %+v", old, new, got, alone[i])
 			}
 			if got := (sums{r.changes.refused, r.changes.rejected, r.changes.trusted}); got != alone[j] {
-				t.Errorf("%s, compared with: got %+v of %s, alone it is %+v", old, got, new, alone[j])
+				t.Errorf("%s, compared with: got %+v of %s, alone %+v", old, got, new, alone[j])
 			}
 		}
 	}
 	slices.SortFunc(alone, func(a, b sums) int { return cmp.Compare(a.refused*1000+a.trusted, b.refused*1000+b.trusted) })
 	if n := len(slices.Compact(alone)); n < 5 {
-		t.Errorf("the configurations find the same: %v", alone)
+		t.Errorf("the configurations have the same results: %v", alone)
 	}
 }
 
@@ -326,7 +270,7 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
-func TestHint(t *testing.T) {
+func TestHostsWithoutBorder(t *testing.T) {
 	t.Parallel()
 	other := file(t, "a.eml", "Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1; "+noon.Format(time.RFC1123Z)+"\nDate: x\n\n")
 	text := textOf(t, replayed(t, Options{Paths: []string{other}, Config: configOf(t, "a.yaml", "")}))
@@ -335,7 +279,7 @@ func TestHint(t *testing.T) {
 	}
 }
 
-func TestNothingOfTheMailReachesTheTerminal(t *testing.T) {
+func TestHostileValues(t *testing.T) {
 	t.Parallel()
 	evil := letter{id: "<\x1b[2J@x>", date: "\x1b]0;x\x07", from: "<script>alert(1)</script>@example.net"}
 	r := replayed(t, Options{Paths: []string{mbox(t, evil)}, Config: configOf(t, "a.yaml", "")})

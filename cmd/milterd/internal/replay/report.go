@@ -53,8 +53,8 @@ type actionCount struct{ accepted, deferred, rejected int }
 // fault is why a message could not be read.
 type fault struct{ Place, Why string }
 
-// maxFaults is how many faults are shown; the others are counted. Half of it hides some of the kinds of fault in a folder,
-// twice as many fill the screen.
+// maxFaults is how many faults are shown; the others are counted. Half of it hides some of the kinds of fault
+// in a folder, twice as many fill the screen.
 const maxFaults = 100
 
 func newReport(config string, base *judge) *Report {

@@ -10,8 +10,8 @@ import (
 // maxHeader is how much of a header section is kept, in bytes: more than any that the daemon accepts.
 const maxHeader = 8 << 20
 
-// mta is the MTA of a session: it replies to the client as an MTA does, and passes to the player what an MTA passes to a
-// filter.
+// mta is the MTA of a session: it replies to the client as an MTA does, and passes to the player what an MTA
+// passes to a filter.
 type mta struct {
 	player    Player
 	show      func(said string, reply []string)
@@ -179,8 +179,8 @@ func (m *mta) endOfData() ([]string, error) {
 	return reply, err
 }
 
-// Header splits the header section of a message into fields, as an MTA does for its filters: a value is everything after the
-// colon, with LF as line end. A line without a colon ends the section.
+// Header splits the header section of a message into fields, as an MTA does for its filters: a value is
+// everything after the colon, with LF as line end. A line without a colon ends the section.
 func Header(message string) []headers.Field {
 	var fields []headers.Field
 	message = strings.ReplaceAll(message, "\r\n", "\n")

@@ -32,8 +32,8 @@ func (m *Mismatch) Error() string {
 	return fmt.Sprintf("%s:%d: want the reply %q, got %q", m.Name, m.Line, m.Want, m.Got)
 }
 
-// Play plays a script. It calls show, if not nil, with each line of the client and its reply, and returns the replies that
-// were not the expected ones. An error ends the session.
+// Play plays a script. It calls show, if not nil, with each line of the client and its reply, and returns the
+// replies that were not the expected ones. An error ends the session.
 func Play(s *Script, p Player, show func(said string, reply []string)) (wrong []*Mismatch, err error) {
 	m := &mta{player: p, show: show}
 	if m.show == nil {
@@ -77,8 +77,8 @@ func Converse(p Player, c Client) (*Conversation, error) {
 	return talk, err
 }
 
-// Say plays a line of SMTP or, outside of a message, a line "client ..." or "time ..." of a session file. It returns the reply,
-// which is nil for a line of a message and for a line that is not SMTP.
+// Say plays a line of SMTP or, outside of a message, a line "client ..." or "time ..." of a session file. It
+// returns the reply, which is nil for a line of a message and for a line that is not SMTP.
 func (c *Conversation) Say(line string) (reply []string, err error) {
 	step := Step{Say: line, Said: true}
 	if word, _, _ := strings.Cut(line, " "); !c.inData && (word == "client" || word == "time") {

@@ -1,7 +1,9 @@
-// Package session plays SMTP sessions against the checks: in this process through a Pipeline, or over the milter protocol
-// through a running daemon. The sessions come from session files, or line by line from a user.
+// Package session plays SMTP sessions against the checks: in this process through a Pipeline, or over the
+// milter protocol through a running daemon. The sessions come from session files, or line by line from a
+// user.
 //
-// A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what the file shows, and the files
+// A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what the file
+// shows, and the files
 //
 //	config    configuration (YAML), optional
 //	zone      DNS of the session, see checktest.Zone; optional
@@ -15,8 +17,8 @@
 //	S: 550 5.7.25 192.0.2.9 has no      the reply must start with this; optional
 //	# comment
 //
-// After DATA the C: lines are the message, up to a single dot. The last word of AUTH is the user's name; every user is
-// authenticated.
+// After DATA the C: lines are the message, up to a single dot. The last word of AUTH is the user's name;
+// every user is authenticated.
 //
 // Commands simulate and replay use the package. Start reading at Play.
 package session
@@ -37,8 +39,8 @@ type Script struct {
 	Title string // the comment at the top
 	Steps []Step
 
-	// Config and Zone are empty if the file has none. They start with as many empty lines as there are lines before them in the
-	// file, so that their errors have its line numbers.
+	// Config and Zone are empty if the file has none. They start with as many empty lines as there are lines
+	// before them in the file, so that their errors have its line numbers.
 	Config []byte
 	Zone   string
 }

@@ -38,7 +38,7 @@ questions asked ahead | {milter/resolver.maxOutstanding} at a time, {milter/reso
 questions over TCP | {milter/resolver.maxTCP} at a time | others wait for their turn
 answers in memory | {milter/resolver.defaultCache octets}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time}, if there is no such name) | the ones that are used least go
 an answer | a DNS message (64 KiB), {milter/resolver.maxChain} CNAMEs | a longer chain is a failure
-SPF | {checks/facts/spf.spfMaxLookups} terms that ask, {checks/facts/spf.spfMaxVoids} that find nothing, {checks/facts/spf.spfMaxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
+SPF | {checks/facts/spf.maxLookups} terms that ask, {checks/facts/spf.maxVoids} that find nothing, {checks/facts/spf.maxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
 hosts of a client or domain that are looked at | {checks/facts.maxHosts} | others do not count
 
 # Memory of what was

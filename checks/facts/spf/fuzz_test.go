@@ -1,6 +1,7 @@
 package spf
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -9,9 +10,9 @@ import (
 	"milterd/checks"
 )
 
-// FuzzSPFMacros wants expansion to be bounded, to depend on its input alone, and to do what the syntax check promises; and
-// every explanation to be printable.
-func FuzzSPFMacros(f *testing.F) {
+// FuzzMacros tests that an expansion is bounded, deterministic and succeeds if checkMacros does, and that an explanation is
+// printable.
+func FuzzMacros(f *testing.F) {
 	for _, s := range []string{
 		"%{s} %{l1r-} %{d2}", "%{ir}.%{v}._spf.%{d2}", "%{L}%-%_%%", "%{o99r.-+,/_=}", "100%", "%{", "%{x}", "%{d0}",
 		"%{c} %{r} %{t}", "a..b.%{p}", "\x00\xff", "%{h}.example.net.",
@@ -19,33 +20,32 @@ func FuzzSPFMacros(f *testing.F) {
 		f.Add(s, "user", "mail.example.com")
 	}
 	f.Fuzz(func(t *testing.T, text, local, helo string) {
-		who := Subject{Local: local, Helo: helo, Domain: "example.net"}
-		value := func(letter byte) string { return who.value(letter, "example.net") }
-		_, syntax := checkSPFMacros(text, spfTextLetters)
+		e := &evaluator{subject: Subject{Local: local, Helo: helo, Domain: "example.net"}, probe: true}
+		value := func(letter byte) string { return e.value(letter, "example.net") }
+		_, syntax := checkMacros(text, textLetters)
 		const limit = 300
-		got, err := expandSPF(text, spfTextLetters, limit, value)
-		again, _ := expandSPF(text, spfTextLetters, limit, value)
+		got, err := expand(text, textLetters, limit, value)
+		again, _ := expand(text, textLetters, limit, value)
 		if got != again || len(got) > limit {
 			t.Errorf("%q, then %q", got, again)
 		}
-		if syntax == nil && err != nil && err != errSPFTooLong {
+		if syntax == nil && err != nil && !errors.Is(err, errTooLong) {
 			t.Errorf("%q is well formed: %v", text, err)
 		}
-		e := &spfEval{who: who, probe: true}
 		why := e.explanation(text, "example.net")
-		if len(why) > spfMaxExplanation || strings.Trim(why, printable) != "" {
+		if len(why) > maxExplanation || strings.Trim(why, printable) != "" {
 			t.Errorf("explanation %q", why)
 		}
 		if target, err := e.target(text, "example.net"); err == nil {
-			checkDNSName(t, target)
+			checkRoundTrip(t, target)
 		}
 	})
 }
 
-// checkDNSName wants a name that spfDNSName takes to come back from the wire as it went in.
-func checkDNSName(t *testing.T, raw string) {
+// checkRoundTrip tests that a name which dnsName accepts is the same after a passage through the wire format.
+func checkRoundTrip(t *testing.T, raw string) {
 	t.Helper()
-	name, ok := spfDNSName(raw)
+	name, ok := dnsName(raw)
 	if !ok {
 		return
 	}
@@ -58,15 +58,15 @@ func checkDNSName(t *testing.T, raw string) {
 	if err != nil || checks.Ask(back, dns.TypeA) != checks.Ask(name, dns.TypeA) {
 		t.Errorf("%q as %q is %q: %v", raw, name, back, err)
 	}
-	if spfUnescape(name) != strings.TrimSuffix(raw, ".") {
-		t.Errorf("%q as %q is %q", raw, name, spfUnescape(name))
+	if unescape(name) != strings.TrimSuffix(raw, ".") {
+		t.Errorf("%q as %q is %q", raw, name, unescape(name))
 	}
 }
 
 const printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 
-// FuzzSPFRecord wants what was parsed to have made sense of every term.
-func FuzzSPFRecord(f *testing.F) {
+// FuzzRecord tests that every term of a record that was parsed is complete.
+func FuzzRecord(f *testing.F) {
 	for _, s := range []string{
 		"v=spf1 -all", "V=SPF1 +a:b.example/24//64 mx//0 ~all exp=why.%{d}", "v=spf1 redirect=_spf.example.net", "v=spf1 a:foo:bar/baz.example.com",
 		"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 ?ptr:%{o}", "v=spf1 exists:%{ir}.%{l1r-}.example.net x.y=%{t}", "v=spf1", "v=spf1  a  ",
@@ -75,10 +75,10 @@ func FuzzSPFRecord(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, txt string) {
-		if !isSPF(txt) {
+		if !isRecord(txt) {
 			t.Skip()
 		}
-		r, err := parseSPF(txt)
+		r, err := parseRecord(txt)
 		if err != nil {
 			return
 		}
@@ -86,14 +86,14 @@ func FuzzSPFRecord(f *testing.F) {
 			switch {
 			case !strings.Contains(txt, d.text) || d.result == "":
 				t.Errorf("%+v", d)
-			case d.mechanism == spfIP && !d.network.IsValid(), (d.mechanism == spfInclude || d.mechanism == spfExists) && d.spec == "":
-				t.Errorf("%+v lacks its argument", d)
+			case d.mechanism == mechIP && !d.network.IsValid(), (d.mechanism == mechInclude || d.mechanism == mechExists) && d.spec == "":
+				t.Errorf("%+v has no argument", d)
 			case d.bits4 < 0 || d.bits4 > 32 || d.bits6 < 0 || d.bits6 > 128:
-				t.Errorf("%+v: lengths", d)
+				t.Errorf("%+v: prefix lengths", d)
 			}
 		}
 		for _, spec := range []string{r.redirect, r.exp} {
-			if _, err := checkSPFMacros(spec, spfNameLetters); err != nil {
+			if _, err := checkMacros(spec, nameLetters); err != nil {
 				t.Errorf("%q: %v", spec, err)
 			}
 		}

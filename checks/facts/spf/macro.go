@@ -7,80 +7,84 @@ import (
 	"strings"
 )
 
-// spfMacro is one macro-expand of RFC 7208 section 7.1, "%{d2r-}", or the literal text before the next one.
-type spfMacro struct {
+// macro is a macro-expand of section 7.1, such as "%{d2r-}", or the literal text before the next one.
+type macro struct {
 	literal string // if letter is 0
 	letter  byte   // lower case
-	escape  bool   // the letter stood in upper case: the value is URL-escaped
-	keep    int    // how many of the right-hand parts are kept; 0 keeps all
+	escape  bool   // the letter is in upper case: the value is URL-escaped
+	keep    int    // number of right-hand parts to keep; 0: all
 	reverse bool
-	delims  string // what splits the value into parts; never empty
+	delims  string // characters that split the value into parts; never empty
 }
 
-// Letters of macros, RFC 7208 section 7.2: those of a domain-spec, and those of an explanation.
+// Macro letters, section 7.2.
 const (
-	spfNameLetters = "slodiphv"
-	spfTextLetters = spfNameLetters + "crt"
+	nameLetters = "slodiphv"          // in a domain-spec
+	textLetters = nameLetters + "crt" // in an explanation
 )
 
-// spfMaxParts is the most parts worth counting: RFC 7208 section 7.1 asks for support of 127 at least, and no domain
-// name has more.
-const spfMaxParts = 128
+const (
+	// maxParts caps the number of parts to keep. Section 7.1 requires at least 127, and no domain name has more labels.
+	maxParts = 128
+	// maxMacros is the number of macros and literals that are expanded in one macro-string. Half of it would be enough for
+	// any name; a hostile record can have thousands.
+	maxMacros = 200
+)
 
-// nextSPFMacro takes the first literal or macro off a macro-string that is not empty. The octets of literals are not
-// looked at.
-func nextSPFMacro(s string) (m spfMacro, rest string, err error) {
+// nextMacro splits the first literal or macro off a macro-string, which must not be empty. It does not check the bytes of
+// literals.
+func nextMacro(s string) (m macro, rest string, err error) {
 	if s[0] != '%' {
 		end := strings.IndexByte(s, '%')
 		if end < 0 {
 			end = len(s)
 		}
-		return spfMacro{literal: s[:end]}, s[end:], nil
+		return macro{literal: s[:end]}, s[end:], nil
 	}
 	if len(s) > 1 {
 		switch s[1] {
 		case '%':
-			return spfMacro{literal: "%"}, s[2:], nil
+			return macro{literal: "%"}, s[2:], nil
 		case '_':
-			return spfMacro{literal: " "}, s[2:], nil
+			return macro{literal: " "}, s[2:], nil
 		case '-':
-			return spfMacro{literal: "%20"}, s[2:], nil
+			return macro{literal: "%20"}, s[2:], nil
 		case '{':
 			body, rest, closed := strings.Cut(s[2:], "}")
 			if !closed {
 				return m, "", errors.New("a macro without its closing brace")
 			}
-			m, err := parseSPFMacro(body)
+			m, err := parseMacro(body)
 			return m, rest, err
 		}
 	}
 	return m, "", errors.New("a % that begins no macro")
 }
 
-// parseSPFMacro reads what stands between the braces: macro-letter transformers *delimiter.
-func parseSPFMacro(body string) (spfMacro, error) {
-	bad := func() (spfMacro, error) { return spfMacro{}, fmt.Errorf("%%{%s} is no macro", body) }
-	if body == "" {
-		return bad()
+// parseMacro parses the text between the braces: macro-letter transformers *delimiter.
+func parseMacro(body string) (macro, error) {
+	bad := fmt.Errorf("%%{%s} is no macro", body)
+	if body == "" || !isAlpha(body[0]) {
+		return macro{}, bad
 	}
-	m := spfMacro{letter: body[0] | 0x20, escape: body[0] < 'a', delims: "."}
-	if !isSPFAlpha(body[0]) || !strings.Contains(spfTextLetters, string(m.letter)) {
-		return bad()
+	m := macro{letter: body[0] | 0x20, escape: body[0] < 'a', delims: "."}
+	if strings.IndexByte(textLetters, m.letter) < 0 {
+		return macro{}, bad
 	}
 	rest := strings.TrimLeft(body[1:], "0123456789")
 	if digits := body[1 : len(body)-len(rest)]; digits != "" {
 		for i := range len(digits) {
-			m.keep = min(m.keep*10+int(digits[i]-'0'), spfMaxParts)
+			m.keep = min(m.keep*10+int(digits[i]-'0'), maxParts)
 		}
 		if m.keep == 0 {
-			return bad()
+			return macro{}, bad
 		}
 	}
 	if rest != "" && rest[0]|0x20 == 'r' {
 		m.reverse, rest = true, rest[1:]
 	}
 	if strings.Trim(rest, ".-+,/_=") != "" {
-		return bad()
+		return macro{}, bad
 	}
 	if rest != "" {
 		m.delims = rest
@@ -88,83 +92,71 @@ func parseSPFMacro(body string) (spfMacro, error) {
 	return m, nil
 }
 
-// checkSPFMacros tells whether a macro-string is well formed and has macros of these letters alone. inEnd is how many
-// octets follow its last macro.
-func checkSPFMacros(s, letters string) (inEnd int, err error) {
+// checkMacros returns an error if a macro-string is malformed or has a macro whose letter is not in letters. tail is the
+// number of bytes after the last macro.
+func checkMacros(s, letters string) (tail int, err error) {
 	for s != "" {
-		m, rest, err := nextSPFMacro(s)
+		m, rest, err := nextMacro(s)
 		if err != nil {
 			return 0, err
 		}
-		if m.letter != 0 && strings.IndexByte(letters, m.letter) < 0 {
-			return 0, fmt.Errorf("%%{%c} has a meaning in explanations alone", m.letter)
+		if err := m.allowed(letters); err != nil {
+			return 0, err
 		}
-		inEnd = 0
+		tail = 0
 		if s[0] != '%' {
-			inEnd = len(m.literal)
+			tail = len(m.literal)
 		}
 		s = rest
 	}
-	return inEnd, nil
+	return tail, nil
 }
 
-// usesSPFMacro tells whether a well-formed macro-string has a macro of this letter.
-func usesSPFMacro(s string, letter byte) bool {
-	for s != "" {
-		m, rest, err := nextSPFMacro(s)
-		if err != nil {
-			return false
-		}
-		if m.letter == letter {
-			return true
-		}
-		s = rest
+// allowed returns an error if the letter of a macro is not in letters.
+func (m macro) allowed(letters string) error {
+	if m.letter != 0 && strings.IndexByte(letters, m.letter) < 0 {
+		return fmt.Errorf("%%{%c} is for explanations only", m.letter)
 	}
-	return false
+	return nil
 }
 
-// spfMaxMacros is how many macros and literals of one macro-string are expanded: a record may have thousands, which would
-// cost much time and give little text.
-const spfMaxMacros = 200
+// errTooLong is the error of expand that comes with a truncated text.
+var errTooLong = errors.New("macros expand to too much")
 
-// errSPFTooLong is the error of expandSPF beside a text that was cut off.
-var errSPFTooLong = errors.New("macros expand to too much")
-
-// expandSPF expands a macro-string to at most limit octets. value gives what a letter stands for, and is asked for
-// letters that checkSPFMacros lets pass.
-func expandSPF(s, letters string, limit int, value func(letter byte) string) (string, error) {
+// expand expands a macro-string to at most limit bytes. value returns the value of a letter.
+func expand(s, letters string, limit int, value func(letter byte) string) (string, error) {
 	if strings.IndexByte(s, '%') < 0 {
 		return s[:min(len(s), limit)], nil
 	}
 	var b strings.Builder
 	for n := 0; s != ""; n++ {
-		m, rest, err := nextSPFMacro(s)
+		m, rest, err := nextMacro(s)
 		if err != nil {
 			return "", err
 		}
-		if n == spfMaxMacros {
-			return b.String(), errSPFTooLong
+		if n == maxMacros {
+			return b.String(), errTooLong
+		}
+		if err := m.allowed(letters); err != nil {
+			return "", err
 		}
 		if m.letter == 0 {
 			b.WriteString(m.literal)
 		} else {
-			if strings.IndexByte(letters, m.letter) < 0 {
-				return "", fmt.Errorf("%%{%c} has a meaning in explanations alone", m.letter)
-			}
 			b.WriteString(m.transform(value(m.letter)))
 		}
 		if b.Len() > limit {
-			return b.String()[:limit], errSPFTooLong
+			return b.String()[:limit], errTooLong
 		}
 		s = rest
 	}
 	return b.String(), nil
 }
 
-// transform applies what stands beside the letter, RFC 7208 section 7.3. Empty parts stay: "a..b" has three.
-func (m spfMacro) transform(value string) string {
+// transform applies the transformers of a macro, section 7.3. Empty parts count: "a..b" has three parts.
+func (m macro) transform(value string) string {
 	if m.keep > 0 || m.reverse || m.delims != "." {
-		parts := splitSPF(value, m.delims)
+		parts := splitAny(value, m.delims)
 		if m.reverse {
 			slices.Reverse(parts)
 		}
@@ -174,12 +166,12 @@ func (m spfMacro) transform(value string) string {
 		value = strings.Join(parts, ".")
 	}
 	if m.escape {
-		value = escapeSPF(value)
+		value = urlEscape(value)
 	}
 	return value
 }
 
-func splitSPF(value, delims string) []string {
+func splitAny(value, delims string) []string {
 	var parts []string
 	for {
 		i := strings.IndexAny(value, delims)
@@ -191,20 +183,21 @@ func splitSPF(value, delims string) []string {
 	}
 }
 
-// escapeSPF escapes all octets but the unreserved ones of RFC 3986 section 2.3.
-func escapeSPF(s string) string {
-	const hex = "0123456789ABCDEF"
+const upperHex = "0123456789ABCDEF"
+
+// urlEscape escapes all bytes except the unreserved ones of RFC 3986 section 2.3.
+func urlEscape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; isSPFAlpha(c) || isSPFDigit(c) || strings.IndexByte("-._~", c) >= 0 {
+		if c := s[i]; isAlpha(c) || isDigit(c) || strings.IndexByte("-._~", c) >= 0 {
 			b.WriteByte(c)
 		} else {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
 		}
 	}
 	return b.String()
 }
 
-func isSPFAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-func isSPFDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -14,7 +14,7 @@ import (
 	"milterd/checks/facts/spf"
 )
 
-// oracleZone is where the records of FuzzSPFOracle can lead.
+// oracleZone has the names that records of FuzzOracle may use.
 const oracleZone = `example.net A 192.0.2.9
 example.net MX 0 b.example.net
 a.example.net TXT "v=spf1 ip4:192.0.2.0/28 ~all"
@@ -26,9 +26,9 @@ d.example.net TXT "v=spf1 ip4:198.51.100.0/24 -all"
 e.example.net TXT "v=spf1 moo"
 `
 
-// FuzzSPFOracle compares with blitiri.com.ar/go/spf what both understand: records that we find well formed, without
-// macros and ptr, for IPv4 clients.
-func FuzzSPFOracle(f *testing.F) {
+// FuzzOracle compares results with blitiri.com.ar/go/spf, for records that both find well formed, without macros and ptr, and
+// for IPv4 clients.
+func FuzzOracle(f *testing.F) {
 	for _, s := range []string{
 		"-all", "mx ~all", "a:a.example.net/24 -all", "include:c.example.net", "redirect=c.example.net", "?include:b.example.net -ip4:192.0.2.9",
 		"a:x.example.net a:y.example.net mx:z.example.net +all", "exists:example.net", "-exists:nothing.example.net ip4:192.0.2.8/31",
@@ -45,14 +45,14 @@ func FuzzSPFOracle(f *testing.F) {
 		zone := checktest.NewZone(t, "!TIMEOUT timeout.example.net\n"+oracleZone+`example.net TXT "v=spf1 `+terms+`"`)
 		got, err := spf.CheckHost(t.Context(), zone, mail)
 		if strings.HasPrefix(got.Problem, "in the record of") {
-			t.Skip() // it does not see faults behind the match
+			t.Skip() // the oracle does not find errors after the matching directive
 		}
 		want, why := oracle.CheckHostWithSender(net.IPv4(192, 0, 2, 9), "mail.example.com", "user@example.net",
 			oracle.WithResolver(netResolver{zone}), oracle.WithContext(t.Context()))
 		switch why {
-		case oracle.ErrVoidLookupLimitReached: // it counts names that cannot be asked for
+		case oracle.ErrVoidLookupLimitReached: // the oracle counts names that do not fit in a question
 			t.Skip()
-		case oracle.ErrInvalidMask, oracle.ErrInvalidDomain, oracle.ErrInvalidMacro: // it takes no slash in a name
+		case oracle.ErrInvalidMask, oracle.ErrInvalidDomain, oracle.ErrInvalidMacro: // the oracle accepts no slash in a name
 			t.Skip()
 		}
 		if string(got.Result) != string(want) {
@@ -65,7 +65,7 @@ func ascii(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// netResolver shows a Resolver as the library wants it, for IPv4.
+// netResolver adapts a Resolver to the interface of the oracle, for IPv4.
 type netResolver struct{ checks.Resolver }
 
 func (r netResolver) ask(ctx context.Context, name string, t uint16) (checks.Answer, error) {

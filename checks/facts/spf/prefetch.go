@@ -1,127 +1,128 @@
 package spf
 
 import (
+	"strings"
+
 	"github.com/miekg/dns"
 
 	"milterd/checks"
 )
 
-// Prefetch returns the questions that judging an identity will ask, as far as they can be known: with every answer those
-// that follow from it. It is pure, and never returns what MailFromSPF or HeloSPF would not ask for some client.
-//
-// The limit of RFC 7208 section 4.6.4 bounds it too: a record cannot announce more than an evaluation may ask.
-func Prefetch(who Subject) []checks.Query {
-	if !who.judged() {
+// Prefetch returns the questions that CheckHost will ask, with those that follow from each answer. It is pure. It leaves out
+// questions that depend on the reverse DNS names of the client.
+func Prefetch(s Subject) []checks.Query {
+	if !s.hasDomain() {
 		return nil
 	}
-	out := spfAhead{who, spfMaxLookups}.policy(who.Domain)
-	for i := range out {
-		out[i].Key = who.Identity
+	queries := prefetch{subject: s, left: maxLookups}.policy(s.Domain)
+	for i := range queries {
+		queries[i].Key = s.Identity
 	}
-	return out
+	return queries
 }
 
-// spfAhead announces for one subject. left is how many terms that ask the DNS the limit leaves.
-type spfAhead struct {
-	who  Subject
-	left int
+// prefetch makes the questions for one subject.
+type prefetch struct {
+	subject Subject
+	left    int // terms that may still ask the DNS, see maxLookups
 }
 
-// policy announces the record of a domain, and what it will ask.
-func (w spfAhead) policy(domain string) []checks.Query {
-	return spfAsk(domain, dns.TypeTXT, func(a checks.Answer) []checks.Query {
+// policy returns the question for the record of a domain, which the questions of its terms follow.
+func (p prefetch) policy(domain string) []checks.Query {
+	return query(domain, dns.TypeTXT, func(a checks.Answer) []checks.Query {
 		for _, t := range checks.RecordsOf[*dns.TXT](a) {
-			if txt := spfText(t); isSPF(txt) {
-				if r, err := parseSPF(txt); err == nil {
-					return w.terms(r, domain)
+			if txt := txtValue(t); isRecord(txt) {
+				r, err := parseRecord(txt)
+				if err != nil {
+					return nil
 				}
-				break
+				return p.terms(r, domain)
 			}
 		}
 		return nil
 	})
 }
 
-// terms announces what the directives and modifiers of a record ask for. All of a record's own terms are taken off the
-// limit before its include: and redirect= are followed, so that the whole tree stays small: records that keep the limit
-// are announced completely.
-func (w spfAhead) terms(r spfRecord, domain string) []checks.Query {
-	type term struct {
-		spfMechanism
-		spec string
-	}
-	var terms []term
+// terms returns the questions of a record. All terms of the record are subtracted from the limit before include: and
+// redirect= are followed. So there are few questions even if records include each other, and none is missing for a policy
+// within the limit.
+func (p prefetch) terms(r record, domain string) []checks.Query {
+	var terms []directive
 	redirect := r.redirect
 	for _, d := range r.directives {
-		if d.mechanism == spfAll {
-			redirect = "" // never reached
+		if d.mechanism == mechAll {
+			redirect = "" // is not reached
 			break
 		}
-		if d.mechanism != spfIP {
-			terms = append(terms, term{d.mechanism, d.spec})
+		if d.mechanism != mechIP {
+			terms = append(terms, d)
 		}
 	}
 	if redirect != "" {
-		terms = append(terms, term{spfInclude, redirect})
+		terms = append(terms, directive{mechanism: mechInclude, spec: redirect})
 	}
-	terms = terms[:min(len(terms), w.left)]
-	w.left -= len(terms)
-	var out []checks.Query
-	for _, t := range terms {
-		if target, ok := w.target(t.spec, domain); ok {
-			out = append(out, w.term(t.spfMechanism, target)...)
+	terms = terms[:min(len(terms), p.left)]
+	p.left -= len(terms)
+	var queries []checks.Query
+	for _, d := range terms {
+		if target, ok := p.target(d.spec, domain); ok {
+			queries = append(queries, p.term(d.mechanism, target)...)
 		}
 	}
-	if target, ok := w.target(r.exp, domain); ok && r.exp != "" {
-		out = append(out, spfAsk(target, dns.TypeTXT, nil)...)
+	if target, ok := p.target(r.exp, domain); ok && r.exp != "" {
+		queries = append(queries, query(target, dns.TypeTXT, nil)...)
 	}
-	return out
+	return queries
 }
 
-func (w spfAhead) term(m spfMechanism, target string) []checks.Query {
-	addresses := checks.AddressType(w.who.Client)
+func (p prefetch) term(m mechanism, target string) []checks.Query {
 	switch m {
-	case spfInclude:
-		if w.left > 0 {
-			return w.policy(target)
+	case mechInclude:
+		if p.left > 0 {
+			return p.policy(target)
 		}
-		return spfAsk(target, dns.TypeTXT, nil)
-	case spfA:
-		return spfAsk(target, addresses, nil)
-	case spfExists:
-		return spfAsk(target, dns.TypeA, nil)
-	case spfMX:
-		return spfAsk(target, dns.TypeMX, func(a checks.Answer) []checks.Query {
-			if mxs := checks.RecordsOf[*dns.MX](a); len(mxs) <= spfMaxHosts {
-				var out []checks.Query
-				for _, q := range spfHosts(mxs, w.who.Client) {
-					out = append(out, checks.Query{Question: q})
-				}
-				return out
-			}
-			return nil
-		})
-	default: // the reverse names of the client are announced by the checks of them
+		return query(target, dns.TypeTXT, nil)
+	case mechA:
+		return query(target, checks.AddressType(p.subject.Client), nil)
+	case mechExists:
+		return query(target, dns.TypeA, nil)
+	case mechMX:
+		return query(target, dns.TypeMX, p.hosts)
+	default: // ptr
 		return nil
 	}
 }
 
-// target expands a domain-spec without asking the DNS. ok is false where that is needed, for %{p}.
-func (w spfAhead) target(spec, domain string) (target string, ok bool) {
+// hosts returns the questions that follow from the answer for an mx term.
+func (p prefetch) hosts(a checks.Answer) []checks.Query {
+	mxs := checks.RecordsOf[*dns.MX](a)
+	if len(mxs) > maxHosts {
+		return nil
+	}
+	var queries []checks.Query
+	for _, q := range hostQuestions(mxs, p.subject.Client) {
+		queries = append(queries, checks.Query{Question: q})
+	}
+	return queries
+}
+
+// target expands a domain-spec. ok is false if it may use %{p}, whose value is not known without the DNS.
+func (p prefetch) target(spec, domain string) (target string, ok bool) {
 	if spec == "" {
 		return domain, true
 	}
-	if usesSPFMacro(spec, 'p') {
+	if strings.Contains(strings.ToLower(spec), "%{p") {
 		return "", false
 	}
-	e := spfEval{who: w.who}
+	e := evaluator{subject: p.subject}
 	target, err := e.target(spec, domain)
 	return target, err == nil
 }
 
-// spfAsk announces one question for a name as it is, if it can be asked.
-func spfAsk(raw string, t uint16, then func(checks.Answer) []checks.Query) []checks.Query {
-	name, ok := spfDNSName(raw)
+// query returns the query for a name that need not be in master-file form. It returns none if the name does not fit in a
+// question.
+func query(name string, t uint16, then func(checks.Answer) []checks.Query) []checks.Query {
+	name, ok := dnsName(name)
 	if !ok {
 		return nil
 	}

@@ -8,112 +8,111 @@ import (
 	"strings"
 )
 
-// spfMechanism is the name of a mechanism, RFC 7208 section 5.
-type spfMechanism uint8
-
-const (
-	spfAll spfMechanism = iota
-	spfInclude
-	spfA
-	spfMX
-	spfPTR
-	spfIP // ip4 and ip6
-	spfExists
-)
-
-// spfDirective is one directive of a record, RFC 7208 section 4.6.1.
-type spfDirective struct {
-	text      string // as published: "~include:_spf.example.net"
-	result    Result
-	mechanism spfMechanism
-	spec      string       // domain-spec with its macros; empty: the domain whose record this is
-	network   netip.Prefix // of ip4 and ip6
-	bits4     int          // prefix lengths of a and mx
-	bits6     int
+// record is a well-formed SPF record.
+type record struct {
+	directives []directive
+	redirect   string // domain-spec, section 6.1; empty: none
+	exp        string // domain-spec, section 6.2; empty: none
 }
 
-// bits is how many leading bits of an address count for a or mx.
-func (d spfDirective) bits(client netip.Addr) int {
+// directive is a directive of a record, section 4.6.1.
+type directive struct {
+	text      string // as published: "~include:_spf.example.net"
+	result    Result
+	mechanism mechanism
+	spec      string       // domain-spec; empty: the domain of the record
+	network   netip.Prefix // of ip4 and ip6
+	bits4     int          // prefix length of a and mx for IPv4
+	bits6     int          // prefix length of a and mx for IPv6
+}
+
+// mechanism is the name of a mechanism, section 5.
+type mechanism uint8
+
+const (
+	mechAll mechanism = iota
+	mechInclude
+	mechA
+	mechMX
+	mechPTR
+	mechIP // ip4 and ip6
+	mechExists
+)
+
+// bits returns the prefix length of a or mx for the client's family.
+func (d directive) bits(client netip.Addr) int {
 	if client.Is4() {
 		return d.bits4
 	}
 	return d.bits6
 }
 
-// spfRecord is a well-formed SPF record.
-type spfRecord struct {
-	directives []spfDirective
-	redirect   string // domain-spec, RFC 7208 section 6.1; empty: none
-	exp        string // domain-spec, RFC 7208 section 6.2; empty: none
+// onlyMinusAll reports whether a record is "v=spf1 -all", with or without modifiers.
+func (r record) onlyMinusAll() bool {
+	return len(r.directives) == 1 && r.directives[0].mechanism == mechAll && r.directives[0].result == Fail
 }
 
-// onlyMinusAll tells whether the record is "v=spf1 -all", whatever modifiers it has beside.
-func (r spfRecord) onlyMinusAll() bool {
-	return len(r.directives) == 1 && r.directives[0].mechanism == spfAll && r.directives[0].result == Fail
-}
+const version = "v=spf1"
 
-// isSPF tells whether a TXT record is an SPF record, RFC 7208 section 4.5.
-func isSPF(txt string) bool {
-	const version = "v=spf1"
+// isRecord reports whether the value of a TXT record is an SPF record, section 4.5.
+func isRecord(txt string) bool {
 	return len(txt) >= len(version) && strings.EqualFold(txt[:len(version)], version) &&
 		(len(txt) == len(version) || txt[len(version)] == ' ')
 }
 
-// parseSPF reads the record that isSPF knows. RFC 7208 section 4.6 wants syntax errors anywhere in it to be found before
-// anything is evaluated. The error names the term, as published.
-func parseSPF(txt string) (spfRecord, error) {
-	var r spfRecord
-	rest := txt[len("v=spf1"):]
-	r.directives = make([]spfDirective, 0, strings.Count(rest, " "))
-	for rest != "" {
-		var text string
-		text, rest, _ = strings.Cut(rest, " ")
+// parseRecord parses a value for which isRecord is true. Section 4.6: a syntax error anywhere is found before any directive
+// is evaluated. The error names the term as published.
+func parseRecord(txt string) (record, error) {
+	rest := txt[len(version):]
+	r := record{directives: make([]directive, 0, strings.Count(rest, " "))}
+	for text := range strings.SplitSeq(rest, " ") {
 		if text == "" {
 			continue
 		}
-		if err := r.term(text); err != nil {
-			return spfRecord{}, fmt.Errorf("%q: %w", text, err)
+		if err := r.parseTerm(text); err != nil {
+			return record{}, fmt.Errorf("%q: %w", text, err)
 		}
 	}
 	return r, nil
 }
 
-func (r *spfRecord) term(text string) error {
+// parseTerm adds a directive or modifier to the record.
+func (r *record) parseTerm(text string) error {
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] > '~' {
 			return errors.New("characters outside printable US-ASCII")
 		}
 	}
-	name := spfModifierName(text)
+	name := modifierName(text)
 	if name == "" {
-		d, err := parseSPFDirective(text)
+		d, err := parseDirective(text)
 		r.directives = append(r.directives, d)
 		return err
 	}
 	value := text[len(name)+1:]
-	var known *string
+	var modifier *string
 	switch strings.ToLower(name) {
 	case "redirect":
-		known = &r.redirect
+		modifier = &r.redirect
 	case "exp":
-		known = &r.exp
+		modifier = &r.exp
 	default:
-		_, err := checkSPFMacros(value, spfTextLetters)
+		_, err := checkMacros(value, textLetters)
 		return err
 	}
-	if *known != "" {
+	if *modifier != "" {
 		return errors.New("stands twice")
 	}
-	*known = value
-	return checkSPFDomain(value)
+	*modifier = value
+	return checkDomainSpec(value)
 }
 
-// spfModifierName returns the name if the term is a modifier: ALPHA *( ALPHA / DIGIT / "-" / "_" / "." ) "=".
-func spfModifierName(text string) string {
+// modifierName returns the name of a modifier, ALPHA *( ALPHA / DIGIT / "-" / "_" / "." ) "=". It is empty for other terms.
+func modifierName(text string) string {
 	for i := range len(text) {
 		switch c := text[i]; {
-		case isSPFAlpha(c):
-		case i > 0 && (isSPFDigit(c) || c == '-' || c == '_' || c == '.'):
+		case isAlpha(c):
+		case i > 0 && (isDigit(c) || c == '-' || c == '_' || c == '.'):
 		case i > 0 && c == '=':
 			return text[:i]
 		default:
@@ -123,9 +122,9 @@ func spfModifierName(text string) string {
 	return ""
 }
 
-// parseSPFDirective reads [ qualifier ] mechanism.
-func parseSPFDirective(text string) (spfDirective, error) {
-	d := spfDirective{text: text, result: Pass, bits4: 32, bits6: 128}
+// parseDirective parses [ qualifier ] mechanism.
+func parseDirective(text string) (directive, error) {
+	d := directive{text: text, result: Pass, bits4: 32, bits6: 128}
 	body := text[1:]
 	switch text[0] {
 	case '+':
@@ -142,35 +141,49 @@ func parseSPFDirective(text string) (spfDirective, error) {
 	if end < 0 {
 		end = len(body)
 	}
-	name, arg := body[:end], body[end:]
-	var err error
-	switch strings.ToLower(name) {
-	case "all":
-		d.mechanism = spfAll
-		if arg != "" {
-			err = errors.New("all takes nothing")
-		}
-	case "include":
-		d.mechanism, err = spfInclude, d.domain(arg, true)
-	case "exists":
-		d.mechanism, err = spfExists, d.domain(arg, true)
-	case "ptr":
-		d.mechanism, err = spfPTR, d.domain(arg, false)
-	case "a":
-		d.mechanism, err = spfA, d.domainAndBits(arg)
-	case "mx":
-		d.mechanism, err = spfMX, d.domainAndBits(arg)
-	case "ip4", "ip6":
-		d.mechanism, err = spfIP, d.address(arg, name[2] == '4')
-	default:
-		err = errors.New("no such mechanism")
-	}
+	name, arg := strings.ToLower(body[:end]), body[end:]
+	err := d.parseMechanism(name, arg)
 	return d, err
 }
 
-// domain takes ":" domain-spec.
-func (d *spfDirective) domain(arg string, needed bool) error {
-	if arg == "" && !needed {
+// parseMechanism parses the argument of a mechanism, which includes the colon or slash before it.
+func (d *directive) parseMechanism(name, arg string) error {
+	switch name {
+	case "all":
+		d.mechanism = mechAll
+		if arg != "" {
+			return errors.New("all takes no argument")
+		}
+		return nil
+	case "include":
+		d.mechanism = mechInclude
+		return d.parseDomain(arg, true)
+	case "exists":
+		d.mechanism = mechExists
+		return d.parseDomain(arg, true)
+	case "ptr":
+		d.mechanism = mechPTR
+		return d.parseDomain(arg, false)
+	case "a":
+		d.mechanism = mechA
+		return d.parseDomainAndBits(arg)
+	case "mx":
+		d.mechanism = mechMX
+		return d.parseDomainAndBits(arg)
+	case "ip4":
+		d.mechanism = mechIP
+		return d.parseNetwork(arg, true)
+	case "ip6":
+		d.mechanism = mechIP
+		return d.parseNetwork(arg, false)
+	default:
+		return errors.New("no such mechanism")
+	}
+}
+
+// parseDomain parses ":" domain-spec.
+func (d *directive) parseDomain(arg string, required bool) error {
+	if arg == "" && !required {
 		return nil
 	}
 	spec, ok := strings.CutPrefix(arg, ":")
@@ -178,24 +191,24 @@ func (d *spfDirective) domain(arg string, needed bool) error {
 		return errors.New("a domain must follow, after a colon")
 	}
 	d.spec = spec
-	return checkSPFDomain(spec)
+	return checkDomainSpec(spec)
 }
 
-// domainAndBits takes [ ":" domain-spec ] [ dual-cidr-length ], RFC 7208 section 5.3. As a domain-spec may have slashes
-// too, the lengths are taken off its end.
-func (d *spfDirective) domainAndBits(arg string) error {
-	arg, err := cutSPFBits(arg, "//", &d.bits6)
+// parseDomainAndBits parses [ ":" domain-spec ] [ dual-cidr-length ], section 5.3. The prefix lengths are cut off the end, as
+// a domain-spec may have slashes too.
+func (d *directive) parseDomainAndBits(arg string) error {
+	arg, err := cutBits(arg, "//", &d.bits6)
 	if err != nil {
 		return err
 	}
-	if arg, err = cutSPFBits(arg, "/", &d.bits4); err != nil {
+	if arg, err = cutBits(arg, "/", &d.bits4); err != nil {
 		return err
 	}
-	return d.domain(arg, false)
+	return d.parseDomain(arg, false)
 }
 
-// cutSPFBits cuts a prefix length off the end of arg, if there is one. bits holds the longest.
-func cutSPFBits(arg, slash string, bits *int) (string, error) {
+// cutBits cuts a prefix length off the end of an argument, if there is one. bits holds the greatest length allowed.
+func cutBits(arg, slash string, bits *int) (string, error) {
 	i := strings.LastIndex(arg, slash)
 	if i < 0 {
 		return arg, nil
@@ -212,12 +225,8 @@ func cutSPFBits(arg, slash string, bits *int) (string, error) {
 	return arg[:i], nil
 }
 
-// address takes ":" and an address or network, RFC 7208 section 5.6.
-func (d *spfDirective) address(arg string, four bool) error {
-	family := "IPv6"
-	if four {
-		family = "IPv4"
-	}
+// parseNetwork parses ":" and an address or network, section 5.6.
+func (d *directive) parseNetwork(arg string, is4 bool) error {
 	text := strings.TrimPrefix(arg, ":")
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -226,47 +235,50 @@ func (d *spfDirective) address(arg string, four bool) error {
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 	}
-	if !p.IsValid() || p.Addr().Is4() != four || !strings.HasPrefix(arg, ":") {
-		return fmt.Errorf("no %s address or network", family)
+	if !p.IsValid() || p.Addr().Is4() != is4 || !strings.HasPrefix(arg, ":") {
+		if is4 {
+			return errors.New("no IPv4 address or network")
+		}
+		return errors.New("no IPv6 address or network")
 	}
 	d.network = p
 	return nil
 }
 
-// checkSPFDomain tells whether s is a domain-spec: a macro-string that ends with a macro or with a dot and a top label,
-// RFC 7208 section 7.1.
-func checkSPFDomain(s string) error {
+// checkDomainSpec returns an error if s is no domain-spec, section 7.1: a macro-string that ends with a macro, or with a dot
+// and a top label.
+func checkDomainSpec(s string) error {
 	if s == "" {
 		return errors.New("the domain is missing")
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
 		return errors.New("an address stands where a domain must; ip4: and ip6: take addresses")
 	}
-	inEnd, err := checkSPFMacros(s, spfNameLetters)
-	if err != nil || inEnd == 0 {
+	tail, err := checkMacros(s, nameLetters)
+	if err != nil || tail == 0 {
 		return err
 	}
-	tail := strings.TrimSuffix(s[len(s)-inEnd:], ".")
-	dot := strings.LastIndexByte(tail, '.')
+	end := strings.TrimSuffix(s[len(s)-tail:], ".")
+	dot := strings.LastIndexByte(end, '.')
 	if dot < 0 {
-		return errors.New("the domain has one label alone")
+		return errors.New("the domain has only one label")
 	}
-	if !isSPFTopLabel(tail[dot+1:]) {
+	if !isTopLabel(end[dot+1:]) {
 		return errors.New("no domain name ends like this")
 	}
 	return nil
 }
 
-// isSPFTopLabel tells whether s is a toplabel: letters, digits and inner hyphens, and not digits alone.
-func isSPFTopLabel(s string) bool {
+// isTopLabel reports whether s is a toplabel: letters, digits and inner hyphens, and not only digits.
+func isTopLabel(s string) bool {
 	if s == "" || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
 	}
 	numeric := true
 	for i := range len(s) {
 		switch c := s[i]; {
-		case isSPFDigit(c):
-		case c == '-' || isSPFAlpha(c):
+		case isDigit(c):
+		case c == '-' || isAlpha(c):
 			numeric = false
 		default:
 			return false

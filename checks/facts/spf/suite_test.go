@@ -22,25 +22,26 @@ import (
 	"milterd/checks/facts/spf"
 )
 
-// spfScenario is one document of the RFC 7208 test suite, which lies in the module of blitiri.com.ar/go/spf.
-type spfScenario struct {
+// scenario is a document of the RFC 7208 test suite. The module of blitiri.com.ar/go/spf includes the suite.
+type scenario struct {
 	Description string
-	Tests       map[string]spfCase
-	ZoneData    map[string][]map[string]spfValues `yaml:"zonedata"`
+	Tests       map[string]suiteCase
+	ZoneData    map[string][]map[string]values `yaml:"zonedata"`
 }
 
-type spfCase struct {
+// suiteCase is a case of a scenario.
+type suiteCase struct {
 	Helo        string
 	Host        string
 	MailFrom    string `yaml:"mailfrom"`
-	Result      spfValues
+	Result      values
 	Explanation string
 }
 
-// spfValues is a value or a list of values.
-type spfValues []string
+// values is a value or a list of values in YAML.
+type values []string
 
-func (v *spfValues) UnmarshalYAML(n *yaml.Node) error {
+func (v *values) UnmarshalYAML(n *yaml.Node) error {
 	var list []string
 	if n.Kind == yaml.SequenceNode {
 		for _, c := range n.Content {
@@ -53,20 +54,20 @@ func (v *spfValues) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-func readSPFSuite(t testing.TB, file string) []spfScenario {
+func readSuite(t testing.TB, file string) []scenario {
 	t.Helper()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "blitiri.com.ar/go/spf").Output()
 	if err != nil {
-		t.Fatalf("where is the module with the test suite? %v", err)
+		t.Fatalf("finding the module with the test suite: %v", err)
 	}
 	f, err := os.Open(filepath.Join(strings.TrimSpace(string(dir)), "testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var out []spfScenario
+	var out []scenario
 	for d := yaml.NewDecoder(f); ; {
-		var s spfScenario
+		var s scenario
 		switch err := d.Decode(&s); {
 		case errors.Is(err, io.EOF):
 			return out
@@ -77,19 +78,19 @@ func readSPFSuite(t testing.TB, file string) []spfScenario {
 	}
 }
 
-// suiteDNS answers as the suite wants it: types that are not listed for a name with TIMEOUT fail, and what is listed as
-// the obsolete type SPF is a TXT record, unless the name has TXT records too ("NONE" is one that is not).
+// suiteDNS is a Resolver with the records of a scenario. For a name with TIMEOUT, questions for types that are not listed
+// fail. Records of the obsolete type SPF become TXT records, unless the name has TXT records too. A TXT record "NONE" is none.
 type suiteDNS struct {
 	records map[string][]dns.RR
 	fails   map[string]bool
 }
 
-func newSuiteDNS(t testing.TB, zone map[string][]map[string]spfValues) *suiteDNS {
+func newSuiteDNS(t testing.TB, zone map[string][]map[string]values) *suiteDNS {
 	t.Helper()
 	d := &suiteDNS{map[string][]dns.RR{}, map[string]bool{}}
 	for raw, entries := range zone {
 		name := masterName(raw)
-		hasTXT := slices.ContainsFunc(entries, func(e map[string]spfValues) bool { return e["TXT"] != nil })
+		hasTXT := slices.ContainsFunc(entries, func(e map[string]values) bool { return e["TXT"] != nil })
 		d.records[name] = []dns.RR{}
 		for _, entry := range entries {
 			for kind, v := range entry {
@@ -107,12 +108,12 @@ func newSuiteDNS(t testing.TB, zone map[string][]map[string]spfValues) *suiteDNS
 	return d
 }
 
-func suiteRecord(t testing.TB, name, kind string, v spfValues, hasTXT bool) dns.RR {
+func suiteRecord(t testing.TB, name, kind string, v values, hasTXT bool) dns.RR {
 	t.Helper()
 	h := dns.RR_Header{Name: name, Class: dns.ClassINET, Rrtype: dns.StringToType[kind]}
 	switch kind {
 	case "SPF", "TXT":
-		if kind == "SPF" && hasTXT || slices.Equal(v, spfValues{"NONE"}) {
+		if kind == "SPF" && hasTXT || slices.Equal(v, values{"NONE"}) {
 			return nil
 		}
 		h.Rrtype = dns.TypeTXT
@@ -132,12 +133,12 @@ func suiteRecord(t testing.TB, name, kind string, v spfValues, hasTXT bool) dns.
 	case "CNAME":
 		return &dns.CNAME{Hdr: h, Target: masterName(v[0])}
 	default:
-		t.Fatalf("%s: what is %s?", name, kind)
+		t.Fatalf("%s: unknown type %s", name, kind)
 		return nil
 	}
 }
 
-// masterName is what miekg/dns makes of a name from the wire.
+// masterName returns a name in the form that miekg/dns gives to a name from the wire.
 func masterName(raw string) string {
 	wire := []byte{}
 	for label := range strings.SplitSeq(strings.TrimSuffix(raw, "."), ".") {
@@ -153,7 +154,7 @@ func masterName(raw string) string {
 	return dns.CanonicalName(name)
 }
 
-// masterText is what miekg/dns makes of a character-string from the wire.
+// masterText returns a text in the form that miekg/dns gives to a character-string from the wire.
 func masterText(raw string) string {
 	var b strings.Builder
 	for i := range len(raw) {
@@ -169,6 +170,7 @@ func masterText(raw string) string {
 	return b.String()
 }
 
+// Lookup implements checks.Resolver.
 func (d *suiteDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	var a checks.Answer
 	name := q.Name
@@ -197,8 +199,8 @@ func (d *suiteDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	return checks.Answer{}, errors.New("dns: CNAME loop")
 }
 
-// subject returns the subject of a case. The suite has reverse-paths that no SMTP parser takes.
-func (c spfCase) subject() spf.Subject {
+// subject returns the subject of a case. It splits the reverse-path itself, as some are no valid addresses.
+func (c suiteCase) subject() spf.Subject {
 	subject := spf.Subject{
 		Identity: spf.MailFrom,
 		Client:   netip.MustParseAddr(c.Host).Unmap(),
@@ -217,16 +219,16 @@ func (c spfCase) subject() spf.Subject {
 	return subject
 }
 
-// spfSuiteCases is how many cases each file has, so that none gets lost.
-var spfSuiteCases = map[string]int{
+// suiteCases is the number of cases in each file.
+var suiteCases = map[string]int{
 	"rfc7208-tests.yml":    203,
 	"blitirispf-tests.yml": 83,
 }
 
-// otherwise is what we say of cases of blitiri's own that RFC 7208 has otherwise: its evaluation takes names of one label, but
-// sections 4.3 and 5.2 have no policy for them, and a permerror for who includes one. And with a failing reverse DNS beside
-// ptr, a fail is a temperror with us.
-func (c spfCase) otherwise(name string) []string {
+// expected returns the results that are right for a case of blitiri's own. Its library evaluates names of one label, which
+// by section 4.3 have no policy, so that include: of one is a permerror by section 5.2. And where the reverse DNS fails and ptr
+// is used, the result here is temperror instead of fail.
+func (c suiteCase) expected(name string) []string {
 	_, domain, _ := strings.Cut(c.MailFrom, "@")
 	switch {
 	case domain != "" && !strings.Contains(domain, "."):
@@ -240,11 +242,11 @@ func (c spfCase) otherwise(name string) []string {
 	}
 }
 
-func TestSPFSuite(t *testing.T) {
+func TestSuite(t *testing.T) {
 	t.Parallel()
-	for file, want := range spfSuiteCases {
+	for file, want := range suiteCases {
 		cases, explained := 0, 0
-		for _, sc := range readSPFSuite(t, file) {
+		for _, sc := range readSuite(t, file) {
 			resolver := newSuiteDNS(t, sc.ZoneData)
 			for name, c := range sc.Tests {
 				cases++
@@ -253,7 +255,7 @@ func TestSPFSuite(t *testing.T) {
 				}
 				t.Run(file+"/"+name, func(t *testing.T) {
 					if file == "blitirispf-tests.yml" {
-						c.Result = c.otherwise(name)
+						c.Result = c.expected(name)
 					}
 					c.run(t, resolver)
 				})
@@ -266,7 +268,7 @@ func TestSPFSuite(t *testing.T) {
 	}
 }
 
-func (c spfCase) run(t *testing.T, r checks.Resolver) {
+func (c suiteCase) run(t *testing.T, r checks.Resolver) {
 	got, err := spf.CheckHost(t.Context(), r, c.subject())
 	if !slices.Contains(c.Result, string(got.Result)) {
 		t.Errorf("result %s, want %v (%+v)", got.Result, c.Result, got)
@@ -274,7 +276,7 @@ func (c spfCase) run(t *testing.T, r checks.Resolver) {
 	if (err != nil) != (got.Result == spf.TempError) {
 		t.Errorf("error %v beside %s", err, got.Result)
 	}
-	// DEFAULT is what a site says of its own if the domain gives no explanation.
+	// DEFAULT stands for the site's own explanation.
 	if want := strings.TrimSuffix(c.Explanation, "DEFAULT"); c.Explanation != "" && got.Explanation != want {
 		t.Errorf("explanation %q, want %q", got.Explanation, want)
 	}

@@ -1,0 +1,162 @@
+package spf
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// matches reports whether a directive matches the client, section 5. domain is the one whose record it is in.
+func (e *evaluator) matches(d directive, domain string) (bool, *resultError) {
+	switch d.mechanism {
+	case mechAll:
+		return true, nil
+	case mechIP:
+		return d.network.Contains(e.subject.Client), nil
+	}
+	if err := e.countLookup(d.text); err != nil {
+		return false, err
+	}
+	target := domain
+	if d.spec != "" {
+		var err *resultError
+		if target, err = e.target(d.spec, domain); err != nil {
+			return false, err
+		}
+	}
+	switch d.mechanism {
+	case mechInclude:
+		return e.matchesInclude(target, domain)
+	case mechA:
+		return e.matchesA(d, target)
+	case mechMX:
+		return e.matchesMX(d, target)
+	case mechPTR:
+		return e.matchesPTR(target), nil
+	default: // exists
+		a, err := e.askTarget(target, dns.TypeA)
+		return err == nil && hasType(a, dns.TypeA), err
+	}
+}
+
+// matchesInclude implements the table of section 5.2.
+func (e *evaluator) matchesInclude(target, domain string) (bool, *resultError) {
+	d, err := e.checkHost(target)
+	if err == nil && d.result == None {
+		err = permError("in the record of %s: include:%s, which has no SPF record", domain, target)
+	}
+	return err == nil && d.result == Pass, err
+}
+
+func (e *evaluator) matchesA(d directive, target string) (bool, *resultError) {
+	if e.isSingleHost(d) {
+		return false, nil
+	}
+	client := e.subject.Client
+	a, err := e.askTarget(target, checks.AddressType(client))
+	return err == nil && hasAddress(a, client, d.bits(client)), err
+}
+
+// matchesMX asks for the addresses of all MX hosts before a failed question counts, as the order of MX records is random
+// and the result must not be.
+func (e *evaluator) matchesMX(d directive, target string) (bool, *resultError) {
+	if e.isSingleHost(d) {
+		return false, nil
+	}
+	client := e.subject.Client
+	a, err := e.askTarget(target, dns.TypeMX)
+	if err != nil {
+		return false, err
+	}
+	mxs := checks.RecordsOf[*dns.MX](a)
+	if len(mxs) > maxHosts {
+		return false, permError("%s has more than %d MX records, the most that mx may meet", target, maxHosts)
+	}
+	var failed *resultError
+	questions := hostQuestions(mxs, client)
+	for i, r := range checks.LookupAll(e.ctx, e.dns, questions...) {
+		if r.Err != nil {
+			failed = tempError(questions[i], r.Err)
+		} else if hasAddress(r.Answer, client, d.bits(client)) {
+			return true, nil
+		}
+	}
+	return false, failed
+}
+
+// isSingleHost reports whether a probe skips an a or mx directive, see tooWide.
+func (e *evaluator) isSingleHost(d directive) bool {
+	return e.probe && d.bits(e.subject.Client) == e.subject.Client.BitLen()
+}
+
+func (e *evaluator) matchesPTR(target string) bool {
+	name, ok := dnsName(target)
+	return ok && slices.ContainsFunc(e.validatedNames(), func(n string) bool { return checks.Under(n, name) })
+}
+
+// clientNames are the validated names of the client, section 5.5.
+type clientNames struct {
+	validated []string
+	err       error // why a name may be missing
+}
+
+// validatedNames returns the names of the client that resolve to it. A failed question leaves its name out.
+func (e *evaluator) validatedNames() []string {
+	if e.probe {
+		return nil
+	}
+	if e.names == nil {
+		e.names = e.lookupNames()
+	}
+	return e.names.validated
+}
+
+// lookupNames asks for the names of the client and for their addresses. Missing records are no void lookups, as the judged
+// domain does not control the reverse zone. Names are sorted, as the first ten count and the order in the DNS is random.
+func (e *evaluator) lookupNames() *clientNames {
+	client := e.subject.Client
+	reverse, err := dns.ReverseAddr(client.String())
+	if err != nil {
+		return &clientNames{err: err}
+	}
+	a, failed := e.ask(reverse, dns.TypePTR)
+	if failed != nil {
+		return &clientNames{err: failed}
+	}
+	var candidates []string
+	for _, ptr := range checks.RecordsOf[*dns.PTR](a) {
+		if name := strings.TrimSuffix(dns.CanonicalName(ptr.Ptr), "."); name != "" {
+			candidates = append(candidates, name)
+		}
+	}
+	slices.Sort(candidates)
+	candidates = slices.Compact(candidates)
+	candidates = candidates[:min(len(candidates), maxHosts)]
+	questions := make([]checks.Question, len(candidates))
+	for i, name := range candidates {
+		questions[i] = checks.Ask(name, checks.AddressType(client))
+	}
+	var names clientNames
+	for i, r := range checks.LookupAll(e.ctx, e.dns, questions...) {
+		switch {
+		case r.Err != nil:
+			names.err = cmp.Or(names.err, r.Err)
+		case hasAddress(r.Answer, client, client.BitLen()):
+			names.validated = append(names.validated, candidates[i])
+		}
+	}
+	return &names
+}
+
+// missedNames returns an error if the client's names were needed, could not be looked up, and the result refuses the
+// client. Section 5.5 has ptr not match then, but a failure of the DNS must not refuse mail for good.
+func (e *evaluator) missedNames(result Result) *resultError {
+	if e.names == nil || e.names.err == nil || result != Fail && result != SoftFail {
+		return nil
+	}
+	return &resultError{result: TempError, text: "the DNS does not answer for the names of the client", cause: e.names.err}
+}

@@ -11,8 +11,8 @@ import (
 	"milterd/milter/store"
 )
 
-// BenchmarkFlood has b.N senders over six weeks, each with its own client. A reason applies to two of three. It reports the size of
-// the heap and of the store; run it with -benchtime 1000000x for a million senders.
+// BenchmarkFlood has b.N senders over six weeks, each with its own client. A reason applies to two of three. It reports
+// the size of the heap and of the store; run it with -benchtime 1000000x for a million senders.
 func BenchmarkFlood(b *testing.B) {
 	s, err := store.Open(store.Config{Driver: "embedded", Path: b.TempDir()})
 	if err != nil {
@@ -57,6 +57,20 @@ func BenchmarkFlood(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.StopTimer()
+	reportStore(b, s)
+	began := time.Now()
+	report, err := c.Watch(b.Context(), settings(checks.Watch))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(highest)/(1<<20), "heap-MiB")
+	b.ReportMetric(float64(c.Lost()), "lost")
+	b.ReportMetric(time.Since(began).Seconds(), "report-s")
+	b.ReportMetric(float64(report.Reasons[0].Occasions), "occasions")
+}
+
+// reportStore reports the size of the evidence in a store.
+func reportStore(b *testing.B, s checks.Store) {
 	records, size, largest := 0, 0, 0
 	for r, err := range s.Scan(b.Context(), prefix) {
 		if err != nil {
@@ -66,16 +80,7 @@ func BenchmarkFlood(b *testing.B) {
 		size += len(r.Value)
 		largest = max(largest, len(r.Value))
 	}
-	began := time.Now()
-	report, err := c.Watch(b.Context(), settings(checks.Watch))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportMetric(float64(highest)/(1<<20), "heap-MiB")
 	b.ReportMetric(float64(size)/(1<<20), "store-MiB")
 	b.ReportMetric(float64(records), "records")
 	b.ReportMetric(float64(largest)/(1<<10), "largest-KiB")
-	b.ReportMetric(float64(c.Lost()), "lost")
-	b.ReportMetric(time.Since(began).Seconds(), "report-s")
-	b.ReportMetric(float64(report.Reasons[0].Occasions), "occasions")
 }

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// The store has the entries of each week in buckets of bounded size, and the sums over all entries. So a flood of senders that
-// come once takes a bounded place, and their occasions still count. The hosts of a site write one after the other.
+// The store has the entries of each week in buckets of bounded size, and the sums over all entries. So a flood of
+// senders that come once takes a bounded place, and their occasions still count. The hosts of a site write one after
+// the other.
 const (
 	prefix  = "evidence:"
 	lockKey = prefix + "lock"
@@ -90,7 +91,8 @@ func (c *Collector) addPending(week int64, e *entry) {
 	}
 }
 
-// flushIfMuch writes to the store if much is pending. After a failure it leaves that to flushPeriodically. The caller holds mu.
+// flushIfMuch writes to the store if much is pending. After a failure it leaves that to flushPeriodically. The caller
+// holds mu.
 func (c *Collector) flushIfMuch() {
 	if len(c.pending.entries) < maxPending/2 || c.failed {
 		return
@@ -118,7 +120,8 @@ func (c *Collector) flushPeriodically() {
 	}
 }
 
-// Flush writes the evidence so far to the store, for the reports of all hosts. What it could not write is written later.
+// Flush writes the evidence so far to the store, for the reports of all hosts. What it could not write is written
+// later.
 func (c *Collector) Flush(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, queueTimeout)
 	_ = c.queue.Flush(soon)

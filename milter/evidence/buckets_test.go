@@ -150,8 +150,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestClockJumps shows that mail from a time when the clock was wrong is in no report of another time, and that no other mail is
-// lost.
+// TestClockJumps shows that mail from a time when the clock was wrong is in no report of another time, and that no
+// other mail is lost.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	for name, jump := range checktest.Jumps {
@@ -212,8 +212,8 @@ func (s *failingStore) repair() {
 	s.repaired = true
 }
 
-// TestRetryAfterFailure shows that much pending evidence is written at once, but that a store that failed is tried again at the
-// next tick only.
+// TestRetryAfterFailure shows that much pending evidence is written at once, but that a store that failed is tried
+// again at the next tick only.
 func TestRetryAfterFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

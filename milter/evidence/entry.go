@@ -20,7 +20,7 @@ func week(t time.Time) int64 { return t.Unix() / weekSeconds }
 // tally counts something. The zero value counts nothing.
 type tally struct {
 	N     int    `json:"n"`
-	Days  uint64 `json:"d"` // one bit for each day with any; in the store from the beginning of the week, in a report of its first week
+	Days  uint64 `json:"d"` // a bit for each day, see shift
 	First int64  `json:"f"` // in seconds since 1970
 	Last  int64  `json:"l"`
 }
@@ -41,7 +41,7 @@ func (t tally) onlyIf(condition bool) tally {
 	return t
 }
 
-// shift moves the days of a week to that week of a report.
+// shift moves the days, which begin with the week of the store, to the place of that week in a report.
 func (t tally) shift(week int64) tally {
 	t.Days <<= uint(7 * week)
 	return t
@@ -75,7 +75,7 @@ func newHit(f fate, once tally) hit {
 		Passed:           once.onlyIf(f&passed != 0),
 		Refused:          once.onlyIf(f&refused != 0),
 		Held:             once.onlyIf(f&held != 0),
-		Clean:            once.onlyIf(f&cleanly != 0),
+		Clean:            once.onlyIf(f&cleanMail != 0),
 		RefusedOtherwise: once.onlyIf(f&refusedOtherwise != 0).N,
 		Against:          once.onlyIf(f&accused != 0).N,
 	}
@@ -163,7 +163,8 @@ func (e *entry) shift(week int64) {
 	}
 }
 
-// cleanOf returns the clean messages to which the reason did not apply. A day with one to which it applied does not count.
+// cleanOf returns the clean messages to which the reason did not apply. A day with one to which it applied does not
+// count.
 func (e *entry) cleanOf(reason string) tally {
 	t, with := e.Clean, e.Hits[reason].Clean
 	t.N, t.Days = t.N-with.N, t.Days&^with.Days
@@ -178,8 +179,8 @@ func (e *entry) all() (sum tally) {
 	return sum
 }
 
-// worth ranks entries for a full bucket: those with known correspondents stay longest, then those with clean messages on many
-// days, then those that were seen on many days.
+// worth ranks entries for a full bucket: those with known correspondents stay longest, then those with clean messages
+// on many days, then those that were seen on many days.
 func (e *entry) worth() int {
 	n := 8*e.Clean.days() + e.all().days()
 	if e.Known.N > 0 {

@@ -1,11 +1,13 @@
-// Package evidence collects what is known of the senders to whose mail each reason applied. Its reports say which watched reason
-// is safe to enforce, and which good senders an enforced reason has refused.
+// Package evidence collects what is known of the senders to whose mail each reason applied. Its reports say which
+// watched reason is safe to enforce, and which good senders an enforced reason has refused.
 //
-// Collector receives the decisions of this daemon, attributes each mail transaction to a client and a sender in the background,
-// and adds it to the store that all hosts of a site share. Reports judge the last weeks of all hosts. What counts for a sender
-// is in transaction.go, what the store holds in entry.go, and who is a good sender in good.go. Start reading at Collector.
+// Collector receives the decisions of this daemon, attributes each mail transaction to a client and a sender in the
+// background, and adds it to the store that all hosts of a site share. Reports judge the last weeks of all hosts. What
+// counts for a sender is in transaction.go, what the store holds in entry.go, and who is a good sender in good.go.
+// Start reading at Collector.
 //
-// Sessions of trusted clients, exempt recipients and mail that an allow list lets in are no evidence, as they are not checked.
+// Sessions of trusted clients, exempt recipients and mail that an allow list lets in are no evidence, as they are not
+// checked.
 package evidence
 
 import (
@@ -24,22 +26,22 @@ import (
 )
 
 const (
-	// maxQueued is the size of the transactions that wait to be attributed: 4,096 of average size, which a busy host makes in some
-	// seconds. With half of it, evidence is lost after half the time; twice as much is memory that nothing else can use.
+	// maxQueued is the size of the transactions that wait to be attributed: 4,096 of average size, which a busy host
+	// makes in some seconds. With half of it, evidence is lost after half the time; twice as much is memory that
+	// nothing else can use.
 	maxQueued = 16 << 20 // bytes
-	// snapshotBytes is the estimated size of a session with what the checks found out, beside its recipients.
-	snapshotBytes = 4 << 10
 	// maxRcpts is how many recipients of a transaction are kept, see Origin.Pairs.
 	maxRcpts = 100
-	// lookups is how many transactions are attributed at the same time. The checks have found out most of it before; DNS questions
-	// are rare. With half of it, slow name servers delay the reports earlier; twice as much serves no known site.
+	// lookups is how many transactions are attributed at the same time. Few need a DNS question, as the checks have
+	// asked most of them. With half of it, fewer slow name servers fill the queue; with twice as much, twice as many
+	// questions are asked at once.
 	lookups = 8
 	// lookupTimeout bounds the attribution of one transaction.
 	lookupTimeout = 10 * time.Second
 	// queueTimeout is how long a report waits for transactions that are not attributed yet.
 	queueTimeout = 5 * time.Second
-	// flushInterval is how often the store is written. A crash loses as much. With half of it, the store is written twice as often;
-	// with twice as much, reports of other hosts are older.
+	// flushInterval is how often the store is written. A crash loses as much. With half of it, the store is written
+	// twice as often; with twice as much, reports of other hosts are older.
 	flushInterval = time.Minute
 )
 
@@ -56,15 +58,15 @@ type Origin struct {
 type Options struct {
 	// Origin attributes a transaction. It receives a checks.Request.Snapshot, and may ask the DNS.
 	Origin func(ctx context.Context, r *checks.Request) Origin
-	// Known reports whether the user in an element of Origin.Pairs has written to the address lately.
+	// Known reports whether the recipient in an element of Origin.Pairs has written to the sender lately.
 	Known func(ctx context.Context, pair string, at time.Time) (bool, error)
 
 	Now func() time.Time // nil: time.Now
 	Log *logrus.Entry    // gets a warning when evidence is lost; may be nil
 }
 
-// Collector collects evidence. It implements milter.Journal: it works in the background, and drops and counts the transactions
-// for which there is no room. It is safe for concurrent use.
+// Collector collects evidence. It implements milter.Journal: it works in the background, and drops and counts the
+// transactions for which there is no room. It is safe for concurrent use.
 type Collector struct {
 	store checks.Store
 	opts  Options
@@ -73,7 +75,7 @@ type Collector struct {
 	ctx   context.Context // of the flushes in the background
 	stop  context.CancelFunc
 
-	mu      sync.Mutex // held while the store is written
+	mu      sync.Mutex // locked while the store is written
 	pending pending    // what is not in the store
 	failed  bool       // the last flush failed
 }
@@ -127,15 +129,6 @@ func (c *Collector) add(r *checks.Request, u update) {
 	c.queue.Add(u)
 }
 
-// size estimates the memory that an update holds.
-func (u update) size() int {
-	n := snapshotBytes
-	for _, r := range u.Envelope.Rcpts {
-		n += 200 + len(r.Text)
-	}
-	return n
-}
-
 // attribute makes the entries of a batch, and adds them to what the next flush writes.
 func (c *Collector) attribute(batch []update) {
 	entries := make([]*entry, len(batch))
@@ -184,8 +177,8 @@ func (c *Collector) entryOf(u update) (e *entry, err error) {
 	return e, nil
 }
 
-// findKnown asks whether one of the recipients has written to the sender. If not, the entry keeps some pairs: a report asks
-// again, as the answer comes later than the mail.
+// findKnown asks whether one of the recipients has written to the sender. If not, the entry keeps some pairs: a report
+// asks again, as the answer comes later than the mail.
 func (c *Collector) findKnown(ctx context.Context, e *entry, pairs []string, at time.Time) {
 	for _, pair := range pairs {
 		if known, err := c.opts.Known(ctx, pair, at); known && err == nil {

@@ -6,17 +6,18 @@ import (
 	"time"
 )
 
-// A sender is good, so that its mail should not be refused, for one of these reasons.
+// A sender is good, so that its mail should not be refused, for one of these reasons. Passing SPF is none of them, as
+// spammers publish records too: it only verifies the sender.
 const (
-	// answered: a user of this site has written to the address that wrote to the user, before or after. If the sender is not
-	// verified, it could be forged, and must have written on forgedDays days.
+	// answered: a user of this site has written to the address that wrote to the user, before or after. If the sender
+	// is not verified, it could be forged, and must have written on forgedDays days.
 	answered = "answered"
-	// delivers: the sender or its client has sent clean messages on deliversDays days, and more of them than speak against it. What
-	// a verified sender has sent counts for all its clients.
+	// delivers: the sender or its client has sent clean messages on deliversDays days, and more of them than speak
+	// against it. What a verified sender has sent counts for all its clients.
 	delivers = "delivers"
-	// regular: the reason applied to messages that were accepted on regularDays days over regularSpan, and nothing else speaks
-	// against the sender. A small site with a fault in its one host looks like this. So does a spammer that no list knows; the
-	// report names it, and a deny list of the operator speaks against it.
+	// regular: the reason applied to messages that were accepted on regularDays days over regularSpan, and nothing else
+	// speaks against the sender. A small site with a fault in its one host looks like this. So does a spammer that no
+	// list knows; the report names it, and a deny list of the operator speaks against it.
 	regular = "regular"
 )
 
@@ -26,8 +27,6 @@ const (
 	regularSpan  = 14 * 24 * time.Hour
 	forgedDays   = 2
 )
-
-// Passing SPF does not make a sender good, as spammers publish records too. It verifies the sender.
 
 // ledger is all evidence, with what senders and clients have done in all their entries.
 type ledger struct {
@@ -82,7 +81,7 @@ func (c *Collector) findAnswered(ctx context.Context, e *entry, now time.Time) e
 	return nil
 }
 
-// addTo adds what speaks for and against a sender or client.
+// addTo adds what speaks for and against a sender or client to its sum.
 func addTo(sums map[string]*entry, name string, e *entry) {
 	if e.Clean.N == 0 && e.Against.N == 0 && !e.answered {
 		return
@@ -96,13 +95,13 @@ func addTo(sums map[string]*entry, name string, e *entry) {
 	sum.answered = sum.answered || e.answered
 }
 
-// good returns why the sender of an entry is good, apart from the reason, or "" if it is not known to be. clean are the clean
-// messages that count for the sender.
+// good returns why the sender of an entry is good, apart from the reason, or "" if it is not known to be. clean are the
+// clean messages that count for the sender.
 func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
-	client := of(l.clients, e.Client)
+	client := sumOf(l.clients, e.Client)
 	own := client
 	if e.Verified {
-		own = of(l.senders, e.Sender)
+		own = sumOf(l.senders, e.Sender)
 	}
 	clean = own.cleanOf(reason)
 	switch {
@@ -118,7 +117,8 @@ func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
 	return "", clean
 }
 
-func of(sums map[string]*entry, name string) *entry {
+// sumOf returns the sum of a name, which is empty if there is none.
+func sumOf(sums map[string]*entry, name string) *entry {
 	if e := sums[name]; e != nil {
 		return e
 	}

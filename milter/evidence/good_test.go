@@ -145,7 +145,8 @@ func TestGoodSenders(t *testing.T) {
 	}
 }
 
-// TestCleanInSpiteOfTheReason judges a reason that is no fault: messages that it applied to are clean, but not for this reason.
+// TestCleanInSpiteOfTheReason judges a reason that is no fault: messages that it applied to are clean, but not for this
+// reason.
 func TestCleanInSpiteOfTheReason(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

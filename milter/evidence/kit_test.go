@@ -28,8 +28,8 @@ var (
 // start is the beginning of a week.
 var start = time.Unix(week(checktest.Now)*weekSeconds, 0).UTC()
 
-// site is a Collector with a clock that the test sets. The HELO name of a session is its client, which is verified if the name
-// begins with "own.".
+// site is a Collector with a clock that the test sets. The HELO name of a session is its client, which is verified if
+// the name begins with "own.".
 type site struct {
 	*Collector
 	t       *testing.T
@@ -91,8 +91,8 @@ func session(day int, client, from string) *checks.Session {
 
 func requestOf(s *checks.Session) *checks.Request { return checks.NewRequest(s, checks.RcptTo) }
 
-// mail has one transaction on a day after the start, each a second later than the one before. The reasons apply; the last one
-// refuses the mail if its action is enforced.
+// mail has one transaction on a day after the start, each a second later than the one before. The reasons apply; the
+// last one refuses the mail if its action is enforced.
 func (s *site) mail(day int, client, from string, reasons ...did) {
 	s.n++
 	session := session(day, client, from)
@@ -114,7 +114,8 @@ func (s *site) decide(req *checks.Request, d checks.Decision, reasons ...did) {
 	}
 }
 
-// spam has occasions of judged from several clients over some days. Their domains pass SPF, and each is used for some days.
+// spam has occasions of judged from several clients over some days. Their domains pass SPF, and each is used for some
+// days.
 func (s *site) spam(occasions, clients, days int) {
 	for i := range occasions {
 		day := i * days / max(occasions-1, 1)

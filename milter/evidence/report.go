@@ -7,8 +7,8 @@ import (
 	"milterd/checks"
 )
 
-// Threshold is what the evidence on a reason must reach before the reason is called safe to enforce. No good sender on a hundred
-// occasions means, with 95 % confidence, good senders on at most three of a hundred.
+// Threshold is what the evidence on a reason must reach before the reason is called safe to enforce. No good sender on
+// a hundred occasions means, with 95 % confidence, good senders on at most three of a hundred.
 type Threshold struct {
 	Occasions int `json:"occasions"` // at least
 	Clients   int `json:"clients"`   // at least
@@ -64,8 +64,8 @@ type WatchReport struct {
 	Reasons   []Watched `json:"reasons"`
 }
 
-// Watched is the evidence on a reason with the action watch or greylist. An occasion of a reason is a mail transaction that it
-// applied to, with however many recipients.
+// Watched is the evidence on a reason with the action watch or greylist. An occasion of a reason is a mail transaction
+// that it applied to, with however many recipients.
 type Watched struct {
 	Reason  string    `json:"reason"`
 	Check   string    `json:"check"`
@@ -142,8 +142,8 @@ type Enforced struct {
 	HeldSenders int `json:"held_senders"`
 	CameBack    int `json:"came_back"` // of HeldSenders, those with an accepted message afterwards
 
-	// Wronged are the likely false refusals, at most maxSenders of WrongedSenders: good senders that were refused, and good
-	// senders that were held and did not come back within lostAfter.
+	// Wronged are the likely false refusals, at most maxSenders of WrongedSenders: good senders that were refused, and
+	// good senders that were held and did not come back within lostAfter.
 	WrongedSenders int      `json:"wronged_senders"`
 	Wronged        []Sender `json:"wronged"`
 }

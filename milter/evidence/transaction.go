@@ -16,7 +16,7 @@ const (
 	held                  // greylisted because of this reason
 	refusedOtherwise      // for another reason
 	accused               // this reason speaks against the sender: it refused, or it is Reason.Accuses
-	cleanly               // the message was clean all the same, see update
+	cleanMail             // the message was clean all the same, see update
 )
 
 // transaction is what is known of the running mail transaction of a session.
@@ -45,9 +45,24 @@ type update struct {
 
 	fates   []reasonFate
 	against bool // a reason speaks against the sender, for the first time in the transaction
-	// clean reports whether the message was accepted although all checks ran, and no fault was found. A message that a watched
-	// reason let in is not clean.
+	// clean reports whether the message was accepted although all checks ran, and no fault was found. A message that a
+	// watched reason let in is not clean.
 	clean bool
+}
+
+// Estimated sizes in memory.
+const (
+	snapshotBytes  = 4 << 10 // of a session with the results of its checks
+	recipientBytes = 200     // beside the address
+)
+
+// size estimates the memory that an update holds, in bytes.
+func (u update) size() int {
+	n := snapshotBytes
+	for _, r := range u.Envelope.Rcpts {
+		n += recipientBytes + len(r.Text)
+	}
+	return n
 }
 
 // hits returns the fates as tallies.
@@ -82,7 +97,7 @@ func (t *transaction) accepted() (u update) {
 	u.clean = !t.partial && !slices.ContainsFunc(t.reasons, func(r reasonFate) bool { return r.fault })
 	f := passed
 	if u.clean {
-		f |= cleanly
+		f |= cleanMail
 	}
 	for _, r := range t.reasons {
 		u.fates = append(u.fates, reasonFate{Reason: r.Reason, fate: f})
@@ -102,8 +117,8 @@ func (t *transaction) add(o checks.Outcome, f fate) fate {
 	return added
 }
 
-// isFault reports whether a reason is a fault of the message. Reasons that the profile safe does not watch or that can only be
-// watched are none, and greylisting follows from another reason.
+// isFault reports whether a reason is a fault of the message. Reasons that the profile safe does not watch or that can
+// only be watched are none, and greylisting follows from another reason.
 func isFault(o checks.Outcome) bool {
 	if o.Reason.Greylisting {
 		return false

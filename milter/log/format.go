@@ -8,8 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// formatter returns a formatter for lines of text or JSON. It quotes remote bytes, so that no value can forge a field or a
-// line. With stamp set, lines of text begin with the time, which syslog adds itself.
+// formatter returns a formatter for lines of text or JSON. It quotes remote bytes, so that no value can forge a field
+// or a line. With stamp set, lines of text begin with the time, which syslog adds itself.
 func formatter(json, stamp bool) logrus.Formatter {
 	if json {
 		return &logrus.JSONFormatter{DisableTimestamp: !stamp}

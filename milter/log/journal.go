@@ -1,6 +1,6 @@
-// Package log writes decisions to the log: one line for each reason that applied, one for each accepted message, and one
-// for each check that failed. Journal makes the lines, Output writes them to syslog or standard error in the background.
-// Start reading at Journal.
+// Package log writes decisions to the log: one line for each reason that applied, one for each accepted message, and
+// one for each check that failed. Journal makes the lines, Output writes them to syslog or standard error in the
+// background. Start reading at Journal.
 package log
 
 import (
@@ -13,8 +13,8 @@ import (
 	"milterd/checks"
 )
 
-// Journal logs decisions and accepted messages. It implements milter.Journal. It is safe for concurrent use, and does not
-// block if Log is the logger of an Output.
+// Journal logs decisions and accepted messages. It implements milter.Journal. It is safe for concurrent use, and does
+// not block if Log is the logger of an Output.
 type Journal struct {
 	Log *logrus.Logger
 }

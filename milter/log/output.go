@@ -10,15 +10,15 @@ import (
 	"milterd/milter/queue"
 )
 
-// maxQueued is the size of the lines that wait for a stalled log: some ten thousand, which a busy host writes in a minute.
-// With half of it, lines are lost after half the time; twice as much is memory that nothing else can use.
+// maxQueued is the size of the lines that wait for a stalled log: some ten thousand, which a busy host writes in a
+// minute. With half of it, lines are lost after half the time; twice as much is memory that nothing else can use.
 const maxQueued = 8 << 20 // bytes
 
 // lineOverhead is the memory that a waiting line takes beside its text.
 const lineOverhead = 64 // bytes
 
-// Output writes log lines in the background, so that a stalled log does not stall mail. It drops and counts the lines for
-// which there is no room. It is a logrus.Hook and safe for concurrent use.
+// Output writes log lines in the background, so that a stalled log does not stall mail. It drops and counts the lines
+// for which there is no room. It is a logrus.Hook and safe for concurrent use.
 type Output struct {
 	formatter logrus.Formatter
 	write     func(logrus.Level, []byte) error
@@ -42,8 +42,8 @@ func ToWriter(w io.Writer, json, stamp bool) *Output {
 	return newOutput(formatter(json, stamp), write, nil)
 }
 
-// ToSyslog starts an Output to the local syslog. Lines that syslog does not take go to fallback. It fails if there is no
-// syslog.
+// ToSyslog starts an Output to the local syslog. Lines that syslog does not take go to fallback. It fails if there is
+// no syslog.
 func ToSyslog(facility syslog.Priority, json bool, fallback io.Writer) (*Output, error) {
 	w, err := syslog.New(facility|syslog.LOG_INFO, "milterd")
 	if err != nil {
@@ -110,8 +110,8 @@ func (o *Output) Fire(e *logrus.Entry) error {
 // Dropped returns the number of lines that were lost since the start because there was no room for them.
 func (o *Output) Dropped() uint64 { return o.lines.Dropped() }
 
-// Close writes the lines that wait, for at most the timeout. It returns how many were not written by then. Lines that are
-// logged later are lost.
+// Close writes the lines that wait, for at most the timeout. It returns how many were not written by then. Lines that
+// are logged later are lost.
 func (o *Output) Close(timeout time.Duration) (lost int) { return o.lines.Close(timeout) }
 
 // writeAll writes lines, and then one that reports how many were dropped.

@@ -1,5 +1,5 @@
-// Package queue writes entries in the background: many goroutines add entries, and one goroutine writes them in batches.
-// It serves milter/log, milter/records and milter/evidence, so that mail never waits for a log or a store.
+// Package queue writes entries in the background: many goroutines add entries, and one goroutine writes them in
+// batches. It serves milter/log, milter/records and milter/evidence, so that mail never waits for a log or a store.
 package queue
 
 import (
@@ -31,7 +31,7 @@ type Writer[T any] struct {
 	mu       sync.Mutex
 	changed  *sync.Cond // signals a change of any field below
 	waiting  []T
-	held     int    // size of the entries that wait or are being written
+	size     int    // of the entries that wait or are being written
 	added    uint64 // entries
 	written  uint64 // entries
 	flushing int    // running calls of Flush
@@ -58,17 +58,17 @@ func (w *Writer[T]) Add(entry T) {
 func (w *Writer[T]) add(entry T, size int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.held+size > w.MaxBytes {
+	if w.closed || w.size+size > w.MaxBytes {
 		return false
 	}
 	w.waiting = append(w.waiting, entry)
-	w.held += size
+	w.size += size
 	w.added++
 	w.changed.Broadcast()
 	return true
 }
 
-// Drop counts n entries as dropped. Config.Write calls it for entries that could not be written because of err.
+// Drop counts n entries as dropped. Config.Write calls it for entries that it could not write because of err.
 func (w *Writer[T]) Drop(n int, err error) {
 	if n == 0 {
 		return
@@ -138,7 +138,7 @@ func (w *Writer[T]) run() {
 		w.Write(batch)
 		clear(batch) // the array may live on in waiting
 		w.mu.Lock()
-		w.held -= size
+		w.size -= size
 		w.written += uint64(len(batch))
 		w.changed.Broadcast()
 		w.mu.Unlock()

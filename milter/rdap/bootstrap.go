@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// fileKey, with the name of a bootstrap file, is the key of the time when it was fetched, in seconds since 1970 as 8 bytes,
-	// followed by the file, compressed with gzip.
+	// fileKey, with the name of a bootstrap file, is the key of the time when it was fetched, in seconds since 1970 as
+	// 8 bytes, followed by the file, compressed with gzip.
 	fileKey = "rdap:file:"
 	// fileMaxAge is the age after which a file is fetched again, RFC 9224 section 8.
 	fileMaxAge = bootstrap.DefaultCacheTimeout
@@ -28,8 +28,8 @@ const (
 	storeTimeout = 5 * time.Second
 )
 
-// fileCache keeps bootstrap files in the store. It implements cache.RegistryCache. Like bootstrap.Client, it is not safe for
-// concurrent use.
+// fileCache keeps bootstrap files in the store. It implements cache.RegistryCache. Like bootstrap.Client, it is not
+// safe for concurrent use.
 type fileCache struct {
 	store  checks.Store
 	now    func() time.Time

@@ -13,8 +13,8 @@ import (
 // anyAddressKey is the context key of the host and port that may have any address.
 type anyAddressKey struct{}
 
-// allowAnyAddress returns a context in which requests to server may go to any address. A host that server redirects to needs a
-// public address still.
+// allowAnyAddress returns a context in which requests to server may go to any address. A host that server redirects to
+// needs a public address still.
 func allowAnyAddress(ctx context.Context, server *url.URL) context.Context {
 	port := server.Port()
 	if port == "" {
@@ -36,7 +36,8 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 
 var errNotPublic = errors.New("the address is not public")
 
-// control checks the address after the name is resolved, so that a second DNS answer cannot differ from the checked one.
+// control checks the address after the name is resolved, so that a second DNS answer cannot differ from the checked
+// one.
 func (d *dialer) control(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !d.public(to.Addr().Unmap().WithZone("")) {
@@ -45,16 +46,16 @@ func (d *dialer) control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// notPublic has the blocks of IANA's special-purpose registries (RFC 6890) in which a host may listen and that netip does not
-// classify. 6to4 and Teredo addresses, which embed an IPv4 address, are among them: no registry uses them.
+// notPublic has the blocks of IANA's special-purpose registries (RFC 6890) in which a host may listen and that netip
+// does not classify. 6to4 and Teredo addresses, which embed an IPv4 address, are among them: no registry uses them.
 var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
 	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/23"),
 }
 
-// nat64 addresses embed an IPv4 address in their last 4 bytes, RFC 6052 section 2.1. A host without IPv4 reaches registries by
-// them.
+// nat64 addresses embed an IPv4 address in their last 4 bytes, RFC 6052 section 2.1. A host without IPv4 reaches
+// registries by them.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 // public reports whether an address belongs to the public Internet.

@@ -33,8 +33,9 @@ type limitError struct{ host, why string }
 // Error implements error.
 func (e *limitError) Error() string { return e.host + " gets no request for now: " + e.why }
 
-// limiter is an http.RoundTripper that limits the rate of requests to each host, sends none while a host asks for a pause or
-// does not answer, and bounds the size of answers. The state is in the store: the daemons that share it share the limits.
+// limiter is an http.RoundTripper that limits the rate of requests to each host, sends none while a host asks for a
+// pause or does not answer, and bounds the size of answers. The state is in the store: the daemons that share it share
+// the limits.
 type limiter struct {
 	store checks.Store
 	now   func() time.Time
@@ -75,8 +76,8 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// allow counts a request to a host. It returns an error if the request must not be sent. The counter expires a minute after
-// its first request: a burst of perMinute requests is allowed, which needs one operation of the store.
+// allow counts a request to a host. It returns an error if the request must not be sent. The counter expires a minute
+// after its first request: a burst of perMinute requests is allowed, which needs one operation of the store.
 func (l *limiter) allow(ctx context.Context, host string) error {
 	why, pausing, err := l.store.Get(ctx, backoffKey+host)
 	if err != nil {
@@ -92,8 +93,8 @@ func (l *limiter) allow(ctx context.Context, host string) error {
 	return err
 }
 
-// backOff stops requests to a host for a while. It works after the end of ctx too, which is how a slow host shows. If the store
-// fails, the rate limit remains.
+// backOff stops requests to a host for a while. It works after the end of ctx too, which is how a slow host shows. If
+// the store fails, the rate limit remains.
 func (l *limiter) backOff(ctx context.Context, host string, d time.Duration, why string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()

@@ -1,9 +1,10 @@
 // Package rdap asks domain registries when a domain was registered, by the Registration Data Access Protocol (RFC 7480,
 // RFC 9082, RFC 9083). The check sender uses it for the reason domain-new.
 //
-// The library openrdap implements the protocol. This package limits what a daemon may do with it: limiter bounds the rate of
-// requests to each registry and obeys Retry-After, dialer connects to public addresses only, and fileCache keeps the list of
-// registries. Their state is in the store, so it survives a restart and holds for all hosts of a site. Start reading at Client.
+// The library openrdap implements the protocol. This package limits what a daemon may do with it: limiter bounds the
+// rate of requests to each registry and obeys Retry-After, dialer connects to public addresses only, and fileCache
+// keeps the list of registries. Their state is in the store, so it survives a restart and holds for all hosts of a
+// site. Start reading at Client.
 package rdap
 
 import (
@@ -27,13 +28,14 @@ import (
 const (
 	// timeout bounds one request with its redirects.
 	timeout = 20 * time.Second
-	// perMinute is how many requests in a minute one host gets from all daemons that share the store. Registries publish no
-	// limits; the known ones are not lower. With half of it, the age of more new domains is unknown in a busy minute; with twice
-	// as much, a registry may refuse all requests.
+	// perMinute is how many requests in a minute one host gets from all daemons that share the store. Registries
+	// publish no limits; the known ones are not lower. With half of it, the age of more new domains is unknown in a
+	// busy minute; with twice as much, a registry may refuse all requests.
 	perMinute = 10
 	// maxBody is the size of the largest answer after decompression. Usual answers have some ten thousand bytes.
 	maxBody = 1 << 20 // bytes
-	// maxRedirects is the number of redirects of a request: an aggregator redirects to a registry, and that to a new address.
+	// maxRedirects is the number of redirects of a request: an aggregator redirects to a registry, and that to a new
+	// address.
 	maxRedirects = 5
 	// userAgent identifies milterd to registries.
 	userAgent = "milterd (mail filter; domain age)"
@@ -84,12 +86,12 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Registered returns when a domain (A-labels, lower case) was registered last. It returns the zero time if the domain is not
-// registered, its top-level domain has no server, or the server has no date. An error means that the time could not be found out
-// now.
+// Registered returns when a domain (A-labels, lower case) was registered last. It returns the zero time if the domain
+// is not registered, its top-level domain has no server, or the server has no date. An error means that the time could
+// not be found out now.
 //
-// server is the base URL of a server that the operator chose, which may have any address. If it is empty, the servers are those
-// that IANA lists for the top-level domain, RFC 9224.
+// server is the base URL of a server that the operator chose, which may have any address. If it is empty, the servers
+// are those that IANA lists for the top-level domain, RFC 9224.
 func (c *Client) Registered(ctx context.Context, server, domain string) (time.Time, error) {
 	if server != "" {
 		u, err := url.Parse(server)
@@ -111,8 +113,8 @@ func (c *Client) Registered(ctx context.Context, server, domain string) (time.Ti
 	return time.Time{}, err
 }
 
-// servers returns the base URLs of the servers for a domain, those with TLS first, RFC 9224 section 3. A top-level domain
-// without RDAP has none.
+// servers returns the base URLs of the servers for a domain, those with TLS first, RFC 9224 section 3. A top-level
+// domain without RDAP has none.
 func (c *Client) servers(ctx context.Context, domain string) ([]*url.URL, error) {
 	question := &bootstrap.Question{RegistryType: bootstrap.DNS, Query: domain}
 	c.mu.Lock()
@@ -165,8 +167,8 @@ func cause(answer *rdap.Response, err error) error {
 	}
 }
 
-// registration returns when a domain was registered last, RFC 9083 section 10.2.3. A domain that was deleted and registered
-// again may have another owner. It returns the zero time if no event has a valid date.
+// registration returns when a domain was registered last, RFC 9083 section 10.2.3. A domain that was deleted and
+// registered again may have another owner. It returns the zero time if no event has a valid date.
 func registration(events []rdap.Event) time.Time {
 	var last time.Time
 	for _, e := range events {
@@ -180,15 +182,15 @@ func registration(events []rdap.Event) time.Time {
 	return last
 }
 
-// layouts are the date formats of registries. RFC 9083 section 4.5 requires RFC 3339. A date without a time zone is read as UTC,
-// which may be wrong by half a day.
+// layouts are the date formats of registries. RFC 9083 section 4.5 requires RFC 3339. A date without a time zone is
+// read as UTC, which may be wrong by half a day.
 var layouts = [...]string{
 	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00",
 	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", time.DateOnly, "20060102", "2006.01.02",
 }
 
-// parseDate parses a date of a registry. It rejects dates before the first domains: some registries write 1900 or year 1 for an
-// unknown date.
+// parseDate parses a date of a registry. It rejects dates before the first domains: some registries write 1900 or year
+// 1 for an unknown date.
 func parseDate(text string) (time.Time, bool) {
 	text = strings.ToUpper(strings.TrimSpace(text)) // RFC 3339 section 5.6 allows "t" and "z"
 	for _, layout := range layouts {

@@ -17,7 +17,8 @@ import (
 	"milterd/checks/checktest"
 )
 
-// lab is a registry, a bootstrap server, and a client that may connect to loopback addresses. All use the clock of the test.
+// lab is a registry, a bootstrap server, and a client that may connect to loopback addresses. All use the clock of the
+// test.
 type lab struct {
 	*Client
 	store *checktest.Store
@@ -206,13 +207,15 @@ func TestTimeLimits(t *testing.T) {
 	}
 }
 
-func TestBootstrap(t *testing.T) {
+// register asks the registry in the bootstrap file about a domain.
+func (l *lab) register(t *testing.T, domain string) error {
+	t.Helper()
+	_, err := l.Registered(t.Context(), "", domain)
+	return err
+}
+
+func TestBootstrapServers(t *testing.T) {
 	t.Parallel()
-	ask := func(t *testing.T, l *lab, domain string) error {
-		t.Helper()
-		_, err := l.Registered(t.Context(), "", domain)
-		return err
-	}
 	t.Run("a top-level domain without a server", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t, answers(200, good))
@@ -236,35 +239,42 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
 	})
-	t.Run("a list is used for a day, also after a restart", func(t *testing.T) {
+	t.Run("bad URLs", func(t *testing.T) {
 		t.Parallel()
-		l := newLab(t, answers(404, ""))
-		for range 3 {
-			if err := ask(t, l, "example.net"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		l.restart(netip.Addr.IsLoopback)
-		if err := ask(t, l, "example.com"); err != nil || l.lists.Load() != 1 || l.asked.Load() != 4 {
-			t.Errorf("%v, the list was fetched %d times, the registry asked %d times", err, l.lists.Load(), l.asked.Load())
-		}
-		l.advance(24 * time.Hour)
-		if err := ask(t, l, "example.net"); err != nil || l.lists.Load() != 2 {
-			t.Errorf("%v, the list was fetched %d times", err, l.lists.Load())
+		l := newLab(t, answers(200, good))
+		l.list.Store(`{"services":[[["net"],["file:///etc/","ftp://127.0.0.1/","/relative/","://"]]]}`)
+		if err := l.register(t, "example.net"); err == nil {
+			t.Error("no error")
 		}
 	})
-	t.Run("an old list is used if there is no new one", func(t *testing.T) {
-		t.Parallel()
-		l := newLab(t, answers(404, ""))
-		if err := ask(t, l, "example.net"); err != nil {
-			t.Fatal(err)
+}
+
+// TestBootstrapAge shows that a list is used for a day, also after a restart, and longer if there is no new one.
+func TestBootstrapAge(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, answers(404, ""))
+	want := func(when, domain string, lists int32) {
+		t.Helper()
+		if err := l.register(t, domain); err != nil || l.lists.Load() != lists {
+			t.Errorf("%s: %v, the list was fetched %d times, want %d", when, err, l.lists.Load(), lists)
 		}
-		l.advance(48 * time.Hour)
-		l.list.Store("")
-		if err := ask(t, l, "example.net"); err != nil || l.lists.Load() != 2 {
-			t.Errorf("%v, the list was fetched %d times", err, l.lists.Load())
-		}
-	})
+	}
+	want("at first", "example.net", 1)
+	want("again", "example.net", 1)
+	l.restart(netip.Addr.IsLoopback)
+	want("after a restart", "example.com", 1)
+	l.advance(24 * time.Hour)
+	want("a day later", "example.net", 2)
+	l.advance(48 * time.Hour)
+	l.list.Store("")
+	want("without a new list", "example.net", 3)
+	if n := l.asked.Load(); n != 5 {
+		t.Errorf("%d requests to the registry, want 5", n)
+	}
+}
+
+func TestBootstrapErrors(t *testing.T) {
+	t.Parallel()
 	for name, list := range map[string]string{
 		"no list": "", "garbage": "<html>", "a malformed list": `{"services":[[["net"]]]}`, "a huge list": strings.Repeat(" ", maxBody) + "{}",
 	} {
@@ -272,24 +282,16 @@ func TestBootstrap(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, answers(200, good))
 			l.list.Store(list)
-			if err := ask(t, l, "example.net"); err == nil || !strings.Contains(err.Error(), "list of registries") {
+			if err := l.register(t, "example.net"); err == nil || !strings.Contains(err.Error(), "list of registries") {
 				t.Errorf("error %v", err)
 			}
 		})
 	}
-	t.Run("a list with bad URLs", func(t *testing.T) {
-		t.Parallel()
-		l := newLab(t, answers(200, good))
-		l.list.Store(`{"services":[[["net"],["file:///etc/","ftp://127.0.0.1/","/relative/","://"]]]}`)
-		if err := ask(t, l, "example.net"); err == nil {
-			t.Error("no error")
-		}
-	})
 	t.Run("the store fails", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t, answers(200, good))
 		l.store.Fail(errors.New("outage"))
-		if err := ask(t, l, "example.net"); err == nil || l.asked.Load() > 0 {
+		if err := l.register(t, "example.net"); err == nil || l.asked.Load() > 0 {
 			t.Errorf("error %v, %d requests without a limit", err, l.asked.Load())
 		}
 	})

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// encode returns a record as two lines of JSON: the record without its checks, which a search reads, and the checks, which
-// are long. The second line is empty if there are no checks or they are too long.
+// encode returns a record as two lines of JSON: the record without its checks, which a search reads, and the checks,
+// which are long. The second line is empty if there are no checks or they are too long.
 func encode(r Record) ([]byte, error) {
 	checks := r.Checks
 	r.Checks = nil

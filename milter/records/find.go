@@ -31,9 +31,9 @@ type Query struct {
 const (
 	// pageSize is the number of records that are read together.
 	pageSize = 8 * blockSize
-	// maxSkipped is how many records in a row may be missing or too old before a search ends. A single record may be too old
-	// because the clock was wrong, or missing because the store lost it. With half of it, more of such records hide older ones;
-	// with twice as much, a search reads twice as far beyond Query.Since.
+	// maxSkipped is how many records in a row may be missing or too old before a search ends. A single record may be
+	// too old because the clock was wrong, or missing because the store lost it. With half of it, more of such records
+	// hide older ones; with twice as much, a search reads twice as far beyond Query.Since.
 	maxSkipped = pageSize
 	// maxDelay is how long a record may wait to be written. Records are in the order of writing.
 	maxDelay = time.Minute
@@ -61,8 +61,8 @@ type Page struct {
 	Reached time.Time // of the last record that was looked at; zero: none was
 }
 
-// Page returns the records in a range that match a query. Unlike Find, it reads little even if hardly any record matches. With
-// an error it returns what was found before.
+// Page returns the records in a range that match a query. Unlike Find, it reads little even if hardly any record
+// matches. With an error it returns what was found before.
 func (l *Log) Page(ctx context.Context, q Query, in Range) (Page, error) {
 	s := search{Query: q, match: q.matcher(), page: Page{Records: []Record{}}} // not null in JSON
 	l.flush(ctx)

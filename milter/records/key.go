@@ -21,8 +21,8 @@ func NewKey() []byte {
 	return key
 }
 
-// LoadKey reads the key in a file, which is in hexadecimal. If there is no file, it makes one with a new key, and made is true.
-// It fails if other users than the owner and group can use the file.
+// LoadKey reads the key in a file, which is in hexadecimal. If there is no file, it makes one with a new key, and made
+// is true. It fails if other users than the owner and group can use the file.
 func LoadKey(path string) (key []byte, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {

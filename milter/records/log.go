@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// maxQueued is the size of the records that wait for a slow store: some ten thousand, which a busy host makes in half a
-	// minute. With half of it, records are lost after half the time; twice as much is memory that nothing else can use.
+	// maxQueued is the size of the records that wait for a slow store: some ten thousand, which a busy host makes in
+	// half a minute. With half of it, records are lost after half the time; twice as much is memory that nothing else
+	// can use.
 	maxQueued = 16 << 20 // bytes
 	// recordOverhead is the memory that a waiting record takes beside its text.
 	recordOverhead = 128 // bytes
-	// linger is how long the first of some records waits for others, as the store takes many at the cost of one. With half of
-	// it the store is written twice as often; twice as much delays nothing, but a crash loses twice as many.
+	// linger is how long the first of some records waits for others, as the store takes many at the cost of one. With
+	// half of it the store is written twice as often; twice as much delays nothing, but a crash loses twice as many.
 	linger = 100 * time.Millisecond
 	// flushTimeout is how long a reader waits for the records that are not written yet.
 	flushTimeout = time.Second
@@ -32,8 +33,8 @@ type Options struct {
 	Log  *logrus.Entry    // gets a warning when records are lost; may be nil
 }
 
-// Log is the log of decisions. It implements milter.Journal: it writes in the background, and drops and counts the records
-// that the store does not take in time. It is safe for concurrent use.
+// Log is the log of decisions. It implements milter.Journal: it writes in the background, and drops and counts the
+// records that the store does not take in time. It is safe for concurrent use.
 type Log struct {
 	store   checks.Store
 	opts    Options

@@ -8,10 +8,10 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// The hosts that share a store number their records together, in the order in which they are written. 64 numbers are a block.
-// A part has the records of one process in one block, compressed, under the number of the first. The process adds to its
-// part, which writes all of it again, until the block ends, the part is full, or an hour has passed. When a block begins,
-// the block that is as far back as records are kept is deleted.
+// The hosts that share a store number their records together, in the order in which they are written. 64 numbers are a
+// block. A part has the records of one process in one block, compressed, under the number of the first. The process
+// adds to its part, which writes all of it again, until the block ends, the part is full, or an hour has passed. When a
+// block begins, the block that is as far back as records are kept is deleted.
 //
 // The parts of a block are found in order: the smallest number that the parts so far do not have is the first number of
 // another part, or its record was lost.
@@ -20,10 +20,12 @@ const (
 	partKey = "records:part:" // with the number of its first record; the records
 	idKey   = "records:id:"   // with the id of a refusal; the number of the first record of its part
 
-	// blockSize is the number of records in a block. With half of it, the store has twice as many parts to read in a search,
-	// each compressed a little less; with twice as much, a busy host writes twice as much again with each batch.
+	// blockSize is the number of records in a block. With half of it, the store has twice as many parts to read in a
+	// search, each compressed a little less; with twice as much, a busy host writes twice as much again with each
+	// batch.
 	blockSize = 64
-	// maxPartAge is how long a part is added to. The store keeps all of a part until the time of its last record is over.
+	// maxPartAge is how long a part is added to. The store keeps all of a part until the time of its last record is
+	// over.
 	maxPartAge = time.Hour
 	// counterTTL is for lastKey. If the counter began anew, the order of the records would be lost.
 	counterTTL = 50 * 365 * 24 * time.Hour

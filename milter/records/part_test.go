@@ -109,8 +109,9 @@ func TestLongRecordsNeedMoreParts(t *testing.T) {
 	}
 }
 
-// TestPartAge shows that a part is added to for an hour only. Each addition extends the time that the store keeps all of the
-// part: on a quiet host, where a block takes weeks to fill, its first record would stay until long after its time.
+// TestPartAge shows that a part is added to for an hour only. Each addition extends the time that the store keeps all
+// of the part: on a quiet host, where a block takes weeks to fill, its first record would stay until long after its
+// time.
 func TestPartAge(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

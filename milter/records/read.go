@@ -94,8 +94,8 @@ func (l *Log) parts(ctx context.Context, block, last int64, each func(first int6
 	return nil
 }
 
-// read returns the records with the numbers from newest down to oldest, in this order. A record that is not kept or cannot be
-// read is nil. last is the number of the last record of all.
+// read returns the records with the numbers from newest down to oldest, in this order. A record that is not kept or
+// cannot be read is nil. last is the number of the last record of all.
 func (l *Log) read(ctx context.Context, newest, oldest, last int64) ([]*stored, error) {
 	list := make([]*stored, newest-oldest+1)
 	errs := make([]error, blockOf(newest)-blockOf(oldest)+1)

@@ -1,6 +1,6 @@
-// Package records keeps decisions: a record of each decision with a reply or a reason that applied, and of each accepted
-// message. The operator searches them (Log.Find, Log.Page), and the sender of a refused mail sees the record that the link
-// in the reply refers to (Log.Get). Records are bounded in number and age.
+// Package records keeps decisions: a record of each decision with a reply or a reason that applied, and of each
+// accepted message. The operator searches them (Log.Find, Log.Page), and the sender of a refused mail sees the record
+// that the link in the reply refers to (Log.Get). Records are bounded in number and age.
 //
 // Record is one decision, Log stores records in the checks.Store that all hosts of a site share, and Signer makes the
 // references in links. Start reading at Log.

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A reference is the id of a record and its signature, both in base32: lower-case letters and digits, which mail programs
-// do not change and a person can read out.
+// A reference is the id of a record and its signature, both in base32: lower-case letters and digits, which mail
+// programs do not change and a person can read out.
 const (
 	timeBytes   = 4 // seconds since 1970
 	randomBytes = 11
@@ -97,8 +97,8 @@ func (s Signer) Verify(ref, reason string, now time.Time, keep time.Duration) (i
 	return id, nil
 }
 
-// mac returns the signature of an id and a reason: a reference is valid on the page of its own reason only. Neither of them
-// has a NUL in it.
+// mac returns the signature of an id and a reason: a reference is valid on the page of its own reason only. Neither of
+// them has a NUL in it.
 func (s Signer) mac(id, reason string) []byte {
 	h := hmac.New(sha256.New, s.key)
 	h.Write([]byte(macContext + "\x00" + id + "\x00" + reason))

@@ -8,11 +8,13 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20000x
 SOAK ?= 10m
+BIN ?= bin/milterd
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .PHONY: build run test check lint unit real fuzz soak bench microbench examples install-tools
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/milterd ./cmd/milterd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
 
 run: build
 	@examples/demo bin/milterd

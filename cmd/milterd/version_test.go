@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+)
+
+func TestVersionOfBuild(t *testing.T) {
+	t.Parallel()
+	built := func(version string, settings ...debug.BuildSetting) *debug.BuildInfo {
+		return &debug.BuildInfo{Main: debug.Module{Version: version}, Settings: settings}
+	}
+	commit := debug.BuildSetting{Key: "vcs.revision", Value: "fe3dd89a1b2c3d4e5f60718293a4b5c6d7e8f901"}
+	for name, c := range map[string]struct {
+		made string
+		info *debug.BuildInfo
+		want string
+	}{
+		"make build":                   {"v0.1.0", built("(devel)", commit), "v0.1.0"},
+		"go install of a tag":          {"", built("v0.1.0"), "v0.1.0"},
+		"go build in a checkout":       {"", built("v0.0.0-20261129063000-fe3dd89a1b2c", commit), "v0.0.0-20261129063000-fe3dd89a1b2c"},
+		"an older go command":          {"", built("(devel)", commit), "fe3dd89a1b2c"},
+		"with changes":                 {"", built("", commit, debug.BuildSetting{Key: "vcs.modified", Value: "true"}), "fe3dd89a1b2c-dirty"},
+		"go build without git":         {"", built("(devel)"), "unknown (built without git)"},
+		"go build of a module's copy":  {"", built(""), "unknown (built without git)"},
+		"make build without git":       {"", built("(devel)"), "unknown (built without git)"},
+		"make build with a dirty tree": {"fe3dd89-dirty", built("(devel)"), "fe3dd89-dirty"},
+	} {
+		if got := versionOf(c.made, c.info); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestVersionFlagAndCommand(t *testing.T) {
+	t.Parallel()
+	var outputs []string
+	for _, word := range []string{"version", "--version"} {
+		var out bytes.Buffer
+		if code := run(t.Context(), []string{word}, &out, io.Discard); code != 0 {
+			t.Fatalf("milterd %s: exit status %d", word, code)
+		}
+		outputs = append(outputs, out.String())
+	}
+	if outputs[0] != outputs[1] || !strings.HasPrefix(outputs[0], "milterd ") || strings.Contains(outputs[0], "(devel)") {
+		t.Errorf("got %q", outputs)
+	}
+}
+
+// TestMakeBuildSaysItsCommit builds the program as an operator does.
+func TestMakeBuildSaysItsCommit(t *testing.T) {
+	t.Parallel()
+	requirePrograms(t, "make", "git")
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	output := func(name string, args ...string) string {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = root
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	bin := filepath.Join(t.TempDir(), "milterd")
+	output("make", "build", "BIN="+bin)
+	want := "milterd " + output("git", "describe", "--tags", "--always", "--dirty") + " go"
+	if got := output(bin, "--version"); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// requirePrograms skips the test unless MILTERD_TEST_REAL=1 says that everything is installed. Then a missing program fails it.
+func requirePrograms(t *testing.T, names ...string) {
+	t.Helper()
+	if os.Getenv("MILTERD_TEST_REAL") != "1" {
+		t.Skipf("needs %v: run `make test`, or .ci/install and set MILTERD_TEST_REAL=1", names)
+	}
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%v: run .ci/install", err)
+		}
+	}
+}

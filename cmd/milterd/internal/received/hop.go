@@ -94,7 +94,8 @@ func authentication(c clauses, protocol string) (user string, ok bool) {
 	switch {
 	case protocol == "ASMTP":
 		ok = true
-	case strings.HasSuffix(protocol, "SMTPA"), strings.HasSuffix(protocol, "SMTPSA"), strings.HasSuffix(protocol, "LMTPA"), strings.HasSuffix(protocol, "LMTPSA"):
+	case strings.HasSuffix(protocol, "SMTPA"), strings.HasSuffix(protocol, "SMTPSA"),
+		strings.HasSuffix(protocol, "LMTPA"), strings.HasSuffix(protocol, "LMTPSA"):
 		ok = true
 	}
 	for _, text := range c.comments("from") {

@@ -9,11 +9,11 @@ import (
 // policyCauses returns the differences that are the cause of two results of judges with the same site and the
 // same trust: the actions of the reasons that decided, and the settings of the checks that found such a
 // reason in one of them only. If there is none, it returns those that may be about any reason.
-func (c *changes) policyCauses(before, after result) []*Difference {
+func (c *changes) policyCauses(before, after result) []*difference {
 	s := c.suspects(before, after)
-	causes := c.where(func(d *Difference) bool { return c.concerns(d, s) == specific })
+	causes := c.where(func(d *difference) bool { return c.concerns(d, s) == specific })
 	if len(causes) == 0 {
-		return c.where(func(d *Difference) bool { return c.concerns(d, s) == general })
+		return c.where(func(d *difference) bool { return c.concerns(d, s) == general })
 	}
 	return causes
 }
@@ -86,7 +86,7 @@ const (
 )
 
 // concerns returns how a difference concerns a change with these suspects.
-func (c *changes) concerns(d *Difference, s suspects) concern {
+func (c *changes) concerns(d *difference, s suspects) concern {
 	about := func(match bool) concern {
 		if match {
 			return specific
@@ -114,5 +114,5 @@ func (c *changes) concerns(d *Difference, s suspects) concern {
 // profileDecides reports whether a reason has another action because of the profile.
 func (c *changes) profileDecides(id string) bool {
 	return c.base.opts.Actions[id] != c.against.opts.Actions[id] &&
-		!slices.ContainsFunc(c.differences, func(d *Difference) bool { return d.Key == "actions."+id })
+		!slices.ContainsFunc(c.differences, func(d *difference) bool { return d.Key == "actions."+id })
 }

@@ -13,7 +13,7 @@ import (
 // cause. base and against are the configurations of Options; both decide all messages.
 type changes struct {
 	base, against *judge
-	differences   []*Difference
+	differences   []*difference
 	groups        []*change // in the order of their first messages
 	count         int       // messages with different results
 	refused       int       // by against
@@ -30,16 +30,17 @@ type changes struct {
 // change is messages with the same pair of results for the same cause.
 type change struct {
 	from, to string
-	because  []*Difference
+	because  []*difference
 	hits     []*hit
 }
 
 func newChanges(base, against *judge) *changes {
 	c := &changes{
-		base: base, against: against, differences: differences(base.config, against.config), checkOf: map[string]string{}, order: map[string]int{},
+		base: base, against: against, differences: differences(base.config, against.config),
+		checkOf: map[string]string{}, order: map[string]int{},
 	}
 	c.trustDiffers = !reflect.DeepEqual(base.site, against.site) || !reflect.DeepEqual(base.opts.Trusted, against.opts.Trusted)
-	c.otherDiffers = slices.ContainsFunc(c.differences, func(d *Difference) bool { return !d.hasNoEffect() && !d.isTrust() })
+	c.otherDiffers = slices.ContainsFunc(c.differences, func(d *difference) bool { return !d.hasNoEffect() && !d.isTrust() })
 	for i, inst := range base.instances {
 		c.order[inst.Info.Name] = i
 		for _, r := range inst.Info.Reasons {
@@ -92,7 +93,7 @@ func (c *changes) add(m *mail, before, middle, after result) {
 }
 
 // byEffect returns the differences that changed a result, and the others.
-func (c *changes) byEffect() (effective, idle []*Difference) {
+func (c *changes) byEffect() (effective, idle []*difference) {
 	for _, d := range c.differences {
 		if d.Messages > 0 {
 			effective = append(effective, d)
@@ -106,20 +107,20 @@ func (c *changes) byEffect() (effective, idle []*Difference) {
 // because returns the differences that are the cause of a change, in the order of the files: those in whom is
 // trusted if the result of middle is another one than that of base, and those in checks and actions if that
 // of against is another one than that of middle.
-func (c *changes) because(m *mail, before, middle, after result) []*Difference {
-	var causes []*Difference
+func (c *changes) because(m *mail, before, middle, after result) []*difference {
+	var causes []*difference
 	if before.String() != middle.String() {
 		causes = c.trustCauses(m, after)
 	}
 	if middle.String() != after.String() {
 		causes = append(causes, c.policyCauses(middle, after)...)
 	}
-	return slices.DeleteFunc(slices.Clone(c.differences), func(d *Difference) bool { return !slices.Contains(causes, d) })
+	return slices.DeleteFunc(slices.Clone(c.differences), func(d *difference) bool { return !slices.Contains(causes, d) })
 }
 
 // trustCauses returns each difference without which against would read the message differently, or trust its client
 // differently. If there is none, because each of several has the same effect, it returns those in whom is trusted.
-func (c *changes) trustCauses(m *mail, after result) []*Difference {
+func (c *changes) trustCauses(m *mail, after result) []*difference {
 	keys := c.siteKeys(m, after)
 	s := &checks.Session{Client: after.facts.Client, Local: after.facts.Local, AuthUser: after.facts.User}
 	trust := c.against.opts.Trusted
@@ -132,9 +133,9 @@ func (c *changes) trustCauses(m *mail, after result) []*Difference {
 	if authenticated.Trusts(s) != trusts {
 		keys = append(keys, "trusted.authenticated")
 	}
-	causes := c.where(func(d *Difference) bool { return slices.Contains(keys, d.Key) })
+	causes := c.where(func(d *difference) bool { return slices.Contains(keys, d.Key) })
 	if len(causes) == 0 {
-		return c.where((*Difference).isTrust)
+		return c.where((*difference).isTrust)
 	}
 	return causes
 }
@@ -166,6 +167,6 @@ func (c *changes) siteKeys(m *mail, after result) []string {
 }
 
 // where returns the differences for which match is true.
-func (c *changes) where(match func(*Difference) bool) []*Difference {
-	return slices.DeleteFunc(slices.Clone(c.differences), func(d *Difference) bool { return !match(d) })
+func (c *changes) where(match func(*difference) bool) []*difference {
+	return slices.DeleteFunc(slices.Clone(c.differences), func(d *difference) bool { return !match(d) })
 }

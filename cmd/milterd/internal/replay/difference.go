@@ -9,8 +9,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Difference is a key with different values in two configuration files.
-type Difference struct {
+// difference is a key with different values in two configuration files.
+type difference struct {
 	Key      string // such as "checks.greylist.delay"
 	Old, New string // empty if the key is not given
 	Place    string // file and line of the new value, else of the old one
@@ -18,7 +18,7 @@ type Difference struct {
 }
 
 // String returns the difference as the report shows it.
-func (d *Difference) String() string {
+func (d *difference) String() string {
 	show := func(value string) string {
 		if value == "" {
 			return "not given"
@@ -29,28 +29,28 @@ func (d *Difference) String() string {
 }
 
 // words returns the parts of the key.
-func (d *Difference) words() []string {
+func (d *difference) words() []string {
 	return strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
 }
 
 // isTrust reports whether the difference is about trusted clients.
-func (d *Difference) isTrust() bool { return d.words()[0] == "trusted" }
+func (d *difference) isTrust() bool { return d.words()[0] == "trusted" }
 
 // withoutResult are the keys that have no effect on results.
 var withoutResult = []string{"listen", "max_connections", "budget", "explain", "admin", "records", "dns", "store", "log"}
 
 // hasNoEffect reports whether the difference has no effect on results.
-func (d *Difference) hasNoEffect() bool { return slices.Contains(withoutResult, d.words()[0]) }
+func (d *difference) hasNoEffect() bool { return slices.Contains(withoutResult, d.words()[0]) }
 
 // differences compares two valid configuration files.
-func differences(before, after Config) []*Difference {
+func differences(before, after Config) []*difference {
 	olds, news := flatten(before.Text), flatten(after.Text)
 	find := func(list []setting, key string) int {
 		return slices.IndexFunc(list, func(s setting) bool { return s.key == key })
 	}
-	var list []*Difference
+	var list []*difference
 	for _, n := range news {
-		d := &Difference{Key: n.key, New: n.value, Place: n.place(after)}
+		d := &difference{Key: n.key, New: n.value, Place: n.place(after)}
 		if i := find(olds, n.key); i >= 0 {
 			d.Old = olds[i].value
 		}
@@ -60,7 +60,7 @@ func differences(before, after Config) []*Difference {
 	}
 	for _, o := range olds {
 		if find(news, o.key) < 0 {
-			list = append(list, &Difference{Key: o.key, Old: o.value, Place: o.place(before)})
+			list = append(list, &difference{Key: o.key, Old: o.value, Place: o.place(before)})
 		}
 	}
 	return list

@@ -72,7 +72,7 @@ type pageChanges struct {
 	Against         string
 	Changed         int
 	Totals          []pageTotals
-	Effective, Idle []*Difference
+	Effective, Idle []*difference
 	Groups          []pageChange
 	Unexplained     string
 }
@@ -90,7 +90,7 @@ type pageTotals struct {
 type pageChange struct {
 	From, To           string
 	FromClass, ToClass string
-	Because            []*Difference
+	Because            []*difference
 	Count              int
 	Messages           pageHits
 }

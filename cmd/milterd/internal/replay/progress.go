@@ -50,7 +50,8 @@ func (b *Bar) line(p Progress) string {
 	if total > 0 {
 		part := min(float64(done)/float64(total), 1)
 		full := int(part * barWidth)
-		line = fmt.Sprintf("%s [%s%s] %3.0f %% %d messages", verb, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), 100*part, messages)
+		bar := strings.Repeat("#", full) + strings.Repeat(".", barWidth-full)
+		line = fmt.Sprintf("%s [%s] %3.0f %% %d messages", verb, bar, 100*part, messages)
 	}
 	if p.Unreadable > 0 {
 		line += fmt.Sprintf(", %d unreadable", p.Unreadable)

@@ -17,8 +17,8 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// limits is the table of the README. What is a constant of the program is written as {folder.name}, with a unit: octets, or
-// time; a setting as {name}.
+// limits is the source of the table in the README. {folder.name unit} is a constant of the program, whose unit is octets or
+// time or missing; {name} is a setting.
 const limits = `
 # Mail servers
 connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} file descriptors for all else (or one half, if there are fewer than twice as many) | an eighth more are answered 451 4.3.2, others are closed; the log says so once a minute
@@ -80,6 +80,7 @@ func TestReadmeHasTheLimits(t *testing.T) {
 	}
 }
 
+// limitTable returns the table in Markdown.
 func limitTable(t *testing.T) string {
 	t.Helper()
 	var table strings.Builder
@@ -97,7 +98,7 @@ func limitTable(t *testing.T) string {
 
 var reference = regexp.MustCompile(`\{[^}]+\}`)
 
-// boundsOf returns what finds the value of a reference, and formats it.
+// boundsOf returns a function that formats the value of a reference.
 func boundsOf(t *testing.T) func(string) string {
 	t.Helper()
 	cfg, problems := config.Load("", all.Checks)
@@ -109,6 +110,7 @@ func boundsOf(t *testing.T) func(string) string {
 		"dns.timeout": config.FormatDuration(cfg.DNS.Timeout), "records.max": grouped(int64(cfg.Records.Max)),
 		"records.keep": config.FormatDuration(cfg.Records.Keep),
 	}
+	folders := map[string]constants{}
 	return func(ref string) string {
 		name, unit, _ := strings.Cut(strings.Trim(ref, "{}"), " ")
 		if text, ok := settings[name]; ok {
@@ -118,7 +120,11 @@ func boundsOf(t *testing.T) func(string) string {
 		if dot < 0 {
 			t.Fatalf("%s is no reference", ref)
 		}
-		n := constantsIn(t, filepath.Join("../..", name[:dot])).value(t, name[dot+1:])
+		folder := filepath.Join("../..", name[:dot])
+		if folders[folder] == nil {
+			folders[folder] = constantsIn(t, folder)
+		}
+		n := folders[folder].value(t, name[dot+1:])
 		switch unit {
 		case "octets":
 			return octets(n)
@@ -130,7 +136,7 @@ func boundsOf(t *testing.T) func(string) string {
 	}
 }
 
-// constants are the expressions of the constants of a package.
+// constants are the constants of a package, by name.
 type constants map[string]ast.Expr
 
 func constantsIn(t *testing.T, folder string) constants {
@@ -166,7 +172,7 @@ func constantsIn(t *testing.T, folder string) constants {
 	return all
 }
 
-// value computes a constant; times are in nanoseconds.
+// value returns the value of a constant; durations are in nanoseconds.
 func (c constants) value(t *testing.T, name string) int64 {
 	t.Helper()
 	expr, ok := c[name]
@@ -206,7 +212,7 @@ func (c constants) eval(t *testing.T, e ast.Expr) constant.Value {
 	return nil
 }
 
-// octets writes a size in the unit that it is a multiple of.
+// octets formats a size in the largest unit of which it is a multiple.
 func octets(n int64) string {
 	switch {
 	case n%(1<<20) == 0:
@@ -218,7 +224,7 @@ func octets(n int64) string {
 	}
 }
 
-// shortTime writes 2h0m0s as 2 h.
+// shortTime formats a duration in the largest unit of which it is a multiple: 2h0m0s as 2 h.
 func shortTime(d time.Duration) string {
 	switch {
 	case d%time.Hour == 0:
@@ -232,7 +238,7 @@ func shortTime(d time.Duration) string {
 	}
 }
 
-// grouped writes a number with commas.
+// grouped formats a number with commas.
 func grouped(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0; i -= 3 {

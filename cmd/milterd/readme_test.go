@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -86,9 +87,9 @@ func TestTheExampleCheckOfTheReadme(t *testing.T) {
 	if out, err := own.CombinedOutput(); err != nil {
 		t.Errorf("its own tests: %v: %s", err, out)
 	}
-	bin := filepath.Join(dir, "milterd")
-	if out := golang("build", "-overlay", dir+"/overlay.json", "-o", bin, "./cmd/milterd"); out != "" {
-		t.Fatal(out)
+	bin, err := daemontest.Build("-overlay", dir+"/overlay.json")
+	if err != nil {
+		t.Fatal(err)
 	}
 	milterd := func(args ...string) string {
 		out, _ := exec.Command(bin, args...).CombinedOutput()

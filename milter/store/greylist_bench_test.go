@@ -1,4 +1,4 @@
-package main
+package store_test
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 	"milterd/milter/store/redistest"
 )
 
-// triplets is how many the store of BenchmarkGreylist knows: a busy site's.
+// triplets is the number of triplets in the store of BenchmarkGreylist, that of a busy site.
 const triplets = 1_000_000
 
-// BenchmarkGreylist is what greylisting costs with a million triplets, one operation being the decision about one
-// recipient: "first" about triplets never seen, "known" about such as have passed. Octets are of the disk, or of the memory
-// of Redis, with all that the check keeps for a triplet that has passed.
+// BenchmarkGreylist measures greylisting decisions with a million triplets in the store: "first" for new triplets, "known"
+// for triplets that have passed. It also reports the bytes that a passed triplet takes on the disk or in the memory of
+// Redis.
 func BenchmarkGreylist(b *testing.B) {
 	for _, driver := range []string{"memory", "embedded", "redis"} {
 		b.Run(driver, func(b *testing.B) {
@@ -49,13 +49,13 @@ func BenchmarkGreylist(b *testing.B) {
 			b.Run("known", func(b *testing.B) {
 				inParallel(b, b.N, func(i int) error { return decide(c, i%triplets, began.Add(time.Hour), false) })
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
-				b.ReportMetric(float64(settledSize(b, s))/triplets, "octets/triplet")
+				b.ReportMetric(float64(settledSize(b, s))/triplets, "bytes/triplet")
 			})
 		})
 	}
 }
 
-// settledSize is the size of a store when its own figure, which a probe takes each 10 s, no longer moves, or after a minute.
+// settledSize returns the size of a store when it no longer changes, or after a minute. The store updates it every 10 s.
 func settledSize(b *testing.B, s *store.Store) int64 {
 	b.StopTimer()
 	defer b.StartTimer()
@@ -73,6 +73,7 @@ func settledSize(b *testing.B, s *store.Store) int64 {
 	return size
 }
 
+// greylistOn returns the check greylist with a store.
 func greylistOn(b *testing.B, s checks.Store) checks.Check {
 	b.Helper()
 	env := checktest.Env(b, "")
@@ -80,7 +81,7 @@ func greylistOn(b *testing.B, s checks.Store) checks.Check {
 	return checktest.Build[greylist.Settings](b, greylist.Info, env, nil)
 }
 
-// decide is message i at a time: it has to wait, or else is delivered.
+// decide has the check decide about message i at a time. The message must be deferred, or else is delivered.
 func decide(c checks.Check, i int, at time.Time, waits bool) error {
 	ctx := context.Background()
 	s := &checks.Session{ID: "bench", Time: at, Client: netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), 1})}
@@ -97,7 +98,7 @@ func decide(c checks.Check, i int, at time.Time, waits bool) error {
 	return err
 }
 
-// inParallel runs f for 0..n-1 in 32 goroutines, as so many sessions would.
+// inParallel calls f for 0 to n-1 from 32 goroutines.
 func inParallel(b *testing.B, n int, f func(int) error) {
 	b.Helper()
 	var next atomic.Int64

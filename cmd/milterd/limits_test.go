@@ -48,6 +48,7 @@ the store in memory | {milter/store.defaultRecords} records, {milter/store.defau
 the embedded store | {milter/store.cacheOctets octets} of memory, {milter/store.mostOctets octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records
 records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded octets} | the oldest go
 records that wait for the store | {milter/records.maxQueued octets} | they are dropped, and counted in milterd_records_dropped_total
+transactions whose client and sender are not known yet | {milter/evidence.maxQueued octets}, and {milter/evidence.maxPending} senders that wait for the store | their evidence is lost, and the reports say so
 
 # Others
 lines that wait for the log | {milter/log.maxQueued octets}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log

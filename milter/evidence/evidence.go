@@ -87,21 +87,14 @@ func Open(store checks.Store, opts Options) *Collector {
 	}
 	c := &Collector{store: store, opts: opts, name: rand.Text(), pending: newPending()}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	c.queue = queue.New(queue.Config[update]{MaxBytes: maxQueued, Size: update.size, Write: c.attribute, OnDrop: c.warn})
+	c.queue = queue.New(queue.Config[update]{
+		MaxBytes: maxQueued,
+		Size:     update.size,
+		Write:    c.attribute,
+		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
+	})
 	go c.flushPeriodically()
 	return c
-}
-
-// warn logs that evidence was lost.
-func (c *Collector) warn(total uint64, err error) {
-	if c.opts.Log == nil {
-		return
-	}
-	e := c.opts.Log.WithField("transactions", total)
-	if err != nil {
-		e = e.WithError(err)
-	}
-	e.Warn("evidence lost since the start: the store is down or too slow")
 }
 
 // Decided implements milter.Journal.

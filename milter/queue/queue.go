@@ -6,6 +6,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 const (
@@ -22,6 +24,20 @@ type Config[T any] struct {
 	Write    func(batch []T)               // writes 1 to MaxBatch entries; it may block, and must not retain the slice
 	Linger   time.Duration                 // how long the first entry of a batch waits for more entries
 	OnDrop   func(total uint64, err error) // if not nil, called after a drop, at most once a minute; see Dropped and Drop
+}
+
+// Warn returns a Config.OnDrop that logs a warning with the total in a field. If log is nil, it returns nil.
+func Warn(log *logrus.Entry, field, message string) func(total uint64, err error) {
+	if log == nil {
+		return nil
+	}
+	return func(total uint64, err error) {
+		e := log.WithField(field, total)
+		if err != nil {
+			e = e.WithError(err)
+		}
+		e.Warn(message)
+	}
 }
 
 // Writer is a bounded queue in front of a function that writes. It is safe for concurrent use.

@@ -60,21 +60,9 @@ func Open(store checks.Store, opts Options) *Log {
 		Size:     func(e entry) int { return recordOverhead + len(e.text) },
 		Write:    l.write,
 		Linger:   linger,
-		OnDrop:   l.warn,
+		OnDrop:   queue.Warn(opts.Log, "records", "decision records lost since the start: the store is down or too slow"),
 	})
 	return l
-}
-
-// warn logs that records were lost.
-func (l *Log) warn(total uint64, err error) {
-	if l.opts.Log == nil {
-		return
-	}
-	e := l.opts.Log.WithField("records", total)
-	if err != nil {
-		e = e.WithError(err)
-	}
-	e.Warn("decision records lost since the start: the store is down or too slow")
 }
 
 // Keep returns the age of the oldest record.

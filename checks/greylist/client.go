@@ -4,120 +4,84 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
 )
 
+// clientPrefix begins the key of a clientRecord. The name of the client follows, see clientNames.
+const clientPrefix = "greylist:client:"
+
 const (
-	// clientKey begins the record of a client identity that has passed; the identity follows.
-	clientKey = "greylist:client:"
-	// countKey begins the lock of a count: of the daemons that would count a pass as the fifth, one does.
-	countKey = "greylist:count:"
-	// countEvery is how long after a counted pass the next one counts.
-	countEvery = time.Hour
-	// allowFor is how long the operator's word holds: until it is taken back.
+	// countInterval is how long after a counted pass the next one counts. Without it, one retry of a message with five
+	// recipients would allow a client.
+	countInterval = time.Hour
+	// allowFor is how long an entry of the operator lasts: until it is removed.
 	allowFor = 10 * 365 * 24 * time.Hour
 )
 
-// clientRecord is a client identity in the store. Times are seconds since 1970.
+// clientRecord is a client in the store. Times are in Unix seconds.
 type clientRecord struct {
-	Passes  int    `json:"n"`
-	Counted int64  `json:"counted"` // the last of them
-	Used    int64  `json:"used"`    // the last message that came through
+	Passes  int    `json:"n"`       // at most Settings.AutoAllow
+	Counted int64  `json:"counted"` // last pass that counted
+	Used    int64  `json:"used"`    // last message that was accepted
 	Client  string `json:"client,omitempty"`
 	Allowed bool   `json:"allowed,omitempty"` // by the operator
 }
 
-// names lists under which a client may be allowed, that which counts its passes first.
-func names(who facts.Identity, client netip.Addr) []string {
-	list := []string{who.Narrow(), who.Domain}
-	if who.Network.IsValid() {
-		list = append(list, facts.Identity{Network: who.Network}.String(), client.WithZone("").String())
+// clientNames returns the names under which a client may have a record, first the one that counts its passes.
+func clientNames(identity facts.Identity, client netip.Addr) []string {
+	names := []string{identity.Narrow(), identity.Domain}
+	if identity.Network.IsValid() {
+		names = append(names, facts.Identity{Network: identity.Network}.String(), client.WithZone("").String())
 	}
-	list = slices.DeleteFunc(list, func(n string) bool { return n == "" })
-	return slices.Compact(list)
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "" })
+	return slices.Compact(names)
 }
 
-// allowed tells whether a client waits no more: it has passed often enough, or the operator says so.
-func (c *check) allowed(ctx context.Context, s *checks.Request, who facts.Identity) (bool, error) {
-	now := s.Time
-	for i, name := range names(who, s.Client) {
-		r, ok, err := load[clientRecord](ctx, c.env.Store, clientKey+name)
+// isAllowed reports whether a client waits no more: it passed often enough, or the operator allowed it.
+func (c *check) isAllowed(ctx context.Context, r *checks.Request, identity facts.Identity) (bool, error) {
+	for i, name := range clientNames(identity, r.Client) {
+		rec, _, err := load[clientRecord](ctx, c.env.Store, clientPrefix+name)
 		if err != nil {
 			return false, err
 		}
-		often := i == 0 && c.AutoAllow > 0 && r.Passes >= c.AutoAllow && now.Unix()-r.Used < seconds(c.Keep)
-		if ok && (r.Allowed || often) {
+		passed := i == 0 && c.AutoAllow > 0 && rec.Passes >= c.AutoAllow && r.Time.Unix()-rec.Used < seconds(c.Keep)
+		if rec.Allowed || passed {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// count notes that a client passed by waiting, or was let through because it had. Many daemons may do so at once.
-func (c *check) count(ctx context.Context, s *checks.Request, d *delivery) error {
-	name := d.who.Narrow()
+// countPass counts that a client passed after waiting, or records that it passed because it is allowed. Hosts that count at
+// the same time write the same number, so no lock is needed.
+func (c *check) countPass(ctx context.Context, r *checks.Request, d *delivery) error {
+	name := d.identity.Narrow()
 	if name == "" || c.AutoAllow == 0 {
 		return nil
 	}
-	now := s.Time.Unix()
-	r, _, err := load[clientRecord](ctx, c.env.Store, clientKey+name)
+	rec, _, err := load[clientRecord](ctx, c.env.Store, clientPrefix+name)
 	if err != nil {
 		return err
 	}
-	if now-r.Used >= seconds(c.Keep) {
-		r.Passes = 0
+	now := r.Time.Unix()
+	if now-rec.Used >= seconds(c.Keep) {
+		rec.Passes = 0
 	}
-	since := now - r.Counted // under 0: counted by a clock that was wrong
-	counts := d.waited && r.Passes < c.AutoAllow && (r.Passes == 0 || since >= seconds(countEvery) || since < -seconds(skew))
-	if counts {
-		// The lock names the count, so that who is late with the same one is too late. It ends by itself: a daemon that dies
-		// before the next line delays the count, and does not end it.
-		counts, err = c.env.Store.PutNew(ctx, countKey+name+" "+strconv.Itoa(r.Passes+1), []byte{1}, countEvery)
-		if err != nil {
-			return err
-		}
-	}
+	since := now - rec.Counted // negative if it was counted by a wrong clock
 	switch {
-	case counts:
-		r.Passes++
-		r.Counted = now
-	case r.Passes == 0 || r.Allowed || isFresh(r.Used, s.Time):
+	case !d.allowed && rec.Passes < c.AutoAllow && (rec.Passes == 0 || since >= seconds(countInterval) || since < -seconds(maxSkew)):
+		rec.Passes++
+		rec.Counted = now
+	case rec.Passes == 0 || rec.Allowed || isRecent(rec.Used, r.Time):
 		return nil
 	}
-	r.Used, r.Client = now, s.Client.String()
+	rec.Used, rec.Client = now, r.Client.String()
 	ttl := c.Keep
-	if r.Allowed {
+	if rec.Allowed {
 		ttl = allowFor
 	}
-	return save(ctx, c.env.Store, clientKey+name, r, ttl)
-}
-
-// Observe implements checks.Observer: what came through is known from then on. On a session that is trusted nothing was
-// looked up, so nothing is noted.
-func (c *check) Observe(ctx context.Context, s *checks.Request, e checks.Event) {
-	if e.Kind != checks.Accepted {
-		return
-	}
-	counted := false
-	for _, d := range transactionOf(s).deliveries {
-		if d.index >= len(s.Envelope.Rcpts) || s.Envelope.Rcpts[d.index].Refused != "" {
-			continue
-		}
-		suspected := len(s.Suspicions(d.index)) > 0
-		err := c.pass(ctx, s.Time, d)
-		if err == nil && suspected && (d.waited || d.free) && !counted {
-			counted = true
-			err = c.count(ctx, s, d)
-		}
-		if err != nil {
-			// The next message of this sender may have to wait, or wait again. A store that failed once is not asked for
-			// the other recipients.
-			c.env.Log.WithFields(s.LogFields()).WithError(err).Warn("could not note that a message passed greylisting")
-			return
-		}
-	}
+	return save(ctx, c.env.Store, clientPrefix+name, rec, ttl)
 }

@@ -8,8 +8,8 @@ import (
 	"milterd/checks/greylist"
 )
 
-// TestClockJumps: when the clock is moved, nobody waits for longer than who comes for the first time, and who is known is known
-// again when it is put back. Records expire by a clock of the store's own, as the daemon has it.
+// TestClockJumps tests that no delivery waits longer than a first one because the clock is moved, and that a known triplet is
+// known when the clock is right again. The store expires records by a clock of its own, as in the daemon.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	for name, jump := range checktest.Jumps {
@@ -28,9 +28,8 @@ func TestClockJumps(t *testing.T) {
 			pass(3 * time.Minute)
 			wantHeld(t, "known, retry", w.send(p, known), false)
 
-			for range 2 { // the second time it is put back
+			for range 2 { // the second time the clock is moved back
 				w.now = w.now.Add(jump)
-				// Retries as servers make them: every some minutes, for a quarter of an hour.
 				for name, m := range map[string]mail{"known": known, "waiting": plain()} {
 					held := w.send(p, m)
 					if reply := held.replies[0]; reply != "" && reply != text(180) {
@@ -42,8 +41,8 @@ func TestClockJumps(t *testing.T) {
 				}
 				jump = -jump
 			}
-			wantHeld(t, "somebody else", w.send(p, with(func(m *mail) { m.client = "198.51.100.99" })), true)
-			// What was written by the wrong clock is kept as long as anything else.
+			wantHeld(t, "another client", w.send(p, with(func(m *mail) { m.client = "198.51.100.99" })), true)
+			// Records that were written with the wrong clock expire as the others do.
 			for range 40 {
 				pass(24 * time.Hour)
 				wantHeld(t, "known, each day", w.send(p, known), false)

@@ -1,13 +1,18 @@
-// Package greylist asks a client that is under some suspicion to come back later, once for each sender and recipient
-// (greylisting, RFC 6647): mail servers do, most programs that send spam do not.
+// Package greylist implements greylisting, RFC 6647: it defers the first delivery of a suspicious client, reverse-path and
+// recipient. Mail servers retry after some minutes, most programs that send spam do not.
+//
+// A delivery is suspicious if an earlier check returned a reason with the action greylist, or on first contact, if that
+// reason has the action. The identity of a client comes from package facts.
+//
+// greylist.go has the check and reply.go the text of its reply. triplet.go has the record of a client, reverse-path and
+// recipient; client.go that of a client that retried often enough; noretry.go the senders that never retry. operator.go has
+// the operator's commands, selector.go what they select, and retry.go the report of retries. Start with Check and Observe.
 package greylist
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"milterd/checks"
@@ -23,14 +28,14 @@ type Settings struct {
 	NoRetry   []string      `yaml:"no_retry" doc:"Senders that never wait, beside those that milterd knows not to retry: host names, .domains, addresses, networks."`
 }
 
-// Validate refuses what would hold mail back for ever, or not at all.
+// Validate returns an error for settings that would defer mail forever, or never.
 func (c Settings) Validate() error {
 	var faults []error
 	if c.Delay <= 0 {
 		faults = append(faults, errors.New("delay must be over 0; to switch greylisting off, set the action of greylisted to off"))
 	}
 	if c.Window <= c.Delay {
-		faults = append(faults, fmt.Errorf("window (%s) must be longer than delay (%s), or nobody could come back in time", c.Window, c.Delay))
+		faults = append(faults, fmt.Errorf("window (%s) must be longer than delay (%s), or no retry is in time", c.Window, c.Delay))
 	}
 	if c.Keep < c.Window {
 		faults = append(faults, fmt.Errorf("keep (%s) must not be shorter than window (%s)", c.Keep, c.Window))
@@ -42,22 +47,23 @@ func (c Settings) Validate() error {
 	return errors.Join(append(faults, err)...)
 }
 
-// Info describes the check.
+// Info describes the check. It is the last one in the registry, so that mail which another check refuses is not asked to
+// come back.
 var Info = checks.Define(checks.Info{
 	Name: "greylist",
-	Doc: "Has a delivery wait that another check suspects (a reason whose action is greylist), or every first one if " +
-		"first-contact is set to greylist, until the client comes back after the delay. It runs last, so that mail which is " +
-		"refused anyway is not asked to come back.",
+	Doc: "Defers a delivery that another check suspects (a reason whose action is greylist), or every first one if " +
+		"first-contact is set to greylist, until the client comes back after the delay.",
 	Stages:  []checks.Stage{checks.RcptTo, checks.EndOfHeader},
 	Reasons: []*checks.Reason{firstContact, greylisted},
 }, Settings{Delay: 3 * time.Minute, Window: 48 * time.Hour, Keep: 35 * 24 * time.Hour, AutoAllow: 5}, build)
 
+// build returns the check. Its no-retry list has the entries of the settings and the built-in ones.
 func build(c Settings, env checks.Env) (checks.Check, error) {
-	var texts []string
+	var senders []string
 	for _, e := range Shipped() {
-		texts = append(texts, e.Sender)
+		senders = append(senders, e.Sender)
 	}
-	list, err := parseNoRetry(append(texts, c.NoRetry...))
+	list, err := parseNoRetry(append(senders, c.NoRetry...))
 	if err != nil {
 		return nil, err
 	}
@@ -70,181 +76,132 @@ type check struct {
 	noRetry noRetry
 }
 
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query { return facts.IdentityAhead(r) }
+
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if s.Stage == checks.EndOfHeader {
-		return c.atHeader(ctx, s)
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if r.Stage == checks.EndOfHeader {
+		return c.checkHeader(ctx, r)
 	}
-	return c.atRcpt(ctx, s)
+	return c.checkRcpt(ctx, r)
 }
 
-// Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query { return facts.IdentityAhead(s) }
-
-// atRcpt judges the recipient in question.
-func (c *check) atRcpt(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	index := len(s.Envelope.Rcpts) - 1
-	d, err := c.deliveryTo(ctx, s, index)
+// checkRcpt checks the current recipient.
+func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	index := len(r.Envelope.Rcpts) - 1
+	d, err := c.delivery(ctx, r, index)
 	if d == nil || err != nil || d.passes() {
 		return nil, err
 	}
-	why := s.Suspicions(index)
-	var first []checks.Verdict
-	if len(why) == 0 {
-		first = []checks.Verdict{{Reason: firstContact}}
-		if s.Action(firstContact) != checks.Greylist {
-			return first, nil
+	var verdicts []checks.Verdict
+	why := firstContact
+	if suspicions := r.Suspicions(index); len(suspicions) > 0 {
+		why = suspicions[0]
+	} else {
+		verdicts = []checks.Verdict{{Reason: firstContact}}
+		if r.Action(firstContact) != checks.Greylist {
+			return verdicts, nil
 		}
-		why = []*checks.Reason{firstContact}
 	}
-	// Other sites ask us with a null reverse-path whether a recipient exists, and must have their answer. The Pipeline adds
-	// the first contact to the suspicions, so that the end of the header will see it.
-	if s.Envelope.MailFrom.IsNull() {
-		return first, nil
+	// Callouts have a null reverse-path and need an answer to RCPT. Bounces are deferred at the end of the header: by then the
+	// Pipeline has added firstContact to their suspicions.
+	if r.Envelope.MailFrom.IsNull() {
+		return verdicts, nil
 	}
-	left, err := c.hold(ctx, s, d, why[0])
+	left, err := c.hold(ctx, r, d, why)
 	if left <= 0 || err != nil {
 		return nil, err
 	}
-	d.told = true
-	return append(first, verdict(s, d, why[0], left)), nil
+	d.reported = true
+	return append(verdicts, deferral(r, d, why, left)), nil
 }
 
-// atHeader judges the message for all its recipients: what has a suspicion that came up only now, and bounces. One of them
-// that must wait holds the message, which has one reply; but all of them are noted, so that they wait together and not one
-// after the other.
-func (c *check) atHeader(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	var longest *delivery
-	var why *checks.Reason
-	var most time.Duration
-	for i, r := range s.Envelope.Rcpts {
-		suspicions := s.Suspicions(i)
-		if r.Refused != "" || len(suspicions) == 0 {
+// checkHeader checks all recipients of a bounce, and those with a suspicion from the header section. One deferred recipient
+// defers the message, but the delay of all starts now, so that they do not wait one after the other.
+func (c *check) checkHeader(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	var verdicts []checks.Verdict
+	var longest time.Duration
+	for i, rcpt := range r.Envelope.Rcpts {
+		suspicions := r.Suspicions(i)
+		if rcpt.Refused != "" || len(suspicions) == 0 {
 			continue
 		}
-		d, err := c.deliveryTo(ctx, s, i)
+		d, err := c.delivery(ctx, r, i)
 		if err != nil {
 			return nil, err
 		}
-		// One that was told at RCPT and is still here is watched: the verdict is in the log already.
-		if d == nil || d.told || d.passes() {
+		if d == nil || d.reported || d.passes() { // reported: only watched, or it would have been refused at RCPT
 			continue
 		}
-		left, err := c.hold(ctx, s, d, suspicions[0])
+		left, err := c.hold(ctx, r, d, suspicions[0])
 		if err != nil {
 			return nil, err
 		}
-		if left > most {
-			longest, why, most = d, suspicions[0], left
+		if left > longest {
+			longest, verdicts = left, []checks.Verdict{deferral(r, d, suspicions[0], left)}
 		}
 	}
-	if longest == nil {
-		return nil, nil
-	}
-	return []checks.Verdict{verdict(s, longest, why, most)}, nil
+	return verdicts, nil
 }
 
-// deliveryTo is what is known of the delivery to a recipient, looked up once in a transaction. It is nil for one that never
-// waits: somebody vouches for it, or the sender is known not to come back.
-func (c *check) deliveryTo(ctx context.Context, s *checks.Request, index int) (*delivery, error) {
-	if index < 0 || s.Vouch(index) >= checks.SkipDelays {
+// delivery returns the delivery to a recipient, which is looked up once per transaction. It is nil if the delivery is
+// exempt: a check vouches for it, or the sender is known not to retry.
+func (c *check) delivery(ctx context.Context, r *checks.Request, index int) (*delivery, error) {
+	if index < 0 || r.Vouch(index) >= checks.SkipDelays {
 		return nil, nil
 	}
-	seen := transactionOf(s)
-	at, ok := slices.BinarySearchFunc(seen.deliveries, index, func(d *delivery, index int) int { return d.index - index })
-	if ok {
-		return seen.deliveries[at], nil
+	deliveries := deliveriesOf(r)
+	if d := deliveries[index]; d != nil {
+		return d, nil
 	}
-	if c.neverRetries(ctx, s) {
+	if c.neverRetries(ctx, r) {
 		return nil, nil
 	}
-	// A DNS that does not answer gives the client another identity than the next time, and so may cost it one more delay.
-	// That is no reason to let it through: spammers have name servers too.
-	who, _ := facts.ClientIdentity(ctx, c.env, s)
-	d := newDelivery(s, index, who)
-	if err := c.look(ctx, s.Time, d); err != nil {
+	// If the DNS fails, the client gets a less specific identity and may wait once more. It must not pass: a spammer
+	// controls its own name servers.
+	identity, _ := facts.ClientIdentity(ctx, c.env, r)
+	d := newDelivery(r, index, identity)
+	if err := c.lookUp(ctx, r.Time, d); err != nil {
 		return nil, err
 	}
-	seen.deliveries = slices.Insert(seen.deliveries, at, d)
+	deliveries[index] = d
 	return d, nil
 }
 
-// transaction is what the check knows of the open mail transaction.
-type transaction struct {
-	deliveries  []*delivery // by index
-	neverRetry  bool
-	askedOfList bool
+// deliveriesKey is the key of what deliveriesOf remembers.
+type deliveriesKey struct{}
+
+// deliveriesOf returns the deliveries of the current transaction that were looked up, by the index of the recipient.
+func deliveriesOf(r *checks.Request) map[int]*delivery {
+	m, _ := checks.Remember(r, checks.MailFrom, deliveriesKey{}, func() (map[int]*delivery, error) {
+		return map[int]*delivery{}, nil
+	})
+	return m
 }
 
-type transactionKey struct{}
-
-func transactionOf(s *checks.Request) *transaction {
-	t, _ := checks.Remember(s, checks.MailFrom, transactionKey{}, func() (*transaction, error) { return new(transaction), nil })
-	return t
-}
-
-// verdict is greylisted, with what the reply says.
-func verdict(s *checks.Request, d *delivery, why *checks.Reason, left time.Duration) checks.Verdict {
-	return checks.Verdict{Reason: greylisted, Detail: map[string]string{
-		"seconds":   fmt.Sprint(seconds(left)),
-		"why":       sentence(s, d, why),
-		"suspicion": why.ID,
-		"identity":  d.who.String(),
-	}}
-}
-
-// seconds rounds up: who comes back after so many is not too early.
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
-
-// sentence is the suspicion as its own reply would say it. What only the verdict behind it knew is left out, with the
-// punctuation that leads to it: "no reverse DNS name of 192.0.2.9 leads back to it: {ptr}" ends before the colon.
-func sentence(s *checks.Request, d *delivery, why *checks.Reason) string {
-	text := why.Reply.Text
-	for at := 0; ; {
-		i := strings.IndexByte(text[at:], '{')
-		if i < 0 {
-			return text
+// Observe implements checks.Observer. It records the deliveries of a message that is accepted. In a trusted session there are
+// none, as the check did not run.
+func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	if e.Kind != checks.Accepted {
+		return
+	}
+	deliveries := deliveriesOf(r)
+	counted := false
+	for i, rcpt := range r.Envelope.Rcpts {
+		d := deliveries[i]
+		if d == nil || rcpt.Refused != "" {
+			continue
 		}
-		at += i
-		length := strings.IndexByte(text[at:], '}') + 1
-		value, ok := placeholder(s, d, text[at:at+length])
-		if !ok {
-			return whole(text[:at], why.When)
+		err := c.recordPass(ctx, r.Time, d)
+		if err == nil && !counted && d.passes() && len(r.Suspicions(i)) > 0 {
+			counted = true
+			err = c.countPass(ctx, r, d)
 		}
-		text = text[:at] + value + text[at+length:]
-		at += len(value)
+		if err != nil {
+			// The sender may have to wait once more. The store would fail for the other recipients too.
+			c.env.Log.WithFields(r.LogFields()).WithError(err).Warn("could not record that a message passed greylisting")
+			return
+		}
 	}
-}
-
-// whole cuts an unfinished sentence back to where it might end; instead is for one that cannot.
-func whole(text, instead string) string {
-	if open := strings.LastIndex(text, " ("); open > strings.LastIndexByte(text, ')') {
-		return text[:open]
-	}
-	if end := max(strings.LastIndex(text, ": "), strings.LastIndex(text, ", "), strings.LastIndex(text, "; ")); end > 0 {
-		return text[:end]
-	}
-	return instead
-}
-
-// placeholder is what one stands for if the session knows it.
-func placeholder(s *checks.Request, d *delivery, name string) (value string, ok bool) {
-	const longest = 60 // so that the sentence comes to its end
-	switch name {
-	case "{client}":
-		value = s.Client.String()
-	case "{client_name}":
-		value = s.ClientName
-	case "{helo}":
-		value = s.Helo
-	case "{mail_from}":
-		value = "<" + s.Envelope.MailFrom.Text + ">"
-	case "{domain}":
-		value = s.Envelope.MailFrom.Domain
-	case "{rcpt}":
-		value = "<" + s.Envelope.Rcpts[d.index].Text + ">"
-	default:
-		return "", false
-	}
-	return checks.Clean(value, longest), true
 }

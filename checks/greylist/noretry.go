@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"milterd/checks"
@@ -16,33 +17,33 @@ import (
 //go:embed noretry.txt
 var noRetryText string
 
-// Entry is a sender of the shipped list, which greylisting would only harm.
+// Entry is an entry of a no-retry list: a sender that greylisting would only harm.
 type Entry struct {
-	Sender   string `json:"sender"` // as in the setting no_retry
-	Date     string `json:"date"`   // of the evidence, year first
+	Sender   string `json:"sender"` // as in Settings.NoRetry
+	Date     string `json:"date"`   // of the evidence, as in 2026-11-21
 	Evidence string `json:"evidence"`
 }
 
-// Shipped is the list that comes with the program.
+// Shipped returns the built-in list.
 func Shipped() []Entry {
 	var list []Entry
 	for line := range strings.Lines(noRetryText) {
 		line, _, _ = strings.Cut(line, "#")
-		f := strings.Fields(line)
-		if len(f) > 2 {
-			list = append(list, Entry{f[0], f[1], strings.Join(f[2:], " ")})
+		words := strings.Fields(line)
+		if len(words) > 2 {
+			list = append(list, Entry{Sender: words[0], Date: words[1], Evidence: strings.Join(words[2:], " ")})
 		}
 	}
 	return list
 }
 
-// noRetry is a set of senders, given by host name, domain or network.
+// noRetry is a set of senders.
 type noRetry struct {
-	hosts, domains map[string]bool
+	hosts, domains map[string]bool // lower case; domains without the leading dot
 	networks       []netip.Prefix
 }
 
-// parseNoRetry reads entries: "mail.example.net" is that host, ".example.net" the domain with all below it.
+// parseNoRetry parses entries of Settings.NoRetry: "mail.example.net" is that host, ".example.net" the domain and all below it.
 func parseNoRetry(entries []string) (noRetry, error) {
 	list := noRetry{hosts: map[string]bool{}, domains: map[string]bool{}}
 	var faults []error
@@ -56,12 +57,12 @@ func parseNoRetry(entries []string) (noRetry, error) {
 			list.networks = append(list.networks, p)
 			continue
 		}
-		name, domain := strings.CutPrefix(strings.ToLower(e), ".")
+		name, isDomain := strings.CutPrefix(strings.ToLower(e), ".")
 		if headers.CheckDomain(name) != nil || !strings.Contains(name, ".") {
-			faults = append(faults, fmt.Errorf("no_retry: %q is no host name, .domain, address or network", e))
+			faults = append(faults, fmt.Errorf("no_retry: %q is not a host name, .domain, address or network", e))
 			continue
 		}
-		if domain {
+		if isDomain {
 			list.domains[name] = true
 		} else {
 			list.hosts[name] = true
@@ -71,15 +72,10 @@ func parseNoRetry(entries []string) (noRetry, error) {
 }
 
 func (l noRetry) hasAddr(a netip.Addr) bool {
-	for _, n := range l.networks {
-		if n.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.networks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// hasName takes a name in lower case.
+// hasName reports whether the list has a name, which is in lower case, or a domain that contains it.
 func (l noRetry) hasName(name string) bool {
 	if l.hosts[name] {
 		return true
@@ -92,31 +88,28 @@ func (l noRetry) hasName(name string) bool {
 	return false
 }
 
-// neverRetries tells whether the client is in the list: by its address, by a confirmed name, or by the domain of the
-// reverse-path if it passes SPF. A DNS that does not answer says nothing.
-func (c *check) neverRetries(ctx context.Context, s *checks.Request) bool {
-	t := transactionOf(s)
-	if !t.askedOfList {
-		t.askedOfList = true
-		t.neverRetry = c.inList(ctx, s)
-	}
-	return t.neverRetry
+// neverRetriesKey is the key of what neverRetries remembers.
+type neverRetriesKey struct{}
+
+// neverRetries reports whether the client is in the list: by its address, by a confirmed name, or by the domain of the
+// reverse-path if it passes SPF. It is false if the DNS fails.
+func (c *check) neverRetries(ctx context.Context, r *checks.Request) bool {
+	is, _ := checks.Remember(r, checks.MailFrom, neverRetriesKey{}, func() (bool, error) { return c.inNoRetryList(ctx, r), nil })
+	return is
 }
 
-func (c *check) inList(ctx context.Context, s *checks.Request) bool {
-	if c.noRetry.hasAddr(s.Client) {
+func (c *check) inNoRetryList(ctx context.Context, r *checks.Request) bool {
+	if c.noRetry.hasAddr(r.Client) {
 		return true
 	}
-	names, _ := facts.Iprev(ctx, c.env, s)
-	for _, n := range names.Confirmed {
-		if c.noRetry.hasName(n) {
-			return true
-		}
+	names, _ := facts.Iprev(ctx, c.env, r)
+	if slices.ContainsFunc(names.Confirmed, c.noRetry.hasName) {
+		return true
 	}
-	if s.Envelope.MailFrom.IsNull() || !c.noRetry.hasName(s.Envelope.MailFrom.Domain) {
+	if r.Envelope.MailFrom.IsNull() || !c.noRetry.hasName(r.Envelope.MailFrom.Domain) {
 		return false
 	}
-	spf, _ := facts.MailFromSPF(ctx, c.env, s)
-	passes, _ := spf.Identifies()
+	evaluation, _ := facts.MailFromSPF(ctx, c.env, r)
+	passes, _ := evaluation.Identifies()
 	return passes
 }

@@ -12,7 +12,7 @@ import (
 	"milterd/checks/greylist"
 )
 
-// show lists what a word selects: "state identity from to" and "client passes allowed".
+// show returns what a word selects, as "state identity from to" and "client passes allowed".
 func (w *site) show(t *testing.T, what string) []string {
 	t.Helper()
 	sel, err := greylist.Show(context.Background(), w.store, w.now, what)
@@ -70,7 +70,7 @@ func TestShowAndForget(t *testing.T) {
 			n, err := greylist.Forget(context.Background(), w.store, c.what)
 			if c.what == "" {
 				if err == nil {
-					t.Error("forgot everything")
+					t.Error("an empty selection was accepted")
 				}
 				return
 			}
@@ -123,7 +123,7 @@ func TestAllow(t *testing.T) {
 			if c.bad {
 				return
 			}
-			w.now = w.now.Add(365 * 24 * time.Hour) // until it is taken back
+			w.now = w.now.Add(365 * 24 * time.Hour) // it lasts until it is removed
 			m := with(func(m *mail) { m.client = c.client })
 			wantHeld(t, "first", w.send(w.daemon(t), m), c.held)
 			if n, err := greylist.Forget(context.Background(), w.store, got.Identity); n == 0 || err != nil {
@@ -135,7 +135,7 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-func TestListTellsAll(t *testing.T) {
+func TestListJSON(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
 	p := w.daemon(t)
@@ -164,7 +164,7 @@ func wantJSON(t *testing.T, w *site, want string) {
 	}
 }
 
-func TestOperatorsAreToldOfAnOutage(t *testing.T) {
+func TestOutageIsAnError(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
 	w.store.Fail(errOutage)
@@ -180,60 +180,7 @@ func TestOperatorsAreToldOfAnOutage(t *testing.T) {
 	}
 }
 
-func TestSettings(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name   string
-		change func(*greylist.Settings)
-		want   string // in the error; empty: none
-	}{
-		{"defaults", func(*greylist.Settings) {}, ""},
-		{"no delay", func(s *greylist.Settings) { s.Delay = 0 }, "delay must be over 0"},
-		{"a window that is over before the delay", func(s *greylist.Settings) { s.Window = time.Minute }, "window"},
-		{"keep shorter than the window", func(s *greylist.Settings) { s.Keep = time.Hour }, "keep"},
-		{"negative passes", func(s *greylist.Settings) { s.AutoAllow = -1 }, "auto_allow"},
-		{"senders", func(s *greylist.Settings) {
-			s.NoRetry = []string{"a.example.net", ".example.net", "192.0.2.1", "2001:db8::/32"}
-		}, ""},
-		{"a mailbox", func(s *greylist.Settings) { s.NoRetry = []string{"a@example.net"} }, `"a@example.net"`},
-		{"a top-level domain", func(s *greylist.Settings) { s.NoRetry = []string{".com"} }, `".com"`},
-		{"a mapped network", func(s *greylist.Settings) { s.NoRetry = []string{"::ffff:192.0.2.0/120"} }, ""},
-		{"a network with bits behind it", func(s *greylist.Settings) { s.NoRetry = []string{"10.1.1.1/8"} }, `did you mean "10.0.0.0/8"?`},
-		{"all at once", func(s *greylist.Settings) { s.Delay, s.NoRetry = 0, []string{"com", "192.0.2.0/33"} },
-			"to off\nno_retry: \"com\" is no host name, .domain, address or network\nno_retry: \"192.0.2.0/33\""},
-		{"a broken network", func(s *greylist.Settings) { s.NoRetry = []string{"192.0.2.0/33"} }, `"192.0.2.0/33"`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s := greylist.Info.Default.(greylist.Settings)
-			c.change(&s)
-			err := s.Validate()
-			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want %q", err, c.want)
-			}
-		})
-	}
-}
-
-func TestShippedListHasEvidence(t *testing.T) {
-	t.Parallel()
-	list := greylist.Shipped()
-	if len(list) < 3 {
-		t.Errorf("%d entries", len(list))
-	}
-	for _, e := range list {
-		if _, err := time.Parse(time.DateOnly, e.Date); err != nil || len(e.Evidence) < 40 || !strings.HasSuffix(e.Evidence, ".") {
-			t.Errorf("%+v, %v", e, err)
-		}
-		s := greylist.Info.Default.(greylist.Settings)
-		s.NoRetry = []string{e.Sender}
-		if err := s.Validate(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-// What selects nothing because it means nothing is told.
+// TestSelections tests how many triplets a word selects; -1 stands for an error.
 func TestSelections(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
@@ -255,7 +202,7 @@ func TestSelections(t *testing.T) {
 			t.Errorf("%q selects %d, want %d", what, got, want)
 		}
 		if _, err := greylist.Forget(context.Background(), w.store, "nonsense!!"); err == nil {
-			t.Error("nonsense forgotten")
+			t.Error("Forget accepted an invalid selection")
 		}
 	}
 }

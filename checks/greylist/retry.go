@@ -14,118 +14,133 @@ import (
 	"milterd/checks/facts"
 )
 
-// Report tells what became of the deliveries that were first held in a period: who came back, how long it took, and who
-// never did.
+// Report is what became of the triplets that were first deferred in a period.
 type Report struct {
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
-	Counts             // of all
-	Took     Times     `json:"took"` // until the first retry, of those who came back at all
+	Counts             // of all triplets
+	Took     Times     `json:"took"` // until the first retry
 	Groups   []Group   `json:"groups"`
-	NoRetry  []Entry   `json:"no_retry"`      // for the setting no_retry; look at each: spammers do not come back either
-	Delay    int64     `json:"delay_seconds"` // the longest delay that hardly anyone's first retry would be too early for; 0: too few to say
-	Examples []Triplet `json:"examples"`      // some that never came back, the last ones first
+	NoRetry  []Entry   `json:"no_retry"`      // candidates for Settings.NoRetry; senders of spam do not retry either
+	Delay    int64     `json:"delay_seconds"` // longest delay that is over at 95 % of the first retries; 0 if there are too few
+	Examples []Triplet `json:"examples"`      // some that are gone, the last ones first
 }
 
 // Counts are numbers of triplets.
 type Counts struct {
-	Held    int `json:"held"`
+	Held    int `json:"held"` // deferred
 	Passed  int `json:"passed"`
-	Waiting int `json:"waiting"` // the window is still open
+	Waiting int `json:"waiting"` // the window is open
 	Gone    int `json:"gone"`
-	Early   int `json:"early"` // of Gone: came back, but only before the delay was over
-	Moved   int `json:"moved"` // of Waiting and Gone: the same sender and recipient passed as another client
+	Early   int `json:"early"` // of Gone: with a retry before the end of the delay, but none after it
+	Moved   int `json:"moved"` // of Waiting and Gone: the same sender and recipient passed with another client
 }
 
-// Group is the triplets of one organisational domain: that of the client, or of the sender if the client has none.
+// Group has the triplets of one organisational domain: that of the client, or else that of the sender.
 type Group struct {
 	Domain string `json:"domain"`
-	Named  bool   `json:"named"` // it is the client's own: by a confirmed name, or by SPF
+	Named  bool   `json:"named"` // Domain is the client's, by a confirmed name or by SPF
 	Counts
 	Took    Times    `json:"took"`
-	Clients []string `json:"clients"` // networks of clients that did not pass, at most 8
+	Clients []string `json:"clients"` // networks of clients that did not pass, at most maxClients
 
-	times    []int64
+	times    []int64 // in seconds
 	networks map[string]bool
 }
 
-// Times is how long something took, in seconds.
+// Times are statistics of how long something took, in seconds.
 type Times struct {
 	Count   int      `json:"count"`
-	P5      int64    `json:"p5"` // one in twenty took less
+	P5      int64    `json:"p5"` // 5 % took less
 	Median  int64    `json:"median"`
 	P95     int64    `json:"p95"`
 	Buckets []Bucket `json:"buckets,omitempty"`
 }
 
-// Bucket counts what took no more than AtMost seconds, and more than the bucket before. The last one has 0: no limit.
+// Bucket counts what took at most AtMost seconds, and more than the bucket before. The last one has 0, for no limit.
 type Bucket struct {
 	AtMost int64 `json:"at_most"`
 	Count  int   `json:"count"`
 }
 
 const (
-	enough      = 20 // first retries, below which no delay follows
-	suspects    = 3  // deliveries of a group that must be lost before an entry follows
+	minRetries  = 20 // first retries needed for Report.Delay; with half of it, P5 would be the fastest retry alone
+	minLost     = 3  // lost triplets of a group needed for an entry in Report.NoRetry; two may be chance
 	maxDelay    = 10 * time.Minute
 	maxExamples = 20
 	maxClients  = 8
 )
 
-// bucketLimits are the limits of Buckets.
+// bucketLimits returns the limits of Times.Buckets.
 func bucketLimits() []time.Duration {
 	const m, h = time.Minute, time.Hour
 	return []time.Duration{m, 3 * m, 5 * m, 10 * m, 15 * m, 30 * m, h, 2 * h, 4 * h, 8 * h, 24 * h, 48 * h}
 }
 
-// Retry makes the report of the last 7 days.
+// Retry returns the report of the last 7 days.
 func Retry(ctx context.Context, store checks.Store, now time.Time) (Report, error) {
 	r := Report{
-		Since: now.Add(-reportFor).UTC(), Until: now.UTC(),
+		Since: now.Add(-reportPeriod).UTC(), Until: now.UTC(),
 		Groups: []Group{}, NoRetry: []Entry{}, Examples: []Triplet{}, // [] in JSON
 	}
-	held := map[string]record{} // by hash: while a triplet passes there may be a record of each kind
+	held, err := heldSince(ctx, store, r.Since)
+	if err != nil {
+		return Report{}, err
+	}
+	passed := map[string]bool{} // by sender and recipient
+	for _, rec := range held {
+		if rec.Passed != 0 {
+			passed[rec.From+"\x00"+rec.To] = true
+		}
+	}
+	groups := map[string]*Group{}
+	var times []int64
+	for _, rec := range held {
+		g := groupOf(groups, rec)
+		state := rec.state(now)
+		moved := state != Passed && passed[rec.From+"\x00"+rec.To]
+		r.add(rec, state, moved)
+		g.add(rec, state, moved)
+		if rec.Back != 0 {
+			times = append(times, rec.Back-rec.First)
+			g.times = append(g.times, rec.Back-rec.First)
+		}
+		if state != Passed {
+			g.networks[networkOf(rec)] = true
+		}
+		if state == Gone {
+			r.Examples = append(r.Examples, rec.triplet(now))
+		}
+	}
+	r.setTimes(times)
+	r.setGroups(groups, now)
+	slices.SortFunc(r.Examples, func(a, b Triplet) int {
+		return cmp.Or(b.First.Compare(a.First), strings.Compare(a.From+a.To, b.From+b.To))
+	})
+	r.Examples = r.Examples[:min(len(r.Examples), maxExamples)]
+	return r, nil
+}
+
+// heldSince returns the triplets that were first deferred since a time, by hash. While a message is accepted, a triplet has a
+// record under both prefixes; the one that passed is returned.
+func heldSince(ctx context.Context, store checks.Store, since time.Time) (map[string]record, error) {
+	held := map[string]record{}
 	for f, err := range find(ctx, store, "") {
 		if err != nil {
-			return Report{}, err
+			return nil, err
 		}
-		if f.Why == "" || f.First < r.Since.Unix() || f.Passed != 0 && f.Back == 0 {
-			continue // not held in the period, or only watched
+		onlyWatched := f.Passed != 0 && f.Back == 0
+		if f.Why == "" || f.First < since.Unix() || onlyWatched {
+			continue
 		}
 		if hash := f.hash(); f.Passed != 0 || held[hash].Passed == 0 {
 			held[hash] = f.record
 		}
 	}
-	passed := map[string]bool{} // by sender and recipient
-	for _, t := range held {
-		if t.Passed != 0 {
-			passed[t.From+"\x00"+t.To] = true
-		}
-	}
-	groups := map[string]*Group{}
-	var times []int64
-	for _, t := range held {
-		g := groupOf(groups, t)
-		state := t.state(now)
-		moved := state != Passed && passed[t.From+"\x00"+t.To]
-		r.add(t, state, moved)
-		g.add(t, state, moved)
-		if t.Back != 0 {
-			times = append(times, t.Back-t.First)
-			g.times = append(g.times, t.Back-t.First)
-		}
-		if state != Passed {
-			g.networks[networkOf(t)] = true
-		}
-		if state == Gone {
-			r.Examples = append(r.Examples, t.triplet(now))
-		}
-	}
-	r.finish(groups, times, now)
-	return r, nil
+	return held, nil
 }
 
-func (n *Counts) add(t record, s State, moved bool) {
+func (n *Counts) add(rec record, s State, moved bool) {
 	n.Held++
 	switch s {
 	case Passed:
@@ -134,7 +149,7 @@ func (n *Counts) add(t record, s State, moved bool) {
 		n.Waiting++
 	default:
 		n.Gone++
-		if t.Back != 0 {
+		if rec.Back != 0 {
 			n.Early++
 		}
 	}
@@ -143,11 +158,12 @@ func (n *Counts) add(t record, s State, moved bool) {
 	}
 }
 
-func groupOf(groups map[string]*Group, t record) *Group {
-	domain, named := facts.OrgDomain(t.Identity), true
-	if networkText(t.Identity) || domain == "" {
-		_, sender, _ := strings.Cut(t.From, "@")
-		domain, named = cmp.Or(facts.OrgDomain(sender), t.Identity), false
+// groupOf returns the group of a triplet. It adds the group if there is none.
+func groupOf(groups map[string]*Group, rec record) *Group {
+	domain, named := facts.OrgDomain(rec.Identity), true
+	if checks.LooksLikeNetwork(rec.Identity) || domain == "" {
+		_, sender, _ := strings.Cut(rec.From, "@")
+		domain, named = cmp.Or(facts.OrgDomain(sender), rec.Identity), false
 	}
 	key := fmt.Sprint(domain, named)
 	if groups[key] == nil {
@@ -156,24 +172,17 @@ func groupOf(groups map[string]*Group, t record) *Group {
 	return groups[key]
 }
 
-// networkText tells whether a text is an address or a network.
-func networkText(s string) bool {
-	_, errAddr := netip.ParseAddr(s)
-	_, errNet := netip.ParsePrefix(s)
-	return errAddr == nil || errNet == nil
-}
-
-// networkOf is the network of the last client.
-func networkOf(t record) string {
-	a, err := netip.ParseAddr(t.Client)
+// networkOf returns the network of the client at the last attempt.
+func networkOf(rec record) string {
+	a, err := netip.ParseAddr(rec.Client)
 	if err != nil {
-		return t.Identity
+		return rec.Identity
 	}
 	return facts.Network(a).String()
 }
 
-// finish brings what was counted into order and draws the conclusions.
-func (r *Report) finish(groups map[string]*Group, times []int64, now time.Time) {
+// setTimes sets Took and Delay.
+func (r *Report) setTimes(times []int64) {
 	r.Took = newTimes(times)
 	for _, limit := range bucketLimits() {
 		r.Took.Buckets = append(r.Took.Buckets, Bucket{AtMost: seconds(limit)})
@@ -183,9 +192,23 @@ func (r *Report) finish(groups map[string]*Group, times []int64, now time.Time) 
 		i := slices.IndexFunc(r.Took.Buckets, func(b Bucket) bool { return b.AtMost == 0 || t <= b.AtMost })
 		r.Took.Buckets[i].Count++
 	}
-	if len(times) >= enough {
+	if len(times) >= minRetries {
 		r.Delay = min(max(r.Took.P5/60*60, 60), seconds(maxDelay))
 	}
+}
+
+// newTimes returns the statistics of times, which it sorts.
+func newTimes(times []int64) Times {
+	n := len(times)
+	if n == 0 {
+		return Times{}
+	}
+	slices.Sort(times)
+	return Times{Count: n, P5: times[n/20], Median: times[n/2], P95: times[n*19/20]}
+}
+
+// setGroups sets Groups and NoRetry.
+func (r *Report) setGroups(groups map[string]*Group, now time.Time) {
 	for _, g := range groups {
 		g.Took = newTimes(g.times)
 		g.Clients = slices.AppendSeq([]string{}, maps.Keys(g.networks)) // [] in JSON
@@ -199,42 +222,28 @@ func (r *Report) finish(groups map[string]*Group, times []int64, now time.Time) 
 	for _, g := range r.Groups {
 		r.NoRetry = append(r.NoRetry, g.entries(now)...)
 	}
-	slices.SortFunc(r.Examples, func(a, b Triplet) int {
-		return cmp.Or(b.First.Compare(a.First), strings.Compare(a.From+a.To, b.From+b.To))
-	})
-	r.Examples = r.Examples[:min(len(r.Examples), maxExamples)]
 }
 
-// newTimes sorts the list.
-func newTimes(list []int64) Times {
-	n := len(list)
-	if n == 0 {
-		return Times{}
-	}
-	slices.Sort(list)
-	return Times{Count: n, P5: list[n/20], Median: list[n/2], P95: list[(n*19)/20]}
-}
-
-// entries are what a group should have in the no-retry list. A client without a name is known by its network alone: there
-// it takes mail that came through from elsewhere to tell a pool from spam.
+// entries returns the entries that a group should have in the no-retry list. A client without a name is listed by its networks,
+// and only if mail passed with another client: otherwise it cannot be distinguished from senders of spam.
 func (g Group) entries(now time.Time) []Entry {
 	date := now.UTC().Format(time.DateOnly)
-	pool := g.Moved >= suspects
 	switch {
-	case pool:
-		evidence := fmt.Sprintf("report retry: of %d deliveries held, %d passed only when they came from another client.", g.Held, g.Moved)
+	case g.Moved >= minLost:
+		evidence := fmt.Sprintf("report retry: of %d deliveries held, %d passed only with another client.", g.Held, g.Moved)
 		if g.Named {
-			return []Entry{{"." + g.Domain, date, evidence}}
+			return []Entry{{Sender: "." + g.Domain, Date: date, Evidence: evidence}}
 		}
 		var list []Entry
 		for _, network := range g.Clients {
-			if networkText(network) {
-				list = append(list, Entry{network, date, fmt.Sprintf("%s (sender domain %s)", evidence, g.Domain)})
+			if checks.LooksLikeNetwork(network) {
+				list = append(list, Entry{Sender: network, Date: date, Evidence: fmt.Sprintf("%s (sender domain %s)", evidence, g.Domain)})
 			}
 		}
 		return list
-	case g.Named && g.Passed == 0 && g.Gone >= suspects:
-		return []Entry{{"." + g.Domain, date, fmt.Sprintf("report retry: of %d deliveries held, none came back in time.", g.Held)}}
+	case g.Named && g.Passed == 0 && g.Gone >= minLost:
+		evidence := fmt.Sprintf("report retry: of %d deliveries held, none was retried in time.", g.Held)
+		return []Entry{{Sender: "." + g.Domain, Date: date, Evidence: evidence}}
 	default:
 		return nil
 	}

@@ -11,14 +11,14 @@ import (
 	"milterd/checks/greylist"
 )
 
-// history is what clients did: each line a client, a sender, a recipient, and when it tried, from the first on.
+// history is a delivery: the client, the sender, the recipient, and the times of its attempts.
 type history struct {
 	client, from, to string
 	tries            []time.Duration
 }
 
-// live plays it, in the order of time, up to an end.
-func (w *site) live(t *testing.T, start time.Time, end time.Duration, hs ...history) {
+// play sends the attempts in the order of their times, and sets the clock to the end.
+func (w *site) play(t *testing.T, start time.Time, end time.Duration, hs ...history) {
 	t.Helper()
 	type try struct {
 		at time.Duration
@@ -48,7 +48,7 @@ func (w *site) report(t *testing.T) greylist.Report {
 	return r
 }
 
-func TestRetry(t *testing.T) {
+func TestReport(t *testing.T) {
 	t.Parallel()
 	const m, h = time.Minute, time.Hour
 	w := newSite(t)
@@ -60,18 +60,18 @@ func TestRetry(t *testing.T) {
 	for range 20 {
 		add("192.0.2.10", "a@example.net", 0, 4*m+30*time.Second) // an honest server
 	}
-	add("192.0.2.10", "a@example.net", 0, 5*time.Second, 10*m) // it tries our other MX at once
-	add("192.0.2.99", "a@early.example", 0, m)                 // too early, and never again
+	add("192.0.2.10", "a@example.net", 0, 5*time.Second, 10*m) // tries the other MX host at once
+	add("192.0.2.99", "a@early.example", 0, m)                 // too early, and no more
 	for range 3 {
-		add("198.51.100.10", "spam@example.com", 0) // never comes back, though it has a name
+		add("198.51.100.10", "spam@example.com", 0) // does not retry, though it has a name
 	}
-	add("2001:db8:0:1::1", "b@late.example", 70*h)                      // may still come
-	pool := []string{"203.0.113.7", "198.51.100.99", "2001:db8:0:2::1"} // each retry from elsewhere
+	add("2001:db8:0:1::1", "b@late.example", 70*h)                      // may still retry
+	pool := []string{"203.0.113.7", "198.51.100.99", "2001:db8:0:2::1"} // each retry from another host
 	for _, client := range pool {
 		hs = append(hs, history{client, "c@pool.example", "pool@example.org", []time.Duration{h}})
 	}
 	hs = append(hs, history{"192.0.2.99", "c@pool.example", "pool@example.org", []time.Duration{2 * h, 3 * h}})
-	w.live(t, checktest.Now, 72*h, hs...)
+	w.play(t, checktest.Now, 72*h, hs...)
 
 	r := w.report(t)
 	if want := (greylist.Counts{Held: 30, Passed: 22, Waiting: 1, Gone: 7, Early: 1, Moved: 3}); r.Counts != want {
@@ -114,14 +114,14 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-func TestRetryOfANamedSenderThatNeverComesBack(t *testing.T) {
+func TestReportOfNamedClientWithoutRetry(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
 	var hs []history
 	for i := range 3 {
 		hs = append(hs, history{"192.0.2.10", "a@example.com", fmt.Sprintf("u%d@example.org", i), []time.Duration{0}})
 	}
-	w.live(t, checktest.Now, 49*time.Hour, hs...)
+	w.play(t, checktest.Now, 49*time.Hour, hs...)
 	r := w.report(t)
 	if len(r.NoRetry) != 1 || r.NoRetry[0].Sender != ".example.net" || r.Delay != 0 {
 		t.Errorf("got %+v", r)
@@ -132,36 +132,36 @@ func TestRetryOfANamedSenderThatNeverComesBack(t *testing.T) {
 	}
 	w.now = checktest.Now.Add(9*24*time.Hour - time.Second)
 	if got := w.show(t, ""); len(got) != 3 {
-		t.Errorf("gone too soon: %q", got)
+		t.Errorf("expired too early: %q", got)
 	}
 	w.now = checktest.Now.Add(9 * 24 * time.Hour)
 	if got := w.show(t, ""); len(got) != 0 {
-		t.Errorf("still there: %q", got)
+		t.Errorf("did not expire: %q", got)
 	}
 }
 
-func TestRetryLeavesOutWhatWasNotHeld(t *testing.T) {
+func TestReportLeavesOutWhatWasNotHeld(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
-	w.suspects = nil
-	w.live(t, checktest.Now, 49*time.Hour, history{"192.0.2.10", "a@example.net", "u@example.org", []time.Duration{0, time.Hour}})
+	w.suspicions = nil
+	w.play(t, checktest.Now, 49*time.Hour, history{"192.0.2.10", "a@example.net", "u@example.org", []time.Duration{0, time.Hour}})
 	if r := w.report(t); r.Held != 0 {
 		t.Errorf("unsuspected: %+v", r.Counts)
 	}
 	w = newSite(t)
 	w.actions["greylisted"] = 1 // watch
-	w.live(t, checktest.Now, 49*time.Hour, history{"192.0.2.10", "a@example.net", "u@example.org", []time.Duration{0, time.Hour}})
+	w.play(t, checktest.Now, 49*time.Hour, history{"192.0.2.10", "a@example.net", "u@example.org", []time.Duration{0, time.Hour}})
 	if r := w.report(t); r.Held != 0 {
 		t.Errorf("watched: %+v", r.Counts)
 	}
 }
 
-// Attempts of the first half minute are taken together, unless the delay is over by then.
-func TestRetryAfterAShortDelay(t *testing.T) {
+// TestReportWithShortDelay tests that a retry in the first half minute counts as one if the delay is over.
+func TestReportWithShortDelay(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
 	w.change = func(s *greylist.Settings) { s.Delay = 5 * time.Second }
-	w.live(t, checktest.Now, time.Hour, history{"192.0.2.99", "a@example.net", "u@example.org", []time.Duration{0, 10 * time.Second}})
+	w.play(t, checktest.Now, time.Hour, history{"192.0.2.99", "a@example.net", "u@example.org", []time.Duration{0, 10 * time.Second}})
 	r := w.report(t)
 	if want := (greylist.Counts{Held: 1, Passed: 1}); r.Counts != want || r.Took.Median != 10 {
 		t.Errorf("got %+v and %+v, want %+v after 10 s", r.Counts, r.Took, want)

@@ -24,13 +24,13 @@ mail2.out.example.net.       A    198.51.100.10
 11.100.51.198.in-addr.arpa.  PTR  mail3.out.example.net.
 mail3.out.example.net.       A    198.51.100.11
 
-; a pool of customers, whose names spell their addresses
+; a pool of customers, whose names have their addresses
 20.2.0.192.in-addr.arpa.     PTR  dsl-192-0-2-20.isp.example.
 dsl-192-0-2-20.isp.example.  A    192.0.2.20
 21.2.0.192.in-addr.arpa.     PTR  dsl-192-0-2-21.isp.example.
 dsl-192-0-2-21.isp.example.  A    192.0.2.21
 
-; a pool known by SPF, and a record that lets everybody send
+; a pool with SPF, and an SPF record that everybody passes
 spf.example.com.             TXT  "v=spf1 ip4:203.0.113.0/24 ip4:198.51.100.64/26 -all"
 wide.example.com.            TXT  "v=spf1 +all"
 
@@ -40,14 +40,14 @@ a1.smtp-out.amazonses.com.   A    192.0.2.30
 outlook.example.com.         TXT  "v=spf1 ip4:192.0.2.32 -all"
 `
 
-// The reasons of a check beside, found out at once and at the end of the header.
+// The reasons of the check "suspect".
 var (
 	suspicious = &checks.Reason{ID: "suspicious", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "{client} has no reverse DNS name"}}
 	explained  = &checks.Reason{ID: "explained", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "{client} may not send mail for {domain} (SPF: {match}){explains}"}}
 	badHeader  = &checks.Reason{ID: "bad-header", Reply: checks.Reply{Code: 550, Enhanced: "5.6.0", Text: "the date {date} is wrong"}, When: "the date is wrong"}
 )
 
-// site is one mail site with its clock and its store, which several daemons may share.
+// site is a mail site with its clock and its store, which several daemons may share.
 type site struct {
 	now     time.Time
 	env     checks.Env
@@ -57,13 +57,13 @@ type site struct {
 	onError checks.Action
 	exempt  []string
 
-	suspects []*checks.Reason // what the check beside says of every delivery
-	vouches  checks.Vouch
+	suspicions []*checks.Reason // what the check "suspect" returns for every delivery
+	vouch      checks.Vouch
 }
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	w := &site{now: checktest.Now, env: checktest.Env(t, zone), suspects: []*checks.Reason{suspicious}, actions: map[string]checks.Action{
+	w := &site{now: checktest.Now, env: checktest.Env(t, zone), suspicions: []*checks.Reason{suspicious}, actions: map[string]checks.Action{
 		"suspicious": checks.Greylist, "explained": checks.Greylist, "bad-header": checks.Greylist,
 		"first-contact": checks.Off, "greylisted": checks.Tempfail,
 	}}
@@ -72,31 +72,31 @@ func newSite(t testing.TB) *site {
 	return w
 }
 
-// beside is the check that suspects and vouches.
-type beside struct{ w *site }
+// suspect is an earlier check, which returns the suspicions and the vouch of the site.
+type suspect struct{ site *site }
 
-func (b beside) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
+func (c suspect) Check(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	var vs []checks.Verdict
-	for _, r := range b.w.suspects {
-		if (r == badHeader) == (s.Stage == checks.EndOfHeader) {
-			vs = append(vs, checks.Verdict{Reason: r})
+	for _, reason := range c.site.suspicions {
+		if (reason == badHeader) == (r.Stage == checks.EndOfHeader) {
+			vs = append(vs, checks.Verdict{Reason: reason})
 		}
 	}
-	return append(vs, checks.Verdict{Vouch: b.w.vouches}), nil
+	return append(vs, checks.Verdict{Vouch: c.site.vouch}), nil
 }
 
-// daemon starts one with the site's settings of the moment.
+// daemon returns a Pipeline with the current settings of the site.
 func (w *site) daemon(t testing.TB) *checks.Pipeline {
 	t.Helper()
-	besideInfo := checks.Info{
-		Name: "beside", Stages: []checks.Stage{checks.Connect, checks.EndOfHeader}, Reasons: []*checks.Reason{suspicious, explained, badHeader},
+	suspectInfo := checks.Info{
+		Name: "suspect", Stages: []checks.Stage{checks.Connect, checks.EndOfHeader}, Reasons: []*checks.Reason{suspicious, explained, badHeader},
 	}
 	exempt, err := checks.ParseRecipients(w.exempt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := checks.New([]checks.Instance{
-		{Info: besideInfo, Check: beside{w}},
+		{Info: suspectInfo, Check: suspect{w}},
 		{Info: greylist.Info, Check: checktest.Build(t, greylist.Info, w.env, w.change)},
 	}, checks.Options{Actions: maps.Clone(w.actions), ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: w.onError, Exempt: exempt})
 	if err != nil {
@@ -105,20 +105,20 @@ func (w *site) daemon(t testing.TB) *checks.Pipeline {
 	return p
 }
 
-// mail is one delivery.
+// mail is one message.
 type mail struct {
 	client, helo, from string
 	to                 []string
 }
 
-// outcome is what became of it.
+// outcome is the result of sending a message.
 type outcome struct {
-	replies  []string // to each RCPT, then to the header: "" is acceptance, else "451 4.7.1 text"
+	replies  []string // to each RCPT, then to the header: "" if it is accepted, else "451 4.7.1 text"
 	outcomes []string // "reason=action", watched ones too
 	failures int
 }
 
-// send delivers a mail as the milter does, and tells the daemon if it was accepted.
+// send runs the pipeline for a message as the milter does.
 func (w *site) send(p *checks.Pipeline, m mail) outcome {
 	ctx := context.Background()
 	s := &checks.Session{ID: "test", Time: w.now, Client: netip.MustParseAddr(m.client)}
@@ -152,16 +152,17 @@ func (w *site) send(p *checks.Pipeline, m mail) outcome {
 	return o
 }
 
-// held tells whether the mail was deferred, for anyone.
+// held reports whether the message was deferred for any recipient.
 func (o outcome) held() bool {
-	return slices.ContainsFunc(o.replies, func(r string) bool { return r != "" })
+	return slices.ContainsFunc(o.replies, func(reply string) bool { return reply != "" })
 }
 
-// plain is a mail to one recipient from a client without a name.
+// plain returns a message to one recipient from a client without a name.
 func plain() mail {
 	return mail{client: "192.0.2.99", helo: "mail.example.net", from: "alice@example.net", to: []string{"bob@example.org"}}
 }
 
+// with returns a plain message with a change.
 func with(change func(*mail)) mail {
 	m := plain()
 	change(&m)
@@ -184,45 +185,9 @@ func wantReply(t *testing.T, what, got, want string) {
 
 var errOutage = errors.New("the store is down")
 
+// text returns the reply to a plain message.
 func text(seconds int) string {
 	return fmt.Sprintf("451 4.7.1 greylisted for %d s more: 192.0.2.99 has no reverse DNS name; please try again", seconds)
 }
 
 func joined(o outcome) string { return strings.Join(o.outcomes, " ") }
-
-// interrupted is a store that something else happens to before a key is read, once.
-type interrupted struct {
-	checks.Store
-	prefix string
-	happen func()
-}
-
-// Get implements checks.Store.
-func (s *interrupted) Get(ctx context.Context, key string) ([]byte, bool, error) {
-	if happen := s.happen; happen != nil && strings.HasPrefix(key, s.prefix) {
-		s.happen = nil
-		happen()
-	}
-	return s.Store.Get(ctx, key)
-}
-
-// Two connections of a client come back with the same delivery at the same time: neither waits anew.
-func TestRetriesAtTheSameTime(t *testing.T) {
-	t.Parallel()
-	for _, prefix := range []string{"greylist:pass:", "greylist:wait:", "greylist:client:"} {
-		t.Run(prefix, func(t *testing.T) {
-			t.Parallel()
-			w := newSite(t)
-			other := w.daemon(t)
-			wantHeld(t, "first attempt", w.send(other, plain()), true)
-			w.now = w.now.Add(4 * time.Minute)
-			between := &interrupted{w.store, prefix, func() {
-				wantHeld(t, "retry at the other host", w.send(other, plain()), false)
-			}}
-			w.env.Store = between
-			p := w.daemon(t)
-			w.env.Store = w.store
-			wantHeld(t, "retry", w.send(p, plain()), false)
-		})
-	}
-}

@@ -12,38 +12,38 @@ import (
 	"milterd/checks/facts"
 )
 
-// Keys in the store. A triplet (client identity, reverse-path, recipient) has a record under waitKey from its first attempt
-// on, and one under passKey once a message came through. They are two, so that a daemon which writes that a client came
-// back too early can never undo that another has let it through.
+// Prefixes of keys in the store. A triplet (client identity, reverse-path, recipient) has a record under waitPrefix from its
+// first attempt, and a record under passPrefix once a message was accepted. With a single record, a host that writes an early
+// retry could undo that another host has just accepted the message, as the store cannot compare before it writes.
 const (
-	waitKey = "greylist:wait:"
-	passKey = "greylist:pass:"
+	waitPrefix = "greylist:wait:"
+	passPrefix = "greylist:pass:"
 )
 
 const (
-	// reportFor is how long a triplet that nobody came back for is kept after its window, for the report.
-	reportFor = 7 * 24 * time.Hour
-	// refresh is how old the time of the last use may become before it is written again: so much sooner than keep a triplet
-	// may be forgotten, and so many writes are saved.
-	refresh = time.Hour
-	// skew is how far the clocks of hosts that share a store may be apart. What was first seen further in the future was
-	// written by a clock that was wrong.
-	skew = time.Minute
-	// together is how long after the first attempt another one is taken as a part of it: the sender tries our other MX, or
-	// the next recipient.
-	together = 30 * time.Second
-	// maxText is the most octets of a recipient that are kept.
-	maxText = 320
+	// reportPeriod is how long a triplet without a retry is kept after its window, for the report.
+	reportPeriod = 7 * 24 * time.Hour
+	// lastUseResolution is how old the time of the last use may be before it is written again. Half of it doubles the writes
+	// of busy senders; a triplet may expire so much before keep.
+	lastUseResolution = time.Hour
+	// maxSkew is how far apart the clocks of hosts with a common store may be. A time further in the future is wrong. With half
+	// of it, a client would wait once more at a host whose clock is 40 s behind.
+	maxSkew = time.Minute
+	// minRetry is how long after the first attempt another one is a retry. Earlier ones try another MX host of this site, or
+	// send the next recipient; with half or double, more of them or of real retries are in the wrong place of the report.
+	minRetry = 30 * time.Second
+	// maxRecipient is the length of a stored recipient in bytes: RFC 5321 section 4.5.3.1 permits 64 + 1 + 255.
+	maxRecipient = 320
 )
 
-// record is a triplet in the store. Times are seconds since 1970, 0 if it did not happen.
+// record is a triplet in the store. Times are in Unix seconds, 0 if there is none.
 type record struct {
 	Identity string `json:"id"`
-	From     string `json:"from"` // facts.StableSender; empty: the null reverse-path
+	From     string `json:"from"` // facts.StableSender; empty for the null reverse-path
 	To       string `json:"to"`
-	Client   string `json:"client"`          // address of the last attempt; empty if the MTA could not tell
-	Why      string `json:"why,omitempty"`   // id of the suspicion it was held for; empty: it never was
-	First    int64  `json:"first"`           // attempt from which the delay counts
+	Client   string `json:"client"`          // address at the last attempt; empty if unknown
+	Why      string `json:"why,omitempty"`   // id of the suspicion; empty if it was never deferred
+	First    int64  `json:"first"`           // attempt that began the delay
 	Last     int64  `json:"last"`            // attempt
 	Until    int64  `json:"until,omitempty"` // end of the window
 	Back     int64  `json:"back,omitempty"`  // first retry, too early or not
@@ -51,80 +51,76 @@ type record struct {
 	Attempts int    `json:"n"`
 }
 
-// state is how far a triplet has come.
-type state uint8
+// progress is how far a triplet is.
+type progress uint8
 
 const (
-	unseen state = iota // or so long ago that it begins anew
-	early               // the delay is not over
-	due                 // it is over, and the window is not
-	known               // a message came through
+	unseen progress = iota // or too long ago
+	early                  // the delay is not over
+	due                    // the delay is over
+	known                  // a message was accepted
 )
 
-// delivery is one recipient of the open transaction.
+// delivery is one recipient of the current transaction.
 type delivery struct {
-	index  int // in Envelope.Rcpts
-	who    facts.Identity
-	hash   string
-	rec    record
-	stored bool // there is a record under waitKey
-	state  state
-	left   time.Duration // if early
-	waited bool          // it was suspected, and passed by having waited
-	free   bool          // it was suspected, and its client waits no more
-	told   bool          // a verdict was given
+	index    int // in Envelope.Rcpts
+	identity facts.Identity
+	hash     string
+	rec      record
+	stored   bool // there is a record under waitPrefix
+	progress progress
+	left     time.Duration // until the end of the delay, if progress is early
+	allowed  bool          // the client waits no more, see isAllowed
+	reported bool          // a verdict was returned
 }
 
-// passes tells whether the delivery needs not wait.
-func (d *delivery) passes() bool {
-	d.waited = !d.free && d.state >= due
-	return d.free || d.state >= due
-}
+// passes reports whether the delivery need not wait.
+func (d *delivery) passes() bool { return d.allowed || d.progress >= due }
 
-func newDelivery(s *checks.Request, index int, who facts.Identity) *delivery {
-	to := s.Envelope.Rcpts[index].Address
-	text := to.Local + "@" + to.Domain
-	if to.Local == "" || to.Domain == "" {
-		text = to.Text
+func newDelivery(r *checks.Request, index int, identity facts.Identity) *delivery {
+	rcpt := r.Envelope.Rcpts[index].Address
+	to := rcpt.Local + "@" + rcpt.Domain
+	if rcpt.Local == "" || rcpt.Domain == "" {
+		to = rcpt.Text
 	}
-	text = strings.ToLower(text) // no site tells its users apart by case
-	now := s.Time.Unix()
-	d := &delivery{index: index, who: who, rec: record{
-		Identity: who.String(), From: facts.StableSender(s.Envelope.MailFrom), To: text[:min(len(text), maxText)],
+	to = strings.ToLower(to) // sites ignore case in their local parts
+	now := r.Time.Unix()
+	d := &delivery{index: index, identity: identity, rec: record{
+		Identity: identity.String(), From: facts.StableSender(r.Envelope.MailFrom), To: to[:min(len(to), maxRecipient)],
 		First: now, Last: now,
 	}}
-	if s.Client.IsValid() {
-		d.rec.Client = s.Client.String()
+	if r.Client.IsValid() {
+		d.rec.Client = r.Client.String()
 	}
 	d.hash = d.rec.hash()
 	return d
 }
 
-// hash names a triplet in keys: 128 bits, which nobody can find a second triplet for.
-func (r record) hash() string {
-	sum := sha256.Sum256([]byte(r.Identity + "\x00" + r.From + "\x00" + r.To))
+// hash returns the part of the key that identifies a triplet, 128 bits long.
+func (rec record) hash() string {
+	sum := sha256.Sum256([]byte(rec.Identity + "\x00" + rec.From + "\x00" + rec.To))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// look finds out how far the triplet has come.
-func (c *check) look(ctx context.Context, now time.Time, d *delivery) error {
-	if err := c.lookPassed(ctx, now, d); err != nil || d.state == known {
+// lookUp sets the progress of a delivery.
+func (c *check) lookUp(ctx context.Context, now time.Time, d *delivery) error {
+	if err := c.lookUpPassed(ctx, now, d); err != nil || d.progress == known {
 		return err
 	}
-	return c.lookWaiting(ctx, now, d)
+	return c.lookUpWaiting(ctx, now, d)
 }
 
-func (c *check) lookPassed(ctx context.Context, now time.Time, d *delivery) error {
-	old, ok, err := load[record](ctx, c.env.Store, passKey+d.hash)
+func (c *check) lookUpPassed(ctx context.Context, now time.Time, d *delivery) error {
+	old, ok, err := load[record](ctx, c.env.Store, passPrefix+d.hash)
 	if ok && now.Unix()-old.Last < seconds(c.Keep) {
 		old.Client = d.rec.Client
-		d.rec, d.state = old, known
+		d.rec, d.progress = old, known
 	}
 	return err
 }
 
-func (c *check) lookWaiting(ctx context.Context, now time.Time, d *delivery) error {
-	old, ok, err := load[record](ctx, c.env.Store, waitKey+d.hash)
+func (c *check) lookUpWaiting(ctx context.Context, now time.Time, d *delivery) error {
+	old, ok, err := load[record](ctx, c.env.Store, waitPrefix+d.hash)
 	if !ok || err != nil {
 		return err
 	}
@@ -132,41 +128,41 @@ func (c *check) lookWaiting(ctx context.Context, now time.Time, d *delivery) err
 	first := time.Unix(old.First, 0)
 	d.left = first.Add(c.Delay).Sub(now)
 	switch {
-	case d.left > c.Delay+skew, now.After(first.Add(c.Window)):
+	case d.left > c.Delay+maxSkew, now.After(first.Add(c.Window)):
 		return nil
 	case d.left > 0:
-		d.state = early
+		d.progress = early
 	default:
-		d.state = due
+		d.progress = due
 	}
 	old.Client = d.rec.Client
 	d.rec = old
 	return nil
 }
 
-// hold notes that a delivery which does not pass must wait, and returns how long still: 0 if it need not, as its client
-// never waits any more.
-func (c *check) hold(ctx context.Context, s *checks.Request, d *delivery, why *checks.Reason) (time.Duration, error) {
+// hold records an attempt that does not pass. It returns how long the client must still wait, or 0 if it need not.
+func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (time.Duration, error) {
 	var err error
-	if d.free, err = c.allowed(ctx, s, d.who); d.free || err != nil {
+	if d.allowed, err = c.isAllowed(ctx, r, d.identity); d.allowed || err != nil {
 		return 0, err
 	}
-	if d.state == unseen && !d.stored {
-		// A message that came through in another connection, between the two looks, took the record of waiting with it.
-		if err := c.lookPassed(ctx, s.Time, d); err != nil || d.state == known {
+	if d.progress == unseen && !d.stored {
+		// Another connection may have delivered the message, and deleted the record under waitPrefix, after lookUp read the
+		// other one.
+		if err := c.lookUpPassed(ctx, r.Time, d); err != nil || d.progress == known {
 			return 0, err
 		}
 	}
-	if d.state == unseen {
-		d.rec.Why, d.rec.Until = why.ID, s.Time.Add(c.Window).Unix()
-		begun, err := c.begin(ctx, s.Time, d)
+	if d.progress == unseen {
+		d.rec.Why, d.rec.Until = why.ID, r.Time.Add(c.Window).Unix()
+		begun, err := c.begin(ctx, r.Time, d)
 		if begun || err != nil {
 			return c.Delay, err
 		}
 	}
-	if d.state == early {
-		d.again(s.Time)
-		err = c.putWaiting(ctx, s.Time, d)
+	if d.progress == early {
+		d.retry(r.Time)
+		err = c.saveWaiting(ctx, r.Time, d)
 	}
 	if d.passes() {
 		return 0, err
@@ -174,83 +170,75 @@ func (c *check) hold(ctx context.Context, s *checks.Request, d *delivery, why *c
 	return max(d.left, time.Second), err
 }
 
-// begin writes the first attempt. It is false if another daemon has done so in between: then the state is the one that
-// the other began.
+// begin writes the first attempt. It returns false if another host did so at the same time, whose record then applies.
 func (c *check) begin(ctx context.Context, now time.Time, d *delivery) (bool, error) {
 	d.rec.Attempts = 1
-	if d.stored { // one that begins anew
-		return true, c.putWaiting(ctx, now, d)
+	if d.stored { // outside of its window
+		return true, c.saveWaiting(ctx, now, d)
 	}
-	d.stored = true
 	value, err := json.Marshal(d.rec)
 	if err != nil {
 		return false, err
 	}
-	begun, err := c.env.Store.PutNew(ctx, waitKey+d.hash, value, c.Window+reportFor)
+	d.stored = true // perhaps even if PutNew fails
+	begun, err := c.env.Store.PutNew(ctx, waitPrefix+d.hash, value, c.Window+reportPeriod)
 	if begun || err != nil {
 		return begun, err
 	}
-	if err := c.lookWaiting(ctx, now, d); err != nil {
-		return false, err
-	}
-	if d.state == unseen { // what is there cannot be read
-		return true, c.putWaiting(ctx, now, d)
-	}
-	return false, nil
+	return false, c.lookUpWaiting(ctx, now, d)
 }
 
-// again counts an attempt.
-func (d *delivery) again(now time.Time) {
+// retry counts an attempt after the first.
+func (d *delivery) retry(now time.Time) {
 	d.rec.Last = now.Unix()
 	d.rec.Attempts++
-	if d.rec.Back == 0 && now.Unix()-d.rec.First >= seconds(together) {
+	if d.rec.Back == 0 && now.Unix()-d.rec.First >= seconds(minRetry) {
 		d.rec.Back = now.Unix()
 	}
 }
 
-func (c *check) putWaiting(ctx context.Context, now time.Time, d *delivery) error {
-	return save(ctx, c.env.Store, waitKey+d.hash, d.rec, time.Unix(d.rec.Until, 0).Add(reportFor).Sub(now))
+func (c *check) saveWaiting(ctx context.Context, now time.Time, d *delivery) error {
+	return save(ctx, c.env.Store, waitPrefix+d.hash, d.rec, time.Unix(d.rec.Until, 0).Add(reportPeriod).Sub(now))
 }
 
-// pass writes that a message came through.
-func (c *check) pass(ctx context.Context, now time.Time, d *delivery) error {
-	if d.state == known && isFresh(d.rec.Last, now) {
-		return nil
-	}
-	if d.state == known {
+// recordPass records that a message was accepted.
+func (c *check) recordPass(ctx context.Context, now time.Time, d *delivery) error {
+	if d.progress == known {
+		if isRecent(d.rec.Last, now) {
+			return nil
+		}
 		d.rec.Last = now.Unix()
 		d.rec.Attempts++
-	} else {
-		// One that was only watched did not come back.
-		if d.state == due || d.free {
-			d.again(now)
-		}
-		if d.state == due && d.rec.Back == 0 { // however short the delay
-			d.rec.Back = now.Unix()
-		}
-		d.rec.Passed, d.rec.Until = now.Unix(), 0
-		d.rec.Attempts = max(1, d.rec.Attempts)
+		return save(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep)
 	}
-	if err := save(ctx, c.env.Store, passKey+d.hash, d.rec, c.Keep); err != nil || d.state == known || !d.stored {
+	if d.passes() { // otherwise the deferral was only watched
+		d.retry(now)
+	}
+	if d.progress == due && d.rec.Back == 0 { // the delay is under minRetry
+		d.rec.Back = now.Unix()
+	}
+	d.rec.Passed, d.rec.Until = now.Unix(), 0
+	d.rec.Attempts = max(1, d.rec.Attempts)
+	if err := save(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep); err != nil || !d.stored {
 		return err
 	}
-	return c.env.Store.Delete(ctx, waitKey+d.hash)
+	return c.env.Store.Delete(ctx, waitPrefix+d.hash)
 }
 
-// isFresh tells whether a time needs not be written again yet. One that is ahead was written by a clock that was wrong.
-func isFresh(at int64, now time.Time) bool {
-	age := now.Unix() - at
-	return age >= -seconds(skew) && age < seconds(refresh)
+// isRecent reports whether a time need not be written again. A time in the future was written by a wrong clock.
+func isRecent(unix int64, now time.Time) bool {
+	age := now.Unix() - unix
+	return age >= -seconds(maxSkew) && age < seconds(lastUseResolution)
 }
 
-// load reads a record. One that cannot be read counts as none: it was not written by us.
+// load reads a record. A value that is not a record, which milterd did not write, is the zero value.
 func load[T any](ctx context.Context, store checks.Store, key string) (v T, ok bool, err error) {
 	value, ok, err := store.Get(ctx, key)
 	if !ok || err != nil {
 		return v, false, err
 	}
 	if json.Unmarshal(value, &v) != nil {
-		return *new(T), false, nil
+		return *new(T), true, nil
 	}
 	return v, true, nil
 }

@@ -1,0 +1,132 @@
+package greylist
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/headers"
+)
+
+// selector selects records by what an operator typed. The zero value selects all.
+type selector struct {
+	text    string
+	mailbox string       // in the form of record.From; empty if it is none
+	network netip.Prefix // invalid if it is none
+}
+
+// newSelector parses an address, a network, a domain, a mailbox, or an identity as it is shown. Anything else is an error, as
+// an empty result would be misleading.
+func newSelector(what string) (selector, error) {
+	sel := selector{text: strings.ToLower(strings.TrimSpace(what))}
+	invalid := fmt.Errorf("%q is not an address, network, domain or mailbox", what)
+	switch {
+	case sel.text == "":
+		return sel, nil
+	case strings.Contains(sel.text, "@"):
+		a := checks.ParseAddress(strings.TrimSpace(what))
+		if a.Local == "" {
+			return selector{}, invalid
+		}
+		sel.mailbox = strings.ToLower(facts.StableSender(a))
+		return sel, nil
+	case strings.Contains(sel.text, " "): // as Identity.Narrow
+		if _, err := parseClientName(sel.text); err != nil {
+			return selector{}, invalid
+		}
+		return sel, nil
+	case checks.LooksLikeNetwork(sel.text):
+		p, err := parseAnyNetwork(sel.text)
+		if err != nil {
+			return selector{}, invalid
+		}
+		sel.network = p
+		return sel, nil
+	}
+	domain, ok := domainName(sel.text)
+	if !ok && headers.CheckDomain(domain) != nil { // a top-level domain is permitted
+		return selector{}, invalid
+	}
+	sel.text = domain
+	return sel, nil
+}
+
+// parseAnyNetwork parses an address or network, which may have bits set after the network part.
+func parseAnyNetwork(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		text = p.Masked().String()
+	}
+	return checks.ParseNetwork(text)
+}
+
+// triplet reports whether a triplet is selected.
+func (sel selector) triplet(rec record) bool {
+	if sel.mailbox != "" {
+		from := strings.ToLower(rec.From)
+		return from == sel.mailbox || from == sel.text || rec.To == sel.text
+	}
+	if sel.identity(rec.Identity) || sel.address(rec.Client) {
+		return true
+	}
+	_, domain, _ := strings.Cut(rec.From, "@")
+	return checks.Under(domain, sel.text)
+}
+
+// client reports whether the record of a client is selected.
+func (sel selector) client(name string, rec clientRecord) bool {
+	return sel.mailbox == "" && (sel.identity(name) || sel.address(rec.Client))
+}
+
+// identity reports whether an identity, in the form of Identity.String or Narrow, is selected.
+func (sel selector) identity(name string) bool {
+	domain, _, _ := strings.Cut(name, " ")
+	return sel.text == "" || name == sel.text || checks.Under(domain, sel.text) || sel.address(name)
+}
+
+func (sel selector) address(text string) bool {
+	if !sel.network.IsValid() {
+		return false
+	}
+	a, err := netip.ParseAddr(text)
+	return err == nil && sel.network.Contains(a)
+}
+
+// parseClientName parses what an operator allows: an address, a /24 or /64, a domain, or a domain and a network. The result is
+// in the form of clientNames.
+func parseClientName(what string) (string, error) {
+	what = strings.ToLower(strings.TrimSpace(what))
+	if p, err := parseAnyNetwork(what); err == nil {
+		switch {
+		case p.IsSingleIP():
+			return p.Addr().String(), nil
+		case p.Bits() != facts.Network(p.Addr()).Bits():
+			return "", fmt.Errorf("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", what)
+		}
+		return p.String(), nil
+	}
+	domain, network, both := strings.Cut(what, " ")
+	if both {
+		p, err := netip.ParsePrefix(network)
+		if err != nil {
+			return "", fmt.Errorf("%q is not a client: %w", what, err)
+		}
+		network = " " + p.Masked().String()
+	}
+	name, ok := domainName(domain)
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%q is not an address, network or domain", what)
+	case facts.OrgDomain(name) == "":
+		return "", fmt.Errorf("%q is a public suffix, under which anybody can register a name", name)
+	}
+	return name + network, nil
+}
+
+// domainName returns a domain in the form of identities, which is lower case, with A-labels, without trailing dot. ok reports
+// whether it has at least two labels.
+func domainName(text string) (name string, ok bool) {
+	name = checks.ParseAddress("x@" + text).Domain
+	return name, headers.CheckDomain(name) == nil && strings.Contains(name, ".")
+}

@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// TestForwarders: what a forwarder passes on to a recipient is not judged by checks that judge where it comes from, and
-// everything else is.
+// TestForwarders shows that mail from a forwarder of the recipient is exempt from checks and reasons with NotForwarded, and from no
+// others.
 func TestForwarders(t *testing.T) {
 	t.Parallel()
 	origin, content := newFake("origin", atConnect, reason("a")), newFake("content", atConnect, reason("b"))
@@ -61,7 +61,7 @@ func TestForwarders(t *testing.T) {
 		{"a name that only ends like it", "198.51.100.1", "name@example.org", 550},
 		{"no name", "203.0.113.1", "name@example.org", 550},
 		{"its names cannot be found out", "198.51.100.2", "name@example.org", 450},
-		{"nobody asks for its names", "198.51.100.2", "else@example.org", 550},
+		{"names are not looked up", "198.51.100.2", "else@example.org", 550},
 		{"another recipient", "192.0.2.9", "else@example.org", 550},
 	} {
 		t.Run(c.name, func(t *testing.T) {

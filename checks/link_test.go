@@ -77,22 +77,22 @@ func TestRefusalsHaveLinks(t *testing.T) {
 	c = begin(pipeline(t, nil, nil, newFake("one", atConnect, r)), "192.0.2.9")
 	c.mail("a@example.com")
 	if d := c.rcpt("u@example.org"); d.Reply == nil || d.Reply.Link != "" || d.Record != "" {
-		t.Errorf("a link that nobody makes: %+v", d)
+		t.Errorf("a link without Options.Link: %+v", d)
 	}
 }
 
-// teller is a check that is told of events.
-type teller struct {
+// observer is a check that counts events.
+type observer struct {
 	*fake
-	told int
+	events int
 }
 
-func (o *teller) Observe(context.Context, *checks.Request, checks.Event) { o.told++ }
+func (o *observer) Observe(context.Context, *checks.Request, checks.Event) { o.events++ }
 
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	one, two, other := newFake("one", atConnect, reason("r1")), newFake("two", atConnect, reason("r2")), newFake("other", atConnect, reason("r3"))
-	watching := &teller{fake: newFake("teller", atConnect)}
+	watching := &observer{fake: newFake("observer", atConnect)}
 	z := checks.Traced(checktest.NewZone(t, "a. A 192.0.2.1"))
 	one.say = func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {
 		_, err := z.Lookup(ctx, checks.Ask("a", dns.TypeA))
@@ -113,7 +113,7 @@ func TestAgain(t *testing.T) {
 	s := checktest.Session{Client: "192.0.2.9", Helo: "h", MailFrom: "a@example.com"}.Session(t)
 	for range 2 { // nothing is remembered
 		var got []string
-		for _, res := range p.Again(context.Background(), s, []string{"one", "two", "teller"}) {
+		for _, res := range p.Again(context.Background(), s, []string{"one", "two", "observer"}) {
 			for _, o := range res.Outcomes {
 				got = append(got, res.Check+" "+o.Reason.ID+" "+o.Action.String()+" "+o.Reply.Text)
 			}
@@ -126,7 +126,7 @@ func TestAgain(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
-	if watching.told != 0 || len(other.asked) != 0 || one.asked[checks.Connect] != 2 || s.Rcpt().Refused != "" {
-		t.Errorf("told %d, the other %v, one %v, %+v", watching.told, other.asked, one.asked, s.Rcpt())
+	if watching.events != 0 || len(other.asked) != 0 || one.asked[checks.Connect] != 2 || s.Rcpt().Refused != "" {
+		t.Errorf("%d events, the other %v, one %v, %+v", watching.events, other.asked, one.asked, s.Rcpt())
 	}
 }

@@ -10,21 +10,21 @@ import (
 	"milterd/checks"
 )
 
-// tended is a check with work beside the sessions.
-type tended struct {
+// maintained is a Maintainer.
+type maintained struct {
 	*fake
 	times  []time.Time
 	panics bool
 }
 
-func (d *tended) Maintain(_ context.Context, now time.Time) {
+func (d *maintained) Maintain(_ context.Context, now time.Time) {
 	d.times = append(d.times, now)
 	if d.panics {
 		panic("in Maintain")
 	}
 }
 
-func (d *tended) Report() []checks.Condition {
+func (d *maintained) Report() []checks.Condition {
 	if d.panics {
 		panic("in Report")
 	}
@@ -33,10 +33,10 @@ func (d *tended) Report() []checks.Condition {
 
 func TestMaintain(t *testing.T) {
 	t.Parallel()
-	well := &tended{fake: newFake("well", atConnect, reason("a"))}
-	ill := &tended{fake: newFake("ill", atConnect, reason("b")), panics: true}
-	off := &tended{fake: newFake("off", atConnect, reason("c"))}
-	p, err := checks.New([]checks.Instance{{Info: ill.info, Check: ill}, {Info: well.info, Check: well}, {Info: off.info, Check: off}}, checks.Options{
+	well := &maintained{fake: newFake("well", atConnect, reason("a"))}
+	broken := &maintained{fake: newFake("broken", atConnect, reason("b")), panics: true}
+	off := &maintained{fake: newFake("off", atConnect, reason("c"))}
+	p, err := checks.New([]checks.Instance{{Info: broken.info, Check: broken}, {Info: well.info, Check: well}, {Info: off.info, Check: off}}, checks.Options{
 		Actions: map[string]checks.Action{"a": checks.Tempfail, "b": checks.Watch, "c": checks.Off}, ReplyAt: checks.RcptTo, Budget: time.Second,
 	})
 	if err != nil {
@@ -44,15 +44,15 @@ func TestMaintain(t *testing.T) {
 	}
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	p.Maintain(t.Context(), now)
-	if len(well.times) != 1 || !well.times[0].Equal(now) || len(ill.times) != 1 || len(off.times) != 0 {
-		t.Errorf("tended: well %v, ill %v, off %v", well.times, ill.times, off.times)
+	if len(well.times) != 1 || !well.times[0].Equal(now) || len(broken.times) != 1 || len(off.times) != 0 {
+		t.Errorf("maintained: well %v, broken %v, off %v", well.times, broken.times, off.times)
 	}
 	if got := p.Report(); len(got) != 1 || got[0].Check != "well" || got[0].Name != "bl.example" {
 		t.Errorf("got %+v", got)
 	}
 }
 
-// hanging is a check whose file is on a disk that hangs.
+// hanging is a Maintainer that hangs until its channel is closed.
 type hanging struct {
 	*fake
 	until chan struct{}
@@ -66,37 +66,37 @@ func (h *hanging) Maintain(context.Context, time.Time) {
 	<-h.until
 }
 
-// TestMaintainLeavesWhatHangs: neither the start nor the end of the daemon waits for it, nor do other checks.
-func TestMaintainLeavesWhatHangs(t *testing.T) {
+// TestMaintainTimeout shows that a check that hangs delays neither Maintain nor other checks.
+func TestMaintainTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ill := &hanging{fake: newFake("ill", atConnect, reason("a")), until: make(chan struct{})}
+		broken := &hanging{fake: newFake("broken", atConnect, reason("a")), until: make(chan struct{})}
 		well := &hanging{fake: newFake("well", atConnect, reason("b")), until: make(chan struct{})}
 		close(well.until)
-		p, err := checks.New([]checks.Instance{{Info: ill.info, Check: ill}, {Info: well.info, Check: well}}, checks.Options{
+		p, err := checks.New([]checks.Instance{{Info: broken.info, Check: broken}, {Info: well.info, Check: well}}, checks.Options{
 			Actions: map[string]checks.Action{"a": checks.Watch, "b": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tend := func(wantIll, wantWell int64) {
+		maintain := func(wantIll, wantWell int64) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			p.Maintain(ctx, time.Now())
-			if a, b := ill.times.Load(), well.times.Load(); a != wantIll || b != wantWell {
-				t.Errorf("tended %d and %d times, want %d and %d", a, b, wantIll, wantWell)
+			if a, b := broken.times.Load(), well.times.Load(); a != wantIll || b != wantWell {
+				t.Errorf("maintained %d and %d times, want %d and %d", a, b, wantIll, wantWell)
 			}
 		}
-		tend(1, 1)
-		tend(1, 2)
-		close(ill.until)
+		maintain(1, 1)
+		maintain(1, 2)
+		close(broken.until)
 		synctest.Wait()
-		tend(2, 3)
+		maintain(2, 3)
 	})
 }
 
-// reloader is a check that takes over from another.
+// reloader is a Reloader that keeps the old check.
 type reloader struct {
 	*fake
 	from checks.Check
@@ -121,7 +121,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestVouches: a check that vouches is asked even if its reasons are off.
+// TestVouches shows that a check with Info.Vouches runs even if its reasons are off.
 func TestVouches(t *testing.T) {
 	t.Parallel()
 	for name, vouches := range map[string]bool{"asked": true, "not asked": false} {

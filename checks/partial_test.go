@@ -9,7 +9,7 @@ import (
 	"milterd/checks"
 )
 
-// saying is a check that says what it is told to.
+// saying is a check with a fixed result.
 type saying struct {
 	verdicts []checks.Verdict
 	err      error
@@ -19,7 +19,7 @@ func (c saying) Check(context.Context, *checks.Request) ([]checks.Verdict, error
 	return c.verdicts, c.err
 }
 
-// TestPartial shows when a decision without a reason says nothing for the sender.
+// TestPartial shows when Decision.Partial is set.
 func TestPartial(t *testing.T) {
 	t.Parallel()
 	reason := &checks.Reason{ID: "fault", Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "no"}}

@@ -79,7 +79,7 @@ func TestAnnouncingOnce(t *testing.T) {
 		{"other questions", checks.Query{Question: q}, checks.Query{Question: other}, 2},
 		{"the same follows", checks.Query{Question: q, Then: then, Key: key("a")}, checks.Query{Question: q, Then: then, Key: key("a")}, 1},
 		{"something else follows", checks.Query{Question: q, Then: then, Key: key("a")}, checks.Query{Question: q, Then: then, Key: key("b")}, 2},
-		{"who knows what follows", checks.Query{Question: q, Then: then}, checks.Query{Question: q, Then: then}, 2},
+		{"unknown whether the same follows", checks.Query{Question: q, Then: then}, checks.Query{Question: q, Then: then}, 2},
 		{"something follows the second", checks.Query{Question: q}, checks.Query{Question: q, Then: then, Key: key("a")}, 2},
 		{"something follows the first", checks.Query{Question: q, Then: then, Key: key("a")}, checks.Query{Question: q}, 1},
 	} {

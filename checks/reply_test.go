@@ -57,7 +57,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// checkLines asserts what an MTA demands of a reply.
+// checkLines fails the test unless an MTA accepts the lines as a reply.
 func checkLines(t *testing.T, r checks.Reply) {
 	t.Helper()
 	lines := r.Lines()
@@ -66,7 +66,7 @@ func checkLines(t *testing.T, r checks.Reply) {
 	}
 	for i, l := range lines {
 		if len(l)+len("\r\n")+262 > 512 {
-			t.Errorf("line of %d octets: %q", len(l), l)
+			t.Errorf("line of %d bytes: %q", len(l), l)
 		}
 		sep := "-"
 		if i == len(lines)-1 {
@@ -77,7 +77,7 @@ func checkLines(t *testing.T, r checks.Reply) {
 		}
 		for _, c := range []byte(l) {
 			if c < ' ' || c > '~' {
-				t.Errorf("octet %#x in %q", c, l)
+				t.Errorf("byte %#x in %q", c, l)
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"milterd/checks"
 )
 
-// TestUnsureReason: what a check is not sure of is refused for now only, after what others are sure of.
+// TestUnsureReason shows that an Unsure verdict refuses temporarily, and only if no other verdict refuses permanently.
 func TestUnsureReason(t *testing.T) {
 	t.Parallel()
 	both := newFake("both", atConnect, reason("a"), reason("b"))

@@ -9,7 +9,7 @@ import (
 	"milterd/checks"
 )
 
-// TestSkipAll: after a vouch that skips all no check is asked, for any recipient, and neither are those of the header.
+// TestSkipAll shows that no check runs after a SkipAll, for any recipient and at the end of the header.
 func TestSkipAll(t *testing.T) {
 	t.Parallel()
 	early, list := newFake("early", atConnect, reason("a")), newFake("list", []checks.Stage{checks.MailFrom})
@@ -40,8 +40,8 @@ func TestSkipAll(t *testing.T) {
 	}
 }
 
-// TestMayPass: who may be exempt, which could not be found out, is refused for now only, at RCPT and at the end of the header.
-func TestMayPass(t *testing.T) {
+// TestUnsureSkipAll shows that an Unsure SkipAll makes refusals temporary, at RCPT and at the end of the header.
+func TestUnsureSkipAll(t *testing.T) {
 	t.Parallel()
 	list, late := newFake("list", []checks.Stage{checks.MailFrom}), newFake("late", atConnect, reason("b"))
 	header := newFake("header", []checks.Stage{checks.EndOfHeader}, reason("c"))

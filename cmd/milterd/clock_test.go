@@ -17,8 +17,7 @@ import (
 	"milterd/milter/store"
 )
 
-// A site whose clock is moved while mail comes in, through the milter socket, the checks and a DNS. Whatever can be refused for a
-// time is.
+// clockConfig enforces every reason that depends on the time.
 const clockConfig = `
 hostname: mx.example.org
 local_domains: [example.org]
@@ -31,13 +30,13 @@ checks:
 `
 
 const (
-	clockHosts  = 30               // good mail hosts, each in a network of its own
-	clockLeeway = 5 * time.Second  // that a loaded machine adds to the budget
-	longAgo     = -20 * 365 * day_ // of a date that is bogus
-	day_        = 24 * time.Hour
+	clockHosts  = 30              // mail hosts, each in a network of its own
+	clockLeeway = 5 * time.Second // what a loaded machine may add to the budget
+	oneDay      = 24 * time.Hour
+	longAgo     = -20 * 365 * oneDay // offset of a wrong Date
 )
 
-// oldRegistry knows domains that were registered ten years ago, and a year.
+// oldRegistry says of every domain that it was registered ten years before a time, or one year.
 type oldRegistry struct{ time.Time }
 
 func (r oldRegistry) Registered(_ context.Context, _, domain string) (time.Time, error) {
@@ -47,17 +46,17 @@ func (r oldRegistry) Registered(_ context.Context, _, domain string) (time.Time,
 	return r.AddDate(-1, 0, 0), nil
 }
 
-// moved is a daemon whose clock is off.
-type moved struct {
+// movedClock is a daemon in this process whose clock is off.
+type movedClock struct {
 	*testDaemon
 	t      *testing.T
 	socket *session.Socket
-	off    time.Duration
-	sent   int
+	off    time.Duration // of the daemon's clock
+	sent   int           // number of messages
 }
 
-// startMoved starts one. What lives by the time that passes does so as in the real one.
-func startMoved(t *testing.T, off time.Duration) *moved {
+// startMovedClock starts a daemon with an allowed client and two entries of the deny list that have ended.
+func startMovedClock(t *testing.T, off time.Duration) *movedClock {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,9 +70,9 @@ func startMoved(t *testing.T, off time.Duration) *moved {
 	dir, now := t.TempDir(), time.Now()
 	allow, deny := filepath.Join(dir, "allow"), filepath.Join(dir, "deny")
 	until := func(d time.Duration) string { return now.Add(d).UTC().Format(time.DateOnly) }
-	writeFile(t, allow, "12.0.0.1 until="+until(30*day_)+"\n")                                       // a host that nothing else is right about
-	writeFile(t, deny, "@d3.example until="+until(-30*day_)+"\n11.1.4.9 until="+until(-2*day_)+"\n") // once they were not
-	m := &moved{t: t, off: off}
+	writeFile(t, allow, "12.0.0.1 until="+until(30*oneDay)+"\n")
+	writeFile(t, deny, "@d3.example until="+until(-30*oneDay)+"\n11.1.4.9 until="+until(-2*oneDay)+"\n")
+	m := &movedClock{t: t, off: off}
 	m.testDaemon = startDaemonIn(t, ln, fmt.Appendf(nil, clockConfig, allow, deny), zone.String(), true, func(d *testDaemon, env *checks.Env) {
 		m.testDaemon = d
 		m.tick()
@@ -89,14 +88,14 @@ func startMoved(t *testing.T, off time.Duration) *moved {
 	return m
 }
 
-// tick lets the daemon's clock go on.
-func (m *moved) tick() {
+// tick sets the daemon's clock to the present, plus the offset.
+func (m *movedClock) tick() {
 	now := time.Now().Add(m.off)
 	m.clock.Store(&now)
 }
 
-// send sends a message with a date from a host, and returns the reply that refuses it.
-func (m *moved) send(addr, domain string, dated time.Duration) string {
+// send sends a message with a Date from a host. It returns the reply that refuses it, or "".
+func (m *movedClock) send(addr, domain string, dated time.Duration) string {
 	m.t.Helper()
 	m.sent++
 	written := time.Now().Add(dated).Format(time.RFC1123Z)
@@ -123,7 +122,7 @@ func (m *moved) send(addr, domain string, dated time.Duration) string {
 			m.t.Fatal(err)
 		}
 		if took := time.Since(began); took > 2*time.Second+clockLeeway {
-			m.t.Errorf("an answer took %v", took)
+			m.t.Errorf("a response took %v", took)
 		}
 		if len(reply) > 0 {
 			return strings.Join(reply, " ")
@@ -132,43 +131,43 @@ func (m *moved) send(addr, domain string, dated time.Duration) string {
 	return ""
 }
 
-// good sends a good message from host i.
-func (m *moved) good(i int) string {
+// sendGood sends a good message from host i.
+func (m *movedClock) sendGood(i int) string {
 	return m.send(fmt.Sprintf("11.1.%d.9", i), fmt.Sprintf("d%d.example", i), 0)
 }
 
-// TestClockJumps moves the clock while mail comes in. Nothing is refused permanently while the clock is in doubt, and nothing is
-// changed by that when it has been put right.
+// TestClockJumps moves the clock while mail comes in. No mail is rejected while the clock is in doubt, and none is affected
+// after the clock is right again.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
-	m := startMoved(t, 0)
+	m := startMovedClock(t, 0)
 	check := func(when string) {
 		t.Helper()
 		inDoubt := m.off.Abs() > time.Hour
 		for i := range clockHosts {
-			if got := m.good(i); inDoubt && strings.HasPrefix(got, "5") || !inDoubt && got != "" {
+			if got := m.sendGood(i); inDoubt && strings.HasPrefix(got, "5") || !inDoubt && got != "" {
 				t.Errorf("%s, host %d: %s", when, i, got)
 			}
 		}
 		if got := m.send("12.0.0.1", "nowhere.example", 0); strings.HasPrefix(got, "5") {
-			t.Errorf("%s, an allowed host: %s", when, got)
+			t.Errorf("%s, allowed client: %s", when, got)
 		}
-		for _, dated := range []time.Duration{longAgo, 400 * day_} {
+		for _, dated := range []time.Duration{longAgo, 400 * oneDay} {
 			if got := m.send("11.1.0.9", "d0.example", dated); inDoubt && strings.HasPrefix(got, "5") || !inDoubt && !strings.HasPrefix(got, "550 5.6.0") {
-				t.Errorf("%s, a date off by %v: %q", when, dated, got)
+				t.Errorf("%s, Date off by %v: %q", when, dated, got)
 			}
 		}
 	}
 	check("at the start")
 	for _, off := range []time.Duration{
-		time.Hour / 2, -time.Hour / 2, 3 * time.Hour, -3 * time.Hour, day_, -day_, 40 * day_, -40 * day_, 365 * day_, -365 * day_,
-		3653 * day_, -3653 * day_, 30000 * day_,
+		time.Hour / 2, -time.Hour / 2, 3 * time.Hour, -3 * time.Hour, oneDay, -oneDay, 40 * oneDay, -40 * oneDay, 365 * oneDay, -365 * oneDay,
+		3653 * oneDay, -3653 * oneDay, 30000 * oneDay,
 	} {
 		m.off = off
 		when := fmt.Sprintf("off by %v", off)
 		check(when)
 		m.off = 0
-		when += " and put right"
+		when += " and right again"
 		check(when)
 		if err := m.evidence.Flush(t.Context()); err != nil {
 			t.Errorf("%s: evidence: %v", when, err)
@@ -176,16 +175,16 @@ func TestClockJumps(t *testing.T) {
 	}
 	m.stop()
 	if lost := m.evidence.Lost(); lost > 0 {
-		t.Errorf("the evidence of %d transactions is lost", lost)
+		t.Errorf("evidence of %d transactions was lost", lost)
 	}
 }
 
-// TestClockNeverSet starts the daemon with the clock in 1970. Nothing is refused permanently until the clock is set.
+// TestClockNeverSet starts the daemon with the clock in 1970, where it defers mail that it would reject for its Date.
 func TestClockNeverSet(t *testing.T) {
 	t.Parallel()
-	m := startMoved(t, time.Until(time.Unix(1000, 0)))
+	m := startMovedClock(t, time.Until(time.Unix(1000, 0)))
 	for i := range clockHosts {
-		if got := m.good(i); !strings.HasPrefix(got, "450 4.6.0 Date field ") && !strings.HasPrefix(got, "450 4.7.1 ") {
+		if got := m.sendGood(i); !strings.HasPrefix(got, "450 4.6.0 Date field ") && !strings.HasPrefix(got, "450 4.7.1 ") {
 			t.Errorf("host %d: %s", i, got)
 		}
 	}

@@ -18,14 +18,14 @@ import (
 	"milterd/cmd/milterd/internal/session"
 )
 
-// roundTrip is how far away the DNS of farDNS is.
+// roundTrip is the time in which farDNS answers.
 const roundTrip = 20 * time.Millisecond
 
-// farDNS answers from a zone, each question once, a round trip later.
+// farDNS is a resolver that answers from a zone after a round trip. It asks each question once.
 type farDNS struct {
 	zone *checktest.Zone
 	mu   sync.Mutex
-	when map[checks.Question]time.Time // when the answer is there
+	when map[checks.Question]time.Time // time of the answer
 }
 
 func (f *farDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
@@ -60,20 +60,19 @@ spf.example.com.         TXT  "v=spf1 include:hosts.example.com ~all"
 hosts.example.com.       TXT  "v=spf1 ip4:192.0.2.0/28 ~all"
 `
 
-// TestRoundTrips counts what a first session costs, whatever the number of checks, on a clock of its own.
+// TestRoundTrips counts the DNS round trips of a first session, in virtual time.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name    string
-		ahead   bool
-		hurried bool // all commands come at once
-		most    int
+		name      string
+		prefetch  bool
+		pipelined bool // all commands come at once
+		most      int
 	}{
-		// PTR and A, MX and A, and the longest: three SPF records, one in the other.
-		{"asked ahead", true, false, 3},
-		{"asked ahead when all has come already", true, true, 3},
-		// So that the test can tell the difference.
-		{"asked one after the other", false, false, 12},
+		// The longest chain is that of three SPF records, each of which includes the next.
+		{"prefetch", true, false, 3},
+		{"prefetch and pipelined commands", true, true, 3},
+		{"no prefetch", false, false, 12},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -89,7 +88,7 @@ func TestRoundTrips(t *testing.T) {
 				log := logrus.New()
 				log.SetOutput(io.Discard)
 				p, err := newPipeline(cfg, checks.Env{DNS: far, Store: checktest.NewStore(time.Now), Log: logrus.NewEntry(log)}, func(o *checks.Options) {
-					if c.ahead {
+					if c.prefetch {
 						o.Announce = far
 					}
 				})
@@ -97,8 +96,8 @@ func TestRoundTrips(t *testing.T) {
 					t.Fatal(err)
 				}
 				began := time.Now()
-				if c.hurried {
-					hurry(t, p)
+				if c.pipelined {
+					playPipelined(t, p)
 				} else {
 					play(t, p)
 				}
@@ -107,8 +106,8 @@ func TestRoundTrips(t *testing.T) {
 				if trips > c.most {
 					t.Errorf("%d round trips, want %d at most", trips, c.most)
 				}
-				if !c.ahead && trips <= 3 {
-					t.Errorf("%d round trips: this zone shows no difference", trips)
+				if !c.prefetch && trips <= 3 {
+					t.Errorf("%d round trips without prefetch: the zone is too simple for this test", trips)
 				}
 				synctest.Wait()
 			})
@@ -116,7 +115,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-// play says one command after the other.
+// play plays a session in which each command waits for the reply to the one before.
 func play(t *testing.T, p *checks.Pipeline) {
 	t.Helper()
 	script := simulation{client: "192.0.2.9", helo: "mail.example.net", from: "a@example.net", rcpts: []string{"u@example.org"}}
@@ -131,8 +130,8 @@ func play(t *testing.T, p *checks.Pipeline) {
 	}
 }
 
-// hurry says the same as a mail server that tells all at once.
-func hurry(t *testing.T, p *checks.Pipeline) {
+// playPipelined plays the same session as a mail server that sends all commands at once.
+func playPipelined(t *testing.T, p *checks.Pipeline) {
 	t.Helper()
 	s := &checks.Session{ID: "t", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.example.net"}
 	run := p.NewRun(s)

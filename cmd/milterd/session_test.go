@@ -2,31 +2,17 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
-	"milterd/checks"
-	"milterd/checks/all"
-	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
-	"milterd/milter"
-	"milterd/milter/evidence"
-	"milterd/milter/log"
-	"milterd/milter/resolver"
-	"milterd/milter/resolver/dnstest"
-	"milterd/milter/store"
 )
 
-// sessionFiles are the examples and the cases of reasons that lie beside their checks.
+// sessionFiles returns the session files of the examples and those of the reasons beside their checks.
 func sessionFiles(t *testing.T) []*session.Script {
 	t.Helper()
 	paths, err := filepath.Glob("../../examples/*.session")
@@ -48,13 +34,14 @@ func sessionFiles(t *testing.T) []*session.Script {
 	return scripts
 }
 
+// TestSessionsBySimulate plays the session files that have a zone by the command simulate.
 func TestSessionsBySimulate(t *testing.T) {
 	t.Parallel()
 	for _, s := range sessionFiles(t) {
 		t.Run(filepath.Base(s.Name), func(t *testing.T) {
 			t.Parallel()
 			if s.Zone == "" {
-				s.Zone = "." // whatever the DNS answers: here it knows nothing
+				s.Zone = "." // without a zone the real DNS decides
 			}
 			var out, errs bytes.Buffer
 			if code := run(t.Context(), []string{"simulate", s.Name}, &out, &errs); s.Zone != "." && code != 0 {
@@ -64,19 +51,19 @@ func TestSessionsBySimulate(t *testing.T) {
 	}
 }
 
-// TestSessionsOverTheSocket plays them as a mail server would, over the milter protocol with a real DNS
-// server behind: with questions asked ahead and without. Replies and log lines must be the same.
-func TestSessionsOverTheSocket(t *testing.T) {
+// TestSessionsOverSocket plays the session files over the milter protocol with a real DNS server, with prefetch and
+// without. Replies and log lines must be the same.
+func TestSessionsOverSocket(t *testing.T) {
 	t.Parallel()
 	for _, s := range sessionFiles(t) {
 		t.Run(filepath.Base(s.Name), func(t *testing.T) {
 			t.Parallel()
 			var transcripts []string
-			for _, ahead := range []bool{true, false} {
-				transcripts = append(transcripts, playOverSocket(t, s, ahead))
+			for _, prefetch := range []bool{true, false} {
+				transcripts = append(transcripts, playOverSocket(t, s, prefetch))
 			}
 			if transcripts[0] != transcripts[1] {
-				t.Errorf("with questions asked ahead:\n%s\nwithout:\n%s", transcripts[0], transcripts[1])
+				t.Errorf("with prefetch:\n%s\nwithout:\n%s", transcripts[0], transcripts[1])
 			}
 			id, _ := strings.CutSuffix(filepath.Base(s.Name), ".session")
 			if strings.Contains(s.Name, "/checks/") && !strings.Contains(transcripts[0], "reason="+id+" action=reject") {
@@ -86,10 +73,10 @@ func TestSessionsOverTheSocket(t *testing.T) {
 	}
 }
 
-// playOverSocket returns the dialogue with the log.
-func playOverSocket(t *testing.T, s *session.Script, ahead bool) string {
+// playOverSocket plays a session file and returns the dialogue and the log.
+func playOverSocket(t *testing.T, s *session.Script, prefetch bool) string {
 	t.Helper()
-	d := startDaemon(t, s.Config, s.Zone, ahead)
+	d := startDaemon(t, s.Config, s.Zone, prefetch)
 	var transcript strings.Builder
 	player := clocked{&session.Socket{Network: "tcp", Address: d.address, Timeout: 20 * time.Second}, &d.clock}
 	wrong, err := session.Play(s, player, func(said string, reply []string) { printDialogue(&transcript, said, reply) })
@@ -104,97 +91,13 @@ func playOverSocket(t *testing.T, s *session.Script, ahead bool) string {
 	return transcript.String()
 }
 
-// clocked sets the clock of the daemon with that of the script.
+// clocked sets the clock of the daemon to that of the script.
 type clocked struct {
 	*session.Socket
 	clock *atomic.Pointer[time.Time]
 }
 
 func (c clocked) Time(t time.Time) { c.clock.Store(&t) }
-
-// testDaemon is the daemon in this process, with a DNS of its own.
-type testDaemon struct {
-	address  string
-	cfg      *config.Config
-	dns      *dnstest.Server
-	evidence *evidence.Collector
-	clock    atomic.Pointer[time.Time] // nil: the real one
-	log      bytes.Buffer              // complete after stop
-	stop     func()
-}
-
-func (d *testDaemon) now() time.Time {
-	if now := d.clock.Load(); now != nil {
-		return *now
-	}
-	return time.Now()
-}
-
-func startDaemon(t testing.TB, configText []byte, zoneText string, ahead bool) *testDaemon {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return startDaemonOn(t, ln, configText, zoneText, ahead)
-}
-
-func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText string, ahead bool) *testDaemon {
-	t.Helper()
-	return startDaemonIn(t, ln, configText, zoneText, ahead, func(*testDaemon, *checks.Env) {})
-}
-
-// startDaemonIn starts one in an environment that is changed.
-func startDaemonIn(
-	t testing.TB, ln net.Listener, configText []byte, zoneText string, ahead bool, change func(*testDaemon, *checks.Env),
-) *testDaemon {
-	t.Helper()
-	cfg, problems := config.Parse("test", configText, all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
-	d := &testDaemon{cfg: cfg, dns: dnstest.Start(t, zoneText)}
-	res, err := resolver.New(resolver.Config{Servers: []string{d.dns.Addr}, Timeout: 500 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(res.Close)
-	output := log.ToWriter(&d.log, false, false)
-	logger := output.Logger(cfg.Log.Level)
-	records := store.NewMemory(d.now)
-	t.Cleanup(func() { _ = records.Close() })
-	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(logger)}
-	change(d, &env)
-	d.evidence = openEvidence(env, func() *config.Config { return cfg }, d.now)
-	p, err := newPipeline(cfg, env, func(o *checks.Options) {
-		if ahead {
-			o.Announce = res
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Maintain(t.Context(), d.now())
-	srv := &milter.Server{
-		Pipeline: func() *checks.Pipeline { return p }, Journal: journals{log.Journal{Log: logger}, d.evidence}, Log: logrus.NewEntry(logger),
-		NewID: func() string { return "id" },
-		Now:   d.now,
-	}
-	d.address = ln.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	d.stop = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_ = srv.Shutdown(ctx) // cuts off what a failed test left open
-		if err := <-served; !errors.Is(err, milter.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-		d.evidence.Close(5 * time.Second)
-		output.Close(5 * time.Second)
-	}
-	return d
-}
 
 func TestSimulateJSON(t *testing.T) {
 	t.Parallel()
@@ -213,7 +116,8 @@ func TestSimulateJSON(t *testing.T) {
 	}
 }
 
-func TestSimulateTellsWrongReplies(t *testing.T) {
+// TestSimulateWrongReply tests that a reply that differs from the session file is reported with its line.
+func TestSimulateWrongReply(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "wrong.session")
 	writeFile(t, path, "-- zone --\n-- smtp --\nclient 192.0.2.1\nC: EHLO 192.0.2.1\nC: MAIL FROM:<>\nC: RCPT TO:<u@example.org>\nS: 250\n")
@@ -226,7 +130,7 @@ func TestSimulateTellsWrongReplies(t *testing.T) {
 	}
 }
 
-// TestSessionFileMistakes: a mistake is told with the line of the file, in whichever part it is.
+// TestSessionFileMistakes tests that an error in any part of a session file is reported with its line.
 func TestSessionFileMistakes(t *testing.T) {
 	t.Parallel()
 	const smtp = "-- smtp --\nclient 192.0.2.1\nC: EHLO a.example\n"

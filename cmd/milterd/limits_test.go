@@ -30,7 +30,7 @@ header section | {milter.maxHeaderBytes octets} | what is kept is checked, with 
 Authentication-Results fields that bear our name | {milter.maxForged} are taken out | 451 4.6.0 at the end of the message, with a warning in the log
 macros | {milter.maxMacros} of {milter.maxMacroLength octets} | the others are forgotten
 a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value in it of {checks.maxValue} | it is cut
-stopping | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.late time} for the store and {cmd/milterd.logTimeout time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error
+stopping | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.slowDisk time} for the store and {cmd/milterd.logTimeout time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error
 
 # DNS
 a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is remembered for {milter/resolver.failureTTL time}
@@ -42,10 +42,10 @@ SPF | {checks/facts/spf.maxLookups} terms that ask, {checks/facts/spf.maxVoids} 
 hosts of a client or domain that are looked at | {checks/facts.maxHosts} | others do not count
 
 # Memory of what was
-one operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.tolerated} in a row nobody waits, until a probe succeeds that is made every {milter/store.probeEvery time}
+one operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.toleratedFailures} in a row nobody waits, until a probe succeeds that is made every {milter/store.probeEvery time}
 a record of the store | a key of {milter/store.MaxKey octets}, a value of {milter/store.MaxValue octets} | an error
-the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultOctets octets} | those that expire soonest go
-the embedded store | {milter/store.cacheOctets octets} of memory, {milter/store.mostOctets octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records
+the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultBytes octets} | those that expire soonest go
+the embedded store | {milter/store.cacheBytes octets} of memory, {milter/store.maxUnwritten octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records
 records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded octets} | the oldest go
 records that wait for the store | {milter/records.maxQueued octets} | they are dropped, and counted in milterd_records_dropped_total
 transactions whose client and sender are not known yet | {milter/evidence.maxQueued octets}, and {milter/evidence.maxPending} senders that wait for the store | their evidence is lost, and the reports say so

@@ -19,7 +19,7 @@ func showStatus(w io.Writer, s statusReport) {
 	}
 	fmt.Fprintf(w, "store\t%s %s, %s since %s\n", s.Store.Driver, s.Store.Place, state, when(s.Store.Since))
 	if s.Store.Records >= 0 {
-		fmt.Fprintf(w, "\t%d records, %d octets, %d errors\n", s.Store.Records, s.Store.Octets, s.Store.Errors)
+		fmt.Fprintf(w, "\t%d records, %d bytes, %d errors\n", s.Store.Records, s.Store.Bytes, s.Store.Errors)
 	}
 	d := s.DNS
 	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined, %d asked ahead\n", d.Queries, d.Hits, d.Coalesced, d.Announced)

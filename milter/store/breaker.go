@@ -11,211 +11,172 @@ import (
 )
 
 const (
-	// tolerated is how many failures in a row are taken for bad luck. The next session does not wait for the store.
-	tolerated = 2
-	// probeEvery is the time between two probes, so that /readyz tells the truth when there is no mail. Half of it is twice the
-	// work for a server that many hosts share; twice of it is twice as long until an outage ends.
+	// toleratedFailures is how many failures in a row do not count as an outage. With half as many, two lost packets are one;
+	// with double, each of five operations waits for the timeout before the store is down.
+	toleratedFailures = 2
+
+	// probeEvery is the time between two probes. With half, many hosts load a shared server twice as much; with double, an
+	// outage lasts up to a second longer.
 	probeEvery = time.Second
 )
 
-// Status tells how a store does.
-type Status struct {
-	Driver  string    `json:"driver"`
-	Place   string    `json:"place"`             // folder, or address without the password; empty: memory
-	OK      bool      `json:"ok"`                // as Healthy
-	Since   time.Time `json:"since"`             // since when operations work, or fail at once
-	Error   string    `json:"error"`             // what is wrong now, or else the last failure; empty: there was none
-	ErrorAt time.Time `json:"error_at,omitzero"` // when that was; zero: never
-	Errors  uint64    `json:"errors"`            // how many since the start, probes included
-	Records int64     `json:"records"`           // how many records there are, about, as of the last probe; -1: unknown
-	Octets  int64     `json:"octets"`            // what they take, about: on the disk, or in memory; -1: unknown
-}
+// breaker is a circuit breaker for a driver: it makes operations fail at once during an outage. An outage begins after
+// several failed operations or one failed probe, and ends with a successful probe.
+type breaker struct {
+	driver     driver
+	driverName string
+	timeout    time.Duration
+	now        func() time.Time
+	log        *logrus.Entry
 
-// health knows whether a driver works: a circuit breaker.
-type health struct {
-	driver  driver
-	name    string
-	timeout time.Duration
-	now     func() time.Time
-	log     *logrus.Entry
-
-	first  chan struct{} // closed after the first probe
-	ctx    context.Context
+	ctx    context.Context // done after stop
 	cancel context.CancelFunc
 	prober sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
-	inARow  int // failures since the last success
-	down    error
-	since   time.Time
-	last    error
+	inARow  int       // failed operations since the last success
+	down    error     // nil if there is no outage
+	since   time.Time // beginning or end of the last outage
+	last    error     // last failure
 	lastAt  time.Time
 	errors  uint64
 	records int64
-	octets  int64
+	bytes   int64
 }
 
-func newHealth(d driver, cfg Config) *health {
-	h := &health{
-		driver: d, name: cfg.Driver, timeout: cfg.Timeout, now: cfg.wall, log: cfg.Log,
-		first: make(chan struct{}),
-		since: cfg.wall(), records: -1, octets: -1,
+func newBreaker(d driver, cfg Config) *breaker {
+	b := &breaker{
+		driver: d, driverName: cfg.Driver, timeout: cfg.Timeout, now: cfg.wall, log: cfg.Log,
+		since: cfg.wall(), records: -1, bytes: -1,
 	}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
-	return h
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
 }
 
-// start begins to probe, and returns after the first one, or when an operation would give up.
-func (h *health) start() {
-	h.prober.Go(h.watch)
-	limit := time.NewTimer(h.timeout)
+// start starts the probes. It returns after the first one, or when the time of an operation is over.
+func (b *breaker) start() {
+	first := make(chan struct{})
+	b.prober.Go(func() {
+		b.probe()
+		close(first)
+		b.probeRegularly()
+	})
+	limit := time.NewTimer(b.timeout)
 	defer limit.Stop()
 	select {
-	case <-h.first:
+	case <-first:
 	case <-limit.C:
-		h.fell(errors.New("no answer at the start"))
+		b.beginOutage(errors.New("no answer at the start"))
 	}
 }
 
-// stop ends the probes. It tells whether it was the first to do so.
-func (h *health) stop() bool {
-	h.mu.Lock()
-	again := h.closed
-	h.closed = true
-	h.mu.Unlock()
-	h.cancel()
-	h.prober.Wait()
-	return !again
+// stop ends the probes. It reports whether this is the first call.
+func (b *breaker) stop() (first bool) {
+	b.mu.Lock()
+	first = !b.closed
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.prober.Wait()
+	return first
 }
 
-// admit returns an error if there is no sense in trying.
-func (h *health) admit() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
+// admit returns ErrClosed, ErrDown with its cause, or nil if an operation may be tried.
+func (b *breaker) admit() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
 		return ErrClosed
 	}
-	return h.down
+	return b.down
 }
 
-// succeeded notes an operation that worked. One that began before an outage does not end it: that is for the probe.
-func (h *health) succeeded() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.inARow = 0
+// succeeded records a successful operation. It does not end an outage: the operation may have started before.
+func (b *breaker) succeeded() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inARow = 0
 }
 
-// failed notes an operation that did not work.
-func (h *health) failed(err error) {
-	h.mu.Lock()
-	h.note(err)
-	h.inARow++
-	fall := h.inARow > tolerated
-	h.mu.Unlock()
-	if fall {
-		h.fell(err)
+// failed records a failed operation.
+func (b *breaker) failed(err error) {
+	b.mu.Lock()
+	b.recordFailure(err)
+	b.inARow++
+	outage := b.inARow > toleratedFailures
+	b.mu.Unlock()
+	if outage {
+		b.beginOutage(err)
 	}
 }
 
-func (h *health) note(err error) {
-	h.last, h.lastAt = err, h.now()
-	h.errors++
+// recordFailure keeps an error for Status. The caller holds mu.
+func (b *breaker) recordFailure(err error) {
+	b.last, b.lastAt = err, b.now()
+	b.errors++
 }
 
-// fell begins an outage.
-func (h *health) fell(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.down != nil || h.closed {
+func (b *breaker) beginOutage(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.down != nil || b.closed {
 		return
 	}
-	h.since = h.now()
-	h.last, h.lastAt = err, h.since
-	h.down = fmt.Errorf("%w since %s: %w", ErrDown, h.since.Format(time.RFC3339), err)
-	h.log.WithError(err).Error("store is down")
+	b.since = b.now()
+	b.last, b.lastAt = err, b.since
+	b.down = fmt.Errorf("%w since %s: %w", ErrDown, b.since.Format(time.RFC3339), err)
+	b.log.WithError(err).Error("store is down")
 }
 
-// rose ends an outage.
-func (h *health) rose() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.inARow = 0
-	if h.down == nil {
+func (b *breaker) endOutage() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inARow = 0
+	if b.down == nil {
 		return
 	}
-	was := h.since
-	h.down, h.since = nil, h.now()
-	h.log.WithField("outage", h.since.Sub(was).Round(time.Millisecond).String()).Warn("store is up again")
+	began := b.since
+	b.down, b.since = nil, b.now()
+	b.log.WithField("outage", b.since.Sub(began).Round(time.Millisecond).String()).Warn("store is up again")
 }
 
-// watch probes until the store is closed.
-func (h *health) watch() {
-	h.probe()
-	close(h.first)
+// probeRegularly probes until stop. It finds outages while there is no mail, for /readyz.
+func (b *breaker) probeRegularly() {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-h.ctx.Done():
+		case <-b.ctx.Done():
 			return
 		case <-tick.C:
-			h.probe()
+			b.probe()
 		}
 	}
 }
 
-// probe asks the driver how it does. One that does not answer is down, without any further proof.
-func (h *health) probe() {
-	ctx, cancel := context.WithTimeout(h.ctx, h.timeout)
+// probe probes the driver once and updates the size in Status.
+func (b *breaker) probe() {
+	ctx, cancel := context.WithTimeout(b.ctx, b.timeout)
 	defer cancel()
-	err := safely(func() error { return h.driver.probe(ctx) })
-	if h.ctx.Err() != nil {
+	err := recovered(func() error { return b.driver.probe(ctx) })
+	if b.ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		h.mu.Lock()
-		h.note(err)
-		h.mu.Unlock()
-		h.fell(err)
+		b.mu.Lock()
+		b.recordFailure(err)
+		b.mu.Unlock()
+		b.beginOutage(err)
 		return
 	}
-	h.rose()
-	records, octets := int64(-1), int64(-1)
-	// A size that cannot be told is no outage.
-	_ = safely(func() error { records, octets = h.driver.size(ctx); return nil })
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.records, h.octets = records, octets
-}
-
-// Healthy returns nil, or what the operator should know, for /readyz: why operations fail, or why what is written is not
-// on the disk yet. It asks nobody.
-func (s *Store) Healthy() error {
-	if err := s.health.admit(); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	if err := s.driver.trouble(); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	return nil
-}
-
-// Status tells how the store does, at once: it asks nobody.
-func (s *Store) Status() Status {
-	h := s.health
-	now := s.Healthy()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	st := Status{
-		Driver: h.name, Place: h.driver.place(), OK: now == nil,
-		Since: h.since, ErrorAt: h.lastAt, Errors: h.errors, Records: h.records, Octets: h.octets,
-	}
-	switch {
-	case now != nil:
-		st.Error = now.Error()
-	case h.last != nil:
-		st.Error = h.last.Error()
-	}
-	return st
+	b.endOutage()
+	records, bytes := int64(-1), int64(-1)
+	_ = recovered(func() error { // an unknown size is no outage
+		records, bytes = b.driver.size(ctx)
+		return nil
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.records, b.bytes = records, bytes
 }

@@ -12,18 +12,18 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// moody is a memory driver that fails, stalls or panics when told to.
-type moody struct {
+// faultyDriver is a memory driver whose operations and probes can be made to fail.
+type faultyDriver struct {
 	*memory
-	mood   atomic.Pointer[func(context.Context) error]
-	asked  atomic.Int64
-	probed atomic.Int64
-	ill    atomic.Pointer[error]
+	behaviour    atomic.Pointer[func(context.Context) error] // works, fails, stalls or panics
+	operations   atomic.Int64
+	probes       atomic.Int64
+	degradedWith fault
 }
 
-var errMood = errors.New("bad mood")
+var errTest = errors.New("test")
 
-func fails(context.Context) error { return errMood }
+func fails(context.Context) error { return errTest }
 
 func stalls(ctx context.Context) error {
 	<-ctx.Done()
@@ -32,53 +32,39 @@ func stalls(ctx context.Context) error {
 
 func panics(context.Context) error { panic("oops") }
 
-func (m *moody) be(f func(context.Context) error) {
-	if f == nil {
-		m.mood.Store(nil)
-		return
-	}
-	m.mood.Store(&f)
-}
+func works(context.Context) error { return nil }
 
-func (m *moody) feel(ctx context.Context) error {
-	if f := m.mood.Load(); f != nil {
-		return (*f)(ctx)
-	}
-	return nil
-}
+func (d *faultyDriver) behave(f func(context.Context) error) { d.behaviour.Store(&f) }
 
-func (m *moody) get(ctx context.Context, key string) ([]byte, bool, error) {
-	m.asked.Add(1)
-	if err := m.feel(ctx); err != nil {
+func (d *faultyDriver) get(ctx context.Context, key string) ([]byte, bool, error) {
+	d.operations.Add(1)
+	if err := (*d.behaviour.Load())(ctx); err != nil {
 		return nil, false, err
 	}
-	return m.memory.get(ctx, key)
+	return d.memory.get(ctx, key)
 }
 
-func (m *moody) probe(ctx context.Context) error {
-	m.probed.Add(1)
-	return m.feel(ctx)
+func (d *faultyDriver) probe(ctx context.Context) error {
+	d.probes.Add(1)
+	return (*d.behaviour.Load())(ctx)
 }
 
-func (m *moody) trouble() error {
-	if err := m.ill.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
+func (d *faultyDriver) degraded() error { return d.degradedWith.get() }
 
-func newMoody(t *testing.T) (*moody, *Store, *logtest.Hook) {
+// newFaulty returns a driver that works, and a store on it.
+func newFaulty(t *testing.T) (*faultyDriver, *Store, *logtest.Hook) {
 	t.Helper()
 	log, hook := logtest.NewNullLogger()
-	cfg, err := Config{Driver: "memory", Log: logrus.NewEntry(log)}.complete()
+	cfg, err := Config{Driver: "memory", Log: logrus.NewEntry(log)}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &moody{memory: newMemory(cfg)}
-	return m, watch(m, cfg), hook
+	d := &faultyDriver{memory: newMemory(cfg)}
+	d.behave(works)
+	return d, newStore(d, cfg), hook
 }
 
-// ask is a Get of which only the error matters.
+// tryGet returns the error of a Get.
 func (s *Store) tryGet() error {
 	_, _, err := s.Get(context.Background(), "a")
 	return err
@@ -86,15 +72,15 @@ func (s *Store) tryGet() error {
 
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	for name, mood := range map[string]func(context.Context) error{"fails": fails, "stalls": stalls, "panics": panics} {
+	for name, behaviour := range map[string]func(context.Context) error{"fails": fails, "stalls": stalls, "panics": panics} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				m, s, hook := newMoody(t)
+				d, s, hook := newFaulty(t)
 				defer s.Close()
-				m.be(mood)
+				d.behave(behaviour)
 				began := time.Now()
-				for range tolerated + 1 {
+				for range toleratedFailures + 1 {
 					if err := s.tryGet(); err == nil || errors.Is(err, ErrDown) {
 						t.Errorf("got %v", err)
 					}
@@ -102,30 +88,30 @@ func TestOutage(t *testing.T) {
 				if d := time.Since(began); d > 1500*time.Millisecond {
 					t.Errorf("took %v", d)
 				}
-				asked, before := m.asked.Load(), time.Now()
+				operations, before := d.operations.Load(), time.Now()
 				for range 100 {
 					if err := s.tryGet(); !errors.Is(err, ErrDown) {
 						t.Errorf("got %v", err)
 					}
 				}
-				if m.asked.Load() != asked || time.Since(before) > 0 {
-					t.Error("asked a driver that is known to be down")
+				if d.operations.Load() != operations || time.Since(before) > 0 {
+					t.Error("used a driver during an outage")
 				}
-				time.Sleep(time.Minute) // of the bubble
-				if n := m.probed.Load(); n < 30 || n > 70 {
+				time.Sleep(time.Minute) // of synctest
+				if n := d.probes.Load(); n < 30 || n > 70 {
 					t.Errorf("%d probes in a minute", n)
 				}
-				m.be(nil)
+				d.behave(works)
 				time.Sleep(2 * time.Second)
 				if err := errors.Join(s.tryGet(), s.Healthy()); err != nil {
 					t.Error(err)
 				}
-				var said []string
+				var logged []string
 				for _, line := range hook.AllEntries() {
-					said = append(said, line.Message)
+					logged = append(logged, line.Message)
 				}
-				if len(said) != 2 || said[0] != "store is down" || said[1] != "store is up again" {
-					t.Errorf("the log says %q", said)
+				if len(logged) != 2 || logged[0] != "store is down" || logged[1] != "store is up again" {
+					t.Errorf("logged %q", logged)
 				}
 				if st := s.Status(); !st.OK || time.Since(st.Since) > 3*time.Second || st.Error == "" || st.Errors < 30 {
 					t.Errorf("got %+v", st)
@@ -135,25 +121,25 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestBadLuck: single failures do no harm, and the caller's own end is none.
-func TestBadLuck(t *testing.T) {
+// TestSingleFailuresAreNoOutage tests that neither two failures in a row nor the end of the caller's context begin an outage.
+func TestSingleFailuresAreNoOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, s, _ := newMoody(t)
+		d, s, _ := newFaulty(t)
 		defer s.Close()
 		for range 20 {
-			m.be(fails)
-			for range tolerated {
-				if err := s.tryGet(); !errors.Is(err, errMood) {
+			d.behave(fails)
+			for range toleratedFailures {
+				if err := s.tryGet(); !errors.Is(err, errTest) {
 					t.Errorf("got %v", err)
 				}
 			}
-			m.be(nil)
+			d.behave(works)
 			if err := s.tryGet(); err != nil {
 				t.Error(err)
 			}
 		}
-		m.be(stalls)
+		d.behave(stalls)
 		for range 10 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			if _, _, err := s.Get(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
@@ -167,16 +153,16 @@ func TestBadLuck(t *testing.T) {
 	})
 }
 
-// TestProbesFindOut: without any mail, the status tells of an outage all the same.
-func TestProbesFindOut(t *testing.T) {
+// TestProbesFindOutages tests that an outage is found without operations.
+func TestProbesFindOutages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, s, _ := newMoody(t)
+		d, s, _ := newFaulty(t)
 		defer s.Close()
 		began := time.Now()
-		m.be(fails)
+		d.behave(fails)
 		time.Sleep(2 * probeEvery)
-		if err := s.Healthy(); !errors.Is(err, ErrDown) || !errors.Is(err, errMood) {
+		if err := s.Healthy(); !errors.Is(err, ErrDown) || !errors.Is(err, errTest) {
 			t.Errorf("got %v", err)
 		}
 		if st := s.Status(); st.OK || st.Since.Sub(began) > probeEvery || st.Error == "" {
@@ -185,30 +171,30 @@ func TestProbesFindOut(t *testing.T) {
 	})
 }
 
-// TestTrouble: what works with a fault goes on working, and the operator is told.
-func TestTrouble(t *testing.T) {
+// TestDegradedStore tests that a degraded store works and reports its fault.
+func TestDegradedStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, s, _ := newMoody(t)
+		d, s, _ := newFaulty(t)
 		defer s.Close()
 		if err := s.Put(t.Context(), "a", nil, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		m.ill.Store(&errMood)
-		if err := s.Healthy(); !errors.Is(err, errMood) {
+		d.degradedWith.set(errTest)
+		if err := s.Healthy(); !errors.Is(err, errTest) {
 			t.Errorf("got %v", err)
 		}
 		if err := s.tryGet(); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(2 * probeEvery)
-		if st := s.Status(); st.OK || st.Error == "" || st.Records != 1 || st.Octets <= 0 {
+		if st := s.Status(); st.OK || st.Error == "" || st.Records != 1 || st.Bytes <= 0 {
 			t.Errorf("got %+v", st)
 		}
 	})
 }
 
-func TestClosed(t *testing.T) {
+func TestOperationsAfterClose(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"memory", "embedded"} {
 		s := open(t, Config{Driver: driver, Path: t.TempDir()})
@@ -221,7 +207,7 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%s: got %v", driver, err)
 		}
 		if s.Status().OK {
-			t.Errorf("%s: a closed store is well", driver)
+			t.Errorf("%s: a closed store is OK", driver)
 		}
 	}
 }
@@ -231,7 +217,7 @@ func TestBadConfig(t *testing.T) {
 	for _, cfg := range []Config{{Driver: "sqlite"}, {Driver: "memory", Timeout: -1}, {Path: "/dev/null/x"}, {Driver: "memory", MaxRecords: -1}} {
 		if s, err := Open(cfg); err == nil {
 			s.Close()
-			t.Errorf("%+v was taken", cfg)
+			t.Errorf("%+v was accepted", cfg)
 		}
 	}
 }

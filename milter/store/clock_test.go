@@ -7,7 +7,7 @@ import (
 	"milterd/checks/checktest"
 )
 
-// TestHostClockJumps: records live as long as they were to, if the host's clock is another one at a restart.
+// TestHostClockJumps tests that the lifetime of records stays as it was if the host's clock is changed between two starts.
 func TestHostClockJumps(t *testing.T) {
 	t.Parallel()
 	for name, jump := range checktest.Jumps {
@@ -22,12 +22,12 @@ func TestHostClockJumps(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				s = openTuned(t, Config{Path: dir, Now: c.Now}, hasty)
+				s = openTuned(t, Config{Path: dir, Now: c.Now}, fast)
 			}
-			has := func(what, key string, want bool) {
+			has := func(when, key string, want bool) {
 				t.Helper()
 				if _, ok, err := s.Get(ctx, key); ok != want || err != nil {
-					t.Errorf("%s: there is a record: %t, %v", what, ok, err)
+					t.Errorf("%s: record %s exists: %t, %v", when, key, ok, err)
 				}
 			}
 			put := func(key string) {
@@ -40,12 +40,12 @@ func TestHostClockJumps(t *testing.T) {
 			put("before")
 			c.Advance(jump)
 			restart()
-			has("after a restart", "before", jump < 30*24*time.Hour) // ahead, it may have been off for so long
+			has("after a restart", "before", jump < 30*24*time.Hour) // after a jump ahead, the host may have been off for so long
 			put("wrong")
 			restart()
 			c.Advance(-jump)
 			restart()
-			has("put right", "wrong", jump > -30*24*time.Hour)
+			has("clock put right", "wrong", jump > -30*24*time.Hour)
 			put("after")
 			for r, err := range s.Scan(ctx, "") {
 				if left := r.Expires.Sub(c.Now()); err != nil || left > 30*24*time.Hour || r.Key == clockKey {
@@ -59,21 +59,21 @@ func TestHostClockJumps(t *testing.T) {
 			for _, key := range []string{"before", "wrong", "after"} {
 				has("31 days later", key, false)
 			}
-			eventually(t, "all is swept", func() bool { return settled(s) && s.driver.(*embedded).sweeper.records.Load() == 0 })
+			eventually(t, "all records are swept", func() bool { return settled(s) && s.driver.(*embedded).sweeper.records.Load() == 0 })
 		})
 	}
 }
 
-// TestNobodyMovesTheClock: where no clock is given, the time of the records is that which passes.
-func TestNobodyMovesTheClock(t *testing.T) {
+// TestDefaultClock tests that the default clock starts with that of the host and does not go back.
+func TestDefaultClock(t *testing.T) {
 	t.Parallel()
-	cfg, err := Config{Driver: "memory"}.complete()
+	cfg, err := Config{Driver: "memory"}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, now := cfg.Now(), time.Now()
 	if off := first.Sub(now).Abs(); off > time.Minute {
-		t.Errorf("it begins %v off", off)
+		t.Errorf("off by %v", off)
 	}
 	if second := cfg.Now(); second.Before(first) {
 		t.Errorf("%v, then %v", first, second)

@@ -9,7 +9,7 @@ import (
 	"milterd/checks/checktest/storetest"
 )
 
-// clock is a clock that moves only when told to. It is safe for concurrent use.
+// clock is a clock that Advance moves. It is safe for concurrent use.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -29,11 +29,11 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// open makes a store that lasts as long as the test.
+// open returns a store that is closed at the end of the test.
 func open(t testing.TB, cfg Config) *Store {
 	t.Helper()
 	if cfg.Timeout == 0 {
-		cfg.Timeout = 10 * time.Second // the machine of the tests may be busy
+		cfg.Timeout = 10 * time.Second // the machine may be busy
 	}
 	s, err := Open(cfg)
 	if err != nil {
@@ -43,26 +43,27 @@ func open(t testing.TB, cfg Config) *Store {
 	return s
 }
 
-// openTuned makes an embedded store that lasts as long as the test.
+// openTuned returns an embedded store that is closed at the end of the test.
 func openTuned(t testing.TB, cfg Config, change func(*tuning)) *Store {
 	t.Helper()
 	cfg.Driver = "embedded"
 	cfg.Timeout = 10 * time.Second
-	cfg, err := cfg.complete()
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	tune := standard()
+	tune := standardTuning()
 	change(&tune)
 	e, err := openEmbedded(cfg, tune)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := watch(e, cfg)
+	s := newStore(e, cfg)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
 
+// same is a storetest.Setup.Second for a store that only one process uses.
 func same(_ *testing.T, first checks.Store) checks.Store { return first }
 
 func TestMemory(t *testing.T) {
@@ -78,11 +79,11 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// TestEmbedded runs the suite with records that are still in memory, that have been written while the test goes on, and
-// that are swept all the time.
+// TestEmbedded runs the tests of storetest with records that stay in the buffer, that are written during the test, and that
+// are swept all the time.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
-	for name, flush := range map[string]time.Duration{"unwritten": time.Hour, "written": time.Millisecond, "standard": standard().flushEvery} {
+	for name, flush := range map[string]time.Duration{"unwritten": time.Hour, "written": time.Millisecond, "standard": standardTuning().flushEvery} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newClock()

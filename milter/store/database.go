@@ -13,60 +13,64 @@ import (
 )
 
 const (
-	cacheOctets = 32 << 20
-	memtable    = 4 << 20 // the log has up to some times as much
+	// cacheBytes is the size of the block cache. With half, more reads of known records go to the disk.
+	cacheBytes = 32 << 20
+
+	// memtableBytes is the size of a memtable; the log has up to some times as much. With half, a flood is compacted more
+	// often; with double, opening after a crash reads twice as much.
+	memtableBytes = 4 << 20
 )
 
-// options are for small records that are looked for in vain most of the time.
+// openOrReplace opens the database. If it is damaged, it renames it and opens an empty one.
+func (e *embedded) openOrReplace() error {
+	err := e.openDatabase()
+	if err == nil || !isDamage(err) {
+		return err
+	}
+	if err := e.renameDamaged(err); err != nil {
+		return err
+	}
+	return e.openDatabase()
+}
+
+func (e *embedded) openDatabase() error {
+	var db *pebble.DB
+	if err := recovered(func() (err error) {
+		db, err = pebble.Open(e.folder(), e.options())
+		return err
+	}); err != nil {
+		return fmt.Errorf("%s: %w", e.folder(), err)
+	}
+	if err := recovered(func() error { return e.clock.resume(db) }); err != nil {
+		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, recovered(db.Close)))
+	}
+	e.sweeper.reset()
+	files := newFileSet(e.dir, e.folder())
+	e.dbMu.Lock()
+	defer e.dbMu.Unlock()
+	e.db, e.files = db, files
+	return nil
+}
+
+// options are for small records, most of which do not exist when they are read.
 func (e *embedded) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:           patient{e.fs, e.untilWritten},
+		FS:           retryFS{e.fs, e.retry},
 		Cache:        e.cache,
-		MemTableSize: memtable,
+		MemTableSize: memtableBytes,
 		Logger:       logger{e},
-		// Without this the database takes damage, which may well be in one old file, for its own end.
+		// By default the database exits when it finds damage, even in one old file.
 		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) { _ = e.damage(info.Details) }},
 	}
-	// Ten bits a key: of a hundred triplets never seen before, 99 are known to be new without a look at the disk.
+	// With 10 bits a key, one in a hundred reads of a missing record goes to the disk.
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
 }
 
-// openOrReplace opens the database. A damaged one is moved aside for an empty one.
-func (e *embedded) openOrReplace() error {
-	err := e.openDB()
-	if err == nil || !isDamage(err) {
-		return err
-	}
-	if err := e.moveAside(err); err != nil {
-		return err
-	}
-	return e.openDB()
-}
-
-func (e *embedded) openDB() error {
-	var db *pebble.DB
-	if err := safely(func() (err error) {
-		db, err = pebble.Open(e.folder(), e.options())
-		return err
-	}); err != nil {
-		return fmt.Errorf("%s: %w", e.folder(), err)
-	}
-	if err := safely(func() error { return e.resume(db) }); err != nil {
-		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, safely(db.Close)))
-	}
-	e.sweeper.reset()
-	onDisk := placeOf(e.dir, e.folder())
-	e.base.Lock()
-	defer e.base.Unlock()
-	e.db, e.onDisk = db, onDisk
-	return nil
-}
-
-// isDamage tells the faults of the files from those of the system, such as a lack of rights or of room: moving the files
-// aside would mend none of these, and lose everything. A file that is missing is damage.
+// isDamage distinguishes damage, including missing files, from errors of the system such as missing rights or a full disk,
+// for which renaming the folder would lose the records and help nothing.
 func isDamage(err error) bool {
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		return errno == syscall.ENOENT || errno == syscall.ENOTDIR || errno == syscall.EISDIR
@@ -74,17 +78,17 @@ func isDamage(err error) bool {
 	return true
 }
 
-// moveAside renames the folder of the database.
-func (e *embedded) moveAside(cause error) error {
+// renameDamaged renames the folder of the database.
+func (e *embedded) renameDamaged(cause error) error {
 	name := e.folder() + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
-	aside := name
-	for i := 1; exists(aside); i++ {
-		aside = name + "-" + strconv.Itoa(i)
+	unused := name
+	for i := 1; exists(unused); i++ {
+		unused = name + "-" + strconv.Itoa(i)
 	}
-	if err := os.Rename(e.folder(), aside); err != nil {
-		return fmt.Errorf("%w; and it cannot be moved aside: %w", cause, err)
+	if err := os.Rename(e.folder(), unused); err != nil {
+		return fmt.Errorf("%w; and it cannot be renamed: %w", cause, err)
 	}
-	e.log.WithError(cause).WithField("moved_to", aside).Error("store is damaged, beginning with an empty one")
+	e.log.WithError(cause).WithField("moved_to", unused).Error("store is damaged, beginning with an empty one")
 	return nil
 }
 
@@ -93,53 +97,44 @@ func exists(name string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// damage notes that the database is to be replaced, and returns the error.
+// damage makes the writer replace the database. It returns err.
 func (e *embedded) damage(err error) error {
-	e.damaged.CompareAndSwap(nil, &err)
+	e.damaged.set(err)
 	e.wake()
 	return err
 }
 
-// replace puts an empty database in the place of a damaged one. What waits to be written goes into it.
+// replace replaces a damaged database by an empty one. The changes in the buffer are kept.
 func (e *embedded) replace(cause error) {
-	if e.take() {
-		if err := e.moveAside(cause); err != nil {
+	if e.dropDatabase() {
+		if err := e.renameDamaged(cause); err != nil {
 			e.log.WithError(err).Error("store is damaged")
 		}
 	}
-	e.forget()
+	e.buffer.forgetReads()
 	if err := e.openOrReplace(); err != nil {
 		e.log.WithError(err).Error("store cannot begin anew")
-		return // and tries again at the next tick
+		return // the writer tries again with the next tick
 	}
-	e.damaged.Store(nil)
+	e.damaged.clear()
 }
 
-// take closes a damaged database. It tells whether there was one.
-func (e *embedded) take() bool {
-	e.base.Lock()
-	defer e.base.Unlock()
+// dropDatabase closes a damaged database. It reports whether one was open.
+func (e *embedded) dropDatabase() bool {
+	e.dbMu.Lock()
+	defer e.dbMu.Unlock()
 	if e.db == nil {
 		return false
 	}
-	// Closing complains about the damage, which is known.
-	_ = safely(e.db.Close)
+	_ = recovered(e.db.Close) // fails because of the damage
 	e.db = nil
 	return true
 }
 
-// forget drops what a database said that is no more.
-func (e *embedded) forget() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.saves++
-	e.known.InvalidateAll()
-}
-
-// logger is what the database tells its troubles.
+// logger is the pebble.Logger of the database.
 type logger struct{ *embedded }
 
-// Infof implements pebble.Logger. Its steps are of no use to an operator.
+// Infof implements pebble.Logger. The messages are of no use to an operator.
 func (l logger) Infof(string, ...any) {}
 
 // Errorf implements pebble.Logger.
@@ -147,12 +142,12 @@ func (l logger) Errorf(format string, args ...any) {
 	l.log.WithError(fmt.Errorf(format, args...)).Error("store has trouble")
 }
 
-// Fatalf implements pebble.Logger. The database calls it when its log or its list of files cannot be written, in whatever
-// state it is then, and relies on it not to return. It would end the process; but mail must not suffer from a broken disk.
-// So the goroutine ends here, with the locks it holds, and nobody asks the database again until the daemon is restarted.
+// Fatalf implements pebble.Logger. The database calls it when its log or its list of files cannot be written, and relies on
+// it not to return. To keep the daemon running, it blocks forever, with the locks that the goroutine holds, and the
+// database is not used again until the daemon is restarted.
 func (l logger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf("%s is given up until the next start: %w", l.folder(), fmt.Errorf(format, args...))
-	if l.broken.CompareAndSwap(nil, &err) {
+	if l.broken.set(err) {
 		l.log.WithError(err).Error("store is broken")
 	}
 	select {}

@@ -6,30 +6,29 @@ import (
 	"path/filepath"
 )
 
-// place is what the embedded store has on the disk, as it was when the store was opened. Files that were removed can be written to
-// as before for as long as they are open, and all that is written is lost when they are closed: nothing but a look at the names
-// tells.
-type place map[string]os.FileInfo
+// fileSet are files of a database as they were when it was opened. Deleted files can still be written while they are open,
+// and what is written to them is lost; only a look at their names finds that.
+type fileSet map[string]os.FileInfo
 
-// placeOf takes down the folders and the files that lock them.
-func placeOf(folders ...string) place {
-	p := place{}
-	for _, f := range folders {
-		for _, name := range []string{f, filepath.Join(f, "LOCK")} {
+// newFileSet returns the folders and their lock files.
+func newFileSet(folders ...string) fileSet {
+	set := fileSet{}
+	for _, folder := range folders {
+		for _, name := range []string{folder, filepath.Join(folder, "LOCK")} {
 			if info, err := os.Stat(name); err == nil {
-				p[name] = info
+				set[name] = info
 			}
 		}
 	}
-	return p
+	return set
 }
 
-// moved tells what is not there any more, or is another one.
-func (p place) moved() error {
-	for name, was := range p {
+// check returns an error if a file was removed or replaced.
+func (set fileSet) check() error {
+	for name, opened := range set {
 		info, err := os.Stat(name)
 		switch {
-		case os.IsNotExist(err) || err == nil && !os.SameFile(was, info):
+		case os.IsNotExist(err) || err == nil && !os.SameFile(opened, info):
 			return fmt.Errorf("%s was removed or replaced under the running daemon: what it writes is lost; restart it", name)
 		case err != nil:
 			return err

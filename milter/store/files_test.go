@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Files that are removed under a running daemon can still be written to, and all is lost: it must be told.
+// TestFolderIsRemoved tests that the store is down when its files are removed: they can still be written, but all is lost.
 func TestFolderIsRemoved(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(dir string) error{
-		"the state folder": os.RemoveAll,
-		"what is in it":    func(dir string) error { return os.RemoveAll(filepath.Join(dir, "store")) },
+		"the state folder":   os.RemoveAll,
+		"the database in it": func(dir string) error { return os.RemoveAll(filepath.Join(dir, "store")) },
 		"another folder in its place": func(dir string) error {
 			if err := os.RemoveAll(dir); err != nil {
 				return err
@@ -28,14 +28,14 @@ func TestFolderIsRemoved(t *testing.T) {
 			if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			s.health.probe()
+			s.breaker.probe()
 			if err := s.Healthy(); err != nil {
 				t.Fatal(err)
 			}
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
-			s.health.probe()
+			s.breaker.probe()
 			err := s.Healthy()
 			if err == nil || !strings.Contains(err.Error(), "removed or replaced under the running daemon") {
 				t.Errorf("got %v", err)
@@ -44,7 +44,7 @@ func TestFolderIsRemoved(t *testing.T) {
 				t.Errorf("got %+v", st)
 			}
 			if err := s.Put(t.Context(), "b", []byte("1"), time.Hour); err == nil {
-				t.Error("what is lost was taken")
+				t.Error("a change was accepted that would be lost")
 			}
 		})
 	}

@@ -26,7 +26,7 @@ const triplets = 1_000_000
 func BenchmarkGreylist(b *testing.B) {
 	for _, driver := range []string{"memory", "embedded", "redis"} {
 		b.Run(driver, func(b *testing.B) {
-			cfg := store.Config{Driver: driver, Timeout: 10 * time.Second, MaxRecords: 4 * triplets, MaxOctets: 4 << 30}
+			cfg := store.Config{Driver: driver, Timeout: 10 * time.Second, MaxRecords: 4 * triplets, MaxBytes: 4 << 30}
 			switch driver {
 			case "embedded":
 				cfg.Path = b.TempDir()
@@ -59,12 +59,12 @@ func BenchmarkGreylist(b *testing.B) {
 func settledSize(b *testing.B, s *store.Store) int64 {
 	b.StopTimer()
 	defer b.StartTimer()
-	size := s.Status().Octets
+	size := s.Status().Bytes
 	tick := time.NewTicker(11 * time.Second)
 	defer tick.Stop()
 	for range 5 {
 		<-tick.C
-		now := s.Status().Octets
+		now := s.Status().Bytes
 		if now == size {
 			break
 		}

@@ -12,63 +12,41 @@ import (
 	"milterd/checks"
 )
 
-// overhead is what a record costs beside its key and value, in octets: map, heap and the entry itself.
+// overhead is the estimated memory of a record beside its key and value, in bytes.
 const overhead = 128
 
-// memory is the driver that keeps records in this process, within bounds.
+// memory is the driver that keeps records in this process, up to a limit.
 type memory struct {
-	now, wall  func() time.Time
+	clock      *recordClock
 	maxRecords int
-	maxOctets  int64
+	maxBytes   int64
 
 	mu      sync.Mutex
 	records map[string]*entry
-	queue   queue
-	octets  int64
+	expiry  expiryQueue
+	bytes   int64
 }
 
 // entry is one record.
 type entry struct {
-	key     string
-	value   []byte
-	expires int64 // milliseconds since 1970
-	index   int   // in the queue
+	key      string
+	value    []byte
+	deadline int64 // of recordClock
+	index    int   // in memory.expiry
 }
 
-func (e *entry) octets() int64 { return int64(len(e.key) + len(e.value) + overhead) }
-
-// queue has what expires soonest first. It implements heap.Interface.
-type queue []*entry
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].expires < q[j].expires }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-func (q *queue) Push(x any) {
-	e := x.(*entry)
-	e.index = len(*q)
-	*q = append(*q, e)
-}
-
-func (q *queue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	return e
-}
+func (e *entry) bytes() int64 { return int64(len(e.key) + len(e.value) + overhead) }
 
 func newMemory(cfg Config) *memory {
-	return &memory{now: cfg.Now, wall: cfg.wall, maxRecords: cfg.MaxRecords, maxOctets: cfg.MaxOctets, records: map[string]*entry{}}
+	return &memory{
+		clock: newRecordClock(cfg), maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, records: map[string]*entry{},
+	}
 }
 
 func (m *memory) get(_ context.Context, key string) ([]byte, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.live(key)
+	e := m.lookup(key)
 	if e == nil {
 		return nil, false, nil
 	}
@@ -85,7 +63,7 @@ func (m *memory) put(_ context.Context, key string, value []byte, ttl time.Durat
 func (m *memory) putNew(_ context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.live(key) != nil {
+	if m.lookup(key) != nil {
 		return false, nil
 	}
 	m.set(key, value, ttl)
@@ -95,7 +73,7 @@ func (m *memory) putNew(_ context.Context, key string, value []byte, ttl time.Du
 func (m *memory) add(_ context.Context, key string, n int64, ttl time.Duration) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.live(key)
+	e := m.lookup(key)
 	if e == nil {
 		if ttl > 0 {
 			m.set(key, strconv.AppendInt(nil, n, 10), ttl)
@@ -106,9 +84,9 @@ func (m *memory) add(_ context.Context, key string, n int64, ttl time.Duration) 
 	if err != nil {
 		return 0, err
 	}
-	m.octets -= e.octets()
+	m.bytes -= e.bytes()
 	e.value = strconv.AppendInt(nil, total, 10)
-	m.octets += e.octets()
+	m.bytes += e.bytes()
 	return total, nil
 }
 
@@ -121,19 +99,16 @@ func (m *memory) remove(_ context.Context, key string) error {
 	return nil
 }
 
-// scan copies all that begins with prefix in one page: it holds the lock no longer than any other way would, and the loop
-// over it may write.
+// scan returns all records in one page: going through the map takes the lock once either way.
 func (m *memory) scan(prefix string) func(context.Context) ([]checks.Record, bool, error) {
 	return func(context.Context) ([]checks.Record, bool, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.expire()
+		m.dropExpired()
 		var page []checks.Record
-		now, wall := m.now().UnixMilli(), m.wall()
 		for key, e := range m.records {
 			if strings.HasPrefix(key, prefix) {
-				expires := wall.Add(time.Duration(e.expires-now) * time.Millisecond)
-				page = append(page, checks.Record{Key: key, Value: bytes.Clone(e.value), Expires: expires})
+				page = append(page, checks.Record{Key: key, Value: bytes.Clone(e.value), Expires: m.clock.wallTime(e.deadline)})
 			}
 		}
 		return page, false, nil
@@ -142,54 +117,77 @@ func (m *memory) scan(prefix string) func(context.Context) ([]checks.Record, boo
 
 func (m *memory) probe(context.Context) error { return nil }
 
-func (m *memory) trouble() error { return nil }
+func (m *memory) degraded() error { return nil }
 
-func (m *memory) size(context.Context) (records, octets int64) {
+func (m *memory) size(context.Context) (records, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.expire()
-	return int64(len(m.records)), m.octets
+	m.dropExpired()
+	return int64(len(m.records)), m.bytes
 }
 
-func (m *memory) place() string { return "" }
+func (m *memory) location() string { return "" }
 
 func (m *memory) close() error { return nil }
 
-// live returns the record of a key, or nil. The caller holds the lock, as for all that follow.
-func (m *memory) live(key string) *entry {
+// lookup returns the entry of a key unless it has expired, or nil. The caller of it and of the following methods holds mu.
+func (m *memory) lookup(key string) *entry {
 	e := m.records[key]
-	if e != nil && e.expires <= m.now().UnixMilli() {
+	if e != nil && e.deadline <= m.clock.now() {
 		m.drop(e)
 		return nil
 	}
 	return e
 }
 
-// set writes a record, and makes room for it.
+// set writes a record and deletes others if there is no room.
 func (m *memory) set(key string, value []byte, ttl time.Duration) {
 	if e := m.records[key]; e != nil {
 		m.drop(e)
 	}
-	m.expire()
-	e := &entry{key: key, value: append([]byte{}, value...), expires: deadline(m.now(), ttl)}
-	for len(m.queue) > 0 && (len(m.records) >= m.maxRecords || m.octets+e.octets() > m.maxOctets) {
-		m.drop(m.queue[0])
+	m.dropExpired()
+	e := &entry{key: key, value: append([]byte{}, value...), deadline: m.clock.deadline(ttl)}
+	for len(m.expiry) > 0 && (len(m.records) >= m.maxRecords || m.bytes+e.bytes() > m.maxBytes) {
+		m.drop(m.expiry[0])
 	}
 	m.records[key] = e
-	m.octets += e.octets()
-	heap.Push(&m.queue, e)
+	m.bytes += e.bytes()
+	heap.Push(&m.expiry, e)
 }
 
-// expire drops what has expired.
-func (m *memory) expire() {
-	now := m.now().UnixMilli()
-	for len(m.queue) > 0 && m.queue[0].expires <= now {
-		m.drop(m.queue[0])
+func (m *memory) dropExpired() {
+	now := m.clock.now()
+	for len(m.expiry) > 0 && m.expiry[0].deadline <= now {
+		m.drop(m.expiry[0])
 	}
 }
 
 func (m *memory) drop(e *entry) {
-	heap.Remove(&m.queue, e.index)
+	heap.Remove(&m.expiry, e.index)
 	delete(m.records, e.key)
-	m.octets -= e.octets()
+	m.bytes -= e.bytes()
+}
+
+// expiryQueue is a heap.Interface with the record that expires first at the top.
+type expiryQueue []*entry
+
+func (q expiryQueue) Len() int           { return len(q) }
+func (q expiryQueue) Less(i, j int) bool { return q[i].deadline < q[j].deadline }
+func (q expiryQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *expiryQueue) Push(x any) {
+	e := x.(*entry)
+	e.index = len(*q)
+	*q = append(*q, e)
+}
+
+func (q *expiryQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return e
 }

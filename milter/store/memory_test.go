@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// TestMemoryIsBounded: what expires soonest goes first.
+// TestMemoryIsBounded tests that the records that expire soonest are deleted when a limit is reached.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{
 		"records": {MaxRecords: 100},
-		"octets":  {MaxOctets: 100 * (overhead + 3 + 10)},
+		"bytes":   {MaxBytes: 100 * (overhead + 3 + 10)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg.Driver = "memory"
 			s := open(t, cfg)
 			ctx := t.Context()
-			// Those with even numbers live longer.
+			// Records with even numbers expire later.
 			for i := 100; i < 300; i++ {
 				if err := s.Put(ctx, strconv.Itoa(i), make([]byte, 10), time.Hour*time.Duration(2-i%2)+time.Duration(i)*time.Second); err != nil {
 					t.Fatal(err)
@@ -29,7 +29,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// The last one has just pushed another one out.
+				// The last record has replaced another one.
 				if want := i%2 == 0 && i > 100 || i == 299; ok != want {
 					t.Errorf("%d: got %t", i, ok)
 				}
@@ -37,16 +37,16 @@ func TestMemoryIsBounded(t *testing.T) {
 			if err := s.Put(ctx, "huge", make([]byte, MaxValue), time.Hour); err != nil {
 				t.Error(err)
 			}
-			records, octets := s.driver.size(ctx)
-			if records > 100 || octets > max(cfg.MaxOctets, MaxValue+100*200) {
-				t.Errorf("%d records, %d octets", records, octets)
+			records, bytes := s.driver.size(ctx)
+			if records > 100 || bytes > max(cfg.MaxBytes, MaxValue+100*200) {
+				t.Errorf("%d records, %d bytes", records, bytes)
 			}
 		})
 	}
 }
 
-// TestMemoryForgets: expired records take no room, whether or not anybody asks for them.
-func TestMemoryForgets(t *testing.T) {
+// TestMemoryDropsExpiredRecords tests that expired records take no memory, even if they are not read.
+func TestMemoryDropsExpiredRecords(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	s := open(t, Config{Driver: "memory", Now: c.Now})
@@ -56,7 +56,7 @@ func TestMemoryForgets(t *testing.T) {
 		}
 	}
 	c.Advance(time.Minute)
-	if records, octets := s.driver.size(t.Context()); records != 0 || octets != 0 {
-		t.Errorf("%d records, %d octets are left", records, octets)
+	if records, bytes := s.driver.size(t.Context()); records != 0 || bytes != 0 {
+		t.Errorf("%d records, %d bytes are left", records, bytes)
 	}
 }

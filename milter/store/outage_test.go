@@ -12,19 +12,19 @@ import (
 	"milterd/milter/store/redistest"
 )
 
-// eventually waits until ok returns true.
-func eventually(t testing.TB, what string, ok func() bool) {
+// eventually waits until ok returns true. event describes it in the failure.
+func eventually(t testing.TB, event string, ok func() bool) {
 	t.Helper()
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
 	for began := time.Now(); !ok(); <-look.C {
 		if time.Since(began) > 30*time.Second {
-			t.Fatalf("in vain waited until %s", what)
+			t.Fatalf("waited in vain: %s", event)
 		}
 	}
 }
 
-// quick is the most that an operation of a store with 200 ms to answer may take, on a busy machine.
+// quick is the longest that an operation may take whose timeout is 200 ms, on a busy machine.
 const quick = 2 * time.Second
 
 func TestRedisOutages(t *testing.T) {
@@ -68,7 +68,7 @@ func TestRedisOutages(t *testing.T) {
 			outage.end(server, p)
 			eventually(t, "the store is up again", func() bool { return s.Healthy() == nil })
 			end()
-			// The load may have had the last word about the health, so this may take another try.
+			// The last operations of the load may have failed.
 			eventually(t, "the record is back", func() bool {
 				v, ok, err := s.Get(t.Context(), "kept")
 				return err == nil && ok && string(v) == "1"
@@ -80,7 +80,7 @@ func TestRedisOutages(t *testing.T) {
 	}
 }
 
-// load keeps a store busy from several goroutines until end is called. No operation may take long.
+// load uses a store from several goroutines until end is called. end fails the test if an operation took too long.
 func load(t *testing.T, s *Store) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
@@ -103,10 +103,10 @@ func load(t *testing.T, s *Store) (end func()) {
 	}
 }
 
-// TestRedisDownAtStart: the daemon starts, and the store comes when the server does.
+// TestRedisDownAtStart tests that a store opens without its server and recovers when the server answers.
 func TestRedisDownAtStart(t *testing.T) {
 	t.Parallel()
-	for name, mode := range map[string]redistest.Mode{"nobody there": redistest.Cut, "stalled": redistest.Stall} {
+	for name, mode := range map[string]redistest.Mode{"connections are closed": redistest.Cut, "connections stall": redistest.Stall} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := redistest.NewProxy(t, redistest.Start(t))
@@ -120,7 +120,7 @@ func TestRedisDownAtStart(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			p.Set(redistest.Pass)
-			eventually(t, "it works", func() bool { return s.Put(t.Context(), "a", nil, time.Hour) == nil })
+			eventually(t, "the store works", func() bool { return s.Put(t.Context(), "a", nil, time.Hour) == nil })
 		})
 	}
 }

@@ -12,28 +12,13 @@ var (
 	errNoDatabase = errors.New("the database is not open yet")
 )
 
-// read runs f on the database.
-func read[T any](e *embedded, f func(*pebble.DB) (T, error)) (value T, err error) {
-	if err := e.broken.Load(); err != nil {
-		return value, *err
-	}
-	err = safely(func() (err error) {
-		e.base.RLock()
-		defer e.base.RUnlock()
-		if e.db == nil {
-			return errNoDatabase
-		}
-		value, err = f(e.db)
-		if err != nil && pebble.IsCorruptionError(err) {
-			return e.damage(err) // under the lock: another database may take its place afterwards
-		}
-		return err
-	})
-	return value, err
+// query returns the result of f for the database. If ctx ends before, it returns errNoAnswer, and f continues.
+func query[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error)) (T, error) {
+	return await(ctx, func() (T, error) { return read(e, f) })
 }
 
-// await runs f in a goroutine of its own, and waits for it no longer than the context lasts: a disk that hangs must not make a
-// session wait. f goes on after that, for nobody.
+// await runs f in a goroutine of its own, so that a disk that hangs does not block a session, and returns its result. If ctx
+// ends before, it returns errNoAnswer.
 func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -53,7 +38,22 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// ask is read for no longer than the context lasts.
-func ask[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error)) (T, error) {
-	return await(ctx, func() (T, error) { return read(e, f) })
+// read returns the result of f for the database. If f finds damage, the database will be replaced.
+func read[T any](e *embedded, f func(*pebble.DB) (T, error)) (value T, err error) {
+	if err := e.broken.get(); err != nil {
+		return value, err
+	}
+	err = recovered(func() (err error) {
+		e.dbMu.RLock()
+		defer e.dbMu.RUnlock()
+		if e.db == nil {
+			return errNoDatabase
+		}
+		value, err = f(e.db)
+		if err != nil && pebble.IsCorruptionError(err) {
+			return e.damage(err) // while dbMu is held: afterwards db may be another database
+		}
+		return err
+	})
+	return value, err
 }

@@ -7,24 +7,21 @@ import (
 	"time"
 )
 
-// forever is the longest time to live; beyond it, milliseconds of some clock might overflow.
-const forever = 100 * 365 * 24 * time.Hour
+// maxTTL is the longest time to live: longer ones could overflow a deadline in milliseconds.
+const maxTTL = 100 * 365 * 24 * time.Hour
 
-// millis is a time to live in milliseconds, rounded up: what lives at all lives one.
+// millis converts a time to live to milliseconds, rounded up.
 func millis(ttl time.Duration) int64 {
 	if ttl <= 0 {
 		return 0
 	}
-	return int64((min(ttl, forever) + time.Millisecond - 1) / time.Millisecond)
+	return int64((min(ttl, maxTTL) + time.Millisecond - 1) / time.Millisecond)
 }
 
-// deadline is when a record written now expires, in milliseconds since 1970.
-func deadline(now time.Time, ttl time.Duration) int64 { return now.UnixMilli() + millis(ttl) }
-
-// sum adds to a counter's decimal number.
+// sum adds n to the decimal number of a counter.
 func sum(old []byte, n int64) (int64, error) {
 	v, err := strconv.ParseInt(string(old), 10, 64)
-	// Redis takes no other spelling of a number either: "+5" and "05" are none.
+	// Like Redis, do not accept "+5" and "05".
 	if err != nil || strconv.FormatInt(v, 10) != string(old) {
 		return 0, ErrNotCounter
 	}
@@ -34,16 +31,16 @@ func sum(old []byte, n int64) (int64, error) {
 	return v + n, nil
 }
 
-// header is what precedes a value in the embedded database: the deadline, 8 octets, big endian.
+// header is the size of the deadline in front of each value in the embedded database: 8 bytes, big endian.
 const header = 8
 
-// encode appends a record as the embedded database keeps it.
-func encode(to []byte, value []byte, expires int64) []byte {
-	return append(binary.BigEndian.AppendUint64(to, uint64(expires)), value...)
+// encode appends a record in the format of the embedded database to dst.
+func encode(dst []byte, value []byte, deadline int64) []byte {
+	return append(binary.BigEndian.AppendUint64(dst, uint64(deadline)), value...)
 }
 
-// decode is the reverse of encode; the value is a part of raw. ok is false for what encode did not make.
-func decode(raw []byte) (value []byte, expires int64, ok bool) {
+// decode returns the parts of an encoded record; value is a part of raw. ok is false if raw is no such record.
+func decode(raw []byte) (value []byte, deadline int64, ok bool) {
 	if len(raw) < header {
 		return nil, 0, false
 	}

@@ -13,36 +13,29 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// Names in the server. What is not ours begins otherwise, and a Scan does not see the probe.
+// Keys in the server. Keys of milterd begin with namespace, except probeKey, which Scan must not return.
 const (
 	namespace = "milterd:"
 	probeKey  = "milterd-probe"
 )
 
-// redis is the driver for Redis and Valkey. The client sends what many sessions ask at the same time together, over few
-// connections, so that a command waits for one round trip but does not take one of its own.
+// redis is the driver for Redis and Valkey. The client pipelines the commands of concurrent sessions over a few connections,
+// so that they share round trips.
 type redis struct {
 	options valkey.ClientOption
-	shown   string // the address without the password
+	address string // without the password
 	now     func() time.Time
 
 	mu     sync.Mutex
-	client valkey.Client // nil: there was no connection yet
+	client valkey.Client // nil before the first connection
 	closed bool
 }
-
-// addScript counts in one step, and gives a counter its end when it begins. The number is returned as text, for those of
-// Lua are exact up to 2^53 only. An end that has passed deletes.
-const addScript = `redis.call('INCRBY', KEYS[1], ARGV[1])
-local total = redis.call('GET', KEYS[1])
-if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return total`
 
 func newRedis(cfg Config) (*redis, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil {
-		// The text of the error has the URL, with the password.
-		return nil, errors.New("the URL is no URL; special characters in a password are written as %XX")
+		// err contains the URL with the password.
+		return nil, errors.New("the URL is not valid; special characters in a password are written as %XX")
 	}
 	options, err := valkey.ParseURL(cfg.URL)
 	if err != nil {
@@ -53,60 +46,13 @@ func newRedis(cfg Config) (*redis, error) {
 	options.ConnWriteTimeout = cfg.Timeout
 	options.Sentinel.Dialer = options.Dialer
 	options.Sentinel.TLSConfig = options.TLSConfig
-	// The caller knows what may be repeated: a counter may not.
-	options.DisableRetry = true
-	// Nothing is cached here: another host may change it.
-	options.DisableCache = true
+	options.DisableRetry = true // a repeated Add would count twice
+	options.DisableCache = true // other hosts change the records
 	options.ReadBufferEachConn, options.WriteBufferEachConn = 64<<10, 64<<10
 	if options.ClientName == "" {
 		options.ClientName = "milterd"
 	}
-	return &redis{options: options, shown: u.Redacted(), now: cfg.wall}, nil
-}
-
-func (r *redis) place() string { return r.shown }
-
-func (r *redis) trouble() error { return nil }
-
-// connection returns the client, which connects again by itself.
-func (r *redis) connection() (valkey.Client, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.closed:
-		return nil, ErrClosed
-	case r.client == nil:
-		return nil, fmt.Errorf("%s: no connection yet", r.shown)
-	}
-	return r.client, nil
-}
-
-// connect makes the client if there is none: the library wants to see the server for that. The prober alone calls it.
-func (r *redis) connect() (valkey.Client, error) {
-	if c, err := r.connection(); err == nil || errors.Is(err, ErrClosed) {
-		return c, err
-	}
-	c, err := valkey.NewClient(r.options)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.shown, err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		c.Close()
-		return nil, ErrClosed
-	}
-	r.client = c
-	return c, nil
-}
-
-// do sends a command.
-func (r *redis) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) valkey.ValkeyResult {
-	c, err := r.connection()
-	if err != nil {
-		return valkey.NewErrorResult(err)
-	}
-	return c.Do(ctx, build(c.B()))
+	return &redis{options: options, address: u.Redacted(), now: cfg.wall}, nil
 }
 
 func (r *redis) get(ctx context.Context, key string) ([]byte, bool, error) {
@@ -133,15 +79,20 @@ func (r *redis) putNew(ctx context.Context, key string, value []byte, ttl time.D
 	return err == nil, err
 }
 
+// addScript adds to a counter atomically and sets the time to live of a new one. It returns the sum as text, because numbers
+// of Lua are exact up to 2^53 only. A time to live of 0 deletes the counter.
+const addScript = `redis.call('INCRBY', KEYS[1], ARGV[1])
+local total = redis.call('GET', KEYS[1])
+if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return total`
+
 func (r *redis) add(ctx context.Context, key string, n int64, ttl time.Duration) (int64, error) {
-	c, err := r.connection()
+	text, err := r.do(ctx, func(b valkey.Builder) valkey.Completed {
+		return b.Eval().Script(addScript).Numkeys(1).Key(namespace+key).
+			Arg(strconv.FormatInt(n, 10), strconv.FormatInt(millis(ttl), 10)).Build()
+	}).ToString()
 	if err != nil {
-		return 0, err
-	}
-	args := []string{strconv.FormatInt(n, 10), strconv.FormatInt(millis(ttl), 10)}
-	text, err := c.Do(ctx, c.B().Eval().Script(addScript).Numkeys(1).Key(namespace+key).Arg(args...).Build()).ToString()
-	if err != nil {
-		if said, ok := valkey.IsValkeyErr(err); ok && isNumberFault(said.Error()) {
+		if reply, ok := valkey.IsValkeyErr(err); ok && isNotCounter(reply.Error()) {
 			return 0, ErrNotCounter
 		}
 		return 0, err
@@ -149,16 +100,58 @@ func (r *redis) add(ctx context.Context, key string, n int64, ttl time.Duration)
 	return strconv.ParseInt(text, 10, 64)
 }
 
-// isNumberFault knows what the servers say of INCRBY on something else.
-func isNumberFault(said string) bool {
-	return strings.Contains(said, "not an integer") || strings.Contains(said, "would overflow") || strings.Contains(said, "WRONGTYPE")
+// isNotCounter recognizes the errors of INCRBY for ErrNotCounter.
+func isNotCounter(reply string) bool {
+	return strings.Contains(reply, "not an integer") || strings.Contains(reply, "would overflow") ||
+		strings.Contains(reply, "WRONGTYPE")
 }
 
 func (r *redis) remove(ctx context.Context, key string) error {
 	return r.do(ctx, func(b valkey.Builder) valkey.Completed { return b.Del().Key(namespace + key).Build() }).Error()
 }
 
-// probe implements driver. It writes: a replica and a server without memory answer too, and are of no use.
+// do sends a command.
+func (r *redis) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) valkey.ValkeyResult {
+	c, err := r.connection()
+	if err != nil {
+		return valkey.NewErrorResult(err)
+	}
+	return c.Do(ctx, build(c.B()))
+}
+
+// connection returns the client, which reconnects by itself.
+func (r *redis) connection() (valkey.Client, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.closed:
+		return nil, ErrClosed
+	case r.client == nil:
+		return nil, fmt.Errorf("%s: no connection yet", r.address)
+	}
+	return r.client, nil
+}
+
+// connect creates the client if there is none, for which the server must answer. Only probe calls it.
+func (r *redis) connect() (valkey.Client, error) {
+	if c, err := r.connection(); err == nil || errors.Is(err, ErrClosed) {
+		return c, err
+	}
+	c, err := valkey.NewClient(r.options)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.address, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		c.Close()
+		return nil, ErrClosed
+	}
+	r.client = c
+	return c, nil
+}
+
+// probe implements driver. It writes, because a replica or a server without memory would answer a read.
 func (r *redis) probe(ctx context.Context) error {
 	c, err := r.connect()
 	if err != nil {
@@ -167,9 +160,11 @@ func (r *redis) probe(ctx context.Context) error {
 	return c.Do(ctx, c.B().Set().Key(probeKey).Value("1").PxMilliseconds(1000).Build()).Error()
 }
 
-// size implements driver: all keys of the database, for nothing else should be in it, and the memory of the server. Of a
-// cluster it is unknown.
-func (r *redis) size(ctx context.Context) (records, octets int64) {
+func (r *redis) degraded() error { return nil }
+
+// size implements driver: all keys of the database, which should hold no others, and the memory of the server. For a cluster
+// both are unknown.
+func (r *redis) size(ctx context.Context) (records, bytes int64) {
 	c, err := r.connection()
 	if err != nil || c.Mode() == valkey.ClientModeCluster {
 		return -1, -1
@@ -180,18 +175,20 @@ func (r *redis) size(ctx context.Context) (records, octets int64) {
 	}
 	memory, err := c.Do(ctx, c.B().Info().Section("memory").Build()).ToString()
 	if err != nil {
-		return n, -1 // an account that may not ask
+		return n, -1 // the account may have no right to INFO
 	}
 	for line := range strings.Lines(memory) {
 		if used, ok := strings.CutPrefix(line, "used_memory:"); ok {
-			octets, err := strconv.ParseInt(strings.TrimSpace(used), 10, 64)
+			bytes, err := strconv.ParseInt(strings.TrimSpace(used), 10, 64)
 			if err == nil {
-				return n, octets
+				return n, bytes
 			}
 		}
 	}
 	return n, -1
 }
+
+func (r *redis) location() string { return r.address }
 
 func (r *redis) close() error {
 	r.mu.Lock()

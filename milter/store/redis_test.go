@@ -22,8 +22,8 @@ import (
 	"milterd/milter/store/redistest"
 )
 
-// onRedis is the suite's setup for a server at url. Each test begins with an empty database.
-func onRedis(s *redistest.Server, url string) storetest.Setup {
+// redisSetup returns the setup of storetest for a server at url. Each test begins with an empty database.
+func redisSetup(s *redistest.Server, url string) storetest.Setup {
 	client := func(t *testing.T) checks.Store { return open(t, Config{Driver: "redis", URL: url}) }
 	return storetest.Setup{
 		Open: func(t *testing.T) checks.Store {
@@ -40,11 +40,11 @@ func onRedis(s *redistest.Server, url string) storetest.Setup {
 func TestRedis(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	storetest.Run(t, onRedis(s, s.URL()))
+	storetest.Run(t, redisSetup(s, s.URL()))
 }
 
-// TestRedisKeepsACopy: who wrote a value may use its memory again, even if the server has not got it yet.
-func TestRedisKeepsACopy(t *testing.T) {
+// TestRedisCopiesValues tests that a caller may change a value after Put, even if the client has not sent it yet.
+func TestRedisCopiesValues(t *testing.T) {
 	t.Parallel()
 	p := redistest.NewProxy(t, redistest.Start(t))
 	d := open(t, Config{Driver: "redis", URL: "redis://" + p.Addr}).driver
@@ -57,7 +57,7 @@ func TestRedisKeepsACopy(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	all(func(i int) { _, _, _ = d.get(t.Context(), key(i)) }) // the client changes to its pipeline
+	all(func(i int) { _, _, _ = d.get(t.Context(), key(i)) }) // makes the client use its pipeline
 	p.Set(redistest.Stall)
 	all(func(i int) {
 		value := bytes.Repeat([]byte("a"), length)
@@ -67,7 +67,7 @@ func TestRedisKeepsACopy(t *testing.T) {
 		copy(value, bytes.Repeat([]byte("b"), length))
 	})
 	p.Set(redistest.Pass)
-	eventually(t, "the server has what was on its way", func() bool { return d.put(t.Context(), "last", nil, time.Hour) == nil })
+	eventually(t, "the server has received the values", func() bool { return d.put(t.Context(), "last", nil, time.Hour) == nil })
 	all(func(i int) {
 		if value, ok, err := d.get(t.Context(), key(i)); err == nil && ok && bytes.Contains(value, []byte("b")) {
 			t.Errorf("value %d was changed after it was written", i)
@@ -75,7 +75,7 @@ func TestRedisKeepsACopy(t *testing.T) {
 	})
 }
 
-// TestRedisCluster has one node with all slots, which is enough to make the client ask for the way.
+// TestRedisCluster runs the tests of storetest on a cluster of one node with all slots.
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -83,12 +83,12 @@ func TestRedisCluster(t *testing.T) {
 	if out, err := exec.Command("redis-cli", "-s", s.Socket, "CLUSTER", "ADDSLOTSRANGE", "0", "16383").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, "the cluster works", func() bool {
+	eventually(t, "the cluster is up", func() bool {
 		out, _ := exec.Command("redis-cli", "-s", s.Socket, "CLUSTER", "INFO").Output()
 		return strings.Contains(string(out), "cluster_state:ok")
 	})
 	url := "redis://127.0.0.1:" + port
-	storetest.Run(t, onRedis(s, url))
+	storetest.Run(t, redisSetup(s, url))
 	if st := open(t, Config{Driver: "redis", URL: url}).Status(); !st.OK || st.Records != -1 {
 		t.Errorf("got %+v", st)
 	}
@@ -148,14 +148,14 @@ func TestBadURLs(t *testing.T) {
 		s, err := Open(Config{Driver: "redis", URL: url})
 		if err == nil {
 			s.Close()
-			t.Errorf("%q was taken", url)
+			t.Errorf("%q was accepted", url)
 		} else if strings.Contains(err.Error(), "sec") {
-			t.Errorf("the error tells the password: %v", err)
+			t.Errorf("the error contains the password: %v", err)
 		}
 	}
 }
 
-// TestRoundTrips: an operation is one round trip, and those of many sessions share them.
+// TestRoundTrips tests that an operation takes one round trip, and that concurrent operations share round trips.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	p := redistest.NewProxy(t, redistest.Start(t))
@@ -170,7 +170,7 @@ func TestRoundTrips(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Probes and the like of the client come on top.
+	// Probes add some.
 	if n := p.Chunks.Load() - before; n > 120 {
 		t.Errorf("100 operations took %d round trips", n)
 	}

@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// scan goes through the keys of all nodes, and asks for the values of each page in one round trip. A server may tell a key
-// twice, and so do the replicas of a cluster: seen keeps them apart.
+// scan goes through the keys of all nodes and reads the values of a page in one round trip. A server may return a key more
+// than once, and the replicas of a cluster return those of their primaries; seen removes the duplicates.
 func (r *redis) scan(prefix string) func(context.Context) ([]checks.Record, bool, error) {
 	var nodes []valkey.Client
 	var cursor uint64
@@ -47,7 +47,7 @@ func (r *redis) scan(prefix string) func(context.Context) ([]checks.Record, bool
 	}
 }
 
-// values reads records. Those that have gone meanwhile are left out.
+// values returns the records of keys, except those that have expired meanwhile.
 func (r *redis) values(ctx context.Context, c valkey.Client, keys []string) ([]checks.Record, error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -78,7 +78,7 @@ func (r *redis) values(ctx context.Context, c valkey.Client, keys []string) ([]c
 	return page, nil
 }
 
-// literal spells a text so that a glob pattern means it.
+// literal escapes s for a glob pattern.
 func literal(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
 }

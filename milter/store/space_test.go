@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestSpaceIsGivenBack lets many records expire, round after round, beside some that stay: the folder does not grow beyond
-// twice what is alive, and the log of the database. MILTERD_TEST_TRIPLETS sets how many expire, for a long run.
-func TestSpaceIsGivenBack(t *testing.T) {
+// TestDiskSpaceOfExpiredRecords lets many records expire, round after round, beside some that do not. The folder must not grow
+// beyond twice the size of these and the log of the database. MILTERD_TEST_TRIPLETS sets how many expire, for a long run.
+func TestDiskSpaceOfExpiredRecords(t *testing.T) {
 	t.Parallel()
 	expiring := 100_000
 	if n, err := strconv.Atoi(os.Getenv("MILTERD_TEST_TRIPLETS")); err == nil {
@@ -23,7 +23,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	})
 	e := s.driver.(*embedded)
 	ctx := t.Context()
-	value := make([]byte, 150) // as a triplet has
+	value := make([]byte, 150) // the size of a triplet
 	key := func(i int) string { return fmt.Sprintf("greylist:wait:%022d", i) }
 	put := func(i int, ttl time.Duration) {
 		if err := s.Put(ctx, key(i), value, ttl); err != nil {
@@ -35,7 +35,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		put(-1-i, 365*24*time.Hour)
 	}
 	live := int64(stay * (len(key(0)) + header + len(value)))
-	most := 2*live + 3*memtable
+	most := 2*live + 3*memtableBytes
 	for round := range rounds {
 		for i := range expiring / rounds {
 			put(round*expiring/rounds+i, time.Hour)
@@ -43,17 +43,17 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		c.Advance(2 * time.Hour)
 	}
 	size := int64(0)
-	eventually(t, "what has expired takes no more room", func() bool {
+	eventually(t, "the expired records take no space", func() bool {
 		_, size = e.size(ctx)
 		return settled(s) && e.sweeper.records.Load() == int64(stay) && size <= most
 	})
-	t.Logf("%d octets on the disk for %d alive, after %d records have expired", size, live, expiring)
+	t.Logf("%d bytes on the disk for %d bytes of records, after %d records have expired", size, live, expiring)
 	for _, i := range []int{-1, -stay} {
 		if _, ok, err := s.Get(ctx, key(i)); !ok || err != nil {
 			t.Errorf("record %d: %t, %v", i, ok, err)
 		}
 	}
 	if _, ok, _ := s.Get(ctx, key(0)); ok {
-		t.Error("an expired record is there")
+		t.Error("an expired record exists")
 	}
 }

@@ -6,87 +6,79 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// run is the one goroutine that writes to the database: groups of changes, and the deletion of what has expired. Since
-// nobody else writes, a record that it finds expired cannot be renewed before it is deleted.
-func (e *embedded) run() {
+// runWriter is the goroutine that writes to the database: the buffer, and the deletions of the sweeper. No other goroutine
+// writes, so a record cannot be renewed between the sweeper's read and its deletion.
+func (e *embedded) runWriter() {
 	tick := time.NewTicker(e.flushEvery)
 	defer tick.Stop()
 	for {
 		closing := false
 		select {
 		case <-tick.C:
-		case <-e.kick:
+		case <-e.wakeWriter:
 		case <-e.closing:
 			closing = true
 		}
-		if cause := e.damaged.Load(); cause != nil {
-			e.replace(*cause)
+		if err := e.damaged.get(); err != nil {
+			e.replace(err)
 		}
-		err := safely(e.flush)
+		err := recovered(e.flush)
 		if err == nil && !closing {
-			err = safely(e.sweep)
+			err = recovered(e.sweep)
 		}
-		e.wrote(err)
+		e.recordWrite(err)
 		if closing {
 			return
 		}
 	}
 }
 
-// wrote notes how writing went. What was not written is tried again at the next tick.
-func (e *embedded) wrote(err error) {
-	if err != nil && pebble.IsCorruptionError(err) {
+// recordWrite records the result of a write. After a failure the writer tries again with the next tick.
+func (e *embedded) recordWrite(err error) {
+	if err == nil {
+		e.unsaved.clear()
+		return
+	}
+	if pebble.IsCorruptionError(err) {
 		_ = e.damage(err)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err != nil && e.writeErr == nil {
+	if e.unsaved.set(err) {
 		e.log.WithError(err).Error("store cannot write")
 	}
-	e.writeErr = err
 }
 
-// flush writes what waits, and is back when the disk has it.
+// flush writes the buffer to the database and returns when it is on the disk.
 func (e *embedded) flush() error {
 	if e.db == nil {
 		return errNoDatabase
 	}
-	e.mu.Lock()
-	if len(e.writing.changes) == 0 {
-		e.writing, e.waiting = e.waiting, newGroup()
-	}
-	g := e.writing
-	e.mu.Unlock()
-	if len(g.changes) == 0 {
+	set := e.buffer.beginWrite()
+	if len(set.changes) == 0 {
 		return nil
 	}
-	batch := e.db.NewBatchWithSize(int(g.octets))
+	batch := e.db.NewBatchWithSize(int(set.bytes))
 	defer batch.Close()
-	now := e.now().UnixMilli()
+	now := e.clock.now()
 	var raw []byte
-	for key, c := range g.changes {
-		// A record is deleted with an ordinary tombstone, since it may have been written more than once.
-		if c.expires <= now {
+	for key, c := range set.changes {
+		// Not SingleDelete: a record may have been written more than once.
+		if c.deadline <= now {
 			if err := batch.Delete([]byte(key), nil); err != nil {
 				return err
 			}
 			continue
 		}
-		raw = encode(raw[:0], c.value, c.expires)
+		raw = encode(raw[:0], c.value, c.deadline)
 		if err := batch.Set([]byte(key), raw, nil); err != nil {
 			return err
 		}
 	}
-	if err := e.note(batch); err != nil {
+	if err := e.clock.save(batch); err != nil {
 		return err
 	}
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.writing = group{}
-	close(e.written)
-	e.written = make(chan struct{})
+	e.buffer.endWrite()
 	return nil
 }

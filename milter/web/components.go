@@ -105,8 +105,8 @@ func collectStore(s store.Status, send func(metric, float64, ...string)) {
 	if s.Records >= 0 { // -1: unknown
 		send(storeRecords, float64(s.Records))
 	}
-	if s.Octets >= 0 {
-		send(storeBytes, float64(s.Octets))
+	if s.Bytes >= 0 {
+		send(storeBytes, float64(s.Bytes))
 	}
 }
 

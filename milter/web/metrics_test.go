@@ -33,7 +33,7 @@ func newTestMetrics() *Metrics {
 		Connections: func() int { return 3 },
 		LogDropped:  func() uint64 { return 4 },
 		Records:     func() records.Stats { return records.Stats{Written: 5, Dropped: 6} },
-		Store:       func() store.Status { return store.Status{OK: true, Errors: 7, Records: 8, Octets: 9} },
+		Store:       func() store.Status { return store.Status{OK: true, Errors: 7, Records: 8, Bytes: 9} },
 		DNS:         func() resolver.Stats { return resolver.Stats{Queries: 10, Hits: 11, ServFail: 12, Entries: 13} },
 		Checks: func() []checks.Condition {
 			return []checks.Condition{
@@ -118,7 +118,7 @@ func TestMetricsOfUnknownSize(t *testing.T) {
 	m := NewMetrics(nil, "", Components{
 		Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 },
 		Records: func() records.Stats { return records.Stats{} }, DNS: func() resolver.Stats { return resolver.Stats{} },
-		Store:  func() store.Status { return store.Status{Records: -1, Octets: -1} },
+		Store:  func() store.Status { return store.Status{Records: -1, Bytes: -1} },
 		Checks: func() []checks.Condition { return nil },
 	})
 	got := scrape(t, m)

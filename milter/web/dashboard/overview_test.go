@@ -47,7 +47,7 @@ func TestOverviewShowsProblems(t *testing.T) {
 			}
 		}
 		d.Components.Store = func() store.Status {
-			return store.Status{Driver: "redis", Error: "connection\x1b refused", ErrorAt: checktest.Now, Records: -1, Octets: -1}
+			return store.Status{Driver: "redis", Error: "connection\x1b refused", ErrorAt: checktest.Now, Records: -1, Bytes: -1}
 		}
 	})
 	site.down = true

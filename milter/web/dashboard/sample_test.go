@@ -133,6 +133,6 @@ func addProblems(d *Config) {
 		}
 	}
 	d.Components.Store = func() store.Status {
-		return store.Status{Driver: "redis", Place: "redis://192.0.2.1:6379", Error: "connection refused", ErrorAt: checktest.Now, Records: -1, Octets: -1}
+		return store.Status{Driver: "redis", Place: "redis://192.0.2.1:6379", Error: "connection refused", ErrorAt: checktest.Now, Records: -1, Bytes: -1}
 	}
 }

@@ -53,7 +53,7 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 			LogDropped:  func() uint64 { return 0 },
 			Records:     func() records.Stats { return records.Stats{Written: 1234} },
 			Store: func() store.Status {
-				return store.Status{Driver: "embedded", Place: "/var/lib/milterd", OK: !site.down, Since: checktest.Now.Add(-time.Hour), Records: 4567, Octets: 5 << 20}
+				return store.Status{Driver: "embedded", Place: "/var/lib/milterd", OK: !site.down, Since: checktest.Now.Add(-time.Hour), Records: 4567, Bytes: 5 << 20}
 			},
 			DNS:    func() resolver.Stats { return resolver.Stats{Queries: 20, Hits: 60, ServFail: 12} },
 			Checks: func() []checks.Condition { return nil },

@@ -75,7 +75,7 @@ const maxStore = 64 << 20
 func newJudge(c Config, dns *sameAnswers) (*judge, error) {
 	j := &judge{config: c, site: c.Site, pipelines: map[received.Known]*pipeline{}}
 	now := func() time.Time { return time.Unix(j.clock.Load(), 0) }
-	s, err := store.Open(store.Config{Driver: "memory", Now: now, MaxOctets: maxStore})
+	s, err := store.Open(store.Config{Driver: "memory", Now: now, MaxBytes: maxStore})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+const (
+	// batchBytes makes the writer write at once. With half as much, a flood is written in twice as many transactions; with
+	// double, in half as many, each of them twice as long.
+	batchBytes = 4 << 20
+
+	// maxUnwritten is the size of the buffer in bytes, beyond which an operation that writes has to wait. With half, the store
+	// is down after half the time that a disk is full, some 150,000 new records; double takes as much more memory.
+	maxUnwritten = 64 << 20
+
+	// readCacheBytes is the size of the cache of reads. With half, fewer clients are served without the database; double
+	// takes as much more memory.
+	readCacheBytes = 16 << 20
+)
+
+// change is the new value of a record, or its deletion. The zero value is a deletion, or says that there is no record.
+type change struct {
+	value    []byte
+	deadline int64 // of recordClock
+}
+
+// buffer holds changes until the writer has written them, and caches what the database returned: a read of the database needs
+// a goroutine, see await, and takes ten times as long (BenchmarkStore, embedded/new and embedded/present). It is safe for
+// concurrent use.
+type buffer struct {
+	mu      sync.Mutex
+	waiting changeSet     // not being written yet
+	writing changeSet     // being written
+	written chan struct{} // closed and replaced after each write
+	reads   *otter.Cache[string, change]
+	version uint64 // number of changes, see cacheRead
+}
+
+func newBuffer() (*buffer, error) {
+	reads, err := otter.New(&otter.Options[string, change]{
+		MaximumWeight: readCacheBytes,
+		Weigher:       func(key string, c change) uint32 { return uint32(changeBytes(key, c)) },
+		Executor:      func(f func()) { f() }, // in the caller's goroutine
+	})
+	return &buffer{waiting: newChangeSet(), written: make(chan struct{}), reads: reads}, err
+}
+
+// get returns what is known about a key without the database. version is for cacheRead.
+func (b *buffer) get(key string) (c change, ok bool, version uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c, ok = b.waiting.changes[key]; ok {
+		return c, true, b.version
+	}
+	if c, ok = b.writing.changes[key]; ok {
+		return c, true, b.version
+	}
+	c, ok = b.reads.GetIfPresent(key)
+	return c, ok, b.version
+}
+
+// cacheRead caches what the database returned for a key after get. It does nothing if there was a change since: the database
+// may have been read before that change was written.
+func (b *buffer) cacheRead(key string, c change, version uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.version == version {
+		b.reads.Set(key, c)
+	}
+}
+
+// put adds a change. If the buffer is full, it waits until the writer has written a part. due reports whether the writer
+// should run now.
+func (b *buffer) put(ctx context.Context, key string, c change) (due bool, err error) {
+	b.mu.Lock()
+	for b.full() {
+		written := b.written
+		b.mu.Unlock()
+		select {
+		case <-written:
+		case <-ctx.Done():
+			return false, fmt.Errorf("the disk is %d MiB behind: %w", maxUnwritten>>20, ctx.Err())
+		}
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	b.waiting.add(key, c)
+	b.version++
+	b.reads.Invalidate(key)
+	return b.waiting.bytes >= batchBytes, nil
+}
+
+// full reports whether the buffer is full. The caller holds mu.
+func (b *buffer) full() bool { return b.waiting.bytes+b.writing.bytes >= maxUnwritten }
+
+func (b *buffer) isFull() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.full()
+}
+
+// beginWrite returns the changes to write. They stay in the buffer until endWrite; if the write fails, the next beginWrite
+// returns them again.
+func (b *buffer) beginWrite() changeSet {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.writing.changes) == 0 {
+		b.writing, b.waiting = b.waiting, newChangeSet()
+	}
+	return b.writing
+}
+
+// endWrite removes the changes of beginWrite, which are in the database now.
+func (b *buffer) endWrite() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.writing = changeSet{}
+	close(b.written)
+	b.written = make(chan struct{})
+}
+
+// age returns for how long the oldest change has been in the buffer; 0 if there is none.
+func (b *buffer) age() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, set := range []changeSet{b.writing, b.waiting} {
+		if len(set.changes) > 0 {
+			return time.Since(set.began)
+		}
+	}
+	return 0
+}
+
+// withPrefix returns the changes of keys that begin with prefix.
+func (b *buffer) withPrefix(prefix string) map[string]change {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found := map[string]change{}
+	for _, set := range []changeSet{b.writing, b.waiting} { // the later change replaces the earlier one
+		for key, c := range set.changes {
+			if strings.HasPrefix(key, prefix) {
+				found[key] = c
+			}
+		}
+	}
+	return found
+}
+
+// forgetReads removes what the database returned, when it is replaced.
+func (b *buffer) forgetReads() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.version++
+	b.reads.InvalidateAll()
+}
+
+// changeSet is a set of changes that are written together.
+type changeSet struct {
+	changes map[string]change
+	bytes   int64
+	began   time.Time // of the first change
+}
+
+func newChangeSet() changeSet { return changeSet{changes: map[string]change{}} }
+
+func (s *changeSet) add(key string, c change) {
+	if len(s.changes) == 0 {
+		s.began = time.Now()
+	}
+	if old, ok := s.changes[key]; ok {
+		s.bytes -= changeBytes(key, old)
+	}
+	s.changes[key] = c
+	s.bytes += changeBytes(key, c)
+}
+
+// changeBytes estimates the memory of a change.
+func changeBytes(key string, c change) int64 { return int64(len(key) + len(c.value) + overhead) }

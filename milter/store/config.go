@@ -1,0 +1,71 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Config configures a Store. The zero value is the embedded store in the current folder.
+type Config struct {
+	// Driver is "memory", "embedded" or "redis". Empty means embedded.
+	Driver string
+
+	// Path is the state folder of the embedded driver. Open creates it. The database is in its subfolder "store"; a
+	// damaged one is renamed to "store.damaged-" with the time (UTC) and never deleted.
+	Path string
+
+	// URL is the address for the redis driver: redis://user:password@host:port/db, rediss:// for TLS, or
+	// unix:///path?db=n. A Redis Cluster is detected. The parameter master_set=name means that the address is that of a
+	// Sentinel; addr=host:port, which may be repeated, adds nodes or Sentinels.
+	URL string
+
+	// Timeout is the time limit of each operation; of Scan, of each page. 0 means 500 ms.
+	Timeout time.Duration
+
+	// MaxRecords and MaxBytes limit the memory driver. The bytes are those of keys and values and 128 for each record.
+	// Beyond a limit the records that expire soonest are deleted. 0 means a million records, 256 MiB.
+	MaxRecords int
+	MaxBytes   int64
+
+	// Now is the clock by which records expire. Redis uses its own. nil means elapsed time, see recordClock.
+	Now func() time.Time
+
+	// Log receives outages, recoveries and damage. nil means no log.
+	Log *logrus.Entry
+
+	wall func() time.Time // clock of the times in Status and Record
+}
+
+// Defaults of Config.
+const (
+	defaultTimeout = 500 * time.Millisecond
+	defaultRecords = 1_000_000
+	defaultBytes   = 256 << 20
+)
+
+// withDefaults returns cfg with its defaults filled in.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Timeout < 0 || cfg.MaxRecords < 0 || cfg.MaxBytes < 0 {
+		return cfg, fmt.Errorf("negative setting: timeout %v, %d records, %d bytes", cfg.Timeout, cfg.MaxRecords, cfg.MaxBytes)
+	}
+	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
+	cfg.Path = cmp.Or(cfg.Path, ".")
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.MaxRecords = cmp.Or(cfg.MaxRecords, defaultRecords)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultBytes)
+	cfg.wall = cfg.Now
+	if cfg.Now == nil {
+		cfg.Now, cfg.wall = elapsedTime(), time.Now
+	}
+	if cfg.Log == nil {
+		discard := logrus.New()
+		discard.SetOutput(io.Discard)
+		cfg.Log = logrus.NewEntry(discard)
+	}
+	cfg.Log = cfg.Log.WithField("store", cfg.Driver)
+	return cfg, nil
+}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// failingFS returns a file system whose writes fail while an error is set. Syncs fail too, unless the error is temporary.
+func failingFS(fault *atomic.Pointer[error]) vfs.FS {
+	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		syncs := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo
+		if err := fault.Load(); err != nil && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && !(syncs && isTemporary(*err)) {
+			return *err
+		}
+		return nil
+	}))
+}
+
+// TestUnwritableDisk tests that the store works from memory while the disk cannot be written, reports that, and writes later.
+func TestUnwritableDisk(t *testing.T) {
+	t.Parallel()
+	for name, errno := range map[string]error{
+		"full": syscall.ENOSPC, "over its quota": syscall.EDQUOT, "read-only": syscall.EROFS, "too many open files": syscall.EMFILE,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var fault atomic.Pointer[error]
+			dir := t.TempDir()
+			s := openTuned(t, Config{Path: dir}, func(tune *tuning) {
+				fast(tune)
+				tune.fs = failingFS(&fault)
+			})
+			ctx := t.Context()
+			fault.Store(&errno)
+			for i := range 1000 {
+				if err := s.Put(ctx, strconv.Itoa(i), make([]byte, 1000), time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "the fault is reported", func() bool { return s.Healthy() != nil })
+			if st := s.Status(); st.OK || !strings.Contains(st.Error, errno.Error()) {
+				t.Errorf("got %+v", st)
+			}
+			if _, ok, err := s.Get(ctx, "999"); !ok || err != nil {
+				t.Errorf("got %t, %v", ok, err)
+			}
+			fault.Store(nil)
+			eventually(t, "the fault is over", func() bool { return s.Healthy() == nil && settled(s) })
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, Config{Path: dir})
+			if _, ok, err := s.Get(ctx, "999"); !ok || err != nil {
+				t.Errorf("after opening again: got %t, %v", ok, err)
+			}
+		})
+	}
+}
+
+// TestOpenOnFullDisk tests that the store starts without its database, is down, and recovers when there is room.
+func TestOpenOnFullDisk(t *testing.T) {
+	t.Parallel()
+	var fault atomic.Pointer[error]
+	full := error(syscall.ENOSPC)
+	fault.Store(&full)
+	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) {
+		fast(tune)
+		tune.fs, tune.openFor = failingFS(&fault), 10*time.Millisecond
+	})
+	eventually(t, "the store is down", func() bool { return errors.Is(s.Healthy(), ErrDown) })
+	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, ErrDown) {
+		t.Errorf("put: %v", err)
+	}
+	fault.Store(nil)
+	eventually(t, "the store is up", func() bool { return s.Healthy() == nil })
+	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "all is written", func() bool { return settled(s) })
+}
+
+// TestBrokenDisk tests that the process goes on and no operation hangs when the database gives up.
+func TestBrokenDisk(t *testing.T) {
+	t.Parallel()
+	var fault atomic.Pointer[error]
+	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) {
+		fast(tune)
+		tune.fs = failingFS(&fault)
+	})
+	broken := error(syscall.EIO)
+	fault.Store(&broken)
+	eventually(t, "the store is down", func() bool {
+		began := time.Now()
+		_ = s.Put(t.Context(), "a", []byte("1"), time.Hour)
+		if d := time.Since(began); d > quick {
+			t.Errorf("an operation took %v", d)
+		}
+		return s.Healthy() != nil && errors.Is(s.Healthy(), ErrDown)
+	})
+	began := time.Now()
+	if err := s.Close(); err == nil || time.Since(began) > slowDisk+quick {
+		t.Errorf("close: %v after %v", err, time.Since(began))
+	}
+}
+
+// TestStalledDisk tests that no operation hangs while reads and writes of the disk do.
+func TestStalledDisk(t *testing.T) {
+	t.Parallel()
+	resume := make(chan struct{})
+	var stalled atomic.Bool
+	dir := t.TempDir()
+	cfg, err := Config{Path: dir, Timeout: 100 * time.Millisecond}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tune := standardTuning()
+	fast(&tune)
+	tune.fs = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if stalled.Load() {
+			<-resume
+		}
+		return nil
+	}))
+	e, err := openEmbedded(cfg, tune)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(e, cfg)
+	defer s.Close()
+	value := make([]byte, MaxValue)
+	ctx := t.Context()
+	eventually(t, "the store is up", func() bool { return s.Put(ctx, "a", value, time.Hour) == nil })
+	stalled.Store(true)
+	for i := 0; !errors.Is(s.Healthy(), ErrDown); i++ {
+		began := time.Now()
+		_ = s.Put(ctx, strconv.Itoa(i), value, time.Hour)
+		if d := time.Since(began); d > quick {
+			t.Fatalf("an operation took %v", d)
+		}
+	}
+	stalled.Store(false)
+	close(resume)
+	eventually(t, "the fault is over", func() bool { return s.Healthy() == nil && settled(s) })
+	if _, ok, err := s.Get(ctx, "0"); !ok || err != nil {
+		t.Errorf("got %t, %v", ok, err)
+	}
+}
+
+// TestOneProbeWaits tests that one goroutine waits for a disk that hangs, not one more with each probe.
+func TestOneProbeWaits(t *testing.T) {
+	t.Parallel()
+	cfg, err := Config{Path: t.TempDir()}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEmbedded(cfg, standardTuning())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	probe := func(limit time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		return e.probe(ctx)
+	}
+	e.dbMu.Lock() // as if a read hung
+	began := time.Now()
+	for _, limit := range []time.Duration{time.Millisecond, time.Minute, time.Minute} {
+		if err := probe(limit); !errors.Is(err, errNoAnswer) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if d := time.Since(began); d > quick {
+		t.Errorf("another probe waited too: %v", d)
+	}
+	e.dbMu.Unlock()
+	eventually(t, "a probe succeeds", func() bool { return probe(time.Minute) == nil })
+}

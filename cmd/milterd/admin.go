@@ -1,258 +1,214 @@
 package main
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
+	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
-	"github.com/sirupsen/logrus"
-	"golang.org/x/net/netutil"
+	"github.com/spf13/cobra"
 
-	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/checks/counters"
 	"milterd/checks/greylist"
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
-	"milterd/milter/evidence"
-	"milterd/milter/records"
-	"milterd/milter/resolver"
-	"milterd/milter/store"
-	"milterd/milter/web"
-	"milterd/milter/web/dashboard"
 )
 
-// statusReport is what the command status prints.
-type statusReport struct {
-	Version     string             `json:"version"`
-	Started     time.Time          `json:"started"`
-	Profile     string             `json:"profile"`
-	Connections int                `json:"connections"`
-	LogDropped  uint64             `json:"log_dropped"` // lines that the log did not take in time
-	Records     records.Stats      `json:"records"`
-	Store       store.Status       `json:"store"`
-	DNS         resolver.Stats     `json:"dns"`
-	Checks      []checks.Condition `json:"checks"` // what they depend on
+// remote is what the commands that ask the running daemon have in common.
+type remote struct {
+	configFile *string
+	socket     string
+	json       bool
 }
 
-// The arguments of the functions.
-type (
-	clientArgs struct {
-		Client string        `json:"client"`
-		For    time.Duration `json:"for"`
-		Why    string        `json:"why"`
-	}
-	whatArgs struct {
-		What string `json:"what"`
-		Max  int    `json:"max"` // 0: no limit
-	}
-)
+func (r *remote) flags(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&r.socket, "socket", "", "the daemon's admin `SOCKET`; without it that of the configuration")
+	cmd.PersistentFlags().BoolVar(&r.json, "json", false, "print JSON")
+}
 
-// Bounds of the listeners of pages and commands. Anybody may open the pages for those whose mail was refused: they must not use up
-// what mail needs.
-const (
-	maxReaders  = 200 // connections to one listener at a time; others wait
-	pageTime    = 10 * time.Second
-	pageHeaders = 16 << 10
-)
-
-// openPages starts to answer the commands, the operator's tools and those whose mail was refused. What cannot be made at its
-// default place is a warning.
-func (d *daemon) openPages(on config.Admin, explain config.Explain) (stop func(), err error) {
-	var open []net.Listener
-	stop = func() { closeAll(open) }
-	for _, a := range []struct {
-		key, address, usual, lost string
-		listen                    func() (net.Listener, error)
-		serve                     func(net.Listener) error
-	}{
-		{
-			"admin.socket", on.Socket, config.DefaultAdminSocket, "the commands status, greylist, block, log and report will not find this daemon",
-			func() (net.Listener, error) {
-				// Without systemd nobody else makes the folder. If it cannot be made, listen says what is wrong.
-				_ = os.MkdirAll(filepath.Dir(on.Socket), 0o755)
-				return listen(config.Listener{Network: "unix", Address: on.Socket, Mode: 0o660})
-			},
-			func(ln net.Listener) error { return admin.Serve(ln, d.functions()) },
-		},
-		{
-			"admin.listen", on.Listen, config.DefaultAdminListen, "there are no operator's pages, no health pages and no metrics",
-			func() (net.Listener, error) { return net.Listen("tcp", on.Listen) },
-			func(ln net.Listener) error {
-				pages, err := d.adminPages()
-				if err != nil {
-					return err
+// newGroup is a command that only its sub-commands do something. Without one of them, or with one that does not exist, it
+// fails: a script must notice.
+func newGroup(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Args: noSuchCommand, SuggestionsMinimumDistance: 2,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var names []string
+			for _, c := range cmd.Commands() {
+				if c.IsAvailableCommand() {
+					names = append(names, c.Name())
 				}
-				return serveHTTP(ln, pages)
-			},
-		},
-		{
-			"explain.listen", explain.Listen, config.DefaultExplainListen, "there are no pages that explain refusals",
-			func() (net.Listener, error) { return net.Listen("tcp", explain.Listen) },
-			d.serveExplain,
-		},
-	} {
-		if a.address == "" {
-			continue
-		}
-		ln, err := a.listen()
-		switch {
-		case err != nil && a.address != a.usual:
-			stop()
-			return nil, fmt.Errorf("%s: %w", a.key, err)
-		case err != nil:
-			d.log.WithError(err).WithField(a.key, a.address).Warn(a.lost)
-			continue
-		}
-		ln = netutil.LimitListener(ln, maxReaders)
-		open = append(open, ln)
-		go func() {
-			if err := a.serve(ln); err != nil {
-				d.log.WithError(err).WithField(a.key, a.address).Error(a.lost)
 			}
-		}()
+			return fmt.Errorf("%s what? There is %s", name, strings.Join(names, ", "))
+		},
 	}
-	return stop, nil
 }
 
-// serveHTTP answers on a listener until it is closed.
-func serveHTTP(ln net.Listener, pages http.Handler) error {
-	srv := &http.Server{
-		Handler:     pages,
-		ReadTimeout: pageTime, WriteTimeout: pageTime, IdleTimeout: time.Minute, MaxHeaderBytes: pageHeaders,
+// oneWord wants the one argument that the command's Use names.
+func oneWord(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one argument: %s (see --help)", cmd.UseLine())
 	}
-	if err := srv.Serve(ln); !errors.Is(err, net.ErrClosed) {
+	return nil
+}
+
+// ask calls a function of the daemon and prints what it answers: as JSON, or as people like it.
+func ask[T any](cmd *cobra.Command, r *remote, name string, args any, show func(io.Writer, T)) error {
+	socket := r.socket
+	if socket == "" {
+		socket = config.DefaultAdminSocket
+		if *r.configFile != "" {
+			cfg, problems := config.Load(*r.configFile, all.Checks)
+			if err := problems.Err(); err != nil {
+				return err
+			}
+			socket = cfg.Admin.Socket
+		}
+	}
+	if socket == "" {
+		return errors.New("the configuration switches admin.socket off: nobody can ask the daemon")
+	}
+	var answer json.RawMessage
+	if err := admin.Call(cmd.Context(), socket, name, args, &answer); err != nil {
 		return err
 	}
-	return nil
+	if r.json {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer)
+		return err
+	}
+	var value T
+	if err := json.Unmarshal(answer, &value); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	show(w, value)
+	return w.Flush()
 }
 
-// adminPages are for the operator and the operator's tools. Whether the daemon is healthy may everybody know.
-func (d *daemon) adminPages() (http.Handler, error) {
-	cfg := d.config()
-	c := dashboard.Config{
-		Site: cfg.Hostname, Version: version(), Started: d.started, Profile: func() string { return d.config().Profile.String() }, Components: d.components(), Problems: d.problems,
-		History: d.history, Operator: operator{d}, Evidence: d.reports, Log: logrus.NewEntry(d.log),
+func newStatus(configFile *string) *cobra.Command {
+	r := &remote{configFile: configFile}
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show how the running daemon does", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "status", nil, showStatus) },
 	}
-	if d.explain.book != nil {
-		c.Book = d.explain.book
-	}
-	pages, err := dashboard.New(c)
-	if err != nil {
-		return nil, err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", pages)
-	mux.Handle("GET /metrics", d.metrics.Handler())
-	outer := http.NewServeMux()
-	outer.Handle("/", dashboard.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(mux))
-	health := web.Health(d.problems)
-	outer.Handle("/healthz", health)
-	outer.Handle("/readyz", health)
-	return outer, nil
+	r.flags(cmd)
+	return cmd
 }
 
-// components gives the metrics and the operator's pages access to the state of the components.
-func (d *daemon) components() web.Components {
-	return web.Components{
-		Connections: func() int { return d.server.Connections() },
-		LogDropped:  d.output.Dropped,
-		Records:     d.recorded,
-		Store:       d.store.Status,
-		DNS:         d.resolver.Stats,
-		Checks:      d.conditions,
-	}
-}
-
-// conditions returns the state of what the checks depend on, and of the clock.
-func (d *daemon) conditions() []checks.Condition {
-	list := d.pipeline.Load().Report()
-	if why := d.clock.Doubt(time.Now()); why != "" {
-		list = append(list, checks.Condition{Check: "msgfields", Name: "clock", State: "doubted", Why: why})
-	}
-	return list
-}
-
-// problems are what an operator should look at.
-func (d *daemon) problems() []string {
-	if s := d.store.Status(); !s.OK {
-		return []string{fmt.Sprintf("the store is down since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Error)}
-	}
-	return nil
-}
-
-// functions are what the daemon does for commands.
-func (d *daemon) functions() map[string]admin.Func {
-	return map[string]admin.Func{
-		"status": func(context.Context, func(any) error) (any, error) {
-			return statusReport{
-				Version: version(), Started: d.started, Profile: d.config().Profile.String(), Connections: d.server.Connections(),
-				LogDropped: d.output.Dropped(), Records: d.recorded(), Store: d.store.Status(), DNS: d.resolver.Stats(), Checks: d.conditions(),
-			}, nil
-		},
-		"block/list": func(ctx context.Context, _ func(any) error) (any, error) {
-			return counters.Blocks(ctx, d.store, time.Now())
-		},
-		"block/add": with(func(ctx context.Context, a clientArgs) (any, error) {
-			return d.block(ctx, a.Client, a.For, a.Why)
-		}),
-		"block/remove": with(func(ctx context.Context, a clientArgs) (any, error) {
-			return d.unblock(ctx, a.Client)
-		}),
-		"greylist/list": with(func(ctx context.Context, a whatArgs) (any, error) {
-			list := []greylist.Triplet{}
-			for t, err := range greylist.List(ctx, d.store, time.Now(), a.What) {
-				if err != nil {
-					return nil, err
-				}
-				if list = append(list, t); a.Max > 0 && len(list) >= a.Max {
-					break
-				}
+func newBlock(configFile *string) *cobra.Command {
+	r := &remote{configFile: configFile}
+	cmd := newGroup("block", "List and change the temporary blocks of clients")
+	r.flags(cmd)
+	var args clientArgs
+	length := "1h"
+	add := &cobra.Command{
+		Use: "add CLIENT", Short: "Block a client: an IPv4 address, or an IPv6 address with its /64", Args: oneWord,
+		RunE: func(cmd *cobra.Command, words []string) (err error) {
+			args.Client = words[0]
+			if args.For, err = config.ParseDuration(length); err != nil {
+				return fmt.Errorf("--for: %w", err)
 			}
-			return list, nil
-		}),
-		"greylist/show": with(func(ctx context.Context, a whatArgs) (any, error) {
-			return greylist.Show(ctx, d.store, time.Now(), a.What)
-		}),
-		"greylist/allow": with(func(ctx context.Context, a whatArgs) (any, error) {
-			return greylist.Allow(ctx, d.store, time.Now(), a.What)
-		}),
-		"greylist/forget": with(func(ctx context.Context, a whatArgs) (any, error) {
-			return greylist.Forget(ctx, d.store, a.What)
-		}),
-		"log": with(d.find),
-		"report/retry": func(ctx context.Context, _ func(any) error) (any, error) {
-			return greylist.Retry(ctx, d.store, time.Now())
+			return ask(cmd, r, "block/add", args, func(w io.Writer, b counters.Blocked) { showBlocks(w, []counters.Blocked{b}) })
 		},
-		"report/watch":  evidenceReport(d, (*evidence.Collector).Watch),
-		"report/action": evidenceReport(d, (*evidence.Collector).Action),
 	}
+	add.Flags().StringVar(&length, "for", length, "how `LONG`, 366d at most: s, m, h, d")
+	add.Flags().StringVar(&args.Why, "why", "", "`REASON`, which the reply tells: completes \"is blocked for ...\"")
+	cmd.AddCommand(add, &cobra.Command{
+		Use: "list", Short: "List the clients under a block", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "block/list", nil, showBlocks) },
+	}, &cobra.Command{
+		Use: "remove CLIENT", Short: "End the block of a client and forget what was counted", Args: oneWord,
+		RunE: func(cmd *cobra.Command, words []string) error {
+			blocked := true
+			err := ask(cmd, r, "block/remove", clientArgs{Client: words[0]}, func(w io.Writer, was bool) {
+				if blocked = was; was {
+					fmt.Fprintln(w, words[0], "is free")
+				}
+			})
+			if err == nil && !blocked {
+				return fmt.Errorf("%s was not blocked", words[0])
+			}
+			return err
+		},
+	})
+	return cmd
 }
 
-// with decodes the arguments of a function.
-func with[A any](f func(context.Context, A) (any, error)) admin.Func {
-	return func(ctx context.Context, decode func(any) error) (any, error) {
-		var a A
-		if err := decode(&a); err != nil {
-			return nil, err
-		}
-		return f(ctx, a)
+func newGreylist(configFile *string) *cobra.Command {
+	r := &remote{configFile: configFile}
+	cmd := newGroup("greylist", "List and change what greylisting knows")
+	r.flags(cmd)
+	most := 1000
+	list := &cobra.Command{
+		Use: "list [WHAT]", Short: "List triplets, of a client address, network, domain or mailbox", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			args := whatArgs{Max: most}
+			if len(words) > 0 {
+				args.What = words[0]
+			}
+			return ask(cmd, r, "greylist/list", args, showTriplets)
+		},
 	}
+	list.Flags().IntVar(&most, "max", most, "list `N` at most; 0: all")
+	one := func(use, short, function string, run func(cmd *cobra.Command, args whatArgs) error) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: oneWord, RunE: func(cmd *cobra.Command, words []string) error {
+			return run(cmd, whatArgs{What: words[0]})
+		}}
+	}
+	cmd.AddCommand(list,
+		one("show WHAT", "Show the triplets and clients of an address, network, domain or mailbox", "greylist/show", func(cmd *cobra.Command, args whatArgs) error {
+			return ask(cmd, r, "greylist/show", args, func(w io.Writer, s greylist.Selection) {
+				showTriplets(w, s.Triplets)
+				showClients(w, s.Clients)
+			})
+		}),
+		one("allow CLIENT", "Let a client through at once: an address, its /24 or /64, the organisational domain of its name, or a domain for which it passes SPF", "greylist/allow", func(cmd *cobra.Command, args whatArgs) error {
+			return ask(cmd, r, "greylist/allow", args, func(w io.Writer, c greylist.Client) {
+				showClients(w, []greylist.Client{c})
+				if c.Note != "" {
+					fmt.Fprintln(w, "Note:", c.Note+".")
+				}
+			})
+		}),
+		one("forget WHAT", "Forget the triplets and clients of an address, network, domain or mailbox", "greylist/forget", func(cmd *cobra.Command, args whatArgs) error {
+			return ask(cmd, r, "greylist/forget", args, func(w io.Writer, n int) { fmt.Fprintln(w, n, "records forgotten") })
+		}),
+	)
+	return cmd
 }
 
-// parseClient reads an address or a network.
-func parseClient(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return counters.ClientOf(a), nil
+func newReport(configFile *string) *cobra.Command {
+	r := &remote{configFile: configFile}
+	cmd := newGroup("report", "Say what follows from what was seen")
+	r.flags(cmd)
+	var args evidenceArgs
+	watch := &cobra.Command{
+		Use: "watch", Short: "Which watched reasons are safe to enforce, which are not, and because of which senders", Long: aboutEvidence, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/watch", args, showWatch) },
 	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no address and no network", text)
+	action := &cobra.Command{
+		Use: "action", Short: "Whom the enforced reasons refused, and who of them was found good", Long: aboutEvidence, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/action", args, showAction) },
 	}
-	return p, nil
+	for _, c := range []*cobra.Command{watch, action} {
+		c.Flags().StringVar(&args.Reason, "reason", "", "this `REASON` alone, with up to 50 of its senders")
+	}
+	cmd.AddCommand(watch, action, &cobra.Command{
+		Use: "retry", Short: "Who came back after greylisting, how long it took, who never did", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, r, "report/retry", nil, showRetry) },
+	})
+	return cmd
 }
+
+// when is a time for people, in their own zone.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+func seconds(n int64) string { return config.FormatDuration(time.Duration(n) * time.Second) }

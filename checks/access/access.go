@@ -89,13 +89,13 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	case checks.Connect:
 		switch {
 		case allow.haveNames():
-			return facts.IprevAhead(r)
+			return facts.PrefetchIprev(r)
 		case current(c.deny).haveNames():
-			return facts.PTRAhead(r)
+			return facts.PrefetchPTR(r)
 		}
 	case checks.MailFrom:
 		if _, ok := allow.sender(r.Envelope.MailFrom, r.Time); ok {
-			return append(facts.IprevAhead(r), facts.PrefetchMailFromSPF(r)...)
+			return append(facts.PrefetchIprev(r), facts.PrefetchMailFromSPF(r)...)
 		}
 	}
 	return nil
@@ -140,7 +140,7 @@ func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, er
 	if e, ok = allow.sender(r.Envelope.MailFrom, now); !ok {
 		return entry{}, false, errName
 	}
-	ok, errSender := facts.SenderIsClients(ctx, c.env, r)
+	ok, errSender := facts.SenderVerified(ctx, c.env, r)
 	return e, ok, cmp.Or(errName, errSender)
 }
 

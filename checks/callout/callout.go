@@ -137,7 +137,7 @@ func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	if s.Stage != checks.MailFrom || !c.wants(s.Envelope.MailFrom) {
 		return nil
 	}
-	return facts.MXAhead(s)
+	return facts.PrefetchMX(s)
 }
 
 // reversePath judges the sender for the recipient in question.

@@ -47,7 +47,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if !known || err != nil {
 		return nil, err
 	}
-	ok, err := facts.SenderIsClients(ctx, c.env, r)
+	ok, err := facts.SenderVerified(ctx, c.env, r)
 	if !ok || err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func (c *Check) Prefetch(s *checks.Request) []checks.Query {
 // namesAhead announces the way to the client's confirmed names, and for each that turns out to be one, its lookups.
 func (c *Check) namesAhead(s *checks.Request) []checks.Query {
 	client := s.Client
-	out := facts.IprevAhead(s)
+	out := facts.PrefetchIprev(s)
 	for i, ptr := range out {
 		out[i].Key = nil // other questions follow
 		out[i].Then = func(a checks.Answer) []checks.Query {

@@ -8,20 +8,21 @@ import (
 	"strings"
 )
 
-// PoolName tells whether a host name is one that networks make for the addresses of a pool: it spells the address (Spelled),
-// or looks dynamically assigned (DynamicWord, with the built-in words). Such a name says nothing about who sits behind it
-// today, so it must never vouch: not as a client's identity, not as a sender's, not in an allow zone, not in an allow list.
+// PoolName reports whether a host name is one that networks give to the addresses of a pool: it spells the address, or looks
+// dynamically assigned (DynamicWord with the built-in words). Such a name does not show who uses the address now, so it
+// never vouches for a client.
 func PoolName(a netip.Addr, name string) bool {
-	return Spelled(a, name) || DynamicWord(a, name, nil) != ""
+	return spelled(a, name) || DynamicWord(a, name, nil) != ""
 }
 
-// DynamicWord returns the word for which a host name looks dynamically assigned, or nothing if it does not. The labels below
-// the organisational domain must have both a part of the address and, between their dots and hyphens, a pool word: a built-in
-// one or one of more (lower case, without digits at its ends). A word of static lines or of servers beside them, such as
-// "static", "vps" or "smtp", means that it does not look so.
+// DynamicWord returns the pool word for which a host name looks dynamically assigned, or "". The labels below the
+// organisational domain must have both a part of the address and a pool word between dots and hyphens. Pool words are the
+// built-in ones and those of more, which are lower case without digits at the ends. With a word of static lines or servers,
+// such as "static", "vps" or "smtp", the name does not look dynamically assigned.
 //
-// Neither is enough alone: "dialpad" and "pool-supplies" are companies, and mail services number their hosts by address. The
-// organisational domain is never looked at, so that it costs nobody his mail to be called broadband.example.
+// A word alone is not enough, as companies have such names: "dialpad", "pool-supplies". A part of the address alone is not
+// enough either, as mail services number their hosts by address. The organisational domain is not examined, as its owner may
+// be called broadband.example.
 func DynamicWord(a netip.Addr, name string, more map[string]bool) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	below, ok := strings.CutSuffix(name, "."+OrgDomain(name))
@@ -32,23 +33,23 @@ func DynamicWord(a netip.Addr, name string, more map[string]bool) string {
 	for part := range strings.FieldsFuncSeq(below, isSeparator) {
 		word := strings.Trim(part, "0123456789") // "ppp91", "hsd1"
 		switch {
-		case settledWords[word]:
+		case staticWords[word]:
 			return ""
 		case found == "" && (poolWords[word] || more[word]):
 			found = word
 		}
 	}
-	if found == "" || !Spelled(a, below) && !spelledInPart(a, below) {
+	if found == "" || !spelled(a, below) && !partSpelled(a, below) {
 		return ""
 	}
 	return found
 }
 
-// isSeparator tells what stands between the words and numbers of a host name.
+// isSeparator reports whether a character separates the words and numbers of a host name.
 func isSeparator(r rune) bool { return r == '.' || r == '-' || r == '_' }
 
-// poolWords are those that networks put into the names of access lines whose addresses they hand out, in the languages in which
-// they were seen. Words that servers have in their names too (host, ip, net, node, nat) are none.
+// poolWords are words for access lines with assigned addresses, in the languages in which they were seen. Words that are
+// common in the names of servers too (host, ip, net, node, nat) are not among them.
 var poolWords = wordSet(`
 	dyn dynamic dynamicip dynip dyndsl dinamic dinamica dinamico dynamique dynamisch dhcp pool pools dip ipt range subnet
 	ppp pppoe pppoa ras bras lns radius dial dialin dialup isdn
@@ -60,8 +61,8 @@ var poolWords = wordSet(`
 	res residential retail home priv access abo
 	cust customer customers client clients cliente clientes clienti dclient user users subscriber subscribers`)
 
-// settledWords are those of fixed lines, rented machines and mail hosts.
-var settledWords = wordSet(`
+// staticWords are words for fixed lines, rented machines and mail hosts.
+var staticWords = wordSet(`
 	static staticip stat sta fixed fix fixe fixedip fijo fija fixo estatico estatica statique statisch sdsl
 	business biz corp corporate corporativo dedicated dedicado dedi
 	server servers srv vps vserver rootserver colo colocation hosting hosted cloud compute
@@ -75,12 +76,11 @@ func wordSet(words string) map[string]bool {
 	return set
 }
 
-// spelledInPart tells whether a name has enough of the address to go with a pool word. For IPv4 that is the first two or the last
-// two octets in decimal one after the other, in either order, or the first three in hexadecimal; for IPv6 the first 64 bits or
-// the last, as four numbers or as 16 digits.
-func spelledInPart(a netip.Addr, name string) bool {
+// partSpelled reports whether a lower-case name has a part of an address that, with a pool word, makes it a pool name. For
+// IPv4 it is the first two or the last two bytes in decimal, adjacent and in either order, or the first three in hexadecimal.
+// For IPv6 it is the first or the last 64 bits, as four numbers or as 16 digits.
+func partSpelled(a netip.Addr, name string) bool {
 	a = a.Unmap().WithZone("")
-	name = strings.ToLower(name)
 	switch {
 	case a.Is4():
 		return partSpelled4(a.As4(), name)
@@ -91,39 +91,38 @@ func spelledInPart(a netip.Addr, name string) bool {
 	}
 }
 
-func partSpelled4(o [4]byte, name string) bool {
-	groups, _ := decimalGroups(name)
-	for i := range len(groups) - 1 {
-		for _, pair := range [][2]byte{{o[0], o[1]}, {o[1], o[0]}, {o[2], o[3]}, {o[3], o[2]}} {
-			if groups[i] == int(pair[0]) && groups[i+1] == int(pair[1]) {
+func partSpelled4(addr [4]byte, name string) bool {
+	numbers, _ := decimalNumbers(name)
+	for i := range len(numbers) - 1 {
+		for _, pair := range [][2]byte{{addr[0], addr[1]}, {addr[1], addr[0]}, {addr[2], addr[3]}, {addr[3], addr[2]}} {
+			if numbers[i] == int(pair[0]) && numbers[i+1] == int(pair[1]) {
 				return true
 			}
 		}
 	}
-	return containsWord(name, hex.EncodeToString(o[:3]))
+	return containsHex(name, hex.EncodeToString(addr[:3]))
 }
 
-func partSpelled6(octets [16]byte, name string) bool {
-	digits, all := squeeze(name), hex.EncodeToString(octets[:])
-	if strings.Contains(digits, all[:16]) {
+func partSpelled6(addr [16]byte, name string) bool {
+	if strings.Contains(withoutSeparators(name), hex.EncodeToString(addr[:8])) {
 		return true
 	}
 	var groups [8]int
 	for i := range groups {
-		groups[i] = int(octets[2*i])<<8 | int(octets[2*i+1])
+		groups[i] = int(addr[2*i])<<8 | int(addr[2*i+1])
 	}
 	var numbers []int
 	for part := range strings.FieldsFuncSeq(name, isSeparator) {
 		n, err := strconv.ParseUint(part, 16, 16)
 		if err != nil || len(part) > 4 {
-			numbers = append(numbers, -1) // as no group is
+			numbers = append(numbers, -1) // differs from all groups
 			continue
 		}
 		numbers = append(numbers, int(n))
 	}
 	for i := range len(numbers) - 3 {
 		four := numbers[i : i+4]
-		// As in Spelled, an interface identifier that begins with zeros was given by hand.
+		// As in spelled6, an interface identifier that begins with zeros was assigned by hand.
 		if slices.Equal(four, groups[:4]) || groups[4] != 0 && slices.Equal(four, groups[4:]) {
 			return true
 		}

@@ -23,7 +23,7 @@ func TestDynamicWord(t *testing.T) {
 		{"192.0.2.77", "192-0-2-77.kunde.example.net", "kunde"},
 		{"192.0.2.77", "192-0-2-77.kunden.example.net", ""},
 
-		{"198.51.100.77", "h100-77.dsl.example.net", "dsl"}, // the last two octets
+		{"198.51.100.77", "h100-77.dsl.example.net", "dsl"}, // the last two bytes
 		{"198.51.100.77", "h77-100.dsl.example.net", "dsl"},
 		{"198.51.100.77", "h9-77.w198-51.abo.example.net", "abo"}, // the first two
 		{"198.51.100.77", "ac63364-77.dhcp.example.net", ""},      // three in hexadecimal, but more digits before them
@@ -49,7 +49,7 @@ func TestDynamicWord(t *testing.T) {
 		{"192.0.2.77", "192-0-2-77.dsl.co.uk", ""},
 		{"192.0.2.77", "dsl-192-0-2-77.dialpad.com", "dsl"},
 		{"192.0.2.77", "192-0-2-77.dialpad.com", ""},
-		{"192.0.2.77", "192-0-2-77.dialpad.example.net", ""}, // a word is a whole one
+		{"192.0.2.77", "192-0-2-77.dialpad.example.net", ""}, // part of a word
 		{"192.0.2.77", "static-192-0-2-77.dsl.example.net", ""},
 		{"192.0.2.77", "192-0-2-77.dsl.staticip.example.net", ""},
 		{"192.0.2.77", "smtp-192-0-2-77.customer.example.net", ""},
@@ -74,9 +74,9 @@ func TestPoolName(t *testing.T) {
 	a := netip.MustParseAddr("198.51.100.77")
 	for name, want := range map[string]bool{
 		"198-51-100-77.example.net":        true,  // spelled
-		"198-51-100-77.static.example.net": true,  // a fixed one is nobody's own name either
-		"h100-77.dsl.example.net":          true,  // a part and a pool word
-		"a100-77.smtp-out.example.net":     false, // a part alone: mail services number their hosts so
+		"198-51-100-77.static.example.net": true,  // a name of a static pool is a pool name too
+		"h100-77.dsl.example.net":          true,  // part of the address and a pool word
+		"a100-77.smtp-out.example.net":     false, // part of the address only: mail services have such names
 		"mail.dsl.example.net":             false,
 		"mail.example.net":                 false,
 	} {
@@ -105,7 +105,7 @@ func FuzzDynamicWord(f *testing.F) {
 			t.Errorf("%q is not below the organisational domain of %q", word, name)
 		}
 		if facts.DynamicWord(a, "static."+name, nil) != "" {
-			t.Errorf("static does not settle %q", name)
+			t.Errorf("static.%s looks dynamically assigned", name)
 		}
 		if !strings.ContainsAny(below, "0123456789abcdef") {
 			t.Errorf("no part of an address in %q", name)

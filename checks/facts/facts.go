@@ -1,13 +1,17 @@
-// Package facts holds what several checks need to know about a session: the confirmed names of the client, the mail hosts
-// of the sender's domain, the SPF result. Each is found out once for its scope and remembered in the session, so that
-// checks share what they know without knowing each other.
+// Package facts has what several checks need to know about a session: the confirmed names of the client, the mail hosts of
+// the sender's domain, SPF results, who the client is. Each is looked up once in its scope and remembered in the Request,
+// so checks share results and need not know each other.
 //
-// A fact comes with an error if it could not be found out. What is certain in spite of the error is in the fact; nothing
-// in it was made up because a question got no answer.
+// A fact comes with an error if it could not be found out. The value is then incomplete, but all that it has is true.
+//
+// Each function that asks the DNS has a companion that returns its questions for checks.Prefetcher: Iprev and
+// PrefetchIprev, for example. The evaluators of protocols are packages below this one, such as facts/spf.
+//
+// The other functions are about texts: names that networks give to pools of addresses (dynamic.go, spelled.go), forms of a
+// mailbox to compare (mailbox.go), addresses that the Internet reaches (reachable.go).
 package facts
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -15,33 +19,19 @@ import (
 	"milterd/checks"
 )
 
-// maxHosts is how many names of one answer are followed, so that a hostile zone cannot make us ask for hundreds. RFC 7208
-// section 4.6.4 has the same number for the same reason.
+// maxHosts is the number of names in one answer whose addresses are looked up: a hostile zone can have hundreds. RFC 7208
+// section 4.6.4 has the same limit. With half of it, names of honest hosts would be missed.
 const maxHosts = 10
 
-// trimName brings a name from the DNS into the form that Session has: lower case, without the dot at its end. The root
+// trimName converts a name from the DNS to the form that Session has: lower case, without the dot at the end. The root
 // becomes the empty name.
-func trimName(name string) string {
-	return strings.TrimSuffix(dns.CanonicalName(name), ".")
-}
+func trimName(name string) string { return strings.TrimSuffix(dns.CanonicalName(name), ".") }
 
-// addrQuestions asks for all addresses of the names: A and AAAA of the first, A and AAAA of the second, and so on.
-func addrQuestions(names ...string) []checks.Question {
-	var qs []checks.Question
-	for _, n := range names {
-		qs = append(qs, checks.Ask(n, dns.TypeA), checks.Ask(n, dns.TypeAAAA))
+// queries returns queries that no other questions follow from.
+func queries(questions []checks.Question) []checks.Query {
+	list := make([]checks.Query, len(questions))
+	for i, q := range questions {
+		list[i].Question = q
 	}
-	return qs
+	return list
 }
-
-// ahead makes plain questions into announced ones that nothing follows from.
-func ahead(questions []checks.Question) []checks.Query {
-	out := make([]checks.Query, 0, len(questions))
-	for _, q := range questions {
-		out = append(out, checks.Query{Question: q})
-	}
-	return out
-}
-
-// firstN cuts a list to its first n elements.
-func firstN[T any](list []T, n int) []T { return slices.Clip(list[:min(n, len(list))]) }

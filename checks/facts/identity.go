@@ -11,17 +11,15 @@ import (
 	"milterd/checks"
 )
 
-// Identity says who a client is, as far as it can be known from one delivery to the next: mail hosts of one sender come
-// from many addresses. The zero value is a client whose address the MTA could not tell.
+// Identity is who a client is, as far as it stays the same between deliveries: a sender's mail hosts have many addresses.
+// The zero value is a client without address.
 type Identity struct {
-	// Domain is the organisational domain of a confirmed name of the client, or the domain for which it passes SPF. It is
-	// empty if there is neither.
-	Domain  string
+	Domain  string       // organisational domain of a confirmed name, or domain for which the client passes SPF; may be empty
 	SPF     bool         // Domain is that of SPF
-	Network netip.Prefix // the client's /24, for IPv6 /64; the address alone if it is spelled in a name of the client
+	Network netip.Prefix // see Network; the address alone if a name of the client spells it
 }
 
-// String is the identity in one word: the domain, else the network, which is written as an address if it is one.
+// String returns the domain, or else the network. A network of one address is written as an address.
 func (i Identity) String() string {
 	if i.Domain != "" {
 		return i.Domain
@@ -29,11 +27,11 @@ func (i Identity) String() string {
 	return i.network()
 }
 
-// Narrow is the widest thing that a standing permission may be given to: the domain for which the client passes SPF, else
-// the organisational domain together with the network, else the network. It is empty for an unknown client.
+// Narrow returns a narrower form of the identity, for what is granted permanently: the domain of SPF, or the organisational
+// domain with the network, or the network. It is empty for a client without address.
 //
-// Big networks have customers of all kinds under one organisational domain; whoever publishes an SPF record has chosen the
-// addresses in it.
+// The network is needed as all customers of a big network have names under one organisational domain. It is not needed with
+// SPF, as the owner of a domain chose the addresses in its SPF record.
 func (i Identity) Narrow() string {
 	switch {
 	case !i.Network.IsValid():
@@ -58,20 +56,20 @@ func (i Identity) network() string {
 	}
 }
 
-// Network is the /24 of an IPv4 address, the /64 of an IPv6 address: what one provider gives to one customer, or one mail
-// site uses for its hosts. It is invalid for an invalid address.
+// Network returns the /24 of an IPv4 address or the /64 of an IPv6 address, which usually belongs to one customer or one
+// mail site. It is invalid for an invalid address.
 func Network(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 64
 	if a.Is4() {
 		bits = 24
 	}
-	p, _ := a.Prefix(bits) // an error for an invalid address alone
+	p, _ := a.Prefix(bits) // fails for an invalid address only
 	return p
 }
 
-// OrgDomain is the organisational domain of a name in the form of ClientNames: the label below the public suffix and that
-// suffix, as in RFC 7489 section 3.2. It is empty if the name is a public suffix itself or has one label.
+// OrgDomain returns the organisational domain of a lower-case name without trailing dot: the public suffix and the label
+// below it, RFC 7489 section 3.2. It is empty for a public suffix and for a single label.
 func OrgDomain(name string) string {
 	org, err := publicsuffix.EffectiveTLDPlusOne(name)
 	if err != nil {
@@ -80,92 +78,96 @@ func OrgDomain(name string) string {
 	return org
 }
 
-// identityKey is the key of what ClientIdentity remembers.
 type identityKey struct{}
 
 // ClientIdentity finds out who the client is and remembers it for the transaction. It is for the stage MailFrom and later
-// ones.
+// ones. The first of these decides:
 //
-// The first that holds: the organisational domain of a confirmed name that does not spell the address; the domain for
-// which the client passes SPF, if the pass is not too wide (that of MAIL FROM, with a null reverse-path that of HELO); the
-// address, if a name of the client, confirmed or not, spells it: neighbours are strangers there; its network.
+//   - a confirmed name that is no PoolName: its organisational domain
+//   - SPF of MAIL FROM, or of HELO with a null reverse-path, see spf.Evaluation.Identifies: the domain
+//   - a PoolName, confirmed or not: the address, as its neighbours belong to others
+//   - the network
 //
-// With an error there is an identity too, but a better one may exist.
-func ClientIdentity(ctx context.Context, env checks.Env, s *checks.Request) (Identity, error) {
-	return checks.Remember(s, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, s) })
+// With an error the identity is valid, but the client may have a better one.
+func ClientIdentity(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
+	return checks.Remember(r, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, r) })
 }
 
-func identify(ctx context.Context, env checks.Env, s *checks.Request) (Identity, error) {
-	id := Identity{Network: Network(s.Client)}
-	if !s.Client.IsValid() {
+func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
+	id := Identity{Network: Network(r.Client)}
+	if !r.Client.IsValid() {
 		return id, nil
 	}
-	names, errNames := Iprev(ctx, env, s)
+	names, errNames := Iprev(ctx, env, r)
 	for _, n := range names.Confirmed {
-		if org := OrgDomain(n); org != "" && !clientPool(s, n) {
+		if org := OrgDomain(n); org != "" && !PoolName(r.Client, n) {
 			id.Domain = org
 			return id, nil
 		}
 	}
-	spelled := func(name string) bool { return clientPool(s, name) }
-	if slices.ContainsFunc(firstN(names.PTR, maxHosts), spelled) {
-		a := s.Client.Unmap().WithZone("")
+	isPool := func(name string) bool { return PoolName(r.Client, name) }
+	if slices.ContainsFunc(names.PTR[:min(len(names.PTR), maxHosts)], isPool) {
+		a := r.Client.Unmap().WithZone("")
 		id.Network = netip.PrefixFrom(a, a.BitLen())
 	}
-	spf, errSPF := MailFromSPF(ctx, env, s)
-	passes, errWide := spf.Identifies()
-	if passes {
-		id.Domain, id.SPF = spf.Domain, true
+	domain, errSPF := identifiedBySPF(ctx, env, r)
+	if domain != "" {
+		id.Domain, id.SPF = domain, true
 		return id, nil
 	}
-	return id, cmp.Or(errNames, errSPF, errWide)
+	return id, cmp.Or(errNames, errSPF)
 }
 
-// IdentityAhead announces what ClientIdentity asks, at Connect and at MailFrom.
-func IdentityAhead(s *checks.Request) []checks.Query {
-	switch s.Stage {
+// identifiedBySPF returns the domain for which the client passes SPF, or "".
+func identifiedBySPF(ctx context.Context, env checks.Env, r *checks.Request) (string, error) {
+	ev, err := MailFromSPF(ctx, env, r)
+	if err != nil {
+		return "", err
+	}
+	if ok, err := ev.Identifies(); !ok {
+		return "", err
+	}
+	return ev.Domain, nil
+}
+
+// PrefetchIdentity returns the questions of ClientIdentity at the stage of the Request.
+func PrefetchIdentity(r *checks.Request) []checks.Query {
+	switch r.Stage {
 	case checks.Connect:
-		return IprevAhead(s)
+		return PrefetchIprev(r)
 	case checks.MailFrom:
-		return PrefetchMailFromSPF(s)
+		return PrefetchMailFromSPF(r)
 	default:
 		return nil
 	}
 }
 
-// SenderIsClients tells whether the client may speak for the domain of the reverse-path: it passes SPF for it, and not too
-// widely, or has a confirmed name under it. A name that spells the client's address never counts, as networks give such
-// names to whole pools, nor does a public suffix as domain. It is false for a null reverse-path. It is for the stage
-// MailFrom and later ones.
+type verifiedKey struct{}
+
+// SenderVerified reports whether the client belongs to the domain of the reverse-path, and remembers it for the
+// transaction: the client passes SPF, and the policy is not too wide, or it has a confirmed name under the domain that is no
+// PoolName. It is false for a null reverse-path and for a public suffix as domain. It is for the stage MailFrom and later
+// ones.
 //
-// With an error it is false, and might be true.
-func SenderIsClients(ctx context.Context, env checks.Env, s *checks.Request) (bool, error) {
-	domain := s.Envelope.MailFrom.Domain
-	if domain == "" || !s.Client.IsValid() || OrgDomain(domain) == "" {
-		return false, nil
-	}
-	return checks.Remember(s, checks.MailFrom, senderIsClientsKey{}, func() (bool, error) {
-		named, errNames := ClientNamed(ctx, env, s, func(n string) bool { return checks.Under(n, domain) && !clientPool(s, n) })
-		if named {
-			return true, nil
-		}
-		spf, errSPF := MailFromSPF(ctx, env, s)
-		passes, errWide := spf.Identifies()
-		if passes {
-			return true, nil
-		}
-		return false, cmp.Or(errNames, errSPF, errWide)
-	})
+// With an error it is false and might be true.
+func SenderVerified(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
+	return checks.Remember(r, checks.MailFrom, verifiedKey{}, func() (bool, error) { return verify(ctx, env, r) })
 }
 
-// senderIsClientsKey is the key of what SenderIsClients remembers.
-type senderIsClientsKey struct{}
-
-// clientPoolKey is the key of what clientPool remembers of a name.
-type clientPoolKey struct{ name string }
-
-// clientPool is PoolName of a name of the client, remembered for the connection: of some hundred at most, see maxUnknown.
-func clientPool(s *checks.Request, name string) bool {
-	pool, _ := checks.Remember(s, checks.Connect, clientPoolKey{name}, func() (bool, error) { return PoolName(s.Client, name), nil })
-	return pool
+func verify(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
+	domain := r.Envelope.MailFrom.Domain
+	if domain == "" || !r.Client.IsValid() || OrgDomain(domain) == "" {
+		return false, nil
+	}
+	named, errNames := ClientNamed(ctx, env, r, func(n string) bool {
+		return checks.Under(n, domain) && !PoolName(r.Client, n)
+	})
+	if named {
+		return true, nil
+	}
+	passes, errSPF := identifiedBySPF(ctx, env, r)
+	if passes != "" {
+		return true, nil
+	}
+	return false, cmp.Or(errNames, errSPF)
 }

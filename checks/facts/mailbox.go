@@ -7,65 +7,75 @@ import (
 	"milterd/checks"
 )
 
-// maxMailbox bounds what Mailbox and StableSender return, in octets: RFC 5321 section 4.5.3.1 has 64 for a local part, the
-// @, and 255 for a domain.
+// maxMailbox is the greatest length of a result of Mailbox and StableSender, in bytes: RFC 5321 section 4.5.3.1 allows 64
+// for a local part and 255 for a domain.
 const maxMailbox = 320
 
-// Mailbox is the mailbox behind an address, in a form to compare: without the tag of BATV and without +extension, the case
-// folded, in the local part too. It is empty for the null reverse-path and has at most 320 octets.
+// Mailbox returns the mailbox of an address in a form to compare: without BATV tag, without +extension, in lower case. It is
+// empty for the null reverse-path and has at most 320 bytes.
 func Mailbox(a checks.Address) string {
-	local, _, _ := cutExtension(untag(cut(a.Local)))
-	local = strings.ToLower(local) // which makes octets that are no UTF-8 longer
-	return join(a, strings.ToValidUTF8(cut(local), ""))
+	local := withoutExtension(untag(truncate(a.Local)))
+	local = strings.ToLower(local) // makes invalid UTF-8 longer
+	return withDomain(a, strings.ToValidUTF8(truncate(local), ""))
 }
 
-// StableSender is the part of a reverse-path that stays the same from one delivery to the next, for senders that make a new
-// one for each message or recipient. It is empty for the null reverse-path and has at most 320 octets. The domain is in
-// lower case; the case of the local part is kept, as RFC 5321 section 2.4 wants.
+// StableSender returns the part of a reverse-path that stays the same between deliveries, for senders that use a new
+// reverse-path for each message or recipient. It is empty for the null reverse-path and has at most 320 bytes. The domain is
+// in lower case. The local part keeps its case, RFC 5321 section 2.4.
 //
-//   - The tag of BATV is taken away (draft-levine-smtp-batv: prvs=TAG=user; also prvs=user=TAG, btv1==TAG==user and
+//   - The tag of BATV is removed (draft-levine-smtp-batv: prvs=TAG=user; also prvs=user=TAG, btv1==TAG==user and
 //     msprvs1=TAG=user).
-//   - In SRS0=HASH=TIME=domain=user and SRS1=HASH=host==HASH=TIME=domain=user, "#" stands for hashes and times.
-//   - The +extension is taken away, which mailing lists have for VERP.
-//   - "#" stands for numbers and for tokens that look random, several in a row being one. A local part that is a number
-//     alone is a person's, as some providers have them, and is kept.
+//   - In SRS0=HASH=TIME=domain=user and SRS1=HASH=host==HASH=TIME=domain=user, "#" replaces hashes and times.
+//   - A +extension is removed. Mailing lists use it for VERP.
+//   - "#" replaces numbers, and tokens that look random; one "#" replaces several in a row. A local part that is a number is
+//     kept, as some providers give numbers to people.
 //
-// The form itself is stable: it gives itself.
-func StableSender(a checks.Address) string { return join(a, stableLocal(cut(a.Local))) }
+// The result of StableSender for its own result is the same.
+func StableSender(a checks.Address) string { return withDomain(a, stableLocal(truncate(a.Local))) }
 
-// IsSRS tells whether an address was made by the Sender Rewriting Scheme: a forwarder's, not a person's.
+// IsSRS reports whether an address was made by the Sender Rewriting Scheme. It is a forwarder's then, not a person's.
 func IsSRS(a checks.Address) bool { return srs(a.Local) != "" }
 
-func cut(s string) string { return s[:min(len(s), maxMailbox)] }
+func truncate(s string) string { return s[:min(len(s), maxMailbox)] }
 
-// join puts a local part before the address's domain. What could not be parsed is left as it is.
-func join(a checks.Address, local string) string {
+// withDomain returns a local part with the domain of an address. It returns an address without local part as it is.
+func withDomain(a checks.Address, local string) string {
 	switch {
 	case a.Local == "":
-		return cut(a.Text)
+		return truncate(a.Text)
 	case a.Literal.IsValid():
-		return cut(local + "@[" + a.Literal.String() + "]")
+		return truncate(local + "@[" + a.Literal.String() + "]")
 	case a.Domain != "":
-		return cut(local + "@" + a.Domain)
+		return truncate(local + "@" + a.Domain)
 	default:
 		return local
 	}
 }
 
-// cutExtension splits a local part at the first + that something stands before.
-func cutExtension(local string) (user, extension string, found bool) {
-	if i := strings.IndexByte(local, '+'); i > 0 {
-		return local[:i], local[i+1:], true
+// stableLocal returns the local part of StableSender.
+func stableLocal(local string) string {
+	local = untag(local)
+	if s := srs(local); s != "" {
+		return s
 	}
-	return local, "", false
+	local = replaceTokens(withoutExtension(local))
+	return cmp.Or(srs(local), local) // without the extension it may be an SRS address
 }
 
-// tagging is one way of putting a tag before the local part.
-type tagging struct{ prefix, sep string }
+// withoutExtension removes the first + and what follows it. A + at the beginning is no extension.
+func withoutExtension(local string) string {
+	if i := strings.IndexByte(local, '+'); i > 0 {
+		return local[:i]
+	}
+	return local
+}
+
+// tagging is a way of putting a tag before the local part.
+type tagging struct{ prefix, separator string }
 
 var taggings = [...]tagging{{"prvs=", "="}, {"btv1==", "=="}, {"msprvs1=", "="}}
 
-// untag takes away the tags of BATV and its relatives, one after the other.
+// untag removes all tags of BATV and schemes like it.
 func untag(local string) string {
 	for {
 		inner := untagOnce(local)
@@ -76,17 +86,17 @@ func untag(local string) string {
 	}
 }
 
-// untagOnce is empty if there is no tag.
+// untagOnce removes one tag. It returns "" if there is none.
 func untagOnce(local string) string {
 	for _, t := range taggings {
 		rest, ok := cutPrefixFold(local, t.prefix)
 		if !ok {
 			continue
 		}
-		first, second, ok := strings.Cut(rest, t.sep)
+		first, second, ok := strings.Cut(rest, t.separator)
 		switch {
 		case !ok || first == "" || second == "":
-		case !isBATVTag(first) && isBATVTag(second): // as an early draft had it
+		case !isBATVTag(first) && isBATVTag(second): // the order of an early draft
 			return first
 		case len(first) <= 32 && isAlphanumeric(first):
 			return second
@@ -95,8 +105,8 @@ func untagOnce(local string) string {
 	return ""
 }
 
-// isBATVTag tells whether a text is the tag of draft-levine-smtp-batv: a digit for the key, three for the day, six
-// hexadecimal ones for the hash.
+// isBATVTag reports whether s is a tag of draft-levine-smtp-batv: one digit for the key, three for the day, and six
+// hexadecimal digits of a hash.
 func isBATVTag(s string) bool {
 	if len(s) != 10 {
 		return false
@@ -127,19 +137,9 @@ func cutPrefixFold(s, prefix string) (rest string, ok bool) {
 	return s[len(prefix):], true
 }
 
-func stableLocal(local string) string {
-	local = untag(local)
-	if s := srs(local); s != "" {
-		return s
-	}
-	local, _, _ = cutExtension(local)
-	local = stableTokens(local)
-	return cmp.Or(srs(local), local) // what is left out may have been all that it was none for
-}
-
-// srs is the stable form of a local part of the Sender Rewriting Scheme; empty if it is none.
+// srs returns the stable form of a local part of the Sender Rewriting Scheme, or "" for another local part.
 func srs(local string) string {
-	if len(local) < 5 || !strings.ContainsRune("=+-", rune(local[4])) {
+	if len(local) < 5 || !isSRSSeparator(local[4]) {
 		return ""
 	}
 	rest := local[5:]
@@ -149,8 +149,8 @@ func srs(local string) string {
 			return "SRS0=" + inner
 		}
 	case "SRS1":
-		f := strings.SplitN(rest, "=", 3) // hash, host, and SRS0 without its name
-		if len(f) < 3 || f[0] == "" || f[1] == "" || f[2] == "" || !strings.ContainsRune("=+-", rune(f[2][0])) {
+		f := strings.SplitN(rest, "=", 3) // HASH=host= and an SRS0 address without its name
+		if len(f) < 3 || f[0] == "" || f[1] == "" || f[2] == "" || !isSRSSeparator(f[2][0]) {
 			return ""
 		}
 		if inner := srs0(f[2][1:]); inner != "" {
@@ -160,7 +160,9 @@ func srs(local string) string {
 	return ""
 }
 
-// srs0 takes HASH=TIME=domain=user.
+func isSRSSeparator(c byte) bool { return c == '=' || c == '+' || c == '-' }
+
+// srs0 returns the stable form of HASH=TIME=domain=user.
 func srs0(s string) string {
 	f := strings.SplitN(s, "=", 4)
 	if len(f) < 4 || f[0] == "" || f[1] == "" || f[2] == "" || f[3] == "" {
@@ -169,9 +171,9 @@ func srs0(s string) string {
 	return "#=#=" + strings.ToLower(f[2]) + "=" + stableLocal(f[3])
 }
 
-// stableTokens puts # for numbers and random tokens.
-func stableTokens(local string) string {
-	whole := tokenEnd(local) == len(local)
+// replaceTokens replaces numbers and random tokens by #.
+func replaceTokens(local string) string {
+	whole := tokenLength(local) == len(local)
 	var b strings.Builder
 	last := ""
 	for local != "" {
@@ -180,10 +182,10 @@ func stableTokens(local string) string {
 			start++
 		}
 		between := local[:start]
-		end := start + tokenEnd(local[start:])
+		end := start + tokenLength(local[start:])
 		token := local[start:end]
 		local = local[end:]
-		if token != "" && changes(token, whole) {
+		if token != "" && isVariable(token, whole) {
 			token = "#"
 			if last == "#" {
 				continue
@@ -198,13 +200,13 @@ func stableTokens(local string) string {
 	return b.String()
 }
 
-// inToken tells whether an octet belongs to a token. UTF-8 counts as letters.
+// inToken reports whether a byte belongs to a token. UTF-8 counts as letters.
 func inToken(c byte) bool {
 	return c == '#' || c >= 0x80 || isDecimal(c) || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
-// tokenEnd is the length of the token at the beginning.
-func tokenEnd(s string) int {
+// tokenLength returns the length of the token at the beginning.
+func tokenLength(s string) int {
 	i := 0
 	for i < len(s) && inToken(s[i]) {
 		i++
@@ -212,13 +214,13 @@ func tokenEnd(s string) int {
 	return i
 }
 
-// changes tells whether a token looks as if the next message had another one. A token that is the whole local part needs
-// more to look so: people have numbers in their names.
-func changes(token string, whole bool) bool {
+// isVariable reports whether a token looks as if it differs in the next message. The limits are higher for a token that is
+// the whole local part, as people have numbers in their names.
+func isVariable(token string, whole bool) bool {
 	if strings.Contains(token, "#") {
 		return true
 	}
-	digits, others, switches, before := 0, 0, 0, byte(0)
+	digits, others, switches, before := 0, 0, 0, byte(0) // switches: changes between digits, upper and lower case
 	for i := range len(token) {
 		class := byte('a')
 		switch c := token[i]; {

@@ -13,56 +13,59 @@ import (
 	"milterd/checks"
 )
 
-// MX is where the sender's domain takes its mail, RFC 5321 section 5.1. The zero value: there is no domain to ask about, or
-// it takes none, having neither MX nor address records.
+// MX are the mail hosts of the sender's domain, RFC 5321 section 5.1. The zero value means that there is no domain, or that
+// it has neither MX nor address records.
 type MX struct {
-	Null     bool     // the domain says that it takes no mail, RFC 7505
-	Implicit bool     // there is no MX record: the domain itself is the host
-	Hosts    []MXHost // in the order in which a sender tries them, equal ones by name; at most ten
-	More     bool     // there are more hosts than that
+	Null     bool     // the domain accepts no mail, RFC 7505
+	Implicit bool     // the domain has no MX record and is the host itself
+	Hosts    []MXHost // by preference, then by name; at most ten
+	More     bool     // the domain has more hosts
 }
 
-// MXHost is one host that takes mail.
+// MXHost is one mail host.
 type MXHost struct {
-	Name       string // lower case, without the dot at its end
+	Name       string // lower case, without the dot at the end
 	Preference uint16
-	Addrs      []netip.Addr // none if it does not resolve
-	Err        error        // not all addresses could be found out
+	Addrs      []netip.Addr // empty if the name does not resolve
+	Err        error        // why an address may be missing
 }
 
-// Reachable tells whether the host has an address to which mail can be sent over the Internet.
+// Reachable reports whether the host has an address that is globally reachable.
 func (h MXHost) Reachable() bool { return slices.ContainsFunc(h.Addrs, GloballyReachable) }
 
 type mxKey struct{}
 
-// SenderMX finds out where the domain of MAIL FROM takes its mail, and remembers it for the transaction. The error means
-// that the hosts are not known; a host whose addresses are not known has an error of its own.
-func SenderMX(ctx context.Context, env checks.Env, s *checks.Request) (MX, error) {
-	domain := s.Envelope.MailFrom.Domain
+// SenderMX looks up the mail hosts of the domain of MAIL FROM and remembers them for the transaction. The error means that
+// the hosts are not known. A host whose addresses are not known has an error of its own.
+func SenderMX(ctx context.Context, env checks.Env, r *checks.Request) (MX, error) {
+	domain := r.Envelope.MailFrom.Domain
 	if domain == "" {
 		return MX{}, nil
 	}
-	return checks.Remember(s, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain) })
+	return checks.Remember(r, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain) })
 }
 
-func lookupMX(ctx context.Context, r checks.Resolver, domain string) (MX, error) {
-	a, err := r.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
+// PrefetchMX returns the questions of SenderMX.
+func PrefetchMX(r *checks.Request) []checks.Query {
+	domain := r.Envelope.MailFrom.Domain
+	if domain == "" {
+		return nil
+	}
+	hosts := func(a checks.Answer) []checks.Query { return queries(addressQuestions(mxOf(a, domain).Hosts)) }
+	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: hosts, Key: mxKey{}}}
+}
+
+func lookupMX(ctx context.Context, resolver checks.Resolver, domain string) (MX, error) {
+	a, err := resolver.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
 	if err != nil {
 		return MX{}, fmt.Errorf("mail hosts of %s: %w", domain, err)
 	}
-	m, ok := mxHosts(a)
-	if !ok {
-		m = MX{Implicit: true, Hosts: []MXHost{{Name: domain}}}
-	}
-	names := make([]string, len(m.Hosts))
-	for i, h := range m.Hosts {
-		names[i] = h.Name
-	}
-	for i, f := range checks.LookupAll(ctx, r, addrQuestions(names...)...) {
-		h := &m.Hosts[i/2] // A and AAAA of each
-		h.Addrs = append(h.Addrs, checks.Addresses(f.Answer)...)
-		if f.Err != nil && h.Err == nil {
-			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, f.Err)
+	m := mxOf(a, domain)
+	for i, res := range checks.LookupAll(ctx, resolver, addressQuestions(m.Hosts)...) {
+		h := &m.Hosts[i/2] // two questions for each
+		h.Addrs = append(h.Addrs, checks.Addresses(res.Answer)...)
+		if res.Err != nil && h.Err == nil {
+			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, res.Err)
 		}
 	}
 	if m.Implicit && len(m.Hosts[0].Addrs) == 0 {
@@ -71,46 +74,36 @@ func lookupMX(ctx context.Context, r checks.Resolver, domain string) (MX, error)
 	return m, nil
 }
 
-// mxHosts reads the answer to the question for MX records; ok is false if there are none, even if the name does not exist:
-// some load balancers answer NXDOMAIN to every type but A.
-func mxHosts(a checks.Answer) (m MX, ok bool) {
+// mxOf returns the hosts in the answer to the question for MX records, without their addresses. Without records the domain is
+// the host, even if the answer is NXDOMAIN: some load balancers give it for all types but A.
+func mxOf(a checks.Answer, domain string) MX {
 	records := checks.RecordsOf[*dns.MX](a)
-	seen := map[string]bool{}
+	if len(records) == 0 {
+		return MX{Implicit: true, Hosts: []MXHost{{Name: domain}}}
+	}
 	slices.SortStableFunc(records, func(a, b *dns.MX) int {
 		return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(trimName(a.Mx), trimName(b.Mx)))
 	})
+	var m MX
+	seen := map[string]bool{}
 	for _, rr := range records {
 		if n := trimName(rr.Mx); n != "" && !seen[n] {
 			seen[n] = true
 			m.Hosts = append(m.Hosts, MXHost{Name: n, Preference: rr.Preference})
 		}
 	}
-	// RFC 7505 section 3: a null MX stands alone. Beside a real host it is a blunder and means nothing.
-	m.Null = len(records) > 0 && len(m.Hosts) == 0
+	m.Null = len(m.Hosts) == 0 // RFC 7505 section 3: a null MX beside a host is an error, and ignored here
 	m.More = len(m.Hosts) > maxHosts
-	m.Hosts = firstN(m.Hosts, maxHosts)
-	return m, len(records) > 0
+	m.Hosts = m.Hosts[:min(len(m.Hosts), maxHosts)]
+	return m
 }
 
-// MXAhead announces what SenderMX asks.
-func MXAhead(s *checks.Request) []checks.Query {
-	domain := s.Envelope.MailFrom.Domain
-	if domain == "" {
-		return nil
+// addressQuestions returns the questions for all addresses of hosts: A and AAAA of the first, A and AAAA of the second, and
+// so on.
+func addressQuestions(hosts []MXHost) []checks.Question {
+	var questions []checks.Question
+	for _, h := range hosts {
+		questions = append(questions, checks.Ask(h.Name, dns.TypeA), checks.Ask(h.Name, dns.TypeAAAA))
 	}
-	return []checks.Query{{
-		Question: checks.Ask(domain, dns.TypeMX),
-		Then: func(a checks.Answer) []checks.Query {
-			m, ok := mxHosts(a)
-			if !ok {
-				return ahead(addrQuestions(domain))
-			}
-			var out []checks.Query
-			for _, h := range m.Hosts {
-				out = append(out, ahead(addrQuestions(h.Name))...)
-			}
-			return out
-		},
-		Key: mxKey{},
-	}}
+	return questions
 }

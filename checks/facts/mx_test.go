@@ -11,7 +11,7 @@ import (
 	"milterd/checks/facts"
 )
 
-// showMX writes a fact as one line: hosts with their addresses in order, "!" for what could not be found out.
+// showMX returns a result of SenderMX as one line: hosts with their addresses in order, with "!" if one may be missing.
 func showMX(m facts.MX, err error) string {
 	if err != nil {
 		return "error"
@@ -48,12 +48,12 @@ func TestSenderMX(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, zone, from, want string }{
 		{
-			name: "hosts come by preference, then by name",
+			name: "hosts are in the order of preference, then of name",
 			zone: "example.net. MX 20 c.example.net.\nexample.net. MX 10 b.example.net.\nexample.net. MX 10 A.example.net.\na.example.net. A 192.0.2.1\na.example.net. AAAA 2001:db8::1\nb.example.net. AAAA 2001:db8::2",
 			want: "10 a.example.net 192.0.2.1 2001:db8::1, 10 b.example.net 2001:db8::2, 20 c.example.net",
 		},
 		{
-			name: "a host that is there twice counts once, as the better one",
+			name: "a host that occurs twice counts once, with the better preference",
 			zone: "example.net. MX 20 a.example.net.\nexample.net. MX 10 a.example.net.",
 			want: "10 a.example.net",
 		},
@@ -69,7 +69,7 @@ func TestSenderMX(t *testing.T) {
 		},
 		{name: "a null MX", zone: "example.net. MX 0 .", want: "null"},
 		{name: "a null MX with another preference", zone: "example.net. MX 10 .", want: "null"},
-		{name: "a null MX beside a host means nothing", zone: "example.net. MX 0 .\nexample.net. MX 10 a.example.net.", want: "10 a.example.net"},
+		{name: "a null MX beside a host is ignored", zone: "example.net. MX 0 .\nexample.net. MX 10 a.example.net.", want: "10 a.example.net"},
 		{name: "no MX, an IPv4 address", zone: "example.net. A 192.0.2.1", want: "implicit, 0 example.net 192.0.2.1"},
 		{name: "no MX, an IPv6 address", zone: "example.net. AAAA 2001:db8::1", want: "implicit, 0 example.net 2001:db8::1"},
 		{name: "nothing but a TXT record", zone: "example.net. TXT x", want: ""},
@@ -81,9 +81,9 @@ func TestSenderMX(t *testing.T) {
 		{name: "the addresses of one host fail", zone: "example.net. MX 10 a.example.net.\nexample.net. MX 20 b.example.net.\n!SERVFAIL a.example.net\nb.example.net. A 192.0.2.1", want: "10 a.example.net !, 20 b.example.net 192.0.2.1"},
 		{name: "the null reverse-path has no domain", zone: "example.net. MX 10 a.example.net.", from: "<>", want: ""},
 		{name: "an address literal has no domain", from: "user@[192.0.2.1]", want: ""},
-		{name: "the domain of a source route is not asked for", zone: "example.net. A 192.0.2.1\n!SERVFAIL relay.example.com", from: "<@relay.example.com:user@example.net>", want: "implicit, 0 example.net 192.0.2.1"},
+		{name: "a source route is ignored", zone: "example.net. A 192.0.2.1\n!SERVFAIL relay.example.com", from: "<@relay.example.com:user@example.net>", want: "implicit, 0 example.net 192.0.2.1"},
 		{name: "a domain in capitals with a last dot", zone: "example.net. A 192.0.2.1", from: "user@EXAMPLE.net.", want: "implicit, 0 example.net 192.0.2.1"},
-		{name: "a domain in another script is asked for as A-labels", zone: "xn--bcher-kva.example. A 192.0.2.1", from: "user@bücher.example", want: "implicit, 0 xn--bcher-kva.example 192.0.2.1"},
+		{name: "U-labels become A-labels", zone: "xn--bcher-kva.example. A 192.0.2.1", from: "user@bücher.example", want: "implicit, 0 xn--bcher-kva.example 192.0.2.1"},
 		{name: "ten hosts", zone: manyMX(10), want: "0 mx0.example.net, 1 mx1.example.net, 2 mx2.example.net, 3 mx3.example.net, 4 mx4.example.net, 5 mx5.example.net, 6 mx6.example.net, 7 mx7.example.net, 8 mx8.example.net, 9 mx9.example.net"},
 		{name: "more than ten hosts", zone: manyMX(12), want: "more, 0 mx0.example.net, 1 mx1.example.net, 2 mx2.example.net, 3 mx3.example.net, 4 mx4.example.net, 5 mx5.example.net, 6 mx6.example.net, 7 mx7.example.net, 8 mx8.example.net, 9 mx9.example.net"},
 	} {
@@ -95,9 +95,9 @@ func TestSenderMX(t *testing.T) {
 			env := checktest.Env(t, test.zone)
 			rec := &checktest.Recorder{Resolver: env.DNS}
 			env.DNS = rec
-			s := checktest.Session{MailFrom: test.from}.Request(t)
+			r := checktest.Session{MailFrom: test.from}.Request(t)
 			for range 2 {
-				if got := showMX(facts.SenderMX(context.Background(), env, s)); got != test.want {
+				if got := showMX(facts.SenderMX(context.Background(), env, r)); got != test.want {
 					t.Errorf("got  %s\nwant %s", got, test.want)
 				}
 			}

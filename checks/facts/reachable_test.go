@@ -10,7 +10,7 @@ import (
 
 func TestGloballyReachable(t *testing.T) {
 	t.Parallel()
-	// The first and last address of each block, and the neighbours of some.
+	// The first and last address of each block, and neighbours of some.
 	const reachable = `
 		1.1.1.1 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 172.15.255.255 172.32.0.0
 		192.0.0.9 192.0.0.10 192.0.1.0 192.0.3.0 192.31.196.1 192.52.193.1 192.88.99.1 192.88.99.3 192.167.255.255 192.169.0.0

@@ -77,7 +77,7 @@ type check struct {
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(r *checks.Request) []checks.Query { return facts.IdentityAhead(r) }
+func (c *check) Prefetch(r *checks.Request) []checks.Query { return facts.PrefetchIdentity(r) }
 
 // Check implements checks.Check.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {

@@ -89,7 +89,7 @@ func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict,
 func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	switch s.Stage {
 	case checks.Connect:
-		return facts.PTRAhead(s)
+		return facts.PrefetchPTR(s)
 	case checks.Helo:
 		if s.Helo == "" {
 			return nil

@@ -77,9 +77,9 @@ func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict,
 func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	switch s.Stage {
 	case checks.Connect:
-		return facts.IprevAhead(s)
+		return facts.PrefetchIprev(s)
 	case checks.MailFrom:
-		return facts.MXAhead(s)
+		return facts.PrefetchMX(s)
 	default:
 		return nil
 	}

@@ -53,7 +53,7 @@ func dynamicSession(t testing.TB, addr string, names ...string) (checks.Env, *ch
 func reverse(t testing.TB, a netip.Addr) string {
 	t.Helper()
 	s := checks.NewRequest(&checks.Session{Client: a}, checks.Connect)
-	return facts.PTRAhead(s)[0].Name
+	return facts.PrefetchPTR(s)[0].Name
 }
 
 func isDynamic(t testing.TB, change func(*rdns.Settings), addr string, names ...string) bool {

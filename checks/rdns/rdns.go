@@ -66,7 +66,7 @@ func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	if s.Stage != checks.Connect {
 		return nil
 	}
-	return facts.IprevAhead(s)
+	return facts.PrefetchIprev(s)
 }
 
 // list shows the first few of the client's names.

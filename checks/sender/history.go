@@ -73,7 +73,7 @@ func (c *check) history(ctx context.Context, s *checks.Request) ([]checks.Verdic
 // is an empty one, which is harmless.
 func (c *check) whose(ctx context.Context, s *checks.Request) string {
 	who := ""
-	if is, _ := facts.SenderIsClients(ctx, c.env, s); !is {
+	if is, _ := facts.SenderVerified(ctx, c.env, s); !is {
 		id, _ := facts.ClientIdentity(ctx, c.env, s)
 		who = id.String()
 	}

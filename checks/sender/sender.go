@@ -67,10 +67,10 @@ func says(vs []checks.Verdict, r *checks.Reason) bool {
 func (c *check) Prefetch(s *checks.Request) []checks.Query {
 	var ahead []checks.Query
 	if c.History > 0 {
-		ahead = facts.IdentityAhead(s)
+		ahead = facts.PrefetchIdentity(s)
 	}
 	if s.Stage == checks.MailFrom {
-		ahead = append(ahead, facts.MXAhead(s)...)
+		ahead = append(ahead, facts.PrefetchMX(s)...)
 	}
 	return ahead
 }

@@ -45,7 +45,7 @@ func originOf(ctx context.Context, env checks.Env, r *checks.Request) evidence.O
 	if spf, err := facts.MailFromSPF(ctx, env, r); err == nil {
 		origin.SPF, _ = spf.Identifies()
 	}
-	if origin.Verified, _ = facts.SenderIsClients(ctx, env, r); from.IsNull() && client.Domain != "" {
+	if origin.Verified, _ = facts.SenderVerified(ctx, env, r); from.IsNull() && client.Domain != "" {
 		origin.Sender, origin.Verified = client.Domain, true
 	}
 	if from.Local == "" || from.Domain == "" {

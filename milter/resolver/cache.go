@@ -11,16 +11,16 @@ import (
 
 // Lifetimes in the cache.
 const (
-	// minTTL covers an SMTP session, which asks one question at several stages. A TTL of 0 means "for the transaction in
-	// progress" (RFC 1035 section 3.2.1), which is the session here. minTTL is also the lifetime of a negative answer
-	// without SOA, which RFC 2308 section 5 says not to cache.
+	// minTTL covers an SMTP session, which asks one question at several stages. A TTL of 0 means "for the transaction
+	// in progress" (RFC 1035 section 3.2.1), which is the session here. minTTL is also the lifetime of a negative
+	// answer without SOA, which RFC 2308 section 5 says not to cache.
 	minTTL = 30 * time.Second
 
 	maxTTL         = 24 * time.Hour
 	maxNegativeTTL = time.Hour // RFC 2308 section 5 recommends one to three hours
 
-	// failureTTL keeps a session whose checks ask the same question from waiting for several time-outs. RFC 9520 section
-	// 3.2 requires 1 s to 5 min.
+	// failureTTL keeps a session whose checks ask the same question from waiting for several time-outs. RFC 9520
+	// section 3.2 requires 1 s to 5 min.
 	failureTTL = 5 * time.Second
 )
 
@@ -70,8 +70,8 @@ func (c *cache) put(q checks.Question, e entry) {
 
 func (c *cache) forget(q checks.Question) { c.entries.Invalidate(q) }
 
-// weight estimates the memory of an entry in bytes, rounded up: the heap grew by 206 for a negative answer, 326 with one
-// A record, 534 with a TXT record of 200 bytes, 1430 with ten A records.
+// weight estimates the memory of an entry in bytes, rounded up: the heap grew by 206 for a negative answer, 326 with
+// one A record, 534 with a TXT record of 200 bytes, 1430 with ten A records.
 func weight(q checks.Question, e *entry) uint32 {
 	bytes := 220 + len(q.Name)
 	for _, rr := range e.answer.Records {

@@ -39,8 +39,8 @@ func (c *chain) add(m *dns.Msg) (complete bool, err error) {
 	return true, nil
 }
 
-// addRecords adds the records of the wanted type at c.end and reports whether there are any. Their number is not limited
-// beyond the size of a message: a client whose address was left out would be refused.
+// addRecords adds the records of the wanted type at c.end and reports whether there are any. Their number is not
+// limited beyond the size of a message: a client whose address was left out would be refused.
 func (c *chain) addRecords(section []dns.RR) bool {
 	before := len(c.answer.Records)
 	for _, rr := range section {
@@ -74,9 +74,9 @@ func (c *chain) follow(alias *dns.CNAME) error {
 	return nil
 }
 
-// addNegative adds a message without records of the wanted type. asked is the name in its question. Either c.end does not
-// exist (RFC 6604 section 3: NXDOMAIN is about the last name of a chain), or it has no such records, or the server did
-// not look c.end up.
+// addNegative adds a message without records of the wanted type. asked is the name in its question. Either c.end does
+// not exist (RFC 6604 section 3: NXDOMAIN is about the last name of a chain), or it has no such records, or the server
+// did not look c.end up.
 func (c *chain) addNegative(m *dns.Msg, asked string) (complete bool) {
 	soa := authority(m.Ns, c.end)
 	if m.Rcode == dns.RcodeSuccess && c.end != asked && soa == nil {

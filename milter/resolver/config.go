@@ -21,9 +21,9 @@ type Config struct {
 	// "2001:db8::53", "[2001:db8::53]:53". If empty, they are read from ResolvConf.
 	Servers []string
 
-	// ResolvConf is a file in the format of resolv.conf(5). New reads its servers; the other options are ignored, because
-	// names here are absolute and the usual time-out of 5 s is longer than an MTA waits. If empty, it is the system's
-	// file, or the server 127.0.0.1 if the system has none.
+	// ResolvConf is a file in the format of resolv.conf(5). New reads its servers; the other options are ignored,
+	// because names here are absolute and the usual time-out of 5 s is longer than an MTA waits. If empty, it is the
+	// system's file, or the server 127.0.0.1 if the system has none.
 	ResolvConf string
 
 	// Timeout is the time to wait for one answer. 0 means 2 s.

@@ -42,8 +42,8 @@ func newUpstreams(addrs []netip.AddrPort, timeout time.Duration, attempts int,
 }
 
 // exchange asks one server after the other until one answers, positively or negatively. Each is asked once. After a
-// time-out, which may be a lost packet, a server is asked again, until the attempts are used up or ctx is done. The error
-// is an *Error.
+// time-out, which may be a lost packet, a server is asked again, until the attempts are used up or ctx is done. The
+// error is an *Error.
 func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
 	queue := u.order()
 	var last error

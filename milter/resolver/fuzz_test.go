@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// FuzzAccept tests that a packet is accepted as answer only if it matches the query, and that the answer is a chain from
-// the name in the question to records of the type in the question.
+// FuzzAccept tests that a packet is accepted as answer only if it matches the query, and that the answer is a chain
+// from the name in the question to records of the type in the question.
 func FuzzAccept(f *testing.F) {
 	for _, seed := range []string{
 		"example.org. 300 A 192.0.2.1\nother.example. 300 A 192.0.2.2",

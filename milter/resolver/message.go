@@ -14,12 +14,13 @@ import (
 const (
 	headerSize = 12 // RFC 1035 section 4.1.1
 
-	// udpSize is the longest answer over UDP in bytes, as announced to servers. It fits in the IPv6 minimum MTU of 1280.
+	// udpSize is the longest answer over UDP in bytes, as announced to servers. It fits in the IPv6 minimum MTU of
+	// 1280.
 	udpSize = 1232
 )
 
-// canonical returns a name as it is spelled in the cache and in flights. ok is false if the name cannot be in a question
-// (RFC 1035 section 2.3.4).
+// canonical returns a name as it is spelled in the cache and in flights. ok is false if the name cannot be in a
+// question (RFC 1035 section 2.3.4).
 func canonical(name string) (_ string, ok bool) {
 	var wire [255]byte
 	end, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)
@@ -64,8 +65,8 @@ func (q *query) id() uint16      { return packetID(q.packet) }
 
 func packetID(packet []byte) uint16 { return binary.BigEndian.Uint16(packet) }
 
-// matches reports whether a packet is a response to the query (RFC 5452 section 9.1). It does not parse the packet, so that
-// a flood of forged packets is cheap.
+// matches reports whether a packet is a response to the query (RFC 5452 section 9.1). It does not parse the packet, so
+// that a flood of forged packets is cheap.
 func (q *query) matches(packet []byte) bool {
 	const qrAndOpcode = 0xf8
 	if len(packet) < headerSize || packetID(packet) != q.id() || packet[2]&qrAndOpcode != 0x80 {
@@ -89,8 +90,9 @@ func rejectsEDNS(packet []byte) bool {
 	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented
 }
 
-// sameQuestion reports whether two question sections of equal length are equal, ignoring the case of ASCII letters in the
-// name (RFC 4343). The length of a label is at most 63 and so never a letter; the type and the class may contain one.
+// sameQuestion reports whether two question sections of equal length are equal, ignoring the case of ASCII letters in
+// the name (RFC 4343). The length of a label is at most 63 and so never a letter; the type and the class may contain
+// one.
 func sameQuestion(a, b []byte) bool {
 	name := len(b) - 4
 	for i := range b {
@@ -111,8 +113,8 @@ func lower(c byte) byte {
 // errTruncated is the error of parse for a packet with the TC bit, whose records must not be used (RFC 2181 section 9).
 var errTruncated = errors.New("truncated")
 
-// parse parses a packet that matches. It returns a positive or negative answer. A panic of the library, caused by a hostile
-// packet, is returned as ErrMalformed.
+// parse parses a packet that matches. It returns a positive or negative answer. A panic of the library, caused by a
+// hostile packet, is returned as ErrMalformed.
 func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -145,9 +147,9 @@ func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 	return m, checkRelevant(m, q.asked)
 }
 
-// checkComplete returns an error for two faults that dns.Msg accepts: fewer records than the header announces, which would
-// make a truncated RRset look complete or empty; and records without data (as in RFC 2136 section 2.5), whose fields would
-// be nil.
+// checkComplete returns an error for two faults that dns.Msg accepts: fewer records than the header announces, which
+// would make a truncated RRset look complete or empty; and records without data (as in RFC 2136 section 2.5), whose
+// fields would be nil.
 func checkComplete(packet []byte, m *dns.Msg) error {
 	for i, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
 		if want := int(binary.BigEndian.Uint16(packet[6+2*i:])); len(section) != want {
@@ -162,8 +164,8 @@ func checkComplete(packet []byte, m *dns.Msg) error {
 	return nil
 }
 
-// checkRelevant returns an error for a message that would be taken for an empty answer: records of other names only, or a
-// referral.
+// checkRelevant returns an error for a message that would be taken for an empty answer: records of other names only, or
+// a referral.
 func checkRelevant(m *dns.Msg, q checks.Question) error {
 	for _, rr := range m.Answer {
 		if belongs(rr, q.Name, q.Type) || belongs(rr, q.Name, dns.TypeCNAME) {

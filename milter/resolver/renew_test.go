@@ -42,8 +42,8 @@ func TestRenewAsksEachQuestionOnce(t *testing.T) {
 	})
 }
 
-// TestRenewDiscardsQueriesInFlight tests that the answer to a query sent before Renew is neither returned nor cached, also for
-// a name that is not spelled canonically.
+// TestRenewDiscardsQueriesInFlight tests that the answer to a query sent before Renew is neither returned nor cached,
+// also for a name that is not spelled canonically.
 func TestRenewDiscardsQueriesInFlight(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"mail.example.org", `mail\045x.example.org`} {

@@ -27,8 +27,8 @@ import (
 	"milterd/checks"
 )
 
-// Resolver is a checks.Resolver and a checks.Announcer. New returns one; Close must be called to release it. All methods
-// are safe for concurrent use.
+// Resolver is a checks.Resolver and a checks.Announcer. New returns one; Close must be called to release it. All
+// methods are safe for concurrent use.
 type Resolver struct {
 	exchange func(context.Context, checks.Question) (*dns.Msg, error)
 	servers  *upstreams
@@ -80,8 +80,8 @@ func New(cfg Config) (*Resolver, error) {
 	return r, nil
 }
 
-// Lookup implements checks.Resolver. If ctx ends, Lookup returns its error, and the query continues for other callers and
-// for the cache. Any other error is an *Error.
+// Lookup implements checks.Resolver. If ctx ends, Lookup returns its error, and the query continues for other callers
+// and for the cache. Any other error is an *Error.
 func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
@@ -125,8 +125,8 @@ func (r *Resolver) cached(q checks.Question) (a checks.Answer, ok bool, err erro
 	return e.answer, ok, e.err
 }
 
-// Close ends all queries, including those for announced questions, and waits for all goroutines of the resolver. Pending
-// and later calls of Lookup return ErrClosed. It may be called more than once.
+// Close ends all queries, including those for announced questions, and waits for all goroutines of the resolver.
+// Pending and later calls of Lookup return ErrClosed. It may be called more than once.
 func (r *Resolver) Close() {
 	r.mu.Lock()
 	r.cancel()

@@ -161,7 +161,8 @@ func TestConnectionRefusedIsNoTimeout(t *testing.T) {
 	ask(t, start(t, resolver.Config{Servers: append(servers, s.Addr), Timeout: time.Minute}))
 }
 
-// TestServerStopsDuringQueries tests that the queries pending at a server that stops move to the next one without a time-out.
+// TestServerStopsDuringQueries tests that the queries pending at a server that stops move to the next one without a
+// time-out.
 func TestServerStopsDuringQueries(t *testing.T) {
 	t.Parallel()
 	stopping, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)

@@ -17,9 +17,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// UDP sockets are shared by queries, because opening and closing one costs more than a query. They are replaced after some
-// time, because a port that never changes can be guessed (RFC 5452 section 9.2). An attacker has to guess one port of
-// about 28000 that is valid for less than a minute and one ID of 65536, while the one query for a question is in flight.
+// UDP sockets are shared by queries, because opening and closing one costs more than a query. They are replaced after
+// some time, because a port that never changes can be guessed (RFC 5452 section 9.2). An attacker has to guess one port
+// of about 28000 that is valid for less than a minute and one ID of 65536, while the one query for a question is in
+// flight.
 const (
 	// socketsPerServer is the number of receive buffers that a burst of answers is spread over. With half as many, half
 	// as large a burst fits; double takes up to 4 MiB more kernel memory for each server.
@@ -62,8 +63,8 @@ type reply struct {
 	err     error
 }
 
-// udp sends a query and waits for the answer. The error is ErrTimeout if the time is over or ctx is done, ErrUnreachable
-// for a network error, or that of query.parse.
+// udp sends a query and waits for the answer. The error is ErrTimeout if the time is over or ctx is done,
+// ErrUnreachable for a network error, or that of query.parse.
 func (s *server) udp(ctx context.Context, q *query, timeout time.Duration) (*dns.Msg, error) {
 	c := &call{q, make(chan reply, 1)}
 	k, err := s.register(c)
@@ -137,8 +138,8 @@ func (s *server) close() {
 	s.readers.Wait()
 }
 
-// socket is a connected UDP socket with a goroutine that assigns packets to calls. After retire it closes itself when no
-// call is left.
+// socket is a connected UDP socket with a goroutine that assigns packets to calls. After retire it closes itself when
+// no call is left.
 type socket struct {
 	conn   net.Conn
 	opened time.Duration // server.elapsed at that time
@@ -170,8 +171,8 @@ func (k *socket) add(c *call) bool {
 	}
 }
 
-// read passes answers to their calls until the socket is closed or fails. It also parses them: its goroutine has a stack
-// of the size that parsing needs, and those of the callers would have to grow.
+// read passes answers to their calls until the socket is closed or fails. It also parses them: its goroutine has a
+// stack of the size that parsing needs, and those of the callers would have to grow.
 func (k *socket) read() error {
 	buffer := make([]byte, readSize)
 	for {

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Stats are counts since New. Failures are counted for each server asked: a question that only the second server answered
-// adds one too.
+// Stats are counts since New. Failures are counted for each server asked: a question that only the second server
+// answered adds one too.
 type Stats struct {
 	Queries   uint64 `json:"queries"`   // sent over UDP, including repetitions
 	TCP       uint64 `json:"tcp"`       // repeated over TCP, because the answer was truncated

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BenchmarkStore measures the frequent operations: reading a record that exists, one that was read before and does not exist
-// (absent), one that was never read (new), and changing a record.
+// BenchmarkStore measures the frequent operations: reading a record that exists, one that was read before and does not
+// exist (absent), one that was never read (new), and changing a record.
 func BenchmarkStore(b *testing.B) {
 	for _, driver := range []string{"memory", "embedded"} {
 		b.Run(driver, func(b *testing.B) {

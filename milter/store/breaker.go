@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// toleratedFailures is how many failures in a row do not count as an outage. With half as many, two lost packets are one;
-	// with double, each of five operations waits for the timeout before the store is down.
+	// toleratedFailures is how many failures in a row do not count as an outage. With half as many, two lost packets
+	// are one; with double, each of five operations waits for the timeout before the store is down.
 	toleratedFailures = 2
 
-	// probeEvery is the time between two probes. With half, many hosts load a shared server twice as much; with double, an
-	// outage lasts up to a second longer.
+	// probeEvery is the time between two probes. With half, many hosts load a shared server twice as much; with double,
+	// an outage lasts up to a second longer.
 	probeEvery = time.Second
 )
 

@@ -121,7 +121,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestSingleFailuresAreNoOutage tests that neither two failures in a row nor the end of the caller's context begin an outage.
+// TestSingleFailuresAreNoOutage tests that neither two failures in a row nor the end of the caller's context begin an
+// outage.
 func TestSingleFailuresAreNoOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

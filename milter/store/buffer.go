@@ -11,16 +11,17 @@ import (
 )
 
 const (
-	// batchBytes makes the writer write at once. With half as much, a flood is written in twice as many transactions; with
-	// double, in half as many, each of them twice as long.
+	// batchBytes makes the writer write at once. With half as much, a flood is written in twice as many transactions;
+	// with double, in half as many, each of them twice as long.
 	batchBytes = 4 << 20
 
-	// maxUnwritten is the size of the buffer in bytes, beyond which an operation that writes has to wait. With half, the store
-	// is down after half the time that a disk is full, some 150,000 new records; double takes as much more memory.
+	// maxUnwritten is the size of the buffer in bytes, beyond which an operation that writes has to wait. With half,
+	// the store is down after half the time that a disk is full, some 150,000 new records; double takes as much more
+	// memory.
 	maxUnwritten = 64 << 20
 
-	// readCacheBytes is the size of the cache of reads. With half, fewer clients are served without the database; double
-	// takes as much more memory.
+	// readCacheBytes is the size of the cache of reads. With half, fewer clients are served without the database;
+	// double takes as much more memory.
 	readCacheBytes = 16 << 20
 )
 
@@ -30,9 +31,9 @@ type change struct {
 	deadline int64 // of recordClock
 }
 
-// buffer holds changes until the writer has written them, and caches what the database returned: a read of the database needs
-// a goroutine, see await, and takes ten times as long (BenchmarkStore, embedded/new and embedded/present). It is safe for
-// concurrent use.
+// buffer holds changes until the writer has written them, and caches what the database returned: a read of the database
+// needs a goroutine, see await, and takes ten times as long (BenchmarkStore, embedded/new and embedded/present). It is
+// safe for concurrent use.
 type buffer struct {
 	mu      sync.Mutex
 	waiting changeSet     // not being written yet
@@ -65,8 +66,8 @@ func (b *buffer) get(key string) (c change, ok bool, version uint64) {
 	return c, ok, b.version
 }
 
-// cacheRead caches what the database returned for a key after get. It does nothing if there was a change since: the database
-// may have been read before that change was written.
+// cacheRead caches what the database returned for a key after get. It does nothing if there was a change since: the
+// database may have been read before that change was written.
 func (b *buffer) cacheRead(key string, c change, version uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,8 +76,8 @@ func (b *buffer) cacheRead(key string, c change, version uint64) {
 	}
 }
 
-// put adds a change. If the buffer is full, it waits until the writer has written a part. due reports whether the writer
-// should run now.
+// put adds a change. If the buffer is full, it waits until the writer has written a part. due reports whether the
+// writer should run now.
 func (b *buffer) put(ctx context.Context, key string, c change) (due bool, err error) {
 	b.mu.Lock()
 	for b.full() {
@@ -105,8 +106,8 @@ func (b *buffer) isFull() bool {
 	return b.full()
 }
 
-// beginWrite returns the changes to write. They stay in the buffer until endWrite; if the write fails, the next beginWrite
-// returns them again.
+// beginWrite returns the changes to write. They stay in the buffer until endWrite; if the write fails, the next
+// beginWrite returns them again.
 func (b *buffer) beginWrite() changeSet {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// elapsedTime returns a clock that starts with the host's and advances by elapsed time only. If the host's clock is changed,
-// records neither expire too early nor last for years.
+// elapsedTime returns a clock that starts with the host's and advances by elapsed time only. If the host's clock is
+// changed, records neither expire too early nor last for years.
 func elapsedTime() func() time.Time {
 	began := time.Now()
 	return func() time.Time { return began.Round(0).Add(time.Since(began)) }
@@ -37,9 +37,9 @@ func (c *recordClock) wallTime(deadline int64) time.Time {
 // clockKey is the record with the time of the last write, as a decimal number. Scan skips it.
 const clockKey = "store:clock"
 
-// resume makes the clock continue from the last write to the database, if the host's clock is behind that: a host without a
-// battery-backed clock starts in the past, and records written then would expire when the time is set. A clock that was once
-// years ahead stays ahead, which does not affect lifetimes.
+// resume makes the clock continue from the last write to the database, if the host's clock is behind that: a host
+// without a battery-backed clock starts in the past, and records written then would expire when the time is set. A
+// clock that was once years ahead stays ahead, which does not affect lifetimes.
 func (c *recordClock) resume(db *pebble.DB) error {
 	raw, err := lookup(db, clockKey)
 	if raw == nil || err != nil {

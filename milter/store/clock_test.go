@@ -7,7 +7,8 @@ import (
 	"milterd/checks/checktest"
 )
 
-// TestHostClockJumps tests that the lifetime of records stays as it was if the host's clock is changed between two starts.
+// TestHostClockJumps tests that the lifetime of records stays as it was if the host's clock is changed between two
+// starts.
 func TestHostClockJumps(t *testing.T) {
 	t.Parallel()
 	for name, jump := range checktest.Jumps {

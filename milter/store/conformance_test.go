@@ -79,8 +79,8 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// TestEmbedded runs the tests of storetest with records that stay in the buffer, that are written during the test, and that
-// are swept all the time.
+// TestEmbedded runs the tests of storetest with records that stay in the buffer, that are written during the test, and
+// that are swept all the time.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	for name, flush := range map[string]time.Duration{"unwritten": time.Hour, "written": time.Millisecond, "standard": standardTuning().flushEvery} {

@@ -41,8 +41,8 @@ func fillFolder(t *testing.T, dir string) []string {
 	return names
 }
 
-// TestDamage damages one file after the other, in several ways. The store must open and work each time. A database that it
-// cannot read must be renamed, at once or when the first sweep finds the damage.
+// TestDamage damages one file after the other, in several ways. The store must open and work each time. A database that
+// it cannot read must be renamed, at once or when the first sweep finds the damage.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	intact := t.TempDir()

@@ -16,8 +16,8 @@ const (
 	// cacheBytes is the size of the block cache. With half, more reads of known records go to the disk.
 	cacheBytes = 32 << 20
 
-	// memtableBytes is the size of a memtable; the log has up to some times as much. With half, a flood is compacted more
-	// often; with double, opening after a crash reads twice as much.
+	// memtableBytes is the size of a memtable; the log has up to some times as much. With half, a flood is compacted
+	// more often; with double, opening after a crash reads twice as much.
 	memtableBytes = 4 << 20
 )
 
@@ -69,8 +69,8 @@ func (e *embedded) options() *pebble.Options {
 	return o
 }
 
-// isDamage distinguishes damage, including missing files, from errors of the system such as missing rights or a full disk,
-// for which renaming the folder would lose the records and help nothing.
+// isDamage distinguishes damage, including missing files, from errors of the system such as missing rights or a full
+// disk, for which renaming the folder would lose the records and help nothing.
 func isDamage(err error) bool {
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		return errno == syscall.ENOENT || errno == syscall.ENOTDIR || errno == syscall.EISDIR
@@ -142,9 +142,9 @@ func (l logger) Errorf(format string, args ...any) {
 	l.log.WithError(fmt.Errorf(format, args...)).Error("store has trouble")
 }
 
-// Fatalf implements pebble.Logger. The database calls it when its log or its list of files cannot be written, and relies on
-// it not to return. To keep the daemon running, it blocks forever, with the locks that the goroutine holds, and the
-// database is not used again until the daemon is restarted.
+// Fatalf implements pebble.Logger. The database calls it when its log or its list of files cannot be written, and
+// relies on it not to return. To keep the daemon running, it blocks forever, with the locks that the goroutine holds,
+// and the database is not used again until the daemon is restarted.
 func (l logger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf("%s is given up until the next start: %w", l.folder(), fmt.Errorf(format, args...))
 	if l.broken.set(err) {

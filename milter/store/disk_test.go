@@ -14,7 +14,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// failingFS returns a file system whose writes fail while an error is set. Syncs fail too, unless the error is temporary.
+// failingFS returns a file system whose writes fail while an error is set. Syncs fail too, unless the error is
+// temporary.
 func failingFS(fault *atomic.Pointer[error]) vfs.FS {
 	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		syncs := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo
@@ -25,7 +26,8 @@ func failingFS(fault *atomic.Pointer[error]) vfs.FS {
 	}))
 }
 
-// TestUnwritableDisk tests that the store works from memory while the disk cannot be written, reports that, and writes later.
+// TestUnwritableDisk tests that the store works from memory while the disk cannot be written, reports that, and writes
+// later.
 func TestUnwritableDisk(t *testing.T) {
 	t.Parallel()
 	for name, errno := range map[string]error{

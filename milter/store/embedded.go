@@ -19,13 +19,13 @@ import (
 
 // embedded is the driver that keeps records in a folder.
 //
-// A change goes to the buffer. One goroutine, the writer, writes the buffer to the database twice a second. An operation
-// looks in the buffer first and then in the database, for which it does not wait longer than its context lasts. A lock for
-// each key makes PutNew and Add atomic.
+// A change goes to the buffer. One goroutine, the writer, writes the buffer to the database twice a second. An
+// operation looks in the buffer first and then in the database, for which it does not wait longer than its context
+// lasts. A lock for each key makes PutNew and Add atomic.
 //
-// The database is pebble: bbolt was tried (a binary of 31 instead of 40 MB, 290 lines and 30 MiB of memory less, reads three
-// times as fast), and a flood of new greylist records took it down: it wrote 7 times the bytes, its files never shrink, and
-// its pages have no checksums.
+// The database is pebble: bbolt was tried (a binary of 31 instead of 40 MB, 290 lines and 30 MiB of memory less, reads
+// three times as fast), and a flood of new greylist records took it down: it wrote 7 times the bytes, its files never
+// shrink, and its pages have no checksums.
 type embedded struct {
 	tuning
 	dir   string // state folder
@@ -65,8 +65,9 @@ func standardTuning() tuning {
 	return tuning{fs: vfs.Default, flushEvery: 500 * time.Millisecond, sweepEvery: 10 * time.Minute, openFor: slowDisk}
 }
 
-// slowDisk is the time after which a disk that does not take writes is reported, and not waited for at start and close. With
-// half, a busy disk may be reported; with double, a stop of the daemon may take longer than service managers allow.
+// slowDisk is the time after which a disk that does not take writes is reported, and not waited for at start and close.
+// With half, a busy disk may be reported; with double, a stop of the daemon may take longer than service managers
+// allow.
 const slowDisk = 5 * time.Second
 
 // openEmbedded opens the database in the state folder.
@@ -94,8 +95,8 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 	return e, nil
 }
 
-// start opens the database and starts the writer. Opening waits while the disk is full. If that takes too long, start returns
-// nil, and the database is opened later.
+// start opens the database and starts the writer. Opening waits while the disk is full. If that takes too long, start
+// returns nil, and the database is opened later.
 func (e *embedded) start() error {
 	opened, abandoned := make(chan error), make(chan struct{})
 	e.writer.Go(func() {
@@ -225,8 +226,8 @@ func lookup(db *pebble.DB, key string) ([]byte, error) {
 	return append([]byte{}, raw...), done.Close()
 }
 
-// probe implements driver. It checks that the database can be read, that its files are still in the folder, and that the
-// buffer has room.
+// probe implements driver. It checks that the database can be read, that its files are still in the folder, and that
+// the buffer has room.
 func (e *embedded) probe(ctx context.Context) error {
 	if e.buffer.isFull() {
 		return errors.Join(errBehind, e.degraded())

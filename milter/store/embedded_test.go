@@ -40,8 +40,8 @@ func TestRecordsAndExpirySurviveReopening(t *testing.T) {
 	}
 }
 
-// TestReadsAreNeverStale tests that a record is read as it was last written, while other goroutines read it all the time and
-// the writer writes it to the disk.
+// TestReadsAreNeverStale tests that a record is read as it was last written, while other goroutines read it all the
+// time and the writer writes it to the disk.
 func TestReadsAreNeverStale(t *testing.T) {
 	t.Parallel()
 	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) { tune.flushEvery = time.Millisecond })
@@ -77,8 +77,8 @@ func TestReadsAreNeverStale(t *testing.T) {
 	}
 }
 
-// TestReadsDuringAChangeAreNotCached tests that a read of the database which began before a change is not cached after the
-// change has left the buffer: it may have returned the old value.
+// TestReadsDuringAChangeAreNotCached tests that a read of the database which began before a change is not cached after
+// the change has left the buffer: it may have returned the old value.
 func TestReadsDuringAChangeAreNotCached(t *testing.T) {
 	t.Parallel()
 	put := func(t *testing.T, s *Store) {

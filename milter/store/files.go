@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// fileSet are files of a database as they were when it was opened. Deleted files can still be written while they are open,
-// and what is written to them is lost; only a look at their names finds that.
+// fileSet are files of a database as they were when it was opened. Deleted files can still be written while they are
+// open, and what is written to them is lost; only a look at their names finds that.
 type fileSet map[string]os.FileInfo
 
 // newFileSet returns the folders and their lock files.

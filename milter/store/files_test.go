@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestFolderIsRemoved tests that the store is down when its files are removed: they can still be written, but all is lost.
+// TestFolderIsRemoved tests that the store is down when its files are removed: they can still be written, but all is
+// lost.
 func TestFolderIsRemoved(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(dir string) error{

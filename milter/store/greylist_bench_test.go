@@ -20,9 +20,9 @@ import (
 // triplets is the number of triplets in the store of BenchmarkGreylist, that of a busy site.
 const triplets = 1_000_000
 
-// BenchmarkGreylist measures greylisting decisions with a million triplets in the store: "first" for new triplets, "known"
-// for triplets that have passed. It also reports the bytes that a passed triplet takes on the disk or in the memory of
-// Redis.
+// BenchmarkGreylist measures greylisting decisions with a million triplets in the store: "first" for new triplets,
+// "known" for triplets that have passed. It also reports the bytes that a passed triplet takes on the disk or in the
+// memory of Redis.
 func BenchmarkGreylist(b *testing.B) {
 	for _, driver := range []string{"memory", "embedded", "redis"} {
 		b.Run(driver, func(b *testing.B) {
@@ -55,7 +55,8 @@ func BenchmarkGreylist(b *testing.B) {
 	}
 }
 
-// settledSize returns the size of a store when it no longer changes, or after a minute. The store updates it every 10 s.
+// settledSize returns the size of a store when it no longer changes, or after a minute. The store updates it every 10
+// s.
 func settledSize(b *testing.B, s *store.Store) int64 {
 	b.StopTimer()
 	defer b.StartTimer()

@@ -5,8 +5,8 @@ import (
 	"hash/maphash"
 )
 
-// keyLocks are locks for keys. Keys with the same hash share one. A lock is a channel of size 1, so that waiting for it ends
-// with the context.
+// keyLocks are locks for keys. Keys with the same hash share one. A lock is a channel of size 1, so that waiting for it
+// ends with the context.
 type keyLocks struct {
 	seed  maphash.Seed
 	locks [256]chan struct{}

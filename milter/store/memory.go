@@ -130,7 +130,8 @@ func (m *memory) location() string { return "" }
 
 func (m *memory) close() error { return nil }
 
-// lookup returns the entry of a key unless it has expired, or nil. The caller of it and of the following methods holds mu.
+// lookup returns the entry of a key unless it has expired, or nil. The caller of it and of the following methods holds
+// mu.
 func (m *memory) lookup(key string) *entry {
 	e := m.records[key]
 	if e != nil && e.deadline <= m.clock.now() {

@@ -17,8 +17,8 @@ func query[T any](ctx context.Context, e *embedded, f func(*pebble.DB) (T, error
 	return await(ctx, func() (T, error) { return read(e, f) })
 }
 
-// await runs f in a goroutine of its own, so that a disk that hangs does not block a session, and returns its result. If ctx
-// ends before, it returns errNoAnswer.
+// await runs f in a goroutine of its own, so that a disk that hangs does not block a session, and returns its result.
+// If ctx ends before, it returns errNoAnswer.
 func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T

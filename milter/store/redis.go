@@ -19,8 +19,8 @@ const (
 	probeKey  = "milterd-probe"
 )
 
-// redis is the driver for Redis and Valkey. The client pipelines the commands of concurrent sessions over a few connections,
-// so that they share round trips.
+// redis is the driver for Redis and Valkey. The client pipelines the commands of concurrent sessions over a few
+// connections, so that they share round trips.
 type redis struct {
 	options valkey.ClientOption
 	address string // without the password
@@ -79,8 +79,8 @@ func (r *redis) putNew(ctx context.Context, key string, value []byte, ttl time.D
 	return err == nil, err
 }
 
-// addScript adds to a counter atomically and sets the time to live of a new one. It returns the sum as text, because numbers
-// of Lua are exact up to 2^53 only. A time to live of 0 deletes the counter.
+// addScript adds to a counter atomically and sets the time to live of a new one. It returns the sum as text, because
+// numbers of Lua are exact up to 2^53 only. A time to live of 0 deletes the counter.
 const addScript = `redis.call('INCRBY', KEYS[1], ARGV[1])
 local total = redis.call('GET', KEYS[1])
 if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -162,8 +162,8 @@ func (r *redis) probe(ctx context.Context) error {
 
 func (r *redis) degraded() error { return nil }
 
-// size implements driver: all keys of the database, which should hold no others, and the memory of the server. For a cluster
-// both are unknown.
+// size implements driver: all keys of the database, which should hold no others, and the memory of the server. For a
+// cluster both are unknown.
 func (r *redis) size(ctx context.Context) (records, bytes int64) {
 	c, err := r.connection()
 	if err != nil || c.Mode() == valkey.ClientModeCluster {

@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// scan goes through the keys of all nodes and reads the values of a page in one round trip. A server may return a key more
-// than once, and the replicas of a cluster return those of their primaries; seen removes the duplicates.
+// scan goes through the keys of all nodes and reads the values of a page in one round trip. A server may return a key
+// more than once, and the replicas of a cluster return those of their primaries; seen removes the duplicates.
 func (r *redis) scan(prefix string) func(context.Context) ([]checks.Record, bool, error) {
 	var nodes []valkey.Client
 	var cursor uint64

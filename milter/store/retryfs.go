@@ -11,16 +11,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// temporary are errors of writing that leave the files unchanged and may go away: the disk is full, over a quota or mounted
-// read-only, or there are too many open files.
+// temporary are errors of writing that leave the files unchanged and may go away: the disk is full, over a quota or
+// mounted read-only, or there are too many open files.
 var temporary = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE}
 
 func isTemporary(err error) bool {
 	return slices.ContainsFunc(temporary, func(t error) bool { return errors.Is(err, t) })
 }
 
-// retry runs write until it does not fail with a temporary error, or until close. Meanwhile reads work, and writes until the
-// buffer is full.
+// retry runs write until it does not fail with a temporary error, or until close. Meanwhile reads work, and writes
+// until the buffer is full.
 func (e *embedded) retry(write func() error) error {
 	err := write()
 	if !isTemporary(err) {
@@ -43,8 +43,9 @@ func (e *embedded) retry(write func() error) error {
 	return err
 }
 
-// retryFS is a file system that retries writes after temporary errors, with which the database would give up until the next
-// start. It does not retry Sync: after a failed Sync it is unknown which data are on the disk, so the database must know.
+// retryFS is a file system that retries writes after temporary errors, with which the database would give up until the
+// next start. It does not retry Sync: after a failed Sync it is unknown which data are on the disk, so the database
+// must know.
 type retryFS struct {
 	vfs.FS
 	retry func(write func() error) error

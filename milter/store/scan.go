@@ -14,8 +14,8 @@ import (
 // pageSize is the number of records in a page of Scan, approximately.
 const pageSize = 500
 
-// scan returns the records of the buffer as the first page, then those of the database. Changes that are written meanwhile
-// appear in the database, unless the scan has passed their keys.
+// scan returns the records of the buffer as the first page, then those of the database. Changes that are written
+// meanwhile appear in the database, unless the scan has passed their keys.
 func (e *embedded) scan(prefix string) func(context.Context) ([]checks.Record, bool, error) {
 	var unwritten map[string]change
 	start := []byte(prefix)

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// TestDiskSpaceOfExpiredRecords lets many records expire, round after round, beside some that do not. The folder must not grow
-// beyond twice the size of these and the log of the database. MILTERD_TEST_TRIPLETS sets how many expire, for a long run.
+// TestDiskSpaceOfExpiredRecords lets many records expire, round after round, beside some that do not. The folder must
+// not grow beyond twice the size of these and the log of the database. MILTERD_TEST_TRIPLETS sets how many expire, for
+// a long run.
 func TestDiskSpaceOfExpiredRecords(t *testing.T) {
 	t.Parallel()
 	expiring := 100_000

@@ -5,14 +5,14 @@
 //     crash of the process or the machine loses no more. A damaged database is renamed and replaced by an empty one.
 //   - redis: shared by all hosts that use the server.
 //
-// No operation takes longer than Config.Timeout. After more than two failures in a row every operation returns ErrDown at
-// once, until a probe, which runs in the background each second, succeeds. An operation never panics.
+// No operation takes longer than Config.Timeout. After more than two failures in a row every operation returns ErrDown
+// at once, until a probe, which runs in the background each second, succeeds. An operation never panics.
 //
-// A key has at most 4 KiB and a value at most 64 KiB; both may be empty. A record with a time to live of 0 or less expires
-// at once. Records expire with a resolution of a millisecond.
+// A key has at most 4 KiB and a value at most 64 KiB; both may be empty. A record with a time to live of 0 or less
+// expires at once. Records expire with a resolution of a millisecond.
 //
-// Start at Store.do, which runs each operation of a driver; the drivers are memory.go, embedded.go and redis.go. The tests
-// of all drivers are in checks/checktest/storetest.
+// Start at Store.do, which runs each operation of a driver; the drivers are memory.go, embedded.go and redis.go. The
+// tests of all drivers are in checks/checktest/storetest.
 package store
 
 import (
@@ -45,8 +45,8 @@ var (
 	ErrNotCounter = errors.New("not a counter, or an overflow")
 )
 
-// driver stores records. Keys and values are within the limits. All methods return soon after their context ends and are
-// safe for concurrent use.
+// driver stores records. Keys and values are within the limits. All methods return soon after their context ends and
+// are safe for concurrent use.
 type driver interface {
 	get(ctx context.Context, key string) ([]byte, bool, error)
 	put(ctx context.Context, key string, value []byte, ttl time.Duration) error

@@ -8,7 +8,8 @@ import (
 )
 
 // sweeper deletes expired records. It goes through all records in small steps and then rests for tuning.sweepEvery. The
-// database compacts its files by itself where many records were deleted. Only the writer uses the sweeper, except records.
+// database compacts its files by itself where many records were deleted. Only the writer uses the sweeper, except
+// records.
 type sweeper struct {
 	records atomic.Int64 // found by the last sweep, not expired; -1: unknown
 
@@ -17,8 +18,8 @@ type sweeper struct {
 	ended time.Time
 }
 
-// sweepStep is the number of records that are read after each flush, in about 10 ms. With half, a sweep of a million records
-// takes 100 s instead of 50; with double, flushes are delayed by 20 ms.
+// sweepStep is the number of records that are read after each flush, in about 10 ms. With half, a sweep of a million
+// records takes 100 s instead of 50; with double, flushes are delayed by 20 ms.
 const sweepStep = 10_000
 
 // sweep does the next step of a sweep, if it is not at rest.
@@ -49,8 +50,8 @@ func (e *embedded) sweep() error {
 	return nil
 }
 
-// sweepFrom adds the deletions of the next expired records to batch. It returns the key to continue with, nil after the last
-// one, and the number of records that have not expired.
+// sweepFrom adds the deletions of the next expired records to batch. It returns the key to continue with, nil after the
+// last one, and the number of records that have not expired.
 func (e *embedded) sweepFrom(key []byte, batch *pebble.Batch) (next []byte, found int64, err error) {
 	it, err := e.db.NewIter(fromKey(key))
 	if err != nil {

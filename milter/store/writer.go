@@ -6,8 +6,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// runWriter is the goroutine that writes to the database: the buffer, and the deletions of the sweeper. No other goroutine
-// writes, so a record cannot be renewed between the sweeper's read and its deletion.
+// runWriter is the goroutine that writes to the database: the buffer, and the deletions of the sweeper. No other
+// goroutine writes, so a record cannot be renewed between the sweeper's read and its deletion.
 func (e *embedded) runWriter() {
 	tick := time.NewTicker(e.flushEvery)
 	defer tick.Stop()

@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	workers = 8
-	rounds  = 50
+	goroutines = 8
+	rounds     = 50
 )
 
-// ways lists the store and, if there is one, another way to its records.
-func (s suite) ways() []checks.Store {
-	ways := []checks.Store{s.store}
+// stores returns the store and, if there is one, another with the same records.
+func (s suite) stores() []checks.Store {
+	stores := []checks.Store{s.store}
 	if s.Second != nil {
-		ways = append(ways, s.Second(s.T, s.store))
+		stores = append(stores, s.Second(s.T, s.store))
 	}
-	return ways
+	return stores
 }
 
-// crowd runs f many times at once, and returns when all are done.
-func (s suite) crowd(f func(way checks.Store, round int)) {
+// concurrently runs f rounds times in each of several goroutines for each store.
+func (s suite) concurrently(f func(store checks.Store, round int)) {
 	var all sync.WaitGroup
-	for _, way := range s.ways() {
-		for range workers {
+	for _, store := range s.stores() {
+		for range goroutines {
 			all.Go(func() {
 				for round := range rounds {
-					f(way, round)
+					f(store, round)
 				}
 			})
 		}
@@ -37,11 +37,11 @@ func (s suite) crowd(f func(way checks.Store, round int)) {
 	all.Wait()
 }
 
-// concurrentPutNew: of many that try at the same time, one writes.
+// concurrentPutNew tests that one of many concurrent calls stores the record.
 func (s suite) concurrentPutNew() {
 	var stored [rounds]atomic.Int64
-	s.crowd(func(way checks.Store, round int) {
-		ok, err := way.PutNew(s.ctx, "new:"+strconv.Itoa(round), []byte("1"), long)
+	s.concurrently(func(store checks.Store, round int) {
+		ok, err := store.PutNew(s.ctx, "new:"+strconv.Itoa(round), []byte("1"), long)
 		if err != nil {
 			s.Error(err)
 		}
@@ -51,22 +51,22 @@ func (s suite) concurrentPutNew() {
 	})
 	for round := range stored {
 		if n := stored[round].Load(); n != 1 {
-			s.Errorf("round %d: %d wrote", round, n)
+			s.Errorf("round %d: %d calls stored the record", round, n)
 		}
 	}
 }
 
-// concurrentAdd: nothing is lost, and no total is returned twice.
+// concurrentAdd tests that concurrent calls all count and return different totals.
 func (s suite) concurrentAdd() {
 	var totals sync.Map
 	var n atomic.Int64
-	s.crowd(func(way checks.Store, _ int) {
-		total, err := way.Add(s.ctx, "n", 1, long)
+	s.concurrently(func(store checks.Store, _ int) {
+		total, err := store.Add(s.ctx, "n", 1, long)
 		if err != nil {
 			s.Error(err)
 		}
 		if _, twice := totals.LoadOrStore(total, true); twice {
-			s.Errorf("two were told %d", total)
+			s.Errorf("two calls returned %d", total)
 		}
 		n.Add(1)
 	})

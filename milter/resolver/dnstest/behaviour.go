@@ -6,8 +6,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Behaviour changes the answer of a server. It returns the message to send, nil for none, and may send other packets before.
-// It may replace the sections of resp, but not modify the records: they are shared.
+// Behaviour changes the answer of a server. It returns the message to send, nil for none, and may send other packets
+// before. It may replace the sections of resp, but not modify the records: they are shared.
 type Behaviour func(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg
 
 // Dead answers no query.
@@ -21,8 +21,8 @@ func TruncateUDP(w dns.ResponseWriter, _, resp *dns.Msg) *dns.Msg {
 	return resp
 }
 
-// Forged sends forged answers before the right one: with a wrong ID, with another name, type or class, with no question or
-// two, a query instead of a response, another operation, and bytes that are no DNS message.
+// Forged sends forged answers before the right one: with a wrong ID, with another name, type or class, with no question
+// or two, a query instead of a response, another operation, and bytes that are no DNS message.
 func Forged(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 	forge := func(change func(m *dns.Msg)) {
 		m := new(dns.Msg).SetRcode(req, dns.RcodeNameError)

@@ -1,5 +1,5 @@
-// Package dnstest provides a DNS server for tests. It answers from zone text (see checktest.Zone) over UDP and TCP, counts
-// queries, and can be made to behave like faulty servers and attackers, see Behaviour.
+// Package dnstest provides a DNS server for tests. It answers from zone text (see checktest.Zone) over UDP and TCP,
+// counts queries, and can be made to behave like faulty servers and attackers, see Behaviour.
 package dnstest
 
 import (

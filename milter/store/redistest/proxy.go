@@ -8,33 +8,33 @@ import (
 	"testing"
 )
 
-// Mode is how a proxy treats connections.
+// Mode is how a proxy handles connections.
 type Mode int
 
-// Modes of a proxy. Each holds for connections there are and for those to come.
+// Modes of a proxy, for existing and new connections.
 const (
-	Pass  Mode = iota // all is forwarded
-	Stall             // connections are taken, and nothing is forwarded
-	Cut               // connections are closed
+	Pass  Mode = iota // forward
+	Stall             // accept connections, but forward nothing
+	Cut               // close connections
 )
 
-// Proxy is a TCP address in front of a server. It is safe for concurrent use.
+// Proxy forwards TCP connections to a server. It is safe for concurrent use.
 type Proxy struct {
 	Addr   string
-	Chunks atomic.Int64 // of what clients sent, as read: a pipeline of commands is one
+	Chunks atomic.Int64 // reads of data from clients; a pipeline of commands is one
 
 	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 
-	mu    sync.Mutex
-	turn  sync.Cond // the mode has changed
-	mode  Mode
-	conns map[net.Conn]bool
+	mu      sync.Mutex
+	changed sync.Cond // of mode
+	mode    Mode
+	conns   map[net.Conn]bool
 }
 
-// NewProxy makes a proxy on a free port of the loopback interface, which lasts as long as the test. With a certificate it
-// speaks TLS to clients.
+// NewProxy starts a proxy on a free port of the loopback interface. It is closed at the end of the test. With a
+// certificate it uses TLS for clients.
 func NewProxy(t testing.TB, s *Server, certs ...tls.Certificate) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -45,7 +45,7 @@ func NewProxy(t testing.TB, s *Server, certs ...tls.Certificate) *Proxy {
 	if len(certs) > 0 {
 		p.listener = tls.NewListener(l, &tls.Config{Certificates: certs})
 	}
-	p.turn.L = &p.mu
+	p.changed.L = &p.mu
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
@@ -65,7 +65,7 @@ func (p *Proxy) Set(m Mode) {
 			c.Close()
 		}
 	}
-	p.turn.Broadcast()
+	p.changed.Broadcast()
 }
 
 func (p *Proxy) accept() {
@@ -78,22 +78,22 @@ func (p *Proxy) accept() {
 	}
 }
 
-// serve connects a client with the server.
+// serve forwards between a client and the server.
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	if !p.keep(client) {
+	if !p.add(client) {
 		return
 	}
-	defer p.forget(client)
+	defer p.remove(client)
 	server, err := net.Dial("unix", p.target)
 	if err != nil {
 		return
 	}
 	defer server.Close()
-	if !p.keep(server) {
+	if !p.add(server) {
 		return
 	}
-	defer p.forget(server)
+	defer p.remove(server)
 	var back sync.WaitGroup
 	back.Go(func() {
 		defer client.Close()
@@ -104,7 +104,7 @@ func (p *Proxy) serve(client net.Conn) {
 	back.Wait()
 }
 
-// copy forwards until one of the two is closed.
+// copy forwards data from one connection to another until one of them is closed.
 func (p *Proxy) copy(to, from net.Conn, chunks *atomic.Int64) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -121,17 +121,18 @@ func (p *Proxy) copy(to, from net.Conn, chunks *atomic.Int64) {
 	}
 }
 
-// await returns when something may be forwarded; false: nothing may, ever.
+// await waits while the mode is Stall. It returns false if the connection must be closed.
 func (p *Proxy) await() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.mode == Stall {
-		p.turn.Wait()
+		p.changed.Wait()
 	}
 	return p.mode == Pass
 }
 
-func (p *Proxy) keep(c net.Conn) bool {
+// add adds a connection for Set to close. It returns false if the connection must be closed now.
+func (p *Proxy) add(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mode == Cut {
@@ -141,7 +142,7 @@ func (p *Proxy) keep(c net.Conn) bool {
 	return true
 }
 
-func (p *Proxy) forget(c net.Conn) {
+func (p *Proxy) remove(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)

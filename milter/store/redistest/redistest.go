@@ -1,4 +1,4 @@
-// Package redistest starts a real Redis for a test, and a proxy in front of it that can fail as networks and servers do.
+// Package redistest runs redis-server for tests, with a proxy in front of it that can simulate failures of the network.
 package redistest
 
 import (
@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// Server is a redis-server process, or none while it is stopped. It belongs to one goroutine.
+// Server is a redis-server process. It may be used by one goroutine at a time.
 type Server struct {
-	Socket string // the path of its unix socket
-	Dir    string // its folder, which outlives a Stop
+	Socket string // path of its unix socket
+	Dir    string // its folder, which Stop does not remove
 
 	t    testing.TB
 	args []string
 	cmd  *exec.Cmd
 }
 
-// patient is how long a server may take to start or to end.
-const patient = 20 * time.Second
+// startTimeout is the time that a server has to start.
+const startTimeout = 20 * time.Second
 
-// Start starts redis-server with further arguments, on a unix socket in a folder of its own, without saving anything. It
-// ends with the test. Without the program the test is skipped, or fails if MILTERD_TEST_REAL is 1.
+// Start starts redis-server with additional arguments, on a unix socket in a folder of its own, without persistence. It
+// stops at the end of the test. If there is no redis-server the test is skipped, or fails if MILTERD_TEST_REAL is 1.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -35,7 +35,7 @@ func Start(t testing.TB, args ...string) *Server {
 		}
 		t.Skip("there is no redis-server; .ci/install installs it")
 	}
-	// Not the folder of the test, whose path may be too long for a socket.
+	// Not t.TempDir: its path may be too long for a socket.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {
 		t.Fatal(err)
@@ -51,17 +51,17 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// URL is the address of the server.
+// URL returns the address of the server for store.Config.
 func (s *Server) URL() string { return "unix://" + s.Socket }
 
-// PID is the id of the process. There must be one.
+// PID returns the process ID of a running server.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Start starts a stopped server again, and waits until it can be asked.
+// Start starts a stopped server and waits until it accepts connections.
 func (s *Server) Start() {
 	s.t.Helper()
 	cmd := exec.Command("redis-server", s.args...)
-	// It must not outlive a test that is killed.
+	// Kill it with a test that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -73,26 +73,26 @@ func (s *Server) Start() {
 	s.cmd = cmd
 	ready := make(chan string, 1)
 	go func() {
-		var said strings.Builder
+		var output strings.Builder
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			said.WriteString(lines.Text() + "\n")
+			output.WriteString(lines.Text() + "\n")
 			if strings.Contains(strings.ToLower(lines.Text()), "ready to accept connections") {
 				ready <- ""
 			}
 		}
-		ready <- said.String()
+		ready <- output.String()
 	}()
 	select {
-	case said := <-ready:
-		if said != "" {
-			s.t.Fatalf("redis-server does not start:\n%s", said)
+	case output := <-ready:
+		if output != "" {
+			s.t.Fatalf("redis-server does not start:\n%s", output)
 		}
-	case <-time.After(patient):
+	case <-time.After(startTimeout):
 		s.t.Fatal("redis-server does not start")
 	}
 }
 
-// Stop kills the server, and waits until it is gone. Stopping twice does nothing.
+// Stop kills the server and waits for its end. It may be called more than once.
 func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
@@ -102,10 +102,10 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
-// Freeze stops the server from running until Thaw: its connections stay, and nobody answers.
+// Freeze suspends the server until Thaw: its connections stay open without answers.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen server go on.
+// Thaw resumes the server after Freeze.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig os.Signal) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the generated part of the README anew")
+var update = flag.Bool("update", false, "write the generated parts of the README")
 
 func writeFile(t *testing.T, path, text string) {
 	t.Helper()
@@ -28,7 +28,8 @@ func readFile(t *testing.T, path string) string {
 	return string(text)
 }
 
-func TestExampleConfigurationIsTheReference(t *testing.T) {
+// TestExampleConfiguration tests that examples/milterd.yaml is the output of milterd doc config.
+func TestExampleConfiguration(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{"doc", "config"}, &out, io.Discard); code != 0 {
@@ -38,11 +39,11 @@ func TestExampleConfigurationIsTheReference(t *testing.T) {
 		t.Error("examples/milterd.yaml is not what milterd doc config prints: make examples")
 	}
 	if code := run(t.Context(), []string{"check-config", "-c", "../../examples/milterd.yaml"}, &out, &out); code != 0 {
-		t.Errorf("it is not good: %s", &out)
+		t.Errorf("check-config: %s", &out)
 	}
 }
 
-// between finds the generated part of the README.
+// between matches the generated table of reasons in the README.
 var between = regexp.MustCompile(`(?s)(<!-- made by milterd doc reasons -->\n).*?(<!-- end -->)`)
 
 func TestReadmeHasTheReasons(t *testing.T) {
@@ -53,7 +54,7 @@ func TestReadmeHasTheReasons(t *testing.T) {
 	text := readFile(t, path)
 	want := between.ReplaceAllString(text, "${1}"+strings.ReplaceAll(table.String(), "$", "$$")+"${2}")
 	if !between.MatchString(text) {
-		t.Fatal("no place for the table of reasons")
+		t.Fatal("the README has no place for the table of reasons")
 	}
 	if want == text {
 		return
@@ -79,7 +80,7 @@ func TestEveryDirectDependencyIsInTheReadme(t *testing.T) {
 	}
 }
 
-func TestUnknownPartsOfTheManual(t *testing.T) {
+func TestUnknownDoc(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
 		"doc":         "milterd: doc what? There is config, man, reasons\n",

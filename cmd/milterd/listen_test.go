@@ -11,6 +11,7 @@ import (
 	"milterd/milter"
 )
 
+// TestConnectionsOf tests the limit of connections for a limit of open files.
 func TestConnectionsOf(t *testing.T) {
 	t.Parallel()
 	for files, want := range map[int]int{
@@ -23,11 +24,12 @@ func TestConnectionsOf(t *testing.T) {
 		got := connectionsOf(files)
 		left := files - milter.MostConnections(got)
 		if got != want || got > 1 && left < min(spareFiles, files/2) {
-			t.Errorf("of %d files: %d connections, want %d; %d files are left", files, got, want, left)
+			t.Errorf("%d files: %d connections, want %d; %d files left", files, got, want, left)
 		}
 	}
 }
 
+// TestUnixSocket tests mode and group of a unix socket, and that a dead socket is replaced and other files are not.
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/m.sock"
@@ -41,9 +43,9 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("got %v, %v", info, err)
 	}
 	if _, err := listen(w); err == nil || !strings.Contains(err.Error(), "another program listens") {
-		t.Errorf("a second listener: %v", err)
+		t.Errorf("second listener: %v", err)
 	}
-	// A socket that nobody listens on, as after kill -9.
+	// A dead socket, as after kill -9.
 	ln.(*unixListener).UnixListener.Close()
 	ln, err = listen(w)
 	if err != nil {
@@ -56,19 +58,19 @@ func TestUnixSocket(t *testing.T) {
 	c.Close()
 	ln.Close()
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Errorf("the socket is left behind: %v", err)
+		t.Errorf("socket after Close: %v", err)
 	}
 	next, err := listen(w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close() // again, as the server does
+	ln.Close() // a second time, as the server does
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the socket of the next daemon is gone: %v", err)
 	}
 	next.Close()
 	writeFile(t, path, "precious")
 	if _, err := listen(w); err == nil || readFile(t, path) != "precious" {
-		t.Errorf("a file in its place: %v", err)
+		t.Errorf("file in place of the socket: %v", err)
 	}
 }

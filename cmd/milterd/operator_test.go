@@ -26,10 +26,10 @@ import (
 	"milterd/milter/web/dashboard"
 )
 
-// operated is a daemon whose operator's pages are served.
-func operated(t *testing.T, change func(*config.Config)) (*daemon, string) {
+// withPages returns a daemon and the URL of its operator's pages.
+func withPages(t *testing.T, change func(*config.Config)) (*daemon, string) {
 	t.Helper()
-	d := recording(t, func(c *config.Config) {
+	d := withRecords(t, func(c *config.Config) {
 		c.Hostname = "mx.example.org"
 		if change != nil {
 			change(c)
@@ -57,7 +57,7 @@ func operated(t *testing.T, change func(*config.Config)) (*daemon, string) {
 	return d, srv.URL
 }
 
-// fetch asks for a page, and follows where it leads.
+// fetch sends a request, follows redirects, and returns the status and the text of the page.
 func fetch(t *testing.T, method, address string, form url.Values, change func(*http.Request)) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
@@ -83,7 +83,7 @@ func fetch(t *testing.T, method, address string, form url.Values, change func(*h
 // TestButtonsChangeTheStore uses every button of the operator's pages.
 func TestButtonsChangeTheStore(t *testing.T) {
 	t.Parallel()
-	d, address := operated(t, nil)
+	d, address := withPages(t, nil)
 	ctx := context.Background()
 	press := func(page, says string, fields ...string) {
 		t.Helper()
@@ -137,10 +137,10 @@ func TestButtonsChangeTheStore(t *testing.T) {
 	}
 }
 
-// TestTheOperatorSeesARefusal goes from the chart to the trace.
-func TestTheOperatorSeesARefusal(t *testing.T) {
+// TestRefusalOnPages tests that every page shows a refusal.
+func TestRefusalOnPages(t *testing.T) {
 	t.Parallel()
-	d, address := operated(t, nil)
+	d, address := withPages(t, nil)
 	s := &checks.Session{ID: "s1", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "h.example"}
 	s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
 	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
@@ -162,11 +162,11 @@ func TestTheOperatorSeesARefusal(t *testing.T) {
 	}
 }
 
-// TestWhoMaySeeThePages asks for every page as others do.
-func TestWhoMaySeeThePages(t *testing.T) {
+// TestAccessToPages requests every page with and without password, from other sites and under other host names.
+func TestAccessToPages(t *testing.T) {
 	t.Parallel()
-	_, open := operated(t, nil)
-	_, shut := operated(t, func(c *config.Config) { c.Admin.Password = "secret" })
+	_, open := withPages(t, nil)
+	_, shut := withPages(t, func(c *config.Config) { c.Admin.Password = "secret" })
 	auth := func(r *http.Request) { r.SetBasicAuth("me", "secret") }
 	rebound := func(r *http.Request) { r.Host = "evil.example" }
 	foreign := func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }
@@ -199,10 +199,10 @@ func TestWhoMaySeeThePages(t *testing.T) {
 	}
 }
 
-// TestChartsAreSeeded starts a daemon on the records of one before.
+// TestChartsAreSeeded tests that the charts of a new daemon begin with the records of the one before.
 func TestChartsAreSeeded(t *testing.T) {
 	t.Parallel()
-	d := recording(t, nil)
+	d := withRecords(t, nil)
 	s := &checks.Session{ID: "s1", Time: time.Now().Add(-2 * time.Hour)}
 	for range 3 {
 		d.explain.book.Accepted(checks.NewRequest(s, checks.EndOfHeader))
@@ -211,7 +211,7 @@ func TestChartsAreSeeded(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	d.started = time.Now().Add(-time.Hour)
-	live := &checks.Session{ID: "s2", Time: time.Now()} // counted already
+	live := &checks.Session{ID: "s2", Time: time.Now()} // is counted by the new daemon itself
 	d.explain.book.Accepted(checks.NewRequest(live, checks.EndOfHeader))
 	for d.recorded().Written < 4 {
 		time.Sleep(time.Millisecond)

@@ -14,8 +14,8 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// TestTheFirstExampleOfTheReadme runs it where nobody has a name.
-func TestTheFirstExampleOfTheReadme(t *testing.T) {
+// TestReadmeSimulation runs the first example of the README with a DNS that has no names.
+func TestReadmeSimulation(t *testing.T) {
 	t.Parallel()
 	example := regexp.MustCompile("(?s)```\n\\$ milterd (simulate [^\n]*)\n(.*?)```").FindStringSubmatch(readFile(t, "../../README.md"))
 	if example == nil {
@@ -31,14 +31,62 @@ func TestTheFirstExampleOfTheReadme(t *testing.T) {
 	}
 }
 
-// TestTheExampleCheckOfTheReadme adds the check of the README to the program, in an overlay: its one folder and its one
-// word in the registry. Configuration, reference and simulate must know it, and the tests of the registry must like it.
-func TestTheExampleCheckOfTheReadme(t *testing.T) {
+// TestReadmeCheck adds the check of the README to milterd in an overlay: a folder, and a word in the registry. It runs the
+// tests of the registry and of the check, and tests that the reference and simulate have the check.
+func TestReadmeCheck(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	overlay := overlayCheck(t, root, dir)
+
+	golang := func(args ...string) string {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = root
+		out, err := cmd.CombinedOutput()
+		if err != nil && cmd.ProcessState.ExitCode() < 0 {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	out := golang("test", "-vet=off", "-overlay", overlay, "-run", "Test[^F]", "./checks/all") // TestFolders reads the disk, which the overlay does not change
+	if !strings.HasPrefix(out, "ok") {
+		t.Errorf("tests of the registry: %s", out)
+	}
+	// go test cannot run tests in a folder that is not on the disk.
+	if out := golang("test", "-c", "-vet=off", "-overlay", overlay, "-o", dir+"/shout.test", "./checks/shout"); out != "" {
+		t.Fatal(out)
+	}
+	own := exec.Command(dir + "/shout.test")
+	own.Dir = dir
+	if out, err := own.CombinedOutput(); err != nil {
+		t.Errorf("tests of the check: %v: %s", err, out)
+	}
+
+	bin, err := daemontest.Build("-overlay", overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	milterd := func(args ...string) string {
+		out, _ := exec.Command(bin, args...).CombinedOutput()
+		return string(out)
+	}
+	if out := milterd("doc", "config"); !strings.Contains(out, "shout:\n    # How many capital letters a subject may have.\n    letters: 20") {
+		t.Errorf("doc config does not have the check: %s", out)
+	}
+	if out := milterd("doc", "reasons"); !strings.Contains(out, "| shout | `subject-shouting` | watch | reject | 550 5.7.1 |") {
+		t.Errorf("doc reasons does not have the reason: %s", out)
+	}
+	if out := milterd("simulate", dir+"/shout.session"); strings.Contains(out, "want the reply") || !strings.Contains(out, "subject-shouting (reject)") {
+		t.Errorf("simulate: %s", out)
+	}
+}
+
+// overlayCheck writes the check of the README to dir, and an overlay that adds it to the module at root.
+func overlayCheck(t *testing.T, root, dir string) (file string) {
+	t.Helper()
 	readme := readFile(t, root+"/README.md")
 	part := func(pattern string) string {
 		found := regexp.MustCompile("(?s)" + pattern).FindStringSubmatch(readme)
@@ -47,7 +95,6 @@ func TestTheExampleCheckOfTheReadme(t *testing.T) {
 		}
 		return found[1]
 	}
-	dir := t.TempDir()
 	writeFile(t, dir+"/shout.go", part("```go\n(// Package shout .*?)```"))
 	writeFile(t, dir+"/shout_test.go", part("```go\n(package shout\n.*?)```"))
 	writeFile(t, dir+"/shout.session", part("```\n(In capital letters.*?)```"))
@@ -63,45 +110,7 @@ func TestTheExampleCheckOfTheReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, dir+"/overlay.json", string(overlay))
-
-	golang := func(args ...string) string {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = root
-		out, err := cmd.CombinedOutput()
-		if err != nil && cmd.ProcessState.ExitCode() < 0 {
-			t.Fatal(err)
-		}
-		return string(out)
-	}
-	out := golang("test", "-vet=off", "-overlay", dir+"/overlay.json", "-run", "Test[^F]", "./checks/all") // TestFolders looks at the disk
-	if !strings.HasPrefix(out, "ok") {
-		t.Errorf("the registry's tests: %s", out)
-	}
-	// Its folder is not on the disk, so that its tests are run elsewhere.
-	if out := golang("test", "-c", "-vet=off", "-overlay", dir+"/overlay.json", "-o", dir+"/shout.test", "./checks/shout"); out != "" {
-		t.Fatal(out)
-	}
-	own := exec.Command(dir + "/shout.test")
-	own.Dir = dir
-	if out, err := own.CombinedOutput(); err != nil {
-		t.Errorf("its own tests: %v: %s", err, out)
-	}
-	bin, err := daemontest.Build("-overlay", dir+"/overlay.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	milterd := func(args ...string) string {
-		out, _ := exec.Command(bin, args...).CombinedOutput()
-		return string(out)
-	}
-	if out := milterd("doc", "config"); !strings.Contains(out, "shout:\n    # How many capital letters a subject may have.\n    letters: 20") {
-		t.Errorf("the reference configuration does not have it: %s", out)
-	}
-	if out := milterd("doc", "reasons"); !strings.Contains(out, "| shout | `subject-shouting` | watch | reject | 550 5.7.1 |") {
-		t.Errorf("the reasons do not have it: %s", out)
-	}
-	if out := milterd("simulate", dir+"/shout.session"); strings.Contains(out, "want the reply") || !strings.Contains(out, "subject-shouting (reject)") {
-		t.Errorf("simulate: %s", out)
-	}
+	file = dir + "/overlay.json"
+	writeFile(t, file, string(overlay))
+	return file
 }

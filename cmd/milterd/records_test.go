@@ -29,8 +29,8 @@ import (
 
 var missingPTR = &checks.Reason{ID: "rdns-missing", Reply: checks.Reply{Code: 550, Enhanced: "5.7.25"}}
 
-// recording is a daemon that keeps records, in memory.
-func recording(t *testing.T, change func(*config.Config)) *daemon {
+// withRecords returns a daemon that keeps records in memory.
+func withRecords(t *testing.T, change func(*config.Config)) *daemon {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -58,7 +58,7 @@ func recording(t *testing.T, change func(*config.Config)) *daemon {
 
 func TestLinksOfReplies(t *testing.T) {
 	t.Parallel()
-	d := recording(t, nil)
+	d := withRecords(t, nil)
 	var o checks.Options
 	d.explain.options(&o)
 	now := time.Now()
@@ -69,13 +69,13 @@ func TestLinksOfReplies(t *testing.T) {
 	}
 
 	o = checks.Options{}
-	recording(t, func(c *config.Config) { c.Explain.URL = "" }).explain.options(&o)
+	withRecords(t, func(c *config.Config) { c.Explain.URL = "" }).explain.options(&o)
 	if o.Link != nil || o.Trace != checks.TraceMatched {
-		t.Error("links without a url, or records without a trace")
+		t.Error("want no links and a trace")
 	}
 
 	o = checks.Options{}
-	none := recording(t, func(c *config.Config) { c.Records.Max = 0 })
+	none := withRecords(t, func(c *config.Config) { c.Records.Max = 0 })
 	none.explain.options(&o)
 	if id, link := o.Link(missingPTR, now); id != "" || link != strings.TrimSuffix(start, "?r=") || o.Trace != checks.TraceNone {
 		t.Errorf("without records: %q, %q, %v", id, link, o.Trace)
@@ -85,21 +85,22 @@ func TestLinksOfReplies(t *testing.T) {
 	}
 }
 
-func TestTheKeyIsMadeWhereItIsNeeded(t *testing.T) {
+// TestSigningKey tests that the key is made where the configuration says, and only if there is a URL to sign.
+func TestSigningKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	given, inStore := filepath.Join(dir, "k"), filepath.Join(dir, "explain.key")
-	recording(t, func(c *config.Config) { c.Explain.Key = given })
-	recording(t, func(c *config.Config) { c.Explain.Key, c.Store.Path = "", dir })
+	withRecords(t, func(c *config.Config) { c.Explain.Key = given })
+	withRecords(t, func(c *config.Config) { c.Explain.Key, c.Store.Path = "", dir })
 	for _, path := range []string{given, inStore} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	unused := filepath.Join(dir, "unused")
-	recording(t, func(c *config.Config) { c.Explain.Key, c.Explain.URL = unused, "" })
+	withRecords(t, func(c *config.Config) { c.Explain.Key, c.Explain.URL = unused, "" })
 	if _, err := os.Stat(unused); err == nil {
-		t.Error("a key that signs nothing")
+		t.Error("made a key without a URL")
 	}
 	if err := os.WriteFile(given, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
@@ -107,11 +108,12 @@ func TestTheKeyIsMadeWhereItIsNeeded(t *testing.T) {
 	d := &daemon{log: logrus.New(), store: store.NewMemory(nil)}
 	defer func() { _ = d.store.Close() }()
 	if err := d.openRecords(&config.Config{Explain: config.Explain{URL: "https://x", Key: given}, Records: config.Records{Max: 1}}); err == nil || !strings.Contains(err.Error(), "explain.key") {
-		t.Errorf("a broken key: %v", err)
+		t.Errorf("short key: %v", err)
 	}
 }
 
-func TestRepairedLiftsBlocksForErrorsAlone(t *testing.T) {
+// TestRepairLiftsBlock tests that a repaired fault lifts a block for refused mail, and no other block.
+func TestRepairLiftsBlock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, limits string
@@ -119,13 +121,13 @@ func TestRepairedLiftsBlocksForErrorsAlone(t *testing.T) {
 	}{
 		{"none", "", false},
 		{"refused mail", `{"limit":"too-many-errors","since":%s,"until":%u}`, true},
-		{"guessing too", `{"limit":"too-many-errors","since":%s,"until":%u},{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
-		{"guessing", `{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
+		{"refused mail and unknown recipients", `{"limit":"too-many-errors","since":%s,"until":%u},{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
+		{"unknown recipients", `{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
 		{"by hand", `{"since":%s,"until":%u}`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := recording(t, nil)
+			d := withRecords(t, nil)
 			ctx, now := context.Background(), time.Now()
 			unix := func(at time.Time) string { b, _ := json.Marshal(at.Unix()); return string(b) }
 			if c.limits != "" {
@@ -144,15 +146,15 @@ func TestRepairedLiftsBlocksForErrorsAlone(t *testing.T) {
 			}
 		})
 	}
-	if lifted, err := (tester{recording(t, nil)}).Repaired(context.Background(), records.Record{}); lifted || err != nil {
+	if lifted, err := (tester{withRecords(t, nil)}).Repaired(context.Background(), records.Record{}); lifted || err != nil {
 		t.Error(lifted, err)
 	}
 }
 
-// TestLogCommand asks a daemon over its socket.
+// TestLogCommand runs milterd log with a daemon in this process.
 func TestLogCommand(t *testing.T) {
 	t.Parallel()
-	d := recording(t, nil)
+	d := withRecords(t, nil)
 	s := &checks.Session{ID: "s1", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "evil\x1b[2J\n.example"}
 	s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
 	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
@@ -211,7 +213,7 @@ func TestLogCommand(t *testing.T) {
 			t.Errorf("%s: %q in\n%s", c.args, c.misses, &out)
 		}
 	}
-	if _, err := recording(t, func(c *config.Config) { c.Records.Max = 0 }).find(context.Background(), logArgs{}); err == nil {
-		t.Error("found records that nobody keeps")
+	if _, err := withRecords(t, func(c *config.Config) { c.Records.Max = 0 }).find(context.Background(), logArgs{}); err == nil {
+		t.Error("no error although no records are kept")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// archiveOf is a folder with two messages, as Postfix has delivered them, and something that is none.
-func archiveOf(t *testing.T) string {
+// makeArchive makes a folder with two messages as Postfix delivers them, and a file that is no message.
+func makeArchive(t *testing.T) string {
 	t.Helper()
 	const trace = `Return-Path: <alice@example.net>
 Delivered-To: bob@example.org
@@ -29,6 +29,7 @@ Received: from mail.example.net (mail.example.net [192.0.2.9])
 	return dir
 }
 
+// replayConfigFile writes a configuration file with further lines.
 func replayConfigFile(t *testing.T, more string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "milterd.yaml")
@@ -38,7 +39,7 @@ func replayConfigFile(t *testing.T, more string) string {
 
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	dir := archiveOf(t)
+	dir := makeArchive(t)
 	page := filepath.Join(t.TempDir(), "report.html")
 	var out, errs bytes.Buffer
 	args := []string{"replay", "-c", replayConfigFile(t, ""), "--dns", "none", "--html", page, dir}
@@ -68,18 +69,18 @@ func TestReplay(t *testing.T) {
 func TestReplayAgainst(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	args := []string{"replay", "-c", replayConfigFile(t, ""), "--against", replayConfigFile(t, "actions: {date-invalid: watch}\n"), "--dns", "none", archiveOf(t)}
+	args := []string{"replay", "-c", replayConfigFile(t, ""), "--against", replayConfigFile(t, "actions: {date-invalid: watch}\n"), "--dns", "none", makeArchive(t)}
 	if code := run(t.Context(), args, &out, io.Discard); code != 0 || !strings.Contains(out.String(), "milterd.yaml:3: actions.date-invalid: watch instead of reject of the profile (1 message)") {
 		t.Errorf("exit code %d: %s", code, &out)
 	}
 }
 
-// TestReplayAgainstLessTrust takes the trust away from a network whose mail the old configuration does not check.
+// TestReplayAgainstLessTrust compares with a configuration that trusts fewer networks, so that more mail is checked.
 func TestReplayAgainstLessTrust(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	old, new := replayConfigFile(t, "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}\n"), replayConfigFile(t, "trusted: {networks: [127.0.0.0/8]}\n")
-	code := run(t.Context(), []string{"replay", "-c", old, "--against", new, "--dns", "none", archiveOf(t)}, &out, io.Discard)
+	code := run(t.Context(), []string{"replay", "-c", old, "--against", new, "--dns", "none", makeArchive(t)}, &out, io.Discard)
 	for _, want := range []string{
 		"2 messages would have another result, because of 1 line\n       1 would be refused instead of 0:",
 		"milterd.yaml:3: trusted.networks: [127.0.0.0/8] instead of [127.0.0.0/8, 192.0.2.0/24] (2 messages)\n",
@@ -91,12 +92,13 @@ func TestReplayAgainstLessTrust(t *testing.T) {
 	}
 }
 
-func TestReplayAsksTheDNSAndRecordsIt(t *testing.T) {
+// TestReplayDNS tests that --dns live asks the DNS, and that --dns record asks it once and then reads the recording.
+func TestReplayDNS(t *testing.T) {
 	t.Parallel()
 	server := dnstest.Start(t, "example.net. MX 10 mx.example.net.\nmx.example.net. A 9.9.9.9\nmail.example.net. A 192.0.2.9\n")
 	cfg := replayConfigFile(t, "dns: {servers: ['"+server.Addr+"']}\nactions: {rdns-missing: reject}\n")
 	answers := filepath.Join(t.TempDir(), "answers")
-	dir := archiveOf(t)
+	dir := makeArchive(t)
 	for i, args := range [][]string{{"--dns", "live"}, {"--dns", "record=" + answers}, {"--dns", "record=" + answers}} {
 		before := server.Counts().UDP
 		var out bytes.Buffer
@@ -104,7 +106,7 @@ func TestReplayAsksTheDNSAndRecordsIt(t *testing.T) {
 			t.Errorf("exit code %d: %s", code, &out)
 		}
 		if asked := server.Counts().UDP > before; asked != (i < 2) {
-			t.Errorf("replay %d: %v that the DNS was asked", i, asked)
+			t.Errorf("replay %d: DNS asked: %t", i, asked)
 		}
 	}
 }
@@ -114,7 +116,7 @@ func TestReplayInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out, errs bytes.Buffer
-	args := []string{"replay", "-c", replayConfigFile(t, ""), "--dns", "none", "--json", archiveOf(t)}
+	args := []string{"replay", "-c", replayConfigFile(t, ""), "--dns", "none", "--json", makeArchive(t)}
 	if code := run(ctx, args, &out, &errs); code != 1 || !strings.Contains(out.String(), `"interrupted":true`) || !strings.Contains(errs.String(), "interrupted") {
 		t.Errorf("exit code %d: %s%s", code, &out, &errs)
 	}

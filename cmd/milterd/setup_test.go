@@ -10,8 +10,8 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// TestTraceFieldsName: results bear the hostname, or the name that is set for them.
-func TestTraceFieldsName(t *testing.T) {
+// TestAuthServID tests that Authentication-Results have the configured authserv-id, or the hostname.
+func TestAuthServID(t *testing.T) {
 	t.Parallel()
 	for id, want := range map[string]string{"": "mx.example.org", "filter.example.org": "filter.example.org"} {
 		cfg := &config.Config{Hostname: "mx.example.org", Policy: checks.Options{TraceFields: checks.TraceFields{AuthServID: id}}}

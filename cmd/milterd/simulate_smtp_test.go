@@ -12,7 +12,7 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// runWith is run with a standard input.
+// runWith runs a command with a standard input.
 func runWith(t *testing.T, in io.Reader, args ...string) (code int, out, errs string) {
 	t.Helper()
 	root := newRoot()
@@ -28,15 +28,15 @@ func runWith(t *testing.T, in io.Reader, args ...string) (code int, out, errs st
 	return code, stdout.String(), stderr.String()
 }
 
-// world is a configuration whose DNS is the text.
-func world(t *testing.T, zone, more string) string {
+// configWithDNS writes a configuration file whose name server has a zone.
+func configWithDNS(t *testing.T, zone, more string) string {
 	t.Helper()
 	return replayConfigFile(t, "dns: {servers: ['"+dnstest.Start(t, zone).Addr+"']}\n"+more)
 }
 
 func TestSimulateSMTP(t *testing.T) {
 	t.Parallel()
-	cfg := world(t, "", "actions: {rdns-missing: greylist, helo-unresolvable: off, sender-no-domain: off, spf-fail: off}\n")
+	cfg := configWithDNS(t, "", "actions: {rdns-missing: greylist, helo-unresolvable: off, sender-no-domain: off, spf-fail: off}\n")
 	in := strings.Join([]string{
 		"EHLO mail.example.net", "MAIL FROM:<a@example.net>", "RCPT TO:<bob@example.org>", "time 2126-11-21T12:00:00Z", "DATA", "what", "help",
 		"client 192.0.2.9", "EHLO 192.0.2.9", "MAIL FROM:<>", "RCPT TO:<postmaster@example.org>", "DATA", "Date: x", "help", "", ".", "QUIT", "NOOP", "",
@@ -59,25 +59,25 @@ func TestSimulateSMTP(t *testing.T) {
 		at += i
 	}
 	if strings.Contains(out, "NOOP") {
-		t.Errorf("it goes on after QUIT:\n%s", out)
+		t.Errorf("commands after QUIT:\n%s", out)
 	}
 }
 
-// broken fails in the middle of a line.
+// broken is a reader that fails after a text.
 type broken struct{ text string }
 
 func (b *broken) Read(p []byte) (int, error) {
 	n := copy(p, b.text)
 	b.text = b.text[n:]
 	if n == 0 {
-		return 0, errors.New("the terminal is gone")
+		return 0, errors.New("broken input")
 	}
 	return n, nil
 }
 
 func TestSimulateSMTPNonsense(t *testing.T) {
 	t.Parallel()
-	cfg := world(t, "", "actions: {rdns-missing: off}\n")
+	cfg := configWithDNS(t, "", "actions: {rdns-missing: off}\n")
 	const begun = "EHLO a.example\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@example.org>\r\nDATA\r\n"
 	for _, c := range []struct {
 		name string
@@ -105,13 +105,14 @@ func TestSimulateSMTPNonsense(t *testing.T) {
 	}
 }
 
+// TestSimulateSMTPEnds tests that an interrupt ends the simulation while it waits for input.
 func TestSimulateSMTPEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	in, typing := io.Pipe() // nobody types
-	defer typing.Close()
+	in, unused := io.Pipe() // blocks readers
+	defer unused.Close()
 	cmd := newRoot()
-	cmd.SetArgs([]string{"simulate", "--smtp", "--client", "192.0.2.9", "-c", world(t, "", "")})
+	cmd.SetArgs([]string{"simulate", "--smtp", "--client", "192.0.2.9", "-c", configWithDNS(t, "", "")})
 	cmd.SetIn(in)
 	cmd.SetOut(writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })) // at the greeting
 	if err := cmd.ExecuteContext(ctx); err != nil {
@@ -163,7 +164,7 @@ C: RCPT TO:<amy@example.net>
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
-	text := strings.Join(strings.Fields(out), " ") // lines are broken at a width
+	text := strings.Join(strings.Fields(out), " ") // ignore line breaks
 	for _, want := range []string{
 		"No check is asked about mail to <postmaster@example.org>.",
 		"The client 192.0.2.9, calling itself mail_1.example.net, wants to send mail from <alice@example.net> to <bob@example.org>.",
@@ -184,7 +185,7 @@ C: RCPT TO:<amy@example.net>
 	}
 	for line := range strings.Lines(out) {
 		if len(line) > storyWidth+1 && strings.HasPrefix(line, "   ") {
-			t.Errorf("a long line: %q", line)
+			t.Errorf("line too long: %q", line)
 		}
 	}
 }

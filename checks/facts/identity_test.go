@@ -108,7 +108,7 @@ func (prefetcher) Check(context.Context, *checks.Request) ([]checks.Verdict, err
 
 func (prefetcher) Prefetch(r *checks.Request) []checks.Query { return facts.PrefetchIdentity(r) }
 
-func TestSenderIsClients(t *testing.T) {
+func TestSenderVerified(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, client, from string

@@ -1,5 +1,8 @@
-// Package spf asks whether the client may use the domain in MAIL FROM and the name in HELO, by the Sender Policy Framework
-// (RFC 7208).
+// Package spf is the check of the Sender Policy Framework, RFC 7208: whether the client may use the domain in MAIL FROM and
+// the name in HELO.
+//
+// facts/spf evaluates policies, and facts remembers the results. This package turns them into reasons (reasons.go) and into
+// results for the trace fields. Start reading at check.Check.
 package spf
 
 import (
@@ -14,8 +17,8 @@ import (
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "spf",
-	Doc: "Evaluates the SPF record of the domain in MAIL FROM, and that of the HELO name (RFC 7208). With the null reverse-path, " +
-		"of bounces, the HELO name alone is judged.",
+	Doc: "Evaluates the SPF record of the domain in MAIL FROM, and that of the HELO name (RFC 7208). With the null reverse-path " +
+		"of bounces, only the HELO name is evaluated.",
 	Stages:       []checks.Stage{checks.Helo, checks.MailFrom},
 	Public:       true,
 	NotForwarded: true,
@@ -26,105 +29,104 @@ var Info = checks.Define(checks.Info{
 
 type check struct{ env checks.Env }
 
-// Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if s.Stage == checks.Helo {
-		return c.helo(ctx, s)
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	switch {
+	case r.Stage == checks.Helo && !c.isOurs(r.Helo):
+		return facts.PrefetchHeloSPF(r)
+	case r.Stage == checks.MailFrom:
+		return facts.PrefetchMailFromSPF(r)
+	default:
+		return nil
 	}
-	return c.mailFrom(ctx, s)
 }
 
-// helo judges the HELO identity. Only a fail is a verdict: HELO names without a record, or with a broken one, are nothing
-// that their mail could be refused for.
-func (c *check) helo(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if c.ours(s.Helo) {
+// Check implements checks.Check.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if r.Stage == checks.Helo {
+		return c.checkHelo(ctx, r)
+	}
+	return c.checkMailFrom(ctx, r)
+}
+
+// checkHelo checks the HELO identity. Results other than fail have no reason: many HELO names of honest hosts have no SPF
+// record, or a wrong one.
+func (c *check) checkHelo(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if c.isOurs(r.Helo) {
 		return nil, nil
 	}
-	r, err := facts.HeloSPF(ctx, c.env, s)
-	if r.Result == spf.Fail {
-		return verdict(heloFail, r), nil
+	ev, err := facts.HeloSPF(ctx, c.env, r)
+	if ev.Result == spf.Fail {
+		return verdict(heloFail, ev), nil
 	}
 	return nil, err
 }
 
-// Authenticate implements checks.Authenticator, RFC 8601 section 2.7.2.
-func (c *check) Authenticate(ctx context.Context, s *checks.Request) []checks.Authentication {
-	r, _ := facts.MailFromSPF(ctx, c.env, s)
-	property := "smtp.mailfrom"
-	if r.Identity == spf.Helo {
-		property = "smtp.helo"
-	}
-	if r.Domain == "" {
-		return nil
-	}
-	return []checks.Authentication{{Method: "spf", Result: string(r.Result), Properties: map[string]string{property: r.Domain}}}
-}
-
-// ours tells whether a HELO name is one of this site, which the check helo judges: it knows hosts that may use them.
-func (c *check) ours(helo string) bool {
+// isOurs reports whether a HELO name is one of this site. The check helo has a reason for these.
+func (c *check) isOurs(helo string) bool {
 	same := func(name string) bool { return name != "" && checks.SameName(helo, name) }
 	return same(c.env.Site.Hostname) || slices.ContainsFunc(c.env.Site.LocalDomains, same)
 }
 
-// mailFrom judges the MAIL FROM identity. A temperror has a reason of its own, so it is no error beside; but if it is our
-// own time that ran out, it is both, for the blame is not the domain's alone.
-func (c *check) mailFrom(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if s.Envelope.MailFrom.IsNull() {
+// checkMailFrom checks the MAIL FROM identity. A temperror has a reason and is no error of the check. If the time of the
+// check ran out, it is both, as the domain may not be at fault.
+func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if r.Envelope.MailFrom.IsNull() {
 		return nil, nil
 	}
-	r, err := facts.MailFromSPF(ctx, c.env, s)
-	if r.Domain == "" {
-		return nil, nil // an address literal, or nothing that could be parsed
+	ev, err := facts.MailFromSPF(ctx, c.env, r)
+	if ev.Domain == "" {
+		return nil, nil
 	}
-	switch r.Result {
-	case spf.Fail:
-		if r.NoMail {
-			return verdict(noMail, r), nil
-		}
-		return verdict(fail, r), nil
+	switch ev.Result {
 	case spf.Pass:
-		if r.TooWide {
-			return verdict(tooWide, r), nil
+		if ev.TooWide {
+			return verdict(tooWide, ev), nil
 		}
-		if r.WidthErr != nil {
-			// The client passes. Whether nobody would pass too is not worth an error, unless there was no time to ask.
-			return nil, ctx.Err()
+		if ev.WidthErr != nil {
+			return nil, ctx.Err() // a failure of the DNS does not matter, as the client passes
 		}
-		return nil, nil
+	case spf.Fail:
+		if ev.NoMail {
+			return verdict(noMail, ev), nil
+		}
+		return verdict(fail, ev), nil
 	case spf.SoftFail:
-		return verdict(softfail, r), nil
+		return verdict(softfail, ev), nil
 	case spf.None:
-		return verdict(none, r), nil
+		return verdict(none, ev), nil
 	case spf.PermError:
-		return verdict(permError, r), nil
+		return verdict(permError, ev), nil
 	case spf.TempError:
-		vs := verdict(tempError, r)
-		vs[0].Detail["cause"] = err.Error() // for the log: it tells of our servers
-		return vs, ctx.Err()
-	default: // neutral: the record says nothing about the client
-		return nil, nil
+		verdicts := verdict(tempError, ev)
+		verdicts[0].Detail["cause"] = err.Error() // for the log only: it may name DNS servers of the site
+		return verdicts, ctx.Err()
 	}
+	return nil, nil
 }
 
-func verdict(reason *checks.Reason, r spf.Evaluation) []checks.Verdict {
-	detail := map[string]string{"domain": r.Domain, "spf": string(r.Result), "match": r.Match, "problem": r.Problem, "explains": ""}
-	if r.By != r.Domain && r.By != "" {
-		detail["match"] = r.Match + " of " + r.By
+func verdict(reason *checks.Reason, ev spf.Evaluation) []checks.Verdict {
+	detail := map[string]string{
+		"domain": ev.Domain, "spf": string(ev.Result), "match": ev.Match, "problem": ev.Problem, "explains": "",
 	}
-	if r.Explanation != "" {
-		detail["explains"] = "; " + r.Domain + " explains: " + r.Explanation
+	if ev.By != ev.Domain && ev.By != "" {
+		detail["match"] = ev.Match + " of " + ev.By
+	}
+	if ev.Explanation != "" {
+		detail["explains"] = "; " + ev.Domain + " explains: " + ev.Explanation
 	}
 	return []checks.Verdict{{Reason: reason, Detail: detail}}
 }
 
-// Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query {
-	switch {
-	case s.Stage == checks.Helo && !c.ours(s.Helo):
-		return facts.PrefetchHeloSPF(s)
-	case s.Stage == checks.MailFrom:
-		return facts.PrefetchMailFromSPF(s)
-	default:
+// Authenticate implements checks.Authenticator, RFC 8601 section 2.7.2.
+func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Authentication {
+	ev, _ := facts.MailFromSPF(ctx, c.env, r)
+	if ev.Domain == "" {
 		return nil
 	}
+	property := "smtp.mailfrom"
+	if ev.Identity == spf.Helo {
+		property = "smtp.helo"
+	}
+	return []checks.Authentication{{Method: "spf", Result: string(ev.Result), Properties: map[string]string{property: ev.Domain}}}
 }

@@ -27,14 +27,14 @@ func TestCheck(t *testing.T) {
 	mail := checktest.Session{Client: client, Helo: helo, MailFrom: sender}
 	bounce := checktest.Session{Client: client, Helo: helo}
 	six := checktest.Session{Client: "2001:db8::9", Helo: helo, MailFrom: sender}
-	strange := checktest.Session{Client: "198.51.100.7", Helo: helo, MailFrom: sender}
+	stranger := checktest.Session{Client: "198.51.100.7", Helo: helo, MailFrom: sender}
 	for _, c := range []struct {
 		name    string
 		session checktest.Session
 		zone    string
 		want    []string // reasons
 		text    string   // of the first one's reply, as the pipeline fills it
-		fails   bool     // could not find out
+		fails   bool     // returns an error
 	}{
 		{name: "pass", session: mail, zone: heloOK + `example.net TXT "v=spf1 ip4:192.0.2.0/24 -all"`},
 		{name: "pass of an IPv6 client", session: six, zone: heloOK + `example.net TXT "v=spf1 ip6:2001:db8::/64 -all"`},
@@ -45,7 +45,7 @@ func TestCheck(t *testing.T) {
 			want: []string{"spf-fail"}, text: "192.0.2.9 may not send mail for example.net (SPF: -all)"},
 		{name: "fail of an IPv6 client", session: six, zone: heloOK + `example.net TXT "v=spf1 ip4:192.0.2.0/24 -all"`,
 			want: []string{"spf-fail"}, text: "2001:db8::9 may not send mail for example.net (SPF: -all)"},
-		{name: "fail of an authenticated client is one all the same", zone: heloOK + `example.net TXT "v=spf1 mx -all"`,
+		{name: "fail of an authenticated client", zone: heloOK + `example.net TXT "v=spf1 mx -all"`,
 			session: checktest.Session{Client: client, Helo: helo, MailFrom: sender, Auth: "user"},
 			want:    []string{"spf-fail"}},
 		{name: "fail by redirect= with an explanation", session: mail,
@@ -55,14 +55,14 @@ func TestCheck(t *testing.T) {
 			want: []string{"spf-fail"},
 			text: "192.0.2.9 may not send mail for example.net (SPF: -all of _spf.example.com); " +
 				"example.net explains: 192.0.2.9 is not ours, see http://example.com/?s=user%40example.net"},
-		{name: "fail without the explanation, which the DNS does not give", session: mail,
+		{name: "fail, and the explanation cannot be looked up", session: mail,
 			zone: heloOK + "!SERVFAIL why.example.net\nexample.net TXT \"v=spf1 mx -all exp=why.example.net\"",
 			want: []string{"spf-fail"}, text: "192.0.2.9 may not send mail for example.net (SPF: -all)"},
 		{name: "no mail", session: mail, zone: heloOK + `example.net TXT "v=spf1 -all"`,
 			want: []string{"spf-no-mail"}, text: "example.net says that it sends no mail (SPF: v=spf1 -all)"},
 		{name: "too wide", session: mail, zone: heloOK + `example.net TXT "v=spf1 +all"`,
 			want: []string{"spf-too-wide"}, text: "the SPF record of example.net lets any host send its mail: +all"},
-		{name: "too wide or not could not be found out: it is a pass", session: mail,
+		{name: "pass, and too wide is not known", session: mail,
 			zone: heloOK + "!TIMEOUT example.com\nexample.net TXT \"v=spf1 ip4:192.0.2.9 include:example.com -all\""},
 		{name: "softfail", session: mail, zone: heloOK + `example.net TXT "v=spf1 ~all"`,
 			want: []string{"spf-softfail"}, text: "192.0.2.9 probably may not send mail for example.net (SPF: ~all)"},
@@ -70,23 +70,23 @@ func TestCheck(t *testing.T) {
 			want: []string{"spf-none"}, text: "example.net publishes no SPF record"},
 		{name: "permerror", session: mail, zone: heloOK + `example.net TXT "v=spf1 include -all"`,
 			want: []string{"spf-permerror"},
-			text: `the SPF policy of example.net cannot be understood: in the record of example.net: "include": a domain must follow, after a colon`},
-		{name: "time-out is temperror", session: mail, zone: heloOK + "!TIMEOUT example.net TXT\nexample.net TXT \"v=spf1 -all\"",
+			text: `the SPF policy of example.net has an error: in the record of example.net: "include": a domain must follow, after a colon`},
+		{name: "temperror after a time-out", session: mail, zone: heloOK + "!TIMEOUT example.net TXT\nexample.net TXT \"v=spf1 -all\"",
 			want: []string{"spf-temperror"},
-			text: "the SPF policy of example.net could not be found out for now: the DNS does not answer for example.net. TXT"},
-		{name: "SERVFAIL behind include: is temperror", session: mail, zone: heloOK + "!SERVFAIL example.com\nexample.net TXT \"v=spf1 include:example.com -all\"",
+			text: "the SPF policy of example.net could not be looked up: the DNS does not answer for example.net. TXT"},
+		{name: "temperror after SERVFAIL for an include:", session: mail, zone: heloOK + "!SERVFAIL example.com\nexample.net TXT \"v=spf1 include:example.com -all\"",
 			want: []string{"spf-temperror"}},
 
-		{name: "HELO fail", session: strange, zone: heloOK + `example.net TXT "v=spf1 ip4:198.51.100.7"`,
+		{name: "HELO fail", session: stranger, zone: heloOK + `example.net TXT "v=spf1 ip4:198.51.100.7"`,
 			want: []string{"spf-helo-fail"}, text: "198.51.100.7 may not call itself mail.example.com (SPF: -all)"},
-		{name: "HELO fail and MAIL FROM fail", session: strange, zone: heloOK + `example.net TXT "v=spf1 mx -all"`,
+		{name: "HELO fail and MAIL FROM fail", session: stranger, zone: heloOK + `example.net TXT "v=spf1 mx -all"`,
 			want: []string{"spf-helo-fail", "spf-fail"}},
 		{name: "HELO name that sends no mail", session: bounce, zone: `mail.example.com TXT "v=spf1 -all"`,
 			want: []string{"spf-helo-fail"}},
-		{name: "HELO softfail is nothing", session: bounce, zone: `mail.example.com TXT "v=spf1 ~all"`},
-		{name: "HELO permerror is nothing", session: bounce, zone: `mail.example.com TXT "v=spf1 moo"`},
-		{name: "HELO +all is nothing", session: bounce, zone: `mail.example.com TXT "v=spf1 +all"`},
-		{name: "HELO time-out could not be found out", session: bounce, zone: "!TIMEOUT mail.example.com", fails: true},
+		{name: "HELO softfail has no reason", session: bounce, zone: `mail.example.com TXT "v=spf1 ~all"`},
+		{name: "HELO permerror has no reason", session: bounce, zone: `mail.example.com TXT "v=spf1 moo"`},
+		{name: "HELO +all has no reason", session: bounce, zone: `mail.example.com TXT "v=spf1 +all"`},
+		{name: "HELO temperror is an error", session: bounce, zone: "!TIMEOUT mail.example.com", fails: true},
 		{name: "HELO is an address literal", session: checktest.Session{Client: client, Helo: "[192.0.2.1]"}, zone: heloOK},
 		{name: "HELO is our own name", session: checktest.Session{Client: client, Helo: "MX.example.org."}, zone: `mx.example.org TXT "v=spf1 -all"`},
 		{name: "HELO is a local domain", session: checktest.Session{Client: client, Helo: "example.org"}, zone: `example.org TXT "v=spf1 -all"`},
@@ -100,8 +100,8 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			env := checktest.Env(t, c.zone)
 			check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
-			s := c.session.Request(t)
-			verdicts, err := checktest.Ask(t, spf.Info, check, s)
+			r := c.session.Request(t)
+			verdicts, err := checktest.Ask(t, spf.Info, check, r)
 			if got := checktest.IDs(verdicts); !slices.Equal(got, append([]string{}, c.want...)) {
 				t.Fatalf("reasons %v, want %v", got, c.want)
 			}
@@ -109,7 +109,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			if c.text != "" {
-				if got := text(verdicts[0], s); got != c.text {
+				if got := text(verdicts[0], r); got != c.text {
 					t.Errorf("reply %q\n want %q", got, c.text)
 				}
 			}
@@ -117,25 +117,25 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// text fills the placeholders of a reply.
-func text(v checks.Verdict, s *checks.Request) string {
-	pairs := []string{"{client}", s.Client.String(), "{helo}", s.Helo}
+// text returns the text of a reply with its placeholders filled.
+func text(v checks.Verdict, r *checks.Request) string {
+	pairs := []string{"{client}", r.Client.String(), "{helo}", r.Helo}
 	for k, value := range v.Detail {
 		pairs = append(pairs, "{"+k+"}", value)
 	}
 	return strings.NewReplacer(pairs...).Replace(v.Reason.Reply.Text)
 }
 
-// TestOutOfTime wants a verdict that can defer mail at most, and an error.
-func TestOutOfTime(t *testing.T) {
+// TestExpiredContext tests that there is an error, and no verdict that can refuse mail for good.
+func TestExpiredContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	check := checktest.Build[checks.NoSettings](t, spf.Info, checktest.Env(t, `example.net TXT "v=spf1 -all"`), nil)
-	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
+	r := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
 	for stage, want := range map[checks.Stage][]string{checks.Helo: {}, checks.MailFrom: {"spf-temperror"}} {
-		s.Stage = stage
-		verdicts, err := check.Check(ctx, s)
+		r.Stage = stage
+		verdicts, err := check.Check(ctx, r)
 		if got := checktest.IDs(verdicts); !slices.Equal(got, want) || err == nil {
 			t.Errorf("%s: %v, %v", stage, got, err)
 		}
@@ -147,7 +147,7 @@ func TestOutOfTime(t *testing.T) {
 	}
 }
 
-// TestReasons compares with the table of the design.
+// TestReasons compares the reasons with the table of the design.
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	want := []string{
@@ -192,20 +192,20 @@ func TestPrefetch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := c.session.Request(t)
-			s.Stage = c.stage
+			r := c.session.Request(t)
+			r.Stage = c.stage
 			got := ""
-			for _, q := range check.Prefetch(s) {
+			for _, q := range check.Prefetch(r) {
 				got += q.String()
 			}
 			if got != c.want {
-				t.Errorf("announced %q, want %q", got, c.want)
+				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
 	}
 }
 
-// FuzzExplanation wants a reply with hostile DNS text to be clean, short lines.
+// FuzzExplanation tests that an explanation from hostile DNS text is short and printable.
 func FuzzExplanation(f *testing.F) {
 	f.Add("%{s} %{h}", "mail.example.com")
 	f.Add("a\\013\\010550 5.0.0 b %{L}", "\r\n250 ok")
@@ -218,15 +218,15 @@ func FuzzExplanation(f *testing.F) {
 		env := checktest.Env(t, "")
 		env.DNS = z
 		check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
-		s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
-		s.Stage = checks.MailFrom
-		verdicts, err := check.Check(t.Context(), s)
+		r := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
+		r.Stage = checks.MailFrom
+		verdicts, err := check.Check(t.Context(), r)
 		if err != nil || len(verdicts) != 1 {
 			t.Fatalf("%v, %v", verdicts, err)
 		}
-		why := verdicts[0].Detail["explains"]
-		if len(why) > 500 || strings.ContainsFunc(why, func(r rune) bool { return r < ' ' || r > '~' }) {
-			t.Errorf("%q", why)
+		explains := verdicts[0].Detail["explains"]
+		if len(explains) > 500 || strings.ContainsFunc(explains, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("%q", explains)
 		}
 	})
 }
@@ -235,10 +235,10 @@ func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, heloOK+`example.net TXT "v=spf1 include:a.example.net -all"
 a.example.net TXT "v=spf1 ip4:198.51.100.0/24 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all"`)
 	check := checktest.Build[checks.NoSettings](b, spf.Info, env, nil)
-	s := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(b)
+	r := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		fresh := checks.NewRequest(s.Session, checks.MailFrom)
+		fresh := checks.NewRequest(r.Session, checks.MailFrom)
 		for _, fresh.Stage = range spf.Info.Stages {
 			if verdicts, err := check.Check(b.Context(), fresh); len(verdicts) > 0 || err != nil {
 				b.Fatalf("%v, %v", verdicts, err)

@@ -113,7 +113,7 @@ func wasReplaced(t *testing.T, dir string) bool {
 	}
 	logged := false
 	for _, line := range hook.AllEntries() {
-		logged = logged || line.Level == logrus.ErrorLevel && strings.Contains(line.Message, "beginning with an empty one")
+		logged = logged || line.Level == logrus.ErrorLevel && strings.Contains(line.Message, "an empty one replaces it")
 	}
 	if logged != (len(renamed) > 0) {
 		t.Errorf("renamed: %q; in the log: %t", renamed, logged)

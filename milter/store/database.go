@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// cacheBytes is the size of the block cache. With half, more reads of known records go to the disk.
+	// cacheBytes is the size of the block cache. With half, more reads go to the disk; double takes as much more memory.
 	cacheBytes = 32 << 20
 
 	// memtableBytes is the size of a memtable; the log has up to some times as much. With half, a flood is compacted
@@ -21,16 +21,17 @@ const (
 	memtableBytes = 4 << 20
 )
 
-// openOrReplace opens the database. If it is damaged, it renames it and opens an empty one.
+// openOrReplace opens the database. If it is damaged, it renames it and opens an empty one. While the disk cannot be
+// written, it waits.
 func (e *embedded) openOrReplace() error {
-	err := e.openDatabase()
+	err := e.retry(e.openDatabase)
 	if err == nil || !isDamage(err) {
 		return err
 	}
 	if err := e.renameDamaged(err); err != nil {
 		return err
 	}
-	return e.openDatabase()
+	return e.retry(e.openDatabase)
 }
 
 func (e *embedded) openDatabase() error {
@@ -88,7 +89,7 @@ func (e *embedded) renameDamaged(cause error) error {
 	if err := os.Rename(e.folder(), unused); err != nil {
 		return fmt.Errorf("%w; and it cannot be renamed: %w", cause, err)
 	}
-	e.log.WithError(cause).WithField("moved_to", unused).Error("store is damaged, beginning with an empty one")
+	e.log.WithError(cause).WithField("moved_to", unused).Error("store is damaged, an empty one replaces it")
 	return nil
 }
 
@@ -113,7 +114,7 @@ func (e *embedded) replace(cause error) {
 	}
 	e.buffer.forgetReads()
 	if err := e.openOrReplace(); err != nil {
-		e.log.WithError(err).Error("store cannot begin anew")
+		e.log.WithError(err).Error("store cannot replace a damaged database")
 		return // the writer tries again with the next tick
 	}
 	e.damaged.clear()
@@ -139,14 +140,14 @@ func (l logger) Infof(string, ...any) {}
 
 // Errorf implements pebble.Logger.
 func (l logger) Errorf(format string, args ...any) {
-	l.log.WithError(fmt.Errorf(format, args...)).Error("store has trouble")
+	l.log.WithError(fmt.Errorf(format, args...)).Error("store: error of the database")
 }
 
 // Fatalf implements pebble.Logger. The database calls it when its log or its list of files cannot be written, and
 // relies on it not to return. To keep the daemon running, it blocks forever, with the locks that the goroutine holds,
 // and the database is not used again until the daemon is restarted.
 func (l logger) Fatalf(format string, args ...any) {
-	err := fmt.Errorf("%s is given up until the next start: %w", l.folder(), fmt.Errorf(format, args...))
+	err := fmt.Errorf("%s cannot be used until the next start: %w", l.folder(), fmt.Errorf(format, args...))
 	if l.broken.set(err) {
 		l.log.WithError(err).Error("store is broken")
 	}

@@ -55,8 +55,7 @@ func BenchmarkGreylist(b *testing.B) {
 	}
 }
 
-// settledSize returns the size of a store when it no longer changes, or after a minute. The store updates it every 10
-// s.
+// settledSize returns the size of a store when it has not changed for 11 s, or after a minute.
 func settledSize(b *testing.B, s *store.Store) int64 {
 	b.StopTimer()
 	defer b.StartTimer()

@@ -2,8 +2,6 @@ package store
 
 import (
 	"errors"
-	"io"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -43,9 +41,8 @@ func (e *embedded) retry(write func() error) error {
 	return err
 }
 
-// retryFS is a file system that retries writes after temporary errors, with which the database would give up until the
-// next start. It does not retry Sync: after a failed Sync it is unknown which data are on the disk, so the database
-// must know.
+// retryFS is a file system that retries the operations with which an open database writes. If one failed, the database
+// would not be usable until the next start. A failed Sync is not retried: the database must know that data may be lost.
 type retryFS struct {
 	vfs.FS
 	retry func(write func() error) error
@@ -68,38 +65,9 @@ func (r retryFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) 
 	return r.open(func() (vfs.File, error) { return r.FS.Create(name, c) })
 }
 
-// OpenReadWrite implements vfs.FS.
-func (r retryFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return r.open(func() (vfs.File, error) { return r.FS.OpenReadWrite(name, c, opts...) })
-}
-
 // ReuseForWrite implements vfs.FS.
 func (r retryFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return r.open(func() (vfs.File, error) { return r.FS.ReuseForWrite(from, to, c) })
-}
-
-// Link implements vfs.FS.
-func (r retryFS) Link(from, to string) error {
-	return r.retry(func() error { return r.FS.Link(from, to) })
-}
-
-// Rename implements vfs.FS.
-func (r retryFS) Rename(from, to string) error {
-	return r.retry(func() error { return r.FS.Rename(from, to) })
-}
-
-// MkdirAll implements vfs.FS.
-func (r retryFS) MkdirAll(dir string, perm os.FileMode) error {
-	return r.retry(func() error { return r.FS.MkdirAll(dir, perm) })
-}
-
-// Lock implements vfs.FS.
-func (r retryFS) Lock(name string) (lock io.Closer, err error) {
-	err = r.retry(func() error {
-		lock, err = r.FS.Lock(name)
-		return err
-	})
-	return lock, err
 }
 
 // Remove implements vfs.FS.

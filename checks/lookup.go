@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -70,4 +72,28 @@ func Addresses(a Answer) []netip.Addr {
 		}
 	}
 	return list
+}
+
+// Unescape replaces the escapes of RFC 1035 section 5.1, which package dns leaves in names and in the strings of TXT records,
+// by the bytes that they stand for.
+func Unescape(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '\\' && i+1 < len(s) {
+			i++
+			c = s[i]
+			if isDigit := c >= '0' && c <= '9'; isDigit && i+2 < len(s) {
+				if n, err := strconv.ParseUint(s[i:i+3], 10, 8); err == nil {
+					c = byte(n)
+					i += 2
+				}
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }

@@ -44,3 +44,15 @@ func TestLookupAllReturnsPanicsAsErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestUnescape(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", "plain": "plain", `a\.b`: "a.b", `\"x\"`: `"x"`, `\\`: `\`, `\195\164`: "ä", `\0651`: "A1",
+		`\`: `\`, `\9`: "9", `\99`: "99", `\256`: "256", `\1a2`: "1a2",
+	} {
+		if got := checks.Unescape(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package all_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,7 +16,7 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// wildcard answers every A question with an address, whatever the zone has.
+// wildcard returns a Behaviour that answers every A question with an address, whatever the zone has.
 func wildcard(addr string) dnstest.Behaviour {
 	return func(_ dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 		resp.Rcode, resp.Ns, resp.Answer = dns.RcodeSuccess, nil, nil
@@ -43,15 +42,15 @@ bl.example.  SOA ns.bl.example. h.bl.example. 1 60 60 60 60
 dbl.example. SOA ns.dbl.example. h.dbl.example. 1 60 60 60 60
 `
 
-// TestDNSBLWithRealServers asks a name server on loopback through the resolver, whose clock is that of the sessions.
-func TestDNSBLWithRealServers(t *testing.T) {
+// TestDNSBLWithNameServer runs the check dnsbl with a name server on loopback and the real resolver.
+func TestDNSBLWithNameServer(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name              string
-		before, behave    dnstest.Behaviour // at the first test, and from then on
+		before, behave    dnstest.Behaviour // at the first test of the zones, and after it
 		latency           time.Duration
 		client, from      string
-		want, state, then string // verdict and states; states after the next test
+		want, state, then string // reply, states of the zones, and states after the next test
 	}{
 		{name: "listed", client: "192.0.2.9", want: "550 5.7.1 192.0.2.9 is listed in bl.example: see https://bl.example/9.2.0.192", state: "on on", then: "on on"},
 		{name: "listed IPv6", client: "2001:db8::9", want: "550 5.7.1 2001:db8::9 is listed in bl.example: the list says no more", state: "on on", then: "on on"},
@@ -74,70 +73,84 @@ func TestDNSBLWithRealServers(t *testing.T) {
 					server.Behave(b)
 				}
 			}
-			var passed atomic.Int64 // the resolver looks at the clock behind our back
+			var passed atomic.Int64 // the resolver reads the clock in goroutines of its own
 			now := func() time.Time { return checktest.Now.Add(time.Duration(passed.Load())) }
 			r, err := resolver.New(resolver.Config{Servers: []string{server.Addr}, Timeout: 250 * time.Millisecond, Attempts: 1, Now: now})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(r.Close)
-			env := checktest.Env(t, "")
-			env.DNS = r
-			c := checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) {
-				var codes, domains dnsbl.Codes
-				for text, c := range map[string]*dnsbl.Codes{"127.0.0.2-127.0.0.11": &codes, "127.0.1.0/24": &domains} {
-					if err := c.UnmarshalText([]byte(text)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				c.Zones = []dnsbl.Zone{
-					{Zone: "bl.example", Codes: []dnsbl.Codes{codes}, Query: dnsbl.Client},
-					{Zone: "dbl.example", Codes: []dnsbl.Codes{domains}, Query: dnsbl.Sender},
-				}
-			}).(*dnsbl.Check)
+			c := newDNSBL(t, r)
+			maintainer := c.(checks.Maintainer)
 			set(test.before)
-			c.Maintain(t.Context(), now())
+			maintainer.Maintain(t.Context(), now())
 			set(test.behave)
 			server.Latency(test.latency)
-			p, err := checks.New([]checks.Instance{{Info: dnsbl.Info, Check: c}}, checks.Options{
-				Actions: map[string]checks.Action{"dnsbl-listed": checks.Reject, "rhsbl-listed": checks.Reject},
-				ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Announce: r,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			s := checktest.Session{Client: test.client, Helo: "mail.example.com", MailFrom: test.from, Time: now()}.Session(t)
-			run := p.NewRun(s)
-			rcpts := s.Envelope.Rcpts
-			s.Envelope.Rcpts = nil
-			for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
-				run.Judge(context.Background(), st)
-			}
-			s.Envelope.Rcpts = rcpts
-			d := run.Judge(context.Background(), checks.RcptTo)
-			got := ""
-			if d.Reply != nil {
-				got = d.Reply.String()
-			}
-			if got != test.want {
+			if got := replyOf(t, c, r, s); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			states := func() string {
-				var out []string
-				for _, z := range c.Zones() {
-					out = append(out, string(z.State))
-				}
-				return strings.Join(out, " ")
-			}
-			if got := states(); got != test.state {
-				t.Errorf("states %s, want %s: %+v", got, test.state, c.Zones())
+			if got := states(maintainer); got != test.state {
+				t.Errorf("states %s, want %s: %+v", got, test.state, maintainer.Report())
 			}
 			server.Latency(0)
 			passed.Store(int64(31 * time.Minute))
-			c.Maintain(t.Context(), now())
-			if got := states(); got != test.then {
-				t.Errorf("after the next test: states %s, want %s: %s", got, test.then, fmt.Sprintf("%+v", c.Zones()))
+			maintainer.Maintain(t.Context(), now())
+			if got := states(maintainer); got != test.then {
+				t.Errorf("after the next test: states %s, want %s: %+v", got, test.then, maintainer.Report())
 			}
 		})
 	}
+}
+
+// newDNSBL returns the check dnsbl with the two zones of lists.
+func newDNSBL(t *testing.T, r *resolver.Resolver) checks.Check {
+	t.Helper()
+	env := checktest.Env(t, "")
+	env.DNS = r
+	codes := func(text string) (c dnsbl.Codes) {
+		if err := c.UnmarshalText([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	return checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) {
+		c.Zones = []dnsbl.Zone{
+			{Zone: "bl.example", Codes: []dnsbl.Codes{codes("127.0.0.2-127.0.0.11")}, Query: dnsbl.Client},
+			{Zone: "dbl.example", Codes: []dnsbl.Codes{codes("127.0.1.0/24")}, Query: dnsbl.Sender},
+		}
+	})
+}
+
+// replyOf judges a session up to RCPT by a check, with prefetch. It returns the reply, or "".
+func replyOf(t *testing.T, c checks.Check, r *resolver.Resolver, s *checks.Session) string {
+	t.Helper()
+	p, err := checks.New([]checks.Instance{{Info: dnsbl.Info, Check: c}}, checks.Options{
+		Actions: map[string]checks.Action{"dnsbl-listed": checks.Reject, "rhsbl-listed": checks.Reject},
+		ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Announce: r,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := p.NewRun(s)
+	rcpts := s.Envelope.Rcpts
+	s.Envelope.Rcpts = nil
+	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+		run.Judge(context.Background(), st)
+	}
+	s.Envelope.Rcpts = rcpts
+	d := run.Judge(context.Background(), checks.RcptTo)
+	if d.Reply == nil {
+		return ""
+	}
+	return d.Reply.String()
+}
+
+// states returns the states of the zones, separated by spaces.
+func states(m checks.Maintainer) string {
+	var out []string
+	for _, zone := range m.Report() {
+		out = append(out, zone.State)
+	}
+	return strings.Join(out, " ")
 }

@@ -10,19 +10,18 @@ import (
 	"milterd/checks"
 )
 
-// Codes is a range of return codes, RFC 5782 section 2.1: the first and the last. In the configuration it is an address, two
-// with a hyphen between, or a network: "127.0.0.2", "127.0.0.2-127.0.0.11", "127.0.0.0/8".
+// Codes is a range of return codes (RFC 5782 section 2.1), its first and its last. In the configuration it is an address, two
+// addresses separated by a hyphen, or a network: "127.0.0.2", "127.0.0.2-127.0.0.11", "127.0.0.0/8".
 type Codes [2]netip.Addr
 
 var (
-	// loopback is where every answer of a list lies, RFC 5782 section 2.1. An address elsewhere is that of a domain dealer who
-	// bought the zone, or of a resolver that sends people to its search page.
+	// loopback contains every code, RFC 5782 section 2.1. An address outside of it comes from a new owner of the zone's domain,
+	// or from a resolver that redirects unknown names to a search page.
 	loopback = netip.MustParsePrefix("127.0.0.0/8")
-	// refusals are the answers with which lists say that they do not want a query.
-	refusals = netip.MustParsePrefix("127.255.255.0/24")
-	// never is no listing either: RFC 5782 section 2.1 advises lists against it, and URIBL and SURBL say with it that they do not
-	// want a query.
-	never = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	// errorCodes are the answers by which lists refuse a query.
+	errorCodes = netip.MustParsePrefix("127.255.255.0/24")
+	// notListed is never a listing: RFC 5782 section 2.1 advises against it, and URIBL and SURBL refuse queries with it.
+	notListed = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 )
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -38,6 +37,18 @@ func (c *Codes) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (c Codes) MarshalText() ([]byte, error) {
+	switch {
+	case !c[0].IsValid():
+		return nil, nil
+	case c[0] == c[1]:
+		return []byte(c[0].String()), nil
+	default:
+		return []byte(c[0].String() + "-" + c[1].String()), nil
+	}
+}
+
 func parseCodes(text string) (c Codes, err error) {
 	want := errors.New("want a code, a range or a network such as 127.0.0.2, 127.0.0.2-127.0.0.11 or 127.0.0.0/8")
 	if strings.Contains(text, "/") {
@@ -46,7 +57,7 @@ func parseCodes(text string) (c Codes, err error) {
 		case err != nil || !p.Addr().Is4():
 			return c, want
 		case p != p.Masked():
-			return c, fmt.Errorf("%q has bits set behind the network part; did you mean %q?", text, p.Masked())
+			return c, fmt.Errorf("%q has bits set after the network part; did you mean %q?", text, p.Masked())
 		}
 		last := p.Addr().As4()
 		for bit := p.Bits(); bit < 32; bit++ {
@@ -66,81 +77,68 @@ func parseCodes(text string) (c Codes, err error) {
 	return c, nil
 }
 
-// check finds ranges that no listing can be in.
+// check returns an error for a range that no listing can be in.
 func (c Codes) check() error {
 	first, last := c[0], c[1]
 	switch {
 	case !first.IsValid() || !last.IsValid():
-		return errors.New("no code at all")
+		return errors.New("there is no code")
 	case last.Less(first):
 		return errors.New("the range ends before it begins")
 	case !loopback.Contains(first) || !loopback.Contains(last):
-		return errors.New("the codes of lists lie in 127.0.0.0/8")
-	case refusals.Contains(first):
+		return errors.New("codes are in 127.0.0.0/8")
+	case errorCodes.Contains(first):
 		return errors.New("127.255.255.0/24 is for errors, never a listing")
-	case first == never:
-		return errors.New("127.0.0.1 is never a listing, some lists refuse queries with it; begin with 127.0.0.2")
+	case first == notListed:
+		return errors.New("127.0.0.1 is never a listing, as some lists refuse queries with it; begin with 127.0.0.2")
 	}
 	return nil
 }
 
-// MarshalText implements encoding.TextMarshaler.
-func (c Codes) MarshalText() ([]byte, error) {
-	switch {
-	case !c[0].IsValid():
-		return nil, nil
-	case c[0] == c[1]:
-		return []byte(c[0].String()), nil
-	default:
-		return []byte(c[0].String() + "-" + c[1].String()), nil
-	}
+// contains reports whether a code is a listing. notListed never is, so 127.0.0.0/8 can stand for all codes.
+func (c Codes) contains(code netip.Addr) bool {
+	return code != notListed && c[0].Compare(code) <= 0 && code.Compare(c[1]) <= 0
 }
 
-// contains never has what lists refuse queries with, so that 127.0.0.0/8 can stand for all that is a listing.
-func (c Codes) contains(a netip.Addr) bool {
-	return a != never && c[0].Compare(a) <= 0 && a.Compare(c[1]) <= 0
-}
-
-// reading is what the A records of an answer mean.
+// reading is the meaning of the A records of an answer.
 type reading struct {
-	codes []netip.Addr // every return code, sorted
-	ours  []netip.Addr // those among them that are a listing for the operator
-	fault string       // why the answer is not one of a list; codes and ours are empty then
+	codes  []netip.Addr // all codes, sorted
+	listed []netip.Addr // the codes that are a listing, sorted
+	fault  string       // a sentence about "it", if the answer is none of a list; there are no codes then
 }
 
-// read tells what an answer means. An answer with one record that no list gives to say "listed" is no answer of a list at all.
-func read(a checks.Answer, listing []Codes) reading {
+// read returns the meaning of an answer. One record that no list would return makes the answer a fault.
+func read(a checks.Answer, listings []Codes) reading {
 	var r reading
 	for _, code := range checks.Addresses(a) {
 		switch {
-		case refusals.Contains(code):
-			return reading{fault: fmt.Sprintf("it refuses to answer, with the error code %s%s", code, meaning(code))}
+		case errorCodes.Contains(code):
+			return reading{fault: fmt.Sprintf("it refuses to answer, with the error code %s%s", code, errorMeaning(code))}
 		case !loopback.Contains(code):
 			return reading{fault: fmt.Sprintf("it answers with %s, which is no code of a list: its domain has a new owner, or a resolver invents answers", code)}
 		}
 		r.codes = append(r.codes, code)
-		if slices.ContainsFunc(listing, func(c Codes) bool { return c.contains(code) }) {
-			r.ours = append(r.ours, code)
+		if slices.ContainsFunc(listings, func(c Codes) bool { return c.contains(code) }) {
+			r.listed = append(r.listed, code)
 		}
 	}
-	// The DNS gives them in any order.
-	for _, list := range [][]netip.Addr{r.codes, r.ours} {
-		slices.SortFunc(list, netip.Addr.Compare)
-	}
+	// The DNS returns records in any order.
+	slices.SortFunc(r.codes, netip.Addr.Compare)
+	slices.SortFunc(r.listed, netip.Addr.Compare)
 	return r
 }
 
-// listed is the codes of a listing as text, empty if it is none.
-func (r reading) listed() string {
-	var out []string
-	for _, code := range r.ours {
-		out = append(out, code.String())
+// listing returns the codes of a listing, separated by commas, or "" if there are none.
+func (r reading) listing() string {
+	var texts []string
+	for _, code := range r.listed {
+		texts = append(texts, code.String())
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(texts, ", ")
 }
 
-// meaning says what the error codes mean that Spamhaus began with and others took over.
-func meaning(code netip.Addr) string {
+// errorMeaning returns the meaning of an error code. Spamhaus defined them, and other lists use them too.
+func errorMeaning(code netip.Addr) string {
 	switch code.As4()[3] {
 	case 252:
 		return " (the name of the zone is misspelled)"

@@ -1,15 +1,19 @@
-// Package dnsbl asks DNS lists (DNSBL, RFC 5782) about the client's address and confirmed names, the HELO name and the sender's
-// domain: block lists, which refuse, and allow lists, which vouch.
+// Package dnsbl looks up the client's address and confirmed names, the HELO name and the sender's domain in DNS lists (RFC
+// 5782): block lists refuse, allow lists vouch.
 //
-// Lists have refused everybody's mail more often than any other check: they died and were sold, answered a query that they did
-// not want with an address, or listed the world to be rid of their users. So an answer counts only if it is one of the codes
-// that the operator named, and a list counts only while it is healthy: see health.go.
+// Lists die, are sold, answer unwanted queries with an address, or list the whole world. So an answer counts only if it is one
+// of the codes in the settings, and a list is asked only while it is healthy.
+//
+// dnsbl.go has the check, subject.go what is looked up, codes.go the meaning of answers, verdict.go the verdicts; zone.go has
+// the state of a list, health.go its tests, listrun.go the rule that finds a list of the whole world, and keys.go hides API
+// keys. Confirmed names come from package facts. Start with Check.
 package dnsbl
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,43 +27,40 @@ const checkName = "dnsbl"
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: checkName,
-	Doc: "Asks DNS lists about the client's address, its confirmed names, the HELO name and the sender's domain. Only a code that is " +
-		"named for the zone is a listing. A zone whose test points (RFC 5782) or own answers show that it is dead, refuses the " +
-		"queries is switched off until its test points are right again. One that listed the last 12 client networks, whatever it " +
-		"was asked about them, is taken to list the world and counts for nothing until it does not list one network.",
+	Doc: "Looks up the client's address, its confirmed names, the HELO name and the sender's domain in DNS lists. Only a code that " +
+		"is configured for the zone is a listing. A zone is switched off when its test points (RFC 5782) or its answers show that " +
+		"it is dead or refuses the queries, until its test points are right again. A zone that listed the last 12 client networks, " +
+		"whatever it was asked about them, is taken to list the world: its listings do not count until it does not list a network.",
 	Stages:       []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom},
 	Reasons:      []*checks.Reason{listed, nameListed},
 	Vouches:      true,
 	NotForwarded: true,
 }, Settings{Health: 30 * time.Minute}, build)
 
-// patience is how long mail waits for the zones, all together: a lost packet and the repeated question at the default of
-// dns.timeout. Their answers are mostly there already, as they are announced.
-const patience = 3 * time.Second
+// maxWait is how long a session waits for all zones together: a lost packet and the repeated question at the default of
+// dns.timeout. With half of it, a lost packet loses a listing; with double, a dead zone delays mail for six seconds.
+const maxWait = 3 * time.Second
 
-// Check is the check. All methods are safe for concurrent use.
-type Check struct {
+type check struct {
 	env   checks.Env
-	zones []*zone // as configured
+	zones []*zone // in the order of the settings
 }
 
 var (
-	_ checks.Check      = (*Check)(nil)
-	_ checks.Prefetcher = (*Check)(nil)
-	_ checks.Maintainer = (*Check)(nil)
-	_ checks.Reloader   = (*Check)(nil)
-	_ checks.Maintainer = (*Check)(nil)
+	_ checks.Prefetcher = (*check)(nil)
+	_ checks.Maintainer = (*check)(nil)
+	_ checks.Reloader   = (*check)(nil)
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	check := &Check{env: env}
+	dnsbl := &check{env: env}
 	for _, z := range c.Zones {
-		check.zones = append(check.zones, newZone(z, c.Health, env.Log))
+		dnsbl.zones = append(dnsbl.zones, newZone(z, c.Health, env.Log))
 	}
-	return check, nil
+	return dnsbl, nil
 }
 
 // lookup is one question to a zone.
@@ -70,133 +71,122 @@ type lookup struct {
 
 func (l lookup) question(t uint16) checks.Question { return checks.Ask(l.labels+"."+l.domain, t) }
 
-// Check implements checks.Check. A zone that is late or fails is an error, and never a listing.
-func (c *Check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	c.testBehind(s.Time)
-	lookups, err := c.lookups(ctx, s)
+// Check implements checks.Check. A zone that is late or fails is an error, never a listing.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	lookups, err := c.lookups(ctx, r)
 	if len(lookups) == 0 {
 		return nil, err
 	}
-	brief, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	questions := make([]checks.Question, len(lookups))
 	for i, l := range lookups {
 		questions[i] = l.question(dns.TypeA)
 	}
 	var hits []hit
-	for i, f := range checks.LookupAll(brief, c.env.DNS, questions...) {
+	for i, result := range checks.LookupAll(limited, c.env.DNS, questions...) {
 		l := lookups[i]
-		if f.Err != nil {
-			if _, on := l.inUse(); on {
-				err = cmp.Or(err, fmt.Errorf("%s in %s: %w", l.shown, l.name, l.hideIn(f.Err)))
+		if result.Err != nil {
+			if l.current() == on {
+				err = cmp.Or(err, fmt.Errorf("%s in %s: %w", l.shown, l.name, l.redact(result.Err)))
 			}
 			if ctx.Err() != nil {
-				continue // the session's time is up, whoever used it: no fault of the zone
+				continue // the session has no time left, which is no failure of the zone
 			}
 		}
-		if code := l.observe(s.Time, s.Client, f); code != "" {
-			hits = append(hits, hit{l, code})
+		if codes := l.observe(r.Time, r.Client, result); codes != "" {
+			hits = append(hits, hit{lookup: l, codes: codes})
 		}
 	}
-	return c.verdicts(brief, hits), err
+	return c.verdicts(limited, hits), err
 }
 
-// lookups lists what to ask at the session's stage. The error is why something is missing.
-func (c *Check) lookups(ctx context.Context, s *checks.Request) ([]lookup, error) {
-	switch s.Stage {
+// lookups returns the lookups for the stage. If there is an error, some are missing.
+func (c *check) lookups(ctx context.Context, r *checks.Request) ([]lookup, error) {
+	switch r.Stage {
 	case checks.Connect:
-		lookups := c.about(clientSubject(s.Client))
+		list := c.lookupsOf(clientSubject(r.Client))
 		if !c.asks(ClientName) {
-			return lookups, nil
+			return list, nil
 		}
-		names, err := facts.Iprev(ctx, c.env, s)
-		for _, n := range names.Confirmed {
-			lookups = append(lookups, c.about(clientNameSubject(s.Client, n))...)
+		names, err := facts.Iprev(ctx, c.env, r)
+		for _, name := range names.Confirmed {
+			list = append(list, c.lookupsOf(clientNameSubject(r.Client, name))...)
 		}
-		return lookups, err
+		return list, err
 	case checks.Helo:
-		if c.asks(Helo) {
-			return c.about(nameSubject(Helo, "HELO name", s.Helo)), nil
-		}
+		return c.lookupsOf(nameSubject(Helo, "HELO name", r.Helo)), nil
 	case checks.MailFrom:
-		if c.asks(Sender) {
-			return c.about(nameSubject(Sender, "sender domain", s.Envelope.MailFrom.Domain)), nil
-		}
+		return c.lookupsOf(nameSubject(Sender, "sender domain", r.Envelope.MailFrom.Domain)), nil
 	}
 	return nil, nil
 }
 
-// about lists the lookups of a subject in the zones that are for it and in use.
-func (c *Check) about(sub subject, ok bool) []lookup {
-	var out []lookup
+// lookupsOf returns the lookups of a subject in the zones for it that are in use. ok is false if the subject is not looked up.
+func (c *check) lookupsOf(s subject, ok bool) []lookup {
+	var list []lookup
 	for _, z := range c.zones {
-		if asked, _ := z.inUse(); ok && asked && z.Query == sub.query && !(z.Allow && sub.pool) {
-			out = append(out, lookup{z, sub})
+		if ok && z.Query == s.query && z.current().asked() && !(z.Allow && s.pool) {
+			list = append(list, lookup{zone: z, subject: s})
 		}
 	}
-	return out
+	return list
 }
 
-// asks tells whether a zone in use is for such subjects.
-func (c *Check) asks(q Query) bool {
-	for _, z := range c.zones {
-		if asked, _ := z.inUse(); asked && z.Query == q {
-			return true
-		}
-	}
-	return false
+// asks reports whether a zone for the query is in use.
+func (c *check) asks(q Query) bool {
+	return slices.ContainsFunc(c.zones, func(z *zone) bool { return z.Query == q && z.current().asked() })
 }
 
 // Prefetch implements checks.Prefetcher.
-func (c *Check) Prefetch(s *checks.Request) []checks.Query {
-	if s.Stage != checks.Connect {
-		// At these stages lookups asks nothing itself.
-		lookups, _ := c.lookups(context.Background(), s)
-		return ahead(lookups)
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	if r.Stage != checks.Connect {
+		list, _ := c.lookups(context.Background(), r) // asks the DNS only at Connect
+		return queries(list)
 	}
-	out := ahead(c.about(clientSubject(s.Client)))
+	list := queries(c.lookupsOf(clientSubject(r.Client)))
 	if c.asks(ClientName) {
-		out = append(out, c.namesAhead(s)...)
+		list = append(list, c.nameQueries(r)...)
 	}
-	return out
+	return list
 }
 
-// namesAhead announces the way to the client's confirmed names, and for each that turns out to be one, its lookups.
-func (c *Check) namesAhead(s *checks.Request) []checks.Query {
-	client := s.Client
-	out := facts.PrefetchIprev(s)
-	for i, ptr := range out {
-		out[i].Key = nil // other questions follow
-		out[i].Then = func(a checks.Answer) []checks.Query {
+// nameQueries returns the queries for the client's confirmed names, which are followed by the lookups of each name.
+func (c *check) nameQueries(r *checks.Request) []checks.Query {
+	client := r.Client
+	list := facts.PrefetchIprev(r)
+	for i, ptr := range list {
+		list[i].Key = nil // other queries follow than for facts.Iprev alone
+		list[i].Then = func(a checks.Answer) []checks.Query {
 			forward := ptr.Then(a)
 			for j, q := range forward {
 				forward[j].Then = func(a checks.Answer) []checks.Query {
-					if !leadsTo(a, client) {
-						return nil
+					if !slices.Contains(checks.Addresses(a), client.WithZone("")) {
+						return nil // not confirmed
 					}
-					return ahead(c.about(clientNameSubject(client, q.Name)))
+					return queries(c.lookupsOf(clientNameSubject(client, q.Name)))
 				}
 			}
 			return forward
 		}
 	}
-	return out
+	return list
 }
 
-// ahead announces lookups, and the text that a zone has for what it lists.
-func ahead(lookups []lookup) []checks.Query {
-	var out []checks.Query
+// queries returns the queries of lookups. A listing is followed by the question for its text.
+func queries(lookups []lookup) []checks.Query {
+	var list []checks.Query
 	for _, l := range lookups {
 		q := checks.Query{Question: l.question(dns.TypeA)}
 		if !l.Allow {
 			q.Then = func(a checks.Answer) []checks.Query {
-				if read(a, l.Codes).listed() == "" {
+				if read(a, l.Codes).listing() == "" {
 					return nil
 				}
 				return []checks.Query{{Question: l.question(dns.TypeTXT)}}
 			}
 		}
-		out = append(out, q)
+		list = append(list, q)
 	}
-	return out
+	return list
 }

@@ -13,14 +13,14 @@ import (
 	"milterd/checks/dnsbl"
 )
 
-// points4 and the others are the test points of healthy lists, RFC 5782 section 5.
+// The test points of healthy lists, RFC 5782 section 5: for IPv4, for IPv6, and for names.
 const (
 	points4 = "2.0.0.127.%[1]s. A 127.0.0.2\n"
 	points6 = "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.%[1]s. A 127.0.0.2\n"
 	pointsN = "test.%[1]s. A 127.0.0.2\n"
 )
 
-// list is the zone of a healthy list with some entries.
+// list returns the zone text of a healthy list with some entries.
 func list(points, domain, entries string) string {
 	return fmt.Sprintf(points, domain) + strings.ReplaceAll(entries, "@", domain+".") + "\n"
 }
@@ -36,31 +36,39 @@ func codes(t testing.TB, texts ...string) []dnsbl.Codes {
 	return out
 }
 
-// zone is a block list with the usual codes.
+// zone returns a block list with the usual codes.
 func zone(t testing.TB, domain string, query dnsbl.Query) dnsbl.Zone {
 	return dnsbl.Zone{Zone: domain, Codes: codes(t, "127.0.0.2-127.0.0.11"), Query: query}
 }
 
-// untested makes the check.
-func untested(t testing.TB, env checks.Env, zones ...dnsbl.Zone) *dnsbl.Check {
-	t.Helper()
-	return checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) { c.Zones = zones }).(*dnsbl.Check)
+// dnsblCheck is the check, with the optional interfaces that it implements.
+type dnsblCheck interface {
+	checks.Check
+	checks.Prefetcher
+	checks.Maintainer
+	checks.Reloader
 }
 
-// build makes the check and tests its zones.
-func build(t testing.TB, env checks.Env, zones ...dnsbl.Zone) *dnsbl.Check {
+// untested returns the check.
+func untested(t testing.TB, env checks.Env, zones ...dnsbl.Zone) dnsblCheck {
+	t.Helper()
+	return checktest.Build(t, dnsbl.Info, env, func(c *dnsbl.Settings) { c.Zones = zones }).(dnsblCheck)
+}
+
+// build returns the check after a test of its zones.
+func build(t testing.TB, env checks.Env, zones ...dnsbl.Zone) dnsblCheck {
 	t.Helper()
 	c := untested(t, env, zones...)
 	c.Maintain(context.Background(), checktest.Now)
 	return c
 }
 
-// ask asks at every stage and returns the verdicts and the first error. checktest.Ask knows no vouches.
-func ask(t testing.TB, c checks.Check, s *checks.Request) (vs []checks.Verdict, first error) {
+// ask runs the check at each stage. It returns the verdicts and the first error.
+func ask(t testing.TB, c checks.Check, r *checks.Request) (vs []checks.Verdict, first error) {
 	t.Helper()
 	for _, st := range dnsbl.Info.Stages {
-		s.Stage = st
-		found, err := c.Check(t.Context(), s)
+		r.Stage = st
+		found, err := c.Check(t.Context(), r)
 		vs = append(vs, found...)
 		if first == nil {
 			first = err
@@ -69,7 +77,7 @@ func ask(t testing.TB, c checks.Check, s *checks.Request) (vs []checks.Verdict, 
 	return vs, first
 }
 
-// ids says what the verdicts are in one line.
+// ids returns the reasons and vouches of verdicts in one line.
 func ids(vs []checks.Verdict) string {
 	var out []string
 	for _, v := range vs {
@@ -83,18 +91,18 @@ func ids(vs []checks.Verdict) string {
 	return strings.Join(out, ", ")
 }
 
-// states says which zones are in which state in one line.
-func states(c *dnsbl.Check) string {
+// states returns the states of the zones in one line.
+func states(c checks.Maintainer) string {
 	var out []string
-	for _, z := range c.Zones() {
-		out = append(out, string(z.State))
+	for _, z := range c.Report() {
+		out = append(out, z.State)
 	}
 	return strings.Join(out, " ")
 }
 
 const reverse6 = "9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2."
 
-func TestWhatIsLookedUp(t *testing.T) {
+func TestSubjects(t *testing.T) {
 	t.Parallel()
 	world := list(points4, "bl.example", "9.2.0.192.@ A 127.0.0.2\n"+reverse6+"@ A 127.0.0.3\n5.0.0.10.@ A 127.0.0.2\n1.1.0.127.@ A 127.0.0.2") +
 		list(points4, "allow.example", "9.2.0.192.@ A 127.0.10.1\n10.2.0.192.@ A 127.0.10.1") +
@@ -119,16 +127,16 @@ dsl-192-0-2-23.example.com. A 192.0.2.23
 	c := build(t, checktest.Env(t, world), allow, zone(t, "bl.example", ""), zone(t, "helo.example", dnsbl.Helo),
 		zone(t, "Sender.Example.", dnsbl.Sender), zone(t, "name.example", dnsbl.ClientName), good)
 	if got := states(c); got != "on on on on on on" {
-		t.Fatal(got, c.Zones())
+		t.Fatal(got, c.Report())
 	}
 	for _, test := range []struct {
 		name, client, helo, from string
 		want                     string
 		unknown                  bool
 	}{
-		{name: "a client that is on no list", client: "192.0.2.1", helo: "mail.example.net", from: "user@example.net"},
-		{name: "nothing known of the client", helo: "mail.example.net", from: "user@example.net"},
-		{name: "a listed client, which an allow zone has too", client: "192.0.2.9", want: "dnsbl-listed by bl.example, vouch by allow.example"},
+		{name: "a client on no list", client: "192.0.2.1", helo: "mail.example.net", from: "user@example.net"},
+		{name: "an unknown client", helo: "mail.example.net", from: "user@example.net"},
+		{name: "a listed client that is on an allow list too", client: "192.0.2.9", want: "dnsbl-listed by bl.example, vouch by allow.example"},
 		{name: "a listed IPv6 client", client: "2001:db8::9", want: "dnsbl-listed by bl.example"},
 		{name: "a client on the allow list", client: "192.0.2.10", want: "vouch by allow.example"},
 		{name: "a private address", client: "10.0.0.5", want: "dnsbl-listed by bl.example"},
@@ -139,8 +147,8 @@ dsl-192-0-2-23.example.com. A 192.0.2.23
 		{name: "a single label is not looked up", client: "192.0.2.1", helo: "friend"},
 		{name: "an address without brackets is not looked up", client: "192.0.2.1", helo: "2.0.0.127"},
 		{name: "a literal is not looked up", client: "192.0.2.1", helo: "[127.0.0.2]"},
-		{name: "a name of no public domain is not looked up", client: "192.0.2.1", helo: "host.localdomain"},
-		{name: "garbage is not looked up", client: "192.0.2.1", helo: "spam .example.net"},
+		{name: "a name without a public domain is not looked up", client: "192.0.2.1", helo: "host.localdomain"},
+		{name: "an invalid name is not looked up", client: "192.0.2.1", helo: "spam .example.net"},
 		{name: "no HELO", client: "192.0.2.1", helo: ""},
 
 		{name: "a listed sender domain", client: "192.0.2.1", from: "user@SPAM.example.net", want: "rhsbl-listed by sender.example"},
@@ -151,10 +159,10 @@ dsl-192-0-2-23.example.com. A 192.0.2.23
 			want: "rhsbl-listed by helo.example, rhsbl-listed by sender.example"},
 
 		{name: "a listed name of the client", client: "192.0.2.20", want: "rhsbl-listed by name.example"},
-		{name: "a listed name that does not lead back", client: "192.0.2.21"},
+		{name: "a listed name that is unconfirmed", client: "192.0.2.21"},
 		{name: "a name on the allow list", client: "192.0.2.22", want: "vouch by good.example"},
-		{name: "a name that spells the address never vouches", client: "192.0.2.23"},
-		{name: "names that cannot be found out", client: "192.0.2.24", unknown: true},
+		{name: "a name that has the address never vouches", client: "192.0.2.23"},
+		{name: "the reverse DNS fails", client: "192.0.2.24", unknown: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -169,7 +177,7 @@ dsl-192-0-2-23.example.com. A 192.0.2.23
 	}
 }
 
-// What is a listing, and whether the answer shows that the zone cannot be trusted.
+// TestAnswers tests which answers are a listing, and which ones switch the zone off.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -213,7 +221,7 @@ func TestAnswers(t *testing.T) {
 			if got := ids(vs); got != test.want || states(c) != test.state || (err != nil) != test.unknown {
 				t.Errorf("got %q, %s, %v; want %q, %s, error %t", got, states(c), err, test.want, test.state, test.unknown)
 			}
-			if st := c.Zones()[0]; st.Queries != 1 || (st.Hits == 1) != (test.want != "") || (st.Failures == 1) != (test.unknown || test.state == "off") {
+			if st := c.Report()[0]; st.Counts["queries"] != 1 || (st.Counts["hits"] == 1) != (test.want != "") || (st.Counts["failures"] == 1) != (test.unknown || test.state == "off") {
 				t.Errorf("counted %+v", st.Counts)
 			}
 		})
@@ -249,7 +257,7 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-func TestEveryQuestionIsAnnounced(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	world := list(points4, "bl.example", "9.2.0.192.@ A 127.0.0.2\n9.2.0.192.@ TXT why\n8.2.0.192.@ A 127.0.0.99") + list(points4, "allow.example", "9.2.0.192.@ A 127.0.0.2") +
 		list(pointsN, "dbl.example", "mail.example.com.@ A 127.0.0.2") + `
@@ -274,33 +282,33 @@ six.example.com. AAAA 2001:db8::9
 		env := checktest.Env(t, world)
 		plain := env.DNS
 		c := build(t, env, zones...)
-		announced := checktest.Announced(t, c, plain, d.Request(t))
+		prefetched := checktest.Announced(t, c, plain, d.Request(t))
 		rec := &checktest.Recorder{Resolver: plain}
-		env.DNS = &gate{open: plain, later: rec}
+		env.DNS = &gate{open: plain}
 		c = build(t, env, zones...)
-		env.DNS.(*gate).open = rec // what the tests ask is not announced
+		env.DNS.(*gate).open = rec // the questions of the tests are not prefetched
 		if _, err := ask(t, c, d.Request(t)); err != nil {
 			t.Error(err)
 		}
-		if asked := rec.Asked(); !slices.Equal(asked, announced) {
-			t.Errorf("%+v: asked %q, announced %q", d, asked, announced)
+		if asked := rec.Asked(); !slices.Equal(asked, prefetched) {
+			t.Errorf("%+v: asked %q, prefetched %q", d, asked, prefetched)
 		}
-		for _, q := range announced {
+		for _, q := range prefetched {
 			if strings.Contains(q, "gone.example") {
-				t.Errorf("%s is asked of a zone that is off", q)
+				t.Errorf("%s is prefetched though the zone is off", q)
 			}
 		}
 	}
 }
 
-// gate is a resolver that can be exchanged.
-type gate struct{ open, later checks.Resolver }
+// gate is a resolver that can be replaced.
+type gate struct{ open checks.Resolver }
 
 func (g *gate) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	return g.open.Lookup(ctx, q)
 }
 
-// The whole reply, as the pipeline makes it.
+// TestReply tests the complete reply of the Pipeline.
 func TestReply(t *testing.T) {
 	t.Parallel()
 	const key = "abcdefghij0123456789klmnop"

@@ -25,26 +25,26 @@ func TestTestPoints(t *testing.T) {
 		why         string // empty: on
 	}{
 		{name: "IPv4", world: list(points4, "bl.example", "")},
-		{name: "IPv6 alone", world: list(points6, "bl.example", "")},
+		{name: "IPv6 only", world: list(points6, "bl.example", "")},
 		{name: "both", world: list(points4, "bl.example", "") + list(points6, "bl.example", "")},
 		{name: "names", query: dnsbl.Helo, world: list(pointsN, "bl.example", "")},
-		{name: "a code that the operator does not want", world: "2.0.0.127.bl.example. A 127.0.0.99"},
+		{name: "a code that is not configured", world: "2.0.0.127.bl.example. A 127.0.0.99"},
 		{name: "several codes", world: list(points4, "bl.example", "2.0.0.127.@ A 127.0.0.10")},
 		{name: "IPv6 questions that fail on an IPv4 list", world: list(points4, "bl.example",
 			"!SERVFAIL 2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.example\n"+
 				"!SERVFAIL 1.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.example")},
-		{name: "an address of the list's own", point: "192.0.2.99", world: "99.2.0.192.bl.example. A 127.0.0.2"},
-		{name: "an IPv6 address of the list's own", point: "2001:db8::9", world: reverse6 + "bl.example. A 127.0.0.2"},
-		{name: "a name of the list's own", query: dnsbl.Sender, point: "dbltest.com", world: "dbltest.com.bl.example. A 127.0.0.2"},
+		{name: "a configured address", point: "192.0.2.99", world: "99.2.0.192.bl.example. A 127.0.0.2"},
+		{name: "a configured IPv6 address", point: "2001:db8::9", world: reverse6 + "bl.example. A 127.0.0.2"},
+		{name: "a configured name", query: dnsbl.Sender, point: "dbltest.com", world: "dbltest.com.bl.example. A 127.0.0.2"},
 
-		{name: "nothing", world: "", why: "does not list its test point 127.0.0.2"},
-		{name: "no names", query: dnsbl.Sender, world: list(points4, "bl.example", ""), why: "does not list its test point TEST"},
-		{name: "not its own address", point: "192.0.2.99", world: list(points4, "bl.example", ""), why: "does not list its test point 192.0.2.99"},
-		{name: "127.0.0.1 too", world: list(points4, "bl.example", "1.0.0.127.@ A 127.0.0.2"), why: "it lists 127.0.0.1"},
-		{name: "127.0.0.1 too, with a code that nobody wants", world: list(points4, "bl.example", "1.0.0.127.@ A 127.0.0.99"), why: "it lists 127.0.0.1"},
-		{name: "::ffff:127.0.0.1 too, on a list with good IPv4 points", world: list(points4, "bl.example",
+		{name: "an empty list", world: "", why: "does not list its test point 127.0.0.2"},
+		{name: "a list of addresses as one of names", query: dnsbl.Sender, world: list(points4, "bl.example", ""), why: "does not list its test point TEST"},
+		{name: "the configured address is not listed", point: "192.0.2.99", world: list(points4, "bl.example", ""), why: "does not list its test point 192.0.2.99"},
+		{name: "127.0.0.1 is listed", world: list(points4, "bl.example", "1.0.0.127.@ A 127.0.0.2"), why: "it lists 127.0.0.1"},
+		{name: "127.0.0.1 is listed with a code that is not configured", world: list(points4, "bl.example", "1.0.0.127.@ A 127.0.0.99"), why: "it lists 127.0.0.1"},
+		{name: "::ffff:127.0.0.1 is listed, the IPv4 points are right", world: list(points4, "bl.example",
 			"1.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.@ A 127.0.0.2"), why: "it lists ::ffff:7f00:1"},
-		{name: "INVALID too", query: dnsbl.Helo, world: list(pointsN, "bl.example", "invalid.@ A 127.0.0.2"), why: "it lists INVALID"},
+		{name: "INVALID is listed", query: dnsbl.Helo, world: list(pointsN, "bl.example", "invalid.@ A 127.0.0.2"), why: "it lists INVALID"},
 		{name: "an error code", world: list(points4, "bl.example", "1.0.0.127.@ A 127.255.255.254"), why: "error code 127.255.255.254"},
 		{name: "an error code for the listed point", world: "2.0.0.127.bl.example. A 127.255.255.255", why: "too many queries"},
 		{name: "an address outside 127/8", world: "2.0.0.127.bl.example. A 192.0.2.80", why: "no code of a list"},
@@ -56,35 +56,35 @@ func TestTestPoints(t *testing.T) {
 			z := zone(t, "bl.example", test.query)
 			z.Test = test.point
 			c := build(t, checktest.Env(t, test.world), z)
-			st := c.Zones()[0]
-			want := dnsbl.On
+			st := c.Report()[0]
+			want := "on"
 			if test.why != "" {
-				want = dnsbl.Off
+				want = "off"
 			}
 			if st.State != want || !strings.Contains(st.Why, test.why) || test.why == "" && st.Why != "" {
 				t.Errorf("%s, %q; want %s, %q", st.State, st.Why, want, test.why)
 			}
-			if !st.Since.Equal(checktest.Now) || !st.Tested.Equal(checktest.Now) {
-				t.Errorf("since %s, tested %s", st.Since, st.Tested)
+			if !st.Since.Equal(checktest.Now) {
+				t.Errorf("since %s", st.Since)
 			}
 		})
 	}
 }
 
-// moving is a resolver whose world changes.
-type moving struct{ world atomic.Pointer[answers] }
+// changing is a resolver whose answers change.
+type changing struct{ world atomic.Pointer[answers] }
 
-func (m *moving) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+func (m *changing) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	return (*m.world.Load()).Lookup(ctx, q)
 }
 
-func (m *moving) set(a answers) { m.world.Store(&a) }
+func (m *changing) set(a answers) { m.world.Store(&a) }
 
-// site is a check with one zone in a world that changes, and its clock.
+// site is a check with one zone whose answers change, and its clock.
 type site struct {
-	*dnsbl.Check
+	dnsblCheck
 	t   *testing.T
-	dns moving
+	dns changing
 	now time.Time
 	log bytes.Buffer
 	n   int // clients so far
@@ -96,11 +96,11 @@ func newSite(t *testing.T, world answers) *site {
 	env := checktest.Env(t, "")
 	env.DNS = &s.dns
 	env.Log.Logger.SetOutput(&s.log)
-	s.Check = build(t, env, zone(t, "bl.example", dnsbl.Client))
+	s.dnsblCheck = build(t, env, zone(t, "bl.example", dnsbl.Client))
 	return s
 }
 
-// pass lets time pass, in which the zones are tested when it is time, as the daemon does.
+// pass moves the clock and calls Maintain every few seconds, as the daemon does.
 func (s *site) pass(d time.Duration) {
 	for end := s.now.Add(d); s.now.Before(end); {
 		s.now = s.now.Add(10 * time.Second)
@@ -108,46 +108,46 @@ func (s *site) pass(d time.Duration) {
 	}
 }
 
-// mail lets a new client from a network of its own send, and tells whether it was refused.
+// mail sends mail from a new client network, and reports whether it was refused.
 func (s *site) mail() bool {
 	s.n++
 	return s.mailFrom(fmt.Sprintf("192.%d.%d.9", s.n/256, s.n%256))
 }
 
 func (s *site) mailFrom(client string) bool {
-	vs, _ := ask(s.t, s.Check, checktest.Session{Client: client, Time: s.now}.Request(s.t))
+	vs, _ := ask(s.t, s.dnsblCheck, checktest.Session{Client: client, Time: s.now}.Request(s.t))
 	return len(vs) > 0
 }
 
-func (s *site) want(state dnsbl.State, why string) {
+func (s *site) want(state string, why string) {
 	s.t.Helper()
-	st := s.Zones()[0]
+	st := s.Report()[0]
 	if st.State != state || !strings.Contains(st.Why, why) || why == "" && st.Why != "" {
 		s.t.Errorf("%s since %s, %q; want %s, %q", st.State, st.Since.Sub(checktest.Now), st.Why, state, why)
 	}
 }
 
-func TestZoneComesBackByItself(t *testing.T) {
+func TestZoneIsSwitchedOnAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, turned("", nil))
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 	s.dns.set(all("127.0.0.2"))
 	s.pass(29 * time.Minute)
-	s.want(dnsbl.On, "") // the next test is not yet
+	s.want("on", "") // the next test is not yet
 	s.pass(time.Minute)
-	s.want(dnsbl.Off, "it may list everyone")
+	s.want("off", "it may list everyone")
 	since := s.now
 	s.dns.set(turned("127.0.0.2", nil))
 	if s.mail() {
 		t.Error("refused while the zone is off")
 	}
 	s.pass(50 * time.Second)
-	s.want(dnsbl.Off, "it may list everyone")
-	if st := s.Zones()[0]; !st.Since.Equal(since) {
+	s.want("off", "it may list everyone")
+	if st := s.Report()[0]; !st.Since.Equal(since) {
 		t.Errorf("off since %s, want %s", st.Since, since)
 	}
 	s.pass(10 * time.Second)
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 	if !s.mail() {
 		t.Error("not refused when the zone is on again")
 	}
@@ -161,8 +161,9 @@ func TestZoneComesBackByItself(t *testing.T) {
 	}
 }
 
-// A zone that is dead is not asked every few seconds, and one that comes and goes is off most of the time.
-func TestPauseGrows(t *testing.T) {
+// TestPauseDoubles tests that a dead zone is tested less often with time, and that a zone that is right at its test points only is
+// off most of the time.
+func TestPauseDoubles(t *testing.T) {
 	t.Parallel()
 	tests := 0
 	failing := answers(func(name string) (string, error) {
@@ -183,22 +184,22 @@ func TestPauseGrows(t *testing.T) {
 			t.Fatalf("tested %d times after %d minutes", tests-before, pause)
 		}
 	}
-	s.dns.set(turned("192.0.2.80", nil)) // right at its test points alone
+	s.dns.set(turned("192.0.2.80", nil)) // right at its test points only
 	s.pass(30 * time.Minute)
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 	s.mail()
-	s.want(dnsbl.Off, "no code of a list")
+	s.want("off", "no code of a list")
 	s.pass(29 * time.Minute)
-	s.want(dnsbl.Off, "no code of a list")
+	s.want("off", "no code of a list")
 	s.pass(time.Minute)
 	s.dns.set(turned("", nil))
 	s.pass(30 * time.Minute) // a good test while on
 	s.dns.set(failing)
 	s.pass(30 * time.Minute)
-	s.want(dnsbl.Off, "does not list")
+	s.want("off", "does not list")
 	s.dns.set(turned("", nil))
 	s.pass(time.Minute) // the shortest pause again
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 }
 
 func TestZoneThatDoesNotAnswer(t *testing.T) {
@@ -210,16 +211,16 @@ func TestZoneThatDoesNotAnswer(t *testing.T) {
 		for range 4 {
 			s.mail()
 		}
-		s.want(dnsbl.On, "") // an answer between them begins the count anew
+		s.want("on", "") // an answer between them resets the count
 	}
 	s.mail()
-	s.want(dnsbl.Off, "SERVFAIL")
-	if st := s.Zones()[0]; st.Queries != 13 || st.Failures != 9 || st.Hits != 0 {
+	s.want("off", "SERVFAIL")
+	if st := s.Report()[0]; st.Counts["queries"] != 13 || st.Counts["failures"] != 9 || st.Counts["hits"] != 0 {
 		t.Errorf("counted %+v", st.Counts)
 	}
 }
 
-// The time of a session may be used up by others; that is no fault of the zone.
+// TestSessionWithoutTime tests that a session without time left is no failure of the zone.
 func TestSessionWithoutTime(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, turned("", nil))
@@ -227,18 +228,18 @@ func TestSessionWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for i := range 10 {
-		session := checktest.Session{Client: fmt.Sprintf("192.0.2.%d", i+1), Time: s.now}.Request(t)
-		if vs, err := s.Check.Check(ctx, session); len(vs) > 0 || err == nil {
+		r := checktest.Session{Client: fmt.Sprintf("192.0.2.%d", i+1), Time: s.now}.Request(t)
+		if vs, err := s.Check(ctx, r); len(vs) > 0 || err == nil {
 			t.Errorf("got %q, %v", ids(vs), err)
 		}
 	}
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 	s.now = s.now.Add(time.Hour)
 	s.Maintain(ctx, s.now)
-	s.want(dnsbl.On, "") // the test did not come to a result
+	s.want("on", "") // the test has no result
 	s.dns.set(all(""))
 	s.Maintain(t.Context(), s.now)
-	s.want(dnsbl.Off, "does not list")
+	s.want("off", "does not list")
 }
 
 func TestUntestedZoneRefusesNobody(t *testing.T) {
@@ -246,22 +247,21 @@ func TestUntestedZoneRefusesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := checktest.Env(t, list(points4, "bl.example", "9.2.0.192.@ A 127.0.0.2"))
 		c := untested(t, env, zone(t, "bl.example", dnsbl.Client))
-		s := checktest.Session{Client: "192.0.2.9"}.Request(t)
-		if qs := c.Prefetch(s); states(c) != "untested" || len(qs) > 0 {
-			t.Errorf("%s, announced %v", states(c), qs)
+		r := checktest.Session{Client: "192.0.2.9"}.Request(t)
+		if qs := c.Prefetch(r); states(c) != "untested" || len(qs) > 0 {
+			t.Errorf("%s, prefetched %v", states(c), qs)
 		}
-		// Nobody called Test: the first session begins it.
-		if vs, err := c.Check(t.Context(), s); len(vs) > 0 || err != nil {
+		if vs, err := c.Check(t.Context(), r); len(vs) > 0 || err != nil {
 			t.Errorf("got %q, %v", ids(vs), err)
 		}
-		synctest.Wait()
-		if vs, err := c.Check(t.Context(), s); ids(vs) != "dnsbl-listed by bl.example" || err != nil {
+		c.Maintain(t.Context(), checktest.Now)
+		if vs, err := c.Check(t.Context(), r); ids(vs) != "dnsbl-listed by bl.example" || err != nil {
 			t.Errorf("got %q, %v", ids(vs), err)
 		}
 	})
 }
 
-// slow is a resolver that takes its time for some names.
+// slow is a resolver that takes some time for each name.
 type slow struct {
 	checks.Resolver
 	takes func(name string) time.Duration
@@ -276,7 +276,7 @@ func (r slow) Lookup(ctx context.Context, q checks.Question) (checks.Answer, err
 	}
 }
 
-// On the clock of synctest, times are exact.
+// TestTimeThatMailWaits uses the clock of synctest, on which times are exact.
 func TestTimeThatMailWaits(t *testing.T) {
 	t.Parallel()
 	var zones []dnsbl.Zone
@@ -290,15 +290,15 @@ func TestTimeThatMailWaits(t *testing.T) {
 		return func(name string) bool { return strings.Contains(name, what) }
 	}
 	for _, test := range []struct {
-		name  string
-		slow  func(name string) bool
-		later time.Duration // of the session, after the first test
-		want  time.Duration
-		zone  string // that lists
+		name string
+		slow func(name string) bool
+		test bool // during a test of the zones
+		want time.Duration
+		zone string // that lists
 	}{
-		{name: "ten zones cost one round trip, and the text of the first another one", slow: is("no such"), want: 2 * 20 * time.Millisecond, zone: "bl0.example"},
-		{name: "a dead list is not waited for longer than 3 s, and others still refuse", slow: is("bl0"), want: 3 * time.Second, zone: "bl1.example"},
-		{name: "a test is not waited for", slow: is(".127."), later: time.Hour, want: 2 * 20 * time.Millisecond, zone: "bl0.example"},
+		{name: "ten zones take one round trip, and the text of the first another one", slow: is("no such"), want: 2 * 20 * time.Millisecond, zone: "bl0.example"},
+		{name: "a dead list delays mail for 3 s, and others still refuse", slow: is("bl0"), want: 3 * time.Second, zone: "bl1.example"},
+		{name: "a test delays nothing", slow: is(".127."), test: true, want: 2 * 20 * time.Millisecond, zone: "bl0.example"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -313,12 +313,16 @@ func TestTimeThatMailWaits(t *testing.T) {
 					}
 					return 20 * time.Millisecond
 				}}
+				if test.test {
+					go c.Maintain(t.Context(), checktest.Now.Add(time.Hour))
+					synctest.Wait()
+				}
 				began := time.Now()
-				vs, _ := ask(t, c, checktest.Session{Client: "192.0.2.9", Time: checktest.Now.Add(test.later)}.Request(t))
+				vs, _ := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Request(t))
 				if took := time.Since(began); took != test.want || len(vs) != 1 || vs[0].Detail["zone"] != test.zone {
 					t.Errorf("%s, %q; want %s, %s", took, ids(vs), test.want, test.zone)
 				}
-				time.Sleep(time.Hour) // on the false clock: the tests end
+				time.Sleep(time.Hour) // until the test of the zones ends
 			})
 		})
 	}
@@ -333,7 +337,7 @@ func TestPanicInATest(t *testing.T) {
 	env := checktest.Env(t, "")
 	env.DNS = panics{}
 	c := build(t, env, zone(t, "bl.example", dnsbl.Client))
-	if st := c.Zones()[0]; st.State != dnsbl.Off || !strings.Contains(st.Why, "bug") {
+	if st := c.Report()[0]; st.State != "off" || !strings.Contains(st.Why, "bug") {
 		t.Errorf("got %+v", st)
 	}
 }

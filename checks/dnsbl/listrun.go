@@ -6,13 +6,13 @@ import (
 	"net/netip"
 )
 
-// listRun finds a zone that lists the world while its test points stay right. The zone is taken to list the world when its last
+// listRun finds a zone that lists the world although its test points are right. A zone is taken to list the world when its last
 // answers about worldNetworks different client networks were all listings, until it does not list one network. Only the
-// network of the client counts, whatever the zone is asked about: nothing that one client can vary moves the run.
+// network of the client counts, whatever the zone is asked about: nothing that one client can vary affects the run.
 //
 // The zero value is an empty run.
 type listRun struct {
-	networks map[netip.Prefix]bool // listed since one was not; at most worldNetworks
+	networks map[netip.Prefix]bool // listed since the last answer that was no listing; at most worldNetworks
 }
 
 // worldNetworks is the length of the run that shows that a zone lists the world. Such a zone refuses the mail of one network
@@ -20,10 +20,11 @@ type listRun struct {
 // networks with a zone that rightly lists every second client, instead of every 8,000.
 const worldNetworks = 12
 
+// listsTheWorld is the reason for the state suspended.
 var listsTheWorld = fmt.Sprintf("it lists the world: it listed the last %d client networks, one after the other. "+
-	"It is asked on, but its listings count for nothing until there is one network that it does not list", worldNetworks)
+	"It is still asked, but its listings do not count until there is a network that it does not list", worldNetworks)
 
-// add notes the answer about a client. A session without a client address says nothing.
+// add adds the answer about a client. A session without a client address is ignored.
 func (r *listRun) add(client netip.Addr, listed bool) {
 	network, ok := networkOf(client)
 	switch {
@@ -44,7 +45,7 @@ func (r *listRun) listsWorld() bool { return len(r.networks) >= worldNetworks }
 // clone returns a copy that shares nothing with the original.
 func (r *listRun) clone() listRun { return listRun{networks: maps.Clone(r.networks)} }
 
-// networkOf returns the /24 of an IPv4 address and the /48 of an IPv6 address, as large as one site gets.
+// networkOf returns the /24 of an IPv4 address or the /48 of an IPv6 address, which is what one site gets.
 func networkOf(client netip.Addr) (network netip.Prefix, ok bool) {
 	client = client.Unmap().WithZone("")
 	bits := 48

@@ -32,7 +32,7 @@ func (s *site) mails(n int) (refused int) {
 	return refused
 }
 
-func TestListOfTheWorld(t *testing.T) {
+func TestZoneThatListsTheWorld(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, listsAll)
 	refused := 0
@@ -41,17 +41,17 @@ func TestListOfTheWorld(t *testing.T) {
 		s.pass(10 * time.Minute)
 	}
 	if refused != 11 {
-		t.Errorf("%d client networks refused by a list of the world, want 11", refused)
+		t.Errorf("%d client networks were refused, want 11", refused)
 	}
-	s.want(dnsbl.Off, "it lists the world: it listed the last 12 client networks")
-	if st := s.Zones()[0]; st.Queries != 300 {
-		t.Errorf("asked %d times, want 300", st.Queries)
+	s.want("off", "it lists the world: it listed the last 12 client networks")
+	if st := s.Report()[0]; st.Counts["queries"] != 300 {
+		t.Errorf("asked %d times, want 300", st.Counts["queries"])
 	}
 	s.dns.set(listsNone)
 	if s.mail() {
 		t.Error("refused while the zone lists the world")
 	}
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 	for _, line := range []string{"zone switched off", "zone switched on again"} {
 		if n := strings.Count(s.log.String(), line); n != 1 {
 			t.Errorf("%d lines %q in the log: %s", n, line, &s.log)
@@ -60,16 +60,16 @@ func TestListOfTheWorld(t *testing.T) {
 
 	s.dns.set(listsAll)
 	if n := s.mails(100); n != 11 {
-		t.Errorf("%d client networks refused when the list does it again, want 11", n)
+		t.Errorf("%d client networks were refused the second time, want 11", n)
 	}
-	s.want(dnsbl.Off, "it lists the world")
+	s.want("off", "it lists the world")
 	s.dns.set(listsNone)
 	s.mail()
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 }
 
-// TestRunEndsWithOneThatIsNotListed: eleven listed networks and one that is not, again and again.
-func TestRunEndsWithOneThatIsNotListed(t *testing.T) {
+// TestUnlistedNetworkEndsTheRun tests that eleven listed networks and one unlisted network do not suspend the zone.
+func TestUnlistedNetworkEndsTheRun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, listsAll)
 	for range 20 {
@@ -80,10 +80,10 @@ func TestRunEndsWithOneThatIsNotListed(t *testing.T) {
 		s.dns.set(listsNone)
 		s.mail()
 	}
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 }
 
-// manyNames is a DNS with one list, in which 192.0.2.9 has another name whenever somebody asks.
+// manyNames is a DNS with one list, in which 192.0.2.9 has another name at each question.
 type manyNames struct {
 	list  answers
 	names *atomic.Int32
@@ -100,10 +100,10 @@ func (m manyNames) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	return m.list.Lookup(ctx, q)
 }
 
-// visit is what one session says.
+// visit is one session.
 type visit struct{ client, helo, from string }
 
-// TestOnlyClientNetworksCount: whatever a zone is asked about, the run is one of client networks.
+// TestOnlyClientNetworksCount tests that the run counts client networks, whatever the zone is asked about.
 func TestOnlyClientNetworksCount(t *testing.T) {
 	t.Parallel()
 	domains := func(i int) visit {
@@ -146,43 +146,43 @@ func TestOnlyClientNetworksCount(t *testing.T) {
 					refused++
 				}
 			}
-			want, state := 11, dnsbl.Off
+			want, state := 11, "off"
 			if test.one {
-				want, state = 20, dnsbl.On
+				want, state = 20, "on"
 			}
-			if st := c.Zones()[0]; refused != want || st.State != state {
+			if st := c.Report()[0]; refused != want || st.State != state {
 				t.Errorf("%d of 20 refused, the zone is %s; want %d, %s", refused, st.State, want, state)
 			}
 		})
 	}
 }
 
-// TestListOfTheWorldThatDies: a zone that lists the world is tested as any other, and is not asked while it does not answer.
-func TestListOfTheWorldThatDies(t *testing.T) {
+// TestSuspendedZoneThatDies tests that a zone that lists the world is tested as any other, and is not asked while it is dead.
+func TestSuspendedZoneThatDies(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, listsAll)
 	s.mails(12)
-	s.want(dnsbl.Off, "it lists the world")
+	s.want("off", "it lists the world")
 	s.dns.set(turned("", errors.New("SERVFAIL")))
 	for range 5 {
 		s.n++
-		session := checktest.Session{Client: fmt.Sprintf("192.0.%d.9", s.n), Time: s.now}.Request(t)
-		if vs, err := s.Check.Check(t.Context(), session); len(vs) > 0 || err != nil {
+		r := checktest.Session{Client: fmt.Sprintf("192.0.%d.9", s.n), Time: s.now}.Request(t)
+		if vs, err := s.Check(t.Context(), r); len(vs) > 0 || err != nil {
 			t.Errorf("got %q, %v; want neither verdict nor error", ids(vs), err)
 		}
 	}
-	s.want(dnsbl.Off, "SERVFAIL")
+	s.want("off", "SERVFAIL")
 	s.mail()
-	if st := s.Zones()[0]; st.Queries != 17 {
-		t.Errorf("asked %d times, want 17", st.Queries)
+	if st := s.Report()[0]; st.Counts["queries"] != 17 {
+		t.Errorf("asked %d times, want 17", st.Counts["queries"])
 	}
 	s.dns.set(listsAll)
 	s.pass(2 * time.Minute)
-	s.want(dnsbl.Off, "it lists the world")
+	s.want("off", "it lists the world")
 	if n := s.mails(20); n > 0 {
 		t.Errorf("%d refused", n)
 	}
 	s.dns.set(listsNone)
 	s.mail()
-	s.want(dnsbl.On, "")
+	s.want("on", "")
 }

@@ -19,27 +19,27 @@ type Settings struct {
 // Zone is one list.
 type Zone struct {
 	Zone  string  `yaml:"zone" doc:"Its domain; a label that is an API key is hidden in replies and logs." example:"bl.example"`
-	Codes []Codes `yaml:"codes" doc:"The answers that are a listing: addresses, ranges and networks in 127.0.0.0/8. 127.255.255.0/24, 127.0.0.1 and all else never is one." example:"[\"127.0.0.2-127.0.0.11\"]"`
+	Codes []Codes `yaml:"codes" doc:"The answers that are a listing: addresses, ranges and networks in 127.0.0.0/8. 127.255.255.0/24, 127.0.0.1 and all other addresses never are." example:"[\"127.0.0.2-127.0.0.11\"]"`
 	Query Query   `yaml:"query" doc:"What is looked up: the client's address, the HELO name, the sender's domain, or each confirmed name of the client." one:"client helo sender client_name" example:"client"`
-	Allow bool    `yaml:"allow" doc:"The zone lists good clients (query client or client_name alone): no greylisting and no callout for them."`
+	Allow bool    `yaml:"allow" doc:"The zone lists good clients (only with query client or client_name): no greylisting and no callout for them."`
 	Test  string  `yaml:"test" doc:"An address or a name that is always listed, for a zone without the ones of RFC 5782, 127.0.0.2 and TEST."`
 }
 
 // Query is what a zone is asked about.
 type Query string
 
-// What zones are asked about.
+// The queries.
 const (
 	Client     Query = "client"      // the address
 	Helo       Query = "helo"        // the name in HELO or EHLO
 	Sender     Query = "sender"      // the domain of the reverse-path
-	ClientName Query = "client_name" // every name of the client that leads back to it, facts.Iprev
+	ClientName Query = "client_name" // each confirmed name of the client, see facts.Iprev
 )
 
-// minHealth keeps the tests from being a burden to the lists.
+// minHealth is the shortest time between two tests. Lists may refuse clients that ask more often.
 const minHealth = time.Minute
 
-// Validate finds settings that make no sense.
+// Validate returns an error for zones that cannot work.
 func (c Settings) Validate() error {
 	var faults []error
 	if c.Health < minHealth {
@@ -56,7 +56,7 @@ func (c Settings) Validate() error {
 			faults = append(faults, fmt.Errorf("zones[%d]: %w", i, err))
 		}
 		k := key{z.domain(), z.query(), z.Allow}
-		if first, twice := seen[k]; twice && z.Zone != "" {
+		if first, ok := seen[k]; ok && z.Zone != "" {
 			faults = append(faults, fmt.Errorf("zones[%d]: the same as zones[%d]; put all its codes into one", i, first))
 			continue
 		}
@@ -65,17 +65,17 @@ func (c Settings) Validate() error {
 	return errors.Join(faults...)
 }
 
-// faults does not quote the zone, which may hold a key: its errors go to the log when the configuration is read again.
+// faults returns what is wrong with the zone. The errors do not quote its domain, which may have a key and would be logged.
 func (z Zone) faults() (faults []error) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	switch {
 	case z.Zone == "":
 		fault("zone: want the domain of the list")
-	case hard(headers.CheckDomain(z.Zone)) || !strings.Contains(z.domain(), "."):
-		fault("zone: that is no domain")
+	case isInvalid(headers.CheckDomain(z.Zone)) || !strings.Contains(z.domain(), "."):
+		fault("zone: not a domain name")
 	}
 	if len(z.Codes) == 0 {
-		fault(`codes: want those that are a listing, as the list explains them, such as ["127.0.0.2-127.0.0.11"]`)
+		fault(`codes: want the codes that are a listing, as the list documents them, such as ["127.0.0.2-127.0.0.11"]`)
 	}
 	for _, c := range z.Codes {
 		if err := c.check(); err != nil {
@@ -86,7 +86,7 @@ func (z Zone) faults() (faults []error) {
 	case Client, ClientName:
 	case Helo, Sender:
 		if z.Allow {
-			fault("allow: anybody can claim a HELO name or a sender; a zone that vouches wants query: client or client_name")
+			fault("allow: anybody can send a HELO name or a sender; a zone that vouches needs query: client or client_name")
 		}
 	default:
 		fault("query: %q is none of client, helo, sender, client_name", z.Query)
@@ -96,17 +96,18 @@ func (z Zone) faults() (faults []error) {
 	}
 	if z.query() == Client {
 		if _, err := netip.ParseAddr(z.Test); err != nil {
-			fault("test: %q is no address, and the zone has addresses", z.Test)
+			fault("test: %q is not an address, but the zone has addresses", z.Test)
 		}
-	} else if hard(headers.CheckDomain(z.Test)) {
-		fault("test: %q is no name, and the zone has names", z.Test)
+	} else if isInvalid(headers.CheckDomain(z.Test)) {
+		fault("test: %q is not a name, but the zone has names", z.Test)
 	}
 	return faults
 }
 
+// domain returns the domain in lower case, without trailing dot.
 func (z Zone) domain() string { return strings.ToLower(strings.TrimSuffix(z.Zone, ".")) }
 
-// query is client if the file does not say.
+// query returns the query, or its default.
 func (z Zone) query() Query {
 	if z.Query == "" {
 		return Client
@@ -114,8 +115,8 @@ func (z Zone) query() Query {
 	return z.Query
 }
 
-// hard tells whether an error of headers.CheckDomain is more than an underscore, which zones and host names may have.
-func hard(err error) bool {
+// isInvalid reports whether an error of headers.CheckDomain is more than an underscore, which zones and host names may have.
+func isInvalid(err error) bool {
 	fault, ok := errors.AsType[*headers.SyntaxError](err)
 	return err != nil && (!ok || !fault.Lax)
 }

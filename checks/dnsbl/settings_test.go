@@ -33,26 +33,26 @@ func TestSettings(t *testing.T) {
 	}{
 		{name: "the defaults", settings: dnsbl.Info.Default.(dnsbl.Settings)},
 		{name: "two zones", settings: with(func(z *dnsbl.Zone) { z.Zone = "other.example." })},
-		{name: "the same zone for something else", settings: with(func(z *dnsbl.Zone) { z.Query = dnsbl.Sender })},
+		{name: "the same zone with another query", settings: with(func(z *dnsbl.Zone) { z.Query = dnsbl.Sender })},
 		{name: "the same zone to vouch", settings: with(func(z *dnsbl.Zone) { z.Allow = true })},
 		{name: "an allow zone of names", settings: with(func(z *dnsbl.Zone) { z.Allow, z.Query = true, dnsbl.ClientName })},
 		{name: "an address that is always listed", settings: with(func(z *dnsbl.Zone) { z.Zone, z.Test = "b.example", "2001:db8::1" })},
 
 		{name: "all at once", settings: dnsbl.Settings{Zones: []dnsbl.Zone{{Zone: "bl.example"}, {Query: dnsbl.Sender, Allow: true, Codes: good.Codes, Zone: "x"}}},
-			want: "health: want 1m0s or more\nzones[0]: codes: want those that are a listing, as the list explains them, such as [\"127.0.0.2-127.0.0.11\"]\n" +
-				"zones[1]: zone: that is no domain\nzones[1]: allow: anybody"},
-		{name: "tests without end", settings: dnsbl.Settings{Health: time.Second}, want: "health: want 1m0s or more"},
+			want: "health: want 1m0s or more\nzones[0]: codes: want the codes that are a listing, as the list documents them, such as [\"127.0.0.2-127.0.0.11\"]\n" +
+				"zones[1]: zone: not a domain name\nzones[1]: allow: anybody"},
+		{name: "too many tests", settings: dnsbl.Settings{Health: time.Second}, want: "health: want 1m0s or more"},
 		{name: "no zone", settings: with(func(z *dnsbl.Zone) { z.Zone = "" }), want: "zones[1]: zone: want the domain of the list"},
-		{name: "no domain", settings: with(func(z *dnsbl.Zone) { z.Zone = "a b" }), want: "zones[1]: zone: that is no domain"},
-		{name: "one label", settings: with(func(z *dnsbl.Zone) { z.Zone = "bl." }), want: "no domain"},
-		{name: "no codes", settings: with(func(z *dnsbl.Zone) { z.Codes = nil }), want: "codes: want those that are a listing"},
-		{name: "an empty code", settings: with(func(z *dnsbl.Zone) { z.Codes = []dnsbl.Codes{{}} }), want: "codes: no code"},
+		{name: "no domain", settings: with(func(z *dnsbl.Zone) { z.Zone = "a b" }), want: "zones[1]: zone: not a domain name"},
+		{name: "one label", settings: with(func(z *dnsbl.Zone) { z.Zone = "bl." }), want: "not a domain name"},
+		{name: "no codes", settings: with(func(z *dnsbl.Zone) { z.Codes = nil }), want: "codes: want the codes that are a listing"},
+		{name: "an empty code", settings: with(func(z *dnsbl.Zone) { z.Codes = []dnsbl.Codes{{}} }), want: "codes: there is no code"},
 		{name: "an unknown query", settings: with(func(z *dnsbl.Zone) { z.Query = "rcpt" }), want: `query: "rcpt" is none of`},
-		{name: "a HELO name that vouches", settings: with(func(z *dnsbl.Zone) { z.Query, z.Allow = dnsbl.Helo, true }), want: "anybody can claim a HELO name"},
-		{name: "a sender that vouches", settings: with(func(z *dnsbl.Zone) { z.Query, z.Allow = dnsbl.Sender, true }), want: "anybody can claim a HELO name or a sender"},
+		{name: "a HELO name that vouches", settings: with(func(z *dnsbl.Zone) { z.Query, z.Allow = dnsbl.Helo, true }), want: "anybody can send a HELO name"},
+		{name: "a sender that vouches", settings: with(func(z *dnsbl.Zone) { z.Query, z.Allow = dnsbl.Sender, true }), want: "anybody can send a HELO name or a sender"},
 		{name: "twice the same", settings: with(func(z *dnsbl.Zone) { z.Zone, z.Query = "BL.example.", "" }), want: "zones[1]: the same as zones[0]"},
-		{name: "a name as test point of addresses", settings: with(func(z *dnsbl.Zone) { z.Test = "dbltest.com" }), want: `test: "dbltest.com" is no address`},
-		{name: "garbage as test point of names", settings: with(func(z *dnsbl.Zone) { z.Query, z.Test = dnsbl.Helo, "a b" }), want: `test: "a b" is no name`},
+		{name: "a name as test point of addresses", settings: with(func(z *dnsbl.Zone) { z.Test = "dbltest.com" }), want: `test: "dbltest.com" is not an address`},
+		{name: "an invalid name as test point of names", settings: with(func(z *dnsbl.Zone) { z.Query, z.Test = dnsbl.Helo, "a b" }), want: `test: "a b" is not a name`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -65,7 +65,7 @@ func TestSettings(t *testing.T) {
 				return nil
 			}, checktest.Env(t, ""))
 			if (built != nil) != (err != nil) {
-				t.Errorf("New says %v, Validate %v", built, err)
+				t.Errorf("New returned %v, Validate %v", built, err)
 			}
 		})
 	}
@@ -92,18 +92,18 @@ func TestCodes(t *testing.T) {
 		"::ffff:127.0.0.2":          "error: want a code",
 		"::/0":                      "error: want a code",
 		"127.0.0.0/33":              "error: want a code",
-		"127.0.0.2/8":               `error: "127.0.0.2/8" has bits set behind the network part; did you mean "127.0.0.0/8"?`,
+		"127.0.0.2/8":               `error: "127.0.0.2/8" has bits set after the network part; did you mean "127.0.0.0/8"?`,
 		"127.0.0.11-127.0.0.2":      "error: \"127.0.0.11-127.0.0.2\": the range ends before it begins",
-		"192.0.2.1":                 "error: \"192.0.2.1\": the codes of lists lie in 127.0.0.0/8",
-		"0.0.0.0/0":                 "error: \"0.0.0.0/0\": the codes of lists lie in 127.0.0.0/8",
-		"126.0.0.1-127.0.0.5":       "error: \"126.0.0.1-127.0.0.5\": the codes of lists lie",
+		"192.0.2.1":                 "error: \"192.0.2.1\": codes are in 127.0.0.0/8",
+		"0.0.0.0/0":                 "error: \"0.0.0.0/0\": codes are in 127.0.0.0/8",
+		"126.0.0.1-127.0.0.5":       "error: \"126.0.0.1-127.0.0.5\": codes are in",
 		"127.255.255.254":           "error: \"127.255.255.254\": 127.255.255.0/24 is for errors",
 		"127.0.0.1":                 "error: \"127.0.0.1\": 127.0.0.1 is never a listing",
 		"127.0.0.1-127.0.0.255":     "error: \"127.0.0.1-127.0.0.255\": 127.0.0.1 is never a listing",
 		"127.255.255.0/24":          "error: \"127.255.255.0/24\": 127.255.255.0/24 is for errors",
 		"127.0.0.2,127.0.0.3":       "error: want a code",
 		"127.0.0.2\n":               "127.0.0.2",
-		"127.0.0.2-127.255.255.255": "127.0.0.2-127.255.255.255", // the errors in it never count
+		"127.0.0.2-127.255.255.255": "127.0.0.2-127.255.255.255", // the error codes in it never count
 	} {
 		if got := parse(text); got != want && !(strings.HasPrefix(want, "error") && strings.HasPrefix(got, want)) {
 			t.Errorf("%q: got %s, want %s", text, got, want)
@@ -111,7 +111,7 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// parse reads codes and writes them.
+// parse returns the codes of a text as text.
 func parse(text string) string {
 	var c dnsbl.Codes
 	if err := c.UnmarshalText([]byte(text)); err != nil {
@@ -135,7 +135,7 @@ func FuzzCodes(f *testing.F) {
 			return
 		}
 		if !loopback.Contains(c[0]) || !loopback.Contains(c[1]) || c[1].Less(c[0]) {
-			t.Errorf("%q was taken for %v", text, c)
+			t.Errorf("%q was parsed as %v", text, c)
 		}
 		if once, twice := parse(text), parse(parse(text)); once != twice {
 			t.Errorf("%q is %s, and that is %s", text, once, twice)
@@ -145,7 +145,6 @@ func FuzzCodes(f *testing.F) {
 
 const spamhausKey = "abcdefghij0123456789klmnop"
 
-// keys are zones that have a key, or look as if.
 func TestKeysAreHidden(t *testing.T) {
 	t.Parallel()
 	for domain, want := range map[string]string{
@@ -161,44 +160,44 @@ func TestKeysAreHidden(t *testing.T) {
 		"0123456789abcdef.fedcba98765432100.bl.averyverylongname9.org": "bl.averyverylongname9.org",
 	} {
 		c := untested(t, checktest.Env(t, ""), zone(t, domain, dnsbl.Client))
-		if got := c.Zones()[0].Zone; got != want {
+		if got := strings.TrimSuffix(c.Report()[0].Name, " (client)"); got != want {
 			t.Errorf("%s is shown as %s, want %s", domain, got, want)
 		}
 	}
 }
 
-// Neither the log nor the status nor an error has the key, whatever happens to the zone.
-func TestNothingTellsTheKey(t *testing.T) {
+// TestNothingShowsTheKey tests that the log, the conditions, the verdicts and the errors do not have the key.
+func TestNothingShowsTheKey(t *testing.T) {
 	t.Parallel()
 	const domain = spamhausKey + ".zen.dq.example.net"
 	for _, world := range []answers{
 		turned("127.0.0.2", nil), turned("127.255.255.254", nil), turned("", errors.New("SERVFAIL")), all("127.0.0.2"), all(""),
 		func(string) (string, error) { return "", errors.New("time-out") },
 	} {
-		var told bytes.Buffer
+		var output bytes.Buffer
 		env := checktest.Env(t, "")
 		env.DNS = world
-		env.Log.Logger.SetOutput(&told)
+		env.Log.Logger.SetOutput(&output)
 		c := build(t, env, zone(t, strings.ToUpper(domain), dnsbl.Client))
 		for range 6 {
 			vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Request(t))
 			if err != nil {
-				told.WriteString(err.Error())
+				output.WriteString(err.Error())
 			}
-			if err := json.NewEncoder(&told).Encode([]any{vs, c.Zones()}); err != nil {
+			if err := json.NewEncoder(&output).Encode([]any{vs, c.Report()}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if text := strings.ToLower(told.String()); strings.Contains(text, spamhausKey) || !strings.Contains(text, "zen.dq.example.net") {
-			t.Errorf("told: %s", text)
+		if text := strings.ToLower(output.String()); strings.Contains(text, spamhausKey) || !strings.Contains(text, "zen.dq.example.net") {
+			t.Errorf("shown: %s", text)
 		}
 	}
 }
 
-// hostile is a list with a text of its own for everyone.
-type hostile struct{ texts []string }
+// textList is a list that lists everyone, with the same texts.
+type textList struct{ texts []string }
 
-func (h hostile) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+func (h textList) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if q.Type != dns.TypeTXT {
 		return turned("127.0.0.2", nil).Lookup(ctx, q)
 	}
@@ -211,7 +210,7 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, first, second string) {
 		env := checktest.Env(t, "")
-		env.DNS = hostile{[]string{first, second}}
+		env.DNS = textList{[]string{first, second}}
 		c := build(t, env, zone(t, spamhausKey+".bl.example.net", dnsbl.Client))
 		vs, err := ask(t, c, checktest.Session{Client: "192.0.2.9"}.Request(t))
 		if err != nil || len(vs) != 1 {

@@ -13,49 +13,49 @@ import (
 // hit is a lookup that found a listing.
 type hit struct {
 	lookup
-	code string // several with commas between
+	codes string // separated by commas
 }
 
-// verdicts makes the listings into one verdict for each reason, which names the first zone, and a vouch.
-func (c *Check) verdicts(ctx context.Context, hits []hit) []checks.Verdict {
-	var refuse []checks.Verdict
-	vouch := checks.Verdict{}
+// verdicts returns one verdict for each reason, which has the first zone that lists, and a vouch if there is one.
+func (c *check) verdicts(ctx context.Context, hits []hit) []checks.Verdict {
+	var verdicts []checks.Verdict
+	var vouch *checks.Verdict
 	for _, h := range hits {
 		if h.Allow {
-			if vouch.Vouch == checks.NoVouch {
-				vouch = checks.Verdict{Vouch: checks.SkipDelays, Detail: h.detail()}
+			if vouch == nil {
+				vouch = &checks.Verdict{Vouch: checks.SkipDelays, Detail: h.detail()}
 			}
 			continue
 		}
-		r := nameListed
+		reason := nameListed
 		if h.query == Client {
-			r = listed
+			reason = listed
 		}
-		at := slices.IndexFunc(refuse, func(v checks.Verdict) bool { return v.Reason == r })
-		if at < 0 {
+		i := slices.IndexFunc(verdicts, func(v checks.Verdict) bool { return v.Reason == reason })
+		if i < 0 {
 			d := h.detail()
 			d["what"], d["text"] = h.what, c.text(ctx, h)
-			refuse = append(refuse, checks.Verdict{Reason: r, Detail: d})
+			verdicts = append(verdicts, checks.Verdict{Reason: reason, Detail: d})
 			continue
 		}
-		d := refuse[at].Detail
+		d := verdicts[i].Detail
 		d["also"] = strings.TrimPrefix(d["also"]+", "+h.name, ", ")
 	}
-	if vouch.Vouch != checks.NoVouch {
-		refuse = append(refuse, vouch)
+	if vouch != nil {
+		verdicts = append(verdicts, *vouch)
 	}
-	return refuse
+	return verdicts
 }
 
 func (h hit) detail() map[string]string {
-	return map[string]string{"zone": h.name, "code": h.code, "lookup": h.shown}
+	return map[string]string{"zone": h.name, "code": h.codes, "lookup": h.shown}
 }
 
-// maxText is how much of what a list says is kept, in octets. A reply shows no more.
+// maxText is the length of what a list says, in bytes. The Pipeline cuts longer values of a reply.
 const maxText = 160
 
-// text is what the list says about the entry, RFC 5782 section 2.1, made safe. A list that says nothing is no fault.
-func (c *Check) text(ctx context.Context, h hit) string {
+// text returns what the list says about the entry (RFC 5782 section 2.1), as printable US-ASCII.
+func (c *check) text(ctx context.Context, h hit) string {
 	const none = "the list says no more"
 	a, err := c.env.DNS.Lookup(ctx, h.question(dns.TypeTXT))
 	if err != nil {
@@ -63,45 +63,12 @@ func (c *Check) text(ctx context.Context, h hit) string {
 	}
 	var texts []string
 	for _, t := range checks.RecordsOf[*dns.TXT](a) {
-		texts = append(texts, unescape(strings.Join(t.Txt, "")))
+		texts = append(texts, checks.Unescape(strings.Join(t.Txt, "")))
 	}
-	slices.Sort(texts) // the DNS gives them in any order
+	slices.Sort(texts) // the DNS returns records in any order
 	text := checks.Clean(h.hide(strings.Join(slices.Compact(texts), " ")), maxText)
 	if text == "" {
 		return none
 	}
 	return text
-}
-
-// unescape undoes the escapes of RFC 1035 section 5.1, which package dns leaves in the strings of TXT records.
-func unescape(s string) string {
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '\\' && i+1 < len(s) {
-			i++
-			c = s[i]
-			if n, ok := decimal(s[i:]); ok {
-				c = n
-				i += 2
-			}
-		}
-		out = append(out, c)
-	}
-	return string(out)
-}
-
-// decimal reads three digits that are an octet.
-func decimal(s string) (octet byte, ok bool) {
-	if len(s) < 3 {
-		return 0, false
-	}
-	n := 0
-	for _, c := range []byte(s[:3]) {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = 10*n + int(c-'0')
-	}
-	return byte(n), n <= 255
 }

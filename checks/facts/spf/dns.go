@@ -3,7 +3,6 @@ package spf
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -70,31 +69,8 @@ func escape(raw string) string {
 	return b.String()
 }
 
-// unescape undoes the escapes of RFC 1035 section 5.1.
-func unescape(s string) string {
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '\\' && i+1 < len(s) {
-			i++
-			c = s[i]
-			if isDigit(c) && i+2 < len(s) {
-				if n, err := strconv.ParseUint(s[i:i+3], 10, 8); err == nil {
-					c = byte(n)
-					i += 2
-				}
-			}
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
-}
-
 // txtValue returns the strings of a TXT record, joined as section 3.3 requires.
-func txtValue(t *dns.TXT) string { return unescape(strings.Join(t.Txt, "")) }
+func txtValue(t *dns.TXT) string { return checks.Unescape(strings.Join(t.Txt, "")) }
 
 // hostQuestions returns the questions for the addresses of MX hosts, in the family of the client. A null MX (RFC 7505) has
 // no host.

@@ -133,7 +133,7 @@ func (e *evaluator) nameValue(domain string) string {
 	if best == "" {
 		return "unknown"
 	}
-	return unescape(best)
+	return checks.Unescape(best)
 }
 
 // dotted returns the value of %{i}. An IPv6 address is written as 32 hexadecimal digits with dots between them.

@@ -58,8 +58,8 @@ func checkRoundTrip(t *testing.T, raw string) {
 	if err != nil || checks.Ask(back, dns.TypeA) != checks.Ask(name, dns.TypeA) {
 		t.Errorf("%q as %q is %q: %v", raw, name, back, err)
 	}
-	if unescape(name) != strings.TrimSuffix(raw, ".") {
-		t.Errorf("%q as %q is %q", raw, name, unescape(name))
+	if checks.Unescape(name) != strings.TrimSuffix(raw, ".") {
+		t.Errorf("%q as %q is %q", raw, name, checks.Unescape(name))
 	}
 }
 

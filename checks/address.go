@@ -57,7 +57,7 @@ func SameName(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
-// Under reports whether name is domain or a subdomain of it.
+// Under reports whether name is domain or a subdomain of it, ignoring case and a trailing dot.
 func Under(name, domain string) bool {
 	name, domain = strings.TrimSuffix(name, "."), strings.TrimSuffix(domain, ".")
 	if len(name) == len(domain) {

@@ -11,22 +11,23 @@ import (
 
 // Check answers one question about a session. It is safe for concurrent use by many sessions.
 //
-// It returns every verdict that applies, most serious first: a watched reason must not hide an enforced one. No verdict
-// is a pass. An error means that the check could not find out; it never refuses by itself, and verdicts returned with an
-// error count.
+// It returns every verdict that applies, most serious first: a watched reason must not hide an enforced one. Without a
+// verdict, the session passes the check. An error means that the check could not find out all; the verdicts returned with it
+// apply. What an error does to mail is the operator's choice, see Options.OnError.
 //
 // A Check may also implement Prefetcher, Observer, Maintainer, Reloader and Authenticator.
 type Check interface {
 	Check(ctx context.Context, r *Request) ([]Verdict, error)
 }
 
-// Info describes a check. The registry, the configuration, the manual and the web pages are made from it.
+// Info describes a check. Package checks/all lists the Infos of all checks; the configuration, the manual and the web pages
+// are made from that list. The web page of a reason has more texts in milter/web/why/pages/reasons.yaml.
 type Info struct {
 	Name         string    // folder, configuration key, metric label and log field: one lower-case word
 	Doc          string    // what it looks at, for the manual: a sentence or two
 	Stages       []Stage   // when it runs
 	Reasons      []*Reason // all that it may return, in order of precedence
-	NotForwarded bool      // skipped for mail that a forwarder of the recipient passes on, see Policy
+	NotForwarded bool      // skipped for mail that a forwarder of the recipient passes on, see Forwarders
 	Vouches      bool      // runs even if all its reasons are off, as it may return a Vouch
 	Public       bool      // its questions are about the sender's own names, so the sender's pages may show them
 	Default      any       // settings: a struct with yaml and doc tags; set by Define
@@ -66,7 +67,7 @@ type Env struct {
 	// returns an error.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	Registry Registry // nil: the age of domains is not looked up
+	Registry Registry // of domains; nil: their age is not looked up
 }
 
 // Site is the mail site that milterd protects.
@@ -76,7 +77,7 @@ type Site struct {
 	Addresses    []netip.Addr // of its interfaces, without loopback
 }
 
-// Registry looks up when domains were registered. It is safe for concurrent use.
+// Registry looks up when domains were registered with their registries. It is safe for concurrent use.
 type Registry interface {
 	// Registered returns when a domain (A-labels, lower case) was registered last. It returns the zero time if the domain
 	// is not registered or its registry publishes no date, and an error if it could not find out.

@@ -10,8 +10,8 @@ import (
 const maxClockStep = time.Hour
 
 // Clock reports whether the clock of the host is in doubt. It is in doubt while it has moved by more than an hour against the
-// monotonic clock since the start, and while it is before the day of the build. Verdicts that depend on the time of day must be
-// Unsure then. A clock that was wrong at the start and after the day of the build is not noticed.
+// monotonic clock since the start, and while it is before the day of the build. Verdicts that depend on the date or the time must
+// be Unsure then. If the clock was wrong already at the start, but after the day of the build, that is not noticed.
 //
 // A nil Clock is never in doubt. A Clock does not change and is safe for concurrent use.
 type Clock struct {
@@ -26,18 +26,18 @@ func NewClock(now, built time.Time, elapsed func() time.Duration) *Clock {
 	return &Clock{start: now, built: built.UTC().Truncate(24 * time.Hour), elapsed: elapsed}
 }
 
-// Doubt returns why the time that the clock shows now is in doubt, a clause. It returns "" if it is not.
+// Doubt returns a clause that says why the time now is in doubt, or "" if it is not. now is what the clock shows.
 func (c *Clock) Doubt(now time.Time) string {
 	if c == nil {
 		return ""
 	}
-	// Seconds, as a Duration ends at 292 years.
+	// In seconds: a time.Duration cannot hold more than 292 years.
 	moved := now.Unix() - c.start.Unix() - int64(c.elapsed()/time.Second)
 	switch {
 	case moved > int64(maxClockStep/time.Second):
-		return fmt.Sprintf("the clock of this host was moved forward by %s", hours(moved))
+		return fmt.Sprintf("the clock of this host was moved forward by %s", hoursOrDays(moved))
 	case -moved > int64(maxClockStep/time.Second):
-		return fmt.Sprintf("the clock of this host was moved back by %s", hours(-moved))
+		return fmt.Sprintf("the clock of this host was moved back by %s", hoursOrDays(-moved))
 	case now.Before(c.built):
 		return "the clock of this host shows a day before milterd was built"
 	default:
@@ -45,8 +45,8 @@ func (c *Clock) Doubt(now time.Time) string {
 	}
 }
 
-// hours returns seconds as a number of hours or days.
-func hours(seconds int64) string {
+// hoursOrDays returns a number of seconds in hours, or in days from 48 hours on.
+func hoursOrDays(seconds int64) string {
 	if h := (seconds + 1800) / 3600; h < 48 {
 		return fmt.Sprintf("%d h", h)
 	}

@@ -8,12 +8,17 @@ type Decision struct {
 	Reason   *Reason   // reason of Reply
 	Action   Action    // Tempfail or Reject if there is a Reply
 	Record   string    // id that the link in Reply refers to; may be empty
-	Outcomes []Outcome // reasons that apply and are not off, in order; if one refused, it is the last
-	Failures []Failure // checks that failed
-	Results  []Result  // results of all checks, depending on Options.Trace
+	Failures []Failure // checks that failed, each reported once
 
-	// Partial reports that not every check that runs for recipients without a policy did run: because of trust, an exemption,
-	// a forwarder, a policy with fewer reasons, a vouch or a failure.
+	// Outcomes are the watched and greylisted reasons that apply, in the order of the checks, and the reason of Reply as the
+	// last. Other reasons that would have refused are not among them.
+	Outcomes []Outcome
+
+	// Results are those of all checks that were asked, depending on Options.Trace.
+	Results []Result
+
+	// Partial reports that less was checked than for a recipient without a policy: because of trust, an exemption, a forwarder,
+	// a policy with fewer reasons, a SkipAll or a failure.
 	Partial bool
 }
 
@@ -23,7 +28,7 @@ type Outcome struct {
 	Stage  Stage
 	Reason *Reason
 	Action Action
-	Reply  Reply // as it was given or would have been
+	Reply  Reply // that refused, or that would have refused if the reason were enforced
 	Detail map[string]string
 }
 

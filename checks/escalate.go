@@ -9,8 +9,8 @@ import (
 const (
 	// escalateKey begins the key of the record of when a client first met a reason, in seconds since 1970.
 	escalateKey = "escalate:"
-	// escalateKeep is how long the record is kept after Options.Escalate. Servers keep mail in their queues for 4 to 5 days
-	// (RFC 5321 section 4.5.4.1); with less than that, a message could start the time again.
+	// escalateKeep is how long the record is kept after Options.Escalate. If it were shorter than the 4 to 5 days for which
+	// servers keep mail in their queues (RFC 5321 section 4.5.4.1), one message could be deferred twice.
 	escalateKeep = 14 * 24 * time.Hour
 )
 
@@ -42,11 +42,11 @@ func (run *Run) firstMet(ctx context.Context, key string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if !ok {
-		_, err = store.PutNew(ctx, key, record, keep) // another host may be first, by an instant
+		_, err = store.PutNew(ctx, key, record, keep) // another host may write it at the same time
 		return now, err
 	}
 	if seconds, err := strconv.ParseInt(string(value), 10, 64); err == nil && seconds <= now.Unix() {
 		return time.Unix(seconds, 0), nil
 	}
-	return now, store.Put(ctx, key, record, keep) // written while the clock was ahead
+	return now, store.Put(ctx, key, record, keep) // the record is from the future: it was written while the clock was ahead
 }

@@ -37,7 +37,7 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	}
 	inst := p.instances[st.check]
 	run.request.Stage = st.stage
-	run.trace.take() // what is not the check's
+	run.trace.take() // discard what was asked before this check
 	began := time.Now()
 	f.verdicts, f.err = protect(ctx, inst.Check, &run.request)
 	f.done, f.took = true, time.Since(began)

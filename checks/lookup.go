@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// LookupResult is the result of a Lookup.
+// LookupResult is the result of one question of LookupAll.
 type LookupResult struct {
 	Answer
 	Err error

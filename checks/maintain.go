@@ -9,9 +9,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Maintain calls Maintain of all checks concurrently. It returns when they are done, or ctx is. A check that is not done then,
-// such as one that reads a file from a disk that hangs, is left out by later calls until it is. Maintain must not be called
-// twice at the same time.
+// Maintain calls Maintain of all checks concurrently. It returns when all have returned or ctx is done. If a check hangs,
+// such as on a file on a failing disk, later calls skip that check until it has returned.
 func (p *Pipeline) Maintain(ctx context.Context, now time.Time) {
 	var wg sync.WaitGroup
 	for i, inst := range p.instances {
@@ -32,7 +31,7 @@ func (p *Pipeline) Maintain(ctx context.Context, now time.Time) {
 	}
 }
 
-// Reload passes the checks of a former Pipeline to those that keep state. It is called before the first Maintain.
+// Reload passes the checks of a former Pipeline to the checks of p that implement Reloader. It is called before the first Maintain.
 func (p *Pipeline) Reload(old *Pipeline) {
 	for _, inst := range p.instances {
 		r, ok := inst.Check.(Reloader)

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// Prefetcher is implemented by a Check that knows its DNS questions in advance. Prefetch is called at Connect, Helo and
-// MailFrom, see r.Stage. It must be pure.
+// Prefetcher is implemented by a Check that knows its DNS questions before it runs. Prefetch is called at Connect, Helo and
+// MailFrom, see r.Stage. It must be pure: the same session gives the same questions.
 type Prefetcher interface {
 	Prefetch(r *Request) []Query
 }
 
 // Observer is implemented by a Check that needs to know what became of sessions, including those of trusted clients and
 // exempt recipients. Observe runs in the session's goroutine before the MTA receives the reply, so it must be quick. It must
-// not change the session.
+// not change the session. r.Stage is not the stage of the event.
 type Observer interface {
 	Observe(ctx context.Context, r *Request, e Event)
 }
 
-// Event is a decision, or a report of the MTA.
+// Event is a refusal by milterd, or something that the MTA reported.
 type Event struct {
 	Kind   EventKind
 	Reason *Reason  // if Refused
@@ -44,7 +44,7 @@ type Maintainer interface {
 	// seconds from then on, never twice at the same time. It returns when the work is done, or soon after ctx is. now is
 	// the time as in Session.Time.
 	Maintain(ctx context.Context, now time.Time)
-	// Report returns the state of what the check depends on. It must be quick.
+	// Report returns the state of what the check depends on. It must be quick. It may be called during Maintain.
 	Report() []Condition
 }
 

@@ -12,7 +12,7 @@ type Instance struct {
 	Check Check
 }
 
-// Pipeline has the configured checks and the operator's policy. It is immutable and safe for concurrent use by many
+// Pipeline has the configured checks and the operator's policy, which never change. It is safe for concurrent use by many
 // sessions. NewRun begins to judge a session.
 //
 // Checks run one after the other, in the order given to New, and the first refusal is the reply. So equal sessions receive

@@ -16,11 +16,11 @@ type Options struct {
 	Exempt      RecipientSet      // recipients for whom no check runs
 	Trusted     Trusted           // clients for which no check runs
 	ReplyAt     Stage             // stage of the reply to client, HELO and sender reasons: MailFrom or RcptTo
-	OnError     Action            // when a check fails: Tempfail; any other value accepts
+	OnError     Action            // Tempfail: defer mail for which a check fails; any other value: ignore the failure
 	Budget      time.Duration     // for all checks of one stage together
 	Trace       Trace             // which Decisions have Results
 	Announce    Announcer         // nil: no questions are asked in the background
-	Escalate    time.Duration     // how long a Reject for a reason with Identity is a Tempfail to a client; 0: never
+	Escalate    time.Duration     // how long a Reject for a reason with Identity is a Tempfail, from the first one for a client; 0: never
 	Store       Store             // used for Escalate only
 	Clock       *Clock            // used for Escalate only
 	TraceFields TraceFields       // written into accepted messages
@@ -88,7 +88,7 @@ type table struct {
 	actions    map[*Reason]Action
 	asks       []bool           // by check: whether to run it
 	forwarders Forwarders       // of these recipients
-	header     string           // the actions enforced at EndOfHeader; tables with equal strings can share a message
+	header     string           // the actions from Greylist up at EndOfHeader; recipients with equal strings can share a message
 	partial    bool             // a reason is off that is on for recipients without a policy
 	used       map[*Reason]bool // the reasons that are on in any table of the Pipeline
 }
@@ -113,7 +113,7 @@ func exemptTable(instances []Instance) *table {
 
 // newTable returns the table of the given actions, by reason id.
 func newTable(instances []Instance, actions map[string]Action) (*table, error) {
-	// Without a check that greylists, no suspicion would ever end: it is watched instead.
+	// Without a check that greylists, Greylist would do nothing: the reason is watched instead.
 	greylisting := slices.ContainsFunc(instances, func(i Instance) bool {
 		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
 	})

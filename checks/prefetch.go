@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// prefetch has the questions asked in the background that the checks will ask about a stage.
+// prefetch has the questions asked in the background that the checks will ask at a stage.
 func (run *Run) prefetch(st Stage) {
 	p := run.pipeline
 	if p.opts.Announce == nil || p.announced.add(subjectOf(run.session, st), run.session.Time) {
@@ -47,14 +47,15 @@ func subjectOf(s *Session, st Stage) subject {
 }
 
 const (
-	// announcedFor is how long the questions of a subject are not announced again. Half of it costs a busy site some CPU time;
-	// with twice as long, an answer with a TTL of 10 s is asked for when it is needed.
+	// announcedFor is the shortest time between two announcements of a subject's questions. If it were half, a busy site would
+	// spend more CPU time on them; if it were double, more answers with a short TTL would expire before the next announcement.
 	announcedFor = 10 * time.Second
 	// maxAnnounced is the number of subjects in each half of a recentSet, some 200 bytes each.
 	maxAnnounced = 10_000
 )
 
-// recentSet is the set of subjects whose questions were announced in the last 10 to 20 seconds. Without it, a busy client's
+// recentSet is a set of subjects whose questions were announced lately. It forgets a subject after 10 to 30 seconds, or sooner
+// if it is full. Without it, a busy client's
 // questions would be collected for each of its messages (11 percent of the CPU time in the benchmark hot1). It is safe for
 // concurrent use. The zero value is empty.
 type recentSet struct {
@@ -77,7 +78,7 @@ func (r *recentSet) add(about subject, at time.Time) bool {
 		return true
 	}
 	if _, ok := r.old[about]; ok {
-		return true // not moved to current, where a busy client would stay for ever
+		return true // not added to current: a busy client would never be forgotten
 	}
 	r.current[about] = struct{}{}
 	return false

@@ -12,14 +12,14 @@ type Reason struct {
 	Remedy string // for the sender's postmaster: what to change
 	Safe   Action // default action in the profile safe
 	Strict Action // default action in the profile strict
-	Most   Action // most severe action allowed; Off: Reject
+	Most   Action // most severe action allowed; the zero value is no limit
 
 	Connects     bool // finding out needs a connection to a host of the sender; off in the profile watch
-	NotForwarded bool // does not apply to mail that a forwarder of the recipient passes on, see Policy
+	NotForwarded bool // does not apply to mail that a forwarder of the recipient passes on, see Forwarders
 	Identity     bool // about the identity of the client: Options.Escalate applies
-	NotHistory   bool // does not count in the sender's history, see reason sender-history: about the host or the recipient
-	Accuses      bool // a listing or harm done here: counts against the sender in reports even if only watched
-	Greylisting  bool // the deferral of a suspected delivery itself, by the check that greylists; no fault of the sender
+	NotHistory   bool // about the host or the recipient: does not count against the sender in the reason sender-history
+	Accuses      bool // a block listing or harm done to this site: counts against the sender in reports even if only watched
+	Greylisting  bool // the check that greylists defers for this reason; it is no fault of the sender
 	Unanswered   bool // the DNS did not answer; cannot apply where the DNS is not asked
 
 	// Repair is the change in the DNS that ends the reason. The sender's page shows the records and tests them again.
@@ -46,12 +46,15 @@ const (
 
 // Verdict is a reason that applies, or evidence for the client, or both.
 type Verdict struct {
-	Reason *Reason           // may be nil
-	Detail map[string]string // values of the reply's placeholders, also logged; may hold remote bytes
+	Reason *Reason // may be nil
 	Vouch  Vouch
 
-	// Unsure marks a verdict that rests on an answer that did not come. Its Reason refuses with at most Tempfail. Its Vouch
-	// is not given, but SkipAll makes every refusal a Tempfail.
+	// Detail has the values of the reply's placeholders. They may hold remote bytes. They are also logged, so a key must not be
+	// another field of the log line, see Session.LogFields and package milter/log.
+	Detail map[string]string
+
+	// Unsure marks a verdict that could be otherwise: an answer is missing, or the clock is in doubt. Its Reason refuses with at
+	// most Tempfail. Its Vouch does not count, but if it is SkipAll, every refusal becomes a Tempfail.
 	Unsure bool
 }
 

@@ -11,7 +11,7 @@ type Request struct {
 }
 
 // NewRequest returns a Request outside of a Pipeline, for tests and for work beside a session. The action of every reason is
-// Watch. Each of before is a verdict of an earlier check: a reason counts as a suspicion.
+// Watch. before are the verdicts of earlier checks; the reasons in them count as suspicions.
 func NewRequest(s *Session, st Stage, before ...Verdict) *Request {
 	run := newRun(nil, s)
 	run.request.Stage = st
@@ -68,8 +68,8 @@ type remembered struct {
 }
 
 // Remember returns the result of find, which it calls once per key while scope lasts. As with context.WithValue, key
-// should have a type of the caller's package. An error is remembered until the next mail transaction only: one lost DNS
-// answer must not affect an hour-long connection.
+// should have a type of the caller's package. One key must always have the same T. An error is remembered until the next mail
+// transaction only: one lost DNS answer must not affect an hour-long connection.
 func Remember[T any](r *Request, scope Stage, key any, find func() (T, error)) (T, error) {
 	memory := &r.run.memory[scope]
 	for _, m := range *memory {

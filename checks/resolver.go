@@ -16,7 +16,7 @@ type Resolver interface {
 }
 
 // Knower is implemented by a Resolver with a cache. Known returns what Lookup would return without waiting; ok reports
-// whether there is something. It saves the goroutines of several questions at once.
+// whether there is something. LookupAll needs no goroutine for such an answer.
 type Knower interface {
 	Known(ctx context.Context, q Question) (a Answer, ok bool, err error)
 }
@@ -56,7 +56,7 @@ func RecordsOf[T dns.RR](a Answer) []T {
 type Query struct {
 	Question
 	Then func(Answer) []Query // the questions that follow from the answer; pure; nil if none follow
-	Key  any                  // two queries of a session with equal Question and Key have the same Then; nil: not known
+	Key  any                  // stands for Then, as functions cannot be compared; nil: Then is like no other
 }
 
 // covers reports whether asking a makes asking b superfluous.

@@ -69,8 +69,8 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	return d
 }
 
-// Within returns a context that expires after Options.Budget. Callers of Observe and Authenticate need it; Judge applies it
-// itself.
+// Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate; Judge
+// calls it itself.
 func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, p.opts.Budget)
 }

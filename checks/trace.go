@@ -16,7 +16,7 @@ type Trace uint8
 // The values of Trace.
 const (
 	TraceNone    Trace = iota
-	TraceMatched       // those with a reply or an outcome
+	TraceMatched       // those with an Outcome
 	TraceAll
 )
 
@@ -62,7 +62,7 @@ func recordData(rr dns.RR) string {
 	return text
 }
 
-// trace collects what a check asks and notes. The context of a check has it. It is safe for concurrent use, as a check may
+// trace collects the questions and the notes of a check, for its Result. The context of a check has it. It is safe for concurrent use, as a check may
 // ask several questions at once.
 type trace struct {
 	mu    sync.Mutex
@@ -78,7 +78,7 @@ func traceOf(ctx context.Context) *trace {
 	return t
 }
 
-// startTrace returns a context for checks, whose questions and notes are collected.
+// startTrace begins a trace and returns a context that has it.
 func (run *Run) startTrace(ctx context.Context) context.Context {
 	run.trace = new(trace)
 	return context.WithValue(ctx, traceKey{}, run.trace)

@@ -23,6 +23,7 @@ type Pipeline struct {
 	general     *table // for recipients without a policy
 	exempt      *table // for exempt recipients
 	policies    []policyTable
+	used        map[*Reason]bool // reasons that are on for any recipient
 	prefetchers []Prefetcher
 	observers   []Observer
 	places      [numStages][]int // index in Run.findings, by stage and check
@@ -92,7 +93,7 @@ func (p *Pipeline) addTables() (err error) {
 	if p.general, err = newTable(p.instances, p.opts.Actions); err != nil {
 		return err
 	}
-	tables := []*table{p.general, p.exempt}
+	tables := []*table{p.general}
 	for _, policy := range p.opts.Policies {
 		t, err := newTable(p.instances, policy.Actions)
 		if err != nil {
@@ -102,12 +103,11 @@ func (p *Pipeline) addTables() (err error) {
 		p.policies = append(p.policies, policyTable{recipients: policy.Recipients, table: t})
 		tables = append(tables, t)
 	}
-	used := map[*Reason]bool{}
+	p.used = map[*Reason]bool{}
 	for _, t := range tables {
 		for r, a := range t.actions {
-			used[r] = used[r] || a != Off
+			p.used[r] = p.used[r] || a != Off
 		}
-		t.used = used
 	}
 	return nil
 }

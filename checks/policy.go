@@ -86,11 +86,10 @@ func (t TraceFields) Any() bool { return t.AuthenticationResults || t.ReceivedSP
 // table has the actions for one group of recipients.
 type table struct {
 	actions    map[*Reason]Action
-	asks       []bool           // by check: whether to run it
-	forwarders Forwarders       // of these recipients
-	header     string           // the actions from Greylist up at EndOfHeader; recipients with equal strings can share a message
-	partial    bool             // a reason is off that is on for recipients without a policy
-	used       map[*Reason]bool // the reasons that are on in any table of the Pipeline
+	asks       []bool     // by check: whether to run it
+	forwarders Forwarders // of these recipients
+	header     string     // the actions from Greylist up at EndOfHeader; recipients with equal strings can share a message
+	partial    bool       // a reason is off that is on for recipients without a policy
 }
 
 // action returns the action of a reason.

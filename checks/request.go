@@ -33,7 +33,9 @@ func (r *Request) Action(reason *Reason) Action {
 }
 
 // Used reports whether a reason is on for any recipient of the site.
-func (r *Request) Used(reason *Reason) bool { return r.run.table == nil || r.run.table.used[reason] }
+func (r *Request) Used(reason *Reason) bool {
+	return r.run.pipeline == nil || r.run.pipeline.used[reason]
+}
 
 // Trusted reports whether the session is exempt from all checks. Observers receive its events nevertheless.
 func (r *Request) Trusted() bool { return r.run.trusted }

@@ -69,8 +69,8 @@ func (run *Run) anyAccepted(match func(*rcptState) bool) bool {
 // decide runs the checks for the stages from first to last until one refuses.
 func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decision {
 	p := run.pipeline
-	run.table = t
 	forwarded, mayForward := run.forwarded(ctx, t)
+	run.table, run.relayed = t, forwarded
 	if n := len(run.session.Envelope.Rcpts); last == RcptTo && n > 0 {
 		run.rcpt(n - 1).forwarded = forwarded
 	}
@@ -140,13 +140,11 @@ func (run *Run) forwarded(ctx context.Context, t *table) (is, may bool) {
 	return is, err != nil
 }
 
-// outcomes returns the outcomes of verdicts whose action is at least least.
+// outcomes returns the outcomes of verdicts, with the actions of run.table. It leaves out actions below least.
 func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Action) []Outcome {
-	n := len(run.session.Envelope.Rcpts)
-	forwarded := n > 0 && run.rcpt(n-1).forwarded
 	var out []Outcome
 	for _, v := range verdicts {
-		if v.Reason == nil || forwarded && v.Reason.NotForwarded {
+		if v.Reason == nil || run.relayed && v.Reason.NotForwarded {
 			continue
 		}
 		action := run.table.action(v.Reason)

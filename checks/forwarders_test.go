@@ -79,3 +79,30 @@ func TestForwarders(t *testing.T) {
 		})
 	}
 }
+
+// TestForwardedHeader shows that the header is judged as forwarded mail if the first accepted recipient has it forwarded, also if
+// the last recipient was refused.
+func TestForwardedHeader(t *testing.T) {
+	t.Parallel()
+	h, bad := reason("h"), newFake("rcpt", []checks.Stage{checks.RcptTo}, reason("bad"))
+	h.NotForwarded = true
+	bad.say = func(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
+		if r.Rcpt().Local == "bad" {
+			return []checks.Verdict{{Reason: bad.info.Reasons[0]}}, nil
+		}
+		return nil, nil
+	}
+	forwarding := checks.Policy{
+		Recipients: recipients(t, "u"), Actions: map[string]checks.Action{"h": checks.Reject, "bad": checks.Reject},
+		Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+	}
+	p := pipeline(t, nil, func(o *checks.Options) { o.Policies = []checks.Policy{forwarding} },
+		bad, newFake("header", []checks.Stage{checks.EndOfHeader}, h))
+	for client, header := range map[string]string{"192.0.2.9": "", "198.51.100.1": "550 5.7.1 h"} {
+		talk := begin(p, client)
+		talk.mail("a@example.net")
+		want(t, client+": accepted", code(talk.rcpt("u@example.org")), "")
+		want(t, client+": refused", code(talk.rcpt("bad@example.org")), "550 5.7.1 bad")
+		want(t, client+": header", code(talk.header()), header)
+	}
+}

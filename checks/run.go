@@ -12,7 +12,8 @@ type Run struct {
 	session  *Session
 	request  Request
 	trusted  bool
-	table    *table                  // actions for the current recipient; nil before the first
+	table    *table                  // of the last decision; nil before the first
+	relayed  bool                    // the last decision was about mail that a forwarder passed on
 	memory   [numStages][]remembered // results of Remember, by scope
 	findings [numStages][]finding    // by stage, indexed by Pipeline.places
 	rcpts    []rcptState             // parallel to session.Envelope.Rcpts, may be shorter

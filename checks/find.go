@@ -13,9 +13,9 @@ type step struct {
 	stage Stage
 }
 
-// finding is the result of a check at a stage. The zero value means that the check did not run.
+// finding is the result of a check at a stage.
 type finding struct {
-	done     bool
+	check    int  // index in Pipeline.instances
 	reported bool // err is in a Decision already
 	verdicts []Verdict
 	err      error
@@ -24,33 +24,37 @@ type finding struct {
 	took     time.Duration
 }
 
-// find returns the finding of a step. It runs the check unless there is a finding of the stage's scope already.
+// find returns the finding of a step, valid until the next call. It runs the check unless there is a finding of the stage's
+// scope already.
 func (run *Run) find(ctx context.Context, st step) *finding {
-	p := run.pipeline
 	run.steps = append(run.steps, st)
-	if run.findings[st.stage] == nil {
-		run.findings[st.stage] = make([]finding, p.findings[st.stage])
-	}
-	f := run.finding(st)
-	if f.done {
+	if f := run.finding(st); f != nil {
 		return f
 	}
-	inst := p.instances[st.check]
+	f := finding{check: st.check}
+	p, inst := run.pipeline, run.pipeline.instances[st.check]
 	run.request.Stage = st.stage
 	run.trace.take() // discard what was asked before this check
 	began := time.Now()
 	f.verdicts, f.err = protect(ctx, inst.Check, &run.request)
-	f.done, f.took = true, time.Since(began)
+	f.took = time.Since(began)
 	f.asked, f.notes = run.trace.take()
 	if p.opts.Took != nil {
 		p.opts.Took(inst.Info.Name, f.took)
 	}
-	return f
+	run.findings[st.stage] = append(run.findings[st.stage], f)
+	return run.finding(st)
 }
 
-// finding returns the place of a step's finding.
+// finding returns the finding of a step, or nil if the check did not run.
 func (run *Run) finding(st step) *finding {
-	return &run.findings[st.stage][run.pipeline.places[st.stage][st.check]]
+	list := run.findings[st.stage]
+	for i := range list {
+		if list[i].check == st.check {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 // protect runs a check and turns a panic into an error: a bug must neither refuse mail nor end the daemon.

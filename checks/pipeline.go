@@ -26,8 +26,6 @@ type Pipeline struct {
 	used        map[*Reason]bool // reasons that are on for any recipient
 	prefetchers []Prefetcher
 	observers   []Observer
-	places      [numStages][]int // index in Run.findings, by stage and check
-	findings    [numStages]int   // length of Run.findings, by stage
 	announced   recentSet
 	maintaining []atomic.Bool // by check, see Maintain
 }
@@ -67,14 +65,7 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 	if err := p.addTables(); err != nil {
 		return nil, err
 	}
-	for st := range p.places {
-		p.places[st] = make([]int, len(instances))
-	}
 	for i, inst := range instances {
-		for _, st := range inst.Info.Stages {
-			p.places[st][i] = p.findings[st]
-			p.findings[st]++
-		}
 		if !p.runs(i) {
 			continue
 		}

@@ -15,7 +15,7 @@ type Run struct {
 	table    *table                  // of the last decision; nil before the first
 	relayed  bool                    // the last decision was about mail that a forwarder passed on
 	memory   [numStages][]remembered // results of Remember, by scope
-	findings [numStages][]finding    // by stage, indexed by Pipeline.places
+	findings [numStages][]finding    // by stage, in the order in which the checks ran
 	rcpts    []rcptState             // parallel to session.Envelope.Rcpts, may be shorter
 	steps    []step                  // of the last decision
 	trace    *trace                  // of the last decision
@@ -145,16 +145,13 @@ func (run *Run) discard(scope Stage) {
 	clear(run.memory[scope])
 	run.memory[scope] = run.memory[scope][:0]
 	clear(run.findings[scope])
+	run.findings[scope] = run.findings[scope][:0]
 }
 
 // discardErrors deletes the failed results of a scope, so that the checks try again.
 func (run *Run) discardErrors(scope Stage) {
 	run.memory[scope] = slices.DeleteFunc(run.memory[scope], func(m remembered) bool { return m.err != nil })
-	for i, f := range run.findings[scope] {
-		if f.err != nil {
-			run.findings[scope][i] = finding{}
-		}
-	}
+	run.findings[scope] = slices.DeleteFunc(run.findings[scope], func(f finding) bool { return f.err != nil })
 }
 
 // rcpt returns the state of recipient i.

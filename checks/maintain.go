@@ -64,7 +64,7 @@ func (p *Pipeline) Report() []Condition {
 	return list
 }
 
-// contain logs a panic of f: outside of verdicts too, a bug in a check must not affect mail.
+// contain calls f and logs its panic. It is for the methods of a check other than Check: a bug must not affect mail there either.
 func contain(f func()) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -16,7 +16,9 @@ func (run *Run) prefetch(st Stage) {
 	run.request.Stage = st
 	var all []Query
 	for _, f := range p.prefetchers {
-		for _, q := range f.Prefetch(&run.request) {
+		var own []Query
+		contain(func() { own = f.Prefetch(&run.request) })
+		for _, q := range own {
 			if !slices.ContainsFunc(all, func(a Query) bool { return a.covers(q) }) {
 				all = append(all, q)
 			}

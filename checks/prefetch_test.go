@@ -52,6 +52,30 @@ func TestAnnouncing(t *testing.T) {
 	}
 }
 
+// panickingPrefetch is a fake whose Prefetch has a bug.
+type panickingPrefetch struct{ *fake }
+
+func (panickingPrefetch) Prefetch(*checks.Request) []checks.Query { panic("bug") }
+
+// TestPrefetchPanics shows that the questions of the other checks are announced, and that the reply does not change.
+func TestPrefetchPanics(t *testing.T) {
+	t.Parallel()
+	broken, well := panickingPrefetch{newFake("broken", atConnect, reason("a"))}, &prefetching{fake: newFake("well", atConnect, reason("b"))}
+	var a announced
+	p, err := checks.New([]checks.Instance{{Info: broken.info, Check: broken}, {Info: well.info, Check: well}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Reject, "b": checks.Reject}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk := begin(p, "192.0.2.9")
+	talk.mail("a@example.net")
+	want(t, "reply", code(talk.rcpt("u@example.org")), "550 5.7.1 a")
+	if len(a.questions) != 3 {
+		t.Errorf("announced %v", a.questions)
+	}
+}
+
 // prefetchingAtConnect is a fake that announces the given questions, at Connect.
 type prefetchingAtConnect struct {
 	*fake
@@ -105,7 +129,7 @@ func TestAnnouncingOnce(t *testing.T) {
 	}
 }
 
-// TestPrefetchOfABusyClient shows that the questions of a subject are announced again after 10 to 20 seconds only.
+// TestPrefetchOfABusyClient shows that the questions of a subject are announced again after 10 seconds at the earliest.
 func TestPrefetchOfABusyClient(t *testing.T) {
 	t.Parallel()
 	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}

@@ -90,6 +90,29 @@ func TestRemember(t *testing.T) {
 	}
 }
 
+// TestFailuresAreForgotten shows that Remember keeps a value for its scope, and an error until the next MAIL only.
+func TestFailuresAreForgotten(t *testing.T) {
+	t.Parallel()
+	type good struct{}
+	type bad struct{}
+	p := pipeline(t, nil, nil)
+	s := &checks.Session{}
+	run := p.NewRun(s)
+	run.Judge(t.Context(), checks.Connect)
+	found, failed := 0, 0
+	for range 2 {
+		s.Envelope = checks.Envelope{}
+		run.Judge(t.Context(), checks.MailFrom)
+		for range 2 {
+			_, _ = checks.Remember(run.Request(), checks.Connect, good{}, func() (int, error) { found++; return 1, nil })
+			_, _ = checks.Remember(run.Request(), checks.Connect, bad{}, func() (int, error) { failed++; return 0, errors.New("x") })
+		}
+	}
+	if found != 1 || failed != 2 {
+		t.Errorf("looked for the value %d times, want 1; failed %d times, want 2", found, failed)
+	}
+}
+
 func TestRecipientPatterns(t *testing.T) {
 	t.Parallel()
 	for bad, want := range map[string]string{

@@ -76,7 +76,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 	}
 	mayPass := last == EndOfHeader && run.anyAccepted(func(r *rcptState) bool { return r.mayPass })
 	d := Decision{Partial: forwarded || mayForward || t.partial}
-	failed := ""
+	failed := "" // the last check that failed
 	for i, inst := range p.instances {
 		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
 			continue
@@ -99,7 +99,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 			mayPass = mayPass || may
 			outcomes = append(outcomes, run.outcomes(inst.Info.Name, st, f.verdicts, Watch)...)
 		}
-		// What may be exempt is refused temporarily.
+		// If a missing answer might have let the mail pass, the refusal is temporary.
 		temporary := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
 		if run.apply(ctx, &d, inst.Info, outcomes, temporary) {
 			return d
@@ -111,7 +111,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 	return d
 }
 
-// fail adds a failed check to the decision, once for each finding.
+// fail adds a failed check to the decision, unless an earlier decision has the failure.
 func (d *Decision) fail(check string, st Stage, f *finding) {
 	d.Partial = true
 	if !f.reported {
@@ -120,14 +120,14 @@ func (d *Decision) fail(check string, st Stage, f *finding) {
 	}
 }
 
-// skipsAll reports whether verdicts have a SkipAll, or may have one.
+// skipsAll reports whether verdicts have a SkipAll that holds, and whether they have one that is Unsure.
 func skipsAll(verdicts []Verdict) (does, may bool) {
 	for _, v := range verdicts {
 		if v.Vouch >= SkipAll {
 			does, may = does || !v.Unsure, may || v.Unsure
 		}
 	}
-	return does && !may, may
+	return does, may
 }
 
 // forwarded reports whether the client is a forwarder of the table's recipients. may is set if that could not be found out.
@@ -204,7 +204,8 @@ func (run *Run) refuse(d *Decision, o Outcome) {
 	d.Outcomes = append(d.Outcomes, o)
 }
 
-// affected returns the index of the first recipient that a verdict at a stage applies to. It applies to all from there on.
+// affected returns the index of the first recipient that a verdict at a stage applies to; it applies to all after it too. At
+// EndOfHeader these are all recipients, before it only the last.
 func (run *Run) affected(st Stage) int {
 	if n := len(run.session.Envelope.Rcpts); st != EndOfHeader && n > 0 {
 		return n - 1

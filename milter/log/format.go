@@ -30,7 +30,7 @@ var fieldOrder = []string{
 	"stage", "check", "reason", "action", "code", "text",
 }
 
-// fieldRank has the place of each field of fieldOrder, below 0.
+// fieldRank has a number below 0 for each field of fieldOrder. The other fields have the rank 0 and so come later.
 var fieldRank = func() map[string]int {
 	ranks := make(map[string]int)
 	for i, name := range fieldOrder {

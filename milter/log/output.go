@@ -11,7 +11,7 @@ import (
 )
 
 // maxQueued is the size of the lines that wait for a stalled log: some ten thousand, which a busy host writes in a
-// minute. With half of it, lines are lost after half the time; twice as much is memory that nothing else can use.
+// minute. If it were half, lines would be lost after half a minute; if it were double, the daemon would need as much more memory.
 const maxQueued = 8 << 20 // bytes
 
 // lineOverhead is the memory that a waiting line takes beside its text.
@@ -24,7 +24,7 @@ type Output struct {
 	write     func(logrus.Level, []byte) error
 	fallback  io.Writer // gets the lines that write did not take; may be nil
 	lines     *queue.Writer[line]
-	reported  uint64 // dropped lines that the log mentions; used by writeAll only
+	reported  uint64 // dropped lines that the log has reported; only writeAll uses it
 }
 
 // line is a formatted log line that waits.
@@ -89,7 +89,7 @@ func (o *Output) Logger(level logrus.Level) *logrus.Logger {
 	return l
 }
 
-// noFormatter formats nothing, as Fire does it.
+// noFormatter formats nothing: Fire formats the line.
 type noFormatter struct{}
 
 func (noFormatter) Format(*logrus.Entry) ([]byte, error) { return nil, nil }

@@ -20,13 +20,13 @@ const (
 // Config configures a Writer.
 type Config[T any] struct {
 	MaxBytes int                           // size of all entries that wait or are being written; Add drops an entry beyond it
-	Size     func(T) int                   // memory that an entry holds, in bytes
+	Size     func(T) int                   // memory that an entry holds, in bytes; it must not change
 	Write    func(batch []T)               // writes 1 to MaxBatch entries; it may block, and must not retain the slice
 	Linger   time.Duration                 // how long the first entry of a batch waits for more entries
 	OnDrop   func(total uint64, err error) // if not nil, called after a drop, at most once a minute; see Dropped and Drop
 }
 
-// Warn returns a Config.OnDrop that logs a warning with the total in a field. If log is nil, it returns nil.
+// Warn returns a function for Config.OnDrop that logs message as a warning, with the total in field. If log is nil, it returns nil.
 func Warn(log *logrus.Entry, field, message string) func(total uint64, err error) {
 	if log == nil {
 		return nil
@@ -42,7 +42,7 @@ func Warn(log *logrus.Entry, field, message string) func(total uint64, err error
 
 // Writer is a bounded queue in front of a function that writes. It is safe for concurrent use.
 type Writer[T any] struct {
-	Config[T]
+	config Config[T]
 
 	mu       sync.Mutex
 	changed  *sync.Cond // signals a change of any field below
@@ -53,12 +53,12 @@ type Writer[T any] struct {
 	flushing int    // running calls of Flush
 	closed   bool
 	dropped  uint64    // entries
-	reported time.Time // last call of OnDrop
+	reported time.Time // when OnDrop was last called
 }
 
 // New starts a Writer. Close ends it.
 func New[T any](c Config[T]) *Writer[T] {
-	w := &Writer[T]{Config: c}
+	w := &Writer[T]{config: c}
 	w.changed = sync.NewCond(&w.mu)
 	go w.run()
 	return w
@@ -66,7 +66,7 @@ func New[T any](c Config[T]) *Writer[T] {
 
 // Add adds an entry. It never blocks: if there is no room, or after Close, the entry is dropped.
 func (w *Writer[T]) Add(entry T) {
-	if !w.add(entry, w.Size(entry)) {
+	if !w.add(entry, w.config.Size(entry)) {
 		w.Drop(1, nil)
 	}
 }
@@ -74,7 +74,7 @@ func (w *Writer[T]) Add(entry T) {
 func (w *Writer[T]) add(entry T, size int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.size+size > w.MaxBytes {
+	if w.closed || w.size+size > w.config.MaxBytes {
 		return false
 	}
 	w.waiting = append(w.waiting, entry)
@@ -92,13 +92,13 @@ func (w *Writer[T]) Drop(n int, err error) {
 	w.mu.Lock()
 	w.dropped += uint64(n)
 	total, now := w.dropped, time.Now()
-	report := w.OnDrop != nil && now.Sub(w.reported) >= dropInterval
+	report := w.config.OnDrop != nil && now.Sub(w.reported) >= dropInterval
 	if report {
 		w.reported = now
 	}
 	w.mu.Unlock()
 	if report {
-		w.OnDrop(total, err)
+		w.config.OnDrop(total, err)
 	}
 }
 
@@ -149,9 +149,9 @@ func (w *Writer[T]) run() {
 		}
 		size := 0
 		for _, entry := range batch {
-			size += w.Size(entry)
+			size += w.config.Size(entry)
 		}
-		w.Write(batch)
+		w.config.Write(batch)
 		clear(batch) // the array may live on in waiting
 		w.mu.Lock()
 		w.size -= size
@@ -168,9 +168,9 @@ func (w *Writer[T]) next() []T {
 	for len(w.waiting) == 0 && !w.closed {
 		w.changed.Wait()
 	}
-	if w.Linger > 0 {
-		until := time.Now().Add(w.Linger)
-		t := time.AfterFunc(w.Linger, w.wake)
+	if w.config.Linger > 0 {
+		until := time.Now().Add(w.config.Linger)
+		t := time.AfterFunc(w.config.Linger, w.wake)
 		defer t.Stop()
 		for len(w.waiting) < MaxBatch && w.flushing == 0 && !w.closed && time.Now().Before(until) {
 			w.changed.Wait()
@@ -182,7 +182,7 @@ func (w *Writer[T]) next() []T {
 	return batch
 }
 
-// wake has the waiting goroutines look at the time again.
+// wake wakes the goroutines that wait for a change, as a timer or a context has ended.
 func (w *Writer[T]) wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -110,7 +110,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next reads up to the next packet for go-milter.
+// next reads up to the next packet for go-milter, and handles the packets before it that bypass go-milter.
 func (c *conn) next() error {
 	for {
 		if err := c.await(); err != nil {
@@ -153,8 +153,8 @@ func (c *conn) await() error {
 	return err
 }
 
-// linger reports whether the server is draining and the connection has no open transaction, and how long it waits for the
-// next packet then.
+// linger reports whether the connection should end, as the server is draining and no transaction is open, and how long it still
+// waits for the next packet.
 func (c *conn) linger() (left time.Duration, stopping bool) {
 	if !c.srv.draining.Load() || c.busy.Load() {
 		return 0, false
@@ -162,13 +162,13 @@ func (c *conn) linger() (left time.Duration, stopping bool) {
 	return min(orDefault(c.srv.Linger, defaultLinger), time.Until(c.srv.lastCall)), true
 }
 
-// readWithin sets the deadline of the next read. While the server is draining it is earlier.
+// readWithin sets the deadline of the next read, in d or earlier while the server is draining.
 func (c *conn) readWithin(d time.Duration) {
 	c.Conn.SetReadDeadline(time.Now().Add(d))
 	c.drain()
 }
 
-// take handles the packet at the head of the buffer, unless go-milter has to.
+// take handles the packet at the head of the buffer if it bypasses go-milter, and reports whether it did.
 func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 	switch {
 	case code == gomilter.CodeMacro && c.macros != nil:
@@ -273,7 +273,8 @@ func (c *conn) release() {
 	readers.Put(c.r)
 }
 
-// drain shortens the read deadline while the server is draining, unless a transaction is open.
+// drain shortens the read deadline while the server is draining, unless a transaction is open. Shutdown calls it from another
+// goroutine.
 func (c *conn) drain() {
 	if left, stopping := c.linger(); stopping {
 		c.Conn.SetReadDeadline(time.Now().Add(left))

@@ -11,7 +11,8 @@ import (
 	"milterd/headers"
 )
 
-// Header implements gomilter.Milter. It receives the fields that did not go to keep.
+// Header implements gomilter.Milter. It receives the fields only if the MTA awaits a response to each; others go to keep, see
+// conn.field.
 func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Response, error) {
 	s.keep(name, value)
 	return s.answer(gomilter.OptNoHeaderReply, pass)
@@ -19,7 +20,7 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 
 // keep adds a header field to the transaction.
 func (s *session) keep(name, value string) {
-	s.headerBytes += len(name) + len(value) + overhead
+	s.headerBytes += len(name) + len(value) + entryOverhead
 	if s.headerBytes <= maxHeaderBytes {
 		if s.header == nil {
 			s.header = make([]headers.Field, 0, usualFields)
@@ -27,9 +28,9 @@ func (s *session) keep(name, value string) {
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 	}
 	if s.traces && strings.EqualFold(name, resultsField) {
-		s.results++
+		s.resultsSeen++
 		if want := s.pipeline.TraceFields(); want.AuthenticationResults && len(s.forged) <= maxForged && ownResults(value, want.AuthServID) {
-			s.forged = append(s.forged, s.results)
+			s.forged = append(s.forged, s.resultsSeen)
 		}
 	}
 }
@@ -37,7 +38,7 @@ func (s *session) keep(name, value string) {
 // pass is the reply "continue".
 func pass() *checks.Reply { return nil }
 
-// Headers implements gomilter.Milter. It ignores the argument, which may have fields of the message before.
+// Headers implements gomilter.Milter. It ignores the argument, which may also have the fields of an earlier message.
 func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
 	if s.protocol&gomilter.OptNoEOHReply != 0 {
 		s.merge()
@@ -51,7 +52,7 @@ func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilte
 
 func (s *session) judgeHeader(ctx context.Context) *checks.Reply {
 	if s.headerBytes > maxHeaderBytes {
-		// By default no MTA accepts as much. The fields that were kept are judged: a sender could skip the checks by padding else.
+		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
 	}
 	s.Envelope.Header = s.header
@@ -72,9 +73,9 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
 		s.merge()
 		if !s.conn.busy.Load() {
-			return nil // the end of no message
+			return nil // there is no transaction
 		}
-		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for all
+		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the header, the trace fields and the observers
 		defer cancel()
 		if len(s.forged) > maxForged {
 			s.srv.Log.WithFields(s.LogFields()).Warn("too many Authentication-Results fields with our authserv-id: message deferred")
@@ -96,8 +97,8 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	})
 }
 
-// Abort implements gomilter.Milter. It is a RSET if a transaction is open, no HELO came just before, and MAIL follows. Postfix
-// also aborts at the end of a session, after HELO, after STARTTLS and after each message.
+// Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, and MAIL
+// follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message.
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.abandoned = checks.Envelope{}
 	if s.conn.busy.Load() && s.last == gomilter.CodeMail {

@@ -10,7 +10,7 @@ import (
 	"milterd/checks"
 )
 
-// symbols are the macros that milterd asks for, by stage. A list replaces the MTA's own. Sendmail ignores a list for EOM
+// symbols are the macros that milterd asks for, by stage. A list replaces the MTA's own list for that stage. Sendmail ignores a list for EOM
 // unless there is one for EOH.
 var symbols = []struct {
 	stage gomilter.Stage
@@ -45,7 +45,7 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	return want
 }
 
-// begin negotiates by the MTA's offer, which go-milter ignores. It logs its error.
+// begin negotiates. It answers the MTA's offer itself, as go-milter ignores the offer. It logs its error.
 func (s *session) begin() error {
 	offer, err := s.conn.readOffer()
 	if err != nil {

@@ -51,7 +51,7 @@ type Server struct {
 	draining  atomic.Bool
 	lastCall  time.Time      // when draining: no transaction begins later
 	serving   sync.WaitGroup // calls of Serve
-	ended     sync.WaitGroup // connections
+	ended     sync.WaitGroup // admitted connections that are not closed
 	lastFull  time.Time      // when the limit on connections was last logged
 }
 
@@ -101,7 +101,7 @@ func (srv *Server) track(ln net.Listener) bool {
 	return true
 }
 
-// open serves a connection, or closes it if there are more than MostConnections.
+// open serves a connection, or closes it if MaxOpen connections are open already.
 func (srv *Server) open(nc net.Conn) {
 	c := newConn(nc, srv)
 	if !srv.admit(c) {
@@ -112,15 +112,16 @@ func (srv *Server) open(nc net.Conn) {
 	srv.serve(c)
 }
 
-// MostConnections returns the number of connections that Server keeps open with a limit: some beyond it receive a 4yz reply.
-func MostConnections(limit int) int { return limit + limit/8 + 8 }
+// MaxOpen returns how many connections a Server with MaxConnections = limit keeps open. Those beyond limit receive a 4yz reply; a
+// connection beyond MaxOpen is closed at once.
+func MaxOpen(limit int) int { return limit + limit/8 + 8 }
 
 // admit counts a connection, and reports whether it may stay open.
 func (srv *Server) admit(c *conn) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	n, limit := len(srv.conns), srv.MaxConnections
-	if limit > 0 && n >= MostConnections(limit) {
+	if limit > 0 && n >= MaxOpen(limit) {
 		return false
 	}
 	if limit > 0 && n >= limit {
@@ -153,8 +154,8 @@ func (srv *Server) Connections() int {
 	return len(srv.conns)
 }
 
-// Shutdown stops listening, closes idle connections without an open mail transaction, waits for the others until ctx is done,
-// and closes the rest. It returns ctx.Err() if some were closed so. After half of the time until the deadline of ctx, no
+// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for Linger, waits for the
+// others until ctx is done, and closes the rest. It returns ctx.Err() if some were closed so. After half of the time until the deadline of ctx, no
 // transaction begins.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()

@@ -37,7 +37,7 @@ func TestFarTooManyConnections(t *testing.T) { // not parallel: it counts the bu
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	srv := &Server{MaxConnections: 1, Log: logrus.NewEntry(log)}
-	for range MostConnections(srv.MaxConnections) {
+	for range MaxOpen(srv.MaxConnections) {
 		srv.admit(&conn{})
 	}
 	made := 0

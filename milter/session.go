@@ -14,14 +14,14 @@ import (
 	"milterd/headers"
 )
 
-// Limits beyond what MTAs send. What exceeds them is refused or dropped.
+// Limits above what MTAs send. What exceeds them is refused or dropped.
 const (
 	maxMacros      = 256
 	maxMacroLength = 4096    // bytes of name and value
 	maxRecipients  = 10_000  // of a transaction
 	maxRcptBytes   = 4 << 20 // of all recipients
 	maxHeaderBytes = 4 << 20 // of all header fields
-	overhead       = 64      // bytes of memory that a recipient or a field takes besides its text
+	entryOverhead  = 64      // bytes of memory that a recipient or a field takes besides its text
 
 	// maxForged is the number of Authentication-Results fields with our authserv-id that are removed from a message. For each
 	// of them Postfix searches the message from its beginning: ten thousand make its cleanup daemon panic. A message that
@@ -43,23 +43,23 @@ type session struct {
 	pipeline *checks.Pipeline
 	run      *checks.Run
 	protocol gomilter.OptProtocol // as negotiated
-	traces   bool                 // milterd adds trace fields, and the MTA accepts them
+	traces   bool                 // trace fields are added or removed, and the MTA accepts that
 
-	macros checks.Macros // of the next command, or of the last one
+	macros checks.Macros // of the last macro packet; a command without one leaves those of an earlier command
 	tls    bool          // STARTTLS was seen
 
 	// Of the current mail transaction.
 	header      []headers.Field
 	headerBytes int      // of all fields, including those that were dropped
 	rcptBytes   int      // of all recipients, including those that were refused
-	results     uint32   // number of Authentication-Results fields
+	resultsSeen uint32   // number of Authentication-Results fields
 	forged      []uint32 // indexes among them, from 1 on, of those with our authserv-id
 
-	last      gomilter.Code   // last event that tells RSET from other aborts
+	last      gomilter.Code   // the last HELO, MAIL or ABORT
 	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
 
-	modifications []byte // packets that precede the next response
-	buf           []byte // of send
+	modifications []byte // packets to send before the next response
+	buf           []byte // reused by send
 }
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
@@ -73,8 +73,8 @@ func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	return s
 }
 
-// answer sends the reply of f to an event; nil is "continue". It sends nothing if the MTA does not wait for a response to the
-// event: the MTA would take it for the response to the next one. A panic of f becomes a 4yz reply: go-milter would close the
+// answer sends the reply of f to an event; nil is "continue". If noReply was negotiated, the MTA does not wait for a response and
+// answer sends none: the MTA would take it for the response to the next event. A panic of f becomes a 4yz reply: go-milter would close the
 // connection, and the MTA would go on without the filter.
 //
 // It bypasses go-milter, which allocates 4 KiB for each response.
@@ -127,7 +127,7 @@ func (s *session) takeMacros(text string) {
 	}
 }
 
-// merge adds the macros of the current command to the Session.
+// merge adds s.macros to those of the Session.
 func (s *session) merge() {
 	for _, m := range s.macros {
 		if len(s.Macros) < maxMacros || s.Macros.Get(m.Name) != "" {
@@ -137,7 +137,7 @@ func (s *session) merge() {
 	s.Envelope.QueueID = s.Macros.Get("i")
 }
 
-// judge judges the stage that has just begun.
+// judge judges a stage that begins. Its budget is that of the Pipeline.
 func (s *session) judge(st checks.Stage) checks.Decision { return s.judgeWithin(s.conn.ctx, st) }
 
 func (s *session) judgeWithin(ctx context.Context, st checks.Stage) checks.Decision {
@@ -173,7 +173,7 @@ func (s *session) closed() {
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.header, s.headerBytes, s.rcptBytes = nil, 0, 0
-	s.results, s.forged = 0, nil
+	s.resultsSeen, s.forged = 0, nil
 	s.Macros.Delete("i")
 	s.conn.busy.Store(false)
 }
@@ -266,7 +266,7 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 
 func (s *session) rcpt(to string) *checks.Reply {
 	s.merge()
-	s.rcptBytes += len(to) + overhead
+	s.rcptBytes += len(to) + entryOverhead
 	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcptBytes > maxRcptBytes {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}

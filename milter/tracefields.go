@@ -26,8 +26,8 @@ const resultsField = "Authentication-Results"
 // traceActions are the actions that trace fields need.
 const traceActions = gomilter.OptAddHeader | gomilter.OptChangeHeader
 
-// ownResults reports whether an Authentication-Results field has our authserv-id. It is as lenient as a reader of such fields
-// may be: comments, a quoted id, any version, and whatever follows (RFC 8601 sections 2.2 and 5).
+// ownResults reports whether an Authentication-Results field has our authserv-id. It accepts what a lenient reader of such fields
+// might accept: comments, a quoted id, any version, and any text after them (RFC 8601 sections 2.2 and 5).
 func ownResults(value, id string) bool {
 	text := strings.TrimLeft(value, " \t\r\n")
 	for strings.HasPrefix(text, "(") {
@@ -61,27 +61,28 @@ func commentEnd(text string) int {
 	return len(text)
 }
 
-// traceFields returns the packets that remove forged results and insert our own.
+// traceFields returns the packets that remove forged results and insert our own fields. A message of a trusted client receives
+// none of our own.
 func (s *session) traceFields(ctx context.Context) []byte {
 	want := s.pipeline.TraceFields()
 	var to []byte
 	for _, i := range slices.Backward(s.forged) { // a removal changes the indexes after it
-		to = s.field(to, changeField, i, resultsField, "")
+		to = s.appendModification(to, changeField, i, resultsField, "")
 	}
 	results := s.run.Authenticate(ctx)
 	if want.ReceivedSPF {
 		if line := receivedSPF(&s.Session, want.AuthServID, results); line != "" {
-			to = s.field(to, insertField, 0, "Received-SPF", line)
+			to = s.appendModification(to, insertField, 0, "Received-SPF", line)
 		}
 	}
 	if want.AuthenticationResults && !s.run.Request().Trusted() {
-		to = s.field(to, insertField, 0, resultsField, authenticationResults(want.AuthServID, results))
+		to = s.appendModification(to, insertField, 0, resultsField, authenticationResults(want.AuthServID, results))
 	}
 	return to
 }
 
-// field appends a packet that inserts, changes or deletes a header field.
-func (s *session) field(to []byte, code byte, index uint32, name, value string) []byte {
+// appendModification appends a packet that inserts or deletes a header field.
+func (s *session) appendModification(to []byte, code byte, index uint32, name, value string) []byte {
 	if value != "" && s.protocol&gomilter.OptHeaderLeadingSpace != 0 {
 		value = " " + value
 	}
@@ -99,7 +100,7 @@ func authenticationResults(id string, results []checks.Authentication) string {
 	text := id
 	for _, r := range results {
 		one := authres.Format("", []authres.Result{&authres.GenericResult{
-			Method: r.Method, Value: authres.ResultValue(r.Result), Params: clean(r.Properties),
+			Method: r.Method, Value: authres.ResultValue(r.Result), Params: safeProperties(r.Properties),
 		}})
 		text += ";\n\t" + strings.TrimSpace(strings.TrimPrefix(one, ";"))
 	}
@@ -109,9 +110,9 @@ func authenticationResults(id string, results []checks.Authentication) string {
 // maxProperty is the length of the longest value that is written, in bytes. A domain name is not longer.
 const maxProperty = 255
 
-// clean returns the properties without those whose value is neither a domain nor an address: some readers split the field at
-// any semicolon, quoted or not.
-func clean(properties map[string]string) map[string]string {
+// safeProperties returns the properties without those whose value is neither a domain nor an address: some readers split the
+// field at any semicolon, quoted or not.
+func safeProperties(properties map[string]string) map[string]string {
 	odd := func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-._:", c)
 	}

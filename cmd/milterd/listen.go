@@ -73,7 +73,7 @@ func affordable(wanted int, log *logrus.Logger) int {
 // them.
 func connectionsOf(files int) int {
 	left := files - min(spareFiles, files/2)
-	return max(1, sort.Search(left, func(n int) bool { return milter.MostConnections(n+1) > left })) // 0 would be no limit
+	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
 }
 
 func closeAll(lns []net.Listener) {

@@ -22,7 +22,7 @@ func TestConnectionsOf(t *testing.T) {
 		16:             1,
 	} {
 		got := connectionsOf(files)
-		left := files - milter.MostConnections(got)
+		left := files - milter.MaxOpen(got)
 		if got != want || got > 1 && left < min(spareFiles, files/2) {
 			t.Errorf("%d files: %d connections, want %d; %d files left", files, got, want, left)
 		}

@@ -60,4 +60,4 @@ microbench:
 # The generated files: the tests compare them.
 examples: build
 	bin/milterd doc config >examples/milterd.yaml
-	$(GO) test ./cmd/milterd -run TestReadmeHas -update
+	$(GO) test ./cmd/milterd -run TestGenerated -update

@@ -5,12 +5,11 @@ import (
 	"flag"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the generated parts of the README")
+var update = flag.Bool("update", false, "write the generated parts of documents, and their pictures")
 
 func writeFile(t *testing.T, path, text string) {
 	t.Helper()
@@ -43,29 +42,6 @@ func TestExampleConfiguration(t *testing.T) {
 	}
 }
 
-// between matches the generated table of reasons in the README.
-var between = regexp.MustCompile(`(?s)(<!-- made by milterd doc reasons -->\n).*?(<!-- end -->)`)
-
-func TestReadmeHasTheReasons(t *testing.T) {
-	t.Parallel()
-	var table bytes.Buffer
-	writeReasonTable(&table)
-	const path = "../../README.md"
-	text := readFile(t, path)
-	want := between.ReplaceAllString(text, "${1}"+strings.ReplaceAll(table.String(), "$", "$$")+"${2}")
-	if !between.MatchString(text) {
-		t.Fatal("the README has no place for the table of reasons")
-	}
-	if want == text {
-		return
-	}
-	if *update {
-		writeFile(t, path, want)
-		return
-	}
-	t.Error("the table of reasons is out of date: make examples")
-}
-
 func TestEveryDirectDependencyIsInTheReadme(t *testing.T) {
 	t.Parallel()
 	readme := readFile(t, "../../README.md")
@@ -77,31 +53,6 @@ func TestEveryDirectDependencyIsInTheReadme(t *testing.T) {
 		if module, _, _ := strings.Cut(line, " "); !strings.Contains(readme, "`"+module+"`") {
 			t.Errorf("README.md does not say what %s is for", module)
 		}
-	}
-}
-
-func TestUnknownDoc(t *testing.T) {
-	t.Parallel()
-	for line, want := range map[string]string{
-		"doc":         "milterd: doc what? There is config, man, reasons\n",
-		"doc foo":     "milterd: unknown command \"foo\"\n",
-		"doc confing": "milterd: unknown command \"confing\"; did you mean config?\n",
-	} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != 1 || out.Len() > 0 || errs.String() != want {
-			t.Errorf("milterd %s: exit code %d, %s%s", line, code, &out, &errs)
-		}
-	}
-}
-
-func TestManualPages(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if code := run(t.Context(), []string{"doc", "man", dir}, io.Discard, io.Discard); code != 0 {
-		t.Fatal(code)
-	}
-	if page := readFile(t, dir+"/milterd-serve.8"); !strings.Contains(page, "SIGHUP") {
-		t.Errorf("got %s", page)
 	}
 }
 

@@ -63,8 +63,8 @@ configuration | {cmd/milterd/internal/config.maxFile octets}; a list of recipien
 
 var betweenLimits = regexp.MustCompile(`(?s)(<!-- limits, made by make examples -->\n).*?(<!-- end -->)`)
 
-// TestReadmeHasTheLimits compares the table of limits with the constants of the program.
-func TestReadmeHasTheLimits(t *testing.T) {
+// TestGeneratedLimits compares the table of limits with the constants of the program.
+func TestGeneratedLimits(t *testing.T) {
 	t.Parallel()
 	const path = "../../README.md"
 	text := readFile(t, path)

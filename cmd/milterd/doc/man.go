@@ -1,0 +1,136 @@
+package doc
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Man writes a manual page with the macros of man(7). version is for the foot of the page.
+//
+// An item of the form "`term`: text" becomes a tagged paragraph. Tables are not supported.
+func Man(w io.Writer, p Page, version string, date time.Time) error {
+	m := &manual{}
+	m.printf(".\\\" Made by milterd doc man. Do not edit.\n")
+	m.printf(".TH %s %d %s %s %s\n", argument(strings.ToUpper(p.Name)), p.Section, date.Format(time.DateOnly),
+		argument("milterd "+version), argument(volumes[p.Section]))
+	m.printf(".SH NAME\n%s \\- %s\n", escape(p.Name), escape(p.Summary))
+	for _, b := range Parse(p.Text) {
+		if err := m.block(b); err != nil {
+			return fmt.Errorf("%s: %w", p.File(), err)
+		}
+	}
+	_, err := w.Write(m.text.Bytes())
+	return err
+}
+
+// volumes are the names of the sections of the manual.
+var volumes = map[int]string{1: "General Commands", 5: "File Formats", 7: "Miscellaneous Information", 8: "System Administration"}
+
+// manual is a manual page that is being written.
+type manual struct {
+	text      bytes.Buffer
+	isHeading bool // the last block was a heading, after which no paragraph macro is allowed
+}
+
+func (m *manual) printf(format string, args ...any) { fmt.Fprintf(&m.text, format, args...) }
+
+func (m *manual) block(b Block) error {
+	wasHeading := m.isHeading
+	m.isHeading = b.Kind == Heading
+	switch b.Kind {
+	case Heading:
+		macro := map[int]string{2: ".SH", 3: ".SS"}[b.Level]
+		if macro == "" {
+			return fmt.Errorf("line %d: no macro for a heading of level %d", b.Line, b.Level)
+		}
+		m.printf("%s %s\n", macro, argument(plainText(b.Text)))
+	case Paragraph:
+		if !wasHeading {
+			m.printf(".PP\n")
+		}
+		m.fill(spans(b.Text))
+	case Item:
+		m.item(b)
+	case Code:
+		m.printf(".IP\n.EX\n")
+		for line := range strings.SplitSeq(b.Text, "\n") {
+			m.printf("%s\n", lineStart(literal(line)))
+		}
+		m.printf(".EE\n")
+	case Table:
+		return fmt.Errorf("line %d: a table", b.Line)
+	}
+	return nil
+}
+
+// item writes an item of a list.
+func (m *manual) item(b Block) {
+	list := Spans(b.Text)
+	if len(list) > 1 && list[0].Style == Literal && strings.HasPrefix(list[1].Text, ": ") {
+		m.printf(".TP\n%s\n", lineStart(styled(list[0])))
+		_, text, _ := strings.Cut(b.Text, "`: ")
+		m.fill(spans(text))
+		return
+	}
+	if b.Number != "" {
+		m.printf(".IP %s 4\n", argument(b.Number))
+	} else {
+		m.printf(".IP \\(bu 2\n")
+	}
+	m.fill(spans(b.Text))
+}
+
+// fill writes text in lines that are not too long for an editor.
+func (m *manual) fill(text string) {
+	const width = 76
+	for _, line := range wrap(text, width) {
+		m.printf("%s\n", lineStart(line))
+	}
+}
+
+// spans returns a text in roff.
+func spans(text string) string {
+	var b strings.Builder
+	for _, s := range Spans(text) {
+		b.WriteString(styled(s))
+	}
+	return b.String()
+}
+
+// styled returns a span in roff. A space in bold text stays in it, also where a line is broken.
+func styled(s Span) string {
+	switch s.Style {
+	case Literal:
+		return `\fB` + literal(s.String()) + `\fR`
+	case Bold:
+		return `\fB` + escape(s.String()) + `\fR`
+	default:
+		return escape(s.String())
+	}
+}
+
+// escape returns text for roff. A hyphen is one of the text.
+func escape(text string) string {
+	return strings.NewReplacer(`\`, `\e`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(text)
+}
+
+// literal is escape for what a reader copies: a hyphen is a minus sign, an apostrophe stays one.
+func literal(text string) string {
+	return strings.NewReplacer("-", `\-`, "'", `\(aq`).Replace(escape(text))
+}
+
+// lineStart returns a line that roff does not take for a request.
+func lineStart(line string) string {
+	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+		return `\&` + line
+	}
+	return line
+}
+
+// argument returns the argument of a macro.
+func argument(text string) string {
+	return `"` + strings.ReplaceAll(escape(text), `"`, `\(dq`) + `"`
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"milterd/checks"
+	"milterd/cmd/milterd/doc"
+)
+
+// TestGeneratedReasonTable compares the table in the guide on reasons with the code.
+func TestGeneratedReasonTable(t *testing.T) {
+	t.Parallel()
+	var table bytes.Buffer
+	writeReasonTable(&table)
+	compareGenerated(t, "doc/reasons.md", "milterd doc reasons", table.String())
+}
+
+// compareGenerated compares the part of a document that is made from the code with what the code makes now. With -update, it
+// writes the part.
+func compareGenerated(t *testing.T, path, madeBy, part string) {
+	t.Helper()
+	text := readFile(t, path)
+	want, found := replacePart(text, madeBy, part)
+	if !found {
+		t.Fatalf("%s has no part made by %s", path, madeBy)
+	}
+	switch {
+	case want == text:
+	case *update:
+		writeFile(t, path, want)
+	default:
+		t.Errorf("%s is out of date: make examples", path)
+	}
+}
+
+func TestSubjectsOfTheManual(t *testing.T) {
+	t.Parallel()
+	list := printed(t, "doc")
+	for _, g := range doc.Guides() {
+		if !strings.Contains(list, "  "+g.Name+" ") || !strings.Contains(list, g.Title) {
+			t.Errorf("%s is not listed:\n%s", g.Name, list)
+		}
+		if text := printed(t, "doc", g.Name); text != g.Text && g.Name != "reasons" {
+			t.Errorf("milterd doc %s prints %.100q", g.Name, text)
+		}
+	}
+	if text := printed(t, "doc", "reasons"); !strings.Contains(text, "| rdns | `rdns-missing` | greylist | reject | 550 5.7.25 |") ||
+		!strings.Contains(text, "\n### rdns-missing\n") {
+		t.Errorf("milterd doc reasons prints %.300s", text)
+	}
+	for line, want := range map[string]string{
+		"doc foo":     "milterd: unknown command \"foo\"\n",
+		"doc confing": "milterd: unknown command \"confing\"; did you mean config?\n",
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != 1 || out.Len() > 0 || errs.String() != want {
+			t.Errorf("milterd %s: exit status %d, %s%s", line, code, &out, &errs)
+		}
+	}
+}
+
+// printed returns what a command prints.
+func printed(t *testing.T, words ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), words, &out, &errs); code != 0 {
+		t.Fatalf("milterd %v: exit status %d, %s", words, code, &errs)
+	}
+	return out.String()
+}
+
+// sections are those that every manual page has, in this order.
+var sections = []string{
+	"NAME", `"SYNOPSIS"`, `"DESCRIPTION"`, `"OPTIONS"`, `"FILES"`, `"EXIT STATUS"`, `"EXAMPLES"`, `"SEE ALSO"`,
+}
+
+func TestManualPages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	printed(t, "doc", "man", dir)
+	for _, name := range []string{
+		"milterd.8", "milterd-operate.8", "milterd-simulate.1", "milterd-replay.1", "milterd.yaml.5", "milterd-reasons.7",
+	} {
+		page := readFile(t, filepath.Join(dir, name))
+		at := 0
+		for _, section := range sections {
+			i := strings.Index(page[at:], "\n.SH "+section+"\n")
+			if i < 0 && section == `"SYNOPSIS"` && strings.HasSuffix(name, ".5") || i < 0 && section == `"SYNOPSIS"` && strings.HasSuffix(name, ".7") {
+				continue // they are about no command
+			}
+			if i < 0 {
+				t.Fatalf("%s has no section %s in its place", name, section)
+			}
+			at += i
+		}
+		if strings.Contains(page, "<!--") {
+			t.Errorf("%s has a directive", name)
+		}
+	}
+	reasons := readFile(t, filepath.Join(dir, "milterd-reasons.7"))
+	eachReason(func(_ string, r *checks.Reason) {
+		if !strings.Contains(reasons, ".TP\n\\fB"+strings.ReplaceAll(r.ID, "-", `\-`)+"\\fR\n") {
+			t.Errorf("milterd-reasons(7) does not have %s", r.ID)
+		}
+	})
+	commands := readFile(t, filepath.Join(dir, "milterd-operate.8"))
+	for _, want := range []string{`.SS "milterd block add CLIENT [flags]"`, `\fB\-\-for LONG\fR`, `\fB\-c, \-\-config FILE\fR`} {
+		if !strings.Contains(commands, want) {
+			t.Errorf("milterd-operate(8) does not have %s", want)
+		}
+	}
+}
+
+// TestKeysOfTheManualPage compares the keys of milterd.yaml(5) with those of the reference configuration.
+func TestKeysOfTheManualPage(t *testing.T) {
+	t.Parallel()
+	var page bytes.Buffer
+	if err := writeKeys(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"- `profile: safe`: ", "\n### actions\n\nAction by reason id", "\n### checks.greylist\n\n", "- `checks.greylist.delay: 3m`: ", "- `policies: []`: ",
+		"- `policies[].forwarders`: ", "```yaml\npolicies:\n  - recipients: ", "- `checks.dnsbl.zones[].codes`: ", "- `store.driver: embedded`: ",
+	} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if strings.Contains(page.String(), "client-denied") || strings.Contains(page.String(), "``:") {
+		t.Errorf("got %s", &page)
+	}
+	keys := 0
+	for line := range strings.Lines(printed(t, "doc", "config")) {
+		if m := referenceKey.FindStringSubmatch(strings.TrimRight(line, "\n")); m != nil {
+			keys++
+		}
+	}
+	if got := strings.Count(page.String(), "\n### ") + strings.Count(page.String(), "- `") - strings.Count(page.String(), "[]."); got != keys {
+		t.Errorf("%d keys, the reference has %d", got, keys)
+	}
+}
+
+// TestManualPagesByMandoc has mandoc look for mistakes, down to those of style, and lay the pages out.
+func TestManualPagesByMandoc(t *testing.T) {
+	t.Parallel()
+	requirePrograms(t, "mandoc")
+	dir := t.TempDir()
+	printed(t, "doc", "man", dir)
+	pages, err := os.ReadDir(dir)
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, p := range pages {
+		path := filepath.Join(dir, p.Name())
+		if out, err := exec.Command("mandoc", "-T", "lint", path).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("mandoc -T lint: %v\n%s", err, out)
+		}
+		if out, err := exec.Command("mandoc", "-T", "utf8", path).CombinedOutput(); err != nil || len(out) < 1000 {
+			t.Errorf("mandoc: %v\n%s", err, out)
+		}
+	}
+}
+
+// TestManualPagesCannotBeWritten tests the error for a folder that cannot be made.
+func TestManualPagesCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, "")
+	if code := run(t.Context(), []string{"doc", "man", filepath.Join(file, "man")}, io.Discard, io.Discard); code != 1 {
+		t.Errorf("exit status %d", code)
+	}
+}

@@ -113,21 +113,7 @@ func TestHostileZones(t *testing.T) {
 			never = append(never, p.Addr().String())
 		}
 	}
-	var zone strings.Builder
-	domain := func(addr string) string {
-		return "d" + strings.NewReplacer(".", "-", ":", "-").Replace(addr) + "x.test"
-	}
-	for _, addr := range append(private, never...) {
-		kind := "A"
-		if strings.Contains(addr, ":") {
-			kind = "AAAA"
-		}
-		fmt.Fprintf(&zone, "%s. MX 10 mx.%[1]s.\nmx.%[1]s. %s %s\n", domain(addr), kind, addr)
-	}
-	for i := range 1000 {
-		fmt.Fprintf(&zone, "thousand.test. MX 10 mx%d.thousand.test.\nmx%d.thousand.test. A 127.0.0.1\n", i, i)
-	}
-	server, host := dnstest.Start(t, zone.String()), startCountingHost(t)
+	server, host := dnstest.Start(t, hostileZone(append(private, never...))), startCountingHost(t)
 	for _, allow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("allow_private %t", allow), func(t *testing.T) {
 			actions := daemontest.OnlyReason("callout-unreachable", "tempfail")
@@ -140,8 +126,8 @@ func TestHostileZones(t *testing.T) {
 				refused = append(private, never...)
 			}
 			for _, addr := range refused {
-				outcome := d.Play(t, daemontest.SessionFrom("a@"+domain(addr)))
-				if _, text := daemontest.ReadReply(t, outcome.Response); !strings.Contains(text, "mx."+domain(addr)+" at connect: has no address that may be asked") {
+				outcome := d.Play(t, daemontest.SessionFrom("a@"+hostileDomain(addr)))
+				if _, text := daemontest.ReadReply(t, outcome.Response); !strings.Contains(text, "mx."+hostileDomain(addr)+" at connect: has no address that may be asked") {
 					t.Errorf("%s: got %q", addr, text)
 				}
 			}
@@ -153,11 +139,32 @@ func TestHostileZones(t *testing.T) {
 				t.Errorf("%d connections", n)
 			}
 			if allow { // the host does count
-				d.Play(t, daemontest.SessionFrom("a@"+domain(private[0])))
+				d.Play(t, daemontest.SessionFrom("a@"+hostileDomain(private[0])))
 				if host.connections.Load() != 1 {
 					t.Error("the mail host did not count a connection")
 				}
 			}
 		})
 	}
+}
+
+// hostileDomain returns the domain whose mail host has an address.
+func hostileDomain(addr string) string {
+	return "d" + strings.NewReplacer(".", "-", ":", "-").Replace(addr) + "x.test"
+}
+
+// hostileZone is a zone with a domain for each address, and the domain thousand.test with a thousand mail hosts.
+func hostileZone(addrs []string) string {
+	var zone strings.Builder
+	for _, addr := range addrs {
+		kind := "A"
+		if strings.Contains(addr, ":") {
+			kind = "AAAA"
+		}
+		fmt.Fprintf(&zone, "%s. MX 10 mx.%[1]s.\nmx.%[1]s. %s %s\n", hostileDomain(addr), kind, addr)
+	}
+	for i := range 1000 {
+		fmt.Fprintf(&zone, "thousand.test. MX 10 mx%d.thousand.test.\nmx%d.thousand.test. A 127.0.0.1\n", i, i)
+	}
+	return zone.String()
 }

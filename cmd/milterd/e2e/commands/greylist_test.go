@@ -20,11 +20,18 @@ func TestGreylistCommands(t *testing.T) {
 	if s := daemontest.DecodeJSON[daemontest.GreylistSelection](t, d, "greylist", "show", "mx.test"); len(s.Triplets)+len(s.Clients) != 0 {
 		t.Errorf("show without records: %v", s)
 	}
-	const from, other = "192.0.2.9", "198.51.100.9"
 	d.MustRefuse(t, from, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted", "")
 	d.MustRefuse(t, from, daemontest.GoodSender, "bob@mx.test", "451 4.7.1 greylisted", "")
 	d.MustRefuse(t, other, "a@none.test", "alice@mx.test", "451 4.7.1 greylisted", "")
+	testGreylistList(t, d)
+	testGreylistAllow(t, d)
+	testGreylistForget(t, d)
+}
 
+// The clients of TestGreylistCommands.
+const from, other = "192.0.2.9", "198.51.100.9"
+
+func testGreylistList(t *testing.T, d *daemontest.Daemon) {
 	table := d.MustRun(t, "greylist", "list")
 	daemontest.WantRow(t, table, "STATE", "CLIENT", "FROM", "TO", "SUSPICION")
 	daemontest.WantRow(t, table, "waiting", "192.0.2.0/24", from, "<"+daemontest.GoodSender+">", "<bob@mx.test>", "1", "rdns-missing")
@@ -55,8 +62,10 @@ func TestGreylistCommands(t *testing.T) {
 	if list := daemontest.DecodeJSON[[]daemontest.Triplet](t, d, "greylist", "list", "--max", "2"); len(list) != 2 {
 		t.Errorf("--max 2: %d triplets", len(list))
 	}
+}
 
-	// An allowed client does not wait.
+// testGreylistAllow tests that an allowed client does not wait, and another client does.
+func testGreylistAllow(t *testing.T, d *daemontest.Daemon) {
 	daemontest.WantRow(t, d.MustRun(t, "greylist", "allow", "192.0.2.0/24"), "192.0.2.0/24", "0", "yes")
 	d.MustAccept(t, from, daemontest.GoodSender, "alice@mx.test")
 	d.MustAccept(t, "192.0.2.77", "new@none.test", "bob@mx.test")
@@ -72,8 +81,10 @@ func TestGreylistCommands(t *testing.T) {
 		t.Errorf("greylist allow: %+v", c)
 	}
 	d.MustAccept(t, other, "a@none.test", "alice@mx.test")
+}
 
-	// A forgotten triplet waits for the whole delay.
+// testGreylistForget tests that a forgotten triplet waits for the whole delay, and another one is still known.
+func testGreylistForget(t *testing.T, d *daemontest.Daemon) {
 	if out := d.MustRun(t, "greylist", "forget", "192.0.2.0/24"); out != "4 records forgotten\n" {
 		t.Errorf("forget: %q", out)
 	}

@@ -11,38 +11,43 @@ import (
 	"milterd/milter/miltertest"
 )
 
+// retryCounts are the totals of a retry report.
+type retryCounts struct{ Held, Passed, Waiting, Gone, Early int }
+
+// retryReport returns the totals and the proposed entries of no_retry.
+func retryReport(t *testing.T, d *daemontest.Daemon) (n retryCounts, noRetry []string) {
+	t.Helper()
+	r := daemontest.DecodeJSON[struct {
+		Since   time.Time         `json:"since"`
+		Until   time.Time         `json:"until"`
+		Held    int               `json:"held"`
+		Passed  int               `json:"passed"`
+		Waiting int               `json:"waiting"`
+		Gone    int               `json:"gone"`
+		Early   int               `json:"early"`
+		Moved   int               `json:"moved"`
+		Took    map[string]any    `json:"took"`
+		Groups  []json.RawMessage `json:"groups"`
+		NoRetry []struct {
+			Sender, Date, Evidence string
+		} `json:"no_retry"`
+		Delay    int                  `json:"delay_seconds"`
+		Examples []daemontest.Triplet `json:"examples"`
+	}](t, d, "report", "retry")
+	for _, e := range r.NoRetry {
+		noRetry = append(noRetry, e.Sender)
+	}
+	if r.Until.Sub(r.Since) != 7*24*time.Hour {
+		t.Errorf("report from %s to %s", r.Since, r.Until)
+	}
+	return retryCounts{Held: r.Held, Passed: r.Passed, Waiting: r.Waiting, Gone: r.Gone, Early: r.Early}, noRetry
+}
+
 // TestRetryReport tests the report about a client that retried and one that did not before the end of the window.
 func TestRetryReport(t *testing.T) {
 	t.Parallel()
 	d, _ := daemontest.StartWithSocket(t, nil, "checks: {greylist: {delay: 1s, window: 2s}}\n")
-	type counts struct{ Held, Passed, Waiting, Gone, Early int }
-	report := func() (n counts, noRetry []string) {
-		r := daemontest.DecodeJSON[struct {
-			Since   time.Time         `json:"since"`
-			Until   time.Time         `json:"until"`
-			Held    int               `json:"held"`
-			Passed  int               `json:"passed"`
-			Waiting int               `json:"waiting"`
-			Gone    int               `json:"gone"`
-			Early   int               `json:"early"`
-			Moved   int               `json:"moved"`
-			Took    map[string]any    `json:"took"`
-			Groups  []json.RawMessage `json:"groups"`
-			NoRetry []struct {
-				Sender, Date, Evidence string
-			} `json:"no_retry"`
-			Delay    int                  `json:"delay_seconds"`
-			Examples []daemontest.Triplet `json:"examples"`
-		}](t, d, "report", "retry")
-		for _, e := range r.NoRetry {
-			noRetry = append(noRetry, e.Sender)
-		}
-		if r.Until.Sub(r.Since) != 7*24*time.Hour {
-			t.Errorf("report from %s to %s", r.Since, r.Until)
-		}
-		return counts{r.Held, r.Passed, r.Waiting, r.Gone, r.Early}, noRetry
-	}
-	if n, _ := report(); n != (counts{}) {
+	if n, _ := retryReport(t, d); n != (retryCounts{}) {
 		t.Errorf("the first report: %+v", n)
 	}
 	// Greylisting identifies this client by the domain of its name.
@@ -58,11 +63,11 @@ func TestRetryReport(t *testing.T) {
 		return r == ""
 	})
 	miltertest.Eventually(t, "the window of the other client is over", func() bool {
-		n, _ := report()
+		n, _ := retryReport(t, d)
 		return n.Gone == lost
 	})
-	n, noRetry := report()
-	if want := (counts{Held: lost + 1, Passed: 1, Gone: lost}); n != want {
+	n, noRetry := retryReport(t, d)
+	if want := (retryCounts{Held: lost + 1, Passed: 1, Gone: lost}); n != want {
 		t.Errorf("report: %+v, want %+v", n, want)
 	}
 	if !slices.Equal(noRetry, []string{".client.test"}) {

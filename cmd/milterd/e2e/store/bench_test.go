@@ -84,6 +84,12 @@ func benchDaemons(b *testing.B, n int) {
 	if b.Failed() {
 		return
 	}
+	verifyCounts(b, s)
+}
+
+// verifyCounts compares the records in the store with the messages that were sent.
+func verifyCounts(b *testing.B, s *store.Store) {
+	b.Helper()
 	refused := (b.N + 1) / 2
 	if st, err := counters.Show(context.Background(), s, counters.ClientOf(netip.MustParseAddr(daemontest.GoodClient)), time.Now()); err != nil || st.Errors != refused {
 		b.Errorf("%d refusals are counted, %v; want %d", st.Errors, err, refused)

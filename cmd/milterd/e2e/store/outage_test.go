@@ -153,63 +153,74 @@ func TestRedisOutage(t *testing.T) {
 		{"stalled", p.Redis.Freeze, p.Redis.Thaw},
 		{"stopped", p.Redis.Stop, p.Redis.Start},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			marks := [2]int{accepts.Mark(), defers.Mark()}
-			var o outage
-			stop := load(t, p, &o)
-			await := func(what string, status int, saying string) {
-				t.Helper()
-				for i, url := range p.Ready {
-					miltertest.Eventually(t, fmt.Sprintf("host %d is %s", i, what), func() bool {
-						got, text := daemontest.Get(t, url)
-						return got == status && strings.Contains(text, saying)
-					})
-				}
-			}
-			progress := func(what string, n *atomic.Int64, by int64) {
-				t.Helper()
-				from := n.Load()
-				miltertest.Eventually(t, what, func() bool { return n.Load() >= from+by })
-			}
-			await("ready", 200, "ok")
-			progress("mail flows", &o.replies, 100)
-			if n := o.failed.Load(); n > 0 {
-				t.Errorf("%d checks failed before the outage", n)
-			}
-			c.down()
-			await("not ready", 503, "the store is down since ")
-			progress("mail flows without the store", &o.passed, 100)
-			progress("mail is deferred without the store", &o.failed, 100)
-			// The block and the greylist are unavailable; on_error decides.
-			accepts.MustAccept(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test")
-			defers.MustRefuse(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "451 4.4.3 ", "could not be checked")
-			c.up()
-			await("ready again", 200, "ok")
-			progress("mail flows again", &o.replies, 100)
-			stop()
+		t.Run(c.name, func(t *testing.T) { testOutage(t, p, c.down, c.up) })
+	}
+}
 
-			o.wrong.Range(func(r, _ any) bool {
-				t.Errorf("got the reply %q", r)
-				return true
-			})
-			if slowest := time.Duration(o.slowest.Load()); slowest > outageBudget {
-				t.Errorf("a reply took %v, over the budget of %v", slowest, outageBudget)
-			} else {
-				t.Logf("%d replies, the slowest after %v", o.replies.Load(), slowest)
+// testOutage takes down the Redis of a pair under load, and brings it up again.
+func testOutage(t *testing.T, p *daemontest.Pair, down, up func()) {
+	accepts, defers := p.Hosts[0], p.Hosts[1]
+	marks := [2]int{accepts.Mark(), defers.Mark()}
+	var o outage
+	stop := load(t, p, &o)
+	progress := func(what string, n *atomic.Int64, by int64) {
+		t.Helper()
+		from := n.Load()
+		miltertest.Eventually(t, what, func() bool { return n.Load() >= from+by })
+	}
+	awaitReady(t, p, 200, "ok")
+	progress("mail flows", &o.replies, 100)
+	if n := o.failed.Load(); n > 0 {
+		t.Errorf("%d checks failed before the outage", n)
+	}
+	down()
+	awaitReady(t, p, 503, "the store is down since ")
+	progress("mail flows without the store", &o.passed, 100)
+	progress("mail is deferred without the store", &o.failed, 100)
+	// The block and the greylist are unavailable; on_error decides.
+	accepts.MustAccept(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test")
+	defers.MustRefuse(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "451 4.4.3 ", "could not be checked")
+	up()
+	awaitReady(t, p, 200, "ok")
+	progress("mail flows again", &o.replies, 100)
+	stop()
+
+	o.verify(t)
+	for i, d := range p.Hosts {
+		d.AwaitEntry(t, marks[i], daemontest.Entry{"msg": "could not find out", "level": "warning"})
+		for _, e := range d.Entries(t, marks[i]) {
+			if cmp.Or(e["level"], "error") == "error" && !strings.Contains(e["msg"], "store") || e["action"] == "reject" {
+				t.Errorf("log: %v", e)
 			}
-			for i, d := range p.Hosts {
-				d.AwaitEntry(t, marks[i], daemontest.Entry{"msg": "could not find out", "level": "warning"})
-				for _, e := range d.Entries(t, marks[i]) {
-					if cmp.Or(e["level"], "error") == "error" && !strings.Contains(e["msg"], "store") || e["action"] == "reject" {
-						t.Errorf("log: %v", e)
-					}
-				}
-			}
-			// The records are there.
-			for _, d := range p.Hosts {
-				d.MustAccept(t, "192.0.2.9", daemontest.GoodSender, "alice@mx.test")
-				d.MustRefuse(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "450 4.7.1 192.0.2.77 is blocked until", "")
-			}
+		}
+	}
+	for _, d := range p.Hosts {
+		d.MustAccept(t, "192.0.2.9", daemontest.GoodSender, "alice@mx.test")
+		d.MustRefuse(t, "192.0.2.77", daemontest.GoodSender, "alice@mx.test", "450 4.7.1 192.0.2.77 is blocked until", "")
+	}
+}
+
+// awaitReady waits until the readiness pages of both hosts have a status and a text.
+func awaitReady(t *testing.T, p *daemontest.Pair, status int, text string) {
+	t.Helper()
+	for i, url := range p.Ready {
+		miltertest.Eventually(t, fmt.Sprintf("readiness of host %d is %d", i, status), func() bool {
+			got, body := daemontest.Get(t, url)
+			return got == status && strings.Contains(body, text)
 		})
 	}
+}
+
+// verify fails the test for unexpected and for slow replies.
+func (o *outage) verify(t *testing.T) {
+	t.Helper()
+	o.wrong.Range(func(r, _ any) bool {
+		t.Errorf("got the reply %q", r)
+		return true
+	})
+	slowest := time.Duration(o.slowest.Load())
+	if slowest > outageBudget {
+		t.Errorf("a reply took %v, over the budget of %v", slowest, outageBudget)
+	}
+	t.Logf("%d replies, the slowest after %v", o.replies.Load(), slowest)
 }

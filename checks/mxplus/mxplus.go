@@ -1,9 +1,9 @@
-// Package mxplus asks whether the client is one of the hosts that the sender's domain has for mail: an MX host, or one that
-// is named under the domain ("MX+").
+// Package mxplus is the check "MX+": whether the client is an MX host of the sender's domain, or has a confirmed name under
+// it. facts looks both up. Start reading at check.Check.
 //
-// As a demand it is for recipients who know what they want: large senders send from other hosts than they receive at, and
-// everything forwarded fails. As evidence it is good for everyone: who may put a host into the MX records of a domain, or
-// under its name, may send for it, so such mail is not delayed.
+// A mismatch is a reason for recipients who ask for it: large senders do not send from their MX hosts, and forwarded mail
+// never matches. A match is a vouch for all recipients, as only the owner of a domain can put a host into its MX records or
+// under its name.
 package mxplus
 
 import (
@@ -23,10 +23,10 @@ var mismatch = &checks.Reason{
 	Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "{client} is no mail host of {domain}: {seen}"},
 	When: "the client is no MX host of the sender's domain, and no confirmed name of it is under the organisational domain of " +
 		"the sender",
-	Why: "The recipient takes mail only from hosts that evidently belong to the sender's domain: those in its MX records, or " +
-		"with a reverse DNS name under it that leads back to the same address. Your host is neither, so the mail may be forged.",
-	Remedy: "Send through a host that takes mail for the domain, or give the sending host a reverse DNS name under the domain, " +
-		"with an address record of that name that leads back to it.",
+	Why: "The recipient accepts mail only from hosts that belong to the sender's domain: its MX hosts, and hosts whose reverse " +
+		"DNS name is under the domain and resolves to the same address. Your server is neither, so the mail may be forged.",
+	Remedy: "Send through an MX host of the domain. Or set the PTR record of the sending server to a name under the domain, and " +
+		"give that name an address record with the address of the server.",
 	Safe: checks.Off, Strict: checks.Off,
 	NotHistory: true, Repair: checks.AddPTR,
 }
@@ -34,9 +34,9 @@ var mismatch = &checks.Reason{
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "mxplus",
-	Doc: "Wants the client to be an MX host of the sender's domain, or to have a confirmed name under its organisational domain " +
-		"(by the public suffix list). Many honest senders do not, so set mxplus-mismatch for single recipients in policies. Mail " +
-		"from a client that matches is neither greylisted nor called out.",
+	Doc: "Requires that the client is an MX host of the sender's domain, or has a confirmed name under its organisational domain " +
+		"(by the public suffix list). Many honest senders do not match, so set mxplus-mismatch for single recipients in " +
+		"policies. Mail from a client that matches is neither greylisted nor verified by callout.",
 	Stages:       []checks.Stage{checks.MailFrom},
 	Public:       true,
 	Reasons:      []*checks.Reason{mismatch},
@@ -48,113 +48,111 @@ var Info = checks.Define(checks.Info{
 
 type check struct{ env checks.Env }
 
-// Check implements checks.Check. The null reverse-path has no domain, and one that cannot be parsed is for others to judge.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	from := s.Envelope.MailFrom
-	switch {
-	case !s.Client.IsValid() || s.AuthUser != "":
-		return nil, nil // nobody to ask about, or a user of ours, who may be anywhere
-	case from.Literal.IsValid():
-		return c.literal(s), nil
-	case from.Domain == "":
-		return nil, nil
-	}
-	named, errNames := c.named(ctx, s)
-	if named == ownName {
-		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
-	}
-	is, mx, errMX := c.isMX(ctx, s)
-	if is {
-		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
-	}
-	if err := cmp.Or(errMX, errNames); err != nil || named == poolName {
-		return nil, err
-	}
-	return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"seen": c.seen(ctx, s, mx)}}}, nil
-}
-
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query {
-	switch s.Stage {
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	switch r.Stage {
 	case checks.Connect:
-		return facts.PrefetchIprev(s)
+		return facts.PrefetchIprev(r)
 	case checks.MailFrom:
-		return facts.PrefetchMX(s)
+		return facts.PrefetchMX(r)
 	default:
 		return nil
 	}
 }
 
-// literal judges user@[192.0.2.1]: that address is the one host which takes mail for it (RFC 5321 section 5.1). It needs no
-// DNS, so anybody can have it, and it vouches for nothing.
-func (c *check) literal(s *checks.Request) []checks.Verdict {
-	literal := s.Envelope.MailFrom.Literal
-	if same(literal, s.Client) {
+// Check implements checks.Check.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	from := r.Envelope.MailFrom
+	switch {
+	case !r.Client.IsValid() || r.AuthUser != "":
+		return nil, nil
+	case from.Literal.IsValid():
+		return checkLiteral(r), nil
+	case from.Domain == "":
+		return nil, nil
+	}
+	name, errName := c.nameUnderDomain(ctx, r)
+	if name == ownName {
+		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
+	}
+	isMX, mx, errMX := c.isMX(ctx, r)
+	if isMX {
+		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
+	}
+	if err := cmp.Or(errMX, errName); err != nil || name == poolName {
+		return nil, err
+	}
+	return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"seen": c.seen(ctx, r, mx)}}}, nil
+}
+
+// checkLiteral checks a sender such as user@[192.0.2.1], whose only mail host has that address, RFC 5321 section 5.1. It
+// never vouches: the owner of a domain has no part in it.
+func checkLiteral(r *checks.Request) []checks.Verdict {
+	literal := r.Envelope.MailFrom.Literal
+	if isClient(literal, r) {
 		return nil
 	}
 	return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{
-		"domain": "[" + literal.String() + "]", "seen": "mail for it goes to " + literal.String() + " alone",
+		"domain": "[" + literal.String() + "]", "seen": "mail for it goes to " + literal.String() + " only",
 	}}}
 }
 
-// naming says how the client's confirmed names relate to the sender's domain.
+// naming is how the confirmed names of the client relate to the sender's domain.
 type naming uint8
 
 const (
-	otherName naming = iota // none is under it
-	poolName                // one is, but a network would give such a name to any of its customers
-	ownName                 // one is
+	noName   naming = iota // none is under the domain
+	poolName               // one is under the domain, but networks give such names to all their customers
+	ownName                // one is under the domain
 )
 
-// named looks for a confirmed name of the client under the sender's domain. Under the organisational domain is enough: the
-// sender news@lists.example.net and the host out1.example.net have one owner. A domain that is a public suffix has no
-// owner among senders, so only that very name would be its own.
-func (c *check) named(ctx context.Context, s *checks.Request) (naming, error) {
-	names, _ := facts.Iprev(ctx, c.env, s)
-	org := facts.OrgDomain(s.Envelope.MailFrom.Domain)
-	found := otherName
+// nameUnderDomain looks for a confirmed name under the organisational domain of the sender, so out1.example.net matches
+// news@lists.example.net. A domain that is a public suffix has no such names.
+func (c *check) nameUnderDomain(ctx context.Context, r *checks.Request) (naming, error) {
+	names, _ := facts.Iprev(ctx, c.env, r)
+	org := facts.OrgDomain(r.Envelope.MailFrom.Domain)
+	under := func(name string) bool { return org != "" && checks.Under(name, org) }
+	found := noName
 	for _, n := range names.Confirmed {
 		switch {
-		case org == "" || !checks.Under(n, org):
-		case facts.PoolName(s.Client, n):
-			found = max(found, poolName)
+		case !under(n):
+		case facts.PoolName(r.Client, n):
+			found = poolName
 		default:
 			return ownName, nil
 		}
 	}
-	return found, names.Unsure(func(n string) bool { return org != "" && checks.Under(n, org) })
+	return found, names.Unsure(under)
 }
 
-// isMX looks for the client among the mail hosts of the sender's domain. Without an MX record that is the domain itself.
-// The error means that it might be one of them.
-func (c *check) isMX(ctx context.Context, s *checks.Request) (bool, facts.MX, error) {
-	mx, err := facts.SenderMX(ctx, c.env, s)
+// isMX looks for the client among the mail hosts of the sender's domain. With an error the client may be one of them.
+func (c *check) isMX(ctx context.Context, r *checks.Request) (bool, facts.MX, error) {
+	mx, err := facts.SenderMX(ctx, c.env, r)
 	if err != nil {
 		return false, mx, err
 	}
 	for _, h := range mx.Hosts {
-		if slices.ContainsFunc(h.Addrs, func(a netip.Addr) bool { return same(a, s.Client) }) {
+		if slices.ContainsFunc(h.Addrs, func(a netip.Addr) bool { return isClient(a, r) }) {
 			return true, mx, nil
 		}
 		err = cmp.Or(err, h.Err)
 	}
 	if err == nil && mx.More {
-		err = fmt.Errorf("%s is none of the first %d mail hosts of %s, and there are more", s.Client, len(mx.Hosts),
-			s.Envelope.MailFrom.Domain)
+		err = fmt.Errorf("%s is none of the first %d mail hosts of %s, which has more", r.Client, len(mx.Hosts), r.Envelope.MailFrom.Domain)
 	}
 	return false, mx, err
 }
 
-// same compares two addresses, whatever interface the client's came in by.
-func same(a, client netip.Addr) bool { return a == client.WithZone("") }
+// isClient reports whether an address is that of the client, regardless of an IPv6 zone.
+func isClient(a netip.Addr, r *checks.Request) bool { return a == r.Client.WithZone("") }
 
-// seen says what was found instead, for the reply.
-func (c *check) seen(ctx context.Context, s *checks.Request, mx facts.MX) string {
+// seen returns the names of the client and of the mail hosts, for the reply.
+func (c *check) seen(ctx context.Context, r *checks.Request, mx facts.MX) string {
 	const shown = 3
-	names, _ := facts.Iprev(ctx, c.env, s) // remembered, and without an error here
-	called := "it has no confirmed reverse DNS name"
+	names, _ := facts.Iprev(ctx, c.env, r) // has no error here
+	client := "it has no confirmed reverse DNS name"
 	if len(names.Confirmed) > 0 {
-		called = "it is called " + names.Confirmed[0]
+		client = "its reverse DNS name is " + names.Confirmed[0]
 	}
 	var hosts []string
 	for _, h := range mx.Hosts[:min(shown, len(mx.Hosts))] {
@@ -164,7 +162,7 @@ func (c *check) seen(ctx context.Context, s *checks.Request, mx facts.MX) string
 		hosts = append(hosts, fmt.Sprintf("%d more", more))
 	}
 	if len(hosts) == 0 {
-		return called + ", and the domain takes no mail"
+		return client + ", and the domain accepts no mail"
 	}
-	return called + ", and mail for the domain goes to " + strings.Join(hosts, ", ")
+	return client + ", and mail for the domain goes to " + strings.Join(hosts, ", ")
 }

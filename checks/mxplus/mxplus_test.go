@@ -23,10 +23,10 @@ co.uk.                       A     192.0.2.99
 
 40.2.0.192.in-addr.arpa.     PTR   out1.example.net.          ; not an MX host
 out1.example.net.            A     192.0.2.40
-41.2.0.192.in-addr.arpa.     PTR   out2.example.net.          ; does not lead back
-42.2.0.192.in-addr.arpa.     PTR   dsl-192-0-2-42.example.net. ; a pool
+41.2.0.192.in-addr.arpa.     PTR   out2.example.net.          ; does not resolve to the client
+42.2.0.192.in-addr.arpa.     PTR   dsl-192-0-2-42.example.net. ; a pool name
 dsl-192-0-2-42.example.net.  A     192.0.2.42
-47.2.0.192.in-addr.arpa.     PTR   2-47.dyn.example.net.      ; a pool that spells half of it
+47.2.0.192.in-addr.arpa.     PTR   2-47.dyn.example.net.      ; a pool name with half the address
 2-47.dyn.example.net.        A     192.0.2.47
 43.2.0.192.in-addr.arpa.     PTR   mail.example.org.
 mail.example.org.            A     192.0.2.43
@@ -34,7 +34,7 @@ mail.example.org.            A     192.0.2.43
 notexample.net.              A     192.0.2.44
 45.2.0.192.in-addr.arpa.     PTR   mail.other.co.uk.
 mail.other.co.uk.            A     192.0.2.45
-46.2.0.192.in-addr.arpa.     PTR   dsl-192-0-2-46.example.net. ; a pool, and a name of its own
+46.2.0.192.in-addr.arpa.     PTR   dsl-192-0-2-46.example.net. ; a pool name beside another name
 46.2.0.192.in-addr.arpa.     PTR   mail.example.net.
 dsl-192-0-2-46.example.net.  A     192.0.2.46
 mail.example.net.            A     192.0.2.46
@@ -51,7 +51,7 @@ half.example.com.            MX    20 slow.example.com.
 !TIMEOUT slow.example.com
 `
 
-// vouched stands in results for a vouch.
+// vouched is the text of a vouch in results.
 const vouched = "vouched"
 
 func result(vs []checks.Verdict) string {
@@ -67,12 +67,12 @@ func result(vs []checks.Verdict) string {
 	return strings.Join(out, " ")
 }
 
-// ask asks the check. checktest.Ask wants a reason in every verdict, and a vouch has none.
+// ask runs the check at MailFrom.
 func ask(t *testing.T, c checks.Check, d checktest.Session) ([]checks.Verdict, error) {
 	t.Helper()
-	s := d.Request(t)
-	s.Stage = checks.MailFrom
-	vs, err := c.Check(t.Context(), s)
+	r := d.Request(t)
+	r.Stage = checks.MailFrom
+	vs, err := c.Check(t.Context(), r)
 	for _, v := range vs {
 		if v.Reason != nil && !slices.Contains(mxplus.Info.Reasons, v.Reason) {
 			t.Errorf("undeclared reason %q", v.Reason.ID)
@@ -96,34 +96,34 @@ func TestMatch(t *testing.T) {
 		{name: "the domain itself without MX", client: "192.0.2.30", from: "a@implicit.example.com", want: vouched},
 		{name: "a name under the domain", client: "192.0.2.40", from: "a@example.net", want: vouched},
 		{name: "an IPv6 client's name", client: "2001:db8::40", from: "a@example.net", want: vouched},
-		{name: "a name beside the sender's domain, of one organisation", client: "192.0.2.40", from: "a@lists.example.net", want: vouched},
-		{name: "a name of its own beside that of a pool", client: "192.0.2.46", from: "a@example.net", want: vouched},
-		{name: "a name although the MX records are unknown", client: "192.0.2.40", from: "a@broken.example.net", want: vouched},
-		{name: "an MX host although its name is unknown", client: "192.0.2.50", from: "a@mx50.example.com", want: vouched},
-		{name: "an MX host beside one that is unknown", client: "192.0.2.10", from: "a@half.example.com", want: vouched},
+		{name: "a name under the organisational domain of the sender", client: "192.0.2.40", from: "a@lists.example.net", want: vouched},
+		{name: "a pool name beside another name", client: "192.0.2.46", from: "a@example.net", want: vouched},
+		{name: "a name, and the MX records are not known", client: "192.0.2.40", from: "a@broken.example.net", want: vouched},
+		{name: "an MX host, and its name is not known", client: "192.0.2.50", from: "a@mx50.example.com", want: vouched},
+		{name: "an MX host, and another one is not known", client: "192.0.2.10", from: "a@half.example.com", want: vouched},
 
-		{name: "a stranger without a name", client: "192.0.2.60", from: "a@example.net", want: "mxplus-mismatch"},
-		{name: "a stranger with a name", client: "192.0.2.43", from: "a@example.net", want: "mxplus-mismatch"},
+		{name: "a host without name", client: "192.0.2.60", from: "a@example.net", want: "mxplus-mismatch"},
+		{name: "a host with another name", client: "192.0.2.43", from: "a@example.net", want: "mxplus-mismatch"},
 		{name: "a neighbour of an MX host", client: "2001:db8::11", from: "a@example.net", want: "mxplus-mismatch"},
-		{name: "a name that does not lead back", client: "192.0.2.41", from: "a@example.net", want: "mxplus-mismatch"},
+		{name: "a name that does not resolve to the client", client: "192.0.2.41", from: "a@example.net", want: "mxplus-mismatch"},
 		{name: "a name that only ends like the domain", client: "192.0.2.44", from: "a@example.net", want: "mxplus-mismatch"},
 		{name: "a name under the same public suffix", client: "192.0.2.45", from: "a@example.co.uk", want: "mxplus-mismatch"},
 		{name: "a public suffix as domain", client: "192.0.2.45", from: "a@co.uk", want: "mxplus-mismatch"},
 		{name: "a domain with a null MX", client: "192.0.2.60", from: "a@null.example.com", want: "mxplus-mismatch"},
-		{name: "a domain that takes no mail", client: "192.0.2.60", from: "a@nothing.example.com", want: "mxplus-mismatch"},
-		{name: "the name of a pool neither matches nor mismatches", client: "192.0.2.42", from: "a@example.net"},
-		{name: "nor does a dynamic name that spells half the address", client: "192.0.2.47", from: "a@example.net"},
+		{name: "a domain without MX and address", client: "192.0.2.60", from: "a@nothing.example.com", want: "mxplus-mismatch"},
+		{name: "a pool name under the domain", client: "192.0.2.42", from: "a@example.net"},
+		{name: "a pool name with half the address", client: "192.0.2.47", from: "a@example.net"},
 
 		{name: "the address literal of another host", client: "192.0.2.60", from: "a@[192.0.2.61]", want: "mxplus-mismatch"},
 		{name: "the client's own address literal", client: "192.0.2.60", from: "a@[192.0.2.60]"},
 		{name: "the null reverse-path", client: "192.0.2.60", from: "<>"},
 		{name: "no domain", client: "192.0.2.60", from: "postmaster"},
-		{name: "an unknown client", from: "a@example.net"},
-		{name: "a user of ours", client: "192.0.2.60", from: "a@example.net", auth: "a"},
+		{name: "a client without address", from: "a@example.net"},
+		{name: "an authenticated user", client: "192.0.2.60", from: "a@example.net", auth: "a"},
 
-		{name: "the MX records are unknown", client: "192.0.2.60", from: "a@broken.example.com", unknown: true},
-		{name: "the address of an MX host is unknown", client: "192.0.2.60", from: "a@half.example.com", unknown: true},
-		{name: "the client's name is unknown", client: "192.0.2.50", from: "a@example.net", unknown: true},
+		{name: "the MX records are not known", client: "192.0.2.60", from: "a@broken.example.com", unknown: true},
+		{name: "the address of an MX host is not known", client: "192.0.2.60", from: "a@half.example.com", unknown: true},
+		{name: "the client's name is not known", client: "192.0.2.50", from: "a@example.net", unknown: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +138,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestManyHosts makes sure that a client which may be the eleventh host is not refused.
+// TestManyHosts tests that a client is not refused if it may be the eleventh host.
 func TestManyHosts(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -157,9 +157,9 @@ func TestDetail(t *testing.T) {
 	c := checktest.Build[checks.NoSettings](t, mxplus.Info, checktest.Env(t, zone), nil)
 	for _, test := range []struct{ client, from, want string }{
 		{"192.0.2.60", "a@example.net", "it has no confirmed reverse DNS name, and mail for the domain goes to mx.example.net, mx2.provider.example"},
-		{"192.0.2.43", "a@implicit.example.com", "it is called mail.example.org, and mail for the domain goes to implicit.example.com"},
-		{"192.0.2.43", "a@null.example.com", "it is called mail.example.org, and the domain takes no mail"},
-		{"192.0.2.60", "a@[192.0.2.61]", "mail for it goes to 192.0.2.61 alone"},
+		{"192.0.2.43", "a@implicit.example.com", "its reverse DNS name is mail.example.org, and mail for the domain goes to implicit.example.com"},
+		{"192.0.2.43", "a@null.example.com", "its reverse DNS name is mail.example.org, and the domain accepts no mail"},
+		{"192.0.2.60", "a@[192.0.2.61]", "mail for it goes to 192.0.2.61 only"},
 	} {
 		vs, _ := ask(t, c, checktest.Session{Client: test.client, MailFrom: test.from})
 		if len(vs) != 1 || vs[0].Detail["seen"] != test.want {
@@ -168,7 +168,7 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-func TestEveryQuestionIsAnnounced(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	for _, d := range []checktest.Session{
@@ -179,12 +179,12 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		recorded := env
 		recorded.DNS = rec
 		c := checktest.Build[checks.NoSettings](t, mxplus.Info, recorded, nil)
-		announced := checktest.Announced(t, c, env.DNS, d.Request(t))
+		prefetched := checktest.Announced(t, c, env.DNS, d.Request(t))
 		if _, err := ask(t, c, d); err != nil {
 			t.Error(err)
 		}
-		if asked := rec.Asked(); !slices.Equal(asked, announced) {
-			t.Errorf("%+v: asked %q, announced %q", d, asked, announced)
+		if asked := rec.Asked(); !slices.Equal(asked, prefetched) {
+			t.Errorf("%+v: asked %q, prefetched %q", d, asked, prefetched)
 		}
 	}
 }

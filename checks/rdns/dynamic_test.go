@@ -16,7 +16,7 @@ import (
 	"milterd/checks/rdns"
 )
 
-// labelled is a line of testdata/names.txt, whose head explains the words.
+// labelled is a line of testdata/names.txt. The file explains the words.
 type labelled struct{ part, label, addr, name string }
 
 func labelledNames(t *testing.T) []labelled {
@@ -35,7 +35,7 @@ func labelledNames(t *testing.T) []labelled {
 	return names
 }
 
-// dynamicSession is a client with names that all lead back to it.
+// dynamicSession returns a client with confirmed names.
 func dynamicSession(t testing.TB, addr string, names ...string) (checks.Env, *checks.Request) {
 	t.Helper()
 	a := netip.MustParseAddr(addr)
@@ -52,21 +52,21 @@ func dynamicSession(t testing.TB, addr string, names ...string) (checks.Env, *ch
 
 func reverse(t testing.TB, a netip.Addr) string {
 	t.Helper()
-	s := checks.NewRequest(&checks.Session{Client: a}, checks.Connect)
-	return facts.PrefetchPTR(s)[0].Name
+	r := checks.NewRequest(&checks.Session{Client: a}, checks.Connect)
+	return facts.PrefetchPTR(r)[0].Name
 }
 
 func isDynamic(t testing.TB, change func(*rdns.Settings), addr string, names ...string) bool {
 	t.Helper()
-	env, s := dynamicSession(t, addr, names...)
-	vs, err := checktest.Ask(t, rdns.Info, checktest.Build(t, rdns.Info, env, change), s)
+	env, r := dynamicSession(t, addr, names...)
+	vs, err := checktest.Ask(t, rdns.Info, checktest.Build(t, rdns.Info, env, change), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return slices.Equal(checktest.IDs(vs), []string{"rdns-dynamic"})
 }
 
-// TestDynamicNames prints precision and recall: go test -v -run TestDynamicNames ./checks/rdns
+// TestDynamicNames logs precision and recall: go test -v -run TestDynamicNames ./checks/rdns
 func TestDynamicNames(t *testing.T) {
 	t.Parallel()
 	type count struct{ found, wrong, missed, clean int }
@@ -79,7 +79,7 @@ func TestDynamicNames(t *testing.T) {
 			c.found++
 		case got:
 			c.wrong++
-			t.Logf("%s: %s is %s, and was taken for dynamic", n.part, n.name, n.label)
+			t.Logf("%s: %s is %s, and looks dynamic", n.part, n.name, n.label)
 			if n.label == "mail" {
 				t.Errorf("%s is a mail host", n.name)
 			}
@@ -91,12 +91,12 @@ func TestDynamicNames(t *testing.T) {
 	}
 	for part, least := range map[string]struct{ precision, recall float64 }{
 		"dev":  {precision: 0.99, recall: 0.75},
-		"held": {precision: 0.97, recall: 0.65}, // nothing was adjusted to it: a floor, not an aim
+		"held": {precision: 0.97, recall: 0.65}, // words were not chosen by this part
 	} {
 		c := counts[part]
 		precision := float64(c.found) / float64(c.found+c.wrong)
 		recall := float64(c.found) / float64(c.found+c.missed)
-		t.Logf("%s: precision %.3f (%d of %d), recall %.3f (%d of %d), %d others left alone",
+		t.Logf("%s: precision %.3f (%d of %d), recall %.3f (%d of %d), %d others found not dynamic",
 			part, precision, c.found, c.found+c.wrong, recall, c.found, c.found+c.missed, c.clean)
 		if precision < least.precision || recall < least.recall {
 			t.Errorf("%s: want precision %.2f and recall %.2f at least", part, least.precision, least.recall)
@@ -110,7 +110,7 @@ func TestLabelledNamesAreWellFormed(t *testing.T) {
 	seen := map[string]bool{}
 	for _, n := range labelledNames(t) {
 		if seen[n.name] || !slices.Contains([]string{"dynamic", "static", "mail"}, n.label) {
-			t.Errorf("%+v: there twice, or its label is none", n)
+			t.Errorf("%+v: given twice, or with an unknown label", n)
 		}
 		seen[n.name] = true
 		org := facts.OrgDomain(n.name)
@@ -124,7 +124,7 @@ func TestLabelledNamesAreWellFormed(t *testing.T) {
 			want = "held"
 		}
 		if n.part != want {
-			t.Errorf("%s is of the part %s, not %s", n.name, want, n.part)
+			t.Errorf("%s belongs to part %s, not %s", n.name, want, n.part)
 		}
 		parts[n.part]++
 	}
@@ -142,7 +142,7 @@ func TestDynamic(t *testing.T) {
 		want         bool
 	}{
 		{name: "the address and a pool word", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net"}, want: true},
-		{name: "of IPv6", client: "2001:db8::211:22ff:fe33:4455", names: []string{"2001-db8--211-22ff-fe33-4455.dyn.example.net"}, want: true},
+		{name: "the address and a pool word, IPv6", client: "2001:db8::211:22ff:fe33:4455", names: []string{"2001-db8--211-22ff-fe33-4455.dyn.example.net"}, want: true},
 		{name: "the address alone", client: "192.0.2.7", names: []string{"h192-0-2-7.example.net"}},
 		{name: "a pool word alone", client: "192.0.2.7", names: []string{"pool.example.net"}},
 		{name: "another address", client: "192.0.2.7", names: []string{"dsl-198-51-100-7.example.net"}},
@@ -150,16 +150,16 @@ func TestDynamic(t *testing.T) {
 		{name: "the organisational domain itself", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example"}},
 		{name: "a name below a public suffix of two labels", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.co.uk"}},
 		{name: "a static line", client: "192.0.2.7", names: []string{"192-0-2-7.static.dsl.example.net"}},
-		{name: "a name of its own beside", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net", "mail.example.org"}},
+		{name: "a pool name beside another name", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net", "mail.example.org"}},
 		{name: "two pool names", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net", "7-2-0-192.dyn.example.net"}, want: true},
-		{name: "a word of the operator", client: "192.0.2.7", names: []string{"192-0-2-7.Kunde.example.net"},
+		{name: "a word of the settings", client: "192.0.2.7", names: []string{"192-0-2-7.Kunde.example.net"},
 			settings: rdns.Settings{DynamicWords: []string{"KUNDE"}}, want: true},
-		{name: "a word that is not his", client: "192.0.2.7", names: []string{"192-0-2-7.kunde.example.net"}},
-		{name: "a word of the operator alone", client: "192.0.2.7", names: []string{"mail.kunde.example.net"},
+		{name: "the same word without the settings", client: "192.0.2.7", names: []string{"192-0-2-7.kunde.example.net"}},
+		{name: "a word of the settings without the address", client: "192.0.2.7", names: []string{"mail.kunde.example.net"},
 			settings: rdns.Settings{DynamicWords: []string{"kunde"}}},
 		{name: "an allowed name", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net"},
 			settings: rdns.Settings{DynamicAllow: []string{"DSL-192-0-2-7.example.net."}}},
-		{name: "an allowed name is that name alone", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net"},
+		{name: "an allowed name does not include names below it", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.example.net"},
 			settings: rdns.Settings{DynamicAllow: []string{"example.net"}}, want: true},
 		{name: "an allowed domain", client: "192.0.2.7", names: []string{"dsl-192-0-2-7.sub.example.net"},
 			settings: rdns.Settings{DynamicAllow: []string{".example.net"}}},
@@ -175,24 +175,24 @@ func TestDynamic(t *testing.T) {
 	}
 }
 
-func TestDynamicSaysWhy(t *testing.T) {
+func TestDynamicDetail(t *testing.T) {
 	t.Parallel()
-	env, s := dynamicSession(t, "192.0.2.7", "dsl-192-0-2-7.pool.example.net")
-	vs, err := checktest.Ask(t, rdns.Info, checktest.Build[rdns.Settings](t, rdns.Info, env, nil), s)
+	env, r := dynamicSession(t, "192.0.2.7", "dsl-192-0-2-7.pool.example.net")
+	vs, err := checktest.Ask(t, rdns.Info, checktest.Build[rdns.Settings](t, rdns.Info, env, nil), r)
 	if err != nil || len(vs) != 1 || vs[0].Detail["ptr"] != "dsl-192-0-2-7.pool.example.net" || vs[0].Detail["word"] != "dsl" {
 		t.Errorf("got %+v, %v", vs, err)
 	}
 	if vs[0].Vouch != checks.NoVouch {
-		t.Error("a dynamic-looking name vouches")
+		t.Error("a dynamic name vouches")
 	}
 }
 
-// TestUnconfirmedDynamicNames makes sure that a name counts only if it leads back, and that a failing DNS decides nothing.
+// TestUnconfirmedDynamicNames tests names that do not resolve to the client, or whose address could not be looked up.
 func TestUnconfirmedDynamicNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, zone, want string }{
-		{"one that does not lead back is a mismatch", "7.2.0.192.in-addr.arpa. PTR dsl-192-0-2-7.example.net.", "rdns-mismatch"},
-		{"a name of its own that could not be asked for", `
+		{"a name that does not resolve to the client", "7.2.0.192.in-addr.arpa. PTR dsl-192-0-2-7.example.net.", "rdns-mismatch"},
+		{"another name that could not be looked up", `
 7.2.0.192.in-addr.arpa.      PTR  dsl-192-0-2-7.example.net.
 7.2.0.192.in-addr.arpa.      PTR  mail.example.org.
 dsl-192-0-2-7.example.net.   A    192.0.2.7
@@ -212,12 +212,12 @@ dsl-192-0-2-7.example.net.   A    192.0.2.7
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for text, c := range map[string]rdns.Settings{
-		`dynamic_words: "dsl-pool" is no word: want letters, and digits inside, as they stand between dots and hyphens`: {DynamicWords: []string{"pool", "dsl-pool"}},
-		`dynamic_words: "dsl2" is no word: want letters, and digits inside, as they stand between dots and hyphens`:     {DynamicWords: []string{"dsl2"}},
-		`dynamic_words: "" is no word: want letters, and digits inside, as they stand between dots and hyphens`:         {DynamicWords: []string{""}},
-		`dynamic_allow: "net" is no host name and no .domain`:                                                           {DynamicAllow: []string{"net"}},
-		`dynamic_allow: "*.example.net" is no host name and no .domain`:                                                 {DynamicAllow: []string{"*.example.net"}},
-		`dynamic_allow: "" is no host name and no .domain`:                                                              {DynamicAllow: []string{""}},
+		`dynamic_words: "dsl-pool" is not a word; write letters, with digits between them only, such as dynip`:              {DynamicWords: []string{"pool", "dsl-pool"}},
+		`dynamic_words: "dsl2" is not a word; write letters, with digits between them only, such as dynip`:                  {DynamicWords: []string{"dsl2"}},
+		`dynamic_words: "" is not a word; write letters, with digits between them only, such as dynip`:                      {DynamicWords: []string{""}},
+		`dynamic_allow: "net" is not a host name; write mail.example.org, or .example.org for all names below it`:           {DynamicAllow: []string{"net"}},
+		`dynamic_allow: "*.example.net" is not a host name; write mail.example.org, or .example.org for all names below it`: {DynamicAllow: []string{"*.example.net"}},
+		`dynamic_allow: "" is not a host name; write mail.example.org, or .example.org for all names below it`:              {DynamicAllow: []string{""}},
 	} {
 		if err := c.Validate(); err == nil || err.Error() != text {
 			t.Errorf("got %v, want %s", err, text)

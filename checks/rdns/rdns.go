@@ -1,5 +1,7 @@
-// Package rdns asks whether the client's address has a reverse DNS name that leads back to it (iprev, RFC 8601 section 3), and
-// whether that name is one of a host or of a pool of access lines.
+// Package rdns is the check of the client's reverse DNS: whether the client has a name that resolves to it (iprev, RFC 8601
+// section 3), and whether the name looks dynamically assigned.
+//
+// facts looks up the names and knows the words of dynamic names. Start reading at check.Check.
 package rdns
 
 import (
@@ -14,8 +16,8 @@ import (
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "rdns",
-	Doc: "Asks the DNS for the name of the client's address, whether that name has this address in turn, and whether it looks like " +
-		"one of a pool of dynamically assigned addresses. What the MTA says about the client's name is not used.",
+	Doc: "Looks up the reverse DNS name of the client's address, whether the name resolves to the address, and whether it looks " +
+		"dynamically assigned. The name that the MTA reports is not used.",
 	Stages:  []checks.Stage{checks.Connect},
 	Public:  true,
 	Reasons: []*checks.Reason{missing, mismatch, dynamic},
@@ -32,48 +34,61 @@ type check struct {
 	patterns patterns
 }
 
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	if r.Stage != checks.Connect {
+		return nil
+	}
+	return facts.PrefetchIprev(r)
+}
+
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	names, err := facts.Iprev(ctx, c.env, s)
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	names, err := facts.Iprev(ctx, c.env, r)
 	switch names.Result {
 	case facts.IprevPermError:
 		return []checks.Verdict{{Reason: missing}}, nil
 	case facts.IprevFail:
 		return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"ptr": list(names.PTR)}}}, nil
 	case facts.IprevPass:
-		return c.dynamic(s, names.PTR), nil
+		return c.checkDynamic(r, names.PTR), nil
 	default:
 		return nil, err
 	}
 }
 
-// dynamic judges a client that has a confirmed name. One name that is a host's is enough, confirmed or not: it is the network
-// that writes both, and a name whose address could not be asked for must not decide.
-func (c *check) dynamic(s *checks.Request, ptr []string) []checks.Verdict {
-	var words []string
-	for _, name := range ptr {
-		w := c.patterns.word(s.Client, name)
-		if w == "" {
+// checkDynamic checks the names of a client of which one is confirmed. A client is dynamic if all its names look so. Names
+// that are not confirmed count too: a name whose address could not be looked up must not decide.
+func (c *check) checkDynamic(r *checks.Request, ptr []string) []checks.Verdict {
+	first := ""
+	for i, name := range ptr {
+		word := c.patterns.dynamicWord(r.Client, name)
+		if word == "" {
 			return nil
 		}
-		words = append(words, w)
+		if i == 0 {
+			first = word
+		}
 	}
-	return []checks.Verdict{{Reason: dynamic, Detail: map[string]string{"ptr": ptr[0], "word": words[0]}}}
+	return []checks.Verdict{{Reason: dynamic, Detail: map[string]string{"ptr": ptr[0], "word": first}}}
 }
 
-// Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query {
-	if s.Stage != checks.Connect {
-		return nil
-	}
-	return facts.PrefetchIprev(s)
-}
-
-// list shows the first few of the client's names.
+// list returns the first names as text.
 func list(names []string) string {
 	const shown = 3
 	if len(names) > shown {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 	}
 	return strings.Join(names, ", ")
+}
+
+// Authenticate implements checks.Authenticator, RFC 8601 section 2.7.3.
+func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Authentication {
+	names, _ := facts.Iprev(ctx, c.env, r)
+	if names.Result == "" {
+		return nil
+	}
+	return []checks.Authentication{{
+		Method: "iprev", Result: string(names.Result), Properties: map[string]string{"policy.iprev": r.Client.String()},
+	}}
 }

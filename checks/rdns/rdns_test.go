@@ -25,7 +25,7 @@ mail.example.com.         A    192.0.2.13
 second.example.net.       A    198.51.100.2
 second.example.net.       A    192.0.2.14
 
-; RFC 2317: the reverse zone of a small network hangs on a CNAME
+; RFC 2317: the reverse zone of a small network is the target of a CNAME
 15.2.0.192.in-addr.arpa.       CNAME  15.0-63.2.0.192.in-addr.arpa.
 15.0-63.2.0.192.in-addr.arpa.  PTR    small.example.net.
 small.example.net.             A      192.0.2.15
@@ -64,39 +64,39 @@ func TestCheck(t *testing.T) {
 	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
 	for _, test := range []struct {
 		name, client, want, ptr string
-		unknown                 bool // could not be found out
+		unknown                 bool // returns an error
 	}{
-		{name: "a name that leads back passes", client: "192.0.2.10"},
-		{name: "a name in capitals passes", client: "192.0.2.13"},
-		{name: "one good name among several is enough", client: "192.0.2.14"},
-		{name: "a reverse zone behind a CNAME passes", client: "192.0.2.15"},
-		{name: "a name that is an alias passes", client: "192.0.2.17"},
-		{name: "an IPv6 client with its name passes", client: "2001:db8::5"},
-		{name: "an unknown client has nothing to judge", client: ""},
+		{name: "a name that resolves to the client", client: "192.0.2.10"},
+		{name: "a name in capitals", client: "192.0.2.13"},
+		{name: "one name of several resolves to the client", client: "192.0.2.14"},
+		{name: "a reverse zone behind a CNAME", client: "192.0.2.15"},
+		{name: "a name that is an alias", client: "192.0.2.17"},
+		{name: "an IPv6 client with its name", client: "2001:db8::5"},
+		{name: "a client without address", client: ""},
 
 		{name: "a name that does not exist", client: "192.0.2.99", want: "rdns-missing"},
 		{name: "a name without PTR record", client: "192.0.2.20", want: "rdns-missing"},
-		{name: "a CNAME that leads nowhere", client: "192.0.2.16", want: "rdns-missing"},
-		{name: "a PTR record for the root is none", client: "192.0.2.18", want: "rdns-missing"},
+		{name: "a CNAME without target", client: "192.0.2.16", want: "rdns-missing"},
+		{name: "a PTR record with the root", client: "192.0.2.18", want: "rdns-missing"},
 		{name: "an IPv6 client without a name", client: "2001:db8::99", want: "rdns-missing"},
 
 		{name: "a name with another address", client: "192.0.2.11", want: "rdns-mismatch", ptr: "elsewhere.example.net"},
 		{name: "a name without address", client: "192.0.2.12", want: "rdns-mismatch", ptr: "nowhere.example.net"},
 		{name: "a name with an address of the other family", client: "192.0.2.19", want: "rdns-mismatch", ptr: "six.example.net"},
-		{name: "an IPv6 client whose name has IPv4 alone", client: "2001:db8::6", want: "rdns-mismatch", ptr: "mail.example.net"},
+		{name: "an IPv6 client whose name has an IPv4 address only", client: "2001:db8::6", want: "rdns-mismatch", ptr: "mail.example.net"},
 
-		{name: "SERVFAIL of the reverse zone is no verdict", client: "192.0.2.30", unknown: true},
-		{name: "a time-out of the reverse zone is no verdict", client: "192.0.2.31", unknown: true},
-		{name: "SERVFAIL of the name is no verdict", client: "192.0.2.32", unknown: true},
-		{name: "a time-out of the name is no verdict", client: "192.0.2.33", unknown: true},
-		{name: "a failure beside a good name is nothing", client: "192.0.2.34"},
-		{name: "a failure beside a bad name is no verdict", client: "192.0.2.35", unknown: true},
+		{name: "SERVFAIL of the reverse zone", client: "192.0.2.30", unknown: true},
+		{name: "a time-out of the reverse zone", client: "192.0.2.31", unknown: true},
+		{name: "SERVFAIL of the name", client: "192.0.2.32", unknown: true},
+		{name: "a time-out of the name", client: "192.0.2.33", unknown: true},
+		{name: "one name fails, another resolves to the client", client: "192.0.2.34"},
+		{name: "one name fails, another does not resolve to the client", client: "192.0.2.35", unknown: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: test.client}.Request(t)
-			s.ClientName = "forged.example.com" // the MTA's word counts for nothing
-			vs, err := checktest.Ask(t, rdns.Info, c, s)
+			r := checktest.Session{Client: test.client}.Request(t)
+			r.ClientName = "forged.example.com" // reported by the MTA, and not used
+			vs, err := checktest.Ask(t, rdns.Info, c, r)
 			if (err != nil) != test.unknown {
 				t.Errorf("error %v, want one: %v", err, test.unknown)
 			}
@@ -114,7 +114,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestMismatchNamesAFewOfManyNames(t *testing.T) {
+func TestMismatchShowsThreeNames(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, `
 10.2.0.192.in-addr.arpa. PTR d.example.net.
@@ -133,21 +133,21 @@ func TestMismatchNamesAFewOfManyNames(t *testing.T) {
 	}
 }
 
-func TestEveryQuestionIsAnnounced(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	for _, client := range []string{"", "192.0.2.10", "192.0.2.14", "192.0.2.15", "192.0.2.18", "192.0.2.99", "2001:db8::5"} {
-		s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: "user@example.net"}.Request(t)
+		r := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: "user@example.net"}.Request(t)
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
 		c := checktest.Build[rdns.Settings](t, rdns.Info, recorded, nil)
-		announced := checktest.Announced(t, c, env.DNS, s)
-		if _, err := checktest.Ask(t, rdns.Info, c, s); err != nil {
+		prefetched := checktest.Announced(t, c, env.DNS, r)
+		if _, err := checktest.Ask(t, rdns.Info, c, r); err != nil {
 			t.Error(err)
 		}
-		if asked := rec.Asked(); !slices.Equal(asked, announced) {
-			t.Errorf("%s: asked %q, announced %q", client, asked, announced)
+		if asked := rec.Asked(); !slices.Equal(asked, prefetched) {
+			t.Errorf("%s: asked %q, prefetched %q", client, asked, prefetched)
 		}
 	}
 }

@@ -13,63 +13,64 @@ import (
 
 // Settings configure the check.
 type Settings struct {
-	DynamicWords []string `yaml:"dynamic_words" doc:"Words for pools of dynamic addresses beside the built-in ones (dyn, dhcp, dsl, ppp, pool and so on); they count below the organisational domain and beside the address." example:"[dynamisk, adressepool]"`
-	DynamicAllow []string `yaml:"dynamic_allow" doc:"Host names, and .domains with all below them, that are never taken for dynamically assigned." example:"[mail-192-0-2-7.dsl.example.net, .dsl.example.org]"`
+	DynamicWords []string `yaml:"dynamic_words" doc:"Pool words beside the built-in ones (dyn, dhcp, dsl, ppp, pool and so on); a name with a pool word and its address below the organisational domain looks dynamically assigned." example:"[dynamisk, adressepool]"`
+	DynamicAllow []string `yaml:"dynamic_allow" doc:"Host names, and .domains with all below them, that never look dynamically assigned." example:"[mail-192-0-2-7.dsl.example.net, .dsl.example.org]"`
 }
 
-// Validate finds words and names that could never match.
+// Validate returns an error for words and names that never match.
 func (c Settings) Validate() error {
 	_, err := c.patterns()
 	return err
 }
 
-// wordForm is what DynamicWord looks for: what stands between dots, hyphens and underscores, without digits at its ends.
+// wordForm is the form of the words that facts.DynamicWord compares.
 var wordForm = regexp.MustCompile(`^[a-z]([a-z0-9]*[a-z])?$`)
 
-// patterns is what the operator says of dynamic names.
+// patterns are the settings in a form to match with. All keys are lower case.
 type patterns struct {
-	words          map[string]bool
-	hosts, domains map[string]bool // that are never dynamic
+	words        map[string]bool // additional pool words
+	allowed      map[string]bool // host names that are never dynamic
+	allowedBelow map[string]bool // domains whose names are never dynamic
 }
 
 func (c Settings) patterns() (patterns, error) {
-	p := patterns{words: map[string]bool{}, hosts: map[string]bool{}, domains: map[string]bool{}}
+	p := patterns{words: map[string]bool{}, allowed: map[string]bool{}, allowedBelow: map[string]bool{}}
 	var faults []error
 	for _, w := range c.DynamicWords {
 		w = strings.ToLower(w)
 		if !wordForm.MatchString(w) {
-			faults = append(faults, fmt.Errorf("dynamic_words: %q is no word: want letters, and digits inside, as they stand between dots and hyphens", w))
+			faults = append(faults, fmt.Errorf("dynamic_words: %q is not a word; write letters, with digits between them only, such as dynip", w))
 		}
 		p.words[w] = true
 	}
 	for _, entry := range c.DynamicAllow {
-		name, domain := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), ".")
+		name, isDomain := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), ".")
 		if !isHostName(name) || !strings.Contains(name, ".") {
-			faults = append(faults, fmt.Errorf("dynamic_allow: %q is no host name and no .domain", entry))
+			faults = append(faults, fmt.Errorf("dynamic_allow: %q is not a host name; write mail.example.org, or .example.org for all names below it", entry))
 		}
-		if domain {
-			p.domains[name] = true
+		if isDomain {
+			p.allowedBelow[name] = true
 		} else {
-			p.hosts[name] = true
+			p.allowed[name] = true
 		}
 	}
 	return p, errors.Join(faults...)
 }
 
-// isHostName tells whether the DNS has such names of hosts: an underscore occurs in them.
+// isHostName reports whether the DNS may have hosts with this name. Some names have an underscore.
 func isHostName(name string) bool {
 	err := headers.CheckDomain(name)
 	fault, ok := errors.AsType[*headers.SyntaxError](err)
 	return err == nil || ok && fault.Lax
 }
 
-// word is the pool word of a name that looks dynamically assigned. The name is in the form of facts.ClientNames.
-func (p patterns) word(a netip.Addr, name string) string {
-	if p.hosts[name] {
+// dynamicWord returns facts.DynamicWord of a lower-case name, or "" for a name that is allowed.
+func (p patterns) dynamicWord(a netip.Addr, name string) string {
+	if p.allowed[name] {
 		return ""
 	}
-	for more, up := true, name; more; _, up, more = strings.Cut(up, ".") {
-		if p.domains[up] {
+	for more, domain := true, name; more; _, domain, more = strings.Cut(domain, ".") {
+		if p.allowedBelow[domain] {
 			return ""
 		}
 	}

@@ -3,6 +3,7 @@ package resolver
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,8 +71,8 @@ func TestAnnounceAsksFollowUps(t *testing.T) {
 func TestAnnounceAndLookupShareOneQuery(t *testing.T) {
 	f := &fake{answer: echo, latency: time.Second}
 	withFake(t, f, func(t *testing.T, r *Resolver) {
-		follows := 0
-		then := func(checks.Answer) []checks.Query { follows++; return nil }
+		var follows atomic.Int64
+		then := func(checks.Answer) []checks.Query { follows.Add(1); return nil }
 		r.Announce([]checks.Query{queryFor("example.org", then)})
 		time.Sleep(900 * time.Millisecond)
 		r.Announce([]checks.Query{queryFor("example.org", then)})
@@ -80,8 +81,8 @@ func TestAnnounceAndLookupShareOneQuery(t *testing.T) {
 			t.Errorf("%v, after %v", err, time.Since(began))
 		}
 		synctest.Wait()
-		if follows != 2 || f.asked.Load() != 1 {
-			t.Errorf("Then called %d times, asked %d times", follows, f.asked.Load())
+		if follows.Load() != 2 || f.asked.Load() != 1 {
+			t.Errorf("Then called %d times, asked %d times", follows.Load(), f.asked.Load())
 		}
 	})
 }

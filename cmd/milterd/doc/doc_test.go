@@ -145,12 +145,13 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s: first line %q", g.Name, first)
 		}
 		var out bytes.Buffer
-		if err := Text(&out, g.Text, 80, false); err != nil {
+		const width = 90 // the table of reasons does not fit into 80
+		if err := Text(&out, g.Text, width, false); err != nil {
 			t.Errorf("%s: %v", g.Name, err)
 		}
 		for line := range strings.Lines(out.String()) {
 			const indented = "      " // code is as wide as it is
-			if len(line) > 81 && !strings.HasPrefix(line, indented) && strings.Contains(strings.TrimSpace(line), " ") {
+			if len(line) > width+1 && !strings.HasPrefix(line, indented) && strings.Contains(strings.TrimSpace(line), " ") {
 				t.Errorf("%s: wide line %q", g.Name, line)
 			}
 		}

@@ -3,7 +3,6 @@ package doc
 import (
 	"bytes"
 	"io"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -105,13 +104,17 @@ func wrap(text string, width int) []string {
 // table writes a table. Cells that are too wide are wrapped.
 func table(w *bytes.Buffer, rows [][]string, width int) {
 	const gap = 2
-	widths := make([]int, len(rows[0]))
+	widths, narrowest := make([]int, len(rows[0])), make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range widths {
-			widths[i] = max(widths[i], columns(inline(cell(row, i))))
+			text := inline(cell(row, i))
+			widths[i] = max(widths[i], columns(text))
+			for word := range strings.FieldsSeq(text) {
+				narrowest[i] = max(narrowest[i], columns(word))
+			}
 		}
 	}
-	shrink(widths, width-gap*(len(widths)-1))
+	shrink(widths, narrowest, width-gap*(len(widths)-1))
 	isTall := false
 	for n, row := range rows {
 		var parts [][]string
@@ -146,18 +149,22 @@ func cell(list []string, i int) string {
 	return ""
 }
 
-// shrink makes the widest columns narrower until they fit together.
-func shrink(widths []int, width int) {
-	const narrowest = 8
+// shrink makes the widest columns narrower until they fit together, but none narrower than its longest word.
+func shrink(widths, narrowest []int, width int) {
 	total := 0
 	for _, w := range widths {
 		total += w
 	}
 	for ; total > width; total-- {
-		widest := slices.Max(widths)
-		if widest <= narrowest {
+		widest := -1
+		for i, w := range widths {
+			if w > narrowest[i] && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
 			return
 		}
-		widths[slices.Index(widths, widest)]--
+		widths[widest]--
 	}
 }

@@ -8,6 +8,7 @@ import (
 	stdlog "log"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,6 +26,10 @@ import (
 	"milterd/milter/web"
 	"milterd/milter/web/dashboard"
 )
+
+// gcPercent is GOGC unless the environment sets it. Nearly all memory is freed after a packet, so a larger heap costs less CPU time:
+// with the default of 100 the benchmark hot10 takes a fifth more, with 800 it saves 3 percent more for twice the memory.
+const gcPercent = 400
 
 // logTimeout is how long a stopping daemon waits for its log.
 const logTimeout = 2 * time.Second
@@ -48,6 +53,9 @@ SIGHUP reads the configuration again; if there is an error in it, the old one st
 // serve runs the daemon until ctx is done. Its parts are opened in the order in which they need each other, the milter socket
 // last.
 func serve(ctx context.Context, file string, listen []string, stderr io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything else: by default SIGHUP ends a program
 	defer signal.Stop(hup)

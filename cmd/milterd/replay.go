@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/received"
 	"milterd/cmd/milterd/internal/replay"
 )
@@ -104,8 +103,9 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 		defer func() { _ = page.Close() }() // print closes it, unless there was an error before
 	}
 	opts.Judging = func(ctx context.Context) context.Context { return afterInterrupt(ctx, stderr) }
-	bar := progressBar(paths, stderr)
-	if bar != nil {
+	var bar *replay.Bar // nil if stderr is not a terminal
+	if isTerminal(stderr) {
+		bar = &replay.Bar{W: stderr, Now: time.Now}
 		opts.Progress = bar.Show
 	}
 	report, err := replay.Run(ctx, opts)
@@ -216,16 +216,4 @@ func afterInterrupt(ctx context.Context, stderr io.Writer) context.Context {
 	again, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(again, stop)
 	return again
-}
-
-// progressBar returns nil if stderr is not a terminal.
-func progressBar(paths []string, stderr io.Writer) *replay.Bar {
-	if !isTerminal(stderr) {
-		return nil
-	}
-	bar := &replay.Bar{W: stderr, Now: time.Now}
-	for f := range mailbox.Walk(paths) {
-		bar.Total += f.Size
-	}
-	return bar
 }

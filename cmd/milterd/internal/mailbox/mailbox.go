@@ -38,13 +38,11 @@ type Message struct {
 	Head    string   // header section as stored, without the empty line at its end
 	Attempt *Attempt // nil if it is a stored message
 	Err     error    // why it cannot be read; Head is empty and Attempt nil then
-	Size    int64    // bytes of the file up to the next message
 }
 
 // File is a file that may have messages.
 type File struct {
 	Path   string
-	Size   int64
 	Single bool // it has one message, even if it is empty
 }
 
@@ -53,7 +51,7 @@ func (f File) Messages(ctx context.Context) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
 		file, err := os.Open(f.Path)
 		if err != nil {
-			yield(Message{File: f.Path, Size: f.Size, Err: withoutPath(err)})
+			yield(Message{File: f.Path, Err: withoutPath(err)})
 			return
 		}
 		defer func() { _ = file.Close() }() // it was only read
@@ -69,32 +67,14 @@ func (f File) Messages(ctx context.Context) iter.Seq[Message] {
 // gzipMagic is the start of a file compressed by gzip, RFC 1952 section 2.3.1.
 const gzipMagic = "\x1f\x8b"
 
-// uncompress reads a compressed file. The sizes of its messages are in compressed bytes.
+// uncompress reads a compressed file.
 func (r *reader) uncompress(yield func(Message) bool) {
-	compressed := &countingReader{Reader: r.buf}
-	z, err := gzip.NewReader(compressed)
+	z, err := gzip.NewReader(r.buf)
 	if err != nil {
-		yield(Message{File: r.file.Path, Size: r.file.Size, Err: err})
+		yield(Message{File: r.file.Path, Err: err})
 		return
 	}
-	counted := int64(0)
-	newReader(r.ctx, r.file, z).read(func(m Message) bool {
-		m.Size, counted = compressed.n-counted, compressed.n
-		return yield(m)
-	})
-}
-
-// countingReader counts the bytes read.
-type countingReader struct {
-	io.Reader
-	n int64
-}
-
-// Read implements io.Reader.
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n += int64(n)
-	return n, err
+	newReader(r.ctx, r.file, z).read(yield)
 }
 
 // maxStart is how many bytes are read to find out what a file is. Only white space may come before a list of records.
@@ -115,7 +95,7 @@ func (r *reader) read(yield func(Message) bool) {
 
 // single reads a file with one message. An empty file may also be an mbox without messages.
 func (r *reader) single(yield func(Message) bool) {
-	m := Message{File: r.file.Path, Size: r.file.Size}
+	m := Message{File: r.file.Path}
 	var h head
 	for !h.done {
 		line, starts, err := r.line()

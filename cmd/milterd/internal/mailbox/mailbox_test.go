@@ -24,7 +24,7 @@ type readerAt struct {
 // readContent returns the first header line of each message in a file with this content, or its error.
 func readContent(content string, single bool, wrap func(io.Reader) io.Reader) []string {
 	var got []string
-	f := File{Path: "x", Size: int64(len(content)), Single: single}
+	f := File{Path: "x", Single: single}
 	r := newReader(context.Background(), f, readerAt{wrap(strings.NewReader(content)), strings.NewReader(content)})
 	r.read(func(m Message) bool {
 		line, _, _ := strings.Cut(m.Head, "\n")
@@ -94,23 +94,6 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-func TestSizes(t *testing.T) {
-	t.Parallel()
-	for _, f := range formats {
-		path := filepath.Join(t.TempDir(), "x")
-		if err := os.WriteFile(path, []byte(f.content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var sum int64
-		for m := range (File{Path: path, Size: int64(len(f.content)), Single: f.single}).Messages(t.Context()) {
-			sum += m.Size
-		}
-		if sum != int64(len(f.content)) {
-			t.Errorf("%s: the sizes add up to %d bytes, the file has %d", f.name, sum, len(f.content))
-		}
-	}
-}
-
 // tree creates files and folders.
 func tree(t *testing.T, paths ...string) string {
 	t.Helper()
@@ -150,12 +133,12 @@ func TestWalk(t *testing.T) {
 			t.Errorf("%s: %v", f.Path, err)
 		}
 		rel, _ := filepath.Rel(root, f.Path)
-		got = append(got, fmt.Sprintf("%s %d %v", rel, f.Size, f.Single))
+		got = append(got, fmt.Sprintf("%s %v", rel, f.Single))
 	}
 	slices.Sort(got)
 	want := []string{
-		"eml/a.eml 6 true", "eml/deep/b.EML 6 true", "eml/link 6 false", "m/.Sent/cur/4 6 true", "m/cur/1:2,S 6 true",
-		"m/new/2 6 true", "mbox 6 false", "mbox 6 false", "tmp/6 6 false",
+		"eml/a.eml true", "eml/deep/b.EML true", "eml/link false", "m/.Sent/cur/4 true", "m/cur/1:2,S true",
+		"m/new/2 true", "mbox false", "mbox false", "tmp/6 false",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -183,8 +166,8 @@ func TestUnreadableFiles(t *testing.T) {
 		}
 	}
 	n := 0
-	for m := range (File{Path: filepath.Join(t.TempDir(), "gone"), Size: 5}).Messages(t.Context()) {
-		if n++; !errors.Is(m.Err, os.ErrNotExist) || m.Size != 5 || strings.Contains(m.Err.Error(), "gone") {
+	for m := range (File{Path: filepath.Join(t.TempDir(), "gone")}).Messages(t.Context()) {
+		if n++; !errors.Is(m.Err, os.ErrNotExist) || strings.Contains(m.Err.Error(), "gone") {
 			t.Errorf("got %+v", m)
 		}
 	}
@@ -197,7 +180,7 @@ func TestDiskFailure(t *testing.T) {
 	t.Parallel()
 	content := separatorLine + "A: 1\n\nbody\n\n" + separatorLine + "B: 2\n"
 	broken := io.MultiReader(strings.NewReader(content), iotest.ErrReader(os.ErrDeadlineExceeded))
-	r := newReader(t.Context(), File{Path: "x", Size: 1000}, readerAt{broken, strings.NewReader(content)})
+	r := newReader(t.Context(), File{Path: "x"}, readerAt{broken, strings.NewReader(content)})
 	var got []Message
 	r.mbox(func(m Message) bool { got = append(got, m); return true })
 	if len(got) != 2 || got[0].Err != nil || !errors.Is(got[1].Err, os.ErrDeadlineExceeded) {
@@ -260,8 +243,7 @@ func TestMemoryIsBounded(t *testing.T) { // not parallel: others allocate too
 	}
 }
 
-// FuzzFile reads a file in two ways, which must find the same. Header sections must be in the file, and sizes
-// add up to its size.
+// FuzzFile reads a file in two ways, which must find the same. Header sections must be in the file.
 func FuzzFile(f *testing.F) {
 	for _, c := range formats {
 		if len(c.content) < 10_000 {
@@ -271,9 +253,8 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte(`[{"session":"s1","rcpts":["a@example.org","b@example.org"],"action":"accept"},{"session":"s1","action":"watch"}]`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		var heads, again []string
-		file := File{Path: "x", Size: int64(len(content))}
-		collect := func(list *[]string, in io.Reader) (sum int64) {
-			r := newReader(context.Background(), file, readerAt{in, bytes.NewReader(content)})
+		collect := func(list *[]string, in io.Reader) {
+			r := newReader(context.Background(), File{Path: "x"}, readerAt{in, bytes.NewReader(content)})
 			note := func(m Message) bool {
 				if (m.Err == nil) != (m.Head != "" || m.Attempt != nil) {
 					t.Errorf("head %q and error %v", m.Head, m.Err)
@@ -282,16 +263,11 @@ func FuzzFile(f *testing.F) {
 					t.Errorf("%q is not in the file", m.Head)
 				}
 				*list = append(*list, m.Head)
-				sum += m.Size
 				return true
 			}
 			r.read(note)
-			return sum
 		}
-		sum := collect(&heads, bytes.NewReader(content))
-		if len(heads) > 0 && sum != int64(len(content)) {
-			t.Errorf("the sizes add up to %d bytes, the file has %d", sum, len(content))
-		}
+		collect(&heads, bytes.NewReader(content))
 		collect(&again, iotest.OneByteReader(bytes.NewReader(content)))
 		if !slices.Equal(heads, again) {
 			t.Errorf("byte by byte: %q, else %q", again, heads)

@@ -21,9 +21,7 @@ const maxSeparator = 400
 func (r *reader) mbox(yield func(Message) bool) {
 	m := Message{File: r.file.Path}
 	var h head
-	counted := r.at
 	finish := func() bool {
-		m.Size, counted = r.at-counted, r.at
 		m.Head, m.Err = h.result()
 		return yield(m)
 	}
@@ -41,16 +39,13 @@ func (r *reader) mbox(yield func(Message) bool) {
 			return
 		case err != nil:
 			m.Number++
-			m.Err, m.Head, m.Size = withoutPath(err), "", r.file.Size-counted
+			m.Err, m.Head = withoutPath(err), ""
 			yield(m)
 			return
 		case starts && (m.Number == 0 || r.separates(line, blank)):
-			length := int64(len(line))
-			r.at -= length // the separator belongs to the next message
 			if m.Number > 0 && !finish() {
 				return
 			}
-			r.at += length
 			m.Number++
 			h = head{}
 		case !h.done:
@@ -96,15 +91,15 @@ func hasDate(line string) bool {
 // lines that look like separators. The length is used if a separator or the end of the file is where it ends.
 func (r *reader) skipBody(header string) {
 	n, ok := contentLength(header)
-	if !ok || r.random == nil || n > r.file.Size-r.at {
+	if !ok || r.random == nil {
 		return
 	}
-	after := make([]byte, len("\r\n")+len(separator))
-	got, err := r.random.ReadAt(after, r.at+n)
-	if err != nil && !errors.Is(err, io.EOF) {
+	end := make([]byte, len("x\r\n")+len(separator)) // the last byte before the end, and what follows
+	got, err := r.random.ReadAt(end, r.at+n-1)
+	if got == 0 || err != nil && !errors.Is(err, io.EOF) {
 		return
 	}
-	rest := strings.TrimLeft(string(after[:got]), "\r\n")
+	rest := strings.TrimLeft(string(end[1:got]), "\r\n")
 	if rest != "" && !strings.HasPrefix(rest, separator) {
 		return
 	}

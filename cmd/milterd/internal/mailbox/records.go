@@ -33,10 +33,9 @@ const maxRecord = 1 << 20
 // records reads the output of "milterd log --json". One attempt may have several records: one for each
 // decision with a watched reason, and one for the acceptance or the refusal.
 func (r *reader) records(yield func(Message) bool) {
-	counted, found := r.at, false
+	found := false
 	emit := func(m Message) bool {
 		m.File, found = r.file.Path, true
-		m.Size, counted = r.at-counted, r.at
 		return yield(m)
 	}
 	var open pending
@@ -44,7 +43,6 @@ func (r *reader) records(yield func(Message) bool) {
 	for record, err := range r.decode() {
 		number++
 		if err != nil {
-			r.at = max(r.at, r.file.Size) // the rest of the file is not read
 			if !emit(Message{Err: fmt.Errorf("record %d: %w", number, err)}) {
 				return
 			}
@@ -59,7 +57,6 @@ func (r *reader) records(yield func(Message) bool) {
 	if r.ctx.Err() != nil {
 		return
 	}
-	r.at = max(r.at, r.file.Size) // white space at the end
 	for _, a := range open {
 		if !emit(a.message()) {
 			return
@@ -73,13 +70,11 @@ func (r *reader) records(yield func(Message) bool) {
 // decode yields the records of one or more JSON arrays. An error ends it, because the start of the next record is not
 // known then.
 func (r *reader) decode() iter.Seq2[records.Record, error] {
-	start := r.at
 	limited := &io.LimitedReader{R: r.buf}
 	dec := json.NewDecoder(limited)
 	read := func(value func() error) error {
 		limited.N = maxRecord
 		err := cmp.Or(r.ctx.Err(), value())
-		r.at = start + dec.InputOffset()
 		if err != nil && limited.N == 0 {
 			err = fmt.Errorf("over %d KiB", maxRecord>>10)
 		}

@@ -26,9 +26,7 @@ func readFile(t *testing.T, name, content string) []string {
 		t.Fatal(err)
 	}
 	var got []string
-	var size int64
-	for m := range (File{Path: path, Size: int64(len(content))}).Messages(t.Context()) {
-		size += m.Size
+	for m := range (File{Path: path}).Messages(t.Context()) {
 		a := m.Attempt
 		switch {
 		case m.Err != nil:
@@ -38,9 +36,6 @@ func readFile(t *testing.T, name, content string) []string {
 		default:
 			got = append(got, fmt.Sprintf("%d %s %s %v %s <%s> <%s>", m.Number, a.Session, a.Time.Format("15:04"), a.Client, a.Helo, a.From, a.To))
 		}
-	}
-	if size != int64(len(content)) {
-		t.Errorf("%s: the sizes add up to %d bytes, the file has %d", name, size, len(content))
 	}
 	return got
 }

@@ -38,7 +38,7 @@ func walkPath(path string, yield func(File, error) bool) bool {
 	case !info.Mode().IsRegular():
 		return yield(f, errors.New("not a regular file"))
 	}
-	f.Size, f.Single = info.Size(), isSingle(path)
+	f.Single = isSingle(path)
 	return yield(f, nil)
 }
 
@@ -94,7 +94,7 @@ func walkEntry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
 	case !info.Mode().IsRegular():
 		return true // reading a pipe might not end
 	}
-	f.Size, f.Single = info.Size(), isSingle(f.Path)
+	f.Single = isSingle(f.Path)
 	return yield(f, nil)
 }
 

@@ -22,7 +22,7 @@ type chartBar struct {
 	Tip                                        string
 }
 
-// maxBars is how many bars a chart has at most. Half of it shows a year in months, twice as many are too thin for a
+// maxBars is how many bars a chart has at most. Half of it shows a year in weeks, twice as many are too thin for a
 // telephone.
 const maxBars = 120
 
@@ -66,16 +66,8 @@ func newChartBar(sum actionCount, highest int) chartBar {
 
 // barLength returns how many days a bar stands for in a chart of this many days, and its name.
 func barLength(days int64) (length int64, name string) {
-	for _, step := range []struct {
-		days int64
-		name string
-	}{{1, "day"}, {7, "week"}, {30, "30 days"}, {365, "365 days"}} {
-		if days/step.days < maxBars {
-			return step.days, step.name
-		}
-	}
-	for length = 3650; days/length >= maxBars; { // a few dates that are wrong by centuries
-		length *= 10
+	if length = days/maxBars + 1; length == 1 {
+		return 1, "day"
 	}
 	return length, fmt.Sprintf("%d days", length)
 }

@@ -67,9 +67,9 @@ func TestChart(t *testing.T) {
 	}{
 		{"one day", map[int64]*actionCount{20000: {accepted: 1}}, 1, "day"},
 		{"some days", map[int64]*actionCount{20000: {accepted: 1}, 20029: {rejected: 2}}, 30, "day"},
-		{"a year", map[int64]*actionCount{20000: {accepted: 1}, 20365: {}}, 53, "week"},
-		{"five years", map[int64]*actionCount{20000: {accepted: 1}, 21825: {}}, 61, "30 days"},
-		{"a clock at 1970 and one in 9999", map[int64]*actionCount{0: {accepted: 1}, 2932896: {}}, 81, "36500 days"},
+		{"a year", map[int64]*actionCount{20000: {accepted: 1}, 20365: {}}, 92, "4 days"},
+		{"five years", map[int64]*actionCount{20000: {accepted: 1}, 21825: {}}, 115, "16 days"},
+		{"a clock at 1970 and one in 9999", map[int64]*actionCount{0: {accepted: 1}, 2932896: {}}, 120, "24441 days"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -90,15 +90,15 @@ func TestBar(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	now := time.Unix(100, 0)
-	b := Bar{W: &out, Total: 200, Now: func() time.Time { return now }}
-	b.Show(Progress{Read: 3, Bytes: 50, Unreadable: 1})
-	b.Show(Progress{Read: 4, Bytes: 60}) // too soon
+	b := Bar{W: &out, Now: func() time.Time { return now }}
+	b.Show(Progress{Read: 3, Unreadable: 1})
+	b.Show(Progress{Read: 4}) // too soon
 	now = now.Add(time.Second)
-	b.Show(Progress{Read: 10, Judged: 10, Judging: true})
+	b.Show(Progress{Read: 12, Judged: 9, Judging: true})
 	b.Clear()
-	want := "\rreading [#######.......................]  25 % 3 messages, 1 unreadable" +
-		"\rjudging [##############################] 100 % 10 messages             " +
-		"\r" + strings.Repeat(" ", 58) + "\r"
+	want := "\rreading 3 messages, 1 unreadable" +
+		"\rjudging [######################........]  75 % 9 messages" +
+		"\r" + strings.Repeat(" ", 57) + "\r"
 	if got := out.String(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Bar shows progress on one line of a terminal.
+// Bar shows progress on one line of a terminal: the number of messages while files are read, and the part of them that
+// is judged.
 type Bar struct {
-	W     io.Writer
-	Total int64 // bytes to read; 0 if that is not known
-	Now   func() time.Time
+	W   io.Writer
+	Now func() time.Time
 
 	next  time.Time // when to write the line again
 	width int       // of the line
@@ -26,7 +26,7 @@ const (
 func (b *Bar) Show(p Progress) {
 	if now := b.Now(); now.After(b.next) {
 		b.next = now.Add(barInterval)
-		b.write(b.line(p))
+		b.write(line(p))
 	}
 }
 
@@ -41,17 +41,13 @@ func (b *Bar) write(line string) {
 	b.width = len(line)
 }
 
-func (b *Bar) line(p Progress) string {
-	verb, messages, done, total := "reading", p.Read, p.Bytes, b.Total
+func line(p Progress) string {
+	line := fmt.Sprintf("reading %d messages", p.Read)
 	if p.Judging {
-		verb, messages, done, total = "judging", p.Judged, int64(p.Judged), int64(p.Read)
-	}
-	line := fmt.Sprintf("%s %d messages", verb, messages)
-	if total > 0 {
-		part := min(float64(done)/float64(total), 1)
+		part := float64(p.Judged) / float64(max(p.Read, 1))
 		full := int(part * barWidth)
 		bar := strings.Repeat("#", full) + strings.Repeat(".", barWidth-full)
-		line = fmt.Sprintf("%s [%s] %3.0f %% %d messages", verb, bar, 100*part, messages)
+		line = fmt.Sprintf("judging [%s] %3.0f %% %d messages", bar, 100*part, p.Judged)
 	}
 	if p.Unreadable > 0 {
 		line += fmt.Sprintf(", %d unreadable", p.Unreadable)

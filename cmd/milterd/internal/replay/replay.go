@@ -36,9 +36,8 @@ type Options struct {
 
 // Progress is how far a replay is.
 type Progress struct {
-	Read, Judged, Unreadable int   // messages
-	Bytes                    int64 // of the files
-	Judging                  bool  // all files are read
+	Read, Judged, Unreadable int  // messages
+	Judging                  bool // all files are read
 }
 
 // Run judges the messages of the paths. If ctx ends while files are read, the messages that were read are
@@ -141,7 +140,7 @@ func (r *replay) readAll(ctx context.Context) error {
 			if err := r.archive.add(m, r.received(newMail(m))); err != nil {
 				return err
 			}
-			r.countRead(m)
+			r.countRead()
 		}
 	}
 	return nil
@@ -160,12 +159,11 @@ func (r *replay) received(m *mail) time.Time {
 func (r *replay) skip(m mailbox.Message) {
 	r.report.addFault(m)
 	r.progress.Unreadable++
-	r.countRead(m)
+	r.countRead()
 }
 
-func (r *replay) countRead(m mailbox.Message) {
+func (r *replay) countRead() {
 	r.progress.Read++
-	r.progress.Bytes += m.Size
 	r.showProgress()
 }
 

@@ -1,6 +1,9 @@
 package web
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Rate is a rate limit: Burst events at once, and one more after each Interval.
 type Rate struct {
@@ -35,14 +38,15 @@ type Buckets[K comparable] map[K]Bucket
 // Allows reports whether r allows one more event of a key at now.
 func (bs Buckets[K]) Allows(key K, r Rate, now time.Time) bool { return bs[key].Allows(r, now) }
 
-// Add counts an event of a key. It deletes the keys that may use a full burst again.
+// Add counts an event of a key. It prunes the other keys.
 func (bs Buckets[K]) Add(key K, r Rate, now time.Time) {
-	for k, b := range bs {
-		if b.usedAt(r, now) == 0 {
-			delete(bs, k)
-		}
-	}
+	bs.Prune(r, now)
 	b := bs[key]
 	b.Add(r, now)
 	bs[key] = b
+}
+
+// Prune deletes the keys that may use a full burst again.
+func (bs Buckets[K]) Prune(r Rate, now time.Time) {
+	maps.DeleteFunc(bs, func(_ K, b Bucket) bool { return b.usedAt(r, now) == 0 })
 }

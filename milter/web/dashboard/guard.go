@@ -30,12 +30,12 @@ type Guard struct {
 // contentPolicy is the content security policy of the pages.
 const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// Limits of wrong passwords. A client, for IPv6 its /64, may enter wrongPasswords at once and one more after each
-// refillWrong: enough for typing errors, too few to try a list of words.
+// Limits of wrong passwords. A client, for IPv6 its /64, may enter wrongPasswords at once, and one more after each
+// interval refillWrong. That is enough for typing errors, and too few to try a list of words.
 const (
 	wrongPasswords = 10
 	refillWrong    = 6 * time.Second
-	maxGuessers    = 10_000 // clients that are counted; with more, new clients must wait
+	maxGuessers    = 10_000 // clients that are counted; a new client waits until one of them may enter wrongPasswords again
 )
 
 // Protect returns a handler that serves pages to the operator only. It sets the security headers of all answers.
@@ -125,7 +125,9 @@ func (g *guesses) allowed(client netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, known := g.clients[client]; !known && len(g.clients) >= maxGuessers {
-		return false
+		if g.clients.Prune(guessRate, g.now()); len(g.clients) >= maxGuessers {
+			return false
+		}
 	}
 	return g.clients.Allows(client, guessRate, g.now())
 }

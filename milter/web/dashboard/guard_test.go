@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"milterd/checks/checktest"
+	"milterd/milter/web"
 )
 
 // guarded returns a page behind a Guard, and the number of requests that it has served.
@@ -133,5 +135,25 @@ func TestGuardLimitsWrongPasswords(t *testing.T) {
 		if code := try(guesser, "right"); code != 200 {
 			t.Errorf("after all intervals: %d", code)
 		}
+	}
+}
+
+// TestManyGuessers tests that a new client waits while too many others enter wrong passwords, and not for longer.
+func TestManyGuessers(t *testing.T) {
+	t.Parallel()
+	now := checktest.Now
+	g := &guesses{now: func() time.Time { return now }, clients: web.Buckets[netip.Addr]{}}
+	for i := range maxGuessers {
+		b := web.Bucket{}
+		b.Add(guessRate, now)
+		g.clients[netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})] = b
+	}
+	operator := netip.MustParseAddr("192.0.2.9")
+	if g.allowed(operator) {
+		t.Error("more clients than the limit")
+	}
+	now = now.Add(refillWrong)
+	if !g.allowed(operator) {
+		t.Error("the new client waits too long")
 	}
 }

@@ -7,9 +7,6 @@ import (
 	"milterd/headers"
 )
 
-// maxHeader is how much of a header section is kept, in bytes: more than any that the daemon accepts.
-const maxHeader = 8 << 20
-
 // mta is the MTA of a session: it replies to the client as an MTA does, and passes to the player what an MTA
 // passes to a filter.
 type mta struct {
@@ -24,7 +21,6 @@ type mta struct {
 	inData      bool     // lines of a message follow
 	dataRefused bool     // they follow although DATA was refused, and are ignored
 	header      []string // lines of the header section
-	headerSize  int      // of them, in bytes
 	inBody      bool     // the header section has ended
 }
 
@@ -56,8 +52,7 @@ func (m *mta) step(st Step) (reply []string, err error) {
 
 // addLine adds a line of a message, if it belongs to the header section.
 func (m *mta) addLine(line string) {
-	m.headerSize += len(line)
-	m.inBody = m.inBody || line == "" || m.headerSize > maxHeader
+	m.inBody = m.inBody || line == ""
 	if !m.inBody {
 		m.header = append(m.header, line)
 	}
@@ -89,7 +84,7 @@ func (m *mta) command(line string) ([]string, error) {
 			m.dataRefused = true
 			return []string{"503 5.5.1 no recipient"}, nil
 		}
-		m.inData, m.header, m.headerSize, m.inBody = true, nil, 0, false
+		m.inData, m.header, m.inBody = true, nil, false
 		return []string{"354 end the message with a single dot"}, nil
 	case "RSET":
 		m.inMail, m.rcpts = false, 0

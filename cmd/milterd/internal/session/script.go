@@ -87,7 +87,7 @@ func Parse(name string, text []byte) (*Script, error) {
 				return nil, err
 			}
 		default:
-			return nil, fmt.Errorf("%s:%d: unknown part %q; want config, zone or smtp", name, firstLine(text, f.Name), f.Name)
+			return nil, fmt.Errorf("%s:%d: unknown part %q; want config, zone or smtp", name, firstLine(text, "-- "+f.Name+" --"), f.Name)
 		}
 	}
 	if !found {

@@ -14,12 +14,30 @@ type chart struct {
 	Highest int    // messages of the highest bar
 }
 
-// chartBar is the messages of some days. Positions and sizes are in percent of the chart.
+// chartBar is the messages of some days. X and Width are in percent of the chart.
 type chartBar struct {
-	X, Width                                   float64
-	AcceptedY, AcceptedH, DeferredY, DeferredH float64
-	RejectedY, RejectedH                       float64
-	Tip                                        string
+	X, Width float64
+	Parts    []part
+	Tip      string
+}
+
+// part is the part of a bar for one result, in percent of the highest bar.
+type part struct {
+	Class      string
+	From, Size float64
+}
+
+// parts returns the parts of a bar from its start.
+func (c actionCount) parts(highest int) (list []part) {
+	from := 0.0
+	add := func(class string, n int) {
+		list = append(list, part{Class: class, From: from, Size: percent(n, highest)})
+		from += percent(n, highest)
+	}
+	add("rejected", c.Rejected)
+	add("deferred", c.Deferred)
+	add("accepted", c.Accepted)
+	return list
 }
 
 // maxBars is how many bars a chart has at most. Half of it shows a year in weeks, twice as many are too thin for a
@@ -38,30 +56,20 @@ func newChart(days map[int64]*actionCount) chart {
 	c := chart{Step: step}
 	for _, day := range all {
 		sum := &sums[(day-first)/length]
-		sum.accepted += days[day].accepted
-		sum.deferred += days[day].deferred
-		sum.rejected += days[day].rejected
-		c.Highest = max(c.Highest, sum.accepted+sum.deferred+sum.rejected)
+		sum.Accepted += days[day].Accepted
+		sum.Deferred += days[day].Deferred
+		sum.Rejected += days[day].Rejected
+		c.Highest = max(c.Highest, sum.Accepted+sum.Deferred+sum.Rejected)
 	}
 	width := 100 / float64(len(sums))
 	for i, sum := range sums {
-		b := newChartBar(sum, c.Highest)
-		b.X, b.Width = float64(i)*width, width*0.85
 		date := time.Unix((first+int64(i)*length)*24*60*60, 0).UTC().Format(time.DateOnly)
-		b.Tip = fmt.Sprintf("%s: %d accepted, %d deferred, %d rejected", date, sum.accepted, sum.deferred, sum.rejected)
-		c.Bars = append(c.Bars, b)
+		c.Bars = append(c.Bars, chartBar{
+			X: float64(i) * width, Width: width * 0.85, Parts: sum.parts(c.Highest),
+			Tip: fmt.Sprintf("%s: %d accepted, %d deferred, %d rejected", date, sum.Accepted, sum.Deferred, sum.Rejected),
+		})
 	}
 	return c
-}
-
-func newChartBar(sum actionCount, highest int) chartBar {
-	b := chartBar{
-		RejectedH: percent(sum.rejected, highest), DeferredH: percent(sum.deferred, highest), AcceptedH: percent(sum.accepted, highest),
-	}
-	b.RejectedY = 100 - b.RejectedH
-	b.DeferredY = b.RejectedY - b.DeferredH
-	b.AcceptedY = b.DeferredY - b.AcceptedH
-	return b
 }
 
 // barLength returns how many days a bar stands for in a chart of this many days, and its name.

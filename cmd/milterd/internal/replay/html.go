@@ -77,13 +77,11 @@ type pageChanges struct {
 	Unexplained     string
 }
 
-// pageTotals is the results of a configuration, with the parts of a bar in percent.
+// pageTotals is the results of a configuration.
 type pageTotals struct {
-	Name                         string
-	Accepted, Deferred, Rejected int
-	RejectedW                    float64
-	DeferredX, DeferredW         float64
-	AcceptedX, AcceptedW         float64
+	Name string
+	actionCount
+	Parts []part
 }
 
 // pageChange is messages with the same change of result.
@@ -142,14 +140,8 @@ func (r *Report) changesPage() *pageChanges {
 }
 
 func newPageTotals(name string, judged, refused, rejected int) pageTotals {
-	deferred, accepted := refused-rejected, judged-refused
-	t := pageTotals{
-		Name: name, Accepted: accepted, Deferred: deferred, Rejected: rejected,
-		RejectedW: percent(rejected, judged), DeferredW: percent(deferred, judged), AcceptedW: percent(accepted, judged),
-	}
-	t.DeferredX = t.RejectedW
-	t.AcceptedX = t.RejectedW + t.DeferredW
-	return t
+	c := actionCount{Accepted: judged - refused, Deferred: refused - rejected, Rejected: rejected}
+	return pageTotals{Name: name, actionCount: c, Parts: c.parts(judged)}
 }
 
 func newPageHits(hits []*hit) pageHits {

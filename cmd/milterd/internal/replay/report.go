@@ -48,7 +48,7 @@ type reasonCount struct {
 }
 
 // actionCount counts messages by what became of them.
-type actionCount struct{ accepted, deferred, rejected int }
+type actionCount struct{ Accepted, Deferred, Rejected int }
 
 // fault is why a message could not be read.
 type fault struct{ Place, Why string }
@@ -126,11 +126,11 @@ func (r *Report) addTime(res result) {
 	}
 	switch c := r.days[day]; res.action {
 	case checks.Reject:
-		c.rejected++
+		c.Rejected++
 	case checks.Tempfail:
-		c.deferred++
+		c.Deferred++
 	default:
-		c.accepted++
+		c.Accepted++
 	}
 }
 

@@ -7,13 +7,13 @@ import (
 	"strconv"
 )
 
-// encode returns a record as two lines of JSON: the record without its checks, which a search reads, and the checks,
-// which are long. The second line is empty if there are no checks or they are too long.
+// encode returns a record as two lines of JSON. A search parses the first one, which has all but the checks. The second
+// one has the checks. It is empty if there are none or the record would be too long.
 func encode(r Record) ([]byte, error) {
 	checks := r.Checks
 	r.Checks = nil
 	head, err := json.Marshal(r)
-	if err == nil && len(head) > maxHead {
+	if err == nil && len(head) > maxText {
 		head, err = json.Marshal(shorten(r))
 	}
 	if err != nil {
@@ -21,17 +21,17 @@ func encode(r Record) ([]byte, error) {
 	}
 	text := append(head, '\n')
 	if len(checks) > 0 {
-		if line, err := json.Marshal(checks); err == nil && len(text)+len(line) <= maxHead {
+		if line, err := json.Marshal(checks); err == nil && len(text)+len(line) <= maxText {
 			text = append(text, line...)
 		}
 	}
 	return append(text, '\n'), nil
 }
 
-// maxHead leaves room in maxEncoded for the number and the ends of lines.
-const maxHead = maxEncoded - 32
+// maxText is the size of the text of a record or a part. It leaves room in maxEncoded for the last number and line ends.
+const maxText = maxEncoded - 32 // bytes
 
-// shorten drops the parts of a record that may be many. What remains fits maxHead, even if JSON escapes each byte.
+// shorten cuts the lists of a record. The result is not longer than maxText, even if JSON escapes each byte.
 func shorten(r Record) Record {
 	r.Rcpts = r.Rcpts[:min(len(r.Rcpts), 1)]
 	r.Outcomes = r.Outcomes[:min(len(r.Outcomes), 1)]
@@ -53,7 +53,7 @@ type stored struct {
 	checks []byte // encoded Record.Checks
 }
 
-// decode yields the records of a part, without those that cannot be read.
+// decode yields the records of a part that can be read.
 func decode(part []byte) iter.Seq[*stored] {
 	return func(yield func(*stored) bool) {
 		for len(part) > 0 {

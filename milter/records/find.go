@@ -31,11 +31,11 @@ type Query struct {
 const (
 	// pageSize is the number of records that are read together.
 	pageSize = 8 * blockSize
-	// maxSkipped is how many records in a row may be missing or too old before a search ends. A single record may be
-	// too old because the clock was wrong, or missing because the store lost it. With half of it, more of such records
-	// hide older ones; with twice as much, a search reads twice as far beyond Query.Since.
+	// maxSkipped is how many records in a row may be missing, or older than Query.Since, before a search ends. The first
+	// such record does not end it: the store may have lost one, or a clock may have been wrong. With half of it, fewer
+	// bad records in a row hide the older ones; with twice as much, a search reads twice as far beyond Query.Since.
 	maxSkipped = pageSize
-	// maxDelay is how long a record may wait to be written. Records are in the order of writing.
+	// maxDelay is how long a record may wait to be written. So a record may be older than the one before it.
 	maxDelay = time.Minute
 )
 
@@ -50,19 +50,19 @@ func (l *Log) Find(ctx context.Context, q Query) ([]Record, error) {
 
 // Range bounds what Page reads.
 type Range struct {
-	Before int64 // number of the first record that is too new; 0: none
+	Before int64 // only records with smaller numbers; 0: all
 	Look   int   // how many records are looked at; 0: no limit
 }
 
-// Page is a part of what Find returns.
+// Page is the result of Log.Page.
 type Page struct {
 	Records []Record
 	Next    int64     // Range.Before of the next page; 0: this is the last page
-	Reached time.Time // of the last record that was looked at; zero: none was
+	Reached time.Time // time of the last record that was looked at; zero if there was none
 }
 
-// Page returns the records in a range that match a query. Unlike Find, it reads little even if hardly any record
-// matches. With an error it returns what was found before.
+// Page returns the records in a range that match a query. Unlike Find, it ends after Range.Look records even if few
+// match. With an error it returns what was found before.
 func (l *Log) Page(ctx context.Context, q Query, in Range) (Page, error) {
 	s := search{Query: q, match: q.matcher(), page: Page{Records: []Record{}}} // not null in JSON
 	l.flush(ctx)

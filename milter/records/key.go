@@ -21,8 +21,8 @@ func NewKey() []byte {
 	return key
 }
 
-// LoadKey reads the key in a file, which is in hexadecimal. If there is no file, it makes one with a new key, and made
-// is true. It fails if other users than the owner and group can use the file.
+// LoadKey reads a key from a file, in hexadecimal. If there is no file, it makes one with a new key, and made is true.
+// It fails if the file has permissions for users other than its owner and group.
 func LoadKey(path string) (key []byte, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -31,7 +31,7 @@ func LoadKey(path string) (key []byte, made bool, err error) {
 	if made, err = writeKey(path, NewKey()); err != nil {
 		return nil, false, err
 	}
-	key, err = readKey(path) // of another process, if that was faster
+	key, err = readKey(path) // another process may have made the file first
 	return key, made, err
 }
 
@@ -41,7 +41,7 @@ func readKey(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s: other users can read the key: remove the file to get a new one, or chmod it to 0600", path)
+		return nil, fmt.Errorf("%s: other users can access the key: remove the file to get a new one, or chmod it to 0600", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

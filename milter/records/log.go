@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// maxQueued is the size of the records that wait for a slow store: some ten thousand, which a busy host makes in
-	// half a minute. With half of it, records are lost after half the time; twice as much is memory that nothing else
-	// can use.
+	// maxQueued is the size of the records that wait for a slow store: about ten thousand, which a busy host makes in
+	// half a minute. With half of it, records are lost after half the time; with twice as much, the queue may take
+	// twice the memory.
 	maxQueued = 16 << 20 // bytes
 	// recordOverhead is the memory that a waiting record takes beside its text.
 	recordOverhead = 128 // bytes
-	// linger is how long the first of some records waits for others, as the store takes many at the cost of one. With
-	// half of it the store is written twice as often; twice as much delays nothing, but a crash loses twice as many.
+	// linger is how long a record waits for others, because the store writes a batch as fast as one. With half of it,
+	// the store is written twice as often; with twice as much, a crash loses twice as many records.
 	linger = 100 * time.Millisecond
 	// flushTimeout is how long a reader waits for the records that are not written yet.
 	flushTimeout = time.Second
@@ -39,13 +39,13 @@ type Log struct {
 	store   checks.Store
 	opts    Options
 	queue   *queue.Writer[entry]
-	part    part // the one that is added to; used by write only
+	part    part // used by write only
 	written atomic.Uint64
 }
 
 // entry is an encoded record that waits.
 type entry struct {
-	id   string // of a refusal, see Get; else empty
+	id   string // empty unless it is a refusal, which Get finds by the id
 	text []byte
 }
 

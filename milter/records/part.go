@@ -8,13 +8,13 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// The hosts that share a store number their records together, in the order in which they are written. 64 numbers are a
-// block. A part has the records of one process in one block, compressed, under the number of the first. The process
-// adds to its part, which writes all of it again, until the block ends, the part is full, or an hour has passed. When a
-// block begins, the block that is as far back as records are kept is deleted.
+// The records of all hosts of a store are numbered together, in the order of writing. 64 consecutive numbers are a block.
+// A part is a value in the store, under the number of its first record. It has the records of one process in one block,
+// compressed. The process writes its part again with each batch, until the block ends, the part is full, or it is an
+// hour old. The process that writes the first record of a block deletes the block that has become too old.
 //
-// The parts of a block are found in order: the smallest number that the parts so far do not have is the first number of
-// another part, or its record was lost.
+// A reader finds the parts of a block in order. Each number of the block that no part read so far has is either the
+// first number of a part, or that of a lost record.
 const (
 	lastKey = "records:last"  // number of the last record
 	partKey = "records:part:" // with the number of its first record; the records
@@ -24,10 +24,9 @@ const (
 	// search, each compressed a little less; with twice as much, a busy host writes twice as much again with each
 	// batch.
 	blockSize = 64
-	// maxPartAge is how long a part is added to. The store keeps all of a part until the time of its last record is
-	// over.
+	// maxPartAge is how long records are added to a part. The store keeps all of a part until its last record expires.
 	maxPartAge = time.Hour
-	// counterTTL is for lastKey. If the counter began anew, the order of the records would be lost.
+	// counterTTL is the lifetime of lastKey. If the counter began again at 0, the order of the records would be lost.
 	counterTTL = 50 * 365 * 24 * time.Hour
 )
 
@@ -36,23 +35,23 @@ func blockOf(number int64) int64 { return (number - 1) / blockSize }
 
 func keyOfPart(first int64) string { return partKey + strconv.FormatInt(first, 10) }
 
-// part is a part that is being written. The zero value takes no record.
+// part is the part that this process writes. The zero value takes no record.
 type part struct {
 	first    int64 // number of the first record
 	created  time.Time
 	text     []byte
-	unstored []unstored
+	unstored []unstored // its records that are not in the store
 }
 
-// unstored is a record of a part that is not in the store yet.
+// unstored is what save needs of a record.
 type unstored struct {
 	id     string // of a refusal; else empty
 	number int64
 }
 
-// takes reports whether the record belongs into the part.
+// takes reports whether a record can be added to the part.
 func (p *part) takes(number int64, e entry, now time.Time) bool {
-	return p.first > 0 && blockOf(p.first) == blockOf(number) && len(p.text)+len(e.text) <= maxHead &&
+	return p.first > 0 && blockOf(p.first) == blockOf(number) && len(p.text)+len(e.text) <= maxText &&
 		now.Sub(p.created).Abs() <= maxPartAge
 }
 
@@ -93,7 +92,7 @@ func (l *Log) save(ctx context.Context) {
 		return
 	}
 	l.written.Add(uint64(len(p.unstored)))
-	// The records are stored. A failure below costs a link that leads nowhere, or leaves an old block until it expires.
+	// The records are stored. After a failure below, a link finds no record, or an old block stays until it expires.
 	for _, r := range p.unstored {
 		if r.id != "" {
 			_ = l.store.Put(ctx, idKey+r.id, strconv.AppendInt(nil, p.first, 10), l.opts.Keep)
@@ -105,7 +104,7 @@ func (l *Log) save(ctx context.Context) {
 	p.unstored = nil
 }
 
-// keptBlocks returns how many blocks the records that are kept lie in, wherever in its block the last record is.
+// keptBlocks returns the largest number of blocks that Options.Max consecutive records can be in.
 func (l *Log) keptBlocks() int64 { return (int64(max(l.opts.Max, 1))+blockSize-2)/blockSize + 1 }
 
 // deleteBlock deletes the parts of a block, and the ids of its refusals.

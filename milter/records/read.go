@@ -46,7 +46,7 @@ func (l *Log) last(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(string(value), 10, 64)
 }
 
-// keeps reports whether a record is neither too old nor one too many.
+// keeps reports whether a record is within Options.Keep and Options.Max.
 func (l *Log) keeps(r *stored, last int64) bool {
 	return r.Number > last-int64(l.opts.Max) && r.Time.After(l.opts.Now().Add(-l.opts.Keep))
 }
@@ -67,7 +67,7 @@ func (l *Log) readPart(ctx context.Context, first int64) (list []*stored, ok boo
 	return slices.Collect(decode(text)), true, nil
 }
 
-// parts reads the parts of a block up to the number last.
+// parts calls each with the parts of a block, up to the number last.
 func (l *Log) parts(ctx context.Context, block, last int64, each func(first int64, list []*stored) error) error {
 	var seen [blockSize]bool
 	begin := block*blockSize + 1

@@ -71,7 +71,7 @@ const (
 	maxRRs     = 400  // resource records of an answer that are rendered; their text fills maxAnswer
 	maxAsked   = 200  // questions of a check
 	maxRcpts   = 20
-	maxEncoded = 60 << 10 // bytes of an encoded record, and of several together; a store takes 64 KiB
+	maxEncoded = 60 << 10 // bytes of a part with one or more records; a store takes 64 KiB
 )
 
 // cut shortens a remote value.
@@ -140,7 +140,7 @@ func accepted(s *checks.Session) Record {
 	return r
 }
 
-// Trace returns the results of checks as a record has them.
+// Trace returns the results of checks in the form of Record.Checks.
 func Trace(results []checks.Result) []Check {
 	var list []Check
 	for _, res := range results {
@@ -159,7 +159,7 @@ func Trace(results []checks.Result) []Check {
 	return list
 }
 
-// answerText returns the text of a DNS answer. An answer whose text panics must not cost the mail its decision.
+// answerText returns the text of a DNS answer. The DNS library may panic on a malformed one.
 func answerText(a checks.Asked) (text string) {
 	defer func() {
 		if recover() != nil {

@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// The store has the entries of each week in buckets of bounded size, and the sums over all entries. So a flood of
-// senders that come once takes a bounded place, and their occasions still count. The hosts of a site write one after
-// the other.
+// The store has the entries of each week in buckets of bounded size. A full bucket loses the entries of least worth, see
+// encode. The store also has the sums of each week over all transactions, so that lost entries still count there.
+//
+// A host holds a lock while it writes, because it reads each value, adds to it, and puts it back.
 const (
 	prefix  = "evidence:"
 	lockKey = prefix + "lock"
@@ -22,13 +23,15 @@ const (
 	bucketEntries = 128
 	bucketBytes   = 60 << 10 // a store takes 64 KiB
 
-	weeks = 6 // that are kept, with the current one: 35 to 42 days
+	weeks = 6 // that are kept, with the current one: more than 35 days, up to 42
 	keep  = (weeks*7 + 1) * 24 * time.Hour
 
-	// maxPending is how many entries wait for the store, of some hundred bytes each. Half of them are written at once.
+	// maxPending is how many entries wait for the store, of some hundred bytes each. When half as many wait, they are
+	// written without waiting for the end of flushInterval. Half of it loses entries in a smaller flood; twice as many
+	// take twice the memory.
 	maxPending = 8192
 
-	lockTTL      = 30 * time.Second // if the host that holds the lock dies
+	lockTTL      = 30 * time.Second // ends the lock of a host that crashed
 	flushTimeout = 20 * time.Second // less than lockTTL, so that a host does not write without the lock
 	lockRetry    = 50 * time.Millisecond
 )
@@ -43,7 +46,7 @@ func (k entryKey) bucket() int {
 	return int(sum[0]) % buckets
 }
 
-// pending is what is not in the store.
+// pending is the evidence that is not in the store yet.
 type pending struct {
 	entries map[pendingKey]*entry
 	sums    map[int64]hits // by week
@@ -68,7 +71,7 @@ func (p *pending) count(u update) {
 	p.sums[w].addAll(u.hits())
 }
 
-// add adds an entry. It reports whether there was room.
+// add adds an entry. It reports false if too many are pending.
 func (p *pending) add(week int64, e *entry) bool {
 	e.Client, e.Sender = e.Client[:min(len(e.Client), maxName)], e.Sender[:min(len(e.Sender), maxName)]
 	key := pendingKey{week, e.key()}
@@ -84,15 +87,15 @@ func (p *pending) add(week int64, e *entry) bool {
 	return true
 }
 
-// addPending adds an entry to what is not in the store. The caller holds mu.
+// addPending adds an entry to the pending ones, or counts it as lost. The caller holds mu.
 func (c *Collector) addPending(week int64, e *entry) {
 	if !c.pending.add(week, e) {
 		c.queue.Drop(1, nil)
 	}
 }
 
-// flushIfMuch writes to the store if much is pending. After a failure it leaves that to flushPeriodically. The caller
-// holds mu.
+// flushIfMuch writes to the store if maxPending/2 entries are pending and the last write did not fail. The caller holds
+// mu.
 func (c *Collector) flushIfMuch() {
 	if len(c.pending.entries) < maxPending/2 || c.failed {
 		return

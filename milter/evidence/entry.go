@@ -20,7 +20,7 @@ func week(t time.Time) int64 { return t.Unix() / weekSeconds }
 // tally counts something. The zero value counts nothing.
 type tally struct {
 	N     int    `json:"n"`
-	Days  uint64 `json:"d"` // a bit for each day, see shift
+	Days  uint64 `json:"d"` // a bit for each day of the week in the store, or of all weeks after shift
 	First int64  `json:"f"` // in seconds since 1970
 	Last  int64  `json:"l"`
 }
@@ -41,7 +41,7 @@ func (t tally) onlyIf(condition bool) tally {
 	return t
 }
 
-// shift moves the days, which begin with the week of the store, to the place of that week in a report.
+// shift returns the tally of a week in the store with its days at their place among all weeks. Week 0 is the oldest.
 func (t tally) shift(week int64) tally {
 	t.Days <<= uint(7 * week)
 	return t
@@ -57,7 +57,7 @@ func (t tally) plus(o tally) tally {
 	return tally{t.N + o.N, t.Days | o.Days, min(t.First, o.First), max(t.Last, o.Last)}
 }
 
-// hit counts the fates of transactions that a reason applied to.
+// hit counts, for one reason, the transactions that it applied to by their fate.
 type hit struct {
 	Seen             tally `json:"s,omitzero"`
 	Passed           tally `json:"p,omitzero"`
@@ -65,7 +65,7 @@ type hit struct {
 	Held             tally `json:"h,omitzero"`
 	Clean            tally `json:"c,omitzero"`
 	RefusedOtherwise int   `json:"a,omitempty"`
-	Against          int   `json:"x,omitempty"` // those of entry.Against in which this reason spoke against the sender
+	Against          int   `json:"x,omitempty"` // transactions in which this reason spoke against the sender
 }
 
 // newHit returns the hit of one transaction.
@@ -163,8 +163,8 @@ func (e *entry) shift(week int64) {
 	}
 }
 
-// cleanOf returns the clean messages to which the reason did not apply. A day with one to which it applied does not
-// count.
+// cleanOf returns the clean messages to which the reason did not apply. Days on which it applied to a clean message do
+// not count.
 func (e *entry) cleanOf(reason string) tally {
 	t, with := e.Clean, e.Hits[reason].Clean
 	t.N, t.Days = t.N-with.N, t.Days&^with.Days
@@ -179,8 +179,8 @@ func (e *entry) all() (sum tally) {
 	return sum
 }
 
-// worth ranks entries for a full bucket: those with known correspondents stay longest, then those with clean messages
-// on many days, then those that were seen on many days.
+// worth ranks the entries of a full bucket. Known correspondents rank highest, then entries with clean messages on many
+// days, then entries that were seen on many days.
 func (e *entry) worth() int {
 	n := 8*e.Clean.days() + e.all().days()
 	if e.Known.N > 0 {

@@ -27,21 +27,21 @@ import (
 
 const (
 	// maxQueued is the size of the transactions that wait to be attributed: 4,096 of average size, which a busy host
-	// makes in some seconds. With half of it, evidence is lost after half the time; twice as much is memory that
-	// nothing else can use.
+	// makes in some seconds. With half of it, evidence is lost after half the time; with twice as much, the queue may
+	// take twice the memory.
 	maxQueued = 16 << 20 // bytes
 	// maxRcpts is how many recipients of a transaction are kept, see Origin.Pairs.
 	maxRcpts = 100
-	// lookups is how many transactions are attributed at the same time. Few need a DNS question, as the checks have
-	// asked most of them. With half of it, fewer slow name servers fill the queue; with twice as much, twice as many
-	// questions are asked at once.
+	// lookups is how many transactions are attributed at the same time. Few need a DNS question that no check has asked.
+	// With half of it, fewer slow name servers fill the queue; with twice as much, twice as many questions are asked at
+	// once.
 	lookups = 8
 	// lookupTimeout bounds the attribution of one transaction.
 	lookupTimeout = 10 * time.Second
 	// queueTimeout is how long a report waits for transactions that are not attributed yet.
 	queueTimeout = 5 * time.Second
-	// flushInterval is how often the store is written. A crash loses as much. With half of it, the store is written
-	// twice as often; with twice as much, reports of other hosts are older.
+	// flushInterval is how often the store is written. A crash loses the evidence of this time. With half of it, the
+	// store is written twice as often; with twice as much, the reports of other hosts lack twice as much.
 	flushInterval = time.Minute
 )
 
@@ -170,8 +170,8 @@ func (c *Collector) entryOf(u update) (e *entry, err error) {
 	return e, nil
 }
 
-// findKnown asks whether one of the recipients has written to the sender. If not, the entry keeps some pairs: a report
-// asks again, as the answer comes later than the mail.
+// findKnown asks whether one of the recipients has written to the sender. If not, the entry keeps some pairs, and a
+// report asks again: a recipient may write to the sender later.
 func (c *Collector) findKnown(ctx context.Context, e *entry, pairs []string, at time.Time) {
 	for _, pair := range pairs {
 		if known, err := c.opts.Known(ctx, pair, at); known && err == nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A sender is good, so that its mail should not be refused, for one of these reasons. Passing SPF is none of them, as
-// spammers publish records too: it only verifies the sender.
+// A sender is good for one of these causes: its mail should not be refused. An SPF pass is none of them. It only
+// verifies the sender, and spammers publish SPF records too.
 const (
 	// answered: a user of this site has written to the address that wrote to the user, before or after. If the sender
 	// is not verified, it could be forged, and must have written on forgedDays days.
@@ -15,9 +15,9 @@ const (
 	// delivers: the sender or its client has sent clean messages on deliversDays days, and more of them than speak
 	// against it. What a verified sender has sent counts for all its clients.
 	delivers = "delivers"
-	// regular: the reason applied to messages that were accepted on regularDays days over regularSpan, and nothing else
-	// speaks against the sender. A small site with a fault in its one host looks like this. So does a spammer that no
-	// list knows; the report names it, and a deny list of the operator speaks against it.
+	// regular: the reason applied to messages that were accepted on regularDays days over regularSpan, and no other
+	// reason speaks against the sender. A small site with one misconfigured host looks like this. A spammer that is on no
+	// list does too: the report names it, and the operator can put it on a deny list, which speaks against it.
 	regular = "regular"
 )
 
@@ -28,7 +28,7 @@ const (
 	forgedDays   = 2
 )
 
-// ledger is all evidence, with what senders and clients have done in all their entries.
+// ledger is the evidence of a report, with sums of the entries of each sender and of each client.
 type ledger struct {
 	since, until time.Time
 	sums         hits
@@ -81,7 +81,7 @@ func (c *Collector) findAnswered(ctx context.Context, e *entry, now time.Time) e
 	return nil
 }
 
-// addTo adds what speaks for and against a sender or client to its sum.
+// addTo adds the evidence for and against a sender or a client to its sum.
 func addTo(sums map[string]*entry, name string, e *entry) {
 	if e.Clean.N == 0 && e.Against.N == 0 && !e.answered {
 		return
@@ -95,8 +95,8 @@ func addTo(sums map[string]*entry, name string, e *entry) {
 	sum.answered = sum.answered || e.answered
 }
 
-// good returns why the sender of an entry is good, apart from the reason, or "" if it is not known to be. clean are the
-// clean messages that count for the sender.
+// good returns why the sender of an entry is good, without regard to the reason, or "" if it is not known to be. clean are
+// the clean messages that count for the sender.
 func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
 	client := sumOf(l.clients, e.Client)
 	own := client

@@ -10,10 +10,10 @@ import (
 	"milterd/checks"
 )
 
-// lostAfter is how long a held sender may take to come back.
+// lostAfter is the time after which a held sender that did not come back counts as refused.
 const lostAfter = 2 * 24 * time.Hour
 
-// watched judges a reason that lets mail in.
+// watched returns the evidence on a reason with the action watch or greylist.
 func (l *ledger) watched(s Setting) Watched {
 	sum := l.sums[s.Reason.ID]
 	w := Watched{
@@ -102,7 +102,7 @@ func (w *Watched) goodNames() string {
 	return text
 }
 
-// enforced judges a reason that refused or greylisted mail.
+// enforced returns the evidence on a reason that refused or greylisted mail.
 func (l *ledger) enforced(s Setting) Enforced {
 	sum := l.sums[s.Reason.ID]
 	all := sum.Refused.plus(sum.Held)

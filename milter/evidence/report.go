@@ -7,8 +7,8 @@ import (
 	"milterd/checks"
 )
 
-// Threshold is what the evidence on a reason must reach before the reason is called safe to enforce. No good sender on
-// a hundred occasions means, with 95 % confidence, good senders on at most three of a hundred.
+// Threshold is the evidence that a reason needs to be safe to enforce. If none of 100 occasions is a good sender's, then
+// with 95 % confidence at most 3 of 100 are.
 type Threshold struct {
 	Occasions int `json:"occasions"` // at least
 	Clients   int `json:"clients"`   // at least
@@ -55,7 +55,7 @@ func (s Setting) action(least checks.Action) checks.Action {
 	return found
 }
 
-// WatchReport has the evidence on reasons that let mail in.
+// WatchReport has the evidence on reasons with the action watch or greylist.
 type WatchReport struct {
 	Since     time.Time `json:"since"`
 	Until     time.Time `json:"until"`
@@ -84,7 +84,7 @@ type Watched struct {
 	Clients     int      `json:"clients"`
 	Accepted    int      `json:"accepted"` // clients that sent clean messages too
 	SPF         int      `json:"spf"`      // clients that passed SPF
-	Answered    int      `json:"answered"` // clients to whose sender a user of this site wrote
+	Answered    int      `json:"answered"` // clients with a sender to which a user of this site wrote
 	Senders     int      `json:"senders"`
 	GoodSenders int      `json:"good_senders"`
 	Affected    []Sender `json:"affected"` // at most maxSenders, the good ones first, then by occasions
@@ -148,7 +148,7 @@ type Enforced struct {
 	Wronged        []Sender `json:"wronged"`
 }
 
-// Watch returns the report on reasons that let mail in, in the order of the settings.
+// Watch returns the report on reasons with the action watch or greylist, in the order of the settings.
 func (c *Collector) Watch(ctx context.Context, settings []Setting) (WatchReport, error) {
 	watch, _, err := c.Reports(ctx, settings)
 	return watch, err

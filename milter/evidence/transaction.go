@@ -15,14 +15,14 @@ const (
 	refused               // for this reason
 	held                  // greylisted because of this reason
 	refusedOtherwise      // for another reason
-	accused               // this reason speaks against the sender: it refused, or it is Reason.Accuses
-	cleanMail             // the message was clean all the same, see update
+	accused               // this reason speaks against the sender: the mail was refused for it, or it has Reason.Accuses
+	cleanMail             // the message was clean although this reason applied, see update.clean
 )
 
 // transaction is what is known of the running mail transaction of a session.
 type transaction struct {
 	reasons []reasonFate
-	partial bool // not all checks ran
+	partial bool // some checks did not run
 	against bool // a reason spoke against the sender
 }
 
@@ -45,8 +45,8 @@ type update struct {
 
 	fates   []reasonFate
 	against bool // a reason speaks against the sender, for the first time in the transaction
-	// clean reports whether the message was accepted although all checks ran, and no fault was found. A message that a
-	// watched reason let in is not clean.
+	// clean reports whether the message was accepted, all checks ran, and none found a fault, see isFault. A message that
+	// was let in because its reason is watched is not clean.
 	clean bool
 }
 
@@ -117,8 +117,8 @@ func (t *transaction) add(o checks.Outcome, f fate) fate {
 	return added
 }
 
-// isFault reports whether a reason is a fault of the message. Reasons that the profile safe does not watch or that can
-// only be watched are none, and greylisting follows from another reason.
+// isFault reports whether a reason is a fault of the message. A reason that is not enforced is none if it is off in the
+// profile safe or can only be watched. Greylisting is none, because it follows from another reason.
 func isFault(o checks.Outcome) bool {
 	if o.Reason.Greylisting {
 		return false
@@ -140,7 +140,7 @@ func fateOf(o checks.Outcome, d checks.Decision) fate {
 		return f
 	case d.Reason.Greylisting && o.Action == checks.Greylist:
 		return f | held
-	case d.Reason.Greylisting: // the mail may come again, and this reason would let it in
+	case d.Reason.Greylisting: // the mail may come again, and this reason would not refuse it
 		return f
 	case o.Reason == d.Reason:
 		return f | refused | accused

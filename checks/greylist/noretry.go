@@ -11,7 +11,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/facts"
-	"milterd/headers"
 )
 
 //go:embed noretry.txt
@@ -39,13 +38,13 @@ func Shipped() []Entry {
 
 // noRetry is a set of senders.
 type noRetry struct {
-	hosts, domains map[string]bool // lower case; domains without the leading dot
-	networks       []netip.Prefix
+	names    checks.NameSet
+	networks []netip.Prefix
 }
 
-// parseNoRetry parses entries of Settings.NoRetry: "mail.example.net" is that host, ".example.net" the domain and all below it.
+// parseNoRetry parses entries of Settings.NoRetry: addresses, networks, and entries of a checks.NameSet.
 func parseNoRetry(entries []string) (noRetry, error) {
-	list := noRetry{hosts: map[string]bool{}, domains: map[string]bool{}}
+	var list noRetry
 	var faults []error
 	for _, e := range entries {
 		if checks.LooksLikeNetwork(e) {
@@ -57,15 +56,8 @@ func parseNoRetry(entries []string) (noRetry, error) {
 			list.networks = append(list.networks, p)
 			continue
 		}
-		name, isDomain := strings.CutPrefix(strings.ToLower(e), ".")
-		if headers.CheckDomain(name) != nil || !strings.Contains(name, ".") {
+		if isTopLevel := !strings.Contains(strings.Trim(e, "."), "."); isTopLevel || list.names.Add(e) != nil {
 			faults = append(faults, fmt.Errorf("no_retry: %q is not a host name, .domain, address or network", e))
-			continue
-		}
-		if isDomain {
-			list.domains[name] = true
-		} else {
-			list.hosts[name] = true
 		}
 	}
 	return list, errors.Join(faults...)
@@ -73,19 +65,6 @@ func parseNoRetry(entries []string) (noRetry, error) {
 
 func (l noRetry) hasAddr(a netip.Addr) bool {
 	return slices.ContainsFunc(l.networks, func(n netip.Prefix) bool { return n.Contains(a) })
-}
-
-// hasName reports whether the list has a name, which is in lower case, or a domain that contains it.
-func (l noRetry) hasName(name string) bool {
-	if l.hosts[name] {
-		return true
-	}
-	for more := true; more; _, name, more = strings.Cut(name, ".") {
-		if l.domains[name] {
-			return true
-		}
-	}
-	return false
 }
 
 // neverRetriesKey is the key of what neverRetries remembers.
@@ -103,10 +82,10 @@ func (c *check) inNoRetryList(ctx context.Context, r *checks.Request) bool {
 		return true
 	}
 	names, _ := facts.Iprev(ctx, c.env, r)
-	if slices.ContainsFunc(names.Confirmed, c.noRetry.hasName) {
+	if slices.ContainsFunc(names.Confirmed, c.noRetry.names.Has) {
 		return true
 	}
-	if r.Envelope.MailFrom.IsNull() || !c.noRetry.hasName(r.Envelope.MailFrom.Domain) {
+	if r.Envelope.MailFrom.IsNull() || !c.noRetry.names.Has(r.Envelope.MailFrom.Domain) {
 		return false
 	}
 	evaluation, _ := facts.MailFromSPF(ctx, c.env, r)

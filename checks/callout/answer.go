@@ -14,52 +14,22 @@ import (
 	"milterd/checks"
 )
 
-// kind is what came out of a callout.
-type kind string
+// result is the result of a callout.
+type result string
 
+// The results.
 const (
-	isAccepted  kind = "accepted"   // RCPT 2yz, after a made-up address was refused
-	isRejected  kind = "rejected"   // RCPT 5yz, about the address
-	isAcceptAll kind = "accept-all" // the host takes every address
-	isTemporary kind = "temporary"  // 4yz, or a mailbox that cannot take mail for now
-	isFailed    kind = "failed"     // no host was reached, none speaks SMTP, or none would hear of RCPT
-	isRefused   kind = "refused"    // a host refuses us: the connection, or by its policy
-	isPending   kind = "pending"    // not known yet
-	isSkipped   kind = "skipped"    // the operator does not want this mail host asked
+	isAccepted  result = "accepted"   // RCPT 2yz, after a random address was refused
+	isRejected  result = "rejected"   // RCPT 5yz, about the address
+	isAcceptAll result = "accept-all" // the host accepts every address
+	isTemporary result = "temporary"  // 4yz, or a mailbox that cannot take mail for now
+	isFailed    result = "failed"     // no host was reached, none speaks SMTP, or none got as far as RCPT
+	isRefused   result = "refused"    // a host refuses us: the connection, or by its policy
+	isPending   result = "pending"    // not known yet
+	isSkipped   result = "skipped"    // the settings skip this mail host
 )
 
-// answer is what came out of a callout, and who said it. What is remote in it is printable and short.
-type answer struct {
-	Kind  kind   `json:"kind"`
-	Host  string `json:"host,omitempty"`  // mail host; empty if it did not come so far
-	Addr  string `json:"addr,omitempty"`  // of the host
-	Stage string `json:"stage"`           // how far it came, see the stages
-	Reply string `json:"reply,omitempty"` // the host's, or what happened instead of one
-	At    int64  `json:"at"`              // session time of the question, in seconds since 1970
-}
-
-// story tells what came out about an address, for people.
-func (a answer) story(mailbox string) string {
-	text := "callout for <" + mailbox + ">: " + string(a.Kind)
-	if a.Host != "" {
-		text += ", " + a.Host + " [" + a.Addr + "]"
-	}
-	text += " at " + a.Stage
-	if a.Reply != "" {
-		text += ": " + a.Reply
-	}
-	return text
-}
-
-// log tells the operator who was asked, and what was said: somebody may come and ask why.
-func (a answer) log(to *logrus.Entry, q question) {
-	to.WithFields(logrus.Fields{
-		"check": Info.Name, "sender": "<" + q.mailbox + ">", "answer": string(a.Kind),
-		"mx": a.Host, "address": a.Addr, "at": a.Stage, "reply": a.Reply,
-	}).Info("callout")
-}
-
-// The stages of a callout.
+// The steps of a callout.
 const (
 	atDNS      = "dns"
 	atConnect  = "connect"
@@ -67,107 +37,137 @@ const (
 	atHelo     = "helo"
 	atStartTLS = "starttls"
 	atMail     = "mail"
-	atRandom   = "random" // RCPT with a made-up address
+	atRandom   = "random" // RCPT with a random address
 	atRcpt     = "rcpt"
 )
 
-// final tells whether asking another host would be useless, or bad manners. A refused connection says nothing of the others.
-func (a answer) final() bool {
-	switch a.Kind {
+// answer is the result of a callout, and the host that gave it. Remote bytes in it are printable US-ASCII.
+type answer struct {
+	Result result `json:"kind"`
+	Host   string `json:"host,omitempty"`  // mail host; empty if none was asked
+	Addr   string `json:"addr,omitempty"`  // of the host
+	Step   string `json:"stage"`           // the last one
+	Reply  string `json:"reply,omitempty"` // of the host, or what happened instead
+	At     int64  `json:"at"`              // session time of the question, in Unix seconds
+}
+
+// isFinal reports whether no other host should be asked. A refused connection says nothing about other hosts.
+func (a answer) isFinal() bool {
+	switch a.Result {
 	case isAccepted, isRejected, isAcceptAll:
 		return true
 	case isTemporary:
-		return a.Stage == atRcpt
+		return a.Step == atRcpt
 	case isRefused:
-		return a.Stage != atConnect
+		return a.Step != atConnect
 	default:
 		return false
 	}
 }
 
-// verdict shows who was asked about an address, and what was said.
-func (a answer) verdict(r *checks.Reason, who checks.Address) checks.Verdict {
-	return checks.Verdict{Reason: r, Detail: map[string]string{
+// verdict returns the verdict about an address, with the host and its reply.
+func (a answer) verdict(reason *checks.Reason, who checks.Address) checks.Verdict {
+	return checks.Verdict{Reason: reason, Detail: map[string]string{
 		"sender":  "<" + mailbox(who) + ">",
 		"mx":      cmp.Or(a.Host, who.Domain),
 		"address": a.Addr,
-		"at":      a.Stage,
+		"at":      a.Step,
 		"reply":   cmp.Or(a.Reply, "no reply"),
 	}}
 }
 
+// note returns the note for the trace of the session.
+func (a answer) note(mailbox string) string {
+	text := "callout for <" + mailbox + ">: " + string(a.Result)
+	if a.Host != "" {
+		text += ", " + a.Host + " [" + a.Addr + "]"
+	}
+	text += " at " + a.Step
+	if a.Reply != "" {
+		text += ": " + a.Reply
+	}
+	return text
+}
+
+// log logs a callout, so that the operator can answer questions of the owner of the mail host.
+func (a answer) log(log *logrus.Entry, q question) {
+	log.WithFields(logrus.Fields{
+		"check": Info.Name, "sender": "<" + q.mailbox + ">", "answer": string(a.Result),
+		"mx": a.Host, "address": a.Addr, "at": a.Step, "reply": a.Reply,
+	}).Info("callout")
+}
+
 // question is an address to ask about.
 type question struct {
-	mailbox string // as RCPT names it
+	mailbox string // as returned by mailbox
 	domain  string
 	now     time.Time // session time
 }
 
-// The beginnings of keys in the store. What was learned about an address, a domain, a mail host that accepts everything and
-// one that refuses us expires each in its own time, so each is a record.
-const (
-	addrKey      = "callout:addr:"
-	domainKey    = "callout:domain:"
-	acceptAllKey = "callout:accept-all:"
-	closedKey    = "callout:closed:"
-	againKey     = "callout:again:"
-	rateKey      = "callout:rate:"
-	dailyKey     = "callout:daily"
-)
-
-// key is the address without regard to case, as a hash: it may be long, and is nobody else's business.
+// key returns a hash of the address, ignoring case. The address may be long, and is private.
 func (q question) key() string {
 	sum := sha256.Sum256([]byte(strings.ToLower(q.mailbox)))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// load reads an answer. One that cannot be read is none.
+// Prefixes of keys in the store. Answers about an address, a domain, a mail host that accepts everything and a mail host that
+// refuses us expire at different times.
+const (
+	addrPrefix      = "callout:addr:"
+	domainPrefix    = "callout:domain:"
+	acceptAllPrefix = "callout:accept-all:"
+	refusedPrefix   = "callout:closed:"
+	refreshPrefix   = "callout:again:"
+	ratePrefix      = "callout:rate:"
+	dailyKey        = "callout:daily"
+)
+
+// keepTemporary is how long a temporary answer is kept, and how long a failed refresh is not repeated. With half of it, retries
+// of the mail cause more callouts; with double, a retry still meets the answer to the first attempt.
+const keepTemporary = 5 * time.Minute
+
+// lookUp returns the answer in the store about an address or its domain.
+func (c *check) lookUp(ctx context.Context, q question) (answer, bool, error) {
+	a, ok, err := c.load(ctx, addrPrefix+q.key())
+	if ok || err != nil {
+		return a, ok, err
+	}
+	return c.load(ctx, domainPrefix+q.domain)
+}
+
+// store stores the answer to a question. An answer to a refresh that says nothing about the address does not replace the good one.
+func (c *check) store(ctx context.Context, q question, a answer, refresh bool) {
+	switch {
+	case a.Result == isAccepted:
+		c.save(ctx, addrPrefix+q.key(), a, c.Good)
+	case a.Result == isRejected:
+		c.save(ctx, addrPrefix+q.key(), a, c.Bad)
+	case a.Result == isTemporary && !refresh:
+		c.save(ctx, addrPrefix+q.key(), a, keepTemporary)
+	case a.Result == isFailed || a.Result == isRefused:
+		c.save(ctx, domainPrefix+q.domain, a, c.Unusable)
+	}
+}
+
+// load reads an answer. An invalid record is no answer.
 func (c *check) load(ctx context.Context, key string) (a answer, ok bool, err error) {
 	value, ok, err := c.env.Store.Get(ctx, key)
 	if !ok || err != nil {
 		return answer{}, false, err
 	}
-	if json.Unmarshal(value, &a) != nil || a.Kind == "" {
+	if json.Unmarshal(value, &a) != nil || a.Result == "" {
 		return answer{}, false, nil
 	}
 	return a, true, nil
 }
 
-// save writes an answer. A failure costs one more callout, so it is for the log alone; the context of the flight may be
-// over.
+// save writes an answer. A failure costs one more callout, so it is only logged. The context of the flight may be done.
 func (c *check) save(ctx context.Context, key string, a answer, ttl time.Duration) {
 	value, err := json.Marshal(a)
 	if err == nil {
 		err = c.env.Store.Put(context.WithoutCancel(ctx), key, value, ttl)
 	}
 	if err != nil {
-		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not remember a callout")
-	}
-}
-
-// recall finds what is known about an address, or of its domain.
-func (c *check) recall(ctx context.Context, q question) (answer, bool, error) {
-	a, ok, err := c.load(ctx, addrKey+q.key())
-	if ok || err != nil {
-		return a, ok, err
-	}
-	return c.load(ctx, domainKey+q.domain)
-}
-
-// again is how long a temporary answer is remembered, so that a mail sent to hundreds is one callout, and how long a refresh
-// that came to nothing is not repeated. Servers try again after about as long.
-const again = 5 * time.Minute
-
-// remember writes down what a callout has shown. A refresh that shows nothing leaves the good answer alone.
-func (c *check) remember(ctx context.Context, q question, a answer, refresh bool) {
-	switch {
-	case a.Kind == isAccepted:
-		c.save(ctx, addrKey+q.key(), a, c.Good)
-	case a.Kind == isRejected:
-		c.save(ctx, addrKey+q.key(), a, c.Bad)
-	case a.Kind == isTemporary && !refresh:
-		c.save(ctx, addrKey+q.key(), a, again)
-	case a.Kind == isFailed || a.Kind == isRefused:
-		c.save(ctx, domainKey+q.domain, a, c.Unusable)
+		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not store the answer to a callout")
 	}
 }

@@ -11,14 +11,14 @@ import (
 	"milterd/checks"
 )
 
-func BenchmarkFromCache(b *testing.B) {
+func BenchmarkKnownAddress(b *testing.B) {
 	l := newLab(b, one, map[string]*server{host: {users: []string{"alice@example.net"}}}, nil)
 	l.mail("alice@example.net")
 	b.ReportAllocs()
 	for b.Loop() {
-		s := l.session("alice@example.net")
-		s.Stage = checks.RcptTo
-		if vs, err := l.c.Check(context.Background(), s); len(vs) > 0 || err != nil {
+		r := l.session("alice@example.net")
+		r.Stage = checks.RcptTo
+		if vs, err := l.c.Check(context.Background(), r); len(vs) > 0 || err != nil {
 			b.Fatal(vs, err)
 		}
 	}
@@ -27,7 +27,7 @@ func BenchmarkFromCache(b *testing.B) {
 	}
 }
 
-// BenchmarkSilentHost has ten thousand senders of a silent mail host at once; each waits for 100 ms.
+// BenchmarkSilentHost is ten thousand senders of a silent mail host at once, each of which waits for 100 ms.
 func BenchmarkSilentHost(b *testing.B) {
 	const mails = 10_000
 	for b.Loop() {
@@ -40,9 +40,9 @@ func BenchmarkSilentHost(b *testing.B) {
 			wg.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), reserve+100*time.Millisecond)
 				defer cancel()
-				s := l.session(fmt.Sprintf("bob%d@example.net", i))
-				s.Stage = checks.RcptTo
-				_, _ = l.c.Check(ctx, s)
+				r := l.session(fmt.Sprintf("bob%d@example.net", i))
+				r.Stage = checks.RcptTo
+				_, _ = l.c.Check(ctx, r)
 			})
 		}
 		wg.Wait()

@@ -25,19 +25,19 @@ import (
 	"milterd/headers"
 )
 
-// server is a mail host that keeps to a script. Its users exist, other addresses do not.
+// server is a mail host with a script. Its users exist, other addresses do not.
 type server struct {
 	users []string
-	// says are its replies to "greeting", and to commands that begin so: the longest that fits. Lines are separated by \n;
-	// a word after "!" is something else than a reply, see act.
+	// says has its replies, by "greeting" or the beginning of a command: the longest that matches. Lines are separated by
+	// "\n". "!" and a word are something else than a reply, see act.
 	says map[string]string
-	// pause comes before each reply.
+	// pause is the time before each reply.
 	pause time.Duration
-	// cert makes it offer STARTTLS.
+	// cert makes the server offer STARTTLS.
 	cert *tls.Certificate
 }
 
-// lab is a network of mail hosts with a check in it, on the clock of a synctest bubble.
+// lab is a network of mail hosts with a check, on the clock of a synctest bubble.
 type lab struct {
 	t       testing.TB
 	env     checks.Env
@@ -47,7 +47,7 @@ type lab struct {
 
 	mu     sync.Mutex
 	dialed []string // addresses
-	heard  []string // what all servers were told
+	heard  []string // commands that the servers received
 	open   int      // connections
 }
 
@@ -55,7 +55,7 @@ func defaults() Settings {
 	return Info.Default.(Settings)
 }
 
-// newLab makes a check whose connections lead to the servers. An address without a server refuses.
+// newLab returns a lab whose connections lead to the servers. An address without a server refuses connections.
 func newLab(t testing.TB, zone string, servers map[string]*server, change func(*Settings)) *lab {
 	t.Helper()
 	l := &lab{t: t, env: checktest.Env(t, zone), servers: servers, store: checktest.NewStore(time.Now)}
@@ -71,7 +71,7 @@ func newLab(t testing.TB, zone string, servers map[string]*server, change func(*
 	return l
 }
 
-// daemon is another check on the same network and store.
+// daemon returns another check with the same network and store.
 func (l *lab) daemon(s Settings) *check {
 	l.t.Helper()
 	c, err := build(s, l.env)
@@ -79,7 +79,7 @@ func (l *lab) daemon(s Settings) *check {
 		l.t.Fatal(err)
 	}
 	c.env.Dial = l.dial
-	c.random = func() string { return "made-up" }
+	c.random = func() string { return randomPrefix + "x" }
 	return c
 }
 
@@ -138,7 +138,7 @@ func (l *lab) serve(s *server, conn net.Conn) {
 	}
 }
 
-// act does what is not SMTP.
+// act does something other than a reply.
 func act(word string, conn net.Conn, in *bufio.Reader) {
 	repeat := func(text string, every time.Duration) {
 		for {
@@ -202,7 +202,7 @@ func (s *server) reply(say string, secured bool) string {
 	return "502 5.5.1 what?"
 }
 
-// outcome is what the check said about a mail.
+// outcome is the result of the check.
 type outcome struct {
 	ids    string // of reasons
 	detail map[string]string
@@ -210,7 +210,7 @@ type outcome struct {
 	took   time.Duration
 }
 
-// mail takes a session through RCPT with the budget of a milter.
+// mail runs the check at RCPT, with the budget of a milter.
 func (l *lab) mail(from string) outcome { return l.at(l.c, checks.RcptTo, l.session(from)) }
 
 func (l *lab) session(from string) *checks.Request {
@@ -218,13 +218,14 @@ func (l *lab) session(from string) *checks.Request {
 	return checktest.Session{Client: "192.31.196.99", Helo: "out.example.net", MailFrom: from, Time: time.Now()}.Request(l.t)
 }
 
-func (l *lab) at(c *check, st checks.Stage, s *checks.Request) outcome {
+// at runs a check at a stage.
+func (l *lab) at(c *check, st checks.Stage, r *checks.Request) outcome {
 	l.t.Helper()
-	s.Stage = st
+	r.Stage = st
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	began := time.Now()
-	vs, err := c.Check(ctx, s)
+	vs, err := c.Check(ctx, r)
 	o := outcome{ids: strings.Join(checktest.IDs(vs), " "), err: err, took: time.Since(began)}
 	for _, v := range vs {
 		o.detail = v.Detail
@@ -247,7 +248,7 @@ func (l *lab) want(what string, o outcome, ids string) {
 	}
 }
 
-// dials counts the connections so far.
+// dials returns the number of connections so far.
 func (l *lab) dials() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -267,7 +268,7 @@ func (l *lab) count(n int) {
 	l.open += n
 }
 
-// said is what the servers were told, QUIT left out, which may be on its way.
+// said returns the commands that the servers received.
 func (l *lab) said() string {
 	synctest.Wait()
 	l.mu.Lock()
@@ -275,8 +276,7 @@ func (l *lab) said() string {
 	return strings.Join(l.heard, "; ")
 }
 
-// bubble runs a test on a clock of its own: it jumps when everybody waits, so that nobody does. What goes on in the background
-// must have ended two minutes after the test, or it fails.
+// bubble runs a test in a synctest bubble. Background work must end within two minutes after the test on the clock of the bubble.
 func bubble(t *testing.T, test func(*testing.T)) {
 	t.Helper()
 	t.Parallel()

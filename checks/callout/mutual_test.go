@@ -13,19 +13,19 @@ import (
 
 type conn = net.Conn
 
-// site is one of two that send mail to each other.
+// site is one of two sites that send mail to each other.
 type site struct {
 	domain string
 	lab    *lab
 	server *server
 }
 
-// enforced tells whether the profile strict refuses the mail.
+// enforced reports whether the profile strict refuses the mail.
 func enforced(o outcome) bool {
 	return strings.Contains(o.ids, "callout-rejected") || strings.Contains(o.ids, "callout-pending")
 }
 
-// twoSites are a.example and b.example, each with one mail host, one user, and a callout address for hosts that refuse <>.
+// twoSites returns a.example and b.example. Each has one mail host, one user, and an address in from.
 func twoSites(t *testing.T, refuseNull bool) (a, b *site) {
 	t.Helper()
 	zone := `
@@ -50,7 +50,7 @@ mx.b.example.   A   192.31.196.2
 	return sites["192.31.196.1"], sites["192.31.196.2"]
 }
 
-// serve is an MTA whose milter is the site's check.
+// serve is an MTA that runs the check of the site before it replies to RCPT.
 func (s *site) serve(conn net.Conn, refuseNull bool) {
 	defer conn.Close()
 	read := make([]byte, 1000)
@@ -72,9 +72,9 @@ func (s *site) serve(conn net.Conn, refuseNull bool) {
 			}
 		}
 		if strings.HasPrefix(line, "RCPT") {
-			session := s.lab.session(from)
-			session.Envelope.Rcpts[0] = checks.Recipient{Address: checks.ParseAddress(strings.Trim(strings.TrimPrefix(line, "RCPT TO:"), "<>"))}
-			if o := s.lab.at(s.lab.c, checks.RcptTo, session); enforced(o) {
+			r := s.lab.session(from)
+			r.Envelope.Rcpts[0] = checks.Recipient{Address: checks.ParseAddress(strings.Trim(strings.TrimPrefix(line, "RCPT TO:"), "<>"))}
+			if o := s.lab.at(s.lab.c, checks.RcptTo, r); enforced(o) {
 				reply = "450 4.1.7 " + o.ids
 			}
 		}

@@ -5,18 +5,17 @@ import (
 	"strings"
 )
 
-// about says what a 5yz reply to RCPT is about.
+// about is what a 5yz reply to RCPT is about.
 type about uint8
 
 const (
-	aboutAddress about = iota // there is no such mailbox
-	aboutUs                   // the host does not want to talk to us, or to this client, or to callouts
-	aboutNow                  // there is one, but it cannot take mail for now
+	aboutAddress about = iota // the mailbox does not exist
+	aboutUs                   // the host refuses this client, or callouts
+	aboutNow                  // the mailbox exists but cannot take mail for now
 )
 
-// policyWords are what hosts say that refuse us and not the address. Where in doubt a word is in the list: nobody must
-// suffer for what somebody thinks of us. "Access denied" is not: one of the largest providers says so of addresses that do
-// not exist.
+// policyWords matches the words of hosts that refuse us and not the address. Doubtful words are included, as a sender must not be
+// refused for what a host says about us. "Access denied" is not: a large provider says so of addresses that do not exist.
 var policyWords = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
 	`block(ed|ing|list\w*)?`, `block-list\w*`, `black-?list\w*`, `deny-?list\w*`, `dnsbl`, `rbl`, `spam\w*`, `barracuda\w*`,
 	`spf`, `dkim`, `dmarc`, `gr[ea]y-?list\w*`, `polic(y|ies)`, `reputation`, `reverse dns`, `rdns`, `ptr`, `helo`, `ehlo`,
@@ -24,8 +23,31 @@ var policyWords = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
 	`client host`, `senders?`, `bounces?`, `call-?(out|back)s?`, `verif\w*`, `(start)?tls`, `encrypt\w*`,
 }, "|") + `)\b`)
 
-// isPolicy tells whether a refusal is about us: by RFC 3463 section 3.8 (security or policy status), or by its words. The
-// mailbox in question is left out of them: "postmaster@spam.example.net" may stand in any refusal.
+var (
+	nullWords    = regexp.MustCompile(`(?i)<>|\b((null|empty|blank) (envelope[- ])?(sender|from|reverse-?path|return-?path)|bounces?)\b`)
+	startTLSWord = regexp.MustCompile(`(?i)\bstarttls\b`)
+)
+
+// about returns what a 5yz reply to RCPT for a mailbox is about, by RFC 3463 if there is an enhanced status code.
+func (r reply) about(mailbox string) about {
+	switch e := r.Enhanced; {
+	case r.isPolicy(mailbox), r.refusesNull(), e == "5.1.7", e == "5.1.8": // the last two: our sender address
+		return aboutUs
+	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552: // full, message too long, system
+		return aboutNow
+	case strings.HasPrefix(e, "5.5.") && e != "5.5.0": // protocol; large providers use 5.5.0 for unknown mailboxes
+		return aboutUs
+	}
+	switch r.Code {
+	case 521, 550, 551, 553, 554, 556:
+		return aboutAddress
+	default: // a 50z, about our syntax, or no reply to RCPT
+		return aboutUs
+	}
+}
+
+// isPolicy reports whether a refusal is about us: by RFC 3463 section 3.8 (security or policy status), or by its words. The
+// mailbox in question is removed from the words first, as it may be "postmaster@spam.example.net".
 func (r reply) isPolicy(mailbox string) bool {
 	if strings.HasPrefix(r.Enhanced, "5.7.") || strings.HasPrefix(r.Enhanced, "4.7.") {
 		return true
@@ -37,35 +59,13 @@ func (r reply) isPolicy(mailbox string) bool {
 	return policyWords.MatchString(text)
 }
 
-// refusesNull tells whether a reply to RCPT refuses the null reverse-path, which Postfix does by default that late.
+// refusesNull reports whether a reply to RCPT refuses the null reverse-path.
 func (r reply) refusesNull() bool {
 	return r.class() == 5 && nullWords.MatchString(strings.Join(r.Lines, " "))
 }
 
-var nullWords = regexp.MustCompile(`(?i)<>|\b((null|empty|blank) (envelope[- ])?(sender|from|reverse-?path|return-?path)|bounces?)\b`)
-
-// needsTLS tells whether a command was refused for want of encryption: RFC 3207 section 4, and X.7.10 of IANA's registry of
-// enhanced status codes.
+// needsTLS reports whether a command was refused because the connection is not encrypted: RFC 3207 section 4, and X.7.10 of
+// IANA's registry of enhanced status codes.
 func (r reply) needsTLS() bool {
 	return r.Code == 530 || strings.HasSuffix(r.Enhanced, ".7.10") || r.class() > 3 && startTLSWord.MatchString(strings.Join(r.Lines, " "))
-}
-
-var startTLSWord = regexp.MustCompile(`(?i)\bstarttls\b`)
-
-// about judges a 5yz reply to RCPT for a mailbox, by RFC 3463 where there is an enhanced status code.
-func (r reply) about(mailbox string) about {
-	switch e := r.Enhanced; {
-	case r.isPolicy(mailbox), r.refusesNull(), e == "5.1.7", e == "5.1.8": // those two: our sender address
-		return aboutUs
-	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552: // full, message too long, system
-		return aboutNow
-	case strings.HasPrefix(e, "5.5.") && e != "5.5.0": // protocol; large providers use 5.5.0 for unknown mailboxes
-		return aboutUs
-	}
-	switch r.Code {
-	case 521, 550, 551, 553, 554, 556:
-		return aboutAddress
-	default: // a 50z, about our syntax, or something that is no answer to RCPT
-		return aboutUs
-	}
 }

@@ -10,7 +10,7 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// TestRealMailHosts asks a real Postfix and a real Sendmail about users that they have, and one that they have not.
+// TestRealMailHosts asks a real Postfix and a real Sendmail about addresses that exist, and about one that does not.
 func TestRealMailHosts(t *testing.T) {
 	miltertest.Require(t)
 	site := miltertest.NewSite(t, "")
@@ -26,9 +26,9 @@ func TestRealMailHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.want("a user", l.mail("alice@mx.test"), "")
-			l.want("another one", l.mail("postmaster@mx.test"), "")
+			l.want("another user", l.mail("postmaster@mx.test"), "")
 			o := l.mail("nobody-of-that-name@mx.test")
-			l.want("nobody", o, "callout-rejected")
+			l.want("an unknown user", o, "callout-rejected")
 			if !strings.HasPrefix(o.detail["reply"], "550 5.1.1 ") {
 				t.Errorf("detail %v", o.detail)
 			}

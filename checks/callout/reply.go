@@ -13,40 +13,41 @@ import (
 	"milterd/checks"
 )
 
-// Limits on what a stranger's host may send us.
+// Limits on what a mail host may send, in bytes if not otherwise said.
 const (
-	// maxLine is the longest line of a reply, in octets with its line end: four times what RFC 5321 section 4.5.3.1.5 allows.
+	// maxLine is the length of a line of a reply with its line end, four times what RFC 5321 section 4.5.3.1.5 allows. Half of
+	// it would still do for almost all hosts; double needs more memory for each connection.
 	maxLine = 2048
-	// maxLines is how many lines a reply may have; the longest are those to EHLO.
+	// maxLines is the number of lines of a reply. The longest are replies to EHLO, of about 20 lines.
 	maxLines = 64
-	// maxOctets is how much one connection may send, TLS handshakes and all.
-	maxOctets = 128 << 10
-	// maxShown is how much of a reply is kept, in octets.
+	// maxBytes is what one connection may receive, including TLS handshakes.
+	maxBytes = 128 << 10
+	// maxShown is the length of a reply that is kept. Half of it would cut off the links that large providers send.
 	maxShown = 300
 )
 
 var (
-	errLine   = fmt.Errorf("sent a line of more than %d octets", maxLine)
-	errLines  = fmt.Errorf("sent a reply of more than %d lines", maxLines)
-	errOctets = fmt.Errorf("sent more than %d octets", maxOctets)
-	errEarly  = errors.New("went on talking in clear text after STARTTLS")
+	errLine      = fmt.Errorf("sent a line of more than %d bytes", maxLine)
+	errLines     = fmt.Errorf("sent a reply of more than %d lines", maxLines)
+	errBytes     = fmt.Errorf("sent more than %d bytes", maxBytes)
+	errEarlyData = errors.New("sent more after its reply to STARTTLS, in clear text")
 )
 
-// garbage is a line that is no reply.
-type garbage string
+// notSMTP is the error of a line that is no reply.
+type notSMTP string
 
-func (g garbage) Error() string {
-	return "does not speak SMTP: " + strconv.Quote(checks.Clean(string(g), 80))
+func (line notSMTP) Error() string {
+	return "does not speak SMTP: " + strconv.Quote(checks.Clean(string(line), 80))
 }
 
-// reply is one reply, RFC 5321 section 4.2.
+// reply is a reply, RFC 5321 section 4.2.
 type reply struct {
 	Code     int      // 200 to 599
-	Enhanced string   // RFC 2034, of the first line; empty if there is none or it contradicts the code
-	Lines    []string // the texts without their codes; one at least
+	Enhanced string   // RFC 2034, of the first line; empty if there is none, or if its class is not that of Code
+	Lines    []string // texts without the codes; at least one
 }
 
-// readReply reads one reply. A bare LF ends a line too, as some servers have it.
+// readReply reads a reply. A bare LF ends a line too, as some servers send it.
 func readReply(r *bufio.Reader) (reply, error) {
 	var out reply
 	for range maxLines {
@@ -62,7 +63,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 		text := strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r")
 		code, rest, more, ok := splitLine(text)
 		if !ok || out.Code != 0 && code != out.Code {
-			return reply{}, garbage(text)
+			return reply{}, notSMTP(text)
 		}
 		enhanced, rest := splitEnhanced(code, rest)
 		if out.Code == 0 {
@@ -76,7 +77,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 	return reply{}, errLines
 }
 
-// splitLine takes a reply line apart: Reply-line of RFC 5321 section 4.2, where the text may be missing.
+// splitLine splits a reply line: Reply-line of RFC 5321 section 4.2, in which the text may be missing.
 func splitLine(line string) (code int, text string, more, ok bool) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, "", false, false
@@ -96,7 +97,7 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 var enhancedCode = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}( |$)`)
 
-// splitEnhanced takes the enhanced status code from the beginning of a text, if its class is that of the reply code.
+// splitEnhanced splits the enhanced status code from the text, if its class is that of the code.
 func splitEnhanced(code int, text string) (enhanced, rest string) {
 	if !enhancedCode.MatchString(text) || int(text[0]-'0') != code/100 {
 		return "", text
@@ -105,15 +106,15 @@ func splitEnhanced(code int, text string) (enhanced, rest string) {
 	return enhanced, rest
 }
 
-// String is the reply in one line, printable and shortened: "550 5.1.1 no such user".
+// String returns the reply in one line of printable US-ASCII: "550 5.1.1 no such user".
 func (r reply) String() string {
 	return checks.Clean(strings.Join([]string{strconv.Itoa(r.Code), r.Enhanced, strings.Join(r.Lines, " ")}, " "), maxShown)
 }
 
-// class is the first digit of the code.
+// class returns the first digit of the code.
 func (r reply) class() int { return r.Code / 100 }
 
-// offers tells whether a reply to EHLO announces a service extension, RFC 5321 section 4.1.1.1.
+// offers reports whether a reply to EHLO has a service extension, RFC 5321 section 4.1.1.1.
 func (r reply) offers(extension string) bool {
 	for _, line := range r.Lines[1:] {
 		word, _, _ := strings.Cut(line, " ")
@@ -124,15 +125,15 @@ func (r reply) offers(extension string) bool {
 	return false
 }
 
-// limited ends a connection that sends more than is left.
-type limited struct {
+// limitedConn is a connection that fails when it has received too much.
+type limitedConn struct {
 	net.Conn
-	left int
+	left int // bytes
 }
 
-func (c *limited) Read(p []byte) (int, error) {
+func (c *limitedConn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
-		return 0, errOctets
+		return 0, errBytes
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.left)])
 	c.left -= n

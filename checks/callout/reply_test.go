@@ -13,35 +13,35 @@ func TestReadReply(t *testing.T) {
 	for _, c := range []struct {
 		name, in string
 		want     string // String
-		err      error  // as errors.Is; garbage("") for any
+		err      error  // as errors.Is; notSMTP("") for any
 	}{
 		{"one line", "250 2.1.0 OK\r\n", "250 2.1.0 OK", nil},
 		{"a bare LF", "250 OK\n", "250 OK", nil},
 		{"a code alone", "250\r\n", "250", nil},
 		{"a code with a space", "250 \r\n", "250", nil},
 		{"many lines", "550-5.1.1 no\r\n550-\r\n550 5.1.1 user\r\n", "550 5.1.1 no user", nil},
-		{"a class that contradicts the code stays text", "550 2.1.0 no\r\n", "550 2.1.0 no", nil},
+		{"an enhanced status code of another class", "550 2.1.0 no\r\n", "550 2.1.0 no", nil},
 		{"control characters", "550 \x00\x1b[2J\tno\xff\r\n", "550 ??[2J no?", nil},
 		{"the rest stays unread", "220 a\r\n250 b\r\n", "220 a", nil},
 		{"nothing", "", "", io.EOF},
 		{"half a line", "250 O", "", io.ErrUnexpectedEOF},
 		{"half a reply", "250-a\r\n", "", io.EOF},
-		{"other codes", "250-a\r\n251 b\r\n", "", garbage("")},
-		{"a word", "hello\r\n", "", garbage("")},
-		{"a code of one class too many", "650 a\r\n", "", garbage("")},
-		{"a code of no class", "050 a\r\n", "", garbage("")},
-		{"no separator", "2500 a\r\n", "", garbage("")},
-		{"an empty line", "\r\n", "", garbage("")},
-		{"a line of 2048 octets", "250 " + strings.Repeat("a", 2042) + "\r\n", "250 " + strings.Repeat("a", maxShown-7) + "...", nil},
-		{"one octet more", "250 " + strings.Repeat("a", 2043) + "\r\n", "", errLine},
+		{"other codes", "250-a\r\n251 b\r\n", "", notSMTP("")},
+		{"a word", "hello\r\n", "", notSMTP("")},
+		{"a code over 599", "650 a\r\n", "", notSMTP("")},
+		{"a code under 200", "050 a\r\n", "", notSMTP("")},
+		{"no separator", "2500 a\r\n", "", notSMTP("")},
+		{"an empty line", "\r\n", "", notSMTP("")},
+		{"a line of 2048 bytes", "250 " + strings.Repeat("a", 2042) + "\r\n", "250 " + strings.Repeat("a", maxShown-7) + "...", nil},
+		{"a line of 2049 bytes", "250 " + strings.Repeat("a", 2043) + "\r\n", "", errLine},
 		{"64 lines", strings.Repeat("250-\r\n", 63) + "250 a\r\n", "250 a", nil},
-		{"one line more", strings.Repeat("250-\r\n", 64) + "250 a\r\n", "", errLines},
+		{"65 lines", strings.Repeat("250-\r\n", 64) + "250 a\r\n", "", errLines},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r, err := readReply(bufio.NewReaderSize(strings.NewReader(c.in), maxLine))
-			if _, ok := c.err.(garbage); ok {
-				if _, is := errors.AsType[garbage](err); !is {
+			if _, ok := c.err.(notSMTP); ok {
+				if _, is := errors.AsType[notSMTP](err); !is {
 					t.Errorf("error %v", err)
 				}
 				return
@@ -53,13 +53,13 @@ func TestReadReply(t *testing.T) {
 	}
 }
 
-func TestOctetsAreBounded(t *testing.T) {
+func TestBytesAreLimited(t *testing.T) {
 	t.Parallel()
-	ours := &limited{left: 10}
+	ours := &limitedConn{left: 10}
 	ours.Conn = pipeOf(strings.Repeat("x", 100))
 	got, err := io.ReadAll(ours)
-	if len(got) != 10 || !errors.Is(err, errOctets) {
-		t.Errorf("read %d octets, %v", len(got), err)
+	if len(got) != 10 || !errors.Is(err, errBytes) {
+		t.Errorf("read %d bytes, %v", len(got), err)
 	}
 }
 
@@ -109,8 +109,7 @@ func TestAbout(t *testing.T) {
 	}
 }
 
-// FuzzReadReply: whatever a host sends, a reply is what SMTP allows, its text can be shown, and written out again it is read
-// as the same.
+// FuzzReadReply tests that a reply has the form that SMTP allows, can be shown, and is parsed as the same when it is written again.
 func FuzzReadReply(f *testing.F) {
 	for _, s := range []string{
 		"220 mx ESMTP\r\n", "250-mx\r\n250-SIZE 1\r\n250 STARTTLS\r\n", "550 5.1.1 no\n", "250\r\n", "550-5.1.1 a\r\n550 b\r\n", "\xff\x00\r\n", "250 2.0.0\r\n",
@@ -123,7 +122,7 @@ func FuzzReadReply(f *testing.F) {
 		b := bufio.NewReaderSize(src, maxLine)
 		r, err := readReply(b)
 		if read := len(in) - src.Len() - b.Buffered(); read > maxLine*maxLines {
-			t.Errorf("took %d octets", read)
+			t.Errorf("read %d bytes", read)
 		}
 		if err != nil {
 			if len(cause(err)) > maxShown || strings.ContainsFunc(cause(err), unprintable) {
@@ -144,7 +143,7 @@ func FuzzReadReply(f *testing.F) {
 		r.needsTLS()
 		r.offers("STARTTLS")
 		if r.Enhanced == "" {
-			return // a text that looks like an enhanced code would be taken for one, if others before it were taken away
+			return // a text that looks like an enhanced status code would be parsed as one
 		}
 		var out strings.Builder
 		for i, line := range r.Lines {

@@ -12,82 +12,83 @@ import (
 	"milterd/checks"
 )
 
-// What is counted beside the kinds of answers, for each callout once, since the check was made.
+// What is counted since the start, beside the results of callouts.
 const (
 	countCallouts    = "callouts"    // begun
-	countKnown       = "known"       // answers that were remembered
+	countKnown       = "known"       // answers from the store
 	countConnections = "connections" // to mail hosts
-	countPending     = "pending"     // mails that got no answer in time
+	countPending     = "pending"     // mails without an answer in time
 	countLimited     = "limited"     // callouts not made because of a limit
 )
 
-// counted are all of them, so that each is told before there is one.
+// counted are all counts, which conditions show even if they are zero.
 var counted = []string{
 	countCallouts, countKnown, countConnections, countPending, countLimited,
 	string(isAccepted), string(isRejected), string(isAcceptAll), string(isTemporary), string(isFailed), string(isRefused),
 }
 
 const (
-	// maxClosed is how many mail hosts that refuse us are known for the report.
-	maxClosed = 1000
-	// shownClosed is how many of them it names.
-	shownClosed = 5
+	// maxRefusing is how many mail hosts that refuse us are kept for the report, and in memory: strangers choose their number.
+	maxRefusing = 1000
+	// maxRefusingShown is how many of them the report names.
+	maxRefusingShown = 5
 )
 
-// tally is what the operator is told of. Mail hosts are strangers, and as many as a stranger likes: they are counted together.
-type tally struct {
-	mu     sync.Mutex
-	counts map[string]uint64
-	closed map[string]closing // by name of the mail host
-	today  int64              // connections of the site in the running day
+// stats are what the operator sees. Its methods are safe for concurrent use.
+type stats struct {
+	mu       sync.Mutex
+	counts   map[string]uint64
+	refusing map[string]refusal // by name of the mail host
+	today    int64              // connections of the site in the current day
 }
 
-// closing is a mail host that refuses us.
-type closing struct {
+// refusal is that of a mail host that is not asked until a time.
+type refusal struct {
 	until time.Time
 	reply string
 }
 
-func (t *tally) count(what string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.counts == nil {
-		t.counts = map[string]uint64{}
+func (s *stats) count(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts == nil {
+		s.counts = map[string]uint64{}
 	}
-	t.counts[what]++
+	s.counts[what]++
 }
 
-// refusal notes that a mail host is left alone for a while, if it is.
-func (t *tally) refusal(a answer, ttl time.Duration) {
-	if a.Kind != isRefused {
+// addRefusal records the mail host of an answer, if it refuses us.
+func (s *stats) addRefusal(a answer, ttl time.Duration) {
+	if a.Result != isRefused {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed == nil {
-		t.closed = map[string]closing{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusing == nil {
+		s.refusing = map[string]refusal{}
 	}
-	if _, known := t.closed[a.Host]; known || len(t.closed) < maxClosed {
-		t.closed[a.Host] = closing{time.Unix(a.At, 0).Add(ttl), a.Reply}
+	if _, known := s.refusing[a.Host]; known || len(s.refusing) < maxRefusing {
+		s.refusing[a.Host] = refusal{until: time.Unix(a.At, 0).Add(ttl), reply: a.Reply}
 	}
 }
 
-// Maintain implements checks.Maintainer: it looks what the whole site has used of its day.
+// Maintain implements checks.Maintainer. It reads how many connections the site has made in the current day.
 func (c *check) Maintain(ctx context.Context, now time.Time) {
 	value, ok, err := c.env.Store.Get(ctx, dailyKey)
-	c.tally.mu.Lock()
-	defer c.tally.mu.Unlock()
-	for host, cl := range c.tally.closed {
-		if !now.Before(cl.until) {
-			delete(c.tally.closed, host)
+	s := &c.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for host, r := range s.refusing {
+		if !now.Before(r.until) {
+			delete(s.refusing, host)
 		}
 	}
 	if err != nil {
 		return
 	}
-	c.tally.today = 0
+	s.today = 0
 	if n, err := strconv.ParseInt(string(value), 10, 64); ok && err == nil {
-		c.tally.today = min(n, int64(c.Daily)) // the counter goes on beyond the limit
+		s.today = min(n, int64(c.Daily)) // the counter counts beyond the limit
 	}
 }
 
@@ -96,45 +97,45 @@ func (c *check) Report() []checks.Condition {
 	c.mu.Lock()
 	flights := len(c.flights)
 	c.mu.Unlock()
-	t := &c.tally
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	report := checks.Condition{Name: "mail hosts", State: "on", Counts: map[string]uint64{
-		"under_way": uint64(flights), "refusing": uint64(len(t.closed)), "today": uint64(t.today), "daily": uint64(c.Daily),
+	s := &c.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	condition := checks.Condition{Name: "mail hosts", State: "on", Counts: map[string]uint64{
+		"under_way": uint64(flights), "refusing": uint64(len(s.refusing)), "today": uint64(s.today), "daily": uint64(c.Daily),
 	}}
 	for _, name := range counted {
-		report.Counts[strings.ReplaceAll(name, "-", "_")] = t.counts[name]
+		condition.Counts[strings.ReplaceAll(name, "-", "_")] = s.counts[name]
 	}
 	var why []string
-	if t.today >= int64(c.Daily) {
-		report.State = "spent"
-		why = append(why, "nobody is asked until the limit daily allows it again")
+	if s.today >= int64(c.Daily) {
+		condition.State = "spent"
+		why = append(why, "the limit daily is reached, no host is asked until it allows callouts again")
 	}
-	if len(t.closed) > 0 {
-		why = append(why, fmt.Sprintf("left alone because they refuse us: %s", t.refusing()))
+	if len(s.refusing) > 0 {
+		why = append(why, "not asked because they refuse callouts: "+s.refusingHosts())
 	}
-	report.Why = strings.Join(why, "; ")
-	return []checks.Condition{report}
+	condition.Why = strings.Join(why, "; ")
+	return []checks.Condition{condition}
 }
 
-// refusing lists mail hosts that refuse us, for people: who does so longest from now on comes first.
-func (t *tally) refusing() string {
+// refusingHosts lists mail hosts that refuse us, those for the longest time first. The caller holds mu.
+func (s *stats) refusingHosts() string {
 	var hosts []string
-	for host := range t.closed {
+	for host := range s.refusing {
 		hosts = append(hosts, host)
 	}
 	slices.SortFunc(hosts, func(a, b string) int {
-		if c := t.closed[b].until.Compare(t.closed[a].until); c != 0 {
+		if c := s.refusing[b].until.Compare(s.refusing[a].until); c != 0 {
 			return c
 		}
 		return strings.Compare(a, b)
 	})
 	var list []string
-	for _, host := range hosts[:min(shownClosed, len(hosts))] {
-		cl := t.closed[host]
-		list = append(list, fmt.Sprintf("%s until %s (%s)", checks.Clean(host, maxShown), cl.until.UTC().Format(time.RFC3339), cl.reply))
+	for _, host := range hosts[:min(maxRefusingShown, len(hosts))] {
+		r := s.refusing[host]
+		list = append(list, fmt.Sprintf("%s until %s (%s)", checks.Clean(host, maxShown), r.until.UTC().Format(time.RFC3339), r.reply))
 	}
-	if more := len(hosts) - shownClosed; more > 0 {
+	if more := len(hosts) - maxRefusingShown; more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(list, ", ")

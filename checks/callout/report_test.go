@@ -12,12 +12,7 @@ import (
 	"milterd/checks"
 )
 
-var (
-	_ checks.Maintainer = (*check)(nil)
-	_ checks.Maintainer = (*check)(nil)
-)
-
-// report is the one condition of a check that was tended now.
+// report returns the condition of a check, after Maintain.
 func (l *lab) report(c *check) checks.Condition {
 	l.t.Helper()
 	c.Maintain(l.t.Context(), time.Now())
@@ -61,11 +56,11 @@ func TestReportCounts(t *testing.T) {
 		l.mail("bob@n2.example")
 		got := l.report(l.c)
 		if got.Counts["under_way"] != 1 || got.Counts["pending"] != 1 {
-			t.Errorf("while one is under way: %v", got.Counts)
+			t.Errorf("during a callout: %v", got.Counts)
 		}
 		time.Sleep(maxFlight)
 		if got = l.report(l.c); got.Counts["under_way"] != 0 || got.Counts["failed"] != 2 {
-			t.Errorf("when it has ended: %v", got.Counts)
+			t.Errorf("after it ended: %v", got.Counts)
 		}
 	})
 }
@@ -77,7 +72,7 @@ func TestReportOfLimits(t *testing.T) {
 			l.mail(fmt.Sprintf("bob@n%d.example", i))
 		}
 		l.wantCounts("over per_mx", l.report(l.c), map[string]uint64{"callouts": 12, "connections": 10, "rejected": 10, "limited": 2, "today": 10})
-		l.c.most = 0
+		l.c.maxFlights = 0
 		l.mail("bob@n19.example")
 		if got := l.report(l.c).Counts; got["limited"] != 3 || got["callouts"] != 12 {
 			t.Errorf("too many at a time: %v", got)
@@ -97,10 +92,10 @@ func TestReportOfRefusals(t *testing.T) {
 		l.mail("bob@d0.example")
 		got := l.report(l.c)
 		until := time.Now().Add(3 * time.Hour).UTC().Format(time.RFC3339)
-		if want := "left alone because they refuse us: mx0.example until " + until + " (550 5.7.1 no?callouts)"; got.Why != want || got.State != "on" {
+		if want := "not asked because they refuse callouts: mx0.example until " + until + " (550 5.7.1 no?callouts)"; got.Why != want || got.State != "on" {
 			t.Errorf("got  %s: %s\nwant %s", got.State, got.Why, want)
 		}
-		// Another daemon learns of it as soon as it would have asked.
+		// Another daemon reads it from the store.
 		second := l.daemon(l.c.Settings)
 		l.at(second, checks.RcptTo, l.session("carol@d0.example"))
 		if got := l.report(second); got.Counts["refusing"] != 1 || got.Counts["connections"] != 0 {
@@ -110,7 +105,7 @@ func TestReportOfRefusals(t *testing.T) {
 			l.mail(fmt.Sprintf("bob@d%d.example", i))
 		}
 		got = l.report(l.c)
-		if got.Counts["refusing"] != 7 || strings.Count(got.Why, "550") != shownClosed || !strings.HasSuffix(got.Why, ", and 2 more") {
+		if got.Counts["refusing"] != 7 || strings.Count(got.Why, "550") != maxRefusingShown || !strings.HasSuffix(got.Why, ", and 2 more") {
 			t.Errorf("got %v: %s", got.Counts, got.Why)
 		}
 		time.Sleep(3 * time.Hour)
@@ -149,18 +144,18 @@ func TestReportOfTheDay(t *testing.T) {
 	})
 }
 
-// TestReportIsBounded: a stranger with many mail hosts takes up neither memory nor the report.
-func TestReportIsBounded(t *testing.T) {
+// TestRefusingHostsAreLimited tests that a stranger with many mail hosts does not fill the memory.
+func TestRefusingHostsAreLimited(t *testing.T) {
 	t.Parallel()
-	var tl tally
-	for i := range 3 * maxClosed {
-		tl.refusal(answer{Kind: isRefused, Host: fmt.Sprintf("mx%d.example", i), At: 1}, time.Hour)
+	var tl stats
+	for i := range 3 * maxRefusing {
+		tl.addRefusal(answer{Result: isRefused, Host: fmt.Sprintf("mx%d.example", i), At: 1}, time.Hour)
 	}
-	if len(tl.closed) != maxClosed {
-		t.Errorf("%d are kept", len(tl.closed))
+	if len(tl.refusing) != maxRefusing {
+		t.Errorf("%d are kept", len(tl.refusing))
 	}
-	tl.refusal(answer{Kind: isRefused, Host: "mx0.example", At: 5}, time.Hour)
-	if got := tl.closed["mx0.example"].until.Unix(); got != 3605 {
-		t.Errorf("one that is known: until %d", got)
+	tl.addRefusal(answer{Result: isRefused, Host: "mx0.example", At: 5}, time.Hour)
+	if got := tl.refusing["mx0.example"].until.Unix(); got != 3605 {
+		t.Errorf("a known host: until %d", got)
 	}
 }

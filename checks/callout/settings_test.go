@@ -6,22 +6,6 @@ import (
 	"time"
 )
 
-func TestNames(t *testing.T) {
-	t.Parallel()
-	n, err := parseNames([]string{"example.net", ".Example.com", "x.example.org"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]bool{
-		"example.net": true, "a.example.net": false, "example.com": true, "a.b.example.com": true, "badexample.com": false,
-		"x.example.org": true, "example.org": false, "": false,
-	} {
-		if n.has(name) != want {
-			t.Errorf("%q: %v", name, !want)
-		}
-	}
-}
-
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	if err := defaults().Validate(); err != nil {

@@ -122,8 +122,8 @@ var scriptedHosts = []senderCase{
 	},
 	{
 		name: "endless line", from: "ann@line.test",
-		codes: "450 4.1.7", text: "more than 2048 octets",
-		reason: unreachable, at: "greeting", reply: "more than 2048 octets",
+		codes: "450 4.1.7", text: "more than 2048 bytes",
+		reason: unreachable, at: "greeting", reply: "more than 2048 bytes",
 	},
 	{
 		name: "garbage", from: "ann@garbage.test",

@@ -276,7 +276,12 @@ func (c *conn) release() {
 // drain shortens the read deadline while the server is draining, unless a transaction is open. Shutdown calls it from another
 // goroutine.
 func (c *conn) drain() {
-	if left, stopping := c.linger(); stopping {
-		c.Conn.SetReadDeadline(time.Now().Add(left))
+	left, stopping := c.linger()
+	if !stopping {
+		return
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(left))
+	if c.busy.Load() { // a transaction began meanwhile
+		c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.IdleTimeout, defaultIdleTimeout)))
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"milterd/milter/evidence"
 	"milterd/milter/log"
 	"milterd/milter/rdap"
+	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 	"milterd/milter/web"
@@ -47,7 +48,9 @@ type daemon struct {
 	store    *store.Store
 	clock    *checks.Clock
 	registry *rdap.Client
-	explain  explainer
+	records  *records.Log   // nil: none are kept
+	signer   records.Signer // of links
+	linkURL  string         // empty: replies have no links
 	evidence *evidence.Collector
 	metrics  *web.Metrics
 	history  *dashboard.History
@@ -74,7 +77,7 @@ func (d *daemon) env() checks.Env {
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	return newPipeline(cfg, d.env(), func(o *checks.Options) {
 		o.Announce, o.Took, o.Clock = d.resolver, d.metrics.Took, d.clock
-		d.explain.options(o)
+		d.recordOptions(o)
 	})
 }
 

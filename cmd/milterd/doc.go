@@ -27,7 +27,7 @@ func newDoc() *cobra.Command {
 		Short: "Print the manual",
 		Long: `Print the manual, a guide or a reference at a time. Without a subject it lists them. At a terminal, guides are laid out for
 its width; elsewhere they are Markdown.`,
-		Args: noSuchCommand, SuggestionsMinimumDistance: 2,
+		Args: unknownCommand, SuggestionsMinimumDistance: 2,
 		RunE: func(cmd *cobra.Command, _ []string) error { return listSubjects(cmd) },
 	}
 	for _, g := range doc.Guides() {

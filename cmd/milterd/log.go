@@ -1,67 +1,96 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
 )
 
 func newLog(configFile *string) *cobra.Command {
-	r := &remote{configFile: configFile}
 	var args logArgs
 	since := ""
 	cmd := &cobra.Command{
-		Use: "log", Short: "Find decisions: what became of a mail, and why", Args: cobra.NoArgs,
-		Long: `Find the records of decisions, the last one first: refused, deferred, watched and accepted mail of the last days, as long as
-the setting records keeps it. With --ref, shows one of them completely: every check, what it asked the DNS and what that said.`,
+		Use:   "log",
+		Short: "Find decisions and show their reasons",
+		Long: `Find the records of decisions on refused, deferred, watched and accepted mail, the newest first. The daemon keeps them as long
+as the setting records says. With --ref, show one record completely: every check, its DNS questions and their answers.`,
 		Example: `  milterd log --sender example.net --since 2d
   milterd log --rcpt bob@example.org --action reject
   milterd log --ref https://mx.example.org/why/rdns-missing?r=...`,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if since != "" {
-				if args.Since, err = config.ParseDuration(since); err != nil {
-					return fmt.Errorf("--since: %w", err)
-				}
-			}
-			if args.Ref != "" && records.IDIn(args.Ref) == "" {
-				return errors.New("--ref: want the link of a reply, or what follows r= in it")
-			}
-			args.Trace = r.json
-			return ask(cmd, r, "log", args, func(w io.Writer, list []records.Record) {
-				if args.Ref != "" && len(list) == 1 {
-					showRecord(w, list[0])
-				} else {
-					showRecords(w, list)
-				}
-			})
-		},
+		Args: cobra.NoArgs,
 	}
-	r.flags(cmd)
+	r := newRemote(cmd, configFile)
 	f := cmd.Flags()
-	f.StringVar(&args.Sender, "sender", "", "sender `ADDRESS`, domain with what is below it, or <>")
-	f.StringVar(&args.Rcpt, "rcpt", "", "recipient `ADDRESS`, or domain with what is below it")
-	f.StringVar(&args.Client, "client", "", "address or network of the `CLIENT`, or a domain of its names")
+	f.StringVar(&args.Sender, "sender", "", "sender `ADDRESS`, or domain with its subdomains, or <>")
+	f.StringVar(&args.Rcpt, "rcpt", "", "recipient `ADDRESS`, or domain with its subdomains")
+	f.StringVar(&args.Client, "client", "", "address or network of the `CLIENT`, or the domain of its name or HELO name")
 	f.StringVar(&args.Reason, "reason", "", "`ID` of a reason that applied")
-	f.StringVar(&args.Action, "action", "", "`WHAT` was done: accept, watch, greylist, tempfail or reject, or refused for the last two")
-	f.StringVar(&args.Session, "session", "", "`ID` of a session, as in the log")
-	f.StringVar(&args.Ref, "ref", "", "the `LINK` of a reply, or what follows r= in it")
-	f.StringVar(&since, "since", "", "no longer `AGO` than that: s, m, h, d")
-	f.IntVar(&args.Max, "max", 100, "show `N` at most; 0: all")
+	f.StringVar(&args.Action, "action", "", "`ACTION` that was taken: accept, watch, greylist, tempfail, reject, or refused for the last two")
+	f.StringVar(&args.Session, "session", "", "session `ID`, as in the log")
+	f.StringVar(&args.Ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
+	f.StringVar(&since, "since", "", "maximum `AGE` in s, m, h or d")
+	f.IntVar(&args.Max, "max", 100, "show at most `N` records; 0: all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if since != "" {
+			if args.Since, err = config.ParseDuration(since); err != nil {
+				return fmt.Errorf("--since: %w", err)
+			}
+		}
+		if args.Ref != "" && records.IDIn(args.Ref) == "" {
+			return errors.New("--ref: want the link in a reply, or the part of it after r=")
+		}
+		args.Trace = r.json
+		return call(cmd, r, "log", args, func(w io.Writer, list []records.Record) {
+			if args.Ref != "" && len(list) == 1 {
+				showRecord(w, list[0])
+			} else {
+				showRecords(w, list)
+			}
+		})
+	}
 	return cmd
 }
 
-// shownName is how much of a name or address stands in a table, in octets.
-const shownName = 60
+// logArgs are the arguments of the function log, see records.Query.
+type logArgs struct {
+	Sender, Rcpt, Client, Reason, Action, Session string
 
-// one makes what came from outside fit for a terminal.
-func one(s string) string { return checks.Clean(s, shownName) }
+	Ref   string        // the record that a reply refers to; the other fields are not used
+	Since time.Duration // maximum age; 0: no limit
+	Max   int           // 0: no limit
+	Trace bool
+}
+
+func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, error) {
+	if d.records == nil {
+		return nil, errors.New("no records are kept: records.max is 0")
+	}
+	if a.Ref != "" {
+		return d.records.Find(ctx, records.Query{ID: records.IDIn(a.Ref), Max: 1, Trace: true})
+	}
+	q := records.Query{
+		Sender:  a.Sender,
+		Rcpt:    a.Rcpt,
+		Client:  a.Client,
+		Reason:  a.Reason,
+		Action:  a.Action,
+		Session: a.Session,
+		Max:     a.Max,
+		Trace:   a.Trace,
+	}
+	if a.Since > 0 {
+		q.Since = time.Now().Add(-a.Since)
+	}
+	return d.records.Find(ctx, q)
+}
 
 func showRecords(w io.Writer, list []records.Record) {
 	if len(list) == 0 {
@@ -70,36 +99,28 @@ func showRecords(w io.Writer, list []records.Record) {
 	}
 	fmt.Fprintln(w, "TIME\tACTION\tREASON\tCLIENT\tHELO\tFROM\tTO\tSESSION")
 	for _, r := range list {
-		to := make([]string, len(r.Rcpts))
+		rcpts := make([]string, len(r.Rcpts))
 		for i, rcpt := range r.Rcpts {
-			to[i] = "<" + one(rcpt) + ">"
+			rcpts[i] = "<" + printableName(rcpt) + ">"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n",
-			when(r.Time), r.Action, orDash(r.Reason), clientText(r), orDash(one(r.Helo)), one(r.MailFrom), strings.Join(to, " "), r.Session)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Action, orDash(r.Reason), clientAddress(r),
+			orDash(printableName(r.Helo)), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
 	}
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func clientText(r records.Record) string {
+func clientAddress(r records.Record) string {
 	if !r.Client.IsValid() {
 		return "unknown"
 	}
 	return r.Client.String()
 }
 
-// showRecord shows all of one record.
 func showRecord(w io.Writer, r records.Record) {
-	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, checks.Clean(value, shownLine)) }
-	line("time", when(r.Time))
+	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, printableLine(value)) }
+	line("time", formatTime(r.Time))
 	line("session", r.Session)
 	line("queue id", orDash(r.QueueID))
-	line("client", clientText(r)+" "+r.ClientName)
+	line("client", clientAddress(r)+" "+r.ClientName)
 	line("helo", orDash(r.Helo))
 	line("from", "<"+r.MailFrom+">")
 	for _, rcpt := range r.Rcpts {
@@ -111,14 +132,14 @@ func showRecord(w io.Writer, r records.Record) {
 		line(o.Reason, fmt.Sprintf("%s (%s): %s", o.Action, o.Stage, o.Text))
 	}
 	for _, c := range r.Checks {
-		said := strings.Join(c.Reasons, ", ")
+		result := strings.Join(c.Reasons, ", ")
 		switch {
 		case c.Error != "":
-			said = "could not find out: " + c.Error
-		case said == "":
-			said = "ok"
+			result = "failed: " + c.Error
+		case result == "":
+			result = "ok"
 		}
-		line(c.Check, fmt.Sprintf("%s: %s [%.1f ms]", c.Stage, said, c.Millis))
+		line(c.Check, fmt.Sprintf("%s: %s [%.1f ms]", c.Stage, result, c.Millis))
 		for _, a := range c.Asked {
 			line("", fmt.Sprintf("%s? %s [%.1f ms]", a.Question, a.Answer, a.Millis))
 		}

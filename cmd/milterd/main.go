@@ -24,7 +24,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run executes the command line until it is done or ctx is, and returns the exit code.
+// run executes a command line and returns the exit code. Commands that take long end when ctx does.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -41,19 +41,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
-// errReported is the error of a command that has printed what is wrong.
+// errReported is the error of a command that has already printed why it failed.
 var errReported = errors.New("failed")
 
 func newRoot() *cobra.Command {
 	var configFile string
 	root := &cobra.Command{
 		Use:   "milterd",
-		Short: "a milter that checks who sends, and says why when it refuses",
-		Long: `milterd is a mail filter for Postfix (smtpd_milters) and Sendmail (INPUT_MAIL_FILTER). It checks reverse DNS, HELO,
-sender, SPF and header fields before a message is accepted, and every refusal names its reason.
+		Short: "A mail filter that checks the sender of a message and explains each refusal",
+		Long: `milterd is a mail filter (milter) for Postfix (smtpd_milters) and Sendmail (INPUT_MAIL_FILTER). It checks reverse DNS, HELO,
+sender, SPF and header fields before a message is accepted. Every refusal names its reason.
 
-Without a command it serves.`,
-		Args:          noSuchCommand,
+Without a command, milterd runs the daemon, as "milterd serve" does.`,
+		Args:          unknownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
@@ -61,7 +61,7 @@ Without a command it serves.`,
 		Version:                    version(),
 	}
 	root.SetVersionTemplate("milterd {{.Version}}\n")
-	root.PersistentFlags().StringVarP(&configFile, "config", "c", "", "configuration `FILE` (YAML); without one the defaults hold")
+	root.PersistentFlags().StringVarP(&configFile, "config", "c", "", "configuration `FILE` in YAML (default: built-in defaults)")
 	serve := newServe(&configFile)
 	root.Flags().AddFlagSet(serve.Flags())
 	root.RunE = serve.RunE
@@ -70,8 +70,37 @@ Without a command it serves.`,
 	return root
 }
 
-// noSuchCommand returns an error for an argument of the root command: a mistyped command must not start a daemon.
-func noSuchCommand(cmd *cobra.Command, args []string) error {
+// newGroup returns a command that has sub-commands and does nothing itself. It fails without one of them, so that a script
+// notices the mistake.
+func newGroup(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:                        name,
+		Short:                      short,
+		Args:                       unknownCommand,
+		SuggestionsMinimumDistance: 2,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var names []string
+			for _, c := range cmd.Commands() {
+				if c.IsAvailableCommand() {
+					names = append(names, c.Name())
+				}
+			}
+			return fmt.Errorf("%s: want one of the commands %s", name, strings.Join(names, ", "))
+		},
+	}
+}
+
+// oneArgument returns an error unless there is one argument, that which cmd.Use names.
+func oneArgument(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one argument: %s (see --help)", cmd.UseLine())
+	}
+	return nil
+}
+
+// unknownCommand returns an error for an argument of a command that takes none but the names of its sub-commands. A mistyped
+// command must not start a daemon.
+func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}

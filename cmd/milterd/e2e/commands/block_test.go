@@ -13,7 +13,7 @@ import (
 func TestBlockCommands(t *testing.T) {
 	t.Parallel()
 	d, _ := daemontest.StartWithSocket(t, nil, "")
-	if out := d.MustRun(t, "block", "list"); out != "nobody is blocked\n" {
+	if out := d.MustRun(t, "block", "list"); out != "no blocks\n" {
 		t.Errorf("empty list: %q", out)
 	}
 	if list := daemontest.DecodeJSON[[]daemontest.BlockedClient](t, d, "block", "list"); len(list) != 0 {
@@ -51,7 +51,7 @@ func TestBlockCommands(t *testing.T) {
 	}
 	daemontest.WantRow(t, d.MustRun(t, "block", "list"), "192.0.2.9/32", "1", "yes", "too", "many", "unknown", "recipients")
 
-	if out := d.MustRun(t, "block", "remove", daemontest.GoodClient); out != daemontest.GoodClient+" is free\n" {
+	if out := d.MustRun(t, "block", "remove", daemontest.GoodClient); out != daemontest.GoodClient+" is no longer blocked\n" {
 		t.Errorf("block remove: %q", out)
 	}
 	if r := d.Command(t, "block", "remove", daemontest.GoodClient); r.Code == 0 || !strings.Contains(r.Stderr, daemontest.GoodClient+" was not blocked") {

@@ -17,7 +17,7 @@ func TestWrongCommands(t *testing.T) {
 	t.Parallel()
 	d, _ := daemontest.StartWithSocket(t, nil, "")
 	for line, want := range map[string]string{
-		"greylist":                            "greylist what?",
+		"greylist":                            "greylist: want one of the commands allow, forget, list, show",
 		"greylist lst":                        `unknown command "lst"; did you mean list?`,
 		"greylist list a b":                   "accepts at most 1 arg",
 		"greylist list --max x":               `invalid argument "x" for "--max"`,
@@ -27,7 +27,7 @@ func TestWrongCommands(t *testing.T) {
 		"greylist allow nonsense":             `"nonsense" is not an address, network or domain`,
 		"greylist forget":                     "greylist forget WHAT",
 		"greylist forget ":                    "nothing is selected",
-		"block":                               "block what?",
+		"block":                               "block: want one of the commands add, list, remove",
 		"block ad 192.0.2.9":                  `unknown command "ad"; did you mean add?`,
 		"block add":                           "block add CLIENT",
 		"block add 192.0.2.0/24":              "192.0.2.0/24 is not one client",
@@ -39,7 +39,7 @@ func TestWrongCommands(t *testing.T) {
 		"block remove 2001:db8::/32":          "is not one client",
 		"block list all":                      `unknown command "all"`,
 		"status now":                          `unknown command "now"`,
-		"report":                              "report what?",
+		"report":                              "report: want one of the commands action, retry, watch",
 		"report retries":                      `unknown command "retries"`,
 		"report retry --socket /nowhere/sock": "no daemon answers at /nowhere/sock",
 	} {
@@ -48,7 +48,7 @@ func TestWrongCommands(t *testing.T) {
 			t.Errorf("milterd %s: exit %d, output %q, error %q; want %q", line, r.Code, r.Stdout, r.Stderr, want)
 		}
 	}
-	if out := d.MustRun(t, "block", "list"); out != "nobody is blocked\n" {
+	if out := d.MustRun(t, "block", "list"); out != "no blocks\n" {
 		t.Errorf("after wrong commands: %s", out)
 	}
 }

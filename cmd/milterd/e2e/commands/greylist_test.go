@@ -85,7 +85,7 @@ func testGreylistAllow(t *testing.T, d *daemontest.Daemon) {
 
 // testGreylistForget tests that a forgotten triplet waits for the whole delay, and another one is still known.
 func testGreylistForget(t *testing.T, d *daemontest.Daemon) {
-	if out := d.MustRun(t, "greylist", "forget", "192.0.2.0/24"); out != "4 records forgotten\n" {
+	if out := d.MustRun(t, "greylist", "forget", "192.0.2.0/24"); out != "4 records deleted\n" {
 		t.Errorf("forget: %q", out)
 	}
 	d.MustRefuse(t, from, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 180 s more", "")

@@ -26,7 +26,7 @@ func TestStatusCommand(t *testing.T) {
 	daemontest.WantRow(t, table, "version", runtime.Version())
 	daemontest.WantRow(t, table, "profile", "safe")
 	daemontest.WantRow(t, table, "connections", "1")
-	daemontest.WantRow(t, table, "store", "embedded", "well", "since")
+	daemontest.WantRow(t, table, "store", "embedded", "ok", "since")
 	s := daemontest.DecodeJSON[struct {
 		Version     string         `json:"version"`
 		Started     time.Time      `json:"started"`

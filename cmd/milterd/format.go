@@ -1,0 +1,43 @@
+package main
+
+import (
+	"time"
+
+	"milterd/checks"
+	"milterd/cmd/milterd/internal/config"
+)
+
+const (
+	maxShownName = 60  // bytes of a name or address in a table
+	maxShownLine = 400 // bytes of a value on a line of its own
+)
+
+// printableName returns a name or address from outside for a table, in printable US-ASCII.
+func printableName(s string) string { return checks.Clean(s, maxShownName) }
+
+// printableLine returns a text from outside for a line, in printable US-ASCII.
+func printableLine(s string) string { return checks.Clean(s, maxShownLine) }
+
+// formatTime returns a time in the local zone.
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+func formatSeconds(n int64) string { return config.FormatDuration(time.Duration(n) * time.Second) }
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func yesOrNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/cmd/milterd/internal/admin"
+	"milterd/cmd/milterd/internal/config"
+)
+
+// serveFunctions serves the functions of a daemon and returns the path of the socket.
+func serveFunctions(t *testing.T, d *daemon) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "milterd") // the name of a test's folder may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() { _ = admin.Serve(ln, d.functions()) }()
+	return socket
+}
+
+// TestLogCommand runs the command for a daemon that has refused one message and accepted another.
+func TestLogCommand(t *testing.T) {
+	t.Parallel()
+	d := newRecordingDaemon(t, nil)
+	s := &checks.Session{ID: "s1", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9"), Helo: "evil\x1b[2J\n.example"}
+	s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
+	id, link := d.link(missingPTR, s.Time)
+	o := checks.Outcome{
+		Check: "rdns", Reason: missingPTR, Action: checks.Reject,
+		Reply: checks.Reply{Code: 550, Enhanced: "5.7.25", Text: "no name", Link: link},
+	}
+	d.journal().Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{
+		Reply: &o.Reply, Reason: missingPTR, Action: checks.Reject, Record: id, Outcomes: []checks.Outcome{o},
+		Results: []checks.Result{{Check: "rdns", Outcomes: []checks.Outcome{o}}},
+	})
+	d.journal().Accepted(checks.NewRequest(s, checks.EndOfHeader))
+	awaitRecords(t, d, 2)
+	socket := serveFunctions(t, d)
+
+	for _, c := range []struct {
+		args   string
+		code   int
+		has    []string
+		hasNot string
+	}{
+		{"", 0, []string{"ACTION", "reject  rdns-missing  192.0.2.9  evil?[2J .example  <ann@example.com>  <bob@example.org>  s1", "accept  -"}, "\x1b"},
+		{"--action accept", 0, []string{"accept"}, "reject"},
+		{"--reason rdns-missing --sender example.com --rcpt bob@example.org --client 192.0.2.0/24 --since 1h", 0, []string{"reject"}, "accept"},
+		{"--sender other.example", 0, []string{"no records"}, "reject"},
+		{"--max 1", 0, []string{"192.0.2.9"}, "zzz"},
+		{"--ref " + link, 0, []string{"550 5.7.25 no name", "connect: rdns-missing"}, "TIME"},
+		{"--ref " + id, 0, []string{"550 5.7.25 no name"}, "TIME"},
+		{"--json --reason rdns-missing", 0, []string{`"id":"` + id + `"`, `"checks":[{"check":"rdns"`}, "accept"},
+		{"--since soon", 1, []string{"--since: "}, "reject"},
+		{"--ref x", 1, []string{"--ref: "}, "reject"},
+		{"word", 1, []string{"unknown command"}, "reject"},
+	} {
+		var out bytes.Buffer
+		args := append([]string{"log", "--socket", socket}, strings.Fields(c.args)...)
+		if code := run(t.Context(), args, &out, &out); code != c.code {
+			t.Errorf("%s: exit code %d: %s", c.args, code, &out)
+		}
+		for _, want := range c.has {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in\n%s", c.args, want, &out)
+			}
+		}
+		if strings.Contains(out.String(), c.hasNot) {
+			t.Errorf("%s: %q in\n%s", c.args, c.hasNot, &out)
+		}
+	}
+	none := newRecordingDaemon(t, func(c *config.Config) { c.Records.Max = 0 })
+	if _, err := none.findRecords(t.Context(), logArgs{}); err == nil {
+		t.Error("no error although no records are kept")
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/evidence"
+)
+
+// aboutEvidence is the help of report watch and report action.
+const aboutEvidence = `The report is about the mail that the daemons with this store saw in the last five to six weeks.
+
+A sender is the domain of a sender address if the client passes SPF for it or has a confirmed name under it, and else that domain
+as used by this client. A sender is good if it is
+  answered   a user of this site has written to the address, before or after
+  delivers   clean messages, to which no reason applied, came in on three days or more, and more of them than speak against it
+  regular    the reason applied to messages on four days or more over two weeks, and nothing else speaks against the sender
+An SPF pass alone does not make a sender good, as spammers have one too. Refusals for other reasons, DNS lists, deny lists and
+exceeded limits speak against a sender.
+
+A watched reason is safe to enforce after 100 occasions from 20 clients over 14 days or more, of which no more than one in a
+thousand is of a good sender. It is not safe as soon as more of them are. A reason with the action greylist is judged as if its
+action were to refuse.
+
+An enforced reason wronged the good senders that it refused, and those that it greylisted and that did not come back.`
+
+func newReport(configFile *string) *cobra.Command {
+	cmd := newGroup("report", "Report what reasons and greylisting do to senders")
+	r := newRemote(cmd, configFile)
+	var reasons evidenceArgs
+	watch := &cobra.Command{
+		Use:   "watch",
+		Short: "Show which watched reasons are safe to enforce, and which senders they would refuse",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return call(cmd, r, "report/watch", reasons, showWatch)
+		},
+	}
+	action := &cobra.Command{
+		Use:   "action",
+		Short: "Show which senders the enforced reasons refused, and which of them are good",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return call(cmd, r, "report/action", reasons, showAction)
+		},
+	}
+	for _, c := range []*cobra.Command{watch, action} {
+		c.Long = c.Short + ".\n\n" + aboutEvidence
+		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
+	}
+	cmd.AddCommand(watch, action, newReportRetry(r))
+	return cmd
+}
+
+// evidenceArgs are the arguments of the functions report/watch and report/action.
+type evidenceArgs struct {
+	Reason string `json:"reason"` // empty: all
+}
+
+func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (evidence.WatchReport, error) {
+	settings, err := a.settings(d.config())
+	if err != nil {
+		return evidence.WatchReport{}, err
+	}
+	return d.evidence.Watch(ctx, settings)
+}
+
+func (d *daemon) reportAction(ctx context.Context, a evidenceArgs) (evidence.ActionReport, error) {
+	settings, err := a.settings(d.config())
+	if err != nil {
+		return evidence.ActionReport{}, err
+	}
+	return d.evidence.Action(ctx, settings)
+}
+
+// reports returns both reports on all reasons.
+func (d *daemon) reports(ctx context.Context) (watch evidence.WatchReport, action evidence.ActionReport, err error) {
+	settings, err := evidenceArgs{}.settings(d.config())
+	if err != nil {
+		return watch, action, err
+	}
+	return d.evidence.Reports(ctx, settings)
+}
+
+// settings returns the settings of the reasons, in the order in which they decide.
+func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
+	var list []evidence.Setting
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			if a.Reason != "" && a.Reason != r.ID {
+				continue
+			}
+			s := evidence.Setting{Check: info.Name, Reason: r, Actions: []checks.Action{cfg.Policy.Actions[r.ID]}}
+			for _, p := range cfg.Policy.Policies {
+				s.Actions = append(s.Actions, p.Actions[r.ID])
+			}
+			list = append(list, s)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("there is no reason %q; milterd doc reasons lists them", a.Reason)
+	}
+	return list, nil
+}
+
+func showWatch(w io.Writer, r evidence.WatchReport) {
+	showPeriod(w, r.Since, r.Until, r.Lost)
+	fmt.Fprintln(w, "REASON\tACTION\tSEEN\tDAYS\tCLIENTS\tALSO CLEAN\tSPF\tANSWERED\tVERDICT")
+	var unseen []string
+	for _, x := range r.Reasons {
+		if x.Occasions == 0 {
+			unseen = append(unseen, x.Reason)
+			continue
+		}
+		verdict := x.Verdict.String()
+		if x.Why != "" {
+			verdict += ": " + x.Why
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n",
+			x.Reason, x.Action, x.Occasions, x.Days, x.Clients, x.Accepted, x.SPF, x.Answered, verdict)
+	}
+	fmt.Fprintln(w)
+	for _, x := range r.Reasons {
+		showSenders(w, x.Reason, x.Affected, x.Senders, len(r.Reasons) == 1)
+	}
+	if len(unseen) > 0 {
+		fmt.Fprintf(w, "Never seen: %s\n", strings.Join(unseen, " "))
+	}
+	t := r.Threshold
+	fmt.Fprintf(w, "Safe: %d occasions or more, of %d clients, over %d days, and no more than one in %d of a good sender.\n",
+		t.Occasions, t.Clients, t.Days, t.OneIn)
+}
+
+func showAction(w io.Writer, r evidence.ActionReport) {
+	showPeriod(w, r.Since, r.Until, r.Lost)
+	if len(r.Reasons) == 0 {
+		fmt.Fprintln(w, "nothing was refused or held")
+		return
+	}
+	fmt.Fprintln(w, "REASON\tACTION\tREFUSED\tHELD\tCLIENTS\tSENDERS HELD\tCAME BACK\tLIKELY WRONGED")
+	for _, x := range r.Reasons {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n",
+			x.Reason, x.Action, x.Refused, x.Held, x.Clients, x.HeldSenders, x.CameBack, x.WrongedSenders)
+	}
+	fmt.Fprintln(w)
+	for _, x := range r.Reasons {
+		showSenders(w, x.Reason, x.Wronged, x.WrongedSenders, len(r.Reasons) == 1)
+	}
+}
+
+func showPeriod(w io.Writer, since, until time.Time, lost uint64) {
+	fmt.Fprintf(w, "From %s to %s.", formatTime(since), formatTime(until))
+	if lost > 0 {
+		fmt.Fprintf(w, " The evidence of %d transactions since the start of the daemon is lost.", lost)
+	}
+	fmt.Fprint(w, "\n\n")
+}
+
+// maxShownSenders is how many senders of a reason are shown in a report about several reasons.
+const maxShownSenders = 5
+
+// showSenders shows the first of total senders to whose mail a reason applied: the whole list if all is set.
+func showSenders(w io.Writer, reason string, list []evidence.Sender, total int, all bool) {
+	if len(list) == 0 {
+		return
+	}
+	if !all {
+		list = list[:min(len(list), maxShownSenders)]
+	}
+	fmt.Fprintf(w, "%s: SENDER\tTIMES\tFIRST\tLAST\tSPF\tCLEAN\tGOOD\n", reason)
+	for _, s := range list {
+		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%s\t%d\t%s\n",
+			s.Name(), s.Occasions, formatTime(s.First), formatTime(s.Last), yesOrNo(s.SPF), s.Clean, cmp.Or(s.Good, "-"))
+	}
+	if more := total - len(list); more > 0 {
+		fmt.Fprintf(w, "  and %d more\n", more)
+	}
+	fmt.Fprintln(w)
+}

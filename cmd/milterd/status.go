@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"milterd/checks"
+	"milterd/milter/records"
+	"milterd/milter/resolver"
+	"milterd/milter/store"
+)
+
+// daemonStatus is the result of the command status.
+type daemonStatus struct {
+	Version     string             `json:"version"`
+	Started     time.Time          `json:"started"`
+	Profile     string             `json:"profile"`
+	Connections int                `json:"connections"`
+	LogDropped  uint64             `json:"log_dropped"` // lines
+	Records     records.Stats      `json:"records"`
+	Store       store.Status       `json:"store"`
+	DNS         resolver.Stats     `json:"dns"`
+	Checks      []checks.Condition `json:"checks"`
+}
+
+func newStatus(configFile *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the state of the running daemon, its store, DNS, log and checks",
+		Args:  cobra.NoArgs,
+	}
+	r := newRemote(cmd, configFile)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return call(cmd, r, "status", noArgs{}, showStatus)
+	}
+	return cmd
+}
+
+func (d *daemon) status(context.Context, noArgs) (daemonStatus, error) {
+	return daemonStatus{
+		Version:     version(),
+		Started:     d.started,
+		Profile:     d.config().Profile.String(),
+		Connections: d.server.Connections(),
+		LogDropped:  d.output.Dropped(),
+		Records:     d.recordStats(),
+		Store:       d.store.Status(),
+		DNS:         d.resolver.Stats(),
+		Checks:      d.conditions(),
+	}, nil
+}
+
+// conditions returns the state of what the checks depend on, and of the clock if it is in doubt.
+func (d *daemon) conditions() []checks.Condition {
+	list := d.pipeline.Load().Report()
+	if why := d.clock.Doubt(time.Now()); why != "" {
+		list = append(list, checks.Condition{Check: "msgfields", Name: "clock", State: "doubted", Why: why})
+	}
+	return list
+}
+
+func showStatus(w io.Writer, s daemonStatus) {
+	fmt.Fprintf(w, "version\t%s\n", s.Version)
+	fmt.Fprintf(w, "started\t%s\n", formatTime(s.Started))
+	fmt.Fprintf(w, "profile\t%s\n", s.Profile)
+	fmt.Fprintf(w, "connections\t%d\n", s.Connections)
+	state := "ok"
+	if !s.Store.OK {
+		state = "down (" + s.Store.Error + ")"
+	}
+	fmt.Fprintf(w, "store\t%s %s, %s since %s\n", s.Store.Driver, s.Store.Place, state, formatTime(s.Store.Since))
+	if s.Store.Records >= 0 {
+		fmt.Fprintf(w, "\t%d records, %d bytes, %d errors\n", s.Store.Records, s.Store.Bytes, s.Store.Errors)
+	}
+	d := s.DNS
+	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined to a query in flight, %d prefetched\n", d.Queries, d.Hits, d.Coalesced, d.Announced)
+	fmt.Fprintf(w, "\t%d timeouts, %d servers unreachable, %d SERVFAIL, %d REFUSED, %d unexpected packets\n", d.Timeouts, d.Unreachable, d.ServFail, d.Refused, d.Misfits)
+	fmt.Fprintf(w, "log\t%d lines dropped\n", s.LogDropped)
+	fmt.Fprintf(w, "records\t%d written, %d dropped\n", s.Records.Written, s.Records.Dropped)
+	for _, c := range s.Checks {
+		showCondition(w, c)
+	}
+}
+
+func showCondition(w io.Writer, c checks.Condition) {
+	fmt.Fprintf(w, "%s\t%s %s", c.Check, c.Name, c.State)
+	if !c.Since.IsZero() {
+		fmt.Fprintf(w, " since %s", formatTime(c.Since))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
+		fmt.Fprintf(w, ", %d %s", c.Counts[name], name)
+	}
+	if c.Why != "" {
+		fmt.Fprintf(w, "; %s", c.Why)
+	}
+	fmt.Fprintln(w)
+}

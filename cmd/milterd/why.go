@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/counters"
+	"milterd/milter/records"
+	"milterd/milter/resolver"
+	"milterd/milter/web/why"
+)
+
+// whyPages returns the pages for senders whose mail was refused.
+func (d *daemon) whyPages() (http.Handler, error) {
+	c := why.Config{
+		Checks:  all.Checks,
+		Reasons: checks.PipelineReasons(),
+		Site:    d.config().Hostname,
+		URL:     d.linkURL,
+		Signer:  d.signer,
+		Log:     logrus.NewEntry(d.log),
+	}
+	if d.records != nil {
+		c.Tester, c.Keep = tester{daemon: d}, d.records.Keep()
+	}
+	return why.New(c)
+}
+
+// tester implements why.Tester.
+type tester struct{ *daemon }
+
+// Record implements why.Tester.
+func (t tester) Record(ctx context.Context, id string) (records.Record, bool, error) {
+	return t.records.Get(ctx, id)
+}
+
+// Again implements why.Tester. The new DNS answers replace those in the cache, so the next mail is judged by them.
+func (t tester) Again(ctx context.Context, r records.Record, names []string) []checks.Result {
+	s := &checks.Session{
+		ID:         "again",
+		Time:       time.Now(),
+		Client:     r.Client,
+		ClientName: r.ClientName,
+		Helo:       r.Helo,
+		Envelope:   checks.Envelope{MailFrom: checks.ParseAddress(r.MailFrom)},
+	}
+	if len(r.Rcpts) > 0 {
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.Rcpts[0])}}
+	}
+	return t.pipeline.Load().Again(resolver.Renew(ctx), s, names)
+}
+
+// Repaired implements why.Tester. It lifts a block for too-many-errors alone. Blocks for guessed recipients, and those of the
+// operator, stay.
+func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
+	client := counters.ClientOf(r.Client)
+	if !client.IsValid() {
+		return false, nil
+	}
+	now := time.Now()
+	state, err := counters.Show(ctx, t.store, client, now)
+	if err != nil || state.Block == nil || !slices.Equal(state.Block.Limits, []string{"too-many-errors"}) {
+		return false, err
+	}
+	lifted, err = counters.Unblock(ctx, t.store, client, now)
+	if lifted {
+		t.log.WithFields(logrus.Fields{"client": client.String(), "record": r.ID}).Info("block lifted: the reasons of the refused mail no longer apply")
+	}
+	return lifted, err
+}

@@ -8,33 +8,32 @@ import (
 	"milterd/headers"
 )
 
-// kind is what the argument of HELO is.
+// kind is the kind of an argument of HELO.
 type kind uint8
 
 const (
-	malformed      kind = iota // nothing of what follows
-	bareAddress                // an address without its brackets
+	malformed      kind = iota // none of the others
+	bareAddress                // an address without brackets
 	addressLiteral             // RFC 5321 section 4.1.3
 	domain                     // RFC 5321 section 4.1.2
 )
 
-// argument is the argument of HELO, understood.
+// argument is a parsed argument of HELO.
 type argument struct {
 	kind       kind
-	fault      string     // malformed: what is wrong
+	fault      string     // malformed: the syntax error
 	addr       netip.Addr // bareAddress, addressLiteral
-	name       string     // domain: lower case, without the dot at its end
-	underscore bool       // domain: well formed but for "_"
+	name       string     // domain: lower case, without trailing dot
+	underscore bool       // domain: well formed except for "_"
 }
 
-// parse understands a name that is not empty. It does as RFC 5321 section 4.1.2 says, and takes three things that it does
-// not have, because their meaning is plain: one dot at the end, which master files have; "_", noted; and
-// "[2001:db8::1]" for "[IPv6:2001:db8::1]", which Java's mail library sends.
+// parse parses a name that is not empty, as RFC 5321 section 4.1.2 requires, with three exceptions whose meaning is clear:
+// one trailing dot; "_"; and "[2001:db8::1]" in place of "[IPv6:2001:db8::1]", as Java's mail library sends.
 func parse(helo string) argument {
 	if helo[0] == '[' {
 		addr, err := headers.ParseLiteral(helo)
-		if fault := hard(err); fault != nil {
-			return argument{fault: fault.Cause}
+		if fault := syntaxFault(err); fault != nil {
+			return argument{kind: malformed, fault: fault.Cause}
 		}
 		return argument{kind: addressLiteral, addr: addr}
 	}
@@ -42,41 +41,40 @@ func parse(helo string) argument {
 	if len(name) > 1 {
 		name = strings.TrimSuffix(name, ".")
 	}
-	if addr, ok := parseBare(name); ok {
+	if addr, ok := parseBareAddress(name); ok {
 		return argument{kind: bareAddress, addr: addr}
 	}
 	err := headers.CheckDomain(name)
-	if fault := hard(err); fault != nil {
-		return argument{fault: fault.Cause}
+	if fault := syntaxFault(err); fault != nil {
+		return argument{kind: malformed, fault: fault.Cause}
 	}
 	if strings.HasSuffix(name, ".") {
-		return argument{fault: "two dots at the end"}
+		return argument{kind: malformed, fault: "two dots at the end"}
 	}
 	return argument{kind: domain, name: strings.ToLower(name), underscore: err != nil}
 }
 
-// hard is the fault of a text, if it is one that leaves the text without a meaning.
-func hard(err error) *headers.SyntaxError {
+// syntaxFault returns a syntax error that is not lax, or nil.
+func syntaxFault(err error) *headers.SyntaxError {
 	if fault, ok := errors.AsType[*headers.SyntaxError](err); ok && !fault.Lax {
 		return fault
 	}
 	return nil
 }
 
-// parseBare reads an address without brackets: 192.0.2.1, 2001:db8::1, IPv6:2001:db8::1.
-func parseBare(name string) (netip.Addr, bool) {
+// parseBareAddress parses an address without brackets: 192.0.2.1, 2001:db8::1, IPv6:2001:db8::1.
+func parseBareAddress(name string) (netip.Addr, bool) {
 	if c := name[0]; (c < '0' || c > '9') && !strings.Contains(name, ":") {
-		return netip.Addr{}, false // by far the most
+		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(name)
 	if err != nil {
-		// With the tag of IPv6 or zeros in front, as literals may have them.
-		addr, err = headers.ParseLiteral("[" + name + "]")
+		addr, err = headers.ParseLiteral("[" + name + "]") // accepts the tag of IPv6 and leading zeros
 	}
 	return addr.Unmap().WithZone(""), err == nil
 }
 
-// literal is the address literal that a bare address should have been.
+// literal returns the address literal for the address.
 func (a argument) literal() string {
 	if a.addr.Is4() {
 		return "[" + a.addr.String() + "]"

@@ -1,4 +1,8 @@
-// Package helo asks whether the name that the client gives in HELO or EHLO (RFC 5321 section 4.1.1.1) is one, and its own.
+// Package helo is the check of the name that the client gives in HELO or EHLO, RFC 5321 section 4.1.1.1: its syntax, whether
+// it exists in the DNS, and whether it belongs to the client.
+//
+// argument.go parses the name, host.go looks it up. facts has the client's PTR names and the SPF result. Start reading at
+// check.Check.
 package helo
 
 import (
@@ -22,12 +26,12 @@ type Settings struct {
 	OwnNames []string `yaml:"own_names" doc:"Names of this site beside hostname and local_domains, which no other host may give in HELO." example:"[mail.example.org]"`
 }
 
-// Validate finds names that no client could give.
+// Validate returns an error for names that no client can give.
 func (c Settings) Validate() error {
 	var faults []error
 	for _, name := range c.OwnNames {
-		if fault := hard(headers.CheckDomain(name)); fault != nil {
-			faults = append(faults, fmt.Errorf("own_names: %q is no domain name: %s", name, fault.Cause))
+		if fault := syntaxFault(headers.CheckDomain(name)); fault != nil {
+			faults = append(faults, fmt.Errorf("own_names: %q is not a domain name; write it as mail.example.org: %s", name, fault.Cause))
 		}
 	}
 	return errors.Join(faults...)
@@ -36,8 +40,8 @@ func (c Settings) Validate() error {
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "helo",
-	Doc: "Looks at the name that the client gives in HELO or EHLO: whether it is a full domain name or an address literal, " +
-		"whether the DNS knows it, and whether it belongs to the client.",
+	Doc: "Checks the name that the client gives in HELO or EHLO: whether it is a full domain name or an address literal, " +
+		"whether it exists in the DNS, and whether it belongs to the client.",
 	Stages: []checks.Stage{checks.Helo},
 	Public: true,
 	Reasons: []*checks.Reason{
@@ -47,7 +51,7 @@ var Info = checks.Define(checks.Info{
 
 type check struct {
 	env checks.Env
-	own map[string]bool // names of this site, lower case, without the dot at their end
+	own map[string]bool // names of this site, lower case, without trailing dot
 }
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
@@ -60,150 +64,129 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 	return &check{env, own}, nil
 }
 
-// Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if s.Helo == "" {
-		// The pipeline asks about HELO when MAIL has come.
-		return []checks.Verdict{{Reason: missing}}, nil
-	}
-	var vs []checks.Verdict
-	var err error
-	arg := parse(s.Helo)
-	switch arg.kind {
-	case malformed:
-		vs = say(vs, syntax, "fault", arg.fault)
-	case bareAddress:
-		vs = c.address(s, arg)
-	case addressLiteral:
-		vs = literalOf(s, arg.addr)
-	case domain:
-		vs, err = c.name(ctx, s, arg)
-	}
-	if s.PreviousHelo != "" {
-		vs = say(vs, changed, "previous", s.PreviousHelo)
-	}
-	return vs, err
-}
-
 // Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query {
-	switch s.Stage {
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	switch r.Stage {
 	case checks.Connect:
-		return facts.PrefetchPTR(s)
+		return facts.PrefetchPTR(r)
 	case checks.Helo:
-		if s.Helo == "" {
+		if r.Helo == "" {
 			return nil
 		}
-		if arg := parse(s.Helo); arg.kind == domain {
-			return []checks.Query{
-				{Question: checks.Ask(arg.name, dns.TypeA)},
-				{Question: checks.Ask(arg.name, dns.TypeAAAA)},
-			}
+		if arg := parse(r.Helo); arg.kind == domain {
+			return []checks.Query{{Question: checks.Ask(arg.name, dns.TypeA)}, {Question: checks.Ask(arg.name, dns.TypeAAAA)}}
 		}
 	}
 	return nil
 }
 
-// say adds a verdict with one detail, or with none if key is empty.
-func say(vs []checks.Verdict, r *checks.Reason, key, value string) []checks.Verdict {
-	v := checks.Verdict{Reason: r}
-	if key != "" {
-		v.Detail = map[string]string{key: value}
+// Check implements checks.Check.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if r.Helo == "" { // the client sent MAIL first
+		return []checks.Verdict{{Reason: missing}}, nil
 	}
-	return append(vs, v)
+	var verdicts []checks.Verdict
+	var err error
+	arg := parse(r.Helo)
+	switch arg.kind {
+	case malformed:
+		verdicts = []checks.Verdict{{Reason: syntax, Detail: map[string]string{"fault": arg.fault}}}
+	case bareAddress:
+		verdicts = c.checkAddress(r, arg)
+	case addressLiteral:
+		verdicts = checkLiteral(r, arg.addr)
+	case domain:
+		verdicts, err = c.checkName(ctx, r, arg)
+	}
+	if r.PreviousHelo != "" {
+		verdicts = append(verdicts, checks.Verdict{Reason: changed, Detail: map[string]string{"previous": r.PreviousHelo}})
+	}
+	return verdicts, err
 }
 
-// address judges an address without brackets. It is refused for its form, and if it is ours, for that too: whoever
-// tolerates the form still does not want to be impersonated.
-func (c *check) address(s *checks.Request, arg argument) []checks.Verdict {
-	vs := say(nil, bareIP, "literal", arg.literal())
-	if arg.addr != s.Client && s.Client.IsValid() && slices.Contains(c.env.Site.Addresses, arg.addr) {
-		vs = say(vs, ownName, "", "")
+// checkAddress checks an address without brackets. An address of this site has a second reason, for operators who only watch
+// bare addresses.
+func (c *check) checkAddress(r *checks.Request, arg argument) []checks.Verdict {
+	verdicts := []checks.Verdict{{Reason: bareIP, Detail: map[string]string{"literal": arg.literal()}}}
+	if arg.addr != r.Client && r.Client.IsValid() && slices.Contains(c.env.Site.Addresses, arg.addr) {
+		verdicts = append(verdicts, checks.Verdict{Reason: ownName})
 	}
-	return vs
+	return verdicts
 }
 
-// literalOf judges an address literal.
-func literalOf(s *checks.Request, addr netip.Addr) []checks.Verdict {
-	if !s.Client.IsValid() || addr == s.Client.WithZone("") {
+// checkLiteral checks an address literal.
+func checkLiteral(r *checks.Request, addr netip.Addr) []checks.Verdict {
+	switch {
+	case !r.Client.IsValid() || addr == r.Client.WithZone(""):
 		return nil
+	case facts.Network(r.Client).Contains(addr):
+		return []checks.Verdict{{Reason: literalNear}}
+	default:
+		return []checks.Verdict{{Reason: literal}}
 	}
-	bits := 24
-	if s.Client.Is6() {
-		bits = 64
-	}
-	if near, err := s.Client.Prefix(bits); err == nil && near.Contains(addr) {
-		return say(nil, literalNear, "", "")
-	}
-	return say(nil, literal, "", "")
 }
 
-// name judges a domain name, in the order of the reasons. The error is why some could not be judged.
-func (c *check) name(ctx context.Context, s *checks.Request, arg argument) ([]checks.Verdict, error) {
-	var vs []checks.Verdict
+// checkName checks a domain name. Verdicts are in the order of the reasons. The error is why a reason may be missing.
+func (c *check) checkName(ctx context.Context, r *checks.Request, arg argument) ([]checks.Verdict, error) {
+	var verdicts []checks.Verdict
 	if arg.underscore {
-		vs = say(vs, underscore, "", "")
+		verdicts = append(verdicts, checks.Verdict{Reason: underscore})
 	}
 	if !strings.Contains(arg.name, ".") {
-		vs = say(vs, notFQDN, "", "")
+		verdicts = append(verdicts, checks.Verdict{Reason: notFQDN})
 	}
-	h, _ := checks.Remember(s, checks.Helo, hostKey{}, func() (host, error) {
-		h := lookup(ctx, c.env.DNS, arg.name)
-		return h, cmp.Or(h.err4, h.err6) // to be asked for again with the next mail
-	})
-	claims, errOwn := c.claimsOurs(ctx, s, h)
-	if claims {
-		vs = say(vs, ownName, "", "")
+	h := lookupHost(ctx, c.env.DNS, arg.name)
+	claimsOwn, errOwn := c.claimsOwnName(ctx, r, h)
+	if claimsOwn {
+		verdicts = append(verdicts, checks.Verdict{Reason: ownName})
 	}
 	exists, errExists := h.exists()
 	if !exists && errExists == nil {
-		vs = say(vs, unresolvable, "", "")
+		verdicts = append(verdicts, checks.Verdict{Reason: unresolvable})
 	}
 	if h.alias != "" {
-		vs = say(vs, cname, "target", h.alias)
+		verdicts = append(verdicts, checks.Verdict{Reason: cname, Detail: map[string]string{"target": h.alias}})
 	}
-	foreign, errForeign := c.foreign(ctx, s, h)
-	if foreign {
-		vs = say(vs, mismatch, "", "")
+	mismatches, errMismatch := c.mismatches(ctx, r, h)
+	if mismatches {
+		verdicts = append(verdicts, checks.Verdict{Reason: mismatch})
 	}
-	return vs, cmp.Or(errOwn, errExists, errForeign)
+	return verdicts, cmp.Or(errOwn, errExists, errMismatch)
 }
 
-// claimsOurs tells whether the name is ours and nothing shows that the client may use it.
-func (c *check) claimsOurs(ctx context.Context, s *checks.Request, h host) (bool, error) {
-	if !c.own[h.name] || !s.Client.IsValid() {
+// claimsOwnName reports whether the name is one of this site, and neither resolves to the client nor passes SPF.
+func (c *check) claimsOwnName(ctx context.Context, r *checks.Request, h host) (bool, error) {
+	if !c.own[h.name] || !r.Client.IsValid() {
 		return false, nil
 	}
-	leads, errLeads := h.leadsTo(s.Client)
-	if leads {
+	resolves, errResolves := h.resolvesTo(r.Client)
+	if resolves {
 		return false, nil
 	}
-	// A result of temperror comes with an error.
-	spf, errSPF := facts.HeloSPF(ctx, c.env, s)
+	ev, errSPF := facts.HeloSPF(ctx, c.env, r)
 	if errSPF == nil {
-		var ours bool
-		if ours, errSPF = spf.Identifies(); ours {
+		var identifies bool
+		if identifies, errSPF = ev.Identifies(); identifies {
 			return false, nil
 		}
 	}
-	err := cmp.Or(errLeads, errSPF)
+	err := cmp.Or(errResolves, errSPF)
 	return err == nil, err
 }
 
-// foreign tells whether the name is none of the client's: neither does it resolve to the client, nor is it one of the
-// names that the reverse zone gives to the client, confirmed or not.
-func (c *check) foreign(ctx context.Context, s *checks.Request, h host) (bool, error) {
-	if !s.Client.IsValid() {
+// mismatches reports whether the name neither resolves to the client nor is one of its PTR names, confirmed or not.
+func (c *check) mismatches(ctx context.Context, r *checks.Request, h host) (bool, error) {
+	if !r.Client.IsValid() {
 		return false, nil
 	}
-	leads, errLeads := h.leadsTo(s.Client)
-	if leads {
+	resolves, errResolves := h.resolvesTo(r.Client)
+	if resolves {
 		return false, nil
 	}
-	names, errNames := facts.ClientPTR(ctx, c.env, s)
+	names, errNames := facts.ClientPTR(ctx, c.env, r)
 	if slices.Contains(names, h.name) {
 		return false, nil
 	}
-	err := cmp.Or(errLeads, errNames)
+	err := cmp.Or(errResolves, errNames)
 	return err == nil, err
 }

@@ -14,7 +14,7 @@ import (
 	"milterd/checks/helo"
 )
 
-// zone has a good client, 192.0.2.10 and 2001:db8::10, whose name is mail.example.net, and names with one fault each.
+// zone has the client 192.0.2.10 and 2001:db8::10 with the name mail.example.net, and names with one fault each.
 const zone = `
 10.2.0.192.in-addr.arpa.  PTR    mail.example.net.
 10.2.0.192.in-addr.arpa.  PTR    second.example.net.
@@ -75,11 +75,11 @@ func build(t testing.TB, env checks.Env) checks.Check {
 
 type testCase struct {
 	name, client, helo string
-	want               string // ids
-	unknown            bool   // something could not be found out
+	want               string // ids of reasons
+	unknown            bool   // returns an error
 }
 
-// run asks about each case; the client is 192.0.2.10 if a case has none.
+// run checks each case. The client is 192.0.2.10 if a case has none.
 func run(t *testing.T, cases []testCase) {
 	t.Helper()
 	t.Parallel()
@@ -94,8 +94,8 @@ func run(t *testing.T, cases []testCase) {
 			case "unknown":
 				client = ""
 			}
-			s := checktest.Session{Client: client, Helo: test.helo}.Request(t)
-			vs, err := checktest.Ask(t, helo.Info, c, s)
+			r := checktest.Session{Client: client, Helo: test.helo}.Request(t)
+			vs, err := checktest.Ask(t, helo.Info, c, r)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -109,8 +109,8 @@ func run(t *testing.T, cases []testCase) {
 func TestForm(t *testing.T) {
 	run(t, []testCase{
 		{name: "the client's name", helo: "mail.example.net"},
-		{name: "in capitals", helo: "MAIL.Example.NET"},
-		{name: "with a dot at its end", helo: "mail.example.net."},
+		{name: "the client's name in capitals", helo: "MAIL.Example.NET"},
+		{name: "the client's name with a trailing dot", helo: "mail.example.net."},
 		{name: "a name that begins with a digit", helo: "3com.example.net"},
 		{name: "a name that begins like an address", helo: "192.0.2.example.net"},
 		{name: "an internationalised name as A-labels", helo: "xn--bcher-kva.example"},
@@ -122,34 +122,34 @@ func TestForm(t *testing.T) {
 		{name: "a hyphen at the edge of a label", helo: "mail-.example.net", want: "helo-syntax"},
 		{name: "two dots", helo: "mail..example.net", want: "helo-syntax"},
 		{name: "two dots at the end", helo: "mail.example.net..", want: "helo-syntax"},
-		{name: "a dot alone", helo: ".", want: "helo-syntax"},
-		{name: "a dot in front", helo: ".example.net", want: "helo-syntax"},
-		{name: "a label of 63 octets", helo: strings.Repeat("a", 63) + ".example.net", want: "helo-unresolvable helo-mismatch"},
-		{name: "a label of 64 octets", helo: strings.Repeat("a", 64) + ".example.net", want: "helo-syntax"},
-		{name: "a name of over 255 octets", helo: strings.Repeat("abcdefg.", 32) + "net", want: "helo-syntax"},
-		{name: "an address with at sign", helo: "user@example.net", want: "helo-syntax"},
+		{name: "only a dot", helo: ".", want: "helo-syntax"},
+		{name: "a leading dot", helo: ".example.net", want: "helo-syntax"},
+		{name: "a label of 63 bytes", helo: strings.Repeat("a", 63) + ".example.net", want: "helo-unresolvable helo-mismatch"},
+		{name: "a label of 64 bytes", helo: strings.Repeat("a", 64) + ".example.net", want: "helo-syntax"},
+		{name: "a name over 255 bytes", helo: strings.Repeat("abcdefg.", 32) + "net", want: "helo-syntax"},
+		{name: "a mail address", helo: "user@example.net", want: "helo-syntax"},
 		{name: "markup", helo: "<script>", want: "helo-syntax"},
-		{name: "hostile bytes", helo: "a\r\n250 \x00\xff", want: "helo-syntax"},
-		{name: "an unfinished literal", helo: "[192.0.2.10", want: "helo-syntax"},
+		{name: "control characters and bytes over 127", helo: "a\r\n250 \x00\xff", want: "helo-syntax"},
+		{name: "a literal without closing bracket", helo: "[192.0.2.10", want: "helo-syntax"},
 		{name: "a literal without an address", helo: "[mail.example.net]", want: "helo-syntax"},
 		{name: "an empty literal", helo: "[]", want: "helo-syntax"},
-		{name: "a literal that is out of range", helo: "[192.0.2.256]", want: "helo-syntax"},
+		{name: "a literal out of range", helo: "[192.0.2.256]", want: "helo-syntax"},
 		{name: "a literal with an unknown tag", helo: "[X400:192.0.2.10]", want: "helo-syntax"},
 
 		{name: "an underscore", helo: "under_score.example.net", want: "helo-underscore"},
-		{name: "an underscore does not hide what is worse", helo: "MY_PC", want: "helo-underscore helo-not-fqdn helo-unresolvable helo-mismatch"},
+		{name: "an underscore in a single label", helo: "MY_PC", want: "helo-underscore helo-not-fqdn helo-unresolvable helo-mismatch"},
 		{name: "an underscore and another fault", helo: "my_pc-", want: "helo-syntax"},
 
 		{name: "an IPv4 address", helo: "192.0.2.10", want: "helo-bare-ip"},
-		{name: "an IPv4 address with a dot at its end", helo: "192.0.2.10.", want: "helo-bare-ip"},
-		{name: "an IPv4 address with zeros in front", helo: "192.000.002.010", want: "helo-bare-ip"},
+		{name: "an IPv4 address with a trailing dot", helo: "192.0.2.10.", want: "helo-bare-ip"},
+		{name: "an IPv4 address with leading zeros", helo: "192.000.002.010", want: "helo-bare-ip"},
 		{name: "an IPv6 address", helo: "2001:db8::10", want: "helo-bare-ip"},
 		{name: "an IPv6 address with its tag", helo: "ipv6:2001:db8::10", want: "helo-bare-ip"},
 		{name: "an IPv6 address with its zone", helo: "fe80::1%eth0", want: "helo-bare-ip"},
 		{name: "four numbers that are no address", helo: "300.1.2.3", want: "helo-unresolvable helo-mismatch"},
 
 		{name: "a single label", helo: "friend", want: "helo-not-fqdn helo-unresolvable helo-mismatch"},
-		{name: "a single label with a dot at its end", helo: "friend.", want: "helo-not-fqdn helo-unresolvable helo-mismatch"},
+		{name: "a single label with a trailing dot", helo: "friend.", want: "helo-not-fqdn helo-unresolvable helo-mismatch"},
 		{name: "a single label that resolves", helo: "single", want: "helo-not-fqdn"},
 	})
 }
@@ -158,13 +158,13 @@ func TestLiteral(t *testing.T) {
 	const v6 = "2001:db8::10"
 	run(t, []testCase{
 		{name: "the client's own address", helo: "[192.0.2.10]"},
-		{name: "with zeros in front", helo: "[192.000.002.010]"},
+		{name: "the own address with leading zeros", helo: "[192.000.002.010]"},
 		{name: "an IPv6 client's own address", client: v6, helo: "[IPv6:2001:db8::10]"},
-		{name: "with another tag case and in long form", client: v6, helo: "[ipv6:2001:0DB8:0:0:0:0:0:10]"},
-		{name: "without the tag", client: v6, helo: "[2001:db8::10]"},
+		{name: "the own address with a tag in lower case and in long form", client: v6, helo: "[ipv6:2001:0DB8:0:0:0:0:0:10]"},
+		{name: "the own address without tag", client: v6, helo: "[2001:db8::10]"},
 		{name: "an IPv4-mapped address of an IPv4 client", helo: "[IPv6:::ffff:192.0.2.10]"},
-		{name: "of a link-local client", client: "fe80::10%eth0", helo: "[IPv6:fe80::10]"},
-		{name: "nothing is known of the client", client: "unknown", helo: "[192.0.2.10]"},
+		{name: "the own address of a link-local client", client: "fe80::10%eth0", helo: "[IPv6:fe80::10]"},
+		{name: "a client without address", client: "unknown", helo: "[192.0.2.10]"},
 
 		{name: "a neighbour in the /24", helo: "[192.0.2.255]", want: "helo-literal-near"},
 		{name: "the next /24", helo: "[192.0.3.10]", want: "helo-literal"},
@@ -173,28 +173,28 @@ func TestLiteral(t *testing.T) {
 		{name: "a private address behind a router", helo: "[192.168.1.5]", want: "helo-literal"},
 		{name: "loopback", helo: "[127.0.0.1]", want: "helo-literal"},
 		{name: "the other family", client: v6, helo: "[192.0.2.10]", want: "helo-literal"},
-		{name: "without the tag, elsewhere", client: v6, helo: "[2001:db9::10]", want: "helo-literal"},
-		{name: "our own address is judged as any other", helo: "[203.0.113.1]", want: "helo-literal"},
+		{name: "another network, without tag", client: v6, helo: "[2001:db9::10]", want: "helo-literal"},
+		{name: "an address of this site", helo: "[203.0.113.1]", want: "helo-literal"},
 	})
 }
 
 func TestOwnName(t *testing.T) {
 	run(t, []testCase{
-		{name: "our host name", helo: "mx.example.org", want: "helo-own-name helo-mismatch"},
-		{name: "our host name in capitals with a last dot", helo: "MX.EXAMPLE.ORG.", want: "helo-own-name helo-mismatch"},
-		{name: "one of our domains", helo: "example.org", want: "helo-own-name helo-mismatch"},
-		{name: "one of the names in the settings", helo: "spare.example.org", want: "helo-own-name helo-unresolvable helo-mismatch"},
-		{name: "a host below our domain is another one", helo: "mail.example.org"},
-		{name: "our address without brackets", helo: "203.0.113.1", want: "helo-bare-ip helo-own-name"},
-		{name: "our address without brackets, from ourselves", client: "203.0.113.1", helo: "203.0.113.1", want: "helo-bare-ip"},
-		{name: "our host name that resolves to the client", client: "192.0.2.40", helo: "mx.example.org"},
-		{name: "our domain whose SPF record passes the client", client: "192.0.2.50", helo: "example.org", want: "helo-mismatch"},
-		{name: "a pass that anybody gets is none", helo: "wide.example.org", want: "helo-own-name helo-mismatch"},
-		{name: "nothing is known of the client", client: "unknown", helo: "example.org"},
+		{name: "the host name of this site", helo: "mx.example.org", want: "helo-own-name helo-mismatch"},
+		{name: "the host name of this site in capitals with a trailing dot", helo: "MX.EXAMPLE.ORG.", want: "helo-own-name helo-mismatch"},
+		{name: "a local domain", helo: "example.org", want: "helo-own-name helo-mismatch"},
+		{name: "a name of the settings", helo: "spare.example.org", want: "helo-own-name helo-unresolvable helo-mismatch"},
+		{name: "a host under a local domain", helo: "mail.example.org"},
+		{name: "an address of this site without brackets", helo: "203.0.113.1", want: "helo-bare-ip helo-own-name"},
+		{name: "an address of this site without brackets, from this address", client: "203.0.113.1", helo: "203.0.113.1", want: "helo-bare-ip"},
+		{name: "the host name of this site, which resolves to the client", client: "192.0.2.40", helo: "mx.example.org"},
+		{name: "a local domain, SPF passes", client: "192.0.2.50", helo: "example.org", want: "helo-mismatch"},
+		{name: "a name of this site, the SPF policy is too wide", helo: "wide.example.org", want: "helo-own-name helo-mismatch"},
+		{name: "a client without address", client: "unknown", helo: "example.org"},
 
-		{name: "SPF fails to answer", helo: "spfless.example.org", want: "helo-mismatch", unknown: true},
-		{name: "the address fails to answer", helo: "unknown.example.org", unknown: true},
-		{name: "the address fails to answer, but SPF passes", client: "192.0.2.50", helo: "unknown.example.org", unknown: true},
+		{name: "the SPF lookup fails", helo: "spfless.example.org", want: "helo-mismatch", unknown: true},
+		{name: "the address lookup fails", helo: "unknown.example.org", unknown: true},
+		{name: "the address lookup fails, SPF passes", client: "192.0.2.50", helo: "unknown.example.org", unknown: true},
 	})
 }
 
@@ -204,28 +204,28 @@ func TestDNS(t *testing.T) {
 		{name: "a PTR name that does not resolve to the client", helo: "second.example.net"},
 		{name: "a name with several addresses, one of them the client's", helo: "forward.example.net"},
 		{name: "an IPv6 client's name", client: v6, helo: "mail.example.net"},
-		{name: "an IPv6 client and a name with IPv6 alone", client: v6, helo: "v6.example.net"},
-		{name: "nothing is known of the client", client: "unknown", helo: "elsewhere.example.net"},
+		{name: "an IPv6 client and a name with IPv6 only", client: v6, helo: "v6.example.net"},
+		{name: "a client without address", client: "unknown", helo: "elsewhere.example.net"},
 
 		{name: "a name that does not exist", helo: "nowhere.example.net", want: "helo-unresolvable helo-mismatch"},
 		{name: "a name without address", helo: "text.example.net", want: "helo-unresolvable helo-mismatch"},
-		{name: "a name that does not exist and nothing known of the client", client: "unknown", helo: "nowhere.example.net", want: "helo-unresolvable"},
+		{name: "a name that does not exist, and a client without address", client: "unknown", helo: "nowhere.example.net", want: "helo-unresolvable"},
 		{name: "an alias of the client's name", helo: "alias.example.net", want: "helo-cname"},
-		{name: "an alias that leads nowhere", helo: "dangling.example.net", want: "helo-unresolvable helo-cname helo-mismatch"},
+		{name: "an alias without target", helo: "dangling.example.net", want: "helo-unresolvable helo-cname helo-mismatch"},
 		{name: "a name with another address", helo: "elsewhere.example.net", want: "helo-mismatch"},
-		{name: "an IPv6 client and a name with IPv4 alone", client: v6, helo: "v4.example.net", want: "helo-mismatch"},
-		{name: "an IPv4 client and a name with IPv6 alone", helo: "v6.example.net", want: "helo-mismatch"},
+		{name: "an IPv6 client and a name with IPv4 only", client: v6, helo: "v4.example.net", want: "helo-mismatch"},
+		{name: "an IPv4 client and a name with IPv6 only", helo: "v6.example.net", want: "helo-mismatch"},
 
-		{name: "SERVFAIL is no verdict", helo: "broken.example.net", unknown: true},
-		{name: "a time-out is no verdict", helo: "slow.example.net", unknown: true},
-		{name: "a failure of the client's family is no verdict", helo: "half4.example.net", unknown: true},
-		{name: "a failure of the client's family does not matter to another client", client: "2001:db8::99", helo: "half4.example.net"},
-		{name: "a failure of the other family does not matter", helo: "half6.example.net"},
-		{name: "a failure of the other family leaves open whether the name exists", helo: "empty6.example.net", want: "helo-mismatch", unknown: true},
-		{name: "one family shows the alias", client: v6, helo: "aliased6.example.net", want: "helo-cname"},
-		{name: "one family shows the alias, the other might be the client's", helo: "aliased6.example.net", want: "helo-cname", unknown: true},
-		{name: "a failure of the reverse zone is no mismatch", client: "192.0.2.30", helo: "elsewhere.example.net", unknown: true},
-		{name: "a failure of the reverse zone hides nothing else", client: "192.0.2.30", helo: "nowhere.example.net", want: "helo-unresolvable", unknown: true},
+		{name: "SERVFAIL", helo: "broken.example.net", unknown: true},
+		{name: "a time-out", helo: "slow.example.net", unknown: true},
+		{name: "the client's family fails", helo: "half4.example.net", unknown: true},
+		{name: "the other family fails, the name exists", client: "2001:db8::99", helo: "half4.example.net"},
+		{name: "the other family fails, the name resolves to the client", helo: "half6.example.net"},
+		{name: "the other family fails, the name may exist", helo: "empty6.example.net", want: "helo-mismatch", unknown: true},
+		{name: "the other family fails, the name is an alias", client: v6, helo: "aliased6.example.net", want: "helo-cname"},
+		{name: "the client's family fails, the name is an alias", helo: "aliased6.example.net", want: "helo-cname", unknown: true},
+		{name: "the reverse zone fails", client: "192.0.2.30", helo: "elsewhere.example.net", unknown: true},
+		{name: "the reverse zone fails, the name does not exist", client: "192.0.2.30", helo: "nowhere.example.net", want: "helo-unresolvable", unknown: true},
 	})
 }
 
@@ -235,25 +235,25 @@ func TestSecondHelo(t *testing.T) {
 	for _, test := range []struct{ name, first, second, want string }{
 		{name: "the same name again", first: "mail.example.net", second: "mail.example.net"},
 		{name: "the same name in capitals", first: "mail.example.net", second: "MAIL.example.net."},
-		{name: "another good name", first: "mail.example.net", second: "v4.example.net", want: "helo-changed"},
-		{name: "from a bad name to a good one", first: "friend", second: "mail.example.net", want: "helo-changed"},
-		{name: "from a good name to a bad one", first: "mail.example.net", second: "a b", want: "helo-syntax helo-changed"},
+		{name: "another name of the client", first: "mail.example.net", second: "v4.example.net", want: "helo-changed"},
+		{name: "first a single label", first: "friend", second: "mail.example.net", want: "helo-changed"},
+		{name: "then a malformed name", first: "mail.example.net", second: "a b", want: "helo-syntax helo-changed"},
 		{name: "a literal after a name", first: "mail.example.net", second: "[192.0.2.10]", want: "helo-changed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := checktest.Session{Client: "192.0.2.10", Helo: test.first, Again: test.second}.Request(t)
-			vs, err := checktest.Ask(t, helo.Info, c, s)
+			r := checktest.Session{Client: "192.0.2.10", Helo: test.first, Again: test.second}.Request(t)
+			vs, err := checktest.Ask(t, helo.Info, c, r)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want || err != nil {
 				t.Errorf("got %q, %v, want %q", got, err, test.want)
 			}
 		})
 	}
-	t.Run("the repeat after STARTTLS is none", func(t *testing.T) {
+	t.Run("another name after STARTTLS", func(t *testing.T) {
 		t.Parallel()
-		s := checktest.Session{Client: "192.0.2.10", Helo: "v4.example.net"}.Request(t)
-		s.SetHelo("mail.example.net", true)
-		if vs, err := checktest.Ask(t, helo.Info, c, s); len(vs) > 0 || err != nil {
+		r := checktest.Session{Client: "192.0.2.10", Helo: "v4.example.net"}.Request(t)
+		r.SetHelo("mail.example.net", true)
+		if vs, err := checktest.Ask(t, helo.Info, c, r); len(vs) > 0 || err != nil {
 			t.Errorf("got %q, %v", checktest.IDs(vs), err)
 		}
 	})
@@ -269,8 +269,8 @@ func TestDetail(t *testing.T) {
 		{"192.0.2.10", "alias.example.net", "", "helo-cname", "target", "mail.example.net"},
 		{"192.0.2.10", "friend", "mail.example.net", "helo-changed", "previous", "friend"},
 	} {
-		s := checktest.Session{Client: test.client, Helo: test.helo, Again: test.again}.Request(t)
-		vs, _ := checktest.Ask(t, helo.Info, c, s)
+		r := checktest.Session{Client: test.client, Helo: test.helo, Again: test.again}.Request(t)
+		vs, _ := checktest.Ask(t, helo.Info, c, r)
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {
 			t.Errorf("%s: no %s", test.helo, test.reason)
@@ -280,25 +280,25 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-func TestEveryQuestionIsAnnounced(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	for _, name := range []string{
 		"", "mail.example.net", "alias.example.net", "dangling.example.net", "under_score.example.net", "friend",
 		"192.0.2.10", "[192.0.2.10]", "a b", "elsewhere.example.net.",
 	} {
-		s := checktest.Session{Client: "192.0.2.10", Helo: name, MailFrom: "user@example.net"}.Request(t)
+		r := checktest.Session{Client: "192.0.2.10", Helo: name, MailFrom: "user@example.net"}.Request(t)
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
 		c := build(t, recorded)
-		announced := checktest.Announced(t, c, env.DNS, s)
-		if _, err := checktest.Ask(t, helo.Info, c, s); err != nil {
+		prefetched := checktest.Announced(t, c, env.DNS, r)
+		if _, err := checktest.Ask(t, helo.Info, c, r); err != nil {
 			t.Error(err)
 		}
 		for _, q := range rec.Asked() {
-			if !slices.Contains(announced, q) {
-				t.Errorf("%s: %s was asked and not announced", name, q)
+			if !slices.Contains(prefetched, q) {
+				t.Errorf("%s: %s was not prefetched", name, q)
 			}
 		}
 		if strings.ContainsAny(name, "[ ") || name == "192.0.2.10" {
@@ -316,19 +316,19 @@ func TestSettings(t *testing.T) {
 	}
 	for _, bad := range []string{"", "a b", "mail..example.org", "*.example.org"} {
 		if err := (settings{OwnNames: []string{bad}}).Validate(); err == nil {
-			t.Errorf("%q was taken for a name", bad)
+			t.Errorf("%q is accepted as a name", bad)
 		}
 	}
 }
 
-// An empty host name must not make the empty name ours.
+// TestSiteWithoutNames tests that an empty host name makes no name one of the site.
 func TestSiteWithoutNames(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	env.Site = checks.Site{}
 	c := checktest.Build[settings](t, helo.Info, env, nil)
-	s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net"}.Request(t)
-	if vs, err := checktest.Ask(t, helo.Info, c, s); len(vs) > 0 || err != nil {
+	r := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net"}.Request(t)
+	if vs, err := checktest.Ask(t, helo.Info, c, r); len(vs) > 0 || err != nil {
 		t.Errorf("got %q, %v", checktest.IDs(vs), err)
 	}
 }
@@ -337,11 +337,11 @@ func BenchmarkCheck(b *testing.B) {
 	c := build(b, checktest.Env(b, zone))
 	for _, name := range []string{"mail.example.net", "[192.0.2.10]", "friend"} {
 		b.Run(name, func(b *testing.B) {
-			s := checktest.Session{Client: "192.0.2.10", Helo: name}.Request(b)
-			s.Stage = checks.Helo
+			r := checktest.Session{Client: "192.0.2.10", Helo: name}.Request(b)
+			r.Stage = checks.Helo
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := c.Check(context.Background(), s); err != nil {
+				if _, err := c.Check(context.Background(), r); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -349,7 +349,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// lossy loses all answers while it is down.
+// lossy is a resolver that fails while down is set.
 type lossy struct {
 	checks.Resolver
 	down bool
@@ -362,9 +362,8 @@ func (r *lossy) Lookup(ctx context.Context, q checks.Question) (checks.Answer, e
 	return r.Resolver.Lookup(ctx, q)
 }
 
-// TestALostAnswerCostsOneMail: a connection goes on for hours, and what could not be found out for one mail is asked for again with
-// the next one.
-func TestALostAnswerCostsOneMail(t *testing.T) {
+// TestFailedLookupIsRepeated tests that a failed lookup is repeated for the next mail of a connection.
+func TestFailedLookupIsRepeated(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	dns := &lossy{env.DNS, true}

@@ -12,24 +12,21 @@ import (
 	"milterd/checks"
 )
 
-// host is what the DNS knows of a HELO name. Each family may have failed by itself.
+// host is a HELO name in the DNS. The lookup of each address family may fail separately.
 type host struct {
-	name       string
-	alias      string // what the name is a CNAME for; empty if it is none
-	addrs      []netip.Addr
-	err4, err6 error
+	name  string
+	alias string // target of the name's CNAME record; empty if it has none
+	addrs []netip.Addr
+	err4  error
+	err6  error
 }
 
-// hostKey is the key of a host that is remembered.
-type hostKey struct{}
-
-func lookup(ctx context.Context, r checks.Resolver, name string) host {
-	found := checks.LookupAll(ctx, r, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
-	h := host{name: name, err4: found[0].Err, err6: found[1].Err}
-	for _, f := range found {
-		h.addrs = append(h.addrs, checks.Addresses(f.Answer)...)
-		// A CNAME is in the answer to either question: RFC 1034 section 3.6.2.
-		for _, rr := range checks.RecordsOf[*dns.CNAME](f.Answer) {
+func lookupHost(ctx context.Context, resolver checks.Resolver, name string) host {
+	results := checks.LookupAll(ctx, resolver, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
+	h := host{name: name, err4: results[0].Err, err6: results[1].Err}
+	for _, res := range results {
+		h.addrs = append(h.addrs, checks.Addresses(res.Answer)...)
+		for _, rr := range checks.RecordsOf[*dns.CNAME](res.Answer) {
 			if h.alias == "" && checks.SameName(rr.Hdr.Name, name) {
 				h.alias = strings.TrimSuffix(rr.Target, ".")
 			}
@@ -38,21 +35,21 @@ func lookup(ctx context.Context, r checks.Resolver, name string) host {
 	return h
 }
 
-// exists tells whether the name has an address. Without one, the error tells that this may not be the last word.
+// exists reports whether the name has an address. With an error it is false and might be true.
 func (h host) exists() (bool, error) {
-	if len(h.addrs) > 0 {
+	switch {
+	case len(h.addrs) > 0:
 		return true, nil
-	}
-	for _, err := range []error{h.err4, h.err6} {
-		if err != nil {
-			return false, h.explain(err)
-		}
+	case h.err4 != nil:
+		return false, h.explain(h.err4)
+	case h.err6 != nil:
+		return false, h.explain(h.err6)
 	}
 	return false, nil
 }
 
-// leadsTo tells whether the name has the client's address. The error counts only if it has not.
-func (h host) leadsTo(client netip.Addr) (bool, error) {
+// resolvesTo reports whether the name has the client's address. With an error it is false and might be true.
+func (h host) resolvesTo(client netip.Addr) (bool, error) {
 	if slices.Contains(h.addrs, client.WithZone("")) {
 		return true, nil
 	}

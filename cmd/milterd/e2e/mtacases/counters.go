@@ -10,9 +10,9 @@ import (
 )
 
 // wantBlocked ends the test unless a reply says that the client is blocked for an hour.
-func wantBlocked(t *testing.T, r miltertest.Reply, saying string) {
+func wantBlocked(t *testing.T, r miltertest.Reply, text string) {
 	t.Helper()
-	daemontest.WantReply(t, r, "450 4.7.1", saying)
+	daemontest.WantReply(t, r, "450 4.7.1", text)
 	match := daemontest.BlockedUntil.FindStringSubmatch(r.Text)
 	if match == nil {
 		t.Fatalf("no time in %q", r)
@@ -104,7 +104,7 @@ func testResets(t *testing.T, m *daemontest.MailServer) {
 // many is a number of transactions over every limit of the check counters.
 const many = 40
 
-// testBusyClient tests that nothing counts that mail servers do when they send much good mail: RSET before and after each
+// testBusyClient tests that the ordinary behaviour of a client with much good mail is not counted: RSET before and after each
 // message, a second EHLO, an unknown recipient now and then.
 func testBusyClient(t *testing.T, m *daemontest.MailServer) {
 	mark := m.Daemon.Mark()

@@ -48,6 +48,7 @@ var kinds = []kind{
 	{name: "reason", path: at("/why/rdns-missing"), says: "The address of your server has no reverse DNS name"},
 	{name: "reason-policy", path: at("/why/helo-mismatch"), says: "This is the policy of this site."},
 	{name: "reason-long", path: at("/why/spf-fail"), says: "allow"},
+	{name: "openspf", path: at("/why?sender=ann@example.com&ip=192.0.2.9&receiver=mx.example.org"), says: "Why SPF refused the message"},
 	{name: "missing", path: at("/why/nothing"), code: 404, says: "There is no such page"},
 
 	{name: "seen", path: then(brokenZone), says: "What we saw"},

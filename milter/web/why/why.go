@@ -86,8 +86,8 @@ func New(c Config) (http.Handler, error) {
 		w.Header().Set("Location", "why/") // relative, to stay below the path of the URL
 		w.WriteHeader(http.StatusSeeOther)
 	})
-	mux.HandleFunc("GET /why", func(w http.ResponseWriter, _ *http.Request) { p.index(w, "why/") })
-	mux.HandleFunc("GET /why/{$}", func(w http.ResponseWriter, _ *http.Request) { p.index(w, "") })
+	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) { p.index(w, r, "why/") })
+	mux.HandleFunc("GET /why/{$}", func(w http.ResponseWriter, r *http.Request) { p.index(w, r, "") })
 	mux.HandleFunc("GET /why/style.css", web.Stylesheet(style))
 	mux.HandleFunc("GET /why/{reason}", p.show)
 	mux.HandleFunc("POST /why/{reason}", p.test)
@@ -126,6 +126,7 @@ type view struct {
 	Reason            *reasonView
 	Seen              *seen
 	Result            *result
+	SPF               *openSPF
 }
 
 // write sends a page. If the template fails, it sends status 500 and nothing of the page.
@@ -169,8 +170,13 @@ func (p *pages) groups() []group {
 	return append(list, group{Name: "milterd", reasons: p.Reasons})
 }
 
-// index serves the list of reasons. base is the relative URL of the folder of the pages.
-func (p *pages) index(w http.ResponseWriter, base string) {
+// index serves the list of reasons, or the page for a link in openspf's form. base is the relative URL of the folder of the
+// pages.
+func (p *pages) index(w http.ResponseWriter, r *http.Request, base string) {
+	if spf, ok := parseOpenSPF(r.URL.Query()); ok {
+		p.openSPF(w, base, spf)
+		return
+	}
 	v := view{Page: "index", Title: p.texts.Titles["index"], Base: base}
 	for _, g := range p.groups() {
 		if g.Title = p.texts.Groups[g.Name]; g.Title == "" {

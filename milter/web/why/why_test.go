@@ -246,6 +246,29 @@ example.com. TXT "v=spf1 -all exp=e.example.com" "<script>"
 	}
 }
 
+// TestOpenSPF tests links in the form of openspf.org, and links that look similar.
+func TestOpenSPF(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, brokenZone)
+	for _, path := range []string{"/why", "/why/", "/mail/why"} {
+		p := s.get(path + "?sender=ann%40example.com&ip=192.0.2.9&receiver=mx.example.org")
+		if p.Code != 200 {
+			t.Fatal(p.Code)
+		}
+		p.Has(t, "Why SPF refused the message", "mx.example.org refused a message with the sender ann@example.com from the server 192.0.2.9",
+			"The SPF record of example.com", "It did not query the DNS.", `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`)
+	}
+	for _, query := range []string{"", "?sender=ann@example.com", "?sender=x&ip=192.0.2.9", "?sender=ann@example.com&ip=nothing", "?ip=192.0.2.9&receiver=Call+0900"} {
+		p := s.get("/why" + query)
+		p.Has(t, "Why was my mail refused?")
+		p.Lacks(t, "0900", "ann@")
+	}
+	s.get("/why?sender=ann@example.com&ip=192.0.2.9&receiver=Call+0900").Lacks(t, "0900")
+	if s.asked.Load()+s.read.Load() != 0 {
+		t.Error("the page asked the DNS or the store")
+	}
+}
+
 // TestOtherPaths tests redirects, the style, unknown paths and methods, and long forms.
 func TestOtherPaths(t *testing.T) {
 	t.Parallel()
@@ -283,7 +306,7 @@ func TestPagesAreWellFormed(t *testing.T) {
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
 	for name, p := range map[string]webtest.Page{
 		"index": s.get("/why/"), "reason": s.get("/why/spf-fail"), "seen": s.get(link), "tested": s.again(link),
-		"missing": s.get("/nothing"),
+		"openspf": s.get("/why?sender=a@example.com&ip=192.0.2.9"), "missing": s.get("/nothing"),
 	} {
 		p.WellFormed(t, name)
 		if n := strings.Count(p.Body.String(), `<nav aria-label=`); n != 1 {

@@ -2,9 +2,8 @@
 // mboxrd, mboxcl, mboxcl2), Maildirs, folders of single messages, and single messages. It also reads the
 // records of milterd, as "milterd log --json" prints them. Files may be compressed by gzip.
 //
-// Memory does not grow with the size of a file or the number of files: it holds one header section, or the
-// last attempts of a list of records. A message that cannot be read is a Message with an error, and the next
-// one follows.
+// Memory does not grow with the size of a file or the number of files: it holds one header section, or the last attempts
+// of a list of records. A message that cannot be read is yielded as a Message with an error.
 //
 // Package replay uses it. Start reading at Walk, which finds files, and File.Messages, which reads one.
 package mailbox

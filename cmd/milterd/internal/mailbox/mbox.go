@@ -29,7 +29,7 @@ func (r *reader) mbox(yield func(Message) bool) {
 	for {
 		line, starts, err := r.line()
 		if bytes.HasPrefix(line, []byte(separator)) {
-			line = bytes.Clone(line) // separates may move the buffer
+			line = bytes.Clone(line) // separates reads ahead, which may overwrite the line
 		}
 		switch {
 		case errors.Is(err, io.EOF) || err != nil && r.ctx.Err() != nil:

@@ -103,7 +103,7 @@ func (r *reader) decode() iter.Seq2[records.Record, error] {
 	}
 }
 
-// attempt is an Attempt whose records may not all have been read.
+// attempt is an Attempt that may get more records.
 type attempt struct {
 	Attempt
 	number int  // of the first record that was read
@@ -135,12 +135,12 @@ func attemptsOf(r records.Record, number int) []*attempt {
 	return list
 }
 
-// pending is the attempts that may get more records, in the order of their first record.
+// pending is the attempts in the order of their first record.
 type pending []*attempt
 
-// maxPending is how many attempts wait for more records. An attempt whose records lie farther apart, because
-// of as many other sessions, counts as two. Each record is compared with all pending attempts, so that twice
-// as many take twice as long.
+// maxPending is how many attempts wait for more records. An attempt counts as two if as many others begin between its
+// records. With half of it, that happens with half as many parallel sessions; with twice as many, reading takes twice as
+// long, because each record is compared with all pending attempts.
 const maxPending = 2048
 
 // add merges an attempt with the last pending one of the same session, sender and recipient, or appends it.

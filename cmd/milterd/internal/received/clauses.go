@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// clauses are the parts of a Received field, by the word that starts them, such as "from". The key "invoked"
-// stands for a comment that is in none: "(qmail 123 invoked by uid 0)", "(from root@localhost)".
+// clauses are the parts of a Received field, by the word that starts them, such as "from". The key "invoked" stands for a
+// comment before the first part: "(qmail 123 invoked by uid 0)", "(from root@localhost)".
 type clauses map[string]*clause
 
 type clause struct{ words, comments []string }
 
-// words returns the words of a clause after the first. It returns nil if there is no such clause.
+// words returns the words of a clause after the one that starts it, or nil if there is no such clause.
 func (c clauses) words(name string) []string {
 	if cl := c[name]; cl != nil {
 		return cl.words
@@ -35,8 +35,8 @@ func (c clauses) comments(name string) []string {
 	return nil
 }
 
-// by reports whether the host runs this program, as a comment says.
-func (c clauses) by(program string) bool {
+// isBy reports whether a comment says that this program added the field.
+func (c clauses) isBy(program string) bool {
 	names := func(comment string) bool { return strings.HasPrefix(comment, program) }
 	return slices.ContainsFunc(c.comments("by"), names) || slices.ContainsFunc(c.comments("with"), names)
 }

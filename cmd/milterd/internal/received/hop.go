@@ -9,7 +9,7 @@ import (
 	"milterd/headers"
 )
 
-// hop is what a Received field says. Fields that it does not say are empty.
+// hop is the content of a Received field. Fields that it does not have are empty.
 type hop struct {
 	by            string     // host that added the field
 	client        netip.Addr // never an IPv4-mapped IPv6 address
@@ -18,7 +18,7 @@ type hop struct {
 	protocol      string // upper case, such as "ESMTPSA"
 	user          string // authenticated user
 	authenticated bool   // even if the user is not known
-	handover      bool   // not by SMTP from another host: submitted on the host, or passed on within it or to a mail store
+	handover      bool   // not received by SMTP from another host, but for example submitted or passed on within the host
 	id            string // queue id
 	to            string // recipient
 	from          string // reverse-path
@@ -113,7 +113,7 @@ func authentication(c clauses, protocol string) (user string, ok bool) {
 	return "", ok
 }
 
-// isHandover reports whether a message came in another way than by SMTP from another host.
+// isHandover reports whether a message was not received by SMTP from another host.
 func isHandover(h hop, c clauses) bool {
 	if h.client.IsValid() {
 		return false
@@ -144,7 +144,7 @@ func (h *hop) setClient(c clauses) {
 	switch {
 	case info.hasHelo:
 		h.helo, h.clientName = info.helo, name
-	case c.by("Exim"), info.addr.IsValid() && !info.bracketed && !microsoft: // Exim, qmail
+	case c.isBy("Exim"), info.addr.IsValid() && !info.bracketed && !microsoft: // Exim, qmail
 		h.helo, h.clientName = name, name
 		if isUnknown(name) {
 			h.helo = "" // qmail knows no name
@@ -165,7 +165,7 @@ func isUnknown(name string) bool {
 	return strings.EqualFold(name, "unknown") || strings.EqualFold(name, "unverified")
 }
 
-// clientInfo is what comments of the from clause say about the client.
+// clientInfo is what the comments of the from clause have about the client.
 type clientInfo struct {
 	addr      netip.Addr
 	bracketed bool // addr is in brackets

@@ -16,7 +16,8 @@ import (
 	"milterd/headers"
 )
 
-// Site is the mail site that received the messages. Its border host is the one that has a message from outside.
+// Site is the mail site that received the messages. Its border host is the host that received a message from a client
+// outside the site.
 type Site struct {
 	Hostname string         // of the border host, as it calls itself in Received fields
 	Domains  []string       // hosts with one of these names, or a name under one, are of the site too
@@ -52,7 +53,7 @@ func (k Known) String() string {
 // Facts is what is known of a session. Fields that are not known are empty.
 type Facts struct {
 	Known      Known
-	Local      bool       // submitted on a host of the site, or by one
+	Local      bool       // the message comes from a host of the site
 	Client     netip.Addr // client of the border host; if Local, a host of the site
 	ClientName string
 	Helo       string
@@ -70,11 +71,12 @@ type Facts struct {
 
 // Read reconstructs the session of a message from its header section.
 //
-// The border host is the first one of the site, from the top, whose client is not of the site. Below the
-// Received field of a trusted client, the next one counts whatever the name of its host, because that host is
-// the client. Fields above the first one of the site, as of a mail store elsewhere, are skipped. Fields above
-// that of the border host were added by the site, and are used. Below it, only Authentication-Results and
-// Received-SPF are, if they name a host of the site.
+// It reads the Received fields from the top. It skips those above the first one by a host of the site, which for example
+// a mail store elsewhere added. The border host is then the first host whose client is not of the site. If a client is in
+// one of Site.Trusted, its own Received field is the next one, and its host is of the site whatever its name.
+//
+// The site added the fields above that of the border host, so their facts are used. Below it, only those of
+// Authentication-Results and Received-SPF fields that name a host of the site are.
 func Read(fields []headers.Field, site Site) Facts {
 	f := Facts{Header: fields}
 	border, ok := site.findBorder(fields, &f)
@@ -115,7 +117,7 @@ func (s Site) findBorder(fields []headers.Field, f *Facts) (border int, ok bool)
 		case !started && !s.owns(h.by):
 			continue
 		case started && !trusted && !s.owns(h.by):
-			f.Local = true // it was handed over within the site, and came from nowhere else
+			f.Local = true // no host of the site received it from outside
 			return border, true
 		case !ok:
 			return border, false
@@ -171,9 +173,9 @@ func (s Site) trusts(client netip.Addr) bool {
 	return slices.ContainsFunc(s.Trusted, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-// addDelivery adds the facts of the fields that the site added at the final delivery. Return-Path is the
-// reverse-path. If the Received field has no recipient, it is the one before aliases were expanded
-// (X-Original-To, Envelope-To), else the one after.
+// addDelivery adds the facts of the fields that the site added at the final delivery. Return-Path is the reverse-path. A
+// recipient that the Received field lacks is taken from X-Original-To or Envelope-To, which have the address before
+// aliases were expanded, else from Delivered-To, which has the address after.
 func (s Site) addDelivery(above []headers.Field, f *Facts) {
 	for _, field := range above {
 		if field.Is("Return-Path") {

@@ -6,8 +6,8 @@ import (
 	"milterd/headers"
 )
 
-// added reports whether a host of the site added a field with results, because the field names it. A filter
-// adds its fields right below the Received field of its MTA.
+// added reports whether a field has results of a filter and names a host of the site. A filter adds its fields right
+// below the Received field of its MTA.
 func (s Site) added(field headers.Field) bool {
 	switch {
 	case field.Is("Authentication-Results"):

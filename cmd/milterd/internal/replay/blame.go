@@ -6,9 +6,9 @@ import (
 	"milterd/checks"
 )
 
-// policyCauses returns the differences that are the cause of two results of judges with the same site and the
-// same trust: the actions of the reasons that decided, and the settings of the checks that found such a
-// reason in one of them only. If there is none, it returns those that may be about any reason.
+// policyCauses returns the differences that made two judges with the same site and trust get different results. They are
+// about the actions of the reasons that decided, and about the settings of the checks that found such a reason for one
+// judge only. If there is none, it returns the differences that may be about any reason.
 func (c *changes) policyCauses(before, after result) []*difference {
 	s := c.suspects(before, after)
 	causes := c.where(func(d *difference) bool { return c.concerns(d, s) == specific })
@@ -29,7 +29,7 @@ func (c *changes) suspects(before, after result) suspects {
 	s := suspects{sameReason: before.reason != nil && after.reason != nil && before.reason.ID == after.reason.ID}
 	c.addRefusal(&s, before, after, c.against.opts.Actions)
 	c.addRefusal(&s, after, before, c.base.opts.Actions)
-	for _, o := range after.outcomes { // against watches what base would have refused later
+	for _, o := range after.outcomes { // against watches a reason for which base would refuse the mail at a later stage
 		id := o.Reason.ID
 		if !o.Action.Enforced() && c.base.opts.Actions[id].Enforced() && !c.against.opts.Actions[id].Enforced() {
 			s.reasons = append(s.reasons, id)
@@ -38,29 +38,29 @@ func (c *changes) suspects(before, after result) suspects {
 	return s
 }
 
-// addRefusal adds the reason that refused the message in one result. With greylisting, the suspicions explain
-// it that are not in the other result. actions are those of the other one.
+// addRefusal adds the reason that refused the message in one result. If that is greylisting, it also adds the reasons
+// with the action greylist that are not in the other result. actions are those of the other result's configuration.
 func (c *changes) addRefusal(s *suspects, one, other result, actions map[string]checks.Action) {
 	if one.reason == nil {
 		return
 	}
-	explained := []string{one.reason.ID}
+	found := []string{one.reason.ID} // reasons that a check found
 	s.reasons = append(s.reasons, one.reason.ID)
 	if one.reason.Greylisting {
-		if ids := suspicions(one, other); len(ids) > 0 {
-			explained = ids
+		if ids := onlyGreylisted(one, other); len(ids) > 0 {
+			found = ids
 			s.reasons = append(s.reasons, ids...)
 		}
 	}
-	for _, id := range explained {
+	for _, id := range found {
 		if c.missed(id, other, actions[id]) {
 			s.checks = append(s.checks, c.checkOf[id])
 		}
 	}
 }
 
-// suspicions returns the reasons with the action greylist in one result that are not in the other.
-func suspicions(one, other result) (ids []string) {
+// onlyGreylisted returns the reasons with the action greylist in one result that are not in the other.
+func onlyGreylisted(one, other result) (ids []string) {
 	for _, o := range one.outcomes {
 		same := func(p checks.Outcome) bool { return p.Reason.ID == o.Reason.ID && p.Action == o.Action }
 		if o.Action == checks.Greylist && !slices.ContainsFunc(other.outcomes, same) {
@@ -70,7 +70,7 @@ func suspicions(one, other result) (ids []string) {
 	return ids
 }
 
-// missed reports whether a reason does not apply in a result, although its check was asked and its action is not off.
+// missed reports whether a check that ran for a result did not find a reason whose action is not off.
 func (c *changes) missed(id string, by result, action checks.Action) bool {
 	applied := slices.ContainsFunc(by.outcomes, func(o checks.Outcome) bool { return o.Reason.ID == id })
 	return !applied && action != checks.Off && (by.reason == nil || c.order[c.checkOf[by.reason.ID]] >= c.order[c.checkOf[id]])

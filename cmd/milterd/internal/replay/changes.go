@@ -20,7 +20,7 @@ type changes struct {
 	rejected      int       // of refused
 	trusted       int       // by against
 
-	trustDiffers bool // the configurations trust other clients, or their sites read messages differently
+	trustDiffers bool // the configurations differ in their site or in the clients that they trust
 	otherDiffers bool // they differ in other keys that have an effect
 
 	checkOf map[string]string // by reason id
@@ -104,9 +104,8 @@ func (c *changes) byEffect() (effective, idle []*difference) {
 	return effective, idle
 }
 
-// because returns the differences that are the cause of a change, in the order of the files: those in whom is
-// trusted if the result of middle is another one than that of base, and those in checks and actions if that
-// of against is another one than that of middle.
+// because returns the differences that are the cause of a change, in the order of the files. They are about trust if the
+// results of base and middle differ, and about checks and actions if those of middle and against differ.
 func (c *changes) because(m *mail, before, middle, after result) []*difference {
 	var causes []*difference
 	if before.String() != middle.String() {
@@ -119,7 +118,7 @@ func (c *changes) because(m *mail, before, middle, after result) []*difference {
 }
 
 // trustCauses returns each difference without which against would read the message differently, or trust its client
-// differently. If there is none, because each of several has the same effect, it returns those in whom is trusted.
+// differently. There is none if each of several has the same effect; then it returns all differences about trust.
 func (c *changes) trustCauses(m *mail, after result) []*difference {
 	keys := c.siteKeys(m, after)
 	s := &checks.Session{Client: after.facts.Client, Local: after.facts.Local, AuthUser: after.facts.User}
@@ -140,9 +139,8 @@ func (c *changes) trustCauses(m *mail, after result) []*difference {
 	return causes
 }
 
-// siteKeys returns the keys without whose difference the site of against would read the message differently.
-// If there is none though base reads it differently, because each of several keys has the same effect, it
-// returns all.
+// siteKeys returns each key without whose difference the site of against would read the message differently. If base
+// reads the message differently and there is no such key, each of several has the same effect; then it returns all.
 func (c *changes) siteKeys(m *mail, after result) []string {
 	base, against := c.base.site, c.against.site
 	if reflect.DeepEqual(m.facts(base), after.facts) {

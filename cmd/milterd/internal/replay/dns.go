@@ -56,14 +56,14 @@ func (s *sameAnswers) Lookup(ctx context.Context, q checks.Question) (checks.Ans
 	got, err := s.Resolver.Lookup(ctx, q)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known != nil { // not while the checks are built
+	if s.known != nil { // nil while the checks are built
 		s.known[q] = answer{got, err}
 	}
 	return got, err
 }
 
-// unasked is a check without its reasons for a DNS that did not answer: where these would apply, it fails
-// with ErrNotAsked.
+// unasked is a check without the reasons that apply if the DNS did not answer. Where one of them would apply, the check
+// fails with ErrNotAsked.
 type unasked struct{ inner checks.Check }
 
 // Check implements checks.Check.

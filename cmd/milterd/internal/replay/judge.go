@@ -35,13 +35,13 @@ type judge struct {
 	pipelines map[received.Known]*pipeline
 }
 
-// pipeline judges messages of which the same is known.
+// pipeline judges the messages of which a certain set of facts is known, by the checks that need no others.
 type pipeline struct {
 	*checks.Pipeline
 	gaps []gap
 }
 
-// gap is why a check did not judge a message, or not all of it.
+// gap is a check that did not judge a message, or not completely, and why.
 type gap struct{ Check, Why string }
 
 // result is what a configuration does with a message.
@@ -67,9 +67,9 @@ func (r result) String() string {
 	}
 }
 
-// maxStore is how much a judge remembers of clients, in bytes; the record that expires first is forgotten
-// first. With half of it, a replay of a year of a busy server greylists clients again; with twice as much,
-// three judges need 400 MiB.
+// maxStore is the size of the store of a judge, in bytes. A full store deletes the record that expires first. With half
+// of it, a replay of a year of a busy server greylists known clients again; with twice as much, three judges need 400
+// MiB.
 const maxStore = 64 << 20
 
 func newJudge(c Config, dns *sameAnswers) (*judge, error) {
@@ -87,9 +87,9 @@ func newJudge(c Config, dns *sameAnswers) (*judge, error) {
 	return j, nil
 }
 
-// middleConfig returns a configuration between two: with the checks and actions of base, and with the site
-// and the trusted clients of against. If its result is another one than that of base, the cause is the site
-// or the trust; if that of against is another one than its own, the cause is a check or an action.
+// middleConfig returns a configuration with the checks and actions of base, and the site and trusted clients of against.
+// Where its result differs from that of base, the cause is the site or the trust. Where it differs from that of against,
+// the cause is a check or an action.
 func middleConfig(base, against *judge) Config {
 	c := base.config
 	c.Site = against.site
@@ -124,7 +124,8 @@ func (j *judge) build(dns *sameAnswers) error {
 		return err
 	}
 	if dns.asks() {
-		// Once, for a time after all messages: if it depended on the time of each, so would the results of others.
+		// Checks probe their DNS lists once, before the first message: probes at the time of each message would make the
+		// results of a message depend on the others. The far time is after all messages, so that the probes do not expire.
 		const century = 100 * 365 * 24 * time.Hour
 		p.Maintain(context.Background(), time.Now().Add(century))
 	}
@@ -165,14 +166,14 @@ var needs = map[checks.Stage]received.Known{
 	checks.EndOfHeader: received.Content,
 }
 
-// stagesFor returns the stages at which a check can judge a message of which this much is known, and what is
-// lacking for all of its stages.
+// stagesFor returns those of the stages of a check at which it can judge a message of which this much is known, and the
+// facts that are lacking for the others.
 func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.Stage, lacking received.Known) {
 	for _, st := range stages {
 		need := needs[st]
 		if st == checks.EndOfHeader {
 			if known&received.Content != 0 {
-				lacking |= received.Time &^ known // standIn is no time to compare dates with
+				lacking |= received.Time &^ known // a check cannot compare dates with the result of standIn
 			}
 			if slices.Contains(stages, checks.RcptTo) {
 				need = needs[checks.RcptTo] // greylisting of bounces
@@ -186,7 +187,7 @@ func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.S
 	return possible, lacking
 }
 
-// decide plays the SMTP session of a message. A message without any time is of now.
+// decide plays the SMTP session of a message. now is the time of a message that has none at all.
 func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, error) {
 	facts := m.facts(j.site)
 	p, err := j.pipeline(facts.Known)

@@ -46,7 +46,7 @@ func (m *mail) facts(site received.Site) received.Facts {
 	return f
 }
 
-// factsOf returns what a record has of an attempt: all but the header section.
+// factsOf returns the facts of a recorded attempt. It has no header section.
 func factsOf(a *mailbox.Attempt) received.Facts {
 	f := received.Facts{
 		Client: a.Client, ClientName: a.ClientName, Helo: a.Helo, From: a.From, To: a.To, Time: a.Time.UTC(), QueueID: a.QueueID,

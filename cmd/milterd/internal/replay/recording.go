@@ -110,9 +110,8 @@ func (r *Recording) Lookup(ctx context.Context, q checks.Question) (checks.Answe
 // a resolver.
 const maxFollowed = 4
 
-// Announce implements checks.Announcer. The answers are recorded, whether or not a check asks for them later:
-// else the next replay would announce the questions again. What follows from recorded answers is not
-// announced.
+// Announce implements checks.Announcer. The answers are recorded even if no check asks for them later; otherwise the next
+// replay would announce the questions again. Questions that follow from recorded answers are not announced.
 func (r *Recording) Announce(questions []checks.Query) { r.announce(questions, 0) }
 
 func (r *Recording) announce(questions []checks.Query, followed int) {

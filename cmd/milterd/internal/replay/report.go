@@ -33,7 +33,7 @@ type Report struct {
 	gaps     map[gap]int            // messages
 	faults   []fault                // the first of the unreadable messages
 	noBorder int                    // messages without a Received field of the site
-	hosts    tally                  // hosts that wrote the topmost Received fields of those
+	hosts    tally                  // of those messages, by the host that wrote the topmost Received field
 	days     map[int64]*actionCount // by days since 1970
 	changes  *changes               // nil if there was nothing to compare with
 }
@@ -110,7 +110,7 @@ func (r *Report) add(m *mail, res result) {
 	r.addOutcomes(m, res)
 }
 
-// addTime counts a message for its day.
+// addTime counts a message for its day. A trusted one counts as accepted.
 func (r *Report) addTime(res result) {
 	if res.facts.Known&received.Time == 0 {
 		return
@@ -195,7 +195,7 @@ func (r *Report) gapCounts() []gapCount {
 	return list
 }
 
-// hit is a message that the report names.
+// hit is a message to which a reason applied, or whose result changed.
 type hit struct {
 	Path    string `json:"file"`
 	ID      string `json:"message_id"`        // empty of a record

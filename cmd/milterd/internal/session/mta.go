@@ -13,13 +13,13 @@ type mta struct {
 	player    Player
 	show      func(said string, reply []string)
 	connected bool
-	tls       bool // STARTTLS was sent; the next HELO is the first in TLS
+	tls       bool // the next HELO is the first one after STARTTLS
 	user      string
 	inMail    bool // MAIL was accepted
 	rcpts     int  // accepted recipients of it
 
 	inData      bool     // lines of a message follow
-	dataRefused bool     // they follow although DATA was refused, and are ignored
+	dataRefused bool     // DATA was refused; the lines of the message, which a session file still has, are ignored
 	header      []string // lines of the header section
 	inBody      bool     // the header section has ended
 }

@@ -17,7 +17,7 @@ type Pipeline struct {
 
 	session checks.Session
 	run     *checks.Run
-	reset   checks.Envelope           // of the transaction that RSET ended, until the next command
+	reset   checks.Envelope           // of the transaction that Reset ended, until Mail reports it
 	set     atomic.Pointer[time.Time] // nil until Time is called
 }
 

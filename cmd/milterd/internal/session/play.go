@@ -8,10 +8,11 @@ import (
 	"milterd/headers"
 )
 
-// Player passes the commands of a session on to the checks. The reply has the lines of a refusal; nil accepts.
+// Player passes the commands of a session on to the checks. A reply has the lines of a refusal; it is nil if the checks
+// accept the command.
 type Player interface {
-	Connect(Client) error // ends the connection before it
-	Time(time.Time)
+	Connect(Client) error // ends the previous connection
+	Time(time.Time)       // sets the clock
 	Helo(name string, tls bool) error
 	Mail(path, user string) (reply []string, err error)
 	Rcpt(path string) (reply []string, err error)

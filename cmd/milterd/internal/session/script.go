@@ -20,7 +20,7 @@
 // After DATA the C: lines are the message, up to a single dot. The last word of AUTH is the user's name;
 // every user is authenticated.
 //
-// Commands simulate and replay use the package. Start reading at Play.
+// The command simulate uses the package, and replay splits header sections by Header. Start reading at Play.
 package session
 
 import (
@@ -45,12 +45,12 @@ type Script struct {
 	Zone   string
 }
 
-// Step is a line of a session with the expected reply. A Step without Time and Said is a new connection by Client.
+// Step is a line of a session with the expected reply. If it has neither Time nor Said, Client connects.
 type Step struct {
 	Line   int // in the file; 0 if it comes from no file
 	Client Client
 	Time   time.Time
-	Said   bool   // Say was sent, even if it is empty
+	Said   bool   // the client sends Say, which may be empty
 	Say    string // command or, after DATA, line of the message
 	Expect []string
 }

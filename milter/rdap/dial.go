@@ -13,8 +13,8 @@ import (
 // anyAddressKey is the context key of the host and port that may have any address.
 type anyAddressKey struct{}
 
-// allowAnyAddress returns a context in which requests to server may go to any address. A host that server redirects to
-// needs a public address still.
+// allowAnyAddress returns a context in which server may have any address. A host that server redirects to must have a
+// public one.
 func allowAnyAddress(ctx context.Context, server *url.URL) context.Context {
 	port := server.Port()
 	if port == "" {
@@ -27,17 +27,16 @@ func allowAnyAddress(ctx context.Context, server *url.URL) context.Context {
 type dialer struct{ public func(netip.Addr) bool }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	var dialer net.Dialer
+	var nd net.Dialer
 	if ctx.Value(anyAddressKey{}) != addr {
-		dialer.Control = d.control
+		nd.Control = d.control
 	}
-	return dialer.DialContext(ctx, network, addr)
+	return nd.DialContext(ctx, network, addr)
 }
 
 var errNotPublic = errors.New("the address is not public")
 
-// control checks the address after the name is resolved, so that a second DNS answer cannot differ from the checked
-// one.
+// control checks the address that is connected to. A check before the name is resolved could see another DNS answer.
 func (d *dialer) control(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !d.public(to.Addr().Unmap().WithZone("")) {
@@ -46,8 +45,9 @@ func (d *dialer) control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// notPublic has the blocks of IANA's special-purpose registries (RFC 6890) in which a host may listen and that netip
-// does not classify. 6to4 and Teredo addresses, which embed an IPv4 address, are among them: no registry uses them.
+// notPublic has the blocks of IANA's special-purpose registries (RFC 6890) that netip does not classify and in which a
+// host may listen. It has the blocks of 6to4 and Teredo too, whose addresses embed an IPv4 address: no registry uses
+// them.
 var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),

@@ -77,7 +77,7 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // allow counts a request to a host. It returns an error if the request must not be sent. The counter expires a minute
-// after its first request: a burst of perMinute requests is allowed, which needs one operation of the store.
+// after its first request, so twice perMinute requests may be sent within some seconds.
 func (l *limiter) allow(ctx context.Context, host string) error {
 	why, pausing, err := l.store.Get(ctx, backoffKey+host)
 	if err != nil {
@@ -93,8 +93,8 @@ func (l *limiter) allow(ctx context.Context, host string) error {
 	return err
 }
 
-// backOff stops requests to a host for a while. It works after the end of ctx too, which is how a slow host shows. If
-// the store fails, the rate limit remains.
+// backOff stops requests to a host for a while. It works after the end of ctx too, because a request to a slow host ends
+// with it. If the store fails, only the rate limit holds.
 func (l *limiter) backOff(ctx context.Context, host string, d time.Duration, why string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
@@ -114,8 +114,8 @@ func retryAfter(field string, now time.Time) time.Duration {
 	return min(max(d, time.Second), maxBackoff)
 }
 
-// boundedBody fails when more than the limit is read. It does not end there: a truncated answer could be taken for a
-// complete one.
+// boundedBody is a body that fails when more than a limit is read. It does not return io.EOF: a truncated answer could be
+// valid.
 type boundedBody struct {
 	io.ReadCloser
 	left int // bytes

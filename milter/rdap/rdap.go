@@ -28,8 +28,8 @@ import (
 const (
 	// timeout bounds one request with its redirects.
 	timeout = 20 * time.Second
-	// perMinute is how many requests in a minute one host gets from all daemons that share the store. Registries
-	// publish no limits; the known ones are not lower. With half of it, the age of more new domains is unknown in a
+	// perMinute is how many requests in a minute one host gets from all daemons that share the store. Most registries
+	// publish no limit; the known limits are not lower. With half of it, the age of more new domains is unknown in a
 	// busy minute; with twice as much, a registry may refuse all requests.
 	perMinute = 10
 	// maxBody is the size of the largest answer after decompression. Usual answers have some ten thousand bytes.
@@ -86,9 +86,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Registered returns when a domain (A-labels, lower case) was registered last. It returns the zero time if the domain
-// is not registered, its top-level domain has no server, or the server has no date. An error means that the time could
-// not be found out now.
+// Registered returns when a domain (A-labels, lower case) was last registered. It returns the zero time if the domain is
+// not registered, its top-level domain has no server, or the server has no date. An error is temporary.
 //
 // server is the base URL of a server that the operator chose, which may have any address. If it is empty, the servers
 // are those that IANA lists for the top-level domain, RFC 9224.

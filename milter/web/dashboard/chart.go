@@ -40,7 +40,7 @@ type total struct{ Class, Title, Means, Count string }
 type reasonView struct {
 	ID     string
 	Known  bool // the page of decisions can search for it
-	Counts [refusals]string
+	Counts [reasoned]string
 	Total  string
 	Path   string // SVG path of its bars, 1 unit wide and at most 10 high
 }

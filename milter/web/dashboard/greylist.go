@@ -15,8 +15,9 @@ import (
 const (
 	// maxEntries is the number of entries that the lists of the greylist and of blocks show.
 	maxEntries = 100
-	// maxEntriesRead is the number of entries of the greylist that are read to find the latest. The store has no order by time
-	// and may have millions; with double, the page reaches readTimeout on a slow store.
+	// maxEntriesRead is the number of entries of the greylist that are read to find the latest ones. The store has no order by time
+	// and may have millions. With half of it, the page shows fewer of the latest; with twice as much, it reaches readTimeout
+	// on a slow store.
 	maxEntriesRead = 50_000
 )
 

@@ -21,8 +21,8 @@ type Guard struct {
 	// Password is required by HTTP basic authentication (RFC 7617) with any user name. If it is empty, everybody who reaches
 	// the listener, which is on loopback, is the operator.
 	Password string
-	// Hosts are the names in the Host header field that are allowed without a password, beside addresses and localhost. The
-	// page of an attacker whose name changes to 127.0.0.1 (DNS rebinding) has another name.
+	// Hosts are the names that the Host header field may have if there is no password, beside addresses and localhost. Other
+	// names are refused because an attacker can point a name to 127.0.0.1 (DNS rebinding).
 	Hosts []string
 	Now   func() time.Time // nil: time.Now
 }

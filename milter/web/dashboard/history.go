@@ -9,8 +9,8 @@ import (
 	"milterd/milter/records"
 )
 
-// History counts decisions by time, action and reason, for the charts. It counts the same as the records: each recipient whose
-// mail a reason applied to, under the most severe action and its reason, and each accepted message. It uses less than 1 MB,
+// History counts decisions by time, action and reason, for the charts. It counts what the records have: each recipient with a
+// reason that applied, under the most severe action and its reason, and each accepted message. It uses less than 1 MB. It
 // implements milter.Journal and is safe for concurrent use.
 type History struct {
 	ids   []string       // of the reasons; the last one is otherReason
@@ -28,7 +28,7 @@ var chartActions = [...]string{"reject", "tempfail", "greylist", "watch", record
 
 const (
 	accepted = len(chartActions) - 1 // index of accept
-	refusals = accepted              // number of actions with a reason
+	reasoned = accepted              // number of the actions before it, which have a reason
 )
 
 // period is a time span of the charts, divided into bars.
@@ -60,7 +60,7 @@ type ring struct {
 type bar struct {
 	number   int64
 	accepted uint32
-	reasons  [][refusals]uint32 // by index of the reason and of the action
+	reasons  [][reasoned]uint32 // by index of the reason and of the action
 }
 
 // NewHistory returns a History of the reasons of all checks and of the pipeline.
@@ -80,7 +80,7 @@ func NewHistory(infos []checks.Info, pipeline []*checks.Reason) *History {
 	for _, p := range periods {
 		r := ring{period: p, bars: make([]bar, p.bars)}
 		for i := range r.bars {
-			r.bars[i].reasons = make([][refusals]uint32, len(h.ids))
+			r.bars[i].reasons = make([][reasoned]uint32, len(h.ids))
 		}
 		h.rings = append(h.rings, r)
 	}
@@ -137,7 +137,7 @@ func (h *History) count(at time.Time, action, reason string) {
 func (r *ring) bar(at time.Time) *bar {
 	n, length := r.number(at), int64(len(r.bars))
 	b := &r.bars[(n%length+length)%length]
-	if b.number > n && b.number-n <= length { // further ahead, the clock was wrong when that bar was counted
+	if b.number > n && b.number-n <= length { // if it is further in the future, the clock was wrong when it was counted
 		return nil
 	}
 	if b.number != n {
@@ -159,12 +159,12 @@ type series struct {
 // reasonSeries is one reason in a series.
 type reasonSeries struct {
 	id     string
-	totals [refusals]uint64 // by action
+	totals [reasoned]uint64 // by action
 	total  uint64
 	bars   []uint32
 }
 
-// series returns the counts of the period with a name that ends now. If there is no such period, it takes the shortest one.
+// series returns the counts of the named period up to now. If the name is unknown, it takes the shortest period.
 func (h *History) series(name string, now time.Time) series {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -19,8 +19,8 @@ const (
 	// evidenceTimeout is the limit for the page of watched reasons, which waits until the daemon has written its evidence. It
 	// is less than the time that the listener gives an answer (10 s).
 	evidenceTimeout = 8 * time.Second
-	// maxReading is the number of pages that may read the store at the same time. With half of it, one slow search delays the
-	// other pages; with double, many open pages take more of the store's time from mail.
+	// maxReading is the number of pages that may read the store at the same time. With half of it, a slow search delays other
+	// pages sooner; with twice as much, many open pages take twice as much of the store's time from mail.
 	maxReading = 4
 	// A page is loaded again after liveFactor times the time that it took to make, so that an open page uses at most 1 % of a
 	// processor, but not before minRefresh and not later than maxRefresh.
@@ -44,7 +44,7 @@ type frame struct {
 	Body                       any
 
 	began time.Time
-	live  bool // set Refresh
+	live  bool // write sets Refresh
 }
 
 func (p *pages) frame(page, title string) frame {
@@ -146,7 +146,7 @@ func (p *pages) change(
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// Errors of forms that no page sends.
+// Errors of a form that was not sent by a page of this package.
 var (
 	errNoClient    = errors.New("the client is missing")
 	errUnknownForm = errors.New("unknown form")

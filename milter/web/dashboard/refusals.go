@@ -15,7 +15,7 @@ import (
 const (
 	// decisionsPerPage is the number of records on a page of the list.
 	decisionsPerPage = 50
-	// searchPerPage is the number of records that are searched for them.
+	// searchPerPage is the number of records that are searched for one page.
 	searchPerPage = 20_000
 	// searchForSession is the number of the latest records that are searched for the id of a session.
 	searchForSession = 50_000
@@ -36,7 +36,7 @@ func choose(list []choice, value string) []choice {
 	return out
 }
 
-// The options of the filter of decisions.
+// The options of the filter.
 var (
 	actionChoices = []choice{
 		{Value: "", Title: "reject or tempfail"}, {Value: "reject", Title: "reject"}, {Value: "tempfail", Title: "tempfail"},
@@ -49,7 +49,7 @@ var (
 	sinceDurations = map[string]time.Duration{"1h": time.Hour, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour}
 )
 
-// filter is the content of the form of the list.
+// filter is the content of the form above the list.
 type filter struct {
 	Sender, Rcpt, Client, Reason, Action, Since string
 	Before                                      int64 // number of a record; 0: from the latest on
@@ -110,7 +110,7 @@ type refusalsPage struct {
 	Times    []choice
 	Reasons  []string
 	Records  []decisionView
-	Reached  time.Time // time of the oldest record that was searched; zero if all were
+	Reached  time.Time // time of the oldest record that was searched; zero if older ones do not exist
 	Older    string    // URL of the next page; empty if there is none
 	Newest   string    // URL of the first page; empty if this is it
 }

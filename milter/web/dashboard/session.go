@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// recordsAround is the number of records before and after one of a session that are searched for its others.
+	// recordsAround is the number of records before and after the given one that are searched for others of its session.
 	recordsAround = 10_000
 	// longestSession is how far apart in time the records of one session may be.
 	longestSession = 2 * time.Hour

@@ -18,7 +18,7 @@ type watchedPage struct {
 	Totals   []total
 	Seen     []watchedView  // in the order of verdicts
 	Unseen   []string       // reasons that did not apply to any mail
-	Enforced []enforcedView // reasons that refused the most good senders first
+	Enforced []enforcedView // those that refused the most good senders first
 }
 
 // watchedView is a watched reason that applied to some mail.
@@ -37,7 +37,7 @@ type enforcedView struct {
 type sendersView struct {
 	Senders []evidence.Sender
 	Total   int
-	Command string // prints more of them
+	Command string // command that prints more of them
 	Open    bool   // the list is shown without a click
 }
 

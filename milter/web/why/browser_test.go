@@ -66,7 +66,7 @@ var kinds = []kind{
 	{name: "again-repaired", path: then(repairedZone), test: true, says: "The temporary block of your server is lifted."},
 	{name: "again-unknown", path: then("!TIMEOUT 9.2.0.192.in-addr.arpa.\n" + repairedZone), test: true, says: "Some answers are missing"},
 	{name: "again-limit", test: true, code: 429, says: "Too many tests", path: refused(func(s *site, link string) string {
-		for range testsPerReference {
+		for range recordRate.Burst {
 			s.again(link)
 		}
 		return link

@@ -12,10 +12,10 @@ import (
 // fix is the DNS records that repair something, as lines of a zone file.
 type fix struct {
 	Records  []string
-	Replaces bool // they replace the existing records of the name
+	Replaces bool // Records replace the existing ones of the name
 }
 
-// zone is what is known of the DNS of a sender: the values of the mail and the answers that the checks got now.
+// zone is what a repair is made from: the values of the mail, and the DNS answers that the checks got now.
 type zone struct {
 	values
 	results []checks.Result
@@ -42,7 +42,7 @@ func (z zone) fix(repair checks.Repair) fix {
 	return fix{}
 }
 
-// addPTR gives the client's address the HELO name, and that name the address if it does not have it.
+// addPTR adds a PTR record with the HELO name, and the address record of that name if there is none.
 func addPTR(z zone) fix {
 	f := fix{Records: []string{reverseName(z.client) + " IN PTR " + z.host + "."}}
 	if !z.hasAddress(z.host) {
@@ -51,7 +51,7 @@ func addPTR(z zone) fix {
 	return f
 }
 
-// addAddressOfPTR gives the name in the PTR record of the client the client's address.
+// addAddressOfPTR adds an address record for the name in the PTR record.
 func addAddressOfPTR(z zone) fix {
 	for _, rr := range z.answer(reverseName(z.client), dns.TypePTR) {
 		if ptr, ok := rr.(*dns.PTR); ok {

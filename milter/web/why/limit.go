@@ -7,42 +7,35 @@ import (
 	"milterd/milter/web"
 )
 
-// Limits of all pages together. A request beyond them gets status 429 after delayPage. The delay slows down clients that wait
-// for the answer before they ask again: without it they use the processors that mail needs.
-const (
-	pagesOverall = 1000 // at once, and then one more after each
-	refillPages  = 10 * time.Millisecond
-	delayPage    = 20 * time.Millisecond
-)
+// pageRate limits all pages together. A request beyond it gets status 429 after delayPage. The delay slows down clients that
+// wait for the answer before they ask again: without it they use the processors that mail needs.
+var pageRate = web.Rate{Burst: 1000, Interval: 10 * time.Millisecond}
 
-// Limits of tests. They are enough for a postmaster who repairs a zone, and keep the DNS load that strangers can cause low.
-const (
-	testsPerReference = 6 // at once, and then one more after each
-	refillReference   = time.Minute
-	testsOverall      = 30 // at once, and then one more after each
-	refillOverall     = 2 * time.Second
-	testsAtATime      = 4
-)
+const delayPage = 20 * time.Millisecond
 
+// Limits of tests: of one record, and of all together. They are enough for a postmaster who repairs a zone, and keep the DNS
+// load that strangers can cause low.
 var (
-	pageRate      = web.Rate{Burst: pagesOverall, Interval: refillPages}
-	referenceRate = web.Rate{Burst: testsPerReference, Interval: refillReference}
-	testRate      = web.Rate{Burst: testsOverall, Interval: refillOverall}
+	recordRate = web.Rate{Burst: 6, Interval: time.Minute}
+	testRate   = web.Rate{Burst: 30, Interval: 2 * time.Second}
 )
+
+// testsAtATime is the number of tests that may run at the same time.
+const testsAtATime = 4
 
 // limiter limits pages and tests. It is safe for concurrent use.
 type limiter struct {
 	now func() time.Time
 
-	mu         sync.Mutex
-	running    int // tests
-	pages      web.Bucket
-	tests      web.Bucket
-	references web.Buckets[string]
+	mu      sync.Mutex
+	running int // tests
+	pages   web.Bucket
+	tests   web.Bucket
+	records web.Buckets[string] // of tests, by the id of the record
 }
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, references: web.Buckets[string]{}}
+	return &limiter{now: now, records: web.Buckets[string]{}}
 }
 
 // allowPage counts a page and reports whether it is allowed.
@@ -62,12 +55,12 @@ func (l *limiter) beginTest(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	if l.running >= testsAtATime || !l.tests.Allows(testRate, now) || !l.references.Allows(id, referenceRate, now) {
+	if l.running >= testsAtATime || !l.tests.Allows(testRate, now) || !l.records.Allows(id, recordRate, now) {
 		return false
 	}
 	l.running++
 	l.tests.Add(testRate, now)
-	l.references.Add(id, referenceRate, now)
+	l.records.Add(id, recordRate, now)
 	return true
 }
 

@@ -30,7 +30,7 @@ type line struct {
 	Reason string
 	Text   string
 	fix
-	Above bool // an earlier line has the same DNS records
+	Above bool // earlier lines have all of its DNS records
 }
 
 // testable returns the outcomes of a record that can be tested again. The record may have reasons that do not exist any more.

@@ -110,7 +110,7 @@ func TestTestsAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, brokenZone)
 	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
-	for i := range testsPerReference {
+	for i := range recordRate.Burst {
 		if p := s.again(link); p.Code != 200 {
 			t.Fatalf("test %d: %d", i, p.Code)
 		}
@@ -121,11 +121,11 @@ func TestTestsAreLimited(t *testing.T) {
 		t.Errorf("%d, %d questions", p.Code, s.asked.Load()-asked)
 	}
 	p.Has(t, "Too many tests", "What we saw", "Test again")
-	s.after(refillReference)
+	s.after(recordRate.Interval)
 	if p := s.again(link); p.Code != 200 {
 		t.Errorf("after a minute: %d", p.Code)
 	}
-	for range testsOverall { // each with a reference of its own
+	for range testRate.Burst { // each with a reference of its own
 		link = s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-missing")
 		p = s.again(link)
 	}
@@ -139,7 +139,7 @@ func TestPagesAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, brokenZone)
 	get := func() webtest.Page { return s.get("/why/rdns-missing") }
-	for i := range pagesOverall {
+	for i := range pageRate.Burst {
 		if p := get(); p.Code != 200 {
 			t.Fatalf("page %d: %d", i, p.Code)
 		}
@@ -149,7 +149,7 @@ func TestPagesAreLimited(t *testing.T) {
 	} else {
 		p.Has(t, "Too many requests")
 	}
-	s.after(refillPages)
+	s.after(pageRate.Interval)
 	if p := get(); p.Code != 200 {
 		t.Errorf("later: %d", p.Code)
 	}
@@ -165,13 +165,13 @@ func TestLimiter(t *testing.T) {
 			t.Fatalf("test %d", i)
 		}
 		l.endTest()
-		now = now.Add(refillOverall)
+		now = now.Add(testRate.Interval)
 	}
-	if len(l.references) > 100 {
-		t.Errorf("the limiter keeps %d references", len(l.references))
+	if len(l.records) > 100 {
+		t.Errorf("the limiter keeps %d references", len(l.records))
 	}
 	for range testsAtATime {
-		now = now.Add(refillOverall)
+		now = now.Add(testRate.Interval)
 		if !l.beginTest("a") {
 			t.Fatal("too few tests at the same time")
 		}

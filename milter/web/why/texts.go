@@ -29,9 +29,9 @@ type texts struct {
 type reasonText struct {
 	Title   string   `yaml:"title"`
 	Recipes []string `yaml:"recipes"`
-	RFC     []string `yaml:"rfc"`   // number and section: "5321 4.1.4"
-	Local   bool     `yaml:"local"` // no standard requires it
-	Names   bool     `yaml:"names"` // RFC 5321 section 4.1.4 forbids to refuse mail for it
+	RFC     []string `yaml:"rfc"`         // number and section: "5321 4.1.4"
+	Local   bool     `yaml:"local"`       // no standard requires it
+	Forbids bool     `yaml:"rfc_forbids"` // RFC 5321 section 4.1.4 forbids to refuse mail for it
 }
 
 // recipe is one way to repair something, for several mail servers.
@@ -87,7 +87,7 @@ func (t *texts) title(r *checks.Reason) string {
 type reasonView struct {
 	ID, Title, Why, Remedy string
 	Reply                  []replyPart
-	Local, Names           bool
+	Local, Forbids         bool
 	Recipes                []recipe
 	RFCs                   []rfc
 }
@@ -107,7 +107,7 @@ type rfc struct {
 func (t *texts) reason(r *checks.Reason, v values) reasonView {
 	own := t.Reasons[r.ID]
 	view := reasonView{
-		ID: r.ID, Title: t.title(r), Why: r.Why, Remedy: r.Remedy, Reply: replyParts(r.Reply.Text), Local: own.Local, Names: own.Names,
+		ID: r.ID, Title: t.title(r), Why: r.Why, Remedy: r.Remedy, Reply: replyParts(r.Reply.Text), Local: own.Local, Forbids: own.Forbids,
 	}
 	replacer := v.replacer()
 	for _, id := range own.Recipes {

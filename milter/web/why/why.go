@@ -40,7 +40,7 @@ type Tester interface {
 	Record(ctx context.Context, id string) (records.Record, bool, error)
 	// Again runs the named checks for the client, HELO name and sender of a record, without cached answers.
 	Again(ctx context.Context, r records.Record, names []string) []checks.Result
-	// Repaired is called if no reason of a record applies any more. It reports whether it lifted a temporary block for that.
+	// Repaired is called if no reason of a record applies any more. It reports whether it lifted a temporary block of the client.
 	Repaired(ctx context.Context, r records.Record) (lifted bool, err error)
 }
 
@@ -120,7 +120,7 @@ func (p *pages) protect(next http.Handler) http.Handler {
 type view struct {
 	Page, Title, Site string
 	Base              string // URL of the folder of the pages, relative or absolute
-	Private           bool   // about a certain mail
+	Private           bool   // about one mail, so it must not be cached or indexed
 	Notice            string
 	Groups            []group
 	Reason            *reasonView

@@ -212,7 +212,7 @@ func TestTenThousandForgedReferences(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
 		w := httptest.NewRecorder()
-		s.after(refillPages) // stay below the limit of all pages
+		s.after(pageRate.Interval) // stay below the limit of all pages
 		s.pages.ServeHTTP(w, r)
 		if w.Code != 200 || strings.Contains(w.Body.String(), "What we saw") {
 			t.Fatalf("%s: %d", path, w.Code)

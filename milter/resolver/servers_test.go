@@ -72,7 +72,7 @@ func TestErrorsOfASingleServer(t *testing.T) {
 			s.Behave(c.behaviour)
 			timeout := time.Minute
 			if errors.Is(c.want, resolver.ErrTimeout) {
-				timeout = 100 * time.Millisecond
+				timeout = 300 * time.Millisecond
 			}
 			r := start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: timeout, Attempts: 2})
 			_, err := r.Lookup(context.Background(), mx)

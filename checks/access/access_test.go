@@ -259,7 +259,7 @@ func TestPrefetch(t *testing.T) {
 			recorded := env
 			recorded.DNS = rec
 			check := build(t, recorded, c.deny, c.allow)
-			prefetched := checktest.Announced(t, check, env.DNS, r)
+			prefetched := checktest.Prefetched(t, check, env.DNS, r)
 			r.Stage = checks.MailFrom
 			if _, err := check.Check(t.Context(), r); err != nil {
 				t.Error(err)

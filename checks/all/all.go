@@ -1,4 +1,6 @@
-// Package all is the registry of checks. Adding one is its folder and its word here.
+// Package all is the registry of checks. A new check is a folder beside this one, whose Info is added to Checks here.
+// Commands pass Checks to packages that build a Pipeline or document the checks. The tests of this package hold for every
+// check, and for the imports of every package.
 package all
 
 import (
@@ -17,8 +19,7 @@ import (
 	"milterd/checks/spf"
 )
 
-// Checks are all checks, in the order in which they run and decide: what is cheap and says most comes first. It is never
-// changed.
+// Checks are all checks, in the order in which they run: of several refusals, the first one answers. It must not be changed.
 var Checks = []checks.Info{
 	access.Info, counters.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, mxplus.Info, correspondents.Info, msgfields.Info,
 	callout.Info, greylist.Info,

@@ -20,8 +20,8 @@ import (
 	"milterd/checks/checktest"
 )
 
-// TestTheProfileWatch: it watches every reason, but for those that would have it connect to others.
-func TestTheProfileWatch(t *testing.T) {
+// TestProfileWatch tests that the profile watches every reason, except those whose check connects to other hosts.
+func TestProfileWatch(t *testing.T) {
 	t.Parallel()
 	for _, info := range all.Checks {
 		for _, r := range info.Reasons {
@@ -36,8 +36,8 @@ func TestTheProfileWatch(t *testing.T) {
 	}
 }
 
-// contract is what operators' files, dashboards and the pages of other sites rely on. A line changes only with a note to
-// the operators.
+// contract has the check, the id, the default actions and the codes of each reason. Configuration files, dashboards and links
+// rely on them: a line changes only with a note to the operators.
 const contract = `
 access client-denied reject reject 550 5.7.1
 access helo-denied reject reject 550 5.7.1
@@ -105,7 +105,7 @@ func TestContract(t *testing.T) {
 	var b strings.Builder
 	for _, info := range all.Checks {
 		if !strings.Contains(contract, "\n"+info.Name+" ") {
-			continue // a check that nobody relies on yet
+			continue // a new check
 		}
 		for _, r := range info.Reasons {
 			fmt.Fprintln(&b, info.Name, r.ID, r.Safe, r.Strict, r.Reply.Code, r.Reply.Enhanced)
@@ -120,16 +120,16 @@ func TestContract(t *testing.T) {
 	}
 	for _, line := range want {
 		if !slices.Contains(got, line) {
-			t.Errorf("not as the contract says: %s", line)
+			t.Errorf("missing: %s", line)
 		}
 	}
 	if !t.Failed() && !slices.Equal(got, want) {
-		t.Error("the order decides which reason answers, and it is another one")
+		t.Error("the order differs, which decides the reason of a reply")
 	}
 }
 
-// properties are what the reasons of the contract have in common, by check/reason. This is the one place that lists them, so that
-// none changes by accident; a check that is not in the contract decides for itself.
+// properties are properties of reasons, and patterns of check/reason that have them. They change only on purpose. Checks that
+// are not in the contract are not tested.
 var properties = []struct {
 	name string
 	has  func(checks.Info, *checks.Reason) bool
@@ -149,7 +149,7 @@ var properties = []struct {
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	for _, p := range properties {
-		met := map[string]bool{}
+		matched := map[string]bool{}
 		for _, info := range all.Checks {
 			for _, r := range info.Reasons {
 				if !strings.Contains(contract, "\n"+info.Name+" "+r.ID+" ") {
@@ -160,7 +160,7 @@ func TestProperties(t *testing.T) {
 					if is, err := path.Match(pattern, info.Name+"/"+r.ID); err != nil {
 						t.Fatal(err)
 					} else if is {
-						want, met[pattern] = true, true
+						want, matched[pattern] = true, true
 					}
 				}
 				if got := p.has(info, r); got != want {
@@ -169,8 +169,8 @@ func TestProperties(t *testing.T) {
 			}
 		}
 		for _, pattern := range strings.Fields(p.of) {
-			if !met[pattern] {
-				t.Errorf("%s: no reason is %s", p.name, pattern)
+			if !matched[pattern] {
+				t.Errorf("%s: no reason matches %s", p.name, pattern)
 			}
 		}
 	}
@@ -196,12 +196,12 @@ func TestNamesAreUnique(t *testing.T) {
 	word, id := regexp.MustCompile(`^[a-z][a-z0-9]*$`), regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	for _, info := range all.Checks {
 		if names[info.Name] || !word.MatchString(info.Name) {
-			t.Errorf("check %q: not one lower-case word, or there twice", info.Name)
+			t.Errorf("check %q: not one lower-case word, or not unique", info.Name)
 		}
 		names[info.Name] = true
 		for _, r := range info.Reasons {
 			if ids[r.ID] || !id.MatchString(r.ID) || strings.HasPrefix(r.ID, "dkim-") || strings.HasPrefix(r.ID, "dmarc-") {
-				t.Errorf("reason %q: not lower-case words with hyphens, reserved, or there twice", r.ID)
+				t.Errorf("reason %q: not lower-case words with hyphens, reserved, or not unique", r.ID)
 			}
 			ids[r.ID] = true
 		}
@@ -215,21 +215,21 @@ func TestReplies(t *testing.T) {
 		for _, reply := range []checks.Reply{r.Reply, r.Reply.Temporary()} {
 			if reply.Code < 400 || reply.Code > 599 || !enhancedCode.MatchString(reply.Enhanced) ||
 				int(reply.Enhanced[0]-'0') != reply.Code/100 {
-				t.Errorf("%d does not go with %s", reply.Code, reply.Enhanced)
+				t.Errorf("code %d and enhanced status code %s do not match", reply.Code, reply.Enhanced)
 			}
 		}
 		text := r.Reply.Text
 		if bare := strings.NewReplacer("{", "", "}", "").Replace(text); strings.Count(text, "{") != len(checktest.Placeholders(text)) ||
 			len(text)-len(bare) != 2*len(checktest.Placeholders(text)) {
-			t.Errorf("braces without their pair: %s", text)
+			t.Errorf("unpaired braces: %s", text)
 		}
 		for _, name := range checktest.Placeholders(text) {
 			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(name) {
-				t.Errorf("{%s} is no placeholder", name)
+				t.Errorf("{%s} is not a placeholder", name)
 			}
 		}
 		if len(text) < 15 || len(text) > 120 || strings.HasSuffix(text, ".") {
-			t.Errorf("not one plain sentence of 15 to 120 octets without full stop: %s", text)
+			t.Errorf("not one sentence of 15 to 120 bytes without full stop: %s", text)
 		}
 		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
 			t.Errorf("not printable US-ASCII: %q", text)
@@ -241,24 +241,24 @@ func TestTexts(t *testing.T) {
 	eachReason(t, func(t *testing.T, r *checks.Reason) {
 		for what, text := range map[string]string{"why": r.Why, "remedy": r.Remedy} {
 			if len(text) < 20 || len(text) > 600 || !strings.HasSuffix(text, ".") || strings.ContainsAny(text[:1], "abcdefghijklmnopqrstuvwxyz") {
-				t.Errorf("%s: not sentences of 20 to 600 octets: %s", what, text)
+				t.Errorf("%s: not sentences of 20 to 600 bytes: %s", what, text)
 			}
 			if len(checktest.Placeholders(text)) > 0 {
-				t.Errorf("%s: placeholders are for replies: %s", what, text)
+				t.Errorf("%s: has placeholders, which only replies may have: %s", what, text)
 			}
 		}
 		if len(r.When) < 10 || len(r.When) > 300 || strings.HasSuffix(r.When, ".") || strings.HasPrefix(r.When, "when") {
-			t.Errorf("when: not a phrase of 10 to 300 octets without full stop: %s", r.When)
+			t.Errorf("when: not a phrase of 10 to 300 bytes without full stop: %s", r.When)
 		}
 		for _, text := range []string{r.When, r.Why, r.Remedy} {
 			if strings.Contains(text, "  ") || strings.TrimSpace(text) != text {
-				t.Errorf("stray space: %q", text)
+				t.Errorf("superfluous space: %q", text)
 			}
 		}
 	})
 }
 
-func TestActionsKeepToTheMost(t *testing.T) {
+func TestDefaultActions(t *testing.T) {
 	eachReason(t, func(t *testing.T, r *checks.Reason) {
 		most := r.Most
 		if most == checks.Off {
@@ -281,7 +281,7 @@ func TestInfos(t *testing.T) {
 			t.Errorf("%s: reasons %d, stages %v", info.Name, len(info.Reasons), info.Stages)
 		}
 		if c, err := info.New(func(any) error { return nil }, env); c == nil || err != nil {
-			t.Errorf("%s cannot be built on its defaults: %v", info.Name, err)
+			t.Errorf("%s cannot be built with its defaults: %v", info.Name, err)
 		}
 		if v, ok := info.Default.(interface{ Validate() error }); ok {
 			if err := v.Validate(); err != nil {
@@ -292,7 +292,7 @@ func TestInfos(t *testing.T) {
 	}
 }
 
-// testSettings wants a key and a sentence for each setting.
+// testSettings tests that each setting has a key and a sentence.
 func testSettings(t *testing.T, path string, settings reflect.Type) {
 	t.Helper()
 	if settings.Kind() == reflect.Slice {
@@ -310,10 +310,10 @@ func testSettings(t *testing.T, path string, settings reflect.Type) {
 	}
 }
 
-// notChecks are the folders beside the checks.
-var notChecks = []string{"all", "checktest", "facts", "zone"}
+// notChecks are folders that have no check.
+var notChecks = []string{"all", "checktest", "facts"}
 
-// TestFolders finds every check in a folder of its name, and every folder in the registry.
+// TestFolders tests that each check is in a folder of its name, and each folder in the registry.
 func TestFolders(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "all.go", nil, parser.SkipObjectResolution)
@@ -333,7 +333,7 @@ func TestFolders(t *testing.T) {
 	for _, info := range all.Checks {
 		names = append(names, info.Name)
 		if slices.Contains(notChecks, info.Name) {
-			t.Errorf("%s is no name for a check", info.Name)
+			t.Errorf("a check cannot have the name %s", info.Name)
 		}
 	}
 	if !slices.Equal(registered, names) {

@@ -16,16 +16,16 @@ import (
 
 const module = "milterd/"
 
-// kits are packages for tests. checktest and miltertest are for the commands too, which try a configuration with a DNS from zone
-// text and play a session to a running daemon.
+// kits are packages for tests. Commands use checktest and miltertest too, to try a configuration with a DNS from zone text and to
+// send a session to a running daemon.
 var kits = []string{"checks/checktest", "milter/miltertest", "milter/resolver/dnstest"}
 
-// libraries are all that checks may use from outside: no milter, no metrics, no store, no other DNS client.
+// libraries are the modules that checks may import. No milter, metrics or store library and no other DNS client is among them.
 var libraries = []string{
 	"github.com/gaissmai/bart", "github.com/maypok86/otter/v2", "github.com/miekg/dns", "github.com/sirupsen/logrus", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
 }
 
-// layer is the place of a package in the design.
+// layer returns the layer of a package.
 func layer(pkg string) string {
 	top, rest, nested := strings.Cut(pkg, "/")
 	switch {
@@ -37,7 +37,7 @@ func layer(pkg string) string {
 		return "evaluator" // spf, ...
 	case top == "checks" && nested:
 		if strings.Contains(rest, "/") {
-			return "inside checks/" + path.Dir(rest) // a part of one check
+			return "inside checks/" + path.Dir(rest) // part of one check
 		}
 		return "check"
 	default:
@@ -45,10 +45,9 @@ func layer(pkg string) string {
 	}
 }
 
-// below lists the layers that a layer may import. Packages of milter and cmd may import each other: the compiler keeps them
-// free of circles.
+// below has the layers that a layer may import. Packages of milter and cmd may import each other; the compiler excludes cycles.
 var below = map[string][]string{
-	"cmd":          {"cmd", "milter", "checks/all", "check", "checks/facts", "evaluator", "checks", "headers"}, // a check: for what its commands show
+	"cmd":          {"cmd", "milter", "checks/all", "check", "checks/facts", "evaluator", "checks", "headers"}, // a check: for its operator commands
 	"milter":       {"milter", "checks", "headers"},
 	"checks/all":   {"check", "checks"},
 	"check":        {"checks/facts", "evaluator", "checks", "headers"},
@@ -59,33 +58,33 @@ var below = map[string][]string{
 	"kit":          {"kit", "milter", "checks", "headers"},
 }
 
-// wrong says what is wrong with an import, or nothing. Paths are relative to the module, those of others complete.
-func wrong(pkg, imported string, inTest bool) string {
+// importFault returns what is wrong with an import, or "". Paths of this module are relative to it.
+func importFault(pkg, imported string, inTest bool) string {
 	own, ours := strings.CutPrefix(imported, module)
 	from := layer(pkg)
 	if !ours {
-		return wrongLibrary(from, imported, inTest)
+		return libraryFault(from, imported, inTest)
 	}
 	to := layer(own)
 	switch {
 	case from == "", below[from] == nil && !strings.HasPrefix(from, "inside "):
-		return "is in no known folder"
-	case own == pkg && inTest: // an external test of the package itself
+		return "is in an unknown folder"
+	case own == pkg && inTest: // a test in an external package
 		return ""
 	case to == "inside "+pkg, from == to && strings.HasPrefix(from, "inside "), strings.HasPrefix(from, "inside ") && slices.Contains(below["check"], to):
 		return ""
 	case to == "kit" && (inTest || from == "cmd" && (own == "checks/checktest" || own == "milter/miltertest")):
 		return ""
 	case inTest && (from == "cmd" || from == "milter" || from == "checks/all"):
-		return "" // end-to-end tests need everything
+		return "" // end-to-end tests may import everything
 	case !slices.Contains(below[from], to):
 		return "may not import " + own
 	}
 	return ""
 }
 
-// wrongLibrary judges an import from outside the module.
-func wrongLibrary(from, imported string, inTest bool) string {
+// libraryFault returns what is wrong with an import of another module, or "".
+func libraryFault(from, imported string, inTest bool) string {
 	first, _, _ := strings.Cut(imported, "/")
 	standard := !strings.Contains(first, ".")
 	isCheck := strings.HasPrefix(from, "check") || from == "evaluator" || strings.HasPrefix(from, "inside ")
@@ -93,7 +92,7 @@ func wrongLibrary(from, imported string, inTest bool) string {
 	case standard:
 		return ""
 	case from == "headers":
-		return "may import the standard library alone, not " + imported
+		return "may import only the standard library, not " + imported
 	case isCheck && !inTest && !slices.Contains(libraries, imported):
 		return "may not import " + imported
 	case isCheck && strings.Contains(imported, "go-milter"):
@@ -102,16 +101,16 @@ func wrongLibrary(from, imported string, inTest bool) string {
 	return ""
 }
 
-// timeless are the layers that take the time from the session.
-func timeless(from string) bool {
+// usesSessionTime reports whether the packages of a layer must take the time from the session.
+func usesSessionTime(from string) bool {
 	return from == "check" || from == "checks/facts" || from == "evaluator" || strings.HasPrefix(from, "inside ")
 }
 
-// clock are the functions of package time that read or wait for the clock.
-var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+// clockFunctions are the functions of package time that read or wait for the clock.
+var clockFunctions = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
 
-// clockCalls lists where a file uses the clock, or has an init function, which no check may have either.
-func clockCalls(file *ast.File) []string {
+// forbidden returns the uses of the clock in a file, and init functions, which checks may not have either.
+func forbidden(file *ast.File) []string {
 	name := ""
 	for _, imp := range file.Imports {
 		if imp.Path.Value == `"time"` {
@@ -125,7 +124,7 @@ func clockCalls(file *ast.File) []string {
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.SelectorExpr:
-			if x, ok := n.X.(*ast.Ident); ok && name != "" && x.Name == name && slices.Contains(clock, n.Sel.Name) {
+			if x, ok := n.X.(*ast.Ident); ok && name != "" && x.Name == name && slices.Contains(clockFunctions, n.Sel.Name) {
 				out = append(out, "uses time."+n.Sel.Name)
 			}
 		case *ast.FuncDecl:
@@ -141,7 +140,7 @@ func clockCalls(file *ast.File) []string {
 	return out
 }
 
-// TestImports walks all Go files of the module, those of other platforms too.
+// TestImports tests all Go files of the module, including those for other platforms.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
@@ -174,16 +173,16 @@ func TestImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files < 20 {
-		t.Errorf("found %d files only", files)
+		t.Errorf("found only %d files", files)
 	}
 }
 
-// faults lists what is wrong in one file of a package.
+// faults returns what is wrong in one file of a package.
 func faults(t *testing.T, name, pkg string) []string {
 	t.Helper()
 	inTest := strings.HasSuffix(name, "_test.go") || strings.HasPrefix(pkg, "cmd/milterd/e2e/")
 	mode := parser.ImportsOnly
-	if timeless(layer(pkg)) && !inTest {
+	if usesSessionTime(layer(pkg)) && !inTest {
 		mode = parser.SkipObjectResolution
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), name, nil, mode)
@@ -196,20 +195,20 @@ func faults(t *testing.T, name, pkg string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if fault := wrong(pkg, imported, inTest); fault != "" {
+		if fault := importFault(pkg, imported, inTest); fault != "" {
 			out = append(out, fault)
 		}
 	}
 	if mode != parser.ImportsOnly {
-		out = append(out, clockCalls(file)...)
+		out = append(out, forbidden(file)...)
 	}
 	return out
 }
 
-// TestWrongArrowsAreFound makes sure that TestImports can fail.
-func TestWrongArrowsAreFound(t *testing.T) {
+// TestImportFault tests that TestImports can fail.
+func TestImportFault(t *testing.T) {
 	t.Parallel()
-	for _, arrow := range []string{
+	for _, line := range []string{
 		"headers -> milterd/checks", "headers -> github.com/miekg/dns", "headers -> golang.org/x/net/idna",
 		"checks -> milterd/checks/facts", "checks -> milterd/milter", "checks -> milterd/checks/helo",
 		"checks -> github.com/emersion/go-milter", "checks -> milterd/checks/checktest",
@@ -224,12 +223,12 @@ func TestWrongArrowsAreFound(t *testing.T) {
 		"milter/resolver -> milterd/checks/facts", "milter -> milterd/milter/miltertest", "milter/resolver -> milterd/checks/checktest",
 		"util -> milterd/checks", "checks/helo -> milterd/util",
 	} {
-		from, to, _ := strings.Cut(arrow, " -> ")
-		if wrong(from, to, false) == "" {
-			t.Errorf("%s was taken for right", arrow)
+		from, to, _ := strings.Cut(line, " -> ")
+		if importFault(from, to, false) == "" {
+			t.Errorf("%s was accepted", line)
 		}
 	}
-	for _, arrow := range []string{
+	for _, line := range []string{
 		"cmd/milterd -> milterd/milter", "cmd/milterd -> milterd/milter/resolver", "cmd/milterd -> milterd/checks/all",
 		"cmd/milterd -> milterd/checks", "cmd/milterd -> milterd/checks/checktest", "cmd/milterd -> milterd/cmd/milterd/internal/config",
 		"milter -> milterd/checks", "milter/resolver -> milterd/checks", "milter -> milterd/headers", "cmd/milterd/internal/session -> milterd/milter/miltertest",
@@ -240,25 +239,25 @@ func TestWrongArrowsAreFound(t *testing.T) {
 		"checks/helo -> github.com/miekg/dns", "milter -> github.com/emersion/go-milter", "headers -> net/netip",
 		"checks/rdns/words -> milterd/checks", "checks/rdns -> milterd/checks/rdns/words",
 	} {
-		from, to, _ := strings.Cut(arrow, " -> ")
-		if fault := wrong(from, to, false); fault != "" {
-			t.Errorf("%s: %s", arrow, fault)
+		from, to, _ := strings.Cut(line, " -> ")
+		if fault := importFault(from, to, false); fault != "" {
+			t.Errorf("%s: %s", line, fault)
 		}
 	}
-	for arrow, right := range map[string]bool{
+	for line, want := range map[string]bool{
 		"checks/helo -> milterd/checks/checktest": true, "checks/helo -> milterd/checks/helo": true,
 		"checks/helo -> milterd/checks/rdns": false, "checks/helo -> milterd/milter": false,
 		"checks/facts/spf -> blitiri.com.ar/go/spf": true, "checks/helo -> github.com/emersion/go-milter": false,
 		"milter -> milterd/checks/all": true, "headers -> github.com/emersion/go-message": false,
 	} {
-		from, to, _ := strings.Cut(arrow, " -> ")
-		if fault := wrong(from, to, true); (fault == "") != right {
-			t.Errorf("in a test, %s: %q", arrow, fault)
+		from, to, _ := strings.Cut(line, " -> ")
+		if fault := importFault(from, to, true); (fault == "") != want {
+			t.Errorf("in a test, %s: %q", line, fault)
 		}
 	}
 }
 
-func TestClockCallsAreFound(t *testing.T) {
+func TestForbidden(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]int{
 		`package p; import "time"; var d = time.Hour`:                                       0,
@@ -273,7 +272,7 @@ func TestClockCallsAreFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := clockCalls(file); len(got) != want {
+		if got := forbidden(file); len(got) != want {
 			t.Errorf("%s: got %s", source, fmt.Sprint(got))
 		}
 	}

@@ -1,5 +1,8 @@
-// Package checktest is the kit for testing checks: a resolver from zone text, a session builder, and a way to ask one
-// check at every stage as the pipeline would.
+// Package checktest helps to test checks. Env and Session describe the site and a session, Build makes a check and Ask runs it
+// at its stages; Recorder and Prefetched compare the questions that it asks with those that it prefetches.
+//
+// Zone is a DNS from zone text and Store a store in memory; the commands use Zone too, to try a configuration. Package storetest
+// has the tests of all stores. Start with the tests of a small check, such as checks/mxplus.
 package checktest
 
 import (
@@ -16,10 +19,10 @@ import (
 	"milterd/headers"
 )
 
-// Now is the time of every session that Session makes: Saturday, 21 November 2026, noon UTC.
+// Now is the time of the sessions that Session builds: Saturday, 21 November 2026, noon UTC.
 var Now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// NewZone parses zone text, see Zone.
+// NewZone parses zone text, see Zone. An error fails the test.
 func NewZone(t testing.TB, text string) *Zone {
 	t.Helper()
 	z, err := ParseZone(text)
@@ -29,14 +32,14 @@ func NewZone(t testing.TB, text string) *Zone {
 	return z
 }
 
-// Jumps are how far a host's clock may be moved, by name. No check may refuse for good, or for ever, because of that.
+// Jumps are steps of the clock of a host, by name. No check may refuse with 5yz, or forever, because of one.
 var Jumps = map[string]time.Duration{
 	"a day ahead": 24 * time.Hour, "ten years ahead": 3653 * 24 * time.Hour,
 	"a day back": -24 * time.Hour, "ten years back": -3653 * 24 * time.Hour,
 }
 
-// Env is an environment whose DNS is the zone text, for the site mx.example.org that receives for example.org. Its store
-// is empty, and its clock stands still at Now: for another one set Store to NewStore(now).
+// Env returns an environment with a DNS from zone text, for the site mx.example.org that receives mail for example.org. Its
+// store is empty and has a clock that stands still at Now; replace it by NewStore(now) for another clock.
 func Env(t testing.TB, zoneText string) checks.Env {
 	t.Helper()
 	log := logrus.New()
@@ -53,11 +56,11 @@ func Env(t testing.TB, zoneText string) checks.Env {
 	}
 }
 
-// Session describes one transaction. Empty fields of the zero value mean what they mean in a checks.Session.
+// Session describes a session with one transaction. Empty fields have the same meaning as in checks.Session.
 type Session struct {
 	Client   string // address; empty: unknown
 	Helo     string
-	Again    string // a second HELO name, if not empty
+	Again    string // second HELO name; empty: none
 	MailFrom string
 	Rcpt     string
 	Auth     string
@@ -65,7 +68,7 @@ type Session struct {
 	Time     time.Time // zero: Now
 }
 
-// Session builds the session, taken up to the end of the header.
+// Session returns the session at the end of its header section.
 func (d Session) Session(t testing.TB) *checks.Session {
 	t.Helper()
 	s := &checks.Session{ID: "test", Time: d.Time, AuthUser: d.Auth}
@@ -93,13 +96,13 @@ func (d Session) Session(t testing.TB) *checks.Session {
 	return s
 }
 
-// Request builds a Request about the session, outside of a Pipeline, see checks.NewRequest.
+// Request returns a Request about the session, see checks.NewRequest. Its stage is Connect.
 func (d Session) Request(t testing.TB, before ...checks.Verdict) *checks.Request {
 	t.Helper()
 	return checks.NewRequest(d.Session(t), checks.Connect, before...)
 }
 
-// Build makes the check that an Info describes, with its default settings changed by change, if that is not nil.
+// Build returns the check of an Info. change, if it is not nil, changes the default settings.
 func Build[C any](t testing.TB, info checks.Info, env checks.Env, change func(*C)) checks.Check {
 	t.Helper()
 	c, err := info.New(func(settings any) error {
@@ -114,8 +117,8 @@ func Build[C any](t testing.TB, info checks.Info, env checks.Env, change func(*C
 	return c
 }
 
-// Ask asks the check at each of its stages and returns what it said, with the first error. It fails the test if the
-// check says what its Info does not declare, or leaves a placeholder of the reply without a value.
+// Ask runs a check at each of its stages. It returns all verdicts and the first error. It fails the test if the check returns
+// a reason that its Info does not declare, or no value for a placeholder of a reply.
 func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]checks.Verdict, error) {
 	t.Helper()
 	var all []checks.Verdict
@@ -125,13 +128,13 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]c
 		vs, err := c.Check(context.Background(), r)
 		for _, v := range vs {
 			if v.Reason == nil {
-				continue // a vouch alone
+				continue // only a vouch
 			}
 			if !slices.Contains(info.Reasons, v.Reason) {
 				t.Errorf("%s at %s: undeclared reason %q", info.Name, st, v.Reason.ID)
 			}
 			if names := unfilled(v); len(names) > 0 {
-				t.Errorf("%s at %s: nothing fills %q in the reply of %s", info.Name, st, names, v.Reason.ID)
+				t.Errorf("%s at %s: no value for %q in the reply of %s", info.Name, st, names, v.Reason.ID)
 			}
 		}
 		all = append(all, vs...)
@@ -142,11 +145,11 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]c
 	return all, first
 }
 
-// IDs lists the reasons of verdicts, in order.
+// IDs returns the ids of the reasons of verdicts, in their order.
 func IDs(vs []checks.Verdict) []string {
 	ids := []string{}
 	for _, v := range vs {
-		if v.Reason != nil { // else it is a vouch alone
+		if v.Reason != nil { // otherwise it is only a vouch
 			ids = append(ids, v.Reason.ID)
 		}
 	}

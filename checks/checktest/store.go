@@ -15,21 +15,27 @@ import (
 	"milterd/checks"
 )
 
-// Store is a checks.Store in memory, on the clock of the test. Make it with NewStore. It is safe for concurrent use.
+// Limits of the real stores, in bytes.
+const (
+	maxKey   = 4 << 10
+	maxValue = 64 << 10
+)
+
+// Store is a checks.Store in memory, with the clock of the test. NewStore returns one. It is safe for concurrent use.
 //
-// It has the limits of the real ones, 4 KiB for a key and 64 KiB for a value, so that a check that breaks them fails in
-// its own test; it has no limit on the number of records.
+// It has the limits of the real stores, maxKey and maxValue, so that a check that exceeds them fails in its own test. The
+// number of records is not limited.
 type Store struct {
 	now func() time.Time
 
 	mu      sync.Mutex
 	fail    error
-	records map[string]checks.Record // expired ones too, until they are asked for
+	records map[string]checks.Record // including expired ones, until they are read
 }
 
 var _ checks.Store = (*Store)(nil)
 
-// NewStore makes an empty store. now is its clock; nil stands still at Now.
+// NewStore returns an empty store. now is its clock; nil is a clock that stands still at Now.
 func NewStore(now func() time.Time) *Store {
 	if now == nil {
 		now = func() time.Time { return Now }
@@ -37,7 +43,7 @@ func NewStore(now func() time.Time) *Store {
 	return &Store{now: now, records: map[string]checks.Record{}}
 }
 
-// Fail makes every method return err, and do nothing, until it is called with nil: an outage.
+// Fail makes every method return err and do nothing, until it is called with nil.
 func (s *Store) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +100,7 @@ func (s *Store) Add(ctx context.Context, key string, n int64, ttl time.Duration)
 	}
 	old, err := strconv.ParseInt(string(r.Value), 10, 64)
 	if err != nil || strconv.FormatInt(old, 10) != string(r.Value) {
-		return 0, fmt.Errorf("checktest: %q is no counter", key)
+		return 0, fmt.Errorf("checktest: %q is not a counter", key)
 	}
 	if n > 0 && old > math.MaxInt64-n || n < 0 && old < math.MinInt64-n {
 		return 0, fmt.Errorf("checktest: counter %q overflows", key)
@@ -115,7 +121,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// Scan implements checks.Store. It goes through the records of the moment when it begins, sorted by key.
+// Scan implements checks.Store. It iterates over the records at the time of the call, sorted by key.
 func (s *Store) Scan(ctx context.Context, prefix string) iter.Seq2[checks.Record, error] {
 	return func(yield func(checks.Record, error) bool) {
 		found, err := s.snapshot(ctx, prefix)
@@ -130,7 +136,7 @@ func (s *Store) Scan(ctx context.Context, prefix string) iter.Seq2[checks.Record
 	}
 }
 
-// snapshot copies the records whose keys begin with prefix, so that the loop over them may use the store.
+// snapshot returns copies of the records whose keys begin with prefix. The loop over them may use the store.
 func (s *Store) snapshot(ctx context.Context, prefix string) ([]checks.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,13 +154,13 @@ func (s *Store) snapshot(ctx context.Context, prefix string) ([]checks.Record, e
 	return found, nil
 }
 
-// refuse returns the error of an operation that cannot be done.
+// refuse returns why an operation fails, or nil.
 func (s *Store) refuse(ctx context.Context, key string, value []byte) error {
 	switch {
 	case s.fail != nil:
 		return s.fail
-	case len(key) > 4<<10 || len(value) > 64<<10:
-		return fmt.Errorf("checktest: too long: key of %d octets, value of %d", len(key), len(value))
+	case len(key) > maxKey || len(value) > maxValue:
+		return fmt.Errorf("checktest: too long: key of %d bytes, value of %d", len(key), len(value))
 	}
 	return ctx.Err()
 }
@@ -169,12 +175,12 @@ func (s *Store) live(key string) (checks.Record, bool) {
 	return r, ok
 }
 
-// set writes a record. One without time to live is gone at once.
+// set writes a record. Without time to live it expires at once.
 func (s *Store) set(key string, value []byte, ttl time.Duration) {
 	if ttl <= 0 {
 		delete(s.records, key)
 		return
 	}
-	// Never nil, as the real ones: an empty value is there.
+	// An empty value is not nil, as in the real stores.
 	s.records[key] = checks.Record{Key: key, Value: append([]byte{}, value...), Expires: s.now().Add(ttl)}
 }

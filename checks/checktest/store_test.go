@@ -23,7 +23,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-func TestStoreFails(t *testing.T) {
+func TestStoreFail(t *testing.T) {
 	t.Parallel()
 	s := checktest.Env(t, "").Store.(*checktest.Store)
 	ctx := t.Context()

@@ -17,26 +17,26 @@ var (
 	ErrTimeout  = errors.New("dns: time-out")
 )
 
-// Zone is a DNS made from a text, for tests and session files. The zero value knows no name. A Zone does not change and is safe
-// for concurrent use.
+// Zone is a DNS from zone text, for tests and session files. The zero value has no name. A Zone does not change and is safe for
+// concurrent use.
 //
 // The text is a master file (RFC 1035 section 5) with the origin "." and a default TTL of an hour. A line
 //
 //	!SERVFAIL name [type]
 //	!TIMEOUT name [type]
 //
-// makes a name (for that type only, if one is given) fail.
+// makes the questions for a name fail, or only those for a type.
 //
-// Wildcards are those of RFC 1034 section 4.3.3 and RFC 4592: the records of *.example.net are those of every name below
-// example.net, however far, that does not exist and is not below another one that does. A name exists if it has a record, or if
-// something below it does. That it fails does not make it exist.
+// Wildcards are those of RFC 1034 section 4.3.3 and RFC 4592: *.example.net has the records of every name below example.net, at
+// any depth, that does not exist and is not below another name that exists. A name exists if it, or a name below it, has a
+// record. A failing name need not exist.
 type Zone struct {
 	records map[string][]dns.RR       // by canonical name
-	parents map[string]bool           // names that exist because something is below them, RFC 8020
-	failing map[checks.Question]error // Type 0: every type
+	parents map[string]bool           // names that exist because of a name below them, RFC 8020
+	failing map[checks.Question]error // with Type 0 for every type
 }
 
-// ParseZone reads the text. The error has the line.
+// ParseZone parses zone text. The error has the number of the line.
 func ParseZone(text string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}, parents: map[string]bool{}, failing: map[checks.Question]error{}}
 	lines := strings.Split(text, "\n")
@@ -66,9 +66,10 @@ func ParseZone(text string) (*Zone, error) {
 	return z, nil
 }
 
+// fail adds a directive.
 func (z *Zone) fail(words []string) error {
 	if len(words) < 2 || len(words) > 3 {
-		return errors.New("want !SERVFAIL or !TIMEOUT, a name, and perhaps a type")
+		return errors.New("want !SERVFAIL or !TIMEOUT, a name, and optionally a type")
 	}
 	err, known := map[string]error{"SERVFAIL": ErrServFail, "TIMEOUT": ErrTimeout}[words[0]]
 	if !known {
@@ -76,7 +77,7 @@ func (z *Zone) fail(words []string) error {
 	}
 	var t uint16
 	if words[1] == "*" || strings.HasPrefix(words[1], "*.") {
-		return fmt.Errorf("!%s is for one name, not for all of %s", words[0], words[1])
+		return fmt.Errorf("!%s takes one name, not the wildcard %s", words[0], words[1])
 	}
 	if len(words) == 3 {
 		if t, known = dns.StringToType[strings.ToUpper(words[2])]; !known {
@@ -87,13 +88,13 @@ func (z *Zone) fail(words []string) error {
 	return nil
 }
 
-// maxChain bounds how many CNAMEs are followed.
+// maxChain is the number of CNAME records that are followed.
 const maxChain = 8
 
-// exists tells whether there is a name, though perhaps without records of its own.
+// exists reports whether a name exists, perhaps without records of its own.
 func (z *Zone) exists(name string) bool { return z.records[name] != nil || z.parents[name] }
 
-// at finds the records of a name: its own, or those of the wildcard right below the lowest name above it that exists.
+// at returns the records of a name: its own, or those of the wildcard below the lowest name above it that exists.
 func (z *Zone) at(name string) (records []dns.RR, exists bool) {
 	if z.exists(name) {
 		return z.records[name], true
@@ -106,7 +107,7 @@ func (z *Zone) at(name string) (records []dns.RR, exists bool) {
 	return z.expand("*.", name)
 }
 
-// expand gives a name the records of a wildcard.
+// expand returns the records of a wildcard for a name.
 func (z *Zone) expand(wildcard, name string) (records []dns.RR, exists bool) {
 	for _, rr := range z.records[wildcard] {
 		rr = dns.Copy(rr)

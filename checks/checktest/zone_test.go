@@ -11,7 +11,7 @@ import (
 	"milterd/checks"
 )
 
-// lookup is a question to a zone and what comes of it.
+// lookup is a question to a zone and the expected answer.
 type lookup struct {
 	name, question string
 	qtype          uint16
@@ -20,7 +20,7 @@ type lookup struct {
 	err            error
 }
 
-func (c lookup) in(t *testing.T, z *Zone) {
+func (c lookup) test(t *testing.T, z *Zone) {
 	t.Parallel()
 	q := checks.Ask(c.question, c.qtype)
 	a, err := z.Lookup(t.Context(), q)
@@ -35,7 +35,7 @@ func (c lookup) in(t *testing.T, z *Zone) {
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	z, err := ParseZone(`
-; a remark
+; a comment
 example.org.        A      192.0.2.1
                     A      192.0.2.2
 a.b.example.org.    TXT    "deep"
@@ -52,15 +52,15 @@ loop.example.org.   CNAME  loop.example.org.
 		{"records", "Example.ORG", dns.TypeA, 2, false, nil},
 		{"no such type", "example.org.", dns.TypeAAAA, 0, false, nil},
 		{"no such name", "nowhere.example.", dns.TypeA, 0, true, nil},
-		{"a name with something below it exists", "b.example.org.", dns.TypeA, 0, false, nil},
-		{"an alias and where it leads", "alias.example.org.", dns.TypeA, 3, false, nil},
+		{"a name that exists because of a name below it", "b.example.org.", dns.TypeA, 0, false, nil},
+		{"an alias and its target", "alias.example.org.", dns.TypeA, 3, false, nil},
 		{"the alias itself", "alias.example.org.", dns.TypeCNAME, 1, false, nil},
-		{"an alias of nothing", "lost.example.org.", dns.TypeA, 1, true, nil},
+		{"an alias of an unknown name", "lost.example.org.", dns.TypeA, 1, true, nil},
 		{"a loop", "loop.example.org.", dns.TypeA, 0, false, ErrServFail},
 		{"a broken name", "broken.example.org.", dns.TypeTXT, 0, false, ErrServFail},
 		{"one broken type", "example.org.", dns.TypeMX, 0, false, ErrTimeout},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.in(t, z) })
+		t.Run(c.name, func(t *testing.T) { c.test(t, z) })
 	}
 }
 
@@ -80,22 +80,22 @@ below.*.void.example.net. A      192.0.2.3
 	}
 	for _, c := range []lookup{
 		{"a name below", "X.corp.example.net.", dns.TypeTXT, 2, false, nil},
-		{"far below", "x.y.z.corp.example.net.", dns.TypeTXT, 2, false, nil},
+		{"a name three levels below", "x.y.z.corp.example.net.", dns.TypeTXT, 2, false, nil},
 		{"no such type", "x.corp.example.net.", dns.TypeA, 0, false, nil},
 		{"the wildcard itself", "*.corp.example.net.", dns.TypeTXT, 2, false, nil},
 		{"below the wildcard itself", "x.*.corp.example.net.", dns.TypeTXT, 0, true, nil},
 		{"the name above", "corp.example.net.", dns.TypeTXT, 0, false, nil},
 		{"a name that exists", "host.corp.example.net.", dns.TypeTXT, 0, false, nil},
 		{"below a name that exists", "x.host.corp.example.net.", dns.TypeTXT, 0, true, nil},
-		{"a name that exists by what is below it", "empty.corp.example.net.", dns.TypeTXT, 0, false, nil},
-		{"below such a name", "x.empty.corp.example.net.", dns.TypeTXT, 0, true, nil},
-		{"beside", "x.example.net.", dns.TypeTXT, 0, true, nil},
+		{"a name that exists because of a name below it", "empty.corp.example.net.", dns.TypeTXT, 0, false, nil},
+		{"below a name that exists because of a name below it", "x.empty.corp.example.net.", dns.TypeTXT, 0, true, nil},
+		{"a name beside", "x.example.net.", dns.TypeTXT, 0, true, nil},
 		{"an alias", "x.alias.example.net.", dns.TypeA, 2, false, nil},
-		{"a wildcard that exists by what is below it", "x.void.example.net.", dns.TypeA, 0, false, nil},
+		{"a wildcard that exists because of a name below it", "x.void.example.net.", dns.TypeA, 0, false, nil},
 		{"a name that fails", "slow.corp.example.net.", dns.TypeTXT, 0, false, ErrTimeout},
 		{"below a name that fails, which does not exist", "x.slow.corp.example.net.", dns.TypeTXT, 2, false, nil},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.in(t, z) })
+		t.Run(c.name, func(t *testing.T) { c.test(t, z) })
 	}
 	every, err := ParseZone("*. TXT all\n")
 	if err != nil {
@@ -106,14 +106,14 @@ below.*.void.example.net. A      192.0.2.3
 	}
 }
 
-func TestBadText(t *testing.T) {
+func TestInvalidText(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, text, want string }{
 		{"no record", "example.org. A 192.0.2.999\n", "line: 1"},
 		{"unknown directive", "\n!BOGUS example.org\n", "line 2: unknown directive !BOGUS"},
 		{"directive without a name", "!SERVFAIL\n", "line 1: want !SERVFAIL or !TIMEOUT"},
-		{"directive with a wildcard alone", "!TIMEOUT *\n", "line 1: !TIMEOUT is for one name, not for all of *"},
-		{"directive with a wildcard", "!SERVFAIL *.example.org\n", "line 1: !SERVFAIL is for one name, not for all of *.example.org"},
+		{"directive with a wildcard alone", "!TIMEOUT *\n", "line 1: !TIMEOUT takes one name, not the wildcard *"},
+		{"directive with a wildcard", "!SERVFAIL *.example.org\n", "line 1: !SERVFAIL takes one name, not the wildcard *.example.org"},
 		{"unknown type", "!TIMEOUT example.org BOGUS\n", `line 1: unknown record type "BOGUS"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

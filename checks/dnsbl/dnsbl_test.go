@@ -282,7 +282,7 @@ six.example.com. AAAA 2001:db8::9
 		env := checktest.Env(t, world)
 		plain := env.DNS
 		c := build(t, env, zones...)
-		prefetched := checktest.Announced(t, c, plain, d.Request(t))
+		prefetched := checktest.Prefetched(t, c, plain, d.Request(t))
 		rec := &checktest.Recorder{Resolver: plain}
 		env.DNS = &gate{open: plain}
 		c = build(t, env, zones...)

@@ -85,7 +85,7 @@ func TestPrefetchIdentity(t *testing.T) {
 		rec := &checktest.Recorder{Resolver: env.DNS}
 		recorded := env
 		recorded.DNS = rec
-		prefetched := checktest.Announced(t, prefetcher{}, env.DNS, c.Request(t))
+		prefetched := checktest.Prefetched(t, prefetcher{}, env.DNS, c.Request(t))
 		if _, err := facts.ClientIdentity(context.Background(), recorded, c.Request(t)); err != nil {
 			t.Error(err)
 		}

@@ -292,7 +292,7 @@ func TestPrefetch(t *testing.T) {
 		recorded := env
 		recorded.DNS = rec
 		c := build(t, recorded)
-		prefetched := checktest.Announced(t, c, env.DNS, r)
+		prefetched := checktest.Prefetched(t, c, env.DNS, r)
 		if _, err := checktest.Ask(t, helo.Info, c, r); err != nil {
 			t.Error(err)
 		}

@@ -179,7 +179,7 @@ func TestPrefetch(t *testing.T) {
 		recorded := env
 		recorded.DNS = rec
 		c := checktest.Build[checks.NoSettings](t, mxplus.Info, recorded, nil)
-		prefetched := checktest.Announced(t, c, env.DNS, d.Request(t))
+		prefetched := checktest.Prefetched(t, c, env.DNS, d.Request(t))
 		if _, err := ask(t, c, d); err != nil {
 			t.Error(err)
 		}

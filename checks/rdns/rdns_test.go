@@ -142,7 +142,7 @@ func TestPrefetch(t *testing.T) {
 		recorded := env
 		recorded.DNS = rec
 		c := checktest.Build[rdns.Settings](t, rdns.Info, recorded, nil)
-		prefetched := checktest.Announced(t, c, env.DNS, r)
+		prefetched := checktest.Prefetched(t, c, env.DNS, r)
 		if _, err := checktest.Ask(t, rdns.Info, c, r); err != nil {
 			t.Error(err)
 		}

@@ -274,7 +274,7 @@ func TestEveryQuestionIsAnnounced(t *testing.T) {
 		recorded := e
 		recorded.DNS = rec
 		c := build(t, recorded)
-		announced := checktest.Announced(t, c, e.DNS, s)
+		announced := checktest.Prefetched(t, c, e.DNS, s)
 		if _, err := checktest.Ask(t, sender.Info, c, s); err != nil {
 			t.Error(err)
 		}

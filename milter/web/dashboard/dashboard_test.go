@@ -69,7 +69,7 @@ func TestStoreDown(t *testing.T) {
 		if p.Code != 503 {
 			t.Errorf("%d", p.Code)
 		}
-		p.Has(t, "Nothing was changed: no route to the store")
+		p.Has(t, "The change failed, perhaps after a part of it: no route to the store")
 	}
 }
 

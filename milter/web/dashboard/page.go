@@ -134,11 +134,11 @@ func (p *pages) change(
 	defer cancel()
 	done, err := f(ctx)
 	if err != nil {
-		code := http.StatusUnprocessableEntity
+		code, what := http.StatusUnprocessableEntity, "Nothing was changed: "
 		if errors.Is(err, context.DeadlineExceeded) || !p.Components.Store().OK {
-			code = http.StatusServiceUnavailable
+			code, what = http.StatusServiceUnavailable, "The change failed, perhaps after a part of it: "
 		}
-		show(w, r, &note{Text: "Nothing was changed: " + web.Shown(err.Error()), Bad: true}, code)
+		show(w, r, &note{Text: what + web.Shown(err.Error()), Bad: true}, code)
 		return
 	}
 	query := url.Values{"what": {field(r.URL.Query(), "what")}, "note": {p.notes.add(done)}}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -58,10 +57,6 @@ type movedClock struct {
 // startMovedClock starts a daemon with an allowed client and two entries of the deny list that have ended.
 func startMovedClock(t *testing.T, off time.Duration) *movedClock {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var zone strings.Builder
 	for i := range clockHosts {
 		fmt.Fprintf(&zone, "9.%d.1.11.in-addr.arpa. PTR mail.d%[1]d.example.\nmail.d%[1]d.example. A 11.1.%[1]d.9\n", i)
@@ -73,7 +68,7 @@ func startMovedClock(t *testing.T, off time.Duration) *movedClock {
 	writeFile(t, allow, "12.0.0.1 until="+until(30*oneDay)+"\n")
 	writeFile(t, deny, "@d3.example until="+until(-30*oneDay)+"\n11.1.4.9 until="+until(-2*oneDay)+"\n")
 	m := &movedClock{t: t, off: off}
-	m.testDaemon = startDaemonIn(t, ln, fmt.Appendf(nil, clockConfig, allow, deny), zone.String(), true, func(d *testDaemon, env *checks.Env) {
+	m.testDaemon = startDaemonIn(t, fmt.Appendf(nil, clockConfig, allow, deny), zone.String(), true, func(d *testDaemon, env *checks.Env) {
 		m.testDaemon = d
 		m.tick()
 		records := store.NewMemory(nil)

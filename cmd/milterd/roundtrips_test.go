@@ -118,8 +118,8 @@ func TestRoundTrips(t *testing.T) {
 // play plays a session in which each command waits for the reply to the one before.
 func play(t *testing.T, p *checks.Pipeline) {
 	t.Helper()
-	script := simulation{client: "192.0.2.9", helo: "mail.example.net", from: "a@example.net", rcpts: []string{"u@example.org"}}
-	s, err := script.script()
+	flags := simulateFlags{client: "192.0.2.9", helo: "mail.example.net", from: "a@example.net", rcpts: []string{"u@example.org"}}
+	s, err := flags.script()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,18 +22,24 @@ import (
 	"milterd/milter/store"
 )
 
-// loadConfig reads the configuration and prints its errors, and its warnings if warnings is set.
+// loadConfig loads a configuration. It prints the errors, and the warnings if warnings is set.
 func loadConfig(path string, warnings bool, stderr io.Writer) (*config.Config, error) {
 	cfg, problems := config.Load(path, all.Checks)
+	return cfg, printProblems(problems, warnings, stderr)
+}
+
+// printProblems prints the errors of a configuration, and the warnings if warnings is set. It returns errReported if there is an
+// error.
+func printProblems(problems config.Problems, warnings bool, stderr io.Writer) error {
 	for _, p := range problems {
 		if warnings || !p.Warning {
 			fmt.Fprintln(stderr, p)
 		}
 	}
 	if problems.Err() != nil {
-		return nil, errReported
+		return errReported
 	}
-	return cfg, nil
+	return nil
 }
 
 func newResolver(c config.DNS) (*resolver.Resolver, error) {

@@ -79,7 +79,7 @@ func playOverSocket(t *testing.T, s *session.Script, prefetch bool) string {
 	d := startDaemon(t, s.Config, s.Zone, prefetch)
 	var transcript strings.Builder
 	player := clocked{&session.Socket{Network: "tcp", Address: d.address, Timeout: 20 * time.Second}, &d.clock}
-	wrong, err := session.Play(s, player, func(said string, reply []string) { printDialogue(&transcript, said, reply) })
+	wrong, err := session.Play(s, player, func(command string, reply []string) { printExchange(&transcript, command, reply) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestSimulateJSON(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, &errs)
 	}
 	for _, part := range []string{
-		`{"reply":{"code":550,"enhanced":"5.7.25","text":"192.0.2.10 has no reverse DNS name"},"action":"reject","reason":"rdns-missing","checks":[{`,
+		`{"reply":{"code":550,"enhanced":"5.7.25","text":"192.0.2.10 has no reverse DNS name","link":""},"action":"reject","reason":"rdns-missing","checks":[{`,
 		`"check":"rdns","stage":"connect","reason":"rdns-missing","action":"reject","error":"","ms":`,
 	} {
 		if !strings.Contains(out.String(), part) {
@@ -151,5 +151,91 @@ func TestSessionFileMistakes(t *testing.T) {
 				t.Errorf("exit code %d: %s", code, &errs)
 			}
 		})
+	}
+}
+
+// TestSimulateExplain tests what is shown of reasons with --explain, and why mail was not checked.
+func TestSimulateExplain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.session")
+	writeFile(t, path, `-- config --
+actions: {helo-underscore: watch, rdns-missing: reject, spf-none: off}
+-- zone --
+example.net. MX 10 mx.example.net.
+mx.example.net. A 9.9.9.9
+mail_1.example.net. A 192.0.2.9
+9.2.0.192.in-addr.arpa. PTR mail.example.net.
+mail.example.net. A 192.0.2.9
+!TIMEOUT 10.2.0.192.in-addr.arpa
+-- smtp --
+client 192.0.2.9
+C: EHLO mail_1.example.net
+C: MAIL FROM:<alice@example.net>
+C: RCPT TO:<postmaster@example.org>
+C: DATA
+C: Date: yesterday
+C: .
+C: MAIL FROM:<alice@example.net>
+C: RCPT TO:<bob@example.org>
+C: DATA
+C: Date: yesterday
+C:
+C: .
+client 192.0.2.8
+C: EHLO mail_1.example.net
+C: MAIL FROM:<>
+C: RCPT TO:<bob@example.org>
+client 192.0.2.10
+C: EHLO mail.example.net
+C: AUTH bob
+C: MAIL FROM:<bob@example.org>
+C: RCPT TO:<amy@example.net>
+`)
+	code, out, errs := runWith(t, nil, "simulate", "--explain", path)
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	text := strings.Join(strings.Fields(out), " ")
+	for _, want := range []string{
+		"not checked: no check applies to mail to <postmaster@example.org>",
+		"not checked: no check applies to the message",
+		"helo-underscore (watch): ",
+		"helo-underscore Meaning: ",
+		"rdns-missing (reject): 192.0.2.8 has no reverse DNS name",
+		"8.2.0.192.in-addr.arpa. PTR? no such name",
+		"rdns-missing Meaning: The address of your server has no name in the reverse DNS",
+		"Remedy: Have the provider of the address set its PTR record",
+		"not checked: the client is trusted",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(text, "spf-none Meaning") {
+		t.Errorf("explained a reason that is off:\n%s", out)
+	}
+	if code, out, errs = runWith(t, nil, "simulate", path); code != 0 || strings.Contains(out, "Meaning:") {
+		t.Errorf("without --explain: exit code %d, %s\n%s", code, errs, out)
+	}
+}
+
+func TestSimulateMistakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, want string }{
+		{"", "simulate: want a session: --client and --rcpt, session files, or --smtp with --client"},
+		{"-c x.yaml --helo x", "simulate: want a session"},
+		{"--rcpt u@example.org", "--client: want the address of the client"},
+		{"--client 192.0.2 --rcpt u@example.org", `--client: "192.0.2" is no address`},
+		{"--client 192.0.2.9", "--rcpt: want a recipient"},
+		{"--smtp", "--client: want the address of the client"},
+		{"--smtp --client 192.0.2", `--client: "192.0.2" is no address`},
+		{"--smtp --client 192.0.2.9 --json", "none of the others can be"},
+		{"--smtp --client 192.0.2.9 --helo x", "none of the others can be"},
+		{"--smtp --client 192.0.2.9 x.session", "takes no session files"},
+		{"--explain --json x.session", "none of the others can be"},
+	} {
+		if code, out, errs := runWith(t, strings.NewReader(""), append([]string{"simulate"}, strings.Fields(c.args)...)...); code != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit code %d: %s%s", c.args, code, out, errs)
+		}
 	}
 }

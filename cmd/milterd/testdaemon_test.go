@@ -44,24 +44,16 @@ func (d *testDaemon) now() time.Time {
 // startDaemon starts a daemon with a configuration and a zone, with prefetch of DNS answers or without.
 func startDaemon(t testing.TB, configText []byte, zoneText string, prefetch bool) *testDaemon {
 	t.Helper()
+	return startDaemonIn(t, configText, zoneText, prefetch, func(*testDaemon, *checks.Env) {})
+}
+
+// startDaemonIn is startDaemon with changes to the environment of the checks.
+func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bool, change func(*testDaemon, *checks.Env)) *testDaemon {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startDaemonOn(t, ln, configText, zoneText, prefetch)
-}
-
-// startDaemonOn is startDaemon at a listener.
-func startDaemonOn(t testing.TB, ln net.Listener, configText []byte, zoneText string, prefetch bool) *testDaemon {
-	t.Helper()
-	return startDaemonIn(t, ln, configText, zoneText, prefetch, func(*testDaemon, *checks.Env) {})
-}
-
-// startDaemonIn is startDaemonOn with changes to the environment of the checks.
-func startDaemonIn(
-	t testing.TB, ln net.Listener, configText []byte, zoneText string, prefetch bool, change func(*testDaemon, *checks.Env),
-) *testDaemon {
-	t.Helper()
 	cfg, problems := config.Parse("test", configText, all.Checks)
 	if err := problems.Err(); err != nil {
 		t.Fatal(err)
@@ -89,9 +81,11 @@ func startDaemonIn(
 	}
 	p.Maintain(t.Context(), d.now())
 	srv := &milter.Server{
-		Pipeline: func() *checks.Pipeline { return p }, Journal: journals{log.Journal{Log: logger}, d.evidence}, Log: logrus.NewEntry(logger),
-		NewID: func() string { return "id" },
-		Now:   d.now,
+		Pipeline: func() *checks.Pipeline { return p },
+		Journal:  journals{log.Journal{Log: logger}, d.evidence},
+		Log:      logrus.NewEntry(logger),
+		NewID:    func() string { return "id" },
+		Now:      d.now,
 	}
 	d.address = ln.Addr().String()
 	served := make(chan error, 1)

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/resolver"
+	"milterd/milter/store"
+)
+
+// simulator is a pipeline in this process with a store in memory. It keeps the results of the checks.
+type simulator struct {
+	player session.Pipeline
+	result jsonResult   // of the whole session
+	checks bytes.Buffer // text about the decisions since the last printChecks
+
+	store    *store.Store
+	resolver *resolver.Resolver // nil if there is a zone
+}
+
+// newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and the checks may
+// connect to other hosts. explain adds the meaning of reasons to the text.
+func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
+	sim := &simulator{player: session.Pipeline{Now: time.Now}}
+	sim.store = store.NewMemory(sim.player.Clock)
+	if err := sim.build(cfg, zone); err != nil {
+		sim.close()
+		return nil, err
+	}
+	sim.player.Decided = func(r *checks.Request, d checks.Decision) {
+		sim.result.add(r, d)
+		printDecision(&sim.checks, r, d)
+		if explain {
+			printMeanings(&sim.checks, d)
+		}
+	}
+	return sim, nil
+}
+
+// build makes the pipeline.
+func (sim *simulator) build(cfg *config.Config, zone string) (err error) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	env := checks.Env{Store: sim.store, Log: logrus.NewEntry(log)}
+	if zone != "" {
+		if env.DNS, err = checktest.ParseZone(zone); err != nil {
+			return fmt.Errorf("zone: %w", err)
+		}
+	} else {
+		if sim.resolver, err = newResolver(cfg.DNS); err != nil {
+			return err
+		}
+		env.DNS, env.Dial = sim.resolver, new(net.Dialer).DialContext
+	}
+	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceAll })
+	if err != nil {
+		return err
+	}
+	p.Maintain(context.Background(), sim.player.Clock())
+	sim.player.Pipeline = p
+	return nil
+}
+
+// printChecks prints the decisions that were not printed yet.
+func (sim *simulator) printChecks(w io.Writer) { _, _ = sim.checks.WriteTo(w) }
+
+func (sim *simulator) close() {
+	if sim.resolver != nil {
+		sim.resolver.Close()
+	}
+	_ = sim.store.Close() // it is in memory
+}
+
+// printExchange prints a line of the client and the reply to it.
+func printExchange(w io.Writer, command string, reply []string) {
+	fmt.Fprintf(w, "C: %s\n", printableCommand(command))
+	printReply(w, reply)
+}
+
+func printReply(w io.Writer, reply []string) {
+	for _, line := range reply {
+		fmt.Fprintf(w, "S: %s\n", line)
+	}
+}
+
+// printableCommand returns a line of the client in printable US-ASCII. It keeps white space at the beginning of the line, which
+// shows a folded header field.
+func printableCommand(line string) string {
+	clean := printableLine(line)
+	if clean != "" && (line[0] == ' ' || line[0] == '\t') {
+		return " " + clean
+	}
+	return clean
+}
+
+// printDecision prints the results of the checks that led to a decision.
+func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
+	if len(d.Results) == 0 {
+		printUnchecked(w, r)
+	}
+	for _, result := range d.Results {
+		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", result.Check, result.Stage, describeResult(result), millis(result.Took))
+		for _, a := range result.Asked {
+			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.Said(), millis(a.Took))
+		}
+		for _, note := range result.Notes {
+			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)
+		}
+	}
+}
+
+// printUnchecked prints why a recipient or a message was not checked. Before RCPT there is nothing to decide.
+func printUnchecked(w io.Writer, r *checks.Request) {
+	e := r.Envelope
+	switch {
+	case len(e.Rcpts) == 0:
+	case r.Trusted():
+		fmt.Fprintln(w, "   not checked: the client is trusted")
+	case len(e.Header) == 0:
+		fmt.Fprintf(w, "   not checked: no check applies to mail to <%s>\n", printableName(r.Rcpt().Text))
+	default:
+		fmt.Fprintln(w, "   not checked: no check applies to the message")
+	}
+}
+
+// describeResult returns what a check found: its error and the reasons that applied, or ok.
+func describeResult(r checks.Result) string {
+	var text string
+	if r.Err != nil {
+		text = "failed: " + printableLine(r.Err.Error())
+	}
+	for _, o := range r.Outcomes {
+		if text != "" {
+			text += "; "
+		}
+		text += fmt.Sprintf("%s (%s): %s", o.Reason.ID, o.Action, o.Reply.Text)
+	}
+	if text == "" {
+		return "ok"
+	}
+	return text
+}
+
+// printMeanings prints what the reasons of a decision mean and what the sender can do.
+func printMeanings(w io.Writer, d checks.Decision) {
+	for _, o := range d.Outcomes {
+		fmt.Fprintf(w, "   %s\n     Meaning: %s\n     Remedy:  %s\n", o.Reason.ID, o.Reason.Why, o.Reason.Remedy)
+	}
+}

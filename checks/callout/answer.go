@@ -66,10 +66,10 @@ func (a answer) isFinal() bool {
 }
 
 // verdict returns the verdict about an address, with the host and its reply.
-func (a answer) verdict(reason *checks.Reason, who checks.Address) checks.Verdict {
+func (a answer) verdict(reason *checks.Reason, addr checks.Address) checks.Verdict {
 	return checks.Verdict{Reason: reason, Detail: map[string]string{
-		"sender":  "<" + mailbox(who) + ">",
-		"mx":      cmp.Or(a.Host, who.Domain),
+		"sender":  "<" + mailbox(addr) + ">",
+		"mx":      cmp.Or(a.Host, addr.Domain),
 		"address": a.Addr,
 		"at":      a.Step,
 		"reply":   cmp.Or(a.Reply, "no reply"),

@@ -137,10 +137,10 @@ func firstAuthor(header []headers.Field) checks.Address {
 type answerKey struct{ mailbox string }
 
 // answerFor returns the answer about an address. All recipients of a transaction get the same one, and wait for it once.
-func (c *check) answerFor(ctx context.Context, r *checks.Request, who checks.Address) (answer, error) {
-	m := mailbox(who)
+func (c *check) answerFor(ctx context.Context, r *checks.Request, addr checks.Address) (answer, error) {
+	m := mailbox(addr)
 	return checks.Remember(r, checks.MailFrom, answerKey{m}, func() (answer, error) {
-		a, err := c.verify(ctx, question{mailbox: m, domain: who.Domain, now: r.Time})
+		a, err := c.verify(ctx, question{mailbox: m, domain: addr.Domain, now: r.Time})
 		if err == nil {
 			checks.Note(ctx, a.note(m))
 		}
@@ -151,9 +151,8 @@ func (c *check) answerFor(ctx context.Context, r *checks.Request, who checks.Add
 	})
 }
 
-// isExempt reports whether no callout is made for recipient i: the sender has a vouch, or the mail may be another site's
-// callout. Such a mail has a sender only if this site refuses the null reverse-path. Two sites that do would otherwise wait for
-// each other.
+// isExempt reports whether no callout is made for recipient i: the sender has a vouch, or the mail may be a callout of another
+// site, which has a sender only if this site refuses the null reverse-path. Two such sites would otherwise wait for each other.
 func (c *check) isExempt(r *checks.Request, i int) bool {
 	if i < 0 {
 		return false

@@ -230,7 +230,7 @@ func (c *smtpClient) command(step, line string) (r reply, ok bool) {
 func (c *smtpClient) exchange(ctx context.Context, line string) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, replyWait)
 	defer cancel()
-	// The deadline is set when ctx is done, so that it is done for whoever sees the error.
+	// The deadline is set when ctx is done, so callers that see the error see a done ctx.
 	defer context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })()
 	if line != "" {
 		if _, err := io.WriteString(c.conn, line+"\r\n"); err != nil {

@@ -153,32 +153,32 @@ func (b *block) verdict(reason *checks.Reason, sp *span, client netip.Prefix) ch
 
 // pass records that this connection passed a limit. If another connection writes its record at the same time, this one is
 // dropped: the next violation finds the other.
-func (c *check) pass(ctx context.Context, r *checks.Request, k *conn, limit *checks.Reason) error {
-	old, err := getBlock(ctx, c.env.Store, k.client)
+func (c *check) pass(ctx context.Context, r *checks.Request, conn *connection, limit *checks.Reason) error {
+	old, err := getBlock(ctx, c.env.Store, conn.client)
 	if err != nil {
 		return err
 	}
 	b := old.at(r.Time)
 	if b == nil || !b.InForce && !b.has(limit) {
-		if b, err = c.extend(ctx, r, k, b, limit); err != nil {
+		if b, err = c.extend(ctx, r, conn, b, limit); err != nil {
 			return err
 		}
-		if stored, err := b.put(ctx, c.env.Store, k.client, r.Time, old == nil); err != nil || !stored {
+		if stored, err := b.put(ctx, c.env.Store, conn.client, r.Time, old == nil); err != nil || !stored {
 			return err
 		}
 	}
-	k.block, k.passed = b, append(k.passed, limit)
-	k.clear(limit)
+	conn.block, conn.passed = b, append(conn.passed, limit)
+	conn.clear(limit)
 	return nil
 }
 
 // extend returns the block with a span for one more limit. b may be nil.
-func (c *check) extend(ctx context.Context, r *checks.Request, k *conn, b *block, limit *checks.Reason) (*block, error) {
+func (c *check) extend(ctx context.Context, r *checks.Request, conn *connection, b *block, limit *checks.Reason) (*block, error) {
 	longer := block{Version: blockVersion}
 	if b != nil {
 		longer = *b
 	} else {
-		level, err := getLevel(ctx, c.env.Store, k.client)
+		level, err := getLevel(ctx, c.env.Store, conn.client)
 		if err != nil {
 			return nil, err
 		}
@@ -207,34 +207,34 @@ func getLevel(ctx context.Context, store checks.Store, client netip.Prefix) (int
 // enforce puts a pending block in force, because a refusal was sent for the span sp. It does nothing if sp is nil. The block
 // keeps only that span, the level of the client rises, and its counts are cleared. If a write fails, the next refusal repeats
 // all of them.
-func (c *check) enforce(ctx context.Context, r *checks.Request, k *conn, sp *span) error {
-	b := k.block
+func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection, sp *span) error {
+	b := conn.block
 	if sp == nil || b.InForce {
 		return nil
 	}
-	stored, err := getBlock(ctx, c.env.Store, k.client)
+	stored, err := getBlock(ctx, c.env.Store, conn.client)
 	if err != nil {
 		return err
 	}
 	if stored = stored.at(r.Time); stored != nil && stored.InForce { // by another connection
-		k.block = stored
+		conn.block = stored
 		return nil
 	}
 	enforced := *b
 	enforced.InForce, enforced.Spans = true, []span{*sp}
 	level := strconv.AppendInt(nil, int64(b.Level), 10)
-	if err := c.env.Store.Put(ctx, levelKey(k.client), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
+	if err := c.env.Store.Put(ctx, levelKey(conn.client), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
 		return err
 	}
-	if err := c.env.Store.Delete(ctx, tallyKey(k.client)); err != nil {
+	if err := c.env.Store.Delete(ctx, tallyKey(conn.client)); err != nil {
 		return err
 	}
-	if _, err := enforced.put(ctx, c.env.Store, k.client, r.Time, false); err != nil {
+	if _, err := enforced.put(ctx, c.env.Store, conn.client, r.Time, false); err != nil {
 		return err
 	}
-	k.block = &enforced
+	conn.block = &enforced
 	for _, limit := range limits {
-		k.clear(limit)
+		conn.clear(limit)
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// conn is the state of one connection.
-type conn struct {
+// connection is the state of one connection.
+type connection struct {
 	client netip.Prefix
 	block  *block           // as last read, nil if there is none; use blockAt
 	passed []*checks.Reason // limits that this connection passed: they answer for the block
@@ -23,27 +23,27 @@ type conn struct {
 
 // The keys of checks.Remember.
 type (
-	connKey struct{}
-	loadKey struct{}
+	connectionKey struct{}
+	loadKey       struct{}
 )
 
-// connOf returns the state of the connection. It is nil if the client is unknown.
-func connOf(r *checks.Request) *conn {
-	k, _ := checks.Remember(r, checks.Connect, connKey{}, func() (*conn, error) {
+// connectionOf returns the state of the connection. It is nil if the client is unknown.
+func connectionOf(r *checks.Request) *connection {
+	conn, _ := checks.Remember(r, checks.Connect, connectionKey{}, func() (*connection, error) {
 		if p := ClientOf(r.Client); p.IsValid() {
-			return &conn{client: p}, nil
+			return &connection{client: p}, nil
 		}
 		return nil, nil
 	})
-	return k
+	return conn
 }
 
 // load reads the block of the client, once per connection, or once per transaction while the store fails.
-func (c *check) load(ctx context.Context, r *checks.Request, k *conn) error {
+func (c *check) load(ctx context.Context, r *checks.Request, conn *connection) error {
 	_, err := checks.Remember(r, checks.Connect, loadKey{}, func() (struct{}, error) {
-		b, err := getBlock(ctx, c.env.Store, k.client)
+		b, err := getBlock(ctx, c.env.Store, conn.client)
 		if b != nil {
-			k.block = b
+			conn.block = b
 		}
 		return struct{}{}, err
 	})
@@ -51,24 +51,24 @@ func (c *check) load(ctx context.Context, r *checks.Request, k *conn) error {
 }
 
 // blockAt returns the block, pending or in force, as far as it has not ended.
-func (k *conn) blockAt(now time.Time) *block {
-	if k.block = k.block.at(now); k.block == nil {
-		k.passed = nil
+func (conn *connection) blockAt(now time.Time) *block {
+	if conn.block = conn.block.at(now); conn.block == nil {
+		conn.passed = nil
 	}
-	return k.block
+	return conn.block
 }
 
 // blockedBefore returns the span of b for which the connection is refused as client-blocked: that of a block in force, or of
 // the first limit that is enforced for the recipient. It is nil if there is none, or if the connection passed the limit itself.
-func (k *conn) blockedBefore(r *checks.Request, b *block) *span {
+func (conn *connection) blockedBefore(r *checks.Request, b *block) *span {
 	if b.InForce {
-		if slices.ContainsFunc(k.passed, b.has) {
+		if slices.ContainsFunc(conn.passed, b.has) {
 			return nil
 		}
 		return &b.Spans[0]
 	}
 	for _, limit := range limits {
-		if sp := b.span(limit); sp != nil && !slices.Contains(k.passed, limit) && r.Action(limit).Enforced() {
+		if sp := b.span(limit); sp != nil && !slices.Contains(conn.passed, limit) && r.Action(limit).Enforced() {
 			return sp
 		}
 	}
@@ -76,17 +76,17 @@ func (k *conn) blockedBefore(r *checks.Request, b *block) *span {
 }
 
 // counts reports whether violations of a limit are counted, which ends when the limit is passed.
-func (k *conn) counts(limit *checks.Reason) bool { return !k.block.has(limit) }
+func (conn *connection) counts(limit *checks.Reason) bool { return !conn.block.has(limit) }
 
 // clear sets the counts of a limit to zero.
-func (k *conn) clear(limit *checks.Reason) {
+func (conn *connection) clear(limit *checks.Reason) {
 	switch limit {
 	case tooManyResets:
-		k.resets = 0
+		conn.resets = 0
 	case tooManyBadRecipients:
-		k.bad, k.unknown, k.accepted = 0, 0, 0
+		conn.bad, conn.unknown, conn.accepted = 0, 0, 0
 	case tooManyErrors:
-		k.delivered = 0
+		conn.delivered = 0
 	}
 }
 

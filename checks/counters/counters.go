@@ -6,7 +6,7 @@
 // counting. A limit that is only watched refuses nothing, so its block stays pending until it ends. With a single step, a
 // watched limit would either block clients, or hide enforced limits and be missing in reports.
 //
-// counters.go has the check and counts events; conn.go has the state of a connection, tally.go the counts across connections,
+// counters.go has the check and counts events; connection.go has the state of a connection, tally.go the counts across connections,
 // block.go the block, and operator.go the operator's view. The Pipeline passes events to Observe. Start with Check and Observe.
 package counters
 
@@ -80,22 +80,22 @@ type check struct {
 // Check implements checks.Check. It runs at each RCPT: counts and blocks change within a connection, and exempt recipients
 // such as postmaster stay reachable. The store is read once per connection.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	k := connOf(r)
-	if k == nil {
+	conn := connectionOf(r)
+	if conn == nil {
 		return nil, nil
 	}
-	err := c.load(ctx, r, k)
-	b := k.blockAt(r.Time)
+	err := c.load(ctx, r, conn)
+	b := conn.blockAt(r.Time)
 	if b == nil {
 		return nil, err
 	}
-	if sp := k.blockedBefore(r, b); sp != nil {
-		return []checks.Verdict{b.verdict(blocked, sp, k.client)}, err
+	if sp := conn.blockedBefore(r, b); sp != nil {
+		return []checks.Verdict{b.verdict(blocked, sp, conn.client)}, err
 	}
 	var verdicts []checks.Verdict
 	for _, limit := range limits {
 		if sp := b.span(limit); sp != nil {
-			verdicts = append(verdicts, b.verdict(limit, sp, k.client))
+			verdicts = append(verdicts, b.verdict(limit, sp, conn.client))
 		}
 	}
 	return verdicts, err
@@ -103,34 +103,34 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 
 // Observe implements checks.Observer.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
-	k := connOf(r)
-	if k == nil {
+	conn := connectionOf(r)
+	if conn == nil {
 		return
 	}
-	if err := c.observe(ctx, r, k, e); err != nil {
+	if err := c.observe(ctx, r, conn, e); err != nil {
 		c.logFailure(r.Time, err)
 	}
 }
 
-func (c *check) observe(ctx context.Context, r *checks.Request, k *conn, e checks.Event) error {
+func (c *check) observe(ctx context.Context, r *checks.Request, conn *connection, e checks.Event) error {
 	switch {
 	case e.Kind == checks.Disconnected:
-		return c.countDeliveries(ctx, k)
+		return c.countDeliveries(ctx, conn)
 	case r.Trusted(), e.Kind == checks.Refused && anyForwarded(r):
 		return nil
 	case e.Kind == checks.Refused && e.Reason == blocked:
-		if b := k.blockAt(r.Time); b != nil {
-			return c.enforce(ctx, r, k, k.blockedBefore(r, b))
+		if b := conn.blockAt(r.Time); b != nil {
+			return c.enforce(ctx, r, conn, conn.blockedBefore(r, b))
 		}
 		return nil
 	case e.Kind == checks.Refused && slices.Contains(limits, e.Reason):
-		return c.enforce(ctx, r, k, k.blockAt(r.Time).span(e.Reason))
+		return c.enforce(ctx, r, conn, conn.blockAt(r.Time).span(e.Reason))
 	}
-	err := c.load(ctx, r, k)
-	if b := k.blockAt(r.Time); b != nil && b.InForce {
+	err := c.load(ctx, r, conn)
+	if b := conn.blockAt(r.Time); b != nil && b.InForce {
 		return err
 	}
-	return errors.Join(err, c.count(ctx, r, k, e)) // the counts of the connection do not need the store
+	return errors.Join(err, c.count(ctx, r, conn, e)) // the counts of the connection do not need the store
 }
 
 // anyForwarded reports whether the client is a forwarder of any recipient.
@@ -152,27 +152,27 @@ func (c *check) logFailure(now time.Time, err error) {
 }
 
 // count counts an event of a client that is not under a block in force.
-func (c *check) count(ctx context.Context, r *checks.Request, k *conn, e checks.Event) error {
+func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, e checks.Event) error {
 	switch e.Kind {
 	case checks.Accepted:
-		k.delivered++
-		k.resets, k.bad = max(k.resets-1, 0), max(k.bad-1, 0)
-		k.accepted += distinctAccepted(r.Envelope.Rcpts)
+		conn.delivered++
+		conn.resets, conn.bad = max(conn.resets-1, 0), max(conn.bad-1, 0)
+		conn.accepted += distinctAccepted(r.Envelope.Rcpts)
 	case checks.Reset:
 		if distinctAccepted(e.Reset.Rcpts) > 0 {
-			return c.countReset(ctx, r, k)
+			return c.countReset(ctx, r, conn)
 		}
 	case checks.BadRecipient:
 		if isUnknown(r.Rcpt().Refused) {
-			return errors.Join(c.countBadRecipient(ctx, r, k), c.countError(ctx, r, k))
+			return errors.Join(c.countBadRecipient(ctx, r, conn), c.countError(ctx, r, conn))
 		}
 	case checks.Refused:
 		if len(r.Envelope.Header) > 0 {
 			// A client that sends the message is not looking for addresses, even if the header is refused.
-			k.accepted += distinctAccepted(r.Envelope.Rcpts)
+			conn.accepted += distinctAccepted(r.Envelope.Rcpts)
 		}
 		if e.Reply.Code >= 500 {
-			return c.countError(ctx, r, k)
+			return c.countError(ctx, r, conn)
 		}
 	}
 	return nil
@@ -185,52 +185,52 @@ func isUnknown(enhanced string) bool {
 }
 
 // countReset counts a transaction that was given up.
-func (c *check) countReset(ctx context.Context, r *checks.Request, k *conn) error {
-	if !k.counts(tooManyResets) {
+func (c *check) countReset(ctx context.Context, r *checks.Request, conn *connection) error {
+	if !conn.counts(tooManyResets) {
 		return nil
 	}
-	k.resets++
-	if c.Resets == 0 || k.resets <= c.Resets {
+	conn.resets++
+	if c.Resets == 0 || conn.resets <= c.Resets {
 		return nil
 	}
-	return c.pass(ctx, r, k, tooManyResets)
+	return c.pass(ctx, r, conn, tooManyResets)
 }
 
 // countBadRecipient counts a recipient that does not exist. The accepted recipients of the open transaction outweigh it if
 // they are distinct: one known address, repeated, does not excuse any number of guesses.
-func (c *check) countBadRecipient(ctx context.Context, r *checks.Request, k *conn) error {
-	if !k.counts(tooManyBadRecipients) {
+func (c *check) countBadRecipient(ctx context.Context, r *checks.Request, conn *connection) error {
+	if !conn.counts(tooManyBadRecipients) {
 		return nil
 	}
-	k.bad++
-	k.unknown++
-	if c.BadRecipients == 0 || k.bad <= c.BadRecipients || k.unknown <= k.accepted+distinctAccepted(r.Envelope.Rcpts) {
+	conn.bad++
+	conn.unknown++
+	if c.BadRecipients == 0 || conn.bad <= c.BadRecipients || conn.unknown <= conn.accepted+distinctAccepted(r.Envelope.Rcpts) {
 		return nil
 	}
-	return c.pass(ctx, r, k, tooManyBadRecipients)
+	return c.pass(ctx, r, conn, tooManyBadRecipients)
 }
 
 // countError counts an error of the client, across its connections.
-func (c *check) countError(ctx context.Context, r *checks.Request, k *conn) error {
-	if c.Errors == 0 || !k.counts(tooManyErrors) {
+func (c *check) countError(ctx context.Context, r *checks.Request, conn *connection) error {
+	if c.Errors == 0 || !conn.counts(tooManyErrors) {
 		return nil
 	}
-	t, err := c.add(ctx, k, 1)
+	t, err := c.add(ctx, conn, 1)
 	if err != nil || t.count() <= c.Errors || t.errors() <= t.deliveries() {
 		return err
 	}
-	if err := c.pass(ctx, r, k, tooManyErrors); err != nil || k.counts(tooManyErrors) {
+	if err := c.pass(ctx, r, conn, tooManyErrors); err != nil || conn.counts(tooManyErrors) {
 		return err
 	}
-	return c.env.Store.Delete(ctx, tallyKey(k.client))
+	return c.env.Store.Delete(ctx, tallyKey(conn.client))
 }
 
 // countDeliveries counts the deliveries of a connection that ends.
-func (c *check) countDeliveries(ctx context.Context, k *conn) error {
-	if c.Errors == 0 || k.delivered == 0 {
+func (c *check) countDeliveries(ctx context.Context, conn *connection) error {
+	if c.Errors == 0 || conn.delivered == 0 {
 		return nil
 	}
-	_, err := c.add(ctx, k, 0)
+	_, err := c.add(ctx, conn, 0)
 	return err
 }
 

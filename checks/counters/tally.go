@@ -28,15 +28,15 @@ func tallyKey(client netip.Prefix) string { return "counters:tally:" + client.St
 
 // add counts errors, and before them the deliveries of the connection that are not counted yet, so that deliveries cost at
 // most one Add per connection. Each delivery forgives one earlier error; a client without errors needs no second Add.
-func (c *check) add(ctx context.Context, k *conn, errors int) (tally, error) {
-	key := tallyKey(k.client)
-	total, err := c.env.Store.Add(ctx, key, int64(newTally(errors, k.delivered, 0)), c.Window)
+func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, error) {
+	key := tallyKey(conn.client)
+	total, err := c.env.Store.Add(ctx, key, int64(newTally(errors, conn.delivered, 0)), c.Window)
 	if err != nil {
 		return 0, err
 	}
 	t := tally(total)
-	forgiven := min(k.delivered, t.count()-errors)
-	k.delivered = 0
+	forgiven := min(conn.delivered, t.count()-errors)
+	conn.delivered = 0
 	if forgiven > 0 {
 		total, err = c.env.Store.Add(ctx, key, int64(newTally(0, 0, forgiven)), c.Window)
 		t = tally(total)

@@ -9,9 +9,9 @@ import (
 func newCheckConfig(configFile *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check-config",
-		Short: "Check the configuration and print all errors at once",
-		Long: `Check the configuration and print every error and warning with file, line and column.
-The exit code is 0 if the daemon would start with it, else 1.`,
+		Short: "Check the configuration",
+		Long: `Check the configuration and print all errors and warnings, each with file, line and column. The exit code is 1 if there is
+an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(*configFile, true, cmd.ErrOrStderr())
@@ -27,7 +27,7 @@ The exit code is 0 if the daemon would start with it, else 1.`,
 			if name == "" {
 				name = "the default configuration"
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), name, "is good")
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors\n", name)
 			return nil
 		},
 	}

@@ -131,8 +131,8 @@ func (m *movedClock) sendGood(i int) string {
 	return m.send(fmt.Sprintf("11.1.%d.9", i), fmt.Sprintf("d%d.example", i), 0)
 }
 
-// TestClockJumps moves the clock while mail comes in. No mail is rejected while the clock is in doubt, and none is affected
-// after the clock is right again.
+// TestClockJumps moves the clock while mail comes in. No mail is rejected while the clock is in doubt, and none is
+// affected after the clock is right again.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	m := startMovedClock(t, 0)

@@ -27,13 +27,14 @@ import (
 )
 
 const (
-	// drainTimeout is how long a stopping daemon waits for the messages in flight. Mail servers that wait for the next daemon give
-	// up after 30 s.
+	// drainTimeout is how long a stopping daemon waits for the messages in flight. Mail servers that wait for the next
+	// daemon give up after 30 s.
 	drainTimeout = 15 * time.Second
-	// maintainInterval is the time between two calls of Maintain. A file that changed and a zone that failed are noticed so late.
+	// maintainInterval is the time between two calls of Maintain, after which a changed file or a failed DNS list is
+	// noticed.
 	maintainInterval = 10 * time.Second
-	// firstMaintain is how long a new configuration waits for its first Maintain.
-	firstMaintain = 3 * time.Second
+	// firstMaintainTimeout is how long a new pipeline waits for its first Maintain before it is used.
+	firstMaintainTimeout = 3 * time.Second
 )
 
 // daemon has the parts of a running daemon.
@@ -42,7 +43,7 @@ type daemon struct {
 	mu       sync.Mutex     // guards cfg
 	cfg      *config.Config // in force
 	log      *logrus.Logger
-	output   *log.Output // of log
+	output   *log.Output // of the log
 	started  time.Time
 	resolver *resolver.Resolver
 	store    *store.Store
@@ -68,8 +69,12 @@ func (d *daemon) config() *config.Config {
 // env returns what checks may use, without the site.
 func (d *daemon) env() checks.Env {
 	return checks.Env{
-		DNS: d.resolver, Store: d.store, Log: logrus.NewEntry(d.log), Dial: new(net.Dialer).DialContext,
-		Registry: d.registry, Clock: d.clock,
+		DNS:      d.resolver,
+		Store:    d.store,
+		Log:      logrus.NewEntry(d.log),
+		Dial:     new(net.Dialer).DialContext,
+		Registry: d.registry,
+		Clock:    d.clock,
 	}
 }
 
@@ -81,9 +86,9 @@ func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	})
 }
 
-// use puts a pipeline in force, after its first Maintain.
-func (d *daemon) use(ctx context.Context, p *checks.Pipeline) {
-	ctx, cancel := context.WithTimeout(ctx, firstMaintain)
+// usePipeline puts a pipeline in force, after its first Maintain.
+func (d *daemon) usePipeline(ctx context.Context, p *checks.Pipeline) {
+	ctx, cancel := context.WithTimeout(ctx, firstMaintainTimeout)
 	defer cancel()
 	p.Maintain(ctx, time.Now())
 	d.pipeline.Store(p)
@@ -116,7 +121,9 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 	for _, ln := range lns {
 		d.log.WithField("listen", ln.Addr().Network()+":"+ln.Addr().String()).Info("listening")
 	}
-	d.log.WithFields(logrus.Fields{"version": version(), "hostname": d.cfg.Hostname, "profile": d.cfg.Profile.String()}).Info("ready")
+	d.log.WithFields(logrus.Fields{
+		"version": version(), "hostname": d.cfg.Hostname, "profile": d.cfg.Profile.String(),
+	}).Info("ready")
 	for _, ln := range lns {
 		go func() { failed <- d.server.Serve(ln) }()
 	}
@@ -176,8 +183,8 @@ func (d *daemon) reload() {
 	d.warnOfRestart(cfg)
 	d.log.SetLevel(cfg.Log.Level)
 	p.Reload(d.pipeline.Load())
-	d.use(context.Background(), p)
-	running := *cfg // but for what takes effect at the next start
+	d.usePipeline(context.Background(), p)
+	running := *cfg // except for the keys of warnOfRestart
 	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
 	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
 	d.mu.Lock()
@@ -188,14 +195,19 @@ func (d *daemon) reload() {
 
 // warnOfRestart logs the changed keys that take effect at the next start only.
 func (d *daemon) warnOfRestart(cfg *config.Config) {
-	for key, same := range map[string]bool{
-		"listen": reflect.DeepEqual(cfg.Listen, d.cfg.Listen), "dns": reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
-		"log":   cfg.Log.Syslog == d.cfg.Log.Syslog && cfg.Log.JSON == d.cfg.Log.JSON && cfg.Log.Facility == d.cfg.Log.Facility,
-		"store": cfg.Store == d.cfg.Store, "admin": cfg.Admin == d.cfg.Admin,
-		"explain": cfg.Explain == d.cfg.Explain, "records": cfg.Records == d.cfg.Records,
+	newLog := cfg.Log
+	newLog.Level = d.cfg.Log.Level // takes effect at once
+	for key, unchanged := range map[string]bool{
+		"listen":          reflect.DeepEqual(cfg.Listen, d.cfg.Listen),
+		"dns":             reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
+		"log":             newLog == d.cfg.Log,
+		"store":           cfg.Store == d.cfg.Store,
+		"admin":           cfg.Admin == d.cfg.Admin,
+		"explain":         cfg.Explain == d.cfg.Explain,
+		"records":         cfg.Records == d.cfg.Records,
 		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
 	} {
-		if !same {
+		if !unchanged {
 			d.log.WithField("key", key).Warn("this change takes effect at the next start")
 		}
 	}

@@ -29,8 +29,8 @@ func openEvidence(env checks.Env, current func() *config.Config, now func() time
 	})
 }
 
-// originOf attributes a transaction to its client and sender. If the DNS does not answer, the client is its network, and the
-// sender is not verified.
+// originOf attributes a transaction to its client and sender. If the DNS does not answer, the client is its network,
+// and the sender is not verified.
 func originOf(ctx context.Context, env checks.Env, r *checks.Request) evidence.Origin {
 	from := r.Envelope.MailFrom
 	client, _ := facts.ClientIdentity(ctx, env, r)

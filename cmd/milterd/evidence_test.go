@@ -17,8 +17,8 @@ import (
 
 // month is a month of mail through the milter socket of a daemon whose clock the test moves.
 //
-// The first label of a host's name is its fault, see faults. All hosts pass SPF for their domain, as those of many spammers
-// do.
+// The first label of a host's name is its fault, see faults. All hosts pass SPF for their domain, as those of many
+// spammers do.
 type month struct {
 	*testDaemon
 	t     *testing.T
@@ -177,8 +177,8 @@ func addTraffic(m *month) {
 			m.add(day, mail{host: "under.bulk.example", from: "news@bulk.example", to: bob})
 			m.add(day, mail{host: "noptr.bulk.example", from: "news@bulk.example", to: bob, want: "550 5.7.25"})
 		}
-		// Wrong HELO names: of a partner to whom bob writes, of a small site that receives no answers, and of the second host of
-		// a good site.
+		// Wrong HELO names: of a partner to whom bob writes, of a small site that receives no answers, and of the second
+		// host of a good site.
 		if day%7 == 3 {
 			m.add(day, mail{host: "wrong.partner.example", from: "carol@partner.example", to: bob})
 		}

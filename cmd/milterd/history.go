@@ -7,16 +7,17 @@ import (
 	"milterd/milter/records"
 )
 
-// At the start, the newest records are read for the charts, in parts with pauses between them, so that mail does not wait for
-// the store.
+// At the start, the newest records are read for the charts, in parts with pauses between them, so that mail does not
+// wait for the store.
 const (
 	seedPart    = 1000 // records
 	seedPause   = 20 * time.Millisecond
 	seedRecords = 500_000 // at most
 )
 
-// startSeeding counts the records from before the start of the daemon in the history, in the background until stop is called.
-// It reads the embedded store only: a shared store has the records of other hosts, and one in memory is empty.
+// startSeeding counts the records from before the start of the daemon in the history, in the background until stop is
+// called. It reads the embedded store only: a shared store has the records of other hosts, and one in memory is
+// empty.
 func (d *daemon) startSeeding() (stop func()) {
 	if d.records == nil || d.store.Status().Driver != "embedded" {
 		return func() {}

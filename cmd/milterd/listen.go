@@ -52,8 +52,8 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 // spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
 const spareFiles = 1000
 
-// affordable returns the number of milter connections that the limit of file descriptors allows, wanted at most.
-func affordable(wanted int, log *logrus.Logger) int {
+// affordableConnections returns the number of milter connections that the limit of file descriptors allows, wanted at most.
+func affordableConnections(wanted int, log *logrus.Logger) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		log.WithError(err).Warn("cannot read the limit of open files")
@@ -69,8 +69,8 @@ func affordable(wanted int, log *logrus.Logger) int {
 	return most
 }
 
-// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get half of
-// them.
+// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get
+// half of them.
 func connectionsOf(files int) int {
 	left := files - min(spareFiles, files/2)
 	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
@@ -97,7 +97,7 @@ func listen(w config.Listener) (net.Listener, error) {
 		return nil, err
 	}
 	ln.SetUnlinkOnClose(false)
-	err = permit(w, hidden)
+	err = setPermissions(w, hidden)
 	if err == nil {
 		err = os.Rename(hidden, w.Address)
 	}
@@ -147,8 +147,8 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// permit sets group and mode of a new socket.
-func permit(w config.Listener, path string) error {
+// setPermissions sets group and mode of a socket.
+func setPermissions(w config.Listener, path string) error {
 	if w.Group != "" {
 		gid, err := groupID(w.Group)
 		if err != nil {

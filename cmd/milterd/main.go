@@ -1,7 +1,12 @@
-// Command milterd is a mail filter (milter) for Postfix and Sendmail. It checks the client, the sender and the header before a
-// message is accepted, and explains each refusal.
+// Command milterd is a mail filter (milter) for Postfix and Sendmail. It checks the client, the sender and the header
+// before a message is accepted, and explains each refusal.
 //
-// This package has the commands. Begin to read at serve, which starts the daemon.
+// Each command has a file with its name: its flags, what it does, and its output. The commands that call the running
+// daemon do so over the admin socket; admin.go has both ends of it. The other files are of the daemon: daemon.go has its
+// parts, their start is in serve.go, pages.go has the HTTP listeners. The packages below internal do the work of single
+// commands; package milter has the server and package checks the pipeline, both of which the daemon uses.
+//
+// Start reading at serve.
 package main
 
 import (
@@ -70,8 +75,8 @@ Without a command, milterd runs the daemon, as "milterd serve" does.`,
 	return root
 }
 
-// newGroup returns a command that has sub-commands and does nothing itself. It fails without one of them, so that a script
-// notices the mistake.
+// newGroup returns a command that has sub-commands and does nothing itself. It fails without one of them, so that a
+// script notices the mistake.
 func newGroup(name, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:                        name,
@@ -98,8 +103,8 @@ func oneArgument(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// unknownCommand returns an error for an argument of a command that takes none but the names of its sub-commands. A mistyped
-// command must not start a daemon.
+// unknownCommand returns an error for an argument of a command that takes none but the names of its sub-commands. A
+// mistyped command must not start a daemon.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -18,8 +18,8 @@ import (
 	"milterd/milter/web/dashboard"
 )
 
-// Limits of each listener of pages and commands. Anybody may open the pages for senders, and they must not use up what mail
-// needs.
+// Limits of each listener of pages and commands. Anybody may open the pages for senders, and they must not use up
+// what mail needs.
 const (
 	maxReaders  = 200 // connections; others wait
 	pageTime    = 10 * time.Second
@@ -70,8 +70,8 @@ func (d *daemon) endpoints(cfg *config.Config) ([]endpoint, error) {
 	}}, nil
 }
 
-// openPages opens the endpoints and serves them until stop is called. A default address that cannot be opened is a warning, one
-// from the configuration an error.
+// openPages opens the endpoints and serves them until stop is called. A default address that cannot be opened is a
+// warning, one from the configuration an error.
 func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 	endpoints, err := d.endpoints(cfg)
 	if err != nil {

@@ -101,8 +101,8 @@ func TestPagesShowRefusal(t *testing.T) {
 	}
 }
 
-// TestPagesAreGuarded requests every operator's page from other hosts and sites, and without a password. Only the health pages
-// are open.
+// TestPagesAreGuarded requests every operator's page from other hosts and sites, and without a password. Only the
+// health pages are open.
 func TestPagesAreGuarded(t *testing.T) {
 	t.Parallel()
 	_, open := serveOperatorPages(t, nil)

@@ -31,8 +31,8 @@ func (d *daemon) openRecords(cfg *config.Config) error {
 	return nil
 }
 
-// signingKey reads or makes the key that signs links. If the configuration names no file and the state folder cannot be used,
-// the key lasts until the daemon ends.
+// signingKey reads or makes the key that signs links. If the configuration names no file and the state folder cannot
+// be used, the key lasts until the daemon ends.
 func (d *daemon) signingKey(cfg *config.Config) ([]byte, error) {
 	path := cfg.Explain.Key
 	if path == "" {
@@ -76,7 +76,8 @@ func (d *daemon) recordOptions(o *checks.Options) {
 	}
 }
 
-// link returns the id of a new record, and the link to it for a reply. Without records, the link is to the page of the reason.
+// link returns the id of a new record, and the link to it for a reply. Without records, the link is to the page of
+// the reason.
 func (d *daemon) link(r *checks.Reason, at time.Time) (record, link string) {
 	link = d.linkURL + "/why/" + r.ID
 	if d.records == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/received"
 	"milterd/cmd/milterd/internal/replay"
 )
@@ -28,9 +30,9 @@ func newReplay(configFile *string) *cobra.Command {
 	var f replayFlags
 	cmd := &cobra.Command{
 		Use:   "replay [flags] PATH...",
-		Short: "Judge stored mail by a configuration, to see what it would refuse",
+		Short: "Judge stored mail by a configuration and report what it would refuse",
 		Long: `Judge stored mail as if it were received now: mbox files, Maildirs, folders of messages, single messages, and the records of
-milterd. Nothing is sent but DNS questions, and the daemon's state is not touched.
+milterd. Only DNS questions are sent, and the running daemon is not involved.
 
 The client, the HELO name, the sender, the recipient and the time of a message are read from the trace fields (Received,
 Return-Path, Delivered-To, X-Original-To, Authentication-Results, Received-SPF) that a host of the site wrote: a host whose name
@@ -43,20 +45,21 @@ checks of the header do not judge them. Each recipient of an attempt counts as a
 
 Files may be compressed by gzip. The kind of a file is recognized by its content, not by its name.
 
-DNS answers are those of today, with which old mail may be refused. With --dns none the DNS is not asked; with --dns record=FILE
-the answers are written to a file and taken from there the next time.
+The DNS answers are those of today, so old mail may be refused that was accepted. With --dns none the DNS is not asked. With
+--dns record=FILE the answers are written to a file, and the next replay reads them from there.
 
-Messages are judged in the order in which they were received, by whose time greylisting and counting go. Each message is one
-attempt: an archive of mail has no retries. The header sections are copied to a temporary file in $TMPDIR.
+Messages are judged in the order in which they were received. The clock of greylisting and counters is the time of the message.
+Each message is one attempt, because an archive of mail has no retries. The header sections are copied to a temporary file in
+$TMPDIR.
 
-Ctrl-C ends reading, and the messages that were read are judged. Ctrl-C again ends that too. The report is about the messages
+Ctrl-C ends reading, and the messages that were read are judged. A second Ctrl-C ends that too. The report is about the messages
 that were judged.`,
 		Example: `  milterd replay -c new.yaml ~/Maildir
   milterd replay -c milterd.yaml --against new.yaml --dns record=answers /var/mail/archive.mbox --html report.html
   milterd log --json --max 0 >log.json && milterd replay -c new.yaml log.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return fmt.Errorf("replay what? Want an mbox file, a Maildir, a folder of messages, or the output of milterd log --json")
+				return errors.New("replay: want an mbox file, a Maildir, a folder of messages, or the output of milterd log --json")
 			}
 			return nil
 		},
@@ -65,7 +68,8 @@ that were judged.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.against, "against", "", "compare with another configuration `FILE`: which differences change the results of which messages")
+	fl.StringVar(&f.against, "against", "",
+		"compare with another configuration `FILE`, and report which differences change the results of which messages")
 	fl.StringVar(&f.dns, "dns", "live", "where DNS `ANSWERS` come from: live, none, or record=FILE")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object, with all messages")
 	fl.StringVar(&f.html, "html", "", "also write the report to `FILE`, as one page with charts")
@@ -78,23 +82,12 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 			return err // a mistyped path; later errors are in the report
 		}
 	}
-	opts := replay.Options{Paths: paths, Now: time.Now()}
-	var err error
-	if opts.Config, err = replayConfig(configFile, stderr); err != nil {
+	opts, closeDNS, err := f.options(configFile, stderr)
+	if err != nil {
 		return err
 	}
-	if f.against != "" {
-		against, err := replayConfig(f.against, stderr)
-		if err != nil {
-			return err
-		}
-		opts.Against = &against
-	}
-	var end func()
-	if opts.DNS, end, err = f.resolver(configFile, stderr); err != nil {
-		return err
-	}
-	defer end()
+	defer closeDNS()
+	opts.Paths = paths
 	page, err := f.page()
 	if err != nil {
 		return err
@@ -148,15 +141,40 @@ func (f replayFlags) print(report *replay.Report, page *os.File, stdout io.Write
 	return report.Text(stdout)
 }
 
-// replayConfig loads a configuration file for a replay.
-func replayConfig(file string, stderr io.Writer) (replay.Config, error) {
-	cfg, err := loadConfig(file, false, stderr)
+// options returns the options of the replay, without the paths, and a function that closes their resolver.
+func (f replayFlags) options(configFile string, stderr io.Writer) (opts replay.Options, closeDNS func(), err error) {
+	cfg, err := loadConfig(configFile, false, stderr)
 	if err != nil {
-		return replay.Config{}, err
+		return opts, nil, err
 	}
-	c := replay.Config{
+	opts.Now = time.Now()
+	if opts.Config, err = replayConfig(configFile, cfg); err != nil {
+		return opts, nil, err
+	}
+	if f.against != "" {
+		cfg, err := loadConfig(f.against, false, stderr)
+		if err != nil {
+			return opts, nil, err
+		}
+		against, err := replayConfig(f.against, cfg)
+		if err != nil {
+			return opts, nil, err
+		}
+		opts.Against = &against
+	}
+	opts.DNS, closeDNS, err = f.resolver(cfg.DNS)
+	return opts, closeDNS, err
+}
+
+// replayConfig returns the configuration of a file for a replay.
+func replayConfig(file string, cfg *config.Config) (c replay.Config, err error) {
+	c = replay.Config{
 		Name: file,
-		Site: received.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: withLoopback(cfg.Policy.Trusted.Networks)},
+		Site: received.Site{
+			Hostname: cfg.Hostname,
+			Domains:  cfg.LocalDomains,
+			Trusted:  withLoopback(cfg.Policy.Trusted.Networks),
+		},
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 			return newChecks(cfg, env)
 		},
@@ -167,8 +185,8 @@ func replayConfig(file string, stderr io.Writer) (replay.Config, error) {
 	return c, err
 }
 
-// withLoopback adds the loopback networks, because a content filter on the mail host passes mail back to the MTA. If no network
-// is trusted, neither are these.
+// withLoopback adds the loopback networks, because a content filter on the mail host passes mail back to the MTA. It
+// adds none if no network is trusted.
 func withLoopback(trusted []netip.Prefix) []netip.Prefix {
 	if len(trusted) == 0 {
 		return nil
@@ -177,7 +195,7 @@ func withLoopback(trusted []netip.Prefix) []netip.Prefix {
 }
 
 // resolver returns the resolver of --dns, and a function that closes it.
-func (f replayFlags) resolver(configFile string, stderr io.Writer) (checks.Resolver, func(), error) {
+func (f replayFlags) resolver(c config.DNS) (checks.Resolver, func(), error) {
 	if f.dns == "none" {
 		return replay.NoDNS{}, func() {}, nil
 	}
@@ -185,11 +203,7 @@ func (f replayFlags) resolver(configFile string, stderr io.Writer) (checks.Resol
 	if f.dns != "live" && (!record || file == "") {
 		return nil, nil, fmt.Errorf("--dns: %q is none of live, none, record=FILE", f.dns)
 	}
-	cfg, err := loadConfig(configFile, false, stderr)
-	if err != nil {
-		return nil, nil, err
-	}
-	live, err := newResolver(cfg.DNS)
+	live, err := newResolver(c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -207,7 +221,8 @@ func (f replayFlags) resolver(configFile string, stderr io.Writer) (checks.Resol
 	}, nil
 }
 
-// afterInterrupt returns the context for judging: that of reading, or after an interrupt, one that the next interrupt ends.
+// afterInterrupt returns the context for judging: that of reading, or after an interrupt, one that the next interrupt
+// ends.
 func afterInterrupt(ctx context.Context, stderr io.Writer) context.Context {
 	if ctx.Err() == nil {
 		return ctx

@@ -129,7 +129,7 @@ func TestReplayMistakes(t *testing.T) {
 		name, want string
 		args       []string
 	}{
-		{"no path", "replay what?", nil},
+		{"no path", "replay: want an mbox file", nil},
 		{"a path that does not exist", "no such file", []string{"/none/at/all"}},
 		{"a DNS that does not exist", `--dns: "dead" is none of live, none, record=FILE`, []string{"--dns", "dead", t.TempDir()}},
 		{"a recording without a file", "--dns:", []string{"--dns", "record=", t.TempDir()}},

@@ -27,8 +27,9 @@ import (
 	"milterd/milter/web/dashboard"
 )
 
-// gcPercent is GOGC unless the environment sets it. Nearly all memory is freed after a packet, so a larger heap costs less CPU time:
-// with the default of 100 the benchmark hot10 takes a fifth more, with 800 it saves 3 percent more for twice the memory.
+// gcPercent is GOGC unless the environment sets it. Nearly all memory is freed after a packet, so a larger heap costs
+// less CPU time: with the default of 100 the benchmark hot10 takes a fifth more, with 800 it saves 3 percent more for
+// twice the memory.
 const gcPercent = 400
 
 const (
@@ -48,11 +49,13 @@ configuration; if the new one has an error, the old one stays in force.`,
 			return serve(cmd.Context(), *configFile, listen, cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().StringArrayVar(&listen, "listen", nil, "listen on `ADDRESS` (inet:PORT@HOST, inet6:PORT@HOST or unix:/PATH) instead of those of the configuration; may be repeated")
+	cmd.Flags().StringArrayVar(&listen, "listen", nil,
+		"listen on `ADDRESS` (inet:PORT@HOST, inet6:PORT@HOST or unix:/PATH) instead of those of the configuration; may be repeated")
 	return cmd
 }
 
-// serve runs the daemon until ctx is done. It opens each part after those that the part needs, and the milter socket last.
+// serve runs the daemon until ctx is done. It opens each part after those that the part needs, and the milter socket
+// last.
 func serve(ctx context.Context, file string, listen []string, stderr io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -90,7 +93,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	d.use(ctx, p)
+	d.usePipeline(ctx, p)
 	stopMaintaining := d.maintain()
 	defer stopMaintaining()
 	d.server = &milter.Server{
@@ -98,7 +101,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		Journal:        d.journal(),
 		Log:            logrus.NewEntry(d.log),
 		NewID:          newID,
-		MaxConnections: affordable(cfg.MaxConnections, d.log),
+		MaxConnections: affordableConnections(cfg.MaxConnections, d.log),
 	}
 	stopPages, err := d.openPages(cfg)
 	if err != nil {
@@ -128,8 +131,8 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	return list, nil
 }
 
-// openBackends opens the resolver, the store, the records and the evidence. closeAll closes those that were opened, also after
-// an error.
+// openBackends opens the resolver, the store, the records and the evidence. closeAll closes those that were opened,
+// also after an error.
 func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	var closers []func()
 	closeAll = func() {

@@ -28,8 +28,8 @@ func loadConfig(path string, warnings bool, stderr io.Writer) (*config.Config, e
 	return cfg, printProblems(problems, warnings, stderr)
 }
 
-// printProblems prints the errors of a configuration, and the warnings if warnings is set. It returns errReported if there is an
-// error.
+// printProblems prints the errors of a configuration, and the warnings if warnings is set. It returns errReported if
+// there is an error.
 func printProblems(problems config.Problems, warnings bool, stderr io.Writer) error {
 	for _, p := range problems {
 		if warnings || !p.Warning {
@@ -76,8 +76,8 @@ func siteOf(cfg *config.Config) checks.Site {
 	return checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
 }
 
-// openStore opens the configured store. If the default folder of the embedded store cannot be used, it opens a memory store and
-// logs a warning.
+// openStore opens the configured store. If the default folder of the embedded store cannot be used, it opens a memory
+// store and logs a warning.
 func openStore(c config.Store, log *logrus.Entry) (*store.Store, error) {
 	sc := store.Config{Driver: c.Driver, Path: c.Path, URL: c.URL, Log: log}
 	if c.Driver != "embedded" || c.Path != "" {

@@ -76,7 +76,8 @@ func (j *jsonResult) finish(wrong []*session.Mismatch) *jsonResult {
 	return j
 }
 
-// jsonChecks returns an element for each reason of a result. The first one has the questions, notes, error and time of the check.
+// jsonChecks returns an element for each reason of a result. The first one has the questions, notes, error and time
+// of the check.
 func jsonChecks(r checks.Result) []jsonCheck {
 	c := jsonCheck{Check: r.Check, Stage: r.Stage.String(), Millis: millis(r.Took), Detail: map[string]string{}, Notes: r.Notes}
 	if r.Err != nil {

@@ -84,7 +84,8 @@ type lineReader struct {
 	err   error // why lines was closed; nil at the end of the input
 }
 
-// readLines reads the lines of in until its end or that of ctx. At a terminal it goes on to wait for a line when ctx has ended.
+// readLines reads the lines of in until its end or that of ctx. At a terminal it goes on to wait for a line when ctx
+// has ended.
 func readLines(ctx context.Context, in io.Reader) *lineReader {
 	r := &lineReader{lines: make(chan string)}
 	go func() {

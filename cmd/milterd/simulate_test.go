@@ -154,11 +154,8 @@ func TestSessionFileMistakes(t *testing.T) {
 	}
 }
 
-// TestSimulateExplain tests what is shown of reasons with --explain, and why mail was not checked.
-func TestSimulateExplain(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "x.session")
-	writeFile(t, path, `-- config --
+// explainedSession has an exempt recipient, a watched and an enforced reason, and a trusted client.
+const explainedSession = `-- config --
 actions: {helo-underscore: watch, rdns-missing: reject, spf-none: off}
 -- zone --
 example.net. MX 10 mx.example.net.
@@ -190,7 +187,13 @@ C: EHLO mail.example.net
 C: AUTH bob
 C: MAIL FROM:<bob@example.org>
 C: RCPT TO:<amy@example.net>
-`)
+`
+
+// TestSimulateExplain tests what is shown of reasons with --explain, and why mail was not checked.
+func TestSimulateExplain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.session")
+	writeFile(t, path, explainedSession)
 	code, out, errs := runWith(t, nil, "simulate", "--explain", path)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, errs)

@@ -28,8 +28,8 @@ type simulator struct {
 	resolver *resolver.Resolver // nil if there is a zone
 }
 
-// newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and the checks may
-// connect to other hosts. explain adds the meaning of reasons to the text.
+// newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and
+// the checks may connect to other hosts. explain adds the meaning of reasons to the text.
 func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
 	sim := &simulator{player: session.Pipeline{Now: time.Now}}
 	sim.store = store.NewMemory(sim.player.Clock)
@@ -93,8 +93,8 @@ func printReply(w io.Writer, reply []string) {
 	}
 }
 
-// printableCommand returns a line of the client in printable US-ASCII. It keeps white space at the beginning of the line, which
-// shows a folded header field.
+// printableCommand returns a line of the client in printable US-ASCII. It keeps white space at the beginning of the
+// line, which shows a folded header field.
 func printableCommand(line string) string {
 	clean := printableLine(line)
 	if clean != "" && (line[0] == ' ' || line[0] == '\t') {

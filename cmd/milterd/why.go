@@ -56,8 +56,8 @@ func (t tester) Again(ctx context.Context, r records.Record, names []string) []c
 	return t.pipeline.Load().Again(resolver.Renew(ctx), s, names)
 }
 
-// Repaired implements why.Tester. It lifts a block for too-many-errors alone. Blocks for guessed recipients, and those of the
-// operator, stay.
+// Repaired implements why.Tester. It lifts a block for too-many-errors alone. Blocks for guessed recipients, and
+// those of the operator, stay.
 func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
 	client := counters.ClientOf(r.Client)
 	if !client.IsValid() {
@@ -70,7 +70,8 @@ func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, er
 	}
 	lifted, err = counters.Unblock(ctx, t.store, client, now)
 	if lifted {
-		t.log.WithFields(logrus.Fields{"client": client.String(), "record": r.ID}).Info("block lifted: the reasons of the refused mail no longer apply")
+		t.log.WithFields(logrus.Fields{"client": client.String(), "record": r.ID}).
+			Info("block lifted: the reasons of the refused mail no longer apply")
 	}
 	return lifted, err
 }

@@ -6,6 +6,7 @@ import (
 	"go/constant"
 	"go/parser"
 	"go/token"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -56,8 +57,8 @@ callouts | {checks/callout.maxFlights} at a time, {checks/callout.maxFlight time
 a reply to a callout | {checks/callout.maxLines} lines of {checks/callout.maxLine octets} | the host is taken for one that cannot be asked
 questions to registries (RDAP) | {checks/sender.maxAsking} at a time, {checks/sender.maxAsk time} each, answers of {milter/rdap.maxBody octets} | the age of the domain is unknown
 pages and commands | {cmd/milterd.maxReaders} connections to each listener, {cmd/milterd.pageTime time} for a page, {cmd/milterd.pageHeaders octets} of header fields | others wait; slow ones are closed
-the pages for senders | {milter/web/why.pagesOverall}, then one in {milter/web/why.refillPages time} | 429 after {milter/web/why.delayPage time}, and when to come again
-tests on the pages for senders | {milter/web/why.testsPerReference} for one refusal, then one in {milter/web/why.refillReference time}; {milter/web/why.testsOverall} for all, then one in {milter/web/why.refillOverall time} | 429, and when to come again
+the pages for senders | {milter/web/why.pageRate.Burst}, then one in {milter/web/why.pageRate.Interval time} | 429 after {milter/web/why.delayPage time}, and when to come again
+tests on the pages for senders | {milter/web/why.recordRate.Burst} for one refusal, then one in {milter/web/why.recordRate.Interval time}; {milter/web/why.testRate.Burst} for all, then one in {milter/web/why.testRate.Interval time} | 429, and when to come again
 configuration | {cmd/milterd/internal/config.maxFile octets}; a list of recipients of {cmd/milterd/internal/config.maxRecipientFile octets}; an access list of {checks/access.maxFileSize octets} | an error: what was in force stays
 `
 
@@ -117,15 +118,16 @@ func boundsOf(t *testing.T) func(string) string {
 		if text, ok := settings[name]; ok {
 			return text
 		}
-		dot := strings.LastIndexByte(name, '.')
-		if dot < 0 {
+		parent, last := path.Split(name)
+		base, name, ok := strings.Cut(last, ".")
+		if !ok {
 			t.Fatalf("%s is no reference", ref)
 		}
-		folder := filepath.Join("../..", name[:dot])
+		folder := filepath.Join("../..", parent, base)
 		if folders[folder] == nil {
 			folders[folder] = constantsIn(t, folder)
 		}
-		n := folders[folder].value(t, name[dot+1:])
+		n := folders[folder].value(t, name)
 		switch unit {
 		case "octets":
 			return octets(n)
@@ -137,7 +139,7 @@ func boundsOf(t *testing.T) func(string) string {
 	}
 }
 
-// constants are the constants of a package, by name.
+// constants are the constants of a package, by name, and the fields of its variables, as VARIABLE.FIELD.
 type constants map[string]ast.Expr
 
 func constantsIn(t *testing.T, folder string) constants {
@@ -157,20 +159,36 @@ func constantsIn(t *testing.T, folder string) constants {
 		}
 		for _, d := range file.Decls {
 			g, ok := d.(*ast.GenDecl)
-			if !ok || g.Tok != token.CONST {
+			if !ok || g.Tok != token.CONST && g.Tok != token.VAR {
 				continue
 			}
 			for _, s := range g.Specs {
 				v := s.(*ast.ValueSpec)
 				for i, id := range v.Names {
 					if i < len(v.Values) {
-						all[id.Name] = v.Values[i]
+						all.add(id.Name, v.Values[i])
 					}
 				}
 			}
 		}
 	}
 	return all
+}
+
+// add adds a constant, or the fields of a variable with a keyed struct literal.
+func (c constants) add(name string, value ast.Expr) {
+	literal, ok := value.(*ast.CompositeLit)
+	if !ok {
+		c[name] = value
+		return
+	}
+	for _, e := range literal.Elts {
+		if field, ok := e.(*ast.KeyValueExpr); ok {
+			if key, ok := field.Key.(*ast.Ident); ok {
+				c[name+"."+key.Name] = field.Value
+			}
+		}
+	}
 }
 
 // value returns the value of a constant; durations are in nanoseconds.

@@ -26,7 +26,7 @@ example.org.                 MX    10 mx.example.net.
 slowspf.example.net.         MX    10 mx.example.net.
 `
 
-// site is one check with a clock that the test moves.
+// site is a site with the check. The test sets its clock.
 type site struct {
 	check checks.Check
 	env   checks.Env
@@ -42,22 +42,22 @@ func newSite(t *testing.T, zone string, registry checks.Registry, change func(*s
 	return st
 }
 
-// mail asks about a mail and tells the check what became of it. It returns what the check said.
-func (st *site) mail(t *testing.T, d checktest.Session, became ...checks.Event) []string {
+// mail checks a mail and observes events of it. It returns the reasons of the check.
+func (st *site) mail(t *testing.T, d checktest.Session, events ...checks.Event) []string {
 	t.Helper()
 	d.Time = st.now
-	s := d.Request(t)
-	vs, err := checktest.Ask(t, sender.Info, st.check, s)
+	r := d.Request(t)
+	vs, err := checktest.Ask(t, sender.Info, st.check, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range became {
-		st.check.(checks.Observer).Observe(t.Context(), s, e)
+	for _, e := range events {
+		st.check.(checks.Observer).Observe(t.Context(), r, e)
 	}
 	return checktest.IDs(vs)
 }
 
-// refused is a refusal for a reason of this check, or for one of another that is held against the sender.
+// refused returns a refusal for a reason of this check, or for a reason of another check that counts in the history.
 func refused(id string, code int) *checks.Event {
 	r := &checks.Reason{ID: id}
 	if i := slices.IndexFunc(sender.Info.Reasons, func(r *checks.Reason) bool { return r.ID == id }); i >= 0 {
@@ -73,7 +73,7 @@ var (
 
 func few(c *sender.Settings) { c.History = 2 }
 
-// TestHistory has three mails refused, one after the other, and looks at the fourth.
+// TestHistory has three mails refused and checks the fourth.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
@@ -81,19 +81,19 @@ func TestHistory(t *testing.T) {
 	from := func(client, from string) checktest.Session { return checktest.Session{Client: client, MailFrom: from} }
 	for _, test := range []struct {
 		name         string
-		before, next checktest.Session // next is before, if it is empty
-		became       *checks.Event     // rhsbl-listed, if it is nil
+		before, next checktest.Session // an empty next is before
+		refusal      *checks.Event     // nil: rhsbl-listed
 		bad          bool
 	}{
 		{name: "the same sender", before: owner, bad: true},
 		{name: "a sender without SPF from the same client", before: forger, bad: true},
-		{name: "from another host that the domain names", before: owner, next: from("198.51.100.200", "a@example.net"), bad: true},
-		{name: "in other letters", before: owner, next: from("198.51.100.1", "A@EXAMPLE.net"), bad: true},
+		{name: "from another host in the SPF record", before: owner, next: from("198.51.100.200", "a@example.net"), bad: true},
+		{name: "with other case", before: owner, next: from("198.51.100.1", "A@EXAMPLE.net"), bad: true},
 		{name: "with another extension", before: owner, next: from("198.51.100.1", "a+17@example.net"), bad: true},
-		{name: "a bounce address for each message", before: from("198.51.100.1", "bounce-12345@example.net"), next: from("198.51.100.1", "bounce-777@example.net"), bad: true},
+		{name: "a variable reverse-path", before: from("198.51.100.1", "bounce-12345@example.net"), next: from("198.51.100.1", "bounce-777@example.net"), bad: true},
 		{name: "by a confirmed name under the domain", before: from("192.0.2.80", "a@nospf.example.net"), bad: true},
 		{name: "an IPv6 client", before: from("2001:db8::1", "a@nospf.example.net"), next: from("2001:db8::2", "a@nospf.example.net"), bad: true},
-		{name: "an unknown client", before: from("", "a@nospf.example.net"), bad: true},
+		{name: "a client without address", before: from("", "a@nospf.example.net"), bad: true},
 
 		{name: "the owner after a forger", before: forger, next: owner},
 		{name: "a forger after the owner", before: owner, next: forger},
@@ -103,36 +103,36 @@ func TestHistory(t *testing.T) {
 		{name: "the null reverse-path", before: from("198.51.100.1", "<>")},
 		{name: "an address literal", before: from("198.51.100.1", "a@[198.51.100.1]")},
 		{name: "a domain of this site", before: from("192.0.2.10", "a@example.org")},
-		{name: "a user of ours", before: checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net", Auth: "a"}},
+		{name: "an authenticated user", before: checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net", Auth: "a"}},
 
-		{name: "a listed client", before: owner, became: refused("dnsbl-listed", 550), bad: true},
-		{name: "a forged sender", before: forger, became: refused("spf-fail", 550), bad: true},
-		{name: "an unknown mailbox of the sender", before: owner, became: refused("callout-rejected", 550), bad: true},
-		{name: "a bad header", before: owner, became: refused("date-invalid", 550), bad: true},
-		{name: "greylisting", before: owner, became: refused("greylisted", 451)},
-		{name: "a tempfail", before: owner, became: refused("rhsbl-listed", 450)},
-		{name: "what is not held against it", before: owner, became: &checks.Event{
+		{name: "a listed client", before: owner, refusal: refused("dnsbl-listed", 550), bad: true},
+		{name: "a forged sender", before: forger, refusal: refused("spf-fail", 550), bad: true},
+		{name: "an unknown mailbox of the sender", before: owner, refusal: refused("callout-rejected", 550), bad: true},
+		{name: "a bad header", before: owner, refusal: refused("date-invalid", 550), bad: true},
+		{name: "greylisting", before: owner, refusal: refused("greylisted", 451)},
+		{name: "a tempfail", before: owner, refusal: refused("rhsbl-listed", 450)},
+		{name: "a reason that does not count", before: owner, refusal: &checks.Event{
 			Kind: checks.Refused, Reason: &checks.Reason{ID: "rdns-missing", NotHistory: true}, Reply: checks.Reply{Code: 550},
 		}},
-		{name: "the domain without MX, which may be mended", before: owner, became: refused("sender-no-domain", 550)},
-		{name: "the history itself", before: owner, became: refused("sender-history", 550)},
-		{name: "a new domain, which gets older", before: owner, became: refused("domain-new", 550)},
-		{name: "an unknown recipient", before: owner, became: &checks.Event{Kind: checks.BadRecipient}},
-		{name: "a reset", before: owner, became: &checks.Event{Kind: checks.Reset}},
+		{name: "a domain without MX", before: owner, refusal: refused("sender-no-domain", 550)},
+		{name: "sender-history", before: owner, refusal: refused("sender-history", 550)},
+		{name: "domain-new", before: owner, refusal: refused("domain-new", 550)},
+		{name: "an unknown recipient", before: owner, refusal: &checks.Event{Kind: checks.BadRecipient}},
+		{name: "a reset", before: owner, refusal: &checks.Event{Kind: checks.Reset}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			st := newSite(t, historyZone, nil, few)
-			next, became := test.next, test.became
+			next, refusal := test.next, test.refusal
 			if next.MailFrom == "" {
 				next = test.before
 			}
-			if became == nil {
-				became = &listed
+			if refusal == nil {
+				refusal = &listed
 			}
 			for range 3 {
-				if slices.Contains(st.mail(t, test.before, *became), "sender-history") {
-					t.Fatal("too soon")
+				if slices.Contains(st.mail(t, test.before, *refusal), "sender-history") {
+					t.Fatal("refused before the fourth mail")
 				}
 			}
 			if got := slices.Contains(st.mail(t, next), "sender-history"); got != test.bad {
@@ -153,35 +153,35 @@ func TestHistoryEnds(t *testing.T) {
 		}
 		return st
 	}
-	t.Run("with a delivery", func(t *testing.T) {
+	t.Run("after a delivery", func(t *testing.T) {
 		t.Parallel()
 		st := bad(t)
 		if !isBad(t, st) {
-			t.Fatal("it has none")
+			t.Fatal("not refused before the delivery")
 		}
 		st.mail(t, owner, delivered)
 		if isBad(t, st) {
-			t.Error("after a delivery it is there still")
+			t.Error("refused after a delivery")
 		}
 	})
-	t.Run("with the window", func(t *testing.T) {
+	t.Run("after the window", func(t *testing.T) {
 		t.Parallel()
 		st := bad(t)
 		st.now = st.now.Add(7*24*time.Hour - time.Second)
 		if !isBad(t, st) {
-			t.Error("it was forgotten too soon")
+			t.Error("not refused at the end of the window")
 		}
 		st.now = st.now.Add(time.Second)
 		if isBad(t, st) {
-			t.Error("it was not forgotten")
+			t.Error("refused after the window")
 		}
 	})
-	t.Run("no refusal counts within the window of a delivery", func(t *testing.T) {
+	t.Run("not within the window of a delivery", func(t *testing.T) {
 		t.Parallel()
 		st := newSite(t, historyZone, nil, few)
 		st.mail(t, owner, delivered)
 		st.now = st.now.Add(6 * 24 * time.Hour)
-		st.mail(t, owner, delivered) // which is noted anew, though the first one is still known
+		st.mail(t, owner, delivered) // stored again, although the first is still known
 		st.now = st.now.Add(6 * 24 * time.Hour)
 		for range 3 {
 			st.mail(t, owner, listed)
@@ -194,12 +194,12 @@ func TestHistoryEnds(t *testing.T) {
 			t.Error("the delivery counts longer than the window")
 		}
 	})
-	t.Run("a forger's delivery is none of the owner's", func(t *testing.T) {
+	t.Run("not after a delivery of a forger", func(t *testing.T) {
 		t.Parallel()
 		st := bad(t)
 		st.mail(t, checktest.Session{Client: "192.0.2.10", MailFrom: "a@example.net"}, delivered)
 		if !isBad(t, st) {
-			t.Error("it ended")
+			t.Error("not refused after the delivery of a forger")
 		}
 	})
 }
@@ -214,20 +214,20 @@ func TestHistoryOfOneTransaction(t *testing.T) {
 	}
 }
 
-// TestHistoryOfOthers makes sure that nothing is learned from mail that the check was not asked about.
-func TestHistoryOfOthers(t *testing.T) {
+// TestHistoryWithoutCheck tests that mail for which the check did not run is not counted.
+func TestHistoryWithoutCheck(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, historyZone, nil, few)
 	for range 3 {
-		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Request(t)
-		st.check.(checks.Observer).Observe(t.Context(), s, listed)
+		r := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Request(t)
+		st.check.(checks.Observer).Observe(t.Context(), r, listed)
 	}
 	if got := st.mail(t, checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}); len(got) > 0 {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestHistoryIsOff(t *testing.T) {
+func TestHistoryOff(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, historyZone, nil, func(c *sender.Settings) { c.History = 0 })
 	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
@@ -238,7 +238,7 @@ func TestHistoryIsOff(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	for range st.env.Store.Scan(t.Context(), "sender:") {
-		t.Error("it learned something")
+		t.Error("something was stored")
 	}
 }
 
@@ -264,7 +264,7 @@ func TestHistoryWithoutAnswers(t *testing.T) {
 	t.Run("the DNS", func(t *testing.T) {
 		t.Parallel()
 		st := newSite(t, historyZone, nil, few)
-		for range 3 { // mail fails the test if there is an error
+		for range 3 { // mail fails the test on an error
 			st.mail(t, checktest.Session{Client: "198.51.100.1", MailFrom: "a@slowspf.example.net"}, listed)
 		}
 	})
@@ -272,16 +272,16 @@ func TestHistoryWithoutAnswers(t *testing.T) {
 		t.Parallel()
 		st := newSite(t, historyZone, nil, few)
 		st.env.Store.(*checktest.Store).Fail(errors.New("outage"))
-		s := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Request(t)
-		if vs, err := checktest.Ask(t, sender.Info, st.check, s); len(vs) > 0 || err == nil {
+		r := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}.Request(t)
+		if vs, err := checktest.Ask(t, sender.Info, st.check, r); len(vs) > 0 || err == nil {
 			t.Errorf("got %q, %v", checktest.IDs(vs), err)
 		}
-		st.check.(checks.Observer).Observe(t.Context(), s, listed)
-		st.check.(checks.Observer).Observe(t.Context(), s, delivered)
+		st.check.(checks.Observer).Observe(t.Context(), r, listed)
+		st.check.(checks.Observer).Observe(t.Context(), r, delivered)
 	})
 }
 
-// TestHistoryInThePipeline makes sure that the events of the pipeline are those which the check learns from.
+// TestHistoryInThePipeline tests the check with the events of a Pipeline.
 func TestHistoryInThePipeline(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, historyZone, nil, few)
@@ -324,13 +324,13 @@ func TestHistoryInThePipeline(t *testing.T) {
 	}
 }
 
-// TestHistoryThatNobodyWants writes nothing down, unless the reason is on for one recipient at least.
-func TestHistoryThatNobodyWants(t *testing.T) {
+// TestHistoryNeedsAnAction tests that histories are stored only if the reason is on for some recipient.
+func TestHistoryNeedsAnAction(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name             string
 		general, special checks.Action
-		noted            bool
+		stored           bool
 	}{
 		{"off for everyone", checks.Off, checks.Off, false},
 		{"watched", checks.Watch, checks.Off, true},
@@ -366,22 +366,22 @@ func TestHistoryThatNobodyWants(t *testing.T) {
 			s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
 			run.Judge(t.Context(), checks.RcptTo)
 			run.Observe(t.Context(), delivered)
-			noted := false
+			stored := false
 			for range st.env.Store.Scan(t.Context(), "") {
-				noted = true
+				stored = true
 			}
-			if noted != c.noted {
-				t.Errorf("noted: %v", noted)
+			if stored != c.stored {
+				t.Errorf("stored: %v", stored)
 			}
 		})
 	}
 }
 
-// badDate refuses what has the date "bad".
+// badDate is a check that refuses a message with the date "bad".
 type badDate struct{ reason *checks.Reason }
 
-func (b badDate) Check(_ context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if s.Envelope.Header[0].Value == "bad" {
+func (b badDate) Check(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if r.Envelope.Header[0].Value == "bad" {
 		return []checks.Verdict{{Reason: b.reason}}, nil
 	}
 	return nil, nil

@@ -6,51 +6,58 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"milterd/checks"
 )
 
 const (
-	// registeredKey begins the record of a domain: when it was registered, in seconds since 1970, or unknown.
+	// registeredKey is the prefix of the record of a domain: when it was registered, in seconds since 1970, or unknown.
 	registeredKey = "sender:registered:"
-	// unknown is the record of a domain of which nobody knows.
+	// unknown is the record of a domain for which the registry has no date.
 	unknown = "unknown"
 
-	// knownFor is how long a date is remembered. It stays as it is until the domain is deleted and registered anew, which
-	// registries let take longer than that.
+	// knownFor is how long a date is remembered. It changes only if the domain is deleted and registered again, for which
+	// registries need longer than that.
 	knownFor = 30 * 24 * time.Hour
-	// unknownFor is the same for a domain of which nobody knows: most likely its registry has no RDAP server.
+	// unknownFor is how long unknown is remembered. Most likely the registry has no RDAP server.
 	unknownFor = 24 * time.Hour
-	// failedFor is how long a domain counts as unknown because its registry could not be asked.
+	// failedFor is how long unknown is remembered after a failure. With half of it, a registry that is down gets twice as
+	// many questions; with twice as much, new domains pass for longer after a failure.
 	failedFor = 15 * time.Minute
 
-	// maxAsking is how many domains are asked about at a time.
+	// maxAsking is the number of domains that registries are asked about at a time.
 	maxAsking = 50
-	// maxAsk is how long it may take, in the background, with all redirects.
+	// maxAsk is the time that a registry has to answer, including redirects.
 	maxAsk = time.Minute
+	// logEvery is the interval at which failures are logged. A site that cannot connect to registries fails for each domain.
+	logEvery = time.Minute
 )
 
-// registrations remembers what the registry says, and asks it in the background, once about each domain.
+// registrations looks up when domains were registered. It asks registries in the background and stores the answers. It is safe
+// for concurrent use.
 type registrations struct {
-	server string
+	server string // see checks.Registry
 	env    checks.Env
 
 	mu         sync.Mutex
-	asking     map[string]bool
-	complained atomic.Int64 // when a failure was logged last, in Unix seconds
+	asking     map[string]bool // domains that a registry is being asked about
+	lastLogged time.Time       // time of the last failure in the log
 }
 
-// look returns when a domain was registered, the zero time if that is unknown. The error means that the registry is being
-// asked, or that nobody could be asked, by a limit of ours.
-func (r *registrations) look(ctx context.Context, now time.Time, domain string) (time.Time, error) {
-	value, ok, err := r.env.Store.Get(ctx, registeredKey+domain)
+func newRegistrations(server string, env checks.Env) *registrations {
+	return &registrations{server: server, env: env, asking: map[string]bool{}}
+}
+
+// lookup returns when a domain was registered, or the zero time if it is unknown. If the answer is not stored, it returns an
+// error and has the registry asked.
+func (reg *registrations) lookup(ctx context.Context, now time.Time, domain string) (time.Time, error) {
+	value, ok, err := reg.env.Store.Get(ctx, registeredKey+domain)
 	switch {
 	case err != nil:
 		return time.Time{}, err
 	case !ok:
-		return time.Time{}, r.ask(now, domain)
+		return time.Time{}, reg.start(now, domain)
 	case string(value) == unknown:
 		return time.Time{}, nil
 	}
@@ -61,58 +68,61 @@ func (r *registrations) look(ctx context.Context, now time.Time, domain string) 
 	return time.Unix(at, 0), nil
 }
 
-// ask begins to ask about a domain, if nobody does. It always returns an error: what it will be good for.
-func (r *registrations) ask(now time.Time, domain string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.asking[domain] {
-		if len(r.asking) >= maxAsking {
-			return fmt.Errorf("when %s was registered is not known, and too many registries are being asked", domain)
+// start starts to ask about a domain, unless that goes on already. The error is why the date is not known now.
+func (reg *registrations) start(now time.Time, domain string) error {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	if !reg.asking[domain] {
+		if len(reg.asking) >= maxAsking {
+			return fmt.Errorf("the registration date of %s is not known, and too many registries are being asked", domain)
 		}
-		r.asking[domain] = true
-		go r.find(now, domain)
+		reg.asking[domain] = true
+		go reg.ask(now, domain)
 	}
-	return fmt.Errorf("when %s was registered is not known yet, its registry is being asked", domain)
+	return fmt.Errorf("the registration date of %s is not known yet, its registry is being asked", domain)
 }
 
-// find asks the registry. It has a context of its own: no mail waits for it.
-func (r *registrations) find(now time.Time, domain string) {
+// ask asks the registry and stores the answer. It has a context of its own, as no mail waits for it.
+func (reg *registrations) ask(now time.Time, domain string) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxAsk)
 	defer cancel()
 	defer func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.asking, domain)
+		reg.mu.Lock()
+		defer reg.mu.Unlock()
+		delete(reg.asking, domain)
 	}()
 	value, ttl := unknown, unknownFor
-	at, err := r.registered(ctx, domain)
+	at, err := reg.registered(ctx, domain)
 	switch {
 	case err != nil:
 		ttl = failedFor
-		r.complain(now, domain, err)
+		reg.logFailure(now, domain, err)
 	case !at.IsZero():
 		value, ttl = strconv.FormatInt(at.Unix(), 10), knownFor
 	}
-	// The time for asking may be over, but not that for remembering.
-	if err := r.env.Store.Put(context.WithoutCancel(ctx), registeredKey+domain, []byte(value), ttl); err != nil {
-		r.complain(now, domain, err)
+	// ctx may be done if the registry did not answer. That must be stored nevertheless.
+	if err := reg.env.Store.Put(context.WithoutCancel(ctx), registeredKey+domain, []byte(value), ttl); err != nil {
+		reg.logFailure(now, domain, err)
 	}
 }
 
-// registered contains a panic: in a goroutine of its own it would end the daemon.
-func (r *registrations) registered(ctx context.Context, domain string) (at time.Time, err error) {
+// registered turns a panic into an error: in this goroutine it would end the daemon.
+func (reg *registrations) registered(ctx context.Context, domain string) (at time.Time, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &checks.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return r.env.Registry.Registered(ctx, r.server, domain)
+	return reg.env.Registry.Registered(ctx, reg.server, domain)
 }
 
-// complain logs a failure, once a minute at most: a site that may not connect to registries would fail at each domain.
-func (r *registrations) complain(now time.Time, domain string, err error) {
-	last := r.complained.Load()
-	if ago := now.Unix() - last; (ago < 0 || ago >= 60) && r.complained.CompareAndSwap(last, now.Unix()) {
-		r.env.Log.WithError(err).WithField("domain", domain).Warn("could not find out when a domain was registered")
+// logFailure logs a failure, at most one in logEvery.
+func (reg *registrations) logFailure(now time.Time, domain string, err error) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	if now.Sub(reg.lastLogged).Abs() < logEvery {
+		return
 	}
+	reg.lastLogged = now
+	reg.env.Log.WithError(err).WithField("domain", domain).Warn("could not look up when a domain was registered")
 }

@@ -1,6 +1,8 @@
-// Package sender asks whether the reverse-path of MAIL FROM (RFC 5321 section 4.1.1.2) is an address to which an answer
-// could be sent, whether the client may use it, and what is known of it: what became of its mail before, and how old its
-// domain is. The null reverse-path is always right.
+// Package sender is the check of the reverse-path of MAIL FROM, RFC 5321 section 4.1.1.2: its syntax, whether its domain
+// accepts mail, whether the client may use it, how earlier mail of the sender fared (history.go) and how old the domain is
+// (age.go). The null reverse-path has no verdict.
+//
+// facts has the mail hosts, SPF results and identities. Start reading at check.Check.
 package sender
 
 import (
@@ -8,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -21,15 +22,14 @@ import (
 // Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "sender",
-	Doc: "Looks at the address in MAIL FROM: whether it is well formed, whether its domain takes mail, whether an outside " +
-		"client uses a domain of this site, what became of the sender's mail before, and how old its domain is. An address " +
-		"literal as domain is looked at for its form alone.",
+	Doc: "Checks the address in MAIL FROM: whether it is well formed, whether its domain accepts mail, whether an outside " +
+		"client uses a domain of this site, how earlier mail of the sender fared, and how old its domain is. An address with " +
+		"an address literal as domain is checked for its syntax only.",
 	Stages:  []checks.Stage{checks.MailFrom},
 	Public:  true,
 	Reasons: []*checks.Reason{syntax, syntaxLax, noDomain, nullMX, bogusMX, ownDomain, history, domainNew},
 }, Settings{History: 10, HistoryWindow: 7 * 24 * time.Hour}, func(c Settings, env checks.Env) (checks.Check, error) {
-	known := &registrations{server: c.RDAP, env: env, asking: map[string]bool{}}
-	return &check{Settings: c, env: env, registrations: known}, nil
+	return &check{Settings: c, env: env, registrations: newRegistrations(c.RDAP, env)}, nil
 })
 
 type check struct {
@@ -38,65 +38,64 @@ type check struct {
 	registrations *registrations
 }
 
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	var queries []checks.Query
+	if c.History > 0 {
+		queries = facts.PrefetchIdentity(r)
+	}
+	if r.Stage == checks.MailFrom {
+		queries = append(queries, facts.PrefetchMX(r)...)
+	}
+	return queries
+}
+
 // Check implements checks.Check.
-func (c *check) Check(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	from := s.Envelope.MailFrom
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	from := r.Envelope.MailFrom
 	if from.IsNull() {
 		return nil, nil
 	}
-	vs := form(from)
+	form := checkSyntax(from)
 	if from.Domain == "" {
-		return vs, nil
+		return form, nil
 	}
-	mx, err := c.mailHosts(ctx, s)
-	own, errOwn := c.ownDomain(ctx, s)
-	past, errPast := c.history(ctx, s)
+	hosts, errHosts := c.checkMailHosts(ctx, r)
+	own, errOwn := c.checkOwnDomain(ctx, r)
+	past, errPast := c.checkHistory(ctx, r)
 	var age []checks.Verdict
 	var errAge error
-	if err == nil && !says(mx, noDomain) {
-		age, errAge = c.domainAge(ctx, s) // nobody needs to be asked about a domain that does not exist
+	if errHosts == nil && !has(hosts, noDomain) { // the domain exists
+		age, errAge = c.checkAge(ctx, r)
 	}
-	return slices.Concat(vs, mx, own, past, age), cmp.Or(err, errOwn, errPast, errAge)
+	return slices.Concat(form, hosts, own, past, age), cmp.Or(errHosts, errOwn, errPast, errAge)
 }
 
-func says(vs []checks.Verdict, r *checks.Reason) bool {
-	return slices.ContainsFunc(vs, func(v checks.Verdict) bool { return v.Reason == r })
+func has(verdicts []checks.Verdict, reason *checks.Reason) bool {
+	return slices.ContainsFunc(verdicts, func(v checks.Verdict) bool { return v.Reason == reason })
 }
 
-// Prefetch implements checks.Prefetcher.
-func (c *check) Prefetch(s *checks.Request) []checks.Query {
-	var ahead []checks.Query
-	if c.History > 0 {
-		ahead = facts.PrefetchIdentity(s)
-	}
-	if s.Stage == checks.MailFrom {
-		ahead = append(ahead, facts.PrefetchMX(s)...)
-	}
-	return ahead
-}
-
-// isOurs tells whether a domain is exactly one of ours.
-func (c *check) isOurs(domain string) bool {
-	return slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, domain) })
-}
-
-// form judges the address by RFC 5321 section 4.1.2.
-func form(from checks.Address) []checks.Verdict {
+// checkSyntax checks the address by RFC 5321 section 4.1.2.
+func checkSyntax(from checks.Address) []checks.Verdict {
 	_, err := headers.ParsePath(from.Text)
 	fault, ok := errors.AsType[*headers.SyntaxError](err)
 	if !ok {
 		return nil
 	}
-	r := syntax
+	reason := syntax
 	if fault.Lax {
-		r = syntaxLax
+		reason = syntaxLax
 	}
-	return []checks.Verdict{{Reason: r, Detail: map[string]string{"fault": fault.Cause}}}
+	return []checks.Verdict{{Reason: reason, Detail: map[string]string{"fault": fault.Cause}}}
 }
 
-// mailHosts judges where the domain takes its mail.
-func (c *check) mailHosts(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	mx, err := facts.SenderMX(ctx, c.env, s)
+// checkMailHosts checks whether mail to the domain can be delivered. A private mail host counts if it is the client: then
+// sender and site are in one private network. Loopback is not such a network.
+func (c *check) checkMailHosts(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	mx, err := facts.SenderMX(ctx, c.env, r)
+	isClient := func(h facts.MXHost) bool {
+		return !r.Client.IsLoopback() && slices.Contains(h.Addrs, r.Client.WithZone(""))
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -104,7 +103,7 @@ func (c *check) mailHosts(ctx context.Context, s *checks.Request) ([]checks.Verd
 		return []checks.Verdict{{Reason: nullMX}}, nil
 	case len(mx.Hosts) == 0:
 		return []checks.Verdict{{Reason: noDomain}}, nil
-	case slices.ContainsFunc(mx.Hosts, facts.MXHost.Reachable), slices.ContainsFunc(mx.Hosts, isClient(s.Client)):
+	case slices.ContainsFunc(mx.Hosts, facts.MXHost.Reachable), slices.ContainsFunc(mx.Hosts, isClient):
 		return nil, nil
 	}
 	for _, h := range mx.Hosts {
@@ -113,50 +112,45 @@ func (c *check) mailHosts(ctx context.Context, s *checks.Request) ([]checks.Verd
 		}
 	}
 	if mx.More {
-		return nil, fmt.Errorf("none of the first %d mail hosts of %s can be reached, and there are more",
-			len(mx.Hosts), s.Envelope.MailFrom.Domain)
+		return nil, fmt.Errorf("none of the first %d mail hosts of %s is reachable, and there are more", len(mx.Hosts), r.Envelope.MailFrom.Domain)
 	}
 	return []checks.Verdict{{Reason: bogusMX, Detail: map[string]string{"hosts": list(mx.Hosts)}}}, nil
 }
 
-// isClient tells of mail hosts whether they have the client's address: in a network of one's own that is not a bogus one,
-// whatever it is. A loopback address is everybody's own.
-func isClient(client netip.Addr) func(facts.MXHost) bool {
-	return func(h facts.MXHost) bool {
-		return !client.IsLoopback() && slices.Contains(h.Addrs, client.WithZone(""))
-	}
-}
-
-// list shows the first few hosts with an address of each.
+// list returns the first hosts, each with an address, as text.
 func list(hosts []facts.MXHost) string {
 	const shown = 3
-	var out []string
+	var parts []string
 	for _, h := range hosts[:min(shown, len(hosts))] {
-		where := "no address"
+		addr := "no address"
 		if len(h.Addrs) > 0 {
-			where = h.Addrs[0].String()
+			addr = h.Addrs[0].String()
 		}
-		out = append(out, fmt.Sprintf("%s (%s)", h.Name, where))
+		parts = append(parts, fmt.Sprintf("%s (%s)", h.Name, addr))
 	}
 	if more := len(hosts) - shown; more > 0 {
-		out = append(out, fmt.Sprintf("%d more", more))
+		parts = append(parts, fmt.Sprintf("%d more", more))
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(parts, ", ")
 }
 
-// ownDomain judges the use of exactly one of our domains. Subdomains are left alone: they are often given to others, such
-// as newsletter services, and have SPF records of their own. The pipeline never asks about trusted clients.
-func (c *check) ownDomain(ctx context.Context, s *checks.Request) ([]checks.Verdict, error) {
-	if !s.Client.IsValid() || s.AuthUser != "" || !c.isOurs(s.Envelope.MailFrom.Domain) {
+// checkOwnDomain checks the use of a domain of this site. Subdomains do not count: many are used by others, such as newsletter
+// services, and have SPF records of their own.
+func (c *check) checkOwnDomain(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if !r.Client.IsValid() || r.AuthUser != "" || !c.isLocal(r.Envelope.MailFrom.Domain) {
 		return nil, nil
 	}
-	spf, err := facts.MailFromSPF(ctx, c.env, s)
+	ev, err := facts.MailFromSPF(ctx, c.env, r)
 	if err != nil {
 		return nil, err
 	}
-	// A pass that anybody would get is none.
-	if passes, err := spf.Identifies(); passes || err != nil {
+	if identifies, err := ev.Identifies(); identifies || err != nil {
 		return nil, err
 	}
-	return []checks.Verdict{{Reason: ownDomain, Detail: map[string]string{"spf": string(spf.Result)}}}, nil
+	return []checks.Verdict{{Reason: ownDomain, Detail: map[string]string{"spf": string(ev.Result)}}}, nil
+}
+
+// isLocal reports whether a domain is a local domain of the site. A subdomain is not.
+func (c *check) isLocal(domain string) bool {
+	return slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, domain) })
 }

@@ -12,8 +12,8 @@ import (
 	"milterd/checks/sender"
 )
 
-// The addresses of reachable hosts must be global ones, which the documentation ranges are not: RFC 7535 and RFC 7534 gave
-// away some that no mail host has.
+// zone has globally reachable addresses that no mail host has, of RFC 7535 and RFC 7534. Documentation addresses are not
+// globally reachable.
 const zone = `
 example.net.            MX     10 mx.example.net.
 mx.example.net.         A      192.31.196.10
@@ -89,11 +89,11 @@ func build(t testing.TB, e checks.Env) checks.Check {
 
 type testCase struct {
 	name, client, from string
-	want               string // ids
-	unknown            bool   // something could not be found out
+	want               string // ids of reasons
+	unknown            bool   // returns an error
 }
 
-// run asks about each case; the client is 192.0.2.10 if a case has none.
+// run checks each case. The client is 192.0.2.10 if a case has none.
 func run(t *testing.T, cases []testCase) {
 	t.Helper()
 	t.Parallel()
@@ -108,8 +108,8 @@ func run(t *testing.T, cases []testCase) {
 			case "unknown":
 				client = ""
 			}
-			s := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: test.from}.Request(t)
-			vs, err := checktest.Ask(t, sender.Info, c, s)
+			r := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: test.from}.Request(t)
+			vs, err := checktest.Ask(t, sender.Info, c, r)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -124,16 +124,16 @@ func TestForm(t *testing.T) {
 	local64, local65 := strings.Repeat("l", 64), strings.Repeat("l", 65)
 	run(t, []testCase{
 		{name: "the null reverse-path", from: "<>"},
-		{name: "the null reverse-path as Postfix hands it over", from: ""},
+		{name: "the null reverse-path as Postfix sends it", from: ""},
 		{name: "an address", from: "<user@example.net>"},
 		{name: "an address without angle brackets", from: "user@example.net"},
 		{name: "a domain in capitals", from: "<User@EXAMPLE.NET>"},
 		{name: "a quoted local part", from: `<"a b@c"@example.net>`},
-		{name: "odd but right characters", from: "<!#$%&'*+-/=?^_`{|}~@example.net>"},
+		{name: "unusual characters that are allowed", from: "<!#$%&'*+-/=?^_`{|}~@example.net>"},
 		{name: "a VERP address", from: "<list-bounces+user=example.org@example.net>"},
 		{name: "an SRS address", from: "<SRS0=x+y=ab=example.com=user@example.net>"},
 		{name: "a source route", from: "<@relay.example.com,@other.example.com:user@example.net>"},
-		{name: "a local part of 64 octets", from: local64 + "@example.net"},
+		{name: "a local part of 64 bytes", from: local64 + "@example.net"},
 		{name: "an internationalised address", from: "jürgen@bücher.example"},
 		{name: "an address literal", from: "user@[192.0.2.99]"},
 		{name: "an IPv6 address literal", from: "user@[IPv6:2001:db8::99]"},
@@ -145,22 +145,22 @@ func TestForm(t *testing.T) {
 		{name: "a space", from: "a b@example.net", want: "sender-syntax"},
 		{name: "a display name", from: "User <user@example.net>", want: "sender-syntax"},
 		{name: "an open quote", from: `"user@example.net`, want: "sender-syntax"},
-		{name: "hostile bytes", from: "a\r\nRCPT TO:<b>@example.net", want: "sender-syntax"},
+		{name: "control characters", from: "a\r\nRCPT TO:<b>@example.net", want: "sender-syntax"},
 		{name: "a domain that begins with a hyphen", from: "user@-example.net", want: "sender-syntax"},
 		{name: "a domain with two dots", from: "user@example..net", want: "sender-syntax"},
-		{name: "an address literal that is none", from: "user@[192.0.2.300]", want: "sender-syntax"},
-		{name: "a label over 63 octets", from: "user@" + strings.Repeat("a", 64) + ".net", want: "sender-syntax"},
-		{name: "a domain over 255 octets", from: "u@" + strings.Repeat("abcdefg.", 32) + "net", want: "sender-syntax"},
-		{name: "a path over 256 octets", from: strings.Repeat("l", 60) + "@" + strings.Repeat("abcdefg.", 24) + "net", want: "sender-syntax"},
-		{name: "a stray dot and a worse fault", from: "a..b c@example.net", want: "sender-syntax"},
+		{name: "an invalid address literal", from: "user@[192.0.2.300]", want: "sender-syntax"},
+		{name: "a label over 63 bytes", from: "user@" + strings.Repeat("a", 64) + ".net", want: "sender-syntax"},
+		{name: "a domain over 255 bytes", from: "u@" + strings.Repeat("abcdefg.", 32) + "net", want: "sender-syntax"},
+		{name: "a path over 256 bytes", from: strings.Repeat("l", 60) + "@" + strings.Repeat("abcdefg.", 24) + "net", want: "sender-syntax"},
+		{name: "a stray dot and a space", from: "a..b c@example.net", want: "sender-syntax"},
 
-		{name: "a dot in front", from: ".user@example.net", want: "sender-syntax-lax"},
-		{name: "a dot behind", from: "user.@example.net", want: "sender-syntax-lax"},
+		{name: "a leading dot", from: ".user@example.net", want: "sender-syntax-lax"},
+		{name: "a trailing dot", from: "user.@example.net", want: "sender-syntax-lax"},
 		{name: "two dots", from: "a..b@example.net", want: "sender-syntax-lax"},
-		{name: "a local part of 65 octets", from: local65 + "@example.net", want: "sender-syntax-lax"},
+		{name: "a local part of 65 bytes", from: local65 + "@example.net", want: "sender-syntax-lax"},
 		{name: "an underscore in the domain", from: "user@under_score.example.net", want: "sender-syntax-lax"},
 		{name: "a dot after the domain", from: "user@example.net.", want: "sender-syntax-lax"},
-		{name: "a lax fault does not hide the domain", from: "a..b@nowhere.example.net", want: "sender-syntax-lax sender-no-domain"},
+		{name: "two dots, and a domain that does not exist", from: "a..b@nowhere.example.net", want: "sender-syntax-lax sender-no-domain"},
 	})
 }
 
@@ -168,7 +168,7 @@ func TestDomain(t *testing.T) {
 	run(t, []testCase{
 		{name: "an implicit MX by an IPv4 address", from: "user@implicit.example.net"},
 		{name: "an implicit MX by an IPv6 address", from: "user@implicit6.example.net"},
-		{name: "a mail host with IPv6 alone", from: "user@only6.example.net"},
+		{name: "a mail host with IPv6 only", from: "user@only6.example.net"},
 		{name: "a domain that is an alias", from: "user@aliased.example.net"},
 		{name: "a mail host that is an alias", from: "user@mxalias.example.net"},
 
@@ -178,25 +178,25 @@ func TestDomain(t *testing.T) {
 		{name: "an address without brackets", from: "user@192.0.2.1", want: "sender-no-domain"},
 
 		{name: "a null MX", from: "user@null.example.net", want: "sender-null-mx"},
-		{name: "a null MX beside a real one", from: "user@blunder.example.net"},
+		{name: "a null MX beside a host", from: "user@blunder.example.net"},
 
 		{name: "a loopback mail host", from: "user@loop.example.net", want: "sender-bogus-mx"},
 		{name: "private, loopback, documentation and missing mail hosts", from: "user@private.example.net", want: "sender-bogus-mx"},
-		{name: "an address where the mail host's name should be", from: "user@literal.example.net", want: "sender-bogus-mx"},
+		{name: "an MX record with an address", from: "user@literal.example.net", want: "sender-bogus-mx"},
 		{name: "an implicit MX that is private", from: "user@implicitten.example.net", want: "sender-bogus-mx"},
 		{name: "a private mail host that is the client", client: "10.0.0.1", from: "user@implicitten.example.net"},
-		{name: "a private mail host beside the client", client: "10.0.0.2", from: "user@implicitten.example.net", want: "sender-bogus-mx"},
+		{name: "a private mail host that is not the client", client: "10.0.0.2", from: "user@implicitten.example.net", want: "sender-bogus-mx"},
 		{name: "a loopback mail host that is the client", client: "127.0.0.1", from: "user@loop.example.net", want: "sender-bogus-mx"},
-		{name: "one reachable mail host is enough", from: "user@half.example.net"},
-		{name: "one reachable address is enough", from: "user@mixed.example.net"},
+		{name: "a private mail host and a reachable one", from: "user@half.example.net"},
+		{name: "a mail host with a private address and a reachable one", from: "user@mixed.example.net"},
 
-		{name: "SERVFAIL is no verdict", from: "user@broken.example.net", unknown: true},
-		{name: "a time-out is no verdict", from: "user@slow.example.net", unknown: true},
-		{name: "SERVFAIL of the MX question alone", from: "user@nomx.example.net", unknown: true},
+		{name: "SERVFAIL", from: "user@broken.example.net", unknown: true},
+		{name: "a time-out", from: "user@slow.example.net", unknown: true},
+		{name: "SERVFAIL of the MX question only", from: "user@nomx.example.net", unknown: true},
 		{name: "a time-out of one address question", from: "user@unknownaddr.example.net", unknown: true},
-		{name: "bad mail hosts and one that could not be asked for", from: "user@tenandbroken.example.net", unknown: true},
-		{name: "a good mail host and one that could not be asked for", from: "user@goodandbroken.example.net"},
-		{name: "a failure does not hide the form", from: "a..b@broken.example.net", want: "sender-syntax-lax", unknown: true},
+		{name: "a private mail host and one that could not be looked up", from: "user@tenandbroken.example.net", unknown: true},
+		{name: "a reachable mail host and one that could not be looked up", from: "user@goodandbroken.example.net"},
+		{name: "two dots, and SERVFAIL", from: "a..b@broken.example.net", want: "sender-syntax-lax", unknown: true},
 	})
 }
 
@@ -204,39 +204,39 @@ func TestOwnDomain(t *testing.T) {
 	run(t, []testCase{
 		{name: "a client that SPF passes", client: "192.0.2.50", from: "user@example.org"},
 		{name: "an IPv6 client that SPF passes", client: "2001:db8::50", from: "user@example.org"},
-		{name: "a subdomain is not ours", from: "user@news.example.org"},
-		{name: "the client is not known", client: "unknown", from: "user@example.org"},
+		{name: "a subdomain of a local domain", from: "user@news.example.org"},
+		{name: "a client without address", client: "unknown", from: "user@example.org"},
 
-		{name: "a client that SPF softly fails", from: "user@example.org", want: "sender-own-domain"},
+		{name: "a softfail", from: "user@example.org", want: "sender-own-domain"},
 		{name: "an IPv6 client", client: "2001:db8::10", from: "user@example.org", want: "sender-own-domain"},
-		{name: "in capitals with a last dot", from: "user@EXAMPLE.ORG.", want: "sender-syntax-lax sender-own-domain"},
-		{name: "without an SPF record", from: "user@silent.example.org", want: "sender-own-domain"},
-		{name: "with an SPF record that is wrong", from: "user@typo.example.org", want: "sender-own-domain"},
-		{name: "with a pass that anybody gets", from: "user@wide.example.org", want: "sender-own-domain"},
-		{name: "our domain does not exist", from: "user@gone.example.org", want: "sender-no-domain sender-own-domain"},
+		{name: "a local domain in capitals with a trailing dot", from: "user@EXAMPLE.ORG.", want: "sender-syntax-lax sender-own-domain"},
+		{name: "no SPF record", from: "user@silent.example.org", want: "sender-own-domain"},
+		{name: "a wrong SPF record", from: "user@typo.example.org", want: "sender-own-domain"},
+		{name: "a pass that is too wide", from: "user@wide.example.org", want: "sender-own-domain"},
+		{name: "a local domain that does not exist", from: "user@gone.example.org", want: "sender-no-domain sender-own-domain"},
 
-		{name: "SPF fails to answer", from: "user@unsure.example.org", unknown: true},
+		{name: "the SPF lookup fails", from: "user@unsure.example.org", unknown: true},
 	})
 }
 
-func TestAuthenticatedClientsMayUseOurDomain(t *testing.T) {
+func TestAuthenticatedClientsMayUseLocalDomains(t *testing.T) {
 	t.Parallel()
-	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.org", Auth: "user"}.Request(t)
-	if vs, err := checktest.Ask(t, sender.Info, build(t, env(t, zone)), s); len(vs) > 0 || err != nil {
+	r := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.org", Auth: "user"}.Request(t)
+	if vs, err := checktest.Ask(t, sender.Info, build(t, env(t, zone)), r); len(vs) > 0 || err != nil {
 		t.Errorf("got %q, %v", checktest.IDs(vs), err)
 	}
 }
 
-func TestManyBadMailHosts(t *testing.T) {
+func TestManyUnreachableMailHosts(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	for i := range 11 {
 		fmt.Fprintf(&b, "example.net. MX %d mx%d.example.net.\n", i, i)
 	}
-	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}.Request(t)
-	vs, err := checktest.Ask(t, sender.Info, build(t, env(t, b.String())), s)
+	r := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}.Request(t)
+	vs, err := checktest.Ask(t, sender.Info, build(t, env(t, b.String())), r)
 	if len(vs) > 0 || err == nil {
-		t.Errorf("got %q, %v; the eleventh host was not looked at", checktest.IDs(vs), err)
+		t.Errorf("got %q, %v, want an error, as the eleventh host was not looked up", checktest.IDs(vs), err)
 	}
 }
 
@@ -251,8 +251,8 @@ func TestDetail(t *testing.T) {
 		{"user@example.org", "sender-own-domain", "spf", "softfail"},
 		{"user@silent.example.org", "sender-own-domain", "spf", "none"},
 	} {
-		s := checktest.Session{Client: "192.0.2.10", MailFrom: test.from}.Request(t)
-		vs, _ := checktest.Ask(t, sender.Info, c, s)
+		r := checktest.Session{Client: "192.0.2.10", MailFrom: test.from}.Request(t)
+		vs, _ := checktest.Ask(t, sender.Info, c, r)
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {
 			t.Errorf("%s: no %s", test.from, test.reason)
@@ -262,26 +262,26 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-func TestEveryQuestionIsAnnounced(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	e := env(t, zone)
 	for _, from := range []string{
 		"<>", "user@example.net", "user@implicit.example.net", "user@null.example.net", "user@nowhere.example.net",
 		"user@private.example.net", "user@[192.0.2.1]", "no address", "user@bücher.example", "user@aliased.example.net",
 	} {
-		s := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: from}.Request(t)
+		r := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: from}.Request(t)
 		rec := &checktest.Recorder{Resolver: e.DNS}
 		recorded := e
 		recorded.DNS = rec
 		c := build(t, recorded)
-		announced := checktest.Prefetched(t, c, e.DNS, s)
-		if _, err := checktest.Ask(t, sender.Info, c, s); err != nil {
+		prefetched := checktest.Prefetched(t, c, e.DNS, r)
+		if _, err := checktest.Ask(t, sender.Info, c, r); err != nil {
 			t.Error(err)
 		}
-		// The client's names are announced before it is known that the sender is one who needs none.
+		// More may be prefetched: the client's names, at a time when the sender is not known.
 		for _, asked := range rec.Asked() {
-			if !slices.Contains(announced, asked) {
-				t.Errorf("%s: asked %q, announced %q", from, asked, announced)
+			if !slices.Contains(prefetched, asked) {
+				t.Errorf("%s: asked %q, prefetched %q", from, asked, prefetched)
 			}
 		}
 	}
@@ -292,9 +292,9 @@ func BenchmarkCheck(b *testing.B) {
 	d := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.net"}
 	b.ReportAllocs()
 	for b.Loop() {
-		s := d.Request(b)
-		s.Stage = checks.MailFrom
-		if vs, err := c.Check(context.Background(), s); len(vs) > 0 || err != nil {
+		r := d.Request(b)
+		r.Stage = checks.MailFrom
+		if vs, err := c.Check(context.Background(), r); len(vs) > 0 || err != nil {
 			b.Fatal(vs, err)
 		}
 	}

@@ -12,29 +12,29 @@ type Settings struct {
 	NewDomain     time.Duration `yaml:"new_domain" doc:"A sender domain registered less than this ago is new, by RDAP, which is asked in the background; 0: registries are not asked." example:"30d"`
 	FirstSeen     time.Duration `yaml:"first_seen" doc:"A sender domain that this site saw for the first time less than this ago is new, once the site has watched for 7d; 0: off." example:"24h"`
 	RDAP          string        `yaml:"rdap" doc:"Base URL of an RDAP server that is asked about every domain, instead of those that IANA lists for the top-level domains; empty: those." example:"https://rdap.example.org/"`
-	History       int           `yaml:"history" doc:"How many 5yz refusals a sender without a delivery may have in the window; one counts per transaction. Nothing is counted while sender-history is off for everyone. 0: any number."`
-	HistoryWindow time.Duration `yaml:"history_window" doc:"How long refusals of a sender are counted, from the first one on, and for how long a delivery makes good for them."`
+	History       int           `yaml:"history" doc:"How many 5yz refusals a sender without a delivery may have in the window, one per transaction, which are counted unless sender-history is off for everyone; 0: any number."`
+	HistoryWindow time.Duration `yaml:"history_window" doc:"How long refusals of a sender are counted, from the first one on, and how long a delivery outweighs them."`
 }
 
-// maxFirstSeen keeps the limit well below the time for which an unused domain is remembered.
+// maxFirstSeen is well below seenFor.
 const maxFirstSeen = 30 * 24 * time.Hour
 
-// Validate finds settings that make no sense.
+// Validate returns an error for settings that cannot work.
 func (c Settings) Validate() error {
 	var faults []error
 	if c.NewDomain < 0 || c.FirstSeen < 0 || c.History < 0 {
-		faults = append(faults, errors.New("new_domain, first_seen and history cannot be negative; 0 switches a limit off"))
+		faults = append(faults, errors.New("new_domain, first_seen and history must not be negative; 0 switches a limit off"))
 	}
 	if c.FirstSeen > maxFirstSeen {
-		faults = append(faults, errors.New("first_seen: want 30d or less"))
+		faults = append(faults, errors.New("first_seen is too long; write 30d or less"))
 	}
 	if c.HistoryWindow < time.Minute {
-		faults = append(faults, errors.New("history_window: want 1m or more"))
+		faults = append(faults, errors.New("history_window is too short; write 1m or more"))
 	}
 	if c.RDAP != "" {
 		u, err := url.Parse(c.RDAP)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			faults = append(faults, fmt.Errorf("rdap: %q is no base URL such as https://rdap.example.org/", c.RDAP))
+			faults = append(faults, fmt.Errorf("rdap: %q is not a base URL; write it as https://rdap.example.org/", c.RDAP))
 		}
 	}
 	return errors.Join(faults...)

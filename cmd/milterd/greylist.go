@@ -15,7 +15,7 @@ import (
 const maxListed = 1000
 
 func newGreylist(configFile *string) *cobra.Command {
-	cmd := newGroup("greylist", "List, allow and forget what greylisting has recorded")
+	cmd := newGroup("greylist", "Show and change the records of greylisting")
 	r := newRemote(cmd, configFile)
 	cmd.AddCommand(newGreylistList(r), &cobra.Command{
 		Use:   "show WHAT",

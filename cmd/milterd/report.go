@@ -34,7 +34,7 @@ action were to refuse.
 An enforced reason wronged the good senders that it refused, and those that it greylisted and that did not come back.`
 
 func newReport(configFile *string) *cobra.Command {
-	cmd := newGroup("report", "Report what reasons and greylisting do to senders")
+	cmd := newGroup("report", "Report on the effect of reasons and greylisting")
 	r := newRemote(cmd, configFile)
 	var reasons evidenceArgs
 	watch := &cobra.Command{

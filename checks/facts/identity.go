@@ -15,7 +15,7 @@ import (
 // The zero value is a client without address.
 type Identity struct {
 	Domain  string       // organisational domain of a confirmed name, or domain for which the client passes SPF; may be empty
-	SPF     bool         // Domain is that of SPF
+	bySPF   bool         // Domain is that of SPF
 	Network netip.Prefix // see Network; the address alone if a name of the client spells it
 }
 
@@ -38,7 +38,7 @@ func (i Identity) Narrow() string {
 		return ""
 	case i.Domain == "":
 		return i.network()
-	case i.SPF:
+	case i.bySPF:
 		return i.Domain
 	default:
 		return i.Domain + " " + i.network()
@@ -112,7 +112,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 	}
 	domain, errSPF := identifiedBySPF(ctx, env, r)
 	if domain != "" {
-		id.Domain, id.SPF = domain, true
+		id.Domain, id.bySPF = domain, true
 		return id, nil
 	}
 	return id, cmp.Or(errNames, errSPF)

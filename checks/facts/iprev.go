@@ -30,10 +30,10 @@ type ClientNames struct {
 	Result    IprevResult
 	PTR       []string // all names in the reverse zone
 	Confirmed []string // those that resolve to the client
-	Unknown   []string // those whose addresses were not found out
 
-	incomplete error // why a confirmed name may be missing
-	failed     error // a lookup failed: it may succeed for the next message
+	unknown    []string // those whose addresses were not found out
+	incomplete error    // why a confirmed name may be missing
+	failed     error    // a lookup failed: it may succeed for the next message
 }
 
 // maxUnknown is the number of names that Unsure compares. A hostile reverse zone can have thousands.
@@ -42,7 +42,7 @@ const maxUnknown = 256
 // Unsure returns why the client may have a confirmed name for which match is true, although Confirmed has none. It returns
 // nil if the client certainly has none.
 func (n ClientNames) Unsure(match func(name string) bool) error {
-	if len(n.PTR) == 0 || len(n.Unknown) > maxUnknown || slices.ContainsFunc(n.Unknown, match) {
+	if len(n.PTR) == 0 || len(n.unknown) > maxUnknown || slices.ContainsFunc(n.unknown, match) {
 		return n.incomplete
 	}
 	return nil
@@ -133,7 +133,7 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 	for i, res := range checks.LookupAll(ctx, resolver, forwardQuestions(client, ptr)...) {
 		switch {
 		case res.Err != nil:
-			n.Unknown = append(n.Unknown, ptr[i])
+			n.unknown = append(n.unknown, ptr[i])
 			n.failed = cmp.Or(n.failed, fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, res.Err))
 		case slices.Contains(checks.Addresses(res.Answer), client.WithZone("")):
 			n.Confirmed = append(n.Confirmed, ptr[i])
@@ -141,7 +141,7 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 	}
 	n.incomplete = n.failed
 	if len(ptr) > maxHosts {
-		n.Unknown = append(n.Unknown, ptr[maxHosts:]...)
+		n.unknown = append(n.unknown, ptr[maxHosts:]...)
 		n.incomplete = cmp.Or(n.incomplete, fmt.Errorf("%s has %d reverse DNS names, only the first %d were looked up", client, len(ptr), maxHosts))
 	}
 	switch {

@@ -16,18 +16,16 @@ import (
 // MX are the mail hosts of the sender's domain, RFC 5321 section 5.1. The zero value means that there is no domain, or that
 // it has neither MX nor address records.
 type MX struct {
-	Null     bool     // the domain accepts no mail, RFC 7505
-	Implicit bool     // the domain has no MX record and is the host itself
-	Hosts    []MXHost // by preference, then by name; at most ten
-	More     bool     // the domain has more hosts
+	Null  bool     // the domain accepts no mail, RFC 7505
+	Hosts []MXHost // by preference, then by name; at most ten; the domain itself if it has no MX record
+	More  bool     // the domain has more hosts
 }
 
 // MXHost is one mail host.
 type MXHost struct {
-	Name       string // lower case, without the dot at the end
-	Preference uint16
-	Addrs      []netip.Addr // empty if the name does not resolve
-	Err        error        // why an address may be missing
+	Name  string       // lower case, without the dot at the end
+	Addrs []netip.Addr // empty if the name does not resolve
+	Err   error        // why an address may be missing
 }
 
 // Reachable reports whether the host has an address that is globally reachable.
@@ -68,18 +66,18 @@ func lookupMX(ctx context.Context, resolver checks.Resolver, domain string) (MX,
 			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, res.Err)
 		}
 	}
-	if m.Implicit && len(m.Hosts[0].Addrs) == 0 {
+	if hasNoMX := len(checks.RecordsOf[*dns.MX](a)) == 0; hasNoMX && len(m.Hosts[0].Addrs) == 0 {
 		return MX{}, m.Hosts[0].Err
 	}
 	return m, nil
 }
 
-// mxOf returns the hosts in the answer to the question for MX records, without their addresses. Without records the domain is
-// the host, even if the answer is NXDOMAIN: some load balancers give it for all types but A.
+// mxOf returns the hosts in the answer to the question for MX records, without their addresses. Without records the domain
+// is the host, even if the answer is NXDOMAIN: some load balancers give it for all types but A.
 func mxOf(a checks.Answer, domain string) MX {
 	records := checks.RecordsOf[*dns.MX](a)
 	if len(records) == 0 {
-		return MX{Implicit: true, Hosts: []MXHost{{Name: domain}}}
+		return MX{Hosts: []MXHost{{Name: domain}}}
 	}
 	slices.SortStableFunc(records, func(a, b *dns.MX) int {
 		return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(trimName(a.Mx), trimName(b.Mx)))
@@ -89,7 +87,7 @@ func mxOf(a checks.Answer, domain string) MX {
 	for _, rr := range records {
 		if n := trimName(rr.Mx); n != "" && !seen[n] {
 			seen[n] = true
-			m.Hosts = append(m.Hosts, MXHost{Name: n, Preference: rr.Preference})
+			m.Hosts = append(m.Hosts, MXHost{Name: n})
 		}
 	}
 	m.Null = len(m.Hosts) == 0 // RFC 7505 section 3: a null MX beside a host is an error, and ignored here

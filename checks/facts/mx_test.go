@@ -17,14 +17,14 @@ func showMX(m facts.MX, err error) string {
 		return "error"
 	}
 	var out []string
-	for flag, set := range map[string]bool{"null": m.Null, "implicit": m.Implicit, "more": m.More} {
+	for flag, set := range map[string]bool{"null": m.Null, "more": m.More} {
 		if set {
 			out = append(out, flag)
 		}
 	}
 	slices.Sort(out)
 	for _, h := range m.Hosts {
-		text := fmt.Sprintf("%d %s", h.Preference, h.Name)
+		text := h.Name
 		for _, a := range h.Addrs {
 			text += " " + a.String()
 		}
@@ -50,42 +50,42 @@ func TestSenderMX(t *testing.T) {
 		{
 			name: "hosts are in the order of preference, then of name",
 			zone: "example.net. MX 20 c.example.net.\nexample.net. MX 10 b.example.net.\nexample.net. MX 10 A.example.net.\na.example.net. A 192.0.2.1\na.example.net. AAAA 2001:db8::1\nb.example.net. AAAA 2001:db8::2",
-			want: "10 a.example.net 192.0.2.1 2001:db8::1, 10 b.example.net 2001:db8::2, 20 c.example.net",
+			want: "a.example.net 192.0.2.1 2001:db8::1, b.example.net 2001:db8::2, c.example.net",
 		},
 		{
 			name: "a host that occurs twice counts once, with the better preference",
 			zone: "example.net. MX 20 a.example.net.\nexample.net. MX 10 a.example.net.",
-			want: "10 a.example.net",
+			want: "a.example.net",
 		},
 		{
 			name: "a host that is an alias has the addresses of its target",
 			zone: "example.net. MX 10 a.example.net.\na.example.net. CNAME b.example.net.\nb.example.net. A 192.0.2.1",
-			want: "10 a.example.net 192.0.2.1",
+			want: "a.example.net 192.0.2.1",
 		},
 		{
 			name: "a domain that is an alias has the mail hosts of its target",
 			zone: "example.net. CNAME example.com.\nexample.com. MX 10 a.example.com.\na.example.com. A 192.0.2.1",
-			want: "10 a.example.com 192.0.2.1",
+			want: "a.example.com 192.0.2.1",
 		},
 		{name: "a null MX", zone: "example.net. MX 0 .", want: "null"},
 		{name: "a null MX with another preference", zone: "example.net. MX 10 .", want: "null"},
-		{name: "a null MX beside a host is ignored", zone: "example.net. MX 0 .\nexample.net. MX 10 a.example.net.", want: "10 a.example.net"},
-		{name: "no MX, an IPv4 address", zone: "example.net. A 192.0.2.1", want: "implicit, 0 example.net 192.0.2.1"},
-		{name: "no MX, an IPv6 address", zone: "example.net. AAAA 2001:db8::1", want: "implicit, 0 example.net 2001:db8::1"},
+		{name: "a null MX beside a host is ignored", zone: "example.net. MX 0 .\nexample.net. MX 10 a.example.net.", want: "a.example.net"},
+		{name: "no MX, an IPv4 address", zone: "example.net. A 192.0.2.1", want: "example.net 192.0.2.1"},
+		{name: "no MX, an IPv6 address", zone: "example.net. AAAA 2001:db8::1", want: "example.net 2001:db8::1"},
 		{name: "nothing but a TXT record", zone: "example.net. TXT x", want: ""},
 		{name: "a domain that does not exist", want: ""},
 		{name: "the MX question fails", zone: "!SERVFAIL example.net MX\nexample.net. A 192.0.2.1", want: "error"},
 		{name: "the MX question times out", zone: "!TIMEOUT example.net MX", want: "error"},
 		{name: "no MX, and one of the families fails", zone: "example.net. TXT x\n!TIMEOUT example.net AAAA", want: "error"},
-		{name: "no MX, an address, and the other family fails", zone: "example.net. A 192.0.2.1\n!TIMEOUT example.net AAAA", want: "implicit, 0 example.net 192.0.2.1 !"},
-		{name: "the addresses of one host fail", zone: "example.net. MX 10 a.example.net.\nexample.net. MX 20 b.example.net.\n!SERVFAIL a.example.net\nb.example.net. A 192.0.2.1", want: "10 a.example.net !, 20 b.example.net 192.0.2.1"},
+		{name: "no MX, an address, and the other family fails", zone: "example.net. A 192.0.2.1\n!TIMEOUT example.net AAAA", want: "example.net 192.0.2.1 !"},
+		{name: "the addresses of one host fail", zone: "example.net. MX 10 a.example.net.\nexample.net. MX 20 b.example.net.\n!SERVFAIL a.example.net\nb.example.net. A 192.0.2.1", want: "a.example.net !, b.example.net 192.0.2.1"},
 		{name: "the null reverse-path has no domain", zone: "example.net. MX 10 a.example.net.", from: "<>", want: ""},
 		{name: "an address literal has no domain", from: "user@[192.0.2.1]", want: ""},
-		{name: "a source route is ignored", zone: "example.net. A 192.0.2.1\n!SERVFAIL relay.example.com", from: "<@relay.example.com:user@example.net>", want: "implicit, 0 example.net 192.0.2.1"},
-		{name: "a domain in capitals with a last dot", zone: "example.net. A 192.0.2.1", from: "user@EXAMPLE.net.", want: "implicit, 0 example.net 192.0.2.1"},
-		{name: "U-labels become A-labels", zone: "xn--bcher-kva.example. A 192.0.2.1", from: "user@bücher.example", want: "implicit, 0 xn--bcher-kva.example 192.0.2.1"},
-		{name: "ten hosts", zone: manyMX(10), want: "0 mx0.example.net, 1 mx1.example.net, 2 mx2.example.net, 3 mx3.example.net, 4 mx4.example.net, 5 mx5.example.net, 6 mx6.example.net, 7 mx7.example.net, 8 mx8.example.net, 9 mx9.example.net"},
-		{name: "more than ten hosts", zone: manyMX(12), want: "more, 0 mx0.example.net, 1 mx1.example.net, 2 mx2.example.net, 3 mx3.example.net, 4 mx4.example.net, 5 mx5.example.net, 6 mx6.example.net, 7 mx7.example.net, 8 mx8.example.net, 9 mx9.example.net"},
+		{name: "a source route is ignored", zone: "example.net. A 192.0.2.1\n!SERVFAIL relay.example.com", from: "<@relay.example.com:user@example.net>", want: "example.net 192.0.2.1"},
+		{name: "a domain in capitals with a last dot", zone: "example.net. A 192.0.2.1", from: "user@EXAMPLE.net.", want: "example.net 192.0.2.1"},
+		{name: "U-labels become A-labels", zone: "xn--bcher-kva.example. A 192.0.2.1", from: "user@bücher.example", want: "xn--bcher-kva.example 192.0.2.1"},
+		{name: "ten hosts", zone: manyMX(10), want: "mx0.example.net, mx1.example.net, mx2.example.net, mx3.example.net, mx4.example.net, mx5.example.net, mx6.example.net, mx7.example.net, mx8.example.net, mx9.example.net"},
+		{name: "more than ten hosts", zone: manyMX(12), want: "more, mx0.example.net, mx1.example.net, mx2.example.net, mx3.example.net, mx4.example.net, mx5.example.net, mx6.example.net, mx7.example.net, mx8.example.net, mx9.example.net"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -61,11 +61,21 @@ func compare(name string, step Step, reply []string) []*Mismatch {
 		if i < len(reply) {
 			got = reply[i]
 		}
-		if !strings.HasPrefix(got, want) {
+		if !startsWith(got, want) {
 			wrong = append(wrong, &Mismatch{Name: name, Line: step.Line + i + 1, Want: want, Got: got})
 		}
 	}
 	return wrong
+}
+
+// startsWith reports whether a line of a reply starts with a text. A line that others follow has a hyphen after the code
+// (RFC 5321 section 4.2.1); a text with a space there matches it too.
+func startsWith(line, text string) bool {
+	const code = len("250")
+	if len(line) > code && line[code] == '-' && len(text) > code && text[code] == ' ' {
+		line = line[:code] + " " + line[code+1:]
+	}
+	return strings.HasPrefix(line, text)
 }
 
 // Conversation is a session whose lines come one by one, as a user types them.

@@ -288,3 +288,20 @@ func FuzzSession(f *testing.F) {
 		_, _ = Play(s, &stub{}, nil)
 	})
 }
+
+// TestExpectedReplyOfSeveralLines tests that an expected reply matches a line that others follow.
+func TestExpectedReplyOfSeveralLines(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		line, text string
+		want       bool
+	}{
+		{"550 5.7.1 no", "550 5.7.1", true}, {"550-5.7.1 no", "550 5.7.1", true}, {"550-5.7.1 no", "550-5.7.1", true},
+		{"550-5.7.1 no", "550", true}, {"550 5.7.1 no", "550-5.7.1", false}, {"550-5.7.1 no", "550 5.7.2", false},
+		{"", "550", false}, {"550-", "550 ", true}, {"550", "550 ", false},
+	} {
+		if got := startsWith(c.line, c.text); got != c.want {
+			t.Errorf("%q starts with %q: %v", c.line, c.text, got)
+		}
+	}
+}

@@ -1,8 +1,9 @@
-# make run    build, start the daemon on its defaults, show it working, stay up
-# make check  format, vet, staticcheck and the tests that need nothing installed
-# make test   install what the tests need (Debian, as root), then check and test everything
-# make soak   faults around running daemons under load, for ten minutes; SOAK=2h for longer
-# make bench  measure the daemon beside filters that do nothing, under load; BENCH='-only hot1 -rounds 9', see -h
+# make run      build, start the daemon on its defaults, show it working, stay up
+# make check    format, vet, staticcheck and the tests that need nothing installed
+# make test     install what the tests need (Debian, as root), then check and test everything
+# make install  install what make build made below PREFIX, and the units; DESTDIR=DIR for another root
+# make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
+# make bench    measure the daemon beside filters that do nothing, under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -10,12 +11,27 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20000x
 SOAK ?= 10m
 BIN ?= bin/milterd
+PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build run test check format lint unit real fuzz soak bench microbench examples install-tools
+.PHONY: build install run test check format lint unit real fuzz soak bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
+
+# The configuration is not touched: it is written by hand.
+install:
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/milterd
+	$(BIN) doc man bin/man
+	for page in bin/man/*.[1-8]; do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	$(BIN) completion bash >bin/completion
+	install -D -m 644 bin/completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd
+	sed 's|/usr/local/|$(PREFIX)/|' systemd/milterd.service >bin/milterd.service
+	install -D -m 644 bin/milterd.service $(DESTDIR)/etc/systemd/system/milterd.service
+	install -m 644 systemd/milterd.socket $(DESTDIR)/etc/systemd/system/milterd.socket
+	install -d $(DESTDIR)/etc/milterd
 
 run: build
 	@examples/demo bin/milterd

@@ -18,71 +18,56 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// limits is the source of the table in the README. {folder.name unit} is a constant of the program, whose unit is octets or
+// limits is the source of the table in the guide "operating". {folder.name unit} is a constant of milterd, whose unit is bytes or
 // time or missing; {name} is a setting.
 const limits = `
 # Mail servers
-connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} file descriptors for all else (or one half, if there are fewer than twice as many) | an eighth more are answered 451 4.3.2, others are closed; the log says so once a minute
-silence between two commands | {milter.defaultIdleTimeout time} | the connection ends, and the mail server does without milterd for the rest of the session
-one packet, its reading and the writing of its answer | {milter.maxPacket octets}, {milter.defaultPacketTimeout time}, {milter.defaultWriteTimeout time} | the connection ends
-all checks for one answer | {budget} (budget) | what could not be found out by then is settled by on_error: the mail passes, or gets a 451
-recipients of a message | {milter.maxRecipients}, of {milter.maxRcptBytes octets} together | 452 4.5.3: the rest comes in another message
-header section | {milter.maxHeaderBytes octets} | what is kept is checked, with a warning in the log
-Authentication-Results fields that bear our name | {milter.maxForged} are taken out | 451 4.6.0 at the end of the message, with a warning in the log
-macros | {milter.maxMacros} of {milter.maxMacroLength octets} | the others are forgotten
-a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value in it of {checks.maxValue} | it is cut
-stopping | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultLinger time} for who is silent between two, then {milter/store.slowDisk time} for the store and {cmd/milterd.logTimeout time} for the log | mail servers that are cut off defer, by their default action; lines of the log that nobody took are counted on standard error
+connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} file descriptors for the rest (half of them, if there are few) | an eighth more are answered 451 4.3.2, further ones are closed; the log says so once a minute
+time between two commands | {milter.defaultIdleTimeout time} | the connection is closed, and the mail server goes on without milterd
+a packet, the time to read it, the time to write its answer | {milter.maxPacket bytes}, {milter.defaultPacketTimeout time}, {milter.defaultWriteTimeout time} | the connection is closed
+time of all checks for one answer | {budget} (budget) | on_error applies to checks that have no result yet
+recipients of a message | {milter.maxRecipients}, of {milter.maxRcptBytes bytes} together | 452 4.5.3: the client sends to the others in another transaction
+header section | {milter.maxHeaderBytes bytes} | the part before it is checked, with a warning in the log
+Authentication-Results fields with the own authserv-id | {milter.maxForged} are removed | 451 4.6.0 at the end of the message, with a warning in the log
+macros | {milter.maxMacros} of {milter.maxMacroLength bytes} | further ones are ignored
+a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value of {checks.maxValue} | it is cut
+time to stop | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultLinger time} for clients that are silent between two, then {milter/store.slowDisk time} for the store and {cmd/milterd.logTimeout time} for the log | sessions get the default action of the mail server; lost lines of the log are counted on standard error
 
 # DNS
-a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is remembered for {milter/resolver.failureTTL time}
-questions asked ahead | {milter/resolver.maxOutstanding} at a time, {milter/resolver.maxFollowUps} that follow from one | they are asked when they are needed
-questions over TCP | {milter/resolver.maxTCP} at a time | others wait for their turn
-answers in memory | {milter/resolver.defaultCache octets}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time}, if there is no such name) | the ones that are used least go
+a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is cached for {milter/resolver.failureTTL time}
+questions in advance | {milter/resolver.maxOutstanding} at a time, {milter/resolver.maxFollowUps} that follow from one | they are asked when a check needs them
+questions over TCP | {milter/resolver.maxTCP} at a time | others wait
+cached answers | {milter/resolver.defaultCache bytes}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time} for a name that does not exist) | those that are used least are removed
 an answer | a DNS message (64 KiB), {milter/resolver.maxChain} CNAMEs | a longer chain is a failure
-SPF | {checks/facts/spf.maxLookups} terms that ask, {checks/facts/spf.maxVoids} that find nothing, {checks/facts/spf.maxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
-hosts of a client or domain that are looked at | {checks/facts.maxHosts} | others do not count
+SPF | {checks/facts/spf.maxLookups} terms with a question, {checks/facts/spf.maxVoids} without a result, {checks/facts/spf.maxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
+names of a client, mail hosts of a domain | {checks/facts.maxHosts} | further ones are ignored
 
-# Memory of what was
-one operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.toleratedFailures} in a row nobody waits, until a probe succeeds that is made every {milter/store.probeEvery time}
-a record of the store | a key of {milter/store.MaxKey octets}, a value of {milter/store.MaxValue octets} | an error
-the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultBytes octets} | those that expire soonest go
-the embedded store | {milter/store.cacheBytes octets} of memory, {milter/store.maxUnwritten octets} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down; on the disk, only time ends records
-records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded octets} | the oldest go
-records that wait for the store | {milter/records.maxQueued octets} | they are dropped, and counted in milterd_records_dropped_total
-transactions whose client and sender are not known yet | {milter/evidence.maxQueued octets}, and {milter/evidence.maxPending} senders that wait for the store | their evidence is lost, and the reports say so
+# Store and records
+an operation of the store | {milter/store.defaultTimeout time} | an error; after more than {milter/store.toleratedFailures} in a row, checks do not wait until a probe succeeds, one each {milter/store.probeEvery time}
+a record of the store | a key of {milter/store.MaxKey bytes}, a value of {milter/store.MaxValue bytes} | an error
+the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultBytes bytes} | those that expire soonest are removed
+the embedded store | {milter/store.cacheBytes bytes} of cache, {milter/store.maxUnwritten bytes} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down
+records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded bytes} | the oldest are removed
+records that wait for the store | {milter/records.maxQueued bytes} | they are dropped, and counted in milterd_records_dropped_total
+transactions that wait for the reports | {milter/evidence.maxQueued bytes}, and {milter/evidence.maxPending} senders | they are not counted, and the reports say so
 
 # Others
-lines that wait for the log | {milter/log.maxQueued octets}, with values of {checks.maxLogged octets} | they are dropped, and counted in milterd_log_dropped_total and the log
+log lines that wait | {milter/log.maxQueued bytes}, with values of {checks.maxLogged bytes} | they are dropped, and counted in milterd_log_dropped_total and the log
 callouts | {checks/callout.maxFlights} at a time, {checks/callout.maxFlight time} each, {checks/callout.maxAddrs} addresses of a host, {checks/callout.maxConnections} connections to it | could not find out; the next attempt of the sender finds more
-a reply to a callout | {checks/callout.maxLines} lines of {checks/callout.maxLine octets} | the host is taken for one that cannot be asked
-questions to registries (RDAP) | {checks/sender.maxAsking} at a time, {checks/sender.maxAsk time} each, answers of {milter/rdap.maxBody octets} | the age of the domain is unknown
-pages and commands | {cmd/milterd.maxReaders} connections to each listener, {cmd/milterd.pageTime time} for a page, {cmd/milterd.pageHeaders octets} of header fields | others wait; slow ones are closed
-the pages for senders | {milter/web/why.pageRate.Burst}, then one in {milter/web/why.pageRate.Interval time} | 429 after {milter/web/why.delayPage time}, and when to come again
-tests on the pages for senders | {milter/web/why.recordRate.Burst} for one refusal, then one in {milter/web/why.recordRate.Interval time}; {milter/web/why.testRate.Burst} for all, then one in {milter/web/why.testRate.Interval time} | 429, and when to come again
-configuration | {cmd/milterd/internal/config.maxFile octets}; a list of recipients of {cmd/milterd/internal/config.maxRecipientFile octets}; an access list of {checks/access.maxFileSize octets} | an error: what was in force stays
+a reply to a callout | {checks/callout.maxLines} lines of {checks/callout.maxLine bytes} | the host counts as one that cannot be asked
+questions to registries (RDAP) | {checks/sender.maxAsking} at a time, {checks/sender.maxAsk time} each, answers of {milter/rdap.maxBody bytes} | the age of the domain is unknown
+pages and commands | {cmd/milterd.maxReaders} connections to each listener, {cmd/milterd.pageTime time} for a page, {cmd/milterd.pageHeaders bytes} of header fields | others wait; slow ones are closed
+pages for senders | {milter/web/why.pageRate.Burst}, then one each {milter/web/why.pageRate.Interval time} | 429 after {milter/web/why.delayPage time}, with the time to wait
+tests on the pages for senders | {milter/web/why.recordRate.Burst} for one refusal, then one each {milter/web/why.recordRate.Interval time}; {milter/web/why.testRate.Burst} for all, then one each {milter/web/why.testRate.Interval time} | 429, with the time to wait
+configuration | {cmd/milterd/internal/config.maxFile bytes}; a list of recipients of {cmd/milterd/internal/config.maxRecipientFile bytes}; an access list of {checks/access.maxFileSize bytes} | an error: the old one stays in force
 `
-
-var betweenLimits = regexp.MustCompile(`(?s)(<!-- limits, made by make examples -->\n).*?(<!-- end -->)`)
 
 // TestGeneratedLimits compares the table of limits with the constants of the program.
 func TestGeneratedLimits(t *testing.T) {
 	t.Parallel()
-	const path = "../../README.md"
-	text := readFile(t, path)
-	if !betweenLimits.MatchString(text) {
-		t.Fatal("no place for the table of limits")
-	}
-	want := betweenLimits.ReplaceAllString(text, "${1}"+limitTable(t)+"${2}")
-	switch {
-	case want == text:
-	case *update:
-		writeFile(t, path, want)
-	default:
-		t.Error("the table of limits is out of date: make examples")
-	}
+	compareGenerated(t, "doc/operating.md", "make examples", limitTable(t))
 }
 
-// limitTable returns the table in Markdown.
 func limitTable(t *testing.T) string {
 	t.Helper()
 	var table strings.Builder
@@ -90,7 +75,7 @@ func limitTable(t *testing.T) string {
 	for line := range strings.Lines(strings.TrimSpace(limits)) {
 		line = strings.TrimSpace(line)
 		if title, ok := strings.CutPrefix(line, "# "); ok {
-			fmt.Fprintf(&table, "\n**%s**\n\n| what | limit | beyond it |\n|---|---|---|\n", title)
+			fmt.Fprintf(&table, "\n### %s\n\n| what | limit | beyond it |\n|---|---|---|\n", title)
 		} else if line != "" {
 			fmt.Fprintf(&table, "| %s |\n", reference.ReplaceAllStringFunc(line, bound))
 		}
@@ -129,8 +114,8 @@ func boundsOf(t *testing.T) func(string) string {
 		}
 		n := folders[folder].value(t, name)
 		switch unit {
-		case "octets":
-			return octets(n)
+		case "bytes":
+			return bytesText(n)
 		case "time":
 			return shortTime(time.Duration(n))
 		default:
@@ -231,15 +216,15 @@ func (c constants) eval(t *testing.T, e ast.Expr) constant.Value {
 	return nil
 }
 
-// octets formats a size in the largest unit of which it is a multiple.
-func octets(n int64) string {
+// bytesText formats a size in the largest unit of which it is a multiple.
+func bytesText(n int64) string {
 	switch {
 	case n%(1<<20) == 0:
 		return fmt.Sprintf("%d MiB", n>>20)
 	case n%(1<<10) == 0:
 		return fmt.Sprintf("%d KiB", n>>10)
 	default:
-		return grouped(n) + " octets"
+		return grouped(n) + " bytes"
 	}
 }
 

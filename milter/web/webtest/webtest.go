@@ -315,8 +315,14 @@ func (tab *Tab) Screenshot(name string) {
 	if dir == "" {
 		return
 	}
+	tab.must(os.MkdirAll(dir, 0o755))
+	tab.must(os.WriteFile(filepath.Join(dir, name+".png"), tab.Picture(), 0o644))
+}
+
+// Picture returns a picture of the whole page, as PNG.
+func (tab *Tab) Picture() []byte {
+	tab.t.Helper()
 	png, err := chromedp.Run(tab.ctx, chromedp.FullScreenshot(100))
 	tab.must(err)
-	tab.must(os.MkdirAll(dir, 0o755))
-	tab.must(os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+	return png
 }

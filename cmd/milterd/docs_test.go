@@ -261,7 +261,7 @@ func TestExamples(t *testing.T) {
 	}
 	for _, path := range paths {
 		var out bytes.Buffer
-		if code := run(t.Context(), []string{"check-config", "-c", path}, &out, &out); code != 0 || !strings.HasSuffix(out.String(), path+" is good\n") {
+		if code := run(t.Context(), []string{"check-config", "-c", path}, &out, &out); code != 0 || !strings.HasSuffix(out.String(), path+": no errors\n") {
 			t.Errorf("%s: exit status %d\n%s", path, code, &out)
 		}
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")

@@ -13,6 +13,8 @@ const (
 	seedPart    = 1000 // records
 	seedPause   = 20 * time.Millisecond
 	seedRecords = 500_000 // at most
+	seedTries   = 10      // failures before it gives up
+	seedRetry   = 5 * time.Second
 )
 
 // startSeeding counts the records from before the start of the daemon in the history, in the background until stop is
@@ -26,29 +28,41 @@ func (d *daemon) startSeeding() (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := d.seedHistory(ctx); err != nil && ctx.Err() == nil {
+		if err := d.seedHistory(ctx, seedRetry); err != nil && ctx.Err() == nil {
 			d.log.WithError(err).Warn("cannot read the records: the charts lack decisions from before the start of the daemon")
 		}
 	}()
 	return func() { cancel(); <-done }
 }
 
-func (d *daemon) seedHistory(ctx context.Context) error {
+// seedHistory reads the records, the newest first. It tries again while the store does not answer: the disk of a host that
+// has just started may be slow.
+func (d *daemon) seedHistory(ctx context.Context, retryPause time.Duration) error {
 	q := records.Query{Since: d.started.Add(-d.history.Span()), Until: d.started}
 	in := records.Range{Look: seedPart}
-	for range seedRecords / seedPart {
+	for parts, failures := 0, 0; parts < seedRecords/seedPart; {
 		part, err := d.records.Page(ctx, q, in)
 		for _, r := range part.Records {
 			d.history.Seed(r)
 		}
-		if err != nil || part.Next == 0 {
-			return err
+		pause := seedPause
+		if err != nil {
+			if failures++; failures == seedTries {
+				return err
+			}
+			pause = retryPause
+		} else {
+			parts++
 		}
-		in.Before = part.Next
+		if part.Next > 0 {
+			in.Before = part.Next
+		} else if err == nil {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(seedPause):
+		case <-time.After(pause):
 		}
 	}
 	return nil

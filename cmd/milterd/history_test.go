@@ -27,7 +27,7 @@ func TestSeedHistory(t *testing.T) {
 	after := &checks.Session{ID: "s2", Time: time.Now()}
 	d.records.Accepted(checks.NewRequest(after, checks.EndOfHeader))
 	awaitRecords(t, d, 4)
-	if err := d.seedHistory(t.Context()); err != nil {
+	if err := d.seedHistory(t.Context(), time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	pages, err := dashboard.New(dashboard.Config{
@@ -52,7 +52,7 @@ func TestSeedHistory(t *testing.T) {
 		t.Error(w.Body)
 	}
 	_ = d.store.Close()
-	if err := d.seedHistory(t.Context()); !errors.Is(err, store.ErrClosed) {
+	if err := d.seedHistory(t.Context(), time.Millisecond); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("with a closed store: %v", err)
 	}
 }

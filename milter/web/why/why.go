@@ -11,6 +11,7 @@ import (
 	"embed"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"time"
 
@@ -57,6 +58,8 @@ type pages struct {
 	texts   *texts
 	reasons map[string]*checks.Reason // by id
 	limiter *limiter
+
+	rendering chan struct{} // one element for each page being rendered: half of the processors are left for mail
 }
 
 // New returns the handler of the pages. It fails only if a template or a file is broken.
@@ -72,7 +75,10 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pages{Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now)}
+	p := &pages{
+		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now),
+		rendering: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+	}
 	if u, err := url.Parse(c.URL); err == nil {
 		p.prefix = strings.TrimSuffix(u.Path, "/")
 	}
@@ -132,7 +138,9 @@ type view struct {
 // write sends a page. If the template fails, it sends status 500 and nothing of the page.
 func (p *pages) write(w http.ResponseWriter, code int, v view) {
 	v.Site = p.Site
+	p.rendering <- struct{}{}
 	b, err := p.texts.execute(v)
+	<-p.rendering
 	if err != nil {
 		p.warn("page", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)

@@ -147,7 +147,7 @@ func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Actio
 		if v.Reason == nil || run.relayed && v.Reason.NotForwarded {
 			continue
 		}
-		action := run.table.action(v.Reason)
+		action := run.table.action(v.Reason, run.session.Envelope.MailFrom.IsNull())
 		if v.Unsure {
 			action = action.temporary()
 		}

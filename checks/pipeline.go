@@ -81,12 +81,12 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 
 // addTables builds the action tables.
 func (p *Pipeline) addTables() (err error) {
-	if p.general, err = newTable(p.instances, p.opts.Actions); err != nil {
+	if p.general, err = newTable(p.instances, p.opts.Actions, p.opts.Named); err != nil {
 		return err
 	}
 	tables := []*table{p.general}
 	for _, policy := range p.opts.Policies {
-		t, err := newTable(p.instances, policy.Actions)
+		t, err := newTable(p.instances, policy.Actions, policy.Named)
 		if err != nil {
 			return fmt.Errorf("policy: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 // Options is the operator's policy.
 type Options struct {
 	Actions     map[string]Action // action of every reason, by id
+	Named       map[string]bool   // ids of the reasons whose action the operator chose: it holds for bounces too, see Reason.BounceWatch
 	Policies    []Policy          // for some recipients; the first match applies
 	Exempt      RecipientSet      // recipients for whom no check runs
 	Trusted     Trusted           // clients for which no check runs
@@ -40,6 +41,7 @@ type Options struct {
 type Policy struct {
 	Recipients RecipientSet
 	Actions    map[string]Action // action of every reason, by id
+	Named      map[string]bool   // as Options.Named
 	Forwarders Forwarders        // of these recipients
 }
 
@@ -86,14 +88,20 @@ func (t TraceFields) Any() bool { return t.AuthenticationResults || t.ReceivedSP
 // table has the actions for one group of recipients.
 type table struct {
 	actions    map[*Reason]Action
-	asks       []bool     // by check: whether to run it
-	forwarders Forwarders // of these recipients
-	header     string     // the actions from Greylist up at EndOfHeader; recipients with equal strings can share a message
-	partial    bool       // a reason is off that is on for recipients without a policy
+	named      map[string]bool // ids of the reasons whose action the operator chose
+	asks       []bool          // by check: whether to run it
+	forwarders Forwarders      // of these recipients
+	header     string          // the actions from Greylist up at EndOfHeader; recipients with equal strings can share a message
+	partial    bool            // a reason is off that is on for recipients without a policy
 }
 
-// action returns the action of a reason.
-func (t *table) action(r *Reason) Action { return t.actions[r] }
+// action returns the action of a reason, for mail with or without a null reverse-path.
+func (t *table) action(r *Reason, bounce bool) Action {
+	if bounce && r.BounceWatch && !t.named[r.ID] {
+		return min(t.actions[r], Watch)
+	}
+	return t.actions[r]
+}
 
 // lacks reports whether a reason is off in t that is on in another table.
 func (t *table) lacks(other *table) bool {
@@ -110,13 +118,13 @@ func exemptTable(instances []Instance) *table {
 	return &table{asks: make([]bool, len(instances)), partial: true}
 }
 
-// newTable returns the table of the given actions, by reason id.
-func newTable(instances []Instance, actions map[string]Action) (*table, error) {
+// newTable returns the table of the given actions, by reason id. named are the ids whose action the operator chose.
+func newTable(instances []Instance, actions map[string]Action, named map[string]bool) (*table, error) {
 	// Without a check that greylists, Greylist would do nothing: the reason is watched instead.
 	greylisting := slices.ContainsFunc(instances, func(i Instance) bool {
 		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
 	})
-	t := &table{actions: map[*Reason]Action{}, asks: make([]bool, len(instances))}
+	t := &table{actions: map[*Reason]Action{}, named: named, asks: make([]bool, len(instances))}
 	var header strings.Builder
 	for i, inst := range instances {
 		t.asks[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0

@@ -21,6 +21,7 @@ type Reason struct {
 	Accuses      bool // a block listing or harm done to this site: counts against the sender in reports even if only watched
 	Greylisting  bool // the check that greylists defers for this reason; it is no fault of the sender
 	Unanswered   bool // the DNS did not answer; cannot apply where the DNS is not asked
+	BounceWatch  bool // honest MTAs send bounces with this fault: it is only watched with a null reverse-path, see Options.Named
 
 	// Repair is the change in the DNS that ends the reason. The sender's page shows the records and tests them again.
 	Repair Repair

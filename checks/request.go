@@ -29,7 +29,7 @@ func (r *Request) Action(reason *Reason) Action {
 	if r.run.table == nil {
 		return Watch
 	}
-	return r.run.table.action(reason)
+	return r.run.table.action(reason, r.Envelope.MailFrom.IsNull())
 }
 
 // Used reports whether a reason is on for any recipient of the site.

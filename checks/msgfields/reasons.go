@@ -14,7 +14,7 @@ var (
 		Why: "The message does not say when it was written. RFC 5322 section 3.6 requires a Date field, and every mail program " +
 			"writes one.",
 		Remedy: "Make the program that creates the message write a Date field, such as \"Date: Sat, 21 Nov 2026 12:00:00 +0000\".",
-		Safe:   checks.Watch, Strict: checks.Reject,
+		Safe:   checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	dateInvalid = &checks.Reason{
 		ID:    "date-invalid",
@@ -25,7 +25,7 @@ var (
 			"correctly; programs that send spam often do not.",
 		Remedy: "Make the program that creates the message write the date as in \"Date: Sat, 21 Nov 2026 12:00:00 +0000\", with " +
 			"English names and the zone as four digits.",
-		Safe: checks.Reject, Strict: checks.Reject,
+		Safe: checks.Reject, Strict: checks.Reject, BounceWatch: true,
 	}
 	dateFuture = &checks.Reason{
 		ID:    "date-future",
@@ -54,7 +54,7 @@ var (
 			"log lines are matched. Mail programs and mail servers write it.",
 		Remedy: "Make the program that creates the message write a Message-ID field, unique for each message, such as " +
 			"\"Message-ID: <20261121120000.4711@mail.example.net>\".",
-		Safe: checks.Watch, Strict: checks.Reject,
+		Safe: checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	msgidInvalid = &checks.Reason{
 		ID:    "msgid-invalid",
@@ -65,7 +65,7 @@ var (
 			"Programs that send spam often get it wrong.",
 		Remedy: "Make the program that creates the message write one identifier in angle brackets, such as " +
 			"\"Message-ID: <20261121120000.4711@mail.example.net>\".",
-		Safe: checks.Reject, Strict: checks.Reject,
+		Safe: checks.Reject, Strict: checks.Reject, BounceWatch: true,
 	}
 	fromMissing = &checks.Reason{
 		ID:    "from-missing",
@@ -74,7 +74,7 @@ var (
 		Why: "The message does not say who wrote it. RFC 5322 section 3.6 requires a From field. Some mail servers remove a From " +
 			"field that is empty.",
 		Remedy: "Make the program that creates the message write a From field with the author's address.",
-		Safe:   checks.Reject, Strict: checks.Reject,
+		Safe:   checks.Reject, Strict: checks.Reject, BounceWatch: true,
 	}
 	fromInvalid = &checks.Reason{
 		ID:    "from-invalid",
@@ -84,7 +84,7 @@ var (
 			"message, and mail programs may show different authors.",
 		Remedy: "Write the author as in \"From: Jane Doe <jane@example.net>\". A display name with @, commas, colons or " +
 			"brackets in it must be in double quotes.",
-		Safe: checks.Watch, Strict: checks.Reject,
+		Safe: checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	fieldDuplicate = &checks.Reason{
 		ID:    "field-duplicate",

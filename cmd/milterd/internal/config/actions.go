@@ -26,13 +26,19 @@ func maxAction(r *checks.Reason) checks.Action {
 	return r.Most
 }
 
-// profileActions returns the actions of a profile by reason id.
-func profileActions(p checks.Profile, registry []checks.Info) map[string]checks.Action {
+// actionSet has the actions of one group of recipients.
+type actionSet struct {
+	byReason map[string]checks.Action // of every reason, by id
+	named    map[string]bool          // ids of the reasons that an actions section names; nil for none
+}
+
+// profileActions returns the actions of a profile.
+func profileActions(p checks.Profile, registry []checks.Info) actionSet {
 	actions := map[string]checks.Action{}
 	for _, r := range reasonsOf(registry) {
 		actions[r.ID] = min(p.Action(r), maxAction(r))
 	}
-	return actions
+	return actionSet{byReason: actions}
 }
 
 // profile parses the name of a profile.
@@ -48,8 +54,8 @@ func (c *compiler) profile(name, path string) checks.Profile {
 }
 
 // actions returns base with the actions of the section at path in place of its own.
-func (c *compiler) actions(base map[string]checks.Action, words map[string]word, path string) map[string]checks.Action {
-	out := maps.Clone(base)
+func (c *compiler) actions(base actionSet, words map[string]word, path string) actionSet {
+	out := actionSet{byReason: maps.Clone(base.byReason), named: maps.Clone(base.named)}
 	reasons := reasonsOf(c.registry)
 	for _, id := range slices.Sorted(maps.Keys(words)) {
 		if c.full() {
@@ -64,7 +70,11 @@ func (c *compiler) actions(base map[string]checks.Action, words map[string]word,
 		case ok && a > maxAction(reasons[i]):
 			c.failAt(sub, "%s is too severe for this reason; use %s at most", a, maxAction(reasons[i]))
 		case ok:
-			out[id] = a
+			out.byReason[id] = a
+			if out.named == nil {
+				out.named = map[string]bool{}
+			}
+			out.named[id] = true
 		}
 	}
 	return out
@@ -99,7 +109,7 @@ func (c *compiler) unknownReason(id, path string) {
 }
 
 // policies resolves the policies. general are the actions of everyone else.
-func (c *compiler) policies(general map[string]checks.Action) []checks.Policy {
+func (c *compiler) policies(general actionSet) []checks.Policy {
 	var out []checks.Policy
 	for i, p := range c.file.Policies {
 		path := fmt.Sprintf("policies[%d]", i)
@@ -114,9 +124,11 @@ func (c *compiler) policies(general map[string]checks.Action) []checks.Policy {
 		if c.given(path + ".profile") {
 			base = profileActions(c.profile(p.Profile, path+".profile"), c.registry)
 		}
+		actions := c.actions(base, p.Actions, path+".actions")
 		out = append(out, checks.Policy{
 			Recipients: c.recipients(p.Recipients, path+".recipients"),
-			Actions:    c.actions(base, p.Actions, path+".actions"),
+			Actions:    actions.byReason,
+			Named:      actions.named,
 			Forwarders: c.forwarders(p.Forwarders, path+".forwarders"),
 		})
 	}

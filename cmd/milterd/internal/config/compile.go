@@ -47,7 +47,8 @@ func (c *compiler) config() *Config {
 	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")
 	cfg.Policy = checks.Options{
-		Actions:  general,
+		Actions:  general.byReason,
+		Named:    general.named,
 		Policies: c.policies(general),
 		Exempt:   c.recipients(f.ExemptRecipients, "exempt_recipients"),
 		Trusted:  c.trusted(),

@@ -316,6 +316,7 @@ policies:
 				"rdns-missing": checks.Tempfail, "helo-mismatch": checks.Reject, "helo-syntax": checks.Off,
 				"sender-no-domain": checks.Tempfail, "everything-off": checks.Off, "field-8bit": checks.Watch,
 			},
+			Named: map[string]bool{"rdns-missing": true, "helo-mismatch": true, "helo-syntax": true},
 			Forwarders: checks.Forwarders{
 				Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Names:    []string{"lists.example.net"},
@@ -326,6 +327,7 @@ policies:
 				"rdns-missing": checks.Watch, "helo-mismatch": checks.Off, "helo-syntax": checks.Watch,
 				"sender-no-domain": checks.Watch, "everything-off": checks.Watch, "field-8bit": checks.Watch,
 			},
+			Named: map[string]bool{"helo-mismatch": true},
 		},
 	}
 	if got := cfg.Policy.Policies; !reflect.DeepEqual(got, want) {

@@ -1,0 +1,228 @@
+// Package dmarc evaluates Domain-based Message Authentication, Reporting, and Conformance, RFC 9989: whether SPF or DKIM
+// shows that a message comes from the domain in its From field, and what the owner of that domain asks for if not. Section
+// numbers in this package are those of RFC 9989.
+//
+// Start reading at Tree.Evaluate. A Tree finds records by walking up from a domain (walk.go), and ParseRecord parses them
+// (record.go).
+//
+// checks/facts takes the author domains and the identifiers from a message and remembers the Evaluation. The check dmarc has
+// the reasons that follow from it.
+//
+// The parser of github.com/emersion/go-msgauth/dmarc is not used: it knows RFC 7489 only and takes the first of two records.
+package dmarc
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+)
+
+// Result is a result of an evaluation, a word of RFC 8601 section 2.7.
+type Result string
+
+// The results.
+const (
+	None      Result = "none"      // there is no author domain, or no record for it
+	Pass      Result = "pass"      // an aligned identifier passes
+	Fail      Result = "fail"      // none does
+	TempError Result = "temperror" // the DNS did not answer, and the answer could have changed the result
+	PermError Result = "permerror" // there are too many author domains
+)
+
+// State is what SPF or DKIM found about an identifier.
+type State uint8
+
+// The states.
+const (
+	Failed  State = iota // it does not pass
+	Unknown              // the DNS did not answer, so it might pass
+	Passed
+)
+
+// Identifier is a domain that SPF or DKIM authenticates if it passes, section 4.4.
+type Identifier struct {
+	Method string // "spf" or "dkim"
+	Domain string // lower-case A-labels, no trailing dot
+	State  State
+}
+
+// Evaluation is the result for an author domain, and how it came about.
+type Evaluation struct {
+	Result       Result
+	Author       string       // author domain; empty if there is none, or with PermError
+	PolicyDomain string       // domain whose record applies; empty without record
+	Record       Record       // that record
+	Published    Policy       // what p=, sp= or np= of the record asks for
+	Applied      Policy       // Published, or the next weaker policy if the record has t=y
+	Aligned      []Identifier // those that align, whatever their state; with Pass only one that passes
+}
+
+// maxAuthors is the number of author domains that are evaluated, see section 11.5.
+const maxAuthors = 5
+
+// Evaluate evaluates a message with author domains (lower-case A-labels, no trailing dot, each once) and identifiers. Of
+// several results, the strictest is returned. The error is not nil if and only if the result is TempError.
+func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Identifier) (Evaluation, error) {
+	if len(authors) > maxAuthors {
+		return Evaluation{Result: PermError}, nil
+	}
+	strictest, strictestErr := Evaluation{Result: None}, error(nil)
+	for i, a := range authors {
+		e, err := t.evaluate(ctx, a, identifiers)
+		if i == 0 || e.rank() > strictest.rank() {
+			strictest, strictestErr = e, err
+		}
+	}
+	return strictest, strictestErr
+}
+
+// rank orders results by strictness. A failure of the DNS may hide a reject, but not a failure that is certain.
+func (e Evaluation) rank() int {
+	switch {
+	case e.Result == Pass:
+		return 0
+	case e.Result == None:
+		return 1
+	case e.Result == Fail && e.Applied == NoPolicy:
+		return 2
+	case e.Result == TempError:
+		return 3
+	default:
+		return 3 + int(e.Applied)
+	}
+}
+
+// evaluate evaluates one author domain.
+func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identifier) (Evaluation, error) {
+	e := Evaluation{Result: None, Author: author}
+	if !isName(author) {
+		return e, nil
+	}
+	found, err := t.policy(ctx, author)
+	if err != nil {
+		e.Result = TempError
+		return e, err
+	}
+	if !found.ok {
+		return e, nil
+	}
+	e.PolicyDomain, e.Record = found.domain, found.record
+	e.setPolicy(found.record.Subdomains)
+	err = t.align(ctx, &e, identifiers)
+	switch {
+	case e.Result == Pass:
+		return e, nil
+	case err == nil && author != e.PolicyDomain && e.Record.Nonexistent != e.Record.Subdomains:
+		err = t.useNonexistent(ctx, &e)
+	}
+	if err != nil {
+		e.Result = TempError
+		return e, err
+	}
+	e.Result = Fail
+	return e, nil
+}
+
+// setPolicy sets the policies. subdomains is that of the record for the author domain, if it is a subdomain.
+func (e *Evaluation) setPolicy(subdomains Policy) {
+	e.Published = subdomains
+	if e.Author == e.PolicyDomain {
+		e.Published = e.Record.Domain
+	}
+	e.Applied = e.Published
+	if e.Record.Testing {
+		e.Applied = e.Published.weaker()
+	}
+}
+
+// policy returns the node with the record for an author domain: that of the domain itself, of its organisational domain, or of
+// the public suffix above it (section 4.10.1).
+func (t *Tree) policy(ctx context.Context, author string) (node, error) {
+	t.load(ctx, []string{author})
+	own := t.found[author]
+	if own.ok || own.err != nil {
+		return own, own.err
+	}
+	org := t.organization(ctx, author)
+	if org.err != nil {
+		return node{}, org.err
+	}
+	places := []string{org.domain}
+	if org.suffix != "" {
+		places = append(places, org.suffix)
+	}
+	t.load(ctx, places) // the walk of a long name leaves some out
+	for _, place := range places {
+		if n := t.found[place]; n.ok || n.err != nil {
+			return n, n.err
+		}
+	}
+	return node{}, nil
+}
+
+// align finds the identifiers that align and sets the result if one passes. The error means that one might have.
+func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifier) error {
+	for _, id := range identifiers {
+		if id.State == Passed && id.Domain == e.Author {
+			e.Result, e.Aligned = Pass, []Identifier{id} // no other question matters
+			return nil
+		}
+	}
+	var missed error
+	for _, state := range []State{Passed, Unknown, Failed} {
+		for _, id := range identifiers {
+			if id.State != state {
+				continue
+			}
+			aligned, err := t.alignsWith(ctx, e, id)
+			switch {
+			case err != nil && state != Failed && missed == nil:
+				missed = err
+			case aligned && state == Passed:
+				e.Result, e.Aligned = Pass, []Identifier{id}
+				return nil
+			case aligned:
+				e.Aligned = append(e.Aligned, id)
+				if state == Unknown && missed == nil {
+					missed = fmt.Errorf("%s of %s: the DNS did not answer", id.Method, id.Domain)
+				}
+			}
+		}
+	}
+	return missed
+}
+
+// alignsWith reports whether an identifier aligns with the author domain, section 4.4. With an error it is false and might be
+// true.
+func (t *Tree) alignsWith(ctx context.Context, e *Evaluation, id Identifier) (bool, error) {
+	strict := e.Record.StrictDKIM
+	if id.Method == "spf" {
+		strict = e.Record.StrictSPF
+	}
+	if id.Domain == e.Author || strict || !related(e.Author, id.Domain) {
+		return id.Domain == e.Author, nil
+	}
+	org := t.organization(ctx, e.Author)
+	if org.err != nil {
+		return false, org.err
+	}
+	return t.under(ctx, org, id.Domain)
+}
+
+// useNonexistent applies np= if the author domain does not exist, section 4.7. A domain exists if any name server says so:
+// some answer NXDOMAIN for all types but A.
+func (t *Tree) useNonexistent(ctx context.Context, e *Evaluation) error {
+	for _, res := range checks.LookupAll(ctx, t.dns, checks.Ask(e.Author, dns.TypeMX), checks.Ask(e.Author, dns.TypeA)) {
+		if res.Err != nil {
+			return fmt.Errorf("whether %s exists: %w", e.Author, res.Err)
+		}
+		if !res.NXDomain || len(res.Records) > 0 {
+			return nil
+		}
+	}
+	e.setPolicy(e.Record.Nonexistent)
+	return nil
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"milterd/checks"
 )
 
 // PoolName reports whether a host name is one that networks give to the addresses of a pool: it spells the address, or looks
@@ -13,6 +15,14 @@ import (
 // never vouches for a client.
 func PoolName(a netip.Addr, name string) bool {
 	return spelled(a, name) || DynamicWord(a, name, nil) != ""
+}
+
+type poolKey struct{ name string }
+
+// IsPoolName reports whether a name of the client is a PoolName, and remembers it for the connection.
+func IsPoolName(r *checks.Request, name string) bool {
+	is, _ := checks.Remember(r, checks.Connect, poolKey{name}, func() (bool, error) { return PoolName(r.Client, name), nil })
+	return is
 }
 
 // DynamicWord returns the pool word for which a host name looks dynamically assigned, or "". The labels below the

@@ -100,12 +100,12 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 	}
 	names, errNames := Iprev(ctx, env, r)
 	for _, n := range names.Confirmed {
-		if org := OrgDomain(n); org != "" && !PoolName(r.Client, n) {
+		if org := OrgDomain(n); org != "" && !IsPoolName(r, n) {
 			id.Domain = org
 			return id, nil
 		}
 	}
-	isPool := func(name string) bool { return PoolName(r.Client, name) }
+	isPool := func(name string) bool { return IsPoolName(r, name) }
 	if slices.ContainsFunc(names.PTR[:min(len(names.PTR), maxHosts)], isPool) {
 		a := r.Client.Unmap().WithZone("")
 		id.Network = netip.PrefixFrom(a, a.BitLen())
@@ -160,7 +160,7 @@ func verify(ctx context.Context, env checks.Env, r *checks.Request) (bool, error
 		return false, nil
 	}
 	named, errNames := ClientNamed(ctx, env, r, func(n string) bool {
-		return checks.Under(n, domain) && !PoolName(r.Client, n)
+		return checks.Under(n, domain) && !IsPoolName(r, n)
 	})
 	if named {
 		return true, nil

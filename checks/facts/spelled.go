@@ -33,10 +33,12 @@ func spelled(a netip.Addr, name string) bool {
 
 func spelled4(addr [4]byte, name string) bool {
 	numbers, long := decimalNumbers(name)
-	whole := strconv.FormatUint(uint64(binary.BigEndian.Uint32(addr[:])), 10)
-	joined := strings.ReplaceAll(netip.AddrFrom4(addr).String(), ".", "")
-	if slices.Contains(long, whole) || slices.Contains(long, joined) {
-		return true
+	if len(long) > 0 {
+		whole := strconv.FormatUint(uint64(binary.BigEndian.Uint32(addr[:])), 10)
+		joined := strings.ReplaceAll(netip.AddrFrom4(addr).String(), ".", "")
+		if slices.Contains(long, whole) || slices.Contains(long, joined) {
+			return true
+		}
 	}
 	var forward, sorted [4]int
 	for i, b := range addr {
@@ -56,9 +58,16 @@ func spelled4(addr [4]byte, name string) bool {
 			}
 		}
 	}
+	return spelledHex(addr, name)
+}
+
+// spelledHex reports whether a name contains the four bytes in hexadecimal, in order or reversed.
+func spelledHex(addr [4]byte, name string) bool {
+	var forward, backward [8]byte
+	hex.Encode(forward[:], addr[:])
+	hex.Encode(backward[:], []byte{addr[3], addr[2], addr[1], addr[0]})
 	digits := withoutSeparators(name)
-	reversed := [4]byte{addr[3], addr[2], addr[1], addr[0]}
-	return strings.Contains(digits, hex.EncodeToString(addr[:])) || strings.Contains(digits, hex.EncodeToString(reversed[:]))
+	return strings.Contains(digits, string(forward[:])) || strings.Contains(digits, string(backward[:]))
 }
 
 func spelled6(a netip.Addr, name string) bool {

@@ -116,7 +116,7 @@ func (c *check) nameUnderDomain(ctx context.Context, r *checks.Request) (naming,
 	for _, n := range names.Confirmed {
 		switch {
 		case !under(n):
-		case facts.PoolName(r.Client, n):
+		case facts.IsPoolName(r, n):
 			found = poolName
 		default:
 			return ownName, nil

@@ -1,0 +1,157 @@
+package facts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/idna"
+
+	"milterd/checks"
+	"milterd/headers"
+)
+
+// Authors are the authors of a message, as its From fields name them. The zero value is a message without From field, or one
+// whose From fields have no address, such as "MAILER-DAEMON <>".
+type Authors struct {
+	Mailboxes []headers.Mailbox // in order
+	Domains   []string          // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
+	Invalid   []string          // domains as written that cannot be in the DNS; address literals are not among them
+}
+
+// maxAuthorDomains is the number of author domains that are kept. DMARC evaluates five, so six show that there are too many.
+const maxAuthorDomains = 6
+
+type authorsKey struct{}
+
+// MessageAuthors returns the authors of the message and remembers them for the transaction. It is for the stage EndOfHeader
+// and later ones.
+//
+// All From fields count: of several, a reader may see any. In a field that cannot be parsed, whatever follows an "@" counts as
+// a domain, as a mail program may show it.
+func MessageAuthors(r *checks.Request) Authors {
+	a, _ := checks.Remember(r, checks.EndOfHeader, authorsKey{}, func() (Authors, error) { return authorsOf(r.Envelope.Header), nil })
+	return a
+}
+
+func authorsOf(header []headers.Field) Authors {
+	var a Authors
+	for _, field := range header {
+		if !field.Is("From") {
+			continue
+		}
+		mailboxes, err := headers.ParseMailboxList(field.Value)
+		if len(mailboxes) == 0 && err != nil {
+			for _, domain := range looseDomains(field.Value) {
+				a.add(domain)
+			}
+		}
+		for _, m := range mailboxes {
+			a.add(m.Domain)
+		}
+		a.Mailboxes = append(a.Mailboxes, mailboxes...)
+	}
+	return a
+}
+
+// add adds the domain of an address.
+func (a *Authors) add(text string) {
+	if strings.HasPrefix(text, "[") {
+		return
+	}
+	list, domain := &a.Domains, ASCIIDomain(text)
+	if domain == "" {
+		list, domain = &a.Invalid, text
+	}
+	if len(*list) < maxAuthorDomains && !slices.Contains(*list, domain) {
+		*list = append(*list, domain)
+	}
+}
+
+// looseDomains returns what follows each "@" of a text and could be a domain.
+func looseDomains(text string) []string {
+	var list []string
+	for {
+		_, after, found := strings.Cut(text, "@")
+		if !found {
+			return list
+		}
+		end := strings.IndexFunc(after, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
+		if end < 0 {
+			end = len(after)
+		}
+		if domain := strings.Trim(after[:end], "."); domain != "" && len(list) < maxAuthorDomains {
+			list = append(list, domain)
+		}
+		text = after
+	}
+}
+
+// isNameByte reports whether an ASCII character may be in a domain name.
+func isNameByte(c byte) bool {
+	lower := c | 0x20
+	return c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || lower >= 'a' && lower <= 'z'
+}
+
+// ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dot. It returns "" if the domain
+// cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
+func ASCIIDomain(text string) string {
+	domain := text
+	if strings.ContainsFunc(domain, func(c rune) bool { return c >= 0x80 }) {
+		if !utf8.ValidString(domain) {
+			return ""
+		}
+		ascii, err := idna.Lookup.ToASCII(domain)
+		if err != nil {
+			ascii, err = idna.Punycode.ToASCII(strings.ToLower(domain))
+		}
+		if err != nil {
+			return ""
+		}
+		domain = ascii
+	}
+	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+	if err := headers.CheckDomain(domain); err != nil {
+		if fault, ok := errors.AsType[*headers.SyntaxError](err); !ok || !fault.Lax {
+			return ""
+		}
+	}
+	return domain
+}
+
+// ReceivesMail reports whether a domain has MX or address records. A null MX counts as none, RFC 7505.
+func ReceivesMail(ctx context.Context, env checks.Env, domain string) (bool, error) {
+	a, err := env.DNS.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
+	if err != nil {
+		return false, fmt.Errorf("mail hosts of %s: %w", domain, err)
+	}
+	m := mxOf(a, domain)
+	if len(checks.RecordsOf[*dns.MX](a)) > 0 {
+		return !m.Null, nil
+	}
+	var failed error
+	for _, res := range checks.LookupAll(ctx, env.DNS, addressQuestions(m.Hosts)...) {
+		if len(checks.Addresses(res.Answer)) > 0 {
+			return true, nil
+		}
+		if res.Err != nil {
+			failed = fmt.Errorf("addresses of %s: %w", domain, res.Err)
+		}
+	}
+	return false, failed
+}
+
+// PrefetchReceivesMail returns the questions of ReceivesMail.
+func PrefetchReceivesMail(domain string) []checks.Query {
+	addresses := func(a checks.Answer) []checks.Query {
+		if len(checks.RecordsOf[*dns.MX](a)) > 0 {
+			return nil
+		}
+		return queries(addressQuestions([]MXHost{{Name: domain}}))
+	}
+	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: authorsKey{}}}
+}

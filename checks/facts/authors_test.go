@@ -1,0 +1,134 @@
+package facts_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/facts"
+	"milterd/headers"
+)
+
+// authors returns the authors of a message with From fields of the given values.
+func authors(t testing.TB, values ...string) facts.Authors {
+	t.Helper()
+	header := []headers.Field{{Name: "Subject", Value: " From: no@example.com"}}
+	for _, v := range values {
+		header = append(header, headers.Field{Name: "From", Value: v})
+	}
+	return facts.MessageAuthors(checktest.Session{Header: header}.Request(t))
+}
+
+func TestMessageAuthors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		from    []string
+		domains string
+		invalid string
+	}{
+		{"no field", nil, "", ""},
+		{"an address", []string{" jane@example.com"}, "example.com", ""},
+		{"a name and an address", []string{" Jane <jane@example.com>"}, "example.com", ""},
+		{"capitals and a dot at the end", []string{" jane@Mail.EXAMPLE.com."}, "mail.example.com", ""},
+		{"folded", []string{" Jane Doe\n <jane@example.com>"}, "example.com", ""},
+		{"a comment in the domain", []string{" jane@example(a@b.example).com"}, "example.com", ""},
+		{"an address in the name", []string{` "jane@example.net" <jane@example.com>`}, "example.com", ""},
+		{"two of one domain", []string{" jane@example.com, joe@EXAMPLE.com"}, "example.com", ""},
+		{"two domains", []string{" a@bank.example, b@evil.example"}, "bank.example evil.example", ""},
+		{"two fields", []string{" a@bank.example", " b@evil.example"}, "bank.example evil.example", ""},
+		{"a second field that is empty", []string{" a@bank.example", ""}, "bank.example", ""},
+		{"a group", []string{" us: jane@example.com, joe@example.net;"}, "example.com example.net", ""},
+		{"an empty group", []string{" undisclosed:;"}, "", ""},
+		{"a bounce without address", []string{" MAILER-DAEMON <>"}, "", ""},
+		{"a bounce with a word", []string{" MAILER-DAEMON"}, "", ""},
+		{"an address literal", []string{" jane@[192.0.2.1]"}, "", ""},
+		{"U-labels", []string{" jane@bücher.example"}, "xn--bcher-kva.example", ""},
+		{"U-labels in capitals", []string{" jane@BÜCHER.example"}, "xn--bcher-kva.example", ""},
+		{"A-labels and U-labels of one domain", []string{" jane@bücher.example, joe@xn--bcher-kva.example"}, "xn--bcher-kva.example", ""},
+		{"wide characters", []string{" jane@ｅxample。com"}, "example.com", ""},
+		{"emoji", []string{" jane@i❤.example"}, "xn--i-7iq.example", ""},
+		{"Latin-1", []string{" jane@b\xfccher.example"}, "", "b\xfccher.example"},
+		{"an underscore", []string{" jane@a_b.example.com"}, "a_b.example.com", ""},
+		{"a character that no domain has", []string{" jane@exam!ple.com"}, "", "exam!ple.com"},
+		{"an encoded-word as domain", []string{" jane@=?utf-8?q?example.com?="}, "", "=?utf-8?q?example.com?="},
+		{"a field that cannot be parsed", []string{" ceo@bank.example <jane@example.com> (oops"}, "bank.example example.com", ""},
+		{"an address without end", []string{" <ceo@bank.example"}, "bank.example", ""},
+		{"more than six", []string{" a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, a@f.example, a@g.example"},
+			"a.example b.example c.example d.example e.example f.example", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := authors(t, c.from...)
+			if got := strings.Join(a.Domains, " "); got != c.domains {
+				t.Errorf("domains %q, want %q", got, c.domains)
+			}
+			if got := strings.Join(a.Invalid, " "); got != c.invalid {
+				t.Errorf("invalid %q, want %q", got, c.invalid)
+			}
+		})
+	}
+}
+
+// FuzzAuthors tests that author domains can be asked for, and that an address in a second From field is never lost.
+func FuzzAuthors(f *testing.F) {
+	for _, s := range []string{
+		" Jane <jane@example.com>", " a@bank.example, b@evil.example", " MAILER-DAEMON <>", " us:a@b.example;", " jane@bücher.example",
+		" ceo@bank.example <jane@example.com> (oops", " \"@\" <@a:b@c>", " =?utf-8?q?a@b.example?= <a@[192.0.2.1]>", "\xff@\xff.", "<a@xn--.example>",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, from string) {
+		a := authors(t, from)
+		for _, domain := range a.Domains {
+			err := headers.CheckDomain(domain)
+			if fault, ok := err.(*headers.SyntaxError); ok && !fault.Lax || domain != strings.ToLower(domain) || strings.HasSuffix(domain, ".") {
+				t.Errorf("%q: %q: %v", from, domain, err)
+			}
+		}
+		if len(a.Domains) > 6 || len(a.Invalid) > 6 {
+			t.Errorf("%q: %q, %q", from, a.Domains, a.Invalid)
+		}
+		both := authors(t, " a@bank.example", from)
+		if !slices.Contains(both.Domains, "bank.example") {
+			t.Errorf("%q hides the first field: %q", from, both.Domains)
+		}
+	})
+}
+
+func TestReceivesMail(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, `
+mx.example MX 10 gone.example.net
+null.example MX 0 .
+a.example A 192.0.2.1
+aaaa.example AAAA 2001:db8::1
+text.example TXT x
+!SERVFAIL broken.example
+!SERVFAIL noaddress.example A
+noaddress.example TXT x`)
+	for _, c := range []struct {
+		domain     string
+		want, fail bool
+	}{
+		{"mx.example", true, false},
+		{"null.example", false, false},
+		{"a.example", true, false},
+		{"aaaa.example", true, false},
+		{"text.example", false, false},
+		{"gone.example", false, false},
+		{"broken.example", false, true},
+		{"noaddress.example", false, true},
+	} {
+		t.Run(c.domain, func(t *testing.T) {
+			t.Parallel()
+			rec := &checktest.Recorder{Resolver: env.DNS}
+			got, err := facts.ReceivesMail(t.Context(), checks.Env{DNS: rec}, c.domain)
+			if got != c.want || (err != nil) != c.fail {
+				t.Errorf("%t, %v", got, err)
+			}
+		})
+	}
+}

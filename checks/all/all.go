@@ -6,6 +6,7 @@ package all
 import (
 	"milterd/checks"
 	"milterd/checks/access"
+	"milterd/checks/author"
 	"milterd/checks/callout"
 	"milterd/checks/correspondents"
 	"milterd/checks/counters"
@@ -22,5 +23,5 @@ import (
 // Checks are all checks, in the order in which they run: of several refusals, the first one answers. It must not be changed.
 var Checks = []checks.Info{
 	access.Info, counters.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, mxplus.Info, correspondents.Info, msgfields.Info,
-	callout.Info, greylist.Info,
+	author.Info, callout.Info, greylist.Info,
 }

@@ -1,0 +1,177 @@
+// Package author checks the authors of a message, which are all that a reader sees of its sender: the addresses in the From
+// field (RFC 5322 section 3.6.2), their domains, and the names beside them.
+//
+// facts.MessageAuthors parses the field. The syntax of the field itself is for the check msgfields, and whether the message
+// comes from the domain for the check dmarc. reasons.go has the reasons. Start with Check.
+package author
+
+import (
+	"context"
+	"io"
+	"mime"
+	"strings"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/headers"
+)
+
+// Info describes the check.
+var Info = checks.Define(checks.Info{
+	Name: "author",
+	Doc: "Looks at the authors that the From field names: whether they are of one domain, whether the domain can receive mail, " +
+		"and whether the display name claims another address.",
+	Stages:  []checks.Stage{checks.EndOfHeader},
+	Reasons: []*checks.Reason{multiple, noDomain, encoded, display},
+	Public:  true,
+}, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
+	return &check{env}, nil
+})
+
+type check struct{ env checks.Env }
+
+// maxDomains is the number of author domains that are looked up. It bounds the DNS questions that a message can cause.
+const maxDomains = 5
+
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	if r.Stage != checks.EndOfHeader || !r.Used(noDomain) {
+		return nil
+	}
+	var queries []checks.Query
+	for _, domain := range lookedUp(r) {
+		queries = append(queries, facts.PrefetchReceivesMail(domain)...)
+	}
+	return queries
+}
+
+// lookedUp returns the author domains that are looked up.
+func lookedUp(r *checks.Request) []string {
+	domains := facts.MessageAuthors(r).Domains
+	return domains[:min(len(domains), maxDomains)]
+}
+
+// Check implements checks.Check.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	a := facts.MessageAuthors(r)
+	var verdicts []checks.Verdict
+	if len(a.Domains)+len(a.Invalid) > 1 {
+		verdicts = append(verdicts, checks.Verdict{Reason: multiple, Detail: map[string]string{
+			"author_domains": strings.Join(append(a.Domains[:len(a.Domains):len(a.Domains)], a.Invalid...), ", "),
+		}})
+	}
+	without, err := c.withoutHost(ctx, r, a)
+	if without != "" {
+		verdicts = append(verdicts, checks.Verdict{Reason: noDomain, Detail: map[string]string{"author_domain": without}})
+	}
+	if address := encodedAddress(r.Envelope.Header, a.Mailboxes); address != "" {
+		verdicts = append(verdicts, checks.Verdict{Reason: encoded, Detail: map[string]string{"from": address}})
+	}
+	if claimed, m := claimedAddress(a.Mailboxes); claimed != "" {
+		verdicts = append(verdicts, checks.Verdict{Reason: display, Detail: map[string]string{
+			"claimed": claimed, "from": m.Local + "@" + m.Domain,
+		}})
+	}
+	return verdicts, err
+}
+
+// withoutHost returns the first author domain that has neither MX nor address records, or "". With an error there may be one.
+func (c *check) withoutHost(ctx context.Context, r *checks.Request, a facts.Authors) (string, error) {
+	if !r.Used(noDomain) {
+		return "", nil
+	}
+	if len(a.Invalid) > 0 {
+		return a.Invalid[0], nil
+	}
+	var failed error
+	for _, domain := range lookedUp(r) {
+		ok, err := facts.ReceivesMail(ctx, c.env, domain)
+		if err != nil {
+			failed = err
+			continue
+		}
+		if !ok {
+			return domain, nil
+		}
+	}
+	return "", failed
+}
+
+// encodedAddress returns an address of a From field that has an encoded-word, RFC 2047 section 2, or "". If a field cannot be
+// parsed, it is what stands between angle brackets.
+func encodedAddress(header []headers.Field, mailboxes []headers.Mailbox) string {
+	for _, m := range mailboxes {
+		if hasEncodedWord(m.Local) || hasEncodedWord(m.Domain) {
+			return m.Local + "@" + m.Domain
+		}
+	}
+	if len(mailboxes) > 0 {
+		return ""
+	}
+	for _, field := range header {
+		if !field.Is("From") {
+			continue
+		}
+		_, address, _ := strings.Cut(field.Value, "<")
+		if address, _, _ = strings.Cut(address, ">"); hasEncodedWord(address) {
+			return strings.TrimSpace(address)
+		}
+	}
+	return ""
+}
+
+// hasEncodedWord reports whether a text has something of the form =?charset?encoding?text?=.
+func hasEncodedWord(s string) bool {
+	_, s, found := strings.Cut(s, "=?")
+	for range 2 {
+		if found {
+			_, s, found = strings.Cut(s, "?")
+		}
+	}
+	return found && strings.Contains(s, "?=")
+}
+
+// claimedAddress returns the first address in a display name that is of another organisation than the mailbox, and the mailbox.
+// It returns "" if there is none.
+func claimedAddress(mailboxes []headers.Mailbox) (string, headers.Mailbox) {
+	for _, m := range mailboxes {
+		for _, word := range addressesIn(m.Name) {
+			_, domain, _ := strings.Cut(word, "@")
+			if claimed, own := facts.ASCIIDomain(domain), facts.ASCIIDomain(m.Domain); claimed != "" && organization(claimed) != organization(own) {
+				return word, m
+			}
+		}
+	}
+	return "", headers.Mailbox{}
+}
+
+// organization returns the organisational domain, or the domain itself if it is a public suffix.
+func organization(domain string) string {
+	if org := facts.OrgDomain(domain); org != "" {
+		return org
+	}
+	return domain
+}
+
+// decoder takes text in an unknown charset as it is: most have ASCII for the characters of an address.
+var decoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
+
+// addressesIn returns the addresses in a display name, whose encoded words it decodes.
+func addressesIn(name string) []string {
+	if decoded, err := decoder.DecodeHeader(name); err == nil {
+		name = decoded
+	}
+	var list []string
+	for word := range strings.FieldsFuncSeq(name, isBetween) {
+		local, domain, ok := strings.Cut(word, "@")
+		if domain = strings.Trim(domain, "."); ok && local != "" && strings.Contains(domain, ".") {
+			list = append(list, local+"@"+domain)
+		}
+	}
+	return list
+}
+
+// isBetween reports whether a character can stand beside an address in a display name, but not in it.
+func isBetween(c rune) bool {
+	return c <= ' ' || c == 0xa0 || strings.ContainsRune(`"'<>()[]{}:;,|/\`, c)
+}

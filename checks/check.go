@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -29,11 +30,17 @@ type Info struct {
 	Reasons      []*Reason // all that it may return, in order of precedence
 	NotForwarded bool      // skipped for mail that a forwarder of the recipient passes on, see Forwarders
 	Vouches      bool      // runs even if all its reasons are off, as it may return a Vouch
+	Body         bool      // it needs the body of signed messages, see Options.Body
 	Public       bool      // its questions are about the sender's own names, so the sender's pages may show them
 	Default      any       // settings: a struct with yaml and doc tags; set by Define
 
 	// New returns the configured check. decode fills the struct it receives, which holds the defaults.
 	New func(decode func(settings any) error, env Env) (Check, error)
+}
+
+// runsAfter reports whether the check runs at a stage after st.
+func (i Info) runsAfter(st Stage) bool {
+	return slices.ContainsFunc(i.Stages, func(own Stage) bool { return own > st })
 }
 
 // Define completes an Info with the check's settings, whose defaults are given, and its constructor.
@@ -68,6 +75,8 @@ type Env struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Registry Registry // of domains; nil: their age is not looked up
+
+	Signatures int // DKIM signatures of a message that are verified at most; 0: DKIM and DMARC are not evaluated
 }
 
 // Site is the mail site that milterd protects.

@@ -21,11 +21,11 @@ func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
 		if run.anyAccepted(func(r *rcptState) bool { return r.vouch >= SkipAll }) {
 			return Decision{Partial: true} // the vouch of any recipient holds for the message
 		}
-		t := p.general
-		if first := firstAccepted(run.session.Envelope.Rcpts); first != nil {
-			t = p.tableFor(first.Address)
+		t, rcpts := p.general, run.session.Envelope.Rcpts
+		if first := firstAccepted(rcpts); first >= 0 {
+			t = p.tableFor(rcpts[first].Address)
 		}
-		return run.decide(ctx, t, EndOfHeader, EndOfHeader)
+		return run.decide(ctx, t, EndOfHeader, EndOfMessage)
 	}
 }
 
@@ -39,7 +39,7 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 		return d
 	}
 	current := len(rcpts) - 1
-	if first := firstAccepted(rcpts[:current]); d.Reply == nil && first != nil && p.tableFor(first.Address).header != t.header {
+	if first := firstAccepted(rcpts[:current]); d.Reply == nil && first >= 0 && run.differ(first, current) {
 		run.refuse(&d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
 	}
 	if d.Reply != nil {
@@ -48,12 +48,17 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 	return d
 }
 
-// firstAccepted returns the first recipient that was not refused, or nil.
-func firstAccepted(rcpts []Recipient) *Recipient {
-	if i := slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" }); i >= 0 {
-		return &rcpts[i]
-	}
-	return nil
+// differ reports whether two recipients cannot share a message: their enforced actions at EndOfHeader or EndOfMessage
+// differ, or the client is a forwarder of only one of them and the body is checked.
+func (run *Run) differ(i, j int) bool {
+	p, rcpts := run.pipeline, run.session.Envelope.Rcpts
+	return p.tableFor(rcpts[i].Address).message != p.tableFor(rcpts[j].Address).message ||
+		p.NeedsBody() && run.rcpt(i).forwarded != run.rcpt(j).forwarded
+}
+
+// firstAccepted returns the index of the first recipient that was not refused, or -1.
+func firstAccepted(rcpts []Recipient) int {
+	return slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" })
 }
 
 // anyAccepted reports whether match returns true for a recipient that was not refused.
@@ -74,9 +79,9 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 	if n := len(run.session.Envelope.Rcpts); last == RcptTo && n > 0 {
 		run.rcpt(n - 1).forwarded = forwarded
 	}
-	mayPass := last == EndOfHeader && run.anyAccepted(func(r *rcptState) bool { return r.mayPass })
+	mayPass := last == EndOfMessage && run.anyAccepted(func(r *rcptState) bool { return r.mayPass })
 	d := Decision{Partial: forwarded || mayForward || t.partial}
-	failed := "" // the last check that failed
+	failed, failedAt := "", last // the last check that failed
 	for i, inst := range p.instances {
 		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
 			continue
@@ -88,7 +93,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 			}
 			f := run.find(ctx, step{check: i, stage: st})
 			if f.err != nil {
-				failed = inst.Info.Name
+				failed, failedAt = inst.Info.Name, max(st, min(last, EndOfHeader))
 				d.fail(inst.Info.Name, st, f)
 			}
 			run.addVouches(f.verdicts, st)
@@ -106,7 +111,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 		}
 	}
 	if failed != "" && p.opts.OnError == Tempfail {
-		run.refuse(&d, Outcome{Check: failed, Stage: last, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
+		run.refuse(&d, Outcome{Check: failed, Stage: failedAt, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
 	}
 	return d
 }
@@ -204,10 +209,10 @@ func (run *Run) refuse(d *Decision, o Outcome) {
 	d.Outcomes = append(d.Outcomes, o)
 }
 
-// affected returns the index of the first recipient that a verdict at a stage applies to; it applies to all after it too. At
-// EndOfHeader these are all recipients, before it only the last.
+// affected returns the index of the first recipient that a verdict at a stage applies to; it applies to all after it too.
+// From EndOfHeader on these are all recipients, before it only the last.
 func (run *Run) affected(st Stage) int {
-	if n := len(run.session.Envelope.Rcpts); st != EndOfHeader && n > 0 {
+	if n := len(run.session.Envelope.Rcpts); st < EndOfHeader && n > 0 {
 		return n - 1
 	}
 	return 0

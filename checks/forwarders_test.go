@@ -103,6 +103,6 @@ func TestForwardedHeader(t *testing.T) {
 		talk.mail("a@example.net")
 		want(t, client+": accepted", code(talk.rcpt("u@example.org")), "")
 		want(t, client+": refused", code(talk.rcpt("bad@example.org")), "550 5.7.1 bad")
-		want(t, client+": header", code(talk.header()), header)
+		want(t, client+": header", code(talk.message()), header)
 	}
 }

@@ -91,8 +91,9 @@ func (t talk) rcpt(to string) checks.Decision {
 	return t.run.Judge(context.Background(), checks.RcptTo)
 }
 
-func (t talk) header() checks.Decision {
-	return t.run.Judge(context.Background(), checks.EndOfHeader)
+func (t talk) message() checks.Decision {
+	t.run.BeginBody()
+	return t.run.Judge(context.Background(), checks.EndOfMessage)
 }
 
 // code returns the codes and the reason of a reply, or "".

@@ -132,7 +132,7 @@ func BenchmarkPipeline(b *testing.B) {
 		talk := begin(p, "192.0.2.9")
 		talk.mail("a@example.net")
 		talk.rcpt("u@example.org")
-		if d := talk.header(); d.Reply != nil {
+		if d := talk.message(); d.Reply != nil {
 			b.Fatal(d.Reply)
 		}
 	}

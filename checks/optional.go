@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Prefetcher is implemented by a Check that knows its DNS questions before it runs. Prefetch is called at Connect, Helo and
-// MailFrom, see r.Stage. It must be pure: the same session gives the same questions.
+// Prefetcher is implemented by a Check that knows its DNS questions before it runs. Prefetch is called at Connect, Helo,
+// MailFrom and EndOfHeader, see r.Stage. It must be pure: the same session gives the same questions. At EndOfHeader it is
+// called for every message, before that not for a client, HELO name and reverse-path that it was called for lately.
 type Prefetcher interface {
 	Prefetch(r *Request) []Query
 }
@@ -31,7 +32,7 @@ type EventKind uint8
 
 // The events.
 const (
-	Refused      EventKind = iota // milterd refused: at RcptTo the last recipient, at MailFrom and EndOfHeader the transaction
+	Refused      EventKind = iota // milterd refused: at RcptTo the last recipient, at MailFrom and EndOfMessage the transaction
 	BadRecipient                  // the MTA refused the last recipient; Recipient.Refused has its enhanced status code
 	Accepted                      // the end of a message that milterd lets in
 	Reset                         // the client abandoned a transaction with RSET and began another

@@ -26,6 +26,7 @@ type Pipeline struct {
 	used        map[*Reason]bool // reasons that are on for any recipient
 	prefetchers []Prefetcher
 	observers   []Observer
+	needsBody   bool // of any message
 	announced   recentSet
 	maintaining []atomic.Bool // by check, see Maintain
 }
@@ -48,9 +49,9 @@ var (
 	}
 	policiesDiffer = &Reason{
 		ID:     "policies-differ",
-		Reply:  Reply{Code: 452, Enhanced: "4.5.3", Text: "{rcpt} has other rules for message headers than the recipients before, please send to it separately"},
-		When:   "a recipient's enforced header reasons are others than those of the first accepted recipient",
-		Why:    "The recipients of one message share one header section, but these recipients have different rules for it.",
+		Reply:  Reply{Code: 452, Enhanced: "4.5.3", Text: "{rcpt} has other rules for messages than the recipients before, please send to it separately"},
+		When:   "a recipient's enforced header or message reasons are others than those of the first accepted recipient",
+		Why:    "The recipients of one message share its header section and body, but these recipients have different rules for them.",
 		Remedy: "Nothing: your server sends the message to the remaining recipients by itself (RFC 5321 section 4.5.3.1.10).",
 		Safe:   Tempfail, Strict: Tempfail,
 	}
@@ -69,6 +70,7 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		if !p.runs(i) {
 			continue
 		}
+		p.needsBody = p.needsBody || inst.Info.Body && opts.Body != nil
 		if o, ok := inst.Check.(Observer); ok {
 			p.observers = append(p.observers, o)
 		}
@@ -138,12 +140,15 @@ func (p *Pipeline) RepliesAt(st Stage) bool {
 		return p.opts.ReplyAt == MailFrom
 	case RcptTo:
 		return true
-	case EndOfHeader:
-		return p.Needs(EndOfHeader)
+	case EndOfMessage:
+		return p.Needs(EndOfHeader) || p.Needs(EndOfMessage)
 	default:
 		return false
 	}
 }
+
+// NeedsBody reports whether Run.BeginBody may return a writer.
+func (p *Pipeline) NeedsBody() bool { return p.needsBody }
 
 // TraceFields returns Options.TraceFields.
 func (p *Pipeline) TraceFields() TraceFields { return p.opts.TraceFields }

@@ -70,7 +70,7 @@ func TestChecksRunOncePerScope(t *testing.T) {
 		talk.mail(from)
 		talk.rcpt("u@example.org")
 		talk.rcpt("v@example.org")
-		talk.header()
+		talk.message()
 	}
 	talk.helo("other.example.net")
 	talk.mail("a@example.net")
@@ -215,7 +215,7 @@ func TestExemptRecipients(t *testing.T) {
 		want(t, to, code(talk.rcpt(to)), "")
 	}
 	want(t, "another", code(talk.rcpt("y@example.org")), "550 5.7.1 a")
-	want(t, "header", code(talk.header()), "")
+	want(t, "message", code(talk.message()), "")
 }
 
 func TestPolicies(t *testing.T) {
@@ -227,7 +227,7 @@ func TestPolicies(t *testing.T) {
 	talk.mail("a@example.net")
 	want(t, "bob", code(talk.rcpt("bob@example.org")), "")
 	want(t, "alice", code(talk.rcpt("alice@example.org")), "550 5.7.1 a")
-	want(t, "header", code(talk.header()), "550 5.7.1 h")
+	want(t, "message", code(talk.message()), "550 5.7.1 h")
 }
 
 func TestPoliciesDiffer(t *testing.T) {
@@ -245,13 +245,13 @@ func TestPoliciesDiffer(t *testing.T) {
 	want(t, "equal rules join", code(talk.rcpt("carol@example.org")), "")
 	want(t, "postmaster comes alone", code(talk.rcpt("postmaster@example.org")), "452 4.5.3 policies-differ")
 	want(t, "its own reason goes before", code(talk.rcpt("bob@example.org")), "550 5.7.1 a")
-	want(t, "adding postmaster switches nothing off", code(talk.header()), "550 5.7.1 h")
+	want(t, "adding postmaster switches nothing off", code(talk.message()), "550 5.7.1 h")
 
 	talk.mail("a@example.net")
 	want(t, "postmaster alone", code(talk.rcpt("postmaster@example.org")), "")
 	want(t, "a refused one does not count as the first", talk.s.Envelope.Rcpts[0].Refused, "")
 	want(t, "others wait", code(talk.rcpt("alice@example.org")), "452 4.5.3 policies-differ")
-	want(t, "header", code(talk.header()), "")
+	want(t, "message", code(talk.message()), "")
 }
 
 func TestReplyAtMail(t *testing.T) {
@@ -280,7 +280,7 @@ func TestOffChecksDoNotRun(t *testing.T) {
 	t.Parallel()
 	f := newFake("one", []checks.Stage{checks.EndOfHeader}, reason("a"))
 	off := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f)
-	if off.Needs(checks.EndOfHeader) || off.RepliesAt(checks.EndOfHeader) {
+	if off.Needs(checks.EndOfHeader) || off.RepliesAt(checks.EndOfMessage) {
 		t.Error("the header is wanted for nothing")
 	}
 	if p := pipeline(t, nil, nil, f); !p.Needs(checks.EndOfHeader) || p.Needs(checks.Connect) {

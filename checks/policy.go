@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,6 +30,10 @@ type Options struct {
 	// ClientNamed reports whether match returns true for a confirmed name of the client (lower case, no trailing dot). With
 	// an error it returns false, although there may be one. It is used for Policy.Forwarders. nil: no client has names.
 	ClientNamed func(ctx context.Context, r *Request, match func(name string) bool) (bool, error)
+
+	// Body returns the writer of the body of the current message, which passes it on to what the checks remember. It returns
+	// nil if no check needs the body of this message. It is called at EndOfHeader, see Run.BeginBody. nil: no body is needed.
+	Body func(r *Request) io.Writer
 
 	// Took is called with the duration of each run of a check. It must be quick. It may be nil.
 	Took func(check string, d time.Duration)
@@ -91,7 +96,7 @@ type table struct {
 	named      map[string]bool // ids of the reasons whose action the operator chose
 	asks       []bool          // by check: whether to run it
 	forwarders Forwarders      // of these recipients
-	header     string          // the actions from Greylist up at EndOfHeader; recipients with equal strings can share a message
+	message    string          // the actions from Greylist up at EndOfHeader and EndOfMessage, for Run.differ
 	partial    bool            // a reason is off that is on for recipients without a policy
 }
 
@@ -125,7 +130,7 @@ func newTable(instances []Instance, actions map[string]Action, named map[string]
 		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
 	})
 	t := &table{actions: map[*Reason]Action{}, named: named, asks: make([]bool, len(instances))}
-	var header strings.Builder
+	var message strings.Builder
 	for i, inst := range instances {
 		t.asks[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0
 		for _, r := range inst.Info.Reasons {
@@ -141,11 +146,11 @@ func newTable(instances []Instance, actions map[string]Action, named map[string]
 			}
 			t.actions[r] = a
 			t.asks[i] = t.asks[i] || a != Off
-			if a >= Greylist && slices.Contains(inst.Info.Stages, EndOfHeader) {
-				fmt.Fprintf(&header, "%s=%s ", r.ID, a)
+			if a >= Greylist && !r.Early && inst.Info.runsAfter(RcptTo) {
+				fmt.Fprintf(&message, "%s=%s ", r.ID, a)
 			}
 		}
 	}
-	t.header = header.String()
+	t.message = message.String()
 	return t, nil
 }

@@ -10,7 +10,7 @@ import (
 // prefetch has the questions asked in the background that the checks will ask at a stage.
 func (run *Run) prefetch(st Stage) {
 	p := run.pipeline
-	if p.opts.Announce == nil || p.announced.add(subjectOf(run.session, st), run.session.Time) {
+	if p.opts.Announce == nil || st <= MailFrom && p.announced.add(subjectOf(run.session, st), run.session.Time) {
 		return
 	}
 	run.request.Stage = st

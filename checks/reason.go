@@ -14,6 +14,7 @@ type Reason struct {
 	Strict Action // default action in the profile strict
 	Most   Action // most severe action allowed; the zero value is no limit
 
+	Early        bool // never found at EndOfHeader or EndOfMessage, although its check runs there too
 	Connects     bool // finding out needs a connection to a host of the sender; off in the profile watch
 	NotForwarded bool // does not apply to mail that a forwarder of the recipient passes on, see Forwarders
 	Identity     bool // about the identity of the client: Options.Escalate applies

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"io"
 	"slices"
 )
 
@@ -41,9 +42,9 @@ func newRun(p *Pipeline, s *Session) *Run {
 // Request returns the Request of the run. Its Stage is that of the check that ran last.
 func (run *Run) Request() *Request { return &run.request }
 
-// Judge judges the session at the beginning of a stage. The driver has already updated the Session. At RcptTo, Judge judges
-// the last recipient, and sets its Refused if it refuses. It returns within Options.Budget if all checks respect their
-// context.
+// Judge judges the session at a stage. The driver has already updated the Session. At RcptTo, Judge judges the last
+// recipient, and sets its Refused if it refuses. At EndOfHeader there is no decision, see BeginBody; at EndOfMessage it is
+// about both stages. Judge returns within Options.Budget if all checks respect their context.
 func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
@@ -70,6 +71,22 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	return d
 }
 
+// BeginBody is called by the driver at the end of the header section. It has the questions of EndOfHeader asked in the
+// background, and returns the writer of the body, or nil if nobody needs the body. The driver writes the body in chunks as it
+// arrives, with LF or CRLF at the end of its lines, and then judges EndOfMessage.
+func (run *Run) BeginBody() (body io.Writer) {
+	p := run.pipeline
+	if run.trusted {
+		return nil
+	}
+	run.request.Stage = EndOfHeader
+	if p.NeedsBody() {
+		contain(func() { body = p.opts.Body(&run.request) })
+	}
+	run.prefetch(EndOfHeader)
+	return body
+}
+
 // Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate; Judge
 // calls it itself.
 func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -89,7 +106,7 @@ func (run *Run) Authenticate(ctx context.Context) []Authentication {
 	if run.trusted {
 		return nil
 	}
-	run.request.Stage = EndOfHeader
+	run.request.Stage = EndOfMessage
 	var list []Authentication
 	for i, inst := range run.pipeline.instances {
 		if a, ok := inst.Check.(Authenticator); ok && run.pipeline.runs(i) {
@@ -135,6 +152,7 @@ func (run *Run) begin(st Stage) {
 			run.discard(scope)
 		}
 		run.rcpts = run.rcpts[:0]
+	case EndOfHeader, EndOfMessage: // what BeginBody found stays; MailFrom discards it
 	default:
 		run.discard(st)
 	}

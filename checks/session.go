@@ -8,23 +8,24 @@ import (
 )
 
 // Stage is a point in an SMTP session at which checks run. It is also the scope of their results: a result of Connect is
-// valid for the connection, of Helo until the next HELO, of MailFrom and EndOfHeader for the mail transaction, and of
-// RcptTo for one recipient.
+// valid for the connection, of Helo until the next HELO, of RcptTo for one recipient, and of MailFrom, EndOfHeader and
+// EndOfMessage for the mail transaction.
 type Stage uint8
 
 // The stages of a session, in order.
 const (
-	Connect     Stage = iota // the client's address is known
-	Helo                     // the HELO or EHLO name is known, RFC 5321 section 4.1.1.1
-	MailFrom                 // the reverse-path is known
-	RcptTo                   // a forward-path is known; once for each recipient
-	EndOfHeader              // the header section is complete
+	Connect      Stage = iota // the client's address is known
+	Helo                      // the HELO or EHLO name is known, RFC 5321 section 4.1.1.1
+	MailFrom                  // the reverse-path is known
+	RcptTo                    // a forward-path is known; once for each recipient
+	EndOfHeader               // the header section is complete; decided together with EndOfMessage
+	EndOfMessage              // the body is complete, see Run.BeginBody
 	numStages
 )
 
 // String returns the name of the stage in logs, metrics and JSON.
 func (st Stage) String() string {
-	return [...]string{"connect", "helo", "mail", "rcpt", "header", "?"}[min(st, numStages)]
+	return [...]string{"connect", "helo", "mail", "rcpt", "header", "message", "?"}[min(st, numStages)]
 }
 
 // Session is what the MTA reported about one SMTP session. It is a plain value: a driver, a replay or a test fills it, and

@@ -9,7 +9,7 @@ import (
 	"milterd/checks"
 )
 
-// TestSkipAll shows that no check runs after a SkipAll, for any recipient and at the end of the header.
+// TestSkipAll shows that no check runs after a SkipAll, for any recipient and at the end of the message.
 func TestSkipAll(t *testing.T) {
 	t.Parallel()
 	early, list := newFake("early", atConnect, reason("a")), newFake("list", []checks.Stage{checks.MailFrom})
@@ -32,7 +32,7 @@ func TestSkipAll(t *testing.T) {
 			t.Errorf("%s: %+v", rcpt, d)
 		}
 	}
-	if d := talk.header(); d.Reply != nil || len(d.Outcomes) != 0 {
+	if d := talk.message(); d.Reply != nil || len(d.Outcomes) != 0 {
 		t.Errorf("header: %+v", d)
 	}
 	if len(late.asked)+len(header.asked) != 0 {
@@ -52,7 +52,7 @@ func TestSureAndUnsureSkipAll(t *testing.T) {
 	want(t, "reply", code(talk.rcpt("u@example.org")), "")
 }
 
-// TestUnsureSkipAll shows that an Unsure SkipAll makes refusals temporary, at RCPT and at the end of the header.
+// TestUnsureSkipAll shows that an Unsure SkipAll makes refusals temporary, at RCPT and at the end of the message.
 func TestUnsureSkipAll(t *testing.T) {
 	t.Parallel()
 	list, late := newFake("list", []checks.Stage{checks.MailFrom}), newFake("late", atConnect, reason("b"))
@@ -86,7 +86,7 @@ func TestUnsureSkipAll(t *testing.T) {
 		talk := begin(pipeline(t, actions, nil, list, header), "192.0.2.9")
 		talk.mail("a@example.net")
 		talk.rcpt("u@example.org")
-		if d := talk.header(); d.Reply == nil || d.Reply.Code != c.code {
+		if d := talk.message(); d.Reply == nil || d.Reply.Code != c.code {
 			t.Errorf("%s, header: %+v", c.name, d.Reply)
 		}
 	}

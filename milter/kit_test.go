@@ -75,13 +75,35 @@ func startWith(t testing.TB, change func(*Server), check checks.Check) (address 
 
 func startOn(t testing.TB, ln net.Listener, change func(*Server), check checks.Check) (srv *Server, journal *record) {
 	t.Helper()
-	inst := checks.Instance{Info: checks.Info{Name: "scripted", Stages: []checks.Stage{checks.RcptTo, checks.EndOfHeader}, Reasons: []*checks.Reason{refuse}}, Check: check}
-	p, err := checks.New([]checks.Instance{inst}, checks.Options{
-		Actions: map[string]checks.Action{"refused": checks.Reject}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+	return serveOn(t, ln, change, newPipeline(t, checks.Info{Stages: []checks.Stage{checks.RcptTo, checks.EndOfHeader}}, check, nil))
+}
+
+// startPipeline starts a server with a pipeline that newPipeline returns.
+func startPipeline(t testing.TB, info checks.Info, check checks.Check, body func(*checks.Request) io.Writer) (address string, srv *Server, journal *record) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, journal = serveOn(t, ln, nil, newPipeline(t, info, check, body))
+	return ln.Addr().String(), srv, journal
+}
+
+// newPipeline returns a pipeline of one check with the reason refuse.
+func newPipeline(t testing.TB, info checks.Info, check checks.Check, body func(*checks.Request) io.Writer) *checks.Pipeline {
+	t.Helper()
+	info.Name, info.Reasons = "scripted", []*checks.Reason{refuse}
+	p, err := checks.New([]checks.Instance{{Info: info, Check: check}}, checks.Options{
+		Actions: map[string]checks.Action{"refused": checks.Reject}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Body: body,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+func serveOn(t testing.TB, ln net.Listener, change func(*Server), p *checks.Pipeline) (srv *Server, journal *record) {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	journal = &record{}

@@ -38,34 +38,50 @@ func (s *session) keep(name, value string) {
 // pass is the reply "continue".
 func pass() *checks.Reply { return nil }
 
-// Headers implements gomilter.Milter. It ignores the argument, which may also have the fields of an earlier message.
+// Headers implements gomilter.Milter: the end of the header section. It ignores the argument, which may also have the fields
+// of an earlier message. The header section is judged at the end of the message.
 func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
-	if s.protocol&gomilter.OptNoEOHReply != 0 {
+	return s.answer(gomilter.OptNoEOHReply, func() *checks.Reply {
 		s.merge()
-		return nil, nil // judged at the end of the message
-	}
-	return s.answer(0, func() *checks.Reply {
-		s.merge()
-		return s.judgeHeader(s.conn.ctx)
+		if s.conn.busy.Load() {
+			s.failure = s.protect(s.beginBody)
+		}
+		return nil
 	})
 }
 
-func (s *session) judgeHeader(ctx context.Context) *checks.Reply {
+// beginBody ends the header section. Its reply is nil.
+func (s *session) beginBody() *checks.Reply {
 	if s.headerBytes > maxHeaderBytes {
 		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
 	}
 	s.Envelope.Header = s.header
-	d := s.judgeWithin(ctx, checks.EndOfHeader)
-	if d.Reply != nil {
-		s.reset()
-	}
-	return d.Reply
+	s.Time = s.srv.now()
+	s.body = s.run.BeginBody()
+	return nil
 }
 
-// BodyChunk implements gomilter.Milter. An old MTA sends the body although milterd asks for none.
-func (s *session) BodyChunk([]byte, *gomilter.Modifier) (gomilter.Response, error) {
-	return s.answer(0, pass)
+// BodyChunk implements gomilter.Milter. It receives the body only if the MTA awaits a response to each part; other parts go to
+// writeBody, see conn.body.
+func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Response, error) {
+	s.writeBody(chunk)
+	return s.answer(gomilter.OptNoBodyReply, pass)
+}
+
+// writeBody passes on a part of the body. After a panic it drops the rest, as an incomplete body must not be judged: the message
+// is deferred.
+func (s *session) writeBody(chunk []byte) {
+	if s.body == nil {
+		return
+	}
+	s.failure = s.protect(func() *checks.Reply {
+		_, _ = s.body.Write(chunk) // the checks have the error
+		return nil
+	})
+	if s.failure != nil {
+		s.body = nil
+	}
 }
 
 // Body implements gomilter.Milter: the end of the message.
@@ -75,17 +91,16 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 		if !s.conn.busy.Load() {
 			return nil // there is no transaction
 		}
-		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the header, the trace fields and the observers
+		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the checks, the trace fields and the observers
 		defer cancel()
 		if len(s.forged) > maxForged {
 			s.srv.Log.WithFields(s.LogFields()).Warn("too many Authentication-Results fields with our authserv-id: message deferred")
 			s.reset()
 			return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many Authentication-Results fields that claim to be from this host"}
 		}
-		if s.protocol&gomilter.OptNoEOHReply != 0 {
-			if reply := s.judgeHeader(ctx); reply != nil {
-				return reply
-			}
+		if reply := s.judgeMessage(ctx); reply != nil {
+			s.reset()
+			return reply
 		}
 		if s.traces {
 			s.modifications = s.traceFields(ctx)
@@ -95,6 +110,14 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 		s.reset()
 		return nil
 	})
+}
+
+// judgeMessage judges the header section and the body.
+func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
+	if s.failure != nil {
+		return s.failure
+	}
+	return s.judgeWithin(ctx, checks.EndOfMessage).Reply
 }
 
 // Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, and MAIL

@@ -26,20 +26,26 @@ var symbols = []struct {
 // protocolVersion is that of go-milter. The MTAs honour the flags of later versions nevertheless.
 const protocolVersion = 2
 
-// wanted returns the protocol flags to ask for: no body, and no response where it is always "continue". The reply to the
-// header section is sent at the end of the message: the client sends the body in any case, and the MTA waits only once.
+// wanted returns the protocol flags to ask for: nothing that no check needs, and no response where it is always "continue".
+// The header section is answered at the end of the message: the client sends the body in any case, and the MTA waits only
+// once.
 func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if full {
 		return gomilter.OptNoHelo | gomilter.OptNoMailFrom | gomilter.OptNoRcptTo | gomilter.OptNoHeaders |
 			gomilter.OptNoEOH | gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData
 	}
-	want := gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData |
+	want := gomilter.OptNoUnknown | gomilter.OptNoData |
 		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply | gomilter.OptNoEOHReply |
 		gomilter.OptRcptRej | gomilter.OptHeaderLeadingSpace
+	if p.NeedsBody() {
+		want |= gomilter.OptNoBodyReply
+	} else {
+		want |= gomilter.OptNoBody
+	}
 	if !p.RepliesAt(checks.MailFrom) {
 		want |= gomilter.OptNoMailReply
 	}
-	if !p.Needs(checks.EndOfHeader) && !p.TraceFields().Any() {
+	if !p.RepliesAt(checks.EndOfMessage) && !p.TraceFields().Any() {
 		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
 	}
 	return want
@@ -64,6 +70,9 @@ func (s *session) begin() error {
 	s.conn.macros = s.takeMacros
 	if s.protocol&gomilter.OptNoHeaderReply != 0 {
 		s.conn.field = s.keep
+	}
+	if s.protocol&gomilter.OptNoBodyReply != 0 {
+		s.conn.body = s.writeBody
 	}
 	return s.negotiate(offer.actions & actions)
 }

@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"encoding/binary"
+	"io"
 	"net"
 	"net/netip"
 	"runtime/debug"
@@ -50,10 +51,12 @@ type session struct {
 
 	// Of the current mail transaction.
 	header      []headers.Field
-	headerBytes int      // of all fields, including those that were dropped
-	rcptBytes   int      // of all recipients, including those that were refused
-	resultsSeen uint32   // number of Authentication-Results fields
-	forged      []uint32 // indexes among them, from 1 on, of those with our authserv-id
+	headerBytes int           // of all fields, including those that were dropped
+	rcptBytes   int           // of all recipients, including those that were refused
+	body        io.Writer     // for the body; nil if it is not needed
+	failure     *checks.Reply // to the message, after a panic in its body
+	resultsSeen uint32        // number of Authentication-Results fields
+	forged      []uint32      // indexes among them, from 1 on, of those with our authserv-id
 
 	last      gomilter.Code   // the last HELO, MAIL or ABORT
 	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
@@ -174,6 +177,7 @@ func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.header, s.headerBytes, s.rcptBytes = nil, 0, 0
 	s.resultsSeen, s.forged = 0, nil
+	s.body, s.failure = nil, nil
 	s.Macros.Delete("i")
 	s.conn.busy.Store(false)
 }

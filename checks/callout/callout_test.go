@@ -355,7 +355,7 @@ func TestReasonsThatAreOff(t *testing.T) {
 				r.Envelope.Header = append(r.Envelope.Header, field("From", "bob@example.net"))
 				run := p.NewRun(r.Session)
 				run.Judge(t.Context(), checks.RcptTo)
-				run.Judge(t.Context(), checks.EndOfHeader)
+				run.Judge(t.Context(), checks.EndOfMessage)
 				said := l.said()
 				if from := strings.Contains(said, "<alice@"); from != c.from {
 					t.Errorf("callout about the sender: %t; %s", from, said)

@@ -13,7 +13,7 @@ var (
 			"host refused the address, so neither a reply nor a report of a failure could be sent to it. The reply quotes the host.",
 		Remedy: "Use a sender address that exists, or make your mail host accept the address. If it should exist, ask your provider why " +
 			"the mail host named in the reply refuses it. The answer is kept for some hours.",
-		Safe: checks.Off, Strict: checks.Tempfail, Connects: true,
+		Safe: checks.Off, Strict: checks.Tempfail, Connects: true, Early: true,
 	}
 	unreachable = &checks.Reason{
 		ID:    "callout-unreachable",
@@ -24,7 +24,7 @@ var (
 			"happened.",
 		Remedy: "Make sure that the mail hosts in the MX records of the domain can be reached on port 25, and that they accept mail with " +
 			"the empty sender address <>, as RFC 5321 section 4.5.5 requires.",
-		Safe: checks.Off, Strict: checks.Watch, Connects: true,
+		Safe: checks.Off, Strict: checks.Watch, Connects: true, Early: true,
 	}
 	pending = &checks.Reason{
 		ID:    "callout-pending",
@@ -34,7 +34,7 @@ var (
 			"takes longer to answer than this site can delay the mail.",
 		Remedy: "Nothing: your server retries by itself, and the answer will be there then. The delay is shorter if the mail host sends " +
 			"its greeting at once.",
-		Safe: checks.Off, Strict: checks.Tempfail, Connects: true,
+		Safe: checks.Off, Strict: checks.Tempfail, Connects: true, Early: true,
 	}
 	fromRejected = &checks.Reason{
 		ID:    "from-callout-rejected",

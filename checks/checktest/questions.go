@@ -52,7 +52,7 @@ func Prefetched(t testing.TB, c checks.Check, dns checks.Resolver, r *checks.Req
 		return nil
 	}
 	rec := &Recorder{Resolver: dns}
-	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom, checks.EndOfHeader} {
 		r.Stage = st
 		first, second := pre.Prefetch(r), pre.Prefetch(r)
 		if len(first) != len(second) {

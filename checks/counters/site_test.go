@@ -167,7 +167,7 @@ func (c *client) refused(local, code string) {
 // data sends the message. It returns the id of the reason that refuses it.
 func (c *client) data(subject string) string {
 	c.s.Envelope.Header = []headers.Field{{Name: "Subject", Value: subject}}
-	id := c.judge(checks.EndOfHeader)
+	id := c.judge(checks.EndOfMessage)
 	if id == "" {
 		c.observe(checks.Event{Kind: checks.Accepted})
 	}

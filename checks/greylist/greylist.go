@@ -53,7 +53,7 @@ var Info = checks.Define(checks.Info{
 	Name: "greylist",
 	Doc: "Defers a delivery that another check suspects (a reason whose action is greylist), or every first one if " +
 		"first-contact is set to greylist, until the client comes back after the delay.",
-	Stages:  []checks.Stage{checks.RcptTo, checks.EndOfHeader},
+	Stages:  []checks.Stage{checks.RcptTo, checks.EndOfMessage},
 	Reasons: []*checks.Reason{firstContact, greylisted},
 }, Settings{Delay: 3 * time.Minute, Window: 48 * time.Hour, Keep: 35 * 24 * time.Hour, AutoAllow: 5}, build)
 
@@ -81,8 +81,8 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query { return facts.Prefet
 
 // Check implements checks.Check.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	if r.Stage == checks.EndOfHeader {
-		return c.checkHeader(ctx, r)
+	if r.Stage == checks.EndOfMessage {
+		return c.checkMessage(ctx, r)
 	}
 	return c.checkRcpt(ctx, r)
 }
@@ -104,7 +104,7 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 			return verdicts, nil
 		}
 	}
-	// Callouts have a null reverse-path and need an answer to RCPT. Bounces are deferred at the end of the header: by then the
+	// Callouts have a null reverse-path and need an answer to RCPT. Bounces are deferred at the end of the message: by then the
 	// Pipeline has added firstContact to their suspicions.
 	if r.Envelope.MailFrom.IsNull() {
 		return verdicts, nil
@@ -117,9 +117,9 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 	return append(verdicts, deferral(r, d, why, left)), nil
 }
 
-// checkHeader checks all recipients of a bounce, and those with a suspicion from the header section. One deferred recipient
-// defers the message, but the delay of all starts now, so that they do not wait one after the other.
-func (c *check) checkHeader(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+// checkMessage checks all recipients of a bounce, and those with a suspicion from the header section or the body. One
+// deferred recipient defers the message, but the delay of all starts now, so that they do not wait one after the other.
+func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	var verdicts []checks.Verdict
 	var longest time.Duration
 	for i, rcpt := range r.Envelope.Rcpts {

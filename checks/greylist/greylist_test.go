@@ -64,7 +64,7 @@ func TestSuspicion(t *testing.T) {
 	}
 }
 
-func TestBounceIsHeldAtTheEndOfTheHeader(t *testing.T) {
+func TestBounceIsHeldAtTheEndOfTheMessage(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
@@ -84,7 +84,7 @@ func TestBounceIsHeldAtTheEndOfTheHeader(t *testing.T) {
 			for _, seconds := range []int{180, 172} {
 				o := w.send(p, bounce)
 				wantReply(t, "RCPT", o.replies[0], "")
-				wantReply(t, "header", o.replies[1], fmt.Sprintf("451 4.7.1 greylisted for %d s more: %s; please try again", seconds, c.why))
+				wantReply(t, "message", o.replies[1], fmt.Sprintf("451 4.7.1 greylisted for %d s more: %s; please try again", seconds, c.why))
 				w.now = w.now.Add(8 * time.Second)
 			}
 			w.now = w.now.Add(164 * time.Second)
@@ -101,7 +101,7 @@ func TestSuspicionOfTheHeader(t *testing.T) {
 	p := w.daemon(t)
 	o := w.send(p, plain())
 	wantReply(t, "RCPT", o.replies[0], "")
-	wantReply(t, "header", o.replies[1], "451 4.7.1 greylisted for 180 s more: the date is wrong; please try again")
+	wantReply(t, "message", o.replies[1], "451 4.7.1 greylisted for 180 s more: the date is wrong; please try again")
 	wantReply(t, "outcomes", joined(o), "bad-header=greylist greylisted=tempfail")
 	w.now = w.now.Add(time.Minute)
 	wantHeld(t, "early", w.send(p, plain()), true)
@@ -187,7 +187,7 @@ func TestFailingStoreHoldsNothing(t *testing.T) {
 		set  func(*site)
 	}{
 		{"at RCPT", plain(), func(*site) {}},
-		{"at the end of the header", plain(), func(w *site) { w.suspicions = []*checks.Reason{badHeader} }},
+		{"at the end of the message", plain(), func(w *site) { w.suspicions = []*checks.Reason{badHeader} }},
 		{"a bounce", with(func(m *mail) { m.from = "<>" }), func(*site) {}},
 		{"a first contact", plain(), func(w *site) { w.suspicions, w.actions["first-contact"] = nil, checks.Greylist }},
 	} {

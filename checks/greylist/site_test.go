@@ -113,7 +113,7 @@ type mail struct {
 
 // outcome is the result of sending a message.
 type outcome struct {
-	replies  []string // to each RCPT, then to the header: "" if it is accepted, else "451 4.7.1 text"
+	replies  []string // to each RCPT, then to the message: "" if it is accepted, else "451 4.7.1 text"
 	outcomes []string // "reason=action", watched ones too
 	failures int
 }
@@ -146,7 +146,7 @@ func (w *site) send(p *checks.Pipeline, m mail) outcome {
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress(to)})
 		some = note(run.Judge(ctx, checks.RcptTo)) || some
 	}
-	if some && note(run.Judge(ctx, checks.EndOfHeader)) {
+	if some && note(run.Judge(ctx, checks.EndOfMessage)) {
 		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
 	return o

@@ -309,7 +309,7 @@ func TestHistoryInThePipeline(t *testing.T) {
 			return d.Reason.ID
 		}
 		s.Envelope.Header = []headers.Field{{Name: "Date", Value: date}}
-		if d := run.Judge(t.Context(), checks.EndOfHeader); d.Reason != nil {
+		if d := run.Judge(t.Context(), checks.EndOfMessage); d.Reason != nil {
 			return d.Reason.ID
 		}
 		run.Observe(t.Context(), delivered)

@@ -159,11 +159,12 @@ func (j *judge) pipeline(known received.Known) (*pipeline, error) {
 
 // needs is what must be known at each stage for any check.
 var needs = map[checks.Stage]received.Known{
-	checks.Connect:     received.Client,
-	checks.Helo:        received.Client | received.Helo,
-	checks.MailFrom:    received.Client | received.Sender,
-	checks.RcptTo:      received.Client | received.Sender | received.Recipient | received.Time,
-	checks.EndOfHeader: received.Content,
+	checks.Connect:      received.Client,
+	checks.Helo:         received.Client | received.Helo,
+	checks.MailFrom:     received.Client | received.Sender,
+	checks.RcptTo:       received.Client | received.Sender | received.Recipient | received.Time,
+	checks.EndOfHeader:  received.Content,
+	checks.EndOfMessage: received.Content,
 }
 
 // stagesFor returns those of the stages of a check at which it can judge a message of which this much is known, and the
@@ -171,7 +172,7 @@ var needs = map[checks.Stage]received.Known{
 func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.Stage, lacking received.Known) {
 	for _, st := range stages {
 		need := needs[st]
-		if st == checks.EndOfHeader {
+		if st >= checks.EndOfHeader {
 			if known&received.Content != 0 {
 				lacking |= received.Time &^ known // a check cannot compare dates with the result of standIn
 			}
@@ -242,7 +243,8 @@ func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session) {
 			return false
 		}
 		s.Envelope.Header = r.facts.Header
-		return passes(checks.EndOfHeader)
+		run.BeginBody()
+		return passes(checks.EndOfMessage)
 	}
 	if accepted() {
 		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
@@ -255,13 +257,13 @@ func (j *judge) questions(m *mail) []checks.Query {
 	facts := m.facts(j.site)
 	s := &checks.Session{
 		Client: facts.Client, Local: facts.Local, ClientName: facts.ClientName, Helo: facts.Helo, AuthUser: facts.User,
-		Envelope: checks.Envelope{MailFrom: checks.ParseAddress(facts.From)},
+		Envelope: checks.Envelope{MailFrom: checks.ParseAddress(facts.From), Header: facts.Header},
 	}
 	if j.opts.Trusted.Trusts(s) {
 		return nil
 	}
 	var list []checks.Query
-	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom} {
+	for _, st := range []checks.Stage{checks.Connect, checks.Helo, checks.MailFrom, checks.EndOfHeader} {
 		if needs[st]&^facts.Known != 0 {
 			continue
 		}

@@ -72,8 +72,9 @@ func (p *Pipeline) Rcpt(path string) ([]string, error) {
 
 // Message implements Player.
 func (p *Pipeline) Message(header []headers.Field) ([]string, error) {
-	p.session.Envelope.Header = header
-	reply := p.judge(checks.EndOfHeader)
+	p.session.Time, p.session.Envelope.Header = p.Clock(), header
+	p.run.BeginBody()
+	reply := p.judge(checks.EndOfMessage)
 	if reply == nil {
 		p.observe(checks.Event{Kind: checks.Accepted})
 	}

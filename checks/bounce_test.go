@@ -45,7 +45,7 @@ func TestBounceWatch(t *testing.T) {
 				c.rcpt = "bob@example.org"
 			}
 			s.rcpt(c.rcpt)
-			d := s.header()
+			d := s.message()
 			want(t, "reply", code(d), c.reply)
 			want(t, "outcomes", outcomes(d), c.seen)
 		})

@@ -27,6 +27,16 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// sharedSpace is the address space that carriers share among customers, RFC 6598.
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+// IsPrivate reports whether an address is for private use (RFC 1918, RFC 4193), link-local, or shared by the customers of a
+// carrier. A client with such an address sits behind a proxy or NAT, or in the site's own network: neither the DNS nor earlier
+// mail says anything about the sender. Loopback and documentation addresses are not private.
+func IsPrivate(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLinkLocalUnicast() || sharedSpace.Contains(a)
+}
+
 // LooksLikeNetwork reports whether a text is an address or a network, or an attempt at one: no host name has a colon or a
 // slash.
 func LooksLikeNetwork(text string) bool {

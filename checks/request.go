@@ -1,13 +1,17 @@
 package checks
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Request is what a check receives: the session, the stage, and what the Pipeline knows of them. It belongs to the
 // goroutine of the session. Checks must neither modify nor retain it.
 type Request struct {
 	*Session
-	Stage Stage // stage that the check is asked about
-	run   *Run
+	Client netip.Addr // as Session.Client, but invalid if that is private: what is known of the address is not about the sender
+	Stage  Stage      // stage that the check is asked about
+	run    *Run
 }
 
 // NewRequest returns a Request outside of a Pipeline, for tests and for work beside a session. The action of every reason is

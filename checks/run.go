@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"io"
+	"net/netip"
 	"slices"
 )
 
@@ -36,7 +37,16 @@ func (p *Pipeline) NewRun(s *Session) *Run { return newRun(p, s) }
 func newRun(p *Pipeline, s *Session) *Run {
 	run := &Run{pipeline: p, session: s}
 	run.request = Request{Session: s, run: run}
+	run.hidePrivate()
 	return run
+}
+
+// hidePrivate sets the client of the request. So a check that knows nothing of private clients has no verdict on their address,
+// and neither counts nor blocks them.
+func (run *Run) hidePrivate() {
+	if run.request.Client = run.session.Client; IsPrivate(run.session.Client) {
+		run.request.Client = netip.Addr{}
+	}
 }
 
 // Request returns the Request of the run. Its Stage is that of the check that ran last.
@@ -140,6 +150,7 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 // begin discards the results whose scope ends when st begins.
 func (run *Run) begin(st Stage) {
 	run.steps = run.steps[:0]
+	run.hidePrivate()
 	switch st {
 	case Connect:
 		for scope := range numStages {

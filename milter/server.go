@@ -53,6 +53,7 @@ type Server struct {
 	serving   sync.WaitGroup // calls of Serve
 	ended     sync.WaitGroup // admitted connections that are not closed
 	lastFull  time.Time      // when the limit on connections was last logged
+	upstreams upstreams
 }
 
 // ErrServerClosed is the error of Serve after Shutdown.
@@ -152,6 +153,14 @@ func (srv *Server) Connections() int {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	return len(srv.conns)
+}
+
+// Warnings returns what the operator should know about the connection to the MTA, one sentence each.
+func (srv *Server) Warnings() []string {
+	if w := srv.upstreams.warning(); w != "" {
+		return []string{w}
+	}
+	return nil
 }
 
 // Shutdown stops listening, closes connections that have no open mail transaction once they are idle for Linger, waits for the

@@ -199,6 +199,11 @@ func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
 		s.srv.Log.WithFields(s.LogFields()).Warn("the MTA did not send the client's address")
 	}
 	s.judge(checks.Connect)
+	if s.Client.IsValid() && !s.run.Request().Trusted() {
+		if warning := s.srv.upstreams.add(s.Client, s.Time); warning != "" {
+			s.srv.Log.WithField("client", s.Client.String()).Warn(warning)
+		}
+	}
 	return nil
 }
 

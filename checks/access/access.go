@@ -130,7 +130,7 @@ func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, er
 	if c.clockInDoubt(now) {
 		now = time.Time{} // so that no entry has ended
 	}
-	if e, ok := allow.addr(r.Client, now); ok {
+	if e, ok := allow.addr(r.Session.Client, now); ok {
 		return e, true, nil
 	}
 	e, ok, errName := c.allowedName(ctx, r, allow, now)
@@ -177,7 +177,7 @@ func (c *check) denied(ctx context.Context, r *checks.Request) ([]checks.Verdict
 // deniedClient returns the entry for the client's address or one of its names. Unconfirmed names count too: a network that
 // sets a listed name for its client harms only itself.
 func (c *check) deniedClient(ctx context.Context, r *checks.Request, deny lists) (entry, bool, error) {
-	if e, ok := deny.addr(r.Client, r.Time); ok {
+	if e, ok := deny.addr(r.Session.Client, r.Time); ok {
 		return e, true, nil
 	}
 	if !deny.haveNames() {

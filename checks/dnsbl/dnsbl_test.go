@@ -139,7 +139,7 @@ dsl-192-0-2-23.example.com. A 192.0.2.23
 		{name: "a listed client that is on an allow list too", client: "192.0.2.9", want: "dnsbl-listed by bl.example, vouch by allow.example"},
 		{name: "a listed IPv6 client", client: "2001:db8::9", want: "dnsbl-listed by bl.example"},
 		{name: "a client on the allow list", client: "192.0.2.10", want: "vouch by allow.example"},
-		{name: "a private address", client: "10.0.0.5", want: "dnsbl-listed by bl.example"},
+		{name: "a private address", client: "10.0.0.5"},
 		{name: "a loopback address", client: "127.0.1.1", want: "dnsbl-listed by bl.example"},
 
 		{name: "a listed HELO name", client: "192.0.2.1", helo: "Spam.Example.NET.", want: "rhsbl-listed by helo.example"},

@@ -20,8 +20,7 @@ type subject struct {
 	pool   bool   // a name that networks give to all addresses of a pool, which never vouches
 }
 
-// clientSubject returns the subject of an address, RFC 5782 sections 2.1 and 2.4. Private addresses are looked up too: a site
-// may have a list of its own, and public lists have only test points there.
+// clientSubject returns the subject of an address, RFC 5782 sections 2.1 and 2.4.
 func clientSubject(client netip.Addr) (s subject, ok bool) {
 	client = client.WithZone("")
 	if !client.IsValid() {

@@ -43,10 +43,11 @@ func TestIprev(t *testing.T) {
 		{name: "more than ten names, and the first ten do not resolve to the client", zone: manyNames(11, 20), client: "192.0.2.10", want: facts.IprevTempError},
 		{name: "one confirmed name of eighty", zone: manyNames(80, 12), client: "192.0.2.10", want: facts.IprevPass, confirmed: "n12.example.net"},
 		{
-			name: "a link-local client with zone", client: "fe80::1%eth0", want: facts.IprevPass,
-			zone:      "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa. PTR link.example.net.\nlink.example.net. AAAA fe80::1",
+			name: "an IPv6 client with zone", client: "2001:db8::1%eth0", want: facts.IprevPass,
+			zone:      "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR link.example.net.\nlink.example.net. AAAA 2001:db8::1",
 			confirmed: "link.example.net",
 		},
+		{name: "a private client", client: "10.0.0.5", zone: "5.0.0.10.in-addr.arpa. PTR a.example.net.\na.example.net. A 10.0.0.5"},
 		{
 			name: "an IPv4-mapped AAAA record", client: "192.0.2.10", want: facts.IprevFail,
 			zone: "10.2.0.192.in-addr.arpa. PTR mapped.example.net.\nmapped.example.net. AAAA ::ffff:192.0.2.10",

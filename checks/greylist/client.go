@@ -78,7 +78,7 @@ func (c *check) countPass(ctx context.Context, r *checks.Request, d *delivery) e
 	case rec.Passes == 0 || rec.Allowed || isRecent(rec.Used, r.Time):
 		return nil
 	}
-	rec.Used, rec.Client = now, r.Client.String()
+	rec.Used, rec.Client = now, r.Session.Client.String()
 	ttl := c.Keep
 	if rec.Allowed {
 		ttl = allowFor

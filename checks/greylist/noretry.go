@@ -78,7 +78,7 @@ func (c *check) neverRetries(ctx context.Context, r *checks.Request) bool {
 }
 
 func (c *check) inNoRetryList(ctx context.Context, r *checks.Request) bool {
-	if c.noRetry.hasAddr(r.Client) {
+	if c.noRetry.hasAddr(r.Session.Client) {
 		return true
 	}
 	names, _ := facts.Iprev(ctx, c.env, r)

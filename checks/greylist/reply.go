@@ -56,7 +56,7 @@ func placeholder(r *checks.Request, d *delivery, name string) (value string, ok 
 	const maxValue = 60 // bytes; with twice as many, the Pipeline would cut off the end of the sentence
 	switch name {
 	case "client":
-		value = r.Client.String()
+		value = r.Session.Client.String()
 	case "client_name":
 		value = r.ClientName
 	case "helo":

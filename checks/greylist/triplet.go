@@ -89,8 +89,8 @@ func newDelivery(r *checks.Request, index int, identity facts.Identity) *deliver
 		Identity: identity.String(), From: facts.StableSender(r.Envelope.MailFrom), To: to[:min(len(to), maxRecipient)],
 		First: now, Last: now,
 	}}
-	if r.Client.IsValid() {
-		d.rec.Client = r.Client.String()
+	if client := r.Session.Client; client.IsValid() {
+		d.rec.Client = client.String()
 	}
 	d.hash = d.rec.hash()
 	return d

@@ -70,7 +70,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	case checks.Connect:
 		return facts.PrefetchPTR(r)
 	case checks.Helo:
-		if r.Helo == "" {
+		if r.Helo == "" || checks.IsPrivate(r.Session.Client) {
 			return nil
 		}
 		if arg := parse(r.Helo); arg.kind == domain {
@@ -126,7 +126,8 @@ func checkLiteral(r *checks.Request, addr netip.Addr) []checks.Verdict {
 	}
 }
 
-// checkName checks a domain name. Verdicts are in the order of the reasons. The error is why a reason may be missing.
+// checkName checks a domain name. That of a private client is not looked up: it may be a name of a private network. Verdicts are
+// in the order of the reasons. The error is why a reason may be missing.
 func (c *check) checkName(ctx context.Context, r *checks.Request, arg argument) ([]checks.Verdict, error) {
 	var verdicts []checks.Verdict
 	if arg.underscore {
@@ -134,6 +135,9 @@ func (c *check) checkName(ctx context.Context, r *checks.Request, arg argument) 
 	}
 	if !strings.Contains(arg.name, ".") {
 		verdicts = append(verdicts, checks.Verdict{Reason: notFQDN})
+	}
+	if checks.IsPrivate(r.Session.Client) {
+		return verdicts, nil
 	}
 	h := lookupHost(ctx, c.env.DNS, arg.name)
 	claimsOwn, errOwn := c.claimsOwnName(ctx, r, h)

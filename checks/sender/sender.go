@@ -94,7 +94,8 @@ func checkSyntax(from checks.Address) []checks.Verdict {
 func (c *check) checkMailHosts(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	mx, err := facts.SenderMX(ctx, c.env, r)
 	isClient := func(h facts.MXHost) bool {
-		return !r.Client.IsLoopback() && slices.Contains(h.Addrs, r.Client.WithZone(""))
+		client := r.Session.Client
+		return !client.IsLoopback() && slices.Contains(h.Addrs, client.WithZone(""))
 	}
 	switch {
 	case err != nil:

@@ -132,7 +132,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Started:    d.started,
 		Profile:    func() string { return d.config().Profile.String() },
 		Components: d.components(),
-		Problems:   d.problems,
+		Problems:   func() []string { return append(d.problems(), d.server.Warnings()...) },
 		History:    d.history,
 		Operator:   operator{daemon: d},
 		Evidence:   d.reports,
@@ -150,7 +150,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 	guarded.Handle("GET /metrics", d.metrics.Handler())
 	mux := http.NewServeMux()
 	mux.Handle("/", dashboard.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(guarded))
-	health := web.Health(d.problems)
+	health := web.Health(d.problems, d.server.Warnings)
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)
 	return mux, nil

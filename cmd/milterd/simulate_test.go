@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"milterd/cmd/milterd/internal/session"
 )
 
-// sessionFiles returns the session files of the examples and those of the reasons beside their checks.
+// sessionFiles returns the session files of the examples, those of the reasons beside their checks, and those of this package.
 func sessionFiles(t *testing.T) []*session.Script {
 	t.Helper()
 	paths, err := filepath.Glob("../../examples/*.session")
@@ -23,8 +24,12 @@ func sessionFiles(t *testing.T) []*session.Script {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own, err := filepath.Glob("testdata/sessions/*.session")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var scripts []*session.Script
-	for _, p := range append(paths, cases...) {
+	for _, p := range slices.Concat(paths, cases, own) {
 		s, err := session.Read(p)
 		if err != nil {
 			t.Fatal(err)

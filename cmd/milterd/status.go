@@ -22,6 +22,7 @@ type daemonStatus struct {
 	Started     time.Time          `json:"started"`
 	Profile     string             `json:"profile"`
 	Connections int                `json:"connections"`
+	Warnings    []string           `json:"warnings"`
 	LogDropped  uint64             `json:"log_dropped"` // lines
 	Records     records.Stats      `json:"records"`
 	Store       store.Status       `json:"store"`
@@ -48,6 +49,7 @@ func (d *daemon) status(context.Context, noArgs) (daemonStatus, error) {
 		Started:     d.started,
 		Profile:     d.config().Profile.String(),
 		Connections: d.server.Connections(),
+		Warnings:    append([]string{}, d.server.Warnings()...), // [] in JSON
 		LogDropped:  d.output.Dropped(),
 		Records:     d.recordStats(),
 		Store:       d.store.Status(),
@@ -70,6 +72,9 @@ func showStatus(w io.Writer, s daemonStatus) {
 	fmt.Fprintf(w, "started\t%s\n", formatTime(s.Started))
 	fmt.Fprintf(w, "profile\t%s\n", s.Profile)
 	fmt.Fprintf(w, "connections\t%d\n", s.Connections)
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "warning\t%s\n", warning)
+	}
 	state := "ok"
 	if !s.Store.OK {
 		state = "down (" + s.Store.Error + ")"

@@ -149,6 +149,9 @@ func (c *Collector) attribute(batch []update) {
 	c.flushIfMuch()
 }
 
+// unknownClient stands for clients without an address and private ones.
+const unknownClient = "unknown"
+
 // entryOf returns the entry of an update. A panic, as on a malformed DNS answer, is an error.
 func (c *Collector) entryOf(u update) (e *entry, err error) {
 	defer func() {
@@ -161,7 +164,7 @@ func (c *Collector) entryOf(u update) (e *entry, err error) {
 	from := c.opts.Origin(ctx, u.Request)
 	once := newTally(u.Time)
 	e = &entry{
-		Client: cmp.Or(from.Client, "unknown"), Sender: from.Sender, Verified: from.Verified, SPF: from.SPF, Hits: u.hits(),
+		Client: cmp.Or(from.Client, unknownClient), Sender: from.Sender, Verified: from.Verified, SPF: from.SPF, Hits: u.hits(),
 		Against: once.onlyIf(u.against), Clean: once.onlyIf(u.clean),
 	}
 	if len(u.fates) > 0 {

@@ -53,7 +53,9 @@ func (c *Collector) ledger(ctx context.Context) (*ledger, error) {
 		if err := c.findAnswered(ctx, e, now); err != nil {
 			return nil, err
 		}
-		addTo(l.clients, e.Client, e)
+		if e.Client != unknownClient { // any number of clients
+			addTo(l.clients, e.Client, e)
+		}
 		if e.Verified {
 			addTo(l.senders, e.Sender, e)
 		}

@@ -1,0 +1,195 @@
+package dkim
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/publicsuffix"
+
+	"milterd/checks"
+	"milterd/headers"
+)
+
+// signature is a DKIM-Signature field. While its Status is empty, it is to be verified.
+type signature struct {
+	Result
+	field                int       // index in the header section
+	rest                 string    // value of the field without that of b=
+	agent                string    // domain of i=
+	names                []string  // h=, in lower case
+	relaxed, relaxedBody bool      // c=
+	bodyHash             digest    // bh=
+	signed               []byte    // b=
+	created, expires     time.Time // t= and x=; zero if absent
+	headerHash           digest    // of the message
+}
+
+// parseTags parses a tag-list, section 3.2. rest is the list without the value of b= and the white space around it. why is
+// not empty if the syntax is wrong. Unknown tags are accepted, as are empty ones: key records have "a=b;;".
+func parseTags(list string) (tags map[string]string, rest, why string) {
+	tags, rest = make(map[string]string, 12), list
+	pos := 0
+	for spec := range strings.SplitSeq(list, ";") {
+		raw, value, found := strings.Cut(spec, "=")
+		name := strings.Trim(raw, fws)
+		_, twice := tags[name]
+		switch {
+		case !found && name == "":
+		case !found || name == "":
+			return tags, rest, "a tag has no name or no value"
+		case twice:
+			return tags, rest, "a tag occurs twice"
+		case name == "b":
+			rest = list[:pos+len(raw)+1] + list[pos+len(spec):]
+			fallthrough
+		default:
+			tags[name] = strings.Trim(value, fws)
+		}
+		pos += len(spec) + 1
+	}
+	return tags, rest, ""
+}
+
+const fws = " \t\r\n" // the bytes of folding white space, section 2.8
+
+// strip removes all white space from a value in which it has no meaning.
+var strip = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace
+
+// readSignature reads a field, section 3.5. The signature has a Status if it cannot be verified.
+func readSignature(field int, value string) *signature {
+	sig := &signature{field: field}
+	if len(value) > 16<<10 {
+		sig.decide(PermError, "the field has over 16 KiB")
+		return sig
+	}
+	tags, rest, why := parseTags(value)
+	sig.rest = rest
+	sig.Domain, sig.Selector = domainName(tags["d"]), domainName(tags["s"])
+	sig.Identity, sig.Algorithm, sig.Signature = strip(tags["i"]), strings.ToLower(strip(tags["a"])), strip(tags["b"])
+	if _, ok := tags["i"]; !ok && sig.Domain != "" {
+		sig.Identity = "@" + sig.Domain
+	}
+	if why == "" {
+		why = sig.parse(tags)
+	}
+	sig.Signature = sig.Signature[:min(len(sig.Signature), 8)]
+	switch _, limited := tags["l"]; {
+	case why != "":
+		sig.decide(PermError, why)
+	case limited:
+		sig.decide(Policy, "the signature has l=: it does not cover what is added to the body")
+	case !slices.Contains(sig.names, "from"):
+		sig.decide(Policy, "From is not signed")
+	}
+	return sig
+}
+
+// decide sets the result of a signature.
+func (sig *signature) decide(status Status, why string) { sig.Status, sig.Why = status, why }
+
+// parse reads the tags of a signature. It returns what is wrong with them, section 6.1.1.
+func (sig *signature) parse(tags map[string]string) string {
+	for _, name := range []string{"v", "a", "b", "bh", "d", "h", "s"} {
+		if _, ok := tags[name]; !ok {
+			return name + "= is missing"
+		}
+	}
+	var errSigned, errCreated, errExpires error
+	bodyHash, errBodyHash := base64.StdEncoding.DecodeString(strip(tags["bh"]))
+	sig.signed, errSigned = base64.StdEncoding.DecodeString(sig.Signature)
+	sig.created, errCreated = parseTime(tags["t"])
+	sig.expires, errExpires = parseTime(tags["x"])
+	sig.names = strings.SplitN(strings.ToLower(strip(tags["h"])), ":", 101)
+	header, body, _ := strings.Cut(strings.ToLower(strip(tags["c"])), "/")
+	sig.relaxed, sig.relaxedBody = header == "relaxed", body == "relaxed"
+	known := []string{"", "simple", "relaxed"}
+	at := strings.LastIndexByte(sig.Identity, '@')
+	sig.agent = domainName(sig.Identity[at+1:])
+	_, errAddr := netip.ParseAddr(sig.Domain)
+	switch {
+	case tags["v"] != "1":
+		return "v= is not 1"
+	case sig.Domain == "" || errAddr == nil:
+		return "d= is not a domain name"
+	case isSuffix(sig.Domain):
+		return "d= is a public suffix"
+	case sig.Selector == "":
+		return "s= is not a selector"
+	case at < 0 || !checks.Under(sig.agent, sig.Domain):
+		return "i= is not in the domain of d="
+	case sig.Algorithm == "rsa-sha1":
+		return "a=rsa-sha1 is not secure" // RFC 8301 section 3.1
+	case sig.Algorithm != "rsa-sha256" && sig.Algorithm != "ed25519-sha256":
+		return "a= is not a known algorithm"
+	case !slices.Contains(known, header) || !slices.Contains(known, body):
+		return "c= is not a known canonicalisation"
+	case tags["q"] != "" && !listed(tags["q"], "dns/txt"):
+		return "q= has no known method"
+	case errCreated != nil || errExpires != nil:
+		return "t= or x= is not a time"
+	case !sig.expires.IsZero() && !sig.expires.After(sig.created):
+		return "x= is not after t="
+	case errBodyHash != nil || len(bodyHash) != len(digest{}):
+		return "bh= is not a hash of the algorithm"
+	case errSigned != nil || len(sig.signed) == 0:
+		return "b= is not base64"
+	case len(sig.names) > 100:
+		return "h= has over 100 names"
+	}
+	sig.bodyHash = digest(bodyHash)
+	return ""
+}
+
+// parseTime parses 1*12DIGIT, seconds since 1970. An absent time is zero.
+func parseTime(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	seconds, err := strconv.ParseUint(text, 10, 40) // 40 bits hold 12 digits
+	return time.Unix(int64(seconds), 0), err
+}
+
+// listed reports whether a colon-separated list has a word, in any case.
+func listed(list, word string) bool {
+	for item := range strings.SplitSeq(list, ":") {
+		if strings.EqualFold(strings.Trim(item, fws), word) {
+			return true
+		}
+	}
+	return false
+}
+
+// question returns the question for the key, section 3.6.2.
+func (sig *signature) question() checks.Question { return checks.Ask(sig.KeyName(), dns.TypeTXT) }
+
+// domainName returns a name as lower-case A-labels, or "" if it is none. RFC 8616 section 5 permits U-labels in d=, s= and
+// i=. Underscores are accepted, as names in the DNS have them.
+func domainName(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
+		name = checks.ParseAddress("x@" + name).Domain
+	}
+	if err, _ := headers.CheckDomain(name).(*headers.SyntaxError); err != nil && !err.Lax || strings.HasSuffix(name, ".") {
+		return ""
+	}
+	return strings.ToLower(name)
+}
+
+// isSuffix reports whether a domain is a public suffix that a registry runs, or has one label. The owner of a private suffix,
+// such as a hosting company, may sign its own mail.
+func isSuffix(domain string) bool {
+	suffix, registry := publicsuffix.PublicSuffix(domain)
+	return suffix == domain && (registry || !strings.Contains(domain, "."))
+}
+
+// orgDomain returns the organisational domain of a name by the public suffix list, or the name if it is a suffix.
+func orgDomain(name string) string {
+	if org, err := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(name)); err == nil {
+		return org
+	}
+	return name
+}

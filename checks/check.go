@@ -75,6 +75,7 @@ type Env struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Registry Registry // of domains; nil: their age is not looked up
+	Senders  Senders  // nil: nothing is known of them
 
 	Signatures int // DKIM signatures of a message that are verified at most; 0: DKIM and DMARC are not evaluated
 }
@@ -84,6 +85,15 @@ type Site struct {
 	Hostname     string       // of the MTA, as in its greeting
 	LocalDomains []string     // domains it receives mail for, lower case
 	Addresses    []netip.Addr // of its interfaces, without loopback
+}
+
+// Senders reports what earlier mail says of senders, named by an organisational domain of a confirmed client name or of an SPF
+// pass. It does not wait for anything, and is safe for concurrent use.
+type Senders interface {
+	// IsGood reports whether the mail of a sender should not be refused.
+	IsGood(domain string) bool
+	// Relays reports whether a sender is good and has passed on mail of others, without a refusal that speaks against it.
+	Relays(domain string) bool
 }
 
 // Registry looks up when domains were registered with their registries. It is safe for concurrent use.

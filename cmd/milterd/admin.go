@@ -18,18 +18,19 @@ import (
 // functions returns what the daemon does for commands, by the names that the commands call.
 func (d *daemon) functions() map[string]admin.Func {
 	return map[string]admin.Func{
-		"status":          function(d.status),
-		"log":             function(d.findRecords),
-		"block/list":      function(d.listBlocks),
-		"block/add":       function(d.addBlock),
-		"block/remove":    function(d.removeBlock),
-		"greylist/list":   function(d.listTriplets),
-		"greylist/show":   function(d.showGreylist),
-		"greylist/allow":  function(d.allowClient),
-		"greylist/forget": function(d.forgetGreylist),
-		"report/watch":    function(d.reportWatch),
-		"report/action":   function(d.reportAction),
-		"report/retry":    function(d.reportRetry),
+		"status":            function(d.status),
+		"log":               function(d.findRecords),
+		"block/list":        function(d.listBlocks),
+		"block/add":         function(d.addBlock),
+		"block/remove":      function(d.removeBlock),
+		"greylist/list":     function(d.listTriplets),
+		"greylist/show":     function(d.showGreylist),
+		"greylist/allow":    function(d.allowClient),
+		"greylist/forget":   function(d.forgetGreylist),
+		"report/watch":      function(d.reportWatch),
+		"report/action":     function(d.reportAction),
+		"report/forwarders": function(d.reportForwarders),
+		"report/retry":      function(d.reportRetry),
 	}
 }
 

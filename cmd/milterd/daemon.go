@@ -68,7 +68,7 @@ func (d *daemon) config() *config.Config {
 
 // env returns what checks may use, without the site.
 func (d *daemon) env() checks.Env {
-	return checks.Env{
+	env := checks.Env{
 		DNS:      d.resolver,
 		Store:    d.store,
 		Log:      logrus.NewEntry(d.log),
@@ -76,6 +76,10 @@ func (d *daemon) env() checks.Env {
 		Registry: d.registry,
 		Clock:    d.clock,
 	}
+	if d.evidence != nil {
+		env.Senders = d.evidence
+	}
+	return env
 }
 
 // build returns the pipeline of a configuration.

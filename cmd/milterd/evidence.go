@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"milterd/checks"
@@ -21,12 +22,24 @@ func openEvidence(env checks.Env, current func() *config.Config, now func() time
 			env.Site = checks.Site{Hostname: current().Hostname, LocalDomains: current().LocalDomains}
 			return originOf(ctx, env, r)
 		},
+		Authors: authorsOf,
 		Known: func(ctx context.Context, pair string, at time.Time) (bool, error) {
 			return correspondents.Known(ctx, env.Store, pair, at)
 		},
 		Now: now,
 		Log: env.Log,
 	})
+}
+
+// authorsOf returns the organisational domains of the authors of a message.
+func authorsOf(r *checks.Request) []string {
+	var list []string
+	for _, domain := range facts.MessageAuthors(r).Domains {
+		if org := cmp.Or(facts.OrgDomain(domain), domain); !slices.Contains(list, org) {
+			list = append(list, org)
+		}
+	}
+	return list
 }
 
 // originOf attributes a transaction to its client and sender. If the DNS does not answer, the client is its network,

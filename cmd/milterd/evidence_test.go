@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,6 +32,7 @@ type month struct {
 type mail struct {
 	host     string // of the client; empty is a local submission
 	from, to string
+	author   string        // address in From; empty: from
 	wait     time.Duration // since the message before
 	want     string        // beginning of the first refusal; empty if the message is accepted
 }
@@ -132,7 +134,7 @@ func (m *month) send(socket *session.Socket, l mail, now time.Time) string {
 		func() ([]string, error) { return socket.Rcpt("<" + l.to + ">") },
 		func() ([]string, error) {
 			return socket.Message([]headers.Field{
-				{Name: "Date", Value: now.Format(time.RFC1123Z)}, {Name: "From", Value: "<" + l.from + ">"},
+				{Name: "Date", Value: now.Format(time.RFC1123Z)}, {Name: "From", Value: "<" + cmp.Or(l.author, l.from) + ">"},
 				{Name: "Message-ID", Value: fmt.Sprintf("<%d@%s>", now.Unix(), strings.TrimPrefix(l.host, "."))},
 			})
 		},
@@ -189,6 +191,11 @@ func addTraffic(m *month) {
 			m.add(day, mail{host: "wrong.good3.example", from: "alice@good3.example", to: bob})
 		}
 	}
+	// A list that passes on mail of the good sites.
+	for day := 1; day < days; day += 4 {
+		author := fmt.Sprintf("alice@good%d.example", day)
+		m.add(day, mail{host: "mail.list.example", from: "bounces@list.example", author: author, to: bob})
+	}
 	m.add(12, mail{from: "bob@example.org", to: "carol@partner.example"})
 	// A fault that is seen rarely.
 	for _, day := range []int{2, 11, 21} {
@@ -232,6 +239,7 @@ func TestMonthOfEvidence(t *testing.T) {
 	}
 	testWatched(t, watch)
 	testEnforced(t, action)
+	testForwarders(t, m.evidence)
 
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
@@ -242,6 +250,25 @@ func TestMonthOfEvidence(t *testing.T) {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("no %q in\n%s", want, &table)
 		}
+	}
+}
+
+// testForwarders tests that the list is known, and proposed as a forwarder.
+func testForwarders(t *testing.T, c *evidence.Collector) {
+	report, err := c.Forwarders(t.Context())
+	if err != nil || len(report.Forwarders) != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if f := report.Forwarders[0]; f.Client != "list.example" || f.SPF || f.Messages != 8 || !f.Known {
+		t.Errorf("%+v", f)
+	}
+	if !c.Relays("list.example") || !c.IsGood("good1.example") || c.Relays("good1.example") || c.IsGood("spam1-0.example") {
+		t.Error("the known senders are others")
+	}
+	var table bytes.Buffer
+	showForwarders(&table, report)
+	if want := "\n  forwarders: [\"list.example\"]\n"; !strings.Contains(table.String(), want) {
+		t.Errorf("no %q in\n%s", want, &table)
 	}
 }
 

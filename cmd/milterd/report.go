@@ -57,7 +57,7 @@ func newReport(configFile *string) *cobra.Command {
 		c.Long = c.Short + ".\n\n" + aboutEvidence
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
-	cmd.AddCommand(watch, action, newReportRetry(r))
+	cmd.AddCommand(watch, action, newReportForwarders(r), newReportRetry(r))
 	return cmd
 }
 

@@ -71,6 +71,7 @@ func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bo
 	env := checks.Env{DNS: res, Store: records, Log: logrus.NewEntry(logger)}
 	change(d, &env)
 	d.evidence = openEvidence(env, func() *config.Config { return cfg }, d.now)
+	env.Senders = d.evidence
 	p, err := newPipeline(cfg, env, func(o *checks.Options) {
 		if prefetch {
 			o.Announce = res

@@ -115,6 +115,9 @@ func (hs hits) addAll(o hits) {
 const (
 	maxName  = 320 // bytes of a client or sender
 	maxPairs = 2
+
+	maxAuthors = relayAuthors + 3 // the report names them
+	maxAuthor  = 64               // bytes of a domain in Authors; longer ones are left out
 )
 
 // entry is the evidence about a sender and its client.
@@ -128,6 +131,8 @@ type entry struct {
 	Against  tally    `json:"x,omitzero"` // transactions in which a reason spoke against the sender
 	Clean    tally    `json:"n,omitzero"` // clean messages
 	Pairs    []string `json:"p,omitempty"`
+	Relayed  tally    `json:"r,omitzero"`  // accepted messages of Authors
+	Authors  []string `json:"a,omitempty"` // organisational domains in From that are neither the client's nor the verified sender's
 
 	answered bool // see ledger.findAnswered; in a report only
 }
@@ -154,10 +159,23 @@ func (e *entry) add(o *entry) {
 		}
 	}
 	e.Pairs = e.Pairs[max(0, len(e.Pairs)-maxPairs):]
+	e.Relayed = e.Relayed.plus(o.Relayed)
+	for _, a := range o.Authors {
+		e.addAuthor(a)
+	}
+}
+
+// addAuthor adds an author domain, if there is room.
+func (e *entry) addAuthor(domain string) {
+	if len(e.Authors) < maxAuthors && len(domain) <= maxAuthor && !slices.Contains(e.Authors, domain) {
+		e.Authors = append(e.Authors, domain)
+	}
 }
 
 func (e *entry) shift(week int64) {
-	e.Known, e.Against, e.Clean = e.Known.shift(week), e.Against.shift(week), e.Clean.shift(week)
+	for _, t := range []*tally{&e.Known, &e.Against, &e.Clean, &e.Relayed} {
+		*t = t.shift(week)
+	}
 	for reason, h := range e.Hits {
 		e.Hits[reason] = h.shift(week)
 	}

@@ -3,8 +3,8 @@
 //
 // Collector receives the decisions of this daemon, attributes each mail transaction to a client and a sender in the
 // background, and adds it to the store that all hosts of a site share. Reports judge the last weeks of all hosts. What
-// counts for a sender is in transaction.go, what the store holds in entry.go, and who is a good sender in good.go.
-// Start reading at Collector.
+// counts for a sender is in transaction.go, what the store holds in entry.go, who is a good sender in good.go, and who
+// passes on mail of others in relays.go. Start reading at Collector.
 //
 // Sessions of trusted clients, exempt recipients and mail that an allow list lets in are no evidence, as they are not
 // checked.
@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -58,6 +59,8 @@ type Origin struct {
 type Options struct {
 	// Origin attributes a transaction. It receives a checks.Request.Snapshot, and may ask the DNS.
 	Origin func(ctx context.Context, r *checks.Request) Origin
+	// Authors returns the organisational domains of the From field of an accepted message. It must be quick. It may be nil.
+	Authors func(r *checks.Request) []string
 	// Known reports whether the recipient in an element of Origin.Pairs has written to the sender lately.
 	Known func(ctx context.Context, pair string, at time.Time) (bool, error)
 
@@ -75,9 +78,11 @@ type Collector struct {
 	ctx   context.Context // of the flushes in the background
 	stop  context.CancelFunc
 
-	mu      sync.Mutex // locked while the store is written
-	pending pending    // what is not in the store
-	failed  bool       // the last flush failed
+	known      atomic.Pointer[known] // see IsGood and Relays
+	refreshing sync.WaitGroup        // of known
+	mu         sync.Mutex            // locked while the store is written
+	pending    pending               // what is not in the store
+	failed     bool                  // the last flush failed
 }
 
 // Open starts a Collector. Close ends it.
@@ -94,6 +99,7 @@ func Open(store checks.Store, opts Options) *Collector {
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
 	go c.flushPeriodically()
+	c.refreshing.Go(c.refreshPeriodically)
 	return c
 }
 
@@ -112,9 +118,14 @@ func (c *Collector) Accepted(r *checks.Request) {
 	if r.Trusted() {
 		return
 	}
-	if u := transactionOf(r).accepted(); u.clean || len(u.fates) > 0 {
-		c.add(r, u)
+	u := transactionOf(r).accepted()
+	if !u.clean && len(u.fates) == 0 {
+		return
 	}
+	if c.opts.Authors != nil {
+		u.authors = c.opts.Authors(r)
+	}
+	c.add(r, u)
 }
 
 func (c *Collector) add(r *checks.Request, u update) {
@@ -167,6 +178,7 @@ func (c *Collector) entryOf(u update) (e *entry, err error) {
 		Client: cmp.Or(from.Client, unknownClient), Sender: from.Sender, Verified: from.Verified, SPF: from.SPF, Hits: u.hits(),
 		Against: once.onlyIf(u.against), Clean: once.onlyIf(u.clean),
 	}
+	e.addRelayed(u.authors, once)
 	if len(u.fates) > 0 {
 		c.findKnown(ctx, e, from.Pairs, u.Time)
 	}
@@ -194,6 +206,7 @@ func (c *Collector) Close(timeout time.Duration) {
 	defer cancel()
 	c.queue.Close(timeout / 2)
 	c.stop()
+	c.refreshing.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := c.flush(ctx)

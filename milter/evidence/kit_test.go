@@ -10,6 +10,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest"
+	"milterd/headers"
 	"milterd/milter"
 )
 
@@ -62,6 +63,12 @@ func (s *site) open(store checks.Store) *Collector {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.written[pair], nil
+		},
+		Authors: func(r *checks.Request) []string {
+			if len(r.Envelope.Header) == 0 {
+				return nil
+			}
+			return strings.Fields(r.Envelope.Header[0].Value)
 		},
 		Now: func() time.Time { return s.clock },
 	})
@@ -122,6 +129,13 @@ func (s *site) spam(occasions, clients, days int) {
 		name := fmt.Sprintf("spam%d.example", i*clients/occasions)
 		s.mail(day, "own."+name, "x@"+name, watched)
 	}
+}
+
+// relayed has one message with author domains on a day after the start.
+func (s *site) relayed(day int, client, from, authors string, reasons ...did) {
+	session := session(day, client, from)
+	session.Envelope.Header = []headers.Field{{Name: "From", Value: authors}}
+	s.decide(requestOf(session), checks.Decision{}, reasons...)
 }
 
 // clean has one clean message on each of the days.

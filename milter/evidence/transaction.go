@@ -47,7 +47,8 @@ type update struct {
 	against bool // a reason speaks against the sender, for the first time in the transaction
 	// clean reports whether the message was accepted, all checks ran, and none found a fault, see isFault. A message that
 	// was let in because its reason is watched is not clean.
-	clean bool
+	clean   bool
+	authors []string // organisational domains of the From field; only of an accepted message
 }
 
 // Estimated sizes in memory.
@@ -61,6 +62,9 @@ func (u update) size() int {
 	n := snapshotBytes
 	for _, r := range u.Envelope.Rcpts {
 		n += recipientBytes + len(r.Text)
+	}
+	for _, a := range u.authors {
+		n += len(a)
 	}
 	return n
 }

@@ -1,0 +1,203 @@
+package evidence
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A relay of other people's mail, such as a mailing list or a forwarder, breaks SPF and sometimes DKIM of what it passes on.
+// A domain is a known relay if it has brought mail of relayAuthors author domains or more, over relaySpan or more, is a good
+// sender, and nothing was refused that speaks against it.
+//
+// Half of relayAuthors would take a company with three brands for a relay; twice as many would miss most forwarders of single
+// persons. With half of relaySpan, one campaign of a spammer would do; with twice as much, a new list is unknown for longer.
+const (
+	relayAuthors = 5
+	relaySpan    = 7 * 24 * time.Hour
+)
+
+// refreshInterval is how often the known senders are read anew. With half of it, the store is read twice as often; with twice as
+// much, a sender is known two hours later.
+const refreshInterval = time.Hour
+
+// refreshTimeout bounds one reading of the whole evidence.
+const refreshTimeout = time.Minute
+
+// known has the domains that IsGood and Relays look up. It never changes.
+type known struct{ good, relays map[string]bool }
+
+// IsGood implements checks.Senders. What it says is up to an hour old.
+func (c *Collector) IsGood(domain string) bool {
+	k := c.known.Load()
+	return k != nil && k.good[domain]
+}
+
+// Relays implements checks.Senders. What it says is up to an hour old.
+func (c *Collector) Relays(domain string) bool {
+	k := c.known.Load()
+	return k != nil && k.relays[domain]
+}
+
+// refreshPeriodically reads the known senders until the Collector is closed.
+func (c *Collector) refreshPeriodically() {
+	tick := time.NewTicker(refreshInterval)
+	defer tick.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(c.ctx, refreshTimeout)
+		_ = c.refresh(ctx) // what was known before stays known
+		cancel()
+		select {
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// refresh reads the known senders from the store.
+func (c *Collector) refresh(ctx context.Context) error {
+	entries, _, err := c.read(ctx, c.opts.Now())
+	if err != nil {
+		return err
+	}
+	k := &known{good: map[string]bool{}, relays: map[string]bool{}}
+	for domain, sum := range domainSums(entries) {
+		if sum.isGood() {
+			k.good[domain] = true
+			k.relays[domain] = sum.isRelay()
+		}
+	}
+	c.known.Store(k)
+	return nil
+}
+
+// addRelayed counts an accepted message of authors that are neither the client nor the verified sender.
+func (e *entry) addRelayed(authors []string, once tally) {
+	for _, a := range authors {
+		if a != "" && a != e.clientDomain() && (!e.Verified || a != e.Sender) {
+			e.addAuthor(a)
+			e.Relayed = once
+		}
+	}
+}
+
+// clientDomain returns the domain of the client, or "" if only its network is known.
+func (e *entry) clientDomain() string {
+	name := e.clientName()
+	_, errNetwork := netip.ParsePrefix(name)
+	_, errAddress := netip.ParseAddr(name)
+	if errNetwork == nil || errAddress == nil || !strings.Contains(name, ".") {
+		return ""
+	}
+	return name
+}
+
+// domainSums returns the sums of the entries of each domain, whether it is the client's or that of a verified sender. Pairs are
+// not asked for again, so answered may be missing.
+func domainSums(entries []*entry) map[string]*entry {
+	sums := map[string]*entry{}
+	add := func(domain string, e *entry) {
+		sum := sums[domain]
+		if sum == nil {
+			sum = &entry{}
+			sums[domain] = sum
+		}
+		sum.add(e)
+		days := forgedDays
+		if e.Verified {
+			days = 1
+		}
+		sum.answered = sum.answered || e.Known.days() >= days
+	}
+	for _, e := range entries {
+		client := e.clientDomain()
+		if client != "" {
+			add(client, e)
+		}
+		if e.Verified && e.Sender != "" && e.Sender != client {
+			add(e.Sender, e)
+		}
+	}
+	return sums
+}
+
+// isGood reports whether the sum of a domain is that of a good sender.
+func (e *entry) isGood() bool {
+	if e.answered || e.delivers("") {
+		return true
+	}
+	for reason := range e.Hits {
+		if e.isRegular(reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasRelayed reports whether mail of enough others came for long enough.
+func (e *entry) hasRelayed() bool {
+	return len(e.Authors) >= relayAuthors && time.Duration(e.Relayed.Last-e.Relayed.First)*time.Second >= relaySpan
+}
+
+// isRelay reports whether the sum of a domain is that of a known relay.
+func (e *entry) isRelay() bool { return e.isGood() && e.hasRelayed() && e.Against.N == 0 }
+
+// ForwarderReport has the clients that have passed on mail of others for long enough to be forwarders or lists.
+type ForwarderReport struct {
+	Since      time.Time   `json:"since"`
+	Until      time.Time   `json:"until"`
+	Lost       uint64      `json:"lost"`       // see Collector.Lost
+	Forwarders []Forwarder `json:"forwarders"` // at most maxSenders, those with the most messages first
+}
+
+// Forwarder is a client that has passed on mail of others. Its names are remote bytes.
+type Forwarder struct {
+	Client   string    `json:"client"`   // domain of its confirmed names, domain for which it passes SPF, or network
+	SPF      bool      `json:"spf"`      // the domain is known by SPF alone
+	Messages int       `json:"messages"` // accepted ones, of other authors
+	Days     int       `json:"days"`     // with such a message
+	Authors  []string  `json:"authors"`  // some of the organisational domains of these authors
+	Against  int       `json:"against"`  // transactions that speak against it
+	Known    bool      `json:"known"`    // Relays reports true for it
+	First    time.Time `json:"first"`    // of these messages
+	Last     time.Time `json:"last"`     // of these messages
+}
+
+// Forwarders returns the report on forwarders.
+func (c *Collector) Forwarders(ctx context.Context) (ForwarderReport, error) {
+	l, err := c.ledger(ctx)
+	if err != nil {
+		return ForwarderReport{}, err
+	}
+	if err := c.refresh(ctx); err != nil {
+		return ForwarderReport{}, err
+	}
+	r := ForwarderReport{Since: l.since, Until: l.until, Lost: c.Lost(), Forwarders: []Forwarder{}}
+	sums, named := map[string]*entry{}, map[string]bool{}
+	for _, e := range l.entries {
+		name := e.clientName()
+		if sums[name] == nil {
+			sums[name] = &entry{Client: name}
+		}
+		sums[name].add(e)
+		named[name] = named[name] || name != e.Client
+	}
+	for name, sum := range sums {
+		if name != "unknown" && sum.hasRelayed() {
+			r.Forwarders = append(r.Forwarders, Forwarder{
+				Client: name, SPF: sum.clientDomain() != "" && !named[name], Messages: sum.Relayed.N, Days: sum.Relayed.days(),
+				Authors: sum.Authors, Against: sum.Against.N, Known: c.Relays(name),
+				First: unixTime(sum.Relayed.First), Last: unixTime(sum.Relayed.Last),
+			})
+		}
+	}
+	slices.SortFunc(r.Forwarders, func(x, y Forwarder) int {
+		return cmp.Or(cmp.Compare(y.Messages, x.Messages), strings.Compare(x.Client, y.Client))
+	})
+	r.Forwarders = r.Forwarders[:min(len(r.Forwarders), maxSenders)]
+	return r, nil
+}

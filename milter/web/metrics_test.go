@@ -58,11 +58,11 @@ func scrape(t testing.TB, m *Metrics) string {
 
 // fill counts a decision with a failed check, an accepted message, and the duration of a check.
 func fill(m *Metrics) {
-	m.Decided(checks.NewRequest(nil, checks.RcptTo), checks.Decision{
+	m.Decided(checks.NewRequest(&checks.Session{}, checks.RcptTo), checks.Decision{
 		Outcomes: []checks.Outcome{{Check: "helo", Stage: checks.Helo, Reason: helo, Action: checks.Reject}},
 		Failures: []checks.Failure{{Check: "dnsbl", Err: errors.New("timeout")}, {Check: "helo", Err: context.Canceled}},
 	})
-	m.Accepted(checks.NewRequest(nil, checks.EndOfHeader))
+	m.Accepted(checks.NewRequest(&checks.Session{}, checks.EndOfHeader))
 	m.Took("dnsbl", 20*time.Millisecond)
 	m.Took("unknown", time.Second)
 }
@@ -237,6 +237,6 @@ func BenchmarkMetrics(b *testing.B) {
 		for range 12 {
 			m.Took("dnsbl", 20*time.Millisecond)
 		}
-		m.Decided(checks.NewRequest(nil, checks.RcptTo), d)
+		m.Decided(checks.NewRequest(&checks.Session{}, checks.RcptTo), d)
 	}
 }

@@ -106,7 +106,7 @@ func (m *movedClock) send(addr, domain string, dated time.Duration) string {
 				{Name: "Received", Value: " from desk." + domain + " by mail." + domain + " with ESMTPS id 4711; " + time.Now().Format(time.RFC1123Z)},
 				{Name: "Date", Value: " " + written}, {Name: "From", Value: " <alice@" + domain + ">"},
 				{Name: "Message-ID", Value: fmt.Sprintf(" <%d@%s>", m.sent, domain)},
-			})
+			}, "")
 		},
 	}
 	for _, step := range steps {

@@ -136,7 +136,7 @@ func (m *month) send(socket *session.Socket, l mail, now time.Time) string {
 			return socket.Message([]headers.Field{
 				{Name: "Date", Value: now.Format(time.RFC1123Z)}, {Name: "From", Value: "<" + cmp.Or(l.author, l.from) + ">"},
 				{Name: "Message-ID", Value: fmt.Sprintf("<%d@%s>", now.Unix(), strings.TrimPrefix(l.host, "."))},
-			})
+			}, "")
 		},
 	}
 	for _, step := range steps {

@@ -226,8 +226,8 @@ type recorded struct {
 }
 
 // Message implements session.Player.
-func (p *recorded) Message(header []headers.Field) ([]string, error) {
-	reply, err := p.Pipeline.Message(header)
+func (p *recorded) Message(header []headers.Field, body string) ([]string, error) {
+	reply, err := p.Pipeline.Message(header, body)
 	if reply == nil {
 		p.book.Accepted(p.last)
 	}

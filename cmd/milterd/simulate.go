@@ -222,15 +222,19 @@ func (f *simulateFlags) script() (*session.Script, error) {
 		return nil, err
 	}
 	say("DATA")
-	header, _, _ := strings.Cut(strings.ReplaceAll(message, "\r\n", "\n"), "\n\n")
-	for line := range strings.SplitSeq(header, "\n") {
+	for rest := message; ; {
+		line, after, _ := strings.Cut(rest, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		if line == "" {
+			s.Steps = append(s.Steps, session.Step{Say: ".", Said: true, Rest: rest})
+			return s, nil
+		}
 		if strings.HasPrefix(line, ".") {
 			line = "." + line
 		}
 		say(line)
+		rest = after
 	}
-	say(".")
-	return s, nil
 }
 
 // sessionClient returns the client of the flags.
@@ -252,8 +256,8 @@ func inBrackets(address string) string {
 	return "<" + address + ">"
 }
 
-// maxMessage is the size in bytes to which a message is cut. Only its header section is used.
-const maxMessage = 8 << 20
+// maxMessage is the size of the largest message, in bytes. MTAs accept less by default.
+const maxMessage = 64 << 20
 
 func readMessage(path string) (string, error) {
 	file := os.Stdin
@@ -264,6 +268,9 @@ func readMessage(path string) (string, error) {
 		}
 		defer file.Close()
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxMessage))
+	text, err := io.ReadAll(io.LimitReader(file, maxMessage+1))
+	if err == nil && len(text) > maxMessage {
+		err = fmt.Errorf("%s: over %d MiB", path, maxMessage>>20)
+	}
 	return string(text), err
 }

@@ -263,8 +263,23 @@ func (m *Conn) EndOfHeader(macros map[string]string) (Response, error) {
 	return m.event(gomilter.CodeEOH, macros, nil)
 }
 
-// Body reports a part of the body, of at most 65,535 bytes.
+// maxChunk is the size of the parts in which MTAs report a body, in bytes.
+const maxChunk = 65_535
+
+// Body reports a part of the body, of at most maxChunk bytes.
 func (m *Conn) Body(chunk []byte) (Response, error) { return m.event(gomilter.CodeBody, nil, chunk) }
+
+// WholeBody reports a body in parts, up to the first refusal. The lines of the body end in CRLF.
+func (m *Conn) WholeBody(body string) (Response, error) {
+	for body != "" {
+		n := min(len(body), maxChunk)
+		if r, err := m.Body([]byte(body[:n])); err != nil || r.Action != 0 {
+			return r, err
+		}
+		body = body[n:]
+	}
+	return Response{}, nil
+}
 
 // EndOfMessage reports the end of the message.
 func (m *Conn) EndOfMessage(macros map[string]string) (Response, error) {

@@ -3,8 +3,7 @@ package session
 import (
 	"fmt"
 	"strings"
-
-	"milterd/headers"
+	"time"
 )
 
 // mta is the MTA of a session: it replies to the client as an MTA does, and passes to the player what an MTA
@@ -20,17 +19,20 @@ type mta struct {
 
 	inData      bool     // lines of a message follow
 	dataRefused bool     // DATA was refused; the lines of the message, which a session file still has, are ignored
-	header      []string // lines of the header section
-	inBody      bool     // the header section has ended
+	lines       []string // of the message
+
+	keys keys      // of the session file
+	time time.Time // of the session; zero: the current time
 }
 
 func (m *mta) step(st Step) (reply []string, err error) {
 	switch {
 	case !st.Time.IsZero():
+		m.time = st.Time
 		m.player.Time(st.Time)
 		return nil, nil
 	case !st.Said:
-		*m = mta{player: m.player, show: m.show, connected: true}
+		*m = mta{player: m.player, show: m.show, keys: m.keys, time: m.time, connected: true}
 		return nil, m.player.Connect(st.Client)
 	case !m.connected:
 		return nil, fmt.Errorf("%q: want a line \"client ADDRESS\" before", st.Say)
@@ -39,23 +41,15 @@ func (m *mta) step(st Step) (reply []string, err error) {
 		return nil, nil
 	case m.inData && st.Say != ".":
 		m.show(st.Say, nil)
-		m.addLine(strings.TrimPrefix(st.Say, "."))
+		m.lines = append(m.lines, strings.TrimPrefix(st.Say, "."))
 		return nil, nil
 	case m.inData:
-		reply, err = m.endOfData()
+		reply, err = m.endOfData(st.Rest)
 	default:
 		reply, err = m.command(st.Say)
 	}
 	m.show(st.Say, reply)
 	return reply, err
-}
-
-// addLine adds a line of a message, if it belongs to the header section.
-func (m *mta) addLine(line string) {
-	m.inBody = m.inBody || line == ""
-	if !m.inBody {
-		m.header = append(m.header, line)
-	}
 }
 
 func (m *mta) command(line string) ([]string, error) {
@@ -84,7 +78,7 @@ func (m *mta) command(line string) ([]string, error) {
 			m.dataRefused = true
 			return []string{"503 5.5.1 no recipient"}, nil
 		}
-		m.inData, m.header, m.inBody = true, nil, false
+		m.inData, m.lines = true, nil
 		return []string{"354 end the message with a single dot"}, nil
 	case "RSET":
 		m.inMail, m.rcpts = false, 0
@@ -165,33 +159,19 @@ func path(arg, word string) (path string, ok bool) {
 	return arg[:i+1], i > 0
 }
 
-func (m *mta) endOfData() ([]string, error) {
+// endOfData passes on a message. rest follows its lines.
+func (m *mta) endOfData(rest string) ([]string, error) {
 	m.inData, m.inMail, m.rcpts = false, false, 0
-	reply, err := m.player.Message(Header(strings.Join(m.header, "\n")))
+	text := joinLines(m.lines)
+	if m.keys != nil {
+		var err error
+		if text, err = m.keys.signLines(m.lines, m.time); err != nil {
+			return nil, err
+		}
+	}
+	reply, err := m.player.Message(Split(text + rest))
 	if reply == nil {
 		reply = []string{"250 2.0.0 accepted"}
 	}
 	return reply, err
-}
-
-// Header splits the header section of a message into fields, as an MTA does for its filters: a value is
-// everything after the colon, with LF as line end. A line without a colon ends the section.
-func Header(message string) []headers.Field {
-	var fields []headers.Field
-	message = strings.ReplaceAll(message, "\r\n", "\n")
-	for line := range strings.SplitSeq(message, "\n") {
-		if line == "" {
-			break
-		}
-		if n := len(fields); n > 0 && (line[0] == ' ' || line[0] == '\t') {
-			fields[n-1].Value += "\n" + line
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok {
-			break
-		}
-		fields = append(fields, headers.Field{Name: name, Value: value})
-	}
-	return fields
 }

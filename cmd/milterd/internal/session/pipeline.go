@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -71,9 +72,13 @@ func (p *Pipeline) Rcpt(path string) ([]string, error) {
 }
 
 // Message implements Player.
-func (p *Pipeline) Message(header []headers.Field) ([]string, error) {
+func (p *Pipeline) Message(header []headers.Field, body string) ([]string, error) {
 	p.session.Time, p.session.Envelope.Header = p.Clock(), header
-	p.run.BeginBody()
+	if w := p.run.BeginBody(); w != nil {
+		if _, err := io.WriteString(w, body); err != nil {
+			return nil, err
+		}
+	}
 	reply := p.judge(checks.EndOfMessage)
 	if reply == nil {
 		p.observe(checks.Event{Kind: checks.Accepted})

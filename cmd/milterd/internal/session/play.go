@@ -16,7 +16,7 @@ type Player interface {
 	Helo(name string, tls bool) error
 	Mail(path, user string) (reply []string, err error)
 	Rcpt(path string) (reply []string, err error)
-	Message(header []headers.Field) (reply []string, err error) // the header section, then the end of the message
+	Message(header []headers.Field, body string) (reply []string, err error) // the lines of the body end in CRLF
 	Reset() error
 	Close() error
 }
@@ -36,7 +36,7 @@ func (m *Mismatch) Error() string {
 // Play plays a script. It calls show, if not nil, with each line of the client and its reply, and returns the
 // replies that were not the expected ones. An error ends the session.
 func Play(s *Script, p Player, show func(said string, reply []string)) (wrong []*Mismatch, err error) {
-	m := &mta{player: p, show: show}
+	m := &mta{player: p, show: show, keys: s.keys}
 	if m.show == nil {
 		m.show = func(string, []string) {}
 	}

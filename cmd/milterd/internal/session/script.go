@@ -5,9 +5,12 @@
 // A session file is a text archive of package golang.org/x/tools/txtar: a comment that says what the file
 // shows, and the files
 //
-//	config    configuration (YAML), optional
-//	zone      DNS of the session, see checktest.Zone; optional
-//	smtp      the SMTP session
+//	config          configuration (YAML), optional
+//	zone            DNS of the session, see checktest.Zone; optional
+//	key NAME        private key (PEM) of the DKIM key record NAME, SELECTOR._domainkey.DOMAIN; optional, several are possible
+//	smtp            the SMTP session
+//
+// The zone has the record of each key, unless it has other records of the name.
 //
 // A session has lines of these kinds:
 //
@@ -18,7 +21,11 @@
 //	# comment
 //
 // After DATA the C: lines are the message, up to a single dot. The last word of AUTH is the user's name;
-// every user is authenticated.
+// every user is authenticated. In a file with a key, these lines of a message are special:
+//
+//	C: @dkim d=example.net s=sel h=from:subject   a DKIM-Signature field of the message, see keys.sign
+//	C: @before Subject: hello                     a line that the message had when it was signed
+//	C: @after Subject: [list] hello               a line that was added after the message was signed
 //
 // The command simulate uses the package, and replay splits header sections by Header. Start reading at Play.
 package session
@@ -43,6 +50,8 @@ type Script struct {
 	// before them in the file, so that their errors have its line numbers.
 	Config []byte
 	Zone   string
+
+	keys keys // nil if the file has none
 }
 
 // Step is a line of a session with the expected reply. If it has neither Time nor Said, Client connects.
@@ -52,6 +61,7 @@ type Step struct {
 	Time   time.Time
 	Said   bool   // the client sends Say, which may be empty
 	Say    string // command or, after DATA, line of the message
+	Rest   string // with the single dot: the rest of the message, after the lines that were said; it is not shown
 	Expect []string
 }
 
@@ -76,23 +86,29 @@ func Parse(name string, text []byte) (*Script, error) {
 	s := &Script{Name: name, Title: strings.TrimSpace(string(archive.Comment))}
 	found := false
 	for _, f := range archive.Files {
-		switch f.Name {
-		case "config":
+		line := firstLine(text, "-- "+f.Name+" --")
+		var err error
+		switch kind, of, _ := strings.Cut(f.Name, " "); {
+		case f.Name == "config":
 			s.Config = []byte(inPlace(text, f))
-		case "zone":
+		case f.Name == "zone":
 			s.Zone = inPlace(text, f)
-		case "smtp":
+		case f.Name == "smtp":
 			found = true
-			if err := s.parse(string(f.Data), firstLine(text, "-- smtp --")); err != nil {
-				return nil, err
-			}
+			err = s.parse(string(f.Data), line)
+		case kind == "key":
+			err = s.addKey(line, strings.TrimSpace(of), f.Data)
 		default:
-			return nil, fmt.Errorf("%s:%d: unknown part %q; want config, zone or smtp", name, firstLine(text, "-- "+f.Name+" --"), f.Name)
+			err = fmt.Errorf("%s:%d: unknown part %q; want config, zone, key or smtp", name, line, f.Name)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	if !found {
 		return nil, fmt.Errorf("%s: no part \"smtp\": want a line \"-- smtp --\" with the session after it", name)
 	}
+	s.addKeyRecords()
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,10 +36,13 @@ func (s *stub) Helo(name string, tls bool) error {
 }
 func (s *stub) Mail(path, user string) ([]string, error) { return s.call("mail " + path + " " + user) }
 func (s *stub) Rcpt(path string) ([]string, error)       { return s.call("rcpt " + path) }
-func (s *stub) Message(header []headers.Field) ([]string, error) {
+func (s *stub) Message(header []headers.Field, body string) ([]string, error) {
 	text := "message"
 	for _, f := range header {
 		text += " [" + f.Name + ":" + f.Value + "]"
+	}
+	if body != "" {
+		text += " " + strconv.Quote(body)
 	}
 	return s.call(text)
 }
@@ -115,7 +119,7 @@ func TestPlay(t *testing.T) {
 	}
 	want := []string{
 		"time 2026-11-21T12:00:00Z", "connect 192.0.2.9 mail.example.net", "helo mail.example.net", "helo mail.example.net in TLS",
-		"mail <a@example.net> bob", "rcpt <bad@example.org>", "rcpt <good@example.org>", "message [Subject: a\n b] [X: ..]",
+		"mail <a@example.net> bob", "rcpt <bad@example.org>", "rcpt <good@example.org>", "message [Subject: a\n b] [X: ..] \".not a header\\r\\n\"",
 		"mail <> bob", "reset", "connect invalid IP ", "helo x",
 		"mail <x@example.net> ", "rcpt <y@example.org>", "reset", "helo y", "close",
 	}
@@ -212,7 +216,7 @@ func TestConversation(t *testing.T) {
 	}
 	want := []string{
 		"connect 192.0.2.9 a", "helo a", "time 2026-11-21T12:00:00Z", "connect 192.0.2.10 ", "helo b", "mail <x@example.net> ",
-		"rcpt <bad@example.org>", "rcpt <y@example.org>", "message",
+		"rcpt <bad@example.org>", "rcpt <y@example.org>", `message "client 192.0.2.11\r\nA: b\r\n"`,
 	}
 	if !slices.Equal(p.calls, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(p.calls, "\n"), strings.Join(want, "\n"))
@@ -238,7 +242,12 @@ func TestReplies(t *testing.T) {
 		{"RCPT without an address", slices.Concat(start, []string{"RCPT TO:"}), "501 5.5.4 want RCPT TO:<address>", started},
 		{"a null recipient", slices.Concat(start, []string{"RCPT TO:<>"}), "501 5.5.4 want RCPT TO:<address>", started},
 		{"STARTTLS in a transaction ends it", slices.Concat(start, []string{"STARTTLS", "DATA"}), "503 5.5.1 no recipient", slices.Concat(started, []string{"reset"})},
-		{"a body is not kept", slices.Concat(start, []string{"DATA", "A: b", "", "C: d", "", "E: f", "."}), "250 2.0.0 accepted", slices.Concat(started, []string{"message [A: b]"})},
+		{"a body", slices.Concat(start, []string{"DATA", "A: b", "", "C: d", "", "E: f", "."}), "250 2.0.0 accepted",
+			slices.Concat(started, []string{`message [A: b] "C: d\r\n\r\nE: f\r\n"`})},
+		{"a line without a colon begins the body", slices.Concat(start, []string{"DATA", "A: b", "hello", "C: d", "."}), "250 2.0.0 accepted",
+			slices.Concat(started, []string{`message [A: b] "hello\r\nC: d\r\n"`})},
+		{"special lines are text in a file without keys", slices.Concat(start, []string{"DATA", "@dkim: b", "", "@before d", "."}), "250 2.0.0 accepted",
+			slices.Concat(started, []string{`message [@dkim: b] "@before d\r\n"`})},
 		{"two messages", slices.Concat(start, []string{"DATA", "", ".", "MAIL FROM:<>", "RCPT TO:<y@example.org>", "DATA", "A: b", "."}), "250 2.0.0 accepted",
 			slices.Concat(started, []string{"message", "mail <> ", "rcpt <y@example.org>", "message [A: b]"})},
 	} {

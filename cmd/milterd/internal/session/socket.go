@@ -76,13 +76,16 @@ func (s *Socket) Rcpt(path string) ([]string, error) {
 }
 
 // Message implements Player.
-func (s *Socket) Message(header []headers.Field) ([]string, error) {
+func (s *Socket) Message(header []headers.Field, body string) ([]string, error) {
 	for _, f := range header {
 		if r, err := s.conn.Header(f.Name, f.Value); err != nil || r.Refused() {
 			return lines(r, err)
 		}
 	}
 	if r, err := s.conn.EndOfHeader(nil); err != nil || r.Refused() {
+		return lines(r, err)
+	}
+	if r, err := s.conn.WholeBody(body); err != nil || r.Refused() {
 		return lines(r, err)
 	}
 	return lines(s.conn.EndOfMessage(nil))

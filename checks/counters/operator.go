@@ -97,9 +97,9 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	}
 	switch {
 	case d < time.Second:
-		return Blocked{}, fmt.Errorf("counters: a block of %s is under the minimum of 1s", d)
+		return Blocked{}, checks.BadArgument("a block of %s is under the minimum of 1s", d)
 	case d > maxManualBlock:
-		return Blocked{}, errors.New("counters: a block lasts at most 366d; for longer use a deny list (checks.access)")
+		return Blocked{}, checks.BadArgument("a block lasts at most 366d; for longer use a deny list (checks.access)")
 	}
 	b := &block{
 		Version: blockVersion, InForce: true, Note: cmp.Or(checks.Clean(why, 100), defaultNote),
@@ -164,7 +164,7 @@ func number(ctx context.Context, store checks.Store, key string) (int64, time.Ti
 func oneClient(p netip.Prefix) (netip.Prefix, error) {
 	c := ClientOf(p.Addr())
 	if !c.IsValid() || p.Bits() < c.Bits() {
-		return netip.Prefix{}, fmt.Errorf("counters: %s is not one client, which is an IPv4 address or an IPv6 /64", p)
+		return netip.Prefix{}, checks.BadArgument("%s is not one client, which is an IPv4 address or an IPv6 /64", p)
 	}
 	return c, nil
 }

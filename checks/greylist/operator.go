@@ -3,7 +3,6 @@ package greylist
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -141,7 +140,7 @@ func Allow(ctx context.Context, store checks.Store, now time.Time, what string) 
 // Forget deletes what Show returns, and returns the number of records. An empty what is an error.
 func Forget(ctx context.Context, store checks.Store, what string) (int, error) {
 	if strings.TrimSpace(what) == "" {
-		return 0, errors.New("nothing is selected; want an address, network, domain or mailbox")
+		return 0, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
 	}
 	var keys []string // collected first, as Scan may be affected by Delete
 	for f, err := range find(ctx, store, what) {

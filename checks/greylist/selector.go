@@ -1,7 +1,6 @@
 package greylist
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -21,7 +20,7 @@ type selector struct {
 // an empty result would be misleading.
 func newSelector(what string) (selector, error) {
 	sel := selector{text: strings.ToLower(strings.TrimSpace(what))}
-	invalid := fmt.Errorf("%q is not an address, network, domain or mailbox", what)
+	invalid := checks.BadArgument("%q is not an address, network, domain or mailbox", what)
 	switch {
 	case sel.text == "":
 		return sel, nil
@@ -102,7 +101,7 @@ func parseClientName(what string) (string, error) {
 		case p.IsSingleIP():
 			return p.Addr().String(), nil
 		case p.Bits() != facts.Network(p.Addr()).Bits():
-			return "", fmt.Errorf("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", what)
+			return "", checks.BadArgument("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", what)
 		}
 		return p.String(), nil
 	}
@@ -110,16 +109,16 @@ func parseClientName(what string) (string, error) {
 	if both {
 		p, err := netip.ParsePrefix(network)
 		if err != nil {
-			return "", fmt.Errorf("%q is not a client: %w", what, err)
+			return "", checks.BadArgument("%q is not a client: %q is no network", what, network)
 		}
 		network = " " + p.Masked().String()
 	}
 	name, ok := domainName(domain)
 	switch {
 	case !ok:
-		return "", fmt.Errorf("%q is not an address, network or domain", what)
+		return "", checks.BadArgument("%q is not an address, network or domain", what)
 	case facts.OrgDomain(name) == "":
-		return "", fmt.Errorf("%q is a public suffix, under which anybody can register a name", name)
+		return "", checks.BadArgument("%q is a public suffix, under which anybody can register a name", name)
 	}
 	return name + network, nil
 }

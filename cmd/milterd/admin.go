@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
@@ -39,9 +41,13 @@ func function[A, R any](f func(context.Context, A) (R, error)) admin.Func {
 	return func(ctx context.Context, decode func(any) error) (any, error) {
 		var args A
 		if err := decode(&args); err != nil {
-			return nil, err
+			return nil, &admin.BadArgument{Err: fmt.Errorf("the daemon cannot read the arguments, it is of another version: %w", err)}
 		}
-		return f(ctx, args)
+		result, err := f(ctx, args)
+		if errors.As(err, new(*checks.ArgumentError)) {
+			return nil, &admin.BadArgument{Err: err}
+		}
+		return result, err
 	}
 }
 
@@ -58,7 +64,7 @@ type remote struct {
 // newRemote adds the flags to a command and to its sub-commands.
 func newRemote(cmd *cobra.Command, configFile *string) *remote {
 	r := &remote{configFile: configFile}
-	cmd.PersistentFlags().StringVar(&r.socket, "socket", "", "admin `SOCKET` of the daemon (default: admin.socket of the configuration)")
+	cmd.PersistentFlags().StringVar(&r.socket, "socket", "", "admin `SOCKET` of the daemon (default: admin.socket of the configuration, or "+config.DefaultAdminSocket+")")
 	cmd.PersistentFlags().BoolVar(&r.json, "json", false, "print the result as JSON")
 	return r
 }
@@ -86,20 +92,19 @@ func call[R any](cmd *cobra.Command, r *remote, name string, args any, show func
 	return w.Flush()
 }
 
-// adminSocket returns the path of the daemon's admin socket.
+// adminSocket returns the path of the daemon's admin socket: that of the flag, or of the configuration file, or the default. A file
+// with errors elsewhere does not matter: the daemon runs with the configuration that it read before.
 func (r *remote) adminSocket() (string, error) {
-	switch {
+	switch path := pathOf(*r.configFile); {
 	case r.socket != "":
-		return r.socket, nil
-	case *r.configFile == "":
+		return strings.TrimPrefix(r.socket, "unix:"), nil
+	case path == "":
 		return config.DefaultAdminSocket, nil
+	default:
+		socket := config.AdminSocket(path, all.Checks)
+		if socket == "" {
+			return "", &admin.NoDaemon{Err: fmt.Errorf("admin.socket is empty in %s: the daemon takes no commands; set it and restart the daemon", path)}
+		}
+		return socket, nil
 	}
-	cfg, problems := config.Load(*r.configFile, all.Checks)
-	if err := problems.Err(); err != nil {
-		return "", err
-	}
-	if cfg.Admin.Socket == "" {
-		return "", errors.New("admin.socket is empty in the configuration: the daemon takes no commands")
-	}
-	return cfg.Admin.Socket, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/checks/counters"
 	"milterd/cmd/milterd/internal/config"
 )
@@ -47,7 +47,7 @@ func newBlockAdd(r *remote) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			block.Client = args[0]
 			if block.For, err = config.ParseDuration(duration); err != nil {
-				return fmt.Errorf("--for: %w", err)
+				return wrongUsage("--for: %w", err)
 			}
 			return call(cmd, r, "block/add", block, func(w io.Writer, b counters.Blocked) {
 				showBlocks(w, []counters.Blocked{b})
@@ -76,7 +76,7 @@ func (d *daemon) addBlock(ctx context.Context, a blockArgs) (counters.Blocked, e
 		return counters.Blocked{}, err
 	}
 	if a.For <= 0 {
-		return counters.Blocked{}, errors.New("want a duration over 0")
+		return counters.Blocked{}, checks.BadArgument("want a duration over 0")
 	}
 	return counters.Block(ctx, d.store, client, time.Now(), a.For, a.Why)
 }
@@ -106,7 +106,7 @@ func parseClient(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no address and no network", text)
+		return netip.Prefix{}, checks.BadArgument("%q is no address and no network", text)
 	}
 	return p, nil
 }

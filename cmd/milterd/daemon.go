@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"os"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter"
 	"milterd/milter/evidence"
@@ -57,6 +55,9 @@ type daemon struct {
 	history  *dashboard.History
 	pipeline atomic.Pointer[checks.Pipeline]
 	server   *milter.Server
+	serving  atomic.Bool // mail servers can connect
+
+	reloadFailed atomic.Pointer[failedReload] // the last reload, if it failed
 }
 
 // config returns the configuration in force.
@@ -128,6 +129,7 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 	d.log.WithFields(logrus.Fields{
 		"version": version(), "hostname": d.cfg.Hostname, "profile": d.cfg.Profile.String(),
 	}).Info("ready")
+	d.serving.Store(true)
 	for _, ln := range lns {
 		go func() { failed <- d.server.Serve(ln) }()
 	}
@@ -152,6 +154,7 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 // drain waits for the messages in flight.
 func (d *daemon) drain() error {
 	notify(sd.SdNotifyStopping)
+	d.serving.Store(false)
 	d.log.WithField("connections", d.server.Connections()).Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
@@ -160,59 +163,4 @@ func (d *daemon) drain() error {
 	}
 	d.log.Info("stopped")
 	return nil
-}
-
-// reload puts a new configuration in force for new connections. If it has an error, the old one stays.
-func (d *daemon) reload() {
-	notify(sd.SdNotifyReloading + "\n" + monotonic())
-	defer notify(sd.SdNotifyReady)
-	cfg, problems := config.Load(d.file, all.Checks)
-	for _, p := range problems {
-		e := d.log.WithField("problem", p.String())
-		if p.Warning {
-			e.Warn("configuration")
-		} else {
-			e.Error("configuration")
-		}
-	}
-	if problems.Err() != nil {
-		d.log.Error("reload failed: the old configuration stays in force")
-		return
-	}
-	p, err := d.build(cfg)
-	if err != nil {
-		d.log.WithError(err).Error("reload failed: the old configuration stays in force")
-		return
-	}
-	d.warnOfRestart(cfg)
-	d.log.SetLevel(cfg.Log.Level)
-	p.Reload(d.pipeline.Load())
-	d.usePipeline(context.Background(), p)
-	running := *cfg // except for the keys of warnOfRestart
-	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
-	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
-	d.mu.Lock()
-	d.cfg = &running
-	d.mu.Unlock()
-	d.log.Info("configuration reloaded")
-}
-
-// warnOfRestart logs the changed keys that take effect at the next start only.
-func (d *daemon) warnOfRestart(cfg *config.Config) {
-	newLog := cfg.Log
-	newLog.Level = d.cfg.Log.Level // takes effect at once
-	for key, unchanged := range map[string]bool{
-		"listen":          reflect.DeepEqual(cfg.Listen, d.cfg.Listen),
-		"dns":             reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
-		"log":             newLog == d.cfg.Log,
-		"store":           cfg.Store == d.cfg.Store,
-		"admin":           cfg.Admin == d.cfg.Admin,
-		"explain":         cfg.Explain == d.cfg.Explain,
-		"records":         cfg.Records == d.cfg.Records,
-		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
-	} {
-		if !unchanged {
-			d.log.WithField("key", key).Warn("this change takes effect at the next start")
-		}
-	}
 }

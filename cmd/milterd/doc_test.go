@@ -59,7 +59,7 @@ func TestSubjectsOfTheManual(t *testing.T) {
 		"doc confing":  "milterd: unknown command \"confing\"; did you mean config?\n",
 	} {
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != 1 || out.Len() > 0 || errs.String() != want {
+		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != exitUsage || out.Len() > 0 || errs.String() != want {
 			t.Errorf("milterd %s: exit status %d, %s%s", line, code, &out, &errs)
 		}
 	}

@@ -57,7 +57,7 @@ type known struct {
 
 func newKnown(t *testing.T) *known {
 	t.Helper()
-	k := &known{root: newRoot(), words: map[string]bool{}}
+	k := &known{root: newRoot(defaultConfigFile), words: map[string]bool{}}
 	for _, word := range strings.Fields(otherWords) {
 		k.words[word] = true
 	}
@@ -206,7 +206,7 @@ yes ORIGINATING F=T F= R: C:
 SIGHUP SIGTERM SIGINT STATE_DIRECTORY XDG_STATE_HOME LISTEN_FDS NOTIFY_SOCKET WATCHDOG_USEC $TMPDIR
 Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h basic_auth http://localhost:8893/
 
-mail postmaster abuse user@ .domain until= exp= mx r= [] 0 1 1h30m 50M -c WHAT
+mail postmaster abuse user@ .domain until= exp= mx r= [] 0 1 2 3 1h30m 50M -c WHAT
 
 checks/NAME internal doc e2e yaml example checks.nameserver TestGenerated|TestDocument
 `

@@ -166,7 +166,7 @@ func (w *docsWorld) playSessions(t *testing.T) {
 	for _, words := range []string{
 		"--client 192.0.2.10 --helo 192.0.2.10 --from alice@example.net --rcpt bob@example.org", "examples/demo.session", "--client 192.0.2.10 --helo mail.example.com --from dave@example.com --rcpt carol@example.org",
 	} {
-		out, err := w.run(t, "milterd simulate --socket "+w.listener+" "+words)
+		out, err := w.run(t, "milterd simulate --milter "+w.listener+" "+words)
 		if err != nil {
 			t.Fatalf("simulate: %v\n%s", err, out)
 		}

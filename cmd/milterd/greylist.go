@@ -51,7 +51,7 @@ func newGreylistList(r *remote) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [WHAT]",
 		Short: "List the triplets, all or those of an address, network, domain or mailbox",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				list.What = args[0]

@@ -39,6 +39,7 @@ func TestSeedHistory(t *testing.T) {
 			Store:       d.store.Status,
 			DNS:         func() resolver.Stats { return resolver.Stats{} },
 			Checks:      func() []checks.Condition { return nil },
+			ConfigValid: func() bool { return true },
 		},
 		Problems: d.problems,
 		History:  d.history,

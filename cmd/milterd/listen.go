@@ -38,9 +38,9 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 			lns = append(lns, ln)
 		case w.Given:
 			closeAll(lns)
-			return nil, fmt.Errorf("cannot listen on %s: %w", w, err)
+			return nil, fmt.Errorf("cannot listen on %s: %s", w, listenFault(err))
 		default:
-			log.WithError(err).WithField("listen", w.String()).Warn("cannot listen")
+			log.WithField("listen", w.String()).WithField("error", listenFault(err)).Warn("cannot listen")
 		}
 	}
 	if len(lns) == 0 {
@@ -163,6 +163,32 @@ func setPermissions(w config.Listener, path string) error {
 		mode = 0o660
 	}
 	return os.Chmod(path, mode)
+}
+
+// listenFault returns why a socket cannot be opened and what to do, without the words of package net.
+func listenFault(err error) string {
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program uses the port; stop it (ss -tlnp shows it), or choose another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "no interface of this machine has the address; write one that has (ip address shows them)"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return "permission denied; choose a port from 1024 on or a folder that the daemon may write, or start it as root"
+	case errors.Is(err, fs.ErrNotExist):
+		return "the folder of the socket does not exist; create it, or let systemd do so (RuntimeDirectory=)"
+	case errors.As(err, &dns):
+		return fmt.Sprintf("the name %q has no address here; write an address", dns.Name)
+	}
+	return err.Error()
+}
+
+// ownerGroup returns the number of the group of a file.
+func ownerGroup(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Gid)
+	}
+	return -1
 }
 
 func groupID(name string) (int, error) {

@@ -41,11 +41,11 @@ as the setting records says. With --ref, show one record completely: every check
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if since != "" {
 			if args.Since, err = config.ParseDuration(since); err != nil {
-				return fmt.Errorf("--since: %w", err)
+				return wrongUsage("--since: %w", err)
 			}
 		}
 		if args.Ref != "" && records.IDIn(args.Ref) == "" {
-			return errors.New("--ref: want the link in a reply, or the part of it after r=")
+			return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
 		}
 		args.Trace = r.json
 		return call(cmd, r, "log", args, func(w io.Writer, list []records.Record) {

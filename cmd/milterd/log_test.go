@@ -67,9 +67,9 @@ func TestLogCommand(t *testing.T) {
 		{"--ref " + link, 0, []string{"550 5.7.25 no name", "connect: rdns-missing"}, "TIME"},
 		{"--ref " + id, 0, []string{"550 5.7.25 no name"}, "TIME"},
 		{"--json --reason rdns-missing", 0, []string{`"id":"` + id + `"`, `"checks":[{"check":"rdns"`}, "accept"},
-		{"--since soon", 1, []string{"--since: "}, "reject"},
-		{"--ref x", 1, []string{"--ref: "}, "reject"},
-		{"word", 1, []string{"unknown command"}, "reject"},
+		{"--since soon", 2, []string{"--since: "}, "reject"},
+		{"--ref x", 2, []string{"--ref: "}, "reject"},
+		{"word", 2, []string{"unknown command"}, "reject"},
 	} {
 		var out bytes.Buffer
 		args := append([]string{"log", "--socket", socket}, strings.Fields(c.args)...)

@@ -1,8 +1,8 @@
 // Command milterd is a mail filter (milter) for Postfix and Sendmail. It checks the client, the sender and the header
 // before a message is accepted, and explains each refusal.
 //
-// Each command has a file with its name: its flags, what it does, and its output. The commands that call the running
-// daemon do so over the admin socket; admin.go has both ends of it. The other files are of the daemon: daemon.go has its
+// Each command has a file with its name: its flags, what it does, and its output. exit.go has the exit statuses. The commands that
+// call the running daemon do so over the admin socket; admin.go has both ends of it. The other files are of the daemon: daemon.go has its
 // parts, their start is in serve.go, pages.go has the HTTP listeners. The packages below internal do the work of single
 // commands; package milter has the server and package checks the pipeline, both of which the daemon uses.
 //
@@ -11,7 +11,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,27 +28,13 @@ func main() {
 	os.Exit(code)
 }
 
-// run executes a command line and returns the exit code. Commands that take long end when ctx does.
+// run executes a command line and returns the exit status. Commands that take long end when ctx does.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errReported):
-		return 1
-	}
-	fmt.Fprintln(stderr, "milterd:", err)
-	return 1
+	return execute(ctx, newRoot(defaultConfigFile), args, stdout, stderr)
 }
 
-// errReported is the error of a command that has already printed why it failed.
-var errReported = errors.New("failed")
-
-func newRoot() *cobra.Command {
+// newRoot returns the command milterd. defaultFile is the configuration file of commands without -c.
+func newRoot(defaultFile string) *cobra.Command {
 	var configFile string
 	root := &cobra.Command{
 		Use:   "milterd",
@@ -57,20 +42,20 @@ func newRoot() *cobra.Command {
 		Long: `milterd is a mail filter (milter) for Postfix (smtpd_milters) and Sendmail (INPUT_MAIL_FILTER). It checks reverse DNS, HELO,
 sender, SPF and header fields before a message is accepted. Every refusal names its reason.
 
-Without a command, milterd runs the daemon, as "milterd serve" does.`,
+"milterd serve" runs the daemon; the other commands need no running daemon, or ask it over its admin socket.`,
 		Args:          unknownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
 		SuggestionsMinimumDistance: 2,
 		Version:                    version(),
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRun:           func(*cobra.Command, []string) { configFile = chosenFile(configFile, defaultFile) },
 	}
 	root.SetVersionTemplate("milterd {{.Version}}\n")
-	root.PersistentFlags().StringVarP(&configFile, "config", "c", "", "configuration `FILE` in YAML (default: built-in defaults)")
-	serve := newServe(&configFile)
-	root.Flags().AddFlagSet(serve.Flags())
-	root.RunE = serve.RunE
-	root.AddCommand(serve, newCheckConfig(&configFile), newSimulate(&configFile), newReplay(&configFile), newDoc(),
+	root.PersistentFlags().StringVarP(&configFile, "config", "c", "",
+		"configuration `FILE` in YAML, or none for the built-in defaults (default: "+defaultConfigFile+" if there is one)")
+	root.AddCommand(newServe(&configFile), newCheckConfig(&configFile), newSimulate(&configFile), newReplay(&configFile), newDoc(),
 		newStatus(&configFile), newGreylist(&configFile), newBlock(&configFile), newLog(&configFile), newReport(&configFile), newVersion())
 	return root
 }
@@ -90,7 +75,7 @@ func newGroup(name, short string) *cobra.Command {
 					names = append(names, c.Name())
 				}
 			}
-			return fmt.Errorf("%s: want one of the commands %s", name, strings.Join(names, ", "))
+			return wrongUsage("%s: want one of the commands %s", name, strings.Join(names, ", "))
 		},
 	}
 }
@@ -103,8 +88,16 @@ func oneArgument(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// atMostOne returns an error for more than one argument.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("want at most one argument: %s (see --help)", cmd.UseLine())
+	}
+	return nil
+}
+
 // unknownCommand returns an error for an argument of a command that takes none but the names of its sub-commands. A
-// mistyped command must not start a daemon.
+// mistyped command must not do what the command above it does.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -87,9 +87,9 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 		switch {
 		case err != nil && e.address != e.defaultAddress:
 			stop()
-			return nil, fmt.Errorf("%s: %w", e.key, err)
+			return nil, fmt.Errorf("%s: cannot listen on %s: %s", e.key, e.address, listenFault(err))
 		case err != nil:
-			d.log.WithError(err).WithField(e.key, e.address).Warn(e.missing)
+			d.log.WithField("error", listenFault(err)).WithField(e.key, e.address).Warn(e.missing)
 			continue
 		}
 		ln = netutil.LimitListener(ln, maxReaders)
@@ -132,7 +132,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Started:    d.started,
 		Profile:    func() string { return d.config().Profile.String() },
 		Components: d.components(),
-		Problems:   func() []string { return append(d.problems(), d.server.Warnings()...) },
+		Problems:   func() []string { return append(d.problems(), d.warnings()...) },
 		History:    d.history,
 		Operator:   operator{daemon: d},
 		Evidence:   d.reports,
@@ -150,7 +150,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 	guarded.Handle("GET /metrics", d.metrics.Handler())
 	mux := http.NewServeMux()
 	mux.Handle("/", dashboard.Guard{Password: cfg.Admin.Password, Hosts: []string{cfg.Hostname}}.Protect(guarded))
-	health := web.Health(d.problems, d.server.Warnings)
+	health := web.Health(d.problems, d.warnings)
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)
 	return mux, nil
@@ -165,13 +165,27 @@ func (d *daemon) components() web.Components {
 		Store:       d.store.Status,
 		DNS:         d.resolver.Stats,
 		Checks:      d.conditions,
+		ConfigValid: func() bool { return d.reloadFailed.Load() == nil },
 	}
 }
 
 // problems returns what keeps the daemon from working, for the health pages and the dashboard.
 func (d *daemon) problems() []string {
+	var list []string
 	if s := d.store.Status(); !s.OK {
-		return []string{fmt.Sprintf("the store is down since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Error)}
+		list = append(list, fmt.Sprintf("the store is down since %s: %s", formatTime(s.Since), s.Error))
 	}
-	return nil
+	if !d.serving.Load() {
+		list = append(list, "no mail server can connect: the daemon starts or stops")
+	}
+	return list
+}
+
+// warnings returns what works otherwise than the operator may expect.
+func (d *daemon) warnings() []string {
+	list := d.server.Warnings()
+	if f := d.reloadFailed.Load(); f != nil {
+		list = append(list, f.String())
+	}
+	return list
 }

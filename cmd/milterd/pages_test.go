@@ -36,6 +36,7 @@ func serveOperatorPages(t *testing.T, change func(*config.Config)) (*daemon, str
 		t.Fatal(err)
 	}
 	d.pipeline.Store(p)
+	d.serving.Store(true)
 	pages, err := d.operatorPages(d.cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -149,7 +149,7 @@ log: {syslog: "off"}
 	miltertest.Eventually(t, "the daemon is ready and refuses a mail", func() bool {
 		var out bytes.Buffer
 		_ = run(t.Context(), []string{
-			"simulate", "--socket", fmt.Sprintf("inet:%d@127.0.0.1", ports[0]), "--client", "192.0.2.10", "--helo", "mail.example.com",
+			"simulate", "--milter", fmt.Sprintf("inet:%d@127.0.0.1", ports[0]), "--client", "192.0.2.10", "--helo", "mail.example.com",
 			"--from", "dave@example.com", "--rcpt", "bob@example.org",
 		}, &out, io.Discard)
 		_, after, found := strings.Cut(out.String(), "https://mx.example.org/")

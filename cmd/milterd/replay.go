@@ -179,8 +179,8 @@ func replayConfig(file string, cfg *config.Config) (c replay.Config, err error) 
 			return newChecks(cfg, env)
 		},
 	}
-	if file != "" {
-		c.Text, err = os.ReadFile(file)
+	if path := pathOf(file); path != "" {
+		c.Text, err = os.ReadFile(path)
 	}
 	return c, err
 }
@@ -201,7 +201,7 @@ func (f replayFlags) resolver(c config.DNS) (checks.Resolver, func(), error) {
 	}
 	file, record := strings.CutPrefix(f.dns, "record=")
 	if f.dns != "live" && (!record || file == "") {
-		return nil, nil, fmt.Errorf("--dns: %q is none of live, none, record=FILE", f.dns)
+		return nil, nil, wrongUsage("--dns: %q is none of live, none, record=FILE", f.dns)
 	}
 	live, err := newResolver(c)
 	if err != nil {

@@ -127,20 +127,21 @@ func TestReplayMistakes(t *testing.T) {
 	cfg := replayConfigFile(t, "")
 	for _, c := range []struct {
 		name, want string
+		code       int
 		args       []string
 	}{
-		{"no path", "replay: want an mbox file", nil},
-		{"a path that does not exist", "no such file", []string{"/none/at/all"}},
-		{"a DNS that does not exist", `--dns: "dead" is none of live, none, record=FILE`, []string{"--dns", "dead", t.TempDir()}},
-		{"a recording without a file", "--dns:", []string{"--dns", "record=", t.TempDir()}},
-		{"a recording that is none", "not a recorded answer", []string{"--dns", "record=" + cfg, t.TempDir()}},
-		{"a configuration that is broken", "unknown key", []string{"--against", replayConfigFile(t, "nonsense: 1\n"), t.TempDir()}},
-		{"a page that cannot be written", "no such file", []string{"--dns", "none", "--html", "/none/at/all.html", t.TempDir()}},
+		{"no path", "replay: want an mbox file", exitUsage, nil},
+		{"a path that does not exist", "no such file", exitNo, []string{"/none/at/all"}},
+		{"a DNS that does not exist", `--dns: "dead" is none of live, none, record=FILE`, exitUsage, []string{"--dns", "dead", t.TempDir()}},
+		{"a recording without a file", "--dns:", exitUsage, []string{"--dns", "record=", t.TempDir()}},
+		{"a recording that is none", "not a recorded answer", exitNo, []string{"--dns", "record=" + cfg, t.TempDir()}},
+		{"a configuration that is broken", "unknown key", exitNo, []string{"--against", replayConfigFile(t, "nonsense: 1\n"), t.TempDir()}},
+		{"a page that cannot be written", "no such file", exitNo, []string{"--dns", "none", "--html", "/none/at/all.html", t.TempDir()}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var out, errs bytes.Buffer
-			if code := run(t.Context(), append([]string{"replay", "-c", cfg}, c.args...), &out, &errs); code != 1 || !strings.Contains(errs.String(), c.want) || out.Len() > 0 {
+			if code := run(t.Context(), append([]string{"replay", "-c", cfg}, c.args...), &out, &errs); code != c.code || !strings.Contains(errs.String(), c.want) || out.Len() > 0 {
 				t.Errorf("exit code %d: %s%s", code, &out, &errs)
 			}
 		})

@@ -107,7 +107,7 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("there is no reason %q; milterd doc reasons lists them", a.Reason)
+		return nil, unknownReason(a.Reason)
 	}
 	return list, nil
 }
@@ -185,4 +185,24 @@ func showSenders(w io.Writer, reason string, list []evidence.Sender, total int, 
 		fmt.Fprintf(w, "  and %d more\n", more)
 	}
 	fmt.Fprintln(w)
+}
+
+// unknownReason returns the error for the id of a reason that does not exist, with the nearest one.
+func unknownReason(id string) error {
+	var ids []string
+	eachReason(func(_ string, r *checks.Reason) { ids = append(ids, r.ID) })
+	return unknownWord("reason", id, ids)
+}
+
+// unknownWord returns the error for a word that is none of the valid ones, with the nearest one, or with all if they are few.
+func unknownWord(kind, word string, valid []string) error {
+	const few = 12
+	switch near := config.Nearest(word, valid); {
+	case near != "":
+		return checks.BadArgument("there is no %s %q; did you mean %s?", kind, word, near)
+	case len(valid) > few:
+		return checks.BadArgument("there is no %s %q; see milterd doc %ss", kind, word, kind)
+	default:
+		return checks.BadArgument("there is no %s %q; use one of %s", kind, word, strings.Join(valid, ", "))
+	}
 }

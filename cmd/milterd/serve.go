@@ -41,7 +41,7 @@ func newServe(configFile *string) *cobra.Command {
 	var listen []string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the daemon that mail servers connect to (the default command)",
+		Short: "Run the daemon that mail servers connect to",
 		Long: `Run the daemon that mail servers connect to. SIGTERM or SIGINT stops it after the messages in flight. SIGHUP reloads the
 configuration; if the new one has an error, the old one stays in force.`,
 		Args: cobra.NoArgs,
@@ -77,7 +77,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 			fmt.Fprintf(stderr, "milterd: the last %d lines of the log are lost\n", lost)
 		}
 	}()
-	d := &daemon{file: file, cfg: cfg, log: output.Logger(cfg.Log.Level), output: output, started: time.Now()}
+	d := &daemon{file: pathOf(file), cfg: cfg, log: output.Logger(cfg.Log.Level), output: output, started: time.Now()}
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(debugWriter{d.log}) // go-milter logs broken connections there
 	closeBackends, err := d.openBackends(cfg)
@@ -124,7 +124,7 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	for _, text := range addresses {
 		l, err := config.ParseListener(text)
 		if err != nil {
-			return nil, fmt.Errorf("--listen: %w", err)
+			return nil, wrongUsage("--listen: %w", err)
 		}
 		list = append(list, l)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -22,9 +23,43 @@ import (
 	"milterd/milter/store"
 )
 
-// loadConfig loads a configuration. It prints the errors, and the warnings if warnings is set.
-func loadConfig(path string, warnings bool, stderr io.Writer) (*config.Config, error) {
-	cfg, problems := config.Load(path, all.Checks)
+const (
+	// defaultConfigFile is the configuration file of commands without -c.
+	defaultConfigFile = "/etc/milterd/milterd.yaml"
+	// noConfigFile is the argument of -c that stands for the defaults.
+	noConfigFile = "none"
+)
+
+// chosenFile returns the configuration file of a command: that of -c, or else the default one if there is one. It returns "" if
+// there is none. A default file that cannot be read is one.
+func chosenFile(flag, defaultFile string) string {
+	if flag != "" {
+		return flag
+	}
+	if _, err := os.Stat(defaultFile); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return defaultFile
+}
+
+// pathOf returns the path of a file that chosenFile returned, or "" for the defaults.
+func pathOf(file string) string {
+	if file == noConfigFile {
+		return ""
+	}
+	return file
+}
+
+// loadConfig loads the configuration of a file that chosenFile returned. It says so if there is none. It prints the errors, and
+// the warnings if warnings is set.
+func loadConfig(file string, warnings bool, stderr io.Writer) (*config.Config, error) {
+	if file == "" {
+		fmt.Fprintf(stderr, "milterd: there is no %s: the built-in defaults apply\n", defaultConfigFile)
+	}
+	cfg, problems := config.Load(pathOf(file), all.Checks)
+	if warnings && cfg != nil {
+		problems = append(problems, adviceOn(cfg, pathOf(file))...)
+	}
 	return cfg, printProblems(problems, warnings, stderr)
 }
 

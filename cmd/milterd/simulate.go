@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -19,7 +18,7 @@ import (
 
 // simulateFlags are the flags of simulate, with the configuration file and the outputs.
 type simulateFlags struct {
-	client, name, helo, from, auth, message, socket string
+	client, name, helo, from, auth, message, milter string
 	rcpts                                           []string
 	json, explain, smtp                             bool
 
@@ -37,7 +36,7 @@ the time that it took. The checks ask their DNS questions one after the other, w
 callouts are on, the mail hosts of the sender are asked too.
 
 The session is given by flags, or by session files. A session file has its own DNS and the expected replies. The exit code is 1
-if a reply differs. With --socket, the session is played to a running daemon, with the configuration and the DNS of the daemon.
+if a reply differs. With --milter, the session is played to a running daemon, with the configuration and the DNS of the daemon.
 
 With --smtp, type the SMTP commands of the client. With --explain, each reason that applied is explained.`,
 		Example: `  milterd simulate --client 192.0.2.9 --helo mail.example.net --from a@example.net --rcpt user@example.org
@@ -63,11 +62,11 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 	fl.StringVar(&f.auth, "auth", "", "authenticated `USER`")
 	fl.StringVar(&f.message, "message", "", "message `FILE` (RFC 5322), - for standard input; without it the session ends after RCPT")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object")
-	fl.StringVar(&f.socket, "socket", "", "play the session to the daemon that listens on `ADDRESS`, as in the key listen")
+	fl.StringVar(&f.milter, "milter", "", "play the session to the daemon that listens on `ADDRESS`, as in the key listen")
 	fl.BoolVar(&f.explain, "explain", false, "show the meaning of each reason that applied, and what the sender can do")
 	fl.BoolVar(&f.smtp, "smtp", false, "read SMTP commands from standard input, of the client that --client and --name give")
-	cmd.MarkFlagsMutuallyExclusive("socket", "json", "explain")
-	for _, name := range []string{"socket", "json", "helo", "from", "rcpt", "auth", "message"} {
+	cmd.MarkFlagsMutuallyExclusive("milter", "json", "explain")
+	for _, name := range []string{"milter", "json", "helo", "from", "rcpt", "auth", "message"} {
 		cmd.MarkFlagsMutuallyExclusive("smtp", name)
 	}
 	return cmd
@@ -77,17 +76,17 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 func (f *simulateFlags) validate(cmd *cobra.Command, paths []string) error {
 	switch {
 	case f.smtp && len(paths) > 0:
-		return errors.New("--smtp takes no session files")
+		return wrongUsage("--smtp takes no session files")
 	case f.json && len(paths) > 1:
-		return fmt.Errorf("--json takes one session, not %d", len(paths))
+		return wrongUsage("--json takes one session, not %d", len(paths))
 	case len(paths) == 0 && f.client == "" && len(f.rcpts) == 0 && !f.smtp:
-		return errors.New("simulate: want a session: --client and --rcpt, session files, or --smtp with --client")
+		return wrongUsage("simulate: want a session: --client and --rcpt, session files, or --smtp with --client")
 	case len(paths) == 0:
 		return nil
 	}
 	for _, name := range []string{"client", "name", "helo", "from", "rcpt", "auth", "message"} {
 		if cmd.Flags().Changed(name) {
-			return fmt.Errorf("--%s cannot be used with a session file", name)
+			return wrongUsage("--%s cannot be used with a session file", name)
 		}
 	}
 	return nil
@@ -129,7 +128,7 @@ func (f *simulateFlags) run(paths []string) error {
 
 // play plays a script and prints the result. It returns the replies that were not the expected ones.
 func (f *simulateFlags) play(script *session.Script) (wrong []*session.Mismatch, err error) {
-	if f.socket != "" {
+	if f.milter != "" {
 		wrong, err = f.playOverSocket(script)
 	} else {
 		wrong, err = f.playHere(script)
@@ -185,9 +184,9 @@ const socketTimeout = 30 * time.Second
 
 // playOverSocket plays a script to a running daemon.
 func (f *simulateFlags) playOverSocket(script *session.Script) ([]*session.Mismatch, error) {
-	l, err := config.ParseListener(f.socket)
+	l, err := config.ParseListener(f.milter)
 	if err != nil {
-		return nil, fmt.Errorf("--socket: %w", err)
+		return nil, fmt.Errorf("--milter: %w", err)
 	}
 	player := &session.Socket{Network: l.Network, Address: l.Address, Timeout: socketTimeout}
 	return session.Play(script, player, func(command string, reply []string) { printExchange(f.stdout, command, reply) })
@@ -200,7 +199,7 @@ func (f *simulateFlags) script() (*session.Script, error) {
 		return nil, err
 	}
 	if len(f.rcpts) == 0 {
-		return nil, errors.New("--rcpt: want a recipient")
+		return nil, wrongUsage("--rcpt: want a recipient")
 	}
 	s := &session.Script{Name: "command line", Steps: []session.Step{{Client: client}}}
 	say := func(line string) { s.Steps = append(s.Steps, session.Step{Say: line, Said: true}) }
@@ -240,11 +239,11 @@ func (f *simulateFlags) script() (*session.Script, error) {
 // sessionClient returns the client of the flags.
 func (f *simulateFlags) sessionClient() (session.Client, error) {
 	if f.client == "" {
-		return session.Client{}, errors.New("--client: want the address of the client")
+		return session.Client{}, wrongUsage("--client: want the address of the client")
 	}
 	addr, err := netip.ParseAddr(f.client)
 	if err != nil {
-		return session.Client{}, fmt.Errorf("--client: %q is no address", f.client)
+		return session.Client{}, wrongUsage("--client: %q is no address", f.client)
 	}
 	return session.Client{Addr: addr.Unmap(), Name: f.name}, nil
 }

@@ -14,7 +14,7 @@ import (
 // runWith runs a command with a standard input.
 func runWith(t *testing.T, in io.Reader, args ...string) (code int, out, errs string) {
 	t.Helper()
-	root := newRoot()
+	root := newRoot(defaultConfigFile)
 	var stdout, stderr bytes.Buffer
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -109,7 +109,7 @@ func TestSimulateSMTPEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	in, unused := io.Pipe() // blocks readers
 	defer unused.Close()
-	cmd := newRoot()
+	cmd := newRoot(defaultConfigFile)
 	cmd.SetArgs([]string{"simulate", "--smtp", "--client", "192.0.2.9", "-c", configWithDNS(t, "", "")})
 	cmd.SetIn(in)
 	cmd.SetOut(writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })) // at the greeting

@@ -22,12 +22,15 @@ type daemonStatus struct {
 	Started     time.Time          `json:"started"`
 	Profile     string             `json:"profile"`
 	Connections int                `json:"connections"`
-	Warnings    []string           `json:"warnings"`
 	LogDropped  uint64             `json:"log_dropped"` // lines
 	Records     records.Stats      `json:"records"`
 	Store       store.Status       `json:"store"`
 	DNS         resolver.Stats     `json:"dns"`
 	Checks      []checks.Condition `json:"checks"`
+
+	Problems []string      `json:"problems"` // that keep the daemon from working
+	Warnings []string      `json:"warnings"` // that the operator should look at
+	Reload   *failedReload `json:"failed_reload,omitempty"`
 }
 
 func newStatus(configFile *string) *cobra.Command {
@@ -49,12 +52,14 @@ func (d *daemon) status(context.Context, noArgs) (daemonStatus, error) {
 		Started:     d.started,
 		Profile:     d.config().Profile.String(),
 		Connections: d.server.Connections(),
-		Warnings:    append([]string{}, d.server.Warnings()...), // [] in JSON
 		LogDropped:  d.output.Dropped(),
 		Records:     d.recordStats(),
 		Store:       d.store.Status(),
 		DNS:         d.resolver.Stats(),
 		Checks:      d.conditions(),
+		Problems:    append([]string{}, d.problems()...), // [] in JSON
+		Warnings:    append([]string{}, d.warnings()...),
+		Reload:      d.reloadFailed.Load(),
 	}, nil
 }
 
@@ -68,13 +73,16 @@ func (d *daemon) conditions() []checks.Condition {
 }
 
 func showStatus(w io.Writer, s daemonStatus) {
+	for _, problem := range s.Problems {
+		fmt.Fprintf(w, "problem\t%s\n", problem)
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "warning\t%s\n", warning)
+	}
 	fmt.Fprintf(w, "version\t%s\n", s.Version)
 	fmt.Fprintf(w, "started\t%s\n", formatTime(s.Started))
 	fmt.Fprintf(w, "profile\t%s\n", s.Profile)
 	fmt.Fprintf(w, "connections\t%d\n", s.Connections)
-	for _, warning := range s.Warnings {
-		fmt.Fprintf(w, "warning\t%s\n", warning)
-	}
 	state := "ok"
 	if !s.Store.OK {
 		state = "down (" + s.Store.Error + ")"

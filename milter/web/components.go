@@ -20,6 +20,7 @@ type Components struct {
 	Store       func() store.Status
 	DNS         func() resolver.Stats
 	Checks      func() []checks.Condition
+	ConfigValid func() bool // the last reload of the configuration succeeded
 }
 
 // Describe implements prometheus.Collector. It describes nothing: Collect makes the descriptions.
@@ -29,6 +30,7 @@ func (c Components) Describe(chan<- *prometheus.Desc) {}
 func (c Components) Collect(to chan<- prometheus.Metric) {
 	e := emitter{to}
 	e.gauge("connections", "Open milter connections.", float64(c.Connections()))
+	e.gauge("config_valid", "1 if the configuration file was valid when it was last read, else 0: the one of before is in force.", oneIf(c.ConfigValid()))
 	e.counter("log_dropped_total", "Log lines lost because the log did not take them in time.", c.LogDropped())
 	r := c.Records()
 	e.counter("records_written_total", "Decision records written to the store.", r.Written)
@@ -36,6 +38,13 @@ func (c Components) Collect(to chan<- prometheus.Metric) {
 	e.store(c.Store())
 	e.dns(c.DNS())
 	e.conditions(c.Checks())
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // emitter sends metrics.
@@ -55,11 +64,7 @@ func (e emitter) send(kind prometheus.ValueType, name, help string, value float6
 }
 
 func (e emitter) store(s store.Status) {
-	up := 0.0
-	if s.OK {
-		up = 1
-	}
-	e.gauge("store_up", "1 while the store works, else 0.", up)
+	e.gauge("store_up", "1 while the store works, else 0.", oneIf(s.OK))
 	e.counter("store_errors_total", "Failed operations of the store, including probes.", s.Errors)
 	if s.Records >= 0 { // -1: unknown
 		e.gauge("store_records", "Approximate number of records in the store.", float64(s.Records))

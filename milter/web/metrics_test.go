@@ -32,6 +32,7 @@ func newTestMetrics() *Metrics {
 	return NewMetrics([]checks.Info{{Name: "helo"}, {Name: "dnsbl"}}, "v1 go1.26", Components{
 		Connections: func() int { return 3 },
 		LogDropped:  func() uint64 { return 4 },
+		ConfigValid: func() bool { return true },
 		Records:     func() records.Stats { return records.Stats{Written: 5, Dropped: 6} },
 		Store:       func() store.Status { return store.Status{OK: true, Errors: 7, Records: 8, Bytes: 9} },
 		DNS:         func() resolver.Stats { return resolver.Stats{Queries: 10, Hits: 11, ServFail: 12, Entries: 13} },
@@ -119,10 +120,10 @@ func TestMetricsOfUnknownSize(t *testing.T) {
 		Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 },
 		Records: func() records.Stats { return records.Stats{} }, DNS: func() resolver.Stats { return resolver.Stats{} },
 		Store:  func() store.Status { return store.Status{Records: -1, Bytes: -1} },
-		Checks: func() []checks.Condition { return nil },
+		Checks: func() []checks.Condition { return nil }, ConfigValid: func() bool { return false },
 	})
 	got := scrape(t, m)
-	if !strings.Contains(got, "\nmilterd_store_up 0\n") || strings.Contains(got, "milterd_store_records") || strings.Contains(got, "milterd_store_bytes") {
+	if !strings.Contains(got, "\nmilterd_store_up 0\n") || !strings.Contains(got, "\nmilterd_config_valid 0\n") || strings.Contains(got, "milterd_store_records") || strings.Contains(got, "milterd_store_bytes") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -56,7 +56,7 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 				return store.Status{Driver: "embedded", Place: "/var/lib/milterd", OK: !site.down, Since: checktest.Now.Add(-time.Hour), Records: 4567, Bytes: 5 << 20}
 			},
 			DNS:    func() resolver.Stats { return resolver.Stats{Queries: 20, Hits: 60, ServFail: 12} },
-			Checks: func() []checks.Condition { return nil },
+			Checks: func() []checks.Condition { return nil }, ConfigValid: func() bool { return true },
 		},
 		Problems: func() []string {
 			if site.down {

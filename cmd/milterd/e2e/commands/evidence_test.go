@@ -107,7 +107,7 @@ func TestEvidenceReports(t *testing.T) {
 	table = d.MustRun(t, "report", "action")
 	daemontest.WantRow(t, table, enforcedReason, "reject", "2", "0", "1", "0", "0", "1")
 	daemontest.WantRow(t, table, "sender.test", "1", "yes", "answered")
-	if r := d.Command(t, "report", "watch", "--reason", "nonsense"); r.Code != 1 || !strings.Contains(r.Stderr, `there is no reason "nonsense"; milterd doc reasons lists them`) {
+	if r := d.Command(t, "report", "watch", "--reason", "nonsense"); r.Code != 2 || !strings.Contains(r.Stderr, `there is no reason "nonsense"; see milterd doc reasons`) {
 		t.Errorf("got %+v", r)
 	}
 }

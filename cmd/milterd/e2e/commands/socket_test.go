@@ -52,7 +52,7 @@ func TestAdminSocket(t *testing.T) {
 	ask := func(gid uint32) daemontest.Result {
 		return daemontest.CommandAs(t, program, &syscall.Credential{Uid: nobody, Gid: gid}, "status", "--socket", socket)
 	}
-	if r := ask(nobody); r.Code != 1 || r.Stdout != "" || r.Stderr != "milterd: "+socket+": permission denied: run the command as root or as a member of the group of the socket\n" {
+	if r := ask(nobody); r.Code != 3 || r.Stdout != "" || r.Stderr != "milterd: "+socket+": permission denied: run the command as root or as a member of the group of the socket\n" {
 		t.Errorf("nobody: exit %d, output %q, error %q", r.Code, r.Stdout, r.Stderr)
 	}
 	if r := ask(info.Sys().(*syscall.Stat_t).Gid); r.Code != 0 || !strings.Contains(r.Stdout, "profile") {

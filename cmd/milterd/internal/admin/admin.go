@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,24 @@ import (
 // Func is a function of the daemon. decode decodes the arguments into the variable to which args points. The result is
 // encoded as JSON.
 type Func func(ctx context.Context, decode func(args any) error) (result any, err error)
+
+// BadArgument is the error of a function that cannot use its arguments, whatever the state of the daemon.
+type BadArgument struct{ Err error }
+
+// Error implements error.
+func (e *BadArgument) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *BadArgument) Unwrap() error { return e.Err }
+
+// NoDaemon is the error of Call if no daemon answers. Its text says why and what to do.
+type NoDaemon struct{ Err error }
+
+// Error implements error.
+func (e *NoDaemon) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *NoDaemon) Unwrap() error { return e.Err }
 
 const (
 	// maxArguments is the maximum size of the encoded arguments in bytes.
@@ -58,7 +77,11 @@ func answer(w http.ResponseWriter, r *http.Request, f Func) {
 		d.DisallowUnknownFields()
 		return d.Decode(args)
 	})
-	if err != nil {
+	switch {
+	case errors.As(err, new(*BadArgument)):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
@@ -72,7 +95,7 @@ func answer(w http.ResponseWriter, r *http.Request, f Func) {
 }
 
 // Call calls a function of the daemon that listens on socket. It decodes the result into the variable to which result
-// points, unless result is nil. An error of the function is returned with its text alone.
+// points, unless result is nil. An error of the function is returned with its text alone, as a BadArgument if it was one.
 func Call(ctx context.Context, socket, name string, args, result any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
@@ -96,7 +119,11 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 	text, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return err
+		return connectError(socket, err)
+	case resp.StatusCode == http.StatusBadRequest:
+		return &BadArgument{Err: errors.New(strings.TrimSpace(string(text)))}
+	case resp.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("the daemon at %s does not know this command: it is of another version, restart it", socket)
 	case resp.StatusCode != http.StatusOK:
 		return errors.New(strings.TrimSpace(string(text)))
 	case result == nil:
@@ -106,13 +133,19 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 	}
 }
 
-// connectError returns an error that says why the daemon cannot be reached, and what to do.
+// connectError returns an error that says why the daemon does not answer, and what to do.
 func connectError(socket string, err error) error {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no daemon answers at %s: is milterd running, with the same admin.socket?", socket)
+		err = fmt.Errorf("no daemon answers at %s: is milterd running, with the same admin.socket?", socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: permission denied: run the command as root or as a member of the group of the socket", socket)
+		err = fmt.Errorf("%s: permission denied: run the command as root or as a member of the group of the socket", socket)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("the daemon at %s did not answer in time: try again, and see its log", socket)
+	default:
+		err = fmt.Errorf("the daemon at %s ended the connection: try again, and see its log", socket)
 	}
-	return err
+	return &NoDaemon{Err: err}
 }

@@ -298,7 +298,7 @@ func facility(name string) (syslog.Priority, error) {
 		return syslog.Priority(i << severityBits), nil
 	}
 	valid := slices.DeleteFunc(slices.Clone(facilities[:]), func(f string) bool { return f == "" })
-	if best := nearest(name, append(valid, "off")); best != "" {
+	if best := Nearest(name, append(valid, "off")); best != "" {
 		return 0, fmt.Errorf("unknown syslog facility %s; did you mean %s?", quote(name), quote(best))
 	}
 	return 0, fmt.Errorf("unknown syslog facility %s; use one such as mail, daemon or local0, or off", quote(name))

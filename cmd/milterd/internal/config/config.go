@@ -99,7 +99,11 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 	if path != "" {
 		var err error
 		if text, err = readStart(path); err != nil {
-			return nil, Problems{{File: path, Text: printable("cannot read the file: " + cause(err).Error())}}
+			remedy := ""
+			if errors.Is(err, fs.ErrPermission) {
+				remedy = "; run the command as root, or as a member of the group of the file"
+			}
+			return nil, Problems{{File: path, Text: printable("cannot read the file: " + cause(err).Error() + remedy)}}
 		}
 	}
 	cfg, problems := Parse(path, text, registry)
@@ -113,6 +117,26 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 		problems.sort(path)
 	}
 	return cfg, problems
+}
+
+// AdminSocket returns the path of the admin socket that the configuration file at path names, or DefaultAdminSocket if it names
+// none or cannot be read. Errors of other keys do not matter. It returns "" if the file turns the socket off.
+func AdminSocket(path string, registry []checks.Info) string {
+	text, err := readStart(path)
+	if err != nil {
+		return DefaultAdminSocket
+	}
+	report := &report{file: path}
+	d, f := newDecoder(report), defaults(registry)
+	root, ok := report.document(text)
+	if !ok || !d.root(root, &f) || d.rejected["admin"] || d.rejected["admin.socket"] {
+		return DefaultAdminSocket
+	}
+	socket := strings.TrimPrefix(f.Admin.Socket, "unix:")
+	if socket != "" && !filepath.IsAbs(socket) {
+		return DefaultAdminSocket
+	}
+	return socket
 }
 
 // Parse parses the text of a configuration file. name is the name of the file, for the problems and for relative paths of

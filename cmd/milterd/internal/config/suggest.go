@@ -8,7 +8,7 @@ import (
 // suggest returns the end of a message about an unknown name: the nearest valid name, or all of them if they are few.
 func suggest(name string, valid []string) string {
 	const few = 12
-	if best := nearest(name, valid); best != "" {
+	if best := Nearest(name, valid); best != "" {
 		return "; did you mean " + quote(best) + "?"
 	}
 	if len(valid) == 0 || len(valid) > few {
@@ -26,8 +26,8 @@ func oneOf(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// nearest returns the valid name that a misspelt one most likely stands for, or "" if there is none.
-func nearest(name string, valid []string) string {
+// Nearest returns the valid name that a misspelt one most likely stands for, or "" if there is none.
+func Nearest(name string, valid []string) string {
 	const maxName = 64 // bytes; valid names are shorter, and the time of distance is quadratic
 	if len(name) > maxName {
 		return ""

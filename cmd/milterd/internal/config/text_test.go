@@ -44,7 +44,7 @@ func TestNearest(t *testing.T) {
 		"helo-mismacth": "helo-mismatch", "lgo": "log", "dsn": "dns", "x": "", "": "", "completely-different": "",
 		strings.Repeat("listen", 1000): "",
 	} {
-		if got := nearest(name, valid); got != want {
+		if got := Nearest(name, valid); got != want {
 			t.Errorf("%.20q: got %q, want %q", name, got, want)
 		}
 	}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"milterd/cmd/milterd/internal/admin"
+)
+
+// The exit statuses of all commands.
+const (
+	exitDone     = 0 // a list without entries and a refusal in a simulation are no error
+	exitNo       = 1 // the answer is no, or the command failed
+	exitUsage    = 2 // the command line is wrong
+	exitNoDaemon = 3 // no daemon answers
+)
+
+// errReported is the error of a command that has already printed why it failed.
+var errReported = errors.New("failed")
+
+// usageError is the error of a wrong command line that only the command itself can find.
+type usageError struct{ error }
+
+// wrongUsage returns an error for a wrong command line.
+func wrongUsage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// execute executes a command line, prints its error and returns the exit status.
+func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	begun := false
+	noteBegin(root, &begun)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := plainError(root.ExecuteContext(ctx))
+	if err != nil && !errors.Is(err, errReported) {
+		fmt.Fprintln(stderr, "milterd:", err)
+	}
+	switch {
+	case err == nil:
+		return exitDone
+	case !begun, errors.As(err, new(usageError)), errors.As(err, new(*admin.BadArgument)):
+		return exitUsage
+	case errors.As(err, new(*admin.NoDaemon)):
+		return exitNoDaemon
+	default:
+		return exitNo
+	}
+}
+
+// excluding matches cobra's error for flags that exclude each other.
+var excluding = regexp.MustCompile(`none of the others can be; \[(.+)\] were all set$`)
+
+// plainError returns an error of cobra in plain words.
+func plainError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if m := excluding.FindStringSubmatch(err.Error()); m != nil {
+		return wrongUsage("--%s cannot be used together", strings.Join(strings.Fields(m[1]), " and --"))
+	}
+	return err
+}
+
+// noteBegin has begun set when a command begins to run. What cobra finds wrong before that is the command line.
+func noteBegin(cmd *cobra.Command, begun *bool) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*begun = true
+			return run(cmd, args)
+		}
+	}
+	for _, c := range cmd.Commands() {
+		noteBegin(c, begun)
+	}
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// wordsOf returns a command line that calls a command with as many arguments as it wants.
+func wordsOf(c *cobra.Command) []string {
+	words := strings.Fields(c.CommandPath())[1:]
+	for _, w := range strings.Fields(c.Use)[1:] {
+		if w == strings.ToUpper(w) && !strings.HasPrefix(w, "[") {
+			words = append(words, "192.0.2.9")
+		}
+	}
+	return words
+}
+
+// TestUnknownFlag tests that every command has the exit status 2 for a flag that it does not know.
+func TestUnknownFlag(t *testing.T) {
+	t.Parallel()
+	root := newRoot("")
+	for _, c := range append(leaves(root.Commands()), root) {
+		var out, errs bytes.Buffer
+		args := append(wordsOf(c), "--unknown")
+		if code := run(t.Context(), args, &out, &errs); code != exitUsage || out.Len() > 0 || errs.String() != "milterd: unknown flag: --unknown\n" {
+			t.Errorf("milterd %q: exit status %d, %q, %q", args, code, &out, &errs)
+		}
+	}
+}
+
+// TestNoDaemon tests that every command that asks the daemon has the exit status 3 if there is none.
+func TestNoDaemon(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "no.sock")
+	tested := 0
+	for _, c := range leaves(newRoot("").Commands()) {
+		if f := c.InheritedFlags().Lookup("socket"); f == nil && c.LocalFlags().Lookup("socket") == nil || c.Name() == "simulate" {
+			continue
+		}
+		tested++
+		var out, errs bytes.Buffer
+		args := append(wordsOf(c), "--socket", socket)
+		if code := run(t.Context(), args, &out, &errs); code != exitNoDaemon || out.Len() > 0 || !strings.HasPrefix(errs.String(), "milterd: no daemon answers at "+socket) {
+			t.Errorf("milterd %q: exit status %d, %q, %q", args, code, &out, &errs)
+		}
+	}
+	if tested < 12 {
+		t.Errorf("only %d commands were tested", tested)
+	}
+}
+
+// TestExitStatus tests the exit statuses of commands that need no daemon.
+func TestExitStatus(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good, bad, differs := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml"), filepath.Join(dir, "differs.session")
+	writeFile(t, good, "hostname: mx.example.org\nlocal_domains: [example.org]\n")
+	writeFile(t, bad, "hostname: mx.example.org\nprofil: safe\n")
+	writeFile(t, differs, "# a session whose reply differs\n"+strings.Join([]string{
+		"zone:", "  .", "client 192.0.2.9", "C: EHLO a.example", "S: 550", "",
+	}, "\n"))
+	refused := []string{
+		"simulate", "-c", good, "--client", "192.0.2.9", "--helo", "192.0.2.9", "--from", "a@localhost.invalid", "--rcpt", "b@example.org",
+	}
+	for _, c := range []struct {
+		args   []string
+		status int
+		stderr string // is part of standard error
+	}{
+		{args: nil, status: exitDone},
+		{args: []string{"--version"}, status: exitDone},
+		{args: []string{"version"}, status: exitDone},
+		{args: []string{"doc"}, status: exitDone},
+		{args: []string{"block", "--help"}, status: exitDone},
+		{args: refused, status: exitDone},
+		{args: []string{"check-config", good}, status: exitDone},
+		{args: []string{"check-config", "-c", "none"}, status: exitDone, stderr: "local_domains"},
+
+		{args: []string{"check-config", bad}, status: exitNo, stderr: bad + ":2:1: unknown key \"profil\"; did you mean \"profile\"?"},
+		{args: []string{"check-config", filepath.Join(dir, "absent")}, status: exitNo, stderr: "cannot read the file"},
+		{args: []string{"serve", "-c", bad}, status: exitNo, stderr: bad + ":2:1: "},
+		{args: []string{"simulate", filepath.Join(dir, "absent.session")}, status: exitNo, stderr: "no such file"},
+		{args: []string{"simulate", differs}, status: exitNo},
+		{args: []string{"replay", "-c", good, filepath.Join(dir, "absent")}, status: exitNo, stderr: "no such file"},
+		{args: []string{"replay", "-c", bad, dir}, status: exitNo, stderr: bad + ":2:1: "},
+
+		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense"`},
+		{args: []string{"block"}, status: exitUsage, stderr: "want one of the commands"},
+		{args: []string{"doc", "nonsense"}, status: exitUsage},
+		{args: []string{"doc", "man"}, status: exitUsage},
+		{args: []string{"check-config", good, bad}, status: exitUsage, stderr: "want at most one argument"},
+		{args: []string{"check-config", "-c", good, bad}, status: exitUsage, stderr: "want one file"},
+		{args: []string{"serve", "-c", good, "--listen", "8891"}, status: exitUsage, stderr: "inet:PORT@HOST"},
+		{args: []string{"simulate", "-c", good}, status: exitUsage, stderr: "want a session"},
+		{args: []string{"simulate", "--smtp", "--json", "--client", "192.0.2.9"}, status: exitUsage, stderr: "--json and --smtp cannot be used together"},
+		{args: []string{"simulate", "-c", good, "--client", "here", "--rcpt", "b@example.org"}, status: exitUsage, stderr: `"here" is no address`},
+		{args: []string{"replay", "-c", good}, status: exitUsage},
+		{args: []string{"replay", "-c", good, "--dns", "some", dir}, status: exitUsage},
+		{args: []string{"block", "add", "192.0.2.9", "--for", "soon"}, status: exitUsage, stderr: `"soon" is not a`},
+		{args: []string{"log", "--since", "yesterdy"}, status: exitUsage, stderr: "--since"},
+		{args: []string{"log", "--ref", "x"}, status: exitUsage, stderr: "--ref"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), c.args, &out, &errs); code != c.status || !strings.Contains(errs.String(), c.stderr) {
+			t.Errorf("milterd %q: exit status %d, want %d; %q, %q", c.args, code, c.status, &out, &errs)
+		}
+	}
+}
+
+// TestDefaultFile tests which configuration file commands without -c read.
+func TestDefaultFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "milterd.yaml")
+	check := func(args ...string) (code int, text string) {
+		var out bytes.Buffer
+		code = execute(t.Context(), newRoot(file), append(args, "check-config"), &out, &out)
+		return code, out.String()
+	}
+	if code, text := check(); code != exitDone || !strings.Contains(text, "the built-in defaults apply\n") || !strings.Contains(text, "the default configuration: no errors\n") {
+		t.Errorf("without a file: %d, %s", code, text)
+	}
+	writeFile(t, file, "hostname: mx.example.org\n")
+	if code, text := check(); code != exitDone || strings.Contains(text, "defaults apply") || !strings.HasSuffix(text, file+": no errors\n") {
+		t.Errorf("with a file: %d, %s", code, text)
+	}
+	if code, text := check("-c", "none"); code != exitDone || strings.Contains(text, "defaults apply") || !strings.HasSuffix(text, "the default configuration: no errors\n") {
+		t.Errorf("-c none: %d, %s", code, text)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(file, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if code, text := check(); code != exitNo || !strings.Contains(text, file+": cannot read the file") {
+		t.Errorf("with a folder in its place: %d, %s", code, text)
+	}
+}
+
+// TestAdminSocketOf tests from where commands have the path of the admin socket.
+func TestAdminSocketOf(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "milterd.yaml")
+	const byDefault = "/run/milterd/admin.sock"
+	for _, c := range []struct{ name, text, flag, want string }{
+		{name: "flag", text: "admin: {socket: /a}", flag: "/b", want: "/b"},
+		{name: "flag of the form of listen", flag: "unix:/b", want: "/b"},
+		{name: "file", text: "admin: {socket: /a}", want: "/a"},
+		{name: "file with errors elsewhere", text: "admin: {socket: /a}\nprofile: nice\nlisten: 25", want: "/a"},
+		{name: "file without it", text: "profile: safe", want: byDefault},
+		{name: "file that is no YAML", text: "admin: {socket: /a", want: byDefault},
+		{name: "relative path in the file", text: "admin: {socket: a}", want: byDefault},
+		{name: "off in the file", text: "admin: {socket: \"\"}"},
+	} {
+		writeFile(t, file, c.text)
+		r := remote{configFile: &file, socket: c.flag}
+		if got, err := r.adminSocket(); got != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
+		}
+	}
+	absent := filepath.Join(t.TempDir(), "absent")
+	if got, err := (&remote{configFile: &absent}).adminSocket(); got != byDefault || err != nil {
+		t.Errorf("absent file: %q, %v", got, err)
+	}
+}

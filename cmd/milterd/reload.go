@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
+)
+
+// failedReload describes a reload that failed. The daemon runs with the configuration of before.
+type failedReload struct {
+	Since  time.Time `json:"since"` // of the first failure since the last reload that succeeded
+	File   string    `json:"file"`
+	Errors []string  `json:"errors"` // with file, line and column
+}
+
+// String returns a sentence for the operator.
+func (f *failedReload) String() string {
+	more := ""
+	if n := len(f.Errors) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d more errors, see milterd check-config)", n)
+	}
+	return fmt.Sprintf("the reload at %s failed, and the configuration of before is in force: %s%s",
+		formatTime(f.Since), f.Errors[0], more)
+}
+
+// maxReloadErrors is the number of errors of a failed reload that are kept. A file of another format has one in each line.
+const maxReloadErrors = 20
+
+// reload puts a new configuration in force for new connections. If it has an error, the old one stays, and the daemon says so
+// until a reload succeeds.
+func (d *daemon) reload() {
+	notify(sd.SdNotifyReloading + "\n" + monotonic())
+	defer notify(sd.SdNotifyReady)
+	cfg, p, errs := d.readAgain()
+	if len(errs) > 0 {
+		f := &failedReload{Since: time.Now(), File: d.file, Errors: errs[:min(len(errs), maxReloadErrors)]}
+		if before := d.reloadFailed.Load(); before != nil {
+			f.Since = before.Since
+		}
+		d.reloadFailed.Store(f)
+		d.log.Error("reload failed: the old configuration stays in force")
+		return
+	}
+	d.warnOfRestart(cfg)
+	d.log.SetLevel(cfg.Log.Level)
+	p.Reload(d.pipeline.Load())
+	d.usePipeline(context.Background(), p)
+	running := *cfg // except for the keys of warnOfRestart
+	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
+	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
+	d.mu.Lock()
+	d.cfg = &running
+	d.mu.Unlock()
+	d.reloadFailed.Store(nil)
+	d.log.Info("configuration reloaded")
+}
+
+// readAgain reads the configuration file and builds its pipeline. It logs the problems and returns the errors.
+func (d *daemon) readAgain() (cfg *config.Config, p *checks.Pipeline, errs []string) {
+	cfg, problems := config.Load(d.file, all.Checks)
+	for _, problem := range problems {
+		e := d.log.WithField("problem", problem.String())
+		if problem.Warning {
+			e.Warn("configuration")
+			continue
+		}
+		e.Error("configuration")
+		errs = append(errs, problem.String())
+	}
+	if len(errs) > 0 {
+		return nil, nil, errs
+	}
+	p, err := d.build(cfg)
+	if err != nil {
+		d.log.WithError(err).Error("configuration")
+		return nil, nil, []string{err.Error()}
+	}
+	return cfg, p, nil
+}
+
+// warnOfRestart logs the changed keys that take effect at the next start only.
+func (d *daemon) warnOfRestart(cfg *config.Config) {
+	newLog := cfg.Log
+	newLog.Level = d.cfg.Log.Level // takes effect at once
+	for key, unchanged := range map[string]bool{
+		"listen":          reflect.DeepEqual(cfg.Listen, d.cfg.Listen),
+		"dns":             reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
+		"log":             newLog == d.cfg.Log,
+		"store":           cfg.Store == d.cfg.Store,
+		"admin":           cfg.Admin == d.cfg.Admin,
+		"explain":         cfg.Explain == d.cfg.Explain,
+		"records":         cfg.Records == d.cfg.Records,
+		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
+	} {
+		if !unchanged {
+			d.log.WithField("key", key).Warn("this change takes effect at the next start")
+		}
+	}
+}

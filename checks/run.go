@@ -54,7 +54,8 @@ func (run *Run) Request() *Request { return &run.request }
 
 // Judge judges the session at a stage. The driver has already updated the Session. At RcptTo, Judge judges the last
 // recipient, and sets its Refused if it refuses. At EndOfHeader there is no decision, see BeginBody; at EndOfMessage it is
-// about both stages. Judge returns within Options.Budget if all checks respect their context.
+// about both stages. Judge returns by the deadline of ctx, or within Options.Budget if it has none, if all checks respect
+// their context.
 func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
@@ -68,8 +69,11 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	if !p.RepliesAt(st) {
 		return Decision{}
 	}
-	ctx, cancel := p.Within(ctx)
-	defer cancel()
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = p.Within(ctx)
+		defer cancel()
+	}
 	ctx = run.startTrace(ctx)
 	d := run.decideAt(ctx, st)
 	if p.opts.Trace == TraceAll || p.opts.Trace == TraceMatched && len(d.Outcomes) > 0 {
@@ -97,8 +101,8 @@ func (run *Run) BeginBody() (body io.Writer) {
 	return body
 }
 
-// Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate; Judge
-// calls it itself.
+// Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate. If their
+// event follows a judgement, it calls it before Judge: a callback has one budget.
 func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, p.opts.Budget)
 }

@@ -40,7 +40,7 @@ type buffer struct {
 	writing changeSet     // being written
 	written chan struct{} // closed and replaced after each write
 	reads   *otter.Cache[string, change]
-	version uint64 // number of changes, see cacheRead
+	writes  uint64 // number of completed writes, see cacheRead
 }
 
 func newBuffer() (*buffer, error) {
@@ -52,26 +52,30 @@ func newBuffer() (*buffer, error) {
 	return &buffer{waiting: newChangeSet(), written: make(chan struct{}), reads: reads}, err
 }
 
-// get returns what is known about a key without the database. version is for cacheRead.
-func (b *buffer) get(key string) (c change, ok bool, version uint64) {
+// get returns what is known about a key without the database. writes is for cacheRead.
+func (b *buffer) get(key string) (c change, ok bool, writes uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c, ok = b.waiting.changes[key]; ok {
-		return c, true, b.version
+	if c, ok = b.unwritten(key); !ok {
+		c, ok = b.reads.GetIfPresent(key)
 	}
-	if c, ok = b.writing.changes[key]; ok {
-		return c, true, b.version
-	}
-	c, ok = b.reads.GetIfPresent(key)
-	return c, ok, b.version
+	return c, ok, b.writes
 }
 
-// cacheRead caches what the database returned for a key after get. It does nothing if there was a change since: the
-// database may have been read before that change was written.
-func (b *buffer) cacheRead(key string, c change, version uint64) {
+// unwritten returns the last change of a key that the database does not have. The caller holds mu.
+func (b *buffer) unwritten(key string) (c change, ok bool) {
+	if c, ok = b.waiting.changes[key]; !ok {
+		c, ok = b.writing.changes[key]
+	}
+	return c, ok
+}
+
+// cacheRead caches what the database returned for a key after get. It does nothing if the key has changed since, or if a
+// write was completed: the database may have been read before it.
+func (b *buffer) cacheRead(key string, c change, writes uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.version == version {
+	if _, changed := b.unwritten(key); !changed && b.writes == writes {
 		b.reads.Set(key, c)
 	}
 }
@@ -92,7 +96,6 @@ func (b *buffer) put(ctx context.Context, key string, c change) (due bool, err e
 	}
 	defer b.mu.Unlock()
 	b.waiting.add(key, c)
-	b.version++
 	b.reads.Invalidate(key)
 	return b.waiting.bytes >= batchBytes, nil
 }
@@ -122,6 +125,7 @@ func (b *buffer) endWrite() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.writing = changeSet{}
+	b.writes++
 	close(b.written)
 	b.written = make(chan struct{})
 }
@@ -157,7 +161,7 @@ func (b *buffer) withPrefix(prefix string) map[string]change {
 func (b *buffer) forgetReads() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.version++
+	b.writes++ // what is being read is of the old database
 	b.reads.InvalidateAll()
 }
 

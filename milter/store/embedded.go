@@ -178,7 +178,7 @@ func (e *embedded) remove(ctx context.Context, key string) error {
 // load returns a record that has not expired. The caller must not change its value.
 func (e *embedded) load(ctx context.Context, key string) (c change, ok bool, err error) {
 	now := e.clock.now()
-	c, known, version := e.buffer.get(key)
+	c, known, writes := e.buffer.get(key)
 	if !known {
 		raw, err := query(ctx, e, func(db *pebble.DB) ([]byte, error) { return lookup(db, key) })
 		if err != nil {
@@ -189,7 +189,7 @@ func (e *embedded) load(ctx context.Context, key string) (c change, ok bool, err
 				return change{}, false, e.damage(fmt.Errorf("%s: a record of %d bytes", e.folder(), len(raw)))
 			}
 		}
-		e.buffer.cacheRead(key, c, version)
+		e.buffer.cacheRead(key, c, writes)
 	}
 	return c, c.deadline > now, nil
 }

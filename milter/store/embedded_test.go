@@ -113,7 +113,7 @@ func TestReadsDuringAChangeAreNotCached(t *testing.T) {
 			s := openTuned(t, Config{Path: t.TempDir()}, fast)
 			e := s.driver.(*embedded)
 			// The steps of load, with a change between them.
-			_, known, version := e.buffer.get("key")
+			_, known, writes := e.buffer.get("key")
 			if known {
 				t.Fatal("cached before the first read")
 			}
@@ -123,7 +123,7 @@ func TestReadsDuringAChangeAreNotCached(t *testing.T) {
 			}
 			c.between(t, s)
 			eventually(t, "all is written", func() bool { return settled(s) })
-			e.buffer.cacheRead("key", read, version)
+			e.buffer.cacheRead("key", read, writes)
 			if _, cached, _ := e.buffer.get("key"); cached != c.cached {
 				t.Errorf("cached: %t", cached)
 			}

@@ -10,9 +10,9 @@ type Date struct {
 	// Time is the instant, in the zone of the field. A second 60 is the first second of the next minute, because Go has no
 	// leap seconds.
 	Time time.Time
-	// UnknownZone reports that the zone is a name which RFC 5322 does not define, for example "CEST". Section 4.3 reads it
-	// as -0000, so Time may be off by up to 14 hours.
-	UnknownZone bool
+	// Slack is how far Time may be off. It is zero for a date without a fault. Otherwise the zone may be missing or unknown,
+	// the time of day missing, or day and month in either order.
+	Slack time.Duration
 }
 
 // Limits of the values in a date.
@@ -29,18 +29,30 @@ const (
 // ParseDate parses the date-time of RFC 5322 section 3.3 or its obsolete form, section 4.3. It also checks the values: the
 // day must exist, the weekday must be right if there is one, the time must be within 00:00:00 and 23:59:60, the year within
 // 1900 and 9999, and the zone within -1200 and +1400. Names are case-insensitive. The zone is required; a zone in a comment
-// does not count. The error is a *SyntaxError, never Lax.
+// does not count. The error is a *SyntaxError.
 //
 // It deviates from the grammar twice. An hour of one digit is accepted, because honest programs write it and its meaning is
 // plain. A year and an hour with nothing between them ("200112:00") are refused, because the mistake "2001:12:00" would be
 // read as the year 20.
+//
+// Every fault that leaves a date which a person can read is lax, and the Date is returned with it: no zone or an unknown
+// one, a wrong weekday, the forms of asctime and ISO 8601, other names, orders and separators. Text without day, month and
+// year is no date, and an impossible value is never lax.
 func ParseDate(value string) (Date, error) {
 	p := dateParser{scanner: scanner{s: value}}
 	p.dateTime()
-	if p.fault != nil {
+	if p.fault == nil {
+		return p.date, nil
+	}
+	date, fault := readDate(value)
+	switch {
+	case fault != nil:
+		return Date{}, fault
+	case date.Time.IsZero():
 		return Date{}, p.fault
 	}
-	return p.date, nil
+	p.fault.Lax = true
+	return date, p.fault
 }
 
 type dateParser struct {
@@ -146,23 +158,34 @@ func (p *dateParser) month() time.Month {
 func (p *dateParser) year() int {
 	start := p.pos
 	digits := p.take(isDigit)
-	year := atoi(digits)
-	switch {
-	case digits == "":
+	if digits == "" {
 		p.unexpected("the year")
+		return 0
+	}
+	year, fault := checkYear(start, digits)
+	if fault != nil {
+		p.fault, p.pos = fault, len(p.s)
+	}
+	return year
+}
+
+// checkYear returns a year with four digits. The fault has the position start.
+func checkYear(start int, digits string) (year int, _ *SyntaxError) {
+	year = atoi(digits)
+	switch {
 	case len(digits) == 1:
-		p.fail(start, "year %s has one digit; it must have four", digits)
+		return 0, fault(start, "year %s has one digit; it must have four", digits)
 	// RFC 5322 section 4.3: 00 to 49 are 2000 to 2049; other years of two and all years of three digits count from 1900.
 	case len(digits) == 2 && year <= 49:
 		year += 2000
 	case len(digits) <= 3:
 		year += 1900
 	case year < minYear:
-		p.fail(start, "year %s is under %d", short(digits), minYear)
+		return 0, fault(start, "year %s is under %d", short(digits), minYear)
 	case year > maxYear:
-		p.fail(start, "year %s is over %d", short(digits), maxYear)
+		return 0, fault(start, "year %s is over %d", short(digits), maxYear)
 	}
-	return year
+	return year, nil
 }
 
 // timeOfDay parses hour, minute and second, and the white space and comments before the zone, which it returns as before.
@@ -236,48 +259,60 @@ func (p *dateParser) zoneOffset() int {
 		p.fail(start, "zone %s does not have four digits", short(p.s[start:p.pos]))
 		return 0
 	}
-	text, n := p.s[start:p.pos], atoi(digits)
-	seconds := n/100*3600 + n%100*60
-	if p.s[start] == '-' {
+	n := atoi(digits)
+	seconds, fault := checkZone(start, p.s[start:p.pos], n/100, n%100)
+	if fault != nil {
+		p.fault, p.pos = fault, len(p.s)
+	}
+	return seconds
+}
+
+// checkZone returns the offset of a zone from UTC in seconds. text begins with the sign. The fault has the position start.
+func checkZone(start int, text string, hours, minutes int) (seconds int, _ *SyntaxError) {
+	n, seconds := hours*100+minutes, hours*3600+minutes*60
+	if text[0] == '-' {
 		n, seconds = -n, -seconds
 	}
 	switch {
 	case n < minZone:
-		p.fail(start, "zone %s is before %d", text, minZone)
+		return 0, fault(start, "zone %s is before %d", text, minZone)
 	case n > maxZone:
-		p.fail(start, "zone %s is after +%d", text, maxZone)
-	case seconds/60%60 != n%100:
-		p.fail(start, "zone %s has more than 59 minutes", text)
+		return 0, fault(start, "zone %s is after +%d", text, maxZone)
+	case minutes > 59:
+		return 0, fault(start, "zone %s has more than 59 minutes", text)
 	}
-	return seconds
+	return seconds, nil
 }
 
 // zoneName parses a zone that is a name, RFC 5322 section 4.3, and returns its offset from UTC in seconds.
 func (p *dateParser) zoneName() int {
 	start := p.pos
 	name := p.take(isLetter)
-	switch {
-	case strings.EqualFold(name, "UT"), strings.EqualFold(name, "GMT"), strings.EqualFold(name, "UTC"):
-		return 0
-	case strings.EqualFold(name, "EDT"):
-		return -4 * 3600
-	case strings.EqualFold(name, "EST"), strings.EqualFold(name, "CDT"):
-		return -5 * 3600
-	case strings.EqualFold(name, "CST"), strings.EqualFold(name, "MDT"):
-		return -6 * 3600
-	case strings.EqualFold(name, "MST"), strings.EqualFold(name, "PDT"):
-		return -7 * 3600
-	case strings.EqualFold(name, "PST"):
-		return -8 * 3600
-	case len(name) == 1 && !strings.EqualFold(name, "J"):
-		return 0 // a military zone: RFC 822 defined them with the wrong sign, so section 4.3 reads them as -0000
-	case 3 <= len(name) && len(name) <= 5:
-		// Section 4.3 reads other names of "usually between 3 and 5" letters as -0000.
-		p.date.UnknownZone = true
-		return 0
+	offset, ok := namedZone(name)
+	if !ok {
+		p.fail(start, "%s is not a zone", quote(name))
 	}
-	p.fail(start, "%s is not a zone", quote(name))
-	return 0
+	return offset
+}
+
+// namedZone returns the offset from UTC in seconds of a zone that RFC 5322 section 4.3 names.
+func namedZone(name string) (offset int, ok bool) {
+	switch strings.ToUpper(name) {
+	case "UT", "GMT", "UTC":
+		return 0, true
+	case "EDT":
+		return -4 * 3600, true
+	case "EST", "CDT":
+		return -5 * 3600, true
+	case "CST", "MDT":
+		return -6 * 3600, true
+	case "MST", "PDT":
+		return -7 * 3600, true
+	case "PST":
+		return -8 * 3600, true
+	}
+	// A military zone: RFC 822 defined them with the wrong sign, so section 4.3 reads them as -0000.
+	return 0, len(name) == 1 && !strings.EqualFold(name, "J")
 }
 
 // location returns the zone with an offset in seconds. It does not allocate for whole hours.

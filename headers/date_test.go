@@ -3,7 +3,6 @@ package headers
 import (
 	"net/mail"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 )
@@ -62,59 +61,28 @@ var dateTests = []struct {
 	{"PDT", "21 Nov 1997 09:55:06 PDT (x)", "1997-11-21T09:55:06-07:00"},
 	{"military Z", "21 Nov 1997 09:55:06 Z", "1997-11-21T09:55:06Z"},
 	{"military letter", "21 Nov 1997 09:55:06 a", "1997-11-21T09:55:06Z"},
-	{"unknown zone name", "21 Nov 1997 09:55:06 CEST", "1997-11-21T09:55:06Z"},
 }
 
 var badDates = []struct{ name, value, want string }{
 	{"empty", "", "octet 1: the date is empty"},
 	{"blank", " \n ", "octet 4: the date is empty"},
 	{"only a comment", "(now)", "octet 6: the date is empty"},
-	{"wrong weekday", " Mon, 21 Nov 1997 09:55:06 -0600", "octet 2: weekday is wrong: 21 Nov 1997 is a Friday"},
-	{"full weekday", "Friday, 21 Nov 1997 09:55:06 -0600", `octet 1: "Friday" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
-	{"no comma", "Fri 21 Nov 1997 09:55:06 -0600", `octet 5: "2" where the comma after the weekday should be`},
-	{"ctime", "Fri Nov 21 09:55:06 1997", `octet 5: "N" where the comma after the weekday should be`},
-	{"ISO 8601", "1997-11-21T09:55:06Z", "octet 1: the day has 4 digits; it must have at most 2"},
 	{"day 0", "0 Nov 1997 09:55:06 -0600", "octet 1: Nov 1997 has no day 0"},
 	{"day 31 of November", "31 Nov 1997 09:55:06 -0600", "octet 1: Nov 1997 has no day 31"},
 	{"no leap year", "29 Feb 1900 09:55:06 -0600", "octet 1: Feb 1900 has no day 29"},
-	{"full month", "21 November 1997 09:55:06 -0600", `octet 4: "November" is not a month's name (Jan to Dec)`},
-	{"German month", "21 Dez 1997 09:55:06 -0600", `octet 4: "Dez" is not a month's name (Jan to Dec)`},
-	{"month as a number", "21 11 1997 09:55:06 -0600", `octet 4: "1" where the month's name should be`},
 	{"one-digit year", "21 Nov 7 09:55:06 -0600", "octet 8: year 7 has one digit; it must have four"},
 	{"year under 1900", "21 Nov 1899 09:55:06 -0600", "octet 8: year 1899 is under 1900"},
 	{"year 0102", "21 Nov 0102 09:55:06 -0600", "octet 8: year 0102 is under 1900"},
 	{"year over 9999", "21 Nov 10000 09:55:06 -0600", "octet 8: year 10000 is over 9999"},
 	{"endless year", "21 Nov 99999999999999999999999999 09:55:06 -0600", "octet 8: year 999999999999999999999999... is over 9999"},
-	{"only a date", "21 Nov 1997", "octet 12: the hour is missing"},
 	{"hour 24", "21 Nov 1997 24:00:00 -0600", "octet 13: hour 24 is over 23"},
-	{"three-digit hour", "21 Nov 1997 009:55:06 -0600", "octet 13: the hour has 3 digits; it must have at most 2"},
 	{"minute 60", "21 Nov 1997 09:60:06 -0600", "octet 16: minute 60 is over 59"},
-	{"one-digit minute", "21 Nov 1997 09:5:06 -0600", "octet 16: the minute has 1 digit; it must have 2"},
 	{"second 61", "21 Nov 1997 09:55:61 -0600", "octet 19: second 61 is over 60"},
-	{"one-digit second", "21 Nov 1997 09:55:6 -0600", "octet 19: the second has 1 digit; it must have 2"},
-	{"fraction of a second", "21 Nov 1997 09:55:06.5 -0600", `octet 21: "." where the zone should be`},
-	{"no zone", "21 Nov 1997 09:55:06", "octet 21: the zone is missing"},
-	{"zone in a comment", "21 Nov 1997 09:55:06 (+0200)", "octet 29: the zone is missing; a comment does not count"},
-	{"no space before the zone", "21 Nov 1997 09:55:06+0200", "octet 21: no space before the zone"},
-	{"zone of three digits", "21 Nov 1997 09:55:06 +200", "octet 22: zone +200 does not have four digits"},
-	{"zone of five digits", "21 Nov 1997 09:55:06 +02000", "octet 22: zone +02000 does not have four digits"},
-	{"zone with a colon", "21 Nov 1997 09:55:06 +02:00", "octet 22: zone +02 does not have four digits"},
 	{"zone too far east", "21 Nov 1997 09:55:06 +1401", "octet 22: zone +1401 is after +1400"},
 	{"zone too far west", "21 Nov 1997 09:55:06 -1201", "octet 22: zone -1201 is before -1200"},
 	{"zone with 60 minutes", "21 Nov 1997 09:55:06 +0160", "octet 22: zone +0160 has more than 59 minutes"},
 	{"zone with 99 minutes", "21 Nov 1997 09:55:06 -0099", "octet 22: zone -0099 has more than 59 minutes"},
-	{"military J", "21 Nov 1997 09:55:06 J", `octet 22: "J" is not a zone`},
-	{"PM", "21 Nov 1997 09:55:06 PM -0600", `octet 22: "PM" is not a zone`},
-	{"long zone name", "21 Nov 1997 09:55:06 Europe", `octet 22: "Europe" is not a zone`},
-	{"GMT with an offset", "21 Nov 1997 09:55:06 GMT+2", `octet 25: "+2" after the zone`},
-	{"zone twice", "21 Nov 1997 09:55:06 -0600 CST", `octet 28: "CST" after the zone`},
-	{"open comment", "21 Nov 1997 09:55:06 -0600 (C(S)T", "octet 28: comment is not closed"},
-	{"backslash at the end", `21 Nov 1997 09:55:06 -0600 (\`, "octet 29: backslash with nothing after it"},
-	{"bare CR", "21 Nov 1997 09:55:06 -0600\r", "octet 27: CR without LF"},
-	{"line break without folding", "21 Nov 1997\n09:55:06 -0600", "octet 12: line break without white space after it"},
-	{"NUL in a comment", "21 Nov 1997 09:55:06 -0600 (\x00)", "octet 29: NUL octet"},
 	{"random text", "today", `octet 1: "today" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
-	{"8-bit", "Fr\xe9, 21 Nov 1997", `octet 1: "Fr" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 }
 
 func TestParseDate(t *testing.T) {
@@ -129,8 +97,8 @@ func TestParseDate(t *testing.T) {
 			if got := d.Time.Format(time.RFC3339); got != tt.want {
 				t.Errorf("%q: got %s, want %s", tt.value, got, tt.want)
 			}
-			if want := strings.HasSuffix(tt.value, "CEST"); d.UnknownZone != want {
-				t.Errorf("%q: UnknownZone is %t", tt.value, d.UnknownZone)
+			if d.Slack != 0 {
+				t.Errorf("%q: slack %s", tt.value, d.Slack)
 			}
 		})
 	}
@@ -160,11 +128,14 @@ func FuzzParseDate(f *testing.F) {
 	for _, tt := range badDates {
 		f.Add(tt.value)
 	}
+	for _, tt := range laxDates {
+		f.Add(tt.value)
+	}
 	f.Fuzz(func(t *testing.T, value string) {
 		d, err := ParseDate(value)
 		if err := checkError(t, value, err); err != nil {
-			if err.Lax {
-				t.Errorf("%q: lax date", value)
+			if err.Lax == d.Time.IsZero() || err.Lax && (d.Time.Year() < minYear || d.Time.Year() > maxYear+1 || d.Slack < 0) {
+				t.Errorf("%q: %v with the date %+v, lax %t", value, err, d, err.Lax)
 			}
 			return
 		}

@@ -37,6 +37,28 @@ func (f Field) Is(name string) bool {
 		strings.Trim(f.Name[len(name):], " \t") == ""
 }
 
+// IsEmpty reports whether the value of f is white space at most.
+func (f Field) IsEmpty() bool { return strings.Trim(f.Value, " \t\r\n") == "" }
+
+// First returns the field with the name that programs read if it occurs more than once: the first that is not empty, or else
+// the first. ok is false if there is none.
+func First(fields []Field, name string) (_ Field, ok bool) {
+	first := -1
+	for i, f := range fields {
+		switch {
+		case !f.Is(name):
+		case !f.IsEmpty():
+			return f, true
+		case first < 0:
+			first = i
+		}
+	}
+	if first < 0 {
+		return Field{}, false
+	}
+	return fields[first], true
+}
+
 // SyntaxError is the first fault of a text. Every parser of this package returns it as a pointer.
 type SyntaxError struct {
 	// Pos is the index of the fault in the parser's argument, or the length of the argument if something is missing at its

@@ -17,21 +17,33 @@ type Mailbox struct {
 // section 2.1. It accepts the obsolete forms of RFC 5322 section 4.4: empty list elements, routes, dots and comments in a display
 // name. The result is empty for a list of empty groups.
 //
-// 8-bit octets are accepted in every word, in any encoding; see Has8bit. The syntax of the domain is not checked. The error
-// is a *SyntaxError, never Lax.
+// 8-bit octets are accepted in every address, in any encoding; see Has8bit. The syntax of the domain is not checked. The
+// error is a *SyntaxError.
+//
+// A fault is lax if there is an address nevertheless, or one word in its place ("root", "Name <MAILER-DAEMON>"). The
+// addresses are returned with it; a word is none. Typical are a display name with commas, other specials or 8-bit octets
+// that are not quoted or encoded. Angle brackets around something else, as in "Name <>", are never lax.
 func ParseMailboxList(value string) ([]Mailbox, error) {
 	p := mailboxParser{scanner: scanner{s: value}}
 	p.list()
 	if p.fault != nil {
-		return nil, p.fault
+		found, ok := readMailboxes(value)
+		p.fault.Lax = ok
+		return found, p.fault
 	}
-	return p.found, nil
+	for _, m := range p.found {
+		if index8bit(m.Name) >= 0 {
+			p.warn(index8bit(value), "display name has octets over 127 that are not encoded")
+		}
+	}
+	return p.found, p.err()
 }
 
 type mailboxParser struct {
 	scanner
-	found []Mailbox
-	count int // mailboxes and groups
+	found     []Mailbox
+	count     int  // mailboxes and groups
+	strayDots bool // accept leading, trailing and double dots
 }
 
 // list parses the whole value: address-list or obs-addr-list.
@@ -176,7 +188,7 @@ func (p *mailboxParser) addrSpec(w words, name string) {
 	switch {
 	case w.adjacent >= 0:
 		p.noAdjacent(w, "the local part")
-	case w.strayDot >= 0:
+	case w.strayDot >= 0 && !p.strayDots:
 		p.fail(w.strayDot, "stray dot in the local part")
 	}
 	p.expect('@', "the @")
@@ -207,7 +219,7 @@ func (p *mailboxParser) domain() string {
 		p.unexpected("the domain")
 	case w.adjacent >= 0:
 		p.noAdjacent(w, "the domain")
-	case w.strayDot >= 0:
+	case w.strayDot >= 0 && !p.strayDots:
 		p.fail(w.strayDot, "stray dot in the domain")
 	}
 	if p.fault != nil {

@@ -1,21 +1,39 @@
 package headers
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // CheckMessageID returns a *SyntaxError if the value of a Message-ID field is not exactly one msg-id of RFC 5322 section
 // 3.6.4 or of its obsolete form, section 4.5.4, with or without white space and comments around it. One label on the right
 // of the "@" is enough. Leading, trailing and double dots on both sides are accepted: no grammar permits them, but large
 // senders write them and they do no harm.
 //
-// The lax faults are:
-//   - UTF-8 between the brackets. RFC 6532 section 3.3 permits it in a message that was sent with SMTPUTF8, which a milter
-//     cannot see. Other 8-bit octets are a fault under any rule.
-//   - Square brackets around the identifier, inside the angle brackets. Notices of a large mail provider have them.
+// UTF-8 between the brackets is accepted too: RFC 6532 section 3.3 permits it in a message that was sent with SMTPUTF8, which
+// a milter cannot see.
+//
+// Two faults are not lax: control characters other than folding, also where section 4.5.4 permits them, and more than
+// MaxLine octets without the white space around the value. All others are: honest programs make each of them, and the field
+// is only compared with others.
 func CheckMessageID(value string) error {
+	if i := strings.IndexFunc(value, isControl); i >= 0 {
+		return fault(i, "control character %s in the message id", quoteAt(value, i))
+	}
+	if n := len(strings.Trim(value, " \t\r\n")); n > MaxLine {
+		return fault(0, "the message id has %d octets; at most %d are allowed", n, MaxLine)
+	}
 	p := scanner{s: value}
 	p.messageID()
-	return p.err()
+	if p.fault == nil {
+		return nil
+	}
+	p.fault.Lax = true
+	return p.fault
 }
+
+// isControl reports whether c is a control character, other than those of folding.
+func isControl(c rune) bool { return c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f }
 
 func (p *scanner) messageID() {
 	p.cfws()
@@ -24,22 +42,14 @@ func (p *scanner) messageID() {
 	}
 	start := p.pos
 	p.expect('<', "the opening <")
-	square := p.peek() == '['
-	if square {
-		p.warn(p.pos, "square brackets around the message id")
-		p.pos++
-	}
 	p.idLeft()
 	p.expect('@', "the @")
 	p.idRight()
 	if p.peek() == '@' {
 		p.fail(p.pos, "second @ in the message id")
 	}
-	if square {
-		p.expect(']', "the closing ]")
-	}
 	p.expect('>', "the closing >")
-	p.only7bit(start)
+	p.onlyUTF8(start)
 	p.cfws()
 	switch p.peek() {
 	case end:
@@ -87,15 +97,9 @@ func (p *scanner) idRight() {
 	}
 }
 
-// only7bit fails if there are 8-bit octets between start and the position. UTF-8 is a lax fault.
-func (p *scanner) only7bit(start int) {
-	id := p.s[start:p.pos]
-	i := index8bit(id)
-	switch {
-	case i < 0:
-	case utf8.ValidString(id):
-		p.warn(start+i, "%s in the message id is not ASCII", quoteAt(id, i))
-	default:
-		p.fail(start+i, "8-bit octets in the message id that are not UTF-8")
+// onlyUTF8 fails if there are 8-bit octets between start and the position that are not UTF-8.
+func (p *scanner) onlyUTF8(start int) {
+	if id := p.s[start:p.pos]; !utf8.ValidString(id) {
+		p.fail(start+index8bit(id), "8-bit octets in the message id that are not UTF-8")
 	}
 }

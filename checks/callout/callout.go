@@ -121,16 +121,12 @@ func (c *check) checkAuthor(ctx context.Context, r *checks.Request) ([]checks.Ve
 }
 
 func firstAuthor(header []headers.Field) checks.Address {
-	for _, f := range header {
-		if !f.Is("From") {
-			continue
-		}
-		if list, err := headers.ParseMailboxList(f.Value); err == nil && len(list) > 0 {
-			return checks.ParseAddress(headers.Path{Local: list[0].Local, Domain: list[0].Domain}.String())
-		}
-		break
+	from, _ := headers.First(header, "From")
+	list, _ := headers.ParseMailboxList(from.Value) // it has addresses with a lax fault too
+	if len(list) == 0 {
+		return checks.Address{}
 	}
-	return checks.Address{}
+	return checks.ParseAddress(headers.Path{Local: list[0].Local, Domain: list[0].Domain}.String())
 }
 
 // answerKey is the key of what answerFor remembers.

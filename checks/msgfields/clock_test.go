@@ -33,7 +33,7 @@ func TestClockInDoubt(t *testing.T) {
 			t.Parallel()
 			env := checks.Env{Clock: checks.NewClock(checktest.Now, time.Time{}, func() time.Duration { return 0 })}
 			m := checktest.Build[msgfields.Settings](t, msgfields.Info, env, nil)
-			header := with("Date", checktest.Now.Add(c.date).Format("Date: "+time.RFC1123Z))
+			header := without("Received", with("Date", checktest.Now.Add(c.date).Format("Date: "+time.RFC1123Z)))
 			vs, err := checktest.Ask(t, msgfields.Info, m, checktest.Session{Client: "12.0.0.1", Header: header, Time: checktest.Now.Add(c.moved)}.Request(t))
 			switch {
 			case err != nil:

@@ -9,56 +9,83 @@ import (
 	"milterd/headers"
 )
 
-// unknownZone is how far a date may be off if its zone is a name that RFC 5322 does not define. Such a date is read as UTC,
-// and zones are at most 14 hours from it.
-const unknownZone = 14 * time.Hour
+// onItsWay is how long after its Date a host must have received a message for its age to be a delay on the way. Servers retry
+// for 4 to 5 days (RFC 5321 section 4.5.4.1). Half would count retries as age; double would help only forgers.
+const onItsWay = 5 * 24 * time.Hour
 
-// checkDates checks every Date field, as mail programs differ in which of several they show.
-func (c *check) checkDates(f *findings, r *checks.Request) {
-	found := false
-	for _, field := range r.Envelope.Header {
-		if field.Is("Date") {
-			found = true
-			c.checkDate(f, r, field)
-		}
-	}
-	if !found {
+// checkDate checks the Date field.
+func (c *check) checkDate(f *findings, r *checks.Request) {
+	field, ok := headers.First(r.Envelope.Header, "Date")
+	if !ok {
 		f.add(checks.Verdict{Reason: dateMissing})
+		return
 	}
-}
-
-func (c *check) checkDate(f *findings, r *checks.Request, field headers.Field) {
 	text := strings.TrimSpace(field.Value)
 	date, err := headers.ParseDate(field.Value)
 	if err != nil {
-		f.add(checks.Verdict{Reason: dateInvalid, Detail: map[string]string{"date": text, "fault": cause(err)}})
-		return
-	}
-	var tolerance time.Duration
-	if date.UnknownZone {
-		tolerance = unknownZone
+		reason := dateInvalid
+		if isLax(err) {
+			reason = dateLax
+		}
+		f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"date": text, "fault": cause(err)}})
+		if reason == dateInvalid {
+			return
+		}
 	}
 	now, clockInDoubt := r.Time, c.clock.Doubt(r.Time) != ""
 	switch {
-	case date.Time.After(now.Add(c.Future).Add(tolerance)):
+	case date.Time.After(now.Add(c.Future).Add(date.Slack)):
 		f.add(checks.Verdict{Reason: dateFuture, Unsure: clockInDoubt, Detail: map[string]string{
 			"date": text, "ahead": duration(now, date.Time),
 		}})
-	case date.Time.Before(now.Add(-c.Past).Add(-tolerance)) && !c.resent(r.Envelope.Header, now):
+	case date.Time.Before(now.Add(-c.Past).Add(-date.Slack)) && !c.delayed(r.Envelope.Header, date, now):
 		f.add(checks.Verdict{Reason: datePast, Unsure: clockInDoubt, Detail: map[string]string{
 			"date": text, "age": duration(date.Time, now),
 		}})
 	}
 }
 
-// resent reports whether a Resent-Date field (RFC 5322 section 3.6.6) is within the limits. Resending does not change Date.
-func (c *check) resent(h []headers.Field, now time.Time) bool {
+// delayed reports whether the header section explains the age of a message. Either it was sent again within the limits: a
+// Resent-Date field (RFC 5322 section 3.6.6) does not change Date. Or a Received field shows that a host had it soon after its
+// Date or Resent-Date, as mail that a list's moderator held.
+func (c *check) delayed(h []headers.Field, date headers.Date, now time.Time) bool {
+	sent := []headers.Date{date}
 	for _, field := range h {
 		if !field.Is("Resent-Date") {
 			continue
 		}
 		d, err := headers.ParseDate(field.Value)
-		if err == nil && d.Time.After(now.Add(-c.Past)) && d.Time.Before(now.Add(c.Future)) {
+		if err != nil && !isLax(err) {
+			continue
+		}
+		if d.Time.After(now.Add(-c.Past-d.Slack)) && d.Time.Before(now.Add(c.Future+d.Slack)) {
+			return true
+		}
+		if len(sent) == 1 && d.Time.After(date.Time) { // the topmost is the newest
+			sent = append(sent, d)
+		}
+	}
+	for _, field := range h {
+		if field.Is("Received") && receivedSoon(field.Value, sent) {
+			return true
+		}
+	}
+	return false
+}
+
+// receivedSoon reports whether the time of a Received field, which follows its last semicolon (RFC 5322 section 3.6.7), is
+// near one of dates.
+func receivedSoon(value string, dates []headers.Date) bool {
+	i := strings.LastIndexByte(value, ';')
+	if i < 0 {
+		return false
+	}
+	received, err := headers.ParseDate(value[i+1:])
+	if err != nil && !isLax(err) {
+		return false
+	}
+	for _, d := range dates {
+		if received.Time.Sub(d.Time).Abs() <= onItsWay+received.Slack+d.Slack {
 			return true
 		}
 	}

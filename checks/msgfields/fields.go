@@ -9,68 +9,103 @@ import (
 	"milterd/headers"
 )
 
-// checkMessageIDs checks every Message-ID field. A lax fault passes: it is UTF-8, which SMTPUTF8 permits, or an error that
-// only honest senders make.
-func checkMessageIDs(f *findings, h []headers.Field) {
-	found := false
-	for _, field := range h {
-		if !field.Is("Message-ID") {
-			continue
-		}
-		found = true
-		err := headers.CheckMessageID(field.Value)
-		if fault, ok := errors.AsType[*headers.SyntaxError](err); ok && !fault.Lax {
-			f.add(checks.Verdict{Reason: msgidInvalid, Detail: map[string]string{
-				"message_id": strings.TrimSpace(field.Value), "fault": fault.Cause,
-			}})
-		}
-	}
-	if !found {
+// checkMessageID checks the Message-ID field.
+func checkMessageID(f *findings, h []headers.Field) {
+	field, ok := headers.First(h, "Message-ID")
+	if !ok {
 		f.add(checks.Verdict{Reason: msgidMissing})
+		return
+	}
+	if err := headers.CheckMessageID(field.Value); err != nil {
+		reason := msgidInvalid
+		if isLax(err) {
+			reason = msgidLax
+		}
+		f.add(checks.Verdict{Reason: reason, Detail: map[string]string{
+			"message_id": strings.TrimSpace(field.Value), "fault": cause(err),
+		}})
 	}
 }
 
-// checkFrom checks every From field. An empty field is invalid, not missing; Sendmail removes it before a filter sees it.
+// checkFrom checks the From field. An empty field is invalid, not missing; Sendmail removes it before a filter sees it.
 func checkFrom(f *findings, h []headers.Field) {
-	found := false
-	for _, field := range h {
-		if !field.Is("From") {
-			continue
-		}
-		found = true
-		if _, err := headers.ParseMailboxList(field.Value); err != nil {
-			f.add(checks.Verdict{Reason: fromInvalid, Detail: map[string]string{
-				"from": strings.TrimSpace(field.Value), "fault": cause(err),
-			}})
-		}
-	}
-	if !found {
+	field, ok := headers.First(h, "From")
+	if !ok {
 		f.add(checks.Verdict{Reason: fromMissing})
+		return
+	}
+	list, err := headers.ParseMailboxList(field.Value)
+	detail := map[string]string{"from": strings.TrimSpace(field.Value)}
+	switch {
+	case isLax(err):
+		detail["fault"] = cause(err)
+		f.add(checks.Verdict{Reason: fromLax, Detail: detail})
+	case err != nil:
+		detail["fault"] = cause(err)
+		f.add(checks.Verdict{Reason: fromInvalid, Detail: detail})
+	case len(list) == 0:
+		detail["fault"] = "no address in the group"
+		f.add(checks.Verdict{Reason: fromInvalid, Detail: detail})
 	}
 }
 
-// singleFields are the fields that may occur once. RFC 5322 section 3.6 has more, but honest programs repeat those: git
-// send-email In-Reply-To and References, mailing lists Message-ID. Resent- fields may be repeated (section 3.6.6).
-var singleFields = [...]string{"Date", "From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Subject"}
+// shownFields are fields that may occur once and that readers are shown: two of them that differ are refused. RFC 5322 section
+// 3.6 has more single fields, but honest programs repeat those: git send-email In-Reply-To and References, mailing lists
+// Message-ID. Resent- fields may be repeated (section 3.6.6).
+var shownFields = [...]string{"From", "Sender", "Date", "Subject"}
+
+// addressFields are fields that may occur once and that honest programs write once for each address.
+var addressFields = [...]string{"To", "Cc", "Bcc", "Reply-To"}
 
 // checkRepetitions checks how often fields occur.
 func checkRepetitions(f *findings, h []headers.Field) {
-	var counts [len(singleFields)]int
+	add := func(reason *checks.Reason, name string, count int) {
+		f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"field": name, "count": strconv.Itoa(count)}})
+	}
+	for _, name := range shownFields {
+		switch count, differ := occurrences(h, name); {
+		case differ:
+			add(fieldDuplicate, name, count)
+		case count > 1:
+			add(fieldRepeated, name, count)
+		}
+	}
+	for _, name := range addressFields {
+		if count, _ := occurrences(h, name); count > 1 {
+			add(fieldRepeated, name, count)
+		}
+	}
+}
+
+// occurrences returns how often a field occurs, and whether two that are not empty differ after unfolding and joining white
+// space.
+func occurrences(h []headers.Field, name string) (count int, differ bool) {
+	first, joined := "", ""
 	for _, field := range h {
-		for i, name := range singleFields {
-			if field.Is(name) {
-				counts[i]++
-				break
+		if !field.Is(name) {
+			continue
+		}
+		count++
+		switch {
+		case field.IsEmpty():
+		case first == "":
+			first = field.Value
+		default:
+			if joined == "" {
+				joined = joinSpace(first)
 			}
+			differ = differ || joinSpace(field.Value) != joined
 		}
 	}
-	for i, n := range counts {
-		if n > 1 {
-			f.add(checks.Verdict{Reason: fieldDuplicate, Detail: map[string]string{
-				"field": singleFields[i], "count": strconv.Itoa(n),
-			}})
-		}
-	}
+	return count, differ
+}
+
+func joinSpace(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// isLax reports whether err is a fault that wanted mail has.
+func isLax(err error) bool {
+	fault, ok := errors.AsType[*headers.SyntaxError](err)
+	return ok && fault.Lax
 }
 
 // checkSyntax checks the bytes of one field, whatever its name.

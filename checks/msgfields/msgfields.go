@@ -44,8 +44,8 @@ var Info = checks.Define(checks.Info{
 		"4yz at most.",
 	Stages: []checks.Stage{checks.EndOfHeader},
 	Reasons: []*checks.Reason{
-		dateMissing, dateInvalid, dateFuture, datePast, msgidMissing, msgidInvalid, fromMissing, fromInvalid,
-		fieldDuplicate, fieldTooLong, field8bit, fieldSyntax,
+		dateMissing, dateInvalid, dateLax, dateFuture, datePast, msgidMissing, msgidInvalid, msgidLax, fromMissing, fromInvalid,
+		fromLax, fieldDuplicate, fieldRepeated, fieldTooLong, field8bit, fieldSyntax,
 	},
 }, Settings{Future: 24 * time.Hour, Past: 30 * 24 * time.Hour}, func(c Settings, env checks.Env) (checks.Check, error) {
 	return &check{Settings: c, clock: env.Clock}, nil
@@ -59,8 +59,8 @@ type check struct {
 // Check implements checks.Check.
 func (c *check) Check(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	var f findings
-	c.checkDates(&f, r)
-	checkMessageIDs(&f, r.Envelope.Header)
+	c.checkDate(&f, r)
+	checkMessageID(&f, r.Envelope.Header)
 	checkFrom(&f, r.Envelope.Header)
 	checkRepetitions(&f, r.Envelope.Header)
 	for _, field := range r.Envelope.Header {

@@ -19,13 +19,23 @@ var (
 	dateInvalid = &checks.Reason{
 		ID:    "date-invalid",
 		Reply: reply("Date field \"{date}\" is not valid: {fault}"),
-		When: "the date has neither the form of RFC 5322 section 3.3 nor the obsolete one of section 4.3, has an impossible " +
-			"value, or has a zone outside -1200..+1400; a one-digit hour passes",
-		Why: "The Date field of the message is not a date in the form of RFC 5322 section 3.3. Mail programs write it " +
-			"correctly; programs that send spam often do not.",
+		When:  "the Date field has no date at all, or an impossible value: 31 February, 25:00, a zone outside -1200..+1400",
+		Why: "The Date field of the message is not a date, or one that does not exist. Mail programs write it correctly; programs " +
+			"that send spam often do not.",
 		Remedy: "Make the program that creates the message write the date as in \"Date: Sat, 21 Nov 2026 12:00:00 +0000\", with " +
 			"English names and the zone as four digits.",
 		Safe: checks.Reject, Strict: checks.Reject, BounceWatch: true,
+	}
+	dateLax = &checks.Reason{
+		ID:    "date-lax",
+		Reply: reply("Date field \"{date}\" is not in the form of RFC 5322: {fault}"),
+		When: "the Date field has a date that neither RFC 5322 section 3.3 nor 4.3 permits: no zone or an unknown one, the form of " +
+			"asctime or ISO 8601, other names, orders and separators, or a wrong weekday; a one-digit hour passes",
+		Why: "The Date field of the message is a date, but not in the form of RFC 5322 section 3.3. Mail programs may show another " +
+			"time, or none.",
+		Remedy: "Make the program that creates the message write the date as in \"Date: Sat, 21 Nov 2026 12:00:00 +0000\", with " +
+			"English names and the zone as four digits.",
+		Safe: checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	dateFuture = &checks.Reason{
 		ID:    "date-future",
@@ -34,17 +44,18 @@ var (
 		Why: "The Date field of the message is in the future, by more than a wrong time zone explains. Spam is dated so that it " +
 			"stays at the top of the mailbox.",
 		Remedy: "Correct the clock and the time zone of the computer that wrote the message, with NTP if possible, and send it again.",
-		Safe:   checks.Reject, Strict: checks.Reject,
+		Safe:   checks.Greylist, Strict: checks.Reject,
 	}
 	datePast = &checks.Reason{
 		ID:    "date-past",
 		Reply: reply("Date field \"{date}\" is {age} in the past"),
-		When:  "the date is more than past (30 d) before the arrival, and no Resent-Date is later (RFC 5322 section 3.6.6)",
-		Why: "The Date field of the message is longer ago than mail servers try to deliver a message. The clock of the sender is " +
-			"wrong, or an old message was sent again.",
+		When: "the date is more than past (30 d) before the arrival, no Resent-Date is later (RFC 5322 section 3.6.6), and no " +
+			"Received field shows that the message was on its way within 5 days of its date",
+		Why: "The Date field of the message is longer ago than mail servers try to deliver a message, and no Received field explains " +
+			"it. The clock of the sender is wrong, or an old message was sent again.",
 		Remedy: "Correct the clock of the computer that wrote the message, with NTP if possible. To send an old message again, attach " +
 			"it to a new one.",
-		Safe: checks.Reject, Strict: checks.Reject,
+		Safe: checks.Greylist, Strict: checks.Reject,
 	}
 	msgidMissing = &checks.Reason{
 		ID:    "msgid-missing",
@@ -59,13 +70,23 @@ var (
 	msgidInvalid = &checks.Reason{
 		ID:    "msgid-invalid",
 		Reply: reply("Message-ID \"{message_id}\" is not valid: {fault}"),
-		When: "the Message-ID is not one msg-id of RFC 5322 section 3.6.4 or 4.5.4; leading, trailing or double dots pass, and " +
-			"so do UTF-8 and square brackets around all of it",
-		Why: "The Message-ID field does not have the form of RFC 5322 section 3.6.4, which is <left@right> without spaces. " +
-			"Programs that send spam often get it wrong.",
+		When:  "the Message-ID has control characters, or over 998 octets",
+		Why: "The Message-ID field has characters that are not allowed in any field, or is longer than a line may be (RFC 5322 section " +
+			"2.1.1). Such an identifier damages logs and indexes.",
 		Remedy: "Make the program that creates the message write one identifier in angle brackets, such as " +
 			"\"Message-ID: <20261121120000.4711@mail.example.net>\".",
 		Safe: checks.Reject, Strict: checks.Reject, BounceWatch: true,
+	}
+	msgidLax = &checks.Reason{
+		ID:    "msgid-lax",
+		Reply: reply("Message-ID \"{message_id}\" is not in the form of RFC 5322: {fault}"),
+		When: "the Message-ID is not one msg-id of RFC 5322 section 3.6.4 or 4.5.4: empty, no brackets, no @ or several, nothing on one " +
+			"side of it, white space, text or a comma beside it, several ids; leading, trailing and double dots pass, and so does UTF-8",
+		Why: "The Message-ID field does not have the form of RFC 5322 section 3.6.4, which is <left@right> without spaces. " +
+			"Programs that send spam often get it wrong; so do a few others.",
+		Remedy: "Make the program that creates the message write one identifier in angle brackets, such as " +
+			"\"Message-ID: <20261121120000.4711@mail.example.net>\".",
+		Safe: checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	fromMissing = &checks.Reason{
 		ID:    "from-missing",
@@ -78,23 +99,45 @@ var (
 	}
 	fromInvalid = &checks.Reason{
 		ID:    "from-invalid",
-		Reply: reply("From field \"{from}\" is not valid: {fault}"),
-		When:  "the From field is no mailbox list (RFC 5322 sections 3.6.2 and 4.4); a group, which RFC 6854 permits, passes",
-		Why: "The From field is not a list of addresses in the form of RFC 5322 section 3.6.2. It is not clear who wrote the " +
-			"message, and mail programs may show different authors.",
+		Reply: reply("From field \"{from}\" has no address: {fault}"),
+		When: "the From field has neither an address nor one word in its place: it is free text, angle brackets around something that is " +
+			"no address, or an empty group; a group with addresses, which RFC 6854 permits, passes",
+		Why: "The From field has no address in the form of RFC 5322 section 3.6.2. It is not clear who wrote the message, and mail " +
+			"programs may show different authors.",
+		Remedy: "Write the author as in \"From: Jane Doe <jane@example.net>\".",
+		Safe:   checks.Reject, Strict: checks.Reject, BounceWatch: true,
+	}
+	fromLax = &checks.Reason{
+		ID:    "from-lax",
+		Reply: reply("From field \"{from}\" is not in the form of RFC 5322: {fault}"),
+		When: "the From field has an address and a display name that breaks RFC 5322 section 3.4 (specials or an address that are not " +
+			"quoted, odd quotes, octets over 127), or one word in place of the address",
+		Why: "The From field has an address, but not in the form of RFC 5322 section 3.6.2, or a user without a domain. Mail programs " +
+			"may show different authors.",
 		Remedy: "Write the author as in \"From: Jane Doe <jane@example.net>\". A display name with @, commas, colons or " +
-			"brackets in it must be in double quotes.",
+			"brackets in it must be in double quotes, one with other than US-ASCII characters encoded by RFC 2047.",
 		Safe: checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	fieldDuplicate = &checks.Reason{
 		ID:    "field-duplicate",
-		Reply: reply("the message has {count} {field} fields, but at most one is allowed"),
-		When:  "there is more than one Date, From, Sender, Reply-To, To, Cc, Bcc or Subject field",
+		Reply: reply("the message has {count} {field} fields that differ, but at most one is allowed"),
+		When: "there are several From, Sender, Date or Subject fields that differ after unfolding and joining white space, empty ones " +
+			"aside",
 		Why: "A field that may occur once in a message (RFC 5322 section 3.6) occurs several times. Mail programs and filters may " +
 			"then read different ones, which forgers exploit.",
+		Remedy: "Make the program that creates the message write the field once.",
+		Safe:   checks.Reject, Strict: checks.Reject,
+	}
+	fieldRepeated = &checks.Reason{
+		ID:    "field-repeated",
+		Reply: reply("the message has {count} {field} fields, but at most one is allowed"),
+		When: "there is more than one To, Cc, Bcc or Reply-To field, or a copy or an empty one of From, Sender, Date or Subject; " +
+			"References, In-Reply-To, Message-ID and Return-Path may be repeated",
+		Why: "A field that may occur once in a message (RFC 5322 section 3.6) occurs several times. Mail programs may show only one " +
+			"of them.",
 		Remedy: "Make the program that creates the message write the field once. Several addresses go into one field, separated by " +
 			"commas.",
-		Safe: checks.Reject, Strict: checks.Reject,
+		Safe: checks.Watch, Strict: checks.Reject, BounceWatch: true,
 	}
 	fieldTooLong = &checks.Reason{
 		ID:    "field-too-long",
@@ -103,7 +146,7 @@ var (
 		Why: "A header line of the message is longer than RFC 5322 section 2.1.1 allows. Some mail servers cut or split " +
 			"such lines, which damages the message or its signature.",
 		Remedy: "Make the program that creates the message fold long fields: a line break before a space, after at most 78 characters.",
-		Safe:   checks.Watch, Strict: checks.Reject,
+		Safe:   checks.Watch, Strict: checks.Watch,
 	}
 	field8bit = &checks.Reason{
 		ID:    "field-8bit",

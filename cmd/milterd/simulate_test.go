@@ -13,7 +13,8 @@ import (
 	"milterd/cmd/milterd/internal/session"
 )
 
-// sessionFiles returns the session files of the examples, those of the reasons beside their checks, and those of this package.
+// sessionFiles returns the session files of the examples, beside the checks those of their reasons and, a folder below, those
+// of mail that must pass, and those of this package.
 func sessionFiles(t *testing.T) []*session.Script {
 	t.Helper()
 	paths, err := filepath.Glob("../../examples/*.session")
@@ -24,12 +25,16 @@ func sessionFiles(t *testing.T) []*session.Script {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wanted, err := filepath.Glob("../../checks/*/testdata/wanted/*.session")
+	if err != nil || len(wanted) == 0 {
+		t.Fatalf("no session files of wanted mail: %v", err)
+	}
 	own, err := filepath.Glob("testdata/sessions/*.session")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var scripts []*session.Script
-	for _, p := range slices.Concat(paths, cases, own) {
+	for _, p := range slices.Concat(paths, cases, wanted, own) {
 		s, err := session.Read(p)
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +76,7 @@ func TestSessionsOverSocket(t *testing.T) {
 				t.Errorf("with prefetch:\n%s\nwithout:\n%s", transcripts[0], transcripts[1])
 			}
 			id, _ := strings.CutSuffix(filepath.Base(s.Name), ".session")
-			if strings.Contains(s.Name, "/checks/") && !strings.Contains(transcripts[0], "reason="+id+" action=reject") {
+			if strings.Contains(s.Name, "/checks/") && !strings.Contains(s.Name, "/wanted/") && !strings.Contains(transcripts[0], "reason="+id+" action=reject") {
 				t.Errorf("%s did not refuse:\n%s", id, transcripts[0])
 			}
 		})

@@ -62,6 +62,8 @@ func reasonCases() map[string]reasonCase {
 	later := time.Now().Add(48 * time.Hour).Format(time.RFC1123Z)
 	twice := header("Subject")
 	twice.Header = append(twice.Header, daemontest.Field{"Subject", "again"})
+	again := header("2 Cc fields")
+	again.Header = append(again.Header, daemontest.Field{"Cc", "a@sender.test"}, daemontest.Field{"Cc", "b@sender.test"})
 	nameless := daemontest.GoodSession(func(s *miltertest.Session) { s.Helo = nil })
 	changed := daemontest.GoodSession(func(s *miltertest.Session) { s.Helo = append(s.Helo, "second.client.test") })
 	heloFail := helo("helofail.client.test", "550 5.7.23")
@@ -135,13 +137,17 @@ func reasonCases() map[string]reasonCase {
 
 		"date-missing":    header("Date", daemontest.Field{"Date", "-"}),
 		"date-invalid":    header("yesterday", daemontest.Field{"Date", "yesterday"}),
+		"date-lax":        header("no zone", daemontest.Field{"Date", "Sat, 21 Nov 2026 12:00:00 (no zone)"}),
 		"date-future":     header("20", daemontest.Field{"Date", later}),
 		"date-past":       header("1999", daemontest.Field{"Date", "Sat, 20 Nov 1999 12:00:00 +0000"}),
 		"msgid-missing":   header("Message-ID", daemontest.Field{"Message-ID", "-"}),
-		"msgid-invalid":   header("no-brackets", daemontest.Field{"Message-ID", "no-brackets"}),
+		"msgid-invalid":   header("control character", daemontest.Field{"Message-ID", "<a\x01b@example.net>"}),
+		"msgid-lax":       header("no-brackets", daemontest.Field{"Message-ID", "no-brackets"}),
 		"from-missing":    header("From", daemontest.Field{"From", "-"}),
 		"from-invalid":    header("nobody at all", daemontest.Field{"From", "nobody at all"}),
+		"from-lax":        header("Doe, Jane", daemontest.Field{"From", "Doe, Jane <jane@sender.test>"}),
 		"field-duplicate": twice,
+		"field-repeated":  again,
 		"field-too-long":  header("X-Long", daemontest.Field{"X-Long", strings.Repeat("x", 1200)}),
 		"field-8bit":      header("Subject", daemontest.Field{"Subject", "gr\xfc\xdfe"}),
 		"field-syntax":    header("Bad Name", daemontest.Field{"Bad Name", "x"}),

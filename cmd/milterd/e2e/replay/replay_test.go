@@ -39,7 +39,7 @@ func sendMessages(t *testing.T, m *miltertest.MTA) {
 		{daemontest.GoodHelo, daemontest.GoodSender, daemontest.Field{"Date", "yesterday"}},
 		{"127.0.0.9", daemontest.GoodSender, daemontest.Field{"To", "alice@mx.test"}},
 		{daemontest.GoodHelo, "a@nowhere.test", daemontest.Field{"To", "alice@mx.test"}},
-		{daemontest.GoodHelo, "", daemontest.Field{"Message-ID", "nonsense"}},
+		{daemontest.GoodHelo, daemontest.GoodSender, daemontest.Field{"From", "nobody at all"}},
 	} {
 		c := miltertest.DialSMTP(t, m.Open, daemontest.GoodClient)
 		c.Must("2", "EHLO "+s.helo)
@@ -66,7 +66,7 @@ func replayMailbox(t *testing.T, config, mailbox string) {
 	if got.Messages != 5 || got.Judged != 5 || got.Unreadable != 0 || got.Refused != 4 {
 		t.Errorf("got %s", r.Stdout)
 	}
-	for _, reason := range []string{"date-invalid", "helo-bare-ip", "sender-no-domain", "msgid-invalid"} {
+	for _, reason := range []string{"date-invalid", "helo-bare-ip", "sender-no-domain", "from-invalid"} {
 		if got.Reasons[reason].Count != 1 {
 			t.Errorf("%s: got %d\n%s", reason, got.Reasons[reason].Count, r.Stdout)
 		}

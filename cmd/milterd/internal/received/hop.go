@@ -38,9 +38,8 @@ type hop struct {
 // ok is false if the value has none of the clauses that a Received field must have.
 func parseReceived(value string) (h hop, ok bool) {
 	c, date := splitClauses(value)
-	if d, err := headers.ParseDate(date); err == nil {
-		h.time = d.Time
-	}
+	d, _ := headers.ParseDate(date) // zero if it cannot be read
+	h.time = d.Time
 	h.by = strings.TrimSuffix(c.word("by"), ".")
 	h.protocol = protocol(c.words("with"))
 	h.id = strings.Trim(c.word("id"), "<>")

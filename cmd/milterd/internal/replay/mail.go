@@ -69,14 +69,7 @@ func factsOf(a *mailbox.Attempt) received.Facts {
 
 // dateOf returns the time in the Date field. It is zero if there is none or it cannot be read.
 func dateOf(header []headers.Field) time.Time {
-	for _, f := range header {
-		if f.Is("Date") {
-			d, err := headers.ParseDate(f.Value)
-			if err != nil {
-				return time.Time{}
-			}
-			return d.Time
-		}
-	}
-	return time.Time{}
+	field, _ := headers.First(header, "Date")
+	d, _ := headers.ParseDate(field.Value)
+	return d.Time
 }

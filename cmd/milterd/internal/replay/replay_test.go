@@ -26,7 +26,7 @@ func TestResults(t *testing.T) {
 		{"no reason", "", []letter{{}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
 		{"header fields", "", []letter{{date: "yesterday"}, {no: "Message-ID", at: time.Hour}},
 			"2 messages, 2 judged, 0 unreadable, 1 refused: date-invalid reject 1 msgid-missing watch 1"},
-		{"a date compared with the time of arrival", "", []letter{{date: "Thu, 21 Nov 2024 12:00:00 +0000"}, {date: "Thu, 21 Nov 2024 12:00:00 +0000", at: 31 * 24 * time.Hour}},
+		{"a date compared with the time of arrival", "actions: {date-past: reject}", []letter{{date: "Thu, 21 Nov 2024 12:00:00 +0000"}, {date: "Thu, 21 Nov 2024 12:00:00 +0000", at: 31 * 24 * time.Hour}},
 			"2 messages, 2 judged, 0 unreadable, 1 refused: date-past reject 1"},
 		{"HELO", "", []letter{{helo: "192.0.2.9"}}, "1 messages, 1 judged, 0 unreadable, 1 refused: helo-bare-ip reject 1"},
 		{"SPF by the address of the client", "actions: {spf-fail: reject}", []letter{{from: "bob@example.com"}, {}},

@@ -1,0 +1,119 @@
+package headers
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// laxDates are dates that a person can read. want is the time that is assumed, slack how far it may be off.
+var laxDates = []struct {
+	name, value, want string
+	slack             time.Duration
+	fault             string
+}{
+	{"wrong weekday", " Mon, 21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, "octet 2: weekday is wrong: 21 Nov 1997 is a Friday"},
+	{"full weekday", "Friday, 21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 1: "Friday" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"weekday at the end", "21 Nov 1997 09:55:06 -0600 Fri", "1997-11-21T09:55:06-06:00", 0, `octet 28: "Fri" after the zone`},
+	{"French weekday", "mar., 25 nov. 1997 09:55:06 +0100", "1997-11-25T09:55:06+01:00", 0, `octet 1: "mar" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"no comma", "Fri 21 Nov 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 5: "2" where the comma after the weekday should be`},
+	{"full month", "21 November 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 4: "November" is not a month's name (Jan to Dec)`},
+	{"month first", "Fri, Nov 21 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 6: "N" where the day should be`},
+	{"month first with a comma", "November 21, 1997 09:55:06 GMT", "1997-11-21T09:55:06Z", 0, `octet 1: "November" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"year first", "1997 Nov 21 09:55:06 +0000", "1997-11-21T09:55:06Z", 0, "octet 1: the day has 4 digits; it must have at most 2"},
+	{"German month", "21 Dez 1997 09:55:06 -0600", "1997-12-21T09:55:06-06:00", 0, `octet 4: "Dez" is not a month's name (Jan to Dec)`},
+	{"French month", "21 Août 1997 09:55:06 +0200", "1997-08-21T09:55:06+02:00", 0, `octet 4: "Ao" is not a month's name (Jan to Dec)`},
+	{"month as a number", "21 11 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 4: "1" where the month's name should be`},
+	{"hyphens", "Friday, 21-Nov-97 09:55:06 GMT", "1997-11-21T09:55:06Z", 0, `octet 1: "Friday" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"dots", "21.11.1997 09:55:06 +0100", "1997-11-21T09:55:06+01:00", 0, `octet 3: "." where the month's name should be`},
+	{"slashes, day first", "21/11/1997 09:55:06 +0100", "1997-11-21T09:55:06+01:00", 0, `octet 3: "/" where the month's name should be`},
+	{"slashes, month first", "11/21/1997 9:55:06 PM -0600", "1997-11-21T21:55:06-06:00", 0, `octet 3: "/" where the month's name should be`},
+	{"slashes, either order", "11/05/1997 09:55:06 +0000", "1997-05-11T09:55:06Z", 178 * 24 * time.Hour, `octet 3: "/" where the month's name should be`},
+	{"12 AM", "21 Nov 1997 12:55:06 AM -0600", "1997-11-21T00:55:06-06:00", 0, `octet 22: "AM" is not a zone`},
+	{"PM", "21 Nov 1997 09:55:06 PM -0600", "1997-11-21T21:55:06-06:00", 0, `octet 22: "PM" is not a zone`},
+	{"Chinese", "1997年11月21日 09:55:06 +0800", "1997-11-21T09:55:06+08:00", 0, "octet 1: the day has 4 digits; it must have at most 2"},
+
+	{"asctime", "Fri Nov 21 09:55:06 1997", "1997-11-21T09:55:06Z", zoneSlack, `octet 5: "N" where the comma after the weekday should be`},
+	{"asctime with one digit", "Sat Nov  1 09:55:06 1997", "1997-11-01T09:55:06Z", zoneSlack, `octet 5: "N" where the comma after the weekday should be`},
+	{"date(1)", "Fri Nov 21 09:55:06 EST 1997", "1997-11-21T09:55:06-05:00", 0, `octet 5: "N" where the comma after the weekday should be`},
+	{"date(1), unknown zone", "Fri Nov 21 09:55:06 CET 1997", "1997-11-21T09:55:06Z", zoneSlack, `octet 5: "N" where the comma after the weekday should be`},
+	{"JavaScript", "Fri Nov 21 1997 09:55:06 GMT-0600 (Central Standard Time)", "1997-11-21T09:55:06-06:00", 0, `octet 5: "N" where the comma after the weekday should be`},
+	{"ISO 8601", "1997-11-21T09:55:06Z", "1997-11-21T09:55:06Z", 0, "octet 1: the day has 4 digits; it must have at most 2"},
+	{"ISO 8601 with fraction and zone", "1997-11-21T09:55:06.123-06:00", "1997-11-21T09:55:06-06:00", 0, "octet 1: the day has 4 digits; it must have at most 2"},
+	{"ISO 8601 with a space", "1997-11-21 09:55:06 +0100", "1997-11-21T09:55:06+01:00", 0, "octet 1: the day has 4 digits; it must have at most 2"},
+	{"ISO 8601, basic", "19971121T095506Z", "1997-11-21T12:00:00Z", dayHalf + zoneSlack, "octet 1: the day has 8 digits; it must have at most 2"},
+	{"only a date", "21 Nov 1997", "1997-11-21T12:00:00Z", dayHalf + zoneSlack, "octet 12: the hour is missing"},
+	{"only a date of ISO 8601", "1997-11-21", "1997-11-21T12:00:00Z", dayHalf + zoneSlack, "octet 1: the day has 4 digits; it must have at most 2"},
+	{"8-bit weekday", "Fr\xe9, 21 Nov 1997", "1997-11-21T12:00:00Z", dayHalf + zoneSlack, `octet 1: "Fr" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+
+	{"one-digit minute", "21 Nov 1997 09:5:06 -0600", "1997-11-21T09:05:06-06:00", 0, "octet 16: the minute has 1 digit; it must have 2"},
+	{"three-digit hour", "21 Nov 1997 009:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, "octet 13: the hour has 3 digits; it must have at most 2"},
+	{"one-digit second", "21 Nov 1997 09:55:6 -0600", "1997-11-21T09:55:06-06:00", 0, "octet 19: the second has 1 digit; it must have 2"},
+	{"fraction of a second", "21 Nov 1997 09:55:06.5 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 21: "." where the zone should be`},
+
+	{"no zone", "21 Nov 1997 09:55:06", "1997-11-21T09:55:06Z", zoneSlack, "octet 21: the zone is missing"},
+	{"zone in a comment", "21 Nov 1997 09:55:06 (+0200)", "1997-11-21T09:55:06Z", zoneSlack, "octet 29: the zone is missing; a comment does not count"},
+	{"no space before the zone", "21 Nov 1997 09:55:06+0200", "1997-11-21T09:55:06+02:00", 0, "octet 21: no space before the zone"},
+	{"zone of one digit", "21 Nov 1997 09:55:06 +2", "1997-11-21T09:55:06+02:00", 0, "octet 22: zone +2 does not have four digits"},
+	{"zone of three digits", "21 Nov 1997 09:55:06 +200", "1997-11-21T09:55:06+02:00", 0, "octet 22: zone +200 does not have four digits"},
+	{"zone of five digits", "21 Nov 1997 09:55:06 +02000", "1997-11-21T09:55:06Z", zoneSlack, "octet 22: zone +02000 does not have four digits"},
+	{"zone with a colon", "21 Nov 1997 09:55:06 +02:00", "1997-11-21T09:55:06+02:00", 0, "octet 22: zone +02 does not have four digits"},
+	{"unknown zone name", "21 Nov 1997 09:55:06 CEST", "1997-11-21T09:55:06Z", zoneSlack, `octet 22: "CEST" is not a zone`},
+	{"military J", "21 Nov 1997 09:55:06 J", "1997-11-21T09:55:06Z", zoneSlack, `octet 22: "J" is not a zone`},
+	{"long zone name", "21 Nov 1997 09:55:06 Europe/Berlin", "1997-11-21T09:55:06Z", zoneSlack, `octet 22: "Europe" is not a zone`},
+	{"zone name with a digit", "21 Nov 1997 09:55:06 EST5EDT", "1997-11-21T09:55:06Z", zoneSlack, `octet 25: "5EDT" after the zone`},
+	{"GMT with an offset", "21 Nov 1997 09:55:06 GMT+2", "1997-11-21T09:55:06+02:00", 0, `octet 25: "+2" after the zone`},
+	{"zone twice", "21 Nov 1997 09:55:06 -0600 CST", "1997-11-21T09:55:06-06:00", 0, `octet 28: "CST" after the zone`},
+	{"open comment", "21 Nov 1997 09:55:06 -0600 (C(S)T", "1997-11-21T09:55:06-06:00", 0, "octet 28: comment is not closed"},
+	{"backslash at the end", `21 Nov 1997 09:55:06 -0600 (\`, "1997-11-21T09:55:06-06:00", 0, "octet 29: backslash with nothing after it"},
+	{"bare CR", "21 Nov 1997 09:55:06 -0600\r", "1997-11-21T09:55:06-06:00", 0, "octet 27: CR without LF"},
+	{"line break without folding", "21 Nov 1997\n09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, "octet 12: line break without white space after it"},
+	{"NUL in a comment", "21 Nov 1997 09:55:06 -0600 (\x00)", "1997-11-21T09:55:06-06:00", 0, "octet 29: NUL octet"},
+}
+
+func TestParseDateLax(t *testing.T) {
+	t.Parallel()
+	for _, tt := range laxDates {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := ParseDate(tt.value)
+			wantError(t, tt.value, err, tt.fault)
+			if syntax := checkError(t, tt.value, err); syntax == nil || !syntax.Lax {
+				t.Errorf("%q is not lax", tt.value)
+			}
+			if got := d.Time.Format(time.RFC3339); got != tt.want || d.Slack != tt.slack {
+				t.Errorf("%q: got %s, slack %s, want %s, %s", tt.value, got, d.Slack, tt.want, tt.slack)
+			}
+		})
+	}
+}
+
+// TestParseDateNone tests text without a date and impossible values in forms that are lax otherwise.
+func TestParseDateNone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, value, want string }{
+		{"a word", "yesterday", `octet 1: "yesterday" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+		{"a weekday", "Sat", "octet 4: the comma after the weekday is missing"},
+		{"a time of day", "12:00:00 +0000", `octet 3: ":" where the month's name should be`},
+		{"no year", "21 Nov 12:00:00 +0000", `octet 10: ":" where the hour should be`},
+		{"seconds since 1970", "880127706", "octet 1: the day has 9 digits; it must have at most 2"},
+		{"no month of any language", "21 Foo 1997 12:00:00 +0000", `octet 4: "Foo" is not a month's name (Jan to Dec)`},
+		{"31 February in full", "31 February 1997 12:00:00 +0000", "octet 1: Feb 1997 has no day 31"},
+		{"hour 25 of ISO 8601", "1997-11-21T25:00:00Z", "octet 12: hour 25 is over 23"},
+		{"hour of three digits", "21 Nov 1997 125:00:00 +0000", "octet 13: hour 125 is over 23"},
+		{"month 13", "1997-13-21T12:00:00Z", "octet 9: there is no such month"},
+		{"day and month over 12", "21/21/1997", "octet 1: there is no such month"},
+		{"zone outside the limits with a colon", "21 Nov 1997 12:00:00 +99:00", "octet 22: zone +99 is after +1400"},
+		{"year over 9999 in asctime", "Fri Nov 21 09:55:06 19997", "octet 21: year 19997 is over 9999"},
+		{"a date after 256 bytes", strings.Repeat(" ", 256) + "1997-11-21", "octet 257: the day has 4 digits; it must have at most 2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := ParseDate(tt.value)
+			wantError(t, tt.value, err, tt.want)
+			if syntax := checkError(t, tt.value, err); syntax != nil && syntax.Lax || d != (Date{}) {
+				t.Errorf("%q: lax or with a result", tt.value)
+			}
+		})
+	}
+}

@@ -1,0 +1,98 @@
+package headers
+
+import "strings"
+
+// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets, or if there are none the
+// words with an "@". ok is false if there is neither an address nor one word in the place of the address.
+func readMailboxes(value string) (found []Mailbox, ok bool) {
+	found, word, brackets := inBrackets(value, true)
+	if len(found) == 0 {
+		found, word, brackets = inBrackets(value, false)
+	}
+	switch {
+	case len(found) > 0:
+		return found, true
+	case brackets && !word:
+		return nil, false
+	}
+	found = bareAddresses(value)
+	return found, len(found) > 0 || word || isOneWord(value)
+}
+
+// inBrackets returns the addresses in angle brackets. If skip is true, brackets in quoted strings and comments do not count;
+// a quote or parenthesis that is not closed is text. word reports whether a pair of brackets has one word in it.
+func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
+	p := scanner{s: value}
+	name := 0 // start of the text before the bracket
+	for p.pos < len(value) {
+		if skip && (value[p.pos] == '"' || value[p.pos] == '(') {
+			if skip = p.skipClosed(); skip {
+				continue
+			}
+		}
+		if value[p.pos] != '<' {
+			p.pos++
+			continue
+		}
+		any = true
+		before := value[name:p.pos]
+		p.pos++
+		inner := p.take(func(c byte) bool { return c != '<' && c != '>' })
+		if m, ok := usableAddress(inner); ok {
+			m.Name = strings.Trim(before, " \t\r\n\",;<>")
+			found = append(found, m)
+		}
+		word = word || isOneWord(inner)
+		name = p.pos
+	}
+	return found, word, any
+}
+
+// skipClosed consumes a quoted string or a comment. If it is not closed, the position stays and the result is false.
+func (p *scanner) skipClosed() bool {
+	q := scanner{s: p.s, pos: p.pos}
+	if q.peek() == '"' {
+		q.quotedString()
+	} else {
+		q.comment()
+	}
+	if q.fault != nil {
+		return false
+	}
+	p.pos = q.pos
+	return true
+}
+
+// bareAddresses returns the words that are addresses.
+func bareAddresses(value string) (found []Mailbox) {
+	for word := range strings.FieldsFuncSeq(value, func(c rune) bool { return c <= ' ' || strings.ContainsRune(`,;:"'()<>`, c) }) {
+		if m, ok := usableAddress(strings.TrimRight(word, ".")); ok {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// usableAddress parses an address, perhaps with a route, which may have stray dots in its local part and after its domain.
+func usableAddress(s string) (Mailbox, bool) {
+	p := mailboxParser{scanner: scanner{s: s}, strayDots: true}
+	p.cfws()
+	if p.peek() == '@' {
+		p.route()
+	}
+	w := p.words(true)
+	p.addrSpec(w, "")
+	if p.fault != nil || p.peek() != end || w.count == 0 {
+		return Mailbox{}, false
+	}
+	m := p.found[0]
+	m.Domain = strings.TrimSuffix(m.Domain, ".")
+	return m, m.Domain != "" && m.Domain[0] != '.' && !strings.Contains(m.Domain, "..")
+}
+
+// isOneWord reports whether s is one word or several with dots between them, without white space: "root".
+func isOneWord(s string) bool {
+	p := scanner{s: s}
+	w := p.words(true)
+	return p.fault == nil && p.peek() == end && w.count > 0 && w.adjacent < 0 && !strings.ContainsAny(s[w.start:w.end], " \t\r\n")
+}

@@ -45,12 +45,13 @@ checks of the header do not judge them. Each recipient of an attempt counts as a
 
 Files may be compressed by gzip. The kind of a file is recognized by its content, not by its name.
 
-The DNS answers are those of today, so old mail may be refused that was accepted. With --dns none the DNS is not asked. With
+The DNS answers are those of today, so old mail may be refused that was accepted. DKIM signatures are judged by the time of the
+message; one whose key is not in the DNS any more is not judged, and the report counts such messages. With --dns none the DNS is not asked. With
 --dns record=FILE the answers are written to a file, and the next replay reads them from there.
 
 Messages are judged in the order in which they were received. The clock of greylisting and counters is the time of the message.
-Each message is one attempt, because an archive of mail has no retries. The header sections are copied to a temporary file in
-$TMPDIR.
+Each message is one attempt, because an archive of mail has no retries. The header sections, and the bodies of messages with a
+DKIM signature, are copied to a temporary file in $TMPDIR.
 
 Ctrl-C ends reading, and the messages that were read are judged. A second Ctrl-C ends that too. The report is about the messages
 that were judged.`,

@@ -1,9 +1,10 @@
-// Package mailbox finds stored mail and reads its header sections: mbox files in their dialects (mboxo,
+// Package mailbox finds stored mail and reads it: mbox files in their dialects (mboxo,
 // mboxrd, mboxcl, mboxcl2), Maildirs, folders of single messages, and single messages. It also reads the
 // records of milterd, as "milterd log --json" prints them. Files may be compressed by gzip.
 //
 // Memory does not grow with the size of a file or the number of files: it holds one header section, or the last attempts
-// of a list of records. A message that cannot be read is yielded as a Message with an error.
+// of a list of records. Bodies are written to the caller as they are read. A message that cannot be read is yielded as a
+// Message with an error.
 //
 // Package replay uses it. Start reading at Walk, which finds files, and File.Messages, which reads one.
 package mailbox
@@ -45,8 +46,13 @@ type File struct {
 	Single bool // it has one message, even if it is empty
 }
 
+// BodyFunc returns where the body of the message with a header section goes, or nil if it is not needed. The body is written
+// before the Message is yielded, with CRLF at the end of its lines and without the escapes of mbox files. Errors of the writer
+// are ignored. A nil BodyFunc returns nil.
+type BodyFunc func(head string) io.Writer
+
 // Messages yields the messages of the file until ctx ends.
-func (f File) Messages(ctx context.Context) iter.Seq[Message] {
+func (f File) Messages(ctx context.Context, body BodyFunc) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
 		file, err := os.Open(f.Path)
 		if err != nil {
@@ -54,7 +60,7 @@ func (f File) Messages(ctx context.Context) iter.Seq[Message] {
 			return
 		}
 		defer func() { _ = file.Close() }() // it was only read
-		r := newReader(ctx, f, file)
+		r := newReader(ctx, f, file, body)
 		if start, _ := r.buf.Peek(len(gzipMagic)); string(start) == gzipMagic {
 			r.uncompress(yield)
 		} else {
@@ -73,7 +79,7 @@ func (r *reader) uncompress(yield func(Message) bool) {
 		yield(Message{File: r.file.Path, Err: err})
 		return
 	}
-	newReader(r.ctx, r.file, z).read(yield)
+	newReader(r.ctx, r.file, z, r.bodyOf).read(yield)
 }
 
 // maxStart is how many bytes are read to find out what a file is. Only white space may come before a list of records.
@@ -96,7 +102,7 @@ func (r *reader) read(yield func(Message) bool) {
 func (r *reader) single(yield func(Message) bool) {
 	m := Message{File: r.file.Path}
 	var h head
-	for !h.done {
+	for !h.done || r.body != nil {
 		line, starts, err := r.line()
 		if errors.Is(err, io.EOF) {
 			break
@@ -109,7 +115,11 @@ func (r *reader) single(yield func(Message) bool) {
 			yield(m)
 			return
 		}
-		h.add(line, starts)
+		if h.done {
+			r.writeBody(line)
+		} else if h.add(line, starts); h.done && h.err == nil {
+			r.beginBody(string(h.text))
+		}
 	}
 	m.Head, m.Err = h.result()
 	if r.at > 0 || r.file.Single {

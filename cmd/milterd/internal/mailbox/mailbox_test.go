@@ -25,7 +25,7 @@ type readerAt struct {
 func readContent(content string, single bool, wrap func(io.Reader) io.Reader) []string {
 	var got []string
 	f := File{Path: "x", Single: single}
-	r := newReader(context.Background(), f, readerAt{wrap(strings.NewReader(content)), strings.NewReader(content)})
+	r := newReader(context.Background(), f, readerAt{wrap(strings.NewReader(content)), strings.NewReader(content)}, nil)
 	r.read(func(m Message) bool {
 		line, _, _ := strings.Cut(m.Head, "\n")
 		if m.Err != nil {
@@ -166,7 +166,7 @@ func TestUnreadableFiles(t *testing.T) {
 		}
 	}
 	n := 0
-	for m := range (File{Path: filepath.Join(t.TempDir(), "gone")}).Messages(t.Context()) {
+	for m := range (File{Path: filepath.Join(t.TempDir(), "gone")}).Messages(t.Context(), nil) {
 		if n++; !errors.Is(m.Err, os.ErrNotExist) || strings.Contains(m.Err.Error(), "gone") {
 			t.Errorf("got %+v", m)
 		}
@@ -180,7 +180,7 @@ func TestDiskFailure(t *testing.T) {
 	t.Parallel()
 	content := separatorLine + "A: 1\n\nbody\n\n" + separatorLine + "B: 2\n"
 	broken := io.MultiReader(strings.NewReader(content), iotest.ErrReader(os.ErrDeadlineExceeded))
-	r := newReader(t.Context(), File{Path: "x"}, readerAt{broken, strings.NewReader(content)})
+	r := newReader(t.Context(), File{Path: "x"}, readerAt{broken, strings.NewReader(content)}, nil)
 	var got []Message
 	r.mbox(func(m Message) bool { got = append(got, m); return true })
 	if len(got) != 2 || got[0].Err != nil || !errors.Is(got[1].Err, os.ErrDeadlineExceeded) {
@@ -197,7 +197,7 @@ func TestContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for range (File{Path: path}).Messages(ctx) {
+	for range (File{Path: path}).Messages(ctx, nil) {
 		if n++; n == 3 {
 			cancel()
 		}
@@ -228,7 +228,7 @@ func TestMemoryIsBounded(t *testing.T) { // not parallel: others allocate too
 	src := readerAt{io.MultiReader(strings.NewReader(separatorLine+"A: 1\n"), &endless{left: size}), &endless{}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	r := newReader(t.Context(), File{Path: "x"}, src)
+	r := newReader(t.Context(), File{Path: "x"}, src, nil)
 	n := 0
 	r.mbox(func(m Message) bool {
 		n++
@@ -254,7 +254,7 @@ func FuzzFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		var heads, again []string
 		collect := func(list *[]string, in io.Reader) {
-			r := newReader(context.Background(), File{Path: "x"}, readerAt{in, bytes.NewReader(content)})
+			r := newReader(context.Background(), File{Path: "x"}, readerAt{in, bytes.NewReader(content)}, nil)
 			note := func(m Message) bool {
 				if (m.Err == nil) != (m.Head != "" || m.Attempt != nil) {
 					t.Errorf("head %q and error %v", m.Head, m.Err)

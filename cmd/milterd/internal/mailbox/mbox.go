@@ -47,11 +47,14 @@ func (r *reader) mbox(yield func(Message) bool) {
 				return
 			}
 			m.Number++
-			h = head{}
+			h, r.body = head{}, nil
 		case !h.done:
 			if h.add(line, starts); h.done && h.err == nil {
-				r.skipBody(string(h.text))
+				r.beginBody(string(h.text))
+				r.copyBody(string(h.text))
 			}
+		default:
+			r.writeBody(unescaped(line, starts))
 		}
 		blank = starts && isBlank(line)
 	}
@@ -87,9 +90,18 @@ func hasDate(line string) bool {
 	return clock && year
 }
 
-// skipBody skips a body whose length is in the header section. Such bodies, of the dialect mboxcl2, may have
+// unescaped returns a line of a body without the escape of a line that looks like a separator, as in the dialect mboxrd.
+// starts reports whether it is the start of a line.
+func unescaped(line []byte, starts bool) []byte {
+	if starts && bytes.HasPrefix(line, []byte(">")) && bytes.HasPrefix(bytes.TrimLeft(line, ">"), []byte(separator)) {
+		return line[1:]
+	}
+	return line
+}
+
+// copyBody passes on a body whose length is in the header section. Such bodies, of the dialect mboxcl2, may have
 // lines that look like separators. The length is used if a separator or the end of the file is where it ends.
-func (r *reader) skipBody(header string) {
+func (r *reader) copyBody(header string) {
 	n, ok := contentLength(header)
 	if !ok || r.random == nil {
 		return
@@ -103,8 +115,12 @@ func (r *reader) skipBody(header string) {
 	if rest != "" && !strings.HasPrefix(rest, separator) {
 		return
 	}
-	skipped, _ := io.CopyN(io.Discard, r.buf, n) // the next read fails too
-	r.at += skipped
+	to := io.Discard
+	if r.body != nil {
+		to = r.body
+	}
+	copied, _ := io.CopyN(to, r.buf, n) // the next read fails too
+	r.at += copied
 	r.ended = true
 }
 

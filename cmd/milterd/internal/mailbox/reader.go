@@ -20,13 +20,16 @@ type reader struct {
 	buf    *bufio.Reader
 	at     int64 // bytes taken from buf
 	ended  bool  // the last piece ended a line
+
+	bodyOf BodyFunc
+	body   *crlfWriter // of the current message; nil if it is not needed
 }
 
 // byteOrderMark is the start of UTF-8 text from some programs on Windows.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-func newReader(ctx context.Context, f File, src io.Reader) *reader {
-	r := &reader{ctx: ctx, file: f, buf: bufio.NewReaderSize(src, bufferSize), ended: true}
+func newReader(ctx context.Context, f File, src io.Reader, body BodyFunc) *reader {
+	r := &reader{ctx: ctx, file: f, bodyOf: body, buf: bufio.NewReaderSize(src, bufferSize), ended: true}
 	r.random, _ = src.(io.ReaderAt)
 	if start, _ := r.buf.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
 		n, _ := r.buf.Discard(len(byteOrderMark)) // they are in the buffer
@@ -49,6 +52,55 @@ func (r *reader) line() (piece []byte, starts bool, err error) {
 		err = nil
 	}
 	return piece, starts, err
+}
+
+// beginBody begins the body of the message with a header section.
+func (r *reader) beginBody(head string) {
+	r.body = nil
+	if r.bodyOf == nil {
+		return
+	}
+	if w := r.bodyOf(head); w != nil {
+		r.body = &crlfWriter{w: w}
+	}
+}
+
+// writeBody passes on a piece of the body.
+func (r *reader) writeBody(piece []byte) {
+	if r.body != nil {
+		_, _ = r.body.Write(piece) // the writer's owner has the error
+	}
+}
+
+// crlfWriter writes text with CRLF in place of LF.
+type crlfWriter struct {
+	w    io.Writer
+	last byte // that was written
+}
+
+// Write implements io.Writer.
+func (c *crlfWriter) Write(text []byte) (int, error) {
+	for line := range bytes.Lines(text) {
+		content, ended := bytes.CutSuffix(line, []byte("\n"))
+		if len(content) > 0 {
+			c.last = content[len(content)-1]
+		}
+		if _, err := c.w.Write(content); err != nil {
+			return 0, err
+		}
+		if !ended {
+			continue
+		}
+		end := "\r\n"
+		if c.last == '\r' {
+			end = "\n"
+		}
+		if _, err := io.WriteString(c.w, end); err != nil {
+			return 0, err
+		}
+		c.last = '\n'
+	}
+	return len(text), nil
 }
 
 // head collects a header section. The zero value is empty.

@@ -26,7 +26,7 @@ func readFile(t *testing.T, name, content string) []string {
 		t.Fatal(err)
 	}
 	var got []string
-	for m := range (File{Path: path}).Messages(t.Context()) {
+	for m := range (File{Path: path}).Messages(t.Context(), nil) {
 		a := m.Attempt
 		switch {
 		case m.Err != nil:

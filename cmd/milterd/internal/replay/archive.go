@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"os"
@@ -14,15 +15,17 @@ import (
 	"milterd/cmd/milterd/internal/mailbox"
 )
 
-// archive has the messages of a replay in the order in which they were received. Their header sections or attempts are in
-// a temporary file without a name; an index in memory has 48 bytes for each. The original files are not read again: a
-// mail program may rename the files of a Maildir meanwhile, and a compressed file can only be read from its start. The
-// zero value is empty.
+// archive has the messages of a replay in the order in which they were received. Their header sections or attempts, and the
+// bodies of signed messages, are in a temporary file without a name; an index in memory has 56 bytes for each. The original
+// files are not read again: a mail program may rename the files of a Maildir meanwhile, and a compressed file can only be read
+// from its start. The zero value is empty.
 type archive struct {
 	index []entry
 	file  *os.File // nil if the archive is empty
 	out   *bufio.Writer
 	size  int64 // bytes written to out
+	body  int64 // of them, in the body of the message that is added next
+	err   error // of writing the body
 }
 
 // entry is where a message is.
@@ -33,13 +36,36 @@ type entry struct {
 	length  int32 // of the text, in bytes
 	offset  int64 // of the text, in archive.file
 	attempt bool  // the text is a mailbox.Attempt as JSON, else a header section
+	body    int64 // length of the body, which is before the text
 }
 
 // noTime sorts messages without a time first.
 const noTime = math.MinInt64
 
+// beginBody returns the writer of the body of the message that is added next.
+func (a *archive) beginBody() io.Writer {
+	a.body = 0
+	return bodyWriter{a}
+}
+
+// bodyWriter writes a body to an archive.
+type bodyWriter struct{ *archive }
+
+// Write implements io.Writer.
+func (w bodyWriter) Write(p []byte) (int, error) {
+	n, err := w.write(p)
+	w.body += int64(n)
+	w.err = cmp.Or(w.err, err)
+	return n, err
+}
+
 // add adds a message that was received at a time; the zero time is not known.
 func (a *archive) add(m mailbox.Message, received time.Time) error {
+	if a.err != nil {
+		return fmt.Errorf("temporary file: %w", a.err)
+	}
+	body := a.body
+	a.body = 0
 	text := []byte(m.Head)
 	if m.Attempt != nil {
 		var err error
@@ -47,12 +73,12 @@ func (a *archive) add(m mailbox.Message, received time.Time) error {
 			return err
 		}
 	}
-	if err := a.write(text); err != nil {
+	if _, err := a.write(text); err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
 	e := entry{
 		seconds: noTime, path: m.File, number: int32(m.Number), length: int32(len(text)), offset: a.size - int64(len(text)),
-		attempt: m.Attempt != nil,
+		attempt: m.Attempt != nil, body: body,
 	}
 	if !received.IsZero() {
 		e.seconds = received.Unix()
@@ -61,20 +87,20 @@ func (a *archive) add(m mailbox.Message, received time.Time) error {
 	return nil
 }
 
-func (a *archive) write(text []byte) error {
+func (a *archive) write(text []byte) (int, error) {
 	if a.file == nil {
 		f, err := os.CreateTemp("", "milterd-replay-")
 		if err != nil {
-			return err
+			return 0, err
 		}
 		a.file, a.out = f, bufio.NewWriter(f)
 		if err := os.Remove(f.Name()); err != nil { // it is deleted when the process ends
-			return err
+			return 0, err
 		}
 	}
 	n, err := a.out.Write(text)
 	a.size += int64(n)
-	return err
+	return n, err
 }
 
 // sorted yields all messages in order. It calls prefetch with each message before it yields the one that is
@@ -122,7 +148,9 @@ func (a *archive) read(e entry) (*mail, error) {
 	m := mailbox.Message{File: e.path, Number: int(e.number)}
 	if !e.attempt {
 		m.Head = string(text)
-		return newMail(m), nil
+		read := newMail(m)
+		read.body = io.NewSectionReader(a.file, e.offset-e.body, e.body)
+		return read, nil
 	}
 	m.Attempt = new(mailbox.Attempt)
 	if err := json.Unmarshal(text, m.Attempt); err != nil {

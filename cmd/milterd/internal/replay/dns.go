@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
+
+	"github.com/miekg/dns"
 
 	"milterd/checks"
 )
 
 // ErrNotAsked is the error of NoDNS.
 var ErrNotAsked = errors.New("the DNS was not asked")
+
+// errKeyGone is the error for a DKIM key that is not in the DNS, or revoked. Domains remove old keys (RFC 6376 section
+// 3.6.1), so it says nothing about a message that was signed long ago.
+var errKeyGone = errors.New("a DKIM key is not in the DNS any more")
 
 // NoDNS is a resolver that answers every question with ErrNotAsked.
 type NoDNS struct{}
@@ -54,12 +61,62 @@ func (s *sameAnswers) Lookup(ctx context.Context, q checks.Question) (checks.Ans
 		return a.Answer, a.err
 	}
 	got, err := s.Resolver.Lookup(ctx, q)
+	if err == nil && isKeyQuestion(q) && !hasKey(got) {
+		err = errKeyGone
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known != nil { // nil while the checks are built
 		s.known[q] = answer{got, err}
 	}
 	return got, err
+}
+
+// isKeyQuestion reports whether a question is for a DKIM key.
+func isKeyQuestion(q checks.Question) bool {
+	return q.Type == dns.TypeTXT && strings.Contains(q.Name, "._domainkey.")
+}
+
+// hasKey reports whether an answer has a DKIM key record that is not revoked.
+func hasKey(a checks.Answer) bool {
+	for _, rr := range a.Records {
+		txt, ok := rr.(*dns.TXT)
+		if !ok {
+			continue
+		}
+		text := strings.Join(strings.Fields(strings.Join(txt.Txt, "")), "")
+		if !slices.Contains(strings.Split(text, ";"), "p=") {
+			return true
+		}
+	}
+	return false
+}
+
+// keyless is a check that needs the body, without the verdicts that a missing key makes unsure.
+type keyless struct{ inner checks.Check }
+
+// Check implements checks.Check.
+func (k keyless) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	verdicts, err := k.inner.Check(ctx, r)
+	if errors.Is(err, errKeyGone) {
+		verdicts = slices.DeleteFunc(slices.Clone(verdicts), func(v checks.Verdict) bool { return v.Reason != nil && v.Unsure })
+	}
+	return verdicts, err
+}
+
+// Prefetch implements checks.Prefetcher.
+func (k keyless) Prefetch(r *checks.Request) []checks.Query {
+	if p, ok := k.inner.(checks.Prefetcher); ok {
+		return p.Prefetch(r)
+	}
+	return nil
+}
+
+// Observe implements checks.Observer.
+func (k keyless) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	if o, ok := k.inner.(checks.Observer); ok {
+		o.Observe(ctx, r, e)
+	}
 }
 
 // unasked is a check without the reasons that apply if the DNS did not answer. Where one of them would apply, the check

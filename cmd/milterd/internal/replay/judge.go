@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -119,6 +120,11 @@ func (j *judge) build(dns *sameAnswers) error {
 			}
 		}
 	}
+	for i, inst := range j.instances {
+		if inst.Info.Body {
+			j.instances[i].Check = keyless{inst.Check}
+		}
+	}
 	p, err := j.pipeline(received.Everything)
 	if err != nil {
 		return err
@@ -164,7 +170,7 @@ var needs = map[checks.Stage]received.Known{
 	checks.MailFrom:     received.Client | received.Sender,
 	checks.RcptTo:       received.Client | received.Sender | received.Recipient | received.Time,
 	checks.EndOfHeader:  received.Content,
-	checks.EndOfMessage: received.Content,
+	checks.EndOfMessage: received.Content | received.Client | received.Helo | received.Sender, // SPF is part of DMARC
 }
 
 // stagesFor returns those of the stages of a check at which it can judge a message of which this much is known, and the
@@ -188,6 +194,12 @@ func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.S
 	return possible, lacking
 }
 
+// needsBody reports whether a check needs the bodies of signed messages.
+func (j *judge) needsBody() bool {
+	p := j.pipelines[received.Everything] // which build makes
+	return p != nil && p.NeedsBody()
+}
+
 // decide plays the SMTP session of a message. now is the time of a message that has none at all.
 func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, error) {
 	facts := m.facts(j.site)
@@ -206,9 +218,9 @@ func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, err
 	}
 	r := result{facts: facts, gaps: p.gaps}
 	run := p.NewRun(s)
-	r.play(ctx, run, s)
+	err = r.play(ctx, run, s, m.body)
 	r.trusted = run.Request().Trusted()
-	return r, nil
+	return r, err
 }
 
 // standIn returns a time for a message whose time is not known: that of its Date field, so that it is neither
@@ -220,36 +232,49 @@ func standIn(m *mail, now time.Time) time.Time {
 	return now
 }
 
-// play runs the pipeline at each stage until it refuses the message.
-func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session) {
-	passes := func(st checks.Stage) bool {
-		d := run.Judge(ctx, st)
-		r.outcomes, r.failures = append(r.outcomes, d.Outcomes...), append(r.failures, d.Failures...)
-		if d.Reply != nil {
-			r.action, r.reason = d.Action, d.Reason
-		}
-		return d.Reply == nil
-	}
+// play runs the pipeline at each stage until it refuses the message. body may be nil.
+func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session, body io.Reader) error {
+	var failed error // of reading the body
 	accepted := func() bool {
-		if !passes(checks.Connect) || !passes(checks.Helo) {
+		if !r.passes(run.Judge(ctx, checks.Connect)) || !r.passes(run.Judge(ctx, checks.Helo)) {
 			return false
 		}
 		s.Envelope = checks.Envelope{QueueID: r.facts.QueueID, MailFrom: checks.ParseAddress(r.facts.From)}
-		if !passes(checks.MailFrom) {
+		if !r.passes(run.Judge(ctx, checks.MailFrom)) {
 			return false
 		}
 		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.facts.To)}}
-		if !passes(checks.RcptTo) {
+		if !r.passes(run.Judge(ctx, checks.RcptTo)) {
 			return false
 		}
 		s.Envelope.Header = r.facts.Header
-		run.BeginBody()
-		return passes(checks.EndOfMessage)
+		if w := run.BeginBody(); w != nil && body != nil {
+			if _, failed = io.Copy(w, body); failed != nil {
+				return false
+			}
+		}
+		return r.passes(run.Judge(ctx, checks.EndOfMessage))
 	}
 	if accepted() {
 		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
 	run.Observe(ctx, checks.Event{Kind: checks.Disconnected})
+	return failed
+}
+
+// passes adds a decision and reports whether it lets the message pass. A deferral because a key is gone does not count.
+func (r *result) passes(d checks.Decision) bool {
+	gone := func(f checks.Failure) bool { return errors.Is(f.Err, errKeyGone) }
+	r.outcomes, r.failures = append(r.outcomes, d.Outcomes...), append(r.failures, d.Failures...)
+	switch {
+	case d.Reply == nil:
+		return true
+	case d.Reason.ID == "check-failed" && !slices.ContainsFunc(r.failures, func(f checks.Failure) bool { return !gone(f) }):
+		r.outcomes = r.outcomes[:len(r.outcomes)-1] // the deferral
+		return true
+	}
+	r.action, r.reason = d.Action, d.Reason
+	return false
 }
 
 // questions returns the DNS questions that the checks will ask about a message.

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"io"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ type mail struct {
 	file    string
 	number  int              // in the file, from 1; 0 in a file of its own
 	header  []headers.Field  // nil of an attempt
+	body    io.Reader        // of a signed message, if a check needs it; else empty. Nil until the message is read from the archive
 	attempt *mailbox.Attempt // nil of a stored message
 }
 
@@ -23,6 +25,17 @@ func newMail(m mailbox.Message) *mail {
 		return &mail{file: m.File, number: m.Number, attempt: m.Attempt}
 	}
 	return &mail{file: m.File, number: m.Number, header: session.Header(m.Head)}
+}
+
+// isSigned reports whether a header section has a DKIM-Signature field. It may report true for a continuation line.
+func isSigned(head string) bool {
+	const name = "DKIM-Signature"
+	for line := range strings.Lines(head) {
+		if len(line) > len(name) && strings.EqualFold(line[:len(name)], name) {
+			return true
+		}
+	}
+	return false
 }
 
 // messageID returns the Message-ID as the field has it, with white space joined.

@@ -16,6 +16,8 @@ package replay
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"milterd/checks"
@@ -132,7 +134,7 @@ func (r *replay) readAll(ctx context.Context) error {
 			r.skip(mailbox.Message{File: f.Path, Err: err})
 			continue
 		}
-		for m := range f.Messages(ctx) {
+		for m := range f.Messages(ctx, r.bodyOf) {
 			if m.Err != nil {
 				r.skip(m)
 				continue
@@ -144,6 +146,14 @@ func (r *replay) readAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// bodyOf implements mailbox.BodyFunc.
+func (r *replay) bodyOf(head string) io.Writer {
+	if !isSigned(head) || !slices.ContainsFunc(r.judges, (*judge).needsBody) {
+		return nil
+	}
+	return r.archive.beginBody()
 }
 
 // received returns when a message was received, as the site of either configuration reads it.

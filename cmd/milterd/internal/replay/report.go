@@ -139,8 +139,10 @@ func (r result) allGaps() []gap {
 	list := slices.Clone(r.gaps)
 	for _, f := range r.failures {
 		g := gap{Check: f.Check, Why: "could not find out"}
-		if errors.Is(f.Err, ErrNotAsked) {
-			g.Why = ErrNotAsked.Error()
+		for _, known := range []error{ErrNotAsked, errKeyGone} {
+			if errors.Is(f.Err, known) {
+				g.Why = known.Error()
+			}
 		}
 		if !slices.Contains(list, g) {
 			list = append(list, g)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,24 +16,23 @@ import (
 // of mail that must pass, and those of this package.
 func sessionFiles(t *testing.T) []*session.Script {
 	t.Helper()
-	paths, err := filepath.Glob("../../examples/*.session")
-	if err != nil || len(paths) < 5 {
-		t.Fatalf("found %d session files: %v", len(paths), err)
-	}
-	cases, err := filepath.Glob("../../checks/*/testdata/*.session")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wanted, err := filepath.Glob("../../checks/*/testdata/wanted/*.session")
-	if err != nil || len(wanted) == 0 {
-		t.Fatalf("no session files of wanted mail: %v", err)
-	}
-	own, err := filepath.Glob("testdata/sessions/*.session")
-	if err != nil {
-		t.Fatal(err)
+	return readSessions(t, "../../examples/*.session", "../../checks/*/testdata/*.session", "../../checks/*/testdata/wanted/*.session",
+		"testdata/sessions/*.session")
+}
+
+// readSessions reads the session files whose names match patterns, at least one for each.
+func readSessions(t *testing.T, patterns ...string) []*session.Script {
+	t.Helper()
+	var paths []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("found no session file %s: %v", pattern, err)
+		}
+		paths = append(paths, found...)
 	}
 	var scripts []*session.Script
-	for _, p := range slices.Concat(paths, cases, wanted, own) {
+	for _, p := range paths {
 		s, err := session.Read(p)
 		if err != nil {
 			t.Fatal(err)

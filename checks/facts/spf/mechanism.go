@@ -152,10 +152,10 @@ func (e *evaluator) lookupNames() *clientNames {
 	return &names
 }
 
-// missedNames returns an error if the client's names were needed, could not be looked up, and the result refuses the
-// client. Section 5.5 has ptr not match then, but a failure of the DNS must not refuse mail for good.
-func (e *evaluator) missedNames(result Result) *resultError {
-	if e.names == nil || e.names.err == nil || result != Fail && result != SoftFail {
+// missedNames returns an error if the client's names were needed and could not be looked up. Section 5.5 has ptr not match
+// then, but with the names the policy might have passed: whatever else it comes to, a permerror too, must not refuse mail for good.
+func (e *evaluator) missedNames() *resultError {
+	if e.names == nil || e.names.err == nil {
 		return nil
 	}
 	return &resultError{result: TempError, text: "the DNS does not answer for the names of the client", cause: e.names.err}

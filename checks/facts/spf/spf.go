@@ -85,8 +85,8 @@ func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation,
 	ev.Domain = s.Domain
 	e := &evaluator{ctx: ctx, dns: dns, subject: s, policies: map[string]policy{}}
 	d, err := e.checkHost(s.Domain)
-	if err == nil {
-		err = e.missedNames(d.result)
+	if undecided := e.missedNames(); undecided != nil && (err != nil || d.result != Pass) {
+		err = undecided
 	}
 	ev.Result, ev.By, ev.Match, ev.NoMail = d.result, d.by, d.match, d.noMail
 	switch {

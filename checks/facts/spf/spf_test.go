@@ -112,6 +112,43 @@ func TestCheckHost(t *testing.T) {
 	}
 }
 
+// TestMissingNames tests that a policy that needs the client's names comes to pass or temperror if they cannot be looked up.
+func TestMissingNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		record string
+		want   spf.Result
+	}{
+		{"ptr -all", spf.TempError},
+		{"ptr ~all", spf.TempError},
+		{"ptr ?all", spf.TempError},
+		{"ptr", spf.TempError},
+		{"ptr include:none.example.net -all", spf.TempError},
+		{"ptr redirect=nil.example.net", spf.TempError},
+		{"ptr a:x1.example.net a:x2.example.net a:x3.example.net", spf.TempError},
+		{"include:%{p}._s.example.net -all", spf.TempError},
+		{"a:%{p} a:%{p}.b.example.net a:%{p}.c.example.net -all", spf.TempError},
+		{"exists:%{p}.d.example.net ?all", spf.TempError},
+		{"include:names.example.net -all", spf.TempError},
+		{"redirect=names.example.net", spf.TempError},
+		{"ptr ip4:192.0.2.9 -all", spf.Pass},
+		{"ptr +all", spf.Pass},
+		{"-all ptr", spf.Fail},
+		{"ip4:192.0.2.0/28 ptr -all", spf.Pass},
+	} {
+		for _, failure := range []string{
+			"!SERVFAIL 9.2.0.192.in-addr.arpa", "!TIMEOUT 9.2.0.192.in-addr.arpa",
+			"9.2.0.192.in-addr.arpa PTR a.example.net\n!SERVFAIL a.example.net", "9.2.0.192.in-addr.arpa PTR a.example.net\n!TIMEOUT a.example.net",
+		} {
+			zone := failure + "\nexample.net TXT \"v=spf1 " + c.record + "\"\nnames.example.net TXT \"v=spf1 ptr ?all\""
+			got, err := spf.CheckHost(t.Context(), checktest.NewZone(t, zone), mail)
+			if got.Result != c.want || (err != nil) != (c.want == spf.TempError) {
+				t.Errorf("%q with %q: got %s, error %v; want %s", c.record, failure, got.Result, err, c.want)
+			}
+		}
+	}
+}
+
 // elevenLookups returns a zone whose SPF record has eleven terms that ask the DNS.
 func elevenLookups() string {
 	var terms, hosts strings.Builder

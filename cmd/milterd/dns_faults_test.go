@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/checktest"
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/session"
+)
+
+// faultyDNS is a resolver that does not answer the questions for which fails returns true.
+type faultyDNS struct {
+	checks.Resolver
+	silent bool // it returns an error after silence, else SERVFAIL at once
+	fails  func(checks.Question) bool
+
+	mu    sync.Mutex
+	asked map[checks.Question]bool
+}
+
+// silence is how long the daemon's resolver waits for all servers by default.
+const silence = 4 * time.Second
+
+func (d *faultyDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	d.mu.Lock()
+	d.asked[q] = true
+	d.mu.Unlock()
+	switch {
+	case !d.fails(q):
+		return d.Resolver.Lookup(ctx, q)
+	case !d.silent:
+		return checks.Answer{}, checktest.ErrServFail
+	}
+	select {
+	case <-ctx.Done():
+		return checks.Answer{}, ctx.Err()
+	case <-time.After(silence):
+		return checks.Answer{}, checktest.ErrTimeout
+	}
+}
+
+// playWithFaults plays a session and returns the first line of the reply to each line of the client, which is empty for a line of
+// a message.
+func playWithFaults(t *testing.T, s *session.Script, cfg *config.Config, d *faultyDNS) []string {
+	player := &session.Pipeline{Now: time.Now}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	p, err := newPipeline(cfg, checks.Env{DNS: d, Store: checktest.NewStore(player.Clock), Log: logrus.NewEntry(log)}, func(*checks.Options) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Maintain(t.Context(), player.Clock())
+	player.Pipeline = p
+	var shown []string
+	_, err = session.Play(s, player, func(_ string, reply []string) {
+		shown = append(shown, strings.Join(reply[:min(len(reply), 1)], ""))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var replies []string
+	refused := false // Play shows no lines of a message after a refused DATA
+	for _, step := range s.Steps {
+		switch {
+		case !step.Said:
+		case refused:
+			replies, refused = append(replies, ""), step.Say != "."
+		default:
+			replies, refused = append(replies, shown[0]), strings.HasPrefix(shown[0], noRecipient)
+			shown = shown[1:]
+		}
+	}
+	return replies
+}
+
+// noRecipient begins the reply to DATA after all recipients were refused.
+const noRecipient = "503 5.5.1 no recipient"
+
+// ofMTA matches refusals of the MTA of a session, which follow from earlier replies of the checks.
+var ofMTA = regexp.MustCompile(`^503 5\.5\.1 (no recipient|nested MAIL|MAIL first)`)
+
+var profileKey = regexp.MustCompile(`(?m)^profile:.*\n?`)
+
+// TestNoFaultRefuses plays each session file with each of its DNS questions unanswered in turn, by SERVFAIL and by silence, in the
+// profiles safe and strict. No answer that is missing may turn an accept or a 4yz into a 5yz.
+func TestNoFaultRefuses(t *testing.T) {
+	t.Parallel()
+	for _, s := range append(sessionFiles(t), readSessions(t, "testdata/faults/*.session", "testdata/examples/*.session")...) {
+		for _, profile := range []string{"safe", "strict"} {
+			t.Run(filepath.Base(s.Name)+" "+profile, func(t *testing.T) {
+				t.Parallel()
+				text := profileKey.ReplaceAllString(string(s.Config), "")
+				cfg, problems := config.Parse(s.Name, []byte(text+"\nprofile: "+profile+"\n"), all.Checks)
+				if err := problems.Err(); err != nil {
+					t.Fatal(err)
+				}
+				zone, err := checktest.ParseZone(s.Zone)
+				if err != nil {
+					t.Fatal(err)
+				}
+				testFaults(t, s, cfg, zone)
+			})
+		}
+	}
+}
+
+// testFaults plays a session without faults, and then with each fault.
+func testFaults(t *testing.T, s *session.Script, cfg *config.Config, zone checks.Resolver) {
+	play := func(silent bool, fails func(checks.Question) bool) (replies []string, asked map[checks.Question]bool) {
+		synctest.Test(t, func(t *testing.T) { // waits for no real time
+			d := &faultyDNS{Resolver: zone, silent: silent, fails: fails, asked: map[checks.Question]bool{}}
+			replies, asked = playWithFaults(t, s, cfg, d), d.asked
+		})
+		return replies, asked
+	}
+	want, asked := play(false, func(checks.Question) bool { return false })
+	faults := map[string]func(checks.Question) bool{"all questions": func(checks.Question) bool { return true }}
+	for q := range asked {
+		faults[q.String()] = func(other checks.Question) bool { return other == q }
+		faults[q.Name+" of any type"] = func(other checks.Question) bool { return other.Name == q.Name }
+	}
+	for _, name := range slices.Sorted(maps.Keys(faults)) {
+		for _, silent := range []bool{false, true} {
+			got, _ := play(silent, faults[name])
+			if worse := firstWorse(s, want, got); worse != "" {
+				t.Errorf("no answer for %s (silence: %t): %s", name, silent, worse)
+			}
+		}
+	}
+}
+
+// firstWorse returns the first line of the client with a 5yz of the checks for which they accepted or deferred before. A message
+// that was not sent, as all its recipients were refused, has no reply before.
+func firstWorse(s *session.Script, want, got []string) string {
+	i := 0
+	for _, step := range s.Steps {
+		if !step.Said {
+			continue
+		}
+		isWorse := strings.HasPrefix(got[i], "5") && !strings.HasPrefix(want[i], "5") && want[i] != ""
+		if isWorse && !ofMTA.MatchString(got[i]) {
+			return fmt.Sprintf("line %d: %s: got %q, want %q", step.Line, step.Say, got[i], want[i])
+		}
+		i++
+	}
+	return ""
+}

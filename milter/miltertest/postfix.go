@@ -17,6 +17,7 @@ func (s *Site) Postfix(t testing.TB, parameters ...string) *MTA {
 		Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		Milter: s.path("postfix.sock"),
 	}
+	with.Example = exampleLines(t, "postfix-main.cf", "#", "inet:127.0.0.1:8891", "unix:"+with.Milter)
 	for _, d := range []string{"etc", "spool", "data", "mail"} {
 		must(t, os.MkdirAll(s.path("postfix", d), 0o755))
 	}

@@ -35,6 +35,7 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		Host: host, Addr: net.JoinHostPort(host, "2525"), Open: net.JoinHostPort(host, "2526"),
 		Port6: freePort6(t), Milter: "inet:7525@" + host,
 	}
+	with.Example = exampleLines(t, "sendmail.mc", "dnl", "inet:8891@127.0.0.1", with.Milter)
 	for _, d := range []string{"queue", "mail"} {
 		must(t, os.MkdirAll(s.path("sendmail", d), 0o755))
 	}

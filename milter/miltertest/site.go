@@ -124,6 +124,7 @@ var conf embed.FS
 type settings struct {
 	*Site
 	Addr, Host, Open, Port6, Milter, CF, Binary string
+	Example                                     string // lines of examples that attach the milter
 }
 
 // fill executes a template of conf and writes the result to a file of the site.

@@ -1,7 +1,6 @@
 package daemontest
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"milterd/milter/miltertest"
 )
 
 // Binary returns the path of milterd, which it builds once. It has the race detector if the tests have it.
@@ -24,7 +25,7 @@ func Binary(t testing.TB) string {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	root, err := moduleRoot()
+	root, err := miltertest.ModuleRoot()
 	if err != nil {
 		return "", err
 	}
@@ -67,7 +68,7 @@ func Build(flags ...string) (string, error) {
 // lockBuild waits until no other test process builds milterd. Without it, packages that start at the same time would all
 // link it.
 func lockBuild() (unlock func(), err error) {
-	root, err := moduleRoot()
+	root, err := miltertest.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -97,22 +98,4 @@ func openSources(root string) error {
 		}
 	}
 	return nil
-}
-
-// moduleRoot returns the folder of go.mod. A test runs in the folder of its package.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("go.mod not found")
-		}
-		dir = parent
-	}
 }

@@ -2,6 +2,7 @@
 # make check    format, vet, staticcheck and the tests that need nothing installed
 # make test     install what the tests need (Debian, as root), then check and test everything
 # make install  install what make build made below PREFIX, and the units; DESTDIR=DIR for another root
+# make uninstall  remove what make install installed; the configuration and the store stay
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
 # make bench    measure the daemon beside filters that do nothing, under load; BENCH='-only hot1 -rounds 9', see -h
 
@@ -14,27 +15,35 @@ BIN ?= bin/milterd
 PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build install run test check format lint unit real fuzz soak bench microbench examples install-tools
+.PHONY: build install uninstall run test check format lint unit real fuzz soak bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
 
-# The configuration is not touched: it is written by hand.
+# Everything that the program writes for its installation is made beside it. The configuration is not touched: it is
+# written by hand.
+made = $(dir $(BIN))
+unitdir = $(DESTDIR)/etc/systemd/system
 install:
+	@test -x $(BIN) || { echo "there is no $(BIN) yet: make build"; exit 1; }
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/milterd
-	$(BIN) doc man bin/man
-	for page in bin/man/*.[1-8]; do \
+	$(BIN) doc man $(made)man
+	for page in $(made)man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
 	done
-	$(BIN) completion bash >bin/completion
-	install -D -m 644 bin/completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd
-	sed 's|/usr/local/|$(PREFIX)/|' systemd/milterd.service >bin/milterd.service
-	install -D -m 644 bin/milterd.service $(DESTDIR)/etc/systemd/system/milterd.service
-	install -m 644 systemd/milterd.socket $(DESTDIR)/etc/systemd/system/milterd.socket
+	$(BIN) completion bash >$(made)completion
+	install -D -m 644 $(made)completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd
+	sed 's|/usr/local/|$(PREFIX)/|' systemd/milterd.service >$(made)milterd.service
+	install -D -m 644 $(made)milterd.service $(unitdir)/milterd.service
+	install -m 644 systemd/milterd.socket $(unitdir)/milterd.socket
 	install -d $(DESTDIR)/etc/milterd
 
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/milterd $(DESTDIR)$(PREFIX)/share/man/man[1-8]/milterd[-.]*[1-8] \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd $(unitdir)/milterd.service $(unitdir)/milterd.socket
+
 run: build
-	@examples/demo bin/milterd
+	@examples/demo $(BIN)
 
 test: install-tools lint unit fuzz
 
@@ -75,5 +84,5 @@ microbench:
 
 # The generated files: the tests compare them.
 examples: build
-	bin/milterd doc config >examples/milterd.yaml
+	$(BIN) doc config >examples/milterd.yaml
 	$(GO) test ./cmd/milterd -run TestGenerated -update

@@ -130,7 +130,7 @@ func (k *known) knows(t *testing.T, text string) bool {
 		return true
 	case slices.Contains(otherTexts, text), k.words[text], exampleName.MatchString(text), smtpText.MatchString(text):
 		return true
-	case words[0] == "milterd":
+	case words[0] == "milterd" || words[0] == "bin/milterd":
 		return len(words) == 1 || k.knowsCommand(t, words[1:])
 	case words[0] == "make" || words[0] == "systemctl" || words[0] == "go":
 		lookAtCommand(t, text, words)
@@ -201,7 +201,7 @@ const otherWords = `
 off watch greylist tempfail reject safe strict accept
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject
-yes ORIGINATING F=T F= R: C:
+yes ORIGINATING trusted=true F=T F= R: C:
 
 SIGHUP SIGTERM SIGINT STATE_DIRECTORY XDG_STATE_HOME LISTEN_FDS NOTIFY_SOCKET WATCHDOG_USEC $TMPDIR
 Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h basic_auth http://localhost:8893/

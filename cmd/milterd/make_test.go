@@ -1,0 +1,236 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"milterd/milter/miltertest"
+	"milterd/milter/resolver/dnstest"
+)
+
+// programFile writes a script that runs the test binary as milterd, and returns its path. It stands for bin/milterd.
+func programFile(t *testing.T) string {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "milterd")
+	script := fmt.Sprintf("#!/bin/sh\nexec env %s=1 %s \"$@\"\n", asProgram, program)
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// runMake runs make in the root of the repository and returns its output.
+func runMake(t *testing.T, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.Command("make", append([]string{"--no-print-directory", "-C", root}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+	}
+	return string(out)
+}
+
+// installed returns the files below a folder, each as "rw-r--r-- PATH", in lexical order.
+func installed(t *testing.T, dir string) []string {
+	t.Helper()
+	var list []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, dir)
+		if !d.IsDir() {
+			list = append(list, info.Mode().Perm().String()[1:]+" "+name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestMakeInstall(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"/usr/local", "/opt/milterd"} {
+		t.Run(prefix, func(t *testing.T) {
+			t.Parallel()
+			dir, program := t.TempDir(), programFile(t)
+			vars := []string{"BIN=" + program, "DESTDIR=" + dir}
+			if prefix != "/usr/local" { // the default
+				vars = append(vars, "PREFIX="+prefix)
+			}
+			runMake(t, append(vars, "install")...)
+			want := []string{
+				"rw-r--r-- /etc/systemd/system/milterd.service",
+				"rw-r--r-- /etc/systemd/system/milterd.socket",
+				"rwxr-xr-x " + prefix + "/sbin/milterd",
+				"rw-r--r-- " + prefix + "/share/bash-completion/completions/milterd",
+				"rw-r--r-- " + prefix + "/share/man/man1/milterd-replay.1",
+				"rw-r--r-- " + prefix + "/share/man/man1/milterd-simulate.1",
+				"rw-r--r-- " + prefix + "/share/man/man5/milterd.yaml.5",
+				"rw-r--r-- " + prefix + "/share/man/man7/milterd-reasons.7",
+				"rw-r--r-- " + prefix + "/share/man/man8/milterd-operate.8",
+				"rw-r--r-- " + prefix + "/share/man/man8/milterd.8",
+			}
+			if got := installed(t, dir); !slices.Equal(got, want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			if _, err := os.Stat(dir + "/etc/milterd"); err != nil {
+				t.Errorf("folder of the configuration: %v", err)
+			}
+			unit := readFile(t, dir+"/etc/systemd/system/milterd.service")
+			if want := "\nExecStart=" + prefix + "/sbin/milterd serve -c /etc/milterd/milterd.yaml\n"; !strings.Contains(unit, want) {
+				t.Errorf("the unit does not have the line %q:\n%s", want, unit)
+			}
+
+			writeFile(t, dir+"/etc/milterd/milterd.yaml", "profile: watch\n")
+			writeFile(t, dir+prefix+"/share/man/man1/milter.1", "of another program")
+			runMake(t, append(vars, "install")...)
+			runMake(t, append(vars, "uninstall")...)
+			want = []string{"rw-r--r-- /etc/milterd/milterd.yaml", "rw-r--r-- " + prefix + "/share/man/man1/milter.1"}
+			if got := installed(t, dir); !slices.Equal(got, want) {
+				t.Errorf("after make uninstall: %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestDemoWithAnyDNS tests that the session of "make run" has the same replies whatever the DNS answers.
+func TestDemoWithAnyDNS(t *testing.T) {
+	t.Parallel()
+	unused := freePorts(t, 1)[0]
+	for name, server := range map[string]string{
+		"client in order": dnstest.Start(t, docsZone).Addr,
+		"no name exists":  dnstest.Start(t, "").Addr,
+		"no server":       fmt.Sprintf("127.0.0.1:%d", unused),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := filepath.Join(t.TempDir(), "milterd.yaml")
+			writeFile(t, config, fmt.Sprintf("dns: {servers: [%q]}\n", server))
+			printed(t, "simulate", "-c", config, root+"/examples/demo.session")
+		})
+	}
+}
+
+// TestMakeRun runs "make run" in a network of its own, because the defaults have fixed ports, and ends it by Ctrl-C.
+func TestMakeRun(t *testing.T) {
+	t.Parallel()
+	requirePrograms(t, "make")
+	// The thread is in the network until it ends, which it does with this goroutine.
+	runtime.LockOSThread()
+	enterPrivateNetwork(t)
+
+	dir := t.TempDir()
+	cmd := exec.Command("make", "-C", root, "-o", "build", "run", "BIN="+programFile(t))
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := miltertest.StartProcess(t, cmd)
+	miltertest.Eventually(t, "make run says that it stays up", func() bool { return strings.Contains(p.Output(), "More sessions:") })
+
+	for _, want := range runWants(t) {
+		if !strings.Contains(p.Output(), want) {
+			t.Errorf("no %q in the output", want)
+		}
+	}
+	pages := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)(/\S*)`).FindAllStringSubmatch(p.Output(), -1)
+	if len(pages) != 2 {
+		t.Errorf("%d links, want one for the operator and one for senders", len(pages))
+	}
+	for _, m := range pages {
+		if reply := get(t, m[1], m[2]); !strings.HasPrefix(reply, "HTTP/1.0 200 ") || !strings.Contains(reply, "<title>") {
+			t.Errorf("%s: got %.200s", m[0], reply)
+		}
+	}
+
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	miltertest.Eventually(t, "Ctrl-C ends everything", func() bool { return syscall.Kill(-cmd.Process.Pid, 0) != nil })
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left in the temporary folder: %v, %v", left, err)
+	}
+	if t.Failed() {
+		t.Log(p.Output())
+	}
+}
+
+// runWants returns what "make run" prints at least: refusals with their log lines, and the lines that attach a mail server.
+func runWants(t *testing.T) []string {
+	t.Helper()
+	list := []string{
+		"S: 501 5.5.2 HELO 192.0.2.9 is an IP address", "S: 550 5.6.0 the message has 2 From fields",
+		"reason=helo-bare-ip action=reject", "reason=field-duplicate action=reject",
+	}
+	for _, name := range []string{"postfix-main.cf", "sendmail.mc"} {
+		for line := range strings.Lines(readFile(t, root+"/examples/"+name)) {
+			line = strings.TrimSuffix(strings.TrimSpace(line), "dnl")
+			if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "dnl") {
+				list = append(list, line)
+			}
+		}
+	}
+	return list
+}
+
+// enterPrivateNetwork moves the calling thread into a new network that has only loopback.
+func enterPrivateNetwork(t *testing.T) {
+	t.Helper()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("a private network needs root: %v", err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	loopback, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loopback.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, loopback); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get requests a page from the network of the calling thread: net/http would connect from another one.
+func get(t *testing.T, addr, path string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, addr)
+	reply, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(reply)
+}

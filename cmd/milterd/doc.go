@@ -27,8 +27,14 @@ func newDoc() *cobra.Command {
 		Short: "Print the manual",
 		Long: `Print the manual, a guide or a reference at a time. Without a subject it lists them. At a terminal, guides are laid out for
 its width; elsewhere they are Markdown.`,
-		Args: unknownCommand, SuggestionsMinimumDistance: 2,
-		RunE: func(cmd *cobra.Command, _ []string) error { return listSubjects(cmd) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := unknownCommand(cmd, args); err != nil {
+				return fmt.Errorf("%w (\"milterd doc\" lists the subjects)", err)
+			}
+			return nil
+		},
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return listSubjects(cmd) },
 	}
 	for _, g := range doc.Guides() {
 		cmd.AddCommand(&cobra.Command{

@@ -55,8 +55,8 @@ func TestSubjectsOfTheManual(t *testing.T) {
 		t.Errorf("milterd doc reasons prints %.300s", text)
 	}
 	for line, want := range map[string]string{
-		"doc nonsense": "milterd: unknown command \"nonsense\"\n",
-		"doc confing":  "milterd: unknown command \"confing\"; did you mean config?\n",
+		"doc nonsense": "milterd: unknown command \"nonsense\" (\"milterd doc\" lists the subjects)\n",
+		"doc confing":  "milterd: unknown command \"confing\"; did you mean config? (\"milterd doc\" lists the subjects)\n",
 	} {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != exitUsage || out.Len() > 0 || errs.String() != want {

@@ -178,8 +178,11 @@ func (run *Run) apply(ctx context.Context, d *Decision, info Info, outcomes []Ou
 		return slices.Index(info.Reasons, a.Reason) - slices.Index(info.Reasons, b.Reason)
 	})
 	for _, o := range outcomes {
-		if o.Action == Greylist {
+		switch o.Action {
+		case Greylist:
 			run.addSuspicion(o.Reason, o.Stage)
+		case Watch:
+			run.addWatched(o.Reason, o.Stage)
 		}
 		if !o.Action.Enforced() {
 			d.Outcomes = append(d.Outcomes, o)
@@ -232,6 +235,14 @@ func (run *Run) addVouches(verdicts []Verdict, st Stage) {
 				r.vouch = max(r.vouch, v.Vouch)
 			}
 		}
+	}
+}
+
+// addWatched adds a reason with the action Watch to the affected recipients.
+func (run *Run) addWatched(reason *Reason, st Stage) {
+	for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
+		r := run.rcpt(i)
+		r.watched = append(r.watched, reason)
 	}
 }
 

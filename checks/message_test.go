@@ -249,3 +249,38 @@ func TestEarlyReasonsDoNotDiffer(t *testing.T) {
 		want(t, id, code(talk.rcpt("bob@example.org")), reply)
 	}
 }
+
+// TestWatchedAndWaived shows which reasons are reported of an accepted message: those of accepted recipients, each once.
+func TestWatchedAndWaived(t *testing.T) {
+	t.Parallel()
+	client, rcpt, header, held := reason("client"), reason("rcpt"), reason("header"), reason("held")
+	held.Greylisting = true // without such a reason, Greylist is Watch
+	holder := newFake("holder", atMessage, held)
+	holder.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
+	ofRcpt := newFake("two", []checks.Stage{checks.RcptTo}, rcpt)
+	ofRcpt.say = func(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
+		if r.Rcpt().Local == "refused" {
+			return []checks.Verdict{{Reason: rcpt}}, nil
+		}
+		return nil, nil
+	}
+	p := pipeline(t, map[string]checks.Action{"client": checks.Greylist, "header": checks.Watch}, nil,
+		newFake("one", []checks.Stage{checks.Connect}, client), ofRcpt, newFake("three", atHeader, header), holder)
+	talk := begin(p, "192.0.2.9")
+	for range 2 { // the second message has the same reasons again
+		talk.mail("a@example.net")
+		talk.rcpt("u@example.org")
+		talk.rcpt("refused@example.org")
+		talk.rcpt("v@example.org")
+		talk.message()
+		ids := func(list []*checks.Reason) (text string) {
+			for _, r := range list {
+				text += r.ID + " "
+			}
+			return text
+		}
+		r := talk.run.Request()
+		want(t, "watched", ids(r.Watched()), "header ")
+		want(t, "waived", ids(r.Waived()), "client ")
+	}
+}

@@ -47,6 +47,32 @@ func (r *Request) Trusted() bool { return r.run.trusted }
 // Suspicions returns the reasons with the action Greylist that earlier checks found for recipient i, in their order.
 func (r *Request) Suspicions(i int) []*Reason { return r.run.rcpt(i).suspicions }
 
+// Watched returns the reasons with the action Watch that applied to accepted recipients, each once.
+func (r *Request) Watched() []*Reason {
+	return r.ofAccepted(func(st *rcptState) []*Reason { return st.watched })
+}
+
+// Waived returns the suspicions of accepted recipients, each once. In an accepted message, a vouch or a wait has lifted them.
+func (r *Request) Waived() []*Reason {
+	return r.ofAccepted(func(st *rcptState) []*Reason { return st.suspicions })
+}
+
+// ofAccepted returns the reasons that list returns for accepted recipients, each once.
+func (r *Request) ofAccepted(list func(*rcptState) []*Reason) []*Reason {
+	var all []*Reason
+	for i, rcpt := range r.Envelope.Rcpts {
+		if rcpt.Refused != "" {
+			continue
+		}
+		for _, reason := range list(r.run.rcpt(i)) {
+			if !slices.Contains(all, reason) {
+				all = append(all, reason)
+			}
+		}
+	}
+	return all
+}
+
 // Vouch returns the strongest vouch of earlier checks for recipient i.
 func (r *Request) Vouch(i int) Vouch { return r.run.rcpt(i).vouch }
 

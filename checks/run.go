@@ -26,6 +26,7 @@ type Run struct {
 // rcptState is what the checks found for one recipient.
 type rcptState struct {
 	suspicions []*Reason // reasons with the action Greylist, in the order of the checks
+	watched    []*Reason // reasons with the action Watch, likewise
 	vouch      Vouch     // the strongest
 	mayPass    bool      // a SkipAll was neither confirmed nor ruled out
 	forwarded  bool      // the client is a forwarder of the recipient

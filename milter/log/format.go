@@ -27,7 +27,7 @@ func formatter(json, stamp bool) logrus.Formatter {
 var fieldOrder = []string{
 	logrus.FieldKeyTime, logrus.FieldKeyLevel, logrus.FieldKeyMsg,
 	"session", "queue_id", "client", "client_name", "helo", "mail_from", "rcpt",
-	"stage", "check", "reason", "action", "code", "text",
+	"stage", "check", "reason", "suspicion", "action", "code", "text", "rcpts", "watched", "tagged", "quarantined", "waived",
 }
 
 // fieldRank has a number below 0 for each field of fieldOrder. The other fields have the rank 0 and so come later.

@@ -1,5 +1,5 @@
-// Package log writes decisions to the log: one line for each reason that applied, one for each accepted message, and
-// one for each check that failed. Journal makes the lines, Output writes them to syslog or standard error in the
+// Package log writes decisions to the log: one line for each recipient that was refused or deferred, one for each accepted message,
+// and one for each check that failed. Mail of trusted clients has none. Journal makes the lines, Output writes them to syslog or standard error in the
 // background. Start reading at Journal.
 package log
 
@@ -19,16 +19,46 @@ type Journal struct {
 	Log *logrus.Logger
 }
 
-// Decided logs each outcome at level info with the action as message, and each failed check as a warning.
+// Decided logs each recipient that is refused or deferred at level info, with the action as message, and each failed check as a
+// warning.
 func (j Journal) Decided(s *checks.Request, d checks.Decision) {
-	if j.Log.IsLevelEnabled(logrus.InfoLevel) {
-		for _, o := range d.Outcomes {
-			j.Log.WithFields(outcomeFields(s.Session, o)).Info(o.Action.String())
-		}
+	if d.Reply != nil && j.Log.IsLevelEnabled(logrus.InfoLevel) {
+		j.refused(s.Session, d.Outcomes[len(d.Outcomes)-1])
 	}
 	for _, f := range d.Failures {
 		j.failed(s, f)
 	}
+}
+
+// maxLines is the number of lines about the refusal of one message. Few messages have as many recipients.
+const maxLines = 100
+
+// refused logs the outcome that refused the last recipient, or from the end of the header on, all accepted ones.
+func (j Journal) refused(s *checks.Session, o checks.Outcome) {
+	action := o.Action
+	if o.Reason.Greylisting {
+		action = checks.Greylist
+	}
+	rcpts := []string{s.Rcpt().Text}
+	if o.Stage >= checks.EndOfHeader {
+		rcpts = accepted(s, maxLines)
+	}
+	for _, rcpt := range rcpts {
+		f := outcomeFields(s, o)
+		f["rcpt"], f["action"] = rcpt, action.String()
+		j.Log.WithFields(f).Info(action.String())
+	}
+}
+
+// accepted returns the accepted recipients, up to a number.
+func accepted(s *checks.Session, most int) []string {
+	var rcpts []string
+	for _, r := range s.Envelope.Rcpts {
+		if r.Refused == "" && len(rcpts) < most {
+			rcpts = append(rcpts, checks.LogValue(r.Text))
+		}
+	}
+	return rcpts
 }
 
 func outcomeFields(s *checks.Session, o checks.Outcome) logrus.Fields {
@@ -39,7 +69,6 @@ func outcomeFields(s *checks.Session, o checks.Outcome) logrus.Fields {
 	f["stage"] = o.Stage.String()
 	f["check"] = o.Check
 	f["reason"] = o.Reason.ID
-	f["action"] = o.Action.String()
 	f["code"] = o.Reply.Code
 	f["text"] = o.Reply.Enhanced + " " + o.Reply.Text
 	return f
@@ -60,25 +89,32 @@ func (j Journal) failed(s *checks.Request, f checks.Failure) {
 // maxRcpts is the number of recipients of an accepted message that the log names.
 const maxRcpts = 10
 
-// Accepted logs an accepted message. The field trusted marks a message that was not checked.
+// Accepted logs an accepted message, with the reasons that applied to it. A message that was not checked is not logged.
 func (j Journal) Accepted(s *checks.Request) {
-	if !j.Log.IsLevelEnabled(logrus.InfoLevel) {
+	if s.Trusted() || !j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		return
 	}
 	count := 0
-	var names []string
 	for _, r := range s.Envelope.Rcpts {
-		if r.Refused != "" {
-			continue
-		}
-		if count++; count <= maxRcpts {
-			names = append(names, checks.LogValue(r.Text))
+		if r.Refused == "" {
+			count++
 		}
 	}
 	f := s.LogFields()
-	f["rcpt"], f["rcpts"] = strings.Join(names, ","), count
-	if s.Trusted() {
-		f["trusted"] = true
-	}
+	f["rcpt"], f["rcpts"] = strings.Join(accepted(s.Session, maxRcpts), ","), count
+	addReasons(f, "watched", s.Watched())
+	addReasons(f, "waived", s.Waived())
 	j.Log.WithFields(f).Info("accept")
+}
+
+// addReasons adds the ids of reasons, joined by commas. It adds no field if there are none.
+func addReasons(f logrus.Fields, name string, reasons []*checks.Reason) {
+	if len(reasons) == 0 {
+		return
+	}
+	ids := make([]string, len(reasons))
+	for i, r := range reasons {
+		ids[i] = r.ID
+	}
+	f[name] = strings.Join(ids, ",")
 }

@@ -26,13 +26,15 @@ func session() *checks.Session {
 	return s
 }
 
-// decision has one outcome and one failed check.
+// decision has a watched reason, one that refuses, and a failed check.
 func decision() checks.Decision {
+	reply, reason := checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "no"}, &checks.Reason{ID: "helo-x"}
 	return checks.Decision{
-		Outcomes: []checks.Outcome{{
-			Check: "helo", Stage: checks.Helo, Reason: &checks.Reason{ID: "helo-x"}, Action: checks.Reject,
-			Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "no"}, Detail: map[string]string{"extra": hostile},
-		}},
+		Reply: &reply, Reason: reason, Action: checks.Reject,
+		Outcomes: []checks.Outcome{
+			{Check: "rdns", Stage: checks.Connect, Reason: &checks.Reason{ID: "rdns-x"}, Action: checks.Watch, Reply: reply},
+			{Check: "helo", Stage: checks.Helo, Reason: reason, Action: checks.Reject, Reply: reply, Detail: map[string]string{"extra": hostile}},
+		},
 		Failures: []checks.Failure{{Check: "rdns", Stage: checks.Connect, Err: errors.New(hostile)}},
 	}
 }
@@ -73,6 +75,74 @@ func TestDecisionsAreOneLineEach(t *testing.T) {
 	}
 }
 
+// TestLinesOfRefusals tests for which decisions there are lines, and what they are about.
+func TestLinesOfRefusals(t *testing.T) {
+	t.Parallel()
+	several := func() *checks.Session {
+		s := session()
+		s.Envelope.Rcpts = []checks.Recipient{
+			{Address: checks.Address{Text: "ann@example.org"}},
+			{Address: checks.Address{Text: "bob@example.org"}, Refused: "5.1.1"},
+			{Address: checks.Address{Text: "carol@example.org"}},
+		}
+		return s
+	}
+	watched := decision()
+	watched.Reply, watched.Failures, watched.Outcomes = nil, nil, watched.Outcomes[:1]
+	ofHeader := decision()
+	ofHeader.Failures, ofHeader.Outcomes[1].Stage = nil, checks.EndOfHeader
+	ofRcpt := decision()
+	ofRcpt.Failures = nil
+	greylisted := decision()
+	greylisted.Failures, greylisted.Action = nil, checks.Tempfail
+	greylisted.Reason = &checks.Reason{ID: "greylisted", Greylisting: true}
+	greylisted.Outcomes[1] = checks.Outcome{
+		Check: "greylist", Stage: checks.RcptTo, Reason: greylisted.Reason, Action: checks.Tempfail,
+		Reply: checks.Reply{Code: 451, Enhanced: "4.7.1", Text: "wait"}, Detail: map[string]string{"suspicion": "rdns-x"},
+	}
+	for _, c := range []struct {
+		name     string
+		decision checks.Decision
+		want     []string // one for each line: parts of it, separated by " ... "
+	}{
+		{name: "watched", decision: watched},
+		{name: "a recipient", decision: ofRcpt, want: []string{"msg=reject ... rcpt=carol@example.org ... reason=helo-x action=reject code=550"}},
+		{name: "a message", decision: ofHeader, want: []string{
+			"msg=reject ... rcpt=ann@example.org ... reason=helo-x action=reject code=550", "rcpt=carol@example.org",
+		}},
+		{name: "greylisted", decision: greylisted, want: []string{
+			"msg=greylist ... rcpt=carol@example.org ... reason=greylisted suspicion=rdns-x action=greylist code=451 text=\"4.7.1 wait\"",
+		}},
+	} {
+		out := logged(false, false, func(j Journal) { j.Decided(checks.NewRequest(several(), checks.RcptTo), c.decision) })
+		lines := strings.Split(out, "\n")
+		lines = lines[:len(lines)-1]
+		if len(lines) != len(c.want) {
+			t.Errorf("%s: %d lines:\n%s", c.name, len(lines), out)
+			continue
+		}
+		for i, line := range lines {
+			for _, part := range strings.Split(c.want[i], " ... ") {
+				if !strings.Contains(line, part) {
+					t.Errorf("%s: no %s in %s", c.name, part, line)
+				}
+			}
+		}
+	}
+}
+
+// TestLineOfAcceptedMessage tests the reasons in the line of an accepted message.
+func TestLineOfAcceptedMessage(t *testing.T) {
+	t.Parallel()
+	suspicion := checks.Verdict{Reason: &checks.Reason{ID: "rdns-x"}}
+	out := logged(false, false, func(j Journal) {
+		j.Accepted(checks.NewRequest(session(), checks.RcptTo, suspicion, suspicion, checks.Verdict{Reason: &checks.Reason{ID: "helo-x"}}))
+	})
+	if !strings.Contains(out, "msg=accept ") || !strings.Contains(out, " rcpt=bob@example.org rcpts=1 waived=\"rdns-x,helo-x\"\n") {
+		t.Errorf("got %s", out)
+	}
+}
+
 func TestFieldsHaveAnOrder(t *testing.T) {
 	t.Parallel()
 	out := logged(false, false, func(j Journal) { j.Decided(checks.NewRequest(session(), checks.RcptTo), decision()) })
@@ -102,7 +172,7 @@ func TestLongValuesAreCut(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	out := logged(false, false, func(j Journal) {
 		s, d := session(), decision()
-		s.Helo, d.Outcomes[0].Detail["date"] = long, long
+		s.Helo, d.Outcomes[1].Detail["date"] = long, long
 		j.Decided(checks.NewRequest(s, checks.RcptTo), d)
 		j.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	})
@@ -118,7 +188,7 @@ func FuzzOneLine(f *testing.F) {
 		for _, json := range []bool{false, true} {
 			out := logged(json, false, func(j Journal) {
 				s, d := session(), decision()
-				s.Helo, d.Outcomes[0].Detail["extra"] = helo, value
+				s.Helo, d.Outcomes[1].Detail["extra"] = helo, value
 				j.Decided(checks.NewRequest(s, checks.RcptTo), d)
 			})
 			if n := strings.Count(out, "\n"); n != 2 {

@@ -159,7 +159,7 @@ func (c senderCase) test(t *testing.T, e *environment) {
 	}
 	conn.Must("2", "RCPT TO:<bob@mx.test>")
 	e.Send(t, conn, "bob")
-	e.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "watch", "mail_from": c.from, "rcpt": "bob@mx.test", "reason": c.reason})
+	e.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "accept", "mail_from": c.from, "rcpt": "bob@mx.test", "watched": c.reason})
 	if c.later == "" {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -165,6 +166,73 @@ func TestNoBodyIsAskedFor(t *testing.T) {
 		}
 		if got := d.Protocol&gomilter.OptNoBodyReply != 0; got != tt.asked {
 			t.Errorf("%s: no response to bodies: %t", tt.name, got)
+		}
+	}
+}
+
+// counter counts the bytes written to it.
+type counter struct{ n int }
+
+func (c *counter) Write(piece []byte) (int, error) {
+	c.n += len(piece)
+	return len(piece), nil
+}
+
+// TestBodiesAreNotKept shows that the memory for a message does not depend on the size of its body.
+func TestBodiesAreNotKept(t *testing.T) { // not parallel: others allocate too
+	const chunks = 256
+	chunk := make([]byte, 65_535)
+	var c counter
+	address, _, _ := startPipeline(t, checks.Info{Stages: []checks.Stage{checks.EndOfMessage}, Body: true}, scripted(accept),
+		func(*checks.Request) io.Writer { return &c })
+	d := dial(t, address)
+	d.hello()
+	var before, after runtime.MemStats
+	for range 2 { // the first one warms up
+		runtime.ReadMemStats(&before)
+		d.must(d.Mail("<a@example.net>", nil))
+		d.rcpt("<u@example.org>")
+		d.must(d.EndOfHeader(nil))
+		for range chunks {
+			d.must(d.Body(chunk))
+		}
+		d.must(d.EndOfMessage(nil))
+		runtime.ReadMemStats(&after)
+	}
+	if c.n != 2*chunks*len(chunk) {
+		t.Errorf("%d bytes were written", c.n)
+	}
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
+		t.Errorf("%d bytes allocated for a body of %d", grown, chunks*len(chunk))
+	}
+}
+
+// BenchmarkBody receives bodies of 4 KiB and 1 MiB, as a writer that counts does, and as a message without a writer does.
+func BenchmarkBody(b *testing.B) {
+	for _, size := range []int{4 << 10, 1 << 20} {
+		for _, needed := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%d KiB, needed=%t", size>>10, needed), func(b *testing.B) {
+				var c counter
+				address, _, _ := startPipeline(b, checks.Info{Stages: []checks.Stage{checks.EndOfMessage}, Body: true}, scripted(accept),
+					func(*checks.Request) io.Writer {
+						if !needed {
+							return nil
+						}
+						return &c
+					})
+				d := dial(b, address)
+				d.hello()
+				body := strings.Repeat("x", size)
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					d.must(d.Mail("<a@example.net>", nil))
+					d.must(d.Rcpt("<u@example.org>", nil))
+					d.must(d.EndOfHeader(nil))
+					d.must(d.WholeBody(body))
+					d.must(d.EndOfMessage(nil))
+				}
+			})
 		}
 	}
 }

@@ -74,7 +74,9 @@ func (p *prober) askHost(ctx context.Context, h facts.MXHost) (answer, error) {
 		p.stats.addRefusal(a, p.Unusable)
 		return a, err
 	}
-	addrs := slices.DeleteFunc(slices.Clone(h.Addrs), func(a netip.Addr) bool { return !p.mayConnect(a) })
+	addrs := slices.DeleteFunc(slices.Clone(h.Addrs), func(a netip.Addr) bool {
+		return !checks.MayDial(a, p.env.Site.Addresses, p.AllowPrivate)
+	})
 	if len(addrs) == 0 && h.Err != nil {
 		return answer{}, h.Err
 	}
@@ -139,28 +141,4 @@ func (c *check) takeTokens(ctx context.Context, host string, addr netip.Addr) er
 		}
 	}
 	return nil
-}
-
-var (
-	nat64  = netip.MustParsePrefix("64:ff9b::/96") // IPv4 address in the last 4 bytes, RFC 6052 section 2.1
-	sixTo4 = netip.MustParsePrefix("2002::/16")    // IPv4 address in bytes 2 to 5, RFC 3056
-	teredo = netip.MustParsePrefix("2001::/32")    // two IPv4 addresses, RFC 4380
-)
-
-// mayConnect reports whether a callout may connect to an address. The address comes from a stranger's zone, which must not direct
-// connections at our own network.
-func (c *check) mayConnect(a netip.Addr) bool {
-	a = a.WithZone("")
-	switch {
-	case !a.IsValid(), a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return false
-	case a.Is4In6(), sixTo4.Contains(a), teredo.Contains(a): // no mail host needs to write its IPv4 address like this
-		return false
-	case nat64.Contains(a): // DNS64 makes it of an A record for hosts without IPv4, RFC 6147
-		b := a.As16()
-		return c.mayConnect(netip.AddrFrom4([4]byte(b[12:])))
-	case slices.Contains(c.env.Site.Addresses, a):
-		return false
-	}
-	return c.AllowPrivate || facts.GloballyReachable(a)
 }

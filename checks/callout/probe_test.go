@@ -163,6 +163,8 @@ func TestForbiddenAddresses(t *testing.T) {
 		{"NAT64 of our own", "64:ff9b::192.31.196.99", false, false},
 		{"6to4 of loopback", "2002:7f00:1::1", false, false},
 		{"Teredo", "2001:0:1::1", false, false},
+		{"IPv4-compatible", "::10.0.0.1", false, false},
+		{"IPv4-translated", "::ffff:0:10.0.0.1", false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ type MXHost struct {
 }
 
 // Reachable reports whether the host has an address that is globally reachable.
-func (h MXHost) Reachable() bool { return slices.ContainsFunc(h.Addrs, GloballyReachable) }
+func (h MXHost) Reachable() bool { return slices.ContainsFunc(h.Addrs, checks.GloballyReachable) }
 
 type mxKey struct{}
 

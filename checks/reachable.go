@@ -1,18 +1,21 @@
-package facts
+package checks
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
-// block is an entry of IANA's special-purpose address registries.
-type block struct {
+// addressBlock is an entry of IANA's special-purpose address registries.
+type addressBlock struct {
 	netip.Prefix
 	reachable bool // column "Globally Reachable"
 }
 
-// special are the IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190) as of 2025, with two additions.
-// Multicast and the former site-local addresses are in it, as no mail is sent to them. Blocks whose reachability is "N/A"
+// special are the IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190) as of 2025, with additions:
+// multicast and the former site-local addresses, as no mail is sent to them, and what IANA has not allocated. Blocks whose reachability is "N/A"
 // (6to4 and its relays, Teredo) count as reachable, as it depends on the embedded address. The longest prefix that contains
 // an address decides.
-var special = [...]block{
+var special = [...]addressBlock{
 	unreachable("0.0.0.0/8"),       // this network, RFC 791
 	unreachable("10.0.0.0/8"),      // private use, RFC 1918
 	unreachable("100.64.0.0/10"),   // shared address space of carriers, RFC 6598
@@ -34,6 +37,8 @@ var special = [...]block{
 	unreachable("203.0.113.0/24"),  // documentation, RFC 5737
 	unreachable("224.0.0.0/4"),     // multicast, RFC 5771
 	unreachable("240.0.0.0/4"),     // reserved, RFC 1112, and limited broadcast, RFC 8190
+	unreachable("::/0"),            // not allocated, as IANA's registry of the IPv6 address space has it
+	reachable("2000::/3"),          // global unicast, RFC 4291
 	unreachable("::/128"),          // unspecified, RFC 4291
 	unreachable("::1/128"),         // loopback, RFC 4291
 	unreachable("::ffff:0:0/96"),   // IPv4-mapped, RFC 4291
@@ -62,8 +67,10 @@ var special = [...]block{
 	unreachable("ff00::/8"),        // multicast, RFC 4291
 }
 
-func unreachable(prefix string) block { return block{netip.MustParsePrefix(prefix), false} }
-func reachable(prefix string) block   { return block{netip.MustParsePrefix(prefix), true} }
+func unreachable(prefix string) addressBlock {
+	return addressBlock{netip.MustParsePrefix(prefix), false}
+}
+func reachable(prefix string) addressBlock { return addressBlock{netip.MustParsePrefix(prefix), true} }
 
 // GloballyReachable reports whether packets to an address can cross the Internet, by IANA's registries of special-purpose
 // addresses. It is false for an invalid address and for documentation networks.
@@ -80,4 +87,38 @@ func GloballyReachable(a netip.Addr) bool {
 		}
 	}
 	return result
+}
+
+var (
+	nat64     = netip.MustParsePrefix("64:ff9b::/96") // IPv4 address in the last 4 bytes, RFC 6052 section 2.1
+	broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
+
+// embedding are the other blocks whose addresses embed an IPv4 address. No host needs to write its address like this.
+var embedding = [...]netip.Prefix{
+	netip.MustParsePrefix("::/96"),           // IPv4-compatible, RFC 4291 section 2.5.5.1; loopback is in it
+	netip.MustParsePrefix("::ffff:0:0/96"),   // IPv4-mapped, RFC 4291 section 2.5.5.2
+	netip.MustParsePrefix("::ffff:0:0:0/96"), // IPv4-translated, RFC 2765 section 2.1
+	netip.MustParsePrefix("64:ff9b:1::/48"),  // NAT64 for local use, RFC 8215
+	netip.MustParsePrefix("2001::/32"),       // Teredo, RFC 4380
+	netip.MustParsePrefix("2002::/16"),       // 6to4, RFC 3056
+}
+
+// MayDial reports whether milterd may connect to an address that strangers choose, as in the DNS: it must not let them reach the
+// site's own network. own are the addresses of the site. private allows addresses that are not globally reachable.
+//
+// The IPv4 address in a NAT64 address decides: DNS64 makes such an address of an A record for hosts without IPv4, RFC 6147.
+func MayDial(a netip.Addr, own []netip.Addr, private bool) bool {
+	a = a.WithZone("")
+	if nat64.Contains(a) {
+		b := a.As16()
+		return MayDial(netip.AddrFrom4([4]byte(b[12:])), own, private)
+	}
+	isLoopback := a.IsLoopback() && !a.Is4In6()
+	embeds := slices.ContainsFunc(embedding[:], func(p netip.Prefix) bool { return p.Contains(a) }) || a.Is4In6()
+	if embeds && !isLoopback || slices.Contains(own, a) {
+		return false
+	}
+	isHost := a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
+	return isHost && (private || GloballyReachable(a))
 }

@@ -10,14 +10,16 @@ type Action uint8
 
 // The actions, from the least to the most severe.
 const (
-	Off      Action = iota // nothing
-	Watch                  // log and count
-	Greylist               // suspect the delivery: the greylist check defers it for a while
-	Tempfail               // refuse with the 4yz form of the reply
-	Reject                 // refuse with the reply
+	Off        Action = iota // nothing
+	Watch                    // log and count
+	Tag                      // accept the message with a header field that has the reason, see Outcome.Mark
+	Greylist                 // suspect the delivery: the greylist check defers it for a while
+	Quarantine               // as Tag, and the MTA sets the accepted message aside for the operator
+	Tempfail                 // refuse with the 4yz form of the reply
+	Reject                   // refuse with the reply
 )
 
-var actionNames = [...]string{"off", "watch", "greylist", "tempfail", "reject"}
+var actionNames = [...]string{"off", "watch", "tag", "greylist", "quarantine", "tempfail", "reject"}
 
 // ActionNames returns the names of all actions, least severe first.
 func ActionNames() []string { return actionNames[:] }
@@ -40,6 +42,14 @@ func ParseAction(s string) (Action, error) {
 
 // Enforced reports whether the action refuses mail.
 func (a Action) Enforced() bool { return a >= Tempfail }
+
+// Marks reports whether the action marks an accepted message: Tag or Quarantine.
+func (a Action) Marks() bool { return a == Tag || a == Quarantine }
+
+// Allows reports whether the reason may have the action.
+func (r *Reason) Allows(a Action) bool {
+	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.Marks())
+}
 
 // temporary returns the action for a verdict that may not hold at the next attempt.
 func (a Action) temporary() Action { return min(a, Tempfail) }

@@ -18,14 +18,7 @@ func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
 	case RcptTo:
 		return run.decideRcpt(ctx)
 	default:
-		if run.anyAccepted(func(r *rcptState) bool { return r.vouch >= SkipAll }) {
-			return Decision{Partial: true} // the vouch of any recipient holds for the message
-		}
-		t, rcpts := p.general, run.session.Envelope.Rcpts
-		if first := firstAccepted(rcpts); first >= 0 {
-			t = p.tableFor(rcpts[first].Address)
-		}
-		return run.decide(ctx, t, EndOfHeader, EndOfMessage)
+		return run.decideMessage(ctx)
 	}
 }
 
@@ -39,26 +32,70 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 		return d
 	}
 	current := len(rcpts) - 1
+	run.rcpt(current).quarantined = slices.ContainsFunc(d.Outcomes, func(o Outcome) bool { return o.Action == Quarantine })
 	if first := firstAccepted(rcpts[:current]); d.Reply == nil && first >= 0 && run.differ(first, current) {
 		run.refuse(&d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
 	}
 	if d.Reply != nil {
 		rcpts[current].Refused = d.Reply.Enhanced
+		return d
 	}
+	d.Marks = run.addMarks(nil, d.Outcomes)
+	run.marks = run.addMarks(run.marks, d.Outcomes)
 	return d
 }
 
-// differ reports whether two recipients cannot share a message: their enforced actions at EndOfHeader or EndOfMessage
-// differ, or the client is a forwarder of only one of them and the body is checked.
+// decideMessage decides about the header section and the body.
+func (run *Run) decideMessage(ctx context.Context) Decision {
+	vouched := func() bool { return run.anyAccepted(func(r *rcptState) bool { return r.vouch >= SkipAll }) }
+	if vouched() {
+		run.marks = nil
+		return Decision{Partial: true} // the vouch of any recipient holds for the message
+	}
+	d := run.decide(ctx, run.messageTable(), EndOfHeader, EndOfMessage)
+	run.marks = run.addMarks(run.marks, d.Outcomes)
+	if d.Reply != nil || vouched() {
+		run.marks = nil
+	}
+	d.Marks = run.marks
+	return d
+}
+
+// differ reports whether two recipients cannot share a message: their actions from Greylist up at EndOfHeader or EndOfMessage
+// differ, only one of them is quarantined, or the client is a forwarder of only one of them and the body is checked.
 func (run *Run) differ(i, j int) bool {
-	p, rcpts := run.pipeline, run.session.Envelope.Rcpts
-	return p.tableFor(rcpts[i].Address).message != p.tableFor(rcpts[j].Address).message ||
+	p, rcpts, bounce := run.pipeline, run.session.Envelope.Rcpts, run.session.Envelope.MailFrom.IsNull()
+	return p.tableFor(rcpts[i].Address).message(bounce) != p.tableFor(rcpts[j].Address).message(bounce) ||
+		run.rcpt(i).quarantined != run.rcpt(j).quarantined ||
 		p.NeedsBody() && run.rcpt(i).forwarded != run.rcpt(j).forwarded
 }
 
 // firstAccepted returns the index of the first recipient that was not refused, or -1.
 func firstAccepted(rcpts []Recipient) int {
 	return slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" })
+}
+
+// messageTable returns the actions at EndOfHeader and EndOfMessage: for each reason the most severe one of the accepted
+// recipients.
+func (run *Run) messageTable() *table {
+	p := run.pipeline
+	var tables []*table
+	for _, r := range run.session.Envelope.Rcpts {
+		if r.Refused != "" {
+			continue
+		}
+		if t := p.tableFor(r.Address); !slices.Contains(tables, t) {
+			tables = append(tables, t)
+		}
+	}
+	switch len(tables) {
+	case 0:
+		return p.general
+	case 1:
+		return tables[0]
+	default:
+		return mergeTables(tables, run.session.Envelope.MailFrom.IsNull())
+	}
 }
 
 // anyAccepted reports whether match returns true for a recipient that was not refused.
@@ -155,6 +192,9 @@ func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Actio
 		action := run.table.action(v.Reason, run.session.Envelope.MailFrom.IsNull())
 		if v.Unsure {
 			action = action.temporary()
+		}
+		if action == Quarantine && run.noQuarantine {
+			action = Tag
 		}
 		if action >= least {
 			out = append(out, Outcome{

@@ -10,9 +10,14 @@ type Decision struct {
 	Record   string    // id that the link in Reply refers to; may be empty
 	Failures []Failure // checks that failed, each reported once
 
-	// Outcomes are the watched and greylisted reasons that apply, in the order of the checks, and the reason of Reply as the
+	// Outcomes are the reasons that apply and do not refuse, in the order of the checks, and the reason of Reply as the
 	// last. Other reasons that would have refused are not among them.
 	Outcomes []Outcome
+
+	// Marks are the outcomes with the action Tag or Quarantine, found at this or an earlier stage, that act on the mail if it is
+	// let in: at RcptTo those of the recipient, at EndOfMessage those of the message. Each reason is there once, the most severe
+	// first. The driver adds Outcome.Mark of each to the message, and quarantines it if there is a Quarantine.
+	Marks []Outcome
 
 	// Results are those of all checks that were asked, depending on Options.Trace.
 	Results []Result

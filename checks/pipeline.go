@@ -24,6 +24,7 @@ type Pipeline struct {
 	exempt      *table // for exempt recipients
 	policies    []policyTable
 	used        map[*Reason]bool // reasons that are on for any recipient
+	actions     [Reject + 1]bool // actions of any reason, for any recipient
 	prefetchers []Prefetcher
 	observers   []Observer
 	needsBody   bool // of any message
@@ -100,6 +101,7 @@ func (p *Pipeline) addTables() (err error) {
 	for _, t := range tables {
 		for r, a := range t.actions {
 			p.used[r] = p.used[r] || a != Off
+			p.actions[a] = true
 		}
 	}
 	return nil
@@ -147,8 +149,24 @@ func (p *Pipeline) RepliesAt(st Stage) bool {
 	}
 }
 
+// Checks reports whether any check runs.
+func (p *Pipeline) Checks() bool {
+	for i := range p.instances {
+		if p.runs(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// Uses reports whether any reason has an action, for any recipient.
+func (p *Pipeline) Uses(a Action) bool { return p.actions[a] }
+
 // NeedsBody reports whether Run.BeginBody may return a writer.
 func (p *Pipeline) NeedsBody() bool { return p.needsBody }
+
+// SubjectPrefix returns Options.SubjectPrefix.
+func (p *Pipeline) SubjectPrefix() string { return p.opts.SubjectPrefix }
 
 // TraceFields returns Options.TraceFields.
 func (p *Pipeline) TraceFields() TraceFields { return p.opts.TraceFields }

@@ -27,6 +27,10 @@ type Options struct {
 	Clock       *Clock            // used for Escalate only
 	TraceFields TraceFields       // written into accepted messages
 
+	// SubjectPrefix is put in front of the subject of marked messages, see Decision.Marks. Printable, without an
+	// encoded-word; may be empty.
+	SubjectPrefix string
+
 	// ClientNamed reports whether match returns true for a confirmed name of the client (lower case, no trailing dot). With
 	// an error it returns false, although there may be one. It is used for Policy.Forwarders. nil: no client has names.
 	ClientNamed func(ctx context.Context, r *Request, match func(name string) bool) (bool, error)
@@ -96,7 +100,8 @@ type table struct {
 	named      map[string]bool // ids of the reasons whose action the operator chose
 	asks       []bool          // by check: whether to run it
 	forwarders Forwarders      // of these recipients
-	message    string          // the actions from Greylist up at EndOfHeader and EndOfMessage, for Run.differ
+	late       []*Reason       // those that may be found at EndOfHeader or EndOfMessage
+	messages   [2]string       // see message
 	partial    bool            // a reason is off that is on for recipients without a policy
 }
 
@@ -106,6 +111,48 @@ func (t *table) action(r *Reason, bounce bool) Action {
 		return min(t.actions[r], Watch)
 	}
 	return t.actions[r]
+}
+
+// message returns the actions from Greylist up at EndOfHeader and EndOfMessage as text, for Run.differ.
+func (t *table) message(bounce bool) string {
+	if bounce {
+		return t.messages[1]
+	}
+	return t.messages[0]
+}
+
+// setMessages sets what message returns.
+func (t *table) setMessages() {
+	for i, bounce := range []bool{false, true} {
+		var text strings.Builder
+		for _, r := range t.late {
+			if a := t.action(r, bounce); a >= Greylist {
+				fmt.Fprintf(&text, "%s=%s ", r.ID, a)
+			}
+		}
+		t.messages[i] = text.String()
+	}
+}
+
+// mergeTables returns a table with the most severe action of each reason, for mail with or without a null reverse-path. The
+// forwarders are those of the first table.
+func mergeTables(tables []*table, bounce bool) *table {
+	merged := &table{
+		actions: map[*Reason]Action{}, named: map[string]bool{}, asks: slices.Clone(tables[0].asks), forwarders: tables[0].forwarders,
+	}
+	for _, t := range tables {
+		for r := range t.actions {
+			merged.actions[r] = max(merged.actions[r], t.action(r, bounce))
+		}
+		for id := range t.named {
+			merged.named[id] = true
+		}
+		for i, asks := range t.asks {
+			merged.asks[i] = merged.asks[i] || asks
+		}
+		merged.partial = merged.partial || t.partial
+	}
+	return merged
 }
 
 // lacks reports whether a reason is off in t that is on in another table.
@@ -130,7 +177,6 @@ func newTable(instances []Instance, actions map[string]Action, named map[string]
 		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
 	})
 	t := &table{actions: map[*Reason]Action{}, named: named, asks: make([]bool, len(instances))}
-	var message strings.Builder
 	for i, inst := range instances {
 		t.asks[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0
 		for _, r := range inst.Info.Reasons {
@@ -146,11 +192,11 @@ func newTable(instances []Instance, actions map[string]Action, named map[string]
 			}
 			t.actions[r] = a
 			t.asks[i] = t.asks[i] || a != Off
-			if a >= Greylist && !r.Early && inst.Info.runsAfter(RcptTo) {
-				fmt.Fprintf(&message, "%s=%s ", r.ID, a)
+			if !r.Early && inst.Info.runsAfter(RcptTo) {
+				t.late = append(t.late, r)
 			}
 		}
 	}
-	t.message = message.String()
+	t.setMessages()
 	return t, nil
 }

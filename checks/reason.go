@@ -20,6 +20,7 @@ type Reason struct {
 	Identity     bool // about the identity of the client: Options.Escalate applies
 	NotHistory   bool // about the host or the recipient: does not count against the sender in the reason sender-history
 	Accuses      bool // a block listing or harm done to this site: counts against the sender in reports even if only watched
+	Deferral     bool // a delivery that waits, which Tag and Quarantine cannot let in: they are not allowed
 	Greylisting  bool // the check that greylists defers for this reason; it is no fault of the sender
 	Unanswered   bool // the DNS did not answer; cannot apply where the DNS is not asked
 	BounceWatch  bool // honest MTAs send bounces with this fault: it is only watched with a null reverse-path, see Options.Named

@@ -76,6 +76,9 @@ func (r *Request) ofAccepted(list func(*rcptState) []*Reason) []*Reason {
 // Vouch returns the strongest vouch of earlier checks for recipient i.
 func (r *Request) Vouch(i int) Vouch { return r.run.rcpt(i).vouch }
 
+// Marks returns Decision.Marks of the message that was accepted last.
+func (r *Request) Marks() []Outcome { return r.run.marks }
+
 // Forwarded reports whether the client is a forwarder of recipient i, see Policy.
 func (r *Request) Forwarded(i int) bool { return r.run.rcpt(i).forwarded }
 

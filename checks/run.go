@@ -10,17 +10,19 @@ import (
 // Run judges one SMTP session. It keeps what the checks found, for the scope of each stage. A driver keeps one per
 // connection, beside the Session that it fills. Run belongs to the session's goroutine.
 type Run struct {
-	pipeline *Pipeline
-	session  *Session
-	request  Request
-	trusted  bool
-	table    *table                  // of the last decision; nil before the first
-	relayed  bool                    // the last decision was about mail that a forwarder passed on
-	memory   [numStages][]remembered // results of Remember, by scope
-	findings [numStages][]finding    // by stage, in the order in which the checks ran
-	rcpts    []rcptState             // parallel to session.Envelope.Rcpts, may be shorter
-	steps    []step                  // of the last decision
-	trace    *trace                  // of the last decision
+	pipeline     *Pipeline
+	session      *Session
+	request      Request
+	trusted      bool
+	noQuarantine bool                    // see DisableQuarantine
+	table        *table                  // of the last decision; nil before the first
+	relayed      bool                    // the last decision was about mail that a forwarder passed on
+	memory       [numStages][]remembered // results of Remember, by scope
+	findings     [numStages][]finding    // by stage, in the order in which the checks ran
+	rcpts        []rcptState             // parallel to session.Envelope.Rcpts, may be shorter
+	marks        []Outcome               // Decision.Marks of the recipients accepted so far, and then of the message
+	steps        []step                  // of the last decision
+	trace        *trace                  // of the last decision
 }
 
 // rcptState is what the checks found for one recipient.
@@ -30,6 +32,8 @@ type rcptState struct {
 	vouch      Vouch     // the strongest
 	mayPass    bool      // a SkipAll was neither confirmed nor ruled out
 	forwarded  bool      // the client is a forwarder of the recipient
+
+	quarantined bool // a reason with the action Quarantine was found
 }
 
 // NewRun returns a Run for a session that begins.
@@ -67,7 +71,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	if st <= MailFrom {
 		run.prefetch(st)
 	}
-	if !p.RepliesAt(st) {
+	if !p.RepliesAt(st) && (st != EndOfMessage || len(run.marks) == 0) {
 		return Decision{}
 	}
 	if _, limited := ctx.Deadline(); !limited {
@@ -167,7 +171,7 @@ func (run *Run) begin(st Stage) {
 		for scope := MailFrom; scope < numStages; scope++ {
 			run.discard(scope)
 		}
-		run.rcpts = run.rcpts[:0]
+		run.rcpts, run.marks = run.rcpts[:0], nil
 	case EndOfHeader, EndOfMessage: // what BeginBody found stays; MailFrom discards it
 	default:
 		run.discard(st)

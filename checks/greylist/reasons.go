@@ -13,7 +13,7 @@ var (
 			"(greylisting, RFC 6647). Mail servers do so by themselves; most programs that send spam do not.",
 		Remedy: "Nothing: your server retries by itself, and later mail between the same two addresses is not delayed. If the " +
 			"mail does not arrive within hours, check that your server keeps it in a queue and retries.",
-		Safe: checks.Off, Strict: checks.Greylist, Most: checks.Greylist,
+		Safe: checks.Off, Strict: checks.Greylist, Most: checks.Quarantine, // as a refusal it would be one forever
 		Greylisting: true,
 	}
 	greylisted = &checks.Reason{
@@ -27,6 +27,6 @@ var (
 		Remedy: "Nothing for this mail: your server retries by itself, and an earlier retry does not make the wait longer. To avoid " +
 			"the delay for later mail, correct what the reply names.",
 		Safe: checks.Tempfail, Strict: checks.Tempfail,
-		Greylisting: true,
+		Greylisting: true, Deferral: true,
 	}
 )

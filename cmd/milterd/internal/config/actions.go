@@ -69,6 +69,8 @@ func (c *compiler) actions(base actionSet, words map[string]word, path string) a
 			c.unknownReason(id, path)
 		case ok && a > maxAction(reasons[i]):
 			c.failAt(sub, "%s is too severe for this reason; use %s at most", a, maxAction(reasons[i]))
+		case ok && !reasons[i].Allows(a):
+			c.failAt(sub, "%s lets the message in, and this reason is about one that waits; use off, watch, tempfail or reject", a)
 		case ok:
 			out.byReason[id] = a
 			if out.named == nil {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 
@@ -61,6 +63,7 @@ func (c *compiler) config() *Config {
 			AuthServID: c.name("trace_fields.id", f.TraceFields.ID),
 		},
 	}
+	cfg.Policy.SubjectPrefix = c.subjectPrefix()
 	if f.MaxConnections < 1 {
 		c.failAt("max_connections", "%d is too few; write 1 or more", f.MaxConnections)
 	}
@@ -229,6 +232,20 @@ func (c *compiler) explain() Explain {
 		c.warnAt("explain.url", `links have "/why/" twice: milterd adds it to the url; delete it at the end of %s`, quote(c.file.Explain.URL))
 	}
 	return e
+}
+
+// maxSubjectPrefix is the length of the longest prefix, in bytes. A list of mails hides the subject behind a longer one.
+const maxSubjectPrefix = 60
+
+func (c *compiler) subjectPrefix() string {
+	prefix := c.file.Tag.Subject
+	switch {
+	case strings.ContainsFunc(prefix, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) || strings.Contains(prefix, "=?"):
+		c.failAt("tag.subject", "%s has a character that cannot be in a subject; write a word such as %s", quote(prefix), quote("[suspicious] "))
+	case len(prefix) > maxSubjectPrefix:
+		c.failAt("tag.subject", "%s has %d bytes; use at most %d", quote(prefix), len(prefix), maxSubjectPrefix)
+	}
+	return prefix
 }
 
 func (c *compiler) records() Records {

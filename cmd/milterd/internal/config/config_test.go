@@ -99,6 +99,8 @@ func reason(id string, safe, strict checks.Action) *checks.Reason {
 func registry() []checks.Info {
 	field8bit := reason("field-8bit", checks.Watch, checks.Watch)
 	field8bit.Most = checks.Watch
+	off := reason("everything-off", checks.Off, checks.Greylist)
+	off.Deferral = true
 	return []checks.Info{
 		checks.Define(checks.Info{Name: "rdns", Doc: "Reverse DNS.", Reasons: []*checks.Reason{
 			reason("rdns-missing", checks.Greylist, checks.Reject),
@@ -112,9 +114,7 @@ func registry() []checks.Info {
 		checks.Define(checks.Info{Name: "sender", Reasons: []*checks.Reason{
 			reason("sender-no-domain", checks.Tempfail, checks.Reject),
 		}}, checks.NoSettings{}, build),
-		checks.Define(checks.Info{Name: "everything", Doc: "A check for tests.", Reasons: []*checks.Reason{
-			reason("everything-off", checks.Off, checks.Greylist),
-		}}, everything{
+		checks.Define(checks.Info{Name: "everything", Doc: "A check for tests.", Reasons: []*checks.Reason{off}}, everything{
 			Text: "on", Choice: "client", Number: 3, Wait: 90 * time.Minute, Texts: []string{"a", "b c", "1"},
 			Waits:    []time.Duration{time.Hour, 36 * time.Hour},
 			Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},

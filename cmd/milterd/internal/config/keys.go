@@ -14,7 +14,7 @@ type file struct {
 	Hostname         string        `yaml:"hostname" doc:"Name with which the MTA greets, for replies; empty: the fully qualified name of the machine." example:"mx.example.org"`
 	LocalDomains     []string      `yaml:"local_domains" doc:"Domains for which this site receives mail." example:"[example.org, example.net]"`
 	Profile          string        `yaml:"profile" doc:"Defaults of the actions: watch (log only), safe (refuse what wanted mail almost never has) or strict."`
-	Actions          reasonActions `yaml:"actions" doc:"Action by reason id: off, watch (log it and let the mail pass), greylist, tempfail (4yz) or reject (5yz). false means off. Uncomment a line to change it; it shows the default of safe."`
+	Actions          reasonActions `yaml:"actions" doc:"Action by reason id: off, watch (log it and let the mail pass), tag (add a header field X-Milterd), greylist, quarantine (the MTA sets the mail aside), tempfail (4yz) or reject (5yz). false means off. Uncomment a line to change it; it shows the default of safe."`
 	Trusted          trusted       `yaml:"trusted" doc:"Clients that are never checked, counted or blocked."`
 	ExemptRecipients []string      `yaml:"exempt_recipients" doc:"Recipients that receive all mail: a local part at any domain, user@domain, @domain, or file:/path with one of these per line."`
 	Policies         []policy      `yaml:"policies" doc:"Other actions for some recipients. The first policy that matches a recipient applies."`
@@ -28,6 +28,7 @@ type file struct {
 	Explain          explainKeys   `yaml:"explain" doc:"Public pages that explain a refusal to its sender."`
 	Admin            adminKeys     `yaml:"admin" doc:"How commands, browsers and monitoring reach the daemon."`
 	TraceFields      traceKeys     `yaml:"trace_fields" doc:"Fields that are added to the header of accepted messages."`
+	Tag              tagKeys       `yaml:"tag" doc:"How tagged and quarantined messages are marked, besides the field X-Milterd."`
 	Records          recordsKeys   `yaml:"records" doc:"Decision records, which the command log and the public pages show."`
 	Log              logKeys       `yaml:"log" doc:"Log level, format and destination."`
 	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, by the name of the check."`
@@ -67,6 +68,10 @@ type traceKeys struct {
 	AuthenticationResults bool   `yaml:"authentication_results" doc:"Add Authentication-Results with spf and iprev (RFC 8601), and remove such fields that others added in our name."`
 	ID                    string `yaml:"id" doc:"The authserv-id, which marks a field as ours; empty: the hostname. A filter that runs before this one needs another one."`
 	ReceivedSPF           bool   `yaml:"received_spf" doc:"Add Received-SPF (RFC 7208 section 9.1)."`
+}
+
+type tagKeys struct {
+	Subject string `yaml:"subject" doc:"Prefix of the subject. It breaks signatures that cover the subject. Empty: the subject stays." example:"\"[suspicious] \""`
 }
 
 type explainKeys struct {

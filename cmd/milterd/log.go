@@ -33,7 +33,7 @@ as the setting records says. With --ref, show one record completely: every check
 	f.StringVar(&args.Rcpt, "rcpt", "", "recipient `ADDRESS`, or domain with its subdomains")
 	f.StringVar(&args.Client, "client", "", "address or network of the `CLIENT`, or the domain of its name or HELO name")
 	f.StringVar(&args.Reason, "reason", "", "`ID` of a reason that applied")
-	f.StringVar(&args.Action, "action", "", "`ACTION` that was taken: accept, watch, greylist, tempfail, reject, or refused for the last two")
+	f.StringVar(&args.Action, "action", "", "`ACTION` that was taken: accept, watch, tag, greylist, quarantine, tempfail, reject, or refused for the last two")
 	f.StringVar(&args.Session, "session", "", "session `ID`, as in the log")
 	f.StringVar(&args.Ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
 	f.StringVar(&since, "since", "", "maximum `AGE` in s, m, h or d")

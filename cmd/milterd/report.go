@@ -28,10 +28,10 @@ An SPF pass alone does not make a sender good, as spammers have one too. Refusal
 exceeded limits speak against a sender.
 
 A watched reason is safe to enforce after 100 occasions from 20 clients over 14 days or more, of which no more than one in a
-thousand is of a good sender. It is not safe as soon as more of them are. A reason with the action greylist is judged as if its
-action were to refuse.
+thousand is of a good sender. It is not safe as soon as more of them are. Reasons with the action tag,
+greylist or quarantine are judged as if their action were to refuse.
 
-An enforced reason wronged the good senders that it refused, and those that it greylisted and that did not come back.`
+An enforced reason wronged the good senders that it refused or quarantined, and those that it greylisted and that did not come back.`
 
 func newReport(configFile *string) *cobra.Command {
 	cmd := newGroup("report", "Report on the effect of reasons and greylisting")
@@ -47,7 +47,7 @@ func newReport(configFile *string) *cobra.Command {
 	}
 	action := &cobra.Command{
 		Use:   "action",
-		Short: "Show which senders the enforced reasons refused, and which of them are good",
+		Short: "Show which senders the enforced reasons refused or quarantined, and which of them are good",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "report/action", reasons, showAction)
@@ -143,13 +143,13 @@ func showWatch(w io.Writer, r evidence.WatchReport) {
 func showAction(w io.Writer, r evidence.ActionReport) {
 	showPeriod(w, r.Since, r.Until, r.Lost)
 	if len(r.Reasons) == 0 {
-		fmt.Fprintln(w, "nothing was refused or held")
+		fmt.Fprintln(w, "nothing was refused, held or quarantined")
 		return
 	}
-	fmt.Fprintln(w, "REASON\tACTION\tREFUSED\tHELD\tCLIENTS\tSENDERS HELD\tCAME BACK\tLIKELY WRONGED")
+	fmt.Fprintln(w, "REASON\tACTION\tREFUSED\tHELD\tQUARANTINED\tCLIENTS\tSENDERS HELD\tCAME BACK\tLIKELY WRONGED")
 	for _, x := range r.Reasons {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n",
-			x.Reason, x.Action, x.Refused, x.Held, x.Clients, x.HeldSenders, x.CameBack, x.WrongedSenders)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n",
+			x.Reason, x.Action, x.Refused, x.Held, x.Quarantined, x.Clients, x.HeldSenders, x.CameBack, x.WrongedSenders)
 	}
 	fmt.Fprintln(w)
 	for _, x := range r.Reasons {

@@ -10,11 +10,13 @@ import (
 // jsonResult is the result of a session that simulate --json prints.
 type jsonResult struct {
 	Reply   *jsonReply     `json:"reply"`  // the first refusal; null if there was none
-	Action  string         `json:"action"` // accept, tempfail or reject
+	Action  string         `json:"action"` // accept, tag, quarantine, tempfail or reject
 	Reason  string         `json:"reason"`
 	Trusted bool           `json:"trusted,omitempty"` // the client was not checked
 	Checks  []jsonCheck    `json:"checks"`
 	Wrong   []jsonMismatch `json:"wrong,omitempty"`
+
+	marked checks.Action // the most severe mark of an accepted recipient or message
 }
 
 type jsonReply struct {
@@ -59,6 +61,10 @@ func (j *jsonResult) add(r *checks.Request, d checks.Decision) {
 	if d.Reply != nil && j.Reply == nil {
 		j.Reply = &jsonReply{Code: d.Reply.Code, Enhanced: d.Reply.Enhanced, Text: d.Reply.Text, Link: d.Reply.Link}
 		j.Action, j.Reason = d.Action.String(), d.Reason.ID
+	}
+	if j.Reply == nil && len(d.Marks) > 0 && d.Marks[0].Action > j.marked {
+		j.marked = d.Marks[0].Action
+		j.Action, j.Reason = j.marked.String(), d.Marks[0].Reason.ID
 	}
 }
 

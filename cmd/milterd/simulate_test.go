@@ -124,6 +124,32 @@ func TestSimulateJSON(t *testing.T) {
 	}
 }
 
+// TestSimulateJSONMarks tests the action of mail that is let in.
+func TestSimulateJSONMarks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, actions, message, want string }{
+		{"accepted", "rdns-missing: watch", "", `"action":"accept","reason":""`},
+		{"tagged", "rdns-missing: tag", "", `"action":"tag","reason":"rdns-missing"`},
+		{"quarantined", "rdns-missing: quarantine", "", `"action":"quarantine","reason":"rdns-missing"`},
+		{"quarantined for a field", "rdns-missing: tag, msgid-missing: quarantine", message, `"action":"quarantine","reason":"msgid-missing"`},
+		{"refused", "rdns-missing: tag, msgid-missing: reject", message, `"action":"reject","reason":"msgid-missing"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "marks.session")
+			writeFile(t, path, "-- config --\nactions: {helo-unresolvable: watch, sender-no-domain: watch, "+c.actions+"}\n-- zone --\n@ SOA . . 1 1 1 1 1\n-- smtp --\nclient 192.0.2.10\nC: EHLO mail.example.com\n"+
+				"C: MAIL FROM:<dave@example.com>\nC: RCPT TO:<carol@example.org>\n"+c.message)
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), []string{"simulate", "--json", path}, &out, &errs); code != 0 || !strings.Contains(out.String(), c.want) {
+				t.Errorf("exit code %d, no %s in\n%s%s", code, c.want, &out, &errs)
+			}
+		})
+	}
+}
+
+// message is a message without a Message-ID.
+const message = "C: DATA\nC: From: dave@example.com\nC: Date: Sat, 21 Nov 2026 12:00:00 +0000\nC:\nC: .\n"
+
 // TestSimulateWrongReply tests that a reply that differs from the session file is reported with its line.
 func TestSimulateWrongReply(t *testing.T) {
 	t.Parallel()

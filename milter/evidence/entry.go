@@ -63,6 +63,7 @@ type hit struct {
 	Passed           tally `json:"p,omitzero"`
 	Refused          tally `json:"r,omitzero"`
 	Held             tally `json:"h,omitzero"`
+	Quarantined      tally `json:"q,omitzero"`
 	Clean            tally `json:"c,omitzero"`
 	RefusedOtherwise int   `json:"a,omitempty"`
 	Against          int   `json:"x,omitempty"` // transactions in which this reason spoke against the sender
@@ -75,6 +76,7 @@ func newHit(f fate, once tally) hit {
 		Passed:           once.onlyIf(f&passed != 0),
 		Refused:          once.onlyIf(f&refused != 0),
 		Held:             once.onlyIf(f&held != 0),
+		Quarantined:      once.onlyIf(f&quarantined != 0),
 		Clean:            once.onlyIf(f&cleanMail != 0),
 		RefusedOtherwise: once.onlyIf(f&refusedOtherwise != 0).N,
 		Against:          once.onlyIf(f&accused != 0).N,
@@ -87,6 +89,7 @@ func (h hit) plus(o hit) hit {
 		Passed:           h.Passed.plus(o.Passed),
 		Refused:          h.Refused.plus(o.Refused),
 		Held:             h.Held.plus(o.Held),
+		Quarantined:      h.Quarantined.plus(o.Quarantined),
 		Clean:            h.Clean.plus(o.Clean),
 		RefusedOtherwise: h.RefusedOtherwise + o.RefusedOtherwise,
 		Against:          h.Against + o.Against,
@@ -94,7 +97,7 @@ func (h hit) plus(o hit) hit {
 }
 
 func (h hit) shift(week int64) hit {
-	for _, t := range []*tally{&h.Seen, &h.Passed, &h.Refused, &h.Held, &h.Clean} {
+	for _, t := range []*tally{&h.Seen, &h.Passed, &h.Refused, &h.Held, &h.Quarantined, &h.Clean} {
 		*t = t.shift(week)
 	}
 	return h

@@ -13,7 +13,7 @@ import (
 // lostAfter is the time after which a held sender that did not come back counts as refused.
 const lostAfter = 2 * 24 * time.Hour
 
-// watched returns the evidence on a reason with the action watch or greylist.
+// watched returns the evidence on a reason for which no mail is refused.
 func (l *ledger) watched(s Setting) Watched {
 	sum := l.sums[s.Reason.ID]
 	w := Watched{
@@ -102,24 +102,24 @@ func (w *Watched) goodNames() string {
 	return text
 }
 
-// enforced returns the evidence on a reason that refused or greylisted mail.
+// enforced returns the evidence on a reason that refused, greylisted or quarantined mail.
 func (l *ledger) enforced(s Setting) Enforced {
 	sum := l.sums[s.Reason.ID]
-	all := sum.Refused.plus(sum.Held)
+	all := sum.Refused.plus(sum.Held).plus(sum.Quarantined)
 	r := Enforced{
 		Reason: s.Reason.ID, Check: s.Check, Action: s.action(checks.Greylist).String(),
-		Refused: sum.Refused.N, Held: sum.Held.N, First: unixTime(all.First), Last: unixTime(all.Last),
+		Refused: sum.Refused.N, Held: sum.Held.N, Quarantined: sum.Quarantined.N, First: unixTime(all.First), Last: unixTime(all.Last),
 	}
 	clients, wronged := map[string]bool{}, newSenderList()
 	for _, e := range l.entries {
 		h := e.Hits[r.Reason]
-		if h.Refused.N+h.Held.N == 0 {
+		if h.Refused.N+h.Held.N+h.Quarantined.N == 0 {
 			continue
 		}
 		clients[e.clientName()] = true
 		why, clean := l.good(e, r.Reason)
-		if h.Refused.N > 0 && (why == answered || why == delivers && clean.Last > h.Refused.First) {
-			wronged.add(e, h.Refused, why, clean)
+		if t := h.Refused.plus(h.Quarantined); t.N > 0 && (why == answered || why == delivers && clean.Last > t.First) {
+			wronged.add(e, t, why, clean)
 		}
 		if h.Held.N == 0 {
 			continue

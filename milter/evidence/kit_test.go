@@ -87,6 +87,9 @@ var (
 	rejected   = did{judged, checks.Reject}
 	suspicious = did{judged, checks.Greylist}
 	deferred   = did{waiting, checks.Tempfail}
+
+	tagging      = did{judged, checks.Tag}
+	quarantining = did{judged, checks.Quarantine}
 )
 
 // session returns a session on a day after the start.

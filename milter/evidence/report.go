@@ -55,7 +55,8 @@ func (s Setting) action(least checks.Action) checks.Action {
 	return found
 }
 
-// WatchReport has the evidence on reasons with the action watch or greylist.
+// WatchReport has the evidence on reasons for which no mail is refused: those with the action watch, tag, greylist or
+// quarantine.
 type WatchReport struct {
 	Since     time.Time `json:"since"`
 	Until     time.Time `json:"until"`
@@ -64,7 +65,7 @@ type WatchReport struct {
 	Reasons   []Watched `json:"reasons"`
 }
 
-// Watched is the evidence on a reason with the action watch or greylist. An occasion of a reason is a mail transaction
+// Watched is the evidence on a reason for which no mail is refused. An occasion of a reason is a mail transaction
 // that it applied to, with however many recipients.
 type Watched struct {
 	Reason  string    `json:"reason"`
@@ -120,7 +121,7 @@ func (s Sender) Name() string {
 	}
 }
 
-// ActionReport has the evidence on reasons that refused or greylisted mail.
+// ActionReport has the evidence on reasons that refused, greylisted or quarantined mail.
 type ActionReport struct {
 	Since   time.Time  `json:"since"`
 	Until   time.Time  `json:"until"`
@@ -128,33 +129,35 @@ type ActionReport struct {
 	Reasons []Enforced `json:"reasons"`
 }
 
-// Enforced is the evidence on a reason that refused or greylisted mail.
+// Enforced is the evidence on a reason that refused, greylisted or quarantined mail.
 type Enforced struct {
 	Reason  string    `json:"reason"`
 	Check   string    `json:"check"`
 	Action  string    `json:"action"`
 	Refused int       `json:"refused"` // transactions
 	Held    int       `json:"held"`    // transactions that were greylisted for the reason
-	Clients int       `json:"clients"` // that were refused or held
+	Clients int       `json:"clients"` // that were refused, held or quarantined
 	First   time.Time `json:"first,omitzero"`
 	Last    time.Time `json:"last,omitzero"`
+
+	Quarantined int `json:"quarantined"` // messages
 
 	HeldSenders int `json:"held_senders"`
 	CameBack    int `json:"came_back"` // of HeldSenders, those with an accepted message afterwards
 
-	// Wronged are the likely false refusals, at most maxSenders of WrongedSenders: good senders that were refused, and
-	// good senders that were held and did not come back within lostAfter.
+	// Wronged are the likely false refusals, at most maxSenders of WrongedSenders: good senders that were refused or
+	// quarantined, and good senders that were held and did not come back within lostAfter.
 	WrongedSenders int      `json:"wronged_senders"`
 	Wronged        []Sender `json:"wronged"`
 }
 
-// Watch returns the report on reasons with the action watch or greylist, in the order of the settings.
+// Watch returns the report on reasons for which no mail is refused, in the order of the settings.
 func (c *Collector) Watch(ctx context.Context, settings []Setting) (WatchReport, error) {
 	watch, _, err := c.Reports(ctx, settings)
 	return watch, err
 }
 
-// Action returns the report on reasons that refused or greylisted mail, in the order of the settings.
+// Action returns the report on reasons that refused, greylisted or quarantined mail, in the order of the settings.
 func (c *Collector) Action(ctx context.Context, settings []Setting) (ActionReport, error) {
 	_, action, err := c.Reports(ctx, settings)
 	return action, err
@@ -169,10 +172,10 @@ func (c *Collector) Reports(ctx context.Context, settings []Setting) (WatchRepor
 	watch := WatchReport{Since: l.since, Until: l.until, Threshold: Required(), Lost: c.Lost(), Reasons: []Watched{}}
 	action := ActionReport{Since: l.since, Until: l.until, Lost: c.Lost(), Reasons: []Enforced{}}
 	for _, s := range settings {
-		if a := s.action(checks.Watch); a == checks.Watch || a == checks.Greylist {
+		if a := s.action(checks.Watch); a != checks.Off && !a.Enforced() {
 			watch.Reasons = append(watch.Reasons, l.watched(s))
 		}
-		if sum := l.sums[s.Reason.ID]; sum.Refused.N+sum.Held.N > 0 {
+		if sum := l.sums[s.Reason.ID]; sum.Refused.N+sum.Held.N+sum.Quarantined.N > 0 {
 			action.Reasons = append(action.Reasons, l.enforced(s))
 		}
 	}

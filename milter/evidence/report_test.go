@@ -87,6 +87,7 @@ func TestWronged(t *testing.T) {
 		seen       func(*site)
 		held, back int // senders
 		refused    int // transactions
+		aside      int // quarantined messages
 		wronged    []string
 	}{
 		"spam": {seen: func(s *site) { s.mail(1, "own.spam.example", "x@spam.example", rejected) }, refused: 1},
@@ -118,6 +119,13 @@ func TestWronged(t *testing.T) {
 			s.mail(1, "own.good.example", "a@good.example", suspicious, deferred)
 			s.mail(1, "own.spam.example", "a@spam.example", suspicious, deferred)
 		}, held: 2, wronged: []string{"good.example answered"}},
+		"quarantined": {seen: func(s *site) {
+			s.write("a@good.example")
+			s.mail(1, "own.good.example", "a@good.example", quarantining)
+			s.mail(1, "own.spam.example", "a@spam.example", quarantining)
+			s.mail(2, "own.good.example", "a@good.example", tagging)
+			s.mail(3, "own.good.example", "a@good.example", quarantining, did{fault, checks.Reject})
+		}, aside: 2, wronged: []string{"good.example answered"}},
 		"held a short time ago": {seen: func(s *site) {
 			s.write("a@good.example")
 			s.mail(29, "own.good.example", "a@good.example", suspicious, deferred)
@@ -133,7 +141,7 @@ func TestWronged(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := r.Reasons[0]
-			if got.Refused != c.refused || got.HeldSenders != c.held || got.CameBack != c.back || !slices.Equal(goodNames(got.Wronged), c.wronged) {
+			if got.Quarantined != c.aside || got.Refused != c.refused || got.HeldSenders != c.held || got.CameBack != c.back || !slices.Equal(goodNames(got.Wronged), c.wronged) {
 				t.Errorf("got %+v, want %+v", got, c)
 			}
 		})

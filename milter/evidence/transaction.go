@@ -17,6 +17,7 @@ const (
 	refusedOtherwise      // for another reason
 	accused               // this reason speaks against the sender: the mail was refused for it, or it has Reason.Accuses
 	cleanMail             // the message was clean although this reason applied, see update.clean
+	quarantined           // the message was accepted and quarantined because of this reason
 )
 
 // transaction is what is known of the running mail transaction of a session.
@@ -28,8 +29,9 @@ type transaction struct {
 
 type reasonFate struct {
 	*checks.Reason
-	fate  fate
-	fault bool // see isFault
+	fate        fate
+	fault       bool // see isFault
+	quarantines bool // its action is Quarantine for an accepted recipient
 }
 
 type transactionKey struct{}
@@ -86,7 +88,7 @@ func (t *transaction) decided(d checks.Decision) (u update) {
 		if f == 0 {
 			continue
 		}
-		if f = t.add(o, f); f != 0 {
+		if f = t.add(o, d, f); f != 0 {
 			u.fates = append(u.fates, reasonFate{Reason: o.Reason, fate: f})
 		}
 		if f&accused != 0 && !t.against {
@@ -104,20 +106,26 @@ func (t *transaction) accepted() (u update) {
 		f |= cleanMail
 	}
 	for _, r := range t.reasons {
-		u.fates = append(u.fates, reasonFate{Reason: r.Reason, fate: f})
+		own := f
+		if r.quarantines {
+			own |= quarantined
+		}
+		u.fates = append(u.fates, reasonFate{Reason: r.Reason, fate: own})
 	}
 	return u
 }
 
-// add adds the fate of a reason, and returns what of it is new.
-func (t *transaction) add(o checks.Outcome, f fate) fate {
+// add adds the fate of a reason in a decision, and returns what of it is new.
+func (t *transaction) add(o checks.Outcome, d checks.Decision, f fate) fate {
 	i := slices.IndexFunc(t.reasons, func(r reasonFate) bool { return r.Reason == o.Reason })
 	if i < 0 {
 		i = len(t.reasons)
 		t.reasons = append(t.reasons, reasonFate{Reason: o.Reason, fault: isFault(o)})
 	}
-	added := f &^ t.reasons[i].fate
-	t.reasons[i].fate |= f
+	r := &t.reasons[i]
+	r.quarantines = r.quarantines || d.Reply == nil && o.Action == checks.Quarantine
+	added := f &^ r.fate
+	r.fate |= f
 	return added
 }
 

@@ -19,7 +19,7 @@ type Query struct {
 	Rcpt    string // a mailbox, or a domain with its subdomains
 	Client  string // an address, a network, or the domain of the client's name or HELO name
 	Reason  string // id of a reason that applied
-	Action  string // accept, watch, greylist, tempfail or reject, or Refused
+	Action  string // as Record.Action, or Refused
 	Session string
 	ID      string
 	Since   time.Time

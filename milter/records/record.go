@@ -28,7 +28,7 @@ type Record struct {
 	Helo       string     `json:"helo"`
 	MailFrom   string     `json:"mail_from"` // empty for the null reverse-path
 	Rcpts      []string   `json:"rcpts"`     // the recipient of the decision; of an accepted message, the first accepted recipients
-	Action     string     `json:"action"`    // accept, watch, greylist, tempfail or reject
+	Action     string     `json:"action"`    // accept, or that of checks.Action which is most severe
 	Reason     string     `json:"reason"`    // id of the decisive reason; may be empty
 	Reply      string     `json:"reply"`     // without the link; may be empty
 	Outcomes   []Outcome  `json:"outcomes"`  // reasons that applied and are not off, in order

@@ -32,7 +32,7 @@ func TestPagesInABrowser(t *testing.T) {
 		{"refusals-off", "/refusals", "No records of decisions are kept", func(t *testing.T) *testSite { return newTestSite(t, func(d *Config) { d.Book = nil }) }},
 		{"trace", "/session?id=session2&n=6", "failed: server misbehaving", crowdedSite},
 		{"watched", "/watched", "To enforce it, set", crowdedSite},
-		{"watched-empty", "/watched", "No mail was refused or greylisted yet.", empty},
+		{"watched-empty", "/watched", "No mail was refused, greylisted or quarantined yet.", empty},
 		{"greylist", "/greylist", "allowed by the operator", crowdedSite},
 		{"greylist-empty", "/greylist", "No client has passed yet.", empty},
 		{"blocks", "/blocks", "the spam run", crowdedSite},

@@ -24,7 +24,7 @@ type History struct {
 const otherReason = "other"
 
 // chartActions are the actions that are counted, from the bottom of a bar to its top. Only accept has no reason.
-var chartActions = [...]string{"reject", "tempfail", "greylist", "watch", records.Accept}
+var chartActions = [...]string{"reject", "tempfail", "quarantine", "greylist", "tag", "watch", records.Accept}
 
 const (
 	accepted = len(chartActions) - 1 // index of accept

@@ -43,20 +43,20 @@ func TestHistory(t *testing.T) {
 		records         []records.Record
 		hour, day, week string
 	}{
-		{"nothing", nil, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
-		{"now", []records.Record{ago(0, "reject", "rdns-missing")}, "1 0 0 0 0; rdns-missing 1", "1 0 0 0 0; rdns-missing 1", "1 0 0 0 0; rdns-missing 1"},
+		{"nothing", nil, "0 0 0 0 0 0 0", "0 0 0 0 0 0 0", "0 0 0 0 0 0 0"},
+		{"now", []records.Record{ago(0, "reject", "rdns-missing")}, "1 0 0 0 0 0 0; rdns-missing 1", "1 0 0 0 0 0 0; rdns-missing 1", "1 0 0 0 0 0 0; rdns-missing 1"},
 		{"every action", []records.Record{
-			ago(0, "reject", "spf-fail"), ago(0, "tempfail", "greylisted"), ago(0, "greylist", "spf-fail"), ago(0, "watch", "spf-fail"), ago(0, "accept", ""),
-		}, "1 1 1 1 1; greylisted 1; spf-fail 3", "1 1 1 1 1; greylisted 1; spf-fail 3", "1 1 1 1 1; greylisted 1; spf-fail 3"},
-		{"59 minutes old", []records.Record{ago(59*time.Minute, "watch", "helo-cname")}, "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1", "0 0 0 1 0; helo-cname 1"},
-		{"an hour old", []records.Record{ago(time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 1", "0 0 0 0 1"},
-		{"a day old", []records.Record{ago(24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 1"},
-		{"a week old", []records.Record{ago(7*24*time.Hour, "accept", "")}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
-		{"old after new", []records.Record{ago(0, "accept", ""), ago(time.Hour, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
-		{"new after old", []records.Record{ago(time.Hour, "accept", ""), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 2", "0 0 0 0 2"},
-		{"counted while the clock was 1000 days ahead", []records.Record{ago(-1000*24*time.Hour, "reject", "spf-fail"), ago(0, "accept", "")}, "0 0 0 0 1", "0 0 0 0 1", "0 0 0 0 1"},
-		{"before 1970", []records.Record{{Time: time.Unix(-100000, 0), Action: "accept"}}, "0 0 0 0 0", "0 0 0 0 0", "0 0 0 0 0"},
-		{"unknown reason and unknown action", []records.Record{ago(0, "reject", "of-a-check-that-is-gone"), ago(0, "explode", "spf-fail")}, "1 0 0 0 0; other 1", "1 0 0 0 0; other 1", "1 0 0 0 0; other 1"},
+			ago(0, "reject", "spf-fail"), ago(0, "tempfail", "greylisted"), ago(0, "quarantine", "spf-fail"), ago(0, "greylist", "spf-fail"), ago(0, "tag", "spf-fail"), ago(0, "watch", "spf-fail"), ago(0, "accept", ""),
+		}, "1 1 1 1 1 1 1; greylisted 1; spf-fail 5", "1 1 1 1 1 1 1; greylisted 1; spf-fail 5", "1 1 1 1 1 1 1; greylisted 1; spf-fail 5"},
+		{"59 minutes old", []records.Record{ago(59*time.Minute, "watch", "helo-cname")}, "0 0 0 0 0 1 0; helo-cname 1", "0 0 0 0 0 1 0; helo-cname 1", "0 0 0 0 0 1 0; helo-cname 1"},
+		{"an hour old", []records.Record{ago(time.Hour, "accept", "")}, "0 0 0 0 0 0 0", "0 0 0 0 0 0 1", "0 0 0 0 0 0 1"},
+		{"a day old", []records.Record{ago(24*time.Hour, "accept", "")}, "0 0 0 0 0 0 0", "0 0 0 0 0 0 0", "0 0 0 0 0 0 1"},
+		{"a week old", []records.Record{ago(7*24*time.Hour, "accept", "")}, "0 0 0 0 0 0 0", "0 0 0 0 0 0 0", "0 0 0 0 0 0 0"},
+		{"old after new", []records.Record{ago(0, "accept", ""), ago(time.Hour, "accept", "")}, "0 0 0 0 0 0 1", "0 0 0 0 0 0 2", "0 0 0 0 0 0 2"},
+		{"new after old", []records.Record{ago(time.Hour, "accept", ""), ago(0, "accept", "")}, "0 0 0 0 0 0 1", "0 0 0 0 0 0 2", "0 0 0 0 0 0 2"},
+		{"counted while the clock was 1000 days ahead", []records.Record{ago(-1000*24*time.Hour, "reject", "spf-fail"), ago(0, "accept", "")}, "0 0 0 0 0 0 1", "0 0 0 0 0 0 1", "0 0 0 0 0 0 1"},
+		{"before 1970", []records.Record{{Time: time.Unix(-100000, 0), Action: "accept"}}, "0 0 0 0 0 0 0", "0 0 0 0 0 0 0", "0 0 0 0 0 0 0"},
+		{"unknown reason and unknown action", []records.Record{ago(0, "reject", "of-a-check-that-is-gone"), ago(0, "explode", "spf-fail")}, "1 0 0 0 0 0 0; other 1", "1 0 0 0 0 0 0; other 1", "1 0 0 0 0 0 0; other 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -86,7 +86,7 @@ func TestHistoryCountsDecisions(t *testing.T) {
 	h.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{Outcomes: []checks.Outcome{missing, watched}, Reply: &reply, Reason: watched.Reason, Action: checks.Reject})
 	h.Accepted(checks.NewRequest(s, checks.EndOfHeader))
 	h.Accepted(checktest.Trusted(t, &checks.Session{Time: checktest.Now}))
-	if got, want := h.summary("hour", checktest.Now), "1 0 1 0 1; helo-mismatch 1; rdns-missing 1"; got != want {
+	if got, want := h.summary("hour", checktest.Now), "1 0 0 1 0 0 1; helo-mismatch 1; rdns-missing 1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -105,7 +105,7 @@ func TestHistoryConcurrent(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := h.summary("hour", checktest.Now); got != "0 0 0 0 4000" {
+	if got := h.summary("hour", checktest.Now); got != "0 0 0 0 0 0 4000" {
 		t.Error(got)
 	}
 }

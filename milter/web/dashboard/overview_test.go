@@ -20,7 +20,7 @@ func TestOverview(t *testing.T) {
 		"11:48 to 11:49: 1 reject", "11:58 to 11:59: 1 accept", "Connections 3 open", "Profile safe", "for 26 h 0 min, since 2026-11-20 10:00:00",
 		"works since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 answered from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 lost")
 	p.Lacks(t, "spf-none", "Problems")
-	if !regexp.MustCompile(`rdns-missing.* 1 · 1 · 2 .*greylisted.* · 1 · · 1 `).MatchString(p.Text) {
+	if !regexp.MustCompile(`rdns-missing.* 1 · · 1 · · 2 .*greylisted.* · 1 · · · · 1 `).MatchString(p.Text) {
 		t.Errorf("reasons: %s", p.Text)
 	}
 	site.get("/?period=day").Has(t, "watch 1", "spf-none", "Sat 21 Nov, 10:30 to 10:45: 1 watch")

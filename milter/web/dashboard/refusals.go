@@ -40,7 +40,8 @@ func choose(list []choice, value string) []choice {
 var (
 	actionChoices = []choice{
 		{Value: "", Title: "reject or tempfail"}, {Value: "reject", Title: "reject"}, {Value: "tempfail", Title: "tempfail"},
-		{Value: "greylist", Title: "greylist"}, {Value: "watch", Title: "watch"}, {Value: records.Accept, Title: records.Accept},
+		{Value: "quarantine", Title: "quarantine"}, {Value: "greylist", Title: "greylist"}, {Value: "tag", Title: "tag"},
+		{Value: "watch", Title: "watch"}, {Value: records.Accept, Title: records.Accept},
 		{Value: "all", Title: "any"},
 	}
 	sinceChoices = []choice{

@@ -27,7 +27,7 @@ type watchedView struct {
 	Senders sendersView
 }
 
-// enforcedView is an enforced reason that refused or greylisted some mail.
+// enforcedView is an enforced reason that refused, greylisted or quarantined some mail.
 type enforcedView struct {
 	evidence.Enforced
 	Senders sendersView

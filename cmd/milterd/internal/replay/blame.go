@@ -73,7 +73,7 @@ func onlyGreylisted(one, other result) (ids []string) {
 // missed reports whether a check that ran for a result did not find a reason whose action is not off.
 func (c *changes) missed(id string, by result, action checks.Action) bool {
 	applied := slices.ContainsFunc(by.outcomes, func(o checks.Outcome) bool { return o.Reason.ID == id })
-	return !applied && action != checks.Off && (by.reason == nil || c.order[c.checkOf[by.reason.ID]] >= c.order[c.checkOf[id]])
+	return !applied && action != checks.Off && (!by.action.Enforced() || c.order[c.checkOf[by.reason.ID]] >= c.order[c.checkOf[id]])
 }
 
 // concern is how a difference concerns a change.

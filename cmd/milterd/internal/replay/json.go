@@ -6,13 +6,14 @@ import (
 )
 
 type jsonReport struct {
-	Messages   int                       `json:"messages"`
-	Judged     int                       `json:"judged"`
-	Unreadable int                       `json:"unreadable"`
-	Refused    int                       `json:"refused"`
-	Reasons    map[string]jsonReason     `json:"reasons"`
-	Trusted    int                       `json:"trusted,omitempty"`
-	NotJudged  map[string]map[string]int `json:"not_judged,omitempty"` // messages by check and why
+	Messages    int                       `json:"messages"`
+	Judged      int                       `json:"judged"`
+	Unreadable  int                       `json:"unreadable"`
+	Refused     int                       `json:"refused"`
+	Quarantined int                       `json:"quarantined"`
+	Reasons     map[string]jsonReason     `json:"reasons"`
+	Trusted     int                       `json:"trusted,omitempty"`
+	NotJudged   map[string]map[string]int `json:"not_judged,omitempty"` // messages by check and why
 	*jsonChanges
 	Interrupted bool `json:"interrupted,omitempty"`
 }
@@ -39,8 +40,8 @@ type jsonChange struct {
 // JSON writes the report with all messages as one JSON object.
 func (r *Report) JSON(w io.Writer) error {
 	out := jsonReport{
-		Messages: r.Messages, Judged: r.Judged, Unreadable: r.Unreadable, Refused: r.Refused, Reasons: map[string]jsonReason{},
-		Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
+		Messages: r.Messages, Judged: r.Judged, Unreadable: r.Unreadable, Refused: r.Refused, Quarantined: r.Quarantined,
+		Reasons: map[string]jsonReason{}, Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
 	}
 	for _, c := range r.applied() {
 		out.Reasons[c.id] = jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: c.hits}

@@ -49,8 +49,8 @@ type gap struct{ Check, Why string }
 type result struct {
 	facts    received.Facts // as the site of the configuration reads the message
 	trusted  bool           // the checks were not asked
-	action   checks.Action  // Tempfail or Reject; Off if the message is accepted
-	reason   *checks.Reason // of action; nil if the message is accepted
+	action   checks.Action  // Tempfail or Reject; of an accepted message, Quarantine, Tag or Off
+	reason   *checks.Reason // of action; nil if that is Off
 	outcomes []checks.Outcome
 	failures []checks.Failure
 	gaps     []gap
@@ -267,7 +267,11 @@ func (r *result) passes(d checks.Decision) bool {
 	gone := func(f checks.Failure) bool { return errors.Is(f.Err, errKeyGone) }
 	r.outcomes, r.failures = append(r.outcomes, d.Outcomes...), append(r.failures, d.Failures...)
 	switch {
+	case d.Reply == nil && len(d.Marks) > 0:
+		r.action, r.reason = d.Marks[0].Action, d.Marks[0].Reason
+		return true
 	case d.Reply == nil:
+		r.action, r.reason = checks.Off, nil // a vouch may have lifted the marks
 		return true
 	case d.Reason.ID == "check-failed" && !slices.ContainsFunc(r.failures, func(f checks.Failure) bool { return !gone(f) }):
 		r.outcomes = r.outcomes[:len(r.outcomes)-1] // the deferral

@@ -23,6 +23,7 @@ type Report struct {
 	Unreadable  int
 	Refused     int       // rejected or deferred
 	Rejected    int       // of Refused
+	Quarantined int       // accepted, and quarantined
 	Interrupted bool      // the report is about a part of the messages
 	First, Last time.Time // when messages were received; zero if that is not known of any
 	Took        time.Duration
@@ -101,8 +102,11 @@ func (r *Report) add(m *mail, res result) {
 	if res.action.Enforced() {
 		r.Refused++
 	}
-	if res.action == checks.Reject {
+	switch res.action {
+	case checks.Reject:
 		r.Rejected++
+	case checks.Quarantine:
+		r.Quarantined++
 	}
 	for _, g := range res.allGaps() {
 		r.gaps[g]++

@@ -49,6 +49,9 @@ func (r *Report) writeSummary(out io.Writer) {
 	}
 	fmt.Fprintf(out, "%8d judged\n", r.Judged)
 	fmt.Fprintf(out, "%8d would be refused: %d rejected (5yz), %d deferred (4yz)\n", r.Refused, r.Rejected, r.Refused-r.Rejected)
+	if r.Quarantined > 0 {
+		fmt.Fprintf(out, "%8d would be quarantined\n", r.Quarantined)
+	}
 	if r.Trusted > 0 {
 		fmt.Fprintf(out, "%8d not checked: trusted, authenticated or submitted at this site\n", r.Trusted)
 	}

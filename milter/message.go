@@ -3,7 +3,6 @@ package milter
 import (
 	"context"
 	"net/textproto"
-	"strings"
 
 	gomilter "github.com/emersion/go-milter"
 
@@ -27,12 +26,7 @@ func (s *session) keep(name, value string) {
 		}
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 	}
-	if s.traces && strings.EqualFold(name, resultsField) {
-		s.resultsSeen++
-		if want := s.pipeline.TraceFields(); want.AuthenticationResults && len(s.forged) <= maxForged && ownResults(value, want.AuthServID) {
-			s.forged = append(s.forged, s.resultsSeen)
-		}
-	}
+	s.findForged(name, value)
 }
 
 // pass is the reply "continue".
@@ -93,18 +87,15 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 		}
 		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the checks, the trace fields and the observers
 		defer cancel()
-		if len(s.forged) > maxForged {
-			s.srv.Log.WithFields(s.LogFields()).Warn("too many Authentication-Results fields with our authserv-id: message deferred")
+		if reply := s.tooManyForged(); reply != nil {
 			s.reset()
-			return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many Authentication-Results fields that claim to be from this host"}
+			return reply
 		}
 		if reply := s.judgeMessage(ctx); reply != nil {
 			s.reset()
 			return reply
 		}
-		if s.traces {
-			s.modifications = s.traceFields(ctx)
-		}
+		s.modifications = s.changes(ctx)
 		s.srv.Journal.Accepted(s.run.Request())
 		s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
 		s.reset()

@@ -45,7 +45,7 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if !p.RepliesAt(checks.MailFrom) {
 		want |= gomilter.OptNoMailReply
 	}
-	if !p.RepliesAt(checks.EndOfMessage) && !p.TraceFields().Any() {
+	if !p.Checks() && !p.TraceFields().Any() {
 		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
 	}
 	return want
@@ -63,9 +63,8 @@ func (s *session) begin() error {
 	s.conn.onClose = s.closed
 	s.protocol = wanted(s.pipeline, s.conn.full) & offer.protocol
 	actions := gomilter.OptSetSymList
-	if s.pipeline.TraceFields().Any() && offer.actions&traceActions == traceActions && !s.conn.full {
-		actions |= traceActions
-		s.traces = true
+	if !s.conn.full {
+		actions |= s.changeActions(offer.actions)
 	}
 	s.conn.macros = s.takeMacros
 	if s.protocol&gomilter.OptNoHeaderReply != 0 {

@@ -54,6 +54,8 @@ type Server struct {
 	ended     sync.WaitGroup // admitted connections that are not closed
 	lastFull  time.Time      // when the limit on connections was last logged
 	upstreams upstreams
+
+	noChanges, noQuarantine sync.Once // for warnings about what the MTA does not offer
 }
 
 // ErrServerClosed is the error of Serve after Shutdown.

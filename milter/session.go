@@ -24,7 +24,7 @@ const (
 	maxHeaderBytes = 4 << 20 // of all header fields
 	entryOverhead  = 64      // bytes of memory that a recipient or a field takes besides its text
 
-	// maxForged is the number of Authentication-Results fields with our authserv-id that are removed from a message. For each
+	// maxForged is the number of forged fields of one name that are removed from a message. For each
 	// of them Postfix searches the message from its beginning: ten thousand make its cleanup daemon panic. A message that
 	// passed this host before has one for each time, and MTAs stop a loop at 50.
 	maxForged = 100
@@ -44,7 +44,7 @@ type session struct {
 	pipeline *checks.Pipeline
 	run      *checks.Run
 	protocol gomilter.OptProtocol // as negotiated
-	traces   bool                 // trace fields are added or removed, and the MTA accepts that
+	edits    bool                 // the MTA lets us change the header section
 
 	macros checks.Macros // of the last macro packet; a command without one leaves those of an earlier command
 	tls    bool          // STARTTLS was seen
@@ -55,8 +55,8 @@ type session struct {
 	rcptBytes   int           // of all recipients, including those that were refused
 	body        io.Writer     // for the body; nil if it is not needed
 	failure     *checks.Reply // to the message, after a panic in its body
-	resultsSeen uint32        // number of Authentication-Results fields
-	forged      []uint32      // indexes among them, from 1 on, of those with our authserv-id
+	results     forgeries     // Authentication-Results fields with our authserv-id
+	marks       forgeries     // X-Milterd fields
 
 	last      gomilter.Code   // the last HELO, MAIL or ABORT
 	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
@@ -176,7 +176,7 @@ func (s *session) closed() {
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.header, s.headerBytes, s.rcptBytes = nil, 0, 0
-	s.resultsSeen, s.forged = 0, nil
+	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.Macros.Delete("i")
 	s.conn.busy.Store(false)

@@ -3,28 +3,17 @@ package milter
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	gomilter "github.com/emersion/go-milter"
 	"github.com/emersion/go-msgauth/authres"
 
 	"milterd/checks"
 )
 
-// The modifications of a message. They precede the response to its end.
-const (
-	insertField = 'i' // position, name, value
-	changeField = 'm' // index among the fields of the name, name, value; without a value the field is deleted
-)
-
 const resultsField = "Authentication-Results"
-
-// traceActions are the actions that trace fields need.
-const traceActions = gomilter.OptAddHeader | gomilter.OptChangeHeader
 
 // ownResults reports whether an Authentication-Results field has our authserv-id. It accepts what a lenient reader of such fields
 // might accept: comments, a quoted id, any version, and any text after them (RFC 8601 sections 2.2 and 5).
@@ -61,35 +50,22 @@ func commentEnd(text string) int {
 	return len(text)
 }
 
-// traceFields returns the packets that remove forged results and insert our own fields. A message of a trusted client receives
-// none of our own.
-func (s *session) traceFields(ctx context.Context) []byte {
+// traceFields appends the packets that insert our own fields. A message of a trusted client receives none.
+func (s *session) traceFields(ctx context.Context, to []byte) []byte {
 	want := s.pipeline.TraceFields()
-	var to []byte
-	for _, i := range slices.Backward(s.forged) { // a removal changes the indexes after it
-		to = s.appendModification(to, changeField, i, resultsField, "")
+	if !want.Any() || s.run.Request().Trusted() {
+		return to
 	}
 	results := s.run.Authenticate(ctx)
 	if want.ReceivedSPF {
 		if line := receivedSPF(&s.Session, want.AuthServID, results); line != "" {
-			to = s.appendModification(to, insertField, 0, "Received-SPF", line)
+			to = s.appendChange(to, insertField, 0, "Received-SPF", line)
 		}
 	}
-	if want.AuthenticationResults && !s.run.Request().Trusted() {
-		to = s.appendModification(to, insertField, 0, resultsField, authenticationResults(want.AuthServID, results))
+	if want.AuthenticationResults {
+		to = s.appendChange(to, insertField, 0, resultsField, authenticationResults(want.AuthServID, results))
 	}
 	return to
-}
-
-// appendModification appends a packet that inserts or deletes a header field.
-func (s *session) appendModification(to []byte, code byte, index uint32, name, value string) []byte {
-	if value != "" && s.protocol&gomilter.OptHeaderLeadingSpace != 0 {
-		value = " " + value
-	}
-	to = binary.BigEndian.AppendUint32(to, uint32(1+4+len(name)+1+len(value)+1))
-	to = binary.BigEndian.AppendUint32(append(to, code), index)
-	to = append(append(to, name...), 0)
-	return append(append(to, value...), 0)
 }
 
 // authenticationResults returns the value of the field, RFC 8601 section 2.2, with one result on each line.

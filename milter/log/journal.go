@@ -103,8 +103,21 @@ func (j Journal) Accepted(s *checks.Request) {
 	f := s.LogFields()
 	f["rcpt"], f["rcpts"] = strings.Join(accepted(s.Session, maxRcpts), ","), count
 	addReasons(f, "watched", s.Watched())
+	addReasons(f, "tagged", marked(s, checks.Tag))
+	addReasons(f, "quarantined", marked(s, checks.Quarantine))
 	addReasons(f, "waived", s.Waived())
 	j.Log.WithFields(f).Info("accept")
+}
+
+// marked returns the reasons for which the message was marked by an action.
+func marked(s *checks.Request, by checks.Action) []*checks.Reason {
+	var reasons []*checks.Reason
+	for _, o := range s.Marks() {
+		if o.Action == by {
+			reasons = append(reasons, o.Reason)
+		}
+	}
+	return reasons
 }
 
 // addReasons adds the ids of reasons, joined by commas. It adds no field if there are none.

@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -196,4 +197,34 @@ func FuzzOneLine(f *testing.F) {
 			}
 		}
 	})
+}
+
+// everything is a check whose reasons all apply at RCPT.
+type everything []*checks.Reason
+
+func (e everything) Check(context.Context, *checks.Request) (list []checks.Verdict, err error) {
+	for _, r := range e {
+		list = append(list, checks.Verdict{Reason: r})
+	}
+	return list, nil
+}
+
+// TestLineOfMarkedMessage shows the reasons for which an accepted message was tagged and quarantined.
+func TestLineOfMarkedMessage(t *testing.T) {
+	t.Parallel()
+	reasons := everything{{ID: "a"}, {ID: "b"}, {ID: "c"}, {ID: "d"}}
+	p, err := checks.New([]checks.Instance{{Check: reasons, Info: checks.Info{Stages: []checks.Stage{checks.RcptTo}, Reasons: reasons}}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Tag, "b": checks.Quarantine, "c": checks.Watch, "d": checks.Tag},
+		ReplyAt: checks.RcptTo, Budget: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := p.NewRun(session())
+	run.Judge(t.Context(), checks.RcptTo)
+	run.Judge(t.Context(), checks.EndOfMessage)
+	out := logged(false, false, func(j Journal) { j.Accepted(run.Request()) })
+	if want := `rcpts=1 watched=c tagged="a,d" quarantined=b` + "\n"; !strings.HasSuffix(out, want) {
+		t.Errorf("got %s, want the end %s", out, want)
+	}
 }

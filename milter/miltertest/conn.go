@@ -42,6 +42,41 @@ type Response struct {
 	Action gomilter.ActionCode // zero is continue
 	Lines  []string            // of the SMTP reply, if Action is ActReplyCode, such as "550 5.7.1 text"
 	Raw    string              // the SMTP reply as the filter sent it: lines end in CRLF, percent signs are doubled
+
+	Changes []Change // of the message, in order; only at its end
+}
+
+// Change is a change of a message by the filter.
+type Change struct {
+	Code  gomilter.ModifyActCode // such as ActInsertHeader and ActQuarantine
+	Index uint32                 // position of an inserted field; of a changed one, index among the fields of its name, from 1 on
+	Name  string                 // of the field; else empty
+	Value string                 // of the field as sent, with a leading space if that is negotiated; else all data
+}
+
+// parseChange returns the change of a packet.
+func parseChange(code byte, data []byte) (Change, error) {
+	c := Change{Code: gomilter.ModifyActCode(code)}
+	text, ok := strings.CutSuffix(string(data), "\x00")
+	switch c.Code {
+	case gomilter.ActInsertHeader, gomilter.ActChangeHeader:
+		if len(text) < 4 {
+			return c, errNoNUL
+		}
+		c.Index, text = binary.BigEndian.Uint32(data), text[4:]
+		fallthrough
+	case gomilter.ActAddHeader:
+		var both bool
+		c.Name, c.Value, both = strings.Cut(text, "\x00")
+		ok = ok && both
+	default:
+		c.Value = text
+		ok = ok || c.Code != gomilter.ActQuarantine
+	}
+	if !ok {
+		return c, errNoNUL
+	}
+	return c, nil
 }
 
 // Refused reports whether the MTA answers the client with a 4yz or 5yz reply.
@@ -186,21 +221,31 @@ func (m *Conn) event(code gomilter.Code, macros map[string]string, data []byte) 
 // modifications are the codes of responses that change a message. They precede the response to its end.
 const modifications = "+-2behimq"
 
-var errNoNUL = errors.New("reply without a NUL at its end")
+var errNoNUL = errors.New("packet without a NUL at the end of a text")
 
-// response reads the response to an event, and skips modifications before it.
+// response reads the response to an event, and the modifications before it.
 func (m *Conn) response(mayModify bool) (Response, error) {
-	var code byte
-	var data []byte
+	var changes []Change
 	for {
-		var err error
-		if code, data, err = m.Receive(); err != nil {
+		code, data, err := m.Receive()
+		if err != nil {
 			return Response{}, err
 		}
 		if !mayModify || !strings.ContainsRune(modifications, rune(code)) {
-			break
+			r, err := parseResponse(code, data)
+			r.Changes = changes
+			return r, err
 		}
+		c, err := parseChange(code, data)
+		if err != nil {
+			return Response{}, err
+		}
+		changes = append(changes, c)
 	}
+}
+
+// parseResponse returns the response of a packet.
+func parseResponse(code byte, data []byte) (Response, error) {
 	switch r := (Response{Action: gomilter.ActionCode(code)}); r.Action {
 	case gomilter.ActContinue:
 		return Response{}, nil

@@ -1,0 +1,152 @@
+package milter
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"milterd/checks"
+)
+
+// The changes of an accepted message. They precede the response to its end.
+const (
+	insertField = 'i' // position, name, value
+	changeField = 'm' // index among the fields of the name, name, value; without a value the field is deleted
+	quarantine  = 'q' // reason
+)
+
+// headerActions are the actions that changes of the header section need.
+const headerActions = gomilter.OptAddHeader | gomilter.OptChangeHeader
+
+// maxMarks is how many fields say why a message was marked. A message with twice as many reasons is no more suspicious.
+const maxMarks = 10
+
+// changeActions returns the actions to ask for, of those that the MTA offers. It logs a warning if one is missing, once.
+func (s *session) changeActions(offered gomilter.OptAction) (actions gomilter.OptAction) {
+	quarantines := s.pipeline.Uses(checks.Quarantine)
+	if s.edits = offered&headerActions == headerActions; s.edits {
+		actions = headerActions
+	} else if quarantines || s.pipeline.Uses(checks.Tag) || s.pipeline.TraceFields().Any() {
+		s.srv.noChanges.Do(func() {
+			s.srv.Log.Warn("the MTA does not let filters change the header: no message is tagged or gets trace fields")
+		})
+	}
+	switch {
+	case !quarantines:
+	case offered&gomilter.OptQuarantine != 0:
+		actions |= gomilter.OptQuarantine
+	default:
+		s.run.DisableQuarantine()
+		s.srv.noQuarantine.Do(func() {
+			s.srv.Log.Warn("the MTA does not let filters quarantine messages: they are tagged instead")
+		})
+	}
+	return actions
+}
+
+// forgeries are the fields of one name that only this host writes, in a message as it came.
+type forgeries struct {
+	seen  uint32   // number of fields of the name, forged or not
+	found []uint32 // indexes of the forged ones among them, from 1 on; at most maxForged + 1
+}
+
+func (f *forgeries) add(forged bool) {
+	f.seen++
+	if forged && len(f.found) <= maxForged {
+		f.found = append(f.found, f.seen)
+	}
+}
+
+// findForged looks whether a field of the message claims to be from this host. A trusted client may be another host of this
+// site with its own marks.
+func (s *session) findForged(name, value string) {
+	name = strings.TrimRight(name, " \t") // the MTAs count such a field too
+	switch want := s.pipeline.TraceFields(); {
+	case !s.edits:
+	case want.AuthenticationResults && strings.EqualFold(name, resultsField):
+		s.results.add(ownResults(value, want.AuthServID))
+	case strings.EqualFold(name, checks.MarkField):
+		s.marks.add(!s.run.Request().Trusted())
+	}
+}
+
+// tooManyForged returns a reply if more than maxForged fields would have to be removed.
+func (s *session) tooManyForged() *checks.Reply {
+	field := ""
+	switch {
+	case len(s.results.found) > maxForged:
+		field = resultsField
+	case len(s.marks.found) > maxForged:
+		field = checks.MarkField
+	default:
+		return nil
+	}
+	s.srv.Log.WithFields(s.LogFields()).Warnf("too many %s fields that claim to be from this host: message deferred", field)
+	return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many " + field + " fields that claim to be from this host"}
+}
+
+// changes returns the packets that change the accepted message: they remove forged fields, insert our own ones, put the prefix
+// to the subject, and quarantine the message.
+func (s *session) changes(ctx context.Context) (to []byte) {
+	marks := s.run.Request().Marks()
+	if s.edits {
+		to = s.removeForged(to, resultsField, s.results)
+		to = s.removeForged(to, checks.MarkField, s.marks)
+		to = s.traceFields(ctx, to)
+		for _, o := range slices.Backward(marks[:min(len(marks), maxMarks)]) { // each is inserted above those before it
+			to = s.appendChange(to, insertField, 0, checks.MarkField, o.Mark())
+		}
+		if len(marks) > 0 {
+			to = s.changeSubject(to, s.pipeline.SubjectPrefix())
+		}
+	}
+	if len(marks) > 0 && marks[0].Action == checks.Quarantine {
+		to = appendPacket(to, quarantine, marks[0].Mark()+"\x00")
+	}
+	return to
+}
+
+// removeForged appends the packets that remove the forged fields of a name.
+func (s *session) removeForged(to []byte, name string, f forgeries) []byte {
+	for _, i := range slices.Backward(f.found) { // a removal changes the indexes after it
+		to = s.appendChange(to, changeField, i, name, "")
+	}
+	return to
+}
+
+// changeSubject appends the packets that put a prefix to the Subject fields, or add one.
+func (s *session) changeSubject(to []byte, prefix string) []byte {
+	if strings.TrimSpace(prefix) == "" {
+		return to
+	}
+	seen := uint32(0)
+	for _, f := range s.header {
+		if seen < maxForged && strings.EqualFold(strings.TrimRight(f.Name, " \t"), subjectField) {
+			seen++
+			if value := markedSubject(prefix, f.Value); value != "" {
+				to = s.appendChange(to, changeField, seen, subjectField, value)
+			}
+		}
+	}
+	if seen == 0 {
+		to = s.appendChange(to, insertField, 0, subjectField, markedSubject(prefix, ""))
+	}
+	return to
+}
+
+// appendChange appends a packet that inserts, changes or deletes a header field.
+func (s *session) appendChange(to []byte, code byte, index uint32, name, value string) []byte {
+	if value != "" && s.protocol&gomilter.OptHeaderLeadingSpace != 0 {
+		value = " " + value
+	}
+	return appendPacket(to, code, string(binary.BigEndian.AppendUint32(nil, index))+name+"\x00"+value+"\x00")
+}
+
+// appendPacket appends a packet of the milter protocol.
+func appendPacket(to []byte, code byte, data string) []byte {
+	to = binary.BigEndian.AppendUint32(to, uint32(1+len(data)))
+	return append(append(to, code), data...)
+}

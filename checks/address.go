@@ -20,6 +20,9 @@ type Address struct {
 
 // ParseAddress parses a path with or without angle brackets. If it is invalid, the result has only its Text.
 func ParseAddress(text string) Address {
+	if outer := strings.TrimSpace(text); strings.HasPrefix(outer, "<") || strings.HasSuffix(outer, ">") {
+		text = outer // white space around the brackets is no part of the path
+	}
 	a := Address{Text: strings.TrimSuffix(strings.TrimPrefix(text, "<"), ">")}
 	if !strings.Contains(a.Text, "@") {
 		a.Local = a.Text // "postmaster", RFC 5321 section 4.1.1.3, or a local user

@@ -99,51 +99,43 @@ func isULabel(c rune) bool {
 	return c >= utf8.RuneSelf && !unicode.IsSpace(c) && !unicode.IsControl(c)
 }
 
-// ParseLiteral parses an address literal, RFC 5321 section 4.1.3: "[192.0.2.1]" or "[IPv6:2001:db8::1]". The tag is
-// case-insensitive. An IPv4-mapped IPv6 address is returned as IPv4, so it can be compared with the client's address. The
-// error is a *SyntaxError.
-//
-// The only lax fault is the missing tag of "[2001:db8::1]"; the address is returned with it. Every other
-// General-address-literal is a fault, because IPv6 is the only registered tag.
+// ParseLiteral parses an address literal, RFC 5321 section 4.1.3: "[192.0.2.1]" or "[IPv6:2001:db8::1]". The tag is required
+// and case-insensitive; IPv6 is the only registered one. An IPv4-mapped IPv6 address is returned as IPv4, so it can be compared
+// with the client's address. The error is a *SyntaxError, never Lax.
 func ParseLiteral(s string) (netip.Addr, error) {
 	p := scanner{s: s}
-	addr, untagged := p.addressLiteral()
-	if untagged {
-		p.warn(len("["), untaggedCause)
-	}
+	addr := p.addressLiteral()
 	return addr, p.err()
 }
 
-const untaggedCause = "IPv6: is missing before the address"
-
-// addressLiteral parses the rest of the text as an address literal. untagged reports an IPv6 address without its tag.
-func (p *scanner) addressLiteral() (addr netip.Addr, untagged bool) {
+// addressLiteral parses the rest of the text as an address literal.
+func (p *scanner) addressLiteral() (addr netip.Addr) {
 	if p.peek() != '[' {
 		p.unexpected("the opening [")
-		return addr, false
+		return addr
 	}
 	start := p.pos + 1
 	if p.s[len(p.s)-1] != ']' {
 		p.fail(len(p.s), "the closing ] is missing")
-		return addr, false
+		return addr
 	}
 	text := p.s[start : len(p.s)-1]
 	tag, rest, tagged := strings.Cut(text, ":")
 	if !tagged {
-		return p.ipv4(start, text), false
+		return p.ipv4(start, text)
 	}
 	if strings.EqualFold(tag, "IPv6") {
 		addr, ok := ipv6(rest)
 		if !ok {
 			p.fail(start+len("IPv6:"), "%s is not an IPv6 address", quote(rest))
 		}
-		return addr, false
+		return addr
 	}
-	addr, untagged = ipv6(text)
-	if !untagged {
-		p.fail(start, "%s is not a tag of an address literal; the only one is IPv6", quote(tag))
+	if _, untagged := ipv6(text); untagged {
+		p.fail(start, "IPv6: is missing before the address")
 	}
-	return addr, untagged
+	p.fail(start, "%s is not a tag of an address literal; the only one is IPv6", quote(tag))
+	return addr
 }
 
 // ipv6 parses an IPv6 address without a zone.

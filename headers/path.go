@@ -69,7 +69,7 @@ func quoteLocal(s string) string {
 }
 
 // ParsePath parses a reverse-path, RFC 5321 section 4.1.2, with or without angle brackets. Both "" and "<>" are the null
-// reverse-path. UTF-8 is accepted in the local part and in the domain (RFC 6531 section 3.3), because a milter cannot see
+// reverse-path. White space may be around the brackets only, so "< >" is a fault. UTF-8 is accepted in the local part and in the domain (RFC 6531 section 3.3), because a milter cannot see
 // whether the client uses SMTPUTF8. The lengths of section 4.5.3.1 are checked; that of the path includes the brackets. The
 // error is a *SyntaxError.
 //
@@ -78,7 +78,7 @@ func quoteLocal(s string) string {
 //
 // A domain of digits, as in "user@192.0.2.1", fits the grammar and is accepted.
 func ParsePath(s string) (Path, error) {
-	p := pathParser{scanner: scanner{s: strings.TrimRight(s, " \t")}}
+	p := pathParser{scanner: scanner{s: s}}
 	p.brackets()
 	switch {
 	case p.fault != nil:
@@ -99,12 +99,15 @@ func ParsePath(s string) (Path, error) {
 
 type pathParser struct{ scanner }
 
-// brackets removes the angle brackets, if there are any, and the white space before them.
+// brackets removes the angle brackets, if there are any, and the white space around them.
 func (p *pathParser) brackets() {
+	start := p.pos
 	p.take(func(c byte) bool { return c == ' ' || c == '\t' })
 	if p.peek() != '<' {
+		p.pos = start
 		return
 	}
+	p.s = strings.TrimRight(p.s, " \t")
 	p.pos++
 	if p.s[len(p.s)-1] != '>' {
 		p.fail(len(p.s), "the closing > is missing")
@@ -150,10 +153,7 @@ func (p *pathParser) mailbox() Path {
 	p.expect('@', "the @")
 	if p.peek() == '[' {
 		start := p.pos
-		addr, untagged := p.addressLiteral()
-		if untagged {
-			p.fail(start+len("["), untaggedCause)
-		}
+		addr := p.addressLiteral()
 		return Path{Local: local, Domain: p.s[start:], Literal: addr}
 	}
 	return Path{Local: local, Domain: p.domain()}

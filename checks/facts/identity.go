@@ -14,7 +14,7 @@ import (
 // Identity is who a client is, as far as it stays the same between deliveries: a sender's mail hosts have many addresses.
 // The zero value is a client without address.
 type Identity struct {
-	Domain  string       // organisational domain of a confirmed name, or domain for which the client passes SPF; may be empty
+	Domain  string       // see ClientIdentity; may be empty
 	bySPF   bool         // Domain is that of SPF
 	Network netip.Prefix // see Network; the address alone if a name of the client spells it
 }
@@ -84,7 +84,9 @@ type identityKey struct{}
 // ones. The first of these decides:
 //
 //   - a confirmed name that is no PoolName: its organisational domain
-//   - SPF of MAIL FROM, or of HELO with a null reverse-path, see spf.Evaluation.Identifies: the domain
+//   - SPF of MAIL FROM, see spf.Evaluation.Identifies: the domain
+//   - SPF of HELO with a null reverse-path: the organisational domain, as each host of a pool has a HELO name of its own; the
+//     HELO name itself if it is a PoolName
 //   - a PoolName, confirmed or not: the address, as its neighbours belong to others
 //   - the network
 //
@@ -111,6 +113,10 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 		id.Network = netip.PrefixFrom(a, a.BitLen())
 	}
 	domain, errSPF := identifiedBySPF(ctx, env, r)
+	if org := OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !isPool(domain) {
+		id.Domain = org
+		return id, nil
+	}
 	if domain != "" {
 		id.Domain, id.bySPF = domain, true
 		return id, nil

@@ -29,6 +29,7 @@ mail.example.net.           A    192.0.2.16
 9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR v6.example.net.
 v6.example.net.             AAAA 2001:db8::9
 send.example.com.           TXT  "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8:0:1::/64 -all"
+dsl-192-0-2-98.isp.example. TXT  "v=spf1 ip4:192.0.2.98 -all"
 wide.example.com.           TXT  "v=spf1 ip4:0.0.0.0/0 -all"
 example.co.uk.              TXT  "v=spf1 -all"
 !TIMEOUT slow.example.com
@@ -46,7 +47,9 @@ func TestClientIdentity(t *testing.T) {
 		{name: "an IPv6 client's name", client: "2001:db8::9", from: "a@x.example", want: "example.net", narrow: "example.net 2001:db8::/64"},
 		{name: "SPF", client: "192.0.2.99", from: "a@send.example.com", want: "send.example.com", narrow: "send.example.com"},
 		{name: "SPF of IPv6", client: "2001:db8:0:1::7", from: "a@send.example.com", want: "send.example.com", narrow: "send.example.com"},
-		{name: "SPF of the HELO name for a bounce", client: "192.0.2.99", helo: "send.example.com", want: "send.example.com", narrow: "send.example.com"},
+		{name: "SPF of the HELO name for a bounce", client: "192.0.2.99", helo: "send.example.com", want: "example.com", narrow: "example.com 192.0.2.0/24"},
+		{name: "SPF of a HELO name that spells the address, for a bounce", client: "192.0.2.98", helo: "dsl-192-0-2-98.isp.example",
+			want: "dsl-192-0-2-98.isp.example", narrow: "dsl-192-0-2-98.isp.example"},
 		{name: "SPF before a name that spells the address", client: "192.0.2.11", from: "a@send.example.com", want: "send.example.com", narrow: "send.example.com"},
 		{name: "a pass that is too wide", client: "192.0.2.99", from: "a@wide.example.com", want: "192.0.2.0/24", narrow: "192.0.2.0/24"},
 		{name: "a name that spells the address", client: "192.0.2.11", from: "a@x.example", want: "192.0.2.11", narrow: "192.0.2.11"},

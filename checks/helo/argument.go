@@ -27,8 +27,8 @@ type argument struct {
 	underscore bool       // domain: well formed except for "_"
 }
 
-// parse parses a name that is not empty, as RFC 5321 section 4.1.2 requires, with three exceptions whose meaning is clear:
-// one trailing dot; "_"; and "[2001:db8::1]" in place of "[IPv6:2001:db8::1]", as Java's mail library sends.
+// parse parses a name that is not empty, as RFC 5321 section 4.1.2 requires, with two exceptions whose meaning is clear: one
+// trailing dot, and "_". An IPv6 address in brackets needs its tag (section 4.1.3).
 func parse(helo string) argument {
 	if helo[0] == '[' {
 		addr, err := headers.ParseLiteral(helo)

@@ -161,7 +161,9 @@ func TestLiteral(t *testing.T) {
 		{name: "the own address with leading zeros", helo: "[192.000.002.010]"},
 		{name: "an IPv6 client's own address", client: v6, helo: "[IPv6:2001:db8::10]"},
 		{name: "the own address with a tag in lower case and in long form", client: v6, helo: "[ipv6:2001:0DB8:0:0:0:0:0:10]"},
-		{name: "the own address without tag", client: v6, helo: "[2001:db8::10]"},
+		{name: "the own address without tag", client: v6, helo: "[2001:db8::10]", want: "helo-syntax"},
+		{name: "another address without tag", helo: "[::1]", want: "helo-syntax"},
+		{name: "an IPv4-mapped address without tag", helo: "[::ffff:192.0.2.10]", want: "helo-syntax"},
 		{name: "an IPv4-mapped address of an IPv4 client", helo: "[IPv6:::ffff:192.0.2.10]"},
 		{name: "the own address of a link-local client", client: "fe80::10%eth0", helo: "[IPv6:fe80::10]"},
 		{name: "a client without address", client: "unknown", helo: "[192.0.2.10]"},
@@ -173,7 +175,7 @@ func TestLiteral(t *testing.T) {
 		{name: "a private address behind a router", helo: "[192.168.1.5]", want: "helo-literal"},
 		{name: "loopback", helo: "[127.0.0.1]", want: "helo-literal"},
 		{name: "the other family", client: v6, helo: "[192.0.2.10]", want: "helo-literal"},
-		{name: "another network, without tag", client: v6, helo: "[2001:db9::10]", want: "helo-literal"},
+		{name: "another network, without tag", client: v6, helo: "[2001:db9::10]", want: "helo-syntax"},
 		{name: "an address of this site", helo: "[203.0.113.1]", want: "helo-literal"},
 	})
 }

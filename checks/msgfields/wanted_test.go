@@ -12,7 +12,7 @@ import (
 	"milterd/checks/msgfields"
 )
 
-// wantedMail has the reasons that apply to the header sections in testdata/wanted: honest mail with faults that real mail has
+// wantedMail has the reasons that apply to the header sections in testdata/cases: honest mail with faults that real mail has
 // shown. Those whose names begin with bounce have a null reverse-path.
 var wantedMail = map[string]string{
 	"bounce-date-missing":           "date-missing",
@@ -56,7 +56,7 @@ var strictPasses = map[string]bool{
 // TestWantedMail tests that the profile safe at most greylists wanted mail, and that neither profile refuses bounces.
 func TestWantedMail(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/wanted/*.eml")
+	files, err := filepath.Glob("testdata/cases/*.eml")
 	if err != nil || len(files) != len(wantedMail) {
 		t.Fatalf("%d files, %v, want %d", len(files), err, len(wantedMail))
 	}

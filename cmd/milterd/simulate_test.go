@@ -13,10 +13,10 @@ import (
 )
 
 // sessionFiles returns the session files of the examples, beside the checks those of their reasons and, a folder below, those
-// of mail that must pass, and those of this package.
+// of faults that mail has shown, and those of this package.
 func sessionFiles(t *testing.T) []*session.Script {
 	t.Helper()
-	return readSessions(t, "../../examples/*.session", "../../checks/*/testdata/*.session", "../../checks/*/testdata/wanted/*.session",
+	return readSessions(t, "../../examples/*.session", "../../checks/*/testdata/*.session", "../../checks/*/testdata/cases/*.session",
 		"testdata/sessions/*.session")
 }
 
@@ -74,7 +74,7 @@ func TestSessionsOverSocket(t *testing.T) {
 				t.Errorf("with prefetch:\n%s\nwithout:\n%s", transcripts[0], transcripts[1])
 			}
 			id, _ := strings.CutSuffix(filepath.Base(s.Name), ".session")
-			if strings.Contains(s.Name, "/checks/") && !strings.Contains(s.Name, "/wanted/") && !strings.Contains(transcripts[0], "reason="+id+" action=reject") {
+			if strings.Contains(s.Name, "/checks/") && !strings.Contains(s.Name, "/cases/") && !strings.Contains(transcripts[0], "reason="+id+" action=reject") {
 				t.Errorf("%s did not refuse:\n%s", id, transcripts[0])
 			}
 		})

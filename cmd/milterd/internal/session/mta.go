@@ -155,8 +155,16 @@ func path(arg, word string) (path string, ok bool) {
 	if !strings.HasPrefix(arg, "<") {
 		return arg, arg != ""
 	}
-	i := strings.LastIndexByte(arg, '>')
-	return arg[:i+1], i > 0
+	quoted := false
+	for i := range len(arg) {
+		switch c := arg[i]; {
+		case c == '"' && arg[i-1] != '\\':
+			quoted = !quoted
+		case c == '>' && !quoted: // parameters follow, which may have brackets too: AUTH=<>
+			return arg[:i+1], true
+		}
+	}
+	return "", false
 }
 
 // endOfData passes on a message. rest follows its lines.

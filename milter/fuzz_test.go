@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,12 +28,14 @@ func FuzzPackets(f *testing.F) {
 	good := bytes.Join([][]byte{
 		packet('D', "Cj\x00mx\x00{client_addr}\x00192.0.2.9\x00"), packet('C', "host\x004\x12\x34192.0.2.9\x00"),
 		packet('H', "mail.example.net\x00"), packet('M', "<a@example.net>\x00SIZE=1\x00"), packet('R', "<u@example.org>\x00"),
-		packet('L', "Date\x00 today\x00"), packet('N', ""), packet('E', ""), packet('A', ""), packet('Q', ""),
+		packet('L', "Date\x00 today\x00"), packet('N', ""), packet('B', "text\r\n"), packet('B', ""), packet('E', ""), packet('A', ""), packet('Q', ""),
 	}, nil)
 	f.Add(good)
 	f.Add(packet('R', "<u@example.org>\x00"))
 	f.Add(append(packet('L', "a\x00b\x00c\x00d\x00"), packet('N', "")...))
 	f.Add([]byte("\x00\x10\x00\x01Lxxxx"))
+	f.Add([]byte("\x00\x01\x00\x01Bxxxx"))
+	f.Add(packet('B', strings.Repeat("x", 3*bodyBuffer)))
 	f.Add([]byte("\x00\x00\x00\x00"))
 	f.Add(packet('C', "h\x004"))
 	f.Add(packet('D', ""))
@@ -40,7 +43,9 @@ func FuzzPackets(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ours, theirs := net.Pipe()
 		// The reply has the bytes of the client.
-		_, srv, _ := start(t, nil, func(s *checks.Request) ([]checks.Verdict, error) { return say(s.Helo + s.Rcpt().Text) })
+		_, srv, _ := startPipeline(t, checks.Info{Stages: []checks.Stage{checks.RcptTo, checks.EndOfMessage}, Body: true},
+			scripted(func(s *checks.Request) ([]checks.Verdict, error) { return say(s.Helo + s.Rcpt().Text) }),
+			func(*checks.Request) io.Writer { return io.Discard })
 		srv.open(theirs)
 		go func() {
 			ours.SetWriteDeadline(time.Now().Add(5 * time.Second))

@@ -172,7 +172,7 @@ func TestPrefetchAtTheHeader(t *testing.T) {
 }
 
 // TestRememberedUntilTheMessageEnds shows that what is remembered at the end of the header is there at the end of the message,
-// and not in the next transaction.
+// and neither after it nor in the next transaction.
 func TestRememberedUntilTheMessageEnds(t *testing.T) {
 	t.Parallel()
 	type key struct{}
@@ -192,9 +192,11 @@ func TestRememberedUntilTheMessageEnds(t *testing.T) {
 		talk.mail("a@example.net")
 		talk.rcpt("u@example.org")
 		talk.message()
-		if found != i+1 {
+		if found != 2*i+1 {
 			t.Errorf("message %d: found out %d times", i, found)
 		}
+		talk.run.EndMessage()
+		remember(talk.run.Request())
 	}
 }
 

@@ -106,6 +106,13 @@ func (run *Run) BeginBody() (body io.Writer) {
 	return body
 }
 
+// EndMessage discards what was found about the message, which may hold its header section. A driver that keeps connections
+// open calls it at the end of a transaction, after Observe. A stage MailFrom discards it too.
+func (run *Run) EndMessage() {
+	run.discard(EndOfHeader)
+	run.discard(EndOfMessage)
+}
+
 // Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate. If their
 // event follows a judgement, it calls it before Judge: a callback has one budget.
 func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelFunc) {

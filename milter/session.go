@@ -178,6 +178,7 @@ func (s *session) reset() {
 	s.header, s.headerBytes, s.rcptBytes = nil, 0, 0
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
+	s.run.EndMessage()
 	s.Macros.Delete("i")
 	s.conn.busy.Store(false)
 }

@@ -76,5 +76,6 @@ type Authenticator interface {
 type Authentication struct {
 	Method     string            // as registered with IANA: "spf", "iprev"
 	Result     string            // such as "pass"
+	Comment    string            // why the result is not pass; printable US-ASCII, may be empty
 	Properties map[string]string // ptype.property -> value: "smtp.mailfrom" -> "example.org"; values are remote bytes
 }

@@ -44,6 +44,10 @@ func (r *Request) Used(reason *Reason) bool {
 // Trusted reports whether the session is exempt from all checks. Observers receive its events nevertheless.
 func (r *Request) Trusted() bool { return r.run.trusted }
 
+// EnvelopeOnly reports whether no message will follow, as in Pipeline.Again. A check then judges at once what otherwise waits for
+// the message.
+func (r *Request) EnvelopeOnly() bool { return r.run.envelopeOnly }
+
 // Suspicions returns the reasons with the action Greylist that earlier checks found for recipient i, in their order.
 func (r *Request) Suspicions(i int) []*Reason { return r.run.rcpt(i).suspicions }
 

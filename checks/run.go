@@ -17,6 +17,7 @@ type Run struct {
 	noQuarantine bool                    // see DisableQuarantine
 	table        *table                  // of the last decision; nil before the first
 	relayed      bool                    // the last decision was about mail that a forwarder passed on
+	envelopeOnly bool                    // see Request.EnvelopeOnly
 	memory       [numStages][]remembered // results of Remember, by scope
 	findings     [numStages][]finding    // by stage, in the order in which the checks ran
 	rcpts        []rcptState             // parallel to session.Envelope.Rcpts, may be shorter
@@ -148,6 +149,7 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
 	run := p.NewRun(s)
+	run.envelopeOnly = true
 	ctx = run.startTrace(ctx)
 	run.table = p.tableFor(s.Rcpt().Address)
 	for i, inst := range p.instances {

@@ -8,9 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/emersion/go-msgauth/authres"
-
 	"milterd/checks"
+	"milterd/headers"
 )
 
 const resultsField = "Authentication-Results"
@@ -71,38 +70,81 @@ func (s *session) traceFields(ctx context.Context, to []byte) []byte {
 // authenticationResults returns the value of the field, RFC 8601 section 2.2, with one result on each line.
 func authenticationResults(id string, results []checks.Authentication) string {
 	if len(results) == 0 {
-		return authres.Format(id, nil)
+		return id + "; none"
 	}
-	text := id
+	results = slices.Clone(results)
+	slices.SortStableFunc(results, func(a, b checks.Authentication) int {
+		return slices.Index(methods, a.Method) - slices.Index(methods, b.Method)
+	})
+	var text strings.Builder
+	text.WriteString(id)
 	for _, r := range results {
-		one := authres.Format("", []authres.Result{&authres.GenericResult{
-			Method: r.Method, Value: authres.ResultValue(r.Result), Params: safeProperties(r.Properties),
-		}})
-		text += ";\n\t" + strings.TrimSpace(strings.TrimPrefix(one, ";"))
+		line := ";\n\t" + r.Method + "=" + r.Result
+		if comment := safeComment(r.Comment); comment != "" {
+			line += " (" + comment + ")"
+		}
+		for _, p := range slices.SortedFunc(maps.Keys(r.Properties), compareProperties) {
+			value, ok := safeValue(r.Properties[p])
+			if !ok {
+				continue
+			}
+			if property := " " + p + "=" + value; len(line)+len(property) <= headers.MaxLine {
+				line += property
+			}
+		}
+		text.WriteString(line)
 	}
-	return text
+	return text.String()
 }
 
-// maxProperty is the length of the longest value that is written, in bytes. A domain name is not longer.
-const maxProperty = 255
+// methods has the methods in the order of the field.
+var methods = []string{"spf", "iprev", "dkim", "dmarc"}
 
-// safeProperties returns the properties without those whose value is neither a domain nor an address: some readers split the
-// field at any semicolon, quoted or not.
-func safeProperties(properties map[string]string) map[string]string {
-	odd := func(c rune) bool {
-		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-._:", c)
-	}
-	m := properties
-	for k, v := range properties {
-		if len(v) <= maxProperty && !strings.ContainsFunc(v, odd) {
-			continue
+// properties has the properties in the order of a result.
+var properties = []string{
+	"smtp.mailfrom", "smtp.helo", "policy.iprev", "header.d", "header.s", "header.a", "header.b", "header.from",
+	"policy.published-domain-policy", "policy.applied-disposition",
+}
+
+func compareProperties(a, b string) int {
+	return cmp.Or(cmp.Compare(slices.Index(properties, a), slices.Index(properties, b)), strings.Compare(a, b))
+}
+
+// Lengths in bytes.
+const (
+	maxProperty = 255 // of a value that is written; a domain name is not longer
+	maxComment  = 200 // of a comment
+)
+
+// safeValue returns a value as a token, or quoted (RFC 2045 section 5.1). ok is false if it should be left out: it is empty,
+// too long, or has bytes other than those of domains, addresses and base64. Some readers split the field at any semicolon, quoted
+// or not.
+func safeValue(value string) (text string, ok bool) {
+	quoted := false
+	for i := range len(value) {
+		switch c := value[i]; {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', strings.IndexByte("-._+", c) >= 0:
+		case strings.IndexByte(":/=", c) >= 0:
+			quoted = true
+		default:
+			return "", false
 		}
-		if len(m) == len(properties) {
-			m = maps.Clone(properties)
-		}
-		delete(m, k)
 	}
-	return m
+	if quoted {
+		value = `"` + value + `"`
+	}
+	return value, value != "" && len(value) <= maxProperty
+}
+
+// safeComment returns the text of a comment, RFC 5322 section 3.2.2, without what would end it or begin another result.
+func safeComment(text string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c < ' ' || c > '~' || strings.ContainsRune(`()\;"`, c):
+			return -1
+		}
+		return c
+	}, text[:min(len(text), maxComment)])
 }
 
 // receivedSPF returns the value of the field, RFC 7208 section 9.1, or "" without an SPF result.

@@ -8,6 +8,7 @@ import (
 	"github.com/emersion/go-msgauth/authres"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 func TestOwnResults(t *testing.T) {
@@ -40,25 +41,56 @@ func TestAuthenticationResults(t *testing.T) {
 	results := []checks.Authentication{
 		{Method: "iprev", Result: "pass", Properties: map[string]string{"policy.iprev": "2001:db8::1"}},
 		{Method: "spf", Result: "fail", Properties: map[string]string{"smtp.mailfrom": "evil.example\r\nX: y; dkim=pass"}},
+		{Method: "dmarc", Result: "pass", Properties: map[string]string{
+			"header.from": "example.net", "policy.published-domain-policy": "reject", "policy.applied-disposition": "none",
+		}},
+		{Method: "dkim", Result: "fail", Comment: "the body was (changed); \"after\" signing", Properties: map[string]string{
+			"header.b": "Ab/+d=12", "header.a": "rsa-sha256", "header.s": "sel", "header.d": "example.net",
+		}},
 	}
-	text := authenticationResults("mx.example.org", results)
-	if strings.Contains(strings.ReplaceAll(text, ";\n\t", ""), "\n") || strings.Contains(text, "\r") {
-		t.Errorf("a property breaks the line: %q", text)
-	}
-	id, parsed, err := authres.Parse(strings.ReplaceAll(text, "\n", ""))
-	if err != nil || id != "mx.example.org" || len(parsed) != 2 {
-		t.Fatalf("%q: %q, %v, %v", text, id, parsed, err)
-	}
-	if r, ok := parsed[0].(*authres.IPRevResult); !ok || r.Value != authres.ResultPass {
-		t.Errorf("got %+v", parsed[0])
-	}
-	if r, ok := parsed[1].(*authres.SPFResult); !ok || r.Value != authres.ResultFail {
-		t.Errorf("got %+v", parsed[1])
+	want := strings.Join([]string{
+		"mx.example.org", "spf=fail", `iprev=pass policy.iprev="2001:db8::1"`,
+		`dkim=fail (the body was changed after signing) header.d=example.net header.s=sel header.a=rsa-sha256 header.b="Ab/+d=12"`,
+		"dmarc=pass header.from=example.net policy.published-domain-policy=reject policy.applied-disposition=none",
+	}, ";\n\t")
+	if got := authenticationResults("mx.example.org", results); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if got := authenticationResults("mx.example.org", nil); got != "mx.example.org; none" {
 		t.Errorf("nothing known: %q", got)
 	}
 }
+
+// FuzzAuthenticationResults tests that no value or comment leaves its place: every line is one result, and a parser finds as many
+// as there are.
+func FuzzAuthenticationResults(f *testing.F) {
+	f.Add("example.net", "sel", "Ab/+d=12", "the body was changed")
+	f.Add("a\r\n b", "c;dkim=pass", `"`, "a) dkim=pass (b")
+	f.Add(strings.Repeat("a", 255), strings.Repeat("b", 255), strings.Repeat("c", 255), strings.Repeat("(", 500))
+	f.Fuzz(func(t *testing.T, domain, selector, signature, comment string) {
+		text := authenticationResults("mx.example.org", []checks.Authentication{
+			{Method: "dkim", Result: "fail", Comment: comment, Properties: map[string]string{
+				"header.d": domain, "header.s": selector, "header.b": signature, "header.a": signature,
+			}},
+			{Method: "dmarc", Result: "none", Properties: map[string]string{"header.from": domain}},
+		})
+		lines := strings.Split(text, ";\n\t")
+		for _, line := range lines {
+			if strings.Trim(line, printableASCII) != "" || len(line) > headers.MaxLine-2 {
+				t.Errorf("line %q", line)
+			}
+		}
+		if start, end := strings.IndexByte(text, '('), strings.IndexByte(text, ')'); start >= 0 {
+			text = text[:start] + text[end+1:]
+		}
+		_, parsed, err := authres.Parse(strings.ReplaceAll(text, "\n", ""))
+		if err != nil || len(parsed) != 2 || len(lines) != 3 || strings.ContainsAny(text, "()") {
+			t.Errorf("%q: %v, %v", text, parsed, err)
+		}
+	})
+}
+
+const printableASCII = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 
 func TestReceivedSPF(t *testing.T) {
 	t.Parallel()

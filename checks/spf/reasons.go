@@ -7,13 +7,15 @@ var (
 	fail = &checks.Reason{
 		ID:    "spf-fail",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.7.23", Text: "{client} may not send mail for {domain} (SPF: {match}){explains}"},
-		When:  "the SPF record of the domain in MAIL FROM does not allow the client to use the domain (RFC 7208 fail)",
+		When: "the SPF record of the domain in MAIL FROM does not allow the client to use the domain (RFC 7208 fail), and no valid " +
+			"DKIM signature is of the domain in From or MAIL FROM",
 		Why: "The SPF record of the sender's domain lists the servers that may use the domain in MAIL FROM (RFC 7208). The " +
-			"server that sent this mail is not among them. Most such mail is forged. Mail that is forwarded with the original " +
-			"envelope sender fails too.",
+			"server that sent this mail is not among them, and the mail has no valid DKIM signature of the domain either, with " +
+			"which it could be forwarded. Most such mail is forged.",
 		Remedy: "If the server is yours, add it to the SPF record of the domain, or send through a server that is in the record. " +
-			"If you forward mail for others, rewrite the envelope sender (SRS), or ask the recipient to have your server " +
-			"registered as a forwarder at this site.",
+			"Sign your mail with DKIM, so that it can be forwarded. If you forward mail for others, do not change what is " +
+			"signed, rewrite the envelope sender (SRS), or ask the recipient to have your server registered as a forwarder at " +
+			"this site.",
 		Safe: checks.Greylist, Strict: checks.Reject,
 		Identity: true, Repair: checks.AllowInSPF,
 	}
@@ -26,7 +28,7 @@ var (
 		Remedy: "If the domain sends mail, list its servers in the SPF record, for example \"v=spf1 mx -all\". If it does not, use " +
 			"a sender address in another domain.",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, Repair: checks.AllowInSPF,
+		Early: true, Identity: true, Repair: checks.AllowInSPF,
 	}
 	tooWide = &checks.Reason{
 		ID:    "spf-too-wide",
@@ -38,7 +40,7 @@ var (
 		Remedy: "List only your own servers in the SPF record of the domain. Remove +all, ip4: and ip6: terms for large parts of " +
 			"the Internet, and include: of records that have such terms.",
 		Safe: checks.Greylist, Strict: checks.Reject,
-		Identity: true, Repair: checks.ReplaceSPF,
+		Early: true, Identity: true, Repair: checks.ReplaceSPF,
 	}
 	heloFail = &checks.Reason{
 		ID:    "spf-helo-fail",
@@ -49,7 +51,7 @@ var (
 		Remedy: "Configure the server to give its own full host name in HELO. If it did so, add the server to the SPF record of " +
 			"that name, for example \"v=spf1 a -all\".",
 		Safe: checks.Reject, Strict: checks.Reject,
-		Identity: true, NotHistory: true, Repair: checks.AllowInHeloSPF,
+		Early: true, Identity: true, NotHistory: true, Repair: checks.AllowInHeloSPF,
 	}
 	softfail = &checks.Reason{
 		ID:    "spf-softfail",
@@ -60,7 +62,7 @@ var (
 		Remedy: "If the server is yours, add it to the SPF record of the domain. If it is not, send through a server that is in " +
 			"the record.",
 		Safe: checks.Watch, Strict: checks.Greylist,
-		Identity: true, Repair: checks.AllowInSPF,
+		Early: true, Identity: true, Repair: checks.AllowInSPF,
 	}
 	none = &checks.Reason{
 		ID:    "spf-none",
@@ -70,7 +72,7 @@ var (
 			"mail cannot be distinguished from yours.",
 		Remedy: "Publish a TXT record for the domain that lists its servers, for example \"v=spf1 mx -all\".",
 		Safe:   checks.Off, Strict: checks.Watch,
-		Identity: true, Repair: checks.AllowInSPF,
+		Early: true, Identity: true, Repair: checks.AllowInSPF,
 	}
 	permError = &checks.Reason{
 		ID:    "spf-permerror",
@@ -83,7 +85,7 @@ var (
 			"an include: of a domain without SPF record, and more than ten include, a, mx, ptr, exists and redirect terms in " +
 			"total.",
 		Safe: checks.Watch, Strict: checks.Reject,
-		Identity: true, Repair: checks.Elsewhere,
+		Early: true, Identity: true, Repair: checks.Elsewhere,
 	}
 	tempError = &checks.Reason{
 		ID:    "spf-temperror",
@@ -94,6 +96,6 @@ var (
 		Remedy: "Nothing at first: your server retries. If the error persists, make sure that the DNS servers of the domain answer " +
 			"for the name in the reply.",
 		Safe: checks.Watch, Strict: checks.Tempfail,
-		Identity: true, Unanswered: true, Repair: checks.Elsewhere,
+		Early: true, Identity: true, Unanswered: true, Repair: checks.Elsewhere,
 	}
 )

@@ -1,6 +1,8 @@
 // Package spf is the check of the Sender Policy Framework, RFC 7208: whether the client may use the domain in MAIL FROM and
 // the name in HELO.
 //
+// Forwarding breaks SPF, and keeps DKIM signatures. So spf-fail waits for the end of the message, unless DKIM is off.
+//
 // facts/spf evaluates policies, and facts remembers the results. This package turns them into reasons (reasons.go) and into
 // results for the trace fields. Start reading at check.Check.
 package spf
@@ -18,8 +20,10 @@ import (
 var Info = checks.Define(checks.Info{
 	Name: "spf",
 	Doc: "Evaluates the SPF record of the domain in MAIL FROM, and that of the HELO name (RFC 7208). With the null reverse-path " +
-		"of bounces, only the HELO name is evaluated.",
-	Stages:       []checks.Stage{checks.Helo, checks.MailFrom},
+		"of bounces, only the HELO name is evaluated. A failure of MAIL FROM is judged at the end of the message: a DKIM signature " +
+		"of the domain in From or MAIL FROM shows that the mail is genuine and was forwarded.",
+	Stages:       []checks.Stage{checks.Helo, checks.MailFrom, checks.EndOfMessage},
+	Body:         true,
 	Public:       true,
 	NotForwarded: true,
 	Reasons:      []*checks.Reason{fail, noMail, tooWide, heloFail, softfail, none, permError, tempError},
@@ -37,16 +41,20 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	case r.Stage == checks.MailFrom:
 		return facts.PrefetchMailFromSPF(r)
 	default:
-		return nil
+		return facts.PrefetchDKIM(c.env, r)
 	}
 }
 
 // Check implements checks.Check.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	if r.Stage == checks.Helo {
+	switch r.Stage {
+	case checks.Helo:
 		return c.checkHelo(ctx, r)
+	case checks.MailFrom:
+		return c.checkMailFrom(ctx, r)
+	default:
+		return c.checkMessage(ctx, r)
 	}
-	return c.checkMailFrom(ctx, r)
 }
 
 // checkHelo checks the HELO identity. Results other than fail have no reason: many HELO names of honest hosts have no SPF
@@ -90,7 +98,9 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 		if ev.NoMail {
 			return verdict(noMail, ev), nil
 		}
-		return verdict(fail, ev), nil
+		if c.env.Signatures <= 0 || r.EnvelopeOnly() {
+			return verdict(fail, ev), nil
+		}
 	case spf.SoftFail:
 		return verdict(softfail, ev), nil
 	case spf.None:
@@ -103,6 +113,30 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 		return verdicts, ctx.Err()
 	}
 	return nil, nil
+}
+
+// checkMessage checks whether a signature takes a failure of MAIL FROM back. It must be of the domain in MAIL FROM, or of the
+// only author domain: with a second one, the sender could sign for that.
+func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if c.env.Signatures <= 0 || r.Envelope.MailFrom.IsNull() {
+		return nil, nil
+	}
+	ev, _ := facts.MailFromSPF(ctx, c.env, r)
+	if ev.Result != spf.Fail || ev.NoMail {
+		return nil, nil
+	}
+	domains := []string{ev.Domain}
+	if a := facts.MessageAuthors(r); len(a.Domains) == 1 && len(a.Invalid) == 0 {
+		domains = append(domains, a.Domains[0])
+	}
+	signed, err := facts.SignedBy(ctx, c.env, r, domains...)
+	if signed {
+		checks.Note(ctx, "a DKIM signature shows that the mail is genuine")
+		return nil, nil
+	}
+	verdicts := verdict(fail, ev)
+	verdicts[0].Unsure = err != nil
+	return verdicts, err
 }
 
 func verdict(reason *checks.Reason, ev spf.Evaluation) []checks.Verdict {

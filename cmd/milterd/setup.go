@@ -17,6 +17,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
+	"milterd/checks/dkim"
 	"milterd/checks/facts"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/resolver"
@@ -94,6 +95,9 @@ func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options
 // newChecks returns the configured checks and the options of a pipeline.
 func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Options, error) {
 	env.Site, env.DNS = siteOf(cfg), checks.Traced(env.DNS)
+	if c, ok := cfg.Settings(dkim.Info.Name).(dkim.Settings); ok {
+		env.Signatures = c.Signatures
+	}
 	instances, err := cfg.Build(env)
 	if err != nil {
 		return nil, checks.Options{}, err
@@ -103,6 +107,9 @@ func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Op
 	opts.TraceFields.AuthServID = cmp.Or(opts.TraceFields.AuthServID, cfg.Hostname)
 	opts.ClientNamed = func(ctx context.Context, r *checks.Request, match func(string) bool) (bool, error) {
 		return facts.ClientNamed(ctx, env, r, match)
+	}
+	if env.Signatures > 0 {
+		opts.Body = func(r *checks.Request) io.Writer { return facts.Body(env, r) }
 	}
 	return instances, opts, nil
 }

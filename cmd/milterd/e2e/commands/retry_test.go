@@ -53,7 +53,7 @@ func TestRetryReport(t *testing.T) {
 	// Greylisting identifies this client by the domain of its name.
 	const lost = 3
 	for i := range lost {
-		d.MustRefuse(t, daemontest.GoodClient, fmt.Sprintf("list-%c@fail.test", 'a'+i), "alice@mx.test", "451 4.7.1 greylisted", "")
+		d.MustRefuse(t, daemontest.GoodClient, fmt.Sprintf("list-%c@wide.test", 'a'+i), "alice@mx.test", "451 4.7.1 greylisted", "")
 	}
 	miltertest.Eventually(t, "a retry passes", func() bool {
 		r, err := d.Mail("192.0.2.9", daemontest.GoodSender, "bob@mx.test")

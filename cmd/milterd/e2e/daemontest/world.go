@@ -36,10 +36,11 @@ fail.test.                  MX    10 mx.sender.test.
 fail.test.                  TXT   "v=spf1 ip4:11.1.1.1 -all exp=why.fail.test"
 why.fail.test.              TXT   "%{c} is no server of %{d}"
 evil.test.                  MX    10 mx.sender.test.
-evil.test.                  TXT   "v=spf1 ip4:11.1.1.1 -all exp=why.evil.test"
+evil.test.                  TXT   "v=spf1 -all exp=why.evil.test"
 why.evil.test.              TXT   "100%% bad\013\010250 2.0.0 fine\000\200 level=fatal msg=\"forged\""
 nomail.test.                MX    10 mx.sender.test.
-nomail.test.                TXT   "v=spf1 -all"
+nomail.test.                TXT   "v=spf1 -all exp=why.fail.test"
+revoked._domainkey.sender.test. TXT "v=DKIM1; p="
 wide.test.                  MX    10 mx.sender.test.
 wide.test.                  TXT   "v=spf1 +all"
 soft.test.                  MX    10 mx.sender.test.

@@ -35,9 +35,15 @@ var refusals = []refusal{
 		check: "sender", reason: "sender-own-domain", stage: "mail",
 	},
 	{
+		name: "SPF of a domain that sends no mail", source: daemontest.GoodClient, helo: daemontest.GoodHelo, from: "a@nomail.test",
+		codes: "550 5.7.23", text: "127.0.0.10 is no server of nomail.test",
+		check: "spf", reason: "spf-no-mail", stage: "mail",
+	},
+	{
 		name: "SPF fail", source: daemontest.GoodClient, helo: daemontest.GoodHelo, from: "a@fail.test",
-		codes: "550 5.7.23", text: "127.0.0.10 is no server of fail.test",
-		check: "spf", reason: "spf-fail", stage: "mail",
+		header: []daemontest.Field{{"X-Signature", "none"}},
+		codes:  "550 5.7.23", text: "127.0.0.10 is no server of fail.test",
+		check: "spf", reason: "spf-fail", stage: "message",
 	},
 	{
 		name: "bad Date", source: daemontest.GoodClient, helo: daemontest.GoodHelo, from: daemontest.GoodSender,
@@ -94,7 +100,7 @@ func (c refusal) test(t *testing.T, m *daemontest.MailServer) {
 		t.Errorf("logged %q, replied %q", text, r.Text)
 	}
 	// A refusal of a sender or a message does not affect the next transaction.
-	if c.stage == "mail" || c.stage == "header" {
+	if c.stage == "mail" || c.stage == "header" || c.stage == "message" {
 		conn.Must("2", "RSET")
 		m.Deliver(t, conn, daemontest.GoodSender, "alice")
 	}

@@ -35,8 +35,8 @@ func testKill(t *testing.T, m *daemontest.MailServer) {
 	m.Daemon = daemontest.StartInSite(t, m.Site, daemontest.StrictConfig(m.Site), m.MTA)
 	c := m.ConnectGood(t)
 	m.Deliver(t, c, daemontest.GoodSender, "alice")
-	c.Must("2", "MAIL FROM:<a@fail.test>")
-	daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "fail.test")
+	c.Must("2", "MAIL FROM:<a@nomail.test>")
+	daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "nomail.test")
 }
 
 // testTerm tests that a daemon that is asked to stop waits for a message in flight and not for an idle client.

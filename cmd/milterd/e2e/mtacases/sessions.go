@@ -55,12 +55,12 @@ func testSeveral(t *testing.T, m *daemontest.MailServer) {
 	m.Deliver(t, c, daemontest.GoodSender, "alice")
 	m.Deliver(t, c, daemontest.GoodSender, "bob")
 
-	c.Must("2", "MAIL FROM:<a@fail.test>")
-	daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "fail.test")
+	c.Must("2", "MAIL FROM:<a@nomail.test>")
+	daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "nomail.test")
 	c.Must("2", "RSET")
 	first := m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "accept", "rcpt": "alice@mx.test"})
 	second := m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "accept", "rcpt": "bob@mx.test"})
-	refused := m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "reason": "spf-fail"})
+	refused := m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "reason": "spf-no-mail"})
 	if q := refused["queue_id"]; q == second["queue_id"] || q == first["queue_id"] || first["queue_id"] == second["queue_id"] {
 		t.Errorf("queue IDs of three messages: %q, %q, %q", first["queue_id"], second["queue_id"], q)
 	}
@@ -81,7 +81,7 @@ func testReset(t *testing.T, m *daemontest.MailServer) {
 	c := m.ConnectGood(t)
 	c.Must("2", "RSET")
 	c.Must("2", "RSET")
-	c.Must("2", "MAIL FROM:<a@fail.test>")
+	c.Must("2", "MAIL FROM:<a@nomail.test>")
 	c.Must("2", "RSET")
 	c.Must("2", "MAIL FROM:<a@soft.test>")
 	c.Must("5", "RCPT TO:<nobody-here@mx.test>")
@@ -98,8 +98,8 @@ func testStartTLS(t *testing.T, m *daemontest.MailServer) {
 		c.StartTLS()
 		c.Must("2", "EHLO "+second)
 		m.Deliver(t, c, daemontest.GoodSender, "alice")
-		c.Must("2", "MAIL FROM:<a@fail.test>")
-		daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "fail.test")
+		c.Must("2", "MAIL FROM:<a@nomail.test>")
+		daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", "nomail.test")
 	}
 }
 
@@ -118,7 +118,7 @@ func testPipelining(t *testing.T, m *daemontest.MailServer) {
 	if r := c.Must("2", "EHLO "+daemontest.GoodHelo); !strings.Contains(r.Text, "PIPELINING") {
 		t.Fatalf("no PIPELINING: %s", r)
 	}
-	c.Send("MAIL FROM:<a@fail.test>\r\nRCPT TO:<alice@mx.test>\r\nRCPT TO:<bob@mx.test>\r\nRSET\r\n" +
+	c.Send("MAIL FROM:<a@nomail.test>\r\nRCPT TO:<alice@mx.test>\r\nRCPT TO:<bob@mx.test>\r\nRSET\r\n" +
 		"MAIL FROM:<" + daemontest.GoodSender + ">\r\nRCPT TO:<alice@mx.test>\r\nRCPT TO:<bob@mx.test>\r\nDATA\r\n")
 	for i, want := range []string{"250", "550", "550", "250", "250", "250", "250", "354"} {
 		if r := c.Read(); r.Code != want {
@@ -151,9 +151,9 @@ func testIPv6(t *testing.T, m *daemontest.MailServer) {
 	mark := m.Daemon.Mark()
 	c := connect()
 	m.Deliver(t, c, "a@six.test", "alice")
-	c.Must("2", "MAIL FROM:<a@fail.test>")
-	daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", client+" is no server of fail.test")
-	m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "client": client, "reason": "spf-fail"})
+	c.Must("2", "MAIL FROM:<a@nomail.test>")
+	daemontest.WantReply(t, c.Cmd("RCPT TO:<alice@mx.test>"), "550 5.7.23", client+" is no server of nomail.test")
+	m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "client": client, "reason": "spf-no-mail"})
 	if !m.XClient {
 		return
 	}
@@ -177,7 +177,7 @@ func testNullSender(t *testing.T, m *daemontest.MailServer) {
 func testPostmaster(t *testing.T, m *daemontest.MailServer) {
 	for _, rcpt := range []string{"postmaster", "postmaster@mx.test", "PostMaster@mx.test"} {
 		c := m.Connect(t, "127.0.0.13", "nowhere.client.test")
-		daemontest.Envelope(c, "a@fail.test", rcpt)
+		daemontest.Envelope(c, "a@nomail.test", rcpt)
 		subject, msg := daemontest.UniqueMessage(daemontest.Field{"Date", "yesterday"})
 		if r := c.Data(msg); r.Code != "250" {
 			t.Fatalf("message to %s: %s", rcpt, r)
@@ -265,7 +265,7 @@ func testHostileExplanation(t *testing.T, m *daemontest.MailServer) {
 	}
 	// The refusal was exactly one reply.
 	daemontest.WantReply(t, c.Cmd("RCPT TO:<nobody-here@mx.test>"), "550 5.1.1", "")
-	m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "reason": "spf-fail", "mail_from": "a@evil.test"})
+	m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "reject", "reason": "spf-no-mail", "mail_from": "a@evil.test"})
 	n := 0
 	for _, e := range m.Daemon.Entries(t, mark) {
 		if e["level"] == "fatal" || e["msg"] == "forged" {

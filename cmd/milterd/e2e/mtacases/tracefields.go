@@ -22,6 +22,7 @@ func testTraceFields(t *testing.T, m *daemontest.MailServer) {
 	daemontest.Envelope(conn, daemontest.GoodSender, "alice@mx.test")
 	subject, msg := daemontest.UniqueMessage()
 	forged := "Authentication-Results: mx.test; dkim=pass header.d=bank.test\r\n" +
+		"Authentication-Results : mx.test; spf=pass\r\n" +
 		"Authentication-Results: other.test; dkim=fail\r\n" +
 		"authentication-results: (a \"comment\") MX.test 1;\r\n\tdmarc=pass\r\n"
 	if r := conn.Data(forged + msg); r.Code != "250" {
@@ -30,7 +31,7 @@ func testTraceFields(t *testing.T, m *daemontest.MailServer) {
 	header, _, _ := strings.Cut(m.Delivered(t, "alice", subject), "\n\n")
 	got, ours, received := resultsOf(header)
 	want := []string{
-		"mx.test; iprev=pass policy.iprev=127.0.0.10; spf=pass smtp.mailfrom=sender.test",
+		"mx.test; spf=pass smtp.mailfrom=sender.test; iprev=pass policy.iprev=127.0.0.10; dkim=none",
 		"other.test; dkim=fail",
 		`pass receiver=mx.test; identity=mailfrom; client-ip=127.0.0.10; envelope-from="a@sender.test"; helo="good.client.test"`,
 	}

@@ -46,6 +46,22 @@ func header(text string, changes ...daemontest.Field) reasonCase {
 	return reasonCase{Session: s, at: 'N', codes: "550 5.6.0", text: text, stage: "header"}
 }
 
+// revokedSignature has the form of a signature whose key is revoked.
+const revokedSignature = "v=1; a=rsa-sha256; d=sender.test; s=revoked; h=from; bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AAAA"
+
+// message is a session that is refused for its message, with other fields.
+func message(codes, text string, changes ...daemontest.Field) reasonCase {
+	c := header(text, changes...)
+	c.codes = codes
+	return atMessage(c)
+}
+
+// atMessage returns the case of a reason that is decided at the end of the message.
+func atMessage(c reasonCase) reasonCase {
+	c.at, c.stage = 'N', "message"
+	return c
+}
+
 // counted is a session that exceeds a limit of the check counters.
 func counted(text string, change func(*miltertest.Session)) reasonCase {
 	return reasonCase{Session: daemontest.GoodSession(change), at: 'R', codes: "550 5.7.1", text: text, stage: "rcpt"}
@@ -124,7 +140,7 @@ func reasonCases() map[string]reasonCase {
 		"dnsbl-listed": listed,
 		"rhsbl-listed": sender("a@listed.test", "550 5.7.1", "listed.test"),
 
-		"spf-fail":      sender("a@fail.test", "550 5.7.23", "127.0.0.10 is no server of fail.test"),
+		"spf-fail":      atMessage(sender("a@fail.test", "550 5.7.23", "127.0.0.10 is no server of fail.test")),
 		"spf-no-mail":   sender("a@nomail.test", "550 5.7.23", "nomail.test"),
 		"spf-too-wide":  sender("a@wide.test", "550 5.7.1", "wide.test"),
 		"spf-helo-fail": heloFail,
@@ -132,6 +148,9 @@ func reasonCases() map[string]reasonCase {
 		"spf-none":      sender("a@none.test", "550 5.7.1", "none.test"),
 		"spf-permerror": sender("a@perm.test", "550 5.7.24", "perm.test"),
 		"spf-temperror": sender("a@temp.test", "451 4.7.24", "temp.test"),
+
+		"dkim-fail": message("550 5.7.20", "the key was revoked", daemontest.Field{"DKIM-Signature", revokedSignature}),
+		"dkim-none": message("550 5.7.20", "no DKIM signature"),
 
 		"mxplus-mismatch": sender(daemontest.GoodSender, "550 5.7.1", "sender.test"),
 

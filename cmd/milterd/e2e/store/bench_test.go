@@ -35,7 +35,7 @@ func benchDaemons(b *testing.B, n int) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	c := daemontest.Config{DNS: dnstest.Start(b, daemontest.World).Addr, Profile: "safe", Actions: map[string]string{"spf-fail": "reject"}}
+	c := daemontest.Config{DNS: dnstest.Start(b, daemontest.World).Addr, Profile: "safe", Actions: map[string]string{"spf-no-mail": "reject"}}
 	c.Extra = fmt.Sprintf("store: {driver: redis, url: %q}\nchecks: {counters: {errors: 1000000}}\nrecords: {max: 0}\n", redis.URL())
 	var hosts []*daemontest.Daemon
 	for range n {
@@ -63,7 +63,7 @@ func benchDaemons(b *testing.B, n int) {
 				var err error
 				if i%2 == 0 {
 					want = "550 5.7.23"
-					r, err = d.Mail(daemontest.GoodClient, "a@fail.test", "alice@mx.test")
+					r, err = d.Mail(daemontest.GoodClient, "a@nomail.test", "alice@mx.test")
 				} else {
 					want = "451 4.7.1 greylisted"
 					r, err = d.Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))

@@ -121,7 +121,7 @@ func TestRedisCounts(t *testing.T) {
 	t.Parallel()
 	const limit = 120
 	p := daemontest.StartPair(t, daemontest.Config{
-		Profile: "safe", Actions: map[string]string{"spf-fail": "reject"}, Extra: fmt.Sprintf("checks: {counters: {errors: %d}}\n", limit),
+		Profile: "safe", Actions: map[string]string{"spf-no-mail": "reject"}, Extra: fmt.Sprintf("checks: {counters: {errors: %d}}\n", limit),
 	}, "")
 	s := openStore(t, p)
 	state := func() counters.State {
@@ -132,7 +132,7 @@ func TestRedisCounts(t *testing.T) {
 		return st
 	}
 	refused := func(i int) error {
-		r, err := p.Hosts[i%2].Mail(daemontest.GoodClient, "a@fail.test", "alice@mx.test")
+		r, err := p.Hosts[i%2].Mail(daemontest.GoodClient, "a@nomail.test", "alice@mx.test")
 		if err == nil && !strings.HasPrefix(r, "550 5.7.23") && !strings.HasPrefix(r, "450 4.7.1") {
 			err = fmt.Errorf("refused mail got %q", r)
 		}

@@ -141,6 +141,16 @@ func (c *Config) Build(env checks.Env) ([]checks.Instance, error) {
 	return out, nil
 }
 
+// Settings returns the settings of a check, of the type of its checks.Info.Default, or nil if there is no such check.
+func (c *Config) Settings(check string) any {
+	for _, s := range c.checks {
+		if s.info.Name == check {
+			return s.value.Interface()
+		}
+	}
+	return nil
+}
+
 // copyTo copies the settings to the variable to which dst points. checks.Info.New calls it.
 func (s settings) copyTo(dst any) error {
 	v := reflect.ValueOf(dst)

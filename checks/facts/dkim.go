@@ -1,0 +1,141 @@
+package facts
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"milterd/checks"
+	"milterd/checks/facts/dkim"
+	"milterd/checks/facts/dmarc"
+	"milterd/headers"
+)
+
+// Signed reports whether the message has a DKIM-Signature field, valid or not.
+func Signed(r *checks.Request) bool {
+	return slices.ContainsFunc(r.Envelope.Header, func(f headers.Field) bool { return f.Is("DKIM-Signature") })
+}
+
+// verification is the verifier of a message.
+type verification struct {
+	*dkim.Verifier
+	hasBody bool // the body is written to it
+}
+
+type verificationKey struct{}
+
+// verificationOf returns the verifier of the message, or nil if there is nothing to verify.
+func verificationOf(env checks.Env, r *checks.Request) *verification {
+	v, _ := checks.Remember(r, checks.EndOfHeader, verificationKey{}, func() (*verification, error) {
+		if env.Signatures <= 0 || !Signed(r) {
+			return nil, nil
+		}
+		return &verification{Verifier: dkim.New(r.Envelope.Header, MessageAuthors(r).Domains, env.Signatures)}, nil
+	})
+	return v
+}
+
+// Body returns the writer of the body for DKIM, or nil if no signature needs the body. It is for the stage EndOfHeader, see
+// checks.Options.Body.
+func Body(env checks.Env, r *checks.Request) io.Writer {
+	v := verificationOf(env, r)
+	if v == nil {
+		return nil
+	}
+	v.hasBody = true
+	if !v.WantsBody() {
+		return nil
+	}
+	return v
+}
+
+// PrefetchDKIM returns the questions of DKIM at the stage of the Request.
+func PrefetchDKIM(env checks.Env, r *checks.Request) []checks.Query {
+	if r.Stage != checks.EndOfHeader {
+		return nil
+	}
+	if v := verificationOf(env, r); v != nil {
+		return v.Queries()
+	}
+	return nil
+}
+
+type dkimKey struct{}
+
+// DKIM returns the results of the signatures of the message, and remembers them for the transaction. Those of author domains
+// come first. It is for the stage EndOfMessage. There are none if env.Signatures is 0.
+//
+// The error is the first of those with the result temperror. Whether they matter depends on the other results.
+func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result, error) {
+	return checks.Remember(r, checks.EndOfMessage, dkimKey{}, func() ([]dkim.Result, error) {
+		v := verificationOf(env, r)
+		if v == nil {
+			return nil, nil
+		}
+		resolver := env.DNS
+		if v.WantsBody() && !v.hasBody {
+			resolver = withoutBody{}
+		}
+		results := v.Results(ctx, resolver, r.Time)
+		var failed error
+		for i := range results {
+			if res := &results[i]; res.Err != nil {
+				res.Err = fmt.Errorf("DKIM signature of %s: %w", res.Domain, res.Err)
+				failed = cmp.Or(failed, res.Err)
+			}
+		}
+		return results, failed
+	})
+}
+
+// errNoBody is the error of every signature that depends on the body if the driver does not have it.
+var errNoBody = errors.New("the body of the message is not known")
+
+// withoutBody is a resolver that makes the result of such signatures temperror.
+type withoutBody struct{}
+
+func (withoutBody) Lookup(context.Context, checks.Question) (checks.Answer, error) {
+	return checks.Answer{}, errNoBody
+}
+
+// LineEnds returns a note on the line ends of the body, see dkim.Verifier, or "".
+func LineEnds(env checks.Env, r *checks.Request) string {
+	if v := verificationOf(env, r); v != nil {
+		return v.LineEnds()
+	}
+	return ""
+}
+
+type alignmentKey struct{}
+
+// SignedBy reports whether a signature passes whose domain aligns with one of some domains (lower-case A-labels): they have
+// the same organisational domain. It is for the stage EndOfMessage. With an error it is false and might be true.
+func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domains ...string) (bool, error) {
+	results, _ := DKIM(ctx, env, r)
+	if len(results) == 0 {
+		return false, nil
+	}
+	tree, _ := checks.Remember(r, checks.EndOfMessage, alignmentKey{}, func() (*dmarc.Tree, error) { return dmarc.NewTree(env.DNS), nil })
+	var missed error
+	for _, res := range results {
+		if res.Status != dkim.Pass && res.Status != dkim.TempError {
+			continue
+		}
+		for _, domain := range domains {
+			aligned, err := tree.Aligned(ctx, domain, res.Domain)
+			switch {
+			case aligned && res.Status == dkim.Pass:
+				return true, nil
+			case missed != nil:
+			case err != nil:
+				missed = err
+			case aligned:
+				missed = res.Err
+			}
+		}
+	}
+	return false, missed
+}

@@ -133,6 +133,7 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 	for _, ln := range lns {
 		go func() { failed <- d.server.Serve(ln) }()
 	}
+	go d.reloadWhenAsked(ctx, hup)
 	notify(sd.SdNotifyReady)
 	watchdog := watchdogTicker()
 	defer watchdog.Stop()
@@ -143,8 +144,6 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 		case err := <-failed:
 			_ = d.drain()
 			return err
-		case <-hup:
-			d.reload()
 		case <-watchdog.C:
 			notify(sd.SdNotifyWatchdog)
 		}

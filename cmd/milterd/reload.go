@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"reflect"
 	"time"
 
@@ -32,6 +33,19 @@ func (f *failedReload) String() string {
 
 // maxReloadErrors is the number of errors of a failed reload that are kept. A file of another format has one in each line.
 const maxReloadErrors = 20
+
+// reloadWhenAsked reloads after each signal until ctx is done. It is a goroutine of its own, as a file may never be read to its
+// end, and the daemon must stop nevertheless.
+func (d *daemon) reloadWhenAsked(ctx context.Context, hup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			d.reload()
+		}
+	}
+}
 
 // reload puts a new configuration in force for new connections. If it has an error, the old one stays, and the daemon says so
 // until a reload succeeds.

@@ -63,15 +63,18 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything else: by default SIGHUP ends a program
 	defer signal.Stop(hup)
-	cfg, err := loadConfig(file, true, stderr)
-	if err != nil {
+	signal.Ignore(syscall.SIGPIPE) // the reader of standard error may end before the daemon
+	logTo := stderr                // in the background, so it may wait for its reader
+	stderr = newBoundedWriter(stderr, stderrTimeout)
+	cfg, err := firstConfig(ctx, file, stderr)
+	if cfg == nil {
 		return err
 	}
 	wanted, err := listenersOf(cfg, listen)
 	if err != nil {
 		return err
 	}
-	output := openLog(cfg.Log, stderr)
+	output := openLog(cfg.Log, logTo, stderr)
 	defer func() {
 		if lost := output.Close(logTimeout); lost > 0 {
 			fmt.Fprintf(stderr, "milterd: the last %d lines of the log are lost\n", lost)
@@ -113,6 +116,25 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	return d.run(ctx, lns, hup)
+}
+
+// firstConfig loads the configuration. It returns nil without an error if ctx ends first: the file may be a pipe, or on a file
+// server that does not answer.
+func firstConfig(ctx context.Context, file string, stderr io.Writer) (cfg *config.Config, err error) {
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		cfg, err = loadConfig(file, true, stderr)
+	}()
+	select {
+	case <-loaded:
+		if err != nil {
+			return nil, err
+		}
+		return cfg, nil
+	case <-ctx.Done():
+		return nil, nil
+	}
 }
 
 // listenersOf returns the listeners of the flag --listen, or else those of the configuration.
@@ -159,17 +181,17 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	return closeAll, nil
 }
 
-// openLog opens the log: syslog, or standard error if there is none.
-func openLog(c config.Log, stderr io.Writer) *log.Output {
+// openLog opens the log: syslog, or fallback if there is none. It reports to stderr which of them.
+func openLog(c config.Log, fallback, stderr io.Writer) *log.Output {
 	if c.Syslog {
-		q, err := log.ToSyslog(c.Facility, c.JSON, stderr)
+		q, err := log.ToSyslog(c.Facility, c.JSON, fallback)
 		if err == nil {
 			fmt.Fprintln(stderr, "milterd: logging to syslog")
 			return q
 		}
 		fmt.Fprintf(stderr, "milterd: no syslog (%v), logging to standard error\n", err)
 	}
-	return log.ToWriter(stderr, c.JSON, true)
+	return log.ToWriter(fallback, c.JSON, true)
 }
 
 // debugWriter writes what libraries log to the debug level of the log.

@@ -107,7 +107,8 @@ func (o *Output) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// Dropped returns the number of lines that were lost since the start because there was no room for them.
+// Dropped returns the number of lines that were lost since the start, because there was no room for them or they could not be
+// written, such as to a full disk.
 func (o *Output) Dropped() uint64 { return o.lines.Dropped() }
 
 // Close writes the lines that wait, for at most the timeout. It returns how many were not written by then. Lines that
@@ -117,7 +118,9 @@ func (o *Output) Close(timeout time.Duration) (lost int) { return o.lines.Close(
 // writeAll writes lines, and then one that reports how many were dropped.
 func (o *Output) writeAll(lines []line) {
 	for _, l := range lines {
-		o.writeOne(l)
+		if err := o.writeOne(l); err != nil {
+			o.lines.Drop(1, err)
+		}
 	}
 	dropped := o.lines.Dropped()
 	if dropped == o.reported {
@@ -127,14 +130,19 @@ func (o *Output) writeAll(lines []line) {
 		Time: time.Now(), Level: logrus.ErrorLevel, Message: "log lines dropped",
 		Data: logrus.Fields{"lines": dropped - o.reported},
 	}
-	if text, err := o.formatter.Format(e); err == nil {
-		o.writeOne(line{e.Level, text})
+	text, err := o.formatter.Format(e)
+	if err == nil {
+		err = o.writeOne(line{e.Level, text})
 	}
-	o.reported = dropped
+	if err == nil { // else it is reported with the next lines
+		o.reported = dropped
+	}
 }
 
-func (o *Output) writeOne(l line) {
-	if o.write(l.level, l.text) != nil && o.fallback != nil {
-		_, _ = o.fallback.Write(l.text)
+func (o *Output) writeOne(l line) error {
+	err := o.write(l.level, l.text)
+	if err != nil && o.fallback != nil {
+		_, err = o.fallback.Write(l.text)
 	}
+	return err
 }

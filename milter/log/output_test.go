@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,5 +81,42 @@ func BenchmarkDecided(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		j.Decided(checks.NewRequest(s, checks.RcptTo), d)
+	}
+}
+
+// full is a writer on a disk that is full while it is set.
+type full struct {
+	bytes.Buffer
+	full atomic.Bool
+}
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.full.Load() {
+		return 0, syscall.ENOSPC
+	}
+	return f.Buffer.Write(p)
+}
+
+// TestFullDisk tests that lines that cannot be written are counted, and reported as soon as something can be written.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	w := &full{}
+	o := ToWriter(w, false, false)
+	logger := o.Logger(logrus.InfoLevel)
+	w.full.Store(true)
+	for range 3 {
+		logger.Info("lost")
+	}
+	if err := o.lines.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := o.Dropped(); n != 3 {
+		t.Errorf("%d lines dropped, want 3", n)
+	}
+	w.full.Store(false)
+	logger.Info("written")
+	o.Close(5 * time.Second)
+	if got := w.String(); !strings.Contains(got, "msg=written") || !strings.Contains(got, "msg=\"log lines dropped\" lines=3") {
+		t.Errorf("got %q", got)
 	}
 }

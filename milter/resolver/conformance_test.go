@@ -115,6 +115,7 @@ func TestConformance(t *testing.T) {
 		"forged answers":             serve(t, dnstest.Forged),
 		"one CNAME record at a time": serve(t, dnstest.OneLink),
 		"no EDNS":                    serve(t, dnstest.NoEDNS),
+		"an old version of EDNS":     serve(t, dnstest.BadVersion),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -44,15 +45,20 @@ func newUpstreams(addrs []netip.AddrPort, timeout time.Duration, attempts int,
 // exchange asks one server after the other until one answers, positively or negatively. Each is asked once. After a
 // time-out, which may be a lost packet, a server is asked again, until the attempts are used up or ctx is done. The
 // error is an *Error.
+//
+// After a time-out the same server is asked without EDNS: some firewalls drop such queries.
 func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
 	queue := u.order()
 	var last error
+	var silent []*server // after a query with EDNS
 	for timeouts := 0; timeouts < u.attempts && len(queue) > 0; {
 		s := queue[0]
 		queue = queue[1:]
-		m, err := u.attempt(ctx, s, q)
+		edns := s.takesEDNS() && !slices.Contains(silent, s)
+		m, err := u.attempt(ctx, s, q, edns)
 		if err == nil {
 			s.demotedUntil.Store(0)
+			s.noteEDNS(edns, slices.Contains(silent, s))
 			return m, nil
 		}
 		last = &Error{Question: q, Server: s.name, Err: err}
@@ -67,6 +73,9 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		if errors.Is(err, ErrTimeout) {
 			timeouts++
 			queue = append(queue, s)
+			if edns {
+				silent = append(silent, s)
+			}
 		}
 	}
 	return nil, last
@@ -87,10 +96,10 @@ func (u *upstreams) order() []*server {
 	return append(servers, demoted...)
 }
 
-// attempt asks one server with EDNS, and without if the server does not support it (RFC 6891 sections 6.2.2 and 7).
-func (u *upstreams) attempt(ctx context.Context, s *server, q checks.Question) (*dns.Msg, error) {
-	m, err := u.ask(ctx, s, q, true)
-	if errors.Is(err, ErrFormErr) || errors.Is(err, ErrNotImp) {
+// attempt asks one server, and without EDNS if it rejects that (RFC 6891 sections 6.1.3, 6.2.2 and 7).
+func (u *upstreams) attempt(ctx context.Context, s *server, q checks.Question, edns bool) (*dns.Msg, error) {
+	m, err := u.ask(ctx, s, q, edns)
+	if edns && (errors.Is(err, ErrFormErr) || errors.Is(err, ErrNotImp) || errors.Is(err, errBadVersion)) {
 		return u.ask(ctx, s, q, false)
 	}
 	return m, err

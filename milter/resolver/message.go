@@ -113,6 +113,9 @@ func lower(c byte) byte {
 // errTruncated is the error of parse for a packet with the TC bit, whose records must not be used (RFC 2181 section 9).
 var errTruncated = errors.New("truncated")
 
+// errBadVersion is the error of parse for a server that does not know the version of EDNS (RFC 6891 section 6.1.3).
+var errBadVersion = fmt.Errorf("%w %d", ErrRcode, dns.RcodeBadVers)
+
 // parse parses a packet that matches. It returns a positive or negative answer. A panic of the library, caused by a
 // hostile packet, is returned as ErrMalformed.
 func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
@@ -138,6 +141,8 @@ func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 		return nil, ErrNotImp
 	case dns.RcodeRefused:
 		return nil, ErrRefused
+	case dns.RcodeBadVers:
+		return nil, errBadVersion
 	default:
 		return nil, fmt.Errorf("%w %d", ErrRcode, m.Rcode)
 	}

@@ -195,6 +195,37 @@ func TestServerStopsDuringQueries(t *testing.T) {
 	}
 }
 
+// TestDroppedEDNS tests a server that never receives a query with EDNS. After some questions it is asked without at once, and
+// later with EDNS again.
+func TestDroppedEDNS(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	s := dnstest.Start(t, dnsText)
+	s.Behave(dnstest.DropEDNS)
+	r := start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: 100 * time.Millisecond, Now: clock.Now})
+	timeouts := func(name string) uint64 {
+		t.Helper()
+		before := r.Stats().Timeouts
+		if _, err := r.Lookup(t.Context(), checks.Ask(name, dns.TypeA)); err != nil {
+			t.Error(err)
+		}
+		return r.Stats().Timeouts - before
+	}
+	for i, want := range []uint64{1, 1, 1, 0, 0} {
+		if got := timeouts(strconv.Itoa(i) + ".example.org"); got != want {
+			t.Errorf("question %d: %d time-outs, want %d", i, got, want)
+		}
+	}
+	clock.Advance(time.Hour)
+	if got := timeouts("later.example.org"); got != 1 {
+		t.Errorf("an hour later: %d time-outs", got)
+	}
+	s.Behave()
+	if got := timeouts("mended.example.org"); got != 0 {
+		t.Errorf("without the firewall: %d time-outs", got)
+	}
+}
+
 func TestRefusingServerIsAskedLast(t *testing.T) {
 	t.Parallel()
 	clock := newClock()

@@ -46,10 +46,33 @@ type server struct {
 	elapsed      func() time.Duration
 	stats        *counters
 	demotedUntil atomic.Int64 // nanoseconds of elapsed; 0: not demoted
+	ednsLost     atomic.Int32 // queries that were answered only without EDNS, one after the other
+	plainUntil   atomic.Int64 // nanoseconds of elapsed until which queries have no EDNS
 
 	mu      sync.Mutex
 	sockets [socketsPerServer]*socket // that accept queries; nil: not open
 	readers sync.WaitGroup            // goroutines of all sockets, retired ones included
+}
+
+const (
+	// A server that answered maxEDNSLost queries only without EDNS is asked without for plainFor. With a limit of 1, one lost
+	// packet would make all longer answers come over TCP; with twice as many, more mail waits for a time-out.
+	maxEDNSLost = 3
+	plainFor    = 10 * time.Minute
+)
+
+// takesEDNS reports whether queries to the server have EDNS.
+func (s *server) takesEDNS() bool { return int64(s.elapsed()) >= s.plainUntil.Load() }
+
+// noteEDNS counts an answer to a query with or without EDNS. lost is set if a query with EDNS timed out before.
+func (s *server) noteEDNS(edns, lost bool) {
+	switch {
+	case edns:
+		s.ednsLost.Store(0)
+	case lost && s.ednsLost.Add(1) >= maxEDNSLost:
+		s.ednsLost.Store(0)
+		s.plainUntil.Store(int64(s.elapsed() + plainFor))
+	}
 }
 
 // call is a query that waits for its answer.

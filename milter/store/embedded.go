@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -85,7 +86,7 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 	}
 	// The lock is on the state folder, because a damaged database is replaced. The system releases it with the process.
 	if e.lock, err = pebble.LockDirectory(cfg.Path, vfs.Default); err != nil {
-		return nil, fmt.Errorf("%s: %w (%w)", cfg.Path, ErrInUse, err)
+		return nil, lockError(cfg.Path, err)
 	}
 	e.cache = pebble.NewCache(cacheBytes)
 	if err := e.start(); err != nil {
@@ -93,6 +94,14 @@ func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 		return nil, errors.Join(err, e.lock.Close())
 	}
 	return e, nil
+}
+
+// lockError returns the error of a state folder that cannot be locked: its lock file cannot be made, or is locked.
+func lockError(dir string, err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s cannot be written: %w", dir, err)
+	}
+	return fmt.Errorf("%s: %w (%w)", dir, ErrInUse, err)
 }
 
 // start opens the database and starts the writer. Opening waits while the disk is full. If that takes too long, start

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,4 +202,17 @@ func TestFolderInUse(t *testing.T) {
 	}
 	s.Close()
 	open(t, Config{Path: dir})
+}
+
+// TestFolderReadOnly tests that a folder in which no file can be made is not said to be in use.
+func TestFolderReadOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "LOCK"), 0o700); err != nil { // root may write to read-only folders
+		t.Fatal(err)
+	}
+	_, err := Open(Config{Path: dir})
+	if err == nil || errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir+" cannot be written") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // zone is the DNS of all cases.
-const zone = daemontest.World + policyZone
+var zone = daemontest.World + policyZone + keyZone
 
 // behaviour is a test with a mail server and a running daemon.
 type behaviour struct {
@@ -34,6 +34,7 @@ func Run(t *testing.T, start func(*miltertest.Site) *miltertest.MTA) {
 	t.Run("sessions", func(t *testing.T) { run(t, strict, testSessions) })
 	t.Run("policies", func(t *testing.T) { run(t, policyConfig(t, site), testPolicies) })
 	t.Run("trace fields", func(t *testing.T) { run(t, traceConfig(site), testTraceFields) })
+	t.Run("bodies", func(t *testing.T) { run(t, traceConfig(site), testBodies) })
 	for _, c := range restarts {
 		t.Run(c.name, func(t *testing.T) { run(t, strict, c.test) })
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/checktest"
+	"milterd/checks/facts"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/received"
 )
@@ -34,10 +36,11 @@ func configOf(t testing.TB, name, text string) Config {
 		Name: name, Text: []byte(text),
 		Site: received.Site{Hostname: cfg.Hostname, Domains: cfg.LocalDomains, Trusted: cfg.Policy.Trusted.Networks},
 		Build: func(env checks.Env) ([]checks.Instance, checks.Options, error) {
-			env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}
+			env.Site, env.Signatures = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}, 5
 			instances, err := cfg.Build(env)
 			opts := cfg.Policy
 			opts.Store = env.Store
+			opts.Body = func(r *checks.Request) io.Writer { return facts.Body(env, r) }
 			return instances, opts, err
 		},
 	}

@@ -42,7 +42,8 @@ var (
 	nullMX = &checks.Reason{
 		ID:    "sender-null-mx",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.7.27", Text: "sender domain {domain} accepts no mail: it has a null MX record"},
-		When:  "the domain says that it sends and receives no mail (null MX, RFC 7505)",
+		When: "the domain says that it sends and receives no mail (null MX, RFC 7505): its only MX is the root, of whatever " +
+			"preference, as Postfix takes it",
 		Why: "The domain of the sender address has a null MX record: it accepts no mail (RFC 7505 section 4.2), so no answer can be " +
 			"sent to it. Such domains send no mail either, and mail in their name is usually forged.",
 		Remedy: "Send from a domain that accepts mail. If the domain does send mail, replace its null MX (\"MX 0 .\") by the name " +

@@ -34,7 +34,7 @@ var (
 		ID:    "spf-too-wide",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "the SPF record of {domain} lets any host send its mail: {match}"},
 		When: "the client passes SPF, but so would addresses of all three documentation networks (RFC 5737), which belong to " +
-			"nobody; for IPv6, of those of RFC 3849 and RFC 9637",
+			"nobody; for IPv6, of those of RFC 3849 and RFC 9637; terms with a macro of the local part do not count",
 		Why: "The SPF record of the sender's domain allows addresses that belong to nobody, so in effect it allows any host. Such " +
 			"a record does not show who sent the mail, and many spammers use domains that have one.",
 		Remedy: "List only your own servers in the SPF record of the domain. Remove +all, ip4: and ip6: terms for large parts of " +

@@ -91,6 +91,9 @@ func (e *evaluator) checkHost(domain string) (decision, *resultError) {
 
 // redirect evaluates the redirect= of a record, section 6.1. The exp= of that record does not apply.
 func (e *evaluator) redirect(r record, domain string) (decision, *resultError) {
+	if e.skipsTarget(r.redirect) {
+		return decision{result: Neutral, by: domain}, nil
+	}
 	if err := e.countLookup("redirect=" + r.redirect); err != nil {
 		return decision{by: domain}, err
 	}
@@ -200,8 +203,9 @@ var (
 // tooWide reports whether a policy lets addresses of all documentation networks pass: of IPv4, or for an IPv6 client, of
 // IPv6. Such a pass says nothing about the client.
 //
-// Mechanisms that match single hosts (a and mx without a prefix length, ptr) are taken not to match, without a question.
-// So only include:, exists: and redirect= terms cost more questions than the evaluation itself.
+// Mechanisms that match single hosts (a and mx without a prefix length, ptr) are taken not to match, without a question. So
+// are terms with a macro of the local part, such as exists:%{l}._spf.example.net: they allow single senders, from wherever they
+// send. So only other include:, exists: and redirect= terms cost more questions than the evaluation itself.
 func (e *evaluator) tooWide() (bool, error) {
 	if e.subject.Client.Is6() {
 		if wide, err := e.allPass(documentation6); wide || err != nil {

@@ -92,6 +92,21 @@ func parseMacro(body string) (macro, error) {
 	return m, nil
 }
 
+// namesLocalPart reports whether a well-formed macro-string has a macro of the local part: %{l} or %{s}, section 7.2.
+func namesLocalPart(s string) bool {
+	for s != "" {
+		m, rest, err := nextMacro(s)
+		if err != nil {
+			return false
+		}
+		if m.letter == 'l' || m.letter == 's' {
+			return true
+		}
+		s = rest
+	}
+	return false
+}
+
 // checkMacros returns an error if a macro-string is malformed or has a macro whose letter is not in letters. tail is the
 // number of bytes after the last macro.
 func checkMacros(s, letters string) (tail int, err error) {

@@ -18,6 +18,9 @@ func (e *evaluator) matches(d directive, domain string) (bool, *resultError) {
 	case mechIP:
 		return d.network.Contains(e.subject.Client), nil
 	}
+	if e.skipsTarget(d.spec) {
+		return false, nil
+	}
 	if err := e.countLookup(d.text); err != nil {
 		return false, err
 	}
@@ -91,6 +94,12 @@ func (e *evaluator) matchesMX(d directive, target string) (bool, *resultError) {
 // isSingleHost reports whether a probe skips an a or mx directive, see tooWide.
 func (e *evaluator) isSingleHost(d directive) bool {
 	return e.probe && d.bits(e.subject.Client) == e.subject.Client.BitLen()
+}
+
+// skipsTarget reports whether a probe skips a term with a domain-spec, see tooWide. The local part of a HELO name is always
+// the same.
+func (e *evaluator) skipsTarget(spec string) bool {
+	return e.probe && e.subject.Identity == MailFrom && namesLocalPart(spec)
 }
 
 func (e *evaluator) matchesPTR(target string) bool {

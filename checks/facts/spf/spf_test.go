@@ -229,6 +229,11 @@ func TestTooWide(t *testing.T) {
 		{"an included half", mail, "example.net TXT \"v=spf1 ip4:192.0.2.9 include:example.com -all\"\nexample.com TXT \"v=spf1 ip4:0.0.0.0/1 ip4:128.0.0.0/1\"", true, 2},
 		{"a with /0", mail, "example.net TXT \"v=spf1 a/0 -all\"\nexample.net A 198.51.100.1", true, 2},
 		{"exists: of a fixed name", mail, "example.net TXT \"v=spf1 exists:example.com -all\"\nexample.com A 127.0.0.2", true, 2},
+		{"exists: of the local part", mail, "example.net TXT \"v=spf1 exists:%{l}._spf.%{d} -all\"\nuser._spf.example.net A 127.0.0.2", false, 2},
+		{"include: of the local part", mail, "example.net TXT \"v=spf1 include:%{L}._spf.example.net -all\"\nuser._spf.example.net TXT \"v=spf1 +all\"", false, 2},
+		{"redirect= to the sender", mail, "example.net TXT \"v=spf1 redirect=%{s1-}.example.com\"\n*.example.com TXT \"v=spf1 +all\"", false, 2},
+		{"exists: of the local part and all", mail, "example.net TXT \"v=spf1 exists:%{l}._spf.%{d} +all\"\nuser._spf.example.net A 127.0.0.2", true, 2},
+		{"exists: of the local part of a HELO name", helo("example.net"), "example.net TXT \"v=spf1 exists:%{l}._spf.%{d} -all\"\npostmaster._spf.example.net A 127.0.0.2", true, 2},
 		{"single hosts are not asked for", mail, "example.net TXT \"v=spf1 ip4:192.0.2.9 a mx ptr -all\"", false, 1},
 		{"a softfail is not too wide", mail, `example.net TXT "v=spf1 ~all"`, false, 1},
 		{"every IPv6 address", six, `example.net TXT "v=spf1 ip6:::/0 -all"`, true, 1},
@@ -296,6 +301,27 @@ b.example.net TXT "v=spf1 ip4:192.0.2.0/24 ~all"
 				if ev, err := spf.CheckHost(b.Context(), zone, mail); ev.Result != spf.Pass || err != nil {
 					b.Fatalf("%+v, %v", ev, err)
 				}
+			}
+		})
+	}
+}
+
+// TestAliases tests that the records of a name are those of the name that its CNAME record leads to, at each place of a record.
+func TestAliases(t *testing.T) {
+	t.Parallel()
+	const policy = "\nspf.example.com TXT \"v=spf1 ip4:192.0.2.9 -all\""
+	for _, c := range []struct{ name, zone string }{
+		{"the domain", "example.net CNAME spf.example.com" + policy},
+		{"an include: of _spf", "example.net TXT \"v=spf1 include:_spf.example.net -all\"\n_spf.example.net CNAME spf.example.com" + policy},
+		{"a redirect= to _spf", "example.net TXT \"v=spf1 redirect=_spf.example.net\"\n_spf.example.net CNAME a.example.com\na.example.com CNAME spf.example.com" + policy},
+		{"a host", "example.net TXT \"v=spf1 a:out.example.net -all\"\nout.example.net CNAME host.example.com\nhost.example.com A 192.0.2.9"},
+		{"a mail host", "example.net TXT \"v=spf1 mx -all\"\nexample.net MX 10 mx.example.net\nmx.example.net CNAME host.example.com\nhost.example.com A 192.0.2.9"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ev, err := spf.CheckHost(t.Context(), checktest.NewZone(t, c.zone), mail)
+			if ev.Result != spf.Pass || err != nil {
+				t.Errorf("%+v, %v", ev, err)
 			}
 		})
 	}

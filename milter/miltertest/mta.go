@@ -19,7 +19,34 @@ type MTA struct {
 	Milter  string // where the MTA connects to its milter, as milterd's configuration spells it; empty for Exim
 	XClient bool   // whether every client may use XCLIENT
 
-	mailboxes func(user string) ([]string, error)
+	mailboxes  func(user string) ([]string, error)
+	quarantine []string   // the command that lists quarantined messages
+	release    [][]string // the commands that have all of them delivered
+	site       *Site
+}
+
+// Quarantine returns the MTA's list of quarantined messages, as an operator sees it.
+func (m *MTA) Quarantine(t testing.TB) string {
+	t.Helper()
+	return m.run(t, m.quarantine)
+}
+
+// Release has the quarantined messages delivered, as an operator does.
+func (m *MTA) Release(t testing.TB) {
+	t.Helper()
+	for _, command := range m.release {
+		m.run(t, command)
+	}
+}
+
+// run runs a command of the MTA and returns its output.
+func (m *MTA) run(t testing.TB, command []string) string {
+	t.Helper()
+	out, err := m.site.Command(command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+	}
+	return string(out)
 }
 
 // awaitSMTP waits until the server accepts connections.

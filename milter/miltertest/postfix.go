@@ -43,13 +43,18 @@ func (s *Site) Postfix(t testing.TB, parameters ...string) *MTA {
 		Name: "postfix", Addr: with.Addr, Open: with.Open, XClient: true,
 		Milter:    "unix:" + with.Milter,
 		mailboxes: func(user string) ([]string, error) { return readMaildir(s.path("postfix/mail", user)) },
+		site:      s,
 	}
+	postqueue, err := lookPath("postqueue")
+	must(t, err)
+	postsuper, err := lookPath("postsuper")
+	must(t, err)
+	m.quarantine = []string{postqueue, "-c", s.path("postfix/etc"), "-p"}
+	m.release = [][]string{{postsuper, "-c", s.path("postfix/etc"), "-H", "ALL"}, {postqueue, "-c", s.path("postfix/etc"), "-f"}}
 	s.awaitSMTP(t, m, p)
 	if s.Outbound {
 		// Flush the queue each second. The queue manager would retry by itself, but it puts a message off for 60 s, whatever
 		// main.cf says, if the last attempt has not ended when the message is due.
-		postqueue, err := lookPath("postqueue")
-		must(t, err)
 		StartProcess(t, s.Command("/bin/sh", "-c", `while sleep 1; do "$0" -c "$1" -f; done`, postqueue, s.path("postfix/etc")))
 	}
 	return m

@@ -64,6 +64,10 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		Addr6:     net.JoinHostPort("::1", with.Port6),
 		Milter:    with.Milter,
 		mailboxes: func(user string) ([]string, error) { return readMbox(s.path("sendmail/mail", user)) },
+		site:      s,
+
+		quarantine: []string{sendmailBinary(), "-C", config, "-bp", "-qQ"},
+		release:    [][]string{{sendmailBinary(), "-C", config, "-qQ", "-Q"}, {sendmailBinary(), "-C", config, "-qf"}},
 	}
 	s.awaitSMTP(t, m, p)
 	taken := s.Log.Since(mark, func(l LogLine) bool { return strings.Contains(l.Text, "cannot bind") })

@@ -35,6 +35,7 @@ func Run(t *testing.T, start func(*miltertest.Site) *miltertest.MTA) {
 	t.Run("policies", func(t *testing.T) { run(t, policyConfig(t, site), testPolicies) })
 	t.Run("trace fields", func(t *testing.T) { run(t, traceConfig(site), testTraceFields) })
 	t.Run("bodies", func(t *testing.T) { run(t, traceConfig(site), testBodies) })
+	t.Run("marks", func(t *testing.T) { run(t, marksConfig(site), testMarks) })
 	for _, c := range restarts {
 		t.Run(c.name, func(t *testing.T) { run(t, strict, c.test) })
 	}

@@ -198,7 +198,7 @@ func reversed(s string) string {
 
 // otherWords are names of other programs and protocols, and parts of names that have no list in the code.
 const otherWords = `
-off watch tag greylist quarantine tempfail reject safe strict accept watched waived X-Milterd
+off watch tag greylist quarantine tempfail reject safe strict accept watched waived tagged quarantined X-Milterd ! hfID dfID
 msg=accept msg=greylist milter-reject
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject
@@ -214,6 +214,7 @@ checks/NAME internal doc e2e yaml example checks.nameserver TestGenerated|TestDo
 
 // otherTexts are texts with spaces, likewise.
 var otherTexts = []string{
-	"v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
+	"X-Milterd: date-missing; the message has no Date field", "postqueue -p", "postcat -q ID", "postsuper -H ID", "postqueue -i ID", "postsuper -d ID",
+	"mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q", "v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
 	"greylist: keep the triplet for the retry window",
 }

@@ -20,8 +20,8 @@ type MTA struct {
 	XClient bool   // whether every client may use XCLIENT
 
 	mailboxes  func(user string) ([]string, error)
-	quarantine []string   // the command that lists quarantined messages
-	release    [][]string // the commands that have all of them delivered
+	quarantine []string                   // the command that lists quarantined messages
+	release    func(id string) [][]string // the commands that have a quarantined message delivered
 	site       *Site
 }
 
@@ -31,10 +31,10 @@ func (m *MTA) Quarantine(t testing.TB) string {
 	return m.run(t, m.quarantine)
 }
 
-// Release has the quarantined messages delivered, as an operator does.
-func (m *MTA) Release(t testing.TB) {
+// Release has the quarantined message with a queue ID delivered, as an operator does.
+func (m *MTA) Release(t testing.TB, id string) {
 	t.Helper()
-	for _, command := range m.release {
+	for _, command := range m.release(id) {
 		m.run(t, command)
 	}
 }

@@ -50,7 +50,9 @@ func (s *Site) Postfix(t testing.TB, parameters ...string) *MTA {
 	postsuper, err := lookPath("postsuper")
 	must(t, err)
 	m.quarantine = []string{postqueue, "-c", s.path("postfix/etc"), "-p"}
-	m.release = [][]string{{postsuper, "-c", s.path("postfix/etc"), "-H", "ALL"}, {postqueue, "-c", s.path("postfix/etc"), "-f"}}
+	m.release = func(id string) [][]string {
+		return [][]string{{postsuper, "-c", s.path("postfix/etc"), "-H", id}, {postqueue, "-c", s.path("postfix/etc"), "-i", id}}
+	}
 	s.awaitSMTP(t, m, p)
 	if s.Outbound {
 		// Flush the queue each second. The queue manager would retry by itself, but it puts a message off for 60 s, whatever

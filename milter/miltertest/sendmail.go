@@ -67,7 +67,10 @@ func (s *Site) trySendmail(t testing.TB) *MTA {
 		site:      s,
 
 		quarantine: []string{sendmailBinary(), "-C", config, "-bp", "-qQ"},
-		release:    [][]string{{sendmailBinary(), "-C", config, "-qQ", "-Q"}, {sendmailBinary(), "-C", config, "-qf"}},
+		release: func(id string) [][]string {
+			// f: in the foreground, as no process of the namespace outlives the command.
+			return [][]string{{sendmailBinary(), "-C", config, "-qQ", "-qI" + id, "-Q"}, {sendmailBinary(), "-C", config, "-qf"}}
+		},
 	}
 	s.awaitSMTP(t, m, p)
 	taken := s.Log.Since(mark, func(l LogLine) bool { return strings.Contains(l.Text, "cannot bind") })

@@ -139,7 +139,7 @@ func testQuarantine(t *testing.T, m *daemontest.MailServer) {
 			t.Fatalf("delivered:\n%s", delivered)
 		}
 	}
-	m.Release(t)
+	m.Release(t, e["queue_id"])
 	got := m.Delivered(t, "alice", subject)
 	want := []string{"msgid-missing; the message has no Message-ID field", noDate}
 	if marks, onTop := fieldsOf(got, checks.MarkField); !slices.Equal(marks, want) || !onTop {
@@ -155,6 +155,7 @@ func testQuarantine(t *testing.T, m *daemontest.MailServer) {
 
 // testQuarantineOfSome tests that an exempt recipient gets a message that is quarantined for others.
 func testQuarantineOfSome(t *testing.T, m *daemontest.MailServer) {
+	mark := m.Daemon.Mark()
 	c := m.Connect(t, "127.0.0.13", daemontest.GoodHelo)
 	c.Must("2", "MAIL FROM:<a@none.test>")
 	c.Must("2", "RCPT TO:<alice@mx.test>")
@@ -171,6 +172,7 @@ func testQuarantineOfSome(t *testing.T, m *daemontest.MailServer) {
 	if list := m.Quarantine(t); !strings.Contains(list, "a@none.test") {
 		t.Errorf("the message to alice is not in the quarantine:\n%s", list)
 	}
-	m.Release(t)
+	e := m.Daemon.AwaitEntry(t, mark, daemontest.Entry{"msg": "accept", "quarantined": "rdns-missing"})
+	m.Release(t, e["queue_id"])
 	m.Delivered(t, "alice", subject)
 }

@@ -30,6 +30,8 @@ func IsPoolName(r *checks.Request, name string) bool {
 // built-in ones and those of more, which are lower case without digits at the ends. With a word of static lines or servers,
 // such as "static", "vps" or "smtp", the name does not look dynamically assigned.
 //
+// A name with the address in an access zone of a large provider looks dynamically assigned without a pool word.
+//
 // A word alone is not enough, as companies have such names: "dialpad", "pool-supplies". A part of the address alone is not
 // enough either, as mail services number their hosts by address. The organisational domain is not examined, as its owner may
 // be called broadband.example.
@@ -48,6 +50,9 @@ func DynamicWord(a netip.Addr, name string, more map[string]bool) string {
 		case found == "" && (poolWords[word] || more[word]):
 			found = word
 		}
+	}
+	if found == "" {
+		found = accessZone(name)
 	}
 	if found == "" || !spelled(a, below) && !partSpelled(a, below) {
 		return ""
@@ -70,6 +75,32 @@ var poolWords = wordSet(`
 	mobile gprs umts gsm lte wimax wireless wifi cgn cgnat
 	res residential retail home priv access abo
 	cust customer customers client clients cliente clientes clienti dclient user users subscriber subscribers`)
+
+// accessZones are the zones in which large providers name access lines by their addresses, without a pool word. Names of fixed
+// lines and servers there have a static word, or do not have their addresses.
+var accessZones = wordSet(`
+	qwest.net frontiernet.net bchsia.telus.net
+	as13285.net threembb.co.uk dab.02.net
+	versanet.de supernova.orange.pl net.upcbroadband.cz spectrumnet.bg
+	rev.sfr.net rev.numericable.fr
+	virtua.com.br speedy.com.ar
+	bbtec.net eonet.ne.jp rev.home.ne.jp
+	rev.optusnet.com.au jetstream.xtra.co.nz
+	red.bezeqint.net inter.net.il tedata.net`)
+
+// accessZone returns the access zone that a lower-case name is in, or "".
+func accessZone(name string) string {
+	for {
+		_, parent, ok := strings.Cut(name, ".")
+		if !ok {
+			return ""
+		}
+		if accessZones[parent] {
+			return parent
+		}
+		name = parent
+	}
+}
 
 // staticWords are words for fixed lines, rented machines and mail hosts.
 var staticWords = wordSet(`

@@ -33,7 +33,7 @@ var (
 			Text: "{client} looks dynamically assigned: its name {ptr} has the address and the word {word}",
 		},
 		When: "every name of the client has, below the organisational domain, a part of its address and a word of pools (such as dyn, " +
-			"dhcp, dsl, pool), and no word of fixed lines or servers (such as static, vps, mail)",
+			"dhcp, dsl, pool) or the access zone of a large provider, and no word of fixed lines or servers (such as static, vps, mail)",
 		Why: "The reverse DNS name of your server has its address in it and a word for pools of dynamic addresses. Networks " +
 			"give such names to addresses that they assign to customers for a while. Most mail from such addresses is sent " +
 			"by hijacked machines; mail servers have names of their own.",

@@ -12,7 +12,7 @@ import (
 )
 
 // zone is the DNS of all cases.
-var zone = daemontest.World + policyZone + keyZone
+var zone = daemontest.World + policyZone + keyZone + dkimZone
 
 // behaviour is a test with a mail server and a running daemon.
 type behaviour struct {
@@ -36,6 +36,7 @@ func Run(t *testing.T, start func(*miltertest.Site) *miltertest.MTA) {
 	t.Run("trace fields", func(t *testing.T) { run(t, traceConfig(site), testTraceFields) })
 	t.Run("bodies", func(t *testing.T) { run(t, traceConfig(site), testBodies) })
 	t.Run("marks", func(t *testing.T) { run(t, marksConfig(site), testMarks) })
+	t.Run("signed messages", func(t *testing.T) { run(t, strict, testDKIM) })
 	for _, c := range restarts {
 		t.Run(c.name, func(t *testing.T) { run(t, strict, c.test) })
 	}

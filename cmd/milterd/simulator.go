@@ -117,6 +117,11 @@ func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
 			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)
 		}
 	}
+	if r.Stage >= checks.EndOfHeader {
+		for _, o := range d.Marks {
+			fmt.Fprintf(w, "   %s: %s  [%s]\n", checks.MarkField, o.Mark(), o.Action)
+		}
+	}
 }
 
 // printUnchecked prints why a recipient or a message was not checked. Before RCPT there is nothing to decide.

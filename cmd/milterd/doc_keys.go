@@ -58,8 +58,12 @@ func (k *keys) line(line string) {
 	if len(k.path) == 1 && value != "" {
 		w = &k.top
 	}
-	if example != "" && len(entries) == 0 {
-		text += " For example:"
+	if example != "" {
+		if last := len(entries) - 1; last >= 0 {
+			entries[last] += " An example of an entry:"
+		} else {
+			text += " For example:"
+		}
 	}
 	text, _, _ = strings.Cut(text, " Uncomment a line") // the page has no such lines
 	if value == "" {

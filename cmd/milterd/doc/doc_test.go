@@ -103,7 +103,7 @@ Text with ` + "`a-literal's`" + ` and \ and ` + "`.dot`" + `.
 - ` + "`--x N`" + `: text
 - other
 
-` + "```\n.a-b\n```\n"}
+` + "```\n.a-b\n  c\n```\n"}
 	var out bytes.Buffer
 	if err := Man(&out, page, "1.0", time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Fatal(err)
@@ -125,6 +125,7 @@ other
 .IP
 .EX
 \&.a\-b
+\&  c
 .EE
 `
 	if out.String() != want {

@@ -122,9 +122,10 @@ func literal(text string) string {
 	return strings.NewReplacer("-", `\-`, "'", `\(aq`).Replace(escape(text))
 }
 
-// lineStart returns a line that roff does not take for a request.
+// lineStart returns a line that roff does not take for a request, nor for an indented line, before which mandoc -T html
+// leaves an empty one.
 func lineStart(line string) string {
-	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+	if line != "" && strings.Contains(".' ", line[:1]) {
 		return `\&` + line
 	}
 	return line

@@ -5,6 +5,7 @@
 package dkim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -42,6 +43,9 @@ var Info = checks.Define(checks.Info{
 	return &check{env}, nil
 })
 
+// maxResults is the number of results in the trace field and in the notes.
+const maxResults = 5
+
 type check struct{ env checks.Env }
 
 // Prefetch implements checks.Prefetcher.
@@ -56,6 +60,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		return []checks.Verdict{{Reason: none}}, nil
 	}
 	results, err := facts.DKIM(ctx, c.env, r)
+	c.note(ctx, r, results)
 	if slices.ContainsFunc(results, func(res dkim.Result) bool { return res.Status == dkim.Pass }) {
 		return nil, nil
 	}
@@ -63,12 +68,23 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		if res.Status != dkim.Fail {
 			continue
 		}
-		if note := facts.LineEnds(c.env, r); note != "" {
-			checks.Note(ctx, note)
-		}
 		return []checks.Verdict{{Reason: fail, Detail: detail(res), Unsure: err != nil}}, err
 	}
 	return nil, err
+}
+
+// note adds the results to the trace.
+func (c *check) note(ctx context.Context, r *checks.Request, results []dkim.Result) {
+	for _, res := range results[:min(len(results), maxResults)] {
+		text := "signature of " + cmp.Or(res.Domain, "an invalid domain") + ": " + string(res.Status)
+		if res.Why != "" {
+			text += ", " + res.Why
+		}
+		checks.Note(ctx, text)
+	}
+	if note := facts.LineEnds(c.env, r); note != "" {
+		checks.Note(ctx, note)
+	}
 }
 
 // detail returns what the reply and the sender's page show of a result.
@@ -84,9 +100,6 @@ func detail(res dkim.Result) map[string]string {
 	}
 	return d
 }
-
-// maxResults is the number of results in the trace field.
-const maxResults = 5
 
 // Authenticate implements checks.Authenticator, RFC 8601 section 2.7.1 and RFC 6008.
 func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Authentication {

@@ -29,6 +29,7 @@ type Info struct {
 	Stages       []Stage   // when it runs
 	Reasons      []*Reason // all that it may return, in order of precedence
 	NotForwarded bool      // skipped for mail that a forwarder of the recipient passes on, see Forwarders
+	TrustedToo   bool      // runs for trusted clients too, see Request.Trusted; a failure does not defer their mail
 	Vouches      bool      // runs even if all its reasons are off, as it may return a Vouch
 	Body         bool      // it needs the body of signed messages, see Options.Body
 	Public       bool      // its questions are about the sender's own names, so the sender's pages may show them

@@ -33,7 +33,7 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 	}
 	current := len(rcpts) - 1
 	run.rcpt(current).quarantined = slices.ContainsFunc(d.Outcomes, func(o Outcome) bool { return o.Action == Quarantine })
-	if first := firstAccepted(rcpts[:current]); d.Reply == nil && first >= 0 && run.differ(first, current) {
+	if first := firstAccepted(rcpts[:current]); d.Reply == nil && !run.trusted && first >= 0 && run.differ(first, current) {
 		run.refuse(&d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
 	}
 	if d.Reply != nil {
@@ -117,10 +117,10 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 		run.rcpt(n - 1).forwarded = forwarded
 	}
 	mayPass := last == EndOfMessage && run.anyAccepted(func(r *rcptState) bool { return r.mayPass })
-	d := Decision{Partial: forwarded || mayForward || t.partial}
+	d := Decision{Partial: forwarded || mayForward || t.partial || run.trusted}
 	failed, failedAt := "", last // the last check that failed
 	for i, inst := range p.instances {
-		if !t.asks[i] || forwarded && inst.Info.NotForwarded {
+		if !t.asks[i] || forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
 			continue
 		}
 		var outcomes []Outcome
@@ -147,7 +147,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 			return d
 		}
 	}
-	if failed != "" && p.opts.OnError == Tempfail {
+	if failed != "" && p.opts.OnError == Tempfail && !run.trusted {
 		run.refuse(&d, Outcome{Check: failed, Stage: failedAt, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
 	}
 	return d

@@ -30,6 +30,7 @@ type Pipeline struct {
 	needsBody   bool // of any message
 	announced   recentSet
 	maintaining []atomic.Bool // by check, see Maintain
+	trustedToo  bool          // a check runs for trusted clients too
 }
 
 type policyTable struct {
@@ -72,6 +73,7 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 			continue
 		}
 		p.needsBody = p.needsBody || inst.Info.Body && opts.Body != nil
+		p.trustedToo = p.trustedToo || inst.Info.TrustedToo
 		if o, ok := inst.Check.(Observer); ok {
 			p.observers = append(p.observers, o)
 		}
@@ -102,6 +104,16 @@ func (p *Pipeline) addTables() (err error) {
 		for r, a := range t.actions {
 			p.used[r] = p.used[r] || a != Off
 			p.actions[a] = true
+		}
+	}
+	return nil
+}
+
+// Check returns the check with a name, or nil if there is none.
+func (p *Pipeline) Check(name string) Check {
+	for _, inst := range p.instances {
+		if inst.Info.Name == name {
+			return inst.Check
 		}
 	}
 	return nil

@@ -66,7 +66,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
 	run.trusted = p.opts.Trusted.Trusts(run.session)
-	if run.trusted {
+	if run.trusted && (st != RcptTo || !p.trustedToo) {
 		return Decision{Partial: true}
 	}
 	if st <= MailFrom {

@@ -1,8 +1,8 @@
 // Package access looks up clients, HELO names and senders in the operator's own lists. An entry of an allow list exempts a
 // session from all other checks; an entry of a deny list refuses it.
 //
-// access.go has the check, list.go the lookup in one list, entry.go the syntax of a line, and file.go the files on disk,
-// which are read again when they change. The confirmed names of a client and the right to send for a domain come from
+// access.go has the check, list.go the lookup in one list, entry.go the syntax of a line, file.go the files on disk, which are read
+// again when they change, and stored.go the entries in the store, which operator.go changes. The confirmed names of a client and the right to send for a domain come from
 // package facts. Start with Check.
 package access
 
@@ -60,6 +60,16 @@ var Info = checks.Define(checks.Info{
 type check struct {
 	env         checks.Env
 	deny, allow []*file
+	stored      stored
+}
+
+// lists returns the lists of one kind in force: those of the files and that of the store.
+func (c *check) lists(ctx context.Context, allow bool) lists {
+	in := c.stored.lists(ctx, c.env.Store)
+	if allow {
+		return append(current(c.allow), in.allow)
+	}
+	return append(current(c.deny), in.deny)
 }
 
 var (
@@ -82,15 +92,28 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 	return &check{env: env, deny: deny, allow: allow}, nil
 }
 
+// known returns the list of the store as it was read last.
+func (c *check) known(allow bool) *list {
+	in := c.stored.current.Load()
+	switch {
+	case in == nil:
+		return newList()
+	case allow:
+		return in.allow
+	default:
+		return in.deny
+	}
+}
+
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query {
-	allow := current(c.allow)
+	allow := append(current(c.allow), c.known(true))
 	switch r.Stage {
 	case checks.Connect:
 		switch {
 		case allow.haveNames():
 			return facts.PrefetchIprev(r)
-		case current(c.deny).haveNames():
+		case append(current(c.deny), c.known(false)).haveNames():
 			return facts.PrefetchPTR(r)
 		}
 	case checks.MailFrom:
@@ -106,7 +129,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	e, ok, err := c.allowed(ctx, r)
 	if ok {
-		checks.Note(ctx, checks.Clean(fmt.Sprintf("allowed by %s:%d: %s", e.file, e.line, e), 200))
+		checks.Note(ctx, checks.Clean(fmt.Sprintf("allowed by %s: %s", e.place(), e), 200))
 		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: c.mayHaveEnded(e, r.Time)}}, nil
 	}
 	if err != nil {
@@ -126,7 +149,7 @@ func (c *check) mayHaveEnded(e entry, now time.Time) bool {
 // allowed returns the entry that exempts the client. HELO names do not count, as a client can send any. Neither do names
 // that a network gives to all addresses of a pool.
 func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, error) {
-	allow, now := current(c.allow), r.Time
+	allow, now := c.lists(ctx, true), r.Time
 	if c.clockInDoubt(now) {
 		now = time.Time{} // so that no entry has ended
 	}
@@ -158,7 +181,7 @@ func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists,
 
 // denied returns a verdict for each of the client, the HELO name and the sender that has an entry.
 func (c *check) denied(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	deny := current(c.deny)
+	deny := c.lists(ctx, false)
 	var verdicts []checks.Verdict
 	add := func(reason *checks.Reason, e entry, ok bool) {
 		if ok {
@@ -198,7 +221,9 @@ func (c *check) refusal(reason *checks.Reason, e entry, now time.Time) checks.Ve
 	if e.why != "" {
 		why = ": " + e.why
 	}
-	return checks.Verdict{Reason: reason, Unsure: c.mayHaveEnded(e, now), Detail: map[string]string{
-		"entry": e.String(), "why": why, "file": e.file, "line": fmt.Sprint(e.line),
-	}}
+	detail := map[string]string{"entry": e.String(), "why": why, "file": e.file, "line": fmt.Sprint(e.line)}
+	if e.file == "" {
+		detail["file"], detail["line"] = e.place(), ""
+	}
+	return checks.Verdict{Reason: reason, Unsure: c.mayHaveEnded(e, now), Detail: detail}
 }

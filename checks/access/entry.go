@@ -33,6 +33,14 @@ func (e entry) String() string {
 	}
 }
 
+// place returns where the entry is, as replies to operators show it.
+func (e entry) place() string {
+	if e.file == "" {
+		return "milterd access"
+	}
+	return fmt.Sprintf("%s:%d", e.file, e.line)
+}
+
 // inForce reports whether the entry has not ended.
 func (e entry) inForce(now time.Time) bool { return e.until.IsZero() || now.Before(e.until) }
 

@@ -16,13 +16,15 @@ import (
 	"milterd/checks/helo"
 	"milterd/checks/msgfields"
 	"milterd/checks/mxplus"
+	"milterd/checks/rate"
 	"milterd/checks/rdns"
 	"milterd/checks/sender"
 	"milterd/checks/spf"
+	"milterd/checks/tls"
 )
 
 // Checks are all checks, in the order in which they run: of several refusals, the first one answers. It must not be changed.
 var Checks = []checks.Info{
-	access.Info, counters.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, dkim.Info, mxplus.Info, correspondents.Info, msgfields.Info,
+	access.Info, counters.Info, rate.Info, tls.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, dkim.Info, mxplus.Info, correspondents.Info, msgfields.Info,
 	author.Info, callout.Info, greylist.Info,
 }

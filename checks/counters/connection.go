@@ -12,9 +12,10 @@ import (
 
 // connection is the state of one connection.
 type connection struct {
-	client netip.Prefix
-	block  *block           // as last read, nil if there is none; use blockAt
-	passed []*checks.Reason // limits that this connection passed: they answer for the block
+	client  netip.Prefix
+	network netip.Prefix     // that the block is of, if it is wider than the client
+	block   *block           // as last read, nil if there is none; use blockAt
+	passed  []*checks.Reason // limits that this connection passed: they answer for the block
 
 	resets, bad       int // counts that each delivery lowers by one
 	unknown, accepted int // recipients, without the accepted ones of the open transaction
@@ -42,6 +43,12 @@ func connectionOf(r *checks.Request) *connection {
 func (c *check) load(ctx context.Context, r *checks.Request, conn *connection) error {
 	_, err := checks.Remember(r, checks.Connect, loadKey{}, func() (struct{}, error) {
 		b, err := getBlock(ctx, c.env.Store, conn.client)
+		if b.at(r.Time) == nil && err == nil {
+			var network netip.Prefix
+			if b, network, err = networkBlock(ctx, c.env.Store, conn.client); b != nil {
+				conn.network = network
+			}
+		}
 		if b != nil {
 			conn.block = b
 		}

@@ -25,7 +25,7 @@ func (c *countingStore) Add(ctx context.Context, key string, n int64, ttl time.D
 	return c.Store.Add(ctx, key, n, ttl)
 }
 
-// TestCost tests that a connection without errors costs one Get, and one Add after its end, however many messages it has.
+// TestCost tests that a connection without errors costs two Gets, and one Add after its end, however many messages it has.
 func TestCost(t *testing.T) {
 	t.Parallel()
 	h := newSite(t, change{})
@@ -37,11 +37,11 @@ func TestCost(t *testing.T) {
 		want(t, "a greylisted one", c.rcpt("deferred"), "deferred")
 		c.rset()
 	}
-	if got := strings.Join(store.ops, ", "); got != "get counters:block:192.0.2.9/32" {
+	if got := strings.Join(store.ops, ", "); got != "get counters:block:192.0.2.9/32, get counters:networks" {
 		t.Errorf("operations: %s", got)
 	}
 	c.quit()
-	if got := strings.Join(store.ops[1:], ", "); got != "add counters:tally:192.0.2.9/32" {
+	if got := strings.Join(store.ops[2:], ", "); got != "add counters:tally:192.0.2.9/32" {
 		t.Errorf("operations at the end: %s", got)
 	}
 }

@@ -90,7 +90,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		return nil, err
 	}
 	if sp := conn.blockedBefore(r, b); sp != nil {
-		return []checks.Verdict{b.verdict(blocked, sp, conn.client)}, err
+		who := conn.client
+		if conn.network.IsValid() {
+			who = conn.network
+		}
+		return []checks.Verdict{b.verdict(blocked, sp, who)}, err
 	}
 	var verdicts []checks.Verdict
 	for _, limit := range limits {

@@ -88,10 +88,10 @@ func (b *block) describe(client netip.Prefix) Blocked {
 	}
 }
 
-// Block blocks a client for the time d, in place of an existing block. why is the end of the sentence "is blocked for ...".
+// Block blocks a client or a network of clients for the time d, in place of an existing block. why is the end of the sentence "is blocked for ...".
 // Open connections are not affected.
 func Block(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time, d time.Duration, why string) (Blocked, error) {
-	client, err := oneClient(client)
+	client, err := clientOrNetwork(client)
 	if err != nil {
 		return Blocked{}, err
 	}
@@ -108,13 +108,16 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	if _, err := b.put(ctx, store, client, now, false); err != nil {
 		return Blocked{}, err
 	}
-	return b.describe(client), nil
+	if isNetwork(client) {
+		err = noteNetworks(ctx, store, client, now.Add(d), now)
+	}
+	return b.describe(client), err
 }
 
-// Unblock ends the block of a client, and deletes its counts and its level. It reports whether there was a block. Open
+// Unblock ends the block of a client or network, and deletes its counts and its level. It reports whether there was a block. Open
 // connections stay blocked.
 func Unblock(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (bool, error) {
-	client, err := oneClient(client)
+	client, err := clientOrNetwork(client)
 	if err != nil {
 		return false, err
 	}

@@ -50,7 +50,7 @@ func TestBlockShowUnblock(t *testing.T) {
 	if st := h.show(someone); st.Level != 0 || st.Errors != 0 || st.Block != nil {
 		t.Errorf("after Unblock: %+v", st)
 	}
-	for _, wide := range []netip.Prefix{{}, netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")} {
+	for _, wide := range []netip.Prefix{{}, netip.MustParsePrefix("192.0.0.0/7"), netip.MustParsePrefix("2001:db8::/31")} {
 		_, err1 := counters.Block(ctx, h.store, wide, *h.now, time.Hour, "")
 		_, err2 := counters.Unblock(ctx, h.store, wide, *h.now)
 		_, err3 := counters.Show(ctx, h.store, wide, *h.now)

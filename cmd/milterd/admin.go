@@ -22,6 +22,9 @@ func (d *daemon) functions() map[string]admin.Func {
 	return map[string]admin.Func{
 		"status":            function(d.status),
 		"log":               function(d.findRecords),
+		"access/list":       function(d.listAccess),
+		"access/add":        function(d.addAccess),
+		"access/remove":     function(d.removeAccess),
 		"block/list":        function(d.listBlocks),
 		"block/add":         function(d.addBlock),
 		"block/remove":      function(d.removeBlock),
@@ -71,20 +74,29 @@ func newRemote(cmd *cobra.Command, configFile *string) *remote {
 
 // call calls a function of the daemon. It prints the result with show, or as JSON.
 func call[R any](cmd *cobra.Command, r *remote, name string, args any, show func(io.Writer, R)) error {
-	socket, err := r.adminSocket()
+	result, text, err := ask[R](cmd, r, name, args)
 	if err != nil {
 		return err
 	}
-	var text json.RawMessage
-	if err := admin.Call(cmd.Context(), socket, name, args, &text); err != nil {
-		return err
+	return print(cmd, r, text, result, show)
+}
+
+// ask calls a function of the daemon. It returns the result, decoded and as JSON.
+func ask[R any](cmd *cobra.Command, r *remote, name string, args any) (result R, text json.RawMessage, err error) {
+	socket, err := r.adminSocket()
+	if err != nil {
+		return result, nil, err
 	}
+	if err := admin.Call(cmd.Context(), socket, name, args, &text); err != nil {
+		return result, nil, err
+	}
+	return result, text, json.Unmarshal(text, &result)
+}
+
+// print prints a result with show, or its text, which is JSON.
+func print[R any](cmd *cobra.Command, r *remote, text json.RawMessage, result R, show func(io.Writer, R)) error {
 	if r.json {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", text)
-		return err
-	}
-	var result R
-	if err := json.Unmarshal(text, &result); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
 	"milterd/checks/counters"
-	"milterd/cmd/milterd/internal/config"
 )
 
 func newBlock(configFile *string) *cobra.Command {
@@ -24,42 +24,54 @@ func newBlock(configFile *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "block/list", noArgs{}, showBlocks)
 		},
-	}, &cobra.Command{
-		Use:   "remove CLIENT",
-		Short: "Remove the block of a client and reset its counts",
-		Args:  oneArgument,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return call(cmd, r, "block/remove", blockArgs{Client: args[0]}, func(w io.Writer, _ bool) {
-				fmt.Fprintln(w, args[0], "is no longer blocked")
-			})
-		},
-	})
+	}, newBlockRemove(r))
 	return cmd
 }
 
+func newBlockRemove(r *remote) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "remove CLIENT|NETWORK",
+		Short: "Remove the block of a client and reset its counts; for a network, also the blocks in it",
+		Args:  oneArgument,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return removeAsking(cmd, r, "block/remove", args[0], "blocks", yes)
+		},
+	}
+	addYes(cmd, &yes)
+	return cmd
+}
+
+// defaultBlock is the length of a block by hand.
+const defaultBlock = time.Hour
+
 func newBlockAdd(r *remote) *cobra.Command {
 	var block blockArgs
-	duration := "1h"
+	var end endFlags
 	cmd := &cobra.Command{
-		Use:   "add CLIENT",
-		Short: "Block a client: an IPv4 address, or the /64 network of an IPv6 address",
-		Args:  oneArgument,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			block.Client = args[0]
-			if block.For, err = config.ParseDuration(duration); err != nil {
-				return wrongUsage("--for: %w", err)
+		Use:   "add CLIENT|NETWORK",
+		Short: "Block a client or a network for a time",
+		Long: `Block a client for a time: an IPv4 address, the /64 network of an IPv6 address, or a wider network (an IPv4 /8 or longer, an IPv6 /32
+or longer). A trusted network and this host cannot be blocked.`,
+		Args: oneArgument,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			now := time.Now()
+			until, err := end.time(now, defaultBlock)
+			if err != nil {
+				return err
 			}
+			block.Client, block.For = args[0], until.Sub(now)
 			return call(cmd, r, "block/add", block, func(w io.Writer, b counters.Blocked) {
 				showBlocks(w, []counters.Blocked{b})
 			})
 		},
 	}
-	cmd.Flags().StringVar(&duration, "for", duration, "`DURATION` of the block in s, m, h or d, at most 366d")
+	end.add(cmd, "the block", "1h; at most 366d")
 	cmd.Flags().StringVar(&block.Why, "why", "", "`REASON` of the block; the reply says \"is blocked until TIME for REASON\"")
 	return cmd
 }
 
-// blockArgs are the arguments of the functions block/add and block/remove. The latter uses Client alone.
+// blockArgs are the arguments of the function block/add.
 type blockArgs struct {
 	Client string        `json:"client"`
 	For    time.Duration `json:"for"`
@@ -78,16 +90,37 @@ func (d *daemon) addBlock(ctx context.Context, a blockArgs) (counters.Blocked, e
 	if a.For <= 0 {
 		return counters.Blocked{}, checks.BadArgument("want a duration over 0")
 	}
+	if err := d.mayRefuse(a.Client, client); err != nil {
+		return counters.Blocked{}, err
+	}
 	return counters.Block(ctx, d.store, client, time.Now(), a.For, a.Why)
 }
 
-// removeBlock returns an error if the client was not blocked.
-func (d *daemon) removeBlock(ctx context.Context, a blockArgs) (bool, error) {
-	removed, err := d.unblock(ctx, a.Client)
-	if err == nil && !removed {
-		err = fmt.Errorf("%s was not blocked", a.Client)
+// removeBlock removes the block of a client, or those in a network. It returns an error if there is none.
+func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error) {
+	network, err := parseClient(a.What)
+	if err != nil {
+		return removal{}, err
 	}
-	return removed, err
+	list, err := counters.Blocks(ctx, d.store, time.Now())
+	if err != nil {
+		return removal{}, err
+	}
+	list = slices.DeleteFunc(list, func(b counters.Blocked) bool {
+		return network.Bits() > b.Client.Bits() || !network.Contains(b.Client.Addr())
+	})
+	if len(list) == 0 {
+		return removal{}, fmt.Errorf("%s was not blocked", a.What)
+	}
+	if a.tooMany(len(list)) {
+		return removal{Would: len(list)}, nil
+	}
+	for i, b := range list {
+		if _, err := counters.Unblock(ctx, d.store, b.Client, time.Now()); err != nil {
+			return removal{Removed: i}, err
+		}
+	}
+	return removal{Removed: len(list)}, nil
 }
 
 // unblock removes the block of a client and reports whether there was one.
@@ -108,7 +141,7 @@ func parseClient(text string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, checks.BadArgument("%q is no address and no network", text)
 	}
-	return p, nil
+	return p.Masked(), nil
 }
 
 func showBlocks(w io.Writer, list []counters.Blocked) {

@@ -57,7 +57,7 @@ func (d *faultyDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answe
 // playWithFaults plays a session and returns the first line of the reply to each line of the client, which is empty for a line of
 // a message.
 func playWithFaults(t *testing.T, s *session.Script, cfg *config.Config, d *faultyDNS) []string {
-	player := &session.Pipeline{Now: time.Now}
+	player := &session.Pipeline{Now: time.Now, KnowsTLS: true}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	p, err := newPipeline(cfg, checks.Env{DNS: d, Store: checktest.NewStore(player.Clock), Log: logrus.NewEntry(log)}, func(*checks.Options) {})

@@ -110,7 +110,7 @@ func TestManualPages(t *testing.T) {
 		}
 	})
 	commands := readFile(t, filepath.Join(dir, "milterd-operate.8"))
-	for _, want := range []string{`.SS "milterd block add CLIENT [flags]"`, `\fB\-\-for DURATION\fR`, `\fB\-c, \-\-config FILE\fR`} {
+	for _, want := range []string{`.SS "milterd block add CLIENT|NETWORK [flags]"`, `\fB\-\-for DURATION\fR`, `\fB\-c, \-\-config FILE\fR`} {
 		if !strings.Contains(commands, want) {
 			t.Errorf("milterd-operate(8) does not have %s", want)
 		}

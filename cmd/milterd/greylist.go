@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,16 +34,21 @@ domain of its confirmed name, or a domain for which it passes SPF.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd, r, "greylist/allow", greylistArgs{What: args[0]}, showAllowed)
 		},
-	}, &cobra.Command{
+	}, newGreylistForget(r))
+	return cmd
+}
+
+func newGreylistForget(r *remote) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
 		Use:   "forget WHAT",
 		Short: "Delete the triplets and clients of an address, network, domain or mailbox",
 		Args:  oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return call(cmd, r, "greylist/forget", greylistArgs{What: args[0]}, func(w io.Writer, n int) {
-				fmt.Fprintln(w, n, "records deleted")
-			})
+			return removeAsking(cmd, r, "greylist/forget", args[0], "records", yes)
 		},
-	})
+	}
+	addYes(cmd, &yes)
 	return cmd
 }
 
@@ -84,15 +90,30 @@ func (d *daemon) listTriplets(ctx context.Context, a greylistArgs) ([]greylist.T
 }
 
 func (d *daemon) showGreylist(ctx context.Context, a greylistArgs) (greylist.Selection, error) {
-	return greylist.Show(ctx, d.store, time.Now(), a.What)
+	s, err := greylist.Show(ctx, d.store, time.Now(), a.What)
+	if err == nil && len(s.Triplets)+len(s.Clients) == 0 {
+		err = fmt.Errorf("greylisting knows nothing of %s", a.What)
+	}
+	return s, err
 }
 
 func (d *daemon) allowClient(ctx context.Context, a greylistArgs) (greylist.Client, error) {
 	return greylist.Allow(ctx, d.store, time.Now(), a.What)
 }
 
-func (d *daemon) forgetGreylist(ctx context.Context, a greylistArgs) (int, error) {
-	return greylist.Forget(ctx, d.store, a.What)
+// forgetGreylist returns an error if there is nothing to forget.
+func (d *daemon) forgetGreylist(ctx context.Context, a removeArgs) (removal, error) {
+	if strings.TrimSpace(a.What) != "" {
+		s, err := d.showGreylist(ctx, greylistArgs{What: a.What})
+		if err != nil {
+			return removal{}, err
+		}
+		if n := len(s.Triplets) + len(s.Clients); a.tooMany(n) {
+			return removal{Would: n}, nil
+		}
+	}
+	n, err := greylist.Forget(ctx, d.store, a.What)
+	return removal{Removed: n}, err
 }
 
 func showSelection(w io.Writer, s greylist.Selection) {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"milterd/cmd/milterd/internal/config"
+	"milterd/checks"
 	"milterd/milter/records"
 )
 
@@ -36,12 +38,12 @@ as the setting records says. With --ref, show one record completely: every check
 	f.StringVar(&args.Action, "action", "", "`ACTION` that was taken: accept, watch, tag, greylist, quarantine, tempfail, reject, or refused for the last two")
 	f.StringVar(&args.Session, "session", "", "session `ID`, as in the log")
 	f.StringVar(&args.Ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
-	f.StringVar(&since, "since", "", "maximum `AGE` in s, m, h or d")
+	f.StringVar(&since, "since", "", "only decisions since a local `DATE`, a date and time, or for a duration in s, m, h or d")
 	f.IntVar(&args.Max, "max", 100, "show at most `N` records; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if since != "" {
-			if args.Since, err = config.ParseDuration(since); err != nil {
-				return wrongUsage("--since: %w", err)
+			if args.Since, err = parseSince("--since", since, time.Now()); err != nil {
+				return err
 			}
 		}
 		if args.Ref != "" && records.IDIn(args.Ref) == "" {
@@ -63,13 +65,35 @@ as the setting records says. With --ref, show one record completely: every check
 type logArgs struct {
 	Sender, Rcpt, Client, Reason, Action, Session string
 
-	Ref   string        // the record that a reply refers to; the other fields are not used
-	Since time.Duration // maximum age; 0: no limit
-	Max   int           // 0: no limit
+	Ref   string    // the record that a reply refers to; the other fields are not used
+	Since time.Time `json:",omitzero"` // zero: no limit
+	Max   int       // 0: no limit
 	Trace bool
 }
 
+// check returns an error for a filter that cannot match anything, with the nearest word that can.
+func (a logArgs) check() error {
+	if a.Reason != "" && !slices.Contains(reasonIDs(), a.Reason) {
+		return unknownWord("reason", a.Reason, reasonIDs())
+	}
+	actions := append(slices.Clone(checks.ActionNames()[1:]), records.Accept, records.Refused)
+	if a.Action != "" && !slices.Contains(actions, a.Action) {
+		return unknownWord("action", a.Action, actions)
+	}
+	if a.Client != "" {
+		if _, err := netip.ParsePrefix(a.Client); err != nil && checks.LooksLikeNetwork(a.Client) {
+			if _, err := netip.ParseAddr(a.Client); err != nil {
+				return checks.BadArgument("--client: %q is neither an address nor a network", a.Client)
+			}
+		}
+	}
+	return nil
+}
+
 func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
 	if d.records == nil {
 		return nil, errors.New("no records are kept: records.max is 0")
 	}
@@ -85,9 +109,7 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 		Session: a.Session,
 		Max:     a.Max,
 		Trace:   a.Trace,
-	}
-	if a.Since > 0 {
-		q.Since = time.Now().Add(-a.Since)
+		Since:   a.Since,
 	}
 	return d.records.Find(ctx, q)
 }

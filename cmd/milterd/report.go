@@ -189,9 +189,13 @@ func showSenders(w io.Writer, reason string, list []evidence.Sender, total int, 
 
 // unknownReason returns the error for the id of a reason that does not exist, with the nearest one.
 func unknownReason(id string) error {
-	var ids []string
+	return unknownWord("reason", id, reasonIDs())
+}
+
+// reasonIDs returns the ids of all reasons.
+func reasonIDs() (ids []string) {
 	eachReason(func(_ string, r *checks.Reason) { ids = append(ids, r.ID) })
-	return unknownWord("reason", id, ids)
+	return ids
 }
 
 // unknownWord returns the error for a word that is none of the valid ones, with the nearest one, or with all if they are few.

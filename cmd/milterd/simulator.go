@@ -31,7 +31,7 @@ type simulator struct {
 // newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and
 // the checks may connect to other hosts. explain adds the meaning of reasons to the text.
 func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
-	sim := &simulator{player: session.Pipeline{Now: time.Now}}
+	sim := &simulator{player: session.Pipeline{Now: time.Now, KnowsTLS: true}}
 	sim.store = store.NewMemory(sim.player.Clock)
 	if err := sim.build(cfg, zone); err != nil {
 		sim.close()
@@ -105,7 +105,7 @@ func printableCommand(line string) string {
 
 // printDecision prints the results of the checks that led to a decision.
 func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
-	if len(d.Results) == 0 {
+	if len(d.Results) == 0 || r.Trusted() {
 		printUnchecked(w, r)
 	}
 	for _, result := range d.Results {

@@ -130,12 +130,12 @@ func (t *transaction) add(o checks.Outcome, d checks.Decision, f fate) fate {
 }
 
 // isFault reports whether a reason is a fault of the message. A reason that is not enforced is none if it is off in the
-// profile safe or can only be watched. Greylisting is none, because it follows from another reason.
+// profile safe, is at most watched in the profile strict, or can only be watched. Greylisting is none, because it follows from another reason.
 func isFault(o checks.Outcome) bool {
 	if o.Reason.Greylisting {
 		return false
 	}
-	return o.Action > checks.Watch || o.Reason.Safe != checks.Off && o.Reason.Most != checks.Watch
+	return o.Action > checks.Watch || o.Reason.Safe != checks.Off && o.Reason.Strict > checks.Watch && o.Reason.Most != checks.Watch
 }
 
 // fateOf returns what a decision means for one of its outcomes; 0 if the reason is the Pipeline's own.

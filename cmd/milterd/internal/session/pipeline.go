@@ -15,6 +15,7 @@ type Pipeline struct {
 	Pipeline *checks.Pipeline
 	Decided  func(*checks.Request, checks.Decision) // called after each decision; may be nil
 	Now      func() time.Time                       // the clock until Time sets it
+	KnowsTLS bool                                   // sessions are without TLS until STARTTLS, else it is unknown
 
 	session checks.Session
 	run     *checks.Run
@@ -40,6 +41,9 @@ func (p *Pipeline) Connect(c Client) error {
 	}
 	p.reset = checks.Envelope{}
 	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid()}
+	if p.KnowsTLS {
+		p.session.Macros.Set("{client_addr}", c.Addr.String()) // without macros nothing is known of TLS
+	}
 	p.run = p.Pipeline.NewRun(&p.session)
 	p.judge(checks.Connect)
 	return nil
@@ -49,6 +53,9 @@ func (p *Pipeline) Connect(c Client) error {
 func (p *Pipeline) Helo(name string, tls bool) error {
 	p.reset, p.session.Envelope = checks.Envelope{}, checks.Envelope{}
 	p.session.SetHelo(name, tls)
+	if tls {
+		p.session.Macros.Set("{tls_version}", "TLSv1.3")
+	}
 	p.judge(checks.Helo)
 	return nil
 }

@@ -1,0 +1,177 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/checks"
+)
+
+// Entry is an entry of a list, for operators.
+type Entry struct {
+	List  string    `json:"list"` // deny or allow
+	Entry string    `json:"entry"`
+	Since time.Time `json:"since,omitzero"` // zero: unknown
+	Until time.Time `json:"until,omitzero"` // zero: no end
+	Why   string    `json:"why"`
+	File  string    `json:"file,omitempty"` // empty: the entry is in the store
+	Line  int       `json:"line,omitempty"`
+}
+
+// Network returns the network of the entry, or the zero value if it is a name or an address of a sender.
+func (e Entry) Network() netip.Prefix {
+	var parsed entry
+	if parsed.setSubject(e.Entry) != nil {
+		return netip.Prefix{}
+	}
+	return parsed.prefix
+}
+
+func (e entry) describe(allow bool) Entry {
+	return Entry{List: kindOf(allow), Entry: e.String(), Until: e.until, Why: e.why, File: e.file, Line: e.line}
+}
+
+// Parse returns an entry with the subject as lists keep it: a network, address, host name, .domain, user@domain, user@, @domain or
+// @.domain.
+func Parse(subject string, allow bool) (Entry, error) {
+	var e entry
+	if err := e.setSubject(strings.TrimSpace(subject)); err != nil {
+		return Entry{}, checks.BadArgument("%s", err)
+	}
+	if allow {
+		if err := checkAllowed(e.key); err != nil {
+			return Entry{}, checks.BadArgument("%s", err)
+		}
+	}
+	return e.describe(allow), nil
+}
+
+// maxWhy is the length of the reason of an entry in bytes. It is part of a reply.
+const maxWhy = 200
+
+// Add adds an entry to a list of the store, in the place of one with the same subject. until may be zero.
+func Add(ctx context.Context, store checks.Store, now time.Time, subject string, allow bool, until time.Time, why string) (Entry, error) {
+	var e entry
+	if _, err := Parse(subject, allow); err != nil {
+		return Entry{}, err
+	}
+	_ = e.setSubject(strings.TrimSpace(subject)) // Parse has done it
+	ttl := keepFor
+	record := storedEntry{Since: now.Unix(), Why: checks.Clean(why, maxWhy)}
+	if !until.IsZero() {
+		if ttl = until.Sub(now); ttl < time.Second {
+			return Entry{}, checks.BadArgument("the entry would end at %s, which has passed", until.Format("2006-01-02 15:04"))
+		}
+		record.Until = until.Unix()
+	}
+	value, err := json.Marshal(record)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := store.Put(ctx, entryKey(allow, e), value, ttl); err != nil {
+		return Entry{}, err
+	}
+	d := e.describe(allow)
+	d.Since, d.Until, d.Why = now, until, record.Why
+	return d, noteChange(ctx, store, now)
+}
+
+// List returns the entries of the store, by list and subject.
+func List(ctx context.Context, store checks.Store, now time.Time) ([]Entry, error) {
+	list := []Entry{} // [] in JSON
+	for e, err := range storedEntries(ctx, store) {
+		if err != nil {
+			return nil, err
+		}
+		if e.inForce(now) {
+			d := e.describe(e.allow)
+			d.Since = e.since
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.List, b.List), cmp.Compare(a.Entry, b.Entry)) })
+	return list, nil
+}
+
+// Select returns the entries of the store that Remove removes for a subject: those with the subject, and if it is a network, those
+// in it.
+func Select(ctx context.Context, store checks.Store, now time.Time, subject string) ([]Entry, error) {
+	want, err := Parse(subject, false)
+	if err != nil {
+		return nil, err
+	}
+	all, err := List(ctx, store, now)
+	network := want.Network()
+	return slices.DeleteFunc(all, func(e Entry) bool {
+		n := e.Network()
+		inside := network.IsValid() && n.IsValid() && network.Bits() <= n.Bits() && network.Contains(n.Addr())
+		return e.Entry != want.Entry && !inside
+	}), err
+}
+
+// Remove removes entries from the store.
+func Remove(ctx context.Context, store checks.Store, now time.Time, entries []Entry) error {
+	for _, d := range entries {
+		var e entry
+		if err := e.setSubject(d.Entry); err != nil {
+			return err
+		}
+		if err := store.Delete(ctx, entryKey(d.List == kindAllow, e)); err != nil {
+			return err
+		}
+	}
+	return noteChange(ctx, store, now)
+}
+
+// Looker is implemented by the check.
+type Looker interface {
+	// Look returns the entries in force, of files and of the store, that cover an address, a network, a host name or an address of a
+	// sender.
+	Look(ctx context.Context, now time.Time, subject string) []Entry
+}
+
+var _ Looker = (*check)(nil)
+
+// Look implements Looker.
+func (c *check) Look(ctx context.Context, now time.Time, subject string) (found []Entry) {
+	var e entry
+	if e.setSubject(strings.TrimSpace(subject)) != nil {
+		return nil
+	}
+	add := func(allow bool, e entry, ok bool) {
+		if ok && !slices.ContainsFunc(found, func(f Entry) bool { return f == e.describe(allow) }) {
+			found = append(found, e.describe(allow))
+		}
+	}
+	for _, allow := range []bool{true, false} {
+		lists := c.lists(ctx, allow)
+		for _, l := range lists {
+			l.cover(e, now, func(e entry, ok bool) { add(allow, e, ok) })
+		}
+	}
+	return found
+}
+
+// cover calls add with the entries for a network, a host name or an address of a sender.
+func (l *list) cover(e entry, now time.Time, add func(entry, bool)) {
+	switch {
+	case e.prefix.IsValid():
+		for _, covering := range l.networks.Supernets(e.prefix) {
+			add(covering, covering.inForce(now))
+		}
+	case strings.Contains(e.key, "@") && !strings.HasPrefix(e.key, "@"):
+		found, ok := l.sender(checks.ParseAddress(e.key), now)
+		add(found, ok)
+	default:
+		name := strings.TrimPrefix(strings.TrimPrefix(e.key, "@"), ".")
+		found, ok := l.name("", name, now)
+		add(found, ok)
+		found, ok = l.name("@", name, now)
+		add(found, ok)
+	}
+}

@@ -1,0 +1,137 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"milterd/checks"
+)
+
+// The keys of the records. changedKey has a value that is new after each change.
+const (
+	entryPrefix = "access:entry:"
+	changedKey  = "access:changed"
+)
+
+// keepFor is how long an entry without an end is kept.
+const keepFor = 10 * 365 * 24 * time.Hour
+
+// storedEntry is the record of an entry in the store. Its key has the list and the subject.
+type storedEntry struct {
+	Since int64  `json:"since"` // Unix seconds
+	Until int64  `json:"until,omitempty"`
+	Why   string `json:"why,omitempty"`
+}
+
+// stored has the entries of the store. They are read again when they have changed, so an entry holds for the next message on all
+// hosts. If the store fails, the entries that were read last stay in force. The zero value is empty.
+type stored struct {
+	mu      sync.Mutex // held while the entries are read
+	current atomic.Pointer[storedLists]
+}
+
+// storedLists are the entries at one time. They do not change.
+type storedLists struct {
+	changed     string // value of changedKey
+	deny, allow *list
+}
+
+// lists returns the entries in force.
+func (s *stored) lists(ctx context.Context, store checks.Store) *storedLists {
+	old := s.current.Load()
+	if old == nil {
+		old = &storedLists{deny: newList(), allow: newList()}
+	}
+	changed, ok, err := store.Get(ctx, changedKey)
+	if err != nil || !ok || string(changed) == old.changed {
+		return old
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.current.Load(); now != nil && now.changed == string(changed) {
+		return now // another session has read them
+	}
+	fresh := &storedLists{changed: string(changed), deny: newList(), allow: newList()}
+	for e, err := range storedEntries(ctx, store) {
+		if err != nil {
+			return old
+		}
+		to := fresh.deny
+		if e.allow {
+			to = fresh.allow
+		}
+		to.add(e.entry)
+	}
+	s.current.Store(fresh)
+	return fresh
+}
+
+// listedEntry is an entry and the kind of its list.
+type listedEntry struct {
+	entry
+	allow bool
+	since time.Time
+}
+
+// storedEntries iterates over the entries of the store. An error is the last element.
+func storedEntries(ctx context.Context, store checks.Store) func(yield func(listedEntry, error) bool) {
+	return func(yield func(listedEntry, error) bool) {
+		for record, err := range store.Scan(ctx, entryPrefix) {
+			if err != nil {
+				yield(listedEntry{}, err)
+				return
+			}
+			e, err := decodeEntry(record)
+			if err != nil {
+				continue // of another version
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func decodeEntry(record checks.Record) (listedEntry, error) {
+	kind, subject, _ := strings.Cut(strings.TrimPrefix(record.Key, entryPrefix), ":")
+	e := listedEntry{allow: kind == kindAllow}
+	var value storedEntry
+	if err := json.Unmarshal(record.Value, &value); err != nil {
+		return e, err
+	}
+	if err := e.setSubject(subject); err != nil {
+		return e, err
+	}
+	e.why, e.since = value.Why, time.Unix(value.Since, 0)
+	if value.Until > 0 {
+		e.until = time.Unix(value.Until, 0)
+	}
+	return e, nil
+}
+
+// The kinds of lists, as in commands.
+const (
+	kindDeny  = "deny"
+	kindAllow = "allow"
+)
+
+func kindOf(allow bool) string {
+	if allow {
+		return kindAllow
+	}
+	return kindDeny
+}
+
+func entryKey(allow bool, e entry) string { return entryPrefix + kindOf(allow) + ":" + e.String() }
+
+// noteChange has all hosts read the entries again.
+func noteChange(ctx context.Context, store checks.Store, now time.Time) error {
+	return store.Put(ctx, changedKey, fmt.Appendf(nil, "%d", now.UnixNano()), keepFor)
+}
+
+func newList() *list { return &list{keys: map[string]entry{}} }

@@ -1,0 +1,108 @@
+package access_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/access"
+	"milterd/checks/checktest"
+)
+
+// ids returns the reasons for which a client is refused now, and whether it skips all checks.
+func judge(t *testing.T, c checks.Check, client, from string) (ids []string, skips bool) {
+	t.Helper()
+	vs, err := checktest.Ask(t, access.Info, c, checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: from}.Request(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vs {
+		skips = skips || v.Vouch == checks.SkipAll
+	}
+	return checktest.IDs(vs), skips
+}
+
+// TestStoredEntries tests that an entry of the store holds for the next message of every host, until it ends or is removed.
+func TestStoredEntries(t *testing.T) {
+	t.Parallel()
+	now := checktest.Now
+	env := checktest.Env(t, "")
+	store := checktest.NewStore(func() time.Time { return now })
+	env.Store = store
+	hosts := []checks.Check{checktest.Build[access.Settings](t, access.Info, env, nil), checktest.Build[access.Settings](t, access.Info, env, nil)}
+	want := func(when, client string, denied, skips bool) {
+		t.Helper()
+		for i, c := range hosts {
+			if ids, got := judge(t, c, client, "a@example.net"); len(ids) > 0 != denied || got != skips {
+				t.Errorf("%s: host %d: %s: %q, skips %v", when, i, client, ids, got)
+			}
+		}
+	}
+	add := func(subject string, allow bool, until time.Time) {
+		t.Helper()
+		if _, err := access.Add(t.Context(), store, now, subject, allow, until, "spam"); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Nanosecond)
+	}
+	want("before", "192.0.2.9", false, false)
+	add("192.0.2.0/24", false, time.Time{})
+	want("after deny", "192.0.2.9", true, false)
+	add("192.0.2.9", true, now.Add(time.Hour))
+	want("after allow", "192.0.2.9", false, true)
+	want("after allow", "192.0.2.10", true, false)
+	store.Fail(errors.New("down"))
+	want("while the store is down", "192.0.2.10", true, false)
+	store.Fail(nil)
+
+	list, err := access.Select(t.Context(), store, now, "192.0.2.0/24")
+	if err != nil || len(list) != 2 || list[0].Entry != "192.0.2.9" || list[0].List != "allow" || list[1].Why != "spam" {
+		t.Fatalf("selected %+v, %v", list, err)
+	}
+	if one, err := access.Select(t.Context(), store, now, "192.0.2.9"); err != nil || len(one) != 1 {
+		t.Errorf("selected %+v, %v", one, err)
+	}
+	if err := access.Remove(t.Context(), store, now, list); err != nil {
+		t.Fatal(err)
+	}
+	want("after remove", "192.0.2.9", false, false)
+}
+
+// TestStoredEntryMistakes tests what cannot be added.
+func TestStoredEntryMistakes(t *testing.T) {
+	t.Parallel()
+	store := checktest.NewStore(nil)
+	for _, c := range []struct {
+		subject string
+		allow   bool
+		until   time.Time
+	}{{subject: "192.0.2.0/33"}, {subject: "a b"}, {subject: ""}, {subject: "*.example.net"}, {subject: ".com", allow: true}, {subject: "192.0.2.9", until: checktest.Now.Add(-time.Hour)}} {
+		_, err := access.Add(t.Context(), store, checktest.Now, c.subject, c.allow, c.until, "")
+		if !errors.As(err, new(*checks.ArgumentError)) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// TestLook tests which entries cover an address, a name or a sender.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, "")
+	c := checktest.Build[access.Settings](t, access.Info, env, nil)
+	for _, e := range []struct {
+		subject string
+		allow   bool
+	}{{"192.0.2.0/24", false}, {"192.0.2.9", true}, {".example.net", false}, {"@example.net", false}, {"bob@example.org", true}} {
+		if _, err := access.Add(t.Context(), env.Store, checktest.Now, e.subject, e.allow, time.Time{}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for subject, want := range map[string]int{
+		"192.0.2.9": 2, "192.0.2.10": 1, "198.51.100.1": 0, "mail.example.net": 1, "example.net": 2, "a@example.net": 1, "bob@example.org": 1, "eve@example.org": 0, "?": 0,
+	} {
+		if got := c.(access.Looker).Look(t.Context(), checktest.Now, subject); len(got) != want {
+			t.Errorf("%s: %+v, want %d", subject, got, want)
+		}
+	}
+}

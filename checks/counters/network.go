@@ -1,0 +1,107 @@
+package counters
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"milterd/checks"
+)
+
+// networksKey is the record of the lengths of the networks that are blocked, with the end of the last block, in Unix seconds: a
+// session looks for blocks of its networks only of these lengths.
+const networksKey = "counters:networks"
+
+// The shortest prefixes of a network that can be blocked. A shorter one is a mistake.
+const minBlockBits4, minBlockBits6 = 8, 32
+
+// isNetwork reports whether a prefix has several clients.
+func isNetwork(p netip.Prefix) bool { return p.Bits() < ClientOf(p.Addr()).Bits() }
+
+// clientOrNetwork returns the client of a prefix, or the prefix if it is a network that can be blocked.
+func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
+	if !p.IsValid() || !isNetwork(p) {
+		return oneClient(p)
+	}
+	if least := map[bool]int{true: minBlockBits4, false: minBlockBits6}[p.Addr().Is4()]; p.Bits() < least {
+		return netip.Prefix{}, checks.BadArgument("%s is too wide to block; a network has a /%d at least", p, least)
+	}
+	return p.Masked(), nil
+}
+
+// lengthName returns the name of a length in the record: 4/24 or 6/48.
+func lengthName(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "4/" + strconv.Itoa(p.Bits())
+	}
+	return "6/" + strconv.Itoa(p.Bits())
+}
+
+// noteNetworks adds the length of a network that is blocked until a time. Only operators block networks, so no two do at the same
+// time.
+func noteNetworks(ctx context.Context, store checks.Store, p netip.Prefix, until, now time.Time) error {
+	ends, err := networkLengths(ctx, store)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(ends, func(_ string, end int64) bool { return end <= now.Unix() })
+	ends[lengthName(p)] = max(ends[lengthName(p)], until.Unix())
+	last := int64(0)
+	for _, end := range ends {
+		last = max(last, end)
+	}
+	value, err := json.Marshal(ends)
+	if err != nil {
+		return err
+	}
+	return store.Put(ctx, networksKey, value, time.Unix(last, 0).Sub(now))
+}
+
+// networkLengths returns the lengths of blocked networks, with the ends of their blocks.
+func networkLengths(ctx context.Context, store checks.Store) (map[string]int64, error) {
+	ends := map[string]int64{}
+	value, ok, err := store.Get(ctx, networksKey)
+	if err != nil || !ok {
+		return ends, err
+	}
+	if json.Unmarshal(value, &ends) != nil {
+		return map[string]int64{}, nil // of another version
+	}
+	return ends, nil
+}
+
+// networkBlock returns the block of a network with a client, and the network.
+func networkBlock(ctx context.Context, store checks.Store, client netip.Prefix) (*block, netip.Prefix, error) {
+	ends, err := networkLengths(ctx, store)
+	if err != nil {
+		return nil, netip.Prefix{}, err
+	}
+	for bits := client.Bits() - 1; bits > 0 && len(ends) > 0; bits-- {
+		p, err := client.Addr().Prefix(bits)
+		if err != nil || ends[lengthName(p)] == 0 {
+			continue
+		}
+		if b, err := getBlock(ctx, store, p); b != nil || err != nil {
+			return b, p, err
+		}
+	}
+	return nil, netip.Prefix{}, nil
+}
+
+// Covering returns the block in force or pending of a client, or of a network with it, or nil.
+func Covering(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (*Blocked, error) {
+	b, err := getBlock(ctx, store, client)
+	if b = b.at(now); b == nil && err == nil {
+		if b, client, err = networkBlock(ctx, store, client); b != nil {
+			b = b.at(now)
+		}
+	}
+	if b == nil || err != nil {
+		return nil, err
+	}
+	d := b.describe(client)
+	return &d, nil
+}

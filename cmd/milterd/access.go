@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"milterd/checks"
+	"milterd/checks/access"
+)
+
+func newAccess(configFile *string) *cobra.Command {
+	cmd := newGroup("access", "List, deny, allow and remove clients and senders")
+	r := newRemote(cmd, configFile)
+	const entries = `
+
+ENTRY is an address, a network, a host name, a .domain with all below it, user@domain, user@ at any domain, or @domain. It holds from
+the next message on, on all hosts that share the store, beside the entries of the files of checks.access. Entries of allow lists
+win: an allowed client or verified sender skips every other check.`
+	cmd.AddCommand(&cobra.Command{
+		Use:   "list [WHAT]",
+		Short: "List the entries of the store, or all entries that cover an address, network, name or sender",
+		Args:  atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return call(cmd, r, "access/list", accessArgs{Entry: strings.Join(args, "")}, showEntries)
+		},
+	}, newAccessAdd(r, "deny", "Refuse a client or sender", entries), newAccessAdd(r, "allow", "Let a client or verified sender skip all checks", entries), newAccessRemove(r))
+	return cmd
+}
+
+// newAccessAdd returns the command that adds to a list.
+func newAccessAdd(r *remote, list, short, long string) *cobra.Command {
+	args := accessArgs{List: list}
+	var end endFlags
+	cmd := &cobra.Command{
+		Use:   list + " ENTRY",
+		Short: short,
+		Long:  short + "." + long,
+		Example: "  milterd access " + list + " 198.51.100.0/24 --until 2026-12-04 --why \"asked by phone\"\n" +
+			"  milterd access " + list + " @example.net --for 30d",
+		Args: oneArgument,
+		RunE: func(cmd *cobra.Command, words []string) (err error) {
+			args.Entry = words[0]
+			if args.Until, err = end.time(time.Now(), 0); err != nil {
+				return err
+			}
+			return call(cmd, r, "access/add", args, func(w io.Writer, a addedEntry) {
+				showEntries(w, []access.Entry{a.Entry})
+				for _, note := range a.Notes {
+					fmt.Fprintln(w, "Note:", note)
+				}
+			})
+		},
+	}
+	end.add(cmd, "the entry", "no end")
+	cmd.Flags().StringVar(&args.Why, "why", "", "`TEXT` that says why; it is shown in replies of deny and in lists")
+	return cmd
+}
+
+func newAccessRemove(r *remote) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "remove ENTRY",
+		Short: "Remove an entry from the store; for a network, also the entries in it",
+		Args:  oneArgument,
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return removeAsking(cmd, r, "access/remove", words[0], "entries", yes)
+		},
+	}
+	addYes(cmd, &yes)
+	return cmd
+}
+
+// accessArgs are the arguments of the functions access/list and access/add.
+type accessArgs struct {
+	List  string    `json:"list,omitempty"` // deny or allow
+	Entry string    `json:"entry"`
+	Until time.Time `json:"until,omitzero"`
+	Why   string    `json:"why,omitempty"`
+}
+
+// addedEntry is the result of access/add.
+type addedEntry struct {
+	access.Entry
+	Notes []string `json:"notes"`
+}
+
+func (d *daemon) listAccess(ctx context.Context, a accessArgs) ([]access.Entry, error) {
+	if a.Entry == "" {
+		return access.List(ctx, d.store, time.Now())
+	}
+	if _, err := access.Parse(a.Entry, false); err != nil {
+		return nil, err
+	}
+	return append([]access.Entry{}, d.lookAccess(ctx, a.Entry)...), nil
+}
+
+// lookAccess returns the entries of files and of the store that cover a subject.
+func (d *daemon) lookAccess(ctx context.Context, subject string) []access.Entry {
+	if l, ok := d.pipeline.Load().Check(access.Info.Name).(access.Looker); ok {
+		return l.Look(ctx, time.Now(), subject)
+	}
+	return nil
+}
+
+func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error) {
+	allow := a.List == "allow"
+	e, err := access.Parse(a.Entry, allow)
+	if err != nil {
+		return addedEntry{}, err
+	}
+	if !allow {
+		if err := d.mayRefuse(e.Entry, e.Network()); err != nil {
+			return addedEntry{}, err
+		}
+	}
+	covering := d.lookAccess(ctx, e.Entry)
+	added := addedEntry{Notes: []string{}}
+	if added.Entry, err = access.Add(ctx, d.store, time.Now(), e.Entry, allow, a.Until, a.Why); err != nil {
+		return added, err
+	}
+	for _, c := range covering {
+		switch {
+		case !allow && c.List == "allow" && c.File != "":
+			added.Notes = append(added.Notes, fmt.Sprintf("this has no effect: %s is allowed by %s:%d, and allow lists win", c.Entry, c.File, c.Line))
+		case !allow && c.List == "allow":
+			added.Notes = append(added.Notes, fmt.Sprintf("this has no effect while %s is allowed: milterd access remove %s", c.Entry, c.Entry))
+		case allow && c.List == "deny":
+			added.Notes = append(added.Notes, fmt.Sprintf("this wins over the deny entry %s", c.Entry))
+		}
+	}
+	return added, nil
+}
+
+// mayRefuse returns an error for what must not be denied or blocked: trusted networks, this host, and local domains. network is that
+// of the text, or the zero value.
+func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
+	cfg := d.config()
+	if network.IsValid() {
+		for _, trusted := range cfg.Policy.Trusted.Networks {
+			if trusted.Overlaps(network) {
+				return fmt.Errorf("%s is trusted (%s in trusted.networks), and mail from it is not checked: nothing was changed", text, trusted)
+			}
+		}
+		for _, own := range append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()) {
+			if network.Contains(own) {
+				return fmt.Errorf("%s has the address %s of this host: nothing was changed", text, own)
+			}
+		}
+		return nil
+	}
+	domain := strings.TrimPrefix(text[strings.LastIndexByte(text, '@')+1:], ".")
+	for _, local := range append([]string{cfg.Hostname}, cfg.LocalDomains...) {
+		if domain != "" && (checks.Under(domain, local) || strings.Contains(text, ".") && strings.HasPrefix(text, ".") && checks.Under(local, domain)) {
+			return fmt.Errorf("%s is local (%s): nothing was changed", text, local)
+		}
+	}
+	return nil
+}
+
+// removeAccess removes entries of the store.
+func (d *daemon) removeAccess(ctx context.Context, a removeArgs) (removal, error) {
+	now := time.Now()
+	list, err := access.Select(ctx, d.store, now, a.What)
+	if err != nil {
+		return removal{}, err
+	}
+	if len(list) == 0 {
+		for _, e := range d.lookAccess(ctx, a.What) {
+			if e.File != "" {
+				return removal{}, fmt.Errorf("%s is in %s:%d: edit the file, which is read again when it changes", e.Entry, e.File, e.Line)
+			}
+			return removal{}, fmt.Errorf("%s has no entry of its own; it is in %s (%s)", a.What, e.Entry, e.List)
+		}
+		return removal{}, fmt.Errorf("%s is on no list", a.What)
+	}
+	if a.tooMany(len(list)) {
+		return removal{Would: len(list)}, nil
+	}
+	return removal{Removed: len(list)}, access.Remove(ctx, d.store, now, list)
+}
+
+func showEntries(w io.Writer, list []access.Entry) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no entries")
+		return
+	}
+	fmt.Fprintln(w, "LIST\tENTRY\tUNTIL\tSINCE\tFROM\tWHY")
+	for _, e := range list {
+		from := "store"
+		if e.File != "" {
+			from = fmt.Sprintf("%s:%d", e.File, e.Line)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.List, e.Entry, formatTime(e.Until), formatTime(e.Since), from, printableLine(e.Why))
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// removeArgs are the arguments of functions that remove what an operator names.
+type removeArgs struct {
+	What string `json:"what"`
+	Many bool   `json:"many,omitempty"` // remove more than one
+}
+
+// tooMany reports whether so many are not to be removed without asking.
+func (a removeArgs) tooMany(n int) bool { return n > 1 && !a.Many }
+
+// removal is the result of such a function.
+type removal struct {
+	Removed int `json:"removed"`
+	Would   int `json:"would,omitempty"` // more than one, so nothing was removed
+}
+
+func addYes(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask before more than one is removed")
+}
+
+// plural returns the plural of a word, such as entries, or its singular for 1.
+func plural(n int, word string) string {
+	switch {
+	case n != 1:
+		return word
+	case strings.HasSuffix(word, "ies"):
+		return strings.TrimSuffix(word, "ies") + "y"
+	default:
+		return strings.TrimSuffix(word, "s")
+	}
+}
+
+// removeAsking calls a function of the daemon that removes something. It asks before more than one of kind is removed, unless yes is
+// set.
+func removeAsking(cmd *cobra.Command, r *remote, function, what, kind string, yes bool) error {
+	args := removeArgs{What: what, Many: yes}
+	for {
+		result, text, err := ask[removal](cmd, r, function, args)
+		if err != nil {
+			return err
+		}
+		if result.Would == 0 {
+			return print(cmd, r, text, result, func(w io.Writer, got removal) { fmt.Fprintln(w, got.Removed, plural(got.Removed, kind), "removed") })
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s is %d %s. Remove all of them? [y/N] ", what, result.Would, kind)
+		answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+			return errors.New("nothing was removed (--yes does not ask)")
+		}
+		args.Many = true
+	}
+}

@@ -143,7 +143,7 @@ func showWatch(w io.Writer, r evidence.WatchReport) {
 func showAction(w io.Writer, r evidence.ActionReport) {
 	showPeriod(w, r.Since, r.Until, r.Lost)
 	if len(r.Reasons) == 0 {
-		fmt.Fprintln(w, "nothing was refused, held or quarantined")
+		fmt.Fprintln(w, "nothing was refused or held")
 		return
 	}
 	fmt.Fprintln(w, "REASON\tACTION\tREFUSED\tHELD\tQUARANTINED\tCLIENTS\tSENDERS HELD\tCAME BACK\tLIKELY WRONGED")

@@ -7,8 +7,6 @@ package author
 
 import (
 	"context"
-	"io"
-	"mime"
 	"strings"
 
 	"milterd/checks"
@@ -55,7 +53,7 @@ func lookedUp(r *checks.Request) []string {
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	a := facts.MessageAuthors(r)
 	var verdicts []checks.Verdict
-	if len(a.Domains)+len(a.Invalid) > 1 {
+	if a.Several() {
 		verdicts = append(verdicts, checks.Verdict{Reason: multiple, Detail: map[string]string{
 			"author_domains": strings.Join(append(a.Domains[:len(a.Domains):len(a.Domains)], a.Invalid...), ", "),
 		}})
@@ -153,14 +151,9 @@ func organization(domain string) string {
 	return domain
 }
 
-// decoder takes text in an unknown charset as it is: most have ASCII for the characters of an address.
-var decoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
-
 // addressesIn returns the addresses in a display name, whose encoded words it decodes.
 func addressesIn(name string) []string {
-	if decoded, err := decoder.DecodeHeader(name); err == nil {
-		name = decoded
-	}
+	name = facts.DecodeWords(name)
 	var list []string
 	for word := range strings.FieldsFuncSeq(name, isBetween) {
 		local, domain, ok := strings.Cut(word, "@")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -21,7 +23,11 @@ type Authors struct {
 	Mailboxes []headers.Mailbox // in order
 	Domains   []string          // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
 	Invalid   []string          // domains as written that cannot be in the DNS; address literals are not among them
+	above     int               // of Domains, those that stand for an element of Invalid
 }
+
+// Several reports whether the authors are of several domains.
+func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.above > 1 }
 
 // maxAuthorDomains is the number of author domains that are kept. DMARC evaluates five, so six show that there are too many.
 const maxAuthorDomains = 6
@@ -31,8 +37,8 @@ type authorsKey struct{}
 // MessageAuthors returns the authors of the message and remembers them for the transaction. It is for the stage EndOfHeader
 // and later ones.
 //
-// All From fields count: of several, a reader may see any. In a field that cannot be parsed, whatever follows an "@" counts as
-// a domain, as a mail program may show it.
+// Whatever a mail program may show counts, or a forger could hide an author domain: all From fields, whatever follows an "@" in
+// a field that cannot be parsed, encoded-words in an address, and the valid part of a domain such as "mail!.example.com".
 func MessageAuthors(r *checks.Request) Authors {
 	a, _ := checks.Remember(r, checks.EndOfHeader, authorsKey{}, func() (Authors, error) { return authorsOf(r.Envelope.Header), nil })
 	return a
@@ -46,12 +52,11 @@ func authorsOf(header []headers.Field) Authors {
 		}
 		mailboxes, err := headers.ParseMailboxList(field.Value)
 		if len(mailboxes) == 0 && err != nil {
-			for _, domain := range looseDomains(field.Value) {
-				a.add(domain)
-			}
+			a.addLoose(field.Value)
 		}
 		for _, m := range mailboxes {
 			a.add(m.Domain)
+			a.addEncoded(m)
 		}
 		a.Mailboxes = append(a.Mailboxes, mailboxes...)
 	}
@@ -63,12 +68,67 @@ func (a *Authors) add(text string) {
 	if strings.HasPrefix(text, "[") {
 		return
 	}
-	list, domain := &a.Domains, ASCIIDomain(text)
-	if domain == "" {
-		list, domain = &a.Invalid, text
+	if domain := ASCIIDomain(text); domain != "" {
+		appendNew(&a.Domains, domain)
+		return
 	}
-	if len(*list) < maxAuthorDomains && !slices.Contains(*list, domain) {
-		*list = append(*list, domain)
+	if !appendNew(&a.Invalid, text) {
+		return
+	}
+	for rest := text; ; {
+		_, parent, ok := strings.Cut(rest, ".")
+		if !ok || !strings.Contains(parent, ".") {
+			return
+		}
+		if domain := ASCIIDomain(parent); domain != "" {
+			if appendNew(&a.Domains, domain) {
+				a.above++
+			}
+			return
+		}
+		rest = parent
+	}
+}
+
+// addEncoded adds the domains in the encoded-words of an address.
+func (a *Authors) addEncoded(m headers.Mailbox) {
+	before := len(a.Domains)
+	if address := m.Local + "@" + m.Domain; strings.Contains(address, "=?") {
+		a.addLoose(DecodeWords(address))
+	}
+	if len(a.Domains) > before && ASCIIDomain(m.Domain) == "" {
+		a.above++
+	}
+}
+
+// appendNew appends a domain, if it is new and there is room. It reports whether it did.
+func appendNew(list *[]string, domain string) bool {
+	if len(*list) >= maxAuthorDomains || slices.Contains(*list, domain) {
+		return false
+	}
+	*list = append(*list, domain)
+	return true
+}
+
+// words decodes encoded-words (RFC 2047). It takes text in an unknown charset as it is: most have ASCII for the characters of an
+// address.
+var words = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
+
+// DecodeWords returns a text with its encoded-words decoded. A malformed one stays as it is.
+func DecodeWords(text string) string {
+	decoded, err := words.DecodeHeader(text)
+	if err != nil {
+		return text
+	}
+	return decoded
+}
+
+// addLoose adds what may be domains of addresses in a text, with and without its encoded-words decoded.
+func (a *Authors) addLoose(text string) {
+	for _, t := range []string{text, DecodeWords(text)} {
+		for _, domain := range looseDomains(t) {
+			a.add(domain)
+		}
 	}
 }
 

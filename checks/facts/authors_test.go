@@ -53,7 +53,12 @@ func TestMessageAuthors(t *testing.T) {
 		{"Latin-1", []string{" jane@b\xfccher.example"}, "", "b\xfccher.example"},
 		{"an underscore", []string{" jane@a_b.example.com"}, "a_b.example.com", ""},
 		{"a character that no domain has", []string{" jane@exam!ple.com"}, "", "exam!ple.com"},
-		{"an encoded-word as domain", []string{" jane@=?utf-8?q?example.com?="}, "", "=?utf-8?q?example.com?="},
+		{"a character that no domain has, above a domain", []string{" jane@mail!.example.com"}, "example.com", "mail!.example.com"},
+		{"hyphens at the edges of a label", []string{" jane@-.bank.example"}, "bank.example", "-.bank.example"},
+		{"an encoded-word as domain", []string{" jane@=?utf-8?q?example.com?="}, "example.com", "=?utf-8?q?example.com?="},
+		{"an encoded address", []string{" Jane <=?utf-8?q?jane=40example.com?=>"}, "example.com", ""},
+		{"an encoded local part with an address", []string{" =?utf-8?q?ceo=40bank.example=2C?=@evil.example"}, "evil.example bank.example", ""},
+		{"an encoded name", []string{" =?utf-8?q?ceo=40bank.example?= <jane@example.com>"}, "example.com", ""},
 		{"an address in a name that is not quoted", []string{" jane@example.net <jane@example.com> (oops"}, "example.com", ""},
 		{"a field that cannot be parsed", []string{" ceo@bank.example <> jane@example.com"}, "bank.example example.com", ""},
 		{"an address without end", []string{" <ceo@bank.example"}, "bank.example", ""},
@@ -65,6 +70,9 @@ func TestMessageAuthors(t *testing.T) {
 			a := authors(t, c.from...)
 			if got := strings.Join(a.Domains, " "); got != c.domains {
 				t.Errorf("domains %q, want %q", got, c.domains)
+			}
+			if a.Several() != (len(a.Domains) > 1) {
+				t.Errorf("several: %t", a.Several())
 			}
 			if got := strings.Join(a.Invalid, " "); got != c.invalid {
 				t.Errorf("invalid %q, want %q", got, c.invalid)

@@ -35,6 +35,7 @@ type Repair uint8
 // The repairs.
 const (
 	NoRepair        Repair = iota // none in the DNS; the sender's page offers no test
+	SignAgain                     // a signature, which only a new message can show
 	Elsewhere                     // in the DNS or a DNS list, but milterd knows no record to show
 	AddPTR                        // a PTR record of the client with the HELO name, and an address record back
 	AddAddressOfPTR               // an address record of the client's PTR name
@@ -45,6 +46,7 @@ const (
 	AllowInSPF                    // an SPF record of the sender's domain that the client passes
 	ReplaceSPF                    // a narrow SPF record of the sender's domain
 	AllowInHeloSPF                // an SPF record of the HELO name that the client passes
+	AlignFrom                     // an SPF record of the domain in From that the client passes, or a signature, which only a new message can show
 )
 
 // Verdict is a reason that applies, or evidence for the client, or both.

@@ -143,8 +143,8 @@ func (run *Run) Authenticate(ctx context.Context) []Authentication {
 	return list
 }
 
-// Again runs the named checks for a session that is over, up to RcptTo, and returns their results with the actions for its
-// last recipient. It decides nothing and calls no Observer.
+// Again runs the named checks for a session that is over, up to RcptTo and at EndOfMessage without a body, and returns their
+// results with the actions for its last recipient. It decides nothing and calls no Observer.
 func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Result {
 	ctx, cancel := p.Within(ctx)
 	defer cancel()
@@ -157,7 +157,7 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 			continue
 		}
 		for _, st := range inst.Info.Stages {
-			if st <= RcptTo {
+			if st <= RcptTo || st == EndOfMessage && inst.Info.Body {
 				run.find(ctx, step{check: i, stage: st})
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"milterd/checks/correspondents"
 	"milterd/checks/counters"
 	"milterd/checks/dkim"
+	"milterd/checks/dmarc"
 	"milterd/checks/dnsbl"
 	"milterd/checks/greylist"
 	"milterd/checks/helo"
@@ -25,6 +26,6 @@ import (
 
 // Checks are all checks, in the order in which they run: of several refusals, the first one answers. It must not be changed.
 var Checks = []checks.Info{
-	access.Info, counters.Info, rate.Info, tls.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, dkim.Info, mxplus.Info, correspondents.Info, msgfields.Info,
-	author.Info, callout.Info, greylist.Info,
+	access.Info, counters.Info, rate.Info, tls.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, mxplus.Info, correspondents.Info,
+	msgfields.Info, dkim.Info, dmarc.Info, author.Info, callout.Info, greylist.Info,
 }

@@ -96,6 +96,19 @@ msgfields field-repeated watch reject 550 5.6.0
 msgfields field-too-long watch watch 550 5.6.0
 msgfields field-8bit watch watch 550 5.6.0
 msgfields field-syntax reject reject 550 5.6.0
+dkim dkim-fail watch watch 550 5.7.20
+dkim dkim-none off off 550 5.7.20
+dmarc dmarc-reject reject reject 550 5.7.1
+dmarc dmarc-quarantine tag quarantine 550 5.7.1
+dmarc dmarc-list tag quarantine 550 5.7.1
+dmarc dmarc-indirect watch greylist 550 5.7.1
+dmarc dmarc-fail off watch 550 5.7.1
+dmarc auth-none watch reject 550 5.7.26
+dmarc from-unaligned off watch 550 5.7.22
+author from-multiple watch reject 550 5.6.0
+author from-no-domain watch reject 550 5.1.8
+author from-encoded watch reject 550 5.6.0
+author from-display off watch 550 5.7.1
 callout callout-rejected off tempfail 550 5.1.7
 callout callout-unreachable off watch 450 4.1.7
 callout callout-pending off tempfail 450 4.1.7
@@ -144,10 +157,11 @@ var properties = []struct {
 	{"Accuses", func(_ checks.Info, r *checks.Reason) bool { return r.Accuses }, "access/* counters/* dnsbl/*"},
 	{"Greylisting", func(_ checks.Info, r *checks.Reason) bool { return r.Greylisting }, "greylist/*"},
 	{"Unanswered", func(_ checks.Info, r *checks.Reason) bool { return r.Unanswered }, "spf/spf-temperror"},
-	{"Public", func(i checks.Info, _ *checks.Reason) bool { return i.Public }, "rdns/* helo/* sender/* spf/* mxplus/*"},
+	{"Public", func(i checks.Info, _ *checks.Reason) bool { return i.Public }, "rdns/* helo/* sender/* spf/* mxplus/* dkim/* dmarc/* author/*"},
 	{"Repair", func(_ checks.Info, r *checks.Reason) bool { return r.Repair != checks.NoRepair },
 		"rdns/* helo/helo-own-name helo/helo-unresolvable helo/helo-cname helo/helo-mismatch " +
-			"sender/sender-no-domain sender/sender-null-mx sender/sender-bogus-mx sender/sender-own-domain dnsbl/* spf/* mxplus/*"},
+			"sender/sender-no-domain sender/sender-null-mx sender/sender-bogus-mx sender/sender-own-domain dnsbl/* spf/* mxplus/* " +
+			"dkim/dkim-fail dmarc/dmarc-reject dmarc/dmarc-quarantine dmarc/dmarc-fail dmarc/auth-none dmarc/from-unaligned"},
 }
 
 func TestProperties(t *testing.T) {

@@ -16,7 +16,7 @@ var (
 			"not sign fields that change on the way. Make sure that the public key in the DNS belongs to the private key in use. If " +
 			"you run a list that changes messages, sign them yourself and put your own address into From.",
 		Safe: checks.Watch, Strict: checks.Watch,
-		Repair: checks.Elsewhere,
+		Repair: checks.SignAgain,
 	}
 	none = &checks.Reason{
 		ID:    "dkim-none",

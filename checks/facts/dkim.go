@@ -10,7 +10,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/facts/dkim"
-	"milterd/checks/facts/dmarc"
 	"milterd/headers"
 )
 
@@ -109,8 +108,6 @@ func LineEnds(env checks.Env, r *checks.Request) string {
 	return ""
 }
 
-type alignmentKey struct{}
-
 // SignedBy reports whether a signature passes whose domain aligns with one of some domains (lower-case A-labels): they have
 // the same organisational domain. It is for the stage EndOfMessage. With an error it is false and might be true.
 func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domains ...string) (bool, error) {
@@ -118,14 +115,13 @@ func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domains ..
 	if len(results) == 0 {
 		return false, nil
 	}
-	tree, _ := checks.Remember(r, checks.EndOfMessage, alignmentKey{}, func() (*dmarc.Tree, error) { return dmarc.NewTree(env.DNS), nil })
 	var missed error
 	for _, res := range results {
 		if res.Status != dkim.Pass && res.Status != dkim.TempError {
 			continue
 		}
 		for _, domain := range domains {
-			aligned, err := tree.Aligned(ctx, domain, res.Domain)
+			aligned, err := Aligned(ctx, env, r, domain, res.Domain)
 			switch {
 			case aligned && res.Status == dkim.Pass:
 				return true, nil

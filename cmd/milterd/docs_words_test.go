@@ -215,6 +215,8 @@ checks/NAME internal doc e2e yaml example checks.nameserver TestGenerated|TestDo
 // otherTexts are texts with spaces, likewise.
 var otherTexts = []string{
 	"X-Milterd: date-missing; the message has no Date field", "postqueue -p", "postcat -q ID", "postsuper -H ID", "postqueue -i ID", "postsuper -d ID",
-	"mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q", "v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
+	"mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
+	"v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
+	"none", "t=y", "p=reject", "List-Id", "List-Post", "List-Unsubscribe",
 	"greylist: keep the triplet for the retry window",
 }

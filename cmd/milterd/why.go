@@ -4,13 +4,17 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/counters"
+	"milterd/checks/dkim"
+	"milterd/headers"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/web/why"
@@ -53,7 +57,36 @@ func (t tester) Again(ctx context.Context, r records.Record, names []string) []c
 	if len(r.Rcpts) > 0 {
 		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.Rcpts[0])}}
 	}
-	return t.pipeline.Load().Again(resolver.Renew(ctx), s, names)
+	if author := r.Detail("author_domain"); author != "" {
+		s.Envelope.Header = []headers.Field{{Name: "From", Value: " postmaster@" + author}}
+	}
+	ctx = resolver.Renew(ctx)
+	results := t.pipeline.Load().Again(ctx, s, names)
+	if keys := keyNames(r); len(keys) > 0 {
+		results = append(results, t.askKeys(ctx, keys))
+	}
+	return results
+}
+
+// keyNames returns the names of the DKIM keys of a refused message.
+func keyNames(r records.Record) []string {
+	if domain := r.Detail("signing_domain"); domain != "" {
+		return []string{r.Detail("selector") + "._domainkey." + domain}
+	}
+	return strings.Fields(r.Detail("keys"))
+}
+
+// askKeys asks for DKIM keys, for the sender's page.
+func (t tester) askKeys(ctx context.Context, names []string) checks.Result {
+	var questions []checks.Question
+	for _, name := range names {
+		questions = append(questions, checks.Ask(name, dns.TypeTXT))
+	}
+	res := checks.Result{Check: dkim.Info.Name, Stage: checks.EndOfMessage}
+	for i, a := range checks.LookupAll(ctx, t.resolver, questions...) {
+		res.Asked = append(res.Asked, checks.Asked{Question: questions[i], Answer: a.Answer, Err: a.Err})
+	}
+	return res
 }
 
 // Repaired implements why.Tester. It lifts a block for too-many-errors alone. Blocks for guessed recipients, and

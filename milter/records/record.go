@@ -46,6 +46,16 @@ type Outcome struct {
 	Detail map[string]string `json:"detail,omitempty"`
 }
 
+// Detail returns a detail of the reason of the reply, or "".
+func (r Record) Detail(name string) string {
+	for _, o := range r.Outcomes {
+		if o.Reason == r.Reason {
+			return o.Detail[name]
+		}
+	}
+	return ""
+}
+
 // Check is the result of one check at one stage.
 type Check struct {
 	Check   string   `json:"check"`

@@ -12,7 +12,9 @@
 package dmarc
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/miekg/dns"
@@ -47,6 +49,7 @@ type Identifier struct {
 	Method string // "spf" or "dkim"
 	Domain string // lower-case A-labels, no trailing dot
 	State  State
+	Err    error // why the state is Unknown
 }
 
 // Evaluation is the result for an author domain, and how it came about.
@@ -187,13 +190,15 @@ func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifie
 			case aligned:
 				e.Aligned = append(e.Aligned, id)
 				if state == Unknown && missed == nil {
-					missed = fmt.Errorf("%s of %s: the DNS did not answer", id.Method, id.Domain)
+					missed = fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))
 				}
 			}
 		}
 	}
 	return missed
 }
+
+var errUnanswered = errors.New("the DNS did not answer")
 
 // alignsWith reports whether an identifier aligns with the author domain, section 4.4. With an error it is false and might be
 // true.

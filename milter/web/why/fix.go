@@ -32,6 +32,7 @@ var fixes = map[checks.Repair]func(zone) fix{
 	checks.AllowInSPF:      func(z zone) fix { return z.allow(z.domain, "mx") },
 	checks.ReplaceSPF:      func(z zone) fix { return fix{Records: []string{z.spfRecord(z.domain, "mx")}, Replaces: true} },
 	checks.AllowInHeloSPF:  func(z zone) fix { return z.allow(z.host, "a") },
+	checks.AlignFrom:       func(z zone) fix { return z.allow(z.domain, "mx") },
 }
 
 // fix returns the records of a repair. It is empty if there are none.

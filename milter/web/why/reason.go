@@ -108,6 +108,7 @@ type seen struct {
 	Client, Helo, MailFrom, RcptDomain string
 	Reason, Ref                        string
 	CanTest                            bool
+	Details                            []detail
 	Others                             []records.Outcome
 	Asked                              []records.Asked
 }
@@ -126,6 +127,7 @@ func (p *pages) seen(rec records.Record) *seen {
 	if rec.Client.IsValid() {
 		s.Client = rec.Client.String()
 	}
+	s.Details = details(rec)
 	if len(rec.Rcpts) > 0 {
 		s.RcptDomain = checks.ParseAddress(rec.Rcpts[0]).Domain
 	}
@@ -136,6 +138,35 @@ func (p *pages) seen(rec records.Record) *seen {
 		}
 	}
 	return s
+}
+
+// detail is a value that the page shows of the reason of the reply.
+type detail struct{ Name, Value string }
+
+// shownDetails are the details of reasons about the authentication of the message, in the order of the page.
+var shownDetails = []struct{ key, name string }{
+	{"author_domain", "Domain in From"},
+	{"spf", "SPF"},
+	{"dkim", "DKIM signatures"},
+	{"changed", "Changed after signing"},
+	{"aligned", "Would show the domain in From if it passed"},
+	{"policy_domain", "Domain with the DMARC record"},
+	{"record", "DMARC record"},
+	{"path", "Passed on"},
+}
+
+// details returns the details of the reason of the reply. Only reasons that are about the message have them.
+func details(rec records.Record) []detail {
+	if rec.Detail("author_domain") == "" && rec.Detail("signing_domain") == "" {
+		return nil
+	}
+	var list []detail
+	for _, d := range shownDetails {
+		if value := rec.Detail(d.key); value != "" {
+			list = append(list, detail{d.name, web.Shown(value)})
+		}
+	}
+	return list
 }
 
 // public reports whether senders may see the questions and results of a check.

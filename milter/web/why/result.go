@@ -10,15 +10,16 @@ import (
 // The states of a result and of its lines.
 const (
 	repaired = "repaired"
-	wrong    = "wrong"   // the reason still applies
-	also     = "also"    // the reason applies now, but did not when the mail was refused
-	noted    = "noted"   // the reason applies, but this site does not refuse mail for it
-	unknown  = "unknown" // the check failed
+	wrong    = "wrong"    // the reason still applies
+	also     = "also"     // the reason applies now, but did not when the mail was refused
+	noted    = "noted"    // the reason applies, but this site does not refuse mail for it
+	unknown  = "unknown"  // the check failed
+	unsigned = "unsigned" // only a new message can show whether its signature passes
 )
 
 // result is the result of testing a record again.
 type result struct {
-	State  string // repaired, wrong or unknown
+	State  string // repaired, wrong, unknown or unsigned
 	Lifted bool   // a temporary block was lifted
 	Lines  []line
 	Asked  []records.Asked
@@ -67,7 +68,11 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 		}
 	}
 	for _, b := range before {
-		if !slices.ContainsFunc(applies, func(o checks.Outcome) bool { return o.Reason.ID == b.Reason }) {
+		switch {
+		case slices.ContainsFunc(applies, func(o checks.Outcome) bool { return o.Reason.ID == b.Reason }):
+		case p.reasons[b.Reason].Repair == checks.SignAgain:
+			res.addUnsigned(line{Reason: b.Reason, Text: b.Text})
+		default:
 			res.addGone(b, failed[b.Check])
 		}
 	}
@@ -96,13 +101,26 @@ func summarize(results []checks.Result) (applies []checks.Outcome, failed map[st
 
 // addWrong adds a line for a reason that applies now.
 func (res *result) addWrong(o checks.Outcome, state string, z zone) {
-	if o.Action < checks.Greylist {
-		state = noted
-	} else {
+	l := line{State: state, Reason: o.Reason.ID, Text: o.Reply.Text, fix: z.fix(o.Reason.Repair)}
+	switch {
+	case o.Reason.Repair == checks.AlignFrom:
+		res.addUnsigned(l) // there was no signature this time
+		return
+	case o.Action < checks.Greylist:
+		l.State = noted
+	default:
 		res.State = wrong
 	}
-	l := line{State: state, Reason: o.Reason.ID, Text: o.Reply.Text, fix: z.fix(o.Reason.Repair)}
 	l.Above = len(l.Records) > 0 && !slices.ContainsFunc(l.Records, func(record string) bool { return !res.hasRecord(record) })
+	res.Lines = append(res.Lines, l)
+}
+
+// addUnsigned adds a line for a reason that a signature may have repaired.
+func (res *result) addUnsigned(l line) {
+	l.State = unsigned
+	if res.State == repaired {
+		res.State = unsigned
+	}
 	res.Lines = append(res.Lines, l)
 }
 
@@ -116,7 +134,7 @@ func (res *result) addGone(o records.Outcome, failed bool) {
 	state := repaired
 	if failed {
 		state = unknown
-		if res.State == repaired {
+		if res.State != wrong {
 			res.State = unknown
 		}
 	}

@@ -15,7 +15,7 @@ import (
 type values struct {
 	client netip.Addr
 	host   string // name of the sending server
-	domain string // of the sender
+	domain string // of the sender; of a reason about the From field, the domain there
 	site   string // this site, whose postmaster can help
 }
 
@@ -34,6 +34,9 @@ func newValues(r records.Record, site string) values {
 		v.host = name
 	}
 	if name, ok := hostName(checks.ParseAddress(r.MailFrom).Domain); ok {
+		v.domain = name
+	}
+	if name, ok := hostName(r.Detail("author_domain")); ok {
 		v.domain = name
 	}
 	return v

@@ -40,6 +40,9 @@ evil.test.                  TXT   "v=spf1 -all exp=why.evil.test"
 why.evil.test.              TXT   "100%% bad\013\010250 2.0.0 fine\000\200 level=fatal msg=\"forged\""
 nomail.test.                MX    10 mx.sender.test.
 nomail.test.                TXT   "v=spf1 -all exp=why.fail.test"
+_dmarc.reject.test.         TXT   "v=DMARC1; p=reject"
+_dmarc.quarantine.test.     TXT   "v=DMARC1; p=quarantine"
+_dmarc.monitor.test.        TXT   "v=DMARC1; p=none"
 revoked._domainkey.sender.test. TXT "v=DKIM1; p="
 wide.test.                  MX    10 mx.sender.test.
 wide.test.                  TXT   "v=spf1 +all"

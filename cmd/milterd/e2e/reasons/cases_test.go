@@ -49,6 +49,9 @@ func header(text string, changes ...daemontest.Field) reasonCase {
 // revokedSignature has the form of a signature whose key is revoked.
 const revokedSignature = "v=1; a=rsa-sha256; d=sender.test; s=revoked; h=from; bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AAAA"
 
+// trustedRelay is the client of checks.dmarc.trusted.
+const trustedRelay = "11.8.8.8"
+
 // message is a session that is refused for its message, with other fields.
 func message(codes, text string, changes ...daemontest.Field) reasonCase {
 	c := header(text, changes...)
@@ -59,6 +62,12 @@ func message(codes, text string, changes ...daemontest.Field) reasonCase {
 // atMessage returns the case of a reason that is decided at the end of the message.
 func atMessage(c reasonCase) reasonCase {
 	c.at, c.stage = 'N', "message"
+	return c
+}
+
+// withCodes returns a case with other codes of the reply.
+func withCodes(codes string, c reasonCase) reasonCase {
+	c.codes = codes
 	return c
 }
 
@@ -92,6 +101,10 @@ func reasonCases() map[string]reasonCase {
 	first := client(daemontest.GoodClient, "451 4.7.1", "greylisted for 180 s more: 127.0.0.10 sends the first mail from <a@sender.test> to <alice@mx.test>")
 	first.ClientName, first.stage, first.action, first.answered = daemontest.GoodHelo, "rcpt", "greylist", "greylisted"
 	first.also = map[string]string{"greylisted": "tempfail"}
+	passedOn := message("550 5.7.1", "passed on by a trusted client", daemontest.Field{"From", "a@reject.test"})
+	passedOn.Client, passedOn.ClientName = trustedRelay, "["+trustedRelay+"]"
+	unauthenticated := message("550 5.7.26", "neither SPF nor DKIM passes for any domain")
+	unauthenticated.MailFrom = "a@none.test"
 	listed := client("11.5.5.5", "550 5.7.1", "11.5.5.5 is listed in bl.test: see the bl.test page")
 	author := header("nobody@callout.test", daemontest.Field{"From", "nobody@callout.test"})
 	author.codes = "550 5.7.1"
@@ -151,6 +164,20 @@ func reasonCases() map[string]reasonCase {
 
 		"dkim-fail": message("550 5.7.20", "the key was revoked", daemontest.Field{"DKIM-Signature", revokedSignature}),
 		"dkim-none": message("550 5.7.20", "no DKIM signature"),
+
+		"dmarc-reject":     message("550 5.7.1", "rejected by the DMARC policy of reject.test", daemontest.Field{"From", "a@reject.test"}),
+		"dmarc-quarantine": message("550 5.7.1", "suspicious by the DMARC policy of quarantine.test", daemontest.Field{"From", "a@quarantine.test"}),
+		"dmarc-fail":       message("550 5.7.1", "that monitor.test sent this", daemontest.Field{"From", "a@monitor.test"}),
+		"dmarc-list": message("550 5.7.1", "the mailing list talk.sender.test is not known here", daemontest.Field{"From", "a@reject.test"},
+			daemontest.Field{"List-Id", "<talk.sender.test>"}, daemontest.Field{"List-Post", "<mailto:talk@sender.test>"}),
+		"dmarc-indirect": passedOn,
+		"auth-none":      unauthenticated,
+		"from-unaligned": message("550 5.7.22", "but not for callout.test in From", daemontest.Field{"From", "a@callout.test"}),
+
+		"from-multiple":  header("sender.test, callout.test", daemontest.Field{"From", "a@sender.test, b@callout.test"}),
+		"from-no-domain": withCodes("550 5.1.8", header("the domain nowhere.test in From", daemontest.Field{"From", "a@nowhere.test"})),
+		"from-encoded":   header("has an encoded-word", daemontest.Field{"From", "=?utf-8?q?a?=@sender.test"}),
+		"from-display":   withCodes("550 5.7.1", header("claims to be b@callout.test", daemontest.Field{"From", `"b@callout.test" <a@sender.test>`})),
 
 		"mxplus-mismatch": sender(daemontest.GoodSender, "550 5.7.1", "sender.test"),
 

@@ -78,7 +78,8 @@ checks:
   dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}, {zone: rhs.test, codes: [127.0.0.2], query: sender}]}
   callout: {port: %d, allow_private: true}
   sender: {history: 1, new_domain: 30d, rdap: %q}
-`, deny, startMailHosts(t), startRegistry(t))
+  dmarc: {trusted: [%q]}
+`, deny, startMailHosts(t), startRegistry(t), trustedRelay)
 }
 
 // testRefused tests the refusal with the reason alone.

@@ -1,0 +1,257 @@
+// Package dmarc is the check of Domain-based Message Authentication, Reporting, and Conformance, RFC 9989: whether SPF or DKIM
+// shows that a message comes from the domain in its From field, and if not, what the owner of that domain asks for.
+//
+// facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether somebody who passed the message
+// on broke its authentication (indirect.go), and turns both into reasons (reasons.go) and into a result for the trace fields.
+// Start reading at check.Check.
+package dmarc
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/checks/facts/dkim"
+	"milterd/checks/facts/dmarc"
+)
+
+// Info describes the check.
+var Info = checks.Define(checks.Info{
+	Name: "dmarc",
+	Doc: "Evaluates the DMARC policy of the domain in From (RFC 9989). RFC 9989 asks receivers not to refuse for p=reject alone: this " +
+		"check refuses unless the message comes by way of a forwarder or a mailing list, which it knows by the configuration, by the " +
+		"evidence of earlier mail, or by the fields of the message.",
+	Stages: []checks.Stage{checks.EndOfMessage},
+	Reasons: []*checks.Reason{
+		rejected, quarantined, fromList, indirect, failed, authNone, fromUnaligned,
+	},
+	Body:   true,
+	Public: true,
+}, Settings{Trusted: []string{}, ListMarks: true, Relays: true, Ignore: []string{}}, func(c Settings, env checks.Env) (checks.Check, error) {
+	trusted, err := parseRelays(c.Trusted)
+	if err != nil {
+		return nil, err
+	}
+	ignored, err := parseDomains("ignore", c.Ignore)
+	return &check{Settings: c, env: env, trusted: trusted, ignored: ignored}, err
+})
+
+type check struct {
+	Settings
+	env     checks.Env
+	trusted relays
+	ignored []string
+}
+
+// Prefetch implements checks.Prefetcher.
+func (c *check) Prefetch(r *checks.Request) []checks.Query {
+	switch r.Stage {
+	case checks.Connect, checks.MailFrom:
+		return facts.PrefetchIdentity(r)
+	case checks.Helo:
+		return facts.PrefetchHeloSPF(r) // for a null reverse-path
+	default:
+		return facts.PrefetchDMARC(c.env, r)
+	}
+}
+
+// Check implements checks.Check. Without the address of the client, SPF cannot be evaluated, so a message that does not pass might
+// have passed.
+func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	if c.env.Signatures <= 0 || !r.Client.IsValid() {
+		return nil, nil
+	}
+	e, err := facts.DMARC(ctx, c.env, r)
+	c.noteWidth(ctx, r, e)
+	var verdicts []checks.Verdict
+	p := c.pathOf(ctx, r, e)
+	if v := c.failure(e, p); v.Reason != nil {
+		v.Detail = c.detail(ctx, r, e, p)
+		verdicts = append(verdicts, v)
+	}
+	if p.reason == indirect {
+		return verdicts, err // what was passed on may have lost what showed its origin
+	}
+	reason, errAuth := c.unauthenticated(ctx, r, e)
+	if reason != nil {
+		verdicts = append(verdicts, checks.Verdict{Reason: reason, Detail: c.detail(ctx, r, e, p)})
+	}
+	return verdicts, cmp.Or(err, errAuth)
+}
+
+// noteWidth notes a pass that any host would have.
+func (c *check) noteWidth(ctx context.Context, r *checks.Request, e dmarc.Evaluation) {
+	if e.Result != dmarc.Pass || e.Aligned[0].Method != "spf" {
+		return
+	}
+	if ev, _ := facts.MailFromSPF(ctx, c.env, r); ev.TooWide {
+		checks.Note(ctx, "passes DMARC by an SPF record that lets any host send: "+ev.Match)
+	}
+}
+
+// failure returns the verdict on a message that fails. Its reason is nil if there is none.
+func (c *check) failure(e dmarc.Evaluation, p path) checks.Verdict {
+	switch {
+	case e.Result != dmarc.Fail || under(e.Author, c.ignored):
+		return checks.Verdict{}
+	case e.Applied == dmarc.NoPolicy:
+		return checks.Verdict{Reason: failed}
+	case p.reason != nil:
+		return checks.Verdict{Reason: p.reason}
+	case e.Applied == dmarc.Quarantine:
+		return checks.Verdict{Reason: quarantined, Unsure: p.unsure}
+	default:
+		return checks.Verdict{Reason: rejected, Unsure: p.unsure}
+	}
+}
+
+// unauthenticated returns the reason of a message of which nothing passes, or nothing that aligns with a domain that has no
+// DMARC record, or nil. With an error it is nil and might not be.
+func (c *check) unauthenticated(ctx context.Context, r *checks.Request, e dmarc.Evaluation) (*checks.Reason, error) {
+	var passed, missed []dmarc.Identifier
+	for _, id := range facts.Identifiers(ctx, c.env, r) {
+		switch id.State {
+		case dmarc.Passed:
+			passed = append(passed, id)
+		case dmarc.Unknown:
+			missed = append(missed, id)
+		}
+	}
+	if len(passed) > 0 && e.Result != dmarc.None {
+		return nil, nil
+	}
+	aligned, err := c.anyAligned(ctx, r, passed)
+	missedAligned, errMissed := c.anyAligned(ctx, r, missed)
+	for _, id := range missed {
+		// A missing key of another domain changes nothing: any forger could add a signature with one.
+		if missedAligned || id.Method == "spf" && len(passed) == 0 {
+			errMissed = cmp.Or(errMissed, id.Err)
+		}
+	}
+	switch err = cmp.Or(err, errMissed); {
+	case len(passed) > 0 && (e.Author == "" || aligned || under(e.Author, c.ignored)):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(passed) == 0:
+		return authNone, nil
+	default:
+		return fromUnaligned, nil
+	}
+}
+
+// anyAligned reports whether an identifier aligns with an author domain, whatever its state. With an error it is false and might
+// be true.
+func (c *check) anyAligned(ctx context.Context, r *checks.Request, ids []dmarc.Identifier) (bool, error) {
+	var missed error
+	for _, author := range facts.MessageAuthors(r).Domains {
+		for _, id := range ids {
+			is, err := facts.Aligned(ctx, c.env, r, author, id.Domain)
+			if is {
+				return true, nil
+			}
+			missed = cmp.Or(missed, err)
+		}
+	}
+	return false, missed
+}
+
+const (
+	maxShown  = 5   // signatures that a reply or page shows
+	maxRecord = 500 // bytes of a DMARC record that a page shows
+)
+
+// detail returns what the reply, the log and the sender's page show of a message.
+func (c *check) detail(ctx context.Context, r *checks.Request, e dmarc.Evaluation, p path) map[string]string {
+	d := map[string]string{
+		"domain": e.Author, "author_domain": e.Author, "policy_domain": e.PolicyDomain, "policy": e.Applied.String(), "record": e.Record.Text[:min(len(e.Record.Text), maxRecord)],
+		"path": p.text, "list": p.list,
+	}
+	ev, _ := facts.MailFromSPF(ctx, c.env, r)
+	d["spf"] = "none"
+	if ev.Domain != "" {
+		d["spf"] = string(ev.Result) + " for " + ev.Domain
+	}
+	var signatures, keys, passes, aligned []string
+	results, _ := facts.DKIM(ctx, c.env, r)
+	for _, res := range results[:min(len(results), maxShown)] {
+		text := string(res.Status) + " for " + res.Domain
+		if res.Status != dkim.Pass {
+			text += " (" + res.Why + ")"
+		}
+		signatures = append(signatures, text)
+		if res.Domain != "" && res.Selector != "" {
+			keys = append(keys, res.KeyName())
+		}
+	}
+	d["keys"] = strings.Join(keys, " ")
+	d["dkim"] = strings.Join(signatures, ", ")
+	if len(signatures) == 0 {
+		d["dkim"] = "no signature"
+	}
+	for _, id := range facts.Identifiers(ctx, c.env, r) {
+		if id.State == dmarc.Passed {
+			passes = append(passes, id.Domain+" ("+strings.ToUpper(id.Method)+")")
+		}
+	}
+	for _, id := range e.Aligned {
+		aligned = append(aligned, id.Domain+" ("+strings.ToUpper(id.Method)+")")
+	}
+	d["passes"], d["aligned"] = strings.Join(passes, ", "), strings.Join(aligned, ", ")
+	return d
+}
+
+// Authenticate implements checks.Authenticator, RFC 9989 section 9.1. Without the address of the client, only a pass is certain.
+func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Authentication {
+	if c.env.Signatures <= 0 {
+		return nil
+	}
+	e, _ := facts.DMARC(ctx, c.env, r)
+	if !r.Client.IsValid() && e.Result != dmarc.Pass {
+		return nil
+	}
+	a := checks.Authentication{Method: "dmarc", Result: string(e.Result), Properties: map[string]string{}}
+	if e.Author != "" {
+		a.Properties["header.from"] = e.Author
+	}
+	if e.PolicyDomain != "" {
+		a.Properties["policy.published-domain-policy"] = e.Published.String()
+		a.Properties["policy.applied-disposition"] = c.disposition(ctx, r, e).String()
+	}
+	a.Comment = c.comment(ctx, r, e)
+	return []checks.Authentication{a}
+}
+
+// disposition returns what this site does with an accepted message: quarantine, or nothing that RFC 9990 has a word for.
+func (c *check) disposition(ctx context.Context, r *checks.Request, e dmarc.Evaluation) dmarc.Policy {
+	v := c.failure(e, c.pathOf(ctx, r, e))
+	if v.Reason != nil && r.Action(v.Reason) == checks.Quarantine {
+		return dmarc.Quarantine
+	}
+	return dmarc.NoPolicy
+}
+
+// comment returns why the result is not pass.
+func (c *check) comment(ctx context.Context, r *checks.Request, e dmarc.Evaluation) string {
+	switch e.Result {
+	case dmarc.Fail:
+		if p := c.pathOf(ctx, r, e); p.text != "" {
+			return p.text
+		}
+		return fmt.Sprintf("no aligned pass of SPF or DKIM, p=%s", e.Applied)
+	case dmarc.TempError:
+		return "a DNS server did not answer"
+	case dmarc.PermError:
+		return "too many author domains"
+	case dmarc.None:
+		if e.Author == "" {
+			return "no author domain"
+		}
+		return "no record"
+	default:
+		return ""
+	}
+}

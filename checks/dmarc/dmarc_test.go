@@ -1,0 +1,343 @@
+package dmarc_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"milterd/checks"
+	"milterd/checks/checktest"
+	"milterd/checks/dmarc"
+	"milterd/checks/facts"
+	"milterd/headers"
+)
+
+var key = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
+// zone has bank.example with p=reject, shop.example with quarantine, club.example with none, free.example without record, and the
+// mailing list list.example. All have SPF records and the key "k".
+var zone = fmt.Sprintf(`
+_dmarc.bank.example TXT "v=DMARC1; p=reject"
+_dmarc.shop.example TXT "v=DMARC1; p=quarantine"
+_dmarc.test.example TXT "v=DMARC1; p=reject; t=y"
+_dmarc.club.example TXT "v=DMARC1; p=none"
+!SERVFAIL _dmarc.broken.example
+bank.example TXT "v=spf1 ip4:192.0.2.1 -all"
+shop.example TXT "v=spf1 ip4:192.0.2.1 -all"
+club.example TXT "v=spf1 ip4:192.0.2.1 -all"
+free.example TXT "v=spf1 ip4:192.0.2.1 -all"
+list.example TXT "v=spf1 ip4:192.0.2.50 -all"
+evil.example TXT "v=spf1 ip4:192.0.2.66 -all"
+wide.example TXT "v=spf1 +all"
+_dmarc.wide.example TXT "v=DMARC1; p=reject"
+!SERVFAIL down.example TXT
+!SERVFAIL down.bank.example TXT
+50.2.0.192.in-addr.arpa PTR mail.list.example
+mail.list.example A 192.0.2.50
+51.2.0.192.in-addr.arpa PTR relay.forward.example
+relay.forward.example A 192.0.2.51
+!SERVFAIL 52.2.0.192.in-addr.arpa
+!SERVFAIL lost._domainkey.bank.example
+!SERVFAIL lost._domainkey.evil.example
+*._domainkey.bank.example TXT "%[1]s"
+*._domainkey.free.example TXT "%[1]s"
+*._domainkey.list.example TXT "%[1]s"
+`, "k=ed25519; p="+base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)))
+
+// message is a message in a session.
+type message struct {
+	client, from string // client and MAIL FROM
+	header       string // lines that end with \n
+	sign         string // "selector domain", each signature
+	changed      bool   // the body is changed after signing
+	rcpt         string
+}
+
+// request returns a Request about the message at its end.
+func (m message) request(t *testing.T, env checks.Env) *checks.Request {
+	t.Helper()
+	text := strings.ReplaceAll(m.header+"To: u@example.org\n\nHello\n", "\n", "\r\n")
+	for _, s := range strings.Split(m.sign, ",") {
+		if s == "" {
+			continue
+		}
+		selector, domain, _ := strings.Cut(s, " ")
+		var signed bytes.Buffer
+		if err := dkim.Sign(&signed, strings.NewReader(text), &dkim.SignOptions{Domain: domain, Selector: selector, Signer: key}); err != nil {
+			t.Fatal(err)
+		}
+		text = signed.String()
+	}
+	head, body, _ := strings.Cut(text, "\r\n\r\n")
+	var fields []headers.Field
+	for line := range strings.SplitSeq(head, "\r\n") {
+		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+			fields[len(fields)-1].Value += "\r\n" + line
+			continue
+		}
+		name, value, _ := strings.Cut(line, ":")
+		fields = append(fields, headers.Field{Name: name, Value: value})
+	}
+	if m.changed {
+		body += "-- \r\nfooter of a list\r\n"
+	}
+	r := checktest.Session{Client: m.client, Helo: "mail.example.com", MailFrom: m.from, Header: fields, Time: time.Now()}.Request(t) // the signatures are made now
+	r.Stage = checks.EndOfHeader
+	if w := facts.Body(env, r); w != nil {
+		_, _ = w.Write([]byte(body))
+	}
+	r.Stage = checks.EndOfMessage
+	return r
+}
+
+// senders are known senders: good ones, and those that are relays too.
+type senders struct{ good, relays []string }
+
+func (s senders) IsGood(domain string) bool {
+	return slices.Contains(s.good, domain) || s.Relays(domain)
+}
+func (s senders) Relays(domain string) bool { return slices.Contains(s.relays, domain) }
+
+func environment(t *testing.T, known checks.Senders) checks.Env {
+	t.Helper()
+	env := checktest.Env(t, zone)
+	env.Signatures, env.Senders = 5, known
+	return env
+}
+
+const listFields = "List-Id: A list <talk.list.example>\nList-Post: <mailto:talk@list.example>\n"
+
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		m      message
+		change func(*dmarc.Settings)
+		known  senders
+		want   string // ids of the reasons, with ? if unsure
+		fail   bool
+	}{
+		{name: "SPF aligns", m: message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@bank.example\n"}},
+		{name: "DKIM aligns", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"}},
+		{name: "forged", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject"},
+		{name: "forged, with a signature of the forger", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k free.example"}, want: "dmarc-reject"},
+		{name: "forged, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject auth-none"},
+		{name: "the body was changed", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example", changed: true}, want: "dmarc-reject"},
+		{name: "quarantine", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@shop.example\n"}, want: "dmarc-quarantine"},
+		{name: "reject, tested", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@test.example\n"}, want: "dmarc-quarantine"},
+		{name: "none", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@club.example\n"}, want: "dmarc-fail"},
+		{name: "two author domains", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@evil.example, a@bank.example\n"}, want: "dmarc-reject"},
+		{name: "two From fields", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@evil.example\nFrom: a@bank.example\n"}, want: "dmarc-reject"},
+		{name: "a bounce without author", m: message{client: "192.0.2.1", from: "<>", header: "From: MAILER-DAEMON <>\n"}, want: "auth-none"},
+		{name: "a forged bounce", m: message{client: "192.0.2.66", from: "<>", header: "From: a@bank.example\n"}, want: "dmarc-reject auth-none"},
+		{name: "an ignored domain", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@mail.bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Ignore = []string{"bank.example"} }},
+
+		{name: "no record, SPF aligns", m: message{client: "192.0.2.1", from: "a@free.example", header: "From: a@mail.free.example\n"}},
+		{name: "no record, nothing aligns", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@free.example\n"}, want: "from-unaligned"},
+		{name: "no record, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n"}, want: "auth-none"},
+		{name: "no record, nothing aligns, ignored", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@free.example\n"},
+			change: func(c *dmarc.Settings) { c.Ignore = []string{"free.example"} }},
+
+		{name: "no answer for the record", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@broken.example\n"}, fail: true},
+		{name: "no answer for the aligned key", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example"}, fail: true},
+		{name: "no answer for the aligned key, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example"}, fail: true},
+		{name: "no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost evil.example"}, want: "dmarc-reject auth-none"},
+		{name: "no answer for SPF of another domain", m: message{client: "192.0.2.66", from: "x@down.example", header: "From: a@bank.example\n"}, want: "dmarc-reject", fail: true},
+		{name: "no answer for SPF of the domain", m: message{client: "192.0.2.66", from: "x@down.bank.example", header: "From: a@bank.example\n"}, fail: true},
+		{name: "no answer for the names of the client", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject? auth-none"},
+
+		{name: "a trusted address", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{"192.0.2.64/28"} }, want: "dmarc-indirect"},
+		{name: "a trusted name", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{"forward.example"} }, want: "dmarc-indirect"},
+		{name: "another trusted name", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{"mail.forward.example"} }, want: "dmarc-reject auth-none"},
+		{name: "a trusted client, no record", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{"192.0.2.67"} }},
+
+		{name: "a relay known by its name", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: senders{relays: []string{"forward.example"}}, want: "dmarc-indirect"},
+		{name: "a relay known by SPF", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@shop.example\n"},
+			known: senders{relays: []string{"evil.example"}}, want: "dmarc-indirect"},
+		{name: "a relay whose SPF fails", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: senders{relays: []string{"evil.example"}}, want: "dmarc-reject auth-none"},
+		{name: "a relay whose SPF has no answer", m: message{client: "192.0.2.66", from: "x@down.example", header: "From: a@bank.example\n"},
+			known: senders{relays: []string{"down.example"}}, want: "dmarc-reject?", fail: true},
+		{name: "a relay whose SPF record lets everybody send", m: message{client: "192.0.2.66", from: "x@wide.example", header: "From: a@bank.example\n"},
+			known: senders{relays: []string{"wide.example"}}, want: "dmarc-reject"},
+		{name: "a good sender that is no relay", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: senders{good: []string{"evil.example"}}, want: "dmarc-reject"},
+		{name: "known relays do not count", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: senders{relays: []string{"forward.example"}}, change: func(c *dmarc.Settings) { c.Relays = false }, want: "dmarc-reject auth-none"},
+
+		{name: "a list by SPF", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-list"},
+		{name: "a list by the client's name", m: message{client: "192.0.2.50", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-list auth-none"},
+		{name: "a list by DKIM", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@shop.example\n", sign: "k list.example"}, want: "dmarc-list"},
+		{name: "a list by nothing", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-reject"},
+		{name: "a list that is a good sender", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
+			known: senders{good: []string{"list.example"}}, want: "dmarc-indirect"},
+		{name: "a good sender under the name of another list", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"},
+			known: senders{good: []string{"list.example", "evil.example"}}, want: "dmarc-reject"},
+		{name: "a list, but policy none", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@club.example\n"}, want: "dmarc-fail"},
+		{name: "List-Id alone", m: message{client: "192.0.2.50", from: "b@list.example", header: "List-Id: <talk.list.example>\nFrom: a@bank.example\n"}, want: "dmarc-reject"},
+		{name: "List-Id and List-Unsubscribe", m: message{client: "192.0.2.50", from: "b@list.example", header: "List-Id: talk.list.example\nList-Unsubscribe: <https://list.example/>\nFrom: a@bank.example\n"}, want: "dmarc-list"},
+		{name: "list fields do not count", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.ListMarks = false }, want: "dmarc-reject"},
+
+		{name: "a private client, DKIM aligns", m: message{client: "", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"}},
+		{name: "a private client", m: message{client: "", from: "x@evil.example", header: "From: a@bank.example\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			env := environment(t, c.known)
+			check := checktest.Build(t, dmarc.Info, env, c.change)
+			vs, err := checktest.Ask(t, dmarc.Info, check, c.m.request(t, env))
+			var got []string
+			for _, v := range vs {
+				id := v.Reason.ID
+				if v.Unsure {
+					id += "?"
+				}
+				got = append(got, id)
+			}
+			if strings.Join(got, " ") != c.want || (err != nil) != c.fail {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+// TestOff tests that the check says nothing if DKIM is off.
+func TestOff(t *testing.T) {
+	t.Parallel()
+	env := environment(t, nil)
+	env.Signatures = 0
+	c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+	r := message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"}.request(t, env)
+	if vs, err := checktest.Ask(t, dmarc.Info, c, r); len(vs) > 0 || err != nil {
+		t.Errorf("%+v, %v", vs, err)
+	}
+	if a := c.(checks.Authenticator).Authenticate(t.Context(), r); len(a) > 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestAuthenticate tests the result for the trace fields.
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		m    message
+		want string
+	}{
+		{"pass", message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@bank.example\n"},
+			"pass header.from=bank.example policy.applied-disposition=none policy.published-domain-policy=reject"},
+		{"fail", message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@mail.bank.example\n"},
+			"fail (no aligned pass of SPF or DKIM, p=reject) header.from=mail.bank.example policy.applied-disposition=none policy.published-domain-policy=reject"},
+		{"list", message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
+			"fail (passed on by the mailing list talk.list.example, which is not known yet) header.from=bank.example policy.applied-disposition=none policy.published-domain-policy=reject"},
+		{"testing", message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@test.example\n"},
+			"fail (no aligned pass of SPF or DKIM, p=quarantine) header.from=test.example policy.applied-disposition=none policy.published-domain-policy=reject"},
+		{"no record", message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@free.example\n"}, "none (no record) header.from=free.example"},
+		{"no author", message{client: "192.0.2.66", from: "<>", header: "From: MAILER-DAEMON <>\n"}, "none (no author domain)"},
+		{"no answer", message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@broken.example\n"}, "temperror (a DNS server did not answer) header.from=broken.example"},
+		{"a private client", message{from: "x@evil.example", header: "From: a@bank.example\n"}, ""},
+		{"a private client, pass", message{from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"},
+			"pass header.from=bank.example policy.applied-disposition=none policy.published-domain-policy=reject"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			env := environment(t, nil)
+			check := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+			var got string
+			for _, a := range check.(checks.Authenticator).Authenticate(t.Context(), c.m.request(t, env)) {
+				got = a.Result
+				if a.Comment != "" {
+					got += " (" + a.Comment + ")"
+				}
+				for _, name := range []string{"header.from", "policy.applied-disposition", "policy.published-domain-policy"} {
+					if v, ok := a.Properties[name]; ok {
+						got += " " + name + "=" + v
+					}
+				}
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDetail tests what replies and pages show.
+func TestDetail(t *testing.T) {
+	t.Parallel()
+	env := environment(t, nil)
+	c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+	m := message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@mail.bank.example\n", sign: "k bank.example,k list.example", changed: true}
+	vs, err := checktest.Ask(t, dmarc.Info, c, m.request(t, env))
+	if len(vs) != 2 || err != nil {
+		t.Fatalf("%+v, %v", vs, err)
+	}
+	for key, want := range map[string]string{
+		"domain": "mail.bank.example", "policy_domain": "bank.example", "policy": "reject", "record": "v=DMARC1; p=reject",
+		"spf": "fail for evil.example", "dkim": "fail for bank.example (the body was changed after signing), fail for list.example (the body was changed after signing)",
+		"passes": "", "aligned": "bank.example (DKIM)", "path": "", "list": "",
+	} {
+		if got := vs[0].Detail[key]; got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+}
+
+// TestSettings tests that entries which are neither networks nor domains are faults.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		settings dmarc.Settings
+		faults   int
+	}{
+		{dmarc.Settings{Trusted: []string{"192.0.2.1", "2001:db8::/32", "lists.example.net", "Example.NET."}, Ignore: []string{"bank.example"}}, 0},
+		{dmarc.Settings{Trusted: []string{"192.0.2.1/24", "lists_.example!net", "a b"}, Ignore: []string{"@bank.example", ""}}, 5},
+	} {
+		err := c.settings.Validate()
+		got := 0
+		if err != nil {
+			got = strings.Count(err.Error(), "\n") + 1
+		}
+		if got != c.faults {
+			t.Errorf("%+v: %v", c.settings, err)
+		}
+	}
+}
+
+// TestPrefetch tests that all questions of the check can be asked ahead, but those for names of a list.
+func TestPrefetch(t *testing.T) {
+	t.Parallel()
+	zone := environment(t, nil)
+	for _, m := range []message{
+		{client: "192.0.2.66", from: "x@evil.example", header: "From: a@mail.bank.example\n", sign: "k bank.example"},
+		{client: "192.0.2.51", from: "<>", header: "From: a@free.example, b@shop.example\n"},
+	} {
+		rec, env := &checktest.Recorder{Resolver: zone.DNS}, zone
+		env.DNS = rec
+		c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+		if _, err := c.Check(t.Context(), m.request(t, env)); err != nil {
+			t.Fatal(err)
+		}
+		ahead := checktest.Prefetched(t, c, zone.DNS, m.request(t, zone))
+		ahead = append(ahead, "k._domainkey.bank.example. TXT") // by the check dkim
+		for _, q := range rec.Asked() {
+			if !slices.Contains(ahead, q) {
+				t.Errorf("%s was not asked ahead; these were: %s", q, strings.Join(ahead, ", "))
+			}
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package dmarc
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/checks/facts/dmarc"
+	"milterd/checks/facts/spf"
+	"milterd/headers"
+)
+
+// path is how a message came here.
+type path struct {
+	reason *checks.Reason // indirect: it was passed on; fromList: by a list that is not known yet; nil: neither
+	text   string         // who passed it on, printable US-ASCII; empty: nobody
+	list   string         // domain of the list
+	unsure bool           // an answer is missing that might have shown who passed it on
+}
+
+type pathKey struct{}
+
+// pathOf finds out how a message that fails DMARC, or of which nothing passes, came here, and remembers it. An answer that is
+// missing matters only if it could name somebody who passes on mail.
+func (c *check) pathOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation) path {
+	if e.Result == dmarc.Pass {
+		return path{}
+	}
+	p, _ := checks.Remember(r, checks.EndOfMessage, pathKey{}, func() (path, error) { return c.findPath(ctx, r), nil })
+	return p
+}
+
+func (c *check) findPath(ctx context.Context, r *checks.Request) path {
+	names, _ := facts.Iprev(ctx, c.env, r)
+	switch {
+	case isForwarded(r):
+		return path{reason: indirect, text: "passed on by a forwarder of the recipient"}
+	case c.trusted.hasAddress(r.Session.Client), slices.ContainsFunc(names.Confirmed, func(n string) bool { return under(n, c.trusted.domains) }):
+		return path{reason: indirect, text: "passed on by a trusted client"}
+	}
+	p := path{unsure: names.Unsure(func(string) bool { return true }) != nil}
+	c.findRelay(ctx, r, names.Confirmed, &p)
+	if p.reason == nil {
+		c.findList(ctx, r, names.Confirmed, &p)
+	}
+	return p
+}
+
+// isForwarded reports whether the client is a forwarder of the recipients: either of all or of none.
+func isForwarded(r *checks.Request) bool {
+	for i, rcpt := range r.Envelope.Rcpts {
+		if rcpt.Refused == "" && r.Forwarded(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// findRelay finds out whether the client is a known relay, by the organisational domain of a confirmed name or of SPF.
+func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []string, p *path) {
+	if !c.Relays || c.env.Senders == nil {
+		return
+	}
+	for _, name := range confirmed {
+		if org := facts.OrgDomain(name); org != "" && !facts.IsPoolName(r, name) && c.env.Senders.Relays(org) {
+			p.reason, p.text = indirect, "passed on by the known relay "+org
+			return
+		}
+	}
+	ev, errSPF := facts.MailFromSPF(ctx, c.env, r)
+	org := facts.OrgDomain(ev.Domain)
+	if org == "" || !c.env.Senders.Relays(org) {
+		return
+	}
+	identified, errWidth := ev.Identifies()
+	if identified {
+		p.reason, p.text = indirect, "passed on by the known relay "+org
+	}
+	p.unsure = p.unsure || errSPF != nil || errWidth != nil
+}
+
+// findList finds out whether the message comes from a mailing list: it has the fields of one, and the domain in List-Id is that of
+// a confirmed name of the client, or passes SPF or DKIM. Anyone with a domain can do this, so the list also must be a good sender.
+func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []string, p *path) {
+	list := listDomain(r.Envelope.Header)
+	if !c.ListMarks || list == "" {
+		return
+	}
+	identifiers := facts.Identifiers(ctx, c.env, r)
+	if ev, _ := facts.MailFromSPF(ctx, c.env, r); ev.Result == spf.Pass && ev.TooWide {
+		identifiers = slices.DeleteFunc(identifiers, func(id dmarc.Identifier) bool { return id.Method == "spf" })
+	}
+	for _, name := range confirmed {
+		if !facts.IsPoolName(r, name) {
+			identifiers = append(identifiers, dmarc.Identifier{Method: "iprev", Domain: name, State: dmarc.Passed})
+		}
+	}
+	for _, id := range identifiers {
+		if id.State == dmarc.Failed {
+			continue
+		}
+		aligned, err := facts.Aligned(ctx, c.env, r, list, id.Domain)
+		if err != nil || aligned && id.State == dmarc.Unknown {
+			p.unsure = true
+			continue
+		}
+		if !aligned {
+			continue
+		}
+		p.list, p.reason, p.text = list, fromList, "passed on by the mailing list "+list+", which is not known yet"
+		if c.isGood(list) {
+			p.reason, p.text = indirect, "passed on by the mailing list "+list
+		}
+		return
+	}
+}
+
+// isGood reports whether the organisation of a list is a good sender.
+func (c *check) isGood(list string) bool {
+	return c.env.Senders != nil && c.env.Senders.IsGood(facts.OrgDomain(list))
+}
+
+// listDomain returns the domain in the List-Id field (RFC 2919 section 3) of a message that has the fields of a mailing list, or
+// "".
+func listDomain(header []headers.Field) string {
+	id, others := "", false
+	for _, f := range header {
+		switch {
+		case f.Is("List-Id"):
+			id = f.Value
+		case f.Is("List-Post"), f.Is("List-Unsubscribe"): // RFC 2369
+			others = true
+		}
+	}
+	if !others {
+		return ""
+	}
+	if i := strings.LastIndexByte(id, '<'); i >= 0 {
+		id, _, _ = strings.Cut(id[i+1:], ">")
+	}
+	return facts.ASCIIDomain(strings.TrimSpace(id))
+}

@@ -1,0 +1,75 @@
+package dmarc
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"milterd/checks"
+	"milterd/headers"
+)
+
+// Settings configure the check.
+type Settings struct {
+	Trusted   []string `yaml:"trusted" doc:"Clients that pass on mail of others, for all recipients: addresses, networks, and confirmed names, which include those below them."`
+	ListMarks bool     `yaml:"list_marks" doc:"Whether the fields of a mailing list (List-Id with List-Post or List-Unsubscribe) count, if the client, SPF or DKIM shows that the message comes from its domain."`
+	Relays    bool     `yaml:"relays" doc:"Whether clients count that are known to pass on mail of others, by the evidence of this site; milterd report forwarders shows them."`
+	Ignore    []string `yaml:"ignore" doc:"Author domains, with those below them, whose mail is known to fail: only auth-none applies to it."`
+}
+
+// Validate returns an error for entries that are neither networks nor domains.
+func (c Settings) Validate() error {
+	_, errTrusted := parseRelays(c.Trusted)
+	_, errIgnore := parseDomains("ignore", c.Ignore)
+	return errors.Join(errTrusted, errIgnore)
+}
+
+// relays are clients that pass on mail of others.
+type relays struct {
+	networks []netip.Prefix
+	domains  []string // of confirmed names
+}
+
+func parseRelays(entries []string) (relays, error) {
+	var list relays
+	var names []string
+	var faults []error
+	for _, text := range entries {
+		if !checks.LooksLikeNetwork(text) {
+			names = append(names, text)
+			continue
+		}
+		p, err := checks.ParseNetwork(text)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("trusted: %w", err))
+		}
+		list.networks = append(list.networks, p)
+	}
+	var err error
+	list.domains, err = parseDomains("trusted", names)
+	return list, errors.Join(append(faults, err)...)
+}
+
+func parseDomains(key string, entries []string) ([]string, error) {
+	var list []string
+	var faults []error
+	for _, text := range entries {
+		if err := headers.CheckDomain(text); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %q is not a domain: %w", key, text, err))
+		}
+		list = append(list, strings.ToLower(strings.TrimSuffix(text, ".")))
+	}
+	return list, errors.Join(faults...)
+}
+
+// hasAddress reports whether an address is in one of the networks.
+func (l relays) hasAddress(a netip.Addr) bool {
+	return slices.ContainsFunc(l.networks, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// under reports whether a name is one of some domains, or below it.
+func under(name string, domains []string) bool {
+	return slices.ContainsFunc(domains, func(d string) bool { return checks.Under(name, d) })
+}

@@ -1,0 +1,77 @@
+package facts
+
+import (
+	"context"
+
+	"milterd/checks"
+	"milterd/checks/facts/dkim"
+	"milterd/checks/facts/dmarc"
+	"milterd/checks/facts/spf"
+)
+
+type treeKey struct{}
+
+// treeOf returns the DMARC records found for the message so far.
+func treeOf(env checks.Env, r *checks.Request) *dmarc.Tree {
+	t, _ := checks.Remember(r, checks.EndOfMessage, treeKey{}, func() (*dmarc.Tree, error) { return dmarc.NewTree(env.DNS), nil })
+	return t
+}
+
+type dmarcKey struct{}
+
+// DMARC evaluates the author domains of the message and remembers the result for the transaction. It is for the stage
+// EndOfMessage. Without a client address SPF takes no part, so only a pass is certain.
+//
+// The error is not nil if and only if the result is temperror.
+func DMARC(ctx context.Context, env checks.Env, r *checks.Request) (dmarc.Evaluation, error) {
+	return checks.Remember(r, checks.EndOfMessage, dmarcKey{}, func() (dmarc.Evaluation, error) {
+		return treeOf(env, r).Evaluate(ctx, MessageAuthors(r).Domains, Identifiers(ctx, env, r))
+	})
+}
+
+// Identifiers returns the domains of SPF and DKIM with what was found about them: first that of MAIL FROM, or of HELO with a null
+// reverse-path, then those of the signatures. It is for the stage EndOfMessage.
+func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc.Identifier {
+	var list []dmarc.Identifier
+	if ev, err := MailFromSPF(ctx, env, r); ev.Domain != "" {
+		state := map[spf.Result]dmarc.State{spf.Pass: dmarc.Passed, spf.TempError: dmarc.Unknown}[ev.Result]
+		list = append(list, dmarc.Identifier{Method: "spf", Domain: ev.Domain, State: state, Err: err})
+	}
+	results, _ := DKIM(ctx, env, r)
+	for _, res := range results {
+		if res.Domain != "" {
+			state := map[dkim.Status]dmarc.State{dkim.Pass: dmarc.Passed, dkim.TempError: dmarc.Unknown}[res.Status]
+			list = append(list, dmarc.Identifier{Method: "dkim", Domain: res.Domain, State: state, Err: res.Err})
+		}
+	}
+	return list
+}
+
+// PrefetchDMARC returns the questions of DMARC at the stage of the Request.
+func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
+	if r.Stage != checks.EndOfHeader || env.Signatures <= 0 {
+		return nil
+	}
+	var identifiers []string
+	if s := spfSubject(r, mailFromIdentity(r), ""); r.Client.IsValid() {
+		identifiers = append(identifiers, s.Domain)
+	}
+	if v := verificationOf(env, r); v != nil {
+		identifiers = append(identifiers, v.Domains()...)
+	}
+	return dmarc.Prefetch(MessageAuthors(r).Domains, identifiers)
+}
+
+// mailFromIdentity returns the identity that MailFromSPF evaluates.
+func mailFromIdentity(r *checks.Request) spf.Identity {
+	if r.Envelope.MailFrom.IsNull() {
+		return spf.Helo
+	}
+	return spf.MailFrom
+}
+
+// Aligned reports whether two domains (lower-case A-labels) have the same organisational domain, by RFC 9989 or by the public
+// suffix list if there is no record. It is for the stage EndOfMessage. With an error it is false and might be true.
+func Aligned(ctx context.Context, env checks.Env, r *checks.Request, a, b string) (bool, error) {
+	return treeOf(env, r).Aligned(ctx, a, b)
+}

@@ -1,0 +1,71 @@
+package why
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/milter/records"
+)
+
+// TestAuthenticationAgain tests what the page says of a reason that a signature may have repaired.
+func TestAuthenticationAgain(t *testing.T) {
+	t.Parallel()
+	p := &pages{Config: Config{Checks: all.Checks}, reasons: map[string]*checks.Reason{}}
+	for _, info := range all.Checks {
+		for _, r := range info.Reasons {
+			p.reasons[r.ID] = r
+		}
+	}
+	record := func(check, reason string) records.Record {
+		return records.Record{
+			Reason: reason, Client: netip.MustParseAddr("192.0.2.9"), MailFrom: "x@example.net",
+			Outcomes: []records.Outcome{{Check: check, Reason: reason, Text: "was refused", Detail: map[string]string{"author_domain": "bank.example"}}},
+		}
+	}
+	applies := func(check, reason string) []checks.Result {
+		return []checks.Result{{Check: check, Outcomes: []checks.Outcome{{Check: check, Reason: p.reasons[reason], Action: checks.Reject}}}}
+	}
+	for _, c := range []struct {
+		name          string
+		check, reason string
+		now           []checks.Result
+		state, line   string
+		records       string
+	}{
+		{"DMARC fails without the signature", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+			`bank.example. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"DMARC passes by SPF", "dmarc", "dmarc-reject", []checks.Result{{Check: "dmarc"}}, repaired, repaired, ""},
+		{"a signature", "dkim", "dkim-fail", []checks.Result{{Check: "dkim"}}, unsigned, unsigned, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			res := p.compare(record(c.check, c.reason), c.now)
+			if res.State != c.state || len(res.Lines) != 1 || res.Lines[0].State != c.line || strings.Join(res.Lines[0].Records, " ") != c.records {
+				t.Errorf("%+v", res)
+			}
+		})
+	}
+}
+
+// TestDetails tests that the page shows what was found of the authentication of a message, and nothing of other reasons.
+func TestDetails(t *testing.T) {
+	t.Parallel()
+	rec := records.Record{Reason: "dmarc-reject", Outcomes: []records.Outcome{{Reason: "dmarc-reject", Detail: map[string]string{
+		"author_domain": "bank.example", "spf": "fail for evil.example", "dkim": "fail for bank.example (the body was changed)",
+		"aligned": "bank.example (DKIM)", "record": "v=DMARC1; p=reject", "passes": "",
+	}}}}
+	want := []detail{
+		{"Domain in From", "bank.example"}, {"SPF", "fail for evil.example"}, {"DKIM signatures", "fail for bank.example (the body was changed)"},
+		{"Would show the domain in From if it passed", "bank.example (DKIM)"}, {"DMARC record", "v=DMARC1; p=reject"},
+	}
+	if got := details(rec); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := details(records.Record{Reason: "spf-fail", Outcomes: []records.Outcome{{Reason: "spf-fail", Detail: map[string]string{"spf": "fail"}}}}); got != nil {
+		t.Errorf("spf-fail: %q", got)
+	}
+}

@@ -38,12 +38,14 @@ The client, the HELO name, the sender, the recipient and the time of a message a
 Return-Path, Delivered-To, X-Original-To, Authentication-Results, Received-SPF) that a host of the site wrote: a host whose name
 is the hostname of the configuration, or under one of its local_domains. With --against, each configuration reads them with its
 own names and trusted networks. Where a message lacks one of these, the checks that need it do not judge it; the report counts
-such messages.
+such messages. Of a message that no host of the site received, the time is that of the topmost Received field of a host that had
+it from another one.
 
 Records are what "milterd log --json --max 0" prints. They include refused attempts and retries, but no header sections, so that
 checks of the header do not judge them. Each recipient of an attempt counts as a message.
 
-Files may be compressed by gzip. The kind of a file is recognized by its content, not by its name.
+Files may be compressed by gzip. The kind of a file is recognized by its content, not by its name. Files in a folder that are not
+mail are left out. If no message can be judged, the exit status is 1.
 
 The DNS answers are those of today, so old mail may be refused that was accepted. DKIM signatures are judged by the time of the
 message; one whose key is not in the DNS any more is not judged, and the report counts such messages. With --dns none the DNS is not asked. With
@@ -112,7 +114,8 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 	if err := f.print(report, page, stdout); err != nil {
 		return err
 	}
-	if report.Interrupted {
+	nothing := report.Judged == 0 && (f.against == "" || report.Trusted == 0)
+	if report.Interrupted || nothing {
 		return errReported // it is in the report
 	}
 	return nil

@@ -66,6 +66,23 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayOfNothing tests the exit status if no message can be judged.
+func TestReplayOfNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "notes"), "no mail\n")
+	for _, config := range []string{"", "trusted: {networks: [192.0.2.0/24]}\n"} {
+		path := dir
+		if config != "" {
+			path = filepath.Join(makeArchive(t), "good.eml")
+		}
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{"replay", "-c", replayConfigFile(t, config), "--dns", "none", path}, &out, &errs); code != 1 {
+			t.Errorf("exit code %d: %s%s", code, &out, &errs)
+		}
+	}
+}
+
 func TestReplayAgainst(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -21,8 +21,8 @@ import (
 	"os"
 )
 
-// MaxHead is the longest header section that is read, in bytes. MTAs accept less by default.
-const MaxHead = 1 << 20
+// MaxHead is the longest header section that is read, in bytes: as much as the daemon keeps. MTAs accept less by default.
+const MaxHead = 4 << 20
 
 // Errors of a Message that is not mail. Others come from the file system.
 var (
@@ -44,6 +44,7 @@ type Message struct {
 type File struct {
 	Path   string
 	Single bool // it has one message, even if it is empty
+	Found  bool // it was found in a folder: if it is not mail, it has no messages
 }
 
 // BodyFunc returns where the body of the message with a header section goes, or nil if it is not needed. The body is written
@@ -87,15 +88,45 @@ const maxStart = 64
 
 // read reads a file of any kind.
 func (r *reader) read(yield func(Message) bool) {
+	if all, _ := r.buf.Peek(bufferSize); bytes.IndexByte(all, '\n') < 0 && bytes.IndexByte(all, '\r') >= 0 {
+		r = newReader(r.ctx, r.file, carriageReturns{r.buf}, r.bodyOf)
+	}
 	start, _ := r.buf.Peek(maxStart)
 	switch {
 	case bytes.HasPrefix(start, []byte(separator)):
 		r.mbox(yield)
-	case bytes.HasPrefix(bytes.TrimLeft(start, " \t\r\n"), []byte("[")):
+	case startsRecords(start) && (!r.file.Found || r.file.Single || startsObject(start)):
 		r.records(yield)
 	default:
 		r.single(yield)
 	}
+}
+
+// startsRecords reports whether a file begins with a JSON array, and startsObject whether it begins with one of objects or an
+// empty one. Some configuration files begin with a bracket too.
+func startsRecords(start []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(start, white), []byte("["))
+}
+
+func startsObject(start []byte) bool {
+	rest := bytes.TrimLeft(bytes.TrimLeft(start, white)[1:], white)
+	return len(rest) > 0 && (rest[0] == '{' || rest[0] == ']')
+}
+
+const white = " \t\r\n" // white space in JSON
+
+// carriageReturns reads a file whose lines end with CR alone, as of old programs on the Macintosh.
+type carriageReturns struct{ src io.Reader }
+
+// Read implements io.Reader.
+func (c carriageReturns) Read(p []byte) (int, error) {
+	n, err := c.src.Read(p)
+	for i := range p[:n] {
+		if p[i] == '\r' {
+			p[i] = '\n'
+		}
+	}
+	return n, err
 }
 
 // single reads a file with one message. An empty file may also be an mbox without messages.
@@ -122,7 +153,8 @@ func (r *reader) single(yield func(Message) bool) {
 		}
 	}
 	m.Head, m.Err = h.result()
-	if r.at > 0 || r.file.Single {
+	notMail := errors.Is(m.Err, errNoMail) && r.file.Found && !r.file.Single
+	if (r.at > 0 || r.file.Single) && !notMail {
 		yield(m)
 	}
 }

@@ -67,6 +67,8 @@ var formats = []struct {
 	{name: "one message", content: "A: 1\nB: 2\n\nbody\n", want: []string{"A: 1"}},
 	{name: "one message with a byte order mark", content: "\ufeffA: 1\n\n", want: []string{"A: 1"}},
 	{name: "no body", content: "A: 1", want: []string{"A: 1"}},
+	{name: "one message with CR alone", content: "A: 1\rB: 2\r\rbody\r", want: []string{"A: 1"}},
+	{name: "mbox with CR alone", content: strings.ReplaceAll(separatorLine+"A: 1\n\nbody\n\n"+separatorLine+"B: 2\n", "\n", "\r"), want: []string{"A: 1", "B: 2"}},
 	{name: "binary", content: "\x7fELF\x02\x01:\x01", want: []string{"error: " + errNoMail.Error()}},
 	{name: "text", content: "Dear diary: today\n", want: []string{"error: " + errNoMail.Error()}},
 	{name: "a line that fills the buffer", content: "A: " + strings.Repeat("x", bufferSize-3) + "\nB: 2\n\n", want: []string{"A: " + strings.Repeat("x", bufferSize-3)}},
@@ -117,7 +119,7 @@ func tree(t *testing.T, paths ...string) string {
 func TestWalk(t *testing.T) {
 	t.Parallel()
 	root := tree(t, "mbox", "eml/a.eml", "eml/.DS_Store", "eml/deep/b.EML", "m/cur/1:2,S", "m/new/2", "m/tmp/3", "m/dovecot.index",
-		"m/dovecot-uidlist", "m/.Sent/cur/4", "m/.Sent/new/", "m/.Sent/tmp/5", "m/subscriptions", "m/maildirsize", "tmp/6", "inbox.msf")
+		"m/dovecot-uidlist", "m/.Sent/cur/4", "m/.Sent/new/", "m/.Sent/tmp/5", "m/subscriptions", "m/maildirsize", "tmp/6", "inbox.msf", "key.pem", "my.cnf")
 	if err := os.Symlink(filepath.Join(root, "mbox"), filepath.Join(root, "eml/link")); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +261,8 @@ func FuzzFile(f *testing.F) {
 				if (m.Err == nil) != (m.Head != "" || m.Attempt != nil) {
 					t.Errorf("head %q and error %v", m.Head, m.Err)
 				}
-				if !bytes.Contains(content, []byte(m.Head)) {
+				lines := bytes.ReplaceAll(content, []byte("\r"), []byte("\n")) // as lines that end with CR alone are read
+				if !bytes.Contains(content, []byte(m.Head)) && !bytes.Contains(lines, []byte(m.Head)) {
 					t.Errorf("%q is not in the file", m.Head)
 				}
 				*list = append(*list, m.Head)
@@ -277,4 +280,48 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("%d messages with %d separators", len(stored), most-1)
 		}
 	})
+}
+
+// TestTruncatedArchive tests that the message at which a compressed mbox ends too early is reported with its own number.
+func TestTruncatedArchive(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for i := range 3 {
+		fmt.Fprintf(&text, "%sA: %d\n\n%x\n\n", separatorLine, i+1, make([]byte, 1000))
+	}
+	packed := compress(text.String())
+	path := filepath.Join(t.TempDir(), "mbox.gz")
+	if err := os.WriteFile(path, []byte(packed[:len(packed)-9]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []Message
+	for m := range (File{Path: path}).Messages(t.Context(), nil) {
+		got = append(got, m)
+	}
+	last := got[len(got)-1]
+	if last.Err == nil || last.Number != len(got) || len(got) > 3 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestFilesThatAreNotMail tests that files which were found in a folder and are not mail do not count.
+func TestFilesThatAreNotMail(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{
+		"certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n", "settings": "[mysqld]\nport = 3306\n", "binary": "\x7fELF\x02\x01:\x01\n", "text": "Dear diary: today\n",
+	} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range []bool{true, false} {
+			n := 0
+			for range (File{Path: path, Found: found}).Messages(t.Context(), nil) {
+				n++
+			}
+			if n > 0 == found {
+				t.Errorf("%s, found in a folder %t: %d messages", name, found, n)
+			}
+		}
+	}
 }

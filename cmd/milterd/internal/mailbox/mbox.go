@@ -38,7 +38,7 @@ func (r *reader) mbox(yield func(Message) bool) {
 			}
 			return
 		case err != nil:
-			m.Number++
+			m.Number = max(m.Number, 1) // the message that was being read
 			m.Err, m.Head = withoutPath(err), ""
 			yield(m)
 			return

@@ -15,7 +15,7 @@ import (
 //
 // It leaves out the folder tmp of a Maildir, whose messages are not delivered yet, and what mail programs
 // store beside mail: files whose name starts with a dot, and the indexes of Dovecot, Courier, Cyrus and
-// Thunderbird. It does not follow symbolic links to folders.
+// Thunderbird. Certificates and configuration files are left out too. It does not follow symbolic links to folders.
 func Walk(paths []string) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, p := range paths {
@@ -84,7 +84,7 @@ func walkEntry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
 	if isIndex(e.Name()) {
 		return true
 	}
-	f := File{Path: filepath.Join(path, e.Name())}
+	f := File{Path: filepath.Join(path, e.Name()), Found: true}
 	info, err := os.Stat(f.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -117,10 +117,19 @@ func isSingle(path string) bool {
 // indexes are names, or the starts of names, of files that mail programs store beside mail.
 var indexes = [...]string{"dovecot", "courierimap", "courierpop", "cyrus.", "maildirsize", "maildirfolder", "subscriptions"}
 
+// others are the ends of the names of files that are not mail and may look like it: the indexes of Thunderbird, certificates and
+// keys, configuration.
+var others = [...]string{".msf", ".pem", ".cnf"}
+
 // isIndex reports whether a file with this name is not mail.
 func isIndex(name string) bool {
-	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".msf") {
+	if strings.HasPrefix(name, ".") {
 		return true
+	}
+	for _, end := range others {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
 	}
 	for _, i := range indexes {
 		if strings.HasPrefix(name, i) {

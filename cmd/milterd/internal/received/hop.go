@@ -124,6 +124,14 @@ func isHandover(h hop, c clauses) bool {
 		strings.HasPrefix(strings.Join(c.words("from"), " "), "mail pickup service")
 }
 
+// isLastHop reports whether a host received the message from another host by SMTP: it did not come from the host itself, and
+// no program fetched it from a mailbox later.
+func (h hop) isLastHop() bool {
+	local := h.client.IsLoopback() || !h.client.IsValid() && strings.EqualFold(h.helo, "localhost")
+	fetched := strings.HasPrefix(h.protocol, "POP") || strings.HasPrefix(h.protocol, "IMAP")
+	return !h.handover && !local && !fetched
+}
+
 // setClient sets the address and the names of the client.
 func (h *hop) setClient(c clauses) {
 	info := clientComments(c.comments("from"))

@@ -75,13 +75,15 @@ type Facts struct {
 // a mail store elsewhere added. The border host is then the first host whose client is not of the site. If a client is in
 // one of Site.Trusted, its own Received field is the next one, and its host is of the site whatever its name.
 //
+// If no host of the site received the message, only its time and its reverse-path are known, see elsewhere.
+//
 // The site added the fields above that of the border host, so their facts are used. Below it, only those of
 // Authentication-Results and Received-SPF fields that name a host of the site are.
 func Read(fields []headers.Field, site Site) Facts {
 	f := Facts{Header: fields}
 	border, ok := site.findBorder(fields, &f)
 	if !ok {
-		return Facts{Header: fields, By: f.By}
+		return elsewhere(fields, f.By)
 	}
 	site.addDelivery(fields[:border], &f)
 	for _, field := range fields[:border] {
@@ -98,6 +100,28 @@ func Read(fields []headers.Field, site Site) Facts {
 		}
 	}
 	f.deleteAddedID()
+	return f
+}
+
+// elsewhere returns the facts of a message that no host of the site received: when it was received, by the topmost Received
+// field of a host that had it from another host, and the reverse-path above all Received fields.
+func elsewhere(fields []headers.Field, by string) Facts {
+	f := Facts{Header: fields, By: by}
+	from, hasFrom, received := "", false, false
+	for _, field := range fields {
+		switch {
+		case field.Is("Return-Path") && !received && !hasFrom:
+			from, hasFrom = path(field.Value), true
+		case field.Is("Received"):
+			received = true
+			if h, ok := parseReceived(field.Value); ok && h.isLastHop() && !h.time.IsZero() {
+				f.Time, f.From = h.time, from
+				f.know(Time, true)
+				f.know(Sender, hasFrom)
+				return f
+			}
+		}
+	}
 	return f
 }
 

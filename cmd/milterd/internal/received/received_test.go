@@ -71,10 +71,21 @@ var messages = []struct{ name, header, want string }{
 		Return-Path: <alice@example.net>
 		Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1A` + date + `
 		Date: x`,
-		" : invalid IP   <> <> - by mx.example.com: Return-Path Received Date"},
+		"sender, time: invalid IP   <alice@example.net> <> 12:00 by mx.example.com: Return-Path Received Date"},
+	{"no host of the site, fetched and passed on in the host", `
+		Received: from localhost (localhost [127.0.0.1]) by home.example.com (Postfix) with ESMTP id 1C; Sat, 21 Nov 2026 15:00:00 +0000
+		Received: from pop.example.com [192.0.2.80] by home.example.com with POP3 (fetchmail-6.3.26) for <me@localhost> (single-drop); Sat, 21 Nov 2026 14:00:00 +0000
+		Received: by mx.example.com (Postfix, from userid 1000) id 1B; Sat, 21 Nov 2026 13:00:00 +0000
+		Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1A` + date + `
+		Received: from c (d [192.0.2.10]) by a.example.net (Postfix) with ESMTP id 2A; Sat, 21 Nov 2026 11:00:00 +0000`,
+		"time: invalid IP   <> <> 12:00 by home.example.com: Received Received Received Received Received"},
+	{"no host of the site, only within one host", `
+		Return-Path: <alice@example.net>
+		Received: from localhost (localhost [::1]) by home.example.com (Postfix) with ESMTP id 1C` + date,
+		" : invalid IP   <> <> - by home.example.com: Return-Path Received"},
 	{"a name that contains a domain of the site", `
 		Received: from a (b [192.0.2.9]) by mx.notexample.org (Postfix) with ESMTP id 1A` + date,
-		" : invalid IP   <> <> - by mx.notexample.org: Received"},
+		"time: invalid IP   <> <> 12:00 by mx.notexample.org: Received"},
 	{"no trace fields", "From: alice\nSubject: x", " : invalid IP   <> <> - by : From Subject"},
 	{"submitted", `
 		Return-Path: <bob@example.org>

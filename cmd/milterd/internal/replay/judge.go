@@ -239,7 +239,7 @@ func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session, b
 		if !r.passes(run.Judge(ctx, checks.Connect)) || !r.passes(run.Judge(ctx, checks.Helo)) {
 			return false
 		}
-		s.Envelope = checks.Envelope{QueueID: r.facts.QueueID, MailFrom: checks.ParseAddress(r.facts.From)}
+		s.Envelope = checks.Envelope{QueueID: r.facts.QueueID, MailFrom: senderOf(r.facts)}
 		if !r.passes(run.Judge(ctx, checks.MailFrom)) {
 			return false
 		}
@@ -260,6 +260,14 @@ func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session, b
 	}
 	run.Observe(ctx, checks.Event{Kind: checks.Disconnected})
 	return failed
+}
+
+// senderOf returns the reverse-path. One that is not known must not be taken for the null reverse-path of a bounce.
+func senderOf(f received.Facts) checks.Address {
+	if f.Known&received.Sender == 0 && f.From == "" {
+		return checks.Address{Text: "unknown", Local: "unknown"}
+	}
+	return checks.ParseAddress(f.From)
 }
 
 // passes adds a decision and reports whether it lets the message pass. A deferral because a key is gone does not count.

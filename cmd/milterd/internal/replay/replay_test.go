@@ -56,6 +56,38 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// elsewhere is the trace of a message that a host outside the site received.
+func elsewhere(returnPath string) string {
+	return returnPath + "Received: from mail.example.net (mail.example.net [192.0.2.9])\n\tby mx.example.com (Postfix) with ESMTP id 1A; " +
+		noon.Format(time.RFC1123Z) + "\n"
+}
+
+// TestMailOfOtherHosts tests that dates are compared with the time at which another host received a message, and that only the null
+// reverse-path makes it a bounce.
+func TestMailOfOtherHosts(t *testing.T) {
+	t.Parallel()
+	old := "Date: Thu, 21 Nov 1991 12:00:00 +0000\nFrom: alice@example.net\nMessage-ID: <1@example.net>\n\n"
+	noID := "Date: " + noon.Format(time.RFC1123Z) + "\nFrom: alice@example.net\n\n"
+	for _, c := range []struct{ name, content, config, want string }{
+		{"an old date", elsewhere("") + old, "actions: {date-past: reject}", "1 messages, 1 judged, 0 unreadable, 1 refused: date-past reject 1"},
+		{"an old date, no time", old, "actions: {date-past: reject}", "1 messages, 1 judged, 0 unreadable, 0 refused:"},
+		{"a bounce", elsewhere("Return-Path: <>\n") + noID, "profile: strict", "1 messages, 1 judged, 0 unreadable, 0 refused: msgid-missing watch 1"},
+		{"no bounce", elsewhere("Return-Path: <alice@example.net>\n") + noID, "profile: strict", "1 messages, 1 judged, 0 unreadable, 1 refused: msgid-missing reject 1"},
+		{"the reverse-path is not known", elsewhere("") + noID, "profile: strict", "1 messages, 1 judged, 0 unreadable, 1 refused: msgid-missing reject 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := replayed(t, Options{Paths: []string{file(t, "a.eml", c.content)}, Config: configOf(t, "a.yaml", c.config)})
+			if got := jsonOf(t, r).line(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			if noTime := strings.Contains(textOf(t, r), "1 without a time of arrival"); noTime != (c.content == old) {
+				t.Errorf("without a time of arrival: %t", noTime)
+			}
+		})
+	}
+}
+
 func TestTrustedMail(t *testing.T) {
 	t.Parallel()
 	submitted := file(t, "a.eml", "Received: by mx.example.org (Postfix, from userid 0) id 1; "+noon.Format(time.RFC1123Z)+"\nDate: nonsense\n\n")

@@ -21,6 +21,7 @@ type Report struct {
 	Judged      int
 	Trusted     int // not checked, because the configuration trusts the client
 	Unreadable  int
+	NoTime      int       // it is not known when they were received, so their dates were not judged
 	Refused     int       // rejected or deferred
 	Rejected    int       // of Refused
 	Quarantined int       // accepted, and quarantined
@@ -90,7 +91,10 @@ func (r *Report) addFault(m mailbox.Message) {
 func (r *Report) add(m *mail, res result) {
 	r.Messages++
 	r.addTime(res)
-	if res.facts.Known&^(received.Time|received.Content) == 0 && !res.facts.Local && m.attempt == nil {
+	if res.facts.Known&received.Time == 0 {
+		r.NoTime++
+	}
+	if res.facts.Known&^(received.Time|received.Sender|received.Content) == 0 && !res.facts.Local && m.attempt == nil {
 		r.noBorder++
 		r.hosts.add(res.facts.By)
 	}

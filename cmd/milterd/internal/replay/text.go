@@ -55,6 +55,9 @@ func (r *Report) writeSummary(out io.Writer) {
 	if r.Trusted > 0 {
 		fmt.Fprintf(out, "%8d not checked: trusted, authenticated or submitted at this site\n", r.Trusted)
 	}
+	if r.NoTime > 0 {
+		fmt.Fprintf(out, "%8d without a time of arrival: their dates were not judged\n", r.NoTime)
+	}
 	if r.Unreadable > 0 {
 		fmt.Fprintf(out, "%8d unreadable\n", r.Unreadable)
 	}

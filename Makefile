@@ -36,11 +36,15 @@ install:
 	sed 's|/usr/local/|$(PREFIX)/|' systemd/milterd.service >$(made)milterd.service
 	install -D -m 644 $(made)milterd.service $(unitdir)/milterd.service
 	install -m 644 systemd/milterd.socket $(unitdir)/milterd.socket
+	sed 's|/usr/local/|$(PREFIX)/|' systemd/milterd-report.service >$(made)milterd-report.service
+	install -m 644 $(made)milterd-report.service $(unitdir)/milterd-report.service
+	install -m 644 systemd/milterd-report.timer $(unitdir)/milterd-report.timer
 	install -d $(DESTDIR)/etc/milterd
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/milterd $(DESTDIR)$(PREFIX)/share/man/man[1-8]/milterd[-.]*[1-8] \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd $(unitdir)/milterd.service $(unitdir)/milterd.socket
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd $(unitdir)/milterd.service $(unitdir)/milterd.socket \
+		$(unitdir)/milterd-report.service $(unitdir)/milterd-report.timer
 
 run: build
 	@examples/demo $(BIN)

@@ -22,6 +22,7 @@ func (d *daemon) functions() map[string]admin.Func {
 	return map[string]admin.Func{
 		"status":            function(d.status),
 		"log":               function(d.findRecords),
+		"why":               function(d.why),
 		"access/list":       function(d.listAccess),
 		"access/add":        function(d.addAccess),
 		"access/remove":     function(d.removeAccess),
@@ -32,6 +33,7 @@ func (d *daemon) functions() map[string]admin.Func {
 		"greylist/show":     function(d.showGreylist),
 		"greylist/allow":    function(d.allowClient),
 		"greylist/forget":   function(d.forgetGreylist),
+		"report/daily":      function(d.reportDaily),
 		"report/watch":      function(d.reportWatch),
 		"report/action":     function(d.reportAction),
 		"report/forwarders": function(d.reportForwarders),

@@ -243,7 +243,7 @@ func TestMonthOfEvidence(t *testing.T) {
 
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	showWatch(w, watch)
+	showWatch(w, watchReport{WatchReport: watch})
 	showAction(w, action)
 	w.Flush()
 	for _, want := range []string{"helo-underscore", "safe to enforce: ", "not safe: because of notices.example (5, regular), ", "too little seen yet: 3 of 100 occasions"} {

@@ -86,6 +86,8 @@ func TestMakeInstall(t *testing.T) {
 			}
 			runMake(t, append(vars, "install")...)
 			want := []string{
+				"rw-r--r-- /etc/systemd/system/milterd-report.service",
+				"rw-r--r-- /etc/systemd/system/milterd-report.timer",
 				"rw-r--r-- /etc/systemd/system/milterd.service",
 				"rw-r--r-- /etc/systemd/system/milterd.socket",
 				"rwxr-xr-x " + prefix + "/sbin/milterd",

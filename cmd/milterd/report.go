@@ -31,6 +31,9 @@ A watched reason is safe to enforce after 100 occasions from 20 clients over 14 
 thousand is of a good sender. It is not safe as soon as more of them are. Reasons with the action tag,
 greylist or quarantine are judged as if their action were to refuse.
 
+At the end, the report says what the profiles safe and strict would have answered to the mail of the last 14 days, by the decisions
+that are kept (records.keep).
+
 An enforced reason wronged the good senders that it refused or quarantined, and those that it greylisted and that did not come back.`
 
 func newReport(configFile *string) *cobra.Command {
@@ -57,7 +60,7 @@ func newReport(configFile *string) *cobra.Command {
 		c.Long = c.Short + ".\n\n" + aboutEvidence
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
-	cmd.AddCommand(watch, action, newReportForwarders(r), newReportRetry(r))
+	cmd.AddCommand(newReportDaily(r), watch, action, newReportForwarders(r), newReportRetry(r))
 	return cmd
 }
 
@@ -66,12 +69,16 @@ type evidenceArgs struct {
 	Reason string `json:"reason"` // empty: all
 }
 
-func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (evidence.WatchReport, error) {
+func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (r watchReport, err error) {
 	settings, err := a.settings(d.config())
 	if err != nil {
-		return evidence.WatchReport{}, err
+		return r, err
 	}
-	return d.evidence.Watch(ctx, settings)
+	if r.WatchReport, err = d.evidence.Watch(ctx, settings); err != nil {
+		return r, err
+	}
+	r.Profiles, err = d.profiles(ctx, time.Now().Add(-profilePeriod))
+	return r, err
 }
 
 func (d *daemon) reportAction(ctx context.Context, a evidenceArgs) (evidence.ActionReport, error) {
@@ -112,7 +119,7 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 	return list, nil
 }
 
-func showWatch(w io.Writer, r evidence.WatchReport) {
+func showWatch(w io.Writer, r watchReport) {
 	showPeriod(w, r.Since, r.Until, r.Lost)
 	fmt.Fprintln(w, "REASON\tACTION\tSEEN\tDAYS\tCLIENTS\tALSO CLEAN\tSPF\tANSWERED\tVERDICT")
 	var unseen []string
@@ -138,6 +145,9 @@ func showWatch(w io.Writer, r evidence.WatchReport) {
 	t := r.Threshold
 	fmt.Fprintf(w, "Safe: %d occasions or more, of %d clients, over %d days, and no more than one in %d of a good sender.\n",
 		t.Occasions, t.Clients, t.Days, t.OneIn)
+	for _, p := range r.Profiles {
+		fmt.Fprintln(w, p)
+	}
 }
 
 func showAction(w io.Writer, r evidence.ActionReport) {

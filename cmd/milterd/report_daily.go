@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	netmail "net/mail"
+	"os/exec"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"milterd/checks"
+	"milterd/checks/counters"
+	"milterd/milter/evidence"
+	"milterd/milter/records"
+)
+
+func newReportDaily(r *remote) *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "daily",
+		Short: "Report what a postmaster wants to know of the last 24 hours",
+		Long: `Report what a postmaster wants to know of the last 24 hours: how much mail came and what became of it, the most frequent reasons,
+who was blocked, good senders that were refused, how many greylisted senders never came back, what does not work, and which watched
+reasons have become safe to enforce. With --mail, the report is sent through the local sendmail; systemd/milterd-report.timer does so
+each morning.`,
+		Example: "  milterd report daily\n  milterd report daily --mail postmaster@example.org",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if to == "" {
+				return call(cmd, r, "report/daily", noArgs{}, showDaily)
+			}
+			return mailDaily(cmd, r, to)
+		},
+	}
+	cmd.Flags().StringVar(&to, "mail", "", "send the report to `ADDRESS` through the local sendmail")
+	return cmd
+}
+
+// dailyReport is the result of the function report/daily.
+type dailyReport struct {
+	Host      string             `json:"host"`
+	Since     time.Time          `json:"since"`
+	Until     time.Time          `json:"until"`
+	Actions   map[string]int     `json:"actions"` // decisions by action; accept: messages
+	Reasons   map[string]int     `json:"reasons"` // decisions to which a reason applied
+	Blocked   []counters.Blocked `json:"blocked"` // since then, and still
+	Wronged   []string           `json:"wronged"` // good senders that were refused or did not come back, with the reason
+	NotBack   int                `json:"not_back"`
+	Held      int                `json:"held"`
+	Attention []string           `json:"attention"`
+	Safe      []string           `json:"safe"` // watched reasons
+	Users     []checks.Condition `json:"users"`
+	Recording bool               `json:"recording"`
+}
+
+func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error) {
+	now := time.Now()
+	r := dailyReport{
+		Host: d.config().Hostname, Since: now.Add(-24 * time.Hour), Until: now, Actions: map[string]int{}, Reasons: map[string]int{},
+		Blocked: []counters.Blocked{}, Wronged: []string{}, Safe: []string{}, Users: []checks.Condition{}, Recording: d.records != nil,
+		Attention: append(append([]string{}, d.problems()...), d.warnings()...),
+	}
+	if d.records != nil {
+		if err := d.eachRecord(ctx, r.Since, r.count); err != nil {
+			return r, err
+		}
+	}
+	blocks, err := counters.Blocks(ctx, d.store, now)
+	if err != nil {
+		return r, err
+	}
+	r.Blocked = append(r.Blocked, slices.DeleteFunc(blocks, func(b counters.Blocked) bool { return b.Since.Before(r.Since) || !b.InForce })...)
+	for _, c := range d.conditions() {
+		switch {
+		case c.Check == "rate":
+			r.Users = append(r.Users, c)
+		case c.Why != "":
+			r.Attention = append(r.Attention, fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why))
+		}
+	}
+	return r, d.addEvidence(ctx, &r)
+}
+
+// count counts a decision.
+func (r *dailyReport) count(rec records.Record) {
+	action := rec.Action
+	if rec.Reason == "greylisted" {
+		action = checks.Greylist.String()
+	}
+	r.Actions[action]++
+	for _, o := range rec.Outcomes {
+		r.Reasons[o.Reason]++
+	}
+}
+
+// addEvidence adds what the evidence and greylisting say.
+func (d *daemon) addEvidence(ctx context.Context, r *dailyReport) error {
+	watch, action, err := d.reports(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range watch.Reasons {
+		if w.Verdict == evidence.Safe && w.Action == checks.Watch.String() {
+			r.Safe = append(r.Safe, w.Reason)
+		}
+	}
+	for _, e := range action.Reasons {
+		for _, s := range e.Wronged {
+			if !s.Last.Before(r.Since) {
+				r.Wronged = append(r.Wronged, fmt.Sprintf("%s (%s)", s.Name(), e.Reason))
+			}
+		}
+	}
+	retry, err := d.reportRetry(ctx, noArgs{})
+	r.Held, r.NotBack = retry.Held, retry.Gone
+	return err
+}
+
+func showDaily(w io.Writer, r dailyReport) {
+	fmt.Fprintf(w, "milterd on %s, %s to %s\n\n", r.Host, formatTime(r.Since), formatTime(r.Until))
+	if !r.Recording {
+		fmt.Fprintln(w, "No decisions are kept (records.max is 0), so there are no counts.")
+	}
+	fmt.Fprintf(w, "Messages accepted:\t%d\n", r.Actions[records.Accept])
+	fmt.Fprintf(w, "Recipients rejected:\t%d\n", r.Actions["reject"])
+	fmt.Fprintf(w, "Recipients deferred:\t%d\n", r.Actions["tempfail"])
+	fmt.Fprintf(w, "Recipients greylisted:\t%d\n", r.Actions["greylist"])
+	section := func(title string, lines []string, none string) {
+		fmt.Fprintf(w, "\n%s\n", title)
+		if len(lines) == 0 {
+			fmt.Fprintf(w, "  %s\n", none)
+		}
+		for _, line := range lines {
+			fmt.Fprintf(w, "  %s\n", printableLine(line))
+		}
+	}
+	section("Needs attention", r.Attention, "nothing")
+	var users, blocked, reasons []string
+	for _, u := range r.Users {
+		users = append(users, fmt.Sprintf("%s: %s", u.Name, u.Why))
+	}
+	for _, b := range r.Blocked {
+		blocked = append(blocked, fmt.Sprintf("%s until %s for %s", shownPrefix(b.Client), formatTime(b.Until), b.Why))
+	}
+	const top = 10
+	ids := slices.SortedFunc(maps.Keys(r.Reasons), func(a, b string) int { return cmp.Or(r.Reasons[b]-r.Reasons[a], cmp.Compare(a, b)) })
+	for _, id := range ids[:min(len(ids), top)] {
+		reasons = append(reasons, fmt.Sprintf("%d %s", r.Reasons[id], id))
+	}
+	section("Users over their limit", users, "none")
+	section("Good senders that were refused or did not come back", r.Wronged, "none")
+	section("Newly blocked", blocked, "nobody")
+	section("Most frequent reasons, watched ones too", reasons, "none")
+	section("Watched reasons that are safe to enforce", r.Safe, "none yet (milterd report watch)")
+	fmt.Fprintf(w, "\nOf %d deliveries that greylisting held, as far as it remembers, %d never came back (milterd report retry).\n", r.Held, r.NotBack)
+}
+
+// mailDaily sends the report by mail.
+func mailDaily(cmd *cobra.Command, r *remote, to string) error {
+	address, err := netmail.ParseAddress(to)
+	if err != nil {
+		return wrongUsage("--mail: %q is no address", to)
+	}
+	report, _, err := ask[dailyReport](cmd, r, "report/daily", noArgs{})
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "To: <%s>\nSubject: milterd on %s: %d accepted, %d rejected, %d to look at\nDate: %s\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\n",
+		address.Address, report.Host, report.Actions[records.Accept], report.Actions["reject"], len(report.Attention)+len(report.Users)+len(report.Wronged),
+		report.Until.Format(time.RFC1123Z))
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	showDaily(w, report)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	sendmail, err := exec.LookPath("sendmail")
+	if err != nil {
+		sendmail = "/usr/sbin/sendmail"
+	}
+	run := exec.CommandContext(cmd.Context(), sendmail, "-oi", "-t")
+	run.Stdin = &text
+	if out, err := run.CombinedOutput(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) || len(out) == 0 {
+			return fmt.Errorf("%s: %w: is a mail server with a sendmail program installed?", sendmail, err)
+		}
+		return fmt.Errorf("%s: %w: %s", sendmail, err, printableLine(string(out)))
+	}
+	return nil
+}

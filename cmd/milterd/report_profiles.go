@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/checks"
+	"milterd/milter/evidence"
+	"milterd/milter/records"
+)
+
+// watchReport is the result of the function report/watch.
+type watchReport struct {
+	evidence.WatchReport
+	Profiles []profileResult `json:"profiles"` // what safe and strict would have answered; empty if no decisions are kept
+}
+
+// profileResult is what a profile would have done with the messages of the kept decisions.
+type profileResult struct {
+	Profile    string         `json:"profile"`
+	Messages   int            `json:"messages"`
+	Refused    int            `json:"refused"`
+	Greylisted int            `json:"greylisted"`
+	Refusing   map[string]int `json:"refusing"` // messages by the reason that refuses
+	Holding    map[string]int `json:"holding"`  // messages by the reason that greylists
+}
+
+// String returns the result as a sentence.
+func (p profileResult) String() string {
+	return fmt.Sprintf("The profile %s would have refused %d of %d messages%s, and greylisted %d%s.",
+		p.Profile, p.Refused, p.Messages, mostFrequent(p.Refusing), p.Greylisted, mostFrequent(p.Holding))
+}
+
+// mostFrequent returns the most frequent reasons in brackets.
+func mostFrequent(counts map[string]int) string {
+	const most = 4
+	ids := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
+	var parts []string
+	for _, id := range ids[:min(len(ids), most)] {
+		parts = append(parts, fmt.Sprintf("%s %d", id, counts[id]))
+	}
+	if len(ids) > most {
+		parts = append(parts, fmt.Sprintf("%d other reasons", len(ids)-most))
+	}
+	if parts == nil {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+const (
+	profilePeriod = 14 * 24 * time.Hour // of the decisions that are judged by the profiles
+	profilePart   = 5000                // records that are read together
+	profileMost   = 500_000             // records
+)
+
+// judgedMail are the reasons that applied to the mail of one session and sender, and the number of its accepted messages.
+type judgedMail struct {
+	accepted int
+	reasons  map[string]bool
+}
+
+// profiles returns what the profiles safe and strict would have answered to the mail of the kept decisions.
+func (d *daemon) profiles(ctx context.Context, since time.Time) ([]profileResult, error) {
+	list := []profileResult{} // [] in JSON
+	if d.records == nil {
+		return list, nil
+	}
+	mail := map[string]*judgedMail{}
+	err := d.eachRecord(ctx, since, func(r records.Record) {
+		key := r.Session + " " + r.MailFrom
+		m := mail[key]
+		if m == nil {
+			m = &judgedMail{reasons: map[string]bool{}}
+			mail[key] = m
+		}
+		if r.Action == records.Accept {
+			m.accepted++
+		}
+		for _, o := range r.Outcomes {
+			m.reasons[o.Reason] = true
+		}
+	})
+	if err != nil {
+		return list, err
+	}
+	for _, p := range []checks.Profile{checks.Safe, checks.Strict} {
+		result := profileResult{Profile: p.String(), Refusing: map[string]int{}, Holding: map[string]int{}}
+		for _, m := range mail {
+			result.add(p, *m)
+		}
+		list = append(list, result)
+	}
+	return list, nil
+}
+
+// add adds the mail of one session and sender.
+func (p *profileResult) add(profile checks.Profile, m judgedMail) {
+	n := max(m.accepted, 1)
+	p.Messages += n
+	worst, by := checks.Off, ""
+	eachReason(func(_ string, r *checks.Reason) {
+		if a := profile.Action(r); m.reasons[r.ID] && !r.Greylisting && a > worst {
+			worst, by = a, r.ID
+		}
+	})
+	switch {
+	case worst.Enforced():
+		p.Refused += n
+		p.Refusing[by] += n
+	case worst == checks.Greylist:
+		p.Greylisted += n
+		p.Holding[by] += n
+	}
+}
+
+// eachRecord calls f with the kept decisions since a time, the newest first.
+func (d *daemon) eachRecord(ctx context.Context, since time.Time, f func(records.Record)) error {
+	in := records.Range{Look: profilePart}
+	for range profileMost / profilePart {
+		page, err := d.records.Page(ctx, records.Query{Since: since}, in)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Records {
+			f(r)
+		}
+		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
+			return nil
+		}
+		in.Before = page.Next
+	}
+	return nil
+}

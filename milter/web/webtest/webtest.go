@@ -9,6 +9,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -69,7 +72,13 @@ var axe = sync.OnceValues(func() (string, error) {
 const pageTimeout = 3 * time.Minute
 
 // Browser is a running Chromium.
-type Browser struct{ ctx context.Context }
+type Browser struct {
+	ctx   context.Context
+	blank string // URL of an empty page
+
+	mu   sync.Mutex
+	idle []*Tab // whose tests have ended
+}
 
 // Start runs a browser until the test ends.
 func Start(t testing.TB) *Browser {
@@ -84,6 +93,8 @@ func Start(t testing.TB) *Browser {
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.*"),
 		chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("disable-gpu", true), // emulating one is slow
+		// The last two start processes for pages that might be opened. The others are the default.
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,BackForwardCache,SpareRendererForSitePerProcess"),
 		chromedp.Env("HOME="+home, "TMPDIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home),
 	)
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
@@ -98,27 +109,49 @@ func Start(t testing.TB) *Browser {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", program(), err)
 	}
-	return &Browser{ctx}
+	blank := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<!doctype html><title>blank</title>")
+	}))
+	t.Cleanup(blank.Close)
+	return &Browser{ctx: ctx, blank: blank.URL}
 }
 
 // Tab is a tab of the browser. Its methods stop the test if the browser fails.
 type Tab struct {
-	t   testing.TB
-	ctx context.Context
+	t       testing.TB
+	browser *Browser
+	ctx     context.Context
+	close   context.CancelFunc
 
 	mu   sync.Mutex
 	sent []string // URLs of requests
 	ran  []string // see Ran
 }
 
-// Tab opens an empty tab, which is closed when the test ends.
+// Tab returns an empty tab, which belongs to the test until it ends. A tab of a test that passed is used again, since a new one
+// takes a new process, which is slow at first.
 func (b *Browser) Tab(t testing.TB) *Tab {
 	t.Helper()
-	tab := &Tab{t: t}
-	var cancel context.CancelFunc
-	tab.ctx, cancel = chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tab.notice))
-	t.Cleanup(cancel)
+	tab := b.idleTab()
+	if tab == nil {
+		tab = &Tab{browser: b}
+		tab.ctx, tab.close = chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tab.notice))
+	}
+	tab.t = t
+	t.Cleanup(func() {
+		if t.Failed() || tab.empty() != nil {
+			tab.close()
+			return
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.idle = append(b.idle, tab)
+	})
 	tab.must(chromedp.Do(tab.ctx))
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	tab.sent, tab.ran = nil, nil
 	return tab
 }
 

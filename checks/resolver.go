@@ -41,6 +41,36 @@ type Answer struct {
 	NXDomain bool // the name, or the end of its CNAME chain, does not exist; Records may still hold the chain
 }
 
+// Size estimates the memory of an answer in bytes. Package dns keeps texts and names escaped, with up to four bytes for each of the
+// message.
+func (a Answer) Size() int {
+	size := 0
+	for _, rr := range a.Records {
+		size += recordOverhead + len(rr.Header().Name)
+		switch rr := rr.(type) {
+		case *dns.TXT:
+			for _, s := range rr.Txt {
+				size += len(s) + stringOverhead
+			}
+		case *dns.PTR:
+			size += len(rr.Ptr)
+		case *dns.MX:
+			size += len(rr.Mx)
+		case *dns.CNAME:
+			size += len(rr.Target)
+		case *dns.A, *dns.AAAA: // in recordOverhead
+		default:
+			size += 4 * dns.Len(rr)
+		}
+	}
+	return size
+}
+
+const (
+	recordOverhead = 112 // bytes of a record without its texts
+	stringOverhead = 16  // bytes of a string without its text
+)
+
 // RecordsOf returns the records of type T in an answer.
 func RecordsOf[T dns.RR](a Answer) []T {
 	var out []T

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -23,23 +24,41 @@ const (
 // Asked is a DNS question that a check asked, and its answer.
 type Asked struct {
 	Question
-	Answer Answer
+	Answer Answer // without records if they are longer than maxKept
 	Err    error
 	Took   time.Duration // 0 if the answer was in the cache
+
+	said string // instead of a long Answer
 }
 
-// maxShownRecord is the length of a record as shown, in bytes. Common records are shorter.
-const maxShownRecord = 512
+const (
+	// maxShownRecord is the length of a record as shown, in bytes. Common records are shorter.
+	maxShownRecord = 512
+	// maxShown is the length of an answer after which no more records are shown.
+	maxShown = 1024
+	// maxKept is the size of an answer that a session keeps to show it. Of longer ones it keeps the text: they may have 64 KiB, and
+	// a session lasts for hours.
+	maxKept = 4096
+)
 
 // Said returns the answer as shown to people, in printable US-ASCII.
 func (a Asked) Said() string {
+	if a.said != "" {
+		return a.said
+	}
 	if a.Err != nil {
 		why := strings.TrimPrefix(a.Err.Error(), a.Question.String()+": ") // the question is shown beside it
 		return "no answer: " + Clean(why, maxShownRecord)
 	}
 	var parts []string
-	for _, rr := range a.Answer.Records {
-		parts = append(parts, Clean(recordData(rr), maxShownRecord))
+	length := 0
+	for i, rr := range a.Answer.Records {
+		if length > maxShown {
+			parts = append(parts, fmt.Sprintf("%d more records", len(a.Answer.Records)-i))
+			break
+		}
+		text := Clean(recordData(rr), maxShownRecord)
+		parts, length = append(parts, text), length+len(text)
 	}
 	switch {
 	case a.Answer.NXDomain:
@@ -88,6 +107,9 @@ func (run *Run) startTrace(ctx context.Context) context.Context {
 func (t *trace) add(a Asked) {
 	if t == nil {
 		return
+	}
+	if a.Answer.Size() > maxKept {
+		a.said, a.Answer.Records = a.Said(), nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

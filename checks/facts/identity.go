@@ -108,7 +108,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 		}
 	}
 	isPool := func(name string) bool { return IsPoolName(r, name) }
-	if slices.ContainsFunc(names.PTR[:min(len(names.PTR), maxHosts)], isPool) {
+	if slices.ContainsFunc(names.PTR, isPool) {
 		a := r.Client.Unmap().WithZone("")
 		id.Network = netip.PrefixFrom(a, a.BitLen())
 	}

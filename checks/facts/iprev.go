@@ -28,21 +28,19 @@ const (
 // order in the DNS is random.
 type ClientNames struct {
 	Result    IprevResult
-	PTR       []string // all names in the reverse zone
-	Confirmed []string // those that resolve to the client
+	PTR       []string // names in the reverse zone, at most ten: a hostile zone has thousands
+	More      int      // names that are not in PTR
+	Confirmed []string // those of PTR that resolve to the client
 
-	unknown    []string // those whose addresses were not found out
+	unknown    []string // those of PTR whose addresses were not found out
 	incomplete error    // why a confirmed name may be missing
 	failed     error    // a lookup failed: it may succeed for the next message
 }
 
-// maxUnknown is the number of names that Unsure compares. A hostile reverse zone can have thousands.
-const maxUnknown = 256
-
 // Unsure returns why the client may have a confirmed name for which match is true, although Confirmed has none. It returns
 // nil if the client certainly has none.
 func (n ClientNames) Unsure(match func(name string) bool) error {
-	if len(n.PTR) == 0 || len(n.unknown) > maxUnknown || slices.ContainsFunc(n.unknown, match) {
+	if len(n.PTR) == 0 || n.More > 0 || slices.ContainsFunc(n.unknown, match) {
 		return n.incomplete
 	}
 	return nil
@@ -64,7 +62,7 @@ func Iprev(ctx context.Context, env checks.Env, r *checks.Request) (ClientNames,
 		return ClientNames{}, nil
 	}
 	n, err := checks.Remember(r, checks.Connect, iprevKey{}, func() (ClientNames, error) {
-		ptr, err := ClientPTR(ctx, env, r)
+		ptr, err := lookupPTR(ctx, env, r)
 		if err != nil {
 			return ClientNames{Result: IprevTempError, incomplete: err}, err
 		}
@@ -82,23 +80,42 @@ func PrefetchIprev(r *checks.Request) []checks.Query {
 	list := PrefetchPTR(r)
 	client := r.Client
 	for i := range list {
-		list[i].Then = func(a checks.Answer) []checks.Query { return queries(forwardQuestions(client, ptrNames(a))) }
+		list[i].Then = func(a checks.Answer) []checks.Query { return queries(forwardQuestions(client, ptrNames(a).names)) }
 		list[i].Key = iprevKey{}
 	}
 	return list
 }
 
-// ClientPTR returns the names that the reverse zone gives to the client, confirmed or not, in the form of ClientNames. It
-// remembers them for the connection. A client without address has none.
+// ClientPTR returns the names that the reverse zone gives to the client, confirmed or not, as in ClientNames. It remembers
+// them for the connection. A client without address has none. If there are more than ten, the others are an error.
 func ClientPTR(ctx context.Context, env checks.Env, r *checks.Request) ([]string, error) {
+	ptr, err := lookupPTR(ctx, env, r)
+	return ptr.names, cmp.Or(err, ptr.tooMany(r.Client))
+}
+
+// ptrResult has the names that a reverse zone gives to a client, as in ClientNames.
+type ptrResult struct {
+	names []string
+	more  int
+}
+
+// tooMany returns an error if there are more names.
+func (p ptrResult) tooMany(client netip.Addr) error {
+	if p.more == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s has %d reverse DNS names, only the first %d were looked up", client, len(p.names)+p.more, maxHosts)
+}
+
+func lookupPTR(ctx context.Context, env checks.Env, r *checks.Request) (ptrResult, error) {
 	q, ok := ptrQuestion(r.Client)
 	if !ok {
-		return nil, nil
+		return ptrResult{}, nil
 	}
-	return checks.Remember(r, checks.Connect, ptrKey{}, func() ([]string, error) {
+	return checks.Remember(r, checks.Connect, ptrKey{}, func() (ptrResult, error) {
 		a, err := env.DNS.Lookup(ctx, q)
 		if err != nil {
-			return nil, fmt.Errorf("reverse DNS of %s: %w", r.Client, err)
+			return ptrResult{}, fmt.Errorf("reverse DNS of %s: %w", r.Client, err)
 		}
 		return ptrNames(a), nil
 	})
@@ -124,26 +141,22 @@ func ClientNamed(ctx context.Context, env checks.Env, r *checks.Request, match f
 }
 
 // confirm looks up the addresses of the names.
-func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, ptr []string) ClientNames {
-	n := ClientNames{PTR: ptr}
-	if len(ptr) == 0 {
+func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, ptr ptrResult) ClientNames {
+	n := ClientNames{PTR: ptr.names, More: ptr.more}
+	if len(n.PTR) == 0 {
 		n.Result = IprevPermError
 		return n
 	}
-	for i, res := range checks.LookupAll(ctx, resolver, forwardQuestions(client, ptr)...) {
+	for i, res := range checks.LookupAll(ctx, resolver, forwardQuestions(client, n.PTR)...) {
 		switch {
 		case res.Err != nil:
-			n.unknown = append(n.unknown, ptr[i])
-			n.failed = cmp.Or(n.failed, fmt.Errorf("address of %s, reverse DNS name of %s: %w", ptr[i], client, res.Err))
+			n.unknown = append(n.unknown, n.PTR[i])
+			n.failed = cmp.Or(n.failed, fmt.Errorf("address of %s, reverse DNS name of %s: %w", n.PTR[i], client, res.Err))
 		case slices.Contains(checks.Addresses(res.Answer), client.WithZone("")):
-			n.Confirmed = append(n.Confirmed, ptr[i])
+			n.Confirmed = append(n.Confirmed, n.PTR[i])
 		}
 	}
-	n.incomplete = n.failed
-	if len(ptr) > maxHosts {
-		n.unknown = append(n.unknown, ptr[maxHosts:]...)
-		n.incomplete = cmp.Or(n.incomplete, fmt.Errorf("%s has %d reverse DNS names, only the first %d were looked up", client, len(ptr), maxHosts))
-	}
+	n.incomplete = cmp.Or(n.failed, ptr.tooMany(client))
 	switch {
 	case len(n.Confirmed) > 0:
 		n.Result = IprevPass
@@ -165,7 +178,7 @@ func ptrQuestion(client netip.Addr) (q checks.Question, ok bool) {
 }
 
 // ptrNames returns the names in an answer. A PTR record with the root, which some providers use for "none", has no name.
-func ptrNames(a checks.Answer) []string {
+func ptrNames(a checks.Answer) ptrResult {
 	var names []string
 	for _, rr := range checks.RecordsOf[*dns.PTR](a) {
 		if n := trimName(rr.Ptr); n != "" {
@@ -173,13 +186,15 @@ func ptrNames(a checks.Answer) []string {
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	names = slices.Compact(names)
+	n := min(len(names), maxHosts)
+	return ptrResult{names: slices.Clone(names[:n]), more: len(names) - n}
 }
 
 // forwardQuestions returns the questions for the addresses of names, in the client's family.
 func forwardQuestions(client netip.Addr, names []string) []checks.Question {
 	var questions []checks.Question
-	for _, n := range names[:min(len(names), maxHosts)] {
+	for _, n := range names {
 		questions = append(questions, checks.Ask(n, checks.AddressType(client)))
 	}
 	return questions

@@ -49,8 +49,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	case facts.IprevPermError:
 		return []checks.Verdict{{Reason: missing}}, nil
 	case facts.IprevFail:
-		return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"ptr": list(names.PTR)}}}, nil
+		return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"ptr": list(names.PTR, names.More)}}}, nil
 	case facts.IprevPass:
+		if names.More > 0 {
+			return nil, nil // a name that is not known may look fixed
+		}
 		return c.checkDynamic(r, names.PTR), nil
 	default:
 		return nil, err
@@ -73,11 +76,11 @@ func (c *check) checkDynamic(r *checks.Request, ptr []string) []checks.Verdict {
 	return []checks.Verdict{{Reason: dynamic, Detail: map[string]string{"ptr": ptr[0], "word": first}}}
 }
 
-// list returns the first names as text.
-func list(names []string) string {
+// list returns the first names as text. There are more of them.
+func list(names []string, more int) string {
 	const shown = 3
-	if len(names) > shown {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+	if more += len(names) - shown; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), more)
 	}
 	return strings.Join(names, ", ")
 }

@@ -22,6 +22,7 @@ type finding struct {
 	asked    []Asked
 	notes    []string
 	took     time.Duration
+	held     int // bytes of asked
 }
 
 // find returns the finding of a step, valid until the next call. It runs the check unless there is a finding of the stage's
@@ -39,6 +40,9 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	f.verdicts, f.err = protect(ctx, inst.Check, &run.request)
 	f.took = time.Since(began)
 	f.asked, f.notes = run.trace.take()
+	for _, a := range f.asked {
+		f.held += len(a.Name) + len(a.said) + a.Answer.Size()
+	}
 	if p.opts.Took != nil {
 		p.opts.Took(inst.Info.Name, f.took)
 	}

@@ -15,6 +15,7 @@ type Run struct {
 	request      Request
 	trusted      bool
 	noQuarantine bool                    // see DisableQuarantine
+	lacksMemory  bool                    // see LackMemory
 	table        *table                  // of the last decision; nil before the first
 	relayed      bool                    // the last decision was about mail that a forwarder passed on
 	envelopeOnly bool                    // see Request.EnvelopeOnly
@@ -65,6 +66,9 @@ func (run *Run) Request() *Request { return &run.request }
 func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
+	if run.lacksMemory && st >= MailFrom {
+		return run.deferForMemory(st)
+	}
 	run.trusted = p.opts.Trusted.Trusts(run.session)
 	if run.trusted && (st != RcptTo || !p.trustedToo) {
 		return Decision{Partial: true}
@@ -89,6 +93,33 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 		run.Observe(ctx, Event{Kind: Refused, Reason: d.Reason, Reply: *d.Reply})
 	}
 	return d
+}
+
+// LackMemory makes Judge defer the message from now on, without asking any check, or ends that. The driver calls it when it has
+// no memory for the message.
+func (run *Run) LackMemory(lacks bool) { run.lacksMemory = lacks }
+
+func (run *Run) deferForMemory(st Stage) Decision {
+	d := Decision{Partial: true}
+	if st != EndOfMessage && !run.pipeline.RepliesAt(st) {
+		return d
+	}
+	run.refuse(&d, Outcome{Check: "memory", Stage: st, Reason: memoryFull, Action: Tempfail})
+	if n := len(run.session.Envelope.Rcpts); st == RcptTo && n > 0 {
+		run.session.Envelope.Rcpts[n-1].Refused = d.Reply.Enhanced
+	}
+	return d
+}
+
+// Held returns the size of the DNS answers that are kept for the trace, in bytes.
+func (run *Run) Held() int {
+	size := 0
+	for _, list := range run.findings {
+		for i := range list {
+			size += list[i].held
+		}
+	}
+	return size
 }
 
 // BeginBody is called by the driver at the end of the header section. It has the questions of EndOfHeader asked in the

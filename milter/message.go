@@ -20,7 +20,8 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 // keep adds a header field to the transaction.
 func (s *session) keep(name, value string) {
 	s.headerBytes += len(name) + len(value) + entryOverhead
-	if s.headerBytes <= maxHeaderBytes {
+	s.noMemory = s.noMemory || !s.mayGrow()
+	if s.headerBytes <= maxHeaderBytes && !s.noMemory {
 		if s.header == nil {
 			s.header = make([]headers.Field, 0, usualFields)
 		}
@@ -108,6 +109,7 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 	if s.failure != nil {
 		return s.failure
 	}
+	s.run.LackMemory(s.noMemory)
 	return s.judgeWithin(ctx, checks.EndOfMessage).Reply
 }
 
@@ -116,7 +118,7 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.abandoned = checks.Envelope{}
 	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
-		s.abandoned = s.Envelope
+		s.abandon()
 	}
 	s.last = gomilter.CodeAbort
 	s.macros = s.macros[:0]

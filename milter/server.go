@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,8 @@ type Server struct {
 	NewID          func() string    // returns a new session id
 	Now            func() time.Time // nil: time.Now
 	MaxConnections int              // open connections of all listeners; those beyond get a 4yz reply; 0: no limit
+	MaxMemory      int64            // bytes that the sessions and Waiting hold, after which new messages get a 4yz reply; 0: no limit
+	Waiting        func() int64     // bytes that wait to be written, such as records; nil: none
 
 	// Timeouts. 0 is the default.
 	IdleTimeout   time.Duration // between two packets; default 2 h, as the MTA waits for its client
@@ -54,6 +57,7 @@ type Server struct {
 	ended     sync.WaitGroup // admitted connections that are not closed
 	lastFull  time.Time      // when the limit on connections was last logged
 	upstreams upstreams
+	memory    memory
 
 	noChanges, noQuarantine sync.Once // for warnings about what the MTA does not offer
 }
@@ -159,10 +163,8 @@ func (srv *Server) Connections() int {
 
 // Warnings returns what the operator should know about the connection to the MTA, one sentence each.
 func (srv *Server) Warnings() []string {
-	if w := srv.upstreams.warning(); w != "" {
-		return []string{w}
-	}
-	return nil
+	list := []string{srv.upstreams.warning(), srv.memoryWarning()}
+	return slices.DeleteFunc(list, func(w string) bool { return w == "" })
 }
 
 // Shutdown stops listening, closes connections that have no open mail transaction once they are idle for Linger, waits for the

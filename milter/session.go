@@ -18,11 +18,12 @@ import (
 // Limits above what MTAs send. What exceeds them is refused or dropped.
 const (
 	maxMacros      = 256
-	maxMacroLength = 4096    // bytes of name and value
-	maxRecipients  = 10_000  // of a transaction
-	maxRcptBytes   = 4 << 20 // of all recipients
-	maxHeaderBytes = 4 << 20 // of all header fields
-	entryOverhead  = 64      // bytes of memory that a recipient or a field takes besides its text
+	maxMacroLength = 4096     // bytes of name and value
+	maxMacroBytes  = 64 << 10 // of the macros of a packet, and of a session before another packet
+	maxRecipients  = 10_000   // of a transaction
+	maxRcptBytes   = 4 << 20  // of all recipients
+	maxHeaderBytes = 4 << 20  // of all header fields
+	entryOverhead  = 64       // bytes of memory that a recipient or a field takes besides its text
 
 	// maxForged is the number of forged fields of one name that are removed from a message. For each
 	// of them Postfix searches the message from its beginning: ten thousand make its cleanup daemon panic. A message that
@@ -55,11 +56,15 @@ type session struct {
 	rcptBytes   int           // of all recipients, including those that were refused
 	body        io.Writer     // for the body; nil if it is not needed
 	failure     *checks.Reply // to the message, after a panic in its body
+	noMemory    bool          // there was no memory left for the message
 	results     forgeries     // Authentication-Results fields with our authserv-id
 	marks       forgeries     // X-Milterd fields
 
 	last      gomilter.Code   // the last HELO, MAIL or ABORT
-	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET
+	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET; without its header section
+
+	abandonedBytes int // of the recipients of abandoned
+	held           int // bytes of the session in Server.memory
 
 	modifications []byte // packets to send before the next response
 	buf           []byte // reused by send
@@ -83,6 +88,7 @@ func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 // It bypasses go-milter, which allocates 4 KiB for each response.
 func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (gomilter.Response, error) {
 	reply := s.protect(f)
+	s.account()
 	switch {
 	case s.protocol&noReply != 0:
 		return nil, nil
@@ -116,8 +122,8 @@ func (s *session) send(code byte, data string) error {
 // takeMacros stores the macros of the next command: names and values, each with a NUL at its end.
 func (s *session) takeMacros(text string) {
 	s.macros = s.macros[:0]
-	size := len(text)
-	for text != "" && len(s.macros) < maxMacros {
+	size, kept := len(text), 0
+	for text != "" && len(s.macros) < maxMacros && kept <= maxMacroBytes {
 		var m checks.Macro
 		m.Name, text, _ = strings.Cut(text, "\x00")
 		m.Value, text, _ = strings.Cut(text, "\x00")
@@ -126,14 +132,16 @@ func (s *session) takeMacros(text string) {
 				m.Name, m.Value = strings.Clone(m.Name), strings.Clone(m.Value)
 			}
 			s.macros = append(s.macros, m)
+			kept += len(m.Name) + len(m.Value)
 		}
 	}
 }
 
 // merge adds s.macros to those of the Session.
 func (s *session) merge() {
+	room := sizeOf(s.Macros) <= maxMacroBytes
 	for _, m := range s.macros {
-		if len(s.Macros) < maxMacros || s.Macros.Get(m.Name) != "" {
+		if room && len(s.Macros) < maxMacros || s.Macros.Get(m.Name) != "" {
 			s.Macros.Set(m.Name, m.Value)
 		}
 	}
@@ -170,17 +178,24 @@ func (s *session) closed() {
 		s.observe(checks.Event{Kind: checks.Disconnected})
 		return nil
 	})
+	s.forget()
 }
 
 // reset ends the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix sends a new one before the abort.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.header, s.headerBytes, s.rcptBytes = nil, 0, 0
+	s.header, s.headerBytes, s.rcptBytes, s.noMemory = nil, 0, 0, false
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.run.EndMessage()
 	s.Macros.Delete("i")
 	s.conn.busy.Store(false)
+}
+
+// abandon keeps the transaction, without its header section, for the event that reports that the client gave it up.
+func (s *session) abandon() {
+	s.abandoned, s.abandonedBytes = s.Envelope, s.rcptBytes
+	s.abandoned.Header = nil
 }
 
 // Connect implements gomilter.Milter.
@@ -251,7 +266,8 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 func (s *session) mail(from string) *checks.Reply {
 	// Sendmail sends no ABORT for RSET if it does not wait for a response to MAIL: then the transaction is still open.
 	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
-		s.last, s.abandoned = gomilter.CodeAbort, s.Envelope
+		s.last = gomilter.CodeAbort
+		s.abandon()
 	}
 	s.reset()
 	s.merge()
@@ -259,9 +275,11 @@ func (s *session) mail(from string) *checks.Reply {
 		s.observe(checks.Event{Kind: checks.Reset, Reset: s.abandoned})
 	}
 	s.last, s.abandoned = gomilter.CodeMail, checks.Envelope{}
+	s.noMemory = s.srv.memoryFull()
 	s.conn.busy.Store(true)
 	s.AuthUser = s.macros.Get("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
+	s.run.LackMemory(s.noMemory)
 	d := s.judge(checks.MailFrom)
 	if d.Reply != nil {
 		s.reset()
@@ -281,6 +299,9 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
+	if s.noMemory || !s.mayGrow() {
+		return s.deferRcpt(rcpt)
+	}
 	if s.macros.Get("{rcpt_mailer}") == "error" {
 		rcpt.Refused = s.macros.Get("{rcpt_host}")
 		if rcpt.Refused == "" {
@@ -292,6 +313,19 @@ func (s *session) rcpt(to string) *checks.Reply {
 	}
 	s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 	return s.judge(checks.RcptTo).Reply
+}
+
+// deferRcpt defers a recipient for lack of memory, and does not keep it.
+func (s *session) deferRcpt(rcpt checks.Recipient) *checks.Reply {
+	before := len(s.Envelope.Rcpts)
+	s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
+	s.run.LackMemory(true)
+	d := s.judge(checks.RcptTo)
+	s.run.LackMemory(false)
+	s.Envelope.Rcpts[before] = checks.Recipient{}
+	s.Envelope.Rcpts = s.Envelope.Rcpts[:before]
+	s.rcptBytes -= len(rcpt.Text) + entryOverhead
+	return d.Reply
 }
 
 // wire returns a reply as MTAs expect it: lines joined by CRLF, percent signs doubled (Sendmail uses the text as a format,

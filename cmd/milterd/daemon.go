@@ -83,6 +83,15 @@ func (d *daemon) env() checks.Env {
 	return env
 }
 
+// waiting returns the size of what waits to be written, in bytes.
+func (d *daemon) waiting() int64 {
+	size := d.evidence.Waiting()
+	if d.records != nil {
+		size += d.records.Waiting()
+	}
+	return int64(size)
+}
+
 // build returns the pipeline of a configuration.
 func (d *daemon) build(cfg *config.Config) (*checks.Pipeline, error) {
 	return newPipeline(cfg, d.env(), func(o *checks.Options) {

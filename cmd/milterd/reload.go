@@ -67,7 +67,8 @@ func (d *daemon) reload() {
 	p.Reload(d.pipeline.Load())
 	d.usePipeline(context.Background(), p)
 	running := *cfg // except for the keys of warnOfRestart
-	running.Listen, running.DNS, running.Log, running.MaxConnections = d.cfg.Listen, d.cfg.DNS, d.cfg.Log, d.cfg.MaxConnections
+	running.Listen, running.DNS, running.Log = d.cfg.Listen, d.cfg.DNS, d.cfg.Log
+	running.MaxConnections, running.Memory = d.cfg.MaxConnections, d.cfg.Memory
 	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
 	d.mu.Lock()
 	d.cfg = &running
@@ -112,6 +113,7 @@ func (d *daemon) warnOfRestart(cfg *config.Config) {
 		"explain":         cfg.Explain == d.cfg.Explain,
 		"records":         cfg.Records == d.cfg.Records,
 		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
+		"memory":          cfg.Memory == d.cfg.Memory,
 	} {
 		if !unchanged {
 			d.log.WithField("key", key).Warn("this change takes effect at the next start")

@@ -32,6 +32,16 @@ import (
 // twice the memory.
 const gcPercent = 400
 
+// otherMemory is what caches, the store and the program itself take at most, beside what the sessions hold.
+const otherMemory = 256 << 20 // bytes
+
+// limitHeap makes the garbage collector run more often before the heap is twice as large as the limit memory allows.
+func limitHeap(memory int64) {
+	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(2 * (memory + otherMemory))
+	}
+}
+
 const (
 	logTimeout   = 2 * time.Second // of a stopping daemon for its log
 	flushTimeout = 2 * time.Second // of a stopping daemon for its records, and for its evidence
@@ -105,7 +115,10 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		Log:            logrus.NewEntry(d.log),
 		NewID:          newID,
 		MaxConnections: affordableConnections(cfg.MaxConnections, d.log),
+		MaxMemory:      cfg.Memory,
+		Waiting:        d.waiting,
 	}
+	limitHeap(cfg.Memory)
 	stopPages, err := d.openPages(cfg)
 	if err != nil {
 		return err

@@ -197,6 +197,9 @@ func (c *Collector) findKnown(ctx context.Context, e *entry, pairs []string, at 
 	e.Pairs = pairs[:min(len(pairs), maxPairs)]
 }
 
+// Waiting returns the size of what waits to be attributed, in bytes.
+func (c *Collector) Waiting() int { return c.queue.Size() }
+
 // Lost returns the number of transactions since the start whose evidence was lost.
 func (c *Collector) Lost() uint64 { return c.queue.Dropped() }
 

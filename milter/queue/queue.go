@@ -109,6 +109,13 @@ func (w *Writer[T]) Dropped() uint64 {
 	return w.dropped
 }
 
+// Size returns the size of the entries that wait or are being written, in bytes.
+func (w *Writer[T]) Size() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.size
+}
+
 // Flush waits until the entries that were added before are written. It returns the error of ctx if that ends first.
 func (w *Writer[T]) Flush(ctx context.Context) error {
 	defer context.AfterFunc(ctx, w.wake)()

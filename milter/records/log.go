@@ -104,6 +104,9 @@ type Stats struct {
 // Stats returns the counts.
 func (l *Log) Stats() Stats { return Stats{Written: l.written.Load(), Dropped: l.queue.Dropped()} }
 
+// Waiting returns the size of the records that wait to be written, in bytes.
+func (l *Log) Waiting() int { return l.queue.Size() }
+
 // flush waits, for a short time, until the records so far are written: a reader expects to find them.
 func (l *Log) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)

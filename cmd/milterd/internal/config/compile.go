@@ -38,6 +38,7 @@ func (c *compiler) config() *Config {
 		LocalDomains:   c.localDomains(),
 		Profile:        c.profile(f.Profile, "profile"),
 		MaxConnections: f.MaxConnections,
+		Memory:         int64(f.Memory),
 		DNS:            c.dns(),
 		Store:          c.store(),
 		Explain:        c.explain(),

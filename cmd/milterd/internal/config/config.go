@@ -36,6 +36,7 @@ type Config struct {
 	Profile        checks.Profile
 	Policy         checks.Options // without the fields that the driver sets
 	MaxConnections int
+	Memory         int64 // bytes; 0: no limit
 	DNS            DNS
 	Store          Store
 	Explain        Explain

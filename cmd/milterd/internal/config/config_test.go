@@ -197,13 +197,13 @@ func TestDefault(t *testing.T) {
 	cfg := defaultConfig(registry())
 	want := &Config{
 		Listen:         []Listener{{Network: "tcp4", Address: "127.0.0.1:8891"}},
-		MaxConnections: 10000,
-		DNS:            DNS{Timeout: 2 * time.Second},
-		Store:          Store{Driver: "embedded"},
-		Admin:          Admin{Listen: "127.0.0.1:8893", Socket: "/run/milterd/admin.sock"},
-		Explain:        Explain{Listen: "127.0.0.1:8892"},
-		Records:        Records{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
-		Log:            Log{Level: logrus.InfoLevel, Syslog: true, Facility: syslog.LOG_MAIL},
+		MaxConnections: 10000, Memory: 512 << 20,
+		DNS:     DNS{Timeout: 2 * time.Second},
+		Store:   Store{Driver: "embedded"},
+		Admin:   Admin{Listen: "127.0.0.1:8893", Socket: "/run/milterd/admin.sock"},
+		Explain: Explain{Listen: "127.0.0.1:8892"},
+		Records: Records{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
+		Log:     Log{Level: logrus.InfoLevel, Syslog: true, Facility: syslog.LOG_MAIL},
 		Policy: checks.Options{
 			Actions: map[string]checks.Action{
 				"rdns-missing": checks.Greylist, "helo-mismatch": checks.Watch, "helo-syntax": checks.Reject,

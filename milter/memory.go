@@ -1,0 +1,88 @@
+package milter
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"milterd/checks"
+)
+
+// messageShare is the memory that a message in flight may always have, in bytes. So a message that began is not deferred for lack
+// of memory unless its header section and recipients are longer, which is rare. Half of it would defer some mail of lists; double
+// would allow half as many messages at a time.
+const messageShare = 64 << 10
+
+// memory counts what all sessions hold. It is safe for concurrent use.
+type memory struct {
+	held atomic.Int64 // bytes
+	full atomic.Int64 // when it was last logged that the limit is reached, in Unix seconds
+}
+
+// memoryFull reports whether the sessions and what waits to be written hold MaxMemory. It logs that once a minute.
+func (srv *Server) memoryFull() bool {
+	held := srv.Memory()
+	if srv.MaxMemory <= 0 || held < srv.MaxMemory {
+		return false
+	}
+	now := srv.now().Unix()
+	if last := srv.memory.full.Load(); now-last >= int64(time.Minute/time.Second) && srv.memory.full.CompareAndSwap(last, now) {
+		srv.Log.WithField("bytes", held).Error("the limit memory is reached: deferring new messages")
+	}
+	return true
+}
+
+// Memory returns the number of bytes that sessions, and what waits to be written, hold.
+func (srv *Server) Memory() int64 {
+	held := srv.memory.held.Load()
+	if srv.Waiting != nil {
+		held += srv.Waiting()
+	}
+	return held
+}
+
+// memoryWarning returns the warning while the limit is reached, or "".
+func (srv *Server) memoryWarning() string {
+	if !srv.memoryFull() {
+		return ""
+	}
+	return fmt.Sprintf("the limit memory is reached, at %d MiB: new messages get 452 4.3.1", srv.MaxMemory>>20)
+}
+
+// account updates what the session holds: an open transaction counts as messageShare at least.
+func (s *session) account() {
+	size := s.headerBytes + s.rcptBytes
+	if s.conn.busy.Load() {
+		size = max(size, messageShare)
+	}
+	if s.abandoned.Rcpts != nil {
+		size += s.abandonedBytes
+	}
+	size += sizeOf(s.Macros) + sizeOf(s.macros) + s.run.Held()
+	s.srv.memory.held.Add(int64(size - s.held))
+	s.held = size
+}
+
+// forget takes the session out of the account, at its end.
+func (s *session) forget() {
+	s.srv.memory.held.Add(int64(-s.held))
+	s.held = 0
+}
+
+// sizeOf returns the size of macros in bytes.
+func sizeOf(macros checks.Macros) int {
+	size := 0
+	for _, m := range macros {
+		size += len(m.Name) + len(m.Value) + entryOverhead
+	}
+	return size
+}
+
+// mayGrow reports whether the message may hold more: it has not used its share, or there is memory left.
+func (s *session) mayGrow() bool {
+	if s.headerBytes+s.rcptBytes <= messageShare {
+		return true
+	}
+	s.account()
+	return !s.srv.memoryFull()
+}

@@ -1,0 +1,101 @@
+package milter
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"milterd/checks"
+)
+
+// begin opens a connection and a transaction with one recipient, and returns the reply to the recipient.
+func begin(t *testing.T, addr string) (dialer, string) {
+	t.Helper()
+	d := dial(t, addr)
+	d.hello()
+	d.must(d.Mail("alice@example.net", map[string]string{"i": "Q1"}))
+	return d, d.rcpt("bob@example.org")
+}
+
+// field sends a header field of a size in bytes.
+func (d dialer) field(size int) {
+	d.t.Helper()
+	d.must(d.Header("X-Filler", strings.Repeat("x", size)))
+}
+
+// TestMemoryLimit tests that a message in flight goes on at the limit, that new ones are deferred, and that mail is accepted again
+// when the memory is free.
+func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	addr, srv, journal := start(t, func(srv *Server) { srv.MaxMemory = 4 * messageShare }, accept)
+	const deferred = "452 4.3.1 the mail filter has no memory left for <bob@example.org>, please try again later"
+	first, reply := begin(t, addr)
+	want(t, "before the limit", reply, "")
+	long, reply := begin(t, addr)
+	want(t, "before the limit", reply, "")
+	for range 4 {
+		long.field(messageShare)
+	}
+	eventually(t, "the limit is reached", func() bool { return len(srv.Warnings()) == 1 })
+	_, reply = begin(t, addr)
+	want(t, "a new message at the limit", reply, deferred)
+	first.field(messageShare / 2)
+	first.must(first.EndOfHeader(nil))
+	if r := first.must(first.EndOfMessage(nil)); len(r.Lines) > 0 {
+		t.Errorf("the message in flight: %q", r.Lines)
+	}
+	want(t, "accepted messages", fmt.Sprint(len(journal.accepted)), "1")
+	long.field(messageShare)
+	long.must(long.EndOfHeader(nil))
+	want(t, "the long message", strings.Join(long.must(long.EndOfMessage(nil)).Lines, "|"), deferred)
+	first.Close()
+	long.Close()
+	eventually(t, "the memory is free", func() bool { return srv.Memory() < srv.MaxMemory/2 })
+	_, reply = begin(t, addr)
+	want(t, "after the limit", reply, "")
+}
+
+// TestMemoryUnderAttack has sessions fill all their limits and measures the heap.
+func TestMemoryUnderAttack(t *testing.T) {
+	// Not parallel, as the heap is that of all tests.
+	const sessions, limit = 60, 16 << 20
+	addr, srv, _ := start(t, func(srv *Server) { srv.MaxMemory, srv.Journal = limit, noJournal{} }, accept)
+	before := heap()
+	var open []dialer
+	for range sessions {
+		d := dial(t, addr)
+		d.hello()
+		d.must(d.Mail("alice@example.net", map[string]string{"i": "Q1", "{x}": strings.Repeat("m", 4000)}))
+		for i := range 50 {
+			_ = d.rcpt(fmt.Sprintf("%s%d@example.org", strings.Repeat("r", 60_000), i))
+		}
+		for range 60 {
+			d.field(60_000)
+		}
+		open = append(open, d)
+	}
+	eventually(t, "the sessions hold what they may", func() bool { return srv.Memory() >= limit })
+	held := int64(heap() - before)
+	t.Logf("%d sessions that send 6.6 MB each: heap %d MiB, accounted %d MiB, limit %d MiB",
+		sessions, held>>20, srv.Memory()>>20, limit>>20)
+	if most := int64(2 * (limit + sessions*messageShare)); held > most {
+		t.Errorf("the sessions hold %d bytes, want %d at most", held, most)
+	}
+	runtime.KeepAlive(open)
+}
+
+// noJournal is a Journal that keeps nothing.
+type noJournal struct{}
+
+func (noJournal) Decided(*checks.Request, checks.Decision) {}
+func (noJournal) Accepted(*checks.Request)                 {}
+
+// heap returns the size of the live heap in bytes.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}

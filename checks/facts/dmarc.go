@@ -2,6 +2,7 @@ package facts
 
 import (
 	"context"
+	"strings"
 
 	"milterd/checks"
 	"milterd/checks/facts/dkim"
@@ -57,7 +58,10 @@ func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 		identifiers = append(identifiers, s.Domain)
 	}
 	if v := verificationOf(env, r); v != nil {
-		identifiers = append(identifiers, v.Domains()...)
+		for _, q := range v.Queries() {
+			_, domain, _ := strings.Cut(strings.TrimSuffix(q.Name, "."), "._domainkey.")
+			identifiers = append(identifiers, domain)
+		}
 	}
 	return dmarc.Prefetch(MessageAuthors(r).Domains, identifiers)
 }

@@ -129,15 +129,6 @@ func (v *Verifier) Queries() []checks.Query {
 	return queries
 }
 
-// Domains returns the domains of the signatures that are verified.
-func (v *Verifier) Domains() []string {
-	var list []string
-	for _, sig := range v.open() {
-		list = append(list, sig.Domain)
-	}
-	return list
-}
-
 // WantsBody reports whether a result depends on the body. If not, Write need not be called.
 func (v *Verifier) WantsBody() bool { return len(v.bodies) > 0 }
 

@@ -23,6 +23,7 @@ func (d *daemon) functions() map[string]admin.Func {
 		"status":            function(d.status),
 		"log":               function(d.findRecords),
 		"why":               function(d.why),
+		"simulate":          function(d.simulateLive),
 		"access/list":       function(d.listAccess),
 		"access/add":        function(d.addAccess),
 		"access/remove":     function(d.removeAccess),

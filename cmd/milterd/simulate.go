@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,9 +19,9 @@ import (
 
 // simulateFlags are the flags of simulate, with the configuration file and the outputs.
 type simulateFlags struct {
-	client, name, helo, from, auth, message, milter string
-	rcpts                                           []string
-	json, explain, smtp                             bool
+	client, name, helo, from, auth, message, milter, socket string
+	rcpts                                                   []string
+	json, explain, smtp, live                               bool
 
 	configFile     string
 	stdout, stderr io.Writer
@@ -37,6 +38,7 @@ callouts are on, the mail hosts of the sender are asked too.
 
 The session is given by flags, or by session files. A session file has its own DNS and the expected replies. The exit code is 1
 if a reply differs. With --milter, the session is played to a running daemon, with the configuration and the DNS of the daemon.
+With --live, the daemon plays it with all that it knows: its blocks, lists, greylist and evidence, none of which changes.
 
 With --smtp, type the SMTP commands of the client. With --explain, each reason that applied is explained.`,
 		Example: `  milterd simulate --client 192.0.2.9 --helo mail.example.net --from a@example.net --rcpt user@example.org
@@ -50,7 +52,7 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 			if f.smtp {
 				return f.converse(cmd.Context(), cmd.InOrStdin())
 			}
-			return f.run(paths)
+			return f.run(cmd.Context(), paths)
 		},
 	}
 	fl := cmd.Flags()
@@ -65,7 +67,12 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 	fl.StringVar(&f.milter, "milter", "", "play the session to the daemon that listens on `ADDRESS`, as in the key listen")
 	fl.BoolVar(&f.explain, "explain", false, "show the meaning of each reason that applied, and what the sender can do")
 	fl.BoolVar(&f.smtp, "smtp", false, "read SMTP commands from standard input, of the client that --client and --name give")
+	fl.BoolVar(&f.live, "live", false, "use the configuration, DNS, lists, blocks, greylist and evidence of the running daemon, and change nothing")
+	fl.StringVar(&f.socket, "socket", "", "admin `SOCKET` of the daemon for --live (default: admin.socket of the configuration)")
 	cmd.MarkFlagsMutuallyExclusive("milter", "json", "explain")
+	for _, name := range []string{"smtp", "milter", "explain"} {
+		cmd.MarkFlagsMutuallyExclusive("live", name)
+	}
 	for _, name := range []string{"milter", "json", "helo", "from", "rcpt", "auth", "message"} {
 		cmd.MarkFlagsMutuallyExclusive("smtp", name)
 	}
@@ -93,13 +100,13 @@ func (f *simulateFlags) validate(cmd *cobra.Command, paths []string) error {
 }
 
 // run plays the session of the flags, or session files.
-func (f *simulateFlags) run(paths []string) error {
+func (f *simulateFlags) run(ctx context.Context, paths []string) error {
 	if len(paths) == 0 {
 		script, err := f.script()
 		if err != nil {
 			return err
 		}
-		_, err = f.play(script)
+		_, err = f.play(ctx, script)
 		return err
 	}
 	failed := 0
@@ -111,7 +118,7 @@ func (f *simulateFlags) run(paths []string) error {
 		if !f.json {
 			fmt.Fprintf(f.stdout, "# %s\n# %s\n", path, strings.ReplaceAll(script.Title, "\n", "\n# "))
 		}
-		wrong, err := f.play(script)
+		wrong, err := f.play(ctx, script)
 		if err != nil {
 			return err
 		}
@@ -127,10 +134,13 @@ func (f *simulateFlags) run(paths []string) error {
 }
 
 // play plays a script and prints the result. It returns the replies that were not the expected ones.
-func (f *simulateFlags) play(script *session.Script) (wrong []*session.Mismatch, err error) {
-	if f.milter != "" {
+func (f *simulateFlags) play(ctx context.Context, script *session.Script) (wrong []*session.Mismatch, err error) {
+	switch {
+	case f.milter != "":
 		wrong, err = f.playOverSocket(script)
-	} else {
+	case f.live:
+		wrong, err = f.playLive(ctx, script)
+	default:
 		wrong, err = f.playHere(script)
 	}
 	if err != nil {

@@ -44,8 +44,8 @@ func (e *NoDaemon) Error() string { return e.Err.Error() }
 func (e *NoDaemon) Unwrap() error { return e.Err }
 
 const (
-	// maxArguments is the maximum size of the encoded arguments in bytes.
-	maxArguments = 64 << 10
+	// maxArguments is the maximum size of the encoded arguments in bytes. A simulated message has up to 8 MiB.
+	maxArguments = 16 << 20
 	// callTimeout is the time that a function has. A scan of a large store takes some seconds; half would end those of the
 	// largest, and double would only delay the error of a function that hangs.
 	callTimeout = time.Minute

@@ -31,7 +31,7 @@ func testTraceFields(t *testing.T, m *daemontest.MailServer) {
 	header, _, _ := strings.Cut(m.Delivered(t, "alice", subject), "\n\n")
 	got, ours, received := resultsOf(header)
 	want := []string{
-		"mx.test; spf=pass smtp.mailfrom=sender.test; iprev=pass policy.iprev=127.0.0.10; dkim=none",
+		"mx.test; spf=pass smtp.mailfrom=sender.test; iprev=pass policy.iprev=127.0.0.10; dkim=none; dmarc=none (no record) header.from=sender.test",
 		"other.test; dkim=fail",
 		`pass receiver=mx.test; identity=mailfrom; client-ip=127.0.0.10; envelope-from="a@sender.test"; helo="good.client.test"`,
 	}

@@ -154,7 +154,7 @@ func (b *block) verdict(reason *checks.Reason, sp *span, client netip.Prefix) ch
 // pass records that this connection passed a limit. If another connection writes its record at the same time, this one is
 // dropped: the next violation finds the other.
 func (c *check) pass(ctx context.Context, r *checks.Request, conn *connection, limit *checks.Reason) error {
-	old, err := getBlock(ctx, c.env.Store, conn.client)
+	old, err := getBlock(ctx, conn.store, conn.client)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (c *check) pass(ctx context.Context, r *checks.Request, conn *connection, l
 		if b, err = c.extend(ctx, r, conn, b, limit); err != nil {
 			return err
 		}
-		if stored, err := b.put(ctx, c.env.Store, conn.client, r.Time, old == nil); err != nil || !stored {
+		if stored, err := b.put(ctx, conn.store, conn.client, r.Time, old == nil); err != nil || !stored {
 			return err
 		}
 	}
@@ -178,7 +178,7 @@ func (c *check) extend(ctx context.Context, r *checks.Request, conn *connection,
 	if b != nil {
 		longer = *b
 	} else {
-		level, err := getLevel(ctx, c.env.Store, conn.client)
+		level, err := getLevel(ctx, conn.store, conn.client)
 		if err != nil {
 			return nil, err
 		}
@@ -212,7 +212,7 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	if sp == nil || b.InForce {
 		return nil
 	}
-	stored, err := getBlock(ctx, c.env.Store, conn.client)
+	stored, err := getBlock(ctx, conn.store, conn.client)
 	if err != nil {
 		return err
 	}
@@ -223,13 +223,13 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	enforced := *b
 	enforced.InForce, enforced.Spans = true, []span{*sp}
 	level := strconv.AppendInt(nil, int64(b.Level), 10)
-	if err := c.env.Store.Put(ctx, levelKey(conn.client), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
+	if err := conn.store.Put(ctx, levelKey(conn.client), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
 		return err
 	}
-	if err := c.env.Store.Delete(ctx, tallyKey(conn.client)); err != nil {
+	if err := conn.store.Delete(ctx, tallyKey(conn.client)); err != nil {
 		return err
 	}
-	if _, err := enforced.put(ctx, c.env.Store, conn.client, r.Time, false); err != nil {
+	if _, err := enforced.put(ctx, conn.store, conn.client, r.Time, false); err != nil {
 		return err
 	}
 	conn.block = &enforced

@@ -12,6 +12,8 @@ import (
 
 // connection is the state of one connection.
 type connection struct {
+	store   checks.Store // for its records
+	domain  string       // see check.pairDomain; empty: the client alone counts
 	client  netip.Prefix
 	network netip.Prefix     // that the block is of, if it is wider than the client
 	block   *block           // as last read, nil if there is none; use blockAt
@@ -24,15 +26,20 @@ type connection struct {
 
 // The keys of checks.Remember.
 type (
-	connectionKey struct{}
-	loadKey       struct{}
+	connectionKey struct{ domain string }
+	loadKey       struct{ domain string }
 )
 
 // connectionOf returns the state of the connection. It is nil if the client is unknown.
-func connectionOf(r *checks.Request) *connection {
-	conn, _ := checks.Remember(r, checks.Connect, connectionKey{}, func() (*connection, error) {
+func (c *check) connectionOf(ctx context.Context, r *checks.Request) *connection {
+	domain := c.pairDomain(ctx, r)
+	conn, _ := checks.Remember(r, checks.Connect, connectionKey{domain}, func() (*connection, error) {
 		if p := ClientOf(r.Client); p.IsValid() {
-			return &connection{client: p}, nil
+			conn := &connection{client: p, store: c.env.Store, domain: domain}
+			if domain != "" {
+				conn.store = pairStore{Store: c.env.Store, prefix: "counters:pair:" + domain + ":"}
+			}
+			return conn, nil
 		}
 		return nil, nil
 	})
@@ -41,8 +48,13 @@ func connectionOf(r *checks.Request) *connection {
 
 // load reads the block of the client, once per connection, or once per transaction while the store fails.
 func (c *check) load(ctx context.Context, r *checks.Request, conn *connection) error {
-	_, err := checks.Remember(r, checks.Connect, loadKey{}, func() (struct{}, error) {
-		b, err := getBlock(ctx, c.env.Store, conn.client)
+	_, err := checks.Remember(r, checks.Connect, loadKey{conn.domain}, func() (struct{}, error) {
+		b, err := getBlock(ctx, conn.store, conn.client)
+		if conn.domain != "" && b.at(r.Time) == nil && err == nil {
+			if b, err = getBlock(ctx, c.env.Store, conn.client); b != nil && b.Level > 0 {
+				b = nil // of the time before it was a good sender
+			}
+		}
 		if b.at(r.Time) == nil && err == nil {
 			var network netip.Prefix
 			if b, network, err = networkBlock(ctx, c.env.Store, conn.client); b != nil {

@@ -6,6 +6,8 @@
 // counting. A limit that is only watched refuses nothing, so its block stays pending until it ends. With a single step, a
 // watched limit would either block clients, or hide enforced limits and be missing in reports.
 //
+// A client that is a good sender is counted and blocked for each sender's domain alone, see pair.go.
+//
 // counters.go has the check and counts events; connection.go has the state of a connection, tally.go the counts across connections,
 // block.go the block, and operator.go the operator's view. The Pipeline passes events to Observe. Start with Check and Observe.
 package counters
@@ -80,7 +82,7 @@ type check struct {
 // Check implements checks.Check. It runs at each RCPT: counts and blocks change within a connection, and exempt recipients
 // such as postmaster stay reachable. The store is read once per connection.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	conn := connectionOf(r)
+	conn := c.connectionOf(ctx, r)
 	if conn == nil {
 		return nil, nil
 	}
@@ -107,7 +109,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 
 // Observe implements checks.Observer.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
-	conn := connectionOf(r)
+	conn := c.connectionOf(ctx, r)
 	if conn == nil {
 		return
 	}
@@ -226,7 +228,7 @@ func (c *check) countError(ctx context.Context, r *checks.Request, conn *connect
 	if err := c.pass(ctx, r, conn, tooManyErrors); err != nil || conn.counts(tooManyErrors) {
 		return err
 	}
-	return c.env.Store.Delete(ctx, tallyKey(conn.client))
+	return conn.store.Delete(ctx, tallyKey(conn.client))
 }
 
 // countDeliveries counts the deliveries of a connection that ends.

@@ -33,6 +33,8 @@ type change struct {
 	actions  map[string]checks.Action
 	options  func(*checks.Options)
 	store    checks.Store // nil: that of the site
+	zone     string
+	senders  checks.Senders
 }
 
 // refuser refuses recipients whose local part begins with the id of a reason, and messages with the subject spam.
@@ -72,8 +74,8 @@ func newSite(t testing.TB, c change) *site {
 // host returns the pipeline of one more host of the site.
 func (h *site) host(c change) *checks.Pipeline {
 	h.t.Helper()
-	env := checktest.Env(h.t, "")
-	env.Store = h.store
+	env := checktest.Env(h.t, c.zone)
+	env.Store, env.Senders = h.store, c.senders
 	if c.store != nil {
 		env.Store = c.store
 	}

@@ -30,7 +30,7 @@ func tallyKey(client netip.Prefix) string { return "counters:tally:" + client.St
 // most one Add per connection. Each delivery forgives one earlier error; a client without errors needs no second Add.
 func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, error) {
 	key := tallyKey(conn.client)
-	total, err := c.env.Store.Add(ctx, key, int64(newTally(errors, conn.delivered, 0)), c.Window)
+	total, err := conn.store.Add(ctx, key, int64(newTally(errors, conn.delivered, 0)), c.Window)
 	if err != nil {
 		return 0, err
 	}
@@ -38,7 +38,7 @@ func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, e
 	forgiven := min(conn.delivered, t.count()-errors)
 	conn.delivered = 0
 	if forgiven > 0 {
-		total, err = c.env.Store.Add(ctx, key, int64(newTally(0, 0, forgiven)), c.Window)
+		total, err = conn.store.Add(ctx, key, int64(newTally(0, 0, forgiven)), c.Window)
 		t = tally(total)
 	}
 	return t, err

@@ -117,9 +117,8 @@ func (s *site) refuseFor(reason *checks.Reason) string {
 	return s.record(sess, d)
 }
 
-// TestEveryReasonInABrowser opens the page of each reason without and with a reference, and tests again if that is possible. No
-// page is wider than a screen. The last one, which has what the ones before say about the reason, is checked with axe-core in one
-// of the looks, in turn; TestPagesInABrowser checks each kind of page in all looks.
+// TestEveryReasonInABrowser opens the page of each reason without and with a reference, and tests again if that is possible. It
+// checks each page with axe-core in one of the looks, in turn.
 func TestEveryReasonInABrowser(t *testing.T) {
 	webtest.Require(t)
 	browser := webtest.Start(t)
@@ -129,36 +128,27 @@ func TestEveryReasonInABrowser(t *testing.T) {
 			s := newSite(t, brokenZone)
 			r := browser.Visit(t, s.pages)
 			link := s.refuseFor(reason)
-			look := func(turn int) webtest.Look { return webtest.Looks[turn%len(webtest.Looks)] }
-			fits := func() {
-				r.CheckFits(look(i + 2)) // has the other width
-				r.CheckFits(look(i))
+			look := func(turn int) {
+				r.CheckFits(webtest.Looks[(turn+2)%len(webtest.Looks)]) // has the other width
+				r.CheckLook(webtest.Looks[turn%len(webtest.Looks)])
 			}
 			r.Open(r.Home + "/why/" + reason.ID)
-			about := r.Text(aboutReason)
-			fits()
+			look(i)
 			r.Open(r.Home + link)
 			if !strings.Contains(r.Text("main"), "What we saw") {
 				t.Errorf("the link opens: %s", r.Text("main"))
 			}
-			fits()
+			look(i + 1)
 			if reason.Repair != checks.NoRepair {
 				if code := r.Click("button"); code != 200 || !strings.Contains(r.Text("main"), "Not yet repaired") {
 					t.Errorf("Test again: %d %s", code, r.Text("main"))
 				}
-				fits()
+				look(i + 2)
 			}
-			if now := r.Text(aboutReason); now != about || about == "" {
-				t.Errorf("about the reason, the pages say\n%s\nand\n%s", about, now)
-			}
-			r.CheckLook(look(i))
 			r.Harmless()
 		})
 	}
 }
-
-// aboutReason selects what every page of a reason has: its title, what it means, how to repair it, and the standards.
-const aboutReason = ".kicker, h1, [aria-labelledby=means] > p:not(.reply, :has(+ .reply)), [aria-labelledby=repair] > p, [aria-labelledby=standards] li"
 
 // TestMarkupDoesNothing tests pages with values, of the session and of the DNS, that contain scripts, pictures and links.
 func TestMarkupDoesNothing(t *testing.T) {

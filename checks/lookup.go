@@ -8,9 +8,20 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
+
+// WithShare returns a context with a share, from 0 to 1, of the time that ctx has left. It is for questions to servers of
+// strangers before more important ones: no answer is taken after the deadline of a stage, even if it is known.
+func WithShare(ctx context.Context, share float64) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Duration(share*float64(time.Until(deadline))))
+}
 
 // LookupResult is the result of one question of LookupAll.
 type LookupResult struct {

@@ -79,6 +79,7 @@ sub.narrow.example TXT "v=spf1 ip4:11.0.6.9 -all"
 type situation struct {
 	name    string
 	host    string   // the client, one of hosts; or an address
+	helo    string   // empty: the name of the host
 	from    string   // MAIL FROM
 	author  string   // From field
 	header  string   // further fields, each with \n
@@ -86,6 +87,8 @@ type situation struct {
 	footer  bool     // the body is changed after signing
 	known   known    // to this site, by the evidence
 	rcpt    string   // empty: user@example.org
+	zone    string   // further records
+	slow    string   // domain below which the DNS takes five seconds to answer
 	second  string   // another recipient; its reply is in want.second
 	results string   // spf, dkim, dmarc
 	safe    string   // reply and reasons of spf, dkim, dmarc and author
@@ -230,7 +233,7 @@ func TestSituations(t *testing.T) {
 // play plays the session and returns the results of authentication, and the reply with the reasons.
 func (s situation) play(t *testing.T, profile checks.Profile) (results, decision string) {
 	t.Helper()
-	p := situationPipeline(t, profile, s.known)
+	p := situationPipeline(t, profile, s)
 	session := &checks.Session{ID: "test", Time: time.Now()}
 	host, ok := hosts[s.host]
 	if !ok {
@@ -240,7 +243,7 @@ func (s situation) play(t *testing.T, profile checks.Profile) (results, decision
 	run := p.NewRun(session)
 	judge := func(st checks.Stage) checks.Decision { return run.Judge(t.Context(), st) }
 	judge(checks.Connect)
-	session.SetHelo("mail."+host.domain, false)
+	session.SetHelo(cmp.Or(s.helo, "mail."+host.domain), false)
 	judge(checks.Helo)
 	session.Envelope.MailFrom = checks.ParseAddress(s.from)
 	judge(checks.MailFrom)
@@ -327,13 +330,18 @@ func (s situation) message(t *testing.T) ([]headers.Field, string) {
 }
 
 // situationPipeline returns a pipeline of all checks with their default settings.
-func situationPipeline(t *testing.T, profile checks.Profile, senders checks.Senders) *checks.Pipeline {
+func situationPipeline(t *testing.T, profile checks.Profile, s situation) *checks.Pipeline {
 	t.Helper()
-	env := checktest.Env(t, situationZone())
+	env := checktest.Env(t, situationZone()+s.zone)
+	var announce checks.Announcer
+	if s.slow != "" {
+		slow := &slowly{Resolver: env.DNS, below: s.slow, asked: map[checks.Question]time.Time{}}
+		env.DNS, announce = slow, slow
+	}
 	env.Store = checktest.NewStore(time.Now)
-	env.Signatures, env.Senders = 5, senders
+	env.Signatures, env.Senders = 5, s.known
 	opts := checks.Options{
-		Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Store: env.Store,
+		Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Store: env.Store, Announce: announce,
 		Body: func(r *checks.Request) io.Writer { return facts.Body(env, r) },
 	}
 	var instances []checks.Instance

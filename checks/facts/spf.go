@@ -3,6 +3,7 @@ package facts
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 
 	"milterd/checks"
@@ -12,8 +13,24 @@ import (
 // MailFromSPF evaluates the MAIL FROM identity and remembers the result for the transaction. With a null reverse-path, that
 // identity is the HELO identity, RFC 7208 section 2.4. It is for the stage MailFrom and later ones.
 //
+// If the time of an earlier stage ran out, it is evaluated again at EndOfMessage: slow servers of the client's names must not
+// hide that the client may not use a domain.
+//
 // The error is not nil if and only if the result is temperror.
 func MailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evaluation, error) {
+	e, err := firstMailFromSPF(ctx, env, r)
+	if r.Stage != checks.EndOfMessage || env.Signatures <= 0 || !errors.Is(err, context.DeadlineExceeded) {
+		return e, err
+	}
+	return checks.Remember(r, checks.EndOfMessage, spfKey{}, func() (spf.Evaluation, error) {
+		_, _ = DKIM(ctx, env, r) // first, as this evaluation may take long too
+		ctx, cancel := checks.WithShare(ctx, 0.5)
+		defer cancel()
+		return spf.CheckHost(ctx, env.DNS, spfSubject(r, mailFromIdentity(r), env.Site.Hostname))
+	})
+}
+
+func firstMailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evaluation, error) {
 	if r.Envelope.MailFrom.IsNull() {
 		return HeloSPF(ctx, env, r)
 	}

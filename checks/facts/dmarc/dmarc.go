@@ -72,14 +72,38 @@ func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Ide
 	if len(authors) > maxAuthors {
 		return Evaluation{Result: PermError}, nil
 	}
-	strictest, strictestErr := Evaluation{Result: None}, error(nil)
+	t.Load(ctx, authors)
+	evaluations, errs := make([]Evaluation, len(authors)), make([]error, len(authors))
 	for i, a := range authors {
-		e, err := t.evaluate(ctx, a, identifiers)
+		evaluations[i], errs[i] = t.evaluate(ctx, a, identifiers)
+	}
+	t.useNonexistent(ctx, evaluations, errs)
+	strictest, strictestErr := Evaluation{Result: None}, error(nil)
+	for i, e := range evaluations {
 		if i == 0 || e.rank() > strictest.rank() {
-			strictest, strictestErr = e, err
+			strictest, strictestErr = e, errs[i]
 		}
 	}
 	return strictest, strictestErr
+}
+
+// Load asks for the records of author domains, and for those above them where there is none, all at once. Evaluate does not ask
+// again. A caller that asks for other names before it calls Evaluate calls Load first, or their slow servers could use up the
+// time.
+func (t *Tree) Load(ctx context.Context, authors []string) {
+	var own, above []string
+	for _, a := range authors[:min(len(authors), maxAuthors)] {
+		if isName(a) {
+			own = append(own, a)
+		}
+	}
+	t.load(ctx, own)
+	for _, a := range own {
+		if n := t.found[a]; !n.ok && n.err == nil {
+			above = append(above, names(a)...)
+		}
+	}
+	t.load(ctx, above)
 }
 
 // rank orders results by strictness. A failure of the DNS may hide a reject, but not a failure that is certain.
@@ -98,7 +122,7 @@ func (e Evaluation) rank() int {
 	}
 }
 
-// evaluate evaluates one author domain.
+// evaluate evaluates one author domain, without np=.
 func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identifier) (Evaluation, error) {
 	e := Evaluation{Result: None, Author: author}
 	if !isName(author) {
@@ -115,11 +139,8 @@ func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identi
 	e.PolicyDomain, e.Record = found.domain, found.record
 	e.setPolicy(found.record.Subdomains)
 	err = t.align(ctx, &e, identifiers)
-	switch {
-	case e.Result == Pass:
+	if e.Result == Pass {
 		return e, nil
-	case err == nil && author != e.PolicyDomain && e.Record.Nonexistent != e.Record.Subdomains:
-		err = t.useNonexistent(ctx, &e)
 	}
 	if err != nil {
 		e.Result = TempError
@@ -217,17 +238,39 @@ func (t *Tree) alignsWith(ctx context.Context, e *Evaluation, id Identifier) (bo
 	return t.under(ctx, org, id.Domain)
 }
 
-// useNonexistent applies np= if the author domain does not exist, section 4.7. A domain exists if any name server says so:
-// some answer NXDOMAIN for all types but A.
-func (t *Tree) useNonexistent(ctx context.Context, e *Evaluation) error {
-	for _, res := range checks.LookupAll(ctx, t.dns, checks.Ask(e.Author, dns.TypeMX), checks.Ask(e.Author, dns.TypeA)) {
-		if res.Err != nil {
-			return fmt.Errorf("whether %s exists: %w", e.Author, res.Err)
-		}
-		if !res.NXDomain || len(res.Records) > 0 {
-			return nil
+// useNonexistent applies np= to the results Fail of author domains that do not exist, section 4.7. It asks for all of them at
+// once, so that the slow servers of one do not hide the policy of another. A domain exists if any name server says so: some
+// answer NXDOMAIN for all types but A.
+func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, errs []error) {
+	var questions []checks.Question
+	var asked []int // indexes of evaluations, each with two questions
+	for i, e := range evaluations {
+		if e.Result == Fail && e.Author != e.PolicyDomain && e.Record.Nonexistent != e.Record.Subdomains {
+			questions = append(questions, checks.Ask(e.Author, dns.TypeMX), checks.Ask(e.Author, dns.TypeA))
+			asked = append(asked, i)
 		}
 	}
-	e.setPolicy(e.Record.Nonexistent)
-	return nil
+	results := checks.LookupAll(ctx, t.dns, questions...)
+	for n, i := range asked {
+		exists, err := existence(results[2*n : 2*n+2])
+		switch e := &evaluations[i]; {
+		case err != nil:
+			e.Result, errs[i] = TempError, fmt.Errorf("whether %s exists: %w", e.Author, err)
+		case !exists:
+			e.setPolicy(e.Record.Nonexistent)
+		}
+	}
+}
+
+// existence reports whether a domain exists, by the answers to questions for it.
+func existence(results []checks.LookupResult) (exists bool, err error) {
+	for _, res := range results {
+		if res.Err != nil {
+			return false, res.Err
+		}
+		if !res.NXDomain || len(res.Records) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }

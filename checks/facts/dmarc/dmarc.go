@@ -68,13 +68,13 @@ const maxAuthors = 5
 
 // Evaluate evaluates a message with author domains (lower-case A-labels, no trailing dot, each once) and identifiers. Of
 // several results, the strictest is returned. The error is not nil if and only if the result is TempError.
+//
+// With too many author domains only the first are evaluated, and the result is PermError unless one of them fails with a policy.
 func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Identifier) (Evaluation, error) {
-	if len(authors) > maxAuthors {
-		return Evaluation{Result: PermError}, nil
-	}
-	t.Load(ctx, authors)
-	evaluations, errs := make([]Evaluation, len(authors)), make([]error, len(authors))
-	for i, a := range authors {
+	evaluated := authors[:min(len(authors), maxAuthors)]
+	t.Load(ctx, evaluated)
+	evaluations, errs := make([]Evaluation, len(evaluated)), make([]error, len(evaluated))
+	for i, a := range evaluated {
 		evaluations[i], errs[i] = t.evaluate(ctx, a, identifiers)
 	}
 	t.useNonexistent(ctx, evaluations, errs)
@@ -83,6 +83,9 @@ func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Ide
 		if i == 0 || e.rank() > strictest.rank() {
 			strictest, strictestErr = e, errs[i]
 		}
+	}
+	if len(authors) > maxAuthors && (strictest.Result != Fail || strictest.Applied == NoPolicy) {
+		return Evaluation{Result: PermError}, nil
 	}
 	return strictest, strictestErr
 }

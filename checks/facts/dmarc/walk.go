@@ -205,9 +205,7 @@ func isName(domain string) bool {
 // Prefetch returns the questions of Evaluate and Aligned that follow from the author domains and from the domains of SPF and
 // DKIM, whatever their results. It is pure.
 func Prefetch(authors, identifiers []string) []checks.Query {
-	if len(authors) > maxAuthors {
-		return nil
-	}
+	authors = authors[:min(len(authors), maxAuthors)]
 	seen := map[string]bool{}
 	var queries []checks.Query
 	add := func(domain string) {

@@ -88,6 +88,12 @@ var laxMailboxes = []struct {
 	{"Latin-1 name", "J\xf6rg <a@b>", "octet 2: display name has octets over 127 that are not encoded", []Mailbox{{"J\xf6rg", "a", "b"}}},
 	{"8-bit specials", "“Jörg” [x] <a@b>", `octet 13: "[" where an address should be`, []Mailbox{{"“Jörg” [x]", "a", "b"}}},
 	{"line break without folding", "a@b,\nc@d", "octet 5: line break without white space after it", []Mailbox{{"", "a", "b"}, {"", "c", "d"}}},
+	{"an address before a name with a comma", "c@d, Doe, J <a@b>", `octet 6: "Doe" is not an address, it has no @`, []Mailbox{{"", "c", "d"}, {"c@d, Doe, J", "a", "b"}}},
+	{"an address before an open quote", `c@d, "x <a@b>`, "octet 6: quoted string is not closed", []Mailbox{{"", "c", "d"}, {`c@d, "x`, "a", "b"}}},
+	{"an address before a semicolon", "c@d; <a@b>", `octet 4: "; <a@b>" after an address`, []Mailbox{{"", "c", "d"}, {"c@d", "a", "b"}}},
+	{"an address after an open quote", `<a@b>, "x, c@d`, "octet 8: quoted string is not closed", []Mailbox{{"", "a", "b"}, {"", "c", "d"}}},
+	{"an address in a quoted name with commas", `"x, c@d, y" [z] <a@b>`, `octet 13: "[" where an address should be`, []Mailbox{{"x, c@d, y\" [z]", "a", "b"}}},
+	{"a space in an address beside another", "<c e@d> <a@b>", "octet 4: two words without a dot between them in the local part", []Mailbox{{"", "a", "b"}, {"", "ce", "d"}}},
 	{"mailto", "Doe, <mailto:a@b> <c@d>", `octet 1: "Doe" is not an address, it has no @`, []Mailbox{{"", "c", "d"}}},
 }
 

@@ -2,8 +2,8 @@ package headers
 
 import "strings"
 
-// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets, or if there are none the
-// words with an "@". ok is false if there is neither an address nor one word in the place of the address.
+// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets with list elements beside them
+// that are addresses, or if there are no brackets the words with an "@". ok is false if there is neither an address nor one word in the place of the address.
 func readMailboxes(value string) (found []Mailbox, ok bool) {
 	found, word, brackets := inBrackets(value, true)
 	if len(found) == 0 {
@@ -23,7 +23,8 @@ func readMailboxes(value string) (found []Mailbox, ok bool) {
 // a quote or parenthesis that is not closed is text. word reports whether a pair of brackets has one word in it.
 func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
 	p := scanner{s: value}
-	name := 0 // start of the text before the bracket
+	var squeezed []Mailbox // counts only beside others
+	name := 0              // start of the text before the bracket
 	for p.pos < len(value) {
 		if skip && (value[p.pos] == '"' || value[p.pos] == '(') {
 			if skip = p.skipClosed(); skip {
@@ -38,14 +39,45 @@ func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
 		before := value[name:p.pos]
 		p.pos++
 		inner := p.take(func(c byte) bool { return c != '<' && c != '>' })
+		found = append(found, elements(before)...)
 		if m, ok := usableAddress(inner); ok {
 			m.Name = strings.Trim(before, " \t\r\n\",;<>")
 			found = append(found, m)
+		} else if m, ok := usableAddress(strings.Trim(strings.Join(strings.Fields(inner), ""), ",;")); ok {
+			squeezed = append(squeezed, m)
 		}
 		word = word || isOneWord(inner)
 		name = p.pos
 	}
+	if i := strings.IndexAny(value[name:], ",;"); any && i >= 0 {
+		found = append(found, elements(value[name+i:]+",")...)
+	}
+	if len(found) > 0 {
+		found = append(found, squeezed...)
+	}
 	return found, word, any
+}
+
+// elements returns the elements of a list, each with a comma or semicolon after it, that are addresses. A quote or parenthesis
+// that is not closed is text.
+func elements(list string) (found []Mailbox) {
+	p := scanner{s: list}
+	start, skip := 0, true
+	for p.pos < len(list) {
+		switch c := list[p.pos]; {
+		case skip && (c == '"' || c == '('):
+			if skip = p.skipClosed(); skip {
+				continue
+			}
+		case c == ',' || c == ';':
+			if m, ok := usableAddress(list[start:p.pos]); ok {
+				found = append(found, m)
+			}
+			start = p.pos + 1
+		}
+		p.pos++
+	}
+	return found
 }
 
 // skipClosed consumes a quoted string or a comment. If it is not closed, the position stays and the result is false.

@@ -134,6 +134,8 @@ var situations = []situation{
 		results: "spf=pass dkim=none dmarc=fail", safe: "550 dmarc-reject", strict: "550 dmarc-reject"},
 	{name: "a second author to evade the policy of the first", host: "evil", from: "x@evil.example", author: "a@bank.example, x@evil.example",
 		results: "spf=pass dkim=none dmarc=fail", safe: "550 dmarc-reject", strict: "550 dmarc-reject"},
+	{name: "a second author behind an open quote", host: "evil", from: "x@evil.example", author: `a@bank.example, "oops <x@evil.example>`,
+		results: "spf=pass dkim=none dmarc=fail", safe: "550 dmarc-reject", strict: "550 from-lax"},
 	{name: "many authors to evade the policy of the first", host: "evil", from: "x@evil.example", author: "a@bank.example, a@a.example, a@b.example, a@c.example, a@d.example, a@e.example",
 		results: "spf=pass dkim=none dmarc=fail", safe: "550 dmarc-reject", strict: "550 dmarc-reject"},
 	{name: "two authors of one domain", host: "bank", from: "a@bank.example", author: "a@bank.example, b@bank.example",

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/miekg/dns"
@@ -68,6 +69,7 @@ func (a *Authors) add(text string) {
 	if strings.HasPrefix(text, "[") {
 		return
 	}
+	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) }) // they look like nothing
 	if domain := ASCIIDomain(text); domain != "" {
 		appendNew(&a.Domains, domain)
 		return
@@ -132,14 +134,19 @@ func (a *Authors) addLoose(text string) {
 	}
 }
 
-// looseDomains returns what follows each "@" of a text and could be a domain.
+// wideAt replaces the characters that look like "@".
+var wideAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@")
+
+// looseDomains returns what follows each "@" of a text and could be a domain, perhaps after a quote or white space.
 func looseDomains(text string) []string {
 	var list []string
+	text = wideAt.Replace(text)
 	for {
 		_, after, found := strings.Cut(text, "@")
 		if !found {
 			return list
 		}
+		after = strings.TrimLeft(after, " \t\r\n\"")
 		end := strings.IndexFunc(after, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
 		if end < 0 {
 			end = len(after)

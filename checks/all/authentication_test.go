@@ -78,20 +78,21 @@ sub.narrow.example TXT "v=spf1 ip4:11.0.6.9 -all"
 // situation is a message, and what is found out about it.
 type situation struct {
 	name    string
-	host    string   // the client, one of hosts; or an address
-	helo    string   // empty: the name of the host
-	from    string   // MAIL FROM
-	author  string   // From field
-	header  string   // further fields, each with \n
-	sign    []string // domains of signatures
-	footer  bool     // the body is changed after signing
-	known   known    // to this site, by the evidence
-	rcpt    string   // empty: user@example.org
-	zone    string   // further records
-	slow    string   // domain below which the DNS takes five seconds to answer
-	second  string   // another recipient; its reply is in want.second
-	results string   // spf, dkim, dmarc
-	safe    string   // reply and reasons of spf, dkim, dmarc and author
+	host    string              // the client, one of hosts; or an address
+	helo    string              // empty: the name of the host
+	from    string              // MAIL FROM
+	author  string              // From field
+	header  string              // further fields, each with \n
+	sign    []string            // domains of signatures
+	footer  bool                // the body is changed after signing
+	known   known               // to this site, by the evidence
+	rcpt    string              // empty: user@example.org
+	zone    string              // further records
+	asked   *checktest.Recorder // records the questions, if not nil
+	slow    string              // domain below which the DNS takes five seconds to answer
+	second  string              // another recipient; its reply is in want.second
+	results string              // spf, dkim, dmarc
+	safe    string              // reply and reasons of spf, dkim, dmarc and author
 	strict  string
 }
 
@@ -337,6 +338,10 @@ func (s situation) message(t *testing.T) ([]headers.Field, string) {
 func situationPipeline(t *testing.T, profile checks.Profile, s situation) *checks.Pipeline {
 	t.Helper()
 	env := checktest.Env(t, situationZone()+s.zone)
+	if s.asked != nil {
+		s.asked.Resolver = env.DNS
+		env.DNS = s.asked
+	}
 	var announce checks.Announcer
 	if s.slow != "" {
 		slow := &slowly{Resolver: env.DNS, below: s.slow, asked: map[checks.Question]time.Time{}}

@@ -102,9 +102,9 @@ func (c *check) failure(e dmarc.Evaluation, p path) checks.Verdict {
 	case p.reason != nil:
 		return checks.Verdict{Reason: p.reason}
 	case e.Applied == dmarc.Quarantine:
-		return checks.Verdict{Reason: quarantined, Unsure: p.unsure}
+		return checks.Verdict{Reason: quarantined, Unsure: p.unsure || e.Unsure}
 	default:
-		return checks.Verdict{Reason: rejected, Unsure: p.unsure}
+		return checks.Verdict{Reason: rejected, Unsure: p.unsure || e.Unsure}
 	}
 }
 

@@ -36,7 +36,7 @@ func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc
 	var list []dmarc.Identifier
 	if ev, err := MailFromSPF(ctx, env, r); ev.Domain != "" {
 		state := map[spf.Result]dmarc.State{spf.Pass: dmarc.Passed, spf.TempError: dmarc.Unknown}[ev.Result]
-		list = append(list, dmarc.Identifier{Method: "spf", Domain: ev.Domain, State: state, Err: err})
+		list = append(list, dmarc.Identifier{Method: "spf", Domain: ev.Domain, State: state, Err: err, ByClient: ev.NamesMissed})
 	}
 	results, _ := DKIM(ctx, env, r)
 	for _, res := range results {

@@ -50,6 +50,8 @@ type Identifier struct {
 	Domain string // lower-case A-labels, no trailing dot
 	State  State
 	Err    error // why the state is Unknown
+
+	ByClient bool // for Unknown: the missing answer is one of the client, which may be a forger, about itself
 }
 
 // Evaluation is the result for an author domain, and how it came about.
@@ -60,6 +62,7 @@ type Evaluation struct {
 	Record       Record       // that record
 	Published    Policy       // what p=, sp= or np= of the record asks for
 	Applied      Policy       // Published, or the next weaker policy if the record has t=y
+	Unsure       bool         // for Fail: an answer of the client about itself is missing, see Identifier; with it, it might pass
 	Aligned      []Identifier // those that align, whatever their state; with Pass only one that passes
 }
 
@@ -213,7 +216,10 @@ func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifie
 				return nil
 			case aligned:
 				e.Aligned = append(e.Aligned, id)
-				if state == Unknown && missed == nil {
+				switch {
+				case state == Unknown && id.ByClient:
+					e.Unsure = true
+				case state == Unknown && missed == nil:
 					missed = fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))
 				}
 			}

@@ -66,6 +66,8 @@ type Evaluation struct {
 	Problem     string // for TempError and PermError: what is wrong, and where
 	Explanation string // for Fail: the text of exp=, section 6.2; printable US-ASCII of at most 400 bytes; may be empty
 
+	NamesMissed bool // for TempError: only the names of the client could not be looked up, and its owner may want that
+
 	TooWide  bool  // for Pass: addresses that belong to nobody would pass too, see evaluator.tooWide
 	WidthErr error // for Pass: why TooWide is not known
 }
@@ -86,6 +88,7 @@ func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation,
 	e := &evaluator{ctx: ctx, dns: dns, subject: s, policies: map[string]policy{}}
 	d, err := e.checkHost(s.Domain)
 	if undecided := e.missedNames(); undecided != nil && (err != nil || d.result != Pass) {
+		ev.NamesMissed = err == nil || err.result != TempError
 		err = undecided
 	}
 	ev.Result, ev.By, ev.Match, ev.NoMail = d.result, d.by, d.match, d.noMail

@@ -54,6 +54,9 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 		return *last // the event is about the transaction that ended
 	}
 	*last, _ = checks.Remember(r, checks.MailFrom, pairKey{}, func() (string, error) {
+		if !c.mayBeGood(r.ClientName) && !c.mayBeGood(r.Helo) && !c.mayBeGood(r.Envelope.MailFrom.Domain) {
+			return "", nil // asks nothing: the checks that follow show what they asked for their own reasons
+		}
 		id, _ := facts.ClientIdentity(ctx, c.env, r)
 		if org := cmp.Or(facts.OrgDomain(id.Domain), id.Domain); org == "" || !c.env.Senders.IsGood(org) {
 			return "", nil
@@ -65,4 +68,10 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 		return cmp.Or(facts.OrgDomain(sender), sender), nil
 	})
 	return *last
+}
+
+// mayBeGood reports whether the organisation of a name that the client has not proved is a good sender.
+func (c *check) mayBeGood(name string) bool {
+	org := facts.OrgDomain(strings.ToLower(strings.TrimSuffix(name, ".")))
+	return org != "" && c.env.Senders.IsGood(org)
 }

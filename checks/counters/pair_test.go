@@ -37,6 +37,7 @@ func TestGoodSenderIsNotBlocked(t *testing.T) {
 			t.Parallel()
 			h := newSite(t, change{zone: zone, senders: goodSenders(c.good)})
 			eve := h.connect("192.0.2.9")
+			eve.s.ClientName = "out.relay.example"
 			eve.from(c.sender, 11)
 			if got := eve.rcpt("user"); got != "too-many-bad-recipients" {
 				t.Errorf("the connection that guesses: got %q", got)
@@ -44,6 +45,7 @@ func TestGoodSenderIsNotBlocked(t *testing.T) {
 			eve.quit()
 			for sender, want := range map[string]string{"alice@example.org": c.other, c.sender: c.blocked} {
 				other := h.connect("192.0.2.9")
+				other.s.ClientName = "out.relay.example"
 				other.from(sender, 0)
 				if got := other.rcpt("user"); got != want {
 					t.Errorf("<%s>: got %q, want %q", sender, got, want)

@@ -31,7 +31,7 @@ func policyConfig(t *testing.T, s *miltertest.Site) daemontest.Config {
 policies:
   - recipients: [bob@mx.test]
     forwarders: [` + listedClient + `]
-    actions: {rdns-missing: watch, helo-mismatch: watch, date-missing: watch, sender-denied: watch}
+    actions: {rdns-missing: watch, helo-mismatch: watch, date-missing: watch, sender-denied: watch, auth-none: watch}
 checks:
   access: {deny: ["` + deny + `"]}
   dnsbl: {zones: [{zone: bl.test, codes: [127.0.0.2]}]}

@@ -76,6 +76,13 @@ func counted(text string, change func(*miltertest.Session)) reasonCase {
 	return reasonCase{Session: daemontest.GoodSession(change), at: 'R', codes: "550 5.7.1", text: text, stage: "rcpt"}
 }
 
+// limited is a session with more recipients than the check rate allows.
+func limited(text string, change func(*miltertest.Session)) reasonCase {
+	s := daemontest.GoodSession(change)
+	s.Rcpts = []string{"alice@mx.test", "bob@mx.test", "carol@mx.test"}
+	return reasonCase{Session: s, at: 'R', codes: "451 4.7.28", text: text, stage: "rcpt", action: "tempfail"}
+}
+
 // atStage returns the case of a reason that is decided at another stage.
 func atStage(stage string, c reasonCase) reasonCase {
 	c.stage = stage
@@ -122,6 +129,11 @@ func reasonCases() map[string]reasonCase {
 		"too-many-resets":         counted("127.0.0.10 gave up too many", func(s *miltertest.Session) { s.Resets = 3 }),
 		"too-many-bad-recipients": counted("127.0.0.10 named too many unknown", guesses),
 		"too-many-errors":         counted("127.0.0.10 sent too much that was refused", guesses),
+
+		"client-rate": limited("the network 127.0.0.0/24 has reached the limit of 2 recipients in an hour", func(*miltertest.Session) {}),
+		"domain-rate": limited("sender.test", func(*miltertest.Session) {}),
+		"user-rate":   limited("jane", func(s *miltertest.Session) { s.AuthUser = "jane" }),
+		"no-tls":      sender("a@sender.test", "550 5.7.10", "TLS"),
 
 		"rdns-missing":  client("127.0.0.13", "550 5.7.25", "127.0.0.13"),
 		"rdns-mismatch": client("127.0.0.11", "550 5.7.25", "127.0.0.11"),

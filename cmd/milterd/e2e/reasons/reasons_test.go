@@ -79,6 +79,7 @@ checks:
   callout: {port: %d, allow_private: true}
   sender: {history: 1, new_domain: 30d, rdap: %q}
   dmarc: {trusted: [%q]}
+  rate: {user: 2/h, client: 2/h, domain: 2/h}
 `, deny, startMailHosts(t), startRegistry(t), trustedRelay)
 }
 

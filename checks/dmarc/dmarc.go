@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"milterd/checks"
@@ -64,7 +65,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if c.env.Signatures <= 0 || !r.Client.IsValid() {
 		return nil, nil
 	}
-	e, err := facts.DMARC(ctx, c.env, r)
+	e, err := c.evaluate(ctx, r)
 	c.noteWidth(ctx, r, e)
 	var verdicts []checks.Verdict
 	p := c.pathOf(ctx, r, e)
@@ -80,6 +81,16 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		verdicts = append(verdicts, checks.Verdict{Reason: reason, Detail: c.detail(ctx, r, e, p)})
 	}
 	return verdicts, cmp.Or(err, errAuth)
+}
+
+// evaluate evaluates the author domains. An ignored one does not hide another beside it.
+func (c *check) evaluate(ctx context.Context, r *checks.Request) (dmarc.Evaluation, error) {
+	authors := facts.MessageAuthors(r).Domains
+	others := slices.DeleteFunc(slices.Clone(authors), func(a string) bool { return under(a, c.ignored) })
+	if len(others) == 0 || len(others) == len(authors) {
+		return facts.DMARC(ctx, c.env, r)
+	}
+	return facts.DMARCOf(ctx, c.env, r, others)
 }
 
 // noteWidth notes a pass that any host would have.
@@ -209,7 +220,7 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 	if c.env.Signatures <= 0 {
 		return nil
 	}
-	e, _ := facts.DMARC(ctx, c.env, r)
+	e, _ := c.evaluate(ctx, r)
 	if !r.Client.IsValid() && e.Result != dmarc.Pass {
 		return nil
 	}

@@ -143,6 +143,8 @@ func TestReasons(t *testing.T) {
 		{name: "no record, SPF aligns", m: message{client: "192.0.2.1", from: "a@free.example", header: "From: a@mail.free.example\n"}},
 		{name: "no record, nothing aligns", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@free.example\n"}, want: "from-unaligned"},
 		{name: "no record, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n"}, want: "auth-none"},
+		{name: "an ignored domain beside another", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@wide.example, a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Ignore = []string{"wide.example"} }, want: "dmarc-reject"},
 		{name: "no record, nothing aligns, ignored", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@free.example\n"},
 			change: func(c *dmarc.Settings) { c.Ignore = []string{"free.example"} }},
 

@@ -26,8 +26,13 @@ type dmarcKey struct{}
 // The error is not nil if and only if the result is temperror.
 func DMARC(ctx context.Context, env checks.Env, r *checks.Request) (dmarc.Evaluation, error) {
 	return checks.Remember(r, checks.EndOfMessage, dmarcKey{}, func() (dmarc.Evaluation, error) {
-		return treeOf(env, r).Evaluate(ctx, MessageAuthors(r).Domains, Identifiers(ctx, env, r))
+		return DMARCOf(ctx, env, r, MessageAuthors(r).Domains)
 	})
+}
+
+// DMARCOf is DMARC for some of the author domains. It remembers no result.
+func DMARCOf(ctx context.Context, env checks.Env, r *checks.Request, authors []string) (dmarc.Evaluation, error) {
+	return treeOf(env, r).Evaluate(ctx, authors, Identifiers(ctx, env, r))
 }
 
 // Identifiers returns the domains of SPF and DKIM with what was found about them: first that of MAIL FROM, or of HELO with a null

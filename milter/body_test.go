@@ -202,7 +202,7 @@ func TestBodiesAreNotKept(t *testing.T) { // not parallel: others allocate too
 	if c.n != 2*chunks*len(chunk) {
 		t.Errorf("%d bytes were written", c.n)
 	}
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > chunks*uint64(len(chunk))/4 { // the race detector makes a sync.Pool forget buffers
 		t.Errorf("%d bytes allocated for a body of %d", grown, chunks*len(chunk))
 	}
 }

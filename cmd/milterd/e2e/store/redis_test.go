@@ -85,7 +85,7 @@ func TestRedisGreylisting(t *testing.T) {
 	if len(list) != 1 || list[0].State != "passed" {
 		t.Errorf("at the first host: %+v", list)
 	}
-	if n := daemontest.DecodeJSON[int](t, a, "greylist", "forget", client); n == 0 {
+	if got := daemontest.DecodeJSON[struct{ Removed int }](t, a, "greylist", "forget", client, "--yes"); got.Removed == 0 {
 		t.Error("nothing to forget")
 	}
 	b.MustRefuse(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")

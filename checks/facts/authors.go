@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
@@ -66,8 +67,11 @@ func authorsOf(header []headers.Field) Authors {
 
 // add adds the domain of an address.
 func (a *Authors) add(text string) {
-	if strings.HasPrefix(text, "[") {
-		return
+	if literal, ok := strings.CutPrefix(text, "["); ok {
+		text = strings.TrimSuffix(literal, "]")
+		if _, err := netip.ParseAddr(text); err == nil || ASCIIDomain(text) == "" {
+			return
+		}
 	}
 	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) }) // they look like nothing
 	if domain := ASCIIDomain(text); domain != "" {

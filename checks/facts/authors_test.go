@@ -45,6 +45,8 @@ func TestMessageAuthors(t *testing.T) {
 		{"a bounce without address", []string{" MAILER-DAEMON <>"}, "", ""},
 		{"a bounce with a word", []string{" MAILER-DAEMON"}, "", ""},
 		{"an address literal", []string{" jane@[192.0.2.1]"}, "", ""},
+		{"an IPv6 address literal", []string{" jane@[IPv6:2001:db8::1]"}, "", ""},
+		{"a domain in brackets", []string{" ceo@[bank.example]"}, "bank.example", ""},
 		{"U-labels", []string{" jane@bücher.example"}, "xn--bcher-kva.example", ""},
 		{"U-labels in capitals", []string{" jane@BÜCHER.example"}, "xn--bcher-kva.example", ""},
 		{"A-labels and U-labels of one domain", []string{" jane@bücher.example, joe@xn--bcher-kva.example"}, "xn--bcher-kva.example", ""},

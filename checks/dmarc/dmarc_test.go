@@ -57,7 +57,6 @@ type message struct {
 	header       string // lines that end with \n
 	sign         string // "selector domain", each signature
 	changed      bool   // the body is changed after signing
-	rcpt         string
 }
 
 // request returns a Request about the message at its end.

@@ -171,18 +171,25 @@ func (d *daemon) removeAccess(ctx context.Context, a removeArgs) (removal, error
 		return removal{}, err
 	}
 	if len(list) == 0 {
-		for _, e := range d.lookAccess(ctx, a.What) {
-			if e.File != "" {
-				return removal{}, fmt.Errorf("%s is in %s:%d: edit the file, which is read again when it changes", e.Entry, e.File, e.Line)
-			}
-			return removal{}, fmt.Errorf("%s has no entry of its own; it is in %s (%s)", a.What, e.Entry, e.List)
-		}
-		return removal{}, fmt.Errorf("%s is on no list", a.What)
+		return removal{}, d.notRemoved(ctx, a.What)
 	}
 	if a.tooMany(len(list)) {
 		return removal{Would: len(list)}, nil
 	}
 	return removal{Removed: len(list)}, access.Remove(ctx, d.store, now, list)
+}
+
+// notRemoved says why there is no entry to remove.
+func (d *daemon) notRemoved(ctx context.Context, what string) error {
+	found := d.lookAccess(ctx, what)
+	switch {
+	case len(found) == 0:
+		return fmt.Errorf("%s is on no list", what)
+	case found[0].File != "":
+		return fmt.Errorf("%s is in %s:%d: edit the file, which is read again when it changes", found[0].Entry, found[0].File, found[0].Line)
+	default:
+		return fmt.Errorf("%s has no entry of its own; it is in %s (%s)", what, found[0].Entry, found[0].List)
+	}
 }
 
 func showEntries(w io.Writer, list []access.Entry) {

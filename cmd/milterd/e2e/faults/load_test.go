@@ -33,7 +33,7 @@ func namelessAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, byt
 // hostsZone is a zone with a domain for each host. Its TTL of 0 has resolvers cache as little as possible.
 func hostsZone() string {
 	var z strings.Builder
-	z.WriteString("$TTL 0\nmx.test. A 11.22.33.45\nmx.example. A 11.4.4.4\n")
+	z.WriteString("$TTL 0\nmx.test. A 11.22.33.45\nmx.example. A 11.4.4.4\nsender.test. MX 10 mx.example.\n")
 	for i := range numHosts {
 		a := hostAddr(i).As4()
 		fmt.Fprintf(&z, "%d.%d.51.198.in-addr.arpa. PTR mail.d%d.example.\n", a[3], a[2], i)

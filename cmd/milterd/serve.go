@@ -109,15 +109,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	d.usePipeline(ctx, p)
 	stopMaintaining := d.maintain()
 	defer stopMaintaining()
-	d.server = &milter.Server{
-		Pipeline:       d.pipeline.Load,
-		Journal:        d.journal(),
-		Log:            logrus.NewEntry(d.log),
-		NewID:          newID,
-		MaxConnections: affordableConnections(cfg.MaxConnections, d.log),
-		MaxMemory:      cfg.Memory,
-		Waiting:        d.waiting,
-	}
+	d.server = d.newServer(cfg)
 	limitHeap(cfg.Memory)
 	stopPages, err := d.openPages(cfg)
 	if err != nil {
@@ -129,6 +121,19 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	return d.run(ctx, lns, hup)
+}
+
+// newServer returns the server of the daemon, which is not started.
+func (d *daemon) newServer(cfg *config.Config) *milter.Server {
+	return &milter.Server{
+		Pipeline:       d.pipeline.Load,
+		Journal:        d.journal(),
+		Log:            logrus.NewEntry(d.log),
+		NewID:          newID,
+		MaxConnections: affordableConnections(cfg.MaxConnections, d.log),
+		MaxMemory:      cfg.Memory,
+		Waiting:        d.waiting,
+	}
 }
 
 // firstConfig loads the configuration. It returns nil without an error if ctx ends first: the file may be a pipe, or on a file

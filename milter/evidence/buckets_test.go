@@ -40,7 +40,7 @@ func TestTheStoreIsDown(t *testing.T) {
 		t.Errorf("%d lost, want %d", lost, want)
 	}
 	s.store.Fail(nil)
-	s.clock = start.AddDate(0, 0, 3)
+	s.setTime(start.AddDate(0, 0, 3))
 	if got, want := s.watch().Occasions, 3*maxPending+1; got != want { // the sums have no bound
 		t.Errorf("%d occasions, want %d", got, want)
 	}
@@ -68,7 +68,7 @@ func TestTwoHosts(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	s.clock = start.AddDate(0, 0, 1)
+	s.setTime(start.AddDate(0, 0, 1))
 	for _, c := range []*Collector{s.Collector, other, s.open(s.store)} { // the last one was started after the mail
 		r, err := c.Watch(t.Context(), settings(checks.Watch))
 		if err != nil {
@@ -100,7 +100,7 @@ func TestAHostDiedWhileWriting(t *testing.T) {
 	if holder, _, _ := s.store.Get(t.Context(), lockKey); string(holder) != "another" {
 		t.Errorf("%q has the lock of another host", holder)
 	}
-	s.clock = start.Add(lockTTL)
+	s.setTime(start.Add(lockTTL))
 	s.flush()
 	if _, ok, _ := s.store.Get(t.Context(), lockKey); ok {
 		t.Error("the lock remains")
@@ -140,7 +140,7 @@ func TestFlood(t *testing.T) {
 	if records > buckets+1 || size > buckets*bucketBytes {
 		t.Errorf("%d records, %d bytes", records, size)
 	}
-	s.clock = start.AddDate(0, 0, 6)
+	s.setTime(start.AddDate(0, 0, 6))
 	got := s.watch()
 	if good := goodNames(got.Affected); s.Lost() > 0 || !slices.Equal(good, []string{"partner.example answered"}) {
 		t.Errorf("%d lost, good are %q", s.Lost(), good)
@@ -158,7 +158,7 @@ func TestClockJumps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			steady := s.clock
+			steady := s.now()
 			s.Collector = s.open(checktest.NewStore(func() time.Time { return steady })) // the store has its own clock
 			off := int(jump / (24 * time.Hour))
 			for day := range 3 {
@@ -167,7 +167,7 @@ func TestClockJumps(t *testing.T) {
 				s.mail(3+day+off, "own.good.example", "x@good.example", watched)
 				s.flush()
 			}
-			s.clock = start.AddDate(0, 0, 10)
+			s.setTime(start.AddDate(0, 0, 10))
 			want := 3
 			if jump.Abs() < 35*24*time.Hour {
 				want = 6

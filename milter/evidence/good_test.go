@@ -130,7 +130,7 @@ func TestGoodSenders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.clock = start.AddDate(0, 0, 30)
+			s.setTime(start.AddDate(0, 0, 30))
 			s.spam(100, 20, 14)
 			c.seen(s)
 			verdict, good := Safe, []string(nil)
@@ -161,7 +161,7 @@ func TestCleanInSpiteOfTheReason(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.clock = start.AddDate(0, 0, 10)
+			s.setTime(start.AddDate(0, 0, 10))
 			if c.name != "all" {
 				s.clean("own.a.example", "x@a.example", 0, 1, 2)
 			}

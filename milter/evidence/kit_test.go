@@ -35,15 +35,15 @@ type site struct {
 	*Collector
 	t       *testing.T
 	store   *checktest.Store
-	clock   time.Time
 	mu      sync.Mutex
+	clock   time.Time
 	written map[string]bool // addresses that users have written to
 	n       int             // sessions
 }
 
 func newSite(t *testing.T) *site {
 	s := &site{t: t, clock: start, written: map[string]bool{}}
-	s.store = checktest.NewStore(func() time.Time { return s.clock })
+	s.store = checktest.NewStore(s.now)
 	s.Collector = s.open(s.store)
 	return s
 }
@@ -70,10 +70,22 @@ func (s *site) open(store checks.Store) *Collector {
 			}
 			return strings.Fields(r.Envelope.Header[0].Value)
 		},
-		Now: func() time.Time { return s.clock },
+		Now: s.now,
 	})
 	s.t.Cleanup(func() { c.Close(5 * time.Second) })
 	return c
+}
+
+func (s *site) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock
+}
+
+func (s *site) setTime(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = now
 }
 
 // did is a reason that applied, and its action.

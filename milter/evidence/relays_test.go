@@ -68,7 +68,7 @@ func TestRelays(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			c.mail(s)
-			s.clock = start.AddDate(0, 0, 20)
+			s.setTime(start.AddDate(0, 0, 20))
 			s.settle()
 			if good, relay := s.IsGood("list.example"), s.Relays("list.example"); good != c.good || relay != c.relay {
 				t.Errorf("good %t, relay %t, want %t, %t", good, relay, c.good, c.relay)
@@ -93,13 +93,13 @@ func TestRelaysOfOtherHosts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.relay("list.example", "x@srs.example", 5)
-	s.clock = start.AddDate(0, 0, 20)
+	s.setTime(start.AddDate(0, 0, 20))
 	s.settle()
 	other := s.open(s.store)
 	if err := other.refresh(t.Context()); err != nil || !other.Relays("list.example") {
 		t.Errorf("not known there: %v", err)
 	}
-	s.clock = start.AddDate(0, 0, 60)
+	s.setTime(start.AddDate(0, 0, 60))
 	if err := other.refresh(t.Context()); err != nil || other.Relays("list.example") {
 		t.Errorf("still known after 60 days: %v", err)
 	}
@@ -115,7 +115,7 @@ func TestForwarders(t *testing.T) {
 	s.mail(3, "spf.example", "y@spf.example", rejected)
 	s.relay("few.example", "x@few.example", 4)
 	s.relay("unknown", "x@srs.example", 9)
-	s.clock = start.AddDate(0, 0, 20)
+	s.setTime(start.AddDate(0, 0, 20))
 	r, err := s.Forwarders(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestForwarders(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if r.Until != s.clock || r.Lost != 0 {
+	if r.Until != s.now() || r.Lost != 0 {
 		t.Errorf("until %v, lost %d", r.Until, r.Lost)
 	}
 }

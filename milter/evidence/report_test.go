@@ -25,7 +25,7 @@ func TestThreshold(t *testing.T) {
 		"too few occasions":             {func(s *site) { s.spam(99, 20, 14) }, Unknown},
 		"too few clients":               {func(s *site) { s.spam(100, 19, 14) }, Unknown},
 		"too short a time":              {func(s *site) { s.spam(100, 20, 13) }, Unknown},
-		"evidence has expired":          {func(s *site) { s.spam(100, 20, 14); s.clock = start.AddDate(0, 0, 70) }, Unknown},
+		"evidence has expired":          {func(s *site) { s.spam(100, 20, 14); s.setTime(start.AddDate(0, 0, 70)) }, Unknown},
 		"one good sender, nothing else": {partner, Unsafe},
 		"one good of a thousand":        {func(s *site) { s.spam(999, 20, 14); partner(s) }, Safe},
 		"more than one of a thousand":   {func(s *site) { s.spam(998, 20, 14); partner(s) }, Unsafe},
@@ -33,7 +33,7 @@ func TestThreshold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.clock = start.AddDate(0, 0, 30)
+			s.setTime(start.AddDate(0, 0, 30))
 			c.seen(s)
 			if w := s.watch(); w.Verdict != c.verdict {
 				t.Errorf("%s: %s, want %s\n%+v", w.Verdict, w.Why, c.verdict, w)
@@ -58,7 +58,7 @@ func TestNever(t *testing.T) {
 func TestWatchCounts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.clock = start.AddDate(0, 0, 8)
+	s.setTime(start.AddDate(0, 0, 8))
 	s.mail(1, "own.good.example 192.0.2.0/24", "a@good.example")
 	s.mail(2, "own.good.example 192.0.2.0/24", "a@good.example", watched)
 	s.mail(3, "own.good.example 198.51.100.0/24", "a@good.example", watched)
@@ -134,7 +134,7 @@ func TestWronged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.clock = start.AddDate(0, 0, 30)
+			s.setTime(start.AddDate(0, 0, 30))
 			c.seen(s)
 			r, err := s.Action(t.Context(), settings(checks.Reject))
 			if err != nil {

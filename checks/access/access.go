@@ -64,12 +64,12 @@ type check struct {
 }
 
 // lists returns the lists of one kind in force: those of the files and that of the store.
-func (c *check) lists(ctx context.Context, allow bool) lists {
-	in := c.stored.lists(ctx, c.env.Store)
+func (c *check) lists(ctx context.Context, allow bool) (lists, error) {
+	in, err := c.stored.lists(ctx, c.env.Store)
 	if allow {
-		return append(current(c.allow), in.allow)
+		return append(current(c.allow), in.allow), err
 	}
-	return append(current(c.deny), in.deny)
+	return append(current(c.deny), in.deny), err
 }
 
 var (
@@ -124,8 +124,8 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	return nil
 }
 
-// Check implements checks.Check. If the DNS fails and an allow list might apply, the verdict is an unsure vouch: the client
-// is not denied, and other checks refuse it with 4yz at most.
+// Check implements checks.Check. If the DNS or the store fails and an allow list might apply, the verdict is an unsure vouch: the
+// client is not denied, and other checks refuse it with 4yz at most.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	e, ok, err := c.allowed(ctx, r)
 	if ok {
@@ -149,7 +149,8 @@ func (c *check) mayHaveEnded(e entry, now time.Time) bool {
 // allowed returns the entry that exempts the client. HELO names do not count, as a client can send any. Neither do names
 // that a network gives to all addresses of a pool.
 func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, error) {
-	allow, now := c.lists(ctx, true), r.Time
+	allow, errStore := c.lists(ctx, true)
+	now := r.Time
 	if c.clockInDoubt(now) {
 		now = time.Time{} // so that no entry has ended
 	}
@@ -161,10 +162,10 @@ func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, er
 		return e, true, nil
 	}
 	if e, ok = allow.sender(r.Envelope.MailFrom, now); !ok {
-		return entry{}, false, errName
+		return entry{}, false, cmp.Or(errName, errStore)
 	}
 	ok, errSender := facts.SenderVerified(ctx, c.env, r)
-	return e, ok, cmp.Or(errName, errSender)
+	return e, ok, cmp.Or(errName, errSender, errStore)
 }
 
 // allowedName returns the entry for a confirmed name of the client. A failing DNS is an error only if an entry might apply.
@@ -181,7 +182,7 @@ func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists,
 
 // denied returns a verdict for each of the client, the HELO name and the sender that has an entry.
 func (c *check) denied(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	deny := c.lists(ctx, false)
+	deny, _ := c.lists(ctx, false) // allowed has the error
 	var verdicts []checks.Verdict
 	add := func(reason *checks.Reason, e entry, ok bool) {
 		if ok {

@@ -149,7 +149,7 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 		}
 	}
 	for _, allow := range []bool{true, false} {
-		lists := c.lists(ctx, allow)
+		lists, _ := c.lists(ctx, allow) // those that are known
 		for _, l := range lists {
 			l.cover(e, now, func(e entry, ok bool) { add(allow, e, ok) })
 		}

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,7 +30,7 @@ type storedEntry struct {
 }
 
 // stored has the entries of the store. They are read again when they have changed, so an entry holds for the next message on all
-// hosts. If the store fails, the entries that were read last stay in force. The zero value is empty.
+// hosts. If the store fails, the entries that were read last stay in force. The zero value has read nothing.
 type stored struct {
 	mu      sync.Mutex // held while the entries are read
 	current atomic.Pointer[storedLists]
@@ -41,25 +42,30 @@ type storedLists struct {
 	deny, allow *list
 }
 
-// lists returns the entries in force.
-func (s *stored) lists(ctx context.Context, store checks.Store) *storedLists {
+// lists returns the entries in force. An error means that there may be others: nothing was read yet, or what was changed could
+// not be read.
+func (s *stored) lists(ctx context.Context, store checks.Store) (*storedLists, error) {
 	old := s.current.Load()
-	if old == nil {
-		old = &storedLists{deny: newList(), allow: newList()}
-	}
 	changed, ok, err := store.Get(ctx, changedKey)
-	if err != nil || !ok || string(changed) == old.changed {
-		return old
+	switch {
+	case old == nil && err != nil:
+		return noEntries(""), err
+	case old == nil && !ok:
+		fresh := noEntries("")
+		s.current.CompareAndSwap(nil, fresh)
+		return fresh, nil
+	case err != nil || !ok || old != nil && string(changed) == old.changed:
+		return old, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := s.current.Load(); now != nil && now.changed == string(changed) {
-		return now // another session has read them
+		return now, nil // another session has read them
 	}
-	fresh := &storedLists{changed: string(changed), deny: newList(), allow: newList()}
+	fresh := noEntries(string(changed))
 	for e, err := range storedEntries(ctx, store) {
 		if err != nil {
-			return old
+			return cmp.Or(old, noEntries("")), err
 		}
 		to := fresh.deny
 		if e.allow {
@@ -68,7 +74,11 @@ func (s *stored) lists(ctx context.Context, store checks.Store) *storedLists {
 		to.add(e.entry)
 	}
 	s.current.Store(fresh)
-	return fresh
+	return fresh, nil
+}
+
+func noEntries(changed string) *storedLists {
+	return &storedLists{changed: changed, deny: newList(), allow: newList()}
 }
 
 // listedEntry is an entry and the kind of its list.

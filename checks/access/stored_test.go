@@ -69,6 +69,29 @@ func TestStoredEntries(t *testing.T) {
 	want("after remove", "192.0.2.9", false, false)
 }
 
+// TestStoreDownFromTheStart tests that nothing is certain while the entries of the store were never read: a client may be on
+// the allow list.
+func TestStoreDownFromTheStart(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, "")
+	store := checktest.NewStore(func() time.Time { return checktest.Now })
+	env.Store = store
+	c := checktest.Build[access.Settings](t, access.Info, env, nil)
+	if _, err := access.Add(t.Context(), store, checktest.Now, "192.0.2.9", true, time.Time{}, "partner"); err != nil {
+		t.Fatal(err)
+	}
+	store.Fail(errors.New("down"))
+	r := checktest.Session{Client: "192.0.2.9", Helo: "mail.example.net", MailFrom: "a@example.net"}.Request(t)
+	vs, err := checktest.Ask(t, access.Info, c, r)
+	if err == nil || len(vs) != 1 || vs[0].Vouch != checks.SkipAll || !vs[0].Unsure {
+		t.Errorf("while the store is down: got %+v, %v; want an unsure vouch and an error", vs, err)
+	}
+	store.Fail(nil)
+	if ids, skips := judge(t, c, "192.0.2.9", "a@example.net"); len(ids) > 0 || !skips {
+		t.Errorf("afterwards: got %q, skips %v", ids, skips)
+	}
+}
+
 // TestStoredEntryMistakes tests what cannot be added.
 func TestStoredEntryMistakes(t *testing.T) {
 	t.Parallel()

@@ -132,13 +132,13 @@ func (d *daemon) maintain() (stop func()) {
 // run serves until ctx is done or a listener fails, then drains.
 func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Signal) error {
 	failed := make(chan error, len(lns))
+	d.serving.Store(true) // before "ready": what reads that line may ask /readyz
 	for _, ln := range lns {
 		d.log.WithField("listen", ln.Addr().Network()+":"+ln.Addr().String()).Info("listening")
 	}
 	d.log.WithFields(logrus.Fields{
 		"version": version(), "hostname": d.cfg.Hostname, "profile": d.cfg.Profile.String(),
 	}).Info("ready")
-	d.serving.Store(true)
 	for _, ln := range lns {
 		go func() { failed <- d.server.Serve(ln) }()
 	}

@@ -44,6 +44,7 @@ func TestFailedReload(t *testing.T) {
 		_, metrics = daemontest.Get(t, "http://milterd:secret@"+pages+"/metrics")
 		return d.MustRun(t, "status"), ready, metrics
 	}
+	d.AwaitEntry(t, 0, daemontest.Entry{"msg": "ready"})
 	if status, ready, metrics := shown(); strings.Contains(status, "warning") || ready != "ok\n" || !strings.Contains(metrics, "\nmilterd_config_valid 1\n") {
 		t.Errorf("after the start: %s%s", status, ready)
 	}
@@ -59,6 +60,7 @@ func TestFailedReload(t *testing.T) {
 		t.Error("the overview does not show the failed reload")
 	}
 	reload("", "configuration reloaded")
+	d.AwaitEntry(t, 0, daemontest.Entry{"msg": "ready"})
 	if status, ready, metrics := shown(); strings.Contains(status, "warning") || ready != "ok\n" || !strings.Contains(metrics, "\nmilterd_config_valid 1\n") {
 		t.Errorf("after the repair: %s%s", status, ready)
 	}

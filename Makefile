@@ -4,7 +4,7 @@
 # make install  install what make build made below PREFIX, and the units; DESTDIR=DIR for another root
 # make uninstall  remove what make install installed; the configuration and the store stay
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
-# make bench    measure the daemon beside filters that do nothing, under load; BENCH='-only hot1 -rounds 9', see -h
+# make bench    measure the daemon beside filters that do less, under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -27,6 +27,10 @@ func TestRecords(t *testing.T) {
 		{"nobody.d257.example", dns.TypeA, nil, true},
 		{"d257.example", dns.TypeMX, []string{"MX 10 mx.d257.example."}, false},
 		{"d257.example", dns.TypeTXT, []string{`TXT "v=spf1 mx a -all"`}, false},
+		{"_dmarc.d257.example", dns.TypeTXT, []string{`TXT "v=DMARC1; p=reject"`}, false},
+		{"s1._domainkey.d257.example", dns.TypeTXT, []string{keyRecord()}, false},
+		{"s2._domainkey.d257.example", dns.TypeTXT, nil, true},
+		{"_dmarc.example", dns.TypeTXT, nil, true},
 		{"d0257.example", dns.TypeTXT, nil, true},
 		{"2.0.0.127.list.example", dns.TypeA, []string{"A 127.0.0.2"}, false},
 		{"1.0.0.127.list.example", dns.TypeA, nil, true},
@@ -94,27 +98,63 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestBaselines checks that they accept everything, and that the MTA waits for replies to HELO and header fields from go-milter's
-// server only.
+// TestBaselines checks that they accept everything, and for what the MTA waits: for replies to HELO and header fields from
+// go-milter's server only.
 func TestBaselines(t *testing.T) {
 	t.Parallel()
 	for name, serve := range baselines {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			go serve(ln)
-			defer ln.Close()
-			got := load{conns: 2, perConn: 2, hosts: 10, minSessions: 6, socket: ln.Addr().String()}.run()
-			if got.Errors != 0 || got.Messages != 12 || got.Refused != 0 {
-				t.Errorf("%d errors (%v), %d messages, %d refused; want 0, 12, 0", got.Errors, got.FirstErr, got.Messages, got.Refused)
+			got := runBeside(t, serve, load{conns: 2, perConn: 2, hosts: 10, minSessions: 6, body: bodyOf(100)})
+			if got.Messages != 12 || got.Refused != 0 || got.DKIMPass != 0 {
+				t.Errorf("%d messages, %d refused, %d with dkim=pass; want 12, 0, 0", got.Messages, got.Refused, got.DKIMPass)
 			}
 			for st, waits := range map[stage]bool{helo: name == "go-milter", field: name == "go-milter", rcpt: true, endOfMessage: true} {
 				if n := got.latency[st].count(); n > 0 != waits {
 					t.Errorf("%s: %d waits", events[st].name, n)
 				}
+			}
+		})
+	}
+}
+
+// runBeside runs a load against a baseline.
+func runBeside(t *testing.T, serve func(net.Listener, string) error, l load) *tally {
+	t.Helper()
+	server, err := startNameServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go serve(ln, server.addr())
+	t.Cleanup(func() { ln.Close() })
+	l.socket = ln.Addr().String()
+	got := l.run()
+	if got.Errors != 0 {
+		t.Fatalf("%d errors, the first: %v", got.Errors, got.FirstErr)
+	}
+	return got
+}
+
+// TestSigned checks that the signatures are valid, with short and long bodies, and that the filter of go-msgauth verifies them.
+func TestSigned(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"a letter": 4 << 10, "a body in several parts": 200 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := load{conns: 2, perConn: 2, hosts: 10, minSessions: 6, body: bodyOf(size)}.sign(0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := runBeside(t, serveMsgauth, l); got.DKIMPass != 12 {
+				t.Errorf("%d messages of 12 have dkim=pass", got.DKIMPass)
+			}
+			l.body = "another " + l.body
+			if got := runBeside(t, serveMsgauth, l); got.DKIMPass != 0 {
+				t.Errorf("%d messages with another body have dkim=pass", got.DKIMPass)
 			}
 		})
 	}
@@ -148,5 +188,13 @@ func TestMedian(t *testing.T) {
 	}
 	if got := median(rounds, 1, ratio(rate)); got != 3 {
 		t.Errorf("median of the ratios %v, want 3", got)
+	}
+	rounds = [][]result{
+		{{Filter: bareMilterd, CPU: 1}, {CPU: 2}},
+		{{Filter: bareMilterd, CPU: 3}, {CPU: 3.5}},
+		{{Filter: bareMilterd, CPU: 2}, {CPU: 2}},
+	}
+	if got := median(rounds, 1, added); got != 0.5 {
+		t.Errorf("median of the added CPU time %v, want 0.5", got)
 	}
 }

@@ -117,52 +117,59 @@ store: {path: "%s"}
 admin: {listen: "", socket: ""}
 explain: {listen: ""}
 log: {syslog: off}
-checks: {dnsbl: {zones: [{zone: %s, codes: ["127.0.0.2"]}]}}
+checks:
+  dnsbl: {zones: [{zone: %s, codes: ["127.0.0.2"]}]}
 `
 
-// startMilterd starts the program milterd.
-func startMilterd(program, folder, dnsServer string) (*filter, error) {
-	name := filepath.Base(program)
+// noAuth is added to the configuration for milterd without DKIM, DMARC and the checks of the author.
+const noAuth = `  dkim: {signatures: 0}
+actions: {from-multiple: off, from-no-domain: off, from-encoded: off, from-display: off}
+`
+
+// startMilterd starts the program milterd. more is added to the configuration.
+func startMilterd(name, program, more, folder, dnsServer string) (*filter, error) {
 	file := filepath.Join(folder, name+".yaml")
 	store := filepath.Join(folder, name)
-	text := fmt.Sprintf(config, filepath.Join(folder, name+".sock"), dnsServer, store, listZone)
+	text := fmt.Sprintf(config, filepath.Join(folder, name+".sock"), dnsServer, store, listZone) + more
 	if err := errors.Join(os.Mkdir(store, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		return nil, err
 	}
 	return start(name, folder, program, "serve", "-c", file)
 }
 
-// baselines are the filters with which milterd is compared. This program serves them when it is started with the name of one
-// and a socket.
-var baselines = map[string]func(net.Listener) error{"go-milter": serveGoMilter, "driver": serveDriver}
+// baselines are the filters with which milterd is compared. This program serves them when it is started with the name of one,
+// a socket, and a DNS server.
+var baselines = map[string]func(ln net.Listener, dnsServer string) error{
+	"go-milter": serveGoMilter, "driver": serveDriver, "go-msgauth": serveMsgauth,
+}
 
 // startBaseline starts this program as a baseline.
-func startBaseline(name, folder string) (*filter, error) {
+func startBaseline(name, folder, dnsServer string) (*filter, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return start(name, folder, self, name, filepath.Join(folder, name+".sock"))
+	return start(name, folder, self, name, filepath.Join(folder, name+".sock"), dnsServer)
 }
 
 // serveBaseline serves a baseline on a unix socket.
-func serveBaseline(name, socket string) error {
+func serveBaseline(name, socket, dnsServer string) error {
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	return baselines[name](ln)
+	return baselines[name](ln, dnsServer)
 }
 
 // serveGoMilter serves the least that a filter in Go costs: the server of go-milter with a filter that accepts everything.
-func serveGoMilter(ln net.Listener) error {
+func serveGoMilter(ln net.Listener, _ string) error {
 	srv := gomilter.Server{NewMilter: func() gomilter.Milter { return gomilter.NoOpMilter{} }}
 	return srv.Serve(ln)
 }
 
 // serveDriver serves milterd's driver and pipeline with one check that does nothing, without DNS, store, log and records.
 // milterd's costs beyond that are those of its checks and records.
-func serveDriver(ln net.Listener) error {
+func serveDriver(ln net.Listener, _ string) error {
 	reason := &checks.Reason{ID: "none"}
 	p, err := checks.New([]checks.Instance{{
 		Info:  checks.Info{Name: "silent", Stages: []checks.Stage{checks.MailFrom, checks.EndOfHeader}, Reasons: []*checks.Reason{reason}},

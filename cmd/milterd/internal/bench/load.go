@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,8 @@ import (
 )
 
 // load is a run of messages against a filter over several connections at a time. It sends what Postfix sends: one milter
-// connection for each SMTP session, macros before every event, and an abort after each message. A message has 20 header fields
-// and a body of 4 KiB.
+// connection for each SMTP session, macros before every event, and an abort after each message. A message has 20 header fields,
+// and one more if it is signed.
 type load struct {
 	socket      string
 	conns       int           // connections at a time
@@ -25,6 +26,8 @@ type load struct {
 	length      time.Duration // of the run
 	minSessions int           // the run is longer until it has had so many
 	newHost     *atomic.Int64 // number of the last new host
+	body        string
+	signatures  map[int]string // by host: the value of a DKIM-Signature field; nil for unsigned messages
 }
 
 // replyTimeout is the time that the filter has for one reply.
@@ -69,6 +72,7 @@ var events = [allStages]struct {
 type tally struct {
 	Messages int
 	Refused  int // messages with a 4yz or 5yz reply
+	DKIMPass int // messages to which the filter added an Authentication-Results field with dkim=pass
 	Errors   int
 	FirstErr error
 	Took     time.Duration
@@ -78,6 +82,7 @@ type tally struct {
 func (t *tally) add(o *tally) {
 	t.Messages += o.Messages
 	t.Refused += o.Refused
+	t.DKIMPass += o.DKIMPass
 	t.Errors += o.Errors
 	if t.FirstErr == nil {
 		t.FirstErr = o.FirstErr
@@ -176,10 +181,24 @@ func (c *client) open(host int) {
 		"{tls_version}", "TLSv1.3", "{cipher}", "TLS_AES_256_GCM_SHA384", "{cipher_bits}", "256")
 }
 
+// queue is the queue identifier of all messages.
+const queue = "4dDk2p1xQz"
+
 // message sends one message, until the filter refuses it.
 func (c *client) message(host, i int) {
-	const queue = "4dDk2p1xQz"
-	sender := fmt.Sprintf("user%d@%s", host%7, domainOf(host))
+	c.begin(host, i)
+	c.send(endOfMessage, func() (miltertest.Response, error) {
+		r, err := c.m.EndOfMessage(nil)
+		if slices.ContainsFunc(r.Changes, isDKIMPass) {
+			c.DKIMPass++
+		}
+		return r, err
+	}, "i", queue)
+}
+
+// begin sends a message without its end.
+func (c *client) begin(host, i int) {
+	sender := senderOf(host)
 	to := fmt.Sprintf("user%d@site.example", (host+i)%500)
 	c.refused = false
 	c.send(mail, func() (miltertest.Response, error) { return c.m.Mail("<"+sender+">", nil) },
@@ -189,14 +208,18 @@ func (c *client) message(host, i int) {
 	if c.refused {
 		return
 	}
-	for _, f := range fields(sender, to) {
+	for _, f := range c.fields(host) {
 		c.send(field, func() (miltertest.Response, error) { return c.m.Header(f[0], f[1]) }, "i", queue)
 	}
 	c.send(endOfHeader, func() (miltertest.Response, error) { return c.m.EndOfHeader(nil) }, "i", queue)
 	if c.m.Protocol&gomilter.OptNoBody == 0 {
-		c.send(body, func() (miltertest.Response, error) { return c.m.Body(bodyText) }, "i", queue)
+		c.send(body, func() (miltertest.Response, error) { return c.m.WholeBody(c.load.body) }, "i", queue)
 	}
-	c.send(endOfMessage, func() (miltertest.Response, error) { return c.m.EndOfMessage(nil) }, "i", queue)
+}
+
+// isDKIMPass reports whether a change adds the result dkim=pass.
+func isDKIMPass(c miltertest.Change) bool {
+	return c.Name == "Authentication-Results" && strings.Contains(c.Value, "dkim=pass")
 }
 
 // send sends an event with its macros, which are names and values in turn, and adds the time of the reply to the tally. It does
@@ -212,26 +235,6 @@ func (c *client) send(st stage, event func() (miltertest.Response, error), macro
 	if c.m.Protocol&events[st].noReply == 0 {
 		c.latency[st].add(time.Since(began))
 	}
-}
-
-var (
-	bodyText = []byte(strings.Repeat("A line of text as it is in a letter, with a line end at the end of it.\r\n", 59))[:4096]
-	date     = time.Now().Format(time.RFC1123Z)
-)
-
-// fields returns the header fields of a message.
-func fields(sender, to string) [][2]string {
-	_, domain, _ := strings.Cut(sender, "@")
-	list := [][2]string{
-		{"Received", " from mail." + domain + " by relay." + domain + " with ESMTPS id 4Q\n\tfor <" + to + ">; " + date},
-		{"From", " A User <" + sender + ">"}, {"To", " " + to}, {"Subject", " the figures of this quarter"}, {"Date", " " + date},
-		{"Message-ID", " <20261121.4Q@" + domain + ">"}, {"MIME-Version", " 1.0"}, {"Content-Type", " text/plain; charset=utf-8"},
-		{"Content-Transfer-Encoding", " 7bit"}, {"User-Agent", " Mozilla Thunderbird"},
-	}
-	for range 10 {
-		list = append(list, [2]string{"X-Filler", " the quick brown fox jumps over the lazy dog, as it always did"})
-	}
-	return list
 }
 
 // histogram counts durations in classes of 2 %, from a microsecond to some minutes.

@@ -1,16 +1,19 @@
 // Command bench measures the throughput, latency, CPU time and memory of milterd under load. `make bench` runs it.
 //
-// It runs every scenario in turns against milterd and two baselines: a go-milter server with an empty filter, and milterd's own
-// driver with one check that does nothing. The load generator (load.go) speaks the milter protocol as Postfix does; the name
-// server (world.go) computes its answers. Each filter is a process of its own (filter.go). The tables (report.go) have the
-// medians of all rounds, and the ratios to the go-milter server in the same round.
+// It runs every scenario in turns against milterd and some baselines: a go-milter server with an empty filter, milterd's own
+// driver with one check that does nothing, a filter that verifies DKIM with go-msgauth (msgauth.go), and milterd without DKIM,
+// DMARC and the checks of the author. The load generator (load.go) speaks the milter protocol as Postfix does, and sends the
+// messages of mail.go; the name server (world.go) computes its answers. Each filter is a process of its own (filter.go). The
+// tables (report.go) have the medians of all rounds, and the ratios to the first baseline in the same round.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -22,22 +25,52 @@ import (
 // scenario is one kind of load.
 type scenario struct {
 	name, about string
+	beside      []string // baselines; milterd's figures are compared with those of the first
 	load        load
+	signed      bool          // the messages have a DKIM signature: rsa2048, relaxed/relaxed
 	delay       time.Duration // of DNS answers
 }
+
+const (
+	bareMilterd  = "milterd-no-auth" // see noAuth
+	dnsDelay     = 20 * time.Millisecond
+	signedPerSec = 1000 // new hosts whose messages are signed for each second of a round
+)
+
+var (
+	usual  = []string{"go-milter", "driver", bareMilterd}
+	signed = []string{"go-msgauth", "go-milter", bareMilterd}
+	letter = bodyOf(4 << 10)
+)
 
 var scenarios = []scenario{
 	{
 		name: "hot1", about: "32 connections at a time with 1 message each, from 1000 hosts whose DNS records are cached",
-		load: load{conns: 32, perConn: 1, hosts: 1000},
+		beside: usual, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter},
 	},
 	{
 		name: "hot10", about: "32 connections at a time with 10 messages each, from 1000 hosts whose DNS records are cached",
-		load: load{conns: 32, perConn: 10, hosts: 1000},
+		beside: usual, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter},
 	},
 	{
 		name: "cold", about: "64 connections at a time with 1 message each, every one from a new host, with 20 ms for a DNS answer",
-		load: load{conns: 64, perConn: 1}, delay: 20 * time.Millisecond,
+		beside: usual, load: load{conns: 64, perConn: 1, body: letter}, delay: dnsDelay,
+	},
+	{
+		name: "auth1", about: "as hot1 with signed messages",
+		beside: signed, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter}, signed: true,
+	},
+	{
+		name: "auth10", about: "as hot10 with signed messages",
+		beside: signed, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter}, signed: true,
+	},
+	{
+		name: "authcold", about: "as cold with signed messages",
+		beside: signed, load: load{conns: 64, perConn: 1, body: letter}, signed: true, delay: dnsDelay,
+	},
+	{
+		name: "authbig", about: "8 connections at a time with 1 signed message of 1 MiB each, from 100 hosts",
+		beside: signed, load: load{conns: 8, perConn: 1, hosts: 100, body: bodyOf(1 << 20)}, signed: true,
 	},
 }
 
@@ -45,9 +78,10 @@ var scenarios = []scenario{
 type result struct {
 	Filter   string
 	Rate     float64 // messages per second
-	CPU      float64 // seconds of the filter per 1000 messages
+	CPU      float64 // milliseconds of the filter per message
 	Asked    float64 // DNS questions per message
 	Refused  float64 // share of the messages
+	DKIMPass float64 // share of the messages with the result dkim=pass
 	Memory   int64   // resident set size at the end, in bytes
 	P50, P99 float64 // latency of a message in milliseconds
 	tally    *tally
@@ -56,26 +90,28 @@ type result struct {
 // bench is one run of the program.
 type bench struct {
 	dns     *nameServer
-	filters []*filter     // the go-milter server first
+	filters []*filter     // all that run
 	length  time.Duration // of a round
 	rounds  int
+	conns   int          // connections at a time, if not those of the scenario
 	newHost atomic.Int64 // number of the last host that was new
 }
 
 func main() {
-	if len(os.Args) == 3 && baselines[os.Args[1]] != nil {
-		fatal(serveBaseline(os.Args[1], os.Args[2]))
+	if len(os.Args) == 4 && baselines[os.Args[1]] != nil {
+		fatal(serveBaseline(os.Args[1], os.Args[2], os.Args[3]))
 	}
 	program := flag.String("milterd", "bin/milterd", "the daemon, or several to compare, separated by commas")
-	only := flag.String("only", "idle,hot1,hot10,cold", "scenarios, separated by commas")
+	only := flag.String("only", "idle,hot1,hot10,cold,inflight,auth1,auth10,authcold,authbig", "scenarios, separated by commas")
 	length := flag.Duration("time", 2*time.Second, "duration of one round of one filter")
 	rounds := flag.Int("rounds", 5, "rounds of each scenario")
-	idle := flag.Int("idle", 10_000, "number of idle connections")
+	conns := flag.Int("conns", 0, "connections at a time, instead of those of each scenario")
+	idle := flag.Int("idle", 10_000, "number of idle connections; a fifth of it are those with a message in flight")
 	grow := flag.Duration("grow", 0, "instead of the scenarios: load milterd as in hot1 for this duration and print its memory")
 	file := flag.String("json", "", "`file` for the results of all rounds")
 	flag.Parse()
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
-	b := &bench{length: *length, rounds: *rounds}
+	b := &bench{length: *length, rounds: *rounds, conns: *conns}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
 	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle, *grow, *file))
 }
@@ -95,13 +131,16 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("%s, %d processors, load average at the start: %s", runtime.Version(), runtime.NumCPU(), load)
 	results := map[string]any{}
-	if slices.Contains(only, "idle") && grow == 0 {
-		list, err := b.idle(programs, idle)
-		if err != nil {
-			return fmt.Errorf("idle: %w", err)
+	for _, h := range []held{{name: "idle", n: idle}, {name: "inflight", n: idle / 5, message: true}} {
+		if !slices.Contains(only, h.name) || grow > 0 {
+			continue
 		}
-		results["idle"] = list
-		reportIdle(os.Stdout, list)
+		list, err := b.hold(programs, h)
+		if err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
+		results[h.name] = list
+		reportHeld(os.Stdout, h, list)
 	}
 	stop, err := b.start(programs)
 	if err != nil {
@@ -151,34 +190,53 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 		}
 		return err
 	}
-	for _, name := range []string{"go-milter", "driver"} {
-		if err := add(startBaseline(name, folder)); err != nil {
-			stop()
-			return nil, err
-		}
+	for _, name := range []string{"go-milter", "driver", "go-msgauth"} {
+		err = errors.Join(err, add(startBaseline(name, folder, b.dns.addr())))
 	}
+	err = errors.Join(err, add(startMilterd(bareMilterd, programs[len(programs)-1], noAuth, folder, b.dns.addr())))
 	for _, program := range programs {
-		if err := add(startMilterd(program, folder, b.dns.addr())); err != nil {
-			stop()
-			return nil, err
-		}
+		err = errors.Join(err, add(startMilterd(filepath.Base(program), program, "", folder, b.dns.addr())))
+	}
+	if err != nil {
+		stop()
+		return nil, err
 	}
 	return stop, nil
+}
+
+// of returns the filters of a scenario: its baselines, then the programs.
+func (b *bench) of(sc scenario) []*filter {
+	var list []*filter
+	for _, name := range sc.beside {
+		list = append(list, b.filters[slices.IndexFunc(b.filters, func(f *filter) bool { return f.name == name })])
+	}
+	last := slices.IndexFunc(b.filters, func(f *filter) bool { return f.name == bareMilterd })
+	return append(list, b.filters[last+1:]...)
 }
 
 // runScenario runs a scenario against all filters in turns, in a changing order. The first round fills the caches and is not in
 // the results.
 func (b *bench) runScenario(sc scenario) ([][]result, error) {
 	b.dns.delay.Store(int64(sc.delay))
+	if b.conns > 0 {
+		sc.load.conns = b.conns
+	}
+	if sc.signed && sc.load.hosts > 0 {
+		var err error
+		if sc.load, err = sc.load.sign(0, sc.load.hosts); err != nil {
+			return nil, err
+		}
+	}
+	filters := b.of(sc)
 	var rounds [][]result
 	for i := range b.rounds + 1 {
-		round := make([]result, len(b.filters))
-		for k := range b.filters {
+		round := make([]result, len(filters))
+		for k := range filters {
 			if i%2 == 1 {
-				k = len(b.filters) - 1 - k
+				k = len(filters) - 1 - k
 			}
 			var err error
-			if round[k], err = b.round(b.filters[k], sc, i == 0); err != nil {
+			if round[k], err = b.round(filters[k], sc, i == 0); err != nil {
 				return nil, err
 			}
 		}
@@ -196,6 +254,13 @@ func (b *bench) round(f *filter, sc scenario, warmUp bool) (result, error) {
 		l.minSessions = 2 * l.hosts
 	}
 	l.socket, l.length, l.newHost = f.socket, b.length, &b.newHost
+	if sc.signed && l.hosts == 0 {
+		l.minSessions, l.length = int(b.length.Seconds()*signedPerSec), 0
+		var err error
+		if l, err = l.sign(int(b.newHost.Load())+1, l.minSessions+l.conns); err != nil {
+			return result{}, err
+		}
+	}
 	runtime.GC() // of the garbage of the round before, so that it takes no time of this one
 	asked := b.dns.asked.Load()
 	before, err := f.cpu()
@@ -215,7 +280,7 @@ func (b *bench) round(f *filter, sc scenario, warmUp bool) (result, error) {
 	n := float64(max(t.Messages, 1))
 	return result{
 		Filter: f.name, Rate: n / t.Took.Seconds(), CPU: (after - before) / n * 1000, Asked: float64(b.dns.asked.Load()-asked) / n,
-		Refused: float64(t.Refused) / n, Memory: rss, P50: t.latency[message].quantile(.5), P99: t.latency[message].quantile(.99), tally: t,
+		Refused: float64(t.Refused) / n, DKIMPass: float64(t.DKIMPass) / n, Memory: rss, P50: t.latency[message].quantile(.5), P99: t.latency[message].quantile(.99), tally: t,
 	}, err
 }
 
@@ -235,31 +300,45 @@ func (b *bench) watch(f *filter, length time.Duration) error {
 	return nil
 }
 
-// idleCost is the cost of idle connections.
-type idleCost struct {
-	Filter      string
-	Connections int
-	Memory      float64 // bytes per connection
+// held are connections that stay open.
+type held struct {
+	name    string
+	n       int
+	message bool // each has a signed message, of whose body 256 KiB were sent
 }
 
-// idle opens n connections, sends HELO on each and leaves them open.
-func (b *bench) idle(programs []string, n int) ([]idleCost, error) {
+// heldCost is the cost of held connections.
+type heldCost struct {
+	Filter string
+	Memory float64 // bytes per connection
+}
+
+// hold opens connections, sends HELO on each, and maybe the beginning of a message, and leaves them open.
+func (b *bench) hold(programs []string, h held) ([]heldCost, error) {
 	stop, err := b.start(programs)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	var list []idleCost
+	l, err := load{body: bodyOf(256 << 10)}.sign(0, 100)
+	if err != nil {
+		return nil, err
+	}
+	var list []heldCost
 	for _, f := range b.filters {
 		before, err := f.rss()
 		if err != nil {
 			return nil, err
 		}
-		conns := make([]client, n)
+		l.socket = f.socket
+		conns := make([]client, h.n)
 		for i := range conns {
 			c := &conns[i]
-			c.load, c.tally = load{socket: f.socket}, new(tally)
-			if c.open(i % 1000); c.err != nil {
+			c.load, c.tally = l, new(tally)
+			if c.open(i % 100); h.message {
+				c.begin(i%100, i)
+			}
+			if c.err != nil {
 				return nil, fmt.Errorf("%s: connection %d: %w", f.name, i, c.err)
 			}
 		}
@@ -271,7 +350,7 @@ func (b *bench) idle(programs []string, n int) ([]idleCost, error) {
 		for i := range conns {
 			conns[i].m.Quit()
 		}
-		list = append(list, idleCost{Filter: f.name, Connections: n, Memory: float64(after-before) / float64(n)})
+		list = append(list, heldCost{Filter: f.name, Memory: float64(after-before) / float64(h.n)})
 	}
 	return list, nil
 }

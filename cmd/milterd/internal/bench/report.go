@@ -18,9 +18,15 @@ func median(rounds [][]result, k int, figure func(round []result, k int) float64
 	return (list[(n-1)/2] + list[n/2]) / 2
 }
 
-// ratio returns the ratio of a figure to that of the go-milter server in the same round.
+// ratio returns the ratio of a figure to that of the first filter in the same round.
 func ratio(figure func([]result, int) float64) func([]result, int) float64 {
 	return func(round []result, k int) float64 { return figure(round, k) / figure(round, 0) }
+}
+
+// added returns the CPU time of a message above that of milterd without DKIM, DMARC and author checks in the same round.
+func added(round []result, k int) float64 {
+	bare := slices.IndexFunc(round, func(r result) bool { return r.Filter == bareMilterd })
+	return round[k].CPU - round[bare].CPU
 }
 
 func rate(round []result, k int) float64 { return round[k].Rate }
@@ -29,17 +35,20 @@ func cpu(round []result, k int) float64  { return round[k].CPU }
 // report prints the medians of all rounds of a scenario, and the time that the MTA waited for the reply at each stage.
 func report(w io.Writer, sc scenario, rounds [][]result) {
 	fmt.Fprintf(w, "\n### %s: %s\n\n", sc.name, sc.about)
-	fmt.Fprintln(w, "| filter | messages/s | x go-milter | CPU s/1000 messages | x go-milter | p50 ms | p99 ms | DNS questions/message | refused % | RSS MiB |")
-	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	base := rounds[0][0].Filter
+	fmt.Fprintf(w, "| filter | messages/s | x %s | CPU ms/message | x %s | more than %s | p50 ms | p99 ms | DNS questions/message | refused %% | "+
+		"dkim=pass %% | RSS MiB |\n", base, base, bareMilterd)
+	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for k := range rounds[0] {
 		of := func(figure func(result) float64) float64 {
 			return median(rounds, k, func(round []result, k int) float64 { return figure(round[k]) })
 		}
-		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.3f | %.2f | %.2f | %.2f | %.2f | %.1f | %.1f |\n", rounds[0][k].Filter,
+		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.3f | %.2f | %+.3f | %.2f | %.2f | %.2f | %.1f | %.1f | %.1f |\n", rounds[0][k].Filter,
 			median(rounds, k, rate), median(rounds, k, ratio(rate)), median(rounds, k, cpu), median(rounds, k, ratio(cpu)),
+			median(rounds, k, added),
 			of(func(m result) float64 { return m.P50 }), of(func(m result) float64 { return m.P99 }),
 			of(func(m result) float64 { return m.Asked }), 100*of(func(m result) float64 { return m.Refused }),
-			of(func(m result) float64 { return float64(m.Memory) / (1 << 20) }))
+			100*of(func(m result) float64 { return m.DKIMPass }), of(func(m result) float64 { return float64(m.Memory) / (1 << 20) }))
 	}
 	fmt.Fprint(w, "\n| stage (p50 / p99 ms) |")
 	sums := make([]tally, len(rounds[0]))
@@ -63,10 +72,14 @@ func report(w io.Writer, sc scenario, rounds [][]result) {
 	}
 }
 
-// reportIdle prints the cost of idle connections.
-func reportIdle(w io.Writer, list []idleCost) {
-	fmt.Fprint(w, "\n### idle: connections without a message after HELO\n\n| filter | connections | KiB per connection |\n|---|--:|--:|\n")
+// reportHeld prints the cost of held connections.
+func reportHeld(w io.Writer, h held, list []heldCost) {
+	about := "connections without a message after HELO"
+	if h.message {
+		about = "connections with a signed message, of whose body 256 KiB were sent"
+	}
+	fmt.Fprintf(w, "\n### %s: %d %s\n\n| filter | KiB per connection |\n|---|--:|\n", h.name, h.n, about)
 	for _, c := range list {
-		fmt.Fprintf(w, "| %s | %d | %.1f |\n", c.Filter, c.Connections, c.Memory/1024)
+		fmt.Fprintf(w, "| %s | %.1f |\n", c.Filter, c.Memory/1024)
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // The DNS records of a sending host are computed from its number, so there can be any number of hosts. Host n has the address
-// 11.0.0.0 + n, the domain dN.example, the names mail.dN.example (HELO, PTR) and mx.dN.example, and one of four SPF records.
-// Of a hundred hosts ten have a fault.
+// 11.0.0.0 + n, the domain dN.example, the names mail.dN.example (HELO, PTR) and mx.dN.example, one of four SPF records, one of
+// three DMARC policies, and a DKIM key. Of a hundred hosts ten have a fault.
 const (
 	network  = 11 // first octet of all hosts: globally reachable
 	listZone = "list.example"
@@ -81,10 +81,12 @@ func records(name string, qtype uint16) (list []string, exists bool) {
 		}
 		return list, true
 	}
-	label, domain, _ := strings.Cut(name, ".")
-	if number, ok := strings.CutSuffix(name, ".example"); ok && !strings.Contains(number, ".") {
-		label, domain = "", name
+	number, ok := strings.CutSuffix(name, ".example")
+	if !ok {
+		return nil, false
 	}
+	at := strings.LastIndexByte(number, '.')
+	label, domain := number[:max(at, 0)], name[at+1:]
 	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(domain, "d"), ".example"))
 	if err != nil || domain != domainOf(n) {
 		return nil, false
@@ -101,12 +103,16 @@ func hostRecords(n int, label string, qtype uint16) (list []string, exists bool)
 		list = spf(n)
 	case label == "_spf" && qtype == dns.TypeTXT:
 		list = []string{fmt.Sprintf(`TXT "v=spf1 ip4:192.0.2.0/24 ip4:%s ~all"`, addrOf(n))}
+	case label == "_dmarc" && qtype == dns.TypeTXT:
+		list = []string{`TXT "v=DMARC1; p=` + [...]string{"none", "quarantine", "reject"}[n%3] + `"`}
+	case label == selector+"._domainkey" && qtype == dns.TypeTXT:
+		list = []string{keyRecord()}
 	case (label == "" || label == "mail") && qtype == dns.TypeA:
 		list = []string{"A " + addrOf(n).String()}
 	case label == "mx" && qtype == dns.TypeA:
 		list = []string{"A " + mxAddr}
 	}
-	return list, label == "" || label == "mail" || label == "mx" || label == "_spf"
+	return list, len(list) > 0 || label == "" || label == "mail" || label == "mx" || label == "_spf"
 }
 
 // spf returns the SPF record of host n.

@@ -16,6 +16,9 @@ const (
 	maxLines = 6
 )
 
+// UntilLayout is the layout of the value {until} in replies, for time.Format. The zone is UTC.
+const UntilLayout = "2006-01-02 15:04 MST"
+
 // fill returns a reply with its placeholders replaced by values of detail, or else of the session. Values become printable
 // US-ASCII and are shortened.
 func (s *Session) fill(r Reply, detail map[string]string) Reply {

@@ -146,7 +146,7 @@ func (b *block) verdict(reason *checks.Reason, sp *span, client netip.Prefix) ch
 	}
 	return checks.Verdict{Reason: reason, Detail: map[string]string{
 		"network": network,
-		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format("2006-01-02 15:04 MST"),
+		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format(checks.UntilLayout),
 		"why":     b.why(),
 	}}
 }

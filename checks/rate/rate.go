@@ -190,7 +190,7 @@ func (c *check) count(ctx context.Context, r *checks.Request, s subject) (*check
 		if total > l.n {
 			c.over.add(s, l, end, r.Time)
 			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
-				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format("2006-01-02 15:04 MST"),
+				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.UntilLayout),
 			}}, c.release(ctx, keys)
 		}
 	}

@@ -148,10 +148,11 @@ func (k *known) knows(t *testing.T, text string) bool {
 	return strings.HasPrefix(text, "checks/nameserver/") || slices.Contains(runtimePaths, text)
 }
 
-// runtimePaths are files and addresses on the host where milterd runs.
+// runtimePaths are files and addresses on the host where milterd runs, and what requests to it have.
 var runtimePaths = []string{
 	"/etc/milterd/milterd.yaml", "/etc/resolv.conf", "/var/lib/milterd", "/run/milterd/admin.sock", "explain.key", "main.cf", "master.cf",
 	"sendmail.mc", "sendmail.cf", "/healthz", "/readyz", "/tmp", "FILE.session",
+	"Accept: application/json", ".json", "POST",
 }
 
 // knowsCommand reports whether a command line is right up to its placeholders.

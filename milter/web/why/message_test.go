@@ -59,8 +59,8 @@ func TestDetails(t *testing.T) {
 		"aligned": "bank.example (DKIM)", "record": "v=DMARC1; p=reject", "passes": "",
 	}}}}
 	want := []detail{
-		{"Domain in From", "bank.example"}, {"SPF", "fail for evil.example"}, {"DKIM signatures", "fail for bank.example (the body was changed)"},
-		{"Would show the domain in From if it passed", "bank.example (DKIM)"}, {"DMARC record", "v=DMARC1; p=reject"},
+		{"author_domain", "Domain in From", "bank.example"}, {"spf", "SPF", "fail for evil.example"}, {"dkim", "DKIM signatures", "fail for bank.example (the body was changed)"},
+		{"aligned", "Would show the domain in From if it passed", "bank.example (DKIM)"}, {"record", "DMARC record", "v=DMARC1; p=reject"},
 	}
 	if got := details(rec); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -16,18 +16,31 @@ import (
 
 // show serves the page of a reason. If the query has a valid reference, the page shows the record.
 func (p *pages) show(w http.ResponseWriter, r *http.Request) {
-	reason := p.reasons[r.PathValue("reason")]
+	reason := p.reasonOf(w, r)
 	if reason == nil {
-		p.missing(w)
 		return
 	}
 	ref := r.URL.Query().Get("r")
 	if ref == "" {
-		p.writeReason(w, http.StatusOK, reason, "", nil, nil)
+		p.writeReason(w, r, http.StatusOK, reason, "", nil, nil)
 		return
 	}
 	rec, notice, code := p.lookup(r, reason.ID, ref)
-	p.writeReason(w, code, reason, notice, rec, nil)
+	p.writeReason(w, r, code, reason, notice, rec, nil)
+}
+
+// reasonOf returns the reason that a request is about. If there is none, it sends the answer and returns nil.
+func (p *pages) reasonOf(w http.ResponseWriter, r *http.Request) *checks.Reason {
+	w.Header().Add("Vary", "Accept")
+	reason := p.reasons[strings.TrimSuffix(r.PathValue("reason"), documentSuffix)]
+	switch {
+	case reason != nil:
+	case wantsDocument(r):
+		p.missingDocument(w)
+	default:
+		p.missing(w)
+	}
+	return reason
 }
 
 // maxFormBytes is the most that is read of a form.
@@ -35,9 +48,8 @@ const maxFormBytes = 4 << 10
 
 // test runs the checks again and serves the page of a reason with the result.
 func (p *pages) test(w http.ResponseWriter, r *http.Request) {
-	reason := p.reasons[r.PathValue("reason")]
+	reason := p.reasonOf(w, r)
 	if reason == nil {
-		p.missing(w)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
@@ -58,7 +70,7 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	p.writeReason(w, code, reason, notice, rec, res)
+	p.writeReason(w, r, code, reason, notice, rec, res)
 }
 
 // lookup returns the record of a reference. If there is none, the notice says why. It reads the store only for a reference with
@@ -87,8 +99,10 @@ func (p *pages) lookup(r *http.Request, reason, ref string) (rec *records.Record
 	return &found, "", http.StatusOK
 }
 
-// writeReason sends the page of a reason. rec and res may be nil.
-func (p *pages) writeReason(w http.ResponseWriter, code int, reason *checks.Reason, notice string, rec *records.Record, res *result) {
+// writeReason sends the page of a reason, or its document. rec and res may be nil.
+func (p *pages) writeReason(
+	w http.ResponseWriter, r *http.Request, code int, reason *checks.Reason, notice string, rec *records.Record, res *result,
+) {
 	values := exampleValues(p.Site)
 	if rec != nil {
 		values = newValues(*rec, p.Site)
@@ -97,6 +111,10 @@ func (p *pages) writeReason(w http.ResponseWriter, code int, reason *checks.Reas
 	v := view{Page: "reason", Title: rv.Title, Reason: &rv, Notice: notice, Result: res, Private: notice != "" || rec != nil}
 	if rec != nil {
 		v.Seen = p.seen(*rec)
+	}
+	if wantsDocument(r) {
+		p.writeDocument(w, code, v, rec)
+		return
 	}
 	p.write(w, code, v)
 }
@@ -141,7 +159,7 @@ func (p *pages) seen(rec records.Record) *seen {
 }
 
 // detail is a value that the page shows of the reason of the reply.
-type detail struct{ Name, Value string }
+type detail struct{ Key, Name, Value string }
 
 // shownDetails are the details of reasons about the authentication of the message, in the order of the page.
 var shownDetails = []struct{ key, name string }{
@@ -163,7 +181,7 @@ func details(rec records.Record) []detail {
 	var list []detail
 	for _, d := range shownDetails {
 		if value := rec.Detail(d.key); value != "" {
-			list = append(list, detail{d.name, web.Shown(value)})
+			list = append(list, detail{Key: d.key, Name: d.name, Value: web.Shown(value)})
 		}
 	}
 	return list

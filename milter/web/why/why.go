@@ -4,6 +4,7 @@
 //
 // The daemon implements Tester. The templates and texts are in the folder pages; what a reason means comes from checks.Reason.
 // Package dashboard serves the operator's pages. Start reading with New, which lists the pages, and reason.go.
+// A page of a reason has a form for programs, see document.go.
 package why
 
 import (
@@ -75,6 +76,10 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	schema, err := files.ReadFile("pages/schema.json")
+	if err != nil {
+		return nil, err
+	}
 	p := &pages{
 		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now),
 		rendering: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -95,6 +100,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) { p.index(w, r, "why/") })
 	mux.HandleFunc("GET /why/{$}", func(w http.ResponseWriter, r *http.Request) { p.index(w, r, "") })
 	mux.HandleFunc("GET /why/style.css", web.Stylesheet(style))
+	mux.HandleFunc("GET /why/schema.json", web.Static("application/schema+json", schema))
 	mux.HandleFunc("GET /why/{reason}", p.show)
 	mux.HandleFunc("POST /why/{reason}", p.test)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { p.missing(w) })
@@ -146,11 +152,15 @@ func (p *pages) write(w http.ResponseWriter, code int, v view) {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	cacheControl := "public, max-age=300"
-	if v.Private || code != http.StatusOK {
-		cacheControl = "no-store"
+	web.WritePage(w, code, cacheControl(code, v.Private), b)
+}
+
+// cacheControl returns the header of that name. Only what is about nobody's mail may be kept.
+func cacheControl(code int, private bool) string {
+	if private || code != http.StatusOK {
+		return "no-store"
 	}
-	web.WritePage(w, code, cacheControl, b)
+	return "public, max-age=300"
 }
 
 func (p *pages) warn(what string, err error) { web.Warn(p.Log, "pages for senders: "+what, err) }

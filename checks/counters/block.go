@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,15 +40,9 @@ type span struct {
 	Until int64  `json:"until"`
 }
 
-const blockPrefix = "counters:block:"
-
-func blockKey(client netip.Prefix) string { return blockPrefix + client.String() }
-
-func levelKey(client netip.Prefix) string { return "counters:level:" + client.String() }
-
-// getBlock returns the block of a client, which may have ended.
-func getBlock(ctx context.Context, store checks.Store, client netip.Prefix) (*block, error) {
-	value, ok, err := store.Get(ctx, blockKey(client))
+// getBlock returns the block of a subject, which may have ended.
+func getBlock(ctx context.Context, store checks.Store, s subject) (*block, error) {
+	value, ok, err := store.Get(ctx, s.key(blockKind))
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -71,16 +64,16 @@ func decodeBlock(value []byte) (*block, error) {
 }
 
 // put writes the block, with PutNew if fresh is set. It reports whether it did.
-func (b *block) put(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time, fresh bool) (bool, error) {
+func (b *block) put(ctx context.Context, store checks.Store, s subject, now time.Time, fresh bool) (bool, error) {
 	value, err := json.Marshal(b)
 	if err != nil {
 		return false, err
 	}
 	ttl := b.whole().until().Sub(now)
 	if fresh {
-		return store.PutNew(ctx, blockKey(client), value, ttl)
+		return store.PutNew(ctx, s.key(blockKind), value, ttl)
 	}
-	err = store.Put(ctx, blockKey(client), value, ttl)
+	err = store.Put(ctx, s.key(blockKind), value, ttl)
 	return err == nil, err
 }
 
@@ -126,35 +119,39 @@ func (b *block) whole() span {
 }
 
 // why returns the end of the sentence "is blocked for ...".
-func (b *block) why() string {
+func (b *block) why(s subject) string {
 	var phrases []string
 	for _, limit := range limits {
 		if b.has(limit) {
 			phrases = append(phrases, phrase(limit))
 		}
 	}
-	return cmp.Or(b.Note, strings.Join(phrases, " and "))
+	why := cmp.Or(b.Note, strings.Join(phrases, " and "))
+	if s.sender != "" {
+		why += " in mail from " + s.sender
+	}
+	return why
 }
 
 func (sp span) until() time.Time { return time.Unix(sp.Until, 0).UTC() }
 
 // verdict returns the verdict of a span. The end is rounded up to the minute, so that a retry then is accepted.
-func (b *block) verdict(reason *checks.Reason, sp *span, client netip.Prefix) checks.Verdict {
-	network := client.String()
-	if client.IsSingleIP() {
-		network = client.Addr().String()
+func (b *block) verdict(reason *checks.Reason, sp *span, s subject) checks.Verdict {
+	network := s.client.String()
+	if s.client.IsSingleIP() {
+		network = s.client.Addr().String()
 	}
 	return checks.Verdict{Reason: reason, Detail: map[string]string{
 		"network": network,
 		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format(checks.UntilLayout),
-		"why":     b.why(),
+		"why":     b.why(s),
 	}}
 }
 
 // pass records that this connection passed a limit. If another connection writes its record at the same time, this one is
 // dropped: the next violation finds the other.
 func (c *check) pass(ctx context.Context, r *checks.Request, conn *connection, limit *checks.Reason) error {
-	old, err := getBlock(ctx, conn.store, conn.client)
+	old, err := getBlock(ctx, c.env.Store, conn.subject)
 	if err != nil {
 		return err
 	}
@@ -163,11 +160,11 @@ func (c *check) pass(ctx context.Context, r *checks.Request, conn *connection, l
 		if b, err = c.extend(ctx, r, conn, b, limit); err != nil {
 			return err
 		}
-		if stored, err := b.put(ctx, conn.store, conn.client, r.Time, old == nil); err != nil || !stored {
+		if stored, err := b.put(ctx, c.env.Store, conn.subject, r.Time, old == nil); err != nil || !stored {
 			return err
 		}
 	}
-	conn.block, conn.passed = b, append(conn.passed, limit)
+	conn.block, conn.blockOf, conn.passed = b, conn.subject, append(conn.passed, limit)
 	conn.clear(limit)
 	return nil
 }
@@ -178,7 +175,7 @@ func (c *check) extend(ctx context.Context, r *checks.Request, conn *connection,
 	if b != nil {
 		longer = *b
 	} else {
-		level, err := getLevel(ctx, conn.store, conn.client)
+		level, err := getLevel(ctx, c.env.Store, conn.subject)
 		if err != nil {
 			return nil, err
 		}
@@ -191,9 +188,9 @@ func (c *check) extend(ctx context.Context, r *checks.Request, conn *connection,
 	return &longer, nil
 }
 
-// getLevel returns how many blocks in force the client had without levelMemory between them.
-func getLevel(ctx context.Context, store checks.Store, client netip.Prefix) (int, error) {
-	value, ok, err := store.Get(ctx, levelKey(client))
+// getLevel returns how many blocks in force the subject had without levelMemory between them.
+func getLevel(ctx context.Context, store checks.Store, s subject) (int, error) {
+	value, ok, err := store.Get(ctx, s.key(levelKind))
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -212,7 +209,7 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	if sp == nil || b.InForce {
 		return nil
 	}
-	stored, err := getBlock(ctx, conn.store, conn.client)
+	stored, err := getBlock(ctx, c.env.Store, conn.subject)
 	if err != nil {
 		return err
 	}
@@ -223,13 +220,13 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	enforced := *b
 	enforced.InForce, enforced.Spans = true, []span{*sp}
 	level := strconv.AppendInt(nil, int64(b.Level), 10)
-	if err := conn.store.Put(ctx, levelKey(conn.client), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
+	if err := c.env.Store.Put(ctx, conn.key(levelKind), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
 		return err
 	}
-	if err := conn.store.Delete(ctx, tallyKey(conn.client)); err != nil {
+	if err := c.env.Store.Delete(ctx, conn.key(tallyKind)); err != nil {
 		return err
 	}
-	if _, err := enforced.put(ctx, conn.store, conn.client, r.Time, false); err != nil {
+	if _, err := enforced.put(ctx, c.env.Store, conn.subject, r.Time, false); err != nil {
 		return err
 	}
 	conn.block = &enforced

@@ -2,7 +2,6 @@ package counters
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -10,14 +9,13 @@ import (
 	"milterd/checks"
 )
 
-// connection is the state of one connection.
+// connection is the state of one connection, for one subject.
 type connection struct {
-	store   checks.Store // for its records
-	domain  string       // see check.pairDomain; empty: the client alone counts
-	client  netip.Prefix
-	network netip.Prefix     // that the block is of, if it is wider than the client
+	subject                  // what is counted
+	blockOf subject          // what block is of: the subject, the client, or a network with it
 	block   *block           // as last read, nil if there is none; use blockAt
 	passed  []*checks.Reason // limits that this connection passed: they answer for the block
+	loaded  bool             // block was read
 
 	resets, bad       int // counts that each delivery lowers by one
 	unknown, accepted int // recipients, without the accepted ones of the open transaction
@@ -26,44 +24,51 @@ type connection struct {
 
 // The keys of checks.Remember.
 type (
-	connectionKey struct{ domain string }
-	loadKey       struct{ domain string }
+	connectionKey struct{}
+	loadKey       struct{}
 )
 
-// connectionOf returns the state of the connection. It is nil if the client is unknown.
+// connectionOf returns the state of the connection. It is nil if the client is unknown. When the sender's domain of a good sender
+// changes, the state begins anew: a client could make it grow by any number of domains.
 func (c *check) connectionOf(ctx context.Context, r *checks.Request) *connection {
-	domain := c.pairDomain(ctx, r)
-	conn, _ := checks.Remember(r, checks.Connect, connectionKey{domain}, func() (*connection, error) {
-		if p := ClientOf(r.Client); p.IsValid() {
-			conn := &connection{client: p, store: c.env.Store, domain: domain}
-			if domain != "" {
-				conn.store = pairStore{Store: c.env.Store, prefix: "counters:pair:" + domain + ":"}
-			}
-			return conn, nil
-		}
-		return nil, nil
+	client := ClientOf(r.Client)
+	if !client.IsValid() {
+		return nil
+	}
+	s := subject{client: client, sender: c.pairDomain(ctx, r)}
+	conn, _ := checks.Remember(r, checks.Connect, connectionKey{}, func() (*connection, error) {
+		return &connection{subject: s, blockOf: s}, nil
 	})
+	if conn.subject != s {
+		if err := c.countDeliveries(ctx, conn); err != nil {
+			c.logFailure(r.Time, err)
+		}
+		*conn = connection{subject: s, blockOf: s}
+	}
 	return conn
 }
 
-// load reads the block of the client, once per connection, or once per transaction while the store fails.
+// load reads the block of the subject, once per connection, or once per transaction while the store fails.
 func (c *check) load(ctx context.Context, r *checks.Request, conn *connection) error {
-	_, err := checks.Remember(r, checks.Connect, loadKey{conn.domain}, func() (struct{}, error) {
-		b, err := getBlock(ctx, conn.store, conn.client)
-		if conn.domain != "" && b.at(r.Time) == nil && err == nil {
-			if b, err = getBlock(ctx, c.env.Store, conn.client); b != nil && b.Level > 0 {
+	if conn.loaded {
+		return nil
+	}
+	_, err := checks.Remember(r, checks.MailFrom, loadKey{}, func() (struct{}, error) {
+		of := conn.subject
+		b, err := getBlock(ctx, c.env.Store, of)
+		if conn.sender != "" && b.at(r.Time) == nil && err == nil {
+			of = subject{client: conn.client}
+			if b, err = getBlock(ctx, c.env.Store, of); b != nil && b.Level > 0 {
 				b = nil // of the time before it was a good sender
 			}
 		}
 		if b.at(r.Time) == nil && err == nil {
-			var network netip.Prefix
-			if b, network, err = networkBlock(ctx, c.env.Store, conn.client); b != nil {
-				conn.network = network
-			}
+			b, of, err = networkBlock(ctx, c.env.Store, conn.client)
 		}
 		if b != nil {
-			conn.block = b
+			conn.block, conn.blockOf = b, of
 		}
+		conn.loaded = err == nil
 		return struct{}{}, err
 	})
 	return err

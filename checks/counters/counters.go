@@ -8,7 +8,7 @@
 //
 // A client that is a good sender is counted and blocked for each sender's domain alone, see pair.go.
 //
-// counters.go has the check and counts events; connection.go has the state of a connection, tally.go the counts across connections,
+// counters.go has the check and counts events; connection.go has the state of a connection, subject.go what is counted and blocked, tally.go the counts across connections,
 // block.go the block, and operator.go the operator's view. The Pipeline passes events to Observe. Start with Check and Observe.
 package counters
 
@@ -92,16 +92,12 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		return nil, err
 	}
 	if sp := conn.blockedBefore(r, b); sp != nil {
-		who := conn.client
-		if conn.network.IsValid() {
-			who = conn.network
-		}
-		return []checks.Verdict{b.verdict(blocked, sp, who)}, err
+		return []checks.Verdict{b.verdict(blocked, sp, conn.blockOf)}, err
 	}
 	var verdicts []checks.Verdict
 	for _, limit := range limits {
 		if sp := b.span(limit); sp != nil {
-			verdicts = append(verdicts, b.verdict(limit, sp, conn.client))
+			verdicts = append(verdicts, b.verdict(limit, sp, conn.subject))
 		}
 	}
 	return verdicts, err
@@ -228,7 +224,7 @@ func (c *check) countError(ctx context.Context, r *checks.Request, conn *connect
 	if err := c.pass(ctx, r, conn, tooManyErrors); err != nil || conn.counts(tooManyErrors) {
 		return err
 	}
-	return conn.store.Delete(ctx, tallyKey(conn.client))
+	return c.env.Store.Delete(ctx, conn.key(tallyKind))
 }
 
 // countDeliveries counts the deliveries of a connection that ends.

@@ -74,34 +74,36 @@ func networkLengths(ctx context.Context, store checks.Store) (map[string]int64, 
 }
 
 // networkBlock returns the block of a network with a client, and the network.
-func networkBlock(ctx context.Context, store checks.Store, client netip.Prefix) (*block, netip.Prefix, error) {
+func networkBlock(ctx context.Context, store checks.Store, client netip.Prefix) (*block, subject, error) {
 	ends, err := networkLengths(ctx, store)
 	if err != nil {
-		return nil, netip.Prefix{}, err
+		return nil, subject{}, err
 	}
 	for bits := client.Bits() - 1; bits > 0 && len(ends) > 0; bits-- {
 		p, err := client.Addr().Prefix(bits)
 		if err != nil || ends[lengthName(p)] == 0 {
 			continue
 		}
-		if b, err := getBlock(ctx, store, p); b != nil || err != nil {
-			return b, p, err
+		s := subject{client: p}
+		if b, err := getBlock(ctx, store, s); b != nil || err != nil {
+			return b, s, err
 		}
 	}
-	return nil, netip.Prefix{}, nil
+	return nil, subject{}, nil
 }
 
 // Covering returns the block in force or pending of a client, or of a network with it, or nil.
 func Covering(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (*Blocked, error) {
-	b, err := getBlock(ctx, store, client)
+	s := subject{client: client}
+	b, err := getBlock(ctx, store, s)
 	if b = b.at(now); b == nil && err == nil {
-		if b, client, err = networkBlock(ctx, store, client); b != nil {
+		if b, s, err = networkBlock(ctx, store, client); b != nil {
 			b = b.at(now)
 		}
 	}
 	if b == nil || err != nil {
 		return nil, err
 	}
-	d := b.describe(client)
+	d := b.describe(s)
 	return &d, nil
 }

@@ -36,7 +36,7 @@ func TestNetworkBlock(t *testing.T) {
 	if err != nil || len(vs) != 1 || vs[0].Detail["network"] != "192.0.2.0/24" || vs[0].Detail["why"] != "a wave" {
 		t.Errorf("verdicts %+v, %v", vs, err)
 	}
-	if ok, err := Unblock(t.Context(), store, netip.MustParsePrefix("192.0.2.0/24"), now); !ok || err != nil {
+	if ok, err := Unblock(t.Context(), store, netip.MustParsePrefix("192.0.2.0/24"), "", now); !ok || err != nil {
 		t.Errorf("unblocked %v, %v", ok, err)
 	}
 	if b, err := Covering(t.Context(), store, netip.MustParsePrefix("192.0.2.9/32"), now); b != nil || err != nil {

@@ -17,6 +17,7 @@ import (
 // Blocked is a client under a block.
 type Blocked struct {
 	Client  netip.Prefix `json:"client"`
+	Sender  string       `json:"sender,omitempty"` // domain whose mail alone is blocked, as the client is a good sender; empty: all mail
 	Since   time.Time    `json:"since"`
 	Until   time.Time    `json:"until"`
 	Level   int          `json:"level"`    // 1 for the first block; 0 if by the operator
@@ -44,37 +45,59 @@ const (
 	maxManualBlock = 366 * 24 * time.Hour
 )
 
-// Blocks returns the clients under a block, those that end first at the beginning. Records that cannot be read are an error
-// beside the others.
+// Blocks returns the blocks of clients, networks, and senders of a client, those that end first at the beginning. Records that
+// cannot be read are an error beside the others.
 func Blocks(ctx context.Context, store checks.Store, now time.Time) ([]Blocked, error) {
+	list, err1 := scanBlocks(ctx, store, false, now)
+	pairs, err2 := scanBlocks(ctx, store, true, now)
+	list = append(list, pairs...)
+	slices.SortFunc(list, func(a, b Blocked) int {
+		return cmp.Or(a.Until.Compare(b.Until), a.Client.Compare(b.Client), cmp.Compare(a.Sender, b.Sender))
+	})
+	return list, errors.Join(err1, err2)
+}
+
+// SenderBlocks returns the blocks of mail of single domains from good senders: those of a client, or of a domain and all below it.
+func SenderBlocks(ctx context.Context, store checks.Store, client netip.Prefix, domain string, now time.Time) ([]Blocked, error) {
+	list, err := scanBlocks(ctx, store, true, now)
+	list = slices.DeleteFunc(list, func(b Blocked) bool { return b.Client != client && !b.Of(domain) })
+	return list, err
+}
+
+// Of reports whether the block is about the mail of a domain. A block of all mail is of every domain.
+func (b Blocked) Of(domain string) bool {
+	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+	return b.Sender == "" || b.Sender == domain || strings.HasSuffix(domain, "."+b.Sender)
+}
+
+// scanBlocks returns the blocks of clients, or those of pairs.
+func scanBlocks(ctx context.Context, store checks.Store, pairs bool, now time.Time) ([]Blocked, error) {
 	list := []Blocked{} // [] in JSON
 	var errs []error
-	for record, err := range store.Scan(ctx, blockPrefix) {
+	prefix := keyPrefix(blockKind, pairs)
+	for record, err := range store.Scan(ctx, prefix) {
 		if err != nil {
 			errs = append(errs, err)
 			break
 		}
-		client, err := netip.ParsePrefix(strings.TrimPrefix(record.Key, blockPrefix))
+		s, err := parseSubject(strings.TrimPrefix(record.Key, prefix), pairs)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("counters: block %q: %w", record.Key, err))
 			continue
 		}
 		b, err := decodeBlock(record.Value)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", client, err))
+			errs = append(errs, fmt.Errorf("%s: %w", s.client, err))
 			continue
 		}
 		if b = b.at(now); b != nil {
-			list = append(list, b.describe(client))
+			list = append(list, b.describe(s))
 		}
 	}
-	slices.SortFunc(list, func(a, b Blocked) int {
-		return cmp.Or(a.Until.Compare(b.Until), a.Client.Compare(b.Client))
-	})
 	return list, errors.Join(errs...)
 }
 
-func (b *block) describe(client netip.Prefix) Blocked {
+func (b *block) describe(s subject) Blocked {
 	limits := []string{} // [] in JSON
 	for _, sp := range b.Spans {
 		if sp.Limit != "" {
@@ -83,8 +106,8 @@ func (b *block) describe(client netip.Prefix) Blocked {
 	}
 	w := b.whole()
 	return Blocked{
-		Client: client, Since: time.Unix(w.Since, 0).UTC(), Until: w.until(),
-		Level: b.Level, Why: b.why(), Limits: limits, InForce: b.InForce,
+		Client: s.client, Sender: s.sender, Since: time.Unix(w.Since, 0).UTC(), Until: w.until(),
+		Level: b.Level, Why: b.why(s), Limits: limits, InForce: b.InForce,
 	}
 }
 
@@ -105,26 +128,28 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 		Version: blockVersion, InForce: true, Note: cmp.Or(checks.Clean(why, 100), defaultNote),
 		Spans: []span{{Since: now.Unix(), Until: now.Add(d).Unix()}},
 	}
-	if _, err := b.put(ctx, store, client, now, false); err != nil {
+	s := subject{client: client}
+	if _, err := b.put(ctx, store, s, now, false); err != nil {
 		return Blocked{}, err
 	}
 	if isNetwork(client) {
 		err = noteNetworks(ctx, store, client, now.Add(d), now)
 	}
-	return b.describe(client), err
+	return b.describe(s), err
 }
 
-// Unblock ends the block of a client or network, and deletes its counts and its level. It reports whether there was a block. Open
-// connections stay blocked.
-func Unblock(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (bool, error) {
+// Unblock ends the block of a client or network, and deletes its counts and its level. With a sender, it does that for the mail of
+// this sender's domain alone, see Blocked. It reports whether there was a block. Open connections stay blocked.
+func Unblock(ctx context.Context, store checks.Store, client netip.Prefix, sender string, now time.Time) (bool, error) {
 	client, err := clientOrNetwork(client)
 	if err != nil {
 		return false, err
 	}
-	b, err := getBlock(ctx, store, client)
+	s := subject{client: client, sender: sender}
+	b, err := getBlock(ctx, store, s)
 	// A record that cannot be read is deleted too.
-	for _, key := range []string{blockKey(client), tallyKey(client), levelKey(client)} {
-		err = errors.Join(err, store.Delete(ctx, key))
+	for _, kind := range []string{blockKind, tallyKind, levelKind} {
+		err = errors.Join(err, store.Delete(ctx, s.key(kind)))
 	}
 	return b.at(now) != nil, err
 }
@@ -136,15 +161,16 @@ func Show(ctx context.Context, store checks.Store, client netip.Prefix, now time
 		return State{}, err
 	}
 	st := State{Client: client}
-	b, err := getBlock(ctx, store, client)
+	s := subject{client: client}
+	b, err := getBlock(ctx, store, s)
 	if b = b.at(now); b != nil {
-		d := b.describe(client)
+		d := b.describe(s)
 		st.Block = &d
 	}
-	total, clears, errTally := number(ctx, store, tallyKey(client))
+	total, clears, errTally := number(ctx, store, s.key(tallyKind))
 	t := tally(total)
 	st.Errors, st.Deliveries, st.Count, st.Clears = t.errors(), t.deliveries(), t.count(), clears
-	level, forgets, errLevel := number(ctx, store, levelKey(client))
+	level, forgets, errLevel := number(ctx, store, s.key(levelKind))
 	st.Level, st.Forgets = int(level), forgets
 	return st, errors.Join(err, errTally, errLevel)
 }

@@ -42,7 +42,7 @@ func TestBlockShowUnblock(t *testing.T) {
 		t.Errorf("blocked: %+v", st)
 	}
 	for i, was := range []bool{true, false} {
-		if ok, err := counters.Unblock(ctx, h.store, netip.MustParsePrefix("192.0.2.9/32"), *h.now); ok != was || err != nil {
+		if ok, err := counters.Unblock(ctx, h.store, netip.MustParsePrefix("192.0.2.9/32"), "", *h.now); ok != was || err != nil {
 			t.Errorf("unblock %d: %v, %v", i, ok, err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestBlockShowUnblock(t *testing.T) {
 	}
 	for _, wide := range []netip.Prefix{{}, netip.MustParsePrefix("192.0.0.0/7"), netip.MustParsePrefix("2001:db8::/31")} {
 		_, err1 := counters.Block(ctx, h.store, wide, *h.now, time.Hour, "")
-		_, err2 := counters.Unblock(ctx, h.store, wide, *h.now)
+		_, err2 := counters.Unblock(ctx, h.store, wide, "", *h.now)
 		_, err3 := counters.Show(ctx, h.store, wide, *h.now)
 		if err1 == nil || err2 == nil || err3 == nil {
 			t.Errorf("%s was accepted as one client", wide)
@@ -80,7 +80,7 @@ func TestBrokenRecord(t *testing.T) {
 		if _, err := counters.Blocks(ctx, h.store, *h.now); err == nil {
 			t.Errorf("%s: no error", value)
 		}
-		if _, err := counters.Unblock(ctx, h.store, counters.ClientOf(netip.MustParseAddr(someone)), *h.now); err == nil {
+		if _, err := counters.Unblock(ctx, h.store, counters.ClientOf(netip.MustParseAddr(someone)), "", *h.now); err == nil {
 			t.Errorf("%s: no error of Unblock", value)
 		}
 		if list := h.blocks(); len(list) > 0 {

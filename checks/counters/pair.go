@@ -4,43 +4,19 @@ import (
 	"cmp"
 	"context"
 	"strings"
-	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
 )
-
-// pairStore keeps the records of a client together with a sender's domain, apart from those of the client.
-type pairStore struct {
-	checks.Store
-	prefix string
-}
-
-func (s pairStore) Get(ctx context.Context, key string) ([]byte, bool, error) {
-	return s.Store.Get(ctx, s.prefix+key)
-}
-
-func (s pairStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
-	return s.Store.Put(ctx, s.prefix+key, value, ttl)
-}
-
-func (s pairStore) PutNew(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
-	return s.Store.PutNew(ctx, s.prefix+key, value, ttl)
-}
-
-func (s pairStore) Add(ctx context.Context, key string, n int64, ttl time.Duration) (int64, error) {
-	return s.Store.Add(ctx, s.prefix+key, n, ttl)
-}
-
-func (s pairStore) Delete(ctx context.Context, key string) error {
-	return s.Store.Delete(ctx, s.prefix+key)
-}
 
 // The keys of checks.Remember.
 type (
 	pairKey struct{}
 	lastKey struct{} // domain of the last transaction
 )
+
+// maxSender is the longest sender in a key, in bytes: that of a domain name. Half of it would put long names together.
+const maxSender = 255
 
 // pairDomain returns the organisational domain of the sender, with a null reverse-path that of the HELO name, if the client is a
 // good sender, else "". Such a client is counted and blocked for each of these domains alone: one user of a shared relay does not
@@ -65,7 +41,8 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 		if r.Envelope.MailFrom.IsNull() {
 			sender = strings.ToLower(strings.TrimSuffix(r.Helo, "."))
 		}
-		return cmp.Or(facts.OrgDomain(sender), sender), nil
+		// "-": a sender without a name does not block the client for all others.
+		return cmp.Or(facts.OrgDomain(sender), checks.Clean(sender, maxSender), "-"), nil
 	})
 	return *last
 }

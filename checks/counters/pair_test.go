@@ -1,9 +1,14 @@
 package counters_test
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"milterd/checks"
+	"milterd/checks/counters"
 )
 
 // goodSenders is a checks.Senders with one good sender.
@@ -53,5 +58,87 @@ func TestGoodSenderIsNotBlocked(t *testing.T) {
 				other.quit()
 			}
 		})
+	}
+}
+
+// TestSenderBlocks tests that the operator sees the blocks of a good sender, and ends one of them alone.
+func TestSenderBlocks(t *testing.T) {
+	t.Parallel()
+	const zone = "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n"
+	h := newSite(t, change{zone: zone, senders: goodSenders("relay.example")})
+	guess := func(sender string) string {
+		c := h.connect("192.0.2.9")
+		defer c.quit()
+		c.s.ClientName = "out.relay.example"
+		if !strings.Contains(sender, "@") { // a bounce is counted by the HELO name
+			c.s.Helo, sender = sender, ""
+		}
+		c.from(sender, 0)
+		c.s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("user@example.org")}}
+		if d := c.run.Judge(t.Context(), checks.RcptTo); d.Reply != nil {
+			return d.Reply.String()
+		}
+		c.from(sender, 11)
+		return c.rcpt("user")
+	}
+	// The last ones are no domains; none of them may reach the records of another sender, or of all mail of the client.
+	senders := []string{"eve@mail.example.com", "mallory@example.net", "a :counters:block:192.0.2.1/32", "192.0.2.9/32", strings.Repeat("a", 1000), ""}
+	for _, sender := range senders {
+		want(t, "the connection of <"+sender+">", guess(sender), badRecipients)
+	}
+	list := h.blocks()
+	var of []string
+	for _, b := range list {
+		if b.Client.String() != "192.0.2.9/32" || !b.InForce || b.Level != 1 || b.Why != "too many unknown recipients in mail from "+b.Sender {
+			t.Errorf("block: %+v", b)
+		}
+		of = append(of, b.Sender)
+	}
+	if len(of) != len(senders) || !slices.Contains(of, "example.com") || !slices.Contains(of, "example.net") || !slices.Contains(of, "-") {
+		t.Errorf("senders: %q", of)
+	}
+	if got := guess("eve@mail.example.com"); got != "550 5.7.1 192.0.2.9 is blocked until 2026-11-21 13:00 UTC for too many unknown recipients in mail from example.com" {
+		t.Errorf("the reply: %s", got)
+	}
+	client := counters.ClientOf(netip.MustParseAddr("192.0.2.9"))
+	if some, err := counters.SenderBlocks(t.Context(), h.store, netip.Prefix{}, "mail.EXAMPLE.com", *h.now); err != nil || len(some) != 1 {
+		t.Errorf("blocks of example.com: %+v, %v", some, err)
+	}
+	if some, err := counters.SenderBlocks(t.Context(), h.store, client, "", *h.now); err != nil || len(some) != len(senders) {
+		t.Errorf("blocks of the client: %+v, %v", some, err)
+	}
+	for i, was := range []bool{true, false} {
+		if ok, err := counters.Unblock(t.Context(), h.store, client, "example.com", *h.now); ok != was || err != nil {
+			t.Errorf("unblock %d: %v, %v", i, ok, err)
+		}
+	}
+	want(t, "unblocked", guess("eve@mail.example.com"), badRecipients)
+	if len(h.blocks()) != len(senders) {
+		t.Errorf("blocks: %+v", h.blocks())
+	}
+	if all, err := counters.Covering(t.Context(), h.store, client, *h.now); all != nil || err != nil {
+		t.Errorf("a block of all mail: %+v, %v", all, err)
+	}
+}
+
+// TestManySenders tests that the deliveries of a connection count for each of the domains that they came from.
+func TestManySenders(t *testing.T) {
+	t.Parallel()
+	const zone = "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n"
+	h := newSite(t, change{zone: zone, senders: goodSenders("relay.example")})
+	deliver := func(c *client, i int) {
+		c.from(fmt.Sprintf("a@d%d.example", i), 0)
+		want(t, "a delivery", c.rcpt("user")+c.data("hello"), "")
+	}
+	c := h.connect("192.0.2.9")
+	c.s.ClientName = "out.relay.example"
+	for i := range 50 {
+		deliver(c, i)
+	}
+	for i := range 49 {
+		key := fmt.Sprintf("counters:pair:tally:192.0.2.9/32 d%d.example", i)
+		if _, ok, err := h.store.Get(t.Context(), key); !ok || err != nil {
+			t.Fatalf("the delivery from d%d.example is not counted", i)
+		}
 	}
 }

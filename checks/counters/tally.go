@@ -1,9 +1,6 @@
 package counters
 
-import (
-	"context"
-	"net/netip"
-)
+import "context"
 
 // tally is what a client did in the window, in all connections to all hosts: the errors, the deliveries, and the errors that
 // later deliveries forgave. It is one number with 21 bits for each, so that one atomic Add counts an event and returns all
@@ -24,13 +21,11 @@ func (t tally) forgiven() int   { return int(t >> (2 * tallyBits)) }
 // count returns the number of errors that no later delivery forgave.
 func (t tally) count() int { return t.errors() - t.forgiven() }
 
-func tallyKey(client netip.Prefix) string { return "counters:tally:" + client.String() }
-
 // add counts errors, and before them the deliveries of the connection that are not counted yet, so that deliveries cost at
 // most one Add per connection. Each delivery forgives one earlier error; a client without errors needs no second Add.
 func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, error) {
-	key := tallyKey(conn.client)
-	total, err := conn.store.Add(ctx, key, int64(newTally(errors, conn.delivered, 0)), c.Window)
+	key := conn.key(tallyKind)
+	total, err := c.env.Store.Add(ctx, key, int64(newTally(errors, conn.delivered, 0)), c.Window)
 	if err != nil {
 		return 0, err
 	}
@@ -38,7 +33,7 @@ func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, e
 	forgiven := min(conn.delivered, t.count()-errors)
 	conn.delivered = 0
 	if forgiven > 0 {
-		total, err = conn.store.Add(ctx, key, int64(newTally(0, 0, forgiven)), c.Window)
+		total, err = c.env.Store.Add(ctx, key, int64(newTally(0, 0, forgiven)), c.Window)
 		t = tally(total)
 	}
 	return t, err

@@ -48,27 +48,28 @@ type whyArgs struct {
 
 // knowledge is what the daemon knows of a subject.
 type knowledge struct {
-	What      string             `json:"what"`
-	Kind      string             `json:"kind"` // client, mailbox, domain, session or refusal
-	Client    string             `json:"client,omitempty"`
-	Lists     []access.Entry     `json:"lists"`
-	Block     *counters.Blocked  `json:"block,omitempty"`
-	Triplets  []greylist.Triplet `json:"triplets"`
-	Clients   []greylist.Client  `json:"clients"`
-	Domain    string             `json:"domain,omitempty"` // organisational domain
-	Good      bool               `json:"good"`             // the domain is a good sender
-	Decisions []records.Record   `json:"decisions"`        // the newest first, without traces
-	Decision  *records.Record    `json:"decision,omitempty"`
+	What         string             `json:"what"`
+	Kind         string             `json:"kind"` // client, mailbox, domain, session or refusal
+	Client       string             `json:"client,omitempty"`
+	Lists        []access.Entry     `json:"lists"`
+	Block        *counters.Blocked  `json:"block,omitempty"`
+	SenderBlocks []counters.Blocked `json:"sender_blocks,omitempty"` // of single domains' mail from a good sender
+	Triplets     []greylist.Triplet `json:"triplets"`
+	Clients      []greylist.Client  `json:"clients"`
+	Domain       string             `json:"domain,omitempty"` // organisational domain
+	Good         bool               `json:"good"`             // the domain is a good sender
+	Decisions    []records.Record   `json:"decisions"`        // the newest first, without traces
+	Decision     *records.Record    `json:"decision,omitempty"`
 }
 
 // known reports whether anything is known.
 func (k knowledge) known() bool {
-	return len(k.Lists)+len(k.Triplets)+len(k.Clients)+len(k.Decisions) > 0 || k.Block != nil || k.Decision != nil || k.Good
+	return len(k.Lists)+len(k.SenderBlocks)+len(k.Triplets)+len(k.Clients)+len(k.Decisions) > 0 || k.Block != nil || k.Decision != nil || k.Good
 }
 
 const (
 	maxDecisions = 5 // decisions in one screen
-	maxHeld      = 5 // triplets, and clients, of greylisting likewise
+	maxHeld      = 5 // triplets and clients of greylisting, and blocks of senders, likewise
 )
 
 // why returns what is known of a subject, or an error if that is nothing.
@@ -177,10 +178,16 @@ func (k *knowledge) ofDecision() string {
 // addState adds what lists, blocks, greylisting and evidence have.
 func (d *daemon) addState(ctx context.Context, k *knowledge, subject string) error {
 	now := time.Now()
+	domain := subject
+	if strings.Contains(subject, "@") {
+		domain = checks.ParseAddress(subject).Domain
+	}
+	var client netip.Prefix
 	k.Lists = append(k.Lists, d.lookAccess(ctx, subject)...)
 	if addr, err := netip.ParseAddr(subject); err == nil {
 		k.Client = addr.String()
-		if k.Block, err = counters.Covering(ctx, d.store, counters.ClientOf(addr), now); err != nil {
+		client = counters.ClientOf(addr)
+		if k.Block, err = counters.Covering(ctx, d.store, client, now); err != nil {
 			return err
 		}
 	}
@@ -190,14 +197,16 @@ func (d *daemon) addState(ctx context.Context, k *knowledge, subject string) err
 	}
 	k.Triplets = append(k.Triplets, sel.Triplets[:min(len(sel.Triplets), maxHeld)]...)
 	k.Clients = append(k.Clients, sel.Clients[:min(len(sel.Clients), maxHeld)]...)
-	domain := subject
+	list, err := counters.SenderBlocks(ctx, d.store, client, domain, now)
+	if err != nil {
+		return err
+	}
+	k.SenderBlocks = list[:min(len(list), maxHeld)]
 	if k.Client != "" {
 		domain = ""
 		if k.Decision != nil {
 			domain = checks.ParseAddress(k.Decision.MailFrom).Domain
 		}
-	} else if a := checks.ParseAddress(subject); strings.Contains(subject, "@") {
-		domain = a.Domain
 	}
 	if k.Domain = facts.OrgDomain(domain); k.Domain != "" {
 		k.Good = d.evidence.IsGood(k.Domain)
@@ -219,10 +228,14 @@ func showWhy(w io.Writer, k knowledge) {
 	if len(k.Lists) == 0 && k.Kind != "session" && k.Kind != "refusal" {
 		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
 	}
-	switch {
-	case k.Block != nil:
-		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", shownPrefix(k.Block.Client), untilOf(k.Block.Until), k.Block.Why, shownPrefix(k.Block.Client))
-	case k.Client != "":
+	blocks := k.SenderBlocks
+	if k.Block != nil {
+		blocks = append([]counters.Blocked{*k.Block}, blocks...)
+	}
+	for _, b := range blocks {
+		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", shownPrefix(b.Client), untilOf(b.Until), printableLine(b.Why), shownPrefix(b.Client))
+	}
+	if len(blocks) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "block\tnone\tmilterd block add %s\n", k.Client)
 	}
 	for _, t := range k.Triplets {

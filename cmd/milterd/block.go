@@ -32,8 +32,10 @@ func newBlockRemove(r *remote) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "remove CLIENT|NETWORK",
-		Short: "Remove the block of a client and reset its counts; for a network, also the blocks in it",
-		Args:  oneArgument,
+		Short: "Remove the blocks of a client and reset its counts; for a network, also the blocks in it",
+		Long: `Remove the blocks of a client and reset its counts; for a network, also the blocks in it. A client that is a good sender may have
+several: each is for the mail from one domain.`,
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return removeAsking(cmd, r, "block/remove", args[0], "blocks", yes)
 		},
@@ -116,20 +118,11 @@ func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error)
 		return removal{Would: len(list)}, nil
 	}
 	for i, b := range list {
-		if _, err := counters.Unblock(ctx, d.store, b.Client, time.Now()); err != nil {
+		if _, err := counters.Unblock(ctx, d.store, b.Client, b.Sender, time.Now()); err != nil {
 			return removal{Removed: i}, err
 		}
 	}
 	return removal{Removed: len(list)}, nil
-}
-
-// unblock removes the block of a client and reports whether there was one.
-func (d *daemon) unblock(ctx context.Context, client string) (bool, error) {
-	p, err := parseClient(client)
-	if err != nil {
-		return false, err
-	}
-	return counters.Unblock(ctx, d.store, p, time.Now())
 }
 
 // parseClient parses an address or a network.

@@ -94,10 +94,14 @@ func (o operator) Block(ctx context.Context, client, length, why string) (dashbo
 }
 
 // Unblock implements dashboard.Operator.
-func (o operator) Unblock(ctx context.Context, client string) (bool, error) {
-	removed, err := o.unblock(ctx, client)
+func (o operator) Unblock(ctx context.Context, client, sender string) (bool, error) {
+	p, err := parseClient(client)
+	if err != nil {
+		return false, err
+	}
+	removed, err := counters.Unblock(ctx, o.store, p, sender, time.Now())
 	if removed {
-		o.logChange("block remove", client, nil)
+		o.logChange("block remove", client, logrus.Fields{"sender": sender})
 	}
 	return removed, err
 }
@@ -111,5 +115,5 @@ func blockOf(b counters.Blocked) dashboard.Block {
 	if b.Client.IsSingleIP() {
 		client = b.Client.Addr().String()
 	}
-	return dashboard.Block{Client: client, Since: b.Since, Until: b.Until, Level: b.Level, Why: b.Why, InForce: b.InForce}
+	return dashboard.Block{Client: client, Sender: b.Sender, Since: b.Since, Until: b.Until, Level: b.Level, Why: b.Why, InForce: b.InForce}
 }

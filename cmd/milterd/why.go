@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -89,19 +91,25 @@ func (t tester) askKeys(ctx context.Context, names []string) checks.Result {
 	return res
 }
 
-// Repaired implements why.Tester. It lifts a block for too-many-errors alone. Blocks for guessed recipients, and
-// those of the operator, stay.
+// Repaired implements why.Tester. It lifts blocks for too-many-errors alone, of the client and of the mail of this sender. Blocks
+// for guessed recipients, and those of the operator, stay.
 func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
 	client := counters.ClientOf(r.Client)
 	if !client.IsValid() {
 		return false, nil
 	}
 	now := time.Now()
-	state, err := counters.Show(ctx, t.store, client, now)
-	if err != nil || state.Block == nil || !slices.Equal(state.Block.Limits, []string{"too-many-errors"}) {
+	blocks, err := counters.Blocks(ctx, t.store, now)
+	if err != nil {
 		return false, err
 	}
-	lifted, err = counters.Unblock(ctx, t.store, client, now)
+	sender := cmp.Or(checks.ParseAddress(r.MailFrom).Domain, r.Helo)
+	for _, b := range blocks {
+		if b.Client == client && b.Of(sender) && slices.Equal(b.Limits, []string{"too-many-errors"}) {
+			was, errOf := counters.Unblock(ctx, t.store, client, b.Sender, now)
+			lifted, err = lifted || was, errors.Join(err, errOf)
+		}
+	}
 	if lifted {
 		t.log.WithFields(logrus.Fields{"client": client.String(), "record": r.ID}).
 			Info("block lifted: the reasons of the refused mail no longer apply")

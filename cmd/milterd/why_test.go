@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -52,4 +53,40 @@ func TestRepairedLiftsBlock(t *testing.T) {
 			t.Errorf("lifted %v, %v", lifted, err)
 		}
 	})
+}
+
+// TestSenderBlockIsShown tests that the blocks of a good sender are listed, explained by why, and removed.
+func TestSenderBlockIsShown(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	ctx, now := t.Context(), time.Now()
+	for _, sender := range []string{"example.com", "example.net"} {
+		block := fmt.Sprintf(`{"v":1,"inforce":true,"level":1,"spans":[{"limit":"too-many-errors","since":%d,"until":%d}]}`, now.Unix(), now.Add(time.Hour).Unix())
+		if err := d.store.Put(ctx, "counters:pair:block:192.0.2.9/32 "+sender, []byte(block), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	list, err := d.listBlocks(ctx, noArgs{})
+	showBlocks(&out, list)
+	if err != nil || !strings.Contains(out.String(), "192.0.2.9/32\t") || !strings.Contains(out.String(), "refused mails and recipients in mail from example.com\n") {
+		t.Errorf("block list: %v\n%s", err, out.String())
+	}
+	for what, lines := range map[string]int{"192.0.2.9": 2, "eve@mail.example.com": 1, "example.net": 1} {
+		k, err := d.why(ctx, whyArgs{What: what})
+		out.Reset()
+		showWhy(&out, k)
+		if n := strings.Count(out.String(), "milterd block remove 192.0.2.9"); err != nil || n != lines {
+			t.Errorf("why %s: %v, %d blocks\n%s", what, err, n, out.String())
+		}
+	}
+	if lifted, err := (tester{daemon: d}).Repaired(ctx, records.Record{Client: netip.MustParseAddr("192.0.2.9"), MailFrom: "eve@mail.example.com"}); !lifted || err != nil {
+		t.Errorf("repaired: %v, %v", lifted, err)
+	}
+	if got, err := d.removeBlock(ctx, removeArgs{What: "192.0.2.9"}); got.Removed != 1 || err != nil {
+		t.Errorf("removed: %+v, %v", got, err)
+	}
+	if list, err := d.listBlocks(ctx, noArgs{}); len(list) > 0 || err != nil {
+		t.Errorf("after it: %+v, %v", list, err)
+	}
 }

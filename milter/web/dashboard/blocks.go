@@ -81,7 +81,7 @@ func (p *pages) changeBlocks(w http.ResponseWriter, r *http.Request) {
 			b, err := p.Operator.Block(ctx, client, field(v, "for"), field(v, "why"))
 			return fmt.Sprintf("%s is blocked until %s.", b.Client, p.stamp(b.Until)), err
 		case v.Get("do") == "lift":
-			was, err := p.Operator.Unblock(ctx, client)
+			was, err := p.Operator.Unblock(ctx, client, field(v, "sender"))
 			if !was {
 				return web.Shown(client) + " was not blocked.", err
 			}

@@ -54,7 +54,7 @@ type Operator interface {
 	Forget(ctx context.Context, what string) (entries int, err error)
 	Blocks(ctx context.Context) ([]Block, error)
 	Block(ctx context.Context, client, length, why string) (Block, error)
-	Unblock(ctx context.Context, client string) (wasBlocked bool, err error)
+	Unblock(ctx context.Context, client, sender string) (wasBlocked bool, err error)
 }
 
 // Triplet is the greylisting state of a client, a reverse-path and a recipient. Times of events that did not happen are zero.
@@ -76,6 +76,7 @@ type Client struct {
 // Block is a client under a temporary block.
 type Block struct {
 	Client       string
+	Sender       string // domain whose mail alone is blocked; empty: all mail
 	Since, Until time.Time
 	Level        int // 1 is the client's first block; 0: the operator blocked it
 	Why          string

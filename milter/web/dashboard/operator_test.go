@@ -77,8 +77,8 @@ func (o *fakeOperator) Block(_ context.Context, client, length, why string) (Blo
 	return Block{Client: client, Until: checktest.Now.Add(time.Hour)}, o.change("block", client, length, why)
 }
 
-func (o *fakeOperator) Unblock(_ context.Context, client string) (bool, error) {
-	return client != "192.0.2.99", o.change("lift", client)
+func (o *fakeOperator) Unblock(_ context.Context, client, sender string) (bool, error) {
+	return client != "192.0.2.99", o.change("lift", strings.TrimSpace(client+" "+sender))
 }
 
 // errOutage is the error of a store that is down.

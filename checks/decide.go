@@ -116,7 +116,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 	if n := len(run.session.Envelope.Rcpts); last == RcptTo && n > 0 {
 		run.rcpt(n - 1).forwarded = forwarded
 	}
-	mayPass := last == EndOfMessage && run.anyAccepted(func(r *rcptState) bool { return r.mayPass })
+	mayPass := last == EndOfMessage && run.anyAccepted(func(r *rcptState) bool { return r.mayVouch >= SkipAll })
 	d := Decision{Partial: forwarded || mayForward || t.partial || run.trusted}
 	failed, failedAt := "", last // the last check that failed
 	for i, inst := range p.instances {
@@ -270,7 +270,7 @@ func (run *Run) addVouches(verdicts []Verdict, st Stage) {
 		for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
 			r := run.rcpt(i)
 			if v.Unsure {
-				r.mayPass = r.mayPass || v.Vouch >= SkipAll
+				r.mayVouch = max(r.mayVouch, v.Vouch)
 			} else {
 				r.vouch = max(r.vouch, v.Vouch)
 			}

@@ -59,7 +59,8 @@ type Verdict struct {
 	Detail map[string]string
 
 	// Unsure marks a verdict that could be otherwise: an answer is missing, or the clock is in doubt. Its Reason refuses with at
-	// most Tempfail. Its Vouch does not count, but if it is SkipAll, every refusal becomes a Tempfail.
+	// most Tempfail. Its Vouch does not count, but if it is SkipAll, every refusal becomes a Tempfail; if it is SkipDelays, those of
+	// checks that it would have skipped, see Request.MayVouch.
 	Unsure bool
 }
 

@@ -80,6 +80,10 @@ func (r *Request) ofAccepted(list func(*rcptState) []*Reason) []*Reason {
 // Vouch returns the strongest vouch of earlier checks for recipient i.
 func (r *Request) Vouch(i int) Vouch { return r.run.rcpt(i).vouch }
 
+// MayVouch returns the strongest vouch for recipient i that was neither confirmed nor ruled out, as an answer is missing. What a
+// check finds although such a vouch would have skipped it is Unsure.
+func (r *Request) MayVouch(i int) Vouch { return r.run.rcpt(i).mayVouch }
+
 // Marks returns Decision.Marks of the message that was accepted last.
 func (r *Request) Marks() []Outcome { return r.run.marks }
 

@@ -32,7 +32,7 @@ type rcptState struct {
 	suspicions []*Reason // reasons with the action Greylist, in the order of the checks
 	watched    []*Reason // reasons with the action Watch, likewise
 	vouch      Vouch     // the strongest
-	mayPass    bool      // a SkipAll was neither confirmed nor ruled out
+	mayVouch   Vouch     // the strongest that was neither confirmed nor ruled out
 	forwarded  bool      // the client is a forwarder of the recipient
 
 	quarantined bool // a reason with the action Quarantine was found

@@ -84,8 +84,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 
 // checkSender checks the reverse-path, for the current recipient.
 func (c *check) checkSender(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	from := r.Envelope.MailFrom
-	if allOff(r, rejected, unreachable, pending) || c.isExempt(r, len(r.Envelope.Rcpts)-1) || !c.isWanted(from) {
+	from, current := r.Envelope.MailFrom, len(r.Envelope.Rcpts)-1
+	if allOff(r, rejected, unreachable, pending) || c.isExempt(r, current) || !c.isWanted(from) {
 		return nil, nil
 	}
 	a, err := c.answerFor(ctx, r, from)
@@ -94,7 +94,9 @@ func (c *check) checkSender(ctx context.Context, r *checks.Request) ([]checks.Ve
 	}
 	switch a.Result {
 	case isRejected:
-		return []checks.Verdict{a.verdict(rejected, from)}, nil
+		v := a.verdict(rejected, from)
+		v.Unsure = mayBeExempt(r, current)
+		return []checks.Verdict{v}, nil
 	case isTemporary, isFailed, isRefused:
 		return []checks.Verdict{a.verdict(unreachable, from)}, nil
 	case isPending:
@@ -110,14 +112,16 @@ func (c *check) checkAuthor(ctx context.Context, r *checks.Request) ([]checks.Ve
 		return nil, nil
 	}
 	author := firstAuthor(r.Envelope.Header)
-	if c.allExempt(r) || !c.isWanted(author) || isSameMailbox(author, r.Envelope.MailFrom) {
+	if allAccepted(r, func(i int) bool { return c.isExempt(r, i) }) || !c.isWanted(author) || isSameMailbox(author, r.Envelope.MailFrom) {
 		return nil, nil
 	}
 	a, err := c.answerFor(ctx, r, author)
 	if err != nil || a.Result != isRejected {
 		return nil, err
 	}
-	return []checks.Verdict{a.verdict(fromRejected, author)}, nil
+	v := a.verdict(fromRejected, author)
+	v.Unsure = allAccepted(r, func(i int) bool { return c.isExempt(r, i) || mayBeExempt(r, i) })
+	return []checks.Verdict{v}, nil
 }
 
 func firstAuthor(header []headers.Field) checks.Address {
@@ -158,10 +162,13 @@ func (c *check) isExempt(r *checks.Request, i int) bool {
 		c.From != "" && isSameMailbox(rcpt, checks.ParseAddress(c.From))
 }
 
-// allExempt reports whether no callout is made for any accepted recipient.
-func (c *check) allExempt(r *checks.Request) bool {
+// mayBeExempt reports whether the sender might have a vouch for recipient i, if an answer were not missing.
+func mayBeExempt(r *checks.Request, i int) bool { return i >= 0 && r.MayVouch(i) >= checks.SkipDelays }
+
+// allAccepted reports whether is returns true for all accepted recipients.
+func allAccepted(r *checks.Request, is func(i int) bool) bool {
 	for i, rcpt := range r.Envelope.Rcpts {
-		if rcpt.Refused == "" && !c.isExempt(r, i) {
+		if rcpt.Refused == "" && !is(i) {
 			return false
 		}
 	}

@@ -43,15 +43,14 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if from.Local == "" || from.Domain == "" || c.isLocal(from) {
 		return nil, nil
 	}
-	known, err := Known(ctx, c.env.Store, Pair(from, r.Rcpt().Address), r.Time)
-	if !known || err != nil {
-		return nil, err
+	ok, err := Known(ctx, c.env.Store, Pair(from, r.Rcpt().Address), r.Time)
+	if ok {
+		ok, err = facts.SenderVerified(ctx, c.env, r)
 	}
-	ok, err := facts.SenderVerified(ctx, c.env, r)
-	if !ok || err != nil {
-		return nil, err
+	if !ok && err == nil {
+		return nil, nil
 	}
-	return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
+	return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: err != nil}}, err
 }
 
 // Observe implements checks.Observer. It stores the recipients of a message that a user of this site sent. A bounce has no

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"milterd/checks"
 	"milterd/headers"
 )
 
@@ -35,6 +36,18 @@ const (
 	Sender     Query = "sender"      // the domain of the reverse-path
 	ClientName Query = "client_name" // each confirmed name of the client, see facts.Iprev
 )
+
+// stage returns the stage at which the subject is known.
+func (q Query) stage() checks.Stage {
+	switch q {
+	case Helo:
+		return checks.Helo
+	case Sender:
+		return checks.MailFrom
+	default:
+		return checks.Connect
+	}
+}
 
 // minHealth is the shortest time between two tests. Lists may refuse clients that ask more often.
 const minHealth = time.Minute

@@ -79,8 +79,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if isMX {
 		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
 	}
-	if err := cmp.Or(errMX, errName); err != nil || name == poolName {
-		return nil, err
+	if err := cmp.Or(errMX, errName); err != nil {
+		return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: true}}, err
+	}
+	if name == poolName {
+		return nil, nil
 	}
 	return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"seen": c.seen(ctx, r, mx)}}}, nil
 }

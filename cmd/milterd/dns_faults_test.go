@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
@@ -19,6 +21,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/checktest"
+	"milterd/checks/correspondents"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 )
@@ -60,7 +63,9 @@ func playWithFaults(t *testing.T, s *session.Script, cfg *config.Config, d *faul
 	player := &session.Pipeline{Now: time.Now, KnowsTLS: true}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	p, err := newPipeline(cfg, checks.Env{DNS: d, Store: checktest.NewStore(player.Clock), Log: logrus.NewEntry(log)}, func(*checks.Options) {})
+	store := checktest.NewStore(player.Clock)
+	prepare(t, store, player.Clock())
+	p, err := newPipeline(cfg, checks.Env{DNS: d, Store: store, Log: logrus.NewEntry(log)}, func(*checks.Options) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +91,21 @@ func playWithFaults(t *testing.T, s *session.Script, cfg *config.Config, d *faul
 		}
 	}
 	return replies
+}
+
+// prepare stores what cannot be said in a session file: callouts found that gone@ at each domain is no mailbox, and bob@example.org
+// wrote to gone@pen.example.
+func prepare(t *testing.T, store checks.Store, now time.Time) {
+	put := func(key, value string) {
+		if err := store.Put(t.Context(), key, []byte(value), 24*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, domain := range []string{"example.net", "example.com", "pen.example", "listed.example"} {
+		sum := sha256.Sum256([]byte("gone@" + domain))
+		put("callout:addr:"+base64.RawURLEncoding.EncodeToString(sum[:16]), `{"kind":"rejected","stage":"rcpt"}`)
+	}
+	put(correspondents.Pair(checks.ParseAddress("gone@pen.example"), checks.ParseAddress("bob@example.org")), fmt.Sprintf(`{"at":%d}`, now.Unix()))
 }
 
 // noRecipient begins the reply to DATA after all recipients were refused.

@@ -3,21 +3,33 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/session"
 )
 
 func newCheckConfig(configFile *string) *cobra.Command {
-	return &cobra.Command{
+	sessions := ""
+	cmd := &cobra.Command{
 		Use:   "check-config [FILE]",
 		Short: "Check a configuration",
 		Long: `Check a configuration file: FILE, that of -c, or the default one. All errors and warnings are printed, each with the file, the line
 and the column if it has one, and what to write. Warnings are about what is allowed and rarely meant: no local_domains, a loopback
 network that is not trusted, a password that every user can read, a socket that Postfix cannot open.
 
-The exit status is 1 if there is an error or the file cannot be read, and 0 if there are only warnings.`,
+With --sessions, the session files of a folder are played with the configuration. A file needs its own DNS; a configuration in it is not
+used. "milterd simulate --record" writes such files.
+
+The exit status is 1 if there is an error, the file cannot be read, or a session has another reply than its file expects, and 0 if there
+are only warnings.`,
 		Example: `  milterd check-config
-  milterd check-config new.yaml`,
+  milterd check-config new.yaml
+  milterd check-config --sessions /etc/milterd/sessions new.yaml`,
 		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := *configFile
@@ -37,7 +49,49 @@ The exit status is 1 if there is an error or the file cannot be read, and 0 if t
 				}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors\n", cmp.Or(pathOf(file), "the default configuration"))
+			if sessions != "" {
+				return checkSessions(cmd, cfg, sessions)
+			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&sessions, "sessions", "", "play the session files (*.session) of `FOLDER` with the configuration")
+	return cmd
+}
+
+// checkSessions plays the session files of a folder with a configuration.
+func checkSessions(cmd *cobra.Command, cfg *config.Config, folder string) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("--sessions: %w", err)
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".session") {
+			paths = append(paths, filepath.Join(folder, e.Name()))
+		}
+	}
+	if len(paths) == 0 {
+		return fmt.Errorf("--sessions %s: no file there ends with .session", folder)
+	}
+	failed := 0
+	for _, path := range paths {
+		script, err := session.Read(path)
+		if err != nil {
+			return err
+		}
+		wrong, err := playWith(cfg, script)
+		if err != nil {
+			return err
+		}
+		for _, m := range wrong {
+			fmt.Fprintln(cmd.ErrOrStderr(), m)
+		}
+		failed += min(1, len(wrong))
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%d of %d sessions have the replies that their files expect\n", len(paths)-failed, len(paths))
+	if failed > 0 {
+		return errReported
+	}
+	return nil
 }

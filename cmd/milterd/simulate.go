@@ -19,9 +19,9 @@ import (
 
 // simulateFlags are the flags of simulate, with the configuration file and the outputs.
 type simulateFlags struct {
-	client, name, helo, from, auth, message, milter, socket string
-	rcpts                                                   []string
-	json, explain, smtp, live                               bool
+	client, name, helo, from, auth, message, milter, socket, record string
+	rcpts                                                           []string
+	json, explain, smtp, live                                       bool
 
 	configFile     string
 	stdout, stderr io.Writer
@@ -40,14 +40,21 @@ The session is given by flags, or by session files. A session file has its own D
 if a reply differs. With --milter, the session is played to a running daemon, with the configuration and the DNS of the daemon.
 With --live, the daemon plays it with all that it knows: its blocks, lists, greylist and evidence, none of which changes.
 
+With --record, a session of the running daemon is written as a session file, with its DNS answers; the local parts of recipients are
+replaced. A complaint becomes a test that way, see check-config --sessions.
+
 With --smtp, type the SMTP commands of the client. With --explain, each reason that applied is explained.`,
 		Example: `  milterd simulate --client 192.0.2.9 --helo mail.example.net --from a@example.net --rcpt user@example.org
   milterd simulate --explain examples/*.session
-  milterd simulate --smtp --client 192.0.2.9`,
+  milterd simulate --smtp --client 192.0.2.9
+  milterd simulate --record oo2f2hjqv5ct >complaint.session`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			f.configFile, f.stdout, f.stderr = *configFile, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if err := f.validate(cmd, paths); err != nil {
 				return err
+			}
+			if f.record != "" {
+				return f.writeRecorded(cmd.Context())
 			}
 			if f.smtp {
 				return f.converse(cmd.Context(), cmd.InOrStdin())
@@ -68,8 +75,12 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 	fl.BoolVar(&f.explain, "explain", false, "show the meaning of each reason that applied, and what the sender can do")
 	fl.BoolVar(&f.smtp, "smtp", false, "read SMTP commands from standard input, of the client that --client and --name give")
 	fl.BoolVar(&f.live, "live", false, "use the configuration, DNS, lists, blocks, greylist and evidence of the running daemon, and change nothing")
-	fl.StringVar(&f.socket, "socket", "", "admin `SOCKET` of the daemon for --live (default: admin.socket of the configuration)")
+	fl.StringVar(&f.socket, "socket", "", "admin `SOCKET` of the daemon for --live and --record (default: admin.socket of the configuration)")
+	fl.StringVar(&f.record, "record", "", "write the session with this `ID`, as in the log, as a session file")
 	cmd.MarkFlagsMutuallyExclusive("milter", "json", "explain")
+	for _, name := range []string{"live", "smtp", "milter", "json", "explain", "client", "helo", "from", "rcpt", "auth", "message"} {
+		cmd.MarkFlagsMutuallyExclusive("record", name)
+	}
 	for _, name := range []string{"smtp", "milter", "explain"} {
 		cmd.MarkFlagsMutuallyExclusive("live", name)
 	}
@@ -82,6 +93,10 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 // validate returns an error for flags and arguments that exclude each other.
 func (f *simulateFlags) validate(cmd *cobra.Command, paths []string) error {
 	switch {
+	case f.record != "" && len(paths) > 0:
+		return wrongUsage("--record takes no session files")
+	case f.record != "":
+		return nil
 	case f.smtp && len(paths) > 0:
 		return wrongUsage("--smtp takes no session files")
 	case f.json && len(paths) > 1:

@@ -1,0 +1,117 @@
+package session
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/milter/records"
+)
+
+// recorded is a refusal of a recipient, whose record has these questions and answers in turn.
+func recorded(rcpt string, asked ...string) records.Record {
+	r := records.Record{
+		Time: time.Date(2026, 11, 29, 12, 0, 0, 500, time.UTC), Session: "oo2f2hjqv5ct", Client: netip.MustParseAddr("192.0.2.9"),
+		ClientName: "[192.0.2.9]", Helo: "mail.example.net", MailFrom: "alice@example.net", Rcpts: []string{rcpt},
+		Action: "reject", Reason: "rdns-missing", Reply: "550 5.7.25 192.0.2.9 has no reverse DNS name",
+		Outcomes: []records.Outcome{{Stage: "connect", Reason: "rdns-missing"}},
+	}
+	for i := 0; i < len(asked); i += 2 {
+		r.Checks = append(r.Checks, records.Check{Asked: []records.Asked{{Question: asked[i], Answer: asked[i+1]}}})
+	}
+	return r
+}
+
+// TestFromRecords tests the text of session files.
+func TestFromRecords(t *testing.T) {
+	t.Parallel()
+	withZone := func(zone, smtp string) string {
+		return "Session oo2f2hjqv5ct of 2026-11-29T12:00:00Z.\n\n-- zone --\n" + zone + "\n-- smtp --\ntime 2026-11-29T12:00:00Z\nclient 192.0.2.9\n" +
+			"C: EHLO mail.example.net\n" + smtp
+	}
+	const mail, refused = "C: MAIL FROM:<alice@example.net>\n", "# rdns-missing\nS: 550 5.7.25\n"
+	later := recorded("carol@example.org")
+	later.Time = later.Time.Add(time.Second)
+	bounce := later
+	bounce.MailFrom = ""
+	early := recorded("")
+	early.Rcpts, early.MailFrom = nil, ""
+	header := recorded("bob@example.org")
+	header.Outcomes = []records.Outcome{{Stage: "header", Reason: "rdns-missing"}}
+	accepted := records.Record{
+		Time: later.Time, Client: later.Client, Helo: later.Helo, MailFrom: later.MailFrom, Rcpts: []string{"bob@example.org", "dora@example.org"}, Action: "accept",
+	}
+	for _, c := range []struct {
+		name string
+		list []records.Record
+		want string
+	}{
+		{"the oldest decision first, recipients replaced", []records.Record{later, recorded("bob@example.org")}, withZone("",
+			mail+"C: RCPT TO:<user1@example.org>\n"+refused+"C: RCPT TO:<user2@example.org>\n"+refused)},
+		{"postmaster keeps the name", []records.Record{recorded("Postmaster@example.org")}, withZone("",
+			mail+"C: RCPT TO:<Postmaster@example.org>\n"+refused)},
+		{"another transaction", []records.Record{recorded("bob@example.org"), bounce}, withZone("",
+			mail+"C: RCPT TO:<user1@example.org>\n"+refused+"C: RSET\nC: MAIL FROM:<>\nC: RCPT TO:<user2@example.org>\n"+refused)},
+		{"a refusal before MAIL", []records.Record{early}, withZone("", refused)},
+		{"a refusal of the message", []records.Record{header}, withZone("", mail+"C: RCPT TO:<user1@example.org>\nS: 250\n")},
+		{"accepted recipients", []records.Record{recorded("bob@example.org"), accepted}, withZone("",
+			mail+"C: RCPT TO:<user1@example.org>\n"+refused+"C: RCPT TO:<user1@example.org>\nS: 250\nC: RCPT TO:<user2@example.org>\nS: 250\n")},
+		{"addresses", []records.Record{recorded("postmaster@x.test", "a.test. A", "192.0.2.1, 192.0.2.2")}, withZone(
+			"a.test. A 192.0.2.1\na.test. A 192.0.2.2", mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"text with commas and quotes", []records.Record{recorded("postmaster@x.test", "a.test. TXT", `"a, \", b" "c", "d"`)}, withZone(
+			`a.test. TXT "a, \", b" "c"`+"\n"+`a.test. TXT "d"`, mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"an alias", []records.Record{recorded("postmaster@x.test", "a.test. A", "CNAME b.test., CNAME c.test., 192.0.2.1", "a.test. AAAA", "CNAME b.test., no such record")},
+			withZone("a.test. CNAME b.test.\nb.test. CNAME c.test.\nc.test. A 192.0.2.1", mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"no such name, no such record", []records.Record{recorded("postmaster@x.test", "a.test. A", "no such name", "b.test. A", "no such record")}, withZone(
+			`b.test. HINFO "" ""`, mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"no answer", []records.Record{recorded("postmaster@x.test", "a.test. A", "no answer: time-out")}, withZone(
+			"!SERVFAIL a.test. A", mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"a part of an answer", []records.Record{recorded("postmaster@x.test", "a.test. TXT", `"v=spf1 ip4:192.0`)}, withZone(
+			`; incomplete: a.test. TXT "v=spf1 ip4:192.0`, mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text, _, err := FromRecords(c.list)
+			if err != nil || string(text) != c.want {
+				t.Errorf("got %v\n%s\nwant\n%s", err, text, c.want)
+			}
+		})
+	}
+	hostile := recorded("bob@example.org")
+	hostile.Helo = "mail\nS: 250"
+	if _, _, err := FromRecords([]records.Record{hostile}); err == nil {
+		t.Error("a HELO name with a line feed was written")
+	}
+	if _, _, err := FromRecords(nil); err == nil {
+		t.Error("no records: no error")
+	}
+	if _, left, _ := FromRecords([]records.Record{header}); strings.Join(left, " ") != "rdns-missing" {
+		t.Errorf("left out: %q", left)
+	}
+}
+
+// FuzzFromRecords tests that the file of any record can be read and has no line of the client's making.
+func FuzzFromRecords(f *testing.F) {
+	f.Add("mail.example.net", "alice@example.net", "bob@example.org", "a.test. TXT", `"v=spf1 -all"`)
+	f.Add("-- smtp --", "a\"b@x", "<>", "a.test. A", "CNAME b.test., no such name")
+	f.Add("x", "y", "z", "$INCLUDE /etc/passwd A", "\"\\")
+	f.Fuzz(func(t *testing.T, helo, from, rcpt, question, answer string) {
+		r := recorded(rcpt, question, answer)
+		r.Helo, r.MailFrom = helo, from
+		text, _, err := FromRecords([]records.Record{r})
+		if err != nil {
+			return
+		}
+		s, err := Parse("fuzz", text)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		steps := 5 // time, client, EHLO, MAIL, RCPT
+		if helo == "" {
+			steps--
+		}
+		if len(s.Steps) != steps || s.Config != nil || s.keys != nil {
+			t.Errorf("%d steps\n%s", len(s.Steps), text)
+		}
+	})
+}

@@ -62,6 +62,12 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 			return f.run(cmd.Context(), paths)
 		},
 	}
+	f.addTo(cmd)
+	return cmd
+}
+
+// addTo adds the flags to a command.
+func (f *simulateFlags) addTo(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.client, "client", "", "`ADDRESS` of the client")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the client that the MTA looked up, which is only shown")
@@ -87,7 +93,6 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 	for _, name := range []string{"milter", "json", "helo", "from", "rcpt", "auth", "message"} {
 		cmd.MarkFlagsMutuallyExclusive("smtp", name)
 	}
-	return cmd
 }
 
 // validate returns an error for flags and arguments that exclude each other.

@@ -191,15 +191,20 @@ func related(a, b string) bool {
 
 // isName reports whether a domain can be asked for: it has labels of letters, digits, hyphens and underscores.
 func isName(domain string) bool {
-	if len(domain) > maxName {
-		return false
-	}
-	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+	label := 0 // bytes of the label so far
+	for i := range len(domain) {
+		switch c := domain[i]; {
+		case c == '.' && label > 0:
+			label = 0
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
+			if label++; label > 63 {
+				return false
+			}
+		default:
 			return false
 		}
 	}
-	return true
+	return label > 0 && len(domain) <= maxName
 }
 
 // Prefetch returns the questions of Evaluate and Aligned that follow from the author domains and from the domains of SPF and

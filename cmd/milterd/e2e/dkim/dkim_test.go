@@ -1,5 +1,5 @@
-// Package dkim compares the verifier of DKIM signatures with other programs: what OpenDKIM and python3-dkim sign passes, and the
-// results of python3-dkim are the same.
+// Package dkim compares DKIM and DMARC with other programs: what OpenDKIM and python3-dkim sign passes, the results of python3-dkim
+// are the same, and those of OpenDMARC are, where the RFCs that each follows agree.
 package dkim
 
 import (

@@ -3,28 +3,15 @@ package dkim
 import (
 	"fmt"
 	mathrand "math/rand/v2"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/checks/facts/dkim"
 	"milterd/milter/miltertest"
 )
-
-// program returns the path of a program of OpenDKIM.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path := "/usr/sbin/" + name
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%v: run .ci/install", err)
-	}
-	return path
-}
 
 // keyFile returns a file with the private key.
 func keyFile(t *testing.T) string {
@@ -71,59 +58,14 @@ func TestOpenDKIM(t *testing.T) {
 // startOpenDKIM starts opendkim as a signer until the end of the test. It returns the path of its socket.
 func startOpenDKIM(t *testing.T, form string) string {
 	t.Helper()
-	dir := t.TempDir()
-	socket := filepath.Join(dir, "socket")
-	config := fmt.Sprintf("Mode s\nDomain example.net\nSelector rsa\nKeyFile %s\nCanonicalization %s\nSocket local:%s\nInternalHosts 127.0.0.1\nRequireSafeKeys no\n",
-		keyFile(t), form, socket)
-	file := filepath.Join(dir, "opendkim.conf")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program(t, "opendkim"), "-f", "-x", file)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	miltertest.Eventually(t, "opendkim listens", func() bool {
-		c, err := net.Dial("unix", socket)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return socket
+	return startFilter(t, "opendkim", fmt.Sprintf("Mode s\nDomain example.net\nSelector rsa\nKeyFile %s\nCanonicalization %s\n"+
+		"InternalHosts 127.0.0.1\nRequireSafeKeys no\n", keyFile(t), form))
 }
 
 // signedBy passes a message through a filter and returns it with the field that the filter inserts.
 func signedBy(t *testing.T, socket, message string) string {
 	t.Helper()
-	c, err := miltertest.Dial("unix", socket, 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	fields, body := split(message)
-	must := func(r miltertest.Response, err error) miltertest.Response {
-		t.Helper()
-		if err != nil || r.Refused() {
-			t.Fatalf("opendkim: %+v, %v", r, err)
-		}
-		return r
-	}
-	must(c.Connect("localhost", netip.MustParseAddrPort("127.0.0.1:1025"), map[string]string{}))
-	must(c.Helo("localhost", map[string]string{}))
-	must(c.Mail("<ann@example.net>", map[string]string{}))
-	must(c.Rcpt("<user@example.org>", map[string]string{"i": "Q1"}))
-	for _, f := range fields {
-		must(c.Header(f.Name, f.Value))
-	}
-	must(c.EndOfHeader(map[string]string{"i": "Q1"}))
-	must(c.WholeBody(body))
-	outcome := must(c.EndOfMessage(map[string]string{"i": "Q1"}))
+	outcome := dial(t, socket).send("ann@example.net", message)
 	for _, change := range outcome.Changes {
 		if change.Name == "DKIM-Signature" {
 			value := change.Value

@@ -78,9 +78,9 @@ func sizeOf(macros checks.Macros) int {
 	return size
 }
 
-// mayGrow reports whether the message may hold more: it has not used its share, or there is memory left.
-func (s *session) mayGrow() bool {
-	if s.headerBytes+s.rcptBytes <= messageShare {
+// mayGrow reports whether the message may hold some more bytes: it has not used its share, or there is memory left.
+func (s *session) mayGrow(bytes int) bool {
+	if s.headerBytes+s.rcptBytes+bytes <= messageShare {
 		return true
 	}
 	s.account()

@@ -56,6 +56,34 @@ func TestMemoryLimit(t *testing.T) {
 	want(t, "after the limit", reply, "")
 }
 
+// TestDroppedIsNotAccounted tests that recipients and fields beyond the limits, which are not kept, count as no memory, and that
+// an ABORT frees the header section. The recipients stay for the event Reset.
+func TestDroppedIsNotAccounted(t *testing.T) {
+	t.Parallel()
+	const size, most = 900_000, maxRcptBytes + maxHeaderBytes
+	addr, srv, _ := start(t, nil, accept)
+	d := dial(t, addr)
+	d.hello()
+	d.must(d.Mail("alice@example.net", map[string]string{"i": "Q1"}))
+	last := ""
+	for range 2 * maxRcptBytes / size {
+		last = d.rcpt(strings.Repeat("r", size) + "@example.org")
+	}
+	want(t, "a recipient too many", last, "452 4.5.3 too many recipients")
+	for range 2 * maxHeaderBytes / size {
+		d.field(size)
+	}
+	d.must(d.EndOfHeader(nil))
+	want(t, "a recipient after the header section", d.rcpt("r"+strings.Repeat("r", size)), "452 4.5.3 too many recipients")
+	if held := srv.Memory(); held < most-4*size || held > most {
+		t.Errorf("%d bytes, want %d or a little less", held, most)
+	}
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the header section is free", func() bool { return srv.Memory() <= maxRcptBytes })
+}
+
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.
 func TestMemoryUnderAttack(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.

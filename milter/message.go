@@ -19,13 +19,15 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 
 // keep adds a header field to the transaction.
 func (s *session) keep(name, value string) {
-	s.headerBytes += len(name) + len(value) + entryOverhead
-	s.noMemory = s.noMemory || !s.mayGrow()
-	if s.headerBytes <= maxHeaderBytes && !s.noMemory {
+	size := len(name) + len(value) + entryOverhead
+	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
+	s.noMemory = s.noMemory || !s.mayGrow(size)
+	if !s.truncated && !s.noMemory {
 		if s.header == nil {
 			s.header = make([]headers.Field, 0, usualFields)
 		}
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
+		s.headerBytes += size
 	}
 	s.findForged(name, value)
 }
@@ -47,7 +49,7 @@ func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilte
 
 // beginBody ends the header section. Its reply is nil.
 func (s *session) beginBody() *checks.Reply {
-	if s.headerBytes > maxHeaderBytes {
+	if s.truncated {
 		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
 	}
@@ -82,30 +84,32 @@ func (s *session) writeBody(chunk []byte) {
 // Body implements gomilter.Milter: the end of the message.
 func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(0, func() *checks.Reply {
-		s.merge()
-		if !s.conn.busy.Load() {
-			return nil // there is no transaction
-		}
-		ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the checks, the trace fields and the observers
-		defer cancel()
-		if reply := s.tooManyForged(); reply != nil {
-			s.reset()
-			return reply
-		}
-		if reply := s.judgeMessage(ctx); reply != nil {
-			s.reset()
-			return reply
-		}
-		s.modifications = s.changes(ctx)
-		s.srv.Journal.Accepted(s.run.Request())
-		s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
-		s.reset()
-		return nil
+		defer s.reset() // also after a panic, or the next MAIL or ABORT would count as a RSET of the client
+		return s.endMessage()
 	})
+}
+
+func (s *session) endMessage() *checks.Reply {
+	s.merge()
+	if !s.conn.busy.Load() {
+		return nil // there is no transaction
+	}
+	ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the checks, the trace fields and the observers
+	defer cancel()
+	if reply := s.judgeMessage(ctx); reply != nil {
+		return reply
+	}
+	s.modifications = s.changes(ctx)
+	s.srv.Journal.Accepted(s.run.Request())
+	s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
+	return nil
 }
 
 // judgeMessage judges the header section and the body.
 func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
+	if reply := s.tooManyForged(); reply != nil {
+		return reply
+	}
 	if s.failure != nil {
 		return s.failure
 	}
@@ -123,5 +127,6 @@ func (s *session) Abort(*gomilter.Modifier) error {
 	s.last = gomilter.CodeAbort
 	s.macros = s.macros[:0]
 	s.reset()
+	s.account()
 	return nil
 }

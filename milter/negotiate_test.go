@@ -92,3 +92,32 @@ type panicking struct{}
 
 func (panicking) Decided(*checks.Request, checks.Decision) { panic("bug") }
 func (panicking) Accepted(*checks.Request)                 { panic("bug") }
+
+// TestPanicAtTheEndIsNoReset tests that a panic at the end of a message ends the transaction, so that the next one is not taken
+// for a RSET of the client.
+func TestPanicAtTheEndIsNoReset(t *testing.T) {
+	t.Parallel()
+	w := &watcher{}
+	address, srv, _ := startWith(t, func(s *Server) { s.Journal = panicAtTheEnd{} }, w)
+	d := dial(t, address)
+	d.hello()
+	for _, after := range []string{"", "A"} { // Sendmail sends no ABORT after a message
+		d.must(d.Mail("<a@example.net>", nil))
+		d.rcpt("<u@example.org>")
+		r := d.must(d.EndOfMessage(nil))
+		want(t, "reply", strings.Join(r.Lines, "|"), "451 4.3.0 internal error of the mail filter, please try again later")
+		for _, event := range after {
+			d.event(event)
+		}
+	}
+	d.event('M')
+	d.Close()
+	eventually(t, "the connection ends", func() bool { return srv.Connections() == 0 })
+	if kinds := w.kinds(); slices.Contains(kinds, checks.Reset) {
+		t.Errorf("events %v", kinds)
+	}
+}
+
+type panicAtTheEnd struct{ noJournal }
+
+func (panicAtTheEnd) Accepted(*checks.Request) { panic("bug") }

@@ -52,8 +52,9 @@ type session struct {
 
 	// Of the current mail transaction.
 	header      []headers.Field
-	headerBytes int           // of all fields, including those that were dropped
-	rcptBytes   int           // of all recipients, including those that were refused
+	headerBytes int           // of header
+	truncated   bool          // the header section was too long, and its end was dropped
+	rcptBytes   int           // of the recipients in the Envelope
 	body        io.Writer     // for the body; nil if it is not needed
 	failure     *checks.Reply // to the message, after a panic in its body
 	noMemory    bool          // there was no memory left for the message
@@ -184,7 +185,8 @@ func (s *session) closed() {
 // reset ends the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix sends a new one before the abort.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.header, s.headerBytes, s.rcptBytes, s.noMemory = nil, 0, 0, false
+	s.header, s.headerBytes, s.truncated = nil, 0, false
+	s.rcptBytes, s.noMemory = 0, false
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.run.EndMessage()
@@ -294,14 +296,15 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 
 func (s *session) rcpt(to string) *checks.Reply {
 	s.merge()
-	s.rcptBytes += len(to) + entryOverhead
-	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcptBytes > maxRcptBytes {
+	size := len(to) + entryOverhead
+	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcptBytes+size > maxRcptBytes {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
-	if s.noMemory || !s.mayGrow() {
+	if s.noMemory || !s.mayGrow(size) {
 		return s.deferRcpt(rcpt)
 	}
+	s.rcptBytes += size
 	if s.macros.Get("{rcpt_mailer}") == "error" {
 		rcpt.Refused = s.macros.Get("{rcpt_host}")
 		if rcpt.Refused == "" {
@@ -324,7 +327,6 @@ func (s *session) deferRcpt(rcpt checks.Recipient) *checks.Reply {
 	s.run.LackMemory(false)
 	s.Envelope.Rcpts[before] = checks.Recipient{}
 	s.Envelope.Rcpts = s.Envelope.Rcpts[:before]
-	s.rcptBytes -= len(rcpt.Text) + entryOverhead
 	return d.Reply
 }
 

@@ -133,7 +133,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 				failed, failedAt = inst.Info.Name, max(st, min(last, EndOfHeader))
 				d.fail(inst.Info.Name, st, f)
 			}
-			run.addVouches(f.verdicts, st)
+			run.addVouches(inst.Info.Name, f.verdicts, st)
 			passes, may := skipsAll(f.verdicts)
 			if passes {
 				return Decision{Partial: true, Failures: d.Failures}
@@ -261,10 +261,10 @@ func (run *Run) affected(st Stage) int {
 	return 0
 }
 
-// addVouches adds the vouches among verdicts to the affected recipients.
-func (run *Run) addVouches(verdicts []Verdict, st Stage) {
+// addVouches adds the vouches among the verdicts of a check to the affected recipients.
+func (run *Run) addVouches(check string, verdicts []Verdict, st Stage) {
 	for _, v := range verdicts {
-		if v.Vouch == NoVouch {
+		if v.Vouch == NoVouch && v.Why == "" {
 			continue
 		}
 		for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
@@ -273,9 +273,21 @@ func (run *Run) addVouches(verdicts []Verdict, st Stage) {
 				r.mayVouch = max(r.mayVouch, v.Vouch)
 			} else {
 				r.vouch = max(r.vouch, v.Vouch)
+				r.vouched = appendVouched(r.vouched, check, v)
 			}
 		}
 	}
+}
+
+// maxVouchedWhy is the length of Vouched.Why in bytes.
+const maxVouchedWhy = 200
+
+// appendVouched appends the vouch of a verdict, unless the list has one of that check.
+func appendVouched(list []Vouched, check string, v Verdict) []Vouched {
+	if slices.ContainsFunc(list, func(e Vouched) bool { return e.Check == check }) {
+		return list
+	}
+	return append(list, Vouched{Check: check, Vouch: v.Vouch, Why: Clean(v.Why, maxVouchedWhy)})
 }
 
 // addWatched adds a reason with the action Watch to the affected recipients.

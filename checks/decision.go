@@ -52,6 +52,7 @@ type Result struct {
 	Err      error
 	Asked    []Asked
 	Notes    []string // see Note
+	Vouched  []Vouched
 	Took     time.Duration
 }
 

@@ -89,6 +89,11 @@ func (run *Run) results() []Result {
 			Check: check, Stage: st.stage, Outcomes: run.outcomes(check, st.stage, f.verdicts, Off),
 			Err: f.err, Asked: f.asked, Notes: f.notes, Took: f.took,
 		}
+		for _, v := range f.verdicts {
+			if !v.Unsure && (v.Vouch > NoVouch || v.Why != "") {
+				list[i].Vouched = appendVouched(list[i].Vouched, check, v)
+			}
+		}
 	}
 	return list
 }

@@ -73,7 +73,7 @@ func TestSuspicionsAndVouches(t *testing.T) {
 	var seen []string
 	grey.say = func(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
 		for i, rcpt := range r.Envelope.Rcpts {
-			seen = append(seen, fmt.Sprint(rcpt.Text, len(r.Suspicions(i)), r.Vouch(i)))
+			seen = append(seen, fmt.Sprintf("%s%d %d", rcpt.Text, len(r.Suspicions(i)), r.Vouch(i)))
 		}
 		if r.Action(first) != checks.Greylist || (r.Action(suspicion) == checks.Greylist) != (r.Rcpt().Text != "bob@example.org") {
 			t.Errorf("%s: Action is wrong", r.Rcpt().Text)

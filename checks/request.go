@@ -19,7 +19,7 @@ type Request struct {
 func NewRequest(s *Session, st Stage, before ...Verdict) *Request {
 	run := newRun(nil, s)
 	run.request.Stage = st
-	run.addVouches(before, st)
+	run.addVouches("", before, st)
 	for _, v := range before {
 		if v.Reason != nil {
 			run.addSuspicion(v.Reason, st)
@@ -59,6 +59,22 @@ func (r *Request) Watched() []*Reason {
 // Waived returns the suspicions of accepted recipients, each once. In an accepted message, a vouch or a wait has lifted them.
 func (r *Request) Waived() []*Reason {
 	return r.ofAccepted(func(st *rcptState) []*Reason { return st.suspicions })
+}
+
+// Vouched returns the evidence for accepted recipients, of each check once, in the order in which it was found.
+func (r *Request) Vouched() []Vouched {
+	var all []Vouched
+	for i, rcpt := range r.Envelope.Rcpts {
+		if rcpt.Refused != "" {
+			continue
+		}
+		for _, v := range r.run.rcpt(i).vouched {
+			if !slices.ContainsFunc(all, func(e Vouched) bool { return e.Check == v.Check }) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
 }
 
 // ofAccepted returns the reasons that list returns for accepted recipients, each once.

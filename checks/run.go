@@ -33,6 +33,7 @@ type rcptState struct {
 	watched    []*Reason // reasons with the action Watch, likewise
 	vouch      Vouch     // the strongest
 	mayVouch   Vouch     // the strongest that was neither confirmed nor ruled out
+	vouched    []Vouched // one of each check
 	forwarded  bool      // the client is a forwarder of the recipient
 
 	quarantined bool // a reason with the action Quarantine was found

@@ -275,7 +275,7 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
-func TestNoteNamesTheEntryThatAllows(t *testing.T) {
+func TestVouchNamesTheEntryThatAllows(t *testing.T) {
 	t.Parallel()
 	check := build(t, checktest.Env(t, ""), "", "# partners\n192.0.2.0/24\n")
 	p, err := checks.New([]checks.Instance{{Info: access.Info, Check: check}}, checks.Options{
@@ -288,10 +288,13 @@ func TestNoteNamesTheEntryThatAllows(t *testing.T) {
 	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.com"}.Session(t)
 	run := p.NewRun(s)
 	d := run.Judge(t.Context(), checks.RcptTo)
-	if len(d.Results) != 1 || len(d.Results[0].Notes) != 1 || !strings.HasSuffix(d.Results[0].Notes[0], "list.txt:2: 192.0.2.0/24") {
+	if len(d.Results) != 1 || len(d.Results[0].Vouched) != 1 || !strings.HasSuffix(d.Results[0].Vouched[0].Why, "list.txt:2: 192.0.2.0/24") {
 		t.Errorf("got %+v", d.Results)
 	}
 	if got := run.Request().Vouch(0); got <= checks.SkipDelays {
 		t.Errorf("vouch %d", got)
+	}
+	if got := run.Request().Vouched(); len(got) != 1 || got[0] != d.Results[0].Vouched[0] || got[0].Check != "access" {
+		t.Errorf("got %+v", got)
 	}
 }

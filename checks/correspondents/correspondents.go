@@ -50,7 +50,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if !ok && err == nil {
 		return nil, nil
 	}
-	return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: err != nil}}, err
+	return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: err != nil, Why: "the recipient has written to the sender in the last 60 days"}}, err
 }
 
 // Observe implements checks.Observer. It stores the recipients of a message that a user of this site sent. A bounce has no

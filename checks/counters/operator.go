@@ -154,6 +154,26 @@ func Unblock(ctx context.Context, store checks.Store, client netip.Prefix, sende
 	return b.at(now) != nil, err
 }
 
+// Restore stores a block again that Unblock ended. The counts that led to it stay deleted.
+func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) error {
+	if !b.Until.After(now) {
+		return nil
+	}
+	again := &block{Version: blockVersion, InForce: b.InForce, Level: b.Level}
+	for _, limit := range b.Limits {
+		again.Spans = append(again.Spans, span{Limit: limit, Since: b.Since.Unix(), Until: b.Until.Unix()})
+	}
+	if len(b.Limits) == 0 {
+		again.Note = b.Why
+		again.Spans = []span{{Since: b.Since.Unix(), Until: b.Until.Unix()}}
+	}
+	_, err := again.put(ctx, store, subject{client: b.Client, sender: b.Sender}, now, false)
+	if err == nil && isNetwork(b.Client) {
+		err = noteNetworks(ctx, store, b.Client, b.Until, now)
+	}
+	return err
+}
+
 // Show returns the state of a client.
 func Show(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (State, error) {
 	client, err := oneClient(client)

@@ -23,7 +23,7 @@ func (c *check) verdicts(ctx context.Context, hits []hit) []checks.Verdict {
 	for _, h := range hits {
 		if h.Allow {
 			if vouch == nil {
-				vouch = &checks.Verdict{Vouch: checks.SkipDelays, Detail: h.detail()}
+				vouch = &checks.Verdict{Vouch: checks.SkipDelays, Why: "listed in " + h.name, Detail: h.detail()}
 			}
 			continue
 		}

@@ -2,6 +2,7 @@ package greylist
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -40,19 +41,21 @@ func clientNames(identity facts.Identity, client netip.Addr) []string {
 	return slices.Compact(names)
 }
 
-// isAllowed reports whether a client waits no more: it passed often enough, or the operator allowed it.
-func (c *check) isAllowed(ctx context.Context, r *checks.Request, identity facts.Identity) (bool, error) {
+// allowance returns why a client waits no more: it passed often enough, or the operator allowed it. Otherwise it returns "".
+func (c *check) allowance(ctx context.Context, r *checks.Request, identity facts.Identity) (string, error) {
 	for i, name := range clientNames(identity, r.Client) {
 		rec, _, err := load[clientRecord](ctx, c.env.Store, clientPrefix+name)
 		if err != nil {
-			return false, err
+			return "", err
 		}
-		passed := i == 0 && c.AutoAllow > 0 && rec.Passes >= c.AutoAllow && r.Time.Unix()-rec.Used < seconds(c.Keep)
-		if rec.Allowed || passed {
-			return true, nil
+		switch {
+		case rec.Allowed:
+			return "the operator allowed " + name + " (milterd greylist allow)", nil
+		case i == 0 && c.AutoAllow > 0 && rec.Passes >= c.AutoAllow && r.Time.Unix()-rec.Used < seconds(c.Keep):
+			return fmt.Sprintf("%s has passed greylisting %d times", name, rec.Passes), nil
 		}
 	}
-	return false, nil
+	return "", nil
 }
 
 // countPass counts that a client passed after waiting, or records that it passed because it is allowed. Hosts that count at
@@ -72,7 +75,7 @@ func (c *check) countPass(ctx context.Context, r *checks.Request, d *delivery) e
 	}
 	since := now - rec.Counted // negative if it was counted by a wrong clock
 	switch {
-	case !d.allowed && rec.Passes < c.AutoAllow && (rec.Passes == 0 || since >= seconds(countInterval) || since < -seconds(maxSkew)):
+	case d.allowed == "" && rec.Passes < c.AutoAllow && (rec.Passes == 0 || since >= seconds(countInterval) || since < -seconds(maxSkew)):
 		rec.Passes++
 		rec.Counted = now
 	case rec.Passes == 0 || rec.Allowed || isRecent(rec.Used, r.Time):

@@ -128,12 +128,12 @@ func TestUnknownClientIsHeld(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
 	c := checktest.Build[greylist.Settings](t, greylist.Info, w.env, nil)
-	for _, want := range []int{1, 0} {
+	for _, want := range []bool{true, false} {
 		r := checktest.Session{MailFrom: "a@example.net", Time: w.now}.Request(t, checks.Verdict{Reason: suspicious})
 		r.Stage = checks.RcptTo
 		vs, err := c.Check(context.Background(), r)
-		if len(vs) != want || err != nil {
-			t.Errorf("%d verdicts, %v, want %d", len(vs), err, want)
+		if len(vs) != 1 || (vs[0].Reason != nil) != want || err != nil {
+			t.Errorf("got %+v, %v, want held: %v", vs, err, want)
 		}
 		w.now = w.now.Add(3 * time.Minute)
 	}

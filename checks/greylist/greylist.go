@@ -92,7 +92,7 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 	index := len(r.Envelope.Rcpts) - 1
 	d, err := c.delivery(ctx, r, index)
 	if d == nil || err != nil || d.passes() {
-		return nil, err
+		return c.waived(ctx, r, index, d), err
 	}
 	var verdicts []checks.Verdict
 	why := firstContact
@@ -111,16 +111,32 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 	}
 	left, err := c.hold(ctx, r, d, why)
 	if left <= 0 || err != nil {
-		return nil, err
+		return c.waived(ctx, r, index, d), err
 	}
 	d.reported = true
 	return append(verdicts, deferral(r, d, why, left)), nil
 }
 
+// waived returns the verdict that says why the suspicions of a recipient do not delay the mail, or none.
+func (c *check) waived(ctx context.Context, r *checks.Request, index int, d *delivery) []checks.Verdict {
+	why := ""
+	switch {
+	case index < 0 || len(r.Suspicions(index)) == 0:
+	case d == nil && r.Vouch(index) < checks.SkipDelays && c.neverRetries(ctx, r):
+		why = "the client or the sender is on the list of those that do not try again (no_retry)"
+	case d != nil:
+		why = d.whyItPasses()
+	}
+	if why == "" {
+		return nil
+	}
+	return []checks.Verdict{{Why: why}}
+}
+
 // checkMessage checks all recipients of a bounce, and those with a suspicion from the header section or the body. One
 // deferred recipient defers the message, but the delay of all starts now, so that they do not wait one after the other.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	var verdicts []checks.Verdict
+	var verdicts, waived []checks.Verdict
 	var longest time.Duration
 	for i, rcpt := range r.Envelope.Rcpts {
 		suspicions := r.Suspicions(i)
@@ -132,6 +148,7 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 			return nil, err
 		}
 		if d == nil || d.reported || d.passes() { // reported: only watched, or it would have been refused at RCPT
+			waived = c.waived(ctx, r, i, d)
 			continue
 		}
 		left, err := c.hold(ctx, r, d, suspicions[0])
@@ -140,9 +157,11 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 		}
 		if left > longest {
 			longest, verdicts = left, []checks.Verdict{deferral(r, d, suspicions[0], left)}
+		} else if left <= 0 {
+			waived = c.waived(ctx, r, i, d)
 		}
 	}
-	return verdicts, nil
+	return append(verdicts, waived...), nil
 }
 
 // delivery returns the delivery to a recipient, which is looked up once per transaction. It is nil if the delivery is

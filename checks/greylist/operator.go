@@ -70,23 +70,40 @@ func List(ctx context.Context, store checks.Store, now time.Time, what string) i
 
 // Clients iterates over the clients that what selects, as List does.
 func Clients(ctx context.Context, store checks.Store, what string) iter.Seq2[Client, error] {
-	sel, err := newSelector(what)
 	return func(yield func(Client, error) bool) {
+		for f, err := range findClients(ctx, store, what) {
+			if !yield(f.clientRecord.client(f.name), err) {
+				return
+			}
+		}
+	}
+}
+
+// foundClient is a client and its record in the store.
+type foundClient struct {
+	stored checks.Record
+	name   string
+	clientRecord
+}
+
+// findClients iterates over the clients that what selects.
+func findClients(ctx context.Context, store checks.Store, what string) iter.Seq2[foundClient, error] {
+	sel, err := newSelector(what)
+	return func(yield func(foundClient, error) bool) {
 		if err != nil {
-			yield(Client{}, err)
+			yield(foundClient{}, err)
 			return
 		}
 		for stored, err := range store.Scan(ctx, clientPrefix) {
 			if err != nil {
-				yield(Client{}, err)
+				yield(foundClient{}, err)
 				return
 			}
-			var rec clientRecord
-			name := strings.TrimPrefix(stored.Key, clientPrefix)
-			if json.Unmarshal(stored.Value, &rec) != nil || !sel.client(name, rec) {
+			f := foundClient{stored: stored, name: strings.TrimPrefix(stored.Key, clientPrefix)}
+			if json.Unmarshal(stored.Value, &f.clientRecord) != nil || !sel.client(f.name, f.clientRecord) {
 				continue
 			}
-			if !yield(rec.client(name), nil) {
+			if !yield(f, nil) {
 				return
 			}
 		}
@@ -137,35 +154,57 @@ func Allow(ctx context.Context, store checks.Store, now time.Time, what string) 
 	return c, save(ctx, store, clientPrefix+name, rec, allowFor)
 }
 
-// Forget deletes what Show returns, and returns the number of records. An empty what is an error.
-func Forget(ctx context.Context, store checks.Store, what string) (int, error) {
+// Forgotten are the records that Forget has deleted.
+type Forgotten []checks.Record
+
+// Forget deletes what Show returns, and returns it. An empty what is an error.
+func Forget(ctx context.Context, store checks.Store, what string) (Forgotten, error) {
 	if strings.TrimSpace(what) == "" {
-		return 0, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
+		return nil, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
 	}
-	var keys []string // collected first, as Scan may be affected by Delete
+	var list Forgotten // collected first, as Scan may be affected by Delete
 	for f, err := range find(ctx, store, what) {
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		keys = append(keys, f.key)
+		list = append(list, f.stored)
 	}
-	for c, err := range Clients(ctx, store, what) {
+	for f, err := range findClients(ctx, store, what) {
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		keys = append(keys, clientPrefix+c.Identity)
+		list = append(list, f.stored)
 	}
-	for i, key := range keys {
-		if err := store.Delete(ctx, key); err != nil {
-			return i, err
+	for i, record := range list {
+		if err := store.Delete(ctx, record.Key); err != nil {
+			return list[:i], err
 		}
 	}
-	return len(keys), nil
+	return list, nil
 }
 
-// found is a triplet and its key.
+// Restore stores the records again that have not expired, unless there are newer ones. It returns their number.
+func (f Forgotten) Restore(ctx context.Context, store checks.Store, now time.Time) (int, error) {
+	n := 0
+	for _, record := range f {
+		ttl := record.Expires.Sub(now)
+		if ttl < time.Second {
+			continue
+		}
+		stored, err := store.PutNew(ctx, record.Key, record.Value, ttl)
+		if err != nil {
+			return n, err
+		}
+		if stored {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// found is a triplet and its record in the store.
 type found struct {
-	key string
+	stored checks.Record
 	record
 }
 
@@ -183,7 +222,7 @@ func find(ctx context.Context, store checks.Store, what string) iter.Seq2[found,
 					yield(found{}, err)
 					return
 				}
-				f := found{key: stored.Key}
+				f := found{stored: stored}
 				if json.Unmarshal(stored.Value, &f.record) != nil || !sel.triplet(f.record) {
 					continue
 				}

@@ -74,8 +74,8 @@ func TestShowAndForget(t *testing.T) {
 				}
 				return
 			}
-			if n != len(c.want) || err != nil {
-				t.Errorf("forgot %d, %v, want %d", n, err, len(c.want))
+			if len(n) != len(c.want) || err != nil {
+				t.Errorf("forgot %d, %v, want %d", len(n), err, len(c.want))
 			}
 			if left := w.show(t, ""); len(left) != 4-len(c.want) {
 				t.Errorf("left %q", left)
@@ -126,8 +126,8 @@ func TestAllow(t *testing.T) {
 			w.now = w.now.Add(365 * 24 * time.Hour) // it lasts until it is removed
 			m := with(func(m *mail) { m.client = c.client })
 			wantHeld(t, "first", w.send(w.daemon(t), m), c.held)
-			if n, err := greylist.Forget(context.Background(), w.store, got.Identity); n == 0 || err != nil {
-				t.Errorf("forgot %d, %v", n, err)
+			if n, err := greylist.Forget(context.Background(), w.store, got.Identity); len(n) == 0 || err != nil {
+				t.Errorf("forgot %d, %v", len(n), err)
 			}
 			m.from = "other@example.net"
 			wantHeld(t, "after forget", w.send(w.daemon(t), m), true)

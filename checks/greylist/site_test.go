@@ -116,6 +116,7 @@ type outcome struct {
 	replies  []string // to each RCPT, then to the message: "" if it is accepted, else "451 4.7.1 text"
 	outcomes []string // "reason=action", watched ones too
 	failures int
+	vouched  []checks.Vouched // if the message is accepted
 }
 
 // send runs the pipeline for a message as the milter does.
@@ -147,6 +148,7 @@ func (w *site) send(p *checks.Pipeline, m mail) outcome {
 		some = note(run.Judge(ctx, checks.RcptTo)) || some
 	}
 	if some && note(run.Judge(ctx, checks.EndOfMessage)) {
+		o.vouched = run.Request().Vouched()
 		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
 	return o

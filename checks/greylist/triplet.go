@@ -70,12 +70,26 @@ type delivery struct {
 	stored   bool // there is a record under waitPrefix
 	progress progress
 	left     time.Duration // until the end of the delay, if progress is early
-	allowed  bool          // the client waits no more, see isAllowed
+	allowed  string        // why the client waits no more, see allowance; empty: it waits
 	reported bool          // a verdict was returned
 }
 
 // passes reports whether the delivery need not wait.
-func (d *delivery) passes() bool { return d.allowed || d.progress >= due }
+func (d *delivery) passes() bool { return d.allowed != "" || d.progress >= due }
+
+// whyItPasses says why the delivery need not wait, or "" if it waits.
+func (d *delivery) whyItPasses() string {
+	switch {
+	case d.allowed != "":
+		return d.allowed
+	case d.progress == known:
+		return "this sender has passed greylisting with mail to this recipient"
+	case d.progress == due:
+		return "the delay of greylisting is over"
+	default:
+		return ""
+	}
+}
 
 func newDelivery(r *checks.Request, index int, identity facts.Identity) *delivery {
 	rcpt := r.Envelope.Rcpts[index].Address
@@ -143,7 +157,7 @@ func (c *check) lookUpWaiting(ctx context.Context, now time.Time, d *delivery) e
 // hold records an attempt that does not pass. It returns how long the client must still wait, or 0 if it need not.
 func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (time.Duration, error) {
 	var err error
-	if d.allowed, err = c.isAllowed(ctx, r, d.identity); d.allowed || err != nil {
+	if d.allowed, err = c.allowance(ctx, r, d.identity); d.allowed != "" || err != nil {
 		return 0, err
 	}
 	if d.progress == unseen && !d.stored {

@@ -73,11 +73,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	}
 	name, errName := c.nameUnderDomain(ctx, r)
 	if name == ownName {
-		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
+		return []checks.Verdict{{Vouch: checks.SkipDelays, Why: "the client has a confirmed name under the sender's domain"}}, nil
 	}
 	isMX, mx, errMX := c.isMX(ctx, r)
 	if isMX {
-		return []checks.Verdict{{Vouch: checks.SkipDelays}}, nil
+		return []checks.Verdict{{Vouch: checks.SkipDelays, Why: "the client is a mail host of the sender's domain"}}, nil
 	}
 	if err := cmp.Or(errMX, errName); err != nil {
 		return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: true}}, err

@@ -56,11 +56,15 @@ func (l Limits) MarshalText() ([]byte, error) { return []byte(l), nil }
 
 // String returns the limit for people: "200 recipients in an hour".
 func (l limit) String() string {
-	per := map[time.Duration]string{time.Second: "a second", time.Minute: "a minute", time.Hour: "an hour", 24 * time.Hour: "a day"}[l.per]
 	if l.n == 1 {
-		return "1 recipient in " + per
+		return "1 recipient in " + l.period()
 	}
-	return fmt.Sprintf("%d recipients in %s", l.n, per)
+	return fmt.Sprintf("%d recipients in %s", l.n, l.period())
+}
+
+// period returns the length of the window for people: "an hour".
+func (l limit) period() string {
+	return map[time.Duration]string{time.Second: "a second", time.Minute: "a minute", time.Hour: "an hour", 24 * time.Hour: "a day"}[l.per]
 }
 
 // window returns the window of the limit that has a time: its number, and its end.

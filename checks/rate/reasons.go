@@ -29,9 +29,9 @@ var (
 	domainRate = &checks.Reason{
 		ID:    "domain-rate",
 		Reply: checks.Reply{Code: 451, Enhanced: "4.7.28", Text: "the domain {sender_domain} has reached the limit of {limit}, please try again after {until}"},
-		When:  "an organisational sender domain that passes SPF sends to more recipients than `domain` allows",
+		When:  "an organisational sender domain that passes SPF or DKIM sends to more recipients than `domain` allows",
 		Why: "Your domain sent to more recipients of this site than it accepts in this time, from servers that the domain itself " +
-			"names in SPF.",
+			"names in SPF, or with its DKIM signature.",
 		Remedy: "Nothing, if the mail is wanted: your server tries again by itself. Send bulk mail more slowly, or agree on a higher " +
 			"limit with the postmaster of this site.",
 		Safe: checks.Tempfail, Strict: checks.Tempfail,

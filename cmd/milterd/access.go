@@ -144,12 +144,12 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 	if network.IsValid() {
 		for _, trusted := range cfg.Policy.Trusted.Networks {
 			if trusted.Overlaps(network) {
-				return fmt.Errorf("%s is trusted (%s in trusted.networks), and mail from it is not checked: nothing was changed", text, trusted)
+				return fmt.Errorf("%s is trusted (%s in trusted.networks), and mail from it is not checked", text, trusted)
 			}
 		}
 		for _, own := range append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()) {
 			if network.Contains(own) {
-				return fmt.Errorf("%s has the address %s of this host: nothing was changed", text, own)
+				return fmt.Errorf("%s has the address %s of this host", text, own)
 			}
 		}
 		return nil
@@ -157,7 +157,7 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 	domain := strings.TrimPrefix(text[strings.LastIndexByte(text, '@')+1:], ".")
 	for _, local := range append([]string{cfg.Hostname}, cfg.LocalDomains...) {
 		if domain != "" && (checks.Under(domain, local) || strings.Contains(text, ".") && strings.HasPrefix(text, ".") && checks.Under(local, domain)) {
-			return fmt.Errorf("%s is local (%s): nothing was changed", text, local)
+			return fmt.Errorf("%s is local (%s)", text, local)
 		}
 	}
 	return nil
@@ -176,7 +176,7 @@ func (d *daemon) removeAccess(ctx context.Context, a removeArgs) (removal, error
 	if a.tooMany(len(list)) {
 		return removal{Would: len(list)}, nil
 	}
-	return removal{Removed: len(list)}, access.Remove(ctx, d.store, now, list)
+	return removal{Removed: len(list), entries: list}, access.Remove(ctx, d.store, now, list)
 }
 
 // notRemoved says why there is no entry to remove.

@@ -13,30 +13,28 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
-	"milterd/checks/access"
-	"milterd/checks/counters"
-	"milterd/checks/facts"
 	"milterd/checks/greylist"
 	"milterd/milter/records"
 )
 
 func newWhy(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "why CLIENT|ADDRESS|DOMAIN|SESSION|LINK",
-		Short: "Show all that the daemon knows of a client, a mailbox, a domain, a session or a refusal",
-		Long: `Show what the daemon knows now: entries of lists, the block, greylisting, whether the sender is known to be good, and the last
-decisions, the last refusal with its trace. Each is shown with the command that changes it.
+		Use:   "why CLIENT|ADDRESS|DOMAIN|USER|SESSION|LINK [RECIPIENT]",
+		Short: "Show why mail was refused, and all that is known of a client, sender, user or session",
+		Long: `Show what the daemon knows now: entries of lists, the block, greylisting, how far limits are used up, whether the sender is known to
+be good, and the last decisions, the last refusal with its trace. Each is shown with the command that changes it.
 
-CLIENT is the address of a client, ADDRESS a mailbox (of a sender or a recipient), SESSION the id in a line of the log, LINK the link in a
-reply or what follows r= in it. The exit status is 1 if nothing is known.`,
+CLIENT is the address of a client, ADDRESS a mailbox (of a sender or a recipient), USER a user who authenticates, SESSION the id in a
+line of the log, LINK the link in a reply or what follows r= in it. With RECIPIENT, only the mail of a sender or client to that mailbox
+or domain counts. The exit status is 1 if nothing is known.`,
 		Example: `  milterd why 192.0.2.9
-  milterd why alice@example.net
+  milterd why alice@example.net bob@example.org
   milterd why https://mx.example.org/why/rdns-missing?r=...`,
-		Args: oneArgument,
+		Args: oneOrTwoArguments,
 	}
 	r := newRemote(cmd, configFile)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return call(cmd, r, "why", whyArgs{What: args[0]}, showWhy)
+		return call(cmd, r, "why", whyArgs{What: args[0], Rcpt: strings.Join(args[1:], "")}, showWhy)
 	}
 	return cmd
 }
@@ -44,37 +42,25 @@ reply or what follows r= in it. The exit status is 1 if nothing is known.`,
 // whyArgs are the arguments of the function why.
 type whyArgs struct {
 	What string `json:"what"`
+	Rcpt string `json:"rcpt,omitempty"` // only mail to this recipient; What is a sender or a client
 }
 
 // knowledge is what the daemon knows of a subject.
 type knowledge struct {
-	What         string             `json:"what"`
-	Kind         string             `json:"kind"` // client, mailbox, domain, session or refusal
-	Client       string             `json:"client,omitempty"`
-	Lists        []access.Entry     `json:"lists"`
-	Block        *counters.Blocked  `json:"block,omitempty"`
-	SenderBlocks []counters.Blocked `json:"sender_blocks,omitempty"` // of single domains' mail from a good sender
-	Triplets     []greylist.Triplet `json:"triplets"`
-	Clients      []greylist.Client  `json:"clients"`
-	Domain       string             `json:"domain,omitempty"` // organisational domain
-	Good         bool               `json:"good"`             // the domain is a good sender
-	Decisions    []records.Record   `json:"decisions"`        // the newest first, without traces
-	Decision     *records.Record    `json:"decision,omitempty"`
+	What   string `json:"what"`
+	Rcpt   string `json:"rcpt,omitempty"`
+	Kind   string `json:"kind"` // client, mailbox, domain, user, session, refusal, or sender of mail to Rcpt
+	Client string `json:"client,omitempty"`
+	state
+	Decisions []records.Record `json:"decisions"` // the newest first, without traces
+	Decision  *records.Record  `json:"decision,omitempty"`
 }
 
-// known reports whether anything is known.
-func (k knowledge) known() bool {
-	return len(k.Lists)+len(k.SenderBlocks)+len(k.Triplets)+len(k.Clients)+len(k.Decisions) > 0 || k.Block != nil || k.Decision != nil || k.Good
-}
-
-const (
-	maxDecisions = 5 // decisions in one screen
-	maxHeld      = 5 // triplets and clients of greylisting, and blocks of senders, likewise
-)
+const maxDecisions = 5 // decisions in one screen
 
 // why returns what is known of a subject, or an error if that is nothing.
 func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
-	k := knowledge{What: strings.TrimSpace(a.What), Lists: []access.Entry{}, Triplets: []greylist.Triplet{}, Clients: []greylist.Client{}, Decisions: []records.Record{}}
+	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
 	q, err := k.query()
 	if err != nil {
 		return k, err
@@ -82,22 +68,56 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if err := d.addDecisions(ctx, &k, q); err != nil {
 		return k, err
 	}
-	subject := k.What
-	if k.Kind == "session" || k.Kind == "refusal" {
-		if k.Decision == nil && len(k.Decisions) == 0 {
-			return k, fmt.Errorf("no decision about %s is kept (records.keep)", k.What)
-		}
-		subject = k.ofDecision()
+	if k.Kind == "session" && k.Decision == nil {
+		k.Kind = "user" // a name may look like the id of a session
 	}
-	if subject != "" {
-		if err := d.addState(ctx, &k, subject); err != nil {
-			return k, err
-		}
+	if k.Kind == "refusal" && k.Decision == nil {
+		return k, fmt.Errorf("no decision about %s is kept (records.keep)", k.What)
 	}
-	if !k.known() {
-		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no decision", k.What)
+	if k.state, err = d.stateOf(ctx, k.subjects()); err != nil {
+		return k, err
+	}
+	if !k.known() && len(k.Decisions) == 0 {
+		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; a SESSION is the 12 characters after session= in the log", k.What)
 	}
 	return k, nil
+}
+
+// subjects returns whose state is shown.
+func (k *knowledge) subjects() subjects {
+	if k.Rcpt != "" && k.Decision != nil {
+		return k.ofDecision(*k.Decision)
+	}
+	switch k.Kind {
+	case "client":
+		client, err := netip.ParseAddr(k.What)
+		if err != nil { // a network
+			return subjects{names: []string{k.What}, held: k.What}
+		}
+		k.Client = client.String()
+		s := subjects{client: client, held: k.What}
+		if k.Decision != nil {
+			s.senders = checks.ParseAddress(k.Decision.MailFrom).Domain
+		}
+		return s
+	case "session", "refusal":
+		return k.ofDecision(*k.Decision)
+	case "user":
+		return subjects{names: []string{k.What}}
+	case "domain":
+		return subjects{names: []string{k.What}, held: k.What, senders: k.What}
+	default:
+		return subjects{names: []string{k.What}, held: k.What, senders: checks.ParseAddress(k.What).Domain}
+	}
+}
+
+// ofDecision returns the subjects of a decision.
+func (k *knowledge) ofDecision(r records.Record) subjects {
+	s := subjectsOf(r)
+	if s.client.IsValid() {
+		k.Client = s.client.String()
+	}
+	return s
 }
 
 // query finds out what kind of subject there is, and returns the queries for its decisions; more than one, as a mailbox may be that
@@ -105,6 +125,13 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 func (k *knowledge) query() ([]records.Query, error) {
 	id := records.IDIn(k.What)
 	switch {
+	case k.Rcpt != "":
+		k.Kind = "sender"
+		if checks.LooksLikeNetwork(k.What) {
+			k.Kind = "client"
+			return []records.Query{{Client: k.What, Rcpt: k.Rcpt}}, nil
+		}
+		return []records.Query{{Sender: k.What, Rcpt: k.Rcpt}}, nil
 	case strings.Contains(k.What, "://") || strings.Contains(k.What, "r="):
 		if id == "" {
 			return nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", k.What)
@@ -130,7 +157,11 @@ func (k *knowledge) query() ([]records.Query, error) {
 		k.Kind = "session"
 		return []records.Query{{Session: strings.ToLower(k.What)}}, nil
 	}
-	return nil, checks.BadArgument("%q is no address, mailbox, domain, session id or link", k.What)
+	if strings.ContainsAny(k.What, " <>?/") || k.What == "" {
+		return nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", k.What)
+	}
+	k.Kind = "user"
+	return nil, nil
 }
 
 // sessionID is the length of the id of a session, see newID.
@@ -152,7 +183,7 @@ func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []recor
 	slices.SortStableFunc(k.Decisions, func(a, b records.Record) int { return cmp.Compare(b.Number, a.Number) })
 	k.Decisions = slices.CompactFunc(k.Decisions, func(a, b records.Record) bool { return a.Number == b.Number })
 	k.Decisions = k.Decisions[:min(len(k.Decisions), maxDecisions)]
-	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool { return r.Reply != "" })
+	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool { return r.Reply != "" || len(r.Quarantined) > 0 })
 	if len(k.Decisions) > 0 {
 		one := k.Decisions[max(show, 0)]
 		k.Decision = &one
@@ -163,59 +194,11 @@ func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []recor
 	return nil
 }
 
-// ofDecision returns the client of the decision, or its sender if the client is unknown.
-func (k *knowledge) ofDecision() string {
-	r := k.Decisions[0]
-	if k.Decision != nil {
-		r = *k.Decision
-	}
-	if r.Client.IsValid() {
-		return r.Client.String()
-	}
-	return r.MailFrom
-}
-
-// addState adds what lists, blocks, greylisting and evidence have.
-func (d *daemon) addState(ctx context.Context, k *knowledge, subject string) error {
-	now := time.Now()
-	domain := subject
-	if strings.Contains(subject, "@") {
-		domain = checks.ParseAddress(subject).Domain
-	}
-	var client netip.Prefix
-	k.Lists = append(k.Lists, d.lookAccess(ctx, subject)...)
-	if addr, err := netip.ParseAddr(subject); err == nil {
-		k.Client = addr.String()
-		client = counters.ClientOf(addr)
-		if k.Block, err = counters.Covering(ctx, d.store, client, now); err != nil {
-			return err
-		}
-	}
-	sel, err := greylist.Show(ctx, d.store, now, subject)
-	if err != nil {
-		return err
-	}
-	k.Triplets = append(k.Triplets, sel.Triplets[:min(len(sel.Triplets), maxHeld)]...)
-	k.Clients = append(k.Clients, sel.Clients[:min(len(sel.Clients), maxHeld)]...)
-	list, err := counters.SenderBlocks(ctx, d.store, client, domain, now)
-	if err != nil {
-		return err
-	}
-	k.SenderBlocks = list[:min(len(list), maxHeld)]
-	if k.Client != "" {
-		domain = ""
-		if k.Decision != nil {
-			domain = checks.ParseAddress(k.Decision.MailFrom).Domain
-		}
-	}
-	if k.Domain = facts.OrgDomain(domain); k.Domain != "" {
-		k.Good = d.evidence.IsGood(k.Domain)
-	}
-	return nil
-}
-
 func showWhy(w io.Writer, k knowledge) {
 	fmt.Fprintf(w, "%s\t%s\n", k.Kind, printableLine(k.What))
+	if k.Rcpt != "" {
+		fmt.Fprintf(w, "recipient\t%s\n", printableLine(k.Rcpt))
+	}
 	for _, e := range k.Lists {
 		change := "milterd access remove " + e.Entry
 		place := ""
@@ -225,13 +208,14 @@ func showWhy(w io.Writer, k knowledge) {
 		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
 	}
 	who := cmp.Or(k.Client, k.What)
-	if len(k.Lists) == 0 && k.Kind != "session" && k.Kind != "refusal" {
-		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
+	listed := who
+	if k.Kind == "sender" {
+		listed = k.What
 	}
-	blocks := k.SenderBlocks
-	if k.Block != nil {
-		blocks = append([]counters.Blocked{*k.Block}, blocks...)
+	if len(k.Lists) == 0 && k.Kind != "user" {
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", listed)
 	}
+	blocks := k.blocks()
 	for _, b := range blocks {
 		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", shownPrefix(b.Client), untilOf(b.Until), printableLine(b.Why), shownPrefix(b.Client))
 	}
@@ -247,6 +231,12 @@ func showWhy(w io.Writer, k knowledge) {
 	}
 	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)
+	}
+	if more := k.Held - len(k.Triplets) - len(k.Clients); more > 0 {
+		fmt.Fprintf(w, "greylist\t%d more\tmilterd greylist show %s\n", more, who)
+	}
+	for _, c := range k.Rates {
+		fmt.Fprintf(w, "rate\t%s, until %s\tedit %s, then systemctl reload milterd\n", c, formatTime(c.Until), c.Key())
 	}
 	if k.Domain != "" {
 		good := "not known to be a good sender"

@@ -109,7 +109,7 @@ func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error)
 		return removal{}, err
 	}
 	list = slices.DeleteFunc(list, func(b counters.Blocked) bool {
-		return network.Bits() > b.Client.Bits() || !network.Contains(b.Client.Addr())
+		return network.Bits() > b.Client.Bits() || !network.Contains(b.Client.Addr()) || a.Sender != "" && a.Sender != b.Sender
 	})
 	if len(list) == 0 {
 		return removal{}, fmt.Errorf("%s was not blocked", a.What)
@@ -122,7 +122,7 @@ func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error)
 			return removal{Removed: i}, err
 		}
 	}
-	return removal{Removed: len(list)}, nil
+	return removal{Removed: len(list), blocks: list}, nil
 }
 
 // parseClient parses an address or a network.

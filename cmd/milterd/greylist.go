@@ -112,8 +112,8 @@ func (d *daemon) forgetGreylist(ctx context.Context, a removeArgs) (removal, err
 			return removal{Would: n}, nil
 		}
 	}
-	n, err := greylist.Forget(ctx, d.store, a.What)
-	return removal{Removed: n}, err
+	forgotten, err := greylist.Forget(ctx, d.store, a.What)
+	return removal{Removed: len(forgotten), forgotten: forgotten}, err
 }
 
 func showSelection(w io.Writer, s greylist.Selection) {

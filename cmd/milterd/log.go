@@ -128,6 +128,20 @@ func showRecords(w io.Writer, list []records.Record) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Action, orDash(r.Reason), clientAddress(r),
 			orDash(printableName(r.Helo)), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
 	}
+	showQuarantined(w, list)
+}
+
+// showQuarantined shows the queue ids of quarantined messages, and how they are released.
+func showQuarantined(w io.Writer, list []records.Record) {
+	shown := map[string]bool{}
+	for _, r := range list {
+		command := r.Release()
+		if command == "" || shown[r.QueueID] {
+			continue
+		}
+		shown[r.QueueID] = true
+		fmt.Fprintf(w, "\nTo release %s, which waits in quarantine: %s\n", r.QueueID, command)
+	}
 }
 
 func clientAddress(r records.Record) string {
@@ -153,6 +167,18 @@ func showRecord(w io.Writer, r records.Record) {
 	for _, o := range r.Outcomes {
 		line(o.Reason, fmt.Sprintf("%s (%s): %s", o.Action, o.Stage, o.Text))
 	}
+	if len(r.Waived) > 0 {
+		line("waived", strings.Join(r.Waived, ", "))
+	}
+	for _, v := range r.Vouches {
+		line("vouch", v.String())
+	}
+	if len(r.Quarantined) > 0 {
+		line("quarantined", strings.Join(r.Quarantined, ", "))
+	}
+	if command := r.Release(); command != "" {
+		line("release", command)
+	}
 	for _, c := range r.Checks {
 		result := strings.Join(c.Reasons, ", ")
 		switch {
@@ -167,6 +193,9 @@ func showRecord(w io.Writer, r records.Record) {
 		}
 		for _, note := range c.Notes {
 			line("", note)
+		}
+		for _, v := range c.Vouches {
+			line("", "vouches: "+v.String())
 		}
 	}
 }

@@ -88,6 +88,14 @@ func oneArgument(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// oneOrTwoArguments returns an error for any other number of arguments.
+func oneOrTwoArguments(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 && len(args) != 2 {
+		return fmt.Errorf("want one or two arguments: %s (see --help)", cmd.UseLine())
+	}
+	return nil
+}
+
 // atMostOne returns an error for more than one argument.
 func atMostOne(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {

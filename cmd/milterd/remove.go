@@ -8,12 +8,17 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"milterd/checks/access"
+	"milterd/checks/counters"
+	"milterd/checks/greylist"
 )
 
 // removeArgs are the arguments of functions that remove what an operator names.
 type removeArgs struct {
-	What string `json:"what"`
-	Many bool   `json:"many,omitempty"` // remove more than one
+	What   string `json:"what"`
+	Sender string `json:"sender,omitempty"` // of block/remove: only the block of mail of this domain
+	Many   bool   `json:"many,omitempty"`   // remove more than one
 }
 
 // tooMany reports whether so many are not to be removed without asking.
@@ -23,6 +28,11 @@ func (a removeArgs) tooMany(n int) bool { return n > 1 && !a.Many }
 type removal struct {
 	Removed int `json:"removed"`
 	Would   int `json:"would,omitempty"` // more than one, so nothing was removed
+
+	// What was removed, for the operator's pages, which can undo it.
+	entries   []access.Entry
+	blocks    []counters.Blocked
+	forgotten greylist.Forgotten
 }
 
 func addYes(cmd *cobra.Command, yes *bool) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"milterd/checks"
@@ -37,6 +38,7 @@ type jsonCheck struct {
 	Detail map[string]string `json:"detail"`
 	Asked  []jsonQuestion    `json:"asked,omitempty"`
 	Notes  []string          `json:"notes,omitempty"`
+	Vouch  string            `json:"vouch,omitempty"` // what vouches, and for what
 }
 
 type jsonQuestion struct {
@@ -92,6 +94,9 @@ func jsonChecks(r checks.Result) []jsonCheck {
 	for _, a := range r.Asked {
 		c.Asked = append(c.Asked, jsonQuestion{Question: a.Question.String(), Answer: a.Said(), Millis: millis(a.Took)})
 	}
+	for _, v := range r.Vouched {
+		c.Vouch = fmt.Sprintf("%s (%s)", v.Why, v.Vouch)
+	}
 	if len(r.Outcomes) == 0 {
 		return []jsonCheck{c}
 	}
@@ -102,7 +107,7 @@ func jsonChecks(r checks.Result) []jsonCheck {
 			c.Detail = map[string]string{}
 		}
 		list = append(list, c)
-		c.Asked, c.Notes, c.Error, c.Millis = nil, nil, "", 0
+		c.Asked, c.Notes, c.Vouch, c.Error, c.Millis = nil, nil, "", "", 0
 	}
 	return list
 }

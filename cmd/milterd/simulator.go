@@ -116,6 +116,9 @@ func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
 		for _, note := range result.Notes {
 			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)
 		}
+		for _, v := range result.Vouched {
+			fmt.Fprintf(w, "   %-9s %-7s   vouches: %s (%s)\n", "", "", v.Why, v.Vouch)
+		}
 	}
 	if r.Stage >= checks.EndOfHeader {
 		for _, o := range d.Marks {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -8,45 +11,75 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
+// weekday returns the end of the next day with that name after a time.
+func weekday(text string, now time.Time) (time.Time, bool) {
+	for days := 1; days <= 7; days++ {
+		day := now.AddDate(0, 0, days)
+		if name := day.Weekday().String(); strings.EqualFold(text, name) || strings.EqualFold(text, name[:3]) {
+			y, m, d := day.Date()
+			return time.Date(y, m, d+1, 0, 0, 0, 0, now.Location()), true
+		}
+	}
+	return time.Time{}, false
+}
+
 // endFlags are the flags --for and --until of commands whose effect ends.
 type endFlags struct{ length, until string }
 
 // add adds the flags to a command. what is what ends, without is what happens without a flag.
 func (e *endFlags) add(cmd *cobra.Command, what, without string) {
 	cmd.Flags().StringVar(&e.length, "for", "", "`DURATION` of "+what+" in s, m, h or d (default: "+without+")")
-	cmd.Flags().StringVar(&e.until, "until", "", "end of "+what+": a local `DATE`, at the end of that day, a date and time, or a duration")
+	cmd.Flags().StringVar(&e.until, "until", "", "end of "+what+": a local `DATE` or the name of a weekday, at the end of that day, a date and time, or a duration")
 	cmd.MarkFlagsMutuallyExclusive("for", "until")
 }
 
 // time returns the end: that of the flags, or the time after now that is given. 0 is no end, the zero time.
 func (e *endFlags) time(now time.Time, without time.Duration) (time.Time, error) {
-	flag, text := "--for", e.length
-	if e.until != "" {
-		flag, text = "--until", e.until
-	}
-	if text == "" {
-		if without == 0 {
-			return time.Time{}, nil
+	switch {
+	case e.until != "":
+		end, err := parseEnd(e.until, now)
+		if err != nil {
+			return time.Time{}, wrongUsage("--until: %w", err)
 		}
-		return now.Add(without), nil
-	}
-	if d, err := config.ParseDuration(text); err == nil {
-		if d == 0 {
-			return time.Time{}, wrongUsage("%s: want a duration over 0", flag)
+		return end, nil
+	case e.length != "":
+		d, err := config.ParseDuration(e.length)
+		if err == nil && d == 0 {
+			err = errNoDuration
+		}
+		if err != nil {
+			return time.Time{}, wrongUsage("--for: %w", err)
 		}
 		return now.Add(d), nil
-	} else if flag == "--for" {
-		return time.Time{}, wrongUsage("--for: %w", err)
+	case without == 0:
+		return time.Time{}, nil
+	default:
+		return now.Add(without), nil
+	}
+}
+
+var errNoDuration = errors.New("want a duration over 0")
+
+// parseEnd parses an end: a date or the name of a weekday, which include that day, a date and time, or a duration after now.
+func parseEnd(text string, now time.Time) (time.Time, error) {
+	if d, err := config.ParseDuration(text); err == nil {
+		if d == 0 {
+			return time.Time{}, errNoDuration
+		}
+		return now.Add(d), nil
+	}
+	if end, ok := weekday(text, now.Local()); ok {
+		return end, nil
 	}
 	end, dateAlone, ok := parseDate(text)
 	if !ok {
-		return time.Time{}, wrongUsage("--until: %q is no date and no duration; write 2026-12-04, \"2026-12-04 15:00\" or 2d", text)
+		return time.Time{}, fmt.Errorf("%q is no date and no duration; write 2026-12-04, \"2026-12-04 15:00\", friday or 2d", text)
 	}
 	if dateAlone {
 		end = end.AddDate(0, 0, 1) // the day itself is included
 	}
 	if !end.After(now) {
-		return time.Time{}, wrongUsage("--until: %s has passed", text)
+		return time.Time{}, fmt.Errorf("%s has passed", text)
 	}
 	return end, nil
 }

@@ -24,7 +24,10 @@ func TestEndFlags(t *testing.T) {
 		{flags: endFlags{until: "2026-12-04 15:00"}, want: day(12, 4, 15)},
 		{flags: endFlags{until: "2026-12-04T15:00"}, want: day(12, 4, 15)},
 		{flags: endFlags{until: "2026-11-28"}},
-		{flags: endFlags{until: "friday"}},
+		{flags: endFlags{until: "friday"}, want: day(12, 5, 0)},
+		{flags: endFlags{until: "Fri"}, want: day(12, 5, 0)},
+		{flags: endFlags{until: "sunday"}, want: day(12, 7, 0)},
+		{flags: endFlags{until: "soon"}},
 		{flags: endFlags{length: "2026-12-04"}},
 		{flags: endFlags{length: "0"}},
 	} {

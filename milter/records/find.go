@@ -19,7 +19,7 @@ type Query struct {
 	Rcpt    string // a mailbox, or a domain with its subdomains
 	Client  string // an address, a network, or the domain of the client's name or HELO name
 	Reason  string // id of a reason that applied
-	Action  string // as Record.Action, or Refused
+	Action  string // as Record.Action, or Refused; quarantine matches the accepted message too
 	Session string
 	ID      string
 	Since   time.Time
@@ -131,7 +131,7 @@ func (q Query) matcher() func(Record) bool {
 	sender, rcpt, client := matchMailbox(q.Sender), matchMailbox(q.Rcpt), matchClient(q.Client)
 	return func(r Record) bool {
 		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
-			(q.Action == "" || r.Action == q.Action || q.Action == Refused && r.Reply != "") &&
+			(q.Action == "" || r.Action == q.Action || q.Action == Refused && r.Reply != "" || q.Action == quarantine && len(r.Quarantined) > 0) &&
 			(q.Session == "" || r.Session == q.Session) &&
 			(q.ID == "" || r.ID == q.ID) &&
 			(q.Reason == "" || r.has(q.Reason)) &&

@@ -78,7 +78,7 @@ func (l *Log) Decided(r *checks.Request, d checks.Decision) {
 // Accepted records an accepted message. A message of a trusted client was not checked and is not recorded.
 func (l *Log) Accepted(r *checks.Request) {
 	if !r.Trusted() {
-		l.add(accepted(r.Session))
+		l.add(accepted(r))
 	}
 }
 

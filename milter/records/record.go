@@ -7,7 +7,9 @@
 package records
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -33,7 +35,51 @@ type Record struct {
 	Reply      string     `json:"reply"`     // without the link; may be empty
 	Outcomes   []Outcome  `json:"outcomes"`  // reasons that applied and are not off, in order
 
+	// Of an accepted message: the suspicions that did not delay it, what vouches for it, and the reasons for which it waits in the
+	// quarantine of the MTA.
+	Waived      []string `json:"waived,omitempty"`
+	Vouches     []Vouch  `json:"vouches,omitempty"`
+	Quarantined []string `json:"quarantined,omitempty"`
+
 	Checks []Check `json:"checks,omitempty"` // checks that ran; empty if the decision has no trace
+}
+
+var quarantine = checks.Quarantine.String()
+
+// Release returns the commands that release a quarantined message, for Postfix and for Sendmail, or "" if the message is not quarantined
+// or its queue id is not known.
+func (r Record) Release() string {
+	if len(r.Quarantined) == 0 && r.Action != quarantine || !isPlain(r.QueueID) {
+		return ""
+	}
+	return fmt.Sprintf("postsuper -H %[1]s && postqueue -i %[1]s (Postfix); sendmail -qQ -qI%[1]s -Q && sendmail -q (Sendmail)", r.QueueID)
+}
+
+// isPlain reports whether a queue id can stand in a command of a shell.
+func isPlain(id string) bool {
+	return id != "" && strings.Trim(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
+}
+
+// Vouch is evidence for the client or the sender, see checks.Vouched.
+type Vouch struct {
+	Check  string `json:"check"`
+	Effect string `json:"effect"` // such as "no greylisting and no callout"
+	Why    string `json:"why"`
+}
+
+// String returns the vouch as shown to the operator.
+func (v Vouch) String() string {
+	if v.Why == "" {
+		return v.Check + ": " + v.Effect
+	}
+	return v.Check + ": " + v.Why + " (" + v.Effect + ")"
+}
+
+func vouchesOf(list []checks.Vouched) (vouches []Vouch) {
+	for _, v := range list {
+		vouches = append(vouches, Vouch{Check: v.Check, Effect: v.Vouch.String(), Why: v.Why})
+	}
+	return vouches
 }
 
 // Outcome is a reason that applied.
@@ -65,6 +111,7 @@ type Check struct {
 	Millis  float64  `json:"ms"`
 	Asked   []Asked  `json:"asked,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
+	Vouches []Vouch  `json:"vouches,omitempty"`
 }
 
 // Asked is one question to the DNS and its answer.
@@ -139,9 +186,18 @@ func newOutcome(o checks.Outcome) Outcome {
 }
 
 // accepted returns the record of an accepted message.
-func accepted(s *checks.Session) Record {
-	r := newRecord(s, NewID(s.Time))
+func accepted(s *checks.Request) Record {
+	r := newRecord(s.Session, NewID(s.Time))
 	r.Action = Accept
+	r.Vouches = vouchesOf(s.Vouched())
+	for _, reason := range s.Waived() {
+		r.Waived = append(r.Waived, reason.ID)
+	}
+	for _, o := range s.Marks() {
+		if o.Action == checks.Quarantine {
+			r.Quarantined = append(r.Quarantined, o.Reason.ID)
+		}
+	}
 	for _, rcpt := range s.Envelope.Rcpts {
 		if rcpt.Refused == "" && len(r.Rcpts) < maxRcpts {
 			r.Rcpts = append(r.Rcpts, cut(rcpt.Text, maxValue))
@@ -154,7 +210,7 @@ func accepted(s *checks.Session) Record {
 func Trace(results []checks.Result) []Check {
 	var list []Check
 	for _, res := range results {
-		c := Check{Check: res.Check, Stage: res.Stage.String(), Millis: millis(res.Took), Notes: res.Notes}
+		c := Check{Check: res.Check, Stage: res.Stage.String(), Millis: millis(res.Took), Notes: res.Notes, Vouches: vouchesOf(res.Vouched)}
 		for _, o := range res.Outcomes {
 			c.Reasons = append(c.Reasons, o.Reason.ID)
 		}

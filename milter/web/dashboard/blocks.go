@@ -3,13 +3,10 @@ package dashboard
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-
-	"milterd/milter/web"
 )
 
 // lengthChoices are the lengths of a block that the form offers.
@@ -73,20 +70,15 @@ func parseNetwork(text string) (netip.Prefix, bool) {
 func (p *pages) changeBlocks(w http.ResponseWriter, r *http.Request) {
 	v := form(w, r)
 	client := field(v, "client")
-	p.change(w, r, "blocks", func(ctx context.Context) (string, error) {
+	p.change(w, r, "blocks", func(ctx context.Context) (Change, error) {
 		switch {
 		case client == "":
-			return "", errNoClient
+			return Change{}, errNoClient
 		case v.Get("do") == "add":
-			b, err := p.Operator.Block(ctx, client, field(v, "for"), field(v, "why"))
-			return fmt.Sprintf("%s is blocked until %s.", b.Client, p.stamp(b.Until)), err
-		case v.Get("do") == "lift":
-			was, err := p.Operator.Unblock(ctx, client, field(v, "sender"))
-			if !was {
-				return web.Shown(client) + " was not blocked.", err
-			}
-			return "The block of " + web.Shown(client) + " is lifted, and the counts that led to it are deleted.", err
+			return p.Operator.Block(ctx, client, field(v, "for"), field(v, "why"))
+		case v.Get("do") == "remove":
+			return p.Operator.Unblock(ctx, client, field(v, "sender"), many(v))
 		}
-		return "", errUnknownForm
+		return Change{}, errUnknownForm
 	}, p.showBlocks)
 }

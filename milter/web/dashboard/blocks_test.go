@@ -25,10 +25,9 @@ func TestBlocks(t *testing.T) {
 	if p := site.get("/blocks?client=192.0.2.9"); !strings.Contains(p.Body.String(), `name="client" value="192.0.2.9"`) {
 		t.Error("the link does not fill in the form")
 	}
-	site.follow(site.post("/blocks", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "spam")).Has(t, "192.0.2.9 is blocked until 2026-11-21 13:00:00.")
-	site.follow(site.post("/blocks?what=203", "do", "lift", "client", "203.0.113.7")).Has(t, "The block of 203.0.113.7 is lifted, and the counts that led to it are deleted.")
-	site.follow(site.post("/blocks", "do", "lift", "client", "192.0.2.99")).Has(t, "192.0.2.99 was not blocked.")
-	site.operator.wantChanges(t, "block 192.0.2.9 4h spam", "lift 203.0.113.7", "lift 192.0.2.99")
+	site.follow(site.post("/blocks", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "spam")).Has(t, "Done: block 192.0.2.9 4h spam. Undo")
+	site.follow(site.post("/blocks?what=203", "do", "remove", "client", "203.0.113.7")).Has(t, "Done: unblock 203.0.113.7. Undo")
+	site.operator.wantChanges(t, "block 192.0.2.9 4h spam", "unblock 203.0.113.7")
 	site.operator.changeErr = errors.New("no address")
 	p := site.post("/blocks", "do", "add", "client", "192.0.2.300", "for", "4h", "why", "because")
 	p.Has(t, "Nothing was changed: no address")

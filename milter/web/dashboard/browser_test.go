@@ -164,15 +164,26 @@ func TestButtons(t *testing.T) {
 		}
 	}
 	click(`button[aria-label="Allow 192.0.2.0/24"]`, "192.0.2.0/24 is allowed")
-	click(`button[aria-label="Forget example.org"]`, "Entries of example.org deleted: 2.")
+	click(`button[aria-label="Forget example.org"]`, "Done: forget example.org.")
 	r.Open(r.Home + "/session?id=session1&n=2")
 	r.Click(`a[href^="blocks?"]`) // fills in the form
-	click(`button[value="add"]`, "192.0.2.7 is blocked until")
-	click(`button[aria-label="Lift the block of 203.0.113.7"]`, "The block of 203.0.113.7 is lifted")
-	site.operator.wantChanges(t, "allow 192.0.2.0/24", "forget example.org", "block 192.0.2.7 1h ", "lift 203.0.113.7")
+	click(`button[value="add"]`, "Done: block 192.0.2.7 1h")
+	click(`button[aria-label="Remove the block of 203.0.113.7"]`, "Done: unblock 203.0.113.7.")
+	click(`form[action="undo"] button`, "Undone: unblock 203.0.113.7.")
+	site.operator.wantChanges(t, "allow 192.0.2.0/24", "forget example.org", "block 192.0.2.7 1h ", "unblock 203.0.113.7", "undo unblock 203.0.113.7")
+	r.Open(r.Home + "/session?id=session1&n=2")
+	// The form is filled in and sent with the keyboard alone.
+	webtest.Evaluate[bool](r.Tab, `document.querySelector("#l-entry").focus(), true`)
+	r.Press("D") // the domain
+	r.Press("\tfriday\tasked by phone\t\t")
+	if code := r.Enter(); code != 200 || !strings.Contains(r.Text("main"), "Done: deny @example.com friday asked by phone.") {
+		t.Errorf("%d: %s", code, r.Text("main"))
+	}
+	click(`form[action="undo"] button`, "Undone: deny @example.com friday asked by phone.")
+	site.operator.wantChanges(t, "deny @example.com friday asked by phone", "undo deny @example.com friday asked by phone")
 	r.Harmless()
 
-	page := fmt.Sprintf(`<form method="post" action="%s/blocks"><input name="client" value="203.0.113.7"><button name="do" value="lift">You have won</button></form>`, r.Home)
+	page := fmt.Sprintf(`<form method="post" action="%s/blocks"><input name="client" value="203.0.113.7"><button name="do" value="remove">You have won</button></form>`, r.Home)
 	for _, address := range []string{"127.0.0.2:0", "127.0.0.1:0"} { // another host, and another port of this host
 		ln, err := net.Listen("tcp", address)
 		if err != nil {

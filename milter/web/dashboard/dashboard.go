@@ -3,14 +3,14 @@
 // nothing from other sites. Guard restricts access to them.
 //
 // The daemon implements Operator and Book; the templates are in the folder pages. Package why serves the pages for senders.
-// Start reading with New, which lists the pages, and page.go, which has what all pages share.
+// Start reading with New, which lists the pages, and page.go, which has what all pages share; change.go
+// carries out the forms.
 package dashboard
 
 import (
 	"context"
 	"embed"
 	"html/template"
-	"iter"
 	"net/http"
 	"strings"
 	"time"
@@ -43,44 +43,6 @@ type Config struct {
 type Book interface {
 	Page(ctx context.Context, q records.Query, in records.Range) (records.Page, error)
 	Get(ctx context.Context, id string) (records.Record, bool, error)
-}
-
-// Operator reads and changes the greylist and the blocks, as the commands greylist and block do. It is safe for concurrent
-// use.
-type Operator interface {
-	Triplets(ctx context.Context, what string) iter.Seq2[Triplet, error]
-	Clients(ctx context.Context, what string) iter.Seq2[Client, error]
-	Allow(ctx context.Context, what string) error
-	Forget(ctx context.Context, what string) (entries int, err error)
-	Blocks(ctx context.Context) ([]Block, error)
-	Block(ctx context.Context, client, length, why string) (Block, error)
-	Unblock(ctx context.Context, client, sender string) (wasBlocked bool, err error)
-}
-
-// Triplet is the greylisting state of a client, a reverse-path and a recipient. Times of events that did not happen are zero.
-type Triplet struct {
-	Identity, From, To, Client, Suspicion, State string
-	Attempts                                     int
-	First, Last, Until, Passed                   time.Time
-}
-
-// Client is a client that passed greylisting, or that the operator allowed.
-type Client struct {
-	Identity string
-	Passes   int
-	Used     time.Time // zero: never
-	Client   string    // address that sent the last message; empty if there was none
-	Allowed  bool
-}
-
-// Block is a client under a temporary block.
-type Block struct {
-	Client       string
-	Sender       string // domain whose mail alone is blocked; empty: all mail
-	Since, Until time.Time
-	Level        int // 1 is the client's first block; 0: the operator blocked it
-	Why          string
-	InForce      bool // the block refused something already
 }
 
 //go:embed pages
@@ -119,6 +81,8 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /{$}", p.overview)
 	mux.HandleFunc("GET /refusals", p.refusals)
 	mux.HandleFunc("GET /session", p.session)
+	mux.HandleFunc("POST /session", p.changeSession)
+	mux.HandleFunc("POST /undo", p.undo)
 	mux.HandleFunc("GET /watched", p.watched)
 	mux.HandleFunc("GET /greylist", p.greylist)
 	mux.HandleFunc("POST /greylist", p.changeGreylist)

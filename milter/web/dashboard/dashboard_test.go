@@ -63,7 +63,7 @@ func TestStoreDown(t *testing.T) {
 		p.Lacks(t, "No client is blocked", "No mail was refused", "was greylisted yet", "any mail yet")
 	}
 	for _, p := range []webtest.Page{
-		site.post("/greylist", "do", "allow", "client", "192.0.2.1"), site.post("/blocks", "do", "lift", "client", "192.0.2.1"),
+		site.post("/greylist", "do", "allow", "client", "192.0.2.1"), site.post("/blocks", "do", "remove", "client", "192.0.2.1"),
 		site.post("/blocks", "do", "add", "client", "192.0.2.1", "for", "1h"),
 	} {
 		if p.Code != 503 {
@@ -80,16 +80,16 @@ func TestInvalidForms(t *testing.T) {
 	long := strings.Repeat("a", 1<<20)
 	for name, p := range map[string]webtest.Page{
 		"GET":                    site.get("/greylist?do=forget&client=192.0.2.9"),
-		"in the address":         site.post("/blocks?do=lift&client=192.0.2.9"),
+		"in the address":         site.post("/blocks?do=remove&client=192.0.2.9"),
 		"no client":              site.post("/greylist", "do", "forget"),
 		"white space":            site.post("/greylist", "do", "forget", "client", " \t"),
 		"no action":              site.post("/greylist", "client", "192.0.2.9"),
 		"unknown action":         site.post("/blocks", "do", "burn", "client", "192.0.2.9"),
 		"action of another page": site.post("/blocks", "do", "forget", "client", "192.0.2.9"),
-		"too long":               site.post("/blocks", "why", long, "do", "lift", "client", "192.0.2.9"),
-		"to the overview":        site.post("/", "do", "lift", "client", "192.0.2.9"),
-		"another encoding":       site.do(httptest.NewRequest("POST", "/blocks", strings.NewReader(`{"do":"lift","client":"192.0.2.9"}`))),
-		"PUT":                    site.do(httptest.NewRequest("PUT", "/blocks", strings.NewReader("do=lift&client=192.0.2.9"))),
+		"too long":               site.post("/blocks", "why", long, "do", "remove", "client", "192.0.2.9"),
+		"to the overview":        site.post("/", "do", "remove", "client", "192.0.2.9"),
+		"another encoding":       site.do(httptest.NewRequest("POST", "/blocks", strings.NewReader(`{"do":"remove","client":"192.0.2.9"}`))),
+		"PUT":                    site.do(httptest.NewRequest("PUT", "/blocks", strings.NewReader("do=remove&client=192.0.2.9"))),
 	} {
 		if p.Code == 303 {
 			t.Errorf("%s: %d", name, p.Code)
@@ -126,8 +126,9 @@ func TestMarkupIsEscaped(t *testing.T) {
 	}
 	site.get("/session?id=session3&n=1").Has(t, `HELO "'><script>alert(1)</script>`, "[2J Reply: 250")
 	for _, p := range []webtest.Page{
-		site.post("/greylist?what="+escaped, "do", "allow", "client", hostile), site.post("/blocks?what="+escaped, "do", "lift", "client", hostile),
+		site.post("/greylist?what="+escaped, "do", "allow", "client", hostile), site.post("/blocks?what="+escaped, "do", "remove", "client", hostile),
 		site.post("/blocks", "do", "add", "client", hostile, "why", hostile, "for", hostile),
+		site.post("/session?id=session3&n=1&what="+escaped, "do", "deny", "entry", hostile, "why", hostile, "until", hostile),
 	} {
 		if at := p.Header().Get("Location"); p.Code != 303 || strings.ContainsAny(at, "\r\n<\"") {
 			t.Errorf("%d %q", p.Code, at)

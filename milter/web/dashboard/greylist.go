@@ -3,7 +3,6 @@ package dashboard
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"iter"
 	"net/http"
 	"slices"
@@ -90,16 +89,15 @@ func countStates(list []Triplet) []total {
 func (p *pages) changeGreylist(w http.ResponseWriter, r *http.Request) {
 	v := form(w, r)
 	client := field(v, "client")
-	p.change(w, r, "greylist", func(ctx context.Context) (string, error) {
+	p.change(w, r, "greylist", func(ctx context.Context) (Change, error) {
 		switch {
 		case client == "":
-			return "", errNoClient
+			return Change{}, errNoClient
 		case v.Get("do") == "allow":
-			return web.Shown(client) + " is allowed: its mail is no longer greylisted.", p.Operator.Allow(ctx, client)
+			return Change{Text: web.Shown(client) + " is allowed: its mail is no longer greylisted."}, p.Operator.Allow(ctx, client)
 		case v.Get("do") == "forget":
-			n, err := p.Operator.Forget(ctx, client)
-			return fmt.Sprintf("Entries of %s deleted: %s.", web.Shown(client), grouped(n)), err
+			return p.Operator.Forget(ctx, client, many(v))
 		}
-		return "", errUnknownForm
+		return Change{}, errUnknownForm
 	}, p.showGreylist)
 }

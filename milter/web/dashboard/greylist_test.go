@@ -23,7 +23,7 @@ func TestGreylist(t *testing.T) {
 	after := site.follow(site.post("/greylist?what=ann", "do", "allow", "client", "192.0.2.0/24"))
 	after.Has(t, "192.0.2.0/24 is allowed: its mail is no longer greylisted.", "<ann@example.com>")
 	after.Lacks(t, "3 attempts")
-	site.follow(site.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).Has(t, "Entries of example.net 192.0.2.0/24 deleted: 2.", "3 attempts")
+	site.follow(site.post("/greylist", "do", "forget", "client", "example.net 192.0.2.0/24")).Has(t, "Done: forget example.net 192.0.2.0/24. Undo", "3 attempts")
 	site.operator.wantChanges(t, "allow 192.0.2.0/24", "forget example.net 192.0.2.0/24")
 
 	site.operator.changeErr = errors.New("no client")

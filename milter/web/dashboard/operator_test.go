@@ -8,9 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"milterd/checks/checktest"
+	"milterd/milter/records"
 )
 
 // fakeOperator is an Operator with fixed lists. It records the changes.
@@ -18,6 +17,7 @@ type fakeOperator struct {
 	triplets  []Triplet
 	clients   []Client
 	blocks    []Block
+	state     State
 	changes   []string
 	err       error         // of all methods
 	changeErr error         // of the methods that change something
@@ -65,20 +65,46 @@ func (o *fakeOperator) change(what ...string) error {
 
 func (o *fakeOperator) Allow(_ context.Context, what string) error { return o.change("allow", what) }
 
-func (o *fakeOperator) Forget(_ context.Context, what string) (int, error) {
-	return 2, o.change("forget", what)
+func (o *fakeOperator) Forget(_ context.Context, what string, many bool) (Change, error) {
+	return o.remove("forget", what, many)
 }
+
+func (o *fakeOperator) Unlist(_ context.Context, entry string, many bool) (Change, error) {
+	return o.remove("remove", entry, many)
+}
+
+func (o *fakeOperator) Unblock(_ context.Context, client, sender string, many bool) (Change, error) {
+	return o.remove("unblock", strings.TrimSpace(client+" "+sender), many)
+}
+
+// remove asks before it removes anything of 192.0.2.0/24.
+func (o *fakeOperator) remove(command, what string, many bool) (Change, error) {
+	if what == "192.0.2.0/24" && !many {
+		return Change{Text: what + " is 2 records. Nothing was removed yet.", Would: 2}, o.err
+	}
+	return o.done(command, what)
+}
+
+// done records a change that can be undone.
+func (o *fakeOperator) done(what ...string) (Change, error) {
+	text := strings.Join(what, " ")
+	return Change{Text: "Done: " + text + ".", Undo: func(context.Context) (string, error) {
+		return "Undone: " + text + ".", o.change("undo", text)
+	}}, o.change(what...)
+}
+
+func (o *fakeOperator) List(_ context.Context, list, entry, until, why string) (Change, error) {
+	return o.done(list, entry, until, why)
+}
+
+func (o *fakeOperator) State(context.Context, records.Record) (State, error) { return o.state, o.err }
 
 func (o *fakeOperator) Blocks(context.Context) ([]Block, error) {
 	return slices.Clone(o.blocks), o.err
 }
 
-func (o *fakeOperator) Block(_ context.Context, client, length, why string) (Block, error) {
-	return Block{Client: client, Until: checktest.Now.Add(time.Hour)}, o.change("block", client, length, why)
-}
-
-func (o *fakeOperator) Unblock(_ context.Context, client, sender string) (bool, error) {
-	return client != "192.0.2.99", o.change("lift", strings.TrimSpace(client+" "+sender))
+func (o *fakeOperator) Block(_ context.Context, client, length, why string) (Change, error) {
+	return o.done("block", client, length, why)
 }
 
 // errOutage is the error of a store that is down.

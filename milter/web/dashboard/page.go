@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"milterd/milter/web"
@@ -121,47 +119,4 @@ func (p *pages) setError(f *frame, err error) int {
 	}
 	p.warn(f.Page, err)
 	return http.StatusServiceUnavailable
-}
-
-// change carries out a form of a page. On success it redirects the browser to the page, with the sentence that f returns as a
-// note, so that a reload does not repeat the change. On failure it calls show to serve the page with the error.
-func (p *pages) change(
-	w http.ResponseWriter, r *http.Request, page string,
-	f func(context.Context) (string, error),
-	show func(http.ResponseWriter, *http.Request, *note, int),
-) {
-	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
-	defer cancel()
-	done, err := f(ctx)
-	if err != nil {
-		code, what := http.StatusUnprocessableEntity, "Nothing was changed: "
-		if errors.Is(err, context.DeadlineExceeded) || !p.Components.Store().OK {
-			code, what = http.StatusServiceUnavailable, "The change failed, perhaps after a part of it: "
-		}
-		show(w, r, &note{Text: what + web.Shown(err.Error()), Bad: true}, code)
-		return
-	}
-	query := url.Values{"what": {field(r.URL.Query(), "what")}, "note": {p.notes.add(done)}}
-	w.Header().Set("Location", page+"?"+query.Encode())
-	w.WriteHeader(http.StatusSeeOther)
-}
-
-// Errors of a form that was not sent by a page of this package.
-var (
-	errNoClient    = errors.New("the client is missing")
-	errUnknownForm = errors.New("unknown form")
-)
-
-// form returns the fields of a form. It ignores the query, so that a link cannot change anything, and a form that is too long or
-// malformed.
-func form(w http.ResponseWriter, r *http.Request) url.Values {
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	_ = r.ParseForm()
-	return r.PostForm
-}
-
-// field returns a field without the white space around it, cut to maxFieldBytes.
-func field(v url.Values, name string) string {
-	s := strings.TrimSpace(v.Get(name))
-	return s[:min(len(s), maxFieldBytes)]
 }

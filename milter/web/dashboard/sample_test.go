@@ -96,6 +96,8 @@ func crowdedSite(t *testing.T) *testSite {
 	}
 	site.operator.triplets = append(site.operator.triplets, Triplet{Identity: webtest.LongName, From: webtest.LongName + "@example.com", To: "bob@" + webtest.LongName, Client: "192.0.2.9", State: "gone"})
 	site.operator.clients = append(site.operator.clients, Client{Identity: webtest.LongName, Passes: 123456, Client: "2001:db8:8000:1234:5678:9abc:def0:1234"})
+	site.operator.state = fullState
+	site.operator.state.Lists = append(site.operator.state.Lists, ListEntry{List: "deny", Entry: strings.Repeat("a", 64) + "@" + webtest.LongName, Why: strings.Repeat("because ", 24)})
 	site.operator.blocks = append(site.operator.blocks, Block{Client: "2001:db8:8000:1234::/64", Why: strings.Repeat("because", 14), Until: checktest.Now.Add(time.Hour), Level: 3, InForce: true})
 	return site
 }
@@ -115,6 +117,10 @@ func (site *testSite) addHostile(t *testing.T, value string) {
 	site.operator.triplets = []Triplet{{Identity: value, From: value, To: value, Client: value, Suspicion: value, State: "waiting"}}
 	site.operator.clients = []Client{{Identity: value, Client: value}}
 	site.operator.blocks = []Block{{Client: value, Why: value}}
+	site.operator.state = State{
+		Lists: []ListEntry{{List: "deny", Entry: value, Why: value}, {List: "allow", Entry: value, File: value}}, Blocks: site.operator.blocks,
+		Greylisted: 1, Rates: []Rate{{Text: value, Key: value}}, Domain: value,
+	}
 	site.watch.Reasons = []evidence.Watched{{
 		Reason: "helo-mismatch", Verdict: evidence.Unsafe, Why: value, Occasions: 1, Senders: 1, Affected: []evidence.Sender{{Sender: value, Client: value, Good: value}},
 	}}

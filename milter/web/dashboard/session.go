@@ -24,6 +24,8 @@ type sessionPage struct {
 	ID      string
 	First   sessionRecord
 	Records []sessionRecord // in order
+	Place   string          // query of the address of the page
+	Now     *stateView      // nil if it could not be read
 }
 
 // sessionRecord is one decision of a session.
@@ -36,8 +38,13 @@ type sessionRecord struct {
 
 // session serves the page of a session. Its query has the id of the session and the number n of one of its records.
 func (p *pages) session(w http.ResponseWriter, r *http.Request) {
-	page := sessionPage{Off: p.Book == nil, ID: field(r.URL.Query(), "id")}
+	p.showSession(w, r, p.notes.get(r.URL.Query().Get("note")), http.StatusOK)
+}
+
+func (p *pages) showSession(w http.ResponseWriter, r *http.Request, n *note, code int) {
+	page := sessionPage{Off: p.Book == nil, ID: field(r.URL.Query(), "id"), Place: placeOf(r.URL.Query()).Encode()}
 	f := p.frame("session", "Session "+checks.Clean(page.ID, 40))
+	f.Note = n
 	if page.Off {
 		p.write(w, http.StatusOK, &f, page)
 		return
@@ -50,9 +57,21 @@ func (p *pages) session(w http.ResponseWriter, r *http.Request) {
 	}
 	err = p.read(r, readTimeout, func(ctx context.Context) (err error) {
 		page.Records, err = p.sessionRecords(ctx, page.ID, number)
+		if err != nil || len(page.Records) == 0 {
+			return err
+		}
+		shown := page.Records[0].Record
+		for _, r := range page.Records {
+			if r.Number == number {
+				shown = r.Record
+			}
+		}
+		st, err := p.Operator.State(ctx, shown)
+		page.Now = newStateView(st, shown, field(r.PostForm, "entry"))
+		page.Now.Until, page.Now.Why = field(r.PostForm, "until"), field(r.PostForm, "why")
 		return err
 	})
-	code := p.setError(&f, err)
+	code = max(code, p.setError(&f, err))
 	if len(page.Records) > 0 {
 		page.First = page.Records[0]
 	} else if err == nil {

@@ -55,7 +55,7 @@ func TestAccessCommand(t *testing.T) {
 		"access deny 0.0.0.0/0":                     {1, "of this host"},
 		"access deny @mx.test":                      {1, "@mx.test is local"},
 		"access deny mx.test":                       {1, "is local"},
-		"access deny 192.0.2.9 --until friday":      {2, "is no date and no duration"},
+		"access deny 192.0.2.9 --until soon":        {2, "is no date and no duration"},
 		"access deny 192.0.2.9 --until 2020-01-01":  {2, "has passed"},
 		"access deny 192.0.2.9 --for 1h --until 2d": {2, "cannot be used together"},
 		"block add 127.0.0.1":                       {1, "has the address 127.0.0.1 of this host"},

@@ -37,10 +37,16 @@ func TestWhyCommand(t *testing.T) {
 			t.Errorf("milterd why %s: %d lines", what, lines)
 		}
 	}
+	both := d.MustRun(t, "why", daemontest.GoodSender, "alice@mx.test")
+	daemontest.WantRow(t, both, "block", "127.0.0.10", "milterd", "block", "remove")
+	daemontest.WantRow(t, both, "list", "deny", daemontest.GoodSender, "milterd", "access", "remove")
+	if r := d.Command(t, "why", "other@nowhere.test", "alice@mx.test"); r.Code != 1 {
+		t.Errorf("mail that never came: %+v", r)
+	}
 	daemontest.WantRow(t, d.MustRun(t, "why", daemontest.GoodClient), "block", "127.0.0.10", "the", "spam", "run", "milterd", "block", "remove")
 	daemontest.WantRow(t, d.MustRun(t, "why", daemontest.GoodSender), "list", "deny", daemontest.GoodSender, "milterd", "access", "remove")
 	for what, code := range map[string]int{
-		"203.0.113.9": 1, "nobody@nowhere.test": 1, "nowhere.test": 1, "abcdefghijkl": 1, "?": 2, "https://mx.test/why/x": 2, "1.2.3.4/99": 2,
+		"203.0.113.9": 1, "nobody@nowhere.test": 1, "nowhere.test": 1, "abcdefghijkl": 1, "nobody": 1, "?": 2, "https://mx.test/why/x": 2, "1.2.3.4/99": 2,
 	} {
 		if r := d.Command(t, "why", what); r.Code != code || !strings.HasPrefix(r.Stderr, "milterd: ") {
 			t.Errorf("milterd why %s: %+v, want exit status %d", what, r, code)

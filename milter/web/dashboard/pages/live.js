@@ -2,15 +2,15 @@
 "use strict";
 (() => {
   const main = document.getElementById("main"), fresh = document.getElementById("fresh");
-  let wait = Number(main.dataset.refresh);
-  if (!wait || !window.fetch || !document.querySelector("[data-live]")) return;
-
   // A reload must not show the note of a change again.
   const here = new URL(location.href);
   if (here.searchParams.has("note")) {
     here.searchParams.delete("note");
     history.replaceState(null, "", here);
   }
+
+  let wait = Number(main.dataset.refresh);
+  if (!wait || !window.fetch || !document.querySelector("[data-live]")) return;
 
   let paused = false, timer = 0;
   const button = document.createElement("button");

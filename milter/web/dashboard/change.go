@@ -1,0 +1,128 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"milterd/milter/web"
+)
+
+// change carries out a form of a page. On success it redirects the browser to the page, with what was done as a note, so that a
+// reload does not repeat the change. If too many would be removed, or on failure, it calls show to serve the page with the question
+// or the error.
+func (p *pages) change(
+	w http.ResponseWriter, r *http.Request, page string,
+	f func(context.Context) (Change, error),
+	show func(http.ResponseWriter, *http.Request, *note, int),
+) {
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	done, err := f(ctx)
+	back := page + "?" + placeOf(r.URL.Query()).Encode()
+	switch {
+	case err != nil:
+		n, code := p.failed(err)
+		show(w, r, n, code)
+	case done.Would > 0:
+		show(w, r, &note{Text: web.Shown(done.Text), Ask: newQuestion(back, r.PostForm, done.Would)}, http.StatusOK)
+	default:
+		p.redirect(w, back, web.Shown(done.Text), done.Undo)
+	}
+}
+
+// failed returns the note about a change that failed, and the status code of the page.
+func (p *pages) failed(err error) (*note, int) {
+	if errors.Is(err, context.DeadlineExceeded) || !p.Components.Store().OK {
+		return &note{Text: "The change failed, perhaps after a part of it: " + web.Shown(err.Error()), Bad: true}, http.StatusServiceUnavailable
+	}
+	return &note{Text: "Nothing was changed: " + web.Shown(err.Error()), Bad: true}, http.StatusUnprocessableEntity
+}
+
+// redirect sends the browser to a page with a note.
+func (p *pages) redirect(w http.ResponseWriter, page, text string, undo func(context.Context) (string, error)) {
+	id := p.notes.add(text, page, undo)
+	w.Header().Set("Location", page+"&note="+url.QueryEscape(id))
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// undo undoes the change of a note, once.
+func (p *pages) undo(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	undo, back := p.notes.takeUndo(field(form(w, r), "note"))
+	if undo == nil {
+		f := p.frame("missing", "Nothing was undone")
+		f.Note = &note{Text: "This change cannot be undone any more: it was undone, or milterd was started again, or there were many changes since.", Bad: true}
+		p.write(w, http.StatusGone, &f, nil)
+		return
+	}
+	text, err := undo(ctx)
+	if err != nil {
+		f := p.frame("missing", "The change was not undone")
+		var code int
+		f.Note, code = p.failed(err)
+		p.write(w, code, &f, nil)
+		return
+	}
+	p.redirect(w, back, web.Shown(text), nil)
+}
+
+// placeOf returns the part of a query that says what a page shows.
+func placeOf(query url.Values) url.Values {
+	place := url.Values{"what": {field(query, "what")}}
+	for _, name := range []string{"id", "n"} {
+		if value := field(query, name); value != "" {
+			place.Set(name, value)
+		}
+	}
+	return place
+}
+
+// question asks before a form removes many entries. It has the fields of the form.
+type question struct {
+	Action string // address of the form
+	Fields []formField
+	Button string
+}
+
+type formField struct{ Name, Value string }
+
+func newQuestion(action string, fields url.Values, n int) *question {
+	q := &question{Action: action, Button: fmt.Sprintf("Remove all %s", grouped(n))}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if name != "many" {
+			q.Fields = append(q.Fields, formField{Name: name, Value: field(fields, name)})
+		}
+	}
+	q.Fields = append(q.Fields, formField{Name: "many", Value: "yes"})
+	return q
+}
+
+// many reports whether the operator has answered the question.
+func many(v url.Values) bool { return v.Get("many") == "yes" }
+
+// Errors of a form that was not sent by a page of this package.
+var (
+	errNoClient    = errors.New("the client is missing")
+	errUnknownForm = errors.New("unknown form")
+)
+
+// form returns the fields of a form. It ignores the query, so that a link cannot change anything, and a form that is too long or
+// malformed.
+func form(w http.ResponseWriter, r *http.Request) url.Values {
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	_ = r.ParseForm()
+	return r.PostForm
+}
+
+// field returns a field without the white space around it, cut to maxFieldBytes.
+func field(v url.Values, name string) string {
+	s := strings.TrimSpace(v.Get(name))
+	return s[:min(len(s), maxFieldBytes)]
+}

@@ -39,9 +39,12 @@ type Info struct {
 	New func(decode func(settings any) error, env Env) (Check, error)
 }
 
-// runsAfter reports whether the check runs at a stage after st.
-func (i Info) runsAfter(st Stage) bool {
-	return slices.ContainsFunc(i.Stages, func(own Stage) bool { return own > st })
+// lateReasons returns the reasons that the check may find at EndOfHeader or EndOfMessage.
+func (i Info) lateReasons() []*Reason {
+	if !slices.ContainsFunc(i.Stages, func(st Stage) bool { return st > RcptTo }) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(i.Reasons), func(r *Reason) bool { return r.Early })
 }
 
 // Define completes an Info with the check's settings, whose defaults are given, and its constructor.

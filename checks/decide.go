@@ -25,8 +25,7 @@ func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
 // decideRcpt decides about the current recipient.
 func (run *Run) decideRcpt(ctx context.Context) Decision {
 	p := run.pipeline
-	t := p.tableFor(run.session.Rcpt().Address)
-	d := run.decide(ctx, t, Connect, RcptTo)
+	d := run.decide(ctx, p.tableFor(run.session.Rcpt().Address), Connect, RcptTo)
 	rcpts := run.session.Envelope.Rcpts
 	if len(rcpts) == 0 {
 		return d
@@ -65,7 +64,8 @@ func (run *Run) decideMessage(ctx context.Context) Decision {
 // differ, only one of them is quarantined, or the client is a forwarder of only one of them and the body is checked.
 func (run *Run) differ(i, j int) bool {
 	p, rcpts, bounce := run.pipeline, run.session.Envelope.Rcpts, run.session.Envelope.MailFrom.IsNull()
-	return p.tableFor(rcpts[i].Address).message(bounce) != p.tableFor(rcpts[j].Address).message(bounce) ||
+	a, b := p.tableFor(rcpts[i].Address), p.tableFor(rcpts[j].Address)
+	return a != b && slices.ContainsFunc(p.late, func(r *Reason) bool { return max(a.action(r, bounce), Tag) != max(b.action(r, bounce), Tag) }) ||
 		run.rcpt(i).quarantined != run.rcpt(j).quarantined ||
 		p.NeedsBody() && run.rcpt(i).forwarded != run.rcpt(j).forwarded
 }
@@ -94,7 +94,7 @@ func (run *Run) messageTable() *table {
 	case 1:
 		return tables[0]
 	default:
-		return mergeTables(tables, run.session.Envelope.MailFrom.IsNull())
+		return mergeTables(tables)
 	}
 }
 
@@ -120,7 +120,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 	d := Decision{Partial: forwarded || mayForward || t.partial || run.trusted}
 	failed, failedAt := "", last // the last check that failed
 	for i, inst := range p.instances {
-		if !t.asks[i] || forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
+		if !t.runs[i] || forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
 			continue
 		}
 		var outcomes []Outcome

@@ -24,6 +24,7 @@ type Pipeline struct {
 	exempt      *table // for exempt recipients
 	policies    []policyTable
 	used        map[*Reason]bool // reasons that are on for any recipient
+	late        []*Reason        // reasons that may be found at EndOfHeader or EndOfMessage
 	actions     [Reject + 1]bool // actions of any reason, for any recipient
 	prefetchers []Prefetcher
 	observers   []Observer
@@ -82,6 +83,7 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		if !p.runs(i) {
 			continue
 		}
+		p.late = append(p.late, inst.Info.lateReasons()...)
 		p.needsBody = p.needsBody || inst.Info.Body && opts.Body != nil
 		p.trustedToo = p.trustedToo || inst.Info.TrustedToo
 		if o, ok := inst.Check.(Observer); ok {
@@ -131,7 +133,7 @@ func (p *Pipeline) Check(name string) Check {
 
 // runs reports whether check i runs for any recipient.
 func (p *Pipeline) runs(i int) bool {
-	return p.general.asks[i] || slices.ContainsFunc(p.policies, func(t policyTable) bool { return t.table.asks[i] })
+	return p.general.runs[i] || slices.ContainsFunc(p.policies, func(t policyTable) bool { return t.table.runs[i] })
 }
 
 // tableFor returns the actions for a recipient.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -97,58 +97,35 @@ func (t TraceFields) Any() bool { return t.AuthenticationResults || t.ReceivedSP
 // table has the actions for one group of recipients.
 type table struct {
 	actions    map[*Reason]Action
-	named      map[string]bool // ids of the reasons whose action the operator chose
-	asks       []bool          // by check: whether to run it
-	forwarders Forwarders      // of these recipients
-	late       []*Reason       // those that may be found at EndOfHeader or EndOfMessage
-	messages   [2]string       // see message
-	partial    bool            // a reason is off that is on for recipients without a policy
+	bounces    map[*Reason]Action // the actions for mail with a null reverse-path, see Reason.BounceWatch
+	runs       []bool             // by check: whether to run it
+	forwarders Forwarders         // of these recipients
+	partial    bool               // a reason is off that is on for recipients without a policy
 }
 
 // action returns the action of a reason, for mail with or without a null reverse-path.
 func (t *table) action(r *Reason, bounce bool) Action {
-	if bounce && r.BounceWatch && !t.named[r.ID] {
-		return min(t.actions[r], Watch)
+	if bounce {
+		return t.bounces[r]
 	}
 	return t.actions[r]
 }
 
-// message returns the actions from Greylist up at EndOfHeader and EndOfMessage as text, for Run.differ.
-func (t *table) message(bounce bool) string {
-	if bounce {
-		return t.messages[1]
-	}
-	return t.messages[0]
-}
-
-// setMessages sets what message returns.
-func (t *table) setMessages() {
-	for i, bounce := range []bool{false, true} {
-		var text strings.Builder
-		for _, r := range t.late {
-			if a := t.action(r, bounce); a >= Greylist {
-				fmt.Fprintf(&text, "%s=%s ", r.ID, a)
-			}
-		}
-		t.messages[i] = text.String()
-	}
-}
-
-// mergeTables returns a table with the most severe action of each reason, for mail with or without a null reverse-path. The
-// forwarders are those of the first table.
-func mergeTables(tables []*table, bounce bool) *table {
+// mergeTables returns a table with the most severe action of each reason, for the recipients of one message. The forwarders are
+// those of the first table.
+func mergeTables(tables []*table) *table {
+	first := tables[0]
 	merged := &table{
-		actions: map[*Reason]Action{}, named: map[string]bool{}, asks: slices.Clone(tables[0].asks), forwarders: tables[0].forwarders,
+		actions: maps.Clone(first.actions), bounces: maps.Clone(first.bounces),
+		runs: slices.Clone(first.runs), forwarders: first.forwarders, partial: first.partial,
 	}
-	for _, t := range tables {
+	for _, t := range tables[1:] {
 		for r := range t.actions {
-			merged.actions[r] = max(merged.actions[r], t.action(r, bounce))
+			merged.actions[r] = max(merged.actions[r], t.actions[r])
+			merged.bounces[r] = max(merged.bounces[r], t.bounces[r])
 		}
-		for id := range t.named {
-			merged.named[id] = true
-		}
-		for i, asks := range t.asks {
-			merged.asks[i] = merged.asks[i] || asks
+		for i, runs := range t.runs {
+			merged.runs[i] = merged.runs[i] || runs
 		}
 		merged.partial = merged.partial || t.partial
 	}
@@ -167,7 +144,9 @@ func (t *table) lacks(other *table) bool {
 
 // exemptTable returns the table of exempt recipients: no check runs.
 func exemptTable(instances []Instance) *table {
-	return &table{asks: make([]bool, len(instances)), partial: true}
+	return &table{
+		actions: map[*Reason]Action{}, bounces: map[*Reason]Action{}, runs: make([]bool, len(instances)), partial: true,
+	}
 }
 
 // newTable returns the table of the given actions, by reason id. named are the ids whose action the operator chose.
@@ -176,9 +155,9 @@ func newTable(instances []Instance, actions map[string]Action, named map[string]
 	greylisting := slices.ContainsFunc(instances, func(i Instance) bool {
 		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
 	})
-	t := &table{actions: map[*Reason]Action{}, named: named, asks: make([]bool, len(instances))}
+	t := &table{actions: map[*Reason]Action{}, bounces: map[*Reason]Action{}, runs: make([]bool, len(instances))}
 	for i, inst := range instances {
-		t.asks[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0
+		t.runs[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0
 		for _, r := range inst.Info.Reasons {
 			a, ok := actions[r.ID]
 			if !ok {
@@ -190,13 +169,12 @@ func newTable(instances []Instance, actions map[string]Action, named map[string]
 			if r.Most != Off {
 				a = min(a, r.Most)
 			}
-			t.actions[r] = a
-			t.asks[i] = t.asks[i] || a != Off
-			if !r.Early && inst.Info.runsAfter(RcptTo) {
-				t.late = append(t.late, r)
+			t.actions[r], t.bounces[r] = a, a
+			if r.BounceWatch && !named[r.ID] {
+				t.bounces[r] = min(a, Watch)
 			}
+			t.runs[i] = t.runs[i] || a != Off
 		}
 	}
-	t.setMessages()
 	return t, nil
 }

@@ -185,7 +185,7 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 	ctx = run.startTrace(ctx)
 	run.table = p.tableFor(s.Rcpt().Address)
 	for i, inst := range p.instances {
-		if !run.table.asks[i] || !slices.Contains(names, inst.Info.Name) {
+		if !run.table.runs[i] || !slices.Contains(names, inst.Info.Name) {
 			continue
 		}
 		for _, st := range inst.Info.Stages {

@@ -46,11 +46,6 @@ func (a Action) Enforced() bool { return a >= Tempfail }
 // Marks reports whether the action marks an accepted message: Tag or Quarantine.
 func (a Action) Marks() bool { return a == Tag || a == Quarantine }
 
-// Allows reports whether the reason may have the action.
-func (r *Reason) Allows(a Action) bool {
-	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.Marks())
-}
-
 // temporary returns the action for a verdict that may not hold at the next attempt.
 func (a Action) temporary() Action { return min(a, Tempfail) }
 

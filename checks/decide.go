@@ -111,8 +111,8 @@ func (run *Run) anyAccepted(match func(*rcptState) bool) bool {
 // decide runs the checks for the stages from first to last until one refuses.
 func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decision {
 	p := run.pipeline
-	forwarded, mayForward := run.forwarded(ctx, t)
-	run.table, run.relayed = t, forwarded
+	forwarded, mayForward := run.isForwarded(ctx, t)
+	run.table, run.forwarded = t, forwarded
 	if n := len(run.session.Envelope.Rcpts); last == RcptTo && n > 0 {
 		run.rcpt(n - 1).forwarded = forwarded
 	}
@@ -172,8 +172,8 @@ func skipsAll(verdicts []Verdict) (does, may bool) {
 	return does, may
 }
 
-// forwarded reports whether the client is a forwarder of the table's recipients. may is set if that could not be found out.
-func (run *Run) forwarded(ctx context.Context, t *table) (is, may bool) {
+// isForwarded reports whether the client is a forwarder of the table's recipients. may is set if that could not be found out.
+func (run *Run) isForwarded(ctx context.Context, t *table) (is, may bool) {
 	named := run.pipeline.opts.ClientNamed
 	if t.forwarders.hasAddr(run.session.Client) || len(t.forwarders.Names) == 0 || named == nil {
 		return t.forwarders.hasAddr(run.session.Client), false
@@ -186,7 +186,7 @@ func (run *Run) forwarded(ctx context.Context, t *table) (is, may bool) {
 func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Action) []Outcome {
 	var out []Outcome
 	for _, v := range verdicts {
-		if v.Reason == nil || run.relayed && v.Reason.NotForwarded {
+		if v.Reason == nil || run.forwarded && v.Reason.NotForwarded {
 			continue
 		}
 		action := run.table.action(v.Reason, run.session.Envelope.MailFrom.IsNull())

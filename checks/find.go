@@ -15,14 +15,14 @@ type step struct {
 
 // finding is the result of a check at a stage.
 type finding struct {
-	check    int  // index in Pipeline.instances
-	reported bool // err is in a Decision already
-	verdicts []Verdict
-	err      error
-	asked    []Asked
-	notes    []string
-	took     time.Duration
-	held     int // bytes of asked
+	check     int  // index in Pipeline.instances
+	reported  bool // err is in a Decision already
+	verdicts  []Verdict
+	err       error
+	asked     []Asked
+	notes     []string
+	took      time.Duration
+	askedSize int // bytes of asked
 }
 
 // find returns the finding of a step, valid until the next call. It runs the check unless there is a finding of the stage's
@@ -41,7 +41,7 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	f.took = time.Since(began)
 	f.asked, f.notes = run.trace.take()
 	for _, a := range f.asked {
-		f.held += len(a.Name) + len(a.said) + a.Answer.Size()
+		f.askedSize += len(a.Name) + len(a.text) + a.Answer.Size()
 	}
 	if p.opts.Took != nil {
 		p.opts.Took(inst.Info.Name, f.took)

@@ -13,8 +13,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// WithShare returns a context with a share, from 0 to 1, of the time that ctx has left. It is for questions to servers of
-// strangers before more important ones: no answer is taken after the deadline of a stage, even if it is known.
+// WithShare returns a context with a share, from 0 to 1, of the time that ctx has left. A check uses it for questions to name
+// servers of strangers, so that slow ones leave time for the questions that follow. After the deadline of ctx a resolver answers
+// nothing, not even from its cache.
 func WithShare(ctx context.Context, share float64) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -32,11 +33,11 @@ type LookupResult struct {
 // LookupAll asks several questions at once and returns the results in their order.
 func LookupAll(ctx context.Context, r Resolver, questions ...Question) []LookupResult {
 	results := make([]LookupResult, len(questions))
-	knower, _ := r.(Knower)
+	cache, _ := r.(Cache)
 	var wg sync.WaitGroup
 	for i, q := range questions {
-		if knower != nil {
-			if a, ok, err := knower.Known(ctx, q); ok {
+		if cache != nil {
+			if a, ok, err := cache.Cached(ctx, q); ok {
 				results[i] = LookupResult{Answer: a, Err: err}
 				continue
 			}

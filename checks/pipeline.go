@@ -58,17 +58,15 @@ var (
 		Remedy: "Nothing: your server sends the message to the remaining recipients by itself (RFC 5321 section 4.5.3.1.10).",
 		Safe:   Tempfail, Strict: Tempfail,
 	}
+	memoryFull = &Reason{ // see Run.LackMemory
+		ID:     "memory-full",
+		Reply:  Reply{Code: 452, Enhanced: "4.3.1", Text: "the mail filter has no memory left for {rcpt}, please try again later"},
+		When:   "the sessions together hold `memory`; messages in flight go on",
+		Why:    "So many messages come at the moment that the mail filter of this site has reached its limit of memory.",
+		Remedy: "Nothing: your server tries again by itself.",
+		Safe:   Tempfail, Strict: Tempfail,
+	}
 )
-
-// memoryFull is the reason of a message that Run.LackMemory defers.
-var memoryFull = &Reason{
-	ID:     "memory-full",
-	Reply:  Reply{Code: 452, Enhanced: "4.3.1", Text: "the mail filter has no memory left for {rcpt}, please try again later"},
-	When:   "the sessions together hold `memory`; messages in flight go on",
-	Why:    "So many messages come at the moment that the mail filter of this site has reached its limit of memory.",
-	Remedy: "Nothing: your server tries again by itself.",
-	Safe:   Tempfail, Strict: Tempfail,
-}
 
 // PipelineReasons returns the reasons for which the Pipeline itself defers mail. Their actions cannot be configured.
 func PipelineReasons() []*Reason { return []*Reason{checkFailed, policiesDiffer, memoryFull} }

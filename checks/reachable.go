@@ -12,9 +12,9 @@ type addressBlock struct {
 }
 
 // special are the IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190) as of 2025, with additions:
-// multicast and the former site-local addresses, as no mail is sent to them, and what IANA has not allocated. Blocks whose reachability is "N/A"
-// (6to4 and its relays, Teredo) count as reachable, as it depends on the embedded address. The longest prefix that contains
-// an address decides.
+// multicast and the former site-local addresses, as no mail is sent to them, and what IANA has not allocated. Blocks whose
+// reachability is "N/A" (6to4 and its relays, Teredo) count as reachable, as it depends on the embedded address. The longest
+// prefix that contains an address decides.
 var special = [...]addressBlock{
 	unreachable("0.0.0.0/8"),       // this network, RFC 791
 	unreachable("10.0.0.0/8"),      // private use, RFC 1918
@@ -68,9 +68,12 @@ var special = [...]addressBlock{
 }
 
 func unreachable(prefix string) addressBlock {
-	return addressBlock{netip.MustParsePrefix(prefix), false}
+	return addressBlock{Prefix: netip.MustParsePrefix(prefix)}
 }
-func reachable(prefix string) addressBlock { return addressBlock{netip.MustParsePrefix(prefix), true} }
+
+func reachable(prefix string) addressBlock {
+	return addressBlock{Prefix: netip.MustParsePrefix(prefix), reachable: true}
+}
 
 // GloballyReachable reports whether packets to an address can cross the Internet, by IANA's registries of special-purpose
 // addresses. It is false for an invalid address and for documentation networks.

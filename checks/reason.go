@@ -29,6 +29,11 @@ type Reason struct {
 	Repair Repair
 }
 
+// Allows reports whether the reason may have the action.
+func (r *Reason) Allows(a Action) bool {
+	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.Marks())
+}
+
 // Repair is a change in the DNS.
 type Repair uint8
 
@@ -62,9 +67,9 @@ type Verdict struct {
 	// another field of the log line, see Session.LogFields and package milter/log.
 	Detail map[string]string
 
-	// Unsure marks a verdict that could be otherwise: an answer is missing, or the clock is in doubt. Its Reason refuses with at
-	// most Tempfail. Its Vouch does not count, but if it is SkipAll, every refusal becomes a Tempfail; if it is SkipDelays, those of
-	// checks that it would have skipped, see Request.MayVouch.
+	// Unsure marks a verdict that may be wrong: an answer is missing, or the clock is in doubt. Its Reason refuses with Tempfail at
+	// most. Its Vouch skips nothing, but what it would have skipped refuses with Tempfail at most: with SkipAll every later reason,
+	// with SkipDelays those of the checks that read Request.MayVouch.
 	Unsure bool
 }
 

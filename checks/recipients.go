@@ -16,7 +16,7 @@ type RecipientSet struct {
 // ParseRecipients returns the set of the given patterns. A pattern is a local part at any domain ("postmaster"), a mailbox
 // ("user@example.org") or a domain ("@example.org"). A local part includes its subaddresses ("user+list", RFC 5233).
 func ParseRecipients(patterns []string) (RecipientSet, error) {
-	s := RecipientSet{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	s := RecipientSet{locals: map[string]bool{}, mailboxes: map[string]bool{}, domains: map[string]bool{}}
 	for _, p := range patterns {
 		if err := s.add(p); err != nil {
 			return RecipientSet{}, err

@@ -9,7 +9,7 @@ import (
 // goroutine of the session. Checks must neither modify nor retain it.
 type Request struct {
 	*Session
-	Client netip.Addr // as Session.Client, but invalid if that is private: what is known of the address is not about the sender
+	Client netip.Addr // as Session.Client without zone, but invalid if that is private: its DNS names are not the sender's
 	Stage  Stage      // stage that the check is asked about
 	run    *Run
 }

@@ -15,10 +15,10 @@ type Resolver interface {
 	Lookup(ctx context.Context, q Question) (Answer, error)
 }
 
-// Knower is implemented by a Resolver with a cache. Known returns what Lookup would return without waiting; ok reports
-// whether there is something. LookupAll needs no goroutine for such an answer.
-type Knower interface {
-	Known(ctx context.Context, q Question) (a Answer, ok bool, err error)
+// Cache is implemented by a Resolver with a cache. Cached returns what Lookup would return without waiting; ok is false if
+// Lookup would wait. LookupAll needs no goroutine for a cached answer.
+type Cache interface {
+	Cached(ctx context.Context, q Question) (a Answer, ok bool, err error)
 }
 
 // Question is a DNS question in class IN. Ask returns one.

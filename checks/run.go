@@ -17,7 +17,7 @@ type Run struct {
 	noQuarantine bool                    // see DisableQuarantine
 	lacksMemory  bool                    // see LackMemory
 	table        *table                  // of the last decision; nil before the first
-	relayed      bool                    // the last decision was about mail that a forwarder passed on
+	forwarded    bool                    // the last decision was about mail that a forwarder passed on
 	envelopeOnly bool                    // see Request.EnvelopeOnly
 	memory       [numStages][]remembered // results of Remember, by scope
 	findings     [numStages][]finding    // by stage, in the order in which the checks ran
@@ -36,7 +36,7 @@ type rcptState struct {
 	vouched    []Vouched // one of each check
 	forwarded  bool      // the client is a forwarder of the recipient
 
-	quarantined bool // a reason with the action Quarantine was found
+	quarantined bool // a reason of RcptTo or before has the action Quarantine
 }
 
 // NewRun returns a Run for a session that begins.
@@ -45,14 +45,14 @@ func (p *Pipeline) NewRun(s *Session) *Run { return newRun(p, s) }
 func newRun(p *Pipeline, s *Session) *Run {
 	run := &Run{pipeline: p, session: s}
 	run.request = Request{Session: s, run: run}
-	run.hidePrivate()
+	run.setClient()
 	return run
 }
 
-// hidePrivate sets the client of the request. So a check that knows nothing of private clients has no verdict on their address,
-// and neither counts nor blocks them.
-func (run *Run) hidePrivate() {
-	if run.request.Client = run.session.Client; IsPrivate(run.session.Client) {
+// setClient sets the client of the request. A private client becomes an invalid address, so that a check which knows nothing of
+// private clients has no verdict on their address, and neither counts nor blocks them.
+func (run *Run) setClient() {
+	if run.request.Client = run.session.Client.WithZone(""); IsPrivate(run.request.Client) {
 		run.request.Client = netip.Addr{}
 	}
 }
@@ -112,12 +112,12 @@ func (run *Run) deferForMemory(st Stage) Decision {
 	return d
 }
 
-// Held returns the size of the DNS answers that are kept for the trace, in bytes.
-func (run *Run) Held() int {
+// TraceSize returns the size of the DNS answers that are kept for the trace, in bytes.
+func (run *Run) TraceSize() int {
 	size := 0
 	for _, list := range run.findings {
 		for i := range list {
-			size += list[i].held
+			size += list[i].askedSize
 		}
 	}
 	return size
@@ -200,7 +200,7 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 // begin discards the results whose scope ends when st begins.
 func (run *Run) begin(st Stage) {
 	run.steps = run.steps[:0]
-	run.hidePrivate()
+	run.setClient()
 	switch st {
 	case Connect:
 		for scope := range numStages {

@@ -33,7 +33,7 @@ func (st Stage) String() string {
 type Session struct {
 	ID           string     // identifies the session in the log
 	Time         time.Time  // start of the current stage
-	Client       netip.Addr // never an IPv4-mapped address; invalid if the MTA did not report it
+	Client       netip.Addr // never IPv4-mapped; invalid if the MTA did not report it; see Request.Client
 	Local        bool       // submitted on the mail host itself
 	ClientName   string     // reverse DNS name as reported by the MTA; for display only
 	Helo         string     // current HELO name; empty before the first HELO

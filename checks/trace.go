@@ -28,7 +28,7 @@ type Asked struct {
 	Err    error
 	Took   time.Duration // 0 if the answer was in the cache
 
-	said string // instead of a long Answer
+	text string // instead of a long Answer
 }
 
 const (
@@ -41,10 +41,10 @@ const (
 	maxKept = 4096
 )
 
-// Said returns the answer as shown to people, in printable US-ASCII.
-func (a Asked) Said() string {
-	if a.said != "" {
-		return a.said
+// AnswerText returns the answer as shown to people, in printable US-ASCII.
+func (a Asked) AnswerText() string {
+	if a.text != "" {
+		return a.text
 	}
 	if a.Err != nil {
 		why := strings.TrimPrefix(a.Err.Error(), a.Question.String()+": ") // the question is shown beside it
@@ -81,8 +81,8 @@ func recordData(rr dns.RR) string {
 	return text
 }
 
-// trace collects the questions and the notes of a check, for its Result. The context of a check has it. It is safe for concurrent use, as a check may
-// ask several questions at once.
+// trace collects the questions and the notes of a check, for its Result. The context of a check has it. It is safe for
+// concurrent use, as a check may ask several questions at once.
 type trace struct {
 	mu    sync.Mutex
 	asked []Asked
@@ -109,7 +109,7 @@ func (t *trace) add(a Asked) {
 		return
 	}
 	if a.Answer.Size() > maxKept {
-		a.said, a.Answer.Records = a.Said(), nil
+		a.text, a.Answer.Records = a.AnswerText(), nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,25 +135,25 @@ func Note(ctx context.Context, text string) {
 	}
 }
 
-// Traced returns a resolver that adds to the trace what is asked with the context of a check. r may be a Knower.
+// Traced returns a resolver that adds to the trace what is asked with the context of a check. r may be a Cache.
 func Traced(r Resolver) Resolver {
-	k, _ := r.(Knower)
-	return traced{Resolver: r, knower: k}
+	c, _ := r.(Cache)
+	return traced{Resolver: r, cache: c}
 }
 
 type traced struct {
 	Resolver
-	knower Knower // may be nil
+	cache Cache // may be nil
 }
 
 var errPanic = errors.New("the resolver panicked")
 
-// Known implements Knower.
-func (t traced) Known(ctx context.Context, q Question) (a Answer, ok bool, err error) {
-	if t.knower == nil {
+// Cached implements Cache.
+func (t traced) Cached(ctx context.Context, q Question) (a Answer, ok bool, err error) {
+	if t.cache == nil {
 		return Answer{}, false, nil
 	}
-	if a, ok, err = t.knower.Known(ctx, q); ok {
+	if a, ok, err = t.cache.Cached(ctx, q); ok {
 		traceOf(ctx).add(Asked{Question: q, Answer: a, Err: err})
 	}
 	return a, ok, err
@@ -161,7 +161,7 @@ func (t traced) Known(ctx context.Context, q Question) (a Answer, ok bool, err e
 
 // Lookup implements Resolver.
 func (t traced) Lookup(ctx context.Context, q Question) (Answer, error) {
-	if a, ok, err := t.Known(ctx, q); ok {
+	if a, ok, err := t.Cached(ctx, q); ok {
 		return a, err
 	}
 	began, asked := time.Now(), Asked{Question: q, Err: errPanic}

@@ -174,7 +174,7 @@ func (c *check) nameQueries(r *checks.Request) []checks.Query {
 			forward := ptr.Then(a)
 			for j, q := range forward {
 				forward[j].Then = func(a checks.Answer) []checks.Query {
-					if !slices.Contains(checks.Addresses(a), client.WithZone("")) {
+					if !slices.Contains(checks.Addresses(a), client) {
 						return nil // not confirmed
 					}
 					return queries(c.lookupsOf(clientNameSubject(client, q.Name)))

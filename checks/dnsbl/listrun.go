@@ -47,7 +47,6 @@ func (r *listRun) clone() listRun { return listRun{networks: maps.Clone(r.networ
 
 // networkOf returns the /24 of an IPv4 address or the /48 of an IPv6 address, which is what one site gets.
 func networkOf(client netip.Addr) (network netip.Prefix, ok bool) {
-	client = client.Unmap().WithZone("")
 	bits := 48
 	if client.Is4() {
 		bits = 24

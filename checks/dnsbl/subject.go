@@ -22,7 +22,6 @@ type subject struct {
 
 // clientSubject returns the subject of an address, RFC 5782 sections 2.1 and 2.4.
 func clientSubject(client netip.Addr) (s subject, ok bool) {
-	client = client.WithZone("")
 	if !client.IsValid() {
 		return subject{}, false
 	}

@@ -59,7 +59,7 @@ func (i Identity) network() string {
 // Network returns the /24 of an IPv4 address or the /64 of an IPv6 address, which usually belongs to one customer or one
 // mail site. It is invalid for an invalid address.
 func Network(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
+	a = a.Unmap()
 	bits := 64
 	if a.Is4() {
 		bits = 24
@@ -109,8 +109,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 	}
 	isPool := func(name string) bool { return IsPoolName(r, name) }
 	if slices.ContainsFunc(names.PTR, isPool) {
-		a := r.Client.Unmap().WithZone("")
-		id.Network = netip.PrefixFrom(a, a.BitLen())
+		id.Network = netip.PrefixFrom(r.Client, r.Client.BitLen())
 	}
 	domain, errSPF := identifiedBySPF(ctx, env, r)
 	if org := OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !isPool(domain) {

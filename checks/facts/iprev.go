@@ -152,7 +152,7 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 		case res.Err != nil:
 			n.unknown = append(n.unknown, n.PTR[i])
 			n.failed = cmp.Or(n.failed, fmt.Errorf("address of %s, reverse DNS name of %s: %w", n.PTR[i], client, res.Err))
-		case slices.Contains(checks.Addresses(res.Answer), client.WithZone("")):
+		case slices.Contains(checks.Addresses(res.Answer), client):
 			n.Confirmed = append(n.Confirmed, n.PTR[i])
 		}
 	}
@@ -170,7 +170,7 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 
 // ptrQuestion returns the question for the names of the client. ok is false if it has no address.
 func ptrQuestion(client netip.Addr) (q checks.Question, ok bool) {
-	name, err := dns.ReverseAddr(client.WithZone("").String())
+	name, err := dns.ReverseAddr(client.String())
 	if err != nil {
 		return q, false
 	}

@@ -61,7 +61,7 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 			own[strings.ToLower(name)] = true
 		}
 	}
-	return &check{env, own}, nil
+	return &check{env: env, own: own}, nil
 }
 
 // Prefetch implements checks.Prefetcher.
@@ -117,7 +117,7 @@ func (c *check) checkAddress(r *checks.Request, arg argument) []checks.Verdict {
 // checkLiteral checks an address literal.
 func checkLiteral(r *checks.Request, addr netip.Addr) []checks.Verdict {
 	switch {
-	case !r.Client.IsValid() || addr == r.Client.WithZone(""):
+	case !r.Client.IsValid() || addr == r.Client:
 		return nil
 	case facts.Network(r.Client).Contains(addr):
 		return []checks.Verdict{{Reason: literalNear}}

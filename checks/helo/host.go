@@ -50,7 +50,7 @@ func (h host) exists() (bool, error) {
 
 // resolvesTo reports whether the name has the client's address. With an error it is false and might be true.
 func (h host) resolvesTo(client netip.Addr) (bool, error) {
-	if slices.Contains(h.addrs, client.WithZone("")) {
+	if slices.Contains(h.addrs, client) {
 		return true, nil
 	}
 	err := h.err6

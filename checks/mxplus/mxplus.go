@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -43,7 +42,7 @@ var Info = checks.Define(checks.Info{
 	Vouches:      true,
 	NotForwarded: true,
 }, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
-	return &check{env}, nil
+	return &check{env: env}, nil
 })
 
 type check struct{ env checks.Env }
@@ -92,7 +91,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 // never vouches: the owner of a domain has no part in it.
 func checkLiteral(r *checks.Request) []checks.Verdict {
 	literal := r.Envelope.MailFrom.Literal
-	if isClient(literal, r) {
+	if literal == r.Client {
 		return nil
 	}
 	return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{
@@ -135,7 +134,7 @@ func (c *check) isMX(ctx context.Context, r *checks.Request) (bool, facts.MX, er
 		return false, mx, err
 	}
 	for _, h := range mx.Hosts {
-		if slices.ContainsFunc(h.Addrs, func(a netip.Addr) bool { return isClient(a, r) }) {
+		if slices.Contains(h.Addrs, r.Client) {
 			return true, mx, nil
 		}
 		err = cmp.Or(err, h.Err)
@@ -145,9 +144,6 @@ func (c *check) isMX(ctx context.Context, r *checks.Request) (bool, facts.MX, er
 	}
 	return false, mx, err
 }
-
-// isClient reports whether an address is that of the client, regardless of an IPv6 zone.
-func isClient(a netip.Addr, r *checks.Request) bool { return a == r.Client.WithZone("") }
 
 // seen returns the names of the client and of the mail hosts, for the reply.
 func (c *check) seen(ctx context.Context, r *checks.Request, mx facts.MX) string {

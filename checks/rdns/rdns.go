@@ -26,7 +26,7 @@ var Info = checks.Define(checks.Info{
 	if err != nil {
 		return nil, err
 	}
-	return &check{env, p}, nil
+	return &check{env: env, patterns: p}, nil
 })
 
 type check struct {

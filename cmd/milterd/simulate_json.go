@@ -92,7 +92,7 @@ func jsonChecks(r checks.Result) []jsonCheck {
 		c.Error = r.Err.Error()
 	}
 	for _, a := range r.Asked {
-		c.Asked = append(c.Asked, jsonQuestion{Question: a.Question.String(), Answer: a.Said(), Millis: millis(a.Took)})
+		c.Asked = append(c.Asked, jsonQuestion{Question: a.Question.String(), Answer: a.AnswerText(), Millis: millis(a.Took)})
 	}
 	for _, v := range r.Vouched {
 		c.Vouch = fmt.Sprintf("%s (%s)", v.Why, v.Vouch)

@@ -111,7 +111,7 @@ func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
 	for _, result := range d.Results {
 		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", result.Check, result.Stage, describeResult(result), millis(result.Took))
 		for _, a := range result.Asked {
-			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.Said(), millis(a.Took))
+			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.AnswerText(), millis(a.Took))
 		}
 		for _, note := range result.Notes {
 			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)

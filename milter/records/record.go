@@ -233,7 +233,7 @@ func answerText(a checks.Asked) (text string) {
 		}
 	}()
 	a.Answer.Records = a.Answer.Records[:min(len(a.Answer.Records), maxRRs)]
-	return cut(a.Said(), maxAnswer)
+	return cut(a.AnswerText(), maxAnswer)
 }
 
 func millis(d time.Duration) float64 {

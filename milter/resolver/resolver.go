@@ -108,9 +108,9 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	}
 }
 
-// Known implements checks.Knower with the content of the cache. Like Lookup it returns no answer once ctx is done: a
+// Cached implements checks.Cache with the content of the cache. Like Lookup it returns no answer once ctx is done: a
 // verdict after the deadline must not depend on which answers happen to be cached.
-func (r *Resolver) Known(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
+func (r *Resolver) Cached(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
 	if renewing(ctx) || ctx.Err() != nil {
 		return checks.Answer{}, false, nil
 	}

@@ -22,8 +22,8 @@ import (
 	"milterd/headers"
 )
 
-// The hosts of the situations by name: address and domain of their names. All have PTR records, and all but "elsewhere" are in the
-// SPF record of their domain.
+// The hosts of the situations by name: address and domain of their names. All have PTR records, and all but "elsewhere" and
+// "outbound" are in the SPF record of their domain.
 var hosts = map[string]struct{ address, domain string }{
 	"bank":      {"11.0.1.9", "bank.example"},
 	"shop":      {"11.0.2.9", "shop.example"},
@@ -38,6 +38,7 @@ var hosts = map[string]struct{ address, domain string }{
 	"elsewhere": {"11.0.11.9", "elsewhere.example"},
 	"idn":       {"11.0.12.9", "xn--bcher-kva.example"},
 	"broken":    {"11.0.13.9", "broken.example"},
+	"outbound":  {"11.0.14.9", "out.bank.example"},
 }
 
 var situationKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
@@ -51,7 +52,7 @@ func situationZone() string {
 		fmt.Fprintf(&b, "%d.%d.%d.%d.in-addr.arpa PTR mail.%s\n", addr[3], addr[2], addr[1], addr[0], h.domain)
 		fmt.Fprintf(&b, "mail.%s A %s\n%[1]s MX 10 mail.%[1]s\n", h.domain, h.address)
 		fmt.Fprintf(&b, "s._domainkey.%s TXT \"v=DKIM1; k=ed25519; p=%s\"\n", h.domain, public)
-		if h.domain != "elsewhere.example" {
+		if h.domain != "elsewhere.example" && h.domain != "out.bank.example" {
 			fmt.Fprintf(&b, "%s TXT \"v=spf1 ip4:%s -all\"\nmail.%[1]s TXT \"v=spf1 a -all\"\n", h.domain, h.address)
 		}
 	}
@@ -204,6 +205,17 @@ var situations = []situation{
 		results: "spf=pass dkim=none dmarc=fail", safe: "550 dmarc-reject", strict: "550 dmarc-reject"},
 	{name: "nothing passes, no record", host: "elsewhere", from: "a@elsewhere.example", author: "a@elsewhere.example",
 		results: "spf=none dkim=none dmarc=none", safe: "accept watch:auth-none", strict: "550 auth-none"},
+	{name: "forged, with a signature whose key nobody can ask for", host: "evil", from: "x@evil.example", author: "a@bank.example", sign: []string{"bank.example"},
+		zone: "!SERVFAIL s._domainkey.bank.example\n", results: "spf=pass dkim=temperror dmarc=temperror", safe: "accept", strict: "accept"},
+	{name: "forged, with another body than signed and a key nobody can ask for", host: "evil", from: "x@evil.example", author: "a@bank.example", sign: []string{"bank.example"}, footer: true,
+		zone: "!SERVFAIL s._domainkey.bank.example\n", results: "spf=pass dkim=fail dmarc=fail", safe: "550 dmarc-reject watch:dkim-fail", strict: "550 dmarc-reject watch:dkim-fail"},
+	{name: "a subdomain with np=, and no answer whether it exists", host: "evil", from: "x@evil.example", author: "a@lost.corp.example",
+		zone: "!SERVFAIL lost.corp.example\n", results: "spf=pass dkim=none dmarc=temperror", safe: "accept", strict: "accept"},
+	{name: "a subdomain with sp= and np=, and no answer whether it exists", host: "evil", from: "x@evil.example", author: "a@lost.both.example",
+		zone:    "!SERVFAIL lost.both.example\n_dmarc.both.example TXT \"v=DMARC1; p=reject; sp=quarantine; np=reject\"\n",
+		results: "spf=pass dkim=none dmarc=fail", safe: "accept tag:dmarc-quarantine", strict: "accept quarantine:dmarc-quarantine"},
+	{name: "a bounce from the domain's host, without SPF for its HELO name", host: "outbound", from: "<>", author: "MAILER-DAEMON@bank.example",
+		results: "spf=none dkim=none dmarc=fail", safe: "550 dmarc-reject watch:auth-none", strict: "550 dmarc-reject watch:auth-none"},
 	{name: "no answer for the policy", host: "evil", from: "x@evil.example", author: "a@broken.example",
 		results: "spf=pass dkim=none dmarc=temperror", safe: "accept", strict: "accept"},
 	{name: "a client behind a proxy", host: "10.1.2.3", from: "x@evil.example", author: "a@bank.example",

@@ -65,6 +65,8 @@ func TestCheck(t *testing.T) {
 		{name: "one of two is valid", fields: twice, body: body, zone: keys + `test._domainkey.example.com TXT "p="`},
 		{name: "the DNS does not answer for one of two, the other is valid", fields: twice, body: body, zone: keys + "!SERVFAIL test._domainkey.example.com"},
 		{name: "the DNS does not answer", fields: signed, body: body, zone: "!SERVFAIL test._domainkey.example.net", fails: true},
+		{name: "the DNS does not answer, and the body was changed: t=y may excuse it", fields: signed, body: "x\r\n", zone: "!SERVFAIL test._domainkey.example.net",
+			want: "dkim-fail", changed: "body", unsure: true, fails: true},
 		{name: "the DNS does not answer for one of two, the other fails", fields: twice, body: "x\r\n", zone: keys + "!TIMEOUT test._domainkey.example.com",
 			want: "dkim-fail", changed: "body", unsure: true, fails: true},
 	} {

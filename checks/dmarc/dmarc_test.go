@@ -150,6 +150,8 @@ func TestReasons(t *testing.T) {
 		{name: "no answer for the record", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@broken.example\n"}, fail: true},
 		{name: "no answer for the aligned key", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example"}, fail: true},
 		{name: "no answer for the aligned key, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example"}, fail: true},
+		{name: "no answer for the key, and the body was changed", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example", changed: true}, want: "dmarc-reject"},
+		{name: "no record, nothing passes, no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n", sign: "lost evil.example"}, want: "auth-none"},
 		{name: "no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost evil.example"}, want: "dmarc-reject auth-none"},
 		{name: "no answer for SPF of another domain", m: message{client: "192.0.2.66", from: "x@down.example", header: "From: a@bank.example\n"}, want: "dmarc-reject", fail: true},
 		{name: "no answer for SPF of the domain", m: message{client: "192.0.2.66", from: "x@down.bank.example", header: "From: a@bank.example\n"}, fail: true},

@@ -3,7 +3,6 @@ package facts
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -71,20 +70,19 @@ type dkimKey struct{}
 // DKIM returns the results of the signatures of the message, and remembers them for the transaction. Those of author domains
 // come first. It is for the stage EndOfMessage. There are none if env.Signatures is 0.
 //
-// The error is the first of those with the result temperror. Whether they matter depends on the other results.
+// The error is the first one of the DNS. Whether it matters depends on the results.
 func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result, error) {
 	return checks.Remember(r, checks.EndOfMessage, dkimKey{}, func() ([]dkim.Result, error) {
 		v := verificationOf(env, r)
 		if v == nil {
 			return nil, nil
 		}
-		resolver := env.DNS
 		if v.WantsBody() && !v.hasBody {
-			resolver = withoutBody{}
+			v.WithoutBody()
 		}
 		ctx, cancel := checks.WithShare(ctx, keyShare)
 		defer cancel()
-		results := v.Results(ctx, resolver, r.Time)
+		results := v.Results(ctx, env.DNS, r.Time)
 		var failed error
 		for i := range results {
 			if res := &results[i]; res.Err != nil {
@@ -94,16 +92,6 @@ func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result
 		}
 		return results, failed
 	})
-}
-
-// errNoBody is the error of every signature that depends on the body if the driver does not have it.
-var errNoBody = errors.New("the body of the message is not known")
-
-// withoutBody is a resolver that makes the result of such signatures temperror.
-type withoutBody struct{}
-
-func (withoutBody) Lookup(context.Context, checks.Question) (checks.Answer, error) {
-	return checks.Answer{}, errNoBody
 }
 
 // LineEnds returns a note on the line ends of the body, see dkim.Verifier, or "".

@@ -33,7 +33,7 @@ const (
 	Fail      Status = "fail"      // the message was changed after signing, or the key was revoked
 	Policy    Status = "policy"    // the signature is not accepted, whether it is valid or not
 	Neutral   Status = "neutral"   // the signature has expired, or is from the future
-	TempError Status = "temperror" // the DNS did not answer
+	TempError Status = "temperror" // the DNS did not answer, and the body is the signed one
 	PermError Status = "permerror" // the signature or its key cannot be used
 )
 
@@ -50,7 +50,7 @@ type Result struct {
 	Testing       bool  // the key record has t=y
 	BodyChanged   bool  // the body is not the signed one; for Fail and None
 	HeaderChanged bool  // the fields are not the signed ones, or the key is another one; for Fail and None
-	Err           error // for TempError; may name the site's DNS servers, so it is for the log only
+	Err           error // the DNS did not answer for the key; may name the site's DNS servers, so it is for the log only
 }
 
 // KeyName returns the domain name of the key record, section 3.6.2.1. Domain and Selector must not be empty.
@@ -63,6 +63,7 @@ const maxSignatures = 100
 type Verifier struct {
 	signatures []*signature
 	bodies     map[bool]*body // those that signatures need; true: relaxed
+	bodyLost   bool           // see WithoutBody
 	work       work
 }
 
@@ -141,6 +142,11 @@ func (v *Verifier) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// WithoutBody declares that the body is not known. The results that depend on it are then TempError, and no keys are asked for.
+func (v *Verifier) WithoutBody() { v.bodyLost = true }
+
+var errNoBody = errors.New("the body of the message is not known")
+
 // LineEnds returns a note on line ends of the body that signer and verifier may read differently, or "". A bare LF is noted
 // only beside CRLF: a message file has LF throughout.
 func (v *Verifier) LineEnds() string {
@@ -159,9 +165,16 @@ func (v *Verifier) Results(ctx context.Context, dns checks.Resolver, now time.Ti
 	for _, q := range v.Queries() {
 		questions = append(questions, q.Question)
 	}
-	answers := checks.LookupAll(ctx, dns, questions...)
+	var answers []checks.LookupResult
+	if !v.bodyLost {
+		answers = checks.LookupAll(ctx, dns, questions...)
+	}
 	for _, sig := range v.open() {
-		v.verify(sig, answers[slices.Index(questions, sig.question())], now)
+		answer := checks.LookupResult{Err: errNoBody}
+		if !v.bodyLost {
+			answer = answers[slices.Index(questions, sig.question())]
+		}
+		v.verify(sig, answer, now)
 	}
 	var results []Result
 	for _, sig := range v.signatures {
@@ -180,6 +193,9 @@ func (v *Verifier) verify(sig *signature, a checks.LookupResult, now time.Time) 
 		status, why = Neutral, "the signature is from the future"
 	case a.Err != nil:
 		sig.Err, status, why = a.Err, TempError, "the DNS does not answer for the key"
+		if sig.BodyChanged = !v.bodyLost && v.bodies[sig.relaxedBody].sum() != sig.bodyHash; sig.BodyChanged {
+			status, why = Fail, bodyChanged // whatever the key is
+		}
 	case status == "":
 		status, why = v.compare(sig, k)
 	}
@@ -188,6 +204,8 @@ func (v *Verifier) verify(sig *signature, a checks.LookupResult, now time.Time) 
 	}
 	sig.decide(status, why)
 }
+
+const bodyChanged = "the body was changed after signing"
 
 // compare compares the hashes with those that were signed, section 6.1.3. It does so for the header even if the body differs:
 // a changed body under an intact header is the work of a list or a filter, not of a forger.
@@ -209,7 +227,7 @@ func (v *Verifier) compare(sig *signature, k key) (Status, string) {
 	case sig.BodyChanged && sig.HeaderChanged:
 		return Fail, "header and body are not the signed ones"
 	case sig.BodyChanged:
-		return Fail, "the body was changed after signing"
+		return Fail, bodyChanged
 	case sig.HeaderChanged:
 		return Fail, "a signed field was changed, or the key is not the signer's"
 	}

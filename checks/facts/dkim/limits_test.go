@@ -124,6 +124,7 @@ func TestDeadline(t *testing.T) {
 		m = m.sign(t, edKey, replaced(edTags, fmt.Sprintf("s=ed>s=ed%d", i)))
 	}
 	v := New(m.fields, nil, 5)
+	v.Write([]byte(m.body))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	dns := &blocked{asked: make(chan struct{})}

@@ -238,6 +238,8 @@ func TestKeys(t *testing.T) {
 		{name: "a CNAME leads to the record", status: Pass,
 			record: "ed._domainkey.example.net CNAME key.example.com\n" + record("key.example.com", "k=ed25519; "+p)},
 		{name: "the DNS does not answer", record: "!SERVFAIL ed._domainkey.example.net", status: TempError, why: "does not answer"},
+		{name: "the DNS does not answer, and the body was changed", record: "!SERVFAIL ed._domainkey.example.net", change: func(m mail) mail { m.body += "x"; return m },
+			status: Fail, why: "body was changed"},
 		{name: "h permits the hash", record: "h=sha1 : SHA256; k=ed25519; " + p, status: Pass},
 		{name: "h does not permit the hash", record: "h=sha1; k=ed25519; " + p, status: PermError, why: "h="},
 		{name: "for email", record: "s=other:email; k=ed25519; " + p, status: Pass},

@@ -263,6 +263,8 @@ func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, err
 	for n, i := range asked {
 		exists, err := existence(results[2*n : 2*n+2])
 		switch e := &evaluations[i]; {
+		case err != nil && min(e.Record.Subdomains, e.Record.Nonexistent) > NoPolicy:
+			e.setPolicy(min(e.Record.Subdomains, e.Record.Nonexistent)) // the owner asks for as much in either case
 		case err != nil:
 			e.Result, errs[i] = TempError, fmt.Errorf("whether %s exists: %w", e.Author, err)
 		case !exists:

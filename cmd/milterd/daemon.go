@@ -57,6 +57,8 @@ type daemon struct {
 	server   *milter.Server
 	serving  atomic.Bool // mail servers can connect
 
+	sentences profileSentences // of the overview
+
 	reloadFailed atomic.Pointer[failedReload] // the last reload, if it failed
 }
 

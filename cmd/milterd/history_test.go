@@ -31,7 +31,8 @@ func TestSeedHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages, err := dashboard.New(dashboard.Config{
-		Profile: func() string { return "" },
+		Profile:  func() string { return "" },
+		Profiles: func() []string { return nil },
 		Components: web.Components{
 			Connections: func() int { return 0 },
 			LogDropped:  func() uint64 { return 0 },

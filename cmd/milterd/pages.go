@@ -133,6 +133,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Profile:    func() string { return d.config().Profile.String() },
 		Components: d.components(),
 		Problems:   func() []string { return append(d.problems(), d.warnings()...) },
+		Profiles:   func() []string { return d.sentences.get(time.Now(), d.profileReport) },
 		History:    d.history,
 		Operator:   operator{daemon: d},
 		Evidence:   d.reports,

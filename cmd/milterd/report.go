@@ -77,7 +77,7 @@ func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (r watchReport
 	if r.WatchReport, err = d.evidence.Watch(ctx, settings); err != nil {
 		return r, err
 	}
-	r.Profiles, err = d.profiles(ctx, time.Now().Add(-profilePeriod))
+	r.Profiles, err = d.profileReport(ctx)
 	return r, err
 }
 

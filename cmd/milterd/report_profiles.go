@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"milterd/checks"
@@ -97,6 +98,49 @@ func (d *daemon) profiles(ctx context.Context, since time.Time) ([]profileResult
 		list = append(list, result)
 	}
 	return list, nil
+}
+
+const (
+	profilesFor     = 10 * time.Minute // how long the sentences of the overview are used
+	profilesTimeout = time.Minute      // of the reading for them
+)
+
+// profileSentences are the sentences about the profiles for the overview. Reading weeks of decisions takes too long for a page, so they
+// are made in the background and kept for a while. The zero value has none. It is safe for concurrent use.
+type profileSentences struct {
+	mu      sync.Mutex
+	made    time.Time
+	making  bool
+	current []string
+}
+
+// get returns the sentences, which may be missing or some minutes old, and has them made again if they are. It is
+// the sentences of report watch that make returns.
+func (s *profileSentences) get(now time.Time, make func(context.Context) ([]profileResult, error)) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.making && now.Sub(s.made) >= profilesFor {
+		s.making = true
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), profilesTimeout)
+			defer cancel()
+			list, err := make(ctx)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.making, s.made = false, now; err == nil {
+				s.current = nil
+				for _, p := range list {
+					s.current = append(s.current, p.String())
+				}
+			}
+		}()
+	}
+	return s.current
+}
+
+// profileReport returns what the profiles would have answered lately, for report watch and the overview.
+func (d *daemon) profileReport(ctx context.Context) ([]profileResult, error) {
+	return d.profiles(ctx, time.Now().Add(-profilePeriod))
 }
 
 // add adds the mail of one session and sender.

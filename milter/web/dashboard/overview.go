@@ -22,6 +22,7 @@ type overviewPage struct {
 	Chart       chartView
 	Started     time.Time
 	Profile     string
+	Profiles    []string
 	Connections int
 	Store       store.Status
 	DNS         resolver.Stats
@@ -44,7 +45,7 @@ func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
 	c := p.Components
 	page := overviewPage{
 		Attention: p.attention(), Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.Now())),
-		Started: p.Started, Profile: p.Profile(), Connections: c.Connections(), Store: c.Store(), DNS: c.DNS(),
+		Started: p.Started, Profile: p.Profile(), Profiles: p.Profiles(), Connections: c.Connections(), Store: c.Store(), DNS: c.DNS(),
 		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: conditionViews(c.Checks()),
 	}
 	if all := page.DNS.Hits + page.DNS.Queries; all > 0 {

@@ -64,6 +64,9 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 			}
 			return nil
 		},
+		Profiles: func() []string {
+			return []string{"The profile safe would have refused 3 of 40 messages (spf-no-mail 3), and greylisted 0.", "The profile strict would have refused 9 of 40 messages (rdns-missing 6, spf-no-mail 3), and greylisted 0."}
+		},
 		History: site.history, Book: site.book, Operator: site.operator, Evidence: site.reports, Now: func() time.Time { return checktest.Now }, Zone: time.UTC,
 	}
 	if change != nil {

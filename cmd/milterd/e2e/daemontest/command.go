@@ -66,7 +66,7 @@ func (d *Daemon) MustRun(t testing.TB, words ...string) string {
 func DecodeJSON[T any](t testing.TB, d *Daemon, words ...string) (value T) {
 	t.Helper()
 	out := d.MustRun(t, append(words, "--json")...)
-	if strings.Contains(out, "null") {
+	if strings.Contains(out, ":null") || strings.Contains(out, "[null") {
 		t.Errorf("milterd %v: %s: want [] rather than null", words, out)
 	}
 	if err := json.Unmarshal([]byte(out), &value); err != nil {

@@ -121,6 +121,7 @@ func wordSet(words string) map[string]bool {
 // IPv4 it is the first two or the last two bytes in decimal, adjacent and in either order, or the first three in hexadecimal.
 // For IPv6 it is the first or the last 64 bits, as four numbers or as 16 digits.
 func partSpelled(a netip.Addr, name string) bool {
+	a = a.Unmap()
 	switch {
 	case a.Is4():
 		return partSpelled4(a.As4(), name)

@@ -19,6 +19,7 @@ import (
 // The forms of an IPv6 address are: all 32 hexadecimal digits, in order or reversed; the last 16 digits (the interface
 // identifier); the usual text with hyphens for colons.
 func spelled(a netip.Addr, name string) bool {
+	a = a.Unmap()
 	name = strings.ToLower(name)
 	switch {
 	case a.Is4():

@@ -45,7 +45,7 @@ const noTime = math.MinInt64
 // beginBody returns the writer of the body of the message that is added next.
 func (a *archive) beginBody() io.Writer {
 	a.body = 0
-	return bodyWriter{a}
+	return bodyWriter{archive: a}
 }
 
 // bodyWriter writes a body to an archive.

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/received"
 )
 
@@ -89,6 +90,33 @@ func TestBodies(t *testing.T) {
 	}
 	if r.Judged != 4 || r.Refused != 1 || r.Rejected != 1 {
 		t.Errorf("judged %d, refused %d, rejected %d", r.Judged, r.Refused, r.Rejected)
+	}
+}
+
+// TestBodyBeforeUnsignedMessage tests that an unsigned message has no body from a message before it that could not be read.
+func TestBodyBeforeUnsignedMessage(t *testing.T) {
+	t.Parallel()
+	r, err := newReplay(Options{Config: bodyConfig(new([]string), checks.Off), DNS: dnsOf(t, zoneText)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if _, err := io.WriteString(r.bodyOf("DKIM-Signature: x\n"), "the start of a body"); err != nil {
+		t.Fatal(err)
+	}
+	if w := r.bodyOf("Subject: x\n"); w != nil {
+		t.Error("the body of an unsigned message is kept")
+	}
+	if err := r.archive.add(mailbox.Message{Head: "Subject: x\n"}, noon); err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range r.archive.sorted(0, func(*mail) {}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(m.body); len(body) > 0 {
+			t.Errorf("body %q", body)
+		}
 	}
 }
 

@@ -12,19 +12,19 @@ import (
 	"milterd/checks"
 )
 
-// ErrNotAsked is the error of NoDNS.
-var ErrNotAsked = errors.New("the DNS was not asked")
+// errNotAsked is the error of NoDNS.
+var errNotAsked = errors.New("the DNS was not asked")
 
 // errKeyGone is the error for a DKIM key that is not in the DNS, or revoked. Domains remove old keys (RFC 6376 section
 // 3.6.1), so it says nothing about a message that was signed long ago.
 var errKeyGone = errors.New("a DKIM key is not in the DNS any more")
 
-// NoDNS is a resolver that answers every question with ErrNotAsked.
+// NoDNS is a resolver that answers every question with errNotAsked.
 type NoDNS struct{}
 
 // Lookup implements checks.Resolver.
 func (NoDNS) Lookup(context.Context, checks.Question) (checks.Answer, error) {
-	return checks.Answer{}, ErrNotAsked
+	return checks.Answer{}, errNotAsked
 }
 
 // sameAnswers is a resolver that asks each question once until forget is called, so that all judges get the
@@ -67,7 +67,7 @@ func (s *sameAnswers) Lookup(ctx context.Context, q checks.Question) (checks.Ans
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known != nil { // nil while the checks are built
-		s.known[q] = answer{got, err}
+		s.known[q] = answer{Answer: got, err: err}
 	}
 	return got, err
 }
@@ -120,7 +120,7 @@ func (k keyless) Observe(ctx context.Context, r *checks.Request, e checks.Event)
 }
 
 // unasked is a check without the reasons that apply if the DNS did not answer. Where one of them would apply, the check
-// fails with ErrNotAsked.
+// fails with errNotAsked.
 type unasked struct{ inner checks.Check }
 
 // Check implements checks.Check.
@@ -128,7 +128,7 @@ func (u unasked) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict
 	verdicts, err := u.inner.Check(ctx, r)
 	kept := slices.DeleteFunc(slices.Clone(verdicts), func(v checks.Verdict) bool { return v.Reason != nil && v.Reason.Unanswered })
 	if len(kept) < len(verdicts) && err == nil {
-		err = ErrNotAsked
+		err = errNotAsked
 	}
 	return kept, err
 }

@@ -116,13 +116,13 @@ func (j *judge) build(dns *sameAnswers) error {
 		j.opts.OnError = checks.Off // a question that was not asked is no fault of the mail
 		for i, inst := range j.instances {
 			if slices.ContainsFunc(inst.Info.Reasons, func(r *checks.Reason) bool { return r.Unanswered }) {
-				j.instances[i].Check = unasked{inst.Check}
+				j.instances[i].Check = unasked{inner: inst.Check}
 			}
 		}
 	}
 	for i, inst := range j.instances {
 		if inst.Info.Body {
-			j.instances[i].Check = keyless{inst.Check}
+			j.instances[i].Check = keyless{inner: inst.Check}
 		}
 	}
 	p, err := j.pipeline(received.Everything)
@@ -148,7 +148,7 @@ func (j *judge) pipeline(known received.Known) (*pipeline, error) {
 	for _, inst := range j.instances {
 		stages, lacking := stagesFor(inst.Info.Stages, known)
 		if lacking != 0 {
-			p.gaps = append(p.gaps, gap{inst.Info.Name, lacking.String() + " not known"})
+			p.gaps = append(p.gaps, gap{Check: inst.Info.Name, Why: lacking.String() + " not known"})
 		}
 		if len(stages) > 0 {
 			inst.Info.Stages = stages

@@ -151,7 +151,7 @@ func TestOpenRecordingErrors(t *testing.T) {
 
 func TestNoDNS(t *testing.T) {
 	t.Parallel()
-	if _, err := (NoDNS{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, ErrNotAsked) {
+	if _, err := (NoDNS{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, errNotAsked) {
 		t.Errorf("got %v", err)
 	}
 }

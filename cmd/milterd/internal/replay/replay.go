@@ -150,10 +150,11 @@ func (r *replay) readAll(ctx context.Context) error {
 
 // bodyOf implements mailbox.BodyFunc.
 func (r *replay) bodyOf(head string) io.Writer {
+	body := r.archive.beginBody() // ends that of a message that could not be read to its end
 	if !isSigned(head) || !slices.ContainsFunc(r.judges, (*judge).needsBody) {
 		return nil
 	}
-	return r.archive.beginBody()
+	return body
 }
 
 // received returns when a message was received, as the site of either configuration reads it.

@@ -135,7 +135,7 @@ func TestWithoutDNS(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	for _, check := range []string{"rdns", "spf", "sender"} {
-		if j.NotJudged[check][ErrNotAsked.Error()] == 0 {
+		if j.NotJudged[check][errNotAsked.Error()] == 0 {
 			t.Errorf("%s: got %v", check, j.NotJudged[check])
 		}
 	}

@@ -147,7 +147,7 @@ func (r result) allGaps() []gap {
 	list := slices.Clone(r.gaps)
 	for _, f := range r.failures {
 		g := gap{Check: f.Check, Why: "could not find out"}
-		for _, known := range []error{ErrNotAsked, errKeyGone} {
+		for _, known := range []error{errNotAsked, errKeyGone} {
 			if errors.Is(f.Err, known) {
 				g.Why = known.Error()
 			}

@@ -250,7 +250,9 @@ func (r *dateReader) withName(month time.Month, numbers []token) {
 func (r *dateReader) withoutName(numbers []token) {
 	if len(numbers) > 0 && len(numbers[0].text) == 8 {
 		t := numbers[0]
-		numbers = []token{{t.text[:4], t.pos}, {t.text[4:6], t.pos + 4}, {t.text[6:], t.pos + 6}}
+		numbers = []token{
+			{text: t.text[:4], pos: t.pos}, {text: t.text[4:6], pos: t.pos + 4}, {text: t.text[6:], pos: t.pos + 6},
+		}
 	}
 	if len(numbers) < 3 || len(numbers[1].text) > 2 {
 		return

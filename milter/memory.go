@@ -21,7 +21,7 @@ type memory struct {
 
 // memoryFull reports whether the sessions and what waits to be written hold MaxMemory. It logs that once a minute.
 func (srv *Server) memoryFull() bool {
-	held := srv.Memory()
+	held := srv.heldMemory()
 	if srv.MaxMemory <= 0 || held < srv.MaxMemory {
 		return false
 	}
@@ -32,8 +32,8 @@ func (srv *Server) memoryFull() bool {
 	return true
 }
 
-// Memory returns the number of bytes that sessions, and what waits to be written, hold.
-func (srv *Server) Memory() int64 {
+// heldMemory returns the number of bytes that sessions, and what waits to be written, hold.
+func (srv *Server) heldMemory() int64 {
 	held := srv.memory.held.Load()
 	if srv.Waiting != nil {
 		held += srv.Waiting()

@@ -51,7 +51,7 @@ func TestMemoryLimit(t *testing.T) {
 	want(t, "the long message", strings.Join(long.must(long.EndOfMessage(nil)).Lines, "|"), deferred)
 	first.Close()
 	long.Close()
-	eventually(t, "the memory is free", func() bool { return srv.Memory() < srv.MaxMemory/2 })
+	eventually(t, "the memory is free", func() bool { return srv.heldMemory() < srv.MaxMemory/2 })
 	_, reply = begin(t, addr)
 	want(t, "after the limit", reply, "")
 }
@@ -75,13 +75,13 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	}
 	d.must(d.EndOfHeader(nil))
 	want(t, "a recipient after the header section", d.rcpt("r"+strings.Repeat("r", size)), "452 4.5.3 too many recipients")
-	if held := srv.Memory(); held < most-4*size || held > most {
+	if held := srv.heldMemory(); held < most-4*size || held > most {
 		t.Errorf("%d bytes, want %d or a little less", held, most)
 	}
 	if err := d.Abort(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the header section is free", func() bool { return srv.Memory() <= maxRcptBytes })
+	eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.
@@ -103,10 +103,10 @@ func TestMemoryUnderAttack(t *testing.T) {
 		}
 		open = append(open, d)
 	}
-	eventually(t, "the sessions hold what they may", func() bool { return srv.Memory() >= limit })
+	eventually(t, "the sessions hold what they may", func() bool { return srv.heldMemory() >= limit })
 	held := int64(heap() - before)
 	t.Logf("%d sessions that send 6.6 MB each: heap %d MiB, accounted %d MiB, limit %d MiB",
-		sessions, held>>20, srv.Memory()>>20, limit>>20)
+		sessions, held>>20, srv.heldMemory()>>20, limit>>20)
 	if most := int64(2 * (limit + sessions*messageShare)); held > most {
 		t.Errorf("the sessions hold %d bytes, want %d at most", held, most)
 	}

@@ -57,7 +57,7 @@ type pendingKey struct {
 	entryKey
 }
 
-func newPending() pending { return pending{map[pendingKey]*entry{}, map[int64]hits{}} }
+func newPending() pending { return pending{entries: map[pendingKey]*entry{}, sums: map[int64]hits{}} }
 
 // count adds an update to the sums.
 func (p *pending) count(u update) {
@@ -74,7 +74,7 @@ func (p *pending) count(u update) {
 // add adds an entry. It reports false if too many are pending.
 func (p *pending) add(week int64, e *entry) bool {
 	e.Client, e.Sender = e.Client[:min(len(e.Client), maxName)], e.Sender[:min(len(e.Sender), maxName)]
-	key := pendingKey{week, e.key()}
+	key := pendingKey{week: week, entryKey: e.key()}
 	old := p.entries[key]
 	switch {
 	case old != nil:

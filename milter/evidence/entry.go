@@ -54,7 +54,7 @@ func (t tally) plus(o tally) tally {
 	case t.N == 0:
 		return o
 	}
-	return tally{t.N + o.N, t.Days | o.Days, min(t.First, o.First), max(t.Last, o.Last)}
+	return tally{N: t.N + o.N, Days: t.Days | o.Days, First: min(t.First, o.First), Last: max(t.Last, o.Last)}
 }
 
 // hit counts, for one reason, the transactions that it applied to by their fate.
@@ -146,7 +146,9 @@ type entryKey struct {
 	verified       bool
 }
 
-func (e *entry) key() entryKey { return entryKey{e.Client, e.Sender, e.Verified} }
+func (e *entry) key() entryKey {
+	return entryKey{client: e.Client, sender: e.Sender, verified: e.Verified}
+}
 
 // add adds another entry for the same key.
 func (e *entry) add(o *entry) {
@@ -233,7 +235,7 @@ func encode(table map[entryKey]*entry) ([]byte, error) {
 	}
 	var list []ranked
 	for _, e := range table {
-		list = append(list, ranked{e, e.worth(), e.last()})
+		list = append(list, ranked{entry: e, worth: e.worth(), last: e.last()})
 	}
 	slices.SortFunc(list, func(x, y ranked) int { return cmp.Or(cmp.Compare(y.worth, x.worth), cmp.Compare(y.last, x.last)) })
 	var value []byte

@@ -65,12 +65,8 @@ func (c *Collector) ledger(ctx context.Context) (*ledger, error) {
 
 // findAnswered sets e.answered. It asks again about recipients that had not written to the sender before.
 func (c *Collector) findAnswered(ctx context.Context, e *entry, now time.Time) error {
-	days := forgedDays
-	if e.Verified {
-		days = 1
-	}
-	e.answered = e.Known.days() >= days
-	if e.answered || e.all().days() < days {
+	e.answered = e.Known.days() >= e.answeredDays()
+	if e.answered || e.all().days() < e.answeredDays() {
 		return nil
 	}
 	for _, pair := range e.Pairs {
@@ -81,6 +77,14 @@ func (c *Collector) findAnswered(ctx context.Context, e *entry, now time.Time) e
 		e.answered = e.answered || known
 	}
 	return nil
+}
+
+// answeredDays returns on how many days an answered sender must have written.
+func (e *entry) answeredDays() int {
+	if e.Verified {
+		return 1
+	}
+	return forgedDays
 }
 
 // addTo adds the evidence for and against a sender or a client to its sum.

@@ -145,7 +145,7 @@ type senderList struct {
 }
 
 func newSenderList() *senderList {
-	return &senderList{map[entryKey]*Sender{}, map[entryKey]int{}, map[string]bool{}}
+	return &senderList{senders: map[entryKey]*Sender{}, most: map[entryKey]int{}, clients: map[string]bool{}}
 }
 
 // add adds the sender of an entry with its occasions t. why and clean are the results of ledger.good.

@@ -107,11 +107,7 @@ func domainSums(entries []*entry) map[string]*entry {
 			sums[domain] = sum
 		}
 		sum.add(e)
-		days := forgedDays
-		if e.Verified {
-			days = 1
-		}
-		sum.answered = sum.answered || e.Known.days() >= days
+		sum.answered = sum.answered || e.Known.days() >= e.answeredDays()
 	}
 	for _, e := range entries {
 		client := e.clientDomain()
@@ -187,7 +183,7 @@ func (c *Collector) Forwarders(ctx context.Context) (ForwarderReport, error) {
 		named[name] = named[name] || name != e.Client
 	}
 	for name, sum := range sums {
-		if name != "unknown" && sum.hasRelayed() {
+		if name != unknownClient && sum.hasRelayed() {
 			r.Forwarders = append(r.Forwarders, Forwarder{
 				Client: name, SPF: sum.clientDomain() != "" && !named[name], Messages: sum.Relayed.N, Days: sum.Relayed.days(),
 				Authors: sum.Authors, Against: sum.Against.N, Known: c.Relays(name),

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// MaxBatch is the largest number of entries in one call of Config.Write.
-	MaxBatch = 64
+	// maxBatch is the largest number of entries in one call of Config.Write.
+	maxBatch = 64
 	// dropInterval is the shortest time between two calls of Config.OnDrop.
 	dropInterval = time.Minute
 )
@@ -21,7 +21,7 @@ const (
 type Config[T any] struct {
 	MaxBytes int                           // size of all entries that wait or are being written; Add drops an entry beyond it
 	Size     func(T) int                   // memory that an entry holds, in bytes; it must not change
-	Write    func(batch []T)               // writes 1 to MaxBatch entries; it may block, and must not retain the slice
+	Write    func(batch []T)               // writes 1 to maxBatch entries; it may block, and must not retain the slice
 	Linger   time.Duration                 // how long the first entry of a batch waits for more entries
 	OnDrop   func(total uint64, err error) // if not nil, called after a drop, at most once a minute; see Dropped and Drop
 }
@@ -179,11 +179,11 @@ func (w *Writer[T]) next() []T {
 		until := time.Now().Add(w.config.Linger)
 		t := time.AfterFunc(w.config.Linger, w.wake)
 		defer t.Stop()
-		for len(w.waiting) < MaxBatch && w.flushing == 0 && !w.closed && time.Now().Before(until) {
+		for len(w.waiting) < maxBatch && w.flushing == 0 && !w.closed && time.Now().Before(until) {
 			w.changed.Wait()
 		}
 	}
-	n := min(len(w.waiting), MaxBatch)
+	n := min(len(w.waiting), maxBatch)
 	batch := w.waiting[:n:n]
 	w.waiting = w.waiting[n:]
 	return batch

@@ -57,7 +57,7 @@ func TestOrder(t *testing.T) {
 		t.Errorf("%d lost, got %v", lost, s.written())
 	}
 	for _, batch := range s.batches {
-		if len(batch) > MaxBatch {
+		if len(batch) > maxBatch {
 			t.Errorf("batch of %d", len(batch))
 		}
 	}
@@ -156,7 +156,7 @@ func TestLinger(t *testing.T) {
 		want  []int // sizes of the batches
 	}{
 		{"a few entries wait", func(w *Writer[int]) { addAll(w, 0, 3); time.Sleep(linger + 1) }, linger + 1, []int{3}},
-		{"a full batch does not", func(w *Writer[int]) { addAll(w, 0, MaxBatch+1); time.Sleep(time.Nanosecond) }, 1, []int{MaxBatch}},
+		{"a full batch does not", func(w *Writer[int]) { addAll(w, 0, maxBatch+1); time.Sleep(time.Nanosecond) }, 1, []int{maxBatch}},
 		{"Flush ends it", func(w *Writer[int]) { addAll(w, 0, 3); _ = w.Flush(context.Background()) }, 0, []int{3}},
 		{"Close ends it", func(w *Writer[int]) { addAll(w, 0, 3); w.Close(time.Minute) }, 0, []int{3}},
 	} {

@@ -27,12 +27,6 @@ const (
 	unreachableBackoff = time.Minute
 )
 
-// limitError is the error of a request that was not sent.
-type limitError struct{ host, why string }
-
-// Error implements error.
-func (e *limitError) Error() string { return e.host + " gets no request for now: " + e.why }
-
 // limiter is an http.RoundTripper that limits the rate of requests to each host, sends none while a host asks for a
 // pause or does not answer, and bounds the size of answers. The state is in the store: the daemons that share it share
 // the limits.
@@ -84,11 +78,11 @@ func (l *limiter) allow(ctx context.Context, host string) error {
 		return err
 	}
 	if pausing {
-		return &limitError{host, string(why)}
+		return fmt.Errorf("%s gets no request for now: %s", host, why)
 	}
 	n, err := l.store.Add(ctx, rateKey+host, 1, time.Minute)
 	if err == nil && n > perMinute {
-		err = &limitError{host, fmt.Sprintf("the limit of %d requests a minute is reached", perMinute)}
+		err = fmt.Errorf("%s gets no request for now: the limit of %d requests a minute is reached", host, perMinute)
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func (p *part) takes(number int64, e entry, now time.Time) bool {
 
 func (p *part) add(number int64, e entry) {
 	p.text = appendRecord(p.text, number, e.text)
-	p.unstored = append(p.unstored, unstored{e.id, number})
+	p.unstored = append(p.unstored, unstored{id: e.id, number: number})
 }
 
 // write numbers a batch of records and stores them.

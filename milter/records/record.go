@@ -218,7 +218,7 @@ func Trace(results []checks.Result) []Check {
 			c.Error = cut(res.Err.Error(), maxValue)
 		}
 		for _, a := range res.Asked[:min(len(res.Asked), maxAsked)] {
-			c.Asked = append(c.Asked, Asked{a.Question.String(), answerText(a), millis(a.Took)})
+			c.Asked = append(c.Asked, Asked{Question: a.Question.String(), Answer: answerText(a), Millis: millis(a.Took)})
 		}
 		list = append(list, c)
 	}

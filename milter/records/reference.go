@@ -70,7 +70,7 @@ var (
 type Signer struct{ key []byte }
 
 // NewSigner returns a Signer with a key of 32 bytes or more. Hosts with the same key accept each other's links.
-func NewSigner(key []byte) Signer { return Signer{key} }
+func NewSigner(key []byte) Signer { return Signer{key: key} }
 
 // Sign returns the reference to the record of a refusal for a reason. It has 48 letters and digits.
 func (s Signer) Sign(id, reason string) string {

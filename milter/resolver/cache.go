@@ -50,7 +50,7 @@ func newCache(size int, elapsed func() time.Duration) (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cache{entries}, nil
+	return &cache{entries: entries}, nil
 }
 
 func (c *cache) get(q checks.Question) (entry, bool) {

@@ -57,7 +57,7 @@ func newQuery(q checks.Question, edns bool) (*query, error) {
 		return nil, fmt.Errorf("%w: cannot pack the question: %w", ErrMalformed, err)
 	}
 	const typeAndClass = 4
-	return &query{q, packet, packet[headerSize : end+typeAndClass], edns}, nil
+	return &query{asked: q, packet: packet, question: packet[headerSize : end+typeAndClass], edns: edns}, nil
 }
 
 func (q *query) setID(id uint16) { binary.BigEndian.PutUint16(q.packet, id) }

@@ -89,7 +89,7 @@ type reply struct {
 // udp sends a query and waits for the answer. The error is ErrTimeout if the time is over or ctx is done,
 // ErrUnreachable for a network error, or that of query.parse.
 func (s *server) udp(ctx context.Context, q *query, timeout time.Duration) (*dns.Msg, error) {
-	c := &call{q, make(chan reply, 1)}
+	c := &call{query: q, reply: make(chan reply, 1)}
 	k, err := s.register(c)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -209,7 +209,7 @@ func (k *socket) read() error {
 			continue
 		}
 		m, err := c.parse(buffer[:n])
-		c.reply <- reply{m, err}
+		c.reply <- reply{message: m, err: err}
 	}
 }
 

@@ -23,7 +23,7 @@ type file struct {
 	Budget           time.Duration `yaml:"budget" doc:"Time for all checks of one SMTP command together. Sendmail waits 10 s."`
 	Escalate         time.Duration `yaml:"escalate" doc:"For how long reasons of rdns, helo, sender and spf reply 4yz instead of 5yz to a client, so that its queue keeps the mail until the fault is repaired. 0: 5yz at once." example:"24h"`
 	MaxConnections   int           `yaml:"max_connections" doc:"Maximum number of connections from MTAs. Further ones are answered with 4yz, and above an eighth more they are closed."`
-	Memory           Size          `yaml:"memory" doc:"Memory that all sessions (recipients, header sections, macros, DNS answers) and waiting records may hold together, with K, M or G. Beyond it new messages get 452 4.3.1; messages in flight go on. 0: no limit."`
+	Memory           byteSize      `yaml:"memory" doc:"Memory that all sessions (recipients, header sections, macros, DNS answers) and waiting records may hold together, with K, M or G. Beyond it new messages get 452 4.3.1; messages in flight go on. 0: no limit."`
 	DNS              dnsKeys       `yaml:"dns" doc:"DNS queries."`
 	Store            storeKeys     `yaml:"store" doc:"Where the records of clients and senders are stored."`
 	Explain          explainKeys   `yaml:"explain" doc:"Public pages that explain a refusal to its sender."`

@@ -30,7 +30,7 @@ func newCheckSettings(registry []checks.Info) checkSettings {
 		}
 		v := reflect.New(def.Type()).Elem()
 		v.Set(def)
-		s.list = append(s.list, settings{info, v})
+		s.list = append(s.list, settings{info: info, value: v})
 	}
 	return s
 }

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Size is an amount of memory in bytes. It is written as a number with the unit K, M or G (powers of 1024), or as bytes without a
+// byteSize is an amount of memory in bytes. It is written as a number with the unit K, M or G (powers of 1024), or as bytes without a
 // unit.
-type Size int64
+type byteSize int64
 
-// sizeUnits are the units of a Size, largest first.
+// sizeUnits are the units of a byteSize, largest first.
 var sizeUnits = [...]struct {
 	letter string
 	size   int64
 }{{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}}
 
 // UnmarshalText implements encoding.TextUnmarshaler. The error quotes the text and says how to write it.
-func (s *Size) UnmarshalText(text []byte) error {
+func (s *byteSize) UnmarshalText(text []byte) error {
 	for _, u := range sizeUnits {
 		digits, ok := strings.CutSuffix(strings.ToUpper(string(text)), u.letter)
 		if !ok {
@@ -31,14 +31,14 @@ func (s *Size) UnmarshalText(text []byte) error {
 		case n > uint64(math.MaxInt64/u.size):
 			return fmt.Errorf("%s is too large", quote(string(text)))
 		}
-		*s = Size(int64(n) * u.size)
+		*s = byteSize(int64(n) * u.size)
 		return nil
 	}
 	return nil // not reached: the last unit is empty
 }
 
 // MarshalText implements encoding.TextMarshaler. It uses the largest unit without a fraction.
-func (s Size) MarshalText() ([]byte, error) {
+func (s byteSize) MarshalText() ([]byte, error) {
 	for _, u := range sizeUnits {
 		if s != 0 && int64(s)%u.size == 0 {
 			return fmt.Appendf(nil, "%d%s", int64(s)/u.size, u.letter), nil

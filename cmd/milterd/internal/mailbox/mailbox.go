@@ -89,7 +89,7 @@ const maxStart = 64
 // read reads a file of any kind.
 func (r *reader) read(yield func(Message) bool) {
 	if all, _ := r.buf.Peek(bufferSize); bytes.IndexByte(all, '\n') < 0 && bytes.IndexByte(all, '\r') >= 0 {
-		r = newReader(r.ctx, r.file, carriageReturns{r.buf}, r.bodyOf)
+		r = newReader(r.ctx, r.file, carriageReturns{src: r.buf}, r.bodyOf)
 	}
 	start, _ := r.buf.Peek(maxStart)
 	switch {

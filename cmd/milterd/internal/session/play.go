@@ -83,7 +83,7 @@ type Conversation struct{ mta }
 
 // Converse starts a conversation with a client that has connected.
 func Converse(p Player, c Client) (*Conversation, error) {
-	talk := &Conversation{mta{player: p, show: func(string, []string) {}}}
+	talk := &Conversation{mta: mta{player: p, show: func(string, []string) {}}}
 	_, err := talk.step(Step{Client: c})
 	return talk, err
 }

@@ -127,7 +127,8 @@ type remembered struct {
 }
 
 // Remember returns the result of find, which it calls once per key while scope lasts. As with context.WithValue, key
-// should have a type of the caller's package. One key must always have the same T. An error is remembered until the next mail
+// should have a type of the caller's package. One key must always have the same T. The values count for nothing in the memory of a
+// session, so they are short, whatever the DNS answers, and no client can have any number of keys in one scope. An error is remembered until the next mail
 // transaction only: one lost DNS answer must not affect an hour-long connection.
 func Remember[T any](r *Request, scope Stage, key any, find func() (T, error)) (T, error) {
 	memory := &r.run.memory[scope]

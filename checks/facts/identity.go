@@ -112,7 +112,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 		id.Network = netip.PrefixFrom(r.Client, r.Client.BitLen())
 	}
 	domain, errSPF := identifiedBySPF(ctx, env, r)
-	if org := OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !isPool(domain) {
+	if org := OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !PoolName(r.Client, domain) {
 		id.Domain = org
 		return id, nil
 	}

@@ -24,7 +24,7 @@ type MX struct {
 // MXHost is one mail host.
 type MXHost struct {
 	Name  string       // lower case, without the dot at the end
-	Addrs []netip.Addr // empty if the name does not resolve
+	Addrs []netip.Addr // empty if the name does not resolve; see keepAddrs
 	Err   error        // why an address may be missing
 }
 
@@ -40,7 +40,7 @@ func SenderMX(ctx context.Context, env checks.Env, r *checks.Request) (MX, error
 	if domain == "" {
 		return MX{}, nil
 	}
-	return checks.Remember(r, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain) })
+	return checks.Remember(r, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain, r.Session.Client) })
 }
 
 // PrefetchMX returns the questions of SenderMX.
@@ -53,7 +53,7 @@ func PrefetchMX(r *checks.Request) []checks.Query {
 	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: hosts, Key: mxKey{}}}
 }
 
-func lookupMX(ctx context.Context, resolver checks.Resolver, domain string) (MX, error) {
+func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, client netip.Addr) (MX, error) {
 	a, err := resolver.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
 	if err != nil {
 		return MX{}, fmt.Errorf("mail hosts of %s: %w", domain, err)
@@ -66,10 +66,37 @@ func lookupMX(ctx context.Context, resolver checks.Resolver, domain string) (MX,
 			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, res.Err)
 		}
 	}
+	for i := range m.Hosts {
+		m.Hosts[i].Addrs = keepAddrs(m.Hosts[i].Addrs, client)
+	}
 	if hasNoMX := len(checks.RecordsOf[*dns.MX](a)) == 0; hasNoMX && len(m.Hosts[0].Addrs) == 0 {
 		return MX{}, m.Hosts[0].Err
 	}
 	return m, nil
+}
+
+// maxAddrs is the number of addresses of a mail host that are kept. Half of it is more than an honest host has; an answer may have
+// thousands, which each open session would hold.
+const maxAddrs = 32
+
+// keepAddrs returns the addresses of a host that are kept: all, or of too many the client's own and then those that are globally
+// reachable, so that no check judges by one that is missing.
+func keepAddrs(addrs []netip.Addr, client netip.Addr) []netip.Addr {
+	if len(addrs) <= maxAddrs {
+		return addrs
+	}
+	rank := func(a netip.Addr) int {
+		switch {
+		case a == client.Unmap().WithZone(""):
+			return 0
+		case checks.GloballyReachable(a):
+			return 1
+		default:
+			return 2
+		}
+	}
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(rank(a), rank(b)) })
+	return slices.Clone(addrs[:maxAddrs])
 }
 
 // mxOf returns the hosts in the answer to the question for MX records, without their addresses. Without records the domain
@@ -92,7 +119,7 @@ func mxOf(a checks.Answer, domain string) MX {
 	}
 	m.Null = len(m.Hosts) == 0 // RFC 7505 section 3: a null MX beside a host is an error, and ignored here
 	m.More = len(m.Hosts) > maxHosts
-	m.Hosts = m.Hosts[:min(len(m.Hosts), maxHosts)]
+	m.Hosts = slices.Clone(m.Hosts[:min(len(m.Hosts), maxHosts)]) // a copy, as a hostile answer has thousands of names
 	return m
 }
 

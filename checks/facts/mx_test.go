@@ -3,6 +3,7 @@ package facts_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -107,5 +108,25 @@ func TestSenderMX(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestManyAddresses tests that of a host with very many addresses those are kept that a check judges by.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	var zone strings.Builder
+	zone.WriteString("example.net. MX 10 a.example.net.\n")
+	for i := range 300 {
+		fmt.Fprintf(&zone, "a.example.net. A 10.0.%d.%d\n", i>>8, i&255)
+	}
+	zone.WriteString("a.example.net. A 11.22.33.44\na.example.net. A 192.0.2.9\n")
+	env := checktest.Env(t, zone.String())
+	mx, err := facts.SenderMX(t.Context(), env, checktest.Session{Client: "192.0.2.9", MailFrom: "a@example.net"}.Request(t))
+	if err != nil || len(mx.Hosts) != 1 || mx.Hosts[0].Err != nil {
+		t.Fatalf("%+v, %v", mx, err)
+	}
+	h := mx.Hosts[0]
+	if len(h.Addrs) > 100 || !slices.Contains(h.Addrs, netip.MustParseAddr("192.0.2.9")) || !h.Reachable() {
+		t.Errorf("kept %v", h.Addrs)
 	}
 }

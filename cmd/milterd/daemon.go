@@ -87,7 +87,7 @@ func (d *daemon) env() checks.Env {
 
 // waiting returns the size of what waits to be written, in bytes.
 func (d *daemon) waiting() int64 {
-	size := d.evidence.Waiting()
+	size := d.evidence.Waiting() + d.output.Waiting()
 	if d.records != nil {
 		size += d.records.Waiting()
 	}

@@ -111,6 +111,9 @@ func (o *Output) Fire(e *logrus.Entry) error {
 // written, such as to a full disk.
 func (o *Output) Dropped() uint64 { return o.lines.Dropped() }
 
+// Waiting returns the size of the lines that wait or are being written, in bytes.
+func (o *Output) Waiting() int { return o.lines.Size() }
+
 // Close writes the lines that wait, for at most the timeout. It returns how many were not written by then. Lines that
 // are logged later are lost.
 func (o *Output) Close(timeout time.Duration) (lost int) { return o.lines.Close(timeout) }

@@ -29,7 +29,7 @@ func (p Policy) weaker() Policy { return max(p, 1) - 1 }
 
 // Record is a DMARC policy record, section 4.7, with the values that apply: defaults stand for missing tags.
 type Record struct {
-	Text         string // as published, the strings joined
+	Text         string // as published, the strings joined; at most maxText bytes
 	Domain       Policy // p=: for the domain itself
 	Subdomains   Policy // sp=: for subdomains that exist
 	Nonexistent  Policy // np=: for subdomains that do not exist
@@ -40,6 +40,10 @@ type Record struct {
 	Organization bool   // psd=n: the domain is an organisational domain
 }
 
+// maxText is the length of the text that a Record keeps, which is shown to people. With half of it, records with several report
+// addresses are cut; a hostile record has 64 KiB.
+const maxText = 1024 // bytes
+
 // ParseRecord parses the text of a TXT record. ok is false if it is no DMARC policy record, or one that counts as absent:
 // p= is missing, or p=, sp= or np= is invalid, and no report is asked for (section 4.10.1). White space around "=" and ";" is
 // ignored, as are unknown tags. A tag that occurs twice with different values is invalid.
@@ -49,7 +53,7 @@ func ParseRecord(text string) (r Record, ok bool) {
 		return Record{}, false
 	}
 	r = Record{
-		Text:         text,
+		Text:         strings.Clone(text[:min(len(text), maxText)]),
 		StrictDKIM:   strings.EqualFold(tags["adkim"], "s"),
 		StrictSPF:    strings.EqualFold(tags["aspf"], "s"),
 		Testing:      strings.EqualFold(tags["t"], "y"),

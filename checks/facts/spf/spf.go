@@ -91,7 +91,8 @@ func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation,
 		ev.NamesMissed = err == nil || err.result != TempError
 		err = undecided
 	}
-	ev.Result, ev.By, ev.Match, ev.NoMail = d.result, d.by, d.match, d.noMail
+	ev.Result, ev.By, ev.NoMail = d.result, d.by, d.noMail
+	ev.Match = strings.Clone(d.match) // a record may have 64 KiB
 	switch {
 	case err != nil:
 		ev.Result, ev.Problem = err.result, err.text

@@ -151,6 +151,37 @@ func TestSimulateJSONMarks(t *testing.T) {
 	}
 }
 
+// TestMarksOfExamples tests which messages of the examples that fail DMARC are let in with a mark, in the profiles safe and strict.
+func TestMarksOfExamples(t *testing.T) {
+	t.Parallel()
+	mark := regexp.MustCompile(`(?m)^ +X-Milterd: (\S+);.*\[(\w+)\]$`)
+	for _, c := range []struct{ file, profile, want string }{
+		{"list", "safe", "dmarc-list tag"},
+		{"list", "strict", "dmarc-list quarantine"},
+		{"newsletter", "safe", "dmarc-quarantine tag"},
+		{"newsletter", "strict", "dmarc-quarantine quarantine"},
+		{"dmarc", "safe", ""},
+	} {
+		t.Run(c.file+" "+c.profile, func(t *testing.T) {
+			t.Parallel()
+			text := readFile(t, "../../examples/"+c.file+".session")
+			path := filepath.Join(t.TempDir(), c.file+".session")
+			writeFile(t, path, strings.Replace(text, "-- config --\n", "-- config --\nprofile: "+c.profile+"\nactions: {first-contact: off}\n", 1))
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), []string{"simulate", path}, &out, &errs); code != 0 {
+				t.Errorf("exit code %d\n%s%s", code, &out, &errs)
+			}
+			var got []string
+			for _, m := range mark.FindAllStringSubmatch(out.String(), -1) {
+				got = append(got, m[1]+" "+m[2])
+			}
+			if strings.Join(got, ", ") != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // message is a message without a Message-ID.
 const message = "C: DATA\nC: From: dave@example.com\nC: Date: Sat, 21 Nov 2026 12:00:00 +0000\nC:\nC: .\n"
 

@@ -62,7 +62,8 @@ func documents(t *testing.T) []string {
 //	sendmail  lines of examples/sendmail.mc, likewise
 //	log WORDS the lines of a daemon's log that have the words
 //	field     the Authentication-Results field of a good message
-//	go        the files of the check that TestCheckOfTheGuide builds
+//	go        the files of the check that TestCheckOfTheGuide builds, and the tests that TestUpstream runs
+//	diff      the patches that TestUpstream applies
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	w := newDocsWorld(t)
@@ -112,8 +113,9 @@ func (w *docsWorld) tryBlock(t *testing.T, where string, b doc.Block) string {
 		return sameUnless(b.Text, strings.Join(w.logLines(strings.Fields("level= "+words)...), "\n"))
 	case "field":
 		return w.resultField(t)
-	case "go":
-		if !strings.HasSuffix(strings.Split(where, ":")[0], "doc/check.md") {
+	case "go", "diff":
+		tested := map[string]string{"doc/check.md": "go", "doc/upstream.md": "go diff"}[strings.Split(where, ":")[0]]
+		if !slices.Contains(strings.Fields(tested), lang) {
 			t.Errorf("%s: no test builds it", where)
 		}
 	default:

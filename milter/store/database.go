@@ -40,9 +40,9 @@ func (e *embedded) openDatabase() error {
 		db, err = pebble.Open(e.folder(), e.options())
 		return err
 	}); err != nil {
-		return fmt.Errorf("%s: %w", e.folder(), err)
+		return fmt.Errorf("%s: %w", e.folder(), newerDatabase(err))
 	}
-	if err := recovered(func() error { return e.clock.resume(db) }); err != nil {
+	if err := recovered(func() error { return errors.Join(checkFormat(db), e.clock.resume(db)) }); err != nil {
 		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, recovered(db.Close)))
 	}
 	e.sweeper.reset()
@@ -59,7 +59,9 @@ func (e *embedded) options() *pebble.Options {
 		FS:           retryFS{e.fs, e.retry},
 		Cache:        e.cache,
 		MemTableSize: memtableBytes,
-		Logger:       logger{e},
+		// Not the default, which changes with the library: an older version could not read it.
+		FormatMajorVersion: pebble.FormatFlushableIngest,
+		Logger:             logger{e},
 		// By default the database exits when it finds damage, even in one old file.
 		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) { _ = e.damage(info.Details) }},
 	}
@@ -70,9 +72,12 @@ func (e *embedded) options() *pebble.Options {
 	return o
 }
 
-// isDamage distinguishes damage, including missing files, from errors of the system such as missing rights or a full
-// disk, for which renaming the folder would lose the records and help nothing.
+// isDamage distinguishes damage, including missing files, from a store of a later version and from errors of the system
+// such as missing rights or a full disk, for which renaming the folder would lose the records and help nothing.
 func isDamage(err error) bool {
+	if errors.Is(err, ErrNewerFormat) {
+		return false
+	}
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		return errno == syscall.ENOENT || errno == syscall.ENOTDIR || errno == syscall.EISDIR
 	}

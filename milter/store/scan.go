@@ -75,7 +75,7 @@ func readPage(db *pebble.DB, clock *recordClock, prefix, start []byte) (page, er
 		if err != nil {
 			return p, err
 		}
-		if value, deadline, ok := decode(raw); ok && deadline > now && string(it.Key()) != clockKey {
+		if value, deadline, ok := decode(raw); ok && deadline > now && !isReserved(string(it.Key())) {
 			p.records = append(p.records, checks.Record{
 				Key: string(it.Key()), Value: append([]byte{}, value...), Expires: clock.wallTime(deadline),
 			})

@@ -67,7 +67,7 @@ func (e *embedded) sweepFrom(key []byte, batch *pebble.Batch) (next []byte, foun
 		}
 		_, deadline, _ := decode(raw) // 0 if it is no record: it is deleted
 		switch {
-		case string(it.Key()) == clockKey:
+		case isReserved(string(it.Key())):
 		case deadline > now:
 			found++
 		default:

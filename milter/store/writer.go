@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -73,7 +74,7 @@ func (e *embedded) flush() error {
 			return err
 		}
 	}
-	if err := e.clock.save(batch); err != nil {
+	if err := errors.Join(e.clock.save(batch), saveFormat(batch, e.clock.deadline(maxTTL))); err != nil {
 		return err
 	}
 	if err := batch.Commit(pebble.Sync); err != nil {

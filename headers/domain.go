@@ -99,9 +99,9 @@ func isULabel(c rune) bool {
 	return c >= utf8.RuneSelf && !unicode.IsSpace(c) && !unicode.IsControl(c)
 }
 
-// ParseLiteral parses an address literal, RFC 5321 section 4.1.3: "[192.0.2.1]" or "[IPv6:2001:db8::1]". The tag is required
-// and case-insensitive; IPv6 is the only registered one. An IPv4-mapped IPv6 address is returned as IPv4, so it can be compared
-// with the client's address. The error is a *SyntaxError, never Lax.
+// ParseLiteral parses an address literal, RFC 5321 section 4.1.3: "[192.0.2.1]" or "[IPv6:2001:db8::1]". The tag is
+// required and case-insensitive; IPv6 is the only registered one. An IPv4-mapped IPv6 address is returned as IPv4, so
+// it can be compared with the client's address. The error is a *SyntaxError, never Lax.
 func ParseLiteral(s string) (netip.Addr, error) {
 	p := scanner{s: s}
 	addr := p.addressLiteral()

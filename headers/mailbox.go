@@ -14,8 +14,8 @@ type Mailbox struct {
 }
 
 // ParseMailboxList parses the value of a From field: a list of mailboxes, RFC 5322 section 3.6.2, and groups, RFC 6854
-// section 2.1. It accepts the obsolete forms of RFC 5322 section 4.4: empty list elements, routes, dots and comments in a display
-// name. The result is empty for a list of empty groups.
+// section 2.1. It accepts the obsolete forms of RFC 5322 section 4.4: empty list elements, routes, dots and comments in
+// a display name. The result is empty for a list of empty groups.
 //
 // 8-bit octets are accepted in every address, in any encoding; see Has8bit. The syntax of the domain is not checked. The
 // error is a *SyntaxError.

@@ -2,8 +2,9 @@ package headers
 
 import "strings"
 
-// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets with list elements beside them
-// that are addresses, or if there are no brackets the words with an "@". ok is false if there is neither an address nor one word in the place of the address.
+// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets with list elements
+// beside them that are addresses, or if there are no brackets the words with an "@". ok is false if there is neither an
+// address nor one word in the place of the address.
 func readMailboxes(value string) (found []Mailbox, ok bool) {
 	found, word, brackets := inBrackets(value, true)
 	if len(found) == 0 {
@@ -58,8 +59,8 @@ func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
 	return found, word, any
 }
 
-// elements returns the elements of a list, each with a comma or semicolon after it, that are addresses. A quote or parenthesis
-// that is not closed is text.
+// elements returns the elements of a list, each with a comma or semicolon after it, that are addresses. A quote or
+// parenthesis that is not closed is text.
 func elements(list string) (found []Mailbox) {
 	p := scanner{s: list}
 	start, skip := 0, true

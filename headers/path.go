@@ -68,10 +68,10 @@ func quoteLocal(s string) string {
 	return b.String()
 }
 
-// ParsePath parses a reverse-path, RFC 5321 section 4.1.2, with or without angle brackets. Both "" and "<>" are the null
-// reverse-path. White space may be around the brackets only, so "< >" is a fault. UTF-8 is accepted in the local part and in the domain (RFC 6531 section 3.3), because a milter cannot see
-// whether the client uses SMTPUTF8. The lengths of section 4.5.3.1 are checked; that of the path includes the brackets. The
-// error is a *SyntaxError.
+// ParsePath parses a reverse-path, RFC 5321 section 4.1.2, with or without angle brackets. Both "" and "<>" are the
+// null reverse-path. White space may be around the brackets only, so "< >" is a fault. UTF-8 is accepted in the local
+// part and in the domain (RFC 6531 section 3.3), because a milter cannot see whether the client uses SMTPUTF8. The
+// lengths of section 4.5.3.1 are checked; that of the path includes the brackets. The error is a *SyntaxError.
 //
 // The lax faults, with which the path is returned, are: a leading, trailing or double dot in the local part, a local part
 // over 64 octets, "_" in the domain, one dot after the domain.

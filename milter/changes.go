@@ -88,8 +88,8 @@ func (s *session) tooManyForged() *checks.Reply {
 	return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many " + field + " fields that claim to be from this host"}
 }
 
-// changes returns the packets that change the accepted message: they remove forged fields, insert our own ones, put the prefix
-// to the subject, and quarantine the message.
+// changes returns the packets that change the accepted message: they remove forged fields, insert our own ones, put the
+// prefix to the subject, and quarantine the message.
 func (s *session) changes(ctx context.Context) (to []byte) {
 	marks := s.run.Request().Marks()
 	if s.edits {

@@ -33,8 +33,8 @@ func (w *watcher) kinds() []checks.EventKind {
 	return kinds
 }
 
-// TestEvents replays milter commands as observed with Postfix 3.7 and Sendmail 8.17. Each letter is one: H HELO, M MAIL, R RCPT,
-// X a refused RCPT, E end of message, A ABORT, Q QUIT.
+// TestEvents replays milter commands as observed with Postfix 3.7 and Sendmail 8.17. Each letter is one: H HELO, M
+// MAIL, R RCPT, X a refused RCPT, E end of message, A ABORT, Q QUIT.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	const reset, accepted, gone, bad = checks.Reset, checks.Accepted, checks.Disconnected, checks.BadRecipient

@@ -8,9 +8,9 @@ import (
 	"milterd/checks"
 )
 
-// messageShare is the memory that a message in flight may always have, in bytes. So a message that began is not deferred for lack
-// of memory unless its header section and recipients are longer, which is rare. Half of it would defer some mail of lists; double
-// would allow half as many messages at a time.
+// messageShare is the memory that a message in flight may always have, in bytes. So a message that began is not
+// deferred for lack of memory unless its header section and recipients are longer, which is rare. Half of it would
+// defer some mail of lists; double would allow half as many messages at a time.
 const messageShare = 64 << 10
 
 // memory counts what all sessions hold. It is safe for concurrent use.

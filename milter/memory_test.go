@@ -24,8 +24,8 @@ func (d dialer) field(size int) {
 	d.must(d.Header("X-Filler", strings.Repeat("x", size)))
 }
 
-// TestMemoryLimit tests that a message in flight goes on at the limit, that new ones are deferred, and that mail is accepted again
-// when the memory is free.
+// TestMemoryLimit tests that a message in flight goes on at the limit, that new ones are deferred, and that mail is
+// accepted again when the memory is free.
 func TestMemoryLimit(t *testing.T) {
 	t.Parallel()
 	addr, srv, journal := start(t, func(srv *Server) { srv.MaxMemory = 4 * messageShare }, accept)
@@ -56,8 +56,8 @@ func TestMemoryLimit(t *testing.T) {
 	want(t, "after the limit", reply, "")
 }
 
-// TestDroppedIsNotAccounted tests that recipients and fields beyond the limits, which are not kept, count as no memory, and that
-// an ABORT frees the header section. The recipients stay for the event Reset.
+// TestDroppedIsNotAccounted tests that recipients and fields beyond the limits, which are not kept, count as no memory,
+// and that an ABORT frees the header section. The recipients stay for the event Reset.
 func TestDroppedIsNotAccounted(t *testing.T) {
 	t.Parallel()
 	const size, most = 900_000, maxRcptBytes + maxHeaderBytes

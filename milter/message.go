@@ -50,7 +50,8 @@ func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilte
 // beginBody ends the header section. Its reply is nil.
 func (s *session) beginBody() *checks.Reply {
 	if s.truncated {
-		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by padding.
+		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by
+		// padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
 	}
 	s.Envelope.Header = s.header
@@ -59,15 +60,15 @@ func (s *session) beginBody() *checks.Reply {
 	return nil
 }
 
-// BodyChunk implements gomilter.Milter. It receives the body only if the MTA awaits a response to each part; other parts go to
-// writeBody, see conn.body.
+// BodyChunk implements gomilter.Milter. It receives the body only if the MTA awaits a response to each part; other
+// parts go to writeBody, see conn.body.
 func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Response, error) {
 	s.writeBody(chunk)
 	return s.answer(gomilter.OptNoBodyReply, pass)
 }
 
-// writeBody passes on a part of the body. After a panic it drops the rest, as an incomplete body must not be judged: the message
-// is deferred.
+// writeBody passes on a part of the body. After a panic it drops the rest, as an incomplete body must not be judged:
+// the message is deferred.
 func (s *session) writeBody(chunk []byte) {
 	if s.body == nil {
 		return

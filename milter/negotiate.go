@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// symbols are the macros that milterd asks for, by stage. A list replaces the MTA's own list for that stage. Sendmail ignores a list for EOM
-// unless there is one for EOH.
+// symbols are the macros that milterd asks for, by stage. A list replaces the MTA's own list for that stage. Sendmail
+// ignores a list for EOM unless there is one for EOH.
 var symbols = []struct {
 	stage gomilter.Stage
 	names string

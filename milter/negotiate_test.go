@@ -93,8 +93,8 @@ type panicking struct{}
 func (panicking) Decided(*checks.Request, checks.Decision) { panic("bug") }
 func (panicking) Accepted(*checks.Request)                 { panic("bug") }
 
-// TestPanicAtTheEndIsNoReset tests that a panic at the end of a message ends the transaction, so that the next one is not taken
-// for a RSET of the client.
+// TestPanicAtTheEndIsNoReset tests that a panic at the end of a message ends the transaction, so that the next one is
+// not taken for a RSET of the client.
 func TestPanicAtTheEndIsNoReset(t *testing.T) {
 	t.Parallel()
 	w := &watcher{}

@@ -1,6 +1,6 @@
-// Package milter connects a checks.Pipeline to an MTA by the milter protocol: callbacks of go-milter fill a checks.Session, and
-// a checks.Reply becomes the response. The package also does what go-milter leaves to its caller: it negotiates by what the MTA
-// offers, sets deadlines, limits the number of connections, and drains them at shutdown.
+// Package milter connects a checks.Pipeline to an MTA by the milter protocol: callbacks of go-milter fill a
+// checks.Session, and a checks.Reply becomes the response. The package also does what go-milter leaves to its caller:
+// it negotiates by what the MTA offers, sets deadlines, limits the number of connections, and drains them at shutdown.
 //
 // Server accepts connections. A conn splits the stream into packets, a session has the callbacks. Begin to read at
 // Server.Serve.
@@ -119,8 +119,8 @@ func (srv *Server) open(nc net.Conn) {
 	srv.serve(c)
 }
 
-// MaxOpen returns how many connections a Server with MaxConnections = limit keeps open. Those beyond limit receive a 4yz reply; a
-// connection beyond MaxOpen is closed at once.
+// MaxOpen returns how many connections a Server with MaxConnections = limit keeps open. Those beyond limit receive a
+// 4yz reply; a connection beyond MaxOpen is closed at once.
 func MaxOpen(limit int) int { return limit + limit/8 + 8 }
 
 // admit counts a connection, and reports whether it may stay open.
@@ -167,9 +167,9 @@ func (srv *Server) Warnings() []string {
 	return slices.DeleteFunc(list, func(w string) bool { return w == "" })
 }
 
-// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for Linger, waits for the
-// others until ctx is done, and closes the rest. It returns ctx.Err() if some were closed so. After half of the time until the deadline of ctx, no
-// transaction begins.
+// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for Linger, waits
+// for the others until ctx is done, and closes the rest. It returns ctx.Err() if some were closed so. After half of the
+// time until the deadline of ctx, no transaction begins.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if !srv.draining.Load() {
@@ -216,8 +216,8 @@ func (srv *Server) now() time.Time {
 	return time.Now()
 }
 
-// serve passes the connection to a go-milter server of its own. With a shared server, go-milter would make a new session after
-// each final response, and no session would learn of the end of its connection.
+// serve passes the connection to a go-milter server of its own. With a shared server, go-milter would make a new
+// session after each final response, and no session would learn of the end of its connection.
 func (srv *Server) serve(c *conn) {
 	s := newSession(srv, c, srv.Pipeline())
 	c.begin = s.begin

@@ -82,9 +82,9 @@ func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	return s
 }
 
-// answer sends the reply of f to an event; nil is "continue". If noReply was negotiated, the MTA does not wait for a response and
-// answer sends none: the MTA would take it for the response to the next event. A panic of f becomes a 4yz reply: go-milter would close the
-// connection, and the MTA would go on without the filter.
+// answer sends the reply of f to an event; nil is "continue". If noReply was negotiated, the MTA does not wait for a
+// response and answer sends none: the MTA would take it for the response to the next event. A panic of f becomes a 4yz
+// reply: go-milter would close the connection, and the MTA would go on without the filter.
 //
 // It bypasses go-milter, which allocates 4 KiB for each response.
 func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (gomilter.Response, error) {

@@ -43,8 +43,8 @@ func TestSessionOutlivesRefusals(t *testing.T) {
 	}
 }
 
-// TestTooManyForgedResults shows that a message with more than maxForged forged fields is deferred, and that the next message on
-// the connection is not affected.
+// TestTooManyForgedResults shows that a message with more than maxForged forged fields is deferred, and that the next
+// message on the connection is not affected.
 func TestTooManyForgedResults(t *testing.T) {
 	t.Parallel()
 	p, err := checks.New(nil, checks.Options{

@@ -14,8 +14,8 @@ import (
 
 const resultsField = "Authentication-Results"
 
-// ownResults reports whether an Authentication-Results field has our authserv-id. It accepts what a lenient reader of such fields
-// might accept: comments, a quoted id, any version, and any text after them (RFC 8601 sections 2.2 and 5).
+// ownResults reports whether an Authentication-Results field has our authserv-id. It accepts what a lenient reader of
+// such fields might accept: comments, a quoted id, any version, and any text after them (RFC 8601 sections 2.2 and 5).
 func ownResults(value, id string) bool {
 	text := strings.TrimLeft(value, " \t\r\n")
 	for strings.HasPrefix(text, "(") {
@@ -116,9 +116,9 @@ const (
 	maxComment  = 200 // of a comment
 )
 
-// safeValue returns a value as a token, or quoted (RFC 2045 section 5.1). ok is false if it should be left out: it is empty,
-// too long, or has bytes other than those of domains, addresses and base64. Some readers split the field at any semicolon, quoted
-// or not.
+// safeValue returns a value as a token, or quoted (RFC 2045 section 5.1). ok is false if it should be left out: it is
+// empty, too long, or has bytes other than those of domains, addresses and base64. Some readers split the field at any
+// semicolon, quoted or not.
 func safeValue(value string) (text string, ok bool) {
 	quoted := false
 	for i := range len(value) {

@@ -61,8 +61,8 @@ func TestAuthenticationResults(t *testing.T) {
 	}
 }
 
-// FuzzAuthenticationResults tests that no value or comment leaves its place: every line is one result, and a parser finds as many
-// as there are.
+// FuzzAuthenticationResults tests that no value or comment leaves its place: every line is one result, and a parser
+// finds as many as there are.
 func FuzzAuthenticationResults(f *testing.F) {
 	f.Add("example.net", "sel", "Ab/+d=12", "the body was changed")
 	f.Add("a\r\n b", "c;dkim=pass", `"`, "a) dkim=pass (b")

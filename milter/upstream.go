@@ -15,8 +15,9 @@ const (
 	maxUpstreams     = 1000 // addresses that are counted; a site has fewer private ones that send mail
 )
 
-// upstreams finds out whether the MTA reports the address of a proxy or of NAT in place of the clients' addresses: more than half
-// of the sessions in an hour come from one private address. It is safe for concurrent use. The zero value has seen none.
+// upstreams finds out whether the MTA reports the address of a proxy or of NAT in place of the clients' addresses: more
+// than half of the sessions in an hour come from one private address. It is safe for concurrent use. The zero value has
+// seen none.
 type upstreams struct {
 	mu     sync.Mutex
 	began  time.Time // of the window

@@ -20,8 +20,8 @@ const (
 	relaySpan    = 7 * 24 * time.Hour
 )
 
-// refreshInterval is how often the known senders are read anew. With half of it, the store is read twice as often; with twice as
-// much, a sender is known two hours later.
+// refreshInterval is how often the known senders are read anew. With half of it, the store is read twice as often; with
+// twice as much, a sender is known two hours later.
 const refreshInterval = time.Hour
 
 // refreshTimeout bounds one reading of the whole evidence.
@@ -96,8 +96,8 @@ func (e *entry) clientDomain() string {
 	return name
 }
 
-// domainSums returns the sums of the entries of each domain, whether it is the client's or that of a verified sender. Pairs are
-// not asked for again, so answered may be missing.
+// domainSums returns the sums of the entries of each domain, whether it is the client's or that of a verified sender.
+// Pairs are not asked for again, so answered may be missing.
 func domainSums(entries []*entry) map[string]*entry {
 	sums := map[string]*entry{}
 	add := func(domain string, e *entry) {

@@ -130,7 +130,8 @@ func (t *transaction) add(o checks.Outcome, d checks.Decision, f fate) fate {
 }
 
 // isFault reports whether a reason is a fault of the message. A reason that is not enforced is none if it is off in the
-// profile safe, is at most watched in the profile strict, or can only be watched. Greylisting is none, because it follows from another reason.
+// profile safe, is at most watched in the profile strict, or can only be watched. Greylisting is none, because it
+// follows from another reason.
 func isFault(o checks.Outcome) bool {
 	if o.Reason.Greylisting {
 		return false

@@ -13,8 +13,8 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// TestFail2ban runs fail2ban-regex with the filter of the examples on lines of the log. What a client sends must not have another
-// address banned.
+// TestFail2ban runs fail2ban-regex with the filter of the examples on lines of the log. What a client sends must not
+// have another address banned.
 func TestFail2ban(t *testing.T) {
 	t.Parallel()
 	miltertest.Require(t)

@@ -1,6 +1,6 @@
-// Package log writes decisions to the log: one line for each recipient that was refused or deferred, one for each accepted message,
-// and one for each check that failed. Mail of trusted clients has none. Journal makes the lines, Output writes them to syslog or standard error in the
-// background. Start reading at Journal.
+// Package log writes decisions to the log: one line for each recipient that was refused or deferred, one for each
+// accepted message, and one for each check that failed. Mail of trusted clients has none. Journal makes the lines,
+// Output writes them to syslog or standard error in the background. Start reading at Journal.
 package log
 
 import (
@@ -19,8 +19,8 @@ type Journal struct {
 	Log *logrus.Logger
 }
 
-// Decided logs each recipient that is refused or deferred at level info, with the action as message, and each failed check as a
-// warning.
+// Decided logs each recipient that is refused or deferred at level info, with the action as message, and each failed
+// check as a warning.
 func (j Journal) Decided(s *checks.Request, d checks.Decision) {
 	if d.Reply != nil && j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		j.refused(s.Session, d.Outcomes[len(d.Outcomes)-1])

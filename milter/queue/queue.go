@@ -26,7 +26,8 @@ type Config[T any] struct {
 	OnDrop   func(total uint64, err error) // if not nil, called after a drop, at most once a minute; see Dropped and Drop
 }
 
-// Warn returns a function for Config.OnDrop that logs message as a warning, with the total in field. If log is nil, it returns nil.
+// Warn returns a function for Config.OnDrop that logs message as a warning, with the total in field. If log is nil, it
+// returns nil.
 func Warn(log *logrus.Entry, field, message string) func(total uint64, err error) {
 	if log == nil {
 		return nil

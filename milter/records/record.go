@@ -35,8 +35,8 @@ type Record struct {
 	Reply      string     `json:"reply"`     // without the link; may be empty
 	Outcomes   []Outcome  `json:"outcomes"`  // reasons that applied and are not off, in order
 
-	// Of an accepted message: the suspicions that did not delay it, what vouches for it, and the reasons for which it waits in the
-	// quarantine of the MTA.
+	// Of an accepted message: the suspicions that did not delay it, what vouches for it, and the reasons for which it
+	// waits in the quarantine of the MTA.
 	Waived      []string `json:"waived,omitempty"`
 	Vouches     []Vouch  `json:"vouches,omitempty"`
 	Quarantined []string `json:"quarantined,omitempty"`
@@ -46,8 +46,8 @@ type Record struct {
 
 var quarantine = checks.Quarantine.String()
 
-// Release returns the commands that release a quarantined message, for Postfix and for Sendmail, or "" if the message is not quarantined
-// or its queue id is not known.
+// Release returns the commands that release a quarantined message, for Postfix and for Sendmail, or "" if the message
+// is not quarantined or its queue id is not known.
 func (r Record) Release() string {
 	if len(r.Quarantined) == 0 && r.Action != quarantine || !isPlain(r.QueueID) {
 		return ""

@@ -120,8 +120,8 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 	return cfg, problems
 }
 
-// AdminSocket returns the path of the admin socket that the configuration file at path names, or DefaultAdminSocket if it names
-// none or cannot be read. Errors of other keys do not matter. It returns "" if the file turns the socket off.
+// AdminSocket returns the path of the admin socket that the configuration file at path names, or DefaultAdminSocket if
+// it names none or cannot be read. Errors of other keys do not matter. It returns "" if the file turns the socket off.
 func AdminSocket(path string, registry []checks.Info) string {
 	text, err := readStart(path)
 	if err != nil {

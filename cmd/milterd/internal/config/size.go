@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// byteSize is an amount of memory in bytes. It is written as a number with the unit K, M or G (powers of 1024), or as bytes without a
-// unit.
+// byteSize is an amount of memory in bytes. It is written as a number with the unit K, M or G (powers of 1024), or as
+// bytes without a unit.
 type byteSize int64
 
 // sizeUnits are the units of a byteSize, largest first.

@@ -12,7 +12,8 @@ import (
 	"testing/iotest"
 )
 
-// TestBodies tests which bodies are written, from plain and compressed files. Messages without the field Want are not asked for.
+// TestBodies tests which bodies are written, from plain and compressed files. Messages without the field Want are not
+// asked for.
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -47,9 +47,9 @@ type File struct {
 	Found  bool // it was found in a folder: if it is not mail, it has no messages
 }
 
-// BodyFunc returns where the body of the message with a header section goes, or nil if it is not needed. The body is written
-// before the Message is yielded, with CRLF at the end of its lines and without the escapes of mbox files. Errors of the writer
-// are ignored. A nil BodyFunc returns nil.
+// BodyFunc returns where the body of the message with a header section goes, or nil if it is not needed. The body is
+// written before the Message is yielded, with CRLF at the end of its lines and without the escapes of mbox files.
+// Errors of the writer are ignored. A nil BodyFunc returns nil.
 type BodyFunc func(head string) io.Writer
 
 // Messages yields the messages of the file until ctx ends.

@@ -117,8 +117,8 @@ func isSingle(path string) bool {
 // indexes are names, or the starts of names, of files that mail programs store beside mail.
 var indexes = [...]string{"dovecot", "courierimap", "courierpop", "cyrus.", "maildirsize", "maildirfolder", "subscriptions"}
 
-// others are the ends of the names of files that are not mail and may look like it: the indexes of Thunderbird, certificates and
-// keys, configuration.
+// others are the ends of the names of files that are not mail and may look like it: the indexes of Thunderbird,
+// certificates and keys, configuration.
 var others = [...]string{".msf", ".pem", ".cnf"}
 
 // isIndex reports whether a file with this name is not mail.

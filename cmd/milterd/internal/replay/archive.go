@@ -15,10 +15,10 @@ import (
 	"milterd/cmd/milterd/internal/mailbox"
 )
 
-// archive has the messages of a replay in the order in which they were received. Their header sections or attempts, and the
-// bodies of signed messages, are in a temporary file without a name; an index in memory has 56 bytes for each. The original
-// files are not read again: a mail program may rename the files of a Maildir meanwhile, and a compressed file can only be read
-// from its start. The zero value is empty.
+// archive has the messages of a replay in the order in which they were received. Their header sections or attempts, and
+// the bodies of signed messages, are in a temporary file without a name; an index in memory has 56 bytes for each. The
+// original files are not read again: a mail program may rename the files of a Maildir meanwhile, and a compressed file
+// can only be read from its start. The zero value is empty.
 type archive struct {
 	index []entry
 	file  *os.File // nil if the archive is empty

@@ -62,8 +62,8 @@ func elsewhere(returnPath string) string {
 		noon.Format(time.RFC1123Z) + "\n"
 }
 
-// TestMailOfOtherHosts tests that dates are compared with the time at which another host received a message, and that only the null
-// reverse-path makes it a bounce.
+// TestMailOfOtherHosts tests that dates are compared with the time at which another host received a message, and that
+// only the null reverse-path makes it a bounce.
 func TestMailOfOtherHosts(t *testing.T) {
 	t.Parallel()
 	old := "Date: Thu, 21 Nov 1991 12:00:00 +0000\nFrom: alice@example.net\nMessage-ID: <1@example.net>\n\n"

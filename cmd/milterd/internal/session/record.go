@@ -11,9 +11,10 @@ import (
 	"milterd/milter/records"
 )
 
-// FromRecords returns a session file that makes the decisions of one session again: the commands, the DNS answers and the codes
-// of the replies. The local parts of recipients are replaced. left is the reasons that the file cannot have, because they are
-// about the message or about earlier mail, which no record keeps. The records are those of one session, with their traces.
+// FromRecords returns a session file that makes the decisions of one session again: the commands, the DNS answers and
+// the codes of the replies. The local parts of recipients are replaced. left is the reasons that the file cannot have,
+// because they are about the message or about earlier mail, which no record keeps. The records are those of one
+// session, with their traces.
 func FromRecords(list []records.Record) (text []byte, left []string, err error) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b records.Record) int { return a.Time.Compare(b.Time) })
@@ -89,7 +90,8 @@ func (z *zoneWriter) line(text string) {
 // maxComment is the length of an incomplete record in a comment, in bytes.
 const maxComment = 200
 
-// text returns the zone. A name that exists without the record that was asked for has an HINFO record, which no check asks for.
+// text returns the zone. A name that exists without the record that was asked for has an HINFO record, which no check
+// asks for.
 func (z *zoneWriter) text() string {
 	for _, name := range z.existed {
 		has := func(line string) bool { return strings.HasPrefix(line, name+" ") }

@@ -22,7 +22,7 @@ func (l *ledger) watched(s Setting) Watched {
 		Occasions: sum.Seen.N, Days: sum.Seen.days(), Passed: sum.Passed.N, RefusedOtherwise: sum.RefusedOtherwise,
 	}
 	senders := newSenderList()
-	accepted, spf, known := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	accepted, spf, written := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, e := range l.entries {
 		h, ok := e.Hits[w.Reason]
 		if !ok {
@@ -41,10 +41,10 @@ func (l *ledger) watched(s Setting) Watched {
 			spf[client] = true
 		}
 		if e.answered {
-			known[client] = true
+			written[client] = true
 		}
 	}
-	w.Clients, w.Accepted, w.SPF, w.Answered = len(senders.clients), len(accepted), len(spf), len(known)
+	w.Clients, w.Accepted, w.SPF, w.Answered = len(senders.clients), len(accepted), len(spf), len(written)
 	w.Senders, w.GoodSenders, w.Affected = len(senders.senders), senders.good(), senders.sorted()
 	w.Verdict = w.verdict(s.Reason)
 	w.Why = w.why()

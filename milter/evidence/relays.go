@@ -27,8 +27,8 @@ const refreshInterval = time.Hour
 // refreshTimeout bounds one reading of the whole evidence.
 const refreshTimeout = time.Minute
 
-// known has the domains that IsGood and Relays look up. It never changes.
-type known struct{ good, relays map[string]bool }
+// knownSenders has the domains that IsGood and Relays look up. It never changes.
+type knownSenders struct{ good, relays map[string]bool }
 
 // IsGood implements checks.Senders. What it says is up to an hour old.
 func (c *Collector) IsGood(domain string) bool {
@@ -64,7 +64,7 @@ func (c *Collector) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k := &known{good: map[string]bool{}, relays: map[string]bool{}}
+	k := &knownSenders{good: map[string]bool{}, relays: map[string]bool{}}
 	for domain, sum := range domainSums(entries) {
 		if sum.isGood() {
 			k.good[domain] = true

@@ -42,7 +42,7 @@ func TestThreshold(t *testing.T) {
 	}
 }
 
-func TestNever(t *testing.T) {
+func TestReasonThatCanOnlyBeWatched(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.mail(1, "own.good.example", "a@good.example", did{showOnly, checks.Watch})
@@ -81,14 +81,15 @@ func TestWatchCounts(t *testing.T) {
 	}
 }
 
+// TestWronged tests which senders a report on actions names as likely false refusals.
 func TestWronged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		seen       func(*site)
-		held, back int // senders
-		refused    int // transactions
-		aside      int // quarantined messages
-		wronged    []string
+		seen        func(*site)
+		held, back  int // senders
+		refused     int // transactions
+		quarantined int // messages
+		wronged     []string
 	}{
 		"spam": {seen: func(s *site) { s.mail(1, "own.spam.example", "x@spam.example", rejected) }, refused: 1},
 		"refused, then repaired": {seen: func(s *site) {
@@ -125,7 +126,7 @@ func TestWronged(t *testing.T) {
 			s.mail(1, "own.spam.example", "a@spam.example", quarantining)
 			s.mail(2, "own.good.example", "a@good.example", tagging)
 			s.mail(3, "own.good.example", "a@good.example", quarantining, did{fault, checks.Reject})
-		}, aside: 2, wronged: []string{"good.example answered"}},
+		}, quarantined: 2, wronged: []string{"good.example answered"}},
 		"held a short time ago": {seen: func(s *site) {
 			s.write("a@good.example")
 			s.mail(29, "own.good.example", "a@good.example", suspicious, deferred)
@@ -141,7 +142,7 @@ func TestWronged(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := r.Reasons[0]
-			if got.Quarantined != c.aside || got.Refused != c.refused || got.HeldSenders != c.held || got.CameBack != c.back || !slices.Equal(goodNames(got.Wronged), c.wronged) {
+			if got.Quarantined != c.quarantined || got.Refused != c.refused || got.HeldSenders != c.held || got.CameBack != c.back || !slices.Equal(goodNames(got.Wronged), c.wronged) {
 				t.Errorf("got %+v, want %+v", got, c)
 			}
 		})

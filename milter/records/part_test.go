@@ -26,6 +26,7 @@ func countKeys(t *testing.T, store checks.Store, prefix string) (n int) {
 	return n
 }
 
+// TestMax tests that Options.Max records are found, and that the store has only a few blocks more.
 func TestMax(t *testing.T) {
 	t.Parallel()
 	store := checktest.NewStore(nil)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -81,7 +82,7 @@ func walkFolder(path string, yield func(File, error) bool) bool {
 
 // walkEntry yields an entry of a folder if it is a file that may have messages.
 func walkEntry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
-	if isIndex(e.Name()) {
+	if isNoMail(e.Name()) {
 		return true
 	}
 	f := File{Path: filepath.Join(path, e.Name()), Found: true}
@@ -114,27 +115,16 @@ func isSingle(path string) bool {
 	return strings.EqualFold(filepath.Ext(path), ".eml") || folder == "cur" || folder == "new"
 }
 
-// indexes are names, or the starts of names, of files that mail programs store beside mail.
-var indexes = [...]string{"dovecot", "courierimap", "courierpop", "cyrus.", "maildirsize", "maildirfolder", "subscriptions"}
+// noMailStarts are names, or the starts of names, of files that mail programs store beside mail.
+var noMailStarts = [...]string{"dovecot", "courierimap", "courierpop", "cyrus.", "maildirsize", "maildirfolder", "subscriptions"}
 
-// others are the ends of the names of files that are not mail and may look like it: the indexes of Thunderbird,
+// noMailEnds are the ends of the names of files that are not mail and may look like it: the indexes of Thunderbird,
 // certificates and keys, configuration.
-var others = [...]string{".msf", ".pem", ".cnf"}
+var noMailEnds = [...]string{".msf", ".pem", ".cnf"}
 
-// isIndex reports whether a file with this name is not mail.
-func isIndex(name string) bool {
-	if strings.HasPrefix(name, ".") {
-		return true
-	}
-	for _, end := range others {
-		if strings.HasSuffix(name, end) {
-			return true
-		}
-	}
-	for _, i := range indexes {
-		if strings.HasPrefix(name, i) {
-			return true
-		}
-	}
-	return false
+// isNoMail reports whether a file is not mail by its name.
+func isNoMail(name string) bool {
+	return strings.HasPrefix(name, ".") ||
+		slices.ContainsFunc(noMailStarts[:], func(start string) bool { return strings.HasPrefix(name, start) }) ||
+		slices.ContainsFunc(noMailEnds[:], func(end string) bool { return strings.HasSuffix(name, end) })
 }

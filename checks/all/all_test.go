@@ -1,6 +1,7 @@
 package all_test
 
 import (
+	"encoding"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -13,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/checks"
 	"milterd/checks/all"
@@ -316,7 +316,8 @@ func testSettings(t *testing.T, path string, settings reflect.Type) {
 	if settings.Kind() == reflect.Slice {
 		settings = settings.Elem()
 	}
-	if settings.Kind() != reflect.Struct || settings == reflect.TypeFor[time.Duration]() {
+	isText := reflect.PointerTo(settings).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+	if settings.Kind() != reflect.Struct || isText {
 		return
 	}
 	for f := range settings.Fields() {

@@ -10,9 +10,9 @@ import (
 	"milterd/checks"
 )
 
-// Codes is a range of return codes (RFC 5782 section 2.1), its first and its last. In the configuration it is an address, two
-// addresses separated by a hyphen, or a network: "127.0.0.2", "127.0.0.2-127.0.0.11", "127.0.0.0/8".
-type Codes [2]netip.Addr
+// Codes is a range of return codes (RFC 5782 section 2.1). In the configuration it is an address, two addresses separated by a
+// hyphen, or a network: "127.0.0.2", "127.0.0.2-127.0.0.11", "127.0.0.0/8".
+type Codes struct{ First, Last netip.Addr }
 
 var (
 	// loopback contains every code, RFC 5782 section 2.1. An address outside of it comes from a new owner of the zone's domain,
@@ -40,56 +40,55 @@ func (c *Codes) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (c Codes) MarshalText() ([]byte, error) {
 	switch {
-	case !c[0].IsValid():
+	case !c.First.IsValid():
 		return nil, nil
-	case c[0] == c[1]:
-		return []byte(c[0].String()), nil
+	case c.First == c.Last:
+		return []byte(c.First.String()), nil
 	default:
-		return []byte(c[0].String() + "-" + c[1].String()), nil
+		return []byte(c.First.String() + "-" + c.Last.String()), nil
 	}
 }
 
-func parseCodes(text string) (c Codes, err error) {
+func parseCodes(text string) (Codes, error) {
 	want := errors.New("want a code, a range or a network such as 127.0.0.2, 127.0.0.2-127.0.0.11 or 127.0.0.0/8")
 	if strings.Contains(text, "/") {
 		p, err := netip.ParsePrefix(text)
 		switch {
 		case err != nil || !p.Addr().Is4():
-			return c, want
+			return Codes{}, want
 		case p != p.Masked():
-			return c, fmt.Errorf("%q has bits set after the network part; did you mean %q?", text, p.Masked())
+			return Codes{}, fmt.Errorf("%q has bits set after the network part; did you mean %q?", text, p.Masked())
 		}
 		last := p.Addr().As4()
 		for bit := p.Bits(); bit < 32; bit++ {
 			last[bit/8] |= 0x80 >> (bit % 8)
 		}
-		return Codes{p.Addr(), netip.AddrFrom4(last)}, nil
+		return Codes{First: p.Addr(), Last: netip.AddrFrom4(last)}, nil
 	}
-	first, last, isRange := strings.Cut(text, "-")
+	from, to, isRange := strings.Cut(text, "-")
 	if !isRange {
-		last = first
+		to = from
 	}
-	for i, s := range []string{first, last} {
-		if c[i], err = netip.ParseAddr(strings.TrimSpace(s)); err != nil || !c[i].Is4() {
-			return Codes{}, want
-		}
+	first, _ := netip.ParseAddr(strings.TrimSpace(from))
+	last, _ := netip.ParseAddr(strings.TrimSpace(to))
+	if !first.Is4() || !last.Is4() {
+		return Codes{}, want
 	}
-	return c, nil
+	return Codes{First: first, Last: last}, nil
 }
 
 // check returns an error for a range that no listing can be in.
 func (c Codes) check() error {
-	first, last := c[0], c[1]
 	switch {
-	case !first.IsValid() || !last.IsValid():
+	case !c.First.IsValid() || !c.Last.IsValid():
 		return errors.New("there is no code")
-	case last.Less(first):
+	case c.Last.Less(c.First):
 		return errors.New("the range ends before it begins")
-	case !loopback.Contains(first) || !loopback.Contains(last):
+	case !loopback.Contains(c.First) || !loopback.Contains(c.Last):
 		return errors.New("codes are in 127.0.0.0/8")
-	case errorCodes.Contains(first):
+	case errorCodes.Contains(c.First):
 		return errors.New("127.255.255.0/24 is for errors, never a listing")
-	case first == notListed:
+	case c.First == notListed:
 		return errors.New("127.0.0.1 is never a listing, as some lists refuse queries with it; begin with 127.0.0.2")
 	}
 	return nil
@@ -97,7 +96,7 @@ func (c Codes) check() error {
 
 // contains reports whether a code is a listing. notListed never is, so 127.0.0.0/8 can stand for all codes.
 func (c Codes) contains(code netip.Addr) bool {
-	return code != notListed && c[0].Compare(code) <= 0 && code.Compare(c[1]) <= 0
+	return code != notListed && c.First.Compare(code) <= 0 && code.Compare(c.Last) <= 0
 }
 
 // reading is the meaning of the A records of an answer.

@@ -134,7 +134,7 @@ func FuzzCodes(f *testing.F) {
 		if c.UnmarshalText([]byte(text)) != nil {
 			return
 		}
-		if !loopback.Contains(c[0]) || !loopback.Contains(c[1]) || c[1].Less(c[0]) {
+		if !loopback.Contains(c.First) || !loopback.Contains(c.Last) || c.Last.Less(c.First) {
 			t.Errorf("%q was parsed as %v", text, c)
 		}
 		if once, twice := parse(text), parse(parse(text)); once != twice {

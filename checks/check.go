@@ -87,9 +87,12 @@ type Env struct {
 // Site is the mail site that milterd protects.
 type Site struct {
 	Hostname     string       // of the MTA, as in its greeting
-	LocalDomains []string     // domains it receives mail for, lower case
+	LocalDomains []string     // domains it receives mail for, as in Address.Domain
 	Addresses    []netip.Addr // of its interfaces, without loopback
 }
+
+// IsLocal reports whether a domain, as in Address.Domain, is one of LocalDomains. A subdomain is not.
+func (s Site) IsLocal(domain string) bool { return slices.Contains(s.LocalDomains, domain) }
 
 // Senders reports what earlier mail says of senders, named by an organisational domain of a confirmed client name or of an SPF
 // pass. It does not wait for anything, and is safe for concurrent use.

@@ -17,10 +17,8 @@ type NameSet struct {
 // underscore.
 func (s *NameSet) Add(entry string) error {
 	name, isDomain := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), ".")
-	if err := headers.CheckDomain(name); err != nil {
-		if fault, ok := errors.AsType[*headers.SyntaxError](err); !ok || !fault.Lax {
-			return fmt.Errorf("%q is neither a domain name nor a .domain", entry)
-		}
+	if !IsHostName(name) {
+		return fmt.Errorf("%q is neither a domain name nor a .domain", entry)
 	}
 	if s.names == nil {
 		s.names, s.domains = map[string]bool{}, map[string]bool{}
@@ -47,4 +45,12 @@ func (s NameSet) Has(name string) bool {
 		}
 	}
 	return false
+}
+
+// IsHostName reports whether a host may have a name: it is a domain name of RFC 5321 section 4.1.2, where an underscore and a dot
+// at the end are permitted too.
+func IsHostName(name string) bool {
+	err := headers.CheckDomain(name)
+	fault, ok := errors.AsType[*headers.SyntaxError](err)
+	return err == nil || ok && fault.Lax
 }

@@ -2,14 +2,17 @@ package checks
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"iter"
+	"strings"
 	"time"
 )
 
 // Store keeps small records that expire. All hosts that share it see the same records. It is safe for concurrent use.
 //
-// Keys and values are any bytes. By convention a key begins with the name of its check and a colon, and a long remote value
-// in it is replaced by a hash. A record expires at the end of its time to live, with a resolution of one second.
+// Keys and values are any bytes. By convention a key begins with the name of its check and a colon, and HashKey replaces long
+// remote values in it. A record expires at the end of its time to live, with a resolution of one second.
 //
 // Each method returns within a limit that the driver sets: a stalled store is an error. After an error of a writing method
 // the record may have been written or not.
@@ -36,4 +39,11 @@ type Record struct {
 	Key     string
 	Value   []byte
 	Expires time.Time
+}
+
+// HashKey returns a hash of texts for a key of the Store: 22 characters, from which the texts cannot be read. It has 128 bits, so
+// no sender can choose texts with the hash of others.
+func HashKey(texts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(texts, "\x00")))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }

@@ -5,10 +5,7 @@ package correspondents
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"milterd/checks"
@@ -40,7 +37,7 @@ type check struct{ env checks.Env }
 // Check implements checks.Check. It asks the DNS only for stored pairs.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	from := r.Envelope.MailFrom
-	if from.Local == "" || from.Domain == "" || c.isLocal(from) {
+	if from.Local == "" || from.Domain == "" || c.env.Site.IsLocal(from.Domain) {
 		return nil, nil
 	}
 	ok, err := Known(ctx, c.env.Store, Pair(from, r.Rcpt().Address), r.Time)
@@ -57,13 +54,13 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 // author, and the author of a message with an SRS address is not the user.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
 	from := r.Envelope.MailFrom
-	if e.Kind != checks.Accepted || !r.Trusted() || !c.isLocal(from) || facts.IsSRS(from) {
+	if e.Kind != checks.Accepted || !r.Trusted() || !c.env.Site.IsLocal(from.Domain) || facts.IsSRS(from) {
 		return
 	}
 	p := pair{Local: facts.Mailbox(from), At: r.Time.Unix()}
 	stored := 0
 	for _, rcpt := range r.Envelope.Rcpts {
-		if rcpt.Refused != "" || rcpt.Local == "" || rcpt.Domain == "" || c.isLocal(rcpt.Address) {
+		if rcpt.Refused != "" || rcpt.Local == "" || rcpt.Domain == "" || c.env.Site.IsLocal(rcpt.Domain) {
 			continue
 		}
 		if stored++; stored > maxRecipients {
@@ -78,11 +75,6 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 	}
 }
 
-// isLocal reports whether an address is in a domain of this site.
-func (c *check) isLocal(a checks.Address) bool {
-	return a.Domain != "" && slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, a.Domain) })
-}
-
 // pair is a record of the store: a user of this site and an outside address that the user wrote to.
 type pair struct {
 	Local   string `json:"local"` // both in the form of facts.Mailbox
@@ -90,11 +82,7 @@ type pair struct {
 	At      int64  `json:"at"` // time of the last message, in Unix seconds
 }
 
-// key returns the key of the pair, which has a hash because addresses may be long.
-func (p pair) key() string {
-	sum := sha256.Sum256([]byte(p.Local + "\x00" + p.Outside))
-	return "correspondents:" + base64.RawURLEncoding.EncodeToString(sum[:16])
-}
+func (p pair) key() string { return "correspondents:" + checks.HashKey(p.Local, p.Outside) }
 
 func (p pair) put(ctx context.Context, store checks.Store) error {
 	value, err := json.Marshal(p)

@@ -135,11 +135,11 @@ func (c *check) lookups(ctx context.Context, r *checks.Request) ([]lookup, error
 	return nil, nil
 }
 
-// lookupsOf returns the lookups of a subject in the zones for it that are in use. ok is false if the subject is not looked up.
-func (c *check) lookupsOf(s subject, ok bool) []lookup {
+// lookupsOf returns the lookups of a subject in the zones for it that are in use.
+func (c *check) lookupsOf(s subject) []lookup {
 	var list []lookup
 	for _, z := range c.zones {
-		if ok && z.Query == s.query && z.current().asked() && !(z.Allow && s.pool) {
+		if z.Query == s.query && z.current().asked() && !(z.Allow && s.pool) {
 			list = append(list, lookup{zone: z, subject: s})
 		}
 	}

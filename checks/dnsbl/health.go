@@ -96,9 +96,9 @@ type pair struct{ listed, unlisted point }
 type point struct{ shown, labels string }
 
 var (
-	ipv4Points = pair{listed: point{"127.0.0.2", "2.0.0.127"}, unlisted: point{"127.0.0.1", "1.0.0.127"}}
+	ipv4Points = pair{listed: point{shown: "127.0.0.2", labels: "2.0.0.127"}, unlisted: point{shown: "127.0.0.1", labels: "1.0.0.127"}}
 	ipv6Points = pair{listed: mappedPoint("::ffff:7f00:2", '2'), unlisted: mappedPoint("::ffff:7f00:1", '1')}
-	namePoints = pair{listed: point{"TEST", "test"}, unlisted: point{"INVALID", "invalid"}}
+	namePoints = pair{listed: point{shown: "TEST", labels: "test"}, unlisted: point{shown: "INVALID", labels: "invalid"}}
 )
 
 // mappedPoint returns a test point for IPv6, an IPv4-mapped address. Package dns would reverse it as an IPv4 address.
@@ -111,12 +111,12 @@ func mappedPoint(shown string, last byte) point {
 func (z *zone) points() []pair {
 	switch {
 	case z.Query != Client && z.Test != "":
-		return []pair{{listed: point{z.Test, z.Test}, unlisted: namePoints.unlisted}}
+		return []pair{{listed: point{shown: z.Test, labels: z.Test}, unlisted: namePoints.unlisted}}
 	case z.Query != Client:
 		return []pair{namePoints}
 	case z.Test != "":
 		if a, err := netip.ParseAddr(z.Test); err == nil {
-			return []pair{{listed: point{z.Test, reversed(a)}, unlisted: ipv4Points.unlisted}}
+			return []pair{{listed: point{shown: z.Test, labels: reversed(a)}, unlisted: ipv4Points.unlisted}}
 		}
 	}
 	return []pair{ipv4Points, ipv6Points}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/headers"
 )
 
 // Settings configure the check.
@@ -68,7 +67,7 @@ func (c Settings) Validate() error {
 		for _, err := range z.faults() {
 			faults = append(faults, fmt.Errorf("zones[%d]: %w", i, err))
 		}
-		k := key{z.domain(), z.query(), z.Allow}
+		k := key{domain: z.domain(), query: z.query(), allow: z.Allow}
 		if first, ok := seen[k]; ok && z.Zone != "" {
 			faults = append(faults, fmt.Errorf("zones[%d]: the same as zones[%d]; put all its codes into one", i, first))
 			continue
@@ -84,7 +83,7 @@ func (z Zone) faults() (faults []error) {
 	switch {
 	case z.Zone == "":
 		fault("zone: want the domain of the list")
-	case isInvalid(headers.CheckDomain(z.Zone)) || !strings.Contains(z.domain(), "."):
+	case !checks.IsHostName(z.Zone) || !strings.Contains(z.domain(), "."):
 		fault("zone: not a domain name")
 	}
 	if len(z.Codes) == 0 {
@@ -111,7 +110,7 @@ func (z Zone) faults() (faults []error) {
 		if _, err := netip.ParseAddr(z.Test); err != nil {
 			fault("test: %q is not an address, but the zone has addresses", z.Test)
 		}
-	} else if isInvalid(headers.CheckDomain(z.Test)) {
+	} else if !checks.IsHostName(z.Test) {
 		fault("test: %q is not a name, but the zone has names", z.Test)
 	}
 	return faults
@@ -126,10 +125,4 @@ func (z Zone) query() Query {
 		return Client
 	}
 	return z.Query
-}
-
-// isInvalid reports whether an error of headers.CheckDomain is more than an underscore, which zones and host names may have.
-func isInvalid(err error) bool {
-	fault, ok := errors.AsType[*headers.SyntaxError](err)
-	return err != nil && (!ok || !fault.Lax)
 }

@@ -7,11 +7,11 @@ import (
 
 	"github.com/miekg/dns"
 
+	"milterd/checks"
 	"milterd/checks/facts"
-	"milterd/headers"
 )
 
-// subject is what is looked up.
+// subject is what is looked up. The zero value is a client, or a name, that no list is asked about.
 type subject struct {
 	query  Query
 	what   string // "client name"
@@ -21,11 +21,11 @@ type subject struct {
 }
 
 // clientSubject returns the subject of an address, RFC 5782 sections 2.1 and 2.4.
-func clientSubject(client netip.Addr) (s subject, ok bool) {
+func clientSubject(client netip.Addr) subject {
 	if !client.IsValid() {
-		return subject{}, false
+		return subject{}
 	}
-	return subject{query: Client, what: "client", shown: client.String(), labels: reversed(client)}, true
+	return subject{query: Client, what: "client", shown: client.String(), labels: reversed(client)}
 }
 
 // reversed returns an address as labels: its bytes or nibbles in reverse order.
@@ -37,20 +37,20 @@ func reversed(a netip.Addr) string {
 	return strings.TrimSuffix(strings.TrimSuffix(name, ".in-addr.arpa."), ".ip6.arpa.")
 }
 
-func clientNameSubject(client netip.Addr, name string) (subject, bool) {
-	s, ok := nameSubject(ClientName, "client name", name)
+func clientNameSubject(client netip.Addr, name string) subject {
+	s := nameSubject(ClientName, "client name", name)
 	s.pool = facts.PoolName(client, name)
-	return s, ok
+	return s
 }
 
 // nameSubject returns the subject of a name. A client can send anything as a name; only names of public hosts and domains are
 // looked up.
-func nameSubject(query Query, what, name string) (s subject, ok bool) {
+func nameSubject(query Query, what, name string) subject {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if !isPublic(name) {
-		return subject{}, false
+		return subject{}
 	}
-	return subject{query: query, what: what, shown: name, labels: name}, true
+	return subject{query: query, what: what, shown: name, labels: name}
 }
 
 // privateDomains are top-level domains without public names: RFC 6761, 6762, 7686 and 9476, those that ICANN reserves for
@@ -63,7 +63,7 @@ var privateDomains = []string{
 // top-level domain is all-numeric.
 func isPublic(name string) bool {
 	dot := strings.LastIndexByte(name, '.')
-	if dot < 0 || isInvalid(headers.CheckDomain(name)) {
+	if dot < 0 || !checks.IsHostName(name) {
 		return false
 	}
 	top := name[dot+1:]

@@ -2,7 +2,6 @@ package facts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -25,11 +24,11 @@ type Authors struct {
 	Mailboxes []headers.Mailbox // in order
 	Domains   []string          // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
 	Invalid   []string          // domains as written that cannot be in the DNS; address literals are not among them
-	above     int               // of Domains, those that stand for an element of Invalid
+	standIns  int               // how many of Domains are there for an element of Invalid
 }
 
 // Several reports whether the authors are of several domains.
-func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.above > 1 }
+func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.standIns > 1 }
 
 // maxAuthorDomains is the number of author domains that are kept. DMARC evaluates five, so six show that there are too many.
 const maxAuthorDomains = 6
@@ -88,7 +87,7 @@ func (a *Authors) add(text string) {
 		}
 		if domain := ASCIIDomain(parent); domain != "" {
 			if appendNew(&a.Domains, domain) {
-				a.above++
+				a.standIns++
 			}
 			return
 		}
@@ -103,7 +102,7 @@ func (a *Authors) addEncoded(m headers.Mailbox) {
 		a.addLoose(DecodeWords(address))
 	}
 	if len(a.Domains) > before && ASCIIDomain(m.Domain) == "" {
-		a.above++
+		a.standIns++
 	}
 }
 
@@ -186,10 +185,8 @@ func ASCIIDomain(text string) string {
 		domain = ascii
 	}
 	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	if err := headers.CheckDomain(domain); err != nil {
-		if fault, ok := errors.AsType[*headers.SyntaxError](err); !ok || !fault.Lax {
-			return ""
-		}
+	if !checks.IsHostName(domain) {
+		return ""
 	}
 	return domain
 }

@@ -22,7 +22,7 @@ type poolKey struct{ name string }
 // IsPoolName reports whether a name that the reverse zone gives to the client is a PoolName, and remembers it for the connection. It
 // is not for other names: there are any number of them.
 func IsPoolName(r *checks.Request, name string) bool {
-	is, _ := checks.Remember(r, checks.Connect, poolKey{name}, func() (bool, error) { return PoolName(r.Client, name), nil })
+	is, _ := checks.Remember(r, checks.Connect, poolKey{name: name}, func() (bool, error) { return PoolName(r.Client, name), nil })
 	return is
 }
 

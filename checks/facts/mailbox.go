@@ -73,7 +73,9 @@ func withoutExtension(local string) string {
 // tagging is a way of putting a tag before the local part.
 type tagging struct{ prefix, separator string }
 
-var taggings = [...]tagging{{"prvs=", "="}, {"btv1==", "=="}, {"msprvs1=", "="}}
+var taggings = [...]tagging{
+	{prefix: "prvs=", separator: "="}, {prefix: "btv1==", separator: "=="}, {prefix: "msprvs1=", separator: "="},
+}
 
 // untag removes all tags of BATV and schemes like it.
 func untag(local string) string {

@@ -28,7 +28,7 @@ func (c Settings) Validate() error {
 	for _, limit := range []struct {
 		key string
 		time.Duration
-	}{{"future", c.Future}, {"past", c.Past}} {
+	}{{key: "future", Duration: c.Future}, {key: "past", Duration: c.Past}} {
 		if limit.Duration <= 0 {
 			faults = append(faults, fmt.Errorf("%s must be over 0; to switch it off, set the action of date-%s to off", limit.key, limit.key))
 		}

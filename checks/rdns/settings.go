@@ -7,8 +7,8 @@ import (
 	"regexp"
 	"strings"
 
+	"milterd/checks"
 	"milterd/checks/facts"
-	"milterd/headers"
 )
 
 // Settings configure the check.
@@ -26,15 +26,14 @@ func (c Settings) Validate() error {
 // wordForm is the form of the words that facts.DynamicWord compares.
 var wordForm = regexp.MustCompile(`^[a-z]([a-z0-9]*[a-z])?$`)
 
-// patterns are the settings in a form to match with. All keys are lower case.
+// patterns are the settings in a form to match with.
 type patterns struct {
-	words        map[string]bool // additional pool words
-	allowed      map[string]bool // host names that are never dynamic
-	allowedBelow map[string]bool // domains whose names are never dynamic
+	words   map[string]bool // additional pool words, lower case
+	allowed checks.NameSet  // names that never look dynamically assigned
 }
 
 func (c Settings) patterns() (patterns, error) {
-	p := patterns{words: map[string]bool{}, allowed: map[string]bool{}, allowedBelow: map[string]bool{}}
+	p := patterns{words: map[string]bool{}}
 	var faults []error
 	for _, w := range c.DynamicWords {
 		w = strings.ToLower(w)
@@ -44,35 +43,17 @@ func (c Settings) patterns() (patterns, error) {
 		p.words[w] = true
 	}
 	for _, entry := range c.DynamicAllow {
-		name, isDomain := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), ".")
-		if !isHostName(name) || !strings.Contains(name, ".") {
+		if !strings.Contains(strings.Trim(entry, "."), ".") || p.allowed.Add(entry) != nil {
 			faults = append(faults, fmt.Errorf("dynamic_allow: %q is not a host name; write mail.example.org, or .example.org for all names below it", entry))
-		}
-		if isDomain {
-			p.allowedBelow[name] = true
-		} else {
-			p.allowed[name] = true
 		}
 	}
 	return p, errors.Join(faults...)
 }
 
-// isHostName reports whether the DNS may have hosts with this name. Some names have an underscore.
-func isHostName(name string) bool {
-	err := headers.CheckDomain(name)
-	fault, ok := errors.AsType[*headers.SyntaxError](err)
-	return err == nil || ok && fault.Lax
-}
-
 // dynamicWord returns facts.DynamicWord of a lower-case name, or "" for a name that is allowed.
 func (p patterns) dynamicWord(a netip.Addr, name string) string {
-	if p.allowed[name] {
+	if p.allowed.Has(name) {
 		return ""
-	}
-	for more, domain := true, name; more; _, domain, more = strings.Cut(domain, ".") {
-		if p.allowedBelow[domain] {
-			return ""
-		}
 	}
 	return facts.DynamicWord(a, name, p.words)
 }

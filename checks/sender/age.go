@@ -17,7 +17,7 @@ import (
 // registry is asked in the background, and the answer is there for the next mail.
 func (c *check) checkAge(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	domain := r.Envelope.MailFrom.Domain
-	if c.NewDomain == 0 && c.FirstSeen == 0 || c.isLocal(domain) {
+	if c.NewDomain == 0 && c.FirstSeen == 0 || c.env.Site.IsLocal(domain) {
 		return nil, nil
 	}
 	registered, errRegistered := c.newlyRegistered(ctx, r, domain)

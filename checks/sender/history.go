@@ -2,8 +2,6 @@ package sender
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
@@ -42,7 +40,7 @@ func transactionOf(r *checks.Request) *transaction {
 // checkHistory checks how earlier mail of the sender fared.
 func (c *check) checkHistory(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	from := r.Envelope.MailFrom
-	if c.History == 0 || !r.Used(history) || from.Local == "" || from.Domain == "" || c.isLocal(from.Domain) || r.AuthUser != "" {
+	if c.History == 0 || !r.Used(history) || from.Local == "" || from.Domain == "" || c.env.Site.IsLocal(from.Domain) || r.AuthUser != "" {
 		return nil, nil
 	}
 	t := transactionOf(r)
@@ -62,19 +60,15 @@ func (c *check) checkHistory(ctx context.Context, r *checks.Request) ([]checks.V
 	}}}, nil
 }
 
-// historyKey returns the key of the history, a hash of 128 bits, so that no sender can choose that of another.
-//
-// If the DNS fails, the client gets another identity and history than usual. That history is most likely empty, which does no
-// harm.
+// historyKey returns the key of the history. If the DNS fails, the client gets another identity and history than usual. That
+// history is most likely empty, so there is no verdict.
 func (c *check) historyKey(ctx context.Context, r *checks.Request) string {
 	client := ""
 	if verified, _ := facts.SenderVerified(ctx, c.env, r); !verified {
 		id, _ := facts.ClientIdentity(ctx, c.env, r)
 		client = id.String()
 	}
-	sender := strings.ToLower(facts.StableSender(r.Envelope.MailFrom))
-	sum := sha256.Sum256([]byte(sender + "\x00" + client))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return checks.HashKey(strings.ToLower(facts.StableSender(r.Envelope.MailFrom)), client)
 }
 
 // Observe implements checks.Observer: it counts refusals and deliveries. Trusted sessions and transactions whose recipients
@@ -125,7 +119,7 @@ func formatWindow(d time.Duration) string {
 	for _, unit := range []struct {
 		length time.Duration
 		name   string
-	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+	}{{length: 24 * time.Hour, name: "day"}, {length: time.Hour, name: "hour"}, {length: time.Minute, name: "minute"}} {
 		if n := d / unit.length; n == 1 {
 			return "1 " + unit.name
 		} else if n > 1 {

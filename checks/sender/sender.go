@@ -138,7 +138,7 @@ func list(hosts []facts.MXHost) string {
 // checkOwnDomain checks the use of a domain of this site. Subdomains do not count: many are used by others, such as newsletter
 // services, and have SPF records of their own.
 func (c *check) checkOwnDomain(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	if !r.Client.IsValid() || r.AuthUser != "" || !c.isLocal(r.Envelope.MailFrom.Domain) {
+	if !r.Client.IsValid() || r.AuthUser != "" || !c.env.Site.IsLocal(r.Envelope.MailFrom.Domain) {
 		return nil, nil
 	}
 	ev, err := facts.MailFromSPF(ctx, c.env, r)
@@ -149,9 +149,4 @@ func (c *check) checkOwnDomain(ctx context.Context, r *checks.Request) ([]checks
 		return nil, err
 	}
 	return []checks.Verdict{{Reason: ownDomain, Detail: map[string]string{"spf": string(ev.Result)}}}, nil
-}
-
-// isLocal reports whether a domain is a local domain of the site. A subdomain is not.
-func (c *check) isLocal(domain string) bool {
-	return slices.ContainsFunc(c.env.Site.LocalDomains, func(d string) bool { return checks.SameName(d, domain) })
 }

@@ -73,21 +73,26 @@ func ask(tb testing.TB, check checks.Check, r *checks.Request) {
 	}
 }
 
-// TestManyEntriesAreFast fails if a lookup goes through the whole list. The limit leaves room for slow machines.
+// TestManyEntriesAreFast fails if a lookup goes through the whole list: if it takes ten times as long in a list of 30,000
+// entries as in one of 100. The fastest lookups are compared, as other work of the machine makes the others slow.
 func TestManyEntriesAreFast(t *testing.T) {
 	t.Parallel()
-	check := build(t, checktest.Env(t, strangerZone), manyEntries(100_000), "")
-	if c := check.(checks.Maintainer).Report()[0]; c.Counts["entries"] != 100_000 || c.Counts["left_out"] != 0 {
-		t.Fatalf("got %+v", c)
-	}
 	r := stranger.Request(t)
 	r.Stage = checks.MailFrom
-	began := time.Now()
-	const times = 5000
-	for range times {
-		ask(t, check, r)
+	fastest := func(entries int) time.Duration {
+		check := build(t, checktest.Env(t, strangerZone), manyEntries(entries), "")
+		if c := check.(checks.Maintainer).Report()[0]; c.Counts["entries"] != uint64(entries) || c.Counts["left_out"] != 0 {
+			t.Fatalf("got %+v", c)
+		}
+		least := time.Hour
+		for range 1000 {
+			began := time.Now()
+			ask(t, check, r)
+			least = min(least, time.Since(began))
+		}
+		return least
 	}
-	if took := time.Since(began); took > times*200*time.Microsecond {
-		t.Errorf("a session takes %s", took/times)
+	if few, many := fastest(100), fastest(30_000); many > 10*few {
+		t.Errorf("a session takes %s with 100 entries, %s with 30,000", few, many)
 	}
 }

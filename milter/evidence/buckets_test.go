@@ -123,7 +123,7 @@ func TestFlood(t *testing.T) {
 			s.mail(day, "own.good.example", "a@good.example")
 			s.mail(day, "own.partner.example", "a@partner.example", watched)
 		}
-		if i%1000 == 0 { // before the queue is full
+		if i%2000 == 0 { // before the queue is full
 			s.flush()
 		}
 	}

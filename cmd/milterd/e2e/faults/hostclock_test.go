@@ -23,7 +23,7 @@ import (
 // Linux has no real-time clock per process, and a test must not set the clock of the machine. So the soak builds milterd with
 // a package time whose Now adds an offset that the test sets. The program and all libraries see the clock jump, while
 // monotonic readings go on, as when a real clock is set. Every package has to be compiled again for this, which takes some
-// minutes; then it is in the build cache.
+// minutes; then it is in the build cache, also for a clone in another folder.
 
 // buildWithClock builds milterd with a clock that a test can move.
 var buildWithClock = sync.OnceValues(func() (string, error) {
@@ -36,7 +36,7 @@ var buildWithClock = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return daemontest.Build("-overlay", overlay)
+	return daemontest.Build("-trimpath", "-overlay", overlay)
 })
 
 // clockOverlay writes an overlay of package time to a folder, for the flag -overlay of the go command.

@@ -228,6 +228,8 @@ func explain(t *testing.T, r Result, err error, m mail) {
 	case err == nil && has(stricter, r.Why):
 	case err == nil && r.HeaderChanged && strings.Contains(strings.ToLower(m.fields[0].Value), "dkim-signature"):
 		// go-msgauth lets a signature sign itself
+	case r.Status == Pass && strings.Contains(err.Error(), "body hash") && strings.Contains(strings.ReplaceAll(m.body, "\r\n", ""), "\r"):
+		// go-msgauth takes a CR alone for the end of a line, before which white space is removed
 	default:
 		t.Errorf("%s %q, go-msgauth %v", r.Status, r.Why, err)
 	}

@@ -134,15 +134,30 @@ func (m mail) signMsgauth(t testing.TB, options *dkim.SignOptions) mail {
 	return m.with(parseMail(field).fields...)
 }
 
-var whiteSpace = regexp.MustCompile(`[ \t]+`)
+// reduce returns s with a space for each run of spaces and tabs.
+func reduce(s string) string {
+	var b strings.Builder
+	last := byte(0)
+	for i := range len(s) {
+		c := s[i]
+		if c == '\t' {
+			c = ' '
+		}
+		if c != ' ' || last != ' ' {
+			b.WriteByte(c)
+		}
+		last = c
+	}
+	return b.String()
+}
 
 // referenceField returns a canonical field without its line end, literally after sections 3.4.1 and 3.4.2.
 func referenceField(f headers.Field, relaxed bool) string {
-	value := regexp.MustCompile(`\r?\n`).ReplaceAllString(f.Value, "\r\n")
+	value := strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n")
 	if !relaxed {
 		return f.Name + ":" + value
 	}
-	value = whiteSpace.ReplaceAllString(strings.ReplaceAll(value, "\r\n", ""), " ")
+	value = reduce(strings.ReplaceAll(value, "\r\n", ""))
 	return strings.ToLower(strings.TrimRight(f.Name, " \t")) + ":" + strings.Trim(value, " ")
 }
 
@@ -155,7 +170,7 @@ func referenceBody(body string, relaxed bool) string {
 			if !strings.ContainsAny(line, " \t") {
 				continue
 			}
-			lines[i] = strings.TrimSuffix(whiteSpace.ReplaceAllString(line, " "), " ")
+			lines[i] = strings.TrimSuffix(reduce(line), " ")
 		}
 		body = strings.Join(lines, "\r\n")
 	}

@@ -58,7 +58,11 @@ var kinds = []kind{
 			strings.Repeat("a-very-long-local-part.", 3)[:64]+"@example.net", "bob@example.org", "rdns-missing")
 	}},
 	{name: "seen-not-testable", says: "it cannot be tested here", path: func(s *site) string {
-		s.setZone(partlyRepairedZone)
+		s.setZone(repairedZone)
+		return s.refuse("192.0.2.9", "mail.example.com", "ann@-example-.com", "bob@example.org", "sender-syntax")
+	}},
+	{name: "seen-helo", says: "Name that your server will send in HELO or EHLO", path: func(s *site) string {
+		s.setZone(repairedZone)
 		return s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
 	}},
 	{name: "again-wrong", path: then(brokenZone), test: true, says: "Not yet repaired"},

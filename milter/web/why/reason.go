@@ -55,15 +55,24 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	rec, notice, code := p.lookup(r, reason.ID, r.FormValue("r"))
 	var res *result
+	var tested records.Record
+	valid := true
+	if rec != nil {
+		tested, valid = withHelo(*rec, r.FormValue("helo"))
+	}
 	switch {
 	case rec == nil || len(p.testable(*rec)) == 0:
+	case !valid:
+		notice, code = p.texts.Notices["helo"], http.StatusUnprocessableEntity
 	case !p.limiter.beginTest(rec.ID):
 		w.Header().Set("Retry-After", "60")
 		notice, code = p.texts.Notices["limit"], http.StatusTooManyRequests
 	default:
 		defer p.limiter.endTest()
-		res = p.compare(*rec, p.Again(r.Context(), *rec, p.testedChecks()))
-		if res.State == repaired {
+		res = p.compare(tested, p.Again(r.Context(), tested, p.testedChecks()))
+		if tested.Helo != rec.Helo {
+			res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
+		} else if res.State == repaired {
 			var err error
 			if res.Lifted, err = p.Repaired(r.Context(), *rec); err != nil {
 				p.warn("lift", err)
@@ -108,7 +117,7 @@ func (p *pages) writeReason(
 		values = newValues(*rec, p.Site)
 	}
 	rv := p.texts.reason(reason, values)
-	v := view{Page: "reason", Title: rv.Title, Reason: &rv, Notice: notice, Result: res, Private: notice != "" || rec != nil}
+	v := view{Page: "reason", Title: rv.Title, Reason: &rv, Lead: p.leadOf(rv, rec), Notice: notice, Result: res, Private: notice != "" || rec != nil}
 	if rec != nil {
 		v.Seen = p.seen(*rec)
 	}
@@ -126,6 +135,9 @@ type seen struct {
 	Client, Helo, MailFrom, RcptDomain string
 	Reason, Ref                        string
 	CanTest                            bool
+	TestsHelo                          bool // the test takes another HELO name
+	Fault                              bool // somebody has to repair something
+	Temporary                          bool // the reply was 4yz
 	Details                            []detail
 	Others                             []records.Outcome
 	Asked                              []records.Asked
@@ -137,7 +149,8 @@ func (p *pages) seen(rec records.Record) *seen {
 	s := &seen{
 		Reply: maskRecipients(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(p.Keep), Client: "unknown",
 		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Reason: rec.Reason, Ref: p.Signer.Sign(rec.ID, rec.Reason),
-		CanTest: len(p.testable(rec)) > 0,
+		CanTest: len(p.testable(rec)) > 0, TestsHelo: testsHelo(rec), Fault: p.texts.Reasons[rec.Reason].Do == repair,
+		Temporary: strings.HasPrefix(rec.Reply, "4"),
 	}
 	s.Asked = p.askedOf(slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool {
 		return len(c.Reasons) == 0 && c.Error == ""

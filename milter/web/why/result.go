@@ -2,6 +2,7 @@ package why
 
 import (
 	"slices"
+	"strings"
 
 	"milterd/checks"
 	"milterd/milter/records"
@@ -21,8 +22,11 @@ const (
 type result struct {
 	State  string // repaired, wrong, unknown or unsigned
 	Lifted bool   // a temporary block was lifted
+	Helo   string // other HELO name with which it was tested; empty: that of the record
 	Lines  []line
-	Asked  []records.Asked
+
+	Temporary bool // the message was deferred
+	Asked     []records.Asked
 }
 
 // line is the result for one reason.
@@ -38,8 +42,26 @@ type line struct {
 func (p *pages) testable(rec records.Record) []records.Outcome {
 	return slices.DeleteFunc(slices.Clone(rec.Outcomes), func(o records.Outcome) bool {
 		r := p.reasons[o.Reason]
-		return r == nil || r.Repair == checks.NoRepair
+		return r == nil || r.Repair == checks.NoRepair && !ofHelo(o)
 	})
+}
+
+// ofHelo reports whether an outcome is about the HELO name, which the sender may change before the test.
+func ofHelo(o records.Outcome) bool { return o.Check == "helo" && o.Reason != "helo-changed" }
+
+// testsHelo reports whether a record is about the HELO name.
+func testsHelo(rec records.Record) bool {
+	return slices.ContainsFunc(rec.Outcomes, func(o records.Outcome) bool { return ofHelo(o) || o.Reason == "spf-helo-fail" })
+}
+
+// withHelo returns the record with the HELO name that the sender will use. ok is false if that is no host name.
+func withHelo(rec records.Record, name string) (tested records.Record, ok bool) {
+	name = strings.TrimSpace(name)
+	if name == "" || name == rec.Helo || !testsHelo(rec) {
+		return rec, true
+	}
+	rec.Helo, ok = hostName(name)
+	return rec, ok
 }
 
 // testedChecks returns the names of the checks that run again.
@@ -61,7 +83,7 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 	}
 	applies, failed := summarize(now)
 	zone := zone{values: newValues(rec, p.Site), results: now}
-	res := &result{State: repaired, Asked: p.askedOf(records.Trace(now))}
+	res := &result{State: repaired, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
 	for _, o := range applies {
 		if applied(o) {
 			res.addWrong(o, wrong, zone)
@@ -77,7 +99,7 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 		}
 	}
 	for _, o := range applies {
-		if !applied(o) && o.Reason.Repair != checks.NoRepair {
+		if !applied(o) && (o.Reason.Repair != checks.NoRepair || ofHelo(records.Outcome{Check: o.Check, Reason: o.Reason.ID})) {
 			res.addWrong(o, also, zone)
 		}
 	}

@@ -184,8 +184,8 @@ func TestLimiter(t *testing.T) {
 // TestNotTestable tests that a page offers no test for a reason that does not depend on the DNS.
 func TestNotTestable(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, partlyRepairedZone)
-	link := s.refuse("192.0.2.9", "bad..name", "ann@example.com", "bob@example.org", "helo-syntax")
+	s := newSite(t, repairedZone)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@-example-.com", "bob@example.org", "sender-syntax")
 	asked := s.asked.Load()
 	for _, p := range []webtest.Page{s.get(link), s.again(link)} {
 		p.Has(t, "What we saw", "it cannot be tested here")

@@ -32,6 +32,7 @@ type reasonText struct {
 	RFC     []string `yaml:"rfc"`         // number and section: "5321 4.1.4"
 	Local   bool     `yaml:"local"`       // no standard requires it
 	Forbids bool     `yaml:"rfc_forbids"` // RFC 5321 section 4.1.4 forbids to refuse mail for it
+	Do      todo     `yaml:"do"`
 }
 
 // recipe is one way to repair something, for several mail servers.
@@ -88,6 +89,8 @@ type reasonView struct {
 	ID, Title, Why, Remedy string
 	Reply                  []replyPart
 	Local, Forbids         bool
+	Temporary              bool // the reply is 4yz by default
+	Do                     todo
 	Recipes                []recipe
 	RFCs                   []rfc
 }
@@ -108,6 +111,7 @@ func (t *texts) reason(r *checks.Reason, v values) reasonView {
 	own := t.Reasons[r.ID]
 	view := reasonView{
 		ID: r.ID, Title: t.title(r), Why: r.Why, Remedy: r.Remedy, Reply: replyParts(r.Reply.Text), Local: own.Local, Forbids: own.Forbids,
+		Temporary: r.Reply.Code < 500, Do: own.Do,
 	}
 	replacer := v.replacer()
 	for _, id := range own.Recipes {

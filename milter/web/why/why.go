@@ -133,6 +133,7 @@ type view struct {
 	Page, Title, Site string
 	Base              string // URL of the folder of the pages, relative or absolute
 	Private           bool   // about one mail, so it must not be cached or indexed
+	Lead              *lead
 	Notice            string
 	Groups            []group
 	Reason            *reasonView

@@ -96,7 +96,7 @@ func TestHostileAnswersAreNotKept(t *testing.T) {
 	}
 	check := func(when string) {
 		kept := int(liveHeap()-before) / sessions
-		counted := runs[0].Held()
+		counted := runs[0].TraceSize()
 		t.Logf("%s: a session keeps %d bytes and counts %d of them", when, kept, counted)
 		if kept-counted > most {
 			t.Errorf("%s: a session keeps %d bytes that it does not count, want %d at most", when, kept-counted, most)

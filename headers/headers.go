@@ -125,6 +125,25 @@ func Has8bit(f Field) bool {
 	return index8bit(f.Name) >= 0 || index8bit(f.Value) >= 0
 }
 
+// CommentEnd returns the index after the comment at the beginning of s, RFC 5322 section 3.2.2. Comments may be nested.
+// It returns len(s) if the comment is not closed.
+func CommentEnd(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(s)
+}
+
 // index8bit returns the index of the first octet over 127, or -1.
 func index8bit(s string) int {
 	for i := range len(s) {

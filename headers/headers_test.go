@@ -150,3 +150,22 @@ func FuzzCheckField(f *testing.F) {
 		}
 	})
 }
+
+func TestCommentEnd(t *testing.T) {
+	t.Parallel()
+	for text, rest := range map[string]string{
+		"(a) b":     " b",
+		"(a(b)c)d)": "d)",
+		`(a\)b) c`:  " c",
+		`(a\\) b`:   " b",
+		"()":        "",
+		"(a(b)":     "",
+		`(a\`:       "",
+		"(":         "",
+		"":          "",
+	} {
+		if got := text[CommentEnd(text):]; got != rest {
+			t.Errorf("%q: got the rest %q, want %q", text, got, rest)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 	"milterd/checks"
 )
 
-// The changes of an accepted message. They precede the response to its end.
+// Packets that change an accepted message. They are sent before the response to its end.
 const (
 	insertField = 'i' // position, name, value
 	changeField = 'm' // index among the fields of the name, name, value; without a value the field is deleted

@@ -15,8 +15,8 @@ const messageShare = 64 << 10
 
 // memory counts what all sessions hold. It is safe for concurrent use.
 type memory struct {
-	held atomic.Int64 // bytes
-	full atomic.Int64 // when it was last logged that the limit is reached, in Unix seconds
+	held   atomic.Int64 // bytes
+	logged atomic.Int64 // when it was last logged that the limit is reached, in Unix seconds
 }
 
 // memoryFull reports whether the sessions and what waits to be written hold MaxMemory. It logs that once a minute.
@@ -26,7 +26,7 @@ func (srv *Server) memoryFull() bool {
 		return false
 	}
 	now := srv.now().Unix()
-	if last := srv.memory.full.Load(); now-last >= int64(time.Minute/time.Second) && srv.memory.full.CompareAndSwap(last, now) {
+	if last := srv.memory.logged.Load(); now-last >= int64(time.Minute/time.Second) && srv.memory.logged.CompareAndSwap(last, now) {
 		srv.Log.WithField("bytes", held).Error("the limit memory is reached: deferring new messages")
 	}
 	return true

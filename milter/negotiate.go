@@ -26,9 +26,9 @@ var symbols = []struct {
 // protocolVersion is that of go-milter. The MTAs honour the flags of later versions nevertheless.
 const protocolVersion = 2
 
-// wanted returns the protocol flags to ask for: nothing that no check needs, and no response where it is always "continue".
-// The header section is answered at the end of the message: the client sends the body in any case, and the MTA waits only
-// once.
+// wanted returns the protocol flags to ask for: the MTA sends what a check needs, and awaits no response where it is
+// always "continue". The header section is answered at the end of the message: the client sends the body in any case,
+// and the MTA waits only once.
 func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if full {
 		return gomilter.OptNoHelo | gomilter.OptNoMailFrom | gomilter.OptNoRcptTo | gomilter.OptNoHeaders |

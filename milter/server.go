@@ -55,7 +55,7 @@ type Server struct {
 	lastCall  time.Time      // when draining: no transaction begins later
 	serving   sync.WaitGroup // calls of Serve
 	ended     sync.WaitGroup // admitted connections that are not closed
-	lastFull  time.Time      // when the limit on connections was last logged
+	logged    time.Time      // when it was last logged that there are too many connections
 	upstreams upstreams
 	memory    memory
 
@@ -133,8 +133,8 @@ func (srv *Server) admit(c *conn) bool {
 	}
 	if limit > 0 && n >= limit {
 		c.full = true
-		if now := srv.now(); now.Sub(srv.lastFull) > time.Minute {
-			srv.lastFull = now
+		if now := srv.now(); now.Sub(srv.logged) > time.Minute {
+			srv.logged = now
 			srv.Log.WithField("max_connections", limit).Error("too many connections: deferring mail")
 		}
 	}

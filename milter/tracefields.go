@@ -19,34 +19,15 @@ const resultsField = "Authentication-Results"
 func ownResults(value, id string) bool {
 	text := strings.TrimLeft(value, " \t\r\n")
 	for strings.HasPrefix(text, "(") {
-		text = strings.TrimLeft(text[commentEnd(text):], " \t\r\n")
+		text = strings.TrimLeft(text[headers.CommentEnd(text):], " \t\r\n")
 	}
-	quoted := strings.HasPrefix(text, `"`)
-	if quoted {
+	if strings.HasPrefix(text, `"`) {
 		text, _, _ = strings.Cut(text[1:], `"`)
 		text = strings.ReplaceAll(text, `\`, "")
 	} else if end := strings.IndexAny(text, " \t\r\n;("); end >= 0 {
 		text = text[:end]
 	}
 	return strings.EqualFold(strings.TrimSuffix(strings.TrimSpace(text), "."), id)
-}
-
-// commentEnd returns the end of the comment at the beginning of text, RFC 5322 section 3.2.2.
-func commentEnd(text string) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return len(text)
 }
 
 // traceFields appends the packets that insert our own fields. A message of a trusted client receives none.
@@ -139,8 +120,7 @@ func safeValue(value string) (text string, ok bool) {
 // safeComment returns the text of a comment, RFC 5322 section 3.2.2, without what would end it or begin another result.
 func safeComment(text string) string {
 	return strings.Map(func(c rune) rune {
-		switch {
-		case c < ' ' || c > '~' || strings.ContainsRune(`()\;"`, c):
+		if c < ' ' || c > '~' || strings.ContainsRune(`()\;"`, c) {
 			return -1
 		}
 		return c

@@ -21,12 +21,12 @@ type Journal struct {
 
 // Decided logs each recipient that is refused or deferred at level info, with the action as message, and each failed
 // check as a warning.
-func (j Journal) Decided(s *checks.Request, d checks.Decision) {
+func (j Journal) Decided(r *checks.Request, d checks.Decision) {
 	if d.Reply != nil && j.Log.IsLevelEnabled(logrus.InfoLevel) {
-		j.refused(s.Session, d.Outcomes[len(d.Outcomes)-1])
+		j.refused(r.Session, d.Outcomes[len(d.Outcomes)-1])
 	}
 	for _, f := range d.Failures {
-		j.failed(s, f)
+		j.failed(r, f)
 	}
 }
 
@@ -74,11 +74,11 @@ func outcomeFields(s *checks.Session, o checks.Outcome) logrus.Fields {
 	return f
 }
 
-func (j Journal) failed(s *checks.Request, f checks.Failure) {
+func (j Journal) failed(r *checks.Request, f checks.Failure) {
 	if errors.Is(f.Err, context.Canceled) {
 		return // the MTA closed the connection, or the daemon stops
 	}
-	e := j.Log.WithFields(s.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)
+	e := j.Log.WithFields(r.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)
 	if p, ok := errors.AsType[*checks.PanicError](f.Err); ok {
 		e.WithField("stack", string(p.Stack)).Error("check panicked")
 		return
@@ -90,29 +90,29 @@ func (j Journal) failed(s *checks.Request, f checks.Failure) {
 const maxRcpts = 10
 
 // Accepted logs an accepted message, with the reasons that applied to it. A message that was not checked is not logged.
-func (j Journal) Accepted(s *checks.Request) {
-	if s.Trusted() || !j.Log.IsLevelEnabled(logrus.InfoLevel) {
+func (j Journal) Accepted(r *checks.Request) {
+	if r.Trusted() || !j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		return
 	}
 	count := 0
-	for _, r := range s.Envelope.Rcpts {
-		if r.Refused == "" {
+	for _, rcpt := range r.Envelope.Rcpts {
+		if rcpt.Refused == "" {
 			count++
 		}
 	}
-	f := s.LogFields()
-	f["rcpt"], f["rcpts"] = strings.Join(accepted(s.Session, maxRcpts), ","), count
-	addReasons(f, "watched", s.Watched())
-	addReasons(f, "tagged", marked(s, checks.Tag))
-	addReasons(f, "quarantined", marked(s, checks.Quarantine))
-	addReasons(f, "waived", s.Waived())
+	f := r.LogFields()
+	f["rcpt"], f["rcpts"] = strings.Join(accepted(r.Session, maxRcpts), ","), count
+	addReasons(f, "watched", r.Watched())
+	addReasons(f, "tagged", marked(r, checks.Tag))
+	addReasons(f, "quarantined", marked(r, checks.Quarantine))
+	addReasons(f, "waived", r.Waived())
 	j.Log.WithFields(f).Info("accept")
 }
 
 // marked returns the reasons for which the message was marked by an action.
-func marked(s *checks.Request, by checks.Action) []*checks.Reason {
+func marked(r *checks.Request, by checks.Action) []*checks.Reason {
 	var reasons []*checks.Reason
-	for _, o := range s.Marks() {
+	for _, o := range r.Marks() {
 		if o.Action == by {
 			reasons = append(reasons, o.Reason)
 		}

@@ -21,14 +21,14 @@ type renewal struct {
 	asked map[checks.Question]bool
 }
 
-// renewing reports whether ctx comes from Renew.
-func renewing(ctx context.Context) bool {
+// isRenewal reports whether ctx comes from Renew.
+func isRenewal(ctx context.Context) bool {
 	_, ok := ctx.Value(renewalKey{}).(*renewal)
 	return ok
 }
 
-// renews reports whether q must be asked again. It is true once for each question.
-func renews(ctx context.Context, q checks.Question) bool {
+// isFirstRenewal reports whether ctx comes from Renew and q was not asked with it before.
+func isFirstRenewal(ctx context.Context, q checks.Question) bool {
 	r, ok := ctx.Value(renewalKey{}).(*renewal)
 	if !ok {
 		return false

@@ -86,7 +86,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
 	}
-	if !renewing(ctx) {
+	if !isRenewal(ctx) {
 		if a, ok, err := r.cached(q); ok {
 			return a, err
 		}
@@ -96,7 +96,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 		return checks.Answer{NXDomain: true}, nil
 	}
 	q.Name = name
-	if renews(ctx, q) {
+	if isFirstRenewal(ctx, q) {
 		r.forget(q)
 	}
 	f := r.join(q)
@@ -111,7 +111,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 // Cached implements checks.Cache with the content of the cache. Like Lookup it returns no answer once ctx is done: a
 // verdict after the deadline must not depend on which answers happen to be cached.
 func (r *Resolver) Cached(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
-	if renewing(ctx) || ctx.Err() != nil {
+	if isRenewal(ctx) || ctx.Err() != nil {
 		return checks.Answer{}, false, nil
 	}
 	return r.cached(q)

@@ -45,7 +45,7 @@ func (c *compiler) config() *Config {
 		Admin:          c.admin(),
 		Records:        c.records(),
 		Log:            c.log(),
-		checks:         f.Checks.list,
+		settings:       f.Checks.list,
 	}
 	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")

@@ -44,7 +44,7 @@ type Config struct {
 	Records        Records
 	Log            Log
 
-	checks []settings
+	settings []settings // of the checks, in the order of the registry
 }
 
 // DNS configures the resolver.

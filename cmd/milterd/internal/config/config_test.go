@@ -218,13 +218,13 @@ func TestDefault(t *testing.T) {
 			TraceFields: checks.TraceFields{AuthenticationResults: true},
 		},
 	}
-	want.checks = cfg.checks // functions cannot be compared; TestBuild checks them
+	want.settings = cfg.settings // functions cannot be compared; TestBuild checks them
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
 	for _, text := range []string{"", "# nothing\n", "---\n", "listen:\nactions:\npolicies:\nchecks:\n  helo:\ntrusted:\n"} {
 		empty := mustParse(t, text)
-		empty.checks = want.checks
+		empty.settings = want.settings
 		if !reflect.DeepEqual(empty, want) {
 			t.Errorf("%q: got %+v\nwant %+v", text, empty, want)
 		}

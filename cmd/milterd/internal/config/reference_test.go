@@ -38,12 +38,12 @@ func TestReferenceLoadsAsDefaults(t *testing.T) {
 		t.Error("Given is false for the socket")
 	}
 	cfg.Listen[0].Given = false
-	for i := range want.checks {
-		if got, want := cfg.checks[i].value.Interface(), want.checks[i].value.Interface(); !reflect.DeepEqual(got, want) {
+	for i := range want.settings {
+		if got, want := cfg.settings[i].value.Interface(), want.settings[i].value.Interface(); !reflect.DeepEqual(got, want) {
 			t.Errorf("settings\ngot  %+v\nwant %+v", got, want)
 		}
 	}
-	cfg.checks = want.checks
+	cfg.settings = want.settings
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}

@@ -131,7 +131,7 @@ func (c *compiler) settingsFiles() {
 // Build returns the checks, in the order of the registry.
 func (c *Config) Build(env checks.Env) ([]checks.Instance, error) {
 	var out []checks.Instance
-	for _, s := range c.checks {
+	for _, s := range c.settings {
 		check, err := s.info.New(s.copyTo, env)
 		if err != nil {
 			return nil, fmt.Errorf("check %s: %w", s.info.Name, err)
@@ -143,7 +143,7 @@ func (c *Config) Build(env checks.Env) ([]checks.Instance, error) {
 
 // Settings returns the settings of a check, of the type of its checks.Info.Default, or nil if there is no such check.
 func (c *Config) Settings(check string) any {
-	for _, s := range c.checks {
+	for _, s := range c.settings {
 		if s.info.Name == check {
 			return s.value.Interface()
 		}

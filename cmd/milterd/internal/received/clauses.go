@@ -3,6 +3,8 @@ package received
 import (
 	"slices"
 	"strings"
+
+	"milterd/headers"
 )
 
 // clauses are the parts of a Received field, by the word that starts them, such as "from". The key "invoked" stands for a
@@ -109,7 +111,7 @@ func token(s string, pos int) (k kind, text string, next int) {
 	case ';':
 		return semicolon, ";", pos + 1
 	case '(':
-		end := commentEnd(s, pos)
+		end := pos + headers.CommentEnd(s[pos:])
 		return comment, strings.TrimSpace(strings.TrimSuffix(s[pos+1:end], ")")), end
 	}
 	end := pos + 1
@@ -120,22 +122,3 @@ func token(s string, pos int) (k kind, text string, next int) {
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
-// commentEnd returns the position after the comment that starts at pos. Comments may be nested, RFC 5322
-// section 3.2.2.
-func commentEnd(s string, pos int) int {
-	depth := 0
-	for ; pos < len(s); pos++ {
-		switch s[pos] {
-		case '\\':
-			pos++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return pos + 1
-			}
-		}
-	}
-	return len(s)
-}

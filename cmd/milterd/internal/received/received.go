@@ -137,10 +137,11 @@ func (s Site) findBorder(fields []headers.Field, f *Facts) (border int, ok bool)
 		if f.By == "" {
 			f.By = h.by
 		}
+		ours := trusted || s.owns(h.by) // trusted: the host that added the field is the client of the field above
 		switch {
-		case !started && !s.owns(h.by):
+		case !started && !ours:
 			continue
-		case started && !trusted && !s.owns(h.by):
+		case !ours:
 			f.Local = true // no host of the site received it from outside
 			return border, true
 		case !ok:

@@ -53,7 +53,7 @@ func TestObservers(t *testing.T) {
 	talk.mail("a@example.net")
 	talk.rcpt("u@example.org")
 	talk.run.Observe(context.Background(), checks.Event{Kind: checks.Accepted})
-	if len(o.events) != 2 || o.events[0].Kind != checks.Refused || o.events[0].Reply.Code != 450 || o.events[1].Kind != checks.Accepted {
+	if len(o.events) != 2 || o.events[0].Kind != checks.Refused || o.events[0].Stage != checks.RcptTo || o.events[0].Reply.Code != 450 || o.events[1].Kind != checks.Accepted {
 		t.Errorf("got %+v", o.events)
 	}
 }

@@ -14,7 +14,7 @@ type Prefetcher interface {
 
 // Observer is implemented by a Check that needs to know what became of sessions, including those of trusted clients and
 // exempt recipients. Observe runs in the session's goroutine before the MTA receives the reply, so it must be quick. It must
-// not change the session. r.Stage is not the stage of the event.
+// not change the session. r.Stage is not the stage of the event, see Event.Stage.
 type Observer interface {
 	Observe(ctx context.Context, r *Request, e Event)
 }
@@ -22,6 +22,7 @@ type Observer interface {
 // Event is a refusal by milterd, or something that the MTA reported.
 type Event struct {
 	Kind   EventKind
+	Stage  Stage    // if Refused: RcptTo, MailFrom or EndOfMessage
 	Reason *Reason  // if Refused
 	Reply  Reply    // if Refused
 	Reset  Envelope // if Reset: the abandoned transaction

@@ -91,7 +91,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 		d.Results = run.results()
 	}
 	if d.Reply != nil {
-		run.Observe(ctx, Event{Kind: Refused, Reason: d.Reason, Reply: *d.Reply})
+		run.Observe(ctx, Event{Kind: Refused, Stage: st, Reason: d.Reason, Reply: *d.Reply})
 	}
 	return d
 }

@@ -3,8 +3,6 @@ package rate
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,7 +32,7 @@ type overUser struct {
 }
 
 // add adds a user. Networks and domains are not reported: theirs are not the operator's passwords.
-func (o *overList) add(s subject, l limit, _, now time.Time) {
+func (o *overList) add(s subject, l limit, now time.Time) {
 	if s.reason != userRate {
 		return
 	}
@@ -89,14 +87,4 @@ func (c *check) Reload(old checks.Check) {
 		defer o.over.mu.Unlock()
 		c.over.users = maps.Clone(o.over.users)
 	}
-}
-
-// storeName returns a name for a key of the store. A long one is replaced by its hash.
-func storeName(name string) string {
-	const longest = 64
-	if len(name) <= longest {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:])
 }

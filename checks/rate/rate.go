@@ -1,22 +1,20 @@
 // Package rate limits to how many recipients an authenticated user, a client network and a sender domain may send. A user over the
 // limit is how a stolen password shows itself, so users are limited in sessions of trusted clients too.
 //
-// A recipient is counted when it is asked about, and the count is taken back if the recipient is refused. The recipients of a domain that
-// only a DKIM signature shows are counted at the end of the message. The counts are in the
-// store, which adds atomically, so hosts that share a store admit no recipient too many between them. A count is for a window of
-// fixed times, such as an hour of the clock.
+// A recipient is counted when it is asked about, and the count is taken back if the recipient is refused. The recipients of a
+// domain that only a DKIM signature shows are counted at the end of the message. The counts are in the store, which adds
+// atomically, so hosts that share a store admit no recipient too many between them. A count is for a window of fixed times, such
+// as an hour of the clock.
 //
-// rate.go has the check, limits.go the limits and their windows, over.go the list of who is over a limit, operator.go what the counts
-// are. Start with Check.
+// rate.go has the check, counter.go the counters, limits.go the limits and their windows, over.go the list of who is over a
+// limit, operator.go what the counts are. Start with Check.
 package rate
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
@@ -216,96 +214,4 @@ func (c *check) senderDomain(ctx context.Context, r *checks.Request) (string, er
 		return "", err
 	}
 	return facts.OrgDomain(from.Domain), nil
-}
-
-// counted are the counts of recipients that are not refused yet.
-type counted struct{ counts []count }
-
-// count is a number of recipients in a counter of the store.
-type count struct {
-	key string
-	n   int64
-}
-
-type countedKey struct{}
-
-// countedOf returns the counters of a scope: RcptTo for those of the current recipient, MailFrom for those of all accepted ones.
-func countedOf(r *checks.Request, scope checks.Stage) *counted {
-	c, _ := checks.Remember(r, scope, countedKey{}, func() (*counted, error) { return new(counted), nil })
-	return c
-}
-
-// count counts n recipients for a subject. If that is over a limit, it takes the counts back and returns the verdict.
-func (c *check) count(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
-	var counts []count
-	for _, l := range s.limits {
-		key, end := s.key(l, r.Time)
-		total, err := c.env.Store.Add(ctx, key, n, 2*l.per) // longer than the window, so that a count can be taken back at its end
-		if err != nil {
-			return nil, errors.Join(err, c.release(ctx, counts))
-		}
-		counts = append(counts, count{key: key, n: n})
-		if total > l.n && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
-			c.over.add(s, l, end, r.Time)
-			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
-				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.UntilLayout),
-			}}, c.release(ctx, counts)
-		}
-	}
-	scopes := []checks.Stage{checks.RcptTo, checks.MailFrom}
-	if r.Stage == checks.EndOfMessage {
-		scopes = scopes[1:]
-	}
-	for _, scope := range scopes {
-		held := countedOf(r, scope)
-		held.counts = append(held.counts, counts...)
-	}
-	return nil, nil
-}
-
-// key returns the key of the counter of a subject for a limit at a time, and the end of its window.
-func (s subject) key(l limit, now time.Time) (key string, end time.Time) {
-	number, end := l.window(now)
-	return fmt.Sprintf("rate:%s:%d:%d:%s", s.reason.ID, int64(l.per.Seconds()), number, storeName(s.name)), end
-}
-
-// detailOf are the names of the subjects in the replies and the log.
-var detailOf = map[*checks.Reason]string{userRate: "user", clientRate: "network", domainRate: "sender_domain"}
-
-// release takes counts back.
-func (c *check) release(ctx context.Context, counts []count) error {
-	var errs []error
-	for _, one := range counts {
-		if _, err := c.env.Store.Add(ctx, one.key, -one.n, units["d"]); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Observe implements checks.Observer. It takes back the counts of recipients that another reason refuses.
-func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
-	if e.Kind != checks.Refused || len(r.Envelope.Rcpts) == 0 {
-		return
-	}
-	last, all := countedOf(r, checks.RcptTo), countedOf(r, checks.MailFrom)
-	counts := last.counts
-	if len(r.Envelope.Header) > 0 {
-		counts = all.counts
-	}
-	all.counts, last.counts = without(all.counts, counts), nil
-	if err := c.release(ctx, counts); err != nil {
-		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not take back a count")
-	}
-}
-
-// without returns list without one element for each of counts.
-func without(list, counts []count) []count {
-	list = slices.Clone(list)
-	for _, one := range counts {
-		if i := slices.Index(list, one); i >= 0 {
-			list = slices.Delete(list, i, i+1)
-		}
-	}
-	return list
 }

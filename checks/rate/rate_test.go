@@ -92,7 +92,7 @@ func TestLimitIsExact(t *testing.T) {
 func TestRefusedRecipientsDoNotCount(t *testing.T) {
 	t.Parallel()
 	p := newPipeline(t, checktest.Env(t, ""), func(c *rate.Settings) { c.Client = "2/h" })
-	refused := checks.Event{Kind: checks.Refused, Reason: &checks.Reason{ID: "other"}, Reply: checks.Reply{Code: 550}}
+	refused := checks.Event{Kind: checks.Refused, Stage: checks.RcptTo, Reason: &checks.Reason{ID: "other"}, Reply: checks.Reply{Code: 550}}
 	tx := begin(t, p, checktest.Session{Client: "192.0.2.9"})
 	for range 5 {
 		if got := tx.rcpt("u@example.org"); got != "" {
@@ -106,10 +106,44 @@ func TestRefusedRecipientsDoNotCount(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	tx.s.Envelope.Header = checktest.Session{}.Session(t).Envelope.Header
-	tx.run.Observe(t.Context(), refused) // without a header, this is about the last recipient, which is not counted
+	tx.run.Observe(t.Context(), refused) // the last recipient, which is not counted
 	if got := begin(t, p, checktest.Session{Client: "192.0.2.10"}).rcpt("u@example.org"); got != "client-rate" {
 		t.Errorf("another address of the network: %q", got)
+	}
+	refused.Stage = checks.EndOfMessage // a message without header fields
+	tx.run.Observe(t.Context(), refused)
+	for _, want := range []string{"", "", "client-rate"} {
+		if got := begin(t, p, checktest.Session{Client: "192.0.2.10"}).rcpt("u@example.org"); got != want {
+			t.Errorf("after the refusal of the message: got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestRecipientsShareAMessage tests that recipients with other actions for the reasons of RCPT alone are not deferred.
+func TestRecipientsShareAMessage(t *testing.T) {
+	t.Parallel()
+	check := checktest.Build[rate.Settings](t, rate.Info, checktest.Env(t, ""), nil)
+	for id, want := range map[string]string{"user-rate": "", "client-rate": "", "domain-rate": "policies-differ"} {
+		general, own := map[string]checks.Action{}, map[string]checks.Action{}
+		for _, r := range rate.Info.Reasons {
+			general[r.ID], own[r.ID] = checks.Tempfail, checks.Tempfail
+		}
+		own[id] = checks.Off
+		rcpts, err := checks.ParseRecipients([]string{"other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: check}}, checks.Options{
+			Actions: general, Policies: []checks.Policy{{Recipients: rcpts, Actions: own}}, ReplyAt: checks.RcptTo, Budget: time.Minute,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx := begin(t, p, checktest.Session{Client: "192.0.2.9"})
+		tx.rcpt("u@example.org")
+		if got := tx.rcpt("other@example.org"); got != want {
+			t.Errorf("%s: got %q, want %q", id, got, want)
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ var (
 		Remedy: "If you sent this mail, try again after the time in the reply, or ask the postmaster for a higher limit. If you did " +
 			"not, change the password of the account at once.",
 		Safe: checks.Tempfail, Strict: checks.Tempfail,
-		NotHistory: true,
+		Early: true, NotHistory: true,
 	}
 	clientRate = &checks.Reason{
 		ID:    "client-rate",
@@ -24,7 +24,7 @@ var (
 		Remedy: "Nothing, if the mail is wanted: your server tries again by itself. Send bulk mail more slowly, or agree on a higher " +
 			"limit with the postmaster of this site.",
 		Safe: checks.Tempfail, Strict: checks.Tempfail,
-		NotHistory: true, NotForwarded: true,
+		Early: true, NotHistory: true, NotForwarded: true,
 	}
 	domainRate = &checks.Reason{
 		ID:    "domain-rate",

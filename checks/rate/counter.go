@@ -1,0 +1,114 @@
+package rate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"milterd/checks"
+)
+
+// counter is a counter of the store: of the recipients of a subject in one window of a limit.
+type counter struct {
+	reason *checks.Reason
+	name   string // of the subject
+	per    time.Duration
+	window int64 // number of the window
+}
+
+// counter returns the counter of a subject for a limit at a time, and the end of its window.
+func (s subject) counter(l limit, now time.Time) (_ counter, end time.Time) {
+	number, end := l.window(now)
+	return counter{reason: s.reason, name: s.name, per: l.per, window: number}, end
+}
+
+// maxName is the length of the longest name in a key of the store, in bytes. Half of it would hash the names of many users, which
+// makes the keys harder to read; names have no limit of their own.
+const maxName = 64
+
+// key returns the key of the counter in the store.
+func (k counter) key() string {
+	name := k.name
+	if len(name) > maxName {
+		name = checks.HashKey(name)
+	}
+	return fmt.Sprintf("rate:%s:%d:%d:%s", k.reason.ID, k.per/time.Second, k.window, name)
+}
+
+// add adds n to a counter and returns the sum. A counter is kept for longer than its window, so that a count can be taken back at
+// the end of the window.
+func (c *check) add(ctx context.Context, k counter, n int64) (total int64, err error) {
+	return c.env.Store.Add(ctx, k.key(), n, 2*k.per)
+}
+
+// count is what was added to a counter for a recipient.
+type count struct {
+	counter
+	n    int64
+	rcpt int // index of the recipient; at the end of the message, of the last one
+}
+
+// transaction has the counts of the current mail transaction, without those of refused recipients.
+type transaction struct{ counts []count }
+
+type transactionKey struct{}
+
+func transactionOf(r *checks.Request) *transaction {
+	t, _ := checks.Remember(r, checks.MailFrom, transactionKey{}, func() (*transaction, error) { return new(transaction), nil })
+	return t
+}
+
+// detailOf are the names of the subjects in the replies and the log.
+var detailOf = map[*checks.Reason]string{userRate: "user", clientRate: "network", domainRate: "sender_domain"}
+
+// count counts n recipients for a subject. If that is over a limit, it takes the counts back and returns the verdict.
+func (c *check) count(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
+	var counts []count
+	for _, l := range s.limits {
+		k, end := s.counter(l, r.Time)
+		total, err := c.add(ctx, k, n)
+		if err != nil {
+			return nil, errors.Join(err, c.takeBack(ctx, counts))
+		}
+		counts = append(counts, count{counter: k, n: n, rcpt: len(r.Envelope.Rcpts) - 1})
+		if total > l.n && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
+			c.over.add(s, l, r.Time)
+			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
+				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.UntilLayout),
+			}}, c.takeBack(ctx, counts)
+		}
+	}
+	t := transactionOf(r)
+	t.counts = append(t.counts, counts...)
+	return nil, nil
+}
+
+func (c *check) takeBack(ctx context.Context, counts []count) error {
+	var errs []error
+	for _, k := range counts {
+		_, err := c.add(ctx, k.counter, -k.n)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Observe implements checks.Observer. It takes back the counts of a refused recipient, or of all if the message is refused.
+func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	if e.Kind != checks.Refused {
+		return
+	}
+	var refused []count
+	t := transactionOf(r)
+	t.counts = slices.DeleteFunc(t.counts, func(k count) bool {
+		is := e.Stage == checks.EndOfMessage || k.rcpt == len(r.Envelope.Rcpts)-1
+		if is {
+			refused = append(refused, k)
+		}
+		return is
+	})
+	if err := c.takeBack(ctx, refused); err != nil {
+		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not take back a count")
+	}
+}

@@ -20,6 +20,7 @@ type chartView struct {
 	Marks     []string // labels of the time axis, at equal distances
 	Top, Half string
 	Totals    []total
+	Actions   []string     // that were taken for a reason
 	Reasons   []reasonView // the most frequent first
 }
 
@@ -39,8 +40,8 @@ type total struct{ Class, Title, Means, Count string }
 // reasonView is a line of the table of reasons.
 type reasonView struct {
 	ID     string
-	Known  bool // the page of decisions can search for it
-	Counts [reasoned]string
+	Known  bool     // the page of decisions can search for it
+	Counts []string // by action, see chartView.Actions; empty: none
 	Total  string
 	Path   string // SVG path of its bars, 1 unit wide and at most 10 high
 }
@@ -70,8 +71,8 @@ func (p *pages) chart(s series) chartView {
 	top := niceTop(highest)
 	v := chartView{
 		Period: s.period, Empty: highest == 0, Bars: len(s.stacks), Marks: p.marks(s), Top: grouped(top), Half: grouped(top / 2),
-		Reasons: reasonViews(s.reasons),
 	}
+	v.Actions, v.Reasons = reasonViews(s.reasons)
 	for i, stack := range s.stacks {
 		if sum(stack) > 0 {
 			v.Columns = append(v.Columns, p.column(s, i, stack, top))
@@ -119,21 +120,29 @@ func (p *pages) column(s series, i int, stack [len(chartActions)]uint32, top uin
 	return c
 }
 
-// reasonViews returns the lines of the table of reasons.
-func reasonViews(list []reasonSeries) (views []reasonView) {
+// reasonViews returns the columns and lines of the table of reasons. An action that was never taken has no column, so that the
+// table fits on a telephone.
+func reasonViews(list []reasonSeries) (actions []string, views []reasonView) {
 	slices.SortFunc(list, func(a, b reasonSeries) int {
 		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.id, b.id))
 	})
 	for _, r := range list {
-		v := reasonView{ID: r.id, Known: r.id != otherReason, Total: grouped(r.total), Path: spark(r.bars)}
-		for i, n := range r.totals {
-			if n > 0 {
-				v.Counts[i] = grouped(n)
-			}
-		}
-		views = append(views, v)
+		views = append(views, reasonView{ID: r.id, Known: r.id != otherReason, Total: grouped(r.total), Path: spark(r.bars)})
 	}
-	return views
+	for i, action := range chartActions[:reasoned] {
+		if !slices.ContainsFunc(list, func(r reasonSeries) bool { return r.totals[i] > 0 }) {
+			continue
+		}
+		actions = append(actions, action)
+		for k, r := range list {
+			count := ""
+			if n := r.totals[i]; n > 0 {
+				count = grouped(n)
+			}
+			views[k].Counts = append(views[k].Counts, count)
+		}
+	}
+	return actions, views
 }
 
 func sum(stack [len(chartActions)]uint32) (n uint64) {

@@ -29,10 +29,10 @@ var fixes = map[checks.Repair]func(zone) fix{
 	checks.ReplaceCNAME:    func(z zone) fix { return fix{Records: []string{z.addressRecord(z.host)}, Replaces: true} },
 	checks.AddMX:           func(z zone) fix { return fix{Records: []string{z.mxRecord()}} },
 	checks.ReplaceMX:       func(z zone) fix { return fix{Records: []string{z.mxRecord()}, Replaces: true} },
-	checks.AllowInSPF:      func(z zone) fix { return z.allow(z.domain, "mx") },
+	checks.AllowInSPF:      zone.allowSender,
 	checks.ReplaceSPF:      func(z zone) fix { return fix{Records: []string{z.spfRecord(z.domain, "mx")}, Replaces: true} },
 	checks.AllowInHeloSPF:  func(z zone) fix { return z.allow(z.host, "a") },
-	checks.AlignFrom:       func(z zone) fix { return z.allow(z.domain, "mx") },
+	checks.AlignFrom:       alignFrom,
 }
 
 // fix returns the records of a repair. It is empty if there are none.
@@ -62,6 +62,23 @@ func addAddressOfPTR(z zone) fix {
 		}
 	}
 	return fix{}
+}
+
+// alignFrom adds the client to the SPF record of the sender's domain, if that is the domain in From, or above or below it. SPF for
+// another sender shows nothing about From, and no record changes that.
+func alignFrom(z zone) fix {
+	if !checks.Under(z.sender, z.domain) && !checks.Under(z.domain, z.sender) {
+		return fix{}
+	}
+	return z.allowSender()
+}
+
+// allowSender adds the client to the SPF record that is evaluated.
+func (z zone) allowSender() fix {
+	if z.sender == z.host {
+		return z.allow(z.host, "a") // of a bounce
+	}
+	return z.allow(z.sender, "mx")
 }
 
 // allow adds the client to the SPF record of a name. If there is no SPF record, it makes one with another mechanism.

@@ -20,9 +20,9 @@ func TestAuthenticationAgain(t *testing.T) {
 			p.reasons[r.ID] = r
 		}
 	}
-	record := func(check, reason string) records.Record {
+	record := func(check, reason, from string) records.Record {
 		return records.Record{
-			Reason: reason, Client: netip.MustParseAddr("192.0.2.9"), MailFrom: "x@example.net",
+			Reason: reason, Client: netip.MustParseAddr("192.0.2.9"), Helo: "mail.bank.example", MailFrom: from,
 			Outcomes: []records.Outcome{{Check: check, Reason: reason, Text: "was refused", Detail: map[string]string{"author_domain": "bank.example"}}},
 		}
 	}
@@ -31,19 +31,27 @@ func TestAuthenticationAgain(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name          string
+		from          string
 		check, reason string
 		now           []checks.Result
 		state, line   string
 		records       string
 	}{
-		{"DMARC fails without the signature", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+		{"DMARC fails without the signature", "x@bank.example", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
 			`bank.example. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
-		{"DMARC passes by SPF", "dmarc", "dmarc-reject", []checks.Result{{Check: "dmarc"}}, repaired, repaired, ""},
-		{"a signature", "dkim", "dkim-fail", []checks.Result{{Check: "dkim"}}, unsigned, unsigned, ""},
+		{"likewise, with a sender in a subdomain", "x@news.bank.example", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+			`news.bank.example. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"likewise, a bounce", "", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned,
+			`mail.bank.example. IN TXT "v=spf1 a ip4:192.0.2.9 -all"`},
+		{"no record helps a sender of another domain", "x@example.net", "dmarc", "dmarc-reject", applies("dmarc", "dmarc-reject"), unsigned, unsigned, ""},
+		{"SPF is that of the sender, not of From", "x@example.net", "dmarc", "auth-none", applies("dmarc", "auth-none"), wrong, wrong,
+			`example.net. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"DMARC passes by SPF", "x@bank.example", "dmarc", "dmarc-reject", []checks.Result{{Check: "dmarc"}}, repaired, repaired, ""},
+		{"a signature", "x@example.net", "dkim", "dkim-fail", []checks.Result{{Check: "dkim"}}, unsigned, unsigned, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			res := p.compare(record(c.check, c.reason), c.now)
+			res := p.compare(record(c.check, c.reason, c.from), c.now)
 			if res.State != c.state || len(res.Lines) != 1 || res.Lines[0].State != c.line || strings.Join(res.Lines[0].Records, " ") != c.records {
 				t.Errorf("%+v", res)
 			}

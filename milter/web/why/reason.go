@@ -179,6 +179,8 @@ var shownDetails = []struct{ key, name string }{
 	{"author_domain", "Domain in From"},
 	{"spf", "SPF"},
 	{"dkim", "DKIM signatures"},
+	{"signing_domain", "Domain of the signature"},
+	{"selector", "Selector of its key"},
 	{"changed", "Changed after signing"},
 	{"aligned", "Would show the domain in From if it passed"},
 	{"policy_domain", "Domain with the DMARC record"},

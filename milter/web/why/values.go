@@ -15,13 +15,14 @@ import (
 type values struct {
 	client netip.Addr
 	host   string // name of the sending server
-	domain string // of the sender; of a reason about the From field, the domain there
+	domain string // of the sender; of a reason about the From field or a signature, the domain there
+	sender string // domain of the sender; of bounces, the name of the sending server
 	site   string // this site, whose postmaster can help
 }
 
 // exampleValues returns names and addresses that RFC 2606 and RFC 5737 reserve for documentation.
 func exampleValues(site string) values {
-	return values{client: netip.MustParseAddr("192.0.2.25"), host: "mail.example.net", domain: "example.net", site: site}
+	return values{client: netip.MustParseAddr("192.0.2.25"), host: "mail.example.net", domain: "example.net", sender: "example.net", site: site}
 }
 
 // newValues returns the values of a record.
@@ -34,10 +35,14 @@ func newValues(r records.Record, site string) values {
 		v.host = name
 	}
 	if name, ok := hostName(checks.ParseAddress(r.MailFrom).Domain); ok {
-		v.domain = name
+		v.domain, v.sender = name, name
+	} else if checks.ParseAddress(r.MailFrom).IsNull() {
+		v.sender = v.host
 	}
-	if name, ok := hostName(r.Detail("author_domain")); ok {
-		v.domain = name
+	for _, key := range []string{"author_domain", "signing_domain"} {
+		if name, ok := hostName(r.Detail(key)); ok {
+			v.domain = name
+		}
 	}
 	return v
 }

@@ -90,6 +90,47 @@ func TestOpenOnFullDisk(t *testing.T) {
 	eventually(t, "all is written", func() bool { return settled(s) })
 }
 
+// allocatingFS is a file system that counts what is allocated before it is written.
+type allocatingFS struct {
+	vfs.FS
+	allocated *atomic.Int64
+}
+
+func (a allocatingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := a.FS.Create(name, c)
+	return allocatingFile{f, a.allocated}, err
+}
+
+type allocatingFile struct {
+	vfs.File
+	allocated *atomic.Int64
+}
+
+func (f allocatingFile) Preallocate(offset, length int64) error {
+	f.allocated.Add(length)
+	return f.File.Preallocate(offset, length)
+}
+
+// TestSmallDisk tests that the database takes no more of the disk than what it writes: its log must not fill a small disk, or there
+// is no room for what replaces it at the next start.
+func TestSmallDisk(t *testing.T) {
+	t.Parallel()
+	var allocated atomic.Int64
+	s := openTuned(t, Config{Path: t.TempDir()}, func(tune *tuning) {
+		fast(tune)
+		tune.fs = allocatingFS{vfs.Default, &allocated}
+	})
+	for i := range 3 {
+		if err := s.Put(t.Context(), strconv.Itoa(i), []byte("1"), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the record is written", func() bool { return settled(s) })
+	}
+	if n := allocated.Load(); n > 0 {
+		t.Errorf("%d bytes are allocated ahead", n)
+	}
+}
+
 // TestBrokenDisk tests that the process goes on and no operation hangs when the database gives up.
 func TestBrokenDisk(t *testing.T) {
 	t.Parallel()

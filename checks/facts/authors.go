@@ -167,7 +167,7 @@ func isNameByte(c byte) bool {
 	return c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || lower >= 'a' && lower <= 'z'
 }
 
-// ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dot. It returns "" if the domain
+// ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
 // cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
 func ASCIIDomain(text string) string {
 	domain := text
@@ -184,7 +184,7 @@ func ASCIIDomain(text string) string {
 		}
 		domain = ascii
 	}
-	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+	domain = strings.ToLower(strings.TrimRight(domain, ".")) // several dots hide no author domain either
 	if !checks.IsHostName(domain) {
 		return ""
 	}

@@ -33,6 +33,7 @@ func TestMessageAuthors(t *testing.T) {
 		{"an address", []string{" jane@example.com"}, "example.com", ""},
 		{"a name and an address", []string{" Jane <jane@example.com>"}, "example.com", ""},
 		{"capitals and a dot at the end", []string{" jane@Mail.EXAMPLE.com."}, "mail.example.com", ""},
+		{"several dots at the end", []string{" jane@bank.example.."}, "bank.example", ""},
 		{"folded", []string{" Jane Doe\n <jane@example.com>"}, "example.com", ""},
 		{"a comment in the domain", []string{" jane@example(a@b.example).com"}, "example.com", ""},
 		{"an address in the name", []string{` "jane@example.net" <jane@example.com>`}, "example.com", ""},
@@ -96,6 +97,7 @@ func FuzzAuthors(f *testing.F) {
 	for _, s := range []string{
 		" Jane <jane@example.com>", " a@bank.example, b@evil.example", " MAILER-DAEMON <>", " us:a@b.example;", " jane@bücher.example",
 		" ceo@bank.example <jane@example.com> (oops", " \"@\" <@a:b@c>", " =?utf-8?q?a@b.example?= <a@[192.0.2.1]>", "\xff@\xff.", "<a@xn--.example>",
+		"<@ü..\xbc>", "@ü..\xbc", "<a@bank.example..>",
 	} {
 		f.Add(s)
 	}

@@ -176,6 +176,7 @@ func FuzzMsgauth(f *testing.F) {
 		f.Add(replaced(edTags, change), head+"\nFrom: x", plain.body, keyText)
 		f.Add(replaced(edTags, change), head+"\n  folded\t twice \nX :y", plain.body, keyText+"; h=sha256:x")
 	}
+	f.Add(edTags, head, "\n\r", keyText)
 	f.Fuzz(func(t *testing.T, tags, head, body, record string) {
 		m := parseMail(head)
 		m.body = strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\n", "\r\n")

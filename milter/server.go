@@ -216,8 +216,8 @@ func (srv *Server) now() time.Time {
 	return time.Now()
 }
 
-// serve passes the connection to a go-milter server of its own. With a shared server, go-milter would make a new
-// session after each final response, and no session would learn of the end of its connection.
+// serve passes the connection to a go-milter server of its own. The function NewMilter of a shared server would not receive
+// the connection, and nothing would report its end.
 func (srv *Server) serve(c *conn) {
 	s := newSession(srv, c, srv.Pipeline())
 	c.begin = s.begin

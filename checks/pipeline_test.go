@@ -14,7 +14,7 @@ import (
 	"milterd/checks"
 )
 
-func TestActions(t *testing.T) {
+func TestWhatEachActionDoes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
@@ -81,7 +81,7 @@ func TestChecksRunOncePerScope(t *testing.T) {
 	}
 }
 
-func TestErrors(t *testing.T) {
+func TestFailedCheck(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -136,7 +136,7 @@ func TestCheckPanics(t *testing.T) {
 	}
 }
 
-func TestBudget(t *testing.T) {
+func TestChecksShareOneBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var fakes []*fake
@@ -267,7 +267,7 @@ func TestReplyAtMail(t *testing.T) {
 	want(t, "reported at RCPT, with the recipient", outcomes(talk.rcpt("u@example.org")), "a=watch")
 }
 
-func TestMostSevereAction(t *testing.T) {
+func TestActionIsAtMostMost(t *testing.T) {
 	t.Parallel()
 	r := reason("a")
 	r.Most = checks.Watch

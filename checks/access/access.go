@@ -1,9 +1,9 @@
 // Package access looks up clients, HELO names and senders in the operator's own lists. An entry of an allow list exempts a
 // session from all other checks; an entry of a deny list refuses it.
 //
-// access.go has the check, list.go the lookup in one list, entry.go the syntax of a line, file.go the files on disk, which are read
-// again when they change, and stored.go the entries in the store, which operator.go changes. The confirmed names of a client and the right to send for a domain come from
-// package facts. Start with Check.
+// access.go has the check, list.go the lookup in one list, entry.go the syntax of a line, file.go the files on disk, which are
+// read again when they change, and stored.go the entries in the store, which operator.go changes. The confirmed names of a client
+// and the right to send for a domain come from package facts. Start with Check.
 package access
 
 import (
@@ -92,8 +92,8 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 	return &check{env: env, deny: deny, allow: allow}, nil
 }
 
-// known returns the list of the store as it was read last.
-func (c *check) known(allow bool) *list {
+// lastStored returns the list of the store as it was read last.
+func (c *check) lastStored(allow bool) *list {
 	in := c.stored.current.Load()
 	switch {
 	case in == nil:
@@ -107,13 +107,13 @@ func (c *check) known(allow bool) *list {
 
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query {
-	allow := append(current(c.allow), c.known(true))
+	allow := append(current(c.allow), c.lastStored(true))
 	switch r.Stage {
 	case checks.Connect:
 		switch {
 		case allow.haveNames():
 			return facts.PrefetchIprev(r)
-		case append(current(c.deny), c.known(false)).haveNames():
+		case append(current(c.deny), c.lastStored(false)).haveNames():
 			return facts.PrefetchPTR(r)
 		}
 	case checks.MailFrom:
@@ -183,7 +183,7 @@ func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists,
 
 // denied returns a verdict for each of the client, the HELO name and the sender that has an entry.
 func (c *check) denied(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	deny, _ := c.lists(ctx, false) // allowed has the error
+	deny, _ := c.lists(ctx, false) // without the entries that the store failed to return, mail passes
 	var verdicts []checks.Verdict
 	add := func(reason *checks.Reason, e entry, ok bool) {
 		if ok {

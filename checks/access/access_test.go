@@ -68,7 +68,7 @@ func result(vs []checks.Verdict) string {
 	return strings.Join(checktest.IDs(vs), " ")
 }
 
-func TestCheck(t *testing.T) {
+func TestWhichEntryApplies(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	type session = checktest.Session
@@ -161,7 +161,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestUntil(t *testing.T) {
+func TestEntriesEnd(t *testing.T) {
 	t.Parallel()
 	const lists = `
 192.0.2.10     until=2026-11-21
@@ -211,7 +211,7 @@ host.example   until=2026-11-20
 	}
 }
 
-func TestDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	deny := write(t, "# ours\n\n192.0.2.0/24 why=\"sends \\\"offers\\\" # since May\" # not shown\nuser@example.com\n")
 	check := checktest.Build(t, access.Info, checktest.Env(t, ""), func(s *access.Settings) { s.Deny = []string{deny} })

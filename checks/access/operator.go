@@ -39,16 +39,23 @@ func (e entry) describe(allow bool) Entry {
 // Parse returns an entry with the subject as lists keep it: a network, address, host name, .domain, user@domain, user@, @domain or
 // @.domain.
 func Parse(subject string, allow bool) (Entry, error) {
-	var e entry
+	e, err := parseSubject(subject, allow)
+	if err != nil {
+		return Entry{}, err
+	}
+	return e.describe(allow), nil
+}
+
+func parseSubject(subject string, allow bool) (e entry, err error) {
 	if err := e.setSubject(strings.TrimSpace(subject)); err != nil {
-		return Entry{}, checks.BadArgument("%s", err)
+		return entry{}, checks.BadArgument("%s", err)
 	}
 	if allow {
 		if err := checkAllowed(e.key); err != nil {
-			return Entry{}, checks.BadArgument("%s", err)
+			return entry{}, checks.BadArgument("%s", err)
 		}
 	}
-	return e.describe(allow), nil
+	return e, nil
 }
 
 // maxWhy is the length of the reason of an entry in bytes. It is part of a reply.
@@ -56,11 +63,10 @@ const maxWhy = 200
 
 // Add adds an entry to a list of the store, in the place of one with the same subject. until may be zero.
 func Add(ctx context.Context, store checks.Store, now time.Time, subject string, allow bool, until time.Time, why string) (Entry, error) {
-	var e entry
-	if _, err := Parse(subject, allow); err != nil {
+	e, err := parseSubject(subject, allow)
+	if err != nil {
 		return Entry{}, err
 	}
-	_ = e.setSubject(strings.TrimSpace(subject)) // Parse has done it
 	ttl := keepFor
 	record := storedEntry{Since: now.Unix(), Why: checks.Clean(why, maxWhy)}
 	if !until.IsZero() {

@@ -58,14 +58,14 @@ func Env(t testing.TB, zoneText string) checks.Env {
 
 // Session describes a session with one transaction. Empty fields have the same meaning as in checks.Session.
 type Session struct {
-	Client   string // address; empty: unknown
-	Helo     string
-	Again    string // second HELO name; empty: none
-	MailFrom string
-	Rcpt     string
-	Auth     string
-	Header   []headers.Field
-	Time     time.Time // zero: Now
+	Client     string // address; empty: unknown
+	Helo       string
+	SecondHelo string // empty: none
+	MailFrom   string
+	Rcpt       string // empty: user@example.org
+	Auth       string
+	Header     []headers.Field
+	Time       time.Time // zero: Now
 }
 
 // Session returns the session at the end of its header section.
@@ -82,7 +82,7 @@ func (d Session) Session(t testing.TB) *checks.Session {
 		}
 		s.Client = a
 	}
-	for _, name := range []string{d.Helo, d.Again} {
+	for _, name := range []string{d.Helo, d.SecondHelo} {
 		if name != "" {
 			s.SetHelo(name, false)
 		}

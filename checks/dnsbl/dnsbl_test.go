@@ -230,7 +230,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	world := list(points4, "one.example", "9.2.0.192.@ A 127.0.0.4\n9.2.0.192.@ A 127.0.0.2\n9.2.0.192.@ A 127.0.0.99\n"+
 		`9.2.0.192.@ TXT "https://one.example/" "why"`) +

@@ -106,7 +106,7 @@ func run(t *testing.T, cases []testCase) {
 	}
 }
 
-func TestForm(t *testing.T) {
+func TestSyntaxOfTheName(t *testing.T) {
 	run(t, []testCase{
 		{name: "the client's name", helo: "mail.example.net"},
 		{name: "the client's name in capitals", helo: "MAIL.Example.NET"},
@@ -200,7 +200,7 @@ func TestOwnName(t *testing.T) {
 	})
 }
 
-func TestDNS(t *testing.T) {
+func TestLookupOfTheName(t *testing.T) {
 	const v6 = "2001:db8::10"
 	run(t, []testCase{
 		{name: "a PTR name that does not resolve to the client", helo: "second.example.net"},
@@ -244,7 +244,7 @@ func TestSecondHelo(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			r := checktest.Session{Client: "192.0.2.10", Helo: test.first, Again: test.second}.Request(t)
+			r := checktest.Session{Client: "192.0.2.10", Helo: test.first, SecondHelo: test.second}.Request(t)
 			vs, err := checktest.Ask(t, helo.Info, c, r)
 			if got := strings.Join(checktest.IDs(vs), " "); got != test.want || err != nil {
 				t.Errorf("got %q, %v, want %q", got, err, test.want)
@@ -261,7 +261,7 @@ func TestSecondHelo(t *testing.T) {
 	})
 }
 
-func TestDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	c := build(t, checktest.Env(t, zone))
 	for _, test := range []struct{ client, helo, again, reason, key, want string }{
@@ -271,7 +271,7 @@ func TestDetail(t *testing.T) {
 		{"192.0.2.10", "alias.example.net", "", "helo-cname", "target", "mail.example.net"},
 		{"192.0.2.10", "friend", "mail.example.net", "helo-changed", "previous", "friend"},
 	} {
-		r := checktest.Session{Client: test.client, Helo: test.helo, Again: test.again}.Request(t)
+		r := checktest.Session{Client: test.client, Helo: test.helo, SecondHelo: test.again}.Request(t)
 		vs, _ := checktest.Ask(t, helo.Info, c, r)
 		i := slices.IndexFunc(vs, func(v checks.Verdict) bool { return v.Reason.ID == test.reason })
 		if i < 0 {

@@ -84,7 +84,7 @@ func run(t *testing.T, cases []testCase) {
 			// The verdicts must not depend on the client, the HELO name or the sender.
 			for _, d := range []checktest.Session{
 				{Client: "192.0.2.10", Helo: "mail.example.net", MailFrom: "jane@example.net"},
-				{Client: "2001:db8::10", Helo: "[IPv6:2001:db8::10]", Again: "other.example.net", MailFrom: "<>"},
+				{Client: "2001:db8::10", Helo: "[IPv6:2001:db8::10]", SecondHelo: "other.example.net", MailFrom: "<>"},
 				{},
 			} {
 				d.Header = test.header
@@ -97,7 +97,7 @@ func run(t *testing.T, cases []testCase) {
 	}
 }
 
-func TestDate(t *testing.T) {
+func TestDateField(t *testing.T) {
 	date := func(value string) []headers.Field { return with("Date", "Date:"+value) }
 	run(t, []testCase{
 		{name: "a good message", header: parse(good)},
@@ -188,7 +188,7 @@ func TestLimitsFromSettings(t *testing.T) {
 	}
 }
 
-func TestDetailOfShortTime(t *testing.T) {
+func TestShortTimeInTheReply(t *testing.T) {
 	t.Parallel()
 	c := checktest.Build(t, msgfields.Info, checks.Env{}, func(c *msgfields.Settings) { c.Future = time.Minute })
 	r := checktest.Session{Header: with("Date", "Date: 21 Nov 2026 12:59:59 +0000")}.Request(t)
@@ -208,7 +208,7 @@ func TestTimeOfSession(t *testing.T) {
 	}
 }
 
-func TestMessageID(t *testing.T) {
+func TestMessageIDField(t *testing.T) {
 	id := func(value string) []headers.Field { return with("Message-ID", "Message-Id:"+value) }
 	run(t, []testCase{
 		{name: "another spelling of the name", header: with("Message-ID", "message-id: <a@example.net>")},
@@ -237,7 +237,7 @@ func TestMessageID(t *testing.T) {
 	})
 }
 
-func TestFrom(t *testing.T) {
+func TestFromField(t *testing.T) {
 	from := func(value string) []headers.Field { return with("From", "From:"+value) }
 	run(t, []testCase{
 		{name: "an address alone", header: from(" jane@example.net")},
@@ -303,7 +303,7 @@ func TestRepetitions(t *testing.T) {
 	run(t, cases)
 }
 
-func TestLines(t *testing.T) {
+func TestSyntaxOfFields(t *testing.T) {
 	long := func(n int) string { return "X-Long: " + strings.Repeat("x", n-len("X-Long: ")) }
 	field := func(name, value string) []headers.Field {
 		return append(parse(good), headers.Field{Name: name, Value: value})
@@ -331,7 +331,7 @@ func TestLines(t *testing.T) {
 	})
 }
 
-func TestDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	c := build(t)
 	for _, test := range []struct {

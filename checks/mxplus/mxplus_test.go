@@ -152,7 +152,7 @@ func TestManyHosts(t *testing.T) {
 	}
 }
 
-func TestDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	c := checktest.Build[checks.NoSettings](t, mxplus.Info, checktest.Env(t, zone), nil)
 	for _, test := range []struct{ client, from, want string }{

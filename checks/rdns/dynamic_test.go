@@ -133,7 +133,7 @@ func TestLabelledNamesAreWellFormed(t *testing.T) {
 	}
 }
 
-func TestDynamic(t *testing.T) {
+func TestNamesThatLookDynamic(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, client string
@@ -175,7 +175,7 @@ func TestDynamic(t *testing.T) {
 	}
 }
 
-func TestDynamicDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	env, r := dynamicSession(t, "192.0.2.7", "dsl-192-0-2-7.pool.example.net")
 	vs, err := checktest.Ask(t, rdns.Info, checktest.Build[rdns.Settings](t, rdns.Info, env, nil), r)

@@ -58,7 +58,7 @@ v6.example.net.           A    192.0.2.99
 6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.  PTR  mail.example.net.
 `
 
-func TestCheck(t *testing.T) {
+func TestNamesOfTheClient(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)

@@ -120,7 +120,7 @@ func run(t *testing.T, cases []testCase) {
 	}
 }
 
-func TestForm(t *testing.T) {
+func TestSyntaxOfTheAddress(t *testing.T) {
 	local64, local65 := strings.Repeat("l", 64), strings.Repeat("l", 65)
 	run(t, []testCase{
 		{name: "the null reverse-path", from: "<>"},
@@ -164,7 +164,7 @@ func TestForm(t *testing.T) {
 	})
 }
 
-func TestDomain(t *testing.T) {
+func TestMailHostsOfTheDomain(t *testing.T) {
 	run(t, []testCase{
 		{name: "an implicit MX by an IPv4 address", from: "user@implicit.example.net"},
 		{name: "an implicit MX by an IPv6 address", from: "user@implicit6.example.net"},
@@ -240,7 +240,7 @@ func TestManyUnreachableMailHosts(t *testing.T) {
 	}
 }
 
-func TestDetail(t *testing.T) {
+func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
 	c := build(t, env(t, zone))
 	for _, test := range []struct{ from, reason, key, want string }{

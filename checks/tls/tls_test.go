@@ -9,7 +9,7 @@ import (
 	"milterd/checks/tls"
 )
 
-func TestTLS(t *testing.T) {
+func TestSessionsWithAndWithoutTLS(t *testing.T) {
 	t.Parallel()
 	c := checktest.Build[checks.NoSettings](t, tls.Info, checktest.Env(t, ""), nil)
 	for _, tc := range []struct {

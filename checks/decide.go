@@ -65,7 +65,8 @@ func (run *Run) decideMessage(ctx context.Context) Decision {
 func (run *Run) differ(i, j int) bool {
 	p, rcpts, bounce := run.pipeline, run.session.Envelope.Rcpts, run.session.Envelope.MailFrom.IsNull()
 	a, b := p.tableFor(rcpts[i].Address), p.tableFor(rcpts[j].Address)
-	return a != b && slices.ContainsFunc(p.late, func(r *Reason) bool { return max(a.action(r, bounce), Tag) != max(b.action(r, bounce), Tag) }) ||
+	otherAction := func(r *Reason) bool { return max(a.action(r, bounce), Tag) != max(b.action(r, bounce), Tag) }
+	return a != b && slices.ContainsFunc(p.late, otherAction) ||
 		run.rcpt(i).quarantined != run.rcpt(j).quarantined ||
 		p.NeedsBody() && run.rcpt(i).forwarded != run.rcpt(j).forwarded
 }

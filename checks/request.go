@@ -126,10 +126,12 @@ type remembered struct {
 	err        error
 }
 
-// Remember returns the result of find, which it calls once per key while scope lasts. As with context.WithValue, key
-// should have a type of the caller's package. One key must always have the same T. The values count for nothing in the memory of a
-// session, so they are short, whatever the DNS answers, and no client can have any number of keys in one scope. An error is remembered until the next mail
+// Remember returns the result of find, which it calls once per key while scope lasts. An error is remembered until the next mail
 // transaction only: one lost DNS answer must not affect an hour-long connection.
+//
+// As with context.WithValue, key should have a type of the caller's package. One key must always have the same T. The limit
+// memory does not count the values: they must be short whatever the DNS answers, and the keys of one scope few whatever the
+// client sends.
 func Remember[T any](r *Request, scope Stage, key any, find func() (T, error)) (T, error) {
 	memory := &r.run.memory[scope]
 	for _, m := range *memory {

@@ -19,8 +19,9 @@ func PoolName(a netip.Addr, name string) bool {
 
 type poolKey struct{ name string }
 
-// IsPoolName reports whether a name that the reverse zone gives to the client is a PoolName, and remembers it for the connection. It
-// is not for other names: there are any number of them.
+// IsPoolName reports whether a name in ClientNames is a PoolName, and remembers it for the connection. Without that, three checks
+// would find it out for each message (5 percent of the CPU time in the benchmark hot10). It is not for names that the client
+// sends, which may be any number.
 func IsPoolName(r *checks.Request, name string) bool {
 	is, _ := checks.Remember(r, checks.Connect, poolKey{name: name}, func() (bool, error) { return PoolName(r.Client, name), nil })
 	return is

@@ -21,7 +21,8 @@ var none = &checks.Reason{
 	NotHistory: true,
 }
 
-// Info describes the check. Without the macro {client_addr}, which every MTA sends, the session is a replay, and nothing is known of TLS.
+// Info describes the check. Without the macro {client_addr}, which every MTA sends, the session is a replay, and nothing is
+// known of TLS.
 var Info = checks.Define(checks.Info{
 	Name: "tls",
 	Doc: "Requires that the client uses TLS. Much honest mail still comes without it, so no-tls is watched in all profiles; set it " +

@@ -1,10 +1,14 @@
 package evidence
 
-import "testing"
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+)
 
 // FuzzDecode decodes buckets that may be damaged.
 func FuzzDecode(f *testing.F) {
-	key := entryKey{"c", "s", true}
+	key := entryKey{client: "c", sender: "s", verified: true}
 	good, err := encode(map[entryKey]*entry{
 		key: {Client: "c", Sender: "s", Verified: true, Hits: hits{"r": {Seen: newTally(start)}}, Known: newTally(start)},
 	})
@@ -31,4 +35,19 @@ func FuzzDecode(f *testing.F) {
 			e.cleanOf("r")
 		}
 	})
+}
+
+// TestSumsFitInARecord tests that the sums of half as many reasons again as the checks have fit in a record of a store.
+func TestSumsFitInARecord(t *testing.T) {
+	t.Parallel()
+	const reasons, maxValue = 150, 64 << 10 // bytes, see store.MaxValue
+	every := newHit(^fate(0), tally{N: 10_000_000, Days: 1<<7 - 1, First: start.Unix(), Last: start.Unix()})
+	sums := hits{}
+	for i := range reasons {
+		sums.add(fmt.Sprintf("sender-not-routable-%d", i), every)
+	}
+	value, err := json.Marshal(sums)
+	if err != nil || len(value) > maxValue {
+		t.Errorf("%d bytes, %v; want at most %d", len(value), err, maxValue)
+	}
 }

@@ -23,9 +23,6 @@ func (s *session) keep(name, value string) {
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
 	s.noMemory = s.noMemory || !s.mayGrow(size)
 	if !s.truncated && !s.noMemory {
-		if s.header == nil {
-			s.header = make([]headers.Field, 0, usualFields)
-		}
 		s.header = append(s.header, headers.Field{Name: name, Value: value})
 		s.headerBytes += size
 	}

@@ -31,12 +31,6 @@ const (
 	maxForged = 100
 )
 
-// Initial capacities.
-const (
-	usualMacros = 14
-	usualFields = 32
-)
-
 // session has the milter callbacks of one connection. go-milter calls them from one goroutine.
 type session struct {
 	checks.Session
@@ -73,7 +67,7 @@ type session struct {
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	s := &session{
-		Session:  checks.Session{ID: srv.NewID(), Macros: make(checks.Macros, 0, usualMacros)},
+		Session:  checks.Session{ID: srv.NewID()},
 		srv:      srv,
 		conn:     c,
 		pipeline: p,

@@ -105,7 +105,7 @@ func (l *Log) save(ctx context.Context) {
 }
 
 // keptBlocks returns the largest number of blocks that Options.Max consecutive records can be in.
-func (l *Log) keptBlocks() int64 { return (int64(max(l.opts.Max, 1))+blockSize-2)/blockSize + 1 }
+func (l *Log) keptBlocks() int64 { return (int64(l.opts.Max)+blockSize-2)/blockSize + 1 }
 
 // deleteBlock deletes the parts of a block, and the ids of its refusals.
 func (l *Log) deleteBlock(ctx context.Context, block int64) error {

@@ -40,12 +40,8 @@ func isSigned(head string) bool {
 
 // messageID returns the Message-ID as the field has it, with white space joined.
 func (m *mail) messageID() string {
-	for _, f := range m.header {
-		if f.Is("Message-ID") {
-			return strings.Join(strings.Fields(f.Value), " ")
-		}
-	}
-	return ""
+	field, _ := headers.First(m.header, "Message-ID")
+	return strings.Join(strings.Fields(field.Value), " ")
 }
 
 // facts returns what is known of the SMTP session at the border of a site.

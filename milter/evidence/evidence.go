@@ -129,7 +129,7 @@ func (c *Collector) Accepted(r *checks.Request) {
 }
 
 func (c *Collector) add(r *checks.Request, u update) {
-	u.Request = r.Snapshot(maxRcpts)
+	u.Request, u.rcpts = r.Snapshot(maxRcpts), len(r.Envelope.Rcpts)
 	c.queue.Add(u)
 }
 

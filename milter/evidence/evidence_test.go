@@ -67,6 +67,24 @@ func TestAPanicLosesOneTransaction(t *testing.T) {
 	}
 }
 
+// TestSizeOfManyRecipients tests that recipients that are not kept count, as the results of checks have something of each.
+func TestSizeOfManyRecipients(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	c := Open(checktest.NewStore(func() time.Time { return start }), Options{Origin: func(context.Context, *checks.Request) Origin {
+		<-release
+		return Origin{}
+	}})
+	defer c.Close(5 * time.Second)
+	defer close(release)
+	s := session(0, "h", "a@example.com")
+	s.Envelope.Rcpts = make([]checks.Recipient, 10_000)
+	c.Accepted(requestOf(s))
+	if got, want := c.Waiting(), 10_000*recipientBytes; got < want {
+		t.Errorf("%d bytes wait, want %d or more", got, want)
+	}
+}
+
 // TestQueueIsFull shows that slow lookups delay no mail, and that what they keep waiting is bounded.
 func TestQueueIsFull(t *testing.T) {
 	t.Parallel()

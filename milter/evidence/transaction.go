@@ -43,7 +43,8 @@ func transactionOf(r *checks.Request) *transaction {
 
 // update is what is new about a transaction.
 type update struct {
-	*checks.Request // a snapshot
+	*checks.Request     // a snapshot with at most maxRcpts recipients
+	rcpts           int // of the transaction
 
 	fates   []reasonFate
 	against bool // a reason speaks against the sender, for the first time in the transaction
@@ -56,14 +57,14 @@ type update struct {
 // Estimated sizes in memory.
 const (
 	snapshotBytes  = 4 << 10 // of a session with the results of its checks
-	recipientBytes = 200     // beside the address
+	recipientBytes = 400     // of what checks remember of a recipient, also of one that is not kept
 )
 
 // size estimates the memory that an update holds, in bytes.
 func (u update) size() int {
-	n := snapshotBytes
+	n := snapshotBytes + u.rcpts*recipientBytes
 	for _, r := range u.Envelope.Rcpts {
-		n += recipientBytes + len(r.Text)
+		n += len(r.Text)
 	}
 	for _, a := range u.authors {
 		n += len(a)
@@ -129,8 +130,8 @@ func (t *transaction) add(o checks.Outcome, d checks.Decision, f fate) fate {
 	return added
 }
 
-// isFault reports whether a reason is a fault of the message. A reason that is not enforced is none if it is off in the
-// profile safe, is at most watched in the profile strict, or can only be watched. Greylisting is none, because it
+// isFault reports whether a reason is a fault of the message: it is enforced, or it could be, as the profile safe does not
+// turn it off, the profile strict enforces it, and it may be more than watched. Greylisting is no fault, because it
 // follows from another reason.
 func isFault(o checks.Outcome) bool {
 	if o.Reason.Greylisting {

@@ -9,7 +9,7 @@
 // Each message is one attempt: the retry of a message that would have been greylisted is not in an archive.
 //
 // Package mailbox finds and reads the files, package received reconstructs the SMTP session of a message.
-// Start reading at Run in replay.go; judge.go decides about a message, changes.go and blame.go compare two
+// Start reading at Run in replay.go; judge.go decides about a message, changes.go and causes.go compare two
 // configurations, and text.go, json.go and html.go write the report.
 package replay
 

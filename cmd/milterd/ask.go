@@ -248,10 +248,27 @@ func showWhy(w io.Writer, k knowledge) {
 	if len(k.Decisions) > 0 {
 		fmt.Fprintln(w)
 		showRecords(w, k.Decisions)
+		for _, r := range k.Decisions {
+			showVouches(w, r)
+		}
 	}
 	if k.Decision != nil {
 		fmt.Fprintln(w)
 		showRecord(w, *k.Decision)
+	}
+}
+
+// showVouches shows what was waived for an accepted message, and by what.
+func showVouches(w io.Writer, r records.Record) {
+	var parts []string
+	if len(r.Waived) > 0 {
+		parts = append(parts, "waived "+strings.Join(r.Waived, ", "))
+	}
+	for _, v := range r.Vouches {
+		parts = append(parts, v.String())
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(w, "%s: %s\n", r.Session, printableLine(strings.Join(parts, "; ")))
 	}
 }
 

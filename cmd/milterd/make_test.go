@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,12 +153,8 @@ func TestMakeRun(t *testing.T) {
 	enterPrivateNetwork(t)
 
 	dir := t.TempDir()
-	cmd := exec.Command("make", "-C", root, "-o", "build", "run", "BIN="+programFile(t))
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := miltertest.StartProcess(t, cmd)
-	miltertest.Eventually(t, "make run says that it stays up", func() bool { return strings.Contains(p.Output(), "More sessions:") })
-
+	_, errBefore := os.Lstat("/run/milterd")
+	cmd, p := startDemo(t, dir)
 	for _, want := range runWants(t) {
 		if !strings.Contains(p.Output(), want) {
 			t.Errorf("no %q in the output", want)
@@ -177,12 +174,47 @@ func TestMakeRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	miltertest.Eventually(t, "Ctrl-C ends everything", func() bool { return syscall.Kill(-cmd.Process.Pid, 0) != nil })
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left in the temporary folder: %v, %v", left, err)
+	leftNothing := func() {
+		t.Helper()
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left in the temporary folder: %v, %v", left, err)
+		}
+		if _, err := os.Lstat("/run/milterd"); (err == nil) != (errBefore == nil) {
+			t.Errorf("/run/milterd: %v, before it %v", err, errBefore)
+		}
 	}
+	leftNothing()
+
+	// The daemon dies.
+	cmd, p = startDemo(t, dir)
+	m := regexp.MustCompile(`as process (\d+)\.`).FindStringSubmatch(p.Output())
+	if m == nil {
+		t.Fatalf("no process is named: %s", p.Output())
+	}
+	pid, _ := strconv.Atoi(m[1])
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	miltertest.Eventually(t, "the demonstration ends with its daemon", p.Ended)
+	if !strings.Contains(p.Output(), "milterd has ended without being asked to (exit status 137)") || p.Err() == nil {
+		t.Errorf("after the death of the daemon: %v, %s", p.Err(), p.Output())
+	}
+	miltertest.Eventually(t, "nothing runs on", func() bool { return syscall.Kill(-cmd.Process.Pid, 0) != nil })
+	leftNothing()
 	if t.Failed() {
 		t.Log(p.Output())
 	}
+}
+
+// startDemo starts "make run" and waits until it stays up.
+func startDemo(t *testing.T, dir string) (*exec.Cmd, *miltertest.Process) {
+	t.Helper()
+	cmd := exec.Command("make", "-C", root, "-o", "build", "run", "BIN="+programFile(t))
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := miltertest.StartProcess(t, cmd)
+	miltertest.Eventually(t, "make run says that it stays up", func() bool { return strings.Contains(p.Output(), "More sessions:") })
+	return cmd, p
 }
 
 // runWants returns what "make run" prints at least: refusals with their log lines, and the lines that attach a mail server.

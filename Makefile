@@ -2,20 +2,26 @@
 # make check    format, vet, staticcheck and the tests that need nothing installed
 # make test     install what the tests need (Debian, as root), then check and test everything
 # make install  install what make build made below PREFIX, and the units; DESTDIR=DIR for another root
-# make uninstall  remove what make install installed; the configuration and the store stay
+# make uninstall  remove what make install installed; the configuration, the store and its account stay
+# make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 without a tag
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
 # make bench    measure the daemon beside filters that do less, under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+# Version 2.46 and later need modules that the Go module proxy refuses in some networks.
+NFPM = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 FUZZTIME ?= 20000x
 SOAK ?= 10m
 BIN ?= bin/milterd
+DIST ?= dist
+ARCHS ?= amd64 arm64
 PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build install uninstall run test check format lint unit real fuzz soak bench microbench examples install-tools
+.PHONY: build install uninstall packages run test check format lint unit real fuzz soak bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
@@ -39,12 +45,18 @@ install:
 	sed 's|/usr/local/|$(PREFIX)/|' systemd/milterd-report.service >$(made)milterd-report.service
 	install -m 644 $(made)milterd-report.service $(unitdir)/milterd-report.service
 	install -m 644 systemd/milterd-report.timer $(unitdir)/milterd-report.timer
+	install -D -m 644 systemd/milterd.sysusers $(DESTDIR)/etc/sysusers.d/milterd.conf
+	test -n "$(DESTDIR)" || systemd-sysusers /etc/sysusers.d/milterd.conf
 	install -d $(DESTDIR)/etc/milterd
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/milterd $(DESTDIR)$(PREFIX)/share/man/man[1-8]/milterd[-.]*[1-8] \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/milterd $(unitdir)/milterd.service $(unitdir)/milterd.socket \
-		$(unitdir)/milterd-report.service $(unitdir)/milterd-report.timer
+		$(unitdir)/milterd-report.service $(unitdir)/milterd-report.timer $(DESTDIR)/etc/sysusers.d/milterd.conf
+
+packages:
+	@GO='$(GO)' NFPM='$(GO) run $(NFPM)' CYCLONEDX='$(GO) run $(CYCLONEDX)' ARCHS='$(ARCHS)' \
+		cmd/milterd/package/build '$(VERSION)' '$(DIST)'
 
 run: build
 	@examples/demo $(BIN)

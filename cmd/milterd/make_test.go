@@ -94,6 +94,7 @@ func TestMakeInstall(t *testing.T) {
 				"rw-r--r-- /etc/systemd/system/milterd-report.timer",
 				"rw-r--r-- /etc/systemd/system/milterd.service",
 				"rw-r--r-- /etc/systemd/system/milterd.socket",
+				"rw-r--r-- /etc/sysusers.d/milterd.conf",
 				"rwxr-xr-x " + prefix + "/sbin/milterd",
 				"rw-r--r-- " + prefix + "/share/bash-completion/completions/milterd",
 				"rw-r--r-- " + prefix + "/share/man/man1/milterd-replay.1",

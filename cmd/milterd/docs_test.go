@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v4"
+
 	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
 	"milterd/cmd/milterd/internal/config"
@@ -249,6 +251,10 @@ func lookAtCommand(t *testing.T, where string, words []string) {
 			}
 		}
 	case "grep", "journalctl": // of the log
+	case "apt": // of a file that make packages builds
+		if file := words[len(words)-1]; !strings.HasPrefix(file, "./dist/milterd_") {
+			t.Errorf("%s: make packages builds no %s", where, file)
+		}
 	default:
 		t.Errorf("%s: no test knows the command %s", where, words[0])
 	}
@@ -262,19 +268,36 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("%d files, %v", len(paths), err)
 	}
 	for _, path := range paths {
+		if filepath.Base(path) == "compose.yaml" {
+			path = composedConfig(t, path)
+		}
 		var out bytes.Buffer
 		if code := run(t.Context(), []string{"check-config", "-c", path}, &out, &out); code != 0 || !strings.HasSuffix(out.String(), path+": no errors\n") {
 			t.Errorf("%s: exit status %d\n%s", path, code, &out)
 		}
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 		if name == "milterd" {
-			continue // the reference, see TestExampleConfiguration
+			continue // the reference, see TestExampleConfiguration, and that of containers, which needs a Valkey
 		}
 		out.Reset()
 		if code := run(t.Context(), []string{"simulate", "-c", path, "testdata/examples/" + name + ".session"}, &out, &out); code != 0 {
 			t.Errorf("%s: exit status %d\n%s", path, code, &out)
 		}
 	}
+}
+
+// composedConfig writes the configuration in a Compose file to a file, and returns its path.
+func composedConfig(t *testing.T, path string) string {
+	t.Helper()
+	var compose struct {
+		Configs map[string]struct{ Content string }
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, path)), &compose); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	file := filepath.Join(t.TempDir(), "milterd.yaml")
+	writeFile(t, file, compose.Configs["milterd"].Content)
+	return file
 }
 
 // TestExampleConfiguration tests that examples/milterd.yaml is the output of milterd doc config.

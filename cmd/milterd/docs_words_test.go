@@ -118,6 +118,7 @@ func (k *known) addFlags(c *cobra.Command) {
 var (
 	exampleName = regexp.MustCompile(`(^|[.@/])example(\.(com|net|org)|\b)|192\.0\.2\.|127\.0\.0\.|^@|bob`)
 	smtpText    = regexp.MustCompile(`^([2-5]\d\d|[CS]:|client |time |AUTH|STARTTLS|DATA|HELP|-- |# |\{)`)
+	packageName = regexp.MustCompile(`^(v0\.1\.0|milterd[-_]0\.1\.0[-_.\w]+\.(deb|rpm|tar\.gz|oci\.tar|cdx\.json)|SHA256SUMS|dist)$`)
 	goName      = regexp.MustCompile(`^(\w+\.)*([A-Z]\w*)$`)
 )
 
@@ -128,7 +129,7 @@ func (k *known) knows(t *testing.T, text string) bool {
 	switch {
 	case len(words) > 1 && !slices.ContainsFunc(words, func(word string) bool { return !k.words[word] }):
 		return true
-	case slices.Contains(otherTexts, text), k.words[text], exampleName.MatchString(text), smtpText.MatchString(text):
+	case slices.Contains(otherTexts, text), k.words[text], exampleName.MatchString(text), packageName.MatchString(text), smtpText.MatchString(text):
 		return true
 	case words[0] == "milterd" || words[0] == "bin/milterd":
 		return len(words) == 1 || k.knowsCommand(t, words[1:])
@@ -152,6 +153,7 @@ func (k *known) knows(t *testing.T, text string) bool {
 var runtimePaths = []string{
 	"/etc/milterd/milterd.yaml", "/etc/resolv.conf", "/var/lib/milterd", "/run/milterd/admin.sock", "explain.key", "main.cf", "master.cf",
 	"sendmail.mc", "sendmail.cf", "/healthz", "/readyz", "/tmp", "FILE.session",
+	"/run/milterd", "milter.sock", "ca-certificates",
 }
 
 // knowsCommand reports whether a command line is right up to its placeholders.
@@ -216,7 +218,7 @@ checks/NAME internal doc e2e yaml example checks.nameserver TestGenerated|TestDo
 var otherTexts = []string{
 	"Accept: application/json", ".json", "POST",
 	"X-Milterd: date-missing; the message has no Date field", "postqueue -p", "postcat -q ID", "postsuper -H ID", "postqueue -i ID", "postsuper -d ID",
-	"mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
+	"podman load", "docker load", "skopeo copy", "mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
 	"v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
 	"none", "t=y", "p=reject", "List-Id", "List-Post", "List-Unsubscribe",
 	"greylist: keep the triplet for the retry window",

@@ -24,7 +24,7 @@ type Authors struct {
 	Mailboxes []headers.Mailbox // in order
 	Domains   []string          // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
 	Invalid   []string          // domains as written that cannot be in the DNS; address literals are not among them
-	standIns  int               // how many of Domains are there for an element of Invalid
+	standIns  int               // how many of Domains are there for an element of Invalid, or are another spelling of one of Domains
 }
 
 // Several reports whether the authors are of several domains.
@@ -39,7 +39,8 @@ type authorsKey struct{}
 // and later ones.
 //
 // Whatever a mail program may show counts, or a forger could hide an author domain: all From fields, whatever follows an "@" in
-// a field that cannot be parsed, encoded-words in an address, and the valid part of a domain such as "mail!.example.com".
+// a field that cannot be parsed, encoded-words in an address, the valid part of a domain such as "mail!.example.com", and a domain
+// without its invisible characters.
 func MessageAuthors(r *checks.Request) Authors {
 	a, _ := checks.Remember(r, checks.EndOfHeader, authorsKey{}, func() (Authors, error) { return authorsOf(r.Envelope.Header), nil })
 	return a
@@ -64,35 +65,61 @@ func authorsOf(header []headers.Field) Authors {
 	return a
 }
 
-// add adds the domain of an address.
+// add adds the domain of an address. Of one that cannot be in the DNS it adds the part that can, as a reader may overlook the rest.
 func (a *Authors) add(text string) {
-	if literal, ok := strings.CutPrefix(text, "["); ok {
-		text = strings.TrimSuffix(literal, "]")
-		if _, err := netip.ParseAddr(text); err == nil || ASCIIDomain(text) == "" {
-			return
-		}
-	}
-	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) }) // they look like nothing
-	if domain := ASCIIDomain(text); domain != "" {
+	text, isLiteral := strings.CutPrefix(text, "[")
+	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || c == brailleBlank || unicode.IsSpace(c) }) // they look like nothing
+	if domain := ASCIIDomain(text); domain != "" && !isLiteral {
 		appendNew(&a.Domains, domain)
+		if seen := seenDomain(text); seen != "" && appendNew(&a.Domains, seen) {
+			a.standIns++
+		}
 		return
 	}
-	if !appendNew(&a.Invalid, text) {
+	if !isLiteral && !appendNew(&a.Invalid, text) {
 		return
 	}
-	for rest := text; ; {
-		_, parent, ok := strings.Cut(rest, ".")
-		if !ok || !strings.Contains(parent, ".") {
-			return
-		}
-		if domain := ASCIIDomain(parent); domain != "" {
-			if appendNew(&a.Domains, domain) {
-				a.standIns++
-			}
-			return
-		}
-		rest = parent
+	if isLiteral {
+		text = text[strings.LastIndexByte(text, ':')+1:] // after a tag, RFC 5321 section 4.1.3
 	}
+	if domain := validPart(text); domain != "" && appendNew(&a.Domains, domain) && !isLiteral {
+		a.standIns++
+	}
+}
+
+// brailleBlank is a character without dots, which is no white space.
+const brailleBlank = '\u2800'
+
+// seenDomain returns the domain that a reader sees in a text with invisible characters where IDNA2008 does not permit them, or "".
+func seenDomain(text string) string {
+	visible := strings.Map(func(c rune) rune {
+		if unicode.In(c, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+			return -1
+		}
+		return c
+	}, text)
+	if visible == text {
+		return ""
+	}
+	if _, err := idna.Lookup.ToASCII(text); err == nil {
+		return ""
+	}
+	return ASCIIDomain(visible)
+}
+
+// validPart returns the domain of two labels or more in a text that is none: without the punctuation around it, and without the first
+// labels if these are not valid. It returns "" if there is none.
+func validPart(text string) string {
+	text = strings.TrimFunc(text, func(c rune) bool { return c < 0x80 && (c == '.' || !isNameByte(byte(c))) })
+	if _, err := netip.ParseAddr(text); err == nil {
+		return ""
+	}
+	for ; strings.Contains(text, "."); _, text, _ = strings.Cut(text, ".") {
+		if domain := ASCIIDomain(text); domain != "" {
+			return domain
+		}
+	}
+	return ""
 }
 
 // addEncoded adds the domains in the encoded-words of an address.
@@ -167,6 +194,9 @@ func isNameByte(c byte) bool {
 	return c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || lower >= 'a' && lower <= 'z'
 }
 
+// maxDomain is the length of the longest domain in the DNS as text, RFC 1035 section 2.3.4.
+const maxDomain = 253
+
 // ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
 // cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
 func ASCIIDomain(text string) string {
@@ -185,7 +215,7 @@ func ASCIIDomain(text string) string {
 		domain = ascii
 	}
 	domain = strings.ToLower(strings.TrimRight(domain, ".")) // several dots hide no author domain either
-	if !checks.IsHostName(domain) {
+	if len(domain) > maxDomain || !checks.IsHostName(domain) {
 		return ""
 	}
 	return domain

@@ -57,6 +57,13 @@ func TestMessageAuthors(t *testing.T) {
 		{"an underscore", []string{" jane@a_b.example.com"}, "a_b.example.com", ""},
 		{"a character that no domain has", []string{" jane@exam!ple.com"}, "", "exam!ple.com"},
 		{"a character that no domain has, above a domain", []string{" jane@mail!.example.com"}, "example.com", "mail!.example.com"},
+		{"a quote after the domain", []string{" jane@bank.example'"}, "bank.example", "bank.example'"},
+		{"quotes around the address", []string{" 'jane@bank.example'"}, "bank.example", "bank.example'"},
+		{"quotes around the domain", []string{" jane@'bank.example'"}, "bank.example", "'bank.example'"},
+		{"a slash after the domain", []string{" jane@bank.example/"}, "bank.example", "bank.example/"},
+		{"a literal with a tag and a domain", []string{" jane@[dns:bank.example]"}, "bank.example", ""},
+		{"a literal with a mapped address", []string{" jane@[IPv6:::ffff:192.0.2.1]"}, "", ""},
+		{"a domain of 254 bytes", []string{" jane@" + strings.Repeat("a.", 121) + "bank.example"}, strings.Repeat("a.", 120) + "bank.example", strings.Repeat("a.", 121) + "bank.example"},
 		{"hyphens at the edges of a label", []string{" jane@-.bank.example"}, "bank.example", "-.bank.example"},
 		{"an encoded-word as domain", []string{" jane@=?utf-8?q?example.com?="}, "example.com", "=?utf-8?q?example.com?="},
 		{"an encoded address", []string{" Jane <=?utf-8?q?jane=40example.com?=>"}, "example.com", ""},
@@ -89,6 +96,24 @@ func TestMessageAuthors(t *testing.T) {
 				t.Errorf("invalid %q, want %q", got, c.invalid)
 			}
 		})
+	}
+}
+
+// TestInvisibleCharacters tests that a domain with characters that no reader sees counts as the domain that the reader sees too, but
+// not as a second author. The Persian name has one that belongs to it.
+func TestInvisibleCharacters(t *testing.T) {
+	t.Parallel()
+	for from, domains := range map[string]string{
+		" jane@bank\u200d.example":   "xn--bank-876a.example bank.example",
+		" jane@\u202dbank.example":   "xn--bank-pd7a.example bank.example",
+		" jane@ba\u00adnk.example":   "bank.example",
+		" jane@bank.example\u2800":   "bank.example",
+		" jane@نامه\u200cای.example": "xn--mgba3gch31f060k.example",
+	} {
+		a := authors(t, from)
+		if got := strings.Join(a.Domains, " "); got != domains || a.Several() || len(a.Invalid) > 0 {
+			t.Errorf("%q: domains %q, want %q; several: %t, invalid %q", from, got, domains, a.Several(), a.Invalid)
+		}
 	}
 }
 

@@ -84,6 +84,41 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
+// TestAuthorBehindPadding tests that the checks see From fields behind a header section of the largest size, but not any number of
+// them.
+func TestAuthorBehindPadding(t *testing.T) {
+	t.Parallel()
+	addr, srv, _ := start(t, nil, func(r *checks.Request) ([]checks.Verdict, error) {
+		authors := 0
+		for _, f := range r.Envelope.Header {
+			if f.Is("From") {
+				authors++
+			}
+		}
+		if r.Stage != checks.EndOfHeader {
+			return nil, nil
+		}
+		return say(fmt.Sprint(authors, " From fields"))
+	})
+	d := dial(t, addr)
+	d.hello()
+	d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
+	d.rcpt("<u@example.org>")
+	d.must(d.Header("From", " a@evil.example"))
+	for range 6 { // the last one is too many
+		d.field(maxHeaderBytes/5 - 200)
+	}
+	d.must(d.Header("From ", " a@bank.example"))
+	for range 20 {
+		d.must(d.Header("From", strings.Repeat("x", 60_000)))
+	}
+	d.must(d.EndOfHeader(nil))
+	if held := srv.heldMemory(); held > maxHeaderBytes+maxAuthorBytes {
+		t.Errorf("%d bytes", held)
+	}
+	want(t, "the message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "550 5.7.1 no: 3 From fields")
+}
+
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.
 func TestMemoryUnderAttack(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.

@@ -17,13 +17,16 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 	return s.answer(gomilter.OptNoHeaderReply, pass)
 }
 
-// keep adds a header field to the transaction.
+// keep adds a header field to the transaction. Beyond the limit it adds From fields only, or a forger could put the author that
+// the reader sees behind padding.
 func (s *session) keep(name, value string) {
+	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
 	s.noMemory = s.noMemory || !s.mayGrow(size)
-	if !s.truncated && !s.noMemory {
-		s.header = append(s.header, headers.Field{Name: name, Value: value})
+	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
+	if fits && !s.noMemory {
+		s.header = append(s.header, field)
 		s.headerBytes += size
 	}
 	s.findForged(name, value)

@@ -23,6 +23,7 @@ const (
 	maxRecipients  = 10_000   // of a transaction
 	maxRcptBytes   = 4 << 20  // of all recipients
 	maxHeaderBytes = 4 << 20  // of all header fields
+	maxAuthorBytes = 64 << 10 // of From fields beyond that
 	entryOverhead  = 64       // bytes of memory that a recipient or a field takes besides its text
 
 	// maxForged is the number of forged fields of one name that are removed from a message. For each

@@ -16,11 +16,12 @@ import (
 var signingKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 
 // Sign returns the fields with a DKIM signature of a domain in front, RFC 6376. It covers From and the body, which ends with one
-// CRLF. The zone text of DKIMKey has the key.
-func Sign(t testing.TB, fields []headers.Field, body, domain string) []headers.Field {
+// CRLF. The zone text of DKIMKey has the key. Further tags may be given, such as "t=1".
+func Sign(t testing.TB, fields []headers.Field, body, domain string, tags ...string) []headers.Field {
 	t.Helper()
 	hash := sha256.Sum256([]byte(body))
-	value := fmt.Sprintf(" v=1; a=ed25519-sha256; d=%s; s=test; h=from; bh=%s; b=", domain, base64.StdEncoding.EncodeToString(hash[:]))
+	tags = append([]string{" v=1", "a=ed25519-sha256", "d=" + domain, "s=test", "h=from", "bh=" + base64.StdEncoding.EncodeToString(hash[:])}, tags...)
+	value := strings.Join(append(tags, "b="), "; ")
 	var text strings.Builder
 	for _, f := range fields {
 		if f.Is("From") {

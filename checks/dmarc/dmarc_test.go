@@ -344,3 +344,27 @@ func TestPrefetch(t *testing.T) {
 		}
 	}
 }
+
+// TestClockInDoubt tests that a signature that is from the future by a clock in doubt lets nothing be refused for good, as it may be
+// valid, and that it does not let a forgery in.
+func TestClockInDoubt(t *testing.T) {
+	t.Parallel()
+	for moved, want := range map[time.Duration]string{0: "", -2 * time.Hour: "dmarc-reject?", -3 * 24 * time.Hour: "dmarc-reject?"} {
+		env := environment(t, senders{})
+		env.Clock = checks.NewClock(time.Now(), time.Time{}, func() time.Duration { return 0 })
+		r := message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"}.request(t, env)
+		r.Session.Time = r.Time.Add(moved)
+		c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+		verdicts, err := checktest.Ask(t, dmarc.Info, c, r)
+		got := ""
+		for _, v := range verdicts {
+			got += v.Reason.ID
+			if v.Unsure {
+				got += "?"
+			}
+		}
+		if got != want || err != nil {
+			t.Errorf("moved by %v: got %q, %v, want %q", moved, got, err, want)
+		}
+	}
+}

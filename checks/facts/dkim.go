@@ -112,7 +112,9 @@ func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domains ..
 	treeOf(env, r).Load(ctx, MessageAuthors(r).Domains) // before those of domains that the sender chose
 	var missed error
 	for _, res := range results {
-		if res.Status != dkim.Pass && res.Status != dkim.TempError {
+		if res.Status == dkim.Neutral && env.Clock.Doubt(r.Time) != "" {
+			res.Err = errClock
+		} else if res.Status != dkim.Pass && res.Status != dkim.TempError {
 			continue
 		}
 		for _, domain := range domains {

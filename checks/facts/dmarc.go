@@ -2,6 +2,7 @@ package facts
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"milterd/checks"
@@ -41,17 +42,28 @@ func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc
 	var list []dmarc.Identifier
 	if ev, err := MailFromSPF(ctx, env, r); ev.Domain != "" {
 		state := map[spf.Result]dmarc.State{spf.Pass: dmarc.Passed, spf.TempError: dmarc.Unknown}[ev.Result]
-		list = append(list, dmarc.Identifier{Method: "spf", Domain: ev.Domain, State: state, Err: err, ByClient: ev.NamesMissed})
+		list = append(list, dmarc.Identifier{Method: "spf", Domain: ev.Domain, State: state, Err: err, Unsure: ev.NamesMissed})
 	}
 	results, _ := DKIM(ctx, env, r)
 	for _, res := range results {
 		if res.Domain != "" {
-			state := map[dkim.Status]dmarc.State{dkim.Pass: dmarc.Passed, dkim.TempError: dmarc.Unknown}[res.Status]
-			list = append(list, dmarc.Identifier{Method: "dkim", Domain: res.Domain, State: state, Err: res.Err})
+			id := dmarc.Identifier{Method: "dkim", Domain: res.Domain, Err: res.Err}
+			switch {
+			case res.Status == dkim.Pass:
+				id.State = dmarc.Passed
+			case res.Status == dkim.TempError:
+				id.State = dmarc.Unknown
+			case res.Status == dkim.Neutral && env.Clock.Doubt(r.Time) != "":
+				id.State, id.Err, id.Unsure = dmarc.Unknown, errClock, true
+			}
+			list = append(list, id)
 		}
 	}
 	return list
 }
+
+// errClock is the error of a signature that has expired, or is from the future, by a clock that is in doubt.
+var errClock = errors.New("the clock of this host is in doubt, and with it the time of a DKIM signature")
 
 // PrefetchDMARC returns the questions of DMARC at the stage of the Request.
 func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {

@@ -1,8 +1,10 @@
 package spf_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -31,6 +33,7 @@ func TestFailWaitsForDKIM(t *testing.T) {
 		body       string
 		zone       string // added to policy and keys
 		signatures int
+		moved      time.Duration // of the clock since the start
 		want       string
 		unsure     bool
 	}{
@@ -50,6 +53,7 @@ func TestFailWaitsForDKIM(t *testing.T) {
 		{name: "the DNS does not answer for the key of a stranger", fields: sign(ann, "b.example"), zone: "!SERVFAIL test._domainkey.b.example", want: "message spf-fail"},
 		{name: "the record says how far the organisation goes", fields: sign(ann, "news.example.net"), want: "message spf-fail",
 			zone: "_dmarc.news.example.net TXT \"v=DMARC1; p=none; psd=n\"\n_dmarc.example.net TXT \"v=DMARC1; p=none\""},
+		{name: "signed in the future, by a clock that was moved back", fields: checktest.Sign(t, ann, body, "example.net", fmt.Sprint("t=", checktest.Now.Unix())), moved: -48 * time.Hour, want: "message spf-fail", unsure: true},
 		{name: "the domain sends no mail", sender: "ann@parked.example", fields: sign(ann, "example.net"), zone: `parked.example TXT "v=spf1 -all"`, want: "mail spf-no-mail"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,7 +68,8 @@ func TestFailWaitsForDKIM(t *testing.T) {
 			if c.body == "" {
 				c.body = body
 			}
-			r := checktest.Session{Client: client, Helo: "[192.0.2.9]", MailFrom: c.sender, Header: c.fields}.Request(t)
+			r := checktest.Session{Client: client, Helo: "[192.0.2.9]", MailFrom: c.sender, Header: c.fields, Time: checktest.Now.Add(c.moved)}.Request(t)
+			env.Clock = checks.NewClock(checktest.Now, time.Time{}, func() time.Duration { return 0 })
 			r.Stage = checks.EndOfHeader
 			if w := facts.Body(env, r); w != nil {
 				_, _ = w.Write([]byte(c.body))

@@ -51,7 +51,7 @@ type Identifier struct {
 	State  State
 	Err    error // why the state is Unknown
 
-	ByClient bool // for Unknown: the missing answer is one of the client, which may be a forger, about itself
+	Unsure bool // for Unknown: what is missing is no answer of the DNS of an author, so that a failure is Unsure and not TempError
 }
 
 // Evaluation is the result for an author domain, and how it came about.
@@ -62,7 +62,7 @@ type Evaluation struct {
 	Record       Record       // that record
 	Published    Policy       // what p=, sp= or np= of the record asks for
 	Applied      Policy       // Published, or the next weaker policy if the record has t=y
-	Unsure       bool         // for Fail: an answer of the client about itself is missing, see Identifier; with it, it might pass
+	Unsure       bool         // for Fail: it might pass, see Identifier.Unsure
 	Aligned      []Identifier // those that align, whatever their state; with Pass only one that passes
 }
 
@@ -217,7 +217,7 @@ func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifie
 			case aligned:
 				e.Aligned = append(e.Aligned, id)
 				switch {
-				case state == Unknown && id.ByClient:
+				case state == Unknown && id.Unsure:
 					e.Unsure = true
 				case state == Unknown && missed == nil:
 					missed = fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))

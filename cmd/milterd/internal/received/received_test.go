@@ -183,10 +183,11 @@ func FuzzRead(f *testing.F) {
 		f.Add("Return-Path: <a@example.net>\nReceived: " + c.value + "\nReceived: from x ([127.0.0.1]) by mx.example.org\nSubject: x")
 	}
 	f.Add("Received-SPF: pass client-ip=192.0.2.9; receiver=mx.example.org\nReceived: by mx.example.org\nAuthentication-Results: example.org 1; auth=pass smtp.auth=\"bob\"")
+	f.Add("Return-Path: <>\nReceived: from 0 by 0; Sat, 21 Nov 2026 12:00:00 +0000")
 	f.Fuzz(func(t *testing.T, text string) {
 		all := fields(text)
 		facts := Read(all, site)
-		if !strings.Contains(strings.ToLower(text), "example.org") && !strings.Contains(text, "[") && (facts.Known != 0 || facts.Local) {
+		if !strings.Contains(strings.ToLower(text), "example.org") && !strings.Contains(text, "[") && (facts.Known&^(Time|Sender) != 0 || facts.Local) {
 			t.Errorf("%+v", facts)
 		}
 		if len(facts.Header) > len(all) {

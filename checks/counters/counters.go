@@ -92,12 +92,16 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		return nil, err
 	}
 	if sp := conn.blockedBefore(r, b); sp != nil {
-		return []checks.Verdict{b.verdict(blocked, sp, conn.blockOf)}, err
+		v := b.verdict(blocked, sp, conn.blockOf)
+		v.Unsure = c.mayBeExempt(ctx, r, conn)
+		return []checks.Verdict{v}, err
 	}
 	var verdicts []checks.Verdict
 	for _, limit := range limits {
 		if sp := b.span(limit); sp != nil {
-			verdicts = append(verdicts, b.verdict(limit, sp, conn.subject))
+			v := b.verdict(limit, sp, conn.subject)
+			v.Unsure = c.mayBeExempt(ctx, r, conn)
+			verdicts = append(verdicts, v)
 		}
 	}
 	return verdicts, err
@@ -160,6 +164,9 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 		conn.delivered++
 		conn.resets, conn.bad = max(conn.resets-1, 0), max(conn.bad-1, 0)
 		conn.accepted += distinctAccepted(r.Envelope.Rcpts)
+		if conn.delivered >= maxUncounted {
+			return c.countDeliveries(ctx, conn)
+		}
 	case checks.Reset:
 		if distinctAccepted(e.Reset.Rcpts) > 0 {
 			return c.countReset(ctx, r, conn)
@@ -227,7 +234,12 @@ func (c *check) countError(ctx context.Context, r *checks.Request, conn *connect
 	return c.env.Store.Delete(ctx, conn.key(tallyKind))
 }
 
-// countDeliveries counts the deliveries of a connection that ends.
+// maxUncounted is the number of deliveries after which those of an open connection are counted: errors in other connections of the
+// client are compared with them. With half of it, a busy connection writes twice as often; with double, a client that sends all
+// its mail over a few long connections is blocked for a few more errors than it should be.
+const maxUncounted = 16
+
+// countDeliveries counts the deliveries of a connection.
 func (c *check) countDeliveries(ctx context.Context, conn *connection) error {
 	if c.Errors == 0 || conn.delivered == 0 {
 		return nil

@@ -47,6 +47,16 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 	return *last
 }
 
+// mayBeExempt reports whether the client might be a good sender, which the block of all its mail does not hold for, if an answer
+// of the DNS were not missing.
+func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connection) bool {
+	if c.env.Senders == nil || conn.sender != "" || conn.block.Level == 0 {
+		return false
+	}
+	_, err := facts.ClientIdentity(ctx, c.env, r)
+	return err != nil
+}
+
 // mayBeGood reports whether the organisation of a name that the client has not proved is a good sender.
 func (c *check) mayBeGood(name string) bool {
 	org := facts.OrgDomain(strings.ToLower(strings.TrimSuffix(name, ".")))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/counters"
@@ -141,4 +142,45 @@ func TestManySenders(t *testing.T) {
 			t.Fatalf("the delivery from d%d.example is not counted", i)
 		}
 	}
+}
+
+// TestUnknownClientIsNotRefusedForGood tests that the block of a client that may be a good sender, but for a missing answer of the
+// DNS, refuses temporarily.
+func TestUnknownClientIsNotRefusedForGood(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, zone, helo, want string }{
+		{"no good sender", "9.2.0.192.in-addr.arpa. PTR out.other.example.\nout.other.example. A 192.0.2.9\n", "out.relay.example", "550 5.7.1"},
+		{"a good sender", "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n", "out.relay.example", ""},
+		{"no name", "!SERVFAIL 9.2.0.192.in-addr.arpa\n", "out.relay.example", "450 4.7.1"},
+		{"no name, under another HELO name", "!TIMEOUT 9.2.0.192.in-addr.arpa\n", "mail.example.net", "450 4.7.1"},
+		{"no address of the name", "9.2.0.192.in-addr.arpa. PTR out.relay.example.\n!SERVFAIL out.relay.example\n", "out.relay.example", "450 4.7.1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newSite(t, change{zone: c.zone, senders: goodSenders("relay.example")})
+			block := fmt.Sprintf(`{"v":1,"inforce":true,"level":1,"spans":[{"limit":"too-many-errors","since":%d,"until":%d}]}`, h.now.Unix(), h.now.Add(time.Hour).Unix())
+			if err := h.store.Put(t.Context(), "counters:block:192.0.2.9/32", []byte(block), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			client := h.connect("192.0.2.9")
+			client.s.Helo = c.helo
+			if got := client.reply(); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestOpenConnectionsDeliver tests that the deliveries of a connection that stays open count for the errors of another one.
+func TestOpenConnectionsDeliver(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{})
+	open := h.connect(someone)
+	for range 60 {
+		want(t, "a delivery", open.deliver(), "")
+	}
+	c := h.connect(someone)
+	c.fail(40)
+	c.quit()
+	want(t, "after 60 deliveries and 40 errors", h.once(someone), "")
 }

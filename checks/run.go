@@ -68,7 +68,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
 	if run.lacksMemory && st >= MailFrom {
-		return run.deferForMemory(st)
+		return run.deferForMemory(ctx, st)
 	}
 	run.trusted = p.opts.Trusted.Trusts(run.session)
 	if run.trusted && (st != RcptTo || !p.trustedToo) {
@@ -91,7 +91,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 		d.Results = run.results()
 	}
 	if d.Reply != nil {
-		run.Observe(ctx, Event{Kind: Refused, Stage: st, Reason: d.Reason, Reply: *d.Reply})
+		run.observeRefusal(ctx, st, d)
 	}
 	return d
 }
@@ -100,7 +100,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 // no memory for the message.
 func (run *Run) LackMemory(lacks bool) { run.lacksMemory = lacks }
 
-func (run *Run) deferForMemory(st Stage) Decision {
+func (run *Run) deferForMemory(ctx context.Context, st Stage) Decision {
 	d := Decision{Partial: true}
 	if st != EndOfMessage && !run.pipeline.RepliesAt(st) {
 		return d
@@ -109,7 +109,16 @@ func (run *Run) deferForMemory(st Stage) Decision {
 	if n := len(run.session.Envelope.Rcpts); st == RcptTo && n > 0 {
 		run.session.Envelope.Rcpts[n-1].Refused = d.Reply.Enhanced
 	}
+	if st == EndOfMessage { // checks may have counted the recipients
+		ctx, cancel := run.pipeline.Within(ctx)
+		defer cancel()
+		run.observeRefusal(ctx, st, d)
+	}
 	return d
+}
+
+func (run *Run) observeRefusal(ctx context.Context, st Stage, d Decision) {
+	run.Observe(ctx, Event{Kind: Refused, Stage: st, Reason: d.Reason, Reply: *d.Reply})
 }
 
 // TraceSize returns the size of the DNS answers that are kept for the trace, in bytes.

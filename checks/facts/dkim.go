@@ -23,6 +23,8 @@ type verification struct {
 	hasBody bool // the body is written to it
 }
 
+func (v *verification) lacksBody() bool { return v.WantsBody() && !v.hasBody }
+
 type verificationKey struct{}
 
 // verificationOf returns the verifier of the message, or nil if there is nothing to verify.
@@ -48,6 +50,13 @@ func Body(env checks.Env, r *checks.Request) io.Writer {
 		return nil
 	}
 	return v
+}
+
+// LacksBody reports whether the signatures of the message cannot be verified, as the driver does not have the body: no check with
+// Info.Body is on, or it is a replay of header sections. It is for the stage EndOfMessage.
+func LacksBody(env checks.Env, r *checks.Request) bool {
+	v := verificationOf(env, r)
+	return v != nil && v.lacksBody()
 }
 
 // PrefetchDKIM returns the questions of DKIM at the stage of the Request.
@@ -77,7 +86,7 @@ func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result
 		if v == nil {
 			return nil, nil
 		}
-		if v.WantsBody() && !v.hasBody {
+		if v.lacksBody() {
 			v.WithoutBody()
 		}
 		ctx, cancel := checks.WithShare(ctx, keyShare)

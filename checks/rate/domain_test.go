@@ -18,8 +18,9 @@ func signed(t *testing.T, domain string) []headers.Field {
 	return checktest.Sign(t, []headers.Field{{Name: "From", Value: " ann@example.net"}}, "Hi.\r\n", domain)
 }
 
-// message returns the id of the reason that refuses a message to n recipients at its end, or "".
-func message(t *testing.T, env checks.Env, p *checks.Pipeline, d checktest.Session, rcpts int) string {
+// message returns the id of the reason that refuses a message to n recipients at its end, or "". noBody: no check asks for the
+// body.
+func message(t *testing.T, env checks.Env, p *checks.Pipeline, d checktest.Session, rcpts int, noBody bool) string {
 	t.Helper()
 	tx := begin(t, p, d)
 	for i := range rcpts {
@@ -27,8 +28,10 @@ func message(t *testing.T, env checks.Env, p *checks.Pipeline, d checktest.Sessi
 			return "rcpt " + got
 		}
 	}
-	if w := facts.Body(env, tx.run.Request()); w != nil {
-		_, _ = w.Write([]byte("Hi.\r\n"))
+	if !noBody {
+		if w := facts.Body(env, tx.run.Request()); w != nil {
+			_, _ = w.Write([]byte("Hi.\r\n"))
+		}
 	}
 	if d := tx.run.Judge(context.Background(), checks.EndOfMessage); d.Reply != nil {
 		return d.Reason.ID
@@ -46,6 +49,7 @@ func TestDomainOfSignature(t *testing.T) {
 		name  string
 		sizes []int // recipients of the messages, one after the other
 		d     checktest.Session
+		bare  bool   // without bodies
 		want  string // of the last message
 	}{
 		{name: "signed by the author's domain", sizes: []int{2, 1, 1}, d: checktest.Session{Client: elsewhere, MailFrom: "x@esp.example", Header: signed(t, "example.net")}, want: "domain-rate"},
@@ -53,6 +57,7 @@ func TestDomainOfSignature(t *testing.T) {
 		{name: "a refused message does not count", sizes: []int{2, 2, 1}, d: checktest.Session{Client: elsewhere, MailFrom: "x@esp.example", Header: signed(t, "example.net")}},
 		{name: "one message with too many recipients", sizes: []int{9}, d: checktest.Session{Client: elsewhere, MailFrom: "x@esp.example", Header: signed(t, "example.net")}},
 		{name: "signed by a stranger", sizes: []int{4, 4}, d: checktest.Session{Client: elsewhere, MailFrom: "x@esp.example", Header: signed(t, "other.example")}},
+		{name: "no body", sizes: []int{2, 2}, d: checktest.Session{Client: elsewhere, MailFrom: "x@esp.example", Header: signed(t, "example.net")}, bare: true},
 		{name: "not signed", sizes: []int{4, 4}, d: checktest.Session{Client: elsewhere, MailFrom: "a@example.net"}},
 		{name: "SPF and a signature count once", sizes: []int{3, 1}, d: checktest.Session{Client: own, MailFrom: "a@example.net", Header: signed(t, "example.net")}, want: "rcpt domain-rate"},
 		{name: "a bounce", sizes: []int{3, 1}, d: checktest.Session{Client: elsewhere, MailFrom: "<>", Header: signed(t, "example.net")}, want: "domain-rate"},
@@ -64,7 +69,7 @@ func TestDomainOfSignature(t *testing.T) {
 			p := newPipeline(t, env, func(s *rate.Settings) { s.Domain = "3/h" })
 			got := ""
 			for _, n := range c.sizes {
-				got = message(t, env, p, c.d, n)
+				got = message(t, env, p, c.d, n, c.bare)
 			}
 			if got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)

@@ -56,7 +56,6 @@ var Info = checks.Define(checks.Info{
 	Stages:     []checks.Stage{checks.RcptTo, checks.EndOfMessage},
 	Reasons:    []*checks.Reason{userRate, clientRate, domainRate},
 	TrustedToo: true,
-	Body:       true,
 }, Settings{}, build)
 
 type check struct {
@@ -121,9 +120,10 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	return verdicts, err
 }
 
-// checkMessage counts all recipients for a domain that a signature shows, unless SPF has shown it at RCPT.
+// checkMessage counts all recipients for a domain that a signature shows, unless SPF has shown it at RCPT. It does not ask for the
+// body: without a check that does, no signature counts.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	if len(c.domain) == 0 || r.Trusted() {
+	if len(c.domain) == 0 || r.Trusted() || facts.LacksBody(c.env, r) {
 		return nil, nil
 	}
 	if domain, err := c.senderDomain(ctx, r); domain != "" || err != nil {

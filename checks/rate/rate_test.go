@@ -119,6 +119,22 @@ func TestRefusedRecipientsDoNotCount(t *testing.T) {
 	}
 }
 
+// TestMessageDeferredForMemory tests that the counts of a message are taken back that is deferred for lack of memory.
+func TestMessageDeferredForMemory(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t, checktest.Env(t, ""), func(c *rate.Settings) { c.Client = "1/h" })
+	for range 2 {
+		tx := begin(t, p, checktest.Session{Client: "192.0.2.9"})
+		if got := tx.rcpt("u@example.org"); got != "" {
+			t.Fatalf("refused for %s", got)
+		}
+		tx.run.LackMemory(true)
+		if d := tx.run.Judge(t.Context(), checks.EndOfMessage); d.Reason == nil || d.Reason.ID != "memory-full" {
+			t.Errorf("got %+v", d)
+		}
+	}
+}
+
 // TestRecipientsShareAMessage tests that recipients with other actions for the reasons of RCPT alone are not deferred.
 func TestRecipientsShareAMessage(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,8 @@ import (
 )
 
 // maxQueued is the size of the lines that wait for a stalled log: some ten thousand, which a busy host writes in a
-// minute. If it were half, lines would be lost after half a minute; if it were double, the daemon would need as much more memory.
+// minute. If it were half, lines would be lost after half a minute; if it were double, the daemon would need as much
+// more memory.
 const maxQueued = 8 << 20 // bytes
 
 // lineOverhead is the memory that a waiting line takes beside its text.
@@ -103,7 +104,7 @@ func (o *Output) Fire(e *logrus.Entry) error {
 	if err != nil {
 		return err
 	}
-	o.lines.Add(line{e.Level, text})
+	o.lines.Add(line{level: e.Level, text: text})
 	return nil
 }
 
@@ -135,7 +136,7 @@ func (o *Output) writeAll(lines []line) {
 	}
 	text, err := o.formatter.Format(e)
 	if err == nil {
-		err = o.writeOne(line{e.Level, text})
+		err = o.writeOne(line{level: e.Level, text: text})
 	}
 	if err == nil { // else it is reported with the next lines
 		o.reported = dropped

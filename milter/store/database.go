@@ -56,12 +56,12 @@ func (e *embedded) openDatabase() error {
 // options are for small records, most of which do not exist when they are read.
 func (e *embedded) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:           retryFS{e.fs, e.retry},
+		FS:           retryFS{FS: e.fs, retry: e.retry},
 		Cache:        e.cache,
 		MemTableSize: memtableBytes,
 		// Not the default, which changes with the library: an older version could not read it.
 		FormatMajorVersion: pebble.FormatFlushableIngest,
-		Logger:             logger{e},
+		Logger:             logger{embedded: e},
 		// By default the database exits when it finds damage, even in one old file.
 		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) { _ = e.damage(info.Details) }},
 	}

@@ -27,7 +27,7 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	done := make(chan result, 1)
 	go func() {
 		value, err := f()
-		done <- result{value, err}
+		done <- result{value: value, err: err}
 	}()
 	select {
 	case r := <-done:

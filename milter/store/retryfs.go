@@ -57,7 +57,7 @@ func (r retryFS) open(f func() (vfs.File, error)) (file vfs.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return retryFile{file, r}, nil
+	return retryFile{File: file, fs: r}, nil
 }
 
 // Create implements vfs.FS.
@@ -81,9 +81,10 @@ type retryFile struct {
 	fs retryFS
 }
 
-// Preallocate implements vfs.File. It allocates nothing: the log would take the size of a memtable from its first byte on. On a
-// small disk that leaves no room for the files that replace the log at the next start, so the store never recovers, whatever is
-// deleted beside it. Without it, a sync writes the file's metadata too, which the writer does twice a second.
+// Preallocate implements vfs.File. It allocates nothing: the log would take the size of a memtable from its first byte
+// on. On a small disk that leaves no room for the files that replace the log at the next start, so the store never
+// recovers, whatever is deleted beside it. Without it, a sync writes the file's metadata too, which the writer does
+// twice a second.
 func (f retryFile) Preallocate(int64, int64) error { return nil }
 
 // Write implements vfs.File.

@@ -44,6 +44,10 @@ mail.list.example A 192.0.2.50
 51.2.0.192.in-addr.arpa PTR relay.forward.example
 relay.forward.example A 192.0.2.51
 !SERVFAIL 52.2.0.192.in-addr.arpa
+53.2.0.192.in-addr.arpa PTR vps-1a2b3c4d.vps.forward.example
+vps-1a2b3c4d.vps.forward.example A 192.0.2.53
+54.2.0.192.in-addr.arpa PTR vmi12345.list.example
+vmi12345.list.example A 192.0.2.54
 !SERVFAIL lost._domainkey.bank.example
 !SERVFAIL lost._domainkey.evil.example
 *._domainkey.bank.example TXT "%[1]s"
@@ -182,6 +186,10 @@ func TestReasons(t *testing.T) {
 			known: senders{relays: []string{"forward.example"}}, change: func(c *dmarc.Settings) { c.Relays = false }, want: "dmarc-reject auth-none"},
 
 		{name: "a list by SPF", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-list"},
+		{name: "a machine that a known relay rents out", m: message{client: "192.0.2.53", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: senders{relays: []string{"forward.example"}}, want: "dmarc-reject auth-none"},
+		{name: "a machine that the owner of a list rents out", m: message{client: "192.0.2.54", from: "x@evil.example", header: listFields + "From: a@bank.example\n"},
+			known: senders{good: []string{"list.example"}}, want: "dmarc-reject auth-none"},
 		{name: "a list by the client's name", m: message{client: "192.0.2.50", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-list auth-none"},
 		{name: "a list by DKIM", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@shop.example\n", sign: "k list.example"}, want: "dmarc-list"},
 		{name: "a list by nothing", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-reject"},

@@ -64,7 +64,7 @@ func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []st
 		return
 	}
 	for _, name := range confirmed {
-		if org := facts.OrgDomain(name); org != "" && !facts.IsPoolName(r, name) && c.env.Senders.Relays(org) {
+		if org := facts.OrgDomain(name); org != "" && identifies(r, name) && c.env.Senders.Relays(org) {
 			p.reason, p.text = indirect, "passed on by the known relay "+org
 			return
 		}
@@ -81,6 +81,24 @@ func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []st
 	p.unsure = p.unsure || errSPF != nil || errWidth != nil
 }
 
+// rentedWords are words in the names that hosting companies give to the machines of their customers.
+var rentedWords = map[string]bool{
+	"client": true, "clients": true, "customer": true, "customers": true, "dedi": true, "dedicated": true, "vds": true,
+	"vm": true, "vmi": true, "vps": true,
+}
+
+// identifies reports whether a confirmed name shows that the organisation itself sends. The name of a pool or of a rented machine
+// shows whose network it is: a company that relays mail must not vouch for each of its customers.
+func identifies(r *checks.Request, name string) bool {
+	below := strings.TrimSuffix(name, "."+facts.OrgDomain(name))
+	for part := range strings.FieldsFuncSeq(below, func(c rune) bool { return c == '.' || c == '-' || c == '_' }) {
+		if rentedWords[strings.Trim(part, "0123456789")] {
+			return false
+		}
+	}
+	return !facts.IsPoolName(r, name)
+}
+
 // findList finds out whether the message comes from a mailing list: it has the fields of one, and the domain in List-Id is that of
 // a confirmed name of the client, or passes SPF or DKIM. Anyone with a domain can do this, so the list also must be a good sender.
 func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []string, p *path) {
@@ -93,7 +111,7 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 		identifiers = slices.DeleteFunc(identifiers, func(id dmarc.Identifier) bool { return id.Method == "spf" })
 	}
 	for _, name := range confirmed {
-		if !facts.IsPoolName(r, name) {
+		if identifies(r, name) {
 			identifiers = append(identifiers, dmarc.Identifier{Method: "iprev", Domain: name, State: dmarc.Passed})
 		}
 	}

@@ -12,7 +12,6 @@ package daemontest
 import (
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +33,7 @@ type Daemon struct {
 	Lines    func() []string // returns the lines of its log so far
 }
 
-// Start runs milterd until the end of the test, with the log on standard error, and waits until it listens.
+// Start runs milterd until the end of the test, with the log on standard error, and waits until it serves.
 func Start(t testing.TB, c Config) *Daemon {
 	t.Helper()
 	d := &Daemon{Listener: "inet:7525@" + miltertest.Loopback(), File: filepath.Join(t.TempDir(), "milterd.yaml")}
@@ -114,7 +113,8 @@ func (d *Daemon) Configure(t testing.TB, c Config) {
 	}
 }
 
-// Await waits until the daemon accepts connections at Listener.
+// Await waits until the daemon serves at Listener: until it answers the negotiation of a mail server. It accepts connections a
+// little earlier, when its pages still say that it is not ready.
 func (d *Daemon) Await(t testing.TB) {
 	t.Helper()
 	network, addr := miltertest.SplitListener(d.Listener)
@@ -126,11 +126,11 @@ func (d *Daemon) Await(t testing.TB) {
 		if info, err := os.Stat(addr); network == "unix" && (err != nil || info.Mode().Perm() != SocketMode) {
 			return false
 		}
-		c, err := net.Dial(network, addr)
+		c, err := miltertest.Dial(network, addr, miltertest.WaitTimeout)
 		if err != nil {
 			return false
 		}
-		_ = c.Close()
+		c.Close()
 		return true
 	})
 }

@@ -140,15 +140,21 @@ func TestManyRequests(t *testing.T) {
 	d, other := startWithPages(t, server.Addr), startWithPages(t, dnstest.Start(t, daemontest.World).Addr)
 	refusal, otherRefusal := d.refuse(t), other.refuse(t)
 	quiet := d.latency(t, func() {})
-	elsewhere := d.latency(t, func() { other.flood(t, otherRefusal, clients, requestsElsewhere) })
 	goroutines, files, heap := d.metric(t, "go_goroutines"), d.metric(t, "process_open_fds"), d.metric(t, "go_memstats_heap_inuse_bytes")
-	asked := server.Asked(name, dns.TypePTR)
 
 	var codes map[int]int
-	busy := d.latency(t, func() { codes = d.flood(t, refusal, clients, requests) })
-	t.Logf("a session takes %v, %v during requests to the other daemon, %v during requests to its own; responses: %v", quiet, elsewhere, busy, codes)
-	if busy > 3*elsewhere+10*time.Millisecond {
-		t.Errorf("a session takes %v, and %v during requests to the daemon", elsewhere, busy)
+	slow, asked := true, 0
+	for range 3 { // other work on the machine may slow down a round
+		elsewhere := d.latency(t, func() { other.flood(t, otherRefusal, clients, requestsElsewhere) })
+		asked = server.Asked(name, dns.TypePTR)
+		busy := d.latency(t, func() { codes = d.flood(t, refusal, clients, requests) })
+		t.Logf("a session takes %v, %v during requests to the other daemon, %v during requests to its own; responses: %v", quiet, elsewhere, busy, codes)
+		if slow = busy > 3*elsewhere+10*time.Millisecond; !slow {
+			break
+		}
+	}
+	if slow {
+		t.Error("requests to the daemon slow down its sessions, three times in a row")
 	}
 	if codes[429] == 0 || codes[200] == 0 || codes[404] == 0 || codes[200]+codes[404]+codes[429] != requests {
 		t.Errorf("responses: %v", codes)

@@ -46,7 +46,7 @@ install:
 	install -m 644 $(made)milterd-report.service $(unitdir)/milterd-report.service
 	install -m 644 systemd/milterd-report.timer $(unitdir)/milterd-report.timer
 	install -D -m 644 systemd/milterd.sysusers $(DESTDIR)/etc/sysusers.d/milterd.conf
-	test -n "$(DESTDIR)" || systemd-sysusers /etc/sysusers.d/milterd.conf
+	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers /etc/sysusers.d/milterd.conf
 	install -d $(DESTDIR)/etc/milterd
 
 uninstall:

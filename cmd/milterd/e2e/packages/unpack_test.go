@@ -69,7 +69,7 @@ func TestRPM(t *testing.T) {
 	}
 }
 
-// TestSBOM compares the modules of the SBOM with those of the program and of go.mod.
+// TestSBOM compares the modules of the SBOM with those of the program and of go.mod, and looks for their licenses.
 func TestSBOM(t *testing.T) {
 	require(t)
 	dir := t.TempDir()
@@ -99,6 +99,10 @@ func TestSBOM(t *testing.T) {
 	for _, m := range mod.Require {
 		required[m.Path] = m.Version
 	}
+	licenses, err := os.ReadFile(filepath.Join(dir, "modules.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	listed := map[string]string{}
 	for _, c := range sbom.Components {
 		listed[c.Name] = c.Version
@@ -109,6 +113,9 @@ func TestSBOM(t *testing.T) {
 	for _, m := range linked.Deps {
 		if listed[m.Path] != m.Version {
 			t.Errorf("%s %s is linked: the SBOM has %q", m.Path, m.Version, listed[m.Path])
+		}
+		if !strings.Contains(string(licenses), "\n\n"+m.Path+" "+m.Version+"\n\n") {
+			t.Errorf("the license of %s is missing", m.Path)
 		}
 	}
 	if len(listed) != len(linked.Deps)+1 { // the standard library

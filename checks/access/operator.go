@@ -139,6 +139,8 @@ type Looker interface {
 	// Look returns the entries in force, of files and of the store, that cover an address, a network, a host name or an address of a
 	// sender.
 	Look(ctx context.Context, now time.Time, subject string) []Entry
+	// FileEntries returns the entries of the files that are in force, by file and line: at most that many, and the number of all.
+	FileEntries(now time.Time, most int) (list []Entry, all int)
 }
 
 var _ Looker = (*check)(nil)
@@ -161,6 +163,43 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 		}
 	}
 	return found
+}
+
+// FileEntries implements Looker.
+func (c *check) FileEntries(now time.Time, most int) (found []Entry, all int) {
+	for _, kind := range []struct {
+		files []*file
+		allow bool
+	}{{files: c.allow, allow: true}, {files: c.deny}} {
+		for _, l := range current(kind.files) {
+			var entries []entry
+			for e := range l.all {
+				if e.inForce(now) {
+					entries = append(entries, e)
+				}
+			}
+			slices.SortFunc(entries, func(a, b entry) int { return a.line - b.line })
+			all += len(entries)
+			for _, e := range entries[:min(len(entries), most-len(found))] {
+				found = append(found, e.describe(kind.allow))
+			}
+		}
+	}
+	return found, all
+}
+
+// all iterates over the entries.
+func (l *list) all(yield func(entry) bool) {
+	for _, e := range l.networks.All() {
+		if !yield(e) {
+			return
+		}
+	}
+	for _, e := range l.keys {
+		if !yield(e) {
+			return
+		}
+	}
 }
 
 // cover calls add with the entries for a network, a host name or an address of a sender.

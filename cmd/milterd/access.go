@@ -24,8 +24,10 @@ the next message on, on all hosts that share the store, beside the entries of th
 win: an allowed client or verified sender skips every other check.`
 	cmd.AddCommand(&cobra.Command{
 		Use:   "list [WHAT]",
-		Short: "List the entries of the store, or all entries that cover an address, network, name or sender",
-		Args:  atMostOne,
+		Short: "List the entries of the store and of files, or those that cover an address, network, name or sender",
+		Long: fmt.Sprintf(`List the entries of the store and of files, or those that cover an address, network, host name, domain or sender. Of the files, the
+first %d entries are listed.`, maxFileEntries),
+		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd, r, "access/list", accessArgs{Entry: strings.Join(args, "")}, showEntries)
 		},
@@ -76,6 +78,9 @@ func newAccessRemove(r *remote) *cobra.Command {
 	return cmd
 }
 
+// maxFileEntries is the number of entries of files that are listed. Published lists have a million.
+const maxFileEntries = 1000
+
 // accessArgs are the arguments of the functions access/list and access/add.
 type accessArgs struct {
 	List  string    `json:"list,omitempty"` // deny or allow
@@ -92,7 +97,12 @@ type addedEntry struct {
 
 func (d *daemon) listAccess(ctx context.Context, a accessArgs) ([]access.Entry, error) {
 	if a.Entry == "" {
-		return access.List(ctx, d.store, time.Now())
+		list, err := access.List(ctx, d.store, time.Now())
+		if l, ok := d.pipeline.Load().Check(access.Info.Name).(access.Looker); ok {
+			entries, _ := l.FileEntries(time.Now(), maxFileEntries)
+			list = append(list, entries...)
+		}
+		return list, err
 	}
 	if _, err := access.Parse(a.Entry, false); err != nil {
 		return nil, err

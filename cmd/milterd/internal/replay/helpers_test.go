@@ -148,8 +148,8 @@ func replayed(t testing.TB, opts Options) *Report {
 
 // asJSON is the report as JSON.
 type asJSON struct {
-	Messages, Judged, Unreadable, Refused, Quarantined, Trusted, Changed int
-	Reasons                                                              map[string]struct {
+	Messages, Judged, Unreadable, Refused, Held, Quarantined, Trusted, Changed int
+	Reasons                                                                    map[string]struct {
 		Action   string
 		Count    int
 		Messages []struct {
@@ -190,6 +190,9 @@ func jsonOf(t testing.TB, r *Report) asJSON {
 // line returns the counts of a report on one line.
 func (j asJSON) line() string {
 	out := fmt.Sprintf("%d messages, %d judged, %d unreadable, %d refused", j.Messages, j.Judged, j.Unreadable, j.Refused)
+	if j.Held > 0 {
+		out += fmt.Sprintf(", %d held", j.Held)
+	}
 	if j.Quarantined > 0 {
 		out += fmt.Sprintf(", %d quarantined", j.Quarantined)
 	}

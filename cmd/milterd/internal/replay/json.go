@@ -10,6 +10,7 @@ type jsonReport struct {
 	Judged      int                       `json:"judged"`
 	Unreadable  int                       `json:"unreadable"`
 	Refused     int                       `json:"refused"`
+	Held        int                       `json:"held"` // of refused: greylisted
 	Quarantined int                       `json:"quarantined"`
 	Reasons     map[string]jsonReason     `json:"reasons"`
 	Trusted     int                       `json:"trusted,omitempty"`
@@ -40,7 +41,7 @@ type jsonChange struct {
 // JSON writes the report with all messages as one JSON object.
 func (r *Report) JSON(w io.Writer) error {
 	out := jsonReport{
-		Messages: r.Messages, Judged: r.Judged, Unreadable: r.Unreadable, Refused: r.Refused, Quarantined: r.Quarantined,
+		Messages: r.Messages, Judged: r.Judged, Unreadable: r.Unreadable, Refused: r.Refused, Held: r.Held, Quarantined: r.Quarantined,
 		Reasons: map[string]jsonReason{}, Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
 	}
 	for _, c := range r.applied() {

@@ -54,9 +54,9 @@ func TestReplayOfRecords(t *testing.T) {
 			"1 messages, 1 judged, 0 unreadable, 1 refused: helo-missing reject 1"},
 		{"a greylisted attempt and its retry", "actions: {first-contact: greylist}",
 			[]records.Record{recordOf(letter{id: "s2", at: 10 * time.Minute}, "accept", ""), recordOf(letter{}, "greylist", refused)},
-			"2 messages, 2 judged, 0 unreadable, 1 refused: first-contact greylist 1 greylisted tempfail 1"},
+			"2 messages, 2 judged, 0 unreadable, 1 refused, 1 held: first-contact greylist 1 greylisted tempfail 1"},
 		{"a bounce, greylisted at the end of the header", "actions: {first-contact: greylist}", []records.Record{recordOf(letter{from: "<>"}, "accept", "")},
-			"1 messages, 1 judged, 0 unreadable, 1 refused: first-contact greylist 1 greylisted tempfail 1"},
+			"1 messages, 1 judged, 0 unreadable, 1 refused, 1 held: first-contact greylist 1 greylisted tempfail 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

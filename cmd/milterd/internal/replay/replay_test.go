@@ -40,9 +40,9 @@ func TestResults(t *testing.T) {
 		{"an exempt recipient", "", []letter{{helo: "192.0.2.9", to: "postmaster@example.org"}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
 		{"greylisted, retried too early, retried, known, forgotten", "actions: {first-contact: greylist}",
 			[]letter{{}, {at: time.Minute}, {at: 10 * time.Minute}, {at: 20 * 24 * time.Hour}, {at: 90 * 24 * time.Hour}},
-			"5 messages, 5 judged, 0 unreadable, 3 refused: first-contact greylist 3 greylisted tempfail 3"},
+			"5 messages, 5 judged, 0 unreadable, 3 refused, 3 held: first-contact greylist 3 greylisted tempfail 3"},
 		{"greylisting in the order of time", "actions: {first-contact: greylist}",
-			[]letter{{at: 10 * time.Minute}, {}}, "2 messages, 2 judged, 0 unreadable, 1 refused: first-contact greylist 1 greylisted tempfail 1"},
+			[]letter{{at: 10 * time.Minute}, {}}, "2 messages, 2 judged, 0 unreadable, 1 refused, 1 held: first-contact greylist 1 greylisted tempfail 1"},
 		{"greylisting without a time", "actions: {first-contact: greylist, date-past: reject}",
 			[]letter{{no: "Received", date: "Thu, 21 Nov 1991 12:00:00 +0000"}}, "1 messages, 1 judged, 0 unreadable, 0 refused:"},
 	} {

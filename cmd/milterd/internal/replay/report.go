@@ -24,6 +24,7 @@ type Report struct {
 	NoTime      int       // it is not known when they were received, so their dates were not judged
 	Refused     int       // rejected or deferred
 	Rejected    int       // of Refused
+	Held        int       // of Refused: greylisted
 	Quarantined int       // accepted, and quarantined
 	Interrupted bool      // the report is about a part of the messages
 	First, Last time.Time // when messages were received; zero if that is not known of any
@@ -105,6 +106,9 @@ func (r *Report) add(m *mail, res result) {
 	r.Judged++
 	if res.action.Enforced() {
 		r.Refused++
+	}
+	if res.reason != nil && res.reason.Greylisting {
+		r.Held++
 	}
 	switch res.action {
 	case checks.Reject:

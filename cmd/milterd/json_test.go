@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The fields of the JSON output, which programs rely on: a change breaks them. "map" stands for any key.
+var (
+	simulateFields = []string{
+		"action", "checks", "checks.action", "checks.check", "checks.detail", "checks.error", "checks.ms", "checks.reason", "checks.stage",
+		"reason", "reply", "reply.code", "reply.enhanced", "reply.link", "reply.text",
+	}
+	simulateMayHave = []string{
+		"checks.asked", "checks.asked.answer", "checks.asked.ms", "checks.asked.question", "checks.detail.map", "checks.notes", "checks.vouch", "trusted", "wrong",
+	}
+	replayFields = []string{
+		"held", "judged", "messages", "quarantined", "reasons", "reasons.map", "reasons.map.action", "reasons.map.count", "reasons.map.messages",
+		"reasons.map.messages.file", "reasons.map.messages.message_id", "refused", "unreadable",
+	}
+	replayMayHave = []string{
+		"changed", "changes", "interrupted", "not_judged", "not_judged.map", "not_judged.map.map", "reasons.map.messages.number", "reasons.map.messages.session", "trusted",
+	}
+)
+
+// TestFieldsOfJSON compares the JSON of simulate and replay with the fields that programs rely on.
+func TestFieldsOfJSON(t *testing.T) {
+	t.Parallel()
+	compare := func(command, out string, must, may []string) {
+		t.Helper()
+		var value any
+		if err := json.Unmarshal([]byte(out), &value); err != nil {
+			t.Fatalf("%s: %v: %s", command, err, out)
+		}
+		got := map[string]bool{}
+		addFields(got, "", value)
+		for _, field := range must {
+			if !got[field] {
+				t.Errorf("%s: no field %s in %s", command, field, out)
+			}
+			delete(got, field)
+		}
+		for _, field := range slices.Sorted(maps.Keys(got)) {
+			if !slices.Contains(may, field) {
+				t.Errorf("%s: unknown field %s", command, field)
+			}
+		}
+	}
+	compare("simulate", printed(t, "simulate", "--json", root+"/examples/greylist.session"), simulateFields, simulateMayHave)
+	if out := printed(t, "simulate", "--json", root+"/examples/good.session"); !strings.Contains(out, `"reply":null,"action":"accept","reason":""`) {
+		t.Errorf("an accepted session: %s", out)
+	}
+
+	mbox := filepath.Join(t.TempDir(), "mbox")
+	writeFile(t, mbox, "From ann@example.net Sat Nov 21 12:00:00 2026\nDate: yesterday\nFrom: ann@example.net\nMessage-ID: <1@example.net>\n\nHi.\n")
+	config := filepath.Join(t.TempDir(), "milterd.yaml")
+	writeFile(t, config, "profile: safe\n")
+	compare("replay", printed(t, "replay", "-c", config, "--dns", "none", "--json", mbox), replayFields, replayMayHave)
+}
+
+// addFields adds the paths of the fields of a value. Keys of objects whose keys are data are "map".
+func addFields(fields map[string]bool, path string, value any) {
+	join := func(name string) string { return strings.TrimPrefix(path+"."+name, ".") }
+	switch v := value.(type) {
+	case []any:
+		for _, each := range v {
+			addFields(fields, path, each)
+		}
+	case map[string]any:
+		for name, each := range v {
+			if slices.Contains([]string{"reasons", "checks.detail", "not_judged", "not_judged.map"}, path) {
+				name = "map"
+			}
+			fields[join(name)] = true
+			addFields(fields, join(name), each)
+		}
+	case nil, bool, float64, string:
+	default:
+		panic(fmt.Sprintf("%T", v))
+	}
+}

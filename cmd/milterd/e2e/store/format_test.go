@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/miltertest"
 )
 
 var update = flag.Bool("update", false, "write the state folder of the present format")
@@ -79,5 +80,35 @@ func writeState(t *testing.T) {
 	startWithState(t, dir).Stop(t) // moves the records from the log of the database to a table
 	if err := os.Remove(filepath.Join(formatState, "LOCK")); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
+	}
+}
+
+// TestStateOfLaterVersion tests that a daemon does not start on a state folder that a later version wrote, says why, and
+// leaves the folder alone.
+func TestStateOfLaterVersion(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(formatState)); err != nil {
+		t.Fatal(err)
+	}
+	markers, err := filepath.Glob(filepath.Join(dir, "store/marker.format-version.*"))
+	if err != nil || len(markers) != 1 {
+		t.Fatalf("got %q, %v", markers, err)
+	}
+	later := filepath.Join(dir, "store/marker.format-version.000002.999")
+	if err := os.Rename(markers[0], later); err != nil {
+		t.Fatal(err)
+	}
+	d := daemontest.Daemon{File: filepath.Join(t.TempDir(), "milterd.yaml")}
+	d.Configure(t, daemontest.Config{
+		Listen: []string{`"inet:7525@` + miltertest.Loopback() + `"`}, DNS: "127.0.0.1:53", Syslog: "off", Profile: "safe",
+		Extra: fmt.Sprintf("store: {driver: embedded, path: %q}\n", dir),
+	})
+	r := d.Command(t, "serve")
+	if r.Code != 1 || !strings.Contains(r.Stderr, "a later version of milterd wrote this store") || !strings.Contains(r.Stderr, dir) {
+		t.Errorf("exit %d, %q", r.Code, r.Stderr)
+	}
+	if _, err := os.Stat(later); err != nil {
+		t.Error(err)
 	}
 }

@@ -265,16 +265,13 @@ func (run *Run) affected(st Stage) int {
 // addVouches adds the vouches among the verdicts of a check to the affected recipients.
 func (run *Run) addVouches(check string, verdicts []Verdict, st Stage) {
 	for _, v := range verdicts {
-		if v.Vouch == NoVouch && v.Why == "" {
-			continue
-		}
 		for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
 			r := run.rcpt(i)
+			r.vouched = appendVouched(r.vouched, check, v)
 			if v.Unsure {
 				r.mayVouch = max(r.mayVouch, v.Vouch)
 			} else {
 				r.vouch = max(r.vouch, v.Vouch)
-				r.vouched = appendVouched(r.vouched, check, v)
 			}
 		}
 	}
@@ -283,9 +280,10 @@ func (run *Run) addVouches(check string, verdicts []Verdict, st Stage) {
 // maxVouchedWhy is the length of Vouched.Why in bytes.
 const maxVouchedWhy = 200
 
-// appendVouched appends the vouch of a verdict, unless the list has one of that check.
+// appendVouched appends the evidence of a verdict, if it has any that is not Unsure, unless the list has some of that check.
 func appendVouched(list []Vouched, check string, v Verdict) []Vouched {
-	if slices.ContainsFunc(list, func(e Vouched) bool { return e.Check == check }) {
+	isEvidence := !v.Unsure && (v.Vouch > NoVouch || v.Why != "")
+	if !isEvidence || slices.ContainsFunc(list, func(e Vouched) bool { return e.Check == check }) {
 		return list
 	}
 	return append(list, Vouched{Check: check, Vouch: v.Vouch, Why: Clean(v.Why, maxVouchedWhy)})

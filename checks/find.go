@@ -90,9 +90,7 @@ func (run *Run) results() []Result {
 			Err: f.err, Asked: f.asked, Notes: f.notes, Took: f.took,
 		}
 		for _, v := range f.verdicts {
-			if !v.Unsure && (v.Vouch > NoVouch || v.Why != "") {
-				list[i].Vouched = appendVouched(list[i].Vouched, check, v)
-			}
+			list[i].Vouched = appendVouched(list[i].Vouched, check, v)
 		}
 	}
 	return list

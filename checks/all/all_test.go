@@ -310,6 +310,21 @@ func TestInfos(t *testing.T) {
 	}
 }
 
+// TestBodies tests which checks ask for the body. An operator who verifies no signatures switches these off, so that the mail server
+// sends no bodies. A check that is on in every configuration must not be among them.
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, info := range all.Checks {
+		if info.Body {
+			names = append(names, info.Name)
+		}
+	}
+	if want := []string{"spf", "dkim", "dmarc"}; !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+}
+
 // testSettings tests that each setting has a key and a sentence.
 func testSettings(t *testing.T, path string, settings reflect.Type) {
 	t.Helper()

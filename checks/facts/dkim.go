@@ -3,6 +3,7 @@ package facts
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -86,21 +87,36 @@ func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result
 		if v == nil {
 			return nil, nil
 		}
+		resolver := env.DNS
 		if v.lacksBody() {
-			v.WithoutBody()
+			resolver = withoutBody{}
 		}
 		ctx, cancel := checks.WithShare(ctx, keyShare)
 		defer cancel()
-		results := v.Results(ctx, env.DNS, r.Time)
+		results := v.Results(ctx, resolver, r.Time)
 		var failed error
 		for i := range results {
 			if res := &results[i]; res.Err != nil {
+				if v.lacksBody() {
+					res.Status, res.Why, res.BodyChanged = dkim.TempError, errNoBody.Error(), false
+				}
 				res.Err = fmt.Errorf("DKIM signature of %s: %w", res.Domain, res.Err)
 				failed = cmp.Or(failed, res.Err)
 			}
 		}
 		return results, failed
 	})
+}
+
+// errNoBody is the error of every signature that depends on the body if the driver does not have it.
+var errNoBody = errors.New("the body of the message is not known")
+
+// withoutBody is the resolver for keys then.
+type withoutBody struct{}
+
+// Lookup implements checks.Resolver.
+func (withoutBody) Lookup(context.Context, checks.Question) (checks.Answer, error) {
+	return checks.Answer{}, errNoBody
 }
 
 // LineEnds returns a note on the line ends of the body, see dkim.Verifier, or "".

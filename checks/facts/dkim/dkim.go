@@ -6,7 +6,6 @@
 //
 // Package github.com/emersion/go-msgauth/dkim is signer and second opinion in the tests. It is not used to verify: it is
 // quadratic, fails genuine mail (b= in other tags, the case of i=, tabs in p=), and accepts fields added after signing.
-//
 // Start reading with Verifier. Files signature.go, key.go and canon.go have what the RFC defines.
 package dkim
 
@@ -26,7 +25,6 @@ import (
 // Status is the result of a signature, a word of RFC 8601 section 2.7.1.
 type Status string
 
-// The results.
 const (
 	None      Status = "none"      // would be Fail, but the key record has t=y: the domain tests DKIM
 	Pass      Status = "pass"      // the domain signed this message
@@ -63,7 +61,6 @@ const maxSignatures = 100
 type Verifier struct {
 	signatures []*signature
 	bodies     map[bool]*body // those that signatures need; true: relaxed
-	bodyLost   bool           // see WithoutBody
 	work       work
 }
 
@@ -142,11 +139,6 @@ func (v *Verifier) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WithoutBody declares that the body is not known. The results that depend on it are then TempError, and no keys are asked for.
-func (v *Verifier) WithoutBody() { v.bodyLost = true }
-
-var errNoBody = errors.New("the body of the message is not known")
-
 // LineEnds returns a note on line ends of the body that signer and verifier may read differently, or "". A bare LF is noted
 // only beside CRLF: a message file has LF throughout.
 func (v *Verifier) LineEnds() string {
@@ -165,16 +157,9 @@ func (v *Verifier) Results(ctx context.Context, dns checks.Resolver, now time.Ti
 	for _, q := range v.Queries() {
 		questions = append(questions, q.Question)
 	}
-	var answers []checks.LookupResult
-	if !v.bodyLost {
-		answers = checks.LookupAll(ctx, dns, questions...)
-	}
+	answers := checks.LookupAll(ctx, dns, questions...)
 	for _, sig := range v.open() {
-		answer := checks.LookupResult{Err: errNoBody}
-		if !v.bodyLost {
-			answer = answers[slices.Index(questions, sig.question())]
-		}
-		v.verify(sig, answer, now)
+		v.verify(sig, answers[slices.Index(questions, sig.question())], now)
 	}
 	var results []Result
 	for _, sig := range v.signatures {
@@ -191,11 +176,10 @@ func (v *Verifier) verify(sig *signature, a checks.LookupResult, now time.Time) 
 		status, why = Neutral, "the signature has expired"
 	case sig.created.Sub(now) > time.Hour: // clocks differ
 		status, why = Neutral, "the signature is from the future"
+	case a.Err != nil && v.bodies[sig.relaxedBody].sum() != sig.bodyHash: // whatever the key is
+		sig.Err, sig.BodyChanged, status, why = a.Err, true, Fail, "the body was changed after signing"
 	case a.Err != nil:
 		sig.Err, status, why = a.Err, TempError, "the DNS does not answer for the key"
-		if sig.BodyChanged = !v.bodyLost && v.bodies[sig.relaxedBody].sum() != sig.bodyHash; sig.BodyChanged {
-			status, why = Fail, bodyChanged // whatever the key is
-		}
 	case status == "":
 		status, why = v.compare(sig, k)
 	}
@@ -204,8 +188,6 @@ func (v *Verifier) verify(sig *signature, a checks.LookupResult, now time.Time) 
 	}
 	sig.decide(status, why)
 }
-
-const bodyChanged = "the body was changed after signing"
 
 // compare compares the hashes with those that were signed, section 6.1.3. It does so for the header even if the body differs:
 // a changed body under an intact header is the work of a list or a filter, not of a forger.
@@ -227,7 +209,7 @@ func (v *Verifier) compare(sig *signature, k key) (Status, string) {
 	case sig.BodyChanged && sig.HeaderChanged:
 		return Fail, "header and body are not the signed ones"
 	case sig.BodyChanged:
-		return Fail, bodyChanged
+		return Fail, "the body was changed after signing"
 	case sig.HeaderChanged:
 		return Fail, "a signed field was changed, or the key is not the signer's"
 	}

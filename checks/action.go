@@ -43,8 +43,8 @@ func ParseAction(s string) (Action, error) {
 // Enforced reports whether the action refuses mail.
 func (a Action) Enforced() bool { return a >= Tempfail }
 
-// Marks reports whether the action marks an accepted message: Tag or Quarantine.
-func (a Action) Marks() bool { return a == Tag || a == Quarantine }
+// marks reports whether the action marks an accepted message: Tag or Quarantine.
+func (a Action) marks() bool { return a == Tag || a == Quarantine }
 
 // temporary returns the action for a verdict that may not hold at the next attempt.
 func (a Action) temporary() Action { return min(a, Tempfail) }

@@ -23,7 +23,7 @@ func (run *Run) DisableQuarantine() { run.noQuarantine = true }
 func (run *Run) addMarks(marks, outcomes []Outcome) []Outcome {
 	marks = slices.Clone(marks)
 	for _, o := range outcomes {
-		if !o.Action.Marks() {
+		if !o.Action.marks() {
 			continue
 		}
 		if i := slices.IndexFunc(marks, func(m Outcome) bool { return m.Reason == o.Reason }); i >= 0 {

@@ -31,7 +31,7 @@ type Reason struct {
 
 // Allows reports whether the reason may have the action.
 func (r *Reason) Allows(a Action) bool {
-	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.Marks())
+	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.marks())
 }
 
 // Repair is a change in the DNS.

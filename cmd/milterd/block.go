@@ -19,7 +19,7 @@ func newBlock(configFile *string) *cobra.Command {
 	r := newRemote(cmd, configFile)
 	cmd.AddCommand(newBlockAdd(r), &cobra.Command{
 		Use:   "list",
-		Short: "List the blocked clients",
+		Short: "List the clients that are blocked now (report daily has those of the last 24 hours)",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "block/list", noArgs{}, showBlocks)

@@ -21,11 +21,12 @@ func newLog(configFile *string) *cobra.Command {
 	since := ""
 	cmd := &cobra.Command{
 		Use:   "log",
-		Short: "Find decisions and show their reasons",
+		Short: "Find decisions, show their reasons, and how quarantined mail is released",
 		Long: `Find the records of decisions on refused, deferred, watched and accepted mail, the newest first. The daemon keeps them as long
-as the setting records says. With --ref, show one record completely: every check, its DNS questions and their answers.`,
+as the setting records says. For quarantined mail, the queue id and the command that releases it are shown. With --ref, show one record completely: every check, its DNS questions and their answers.`,
 		Example: `  milterd log --sender example.net --since 2d
   milterd log --rcpt bob@example.org --action reject
+  milterd log --action quarantine --since 1d
   milterd log --ref https://mx.example.org/why/rdns-missing?r=...`,
 		Args: cobra.NoArgs,
 	}

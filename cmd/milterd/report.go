@@ -42,7 +42,7 @@ func newReport(configFile *string) *cobra.Command {
 	var reasons evidenceArgs
 	watch := &cobra.Command{
 		Use:   "watch",
-		Short: "Show which watched reasons are safe to enforce, and which senders they would refuse",
+		Short: "Show which watched reasons are safe to enforce, and what the profiles safe and strict would have refused",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "report/watch", reasons, showWatch)

@@ -9,8 +9,10 @@ import (
 	"io"
 	"maps"
 	netmail "net/mail"
+	"net/netip"
 	"os/exec"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -49,23 +51,26 @@ type dailyReport struct {
 	Host      string             `json:"host"`
 	Since     time.Time          `json:"since"`
 	Until     time.Time          `json:"until"`
-	Actions   map[string]int     `json:"actions"` // decisions by action; accept: messages
-	Reasons   map[string]int     `json:"reasons"` // decisions to which a reason applied
-	Blocked   []counters.Blocked `json:"blocked"` // since then, and still
-	Wronged   []string           `json:"wronged"` // good senders that were refused or did not come back, with the reason
+	Actions   map[string]int     `json:"actions"`      // decisions by action; accept: messages
+	Reasons   map[string]int     `json:"reasons"`      // decisions to which a reason applied
+	Blocked   []counters.Blocked `json:"blocked"`      // since then, and still
+	Ended     []string           `json:"blocks_ended"` // clients that passed a limit since then and are not blocked any more
+	Wronged   []string           `json:"wronged"`      // good senders that were refused or did not come back, with the reason
 	NotBack   int                `json:"not_back"`
 	Held      int                `json:"held"`
 	Attention []string           `json:"attention"`
 	Safe      []string           `json:"safe"` // watched reasons
 	Users     []checks.Condition `json:"users"`
 	Recording bool               `json:"recording"`
+
+	limits map[netip.Addr]string // the limit that a client passed last
 }
 
 func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error) {
 	now := time.Now()
 	r := dailyReport{
 		Host: d.config().Hostname, Since: now.Add(-24 * time.Hour), Until: now, Actions: map[string]int{}, Reasons: map[string]int{},
-		Blocked: []counters.Blocked{}, Wronged: []string{}, Safe: []string{}, Users: []checks.Condition{}, Recording: d.records != nil,
+		Blocked: []counters.Blocked{}, Ended: []string{}, limits: map[netip.Addr]string{}, Wronged: []string{}, Safe: []string{}, Users: []checks.Condition{}, Recording: d.records != nil,
 		Attention: append(append([]string{}, d.problems()...), d.warnings()...),
 	}
 	if d.records != nil {
@@ -78,6 +83,7 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 		return r, err
 	}
 	r.Blocked = append(r.Blocked, slices.DeleteFunc(blocks, func(b counters.Blocked) bool { return b.Since.Before(r.Since) || !b.InForce })...)
+	r.addEnded()
 	for _, c := range d.conditions() {
 		switch {
 		case c.Check == "rate":
@@ -89,6 +95,15 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 	return r, d.addEvidence(ctx, &r)
 }
 
+// addEnded adds the clients whose block is over.
+func (r *dailyReport) addEnded() {
+	for _, client := range slices.SortedFunc(maps.Keys(r.limits), netip.Addr.Compare) {
+		if !slices.ContainsFunc(r.Blocked, func(b counters.Blocked) bool { return b.Client.Contains(client) }) {
+			r.Ended = append(r.Ended, fmt.Sprintf("%s for %s", client, r.limits[client]))
+		}
+	}
+}
+
 // count counts a decision.
 func (r *dailyReport) count(rec records.Record) {
 	action := rec.Action
@@ -96,6 +111,9 @@ func (r *dailyReport) count(rec records.Record) {
 		action = checks.Greylist.String()
 	}
 	r.Actions[action]++
+	if _, known := r.limits[rec.Client]; !known && rec.Reply != "" && strings.HasPrefix(rec.Reason, "too-many-") {
+		r.limits[rec.Client] = rec.Reason
+	}
 	for _, o := range rec.Outcomes {
 		r.Reasons[o.Reason]++
 	}
@@ -149,6 +167,9 @@ func showDaily(w io.Writer, r dailyReport) {
 	}
 	for _, b := range r.Blocked {
 		blocked = append(blocked, fmt.Sprintf("%s until %s for %s", shownPrefix(b.Client), formatTime(b.Until), b.Why))
+	}
+	for _, e := range r.Ended {
+		blocked = append(blocked, e+", over by now")
 	}
 	const top = 10
 	ids := slices.SortedFunc(maps.Keys(r.Reasons), func(a, b string) int { return cmp.Or(r.Reasons[b]-r.Reasons[a], cmp.Compare(a, b)) })

@@ -36,7 +36,7 @@ type daemonStatus struct {
 func newStatus(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the state of the running daemon, its store, DNS, log and checks",
+		Short: "Show the state of the running daemon: store, DNS, log, lists that failed, users over their limit",
 		Args:  cobra.NoArgs,
 	}
 	r := newRemote(cmd, configFile)

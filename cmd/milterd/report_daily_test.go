@@ -1,0 +1,74 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/counters"
+)
+
+// TestBlocksOfTheNight tests that the daily report names clients that were blocked, also those whose block is over.
+func TestBlocksOfTheNight(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	reason := counters.Info.Reasons[len(counters.Info.Reasons)-1]
+	for _, client := range []string{"192.0.2.9", "198.51.100.7"} {
+		s := &checks.Session{ID: "s", Time: time.Now(), Client: netip.MustParseAddr(client)}
+		reply := reason.Reply
+		d.records.Decided(checks.NewRequest(s, checks.RcptTo), checks.Decision{
+			Reply: &reply, Reason: reason, Action: checks.Reject, Outcomes: []checks.Outcome{{Reason: reason, Action: checks.Reject}},
+		})
+	}
+	if _, err := d.addBlock(t.Context(), blockArgs{Client: "198.51.100.7", For: time.Hour, Why: "a wave"}); err != nil {
+		t.Fatal(err)
+	}
+	awaitRecords(t, d, 2)
+	r, err := d.reportDaily(t.Context(), noArgs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	showDaily(&out, r)
+	for _, want := range []string{"192.0.2.9 for " + reason.ID + ", over by now", "198.51.100.7 until "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if len(r.Ended) != 1 {
+		t.Errorf("got %q", r.Ended)
+	}
+}
+
+// TestUndoneSenderBlock tests that undoing the removal of a block for one domain's mail does not block the client.
+func TestUndoneSenderBlock(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	now := time.Now().Truncate(time.Second)
+	before := counters.Blocked{
+		Client: netip.MustParsePrefix("192.0.2.9/32"), Sender: "example.com", Since: now.UTC(), Until: now.Add(time.Hour).UTC(), Level: 2,
+		Limits: []string{"too-many-errors"}, InForce: true,
+	}
+	if err := counters.Restore(t.Context(), d.store, before, now); err != nil {
+		t.Fatal(err)
+	}
+	change, err := operator{daemon: d}.Unblock(t.Context(), "192.0.2.9", "example.com", false)
+	if err != nil || change.Undo == nil {
+		t.Fatalf("%+v, %v", change, err)
+	}
+	if list, err := d.listBlocks(t.Context(), noArgs{}); len(list) > 0 || err != nil {
+		t.Fatalf("after it: %+v, %v", list, err)
+	}
+	if _, err := change.Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := d.listBlocks(t.Context(), noArgs{})
+	if err != nil || len(list) != 1 || list[0].Sender != "example.com" || list[0].Level != 2 || !list[0].Until.Equal(before.Until) || list[0].Limits[0] != "too-many-errors" {
+		t.Errorf("undone: %+v, %v", list, err)
+	}
+	if b, err := counters.Covering(t.Context(), d.store, before.Client, now); b != nil || err != nil {
+		t.Errorf("all mail of the client is blocked: %+v, %v", b, err)
+	}
+}

@@ -3,7 +3,7 @@
 # make test     install what the tests need (Debian, as root), then check and test everything
 # make install  install what make build made below PREFIX, and the units; DESTDIR=DIR for another root
 # make uninstall  remove what make install installed; the configuration, the store and its account stay
-# make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 without a tag
+# make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 or that of the tag
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
 # make bench    measure the daemon beside filters that do less, under load; BENCH='-only hot1 -rounds 9', see -h
 

@@ -5,11 +5,13 @@
 package packages
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -159,11 +161,24 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// TestVersion tests that packages are not built without a version.
+// TestVersion tests which versions packages get from tags and commits.
 func TestVersion(t *testing.T) {
-	require(t)
-	err := makePackages("VERSION=1b93c79", "DIST="+t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), `"1b93c79" is no version`) {
-		t.Errorf("got %v", err)
+	t.Parallel()
+	root, err := miltertest.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const nextCommit = `^\d+\.\d+\.\d+-git\.1b93c79`
+	for text, want := range map[string]string{
+		"0.1.0": `^0\.1\.0$`, "v1.20.3": `^1\.20\.3$`, "v0.2.0-rc.1": `^0\.2\.0-rc\.1$`,
+		"1b93c79": nextCommit + `$`, "v0.1.0-5-g1b93c79": nextCommit + `$`, "1b93c79-dirty": nextCommit + `\.dirty$`,
+		"": "is neither", "latest": "is neither", "0.1": "is neither",
+	} {
+		cmd := exec.Command("cmd/milterd/package/version", text)
+		cmd.Dir = root
+		out, _ := cmd.CombinedOutput()
+		if !regexp.MustCompile(want).Match(bytes.TrimSpace(out)) {
+			t.Errorf("%q: %q, want %q", text, out, want)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 // each patch applies. With all patches of a library, its tests and the reproductions pass.
 func TestUpstream(t *testing.T) {
 	t.Parallel()
+	requirePrograms(t, "git")
 	libraries := upstreamLibraries(t)
 	if len(libraries) != 2 {
 		t.Fatalf("%d libraries", len(libraries))

@@ -10,7 +10,7 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
-# Version 2.46 and later need modules that the Go module proxy refuses in some networks.
+# Version 2.48 needs a module that the Go module proxy refuses in some networks.
 NFPM = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 FUZZTIME ?= 20000x

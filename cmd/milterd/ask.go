@@ -222,19 +222,7 @@ func showWhy(w io.Writer, k knowledge) {
 	if len(blocks) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "block\tnone\tmilterd block add %s\n", k.Client)
 	}
-	for _, t := range k.Triplets {
-		fmt.Fprintf(w, "greylist\t%s: <%s> to <%s>, %d attempts%s\tmilterd greylist forget %s\n", t.State, printableName(t.From), printableName(t.To),
-			t.Attempts, suspicionOf(t), cmp.Or(t.Client, who))
-	}
-	for _, c := range k.Clients {
-		fmt.Fprintf(w, "greylist\t%s passed %d times\tmilterd greylist forget %s\n", c.Identity, c.Passes, who)
-	}
-	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
-		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)
-	}
-	if more := k.Held - len(k.Triplets) - len(k.Clients); more > 0 {
-		fmt.Fprintf(w, "greylist\t%d more\tmilterd greylist show %s\n", more, who)
-	}
+	showGreylist(w, k, who)
 	for _, c := range k.Rates {
 		fmt.Fprintf(w, "rate\t%s, until %s\tedit %s, then systemctl reload milterd\n", c, formatTime(c.Until), c.Key())
 	}
@@ -255,6 +243,23 @@ func showWhy(w io.Writer, k knowledge) {
 	if k.Decision != nil {
 		fmt.Fprintln(w)
 		showRecord(w, *k.Decision)
+	}
+}
+
+// showGreylist shows what greylisting knows, with the commands that change it. who is the client, or what was asked for.
+func showGreylist(w io.Writer, k knowledge, who string) {
+	for _, t := range k.Triplets {
+		fmt.Fprintf(w, "greylist\t%s: <%s> to <%s>, %d attempts%s\tmilterd greylist forget %s\n", t.State, printableName(t.From), printableName(t.To),
+			t.Attempts, suspicionOf(t), cmp.Or(t.Client, who))
+	}
+	for _, c := range k.Clients {
+		fmt.Fprintf(w, "greylist\t%s passed %d times\tmilterd greylist forget %s\n", c.Identity, c.Passes, who)
+	}
+	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
+		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)
+	}
+	if more := k.Held - len(k.Triplets) - len(k.Clients); more > 0 {
+		fmt.Fprintf(w, "greylist\t%d more\tmilterd greylist show %s\n", more, who)
 	}
 }
 

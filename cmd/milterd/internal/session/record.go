@@ -11,10 +11,10 @@ import (
 	"milterd/milter/records"
 )
 
-// FromRecords returns a session file that makes the decisions of one session again: the commands, the DNS answers and
-// the codes of the replies. The local parts of recipients are replaced. left is the reasons that the file cannot have,
-// because they are about the message or about earlier mail, which no record keeps. The records are those of one
-// session, with their traces.
+// FromRecords returns a session file that makes the decisions of one session again: the commands, the DNS answers and the codes
+// of the replies. The local parts of recipients are replaced. left is the reasons of decisions about the message, which the file
+// does not show: no record keeps the message. A decision that rests on earlier mail may have another reply when the file is
+// played. The records are those of one session, with their traces.
 func FromRecords(list []records.Record) (text []byte, left []string, err error) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b records.Record) int { return a.Time.Compare(b.Time) })

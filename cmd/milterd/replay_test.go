@@ -112,17 +112,16 @@ func TestReplayAgainstLessTrust(t *testing.T) {
 // TestReplayDNS tests that --dns live asks the DNS, and that --dns record asks it once and then reads the recording.
 func TestReplayDNS(t *testing.T) {
 	t.Parallel()
-	server := dnstest.Start(t, "example.net. MX 10 mx.example.net.\nmx.example.net. A 9.9.9.9\nmail.example.net. A 192.0.2.9\n")
-	cfg := replayConfigFile(t, "dns: {servers: ['"+server.Addr+"']}\nactions: {rdns-missing: reject}\n")
 	answers := filepath.Join(t.TempDir(), "answers")
 	dir := makeArchive(t)
 	for i, args := range [][]string{{"--dns", "live"}, {"--dns", "record=" + answers}, {"--dns", "record=" + answers}} {
-		before := server.Counts().UDP
+		server := dnstest.Start(t, "example.net. MX 10 mx.example.net.\nmx.example.net. A 9.9.9.9\nmail.example.net. A 192.0.2.9\n")
+		cfg := replayConfigFile(t, "dns: {servers: ['"+server.Addr+"']}\nactions: {rdns-missing: reject}\n")
 		var out bytes.Buffer
 		if code := run(t.Context(), append([]string{"replay", "-c", cfg, dir}, args...), &out, &out); code != 0 || !strings.Contains(out.String(), "rdns-missing (reject): 2 messages") {
 			t.Errorf("exit code %d: %s", code, &out)
 		}
-		if asked := server.Counts().UDP > before; asked != (i < 2) {
+		if asked := server.Counts().UDP > 0; asked != (i < 2) {
 			t.Errorf("replay %d: DNS asked: %t", i, asked)
 		}
 	}

@@ -19,8 +19,8 @@ import (
 // time, so that two replays with one file get the same answers. Questions without an answer are not recorded.
 // It is safe for concurrent use.
 type Recording struct {
-	live      checks.Resolver
-	announced sync.WaitGroup // questions without an answer yet
+	live checks.Resolver
+	open sync.WaitGroup // questions without an answer yet
 
 	mu      sync.Mutex
 	file    *os.File
@@ -88,17 +88,33 @@ func (rec recorded) answer() (checks.Answer, error) {
 	return a, nil
 }
 
-// Close waits for the answers to announced questions and closes the file.
+// Close waits for the answers to open questions and closes the file.
 func (r *Recording) Close() error {
-	r.announced.Wait()
+	r.open.Wait()
 	return r.file.Close()
 }
 
-// Lookup implements checks.Resolver.
+// Lookup implements checks.Resolver. The answer is recorded even if the check stops waiting for it; otherwise the next
+// replay would ask the question again.
 func (r *Recording) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if a, ok := r.recorded(q); ok {
 		return a, nil
 	}
+	done := make(chan answer, 1)
+	r.open.Go(func() {
+		a, err := r.ask(context.WithoutCancel(ctx), q)
+		done <- answer{Answer: a, err: err}
+	})
+	select {
+	case a := <-done:
+		return a.Answer, a.err
+	case <-ctx.Done():
+		return checks.Answer{}, ctx.Err()
+	}
+}
+
+// ask asks the live resolver, which has a time limit of its own, and records the answer.
+func (r *Recording) ask(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	a, err := r.live.Lookup(ctx, q)
 	if err != nil {
 		return a, err
@@ -119,8 +135,8 @@ func (r *Recording) announce(questions []checks.Query, followed int) {
 		if _, ok := r.recorded(q.Question); ok {
 			continue
 		}
-		r.announced.Go(func() {
-			a, err := r.Lookup(context.Background(), q.Question)
+		r.open.Go(func() {
+			a, err := r.ask(context.Background(), q.Question)
 			if err == nil && q.Then != nil && followed < maxFollowed {
 				r.announce(q.Then(a), followed+1)
 			}

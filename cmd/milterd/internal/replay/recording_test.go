@@ -155,3 +155,46 @@ func TestNoDNS(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// slow is a resolver that answers when it is told to.
+type slow struct {
+	checks.Resolver
+	answer chan struct{}
+}
+
+func (s slow) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	select {
+	case <-s.answer:
+		return s.Resolver.Lookup(ctx, q)
+	case <-ctx.Done():
+		return checks.Answer{}, ctx.Err()
+	}
+}
+
+// TestRecordingOfGivenUpQuestion tests that an answer is recorded that no check waits for any more.
+func TestRecordingOfGivenUpQuestion(t *testing.T) {
+	t.Parallel()
+	path, q := filepath.Join(t.TempDir(), "answers"), checks.Ask("mail.example.com", dns.TypeA)
+	live := slow{Resolver: dnsOf(t, zoneText), answer: make(chan struct{})}
+	rec, err := OpenRecording(path, live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := rec.Lookup(ctx, q); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	close(live.answer)
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenRecording(path, NoDNS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if a, err := again.Lookup(t.Context(), q); err != nil || len(a.Records) == 0 {
+		t.Errorf("got %v, %v", a, err)
+	}
+}

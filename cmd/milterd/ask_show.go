@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"milterd/checks/greylist"
+	"milterd/milter/records"
+)
+
+func showWhy(w io.Writer, k knowledge) {
+	fmt.Fprintf(w, "%s\t%s\n", k.Kind, printableLine(k.What))
+	if k.Rcpt != "" {
+		fmt.Fprintf(w, "recipient\t%s\n", printableLine(k.Rcpt))
+	}
+	for _, e := range k.Lists {
+		change := "milterd access remove " + e.Entry
+		place := ""
+		if e.File != "" {
+			place, change = fmt.Sprintf(" in %s:%d", e.File, e.Line), "edit the file"
+		}
+		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
+	}
+	who := cmp.Or(k.Client, k.What)
+	listed := who
+	if k.Kind == "sender" {
+		listed = k.What
+	}
+	if len(k.Lists) == 0 && k.Kind != "user" {
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", listed)
+	}
+	blocks := k.blocks()
+	for _, b := range blocks {
+		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", shownPrefix(b.Client), untilOf(b.Until), printableLine(b.Why), shownPrefix(b.Client))
+	}
+	if len(blocks) == 0 && k.Client != "" {
+		fmt.Fprintf(w, "block\tnone\tmilterd block add %s\n", k.Client)
+	}
+	showGreylist(w, k, who)
+	for _, c := range k.Rates {
+		fmt.Fprintf(w, "rate\t%s, until %s\tedit %s, then systemctl reload milterd\n", c, formatTime(c.Until), c.Key())
+	}
+	if k.Domain != "" {
+		good := "not known to be a good sender"
+		if k.Good {
+			good = "a good sender: not blocked, and evidence against reasons that refuse it"
+		}
+		fmt.Fprintf(w, "evidence\t%s is %s\tmilterd report action\n", k.Domain, good)
+	}
+	if len(k.Decisions) > 0 {
+		fmt.Fprintln(w)
+		showRecords(w, k.Decisions)
+		for _, r := range k.Decisions {
+			showVouches(w, r)
+		}
+	}
+	if k.Decision != nil {
+		fmt.Fprintln(w)
+		showRecord(w, *k.Decision)
+	}
+}
+
+// showGreylist shows what greylisting knows, with the commands that change it. who is the client, or what was asked for.
+func showGreylist(w io.Writer, k knowledge, who string) {
+	for _, t := range k.Triplets {
+		fmt.Fprintf(w, "greylist\t%s: <%s> to <%s>, %d attempts%s\tmilterd greylist forget %s\n", t.State, printableName(t.From), printableName(t.To),
+			t.Attempts, suspicionOf(t), cmp.Or(t.Client, who))
+	}
+	for _, c := range k.Clients {
+		fmt.Fprintf(w, "greylist\t%s passed %d times\tmilterd greylist forget %s\n", c.Identity, c.Passes, who)
+	}
+	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
+		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)
+	}
+	if more := k.Held - len(k.Triplets) - len(k.Clients); more > 0 {
+		fmt.Fprintf(w, "greylist\t%d more\tmilterd greylist show %s\n", more, who)
+	}
+}
+
+// showVouches shows what was waived for an accepted message, and by what.
+func showVouches(w io.Writer, r records.Record) {
+	var parts []string
+	if len(r.Waived) > 0 {
+		parts = append(parts, "waived "+strings.Join(r.Waived, ", "))
+	}
+	for _, v := range r.Vouches {
+		parts = append(parts, v.String())
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(w, "%s: %s\n", r.Session, printableLine(strings.Join(parts, "; ")))
+	}
+}
+
+func untilOf(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " until " + formatTime(t)
+}
+
+func suspicionOf(t greylist.Triplet) string {
+	if t.Suspicion == "" {
+		return ""
+	}
+	return ", for " + t.Suspicion
+}
+
+// shownPrefix returns an address, or a network in CIDR notation.
+func shownPrefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}

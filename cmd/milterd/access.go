@@ -21,7 +21,8 @@ func newAccess(configFile *string) *cobra.Command {
 
 ENTRY is an address, a network, a host name, a .domain with all below it, user@domain, user@ at any domain, or @domain. It holds from
 the next message on, on all hosts that share the store, beside the entries of the files of checks.access. Entries of allow lists
-win: an allowed client or verified sender skips every other check.`
+win: an allowed client or verified sender skips every other check. A sender is verified if SPF passes for its domain, or if the client has
+a confirmed name under it. Mail of a sender without these comes in if its client is allowed.`
 	cmd.AddCommand(&cobra.Command{
 		Use:   "list [WHAT]",
 		Short: "List the entries of the store and of files, or those that cover an address, network, name or sender",
@@ -31,21 +32,22 @@ first %d entries are listed.`, maxFileEntries),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd, r, "access/list", accessArgs{Entry: strings.Join(args, "")}, showEntries)
 		},
-	}, newAccessAdd(r, "deny", "Refuse a client or sender", entries), newAccessAdd(r, "allow", "Let a client or verified sender skip all checks", entries), newAccessRemove(r))
+	}, newAccessAdd(r, "deny", "Refuse a client or sender", entries, `  milterd access deny 198.51.100.0/24 --until 2026-12-04 --why "sends spam"
+  milterd access deny @example.net --for 30d`), newAccessAdd(r, "allow", "Let a client or verified sender skip all checks", entries, `  milterd access allow 198.51.100.0/24 --until friday --why "asked by phone"
+  milterd access allow @example.net --for 30d`), newAccessRemove(r))
 	return cmd
 }
 
 // newAccessAdd returns the command that adds to a list.
-func newAccessAdd(r *remote, list, short, long string) *cobra.Command {
+func newAccessAdd(r *remote, list, short, long, example string) *cobra.Command {
 	args := accessArgs{List: list}
 	var end endFlags
 	cmd := &cobra.Command{
-		Use:   list + " ENTRY",
-		Short: short,
-		Long:  short + "." + long,
-		Example: "  milterd access " + list + " 198.51.100.0/24 --until 2026-12-04 --why \"asked by phone\"\n" +
-			"  milterd access " + list + " @example.net --for 30d",
-		Args: oneArgument,
+		Use:     list + " ENTRY",
+		Short:   short,
+		Long:    short + "." + long,
+		Example: example,
+		Args:    oneArgument,
 		RunE: func(cmd *cobra.Command, words []string) (err error) {
 			args.Entry = words[0]
 			if args.Until, err = end.time(time.Now(), 0); err != nil {
@@ -144,8 +146,14 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 			added.Notes = append(added.Notes, fmt.Sprintf("this wins over the deny entry %s", c.Entry))
 		}
 	}
+	if allow && isSender(e.Entry) {
+		added.Notes = append(added.Notes, "this counts where SPF passes for the sender's domain, or the client has a confirmed name under it; for other mail, allow the client")
+	}
 	return added, nil
 }
+
+// isSender reports whether an entry of a list is one for senders.
+func isSender(entry string) bool { return strings.Contains(entry, "@") }
 
 // mayRefuse returns an error for what must not be denied or blocked: trusted networks, this host, and local domains. network is that
 // of the text, or the zero value.

@@ -51,6 +51,12 @@ type knowledge struct {
 	state
 	Decisions []records.Record `json:"decisions"` // the newest first, without traces
 	Decision  *records.Record  `json:"decision,omitempty"`
+
+	// Of a refused Decision: what its sender can do, and the link in the reply.
+	Remedy string `json:"remedy,omitempty"`
+	Link   string `json:"link,omitempty"`
+
+	Local bool `json:"local,omitempty"` // What is a mailbox or domain of this site
 }
 
 const maxDecisions = 5 // decisions in one screen
@@ -65,15 +71,17 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if err := d.addDecisions(ctx, &k, q); err != nil {
 		return k, err
 	}
-	if k.Kind == "session" && k.Decision == nil {
+	if k.Kind == "session" && (k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)) {
 		k.Kind = "user" // a name may look like the id of a session
 	}
 	if k.Kind == "refusal" && k.Decision == nil {
 		return k, fmt.Errorf("no decision about %s is kept (records.keep)", k.What)
 	}
+	k.Local = (k.Kind == "mailbox" || k.Kind == "domain") && siteOf(d.config()).IsLocal(cmp.Or(checks.ParseAddress(k.What).Domain, k.What))
 	if k.state, err = d.stateOf(ctx, k.subjects()); err != nil {
 		return k, err
 	}
+	d.addAnswer(&k)
 	if !k.known() && len(k.Decisions) == 0 {
 		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; a SESSION is the 12 characters after session= in the log", k.What)
 	}
@@ -101,10 +109,27 @@ func (k *knowledge) subjects() subjects {
 		return k.ofDecision(*k.Decision)
 	case "user":
 		return subjects{names: []string{k.What}}
-	case "domain":
-		return subjects{names: []string{k.What}, held: k.What, senders: k.What}
-	default:
-		return subjects{names: []string{k.What}, held: k.What, senders: checks.ParseAddress(k.What).Domain}
+	}
+	s := subjects{names: []string{k.What}, held: k.What, senders: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}
+	if k.Local {
+		s.senders = ""
+	}
+	return s
+}
+
+// addAnswer adds what the sender of the refused message can do.
+func (d *daemon) addAnswer(k *knowledge) {
+	if k.Decision == nil || k.Decision.Reply == "" {
+		return
+	}
+	id, reason := k.Decision.ID, k.Decision.Reason
+	eachReason(func(_ string, r *checks.Reason) {
+		if r.ID == reason {
+			k.Remedy = r.Remedy
+		}
+	})
+	if d.linkURL != "" {
+		k.Link = d.linkURL + "/why/" + reason + "?r=" + d.signer.Sign(id, reason)
 	}
 }
 
@@ -137,7 +162,7 @@ func (k *knowledge) query() ([]records.Query, error) {
 		return []records.Query{{ID: id}}, nil
 	case strings.Contains(k.What, "@"), k.What == "<>":
 		k.Kind = "mailbox"
-		return []records.Query{{Sender: k.What}, {Rcpt: k.What}}, nil
+		return []records.Query{{Sender: k.What}, {Rcpt: k.What}, {User: k.What}}, nil
 	case checks.LooksLikeNetwork(k.What):
 		if _, err := parseClient(k.What); err != nil {
 			return nil, err
@@ -152,17 +177,38 @@ func (k *knowledge) query() ([]records.Query, error) {
 		return []records.Query{{ID: id}}, nil
 	case len(k.What) == sessionID:
 		k.Kind = "session"
-		return []records.Query{{Session: strings.ToLower(k.What)}}, nil
+		return []records.Query{{Session: strings.ToLower(k.What)}, {User: k.What}}, nil
 	}
 	if strings.ContainsAny(k.What, " <>?/") || k.What == "" {
 		return nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", k.What)
 	}
 	k.Kind = "user"
-	return nil, nil
+	return []records.Query{{User: k.What}}, nil
 }
 
 // sessionID is the length of the id of a session, see newID.
 const sessionID = 12
+
+// watchedIn returns what the other decisions of a message's session say of the message: the reasons that applied and the checks that
+// ran. The record of an accepted message has neither.
+func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []records.Outcome, ran []records.Check) {
+	for _, r := range slices.Backward(decisions) { // the oldest first
+		if r.Session != accepted.Session || r.MailFrom != accepted.MailFrom || r.QueueID != "" && r.QueueID != accepted.QueueID {
+			continue
+		}
+		for _, o := range r.Outcomes {
+			if !slices.ContainsFunc(outcomes, func(has records.Outcome) bool { return has.Reason == o.Reason }) {
+				outcomes = append(outcomes, o)
+			}
+		}
+		for _, c := range r.Checks {
+			if !slices.ContainsFunc(ran, func(has records.Check) bool { return has.Check == c.Check && has.Stage == c.Stage }) {
+				ran = append(ran, c)
+			}
+		}
+	}
+	return outcomes, ran
+}
 
 // addDecisions adds the last decisions, and the last refusal with its trace.
 func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []records.Query) error {
@@ -183,6 +229,9 @@ func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []recor
 	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool { return r.Reply != "" || len(r.Quarantined) > 0 })
 	if len(k.Decisions) > 0 {
 		one := k.Decisions[max(show, 0)]
+		if one.Action == records.Accept {
+			one.Outcomes, one.Checks = watchedIn(k.Decisions, one)
+		}
 		k.Decision = &one
 	}
 	for i := range k.Decisions {

@@ -20,18 +20,21 @@ func showWhy(w io.Writer, k knowledge) {
 	for _, e := range k.Lists {
 		change := "milterd access remove " + e.Entry
 		place := ""
+		if e.List == "allow" && isSender(e.Entry) {
+			place = " for verified mail"
+		}
 		if e.File != "" {
-			place, change = fmt.Sprintf(" in %s:%d", e.File, e.Line), "edit the file"
+			place, change = place+fmt.Sprintf(" in %s:%d", e.File, e.Line), "edit the file"
 		}
 		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
 	}
 	who := cmp.Or(k.Client, k.What)
-	listed := who
-	if k.Kind == "sender" {
-		listed = k.What
-	}
-	if len(k.Lists) == 0 && k.Kind != "user" {
-		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", listed)
+	switch {
+	case len(k.Lists) > 0 || k.Kind == "user" || k.Local:
+	case k.Kind == "sender" && k.Client != "":
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s (if SPF passes) or %[2]s; milterd access deny %[1]s or %[2]s\n", k.What, k.Client)
+	default:
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
 	}
 	blocks := k.blocks()
 	for _, b := range blocks {
@@ -62,16 +65,22 @@ func showWhy(w io.Writer, k knowledge) {
 		fmt.Fprintln(w)
 		showRecord(w, *k.Decision)
 	}
+	if k.Remedy != "" {
+		fmt.Fprintf(w, "\nTo answer the sender: %s\n", k.Remedy)
+	}
+	if k.Link != "" {
+		fmt.Fprintf(w, "The sender's page: %s\n", k.Link)
+	}
 }
 
 // showGreylist shows what greylisting knows, with the commands that change it. who is the client, or what was asked for.
 func showGreylist(w io.Writer, k knowledge, who string) {
 	for _, t := range k.Triplets {
-		fmt.Fprintf(w, "greylist\t%s: <%s> to <%s>, %d attempts%s\tmilterd greylist forget %s\n", t.State, printableName(t.From), printableName(t.To),
-			t.Attempts, suspicionOf(t), cmp.Or(t.Client, who))
+		fmt.Fprintf(w, "greylist\t%s: <%s> to <%s>, %d %s%s\tmilterd greylist forget %s\n", t.State, printableName(t.From), printableName(t.To),
+			t.Attempts, plural(t.Attempts, "attempts"), suspicionOf(t), cmp.Or(t.Client, who))
 	}
 	for _, c := range k.Clients {
-		fmt.Fprintf(w, "greylist\t%s passed %d times\tmilterd greylist forget %s\n", c.Identity, c.Passes, who)
+		fmt.Fprintf(w, "greylist\t%s passed %d %s\tmilterd greylist forget %s\n", c.Identity, c.Passes, plural(c.Passes, "times"), who)
 	}
 	if len(k.Triplets)+len(k.Clients) == 0 && k.Client != "" {
 		fmt.Fprintf(w, "greylist\tnot known\tmilterd greylist allow %s\n", k.Client)

@@ -34,6 +34,19 @@ func TestUnknownFlag(t *testing.T) {
 	}
 }
 
+// TestHelpFitsTerminal tests that no line of a help is too long for a terminal of usual width.
+func TestHelpFitsTerminal(t *testing.T) {
+	t.Parallel()
+	root := newRoot("")
+	for _, c := range append(leaves(root.Commands()), root) {
+		for line := range strings.Lines(c.Long + "\n" + c.Example) {
+			if len(line) > 140 {
+				t.Errorf("%s: %q", c.CommandPath(), line)
+			}
+		}
+	}
+}
+
 // TestNoDaemon tests that every command that asks the daemon has the exit status 3 if there is none.
 func TestNoDaemon(t *testing.T) {
 	t.Parallel()

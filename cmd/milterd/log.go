@@ -23,7 +23,8 @@ func newLog(configFile *string) *cobra.Command {
 		Use:   "log",
 		Short: "Find decisions, show their reasons, and how quarantined mail is released",
 		Long: `Find the records of decisions on refused, deferred, watched and accepted mail, the newest first. The daemon keeps them as long
-as the setting records says. For quarantined mail, the queue id and the command that releases it are shown. With --ref, show one record completely: every check, its DNS questions and their answers.`,
+as the setting records says. For quarantined mail, the queue id and the command that releases it are shown. With --ref, show one
+record completely: every check, its DNS questions and their answers.`,
 		Example: `  milterd log --sender example.net --since 2d
   milterd log --rcpt bob@example.org --action reject
   milterd log --action quarantine --since 1d
@@ -141,7 +142,7 @@ func showQuarantined(w io.Writer, list []records.Record) {
 			continue
 		}
 		shown[r.QueueID] = true
-		fmt.Fprintf(w, "\nTo release %s, which waits in quarantine: %s\n", r.QueueID, command)
+		fmt.Fprintf(w, "\nTo release %s from quarantine: %s\n", r.QueueID, command)
 	}
 }
 

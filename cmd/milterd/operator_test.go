@@ -129,6 +129,8 @@ func TestDecisionForms(t *testing.T) {
 	back("203.0.113.9 is not on the allow list any more.")
 	send(200, "@example.com is on the deny list", "do", "deny", "entry", "@example.com")
 	send(200, "203.0.113.9 is on the allow list", "do", "allow", "entry", "203.0.113.9")
+	send(200, "@example.net is on the allow list. Note: this counts where SPF passes for the sender's domain", "do", "allow", "entry", "@example.net")
+	back("@example.net is not on the allow list any more.")
 	send(200, "203.0.113.0/24 is 2 entries. Nothing was removed yet.", "do", "remove", "entry", "203.0.113.0/24")
 	lists("allow 203.0.113.9 , deny 203.0.113.0/24 first, deny @example.com ")
 	send(200, "203.0.113.0/24: 2 entries removed.", "do", "remove", "entry", "203.0.113.0/24", "many", "yes")

@@ -48,8 +48,8 @@ Files may be compressed by gzip. The kind of a file is recognized by its content
 mail are left out. If no message can be judged, the exit status is 1.
 
 The DNS answers are those of today, so old mail may be refused that was accepted. DKIM signatures are judged by the time of the
-message; one whose key is not in the DNS any more is not judged, and the report counts such messages. With --dns none the DNS is not asked. With
---dns record=FILE the answers are written to a file, and the next replay reads them from there.
+message; one whose key is not in the DNS any more is not judged, and the report counts such messages. With --dns none the DNS is not
+asked. With --dns record=FILE the answers are written to a file, and the next replay reads them from there.
 
 Messages are judged in the order in which they were received. The clock of greylisting and counters is the time of the message.
 Each message is one attempt, because an archive of mail has no retries. The header sections, and the bodies of messages with a

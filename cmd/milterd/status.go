@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,7 @@ func showStatus(w io.Writer, s daemonStatus) {
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", warning)
 	}
+	fmt.Fprintf(w, "state\t%s\n", s.state())
 	fmt.Fprintf(w, "version\t%s\n", s.Version)
 	fmt.Fprintf(w, "started\t%s\n", formatTime(s.Started))
 	fmt.Fprintf(w, "profile\t%s\n", s.Profile)
@@ -89,7 +91,7 @@ func showStatus(w io.Writer, s daemonStatus) {
 	}
 	fmt.Fprintf(w, "store\t%s %s, %s since %s\n", s.Store.Driver, s.Store.Place, state, formatTime(s.Store.Since))
 	if s.Store.Records >= 0 {
-		fmt.Fprintf(w, "\t%d records, %d bytes, %d errors\n", s.Store.Records, s.Store.Bytes, s.Store.Errors)
+		fmt.Fprintf(w, "\t%d records at the last count, %d bytes, %d errors\n", s.Store.Records, s.Store.Bytes, s.Store.Errors)
 	}
 	d := s.DNS
 	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined to a query in flight, %d prefetched\n",
@@ -103,13 +105,30 @@ func showStatus(w io.Writer, s daemonStatus) {
 	}
 }
 
+// state returns in one line whether all is well.
+func (s daemonStatus) state() string {
+	var names []string
+	for _, c := range s.Checks {
+		if c.Why != "" {
+			names = append(names, c.Check+" "+c.Name)
+		}
+	}
+	if n := len(s.Problems) + len(s.Warnings); n > 0 {
+		names = append([]string{fmt.Sprintf("%d %s above", n, plural(n, "lines"))}, names...)
+	}
+	if len(names) == 0 {
+		return "ok"
+	}
+	return "needs attention: " + strings.Join(names, ", ")
+}
+
 func showCondition(w io.Writer, c checks.Condition) {
 	fmt.Fprintf(w, "%s\t%s %s", c.Check, c.Name, c.State)
 	if !c.Since.IsZero() {
 		fmt.Fprintf(w, " since %s", formatTime(c.Since))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
-		fmt.Fprintf(w, ", %d %s", c.Counts[name], name)
+		fmt.Fprintf(w, ", %d %s", c.Counts[name], strings.ReplaceAll(name, "_", " "))
 	}
 	if c.Why != "" {
 		fmt.Fprintf(w, "; %s", c.Why)

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/checks/counters"
+	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
 )
 
@@ -88,5 +90,66 @@ func TestSenderBlockIsShown(t *testing.T) {
 	}
 	if list, err := d.listBlocks(ctx, noArgs{}); len(list) > 0 || err != nil {
 		t.Errorf("after it: %+v, %v", list, err)
+	}
+}
+
+// decide has a daemon record a decision about a recipient, to which one reason applied. It returns the link of the reply.
+func decide(d *daemon, s *checks.Session, r *checks.Reason, a checks.Action, detail map[string]string) (link string) {
+	o := checks.Outcome{Check: "x", Reason: r, Action: a, Reply: checks.Reply{Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: "text of " + r.ID}, Detail: detail}
+	decision := checks.Decision{Outcomes: []checks.Outcome{o}, Results: []checks.Result{{Check: "x", Outcomes: []checks.Outcome{o}}}}
+	if a == checks.Reject {
+		decision.Reply, decision.Reason, decision.Action = &o.Reply, r, a
+		decision.Record, link = d.link(r, s.Time)
+	}
+	d.journal().Decided(checks.NewRequest(s, checks.RcptTo), decision)
+	return link
+}
+
+// TestWhySays tests what the command why says of refused mail, of a user over a limit, of an accepted message and of a mailbox of
+// this site.
+func TestWhySays(t *testing.T) {
+	t.Parallel()
+	reasons := map[string]*checks.Reason{}
+	eachReason(func(_ string, r *checks.Reason) { reasons[r.ID] = r })
+	noPTR, rateOfUser := reasons["rdns-missing"], reasons["user-rate"]
+	d, _ := serveOperatorPages(t, func(c *config.Config) { c.LocalDomains = []string{"example.org"} })
+	session := func(id, client, from string) *checks.Session {
+		s := &checks.Session{ID: id, Time: time.Now(), Client: netip.MustParseAddr(client)}
+		s.Envelope.MailFrom = checks.ParseAddress(from)
+		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
+		return s
+	}
+	link := decide(d, session("aaaaaaaaaaaa", "192.0.2.7", "ann@example.com"), noPTR, checks.Reject, nil)
+	decide(d, session("bbbbbbbbbbbb", "192.0.2.8", "eve@example.org"), rateOfUser, checks.Reject, map[string]string{"user": "eve"})
+	good := session("cccccccccccc", "192.0.2.9", "carol@example.net")
+	decide(d, good, noPTR, checks.Watch, nil)
+	decide(d, good, rateOfUser, checks.Watch, nil)
+	good.Envelope.QueueID = "Q1"
+	d.journal().Accepted(checks.NewRequest(good, checks.EndOfMessage))
+	awaitRecords(t, d, 5)
+
+	show := func(what, rcpt string) string {
+		k, err := d.why(t.Context(), whyArgs{What: what, Rcpt: rcpt})
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		var out strings.Builder
+		showWhy(&out, k)
+		return out.String()
+	}
+	for what, texts := range map[string][]string{
+		"aaaaaaaaaaaa":                    {"To answer the sender: " + noPTR.Remedy, "The sender's page: " + link},
+		"ann@example.com bob@example.org": {"allow ann@example.com (if SPF passes) or 192.0.2.7"},
+		"eve":                             {"user\teve", "192.0.2.8"},
+		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
+		"bob@example.org":                 {"mailbox\tbob@example.org\n\n"},
+	} {
+		who, rcpt, _ := strings.Cut(what, " ")
+		out := show(who, rcpt)
+		for _, text := range texts {
+			if !strings.Contains(out, text) {
+				t.Errorf("%s: no %q in\n%s", what, text, out)
+			}
+		}
 	}
 }

@@ -21,6 +21,7 @@ type Query struct {
 	Reason  string // id of a reason that applied
 	Action  string // as Record.Action, or Refused; quarantine matches the accepted message too
 	Session string
+	User    string // a user whom a reason names, as those of limits do
 	ID      string
 	Since   time.Time
 	Until   time.Time
@@ -133,6 +134,7 @@ func (q Query) matcher() func(Record) bool {
 		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
 			(q.Action == "" || r.Action == q.Action || q.Action == Refused && r.Reply != "" || q.Action == quarantine && len(r.Quarantined) > 0) &&
 			(q.Session == "" || r.Session == q.Session) &&
+			(q.User == "" || r.names(q.User)) &&
 			(q.ID == "" || r.ID == q.ID) &&
 			(q.Reason == "" || r.has(q.Reason)) &&
 			sender(r.MailFrom) &&
@@ -144,6 +146,11 @@ func (q Query) matcher() func(Record) bool {
 // has reports whether a reason applied.
 func (r Record) has(reason string) bool {
 	return r.Reason == reason || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == reason })
+}
+
+// names reports whether a reason that applied names a user.
+func (r Record) names(user string) bool {
+	return slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Detail["user"] == user })
 }
 
 // matchMailbox returns the test for Query.Sender and Query.Rcpt.

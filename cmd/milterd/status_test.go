@@ -1,0 +1,26 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"milterd/checks"
+)
+
+// TestStatusSaysWhetherAllIsWell tests the first line of the command status, and how counts are named.
+func TestStatusSaysWhetherAllIsWell(t *testing.T) {
+	t.Parallel()
+	dead := checks.Condition{Check: "dnsbl", Name: "bl.example", State: "off", Why: "it does not answer", Counts: map[string]uint64{"left_out": 3}}
+	for want, s := range map[string]daemonStatus{
+		"state\tok\n": {Checks: []checks.Condition{{Check: "dnsbl", Name: "bl.example", State: "on"}}},
+		"state\tneeds attention: dnsbl bl.example\n": {Checks: []checks.Condition{dead}},
+		"state\tneeds attention: 2 lines above\n":    {Problems: []string{"a"}, Warnings: []string{"b"}},
+		"dnsbl\tbl.example off, 3 left out; it does": {Checks: []checks.Condition{dead}},
+	} {
+		var out strings.Builder
+		showStatus(&out, s)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}

@@ -98,8 +98,8 @@ type addedEntry struct {
 }
 
 func (d *daemon) listAccess(ctx context.Context, a accessArgs) ([]access.Entry, error) {
+	list, err := access.List(ctx, d.store, time.Now())
 	if a.Entry == "" {
-		list, err := access.List(ctx, d.store, time.Now())
 		if l, ok := d.pipeline.Load().Check(access.Info.Name).(access.Looker); ok {
 			entries, _ := l.FileEntries(time.Now(), maxFileEntries)
 			list = append(list, entries...)
@@ -109,7 +109,15 @@ func (d *daemon) listAccess(ctx context.Context, a accessArgs) ([]access.Entry, 
 	if _, err := access.Parse(a.Entry, false); err != nil {
 		return nil, err
 	}
-	return append([]access.Entry{}, d.lookAccess(ctx, a.Entry)...), nil
+	found := append([]access.Entry{}, d.lookAccess(ctx, a.Entry)...)
+	for i, e := range found { // the entries in force do not know since when they are in the store
+		for _, kept := range list {
+			if e.File == "" && e.List == kept.List && e.Entry == kept.Entry {
+				found[i].Since = kept.Since
+			}
+		}
+	}
+	return found, err
 }
 
 // lookAccess returns the entries of files and of the store that cover a subject.

@@ -32,7 +32,8 @@ func showWhy(w io.Writer, k knowledge) {
 	switch {
 	case len(k.Lists) > 0 || k.Kind == "user" || k.Local:
 	case k.Kind == "sender" && k.Client != "":
-		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s (if SPF passes) or %[2]s; milterd access deny %[1]s or %[2]s\n", k.What, k.Client)
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", k.Client)
+		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s, if SPF passes; milterd access deny %[1]s\n", k.What)
 	default:
 		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
 	}

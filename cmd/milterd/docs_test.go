@@ -126,8 +126,9 @@ func (w *docsWorld) tryBlock(t *testing.T, where string, b doc.Block) string {
 	return b.Text
 }
 
-// changing matches what differs between two runs: times, durations, ids of sessions and the space that aligns them.
-var changing = regexp.MustCompile(`\[[0-9.]+ ms\]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|session=\w+|\b[a-z0-9]{12}$| +`)
+// changing matches what differs between two runs: times, durations, ids of sessions and records, counts of the daemon and the space that aligns them.
+var changing = regexp.MustCompile(`\[[0-9.]+ ms\]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|session=\w+|\b[a-z0-9]{12}$| +` +
+	`|r=[a-z2-7]{48}|^version .*|\d+ (answers|bytes|joined|prefetched|queries|records|written)`)
 
 // question matches a line with a question to the DNS. Those of one check are asked at the same time.
 var question = regexp.MustCompile(`^ *\S+\. [A-Z]+\? `)
@@ -168,7 +169,7 @@ func (w *docsWorld) console(t *testing.T, text string) string {
 		if err != nil {
 			t.Errorf("%s: %v: %s", command, err, out)
 		}
-		b.WriteString("$ " + command + "\n" + out)
+		b.WriteString("$ " + command + "\n" + strings.ReplaceAll(out, w.dir+"/etc/", "/etc/"))
 	}
 	return sameUnless(text, strings.TrimRight(b.String(), "\n"))
 }

@@ -181,7 +181,8 @@ func showDaily(w io.Writer, r dailyReport) {
 	section("Newly blocked", blocked, "nobody")
 	section("Most frequent reasons, watched ones too", reasons, "none")
 	section("Watched reasons that are safe to enforce", r.Safe, "none yet (milterd report watch)")
-	fmt.Fprintf(w, "\nOf %d deliveries that greylisting held, as far as it remembers, %d never came back (milterd report retry).\n", r.Held, r.NotBack)
+	fmt.Fprintf(w, "\nOf %d %s that greylisting held, as far as it remembers, %d never came back (milterd report retry).\n",
+		r.Held, plural(r.Held, "deliveries"), r.NotBack)
 }
 
 // mailDaily sends the report by mail.

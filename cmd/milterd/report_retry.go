@@ -28,8 +28,8 @@ func (d *daemon) reportRetry(ctx context.Context, _ noArgs) (greylist.Report, er
 }
 
 func showRetry(w io.Writer, r greylist.Report) {
-	fmt.Fprintf(w, "From %s to %s: %d triplets held, %d passed, %d waiting, %d not retried in time.\n\n",
-		formatTime(r.Since), formatTime(r.Until), r.Held, r.Passed, r.Waiting, r.Gone)
+	fmt.Fprintf(w, "From %s to %s: %d %s held, %d passed, %d waiting, %d not retried in time.\n\n",
+		formatTime(r.Since), formatTime(r.Until), r.Held, plural(r.Held, "triplets"), r.Passed, r.Waiting, r.Gone)
 	if r.Took.Count > 0 {
 		showRetryTimes(w, r.Took)
 	}
@@ -39,8 +39,12 @@ func showRetry(w io.Writer, r greylist.Report) {
 	if len(r.Groups) > 0 {
 		fmt.Fprintln(w, "DOMAIN\tHELD\tPASSED\tWAITING\tGONE\tTOO EARLY\tMEDIAN\tCLIENTS THAT DID NOT PASS")
 		for _, g := range r.Groups {
+			median := "-"
+			if g.Took.Count > 0 {
+				median = formatSeconds(g.Took.Median)
+			}
 			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
-				g.Domain, g.Held, g.Passed, g.Waiting, g.Gone, g.Early, formatSeconds(g.Took.Median), strings.Join(g.Clients, " "))
+				g.Domain, g.Held, g.Passed, g.Waiting, g.Gone, g.Early, median, strings.Join(g.Clients, " "))
 		}
 		fmt.Fprintln(w)
 	}

@@ -89,7 +89,7 @@ func showStatus(w io.Writer, s daemonStatus) {
 	if !s.Store.OK {
 		state = "down (" + s.Store.Error + ")"
 	}
-	fmt.Fprintf(w, "store\t%s %s, %s since %s\n", s.Store.Driver, s.Store.Place, state, formatTime(s.Store.Since))
+	fmt.Fprintf(w, "store\t%s, %s since %s\n", strings.TrimSpace(s.Store.Driver+" "+s.Store.Place), state, formatTime(s.Store.Since))
 	if s.Store.Records >= 0 {
 		fmt.Fprintf(w, "\t%d records at the last count, %d bytes, %d errors\n", s.Store.Records, s.Store.Bytes, s.Store.Errors)
 	}

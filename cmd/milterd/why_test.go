@@ -71,7 +71,7 @@ func TestSenderBlockIsShown(t *testing.T) {
 	var out strings.Builder
 	list, err := d.listBlocks(ctx, noArgs{})
 	showBlocks(&out, list)
-	if err != nil || !strings.Contains(out.String(), "192.0.2.9/32\t") || !strings.Contains(out.String(), "refused mails and recipients in mail from example.com\n") {
+	if err != nil || !strings.Contains(out.String(), "192.0.2.9\t") || !strings.Contains(out.String(), "refused mails and recipients in mail from example.com\n") {
 		t.Errorf("block list: %v\n%s", err, out.String())
 	}
 	for what, lines := range map[string]int{"192.0.2.9": 2, "eve@mail.example.com": 1, "example.net": 1} {
@@ -139,7 +139,7 @@ func TestWhySays(t *testing.T) {
 	}
 	for what, texts := range map[string][]string{
 		"aaaaaaaaaaaa":                    {"To answer the sender: " + noPTR.Remedy, "The sender's page: " + link},
-		"ann@example.com bob@example.org": {"allow ann@example.com (if SPF passes) or 192.0.2.7"},
+		"ann@example.com bob@example.org": {"allow 192.0.2.7; milterd", "allow ann@example.com, if SPF passes; milterd"},
 		"eve":                             {"user\teve", "192.0.2.8"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"bob@example.org":                 {"mailbox\tbob@example.org\n\n"},

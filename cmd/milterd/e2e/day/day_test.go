@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"milterd/cmd/milterd/doc"
 	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
@@ -30,8 +32,8 @@ type day struct {
 	*daemontest.MailServer
 	t      *testing.T
 	config daemontest.Config
-	pages  string // URL of the operator's pages
-	guide  map[string]string
+	pages  string            // URL of the operator's pages
+	guide  map[string]string // the guides, by the names of their files
 }
 
 func TestDay(t *testing.T) {
@@ -56,12 +58,16 @@ func begin(t *testing.T) *day {
 	}
 	site := miltertest.NewSite(t, zone)
 	d := &day{t: t, pages: miltertest.Loopback() + ":8893", guide: map[string]string{}}
-	for _, name := range []string{"log.md", "lists.md", "rollout.md", "reasons.md"} {
-		text, err := os.ReadFile(filepath.Join("../../doc", name))
+	paths, err := filepath.Glob("../../doc/*.md")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%d guides, %v", len(paths), err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.guide[name] = string(text)
+		d.guide[filepath.Base(path)] = string(text)
 	}
 	d.config = daemontest.Config{DNS: site.DNS.Addr, Profile: "watch", Actions: map[string]string{}, Extra: fmt.Sprintf(`
 admin: {listen: %q, socket: %q, password: secret}
@@ -75,13 +81,14 @@ checks:
 	return d
 }
 
-// run runs a command of the operator, which must succeed.
+// run runs a command of the operator, which must succeed, and whose output must be as in the guide.
 func (d *day) run(words ...string) string {
 	d.t.Helper()
 	r := d.Daemon.Command(d.t, words...)
 	if r.Code != 0 {
 		d.t.Fatalf("milterd %s: exit %d\n%s%s", strings.Join(words, " "), r.Code, r.Stdout, r.Stderr)
 	}
+	d.asGuide(r.Stdout, words...)
 	return r.Stdout
 }
 
@@ -102,22 +109,70 @@ func (d *day) eventually(text string, words ...string) (out string) {
 		out = d.Daemon.Command(d.t, words...).Stdout
 		return strings.Contains(out, text)
 	})
+	d.asGuide(out, words...)
 	return out
 }
 
-// asGuide fails the test unless the first line of an output is that of the console block in the guide, whose command begins so.
-func (d *day) asGuide(out, page, command string) {
+// asGuide fails the test unless the output of a command has the headings of the output that the guides show for it.
+// TestDocuments compares all of what they show with another daemon.
+func (d *day) asGuide(out string, words ...string) {
 	d.t.Helper()
-	_, block, found := strings.Cut(d.guide[page], "$ "+command)
-	lines := strings.SplitN(block, "\n", 3)
-	if !found || len(lines) < 3 {
-		d.t.Fatalf("the guide %s does not show %s", page, command)
+	command := "$ milterd " + words[0]
+	if words[0] == "access" || words[0] == "report" {
+		command += " " + words[1]
 	}
-	first, _, _ := strings.Cut(out, "\n")
-	if got, want := strings.Fields(first), strings.Fields(lines[1]); strings.Join(got, " ") != strings.Join(want, " ") {
-		d.t.Errorf("milterd %s begins with %q, in the guide with %q", command, got, want)
+	shown := 0
+	for page, text := range d.guide {
+		for _, b := range doc.Parse(text) {
+			_, rest, found := strings.Cut(b.Text, command)
+			if b.Lang != "console" || !found {
+				continue
+			}
+			shown++
+			_, rest, _ = strings.Cut(rest, "\n")
+			rest, _, _ = strings.Cut(rest, "\n$ ")
+			want, has := headings(rest), headings(out)
+			if len(want) == 0 || slices.ContainsFunc(want, func(h string) bool { return !slices.Contains(has, h) }) {
+				d.t.Errorf("milterd %s has the headings %q, in %s %q", strings.Join(words, " "), has, page, want)
+			}
+		}
+	}
+	if shown == 0 {
+		d.t.Errorf("no guide shows %s", command)
 	}
 }
+
+var (
+	columns = regexp.MustCompile(`^[A-Z]+( +[A-Z]+)+$`)
+	place   = regexp.MustCompile(`^\S+: `)
+)
+
+// headings returns the lines of an output that head a table or a section, or else the names of its rows, or else its text without
+// the path at its beginning.
+func headings(out string) (list []string) {
+	var rows []string
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	for i, line := range lines {
+		name, _, isRow := strings.Cut(line, "  ")
+		switch {
+		case columns.MatchString(line), i+1 < len(lines) && strings.HasPrefix(lines[i+1], "  ") && !isRow && !strings.HasPrefix(line, " "):
+			list = append(list, strings.Join(strings.Fields(line), " "))
+		case isRow && name != "" && name != "warning" && len(rows) < fixedRows:
+			rows = append(rows, name)
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return list
+	case len(rows) > 0:
+		return rows
+	default:
+		return []string{place.ReplaceAllString(lines[0], "")}
+	}
+}
+
+// fixedRows is the number of rows of the command status before those of the checks.
+const fixedRows = 8
 
 // inGuide fails the test unless the guide tells the operator to run a command.
 func (d *day) inGuide(page, command string) {
@@ -200,8 +255,7 @@ func (d *day) reload() {
 	c.Must("2", "MAIL FROM:<"+daemontest.GoodSender+">")
 	daemontest.WantReply(d.t, c.Cmd("RCPT TO:<alice@mx.test>"), "501 5.5.2", "is an IP address")
 	c.Close()
-	out := d.eventually("helo-bare-ip", "log", "--reason", "helo-bare-ip")
-	d.asGuide(out, "log.md", "milterd log --client")
+	d.eventually("helo-bare-ip", "log", "--reason", "helo-bare-ip")
 }
 
 // complaint: a client is blocked, and its postmaster calls. The operator finds out why, and lets it in until Friday.

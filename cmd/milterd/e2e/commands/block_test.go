@@ -21,7 +21,7 @@ func TestBlockCommands(t *testing.T) {
 	}
 	d.MustAccept(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test")
 	added := d.MustRun(t, "block", "add", daemontest.GoodClient, "--for", "2h", "--why", "the spam run of today")
-	daemontest.WantRow(t, added, daemontest.GoodClient+"/32", "by", "hand", "yes", "the", "spam", "run", "of", "today")
+	daemontest.WantRow(t, added, daemontest.GoodClient, "by", "hand", "yes", "the", "spam", "run", "of", "today")
 	r := d.MustRefuse(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until 20", "for the spam run of today")
 	m := daemontest.BlockedUntil.FindStringSubmatch(r)
 	if until, err := time.Parse("2006-01-02 15:04 MST", m[1]); err != nil || time.Until(until).Round(10*time.Minute) != 2*time.Hour {
@@ -49,7 +49,7 @@ func TestBlockCommands(t *testing.T) {
 	}; !slices.Equal(names, want) {
 		t.Errorf("block list: %q, want %q", names, want)
 	}
-	daemontest.WantRow(t, d.MustRun(t, "block", "list"), "192.0.2.9/32", "1", "yes", "too", "many", "unknown", "recipients")
+	daemontest.WantRow(t, d.MustRun(t, "block", "list"), "192.0.2.9", "1", "yes", "too", "many", "unknown", "recipients")
 
 	if out := d.MustRun(t, "block", "remove", daemontest.GoodClient); out != "1 block removed\n" {
 		t.Errorf("block remove: %q", out)

@@ -1,5 +1,4 @@
-// Package reasons tests that each reason refuses mail by itself, through a running daemon. Reasons that need no mail host and
-// no registry have session files beside their checks instead, which the tests of cmd/milterd play.
+// Package reasons tests that each reason refuses mail by itself, through a running daemon.
 package reasons
 
 import (
@@ -8,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,17 +21,14 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// TestReasons plays the session of each reason twice: with all reasons off, where it must pass, and with the reason alone,
-// where it must be refused with the right reply, log line and page.
+// TestReasons plays the session of each reason with all reasons off, where it must pass, and with the reason alone, where it must
+// be refused with the right reply, log line and page. If the case needs other reasons too, it plays the session with these
+// alone, where it must pass.
 func TestReasons(t *testing.T) {
 	cases, reasons := reasonCases(), daemontest.Reasons()
 	for id := range reasons {
-		files, err := filepath.Glob("../../../../checks/*/testdata/" + id + ".session")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, ok := cases[id]; !ok && len(files) == 0 {
-			t.Errorf("%s has no case and no session file", id)
+		if _, ok := cases[id]; !ok {
+			t.Errorf("%s has no case", id)
 		}
 	}
 	dns, settings := dnstest.Start(t, daemontest.World).Addr, caseSettings(t)
@@ -61,6 +58,9 @@ func TestReasons(t *testing.T) {
 				return
 			}
 			c.testRefused(t, id, dns, settings)
+			if c.also != nil {
+				c.testWithout(t, dns, settings)
+			}
 		})
 	}
 }
@@ -107,8 +107,7 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	if outcome.Event == 0 {
 		t.Fatalf("passed; want %s; log: %s", c.codes, d.Output())
 	}
-	codes, text := daemontest.ReadReply(t, outcome.Response)
-	text, link, _ := strings.Cut(text, "; http://")
+	codes, text, link := splitReply(t, outcome.Response)
 	if at != c.at || outcome.Response.Action != gomilter.ActReplyCode || codes != c.codes || !strings.Contains(text, c.text) {
 		t.Errorf("event %c: got %s %q, want %s at %c with %q", outcome.Event, codes, text, c.codes, c.at, c.text)
 	}
@@ -121,7 +120,29 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	}
 	e := d.AwaitEntry(t, mark, want)
 	checkEntry(t, e, c.Session, codes+" "+text)
-	checkLink(t, "http://"+link, daemontest.Reasons()[cmp.Or(c.answered, id)], codes+" "+text)
+	checkLink(t, link, daemontest.Reasons()[cmp.Or(c.answered, id)], codes+" "+text)
+}
+
+// splitReply returns the codes of a reply, its text, and its link.
+func splitReply(t *testing.T, r miltertest.Response) (codes, text, link string) {
+	t.Helper()
+	codes, text = daemontest.ReadReply(t, r)
+	text, link, _ = strings.Cut(text, "; http://")
+	return codes, text, "http://" + link
+}
+
+// testWithout tests that the session of the case passes where the reason is off and the other reasons of the case are on.
+func (c reasonCase) testWithout(t *testing.T, dns, settings string) {
+	t.Helper()
+	actions := daemontest.OnlyReason("", "")
+	maps.Copy(actions, c.also)
+	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: actions, Extra: settings})
+	for range c.beforeTimes() {
+		d.Play(t, *c.before)
+	}
+	if outcome := d.Play(t, c.Session); outcome.Event != 0 {
+		t.Errorf("off: refused at %c: %s", outcome.Event, outcome.Response.Raw)
+	}
 }
 
 // beforeTimes returns the number of sessions before the one that is refused.
@@ -175,6 +196,9 @@ func checkEntry(t *testing.T, e daemontest.Entry, s miltertest.Session, reply st
 	}
 }
 
+// recipient matches a recipient in a reply, which the page does not show.
+var recipient = regexp.MustCompile(`<[a-z]+@mx\.test>`)
+
 // checkLink tests that the link of a reply leads to the page of the reason, with the session and the remedy.
 func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
 	t.Helper()
@@ -187,7 +211,7 @@ func checkLink(t *testing.T, link string, reason *checks.Reason, reply string) {
 		code, text = daemontest.GetText(t, link)
 		return strings.Contains(text, "What we saw") || code != 200
 	})
-	reply = strings.ReplaceAll(reply, "<alice@", "<…@") // the page does not show recipients
+	reply = recipient.ReplaceAllString(reply, "<…@mx.test>")
 	for _, want := range []string{reply, reason.Why, reason.Remedy, "How to repair it"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s: %d, no %q in %s", link, code, want, text)

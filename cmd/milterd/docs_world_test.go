@@ -146,12 +146,15 @@ func (w *docsWorld) writeFiles(t *testing.T, config string) {
 	if err := os.Symlink(examples, w.path("work/examples")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.CopyFS(w.path("home/reports"), os.DirFS(forms)); err != nil {
+		t.Fatal(err)
+	}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	script := fmt.Sprintf(`#!/bin/sh
-case $1 in status | why | log | access | block | greylist | report) set -- "$@" --socket %[1]s/admin.sock ;; esac
+case $1 in status | why | log | access | block | greylist | report | dmarc-reports) set -- "$@" --socket %[1]s/admin.sock ;; esac
 case " $* " in *" -c "*) ;; *) set -- "$@" -c %[1]s/etc/milterd/milterd.yaml ;; esac
 exec env %[2]s=1 GORACE=atexit_sleep_ms=0 %[3]s "$@"
 `, w.dir, asProgram, program)

@@ -1,0 +1,61 @@
+// Package aggregate writes and reads DMARC aggregate reports, RFC 9990: what a receiver of mail tells the owner of a domain about
+// the mail with that domain in From. Section numbers in this package are those of RFC 9990.
+//
+// Write makes the XML document of a Report (write.go). Parse reads one, compressed or not, in the forms that receivers use since
+// RFC 7489 (read.go). The check dmarc sends such reports, and the command dmarc-reports reads those of other receivers.
+package aggregate
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Namespace is the XML namespace of reports, section 7. Older reports have another one or none.
+const Namespace = "urn:ietf:params:xml:ns:dmarc-2.0"
+
+// Report is an aggregate report. The texts of a report that was read are remote text, without control characters and of bounded
+// length.
+type Report struct {
+	Organization string    // org_name: who reports
+	Email        string    // of the reporter
+	ID           string    // Report-ID, unique for the reporter and the domain
+	Begin, End   time.Time // of the period
+	Generator    string    // program that made the report; may be empty
+	Policy       Policy
+	Records      []Record
+	Skipped      int // records that Parse could not read, or that are too many
+}
+
+// Policy is the policy record that the reporter found. Values other than Domain and P may be empty.
+type Policy struct {
+	Domain      string // at which the record is
+	P, SP, NP   string // none, quarantine or reject
+	ADKIM, ASPF string // r or s
+	Testing     string // y or n
+	Discovery   string // treewalk or psl
+}
+
+// Record counts the messages of one source that are alike.
+type Record struct {
+	Source       netip.Addr
+	Count        int64
+	Disposition  string      // what the reporter did: none, pass, quarantine or reject
+	DKIM, SPF    string      // pass if one that aligns with HeaderFrom passes, else fail
+	Overrides    []string    // why Disposition is not what the policy asks for, section 3.1.6
+	HeaderFrom   string      // domain in From
+	EnvelopeFrom string      // domain in MAIL FROM; empty for a bounce
+	Signatures   []Signature // whether they align or not
+	Sender       SPFResult   // of MAIL FROM
+}
+
+// Passes reports whether the messages pass DMARC.
+func (r Record) Passes() bool { return r.DKIM == pass || r.SPF == pass }
+
+// pass is the result of what passes.
+const pass = "pass"
+
+// Signature is the result of a DKIM signature.
+type Signature struct{ Domain, Selector, Result string }
+
+// SPFResult is the result of SPF. The Domain is empty if there is none.
+type SPFResult struct{ Domain, Result string }

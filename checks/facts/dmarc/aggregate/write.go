@@ -1,0 +1,108 @@
+package aggregate
+
+import (
+	"bytes"
+	"encoding/xml"
+	"strconv"
+)
+
+// document is the XML document of a report. Elements are read whatever their namespace. Their order is that of the schema in
+// appendix A.
+type document struct {
+	XMLName      xml.Name
+	Version      string  `xml:"version,omitempty"`
+	Organization string  `xml:"report_metadata>org_name"`
+	Email        string  `xml:"report_metadata>email"`
+	ID           string  `xml:"report_metadata>report_id"`
+	Begin        int64   `xml:"report_metadata>date_range>begin"`
+	End          int64   `xml:"report_metadata>date_range>end"`
+	Generator    string  `xml:"report_metadata>generator,omitempty"`
+	Policy       policy  `xml:"policy_published"`
+	Records      records `xml:"record"`
+}
+
+type policy struct {
+	Domain    string `xml:"domain"`
+	P         string `xml:"p"`
+	SP        string `xml:"sp,omitempty"`
+	NP        string `xml:"np,omitempty"`
+	ADKIM     string `xml:"adkim,omitempty"`
+	ASPF      string `xml:"aspf,omitempty"`
+	Discovery string `xml:"discovery_method,omitempty"`
+	Testing   string `xml:"testing,omitempty"`
+}
+
+type record struct {
+	Source       string            `xml:"row>source_ip"`
+	Count        string            `xml:"row>count"`
+	Disposition  string            `xml:"row>policy_evaluated>disposition"`
+	DKIM         string            `xml:"row>policy_evaluated>dkim"`
+	SPF          string            `xml:"row>policy_evaluated>spf"`
+	Overrides    limited[override] `xml:"row>policy_evaluated>reason"`
+	EnvelopeFrom string            `xml:"identifiers>envelope_from"`
+	HeaderFrom   string            `xml:"identifiers>header_from"`
+	Results      results           `xml:"auth_results"`
+}
+
+type override struct {
+	Type string `xml:"type"`
+}
+
+type results struct {
+	DKIM limited[signature] `xml:"dkim"`
+	SPF  limited[sender]    `xml:"spf"`
+}
+
+type signature struct {
+	Domain   string `xml:"domain"`
+	Selector string `xml:"selector"`
+	Result   string `xml:"result"`
+}
+
+type sender struct {
+	Domain string `xml:"domain"`
+	Scope  string `xml:"scope,omitempty"`
+	Result string `xml:"result"`
+}
+
+// Write returns the XML document of a report, in the form of appendix A. Characters that XML does not allow are replaced.
+func (r *Report) Write() ([]byte, error) {
+	d := document{
+		XMLName: xml.Name{Space: Namespace, Local: "feedback"}, Version: "1.0",
+		Organization: r.Organization, Email: r.Email, ID: r.ID, Begin: r.Begin.Unix(), End: r.End.Unix(), Generator: r.Generator,
+		Policy: policy{
+			Domain: r.Policy.Domain, P: r.Policy.P, SP: r.Policy.SP, NP: r.Policy.NP,
+			ADKIM: r.Policy.ADKIM, ASPF: r.Policy.ASPF, Discovery: r.Policy.Discovery, Testing: r.Policy.Testing,
+		},
+	}
+	for _, rec := range r.Records {
+		d.Records = append(d.Records, rec.element())
+	}
+	var text bytes.Buffer
+	text.WriteString(xml.Header)
+	e := xml.NewEncoder(&text)
+	e.Indent("", "  ")
+	if err := e.Encode(d); err != nil {
+		return nil, err
+	}
+	text.WriteByte('\n')
+	return text.Bytes(), nil
+}
+
+// element returns the XML element of a record.
+func (r Record) element() record {
+	e := record{
+		Source: r.Source.String(), Count: strconv.FormatInt(r.Count, 10), Disposition: r.Disposition, DKIM: r.DKIM, SPF: r.SPF,
+		EnvelopeFrom: r.EnvelopeFrom, HeaderFrom: r.HeaderFrom,
+	}
+	for _, o := range r.Overrides {
+		e.Overrides = append(e.Overrides, override{Type: o})
+	}
+	for _, s := range r.Signatures {
+		e.Results.DKIM = append(e.Results.DKIM, signature(s))
+	}
+	if r.Sender.Domain != "" {
+		e.Results.SPF = []sender{{Domain: r.Sender.Domain, Scope: "mfrom", Result: r.Sender.Result}}
+	}
+	return e
+}

@@ -1,0 +1,4 @@
+package feedback
+
+// InMessage is for the fuzz test.
+var InMessage = inMessage

@@ -1,0 +1,148 @@
+package feedback
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"net/mail"
+	"net/textproto"
+	"strings"
+
+	"milterd/checks/facts/dmarc/aggregate"
+)
+
+// Limits of a message.
+const (
+	maxBody  = 24 << 20 // bytes of its body; reports are compressed and have next to never more than 1 MiB
+	maxParts = 50
+	maxDepth = 5 // of multiparts
+)
+
+var (
+	errTooLong  = errors.New("a message over 24 MiB")
+	errTooDeep  = errors.New("parts that are nested too deep")
+	errTooMany  = errors.New("too many parts")
+	errBoundary = errors.New("a multipart without a boundary")
+)
+
+// finder looks for reports in the parts of a message.
+type finder struct {
+	reports []*aggregate.Report
+	parts   int
+	err     error // the first part that looks like a report and cannot be read
+}
+
+// inMessage returns the reports in a message. The error is of a part that may have been one. A message without any has neither.
+func inMessage(head string, body []byte) ([]*aggregate.Report, error) {
+	message, err := mail.ReadMessage(io.MultiReader(strings.NewReader(strings.TrimRight(head, "\r\n")), strings.NewReader("\r\n\r\n"), bytes.NewReader(body)))
+	if err != nil {
+		return nil, err
+	}
+	var f finder
+	if err := f.part(textproto.MIMEHeader(message.Header), message.Body, 0); err != nil {
+		f.err = err
+	}
+	if len(f.reports) > 0 {
+		return f.reports, nil
+	}
+	return nil, f.err
+}
+
+// part looks for reports in a part. The error means that the rest of the message cannot be read.
+func (f *finder) part(header textproto.MIMEHeader, body io.Reader, depth int) error {
+	kind, parameters, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	switch {
+	case strings.HasPrefix(kind, "multipart/"):
+		return f.multipart(body, parameters["boundary"], depth)
+	case kind == "message/rfc822": // a report that was forwarded, or that came back
+		message, err := mail.ReadMessage(body)
+		if err != nil || depth == maxDepth {
+			return err
+		}
+		return f.part(textproto.MIMEHeader(message.Header), message.Body, depth+1)
+	}
+	content, err := io.ReadAll(decoded(header.Get("Content-Transfer-Encoding"), body))
+	if err != nil && len(content) == 0 {
+		return nil // no report begins like this
+	}
+	report, err := aggregate.Parse(content)
+	switch {
+	case err == nil:
+		f.reports = append(f.reports, report)
+	case !errors.Is(err, aggregate.ErrNoReport) && f.err == nil && mayBeReport(header):
+		f.err = err
+	}
+	return nil
+}
+
+func (f *finder) multipart(body io.Reader, boundary string, depth int) error {
+	switch {
+	case boundary == "":
+		return errBoundary
+	case depth == maxDepth:
+		return errTooDeep
+	}
+	parts := multipart.NewReader(body, boundary)
+	for {
+		part, err := parts.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if f.parts++; f.parts > maxParts {
+			return errTooMany
+		}
+		if err := f.part(part.Header, part, depth+1); err != nil {
+			return err
+		}
+	}
+}
+
+// mayBeReport reports whether a part is one of a report by its type or name: section 2.6 of RFC 9990, and what others use.
+func mayBeReport(header textproto.MIMEHeader) bool {
+	kind := strings.ToLower(header.Get("Content-Type") + header.Get("Content-Disposition"))
+	for _, word := range []string{"zip", "xml", ".gz"} {
+		if strings.Contains(kind, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// decoded returns the content of a part.
+func decoded(encoding string, body io.Reader) io.Reader {
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	case "base64":
+		return base64.NewDecoder(base64.StdEncoding, &lettersOnly{body})
+	case "quoted-printable":
+		return quotedprintable.NewReader(body)
+	default:
+		return body
+	}
+}
+
+// lettersOnly leaves out the bytes that base64 does not have, as RFC 2045 section 6.8 asks for.
+type lettersOnly struct{ src io.Reader }
+
+// Read implements io.Reader.
+func (l *lettersOnly) Read(p []byte) (int, error) {
+	for {
+		n, err := l.src.Read(p)
+		kept := 0
+		for _, c := range p[:n] {
+			if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=' {
+				p[kept] = c
+				kept++
+			}
+		}
+		if kept > 0 || err != nil {
+			return kept, err
+		}
+	}
+}

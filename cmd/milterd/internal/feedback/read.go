@@ -1,0 +1,202 @@
+package feedback
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"milterd/checks/facts/dmarc/aggregate"
+	"milterd/cmd/milterd/internal/mailbox"
+)
+
+// Result is what Read found.
+type Result struct {
+	Reports    []*aggregate.Report // each once
+	Files      int                 // that were read
+	Messages   int                 // that were read
+	Duplicates int                 // reports that came again
+	Faults     []string            // files and messages that may have a report and cannot be read: the first, see maxFaults
+	Unread     int                 // how many those are
+}
+
+// Limits of Read. A year of reports to a large site has less; a mailbox in which somebody sends forged ones may have more.
+const (
+	maxReports = 20_000
+	maxRecords = 2_000_000
+	maxFaults  = 20
+)
+
+// maxReport is the greatest size of a file that is a report.
+const maxReport = 16 << 20 // bytes
+
+// Read reads the reports in mbox files, Maildirs, folders and single messages, and files that are reports: XML, also compressed by
+// gzip or in a ZIP archive. The error is that of ctx, or that there are too many reports.
+func Read(ctx context.Context, paths []string) (*Result, error) {
+	s := &search{seen: map[string]bool{}}
+	for file, err := range mailbox.Walk(paths) {
+		switch {
+		case err != nil:
+			s.fault(file.Path, 0, err)
+		default:
+			s.Files++
+			s.file(ctx, file)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if len(s.Reports) > maxReports || s.records > maxRecords {
+			return nil, fmt.Errorf("more than %d reports or %d records: read fewer files at once", maxReports, maxRecords)
+		}
+	}
+	return &s.Result, nil
+}
+
+// search reads files.
+type search struct {
+	Result
+	seen    map[string]bool // reports, by what is unique of them
+	records int             // in the reports
+}
+
+func (s *search) file(ctx context.Context, file mailbox.File) {
+	isReport, err := holdsReport(file.Path)
+	if err != nil {
+		s.fault(file.Path, 0, err)
+		return
+	}
+	if !isReport {
+		s.messages(ctx, file)
+		return
+	}
+	data, err := readFile(file.Path)
+	if err == nil {
+		var r *aggregate.Report
+		if r, err = aggregate.Parse(data); err == nil {
+			s.add(r)
+		}
+	}
+	if err != nil && !(file.Found && errors.Is(err, aggregate.ErrNoReport)) {
+		s.fault(file.Path, 0, err)
+	}
+}
+
+// holdsReport reports whether a file is an XML document or a ZIP archive, or an XML document compressed by gzip. Others are mail.
+func holdsReport(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	start := make([]byte, 512)
+	n, err := io.ReadFull(f, start)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, err
+	}
+	start = start[:n]
+	if bytes.HasPrefix(start, []byte("\x1f\x8b")) {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return false, err
+		}
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			return false, err
+		}
+		inside := make([]byte, 512)
+		n, _ = io.ReadFull(z, inside) // a short one is no error here
+		start = inside[:n]
+	}
+	start = bytes.TrimSpace(bytes.TrimPrefix(start, []byte("\ufeff")))
+	return bytes.HasPrefix(start, []byte("PK\x03\x04")) || bytes.HasPrefix(start, []byte("<")), nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	data, err := io.ReadAll(io.LimitReader(f, maxReport+1))
+	if err == nil && len(data) > maxReport {
+		err = errors.New("over 16 MiB")
+	}
+	return data, err
+}
+
+// messages reads a file of messages.
+func (s *search) messages(ctx context.Context, file mailbox.File) {
+	var body boundedBuffer
+	for m := range file.Messages(ctx, func(string) io.Writer { body.reset(); return &body }) {
+		s.Messages++
+		if m.Err != nil {
+			s.fault(m.File, m.Number, m.Err)
+			continue
+		}
+		var reports []*aggregate.Report
+		err := error(errTooLong)
+		if !body.full {
+			reports, err = inMessage(m.Head, body.Bytes())
+		}
+		if err != nil && aboutReport(m.Head) {
+			s.fault(m.File, m.Number, err)
+		}
+		for _, r := range reports {
+			s.add(r)
+		}
+		body.reset() // a message without a body does not ask for one
+	}
+}
+
+// aboutReport reports whether a message has the subject of a report, RFC 9990 section 2.6.2. Others are none of ours.
+func aboutReport(head string) bool {
+	return strings.Contains(strings.ToLower(head), "\nsubject: report domain:") || strings.HasPrefix(strings.ToLower(head), "subject: report domain:")
+}
+
+// add adds a report unless it was added before.
+func (s *search) add(r *aggregate.Report) {
+	unique := strings.Join([]string{r.Organization, r.Email, r.ID, r.Policy.Domain, r.Begin.String()}, "\x00")
+	if s.seen[unique] {
+		s.Duplicates++
+		return
+	}
+	s.seen[unique] = true
+	s.Reports = append(s.Reports, r)
+	s.records += len(r.Records)
+}
+
+// fault notes what cannot be read. number is that of a message in a file, or 0.
+func (s *search) fault(path string, number int, err error) {
+	if s.Unread++; s.Unread > maxFaults {
+		return
+	}
+	place := filepath.Clean(path)
+	if number > 0 {
+		place += fmt.Sprintf(", message %d", number)
+	}
+	s.Faults = append(s.Faults, fmt.Sprintf("%s: %v", place, err))
+}
+
+// boundedBuffer keeps the first maxBody bytes.
+type boundedBuffer struct {
+	bytes.Buffer
+	full bool // there were more
+}
+
+func (b *boundedBuffer) reset() {
+	b.Reset()
+	b.full = false
+}
+
+// Write implements io.Writer.
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxBody {
+		b.full = true
+		return len(p), nil
+	}
+	return b.Buffer.Write(p)
+}

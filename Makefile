@@ -5,6 +5,7 @@
 # make uninstall  remove what make install installed; the configuration, the store and its account stay
 # make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 or that of the tag
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
+# make scale    compare stores of 100,000 to 10,000,000 records, and two daemons with one Redis; SCALE=100000,1000000
 # make bench    measure the daemon beside filters that do less, under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
@@ -15,13 +16,14 @@ NFPM = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 FUZZTIME ?= 20000x
 SOAK ?= 10m
+SCALE ?= 100000,1000000,10000000
 BIN ?= bin/milterd
 DIST ?= dist
 ARCHS ?= amd64 arm64
 PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build install uninstall packages run test check format lint unit real fuzz soak bench microbench examples install-tools
+.PHONY: build install uninstall packages run test check format lint unit real fuzz soak scale bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
@@ -97,6 +99,10 @@ fuzz:
 
 bench: build
 	$(GO) run ./cmd/milterd/internal/bench $(BENCH)
+
+# It takes some 10 GiB of disk in the folder for temporary files.
+scale: build
+	$(GO) run ./cmd/milterd/internal/bench -scale $(SCALE) -rounds 5 -time 10s
 
 # Every hot path by itself, with its allocations.
 microbench:

@@ -10,6 +10,8 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 	"github.com/miekg/dns"
+
+	"milterd/milter/store"
 )
 
 func TestRecords(t *testing.T) {
@@ -196,5 +198,31 @@ func TestMedian(t *testing.T) {
 	}
 	if got := median(rounds, 1, added); got != 0.5 {
 		t.Errorf("median of the added CPU time %v, want 0.5", got)
+	}
+}
+
+// TestFill tests that a store is filled with triplets of which every fifth has passed, and with records that expire soon.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := fill(dir, 100); err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(store.Config{Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for prefix, want := range map[string]int{"greylist:wait:": 75, "greylist:pass:": 20, "expires:": 5} {
+		count := 0
+		for _, err := range db.Scan(t.Context(), prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			count++
+		}
+		if count != want {
+			t.Errorf("%d records of %s, want %d", count, prefix, want)
+		}
 	}
 }

@@ -113,7 +113,6 @@ local_domains: [site.example]
 listen: unix:%s
 max_connections: 20000
 dns: {servers: ["%s"]}
-store: {path: "%s"}
 admin: {listen: "", socket: ""}
 explain: {listen: ""}
 log: {syslog: off}
@@ -130,8 +129,11 @@ actions: {from-multiple: off, from-no-domain: off, from-encoded: off, from-displ
 func startMilterd(name, program, more, folder, dnsServer string) (*filter, error) {
 	file := filepath.Join(folder, name+".yaml")
 	store := filepath.Join(folder, name)
-	text := fmt.Sprintf(config, filepath.Join(folder, name+".sock"), dnsServer, store, listZone) + more
-	if err := errors.Join(os.Mkdir(store, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+	if !strings.Contains(more, "store:") {
+		more = fmt.Sprintf("store: {path: %q}\n", store) + more
+	}
+	text := fmt.Sprintf(config, filepath.Join(folder, name+".sock"), dnsServer, listZone) + more
+	if err := errors.Join(os.MkdirAll(store, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		return nil, err
 	}
 	return start(name, folder, program, "serve", "-c", file)

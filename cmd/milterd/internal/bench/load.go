@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -26,6 +27,7 @@ type load struct {
 	length      time.Duration // of the run
 	minSessions int           // the run is longer until it has had so many
 	newHost     *atomic.Int64 // number of the last new host
+	turn        *atomic.Int64 // number of the next session; nil to begin with 0
 	body        string
 	signatures  map[int]string // by host: the value of a DKIM-Signature field; nil for unsigned messages
 }
@@ -96,7 +98,8 @@ func (t *tally) add(o *tally) {
 // run sends messages until the time is over, and waits for the end of those that have begun.
 func (l load) run() *tally {
 	var wg sync.WaitGroup
-	var turn atomic.Int64
+	turn := cmp.Or(l.turn, new(atomic.Int64))
+	first := int(turn.Load())
 	tallies := make([]tally, l.conns)
 	began := time.Now()
 	for i := range tallies {
@@ -104,7 +107,7 @@ func (l load) run() *tally {
 			c := client{load: l, tally: &tallies[i]}
 			for {
 				n := int(turn.Add(1) - 1)
-				if n >= l.minSessions && time.Since(began) >= l.length {
+				if n-first >= l.minSessions && time.Since(began) >= l.length {
 					return
 				}
 				if err := c.session(l.host(n)); err != nil {

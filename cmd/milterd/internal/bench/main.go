@@ -108,11 +108,16 @@ func main() {
 	conns := flag.Int("conns", 0, "connections at a time, instead of those of each scenario")
 	idle := flag.Int("idle", 10_000, "number of idle connections; a fifth of it are those with a message in flight")
 	grow := flag.Duration("grow", 0, "instead of the scenarios: load milterd as in hot1 for this duration and print its memory")
+	scale := flag.String("scale", "", "instead of the scenarios: compare stores of these `numbers` of records, and a common Redis; see scale.go")
 	file := flag.String("json", "", "`file` for the results of all rounds")
 	flag.Parse()
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
 	b := &bench{length: *length, rounds: *rounds, conns: *conns}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
+	if *scale != "" {
+		fatal(b.scale(*program, strings.Split(*scale, ",")))
+		return
+	}
 	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle, *grow, *file))
 }
 

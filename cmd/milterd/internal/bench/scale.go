@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/greylist"
+	"milterd/checks/rdns"
+	"milterd/milter/store"
+)
+
+// A scale run compares daemons whose stores have different numbers of records. Each store is filled with the triplets of a day
+// (fill), then its daemon gets messages from 100,000 hosts (measure). The daemons run at the same time and are loaded in turns.
+// While they are loaded, they go through their stores to delete expired records. Two more daemons share one Redis.
+
+const (
+	scaleHosts   = 100_000
+	firstPast    = 1_000_000        // number of the first host of the past day, none of which sends again
+	passedEvery  = 5                // of so many triplets of the past day, one came back
+	expiresEvery = 20               // of so many, one expires while the daemon is loaded
+	expiresAfter = 90 * time.Second // after it was written
+	writers      = 32
+)
+
+// site is a daemon, or several with one store.
+type site struct {
+	name    string
+	records int // at the start
+	folder  string
+	ready   time.Duration // from the start of the daemon until it answers
+	daemons []*filter
+	turn    atomic.Int64 // number of the next session
+	server  *filter      // Redis; nil for an embedded store
+	rounds  []siteRound
+}
+
+// siteRound has the figures of one round.
+type siteRound struct {
+	Rate, CPU, ServerCPU float64 // messages per second, milliseconds for a message
+	P50, P99             float64 // milliseconds
+	RSS                  int64   // of all daemons, in bytes
+}
+
+// scale runs all sites and prints their figures.
+func (b *bench) scale(program string, sizes []string) error {
+	var err error
+	if b.dns, err = startNameServer(); err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "milterd-scale-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	var sites []*site
+	defer func() {
+		for _, s := range sites {
+			s.stop()
+		}
+	}()
+	for _, text := range sizes {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("-scale: %q is not a number of records", text)
+		}
+		s := &site{name: "embedded", records: n, folder: filepath.Join(folder, text)}
+		sites = append(sites, s)
+		if err := s.startEmbedded(program, b.dns.addr()); err != nil {
+			return err
+		}
+	}
+	shared := &site{name: "two daemons, one Redis", folder: filepath.Join(folder, "redis")}
+	sites = append(sites, shared)
+	if err := shared.startShared(program, b.dns.addr()); err != nil {
+		return err
+	}
+	for i := range b.rounds + 1 { // the first is a warm-up
+		for _, s := range sites {
+			r, err := b.siteRound(s)
+			if err != nil {
+				return fmt.Errorf("%s of %d records: %w", s.name, s.records, err)
+			}
+			if i > 0 {
+				s.rounds = append(s.rounds, r)
+			}
+		}
+	}
+	reportScale(sites)
+	return nil
+}
+
+// startEmbedded fills the store of a site and starts its daemon.
+func (s *site) startEmbedded(program, dnsServer string) error {
+	path := filepath.Join(s.folder, "milterd") // as startMilterd makes it
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if err := fill(path, s.records); err != nil {
+		return err
+	}
+	began := time.Now()
+	f, err := startMilterd("milterd", program, "", s.folder, dnsServer)
+	if err != nil {
+		return err
+	}
+	s.ready, s.daemons = time.Since(began), []*filter{f}
+	return nil
+}
+
+// startShared starts a Redis and two daemons that use it.
+func (s *site) startShared(program, dnsServer string) error {
+	if err := os.MkdirAll(s.folder, 0o700); err != nil {
+		return err
+	}
+	server := "redis-server"
+	if path, err := exec.LookPath("valkey-server"); err == nil {
+		server = path
+	}
+	socket := filepath.Join(s.folder, "redis.sock")
+	var err error
+	if s.server, err = start("redis", s.folder, server, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", s.folder); err != nil {
+		return err
+	}
+	more := "store: {driver: redis, url: 'unix://" + socket + "?db=0'}\n"
+	for _, name := range []string{"a", "b"} {
+		f, err := startMilterd(name, program, more, s.folder, dnsServer)
+		if err != nil {
+			return err
+		}
+		s.daemons = append(s.daemons, f)
+	}
+	return nil
+}
+
+func (s *site) stop() {
+	for _, f := range s.daemons {
+		f.stop()
+	}
+	if s.server != nil {
+		s.server.stop()
+	}
+}
+
+// fill writes triplets of greylisting to a new embedded store, as the check does for the messages of the past day.
+func fill(path string, n int) error {
+	db, err := store.Open(store.Config{Path: path, Timeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	everyTriplet := func(settings any) error {
+		settings.(*greylist.Settings).AutoAllow = 0
+		return nil
+	}
+	check, err := greylist.Info.New(everyTriplet, checks.Env{DNS: noDNS{}, Store: db, Log: logrus.NewEntry(logrus.New())})
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	faults := make([]error, writers)
+	began := time.Now()
+	for w := range writers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && faults[w] == nil; i = int(next.Add(1)) - 1 {
+				at := began.Add(-time.Duration(float64(24*time.Hour) * (1 - float64(i)/float64(n))))
+				if i%expiresEvery == 0 {
+					faults[w] = db.Put(context.Background(), fmt.Sprintf("expires:%d", i), []byte(domainOf(i)), expiresAfter)
+				} else {
+					faults[w] = attempt(check, firstPast+i, at, i%passedEvery == 1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(append(faults, db.Close())...)
+}
+
+// attempt passes the suspicious message of a host to the check, and once more after the delay if it comes back.
+func attempt(check checks.Check, host int, at time.Time, comesBack bool) error {
+	ctx := context.Background()
+	s := &checks.Session{ID: "scale", Time: at, Client: addrOf(host), Helo: heloOf(host)}
+	s.Envelope.MailFrom = checks.ParseAddress("<" + senderOf(host) + ">")
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(fmt.Sprintf("<user%d@site.example>", host%500))}}
+	r := checks.NewRequest(s, checks.RcptTo, checks.Verdict{Reason: rdns.Info.Reasons[0]})
+	if _, err := check.Check(ctx, r); err != nil || !comesBack {
+		return err
+	}
+	s.Time = at.Add(10 * time.Minute)
+	r = checks.NewRequest(s, checks.RcptTo, checks.Verdict{Reason: rdns.Info.Reasons[0]})
+	if _, err := check.Check(ctx, r); err != nil {
+		return err
+	}
+	check.(checks.Observer).Observe(ctx, r, checks.Event{Kind: checks.Accepted})
+	return nil
+}
+
+// noDNS is a resolver without any name.
+type noDNS struct{}
+
+// Lookup implements checks.Resolver.
+func (noDNS) Lookup(context.Context, checks.Question) (checks.Answer, error) {
+	return checks.Answer{NXDomain: true}, nil
+}
+
+// siteRound loads all daemons of a site at the same time.
+func (b *bench) siteRound(s *site) (siteRound, error) {
+	before, serverBefore, err := s.cpu()
+	if err != nil {
+		return siteRound{}, err
+	}
+	tallies := make([]*tally, len(s.daemons))
+	var wg sync.WaitGroup
+	for i, f := range s.daemons {
+		l := load{conns: 32 / len(s.daemons), perConn: 1, hosts: scaleHosts, body: letter, socket: f.socket, length: b.length, turn: &s.turn}
+		wg.Go(func() { tallies[i] = l.run() })
+	}
+	wg.Wait()
+	time.Sleep(200 * time.Millisecond) // work of the daemons after the last reply counts too
+	after, serverAfter, err := s.cpu()
+	if err != nil {
+		return siteRound{}, err
+	}
+	sum := new(tally)
+	for _, t := range tallies {
+		sum.add(t)
+	}
+	if sum.Errors > 0 {
+		return siteRound{}, fmt.Errorf("%d errors in %d messages, the first: %w", sum.Errors, sum.Messages, sum.FirstErr)
+	}
+	n := float64(max(sum.Messages, 1))
+	r := siteRound{
+		Rate: n * float64(len(s.daemons)) / sum.Took.Seconds(), CPU: (after - before) / n * 1000, ServerCPU: (serverAfter - serverBefore) / n * 1000,
+		P50: sum.latency[message].quantile(.5), P99: sum.latency[message].quantile(.99),
+	}
+	for _, f := range s.daemons {
+		rss, err := f.rss()
+		if err != nil {
+			return r, err
+		}
+		r.RSS += rss
+	}
+	return r, nil
+}
+
+// cpu returns the processor time of the daemons and of the Redis server, in seconds.
+func (s *site) cpu() (daemons, server float64, err error) {
+	for _, f := range s.daemons {
+		t, err := f.cpu()
+		if err != nil {
+			return 0, 0, err
+		}
+		daemons += t
+	}
+	if s.server != nil {
+		server, err = s.server.cpu()
+	}
+	return daemons, server, err
+}
+
+// reportScale prints the figures of all sites, and the ratios to the first one.
+func reportScale(sites []*site) {
+	fmt.Printf("\n### scale: 32 connections at a time with 1 message each, from %d hosts\n\n", scaleHosts)
+	fmt.Println("| store | records at the start | MiB on the disk | ready after s | messages/s | CPU ms/message | x the first | server CPU ms/message | " +
+		"p50 ms | p99 ms | x the first | RSS MiB |")
+	fmt.Println("|---|" + strings.Repeat("--:|", 11))
+	first := func(i int, figure func(siteRound) float64) float64 { return figure(sites[0].rounds[i]) }
+	for _, s := range sites {
+		of := func(figure func(siteRound) float64) float64 {
+			return middle(s.rounds, func(_ int, r siteRound) float64 { return figure(r) })
+		}
+		over := func(figure func(siteRound) float64) float64 {
+			return middle(s.rounds, func(i int, r siteRound) float64 { return figure(r) / first(i, figure) })
+		}
+		cpu, p99 := func(r siteRound) float64 { return r.CPU }, func(r siteRound) float64 { return r.P99 }
+		fmt.Printf("| %s | %d | %.0f | %.2f | %.0f | %.3f | %.2f | %.3f | %.2f | %.2f | %.2f | %.0f |\n", s.name, s.records,
+			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r siteRound) float64 { return r.Rate }), of(cpu), over(cpu),
+			of(func(r siteRound) float64 { return r.ServerCPU }), of(func(r siteRound) float64 { return r.P50 }), of(p99), over(p99),
+			of(func(r siteRound) float64 { return float64(r.RSS) / (1 << 20) }))
+	}
+}
+
+// middle returns the median of a figure of all rounds.
+func middle(rounds []siteRound, figure func(i int, r siteRound) float64) float64 {
+	list := make([]float64, len(rounds))
+	for i, r := range rounds {
+		list[i] = figure(i, r)
+	}
+	slices.Sort(list)
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
+}
+
+// diskUse returns the size of all files in a folder, in bytes.
+func diskUse(folder string) (size int64) {
+	_ = filepath.WalkDir(folder, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it was deleted meanwhile
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			size += info.Size()
+		}
+		return nil
+	})
+	return size
+}

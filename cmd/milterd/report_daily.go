@@ -92,6 +92,7 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 			r.Attention = append(r.Attention, fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why))
 		}
 	}
+	r.Attention = append(r.Attention, dropped(d.recordStats().Dropped, d.output.Dropped())...)
 	return r, d.addEvidence(ctx, &r)
 }
 

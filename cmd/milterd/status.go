@@ -116,10 +116,22 @@ func (s daemonStatus) state() string {
 	if n := len(s.Problems) + len(s.Warnings); n > 0 {
 		names = append([]string{fmt.Sprintf("%d %s above", n, plural(n, "lines"))}, names...)
 	}
+	names = append(names, dropped(s.Records.Dropped, s.LogDropped)...)
 	if len(names) == 0 {
 		return "ok"
 	}
 	return "needs attention: " + strings.Join(names, ", ")
+}
+
+// dropped says what was dropped since the start, because the store or the log did not take it in time.
+func dropped(records, logLines uint64) (list []string) {
+	if records > 0 {
+		list = append(list, fmt.Sprintf("%d decision records were dropped", records))
+	}
+	if logLines > 0 {
+		list = append(list, fmt.Sprintf("%d log lines were dropped", logLines))
+	}
+	return list
 }
 
 func showCondition(w io.Writer, c checks.Condition) {

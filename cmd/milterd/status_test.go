@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"milterd/checks"
+	"milterd/milter/records"
 )
 
 // TestStatusSaysWhetherAllIsWell tests the first line of the command status, and how counts are named.
@@ -15,6 +16,9 @@ func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 		"state\tok\n": {Checks: []checks.Condition{{Check: "dnsbl", Name: "bl.example", State: "on"}}},
 		"state\tneeds attention: dnsbl bl.example\n": {Checks: []checks.Condition{dead}},
 		"state\tneeds attention: 2 lines above\n":    {Problems: []string{"a"}, Warnings: []string{"b"}},
+		"state\tneeds attention: 3 decision records were dropped, 4 log lines were dropped\n": {
+			Records: records.Stats{Dropped: 3}, LogDropped: 4,
+		},
 		"dnsbl\tbl.example off, 3 left out; it does": {Checks: []checks.Condition{dead}},
 	} {
 		var out strings.Builder

@@ -33,7 +33,7 @@ func TestPagesInABrowser(t *testing.T) {
 		{"trace", "/session?id=session2&n=6", "failed: server misbehaving", crowdedSite},
 		{"watched", "/watched", "To enforce it, set", crowdedSite},
 		{"watched-empty", "/watched", "No mail was refused, greylisted or quarantined yet.", empty},
-		{"greylist", "/greylist", "allowed by the operator", crowdedSite},
+		{"greylist", "/greylist", "allowed by hand", crowdedSite},
 		{"greylist-empty", "/greylist", "No client has passed yet.", empty},
 		{"blocks", "/blocks", "the spam run", crowdedSite},
 		{"blocks-empty", "/blocks", "No client is blocked.", empty},

@@ -34,16 +34,16 @@ func TestStateOfSession(t *testing.T) {
 	t.Parallel()
 	site := busySite(t)
 	p := site.get(sessionPath)
-	p.Has(t, "Lists no entry for the client", "Block none · block the client", "Greylist nothing is known of the client")
+	p.Has(t, "List no entry for the client", "Block none · block the client", "Greylist nothing is known of the client")
 	for _, want := range []string{`<option value="192.0.2.9">Client`, `<option value="192.0.2.0/24">Network`, `<option value="@example.com">Domain`} {
 		if !strings.Contains(p.Body.String(), want) {
 			t.Errorf("the form does not offer %s", want)
 		}
 	}
 	site.operator.state = fullState
-	site.get(sessionPath).Has(t, "allow list 192.0.2.0/24 until 2026-11-23 12:00:00, asked by phone Remove",
-		"deny list @example.com in /etc/milterd/deny.txt, line 7: edit the file to change it",
-		"Block 192.0.2.7 until 2026-11-21 13:00:00 for too many errors Unblock", "Greylist 3 records Forget",
+	site.get(sessionPath).Has(t, "List allow 192.0.2.0/24 until 2026-11-23 12:00:00, asked by phone Remove",
+		"List deny @example.com in /etc/milterd/deny.txt, line 7: edit the file to change it",
+		"Block 192.0.2.7 until 2026-11-21 13:00:00 for too many errors Remove", "Greylist 3 records Forget",
 		"192.0.2.0/24 has sent to 2 of 50 recipients in an hour, until 2026-11-21 13:00:00 to change it, edit checks.rate.client",
 		"example.com is known as a good sender")
 	site.operator.err = errOutage

@@ -63,10 +63,10 @@ func (p *pages) attention() []string {
 		}
 	}
 	if n := p.Components.Records().Dropped; n > 0 {
-		list = append(list, fmt.Sprintf("%d decision records were lost since the start because the store did not take them in time", n))
+		list = append(list, fmt.Sprintf("%d decision records were dropped since the start because the store did not take them in time", n))
 	}
 	if n := p.Components.LogDropped(); n > 0 {
-		list = append(list, fmt.Sprintf("%d log lines were lost since the start because syslog did not take them in time", n))
+		list = append(list, fmt.Sprintf("%d log lines were dropped since the start because syslog did not take them in time", n))
 	}
 	return list
 }

@@ -274,7 +274,7 @@ type Look struct {
 
 // Looks are a wide and a narrow screen, light and dark.
 var Looks = []Look{
-	{Name: "wide-light", Width: 1280}, {Name: "wide-dark", Width: 1280, Dark: true}, {Name: "narrow-light", Width: 390}, {Name: "narrow-dark", Width: 390, Dark: true},
+	{Name: "wide-light", Width: 1280}, {Name: "wide-dark", Width: 1280, Dark: true}, {Name: "narrow-light", Width: 320}, {Name: "narrow-dark", Width: 320, Dark: true},
 }
 
 // Paper is a sheet of A4 with margins of 1 cm.

@@ -13,6 +13,7 @@ import (
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/headers"
+	"milterd/milter/miltertest"
 	"milterd/milter/store"
 )
 
@@ -21,7 +22,7 @@ const clockConfig = `
 hostname: mx.example.org
 local_domains: [example.org]
 profile: strict
-budget: 2s
+budget: 10s
 actions: {first-contact: "off", domain-new: reject, date-missing: reject}
 checks:
   sender: {new_domain: 30d, first_seen: 1h}
@@ -29,8 +30,8 @@ checks:
 `
 
 const (
-	clockHosts  = 30              // mail hosts, each in a network of its own
-	clockLeeway = 5 * time.Second // what a loaded machine may add to the budget
+	clockHosts  = 30               // mail hosts, each in a network of its own
+	clockBudget = 10 * time.Second // so long that a loaded machine answers within it
 	oneDay      = 24 * time.Hour
 	longAgo     = -20 * 365 * oneDay // offset of a wrong Date
 )
@@ -78,7 +79,7 @@ func startMovedClock(t *testing.T, off time.Duration) *movedClock {
 	})
 	m.stop = sync.OnceFunc(m.stop)
 	t.Cleanup(m.stop)
-	m.socket = &session.Socket{Network: "tcp", Address: m.address, Timeout: 20 * time.Second}
+	m.socket = &session.Socket{Network: "tcp", Address: m.address, Timeout: miltertest.WaitTimeout}
 	t.Cleanup(func() { _ = m.socket.Close() })
 	return m
 }
@@ -116,7 +117,7 @@ func (m *movedClock) send(addr, domain string, dated time.Duration) string {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		if took := time.Since(began); took > 2*time.Second+clockLeeway {
+		if took := time.Since(began); took > clockBudget+miltertest.Leeway {
 			m.t.Errorf("a response took %v", took)
 		}
 		if len(reply) > 0 {

@@ -14,6 +14,7 @@ import (
 	"milterd/cmd/milterd/internal/session"
 	"milterd/headers"
 	"milterd/milter/evidence"
+	"milterd/milter/miltertest"
 )
 
 // month is a month of mail through the milter socket of a daemon whose clock the test moves.
@@ -91,7 +92,7 @@ func (m *month) addHost(host string) {
 func (m *month) play() {
 	m.testDaemon = startDaemon(m.t, []byte(monthConfig), m.zone.String(), true)
 	m.t.Cleanup(m.stop)
-	socket := &session.Socket{Network: "tcp", Address: m.address, Timeout: 20 * time.Second}
+	socket := &session.Socket{Network: "tcp", Address: m.address, Timeout: miltertest.WaitTimeout}
 	for day, mails := range m.days {
 		now := monthBegins.AddDate(0, 0, day)
 		for i, l := range mails {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/miltertest"
 )
 
 // sessionFiles returns the session files of the examples, beside the checks those of their reasons and, a folder below, those
@@ -87,7 +88,7 @@ func playOverSocket(t *testing.T, s *session.Script, prefetch bool) string {
 	t.Helper()
 	d := startDaemon(t, s.Config, s.Zone, prefetch)
 	var transcript strings.Builder
-	player := clocked{&session.Socket{Network: "tcp", Address: d.address, Timeout: 20 * time.Second}, &d.clock}
+	player := clocked{&session.Socket{Network: "tcp", Address: d.address, Timeout: miltertest.WaitTimeout}, &d.clock}
 	wrong, err := session.Play(s, player, func(command string, reply []string) { printExchange(&transcript, command, reply) })
 	if err != nil {
 		t.Fatal(err)

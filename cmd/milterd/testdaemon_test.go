@@ -17,6 +17,7 @@ import (
 	"milterd/milter"
 	"milterd/milter/evidence"
 	"milterd/milter/log"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store"
@@ -59,7 +60,7 @@ func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bo
 		t.Fatal(err)
 	}
 	d := &testDaemon{cfg: cfg, dns: dnstest.Start(t, zoneText)}
-	res, err := resolver.New(resolver.Config{Servers: []string{d.dns.Addr}, Timeout: 500 * time.Millisecond})
+	res, err := resolver.New(resolver.Config{Servers: []string{d.dns.Addr}, Timeout: 10 * time.Second}) // the machine may be busy
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +99,8 @@ func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bo
 		if err := <-served; !errors.Is(err, milter.ErrServerClosed) {
 			t.Errorf("Serve: %v", err)
 		}
-		d.evidence.Close(5 * time.Second)
-		output.Close(5 * time.Second)
+		d.evidence.Close(miltertest.WaitTimeout)
+		output.Close(miltertest.WaitTimeout)
 	}
 	return d
 }

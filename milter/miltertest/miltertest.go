@@ -71,6 +71,10 @@ func sendmailConfig() string { return filepath.Join(unpacked("sendmail"), "usr/s
 // longer one only delays a test that fails.
 const WaitTimeout = 60 * time.Second
 
+// Leeway is what a loaded machine may add to the time of a response. The tests of a time limit have a fault that lasts longer
+// than the limit and the leeway together, so that a missing limit is found.
+const Leeway = 20 * time.Second
+
 // Eventually waits until ready returns true. It fails the test after WaitTimeout.
 func Eventually(t testing.TB, what string, ready func() bool) {
 	t.Helper()

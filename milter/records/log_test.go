@@ -190,21 +190,14 @@ func TestAStalledStoreDelaysNoMail(t *testing.T) {
 	for i := range 100 {
 		d.Outcomes[0].Detail[fmt.Sprint(i)] = strings.Repeat("x", maxValue)
 	}
-	began, n := time.Now(), uint64(maxQueued/(50*maxValue))
-	for range n {
+	n := uint64(maxQueued / (50 * maxValue))
+	for range n { // a call that waited for the store would never return
 		l.Decided(checks.NewRequest(s, checks.RcptTo), d)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("Decided took %s", took)
 	}
 	if dropped := l.Stats().Dropped; dropped < n/3 || dropped > n*2/3 {
 		t.Errorf("%d of %d dropped, want about half", dropped, n)
 	}
-	began = time.Now()
-	l.Close(10 * time.Millisecond)
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("Close took %s", took)
-	}
+	l.Close(10 * time.Millisecond) // does not wait for the store either
 	close(st.release)
 	l.Decided(checks.NewRequest(s, checks.RcptTo), d) // is lost, without a panic
 }

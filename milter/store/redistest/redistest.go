@@ -23,7 +23,7 @@ type Server struct {
 }
 
 // startTimeout is the time that a server has to start.
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // Start starts redis-server with additional arguments, on a unix socket in a folder of its own, without persistence. It
 // stops at the end of the test. The test is skipped unless MILTERD_TEST_REAL=1 says that everything is installed. Then a missing

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/all"
@@ -19,6 +20,7 @@ import (
 type Config struct {
 	Listen  []string          // listeners, as YAML
 	DNS     string            // address and port of the name server
+	Timeout time.Duration     // of the name server; 0 is a second
 	Domain  string            // local domain and host name; empty is mx.test
 	Syslog  string            // facility, or off
 	Profile string            // watch, safe or strict
@@ -33,7 +35,7 @@ func (c Config) YAML() string {
 	domain := cmp.Or(c.Domain, "mx.test")
 	fmt.Fprintf(&b, "listen: [%s]\nhostname: %s\nlocal_domains: [%s]\n", strings.Join(c.Listen, ", "), domain, domain)
 	fmt.Fprintf(&b, "profile: %s\nlog: {level: info, format: text, syslog: %s}\n", c.Profile, c.Syslog)
-	fmt.Fprintf(&b, "trusted: {networks: [], daemons: []}\ndns: {servers: [%q], timeout: 1s}\n", c.DNS)
+	fmt.Fprintf(&b, "trusted: {networks: [], daemons: []}\ndns: {servers: [%q], timeout: %s}\n", c.DNS, cmp.Or(c.Timeout, time.Second))
 	actions := map[string]string{
 		"callout-rejected": "off", "callout-unreachable": "off", "callout-pending": "off", "from-callout-rejected": "off",
 	}

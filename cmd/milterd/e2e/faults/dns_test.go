@@ -14,16 +14,17 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// budget is the budget of the daemons of these tests, and leeway the time that a loaded machine may add to a response.
+// budget is the budget of the daemons of these tests. Without it, one question to a name server that does not answer would take
+// dnsTimeout.
 const (
-	budget = time.Second
-	leeway = 2 * time.Second
+	budget     = time.Second
+	dnsTimeout = 2 * miltertest.Leeway
 )
 
 // badDNS are name servers from which no answer can be obtained.
 var badDNS = map[string]func(*dnstest.Server){
 	"dead":     behave(dnstest.Dead),
-	"slow":     func(s *dnstest.Server) { s.Latency(3 * budget) },
+	"slow":     func(s *dnstest.Server) { s.Latency(dnsTimeout) },
 	"SERVFAIL": behave(dnstest.Rcode(dns.RcodeServerFailure)),
 	"REFUSED":  behave(dnstest.Rcode(dns.RcodeRefused)),
 	"NOTIMP":   behave(dnstest.Rcode(dns.RcodeNotImplemented)),
@@ -75,11 +76,11 @@ func TestBadDNS(t *testing.T) {
 				server := dnstest.Start(t, daemontest.World)
 				spoil(server)
 				d := daemontest.Start(t, daemontest.Config{
-					DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"},
+					DNS: server.Addr, Timeout: dnsTimeout, Profile: "strict", Actions: map[string]string{"first-contact": "off"},
 					Extra: "budget: " + budget.String() + "\non_error: " + onError + "\n",
 				})
 				outcome := d.Play(t, daemontest.GoodSession())
-				if outcome.Slowest > budget+leeway {
+				if outcome.Slowest > budget+miltertest.Leeway {
 					t.Errorf("a response took %v", outcome.Slowest)
 				}
 				if outcome.Event == 0 && onError == "tempfail" {

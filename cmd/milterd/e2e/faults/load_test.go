@@ -123,11 +123,8 @@ func (m message) send(listener string) (refusal string, slowest time.Duration, e
 	return refusal, slowest, err
 }
 
-// soakBudget is the budget of the daemons of a soak, and soakLeeway the time that a loaded machine may add to a response.
-const (
-	soakBudget = 2 * time.Second
-	soakLeeway = 3 * time.Second
-)
+// soakBudget is the budget of the daemons of a soak.
+const soakBudget = 2 * time.Second
 
 // soak is a daemon under load.
 type soak struct {
@@ -210,7 +207,7 @@ func (s *soak) verify(t *testing.T) {
 	if s.err != nil {
 		t.Errorf("sessions failed: %.1000v", s.err)
 	}
-	if s.slowest > soakBudget+soakLeeway {
+	if s.slowest > soakBudget+miltertest.Leeway {
 		t.Errorf("a response took %v", s.slowest)
 	}
 	if s.Ended() {

@@ -96,7 +96,7 @@ func (c reasonCase) testRefused(t *testing.T, id, dns, settings string) {
 	}
 	mark := d.Mark()
 	outcome := d.Play(t, c.Session)
-	for began := time.Now(); c.delayed && outcome.Event == 0 && time.Since(began) < 20*time.Second; {
+	for began := time.Now(); c.delayed && outcome.Event == 0 && time.Since(began) < miltertest.WaitTimeout; {
 		mark = d.Mark()
 		outcome = d.Play(t, c.Session)
 	}

@@ -60,6 +60,9 @@ const (
 	shortDelay   = "checks: {greylist: {delay: 2s}}\n"
 )
 
+// early reports whether the delay of an attempt cannot be over. On a loaded machine it may be over before the next attempt.
+func early(attempt time.Time) bool { return time.Since(attempt) < (delaySeconds-1)*time.Second }
+
 // TestRedisGreylisting tests that a client that was deferred by one host passes at the other.
 func TestRedisGreylisting(t *testing.T) {
 	t.Parallel()
@@ -68,7 +71,7 @@ func TestRedisGreylisting(t *testing.T) {
 	const client = "192.0.2.9"
 	began := time.Now()
 	a.MustRefuse(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for 2 s more", "")
-	b.MustRefuse(t, client, daemontest.GoodSender, "alice@mx.test", "451 4.7.1 greylisted for ", "")
+	first := daemontest.DecodeJSON[[]daemontest.Triplet](t, b, "greylist", "list")[0].First
 	miltertest.Eventually(t, "the retry passes at the other host", func() bool {
 		r, err := b.Mail(client, daemontest.GoodSender, "alice@mx.test")
 		if err != nil || r != "" && !strings.HasPrefix(r, "451 4.7.1 greylisted") {
@@ -76,14 +79,14 @@ func TestRedisGreylisting(t *testing.T) {
 		}
 		return r == ""
 	})
-	if took := time.Since(began); took < (delaySeconds-1)*time.Second || took > (delaySeconds+2)*time.Second {
-		t.Errorf("passed after %v", took)
+	if early(began) {
+		t.Errorf("passed after %v", time.Since(began))
 	}
 	a.MustAccept(t, client, daemontest.GoodSender, "alice@mx.test")
 	// Commands see and change the records of both hosts.
 	list := daemontest.DecodeJSON[[]daemontest.Triplet](t, a, "greylist", "list")
-	if len(list) != 1 || list[0].State != "passed" {
-		t.Errorf("at the first host: %+v", list)
+	if len(list) != 1 || list[0].State != "passed" || !list[0].First.Equal(first) || list[0].Attempts < 2 {
+		t.Errorf("at the first host: %+v; want the first attempt at %v", list, first)
 	}
 	if got := daemontest.DecodeJSON[struct{ Removed int }](t, a, "greylist", "forget", client, "--yes"); got.Removed == 0 {
 		t.Error("nothing to forget")
@@ -173,9 +176,10 @@ func TestRedisTriplets(t *testing.T) {
 	deliver := func(i int) (string, error) {
 		return p.Hosts[i%2].Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
 	}
+	began := time.Now()
 	parallel(t, deliveries, func(i int) error {
 		r, err := deliver(i)
-		if err == nil && !strings.HasPrefix(r, "451 4.7.1 greylisted for ") {
+		if err == nil && !strings.HasPrefix(r, "451 4.7.1 greylisted for ") && (r != "" || early(began)) {
 			err = fmt.Errorf("first attempt got %q", r)
 		}
 		return err

@@ -96,7 +96,7 @@ func showStatus(w io.Writer, s daemonStatus) {
 	d := s.DNS
 	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined to a query in flight, %d prefetched\n",
 		d.Queries, d.Hits, d.Coalesced, d.Announced)
-	fmt.Fprintf(w, "\t%d timeouts, %d servers unreachable, %d SERVFAIL, %d REFUSED, %d unexpected packets\n",
+	fmt.Fprintf(w, "\t%d time-outs, %d servers unreachable, %d SERVFAIL, %d REFUSED, %d unexpected packets\n",
 		d.Timeouts, d.Unreachable, d.ServFail, d.Refused, d.Misfits)
 	fmt.Fprintf(w, "log\t%d lines dropped\n", s.LogDropped)
 	fmt.Fprintf(w, "records\t%d written, %d dropped\n", s.Records.Written, s.Records.Dropped)

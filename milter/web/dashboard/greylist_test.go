@@ -12,7 +12,7 @@ func TestGreylist(t *testing.T) {
 	site := busySite(t)
 	p := site.get("/greylist")
 	p.Has(t, "waiting 1", "passed 1", "gone 0", "waiting rdns-missing 1 attempt, first at 2026-11-21 11:58:00, expires in 47 h 0 min", "<ann@example.com>", "to → <bob@example.org>",
-		"3 attempts", "<>", "example.net 192.0.2.0/24 192.0.2.7 5", "never example.org 0 allowed by hand")
+		"3 attempts", "<>", "example.net 192.0.2.0/24 192.0.2.7 5", "never example.org 0 passes allowed by hand")
 	if strings.Index(p.Text, "3 attempts") > strings.Index(p.Text, "1 attempt,") {
 		t.Error("the latest delivery is not the first")
 	}

@@ -148,6 +148,25 @@ func TestMemoryUnderAttack(t *testing.T) {
 	runtime.KeepAlive(open)
 }
 
+// TestRecipientsAreAccounted tests that recipients with short addresses do not take more than what is accounted for them.
+func TestRecipientsAreAccounted(t *testing.T) {
+	// Not parallel, as the heap is that of all tests.
+	addr, srv, _ := start(t, func(srv *Server) { srv.Journal = noJournal{} }, accept)
+	d := dial(t, addr)
+	d.hello()
+	d.must(d.Mail("alice@example.net", nil))
+	before, accounted := heap(), srv.heldMemory()
+	const rcpts = 3000
+	for i := range rcpts {
+		d.must(d.Rcpt(fmt.Sprintf("r%d@example.org", i), nil))
+	}
+	takes, counted := int64(heap()-before), srv.heldMemory()-accounted
+	t.Logf("%d bytes a recipient, accounted %d", takes/rcpts, counted/rcpts)
+	if takes > counted+counted/4 { // what sessions of other tests hold may change
+		t.Errorf("%d recipients take %d bytes, accounted %d", rcpts, takes, counted)
+	}
+}
+
 // noJournal is a Journal that keeps nothing.
 type noJournal struct{}
 

@@ -25,7 +25,8 @@ const (
 	maxRcptBytes   = 4 << 20  // of all recipients
 	maxHeaderBytes = 4 << 20  // of all header fields
 	maxAuthorBytes = 64 << 10 // of From fields beyond that
-	entryOverhead  = 64       // bytes of memory that a recipient or a field takes besides its text
+	entryOverhead  = 64       // bytes of memory that a field takes besides its text
+	rcptOverhead   = 256      // bytes of memory that a recipient takes besides its text: the parsed address, twice
 
 	// maxForged is the number of forged fields of one name that are removed from a message. For each
 	// of them Postfix searches the message from its beginning: ten thousand make its cleanup daemon panic. A message that
@@ -303,7 +304,7 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 
 func (s *session) rcpt(to string) *checks.Reply {
 	s.merge()
-	size := len(to) + entryOverhead
+	size := len(to) + rcptOverhead
 	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcptBytes+size > maxRcptBytes {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}

@@ -383,12 +383,11 @@ func situationPipeline(t *testing.T, profile checks.Profile, s situation) *check
 		opts.Actions[id] = checks.Off // they are not about authentication
 	}
 	forwarded, err := checks.ParseRecipients([]string{"@forwarded.example.org"})
-	if err != nil {
-		t.Fatal(err)
+	exempt, errOther := checks.ParseRecipients([]string{"postmaster"})
+	if err != nil || errOther != nil {
+		t.Fatal(err, errOther)
 	}
-	if opts.Exempt, err = checks.ParseRecipients([]string{"postmaster"}); err != nil {
-		t.Fatal(err)
-	}
+	opts.Exempt = exempt
 	opts.Policies = []checks.Policy{{
 		Recipients: forwarded, Actions: opts.Actions,
 		Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix(hosts["forwarder"].address + "/32")}},

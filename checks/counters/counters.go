@@ -176,8 +176,8 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 			return errors.Join(c.countBadRecipient(ctx, r, conn), c.countError(ctx, r, conn))
 		}
 	case checks.Refused:
-		if len(r.Envelope.Header) > 0 {
-			// A client that sends the message is not looking for addresses, even if the header is refused.
+		if e.Stage > checks.RcptTo {
+			// A client that sends the message is not looking for addresses, even if the message is refused.
 			conn.accepted += distinctAccepted(r.Envelope.Rcpts)
 		}
 		if e.Reply.Code >= 500 {

@@ -15,7 +15,7 @@ import (
 // writeFormat writes the record with the format to a folder with a store and closes it.
 func writeFormat(t *testing.T, dir, value string) {
 	t.Helper()
-	db, err := pebble.Open(filepath.Join(dir, "store"), &pebble.Options{FormatMajorVersion: pebble.FormatFlushableIngest})
+	db, err := pebble.Open(filepath.Join(dir, "store"), &pebble.Options{FormatMajorVersion: pebble.FormatFlushableIngest, Logger: logger{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func TestDecisionForms(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, got := fetch(t, "GET", page, nil, nil); !strings.Contains(got, "for a wave") || !strings.Contains(got, ">Unblock<") {
+	if _, got := fetch(t, "GET", page, nil, nil); !strings.Contains(got, "for a wave") || !strings.Contains(got, `aria-label="Remove the block of 203.0.113.9"`) {
 		t.Errorf("the page does not show the block: %s", got)
 	}
 	send(200, "203.0.113.9: 1 block removed.", "do", "unblock", "entry", "203.0.113.9")

@@ -13,7 +13,7 @@ import (
 	"milterd/milter/web"
 )
 
-// change carries out a form of a page. On success it redirects the browser to the page, with what was done as a note, so that a
+// change carries out a form of a page; Guard has refused those that other sites sent. On success it redirects the browser to the page, with what was done as a note, so that a
 // reload does not repeat the change. If too many would be removed, or on failure, it calls show to serve the page with the question
 // or the error.
 func (p *pages) change(
@@ -73,7 +73,8 @@ func (p *pages) undo(w http.ResponseWriter, r *http.Request) {
 	p.redirect(w, back, web.Shown(text), nil)
 }
 
-// placeOf returns the part of a query that says what a page shows.
+// placeOf returns the part of a query that says what a page shows. After a change the browser is sent to the page with this part alone,
+// so a page with a form has its other fields here too.
 func placeOf(query url.Values) url.Values {
 	place := url.Values{"what": {field(query, "what")}}
 	for _, name := range []string{"id", "n"} {

@@ -4,7 +4,7 @@
 //
 // The daemon implements Operator and Book; the templates are in the folder pages. Package why serves the pages for senders.
 // Start reading with New, which lists the pages, and page.go, which has what all pages share; change.go
-// carries out the forms.
+// carries out the forms. CONTRIBUTING.md says what a new page, column or button needs.
 package dashboard
 
 import (

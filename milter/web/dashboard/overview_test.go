@@ -57,5 +57,5 @@ func TestOverviewShowsProblems(t *testing.T) {
 	p.Has(t, "Needs attention the store is down dnsbl bl.example (client) is off: it lists the world 8 decision records were dropped", "7 log lines were dropped",
 		"down since", "connection? refused", "2 left out, 14 000 queries", "/etc/deny access on daemon start", "No decisions in this period")
 	p.Lacks(t, "-1 records")
-	site.get("/blocks").Has(t, "Overview 4 problems")
+	site.get("/blocks").Has(t, "Overview 4 to look at")
 }

@@ -174,7 +174,7 @@ func (p *pages) missing(w http.ResponseWriter) {
 // group is the reasons of one check.
 type group struct {
 	Name, Title string
-	Reasons     []reasonView
+	Reasons     []reasonView // for the template of the index; empty elsewhere
 	reasons     []*checks.Reason
 }
 

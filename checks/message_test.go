@@ -122,8 +122,17 @@ func TestBeginBody(t *testing.T) {
 		{"it is switched off", needs, func(*checks.Options) {}, false, false},
 		{"this message has no use for it", needs, func(o *checks.Options) { o.Body = func(*checks.Request) io.Writer { return nil } }, true, false},
 		{"the function has a bug", needs, func(o *checks.Options) { o.Body = func(*checks.Request) io.Writer { panic("bug") } }, true, false},
-		{"the client is trusted", needs, func(o *checks.Options) {
+		{"the client is trusted, and the function wants its mail", needs, func(o *checks.Options) {
 			o.Body, o.Trusted.Networks = signed, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		}, true, true},
+		{"the client is trusted", needs, func(o *checks.Options) {
+			o.Body = func(r *checks.Request) io.Writer {
+				if r.Trusted() {
+					return nil
+				}
+				return signed(r)
+			}
+			o.Trusted.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 		}, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

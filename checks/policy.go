@@ -36,7 +36,8 @@ type Options struct {
 	ClientNamed func(ctx context.Context, r *Request, match func(name string) bool) (bool, error)
 
 	// Body returns the writer of the body of the current message, which passes it on to what the checks remember. It returns
-	// nil if no check needs the body of this message. It is called at EndOfHeader, see Run.BeginBody. nil: no body is needed.
+	// nil if nobody needs the body of this message. It is called at EndOfHeader, see Run.BeginBody, also for trusted clients, whose
+	// messages no check sees. nil: no body is needed.
 	Body func(r *Request) io.Writer
 
 	// Took is called with the duration of each run of a check. It must be quick. It may be nil.

@@ -137,14 +137,13 @@ func (run *Run) TraceSize() int {
 // arrives, with LF or CRLF at the end of its lines, and then judges EndOfMessage.
 func (run *Run) BeginBody() (body io.Writer) {
 	p := run.pipeline
-	if run.trusted {
-		return nil
-	}
 	run.request.Stage = EndOfHeader
 	if p.NeedsBody() {
 		contain(func() { body = p.opts.Body(&run.request) })
 	}
-	run.prefetch(EndOfHeader)
+	if !run.trusted {
+		run.prefetch(EndOfHeader)
+	}
 	return body
 }
 

@@ -39,6 +39,13 @@ func verificationOf(env checks.Env, r *checks.Request) *verification {
 	return v
 }
 
+// CarryDKIM has a Request use the verifier of another one about the same message, for work that outlives the session. The goroutine of
+// to owns the verifier from then on.
+func CarryDKIM(env checks.Env, from, to *checks.Request) {
+	v := verificationOf(env, from)
+	_, _ = checks.Remember(to, checks.EndOfHeader, verificationKey{}, func() (*verification, error) { return v, nil })
+}
+
 // Body returns the writer of the body for DKIM, or nil if no signature needs the body. It is for the stage EndOfHeader, see
 // checks.Options.Body.
 func Body(env checks.Env, r *checks.Request) io.Writer {

@@ -40,6 +40,8 @@ func (d *daemon) functions() map[string]admin.Func {
 		"report/forwarders":  function(d.reportForwarders),
 		"report/retry":       function(d.reportRetry),
 		"dmarc-reports/keep": function(d.keepReports),
+		"report/mirror":      function(d.reportMirror),
+		"mirror":             function(d.testDomain),
 	}
 }
 

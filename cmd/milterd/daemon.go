@@ -13,9 +13,11 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/outgoing"
 	"milterd/milter"
 	"milterd/milter/evidence"
 	"milterd/milter/log"
+	"milterd/milter/mirror"
 	"milterd/milter/rdap"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
@@ -51,6 +53,8 @@ type daemon struct {
 	signer   records.Signer // of links
 	linkURL  string         // empty: replies have no links
 	evidence *evidence.Collector
+	mirror   *mirror.Collector
+	outgoing atomic.Pointer[outgoing.Site] // nil: the mirror is off
 	metrics  *web.Metrics
 	history  *dashboard.History
 	pipeline atomic.Pointer[checks.Pipeline]
@@ -87,7 +91,7 @@ func (d *daemon) env() checks.Env {
 
 // waiting returns the size of what waits to be written, in bytes.
 func (d *daemon) waiting() int64 {
-	size := d.evidence.Waiting() + d.output.Waiting()
+	size := d.evidence.Waiting() + d.mirror.Waiting() + d.output.Waiting()
 	if d.records != nil {
 		size += d.records.Waiting()
 	}

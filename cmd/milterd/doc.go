@@ -70,15 +70,21 @@ func listSubjects(cmd *cobra.Command) error {
 	return w.Flush()
 }
 
-// printGuide prints a guide: laid out at a terminal, else as Markdown. The guide on reasons has the table of this program's
-// reasons, and ends with the text of each.
+// guideTables write the tables of this program in guides, and the texts that follow at their end.
+var guideTables = map[string]struct{ table, texts func(io.Writer) }{
+	"reasons": {table: writeReasonTable, texts: writeReasonTexts},
+	"mirror":  {table: writeFindingTable, texts: writeFindingTexts},
+}
+
+// printGuide prints a guide: laid out at a terminal, else as Markdown. The guides on reasons and on the mirror have the table of this
+// program's reasons and findings, and end with the text of each.
 func printGuide(w io.Writer, g doc.Guide) error {
 	text := g.Text
-	if g.Name == "reasons" {
+	if t, ok := guideTables[g.Name]; ok {
 		var table, texts bytes.Buffer
-		writeReasonTable(&table)
-		writeReasonTexts(&texts)
-		text, _ = replacePart(text, "milterd doc reasons", table.String())
+		t.table(&table)
+		t.texts(&texts)
+		text, _ = replacePart(text, "milterd doc "+g.Name, table.String())
 		text += texts.String()
 	}
 	if !isTerminal(w) {
@@ -167,6 +173,8 @@ func expand(root *cobra.Command, text string) (string, error) {
 			writeCommands(&out, commands)
 		case "reasons":
 			writeReasonItems(&out)
+		case "findings":
+			writeFindingItems(&out)
 		case "keys":
 			failed = writeKeys(&out)
 		default:

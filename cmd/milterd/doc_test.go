@@ -11,14 +11,17 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/doc"
+	"milterd/milter/mirror"
 )
 
-// TestGeneratedReasonTable compares the table in the guide on reasons with the code.
-func TestGeneratedReasonTable(t *testing.T) {
+// TestGeneratedTables compares the tables of reasons and findings in the guides with the code.
+func TestGeneratedTables(t *testing.T) {
 	t.Parallel()
-	var table bytes.Buffer
-	writeReasonTable(&table)
-	compareGenerated(t, "doc/reasons.md", "milterd doc reasons", table.String())
+	for name, g := range guideTables {
+		var table bytes.Buffer
+		g.table(&table)
+		compareGenerated(t, "doc/"+name+".md", "milterd doc "+name, table.String())
+	}
 }
 
 // compareGenerated compares the part of a document that is made from the code with what the code makes now. With -update, it
@@ -46,13 +49,16 @@ func TestSubjectsOfTheManual(t *testing.T) {
 		if !strings.Contains(list, "  "+g.Name+" ") || !strings.Contains(list, g.Title) {
 			t.Errorf("%s is not listed:\n%s", g.Name, list)
 		}
-		if text := printed(t, "doc", g.Name); text != g.Text && g.Name != "reasons" {
+		if text := printed(t, "doc", g.Name); text != g.Text && guideTables[g.Name].table == nil {
 			t.Errorf("milterd doc %s prints %.100q", g.Name, text)
 		}
 	}
 	if text := printed(t, "doc", "reasons"); !strings.Contains(text, "| rdns | `rdns-missing` | greylist | reject | 550 5.7.25 |") ||
 		!strings.Contains(text, "\n### rdns-missing\n") {
 		t.Errorf("milterd doc reasons prints %.300s", text)
+	}
+	if text := printed(t, "doc", "mirror"); !strings.Contains(text, "| `mirror-spf-fail` | ") || !strings.Contains(text, "\n### mirror-spf-fail\n") {
+		t.Errorf("milterd doc mirror prints %.300s", text)
 	}
 	for line, want := range map[string]string{
 		"doc nonsense": "milterd: unknown command \"nonsense\" (\"milterd doc\" lists the subjects)\n",
@@ -109,6 +115,11 @@ func TestManualPages(t *testing.T) {
 			t.Errorf("milterd-reasons(7) does not have %s", r.ID)
 		}
 	})
+	for _, f := range mirror.Findings() {
+		if !strings.Contains(reasons, ".TP\n\\fB"+strings.ReplaceAll(f.ID, "-", `\-`)+"\\fR\n") {
+			t.Errorf("milterd-reasons(7) does not have %s", f.ID)
+		}
+	}
 	commands := readFile(t, filepath.Join(dir, "milterd-operate.8"))
 	for _, want := range []string{`.SS "milterd block add CLIENT|NETWORK [flags]"`, `\fB\-\-for DURATION\fR`, `\fB\-c, \-\-config FILE\fR`} {
 		if !strings.Contains(commands, want) {

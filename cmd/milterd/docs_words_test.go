@@ -15,6 +15,7 @@ import (
 	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/mirror"
 )
 
 // TestNamesInDocuments tests that everything that a document names in code style exists: flags, commands, keys, reasons, checks,
@@ -64,6 +65,9 @@ func newKnown(t *testing.T) *known {
 	eachReason(func(check string, r *checks.Reason) { k.words[check], k.words[r.ID] = true, true })
 	for _, info := range all.Checks {
 		k.words[info.Name] = true
+	}
+	for _, f := range mirror.Findings() {
+		k.words[f.ID] = true
 	}
 	k.addKeys(t)
 	k.addFlags(k.root)

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// docsZone is the DNS of the documents. The client 192.0.2.9 is in order, 192.0.2.10 has no reverse DNS name. The mail host is at one
+// docsZone is the DNS of the documents. The client 192.0.2.9 is in order, 192.0.2.10 has no reverse DNS name, and the mirror
+// finds nothing wrong with example.org. The mail host is at one
 // of the few special addresses that are globally reachable.
 const docsZone = `
 mail.example.net.        A   192.0.2.9
@@ -45,6 +46,12 @@ mail.example.com.        A   192.0.2.10
 example.com.             MX  10 mx.example.net.
 example.com.             TXT "v=spf1 ip4:192.0.2.10 -all"
 2.0.0.127.bl.example.    A   127.0.0.2
+mx.example.org.          A   192.0.2.1
+1.2.0.192.in-addr.arpa.  PTR mx.example.org.
+example.org.             MX  10 mx.example.org.
+example.org.             TXT "v=spf1 mx -all"
+_dmarc.example.org.      TXT "v=DMARC1; p=quarantine; rua=mailto:postmaster@example.org"
+mail._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="
 `
 
 // docsConfig is the configuration that the documents call /etc/milterd/milterd.yaml.
@@ -56,6 +63,7 @@ dns: {servers: [%[2]q], timeout: 1s}
 admin: {listen: "127.0.0.1:%[3]d", socket: %[4]s/admin.sock}
 explain: {listen: "", url: "https://mx.example.org", key: %[4]s/explain.key}
 store: {driver: memory}
+mirror: {addresses: [192.0.2.1]}
 log: {syslog: "off"}
 checks:
   dnsbl:

@@ -50,6 +50,7 @@ the embedded store | {milter/store.cacheBytes bytes} of cache, {milter/store.max
 records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded bytes} | the oldest are removed
 records that wait for the store | {milter/records.maxQueued bytes} | they are dropped, and counted in milterd_records_dropped_total
 transactions that wait for the reports | {milter/evidence.maxQueued bytes}, and {milter/evidence.maxPending} senders | they are not counted, and the reports say so
+outgoing messages that the mirror judges | {milter/mirror.maxQueued bytes} waiting, {milter/mirror.judgeTimeout time} each, {milter/mirror.maxSubjects} domains and users a day | they are not judged, and the report says so
 
 # Others
 log lines that wait | {milter/log.maxQueued bytes}, with values of {checks.maxLogged bytes} | they are dropped, and counted in milterd_log_dropped_total and the log

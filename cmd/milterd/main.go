@@ -56,7 +56,7 @@ sender, SPF and header fields before a message is accepted. Every refusal names 
 	root.PersistentFlags().StringVarP(&configFile, "config", "c", "",
 		"configuration `FILE` in YAML, or none for the built-in defaults (default: "+defaultConfigFile+" if there is one)")
 	root.AddCommand(newServe(&configFile), newCheckConfig(&configFile), newSimulate(&configFile), newReplay(&configFile), newDoc(),
-		newStatus(&configFile), newGreylist(&configFile), newAccess(&configFile), newBlock(&configFile), newWhy(&configFile), newLog(&configFile), newReport(&configFile), newDMARCReports(&configFile), newVersion())
+		newStatus(&configFile), newGreylist(&configFile), newAccess(&configFile), newBlock(&configFile), newWhy(&configFile), newLog(&configFile), newReport(&configFile), newMirror(&configFile), newDMARCReports(&configFile), newVersion())
 	return root
 }
 

@@ -137,6 +137,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		History:    d.history,
 		Operator:   operator{daemon: d},
 		Evidence:   d.reports,
+		Mirror:     d.mirror.Report,
 		Log:        logrus.NewEntry(d.log),
 	}
 	if d.records != nil {

@@ -89,7 +89,7 @@ func (d *daemon) link(r *checks.Reason, at time.Time) (record, link string) {
 
 // journal returns what receives the decisions of the server.
 func (d *daemon) journal() milter.Journal {
-	js := journals{log.Journal{Log: d.log}, d.metrics, d.evidence, d.history}
+	js := journals{log.Journal{Log: d.log}, d.metrics, d.evidence, d.mirror, d.history}
 	if d.records != nil {
 		js = append(js, d.records)
 	}

@@ -46,6 +46,8 @@ func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 	env := checks.Env{DNS: checktest.NewZone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
 	d.evidence = openEvidence(env, d.config, time.Now)
 	t.Cleanup(func() { d.evidence.Close(time.Second) })
+	d.openMirror(time.Now)
+	t.Cleanup(func() { d.mirror.Close(time.Second) })
 	return d
 }
 

@@ -66,6 +66,7 @@ func (d *daemon) reload() {
 	d.log.SetLevel(cfg.Log.Level)
 	p.Reload(d.pipeline.Load())
 	d.usePipeline(context.Background(), p)
+	d.useMirror(cfg)
 	running := *cfg // except for the keys of warnOfRestart
 	running.Listen, running.DNS, running.Log = d.cfg.Listen, d.cfg.DNS, d.cfg.Log
 	running.MaxConnections, running.Memory = d.cfg.MaxConnections, d.cfg.Memory

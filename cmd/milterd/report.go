@@ -37,7 +37,7 @@ that are kept (records.keep).
 An enforced reason wronged the good senders that it refused or quarantined, and those that it greylisted and that did not come back.`
 
 func newReport(configFile *string) *cobra.Command {
-	cmd := newGroup("report", "Report on the effect of reasons and greylisting")
+	cmd := newGroup("report", "Report on the effect of reasons and greylisting, and on outgoing mail")
 	r := newRemote(cmd, configFile)
 	var reasons evidenceArgs
 	watch := &cobra.Command{
@@ -60,7 +60,7 @@ func newReport(configFile *string) *cobra.Command {
 		c.Long = c.Short + ".\n\n" + aboutEvidence
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
-	cmd.AddCommand(newReportDaily(r), watch, action, newReportForwarders(r), newReportRetry(r))
+	cmd.AddCommand(newReportDaily(r), watch, action, newReportForwarders(r), newReportRetry(r), newReportMirror(r))
 	return cmd
 }
 

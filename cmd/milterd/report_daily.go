@@ -30,9 +30,9 @@ func newReportDaily(r *remote) *cobra.Command {
 		Use:   "daily",
 		Short: "Report what a postmaster wants to know of the last 24 hours",
 		Long: `Report what a postmaster wants to know of the last 24 hours: how much mail came and what became of it, the most frequent reasons,
-who was blocked, good senders that were refused, how many greylisted senders never came back, what does not work, and which watched
-reasons have become safe to enforce. With --mail, the report is sent through the local sendmail; systemd/milterd-report.timer does so
-each morning.`,
+who was blocked, good senders that were refused, how many greylisted senders never came back, what does not work, what Gmail, Yahoo and
+Outlook would refuse of the own mail, and which watched reasons have become safe to enforce. With --mail, the report is sent through the
+local sendmail; systemd/milterd-report.timer does so each morning.`,
 		Example: "  milterd report daily\n  milterd report daily --mail postmaster@example.org",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -62,6 +62,7 @@ type dailyReport struct {
 	Safe      []string           `json:"safe"` // watched reasons
 	Users     []checks.Condition `json:"users"`
 	Recording bool               `json:"recording"`
+	Mirror    string             `json:"mirror"` // what receivers would refuse of outgoing mail, a sentence; empty: there was none
 
 	limits map[netip.Addr]string // the limit that a client passed last
 }
@@ -93,6 +94,9 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 		}
 	}
 	r.Attention = append(r.Attention, dropped(d.recordStats().Dropped, d.output.Dropped())...)
+	if r.Mirror, err = d.mirrorSentence(ctx, r.Since); err != nil {
+		return r, err
+	}
 	return r, d.addEvidence(ctx, &r)
 }
 
@@ -182,6 +186,9 @@ func showDaily(w io.Writer, r dailyReport) {
 	section("Newly blocked", blocked, "nobody")
 	section("Most frequent reasons, watched ones too", reasons, "none")
 	section("Watched reasons that are safe to enforce", r.Safe, "none yet (milterd report watch)")
+	if r.Mirror != "" {
+		fmt.Fprintf(w, "\n%s\n", r.Mirror)
+	}
 	fmt.Fprintf(w, "\nOf %d %s that greylisting held, as far as it remembers, %d never came back (milterd report retry).\n",
 		r.Held, plural(r.Held, "deliveries"), r.NotBack)
 }

@@ -44,7 +44,7 @@ func limitHeap(memory int64) {
 
 const (
 	logTimeout   = 2 * time.Second // of a stopping daemon for its log
-	flushTimeout = 2 * time.Second // of a stopping daemon for its records, and for its evidence
+	flushTimeout = 2 * time.Second // of a stopping daemon for its records, for its evidence, and for the mirror
 )
 
 func newServe(configFile *string) *cobra.Command {
@@ -107,6 +107,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	d.usePipeline(ctx, p)
+	d.useMirror(cfg)
 	stopMaintaining := d.maintain()
 	defer stopMaintaining()
 	d.server = d.newServer(cfg)
@@ -171,7 +172,7 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	return list, nil
 }
 
-// openBackends opens the resolver, the store, the records and the evidence. closeAll closes those that were opened,
+// openBackends opens the resolver, the store, the records, the evidence and the mirror. closeAll closes those that were opened,
 // also after an error.
 func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	var closers []func()
@@ -196,6 +197,8 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	closers = append(closers, d.closeRecords)
 	d.evidence = openEvidence(d.env(), d.config, time.Now)
 	closers = append(closers, func() { d.evidence.Close(flushTimeout) })
+	d.openMirror(time.Now)
+	closers = append(closers, func() { d.mirror.Close(flushTimeout) })
 	return closeAll, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"milterd/checks/dkim"
 	"milterd/checks/facts"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/outgoing"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 )
@@ -109,9 +110,21 @@ func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Op
 		return facts.ClientNamed(ctx, env, r, match)
 	}
 	if env.Signatures > 0 {
-		opts.Body = func(r *checks.Request) io.Writer { return facts.Body(env, r) }
+		opts.Body = bodyFor(cfg, env)
 	}
 	return instances, opts, nil
+}
+
+// bodyFor returns the function for checks.Options.Body. No check sees the message of a trusted client, but the mirror judges its
+// signatures if it leaves the site.
+func bodyFor(cfg *config.Config, env checks.Env) func(*checks.Request) io.Writer {
+	site := outgoing.Site{Env: env}
+	return func(r *checks.Request) io.Writer {
+		if r.Trusted() && !(cfg.Mirror.On && site.Leaves(r)) {
+			return nil
+		}
+		return facts.Body(env, r)
+	}
 }
 
 func siteOf(cfg *config.Config) checks.Site {

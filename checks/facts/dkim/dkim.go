@@ -44,6 +44,7 @@ type Result struct {
 	Identity  string // i=, or "@" and Domain; remote text
 	Algorithm string // a=, in lower case; remote text
 	Signature string // first 8 characters of b=, for header.b of RFC 6008; remote text
+	Covered   string // h=, in lower case: the names of the signed fields with colons between; remote text
 
 	Testing       bool  // the key record has t=y
 	BodyChanged   bool  // the body is not the signed one; for Fail and None

@@ -22,6 +22,12 @@ type key struct {
 	testing   bool             // t=y
 }
 
+// KeyFault returns why the answer to the question for a key has no key that a signature could be verified with, or "".
+func KeyFault(a checks.Answer) string {
+	_, _, why := readKey(a)
+	return why
+}
+
 // readKey returns the key in an answer. If there is no usable key, it returns a status and why.
 func readKey(a checks.Answer) (k key, status Status, why string) {
 	records := checks.RecordsOf[*dns.TXT](a)

@@ -72,14 +72,14 @@ func TestRFCMessages(t *testing.T) {
 	}{
 		{"RFC 6376 appendix A.2", rfc6376Mail, []Result{{
 			Status: Pass, Domain: "example.com", Selector: "brisbane", Identity: "joe@football.example.com",
-			Algorithm: "rsa-sha256", Signature: "AuUoFEfD",
+			Algorithm: "rsa-sha256", Signature: "AuUoFEfD", Covered: "received:from:to:subject:date:message-id",
 		}}},
 		{"RFC 8463 appendix A.3", rfc8463Mail, []Result{{
 			Status: Pass, Domain: "football.example.com", Selector: "brisbane", Identity: "@football.example.com",
-			Algorithm: "ed25519-sha256", Signature: "/gCrinpc",
+			Algorithm: "ed25519-sha256", Signature: "/gCrinpc", Covered: "from:to:subject:date:message-id:from:subject:date",
 		}, {
 			Status: Pass, Domain: "football.example.com", Selector: "test", Identity: "@football.example.com",
-			Algorithm: "rsa-sha256", Signature: "F45dVWDf",
+			Algorithm: "rsa-sha256", Signature: "F45dVWDf", Covered: "from:to:subject:date:message-id:from:subject:date",
 		}}},
 	} {
 		got := parseMail(c.text).verify(t, rfcZone)

@@ -104,7 +104,8 @@ func (sig *signature) parse(tags map[string]string) string {
 	sig.signed, errSigned = base64.StdEncoding.DecodeString(sig.Signature)
 	sig.created, errCreated = parseTime(tags["t"])
 	sig.expires, errExpires = parseTime(tags["x"])
-	sig.names = strings.SplitN(strings.ToLower(strip(tags["h"])), ":", 101)
+	sig.Covered = strings.ToLower(strip(tags["h"]))
+	sig.names = strings.SplitN(sig.Covered, ":", 101)
 	header, body, _ := strings.Cut(strings.ToLower(strip(tags["c"])), "/")
 	sig.relaxed, sig.relaxedBody = header == "relaxed", body == "relaxed"
 	known := []string{"", "simple", "relaxed"}

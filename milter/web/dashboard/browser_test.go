@@ -38,6 +38,8 @@ func TestPagesInABrowser(t *testing.T) {
 		{"blocks", "/blocks", "the spam run", crowdedSite},
 		{"blocks-empty", "/blocks", "No client is blocked.", empty},
 		{"blocks-down", "/blocks", "The store did not answer", func(t *testing.T) *testSite { site := crowdedSite(t); site.fail(); return site }},
+		{"mirror", "/mirror", "who demands it", crowdedSite},
+		{"mirror-empty", "/mirror", "No mail of trusted clients to other sites was seen.", empty},
 		{"nothing", "/nothing", "There is no such page", crowdedSite},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,7 +146,7 @@ func TestMarkupDoesNothing(t *testing.T) {
 	webtest.Evaluate[bool](r.Tab, refresh+"true")
 	waitFor(t, r, "<script>alert(1)</script>")
 	check("updated")
-	for _, path := range []string{"/refusals", "/session?id=session3&n=6", "/watched", "/greylist", "/blocks"} {
+	for _, path := range []string{"/refusals", "/session?id=session3&n=6", "/watched", "/greylist", "/blocks", "/mirror"} {
 		r.Open(r.Home + path)
 		check(path)
 	}

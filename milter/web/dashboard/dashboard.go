@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/milter/evidence"
+	"milterd/milter/mirror"
 	"milterd/milter/records"
 	"milterd/milter/web"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	Book       Book // nil if no records are kept
 	Operator   Operator
 	Evidence   func(context.Context) (evidence.WatchReport, evidence.ActionReport, error)
+	Mirror     func(context.Context) (mirror.Report, error)
 	Log        *logrus.Entry    // may be nil
 	Now        func() time.Time // nil: time.Now
 	Zone       *time.Location   // time zone of the pages; nil: time.Local
@@ -89,6 +91,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /greylist", p.changeGreylist)
 	mux.HandleFunc("GET /blocks", p.blocks)
 	mux.HandleFunc("POST /blocks", p.changeBlocks)
+	mux.HandleFunc("GET /mirror", p.mirror)
 	mux.HandleFunc("GET /style.css", web.Stylesheet(style))
 	mux.HandleFunc("GET /live.js", web.Static("text/javascript", script))
 	mux.HandleFunc("/", p.missing)

@@ -23,6 +23,7 @@ func TestEmptyPages(t *testing.T) {
 		"/": "No reason applied in this period.", "/refusals": "No mail was refused yet.", "/refusals?sender=a@example.com": "No decision matches the filter.",
 		"/greylist": "No delivery was greylisted yet. Clients that passed No client has passed yet.", "/greylist?what=x": "No delivery matches the search.",
 		"/watched": "No watched reason applied to any mail yet.", "/blocks": "No client is blocked.", "/blocks?what=x": "No block matches the search.",
+		"/mirror": "No mail of trusted clients to other sites was seen.",
 	} {
 		p := site.get(path)
 		if p.Code != 200 {
@@ -54,13 +55,13 @@ func TestStoreDown(t *testing.T) {
 	if p := site.get("/"); p.Code != 200 {
 		t.Errorf("the overview needs the store: %d", p.Code)
 	}
-	for _, path := range []string{"/refusals", "/refusals?ref=session1", "/session?id=session3&n=1", "/watched", "/greylist", "/blocks"} {
+	for _, path := range []string{"/refusals", "/refusals?ref=session1", "/session?id=session3&n=1", "/watched", "/greylist", "/blocks", "/mirror"} {
 		p := site.get(path)
 		if p.Code != 503 {
 			t.Errorf("%s: %d", path, p.Code)
 		}
 		p.Has(t, "The store did not answer: no route to the store")
-		p.Lacks(t, "No client is blocked", "No mail was refused", "was greylisted yet", "any mail yet")
+		p.Lacks(t, "No client is blocked", "No mail was refused", "was greylisted yet", "any mail yet", "was seen")
 	}
 	for _, p := range []webtest.Page{
 		site.post("/greylist", "do", "allow", "client", "192.0.2.1"), site.post("/blocks", "do", "remove", "client", "192.0.2.1"),

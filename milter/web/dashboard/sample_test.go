@@ -13,6 +13,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/milter/evidence"
+	"milterd/milter/mirror"
 	"milterd/milter/store"
 	"milterd/milter/web/webtest"
 )
@@ -39,6 +40,7 @@ func busySite(t *testing.T) *testSite {
 		{Identity: "example.org", Allowed: true},
 	}
 	site.addEvidence()
+	site.addMirror()
 	site.operator.blocks = []Block{
 		{Client: "203.0.113.7", Since: checktest.Now.Add(-time.Minute), Until: checktest.Now.Add(59 * time.Minute), Level: 1, Why: "naming too many unknown recipients", InForce: true},
 		{Client: "2001:db8:1::/64", Since: checktest.Now, Until: checktest.Now.Add(72 * time.Hour), Why: "the spam run"},
@@ -69,9 +71,36 @@ func (site *testSite) addEvidence() {
 	}}
 }
 
+// addMirror sets a report with a right domain, one with faults and one of another site.
+func (site *testSite) addMirror() {
+	subject := func(name string, own bool, messages int, faults ...mirror.Fault) mirror.Subject {
+		var found []*mirror.Finding
+		for i := range faults {
+			faults[i].Messages, faults[i].Last, faults[i].Queue = messages/2, checktest.Now.Add(-time.Hour), "4dDk2p1xQz"
+			found = append(found, faults[i].About())
+		}
+		return mirror.Subject{
+			Name: name, Own: own, Messages: messages, Busiest: messages / 3, To: map[string]int{"Gmail": messages / 4}, Faults: faults,
+			Verdicts: mirror.VerdictsOn(found, func(string) bool { return false }),
+		}
+	}
+	rdns := mirror.Fault{Finding: "mirror-rdns", Seen: "198.51.100.7 has no PTR record", Repair: []string{"7.100.51.198.in-addr.arpa. IN PTR mx.example.org."}}
+	unsubscribe := mirror.Fault{Finding: "mirror-unsubscribe", Seen: "a message to 240 recipients: there is no List-Unsubscribe field"}
+	right := subject("example.org", true, 1240)
+	right.Unsigned = 3
+	site.mirror = mirror.Report{Since: checktest.Now.AddDate(0, 0, -6), Until: checktest.Now, Lost: 2, Domains: []mirror.Subject{
+		right,
+		subject("news.example.org", true, 480, rdns,
+			mirror.Fault{Finding: "mirror-spf-fail", Seen: "softfail for news.example.org from 198.51.100.7", Repair: []string{`news.example.org. IN TXT "v=spf1 ip4:198.51.100.7 include:_spf.esp.example ~all"`}},
+			mirror.Fault{Finding: "mirror-dmarc-none", Seen: "there is no record at _dmarc.example.org", Repair: []string{`_dmarc.example.org. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@example.org"`}},
+			unsubscribe),
+		subject("partner.example", false, 2, mirror.Fault{Finding: "mirror-dmarc-fail", Seen: "From is of partner.example, MAIL FROM of example.org with SPF pass from 198.51.100.7"}),
+	}, Users: []mirror.Subject{subject("newsletter", false, 480, unsubscribe), subject("ann@example.org", false, 12)}}
+}
+
 // allPages are the URLs of all pages of busySite.
 var allPages = []string{
-	"/", "/?period=day", "/?period=week", "/refusals", "/refusals?action=all", "/session?id=session1&n=2", "/watched", "/greylist", "/blocks", "/nothing",
+	"/", "/?period=day", "/?period=week", "/refusals", "/refusals?action=all", "/session?id=session1&n=2", "/watched", "/greylist", "/blocks", "/mirror", "/nothing",
 }
 
 // crowdedSite returns a site with many decisions and with values as long as they can be.
@@ -98,6 +127,10 @@ func crowdedSite(t *testing.T) *testSite {
 	site.operator.clients = append(site.operator.clients, Client{Identity: webtest.LongName, Passes: 123456, Client: "2001:db8:8000:1234:5678:9abc:def0:1234"})
 	site.operator.state = fullState
 	site.operator.state.Lists = append(site.operator.state.Lists, ListEntry{List: "deny", Entry: strings.Repeat("a", 64) + "@" + webtest.LongName, Why: strings.Repeat("because ", 24)})
+	site.mirror.Domains = append(site.mirror.Domains, mirror.Subject{Name: webtest.LongName, Messages: 123456, Faults: []mirror.Fault{
+		{Finding: "mirror-helo", Seen: webtest.LongName + " does not have the address 2001:db8:8000:1234:5678:9abc:def0:1234", Repair: []string{webtest.LongName + ". IN AAAA 2001:db8:8000:1234:5678:9abc:def0:1234"}},
+	}})
+	site.mirror.Users = append(site.mirror.Users, mirror.Subject{Name: strings.Repeat("a-very-long-user.", 9), Messages: 123456})
 	site.operator.blocks = append(site.operator.blocks, Block{Client: "2001:db8:8000:1234::/64", Why: strings.Repeat("because", 14), Until: checktest.Now.Add(time.Hour), Level: 3, InForce: true})
 	return site
 }
@@ -125,6 +158,9 @@ func (site *testSite) addHostile(t *testing.T, value string) {
 		Reason: "helo-mismatch", Verdict: evidence.Unsafe, Why: value, Occasions: 1, Senders: 1, Affected: []evidence.Sender{{Sender: value, Client: value, Good: value}},
 	}}
 	site.action.Reasons = []evidence.Enforced{{Reason: "rdns-missing", WrongedSenders: 1, Wronged: []evidence.Sender{{Client: value}}}}
+	fault := mirror.Fault{Finding: value, Queue: value, Seen: value, Repair: []string{value}, Last: checktest.Now}
+	site.mirror.Domains = []mirror.Subject{{Name: value, Faults: []mirror.Fault{fault}}}
+	site.mirror.Users = []mirror.Subject{{Name: value, Faults: []mirror.Fault{fault}}}
 }
 
 // addProblems adds all problems that the overview can show.

@@ -44,6 +44,7 @@ func (c *compiler) config() *Config {
 		Explain:        c.explain(),
 		Admin:          c.admin(),
 		Records:        c.records(),
+		Mirror:         c.mirror(),
 		Log:            c.log(),
 		settings:       f.Checks.list,
 	}
@@ -258,6 +259,14 @@ func (c *compiler) records() Records {
 		c.failAt("records.max", "%d is negative; write 0 or more", r.Max)
 	}
 	return r
+}
+
+func (c *compiler) mirror() Mirror {
+	f := c.file.Mirror
+	if f.Bulk < 1 {
+		c.failAt("mirror.bulk", "%d is too few; write 1 or more, or mirror: off", f.Bulk)
+	}
+	return Mirror{On: !f.off, Bulk: f.Bulk, Addresses: f.Addresses}
 }
 
 func (c *compiler) admin() Admin {

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"log/syslog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,7 @@ type Config struct {
 	Explain        Explain
 	Admin          Admin
 	Records        Records
+	Mirror         Mirror
 	Log            Log
 
 	settings []settings // of the checks, in the order of the registry
@@ -72,6 +74,13 @@ type Explain struct {
 type Records struct {
 	Keep time.Duration
 	Max  int // 0 for none
+}
+
+// Mirror configures what is said about outgoing mail.
+type Mirror struct {
+	On        bool
+	Bulk      int          // a message to more recipients at other sites is bulk mail
+	Addresses []netip.Addr // from which the mail server sends; empty: they are found out
 }
 
 // Admin configures how commands and the operator's tools reach the daemon. If a default listener cannot be opened, this is a

@@ -203,6 +203,7 @@ func TestDefault(t *testing.T) {
 		Admin:   Admin{Listen: "127.0.0.1:8893", Socket: "/run/milterd/admin.sock"},
 		Explain: Explain{Listen: "127.0.0.1:8892"},
 		Records: Records{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
+		Mirror:  Mirror{On: true, Bulk: 100},
 		Log:     Log{Level: logrus.InfoLevel, Syslog: true, Facility: syslog.LOG_MAIL},
 		Policy: checks.Options{
 			Actions: map[string]checks.Action{

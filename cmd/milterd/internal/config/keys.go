@@ -2,7 +2,10 @@ package config
 
 import (
 	"net/netip"
+	"reflect"
 	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"milterd/checks"
 )
@@ -31,6 +34,7 @@ type file struct {
 	TraceFields      traceKeys     `yaml:"trace_fields" doc:"Fields that are added to the header of accepted messages."`
 	Tag              tagKeys       `yaml:"tag" doc:"How tagged and quarantined messages are marked, besides the field X-Milterd."`
 	Records          recordsKeys   `yaml:"records" doc:"Decision records, which the command log and the public pages show."`
+	Mirror           mirrorKeys    `yaml:"mirror" doc:"Judges mail of trusted clients to other sites as Gmail, Yahoo and Outlook would, for milterd report mirror. It refuses and delays nothing. mirror: off switches it off."`
 	Log              logKeys       `yaml:"log" doc:"Log level, format and destination."`
 	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, by the name of the check."`
 }
@@ -84,6 +88,21 @@ type explainKeys struct {
 type recordsKeys struct {
 	Keep time.Duration `yaml:"keep" doc:"How long records are kept and links are valid."`
 	Max  int           `yaml:"max" doc:"Maximum number of records, after which the oldest are deleted; 0: none are kept."`
+}
+
+type mirrorKeys struct {
+	Bulk      int          `yaml:"bulk" doc:"Recipients at other sites that a message may have before it counts as bulk mail, which needs one-click unsubscribe."`
+	Addresses []netip.Addr `yaml:"addresses" doc:"Addresses from which the mail server sends to other sites; empty: the public ones of this machine, or behind NAT those of its name." example:"[198.51.100.7, \"2001:db8::7\"]"`
+	off       bool
+}
+
+// readNode implements nodeReader.
+func (m *mirrorKeys) readNode(d *decoder, n *yaml.Node, path string) {
+	if on, ok := truth(n); ok {
+		m.off = !on
+		return
+	}
+	d.structure(n, reflect.ValueOf(m).Elem(), path)
 }
 
 type logKeys struct {
@@ -149,6 +168,7 @@ func defaults(registry []checks.Info) file {
 		Admin:            adminKeys{Listen: DefaultAdminListen, Socket: DefaultAdminSocket},
 		Explain:          explainKeys{Listen: DefaultExplainListen},
 		Records:          recordsKeys{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
+		Mirror:           mirrorKeys{Bulk: 100},
 		Log:              logKeys{Level: "info", Format: "text", Syslog: "mail"},
 		Checks:           newCheckSettings(registry),
 	}

@@ -1,0 +1,103 @@
+package outgoing
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"milterd/checks"
+	"milterd/headers"
+	"milterd/milter/mirror"
+)
+
+// maxShown is how much of a value is shown, in bytes.
+const maxShown = 80
+
+// judgeForm judges what needs no DNS: the form of the fields, and TLS.
+func (m *message) judgeForm() {
+	header := m.session.Envelope.Header
+	if fault := fromFault(fieldsOf(header, "From")); fault != "" {
+		m.add(mirror.Hit{Finding: mirror.From, Seen: fault})
+	}
+	for _, c := range []struct {
+		name    string
+		finding *mirror.Finding
+		check   func(string) error
+	}{
+		{name: "Date", finding: mirror.Date, check: func(v string) error { _, err := headers.ParseDate(v); return err }},
+		{name: "Message-ID", finding: mirror.MessageID, check: headers.CheckMessageID},
+	} {
+		f, ok := headers.First(header, c.name)
+		if !ok {
+			m.add(mirror.Hit{Finding: c.finding, Seen: "there is no " + c.name + " field"})
+		} else if err := c.check(f.Value); err != nil {
+			m.add(mirror.Hit{Finding: c.finding, Seen: fmt.Sprintf("%q: %s", checks.Clean(f.Value, maxShown), err)})
+		}
+	}
+	if m.openLogin {
+		m.add(mirror.Hit{Finding: mirror.TLS, Seen: "the user authenticated without TLS"})
+	}
+}
+
+// fromFault returns what is wrong with the From fields, or "". A display name that breaks the grammar leaves the address usable, so it
+// is none.
+func fromFault(fields []headers.Field) string {
+	if len(fields) != 1 {
+		return map[bool]string{true: "there is no From field", false: fmt.Sprintf("there are %d From fields", len(fields))}[len(fields) == 0]
+	}
+	mailboxes, err := headers.ParseMailboxList(fields[0].Value)
+	shown := fmt.Sprintf("%q", checks.Clean(fields[0].Value, maxShown))
+	switch {
+	case len(mailboxes) > 1:
+		return fmt.Sprintf("%s has %d addresses", shown, len(mailboxes))
+	case len(mailboxes) == 0 && err != nil:
+		return shown + ": " + err.Error()
+	case len(mailboxes) == 0:
+		return shown + " has no address"
+	default:
+		return ""
+	}
+}
+
+// judgeUnsubscribe judges one-click unsubscribe of bulk mail, RFC 8058 sections 3.1 and 4.
+func (m *message) judgeUnsubscribe(a signatures) {
+	if m.rcpts <= m.Bulk {
+		return
+	}
+	link, hasLink := headers.First(m.session.Envelope.Header, "List-Unsubscribe")
+	post, hasPost := headers.First(m.session.Envelope.Header, "List-Unsubscribe-Post")
+	fault := ""
+	switch {
+	case !hasLink:
+		fault = "there is no List-Unsubscribe field"
+	case !hasHTTPS(link.Value):
+		fault = "List-Unsubscribe has no https link"
+	case !hasPost:
+		fault = "there is no List-Unsubscribe-Post field"
+	case !strings.EqualFold(strings.TrimSpace(post.Value), "List-Unsubscribe=One-Click"):
+		fault = fmt.Sprintf("List-Unsubscribe-Post is %q", checks.Clean(post.Value, maxShown))
+	case a.covered != nil && !slices.ContainsFunc(a.covered, coversUnsubscribe):
+		fault = "no valid DKIM signature covers List-Unsubscribe and List-Unsubscribe-Post"
+	default:
+		return
+	}
+	m.add(mirror.Hit{Finding: mirror.Unsubscribe, Seen: fmt.Sprintf("a message to %d recipients: %s", m.rcpts, fault)})
+}
+
+func coversUnsubscribe(covered string) bool {
+	names := strings.Split(covered, ":")
+	return slices.Contains(names, "list-unsubscribe") && slices.Contains(names, "list-unsubscribe-post")
+}
+
+// hasHTTPS reports whether a List-Unsubscribe field has an https URI, RFC 2369 section 2.
+func hasHTTPS(value string) bool {
+	for part := range strings.SplitSeq(value, "<") {
+		uri, _, closed := strings.Cut(part, ">")
+		u, err := url.Parse(strings.Join(strings.Fields(uri), ""))
+		if closed && err == nil && strings.EqualFold(u.Scheme, "https") && u.Host != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,195 @@
+// Package outgoing judges mail of this site as other sites would: it builds the session in which our mail server delivers a message
+// to a receiver, and asks the facts that checks use for incoming mail. Package mirror has the findings and counts them.
+//
+// Start reading at Site.Message, which takes a message of a session. message.go judges its form, authentication.go what the DNS and
+// the signatures say, and domain.go tests a domain without a message.
+package outgoing
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/headers"
+	"milterd/milter/mirror"
+)
+
+// Site is what outgoing mail is judged by. It does not change.
+type Site struct {
+	Env       checks.Env   // with Site, DNS and Signatures
+	Bulk      int          // a message to more recipients at other sites is bulk mail
+	Addresses []netip.Addr // from which our mail server sends; empty: they are found out, see addresses
+}
+
+// Host is our mail server as others see it.
+type Host struct {
+	Name      string       `json:"name"` // in HELO
+	Addresses []netip.Addr `json:"addresses"`
+}
+
+// maxAddresses is the number of addresses of a host that are judged.
+const maxAddresses = 4
+
+// Host returns the mail server that uses a HELO name. Its addresses are those of the configuration, or else the public ones of this
+// machine; if the name has some of these, only they. Behind NAT the machine has none, and those of the name are taken.
+func (s Site) Host(ctx context.Context, name string) Host {
+	h := Host{Name: cmp.Or(strings.ToLower(name), s.Env.Site.Hostname), Addresses: s.Addresses}
+	if len(h.Addresses) > 0 {
+		return h
+	}
+	public := func(list []netip.Addr) []netip.Addr {
+		return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return !checks.GloballyReachable(a) })
+	}
+	own, named := public(s.Env.Site.Addresses), public(s.addressesOf(ctx, h.Name))
+	both := slices.DeleteFunc(slices.Clone(own), func(a netip.Addr) bool { return !slices.Contains(named, a) })
+	switch {
+	case len(both) > 0:
+		h.Addresses = both
+	case len(own) > 0:
+		h.Addresses = own
+	default:
+		h.Addresses = named
+	}
+	h.Addresses = h.Addresses[:min(len(h.Addresses), maxAddresses)]
+	return h
+}
+
+// addressesOf returns the addresses of a name that the DNS has.
+func (s Site) addressesOf(ctx context.Context, name string) (list []netip.Addr) {
+	for _, res := range checks.LookupAll(ctx, s.Env.DNS, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA)) {
+		list = append(list, checks.Addresses(res.Answer)...)
+	}
+	return list
+}
+
+// Leaves reports whether a message goes to another site.
+func (s Site) Leaves(r *checks.Request) bool {
+	return slices.ContainsFunc(r.Envelope.Rcpts, s.isOutside)
+}
+
+func (s Site) isOutside(rcpt checks.Recipient) bool {
+	return rcpt.Refused == "" && rcpt.Domain != "" && !s.Env.Site.IsLocal(rcpt.Domain)
+}
+
+// messageBytes is the memory that a message holds beside its header fields, with the verifier of its signatures.
+const messageBytes = 8 << 10
+
+// judged are the header fields that are judged.
+var judged = []string{"From", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post", "DKIM-Signature"}
+
+// maxFields is the number of fields that are kept; a message with more has its rest unjudged.
+const maxFields = 50
+
+// Message returns a message that was accepted of a trusted client, or nil if it does not leave the site. Nothing in it belongs to the
+// session.
+func (s Site) Message(r *checks.Request) *mirror.Message {
+	if len(r.Envelope.Header) == 0 || !s.Leaves(r) {
+		return nil
+	}
+	from := r.Envelope.MailFrom
+	m := &message{Site: s, helo: r.Macros.Get("j"), session: &checks.Session{ID: r.ID, Time: r.Time}}
+	m.session.Envelope = checks.Envelope{QueueID: r.Envelope.QueueID, MailFrom: from}
+	out := &mirror.Message{Time: r.Time, Queue: r.Envelope.QueueID, User: userOf(r), To: map[string]int{}, Size: messageBytes, Judge: m.judge}
+	for _, f := range r.Envelope.Header {
+		if slices.ContainsFunc(judged, f.Is) && len(m.session.Envelope.Header) < maxFields {
+			m.session.Envelope.Header = append(m.session.Envelope.Header, f)
+			out.Size += len(f.Name) + len(f.Value)
+		}
+	}
+	m.first = checks.NewRequest(m.session, checks.EndOfHeader)
+	facts.CarryDKIM(s.Env, r, m.first)
+	m.author = from.Domain
+	if authors := facts.MessageAuthors(m.first).Domains; len(authors) > 0 {
+		m.author = authors[0]
+	}
+	out.Domain, out.Own = m.author, len(s.Env.Site.LocalDomains) == 0 || slices.ContainsFunc(s.Env.Site.LocalDomains, func(d string) bool { return checks.Under(m.author, d) })
+	for _, rcpt := range r.Envelope.Rcpts {
+		if !s.isOutside(rcpt) {
+			continue
+		}
+		m.rcpts++
+		if receiver := mirror.ReceiverOf(rcpt.Domain); receiver != "" {
+			out.To[receiver]++
+		}
+	}
+	m.openLogin = r.AuthUser != "" && r.Client.IsValid() && !r.Client.IsLoopback() && r.Macros.Get("{client_addr}") != "" && r.Macros.Get("{tls_version}") == ""
+	return out
+}
+
+// userOf returns who sends: the user, or else the address of the trusted client.
+func userOf(r *checks.Request) string {
+	switch {
+	case r.AuthUser != "":
+		return strings.ToLower(r.AuthUser)
+	case r.Session.Client.IsValid():
+		return r.Session.Client.String()
+	default:
+		return "local"
+	}
+}
+
+// message is an outgoing message. One goroutine judges it.
+type message struct {
+	Site
+	helo      string          // name of our mail server; empty: unknown
+	session   *checks.Session // without a client
+	first     *checks.Request // about session; it has the verifier
+	author    string          // domain in From; of the reverse-path if there is none
+	rcpts     int             // at other sites
+	openLogin bool            // the user authenticated without TLS
+
+	hits   []mirror.Hit
+	missed []aspect // what the DNS did not answer
+}
+
+// judge judges the message as delivered from each address of our host.
+func (m *message) judge(ctx context.Context) mirror.Judgement {
+	host := m.Host(ctx, m.helo)
+	m.judgeForm()
+	a := m.judgeSignatures(ctx)
+	for _, address := range host.Addresses {
+		m.judgeHost(ctx, host.Name, address)
+	}
+	m.judgeAuthentication(ctx, host, a)
+	m.judgeUnsubscribe(a)
+	return mirror.Judgement{Hits: m.hits, Unsigned: a.unsigned, Selectors: a.selectors}
+}
+
+// add adds a finding, once.
+func (m *message) add(h mirror.Hit) {
+	if !slices.ContainsFunc(m.hits, func(old mirror.Hit) bool { return old.Finding == h.Finding }) {
+		m.hits = append(m.hits, h)
+	}
+}
+
+// miss notes that the DNS did not answer.
+func (m *message) miss(a aspect) {
+	if !slices.Contains(m.missed, a) {
+		m.missed = append(m.missed, a)
+	}
+}
+
+// from returns a Request about the message as a receiver would see it from one of our addresses.
+func (m *message) from(name string, address netip.Addr) *checks.Request {
+	s := *m.session
+	s.Client, s.Helo = address, name
+	q := checks.NewRequest(&s, checks.EndOfMessage)
+	facts.CarryDKIM(m.Env, m.first, q)
+	return q
+}
+
+// fieldsOf returns the fields with a name.
+func fieldsOf(header []headers.Field, name string) (list []headers.Field) {
+	for _, f := range header {
+		if f.Is(name) {
+			list = append(list, f)
+		}
+	}
+	return list
+}

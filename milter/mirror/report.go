@@ -1,0 +1,257 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report says what receivers would refuse of the mail of the last days.
+type Report struct {
+	Since   time.Time `json:"since"`
+	Until   time.Time `json:"until"`
+	Lost    uint64    `json:"lost"`    // see Collector.Lost
+	Domains []Subject `json:"domains"` // of the site first, then those with the most messages
+	Users   []Subject `json:"users"`   // those with the most messages first
+}
+
+// Subject is a domain or a user. Its names are remote text.
+type Subject struct {
+	Name      string         `json:"name"`
+	Own       bool           `json:"own"`      // a domain of the site
+	Messages  int            `json:"messages"` // to other sites
+	Busiest   int            `json:"busiest"`  // messages on the busiest day
+	To        map[string]int `json:"to"`       // recipients with personal accounts by receiver, on the busiest day for it
+	Unsigned  int            `json:"unsigned"` // messages that had no DKIM signature yet
+	Selectors []string       `json:"selectors,omitempty"`
+	Faults    []Fault        `json:"faults"`   // in the order of Findings
+	Verdicts  []Verdict      `json:"verdicts"` // of each receiver, in the order of Receivers
+}
+
+// Fault is a finding about a subject.
+type Fault struct {
+	Finding  string    `json:"finding"` // id
+	Messages int       `json:"messages"`
+	Last     time.Time `json:"last"`
+	Queue    string    `json:"queue,omitempty"` // id of the last message
+	Seen     string    `json:"seen,omitempty"`  // its value
+	Repair   []string  `json:"repair,omitempty"`
+}
+
+// About returns the finding, or an empty one if a later version wrote it.
+func (f Fault) About() *Finding { return cmp.Or(FindingOf(f.Finding), &Finding{ID: f.Finding}) }
+
+// Answer is what a receiver does with mail.
+type Answer string
+
+// The answers, from the best to the worst.
+const (
+	Takes       Answer = "takes"
+	Advises     Answer = "advises"      // it takes the mail and asks for something
+	RefusesBulk Answer = "refuses bulk" // it takes the mail as long as the domain is no bulk sender
+	Refuses     Answer = "refuses"      // it may defer the mail, refuse it, or put it into the spam folder
+)
+
+var answers = []Answer{Takes, Advises, RefusesBulk, Refuses}
+
+// Short returns the answer in few words, for a table.
+func (a Answer) Short() string {
+	return map[Answer]string{Takes: "takes it", Advises: "takes it, with advice", RefusesBulk: "refuses bulk only", Refuses: "may refuse it"}[a]
+}
+
+// Class returns the answer as a class for a style sheet.
+func (a Answer) Class() string {
+	return map[Answer]string{Takes: "accept", Advises: "advice", RefusesBulk: "tempfail", Refuses: "reject"}[a]
+}
+
+// Verdict is the answer of one receiver.
+type Verdict struct {
+	Receiver string   `json:"receiver"`
+	Answer   Answer   `json:"answer"`
+	Because  []string `json:"because"` // ids of the findings that decide it
+}
+
+// String returns the answer as a clause: "Gmail would refuse it".
+func (v Verdict) String() string {
+	return v.Receiver + map[Answer]string{
+		Takes: " would take it", Advises: " would take it, and asks for more", RefusesBulk: " would refuse it of a bulk sender", Refuses: " would refuse it",
+	}[v.Answer]
+}
+
+// VerdictsOn returns the answers to mail with some findings. bulk reports whether the domain is a bulk sender at a receiver.
+func VerdictsOn(findings []*Finding, bulk func(receiver string) bool) []Verdict {
+	var list []Verdict
+	for _, receiver := range Receivers() {
+		v := Verdict{Receiver: receiver, Answer: Takes, Because: []string{}}
+		for _, f := range findings {
+			for _, d := range f.Demands {
+				if d.Source.By == receiver {
+					v.add(f, d.answer(bulk(receiver)))
+				}
+			}
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+// answer returns the answer of the receiver to mail that does not do as demanded.
+func (d Demand) answer(bulk bool) Answer {
+	switch {
+	case !d.Refuses:
+		return Advises
+	case d.Bulk && !bulk:
+		return RefusesBulk
+	default:
+		return Refuses
+	}
+}
+
+func (v *Verdict) add(f *Finding, a Answer) {
+	if slices.Index(answers, a) > slices.Index(answers, v.Answer) {
+		v.Answer, v.Because = a, nil
+	}
+	if a == v.Answer && !slices.Contains(v.Because, f.ID) {
+		v.Because = append(v.Because, f.ID)
+	}
+}
+
+// maxReported is the number of domains, and of users, in a report.
+const maxReported = 200
+
+// Report returns the report on the last days.
+func (c *Collector) Report(ctx context.Context) (Report, error) {
+	waiting, cancel := context.WithTimeout(ctx, reportTimeout)
+	_ = c.queue.Flush(waiting) // what still waits is in the next report
+	cancel()
+	if err := c.flush(ctx); err != nil {
+		return Report{}, err
+	}
+	now := c.opts.Now()
+	r := Report{Since: now.AddDate(0, 0, 1-days).UTC().Truncate(24 * time.Hour), Until: now, Lost: c.Lost()}
+	sums := map[kind]map[string]*sum{domain: {}, user: {}}
+	for rec, err := range c.store.Scan(ctx, prefix) {
+		if err != nil {
+			return Report{}, err
+		}
+		var t tally
+		if json.Unmarshal(rec.Value, &t) != nil || sums[t.Kind] == nil || t.Day < day(r.Since) {
+			continue
+		}
+		s := sums[t.Kind][t.Name]
+		if s == nil {
+			s = newSum()
+			sums[t.Kind][t.Name] = s
+		}
+		s.add(&t)
+	}
+	r.Domains, r.Users = subjects(sums[domain]), subjects(sums[user])
+	return r, nil
+}
+
+// sum adds up the tallies of a subject.
+type sum struct {
+	tally
+	messages map[int64]int            // by day
+	to       map[string]map[int64]int // by receiver and day
+}
+
+func newSum() *sum {
+	return &sum{tally: tally{Hits: map[string]*hit{}}, messages: map[int64]int{}, to: map[string]map[int64]int{}}
+}
+
+func (s *sum) add(t *tally) {
+	s.Name, s.Own = t.Name, s.Own || t.Own
+	s.Messages, s.Unsigned = s.Messages+t.Messages, s.Unsigned+t.Unsigned
+	s.messages[t.Day] += t.Messages
+	for receiver, n := range t.To {
+		if s.to[receiver] == nil {
+			s.to[receiver] = map[int64]int{}
+		}
+		s.to[receiver][t.Day] += n
+	}
+	s.addSelectors(t.Selectors)
+	for id, h := range t.Hits {
+		old := s.Hits[id]
+		if old == nil {
+			s.Hits[id] = h
+			continue
+		}
+		if h.Last > old.Last {
+			h.N, old = h.N+old.N, h
+		} else {
+			old.N += h.N
+		}
+		s.Hits[id] = old
+	}
+}
+
+// subject returns the sum with the verdicts on it.
+func (s *sum) subject() Subject {
+	out := Subject{
+		Name: s.Name, Own: s.Own, Messages: s.Messages, Busiest: most(s.messages), To: map[string]int{}, Unsigned: s.Unsigned,
+		Selectors: s.Selectors, Faults: []Fault{},
+	}
+	for receiver, byDay := range s.to {
+		out.To[receiver] = most(byDay)
+	}
+	bulk := func(receiver string) bool { return out.To[receiver] >= BulkMessages }
+	var found []*Finding
+	for _, f := range Findings() {
+		h := s.Hits[f.ID]
+		if f == Volume && slices.ContainsFunc(Receivers(), bulk) {
+			h = &hit{N: s.Messages, Seen: s.volume()}
+		}
+		if h == nil {
+			continue
+		}
+		found = append(found, f)
+		fault := Fault{Finding: f.ID, Messages: h.N, Queue: h.Queue, Seen: h.Seen, Repair: h.Repair}
+		if h.Last > 0 {
+			fault.Last = time.Unix(h.Last, 0)
+		}
+		out.Faults = append(out.Faults, fault)
+	}
+	out.Verdicts = VerdictsOn(found, bulk)
+	return out
+}
+
+// volume says how much was sent to the receivers on the busiest day.
+func (s *sum) volume() string {
+	var parts []string
+	for _, receiver := range Receivers() {
+		if n := most(s.to[receiver]); n >= BulkMessages {
+			parts = append(parts, fmt.Sprintf("%d messages to %s on one day", n, receiver))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func most(byDay map[int64]int) (n int) {
+	for _, m := range byDay {
+		n = max(n, m)
+	}
+	return n
+}
+
+// subjects returns the subjects in the order of a report.
+func subjects(sums map[string]*sum) []Subject {
+	list := []Subject{}
+	for _, s := range sums {
+		list = append(list, s.subject())
+	}
+	slices.SortFunc(list, func(a, b Subject) int {
+		if a.Own != b.Own {
+			if a.Own {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(b.Messages-a.Messages, strings.Compare(a.Name, b.Name))
+	})
+	return list[:min(len(list), maxReported)]
+}

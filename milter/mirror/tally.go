@@ -1,0 +1,182 @@
+package mirror
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"milterd/checks"
+)
+
+// The store has a record for each day, each subject and each run of a daemon, which the run alone writes: nothing is read before
+// it is written, and hosts need no lock. A report adds them up.
+const (
+	prefix = "mirror:"
+	// days is how many days a report covers, with today.
+	days = 7
+	keep = (days + 1) * 24 * time.Hour
+
+	// maxSubjects is the number of subjects that a run counts in a day. With half of it, a site with many users loses some on a busy
+	// day; twice as many take twice the memory, some 2 KiB each.
+	maxSubjects = 4000
+	// The limits of what a tally keeps, in bytes and entries.
+	maxName, maxSeen, maxRepair, maxSelectors = 255, 300, 2, 4
+)
+
+// kind is what a tally is about.
+type kind string
+
+const (
+	domain kind = "domain"
+	user   kind = "user"
+)
+
+// tally has the counts of a subject for a day.
+type tally struct {
+	Kind      kind            `json:"kind"`
+	Name      string          `json:"name"`
+	Day       int64           `json:"day"`
+	Own       bool            `json:"own,omitempty"`
+	Messages  int             `json:"messages"`
+	Unsigned  int             `json:"unsigned,omitempty"`
+	To        map[string]int  `json:"to,omitempty"` // recipients by receiver
+	Selectors []string        `json:"selectors,omitempty"`
+	Hits      map[string]*hit `json:"hits,omitempty"` // by id of the finding
+}
+
+// hit has the counts of a finding, and its last occasion.
+type hit struct {
+	N      int      `json:"n"`
+	Last   int64    `json:"last"` // Unix seconds
+	Queue  string   `json:"queue,omitempty"`
+	Seen   string   `json:"seen,omitempty"`
+	Repair []string `json:"repair,omitempty"`
+}
+
+// day returns the number of the day of a time, in UTC.
+func day(t time.Time) int64 { return t.Unix() / int64(24*time.Hour/time.Second) }
+
+// counts has the tallies of a run.
+type counts struct {
+	run     string // in the keys
+	tallies map[string]*tally
+	changed map[string]bool
+}
+
+func newCounts() counts {
+	return counts{run: rand.Text()[:8], tallies: map[string]*tally{}, changed: map[string]bool{}}
+}
+
+// add counts a message. It reports whether there was no room for one of its subjects.
+func (c *counts) add(m *Message, j Judgement) (lost bool) {
+	for _, s := range []tally{{Kind: domain, Name: m.Domain, Own: m.Own}, {Kind: user, Name: m.User}} {
+		if s.Name == "" {
+			continue
+		}
+		t := c.of(s, m.Time)
+		if t == nil {
+			lost = true
+			continue
+		}
+		t.Messages++
+		if j.Unsigned {
+			t.Unsigned++
+		}
+		for receiver, n := range m.To {
+			t.count(receiver, n)
+		}
+		for _, h := range j.Hits {
+			if s.Kind == domain || !h.Host {
+				t.hit(m, h)
+			}
+		}
+		if s.Kind == domain {
+			t.addSelectors(j.Selectors)
+		}
+	}
+	return lost
+}
+
+// of returns the tally of a subject for the day of a time, or nil if there is no room.
+func (c *counts) of(s tally, at time.Time) *tally {
+	s.Name, s.Day = s.Name[:min(len(s.Name), maxName)], day(at)
+	key := fmt.Sprintf("%s%d:%s:%s:%s", prefix, s.Day, s.Kind, checks.HashKey(s.Name), c.run)
+	t := c.tallies[key]
+	if t == nil {
+		if len(c.tallies) >= maxSubjects {
+			return nil
+		}
+		t = &s
+		c.tallies[key] = t
+	}
+	t.Own = t.Own || s.Own
+	c.changed[key] = true
+	return t
+}
+
+func (t *tally) count(receiver string, n int) {
+	if t.To == nil {
+		t.To = map[string]int{}
+	}
+	t.To[receiver] += n
+}
+
+func (t *tally) hit(m *Message, found Hit) {
+	if t.Hits == nil {
+		t.Hits = map[string]*hit{}
+	}
+	h := t.Hits[found.ID]
+	if h == nil {
+		h = &hit{}
+		t.Hits[found.ID] = h
+	}
+	h.N++
+	h.Last, h.Queue, h.Seen, h.Repair = m.Time.Unix(), checks.Clean(m.Queue, maxName), checks.Clean(found.Seen, maxSeen), nil
+	for _, record := range found.Repair[:min(len(found.Repair), maxRepair)] {
+		h.Repair = append(h.Repair, checks.Clean(record, 2*maxSeen))
+	}
+}
+
+func (t *tally) addSelectors(list []string) {
+	for _, s := range list {
+		if len(t.Selectors) < maxSelectors && !slices.Contains(t.Selectors, s) {
+			t.Selectors = append(t.Selectors, s)
+		}
+	}
+}
+
+// stored is a record for the store.
+type stored struct {
+	key   string
+	value []byte
+}
+
+// takeChanged returns the records of the tallies that changed since the last call. It forgets the written tallies of days before one.
+func (c *counts) takeChanged(before int64) (list []stored) {
+	for key, t := range c.tallies {
+		if !c.changed[key] {
+			if t.Day < before {
+				delete(c.tallies, key)
+			}
+			continue
+		}
+		value, err := json.Marshal(t)
+		if err != nil {
+			panic(err) // there is nothing in it that JSON cannot hold
+		}
+		list = append(list, stored{key: key, value: value})
+	}
+	clear(c.changed)
+	return list
+}
+
+// putBack has the records written again the next time.
+func (c *counts) putBack(list []stored) {
+	for _, r := range list {
+		if c.tallies[r.key] != nil {
+			c.changed[r.key] = true
+		}
+	}
+}

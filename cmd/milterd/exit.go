@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,13 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		path := strings.Fields(c.CommandPath())[1:]
+		if c.HasSubCommands() && len(args) > len(path) && slices.Equal(args[:len(path)], path) && !strings.HasPrefix(args[len(path)], "-") {
+			return unknownCommand(c, args[len(path):]) // a flag of the command that was meant
+		}
+		return err
+	})
 	err := plainError(root.ExecuteContext(ctx))
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(stderr, "milterd:", err)

@@ -104,6 +104,8 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"replay", "-c", bad, dir}, status: exitNo, stderr: bad + ":2:1: "},
 
 		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense"`},
+		{args: []string{"acces", "list", "--socket", "x"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},
+		{args: []string{"access", "alow", "192.0.2.9", "--until", "friday"}, status: exitUsage, stderr: `unknown command "alow"; did you mean allow?`},
 		{args: []string{"block"}, status: exitUsage, stderr: "want one of the commands"},
 		{args: []string{"doc", "nonsense"}, status: exitUsage},
 		{args: []string{"doc", "man"}, status: exitUsage},

@@ -77,7 +77,7 @@ func (w *Watched) why() string {
 	case w.Occasions == 0:
 		return "never seen"
 	case w.Verdict == Unknown:
-		return fmt.Sprintf("%d of %d occasions, %d of %d clients, %d of %d days",
+		return fmt.Sprintf("%d of %d occasions, %d of %d clients, over %d of %d days",
 			w.Occasions, required.Occasions, w.Clients, required.Clients, days, required.Days)
 	case w.Good > 0:
 		return fmt.Sprintf("no more than one occasion in %d is a good sender's: %s", required.OneIn, w.goodNames())

@@ -58,7 +58,7 @@ func (site *testSite) addEvidence() {
 		{Reason: "helo-mismatch", Action: "watch", Verdict: evidence.Unsafe, Why: "because of partner.example (12, answered), <> of relay.example (1, delivers)", First: day(39), Last: day(1),
 			Occasions: 1412, Days: 38, Passed: 1012, RefusedOtherwise: 400, Good: 13, Clients: 311, Accepted: 5, SPF: 160, Answered: 1, Senders: 62, GoodSenders: 2,
 			Affected: append([]evidence.Sender{partner, bounces}, slices.Repeat([]evidence.Sender{forged}, 48)...)},
-		{Reason: "helo-underscore", Action: "watch", Verdict: evidence.Unknown, Why: "40 of 100 occasions, 7 of 20 clients, 3 of 14 days", First: day(3), Last: day(0),
+		{Reason: "helo-underscore", Action: "watch", Verdict: evidence.Unknown, Why: "40 of 100 occasions, 7 of 20 clients, over 3 of 14 days", First: day(3), Last: day(0),
 			Occasions: 40, Days: 4, Passed: 40, Clients: 7, Senders: 1, Affected: []evidence.Sender{forged}},
 		{Reason: "helo-cname", Action: "watch", Verdict: evidence.Unknown, Why: "never seen"},
 		{Reason: "rdns-missing", Action: "greylist", Verdict: evidence.Safe, Why: "none of these is a known good sender", First: day(30), Last: day(0),

@@ -19,7 +19,7 @@ func TestWatched(t *testing.T) {
 		"2 200 occasions on 30 days 2026-10-22 to 2026-11-21 12 accepted, 900 refused for another reason 800 clients 0 also send clean mail, 0 pass SPF, 0 got mail from here",
 		"helo-mismatch now watch not safe 13 of 1 412 occasions affect good senders 62 senders partner.example answered 12 occasions, last on 2026-11-20, passes SPF, 30 clean messages",
 		"<> of relay.example delivers 1 occasion,", "More senders: milterd report watch --reason helo-mismatch",
-		"too little seen yet 40 of 100 occasions, 7 of 20 clients, 3 of 14 days",
+		"too little seen yet 40 of 100 occasions, 7 of 20 clients, over 3 of 14 days",
 		"A reason is safe to enforce after 100 occasions from 20 clients over 14 days or more, if at most one occasion in 1 000 affects",
 		"1 watched reason without any occasion helo-cname",
 		"spf-fail now reject 1 sender 1 sender partner.example", "900 refused, 0 greylisted", "rdns-missing now greylist none 0 refused, 300 greylisted", "4 of 290 greylisted senders came back")

@@ -272,6 +272,7 @@ func (d *day) complaint() {
 	out := d.eventually("client-blocked", "why", "carol@none.test", "alice@mx.test")
 	daemontest.WantRow(d.t, out, "block", guesser, "unknown", "recipients", "milterd", "block", "remove", guesser)
 	daemontest.WantRow(d.t, out, "reply", "450", "4.7.1", "blocked", "until")
+	d.wants(out, "To answer the sender: ")
 	d.inGuide("log.md", "milterd why")
 	d.inGuide("lists.md", "--until")
 	out = d.run("access", "allow", guesser, "--until", "friday", "--why", "asked by phone")
@@ -299,7 +300,9 @@ func (d *day) stolenPassword() {
 		d.t.Errorf("log: %v", e)
 	}
 	daemontest.WantRow(d.t, d.run("status"), "rate", user, "over", "change", "the", "password")
-	daemontest.WantRow(d.t, d.run("why", user), "rate", user, "has", "sent", "to", "checks.rate.users,")
+	out := d.eventually("user-rate", "why", user)
+	daemontest.WantRow(d.t, out, "rate", user, "has", "sent", "to", "checks.rate.users,")
+	daemontest.WantRow(d.t, out, "tempfail", "user-rate", "127.0.0.1") // where it came from
 }
 
 // quarantine: a message is set aside. The operator finds it and releases it with the command that milterd shows.

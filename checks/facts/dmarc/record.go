@@ -29,7 +29,7 @@ func (p Policy) weaker() Policy { return max(p, 1) - 1 }
 
 // Record is a DMARC policy record, section 4.7, with the values that apply: defaults stand for missing tags.
 type Record struct {
-	Text         string // as published, the strings joined; at most maxText bytes
+	Text         string // as published, the strings joined; at most MaxText bytes
 	Domain       Policy // p=: for the domain itself
 	Subdomains   Policy // sp=: for subdomains that exist
 	Nonexistent  Policy // np=: for subdomains that do not exist
@@ -40,9 +40,9 @@ type Record struct {
 	Organization bool   // psd=n: the domain is an organisational domain
 }
 
-// maxText is the length of the text that a Record keeps, which is shown to people. With half of it, records with several report
+// MaxText is the length of the text that a Record keeps, which is shown to people. With half of it, records with several report
 // addresses are cut; a hostile record has 64 KiB.
-const maxText = 1024 // bytes
+const MaxText = 1024 // bytes
 
 // ParseRecord parses the text of a TXT record. ok is false if it is no DMARC policy record, or one that counts as absent:
 // p= is missing, or p=, sp= or np= is invalid, and no report is asked for (section 4.10.1). White space around "=" and ";" is
@@ -53,7 +53,7 @@ func ParseRecord(text string) (r Record, ok bool) {
 		return Record{}, false
 	}
 	r = Record{
-		Text:         strings.Clone(text[:min(len(text), maxText)]),
+		Text:         strings.Clone(text[:min(len(text), MaxText)]),
 		StrictDKIM:   strings.EqualFold(tags["adkim"], "s"),
 		StrictSPF:    strings.EqualFold(tags["aspf"], "s"),
 		Testing:      strings.EqualFold(tags["t"], "y"),
@@ -150,17 +150,23 @@ func wantsReports(rua string) bool {
 }
 
 // recordOf returns the record in the answer to a TXT question. Several records count as none, section 4.10 step 2.
-func recordOf(a checks.Answer) (r Record, ok bool) {
-	found := ""
-	for _, rr := range checks.RecordsOf[*dns.TXT](a) {
-		text := checks.Unescape(strings.Join(rr.Txt, ""))
-		if !isRecord(text) {
-			continue
-		}
-		if found != "" {
-			return Record{}, false
-		}
-		found = text
+func recordOf(a checks.Answer) (r Record, ok bool) { return ParseRecord(textOf(a)) }
+
+// textOf returns the text of the record in the answer to a TXT question. It is empty if there are several or none.
+func textOf(a checks.Answer) string {
+	list := recordTexts(a)
+	if len(list) != 1 {
+		return ""
 	}
-	return ParseRecord(found)
+	return list[0]
+}
+
+// recordTexts returns the texts in the answer to a TXT question that begin with the version tag.
+func recordTexts(a checks.Answer) (list []string) {
+	for _, rr := range checks.RecordsOf[*dns.TXT](a) {
+		if text := checks.Unescape(strings.Join(rr.Txt, "")); isRecord(text) {
+			list = append(list, text)
+		}
+	}
+	return list
 }

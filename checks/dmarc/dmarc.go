@@ -3,7 +3,7 @@
 //
 // facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether somebody who passed the message
 // on broke its authentication (indirect.go), and turns both into reasons (reasons.go) and into a result for the trace fields.
-// Start reading at check.Check.
+// A Reporter counts the results and sends each domain its aggregate report (reporter.go, RFC 9990). Start reading at check.Check.
 package dmarc
 
 import (
@@ -31,13 +31,15 @@ var Info = checks.Define(checks.Info{
 	},
 	Body:   true,
 	Public: true,
-}, Settings{Trusted: []string{}, ListMarks: true, Relays: true, Ignore: []string{}}, func(c Settings, env checks.Env) (checks.Check, error) {
+}, Settings{
+	Trusted: []string{}, ListMarks: true, Relays: true, Ignore: []string{}, Reports: Reports{Submit: "127.0.0.1:25"},
+}, func(c Settings, env checks.Env) (checks.Check, error) {
 	trusted, err := parseRelays(c.Trusted)
 	if err != nil {
 		return nil, err
 	}
 	ignored, err := parseDomains("ignore", c.Ignore)
-	return &check{Settings: c, env: env, trusted: trusted, ignored: ignored}, err
+	return &check{Settings: c, env: env, trusted: trusted, ignored: ignored, reporter: newReporter(c.Reports, env)}, err
 })
 
 type check struct {
@@ -45,7 +47,15 @@ type check struct {
 	env     checks.Env
 	trusted relays
 	ignored []string
+
+	reporter *Reporter // nil: no reports are sent
 }
+
+var (
+	_ checks.Observer   = (*check)(nil)
+	_ checks.Maintainer = (*check)(nil)
+	_ checks.Reloader   = (*check)(nil)
+)
 
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query {
@@ -67,6 +77,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	}
 	e, err := c.evaluate(ctx, r)
 	c.noteWidth(ctx, r, e)
+	c.rememberForReport(r, e)
 	var verdicts []checks.Verdict
 	p := c.pathOf(ctx, r, e)
 	if v := c.failure(e, p); v.Reason != nil {

@@ -39,6 +39,7 @@ func (d *daemon) functions() map[string]admin.Func {
 		"report/action":      function(d.reportAction),
 		"report/forwarders":  function(d.reportForwarders),
 		"report/retry":       function(d.reportRetry),
+		"report/dmarc":       function(d.reportDMARC),
 		"dmarc-reports/keep": function(d.keepReports),
 		"report/mirror":      function(d.reportMirror),
 		"mirror":             function(d.testDomain),

@@ -224,6 +224,6 @@ var otherTexts = []string{
 	"X-Milterd: date-missing; the message has no Date field", "postqueue -p", "postcat -q ID", "postsuper -H ID", "postqueue -i ID", "postsuper -d ID",
 	"podman load", "docker load", "skopeo copy", "mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
 	"v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
-	"none", "t=y", "p=reject", "p=none", "p=quarantine", "rua=", "v=DMARC1; p=none; rua=mailto:dmarc@example.org", "List-Id", "List-Post", "List-Unsubscribe",
+	"none", "t=y", "p=reject", "p=none", "p=quarantine", "rua=", "pass", "v=DMARC1; p=none; rua=mailto:dmarc@example.org", "List-Id", "List-Post", "List-Unsubscribe",
 	"greylist: keep the triplet for the retry window",
 }

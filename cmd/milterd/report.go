@@ -60,7 +60,7 @@ func newReport(configFile *string) *cobra.Command {
 		c.Long = c.Short + ".\n\n" + aboutEvidence
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
-	cmd.AddCommand(newReportDaily(r), watch, action, newReportForwarders(r), newReportRetry(r), newReportMirror(r))
+	cmd.AddCommand(newReportDaily(r), watch, action, newReportForwarders(r), newReportRetry(r), newReportMirror(r), newReportDMARC(r))
 	return cmd
 }
 

@@ -62,7 +62,8 @@ type dailyReport struct {
 	Safe      []string           `json:"safe"` // watched reasons
 	Users     []checks.Condition `json:"users"`
 	Recording bool               `json:"recording"`
-	Mirror    string             `json:"mirror"` // what receivers would refuse of outgoing mail, a sentence; empty: there was none
+	Mirror    string             `json:"mirror"`                  // what receivers would refuse of outgoing mail, a sentence; empty: there was none
+	DMARC     *sentReports       `json:"dmarc_reports,omitempty"` // nil: none are sent
 
 	limits map[netip.Addr]string // the limit that a client passed last
 }
@@ -95,6 +96,9 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 	}
 	r.Attention = append(r.Attention, dropped(d.recordStats().Dropped, d.output.Dropped())...)
 	if r.Mirror, err = d.mirrorSentence(ctx, r.Since); err != nil {
+		return r, err
+	}
+	if r.DMARC, err = d.sentReports(ctx, now); err != nil {
 		return r, err
 	}
 	return r, d.addEvidence(ctx, &r)
@@ -156,6 +160,9 @@ func showDaily(w io.Writer, r dailyReport) {
 	fmt.Fprintf(w, "Recipients rejected:\t%d\n", r.Actions["reject"])
 	fmt.Fprintf(w, "Recipients deferred:\t%d\n", r.Actions["tempfail"])
 	fmt.Fprintf(w, "Recipients greylisted:\t%d\n", r.Actions["greylist"])
+	if r.DMARC != nil {
+		fmt.Fprintf(w, "DMARC reports sent:\t%s\n", r.DMARC)
+	}
 	section := func(title string, lines []string, none string) {
 		fmt.Fprintf(w, "\n%s\n", title)
 		if len(lines) == 0 {

@@ -29,6 +29,7 @@ type testDaemon struct {
 	cfg      *config.Config
 	dns      *dnstest.Server
 	evidence *evidence.Collector
+	pipeline *checks.Pipeline
 	clock    atomic.Pointer[time.Time] // nil is the real time
 	log      bytes.Buffer              // read it after stop
 	stop     func()
@@ -82,6 +83,7 @@ func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bo
 		t.Fatal(err)
 	}
 	p.Maintain(t.Context(), d.now())
+	d.pipeline = p
 	srv := &milter.Server{
 		Pipeline: func() *checks.Pipeline { return p },
 		Journal:  journals{log.Journal{Log: logger}, d.evidence},

@@ -29,3 +29,25 @@ func TestKeepReports(t *testing.T) {
 		}
 	}
 }
+
+// TestReportDMARC asks a daemon that sends no reports, and one that has none to send yet.
+func TestReportDMARC(t *testing.T) {
+	t.Parallel()
+	off, _ := daemontest.StartWithSocket(t, nil, "")
+	if r := off.Command(t, "report", "dmarc"); r.Code != 1 || !strings.Contains(r.Stderr, "set checks.dmarc.reports.from") {
+		t.Errorf("exit status %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	on, _ := daemontest.StartWithSocket(t, nil, "checks: {dmarc: {reports: {from: postmaster@mx.test}}}\n")
+	if out := on.MustRun(t, "report", "dmarc"); !strings.Contains(out, "Today, to be sent after midnight UTC: 0 domains\n") {
+		t.Errorf("%s", out)
+	}
+	if r := on.Command(t, "report", "dmarc", "example.com", "--yesterday"); r.Code != 1 || !strings.Contains(r.Stderr, "no report about example.com") {
+		t.Errorf("exit status %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if r := on.Command(t, "report", "dmarc", "--xml"); r.Code != 2 {
+		t.Errorf("exit status %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if out := on.MustRun(t, "report", "daily"); !strings.Contains(out, "DMARC reports sent:") || strings.Contains(off.MustRun(t, "report", "daily"), "DMARC") {
+		t.Errorf("%s", out)
+	}
+}

@@ -1,0 +1,231 @@
+package dmarc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
+	"milterd/checks/facts/dmarc"
+)
+
+const (
+	// dueAfter is the time after midnight at which reports are sent: all hosts have written their counts by then.
+	dueAfter = 10 * time.Minute
+	// retryInterval is the time to the second attempt; to the third and the fourth it is 4 and 16 times as long.
+	retryInterval = 15 * time.Minute
+	maxAttempts   = 4
+	// maxPerCall is how many reports one call of Maintain sends, which has some seconds. The next one goes on.
+	maxPerCall = 20
+)
+
+// errSubmission is the error of a mail server that does not take mail of this host. It is not the fault of a domain.
+var errSubmission = errors.New("checks.dmarc.reports.submit does not take the reports")
+
+// permanentError is an error for which another attempt makes no sense.
+type permanentError struct{ error }
+
+// deliver sends the reports of the day before now that are due.
+func (p *Reporter) deliver(ctx context.Context, now time.Time) {
+	day := dayOf(now).Add(-24 * time.Hour)
+	wait := p.next.Sub(now)
+	if now.Before(dayOf(now).Add(dueAfter)) || wait > 0 && wait <= retryInterval { // longer: the clock was set back
+		return
+	}
+	due, err := p.due(ctx, day)
+	if err != nil {
+		p.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not read which DMARC reports are due")
+		return
+	}
+	tried := 0
+	for _, o := range due {
+		if tried == maxPerCall || ctx.Err() != nil {
+			return
+		}
+		attempted, err := p.attempt(ctx, now, o)
+		if attempted {
+			tried++
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, errSubmission) {
+			return // the time of this call is up, or the store is down
+		}
+		p.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not send DMARC reports; they are tried again")
+		p.fail(err)
+		p.next = now.Add(retryInterval)
+		return
+	}
+	p.fail(nil)
+	p.next = now.Add(retryInterval)
+}
+
+// fail sets the state that Report shows.
+func (p *Reporter) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failing = err
+}
+
+// Preview is a report as it would be sent now.
+type Preview struct {
+	Outgoing
+	Address []string `json:"addresses"` // that would get it
+	Refused string   `json:"refused"`   // why others, or nobody, would
+	XML     string   `json:"xml"`
+}
+
+// Preview returns the report of a day to a domain. ok is false if there is nothing to report.
+func (p *Reporter) Preview(ctx context.Context, now, day time.Time, domain string) (v Preview, ok bool, err error) {
+	if v.Outgoing, ok, err = p.one(ctx, dayOf(day), domain); err != nil || !ok {
+		return v, false, err
+	}
+	m, err := p.compose(ctx, now, v.Outgoing)
+	v.Address, v.Refused, v.XML = m.to, m.why, string(m.document)
+	return v, err == nil, err
+}
+
+// due returns the reports of a day whose delivery is not over, without their rows.
+func (p *Reporter) due(ctx context.Context, day time.Time) (list []Outgoing, err error) {
+	prefix := outKeys + keyOf(day, "")
+	for r, err := range p.env.Store.Scan(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		o := Outgoing{Day: day, Domain: strings.TrimPrefix(r.Key, prefix)}
+		if err := json.Unmarshal(r.Value, &o.Delivery); err == nil && !o.Over {
+			list = append(list, o)
+		}
+	}
+	return list, nil
+}
+
+// attempt sends a report unless another host does so, or one has tried lately. An error ends the round.
+func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (attempted bool, err error) {
+	ctx, cancel := checks.WithShare(ctx, 0.5) // slow name servers of one domain leave time for the next
+	defer cancel()
+	key := keyOf(o.Day, o.Domain)
+	claimed, err := p.env.Store.PutNew(ctx, claimKey+key, []byte(p.env.Site.Hostname), retryInterval<<(2*o.Attempts))
+	if err != nil || !claimed {
+		return false, err
+	}
+	o, ok, err := p.one(ctx, o.Day, o.Domain)
+	if err != nil || !ok || o.Over {
+		return false, err
+	}
+	err = p.send(ctx, now, &o)
+	if errors.Is(err, errSubmission) {
+		return true, errors.Join(err, p.env.Store.Delete(ctx, claimKey+key))
+	}
+	o.conclude(now, err)
+	p.log(o)
+	late := ctx.Err()
+	write, cancelWrite := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the report may be sent: do not send it twice
+	defer cancelWrite()
+	value, err := json.Marshal(o.Delivery)
+	if err != nil {
+		return true, err
+	}
+	return true, errors.Join(late, p.env.Store.Put(write, outKeys+key, value, keep))
+}
+
+// conclude sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.
+func (d *Delivery) conclude(now time.Time, err error) {
+	d.Attempts++
+	var permanent permanentError
+	switch {
+	case err != nil:
+		d.Why = err.Error()
+		d.Over = errors.As(err, &permanent) || d.Attempts == maxAttempts
+		d.Failed = d.Over
+	case len(d.To) > 0:
+		d.Sent, d.Over = now, true
+	default:
+		d.Over = true
+	}
+}
+
+func (p *Reporter) log(o Outgoing) {
+	e := p.env.Log.WithFields(logrus.Fields{"check": Info.Name, "domain": o.Domain, "messages": o.Messages, "rows": o.Rows})
+	if o.Why != "" {
+		e = e.WithField("why", checks.LogValue(o.Why))
+	}
+	switch {
+	case len(o.To) > 0:
+		e.WithField("to", strings.Join(o.To, ",")).Info("DMARC report sent")
+	case o.Failed:
+		e.Warn("DMARC report not sent")
+	case o.Over:
+		e.Info("nobody wants the DMARC report")
+	default:
+		e.Warn("DMARC report not sent, it is tried again")
+	}
+}
+
+// send sends a report to the addresses that its domain names. It sets To to those that got it, and Why if others did not.
+func (p *Reporter) send(ctx context.Context, now time.Time, o *Outgoing) error {
+	m, err := p.compose(ctx, now, *o)
+	o.To, o.Why = nil, m.why
+	if err != nil || len(m.to) == 0 {
+		return err
+	}
+	accepted, refused, err := p.submit(ctx, m.to, m.text)
+	if err != nil {
+		return err
+	}
+	o.To = accepted
+	if m.why != "" {
+		refused = append(refused, m.why)
+	}
+	o.Why = strings.Join(refused, "; ")
+	return nil
+}
+
+// reportMessage is a message with a report.
+type reportMessage struct {
+	document []byte   // XML
+	text     []byte   // of the message
+	to       []string // who gets it
+	why      string   // others, or nobody, do
+}
+
+// compose makes the message with a report. The error means that the DNS did not answer.
+func (p *Reporter) compose(ctx context.Context, now time.Time, o Outgoing) (m reportMessage, err error) {
+	reporting, err := dmarc.NewTree(p.env.DNS).Reporting(ctx, o.Domain)
+	if err != nil {
+		return m, err
+	}
+	if !reporting.Found {
+		m.why = "there is no DMARC record any more"
+		return m, nil
+	}
+	if m.document, err = p.document(o, reporting.Record); err != nil {
+		return m, err
+	}
+	var addresses []string
+	for _, d := range reporting.Destinations {
+		addresses = append(addresses, d.Address)
+	}
+	if m.text, err = p.message(o, m.document, addresses, now); err != nil {
+		return m, err
+	}
+	faults := reporting.Refused
+	for _, d := range reporting.Destinations {
+		if d.MaxBytes > 0 && int64(len(m.text)) > d.MaxBytes {
+			faults = append(faults, fmt.Sprintf("%s: takes %d bytes, the report has %d", d.Address, d.MaxBytes, len(m.text)))
+			continue
+		}
+		m.to = append(m.to, d.Address)
+	}
+	if len(reporting.Destinations)+len(faults) == 0 {
+		faults = append(faults, "its record names no mail address in rua=")
+	}
+	m.why = strings.Join(faults, "; ")
+	return m, nil
+}

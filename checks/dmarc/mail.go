@@ -1,0 +1,152 @@
+package dmarc
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/smtp"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"milterd/checks/facts/dmarc"
+	"milterd/checks/facts/dmarc/aggregate"
+)
+
+// document returns the XML document of a report.
+func (p *Reporter) document(o Outgoing, record dmarc.Record) ([]byte, error) {
+	letter := func(strict bool) string {
+		if strict {
+			return "s"
+		}
+		return "r"
+	}
+	testing := "n"
+	if record.Testing {
+		testing = "y"
+	}
+	report := aggregate.Report{
+		Organization: cmp.Or(p.settings.Org, p.settings.domain()), Email: p.settings.From, ID: p.reportID(o),
+		Begin: o.Day, End: o.Day.Add(24*time.Hour - time.Second), Generator: "milterd",
+		Policy: aggregate.Policy{
+			Domain: o.Domain, P: record.Domain.String(), SP: record.Subdomains.String(), NP: record.Nonexistent.String(),
+			ADKIM: letter(record.StrictDKIM), ASPF: letter(record.StrictSPF), Testing: testing, Discovery: "treewalk",
+		},
+		Records: o.records,
+	}
+	return report.Write()
+}
+
+// reportID returns the Report-ID, section 3.5.1. It is the same when a report is sent again.
+func (p *Reporter) reportID(o Outgoing) string {
+	return o.Day.Format("20060102") + "." + o.Domain + "." + p.unique() + "@" + p.settings.domain()
+}
+
+// unique returns what distinguishes this host from others that report in the name of the same domain.
+func (p *Reporter) unique() string {
+	sum := sha256.Sum256([]byte(p.env.Site.Hostname))
+	return hex.EncodeToString(sum[:4])
+}
+
+// message returns the message with a report, section 3.5.2.
+func (p *Reporter) message(o Outgoing, document []byte, to []string, now time.Time) ([]byte, error) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(document); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	id, receiver := p.reportID(o), p.settings.domain()
+	file := fmt.Sprintf("%s!%s!%d!%d!%s.xml.gz", receiver, o.Domain, o.Day.Unix(), o.Day.Add(24*time.Hour-time.Second).Unix(), p.unique())
+	boundary := "=_" + p.unique() + o.Day.Format("20060102") // base64 has no "=_"
+	var m bytes.Buffer
+	field := func(name, value string) { fmt.Fprintf(&m, "%s: %s\r\n", name, value) }
+	field("From", (&mail.Address{Name: cmp.Or(p.settings.Org, receiver), Address: p.settings.From}).String())
+	field("To", strings.Join(to, ",\r\n "))
+	field("Subject", "Report Domain: "+o.Domain+"\r\n Submitter: "+receiver+"\r\n Report-ID: <"+id+">")
+	field("Date", now.Format(time.RFC1123Z))
+	field("Message-ID", "<"+id+">")
+	field("Auto-Submitted", "auto-generated")
+	field("MIME-Version", "1.0")
+	field("Content-Type", "multipart/mixed;\r\n boundary=\""+boundary+"\"")
+	fmt.Fprintf(&m, "\r\n--%s\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", boundary)
+	fmt.Fprintf(&m, "This is a DMARC aggregate report (RFC 9990) about %s on %s (UTC).\r\n", o.Domain, o.Day.Format(time.DateOnly))
+	fmt.Fprintf(&m, "%d messages came with this domain in From, of which %d pass DMARC.\r\n", o.Messages, o.Passed)
+	fmt.Fprintf(&m, "\r\n--%s\r\n", boundary)
+	field("Content-Type", "application/gzip")
+	field("Content-Transfer-Encoding", "base64")
+	field("Content-Disposition", "attachment;\r\n filename=\""+file+"\"")
+	m.WriteString("\r\n")
+	const lineBytes = 57 // of 76 characters
+	for rest := packed.Bytes(); len(rest) > 0; {
+		n := min(len(rest), lineBytes)
+		m.WriteString(base64.StdEncoding.EncodeToString(rest[:n]) + "\r\n")
+		rest = rest[n:]
+	}
+	fmt.Fprintf(&m, "--%s--\r\n", boundary)
+	return m.Bytes(), nil
+}
+
+// submit submits a message to the mail server of the site. It returns who was accepted, and who was refused, with the reply.
+func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (accepted, refused []string, err error) {
+	conn, err := p.env.Dial(ctx, "tcp", p.settings.Submit)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	host, _, _ := net.SplitHostPort(p.settings.Submit)
+	c, err := smtp.NewClient(conn, host)
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
+	}
+	defer func() { _ = c.Close() }() // QUIT was sent, or there is an error
+	if err := errors.Join(c.Hello(p.env.Site.Hostname), c.Mail(p.settings.From)); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
+	}
+	permanent := true
+	for _, address := range to {
+		if err := c.Rcpt(address); err != nil {
+			refused = append(refused, fmt.Sprintf("%s: %v", address, err))
+			permanent = permanent && isPermanent(err)
+			continue
+		}
+		accepted = append(accepted, address)
+	}
+	if len(accepted) == 0 {
+		err := errors.New(strings.Join(refused, "; "))
+		if permanent {
+			err = permanentError{err}
+		}
+		return nil, nil, err
+	}
+	w, err := c.Data()
+	if err == nil {
+		_, err = w.Write(message)
+		err = errors.Join(err, w.Close())
+	}
+	if isPermanent(err) {
+		return nil, nil, permanentError{err}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = c.Quit() // the server has the message
+	return accepted, refused, nil
+}
+
+// isPermanent reports whether an error is a reply 5yz.
+func isPermanent(err error) bool {
+	var reply *textproto.Error
+	return errors.As(err, &reply) && reply.Code >= 500
+}

@@ -1,0 +1,139 @@
+package dmarc
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"milterd/checks"
+	"milterd/checks/facts"
+	"milterd/checks/facts/dkim"
+	"milterd/checks/facts/dmarc"
+	"milterd/checks/facts/dmarc/aggregate"
+)
+
+type reportKey struct{}
+
+// rememberForReport remembers the result of the message for Observe.
+func (c *check) rememberForReport(r *checks.Request, e dmarc.Evaluation) {
+	if c.reporter != nil {
+		_, _ = checks.Remember(r, checks.EndOfMessage, reportKey{}, func() (*dmarc.Evaluation, error) { return &e, nil })
+	}
+}
+
+// Observe implements checks.Observer. It counts a message that is accepted, or refused for good, for the report to its policy domain.
+// Others come again. It asks the DNS nothing.
+func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	refused := e.Kind == checks.Refused && e.Stage == checks.EndOfMessage && e.Reply.Code >= 500
+	if c.reporter == nil || e.Kind != checks.Accepted && !refused {
+		return
+	}
+	evaluation, _ := checks.Remember(r, checks.EndOfMessage, reportKey{}, func() (*dmarc.Evaluation, error) { return nil, nil })
+	if evaluation == nil || evaluation.PolicyDomain == "" || !wantsReports(evaluation.Record) {
+		return // earlier checks refused, or nobody wants a report
+	}
+	if evaluation.Result != dmarc.Pass && evaluation.Result != dmarc.Fail || evaluation.Result == dmarc.Pass && c.aboutReports(r) {
+		return
+	}
+	c.reporter.count(r.Time, c.rowOf(ctx, r, *evaluation, e, refused))
+}
+
+// wantsReports reports whether a record may have rua=. A longer record than is kept may have it too.
+func wantsReports(r dmarc.Record) bool {
+	return strings.Contains(strings.ToLower(r.Text), "rua") || len(r.Text) >= dmarc.MaxText
+}
+
+// aboutReports reports whether a message is a report, or an answer to ours. To count those would make two sites report to each other
+// about their reports each day.
+func (c *check) aboutReports(r *checks.Request) bool {
+	for _, f := range r.Envelope.Header {
+		if f.Is("Subject") && strings.HasPrefix(strings.ToLower(strings.TrimSpace(f.Value)), "report domain:") {
+			return true
+		}
+	}
+	return !slices.ContainsFunc(r.Envelope.Rcpts, func(rcpt checks.Recipient) bool {
+		return rcpt.Refused == "" && !strings.EqualFold(rcpt.Text, c.Reports.From) && !strings.EqualFold(rcpt.Text, "<"+c.Reports.From+">")
+	})
+}
+
+// policyReasons are the reasons that follow from the policy of the domain.
+var policyReasons = []*checks.Reason{rejected, quarantined, fromList, indirect, failed}
+
+// row is what is counted for a message: a record of the report without a count, and what its alignment follows from.
+type row struct {
+	aggregate.Record
+	policyDomain string
+	record       dmarc.Record
+	passed       bool // the message passes DMARC
+	aligned      []dmarc.Identifier
+}
+
+// maxName is the length of a domain name as text, in bytes.
+const maxName = 253
+
+// maxSignatures is the number of signatures in a row. RFC 9990 section 3.1.4 allows 100, but a sender chooses them.
+const maxSignatures = 3
+
+// rowOf returns the row of a message.
+func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) row {
+	w := row{policyDomain: e.PolicyDomain, record: e.Record, passed: e.Result == dmarc.Pass, aligned: e.Aligned}
+	w.Source, w.HeaderFrom, w.EnvelopeFrom = r.Client, e.Author, r.Envelope.MailFrom.Domain
+	switch {
+	case w.passed && e.Applied == dmarc.NoPolicy:
+		w.Disposition = "none"
+	case w.passed:
+		w.Disposition = "pass"
+	default:
+		applied := dmarc.NoPolicy
+		if refused && slices.Contains(policyReasons, event.Reason) {
+			applied = dmarc.Reject
+		} else if !refused {
+			applied = c.disposition(ctx, r, e)
+		}
+		w.Disposition = applied.String()
+		w.Overrides = overrides(e, applied, c.pathOf(ctx, r, e))
+	}
+	results, _ := facts.DKIM(ctx, c.env, r)
+	results = slices.Clone(results)
+	slices.SortStableFunc(results, func(a, b dkim.Result) int { return cmp.Compare(rank(a, e.Author), rank(b, e.Author)) })
+	for _, res := range results {
+		if res.Domain != "" && res.Selector != "" && len(w.Signatures) < maxSignatures {
+			w.Signatures = append(w.Signatures, aggregate.Signature{Domain: res.Domain, Selector: res.Selector, Result: string(res.Status)})
+		}
+	}
+	if ev, _ := facts.MailFromSPF(ctx, c.env, r); ev.Domain != "" {
+		w.Sender = aggregate.SPFResult{Domain: checks.Clean(ev.Domain, maxName), Result: string(ev.Result)} // of HELO it may be any text
+	}
+	return w
+}
+
+// rank orders signatures for a report, RFC 9990 section 3.1.4.
+func rank(r dkim.Result, author string) int {
+	switch {
+	case r.Status == dkim.Pass && r.Domain == author:
+		return 0
+	case r.Status == dkim.Pass && facts.OrgDomain(r.Domain) == facts.OrgDomain(author):
+		return 1
+	case r.Status == dkim.Pass:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// overrides returns why what was done is not what the record asks for, RFC 9990 section 3.1.6.
+func overrides(e dmarc.Evaluation, applied dmarc.Policy, p path) []string {
+	switch {
+	case applied == e.Published:
+		return nil
+	case applied == e.Applied:
+		return []string{"policy_test_mode"} // t=y
+	case p.list != "":
+		return []string{"mailing_list"}
+	case p.reason == indirect:
+		return []string{"trusted_forwarder"}
+	default:
+		return []string{"local_policy"}
+	}
+}

@@ -1,0 +1,335 @@
+package dmarc
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/facts/dmarc"
+	"milterd/checks/facts/dmarc/aggregate"
+)
+
+// Reporter counts the results of messages, and sends an aggregate report (RFC 9990) to each domain of which a message has passed, once
+// a day. Section numbers in its files are those of RFC 9990.
+//
+// A message is counted in a table in memory (table.go). Maintain writes the counts to the store, where all hosts of the site add
+// them up, and after midnight UTC sends the reports of the day before (deliver.go). Whichever host claims a domain first sends its
+// report. A Reporter is safe for concurrent use.
+type Reporter struct {
+	settings Reports
+	env      checks.Env
+	*counts
+}
+
+// counts is what survives a change of the configuration.
+type counts struct {
+	mu     sync.Mutex
+	today  *table
+	before *table // of another day, not all written; nil: none
+
+	work    sync.Mutex // held by Maintain, of the former configuration too
+	begun   bool       // Maintain was called
+	next    time.Time  // of the next delivery
+	failing error      // the last delivery failed
+}
+
+// newReporter returns a Reporter, or nil if no reports are sent. It counts nothing where no connection may be made, as in simulate.
+func newReporter(settings Reports, env checks.Env) *Reporter {
+	if settings.From == "" || env.Dial == nil || env.Store == nil {
+		return nil
+	}
+	return &Reporter{settings: settings, env: env, counts: &counts{}}
+}
+
+// ReporterOf returns the Reporter of a check, or nil if it sends no reports.
+func ReporterOf(c checks.Check) *Reporter {
+	if c, ok := c.(*check); ok {
+		return c.reporter
+	}
+	return nil
+}
+
+// Reload implements checks.Reloader.
+func (c *check) Reload(old checks.Check) {
+	if o := ReporterOf(old); o != nil && c.reporter != nil {
+		c.reporter.counts = o.counts
+	}
+}
+
+// Maintain implements checks.Maintainer.
+func (c *check) Maintain(ctx context.Context, now time.Time) {
+	if c.reporter != nil {
+		c.reporter.maintain(ctx, now)
+	}
+}
+
+// Report implements checks.Maintainer.
+func (c *check) Report() []checks.Condition {
+	if c.reporter == nil {
+		return nil
+	}
+	return []checks.Condition{c.reporter.condition()}
+}
+
+func (p *Reporter) condition() checks.Condition {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := checks.Condition{Name: "reports", State: "on", Counts: map[string]uint64{"domains": 0, "dropped": 0}}
+	if p.today != nil {
+		state.Counts["domains"], state.Counts["dropped"] = uint64(len(p.today.domains)), p.today.dropped
+	}
+	if p.failing != nil {
+		state.State, state.Why = "failing", p.failing.Error()
+	}
+	return state
+}
+
+// dayOf returns the start of the day of a time, in UTC as section 3.1.1 has it.
+func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
+
+// count counts a message.
+func (p *Reporter) count(at time.Time, r row) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turn(dayOf(at))
+	p.today.add(r)
+}
+
+// turn begins a table if there is none of a day.
+func (c *counts) turn(day time.Time) {
+	if c.today != nil && c.today.day.Equal(day) {
+		return
+	}
+	if c.today != nil {
+		c.before = c.today
+	}
+	c.today = newTable(day)
+}
+
+// maintain writes what was counted, and sends the reports that are due.
+func (p *Reporter) maintain(ctx context.Context, now time.Time) {
+	p.work.Lock()
+	defer p.work.Unlock()
+	first := !p.begun
+	p.begun = true
+	if first {
+		return // the daemon waits for the first call before it serves
+	}
+	p.mu.Lock()
+	p.turn(dayOf(now))
+	today, before := p.today, p.before
+	p.mu.Unlock()
+	err := p.write(ctx, today, false)
+	if before != nil && err == nil {
+		if err = p.write(ctx, before, true); err == nil {
+			p.mu.Lock()
+			if p.before == before {
+				p.before = nil
+			}
+			p.mu.Unlock()
+		}
+	}
+	if err != nil {
+		p.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not store the counts for DMARC reports")
+		return
+	}
+	p.deliver(ctx, now)
+}
+
+// Keys of the store. Records are kept for some days, so that a site whose mail server is down for a while loses no report.
+const (
+	keep     = 3 * 24 * time.Hour
+	rowKeys  = "dmarc:row:"   // and the day, the domain and the row: how many messages
+	outKeys  = "dmarc:out:"   // and the day and the domain: its delivery, for a domain of which a message has passed
+	claimKey = "dmarc:claim:" // likewise: a host has tried to send the report, or does so now
+)
+
+// keyOf returns the end of a key of the store.
+func keyOf(day time.Time, domain string) string { return day.Format("20060102") + ":" + domain }
+
+// write adds the counts of a table to the store: those of domains of which a message has passed. At the end of the day, those of
+// other domains follow if a message has passed on another host.
+func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
+	p.mu.Lock()
+	domains := maps.Clone(t.domains)
+	p.mu.Unlock()
+	for name, d := range domains {
+		p.mu.Lock()
+		passed, marked := d.passed, d.marked
+		p.mu.Unlock()
+		if !passed {
+			if !end {
+				continue
+			}
+			if _, known, err := p.env.Store.Get(ctx, outKeys+keyOf(t.day, name)); err != nil {
+				return err
+			} else if !known {
+				continue
+			}
+		}
+		if err := p.writeRows(ctx, t.day, name, d); err != nil {
+			return err
+		}
+		if !marked {
+			if _, err := p.env.Store.PutNew(ctx, outKeys+keyOf(t.day, name), []byte("{}"), keep); err != nil {
+				return err
+			}
+			d.marked = true // only this goroutine uses it
+		}
+	}
+	return nil
+}
+
+// writeRows adds the counts of a domain to the store.
+func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, d *domainRows) error {
+	p.mu.Lock()
+	var due []*counter
+	for _, c := range d.rows {
+		if c.count > c.stored {
+			due = append(due, c)
+		}
+	}
+	p.mu.Unlock()
+	tree := dmarc.NewTree(p.env.DNS)
+	for _, c := range due {
+		if c.key == "" {
+			alignment(ctx, tree, &c.row)
+			c.key = encodeRow(&c.row.Record)
+		}
+		p.mu.Lock()
+		n := c.count - c.stored
+		p.mu.Unlock()
+		if _, err := p.env.Store.Add(ctx, rowKeys+keyOf(day, domain)+":"+c.key, n, keep); err != nil {
+			return err
+		}
+		c.stored += n // only this goroutine changes it
+	}
+	return nil
+}
+
+// alignment sets the results of the alignment of a row. The evaluation ends at the first identifier that aligns, so the others are
+// found out here, in the background. Without an answer of the DNS, they do not align.
+func alignment(ctx context.Context, tree *dmarc.Tree, r *row) {
+	r.DKIM, r.SPF = "fail", "fail"
+	for _, id := range r.aligned {
+		if id.State == dmarc.Passed {
+			r.set(id.Method)
+		}
+	}
+	for _, s := range r.Signatures {
+		if s.Result == "pass" && r.DKIM == "fail" && aligns(ctx, tree, r.HeaderFrom, s.Domain, r.record.StrictDKIM) {
+			r.set("dkim")
+		}
+	}
+	if r.Sender.Result == "pass" && r.SPF == "fail" && aligns(ctx, tree, r.HeaderFrom, r.Sender.Domain, r.record.StrictSPF) {
+		r.set("spf")
+	}
+}
+
+// set sets the result of a method to pass.
+func (r *row) set(method string) {
+	if method == "spf" {
+		r.SPF = "pass"
+	} else {
+		r.DKIM = "pass"
+	}
+}
+
+func aligns(ctx context.Context, tree *dmarc.Tree, author, domain string, strict bool) bool {
+	if strict || author == domain {
+		return author == domain
+	}
+	is, err := tree.Aligned(ctx, author, domain)
+	return is && err == nil
+}
+
+// Outgoing is a report of one day to one domain.
+type Outgoing struct {
+	Day      time.Time `json:"day"`
+	Domain   string    `json:"domain"`
+	Messages int64     `json:"messages"`
+	Passed   int64     `json:"passed"`
+	Rows     int       `json:"rows"`
+	Delivery
+
+	records []aggregate.Record
+}
+
+// Delivery is what became of a report. The zero value is one that is not due, or for which it was not tried yet.
+type Delivery struct {
+	Attempts int       `json:"attempts,omitempty"`
+	Sent     time.Time `json:"sent,omitzero"`
+	To       []string  `json:"to,omitempty"`
+	Why      string    `json:"why,omitempty"`  // it was not sent, or not to all
+	Over     bool      `json:"over,omitempty"` // it is not tried again
+	Failed   bool      `json:"failed,omitempty"`
+}
+
+// Outgoing returns the reports of a day, without those of what was counted in the last seconds.
+func (p *Reporter) Outgoing(ctx context.Context, day time.Time) ([]Outgoing, error) {
+	day = dayOf(day)
+	var list []Outgoing
+	index := map[string]int{}
+	for r, err := range p.env.Store.Scan(ctx, outKeys+keyOf(day, "")) {
+		if err != nil {
+			return nil, err
+		}
+		o := Outgoing{Day: day, Domain: strings.TrimPrefix(r.Key, outKeys+keyOf(day, ""))}
+		if err := json.Unmarshal(r.Value, &o.Delivery); err != nil {
+			continue // of another version
+		}
+		index[o.Domain] = len(list)
+		list = append(list, o)
+	}
+	for r, err := range p.env.Store.Scan(ctx, rowKeys+keyOf(day, "")) {
+		if err != nil {
+			return nil, err
+		}
+		domain, text, _ := strings.Cut(strings.TrimPrefix(r.Key, rowKeys+keyOf(day, "")), ":")
+		if i, known := index[domain]; known {
+			list[i].add(text, string(r.Value))
+		}
+	}
+	return list, nil
+}
+
+// add adds a row with its count, both as in the store.
+func (o *Outgoing) add(text, count string) {
+	r, err := decodeRow(text)
+	n, errCount := strconv.ParseInt(count, 10, 64)
+	if err != nil || errCount != nil || n < 1 {
+		return // of another version
+	}
+	r.Count = n
+	o.Messages += r.Count
+	o.Rows++
+	if r.Passes() {
+		o.Passed += r.Count
+	}
+	o.records = append(o.records, r)
+}
+
+// one returns the report of a day to a domain. ok is false if there is none.
+func (p *Reporter) one(ctx context.Context, day time.Time, domain string) (o Outgoing, ok bool, err error) {
+	o = Outgoing{Day: day, Domain: domain}
+	value, ok, err := p.env.Store.Get(ctx, outKeys+keyOf(day, domain))
+	if err != nil || !ok {
+		return o, false, err
+	}
+	if err := json.Unmarshal(value, &o.Delivery); err != nil {
+		return o, false, nil // of another version
+	}
+	prefix := rowKeys + keyOf(day, domain) + ":"
+	for r, err := range p.env.Store.Scan(ctx, prefix) {
+		if err != nil {
+			return o, false, err
+		}
+		o.add(strings.TrimPrefix(r.Key, prefix), string(r.Value))
+	}
+	return o, len(o.records) > 0, nil
+}

@@ -1,0 +1,162 @@
+package dmarc
+
+import (
+	"cmp"
+	"encoding/json"
+	"time"
+
+	"milterd/checks/facts"
+	"milterd/checks/facts/dmarc/aggregate"
+)
+
+// Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets a part of it
+// only, and its mail that fails, which anybody can send, half of that. Half of the limits would do for most sites; with twice as much
+// the table and the store may take twice the memory.
+const (
+	maxTable   = 32 << 20 // bytes of all rows
+	maxOrg     = 1 << 20  // bytes of the rows of one organisation
+	maxDomains = 20       // policy domains of one organisation
+	maxRow     = 2 << 10  // bytes of a row
+	rowBytes   = 200      // of memory for a row beside its text, about
+)
+
+// table counts the messages of one day. Of a domain of which nothing has passed, the rows may be forgotten for those of another one.
+type table struct {
+	day     time.Time // its start
+	domains map[string]*domainRows
+	orgs    map[string]*orgRows
+	size    int    // bytes
+	dropped uint64 // messages for which there was no room
+}
+
+// domainRows are the rows of a policy domain.
+type domainRows struct {
+	org    *orgRows
+	passed bool // a message has passed
+	marked bool // the store knows that
+	rows   map[string]*counter
+	size   int // bytes
+}
+
+// orgRows is what the domains of an organisation take.
+type orgRows struct {
+	name          string
+	domains       int
+	size, failing int // bytes, of all rows and of those that fail
+}
+
+// counter counts the messages of a row.
+type counter struct {
+	row    row
+	key    string // of the row in the store; empty before it is known
+	count  int64
+	stored int64 // of count
+}
+
+func newTable(day time.Time) *table {
+	return &table{day: day, domains: map[string]*domainRows{}, orgs: map[string]*orgRows{}}
+}
+
+// add counts a message.
+func (t *table) add(r row) {
+	key := encodeRow(&r.Record)
+	d := t.domains[r.policyDomain]
+	if d != nil && d.rows[key] != nil {
+		d.rows[key].count++
+		d.passed = d.passed || r.passed
+		return
+	}
+	if d == nil {
+		if d = t.newDomain(r.policyDomain); d == nil {
+			t.dropped++
+			return
+		}
+	}
+	size := len(key) + rowBytes
+	d.passed = d.passed || r.passed
+	full := d.org.size+size > maxOrg || !r.passed && d.org.failing+size > maxOrg/2
+	if full || !t.makeRoom(size, d) {
+		t.dropped++
+		return
+	}
+	d.rows[key] = &counter{row: r, count: 1}
+	d.grow(t, size, r.passed)
+}
+
+func (d *domainRows) grow(t *table, size int, passed bool) {
+	t.size += size
+	d.size += size
+	d.org.size += size
+	if !passed {
+		d.org.failing += size
+	}
+}
+
+// newDomain returns the rows of a new domain, or nil if its organisation has too many.
+func (t *table) newDomain(domain string) *domainRows {
+	name := cmp.Or(facts.OrgDomain(domain), domain)
+	org := t.orgs[name]
+	if org == nil {
+		org = &orgRows{name: name}
+		t.orgs[name] = org
+	}
+	if org.domains == maxDomains {
+		return nil
+	}
+	org.domains++
+	d := &domainRows{org: org, rows: map[string]*counter{}}
+	t.domains[domain] = d
+	return d
+}
+
+// makeRoom makes room for a row by forgetting domains of which nothing has passed, other than keep. It reports whether there is room.
+func (t *table) makeRoom(size int, keep *domainRows) bool {
+	if t.size+size <= maxTable {
+		return true
+	}
+	for name, d := range t.domains {
+		if d != keep && !d.passed {
+			t.forget(name, d)
+		}
+		if t.size+size <= maxTable {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *table) forget(name string, d *domainRows) {
+	for _, c := range d.rows {
+		t.dropped += uint64(c.count)
+	}
+	t.size -= d.size
+	d.org.size -= d.size
+	d.org.failing -= d.size // all its rows fail
+	if d.org.domains--; d.org.domains == 0 {
+		delete(t.orgs, d.org.name)
+	}
+	delete(t.domains, name)
+}
+
+// encodeRow returns a row without count as a text, and shortens it if it is too long.
+func encodeRow(r *aggregate.Record) string {
+	r.Count = 0
+	for {
+		text, err := json.Marshal(r)
+		if err == nil && len(text) <= maxRow {
+			return string(text)
+		}
+		if len(r.Signatures) == 0 {
+			r.EnvelopeFrom, r.Sender = "", aggregate.SPFResult{} // what is left is bounded by the lengths of names
+			text, _ = json.Marshal(r)
+			return string(text)
+		}
+		r.Signatures = r.Signatures[:len(r.Signatures)-1]
+	}
+}
+
+// decodeRow is the reverse of encodeRow.
+func decodeRow(text string) (r aggregate.Record, err error) {
+	err = json.Unmarshal([]byte(text), &r)
+	return r, err
+}

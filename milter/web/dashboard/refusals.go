@@ -123,8 +123,12 @@ type decisionView struct {
 }
 
 func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
-	f := p.frame("refusals", "Refusals")
 	filter := newFilter(r.URL.Query())
+	title := "Refusals"
+	if !slices.Contains([]string{"", "reject", "tempfail"}, filter.Action) {
+		title = "Decisions"
+	}
+	f := p.frame("refusals", title)
 	page := refusalsPage{
 		Off: p.Book == nil, Filter: filter, Actions: choose(actionChoices, filter.Action), Times: choose(sinceChoices, filter.Since),
 		Reasons: p.History.Reasons(),

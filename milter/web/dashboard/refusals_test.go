@@ -15,6 +15,8 @@ import (
 func TestRefusalsAreFiltered(t *testing.T) {
 	t.Parallel()
 	site := busySite(t)
+	site.get("/refusals?action=reject").Has(t, "Refusals · milterd")
+	site.get("/refusals?action=all").Has(t, "Decisions · milterd") // not all of them are refusals
 	all := map[string]string{
 		"none": "h7.example.net", "missing": "has no reverse DNS name", "grey": "greylisted for 180 s more", "six": "2001:db8::5", "good": "198.51.100.3",
 	}

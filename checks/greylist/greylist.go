@@ -5,8 +5,9 @@
 // reason has the action. The identity of a client comes from package facts.
 //
 // greylist.go has the check and reply.go the text of its reply. triplet.go has the record of a client, reverse-path and
-// recipient; client.go that of a client that retried often enough; noretry.go the senders that never retry. operator.go has
-// the operator's commands, selector.go what they select, and retry.go the report of retries. Start with Check and Observe.
+// recipient; begun.go how many of them a network may begin; client.go the record of a client that retried often enough;
+// noretry.go the senders that never retry. operator.go has the operator's commands, selector.go what they select, and retry.go
+// the report of retries. Start with Check and Observe.
 package greylist
 
 import (
@@ -74,6 +75,7 @@ type check struct {
 	Settings
 	env     checks.Env
 	noRetry noRetry
+	begun   begunCounter
 }
 
 // Prefetch implements checks.Prefetcher.

@@ -167,6 +167,9 @@ func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *c
 			return 0, err
 		}
 	}
+	if d.progress == unseen && !d.stored && !c.mayBegin(r) {
+		return c.Delay, nil
+	}
 	if d.progress == unseen {
 		d.rec.Why, d.rec.Until = why.ID, r.Time.Add(c.Window).Unix()
 		begun, err := c.begin(ctx, r.Time, d)
@@ -182,6 +185,16 @@ func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *c
 		return 0, err
 	}
 	return max(d.left, time.Second), err
+}
+
+// mayBegin reports whether the client's network may begin another triplet in this hour. It logs once that it may not.
+func (c *check) mayBegin(r *checks.Request) bool {
+	n := c.begun.add(r.Client, r.Time)
+	if n == maxBegun+1 {
+		c.env.Log.WithFields(r.LogFields()).WithField("network", facts.Network(r.Client).String()).
+			Warn("too many new senders and recipients under greylisting: more of this network wait for the next hour")
+	}
+	return n <= maxBegun
 }
 
 // begin writes the first attempt. It returns false if another host did so at the same time, whose record then applies.

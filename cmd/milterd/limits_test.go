@@ -47,6 +47,7 @@ an operation of the store | {milter/store.defaultTimeout time} | an error; after
 a record of the store | a key of {milter/store.MaxKey bytes}, a value of {milter/store.MaxValue bytes} | an error
 the store in memory | {milter/store.defaultRecords} records, {milter/store.defaultBytes bytes} | those that expire soonest are removed
 the embedded store | {milter/store.cacheBytes bytes} of cache, {milter/store.maxUnwritten bytes} not yet written; the disk | while the disk cannot be written, memory is used until it is full, then the store is down
+triplets of greylisting that a network (/24, /64) begins | {checks/greylist.maxBegun} an hour, at each host | the mail waits, and its delay begins in another hour
 records of decisions | {records.max} for {records.keep} (records), each of {milter/records.maxEncoded bytes} | the oldest are removed
 records that wait for the store | {milter/records.maxQueued bytes} | they are dropped, and counted in milterd_records_dropped_total
 transactions that wait for the reports | {milter/evidence.maxQueued bytes}, and {milter/evidence.maxPending} senders | they are not counted, and the reports say so

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,12 +44,14 @@ func faultsAround(site *miltertest.Site) []fault {
 		badDNS("a dead DNS", dnstest.Dead),
 		badDNS("a DNS that answers SERVFAIL", dnstest.Rcode(dns.RcodeServerFailure)),
 		badDNS("a DNS that lies", dnstest.Lie),
+		badDNS("a DNS that answers with forged messages", dnstest.Forged, dnstest.Dead),
 		{name: "a slow DNS", effective: wrongReply, begin: func(*testing.T, *soak) func() {
 			site.DNS.Latency(soakBudget * 3 / 4)
 			return func() { site.DNS.Latency(0) }
 		}},
 		{name: "a stalled syslog", begin: func(*testing.T, *soak) func() { return site.Log.Stall() }},
 		{name: "MTAs that reset their connections", begin: resetConnections},
+		{name: "MTAs that send garbage", begin: sendGarbage},
 		{name: "MTAs that do not read", begin: readNothing, effective: func(t *testing.T, s *soak) bool {
 			return s.metric(t, "milterd_connections") >= numDeaf
 		}},
@@ -109,6 +113,22 @@ func resetConnections(t *testing.T, s *soak) (end func()) {
 		}
 		_, _ = io.WriteString(c, session[:i%len(session)])
 		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+		<-time.After(time.Millisecond) // leaves processor time for the load
+	})
+}
+
+// sendGarbage opens connections that send what no MTA sends.
+func sendGarbage(t *testing.T, s *soak) (end func()) {
+	network, addr := miltertest.SplitListener(s.Listener)
+	sequences := slices.Sorted(maps.Values(garbage()))
+	return repeat(func(i int) {
+		c, err := net.Dial(network, addr)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, sequences[i%len(sequences)])
 		_ = c.Close()
 		<-time.After(time.Millisecond) // leaves processor time for the load
 	})

@@ -131,6 +131,7 @@ type soak struct {
 	*daemontest.Daemon
 	admin  string // URL of the operator's pages
 	clock  hostClock
+	relay  *relay
 	number atomic.Int64 // of the last message
 
 	mu         sync.Mutex

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,8 +18,8 @@ import (
 	"milterd/milter/store/redistest"
 )
 
-// TestSoak applies faults to daemons under load, one after the other. One daemon has an embedded store on a small disk, the
-// other a Redis. MILTERD_TEST_SOAK=10m repeats the faults for that long.
+// TestSoak applies faults to daemons under load, one after the other in random order. One daemon has an embedded store on a small
+// disk, the other a Redis, and each has a Postfix in front. MILTERD_TEST_SOAK=10m repeats the faults for that long.
 func TestSoak(t *testing.T) {
 	miltertest.Require(t)
 	t.Run("embedded", func(t *testing.T) {
@@ -35,13 +36,14 @@ func TestSoak(t *testing.T) {
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
 		site, redis := miltertest.NewSite(t, hostsZone()), redistest.Start(t)
-		s := startSoak(t, site, soakConfig(t, site, fmt.Sprintf("store: {driver: redis, url: %q}\n", redis.URL())))
-		s.run(t, append(clockFaults(), redisFaults(site, redis)...))
+		proxy := redistest.NewProxy(t, redis)
+		s := startSoak(t, site, soakConfig(t, site, fmt.Sprintf("store: {driver: redis, url: \"redis://%s\"}\n", proxy.Addr)))
+		s.run(t, append(clockFaults(), redisFaults(site, redis, proxy)...))
 	})
 }
 
 // redisFaults are the faults of a Redis, alone and together with others.
-func redisFaults(site *miltertest.Site, redis *redistest.Server) []fault {
+func redisFaults(site *miltertest.Site, redis *redistest.Server, proxy *redistest.Proxy) []fault {
 	down := func(t *testing.T, s *soak) bool {
 		status, text := daemontest.Get(t, s.admin+"/readyz")
 		return status == 503 && strings.Contains(text, "the store is down")
@@ -49,6 +51,10 @@ func redisFaults(site *miltertest.Site, redis *redistest.Server) []fault {
 	return []fault{
 		{name: "a stalled Redis", effective: down, begin: func(*testing.T, *soak) func() { redis.Freeze(); return redis.Thaw }},
 		{name: "a stopped Redis", effective: down, begin: func(*testing.T, *soak) func() { redis.Stop(); return redis.Start }},
+		{name: "a Redis out of reach", effective: down, begin: func(*testing.T, *soak) func() {
+			proxy.Set(redistest.Cut)
+			return func() { proxy.Set(redistest.Pass) }
+		}},
 		{name: "a stalled Redis and a dead DNS", effective: down, begin: func(*testing.T, *soak) func() {
 			redis.Freeze()
 			site.DNS.Behave(dnstest.Dead)
@@ -88,8 +94,9 @@ func startSoak(t *testing.T, site *miltertest.Site, c daemontest.Config, before 
 		t.Fatal(err)
 	}
 	host := miltertest.Loopback()
+	postfix := site.Postfix(t)
 	d := &daemontest.Daemon{Listener: "inet:7525@" + host, File: filepath.Join(site.Dir, "milterd.yaml")}
-	d.Listen = []string{strconv.Quote(d.Listener)}
+	d.Listen = []string{strconv.Quote(d.Listener), fmt.Sprintf(`{socket: %q, mode: "%#o", group: postfix}`, postfix.Milter, uint32(daemontest.SocketMode))}
 	d.Configure(t, withListeners(d, c))
 	args := append(before, bin, "serve", "-c", d.File)
 	clock := newHostClock(t, filepath.Join(site.Dir, "clock"))
@@ -98,7 +105,9 @@ func startSoak(t *testing.T, site *miltertest.Site, c daemontest.Config, before 
 	d.Process = miltertest.StartProcess(t, cmd)
 	d.Lines = func() (lines []string) {
 		for _, l := range site.Log.Lines() {
-			lines = append(lines, l.Text)
+			if l.Tag == "milterd" {
+				lines = append(lines, l.Text)
+			}
 		}
 		return lines
 	}
@@ -106,6 +115,7 @@ func startSoak(t *testing.T, site *miltertest.Site, c daemontest.Config, before 
 	return &soak{
 		Daemon: d, admin: "http://" + host + ":8893", clock: clock,
 		replies: map[string]int{}, unexpected: map[string]bool{}, ids: map[string]bool{},
+		relay: &relay{MTA: postfix, replies: map[string]int{}, unexpected: map[string]bool{}},
 	}
 }
 
@@ -126,7 +136,8 @@ type fault struct {
 }
 
 // run applies all faults, again and again if MILTERD_TEST_SOAK is set. At the end every reply must be in the log, except
-// for lines that the daemon counts as dropped, and no file or goroutine may be left behind.
+// for lines that the daemon counts as dropped, no file, goroutine or memory may be left behind, and Postfix must have
+// delivered what it accepted.
 func (s *soak) run(t *testing.T, faults []fault) {
 	var duration time.Duration
 	if text := os.Getenv("MILTERD_TEST_SOAK"); text != "" {
@@ -136,22 +147,29 @@ func (s *soak) run(t *testing.T, faults []fault) {
 		}
 	}
 	miltertest.Eventually(t, "the daemon is healthy at the beginning", func() bool { return s.healthy(t) })
-	stop := s.load(t)
+	stop, stopRelay := s.load(t), s.relay.load(t)
+	defer stopRelay()
 	miltertest.Eventually(t, "the daemon filters mail", func() bool { return s.sent() > 200 })
 	s.verify(t)
 	files, goroutines := s.OpenFiles(t), s.metric(t, "go_goroutines")
+	var heaps []int // bytes after each round
 	for began := time.Now(); ; {
+		rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 		for _, f := range faults {
 			s.apply(t, f)
 			if t.Failed() {
 				return
 			}
 		}
+		heaps = append(heaps, int(s.metric(t, "go_memstats_next_gc_bytes")))
 		if time.Since(began) > duration {
 			break
 		}
 	}
 	stop()
+	stopRelay()
+	s.relay.awaitDelivery(t)
+	checkHeaps(t, heaps)
 	s.AwaitFiles(t, files)
 	miltertest.Eventually(t, "goroutines of the load have ended", func() bool { return s.metric(t, "go_goroutines") <= goroutines })
 	miltertest.Eventually(t, "every reply is in the log", func() bool {
@@ -160,6 +178,16 @@ func (s *soak) run(t *testing.T, faults []fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.Logf("%d replies, the slowest after %v: %v", len(s.ids), s.slowest, s.replies)
+}
+
+// checkHeaps fails the test if the heap of the last round of faults is much larger than at the end of the first third.
+func checkHeaps(t *testing.T, heaps []int) {
+	t.Helper()
+	t.Logf("bytes of heap at which the next collection begins, after each round: %d", heaps)
+	const leeway = 32 << 20
+	if first, last := heaps[len(heaps)/3], heaps[len(heaps)-1]; last > first*3/2+leeway {
+		t.Errorf("the heap has grown from %d to %d bytes", first, last)
+	}
 }
 
 // apply begins a fault, waits until it is effective and until more messages have replies, ends the fault, and waits until
@@ -181,4 +209,5 @@ func (s *soak) apply(t *testing.T, f fault) {
 	t.Logf("%s: effective after %v, %d replies, healthy %v after its end",
 		f.name, effective.Round(time.Millisecond), s.sent()-before, time.Since(ended).Round(time.Millisecond))
 	s.verify(t)
+	s.relay.verify(t)
 }

@@ -33,7 +33,7 @@ func TestShutdownWaitsForTheMessage(t *testing.T) {
 		result <- r
 	}()
 	<-inCheck
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	down := make(chan error)
 	go func() { down <- srv.Shutdown(ctx) }()

@@ -29,7 +29,7 @@ func serveOperatorPages(t *testing.T, change func(*config.Config)) (*daemon, str
 	}
 	t.Cleanup(d.resolver.Close)
 	d.output = log.ToWriter(io.Discard, false, false)
-	t.Cleanup(func() { d.output.Close(time.Second) })
+	t.Cleanup(func() { d.output.Close(time.Minute) })
 	d.server = &milter.Server{}
 	p, err := checks.New(nil, checks.Options{})
 	if err != nil {

@@ -45,9 +45,9 @@ func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 	t.Cleanup(d.closeRecords)
 	env := checks.Env{DNS: checktest.NewZone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
 	d.evidence = openEvidence(env, d.config, time.Now)
-	t.Cleanup(func() { d.evidence.Close(time.Second) })
+	t.Cleanup(func() { d.evidence.Close(time.Minute) })
 	d.openMirror(time.Now)
-	t.Cleanup(func() { d.mirror.Close(time.Second) })
+	t.Cleanup(func() { d.mirror.Close(time.Minute) })
 	return d
 }
 

@@ -45,7 +45,7 @@ func logged(json, stamp bool, do func(Journal)) string {
 	var out bytes.Buffer
 	o := ToWriter(&out, json, stamp)
 	do(Journal{Log: o.Logger(logrus.InfoLevel)})
-	o.Close(5 * time.Second)
+	o.Close(time.Minute)
 	return out.String()
 }
 

@@ -55,7 +55,7 @@ func TestAStalledLogBlocksNobody(t *testing.T) {
 		t.Errorf("Close returned %d lost lines, want %d", lost, 1+lines-int(dropped))
 	}
 	close(w.release)
-	o.Close(5 * time.Second)
+	o.Close(time.Minute)
 	if want := fmt.Sprintf("level=error msg=\"log lines dropped\" lines=%d", dropped); strings.Count(w.String(), want) != 1 {
 		t.Errorf("no line %s", want)
 	}
@@ -67,7 +67,7 @@ func TestFallback(t *testing.T) {
 	var out bytes.Buffer
 	o := newOutput(formatter(false, false), func(logrus.Level, []byte) error { return errors.New("no syslog") }, &out)
 	o.Logger(logrus.InfoLevel).Info("hello")
-	o.Close(5 * time.Second)
+	o.Close(time.Minute)
 	if out.String() != "level=info msg=hello\n" {
 		t.Errorf("got %q", &out)
 	}
@@ -115,7 +115,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	w.full.Store(false)
 	logger.Info("written")
-	o.Close(5 * time.Second)
+	o.Close(time.Minute)
 	if got := w.String(); !strings.Contains(got, "msg=written") || !strings.Contains(got, "msg=\"log lines dropped\" lines=3") {
 		t.Errorf("got %q", got)
 	}

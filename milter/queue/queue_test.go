@@ -53,7 +53,7 @@ func TestOrder(t *testing.T) {
 	var s sink
 	w := s.open(Config[int]{})
 	want := addAll(w, 0, 500)
-	if lost := w.Close(5 * time.Second); lost != 0 || !slices.Equal(s.written(), want) {
+	if lost := w.Close(time.Minute); lost != 0 || !slices.Equal(s.written(), want) {
 		t.Errorf("%d lost, got %v", lost, s.written())
 	}
 	for _, batch := range s.batches {
@@ -83,7 +83,7 @@ func TestConcurrentAdd(t *testing.T) {
 	if len(slices.Compact(got)) != goroutines*each || w.Dropped() != 0 {
 		t.Errorf("%d of %d written, %d dropped", len(got), goroutines*each, w.Dropped())
 	}
-	w.Close(5 * time.Second)
+	w.Close(time.Minute)
 }
 
 // TestFull shows that the bound includes the entries that are being written, and that Add drops beyond it.
@@ -129,7 +129,7 @@ func TestRoomIsFreed(t *testing.T) {
 	if n := len(s.written()); n != 1000 || w.Dropped() != 0 {
 		t.Errorf("%d written, %d dropped", n, w.Dropped())
 	}
-	w.Close(5 * time.Second)
+	w.Close(time.Minute)
 }
 
 func TestFlushEndsWithContext(t *testing.T) {
@@ -143,7 +143,7 @@ func TestFlushEndsWithContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	close(s.stalled)
-	w.Close(5 * time.Second)
+	w.Close(time.Minute)
 }
 
 func TestLinger(t *testing.T) {

@@ -59,14 +59,14 @@ func refused(id string) checks.Decision {
 func open(t *testing.T, store checks.Store, most int) *Log {
 	t.Helper()
 	l := Open(store, Options{Keep: 14 * day, Max: most, Now: func() time.Time { return noon }})
-	t.Cleanup(func() { l.Close(5 * time.Second) })
+	t.Cleanup(func() { l.Close(time.Minute) })
 	return l
 }
 
 // flush waits until the records so far are written or lost.
 func flush(t *testing.T, l *Log) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.queue.Flush(ctx); err != nil {
 		t.Fatalf("%v, %+v", err, l.Stats())
@@ -151,7 +151,7 @@ func TestRecordsExpire(t *testing.T) {
 	now := noon
 	clock := func() time.Time { return now }
 	l := Open(checktest.NewStore(clock), Options{Keep: 14 * day, Max: 5, Now: clock})
-	t.Cleanup(func() { l.Close(5 * time.Second) })
+	t.Cleanup(func() { l.Close(time.Minute) })
 	id := NewID(noon)
 	l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(id))
 	flush(t, l)

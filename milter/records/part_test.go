@@ -71,7 +71,7 @@ func TestHostsShareAStore(t *testing.T) {
 						l.flush(t.Context())
 					}
 				}
-				l.Close(5 * time.Second)
+				l.Close(time.Minute)
 			}
 		})
 	}
@@ -134,7 +134,7 @@ func TestPartAge(t *testing.T) {
 			now := func() time.Time { return noon.Add(time.Duration(passed.Load())) }
 			store := checktest.NewStore(nil) // one in which nothing expires
 			l := Open(store, Options{Keep: 14 * day, Max: 100, Now: now})
-			defer l.Close(5 * time.Second)
+			defer l.Close(time.Minute)
 			for _, wait := range c.waits {
 				passed.Add(int64(wait))
 				l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(""))

@@ -150,7 +150,7 @@ func serve(t *testing.T, b ...dnstest.Behaviour) *resolver.Resolver {
 	t.Helper()
 	s := dnstest.Start(t, dnsText)
 	s.Behave(b...)
-	return start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: time.Second, Attempts: 1})
+	return start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: 2 * time.Second, Attempts: 1})
 }
 
 // start returns a resolver that is closed at the end of the test.

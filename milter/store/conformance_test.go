@@ -33,7 +33,10 @@ func (c *clock) Advance(d time.Duration) {
 func open(t testing.TB, cfg Config) *Store {
 	t.Helper()
 	if cfg.Timeout == 0 {
-		cfg.Timeout = 10 * time.Second // the machine may be busy
+		cfg.Timeout = busy
+	}
+	if cfg.Driver == "" || cfg.Driver == "embedded" {
+		return openTuned(t, cfg, func(*tuning) {})
 	}
 	s, err := Open(cfg)
 	if err != nil {
@@ -47,12 +50,13 @@ func open(t testing.TB, cfg Config) *Store {
 func openTuned(t testing.TB, cfg Config, change func(*tuning)) *Store {
 	t.Helper()
 	cfg.Driver = "embedded"
-	cfg.Timeout = 10 * time.Second
+	cfg.Timeout = busy
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tune := standardTuning()
+	tune.openFor = busy
 	change(&tune)
 	e, err := openEmbedded(cfg, tune)
 	if err != nil {

@@ -161,7 +161,7 @@ func TestStalledDisk(t *testing.T) {
 	resume := make(chan struct{})
 	var stalled atomic.Bool
 	dir := t.TempDir()
-	cfg, err := Config{Path: dir, Timeout: 100 * time.Millisecond}.withDefaults()
+	cfg, err := Config{Path: dir, Timeout: short}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func TestChangesWaitWhileTheBufferIsFull(t *testing.T) {
 	e.buffer.mu.Lock()
 	e.buffer.waiting.bytes += maxUnwritten // as if the first record were that long
 	e.buffer.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	const writers = 3
 	called, done := make(chan struct{}, writers), make(chan error, writers)

@@ -47,7 +47,7 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 	site := &testSite{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory(all.Checks, checks.PipelineReasons())}
 	site.watch = evidence.WatchReport{Since: checktest.Now.AddDate(0, 0, -40), Until: checktest.Now, Threshold: evidence.Required()}
 	site.book = records.Open(site.store, records.Options{Keep: 14 * 24 * time.Hour, Max: 1000, Now: func() time.Time { return checktest.Now }})
-	t.Cleanup(func() { site.book.Close(5 * time.Second) })
+	t.Cleanup(func() { site.book.Close(time.Minute) })
 	d := Config{
 		Site: "mx.example.org", Version: "v1", Started: checktest.Now.Add(-26 * time.Hour), Profile: func() string { return "safe" },
 		Components: web.Components{

@@ -106,7 +106,7 @@ func newSite(t *testing.T, zone string) *site {
 	}
 	s.pipeline = p
 	s.book = records.Open(store, records.Options{Keep: 24 * time.Hour, Max: 1000, Now: s.clock})
-	t.Cleanup(func() { s.book.Close(5 * time.Second) })
+	t.Cleanup(func() { s.book.Close(time.Minute) })
 	s.pages, err = New(Config{
 		Checks: all.Checks, Reasons: checks.PipelineReasons(), Site: "mx.example.org", URL: testURL, Signer: s.signer,
 		Keep: 24 * time.Hour, Now: s.clock, Tester: s,

@@ -149,7 +149,9 @@ func TestManyRequests(t *testing.T) {
 		asked = server.Asked(name, dns.TypePTR)
 		busy := d.latency(t, func() { codes = d.flood(t, refusal, clients, requests) })
 		t.Logf("a session takes %v, %v during requests to the other daemon, %v during requests to its own; responses: %v", quiet, elsewhere, busy, codes)
-		if slow = busy > 3*elsewhere+10*time.Millisecond; !slow {
+		// On a loaded machine the clients do not reach the limit of pages that protects the mail.
+		limited := codes[429] > requests/5
+		if slow = limited && busy > 3*elsewhere+10*time.Millisecond; !slow {
 			break
 		}
 	}

@@ -77,13 +77,15 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if k.Kind == "refusal" && k.Decision == nil {
 		return k, fmt.Errorf("no decision about %s is kept (records.keep)", k.What)
 	}
-	k.Local = (k.Kind == "mailbox" || k.Kind == "domain") && siteOf(d.config()).IsLocal(cmp.Or(checks.ParseAddress(k.What).Domain, k.What))
+	domain := cmp.Or(checks.ParseAddress(k.What).Domain, k.What)
+	k.Local = (k.Kind == "mailbox" || k.Kind == "domain") && siteOf(d.config()).IsLocal(domain)
 	if k.state, err = d.stateOf(ctx, k.subjects()); err != nil {
 		return k, err
 	}
 	d.addAnswer(&k)
 	if !k.known() && len(k.Decisions) == 0 {
-		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; a SESSION is the 12 characters after session= in the log", k.What)
+		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; "+
+			"a SESSION is the %d characters after session= in the log", k.What, sessionID)
 	}
 	return k, nil
 }

@@ -12,6 +12,7 @@ import (
 	"milterd/milter/records"
 )
 
+// showWhy shows, in one screen, what is known of a subject, each with the command that changes it.
 func showWhy(w io.Writer, k knowledge) {
 	fmt.Fprintf(w, "%s\t%s\n", k.Kind, printableLine(k.What))
 	if k.Rcpt != "" {

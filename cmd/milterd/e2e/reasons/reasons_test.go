@@ -23,7 +23,8 @@ import (
 
 // TestReasons plays the session of each reason with all reasons off, where it must pass, and with the reason alone, where it must
 // be refused with the right reply, log line and page. If the case needs other reasons too, it plays the session with these
-// alone, where it must pass.
+// alone, where it must pass. If another reason is in the reply, it plays the session with the reason watched, which the log must
+// name.
 func TestReasons(t *testing.T) {
 	cases, reasons := reasonCases(), daemontest.Reasons()
 	for id := range reasons {
@@ -60,6 +61,9 @@ func TestReasons(t *testing.T) {
 			c.testRefused(t, id, dns, settings)
 			if c.also != nil {
 				c.testWithout(t, dns, settings)
+			}
+			if c.answered != "" {
+				c.testWatched(t, id, dns, settings)
 			}
 		})
 	}
@@ -162,7 +166,7 @@ func (c reasonCase) sessions() []miltertest.Session {
 	return append(list, c.Session)
 }
 
-// testWatched tests a reason whose most severe action is watch.
+// testWatched tests the reason with the action watch.
 func (c reasonCase) testWatched(t *testing.T, id, dns, settings string) {
 	d := daemontest.Start(t, daemontest.Config{DNS: dns, Profile: "watch", Actions: daemontest.OnlyReason(id, "watch"), Extra: settings})
 	mark := d.Mark()

@@ -123,7 +123,7 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 	if errors.Is(err, errSubmission) {
 		return true, errors.Join(err, p.env.Store.Delete(ctx, claimKey+key))
 	}
-	o.conclude(now, err)
+	o.finish(now, err)
 	p.log(o)
 	late := ctx.Err()
 	write, cancelWrite := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the report may be sent: do not send it twice
@@ -135,8 +135,8 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 	return true, errors.Join(late, p.env.Store.Put(write, outKeys+key, value, keep))
 }
 
-// conclude sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.
-func (d *Delivery) conclude(now time.Time, err error) {
+// finish sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.
+func (d *Delivery) finish(now time.Time, err error) {
 	d.Attempts++
 	var permanent permanentError
 	switch {

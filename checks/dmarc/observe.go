@@ -72,7 +72,7 @@ type row struct {
 // maxName is the length of a domain name as text, in bytes.
 const maxName = 253
 
-// maxSignatures is the number of signatures in a row. RFC 9990 section 3.1.4 allows 100, but a sender chooses them.
+// maxSignatures is the number of signatures in a row. RFC 9990 section 3.1.3 allows 100, but a sender chooses them.
 const maxSignatures = 3
 
 // rowOf returns the row of a message.
@@ -108,7 +108,7 @@ func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation
 	return w
 }
 
-// rank orders signatures for a report, RFC 9990 section 3.1.4.
+// rank orders signatures for a report, RFC 9990 section 3.1.3.
 func rank(r dkim.Result, author string) int {
 	switch {
 	case r.Status == dkim.Pass && r.Domain == author:

@@ -89,7 +89,7 @@ func (p *Reporter) condition() checks.Condition {
 	return state
 }
 
-// dayOf returns the start of the day of a time, in UTC as section 3.1.1 has it.
+// dayOf returns the start of the day of a time, in UTC as section 3.1.1.4 has it.
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
 // count counts a message.

@@ -15,6 +15,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/facts/dmarc/aggregate"
 	"milterd/cmd/milterd/internal/feedback"
+	"milterd/milter/web/dashboard"
 )
 
 func newDMARCReports(configFile *string) *cobra.Command {
@@ -143,15 +144,19 @@ func showReportRows(w io.Writer, rows []feedback.Row) {
 		fmt.Fprintf(w, "\n%s: %d messages, %d pass DMARC, %d fail\n", printableName(rows[0].Domain), all, passed, all-passed)
 		fmt.Fprintln(w, "SOURCE\tFROM\tMESSAGES\tDKIM\tSPF\tRECEIVER DID\tREPORTER\tSINCE\tUNTIL")
 		for _, r := range rows[:n] {
-			did := r.Disposition
-			if did == "none" || did == "pass" {
-				did = "accept"
-			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Source, printableName(r.From), r.Count, r.DKIM, r.SPF, printableName(did),
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Source, printableName(r.From), r.Count, r.DKIM, r.SPF, printableName(receiverDid(r)),
 				printableName(r.Reporter), r.Begin.UTC().Format(time.DateOnly), r.End.Add(-time.Second).UTC().Format(time.DateOnly))
 		}
 		rows = rows[n:]
 	}
+}
+
+// receiverDid returns what the receiver did, in the words of the actions.
+func receiverDid(r feedback.Row) string {
+	if r.Disposition == "none" || r.Disposition == "pass" {
+		return "accept"
+	}
+	return r.Disposition
 }
 
 // keepArgs are the arguments of the function dmarc-reports/keep.
@@ -191,4 +196,17 @@ func (d *daemon) keepReports(ctx context.Context, a keepArgs) (r keepResult, err
 	}
 	r.Kept, err = feedback.Keep(ctx, d.store, site, a.Reports, time.Now())
 	return r, err
+}
+
+// receivedReports returns the kept reports for the page of the mirror.
+func (d *daemon) receivedReports(ctx context.Context) ([]dashboard.Received, error) {
+	rows, err := feedback.Kept(ctx, d.store)
+	var list []dashboard.Received
+	for _, r := range rows {
+		list = append(list, dashboard.Received{
+			Source: r.Source.String(), From: r.From, Messages: int(r.Count), DKIM: r.DKIM, SPF: r.SPF, Did: receiverDid(r), Reporter: r.Reporter,
+			Begin: r.Begin, End: r.End.Add(-time.Second),
+		})
+	}
+	return list, err
 }

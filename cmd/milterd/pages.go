@@ -138,6 +138,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Operator:   operator{daemon: d},
 		Evidence:   d.reports,
 		Mirror:     d.mirror.Report,
+		Received:   d.receivedReports,
 		Log:        logrus.NewEntry(d.log),
 	}
 	if d.records != nil {

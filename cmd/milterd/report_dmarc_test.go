@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,6 +59,7 @@ checks:
 	if err != nil || !ok || len(preview.Address) != 1 || !strings.Contains(preview.Refused, "dmarc@reports.test: there is no record") {
 		t.Fatalf("%+v, %t, %v", preview, ok, err)
 	}
+	validate(t, preview.XML)
 	due := time.Now().UTC().Truncate(24 * time.Hour).Add(24*time.Hour + 11*time.Minute)
 	d.clock.Store(&due)
 	d.pipeline.Maintain(t.Context(), due)
@@ -80,6 +82,16 @@ checks:
 	d.stop()
 	if !strings.Contains(d.log.String(), `msg="DMARC report sent"`) {
 		t.Errorf("log: %s", d.log.String())
+	}
+}
+
+// validate validates a report by the schema of RFC 9990.
+func validate(t *testing.T, report string) {
+	t.Helper()
+	cmd := exec.Command("xmllint", "--noout", "--nonet", "--schema", "../../checks/facts/dmarc/aggregate/testdata/rfc9990.xsd", "-")
+	cmd.Stdin = strings.NewReader(report)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s\n%s; xmllint is installed by .ci/install", err, out, report)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/cmd/milterd/internal/feedback"
 	"milterd/milter/mirror"
 )
 
@@ -30,11 +31,29 @@ func newReportMirror(r *remote) *cobra.Command {
 	}
 }
 
-func (d *daemon) reportMirror(ctx context.Context, _ noArgs) (mirror.Report, error) {
-	return d.mirror.Report(ctx)
+// mirrorReport is the result of the function report/mirror.
+type mirrorReport struct {
+	mirror.Report
+	Received []feedback.Row `json:"received"` // what other sites report about the domains of this one
 }
 
-func showMirror(w io.Writer, r mirror.Report) {
+func (d *daemon) reportMirror(ctx context.Context, _ noArgs) (r mirrorReport, err error) {
+	if r.Report, err = d.mirror.Report(ctx); err != nil {
+		return r, err
+	}
+	r.Received, err = feedback.Kept(ctx, d.store)
+	return r, err
+}
+
+func showMirror(w io.Writer, r mirrorReport) {
+	showOutgoingMail(w, r.Report)
+	if len(r.Received) > 0 {
+		fmt.Fprintln(w, "\nWhat other sites reported about mail with your domains in From in the last five weeks (milterd dmarc-reports --keep)")
+		showReportRows(w, r.Received)
+	}
+}
+
+func showOutgoingMail(w io.Writer, r mirror.Report) {
 	fmt.Fprintf(w, "Mail to other sites from %s to %s.", formatTime(r.Since), formatTime(r.Until))
 	if r.Lost > 0 {
 		fmt.Fprintf(w, " %d messages since the start of the daemon were not judged.", r.Lost)

@@ -37,9 +37,10 @@ type Config struct {
 	Operator   Operator
 	Evidence   func(context.Context) (evidence.WatchReport, evidence.ActionReport, error)
 	Mirror     func(context.Context) (mirror.Report, error)
-	Log        *logrus.Entry    // may be nil
-	Now        func() time.Time // nil: time.Now
-	Zone       *time.Location   // time zone of the pages; nil: time.Local
+	Received   func(context.Context) ([]Received, error) // what other sites report about mail in the name of this one; may be nil
+	Log        *logrus.Entry                             // may be nil
+	Now        func() time.Time                          // nil: time.Now
+	Zone       *time.Location                            // time zone of the pages; nil: time.Local
 }
 
 // Book reads the records of decisions.

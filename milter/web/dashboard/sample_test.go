@@ -41,6 +41,10 @@ func busySite(t *testing.T) *testSite {
 	}
 	site.addEvidence()
 	site.addMirror()
+	site.received = []Received{
+		{Source: "203.0.113.9", From: "news.example.org", Messages: 2, DKIM: "fail", SPF: "fail", Did: "reject", Reporter: "google.com", Begin: checktest.Now.AddDate(0, 0, -3), End: checktest.Now.AddDate(0, 0, -2)},
+		{Source: "2001:db8:8000:1234:5678:9abc:def0:1234", From: "example.org", Messages: 1240, DKIM: "pass", SPF: "fail", Did: "accept", Reporter: "Enterprise Outlook", Begin: checktest.Now.AddDate(0, 0, -9), End: checktest.Now.AddDate(0, 0, -1)},
+	}
 	site.operator.blocks = []Block{
 		{Client: "203.0.113.7", Since: checktest.Now.Add(-time.Minute), Until: checktest.Now.Add(59 * time.Minute), Level: 1, Why: "naming too many unknown recipients", InForce: true},
 		{Client: "2001:db8:1::/64", Since: checktest.Now, Until: checktest.Now.Add(72 * time.Hour), Why: "the spam run"},

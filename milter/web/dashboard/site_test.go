@@ -36,9 +36,10 @@ type testSite struct {
 	written  uint64      // records
 	broken   atomic.Bool // all answers have status 502, as from a broken proxy
 
-	watch  evidence.WatchReport
-	action evidence.ActionReport
-	mirror mirror.Report
+	watch    evidence.WatchReport
+	action   evidence.ActionReport
+	mirror   mirror.Report
+	received []Received
 }
 
 // newTestSite returns the pages of a daemon without decisions. change may be nil.
@@ -69,7 +70,7 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 		Profiles: func() []string {
 			return []string{"The profile safe would have refused 3 of 40 messages (spf-no-mail 3), and greylisted 0.", "The profile strict would have refused 9 of 40 messages (rdns-missing 6, spf-no-mail 3), and greylisted 0."}
 		},
-		History: site.history, Book: site.book, Operator: site.operator, Evidence: site.reports, Mirror: site.mirrorReport, Now: func() time.Time { return checktest.Now }, Zone: time.UTC,
+		History: site.history, Book: site.book, Operator: site.operator, Evidence: site.reports, Mirror: site.mirrorReport, Received: site.receivedReports, Now: func() time.Time { return checktest.Now }, Zone: time.UTC,
 	}
 	if change != nil {
 		change(&d)
@@ -100,6 +101,11 @@ func (site *testSite) reports(ctx context.Context) (evidence.WatchReport, eviden
 // mirrorReport implements Config.Mirror.
 func (site *testSite) mirrorReport(context.Context) (mirror.Report, error) {
 	return site.mirror, site.operator.err
+}
+
+// receivedReports implements Config.Received.
+func (site *testSite) receivedReports(context.Context) ([]Received, error) {
+	return site.received, site.operator.err
 }
 
 // fail lets the store and the operator functions fail.

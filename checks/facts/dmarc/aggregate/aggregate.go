@@ -1,5 +1,5 @@
-// Package aggregate writes and reads DMARC aggregate reports, RFC 9990: what a receiver of mail tells the owner of a domain about
-// the mail with that domain in From. Section numbers in this package are those of RFC 9990.
+// Package aggregate writes and reads DMARC aggregate reports, RFC 9990: what a receiver of mail reports to the owner of a domain
+// about the mail with that domain in From. Section numbers in this package are those of RFC 9990.
 //
 // Write makes the XML document of a Report (write.go). Parse reads one, compressed or not, in the forms that receivers use since
 // RFC 7489 (read.go). The check dmarc sends such reports, and the command dmarc-reports reads those of other receivers.
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Namespace is the XML namespace of reports, section 7. Older reports have another one or none.
+// Namespace is the XML namespace of reports, section 6.1. Older reports have another one or none.
 const Namespace = "urn:ietf:params:xml:ns:dmarc-2.0"
 
 // Report is an aggregate report. The texts of a report that was read are remote text, without control characters and of bounded

@@ -24,6 +24,10 @@ func TestKeepReports(t *testing.T) {
 				t.Errorf("%s: %v, %s", domain, err, out)
 			}
 		}
+		mirror := d.MustRun(t, "report", "mirror")
+		if strings.Contains(mirror, "example.com: 53 messages, 44 pass DMARC, 9 fail\n") != (want == 9) {
+			t.Errorf("%s: %s", domain, mirror)
+		}
 		if out := d.MustRun(t, "dmarc-reports", "--keep", forms); strings.Contains(out, "The daemon keeps 9 of them") != (want == 9) {
 			t.Errorf("%s: %s", domain, out)
 		}

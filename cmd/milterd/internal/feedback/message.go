@@ -104,7 +104,7 @@ func (f *finder) multipart(body io.Reader, boundary string, depth int) error {
 	}
 }
 
-// mayBeReport reports whether a part is one of a report by its type or name: section 2.6 of RFC 9990, and what others use.
+// mayBeReport reports whether a part is one of a report by its type or name: section 3.5.2 of RFC 9990, and what others use.
 func mayBeReport(header textproto.MIMEHeader) bool {
 	kind := strings.ToLower(header.Get("Content-Type") + header.Get("Content-Disposition"))
 	for _, word := range []string{"zip", "xml", ".gz"} {

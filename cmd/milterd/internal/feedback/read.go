@@ -152,7 +152,7 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 	}
 }
 
-// aboutReport reports whether a message has the subject of a report, RFC 9990 section 2.6.2. Others are none of ours.
+// aboutReport reports whether a message has the subject of a report, RFC 9990 section 3.5.2. Others are none of ours.
 func aboutReport(head string) bool {
 	return strings.Contains(strings.ToLower(head), "\nsubject: report domain:") || strings.HasPrefix(strings.ToLower(head), "subject: report domain:")
 }

@@ -6,10 +6,13 @@ package correspondents
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
+	"milterd/headers"
 )
 
 // Info describes the check.
@@ -51,10 +54,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 }
 
 // Observe implements checks.Observer. It stores the recipients of a message that a user of this site sent. A bounce has no
-// author, and the author of a message with an SRS address is not the user.
+// author, the author of a message with an SRS address is not the user, and an answer such as a vacation notice is written to
+// whoever wants one.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
 	from := r.Envelope.MailFrom
-	if e.Kind != checks.Accepted || !r.Trusted() || !c.env.Site.IsLocal(from.Domain) || facts.IsSRS(from) {
+	if e.Kind != checks.Accepted || !r.Trusted() || !c.env.Site.IsLocal(from.Domain) || facts.IsSRS(from) || isAutoReply(r.Envelope.Header) {
 		return
 	}
 	p := pair{Local: facts.Mailbox(from), At: r.Time.Unix()}
@@ -73,6 +77,15 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 			return
 		}
 	}
+}
+
+// isAutoReply reports whether a program answered to a message, RFC 3834 section 5.2. What a program sends by itself
+// (auto-generated), such as a ticket system, has the answers of people.
+func isAutoReply(header []headers.Field) bool {
+	return slices.ContainsFunc(header, func(f headers.Field) bool {
+		keyword, _, _ := strings.Cut(f.Value, ";")
+		return f.Is("Auto-Submitted") && strings.EqualFold(strings.TrimSpace(keyword), "auto-replied")
+	})
 }
 
 // pair is a record of the store: a user of this site and an outside address that the user wrote to.

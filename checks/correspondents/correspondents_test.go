@@ -11,6 +11,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/correspondents"
+	"milterd/headers"
 )
 
 const zone = `
@@ -51,6 +52,7 @@ func newSite(t testing.TB) *site {
 type mail struct {
 	client, auth, from string
 	to                 []string
+	header             []headers.Field
 	refused            bool // the MTA refuses the recipients
 	aborted            bool // the end of the message never comes
 }
@@ -73,6 +75,7 @@ func (h *site) send(m mail) (checks.Vouch, []checks.Failure) {
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		d = run.Judge(ctx, checks.RcptTo)
 	}
+	s.Envelope.Header = m.header
 	if !m.aborted {
 		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
@@ -82,6 +85,13 @@ func (h *site) send(m mail) (checks.Vouch, []checks.Failure) {
 // out returns a message from inside.
 func out(from string, to ...string) mail {
 	return mail{client: "203.0.113.5", from: from, to: to}
+}
+
+// submitted returns a message from alice to bob with a field Auto-Submitted.
+func submitted(value string) mail {
+	m := out("alice@example.org", "bob@example.net")
+	m.header = []headers.Field{{Name: "Subject", Value: " hello"}, {Name: "auto-submitted", Value: value}}
+	return m
 }
 
 func TestVouch(t *testing.T) {
@@ -110,6 +120,11 @@ func TestVouch(t *testing.T) {
 		{"after 59 days", out("alice@example.org", "bob@example.net"), 59 * day, answer, true},
 		{"after 60 days", out("alice@example.org", "bob@example.net"), 60 * day, answer, false},
 
+		{"to a message of a program", submitted(" auto-generated"), day, answer, true},
+		{"to a message that is not automatic", submitted(" no"), day, answer, true},
+
+		{"after a vacation notice", submitted(" auto-replied"), day, answer, false},
+		{"after an automatic answer with a parameter", submitted("\n Auto-Replied; owner-email=\"a@example.org\""), day, answer, false},
 		{"an answer of another address", out("alice@example.org", "carol@example.net"), day, answer, false},
 		{"an answer to another user", out("carol@example.org", "bob@example.net"), day, answer, false},
 		{"SPF fails", out("alice@example.org", "bob@example.net"), day, with(func(m *mail) { m.client = "198.51.100.99" }), false},

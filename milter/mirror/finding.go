@@ -85,7 +85,7 @@ var (
 		Since: "2025-05-05", Read: "2025-08-02",
 	}
 	outlookPolicies = &Source{
-		By: Outlook, Title: "Policies, practices and guidelines", URL: "https://sendersupport.olc.protection.outlook.com/pm/policies.aspx", Since: "2018", Read: "2025-08-02",
+		By: Outlook, Title: "Policies, practices and guidelines", URL: "https://sendersupport.olc.protection.outlook.com/pm/policies.aspx", Since: "2018", Read: "2018",
 	}
 	rfc8314 = &Source{
 		By: "RFC 8314", Title: "Cleartext considered obsolete: use of TLS for email submission", URL: "https://www.rfc-editor.org/rfc/rfc8314", Since: "2018-01", Read: "2018-01",
@@ -253,7 +253,7 @@ var (
 		Title: "a message to many recipients has no one-click unsubscribe",
 		Meaning: "RFC 8058: List-Unsubscribe has an https link, List-Unsubscribe-Post is List-Unsubscribe=One-Click, and the DKIM signature covers " +
 			"both. Receivers want it in advertising and newsletters, not in personal mail or receipts. The key mirror.bulk is from how many recipients on a message counts as such.",
-		Remedy:  "Have the program that sends the newsletter write both fields, and the signer sign them (OpenDKIM: SignHeaders or OversignHeaders).",
+		Remedy:  "Have the program that sends the newsletter write both fields, and the signer sign them (OpenDKIM: SignHeaders *,+List-Unsubscribe-Post).",
 		Demands: []Demand{{Source: gmail, Bulk: true}, {Source: yahoo, Bulk: true}, {Source: outlook, Bulk: true}},
 	}
 )

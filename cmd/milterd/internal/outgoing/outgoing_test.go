@@ -268,3 +268,31 @@ func TestDomain(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkSession measures what the session of an outgoing message spends on the mirror.
+func BenchmarkSession(b *testing.B) {
+	s := site(b, rightZone)
+	m := mail{rcpts: []string{"bob@gmail.com"}, header: checktest.Sign(b, goodHeader, "Hi.\r\n", "example.org")}
+	d := checktest.Session{Client: "10.0.0.9", MailFrom: "ann@example.org", Header: m.header}.Session(b)
+	d.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@gmail.com")}}
+	r := checktest.Trusted(b, d)
+	r.Stage = checks.EndOfHeader
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.Message(r) == nil {
+			b.Fatal("no message")
+		}
+	}
+}
+
+// BenchmarkJudge measures what the background spends on an outgoing message, with all answers at hand.
+func BenchmarkJudge(b *testing.B) {
+	s := site(b, rightZone)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		m := mail{rcpts: []string{"bob@gmail.com"}, signer: "example.org"}.message(b, s)
+		b.StartTimer()
+		m.Judge(b.Context())
+	}
+}

@@ -225,5 +225,6 @@ var otherTexts = []string{
 	"podman load", "docker load", "skopeo copy", "mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
 	"v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
 	"none", "t=y", "p=reject", "p=none", "p=quarantine", "rua=", "pass", "v=DMARC1; p=none; rua=mailto:dmarc@example.org", "List-Id", "List-Post", "List-Unsubscribe",
+	"Auto-Submitted: auto-replied",
 	"greylist: keep the triplet for the retry window",
 }

@@ -67,7 +67,7 @@ func TestMirrorReload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return report
+		return report.Report
 	}
 	if r := send(); len(r.Domains) != 0 {
 		t.Errorf("off: %+v", r)

@@ -82,7 +82,9 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if k.state, err = d.stateOf(ctx, k.subjects()); err != nil {
 		return k, err
 	}
-	d.addAnswer(&k)
+	if k.Decision != nil {
+		k.Remedy, k.Link = d.answer(*k.Decision)
+	}
 	if !k.known() && len(k.Decisions) == 0 {
 		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; "+
 			"a SESSION is the %d characters after session= in the log", k.What, sessionID)
@@ -119,20 +121,20 @@ func (k *knowledge) subjects() subjects {
 	return s
 }
 
-// addAnswer adds what the sender of the refused message can do.
-func (d *daemon) addAnswer(k *knowledge) {
-	if k.Decision == nil || k.Decision.Reply == "" {
-		return
+// answer returns what the sender of refused mail can do, and the link of the reply, or nothing of mail that was let in.
+func (d *daemon) answer(r records.Record) (remedy, link string) {
+	if r.Reply == "" {
+		return "", ""
 	}
-	id, reason := k.Decision.ID, k.Decision.Reason
-	eachReason(func(_ string, r *checks.Reason) {
-		if r.ID == reason {
-			k.Remedy = r.Remedy
+	eachReason(func(_ string, reason *checks.Reason) {
+		if reason.ID == r.Reason {
+			remedy = reason.Remedy
 		}
 	})
 	if d.linkURL != "" {
-		k.Link = d.linkURL + "/why/" + reason + "?r=" + d.signer.Sign(id, reason)
+		link = d.linkURL + "/why/" + r.Reason + "?r=" + d.signer.Sign(r.ID, r.Reason)
 	}
+	return remedy, link
 }
 
 // ofDecision returns the subjects of a decision.

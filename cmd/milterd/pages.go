@@ -136,6 +136,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Profiles:   func() []string { return d.sentences.get(time.Now(), d.profileReport) },
 		History:    d.history,
 		Operator:   operator{daemon: d},
+		Answer:     d.answer,
 		Evidence:   d.reports,
 		Mirror:     d.mirror.Report,
 		Received:   d.receivedReports,

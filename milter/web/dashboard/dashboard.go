@@ -35,6 +35,7 @@ type Config struct {
 	History    *History
 	Book       Book // nil if no records are kept
 	Operator   Operator
+	Answer     func(records.Record) (remedy, link string) // of refused mail, for its sender; empty: none
 	Evidence   func(context.Context) (evidence.WatchReport, evidence.ActionReport, error)
 	Mirror     func(context.Context) (mirror.Report, error)
 	Received   func(context.Context) ([]Received, error) // what other sites report about mail in the name of this one; may be nil

@@ -32,6 +32,8 @@ type sessionPage struct {
 type sessionRecord struct {
 	records.Record
 	Others []records.Outcome // without the one that decided
+	Remedy string            // what the sender of refused mail can do
+	Link   string            // to the sender's page
 	Took   float64           // milliseconds of all checks
 	Asked  int               // number of DNS questions
 }
@@ -92,13 +94,14 @@ func (p *pages) sessionRecords(ctx context.Context, id string, number int64) (li
 		records.Query{Session: id, Since: at.Add(-longestSession), Until: at.Add(longestSession), Trace: true},
 		records.Range{Before: number + recordsAround, Look: 2 * recordsAround})
 	for _, r := range slices.Backward(all.Records) {
-		list = append(list, newSessionRecord(r))
+		list = append(list, p.newSessionRecord(r))
 	}
 	return list, err
 }
 
-func newSessionRecord(r records.Record) sessionRecord {
+func (p *pages) newSessionRecord(r records.Record) sessionRecord {
 	s := sessionRecord{Record: r}
+	s.Remedy, s.Link = p.Answer(r)
 	for _, o := range r.Outcomes {
 		if o.Reason != r.Reason {
 			s.Others = append(s.Others, o)

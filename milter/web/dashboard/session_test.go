@@ -45,6 +45,7 @@ func TestSession(t *testing.T) {
 	p := site.get("/" + html.UnescapeString(m[1]))
 	p.Has(t, "Session session1", "Client 192.0.2.9", "HELO mail.example.com", "Sender <ann@example.com>",
 		"reject rdns-missing Sat 21 Nov 11:48:00", "550 5.7.25 192.0.2.9 has no reverse DNS name", "Recipient <bob@example.org>", "Queue id 4dDk2p1xQz",
+		"To answer the sender Set the PTR record. The sender's page https://mx.example.org/why/rdns-missing?r=",
 		"Also applied watch helo-mismatch HELO is another name", "3 results, 1 DNS question, 1.2 ms",
 		"rdns connect rdns-missing a note 1.2", "9.2.0.192.in-addr.arpa. PTR", "a.example.", "345", "failed: server misbehaving", "no reason applies",
 		"accept message accepted Sat 21 Nov 11:49:00 Sender <zoe@example.com> Recipient <carl@example.org>")

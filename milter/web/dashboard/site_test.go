@@ -70,6 +70,12 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 		Profiles: func() []string {
 			return []string{"The profile safe would have refused 3 of 40 messages (spf-no-mail 3), and greylisted 0.", "The profile strict would have refused 9 of 40 messages (rdns-missing 6, spf-no-mail 3), and greylisted 0."}
 		},
+		Answer: func(r records.Record) (remedy, link string) {
+			if r.Reply == "" {
+				return "", ""
+			}
+			return "Set the PTR record.", "https://mx.example.org/why/" + r.Reason + "?r=" + r.ID
+		},
 		History: site.history, Book: site.book, Operator: site.operator, Evidence: site.reports, Mirror: site.mirrorReport, Received: site.receivedReports, Now: func() time.Time { return checktest.Now }, Zone: time.UTC,
 	}
 	if change != nil {

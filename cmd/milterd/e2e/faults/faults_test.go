@@ -82,7 +82,7 @@ func logged(msg string) func(*testing.T, *soak) bool {
 	}
 }
 
-// repeat calls f with 0, 1 and so on until stop is called.
+// repeat calls f with 0, 1 and so on until stop is called, which may be more than once.
 func repeat(f func(i int)) (stop func()) {
 	done := make(chan struct{})
 	var running sync.WaitGroup
@@ -96,7 +96,7 @@ func repeat(f func(i int)) (stop func()) {
 			}
 		}
 	})
-	return func() { close(done); running.Wait() }
+	return sync.OnceFunc(func() { close(done); running.Wait() })
 }
 
 // resetConnections opens connections and resets each after one more byte of a session.

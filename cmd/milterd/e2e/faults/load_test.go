@@ -143,8 +143,11 @@ type soak struct {
 }
 
 // sendNext sends the next message and records the reply. It returns the message and the codes of the reply.
-func (s *soak) sendNext() (m message, codes string) {
-	m = newMessage(int(s.number.Add(1)))
+func (s *soak) sendNext() (m message, codes string) { return s.send(int(s.number.Add(1))) }
+
+// send is sendNext for the message with a number.
+func (s *soak) send(n int) (m message, codes string) {
+	m = newMessage(n)
 	refusal, slowest, err := m.send(s.Listener)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,15 +220,22 @@ func (s *soak) verify(t *testing.T) {
 	s.unexpected, s.err = map[string]bool{}, nil
 }
 
-// healthy reports whether messages of all kinds get the replies that they get while nothing fails, and the daemon is ready.
-func (s *soak) healthy(t *testing.T) bool {
-	for range messageKinds {
-		if m, codes := s.sendNext(); codes != m.want {
-			return false
+// awaitHealthy waits until messages of all kinds get the replies that they get while nothing fails, and the daemon is ready. On a
+// loaded machine a check may not find out in time now and then, so the messages need not be one after the other.
+func (s *soak) awaitHealthy(t *testing.T, when string) {
+	t.Helper()
+	kind := 0 // the messages of those before it got their replies
+	miltertest.Eventually(t, "the daemon is healthy "+when, func() bool {
+		for ; kind < len(messageKinds); kind++ {
+			numbers := int64(len(messageKinds)) // that many in a row have one of each kind
+			n := int(s.number.Add(numbers))
+			if m, codes := s.send(n - (n-kind)%len(messageKinds)); codes != m.want {
+				return false
+			}
 		}
-	}
-	status, _ := daemontest.Get(t, s.admin+"/readyz")
-	return status == 200
+		status, _ := daemontest.Get(t, s.admin+"/readyz")
+		return status == 200
+	})
 }
 
 // metric returns a metric of the daemon.

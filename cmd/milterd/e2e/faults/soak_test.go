@@ -146,7 +146,7 @@ func (s *soak) run(t *testing.T, faults []fault) {
 			t.Fatalf("MILTERD_TEST_SOAK: %v", err)
 		}
 	}
-	miltertest.Eventually(t, "the daemon is healthy at the beginning", func() bool { return s.healthy(t) })
+	s.awaitHealthy(t, "at the beginning")
 	stop, stopRelay := s.load(t), s.relay.load(t)
 	defer stopRelay()
 	miltertest.Eventually(t, "the daemon filters mail", func() bool { return s.sent() > 200 })
@@ -205,7 +205,7 @@ func (s *soak) apply(t *testing.T, f fault) {
 	miltertest.Eventually(t, "messages get replies during "+f.name, func() bool { return s.sent() >= until })
 	end()
 	ended := time.Now()
-	miltertest.Eventually(t, "the daemon is healthy after "+f.name, func() bool { return s.healthy(t) })
+	s.awaitHealthy(t, "after "+f.name)
 	t.Logf("%s: effective after %v, %d replies, healthy %v after its end",
 		f.name, effective.Round(time.Millisecond), s.sent()-before, time.Since(ended).Round(time.Millisecond))
 	s.verify(t)

@@ -3,7 +3,8 @@
 # make test     install what the tests need (Debian, as root), then check and test everything
 # make install  install what make build made below PREFIX, and the units; DESTDIR=DIR for another root
 # make uninstall  remove what make install installed; the configuration, the store and its account stay
-# make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 or that of the tag
+# make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 or that of the tag;
+#               ARCHS='amd64' or FORMATS='deb rpm tar.gz oci.tar cdx.json' for some of them
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
 # make scale    compare stores of 100,000 to 10,000,000 records, and two daemons with one Redis; SCALE=100000,1000000
 # make bench    measure the daemon beside filters that do less, under load; BENCH='-only hot1 -rounds 9', see -h
@@ -57,7 +58,7 @@ uninstall:
 		$(unitdir)/milterd-report.service $(unitdir)/milterd-report.timer $(DESTDIR)/etc/sysusers.d/milterd.conf
 
 packages:
-	@GO='$(GO)' NFPM='$(GO) run $(NFPM)' CYCLONEDX='$(GO) run $(CYCLONEDX)' ARCHS='$(ARCHS)' \
+	@GO='$(GO)' NFPM='$(GO) run $(NFPM)' CYCLONEDX='$(GO) run $(CYCLONEDX)' ARCHS='$(ARCHS)' FORMATS='$(FORMATS)' \
 		cmd/milterd/package/build '$(VERSION)' '$(DIST)'
 
 run: build

@@ -28,7 +28,7 @@ func TestLintian(t *testing.T) {
 // Postfix that is attached to the socket of the package.
 func TestDebian(t *testing.T) {
 	require(t)
-	old, next := file(t, dist(t), ".deb"), file(t, build(t, nextVersion, "next", "ARCHS="+goarch), ".deb")
+	old, next := file(t, dist(t), ".deb"), file(t, build(t, nextVersion, "next", "ARCHS="+goarch, "FORMATS=deb"), ".deb")
 	n := newNetwork(t)
 	site := miltertest.NewSite(t, daemontest.World)
 	host, _, err := net.SplitHostPort(site.DNS.Addr)
@@ -145,7 +145,7 @@ func testRemoval(t *testing.T, c *container, deb string) {
 	c.run(t, "dpkg", "--purge", "milterd")
 	c.fails(t, "getent", "passwd", "milterd")
 	c.fails(t, "getent", "group", "milterd")
-	left := c.run(t, "sh", "-c", `find / -xdev -path '*milterd*' ! -path '/proc/*' ! -path '/sys/*' -newer /etc/resolv.conf 2>/dev/null | grep -v -e ^/tmp -e ^/work -e ^/root || true`)
+	left := c.run(t, "sh", "-c", `find / -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /work -o -path /root \) -prune -o -path '*milterd*' -newer /etc/resolv.conf -print 2>/dev/null || true`)
 	if left != "" {
 		t.Errorf("left after the purge:\n%s", left)
 	}

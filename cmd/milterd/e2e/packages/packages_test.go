@@ -55,8 +55,9 @@ func TestMain(m *testing.M) {
 // builds are the packages that were built, one build at a time.
 var builds struct {
 	sync.Mutex
-	dir  string
-	done map[string]error
+	dir   string
+	done  map[string]error
+	epoch string // seconds since 1970, which the first build takes by itself
 }
 
 // build runs "make packages" once for each version and name, and returns the folder of the packages.
@@ -70,6 +71,9 @@ func build(t *testing.T, version, name string, vars ...string) string {
 			t.Fatal(err)
 		}
 		builds.dir, builds.done = dir, map[string]error{}
+		builds.epoch = strings.TrimSpace(output(t, "git", "log", "-1", "--format=%ct"))
+	} else {
+		vars = append(vars, "SOURCE_DATE_EPOCH="+builds.epoch) // there may have been a commit since the first build
 	}
 	dir := filepath.Join(builds.dir, name)
 	err, done := builds.done[name]

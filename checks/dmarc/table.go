@@ -25,6 +25,7 @@ type table struct {
 	day     time.Time // its start
 	domains map[string]*domainRows
 	orgs    map[string]*orgRows
+	limit   int    // bytes: maxTable
 	size    int    // bytes
 	dropped uint64 // messages for which there was no room
 }
@@ -54,7 +55,7 @@ type counter struct {
 }
 
 func newTable(day time.Time) *table {
-	return &table{day: day, domains: map[string]*domainRows{}, orgs: map[string]*orgRows{}}
+	return &table{day: day, limit: maxTable, domains: map[string]*domainRows{}, orgs: map[string]*orgRows{}}
 }
 
 // add counts a message.
@@ -111,14 +112,14 @@ func (t *table) newDomain(domain string) *domainRows {
 
 // makeRoom makes room for a row by forgetting domains of which nothing has passed, other than keep. It reports whether there is room.
 func (t *table) makeRoom(size int, keep *domainRows) bool {
-	if t.size+size <= maxTable {
+	if t.size+size <= t.limit {
 		return true
 	}
 	for name, d := range t.domains {
 		if d != keep && !d.passed {
 			t.forget(name, d)
 		}
-		if t.size+size <= maxTable {
+		if t.size+size <= t.limit {
 			return true
 		}
 	}

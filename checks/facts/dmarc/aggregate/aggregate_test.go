@@ -198,9 +198,9 @@ func TestRefused(t *testing.T) {
 		"a bomb in ZIP":      {zipped(t, "a.xml", make([]byte, 17<<20)), "over 16 MiB"},
 		"four layers":        {gzipped(t, gzipped(t, gzipped(t, gzipped(t, document)))), "no DMARC aggregate report"},
 		"records":            {in(strings.Repeat("<record/>", 100_001)), "over 100000 records"},
-		"depth":              {in(strings.Repeat("<a>", 1_000_000)), "nested too deep"},
-		"depth in a record":  {in("<record>" + strings.Repeat("<row>", 1_000_000)), "nested too deep"},
-		"attributes":         {[]byte("<feedback " + strings.Repeat(`a="" `, 1_000_001) + "/>"), "attributes"},
+		"depth":              {in(strings.Repeat("<a>", 100)), "nested too deep"},
+		"depth in a record":  {in("<record>" + strings.Repeat("<row>", 100)), "nested too deep"},
+		"attributes":         {[]byte("<feedback " + strings.Repeat(`a="" `, 200_001) + "/>"), "attributes"},
 		"a broken archive":   {[]byte("PK\x03\x04 and no more"), "zip"},
 		"a broken stream":    {[]byte("\x1f\x8b and no more"), "gzip"},
 	} {
@@ -234,20 +234,19 @@ func TestSkipped(t *testing.T) {
 // TestMemory tests that a hostile document takes a bounded amount of memory.
 func TestMemory(t *testing.T) {
 	for name, text := range map[string]string{
-		"signatures": "<record><auth_results>" + strings.Repeat("<dkim/>", 1_000_000),
-		"attributes": "<a " + strings.Repeat(`a="" `, 990_000),
+		"signatures": "<record><auth_results>" + strings.Repeat("<dkim/>", 100_000),
+		"attributes": "<a " + strings.Repeat(`a="" `, 199_000),
 	} {
 		var before, after runtime.MemStats
-		runtime.GC()
 		runtime.ReadMemStats(&before)
 		_, err := aggregate.Parse([]byte("<feedback>" + text))
 		runtime.ReadMemStats(&after)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
-		const most = 200 << 20
-		if grown := after.HeapSys - before.HeapSys; grown > most {
-			t.Errorf("%s: the heap grew by %d MiB", name, grown>>20)
+		const most = 100 << 20 // bytes, also of what was freed at once
+		if taken := after.TotalAlloc - before.TotalAlloc; taken > most {
+			t.Errorf("%s: %d MiB were allocated", name, taken>>20)
 		}
 	}
 }

@@ -21,11 +21,11 @@ import (
 const (
 	maxDocument   = 16 << 20 // bytes of an XML document
 	maxRecords    = 100_000
-	maxAttributes = 1_000_000 // "=" in a document: reports have next to no attributes, and each takes 64 bytes
-	maxDepth      = 32        // of elements; that of reports is 5
-	maxText       = 255       // bytes of a text: as long as a domain name
-	maxLayers     = 3         // of compression; some senders compress twice
-	maxResults    = 10        // signatures, SPF results and overrides of a record
+	maxAttributes = 200_000 // "=" in a document: reports have next to no attributes, and each takes 64 bytes
+	maxDepth      = 32      // of elements; that of reports is 5
+	maxText       = 255     // bytes of a text: as long as a domain name
+	maxLayers     = 3       // of compression; some senders compress twice
+	maxResults    = 10      // signatures, SPF results and overrides of a record
 )
 
 // maxCount is the largest plausible count of a record. Sums of it do not overflow.

@@ -66,6 +66,9 @@ func TestRPM(t *testing.T) {
 		if out := finish(t, cmd); !strings.Contains(script, "milterd.service") {
 			t.Errorf("%s: %q %s", part, script, out)
 		}
+		if part == "post" && strings.Contains(script, "milterd-report") {
+			t.Errorf("the installation enables the daily report, if the distribution enables what is new: %q", script)
+		}
 	}
 }
 

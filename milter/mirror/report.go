@@ -36,7 +36,7 @@ type Subject struct {
 type Fault struct {
 	Finding  string    `json:"finding"` // id
 	Messages int       `json:"messages"`
-	Last     time.Time `json:"last"`
+	Last     time.Time `json:"last,omitzero"`
 	Queue    string    `json:"queue,omitempty"` // id of the last message
 	Seen     string    `json:"seen,omitempty"`  // its value
 	Repair   []string  `json:"repair,omitempty"`

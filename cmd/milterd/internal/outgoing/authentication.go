@@ -32,12 +32,21 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: fmt.Sprintf("the name of %s is %s, which does not have this address", address, shown),
 			Repair: []string{addressRecord(names.PTR[0], address)}})
 	}
+	if m.isRelay(names, name) {
+		return
+	}
 	answer, err := m.Env.DNS.Lookup(ctx, checks.Ask(name, checks.AddressType(address)))
 	if err != nil {
 		m.miss(heloName)
 	} else if !slices.Contains(checks.Addresses(answer), address) {
 		m.add(mirror.Hit{Finding: mirror.HELO, Host: true, Seen: fmt.Sprintf("%s does not have the address %s", name, address), Repair: []string{addressRecord(name, address)}})
 	}
+}
+
+// isRelay reports whether an address of the configuration is that of somebody else's relay, whose HELO name is not ours.
+func (m *message) isRelay(names facts.ClientNames, helo string) bool {
+	return len(m.Addresses) > 0 && len(names.Confirmed) > 0 &&
+		!slices.ContainsFunc(names.Confirmed, func(n string) bool { return facts.OrgDomain(n) == facts.OrgDomain(helo) })
 }
 
 // signatures is what the DKIM signatures of a message show.
@@ -81,6 +90,7 @@ func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 		case dkim.TempError:
 			s.unknown = true
 		default:
+			s.unknown = s.unknown || res.Status == dkim.Neutral && m.Env.Clock.Doubt(m.session.Time) != ""
 			failed = cmp.Or(failed, res)
 		}
 	}

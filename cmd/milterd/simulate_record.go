@@ -10,25 +10,25 @@ import (
 	"milterd/milter/records"
 )
 
-// writeRecorded prints the decisions of a session of the running daemon as a session file. It plays the file and prints, on
-// standard error, what the file cannot show and the replies that are not the same.
+// writeRecorded prints the decisions of a session of the running daemon as a session file. Then it plays the file, and prints on
+// standard error the reasons that the file cannot show and the replies that differ.
 func (f *simulateFlags) writeRecorded(ctx context.Context) error {
 	socket, err := (&remote{configFile: &f.configFile, socket: f.socket}).adminSocket()
 	if err != nil {
 		return err
 	}
-	var list []records.Record
+	var list []records.Record // the newest first
 	if err := admin.Call(ctx, socket, "log", logArgs{Session: f.record, Trace: true}, &list); err != nil {
 		return err
 	}
-	text, left, err := session.FromRecords(list)
+	text, omitted, err := session.FromRecords(list)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.record, err)
 	}
 	if _, err := f.stdout.Write(text); err != nil {
 		return err
 	}
-	for _, reason := range left {
+	for _, reason := range omitted {
 		fmt.Fprintf(f.stderr, "milterd: the session file does not show %s, as no record keeps the message\n", reason)
 	}
 	script, err := session.Parse(f.record, text)
@@ -41,7 +41,7 @@ func (f *simulateFlags) writeRecorded(ctx context.Context) error {
 	}
 	wrong, err := playWith(cfg, script)
 	for _, m := range wrong {
-		fmt.Fprintf(f.stderr, "milterd: %v; the decision rested on earlier mail, or on another configuration\n", m)
+		fmt.Fprintf(f.stderr, "milterd: %v; the decision depended on earlier mail, on another configuration, or on an answer that is incomplete in the zone\n", m)
 	}
 	return err
 }

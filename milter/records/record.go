@@ -121,12 +121,14 @@ type Asked struct {
 	Millis   float64 `json:"ms"`
 }
 
+// MaxAnswer is the length of Asked.Answer in bytes. The text of a longer answer is cut there.
+const MaxAnswer = 1024
+
 // Bounds of a record.
 const (
-	maxValue   = 512  // bytes of a remote value
-	maxAnswer  = 1024 // bytes of the text of a DNS answer
-	maxRRs     = 400  // resource records of an answer that are rendered; their text fills maxAnswer
-	maxAsked   = 200  // questions of a check
+	maxValue   = 512 // bytes of a remote value
+	maxRRs     = 400 // resource records of an answer that are rendered; their text fills MaxAnswer
+	maxAsked   = 200 // questions of a check
 	maxRcpts   = 20
 	maxEncoded = 60 << 10 // bytes of a part with one or more records; a store takes 64 KiB
 )
@@ -233,7 +235,7 @@ func answerText(a checks.Asked) (text string) {
 		}
 	}()
 	a.Answer.Records = a.Answer.Records[:min(len(a.Answer.Records), maxRRs)]
-	return cut(a.AnswerText(), maxAnswer)
+	return cut(a.AnswerText(), MaxAnswer)
 }
 
 func millis(d time.Duration) float64 {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,13 +12,16 @@ import (
 	"milterd/milter/records"
 )
 
-// FromRecords returns a session file that makes the decisions of one session again: the commands, the DNS answers and the codes
-// of the replies. The local parts of recipients are replaced. left is the reasons of decisions about the message, which the file
-// does not show: no record keeps the message. A decision that rests on earlier mail may have another reply when the file is
-// played. The records are those of one session, with their traces.
-func FromRecords(list []records.Record) (text []byte, left []string, err error) {
+// FromRecords returns a session file that reproduces the decisions of one session: the commands, the DNS answers and the codes
+// of the replies. The local parts of recipients are replaced. The records are those of one session in any order, with their
+// traces.
+//
+// omitted has the reasons of the decisions about the message: no record keeps a message, so the file cannot have it. When the
+// file is played, a reply may be another one if the decision depended on earlier mail, or on an answer of which the record has
+// only a part; such an answer is a comment in the zone.
+func FromRecords(list []records.Record) (text []byte, omitted []string, err error) {
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b records.Record) int { return a.Time.Compare(b.Time) })
+	slices.SortFunc(list, func(a, b records.Record) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Number, b.Number)) })
 	if len(list) == 0 {
 		return nil, nil, fmt.Errorf("no decision of the session is kept")
 	}
@@ -35,17 +39,17 @@ func FromRecords(list []records.Record) (text []byte, left []string, err error) 
 		return nil, nil, s.err
 	}
 	title := fmt.Sprintf("Session %s of %s.", list[0].Session, list[0].Time.UTC().Format(time.RFC3339))
-	return fmt.Appendf(nil, "%s\n\n-- zone --\n%s-- smtp --\n%s", title, z.text(), s.lines.String()), s.left, nil
+	return fmt.Appendf(nil, "%s\n\n-- zone --\n%s-- smtp --\n%s", title, z.text(), s.lines.String()), s.omitted, nil
 }
 
-// zoneWriter makes zone text from the DNS questions of records and their answers, see checks.Asked.Said.
+// zoneWriter makes zone text from the DNS questions of records and their answers, see checks.Asked.AnswerText.
 type zoneWriter struct {
-	lines   []string
-	seen    map[string]bool
-	existed []string // names without the record that was asked for
+	lines []string
+	seen  map[string]bool // questions
+	empty []string        // names that exist without the record that was asked for
 }
 
-// add adds an answer, if it is new.
+// add adds the first answer to a question.
 func (z *zoneWriter) add(a records.Asked) {
 	name, rrType, ok := strings.Cut(a.Question, " ")
 	if !ok || z.seen[a.Question] {
@@ -57,11 +61,15 @@ func (z *zoneWriter) add(a records.Asked) {
 		return
 	}
 	found := false
-	for _, data := range splitAnswer(a.Answer) {
+	parts := splitAnswer(a.Answer)
+	for i, data := range parts {
 		switch target, alias := strings.CutPrefix(data, "CNAME "); {
+		case len(a.Answer) >= records.MaxAnswer && i == len(parts)-1:
+			found = true
+			z.incomplete(name + " " + rrType + " " + data) // a part of 192.0.2.12 may be 192.0.2.1
 		case data == "no such name":
 			return
-		case data == "no such record" || strings.HasSuffix(data, " more records"):
+		case data == "no such record":
 		case alias && rrType != "CNAME":
 			z.line(name + " CNAME " + target)
 			name = target
@@ -71,18 +79,19 @@ func (z *zoneWriter) add(a records.Asked) {
 		}
 	}
 	if !found {
-		z.existed = append(z.existed, name)
+		z.empty = append(z.empty, name)
 	}
 }
 
-// line adds a line of zone text. One that is not one record, as the trace had only a part of it, becomes a comment.
+// line adds a line of zone text, if it is new. A line that is not one record becomes a comment.
 func (z *zoneWriter) line(text string) {
 	if slices.Contains(z.lines, text) {
 		return
 	}
 	directive := strings.HasPrefix(text, "$") // $INCLUDE, $GENERATE
 	if _, err := checktest.ParseZone(text); err != nil || directive || strings.ContainsFunc(text, isControl) {
-		text = "; incomplete: " + checks.Clean(text, maxComment)
+		z.incomplete(text)
+		return
 	}
 	z.lines = append(z.lines, text)
 }
@@ -90,10 +99,15 @@ func (z *zoneWriter) line(text string) {
 // maxComment is the length of an incomplete record in a comment, in bytes.
 const maxComment = 200
 
+// incomplete adds a comment with a record of which the trace has only a part.
+func (z *zoneWriter) incomplete(text string) {
+	z.lines = append(z.lines, "; incomplete: "+checks.Clean(text, maxComment))
+}
+
 // text returns the zone. A name that exists without the record that was asked for has an HINFO record, which no check
 // asks for.
 func (z *zoneWriter) text() string {
-	for _, name := range z.existed {
+	for _, name := range z.empty {
 		has := func(line string) bool { return strings.HasPrefix(line, name+" ") }
 		if !slices.ContainsFunc(z.lines, has) {
 			z.line(name + ` HINFO "" ""`)
@@ -102,7 +116,8 @@ func (z *zoneWriter) text() string {
 	return strings.Join(z.lines, "\n") + "\n"
 }
 
-// splitAnswer splits the text of an answer at the commas between its records, which are not in quotes.
+// splitAnswer splits the text of an answer at the commas between its records, which are not in quotes. A long record was cut:
+// it ends with "..." and has no closing quote, and the text of the next record begins with one.
 func splitAnswer(text string) []string {
 	var list []string
 	begin, quoted := 0, false
@@ -112,9 +127,9 @@ func splitAnswer(text string) []string {
 			i++
 		case text[i] == '"':
 			quoted = !quoted
-		case !quoted && strings.HasPrefix(text[i:], ", "):
+		case strings.HasPrefix(text[i:], ", ") && (!quoted || strings.HasSuffix(text[:i], "...") && strings.HasPrefix(text[i:], `, "`)):
 			list = append(list, text[begin:i])
-			begin = i + len(", ")
+			begin, quoted = i+len(", "), false
 		}
 	}
 	return append(list, text[begin:])
@@ -122,17 +137,18 @@ func splitAnswer(text string) []string {
 
 // sessionWriter makes the SMTP session of records.
 type sessionWriter struct {
-	lines strings.Builder
-	helo  string
-	mail  string            // the reverse-path, in brackets; empty before MAIL
-	begun bool              // the client is connected
-	rcpts map[string]string // replacements of recipients
-	named []string          // recipients of the transaction
-	left  []string
-	err   error
+	lines   strings.Builder
+	begun   bool              // the client is connected
+	helo    string            // empty before HELO
+	mail    string            // the reverse-path, in brackets; empty outside of a transaction
+	queueID string            // of the transaction, if the MTA sent it
+	named   []string          // recipients of the transaction
+	rcpts   map[string]string // replacements of the recipients of the session
+	omitted []string          // see FromRecords
+	err     error             // the first one
 }
 
-// say adds a line. A line with a control character would become two, or none that can be read.
+// say adds a line. A control character is an error: it could end the line.
 func (s *sessionWriter) say(line string) {
 	if s.err == nil && strings.ContainsFunc(line, isControl) {
 		s.err = fmt.Errorf("%q has a control character, which a session file cannot have", line)
@@ -144,24 +160,32 @@ func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
 // add adds a decision.
 func (s *sessionWriter) add(r records.Record) {
-	s.begin(r)
+	s.connect(r)
 	stage := stageOf(r)
 	switch {
 	case stage == checks.EndOfHeader.String(), stage == checks.EndOfMessage.String():
-		s.left = append(s.left, r.Reason)
-		s.addRcpts(r.Rcpts, "250")
+		s.begin(r, false)
+		s.omitted = append(s.omitted, r.Reason)
+		s.addRcpts(r.Rcpts)
+	case len(r.Rcpts) == 0 && r.MailFrom == "" && r.Reply == "": // before MAIL; the first reply is that to MAIL, see reply_at
 	case len(r.Rcpts) == 0:
+		s.begin(r, true)
 		s.expect(r)
+		if r.Reply != "" {
+			s.mail = ""
+		}
 	case r.Reply == "":
-		s.addRcpts(r.Rcpts, "250")
+		s.begin(r, false)
+		s.addRcpts(r.Rcpts)
 	default:
+		s.begin(r, false)
 		s.say("C: RCPT TO:<" + s.replaced(r.Rcpts[0]) + ">")
 		s.expect(r)
 	}
 }
 
-// begin adds the commands up to the recipients, as far as they differ from those of the last decision.
-func (s *sessionWriter) begin(r records.Record) {
+// connect adds the connection, unless it is there, and HELO if its name is another one.
+func (s *sessionWriter) connect(r records.Record) {
 	if !s.begun {
 		s.begun = true
 		s.say("time " + r.Time.UTC().Truncate(time.Second).Format(time.RFC3339))
@@ -175,14 +199,20 @@ func (s *sessionWriter) begin(r records.Record) {
 		s.helo, s.mail = r.Helo, ""
 		s.say("C: EHLO " + r.Helo)
 	}
+}
+
+// begin adds MAIL, unless the transaction of the decision has begun. atMail is for a decision about MAIL itself.
+func (s *sessionWriter) begin(r records.Record, atMail bool) {
 	mail := "<" + r.MailFrom + ">"
-	if mail == s.mail || len(r.Rcpts) == 0 && r.MailFrom == "" {
+	another := s.queueID != "" && r.QueueID != "" && r.QueueID != s.queueID
+	if mail == s.mail && !another && !atMail {
+		s.queueID = cmp.Or(r.QueueID, s.queueID) // Postfix sends it after the first recipient
 		return
 	}
 	if s.mail != "" {
 		s.say("C: RSET")
 	}
-	s.mail, s.named = mail, nil
+	s.mail, s.queueID, s.named = mail, r.QueueID, nil
 	s.say("C: MAIL FROM:" + mail)
 }
 
@@ -204,18 +234,18 @@ func stageOf(r records.Record) string {
 	return ""
 }
 
-// addRcpts adds recipients that were not named before in the transaction.
-func (s *sessionWriter) addRcpts(rcpts []string, code string) {
+// addRcpts adds accepted recipients that were not named before in the transaction.
+func (s *sessionWriter) addRcpts(rcpts []string) {
 	for _, rcpt := range rcpts {
 		if !slices.Contains(s.named, rcpt) {
 			s.named = append(s.named, rcpt)
 			s.say("C: RCPT TO:<" + s.replaced(rcpt) + ">")
-			s.say("S: " + code)
+			s.say("S: 250")
 		}
 	}
 }
 
-// expect adds the codes of a reply. Its text may have values that change, such as the seconds of greylisting.
+// expect adds the codes of a reply. Its text is left out, as its values may change, such as the seconds of greylisting.
 func (s *sessionWriter) expect(r records.Record) {
 	words := strings.Fields(r.Reply)
 	if len(words) == 0 {
@@ -225,7 +255,7 @@ func (s *sessionWriter) expect(r records.Record) {
 	s.say("S: " + strings.Join(words[:min(2, len(words))], " "))
 }
 
-// replaced returns a recipient with another local part. The names of RFC 2142 for operators stay, as rules may name them.
+// replaced returns a recipient with another local part. Postmaster and abuse (RFC 2142) stay, as rules may name them.
 func (s *sessionWriter) replaced(rcpt string) string {
 	a := checks.ParseAddress(rcpt)
 	switch {

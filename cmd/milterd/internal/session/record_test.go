@@ -35,12 +35,29 @@ func TestFromRecords(t *testing.T) {
 	later.Time = later.Time.Add(time.Second)
 	bounce := later
 	bounce.MailFrom = ""
-	early := recorded("")
-	early.Rcpts, early.MailFrom = nil, ""
+	atMail := recorded("")
+	atMail.Rcpts = nil
+	bounceAtMail := atMail
+	bounceAtMail.MailFrom = ""
+	watched := bounceAtMail
+	watched.Reply = ""
 	header := recorded("bob@example.org")
 	header.Outcomes = []records.Outcome{{Stage: "header", Reason: "rdns-missing"}}
 	accepted := records.Record{
 		Time: later.Time, Client: later.Client, Helo: later.Helo, MailFrom: later.MailFrom, Rcpts: []string{"bob@example.org", "dora@example.org"}, Action: "accept",
+	}
+	message := func(queueID string, seconds int) records.Record {
+		r := accepted
+		r.QueueID, r.Time, r.Rcpts = queueID, r.Time.Add(time.Duration(seconds)*time.Second), []string{"bob@example.org"}
+		return r
+	}
+	secondMail := atMail
+	secondMail.Time = later.Time.Add(time.Second)
+	sameTime := []records.Record{recorded("bob@example.org"), recorded("carol@example.org")}
+	sameTime[0].Number, sameTime[1].Number = 2, 1
+	cutAnswer := "10.0.0.1, 10.0.0.2, 192.0.2.1, " + strings.Repeat("192.0.2.33, ", 82) + "192.0.2.3"
+	if len(cutAnswer) != records.MaxAnswer {
+		t.Fatalf("an answer of %d bytes", len(cutAnswer))
 	}
 	for _, c := range []struct {
 		name string
@@ -53,7 +70,14 @@ func TestFromRecords(t *testing.T) {
 			mail+"C: RCPT TO:<Postmaster@example.org>\n"+refused)},
 		{"another transaction", []records.Record{recorded("bob@example.org"), bounce}, withZone("",
 			mail+"C: RCPT TO:<user1@example.org>\n"+refused+"C: RSET\nC: MAIL FROM:<>\nC: RCPT TO:<user2@example.org>\n"+refused)},
-		{"a refusal before MAIL", []records.Record{early}, withZone("", refused)},
+		{"decisions of the same time", sameTime, withZone("",
+			mail+"C: RCPT TO:<user1@example.org>\n"+refused+"C: RCPT TO:<user2@example.org>\n"+refused)},
+		{"a reason before MAIL", []records.Record{watched}, withZone("", "")},
+		{"a refusal of MAIL", []records.Record{atMail, bounceAtMail}, withZone("", mail+refused+"C: MAIL FROM:<>\n"+refused)},
+		{"a refusal of the second MAIL of a sender", []records.Record{secondMail, message("", 0), watched}, withZone("",
+			mail+"C: RCPT TO:<user1@example.org>\nS: 250\nC: RSET\n"+mail+refused)},
+		{"two messages of a sender", []records.Record{watched, message("4dDk1", 0), message("4dDk1", 1), message("4dDk2", 2)}, withZone("",
+			strings.Repeat("C: RSET\n"+mail+"C: RCPT TO:<user1@example.org>\nS: 250\n", 2)[len("C: RSET\n"):])},
 		{"a refusal of the message", []records.Record{header}, withZone("", mail+"C: RCPT TO:<user1@example.org>\nS: 250\n")},
 		{"accepted recipients", []records.Record{recorded("bob@example.org"), accepted}, withZone("",
 			mail+"C: RCPT TO:<user1@example.org>\n"+refused+"C: RCPT TO:<user1@example.org>\nS: 250\nC: RCPT TO:<user2@example.org>\nS: 250\n")},
@@ -69,6 +93,10 @@ func TestFromRecords(t *testing.T) {
 			"!SERVFAIL a.test. A", mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
 		{"a part of an answer", []records.Record{recorded("postmaster@x.test", "a.test. TXT", `"v=spf1 ip4:192.0`)}, withZone(
 			`; incomplete: a.test. TXT "v=spf1 ip4:192.0`, mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"long records that were cut", []records.Record{recorded("postmaster@x.test", "a.test. TXT", `"a, b..., "c, d..., "e"`)}, withZone(
+			`; incomplete: a.test. TXT "a, b...`+"\n"+`; incomplete: a.test. TXT "c, d...`+"\n"+`a.test. TXT "e"`, mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
+		{"an answer that was cut within an address", []records.Record{recorded("postmaster@x.test", "a.test. A", cutAnswer)}, withZone(
+			"a.test. A 10.0.0.1\na.test. A 10.0.0.2\na.test. A 192.0.2.1\na.test. A 192.0.2.33\n; incomplete: a.test. A 192.0.2.3", mail+"C: RCPT TO:<postmaster@x.test>\n"+refused)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text, _, err := FromRecords(c.list)
@@ -85,8 +113,8 @@ func TestFromRecords(t *testing.T) {
 	if _, _, err := FromRecords(nil); err == nil {
 		t.Error("no records: no error")
 	}
-	if _, left, _ := FromRecords([]records.Record{header}); strings.Join(left, " ") != "rdns-missing" {
-		t.Errorf("left out: %q", left)
+	if _, omitted, _ := FromRecords([]records.Record{header}); strings.Join(omitted, " ") != "rdns-missing" {
+		t.Errorf("omitted: %q", omitted)
 	}
 }
 

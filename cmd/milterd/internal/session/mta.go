@@ -18,7 +18,7 @@ type mta struct {
 	rcpts     int  // accepted recipients of it
 
 	inData      bool     // lines of a message follow
-	dataRefused bool     // DATA was refused; the lines of the message, which a session file still has, are ignored
+	dataRefused bool     // DATA was refused; lines of the message that follow nevertheless are ignored, up to the dot
 	lines       []string // of the message
 
 	keys keys      // of the session file
@@ -156,9 +156,11 @@ func path(arg, word string) (path string, ok bool) {
 		return arg, arg != ""
 	}
 	quoted := false
-	for i := range len(arg) {
+	for i := 0; i < len(arg); i++ {
 		switch c := arg[i]; {
-		case c == '"' && arg[i-1] != '\\':
+		case c == '\\' && quoted:
+			i++ // the next character is not special
+		case c == '"':
 			quoted = !quoted
 		case c == '>' && !quoted: // parameters follow, which may have brackets too: AUTH=<>
 			return arg[:i+1], true
@@ -167,7 +169,7 @@ func path(arg, word string) (path string, ok bool) {
 	return "", false
 }
 
-// endOfData passes on a message. rest follows its lines.
+// endOfData signs a message and passes it on. rest follows its lines.
 func (m *mta) endOfData(rest string) ([]string, error) {
 	m.inData, m.inMail, m.rcpts = false, false, 0
 	text := joinLines(m.lines)

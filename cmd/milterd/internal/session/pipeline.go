@@ -15,12 +15,12 @@ type Pipeline struct {
 	Pipeline *checks.Pipeline
 	Decided  func(*checks.Request, checks.Decision) // called after each decision; may be nil
 	Now      func() time.Time                       // the clock until Time sets it
-	KnowsTLS bool                                   // sessions are without TLS until STARTTLS, else it is unknown
+	KnowsTLS bool                                   // a session has no TLS until STARTTLS; if not set, whether it has TLS is unknown
 
 	session checks.Session
 	run     *checks.Run
-	reset   checks.Envelope           // of the transaction that Reset ended, until Mail reports it
-	set     atomic.Pointer[time.Time] // nil until Time is called
+	reset   checks.Envelope           // of a transaction that Reset ended; the next Mail reports it, HELO and Connect do not
+	set     atomic.Pointer[time.Time] // the argument of Time; nil until it is called
 }
 
 // Clock returns the time of the session. It is safe for concurrent use.

@@ -33,8 +33,8 @@ func (m *Mismatch) Error() string {
 	return fmt.Sprintf("%s:%d: want the reply %q, got %q", m.Name, m.Line, m.Want, m.Got)
 }
 
-// Play plays a script. It calls show, if not nil, with each line of the client and its reply, and returns the
-// replies that were not the expected ones. An error ends the session.
+// Play plays a script. It calls show, if not nil, with each line of the client and its reply. It returns the replies
+// that were not the expected ones. An error of the player ends the session.
 func Play(s *Script, p Player, show func(said string, reply []string)) (wrong []*Mismatch, err error) {
 	m := &mta{player: p, show: show, keys: s.keys}
 	if m.show == nil {

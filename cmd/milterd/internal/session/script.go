@@ -54,15 +54,16 @@ type Script struct {
 	keys keys // nil if the file has none
 }
 
-// Step is a line of a session with the expected reply. If it has neither Time nor Said, Client connects.
+// Step is a line of a session with the expected reply. Exactly one of Time, Said and Client applies: Time if it is not zero,
+// Say if Said is set, else Client connects.
 type Step struct {
 	Line   int // in the file; 0 if it comes from no file
 	Client Client
 	Time   time.Time
-	Said   bool   // the client sends Say, which may be empty
-	Say    string // command or, after DATA, line of the message
-	Rest   string // with the single dot: the rest of the message, after the lines that were said; it is not shown
-	Expect []string
+	Said   bool     // the client sends Say, which may be empty
+	Say    string   // command or, after DATA, line of the message
+	Rest   string   // with the Say ".": the end of the message, after the lines of earlier steps; it is not shown
+	Expect []string // the lines of the reply begin with these
 }
 
 // Client is the client that connects.
@@ -84,28 +85,30 @@ func Read(path string) (*Script, error) {
 func Parse(name string, text []byte) (*Script, error) {
 	archive := txtar.Parse(text)
 	s := &Script{Name: name, Title: strings.TrimSpace(string(archive.Comment))}
-	found := false
+	seen := map[string]bool{}
 	for _, f := range archive.Files {
-		line := firstLine(text, "-- "+f.Name+" --")
+		line := partLine(text, f.Name)
 		var err error
-		switch kind, of, _ := strings.Cut(f.Name, " "); {
+		switch kind, keyName, _ := strings.Cut(f.Name, " "); {
+		case seen[f.Name]:
+			err = fmt.Errorf("%s:%d: the file has the part %q twice", name, line, f.Name)
 		case f.Name == "config":
 			s.Config = []byte(inPlace(text, f))
 		case f.Name == "zone":
 			s.Zone = inPlace(text, f)
 		case f.Name == "smtp":
-			found = true
 			err = s.parse(string(f.Data), line)
 		case kind == "key":
-			err = s.addKey(line, strings.TrimSpace(of), f.Data)
+			err = s.addKey(line, strings.TrimSpace(keyName), f.Data)
 		default:
 			err = fmt.Errorf("%s:%d: unknown part %q; want config, zone, key or smtp", name, line, f.Name)
 		}
 		if err != nil {
 			return nil, err
 		}
+		seen[f.Name] = true
 	}
-	if !found {
+	if !seen["smtp"] {
 		return nil, fmt.Errorf("%s: no part \"smtp\": want a line \"-- smtp --\" with the session after it", name)
 	}
 	s.addKeyRecords()
@@ -114,13 +117,15 @@ func Parse(name string, text []byte) (*Script, error) {
 
 // inPlace returns a part of the file after as many empty lines as there are lines before it.
 func inPlace(text []byte, part txtar.File) string {
-	return strings.Repeat("\n", firstLine(text, "-- "+part.Name+" --")) + string(part.Data)
+	return strings.Repeat("\n", partLine(text, part.Name)) + string(part.Data)
 }
 
-// firstLine returns the number of the first line that contains word, or 1.
-func firstLine(text []byte, word string) int {
+// partLine returns the number of the line "-- NAME --" that begins a part.
+func partLine(text []byte, name string) int {
 	for i, line := range strings.Split(string(text), "\n") {
-		if strings.Contains(line, word) {
+		line, begins := strings.CutPrefix(strings.TrimSuffix(line, "\r"), "-- ")
+		line, ends := strings.CutSuffix(line, " --")
+		if begins && ends && strings.TrimSpace(line) == name {
 			return i + 1
 		}
 	}

@@ -55,7 +55,7 @@ func parseKey(text []byte) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		if rsaKey, pkcs1 := x509.ParsePKCS1PrivateKey(block.Bytes); pkcs1 == nil {
+		if rsaKey, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
 			return rsaKey, nil
 		}
 		return nil, err
@@ -70,11 +70,11 @@ func parseKey(text []byte) (crypto.Signer, error) {
 	}
 }
 
-// addKeyRecords adds the records of the keys to the zone, RFC 6376 section 3.6.1. A name that the zone mentions keeps its
-// records.
+// addKeyRecords adds the records of the keys to the zone, RFC 6376 section 3.6.1. A name for which the zone has a line keeps
+// its records.
 func (s *Script) addKeyRecords() {
 	for _, name := range slices.Sorted(maps.Keys(s.keys)) {
-		if strings.Contains(strings.ToLower(s.Zone), name+".") {
+		if hasLine(s.Zone, name) {
 			continue
 		}
 		if s.Zone != "" && !strings.HasSuffix(s.Zone, "\n") {
@@ -82,6 +82,20 @@ func (s *Script) addKeyRecords() {
 		}
 		s.Zone += name + ". TXT " + quoted(keyRecord(s.keys[name])) + "\n"
 	}
+}
+
+// hasLine reports whether a zone has a record or a directive of a name, see checktest.Zone.
+func hasLine(zone, name string) bool {
+	for line := range strings.Lines(zone) {
+		words := strings.Fields(line)
+		if strings.HasPrefix(line, "!") && len(words) > 1 {
+			words = words[1:]
+		}
+		if len(words) > 0 && strings.EqualFold(strings.TrimSuffix(words[0], "."), name) {
+			return true
+		}
+	}
+	return false
 }
 
 // keyRecord returns the text of a key record.
@@ -112,7 +126,8 @@ const (
 	afterLine  = "@after "
 )
 
-// signLines returns the message that the lines are about. A zero time is the current time.
+// signLines returns the message of lines, with the special lines replaced by what they stand for. A zero time is the current
+// time.
 func (k keys) signLines(lines []string, at time.Time) (string, error) {
 	var original []string // lines of the message when it was signed
 	for _, line := range lines {
@@ -173,7 +188,7 @@ func (k keys) sign(message, text string, at time.Time) (string, error) {
 		return "", err
 	}
 	tags["bh"] = cmp.Or(given["bh"], hash)
-	field := "DKIM-Signature: "
+	field := "DKIM-Signature: " // without the signature in b=, which is over it too
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
 		field += name + "=" + tags[name] + ";\r\n\t"
 	}

@@ -198,3 +198,22 @@ func TestBadKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyRecords tests which names of keys get a record: those for which the zone has no line.
+func TestKeyRecords(t *testing.T) {
+	t.Parallel()
+	key := testKey(t, "ed25519")
+	for zone, added := range map[string]bool{
+		"": true, "SEL._domainkey.example.net. TXT \"v=DKIM1; p=\"": false, "sel._domainkey.example.net TXT \"v=DKIM1; p=\"": false,
+		"!SERVFAIL sel._domainkey.example.net. TXT": false, "mysel._domainkey.example.net. TXT \"v=DKIM1; p=\"": true,
+		"a.example.net. CNAME sel._domainkey.example.net.": true,
+	} {
+		s, err := Parse("x", []byte("-- zone --\n"+zone+"\n-- key sel._domainkey.example.net --\n"+key+"-- smtp --\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(s.Zone, "\nsel._domainkey.example.net. TXT \"v=DKIM1; k=ed25519;"); got != added {
+			t.Errorf("%q: record added: %v, want %v", zone, got, added)
+		}
+	}
+}

@@ -39,7 +39,10 @@ func (s *Socket) Connect(c Client) error {
 	case name == "":
 		name = "[" + c.Addr.String() + "]"
 	}
-	macros := map[string]string{"j": "mail filter test", "{client_addr}": c.Addr.String(), "{client_name}": name}
+	macros := map[string]string{"j": "mail filter test", "{client_name}": name}
+	if c.Addr.IsValid() {
+		macros["{client_addr}"] = c.Addr.String()
+	}
 	r, err := conn.Connect(name, netip.AddrPortFrom(c.Addr, port), macros)
 	if err == nil && r.Refused() {
 		err = fmt.Errorf("refused the connection: %q", r.Lines)

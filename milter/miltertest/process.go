@@ -18,7 +18,7 @@ import (
 const enter = `set -e
 dir=$1; shift
 mount --make-rprivate /
-mount -t tmpfs miltertest "$dir/dev"
+mount -t tmpfs -o mode=755 miltertest "$dir/dev"
 for d in null zero full random urandom tty; do
 	[ -e /dev/$d ] || continue
 	: >"$dir/dev/$d"

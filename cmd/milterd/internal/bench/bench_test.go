@@ -4,6 +4,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -224,5 +225,53 @@ func TestFill(t *testing.T) {
 		if count != want {
 			t.Errorf("%d records of %s, want %d", count, prefix, want)
 		}
+	}
+}
+
+// TestFlags tests that values with which a run has no result are refused before it.
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	if err := checkFlags(names(), 1, 0, heldShare); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"no rounds":                  checkFlags(names(), 0, 0, 100),
+		"connections below 0":        checkFlags(names(), 1, -1, 100),
+		"no message in flight":       checkFlags(names(), 1, 0, heldShare-1),
+		"unknown scenario":           checkFlags([]string{"hot1", "hot"}, 1, 0, 100),
+		"no scenario":                checkFlags([]string{""}, 1, 0, 100),
+		"more records than hosts":    second(parseSizes("100,20000000")),
+		"a store twice":              second(parseSizes("100,0100")),
+		"not a number":               second(parseSizes("100,")),
+		"fewer records than nothing": second(parseSizes("-1")),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if sizes, err := parseSizes("100,0"); err != nil || !slices.Equal(sizes, []int{100, 0}) {
+		t.Errorf("sizes: %v, %v", sizes, err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestHeldHosts tests that no message in flight is refused for a fault of its host.
+func TestHeldHosts(t *testing.T) {
+	t.Parallel()
+	for n := range heldHosts {
+		if f := faultOf(n); f != none {
+			t.Errorf("host %d has the fault %d", n, f)
+		}
+	}
+}
+
+// TestStartOfABrokenFilter tests that a program that ends at once is an error with its output, without a wait for its socket.
+func TestStartOfABrokenFilter(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	_, err := start("broken", t.TempDir(), "sh", "-c", "echo no such key; exit 1")
+	if err == nil || !strings.Contains(err.Error(), "no such key") || time.Since(began) >= startTimeout {
+		t.Errorf("after %s: %v", time.Since(began), err)
 	}
 }

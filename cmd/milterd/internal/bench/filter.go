@@ -21,12 +21,13 @@ import (
 	"milterd/milter"
 )
 
-// filter is a process that runs a filter.
+// filter is a process that listens on a unix socket: a filter, or the Redis of several daemons.
 type filter struct {
 	name   string
 	socket string
 	cmd    *exec.Cmd
-	output head
+	ended  chan struct{} // closed when the process has ended
+	output head          // complete when the process has ended
 }
 
 // startTimeout is the time that a filter has to start, and to stop.
@@ -34,15 +35,24 @@ const startTimeout = 15 * time.Second
 
 // start runs a filter and waits until it listens on the socket NAME.sock in folder.
 func start(name, folder, program string, args ...string) (*filter, error) {
-	f := &filter{name: name, socket: filepath.Join(folder, name+".sock"), cmd: exec.Command(program, args...)}
+	f := &filter{name: name, socket: filepath.Join(folder, name+".sock"), cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	f.cmd.Stdout, f.cmd.Stderr = &f.output, &f.output
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := f.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	go func() {
+		_ = f.cmd.Wait()
+		close(f.ended)
+	}()
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); {
 		if c, err := net.Dial("unix", f.socket); err == nil {
 			return f, c.Close()
+		}
+		select {
+		case <-f.ended:
+			return nil, fmt.Errorf("%s ended at its start; its output:\n%s", name, f.output.Bytes())
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	f.stop()
@@ -54,7 +64,7 @@ func (f *filter) stop() {
 	_ = f.cmd.Process.Signal(syscall.SIGTERM)
 	kill := time.AfterFunc(startTimeout, func() { _ = f.cmd.Process.Kill() })
 	defer kill.Stop()
-	_ = f.cmd.Wait()
+	<-f.ended
 }
 
 // ticksPerSecond is the unit of times in /proc, on all architectures of Linux.

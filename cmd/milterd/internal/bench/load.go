@@ -70,7 +70,7 @@ var events = [allStages]struct {
 	message:      {name: "message"},
 }
 
-// tally has the counts of a run.
+// tally has the counts of one run, or the sums of several.
 type tally struct {
 	Messages int
 	Refused  int // messages with a 4yz or 5yz reply
@@ -146,7 +146,8 @@ type client struct {
 // session opens a connection and sends its messages.
 func (c *client) session(host int) error {
 	began := time.Now()
-	if c.open(host); c.err != nil {
+	c.open(host)
+	if c.err != nil {
 		return c.err
 	}
 	for i := range c.perConn {

@@ -102,7 +102,7 @@ func main() {
 		fatal(serveBaseline(os.Args[1], os.Args[2], os.Args[3]))
 	}
 	program := flag.String("milterd", "bin/milterd", "the daemon, or several to compare, separated by commas")
-	only := flag.String("only", "idle,hot1,hot10,cold,inflight,auth1,auth10,authcold,authbig", "scenarios, separated by commas")
+	only := flag.String("only", strings.Join(names(), ","), "scenarios, separated by commas")
 	length := flag.Duration("time", 2*time.Second, "duration of one round of one filter")
 	rounds := flag.Int("rounds", 5, "rounds of each scenario")
 	conns := flag.Int("conns", 0, "connections at a time, instead of those of each scenario")
@@ -111,14 +111,44 @@ func main() {
 	scale := flag.String("scale", "", "instead of the scenarios: compare stores of these `numbers` of records, and a common Redis; see scale.go")
 	file := flag.String("json", "", "`file` for the results of all rounds")
 	flag.Parse()
+	fatal(checkFlags(strings.Split(*only, ","), *rounds, *conns, *idle))
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
 	b := &bench{length: *length, rounds: *rounds, conns: *conns}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
 	if *scale != "" {
-		fatal(b.scale(*program, strings.Split(*scale, ",")))
+		sizes, err := parseSizes(*scale)
+		fatal(err)
+		fatal(b.scale(*program, sizes))
 		return
 	}
 	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle, *grow, *file))
+}
+
+// names returns the names of the scenarios, with those of held connections.
+func names() []string {
+	list := []string{"idle", "inflight"}
+	for _, sc := range scenarios {
+		list = append(list, sc.name)
+	}
+	return list
+}
+
+// checkFlags returns an error for values with which a run would fail at its end or have no result.
+func checkFlags(only []string, rounds, conns, idle int) error {
+	for _, name := range only {
+		if !slices.Contains(names(), name) {
+			return fmt.Errorf("-only: there is no scenario %q; want some of %s", name, strings.Join(names(), ","))
+		}
+	}
+	switch {
+	case rounds < 1:
+		return fmt.Errorf("-rounds %d: want 1 or more", rounds)
+	case conns < 0:
+		return fmt.Errorf("-conns %d: want 0 or more", conns)
+	case idle < heldShare:
+		return fmt.Errorf("-idle %d: want %d or more", idle, heldShare)
+	}
+	return nil
 }
 
 func fatal(err error) {
@@ -136,7 +166,7 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("%s, %d processors, load average at the start: %s", runtime.Version(), runtime.NumCPU(), load)
 	results := map[string]any{}
-	for _, h := range []held{{name: "idle", n: idle}, {name: "inflight", n: idle / 5, message: true}} {
+	for _, h := range []held{{name: "idle", n: idle}, {name: "inflight", n: idle / heldShare, message: true}} {
 		if !slices.Contains(only, h.name) || grow > 0 {
 			continue
 		}
@@ -305,6 +335,11 @@ func (b *bench) watch(f *filter, length time.Duration) error {
 	return nil
 }
 
+const (
+	heldShare = 5  // of so many idle connections, there is one with a message in flight
+	heldHosts = 90 // the first hosts, none of which has a fault: their messages are not refused before the body
+)
+
 // held are connections that stay open.
 type held struct {
 	name    string
@@ -325,7 +360,7 @@ func (b *bench) hold(programs []string, h held) ([]heldCost, error) {
 		return nil, err
 	}
 	defer stop()
-	l, err := load{body: bodyOf(256 << 10)}.sign(0, 100)
+	l, err := load{body: bodyOf(256 << 10)}.sign(0, heldHosts)
 	if err != nil {
 		return nil, err
 	}
@@ -340,8 +375,9 @@ func (b *bench) hold(programs []string, h held) ([]heldCost, error) {
 		for i := range conns {
 			c := &conns[i]
 			c.load, c.tally = l, new(tally)
-			if c.open(i % 100); h.message {
-				c.begin(i%100, i)
+			c.open(i % heldHosts)
+			if h.message {
+				c.begin(i%heldHosts, i)
 			}
 			if c.err != nil {
 				return nil, fmt.Errorf("%s: connection %d: %w", f.name, i, c.err)

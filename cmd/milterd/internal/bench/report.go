@@ -7,15 +7,20 @@ import (
 	"strings"
 )
 
+// medianOf returns the median of a list that is not empty, and sorts it.
+func medianOf(list []float64) float64 {
+	slices.Sort(list)
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
+}
+
 // median returns the median of a figure of filter k over all rounds.
 func median(rounds [][]result, k int, figure func(round []result, k int) float64) float64 {
 	list := make([]float64, len(rounds))
 	for i, round := range rounds {
 		list[i] = figure(round, k)
 	}
-	slices.Sort(list)
-	n := len(list)
-	return (list[(n-1)/2] + list[n/2]) / 2
+	return medianOf(list)
 }
 
 // ratio returns the ratio of a figure to that of the first filter in the same round.

@@ -29,17 +29,18 @@ import (
 
 const (
 	scaleHosts   = 100_000
-	firstPast    = 1_000_000        // number of the first host of the past day, none of which sends again
-	passedEvery  = 5                // of so many triplets of the past day, one came back
-	expiresEvery = 20               // of so many, one expires while the daemon is loaded
-	expiresAfter = 90 * time.Second // after it was written
+	firstPast    = 1_000_000         // number of the first host of the past day, none of which sends again
+	mostRecords  = 1<<24 - firstPast // as many as hosts that have an address, see addrOf
+	passedEvery  = 5                 // of so many triplets of the past day, one came back
+	expiresEvery = 20                // of so many, one expires while the daemon is loaded
+	expiresAfter = 90 * time.Second  // after it was written
 	writers      = 32
 )
 
-// site is a daemon, or several with one store.
+// site is a store with the daemons that use it.
 type site struct {
 	name    string
-	records int // at the start
+	records int // of the store at the start
 	folder  string
 	ready   time.Duration // from the start of the daemon until it answers
 	daemons []*filter
@@ -55,8 +56,23 @@ type siteRound struct {
 	RSS                  int64   // of all daemons, in bytes
 }
 
+// parseSizes parses numbers of records, separated by commas.
+func parseSizes(text string) (sizes []int, err error) {
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 0 || n > mostRecords {
+			return nil, fmt.Errorf("-scale: %q is not a number of records from 0 to %d", word, mostRecords)
+		}
+		if slices.Contains(sizes, n) {
+			return nil, fmt.Errorf("-scale: %d is given twice", n)
+		}
+		sizes = append(sizes, n)
+	}
+	return sizes, nil
+}
+
 // scale runs all sites and prints their figures.
-func (b *bench) scale(program string, sizes []string) error {
+func (b *bench) scale(program string, sizes []int) error {
 	var err error
 	if b.dns, err = startNameServer(); err != nil {
 		return err
@@ -72,12 +88,8 @@ func (b *bench) scale(program string, sizes []string) error {
 			s.stop()
 		}
 	}()
-	for _, text := range sizes {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return fmt.Errorf("-scale: %q is not a number of records", text)
-		}
-		s := &site{name: "embedded", records: n, folder: filepath.Join(folder, text)}
+	for _, n := range sizes {
+		s := &site{name: "embedded", records: n, folder: filepath.Join(folder, strconv.Itoa(n))}
 		sites = append(sites, s)
 		if err := s.startEmbedded(program, b.dns.addr()); err != nil {
 			return err
@@ -161,7 +173,7 @@ func fill(path string, n int) error {
 	if err != nil {
 		return err
 	}
-	everyTriplet := func(settings any) error {
+	everyTriplet := func(settings any) error { // else clients that came back often need no triplet
 		settings.(*greylist.Settings).AutoAllow = 0
 		return nil
 	}
@@ -299,9 +311,7 @@ func middle(rounds []siteRound, figure func(i int, r siteRound) float64) float64
 	for i, r := range rounds {
 		list[i] = figure(i, r)
 	}
-	slices.Sort(list)
-	n := len(list)
-	return (list[(n-1)/2] + list[n/2]) / 2
+	return medianOf(list)
 }
 
 // diskUse returns the size of all files in a folder, in bytes.

@@ -28,14 +28,14 @@ _dmarc.example.org.        TXT "v=DMARC1; p=none"
 
 // mail describes an outgoing message.
 type mail struct {
-	from, mailFrom string // addresses; mailFrom is from by default
-	header         []headers.Field
-	signer         string // domain; empty: unsigned
-	changed        bool   // the body was changed after signing
-	rcpts          []string
-	user           string
-	client         string
-	tls            bool
+	mailFrom string // address; empty: ann@example.org
+	header   []headers.Field
+	signer   string // domain; empty: unsigned
+	changed  bool   // the body was changed after signing
+	rcpts    []string
+	user     string
+	client   string
+	tls      bool
 }
 
 var goodHeader = []headers.Field{

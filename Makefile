@@ -66,6 +66,9 @@ run: build
 
 test: install-tools lint unit fuzz
 
+# The prerequisites of test are in the order in which they must run; go uses all processors by itself.
+.NOTPARALLEL:
+
 # Without paths in what is compiled, a clone in another folder finds it all in the build cache.
 check lint unit soak fuzz: export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath
 

@@ -12,8 +12,9 @@ import (
 	"milterd/milter/web"
 )
 
-// document is the page of a reason for programs. It says what the page says, to the same people. The file pages/schema.json
-// describes it. A new version of milterd may add fields; it does not change or remove one.
+// document is the page of a reason for programs. It has what the page shows, and nothing that the page hides, such as local parts
+// of recipients. The file pages/schema.json describes it. A new version of milterd may add fields; it does not change or remove
+// one.
 type document struct {
 	Site     string      `json:"site"`
 	Reason   string      `json:"reason"`
@@ -24,7 +25,7 @@ type document struct {
 	RFCs     []reference `json:"rfcs"`
 	Notice   string      `json:"notice,omitempty"` // why there is no decision, or no test
 	Decision *decision   `json:"decision,omitempty"`
-	Test     *tested     `json:"test,omitempty"`
+	Test     *testResult `json:"test,omitempty"`
 }
 
 type reference struct {
@@ -33,7 +34,7 @@ type reference struct {
 	URL     string `json:"url"`
 }
 
-// decision is what the site saw of the mail.
+// decision is the record of the mail, as far as the page shows it.
 type decision struct {
 	Reply      string            `json:"reply"`
 	Time       time.Time         `json:"time"`
@@ -49,7 +50,7 @@ type decision struct {
 	Asked      []asked           `json:"asked"`
 }
 
-// retry says whether the same message can pass later although the sender changes nothing.
+// retry reports whether the same message can pass later although the sender changes nothing.
 type retry struct {
 	Helps bool       `json:"helps"`
 	After *time.Time `json:"after,omitempty"` // nil if unknown
@@ -65,8 +66,8 @@ type asked struct {
 	Answer   string `json:"answer"`
 }
 
-// tested is the result of testing a record again.
-type tested struct {
+// testResult is the result of testing a record again.
+type testResult struct {
 	State   string         `json:"state"`
 	Lifted  bool           `json:"lifted"`
 	Reasons []testedReason `json:"reasons"`
@@ -78,7 +79,7 @@ type testedReason struct {
 	State    string   `json:"state"`
 	Text     string   `json:"text"`
 	Records  []string `json:"records"`  // lines of a zone file that repair it
-	Replaces bool     `json:"replaces"` // the records replace the existing ones of the name
+	Replaces bool     `json:"replaces"` // the records replace the SPF record, the MX records or the CNAME record of the name
 }
 
 // documentSuffix ends the paths of documents.
@@ -105,12 +106,12 @@ func (p *pages) writeDocument(w http.ResponseWriter, code int, v view, rec *reco
 		d.Decision = newDecision(v.Seen, *rec)
 	}
 	if v.Result != nil {
-		d.Test = newTested(v.Result)
+		d.Test = newTestResult(v.Result)
 	}
 	p.writeJSON(w, code, v.Private, d)
 }
 
-// missingDocument answers a request for the document of an unknown reason.
+// missingDocument sends status 404 and the name of the site, for an unknown reason.
 func (p *pages) missingDocument(w http.ResponseWriter) {
 	p.writeJSON(w, http.StatusNotFound, true, struct {
 		Site   string `json:"site"`
@@ -145,8 +146,8 @@ func newDecision(s *seen, rec records.Record) *decision {
 	return d
 }
 
-// retryOf returns whether a retry helps. A reply with a 4yz code says that it may, RFC 5321 section 4.2.1. Greylisting, limits
-// and blocks say when.
+// retryOf returns whether a retry helps. After a 4yz reply it may, RFC 5321 section 4.2.1. The records of greylisting, limits and
+// blocks have the time from which it does; a 5yz reply to a block ends with the block.
 func retryOf(rec records.Record) retry {
 	if wait, err := strconv.Atoi(rec.Detail("seconds")); err == nil {
 		return retry{Helps: true, After: new(rec.Time.Add(time.Duration(wait) * time.Second))}
@@ -157,8 +158,8 @@ func retryOf(rec records.Record) retry {
 	return retry{Helps: strings.HasPrefix(rec.Reply, "4")}
 }
 
-func newTested(res *result) *tested {
-	t := &tested{State: res.State, Lifted: res.Lifted, Reasons: []testedReason{}, Asked: documentAsked(res.Asked)}
+func newTestResult(res *result) *testResult {
+	t := &testResult{State: res.State, Lifted: res.Lifted, Reasons: []testedReason{}, Asked: documentAsked(res.Asked)}
 	for _, l := range res.Lines {
 		t.Reasons = append(t.Reasons, testedReason{
 			Reason: l.Reason, State: l.State, Text: web.Shown(l.Text), Records: append([]string{}, l.Records...), Replaces: l.Replaces,

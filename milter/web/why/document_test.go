@@ -110,12 +110,14 @@ func TestDocumentWithoutADecision(t *testing.T) {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
-	if p := s.get("/why/no-such-reason.json"); p.Code != 404 || !json.Valid(p.Body.Bytes()) {
-		t.Errorf("unknown reason: %d %s", p.Code, p.Body)
+	var missing map[string]string
+	p := s.get("/why/no-such-reason.json")
+	if err := json.Unmarshal(p.Body.Bytes(), &missing); err != nil || p.Code != 404 || len(missing) != 2 || missing["site"] != "mx.example.org" || missing["notice"] == "" {
+		t.Errorf("unknown reason: %v, %d %s", err, p.Code, p.Body)
 	}
 	r := httptest.NewRequest("GET", link, nil)
 	r.Header.Set("Accept", "text/html,application/xhtml+xml,application/json;q=0.9")
-	if p := s.do(r); p.Header().Get("Content-Type") != "text/html; charset=utf-8" || p.Header().Get("Vary") != "Accept" {
+	if p = s.do(r); p.Header().Get("Content-Type") != "text/html; charset=utf-8" || p.Header().Get("Vary") != "Accept" {
 		t.Errorf("a browser: %v", p.Header())
 	}
 }

@@ -12,7 +12,7 @@ import (
 // fix is the DNS records that repair something, as lines of a zone file.
 type fix struct {
 	Records  []string
-	Replaces bool // Records replace the existing ones of the name
+	Replaces bool // Records replace the SPF record, the MX records or the CNAME record of the name
 }
 
 // zone is what a repair is made from: the values of the mail, and the DNS answers that the checks got now.

@@ -143,3 +143,26 @@ func FuzzFromRecords(f *testing.F) {
 		}
 	})
 }
+
+// TestRecordedRepliesToMail tests that the file of a session with refusals of MAIL has the same replies when it is played.
+func TestRecordedRepliesToMail(t *testing.T) {
+	t.Parallel()
+	accepted := recorded("bob@example.org")
+	accepted.Reply, accepted.QueueID = "", "4dDk1"
+	refused := accepted
+	refused.Time, refused.Rcpts, refused.MailFrom = refused.Time.Add(time.Second), nil, "bad@example.net"
+	refused.Reply, refused.QueueID = "550 5.7.1 no way", ""
+	again := accepted
+	again.Time = again.Time.Add(2 * time.Second)
+	text, _, err := FromRecords([]records.Record{refused, accepted, again})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Parse("x", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong, err := Play(s, &stub{}, nil); err != nil || len(wrong) > 0 || strings.Count(string(text), "\nS: ") != 3 {
+		t.Errorf("%v, %v\n%s", err, wrong, text)
+	}
+}

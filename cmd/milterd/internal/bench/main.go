@@ -38,39 +38,39 @@ const (
 )
 
 var (
-	usual  = []string{"go-milter", "driver", bareMilterd}
-	signed = []string{"go-msgauth", "go-milter", bareMilterd}
-	letter = bodyOf(4 << 10)
+	plainBaselines  = []string{"go-milter", "driver", bareMilterd}
+	signedBaselines = []string{"go-msgauth", "go-milter", bareMilterd}
+	letter          = bodyOf(4 << 10)
 )
 
 var scenarios = []scenario{
 	{
 		name: "hot1", about: "32 connections at a time with 1 message each, from 1000 hosts whose DNS records are cached",
-		beside: usual, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter},
+		beside: plainBaselines, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter},
 	},
 	{
 		name: "hot10", about: "32 connections at a time with 10 messages each, from 1000 hosts whose DNS records are cached",
-		beside: usual, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter},
+		beside: plainBaselines, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter},
 	},
 	{
 		name: "cold", about: "64 connections at a time with 1 message each, every one from a new host, with 20 ms for a DNS answer",
-		beside: usual, load: load{conns: 64, perConn: 1, body: letter}, delay: dnsDelay,
+		beside: plainBaselines, load: load{conns: 64, perConn: 1, body: letter}, delay: dnsDelay,
 	},
 	{
 		name: "auth1", about: "as hot1 with signed messages",
-		beside: signed, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter}, signed: true,
+		beside: signedBaselines, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter}, signed: true,
 	},
 	{
 		name: "auth10", about: "as hot10 with signed messages",
-		beside: signed, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter}, signed: true,
+		beside: signedBaselines, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter}, signed: true,
 	},
 	{
 		name: "authcold", about: "as cold with signed messages",
-		beside: signed, load: load{conns: 64, perConn: 1, body: letter}, signed: true, delay: dnsDelay,
+		beside: signedBaselines, load: load{conns: 64, perConn: 1, body: letter}, signed: true, delay: dnsDelay,
 	},
 	{
 		name: "authbig", about: "8 connections at a time with 1 signed message of 1 MiB each, from 100 hosts",
-		beside: signed, load: load{conns: 8, perConn: 1, hosts: 100, body: bodyOf(1 << 20)}, signed: true,
+		beside: signedBaselines, load: load{conns: 8, perConn: 1, hosts: 100, body: bodyOf(1 << 20)}, signed: true,
 	},
 }
 
@@ -239,8 +239,8 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 	return stop, nil
 }
 
-// of returns the filters of a scenario: its baselines, then the programs.
-func (b *bench) of(sc scenario) []*filter {
+// filtersOf returns the filters of a scenario: its baselines, then the programs.
+func (b *bench) filtersOf(sc scenario) []*filter {
 	var list []*filter
 	for _, name := range sc.beside {
 		list = append(list, b.filters[slices.IndexFunc(b.filters, func(f *filter) bool { return f.name == name })])
@@ -262,7 +262,7 @@ func (b *bench) runScenario(sc scenario) ([][]result, error) {
 			return nil, err
 		}
 	}
-	filters := b.of(sc)
+	filters := b.filtersOf(sc)
 	var rounds [][]result
 	for i := range b.rounds + 1 {
 		round := make([]result, len(filters))

@@ -111,7 +111,7 @@ func main() {
 	scale := flag.String("scale", "", "instead of the scenarios: compare stores of these `numbers` of records, and a common Redis; see scale.go")
 	file := flag.String("json", "", "`file` for the results of all rounds")
 	flag.Parse()
-	fatal(checkFlags(strings.Split(*only, ","), *rounds, *conns, *idle))
+	fatal(checkFlags(strings.Split(*program, ","), strings.Split(*only, ","), *rounds, *conns, *idle))
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
 	b := &bench{length: *length, rounds: *rounds, conns: *conns}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
@@ -134,7 +134,15 @@ func names() []string {
 }
 
 // checkFlags returns an error for values with which a run would fail at its end or have no result.
-func checkFlags(only []string, rounds, conns, idle int) error {
+func checkFlags(programs, only []string, rounds, conns, idle int) error {
+	used := []string{bareMilterd}
+	for _, program := range programs {
+		name := filepath.Base(program) // of its socket and folder too
+		if slices.Contains(used, name) || baselines[name] != nil {
+			return fmt.Errorf("-milterd: there are two filters with the name %s; rename %s", name, program)
+		}
+		used = append(used, name)
+	}
 	for _, name := range only {
 		if !slices.Contains(names(), name) {
 			return fmt.Errorf("-only: there is no scenario %q; want some of %s", name, strings.Join(names(), ","))

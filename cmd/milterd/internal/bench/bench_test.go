@@ -12,6 +12,9 @@ import (
 	gomilter "github.com/emersion/go-milter"
 	"github.com/miekg/dns"
 
+	"milterd/checks"
+	"milterd/checks/all"
+	milterdconfig "milterd/cmd/milterd/internal/config"
 	"milterd/milter/store"
 )
 
@@ -275,5 +278,19 @@ func TestStartOfABrokenFilter(t *testing.T) {
 	_, err := start("broken", t.TempDir(), "sh", "-c", "echo no such key; exit 1")
 	if err == nil || !strings.Contains(err.Error(), "no such key") || time.Since(began) >= startTimeout {
 		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+}
+
+// TestConfigurations tests that milterd takes the configurations of all filters, and that noAuth has an effect.
+func TestConfigurations(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string]string{"milterd": "", bareMilterd: noAuth, "redis": redisStore("/tmp/redis.sock")} {
+		text := configOf("/tmp/m.sock", "127.0.0.1:53", t.TempDir(), more)
+		cfg, problems := milterdconfig.Parse(name, []byte(text), all.Checks)
+		if len(problems) > 0 {
+			t.Errorf("%s: %v\n%s", name, problems, text)
+		} else if got := cfg.Policy.Actions["from-multiple"] == checks.Off; got != (more == noAuth) {
+			t.Errorf("%s: from-multiple is off: %v", name, got)
+		}
 	}
 }

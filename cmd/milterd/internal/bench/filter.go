@@ -130,19 +130,25 @@ checks:
   dnsbl: {zones: [{zone: %s, codes: ["127.0.0.2"]}]}
 `
 
-// noAuth is added to the configuration for milterd without DKIM, DMARC and the checks of the author.
+// noAuth is added to the configuration for milterd without DKIM, DMARC and the checks of the author. It continues the key checks.
 const noAuth = `  dkim: {signatures: 0}
 actions: {from-multiple: off, from-no-domain: off, from-encoded: off, from-display: off}
 `
 
-// startMilterd starts the program milterd. more is added to the configuration.
+// configOf returns the configuration of milterd. The text more is added at its end. Without a store in it, the store is in a folder.
+func configOf(socket, dnsServer, folder, more string) string {
+	text := fmt.Sprintf(config, socket, dnsServer, listZone) + more
+	if !strings.Contains(more, "store:") {
+		text = fmt.Sprintf("store: {path: %q}\n", folder) + text
+	}
+	return text
+}
+
+// startMilterd starts the program milterd. more is added to the configuration, see configOf.
 func startMilterd(name, program, more, folder, dnsServer string) (*filter, error) {
 	file := filepath.Join(folder, name+".yaml")
 	store := filepath.Join(folder, name)
-	if !strings.Contains(more, "store:") {
-		more = fmt.Sprintf("store: {path: %q}\n", store) + more
-	}
-	text := fmt.Sprintf(config, filepath.Join(folder, name+".sock"), dnsServer, listZone) + more
+	text := configOf(filepath.Join(folder, name+".sock"), dnsServer, store, more)
 	if err := errors.Join(os.MkdirAll(store, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		return nil, err
 	}

@@ -147,7 +147,7 @@ func (s *site) startShared(program, dnsServer string) error {
 	if s.server, err = start("redis", s.folder, server, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", s.folder); err != nil {
 		return err
 	}
-	more := "store: {driver: redis, url: 'unix://" + socket + "?db=0'}\n"
+	more := redisStore(socket)
 	for _, name := range []string{"a", "b"} {
 		f, err := startMilterd(name, program, more, s.folder, dnsServer)
 		if err != nil {
@@ -156,6 +156,11 @@ func (s *site) startShared(program, dnsServer string) error {
 		s.daemons = append(s.daemons, f)
 	}
 	return nil
+}
+
+// redisStore returns the configuration of a store in Redis.
+func redisStore(socket string) string {
+	return "store: {driver: redis, url: 'unix://" + socket + "?db=0'}\n"
 }
 
 func (s *site) stop() {

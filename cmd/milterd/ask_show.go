@@ -18,26 +18,8 @@ func showWhy(w io.Writer, k knowledge) {
 	if k.Rcpt != "" {
 		fmt.Fprintf(w, "recipient\t%s\n", printableLine(k.Rcpt))
 	}
-	for _, e := range k.Lists {
-		change := "milterd access remove " + e.Entry
-		place := ""
-		if e.List == "allow" && isSender(e.Entry) {
-			place = " for verified mail"
-		}
-		if e.File != "" {
-			place, change = place+fmt.Sprintf(" in %s:%d", e.File, e.Line), "edit the file"
-		}
-		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
-	}
 	who := cmp.Or(k.Client, k.What)
-	switch {
-	case len(k.Lists) > 0 || k.Kind == "user" || k.Local:
-	case k.Kind == "sender" && k.Client != "":
-		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", k.Client)
-		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s, if SPF passes; milterd access deny %[1]s\n", k.What)
-	default:
-		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
-	}
+	showLists(w, k, who)
 	blocks := k.blocks()
 	for _, b := range blocks {
 		fmt.Fprintf(w, "block\t%s%s for %s\tmilterd block remove %s\n", shownPrefix(b.Client), untilOf(b.Until), printableLine(b.Why), shownPrefix(b.Client))
@@ -72,6 +54,29 @@ func showWhy(w io.Writer, k knowledge) {
 	}
 	if k.Link != "" {
 		fmt.Fprintf(w, "The sender's page: %s\n", k.Link)
+	}
+}
+
+// showLists shows the entries of the lists, with the commands that change them. who is the client, or what was asked for.
+func showLists(w io.Writer, k knowledge, who string) {
+	for _, e := range k.Lists {
+		change := "milterd access remove " + e.Entry
+		place := ""
+		if e.List == "allow" && isSender(e.Entry) {
+			place = " for verified mail"
+		}
+		if e.File != "" {
+			place, change = place+fmt.Sprintf(" in %s:%d", e.File, e.Line), "edit the file"
+		}
+		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
+	}
+	switch {
+	case len(k.Lists) > 0 || k.Kind == "user" || k.Local:
+	case k.Kind == "sender" && k.Client != "":
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", k.Client)
+		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s, if SPF passes; milterd access deny %[1]s\n", k.What)
+	default:
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
 	}
 }
 

@@ -92,15 +92,18 @@ func (p *Reporter) condition() checks.Condition {
 // dayOf returns the start of the day of a time, in UTC as section 3.1.1.4 has it.
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// count counts a message.
+// count counts a message. One that began before midnight and ended after it is counted on the new day: the table of its own day may
+// be written already.
 func (p *Reporter) count(at time.Time, r row) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.turn(dayOf(at))
+	if day := dayOf(at); p.today == nil || day.After(p.today.day) {
+		p.turn(day)
+	}
 	p.today.add(r)
 }
 
-// turn begins a table if there is none of a day.
+// turn begins the table of a day, unless it is the current one. The day is an earlier one if the clock was set back.
 func (c *counts) turn(day time.Time) {
 	if c.today != nil && c.today.day.Equal(day) {
 		return

@@ -276,3 +276,34 @@ func TestReportSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestMidnight tests that messages which end after midnight in another order than they began lose no counts.
+func TestMidnight(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 2)
+	s.now = s.now.Truncate(24 * time.Hour).Add(24*time.Hour - time.Minute)
+	before, after := s.now, s.now.Add(2*time.Minute)
+	receive := func(host int, at time.Time, m message, refused string) {
+		s.now = at
+		s.receive(t, host, m, refused)
+	}
+	receive(0, before, fromBank, "")
+	receive(1, before, forged, "dmarc-reject") // stays in memory until the end of the day
+	receive(1, after, fromShop, "")
+	receive(1, before, fromBank, "") // began before midnight
+	receive(1, after, fromShop, "")
+	s.maintain(t, 0, 0)
+	s.maintain(t, 1, 0)
+	p := dmarc.ReporterOf(s.hosts[0])
+	for day, want := range map[time.Time]map[string]int64{before: {"bank.example": 2}, after: {"bank.example": 1, "shop.example": 2}} {
+		list, err := p.Outgoing(t.Context(), day)
+		if err != nil || len(list) != len(want) {
+			t.Errorf("%s: %+v, %v", day, list, err)
+		}
+		for _, o := range list {
+			if o.Messages != want[o.Domain] {
+				t.Errorf("%s: %d messages of %s, want %d", day, o.Messages, o.Domain, want[o.Domain])
+			}
+		}
+	}
+}

@@ -178,6 +178,7 @@ func (s *reporting) nextDay(t *testing.T) {
 func (s *reporting) receive(t *testing.T, host int, m message, refused string) {
 	t.Helper()
 	r := m.request(t, s.env)
+	r.Time = s.now
 	r.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("u@example.org")}}
 	verdicts, err := s.hosts[host].Check(t.Context(), r)
 	if err != nil {

@@ -60,13 +60,13 @@ func (c *check) aboutReports(r *checks.Request) bool {
 // policyReasons are the reasons that follow from the policy of the domain.
 var policyReasons = []*checks.Reason{rejected, quarantined, fromList, indirect, failed}
 
-// row is what is counted for a message: a record of the report without a count, and what its alignment follows from.
+// row is what is counted for a message: a record of the report without a count, and what the rest of its alignment follows from. DKIM
+// and SPF of the record are "pass" or not known.
 type row struct {
 	aggregate.Record
-	policyDomain string
-	record       dmarc.Record
-	passed       bool // the message passes DMARC
-	aligned      []dmarc.Identifier
+	policyDomain          string
+	strictDKIM, strictSPF bool // alignment that the record of the domain asks for
+	passed                bool // the message passes DMARC
 }
 
 // maxName is the length of a domain name as text, in bytes.
@@ -77,7 +77,12 @@ const maxSignatures = 3
 
 // rowOf returns the row of a message.
 func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) row {
-	w := row{policyDomain: e.PolicyDomain, record: e.Record, passed: e.Result == dmarc.Pass, aligned: e.Aligned}
+	w := row{policyDomain: e.PolicyDomain, strictDKIM: e.Record.StrictDKIM, strictSPF: e.Record.StrictSPF, passed: e.Result == dmarc.Pass}
+	for _, id := range e.Aligned {
+		if id.State == dmarc.Passed {
+			w.set(id.Method)
+		}
+	}
 	w.Source, w.HeaderFrom, w.EnvelopeFrom = r.Client, e.Author, r.Envelope.MailFrom.Domain
 	switch {
 	case w.passed && e.Applied == dmarc.NoPolicy:

@@ -1,6 +1,7 @@
 package dmarc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -202,6 +203,10 @@ func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, 
 	for _, c := range due {
 		if c.key == "" {
 			alignment(ctx, tree, &c.row)
+			if err := ctx.Err(); err != nil {
+				return err // the next call asks again
+			}
+			c.row.DKIM, c.row.SPF = cmp.Or(c.row.DKIM, "fail"), cmp.Or(c.row.SPF, "fail")
 			c.key = encodeRow(&c.row.Record)
 		}
 		p.mu.Lock()
@@ -215,21 +220,17 @@ func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, 
 	return nil
 }
 
-// alignment sets the results of the alignment of a row. The evaluation ends at the first identifier that aligns, so the others are
-// found out here, in the background. Without an answer of the DNS, they do not align.
+// alignment completes the results of the alignment of a row. The evaluation ends at the first identifier that aligns, so the others
+// are evaluated here, in the background. Without an answer of the DNS, they do not align.
 func alignment(ctx context.Context, tree *dmarc.Tree, r *row) {
-	r.DKIM, r.SPF = "fail", "fail"
-	for _, id := range r.aligned {
-		if id.State == dmarc.Passed {
-			r.set(id.Method)
-		}
-	}
+	ctx, cancel := checks.WithShare(ctx, 0.2) // slow name servers of one row leave time for the others
+	defer cancel()
 	for _, s := range r.Signatures {
-		if s.Result == "pass" && r.DKIM == "fail" && aligns(ctx, tree, r.HeaderFrom, s.Domain, r.record.StrictDKIM) {
+		if s.Result == "pass" && r.DKIM == "" && aligns(ctx, tree, r.HeaderFrom, s.Domain, r.strictDKIM) {
 			r.set("dkim")
 		}
 	}
-	if r.Sender.Result == "pass" && r.SPF == "fail" && aligns(ctx, tree, r.HeaderFrom, r.Sender.Domain, r.record.StrictSPF) {
+	if r.Sender.Result == "pass" && r.SPF == "" && aligns(ctx, tree, r.HeaderFrom, r.Sender.Domain, r.strictSPF) {
 		r.set("spf")
 	}
 }

@@ -1,6 +1,7 @@
 package dmarc_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -305,5 +306,44 @@ func TestMidnight(t *testing.T) {
 				t.Errorf("%s: %d messages of %s, want %d", day, o.Messages, o.Domain, want[o.Domain])
 			}
 		}
+	}
+}
+
+// cutOff is a resolver that cancels a context instead of answering, while it has one.
+type cutOff struct {
+	checks.Resolver
+	cancel context.CancelFunc
+}
+
+// Lookup implements checks.Resolver.
+func (c *cutOff) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if c.cancel == nil {
+		return c.Resolver.Lookup(ctx, q)
+	}
+	c.cancel()
+	return checks.Answer{}, ctx.Err()
+}
+
+// TestAlignmentInterrupted tests that an alignment whose evaluation was interrupted is evaluated again, and not reported as a failure.
+func TestAlignmentInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 0)
+	resolver := &cutOff{Resolver: s.env.DNS}
+	env := s.env
+	env.DNS = resolver
+	s.hosts = []checks.Check{checktest.Build(t, dmarc.Info, env, func(c *dmarc.Settings) { c.Reports.From = "postmaster@example.org" })}
+	s.maintain(t, 0, 0)
+	s.receive(t, 0, message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@mail.bank.example\n", sign: "k bank.example"}, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	resolver.cancel = cancel
+	s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
+	if ctx.Err() == nil {
+		t.Fatal("the alignment asks the DNS nothing")
+	}
+	resolver.cancel = nil
+	s.maintain(t, 0, 0)
+	v, ok, err := dmarc.ReporterOf(s.hosts[0]).Preview(t.Context(), s.now, s.now, "bank.example")
+	if err != nil || !ok || v.Rows != 1 || !strings.Contains(v.XML, "<dkim>pass</dkim>") || !strings.Contains(v.XML, "<spf>pass</spf>") {
+		t.Errorf("%v, %v: %s", ok, err, v.XML)
 	}
 }

@@ -3,6 +3,7 @@ package dmarc
 import (
 	"cmp"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"milterd/checks/facts"
@@ -67,6 +68,7 @@ func (t *table) add(r row) {
 		d.passed = d.passed || r.passed
 		return
 	}
+	r.policyDomain = strings.Clone(r.policyDomain)
 	if d == nil {
 		if d = t.newDomain(r.policyDomain); d == nil {
 			t.dropped++
@@ -78,8 +80,12 @@ func (t *table) add(r row) {
 	full := d.org.size+size > maxOrg || !r.passed && d.org.failing+size > maxOrg/2
 	if full || !t.makeRoom(size, d) {
 		t.dropped++
+		if len(d.rows) == 0 {
+			t.forget(r.policyDomain, d) // domains without rows would have no limit
+		}
 		return
 	}
+	r.Record, _ = decodeRow(key) // strings of its own: those of the message keep the whole header in memory
 	d.rows[key] = &counter{row: r, count: 1}
 	d.grow(t, size, r.passed)
 }

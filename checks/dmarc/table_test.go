@@ -86,6 +86,23 @@ func TestTableBounds(t *testing.T) {
 	})
 }
 
+// TestFullTable tests that a full table has no domains without rows.
+func TestFullTable(t *testing.T) {
+	t.Parallel()
+	tab := newTable(time.Time{})
+	tab.limit = 10 << 10
+	for i := range 1000 {
+		tab.add(newRow(fmt.Sprintf("honest%d.example", i), 1, true))
+	}
+	passing := len(tab.domains)
+	for i := range 1000 {
+		tab.add(newRow(fmt.Sprintf("forged%d.example", i), 1, false))
+	}
+	if passing == 1000 || len(tab.domains) != passing || len(tab.orgs) != passing || tab.dropped != uint64(2000-passing) || tab.size > tab.limit {
+		t.Errorf("%d domains, %d of them with a pass, %d organisations, %d dropped, %d bytes", len(tab.domains), passing, len(tab.orgs), tab.dropped, tab.size)
+	}
+}
+
 // FuzzRow tests that a row is short whatever a sender puts into it, and that it is read from the store as it was written.
 func FuzzRow(f *testing.F) {
 	f.Add("example.com", "example.net", "s1", "pass", 3)

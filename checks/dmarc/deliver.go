@@ -22,6 +22,11 @@ const (
 	maxAttempts   = 4
 	// maxPerCall is how many reports one call of Maintain sends, which has some seconds. The next one goes on.
 	maxPerCall = 20
+	// submitTimeout is the time for the submission of one report. A report that the mail server takes after it is sent twice, so it is
+	// longer than a call of Maintain has: a server with content filters may need some seconds for its last reply.
+	submitTimeout = time.Minute
+	// maxWhy is the length of the reason that is stored with a delivery, in bytes: a record of the store has 64 KiB.
+	maxWhy = 4 << 10
 )
 
 // errSubmission is the error of a mail server that does not take mail of this host. It is not the fault of a domain.
@@ -120,14 +125,14 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 		return false, err
 	}
 	err = p.send(ctx, now, &o)
-	if errors.Is(err, errSubmission) {
-		return true, errors.Join(err, p.env.Store.Delete(ctx, claimKey+key))
-	}
-	o.finish(now, err)
-	p.log(o)
 	late := ctx.Err()
 	write, cancelWrite := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the report may be sent: do not send it twice
 	defer cancelWrite()
+	if errors.Is(err, errSubmission) {
+		return true, errors.Join(err, p.env.Store.Delete(write, claimKey+key))
+	}
+	o.finish(now, err)
+	p.log(o)
 	value, err := json.Marshal(o.Delivery)
 	if err != nil {
 		return true, err
@@ -138,6 +143,7 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 // finish sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.
 func (d *Delivery) finish(now time.Time, err error) {
 	d.Attempts++
+	defer func() { d.Why = checks.Clean(d.Why, maxWhy) }()
 	var permanent permanentError
 	switch {
 	case err != nil:

@@ -99,6 +99,8 @@ func (p *Reporter) message(o Outgoing, document []byte, to []string, now time.Ti
 
 // submit submits a message to the mail server of the site. It returns who was accepted, and who was refused, with the reply.
 func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (accepted, refused []string, err error) {
+	ctx, cancel := withoutDeadline(ctx, submitTimeout)
+	defer cancel()
 	conn, err := p.env.Dial(ctx, "tcp", p.settings.Submit)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
@@ -143,6 +145,17 @@ func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (acc
 	}
 	_ = c.Quit() // the server has the message
 	return accepted, refused, nil
+}
+
+// withoutDeadline returns a context with a deadline of its own, which ends before if ctx is cancelled, as at the end of the daemon.
+func withoutDeadline(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	stop := context.AfterFunc(ctx, func() {
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			cancel()
+		}
+	})
+	return own, func() { stop(); cancel() }
 }
 
 // isPermanent reports whether an error is a reply 5yz.

@@ -117,7 +117,9 @@ func (c *counts) turn(day time.Time) {
 
 // maintain writes what was counted, and sends the reports that are due.
 func (p *Reporter) maintain(ctx context.Context, now time.Time) {
-	p.work.Lock()
+	if !p.work.TryLock() {
+		return // Maintain of the former configuration is still submitting a report
+	}
 	defer p.work.Unlock()
 	first := !p.begun
 	p.begun = true

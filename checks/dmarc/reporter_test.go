@@ -347,3 +347,64 @@ func TestAlignmentInterrupted(t *testing.T) {
 		t.Errorf("%v, %v: %s", ok, err, v.XML)
 	}
 }
+
+// TestSlowSubmission tests that a report is sent once if the mail server replies after the time of the call of Maintain, and that a
+// call in between returns at once.
+func TestSlowSubmission(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	s.receive(t, 0, fromBank, "")
+	s.nextDay(t)
+	s.server.slow = 300 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
+	}()
+	<-ctx.Done()
+	s.hosts[0].(checks.Maintainer).Maintain(t.Context(), s.now)
+	select {
+	case <-done:
+		t.Error("Maintain waits for the submission of another call")
+	default:
+	}
+	<-done
+	for range 3 {
+		s.maintain(t, 0, time.Hour)
+	}
+	if got := s.server.take(); len(got) != 1 {
+		t.Errorf("the report was sent %d times", len(got))
+	}
+}
+
+// TestShutdownInSubmission tests that the end of the daemon does not wait for a mail server.
+func TestShutdownInSubmission(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	s.receive(t, 0, fromBank, "")
+	s.nextDay(t)
+	s.server.slow = 30 * time.Second
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	begin := time.Now()
+	s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("Maintain took %s", took)
+	}
+}
+
+// TestLongReply tests that a refusal is stored however long the reply of the mail server is: else the report is sent again.
+func TestLongReply(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	s.receive(t, 0, fromBank, "")
+	s.nextDay(t)
+	s.server.set(false, map[string]string{"DATA": "554 5.7.1 " + strings.Repeat("no", 64<<10)})
+	s.maintain(t, 0, 0)
+	out, err := dmarc.ReporterOf(s.hosts[0]).Outgoing(t.Context(), s.now.Add(-24*time.Hour))
+	if err != nil || len(out) != 1 || !out[0].Failed || !strings.Contains(out[0].Why, "5.7.1") {
+		t.Errorf("%d, %v", len(out), err)
+	}
+}

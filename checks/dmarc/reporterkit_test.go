@@ -27,6 +27,7 @@ import (
 type mailServer struct {
 	mu       sync.Mutex
 	down     bool
+	slow     time.Duration     // before the reply to a message
 	replies  map[string]string // to a command that begins with the key
 	messages []submitted
 }
@@ -74,7 +75,9 @@ func (s *mailServer) serve(conn net.Conn) {
 			m.text = text.String()
 			s.mu.Lock()
 			s.messages = append(s.messages, m)
+			slow := s.slow
 			s.mu.Unlock()
+			time.Sleep(slow)
 			reply = "250 queued"
 		default:
 			reply = "250 ok"

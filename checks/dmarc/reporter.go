@@ -147,7 +147,7 @@ func (p *Reporter) maintain(ctx context.Context, now time.Time) {
 	p.deliver(ctx, now)
 }
 
-// Keys of the store. Records are kept for some days, so that a site whose mail server is down for a while loses no report.
+// Keys of the store. Reports are sent on the day after theirs only. The third day lets "milterd report dmarc" show what became of them.
 const (
 	keep     = 3 * 24 * time.Hour
 	rowKeys  = "dmarc:row:"   // and the day, the domain and the row: how many messages
@@ -182,7 +182,11 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 			return err
 		}
 		if !marked {
-			if _, err := p.env.Store.PutNew(ctx, outKeys+keyOf(t.day, name), []byte("{}"), keep); err != nil {
+			value, err := json.Marshal(Delivery{Origin: p.origin()})
+			if err != nil {
+				return err
+			}
+			if _, err := p.env.Store.PutNew(ctx, outKeys+keyOf(t.day, name), value, keep); err != nil {
 				return err
 			}
 			d.marked = true // only this goroutine uses it
@@ -268,6 +272,7 @@ type Outgoing struct {
 
 // Delivery is what became of a report. The zero value is one that is not due, or for which it was not tried yet.
 type Delivery struct {
+	Origin   string    `json:"origin,omitempty"` // part of the Report-ID, of the host that counted first: the ID is the same from any host
 	Attempts int       `json:"attempts,omitempty"`
 	Sent     time.Time `json:"sent,omitzero"`
 	To       []string  `json:"to,omitempty"`

@@ -408,3 +408,34 @@ func TestLongReply(t *testing.T) {
 		t.Errorf("%d, %v", len(out), err)
 	}
 }
+
+// TestSameID tests that a report has the same Report-ID from any host with the store, so that a domain that gets it again from
+// another host knows it.
+func TestSameID(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	env := s.env
+	env.Site.Hostname = "mx2.example.org"
+	other := checktest.Build(t, dmarc.Info, env, func(c *dmarc.Settings) { c.Reports.From = "postmaster@example.org" })
+	s.hosts = append(s.hosts, other)
+	s.maintain(t, 1, 0)
+	s.receive(t, 0, fromBank, "")
+	s.server.set(false, map[string]string{"RCPT": "450 4.2.1 later"})
+	s.nextDay(t)
+	s.maintain(t, 0, 0) // the result is stored with the origin
+	var ids []string
+	for _, h := range s.hosts {
+		v, ok, err := dmarc.ReporterOf(h).Preview(t.Context(), s.now, s.now.Add(-24*time.Hour), "bank.example")
+		if err != nil || !ok || v.Attempts != 1 {
+			t.Fatalf("%+v, %v, %v", v, ok, err)
+		}
+		r, err := aggregate.Parse([]byte(v.XML))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, r.ID)
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("%q", ids)
+	}
+}

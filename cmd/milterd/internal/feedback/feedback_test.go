@@ -186,6 +186,29 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestReadLimits tests that the limits apply within one mailbox and within one message, before all of it is in memory.
+func TestReadLimits(t *testing.T) {
+	t.Parallel()
+	var mbox strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&mbox, "From a Sat Nov 28 12:00:00 2026\nContent-Type: text/xml\n\n%s\n", document(t, fmt.Sprintf("r%d.example", i)))
+	}
+	path := t.TempDir() + "/mbox"
+	write(t, path, mbox.String())
+	if r, err := feedback.ReadWithin(t.Context(), []string{path}, 10); err == nil || len(r.Reports) != 6 {
+		t.Errorf("%d reports, %v", len(r.Reports), err)
+	}
+	part := "--b\nContent-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n" + folded(gzipped(t, document(t, "a.example")))
+	head, body := "Subject: Report Domain: example.org\nContent-Type: multipart/mixed; boundary=b\n", []byte(strings.Repeat(part, 6)+"--b--\n")
+	if reports, err := feedback.InMessage(head, body, 12); err != nil || len(reports) != 6 {
+		t.Errorf("%d reports, %v", len(reports), err)
+	}
+	reports, err := feedback.InMessage(head, body, 11)
+	if err == nil || len(reports) > 0 {
+		t.Errorf("%d reports, %v", len(reports), err)
+	}
+}
+
 // TestKeep tests that only reports about the site are kept, each once, and for five weeks.
 func TestKeep(t *testing.T) {
 	t.Parallel()
@@ -248,7 +271,7 @@ func FuzzMessage(f *testing.F) {
 		f.Add(head, []byte(body))
 	}
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
-		reports, err := feedback.InMessage(head, body)
+		reports, err := feedback.InMessage(head, body, 1<<20)
 		if err != nil && len(reports) > 0 {
 			t.Errorf("%d reports and the error %v", len(reports), err)
 		}
@@ -257,7 +280,7 @@ func FuzzMessage(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := feedback.InMessage("Content-Type: application/gzip\nContent-Transfer-Encoding: base64\n", []byte(folded(gzipped(t, text))))
+			again, err := feedback.InMessage("Content-Type: application/gzip\nContent-Transfer-Encoding: base64\n", []byte(folded(gzipped(t, text))), 1<<20)
 			if err != nil || len(again) != 1 || again[0].ID != r.ID || len(again[0].Records) != len(r.Records) {
 				t.Errorf("%+v is read as %+v, %v", r, again, err)
 			}

@@ -20,33 +20,38 @@ const (
 	maxBody  = 24 << 20 // bytes of its body; reports are compressed and have next to never more than 1 MiB
 	maxParts = 50
 	maxDepth = 5 // of multiparts
+	// maxMessageRecords is how many records the reports of a message have, as many as one report. 100,000 may come from a part of some KiB.
+	maxMessageRecords = 100_000
 )
 
 var (
 	errTooLong  = errors.New("a message over 24 MiB")
 	errTooDeep  = errors.New("parts that are nested too deep")
 	errTooMany  = errors.New("too many parts")
+	errRecords  = errors.New("too many records in the reports of one message")
 	errBoundary = errors.New("a multipart without a boundary")
 )
 
 // finder looks for reports in the parts of a message.
 type finder struct {
 	reports []*aggregate.Report
+	records int // in the reports
+	limit   int // of records
 	parts   int
 	err     error // the first part that looks like a report and cannot be read
 }
 
-// inMessage returns the reports in a message. The error is of a part that may have been one. A message without any has neither.
-func inMessage(head string, body []byte) ([]*aggregate.Report, error) {
+// inMessage returns the reports in a message, which have at most limit records. The error is of a part that may have been one. A message without any has neither.
+func inMessage(head string, body []byte, limit int) ([]*aggregate.Report, error) {
 	message, err := mail.ReadMessage(io.MultiReader(strings.NewReader(strings.TrimRight(head, "\r\n")), strings.NewReader("\r\n\r\n"), bytes.NewReader(body)))
 	if err != nil {
 		return nil, err
 	}
-	var f finder
+	f := finder{limit: limit}
 	if err := f.part(textproto.MIMEHeader(message.Header), message.Body, 0); err != nil {
 		f.err = err
 	}
-	if len(f.reports) > 0 {
+	if len(f.reports) > 0 && !errors.Is(f.err, errRecords) {
 		return f.reports, nil
 	}
 	return nil, f.err
@@ -73,6 +78,9 @@ func (f *finder) part(header textproto.MIMEHeader, body io.Reader, depth int) er
 	switch {
 	case err == nil:
 		f.reports = append(f.reports, report)
+		if f.records += len(report.Records); f.records > f.limit {
+			return errRecords
+		}
 	case !errors.Is(err, aggregate.ErrNoReport) && f.err == nil && mayBeReport(header):
 		f.err = err
 	}

@@ -38,7 +38,22 @@ const maxReport = 16 << 20 // bytes
 // Read reads the reports in mbox files, Maildirs, folders and single messages, and files that are reports: XML, also compressed by
 // gzip or in a ZIP archive. The error is that of ctx, or that there are too many reports.
 func Read(ctx context.Context, paths []string) (*Result, error) {
-	s := &search{seen: map[string]bool{}}
+	s := &search{seen: map[string]bool{}, maxRecords: maxRecords}
+	if err := s.read(ctx, paths); err != nil {
+		return nil, err
+	}
+	return &s.Result, nil
+}
+
+// search reads files.
+type search struct {
+	Result
+	seen       map[string]bool // reports, by what is unique of them
+	records    int             // in the reports
+	maxRecords int
+}
+
+func (s *search) read(ctx context.Context, paths []string) error {
 	for file, err := range mailbox.Walk(paths) {
 		switch {
 		case err != nil:
@@ -48,21 +63,17 @@ func Read(ctx context.Context, paths []string) (*Result, error) {
 			s.file(ctx, file)
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		if len(s.Reports) > maxReports || s.records > maxRecords {
-			return nil, fmt.Errorf("more than %d reports or %d records: read fewer files at once", maxReports, maxRecords)
+		if s.full() {
+			return fmt.Errorf("more than %d reports or %d records: read fewer files at once", maxReports, s.maxRecords)
 		}
 	}
-	return &s.Result, nil
+	return nil
 }
 
-// search reads files.
-type search struct {
-	Result
-	seen    map[string]bool // reports, by what is unique of them
-	records int             // in the reports
-}
+// full reports whether there are more reports or records than Read returns.
+func (s *search) full() bool { return len(s.Reports) > maxReports || s.records > s.maxRecords }
 
 func (s *search) file(ctx context.Context, file mailbox.File) {
 	isReport, err := holdsReport(file.Path)
@@ -140,13 +151,16 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 		var reports []*aggregate.Report
 		err := error(errTooLong)
 		if !body.full {
-			reports, err = inMessage(m.Head, body.Bytes())
+			reports, err = inMessage(m.Head, body.Bytes(), maxMessageRecords)
 		}
 		if err != nil && aboutReport(m.Head) {
 			s.fault(m.File, m.Number, err)
 		}
 		for _, r := range reports {
 			s.add(r)
+		}
+		if s.full() {
+			return // a mailbox may be one large file
 		}
 		body.reset() // a message without a body does not ask for one
 	}

@@ -17,7 +17,8 @@ const maxShown = 80
 // judgeForm judges what needs no DNS: the form of the fields, and TLS.
 func (m *message) judgeForm() {
 	header := m.session.Envelope.Header
-	if fault := fromFault(fieldsOf(header, "From")); fault != "" {
+	from := fieldsOf(header, "From")
+	if fault := fromFault(from); fault != "" && !(len(from) == 0 && m.completed) {
 		m.add(mirror.Hit{Finding: mirror.From, Seen: fault})
 	}
 	for _, c := range []struct {
@@ -30,7 +31,9 @@ func (m *message) judgeForm() {
 	} {
 		f, ok := headers.First(header, c.name)
 		if !ok {
-			m.add(mirror.Hit{Finding: c.finding, Seen: "there is no " + c.name + " field"})
+			if !m.completed {
+				m.add(mirror.Hit{Finding: c.finding, Seen: "there is no " + c.name + " field"})
+			}
 		} else if err := c.check(f.Value); err != nil {
 			m.add(mirror.Hit{Finding: c.finding, Seen: fmt.Sprintf("%q: %s", checks.Clean(f.Value, maxShown), err)})
 		}

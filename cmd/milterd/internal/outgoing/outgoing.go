@@ -119,6 +119,8 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 		}
 	}
 	m.openLogin = r.AuthUser != "" && r.Client.IsValid() && !r.Client.IsLoopback() && r.Macros.Get("{client_addr}") != "" && r.Macros.Get("{tls_version}") == ""
+	// Sendmail alone has this macro. It adds missing fields at delivery and sends milters none of them; those that Postfix adds are seen.
+	m.completed = r.Macros.Get("{client_resolve}") != ""
 	return out
 }
 
@@ -143,6 +145,7 @@ type message struct {
 	author    string          // domain in From; of the reverse-path if there is none
 	rcpts     int             // at other sites
 	openLogin bool            // the user authenticated without TLS
+	completed bool            // the mail server adds missing fields after milters
 
 	hits   []mirror.Hit
 	missed []aspect // what the DNS did not answer

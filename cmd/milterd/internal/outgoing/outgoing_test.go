@@ -36,6 +36,7 @@ type mail struct {
 	user     string
 	client   string
 	tls      bool
+	sendmail bool
 }
 
 var goodHeader = []headers.Field{
@@ -80,6 +81,9 @@ func (m mail) message(t testing.TB, s Site) *mirror.Message {
 	session.Macros.Set("{client_addr}", m.client)
 	if m.tls {
 		session.Macros.Set("{tls_version}", "TLSv1.3")
+	}
+	if m.sendmail {
+		session.Macros.Set("{client_resolve}", "OK")
 	}
 	session.Envelope.Rcpts = nil
 	for _, rcpt := range m.rcpts {
@@ -168,6 +172,8 @@ func TestMessages(t *testing.T) {
 		{"no Date", rightZone, mail{signer: "example.org", header: with(headers.Field{Name: "Date"})}, []string{"date"}},
 		{"a Date of another form", rightZone, mail{signer: "example.org", header: with(headers.Field{Name: "Date", Value: " 2026-11-21"})}, []string{"date"}},
 		{"no Message-ID", rightZone, mail{signer: "example.org", header: with(headers.Field{Name: "Message-ID"})}, []string{"message-id"}},
+		{"no Date, Message-ID and From, which Sendmail adds", rightZone, mail{sendmail: true, header: []headers.Field{{Name: "Subject", Value: " Hi"}}}, nil},
+		{"a wrong Date, which Sendmail keeps", rightZone, mail{signer: "example.org", sendmail: true, header: with(headers.Field{Name: "Date", Value: " tomorrow"})}, []string{"date"}},
 		{"submitted without TLS", rightZone, mail{signer: "example.org", user: "ann", client: "11.9.9.9"}, []string{"tls"}},
 		{"bulk without unsubscribe", rightZone, mail{signer: "example.org", rcpts: many}, []string{"unsubscribe"}},
 		{"bulk with a mailto link", rightZone, mail{rcpts: many, header: with(headers.Field{Name: "List-Unsubscribe", Value: " <mailto:x@example.org>"})}, []string{"unsubscribe"}},

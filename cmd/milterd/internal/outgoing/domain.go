@@ -67,7 +67,7 @@ func (s Site) Test(ctx context.Context, helo, domain string, selectors []string,
 	m.judgeAuthentication(ctx, t.Host, keys)
 	if len(t.Host.Addresses) == 0 {
 		m.missed = append(m.missed, reverseDNS, heloName, spfRecords, dmarcRecords)
-		t.Notes = append(t.Notes, "The address that mail leaves from is not known: this machine has no public one, and "+t.Host.Name+" has none in the DNS. Set mirror.addresses.")
+		t.Notes = append(t.Notes, "The address that mail leaves from is not known, neither from this machine nor from "+t.Host.Name+" in the DNS. Set mirror.addresses.")
 	}
 	t.conclude(m)
 	return t

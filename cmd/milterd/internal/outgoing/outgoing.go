@@ -37,7 +37,8 @@ type Host struct {
 const maxAddresses = 4
 
 // Host returns the mail server that uses a HELO name. Its addresses are those of the configuration, or else the public ones of this
-// machine; if the name has some of these, only they. Behind NAT the machine has none, and those of the name are taken.
+// machine; if the name has some of these, only they. Behind NAT the machine has none, or none of the family that the name has, and those
+// of the name are taken. There are none if the DNS does not answer for the name: a wrong address makes false findings.
 func (s Site) Host(ctx context.Context, name string) Host {
 	h := Host{Name: cmp.Or(strings.ToLower(name), s.Env.Site.Hostname), Addresses: s.Addresses}
 	if len(h.Addresses) > 0 {
@@ -46,26 +47,31 @@ func (s Site) Host(ctx context.Context, name string) Host {
 	public := func(list []netip.Addr) []netip.Addr {
 		return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return !checks.GloballyReachable(a) })
 	}
-	own, named := public(s.Env.Site.Addresses), public(s.addressesOf(ctx, h.Name))
+	own := public(s.Env.Site.Addresses)
+	named, err := s.addressesOf(ctx, h.Name)
+	named = public(named)
 	both := slices.DeleteFunc(slices.Clone(own), func(a netip.Addr) bool { return !slices.Contains(named, a) })
+	translated := slices.DeleteFunc(slices.Clone(named), func(a netip.Addr) bool {
+		return slices.ContainsFunc(own, func(b netip.Addr) bool { return a.Is4() == b.Is4() })
+	})
 	switch {
 	case len(both) > 0:
 		h.Addresses = both
-	case len(own) > 0:
+	case len(translated) > 0:
+		h.Addresses = translated
+	case err == nil:
 		h.Addresses = own
-	default:
-		h.Addresses = named
 	}
 	h.Addresses = h.Addresses[:min(len(h.Addresses), maxAddresses)]
 	return h
 }
 
-// addressesOf returns the addresses of a name that the DNS has.
-func (s Site) addressesOf(ctx context.Context, name string) (list []netip.Addr) {
+// addressesOf returns the addresses of a name that the DNS has. With an error, some may be missing.
+func (s Site) addressesOf(ctx context.Context, name string) (list []netip.Addr, err error) {
 	for _, res := range checks.LookupAll(ctx, s.Env.DNS, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA)) {
-		list = append(list, checks.Addresses(res.Answer)...)
+		list, err = append(list, checks.Addresses(res.Answer)...), cmp.Or(err, res.Err)
 	}
-	return list
+	return list, err
 }
 
 // Leaves reports whether a message goes to another site.

@@ -229,7 +229,11 @@ func TestHost(t *testing.T) {
 		{"one of several", nil, addrs("10.0.0.1", "11.2.2.2", "11.3.3.3"), addrs("11.2.2.2"), "mx.example.org. A 11.2.2.2"},
 		{"name elsewhere", nil, addrs("11.2.2.2"), addrs("11.2.2.2"), "mx.example.org. A 11.9.9.9"},
 		{"NAT", nil, addrs("10.0.0.1"), addrs("11.9.9.9", "2a00::1"), "mx.example.org. A 11.9.9.9\nmx.example.org. AAAA 2a00::1"},
+		{"NAT for IPv4 alone", nil, addrs("10.0.0.1", "2a00::1"), addrs("11.9.9.9"), "mx.example.org. A 11.9.9.9"},
 		{"unknown", nil, addrs("10.0.0.1"), nil, "mx.example.org. A 10.0.0.1"},
+		{"DNS down, several", nil, addrs("11.2.2.2", "2a00::1"), nil, "!TIMEOUT mx.example.org"},
+		{"DNS down for a family", nil, addrs("11.2.2.2", "2a00::1"), nil, "!TIMEOUT mx.example.org A"},
+		{"DNS down, one right", nil, addrs("11.2.2.2", "2a00::1"), addrs("11.2.2.2"), "mx.example.org. A 11.2.2.2\n!TIMEOUT mx.example.org AAAA"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -105,8 +105,8 @@ func showFaults(w io.Writer, s mirror.Subject) {
 		showFault(w, f, strings.TrimRight(about, " ")+")")
 	}
 	if s.Unsigned > 0 {
-		fmt.Fprintf(w, "%d of %d messages had no DKIM signature when milterd saw them. Attach milterd after the signer (Postfix: later in\n"+
-			"smtpd_milters) to have the signatures tested.\n", s.Unsigned, s.Messages)
+		fmt.Fprintf(w, "%d of %d messages had no DKIM signature of the domain when milterd saw them. Attach milterd after the signer\n"+
+			"(Postfix: later in smtpd_milters) to have the signatures tested.\n", s.Unsigned, s.Messages)
 	}
 	fmt.Fprintln(w)
 }

@@ -26,7 +26,7 @@ type Subject struct {
 	Messages  int            `json:"messages"` // to other sites
 	Busiest   int            `json:"busiest"`  // messages on the busiest day
 	To        map[string]int `json:"to"`       // recipients with personal accounts by receiver, on the busiest day for it
-	Unsigned  int            `json:"unsigned"` // messages that had no DKIM signature yet
+	Unsigned  int            `json:"unsigned"` // messages that had no DKIM signature of the domain yet
 	Selectors []string       `json:"selectors,omitempty"`
 	Faults    []Fault        `json:"faults"`   // in the order of Findings
 	Verdicts  []Verdict      `json:"verdicts"` // of each receiver, in the order of Receivers

@@ -10,7 +10,7 @@ func TestMirror(t *testing.T) {
 	t.Parallel()
 	p := busySite(t).get("/mirror")
 	p.Has(t, "from 2026-11-15 to 2026-11-21", "2 messages since the start of this daemon were not judged.",
-		"example.org Gmail: takes it Yahoo: takes it Outlook: takes it 1 240 messages, 413 on the busiest day; up to 310 recipients a day at Gmail. Nothing was found. 3 messages had no DKIM signature when milterd saw them.",
+		"example.org Gmail: takes it Yahoo: takes it Outlook: takes it 1 240 messages, 413 on the busiest day; up to 310 recipients a day at Gmail. Nothing was found. 3 messages had no DKIM signature of the domain when milterd saw them.",
 		"news.example.org Gmail: may refuse it Yahoo: may refuse it Outlook: may refuse it",
 		"mirror-rdns our address has no reverse DNS name that leads back to it 240 messages, last 2026-11-21 11:00:00 , 4dDk2p1xQz Seen: 198.51.100.7 has no PTR record Repair: Have whoever",
 		"7.100.51.198.in-addr.arpa. IN PTR mx.example.org.", "Gmail may refuse it (550 5.7.25), since 2024-02-01: Email sender guidelines , as of 2026-03-11",

@@ -51,20 +51,20 @@ func (m *message) isRelay(names facts.ClientNames, helo string) bool {
 
 // signatures is what the DKIM signatures of a message show.
 type signatures struct {
-	unsigned  bool     // there is none yet, but the domain has a key
+	unsigned  bool     // there is none of the author's domain yet, but the domain has a key
 	unknown   bool     // nothing is certain: the DNS did not answer, or a later program signs
 	passes    bool     // one is valid
 	covered   []string // dkim.Result.Covered of valid signatures; nil if that is not known
 	selectors []string // of valid signatures of the author's domain
 }
 
-// judgeSignatures judges the DKIM signatures. Where there is none, the DNS shows whether a later program can have signed: a domain with
-// a key has a name below _domainkey, so _domainkey itself exists (RFC 8020).
+// judgeSignatures judges the DKIM signatures. Those of others are no fault if they are broken: a mailing list leaves them in the messages
+// that it changes, and a later program signs.
 func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 	q := m.first
 	q.Stage = checks.EndOfMessage
 	if !facts.Signed(q) {
-		if keyless, err := m.hasNoKey(ctx); err != nil || !keyless {
+		if m.mayBeSigned(ctx) {
 			return signatures{unsigned: true, unknown: true}
 		}
 		m.add(mirror.Hit{Finding: mirror.DKIMNone, Seen: "no signature, and nothing below _domainkey." + m.author})
@@ -75,12 +75,12 @@ func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 		return signatures{unknown: true} // DKIM is switched off
 	}
 	s.covered = []string{}
-	var failed *dkim.Result
-	aligned := false
+	var failed, passed *dkim.Result
+	aligned, ours := false, false // of those that pass, and of those that do not
 	for i := range results {
 		switch res := &results[i]; res.Status {
 		case dkim.Pass:
-			s.passes = true
+			s.passes, passed = true, cmp.Or(passed, res)
 			s.covered = append(s.covered, res.Covered)
 			is, err := facts.Aligned(ctx, m.Env, q, m.author, res.Domain)
 			aligned = aligned || is || err != nil
@@ -92,11 +92,16 @@ func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 		default:
 			s.unknown = s.unknown || res.Status == dkim.Neutral && m.Env.Clock.Doubt(m.session.Time) != ""
 			failed = cmp.Or(failed, res)
+			is, err := facts.Aligned(ctx, m.Env, q, m.author, res.Domain)
+			ours = ours || is
+			s.unknown = s.unknown || err != nil
 		}
 	}
 	switch {
 	case s.passes && !aligned && !s.unknown:
-		m.add(mirror.Hit{Finding: mirror.DKIMUnaligned, Seen: "signed by " + results[0].Domain + ", written by " + m.author})
+		m.add(mirror.Hit{Finding: mirror.DKIMUnaligned, Seen: "signed by " + passed.Domain + ", written by " + m.author})
+	case !s.passes && !s.unknown && !ours && m.mayBeSigned(ctx):
+		return signatures{unsigned: true, unknown: true}
 	case !s.passes && !s.unknown && failed != nil:
 		m.add(mirror.Hit{Finding: mirror.DKIMFail, Seen: fmt.Sprintf("signature of %s with the selector %s: %s", failed.Domain, failed.Selector, failed.Why)})
 	case s.unknown:
@@ -105,15 +110,20 @@ func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 	return s
 }
 
-// hasNoKey reports whether the author's domain, and the one above it of the same organisation, certainly have no DKIM key.
-func (m *message) hasNoKey(ctx context.Context) (bool, error) {
+// mayBeSigned reports whether a later program may sign the message so that others can verify it: unless the author's domain, and the one
+// above it of the same organisation, certainly have no DKIM key. A domain with a key has a name below _domainkey, so _domainkey itself
+// exists (RFC 8020).
+func (m *message) mayBeSigned(ctx context.Context) bool {
+	if m.author == "" {
+		return true // by any domain
+	}
 	for _, domain := range slices.Compact([]string{m.author, cmp.Or(facts.OrgDomain(m.author), m.author)}) {
 		a, err := m.Env.DNS.Lookup(ctx, checks.Ask("_domainkey."+domain, dns.TypeTXT))
 		if err != nil || !a.NXDomain {
-			return false, err
+			return true
 		}
 	}
-	return true, nil
+	return false
 }
 
 // judgeAuthentication judges SPF for each of our addresses, and what it shows together with the signatures.

@@ -78,11 +78,12 @@ type Options struct {
 // Collector counts the findings of outgoing messages. It implements milter.Journal. It drops and counts the messages for which there
 // is no room. It is safe for concurrent use.
 type Collector struct {
-	store checks.Store
-	opts  Options
-	queue *queue.Writer[*Message]
-	stop  context.CancelFunc
-	ended sync.WaitGroup
+	store  checks.Store
+	opts   Options
+	queue  *queue.Writer[*Message]
+	stop   context.CancelFunc
+	ended  sync.WaitGroup
+	writes chan struct{} // holds a value while flush writes
 
 	mu     sync.Mutex // guards counts
 	counts counts
@@ -93,7 +94,7 @@ func Open(store checks.Store, opts Options) *Collector {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	c := &Collector{store: store, opts: opts, counts: newCounts()}
+	c := &Collector{store: store, opts: opts, writes: make(chan struct{}, 1), counts: newCounts()}
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	c.queue = queue.New(queue.Config[*Message]{
@@ -169,8 +170,14 @@ func (c *Collector) flushPeriodically(ctx context.Context) {
 	}
 }
 
-// flush writes the counts that changed.
+// flush writes the counts that changed. One call writes at a time: of two records of a subject, the newer one must be written last.
 func (c *Collector) flush(ctx context.Context) error {
+	select {
+	case c.writes <- struct{}{}:
+		defer func() { <-c.writes }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	c.mu.Lock()
 	changed := c.counts.takeChanged(day(c.opts.Now().Add(-time.Hour))) // a message of last night may still be judged
 	c.mu.Unlock()

@@ -2,10 +2,13 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +136,49 @@ func TestStoreDown(t *testing.T) {
 	}
 	store.Fail(nil)
 	if r, err := c.Report(t.Context()); err != nil || len(r.Domains) != 1 || r.Domains[0].Messages != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// slowStore is a store whose first Put waits.
+type slowStore struct {
+	checks.Store
+	later       atomic.Bool
+	begun, hang chan struct{}
+}
+
+func (s *slowStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	if !s.later.Swap(true) {
+		close(s.begun)
+		<-s.hang
+	}
+	return s.Store.Put(ctx, key, value, ttl)
+}
+
+// TestSlowStore tests that a slow write of old counts does not undo a later one, and that nobody waits for it for ever.
+func TestSlowStore(t *testing.T) {
+	t.Parallel()
+	store := &slowStore{Store: checktest.NewStore(nil), begun: make(chan struct{}), hang: make(chan struct{})}
+	c, _ := open(t, store, func() *Message { return message(checktest.Now, "ann") })
+	c.Accepted(trusted(t))
+	var reports sync.WaitGroup
+	report := func() {
+		if _, err := c.Report(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	reports.Go(report)
+	<-store.begun
+	c.Accepted(trusted(t))
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := c.Report(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a report beside the slow write: %v", err)
+	}
+	reports.Go(report)
+	close(store.hang)
+	reports.Wait()
+	if r, err := c.Report(t.Context()); err != nil || len(r.Domains) != 1 || r.Domains[0].Messages != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

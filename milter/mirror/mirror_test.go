@@ -114,11 +114,14 @@ func TestManySubjects(t *testing.T) {
 			t.Fatalf("user %d: lost %t", i, lost)
 		}
 	}
-	if n := len(c.takeChanged(day(checktest.Now))); n != maxSubjects {
+	if c.add(message(checktest.Now.AddDate(0, 0, 1), "ann"), Judgement{}) {
+		t.Error("the next day has no room")
+	}
+	if n := len(c.takeChanged(day(checktest.Now))); n != maxSubjects+2 {
 		t.Errorf("%d records", n)
 	}
 	c.takeChanged(day(checktest.Now.AddDate(0, 0, 1)))
-	if len(c.tallies) != 0 {
+	if len(c.tallies) != 2 {
 		t.Errorf("%d tallies are left", len(c.tallies))
 	}
 }

@@ -105,7 +105,7 @@ func (c *counts) of(s tally, at time.Time) *tally {
 	key := fmt.Sprintf("%s%d:%s:%s:%s", prefix, s.Day, s.Kind, checks.HashKey(s.Name), c.run)
 	t := c.tallies[key]
 	if t == nil {
-		if len(c.tallies) >= maxSubjects {
+		if c.subjects(s.Day) >= maxSubjects {
 			return nil
 		}
 		t = &s
@@ -114,6 +114,16 @@ func (c *counts) of(s tally, at time.Time) *tally {
 	t.Own = t.Own || s.Own
 	c.changed[key] = true
 	return t
+}
+
+// subjects returns the number of subjects of a day. Those of yesterday stay for an hour, and take no room from those of today.
+func (c *counts) subjects(day int64) (n int) {
+	for _, t := range c.tallies {
+		if t.Day == day {
+			n++
+		}
+	}
+	return n
 }
 
 func (t *tally) count(receiver string, n int) {

@@ -16,7 +16,7 @@ import (
 const aboutMirror = `Show what Gmail, Yahoo and Outlook would refuse of the mail that trusted clients sent to other sites in the last seven days, by domain and
 by user, with the record or setting that repairs it. milterd refuses none of this mail.
 
-A receiver either takes mail, advises (takes it, and asks for more), refuses bulk (would refuse it of a domain that sends 5,000 messages
+A receiver either takes mail, advises (takes it, and asks for more), refuses bulk (may refuse it of a domain that sends 5,000 messages
 or more a day to its users), or refuses. "milterd doc mirror" has what is found, and the documents of the receivers with their dates.`
 
 func newReportMirror(r *remote) *cobra.Command {
@@ -141,7 +141,7 @@ func (d *daemon) mirrorSentence(ctx context.Context, since time.Time) (string, e
 		parts, more = parts[:most], fmt.Sprintf(" and %d more", n)
 	}
 	if len(parts) == 0 {
-		return "Gmail, Yahoo and Outlook would find nothing wrong with the mail to other sites (milterd report mirror).", nil
+		return "The mirror found nothing wrong with the mail to other sites (milterd report mirror).", nil
 	}
 	return "Gmail, Yahoo or Outlook would find fault with mail of " + strings.Join(parts, ", ") + more + " (milterd report mirror).", nil
 }

@@ -75,10 +75,10 @@ type Verdict struct {
 	Because  []string `json:"because"` // ids of the findings that decide it
 }
 
-// String returns the answer as a clause: "Gmail would refuse it".
+// String returns the answer as a clause: "Gmail may refuse it".
 func (v Verdict) String() string {
 	return v.Receiver + map[Answer]string{
-		Takes: " would take it", Advises: " would take it, and asks for more", RefusesBulk: " would refuse it of a bulk sender", Refuses: " would refuse it",
+		Takes: " would take it", Advises: " would take it, and asks for more", RefusesBulk: " may refuse it of a bulk sender", Refuses: " may refuse it",
 	}[v.Answer]
 }
 

@@ -29,8 +29,11 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	case names.Result == facts.IprevPermError:
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
 	case names.Result == facts.IprevFail:
-		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: fmt.Sprintf("the name of %s is %s, which does not have this address", address, shown),
-			Repair: []string{addressRecord(names.PTR[0], address)}})
+		repair := ptrRecord(name, address) // a name of the provider is not ours to give an address
+		if facts.OrgDomain(names.PTR[0]) == facts.OrgDomain(name) {
+			repair = []string{addressRecord(names.PTR[0], address)}
+		}
+		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: fmt.Sprintf("the name of %s is %s, which does not have this address", address, shown), Repair: repair})
 	}
 	if m.isRelay(names, name) {
 		return
@@ -207,7 +210,7 @@ func (m *message) judgeAuthorDomain(ctx context.Context) {
 	if err != nil {
 		m.miss(mailHosts)
 	} else if !receives {
-		m.add(mirror.Hit{Finding: mirror.FromDomain, Seen: m.author + " has neither MX nor address records", Repair: []string{m.author + ". IN MX 10 " + m.Env.Site.Hostname + "."}})
+		m.add(mirror.Hit{Finding: mirror.FromDomain, Seen: m.author + " has neither MX nor address records, or a null MX", Repair: []string{m.author + ". IN MX 10 " + m.Env.Site.Hostname + "."}})
 	}
 }
 

@@ -196,6 +196,21 @@ func TestMessages(t *testing.T) {
 
 var oneClick = with(headers.Field{Name: "List-Unsubscribe", Value: " <mailto:x@example.org>,\r\n\t<https://example.org/u?1>"}, headers.Field{Name: "List-Unsubscribe-Post", Value: " List-Unsubscribe=One-Click"})
 
+// TestRepairs tests the records that repair the reverse DNS: an address for a name of ours, and our name for an address that has another.
+func TestRepairs(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"mail.example.org": "mail.example.org. IN A 11.22.33.44",
+		"host.isp.example": "44.33.22.11.in-addr.arpa. IN PTR mx.example.org.",
+	} {
+		zone := strings.Replace(rightZone, "PTR mx.example.org.", "PTR "+name+".", 1)
+		hits := mail{signer: "example.org", rcpts: many[:1]}.message(t, site(t, zone)).Judge(t.Context()).Hits
+		if len(hits) != 1 || hits[0].Finding != mirror.RDNS || !slices.Equal(hits[0].Repair, []string{want}) {
+			t.Errorf("%s: %+v", name, hits)
+		}
+	}
+}
+
 // TestWhoSends tests what is counted of a message, and that mail of the site to itself is not outgoing.
 func TestWhoSends(t *testing.T) {
 	t.Parallel()

@@ -42,13 +42,16 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 	if now.Before(dayOf(now).Add(dueAfter)) || wait > 0 && wait <= retryInterval { // longer: the clock was set back
 		return
 	}
-	due, err := p.due(ctx, day)
+	list, err := p.Deliveries(ctx, day)
 	if err != nil {
 		p.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not read which DMARC reports are due")
 		return
 	}
 	tried := 0
-	for _, o := range due {
+	for _, o := range list {
+		if o.Over {
+			continue
+		}
 		if tried == maxPerCall || ctx.Err() != nil {
 			return
 		}
@@ -94,21 +97,6 @@ func (p *Reporter) Preview(ctx context.Context, now, day time.Time, domain strin
 	m, err := p.compose(ctx, now, v.Outgoing)
 	v.Address, v.Refused, v.XML = m.to, m.why, string(m.document)
 	return v, err == nil, err
-}
-
-// due returns the reports of a day whose delivery is not over, without their rows.
-func (p *Reporter) due(ctx context.Context, day time.Time) (list []Outgoing, err error) {
-	prefix := outKeys + keyOf(day, "")
-	for r, err := range p.env.Store.Scan(ctx, prefix) {
-		if err != nil {
-			return nil, err
-		}
-		o := Outgoing{Day: day, Domain: strings.TrimPrefix(r.Key, prefix)}
-		if err := json.Unmarshal(r.Value, &o.Delivery); err == nil && !o.Over {
-			list = append(list, o)
-		}
-	}
-	return list, nil
 }
 
 // attempt sends a report unless another host does so, or one has tried lately. An error ends the round.

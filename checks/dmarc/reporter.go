@@ -281,21 +281,32 @@ type Delivery struct {
 	Failed   bool      `json:"failed,omitempty"`
 }
 
-// Outgoing returns the reports of a day, without those of what was counted in the last seconds.
-func (p *Reporter) Outgoing(ctx context.Context, day time.Time) ([]Outgoing, error) {
+// Deliveries returns the reports of a day without their rows: only what became of them.
+func (p *Reporter) Deliveries(ctx context.Context, day time.Time) (list []Outgoing, err error) {
 	day = dayOf(day)
-	var list []Outgoing
-	index := map[string]int{}
-	for r, err := range p.env.Store.Scan(ctx, outKeys+keyOf(day, "")) {
+	prefix := outKeys + keyOf(day, "")
+	for r, err := range p.env.Store.Scan(ctx, prefix) {
 		if err != nil {
 			return nil, err
 		}
-		o := Outgoing{Day: day, Domain: strings.TrimPrefix(r.Key, outKeys+keyOf(day, ""))}
-		if err := json.Unmarshal(r.Value, &o.Delivery); err != nil {
-			continue // of another version
+		o := Outgoing{Day: day, Domain: strings.TrimPrefix(r.Key, prefix)}
+		if err := json.Unmarshal(r.Value, &o.Delivery); err == nil { // else of another version
+			list = append(list, o)
 		}
-		index[o.Domain] = len(list)
-		list = append(list, o)
+	}
+	return list, nil
+}
+
+// Outgoing returns the reports of a day, without those of what was counted in the last seconds.
+func (p *Reporter) Outgoing(ctx context.Context, day time.Time) ([]Outgoing, error) {
+	day = dayOf(day)
+	list, err := p.Deliveries(ctx, day)
+	if err != nil {
+		return nil, err
+	}
+	index := map[string]int{}
+	for i, o := range list {
+		index[o.Domain] = i
 	}
 	for r, err := range p.env.Store.Scan(ctx, rowKeys+keyOf(day, "")) {
 		if err != nil {
@@ -304,6 +315,7 @@ func (p *Reporter) Outgoing(ctx context.Context, day time.Time) ([]Outgoing, err
 		domain, text, _ := strings.Cut(strings.TrimPrefix(r.Key, rowKeys+keyOf(day, "")), ":")
 		if i, known := index[domain]; known {
 			list[i].add(text, string(r.Value))
+			list[i].records = nil // the rows of all domains may have 32 MiB
 		}
 	}
 	return list, nil

@@ -162,7 +162,7 @@ func (d *daemon) sentReports(ctx context.Context, now time.Time) (*sentReports, 
 	if p == nil {
 		return nil, nil
 	}
-	list, err := p.Outgoing(ctx, now.Add(-day))
+	list, err := p.Deliveries(ctx, now.Add(-day))
 	s := new(sentReports)
 	for _, o := range list {
 		switch {

@@ -189,7 +189,8 @@ type reportMessage struct {
 	why      string   // others, or nobody, do
 }
 
-// compose makes the message with a report. The error means that the DNS did not answer.
+// compose makes the message with a report. The error means that the DNS did not answer. The last attempt does without the addresses
+// whose consent it does not know, if there are others.
 func (p *Reporter) compose(ctx context.Context, now time.Time, o Outgoing) (m reportMessage, err error) {
 	reporting, err := dmarc.NewTree(p.env.DNS).Reporting(ctx, o.Domain)
 	if err != nil {
@@ -198,6 +199,10 @@ func (p *Reporter) compose(ctx context.Context, now time.Time, o Outgoing) (m re
 	if !reporting.Found {
 		m.why = "there is no DMARC record any more"
 		return m, nil
+	}
+	missed := errors.Join(reporting.Unanswered...)
+	if missed != nil && (o.Attempts < maxAttempts-1 || len(reporting.Destinations) == 0) {
+		return m, missed
 	}
 	if m.document, err = p.document(o, reporting.Record); err != nil {
 		return m, err
@@ -210,6 +215,9 @@ func (p *Reporter) compose(ctx context.Context, now time.Time, o Outgoing) (m re
 		return m, err
 	}
 	faults := reporting.Refused
+	for _, err := range reporting.Unanswered {
+		faults = append(faults, err.Error())
+	}
 	for _, d := range reporting.Destinations {
 		if d.MaxBytes > 0 && int64(len(m.text)) > d.MaxBytes {
 			faults = append(faults, fmt.Sprintf("%s: takes %d bytes, the report has %d", d.Address, d.MaxBytes, len(m.text)))

@@ -173,3 +173,29 @@ func TestSameID(t *testing.T) {
 		t.Errorf("%q", ids)
 	}
 }
+
+// TestDeadDestination tests that a domain gets its report in the end if the name servers of another address in its record are down.
+func TestDeadDestination(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	s.receive(t, 0, fromShop, "")
+	s.maintain(t, 0, 0)
+	env := s.env
+	env.DNS = checktest.NewZone(t, "_dmarc.shop.example TXT \"v=DMARC1; p=none; rua=mailto:x@reports.example.net,mailto:a@shop.example\"\n"+
+		"!SERVFAIL shop.example._report._dmarc.reports.example.net TXT\n")
+	s.hosts[0] = checktest.Build(t, dmarc.Info, env, func(c *dmarc.Settings) { c.Reports.From = "postmaster@example.org" })
+	s.maintain(t, 0, 0)
+	s.nextDay(t)
+	for range 3 {
+		s.maintain(t, 0, 0)
+		if got := s.server.take(); len(got) != 0 {
+			t.Errorf("%s: sent %+v", s.now, got)
+		}
+		s.now = s.now.Add(4*time.Hour + time.Minute)
+	}
+	s.maintain(t, 0, 0)
+	out, err := dmarc.ReporterOf(s.hosts[0]).Outgoing(t.Context(), s.now.Add(-24*time.Hour))
+	if err != nil || len(out) != 1 || len(out[0].To) != 1 || out[0].To[0] != "a@shop.example" || !strings.Contains(out[0].Why, "reports.example.net") {
+		t.Errorf("%+v, %v", out, err)
+	}
+}

@@ -28,13 +28,14 @@ type Reporting struct {
 	Found        bool // there is a record
 	Destinations []Destination
 	Refused      []string // addresses in rua= that did not agree to receive reports about the domain, with the reason
+	Unanswered   []error  // of addresses whose consent the DNS did not answer
 }
 
 // maxDestinations is the number of addresses that are used, RFC 9990 section 3.5. Few records have more than two.
 const maxDestinations = 5
 
 // Reporting asks for the record of a policy domain and for the consent of those addresses in rua= that are of another organisation,
-// RFC 9990 section 4. The error means that the DNS did not answer.
+// RFC 9990 section 4. The error means that the DNS did not answer for the record.
 func (t *Tree) Reporting(ctx context.Context, domain string) (Reporting, error) {
 	var r Reporting
 	q, ok := question(domain)
@@ -53,7 +54,8 @@ func (t *Tree) Reporting(ctx context.Context, domain string) (Reporting, error) 
 	for _, d := range destinations(tags["rua"]) {
 		agreed, why, err := t.consent(ctx, domain, d)
 		if err != nil {
-			return r, err
+			r.Unanswered = append(r.Unanswered, err)
+			continue
 		}
 		if why != "" {
 			r.Refused = append(r.Refused, d.Address+": "+why)
@@ -72,8 +74,11 @@ func (t *Tree) Reporting(ctx context.Context, domain string) (Reporting, error) 
 // the host does not take reports about the domain.
 func (t *Tree) consent(ctx context.Context, domain string, d Destination) (agreed []Destination, why string, err error) {
 	same, err := t.Aligned(ctx, domain, d.host())
-	if err != nil || same {
-		return []Destination{d}, "", err
+	if err != nil {
+		return nil, "", fmt.Errorf("organisation of %s: %w", d.host(), err)
+	}
+	if same {
+		return []Destination{d}, "", nil
 	}
 	name := domain + "._report._dmarc." + d.host()
 	if len(name) > maxName {
@@ -99,7 +104,10 @@ func (t *Tree) consent(ctx context.Context, domain string, d Destination) (agree
 			}
 			agreed = append(agreed, other)
 		}
-		return agreed, "", nil
+		if len(agreed) == 0 {
+			why = "the record at " + name + " names no mail address in rua="
+		}
+		return agreed, why, nil
 	}
 	return []Destination{d}, "", nil
 }

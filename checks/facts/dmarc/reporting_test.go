@@ -39,7 +39,7 @@ func TestReporting(t *testing.T) {
 		{name: "external, of another domain", zone: record("mailto:x@reports.example.net") + strings.Replace(agrees, "example.com", "example.org", 1), refused: "no record"},
 		{name: "external, overridden", zone: record("mailto:x@reports.example.net") + strings.Replace(agrees, ";", "; rua=mailto:y@reports.example.net!1m", 1), want: "y@reports.example.net/1048576"},
 		{name: "external, overridden by another host", zone: record("mailto:x@reports.example.net") + strings.Replace(agrees, ";", "; rua=mailto:y@victim.example", 1), refused: "another host"},
-		{name: "external, overridden by nothing", zone: record("mailto:x@reports.example.net") + strings.Replace(agrees, ";", "; rua=", 1)},
+		{name: "external, overridden by nothing", zone: record("mailto:x@reports.example.net") + strings.Replace(agrees, ";", "; rua=", 1), refused: "names no mail address"},
 		{name: "under a public suffix", zone: records("example.co.uk p=reject") + record("mailto:x@other.com"), refused: "no record"},
 		{name: "a name that is too long", zone: record("mailto:x@" + strings.Repeat("a.", 115) + "example.net"), refused: "too long"},
 	} {
@@ -64,15 +64,20 @@ func TestReporting(t *testing.T) {
 	}
 }
 
-// TestReportingWithoutDNS tests that a missing answer is an error.
+// TestReportingWithoutDNS tests that a missing answer is an error, and that it does not hide other addresses.
 func TestReportingWithoutDNS(t *testing.T) {
 	t.Parallel()
 	for _, zone := range []string{
 		"!SERVFAIL _dmarc.example.com TXT\n", records("example.com p=none; rua=mailto:a@example.net") + "!SERVFAIL example.com._report._dmarc.example.net TXT\n",
 	} {
-		if r, err := dmarc.NewTree(checktest.NewZone(t, zone)).Reporting(t.Context(), "example.com"); err == nil || len(r.Destinations) > 0 {
+		if r, err := dmarc.NewTree(checktest.NewZone(t, zone)).Reporting(t.Context(), "example.com"); err == nil && len(r.Unanswered) != 1 || len(r.Destinations) > 0 || len(r.Refused) > 0 {
 			t.Errorf("%q: %+v", zone, r)
 		}
+	}
+	zone := records("example.com p=none; rua=mailto:a@example.net,mailto:b@example.com") + "!SERVFAIL example.com._report._dmarc.example.net TXT\n"
+	r, err := dmarc.NewTree(checktest.NewZone(t, zone)).Reporting(t.Context(), "example.com")
+	if err != nil || len(r.Unanswered) != 1 || len(r.Destinations) != 1 || r.Destinations[0].Address != "b@example.com" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

@@ -89,14 +89,15 @@ func TestSlowSubmission(t *testing.T) {
 	s := newReporting(t, 1)
 	s.receive(t, 0, fromBank, "")
 	s.nextDay(t)
-	s.server.slow = 300 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	s.server.arrived, s.server.reply = make(chan struct{}, 9), make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
 	}()
+	<-s.server.arrived
 	<-ctx.Done()
 	s.hosts[0].(checks.Maintainer).Maintain(t.Context(), s.now)
 	select {
@@ -104,6 +105,7 @@ func TestSlowSubmission(t *testing.T) {
 		t.Error("Maintain waits for the submission of another call")
 	default:
 	}
+	close(s.server.reply)
 	<-done
 	for range 3 {
 		s.maintain(t, 0, time.Hour)
@@ -119,9 +121,13 @@ func TestShutdownInSubmission(t *testing.T) {
 	s := newReporting(t, 1)
 	s.receive(t, 0, fromBank, "")
 	s.nextDay(t)
-	s.server.slow = 30 * time.Second
+	s.server.arrived, s.server.reply = make(chan struct{}, 1), make(chan struct{})
+	defer close(s.server.reply)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, cancel)
+	go func() {
+		<-s.server.arrived
+		cancel()
+	}()
 	begin := time.Now()
 	s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
 	if took := time.Since(begin); took > 10*time.Second {

@@ -27,7 +27,8 @@ import (
 type mailServer struct {
 	mu       sync.Mutex
 	down     bool
-	slow     time.Duration     // before the reply to a message
+	arrived  chan struct{}     // if not nil: receives a value for each message, before the server waits for reply
+	reply    chan struct{}     // receives a value, or is closed, when the server may reply to a message
 	replies  map[string]string // to a command that begins with the key
 	messages []submitted
 }
@@ -75,9 +76,11 @@ func (s *mailServer) serve(conn net.Conn) {
 			m.text = text.String()
 			s.mu.Lock()
 			s.messages = append(s.messages, m)
-			slow := s.slow
 			s.mu.Unlock()
-			time.Sleep(slow)
+			if s.arrived != nil {
+				s.arrived <- struct{}{}
+				<-s.reply
+			}
 			reply = "250 queued"
 		default:
 			reply = "250 ok"

@@ -105,7 +105,7 @@ var (
 		Meaning: "Receivers look up the name of the address that connects to them (PTR), and then the addresses of that name. The name is " +
 			"missing, or does not have our address.",
 		Remedy: "Have whoever runs the network of the address publish a PTR record with the name of the mail server, and give that name an " +
-			"address record (A or AAAA) with this address.",
+			"address record (A or AAAA) with this address. If mail leaves from another address or through a relay, set mirror.addresses.",
 		Demands: []Demand{
 			{Source: gmail, Refuses: true, Code: "550 5.7.25"}, {Source: yahoo, Refuses: true}, {Source: outlookPolicies, Refuses: true},
 		},
@@ -136,7 +136,8 @@ var (
 		ID:      "mirror-spf-fail",
 		Title:   "the SPF record of the sender's domain does not allow our address",
 		Meaning: "The record gives fail, softfail or neutral for our address, or has an error, so SPF does not pass.",
-		Remedy:  "Add our address to the record, or repair the error. The record may ask ten DNS questions at most (RFC 7208 section 4.6.4).",
+		Remedy: "Add our address to the record, or repair the error. The record may ask ten DNS questions at most (RFC 7208 section 4.6.4). " +
+			"If mail leaves from another address or through a relay, set mirror.addresses.",
 		Demands: SPFNone.Demands,
 	}
 	DKIMNone = &Finding{
@@ -243,7 +244,7 @@ var (
 		ID:    "mirror-tls",
 		Title: "a user submits mail without TLS",
 		Meaning: "The user authenticated over an open connection, so others could read the password and send in the user's name. (How the mail server " +
-			"sends to receivers, milterd does not see; Gmail demands TLS there.)",
+			"sends to receivers, milterd does not see; Gmail demands TLS there. If a proxy before the mail server ends TLS, this is no fault.)",
 		Remedy: "Offer authentication over TLS alone (Postfix: smtpd_tls_auth_only = yes), and switch TLS on for outgoing mail (Postfix: " +
 			"smtp_tls_security_level = may).",
 		Demands: []Demand{{Source: rfc8314}},

@@ -23,8 +23,10 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	q := m.from(name, address)
 	names, err := facts.Iprev(ctx, m.Env, q)
 	shown := strings.Join(names.PTR, ", ")
+	answer, errName := m.Env.DNS.Lookup(ctx, checks.Ask(name, checks.AddressType(address)))
+	inner := isInner(checks.Addresses(answer))
 	switch {
-	case err != nil:
+	case err != nil, inner && names.Result == facts.IprevFail && slices.Contains(names.PTR, name):
 		m.miss(reverseDNS)
 	case names.Result == facts.IprevPermError:
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
@@ -38,12 +40,16 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	if m.isRelay(names, name) {
 		return
 	}
-	answer, err := m.Env.DNS.Lookup(ctx, checks.Ask(name, checks.AddressType(address)))
-	if err != nil {
+	if errName != nil || inner {
 		m.miss(heloName)
 	} else if !slices.Contains(checks.Addresses(answer), address) {
 		m.add(mirror.Hit{Finding: mirror.HELO, Host: true, Seen: fmt.Sprintf("%s does not have the address %s", name, address), Repair: []string{addressRecord(name, address)}})
 	}
+}
+
+// isInner reports whether the addresses of our mail server's name are those of an inner view of the DNS, which no receiver has.
+func isInner(addresses []netip.Addr) bool {
+	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !a.IsPrivate() })
 }
 
 // isRelay reports whether an address of the configuration is that of somebody else's relay, whose HELO name is not ours.

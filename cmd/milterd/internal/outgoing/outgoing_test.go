@@ -153,6 +153,7 @@ func TestMessages(t *testing.T) {
 		{"no PTR", without("44.33"), right, []string{"rdns"}},
 		{"another PTR", without("44.33") + "44.33.22.11.in-addr.arpa. PTR host.isp.example.\n", right, []string{"rdns"}},
 		{"HELO name elsewhere", without("mx.example.org.") + "mx.example.org. A 11.1.1.1\n", right, []string{"helo", "rdns"}},
+		{"inner view of the DNS", strings.Replace(rightZone, "A   11.22.33.44", "A   10.0.0.5", 1), right, nil},
 		{"sent through a relay", without("44.33") + "44.33.22.11.in-addr.arpa. PTR out.isp.example.\nout.isp.example. A 11.22.33.44\nmx.example.org. A 11.1.1.1\n", right, nil},
 		{"no SPF", without("example.org.               TXT"), right, []string{"spf-none"}},
 		{"SPF of another address", strings.Replace(rightZone, "ip4:11.22.33.44", "ip4:11.1.1.1", 1), right, []string{"spf-fail"}},

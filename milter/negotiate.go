@@ -16,7 +16,7 @@ var symbols = []struct {
 	stage gomilter.Stage
 	names string
 }{
-	{gomilter.StageConnect, "j _ {daemon_name} {client_addr} {client_name} {client_ptr} {client_resolve} {client_port}"},
+	{gomilter.StageConnect, "j v _ {daemon_name} {client_addr} {client_name} {client_ptr} {client_resolve} {client_port}"},
 	{gomilter.StageHelo, "{tls_version}"},
 	{gomilter.StageMailFrom, "i {auth_authen}"},
 	{gomilter.StageRcptTo, "i {rcpt_mailer} {rcpt_host} {rcpt_addr}"},

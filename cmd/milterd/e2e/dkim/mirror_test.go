@@ -110,7 +110,8 @@ func sendWrong(t *testing.T, m *miltertest.MTA) {
 	}
 	send(t, c, msg.String()+"\r\n"+body)
 	daemontest.Envelope(c, "ann@wrong.test", "a@gmail.com", "b@yahoo.com", "c@outlook.com", "d@example.com")
-	send(t, c, "From: ann@wrong.test, bob@wrong.test\r\nSubject: Offers!\r\nDate: tomorrow\r\nMessage-ID: none\r\n\r\nBuy.\r\n")
+	// There is no Date: Postfix adds it only for local clients.
+	send(t, c, "From: ann@wrong.test, bob@wrong.test\r\nSubject: Offers!\r\nMessage-ID: none\r\n\r\nBuy.\r\n")
 }
 
 // sendRight sends a message that has all that receivers want.

@@ -125,8 +125,9 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 		}
 	}
 	m.openLogin = r.AuthUser != "" && r.Client.IsValid() && !r.Client.IsLoopback() && r.Macros.Get("{client_addr}") != "" && r.Macros.Get("{tls_version}") == ""
-	// Sendmail alone has this macro. It adds missing fields at delivery and sends milters none of them; those that Postfix adds are seen.
-	m.completed = r.Macros.Get("{client_resolve}") != ""
+	// Sendmail, with a version such as 8.17.1, adds missing fields at delivery and sends milters none of them. Those that Postfix adds are
+	// seen.
+	m.completed = strings.HasPrefix(r.Macros.Get("v"), "8.")
 	return out
 }
 

@@ -82,8 +82,9 @@ func (m mail) message(t testing.TB, s Site) *mirror.Message {
 	if m.tls {
 		session.Macros.Set("{tls_version}", "TLSv1.3")
 	}
+	session.Macros.Set("v", "Postfix 3.9.1")
 	if m.sendmail {
-		session.Macros.Set("{client_resolve}", "OK")
+		session.Macros.Set("v", "8.17.1.9")
 	}
 	session.Envelope.Rcpts = nil
 	for _, rcpt := range m.rcpts {

@@ -60,8 +60,10 @@ var (
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	switch r.Stage {
-	case checks.Connect, checks.MailFrom:
+	case checks.Connect:
 		return facts.PrefetchIdentity(r)
+	case checks.MailFrom:
+		return slices.Concat(facts.PrefetchIdentity(r), facts.PrefetchDMARC(c.env, r))
 	case checks.Helo:
 		return facts.PrefetchHeloSPF(r) // for a null reverse-path
 	default:

@@ -353,6 +353,21 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// TestPrefetchAtMail tests that the record of the sender's domain is asked for before the header section is there.
+func TestPrefetchAtMail(t *testing.T) {
+	t.Parallel()
+	env := environment(t, nil)
+	c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+	for from, want := range map[string]bool{"x@Mail.Bank.example": true, "<>": false} {
+		r := message{client: "192.0.2.66", from: from, header: "From: a@shop.example\n"}.request(t, env)
+		r.Stage = checks.MailFrom
+		asks := slices.ContainsFunc(c.(checks.Prefetcher).Prefetch(r), func(q checks.Query) bool { return q.Name == "_dmarc.mail.bank.example." })
+		if asks != want {
+			t.Errorf("MAIL FROM %s: asked ahead: %t", from, asks)
+		}
+	}
+}
+
 // TestClockInDoubt tests that a signature that is from the future by a clock in doubt lets nothing be refused for good, as it may be
 // valid, and that it does not let a forgery in.
 func TestClockInDoubt(t *testing.T) {

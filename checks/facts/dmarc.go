@@ -65,9 +65,17 @@ func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc
 // errClock is the error of a signature that has expired, or is from the future, by a clock that is in doubt.
 var errClock = errors.New("the clock of this host is in doubt, and with it the time of a DKIM signature")
 
-// PrefetchDMARC returns the questions of DMARC at the stage of the Request.
+// PrefetchDMARC returns the questions of DMARC at the stage of the Request. At MailFrom they are about the domain of the
+// reverse-path, which is that of most authors: the answer is there before the header section is.
 func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
-	if r.Stage != checks.EndOfHeader || env.Signatures <= 0 {
+	if env.Signatures <= 0 {
+		return nil
+	}
+	switch r.Stage {
+	case checks.MailFrom:
+		return dmarc.Prefetch([]string{ASCIIDomain(r.Envelope.MailFrom.Domain)}, nil)
+	case checks.EndOfHeader:
+	default:
 		return nil
 	}
 	var identifiers []string

@@ -224,3 +224,33 @@ func TestPassword(t *testing.T) {
 	webtest.Evaluate[bool](r.Tab, refresh+"true")
 	waitFor(t, r, "new@example.com")
 }
+
+// TestKeyboard goes through the pages without a mouse: the Tab key reaches each link, field and button, the focus is visible, and
+// Enter follows a link.
+func TestKeyboard(t *testing.T) {
+	webtest.Require(t)
+	t.Parallel()
+	r := open(t, busySite(t), "/")
+	for _, path := range []string{"/", "/refusals", "/watched", "/greylist", "/blocks", "/mirror"} {
+		if code := r.Open(r.Home + path); code != 200 {
+			t.Fatalf("%s: %d", path, code)
+		}
+		// A page that is paused does not replace what the Tab key is to reach.
+		stops := webtest.Evaluate[int](r.Tab, `document.querySelector("#fresh button")?.click(), window.stops = new Set(document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")), `+
+			`window.stops.forEach(e => e.checkVisibility({visibilityProperty: true}) || window.stops.delete(e)), window.stops.size`)
+		for presses := 0; presses < stops+10 && webtest.Evaluate[int](r.Tab, `window.stops.size`) > 0; presses++ { // a part that scrolls is a stop too
+			r.Press("\t")
+			if hidden := webtest.Evaluate[string](r.Tab, `(e => (window.stops.delete(e), getComputedStyle(e).outlineStyle == "none" ? e.outerHTML : ""))(document.activeElement)`); hidden != "" {
+				t.Errorf("%s: the focus is not visible on %.100s", path, hidden)
+			}
+		}
+		if left := webtest.Evaluate[[]string](r.Tab, `[...window.stops].map(e => e.outerHTML.slice(0, 100))`); stops == 0 || len(left) > 0 {
+			t.Errorf("%s: Tab does not reach %q", path, left)
+		}
+	}
+	r.Open(r.Home + "/refusals")
+	webtest.Evaluate[bool](r.Tab, `document.querySelector(".records a").focus(), true`)
+	if code := r.Enter(); code != 200 || !strings.HasSuffix(r.Address().Path, "/session") {
+		t.Errorf("Enter on a decision: %d at %s", code, r.Address())
+	}
+}

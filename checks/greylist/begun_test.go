@@ -41,3 +41,19 @@ func TestFloodOfSenders(t *testing.T) {
 	w.now = w.now.Add(3 * time.Minute)
 	wantHeld(t, "retry of the delivery that began an hour later", w.send(p, madeUp(limit)), false)
 }
+
+// TestFloodOfUnknownClients tests that clients behind a private address have no common limit.
+func TestFloodOfUnknownClients(t *testing.T) {
+	t.Parallel()
+	const limit = 10_000
+	w := newSite(t)
+	p := w.daemon(t)
+	from := func(i int) mail {
+		return with(func(m *mail) { m.client, m.from = "10.0.0.9", fmt.Sprintf("u%d@example.org", i) })
+	}
+	for i := range limit + 1 {
+		wantHeld(t, "first attempt", w.send(p, from(i)), true)
+	}
+	w.now = w.now.Add(5 * time.Minute)
+	wantHeld(t, "retry", w.send(p, from(limit)), false)
+}

@@ -187,8 +187,12 @@ func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *c
 	return max(d.left, time.Second), err
 }
 
-// mayBegin reports whether the client's network may begin another triplet in this hour. It logs once that it may not.
+// mayBegin reports whether the client's network may begin another triplet in this hour. It logs once that it may not. Clients
+// whose address is not known are not one network: the mail of all the world may come from them.
 func (c *check) mayBegin(r *checks.Request) bool {
+	if !r.Client.IsValid() {
+		return true
+	}
 	n := c.begun.add(r.Client, r.Time)
 	if n == maxBegun+1 {
 		c.env.Log.WithFields(r.LogFields()).WithField("network", facts.Network(r.Client).String()).

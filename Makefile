@@ -15,7 +15,7 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # Version 2.48 needs a module that the Go module proxy refuses in some networks.
 NFPM = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
-FUZZTIME ?= 20000x
+FUZZTIME ?= 20s
 SOAK ?= 10m
 SCALE ?= 100000,1000000,10000000
 BIN ?= bin/milterd

@@ -212,3 +212,37 @@ func FuzzParseMailboxList(f *testing.F) {
 		}
 	})
 }
+
+// TestRoutedDomains tests fields that Sendmail 8.17 rewrites, and fields that it leaves as they are.
+func TestRoutedDomains(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		" al%bank.example":                        "bank.example",
+		"Al <al%bank.example>":                    "bank.example",
+		"al % bank(c) . example":                  "bank.example",
+		`"al"%"bank.example"`:                     "bank.example",
+		`\al%bank\.example.`:                      "bank.example.",
+		"al%x.example%bank.example":               "bank.example",
+		"bank.example!al":                         "bank.example",
+		"Al <bank.example ! al":                   "bank.example",
+		"bank.example!al%x.example":               "bank.example x.example",
+		"G: al%bank.example;":                     "bank.example",
+		"<@x.example:al%bank.example>":            "bank.example",
+		"x@x.example, al%bank.example":            "bank.example",
+		"al%bank.example, X <x@x.example>":        "bank.example",
+		"Al <al%bank.example>, X <x@x.example>":   "bank.example",
+		`"open al%bank.example`:                   "bank.example",
+		"al%bank.example@x.example":               "",
+		"bank.example!al@x.example":               "",
+		"50%bank.example! <x@x.example>":          "",
+		`"al%bank.example"`:                       "",
+		`"al%bank.example, b!c", X <x@x.example>`: "",
+		"(al%bank.example) root":                  "",
+		"bank.example!":                           "",
+		"":                                        "",
+	} {
+		if got := strings.Join(RoutedDomains(value), " "); got != want {
+			t.Errorf("%q: got %q, want %q", value, got, want)
+		}
+	}
+}

@@ -129,3 +129,51 @@ func isOneWord(s string) bool {
 	w := p.words(true)
 	return p.fault == nil && p.peek() == end && w.count > 0 && w.adjacent < 0 && !strings.ContainsAny(s[w.start:w.end], " \t\r\n")
 }
+
+// RoutedDomains returns the domains of the addresses without "@" in a From field to which Sendmail adds one when it delivers
+// the message: user%host.example (RFC 1123 section 5.2.16) and host.example!user (RFC 976 section 2.3), also with comments
+// and white space between. What stands before an angle bracket or a colon is no address.
+func RoutedDomains(value string) (domains []string) {
+	if !strings.ContainsAny(value, "%!") {
+		return nil
+	}
+	p := scanner{s: value}
+	var address []byte
+	for skip := true; p.pos <= len(value); {
+		start, c := p.pos, p.peek()
+		if skip && (c == '"' || c == '(') {
+			if skip = p.skipClosed(); skip {
+				if quoted := value[start:p.pos]; c == '"' && !strings.ContainsAny(quoted, "@%!") {
+					address = append(address, strings.Trim(quoted, `"`)...)
+				}
+				continue
+			}
+		}
+		p.pos++
+		switch c {
+		case end, ',', ';', '>':
+			domains = append(domains, routedDomains(string(address))...)
+			address = address[:0]
+		case '<', ':':
+			address = address[:0]
+		case ' ', '\t', '\r', '\n', '\\':
+		default:
+			address = append(address, byte(c))
+		}
+	}
+	return domains
+}
+
+// routedDomains returns the domains of one address, of which Sendmail takes the first if there are two.
+func routedDomains(address string) (domains []string) {
+	if strings.Contains(address, "@") {
+		return nil
+	}
+	if host, user, _ := strings.Cut(address, "!"); user != "" {
+		domains = append(domains, host)
+	}
+	if i := strings.LastIndexByte(address, '%'); i >= 0 {
+		domains = append(domains, address[i+1:])
+	}
+	return domains
+}

@@ -39,8 +39,8 @@ type authorsKey struct{}
 // and later ones.
 //
 // Whatever a mail program may show counts, or a forger could hide an author domain: all From fields, whatever follows an "@" in
-// a field that cannot be parsed, encoded-words in an address, the valid part of a domain such as "mail!.example.com", and a domain
-// without its invisible characters.
+// a field that cannot be parsed, encoded-words in an address, the valid part of a domain such as "mail!.example.com", a domain
+// without its invisible characters, and what Sendmail makes of an address when it delivers the message.
 func MessageAuthors(r *checks.Request) Authors {
 	a, _ := checks.Remember(r, checks.EndOfHeader, authorsKey{}, func() (Authors, error) { return authorsOf(r.Envelope.Header), nil })
 	return a
@@ -53,6 +53,11 @@ func authorsOf(header []headers.Field) Authors {
 			continue
 		}
 		mailboxes, err := headers.ParseMailboxList(field.Value)
+		for _, domain := range headers.RoutedDomains(field.Value) {
+			if strings.Contains(domain, ".") {
+				a.add(domain)
+			}
+		}
 		if len(mailboxes) == 0 && err != nil {
 			a.addLoose(field.Value)
 		}
@@ -133,8 +138,10 @@ func (a *Authors) addEncoded(m headers.Mailbox) {
 	}
 }
 
-// appendNew appends a domain, if it is new and there is room. It reports whether it did.
+// appendNew appends a domain, if it is new and there is room. It reports whether it did. It leaves out the pseudo-domain UUCP, as
+// Sendmail does.
 func appendNew(list *[]string, domain string) bool {
+	domain = strings.TrimSuffix(domain, ".uucp")
 	if len(*list) >= maxAuthorDomains || slices.Contains(*list, domain) {
 		return false
 	}

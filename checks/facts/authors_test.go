@@ -80,6 +80,12 @@ func TestMessageAuthors(t *testing.T) {
 		{"an address before an open quote", []string{` ceo@bank.example, "oops <x@evil.example>`}, "bank.example evil.example", ""},
 		{"an address before an open comment", []string{` ceo@bank.example, (oops <x@evil.example>`}, "bank.example evil.example", ""},
 		{"an address with a space", []string{" CEO <c eo@bank.example>, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"user%host", []string{" CEO <ceo%Bank.example>"}, "bank.example", ""},
+		{"user%host beside an address", []string{" ceo % bank.example (CEO), x@evil.example"}, "bank.example evil.example", ""},
+		{"host!user", []string{" bank.example!ceo"}, "bank.example", ""},
+		{"a percent sign in a name", []string{" 50% of shop.example! <jane@example.com>"}, "example.com", ""},
+		{"a domain of UUCP", []string{" ceo@bank.example.UUCP"}, "bank.example", ""},
+		{"user%host with a domain of UUCP", []string{" ceo%bank.example.UUCP"}, "bank.example", ""},
 		{"more than six", []string{" a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, a@f.example, a@g.example"},
 			"a.example b.example c.example d.example e.example f.example", ""},
 	} {
@@ -123,6 +129,7 @@ func FuzzAuthors(f *testing.F) {
 		" Jane <jane@example.com>", " a@bank.example, b@evil.example", " MAILER-DAEMON <>", " us:a@b.example;", " jane@bücher.example",
 		" ceo@bank.example <jane@example.com> (oops", " \"@\" <@a:b@c>", " =?utf-8?q?a@b.example?= <a@[192.0.2.1]>", "\xff@\xff.", "<a@xn--.example>",
 		"<@ü..\xbc>", "@ü..\xbc", "<a@bank.example..>",
+		"a%b.example", "b.example!a",
 	} {
 		f.Add(s)
 	}

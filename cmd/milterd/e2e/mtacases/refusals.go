@@ -57,7 +57,36 @@ var refusals = []refusal{
 		codes:  "550 5.6.0", text: "From",
 		check: "msgfields", reason: "from-missing", stage: "header",
 	},
+	{
+		name: "forged author", source: daemontest.GoodClient, helo: daemontest.GoodHelo,
+		header: []daemontest.Field{{"From", "Al <al@bank.test>"}},
+		codes:  "550 5.7.1", text: "DMARC policy of bank.test",
+		check: "dmarc", reason: "dmarc-reject", stage: "message",
+	},
+	{
+		name: "forged author with a percent sign", source: daemontest.GoodClient, helo: daemontest.GoodHelo,
+		header: []daemontest.Field{{"From", "Al <al%bank.test>"}},
+		codes:  "550 5.7.1", text: "DMARC policy of bank.test",
+		check: "dmarc", reason: "dmarc-reject", stage: "message",
+	},
+	{
+		name: "forged author with a bang path", source: daemontest.GoodClient, helo: daemontest.GoodHelo,
+		header: []daemontest.Field{{"From", "bank.test!al, a@sender.test"}},
+		codes:  "550 5.7.1", text: "DMARC policy of bank.test",
+		check: "dmarc", reason: "dmarc-reject", stage: "message",
+	},
+	{
+		name: "forged author of UUCP", source: daemontest.GoodClient, helo: daemontest.GoodHelo,
+		header: []daemontest.Field{{"From", "al@bank.test.UUCP"}},
+		codes:  "550 5.7.1", text: "DMARC policy of bank.test",
+		check: "dmarc", reason: "dmarc-reject", stage: "message",
+	},
 }
+
+// forgedZone has a domain that asks receivers to refuse forged mail. Sendmail delivers the forms that the refusals have as al@bank.test.
+const forgedZone = `
+_dmarc.bank.test. TXT "v=DMARC1; p=reject"
+`
 
 func testRefusals(t *testing.T, m *daemontest.MailServer) {
 	for _, c := range refusals {

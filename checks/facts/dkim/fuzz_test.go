@@ -151,7 +151,7 @@ var milder = map[string]string{
 	"unsupported body canonical":     "go-msgauth reads c= with case",
 	"unsupported key algorithm":      "go-msgauth reads k= with case",
 	"unsupported public key query":   "go-msgauth reads q= with case",
-	"key syntax error":               "go-msgauth accepts no tab in p=",
+	"key syntax error":               "go-msgauth accepts nothing but base64 in p=",
 	"malformed time":                 "go-msgauth accepts no empty t= or x=",
 	"malformed expiration time":      "go-msgauth accepts no empty t= or x=",
 	"signature did not verify":       "go-msgauth removes more than the value of b=",

@@ -57,7 +57,7 @@ func parseKey(text string) (k key, status Status, why string) {
 	}
 	k = key{algorithm: strings.ToLower(tags["k"]), hashes: tags["h"], strict: listed(tags["t"], "s"), testing: listed(tags["t"], "y")}
 	p, ok := tags["p"]
-	data, err := base64.StdEncoding.DecodeString(strip(p))
+	data, err := base64.RawStdEncoding.DecodeString(strings.Map(base64Only, p))
 	switch {
 	case tags["v"] != "DKIM1":
 		return k, PermError, "key record: v= is not DKIM1"
@@ -72,6 +72,15 @@ func parseKey(text string) (k key, status Status, why string) {
 	}
 	k.public, status, why = publicKey(k.algorithm, data)
 	return k, status, why
+}
+
+// base64Only removes what is no base64, RFC 2045 section 6.8. Some owners publish the quotes of a zone file in p=, or its padding
+// wrong, and other verifiers accept that.
+func base64Only(c rune) rune {
+	if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
+		return c
+	}
+	return -1
 }
 
 // publicKey parses the data of p=. Erratum 3017 permits an RSAPublicKey instead of a SubjectPublicKeyInfo; an Ed25519 key has

@@ -3,7 +3,7 @@
 //
 // facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether somebody who passed the message
 // on broke its authentication (indirect.go), and turns both into reasons (reasons.go) and into a result for the trace fields.
-// A Reporter counts the results and sends each domain its aggregate report (reporter.go, RFC 9990). Start reading at check.Check.
+// observe.go counts the results for the aggregate reports to these domains, which package report sends. Start reading at check.Check.
 package dmarc
 
 import (
@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"milterd/checks"
+	"milterd/checks/dmarc/report"
 	"milterd/checks/facts"
 	"milterd/checks/facts/dkim"
 	"milterd/checks/facts/dmarc"
@@ -32,14 +33,14 @@ var Info = checks.Define(checks.Info{
 	Body:   true,
 	Public: true,
 }, Settings{
-	Trusted: []string{}, ListMarks: true, Relays: true, Ignore: []string{}, Reports: Reports{Submit: "127.0.0.1:25"},
+	Trusted: []string{}, ListMarks: true, Relays: true, Ignore: []string{}, Reports: report.Settings{Submit: "127.0.0.1:25"},
 }, func(c Settings, env checks.Env) (checks.Check, error) {
 	trusted, err := parseRelays(c.Trusted)
 	if err != nil {
 		return nil, err
 	}
 	ignored, err := parseDomains("ignore", c.Ignore)
-	return &check{Settings: c, env: env, trusted: trusted, ignored: ignored, reporter: newReporter(c.Reports, env)}, err
+	return &check{Settings: c, env: env, trusted: trusted, ignored: ignored, reporter: report.New(c.Reports, env)}, err
 })
 
 type check struct {
@@ -48,7 +49,7 @@ type check struct {
 	trusted relays
 	ignored []string
 
-	reporter *Reporter // nil: no reports are sent
+	reporter *report.Reporter // nil: no reports are sent
 }
 
 var (

@@ -5,8 +5,10 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"milterd/checks"
+	"milterd/checks/dmarc/report"
 	"milterd/checks/facts"
 	"milterd/checks/facts/dkim"
 	"milterd/checks/facts/dmarc"
@@ -36,7 +38,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 	if evaluation.Result != dmarc.Pass && evaluation.Result != dmarc.Fail || evaluation.Result == dmarc.Pass && c.aboutReports(r) {
 		return
 	}
-	c.reporter.count(r.Time, c.rowOf(ctx, r, *evaluation, e, refused))
+	c.reporter.Count(r.Time, c.rowOf(ctx, r, *evaluation, e, refused))
 }
 
 // wantsReports reports whether a record may have rua=. A longer record than is kept may have it too.
@@ -60,15 +62,6 @@ func (c *check) aboutReports(r *checks.Request) bool {
 // policyReasons are the reasons that follow from the policy of the domain.
 var policyReasons = []*checks.Reason{rejected, quarantined, fromList, indirect, failed}
 
-// row is what is counted for a message: a record of the report without a count, and what the rest of its alignment follows from. DKIM
-// and SPF of the record are "pass" or not known.
-type row struct {
-	aggregate.Record
-	policyDomain          string
-	strictDKIM, strictSPF bool // alignment that the record of the domain asks for
-	passed                bool // the message passes DMARC
-}
-
 // maxName is the length of a domain name as text, in bytes.
 const maxName = 253
 
@@ -76,18 +69,18 @@ const maxName = 253
 const maxSignatures = 3
 
 // rowOf returns the row of a message.
-func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) row {
-	w := row{policyDomain: e.PolicyDomain, strictDKIM: e.Record.StrictDKIM, strictSPF: e.Record.StrictSPF, passed: e.Result == dmarc.Pass}
+func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) report.Row {
+	w := report.Row{PolicyDomain: e.PolicyDomain, StrictDKIM: e.Record.StrictDKIM, StrictSPF: e.Record.StrictSPF, Passed: e.Result == dmarc.Pass}
 	for _, id := range e.Aligned {
 		if id.State == dmarc.Passed {
-			w.set(id.Method)
+			w.SetAligned(id.Method)
 		}
 	}
 	w.Source, w.HeaderFrom, w.EnvelopeFrom = r.Client, e.Author, r.Envelope.MailFrom.Domain
 	switch {
-	case w.passed && e.Applied == dmarc.NoPolicy:
+	case w.Passed && e.Applied == dmarc.NoPolicy:
 		w.Disposition = "none"
-	case w.passed:
+	case w.Passed:
 		w.Disposition = "pass"
 	default:
 		applied := dmarc.NoPolicy
@@ -141,4 +134,34 @@ func overrides(e dmarc.Evaluation, applied dmarc.Policy, p path) []string {
 	default:
 		return []string{"local_policy"}
 	}
+}
+
+// ReporterOf returns the Reporter of a check, or nil if it sends no reports.
+func ReporterOf(c checks.Check) *report.Reporter {
+	if c, ok := c.(*check); ok {
+		return c.reporter
+	}
+	return nil
+}
+
+// Reload implements checks.Reloader.
+func (c *check) Reload(old checks.Check) {
+	if o := ReporterOf(old); o != nil && c.reporter != nil {
+		c.reporter.Adopt(o)
+	}
+}
+
+// Maintain implements checks.Maintainer.
+func (c *check) Maintain(ctx context.Context, now time.Time) {
+	if c.reporter != nil {
+		c.reporter.Maintain(ctx, now)
+	}
+}
+
+// Report implements checks.Maintainer.
+func (c *check) Report() []checks.Condition {
+	if c.reporter == nil {
+		return nil
+	}
+	return []checks.Condition{c.reporter.Condition()}
 }

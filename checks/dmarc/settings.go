@@ -3,63 +3,29 @@ package dmarc
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"unicode"
 
 	"milterd/checks"
-	"milterd/checks/facts"
+	"milterd/checks/dmarc/report"
 	"milterd/headers"
 )
 
 // Settings configure the check.
 type Settings struct {
-	Trusted   []string `yaml:"trusted" doc:"Clients that pass on mail of others, for all recipients: addresses, networks, and confirmed names, which include those below them."`
-	ListMarks bool     `yaml:"list_marks" doc:"Whether the fields of a mailing list (List-Id with List-Post or List-Unsubscribe) count, if the client, SPF or DKIM shows that the message comes from its domain."`
-	Relays    bool     `yaml:"relays" doc:"Whether clients count that are known to pass on mail of others, by the evidence of this site; milterd report forwarders shows them."`
-	Ignore    []string `yaml:"ignore" doc:"Author domains, with those below them, whose mail is known to fail: only auth-none applies to it."`
-	Reports   Reports  `yaml:"reports" doc:"Aggregate reports to the domains that ask for them and of which mail passes (RFC 9990), once a day."`
+	Trusted   []string        `yaml:"trusted" doc:"Clients that pass on mail of others, for all recipients: addresses, networks, and confirmed names, which include those below them."`
+	ListMarks bool            `yaml:"list_marks" doc:"Whether the fields of a mailing list (List-Id with List-Post or List-Unsubscribe) count, if the client, SPF or DKIM shows that the message comes from its domain."`
+	Relays    bool            `yaml:"relays" doc:"Whether clients count that are known to pass on mail of others, by the evidence of this site; milterd report forwarders shows them."`
+	Ignore    []string        `yaml:"ignore" doc:"Author domains, with those below them, whose mail is known to fail: only auth-none applies to it."`
+	Reports   report.Settings `yaml:"reports" doc:"Aggregate reports to the domains that ask for them and of which mail passes (RFC 9990), once a day."`
 }
-
-// Reports configure the aggregate reports.
-type Reports struct {
-	From   string `yaml:"from" doc:"Address that the reports come from, and to which the domains reply; empty: no reports are sent. Its mail must pass DMARC." example:"postmaster@example.org"`
-	Org    string `yaml:"org" doc:"Name of the organisation that reports; empty: the domain of from." example:"Example Org"`
-	Submit string `yaml:"submit" doc:"Address and port of the mail server that takes the reports, without authentication."`
-}
-
-// domain returns the domain of From.
-func (r Reports) domain() string { return checks.ParseAddress(r.From).Domain }
 
 // Validate returns an error for entries that are neither networks nor domains, and for reports that could not be sent.
 func (c Settings) Validate() error {
 	_, errTrusted := parseRelays(c.Trusted)
 	_, errIgnore := parseDomains("ignore", c.Ignore)
-	return errors.Join(errTrusted, errIgnore, c.Reports.validate())
-}
-
-func (r Reports) validate() error {
-	var faults []error
-	add := func(format string, args ...any) { faults = append(faults, fmt.Errorf("reports: "+format, args...)) }
-	from := checks.ParseAddress(r.From)
-	switch {
-	case r.From == "" && r.Org != "":
-		add("org: no reports are sent without from; set from to an address of this site")
-	case r.From == "":
-	case from.Domain == "" || from.Local == "" || strings.ContainsAny(r.From, " <>\"\r\n"):
-		add("from: %q is not an address of the form user@domain", r.From)
-	case facts.OrgDomain(from.Domain) == "":
-		add("from: %q is no domain of an organisation, so no mail of it can pass DMARC", from.Domain)
-	}
-	if host, port, err := net.SplitHostPort(r.Submit); r.From != "" && (err != nil || host == "" || port == "") {
-		add("submit: %q is not an address with a port, such as 127.0.0.1:25", r.Submit)
-	}
-	if strings.ContainsFunc(r.Org, unicode.IsControl) {
-		add("org: %q has control characters", r.Org)
-	}
-	return errors.Join(faults...)
+	return errors.Join(errTrusted, errIgnore, c.Reports.Validate())
 }
 
 // relays are clients that pass on mail of others.

@@ -52,7 +52,7 @@ records of decisions | {records.max} for {records.keep} (records), each of {milt
 records that wait for the store | {milter/records.maxQueued bytes} | they are dropped, and counted in milterd_records_dropped_total
 transactions that wait for the reports | {milter/evidence.maxQueued bytes}, and {milter/evidence.maxPending} senders | they are not counted, and the reports say so
 outgoing messages that the mirror judges | {milter/mirror.maxQueued bytes} waiting, {milter/mirror.judgeTimeout time} each, {milter/mirror.maxSubjects} domains and users a day | they are not judged, and the report says so
-counts for DMARC reports (checks.dmarc.reports) | {checks/dmarc.maxTable bytes} a day, of which {checks/dmarc.maxOrg bytes} and {checks/dmarc.maxDomains} domains for one organisation | messages are not counted
+counts for DMARC reports (checks.dmarc.reports) | {checks/dmarc/report.maxTable bytes} a day, of which {checks/dmarc/report.maxOrg bytes} and {checks/dmarc/report.maxDomains} domains for one organisation | messages are not counted
 DMARC reports of other sites that the daemon keeps | {cmd/milterd/internal/feedback.maxKept} for {cmd/milterd/internal/feedback.keepFor time}, each of {cmd/milterd/internal/feedback.maxValue bytes} | further ones are not kept
 
 # Others

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks/dmarc"
+	"milterd/checks/dmarc/report"
 )
 
 func newReportDMARC(r *remote) *cobra.Command {
@@ -54,13 +55,13 @@ type dmarcArgs struct {
 
 // dmarcReport is its result.
 type dmarcReport struct {
-	Today     []dmarc.Outgoing `json:"today,omitempty"`
-	Yesterday []dmarc.Outgoing `json:"yesterday,omitempty"`
-	Preview   *dmarc.Preview   `json:"report,omitempty"` // of a domain
+	Today     []report.Outgoing `json:"today,omitempty"`
+	Yesterday []report.Outgoing `json:"yesterday,omitempty"`
+	Preview   *report.Preview   `json:"report,omitempty"` // of a domain
 }
 
 // reporter returns what sends DMARC reports, or nil if none are sent.
-func (d *daemon) reporter() *dmarc.Reporter {
+func (d *daemon) reporter() *report.Reporter {
 	return dmarc.ReporterOf(d.pipeline.Load().Check(dmarc.Info.Name))
 }
 
@@ -93,13 +94,13 @@ func (d *daemon) reportDMARC(ctx context.Context, a dmarcArgs) (r dmarcReport, e
 func showOutgoing(w io.Writer, r dmarcReport) {
 	for _, list := range []struct {
 		title   string
-		reports []dmarc.Outgoing
+		reports []report.Outgoing
 	}{{"Today, to be sent after midnight UTC", r.Today}, {"Yesterday", r.Yesterday}} {
 		fmt.Fprintf(w, "%s: %d domains\n", list.title, len(list.reports))
 		if len(list.reports) == 0 {
 			continue
 		}
-		slices.SortStableFunc(list.reports, func(a, b dmarc.Outgoing) int { return int(b.Messages - a.Messages) })
+		slices.SortStableFunc(list.reports, func(a, b report.Outgoing) int { return int(b.Messages - a.Messages) })
 		fmt.Fprintln(w, "DOMAIN\tMESSAGES\tPASS\tFAIL\tROWS\tSTATE")
 		for _, o := range list.reports {
 			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\n", printableName(o.Domain), o.Messages, o.Passed, o.Messages-o.Passed, o.Rows, deliveryState(o.Delivery))
@@ -109,7 +110,7 @@ func showOutgoing(w io.Writer, r dmarcReport) {
 }
 
 // deliveryState returns what became of a report.
-func deliveryState(d dmarc.Delivery) string {
+func deliveryState(d report.Delivery) string {
 	state := "waits"
 	switch {
 	case !d.Sent.IsZero():

@@ -13,6 +13,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/dmarc"
+	"milterd/checks/dmarc/report"
 	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
 )
@@ -99,7 +100,7 @@ func validate(t *testing.T, report string) {
 func TestShowOutgoing(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 29, 0, 10, 0, 0, time.UTC)
-	for want, d := range map[string]dmarc.Delivery{
+	for want, d := range map[string]report.Delivery{
 		"waits": {},
 		"sent " + formatTime(at) + " to a@example.net": {Attempts: 1, Sent: at, To: []string{"a@example.net"}, Over: true},
 		"failed: 554 no":                     {Attempts: 1, Over: true, Failed: true, Why: "554 no"},
@@ -111,7 +112,7 @@ func TestShowOutgoing(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	showOutgoing(&out, dmarcReport{Today: []dmarc.Outgoing{
+	showOutgoing(&out, dmarcReport{Today: []report.Outgoing{
 		{Domain: "a.example", Messages: 1, Passed: 1, Rows: 1}, {Domain: "b.example", Messages: 5, Passed: 2, Rows: 3},
 	}})
 	if !strings.Contains(out.String(), "b.example\t5\t2\t3\t3\twaits\na.example\t1\t1\t0\t1\twaits\n") || !strings.Contains(out.String(), "Yesterday: 0 domains\n") {

@@ -11,6 +11,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/dmarc"
+	"milterd/checks/dmarc/report"
 	"milterd/checks/facts/dmarc/aggregate"
 )
 
@@ -163,13 +164,13 @@ func TestRetries(t *testing.T) {
 			t.Errorf("at %s: sent to %q, want %q", s.now, got, want)
 		}
 	}
-	state := func(domain string) dmarc.Outgoing {
+	state := func(domain string) report.Outgoing {
 		t.Helper()
 		out, err := dmarc.ReporterOf(s.hosts[0]).Outgoing(t.Context(), s.now.Add(-24*time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(out, func(o dmarc.Outgoing) bool { return o.Domain == domain })
+		i := slices.IndexFunc(out, func(o report.Outgoing) bool { return o.Domain == domain })
 		return out[i]
 	}
 	condition := func() string { return s.hosts[0].(checks.Maintainer).Report()[0].State }
@@ -260,7 +261,7 @@ func TestReload(t *testing.T) {
 // TestReportSettings tests the faults of the configuration.
 func TestReportSettings(t *testing.T) {
 	t.Parallel()
-	for want, r := range map[string]dmarc.Reports{
+	for want, r := range map[string]report.Settings{
 		"":                       {From: "postmaster@example.org", Submit: "[::1]:587"},
 		"reports: from: \"post":  {From: "postmaster", Submit: "127.0.0.1:25"},
 		"reports: from: \"a b@e": {From: "a b@example.org", Submit: "127.0.0.1:25"},

@@ -1,4 +1,4 @@
-package dmarc
+package report
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"milterd/checks/facts/dmarc/aggregate"
 )
 
-func newRow(domain string, i int, passed bool) row {
-	r := row{policyDomain: domain, passed: passed}
+func newRow(domain string, i int, passed bool) Row {
+	r := Row{PolicyDomain: domain, Passed: passed}
 	r.Source, r.HeaderFrom, r.EnvelopeFrom = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), domain, "example.net"
 	if passed {
 		r.Disposition = "pass"
@@ -108,7 +108,7 @@ func FuzzRow(f *testing.F) {
 	f.Add("example.com", "example.net", "s1", "pass", 3)
 	f.Add(strings.Repeat("\x00", 253), "\"\\<&\xff", strings.Repeat("\u2028", 60), "fail", 9)
 	f.Fuzz(func(t *testing.T, from, sender, selector, result string, signatures int) {
-		cut := func(s string) string { return checks.Clean(s, maxName) } // names are like this
+		cut := func(s string) string { return checks.Clean(s, 253) } // as names are
 		r := aggregate.Record{
 			Source: netip.MustParseAddr("2001:db8::1"), Disposition: "none", HeaderFrom: cut(from), EnvelopeFrom: cut(sender), Sender: aggregate.SPFResult{Domain: cut(sender), Result: "pass"},
 		}

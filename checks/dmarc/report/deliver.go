@@ -1,4 +1,4 @@
-package dmarc
+package report
 
 import (
 	"context"
@@ -44,7 +44,7 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 	}
 	list, err := p.Deliveries(ctx, day)
 	if err != nil {
-		p.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not read which DMARC reports are due")
+		p.env.Log.WithError(err).WithField("check", checkName).Warn("could not read which DMARC reports are due")
 		return
 	}
 	tried := 0
@@ -65,7 +65,7 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 		if !errors.Is(err, errSubmission) {
 			return // the time of this call is up, or the store is down
 		}
-		p.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not send DMARC reports; they are tried again")
+		p.env.Log.WithError(err).WithField("check", checkName).Warn("could not send DMARC reports; they are tried again")
 		p.fail(err)
 		p.next = now.Add(retryInterval)
 		return
@@ -146,7 +146,7 @@ func (d *Delivery) finish(now time.Time, err error) {
 }
 
 func (p *Reporter) log(o Outgoing) {
-	e := p.env.Log.WithFields(logrus.Fields{"check": Info.Name, "domain": o.Domain, "messages": o.Messages, "rows": o.Rows})
+	e := p.env.Log.WithFields(logrus.Fields{"check": checkName, "domain": o.Domain, "messages": o.Messages, "rows": o.Rows})
 	if o.Why != "" {
 		e = e.WithField("why", checks.LogValue(o.Why))
 	}

@@ -1,13 +1,11 @@
-package dmarc
+package report
 
 import (
 	"cmp"
-	"encoding/json"
 	"strings"
 	"time"
 
 	"milterd/checks/facts"
-	"milterd/checks/facts/dmarc/aggregate"
 )
 
 // Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets a part of it
@@ -49,7 +47,7 @@ type orgRows struct {
 
 // counter counts the messages of a row.
 type counter struct {
-	row    row
+	row    Row
 	key    string // of the row in the store; empty before it is known
 	count  int64
 	stored int64 // of count
@@ -60,34 +58,34 @@ func newTable(day time.Time) *table {
 }
 
 // add counts a message.
-func (t *table) add(r row) {
+func (t *table) add(r Row) {
 	key := encodeRow(&r.Record)
-	d := t.domains[r.policyDomain]
+	d := t.domains[r.PolicyDomain]
 	if d != nil && d.rows[key] != nil {
 		d.rows[key].count++
-		d.passed = d.passed || r.passed
+		d.passed = d.passed || r.Passed
 		return
 	}
-	r.policyDomain = strings.Clone(r.policyDomain)
+	r.PolicyDomain = strings.Clone(r.PolicyDomain)
 	if d == nil {
-		if d = t.newDomain(r.policyDomain); d == nil {
+		if d = t.newDomain(r.PolicyDomain); d == nil {
 			t.dropped++
 			return
 		}
 	}
 	size := len(key) + rowBytes
-	d.passed = d.passed || r.passed
-	full := d.org.size+size > maxOrg || !r.passed && d.org.failing+size > maxOrg/2
+	d.passed = d.passed || r.Passed
+	full := d.org.size+size > maxOrg || !r.Passed && d.org.failing+size > maxOrg/2
 	if full || !t.makeRoom(size, d) {
 		t.dropped++
 		if len(d.rows) == 0 {
-			t.forget(r.policyDomain, d) // domains without rows would have no limit
+			t.forget(r.PolicyDomain, d) // domains without rows would have no limit
 		}
 		return
 	}
 	r.Record, _ = decodeRow(key) // strings of its own: those of the message keep the whole header in memory
 	d.rows[key] = &counter{row: r, count: 1}
-	d.grow(t, size, r.passed)
+	d.grow(t, size, r.Passed)
 }
 
 func (d *domainRows) grow(t *table, size int, passed bool) {
@@ -143,27 +141,4 @@ func (t *table) forget(name string, d *domainRows) {
 		delete(t.orgs, d.org.name)
 	}
 	delete(t.domains, name)
-}
-
-// encodeRow returns a row without count as a text, and shortens it if it is too long.
-func encodeRow(r *aggregate.Record) string {
-	r.Count = 0
-	for {
-		text, err := json.Marshal(r)
-		if err == nil && len(text) <= maxRow {
-			return string(text)
-		}
-		if len(r.Signatures) == 0 {
-			r.EnvelopeFrom, r.Sender = "", aggregate.SPFResult{} // what is left is bounded by the lengths of names
-			text, _ = json.Marshal(r)
-			return string(text)
-		}
-		r.Signatures = r.Signatures[:len(r.Signatures)-1]
-	}
-}
-
-// decodeRow is the reverse of encodeRow.
-func decodeRow(text string) (r aggregate.Record, err error) {
-	err = json.Unmarshal([]byte(text), &r)
-	return r, err
 }

@@ -1,0 +1,48 @@
+package report
+
+import (
+	"encoding/json"
+
+	"milterd/checks/facts/dmarc/aggregate"
+)
+
+// Row is what is counted for a message: a record of the report without a count, and what the rest of its alignment follows from. DKIM
+// and SPF of the record are "pass", or empty if they are not known.
+type Row struct {
+	aggregate.Record
+	PolicyDomain          string
+	StrictDKIM, StrictSPF bool // alignment that the record of the domain asks for
+	Passed                bool // the message passes DMARC
+}
+
+// SetAligned sets the result of a method, "dkim" or "spf", to pass.
+func (r *Row) SetAligned(method string) {
+	if method == "spf" {
+		r.SPF = "pass"
+	} else {
+		r.DKIM = "pass"
+	}
+}
+
+// encodeRow returns a row without count as a text, and shortens it if it is too long.
+func encodeRow(r *aggregate.Record) string {
+	r.Count = 0
+	for {
+		text, err := json.Marshal(r)
+		if err == nil && len(text) <= maxRow {
+			return string(text)
+		}
+		if len(r.Signatures) == 0 {
+			r.EnvelopeFrom, r.Sender = "", aggregate.SPFResult{} // what is left is bounded by the lengths of names
+			text, _ = json.Marshal(r)
+			return string(text)
+		}
+		r.Signatures = r.Signatures[:len(r.Signatures)-1]
+	}
+}
+
+// decodeRow is the reverse of encodeRow.
+func decodeRow(text string) (r aggregate.Record, err error) {
+	err = json.Unmarshal([]byte(text), &r)
+	return r, err
+}

@@ -67,7 +67,7 @@ func (o *overList) conditions() []checks.Condition {
 	for name, u := range o.users {
 		list = append(list, checks.Condition{
 			Name: checks.Clean(name, 100), State: "over", Since: u.since, Counts: map[string]uint64{"recipients_over": u.times},
-			Why: fmt.Sprintf("this user passed the limit of %s; if that is not the user's own mail, change the password (milterd why USER shows its clients)", u.limit),
+			Why: fmt.Sprintf("this user passed the limit of %s; if that is not the user's own mail, change the password (milterd why %s shows its clients)", u.limit, checks.Clean(name, 100)),
 		})
 	}
 	slices.SortFunc(list, func(a, b checks.Condition) int { return cmp.Compare(a.Name, b.Name) })

@@ -46,6 +46,9 @@ func showWhy(w io.Writer, k knowledge) {
 		}
 	}
 	if k.Decision != nil {
+		if k.Decision.Number != k.Decisions[0].Number {
+			fmt.Fprintf(w, "\nThe last decision that refused or quarantined mail, %s:\n", k.Decision.Session)
+		}
 		fmt.Fprintln(w)
 		showRecord(w, *k.Decision)
 	}
@@ -67,6 +70,9 @@ func showLists(w io.Writer, k knowledge, who string) {
 		}
 		if e.File != "" {
 			place, change = place+fmt.Sprintf(" in %s:%d", e.File, e.Line), "edit the file"
+		}
+		if e.Why != "" {
+			place += " (" + printableLine(e.Why) + ")"
 		}
 		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
 	}
@@ -107,7 +113,7 @@ func showVouches(w io.Writer, r records.Record) {
 		parts = append(parts, v.String())
 	}
 	if len(parts) > 0 {
-		fmt.Fprintf(w, "%s: %s\n", r.Session, printableLine(strings.Join(parts, "; ")))
+		fmt.Fprintf(w, "\n%s was let in. %s\n", r.Session, printableLine(strings.Join(parts, "; ")))
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,8 @@ func showRecords(w io.Writer, list []records.Record) {
 		for i, rcpt := range r.Rcpts {
 			rcpts[i] = "<" + printableName(rcpt) + ">"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Action, orDash(r.Reason), clientAddress(r),
+		reason := cmp.Or(r.Reason, strings.Join(r.Quarantined, ","), "-")
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Action, reason, clientAddress(r),
 			orDash(printableName(r.Helo)), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
 	}
 	showQuarantined(w, list)

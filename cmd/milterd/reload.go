@@ -27,7 +27,7 @@ func (f *failedReload) String() string {
 	if n := len(f.Errors) - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more errors, see milterd check-config)", n)
 	}
-	return fmt.Sprintf("the reload at %s failed, and the configuration of before is in force: %s%s",
+	return fmt.Sprintf("the reload at %s failed, and the configuration of before is in force until you correct the file and reload: %s%s",
 		formatTime(f.Since), f.Errors[0], more)
 }
 

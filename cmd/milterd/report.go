@@ -122,10 +122,10 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 func showWatch(w io.Writer, r watchReport) {
 	showPeriod(w, r.Since, r.Until, r.Lost)
 	fmt.Fprintln(w, "REASON\tACTION\tSEEN\tDAYS\tCLIENTS\tALSO CLEAN\tSPF\tANSWERED\tVERDICT")
-	var unseen []string
+	unseen := 0
 	for _, x := range r.Reasons {
 		if x.Occasions == 0 {
-			unseen = append(unseen, x.Reason)
+			unseen++
 			continue
 		}
 		verdict := x.Verdict.String()
@@ -136,11 +136,20 @@ func showWatch(w io.Writer, r watchReport) {
 			x.Reason, x.Action, x.Occasions, x.Days, x.Clients, x.Accepted, x.SPF, x.Answered, verdict)
 	}
 	fmt.Fprintln(w)
+	one := len(r.Reasons) == 1
 	for _, x := range r.Reasons {
-		showSenders(w, x.Reason, x.Affected, x.Senders, len(r.Reasons) == 1)
+		if one || x.GoodSenders > 0 {
+			showSenders(w, x.Reason, x.Affected, x.Senders, one)
+		}
 	}
-	if len(unseen) > 0 {
-		fmt.Fprintf(w, "Never seen: %s\n", strings.Join(unseen, " "))
+	if !one {
+		fmt.Fprintln(w, "The senders are shown of reasons that apply to good ones; milterd report watch --reason REASON shows those of any reason.")
+	}
+	switch {
+	case one && unseen > 0:
+		fmt.Fprintf(w, "%s never applied.\n", r.Reasons[0].Reason)
+	case unseen > 0:
+		fmt.Fprintf(w, "Of the reasons that refuse no mail, %d never applied.\n", unseen)
 	}
 	t := r.Threshold
 	fmt.Fprintf(w, "Safe: %d occasions or more, of %d clients, over %d days, and no more than one in %d of a good sender.\n",

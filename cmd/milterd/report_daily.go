@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -169,7 +170,8 @@ func showDaily(w io.Writer, r dailyReport) {
 			fmt.Fprintf(w, "  %s\n", none)
 		}
 		for _, line := range lines {
-			fmt.Fprintf(w, "  %s\n", printableLine(line))
+			indent := len(line) - len(strings.TrimLeft(line, " ")) // of a number
+			fmt.Fprintf(w, "  %*s%s\n", indent, "", printableLine(line))
 		}
 	}
 	section("Needs attention", r.Attention, "nothing")
@@ -186,7 +188,7 @@ func showDaily(w io.Writer, r dailyReport) {
 	const top = 10
 	ids := slices.SortedFunc(maps.Keys(r.Reasons), func(a, b string) int { return cmp.Or(r.Reasons[b]-r.Reasons[a], cmp.Compare(a, b)) })
 	for _, id := range ids[:min(len(ids), top)] {
-		reasons = append(reasons, fmt.Sprintf("%d %s", r.Reasons[id], id))
+		reasons = append(reasons, fmt.Sprintf("%*d %s", len(strconv.Itoa(r.Reasons[ids[0]])), r.Reasons[id], id))
 	}
 	section("Users over their limit", users, "none")
 	section("Good senders that were refused or did not come back", r.Wronged, "none")
@@ -195,6 +197,10 @@ func showDaily(w io.Writer, r dailyReport) {
 	section("Watched reasons that are safe to enforce", r.Safe, "none yet (milterd report watch)")
 	if r.Mirror != "" {
 		fmt.Fprintf(w, "\n%s\n", r.Mirror)
+	}
+	if r.Held == 0 {
+		fmt.Fprint(w, "\nGreylisting held no delivery, as far as it remembers.\n")
+		return
 	}
 	fmt.Fprintf(w, "\nOf %d %s that greylisting held, as far as it remembers, %d never came back (milterd report retry).\n",
 		r.Held, plural(r.Held, "deliveries"), r.NotBack)

@@ -33,8 +33,8 @@ type profileResult struct {
 
 // String returns the result as a sentence.
 func (p profileResult) String() string {
-	return fmt.Sprintf("The profile %s would have refused %d of %d messages%s, and greylisted %d%s.",
-		p.Profile, p.Refused, p.Messages, mostFrequent(p.Refusing), p.Greylisted, mostFrequent(p.Holding))
+	return fmt.Sprintf("The profile %s would have refused %d of %d %s%s, and greylisted %d%s.",
+		p.Profile, p.Refused, p.Messages, plural(p.Messages, "messages"), mostFrequent(p.Refusing), p.Greylisted, mostFrequent(p.Holding))
 }
 
 // mostFrequent returns the most frequent reasons in brackets.

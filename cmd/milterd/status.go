@@ -74,13 +74,13 @@ func (d *daemon) conditions() []checks.Condition {
 }
 
 func showStatus(w io.Writer, s daemonStatus) {
+	fmt.Fprintf(w, "state\t%s\n", s.state())
 	for _, problem := range s.Problems {
 		fmt.Fprintf(w, "problem\t%s\n", problem)
 	}
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", warning)
 	}
-	fmt.Fprintf(w, "state\t%s\n", s.state())
 	fmt.Fprintf(w, "version\t%s\n", s.Version)
 	fmt.Fprintf(w, "started\t%s\n", formatTime(s.Started))
 	fmt.Fprintf(w, "profile\t%s\n", s.Profile)
@@ -113,8 +113,11 @@ func (s daemonStatus) state() string {
 			names = append(names, c.Check+" "+c.Name)
 		}
 	}
-	if n := len(s.Problems) + len(s.Warnings); n > 0 {
-		names = append([]string{fmt.Sprintf("%d %s above", n, plural(n, "lines"))}, names...)
+	if n := len(s.Warnings); n > 0 {
+		names = append([]string{fmt.Sprintf("%d %s", n, plural(n, "warnings"))}, names...)
+	}
+	if n := len(s.Problems); n > 0 {
+		names = append([]string{fmt.Sprintf("%d %s", n, plural(n, "problems"))}, names...)
 	}
 	names = append(names, dropped(s.Records.Dropped, s.LogDropped)...)
 	if len(names) == 0 {
@@ -140,7 +143,9 @@ func showCondition(w io.Writer, c checks.Condition) {
 		fmt.Fprintf(w, " since %s", formatTime(c.Since))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
-		fmt.Fprintf(w, ", %d %s", c.Counts[name], strings.ReplaceAll(name, "_", " "))
+		n := c.Counts[name]
+		what, rest, _ := strings.Cut(name, "_") // such as recipients_over
+		fmt.Fprintf(w, ", %s", strings.TrimSpace(fmt.Sprintf("%d %s %s", n, plural(int(n), what), strings.ReplaceAll(rest, "_", " "))))
 	}
 	if c.Why != "" {
 		fmt.Fprintf(w, "; %s", c.Why)

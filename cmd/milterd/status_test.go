@@ -15,7 +15,12 @@ func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 	for want, s := range map[string]daemonStatus{
 		"state\tok\n": {Checks: []checks.Condition{{Check: "dnsbl", Name: "bl.example", State: "on"}}},
 		"state\tneeds attention: dnsbl bl.example\n": {Checks: []checks.Condition{dead}},
-		"state\tneeds attention: 2 lines above\n":    {Problems: []string{"a"}, Warnings: []string{"b"}},
+		"state\tneeds attention: 1 problem, 2 warnings\nproblem\ta\nwarning\tb\nwarning\tc\nversion": {
+			Problems: []string{"a"}, Warnings: []string{"b", "c"},
+		},
+		"rate\tann over, 1 recipient over; the limit": {Checks: []checks.Condition{
+			{Check: "rate", Name: "ann", State: "over", Why: "the limit", Counts: map[string]uint64{"recipients_over": 1}},
+		}},
 		"state\tneeds attention: 3 decision records were dropped, 4 log lines were dropped\n": {
 			Records: records.Stats{Dropped: 3}, LogDropped: 4,
 		},

@@ -41,18 +41,28 @@ type Record struct {
 	Vouches     []Vouch  `json:"vouches,omitempty"`
 	Quarantined []string `json:"quarantined,omitempty"`
 
+	MTA string `json:"mta,omitempty"` // of quarantined mail: the name or version of the mail server
+
 	Checks []Check `json:"checks,omitempty"` // checks that ran; empty if the decision has no trace
 }
 
 var quarantine = checks.Quarantine.String()
 
-// Release returns the commands that release a quarantined message, for Postfix and for Sendmail, or "" if the message
-// is not quarantined or its queue id is not known.
+// Release returns the command that releases a quarantined message, or those for Postfix and for Sendmail if the mail server is not
+// known, or "" if the message is not quarantined or its queue id is not known.
 func (r Record) Release() string {
 	if len(r.Quarantined) == 0 && r.Action != quarantine || !isPlain(r.QueueID) {
 		return ""
 	}
-	return fmt.Sprintf("postsuper -H %[1]s && postqueue -i %[1]s (Postfix); sendmail -qQ -qI%[1]s -Q && sendmail -q (Sendmail)", r.QueueID)
+	postfix, sendmail := fmt.Sprintf("postsuper -H %[1]s && postqueue -i %[1]s", r.QueueID), fmt.Sprintf("sendmail -qQ -qI%s -Q && sendmail -q", r.QueueID)
+	switch {
+	case strings.HasPrefix(r.MTA, "Postfix"):
+		return postfix
+	case strings.HasPrefix(r.MTA, "8."): // Sendmail has no name in its macro v
+		return sendmail
+	default:
+		return postfix + " (Postfix); " + sendmail + " (Sendmail)"
+	}
 }
 
 // isPlain reports whether a queue id can stand in a command of a shell.
@@ -166,6 +176,9 @@ func decided(s *checks.Session, d checks.Decision) Record {
 	}
 	if action, reason := d.Final(); reason != nil {
 		r.Action, r.Reason = action.String(), reason.ID
+		if action == checks.Quarantine {
+			r.MTA = mtaOf(s)
+		}
 	}
 	if d.Reply != nil {
 		reply := *d.Reply
@@ -187,6 +200,9 @@ func newOutcome(o checks.Outcome) Outcome {
 	return out
 }
 
+// mtaOf returns the name and version of the mail server, such as "Postfix 3.7.11", or "8.17.1" of a Sendmail.
+func mtaOf(s *checks.Session) string { return cut(s.Macros.Get("v"), maxValue) }
+
 // accepted returns the record of an accepted message.
 func accepted(s *checks.Request) Record {
 	r := newRecord(s.Session, NewID(s.Time))
@@ -197,7 +213,7 @@ func accepted(s *checks.Request) Record {
 	}
 	for _, o := range s.Marks() {
 		if o.Action == checks.Quarantine {
-			r.Quarantined = append(r.Quarantined, o.Reason.ID)
+			r.Quarantined, r.MTA = append(r.Quarantined, o.Reason.ID), mtaOf(s.Session)
 		}
 	}
 	for _, rcpt := range s.Envelope.Rcpts {

@@ -18,11 +18,13 @@ func TestRelease(t *testing.T) {
 	}{
 		{"accepted and quarantined", Record{QueueID: "4dDk2p1xQz", Action: Accept, Quarantined: []string{"spf-fail"}}, "postsuper -H 4dDk2p1xQz && postqueue -i 4dDk2p1xQz (Postfix)"},
 		{"the decision", Record{QueueID: "5AMBPx0t012345", Action: "quarantine"}, "sendmail -qQ -qI5AMBPx0t012345 -Q"},
+		{"of Postfix", Record{QueueID: "4dDk2p1xQz", Action: "quarantine", MTA: "Postfix 3.7.11"}, "postsuper -H 4dDk2p1xQz && postqueue -i 4dDk2p1xQz"},
+		{"of Sendmail", Record{QueueID: "5AMBPx0t012345", Action: "quarantine", MTA: "8.17.1.9"}, "sendmail -qQ -qI5AMBPx0t012345 -Q && sendmail -q"},
 		{"accepted", Record{QueueID: "4dDk2p1xQz", Action: Accept}, ""},
 		{"not yet queued", Record{Action: "quarantine"}, ""},
 		{"no word of a command", Record{QueueID: "4d;reboot", Action: "quarantine"}, ""},
 	} {
-		if got := c.r.Release(); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
+		if got := c.r.Release(); !strings.Contains(got, c.want) || (got == "") != (c.want == "") || c.r.MTA != "" && got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

@@ -39,7 +39,7 @@ func TestWhyCommand(t *testing.T) {
 	}
 	both := d.MustRun(t, "why", daemontest.GoodSender, "alice@mx.test")
 	daemontest.WantRow(t, both, "block", "127.0.0.10", "milterd", "block", "remove")
-	daemontest.WantRow(t, both, "list", "deny", daemontest.GoodSender, "milterd", "access", "remove")
+	daemontest.WantRow(t, both, "list", "deny", daemontest.GoodSender, "(spam)", "milterd", "access", "remove")
 	if r := d.Command(t, "why", "other@nowhere.test", "alice@mx.test"); r.Code != 1 {
 		t.Errorf("mail that never came: %+v", r)
 	}

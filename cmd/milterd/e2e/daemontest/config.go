@@ -25,6 +25,7 @@ type Config struct {
 	Syslog  string            // facility, or off
 	Profile string            // watch, safe or strict
 	Actions map[string]string // by reason; callouts are off unless listed here
+	Text    string            // the file of an operator, in place of Domain, Profile, Actions and the absence of trusted networks
 	Extra   string            // further lines of YAML
 }
 
@@ -32,18 +33,14 @@ type Config struct {
 // admin, explain and store are as harmless as possible unless Extra has them.
 func (c Config) YAML() string {
 	var b strings.Builder
-	domain := cmp.Or(c.Domain, "mx.test")
-	fmt.Fprintf(&b, "listen: [%s]\nhostname: %s\nlocal_domains: [%s]\n", strings.Join(c.Listen, ", "), domain, domain)
-	fmt.Fprintf(&b, "profile: %s\nlog: {level: info, format: text, syslog: %s}\n", c.Profile, c.Syslog)
-	fmt.Fprintf(&b, "trusted: {networks: [], daemons: []}\ndns: {servers: [%q], timeout: %s}\n", c.DNS, cmp.Or(c.Timeout, time.Second))
-	actions := map[string]string{
-		"callout-rejected": "off", "callout-unreachable": "off", "callout-pending": "off", "from-callout-rejected": "off",
+	listen := fmt.Sprintf("listen: [%s]\n", strings.Join(c.Listen, ", "))
+	if c.Text != "" {
+		b.WriteString(c.Text + "\n" + listen)
+	} else {
+		b.WriteString(listen)
+		c.writePolicy(&b)
 	}
-	maps.Copy(actions, c.Actions)
-	b.WriteString("actions:\n")
-	for _, id := range slices.Sorted(maps.Keys(actions)) {
-		fmt.Fprintf(&b, "  %s: %q\n", id, actions[id])
-	}
+	fmt.Fprintf(&b, "log: {level: info, format: text, syslog: %s}\ndns: {servers: [%q], timeout: %s}\n", c.Syslog, c.DNS, cmp.Or(c.Timeout, time.Second))
 	if !strings.Contains(c.Extra, "admin:") {
 		b.WriteString("admin: {listen: \"\", socket: \"\"}\n") // the default is the same for all daemons
 	}
@@ -55,6 +52,20 @@ func (c Config) YAML() string {
 	}
 	b.WriteString(c.Extra)
 	return b.String()
+}
+
+// writePolicy writes what an operator decides.
+func (c Config) writePolicy(b *strings.Builder) {
+	domain := cmp.Or(c.Domain, "mx.test")
+	fmt.Fprintf(b, "hostname: %s\nlocal_domains: [%s]\nprofile: %s\ntrusted: {networks: [], daemons: []}\n", domain, domain, c.Profile)
+	actions := map[string]string{
+		"callout-rejected": "off", "callout-unreachable": "off", "callout-pending": "off", "from-callout-rejected": "off",
+	}
+	maps.Copy(actions, c.Actions)
+	b.WriteString("actions:\n")
+	for _, id := range slices.Sorted(maps.Keys(actions)) {
+		fmt.Fprintf(b, "  %s: %q\n", id, actions[id])
+	}
 }
 
 // StrictConfig is a configuration with the profile strict, except that a first contact is not greylisted.

@@ -31,9 +31,19 @@ type clientRecord struct {
 	Allowed bool   `json:"allowed,omitempty"` // by the operator
 }
 
+// passName returns the name under which the passes of a client are counted. It has the network also if SPF shows the domain: a
+// spammer can have SPF pass for a botnet.
+func passName(identity facts.Identity) string {
+	name := identity.Narrow()
+	if name != "" && name == identity.Domain {
+		name += " " + facts.Identity{Network: identity.Network}.String()
+	}
+	return name
+}
+
 // clientNames returns the names under which a client may have a record, first the one that counts its passes.
 func clientNames(identity facts.Identity, client netip.Addr) []string {
-	names := []string{identity.Narrow(), identity.Domain}
+	names := []string{passName(identity), identity.Domain}
 	if identity.Network.IsValid() {
 		names = append(names, facts.Identity{Network: identity.Network}.String(), client.WithZone("").String())
 	}
@@ -61,7 +71,7 @@ func (c *check) allowance(ctx context.Context, r *checks.Request, identity facts
 // countPass counts that a client passed after waiting, or records that it passed because it is allowed. Hosts that count at
 // the same time write the same number, so no lock is needed.
 func (c *check) countPass(ctx context.Context, r *checks.Request, d *delivery) error {
-	name := d.identity.Narrow()
+	name := passName(d.identity)
 	if name == "" || c.AutoAllow == 0 {
 		return nil
 	}

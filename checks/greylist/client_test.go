@@ -65,7 +65,7 @@ func TestAutoAllow(t *testing.T) {
 		{name: "organisational domain and /24", client: "198.51.100.10", other: "192.0.2.10", near: "198.51.100.11"},
 		{name: "a network", client: "192.0.2.99", other: "198.51.100.99", near: "192.0.2.98"},
 		{name: "an address that is in its name", client: "192.0.2.20", other: "192.0.2.21", near: "192.0.2.20"},
-		{name: "a domain with SPF", client: "203.0.113.7", from: "@spf.example.com", other: "192.0.2.99", near: "198.51.100.70"},
+		{name: "a domain with SPF", client: "203.0.113.7", from: "@spf.example.com", other: "198.51.100.70", near: "203.0.113.8"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -154,6 +154,18 @@ func Unblock(ctx context.Context, store checks.Store, client netip.Prefix, sende
 	return b.at(now) != nil, err
 }
 
+// Repaired ends the block of a client, or of the mail of a sender's domain from it, whose refusals have been repaired, and reports
+// whether it did. It ends the first block for too-many-errors alone, and keeps the level: with a name server of its own, a client
+// could repair and break its names as often as it likes.
+func Repaired(ctx context.Context, store checks.Store, b Blocked) (bool, error) {
+	if !b.InForce || b.Level != 1 || !slices.Equal(b.Limits, []string{tooManyErrors.ID}) {
+		return false, nil
+	}
+	s := subject{client: b.Client, sender: b.Sender}
+	err := errors.Join(store.Delete(ctx, s.key(blockKind)), store.Delete(ctx, s.key(tallyKind)))
+	return err == nil, err
+}
+
 // Restore stores a block again that Unblock ended. The counts that led to it stay deleted.
 func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) error {
 	if !b.Until.After(now) {

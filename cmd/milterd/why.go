@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -91,22 +90,21 @@ func (t tester) askKeys(ctx context.Context, names []string) checks.Result {
 	return res
 }
 
-// Repaired implements why.Tester. It lifts blocks for too-many-errors alone, of the client and of the mail of this sender. Blocks
-// for guessed recipients, and those of the operator, stay.
+// Repaired implements why.Tester. It lifts blocks of the client and of the mail of this sender, see counters.Repaired. Blocks for
+// guessed recipients, and those of the operator, stay.
 func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
 	client := counters.ClientOf(r.Client)
 	if !client.IsValid() {
 		return false, nil
 	}
-	now := time.Now()
-	blocks, err := counters.Blocks(ctx, t.store, now)
+	blocks, err := counters.Blocks(ctx, t.store, time.Now())
 	if err != nil {
 		return false, err
 	}
 	sender := cmp.Or(checks.ParseAddress(r.MailFrom).Domain, r.Helo)
 	for _, b := range blocks {
-		if b.Client == client && b.Of(sender) && slices.Equal(b.Limits, []string{"too-many-errors"}) {
-			was, errOf := counters.Unblock(ctx, t.store, client, b.Sender, now)
+		if b.Client == client && b.Of(sender) {
+			was, errOf := counters.Repaired(ctx, t.store, b)
 			lifted, err = lifted || was, errors.Join(err, errOf)
 		}
 	}

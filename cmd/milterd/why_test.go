@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,28 +15,32 @@ import (
 	"milterd/milter/records"
 )
 
-// TestRepairedLiftsBlock tests that a repaired refusal lifts a block for too-many-errors alone.
+// TestRepairedLiftsBlock tests that a repaired refusal lifts a block for too-many-errors alone, if it is the first, and that the
+// next one is as long as the second.
 func TestRepairedLiftsBlock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name, spans string
+		name, block string
 		lifted      bool
 	}{
 		{"no block", "", false},
-		{"errors", `{"limit":"too-many-errors","since":%s,"until":%u}`, true},
-		{"errors and bad recipients", `{"limit":"too-many-errors","since":%s,"until":%u},{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
-		{"bad recipients", `{"limit":"too-many-bad-recipients","since":%s,"until":%u}`, false},
-		{"by the operator", `{"since":%s,"until":%u}`, false},
+		{"errors", `"inforce":true,"level":1,"spans":[{"limit":"too-many-errors","since":%s,"until":%u}]`, true},
+		{"errors, the second block", `"inforce":true,"level":2,"spans":[{"limit":"too-many-errors","since":%s,"until":%u}]`, false},
+		{"errors, nothing refused yet", `"level":1,"spans":[{"limit":"too-many-errors","since":%s,"until":%u}]`, false},
+		{"errors and bad recipients", `"inforce":true,"level":1,"spans":[{"limit":"too-many-errors","since":%s,"until":%u},{"limit":"too-many-bad-recipients","since":%s,"until":%u}]`, false},
+		{"bad recipients", `"inforce":true,"level":1,"spans":[{"limit":"too-many-bad-recipients","since":%s,"until":%u}]`, false},
+		{"by the operator", `"inforce":true,"spans":[{"since":%s,"until":%u}]`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			d := newRecordingDaemon(t, nil)
 			now := time.Now()
 			unix := func(at time.Time) string { b, _ := json.Marshal(at.Unix()); return string(b) }
-			if c.spans != "" {
-				spans := strings.NewReplacer("%s", unix(now), "%u", unix(now.Add(time.Hour))).Replace(c.spans)
-				block := `{"v":1,"inforce":true,"spans":[` + spans + `]}`
-				if err := d.store.Put(t.Context(), "counters:block:192.0.2.9/32", []byte(block), time.Hour); err != nil {
+			if c.block != "" {
+				block := `{"v":1,` + strings.NewReplacer("%s", unix(now), "%u", unix(now.Add(time.Hour))).Replace(c.block) + "}"
+				err := errors.Join(d.store.Put(t.Context(), "counters:block:192.0.2.9/32", []byte(block), time.Hour),
+					d.store.Put(t.Context(), "counters:level:192.0.2.9/32", []byte("1"), time.Hour))
+				if err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -44,8 +49,12 @@ func TestRepairedLiftsBlock(t *testing.T) {
 				t.Errorf("lifted %v, %v", lifted, err)
 			}
 			left, err := counters.Blocks(t.Context(), d.store, now)
-			if err != nil || (len(left) == 0) != (c.lifted || c.spans == "") {
+			if err != nil || (len(left) == 0) != (c.lifted || c.block == "") {
 				t.Errorf("blocks after it: %+v, %v", left, err)
+			}
+			st, err := counters.Show(t.Context(), d.store, netip.MustParsePrefix("192.0.2.9/32"), now)
+			if err != nil || (st.Level == 1) != (c.block != "") {
+				t.Errorf("state after it: %+v, %v", st, err)
 			}
 		})
 	}

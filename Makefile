@@ -113,7 +113,7 @@ scale: build
 microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# The generated files: the tests compare them.
+# The generated files, and the outputs that documents show: the tests compare them.
 examples: build
 	$(BIN) doc config >examples/milterd.yaml
-	$(GO) test ./cmd/milterd -run TestGenerated -update
+	$(GO) test ./cmd/milterd -run 'TestGenerated|TestDocuments' -update

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -80,7 +81,7 @@ func TestDocuments(t *testing.T) {
 			if now := w.tryBlock(t, where, b); now != b.Text {
 				changed = strings.Replace(changed, "```"+b.Lang+"\n"+b.Text+strings.Repeat("\n", min(1, len(b.Text))), "```"+b.Lang+"\n"+now+"\n", 1)
 				if !*update {
-					t.Errorf("%s: want\n%s\ngot\n%s", where, b.Text, now)
+					t.Errorf("%s is out of date: make examples\n%s", where, changedLines(b.Text, now))
 				}
 			}
 		}
@@ -156,6 +157,21 @@ func withoutChanging(text string) []string {
 		}
 	}
 	return list
+}
+
+// changedLines returns the lines that only the old text has, after "-", and those that only the new one has, after "+". If there
+// are none, because the order differs, it returns the new text.
+func changedLines(old, now string) string {
+	before, after := withoutChanging(old), withoutChanging(now)
+	only := func(mark string, lines, others []string) (found string) {
+		for _, line := range lines {
+			if !slices.Contains(others, line) {
+				found += mark + " " + line + "\n"
+			}
+		}
+		return found
+	}
+	return cmp.Or(only("-", before, after)+only("+", after, before), now)
 }
 
 // console runs the commands of a block and returns the block with their output.

@@ -215,7 +215,7 @@ Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h basic_auth http://localhost:8
 
 mail postmaster abuse user@ .domain until= exp= mx r= [] 0 1 2 3 1h30m 50M -c WHAT
 
-checks/NAME internal doc e2e yaml example checks.nameserver TestGenerated|TestDocument
+checks/NAME internal doc e2e yaml example checks.nameserver
 `
 
 // otherTexts are texts with spaces, likewise.

@@ -89,7 +89,7 @@ func atStage(stage string, c reasonCase) reasonCase {
 	return c
 }
 
-// reasonCases returns a case for each reason without a session file.
+// reasonCases returns a case for each reason, except those that have a session file only.
 func reasonCases() map[string]reasonCase {
 	later := time.Now().Add(48 * time.Hour).Format(time.RFC1123Z)
 	twice := header("Subject")

@@ -49,8 +49,9 @@ func (i Info) lateReasons() []*Reason {
 
 // Define completes an Info with the check's settings, whose defaults are given, and its constructor.
 //
-// A settings struct has a yaml tag and a doc tag (one sentence, with the unit) on each field. It may have a method
-// Validate() error, which is called after decoding and returns all faults (errors.Join).
+// A settings struct has a yaml tag and a doc tag (one sentence, with the unit) on each field. A string may have the tag one, with
+// its permitted values. A type with other values implements encoding.TextUnmarshaler and TextMarshaler. The struct may have a
+// method Validate() error, which is called after decoding and returns all faults (errors.Join).
 func Define[C any](i Info, defaults C, build func(C, Env) (Check, error)) Info {
 	i.Default = defaults
 	i.New = func(decode func(any) error, env Env) (Check, error) {

@@ -24,7 +24,8 @@ import (
 	"milterd/checks/tls"
 )
 
-// Checks are all checks, in the order in which they run: of several refusals, the first one answers. It must not be changed.
+// Checks are all checks, in the order in which they run: of several refusals, the first one answers. Callers must not
+// modify the list.
 var Checks = []checks.Info{
 	access.Info, counters.Info, rate.Info, tls.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, mxplus.Info, correspondents.Info,
 	msgfields.Info, dkim.Info, dmarc.Info, author.Info, callout.Info, greylist.Info,

@@ -41,7 +41,7 @@ func TestNamesInDocuments(t *testing.T) {
 						}
 					}
 					if s.Style == doc.Literal && s.Link == "" && !k.knows(t, s.Text) {
-						t.Errorf("%s: what is %q?", where, s.Text)
+						t.Errorf("%s: %q names nothing in the program; correct it, or add it to otherWords", where, s.Text)
 					}
 				}
 			}
@@ -215,7 +215,7 @@ Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h basic_auth http://localhost:8
 
 mail postmaster abuse user@ .domain until= exp= mx r= [] 0 1 2 3 1h30m 50M -c WHAT
 
-checks/NAME internal doc e2e yaml example checks.nameserver
+checks/NAME internal doc e2e yaml example one checks.nameserver
 `
 
 // otherTexts are texts with spaces, likewise.

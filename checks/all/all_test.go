@@ -132,12 +132,12 @@ func TestContract(t *testing.T) {
 	want := strings.Split(strings.TrimSpace(contract), "\n")
 	for _, line := range got {
 		if !slices.Contains(want, line) {
-			t.Errorf("not in the contract: %s", line)
+			t.Errorf("not in the constant contract: %s", line)
 		}
 	}
 	for _, line := range want {
 		if !slices.Contains(got, line) {
-			t.Errorf("missing: %s", line)
+			t.Errorf("in the constant contract, but no check has it: %s", line)
 		}
 	}
 	if !t.Failed() && !slices.Equal(got, want) {
@@ -158,6 +158,8 @@ var properties = []struct {
 	{"Greylisting", func(_ checks.Info, r *checks.Reason) bool { return r.Greylisting }, "greylist/*"},
 	{"Unanswered", func(_ checks.Info, r *checks.Reason) bool { return r.Unanswered }, "spf/spf-temperror"},
 	{"Public", func(i checks.Info, _ *checks.Reason) bool { return i.Public }, "rdns/* helo/* sender/* spf/* mxplus/* dkim/* dmarc/* author/*"},
+	// An operator who verifies no signatures switches these off, so that the mail server sends no bodies.
+	{"Body", func(i checks.Info, _ *checks.Reason) bool { return i.Body }, "spf/* dkim/* dmarc/*"},
 	{"Repair", func(_ checks.Info, r *checks.Reason) bool { return r.Repair != checks.NoRepair },
 		"rdns/* helo/helo-own-name helo/helo-unresolvable helo/helo-cname helo/helo-mismatch " +
 			"sender/sender-no-domain sender/sender-null-mx sender/sender-bogus-mx sender/sender-own-domain dnsbl/* spf/* mxplus/* " +
@@ -293,10 +295,10 @@ func TestInfos(t *testing.T) {
 	env := checktest.Env(t, "")
 	for _, info := range all.Checks {
 		if len(info.Doc) < 20 || !strings.HasSuffix(info.Doc, ".") {
-			t.Errorf("%s: doc: %s", info.Name, info.Doc)
+			t.Errorf("%s: doc: not sentences of 20 bytes or more: %s", info.Name, info.Doc)
 		}
 		if len(info.Stages) == 0 || !slices.IsSorted(info.Stages) {
-			t.Errorf("%s: reasons %d, stages %v", info.Name, len(info.Reasons), info.Stages)
+			t.Errorf("%s: stages %v: none, or not in their order", info.Name, info.Stages)
 		}
 		if c, err := info.New(func(any) error { return nil }, env); c == nil || err != nil {
 			t.Errorf("%s cannot be built with its defaults: %v", info.Name, err)
@@ -310,22 +312,7 @@ func TestInfos(t *testing.T) {
 	}
 }
 
-// TestBodies tests which checks ask for the body. An operator who verifies no signatures switches these off, so that the mail server
-// sends no bodies. A check that is on in every configuration must not be among them.
-func TestBodies(t *testing.T) {
-	t.Parallel()
-	var names []string
-	for _, info := range all.Checks {
-		if info.Body {
-			names = append(names, info.Name)
-		}
-	}
-	if want := []string{"spf", "dkim", "dmarc"}; !slices.Equal(names, want) {
-		t.Errorf("got %v, want %v", names, want)
-	}
-}
-
-// testSettings tests that each setting has a key and a sentence.
+// testSettings tests that each setting has a key and a sentence, and that the tag one is on strings.
 func testSettings(t *testing.T, path string, settings reflect.Type) {
 	t.Helper()
 	if settings.Kind() == reflect.Slice {
@@ -338,7 +325,10 @@ func testSettings(t *testing.T, path string, settings reflect.Type) {
 	for f := range settings.Fields() {
 		key, doc := f.Tag.Get("yaml"), f.Tag.Get("doc")
 		if key == "" || doc == "" || !strings.HasSuffix(doc, ".") || len(doc) > 200 {
-			t.Errorf("%s.%s: key %q, doc %q", path, f.Name, key, doc)
+			t.Errorf("%s.%s: tags yaml %q and doc %q; want a key, and a sentence of at most 200 bytes with a full stop", path, f.Name, key, doc)
+		}
+		if f.Tag.Get("one") != "" && f.Type.Kind() != reflect.String {
+			t.Errorf("%s.%s: the tag one is for strings only; give the type a method UnmarshalText", path, f.Name)
 		}
 		testSettings(t, path+"."+key, f.Type)
 	}

@@ -207,7 +207,7 @@ func (f replayFlags) resolver(c config.DNS) (checks.Resolver, func(), error) {
 	if f.dns != "live" && (!record || file == "") {
 		return nil, nil, wrongUsage("--dns: %q is none of live, none, record=FILE", f.dns)
 	}
-	live, err := newResolver(c)
+	live, err := newResolver(c, nil)
 	if err != nil {
 		return nil, nil, err
 	}

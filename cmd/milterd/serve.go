@@ -181,7 +181,7 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 			c()
 		}
 	}
-	if d.resolver, err = newResolver(cfg.DNS); err != nil {
+	if d.resolver, err = newResolver(cfg.DNS, logrus.NewEntry(d.log)); err != nil {
 		return closeAll, fmt.Errorf("dns: %w", err)
 	}
 	closers = append(closers, d.resolver.Close)

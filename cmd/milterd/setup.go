@@ -79,8 +79,9 @@ func printProblems(problems config.Problems, warnings bool, stderr io.Writer) er
 	return nil
 }
 
-func newResolver(c config.DNS) (*resolver.Resolver, error) {
-	return resolver.New(resolver.Config{Servers: c.Servers, Timeout: c.Timeout})
+// newResolver returns the resolver of a configuration. log gets its panics; nil: they are only counted.
+func newResolver(c config.DNS, log *logrus.Entry) (*resolver.Resolver, error) {
+	return resolver.New(resolver.Config{Servers: c.Servers, Timeout: c.Timeout, Log: log})
 }
 
 // newPipeline returns the pipeline of a configuration. env has no site, and change adds to the options.

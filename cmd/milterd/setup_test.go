@@ -1,14 +1,52 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/miekg/dns"
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/log"
+	"milterd/milter/resolver/dnstest"
 )
+
+// TestResolverPanics tests that the log of the daemon has the panics of its resolver.
+func TestResolverPanics(t *testing.T) {
+	t.Parallel()
+	server := dnstest.Start(t, "example.net. A 192.0.2.1\n")
+	text := fmt.Sprintf("store: {driver: memory}\ndns: {servers: [%q]}\nexplain: {key: %s}\n", server.Addr, filepath.Join(t.TempDir(), "key"))
+	cfg, problems := config.Parse("test", []byte(text), all.Checks)
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	output := log.ToWriter(&lines, false, false)
+	d := &daemon{cfg: cfg, log: output.Logger(logrus.ErrorLevel), started: time.Now()}
+	closeBackends, err := d.openBackends(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.resolver.Announce([]checks.Query{{
+		Question: checks.Ask("example.net", dns.TypeA), Then: func(checks.Answer) []checks.Query { panic("a hostile answer") },
+	}})
+	for end := time.Now().Add(time.Minute); d.resolver.Stats().Panics == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	closeBackends()
+	output.Close(time.Minute)
+	if got := lines.String(); !strings.Contains(got, "a hostile answer") || !strings.Contains(got, "stack=") {
+		t.Errorf("the log has no panic with its stack: %s", got)
+	}
+}
 
 // TestAuthServID tests that Authentication-Results have the configured authserv-id, or the hostname.
 func TestAuthServID(t *testing.T) {

@@ -57,7 +57,7 @@ func (sim *simulator) build(cfg *config.Config, zone string) (err error) {
 			return fmt.Errorf("zone: %w", err)
 		}
 	} else {
-		if sim.resolver, err = newResolver(cfg.DNS); err != nil {
+		if sim.resolver, err = newResolver(cfg.DNS, nil); err != nil {
 			return err
 		}
 		env.DNS, env.Dial = sim.resolver, new(net.Dialer).DialContext

@@ -62,17 +62,13 @@ func (d *daemon) reload() {
 		d.log.Error("reload failed: the old configuration stays in force")
 		return
 	}
-	d.warnOfRestart(cfg)
+	running := d.keepUntilRestart(cfg)
 	d.log.SetLevel(cfg.Log.Level)
 	p.Reload(d.pipeline.Load())
 	d.usePipeline(context.Background(), p)
 	d.useMirror(cfg)
-	running := *cfg // except for the keys of warnOfRestart
-	running.Listen, running.DNS, running.Log = d.cfg.Listen, d.cfg.DNS, d.cfg.Log
-	running.MaxConnections, running.Memory = d.cfg.MaxConnections, d.cfg.Memory
-	running.Store, running.Admin, running.Explain, running.Records = d.cfg.Store, d.cfg.Admin, d.cfg.Explain, d.cfg.Records
 	d.mu.Lock()
-	d.cfg = &running
+	d.cfg = running
 	d.mu.Unlock()
 	d.reloadFailed.Store(nil)
 	d.log.Info("configuration reloaded")
@@ -101,23 +97,27 @@ func (d *daemon) readAgain() (cfg *config.Config, p *checks.Pipeline, errs []str
 	return cfg, p, nil
 }
 
-// warnOfRestart logs the changed keys that take effect at the next start only.
-func (d *daemon) warnOfRestart(cfg *config.Config) {
-	newLog := cfg.Log
-	newLog.Level = d.cfg.Log.Level // takes effect at once
-	for key, unchanged := range map[string]bool{
-		"listen":          reflect.DeepEqual(cfg.Listen, d.cfg.Listen),
-		"dns":             reflect.DeepEqual(cfg.DNS, d.cfg.DNS),
-		"log":             newLog == d.cfg.Log,
-		"store":           cfg.Store == d.cfg.Store,
-		"admin":           cfg.Admin == d.cfg.Admin,
-		"explain":         cfg.Explain == d.cfg.Explain,
-		"records":         cfg.Records == d.cfg.Records,
-		"max_connections": cfg.MaxConnections == d.cfg.MaxConnections,
-		"memory":          cfg.Memory == d.cfg.Memory,
-	} {
-		if !unchanged {
+// keepUntilRestart returns a new configuration with the present values of the keys that take effect at the next start only. It logs
+// those that changed.
+func (d *daemon) keepUntilRestart(cfg *config.Config) *config.Config {
+	running := *cfg
+	running.Log.Level = d.cfg.Log.Level // takes effect at once
+	present := atStart(d.cfg)
+	for key, value := range atStart(&running) {
+		is, was := reflect.ValueOf(value).Elem(), reflect.ValueOf(present[key]).Elem()
+		if !reflect.DeepEqual(is.Interface(), was.Interface()) {
 			d.log.WithField("key", key).Warn("this change takes effect at the next start")
+			is.Set(was)
 		}
+	}
+	running.Log.Level = cfg.Log.Level
+	return &running
+}
+
+// atStart returns the keys of a configuration that take effect at the start only, with pointers to their values.
+func atStart(cfg *config.Config) map[string]any {
+	return map[string]any{
+		"listen": &cfg.Listen, "dns": &cfg.DNS, "log": &cfg.Log, "store": &cfg.Store, "admin": &cfg.Admin, "explain": &cfg.Explain,
+		"records": &cfg.Records, "max_connections": &cfg.MaxConnections, "memory": &cfg.Memory,
 	}
 }

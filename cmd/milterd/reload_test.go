@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"log/syslog"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/log"
+)
+
+// TestKeysOfRestart tests that each key of the configuration either takes effect with a reload, or keeps its value with a warning.
+func TestKeysOfRestart(t *testing.T) {
+	t.Parallel()
+	atOnce := []string{"Hostname", "LocalDomains", "Profile", "Policy", "Mirror", "settings"}
+	cfg := &config.Config{}
+	kept := map[any]bool{}
+	for _, value := range atStart(cfg) {
+		kept[value] = true
+	}
+	fields := reflect.ValueOf(cfg).Elem()
+	for i := range fields.NumField() {
+		name := fields.Type().Field(i).Name
+		isAtOnce := slices.Contains(atOnce, name)
+		if isKept := fields.Field(i).CanInterface() && kept[fields.Field(i).Addr().Interface()]; isKept == isAtOnce {
+			t.Errorf("%s takes effect with a reload: %t; keeps its value: %t; want one of both", name, isAtOnce, isKept)
+		}
+	}
+}
+
+// TestKeepUntilRestart tests what is in force after a reload, and the warnings.
+func TestKeepUntilRestart(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer
+	output := log.ToWriter(&lines, false, false)
+	d := &daemon{log: output.Logger(logrus.InfoLevel), cfg: &config.Config{
+		Hostname: "old.example.org", Memory: 1, MaxConnections: 10, Log: config.Log{Level: logrus.InfoLevel, Syslog: true, Facility: syslog.LOG_MAIL},
+	}}
+	changed := *d.cfg
+	changed.Hostname, changed.Memory, changed.Log.Level = "new.example.org", 2, logrus.DebugLevel
+	got := d.keepUntilRestart(&changed)
+	output.Close(time.Minute)
+	if got.Hostname != "new.example.org" || got.Log.Level != logrus.DebugLevel || got.Memory != 1 || changed.Memory != 2 {
+		t.Errorf("in force: %+v", *got)
+	}
+	if text := lines.String(); strings.Count(text, "takes effect at the next start") != 1 || !strings.Contains(text, "key=memory") {
+		t.Errorf("warnings: %s", text)
+	}
+}

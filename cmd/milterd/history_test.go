@@ -42,8 +42,8 @@ func TestSeedHistory(t *testing.T) {
 			Checks:      func() []checks.Condition { return nil },
 			ConfigValid: func() bool { return true },
 		},
-		Problems: d.problems,
-		History:  d.history,
+		Attention: d.problems,
+		History:   d.history,
 	})
 	if err != nil {
 		t.Fatal(err)

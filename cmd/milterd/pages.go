@@ -132,7 +132,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Started:    d.started,
 		Profile:    func() string { return d.config().Profile.String() },
 		Components: d.components(),
-		Problems:   func() []string { return append(d.problems(), d.warnings()...) },
+		Attention:  func() []string { return d.attention(d.conditions()) },
 		Profiles:   func() []string { return d.sentences.get(time.Now(), d.profileReport) },
 		History:    d.history,
 		Operator:   operator{daemon: d},

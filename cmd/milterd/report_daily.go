@@ -74,7 +74,6 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 	r := dailyReport{
 		Host: d.config().Hostname, Since: now.Add(-24 * time.Hour), Until: now, Actions: map[string]int{}, Reasons: map[string]int{},
 		Blocked: []counters.Blocked{}, Ended: []string{}, limits: map[netip.Addr]string{}, Wronged: []string{}, Safe: []string{}, Users: []checks.Condition{}, Recording: d.records != nil,
-		Attention: append(append([]string{}, d.problems()...), d.warnings()...),
 	}
 	if d.records != nil {
 		if err := d.eachRecord(ctx, r.Since, r.count); err != nil {
@@ -87,15 +86,15 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 	}
 	r.Blocked = append(r.Blocked, slices.DeleteFunc(blocks, func(b counters.Blocked) bool { return b.Since.Before(r.Since) || !b.InForce })...)
 	r.addEnded()
+	var others []checks.Condition
 	for _, c := range d.conditions() {
-		switch {
-		case c.Check == "rate":
+		if c.Check == "rate" {
 			r.Users = append(r.Users, c)
-		case c.Why != "":
-			r.Attention = append(r.Attention, fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why))
+		} else {
+			others = append(others, c)
 		}
 	}
-	r.Attention = append(r.Attention, dropped(d.recordStats().Dropped, d.output.Dropped())...)
+	r.Attention = d.attention(others)
 	if r.Mirror, err = d.mirrorSentence(ctx, r.Since); err != nil {
 		return r, err
 	}

@@ -126,13 +126,26 @@ func (s daemonStatus) state() string {
 	return "needs attention: " + strings.Join(names, ", ")
 }
 
+// attention returns what the operator should look at, one sentence each. It is for the pages and for the daily report, which has some
+// conditions of checks elsewhere.
+func (d *daemon) attention(conditions []checks.Condition) []string {
+	list := append([]string{}, d.problems()...) // [] in JSON
+	list = append(list, d.warnings()...)
+	for _, c := range conditions {
+		if c.Why != "" {
+			list = append(list, fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why))
+		}
+	}
+	return append(list, dropped(d.recordStats().Dropped, d.output.Dropped())...)
+}
+
 // dropped says what was dropped since the start, because the store or the log did not take it in time.
 func dropped(records, logLines uint64) (list []string) {
 	if records > 0 {
-		list = append(list, fmt.Sprintf("%d decision records were dropped", records))
+		list = append(list, fmt.Sprintf("%d decision records were dropped since the start", records))
 	}
 	if logLines > 0 {
-		list = append(list, fmt.Sprintf("%d log lines were dropped", logLines))
+		list = append(list, fmt.Sprintf("%d log lines were dropped since the start", logLines))
 	}
 	return list
 }

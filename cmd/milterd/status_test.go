@@ -1,10 +1,12 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
 )
 
@@ -21,7 +23,7 @@ func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 		"rate\tann over, 1 recipient over; the limit": {Checks: []checks.Condition{
 			{Check: "rate", Name: "ann", State: "over", Why: "the limit", Counts: map[string]uint64{"recipients_over": 1}},
 		}},
-		"state\tneeds attention: 3 decision records were dropped, 4 log lines were dropped\n": {
+		"state\tneeds attention: 3 decision records were dropped since the start, 4 log lines were dropped since the start\n": {
 			Records: records.Stats{Dropped: 3}, LogDropped: 4,
 		},
 		"dnsbl\tbl.example off, 3 left out; it does": {Checks: []checks.Condition{dead}},
@@ -31,5 +33,23 @@ func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+// TestAttention tests what the pages and the daily report say needs the operator's attention.
+func TestAttention(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, func(*config.Config) {})
+	conditions := []checks.Condition{
+		{Check: "dnsbl", Name: "bl.example", State: "off", Why: "it lists the world"},
+		{Check: "access", Name: "/etc/deny", State: "on"},
+	}
+	if got := d.attention(nil); got == nil || len(got) > 0 {
+		t.Errorf("nothing is wrong: %q", got)
+	}
+	d.serving.Store(false)
+	want := []string{"no mail server can connect: the daemon starts or stops", "dnsbl bl.example is off: it lists the world"}
+	if got := d.attention(conditions); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -30,7 +30,7 @@ type Config struct {
 	Started    time.Time
 	Profile    func() string
 	Components web.Components
-	Problems   func() []string // of the daemon, one sentence each
+	Attention  func() []string // what the operator should look at, one sentence each
 	Profiles   func() []string // what the profiles safe and strict would have answered, one sentence each; it must be quick
 	History    *History
 	Book       Book // nil if no records are kept

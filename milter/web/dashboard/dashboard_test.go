@@ -105,7 +105,7 @@ func TestMarkupIsEscaped(t *testing.T) {
 	t.Parallel()
 	const hostile = "\"'><script>alert(1)</script><img/src=x onerror=alert(1)>{{.}}\x1b[2J\r\nReply: 250\u202e</title></textarea>"
 	site := newTestSite(t, func(c *Config) {
-		c.Problems = func() []string { return []string{hostile} }
+		c.Attention = func() []string { return []string{hostile} }
 		c.Components.Checks = func() []checks.Condition {
 			return []checks.Condition{{Check: "dnsbl", Name: hostile, State: hostile, Why: hostile, Counts: map[string]uint64{hostile: 1}}}
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -34,7 +33,7 @@ const (
 type frame struct {
 	Page, Title, Site, Version string // Page is the name of the template
 	Base                       string // relative URL of the overview: empty, or "../" for each folder
-	Attention                  int    // number of problems
+	Attention                  int    // number of sentences of Config.Attention
 	Note                       *note
 	Error                      string // why the page is incomplete
 	Now                        time.Time
@@ -51,22 +50,10 @@ func (p *pages) frame(page, title string) frame {
 	}
 }
 
-// attention lists the problems for the operator, one sentence each.
-func (p *pages) attention() []string {
-	var list []string
-	for _, problem := range p.Problems() {
-		list = append(list, web.Shown(problem))
-	}
-	for _, c := range p.Components.Checks() {
-		if c.Why != "" {
-			list = append(list, web.Shown(fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why)))
-		}
-	}
-	if n := p.Components.Records().Dropped; n > 0 {
-		list = append(list, fmt.Sprintf("%d decision records were dropped since the start because the store did not take them in time", n))
-	}
-	if n := p.Components.LogDropped(); n > 0 {
-		list = append(list, fmt.Sprintf("%d log lines were dropped since the start because syslog did not take them in time", n))
+// attention returns what the operator should look at, as shown on the pages.
+func (p *pages) attention() (list []string) {
+	for _, sentence := range p.Attention() {
+		list = append(list, web.Shown(sentence))
 	}
 	return list
 }

@@ -169,7 +169,7 @@ func (site *testSite) addHostile(t *testing.T, value string) {
 
 // addProblems adds all problems that the overview can show.
 func addProblems(d *Config) {
-	d.Problems = func() []string {
+	d.Attention = func() []string {
 		return []string{"the store is down since 2026-11-21T11:00:00Z: " + webtest.LongName[:120]}
 	}
 	d.Components.Checks = func() []checks.Condition {

@@ -61,7 +61,7 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 			DNS:    func() resolver.Stats { return resolver.Stats{Queries: 20, Hits: 60, ServFail: 12} },
 			Checks: func() []checks.Condition { return nil }, ConfigValid: func() bool { return true },
 		},
-		Problems: func() []string {
+		Attention: func() []string {
 			if site.down {
 				return []string{"the store is down"}
 			}

@@ -79,12 +79,14 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 	}
 }
 
-// isAutoReply reports whether a program answered to a message, RFC 3834 section 5.2. What a program sends by itself
-// (auto-generated), such as a ticket system, has the answers of people.
+// isAutoReply reports whether a program answered to a message, RFC 3834 section 5.2, or sent a report about it, such as the read
+// receipt that its sender asked for (RFC 8098 section 3). What a program sends by itself (auto-generated), such as a ticket system,
+// has the answers of people.
 func isAutoReply(header []headers.Field) bool {
 	return slices.ContainsFunc(header, func(f headers.Field) bool {
 		keyword, _, _ := strings.Cut(f.Value, ";")
-		return f.Is("Auto-Submitted") && strings.EqualFold(strings.TrimSpace(keyword), "auto-replied")
+		keyword = strings.ToLower(strings.TrimSpace(keyword))
+		return f.Is("Auto-Submitted") && keyword == "auto-replied" || f.Is("Content-Type") && keyword == "multipart/report"
 	})
 }
 

@@ -88,9 +88,12 @@ func out(from string, to ...string) mail {
 }
 
 // submitted returns a message from alice to bob with a field Auto-Submitted.
-func submitted(value string) mail {
+func submitted(value string) mail { return withField("auto-submitted", value) }
+
+// withField returns a message from alice to bob with a field.
+func withField(name, value string) mail {
 	m := out("alice@example.org", "bob@example.net")
-	m.header = []headers.Field{{Name: "Subject", Value: " hello"}, {Name: "auto-submitted", Value: value}}
+	m.header = []headers.Field{{Name: "Subject", Value: " hello"}, {Name: name, Value: value}}
 	return m
 }
 
@@ -125,6 +128,8 @@ func TestVouch(t *testing.T) {
 
 		{"after a vacation notice", submitted(" auto-replied"), day, answer, false},
 		{"after an automatic answer with a parameter", submitted("\n Auto-Replied; owner-email=\"a@example.org\""), day, answer, false},
+		{"after a read receipt", withField("Content-Type", " Multipart/Report; report-type=disposition-notification;\n boundary=x"), day, answer, false},
+		{"to a message with an attachment", withField("Content-Type", " multipart/mixed; boundary=x"), day, answer, true},
 		{"an answer of another address", out("alice@example.org", "carol@example.net"), day, answer, false},
 		{"an answer to another user", out("carol@example.org", "bob@example.net"), day, answer, false},
 		{"SPF fails", out("alice@example.org", "bob@example.net"), day, with(func(m *mail) { m.client = "198.51.100.99" }), false},

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -19,20 +20,31 @@ const (
 // UntilLayout is the layout of the value {until} in replies, for time.Format. The zone is UTC.
 const UntilLayout = "2006-01-02 15:04 MST"
 
+// TextParts yields the literal parts of Reply.Text, each with the name of the {placeholder} that follows it; the last one has none.
+func TextParts(text string) iter.Seq2[string, string] {
+	return func(yield func(literal, name string) bool) {
+		for {
+			literal, after, open := strings.Cut(text, "{")
+			name, rest, closed := strings.Cut(after, "}")
+			if !open || !closed {
+				yield(text, "")
+				return
+			}
+			if !yield(literal, name) {
+				return
+			}
+			text = rest
+		}
+	}
+}
+
 // fill returns a reply with its placeholders replaced by values of detail, or else of the session. Values become printable
 // US-ASCII and are shortened.
 func (s *Session) fill(r Reply, detail map[string]string) Reply {
 	var b strings.Builder
-	rest := r.Text
-	for {
-		before, after, open := strings.Cut(rest, "{")
-		b.WriteString(before)
-		if !open {
-			break
-		}
-		name, after, closed := strings.Cut(after, "}")
-		if !closed {
-			b.WriteString("{" + name)
+	for literal, name := range TextParts(r.Text) {
+		b.WriteString(literal)
+		if name == "" {
 			break
 		}
 		v, ok := detail[name]
@@ -40,7 +52,6 @@ func (s *Session) fill(r Reply, detail map[string]string) Reply {
 			v = s.value(name)
 		}
 		b.WriteString(Clean(v, maxValue))
-		rest = after
 	}
 	r.Text = b.String()
 	return r

@@ -116,3 +116,23 @@ func BenchmarkLines(b *testing.B) {
 		}
 	}
 }
+
+// TestTextParts tests how the text of a reply is split at its placeholders.
+func TestTextParts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                           "|",
+		"no value":                   "no value|",
+		"HELO {helo} is {what}":      "HELO |helo, is |what,|",
+		"{client}{helo}, not closed": "|client,|helo,, not closed|",
+		"{client} not {closed":       "|client, not {closed|",
+	} {
+		var parts []string
+		for literal, name := range checks.TextParts(text) {
+			parts = append(parts, literal+"|"+name)
+		}
+		if got := strings.Join(parts, ","); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package checktest
 import (
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -73,13 +72,12 @@ func follow(dns checks.Resolver, queries []checks.Query) {
 	}
 }
 
-var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
-
 // Placeholders returns the names in braces in the text of a reply.
-func Placeholders(text string) []string {
-	var names []string
-	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
-		names = append(names, m[1])
+func Placeholders(text string) (names []string) {
+	for _, name := range checks.TextParts(text) {
+		if name != "" {
+			names = append(names, name)
+		}
 	}
 	return names
 }

@@ -25,19 +25,18 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // "no reverse DNS name of 192.0.2.9 resolves to it: {ptr}" ends before the colon.
 func explain(r *checks.Request, d *delivery, why *checks.Reason) string {
 	text := ""
-	for rest := why.Reply.Text; ; {
-		before, after, found := strings.Cut(rest, "{")
-		text += before
-		if !found {
-			return text
+	for literal, name := range checks.TextParts(why.Reply.Text) {
+		text += literal
+		if name == "" {
+			break
 		}
-		name, after, _ := strings.Cut(after, "}")
 		value, ok := placeholder(r, d, name)
 		if !ok {
 			return trimClause(text, why.When)
 		}
-		text, rest = text+value, after
+		text += value
 	}
+	return text
 }
 
 // trimClause removes the last, incomplete clause of a sentence. It returns alternative if there is no other clause.

@@ -142,17 +142,13 @@ func (t *texts) rfc(ref string) rfc {
 // replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo".
 func replyParts(text string) []replyPart {
 	var parts []replyPart
-	for text != "" {
-		before, rest, open := strings.Cut(text, "{")
-		if before != "" {
-			parts = append(parts, replyPart{Text: before})
+	for literal, name := range checks.TextParts(text) {
+		if literal != "" {
+			parts = append(parts, replyPart{Text: literal})
 		}
-		if !open {
-			break
+		if name != "" {
+			parts = append(parts, replyPart{Text: strings.ReplaceAll(name, "_", " "), Value: true})
 		}
-		name, after, _ := strings.Cut(rest, "}")
-		parts = append(parts, replyPart{Text: strings.ReplaceAll(name, "_", " "), Value: true})
-		text = after
 	}
 	return parts
 }

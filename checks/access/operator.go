@@ -61,19 +61,21 @@ func parseSubject(subject string, allow bool) (e entry, err error) {
 // maxWhy is the length of the reason of an entry in bytes. It is part of a reply.
 const maxWhy = 200
 
-// Add adds an entry to a list of the store, in the place of one with the same subject. until may be zero.
-func Add(ctx context.Context, store checks.Store, now time.Time, subject string, allow bool, until time.Time, why string) (Entry, error) {
-	e, err := parseSubject(subject, allow)
+// Add adds an entry to its list in the store, in the place of one with the same subject, and returns it as lists keep it. It uses List,
+// Entry, Until and Why.
+func Add(ctx context.Context, store checks.Store, now time.Time, add Entry) (Entry, error) {
+	allow := add.List == kindAllow
+	e, err := parseSubject(add.Entry, allow)
 	if err != nil {
 		return Entry{}, err
 	}
 	ttl := keepFor
-	record := storedEntry{Since: now.Unix(), Why: checks.Clean(why, maxWhy)}
-	if !until.IsZero() {
-		if ttl = until.Sub(now); ttl < time.Second {
-			return Entry{}, checks.BadArgument("the entry would end at %s, which has passed", until.Format("2006-01-02 15:04"))
+	record := storedEntry{Since: now.Unix(), Why: checks.Clean(add.Why, maxWhy)}
+	if !add.Until.IsZero() {
+		if ttl = add.Until.Sub(now); ttl < time.Second {
+			return Entry{}, checks.BadArgument("the entry would end at %s, which has passed", add.Until.Format("2006-01-02 15:04"))
 		}
-		record.Until = until.Unix()
+		record.Until = add.Until.Unix()
 	}
 	value, err := json.Marshal(record)
 	if err != nil {
@@ -83,7 +85,7 @@ func Add(ctx context.Context, store checks.Store, now time.Time, subject string,
 		return Entry{}, err
 	}
 	d := e.describe(allow)
-	d.Since, d.Until, d.Why = now, until, record.Why
+	d.Since, d.Until, d.Why = now, add.Until, record.Why
 	return d, noteChange(ctx, store, now)
 }
 

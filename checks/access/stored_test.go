@@ -39,17 +39,17 @@ func TestStoredEntries(t *testing.T) {
 			}
 		}
 	}
-	add := func(subject string, allow bool, until time.Time) {
+	add := func(list, subject string, until time.Time) {
 		t.Helper()
-		if _, err := access.Add(t.Context(), store, now, subject, allow, until, "spam"); err != nil {
+		if _, err := access.Add(t.Context(), store, now, access.Entry{List: list, Entry: subject, Until: until, Why: "spam"}); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(time.Nanosecond)
 	}
 	want("before", "192.0.2.9", false, false)
-	add("192.0.2.0/24", false, time.Time{})
+	add("deny", "192.0.2.0/24", time.Time{})
 	want("after deny", "192.0.2.9", true, false)
-	add("192.0.2.9", true, now.Add(time.Hour))
+	add("allow", "192.0.2.9", now.Add(time.Hour))
 	want("after allow", "192.0.2.9", false, true)
 	want("after allow", "192.0.2.10", true, false)
 	store.Fail(errors.New("down"))
@@ -77,7 +77,7 @@ func TestStoreDownFromTheStart(t *testing.T) {
 	store := checktest.NewStore(func() time.Time { return checktest.Now })
 	env.Store = store
 	c := checktest.Build[access.Settings](t, access.Info, env, nil)
-	if _, err := access.Add(t.Context(), store, checktest.Now, "192.0.2.9", true, time.Time{}, "partner"); err != nil {
+	if _, err := access.Add(t.Context(), store, checktest.Now, access.Entry{List: "allow", Entry: "192.0.2.9", Why: "partner"}); err != nil {
 		t.Fatal(err)
 	}
 	store.Fail(errors.New("down"))
@@ -96,14 +96,13 @@ func TestStoreDownFromTheStart(t *testing.T) {
 func TestStoredEntryMistakes(t *testing.T) {
 	t.Parallel()
 	store := checktest.NewStore(nil)
-	for _, c := range []struct {
-		subject string
-		allow   bool
-		until   time.Time
-	}{{subject: "192.0.2.0/33"}, {subject: "a b"}, {subject: ""}, {subject: "*.example.net"}, {subject: ".com", allow: true}, {subject: "192.0.2.9", until: checktest.Now.Add(-time.Hour)}} {
-		_, err := access.Add(t.Context(), store, checktest.Now, c.subject, c.allow, c.until, "")
+	for _, e := range []access.Entry{
+		{Entry: "192.0.2.0/33"}, {Entry: "a b"}, {}, {Entry: "*.example.net"}, {List: "allow", Entry: ".com"},
+		{Entry: "192.0.2.9", Until: checktest.Now.Add(-time.Hour)},
+	} {
+		_, err := access.Add(t.Context(), store, checktest.Now, e)
 		if !errors.As(err, new(*checks.ArgumentError)) {
-			t.Errorf("%+v: %v", c, err)
+			t.Errorf("%+v: %v", e, err)
 		}
 	}
 }
@@ -113,11 +112,11 @@ func TestLook(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, "")
 	c := checktest.Build[access.Settings](t, access.Info, env, nil)
-	for _, e := range []struct {
-		subject string
-		allow   bool
-	}{{"192.0.2.0/24", false}, {"192.0.2.9", true}, {".example.net", false}, {"@example.net", false}, {"bob@example.org", true}} {
-		if _, err := access.Add(t.Context(), env.Store, checktest.Now, e.subject, e.allow, time.Time{}, ""); err != nil {
+	for _, e := range []access.Entry{
+		{List: "deny", Entry: "192.0.2.0/24"}, {List: "allow", Entry: "192.0.2.9"}, {List: "deny", Entry: ".example.net"},
+		{List: "deny", Entry: "@example.net"}, {List: "allow", Entry: "bob@example.org"},
+	} {
+		if _, err := access.Add(t.Context(), env.Store, checktest.Now, e); err != nil {
 			t.Fatal(err)
 		}
 	}

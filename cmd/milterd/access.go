@@ -141,7 +141,7 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 	}
 	covering := d.lookAccess(ctx, e.Entry)
 	added := addedEntry{Notes: []string{}}
-	if added.Entry, err = access.Add(ctx, d.store, time.Now(), e.Entry, allow, a.Until, a.Why); err != nil {
+	if added.Entry, err = access.Add(ctx, d.store, time.Now(), access.Entry{List: e.List, Entry: e.Entry, Until: a.Until, Why: a.Why}); err != nil {
 		return added, err
 	}
 	for _, c := range covering {

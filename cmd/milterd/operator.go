@@ -126,7 +126,7 @@ func (o operator) ownEntry(ctx context.Context, list, entry string) (*access.Ent
 // relist adds entries again.
 func (o operator) relist(ctx context.Context, entries []access.Entry) error {
 	for _, e := range entries {
-		if _, err := access.Add(ctx, o.store, time.Now(), e.Entry, e.List == "allow", e.Until, e.Why); err != nil {
+		if _, err := access.Add(ctx, o.store, time.Now(), e); err != nil {
 			return err
 		}
 	}

@@ -227,11 +227,7 @@ func TestMonthOfEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch, err := m.evidence.Watch(t.Context(), settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	action, err := m.evidence.Action(t.Context(), settings)
+	watch, action, err := m.evidence.Reports(t.Context(), settings)
 	if err != nil {
 		t.Fatal(err)
 	}

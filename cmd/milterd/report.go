@@ -74,19 +74,20 @@ func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (r watchReport
 	if err != nil {
 		return r, err
 	}
-	if r.WatchReport, err = d.evidence.Watch(ctx, settings); err != nil {
+	if r.WatchReport, _, err = d.evidence.Reports(ctx, settings); err != nil {
 		return r, err
 	}
 	r.Profiles, err = d.profileReport(ctx)
 	return r, err
 }
 
-func (d *daemon) reportAction(ctx context.Context, a evidenceArgs) (evidence.ActionReport, error) {
+func (d *daemon) reportAction(ctx context.Context, a evidenceArgs) (r evidence.ActionReport, err error) {
 	settings, err := a.settings(d.config())
 	if err != nil {
-		return evidence.ActionReport{}, err
+		return r, err
 	}
-	return d.evidence.Action(ctx, settings)
+	_, r, err = d.evidence.Reports(ctx, settings)
+	return r, err
 }
 
 // reports returns both reports on all reasons.

@@ -59,7 +59,7 @@ func BenchmarkFlood(b *testing.B) {
 	b.StopTimer()
 	reportStore(b, s)
 	began := time.Now()
-	report, err := c.Watch(b.Context(), settings(checks.Watch))
+	report, _, err := c.Reports(b.Context(), settings(checks.Watch))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -23,8 +23,8 @@ func TestTheStoreIsDown(t *testing.T) {
 	if err := s.Flush(t.Context()); err == nil {
 		t.Fatal("Flush returned no error")
 	}
-	if _, err := s.Watch(t.Context(), settings(checks.Watch)); err == nil {
-		t.Error("Watch returned no error")
+	if _, _, err := s.Reports(t.Context(), settings(checks.Watch)); err == nil {
+		t.Error("Reports returned no error")
 	}
 	for i := range 3 * maxPending {
 		s.mail(2, fmt.Sprintf("bot%d.example", i), "x@spam.example", rejected)
@@ -70,7 +70,7 @@ func TestTwoHosts(t *testing.T) {
 	wg.Wait()
 	s.setTime(start.AddDate(0, 0, 1))
 	for _, c := range []*Collector{s.Collector, other, s.open(s.store)} { // the last one was started after the mail
-		r, err := c.Watch(t.Context(), settings(checks.Watch))
+		r, _, err := c.Reports(t.Context(), settings(checks.Watch))
 		if err != nil {
 			t.Fatal(err)
 		}

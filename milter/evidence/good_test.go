@@ -168,7 +168,7 @@ func TestCleanInSpiteOfTheReason(t *testing.T) {
 			for _, day := range c.with {
 				s.mail(day, "own.a.example", "x@a.example", did{unusual, checks.Watch})
 			}
-			r, err := s.Watch(t.Context(), []Setting{{Check: "spf", Reason: unusual, Actions: []checks.Action{checks.Watch}}})
+			r, _, err := s.Reports(t.Context(), []Setting{{Check: "spf", Reason: unusual, Actions: []checks.Action{checks.Watch}}})
 			if err != nil {
 				t.Fatal(err)
 			}

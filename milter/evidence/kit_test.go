@@ -188,7 +188,7 @@ func settings(a checks.Action) []Setting {
 // watch returns the evidence on judged.
 func (s *site) watch() Watched {
 	s.t.Helper()
-	r, err := s.Watch(s.t.Context(), settings(checks.Watch))
+	r, _, err := s.Reports(s.t.Context(), settings(checks.Watch))
 	if err != nil {
 		s.t.Fatal(err)
 	}

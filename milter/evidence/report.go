@@ -151,19 +151,8 @@ type Enforced struct {
 	Wronged        []Sender `json:"wronged"`
 }
 
-// Watch returns the report on reasons for which no mail is refused, in the order of the settings.
-func (c *Collector) Watch(ctx context.Context, settings []Setting) (WatchReport, error) {
-	watch, _, err := c.Reports(ctx, settings)
-	return watch, err
-}
-
-// Action returns the report on reasons that refused, greylisted or quarantined mail, in the order of the settings.
-func (c *Collector) Action(ctx context.Context, settings []Setting) (ActionReport, error) {
-	_, action, err := c.Reports(ctx, settings)
-	return action, err
-}
-
-// Reports returns both reports on the same evidence.
+// Reports returns the reports on reasons for which no mail is refused, and on reasons that refused, greylisted or quarantined mail, both
+// on the same evidence and in the order of the settings.
 func (c *Collector) Reports(ctx context.Context, settings []Setting) (WatchReport, ActionReport, error) {
 	l, err := c.ledger(ctx)
 	if err != nil {

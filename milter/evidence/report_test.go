@@ -46,7 +46,7 @@ func TestReasonThatCanOnlyBeWatched(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.mail(1, "own.good.example", "a@good.example", did{showOnly, checks.Watch})
-	r, err := s.Watch(t.Context(), []Setting{{Reason: showOnly, Actions: []checks.Action{checks.Watch}}})
+	r, _, err := s.Reports(t.Context(), []Setting{{Reason: showOnly, Actions: []checks.Action{checks.Watch}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestWronged(t *testing.T) {
 			s := newSite(t)
 			s.setTime(start.AddDate(0, 0, 30))
 			c.seen(s)
-			r, err := s.Action(t.Context(), settings(checks.Reject))
+			_, r, err := s.Reports(t.Context(), settings(checks.Reject))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,7 +18,7 @@ func TestOverview(t *testing.T) {
 	p := site.get("/")
 	p.Has(t, "milterd mx.example.org", "As of 12:00:00 UTC", "reject 1", "tempfail 1", "greylist 1", "watch 0", "accept 1",
 		"11:48 to 11:49: 1 reject", "11:58 to 11:59: 1 accept", "Connections 3 open", "Profile safe", "for 26 h 0 min, since 2026-11-20 10:00:00",
-		"works since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 answered from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 dropped",
+		"ok since 2026-11-21 11:00:00", "embedded /var/lib/milterd", "4 567 records, 5.0 MiB", "60 answered from the cache (75 %)", "12 SERVFAIL", "1 234 written, 0 dropped",
 		"What the profiles would have done The profile safe would have refused 3 of 40 messages (spf-no-mail 3), and greylisted 0.", "The profile strict would")
 	p.Lacks(t, "spf-none", "Needs attention")
 	// Actions that were not taken have no column.

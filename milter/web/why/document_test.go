@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,21 @@ func TestRetry(t *testing.T) {
 		}
 		if got.Helps != c.helps || after != c.after {
 			t.Errorf("%s: %v %q, want %v %q", c.name, got.Helps, after, c.helps, c.after)
+		}
+	}
+}
+
+// TestReplyParts tests the reply on the page of a reason: what stands for its values, and that a value which may be empty is left out.
+func TestReplyParts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]replyPart{
+		"HELO {helo} is bad":        {{Text: "HELO "}, {Text: "helo", Value: true}, {Text: " is bad"}},
+		"{mail_from}":               {{Text: "mail from", Value: true}},
+		"(SPF: {match}){explains}":  {{Text: "(SPF: "}, {Text: "match", Value: true}, {Text: ")"}},
+		"it sends no mail {a} (b).": {{Text: "it sends no mail "}, {Text: "a", Value: true}, {Text: " (b)."}},
+	} {
+		if got := replyParts(text); !slices.Equal(got, want) {
+			t.Errorf("%s: got %+v, want %+v", text, got, want)
 		}
 	}
 }

@@ -139,14 +139,15 @@ func (t *texts) rfc(ref string) rfc {
 	}
 }
 
-// replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo".
+// replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo". A placeholder right after a
+// bracket is left out: its value may be empty, and begins with a separator.
 func replyParts(text string) []replyPart {
 	var parts []replyPart
 	for literal, name := range checks.TextParts(text) {
 		if literal != "" {
 			parts = append(parts, replyPart{Text: literal})
 		}
-		if name != "" {
+		if name != "" && !strings.HasSuffix(literal, ")") {
 			parts = append(parts, replyPart{Text: strings.ReplaceAll(name, "_", " "), Value: true})
 		}
 	}

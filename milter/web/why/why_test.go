@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,9 @@ func TestEveryReasonHasAPage(t *testing.T) {
 			}
 			p.Has(t, r.ID, r.Why, r.Remedy, "How to repair it")
 			own, ok := texts.Reasons[r.ID]
+			if ok && !titled[r] && !slices.Contains(checks.PipelineReasons(), r) {
+				t.Error("pages/reasons.yaml has this reason, and no heading for its check under groups")
+			}
 			if !ok && !titled[r] {
 				// A check without a title in the texts has pages with its own texts only.
 				p.Lacks(t, "What the standards say")

@@ -211,7 +211,7 @@ smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authori
 yes ORIGINATING trusted=true F=T F= R: C:
 
 SIGHUP SIGTERM SIGINT STATE_DIRECTORY XDG_STATE_HOME LISTEN_FDS NOTIFY_SOCKET WATCHDOG_USEC $TMPDIR
-Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h basic_auth http://localhost:8893/
+Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h MILTERD_TEST_REAL=1 basic_auth http://localhost:8893/
 
 mail postmaster abuse user@ .domain until= exp= mx r= [] 0 1 2 3 1h30m 50M -c WHAT
 

@@ -20,13 +20,19 @@ func (p *pages) show(w http.ResponseWriter, r *http.Request) {
 	if reason == nil {
 		return
 	}
-	ref := r.URL.Query().Get("r")
-	if ref == "" {
-		p.writeReason(w, r, http.StatusOK, reason, "", nil, nil)
-		return
+	a := answer{code: http.StatusOK}
+	if ref := r.URL.Query().Get("r"); ref != "" {
+		a = p.lookup(r, reason.ID, ref)
 	}
-	rec, notice, code := p.lookup(r, reason.ID, ref)
-	p.writeReason(w, r, code, reason, notice, rec, nil)
+	p.writeReason(w, r, reason, a)
+}
+
+// answer is what the page of a reason shows of one mail.
+type answer struct {
+	code   int             // status of the page
+	notice string          // why there is no record, or no result
+	rec    *records.Record // nil: none
+	res    *result         // nil: it was not tested again
 }
 
 // reasonOf returns the reason that a request is about. If there is none, it sends the answer and returns nil.
@@ -53,79 +59,79 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	rec, notice, code := p.lookup(r, reason.ID, r.FormValue("r"))
-	var res *result
+	a := p.lookup(r, reason.ID, r.FormValue("r"))
 	var tested records.Record
 	valid := true
-	if rec != nil {
-		tested, valid = withHelo(*rec, r.FormValue("helo"))
+	if a.rec != nil {
+		tested, valid = withHelo(*a.rec, r.FormValue("helo"))
 	}
 	switch {
-	case rec == nil || len(p.testable(*rec)) == 0:
+	case a.rec == nil || len(p.testable(*a.rec)) == 0:
 	case !valid:
-		notice, code = p.texts.Notices["helo"], http.StatusUnprocessableEntity
-	case !p.limiter.beginTest(rec.ID):
+		a.notice, a.code = p.texts.Notices["helo"], http.StatusUnprocessableEntity
+	case !p.limiter.beginTest(a.rec.ID):
 		w.Header().Set("Retry-After", "60")
-		notice, code = p.texts.Notices["limit"], http.StatusTooManyRequests
+		a.notice, a.code = p.texts.Notices["limit"], http.StatusTooManyRequests
 	default:
 		defer p.limiter.endTest()
-		res = p.compare(tested, p.Again(r.Context(), tested, p.testedChecks()))
-		if tested.Helo != rec.Helo {
-			res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
-		} else if res.State == repaired {
+		a.res = p.compare(tested, p.Again(r.Context(), tested, p.testedChecks()))
+		if tested.Helo != a.rec.Helo {
+			a.res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
+		} else if a.res.State == repaired {
 			var err error
-			if res.Lifted, err = p.Repaired(r.Context(), *rec); err != nil {
+			if a.res.Lifted, err = p.Repaired(r.Context(), *a.rec); err != nil {
 				p.warn("lift", err)
 			}
 		}
 	}
-	p.writeReason(w, r, code, reason, notice, rec, res)
+	p.writeReason(w, r, reason, a)
 }
 
 // lookup returns the record of a reference. If there is none, the notice says why. It reads the store only for a reference with
 // a valid signature.
-func (p *pages) lookup(r *http.Request, reason, ref string) (rec *records.Record, notice string, code int) {
+func (p *pages) lookup(r *http.Request, reason, ref string) answer {
 	if p.Tester == nil {
-		return nil, p.texts.Notices["forged"], http.StatusOK
+		return answer{code: http.StatusOK, notice: p.texts.Notices["forged"]}
 	}
 	id, err := p.Signer.Verify(strings.ToLower(strings.TrimSpace(ref)), reason, p.Now(), p.Keep)
 	switch {
 	case errors.Is(err, records.ErrCut):
-		return nil, p.texts.Notices["cut"], http.StatusOK
+		return answer{code: http.StatusOK, notice: p.texts.Notices["cut"]}
 	case errors.Is(err, records.ErrExpired):
-		return nil, p.texts.Notices["expired"], http.StatusOK
+		return answer{code: http.StatusOK, notice: p.texts.Notices["expired"]}
 	case err != nil:
-		return nil, p.texts.Notices["forged"], http.StatusOK
+		return answer{code: http.StatusOK, notice: p.texts.Notices["forged"]}
 	}
 	found, ok, err := p.Record(r.Context(), id)
 	switch {
 	case err != nil:
 		p.warn("record", err)
-		return nil, p.texts.Notices["down"], http.StatusServiceUnavailable
+		return answer{code: http.StatusServiceUnavailable, notice: p.texts.Notices["down"]}
 	case !ok || found.Reason != reason:
-		return nil, p.texts.Notices["gone"], http.StatusOK
+		return answer{code: http.StatusOK, notice: p.texts.Notices["gone"]}
 	}
-	return &found, "", http.StatusOK
+	return answer{code: http.StatusOK, rec: &found}
 }
 
-// writeReason sends the page of a reason, or its document. rec and res may be nil.
-func (p *pages) writeReason(
-	w http.ResponseWriter, r *http.Request, code int, reason *checks.Reason, notice string, rec *records.Record, res *result,
-) {
+// writeReason sends the page of a reason, or its document.
+func (p *pages) writeReason(w http.ResponseWriter, r *http.Request, reason *checks.Reason, a answer) {
 	values := exampleValues(p.Site)
-	if rec != nil {
-		values = newValues(*rec, p.Site)
+	if a.rec != nil {
+		values = newValues(*a.rec, p.Site)
 	}
 	rv := p.texts.reason(reason, values)
-	v := view{Page: "reason", Title: rv.Title, Reason: &rv, Lead: p.leadOf(rv, rec), Notice: notice, Result: res, Private: notice != "" || rec != nil}
-	if rec != nil {
-		v.Seen = p.seen(*rec)
+	v := view{
+		Page: "reason", Title: rv.Title, Reason: &rv, Lead: p.leadOf(rv, a.rec), Notice: a.notice, Result: a.res,
+		Private: a.notice != "" || a.rec != nil,
+	}
+	if a.rec != nil {
+		v.Seen = p.seen(*a.rec)
 	}
 	if wantsDocument(r) {
-		p.writeDocument(w, code, v, rec)
+		p.writeDocument(w, a.code, v, a.rec)
 		return
 	}
-	p.write(w, code, v)
+	p.write(w, a.code, v)
 }
 
 // seen is what the page shows of a record.

@@ -37,6 +37,18 @@ func IsPrivate(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLinkLocalUnicast() || sharedSpace.Contains(a)
 }
 
+// Network returns the /24 of an IPv4 address or the /64 of an IPv6 address, which usually belongs to one customer or one
+// mail site. It is invalid for an invalid address.
+func Network(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	bits := 64
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits) // fails for an invalid address only
+	return p
+}
+
 // LooksLikeNetwork reports whether a text is an address or a network, or an attempt at one: no host name has a colon or a
 // slash.
 func LooksLikeNetwork(text string) bool {

@@ -1,6 +1,7 @@
 package checks_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -32,5 +33,20 @@ func TestParseNetwork(t *testing.T) {
 		if got != c.want && !(strings.HasPrefix(c.want, "error") && strings.HasPrefix(got, c.want)) {
 			t.Errorf("%q: got %s, want %s", c.in, got, c.want)
 		}
+	}
+}
+
+// TestNetwork tests the network of an address.
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{
+		"192.0.2.9": "192.0.2.0/24", "::ffff:192.0.2.9": "192.0.2.0/24", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := checks.Network(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("%s: got %s, want %s", addr, got, want)
+		}
+	}
+	if checks.Network(netip.Addr{}).IsValid() {
+		t.Error("an invalid address has a network")
 	}
 }

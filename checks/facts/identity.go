@@ -16,7 +16,7 @@ import (
 type Identity struct {
 	Domain  string       // see ClientIdentity; may be empty
 	bySPF   bool         // Domain is that of SPF
-	Network netip.Prefix // see Network; the address alone if a name of the client spells it
+	Network netip.Prefix // see checks.Network; the address alone if a name of the client spells it
 }
 
 // String returns the domain, or else the network. A network of one address is written as an address.
@@ -56,18 +56,6 @@ func (i Identity) network() string {
 	}
 }
 
-// Network returns the /24 of an IPv4 address or the /64 of an IPv6 address, which usually belongs to one customer or one
-// mail site. It is invalid for an invalid address.
-func Network(a netip.Addr) netip.Prefix {
-	a = a.Unmap()
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.Prefix(bits) // fails for an invalid address only
-	return p
-}
-
 // OrgDomain returns the organisational domain of a lower-case name without trailing dot: the public suffix and the label
 // below it, RFC 7489 section 3.2. It is empty for a public suffix and for a single label.
 func OrgDomain(name string) string {
@@ -96,7 +84,7 @@ func ClientIdentity(ctx context.Context, env checks.Env, r *checks.Request) (Ide
 }
 
 func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
-	id := Identity{Network: Network(r.Client)}
+	id := Identity{Network: checks.Network(r.Client)}
 	if !r.Client.IsValid() {
 		return id, nil
 	}

@@ -2,7 +2,6 @@ package facts_test
 
 import (
 	"context"
-	"net/netip"
 	"testing"
 
 	"milterd/checks"
@@ -142,19 +141,5 @@ func TestSenderVerified(t *testing.T) {
 				t.Errorf("got %v, %v", got, err)
 			}
 		})
-	}
-}
-
-func TestNetwork(t *testing.T) {
-	t.Parallel()
-	for addr, want := range map[string]string{
-		"192.0.2.9": "192.0.2.0/24", "::ffff:192.0.2.9": "192.0.2.0/24", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
-	} {
-		if got := facts.Network(netip.MustParseAddr(addr)).String(); got != want {
-			t.Errorf("%s: got %s, want %s", addr, got, want)
-		}
-	}
-	if facts.Network(netip.Addr{}).IsValid() {
-		t.Error("an invalid address has a network")
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"milterd/checks/facts"
+	"milterd/checks"
 )
 
 const (
@@ -32,7 +32,7 @@ func (b *begunCounter) add(client netip.Addr, now time.Time) int {
 	if hour := now.Unix() / 3600; hour != b.hour || b.networks == nil {
 		b.hour, b.networks = hour, map[netip.Prefix]int{}
 	}
-	network := facts.Network(client)
+	network := checks.Network(client)
 	if _, ok := b.networks[network]; !ok && len(b.networks) >= maxBegunNetworks {
 		return 0
 	}

@@ -178,7 +178,7 @@ func networkOf(rec record) string {
 	if err != nil {
 		return rec.Identity
 	}
-	return facts.Network(a).String()
+	return checks.Network(a).String()
 }
 
 // setTimes sets Took and Delay.

@@ -100,7 +100,7 @@ func parseClientName(what string) (string, error) {
 		switch {
 		case p.IsSingleIP():
 			return p.Addr().String(), nil
-		case p.Bits() != facts.Network(p.Addr()).Bits():
+		case p.Bits() != checks.Network(p.Addr()).Bits():
 			return "", checks.BadArgument("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", what)
 		}
 		return p.String(), nil

@@ -195,7 +195,7 @@ func (c *check) mayBegin(r *checks.Request) bool {
 	}
 	n := c.begun.add(r.Client, r.Time)
 	if n == maxBegun+1 {
-		c.env.Log.WithFields(r.LogFields()).WithField("network", facts.Network(r.Client).String()).
+		c.env.Log.WithFields(r.LogFields()).WithField("network", checks.Network(r.Client).String()).
 			Warn("too many new senders and recipients under greylisting: more of this network wait for the next hour")
 	}
 	return n <= maxBegun

@@ -119,7 +119,7 @@ func checkLiteral(r *checks.Request, addr netip.Addr) []checks.Verdict {
 	switch {
 	case !r.Client.IsValid() || addr == r.Client:
 		return nil
-	case facts.Network(r.Client).Contains(addr):
+	case checks.Network(r.Client).Contains(addr):
 		return []checks.Verdict{{Reason: literalNear}}
 	default:
 		return []checks.Verdict{{Reason: literal}}

@@ -67,7 +67,7 @@ func (c *check) Counts(ctx context.Context, now time.Time, who string) (list []C
 // named returns who may be limited under a name.
 func (c *check) named(who string) []subject {
 	if addr, err := netip.ParseAddr(who); err == nil {
-		return []subject{{reason: clientRate, name: facts.Network(addr).String(), limits: c.client}}
+		return []subject{{reason: clientRate, name: checks.Network(addr).String(), limits: c.client}}
 	}
 	list := []subject{{reason: userRate, name: who, limits: c.limitsOf(who)}}
 	if domain := facts.OrgDomain(who); domain != "" && !strings.Contains(who, "@") {

@@ -175,7 +175,7 @@ func (c *check) subjects(ctx context.Context, r *checks.Request) (list []subject
 		return list, nil
 	}
 	if len(c.client) > 0 && r.Client.IsValid() {
-		list = append(list, subject{reason: clientRate, name: facts.Network(r.Client).String(), limits: c.client})
+		list = append(list, subject{reason: clientRate, name: checks.Network(r.Client).String(), limits: c.client})
 	}
 	if len(c.domain) > 0 {
 		domain, errSPF := c.senderDomain(ctx, r)

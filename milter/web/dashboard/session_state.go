@@ -3,9 +3,9 @@ package dashboard
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"strings"
 
+	"milterd/checks"
 	"milterd/milter/records"
 )
 
@@ -27,7 +27,7 @@ func newStateView(st State, r records.Record, entry string) *stateView {
 	if r.Client.IsValid() {
 		v.Client = r.Client.String()
 		add("Client", v.Client)
-		add("Network", networkOf(r.Client).String())
+		add("Network", checks.Network(r.Client).String())
 	}
 	if i := strings.LastIndexByte(r.MailFrom, '@'); i > 0 && i < len(r.MailFrom)-1 {
 		add("Sender", r.MailFrom)
@@ -37,16 +37,6 @@ func newStateView(st State, r records.Record, entry string) *stateView {
 		v.Entries = choose(v.Entries, entry)
 	}
 	return v
-}
-
-// networkOf returns the /24 of an IPv4 address, or the /64 of an IPv6 address.
-func networkOf(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.WithZone("").Prefix(bits) // fails for an invalid address only
-	return p
 }
 
 // changeSession carries out the forms of the page of a session.

@@ -58,16 +58,6 @@ const (
 
 var answers = []Answer{Takes, Advises, RefusesBulk, Refuses}
 
-// Short returns the answer in few words, for a table.
-func (a Answer) Short() string {
-	return map[Answer]string{Takes: "takes it", Advises: "takes it, with advice", RefusesBulk: "refuses bulk only", Refuses: "may refuse it"}[a]
-}
-
-// Class returns the answer as a class for a style sheet.
-func (a Answer) Class() string {
-	return map[Answer]string{Takes: "accept", Advises: "advice", RefusesBulk: "tempfail", Refuses: "reject"}[a]
-}
-
 // Verdict is the answer of one receiver.
 type Verdict struct {
 	Receiver string   `json:"receiver"`

@@ -33,6 +33,8 @@ func (p *pages) funcs() template.FuncMap {
 		"size":   size,
 		"millis": millis,
 		"list":   func(v ...any) []any { return v },
+
+		"answerText": answerText, "answerClass": answerClass,
 	}
 }
 

@@ -16,6 +16,18 @@ type mirrorPage struct {
 	Omitted   int        // others
 }
 
+// answerText returns the answer of a receiver in few words.
+func answerText(a mirror.Answer) string {
+	return map[mirror.Answer]string{
+		mirror.Takes: "takes it", mirror.Advises: "takes it, with advice", mirror.RefusesBulk: "refuses bulk only", mirror.Refuses: "may refuse it",
+	}[a]
+}
+
+// answerClass returns the class of an answer in the style sheet.
+func answerClass(a mirror.Answer) string {
+	return map[mirror.Answer]string{mirror.Takes: "accept", mirror.Advises: "advice", mirror.RefusesBulk: "tempfail", mirror.Refuses: "reject"}[a]
+}
+
 // Received is what a site reported about mail of one host with one domain in From, in a DMARC report. Texts are remote text.
 type Received struct {
 	Source, From string

@@ -12,11 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/log"
 )
 
 // liveArgs are the arguments of the function simulate: a session.
@@ -34,10 +33,8 @@ type liveResult struct {
 // simulateLive plays a session with the configuration, the DNS and the state of the daemon. Nothing of it is written.
 func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error) {
 	sim := &simulator{player: session.Pipeline{Now: time.Now, KnowsTLS: true}}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
 	env := d.env()
-	env.Store, env.Log = &readOnly{Store: d.store, written: map[string]*checks.Record{}}, logrus.NewEntry(log)
+	env.Store, env.Log = &readOnly{Store: d.store, written: map[string]*checks.Record{}}, log.Discard()
 	p, err := newPipeline(d.config(), env, func(o *checks.Options) { o.Trace, o.Clock = checks.TraceAll, d.clock })
 	if err != nil {
 		return liveResult{}, err

@@ -8,12 +8,11 @@ import (
 	"net"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/log"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 )
@@ -49,9 +48,7 @@ func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, er
 
 // build makes the pipeline.
 func (sim *simulator) build(cfg *config.Config, zone string) (err error) {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	env := checks.Env{Store: sim.store, Log: logrus.NewEntry(log)}
+	env := checks.Env{Store: sim.store, Log: log.Discard()}
 	if zone != "" {
 		if env.DNS, err = checktest.ParseZone(zone); err != nil {
 			return fmt.Errorf("zone: %w", err)

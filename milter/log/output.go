@@ -90,6 +90,14 @@ func (o *Output) Logger(level logrus.Level) *logrus.Logger {
 	return l
 }
 
+// Discard returns a log that keeps nothing.
+func Discard() *logrus.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	l.SetFormatter(noFormatter{})
+	return logrus.NewEntry(l)
+}
+
 // noFormatter formats nothing: Fire formats the line.
 type noFormatter struct{}
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/sirupsen/logrus"
+
+	"milterd/milter/log"
 )
 
 // Config configures a Resolver. The zero value uses the servers of the system.
@@ -66,9 +67,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Log == nil {
-		discard := logrus.New()
-		discard.SetOutput(io.Discard)
-		cfg.Log = logrus.NewEntry(discard)
+		cfg.Log = log.Discard()
 	}
 	return cfg, nil
 }

@@ -3,10 +3,11 @@ package store
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"milterd/milter/log"
 )
 
 // Config configures a Store. The zero value is the embedded store in the current folder.
@@ -62,9 +63,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Now, cfg.wall = elapsedTime(), time.Now
 	}
 	if cfg.Log == nil {
-		discard := logrus.New()
-		discard.SetOutput(io.Discard)
-		cfg.Log = logrus.NewEntry(discard)
+		cfg.Log = log.Discard()
 	}
 	cfg.Log = cfg.Log.WithField("store", cfg.Driver)
 	return cfg, nil

@@ -8,10 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/received"
+	"milterd/milter/log"
 	"milterd/milter/store"
 )
 
@@ -104,10 +103,8 @@ func middleConfig(base, against *judge) Config {
 
 // build makes the checks ready.
 func (j *judge) build(dns *sameAnswers) error {
-	silent := logrus.New()
-	silent.SetOutput(io.Discard)
 	var err error
-	j.instances, j.opts, err = j.config.Build(checks.Env{DNS: dns, Store: j.store, Log: logrus.NewEntry(silent)})
+	j.instances, j.opts, err = j.config.Build(checks.Env{DNS: dns, Store: j.store, Log: log.Discard()})
 	if err != nil {
 		return err
 	}

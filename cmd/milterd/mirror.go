@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
-	"milterd/checks/dkim"
 	"milterd/checks/facts"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/outgoing"
@@ -83,12 +82,7 @@ func (d *daemon) useMirror(cfg *config.Config) {
 }
 
 func (d *daemon) outgoingSite(cfg *config.Config) outgoing.Site {
-	env := d.env()
-	env.Site = siteOf(cfg)
-	if c, ok := cfg.Settings(dkim.Info.Name).(dkim.Settings); ok {
-		env.Signatures = c.Signatures
-	}
-	return outgoing.Site{Env: env, Bulk: cfg.Mirror.Bulk, Addresses: cfg.Mirror.Addresses}
+	return outgoing.Site{Env: withConfig(d.env(), cfg), Bulk: cfg.Mirror.Bulk, Addresses: cfg.Mirror.Addresses}
 }
 
 // testDomain tests a domain, also while the mirror is off.

@@ -96,10 +96,8 @@ func newPipeline(cfg *config.Config, env checks.Env, change func(*checks.Options
 
 // newChecks returns the configured checks and the options of a pipeline.
 func newChecks(cfg *config.Config, env checks.Env) ([]checks.Instance, checks.Options, error) {
-	env.Site, env.DNS = siteOf(cfg), checks.Traced(env.DNS)
-	if c, ok := cfg.Settings(dkim.Info.Name).(dkim.Settings); ok {
-		env.Signatures = c.Signatures
-	}
+	env = withConfig(env, cfg)
+	env.DNS = checks.Traced(env.DNS)
 	instances, err := cfg.Build(env)
 	if err != nil {
 		return nil, checks.Options{}, err
@@ -130,6 +128,15 @@ func bodyFor(cfg *config.Config, env checks.Env) func(*checks.Request) io.Writer
 
 func siteOf(cfg *config.Config) checks.Site {
 	return checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains, Addresses: ownAddresses()}
+}
+
+// withConfig returns env with the site and the number of DKIM signatures of a configuration.
+func withConfig(env checks.Env, cfg *config.Config) checks.Env {
+	env.Site = siteOf(cfg)
+	if c, ok := cfg.Settings(dkim.Info.Name).(dkim.Settings); ok {
+		env.Signatures = c.Signatures
+	}
+	return env
 }
 
 // openStore opens the configured store. If the default folder of the embedded store cannot be used, it opens a memory

@@ -172,9 +172,11 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 			return c.countReset(ctx, r, conn)
 		}
 	case checks.BadRecipient:
-		if isUnknown(r.Rcpt().Refused) {
-			return errors.Join(c.countBadRecipient(ctx, r, conn), c.countError(ctx, r, conn))
+		var err error
+		for range guesses(r) {
+			err = errors.Join(err, c.countBadRecipient(ctx, r, conn), c.countError(ctx, r, conn))
 		}
+		return err
 	case checks.Refused:
 		if e.Stage > checks.RcptTo {
 			// A client that sends the message is not looking for addresses, even if the message is refused.
@@ -191,6 +193,35 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 // are about the sender's address (RFC 3463 section 3.2), and so is 5.1.0, which Postfix sends at RCPT.
 func isUnknown(enhanced string) bool {
 	return strings.HasPrefix(enhanced, "5.1.") && enhanced != "5.1.0" && enhanced != "5.1.7" && enhanced != "5.1.8"
+}
+
+// maxProbes is the number of unknown recipients that a bounce or a callout of another site may have: a callout asks for a random
+// address first. With one, a callout would count; with twice as many, guessing would need half as many transactions.
+const maxProbes = 2
+
+// guesses returns how many unknown recipients the current one adds to the counts. Those of a null reverse-path count from the third
+// one of a transaction on. Fewer are a bounce or a callout: whoever forges mail with addresses of this site makes other sites send
+// these, and must not block the mail of these sites.
+func guesses(r *checks.Request) int {
+	if !isUnknown(r.Rcpt().Refused) {
+		return 0
+	}
+	if !r.Envelope.MailFrom.IsNull() {
+		return 1
+	}
+	unknown := 0
+	for _, rcpt := range r.Envelope.Rcpts {
+		if isUnknown(rcpt.Refused) {
+			unknown++
+		}
+	}
+	switch {
+	case unknown <= maxProbes:
+		return 0
+	case unknown == maxProbes+1:
+		return unknown
+	}
+	return 1
 }
 
 // countReset counts a transaction that was given up.

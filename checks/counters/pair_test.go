@@ -62,6 +62,26 @@ func TestGoodSenderIsNotBlocked(t *testing.T) {
 	}
 }
 
+// TestBouncesAreNotCounted tests that bounces and callouts to unknown recipients, which anybody can cause who forges mail, do not block
+// the mail of their client, and that more than two unknown recipients in a transaction count.
+func TestBouncesAreNotCounted(t *testing.T) {
+	t.Parallel()
+	for unknown, blocked := range map[int]string{1: "", 2: "", 3: "client-blocked"} {
+		h := newSite(t, change{})
+		for range 5 {
+			c := h.connect("192.0.2.9")
+			for range 10 {
+				c.from("", unknown)
+			}
+			c.rcpt("user")
+			c.quit()
+		}
+		other := h.connect("192.0.2.9")
+		other.from("alice@example.net", 0)
+		want(t, fmt.Sprintf("mail after bounces to %d recipients", unknown), other.rcpt("user"), blocked)
+	}
+}
+
 // TestSenderBlocks tests that the operator sees the blocks of a good sender, and ends one of them alone.
 func TestSenderBlocks(t *testing.T) {
 	t.Parallel()

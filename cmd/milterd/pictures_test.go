@@ -190,13 +190,13 @@ func writeDay(t *testing.T, folder, configText string) {
 	}
 	book := records.Open(kept, records.Options{Keep: cfg.Records.Keep, Max: cfg.Records.Max, Log: logrus.NewEntry(log)})
 	player := &recorded{book: book}
-	player.Pipeline.Now = time.Now
+	player.InProcess.Now = time.Now
 	player.Decided = func(r *checks.Request, d checks.Decision) {
 		player.last = r
 		book.Decided(r, d)
 	}
 	env := checks.Env{DNS: checktest.NewZone(t, picturedZone), Store: checktest.NewStore(player.Clock), Log: logrus.NewEntry(log)}
-	player.Pipeline.Pipeline, err = newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceMatched })
+	player.InProcess.Pipeline, err = newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceMatched })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,14 +220,14 @@ func writeDay(t *testing.T, folder, configText string) {
 
 // recorded is a Player that records accepted messages.
 type recorded struct {
-	session.Pipeline
+	session.InProcess
 	book *records.Log
 	last *checks.Request // of the last decision
 }
 
 // Message implements session.Player.
 func (p *recorded) Message(header []headers.Field, body string) ([]string, error) {
-	reply, err := p.Pipeline.Message(header, body)
+	reply, err := p.InProcess.Message(header, body)
 	if reply == nil {
 		p.book.Accepted(p.last)
 	}

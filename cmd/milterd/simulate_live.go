@@ -32,7 +32,7 @@ type liveResult struct {
 
 // simulateLive plays a session with the configuration, the DNS and the state of the daemon. Nothing of it is written.
 func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error) {
-	sim := &simulator{player: session.Pipeline{Now: time.Now, KnowsTLS: true}}
+	sim := &simulator{player: session.InProcess{Now: time.Now, KnowsTLS: true}}
 	env := d.env()
 	env.Store, env.Log = &readOnly{Store: d.store, written: map[string]*checks.Record{}}, log.Discard()
 	p, err := newPipeline(d.config(), env, func(o *checks.Options) { o.Trace, o.Clock = checks.TraceAll, d.clock })

@@ -19,7 +19,7 @@ import (
 
 // simulator is a pipeline in this process with a store in memory. It keeps the results of the checks.
 type simulator struct {
-	player session.Pipeline
+	player session.InProcess
 	result jsonResult   // of the whole session
 	checks bytes.Buffer // text about the decisions since the last printChecks
 
@@ -30,7 +30,7 @@ type simulator struct {
 // newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and
 // the checks may connect to other hosts. explain adds the meaning of reasons to the text.
 func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
-	sim := &simulator{player: session.Pipeline{Now: time.Now, KnowsTLS: true}}
+	sim := &simulator{player: session.InProcess{Now: time.Now, KnowsTLS: true}}
 	sim.store = store.NewMemory(sim.player.Clock)
 	if err := sim.build(cfg, zone); err != nil {
 		sim.close()

@@ -10,8 +10,8 @@ import (
 	"milterd/headers"
 )
 
-// Pipeline is a Player for a pipeline in this process.
-type Pipeline struct {
+// InProcess is a Player that has a pipeline in this process judge the session.
+type InProcess struct {
 	Pipeline *checks.Pipeline
 	Decided  func(*checks.Request, checks.Decision) // called after each decision; may be nil
 	Now      func() time.Time                       // the clock until Time sets it
@@ -24,7 +24,7 @@ type Pipeline struct {
 }
 
 // Clock returns the time of the session. It is safe for concurrent use.
-func (p *Pipeline) Clock() time.Time {
+func (p *InProcess) Clock() time.Time {
 	if t := p.set.Load(); t != nil {
 		return *t
 	}
@@ -32,10 +32,10 @@ func (p *Pipeline) Clock() time.Time {
 }
 
 // Time implements Player.
-func (p *Pipeline) Time(t time.Time) { p.set.Store(&t) }
+func (p *InProcess) Time(t time.Time) { p.set.Store(&t) }
 
 // Connect implements Player.
-func (p *Pipeline) Connect(c Client) error {
+func (p *InProcess) Connect(c Client) error {
 	if p.session.ID != "" {
 		p.observe(checks.Event{Kind: checks.Disconnected})
 	}
@@ -50,7 +50,7 @@ func (p *Pipeline) Connect(c Client) error {
 }
 
 // Helo implements Player.
-func (p *Pipeline) Helo(name string, tls bool) error {
+func (p *InProcess) Helo(name string, tls bool) error {
 	p.reset, p.session.Envelope = checks.Envelope{}, checks.Envelope{}
 	p.session.SetHelo(name, tls)
 	if tls {
@@ -61,7 +61,7 @@ func (p *Pipeline) Helo(name string, tls bool) error {
 }
 
 // Mail implements Player.
-func (p *Pipeline) Mail(path, user string) ([]string, error) {
+func (p *InProcess) Mail(path, user string) ([]string, error) {
 	if p.reset.Rcpts != nil {
 		p.observe(checks.Event{Kind: checks.Reset, Reset: p.reset})
 		p.reset = checks.Envelope{}
@@ -72,14 +72,14 @@ func (p *Pipeline) Mail(path, user string) ([]string, error) {
 }
 
 // Rcpt implements Player.
-func (p *Pipeline) Rcpt(path string) ([]string, error) {
+func (p *InProcess) Rcpt(path string) ([]string, error) {
 	e := &p.session.Envelope
 	e.Rcpts = append(e.Rcpts, checks.Recipient{Address: checks.ParseAddress(path)})
 	return p.judge(checks.RcptTo), nil
 }
 
 // Message implements Player.
-func (p *Pipeline) Message(header []headers.Field, body string) ([]string, error) {
+func (p *InProcess) Message(header []headers.Field, body string) ([]string, error) {
 	p.session.Time, p.session.Envelope.Header = p.Clock(), header
 	if w := p.run.BeginBody(); w != nil {
 		if _, err := io.WriteString(w, body); err != nil {
@@ -94,16 +94,16 @@ func (p *Pipeline) Message(header []headers.Field, body string) ([]string, error
 }
 
 // Reset implements Player.
-func (p *Pipeline) Reset() error {
+func (p *InProcess) Reset() error {
 	p.reset, p.session.Envelope = p.session.Envelope, checks.Envelope{}
 	return nil
 }
 
 // Close implements Player.
-func (p *Pipeline) Close() error { return nil }
+func (p *InProcess) Close() error { return nil }
 
 // judge runs a stage and returns the reply.
-func (p *Pipeline) judge(st checks.Stage) []string {
+func (p *InProcess) judge(st checks.Stage) []string {
 	p.session.Time = p.Clock()
 	d := p.run.Judge(context.Background(), st)
 	if p.Decided != nil {
@@ -115,7 +115,7 @@ func (p *Pipeline) judge(st checks.Stage) []string {
 	return d.Reply.Lines()
 }
 
-func (p *Pipeline) observe(e checks.Event) {
+func (p *InProcess) observe(e checks.Event) {
 	p.session.Time = p.Clock()
 	p.run.Observe(context.Background(), e)
 }

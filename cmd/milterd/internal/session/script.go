@@ -1,4 +1,4 @@
-// Package session plays SMTP sessions against the checks: in this process through a Pipeline, or over the
+// Package session plays SMTP sessions against the checks: in this process (InProcess), or over the
 // milter protocol through a running daemon. The sessions come from session files, or line by line from a
 // user.
 //

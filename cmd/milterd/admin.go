@@ -85,7 +85,7 @@ func call[R any](cmd *cobra.Command, r *remote, name string, args any, show func
 	if err != nil {
 		return err
 	}
-	return print(cmd, r, text, result, show)
+	return printResult(cmd, r, text, result, show)
 }
 
 // ask calls a function of the daemon. It returns the result, decoded and as JSON.
@@ -100,8 +100,8 @@ func ask[R any](cmd *cobra.Command, r *remote, name string, args any) (result R,
 	return result, text, json.Unmarshal(text, &result)
 }
 
-// print prints a result with show, or its text, which is JSON.
-func print[R any](cmd *cobra.Command, r *remote, text json.RawMessage, result R, show func(io.Writer, R)) error {
+// printResult prints a result with show, or its text, which is JSON.
+func printResult[R any](cmd *cobra.Command, r *remote, text json.RawMessage, result R, show func(io.Writer, R)) error {
 	if r.json {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", text)
 		return err

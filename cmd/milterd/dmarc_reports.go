@@ -71,7 +71,7 @@ func readReports(cmd *cobra.Command, r *remote, paths []string, keep bool) error
 	if err != nil {
 		return err
 	}
-	if err := print(cmd, r, text, t, showReportTable); err != nil {
+	if err := printResult(cmd, r, text, t, showReportTable); err != nil {
 		return err
 	}
 	if len(found.Reports) == 0 {

@@ -40,7 +40,7 @@ The exit status is 1 if there is a fault.`,
 		if err != nil {
 			return err
 		}
-		if err := print(cmd, r, text, test, showTest); err != nil {
+		if err := printResult(cmd, r, text, test, showTest); err != nil {
 			return err
 		}
 		if len(test.Faults) > 0 {

@@ -61,7 +61,7 @@ func removeAsking(cmd *cobra.Command, r *remote, function, what, kind string, ye
 			return err
 		}
 		if result.Would == 0 {
-			return print(cmd, r, text, result, func(w io.Writer, got removal) { fmt.Fprintln(w, got.Removed, plural(got.Removed, kind), "removed") })
+			return printResult(cmd, r, text, result, func(w io.Writer, got removal) { fmt.Fprintln(w, got.Removed, plural(got.Removed, kind), "removed") })
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s is %d %s. Remove all of them? [y/N] ", what, result.Would, kind)
 		answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')

@@ -114,9 +114,8 @@ type profileSentences struct {
 	current []string
 }
 
-// get returns the sentences, which may be missing or some minutes old, and has them made again if they are. It is
-// the sentences of report watch that make returns.
-func (s *profileSentences) get(now time.Time, make func(context.Context) ([]profileResult, error)) []string {
+// get returns the sentences, which may be missing or some minutes old, and has them made again of the results of find if they are.
+func (s *profileSentences) get(now time.Time, find func(context.Context) ([]profileResult, error)) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.making && now.Sub(s.made) >= profilesFor {
@@ -124,7 +123,7 @@ func (s *profileSentences) get(now time.Time, make func(context.Context) ([]prof
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), profilesTimeout)
 			defer cancel()
-			list, err := make(ctx)
+			list, err := find(ctx)
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if s.making, s.made = false, now; err == nil {

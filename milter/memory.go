@@ -59,14 +59,14 @@ func (s *session) account() {
 		size += s.abandonedBytes
 	}
 	size += sizeOf(s.Macros) + sizeOf(s.macros) + s.run.TraceSize()
-	s.srv.memory.held.Add(int64(size - s.held))
-	s.held = size
+	s.srv.memory.held.Add(int64(size - s.accounted))
+	s.accounted = size
 }
 
 // forget takes the session out of the account, at its end.
 func (s *session) forget() {
-	s.srv.memory.held.Add(int64(-s.held))
-	s.held = 0
+	s.srv.memory.held.Add(int64(-s.accounted))
+	s.accounted = 0
 }
 
 // sizeOf returns the size of macros in bytes.

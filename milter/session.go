@@ -62,7 +62,7 @@ type session struct {
 	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET; without its header section
 
 	abandonedBytes int // of the recipients of abandoned
-	held           int // bytes of the session in Server.memory
+	accounted      int // bytes of the session in Server.memory
 
 	modifications []byte // packets to send before the next response
 	buf           []byte // reused by send

@@ -1,5 +1,5 @@
 // Package queue writes entries in the background: many goroutines add entries, and one goroutine writes them in
-// batches. It serves milter/log, milter/records and milter/evidence, so that mail never waits for a log or a store.
+// batches. It serves milter/log, milter/records, milter/evidence and milter/mirror, so that mail never waits for a log or a store.
 package queue
 
 import (

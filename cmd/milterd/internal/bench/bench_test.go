@@ -234,17 +234,16 @@ func TestFill(t *testing.T) {
 // TestFlags tests that values with which a run has no result are refused before it.
 func TestFlags(t *testing.T) {
 	t.Parallel()
-	if err := checkFlags([]string{"bin/milterd"}, names(), 1, 0, heldShare); err != nil {
+	if err := checkFlags([]string{"bin/milterd"}, names(), 1, heldShare); err != nil {
 		t.Error(err)
 	}
 	for name, err := range map[string]error{
-		"two programs of a name":     checkFlags([]string{"old/milterd", "new/milterd"}, names(), 1, 0, 100),
-		"the name of a baseline":     checkFlags([]string{"bin/driver"}, names(), 1, 0, 100),
-		"no rounds":                  checkFlags([]string{"bin/milterd"}, names(), 0, 0, 100),
-		"connections below 0":        checkFlags([]string{"bin/milterd"}, names(), 1, -1, 100),
-		"no message in flight":       checkFlags([]string{"bin/milterd"}, names(), 1, 0, heldShare-1),
-		"unknown scenario":           checkFlags([]string{"bin/milterd"}, []string{"hot1", "hot"}, 1, 0, 100),
-		"no scenario":                checkFlags([]string{"bin/milterd"}, []string{""}, 1, 0, 100),
+		"two programs of a name":     checkFlags([]string{"old/milterd", "new/milterd"}, names(), 1, 100),
+		"the name of a baseline":     checkFlags([]string{"bin/driver"}, names(), 1, 100),
+		"no rounds":                  checkFlags([]string{"bin/milterd"}, names(), 0, 100),
+		"no message in flight":       checkFlags([]string{"bin/milterd"}, names(), 1, heldShare-1),
+		"unknown scenario":           checkFlags([]string{"bin/milterd"}, []string{"hot1", "hot"}, 1, 100),
+		"no scenario":                checkFlags([]string{"bin/milterd"}, []string{""}, 1, 100),
 		"more records than hosts":    second(parseSizes("100,20000000")),
 		"a store twice":              second(parseSizes("100,0100")),
 		"not a number":               second(parseSizes("100,")),

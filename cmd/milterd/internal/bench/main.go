@@ -8,7 +8,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -93,7 +92,6 @@ type bench struct {
 	filters []*filter     // all that run
 	length  time.Duration // of a round
 	rounds  int
-	conns   int          // connections at a time, if not those of the scenario
 	newHost atomic.Int64 // number of the last host that was new
 }
 
@@ -105,15 +103,12 @@ func main() {
 	only := flag.String("only", strings.Join(names(), ","), "scenarios, separated by commas")
 	length := flag.Duration("time", 2*time.Second, "duration of one round of one filter")
 	rounds := flag.Int("rounds", 5, "rounds of each scenario")
-	conns := flag.Int("conns", 0, "connections at a time, instead of those of each scenario")
 	idle := flag.Int("idle", 10_000, "number of idle connections; a fifth of it are those with a message in flight")
-	grow := flag.Duration("grow", 0, "instead of the scenarios: load milterd as in hot1 for this duration and print its memory")
 	scale := flag.String("scale", "", "instead of the scenarios: compare stores of these `numbers` of records, and a common Redis; see scale.go")
-	file := flag.String("json", "", "`file` for the results of all rounds")
 	flag.Parse()
-	fatal(checkFlags(strings.Split(*program, ","), strings.Split(*only, ","), *rounds, *conns, *idle))
+	fatal(checkFlags(strings.Split(*program, ","), strings.Split(*only, ","), *rounds, *idle))
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
-	b := &bench{length: *length, rounds: *rounds, conns: *conns}
+	b := &bench{length: *length, rounds: *rounds}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
 	if *scale != "" {
 		sizes, err := parseSizes(*scale)
@@ -121,7 +116,7 @@ func main() {
 		fatal(b.scale(*program, sizes))
 		return
 	}
-	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle, *grow, *file))
+	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle))
 }
 
 // names returns the names of the scenarios, with those of held connections.
@@ -134,7 +129,7 @@ func names() []string {
 }
 
 // checkFlags returns an error for values with which a run would fail at its end or have no result.
-func checkFlags(programs, only []string, rounds, conns, idle int) error {
+func checkFlags(programs, only []string, rounds, idle int) error {
 	used := []string{bareMilterd}
 	for _, program := range programs {
 		name := filepath.Base(program) // of its socket and folder too
@@ -151,8 +146,6 @@ func checkFlags(programs, only []string, rounds, conns, idle int) error {
 	switch {
 	case rounds < 1:
 		return fmt.Errorf("-rounds %d: want 1 or more", rounds)
-	case conns < 0:
-		return fmt.Errorf("-conns %d: want 0 or more", conns)
 	case idle < heldShare:
 		return fmt.Errorf("-idle %d: want %d or more", idle, heldShare)
 	}
@@ -166,23 +159,21 @@ func fatal(err error) {
 	}
 }
 
-func (b *bench) run(programs []string, only []string, idle int, grow time.Duration, file string) error {
+func (b *bench) run(programs, only []string, idle int) error {
 	var err error
 	if b.dns, err = startNameServer(); err != nil {
 		return err
 	}
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("%s, %d processors, load average at the start: %s", runtime.Version(), runtime.NumCPU(), load)
-	results := map[string]any{}
 	for _, h := range []held{{name: "idle", n: idle}, {name: "inflight", n: idle / heldShare, message: true}} {
-		if !slices.Contains(only, h.name) || grow > 0 {
+		if !slices.Contains(only, h.name) {
 			continue
 		}
 		list, err := b.hold(programs, h)
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.name, err)
 		}
-		results[h.name] = list
 		reportHeld(os.Stdout, h, list)
 	}
 	stop, err := b.start(programs)
@@ -190,9 +181,6 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 		return err
 	}
 	defer stop()
-	if grow > 0 {
-		return b.watch(b.filters[len(b.filters)-1], grow)
-	}
 	for _, sc := range scenarios {
 		if !slices.Contains(only, sc.name) {
 			continue
@@ -201,17 +189,9 @@ func (b *bench) run(programs []string, only []string, idle int, grow time.Durati
 		if err != nil {
 			return fmt.Errorf("%s: %w", sc.name, err)
 		}
-		results[sc.name] = rounds
 		report(os.Stdout, sc, rounds)
 	}
-	if file == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(results, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(text, '\n'), 0o644)
+	return nil
 }
 
 // start starts all filters with an empty state.
@@ -261,9 +241,6 @@ func (b *bench) filtersOf(sc scenario) []*filter {
 // the results.
 func (b *bench) runScenario(sc scenario) ([][]result, error) {
 	b.dns.delay.Store(int64(sc.delay))
-	if b.conns > 0 {
-		sc.load.conns = b.conns
-	}
 	if sc.signed && sc.load.hosts > 0 {
 		var err error
 		if sc.load, err = sc.load.sign(0, sc.load.hosts); err != nil {
@@ -325,20 +302,4 @@ func (b *bench) round(f *filter, sc scenario, warmUp bool) (result, error) {
 		Filter: f.name, Rate: n / t.Took.Seconds(), CPU: (after - before) / n * 1000, Asked: float64(b.dns.asked.Load()-asked) / n,
 		Refused: float64(t.Refused) / n, DKIMPass: float64(t.DKIMPass) / n, Memory: rss, P50: t.latency[message].quantile(.5), P99: t.latency[message].quantile(.99), tally: t,
 	}, err
-}
-
-// watch loads a filter for a long time and prints its memory.
-func (b *bench) watch(f *filter, length time.Duration) error {
-	const parts = 12
-	sc := scenarios[0]
-	b.length = length / parts
-	fmt.Printf("\n%s under hot1 for %s\n\n| after | messages/s | RSS MiB |\n|--:|--:|--:|\n", f.name, length)
-	for i := range parts {
-		m, err := b.round(f, sc, i == 0)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("| %s | %.0f | %.1f |\n", b.length*time.Duration(i+1), m.Rate, float64(m.Memory)/(1<<20))
-	}
-	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // a container may have no file but the program: the names of time zones are in it
 
 	"github.com/spf13/cobra"
 )

@@ -2,6 +2,7 @@ package packages
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,6 +45,7 @@ func TestDebian(t *testing.T) {
 	mta := site.Postfix(t, "smtpd_milters = inet:"+socket)
 	testWatch(t, c, mta)
 	testUpgrades(t, c, mta, n, old, next)
+	testFailedStart(t, c, mta)
 	testDisabled(t, c, next)
 	testRemoval(t, c, old)
 }
@@ -117,6 +119,25 @@ func testWatch(t *testing.T, c *container, mta *miltertest.MTA) {
 	}
 }
 
+// testFailedStart tests that the daemon starts by itself after an error in its configuration was corrected, however often systemd has tried
+// before, and that the socket of systemd stays: clients wait meanwhile.
+func testFailedStart(t *testing.T, c *container, mta *miltertest.MTA) {
+	const usualLimit = 5 // starts in 10 s, after which systemd by itself does not try again
+	c.run(t, "cp", "/etc/milterd/milterd.yaml", "/etc/milterd/good.yaml")
+	c.run(t, "sh", "-c", "echo 'profil: watch' >>/etc/milterd/milterd.yaml")
+	c.fails(t, "systemctl", "restart", "milterd.service")
+	miltertest.Eventually(t, "systemd has tried often", func() bool {
+		n, err := strconv.Atoi(strings.TrimSpace(c.run(t, "systemctl", "show", "-P", "NRestarts", "milterd.service")))
+		return err == nil && n > usualLimit+1
+	})
+	if got := c.run(t, "systemctl", "is-active", "milterd.socket"); got != "active\n" {
+		t.Errorf("milterd.socket is %q", got)
+	}
+	c.run(t, "mv", "/etc/milterd/good.yaml", "/etc/milterd/milterd.yaml")
+	sendWatched(t, mta)
+	testRunning(t, c)
+}
+
 // testDisabled tests that an upgrade neither enables nor starts units that were disabled.
 func testDisabled(t *testing.T, c *container, deb string) {
 	c.run(t, "systemctl", "disable", "--now", "milterd.socket", "milterd.service")
@@ -131,7 +152,9 @@ func testDisabled(t *testing.T, c *container, deb string) {
 
 // testRemoval tests that a removed package keeps its configuration and state, and that a purged one leaves nothing.
 func testRemoval(t *testing.T, c *container, deb string) {
-	c.run(t, "dpkg", "--remove", "milterd")
+	if got := c.run(t, "dpkg", "--remove", "milterd"); !strings.Contains(got, "smtpd_milters") {
+		t.Errorf("the removal does not say that mail servers defer mail: %s", got)
+	}
 	if conn, err := net.Dial("tcp", socket); err == nil {
 		_ = conn.Close()
 		t.Error("something still listens after the removal")

@@ -57,13 +57,14 @@ type Result struct {
 }
 
 // Final returns the action and the reason of the reply. Without a reply it returns those of the most severe outcome, and
-// without any outcome, Off and nil.
+// without any outcome, Off and nil. Of outcomes with one action, as all have in the profile watch, the most severe is the one
+// that the profile safe, or else strict, would act on most severely.
 func (d Decision) Final() (action Action, reason *Reason) {
 	if d.Reply != nil {
 		return d.Action, d.Reason
 	}
 	for _, o := range d.Outcomes {
-		if o.Action > action {
+		if o.Action > action || o.Action == action && reason != nil && o.Reason.moreSevere(reason) {
 			action, reason = o.Action, o.Reason
 		}
 	}

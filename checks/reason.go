@@ -34,6 +34,11 @@ func (r *Reason) Allows(a Action) bool {
 	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.marks())
 }
 
+// moreSevere reports whether the profile safe, or else the profile strict, acts on the reason more severely than on another one.
+func (r *Reason) moreSevere(than *Reason) bool {
+	return r.Safe > than.Safe || r.Safe == than.Safe && r.Strict > than.Strict
+}
+
 // Repair is a change in the DNS.
 type Repair uint8
 

@@ -106,19 +106,21 @@ func List(ctx context.Context, store checks.Store, now time.Time) ([]Entry, erro
 	return list, nil
 }
 
-// Select returns the entries of the store that Remove removes for a subject: those with the subject, and if it is a network, those
-// in it.
+// Select returns the entries of the store that Remove removes for a subject: those with the subject, or if it is a network without
+// an entry, those in it.
 func Select(ctx context.Context, store checks.Store, now time.Time, subject string) ([]Entry, error) {
 	want, err := Parse(subject, false)
 	if err != nil {
 		return nil, err
 	}
 	all, err := List(ctx, store, now)
+	if same := slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Entry != want.Entry }); len(same) > 0 {
+		return same, err
+	}
 	network := want.Network()
 	return slices.DeleteFunc(all, func(e Entry) bool {
 		n := e.Network()
-		inside := network.IsValid() && n.IsValid() && network.Bits() <= n.Bits() && network.Contains(n.Addr())
-		return e.Entry != want.Entry && !inside
+		return !network.IsValid() || !n.IsValid() || network.Bits() > n.Bits() || !network.Contains(n.Addr())
 	}), err
 }
 

@@ -56,7 +56,10 @@ func TestStoredEntries(t *testing.T) {
 	want("while the store is down", "192.0.2.10", true, false)
 	store.Fail(nil)
 
-	list, err := access.Select(t.Context(), store, now, "192.0.2.0/24")
+	if network, err := access.Select(t.Context(), store, now, "192.0.2.0/24"); err != nil || len(network) != 1 || network[0].List != "deny" {
+		t.Errorf("a network with an entry: selected %+v, %v, want the entry without those in the network", network, err)
+	}
+	list, err := access.Select(t.Context(), store, now, "192.0.2.0/23")
 	if err != nil || len(list) != 2 || list[0].Entry != "192.0.2.9" || list[0].List != "allow" || list[1].Why != "spam" {
 		t.Fatalf("selected %+v, %v", list, err)
 	}

@@ -70,7 +70,7 @@ func newAccessRemove(r *remote) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "remove ENTRY",
-		Short: "Remove an entry from the store; for a network, also the entries in it",
+		Short: "Remove an entry from the store; for a network without an entry, those in it",
 		Args:  oneArgument,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return removeAsking(cmd, r, "access/remove", words[0], "entries", yes)
@@ -170,7 +170,7 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 	if network.IsValid() {
 		for _, trusted := range cfg.Policy.Trusted.Networks {
 			if trusted.Overlaps(network) {
-				return fmt.Errorf("%s is trusted (%s in trusted.networks), and mail from it is not checked", text, trusted)
+				return fmt.Errorf("%s overlaps %s in trusted.networks, and mail from there is not checked", text, trusted)
 			}
 		}
 		for _, own := range append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()) {

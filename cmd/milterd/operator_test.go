@@ -131,11 +131,14 @@ func TestDecisionForms(t *testing.T) {
 	send(200, "203.0.113.9 is on the allow list", "do", "allow", "entry", "203.0.113.9")
 	send(200, "@example.net is on the allow list. Note: this counts where SPF passes for the sender's domain", "do", "allow", "entry", "@example.net")
 	back("@example.net is not on the allow list any more.")
-	send(200, "203.0.113.0/24 is 2 entries. Nothing was removed yet.", "do", "remove", "entry", "203.0.113.0/24")
+	send(200, "203.0.113.0/24: 1 entry removed.", "do", "remove", "entry", "203.0.113.0/24")
+	lists("allow 203.0.113.9 , deny @example.com ")
+	back("203.0.113.0/24: 1 entry restored.")
+	send(200, "203.0.112.0/23 is 2 entries. Nothing was removed yet.", "do", "remove", "entry", "203.0.112.0/23")
 	lists("allow 203.0.113.9 , deny 203.0.113.0/24 first, deny @example.com ")
-	send(200, "203.0.113.0/24: 2 entries removed.", "do", "remove", "entry", "203.0.113.0/24", "many", "yes")
+	send(200, "203.0.112.0/23: 2 entries removed.", "do", "remove", "entry", "203.0.112.0/23", "many", "yes")
 	lists("deny @example.com ")
-	back("203.0.113.0/24: 2 entries restored.")
+	back("203.0.112.0/23: 2 entries restored.")
 	lists("allow 203.0.113.9 , deny 203.0.113.0/24 first, deny @example.com ")
 	for entry, want := range map[string]string{
 		"198.51.100.7": "is trusted", "@example.org": "is local", "127.0.0.1": "of this host", "nonsense!": "is not a network",

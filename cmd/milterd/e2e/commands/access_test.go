@@ -32,12 +32,12 @@ func TestAccessCommand(t *testing.T) {
 	daemontest.WantRow(t, out, "allow", "127.0.0.0/24")
 	daemontest.WantRow(t, out, "deny", "127.0.0.10")
 
-	// Two entries: the command asks.
-	r := d.Command(t, "access", "remove", "127.0.0.0/24")
+	// A network with two entries in it and none of its own: the command asks.
+	r := d.Command(t, "access", "remove", "127.0.0.0/23")
 	if r.Code != 1 || !strings.Contains(r.Stderr, "is 2 entries. Remove all of them? [y/N]") || !strings.Contains(r.Stderr, "nothing was removed") {
 		t.Errorf("remove without an answer: %+v", r)
 	}
-	cmd := exec.Command(daemontest.Binary(t), "access", "remove", "127.0.0.0/24", "--socket", socket)
+	cmd := exec.Command(daemontest.Binary(t), "access", "remove", "127.0.0.0/23", "--socket", socket)
 	cmd.Stdin, cmd.Env = strings.NewReader("y\n"), daemontest.CommandEnv()
 	if text, err := cmd.Output(); err != nil || string(text) != "2 entries removed\n" {
 		t.Errorf("remove with yes: %s, %v", text, err)

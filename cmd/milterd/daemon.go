@@ -40,7 +40,7 @@ const (
 // daemon has the parts of a running daemon.
 type daemon struct {
 	file     string         // of the configuration; empty: the defaults
-	mu       sync.Mutex     // guards cfg
+	mu       sync.Mutex     // guards cfg and waitingKeys
 	cfg      *config.Config // in force
 	log      *logrus.Logger
 	output   *log.Output // of the log
@@ -62,6 +62,8 @@ type daemon struct {
 	serving  atomic.Bool // mail servers can connect
 
 	sentences profileSentences // of the overview
+
+	waitingKeys []string // that the last reload changed, and that take effect at the next start
 
 	reloadFailed atomic.Pointer[failedReload] // the last reload, if it failed
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -185,11 +186,35 @@ func (d *daemon) problems() []string {
 	return list
 }
 
+// manyUnanswered is the number of questions in a row, unanswered, that are taken for a failure of the name servers. Half of it may be
+// the questions of a few messages about domains whose own servers are down; with double, a small site notices a failure late.
+const manyUnanswered = 50
+
 // warnings returns what works otherwise than the operator may expect.
 func (d *daemon) warnings() []string {
 	list := d.server.Warnings()
 	if f := d.reloadFailed.Load(); f != nil {
 		list = append(list, f.String())
+	}
+	d.mu.Lock()
+	cfg, keys := d.cfg, d.waitingKeys
+	d.mu.Unlock()
+	return append(list, stateWarnings(cfg.Store.Driver, d.store.Status().Driver, keys, d.resolver.Stats().Unanswered)...)
+}
+
+// stateWarnings returns warnings about a store that is not the configured one, keys that take effect at the next start, and questions
+// in a row that no name server answered.
+func stateWarnings(wanted, driver string, keys []string, unanswered uint64) (list []string) {
+	if len(keys) > 0 {
+		list = append(list, fmt.Sprintf("the last reload changed what takes effect at the next start: %s; run systemctl restart milterd", strings.Join(keys, ", ")))
+	}
+	if wanted == "embedded" && driver == "memory" {
+		list = append(list, "the state is in memory and lost at the end, as its folder could not be used at the start; correct what the log of "+
+			"the start says, and run systemctl restart milterd")
+	}
+	if unanswered >= manyUnanswered {
+		list = append(list, fmt.Sprintf("no name server answered the last %d questions, and on_error says what becomes of mail; see dns.servers or "+
+			"/etc/resolv.conf, and whether the name servers work", unanswered))
 	}
 	return list
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -62,13 +64,13 @@ func (d *daemon) reload() {
 		d.log.Error("reload failed: the old configuration stays in force")
 		return
 	}
-	running := d.keepUntilRestart(cfg)
+	running, keys := d.keepUntilRestart(cfg)
 	d.log.SetLevel(cfg.Log.Level)
 	p.Reload(d.pipeline.Load())
 	d.usePipeline(context.Background(), p)
 	d.useMirror(cfg)
 	d.mu.Lock()
-	d.cfg = running
+	d.cfg, d.waitingKeys = running, keys
 	d.mu.Unlock()
 	d.reloadFailed.Store(nil)
 	d.log.Info("configuration reloaded")
@@ -97,21 +99,24 @@ func (d *daemon) readAgain() (cfg *config.Config, p *checks.Pipeline, errs []str
 	return cfg, p, nil
 }
 
-// keepUntilRestart returns a new configuration with the present values of the keys that take effect at the next start only. It logs
-// those that changed.
-func (d *daemon) keepUntilRestart(cfg *config.Config) *config.Config {
+// keepUntilRestart returns a new configuration with the present values of the keys that take effect at the next start only, and those
+// keys that changed. It logs them.
+func (d *daemon) keepUntilRestart(cfg *config.Config) (_ *config.Config, changed []string) {
 	running := *cfg
 	running.Log.Level = d.cfg.Log.Level // takes effect at once
 	present := atStart(d.cfg)
-	for key, value := range atStart(&running) {
+	keys := atStart(&running)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		value := keys[key]
 		is, was := reflect.ValueOf(value).Elem(), reflect.ValueOf(present[key]).Elem()
 		if !reflect.DeepEqual(is.Interface(), was.Interface()) {
 			d.log.WithField("key", key).Warn("this change takes effect at the next start")
 			is.Set(was)
+			changed = append(changed, key)
 		}
 	}
 	running.Log.Level = cfg.Log.Level
-	return &running
+	return &running, changed
 }
 
 // atStart returns the keys of a configuration that take effect at the start only, with pointers to their values.

@@ -44,10 +44,13 @@ func TestKeepUntilRestart(t *testing.T) {
 	}}
 	changed := *d.cfg
 	changed.Hostname, changed.Memory, changed.Log.Level = "new.example.org", 2, logrus.DebugLevel
-	got := d.keepUntilRestart(&changed)
+	got, keys := d.keepUntilRestart(&changed)
 	output.Close(time.Minute)
 	if got.Hostname != "new.example.org" || got.Log.Level != logrus.DebugLevel || got.Memory != 1 || changed.Memory != 2 {
 		t.Errorf("in force: %+v", *got)
+	}
+	if !slices.Equal(keys, []string{"memory"}) {
+		t.Errorf("changed keys %q, want memory", keys)
 	}
 	if text := lines.String(); strings.Count(text, "takes effect at the next start") != 1 || !strings.Contains(text, "key=memory") {
 		t.Errorf("warnings: %s", text)

@@ -53,3 +53,19 @@ func TestAttention(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestStateWarnings tests what the daemon says of a store in memory, of keys that wait for a restart, and of silent name servers.
+func TestStateWarnings(t *testing.T) {
+	t.Parallel()
+	if got := stateWarnings("embedded", "embedded", nil, manyUnanswered-1); len(got) > 0 {
+		t.Errorf("warnings without a cause: %q", got)
+	}
+	if got := stateWarnings("memory", "memory", nil, 0); len(got) > 0 {
+		t.Errorf("warnings about the configured store: %q", got)
+	}
+	got := stateWarnings("embedded", "memory", []string{"explain", "store"}, manyUnanswered)
+	if len(got) != 3 || !strings.Contains(got[0], "explain, store; run systemctl restart") || !strings.Contains(got[1], "in memory and lost") ||
+		!strings.Contains(got[2], "the last 50 questions") {
+		t.Errorf("warnings: %q", got)
+	}
+}

@@ -72,9 +72,13 @@ func (r *Resolver) find(q checks.Question) (e entry) {
 	e, err := r.follow(ctx, q)
 	switch {
 	case err == nil:
+		r.stats.unanswered.Store(0)
 		return e
 	case r.ctx.Err() != nil:
 		return entry{err: &Error{Question: q, Err: ErrClosed}}
+	}
+	r.stats.unanswered.Add(1)
+	switch {
 	case errors.Is(err, ErrUnreachable):
 		return entry{err: err} // not cached: asking again takes no time, and a restarted server is soon back
 	}

@@ -162,6 +162,9 @@ func TestConnectionRefusedIsNoTimeout(t *testing.T) {
 	if got := r.Stats().Unreachable; got != 4 {
 		t.Errorf("%d failures", got)
 	}
+	if got := r.Stats().Unanswered; got != 1 {
+		t.Errorf("%d questions in a row without an answer, want 1", got)
+	}
 	s := dnstest.Start(t, dnsText)
 	ask(t, start(t, resolver.Config{Servers: append(servers, s.Addr), Timeout: time.Minute}))
 }

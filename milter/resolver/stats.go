@@ -20,6 +20,8 @@ type Stats struct {
 	Malformed   uint64 `json:"malformed"` // and other failures
 	Misfits     uint64 `json:"misfits"`   // packets dropped because they match no query in flight: late or forged
 
+	Unanswered uint64 `json:"unanswered"` // questions in a row, up to now, that no server answered
+
 	Announced uint64 `json:"announced"` // announced questions, including those that follow from others
 	Dropped   uint64 `json:"dropped"`   // announced questions over a limit, which were not asked
 	Panics    uint64 `json:"panics"`    // in Then functions and in parsing
@@ -32,7 +34,7 @@ type Stats struct {
 type counters struct {
 	queries, tcp, hits, coalesced                       atomic.Uint64
 	timeouts, unreachable, servFail, refused, malformed atomic.Uint64
-	misfits, announced, dropped, panics                 atomic.Uint64
+	misfits, announced, dropped, panics, unanswered     atomic.Uint64
 }
 
 // failed counts a failure of a server.
@@ -65,6 +67,7 @@ func (r *Resolver) Stats() Stats {
 		Refused:     c.refused.Load(),
 		Malformed:   c.malformed.Load(),
 		Misfits:     c.misfits.Load(),
+		Unanswered:  c.unanswered.Load(),
 		Announced:   c.announced.Load(),
 		Dropped:     c.dropped.Load(),
 		Panics:      c.panics.Load(),

@@ -2,8 +2,10 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +49,10 @@ func openAll(names []string, allow bool, log *logrus.Entry) ([]*file, error) {
 	files := make([]*file, len(names))
 	for i, name := range names {
 		f := &file{name: name, allow: allow, log: log.WithField("file", name)}
-		if err := f.load(); err != nil {
+		switch err := f.load(); {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("there is no file %s; create it, it may be empty", name)
+		case err != nil:
 			return nil, fmt.Errorf("cannot read the list: %w", err)
 		}
 		files[i] = f

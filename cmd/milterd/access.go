@@ -170,7 +170,11 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 	if network.IsValid() {
 		for _, trusted := range cfg.Policy.Trusted.Networks {
 			if trusted.Overlaps(network) {
-				return fmt.Errorf("%s overlaps %s in trusted.networks, and mail from there is not checked", text, trusted)
+				what := "is trusted"
+				if network.Bits() < trusted.Bits() {
+					what = "has trusted clients"
+				}
+				return fmt.Errorf("%s %s (%s in trusted.networks), and mail from there is not checked", text, what, trusted)
 			}
 		}
 		for _, own := range append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()) {

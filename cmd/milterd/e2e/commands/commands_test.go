@@ -75,7 +75,7 @@ func TestCommandsWithoutDaemon(t *testing.T) {
 			}
 			for _, words := range commands {
 				r := d.Command(t, words...)
-				if r.Code != 3 || r.Stdout != "" || r.Stderr != "milterd: no daemon answers at "+socket+": is milterd running? If its admin.socket is another one, name it with --socket, or the configuration with -c\n" {
+				if r.Code != 3 || r.Stdout != "" || r.Stderr != "milterd: no daemon answers at "+socket+": is milterd running (systemctl status milterd)? If its admin.socket is another one, name it with --socket, or the configuration with -c\n" {
 					t.Errorf("milterd %v: exit %d, output %q, error %q", words, r.Code, r.Stdout, r.Stderr)
 				}
 			}

@@ -139,7 +139,7 @@ func connectError(socket string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		err = fmt.Errorf("no daemon answers at %s: is milterd running? If its admin.socket is another one, name it with --socket, or the configuration with -c", socket)
+		err = fmt.Errorf("no daemon answers at %s: is milterd running (systemctl status milterd)? If its admin.socket is another one, name it with --socket, or the configuration with -c", socket)
 	case errors.Is(err, fs.ErrPermission):
 		err = fmt.Errorf("%s: permission denied: run the command as root or as a member of the group of the socket", socket)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):

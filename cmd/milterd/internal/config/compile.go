@@ -69,6 +69,9 @@ func (c *compiler) config() *Config {
 	if f.MaxConnections < 1 {
 		c.failAt("max_connections", "%d is too few; write 1 or more", f.MaxConnections)
 	}
+	if f.Memory > 0 && f.Memory < fewestBytes {
+		c.warnAt("memory", "%d bytes are too few for the mail of a site, and new messages are deferred; write it with a unit, such as 512M", f.Memory)
+	}
 	c.budget()
 	c.replyAt()
 	return cfg

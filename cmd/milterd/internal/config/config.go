@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
@@ -102,6 +103,15 @@ type Log struct {
 // maxFile is the maximum size of a configuration file in bytes.
 const maxFile = 4 << 20
 
+// mayRead says how this process, which may be the daemon, gets to read a file.
+func mayRead() string {
+	u, err := user.Current()
+	if err != nil {
+		return "run the command as root"
+	}
+	return fmt.Sprintf("run the command as root, or let the user %s read the file: chgrp its group, and chmod 640", quote(u.Username))
+}
+
 // Load loads the configuration file at path. If path is empty, the configuration is the defaults. The Config is nil if one of
 // the problems is an error.
 func Load(path string, registry []checks.Info) (*Config, Problems) {
@@ -111,7 +121,7 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 		if text, err = readStart(path); err != nil {
 			remedy := ""
 			if errors.Is(err, fs.ErrPermission) {
-				remedy = "; run the command as root, or as a member of the group of the file"
+				remedy = "; " + mayRead()
 			}
 			return nil, Problems{{File: path, Text: printable("cannot read the file: " + cause(err).Error() + remedy)}}
 		}

@@ -11,6 +11,10 @@ import (
 // bytes without a unit.
 type byteSize int64
 
+// fewestBytes is the smallest memory without a warning. It has room for the largest header sections of four messages; with half of it,
+// two large messages at a time let others wait.
+const fewestBytes = 16 << 20
+
 // sizeUnits are the units of a byteSize, largest first.
 var sizeUnits = [...]struct {
 	letter string

@@ -67,6 +67,7 @@ func listSubjects(cmd *cobra.Command) error {
 			fmt.Fprintf(w, "  %s\t%s\n", c.Use, c.Short)
 		}
 	}
+	fmt.Fprintln(w, "\nPackages have the examples that the guides name in /usr/share/doc/milterd/examples.")
 	return w.Flush()
 }
 

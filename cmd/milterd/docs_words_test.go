@@ -205,7 +205,7 @@ func reversed(s string) string {
 // otherWords are names of other programs and protocols, and parts of names that have no list in the code.
 const otherWords = `
 off watch tag greylist quarantine tempfail reject safe strict accept watched waived tagged quarantined X-Milterd ! hfID dfID
-msg=accept msg=greylist milter-reject milterd-report.timer
+msg=accept msg=greylist milter-reject milterd-report.timer /usr/share/doc/milterd/examples
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject
 yes ORIGINATING trusted=true F=T F= R: C:

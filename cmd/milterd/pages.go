@@ -178,7 +178,11 @@ func (d *daemon) components() web.Components {
 func (d *daemon) problems() []string {
 	var list []string
 	if s := d.store.Status(); !s.OK {
-		list = append(list, fmt.Sprintf("the store is down since %s: %s", formatTime(s.Since), s.Error))
+		cause := s.Error
+		if !strings.Contains(cause, s.Place) {
+			cause = s.Place + ": " + cause
+		}
+		list = append(list, fmt.Sprintf("the store is down since %s: %s", formatTime(s.Since), cause))
 	}
 	if !d.serving.Load() {
 		list = append(list, "no mail server can connect: the daemon starts or stops")

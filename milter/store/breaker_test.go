@@ -166,8 +166,13 @@ func TestProbesFindOutages(t *testing.T) {
 		if err := s.Healthy(); !errors.Is(err, ErrDown) || !errors.Is(err, errTest) {
 			t.Errorf("got %v", err)
 		}
-		if st := s.Status(); st.OK || st.Since.Sub(began) > probeEvery || st.Error == "" {
-			t.Errorf("got %+v", st)
+		if st := s.Status(); st.OK || st.Since.Sub(began) > probeEvery || st.Error != errTest.Error() {
+			t.Errorf("got %+v, want the cause alone", st)
+		}
+		root := errors.New("the disk is full")
+		d.degradedWith.set(root)
+		if st := s.Status(); st.OK || st.Error != root.Error() {
+			t.Errorf("got %+v, want the cause of the failed operations", st)
 		}
 	})
 }

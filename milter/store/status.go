@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -40,7 +41,12 @@ func (s *Store) Status() Status {
 		Driver: b.driverName, Place: s.driver.location(), OK: fault == nil,
 		Since: b.since, ErrorAt: b.lastAt, Errors: b.errors, Records: b.records, Bytes: b.bytes,
 	}
+	cause := s.driver.degraded()
 	switch {
+	case errors.Is(fault, ErrDown) && cause != nil:
+		st.Error = cause.Error() // last may be what follows from it
+	case errors.Is(fault, ErrDown):
+		st.Error = b.last.Error() // without the time of Since
 	case fault != nil:
 		st.Error = fault.Error()
 	case b.last != nil:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -29,6 +30,9 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
 	}
 	if len(lns) > 0 {
+		for _, w := range unused(wanted, lns) {
+			log.WithField("listen", w.String()).Warn(listenUnused)
+		}
 		return lns, nil
 	}
 	for _, w := range wanted {
@@ -47,6 +51,16 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 		return nil, errors.New("no socket to listen on")
 	}
 	return lns, nil
+}
+
+const listenUnused = "listen is not used, because systemd listens for the daemon: write it to milterd.socket (systemctl edit milterd.socket), " +
+	"or disable that (systemctl disable --now milterd.socket)"
+
+// unused returns the configured sockets at which none of those passed by systemd listens.
+func unused(wanted []config.Listener, passed []net.Listener) []config.Listener {
+	return slices.DeleteFunc(slices.Clone(wanted), func(w config.Listener) bool {
+		return !w.Given || slices.ContainsFunc(passed, func(ln net.Listener) bool { return ln.Addr().String() == w.Address })
+	})
 }
 
 // spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.

@@ -74,3 +74,20 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("file in place of the socket: %v", err)
 	}
 }
+
+// TestUnused tests which configured sockets are not used when systemd passes others.
+func TestUnused(t *testing.T) {
+	t.Parallel()
+	passed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer passed.Close()
+	used := config.Listener{Network: "tcp4", Address: passed.Addr().String(), Given: true}
+	other := config.Listener{Network: "unix", Address: "/run/m.sock", Given: true}
+	byDefault := config.Listener{Network: "tcp4", Address: "127.0.0.1:1"}
+	got := unused([]config.Listener{used, other, byDefault}, []net.Listener{passed})
+	if len(got) != 1 || got[0] != other {
+		t.Errorf("unused: %v, want %v", got, other)
+	}
+}

@@ -102,6 +102,9 @@ func TestSystemd(t *testing.T) {
 
 	m.await(t, "READY=1")
 	m.await(t, "WATCHDOG=1")
+	if out := p.Output(); !strings.Contains(out, "listen is not used") || !strings.Contains(out, "unix:/unused/milterd.sock") {
+		t.Errorf("the log does not say that the configured socket is not used:\n%s", out)
+	}
 	client, err := a.daemon().Connect(daemontest.GoodClient)
 	if err != nil {
 		t.Fatal(err)

@@ -72,6 +72,7 @@ func (c *compiler) config() *Config {
 	if f.Memory > 0 && f.Memory < fewestBytes {
 		c.warnAt("memory", "%d bytes are too few for the mail of a site, and new messages are deferred; write it with a unit, such as 512M", f.Memory)
 	}
+	c.samePorts(cfg)
 	c.budget()
 	c.replyAt()
 	return cfg
@@ -290,6 +291,23 @@ func (c *compiler) admin() Admin {
 			quote(a.Listen), DefaultAdminListen)
 	}
 	return a
+}
+
+// samePorts reports pages whose address other pages or the mail servers have.
+func (c *compiler) samePorts(cfg *Config) {
+	taken := map[string]string{} // key by address
+	for _, l := range cfg.Listen {
+		taken[l.Address] = "listen"
+	}
+	for _, p := range []struct{ key, address string }{{"explain.listen", cfg.Explain.Listen}, {"admin.listen", cfg.Admin.Listen}} {
+		if p.address == "" || strings.HasSuffix(p.address, ":0") { // off, or a free port that the system chooses
+			continue
+		}
+		if other := taken[p.address]; other != "" {
+			c.warnAt(p.key, "%s is the address of %s too; choose another port", quote(p.address), other)
+		}
+		taken[p.address] = p.key
+	}
 }
 
 // notHostPort is the error of an address of a web server.

@@ -71,8 +71,8 @@ func (p *Reporter) Condition() checks.Condition {
 // dayOf returns the start of the day of a time, in UTC as section 3.1.1.4 has it.
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// Count counts a message that began at a time. One that began before midnight and ended after it is counted on the new day: the table of its own day may
-// be written already.
+// Count counts a message that began at a time. One that began before midnight and ended after it is counted on the new day: the
+// table of its own day may be written already.
 func (p *Reporter) Count(at time.Time, r Row) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -78,8 +78,7 @@ func (r *Resolver) find(q checks.Question) (e entry) {
 		return entry{err: &Error{Question: q, Err: ErrClosed}}
 	}
 	r.stats.unanswered.Add(1)
-	switch {
-	case errors.Is(err, ErrUnreachable):
+	if errors.Is(err, ErrUnreachable) {
 		return entry{err: err} // not cached: asking again takes no time, and a restarted server is soon back
 	}
 	return entry{err: err, ttl: failureTTL}

@@ -33,6 +33,10 @@ func StartPair(t testing.TB, c Config, second string) *Pair {
 			c.Extra += second
 		}
 		p.Hosts[i] = Start(t, c)
+		miltertest.Eventually(t, "the daemon reaches Redis", func() bool { // on a loaded machine, not before it serves
+			status, _ := Get(t, p.Ready[i])
+			return status == 200
+		})
 	}
 	return p
 }

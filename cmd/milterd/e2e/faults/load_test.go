@@ -224,16 +224,24 @@ func (s *soak) verify(t *testing.T) {
 // loaded machine a check may not find out in time now and then, so the messages need not be one after the other.
 func (s *soak) awaitHealthy(t *testing.T, when string) {
 	t.Helper()
-	kind := 0 // the messages of those before it got their replies
+	kind := 0  // the messages of those before it got their replies
+	last := "" // what was not healthy
+	defer func() {
+		if t.Failed() {
+			t.Logf("at the end: %s", last)
+		}
+	}()
 	miltertest.Eventually(t, "the daemon is healthy "+when, func() bool {
 		for ; kind < len(messageKinds); kind++ {
 			numbers := int64(len(messageKinds)) // that many in a row have one of each kind
 			n := int(s.number.Add(numbers))
 			if m, codes := s.send(n - (n-kind)%len(messageKinds)); codes != m.want {
+				last = fmt.Sprintf("%s, want %s", codes, m.want)
 				return false
 			}
 		}
-		status, _ := daemontest.Get(t, s.admin+"/readyz")
+		status, text := daemontest.Get(t, s.admin+"/readyz")
+		last = text
 		return status == 200
 	})
 }

@@ -30,7 +30,8 @@ func TestSoak(t *testing.T) {
 		if err := os.Mkdir(disk, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		c := soakConfig(t, site, fmt.Sprintf("store: {driver: embedded, path: %q}\n", filepath.Join(disk, "milterd")))
+		// In an hour, the records alone would fill the disk.
+		c := soakConfig(t, site, fmt.Sprintf("records: {max: 20000}\nstore: {driver: embedded, path: %q}\n", filepath.Join(disk, "milterd")))
 		s := startSoak(t, site, c, "/bin/sh", "-c", `mount -t tmpfs -o size=160m state "$0" && exec "$@"`, disk)
 		s.run(t, slices.Concat(faultsAround(site), clockFaults(), []fault{reloads(c), fullDisk(disk), readOnlyDisk(disk)}))
 	})

@@ -27,7 +27,7 @@ func (i Identity) String() string {
 	return i.network()
 }
 
-// Narrow returns a narrower form of the identity, for what is granted permanently: the domain of SPF, or the organisational
+// Narrow returns a narrower form of the identity, for the evidence about a client: the domain of SPF, or the organisational
 // domain with the network, or the network. It is empty for a client without address.
 //
 // The network is needed as all customers of a big network have names under one organisational domain. It is not needed with

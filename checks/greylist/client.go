@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -31,14 +32,13 @@ type clientRecord struct {
 	Allowed bool   `json:"allowed,omitempty"` // by the operator
 }
 
-// passName returns the name under which the passes of a client are counted. It has the network also if SPF shows the domain: a
-// spammer can have SPF pass for a botnet.
+// passName returns the name under which the passes of a client are counted: its domain, if it has one, and its network. The domain alone
+// is not enough, even if SPF shows it: a spammer can have SPF pass for a botnet.
 func passName(identity facts.Identity) string {
-	name := identity.Narrow()
-	if name != "" && name == identity.Domain {
-		name += " " + facts.Identity{Network: identity.Network}.String()
+	if !identity.Network.IsValid() {
+		return ""
 	}
-	return name
+	return strings.TrimLeft(identity.Domain+" "+facts.Identity{Network: identity.Network}.String(), " ")
 }
 
 // clientNames returns the names under which a client may have a record, first the one that counts its passes.

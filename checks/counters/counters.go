@@ -8,8 +8,9 @@
 //
 // A client that is a good sender is counted and blocked for each sender's domain alone, see pair.go.
 //
-// counters.go has the check and counts events; connection.go has the state of a connection, subject.go what is counted and blocked, tally.go the counts across connections,
-// block.go the block, and operator.go the operator's view. The Pipeline passes events to Observe. Start with Check and Observe.
+// counters.go has the check and counts events; connection.go has the state of a connection, subject.go what is counted and
+// blocked, tally.go the counts across connections, block.go the block, and operator.go the operator's view. The Pipeline passes
+// events to Observe. Start with Check and Observe.
 package counters
 
 import (

@@ -111,8 +111,8 @@ func (b *block) describe(s subject) Blocked {
 	}
 }
 
-// Block blocks a client or a network of clients for the time d, in place of an existing block. why is the end of the sentence "is blocked for ...".
-// Open connections are not affected.
+// Block blocks a client or a network of clients for the time d, in place of an existing block. why is the end of the sentence
+// "is blocked for ...". Open connections are not affected.
 func Block(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time, d time.Duration, why string) (Blocked, error) {
 	client, err := clientOrNetwork(client)
 	if err != nil {

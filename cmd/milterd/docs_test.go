@@ -129,7 +129,8 @@ func (w *docsWorld) tryBlock(t *testing.T, where string, b doc.Block) string {
 	return b.Text
 }
 
-// changing matches what differs between two runs: times, durations, ids of sessions and records, counts of the daemon and the space that aligns them.
+// changing matches what differs between two runs: times, durations, ids of sessions and records, counts of the daemon and the space
+// that aligns them.
 var changing = regexp.MustCompile(`\[[0-9.]+ ms\]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|session=\w+|\b[a-z0-9]{12}$| +` +
 	`|r=[a-z2-7]{48}|^(version|connections) .*|\d+ (answers|bytes|joined|prefetched|queries|records|written)`)
 

@@ -13,9 +13,9 @@ import (
 	"milterd/milter/web"
 )
 
-// change carries out a form of a page; Guard has refused those that other sites sent. On success it redirects the browser to the page, with what was done as a note, so that a
-// reload does not repeat the change. If too many would be removed, or on failure, it calls show to serve the page with the question
-// or the error.
+// change carries out a form of a page; Guard has refused those that other sites sent. On success it redirects the browser to the
+// page, with what was done as a note, so that a reload does not repeat the change. If too many would be removed, or on failure, it
+// calls show to serve the page with the question or the error.
 func (p *pages) change(
 	w http.ResponseWriter, r *http.Request, page string,
 	f func(context.Context) (Change, error),

@@ -41,7 +41,8 @@ type finder struct {
 	err     error // the first part that looks like a report and cannot be read
 }
 
-// inMessage returns the reports in a message, which have at most limit records. The error is of a part that may have been one. A message without any has neither.
+// inMessage returns the reports in a message, which have at most limit records. The error is of a part that may have been one. A
+// message without any has neither.
 func inMessage(head string, body []byte, limit int) ([]*aggregate.Report, error) {
 	message, err := mail.ReadMessage(io.MultiReader(strings.NewReader(strings.TrimRight(head, "\r\n")), strings.NewReader("\r\n\r\n"), bytes.NewReader(body)))
 	if err != nil {

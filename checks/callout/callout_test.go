@@ -168,6 +168,10 @@ func TestCommands(t *testing.T) {
 			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<callout-test-x@example.net>; RSET; MAIL FROM:<probe@example.com>; RCPT TO:<callout-test-x@example.net>; QUIT"},
 		{"<> is refused, without from", server{says: map[string]string{"RCPT": "550 5.1.0 <>: what is that"}}, nil, "callout-unreachable",
 			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<callout-test-x@example.net>; QUIT"},
+		{"no RCPT after from was deferred", server{says: map[string]string{"RCPT": "550 5.7.1 <>: Sender address rejected", "MAIL FROM:<probe": "451 4.3.0 later"}}, func(s *Settings) { s.From = "probe@example.com" }, "callout-unreachable",
+			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<callout-test-x@example.net>; RSET; MAIL FROM:<probe@example.com>; QUIT"},
+		{"no RCPT after MAIL was deferred with TLS", server{cert: cert, says: map[string]string{"RCPT": "530 5.7.0 STARTTLS first", "TLS MAIL": "451 4.3.0 later"}}, nil, "callout-unreachable",
+			"EHLO mx.example.org; MAIL FROM:<>; RCPT TO:<callout-test-x@example.net>; STARTTLS; EHLO mx.example.org; MAIL FROM:<>; QUIT"},
 		{"from is used if <> is refused at MAIL", server{says: map[string]string{"MAIL FROM:<>": "550 no"}}, func(s *Settings) { s.From = "probe@example.com" }, "",
 			"EHLO mx.example.org; MAIL FROM:<>; MAIL FROM:<probe@example.com>; RCPT TO:<callout-test-x@example.net>; RCPT TO:<alice@example.net>; QUIT"},
 	} {

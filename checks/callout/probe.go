@@ -39,8 +39,8 @@ func (c *check) probe(ctx context.Context, f *flight, q question) (answer, error
 	if mx.More { // a hostile zone can name the hosts of others
 		return answer{Result: isFailed, Step: atDNS, Reply: fmt.Sprintf("the domain names more than %d mail hosts", len(mx.Hosts))}, nil
 	}
-	if slices.ContainsFunc(mx.Hosts, func(h facts.MXHost) bool { return c.skip.Has(h.Name) }) {
-		return answer{Result: isSkipped}, nil
+	if i := slices.IndexFunc(mx.Hosts, func(h facts.MXHost) bool { return c.skip.Has(h.Name) }); i >= 0 {
+		return answer{Result: isSkipped, Step: atDNS, Reply: mx.Hosts[i].Name + " is in skip"}, nil
 	}
 	p := &prober{check: c, flight: f, question: q, connections: maxConnections}
 	best := answer{Result: isFailed, Step: atDNS, Reply: "the domain takes no mail"}

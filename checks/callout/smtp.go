@@ -113,37 +113,33 @@ func (c *smtpClient) rcptRandom() bool {
 	if !c.Random {
 		return true
 	}
-	c.rcpt(atRandom, c.random()+"@"+c.question.domain)
-	switch c.answer.Result {
-	case isAccepted:
-		c.answer.Result = isAcceptAll
-		return false
-	case isRejected:
-		return true
-	case isTemporary: // the reply to the address itself may be definite
-		return !c.closed
-	default:
+	if !c.rcpt(atRandom, c.random()+"@"+c.question.domain) {
 		return false
 	}
+	if c.answer.Result == isAccepted {
+		c.answer.Result = isAcceptAll
+	}
+	// If the result is temporary, the reply to the address itself may be definite.
+	return c.answer.Result == isRejected || c.answer.Result == isTemporary
 }
 
-// rcpt asks about an address and sets the result.
-func (c *smtpClient) rcpt(step, mailbox string) {
+// rcpt asks about an address and sets the result. It reports whether the host replied to RCPT.
+func (c *smtpClient) rcpt(step, mailbox string) bool {
 	r, ok := c.command(step, "RCPT TO:<"+mailbox+">")
 	if ok && c.wantsTLS(r) {
 		if !c.startTLS() || !c.mail() {
-			return
+			return false
 		}
 		r, ok = c.command(step, "RCPT TO:<"+mailbox+">")
 	}
 	if ok && c.From != "" && !c.hasOwnAddress && r.refusesNull() { // Postfix refuses MAIL only at RCPT
 		if !c.require(atMail, "RSET") || !c.mailWithOwnAddress() {
-			return
+			return false
 		}
 		r, ok = c.command(step, "RCPT TO:<"+mailbox+">")
 	}
 	if !ok {
-		return
+		return false
 	}
 	switch {
 	case r.class() == 2:
@@ -155,6 +151,7 @@ func (c *smtpClient) rcpt(step, mailbox string) {
 	default:
 		c.answer.Result = isTemporary
 	}
+	return true
 }
 
 func (c *smtpClient) wantsTLS(r reply) bool { return c.offersTLS && !c.encrypted && r.needsTLS() }

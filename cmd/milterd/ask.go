@@ -158,15 +158,15 @@ func (k *knowledge) query() ([]records.Query, error) {
 			return []records.Query{{Client: k.What, Rcpt: k.Rcpt}}, nil
 		}
 		return []records.Query{{Sender: k.What, Rcpt: k.Rcpt}}, nil
+	case strings.Contains(k.What, "@"), k.What == "<>": // before a link: a mailbox such as owner=example.org@lists.example.net
+		k.Kind = "mailbox"
+		return []records.Query{{Sender: k.What}, {Rcpt: k.What}, {User: k.What}}, nil
 	case strings.Contains(k.What, "://") || strings.Contains(k.What, "r="):
 		if id == "" {
 			return nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", k.What)
 		}
 		k.Kind = "refusal"
 		return []records.Query{{ID: id}}, nil
-	case strings.Contains(k.What, "@"), k.What == "<>":
-		k.Kind = "mailbox"
-		return []records.Query{{Sender: k.What}, {Rcpt: k.What}, {User: k.What}}, nil
 	case checks.LooksLikeNetwork(k.What):
 		if _, err := parseClient(k.What); err != nil {
 			return nil, err

@@ -135,7 +135,8 @@ func TestWhySays(t *testing.T) {
 	decide(d, good, rateOfUser, checks.Watch, nil)
 	good.Envelope.QueueID = "Q1"
 	d.journal().Accepted(checks.NewRequest(good, checks.EndOfMessage))
-	awaitRecords(t, d, 5)
+	decide(d, session("dddddddddddd", "192.0.2.10", "owner=example.com@lists.example.net"), noPTR, checks.Reject, nil)
+	awaitRecords(t, d, 6)
 
 	show := func(what, rcpt string) string {
 		k, err := d.why(t.Context(), whyArgs{What: what, Rcpt: rcpt})
@@ -152,6 +153,8 @@ func TestWhySays(t *testing.T) {
 		"eve":                             {"user\teve", "192.0.2.8"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"bob@example.org":                 {"mailbox\tbob@example.org\n\n"},
+
+		"owner=example.com@lists.example.net": {"mailbox\towner=", "192.0.2.10"}, // no link, in spite of "r="
 	} {
 		who, rcpt, _ := strings.Cut(what, " ")
 		out := show(who, rcpt)

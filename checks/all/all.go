@@ -4,6 +4,8 @@
 package all
 
 import (
+	"iter"
+
 	"milterd/checks"
 	"milterd/checks/access"
 	"milterd/checks/author"
@@ -29,4 +31,23 @@ import (
 var Checks = []checks.Info{
 	access.Info, counters.Info, rate.Info, tls.Info, rdns.Info, helo.Info, sender.Info, dnsbl.Info, spf.Info, mxplus.Info, correspondents.Info,
 	msgfields.Info, dkim.Info, dmarc.Info, author.Info, callout.Info, greylist.Info,
+}
+
+// Reasons iterates over all reasons, in the order in which they decide, each after the name of its check. The reasons of the
+// Pipeline come last, after an empty name.
+func Reasons() iter.Seq2[string, *checks.Reason] {
+	return func(yield func(string, *checks.Reason) bool) {
+		for _, info := range Checks {
+			for _, r := range info.Reasons {
+				if !yield(info.Name, r) {
+					return
+				}
+			}
+		}
+		for _, r := range checks.PipelineReasons() {
+			if !yield("", r) {
+				return
+			}
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/milter/records"
 )
 
@@ -126,11 +127,11 @@ func (d *daemon) answer(r records.Record) (remedy, link string) {
 	if r.Reply == "" {
 		return "", ""
 	}
-	eachReason(func(_ string, reason *checks.Reason) {
+	for _, reason := range all.Reasons() {
 		if reason.ID == r.Reason {
 			remedy = reason.Remedy
 		}
-	})
+	}
 	if d.linkURL != "" {
 		link = d.linkURL + "/why/" + r.Reason + "?r=" + d.signer.Sign(r.ID, r.Reason)
 	}

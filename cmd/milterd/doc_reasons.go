@@ -6,55 +6,42 @@ import (
 	"io"
 	"strings"
 
-	"milterd/checks"
 	"milterd/checks/all"
 )
-
-// eachReason calls a function with every reason, in the order in which they decide. check is "" for the daemon itself.
-func eachReason(f func(check string, r *checks.Reason)) {
-	for _, info := range all.Checks {
-		for _, r := range info.Reasons {
-			f(info.Name, r)
-		}
-	}
-	for _, r := range checks.PipelineReasons() {
-		f("", r)
-	}
-}
 
 // writeReasonTable writes the reasons as a Markdown table.
 func writeReasonTable(w io.Writer) {
 	fmt.Fprintln(w, "| check | reason | safe | strict | reply | when |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|")
-	eachReason(func(check string, r *checks.Reason) {
+	for check, r := range all.Reasons() {
 		fmt.Fprintf(w, "|%s | `%s` | %s | %s | %d %s | %s |\n",
 			strings.TrimRight(" "+check, " "), r.ID, r.Safe, r.Strict, r.Reply.Code, r.Reply.Enhanced, r.When)
-	})
+	}
 }
 
 // writeReasonTexts writes what each reason means and how a sender repairs it.
 func writeReasonTexts(w io.Writer) {
 	last := "-"
-	eachReason(func(check string, r *checks.Reason) {
+	for check, r := range all.Reasons() {
 		if check != last {
 			last = check
 			fmt.Fprintf(w, "\n## %s\n\n%s\n", cmp.Or(check, "milterd itself"), aboutCheck(check))
 		}
 		fmt.Fprintf(w, "\n### %s\n\n`%s`\n\n%s\n\n%s\n", r.ID, r.Reply, r.Why, r.Remedy)
-	})
+	}
 }
 
 // writeReasonItems writes the reasons for the manual page: each with its actions, its reply, and its texts.
 func writeReasonItems(w io.Writer) {
 	last := "-"
-	eachReason(func(check string, r *checks.Reason) {
+	for check, r := range all.Reasons() {
 		if check != last {
 			last = check
 			fmt.Fprintf(w, "\n### %s\n\n%s\n", cmp.Or(check, "milterd itself"), aboutCheck(check))
 		}
 		fmt.Fprintf(w, "\n- `%s`: Applies when %s. safe: **%s**, strict: **%s**. Reply: `%s`. %s %s\n",
 			r.ID, r.When, r.Safe, r.Strict, r.Reply, r.Why, r.Remedy)
-	})
+	}
 }
 
 // aboutCheck returns the text of a check, or of the daemon itself.

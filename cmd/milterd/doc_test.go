@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
 	"milterd/milter/mirror"
 )
@@ -110,11 +110,11 @@ func TestManualPages(t *testing.T) {
 		}
 	}
 	reasons := readFile(t, filepath.Join(dir, "milterd-reasons.7"))
-	eachReason(func(_ string, r *checks.Reason) {
+	for _, r := range all.Reasons() {
 		if !strings.Contains(reasons, ".TP\n\\fB"+strings.ReplaceAll(r.ID, "-", `\-`)+"\\fR\n") {
 			t.Errorf("milterd-reasons(7) does not have %s", r.ID)
 		}
-	})
+	}
 	for _, f := range mirror.Findings() {
 		if !strings.Contains(reasons, ".TP\n\\fB"+strings.ReplaceAll(f.ID, "-", `\-`)+"\\fR\n") {
 			t.Errorf("milterd-reasons(7) does not have %s", f.ID)

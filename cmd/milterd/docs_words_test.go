@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
 	"milterd/cmd/milterd/internal/config"
@@ -62,7 +61,9 @@ func newKnown(t *testing.T) *known {
 	for _, word := range strings.Fields(otherWords) {
 		k.words[word] = true
 	}
-	eachReason(func(check string, r *checks.Reason) { k.words[check], k.words[r.ID] = true, true })
+	for check, r := range all.Reasons() {
+		k.words[check], k.words[r.ID] = true, true
+	}
 	for _, info := range all.Checks {
 		k.words[info.Name] = true
 	}

@@ -214,7 +214,9 @@ func unknownReason(id string) error {
 
 // reasonIDs returns the ids of all reasons.
 func reasonIDs() (ids []string) {
-	eachReason(func(_ string, r *checks.Reason) { ids = append(ids, r.ID) })
+	for _, r := range all.Reasons() {
+		ids = append(ids, r.ID)
+	}
 	return ids
 }
 

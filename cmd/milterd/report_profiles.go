@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/milter/evidence"
 	"milterd/milter/records"
 )
@@ -147,11 +148,11 @@ func (p *profileResult) add(profile checks.Profile, m judgedMail) {
 	n := max(m.accepted, 1)
 	p.Messages += n
 	worst, by := checks.Off, ""
-	eachReason(func(_ string, r *checks.Reason) {
+	for _, r := range all.Reasons() {
 		if a := profile.Action(r); m.reasons[r.ID] && !r.Greylisting && a > worst {
 			worst, by = a, r.ID
 		}
-	})
+	}
 	switch {
 	case worst.Enforced():
 		p.Refused += n

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/all"
 	"milterd/checks/counters"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
@@ -119,7 +120,9 @@ func decide(d *daemon, s *checks.Session, r *checks.Reason, a checks.Action, det
 func TestWhySays(t *testing.T) {
 	t.Parallel()
 	reasons := map[string]*checks.Reason{}
-	eachReason(func(_ string, r *checks.Reason) { reasons[r.ID] = r })
+	for _, r := range all.Reasons() {
+		reasons[r.ID] = r
+	}
 	noPTR, rateOfUser := reasons["rdns-missing"], reasons["user-rate"]
 	d, _ := serveOperatorPages(t, func(c *config.Config) { c.LocalDomains = []string{"example.org"} })
 	session := func(id, client, from string) *checks.Session {

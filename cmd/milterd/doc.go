@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -51,7 +48,9 @@ its width; elsewhere they are Markdown.`,
 		Use:   "man DIR",
 		Short: "Write the manual pages into a folder",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return writeManual(cmd.Root(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return doc.WriteManual(cmd.Root(), args[0], cmp.Or(buildTime(), time.Now()))
+		},
 	})
 	return cmd
 }
@@ -69,36 +68,14 @@ func listSubjects(cmd *cobra.Command) error {
 	return w.Flush()
 }
 
-// guideTables write the tables of this program in guides, and the texts that follow at their end.
-var guideTables = map[string]struct{ table, texts func(io.Writer) }{
-	"reasons": {table: writeReasonTable, texts: writeReasonTexts},
-	"mirror":  {table: writeFindingTable, texts: writeFindingTexts},
-}
-
-// printGuide prints a guide: laid out at a terminal, else as Markdown. The guides on reasons and on the mirror have the table of this
-// program's reasons and findings, and end with the text of each.
+// printGuide prints a guide: laid out at a terminal, else as Markdown.
 func printGuide(w io.Writer, g doc.Guide) error {
-	text := g.Text
-	if t, ok := guideTables[g.Name]; ok {
-		var table, texts bytes.Buffer
-		t.table(&table)
-		t.texts(&texts)
-		text, _ = replacePart(text, "milterd doc "+g.Name, table.String())
-		text += texts.String()
-	}
+	text := g.Markdown()
 	if !isTerminal(w) {
 		_, err := io.WriteString(w, text)
 		return err
 	}
 	return doc.Text(w, text, terminalWidth(w), os.Getenv("TERM") != "dumb")
-}
-
-// replacePart replaces the part of a document that is marked as made by something. It reports whether there is one.
-func replacePart(text, madeBy, part string) (string, bool) {
-	start, end := "<!-- made by "+madeBy+" -->\n", "<!-- end -->"
-	before, rest, found := strings.Cut(text, start)
-	_, after, closed := strings.Cut(rest, end)
-	return before + start + part + end + after, found && closed
 }
 
 // terminalWidth returns the width for text at a terminal, in characters.
@@ -113,27 +90,4 @@ func terminalWidth(w io.Writer) int {
 		return usual
 	}
 	return min(int(size.Col), widest)
-}
-
-// writeManual writes the manual pages into a folder. Their date is that of the program, or today if that is not known.
-func writeManual(root *cobra.Command, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	date := cmp.Or(buildTime(), time.Now())
-	name, _, _ := strings.Cut(root.Version, " ")
-	for _, p := range doc.Pages() {
-		var err error
-		if p.Text, err = expand(root, p.Text); err != nil {
-			return fmt.Errorf("%s: %w", p.File(), err)
-		}
-		var page bytes.Buffer
-		if err := doc.Man(&page, p, name, date); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, p.File()), page.Bytes(), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -99,11 +99,10 @@ func newKnown(t *testing.T) *known {
 // addKeys adds the keys of the configuration: their paths, and their names alone.
 func (k *known) addKeys(t *testing.T) {
 	t.Helper()
-	var page strings.Builder
-	if err := writeKeys(&page); err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile("(?m)^(?:- `|### )([a-z_.\\[\\]]+)").FindAllStringSubmatch(page.String(), -1) {
+	dir := t.TempDir()
+	printed(t, "doc", "man", dir)
+	page := readFile(t, filepath.Join(dir, "milterd.yaml.5"))
+	for _, m := range regexp.MustCompile(`(?m)^(?:\\fB|\.SS "?)([a-z_.\[\]]+)`).FindAllStringSubmatch(page, -1) {
 		k.words[m[1]] = true
 		k.words[m[1][strings.LastIndexByte(m[1], '.')+1:]] = true
 	}

@@ -21,6 +21,19 @@ func wordsOf(c *cobra.Command) []string {
 	return words
 }
 
+// leaves returns the commands that are no groups of others.
+func leaves(commands []*cobra.Command) (list []*cobra.Command) {
+	for _, c := range commands {
+		switch {
+		case c.HasAvailableSubCommands() && c.Use == c.Name():
+			list = append(list, leaves(c.Commands())...)
+		case c.IsAvailableCommand():
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // TestUnknownFlag tests that every command has the exit status 2 for a flag that it does not know.
 func TestUnknownFlag(t *testing.T) {
 	t.Parallel()

@@ -1,12 +1,14 @@
 // Package doc holds the manual: the guides that "milterd doc" prints, and the sources of the manual pages.
 //
-// Both are Markdown files in this folder, with the few elements that Parse knows. Text writes a guide for a terminal, Man
-// writes a manual page in the roff language. What comes from the code (options, keys, reasons) is put in by package main,
-// which has them. Begin to read at Guides.
+// Both are Markdown files in this folder, with the few elements that Parse knows. Text writes a guide for a terminal, WriteManual
+// the manual pages in the roff language. What the code has is put into them: commands and their flags (commands.go), keys
+// (keys.go), reasons and findings. Begin to read at Guides.
 package doc
 
 import (
+	"bytes"
 	"embed"
+	"io"
 	"io/fs"
 	"path"
 	"strconv"
@@ -20,7 +22,7 @@ var files embed.FS
 type Guide struct {
 	Name  string // as in "milterd doc NAME"
 	Title string
-	Text  string // Markdown
+	Text  string // Markdown, as in its file
 }
 
 // Guides returns all guides, sorted by name.
@@ -31,6 +33,34 @@ func Guides() []Guide {
 		list = append(list, Guide{Name: strings.TrimSuffix(name, ".md"), Title: title(text), Text: text})
 	}
 	return list
+}
+
+// generated write what guides have from the code: a table in the place that is marked for it, and texts after the guide.
+var generated = map[string]struct{ table, texts func(io.Writer) }{
+	"reasons": {table: writeReasonTable, texts: writeReasonTexts},
+	"mirror":  {table: writeFindingTable, texts: writeFindingTexts},
+}
+
+// Markdown returns the text with what comes from the code: the table of reasons or findings of this program, and at the end what
+// each of them means.
+func (g Guide) Markdown() string {
+	from, ok := generated[g.Name]
+	if !ok {
+		return g.Text
+	}
+	var table, texts bytes.Buffer
+	from.table(&table)
+	from.texts(&texts)
+	text, _ := ReplacePart(g.Text, "milterd doc "+g.Name, table.String())
+	return text + texts.String()
+}
+
+// ReplacePart replaces the part of a document that is marked as made by something. It reports whether there is one.
+func ReplacePart(text, madeBy, part string) (string, bool) {
+	start, end := "<!-- made by "+madeBy+" -->\n", "<!-- end -->"
+	before, rest, found := strings.Cut(text, start)
+	_, after, closed := strings.Cut(rest, end)
+	return before + start + part + end + after, found && closed
 }
 
 // Page is a manual page.

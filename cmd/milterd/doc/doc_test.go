@@ -105,7 +105,7 @@ Text with ` + "`a-literal's`" + ` and \ and ` + "`.dot`" + `.
 
 ` + "```\n.a-b\n  c\n```\n"}
 	var out bytes.Buffer
-	if err := Man(&out, page, "1.0", time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)); err != nil {
+	if err := writePage(&out, page, "1.0", time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Fatal(err)
 	}
 	const want = `.\" Made by milterd doc man. Do not edit.
@@ -132,7 +132,7 @@ other
 		t.Errorf("got\n%s\nwant\n%s", &out, want)
 	}
 	for _, text := range []string{"#### deep\n", "| a | b |\n"} {
-		if err := Man(&out, Page{Text: text}, "", time.Time{}); err == nil {
+		if err := writePage(&out, Page{Text: text}, "", time.Time{}); err == nil {
 			t.Errorf("no error for %q", text)
 		}
 	}

@@ -4,14 +4,40 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
-// Man writes a manual page with the macros of man(7). version is for the foot of the page.
+// WriteManual writes the manual pages into a folder. root is the command milterd, whose commands and flags they have.
+func WriteManual(root *cobra.Command, dir string, date time.Time) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	version, _, _ := strings.Cut(root.Version, " ")
+	for _, p := range Pages() {
+		var err error
+		if p.Text, err = expand(root, p.Text); err != nil {
+			return fmt.Errorf("%s: %w", p.File(), err)
+		}
+		var page bytes.Buffer
+		if err := writePage(&page, p, version, date); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, p.File()), page.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writePage writes a manual page with the macros of man(7). version is for the foot of the page.
 //
 // An item of the form "`term`: text" becomes a tagged paragraph. Tables are not supported.
-func Man(w io.Writer, p Page, version string, date time.Time) error {
+func writePage(w io.Writer, p Page, version string, date time.Time) error {
 	m := &manual{}
 	m.printf(".\\\" Made by milterd doc man. Do not edit.\n")
 	m.printf(".TH %s %d %s %s %s\n", argument(strings.ToUpper(p.Name)), p.Section, date.Format(time.DateOnly),

@@ -1,4 +1,4 @@
-package main
+package doc
 
 import (
 	"bytes"
@@ -48,7 +48,7 @@ func expand(root *cobra.Command, text string) (string, error) {
 		case "findings":
 			writeFindingItems(&out)
 		case "keys":
-			failed = writeKeys(&out)
+			failed = cmp.Or(failed, writeKeys(&out))
 		default:
 			failed = fmt.Errorf("unknown directive %s", line)
 		}

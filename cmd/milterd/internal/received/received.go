@@ -111,7 +111,7 @@ func elsewhere(fields []headers.Field, by string) Facts {
 	for _, field := range fields {
 		switch {
 		case field.Is("Return-Path") && !received && !hasFrom:
-			from, hasFrom = path(field.Value), true
+			from, hasFrom = reversePath(field.Value)
 		case field.Is("Received"):
 			received = true
 			if h, ok := parseReceived(field.Value); ok && h.isLastHop() && !h.time.IsZero() {
@@ -203,8 +203,11 @@ func (s Site) trusts(client netip.Addr) bool {
 // aliases were expanded, else from Delivered-To, which has the address after.
 func (s Site) addDelivery(above []headers.Field, f *Facts) {
 	for _, field := range above {
-		if field.Is("Return-Path") {
-			f.From = path(field.Value)
+		if !field.Is("Return-Path") {
+			continue
+		}
+		if from, ok := reversePath(field.Value); ok {
+			f.From = from
 			f.Known |= Sender
 			break
 		}
@@ -217,6 +220,15 @@ func (s Site) addDelivery(above []headers.Field, f *Facts) {
 			}
 		}
 	}
+}
+
+// reversePath returns the reverse-path of a Return-Path field. An MTA writes it in angle brackets, and some mail stores
+// write an address without them. ok is false for anything else, such as nothing or the name of a local user: programs
+// write it that store or change messages after their delivery.
+func reversePath(value string) (from string, ok bool) {
+	from = path(value)
+	brackets := len(from) < len(strings.TrimSpace(value))
+	return from, brackets || strings.Contains(from, "@") && !strings.ContainsAny(from, "<> \t\r\n")
 }
 
 // path returns an address without its angle brackets.

@@ -123,6 +123,31 @@ var messages = []struct{ name, header, want string }{
 		Received: from mail.example.net by mx.example.org (PMDF V4.3-10 #8779)` + date + `
 		Received-SPF: Pass (mailfrom) client-ip=192.0.2.9; receiver=mx.example.com`,
 		"HELO, time: invalid IP  mail.example.net <> <> 12:00 by mx.example.org: Received-SPF"},
+	{"a Return-Path without angle brackets", `
+		Return-Path: alice@example.net
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, sender, time: 192.0.2.9 b a <alice@example.net> <> 12:00 by mx.example.org:"},
+	{"a Return-Path without an address above the right one", `
+		Return-Path: bob
+		Return-Path: <alice@example.net>
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, sender, time: 192.0.2.9 b a <alice@example.net> <> 12:00 by mx.example.org:"},
+	{"a Return-Path without an address", `
+		Return-Path: bob
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org:"},
+	{"an empty Return-Path", `
+		Return-Path:
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org:"},
+	{"half a Return-Path", `
+		Return-Path: <alice@example.net
+		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, time: 192.0.2.9 b a <> <> 12:00 by mx.example.org:"},
+	{"an empty Return-Path, no host of the site", `
+		Return-Path:
+		Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1A` + date,
+		"time: invalid IP   <> <> 12:00 by mx.example.com: Return-Path Received"},
 	{"a Return-Path from the client", `
 		Received: from a (b [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date + `
 		Return-Path: <mallory@example.com>

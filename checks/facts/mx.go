@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -85,18 +86,19 @@ func keepAddrs(addrs []netip.Addr, client netip.Addr) []netip.Addr {
 	if len(addrs) <= maxAddrs {
 		return addrs
 	}
-	rank := func(a netip.Addr) int {
+	client = client.Unmap().WithZone("")
+	var own, reachable, others []netip.Addr
+	for _, a := range addrs {
 		switch {
-		case a == client.Unmap().WithZone(""):
-			return 0
+		case a == client:
+			own = append(own, a)
 		case checks.GloballyReachable(a):
-			return 1
+			reachable = append(reachable, a)
 		default:
-			return 2
+			others = append(others, a)
 		}
 	}
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(rank(a), rank(b)) })
-	return slices.Clone(addrs[:maxAddrs])
+	return slices.Clone(slices.Concat(own, reachable, others)[:maxAddrs])
 }
 
 // mxOf returns the hosts in the answer to the question for MX records, without their addresses. Without records the domain
@@ -106,20 +108,22 @@ func mxOf(a checks.Answer, domain string) MX {
 	if len(records) == 0 {
 		return MX{Hosts: []MXHost{{Name: domain}}}
 	}
-	slices.SortStableFunc(records, func(a, b *dns.MX) int {
-		return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(trimName(a.Mx), trimName(b.Mx)))
-	})
-	var m MX
-	seen := map[string]bool{}
+	preferences := map[string]uint16{} // the lowest of each host
 	for _, rr := range records {
-		if n := trimName(rr.Mx); n != "" && !seen[n] {
-			seen[n] = true
-			m.Hosts = append(m.Hosts, MXHost{Name: n})
+		name := trimName(rr.Mx)
+		if p, ok := preferences[name]; name != "" && (!ok || rr.Preference < p) {
+			preferences[name] = rr.Preference
 		}
 	}
-	m.Null = len(m.Hosts) == 0 // RFC 7505 section 3: a null MX beside a host is an error, and ignored here
-	m.More = len(m.Hosts) > maxHosts
-	m.Hosts = slices.Clone(m.Hosts[:min(len(m.Hosts), maxHosts)]) // a copy, as a hostile answer has thousands of names
+	names := slices.SortedFunc(maps.Keys(preferences), func(a, b string) int {
+		return cmp.Or(cmp.Compare(preferences[a], preferences[b]), strings.Compare(a, b))
+	})
+	var m MX
+	for _, name := range names[:min(len(names), maxHosts)] {
+		m.Hosts = append(m.Hosts, MXHost{Name: name})
+	}
+	m.Null = len(names) == 0 // RFC 7505 section 3: a null MX beside a host is an error, and ignored here
+	m.More = len(names) > maxHosts
 	return m
 }
 

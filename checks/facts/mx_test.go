@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
+	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/facts"
 )
@@ -128,5 +131,20 @@ func TestManyAddresses(t *testing.T) {
 	h := mx.Hosts[0]
 	if len(h.Addrs) > 100 || !slices.Contains(h.Addrs, netip.MustParseAddr("192.0.2.9")) || !h.Reachable() {
 		t.Errorf("kept %v", h.Addrs)
+	}
+}
+
+// TestManyMX tests that the hosts of a hostile answer are put in order without work for each pair that is compared.
+func TestManyMX(t *testing.T) {
+	// Not parallel, because of AllocsPerRun.
+	const hosts, most = 1500, 10 // allocations per host: a name in capitals needs one whenever it is looked at
+	var a checks.Answer
+	for i := range hosts {
+		a.Records = append(a.Records, &dns.MX{Mx: fmt.Sprintf("MX%d.EXAMPLE.NET.", (i*7919)%hosts)})
+	}
+	r := checktest.Session{Client: "192.0.2.9", MailFrom: "a@example.net"}.Request(t)
+	queries := facts.PrefetchMX(r)
+	if n := testing.AllocsPerRun(1, func() { queries[0].Then(a) }) / hosts; n > most {
+		t.Errorf("%.0f allocations per host, want %d at most", n, most)
 	}
 }

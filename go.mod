@@ -12,7 +12,6 @@ require (
 	github.com/emersion/go-msgauth v0.7.0
 	github.com/gaissmai/bart v0.30.0
 	github.com/klauspost/compress v1.20.1
-	github.com/maypok86/otter/v2 v2.4.0
 	github.com/miekg/dns v1.1.73
 	github.com/openrdap/rdap v0.10.2
 	github.com/prometheus/client_golang v1.25.0

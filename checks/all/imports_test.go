@@ -22,7 +22,7 @@ var kits = []string{"checks/checktest", "milter/miltertest", "milter/resolver/dn
 
 // libraries are the modules that checks may import. No milter, metrics or store library and no other DNS client is among them.
 var libraries = []string{
-	"github.com/gaissmai/bart", "github.com/maypok86/otter/v2", "github.com/miekg/dns", "github.com/sirupsen/logrus", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
+	"github.com/gaissmai/bart", "github.com/miekg/dns", "github.com/sirupsen/logrus", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
 }
 
 // layer returns the layer of a package.

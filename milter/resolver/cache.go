@@ -1,11 +1,11 @@
 package resolver
 
 import (
+	"sync"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"milterd/checks"
+	"milterd/milter/lru"
 )
 
 // Lifetimes in the cache.
@@ -30,56 +30,64 @@ type entry struct {
 	ttl    time.Duration // 0: not to be cached
 }
 
-// cache holds entries until they expire or more useful ones need the memory. It is safe for concurrent use and has no
-// goroutines.
+// cache holds entries until they expire or newer ones need the memory. It is safe for concurrent use.
 type cache struct {
-	entries *otter.Cache[checks.Question, *entry]
+	elapsed func() time.Duration
+
+	mu      sync.Mutex
+	entries *lru.Cache[checks.Question, cached]
 }
 
-// newCache returns a cache of about size bytes. elapsed returns the time since some fixed moment.
-func newCache(size int, elapsed func() time.Duration) (*cache, error) {
-	entries, err := otter.New(&otter.Options[checks.Question, *entry]{
-		MaximumWeight: uint64(size),
-		Weigher:       weight,
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[checks.Question, *entry]) time.Duration {
-			return e.Value.ttl
-		}),
-		Clock:    cacheClock(elapsed),
-		Executor: func(f func()) { f() }, // in the caller's goroutine
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &cache{entries: entries}, nil
+// cached is an entry with the end of its lifetime.
+type cached struct {
+	entry
+	expires time.Duration // on the clock elapsed
+}
+
+// newCache returns a cache of at most size bytes. elapsed returns the time since some fixed moment, so that the cache is
+// not affected by changes of the system clock.
+func newCache(size int, elapsed func() time.Duration) *cache {
+	return &cache{elapsed: elapsed, entries: lru.New(size, weight)}
 }
 
 func (c *cache) get(q checks.Question) (entry, bool) {
-	e, ok := c.entries.GetIfPresent(q)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.entries.Get(q)
 	if !ok {
 		return entry{}, false
 	}
-	return *e, true
+	if c.elapsed() >= e.expires {
+		c.entries.Delete(q)
+		return entry{}, false
+	}
+	return e.entry, true
 }
 
 func (c *cache) put(q checks.Question, e entry) {
-	if e.ttl > 0 {
-		c.entries.Set(q, &e)
+	if e.ttl <= 0 {
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries.Set(q, cached{entry: e, expires: c.elapsed() + e.ttl})
 }
 
-func (c *cache) forget(q checks.Question) { c.entries.Invalidate(q) }
+func (c *cache) forget(q checks.Question) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries.Delete(q)
+}
+
+// held returns the number of entries, with those that have expired, and their memory in bytes.
+func (c *cache) held() (entries, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.entries.Len(), c.entries.Size()
+}
 
 // weight estimates the memory of an entry in bytes, rounded up: the heap grew by 206 for a negative answer, 326 with
 // one A record, 534 with a TXT record of 200 bytes, 1430 with ten A records.
-func weight(q checks.Question, e *entry) uint32 {
-	return uint32(220 + len(q.Name) + e.answer.Size()) // a message of 64 KiB takes some MiB at most: a record has 11 bytes or more
+func weight(q checks.Question, e cached) int {
+	return 220 + len(q.Name) + e.answer.Size() // a message of 64 KiB takes some MiB at most: a record has 11 bytes or more
 }
-
-// cacheClock is the clock for otter. It counts from the start of the resolver, so that it is not affected by changes of
-// the system clock.
-type cacheClock func() time.Duration
-
-func (c cacheClock) NowNano() int64 { return int64(c()) }
-
-// Tick returns nil, for no ticks: expired entries are removed by later writes.
-func (cacheClock) Tick(time.Duration) <-chan time.Time { return nil }

@@ -64,12 +64,8 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	began := cfg.Now()
 	elapsed := func() time.Duration { return cfg.Now().Sub(began) }
-	answers, err := newCache(cfg.CacheSize, elapsed)
-	if err != nil {
-		return nil, fmt.Errorf("dns: cache: %w", err)
-	}
 	r := &Resolver{
-		cache:    answers,
+		cache:    newCache(cfg.CacheSize, elapsed),
 		budget:   time.Duration(cfg.Attempts) * cfg.Timeout,
 		log:      cfg.Log,
 		inFlight: map[checks.Question]*flight{},

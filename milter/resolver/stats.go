@@ -26,8 +26,8 @@ type Stats struct {
 	Dropped   uint64 `json:"dropped"`   // announced questions over a limit, which were not asked
 	Panics    uint64 `json:"panics"`    // in Then functions and in parsing
 
-	Entries int    `json:"entries"` // in the cache, approximately
-	Bytes   uint64 `json:"bytes"`   // memory of the cache, approximately
+	Entries int `json:"entries"` // in the cache, with those that have expired
+	Bytes   int `json:"bytes"`   // memory of the cache, approximately
 }
 
 // counters are the counts of Stats.
@@ -56,6 +56,7 @@ func (c *counters) failed(err error) {
 // Stats returns the current counts. They are read one by one, so their sums may be inconsistent.
 func (r *Resolver) Stats() Stats {
 	c := &r.stats
+	entries, bytes := r.cache.held()
 	return Stats{
 		Queries:     c.queries.Load(),
 		TCP:         c.tcp.Load(),
@@ -71,7 +72,7 @@ func (r *Resolver) Stats() Stats {
 		Announced:   c.announced.Load(),
 		Dropped:     c.dropped.Load(),
 		Panics:      c.panics.Load(),
-		Entries:     r.cache.entries.EstimatedSize(),
-		Bytes:       r.cache.entries.WeightedSize(),
+		Entries:     entries,
+		Bytes:       bytes,
 	}
 }

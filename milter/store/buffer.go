@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maypok86/otter/v2"
+	"milterd/milter/lru"
 )
 
 const (
@@ -39,17 +39,12 @@ type buffer struct {
 	waiting changeSet     // not being written yet
 	writing changeSet     // being written
 	written chan struct{} // closed and replaced after each write
-	reads   *otter.Cache[string, change]
+	reads   *lru.Cache[string, change]
 	writes  uint64 // number of completed writes, see cacheRead
 }
 
-func newBuffer() (*buffer, error) {
-	reads, err := otter.New(&otter.Options[string, change]{
-		MaximumWeight: readCacheBytes,
-		Weigher:       func(key string, c change) uint32 { return uint32(changeBytes(key, c)) },
-		Executor:      func(f func()) { f() }, // in the caller's goroutine
-	})
-	return &buffer{waiting: newChangeSet(), written: make(chan struct{}), reads: reads}, err
+func newBuffer() *buffer {
+	return &buffer{waiting: newChangeSet(), written: make(chan struct{}), reads: lru.New(readCacheBytes, changeBytes)}
 }
 
 // get returns what is known about a key without the database. writes is for cacheRead.
@@ -57,7 +52,7 @@ func (b *buffer) get(key string) (c change, ok bool, writes uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if c, ok = b.unwritten(key); !ok {
-		c, ok = b.reads.GetIfPresent(key)
+		c, ok = b.reads.Get(key)
 	}
 	return c, ok, b.writes
 }
@@ -96,7 +91,7 @@ func (b *buffer) put(ctx context.Context, key string, c change) (due bool, err e
 	}
 	defer b.mu.Unlock()
 	b.waiting.add(key, c)
-	b.reads.Invalidate(key)
+	b.reads.Delete(key)
 	return b.waiting.bytes >= batchBytes, nil
 }
 
@@ -162,13 +157,13 @@ func (b *buffer) forgetReads() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.writes++ // what is being read is of the old database
-	b.reads.InvalidateAll()
+	b.reads.Clear()
 }
 
 // changeSet is a set of changes that are written together.
 type changeSet struct {
 	changes map[string]change
-	bytes   int64
+	bytes   int
 	began   time.Time // of the first change
 }
 
@@ -186,4 +181,4 @@ func (s *changeSet) add(key string, c change) {
 }
 
 // changeBytes estimates the memory of a change.
-func changeBytes(key string, c change) int64 { return int64(len(key) + len(c.value) + overhead) }
+func changeBytes(key string, c change) int { return len(key) + len(c.value) + overhead }

@@ -75,16 +75,13 @@ const slowDisk = 5 * time.Second
 func openEmbedded(cfg Config, t tuning) (*embedded, error) {
 	e := &embedded{
 		tuning: t, dir: cfg.Path, log: cfg.Log, clock: newRecordClock(cfg), keys: newKeyLocks(),
-		wakeWriter: make(chan struct{}, 1), closing: make(chan struct{}),
-	}
-	var err error
-	if e.buffer, err = newBuffer(); err != nil {
-		return nil, err
+		buffer: newBuffer(), wakeWriter: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
 		return nil, err
 	}
 	// The lock is on the state folder, because a damaged database is replaced. The system releases it with the process.
+	var err error
 	if e.lock, err = pebble.LockDirectory(cfg.Path, vfs.Default); err != nil {
 		return nil, lockError(cfg.Path, err)
 	}

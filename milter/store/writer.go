@@ -57,7 +57,7 @@ func (e *embedded) flush() error {
 	if len(set.changes) == 0 {
 		return nil
 	}
-	batch := e.db.NewBatchWithSize(int(set.bytes))
+	batch := e.db.NewBatchWithSize(set.bytes)
 	defer batch.Close()
 	now := e.clock.now()
 	var raw []byte

@@ -73,6 +73,7 @@ func (c *compiler) config() *Config {
 		c.warnAt("memory", "%d bytes are too few for the mail of a site, and new messages are deferred; write it with a unit, such as 512M", f.Memory)
 	}
 	c.samePorts(cfg)
+	c.unusedSettings(cfg.Policy)
 	c.budget()
 	c.replyAt()
 	return cfg

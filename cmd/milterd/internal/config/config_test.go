@@ -112,9 +112,9 @@ func registry() []checks.Info {
 			OwnNames []string `yaml:"own_names" doc:"Names beside hostname and local_domains that are ours."`
 		}{}, build),
 		checks.Define(checks.Info{Name: "sender", Reasons: []*checks.Reason{
-			reason("sender-no-domain", checks.Tempfail, checks.Reject),
+			reason("sender-no-domain", checks.Tempfail, checks.Reject), off,
 		}}, checks.NoSettings{}, build),
-		checks.Define(checks.Info{Name: "everything", Doc: "A check for tests.", Reasons: []*checks.Reason{off}}, everything{
+		checks.Define(checks.Info{Name: "everything", Doc: "A check for tests."}, everything{
 			Text: "on", Choice: "client", Number: 3, Wait: 90 * time.Minute, Texts: []string{"a", "b c", "1"},
 			Waits:    []time.Duration{time.Hour, 36 * time.Hour},
 			Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},

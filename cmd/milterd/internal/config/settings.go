@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -54,6 +55,11 @@ func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
 
 // read decodes the settings of one check and validates them.
 func (s settings) read(d *decoder, n *yaml.Node, path string) {
+	if n := target(n); n.Kind == yaml.ScalarNode && word(n.Value).isOff() {
+		d.rejected[path] = true
+		d.fail(positionOf(n), path, "%s", s.noSwitch())
+		return
+	}
 	d.value(n, s.value, path)
 	v, ok := s.valid(d, path).Interface().(interface{ Validate() error })
 	if !ok || !d.given(path) {
@@ -64,6 +70,18 @@ func (s settings) read(d *decoder, n *yaml.Node, path string) {
 			d.invalid(path, fault)
 		}
 	}
+}
+
+// noSwitch says what to write in place of a check that is off.
+func (s settings) noSwitch() string {
+	if len(s.info.Reasons) == 0 {
+		return "this check has no reasons and refuses nothing; delete the line"
+	}
+	ids := make([]string, len(s.info.Reasons))
+	for i, r := range s.info.Reasons {
+		ids[i] = r.ID + ": off"
+	}
+	return fmt.Sprintf("a check has no switch, its reasons have; write actions: {%s}", strings.Join(ids, ", "))
 }
 
 // leadingKey matches the key with which a fault of Validate begins, as in "zones[0]: codes: ..." or "delay must be ...".
@@ -124,6 +142,21 @@ func (c *compiler) settingsFiles() {
 				continue
 			}
 			c.invalid(path, err.Error())
+		}
+	}
+}
+
+// unusedSettings warns of changed settings that have no effect, because all reasons of the check are off for everybody.
+func (c *compiler) unusedSettings(o checks.Options) {
+	on := func(r *checks.Reason) bool {
+		return o.Actions[r.ID] != checks.Off ||
+			slices.ContainsFunc(o.Policies, func(p checks.Policy) bool { return p.Actions[r.ID] != checks.Off })
+	}
+	for _, s := range c.file.Checks.list {
+		path := "checks." + s.info.Name
+		reasons, changed := s.info.Reasons, !reflect.DeepEqual(s.value.Interface(), s.info.Default)
+		if changed && len(reasons) > 0 && !slices.ContainsFunc(reasons, on) {
+			c.warnAt(path, "all reasons of this check are off, so it refuses nothing; write actions: {%s: tempfail}, or delete the settings", reasons[0].ID)
 		}
 	}
 }

@@ -32,6 +32,40 @@ func TestFaultsOfSettings(t *testing.T) {
 	}
 }
 
+// TestChecksAreOff: "off" in place of the settings of a check is an error that says which lines do it, and settings of a check without a
+// reason that is on are a warning.
+func TestChecksAreOff(t *testing.T) {
+	t.Parallel()
+	const callouts = "checks:\n  callout: {domains: [example.net]}\n"
+	const unused = "p:2:12: warning: checks.callout: all reasons of this check are off, so it refuses nothing; " +
+		"write actions: {callout-rejected: tempfail}, or delete the settings"
+	for _, tt := range []struct{ name, text, want string }{
+		{"off", "checks: {mxplus: off}", "p:1:18: checks.mxplus: a check has no switch, its reasons have; write actions: {mxplus-mismatch: off}"},
+		{"false", "checks: {mxplus: false}", "p:1:18: checks.mxplus: a check has no switch, its reasons have; write actions: {mxplus-mismatch: off}"},
+		{"several reasons", "checks: {dnsbl: off}", "p:1:17: checks.dnsbl: a check has no switch, its reasons have; write actions: {dnsbl-listed: off, rhsbl-listed: off}"},
+		{"without reasons", "checks: {correspondents: off}", "p:1:26: checks.correspondents: this check has no reasons and refuses nothing; delete the line"},
+		{"callouts by no reason", callouts, unused},
+		{"callouts while watching", callouts + "profile: watch", unused},
+		{"callouts by a reason", callouts + "actions: {callout-pending: tempfail}", ""},
+		{"callouts by the profile", callouts + "profile: strict", ""},
+		{"callouts for some", callouts + "policies: [{recipients: a@example.org, actions: {callout-rejected: reject}}]", ""},
+		{"callouts as by default", "checks: {callout: {domains: []}}", ""},
+		{"settings beside reasons", "checks: {msgfields: {past: 60d}}", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, problems := Parse("p", []byte(tt.text), all.Checks)
+			var got []string
+			for _, p := range problems {
+				got = append(got, p.String())
+			}
+			if strings.Join(got, "\n") != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestBuild(t *testing.T) {
 	t.Parallel()
 	cfg := mustParse(t, `

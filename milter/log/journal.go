@@ -6,6 +6,7 @@ package log
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -19,13 +20,24 @@ type Journal struct {
 	Log *logrus.Logger
 }
 
-// Decided logs each recipient that is refused or deferred at level info, with the action as message, and each failed
-// check as a warning.
+// Decided logs each recipient that is refused or deferred at level info, with the action as message, and each failure of
+// checks as a warning. Checks that failed for the same reason, such as one silent name server, are in one line.
 func (j Journal) Decided(r *checks.Request, d checks.Decision) {
 	if d.Reply != nil && j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		j.refused(r.Session, d.Outcomes[len(d.Outcomes)-1])
 	}
-	for _, f := range d.Failures {
+	for i, f := range d.Failures {
+		same := func(other checks.Failure) bool { return other.Err.Error() == f.Err.Error() }
+		if slices.ContainsFunc(d.Failures[:i], same) {
+			continue // in the line of the first one
+		}
+		var names []string
+		for _, other := range d.Failures[i:] {
+			if same(other) && !slices.Contains(names, other.Check) {
+				names = append(names, other.Check)
+			}
+		}
+		f.Check = strings.Join(names, ",")
 		j.failed(r, f)
 	}
 }

@@ -132,6 +132,22 @@ func TestLinesOfRefusals(t *testing.T) {
 	}
 }
 
+// TestLineOfFailures tests that checks that failed for one cause are in one line.
+func TestLineOfFailures(t *testing.T) {
+	t.Parallel()
+	silent, other := errors.New("PTR: no answer"), errors.New("MX: no answer")
+	d := checks.Decision{Failures: []checks.Failure{
+		{Check: "rdns", Stage: checks.Connect, Err: silent}, {Check: "helo", Stage: checks.Helo, Err: silent},
+		{Check: "sender", Stage: checks.MailFrom, Err: other}, {Check: "helo", Stage: checks.Helo, Err: silent},
+	}}
+	out := logged(false, false, func(j Journal) { j.Decided(checks.NewRequest(session(), checks.RcptTo), d) })
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `stage=connect check="rdns,helo" error="PTR: no answer"`) ||
+		!strings.Contains(lines[1], `stage=mail check=sender error="MX: no answer"`) {
+		t.Errorf("got\n%s", out)
+	}
+}
+
 // TestLineOfAcceptedMessage tests the reasons in the line of an accepted message.
 func TestLineOfAcceptedMessage(t *testing.T) {
 	t.Parallel()

@@ -154,6 +154,9 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 			added.Notes = append(added.Notes, fmt.Sprintf("this wins over the deny entry %s", c.Entry))
 		}
 	}
+	if !e.Network().IsValid() && !strings.ContainsAny(e.Entry, ".@") { // only deny lists have such entries
+		added.Notes = append(added.Notes, fmt.Sprintf("this is about clients whose HELO name is %[1]s; for a mailbox write %[1]s@, for a domain its full name", e.Entry))
+	}
 	if allow && isSender(e.Entry) {
 		added.Notes = append(added.Notes, "this counts where SPF passes for the sender's domain, or the client has a confirmed name under it; for other mail, allow the client")
 	}
@@ -178,7 +181,10 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 			}
 		}
 		for _, own := range append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()) {
-			if network.Contains(own) {
+			switch {
+			case network.Contains(own) && network.IsSingleIP():
+				return fmt.Errorf("%s is an address of this host", text)
+			case network.Contains(own):
 				return fmt.Errorf("%s has the address %s of this host", text, own)
 			}
 		}

@@ -51,14 +51,15 @@ func TestAccessCommand(t *testing.T) {
 		text string
 	}{
 		"access remove 127.0.0.10":                  {1, "127.0.0.10 is on no list"},
-		"access deny 127.0.0.1":                     {1, "has the address 127.0.0.1 of this host"},
-		"access deny 0.0.0.0/0":                     {1, "of this host"},
+		"access deny 127.0.0.1":                     {1, "127.0.0.1 is an address of this host"},
+		"access deny 0.0.0.0/0":                     {1, "0.0.0.0/0 has the address"},
+		"access allow foo":                          {2, "foo has no dot"},
 		"access deny @mx.test":                      {1, "@mx.test is local"},
 		"access deny mx.test":                       {1, "is local"},
 		"access deny 192.0.2.9 --until soon":        {2, "is no date and no duration"},
 		"access deny 192.0.2.9 --until 2020-01-01":  {2, "has passed"},
 		"access deny 192.0.2.9 --for 1h --until 2d": {2, "cannot be used together"},
-		"block add 127.0.0.1":                       {1, "has the address 127.0.0.1 of this host"},
+		"block add 127.0.0.1":                       {1, "127.0.0.1 is an address of this host"},
 		"block add 16.0.0.0/7":                      {2, "too wide"},
 		"log --reason helo-mismach":                 {2, "did you mean helo-mismatch?"},
 		"log --action rejected":                     {2, "did you mean reject?"},
@@ -70,6 +71,11 @@ func TestAccessCommand(t *testing.T) {
 			t.Errorf("milterd %s: %+v, want %+v", line, r, want)
 		}
 	}
+
+	if out := d.MustRun(t, "access", "deny", "foo"); !strings.Contains(out, "Note: this is about clients whose HELO name is foo; for a mailbox write foo@") {
+		t.Errorf("access deny foo: %s", out)
+	}
+	d.MustRun(t, "access", "remove", "foo")
 
 	d.MustRun(t, "block", "add", "127.0.0.8/29", "--until", "1h", "--why", "a wave")
 	daemontest.WantRow(t, d.MustRun(t, "block", "list"), "127.0.0.8/29", "by", "hand", "yes", "a", "wave")

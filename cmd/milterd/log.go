@@ -25,7 +25,10 @@ func newLog(configFile *string) *cobra.Command {
 		Short: "Find decisions, show their reasons, and how quarantined mail is released",
 		Long: `Find the records of decisions on refused, deferred, watched and accepted mail, the newest first. The daemon keeps them as long
 as the setting records says. For quarantined mail, the queue id and the command that releases it are shown. With --ref, show one
-record completely: every check, its DNS questions and their answers.`,
+record completely: every check, its DNS questions and their answers.
+
+A delivery that greylisting defers has the action tempfail and the reason greylisted. The action greylist is that of a reason for which
+a delivery would have waited, had it not come back after the delay, or had nothing vouched for it.`,
 		Example: `  milterd log --sender example.net --since 2d
   milterd log --rcpt bob@example.org --action reject
   milterd log --action quarantine --since 1d
@@ -122,14 +125,25 @@ func showRecords(w io.Writer, list []records.Record) {
 		fmt.Fprintln(w, "no records")
 		return
 	}
+	quarantine, quarantined := checks.Quarantine.String(), map[string]bool{} // by session
+	for _, r := range list {
+		quarantined[r.Session] = quarantined[r.Session] || len(r.Quarantined) > 0
+	}
 	fmt.Fprintln(w, "TIME\tACTION\tREASON\tCLIENT\tHELO\tFROM\tTO\tSESSION")
 	for _, r := range list {
+		action := r.Action
+		switch {
+		case len(r.Quarantined) > 0:
+			action = quarantine
+		case action == quarantine && quarantined[r.Session]:
+			continue // the row of the message is enough
+		}
 		rcpts := make([]string, len(r.Rcpts))
 		for i, rcpt := range r.Rcpts {
 			rcpts[i] = "<" + printableName(rcpt) + ">"
 		}
 		reason := cmp.Or(r.Reason, strings.Join(r.Quarantined, ","), "-")
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Action, reason, clientAddress(r),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), action, reason, clientAddress(r),
 			orDash(printableName(r.Helo)), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
 	}
 	showQuarantined(w, list)

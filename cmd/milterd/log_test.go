@@ -13,6 +13,7 @@ import (
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/records"
 )
 
 // serveFunctions serves the functions of a daemon and returns the path of the socket.
@@ -88,5 +89,21 @@ func TestLogCommand(t *testing.T) {
 	none := newRecordingDaemon(t, func(c *config.Config) { c.Records.Max = 0 })
 	if _, err := none.findRecords(t.Context(), logArgs{}); err == nil {
 		t.Error("no error although no records are kept")
+	}
+}
+
+// TestRowOfQuarantinedMessage tests that the list of decisions has one row for a message that was set aside, and calls it quarantined.
+func TestRowOfQuarantinedMessage(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	showRecords(&out, []records.Record{{
+		Action: records.Accept, Quarantined: []string{"spf-fail"}, QueueID: "4dDk", MTA: "Postfix 3.7.11",
+		MailFrom: "a@example.net", Rcpts: []string{"bob@example.org", "carol@example.org"}, Session: "s1",
+	}, {Action: "quarantine", Reason: "spf-fail", Rcpts: []string{"carol@example.org"}, Session: "s1"}})
+	if want := "quarantine\tspf-fail\tunknown\t-\t<a@example.net>\t<bob@example.org> <carol@example.org>\ts1\n\nTo release 4dDk"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
+	}
+	if n := strings.Count(out.String(), "spf-fail"); n != 1 {
+		t.Errorf("%d rows:\n%s", n, out.String())
 	}
 }

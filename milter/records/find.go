@@ -19,7 +19,7 @@ type Query struct {
 	Rcpt    string // a mailbox, or a domain with its subdomains
 	Client  string // an address, a network, or the domain of the client's name or HELO name
 	Reason  string // id of a reason that applied
-	Action  string // as Record.Action, or Refused; quarantine matches the accepted message too
+	Action  string // as Record.Action, or Refused; quarantine matches accepted messages, each once for all recipients
 	Session string
 	User    string // a user whom a reason names, as those of limits do
 	ID      string
@@ -132,7 +132,7 @@ func (q Query) matcher() func(Record) bool {
 	sender, rcpt, client := matchMailbox(q.Sender), matchMailbox(q.Rcpt), matchClient(q.Client)
 	return func(r Record) bool {
 		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
-			(q.Action == "" || r.Action == q.Action || q.Action == Refused && r.Reply != "" || q.Action == quarantine && len(r.Quarantined) > 0) &&
+			(q.Action == "" || r.did(q.Action)) &&
 			(q.Session == "" || r.Session == q.Session) &&
 			(q.User == "" || r.names(q.User)) &&
 			(q.ID == "" || r.ID == q.ID) &&
@@ -140,6 +140,18 @@ func (q Query) matcher() func(Record) bool {
 			sender(r.MailFrom) &&
 			(q.Rcpt == "" || slices.ContainsFunc(r.Rcpts, rcpt)) &&
 			client(r)
+	}
+}
+
+// did reports whether an action was taken. A quarantined message is that of its acceptance, not those of its recipients before.
+func (r Record) did(action string) bool {
+	switch action {
+	case Refused:
+		return r.Reply != ""
+	case quarantine:
+		return len(r.Quarantined) > 0
+	default:
+		return r.Action == action
 	}
 }
 

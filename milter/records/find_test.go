@@ -198,3 +198,16 @@ func TestFindAfterAClockJump(t *testing.T) {
 		})
 	}
 }
+
+// TestQuarantinedMessageIsFoundOnce tests that of a quarantined message, the record of its acceptance matches alone: those of its
+// recipients may lack the queue id by which it is released.
+func TestQuarantinedMessageIsFoundOnce(t *testing.T) {
+	t.Parallel()
+	match := Query{Action: "quarantine"}.matcher()
+	if !match(Record{Action: Accept, Quarantined: []string{"spf-fail"}}) {
+		t.Error("the accepted message does not match")
+	}
+	if match(Record{Action: "quarantine"}) || match(Record{Action: Accept}) {
+		t.Error("a decision about a recipient matches, or a message that was not quarantined")
+	}
+}

@@ -15,6 +15,9 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
+// noLocalDomains is the warning about an empty local_domains.
+const noLocalDomains = "there are none, and forged senders and HELO names of this site are not noticed; write the domains that it receives mail for"
+
 // adviceOn returns warnings about what a configuration may do, and what its operator rarely means. file is its path; empty: the
 // defaults.
 func adviceOn(cfg *config.Config, file string) config.Problems {
@@ -23,7 +26,7 @@ func adviceOn(cfg *config.Config, file string) config.Problems {
 		list = append(list, config.Problem{File: file, Path: key, Text: fmt.Sprintf(format, args...), Warning: true})
 	}
 	if len(cfg.LocalDomains) == 0 {
-		warn("local_domains", "there are none, and forged senders and HELO names of this site are not noticed; write the domains that it receives mail for")
+		warn("local_domains", noLocalDomains)
 	}
 	loopback := netip.MustParseAddr("127.0.0.1")
 	if !slices.ContainsFunc(cfg.Policy.Trusted.Networks, func(n netip.Prefix) bool { return n.Contains(loopback) }) {

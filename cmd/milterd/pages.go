@@ -203,6 +203,9 @@ func (d *daemon) warnings() []string {
 	d.mu.Lock()
 	cfg, keys := d.cfg, d.waitingKeys
 	d.mu.Unlock()
+	if len(cfg.LocalDomains) == 0 {
+		list = append(list, "local_domains: "+noLocalDomains)
+	}
 	return append(list, stateWarnings(cfg.Store.Driver, d.store.Status().Driver, keys, d.resolver.Stats().Unanswered)...)
 }
 

@@ -32,9 +32,9 @@ func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 	d.metrics = web.NewMetrics(all.Checks, version(), d.components())
 	d.history = dashboard.NewHistory(all.Checks, checks.PipelineReasons())
 	d.cfg = &config.Config{
-		Hostname: "mx.example.org",
-		Explain:  config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
-		Records:  config.Records{Keep: 24 * time.Hour, Max: 100},
+		Hostname: "mx.example.org", LocalDomains: []string{"example.org"},
+		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},
+		Records: config.Records{Keep: 24 * time.Hour, Max: 100},
 	}
 	if change != nil {
 		change(d.cfg)

@@ -47,6 +47,10 @@ func TestAttention(t *testing.T) {
 	if got := d.attention(nil); got == nil || len(got) > 0 {
 		t.Errorf("nothing is wrong: %q", got)
 	}
+	installed, _ := serveOperatorPages(t, func(c *config.Config) { c.LocalDomains = nil })
+	if got := installed.attention(nil); len(got) != 1 || !strings.Contains(got[0], "local_domains: there are none") {
+		t.Errorf("without local domains: %q", got)
+	}
 	d.serving.Store(false)
 	want := []string{"no mail server can connect: the daemon starts or stops", "dnsbl bl.example is off: it lists the world"}
 	if got := d.attention(conditions); !slices.Equal(got, want) {

@@ -19,6 +19,8 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
+	"strings"
 )
 
 // MaxHead is the longest header section that is read, in bytes: as much as the daemon keeps. MTAs accept less by default.
@@ -153,10 +155,29 @@ func (r *reader) single(yield func(Message) bool) {
 		}
 	}
 	m.Head, m.Err = h.result()
-	notMail := errors.Is(m.Err, errNoMail) && r.file.Found && !r.file.Single
-	if (r.at > 0 || r.file.Single) && !notMail {
+	notMail := errors.Is(m.Err, errNoMail) || m.Err == nil && !hasMailField(m.Head)
+	if notMail && r.file.Found && !r.file.Single {
+		return
+	}
+	if r.at > 0 || r.file.Single {
 		yield(m)
 	}
+}
+
+// mailFields are names of header fields that MTAs and mail programs write. A message that has none of them was not delivered.
+var mailFields = [...]string{"Received", "Return-Path", "From", "Date", "Message-ID"}
+
+// hasMailField reports whether a header section has one of mailFields. Program text, Makefiles and settings have lines that
+// look like other fields.
+func hasMailField(head string) bool {
+	for line := range strings.Lines(head) {
+		name, _, ok := strings.Cut(line, ":")
+		name = strings.TrimRight(name, " \t")
+		if ok && slices.ContainsFunc(mailFields[:], func(f string) bool { return strings.EqualFold(name, f) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutPath returns an error of the file system without the path, which is in Message.File.

@@ -304,11 +304,37 @@ func TestTruncatedArchive(t *testing.T) {
 	}
 }
 
+// TestFoundMail tests that a file which was found in a folder counts if it has one field of delivered mail.
+func TestFoundMail(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{
+		"X-Filter: x\r\nreturn-path : <>\r\n\r\n", "X-Filter: x\nReceived: by mx.example.org\n\n", "Subject: x\nMESSAGE-ID:\n <1@example.org>\n\n",
+		"From: alice@example.net\n", "To: bob@example.org\nDate:\n", ">From alice Thu Nov 21 12:00:00 2024\nDate: x\n",
+	} {
+		path := filepath.Join(t.TempDir(), "1")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for m := range (File{Path: path, Found: true}).Messages(t.Context(), nil) {
+			if n++; m.Err != nil {
+				t.Errorf("%q: %v", content, m.Err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%q: %d messages", content, n)
+		}
+	}
+}
+
 // TestFilesThatAreNotMail tests that files which were found in a folder and are not mail do not count.
 func TestFilesThatAreNotMail(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{
 		"certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n", "settings": "[mysqld]\nport = 3306\n", "binary": "\x7fELF\x02\x01:\x01\n", "text": "Dear diary: today\n",
+		"Makefile": "all:\n\tgo build\n\ninstall: all\n", "settings.yaml": "name: x\non: push\n", "control": "Source: x\nMaintainer: Bob <bob@example.org>\n",
+		"page.html": "<html><body>Note: x\n", "note.json": `{"mail":{"from":"bob@example.org"}}`,
+		"README": "x: a program\n============\n\nFrom: is the sender\n",
 	} {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // entry is one line of a list.
@@ -161,7 +160,7 @@ func checkAllowed(key string) error {
 	if key != "" && !strings.ContainsAny(key, ".@") {
 		return fmt.Errorf("%s has no dot, and only the HELO name, which proves nothing, could match it; want a full host name", key)
 	}
-	if domain, ok := strings.CutPrefix(name, "."); ok && !strings.Contains(name, "@") && facts.OrgDomain(domain) == "" {
+	if domain, ok := strings.CutPrefix(name, "."); ok && !strings.Contains(name, "@") && checks.OrgDomain(domain) == "" {
 		return fmt.Errorf("%s is a public suffix; in an allow list it exempts everybody with a domain below it", key)
 	}
 	return nil

@@ -135,20 +135,12 @@ func claimedAddress(mailboxes []headers.Mailbox) (string, headers.Mailbox) {
 	for _, m := range mailboxes {
 		for _, word := range addressesIn(m.Name) {
 			_, domain, _ := strings.Cut(word, "@")
-			if claimed, own := facts.ASCIIDomain(domain), facts.ASCIIDomain(m.Domain); claimed != "" && organization(claimed) != organization(own) {
+			if claimed, own := facts.ASCIIDomain(domain), facts.ASCIIDomain(m.Domain); claimed != "" && checks.Organization(claimed) != checks.Organization(own) {
 				return word, m
 			}
 		}
 	}
 	return "", headers.Mailbox{}
-}
-
-// organization returns the organisational domain, or the domain itself if it is a public suffix.
-func organization(domain string) string {
-	if org := facts.OrgDomain(domain); org != "" {
-		return org
-	}
-	return domain
 }
 
 // addressesIn returns the addresses in a display name, whose encoded words it decodes.

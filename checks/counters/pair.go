@@ -34,7 +34,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 			return "", nil // asks nothing: the checks that follow show what they asked for their own reasons
 		}
 		id, _ := facts.ClientIdentity(ctx, c.env, r)
-		if org := cmp.Or(facts.OrgDomain(id.Domain), id.Domain); org == "" || !c.env.Senders.IsGood(org) {
+		if org := checks.Organization(id.Domain); org == "" || !c.env.Senders.IsGood(org) {
 			return "", nil
 		}
 		sender := r.Envelope.MailFrom.Domain
@@ -42,7 +42,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 			sender = strings.ToLower(strings.TrimSuffix(r.Helo, "."))
 		}
 		// "-": a sender without a name does not block the client for all others.
-		return cmp.Or(facts.OrgDomain(sender), checks.Clean(sender, maxSender), "-"), nil
+		return cmp.Or(checks.OrgDomain(sender), checks.Clean(sender, maxSender), "-"), nil
 	})
 	return *last
 }
@@ -59,6 +59,6 @@ func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connec
 
 // mayBeGood reports whether the organisation of a name that the client has not proved is a good sender.
 func (c *check) mayBeGood(name string) bool {
-	org := facts.OrgDomain(strings.ToLower(strings.TrimSuffix(name, ".")))
+	org := checks.OrgDomain(strings.ToLower(strings.TrimSuffix(name, ".")))
 	return org != "" && c.env.Senders.IsGood(org)
 }

@@ -64,13 +64,13 @@ func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []st
 		return
 	}
 	for _, name := range confirmed {
-		if org := facts.OrgDomain(name); org != "" && identifies(r, name) && c.env.Senders.Relays(org) {
+		if org := checks.OrgDomain(name); org != "" && identifies(r, name) && c.env.Senders.Relays(org) {
 			p.reason, p.text = indirect, "passed on by the known relay "+org
 			return
 		}
 	}
 	ev, errSPF := facts.MailFromSPF(ctx, c.env, r)
-	org := facts.OrgDomain(ev.Domain)
+	org := checks.OrgDomain(ev.Domain)
 	if org == "" || !c.env.Senders.Relays(org) {
 		return
 	}
@@ -90,7 +90,7 @@ var rentedWords = map[string]bool{
 // identifies reports whether a confirmed name shows that the organisation itself sends. The name of a pool or of a rented machine
 // shows whose network it is: a company that relays mail must not vouch for each of its customers.
 func identifies(r *checks.Request, name string) bool {
-	below := strings.TrimSuffix(name, "."+facts.OrgDomain(name))
+	below := strings.TrimSuffix(name, "."+checks.OrgDomain(name))
 	for part := range strings.FieldsFuncSeq(below, func(c rune) bool { return c == '.' || c == '-' || c == '_' }) {
 		if rentedWords[strings.Trim(part, "0123456789")] {
 			return false
@@ -137,7 +137,7 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 
 // isGood reports whether the organisation of a list is a good sender.
 func (c *check) isGood(list string) bool {
-	return c.env.Senders != nil && c.env.Senders.IsGood(facts.OrgDomain(list))
+	return c.env.Senders != nil && c.env.Senders.IsGood(checks.OrgDomain(list))
 }
 
 // listDomain returns the domain in the List-Id field (RFC 2919 section 3) of a message that has the fields of a mailing list, or

@@ -111,7 +111,7 @@ func rank(r dkim.Result, author string) int {
 	switch {
 	case r.Status == dkim.Pass && r.Domain == author:
 		return 0
-	case r.Status == dkim.Pass && facts.OrgDomain(r.Domain) == facts.OrgDomain(author):
+	case r.Status == dkim.Pass && checks.OrgDomain(r.Domain) == checks.OrgDomain(author):
 		return 1
 	case r.Status == dkim.Pass:
 		return 2

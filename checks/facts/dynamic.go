@@ -39,7 +39,7 @@ func IsPoolName(r *checks.Request, name string) bool {
 // be called broadband.example.
 func DynamicWord(a netip.Addr, name string, more map[string]bool) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	below, ok := strings.CutSuffix(name, "."+OrgDomain(name))
+	below, ok := strings.CutSuffix(name, "."+checks.OrgDomain(name))
 	if !ok {
 		return ""
 	}

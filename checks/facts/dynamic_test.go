@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/checks"
 	"milterd/checks/facts"
 )
 
@@ -100,7 +101,7 @@ func FuzzDynamicWord(f *testing.F) {
 		if word == "" {
 			return
 		}
-		below, _ := strings.CutSuffix(strings.ToLower(strings.TrimSuffix(name, ".")), "."+facts.OrgDomain(strings.ToLower(strings.TrimSuffix(name, "."))))
+		below, _ := strings.CutSuffix(strings.ToLower(strings.TrimSuffix(name, ".")), "."+checks.OrgDomain(strings.ToLower(strings.TrimSuffix(name, "."))))
 		if !strings.Contains(below, word) {
 			t.Errorf("%q is not below the organisational domain of %q", word, name)
 		}

@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/net/publicsuffix"
-
 	"milterd/checks"
 )
 
@@ -56,16 +54,6 @@ func (i Identity) network() string {
 	}
 }
 
-// OrgDomain returns the organisational domain of a lower-case name without trailing dot: the public suffix and the label
-// below it, RFC 7489 section 3.2. It is empty for a public suffix and for a single label.
-func OrgDomain(name string) string {
-	org, err := publicsuffix.EffectiveTLDPlusOne(name)
-	if err != nil {
-		return ""
-	}
-	return org
-}
-
 type identityKey struct{}
 
 // ClientIdentity finds out who the client is and remembers it for the transaction. It is for the stage MailFrom and later
@@ -90,7 +78,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 	}
 	names, errNames := Iprev(ctx, env, r)
 	for _, n := range names.Confirmed {
-		if org := OrgDomain(n); org != "" && !IsPoolName(r, n) {
+		if org := checks.OrgDomain(n); org != "" && !IsPoolName(r, n) {
 			id.Domain = org
 			return id, nil
 		}
@@ -100,7 +88,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 		id.Network = netip.PrefixFrom(r.Client, r.Client.BitLen())
 	}
 	domain, errSPF := identifiedBySPF(ctx, env, r)
-	if org := OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !PoolName(r.Client, domain) {
+	if org := checks.OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !PoolName(r.Client, domain) {
 		id.Domain = org
 		return id, nil
 	}
@@ -149,7 +137,7 @@ func SenderVerified(ctx context.Context, env checks.Env, r *checks.Request) (boo
 
 func verify(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
 	domain := r.Envelope.MailFrom.Domain
-	if domain == "" || !r.Client.IsValid() || OrgDomain(domain) == "" {
+	if domain == "" || !r.Client.IsValid() || checks.OrgDomain(domain) == "" {
 		return false, nil
 	}
 	named, errNames := ClientNamed(ctx, env, r, func(n string) bool {

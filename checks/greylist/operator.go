@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // State is the state of a triplet.
@@ -148,7 +147,7 @@ func Allow(ctx context.Context, store checks.Store, now time.Time, what string) 
 	rec.Allowed, rec.Used = true, max(rec.Used, now.Unix())
 	c := rec.client(name)
 	domain, _, _ := strings.Cut(name, " ")
-	if org := facts.OrgDomain(domain); org != "" && org != domain && !checks.LooksLikeNetwork(domain) {
+	if org := checks.OrgDomain(domain); org != "" && org != domain && !checks.LooksLikeNetwork(domain) {
 		c.Note = fmt.Sprintf("this applies to clients that pass SPF for %s; a client with a confirmed name has its organisational domain, %s, as identity", domain, org)
 	}
 	return c, save(ctx, store, clientPrefix+name, rec, allowFor)

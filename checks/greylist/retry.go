@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // Report is what became of the triplets that were first deferred in a period.
@@ -160,10 +159,10 @@ func (n *Counts) add(rec record, s State, moved bool) {
 
 // groupOf returns the group of a triplet. It adds the group if there is none.
 func groupOf(groups map[string]*Group, rec record) *Group {
-	domain, named := facts.OrgDomain(rec.Identity), true
+	domain, named := checks.OrgDomain(rec.Identity), true
 	if checks.LooksLikeNetwork(rec.Identity) || domain == "" {
 		_, sender, _ := strings.Cut(rec.From, "@")
-		domain, named = cmp.Or(facts.OrgDomain(sender), rec.Identity), false
+		domain, named = cmp.Or(checks.OrgDomain(sender), rec.Identity), false
 	}
 	key := fmt.Sprint(domain, named)
 	if groups[key] == nil {

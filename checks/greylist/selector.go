@@ -117,7 +117,7 @@ func parseClientName(what string) (string, error) {
 	switch {
 	case !ok:
 		return "", checks.BadArgument("%q is not an address, network or domain", what)
-	case facts.OrgDomain(name) == "":
+	case checks.OrgDomain(name) == "":
 		return "", checks.BadArgument("%q is a public suffix, under which anybody can register a name", name)
 	}
 	return name + network, nil

@@ -112,7 +112,7 @@ const (
 // news@lists.example.net. A domain that is a public suffix has no such names.
 func (c *check) nameUnderDomain(ctx context.Context, r *checks.Request) (naming, error) {
 	names, _ := facts.Iprev(ctx, c.env, r)
-	org := facts.OrgDomain(r.Envelope.MailFrom.Domain)
+	org := checks.OrgDomain(r.Envelope.MailFrom.Domain)
 	under := func(name string) bool { return org != "" && checks.Under(name, org) }
 	found := noName
 	for _, n := range names.Confirmed {

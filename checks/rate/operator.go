@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // Count is how far somebody has used up a limit.
@@ -70,7 +69,7 @@ func (c *check) named(who string) []subject {
 		return []subject{{reason: clientRate, name: checks.Network(addr).String(), limits: c.client}}
 	}
 	list := []subject{{reason: userRate, name: who, limits: c.limitsOf(who)}}
-	if domain := facts.OrgDomain(who); domain != "" && !strings.Contains(who, "@") {
+	if domain := checks.OrgDomain(who); domain != "" && !strings.Contains(who, "@") {
 		list = append(list, subject{reason: domainRate, name: domain, limits: c.domain})
 	}
 	return list

@@ -160,7 +160,7 @@ func (c *check) signingDomain(ctx context.Context, r *checks.Request) (string, e
 	}
 	for _, domain := range domains {
 		if signed, err := facts.SignedBy(ctx, c.env, r, domain); signed || err != nil {
-			return facts.OrgDomain(domain), err
+			return checks.OrgDomain(domain), err
 		}
 	}
 	return "", nil
@@ -213,5 +213,5 @@ func (c *check) senderDomain(ctx context.Context, r *checks.Request) (string, er
 	if ok, err := result.Identifies(); !ok {
 		return "", err
 	}
-	return facts.OrgDomain(from.Domain), nil
+	return checks.OrgDomain(from.Domain), nil
 }

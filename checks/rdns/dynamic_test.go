@@ -113,7 +113,7 @@ func TestLabelledNamesAreWellFormed(t *testing.T) {
 			t.Errorf("%+v: given twice, or with an unknown label", n)
 		}
 		seen[n.name] = true
-		org := facts.OrgDomain(n.name)
+		org := checks.OrgDomain(n.name)
 		if org == "" {
 			org = n.name
 		}

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // checkAge checks whether the sender's domain is new. A domain of unknown age is not new. An error does not delay mail: the
@@ -62,5 +61,5 @@ func registrable(domain string) string {
 	if !byICANN && strings.Contains(suffix, ".") {
 		return ""
 	}
-	return facts.OrgDomain(domain)
+	return checks.OrgDomain(domain)
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 const (
@@ -32,7 +31,7 @@ const (
 // newlySeen stores that a domain was seen. It returns a clause with the time when this site saw the domain first if that is
 // less than FirstSeen ago, or else "". It uses the organisational domain, as a domain may have any number of subdomains.
 func (c *check) newlySeen(ctx context.Context, r *checks.Request, domain string) (string, error) {
-	org := facts.OrgDomain(domain)
+	org := checks.OrgDomain(domain)
 	if c.FirstSeen == 0 || org == "" {
 		return "", nil
 	}

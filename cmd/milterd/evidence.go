@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -35,7 +34,7 @@ func openEvidence(env checks.Env, current func() *config.Config, now func() time
 func authorsOf(r *checks.Request) []string {
 	var list []string
 	for _, domain := range facts.MessageAuthors(r).Domains {
-		if org := cmp.Or(facts.OrgDomain(domain), domain); !slices.Contains(list, org) {
+		if org := checks.Organization(domain); !slices.Contains(list, org) {
 			list = append(list, org)
 		}
 	}
@@ -47,7 +46,7 @@ func authorsOf(r *checks.Request) []string {
 func originOf(ctx context.Context, env checks.Env, r *checks.Request) evidence.Origin {
 	from := r.Envelope.MailFrom
 	client, _ := facts.ClientIdentity(ctx, env, r)
-	origin := evidence.Origin{Client: client.Narrow(), Sender: cmp.Or(facts.OrgDomain(from.Domain), from.Domain)}
+	origin := evidence.Origin{Client: client.Narrow(), Sender: checks.Organization(from.Domain)}
 	if spf, err := facts.MailFromSPF(ctx, env, r); err == nil {
 		origin.SPF, _ = spf.Identifies()
 	}

@@ -11,7 +11,6 @@ import (
 	"milterd/checks"
 	"milterd/checks/access"
 	"milterd/checks/counters"
-	"milterd/checks/facts"
 	"milterd/checks/greylist"
 	"milterd/checks/rate"
 	"milterd/milter/records"
@@ -82,7 +81,7 @@ func (d *daemon) stateOf(ctx context.Context, s subjects) (state, error) {
 			return st, err
 		}
 	}
-	if st.Domain = facts.OrgDomain(s.senders); st.Domain != "" {
+	if st.Domain = checks.OrgDomain(s.senders); st.Domain != "" {
 		st.Good = d.evidence.IsGood(st.Domain)
 	}
 	return st, nil

@@ -8,7 +8,6 @@ import (
 	"unicode"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // Settings configure the reports. The zero value sends none.
@@ -32,7 +31,7 @@ func (s Settings) Validate() error {
 	case s.From == "":
 	case from.Domain == "" || from.Local == "" || strings.ContainsAny(s.From, " <>\"\r\n"):
 		add("from: %q is not an address of the form user@domain", s.From)
-	case facts.OrgDomain(from.Domain) == "":
+	case checks.OrgDomain(from.Domain) == "":
 		add("from: %q is no domain of an organisation, so no mail of it can pass DMARC", from.Domain)
 	}
 	if host, port, err := net.SplitHostPort(s.Submit); s.From != "" && (err != nil || host == "" || port == "") {

@@ -1,11 +1,9 @@
 package report
 
 import (
-	"cmp"
+	"milterd/checks"
 	"strings"
 	"time"
-
-	"milterd/checks/facts"
 )
 
 // Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets a part of it
@@ -99,7 +97,7 @@ func (d *domainRows) grow(t *table, size int, passed bool) {
 
 // newDomain returns the rows of a new domain, or nil if its organisation has too many.
 func (t *table) newDomain(domain string) *domainRows {
-	name := cmp.Or(facts.OrgDomain(domain), domain)
+	name := checks.Organization(domain)
 	org := t.orgs[name]
 	if org == nil {
 		org = &orgRows{name: name}

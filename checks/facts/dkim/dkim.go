@@ -16,6 +16,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -100,9 +101,11 @@ func New(fields []headers.Field, author []string, limit int) *Verifier {
 func authorFirst(signatures []*signature, author []string) {
 	rank := map[string]int{}
 	for _, domain := range author {
-		rank[orgDomain(domain)] = -1
+		rank[checks.Organization(strings.ToLower(domain))] = -1
 	}
-	slices.SortStableFunc(signatures, func(a, b *signature) int { return rank[orgDomain(a.Domain)] - rank[orgDomain(b.Domain)] })
+	slices.SortStableFunc(signatures, func(a, b *signature) int {
+		return rank[checks.Organization(a.Domain)] - rank[checks.Organization(b.Domain)]
+	})
 }
 
 // open returns the signatures that are not decided yet.

@@ -39,7 +39,7 @@ func FuzzSignature(f *testing.F) {
 			t.Error("over the limits")
 		case len(sig.signed) == 0 || sig.bodyHash == digest{}:
 			t.Skip() // an all-zero hash
-		case isSuffix(sig.Domain) || !checks.Under(sig.agent, sig.Domain) || sig.Selector == "":
+		case checks.IsPublicSuffix(sig.Domain) || !checks.Under(sig.agent, sig.Domain) || sig.Selector == "":
 			t.Errorf("domain %q, identity %q, selector %q", sig.Domain, sig.agent, sig.Selector)
 		case !strings.HasSuffix(sig.question().Name, "._domainkey."+sig.Domain+"."):
 			t.Errorf("question %s", sig.question())

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/net/publicsuffix"
 
 	"milterd/checks"
 	"milterd/headers"
@@ -117,7 +116,7 @@ func (sig *signature) parse(tags map[string]string) string {
 		return "v= is not 1"
 	case sig.Domain == "" || errAddr == nil:
 		return "d= is not a domain name"
-	case isSuffix(sig.Domain):
+	case checks.IsPublicSuffix(sig.Domain):
 		return "d= is a public suffix"
 	case sig.Selector == "":
 		return "s= is not a selector"
@@ -178,19 +177,4 @@ func domainName(name string) string {
 		return ""
 	}
 	return strings.ToLower(name)
-}
-
-// isSuffix reports whether a domain is a public suffix that a registry runs, or has one label. The owner of a private suffix,
-// such as a hosting company, may sign its own mail.
-func isSuffix(domain string) bool {
-	suffix, registry := publicsuffix.PublicSuffix(domain)
-	return suffix == domain && (registry || !strings.Contains(domain, "."))
-}
-
-// orgDomain returns the organisational domain of a name by the public suffix list, or the name if it is a suffix.
-func orgDomain(name string) string {
-	if org, err := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(name)); err == nil {
-		return org
-	}
-	return name
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
-	"golang.org/x/net/publicsuffix"
 
 	"milterd/checks"
 )
@@ -114,7 +113,7 @@ func (t *Tree) organization(ctx context.Context, domain string) organization {
 		case n.record.Organization:
 			o.domain, o.found = n.domain, true
 			return o
-		case i > 0 && (n.record.PublicSuffix || n.err != nil && isPublicSuffix(n.domain)):
+		case i > 0 && (n.record.PublicSuffix || n.err != nil && checks.IsPublicSuffix(n.domain)):
 			o.domain, o.suffix, o.found = below(n.domain, domain), n.domain, o.found || n.ok
 			return o
 		case n.err != nil && o.err == nil:
@@ -132,21 +131,6 @@ func below(suffix, domain string) string {
 	return domain[strings.LastIndexByte(rest, '.')+1:]
 }
 
-// isPublicSuffix reports whether a registry lets others register names below the domain, by the public suffix list.
-func isPublicSuffix(domain string) bool {
-	suffix, byRegistry := publicsuffix.PublicSuffix(domain)
-	return domain == suffix && (byRegistry || !strings.Contains(domain, "."))
-}
-
-// listed returns the organisational domain by the public suffix list: the suffix and the label below it. A public suffix has
-// none; listed returns it as it is.
-func listed(domain string) string {
-	if org, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
-		return org
-	}
-	return domain
-}
-
 // Aligned reports whether two domains have the same organisational domain: by tree walk, or by the public suffix list if the
 // walk from a finds no record (section 4.10.2). With an error it is false and might be true.
 func (t *Tree) Aligned(ctx context.Context, a, b string) (bool, error) {
@@ -158,7 +142,7 @@ func (t *Tree) Aligned(ctx context.Context, a, b string) (bool, error) {
 		return false, org.err
 	}
 	if !org.found {
-		return listed(a) == listed(b), nil
+		return checks.Organization(a) == checks.Organization(b), nil
 	}
 	return t.under(ctx, org, b)
 }
@@ -183,7 +167,7 @@ func related(a, b string) bool {
 	}
 	for parent, ok := a, true; ok; _, parent, ok = strings.Cut(parent, ".") {
 		if checks.Under(b, parent) {
-			return !isPublicSuffix(parent)
+			return !checks.IsPublicSuffix(parent)
 		}
 	}
 	return false

@@ -32,7 +32,7 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
 	case names.Result == facts.IprevFail:
 		repair := ptrRecord(name, address) // a name of the provider is not ours to give an address
-		if facts.OrgDomain(names.PTR[0]) == facts.OrgDomain(name) {
+		if checks.OrgDomain(names.PTR[0]) == checks.OrgDomain(name) {
 			repair = []string{addressRecord(names.PTR[0], address)}
 		}
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: fmt.Sprintf("the name of %s is %s, which does not have this address", address, shown), Repair: repair})
@@ -55,7 +55,7 @@ func isInner(addresses []netip.Addr) bool {
 // isRelay reports whether an address of the configuration is that of somebody else's relay, whose HELO name is not ours.
 func (m *message) isRelay(names facts.ClientNames, helo string) bool {
 	return len(m.Addresses) > 0 && len(names.Confirmed) > 0 &&
-		!slices.ContainsFunc(names.Confirmed, func(n string) bool { return facts.OrgDomain(n) == facts.OrgDomain(helo) })
+		!slices.ContainsFunc(names.Confirmed, func(n string) bool { return checks.OrgDomain(n) == checks.OrgDomain(helo) })
 }
 
 // signatures is what the DKIM signatures of a message show.
@@ -126,7 +126,7 @@ func (m *message) mayBeSigned(ctx context.Context) bool {
 	if m.author == "" {
 		return true // by any domain
 	}
-	for _, domain := range slices.Compact([]string{m.author, cmp.Or(facts.OrgDomain(m.author), m.author)}) {
+	for _, domain := range slices.Compact([]string{m.author, checks.Organization(m.author)}) {
 		a, err := m.Env.DNS.Lookup(ctx, checks.Ask("_domainkey."+domain, dns.TypeTXT))
 		if err != nil || !a.NXDomain {
 			return true
@@ -185,7 +185,7 @@ func (m *message) judgeDMARC(ctx context.Context, q *checks.Request, ev spf.Eval
 		return
 	}
 	if d.PolicyDomain == "" {
-		domain := cmp.Or(facts.OrgDomain(m.author), m.author)
+		domain := checks.Organization(m.author)
 		m.add(mirror.Hit{Finding: mirror.DMARCNone, Seen: "there is no record at _dmarc." + domain, Repair: []string{dmarcRecord(domain)}})
 	}
 	passes := d.Result == dmarc.Pass || d.Result == dmarc.None && m.anyAligned(ctx, q)

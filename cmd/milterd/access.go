@@ -34,7 +34,10 @@ first %d entries are listed.`, maxFileEntries),
 		},
 	}, newAccessAdd(r, "deny", "Refuse a client or sender", entries, `  milterd access deny 198.51.100.0/24 --until 2026-12-04 --why "sends spam"
   milterd access deny @example.net --for 30d`), newAccessAdd(r, "allow", "Let a client or verified sender skip all checks", entries, `  milterd access allow 198.51.100.0/24 --until friday --why "asked by phone"
-  milterd access allow @example.net --for 30d`), newAccessRemove(r))
+  milterd access allow @example.net --for 30d`), newRemove(r, remover{
+		use: "remove ENTRY", short: "Remove an entry from the store; for a network without an entry, those in it",
+		function: "access/remove", kind: "entries",
+	}))
 	return cmd
 }
 
@@ -63,20 +66,6 @@ func newAccessAdd(r *remote, list, short, long, example string) *cobra.Command {
 	}
 	end.add(cmd, "the entry", "no end")
 	cmd.Flags().StringVar(&args.Why, "why", "", "`TEXT` that says why; it is shown in replies of deny and in lists")
-	return cmd
-}
-
-func newAccessRemove(r *remote) *cobra.Command {
-	var yes bool
-	cmd := &cobra.Command{
-		Use:   "remove ENTRY",
-		Short: "Remove an entry from the store; for a network without an entry, those in it",
-		Args:  oneArgument,
-		RunE: func(cmd *cobra.Command, words []string) error {
-			return removeAsking(cmd, r, "access/remove", words[0], "entries", yes)
-		},
-	}
-	addYes(cmd, &yes)
 	return cmd
 }
 
@@ -192,7 +181,7 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 	}
 	domain := strings.TrimPrefix(text[strings.LastIndexByte(text, '@')+1:], ".")
 	for _, local := range append([]string{cfg.Hostname}, cfg.LocalDomains...) {
-		if domain != "" && (checks.Under(domain, local) || strings.Contains(text, ".") && strings.HasPrefix(text, ".") && checks.Under(local, domain)) {
+		if domain != "" && (checks.Under(domain, local) || strings.HasPrefix(text, ".") && checks.Under(local, domain)) {
 			return fmt.Errorf("%s is local (%s)", text, local)
 		}
 	}

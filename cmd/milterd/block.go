@@ -24,23 +24,12 @@ func newBlock(configFile *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "block/list", noArgs{}, showBlocks)
 		},
-	}, newBlockRemove(r))
-	return cmd
-}
-
-func newBlockRemove(r *remote) *cobra.Command {
-	var yes bool
-	cmd := &cobra.Command{
-		Use:   "remove CLIENT|NETWORK",
-		Short: "Remove the blocks of a client and reset its counts; for a network, also the blocks in it",
-		Long: `Remove the blocks of a client and reset its counts; for a network, also the blocks in it. A client that is a good sender may have
+	}, newRemove(r, remover{
+		use: "remove CLIENT|NETWORK", short: "Remove the blocks of a client and reset its counts; for a network, also the blocks in it",
+		long: `Remove the blocks of a client and reset its counts; for a network, also the blocks in it. A client that is a good sender may have
 several: each is for the mail from one domain.`,
-		Args: oneArgument,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return removeAsking(cmd, r, "block/remove", args[0], "blocks", yes)
-		},
-	}
-	addYes(cmd, &yes)
+		function: "block/remove", kind: "blocks",
+	}))
 	return cmd
 }
 

@@ -65,7 +65,7 @@ func (d *faultyDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answe
 // playWithFaults plays a session and returns the first line of the reply to each line of the client, which is empty for a line of
 // a message, and the replies that are not those of the file.
 func playWithFaults(t *testing.T, s *session.Script, cfg *config.Config, d *faultyDNS) (replies []string, wrong []*session.Mismatch) {
-	player := &session.InProcess{Now: time.Now, KnowsTLS: true}
+	player := &session.InProcess{Now: time.Now}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	store := checktest.NewStore(player.Clock)

@@ -34,21 +34,10 @@ domain of its confirmed name, or a domain for which it passes SPF.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd, r, "greylist/allow", greylistArgs{What: args[0]}, showAllowed)
 		},
-	}, newGreylistForget(r))
-	return cmd
-}
-
-func newGreylistForget(r *remote) *cobra.Command {
-	var yes bool
-	cmd := &cobra.Command{
-		Use:   "forget WHAT",
-		Short: "Delete the triplets and clients of an address, network, domain or mailbox",
-		Args:  oneArgument,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return removeAsking(cmd, r, "greylist/forget", args[0], "records", yes)
-		},
-	}
-	addYes(cmd, &yes)
+	}, newRemove(r, remover{
+		use: "forget WHAT", short: "Delete the triplets and clients of an address, network, domain or mailbox",
+		function: "greylist/forget", kind: "records",
+	}))
 	return cmd
 }
 

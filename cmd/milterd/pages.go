@@ -134,7 +134,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Profile:    func() string { return d.config().Profile.String() },
 		Components: d.components(),
 		Attention:  func() []string { return d.attention(d.conditions()) },
-		Profiles:   func() []string { return d.sentences.get(time.Now(), d.profileReport) },
+		Profiles:   func() []string { return d.sentences.get(time.Now(), d.profiles) },
 		History:    d.history,
 		Operator:   operator{daemon: d},
 		Answer:     d.answer,

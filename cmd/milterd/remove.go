@@ -35,8 +35,24 @@ type removal struct {
 	forgotten greylist.Forgotten
 }
 
-func addYes(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask before more than one is removed")
+// remover is a command that removes what its argument names.
+type remover struct {
+	use, short, long string
+	function         string // of the daemon
+	kind             string // of what it removes, in the plural
+}
+
+func newRemove(r *remote, rm remover) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use: rm.use, Short: rm.short, Long: rm.long,
+		Args: oneArgument,
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return rm.run(cmd, r, removeArgs{What: words[0], Many: yes})
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before more than one is removed")
+	return cmd
 }
 
 // plural returns the plural of a word, such as entries, or its singular for 1.
@@ -51,19 +67,17 @@ func plural(n int, word string) string {
 	}
 }
 
-// removeAsking calls a function of the daemon that removes something. It asks before more than one of kind is removed, unless yes is
-// set.
-func removeAsking(cmd *cobra.Command, r *remote, function, what, kind string, yes bool) error {
-	args := removeArgs{What: what, Many: yes}
+// run has the daemon remove. Unless args.Many is set, it asks before more than one is removed.
+func (rm remover) run(cmd *cobra.Command, r *remote, args removeArgs) error {
 	for {
-		result, text, err := ask[removal](cmd, r, function, args)
+		result, text, err := ask[removal](cmd, r, rm.function, args)
 		if err != nil {
 			return err
 		}
 		if result.Would == 0 {
-			return printResult(cmd, r, text, result, func(w io.Writer, got removal) { fmt.Fprintln(w, got.Removed, plural(got.Removed, kind), "removed") })
+			return printResult(cmd, r, text, result, func(w io.Writer, got removal) { fmt.Fprintln(w, got.Removed, plural(got.Removed, rm.kind), "removed") })
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s is %d %s. Remove all of them? [y/N] ", what, result.Would, kind)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s is %d %s. Remove all of them? [y/N] ", args.What, result.Would, rm.kind)
 		answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
 			return errors.New("nothing was removed (--yes does not ask)")

@@ -77,7 +77,7 @@ func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (r watchReport
 	if r.WatchReport, _, err = d.evidence.Reports(ctx, settings); err != nil {
 		return r, err
 	}
-	r.Profiles, err = d.profileReport(ctx)
+	r.Profiles, err = d.profiles(ctx)
 	return r, err
 }
 

@@ -67,14 +67,15 @@ type judgedMail struct {
 	reasons  map[string]bool
 }
 
-// profiles returns what the profiles safe and strict would have answered to the mail of the kept decisions.
-func (d *daemon) profiles(ctx context.Context, since time.Time) ([]profileResult, error) {
+// profiles returns what the profiles safe and strict would have answered to the mail of the kept decisions of the last two weeks,
+// for report watch and the overview.
+func (d *daemon) profiles(ctx context.Context) ([]profileResult, error) {
 	list := []profileResult{} // [] in JSON
 	if d.records == nil {
 		return list, nil
 	}
 	mail := map[string]*judgedMail{}
-	err := d.eachRecord(ctx, since, func(r records.Record) {
+	err := d.eachRecord(ctx, time.Now().Add(-profilePeriod), func(r records.Record) {
 		key := r.Session + " " + r.MailFrom
 		m := mail[key]
 		if m == nil {
@@ -136,11 +137,6 @@ func (s *profileSentences) get(now time.Time, find func(context.Context) ([]prof
 		}()
 	}
 	return s.current
-}
-
-// profileReport returns what the profiles would have answered lately, for report watch and the overview.
-func (d *daemon) profileReport(ctx context.Context) ([]profileResult, error) {
-	return d.profiles(ctx, time.Now().Add(-profilePeriod))
 }
 
 // add adds the mail of one session and sender.

@@ -124,7 +124,7 @@ func play(t *testing.T, p *checks.Pipeline) {
 		t.Fatal(err)
 	}
 	s.Steps[len(s.Steps)-1].Expect = []string{"250"}
-	wrong, err := session.Play(s, &session.InProcess{Pipeline: p, Now: time.Now, KnowsTLS: true}, nil)
+	wrong, err := session.Play(s, &session.InProcess{Pipeline: p, Now: time.Now}, nil)
 	if err != nil || len(wrong) > 0 {
 		t.Fatal(err, wrong)
 	}

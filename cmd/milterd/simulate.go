@@ -194,10 +194,7 @@ func (f *simulateFlags) playHere(script *session.Script) ([]*session.Mismatch, e
 		enc.SetEscapeHTML(false)
 		return wrong, enc.Encode(sim.result.finish(wrong))
 	}
-	return session.Play(script, &sim.player, func(command string, reply []string) {
-		printExchange(f.stdout, command, reply)
-		sim.printChecks(f.stdout)
-	})
+	return sim.play(script, f.stdout)
 }
 
 // config returns the configuration of a script, or else that of the configuration file.

@@ -32,7 +32,7 @@ type liveResult struct {
 
 // simulateLive plays a session with the configuration, the DNS and the state of the daemon. Nothing of it is written.
 func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error) {
-	sim := &simulator{player: session.InProcess{Now: time.Now, KnowsTLS: true}}
+	sim := startSimulator(false)
 	env := d.env()
 	env.Store, env.Log = &readOnly{Store: d.store, written: map[string]*checks.Record{}}, log.Discard()
 	p, err := newPipeline(d.config(), env, func(o *checks.Options) { o.Trace, o.Clock = checks.TraceAll, d.clock })
@@ -42,14 +42,7 @@ func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error)
 	p.Reload(d.pipeline.Load()) // the state of DNS lists
 	sim.player.Pipeline = p
 	var text bytes.Buffer
-	sim.player.Decided = func(r *checks.Request, dec checks.Decision) {
-		sim.result.add(r, dec)
-		printDecision(&sim.checks, r, dec)
-	}
-	wrong, err := session.Play(&session.Script{Name: a.Name, Steps: a.Steps}, &sim.player, func(command string, reply []string) {
-		printExchange(&text, command, reply)
-		sim.printChecks(&text)
-	})
+	wrong, err := sim.play(&session.Script{Name: a.Name, Steps: a.Steps}, &text)
 	if err != nil {
 		return liveResult{}, err
 	}

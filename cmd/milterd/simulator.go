@@ -27,21 +27,27 @@ type simulator struct {
 	resolver *resolver.Resolver // nil if there is a zone
 }
 
-// newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and
-// the checks may connect to other hosts. explain adds the meaning of reasons to the text.
-func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
-	sim := &simulator{player: session.InProcess{Now: time.Now, KnowsTLS: true}}
-	sim.store = store.NewMemory(sim.player.Clock)
-	if err := sim.build(cfg, zone); err != nil {
-		sim.close()
-		return nil, err
-	}
+// startSimulator returns a simulator without a pipeline. explain adds the meaning of reasons to the text.
+func startSimulator(explain bool) *simulator {
+	sim := &simulator{player: session.InProcess{Now: time.Now}}
 	sim.player.Decided = func(r *checks.Request, d checks.Decision) {
 		sim.result.add(r, d)
 		printDecision(&sim.checks, r, d)
 		if explain {
 			printMeanings(&sim.checks, d)
 		}
+	}
+	return sim
+}
+
+// newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and
+// the checks may connect to other hosts. explain is as in startSimulator.
+func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
+	sim := startSimulator(explain)
+	sim.store = store.NewMemory(sim.player.Clock)
+	if err := sim.build(cfg, zone); err != nil {
+		sim.close()
+		return nil, err
 	}
 	return sim, nil
 }
@@ -66,6 +72,14 @@ func (sim *simulator) build(cfg *config.Config, zone string) (err error) {
 	p.Maintain(context.Background(), sim.player.Clock())
 	sim.player.Pipeline = p
 	return nil
+}
+
+// play plays a script and prints each line of the client with its reply and the decisions that led to it.
+func (sim *simulator) play(script *session.Script, w io.Writer) ([]*session.Mismatch, error) {
+	return session.Play(script, &sim.player, func(command string, reply []string) {
+		printExchange(w, command, reply)
+		sim.printChecks(w)
+	})
 }
 
 // printChecks prints the decisions that were not printed yet.

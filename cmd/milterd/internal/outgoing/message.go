@@ -46,8 +46,11 @@ func (m *message) judgeForm() {
 // fromFault returns what is wrong with the From fields, or "". A display name that breaks the grammar leaves the address usable, so it
 // is none.
 func fromFault(fields []headers.Field) string {
-	if len(fields) != 1 {
-		return map[bool]string{true: "there is no From field", false: fmt.Sprintf("there are %d From fields", len(fields))}[len(fields) == 0]
+	switch {
+	case len(fields) == 0:
+		return "there is no From field"
+	case len(fields) > 1:
+		return fmt.Sprintf("there are %d From fields", len(fields))
 	}
 	mailboxes, err := headers.ParseMailboxList(fields[0].Value)
 	shown := fmt.Sprintf("%q", checks.Clean(fields[0].Value, maxShown))

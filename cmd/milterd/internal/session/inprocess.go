@@ -10,12 +10,11 @@ import (
 	"milterd/headers"
 )
 
-// InProcess is a Player that has a pipeline in this process judge the session.
+// InProcess is a Player that has a pipeline in this process judge the session. The session has no TLS until STARTTLS.
 type InProcess struct {
 	Pipeline *checks.Pipeline
 	Decided  func(*checks.Request, checks.Decision) // called after each decision; may be nil
 	Now      func() time.Time                       // the clock until Time sets it
-	KnowsTLS bool                                   // a session has no TLS until STARTTLS; if not set, whether it has TLS is unknown
 
 	session checks.Session
 	run     *checks.Run
@@ -41,9 +40,7 @@ func (p *InProcess) Connect(c Client) error {
 	}
 	p.reset = checks.Envelope{}
 	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid()}
-	if p.KnowsTLS {
-		p.session.Macros.Set("{client_addr}", c.Addr.String()) // without macros nothing is known of TLS
-	}
+	p.session.Macros.Set("{client_addr}", c.Addr.String()) // without macros nothing is known of TLS
 	p.run = p.Pipeline.NewRun(&p.session)
 	p.judge(checks.Connect)
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
+	"milterd/cmd/milterd/internal/sockets"
 )
 
 func newCheckConfig(configFile *string) *cobra.Command {
@@ -44,7 +45,7 @@ are only warnings.`,
 				return err
 			}
 			for _, l := range cfg.Listen {
-				if _, err := groupID(l.Group); l.Group != "" && err != nil {
+				if _, err := sockets.GroupID(l.Group); l.Group != "" && err != nil {
 					return fmt.Errorf("%s: listen: %s: there is no group %q on this machine; write one that has the mail server as a member", pathOf(file), l, l.Group)
 				}
 			}

@@ -15,6 +15,7 @@ import (
 
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/sockets"
 	"milterd/milter/web"
 	"milterd/milter/web/dashboard"
 )
@@ -79,7 +80,11 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 		return nil, err
 	}
 	var open []net.Listener
-	stop = func() { closeAll(open) }
+	stop = func() {
+		for _, ln := range open {
+			_ = ln.Close()
+		}
+	}
 	for _, e := range endpoints {
 		if e.address == "" {
 			continue
@@ -88,9 +93,9 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 		switch {
 		case err != nil && e.address != e.defaultAddress:
 			stop()
-			return nil, fmt.Errorf("%s: cannot listen on %s: %s", e.key, e.address, listenFault(err))
+			return nil, fmt.Errorf("%s: cannot listen on %s: %s", e.key, e.address, sockets.Fault(err))
 		case err != nil:
-			d.log.WithField("error", listenFault(err)).WithField(e.key, e.address).Warn(e.missing)
+			d.log.WithField("error", sockets.Fault(err)).WithField(e.key, e.address).Warn(e.missing)
 			continue
 		}
 		ln = netutil.LimitListener(ln, maxReaders)
@@ -106,8 +111,8 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 
 // listenAdmin opens the admin socket. It makes the folder, which systemd does otherwise.
 func listenAdmin(path string) (net.Listener, error) {
-	_ = os.MkdirAll(filepath.Dir(path), 0o755) // listen returns the error if there is no folder
-	return listen(config.Listener{Network: "unix", Address: path, Mode: 0o660})
+	_ = os.MkdirAll(filepath.Dir(path), 0o755) // Listen returns the error if there is no folder
+	return sockets.Listen(config.Listener{Network: "unix", Address: path, Mode: 0o660})
 }
 
 // serveHTTP serves a listener until it is closed.

@@ -6,20 +6,24 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"sort"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/sockets"
 	"milterd/milter"
 	"milterd/milter/log"
 	"milterd/milter/rdap"
@@ -117,7 +121,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	defer stopPages()
-	lns, err := listeners(wanted, d.log)
+	lns, err := sockets.Open(wanted, d.log)
 	if err != nil {
 		return err
 	}
@@ -135,6 +139,33 @@ func (d *daemon) newServer(cfg *config.Config) *milter.Server {
 		MaxMemory:      cfg.Memory,
 		Waiting:        d.waiting,
 	}
+}
+
+// spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
+const spareFiles = 1000
+
+// affordableConnections returns the number of milter connections that the limit of file descriptors allows, wanted at most.
+func affordableConnections(wanted int, log *logrus.Logger) int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		log.WithError(err).Warn("cannot read the limit of open files")
+		return wanted
+	}
+	files := int(min(limit.Cur, math.MaxInt32))
+	most := connectionsOf(files)
+	if wanted <= most {
+		return wanted
+	}
+	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
+		Info("fewer connections than configured: the limit of open files is too low (LimitNOFILE, ulimit -n)")
+	return most
+}
+
+// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get
+// half of them.
+func connectionsOf(files int) int {
+	left := files - min(spareFiles, files/2)
+	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
 }
 
 // firstConfig loads the configuration. It returns nil without an error if ctx ends first: the file may be a pipe, or on a file

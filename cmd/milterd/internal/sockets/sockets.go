@@ -1,30 +1,29 @@
-package main
+// Package sockets opens the sockets that mail servers and commands connect to: those that systemd passed, or those of the
+// configuration, with their mode and group. It says what is wrong with one that cannot be opened, and with one that Postfix cannot
+// connect to (postfix.go). Start reading at Open.
+package sockets
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"net"
 	"os"
 	"os/user"
 	"slices"
-	"sort"
 	"strconv"
 	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"milterd/cmd/milterd/internal/config"
-	"milterd/milter"
 )
 
-// listeners returns the sockets that systemd passed, or else those of the configuration. A default one may fail, with a
-// warning, if another one is left.
-func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) {
+// Open returns the sockets that systemd passed, or else those of the configuration. A default one may fail, with a warning, if
+// another one is left.
+func Open(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) {
 	lns, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
@@ -36,15 +35,15 @@ func listeners(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, er
 		return lns, nil
 	}
 	for _, w := range wanted {
-		ln, err := listen(w)
+		ln, err := Listen(w)
 		switch {
 		case err == nil:
 			lns = append(lns, ln)
 		case w.Given:
 			closeAll(lns)
-			return nil, fmt.Errorf("cannot listen on %s: %s", w, listenFault(err))
+			return nil, fmt.Errorf("cannot listen on %s: %s", w, Fault(err))
 		default:
-			log.WithField("listen", w.String()).WithField("error", listenFault(err)).Warn("cannot listen")
+			log.WithField("listen", w.String()).WithField("error", Fault(err)).Warn("cannot listen")
 		}
 	}
 	if len(lns) == 0 {
@@ -63,40 +62,14 @@ func unused(wanted []config.Listener, passed []net.Listener) []config.Listener {
 	})
 }
 
-// spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
-const spareFiles = 1000
-
-// affordableConnections returns the number of milter connections that the limit of file descriptors allows, wanted at most.
-func affordableConnections(wanted int, log *logrus.Logger) int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		log.WithError(err).Warn("cannot read the limit of open files")
-		return wanted
-	}
-	files := int(min(limit.Cur, math.MaxInt32))
-	most := connectionsOf(files)
-	if wanted <= most {
-		return wanted
-	}
-	log.WithFields(logrus.Fields{"max_connections": most, "wanted": wanted, "files": files}).
-		Info("fewer connections than configured: the limit of open files is too low (LimitNOFILE, ulimit -n)")
-	return most
-}
-
-// connectionsOf returns the limit on connections for a number of file descriptors. If there are few, connections get
-// half of them.
-func connectionsOf(files int) int {
-	left := files - min(spareFiles, files/2)
-	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
-}
-
 func closeAll(lns []net.Listener) {
 	for _, ln := range lns {
 		_ = ln.Close()
 	}
 }
 
-func listen(w config.Listener) (net.Listener, error) {
+// Listen opens a socket.
+func Listen(w config.Listener) (net.Listener, error) {
 	if w.Network != "unix" {
 		return net.Listen(w.Network, w.Address)
 	}
@@ -164,7 +137,7 @@ func removeStale(path string) error {
 // setPermissions sets group and mode of a socket.
 func setPermissions(w config.Listener, path string) error {
 	if w.Group != "" {
-		gid, err := groupID(w.Group)
+		gid, err := GroupID(w.Group)
 		if err != nil {
 			return err
 		}
@@ -179,8 +152,8 @@ func setPermissions(w config.Listener, path string) error {
 	return os.Chmod(path, mode)
 }
 
-// listenFault returns why a socket cannot be opened and what to do, without the words of package net.
-func listenFault(err error) string {
+// Fault returns why a socket cannot be opened and what to do, without the words of package net.
+func Fault(err error) string {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -197,15 +170,8 @@ func listenFault(err error) string {
 	return err.Error()
 }
 
-// ownerGroup returns the number of the group of a file.
-func ownerGroup(info fs.FileInfo) int {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(s.Gid)
-	}
-	return -1
-}
-
-func groupID(name string) (int, error) {
+// GroupID returns the number of a group, which may be given by its number.
+func GroupID(name string) (int, error) {
 	if gid, err := strconv.Atoi(name); err == nil {
 		return gid, nil
 	}

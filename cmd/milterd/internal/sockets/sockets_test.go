@@ -1,4 +1,4 @@
-package main
+package sockets
 
 import (
 	"net"
@@ -8,33 +8,14 @@ import (
 	"testing"
 
 	"milterd/cmd/milterd/internal/config"
-	"milterd/milter"
 )
-
-// TestConnectionsOf tests the limit of connections for a limit of open files.
-func TestConnectionsOf(t *testing.T) {
-	t.Parallel()
-	for files, want := range map[int]int{
-		1 << 20:        931_172,
-		10_000:         7_993,
-		2 * spareFiles: 882,
-		1024:           448,
-		16:             1,
-	} {
-		got := connectionsOf(files)
-		left := files - milter.MaxOpen(got)
-		if got != want || got > 1 && left < min(spareFiles, files/2) {
-			t.Errorf("%d files: %d connections, want %d; %d files left", files, got, want, left)
-		}
-	}
-}
 
 // TestUnixSocket tests mode and group of a unix socket, and that a dead socket is replaced and other files are not.
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/m.sock"
 	w := config.Listener{Network: "unix", Address: path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Given: true}
-	ln, err := listen(w)
+	ln, err := Listen(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,12 +23,12 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("got %v, %v", info, err)
 	}
-	if _, err := listen(w); err == nil || !strings.Contains(err.Error(), "another program listens") {
+	if _, err := Listen(w); err == nil || !strings.Contains(err.Error(), "another program listens") {
 		t.Errorf("second listener: %v", err)
 	}
 	// A dead socket, as after kill -9.
 	ln.(*unixListener).UnixListener.Close()
-	ln, err = listen(w)
+	ln, err = Listen(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +41,7 @@ func TestUnixSocket(t *testing.T) {
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("socket after Close: %v", err)
 	}
-	next, err := listen(w)
+	next, err := Listen(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,9 +50,12 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("the socket of the next daemon is gone: %v", err)
 	}
 	next.Close()
-	writeFile(t, path, "precious")
-	if _, err := listen(w); err == nil || readFile(t, path) != "precious" {
-		t.Errorf("file in place of the socket: %v", err)
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Listen(w)
+	if text, errRead := os.ReadFile(path); err == nil || errRead != nil || string(text) != "precious" {
+		t.Errorf("file in place of the socket: %v, %v", err, errRead)
 	}
 }
 

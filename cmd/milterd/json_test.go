@@ -24,7 +24,8 @@ var (
 		"reasons.map.messages.file", "reasons.map.messages.message_id", "refused", "unreadable",
 	}
 	replayMayHave = []string{
-		"changed", "changes", "interrupted", "not_judged", "not_judged.map", "not_judged.map.map", "reasons.map.messages.number", "reasons.map.messages.session", "trusted",
+		"changed", "changes", "interrupted", "not_judged", "not_judged.map", "not_judged.map.map", "reasons.map.actions", "reasons.map.actions.map",
+		"reasons.map.messages.number", "reasons.map.messages.session", "trusted",
 	}
 )
 

@@ -152,6 +152,7 @@ type asJSON struct {
 	Reasons                                                                    map[string]struct {
 		Action   string
 		Count    int
+		Actions  map[string]int
 		Messages []struct {
 			File      string
 			MessageID string `json:"message_id"`

@@ -111,7 +111,7 @@ func (r *Report) page() page {
 	for _, c := range applied {
 		senders := shares(c.senders.most(pageSenders))
 		p.Reasons = append(p.Reasons, pageReason{
-			ID: c.id, Check: c.check, Action: c.action.String(), Class: classOf(c.action.String()), Example: c.example,
+			ID: c.id, Check: c.check, Action: c.actionText(), Class: classOf(c.action.String()), Example: c.example,
 			Count: len(c.hits), Share: percent(len(c.hits), most), SenderCount: len(c.senders), Senders: senders,
 			MoreSenders: len(c.senders) - len(senders), Messages: newPageHits(c.hits),
 		})

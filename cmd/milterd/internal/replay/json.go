@@ -20,9 +20,10 @@ type jsonReport struct {
 }
 
 type jsonReason struct {
-	Action   string `json:"action"`
-	Count    int    `json:"count"`
-	Messages []*hit `json:"messages"`
+	Action   string         `json:"action"`            // the most severe one
+	Count    int            `json:"count"`             // messages
+	Actions  map[string]int `json:"actions,omitempty"` // messages by action, if there are several
+	Messages []*hit         `json:"messages"`
 }
 
 type jsonChanges struct {
@@ -45,7 +46,14 @@ func (r *Report) JSON(w io.Writer) error {
 		Reasons: map[string]jsonReason{}, Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
 	}
 	for _, c := range r.applied() {
-		out.Reasons[c.id] = jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: c.hits}
+		reason := jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: c.hits}
+		if len(c.actions) > 1 {
+			reason.Actions = map[string]int{}
+			for a, n := range c.actions {
+				reason.Actions[a.String()] = n
+			}
+		}
+		out.Reasons[c.id] = reason
 	}
 	for g, n := range r.gaps {
 		if out.NotJudged[g.Check] == nil {

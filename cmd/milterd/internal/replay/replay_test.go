@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -85,6 +86,30 @@ func TestMailOfOtherHosts(t *testing.T) {
 				t.Errorf("without a time of arrival: %t", noTime)
 			}
 		})
+	}
+}
+
+// TestSeveralActionsOfAReason tests that the messages of a reason are counted by what it does to them: strict refuses a message
+// without Message-ID, and watches a bounce without it.
+func TestSeveralActionsOfAReason(t *testing.T) {
+	t.Parallel()
+	noID := "Date: " + noon.Format(time.RFC1123Z) + "\nFrom: alice@example.net\n\n"
+	paths := []string{file(t, "a.eml", elsewhere("Return-Path: <alice@example.net>\n")+noID)}
+	for range 2 {
+		paths = append(paths, file(t, "b.eml", elsewhere("Return-Path: <>\n")+noID))
+	}
+	r := replayed(t, Options{Paths: paths, Config: configOf(t, "a.yaml", "profile: strict")})
+	j := jsonOf(t, r)
+	got := j.Reasons["msgid-missing"]
+	if want := map[string]int{"reject": 1, "watch": 2}; got.Action != "reject" || got.Count != 3 || !maps.Equal(got.Actions, want) || j.Refused != 1 {
+		t.Errorf("%d refused, %+v", j.Refused, got)
+	}
+	if text := textOf(t, r); !strings.Contains(text, "msgid-missing (reject 1, watch 2): 3 messages") {
+		t.Errorf("in the text: %s", text)
+	}
+	one := jsonOf(t, replayed(t, Options{Paths: paths[:1], Config: configOf(t, "a.yaml", "profile: strict")}))
+	if actions := one.Reasons["msgid-missing"].Actions; actions != nil {
+		t.Errorf("with one action: %v", actions)
 	}
 }
 

@@ -44,8 +44,9 @@ type Report struct {
 // reasonCount counts the messages to which a reason applied.
 type reasonCount struct {
 	id, check string
-	action    checks.Action // the most severe one
-	example   string        // text of the first reply
+	action    checks.Action         // the most severe one
+	actions   map[checks.Action]int // messages; what a mail from a person is refused for may only be watched in a bounce
+	example   string                // text of the first reply
 	senders   tally
 	hits      []*hit
 }
@@ -67,7 +68,7 @@ func newReport(config string, base *judge) *Report {
 	add := func(check string, reasons []*checks.Reason) {
 		r.checks = append(r.checks, check)
 		for _, reason := range reasons {
-			c := &reasonCount{id: reason.ID, check: check, senders: tally{}}
+			c := &reasonCount{id: reason.ID, check: check, actions: map[checks.Action]int{}, senders: tally{}}
 			r.reasons = append(r.reasons, c)
 			r.byReason[reason] = c
 		}
@@ -172,11 +173,12 @@ func (r *Report) addOutcomes(m *mail, res result) {
 		if c == nil {
 			continue
 		}
-		c.action = max(c.action, o.Action)
 		if slices.Contains(seen, c) {
 			continue
 		}
 		seen = append(seen, c)
+		c.action = max(c.action, o.Action)
+		c.actions[o.Action]++
 		if h == nil {
 			h = newHit(m, res.facts)
 		}
@@ -184,6 +186,18 @@ func (r *Report) addOutcomes(m *mail, res result) {
 		c.senders.add(senderDomain(res.facts))
 		c.example = cmp.Or(c.example, o.Reply.Text)
 	}
+}
+
+// actionText returns the action, such as "reject", or if there are several, each with its messages: "reject 2, watch 9".
+func (c *reasonCount) actionText() string {
+	if len(c.actions) == 1 {
+		return c.action.String()
+	}
+	var list []string
+	for _, a := range slices.Backward(slices.Sorted(maps.Keys(c.actions))) {
+		list = append(list, fmt.Sprintf("%s %d", a, c.actions[a]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // applied returns the reasons that applied to a message, in the order of the checks.

@@ -25,7 +25,7 @@ func (r *Report) Text(w io.Writer) error {
 	r.writeSummary(out)
 	r.writeReasons(out)
 	for _, c := range r.applied() {
-		fmt.Fprintf(out, "\n%s (%s): %s of %s\n", c.id, c.action, countOf(len(c.hits), "message"), countOf(len(c.senders), "sender"))
+		fmt.Fprintf(out, "\n%s (%s): %s of %s\n", c.id, c.actionText(), countOf(len(c.hits), "message"), countOf(len(c.senders), "sender"))
 		fmt.Fprintf(out, "  %s\n  %s\n", clean(c.example), c.senders.text())
 		writeHits(out, c.hits)
 	}
@@ -73,7 +73,7 @@ func (r *Report) writeReasons(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "REASON\tACTION\tMESSAGES\tSENDERS\tCHECK")
 	for _, c := range applied {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\n", c.id, c.action, len(c.hits), len(c.senders), c.check)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\n", c.id, c.actionText(), len(c.hits), len(c.senders), c.check)
 	}
 	_ = table.Flush() // out keeps the error
 }

@@ -225,7 +225,8 @@ func (c *check) refusal(reason *checks.Reason, e entry, now time.Time) checks.Ve
 	}
 	detail := map[string]string{"entry": e.String(), "why": why, "file": e.file, "line": fmt.Sprint(e.line)}
 	if e.file == "" {
-		detail["file"], detail["line"] = e.place(), ""
+		detail["file"] = e.place()
+		delete(detail, "line")
 	}
 	return checks.Verdict{Reason: reason, Unsure: c.mayHaveEnded(e, now), Detail: detail}
 }

@@ -49,6 +49,13 @@ func TestStoredEntries(t *testing.T) {
 	want("before", "192.0.2.9", false, false)
 	add("deny", "192.0.2.0/24", time.Time{})
 	want("after deny", "192.0.2.9", true, false)
+	vs, err := checktest.Ask(t, access.Info, hosts[0], checktest.Session{Client: "192.0.2.9"}.Request(t))
+	if err != nil || len(vs) != 1 || vs[0].Detail["file"] != "milterd access" {
+		t.Fatalf("got %+v, %v", vs, err)
+	}
+	if line, ok := vs[0].Detail["line"]; ok {
+		t.Errorf("an entry of the store is in line %q", line)
+	}
 	add("allow", "192.0.2.9", now.Add(time.Hour))
 	want("after allow", "192.0.2.9", false, true)
 	want("after allow", "192.0.2.10", true, false)

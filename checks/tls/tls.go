@@ -11,7 +11,7 @@ import (
 
 var none = &checks.Reason{
 	ID:    "no-tls",
-	Reply: checks.Reply{Code: 550, Enhanced: "5.7.10", Text: "{client} did not use TLS, which {rcpt} requires"},
+	Reply: checks.Reply{Code: 550, Enhanced: "5.7.10", Text: "{client} did not use TLS for mail to {rcpt}"},
 	When:  "the client did not use TLS",
 	Why: "Your server sent the mail without encryption: everybody on the way can read and change it. This recipient accepts only " +
 		"mail that comes over TLS.",

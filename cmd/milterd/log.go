@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,19 +130,14 @@ func showRecords(w io.Writer, list []records.Record) {
 	}
 	fmt.Fprintln(w, "TIME\tACTION\tREASON\tCLIENT\tHELO\tFROM\tTO\tSESSION")
 	for _, r := range list {
-		action := r.Action
-		switch {
-		case len(r.Quarantined) > 0:
-			action = quarantine
-		case action == quarantine && quarantined[r.Session]:
+		if r.Action == quarantine && quarantined[r.Session] {
 			continue // the row of the message is enough
 		}
 		rcpts := make([]string, len(r.Rcpts))
 		for i, rcpt := range r.Rcpts {
 			rcpts[i] = "<" + printableName(rcpt) + ">"
 		}
-		reason := cmp.Or(r.Reason, strings.Join(r.Quarantined, ","), "-")
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), action, reason, clientAddress(r),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Fate(), orDash(r.Cause()), clientAddress(r),
 			orDash(printableName(r.Helo)), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
 	}
 	showQuarantined(w, list)

@@ -7,6 +7,7 @@
 package records
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -47,6 +48,17 @@ type Record struct {
 }
 
 var quarantine = checks.Quarantine.String()
+
+// Fate returns what became of the mail, as lists show it: the action, but quarantine for an accepted message that was set aside.
+func (r Record) Fate() string {
+	if len(r.Quarantined) > 0 {
+		return quarantine
+	}
+	return r.Action
+}
+
+// Cause returns the reason of Fate, or "".
+func (r Record) Cause() string { return cmp.Or(r.Reason, strings.Join(r.Quarantined, ",")) }
 
 // Release returns the command that releases a quarantined message, or those for Postfix and for Sendmail if the mail server is not
 // known, or "" if the message is not quarantined or its queue id is not known.

@@ -58,3 +58,20 @@ type say checks.Verdict
 func (v say) Check(context.Context, *checks.Request) ([]checks.Verdict, error) {
 	return []checks.Verdict{checks.Verdict(v)}, nil
 }
+
+// TestFateOfQuarantinedMessage tests that lists call an accepted message that was set aside quarantined, with its reasons.
+func TestFateOfQuarantinedMessage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		r           Record
+		fate, cause string
+	}{
+		{Record{Action: Accept, Quarantined: []string{"spf-fail", "msgid-missing"}}, "quarantine", "spf-fail,msgid-missing"},
+		{Record{Action: Accept}, "accept", ""},
+		{Record{Action: "reject", Reason: "helo-syntax"}, "reject", "helo-syntax"},
+	} {
+		if fate, cause := c.r.Fate(), c.r.Cause(); fate != c.fate || cause != c.cause {
+			t.Errorf("%+v: %q for %q", c.r, fate, cause)
+		}
+	}
+}

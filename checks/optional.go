@@ -54,9 +54,10 @@ type Maintainer interface {
 type Condition struct {
 	Check  string            `json:"check"` // name of the check; set by the Pipeline
 	Name   string            `json:"name"`
-	State  string            `json:"state"` // one word, such as "on"
-	Since  time.Time         `json:"since"` // of the state; zero: since the start
-	Why    string            `json:"why"`   // a sentence, if the state is not as it should be
+	State  string            `json:"state"`          // one word, such as "on"
+	Since  time.Time         `json:"since"`          // of the state; zero: since the start
+	Why    string            `json:"why"`            // a sentence, if the state is not as it should be
+	Note   string            `json:"note,omitempty"` // what else the operator may want to know
 	Counts map[string]uint64 `json:"counts,omitempty"`
 }
 

@@ -106,15 +106,13 @@ func (c *check) Report() []checks.Condition {
 	for _, name := range counted {
 		condition.Counts[strings.ReplaceAll(name, "-", "_")] = s.counts[name]
 	}
-	var why []string
 	if s.today >= int64(c.Daily) {
 		condition.State = "spent"
-		why = append(why, "the limit daily is reached, no host is asked until it allows callouts again")
+		condition.Why = "the limit daily is reached, no host is asked until it allows callouts again"
 	}
-	if len(s.refusing) > 0 {
-		why = append(why, "not asked because they refuse callouts: "+s.refusingHosts())
+	if len(s.refusing) > 0 { // many hosts do
+		condition.Note = "not asked because they refuse callouts: " + s.refusingHosts()
 	}
-	condition.Why = strings.Join(why, "; ")
 	return []checks.Condition{condition}
 }
 

@@ -92,7 +92,7 @@ func TestReportOfRefusals(t *testing.T) {
 		l.mail("bob@d0.example")
 		got := l.report(l.c)
 		until := time.Now().Add(3 * time.Hour).UTC().Format(time.RFC3339)
-		if want := "not asked because they refuse callouts: mx0.example until " + until + " (550 5.7.1 no?callouts)"; got.Why != want || got.State != "on" {
+		if want := "not asked because they refuse callouts: mx0.example until " + until + " (550 5.7.1 no?callouts)"; got.Note != want || got.Why != "" || got.State != "on" {
 			t.Errorf("got  %s: %s\nwant %s", got.State, got.Why, want)
 		}
 		// Another daemon reads it from the store.
@@ -105,11 +105,11 @@ func TestReportOfRefusals(t *testing.T) {
 			l.mail(fmt.Sprintf("bob@d%d.example", i))
 		}
 		got = l.report(l.c)
-		if got.Counts["refusing"] != 7 || strings.Count(got.Why, "550") != maxRefusingShown || !strings.HasSuffix(got.Why, ", and 2 more") {
+		if got.Counts["refusing"] != 7 || strings.Count(got.Note, "550") != maxRefusingShown || !strings.HasSuffix(got.Note, ", and 2 more") {
 			t.Errorf("got %v: %s", got.Counts, got.Why)
 		}
 		time.Sleep(3 * time.Hour)
-		if got = l.report(l.c); got.Counts["refusing"] != 0 || got.Why != "" {
+		if got = l.report(l.c); got.Counts["refusing"] != 0 || got.Note != "" {
 			t.Errorf("later: %v: %s", got.Counts, got.Why)
 		}
 	})

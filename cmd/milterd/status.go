@@ -87,11 +87,15 @@ func showStatus(w io.Writer, s daemonStatus) {
 	fmt.Fprintf(w, "connections\t%d\n", s.Connections)
 	state := "ok"
 	if !s.Store.OK {
-		state = "down (" + s.Store.Error + ")"
+		state = "down" // a problem says why
 	}
 	fmt.Fprintf(w, "store\t%s, %s since %s\n", strings.TrimSpace(s.Store.Driver+" "+s.Store.Place), state, formatTime(s.Store.Since))
 	if s.Store.Records >= 0 {
-		fmt.Fprintf(w, "\t%d records at the last count, %d bytes, %d errors\n", s.Store.Records, s.Store.Bytes, s.Store.Errors)
+		size := "unknown size" // a Redis may not say how much memory it uses
+		if s.Store.Bytes >= 0 {
+			size = fmt.Sprintf("%d bytes", s.Store.Bytes)
+		}
+		fmt.Fprintf(w, "\t%d records at the last count, %s, %d errors\n", s.Store.Records, size, s.Store.Errors)
 	}
 	d := s.DNS
 	fmt.Fprintf(w, "dns\t%d queries, %d answers from the cache, %d joined to a query in flight, %d prefetched\n",
@@ -139,13 +143,13 @@ func (d *daemon) attention(conditions []checks.Condition) []string {
 	return append(list, dropped(d.recordStats().Dropped, d.output.Dropped())...)
 }
 
-// dropped says what was dropped since the start, because the store or the log did not take it in time.
+// dropped says what was dropped since the start.
 func dropped(records, logLines uint64) (list []string) {
 	if records > 0 {
-		list = append(list, fmt.Sprintf("%d decision records were dropped since the start", records))
+		list = append(list, fmt.Sprintf("%d decision %s dropped since the start, while the store was down or slow", records, plural(int(records), "records")))
 	}
 	if logLines > 0 {
-		list = append(list, fmt.Sprintf("%d log lines were dropped since the start", logLines))
+		list = append(list, fmt.Sprintf("%d log %s dropped since the start, as the log did not take them", logLines, plural(int(logLines), "lines")))
 	}
 	return list
 }
@@ -160,8 +164,10 @@ func showCondition(w io.Writer, c checks.Condition) {
 		what, rest, _ := strings.Cut(name, "_") // such as recipients_over
 		fmt.Fprintf(w, ", %s", strings.TrimSpace(fmt.Sprintf("%d %s %s", n, plural(int(n), what), strings.ReplaceAll(rest, "_", " "))))
 	}
-	if c.Why != "" {
-		fmt.Fprintf(w, "; %s", c.Why)
+	for _, text := range []string{c.Why, c.Note} {
+		if text != "" {
+			fmt.Fprintf(w, "; %s", text)
+		}
 	}
 	fmt.Fprintln(w)
 }

@@ -8,6 +8,7 @@ import (
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
+	"milterd/milter/store"
 )
 
 // TestStatusSaysWhetherAllIsWell tests the first line of the command status, and how counts are named.
@@ -23,8 +24,14 @@ func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 		"rate\tann over, 1 recipient over; the limit": {Checks: []checks.Condition{
 			{Check: "rate", Name: "ann", State: "over", Why: "the limit", Counts: map[string]uint64{"recipients_over": 1}},
 		}},
-		"state\tneeds attention: 3 decision records were dropped since the start, 4 log lines were dropped since the start\n": {
-			Records: records.Stats{Dropped: 3}, LogDropped: 4,
+		"state\tneeds attention: 1 decision record dropped since the start, while the store was down or slow, " +
+			"4 log lines dropped since the start, as the log did not take them\n": {Records: records.Stats{Dropped: 1}, LogDropped: 4},
+		"store\tredis redis://h, ok since -\n\t3 records at the last count, unknown size, 0 errors\n": {
+			Store: store.Status{Driver: "redis", Place: "redis://h", OK: true, Records: 3, Bytes: -1},
+		},
+		"store\tredis, down since -\n": {Store: store.Status{Driver: "redis", Error: "it is gone"}},
+		"callout\tmail hosts on; not asked: mx.example.net\n": {
+			Checks: []checks.Condition{{Check: "callout", Name: "mail hosts", State: "on", Note: "not asked: mx.example.net"}},
 		},
 		"dnsbl\tbl.example off, 3 left out; it does": {Checks: []checks.Condition{dead}},
 	} {
@@ -43,6 +50,7 @@ func TestAttention(t *testing.T) {
 	conditions := []checks.Condition{
 		{Check: "dnsbl", Name: "bl.example", State: "off", Why: "it lists the world"},
 		{Check: "access", Name: "/etc/deny", State: "on"},
+		{Check: "callout", Name: "mail hosts", State: "on", Note: "not asked: mx.example.net"},
 	}
 	if got := d.attention(nil); got == nil || len(got) > 0 {
 		t.Errorf("nothing is wrong: %q", got)

@@ -125,7 +125,7 @@ func (b *breaker) beginOutage(err error) {
 	}
 	b.since = b.now()
 	b.last, b.lastAt = err, b.since
-	b.down = fmt.Errorf("%w since %s: %w", ErrDown, b.since.Format(time.RFC3339), err)
+	b.down = fmt.Errorf("%w since %s: %w", ErrDown, b.since.Format(time.DateTime), err)
 	b.log.WithError(err).Error("store is down")
 }
 

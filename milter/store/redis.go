@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -116,7 +117,30 @@ func (r *redis) do(ctx context.Context, build func(valkey.Builder) valkey.Comple
 	if err != nil {
 		return valkey.NewErrorResult(err)
 	}
-	return c.Do(ctx, build(c.B()))
+	result := c.Do(ctx, build(c.B()))
+	if err := result.NonValkeyError(); err != nil {
+		return valkey.NewErrorResult(r.explain(err))
+	}
+	return result
+}
+
+// explain returns an error with the address of the server, and with what the operator can do.
+func (r *redis) explain(err error) error {
+	reply, _, _ := strings.Cut(err.Error(), " ") // its first word is the kind of error
+	switch {
+	case reply == "NOAUTH":
+		return fmt.Errorf("%s: the server wants a password (NOAUTH): write redis://USER:PASSWORD@HOST:PORT, or redis://:PASSWORD@HOST:PORT, in store.url", r.address)
+	case reply == "WRONGPASS":
+		return fmt.Errorf("%s: the server refuses the user or the password in store.url (WRONGPASS); special characters in it are written as %%XX", r.address)
+	case reply == "NOPERM":
+		return fmt.Errorf("%s: the user may not do all that milterd needs (see \"milterd doc greylisting\"): %w", r.address, err)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%s: the server closed the connection: %w", r.address, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: no answer in time: %w", r.address, err)
+	default:
+		return fmt.Errorf("%s: %w", r.address, err)
+	}
 }
 
 // connection returns the client, which reconnects by itself.
@@ -138,8 +162,13 @@ func (r *redis) connect() (valkey.Client, error) {
 		return c, err
 	}
 	c, err := valkey.NewClient(r.options)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.address, err)
+	switch {
+	case err != nil && r.options.TLSConfig != nil && errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("%w; if the server has no TLS on this port, write redis:// in store.url", r.explain(err))
+	case errors.Is(err, io.EOF) && r.options.TLSConfig == nil:
+		return nil, fmt.Errorf("%w; if the server wants TLS on this port, write rediss:// in store.url", r.explain(err))
+	case err != nil:
+		return nil, r.explain(err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +186,10 @@ func (r *redis) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Do(ctx, c.B().Set().Key(probeKey).Value("1").PxMilliseconds(1000).Build()).Error()
+	if err := c.Do(ctx, c.B().Set().Key(probeKey).Value("1").PxMilliseconds(1000).Build()).Error(); err != nil {
+		return r.explain(err)
+	}
+	return nil
 }
 
 func (r *redis) degraded() error { return nil }

@@ -128,6 +128,45 @@ func TestRedisTLSAndPassword(t *testing.T) {
 	}
 }
 
+// TestRedisFaultsSayWhatToDo tests what an operator reads of a password, a user or TLS that the server does not take, and that the rights
+// that the guide names are enough.
+func TestRedisFaultsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, strings.Fields("--requirepass secret --user other on >word ~other* +@all "+
+		"--user milterd on >word ~milterd* +@read +@write +@scripting +@connection +dbsize +info")...)
+	p := redistest.NewProxy(t, s)
+	secure := redistest.NewProxy(t, s, certificate(t))
+	for name, c := range map[string]struct{ url, want string }{
+		"no password":     {"redis://" + p.Addr, "the server wants a password (NOAUTH): write redis://USER:PASSWORD@HOST:PORT"},
+		"wrong password":  {"redis://:x@" + p.Addr, "refuses the user or the password in store.url (WRONGPASS)"},
+		"other keys":      {"redis://other:word@" + p.Addr, `may not do all that milterd needs (see "milterd doc greylisting"): NOPERM`},
+		"a port with TLS": {"redis://:secret@" + secure.Addr, "if the server wants TLS on this port, write rediss:// in store.url"},
+		"without TLS":     {"rediss://:secret@" + p.Addr, "if the server has no TLS on this port, write redis:// in store.url"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t, Config{Driver: "redis", URL: c.url, Timeout: time.Second})
+			// The first cause may be the time limit.
+			eventually(t, c.want, func() bool { return strings.Contains(s.Status().Error, c.want) })
+		})
+	}
+	good := open(t, Config{Driver: "redis", URL: "redis://milterd:word@" + p.Addr})
+	if _, err := good.Add(t.Context(), "a", 1, time.Hour); err != nil {
+		t.Error(err)
+	}
+	for _, err := range good.Scan(t.Context(), "a") {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := good.Delete(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	if st := good.Status(); !st.OK || st.Records < 0 || st.Bytes < 0 {
+		t.Errorf("got %+v", st)
+	}
+}
+
 func certificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

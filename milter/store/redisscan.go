@@ -30,7 +30,7 @@ func (r *redis) scan(prefix string) func(context.Context) ([]checks.Record, bool
 		n := nodes[0]
 		found, err := n.Do(ctx, n.B().Scan().Cursor(cursor).Match(pattern).Count(pageSize).Build()).AsScanEntry()
 		if err != nil {
-			return nil, false, err
+			return nil, false, r.explain(err)
 		}
 		var keys []string
 		for _, key := range found.Elements {

@@ -7,6 +7,7 @@ package author
 
 import (
 	"context"
+	"iter"
 	"strings"
 
 	"milterd/checks"
@@ -62,10 +63,10 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if without != "" {
 		verdicts = append(verdicts, checks.Verdict{Reason: noDomain, Detail: map[string]string{"author_domain": without}})
 	}
-	if address := encodedAddress(r.Envelope.Header, a.Mailboxes); address != "" {
+	if address := encodedAddress(r.Envelope.Header); address != "" {
 		verdicts = append(verdicts, checks.Verdict{Reason: encoded, Detail: map[string]string{"from": address}})
 	}
-	if claimed, m := claimedAddress(a.Mailboxes); claimed != "" {
+	if claimed, m := claimedAddress(r.Envelope.Header); claimed != "" {
 		verdicts = append(verdicts, checks.Verdict{Reason: display, Detail: map[string]string{
 			"claimed": claimed, "from": m.Local + "@" + m.Domain,
 		}})
@@ -95,15 +96,35 @@ func (c *check) withoutHost(ctx context.Context, r *checks.Request, a facts.Auth
 	return "", failed
 }
 
-// encodedAddress returns an address of a From field that has an encoded-word, RFC 2047 section 2, or "". If a field cannot be
+// mailboxes yields the mailboxes of the From fields. Each call parses the fields: a message may have hundreds of thousands of
+// mailboxes, which it would hold until its end.
+func mailboxes(header []headers.Field) iter.Seq[headers.Mailbox] {
+	return func(yield func(headers.Mailbox) bool) {
+		for _, field := range header {
+			if !field.Is("From") {
+				continue
+			}
+			list, _ := headers.ParseMailboxList(field.Value) // it has addresses with a fault too
+			for _, m := range list {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// encodedAddress returns an address of a From field that has an encoded-word, RFC 2047 section 2, or "". If no field can be
 // parsed, it is what stands between angle brackets.
-func encodedAddress(header []headers.Field, mailboxes []headers.Mailbox) string {
-	for _, m := range mailboxes {
+func encodedAddress(header []headers.Field) string {
+	parsed := false
+	for m := range mailboxes(header) {
 		if hasEncodedWord(m.Local) || hasEncodedWord(m.Domain) {
 			return m.Local + "@" + m.Domain
 		}
+		parsed = true
 	}
-	if len(mailboxes) > 0 {
+	if parsed {
 		return ""
 	}
 	for _, field := range header {
@@ -131,8 +152,8 @@ func hasEncodedWord(s string) bool {
 
 // claimedAddress returns the first address in a display name that is of another organisation than the mailbox, and the mailbox.
 // It returns "" if there is none.
-func claimedAddress(mailboxes []headers.Mailbox) (string, headers.Mailbox) {
-	for _, m := range mailboxes {
+func claimedAddress(header []headers.Field) (string, headers.Mailbox) {
+	for m := range mailboxes(header) {
 		for _, word := range addressesIn(m.Name) {
 			_, domain, _ := strings.Cut(word, "@")
 			if claimed, own := facts.ASCIIDomain(domain), facts.ASCIIDomain(m.Domain); claimed != "" && checks.Organization(claimed) != checks.Organization(own) {

@@ -21,10 +21,9 @@ import (
 // Authors are the authors of a message, as its From fields name them. The zero value is a message without From field, or one
 // whose From fields have no address, such as "MAILER-DAEMON <>".
 type Authors struct {
-	Mailboxes []headers.Mailbox // in order
-	Domains   []string          // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
-	Invalid   []string          // domains as written that cannot be in the DNS; address literals are not among them
-	standIns  int               // how many of Domains are there for an element of Invalid, or are another spelling of one of Domains
+	Domains  []string // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
+	Invalid  []string // domains as written that cannot be in the DNS; address literals are not among them
+	standIns int      // how many of Domains are there for an element of Invalid, or are another spelling of one of Domains
 }
 
 // Several reports whether the authors are of several domains.
@@ -65,7 +64,6 @@ func authorsOf(header []headers.Field) Authors {
 			a.add(m.Domain)
 			a.addEncoded(m)
 		}
-		a.Mailboxes = append(a.Mailboxes, mailboxes...)
 	}
 	return a
 }

@@ -58,16 +58,7 @@ func (floodDNS) Lookup(_ context.Context, q checks.Question) (checks.Answer, err
 func TestHostileAnswersAreNotKept(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.
 	const sessions, most = 6, 64 << 10 // bytes that a session may keep beside what it counts
-	cfg, problems := config.Parse("c", []byte("profile: watch\nlocal_domains: [example.org]\nhostname: mx.example.org\nactions: {mxplus-mismatch: watch}\n"), all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	p, err := newPipeline(cfg, checks.Env{DNS: floodDNS{}, Store: checktest.NewStore(time.Now), Log: logrus.NewEntry(log)}, func(*checks.Options) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := watchingPipeline(t, floodDNS{})
 	before := liveHeap()
 	var runs []*checks.Run
 	for i := range sessions {
@@ -108,6 +99,22 @@ func TestHostileAnswersAreNotKept(t *testing.T) {
 	}
 	check("after it")
 	runtime.KeepAlive(runs)
+}
+
+// watchingPipeline returns a pipeline with the profile watch.
+func watchingPipeline(t *testing.T, resolver checks.Resolver) *checks.Pipeline {
+	t.Helper()
+	cfg, problems := config.Parse("c", []byte("profile: watch\nlocal_domains: [example.org]\nhostname: mx.example.org\nactions: {mxplus-mismatch: watch}\n"), all.Checks)
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	p, err := newPipeline(cfg, checks.Env{DNS: resolver, Store: checktest.NewStore(time.Now), Log: logrus.NewEntry(log)}, func(*checks.Options) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // liveHeap returns the size of what is in use, in bytes.

@@ -94,6 +94,9 @@ func New(fields []headers.Field, author []string, limit int) *Verifier {
 			v.bodies[sig.relaxedBody] = newBody(sig.relaxedBody)
 		}
 	}
+	for _, sig := range v.signatures {
+		sig.rest, sig.names = "", nil // copies of the fields, which the message would hold until its end
+	}
 	return v
 }
 

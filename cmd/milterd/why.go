@@ -24,12 +24,11 @@ import (
 // whyPages returns the pages for senders whose mail was refused.
 func (d *daemon) whyPages() (http.Handler, error) {
 	c := why.Config{
-		Checks:  all.Checks,
-		Reasons: checks.PipelineReasons(),
-		Site:    d.config().Hostname,
-		URL:     d.linkURL,
-		Signer:  d.signer,
-		Log:     logrus.NewEntry(d.log),
+		Checks: all.Checks,
+		Site:   d.config().Hostname,
+		URL:    d.linkURL,
+		Signer: d.signer,
+		Log:    logrus.NewEntry(d.log),
 	}
 	if d.records != nil {
 		c.Tester, c.Keep = tester{daemon: d}, d.records.Keep()

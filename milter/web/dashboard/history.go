@@ -64,13 +64,13 @@ type bar struct {
 }
 
 // NewHistory returns a History of the reasons of all checks and of the pipeline.
-func NewHistory(infos []checks.Info, pipeline []*checks.Reason) *History {
+func NewHistory(infos []checks.Info) *History {
 	h := &History{index: map[string]int{}}
 	var reasons []*checks.Reason
 	for _, info := range infos {
 		reasons = append(reasons, info.Reasons...)
 	}
-	for _, r := range append(reasons, pipeline...) {
+	for _, r := range append(reasons, checks.PipelineReasons()...) {
 		if _, known := h.index[r.ID]; !known {
 			h.index[r.ID] = len(h.ids)
 			h.ids = append(h.ids, r.ID)

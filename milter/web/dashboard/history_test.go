@@ -18,7 +18,7 @@ import (
 var _ milter.Journal = (*History)(nil)
 
 // newTestHistory returns a History of all reasons.
-func newTestHistory() *History { return NewHistory(all.Checks, checks.PipelineReasons()) }
+func newTestHistory() *History { return NewHistory(all.Checks) }
 
 // summary formats what a period shows: the totals by action and those of each reason, in alphabetical order.
 func (h *History) summary(name string, now time.Time) string {

@@ -45,7 +45,7 @@ type testSite struct {
 // newTestSite returns the pages of a daemon without decisions. change may be nil.
 func newTestSite(t *testing.T, change func(*Config)) *testSite {
 	t.Helper()
-	site := &testSite{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory(all.Checks, checks.PipelineReasons())}
+	site := &testSite{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory(all.Checks)}
 	site.watch = evidence.WatchReport{Since: checktest.Now.AddDate(0, 0, -40), Until: checktest.Now, Threshold: evidence.Required()}
 	site.book = records.Open(site.store, records.Options{Keep: 14 * 24 * time.Hour, Max: 1000, Now: func() time.Time { return checktest.Now }})
 	t.Cleanup(func() { site.book.Close(time.Minute) })

@@ -108,7 +108,7 @@ func newSite(t *testing.T, zone string) *site {
 	s.book = records.Open(store, records.Options{Keep: 24 * time.Hour, Max: 1000, Now: s.clock})
 	t.Cleanup(func() { s.book.Close(time.Minute) })
 	s.pages, err = New(Config{
-		Checks: all.Checks, Reasons: checks.PipelineReasons(), Site: "mx.example.org", URL: testURL, Signer: s.signer,
+		Checks: all.Checks, Site: "mx.example.org", URL: testURL, Signer: s.signer,
 		Keep: 24 * time.Hour, Now: s.clock, Tester: s,
 	})
 	if err != nil {

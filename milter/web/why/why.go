@@ -25,15 +25,14 @@ import (
 
 // Config configures the pages.
 type Config struct {
-	Checks  []checks.Info    // checks whose reasons have pages
-	Reasons []*checks.Reason // reasons of the pipeline
-	Site    string           // host name of the mail server
-	URL     string           // public URL of the pages; a proxy may remove its path
-	Signer  records.Signer   // of references; the zero value accepts none
-	Keep    time.Duration    // how long a reference is valid
-	Log     *logrus.Entry    // may be nil
-	Now     func() time.Time // nil: time.Now
-	Tester                   // nil: no reference is valid
+	Checks []checks.Info    // checks whose reasons have pages, beside those of the pipeline
+	Site   string           // host name of the mail server
+	URL    string           // public URL of the pages; a proxy may remove its path
+	Signer records.Signer   // of references; the zero value accepts none
+	Keep   time.Duration    // how long a reference is valid
+	Log    *logrus.Entry    // may be nil
+	Now    func() time.Time // nil: time.Now
+	Tester                  // nil: no reference is valid
 }
 
 // Tester gives access to the daemon. It is safe for concurrent use.
@@ -186,7 +185,7 @@ func (p *pages) groups() []group {
 			list = append(list, group{Name: info.Name, reasons: info.Reasons})
 		}
 	}
-	return append(list, group{Name: "milterd", reasons: p.Reasons})
+	return append(list, group{Name: "milterd", reasons: checks.PipelineReasons()})
 }
 
 // index serves the list of reasons, or the page for a link in openspf's form. base is the relative URL of the folder of the

@@ -34,9 +34,6 @@ type Config struct {
 	// Timeout × Attempts. After any other failure the next server is asked at once, each server once. 0 means 3.
 	Attempts int
 
-	// CacheSize is the approximate size of the cache in bytes. A typical answer takes 400. 0 means 32 MiB.
-	CacheSize int
-
 	// Now is the clock of the cache. nil means time.Now.
 	Now func() time.Time
 
@@ -48,7 +45,6 @@ type Config struct {
 const (
 	defaultTimeout  = 2 * time.Second
 	defaultAttempts = 3
-	defaultCache    = 32 << 20 // bytes
 )
 
 // port is the port of DNS servers, RFC 1035 section 4.2.
@@ -56,13 +52,11 @@ const port = 53
 
 // withDefaults returns cfg with its defaults filled in.
 func (cfg Config) withDefaults() (Config, error) {
-	if cfg.Timeout < 0 || cfg.Attempts < 0 || cfg.CacheSize < 0 {
-		return cfg, fmt.Errorf("dns: negative setting: timeout %v, attempts %d, cache size %d",
-			cfg.Timeout, cfg.Attempts, cfg.CacheSize)
+	if cfg.Timeout < 0 || cfg.Attempts < 0 {
+		return cfg, fmt.Errorf("dns: negative setting: timeout %v, attempts %d", cfg.Timeout, cfg.Attempts)
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	cfg.Attempts = cmp.Or(cfg.Attempts, defaultAttempts)
-	cfg.CacheSize = cmp.Or(cfg.CacheSize, defaultCache)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

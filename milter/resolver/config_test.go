@@ -65,10 +65,9 @@ func serversOf(cfg Config) string {
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{
-		"no such file":        {ResolvConf: filepath.Join(t.TempDir(), "none")},
-		"negative timeout":    {Servers: []string{"192.0.2.1"}, Timeout: -1},
-		"negative attempts":   {Servers: []string{"192.0.2.1"}, Attempts: -1},
-		"negative cache size": {Servers: []string{"192.0.2.1"}, CacheSize: -1},
+		"no such file":      {ResolvConf: filepath.Join(t.TempDir(), "none")},
+		"negative timeout":  {Servers: []string{"192.0.2.1"}, Timeout: -1},
+		"negative attempts": {Servers: []string{"192.0.2.1"}, Attempts: -1},
 	} {
 		if _, err := New(cfg); err == nil || !strings.HasPrefix(err.Error(), "dns: ") {
 			t.Errorf("%s: got %v", name, err)

@@ -65,7 +65,7 @@ func New(cfg Config) (*Resolver, error) {
 	began := cfg.Now()
 	elapsed := func() time.Duration { return cfg.Now().Sub(began) }
 	r := &Resolver{
-		cache:    newCache(cfg.CacheSize, elapsed),
+		cache:    newCache(maxCache, elapsed),
 		budget:   time.Duration(cfg.Attempts) * cfg.Timeout,
 		log:      cfg.Log,
 		inFlight: map[checks.Question]*flight{},

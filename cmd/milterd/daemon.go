@@ -18,6 +18,7 @@ import (
 	"milterd/milter/evidence"
 	"milterd/milter/log"
 	"milterd/milter/mirror"
+	"milterd/milter/queue"
 	"milterd/milter/rdap"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
@@ -121,18 +122,11 @@ func (d *daemon) maintain() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var maintaining sync.WaitGroup
 	maintaining.Go(func() {
-		tick := time.NewTicker(maintainInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				each, done := context.WithTimeout(ctx, maintainInterval)
-				d.pipeline.Load().Maintain(each, time.Now())
-				done()
-			}
-		}
+		queue.Every(ctx, maintainInterval, func() {
+			each, done := context.WithTimeout(ctx, maintainInterval)
+			defer done()
+			d.pipeline.Load().Maintain(each, time.Now())
+		})
 	})
 	return func() { cancel(); maintaining.Wait() }
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"milterd/milter/queue"
 	"slices"
 	"time"
 )
@@ -107,20 +108,13 @@ func (c *Collector) flushIfMuch() {
 
 // flushPeriodically writes to the store until the Collector is closed.
 func (c *Collector) flushPeriodically() {
-	tick := time.NewTicker(flushInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-c.ctx.Done():
-			return
-		}
+	queue.Every(c.ctx, flushInterval, func() {
 		ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
+		defer cancel()
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		_ = c.flush(ctx) // what is not written stays pending
-		c.mu.Unlock()
-		cancel()
-	}
+	})
 }
 
 // Flush writes the evidence so far to the store, for the reports of all hosts. What it could not write is written

@@ -3,6 +3,7 @@ package evidence
 import (
 	"cmp"
 	"context"
+	"milterd/milter/queue"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,18 +45,13 @@ func (c *Collector) Relays(domain string) bool {
 
 // refreshPeriodically reads the known senders until the Collector is closed.
 func (c *Collector) refreshPeriodically() {
-	tick := time.NewTicker(refreshInterval)
-	defer tick.Stop()
-	for {
+	refresh := func() {
 		ctx, cancel := context.WithTimeout(c.ctx, refreshTimeout)
+		defer cancel()
 		_ = c.refresh(ctx) // what was known before stays known
-		cancel()
-		select {
-		case <-tick.C:
-		case <-c.ctx.Done():
-			return
-		}
 	}
+	refresh()
+	queue.Every(c.ctx, refreshInterval, refresh)
 }
 
 // refresh reads the known senders from the store.

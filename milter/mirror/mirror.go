@@ -156,18 +156,11 @@ func safely(m *Message) (j Judgement, err error) {
 }
 
 func (c *Collector) flushPeriodically(ctx context.Context) {
-	tick := time.NewTicker(flushInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			each, cancel := context.WithTimeout(ctx, flushTimeout)
-			_ = c.flush(each) // what is not written is written the next time
-			cancel()
-		case <-ctx.Done():
-			return
-		}
-	}
+	queue.Every(ctx, flushInterval, func() {
+		each, cancel := context.WithTimeout(ctx, flushTimeout)
+		defer cancel()
+		_ = c.flush(each) // what is not written is written the next time
+	})
 }
 
 // flush writes the counts that changed. One call writes at a time: of two records of a subject, the newer one must be written last.

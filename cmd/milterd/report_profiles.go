@@ -61,10 +61,11 @@ const (
 	profileMost   = 500_000             // records
 )
 
-// judgedMail are the reasons that applied to the mail of one session and sender, and the number of its accepted messages.
+// judgedMail are the reasons that applied to the mail of one session and sender, and the number of its accepted messages. There may be
+// half a million of them, so they hold no text of a record.
 type judgedMail struct {
 	accepted int
-	reasons  map[string]bool
+	reasons  []int // by their order in the registry, sorted
 }
 
 // profiles returns what the profiles safe and strict would have answered to the mail of the kept decisions of the last two weeks,
@@ -74,19 +75,29 @@ func (d *daemon) profiles(ctx context.Context) ([]profileResult, error) {
 	if d.records == nil {
 		return list, nil
 	}
+	var reasons []*checks.Reason
+	number := map[string]int{} // of a reason
+	for _, r := range all.Reasons() {
+		number[r.ID] = len(reasons)
+		reasons = append(reasons, r)
+	}
 	mail := map[string]*judgedMail{}
 	err := d.eachRecord(ctx, time.Now().Add(-profilePeriod), func(r records.Record) {
 		key := r.Session + " " + r.MailFrom
 		m := mail[key]
 		if m == nil {
-			m = &judgedMail{reasons: map[string]bool{}}
+			m = new(judgedMail)
 			mail[key] = m
 		}
 		if r.Action == records.Accept {
 			m.accepted++
 		}
 		for _, o := range r.Outcomes {
-			m.reasons[o.Reason] = true
+			if n, known := number[o.Reason]; known {
+				if i, has := slices.BinarySearch(m.reasons, n); !has {
+					m.reasons = slices.Insert(m.reasons, i, n)
+				}
+			}
 		}
 	})
 	if err != nil {
@@ -95,7 +106,7 @@ func (d *daemon) profiles(ctx context.Context) ([]profileResult, error) {
 	for _, p := range []checks.Profile{checks.Safe, checks.Strict} {
 		result := profileResult{Profile: p.String(), Refusing: map[string]int{}, Holding: map[string]int{}}
 		for _, m := range mail {
-			result.add(p, *m)
+			result.add(p, reasons, m)
 		}
 		list = append(list, result)
 	}
@@ -139,13 +150,14 @@ func (s *profileSentences) get(now time.Time, find func(context.Context) ([]prof
 	return s.current
 }
 
-// add adds the mail of one session and sender.
-func (p *profileResult) add(profile checks.Profile, m judgedMail) {
+// add adds the mail of one session and sender. reasons are those of the registry.
+func (p *profileResult) add(profile checks.Profile, reasons []*checks.Reason, m *judgedMail) {
 	n := max(m.accepted, 1)
 	p.Messages += n
 	worst, by := checks.Off, ""
-	for _, r := range all.Reasons() {
-		if a := profile.Action(r); m.reasons[r.ID] && !r.Greylisting && a > worst {
+	for _, i := range m.reasons {
+		r := reasons[i]
+		if a := profile.Action(r); !r.Greylisting && a > worst {
 			worst, by = a, r.ID
 		}
 	}

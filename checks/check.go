@@ -59,6 +59,11 @@ func Define[C any](i Info, defaults C, build func(C, Env) (Check, error)) Info {
 		if err := decode(&c); err != nil {
 			return nil, err
 		}
+		if v, ok := any(c).(interface{ Validate() error }); ok {
+			if err := v.Validate(); err != nil {
+				return nil, err
+			}
+		}
 		return build(c, env)
 	}
 	return i

@@ -78,9 +78,6 @@ var (
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
 	deny, err := openAll(c.Deny, false, env.Log)
 	if err != nil {
 		return nil, fmt.Errorf("deny: %w", err)

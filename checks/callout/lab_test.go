@@ -74,10 +74,7 @@ func newLab(t testing.TB, zone string, servers map[string]*server, change func(*
 // daemon returns another check with the same network and store.
 func (l *lab) daemon(s Settings) *check {
 	l.t.Helper()
-	c, err := build(s, l.env)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	c := build(s, l.env)
 	c.env.Dial = l.dial
 	c.random = func() string { return randomPrefix + "x" }
 	return c

@@ -53,9 +53,6 @@ var (
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
 	dnsbl := &check{env: env}
 	for _, z := range c.Zones {
 		dnsbl.zones = append(dnsbl.zones, newZone(z, c.Health, env.Log))

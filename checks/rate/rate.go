@@ -73,9 +73,6 @@ var (
 )
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
 	limits := func(l Limits) []limit {
 		list, _ := l.parse() // Validate has parsed it
 		return list

@@ -75,17 +75,6 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 		Host: d.config().Hostname, Since: now.Add(-24 * time.Hour), Until: now, Actions: map[string]int{}, Reasons: map[string]int{},
 		Blocked: []counters.Blocked{}, Ended: []string{}, limits: map[netip.Addr]string{}, Wronged: []string{}, Safe: []string{}, Users: []checks.Condition{}, Recording: d.records != nil,
 	}
-	if d.records != nil {
-		if err := d.eachRecord(ctx, r.Since, r.count); err != nil {
-			return r, err
-		}
-	}
-	blocks, err := counters.Blocks(ctx, d.store, now)
-	if err != nil {
-		return r, err
-	}
-	r.Blocked = append(r.Blocked, slices.DeleteFunc(blocks, func(b counters.Blocked) bool { return b.Since.Before(r.Since) || !b.InForce })...)
-	r.addEnded()
 	var others []checks.Condition
 	for _, c := range d.conditions() {
 		if c.Check == "rate" {
@@ -95,13 +84,32 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 		}
 	}
 	r.Attention = d.attention(others)
+	if err := d.addStored(ctx, &r); err != nil { // a morning without a report would hide that the store is down
+		r.Attention = append(r.Attention, "this report is incomplete: "+err.Error())
+	}
+	return r, nil
+}
+
+// addStored adds what the store has.
+func (d *daemon) addStored(ctx context.Context, r *dailyReport) error {
+	if d.records != nil {
+		if err := d.eachRecord(ctx, r.Since, r.count); err != nil {
+			return err
+		}
+	}
+	blocks, err := counters.Blocks(ctx, d.store, r.Until)
+	if err != nil {
+		return err
+	}
+	r.Blocked = append(r.Blocked, slices.DeleteFunc(blocks, func(b counters.Blocked) bool { return b.Since.Before(r.Since) || !b.InForce })...)
+	r.addEnded()
 	if r.Mirror, err = d.mirrorSentence(ctx, r.Since); err != nil {
-		return r, err
+		return err
 	}
-	if r.DMARC, err = d.sentReports(ctx, now); err != nil {
-		return r, err
+	if r.DMARC, err = d.sentReports(ctx, r.Until); err != nil {
+		return err
 	}
-	return r, d.addEvidence(ctx, &r)
+	return d.addEvidence(ctx, r)
 }
 
 // addEnded adds the clients whose block is over.

@@ -42,6 +42,22 @@ func TestBlocksOfTheNight(t *testing.T) {
 	}
 }
 
+// TestDailyReportWithoutStore tests that there is a report while the store is down, and that it says so.
+func TestDailyReportWithoutStore(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	if err := d.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.reportDaily(t.Context(), noArgs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.Attention); n == 0 || !strings.HasPrefix(r.Attention[n-1], "this report is incomplete: ") {
+		t.Errorf("needs attention: %q", r.Attention)
+	}
+}
+
 // TestUndoneSenderBlock tests that undoing the removal of a block for one domain's mail does not block the client.
 func TestUndoneSenderBlock(t *testing.T) {
 	t.Parallel()

@@ -146,6 +146,9 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 	if !e.Network().IsValid() && !strings.ContainsAny(e.Entry, ".@") { // only deny lists have such entries
 		added.Notes = append(added.Notes, fmt.Sprintf("this is about clients whose HELO name is %[1]s; for a mailbox write %[1]s@, for a domain its full name", e.Entry))
 	}
+	if domain, ok := strings.CutPrefix(strings.TrimPrefix(e.Entry, "@"), "."); ok && checks.OrgDomain(domain) == "" {
+		added.Notes = append(added.Notes, fmt.Sprintf("this refuses every domain below the public suffix %s; to undo it: milterd access remove %s", domain, e.Entry))
+	}
 	if allow && isSender(e.Entry) {
 		added.Notes = append(added.Notes, "this counts where SPF passes for the sender's domain, or the client has a confirmed name under it; for other mail, allow the client")
 	}

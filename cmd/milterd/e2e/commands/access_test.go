@@ -76,6 +76,10 @@ func TestAccessCommand(t *testing.T) {
 		t.Errorf("access deny foo: %s", out)
 	}
 	d.MustRun(t, "access", "remove", "foo")
+	if out := d.MustRun(t, "access", "deny", ".com"); !strings.Contains(out, "Note: this refuses every domain below the public suffix com; to undo it: milterd access remove .com") {
+		t.Errorf("access deny .com: %s", out)
+	}
+	d.MustRun(t, "access", "remove", ".com")
 
 	d.MustRun(t, "block", "add", "127.0.0.8/29", "--until", "1h", "--why", "a wave")
 	daemontest.WantRow(t, d.MustRun(t, "block", "list"), "127.0.0.8/29", "by", "hand", "yes", "a", "wave")

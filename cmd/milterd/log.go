@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -55,7 +59,15 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 			return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
 		}
 		args.Trace = r.json
-		return call(cmd, r, "log", args, func(w io.Writer, list []records.Record) {
+		if r.json {
+			return printRecords(cmd, r, args)
+		}
+		var list []records.Record
+		err = eachPart(cmd, r, args, func(part []records.Record, _ json.RawMessage) { list = append(list, part...) })
+		if err != nil {
+			return err
+		}
+		return printResult(cmd, r, nil, list, func(w io.Writer, list []records.Record) {
 			if args.Ref != "" && len(list) == 1 {
 				showRecord(w, list[0])
 			} else {
@@ -66,6 +78,48 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 	return cmd
 }
 
+// printRecords prints the records as one JSON array, part by part.
+func printRecords(cmd *cobra.Command, r *remote, args logArgs) error {
+	w, before := cmd.OutOrStdout(), "["
+	err := eachPart(cmd, r, args, func(part []records.Record, text json.RawMessage) {
+		if len(part) > 0 {
+			fmt.Fprintf(w, "%s%s", before, bytes.Trim(text, "[]"))
+			before = ","
+		}
+	})
+	if err != nil {
+		return err
+	}
+	end := "]"
+	if before == "[" {
+		end = "[]" // there is no record
+	}
+	_, err = fmt.Fprintln(w, end)
+	return err
+}
+
+// partSize is the number of records in one call of the function log. The daemon holds them in memory with their traces, twice: a
+// million at once would take more than all else that it does.
+const partSize = 1000
+
+// eachPart calls f with the records that the function log finds, a part at a time, also as a JSON array.
+func eachPart(cmd *cobra.Command, r *remote, args logArgs, f func([]records.Record, json.RawMessage)) error {
+	for left := cmp.Or(args.Max, math.MaxInt); left > 0; {
+		args.Max = min(left, partSize)
+		part, text, err := ask[[]records.Record](cmd, r, "log", args)
+		if err != nil {
+			return err
+		}
+		f(part, text)
+		if len(part) < args.Max {
+			return nil
+		}
+		left -= len(part)
+		args.Before = part[len(part)-1].Number
+	}
+	return nil
+}
+
 // logArgs are the arguments of the function log, see records.Query.
 type logArgs struct {
 	Sender, Rcpt, Client, Reason, Action, Session string
@@ -74,6 +128,8 @@ type logArgs struct {
 	Since time.Time `json:",omitzero"` // zero: no limit
 	Max   int       // 0: no limit
 	Trace bool
+
+	Before int64 `json:",omitzero"` // see records.Range
 }
 
 // check returns an error for a filter that cannot match anything, with the nearest word that can.
@@ -105,7 +161,7 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 	if a.Ref != "" {
 		return d.records.Find(ctx, records.Query{ID: records.IDIn(a.Ref), Max: 1, Trace: true})
 	}
-	q := records.Query{
+	page, err := d.records.Page(ctx, records.Query{
 		Sender:  a.Sender,
 		Rcpt:    a.Rcpt,
 		Client:  a.Client,
@@ -115,8 +171,8 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 		Max:     a.Max,
 		Trace:   a.Trace,
 		Since:   a.Since,
-	}
-	return d.records.Find(ctx, q)
+	}, records.Range{Before: a.Before})
+	return page.Records, err
 }
 
 func showRecords(w io.Writer, list []records.Record) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"net"
 	"net/netip"
 	"os"
@@ -105,5 +106,37 @@ func TestRowOfQuarantinedMessage(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "spf-fail"); n != 1 {
 		t.Errorf("%d rows:\n%s", n, out.String())
+	}
+}
+
+// TestLogInParts tests that more records than one call of the daemon returns are printed once each, the newest first.
+func TestLogInParts(t *testing.T) {
+	t.Parallel()
+	const n = 2*partSize + 1
+	d := newRecordingDaemon(t, func(c *config.Config) { c.Records.Max = 2 * n })
+	s := &checks.Session{ID: "s1", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9")}
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}
+	for i := range n {
+		d.records.Accepted(checks.NewRequest(s, checks.EndOfHeader))
+		if i%100 == 0 {
+			awaitRecords(t, d, uint64(i+1)) // more would not fit in the queue
+		}
+	}
+	awaitRecords(t, d, n)
+	socket := serveFunctions(t, d)
+	for flag, want := range map[string]int{"--max=0": n, "--max=5": 5, "--max=1000": partSize, "--max=1500": partSize + 500, "--action=reject": 0} {
+		var out bytes.Buffer
+		if code := run(t.Context(), []string{"log", "--json", "--socket", socket, flag}, &out, &out); code != 0 {
+			t.Fatalf("%s: exit status %d: %.300s", flag, code, &out)
+		}
+		var list []records.Record
+		if err := json.Unmarshal(out.Bytes(), &list); err != nil || len(list) != want {
+			t.Errorf("%s: %d records, want %d; %v", flag, len(list), want, err)
+		}
+		for i, r := range list {
+			if r.Number != int64(n-i) {
+				t.Fatalf("%s: record %d has the number %d", flag, i, r.Number)
+			}
+		}
 	}
 }

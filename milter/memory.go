@@ -78,11 +78,17 @@ func sizeOf(macros checks.Macros) int {
 	return size
 }
 
-// mayGrow reports whether the message may hold some more bytes: it has not used its share, or there is memory left.
+// mayGrow reports whether the message may hold some more bytes: it has not used its share, or there is memory left. They count from
+// now on, as the end of the header section may have to wait for a processor.
 func (s *session) mayGrow(bytes int) bool {
 	if s.headerBytes+s.rcptBytes+bytes <= messageShare {
 		return true
 	}
 	s.account()
-	return !s.srv.memoryFull()
+	if s.srv.memoryFull() {
+		return false
+	}
+	s.srv.memory.held.Add(int64(bytes))
+	s.accounted += bytes
+	return true
 }

@@ -56,6 +56,20 @@ func TestMemoryLimit(t *testing.T) {
 	want(t, "after the limit", reply, "")
 }
 
+// TestFieldsAreAccounted tests that a field counts before another command of its session.
+func TestFieldsAreAccounted(t *testing.T) {
+	t.Parallel()
+	addr, srv, _ := start(t, func(srv *Server) { srv.MaxMemory = 10 * messageShare }, accept)
+	d, _ := begin(t, addr)
+	d.field(10 * messageShare)
+	eventually(t, "the field is counted", func() bool { return srv.heldMemory() >= srv.MaxMemory })
+	other, reply := begin(t, addr)
+	want(t, "a new message", reply, "452 4.3.1 the mail filter has no memory left for <bob@example.org>, please try again later")
+	d.Close()
+	other.Close()
+	eventually(t, "the memory is free", func() bool { return srv.heldMemory() == 0 })
+}
+
 // TestDroppedIsNotAccounted tests that recipients and fields beyond the limits, which are not kept, count as no memory,
 // and that an ABORT frees the header section. The recipients stay for the event Reset.
 func TestDroppedIsNotAccounted(t *testing.T) {

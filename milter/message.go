@@ -23,8 +23,8 @@ func (s *session) keep(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
-	s.noMemory = s.noMemory || !s.mayGrow(size)
 	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
+	s.noMemory = s.noMemory || fits && !s.mayGrow(size)
 	if fits && !s.noMemory {
 		s.header = append(s.header, field)
 		s.headerBytes += size

@@ -36,8 +36,13 @@ type line struct {
 
 // ToWriter starts an Output to a writer such as standard error. Lines of text begin with the time if stamp is set.
 func ToWriter(w io.Writer, json, stamp bool) *Output {
+	torn := false // the last line was written in part, as on a disk that became full
 	write := func(_ logrus.Level, text []byte) error {
-		_, err := w.Write(text)
+		if torn {
+			text = append([]byte("\n"), text...)
+		}
+		n, err := w.Write(text)
+		torn = err != nil && (torn || n > 0)
 		return err
 	}
 	return newOutput(formatter(json, stamp), write, nil)

@@ -84,23 +84,27 @@ func BenchmarkDecided(b *testing.B) {
 	}
 }
 
-// full is a writer on a disk that is full while it is set.
+// full is a writer on a disk that is full while it is set, but for a few bytes.
 type full struct {
 	bytes.Buffer
 	full atomic.Bool
+	room int // bytes
 }
 
 func (f *full) Write(p []byte) (int, error) {
 	if f.full.Load() {
-		return 0, syscall.ENOSPC
+		n, _ := f.Buffer.Write(p[:f.room])
+		f.room = 0
+		return n, syscall.ENOSPC
 	}
 	return f.Buffer.Write(p)
 }
 
-// TestFullDisk tests that lines that cannot be written are counted, and reported as soon as something can be written.
+// TestFullDisk tests that lines that cannot be written are counted, and reported as soon as something can be written, on lines of
+// their own.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	w := &full{}
+	w := &full{room: 10}
 	o := ToWriter(w, false, false)
 	logger := o.Logger(logrus.InfoLevel)
 	w.full.Store(true)
@@ -116,7 +120,7 @@ func TestFullDisk(t *testing.T) {
 	w.full.Store(false)
 	logger.Info("written")
 	o.Close(time.Minute)
-	if got := w.String(); !strings.Contains(got, "msg=written") || !strings.Contains(got, "msg=\"log lines dropped\" lines=3") {
-		t.Errorf("got %q", got)
+	if got, want := w.String(), "level=info\nlevel=info msg=written\nlevel=error msg=\"log lines dropped\" lines=3\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -91,7 +91,7 @@ func TestReportOfRefusals(t *testing.T) {
 		l := newLab(t, zone, servers, nil)
 		l.mail("bob@d0.example")
 		got := l.report(l.c)
-		until := time.Now().Add(3 * time.Hour).UTC().Format(time.RFC3339)
+		until := time.Now().Add(3 * time.Hour).UTC().Format("2006-01-02 15:04 UTC")
 		if want := "not asked because they refuse callouts: mx0.example until " + until + " (550 5.7.1 no?callouts)"; got.Note != want || got.Why != "" || got.State != "on" {
 			t.Errorf("got  %s: %s\nwant %s", got.State, got.Why, want)
 		}

@@ -161,6 +161,9 @@ func showCondition(w io.Writer, c checks.Condition) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
 		n := c.Counts[name]
+		if n == 0 {
+			continue
+		}
 		what, rest, _ := strings.Cut(name, "_") // such as recipients_over
 		fmt.Fprintf(w, ", %s", strings.TrimSpace(fmt.Sprintf("%d %s %s", n, plural(int(n), what), strings.ReplaceAll(rest, "_", " "))))
 	}

@@ -14,7 +14,7 @@ import (
 // TestStatusSaysWhetherAllIsWell tests the first line of the command status, and how counts are named.
 func TestStatusSaysWhetherAllIsWell(t *testing.T) {
 	t.Parallel()
-	dead := checks.Condition{Check: "dnsbl", Name: "bl.example", State: "off", Why: "it does not answer", Counts: map[string]uint64{"left_out": 3}}
+	dead := checks.Condition{Check: "dnsbl", Name: "bl.example", State: "off", Why: "it does not answer", Counts: map[string]uint64{"failures": 0, "left_out": 3}}
 	for want, s := range map[string]daemonStatus{
 		"state\tok\n": {Checks: []checks.Condition{{Check: "dnsbl", Name: "bl.example", State: "on"}}},
 		"state\tneeds attention: dnsbl bl.example\n": {Checks: []checks.Condition{dead}},

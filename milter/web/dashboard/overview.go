@@ -58,6 +58,9 @@ func conditionViews(list []checks.Condition) (views []conditionView) {
 	for _, c := range list {
 		v := conditionView{Condition: c}
 		for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
+			if c.Counts[name] == 0 {
+				continue
+			}
 			v.Counts = append(v.Counts, grouped(c.Counts[name])+" "+web.Shown(strings.ReplaceAll(name, "_", " ")))
 		}
 		views = append(views, v)

@@ -223,7 +223,7 @@ var otherTexts = []string{
 	"Accept: application/json", ".json", "POST",
 	"X-Milterd: date-missing; the message has no Date field", "postqueue -p", "postcat -q ID", "postsuper -H ID", "postqueue -i ID", "postsuper -d ID",
 	"podman load", "docker load", "skopeo copy", "mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
-	"S=unix:/run/milterd/milter.sock", "MSP-v4",
+	"S=unix:/run/milterd/milter.sock", "MSP-v4", "location /milterd/ { proxy_pass http://localhost:8893/; }",
 	"ACL SETUSER milterd on >PASSWORD ~milterd* +@read +@write +@scripting +@connection +dbsize +info",
 	"v=spf1 -all", "Host: localhost", "postfix reload", "Validate() error", "!SERVFAIL name", "!TIMEOUT name",
 	"none", "t=y", "p=reject", "p=none", "p=quarantine", "rua=", "pass", "v=DMARC1; p=none; rua=mailto:dmarc@example.org", "List-Id", "List-Post", "List-Unsubscribe",

@@ -9,7 +9,7 @@ type Mailbox struct {
 	Name string
 	// Local is the local part without quotes. It may have any octet, because a quoted-pair can.
 	Local string
-	// Domain is the domain as sent, without comments and folding. A domain literal keeps its brackets. It is never empty.
+	// Domain is the domain as sent, without comments, folding and stray dots. A domain literal keeps its brackets. It is never empty.
 	Domain string
 }
 
@@ -22,7 +22,8 @@ type Mailbox struct {
 //
 // A fault is lax if there is an address nevertheless, or one word in its place ("root", "Name <MAILER-DAEMON>"). The
 // addresses are returned with it; a word is none. Typical are a display name with commas, other specials or 8-bit octets
-// that are not quoted or encoded. Angle brackets around something else, as in "Name <>", are never lax.
+// that are not quoted or encoded, and a domain with a dot too many. Angle brackets around something else, as in "Name <>",
+// are never lax.
 func ParseMailboxList(value string) ([]Mailbox, error) {
 	p := mailboxParser{scanner: scanner{s: value}}
 	p.list()

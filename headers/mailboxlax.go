@@ -106,7 +106,8 @@ func bareAddresses(value string) (found []Mailbox) {
 	return found
 }
 
-// usableAddress parses an address, perhaps with a route, which may have stray dots in its local part and after its domain.
+// usableAddress parses an address, perhaps with a route, which may have stray dots. Those of the domain are left out, so that
+// it is the one that the author meant and a reader sees.
 func usableAddress(s string) (Mailbox, bool) {
 	p := mailboxParser{scanner: scanner{s: s}, strayDots: true}
 	p.cfws()
@@ -119,8 +120,11 @@ func usableAddress(s string) (Mailbox, bool) {
 		return Mailbox{}, false
 	}
 	m := p.found[0]
-	m.Domain = strings.TrimSuffix(m.Domain, ".")
-	return m, m.Domain != "" && m.Domain[0] != '.' && !strings.Contains(m.Domain, "..")
+	if !strings.HasPrefix(m.Domain, "[") {
+		labels := strings.FieldsFunc(m.Domain, func(c rune) bool { return c == '.' })
+		m.Domain = strings.Join(labels, ".")
+	}
+	return m, m.Domain != ""
 }
 
 // isOneWord reports whether s is one word or several with dots between them, without white space: "root".

@@ -34,6 +34,7 @@ func TestMessageAuthors(t *testing.T) {
 		{"a name and an address", []string{" Jane <jane@example.com>"}, "example.com", ""},
 		{"capitals and a dot at the end", []string{" jane@Mail.EXAMPLE.com."}, "mail.example.com", ""},
 		{"several dots at the end", []string{" jane@bank.example.."}, "bank.example", ""},
+		{"a double dot in the domain", []string{" Jane <jane@bank..example>"}, "bank.example", ""},
 		{"folded", []string{" Jane Doe\n <jane@example.com>"}, "example.com", ""},
 		{"a comment in the domain", []string{" jane@example(a@b.example).com"}, "example.com", ""},
 		{"an address in the name", []string{` "jane@example.net" <jane@example.com>`}, "example.com", ""},

@@ -261,6 +261,8 @@ func TestFromField(t *testing.T) {
 		{name: "an at sign in a name without quotes", header: from(" jane@example.org <jane@example.net>"), want: "from-lax"},
 		{name: "one quote", header: from(` "Jane Doe <jane@example.net>`), want: "from-lax"},
 		{name: "no angle brackets", header: from(" Jane Doe jane@example.net"), want: "from-lax"},
+		{name: "a dot too many in the domain", header: from(" Jane Doe <jane@example..net>"), want: "from-lax"},
+		{name: "a dot before the domain", header: from(" Jane Doe <jane@.example.net>"), want: "from-lax"},
 		{name: "8 bits in the name", header: from(" J\xe4ne <jane@example.net>"), want: "from-lax field-8bit"},
 		{name: "UTF-8 in a comment", header: from(" jane@example.net (Jäne)"), want: "field-8bit"},
 		{name: "two, the first empty", header: with("From", "From:", "From: jane@example.net"), want: "field-repeated"},

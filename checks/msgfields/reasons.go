@@ -111,7 +111,7 @@ var (
 		ID:    "from-lax",
 		Reply: reply("From field \"{from}\" is not in the form of RFC 5322: {fault}"),
 		When: "the From field has an address and a display name that breaks RFC 5322 section 3.4 (specials or an address that are not " +
-			"quoted, odd quotes, octets over 127), or one word in place of the address",
+			"quoted, odd quotes, octets over 127), an address with stray dots, or one word in place of the address",
 		Why: "The From field has an address, but not in the form of RFC 5322 section 3.6.2, or a user without a domain. Mail programs " +
 			"may show different authors.",
 		Remedy: "Write the author as in \"From: Jane Doe <jane@example.net>\". A display name with @, commas, colons or " +

@@ -241,6 +241,7 @@ type field struct {
 	index             int // of the field in its struct
 	key, doc, example string
 	one               []string // permitted values; nil if any is
+	reason            string   // id of the only reason for which a setting of a check is used, if that reason is off by default
 }
 
 // fieldsOf returns the keys of a struct, in the order of its fields. Fields without a yaml tag have none.
@@ -254,6 +255,7 @@ func fieldsOf(t reflect.Type) []field {
 		}
 		fields = append(fields, field{
 			index: i, key: key, doc: f.Tag.Get("doc"), example: f.Tag.Get("example"), one: strings.Fields(f.Tag.Get("one")),
+			reason: f.Tag.Get("reason"),
 		})
 	}
 	return fields

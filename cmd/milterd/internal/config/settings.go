@@ -146,17 +146,23 @@ func (c *compiler) settingsFiles() {
 	}
 }
 
-// unusedSettings warns of changed settings that have no effect, because all reasons of the check are off for everybody.
+// unusedSettings warns of changed settings that have no effect, because the reason that they are for, or all reasons of the check, are
+// off for everybody.
 func (c *compiler) unusedSettings(o checks.Options) {
-	on := func(r *checks.Reason) bool {
-		return o.Actions[r.ID] != checks.Off ||
-			slices.ContainsFunc(o.Policies, func(p checks.Policy) bool { return p.Actions[r.ID] != checks.Off })
+	on := func(id string) bool {
+		return o.Actions[id] != checks.Off || slices.ContainsFunc(o.Policies, func(p checks.Policy) bool { return p.Actions[id] != checks.Off })
 	}
 	for _, s := range c.file.Checks.list {
-		path := "checks." + s.info.Name
+		path, def := "checks."+s.info.Name, reflect.ValueOf(s.info.Default)
 		reasons, changed := s.info.Reasons, !reflect.DeepEqual(s.value.Interface(), s.info.Default)
-		if changed && len(reasons) > 0 && !slices.ContainsFunc(reasons, on) {
+		if changed && len(reasons) > 0 && !slices.ContainsFunc(reasons, func(r *checks.Reason) bool { return on(r.ID) }) {
 			c.warnAt(path, "all reasons of this check are off, so it refuses nothing; write actions: {%s: tempfail}, or delete the settings", reasons[0].ID)
+			continue
+		}
+		for _, f := range fieldsOf(s.value.Type()) {
+			if f.reason != "" && !on(f.reason) && !s.value.Field(f.index).Equal(def.Field(f.index)) {
+				c.warnAt(join(path, f.key), "the reason %[1]s is off, and the setting has no effect; write actions: {%[1]s: watch}, or delete the line", f.reason)
+			}
 		}
 	}
 }

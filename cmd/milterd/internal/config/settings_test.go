@@ -50,6 +50,9 @@ func TestChecksAreOff(t *testing.T) {
 		{"callouts by the profile", callouts + "profile: strict", ""},
 		{"callouts for some", callouts + "policies: [{recipients: a@example.org, actions: {callout-rejected: reject}}]", ""},
 		{"callouts as by default", "checks: {callout: {domains: []}}", ""},
+		{"history by no reason", "checks: {sender: {history: 3}}", "p:1:28: warning: checks.sender.history: the reason sender-history is off, and the setting " +
+			"has no effect; write actions: {sender-history: watch}, or delete the line"},
+		{"history by a reason", "checks: {sender: {history: 3}}\nactions: {sender-history: watch}", ""},
 		{"settings beside reasons", "checks: {msgfields: {past: 60d}}", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

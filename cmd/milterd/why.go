@@ -3,113 +3,244 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
-	"net/http"
+	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
-	"time"
 
-	"github.com/miekg/dns"
-	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/checks/counters"
-	"milterd/checks/dkim"
-	"milterd/headers"
 	"milterd/milter/records"
-	"milterd/milter/resolver"
-	"milterd/milter/web/why"
 )
 
-// whyPages returns the pages for senders whose mail was refused.
-func (d *daemon) whyPages() (http.Handler, error) {
-	c := why.Config{
-		Checks: all.Checks,
-		Site:   d.config().Hostname,
-		URL:    d.linkURL,
-		Signer: d.signer,
-		Log:    logrus.NewEntry(d.log),
+func newWhy(configFile *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why CLIENT|ADDRESS|DOMAIN|USER|SESSION|LINK [RECIPIENT]",
+		Short: "Show why mail was refused, and all that is known of a client, sender, user or session",
+		Long: `Show what the daemon knows now: entries of lists, the block, greylisting, how far limits are used up, whether the sender is known to
+be good, and the last decisions, the last refusal with its trace. Each is shown with the command that changes it.
+
+CLIENT is the address of a client, ADDRESS a mailbox (of a sender or a recipient), USER a user who authenticates, SESSION the id in a
+line of the log, LINK the link in a reply or what follows r= in it. With RECIPIENT, only the mail of a sender or client to that mailbox
+or domain counts. The exit status is 1 if nothing is known.`,
+		Example: `  milterd why 192.0.2.9
+  milterd why alice@example.net bob@example.org
+  milterd why https://mx.example.org/why/rdns-missing?r=...`,
+		Args: oneOrTwoArguments,
 	}
-	if d.records != nil {
-		c.Tester, c.Keep = tester{daemon: d}, d.records.Keep()
+	r := newRemote(cmd, configFile)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return call(cmd, r, "why", whyArgs{What: args[0], Rcpt: strings.Join(args[1:], "")}, showWhy)
 	}
-	return why.New(c)
+	return cmd
 }
 
-// tester implements why.Tester.
-type tester struct{ *daemon }
-
-// Record implements why.Tester.
-func (t tester) Record(ctx context.Context, id string) (records.Record, bool, error) {
-	return t.records.Get(ctx, id)
+// whyArgs are the arguments of the function why.
+type whyArgs struct {
+	What string `json:"what"`
+	Rcpt string `json:"rcpt,omitempty"` // only mail to this recipient; What is a sender or a client
 }
 
-// Again implements why.Tester. The new DNS answers replace those in the cache, so the next mail is judged by them.
-func (t tester) Again(ctx context.Context, r records.Record, names []string) []checks.Result {
-	s := &checks.Session{
-		ID:         "again",
-		Time:       time.Now(),
-		Client:     r.Client,
-		ClientName: r.ClientName,
-		Helo:       r.Helo,
-		Envelope:   checks.Envelope{MailFrom: checks.ParseAddress(r.MailFrom)},
-	}
-	if len(r.Rcpts) > 0 {
-		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.Rcpts[0])}}
-	}
-	if author := r.Detail("author_domain"); author != "" {
-		s.Envelope.Header = []headers.Field{{Name: "From", Value: " postmaster@" + author}}
-	}
-	ctx = resolver.Renew(ctx)
-	results := t.pipeline.Load().Again(ctx, s, names)
-	if keys := keyNames(r); len(keys) > 0 {
-		results = append(results, t.askKeys(ctx, keys))
-	}
-	return results
+// knowledge is what the daemon knows of a subject.
+type knowledge struct {
+	What   string `json:"what"`
+	Rcpt   string `json:"rcpt,omitempty"`
+	Kind   string `json:"kind"` // client, mailbox, domain, user, session, refusal, or sender of mail to Rcpt
+	Client string `json:"client,omitempty"`
+	state
+	Decisions []records.Record `json:"decisions"` // the newest first, without traces
+	Decision  *records.Record  `json:"decision,omitempty"`
+
+	// Of a refused Decision: what its sender can do, and the link in the reply.
+	Remedy string `json:"remedy,omitempty"`
+	Link   string `json:"link,omitempty"`
+
+	Local bool `json:"local,omitempty"` // What is a mailbox or domain of this site
 }
 
-// keyNames returns the names of the DKIM keys of a refused message.
-func keyNames(r records.Record) []string {
-	if domain := r.Detail("signing_domain"); domain != "" {
-		return []string{r.Detail("selector") + "._domainkey." + domain}
-	}
-	return strings.Fields(r.Detail("keys"))
-}
+const maxDecisions = 5 // decisions in one screen
 
-// askKeys asks for DKIM keys, for the sender's page.
-func (t tester) askKeys(ctx context.Context, names []string) checks.Result {
-	var questions []checks.Question
-	for _, name := range names {
-		questions = append(questions, checks.Ask(name, dns.TypeTXT))
-	}
-	res := checks.Result{Check: dkim.Info.Name, Stage: checks.EndOfMessage}
-	for i, a := range checks.LookupAll(ctx, t.resolver, questions...) {
-		res.Asked = append(res.Asked, checks.Asked{Question: questions[i], Answer: a.Answer, Err: a.Err})
-	}
-	return res
-}
-
-// Repaired implements why.Tester. It lifts blocks of the client and of the mail of this sender, see counters.Repaired. Blocks for
-// guessed recipients, and those of the operator, stay.
-func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
-	client := counters.ClientOf(r.Client)
-	if !client.IsValid() {
-		return false, nil
-	}
-	blocks, err := counters.Blocks(ctx, t.store, time.Now())
+// why returns what is known of a subject, or an error if that is nothing.
+func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
+	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
+	q, err := k.query()
 	if err != nil {
-		return false, err
+		return k, err
 	}
-	sender := cmp.Or(checks.ParseAddress(r.MailFrom).Domain, r.Helo)
-	for _, b := range blocks {
-		if b.Client == client && b.Of(sender) {
-			was, errOf := counters.Repaired(ctx, t.store, b)
-			lifted, err = lifted || was, errors.Join(err, errOf)
+	if err := d.addDecisions(ctx, &k, q); err != nil {
+		return k, err
+	}
+	if k.Kind == "session" && (k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)) {
+		k.Kind = "user" // a name may look like the id of a session
+	}
+	if k.Kind == "refusal" && k.Decision == nil {
+		return k, fmt.Errorf("no decision about %s is kept (records.keep)", k.What)
+	}
+	domain := cmp.Or(checks.ParseAddress(k.What).Domain, k.What)
+	k.Local = (k.Kind == "mailbox" || k.Kind == "domain") && siteOf(d.config()).IsLocal(domain)
+	if k.state, err = d.stateOf(ctx, k.subjects()); err != nil {
+		return k, err
+	}
+	if k.Decision != nil {
+		k.Remedy, k.Link = d.answer(*k.Decision)
+	}
+	if !k.known() && len(k.Decisions) == 0 {
+		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; "+
+			"a SESSION is the %d characters after session= in the log", k.What, sessionID)
+	}
+	return k, nil
+}
+
+// subjects returns whose state is shown.
+func (k *knowledge) subjects() subjects {
+	if k.Rcpt != "" && k.Decision != nil {
+		return k.ofDecision(*k.Decision)
+	}
+	switch k.Kind {
+	case "client":
+		client, err := netip.ParseAddr(k.What)
+		if err != nil { // a network
+			return subjects{names: []string{k.What}, held: k.What}
+		}
+		k.Client = client.String()
+		s := subjects{client: client, held: k.What}
+		if k.Decision != nil {
+			s.senders = checks.ParseAddress(k.Decision.MailFrom).Domain
+		}
+		return s
+	case "session", "refusal":
+		return k.ofDecision(*k.Decision)
+	case "user":
+		return subjects{names: []string{k.What}}
+	}
+	s := subjects{names: []string{k.What}, held: k.What, senders: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}
+	if k.Local {
+		s.senders = ""
+	}
+	return s
+}
+
+// answer returns what the sender of refused mail can do, and the link of the reply, or nothing of mail that was let in.
+func (d *daemon) answer(r records.Record) (remedy, link string) {
+	if r.Reply == "" {
+		return "", ""
+	}
+	for _, reason := range all.Reasons() {
+		if reason.ID == r.Reason {
+			remedy = reason.Remedy
 		}
 	}
-	if lifted {
-		t.log.WithFields(logrus.Fields{"client": client.String(), "record": r.ID}).
-			Info("block lifted: the reasons of the refused mail no longer apply")
+	if d.linkURL != "" {
+		link = d.linkURL + "/why/" + r.Reason + "?r=" + d.signer.Sign(r.ID, r.Reason)
 	}
-	return lifted, err
+	return remedy, link
+}
+
+// ofDecision returns the subjects of a decision.
+func (k *knowledge) ofDecision(r records.Record) subjects {
+	s := subjectsOf(r)
+	if s.client.IsValid() {
+		k.Client = s.client.String()
+	}
+	return s
+}
+
+// query finds out what kind of subject there is, and returns the queries for its decisions; more than one, as a mailbox may be that
+// of a sender or a recipient.
+func (k *knowledge) query() ([]records.Query, error) {
+	id := records.IDIn(k.What)
+	switch {
+	case k.Rcpt != "":
+		k.Kind = "sender"
+		if checks.LooksLikeNetwork(k.What) {
+			k.Kind = "client"
+			return []records.Query{{Client: k.What, Rcpt: k.Rcpt}}, nil
+		}
+		return []records.Query{{Sender: k.What, Rcpt: k.Rcpt}}, nil
+	case strings.Contains(k.What, "@"), k.What == "<>": // before a link: a mailbox such as owner=example.org@lists.example.net
+		k.Kind = "mailbox"
+		return []records.Query{{Sender: k.What}, {Rcpt: k.What}, {User: k.What}}, nil
+	case strings.Contains(k.What, "://") || strings.Contains(k.What, "r="):
+		if id == "" {
+			return nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", k.What)
+		}
+		k.Kind = "refusal"
+		return []records.Query{{ID: id}}, nil
+	case checks.LooksLikeNetwork(k.What):
+		if _, err := parseClient(k.What); err != nil {
+			return nil, err
+		}
+		k.Kind = "client"
+		return []records.Query{{Client: k.What}}, nil
+	case strings.Contains(k.What, "."):
+		k.Kind = "domain"
+		return []records.Query{{Sender: k.What}, {Client: k.What}, {Rcpt: k.What}}, nil
+	case id != "" && len(k.What) > sessionID:
+		k.Kind = "refusal"
+		return []records.Query{{ID: id}}, nil
+	case len(k.What) == sessionID:
+		k.Kind = "session"
+		return []records.Query{{Session: strings.ToLower(k.What)}, {User: k.What}}, nil
+	}
+	if strings.ContainsAny(k.What, " <>?/") || k.What == "" {
+		return nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", k.What)
+	}
+	k.Kind = "user"
+	return []records.Query{{User: k.What}}, nil
+}
+
+// sessionID is the length of the id of a session, see newID.
+const sessionID = 12
+
+// watchedIn returns what the other decisions of a message's session say of the message: the reasons that applied and the checks that
+// ran. The record of an accepted message has neither.
+func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []records.Outcome, ran []records.Check) {
+	for _, r := range slices.Backward(decisions) { // the oldest first
+		if r.Session != accepted.Session || r.MailFrom != accepted.MailFrom || r.QueueID != "" && r.QueueID != accepted.QueueID {
+			continue
+		}
+		for _, o := range r.Outcomes {
+			if !slices.ContainsFunc(outcomes, func(has records.Outcome) bool { return has.Reason == o.Reason }) {
+				outcomes = append(outcomes, o)
+			}
+		}
+		for _, c := range r.Checks {
+			if !slices.ContainsFunc(ran, func(has records.Check) bool { return has.Check == c.Check && has.Stage == c.Stage }) {
+				ran = append(ran, c)
+			}
+		}
+	}
+	return outcomes, ran
+}
+
+// addDecisions adds the last decisions, and the last refusal with its trace.
+func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []records.Query) error {
+	if d.records == nil {
+		return nil
+	}
+	for _, q := range queries {
+		q.Max, q.Trace = maxDecisions, true
+		list, err := d.records.Find(ctx, q)
+		if err != nil {
+			return err
+		}
+		k.Decisions = append(k.Decisions, list...)
+	}
+	slices.SortStableFunc(k.Decisions, func(a, b records.Record) int { return cmp.Compare(b.Number, a.Number) })
+	k.Decisions = slices.CompactFunc(k.Decisions, func(a, b records.Record) bool { return a.Number == b.Number })
+	k.Decisions = k.Decisions[:min(len(k.Decisions), maxDecisions)]
+	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool { return r.Reply != "" || len(r.Quarantined) > 0 })
+	if len(k.Decisions) > 0 {
+		one := k.Decisions[max(show, 0)]
+		if one.Action == records.Accept {
+			one.Outcomes, one.Checks = watchedIn(k.Decisions, one)
+		}
+		k.Decision = &one
+	}
+	for i := range k.Decisions {
+		k.Decisions[i].Checks = nil
+	}
+	return nil
 }

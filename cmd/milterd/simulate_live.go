@@ -34,7 +34,7 @@ type liveResult struct {
 func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error) {
 	sim := startSimulator(false)
 	env := d.env()
-	env.Store, env.Log = &readOnly{Store: d.store, written: map[string]*checks.Record{}}, log.Discard()
+	env.Store, env.Log = &overlay{Store: d.store, written: map[string]*checks.Record{}}, log.Discard()
 	p, err := newPipeline(d.config(), env, func(o *checks.Options) { o.Trace, o.Clock = checks.TraceAll, d.clock })
 	if err != nil {
 		return liveResult{}, err
@@ -76,16 +76,16 @@ func (f *simulateFlags) playLive(ctx context.Context, script *session.Script) ([
 	return wrong, err
 }
 
-// readOnly is a store that reads from another one and keeps what is written to itself. It is for one simulation. It is safe for
+// overlay is a store that reads from another one and keeps what is written to itself. It is for one simulation. It is safe for
 // concurrent use.
-type readOnly struct {
+type overlay struct {
 	checks.Store
 	mu      sync.Mutex
 	written map[string]*checks.Record // nil: deleted
 }
 
 // get returns a record. The caller holds mu.
-func (s *readOnly) get(ctx context.Context, key string) ([]byte, bool, error) {
+func (s *overlay) get(ctx context.Context, key string) ([]byte, bool, error) {
 	if r, ok := s.written[key]; ok {
 		if r == nil {
 			return nil, false, nil
@@ -95,19 +95,19 @@ func (s *readOnly) get(ctx context.Context, key string) ([]byte, bool, error) {
 	return s.Store.Get(ctx, key)
 }
 
-func (s *readOnly) put(key string, value []byte, ttl time.Duration) {
+func (s *overlay) put(key string, value []byte, ttl time.Duration) {
 	s.written[key] = &checks.Record{Key: key, Value: value, Expires: time.Now().Add(ttl)}
 }
 
 // Get implements checks.Store.
-func (s *readOnly) Get(ctx context.Context, key string) ([]byte, bool, error) {
+func (s *overlay) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.get(ctx, key)
 }
 
 // Put implements checks.Store.
-func (s *readOnly) Put(_ context.Context, key string, value []byte, ttl time.Duration) error {
+func (s *overlay) Put(_ context.Context, key string, value []byte, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.put(key, value, ttl)
@@ -115,7 +115,7 @@ func (s *readOnly) Put(_ context.Context, key string, value []byte, ttl time.Dur
 }
 
 // PutNew implements checks.Store.
-func (s *readOnly) PutNew(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
+func (s *overlay) PutNew(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, ok, err := s.get(ctx, key)
@@ -127,7 +127,7 @@ func (s *readOnly) PutNew(ctx context.Context, key string, value []byte, ttl tim
 }
 
 // Add implements checks.Store.
-func (s *readOnly) Add(ctx context.Context, key string, n int64, ttl time.Duration) (int64, error) {
+func (s *overlay) Add(ctx context.Context, key string, n int64, ttl time.Duration) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	value, ok, err := s.get(ctx, key)
@@ -146,7 +146,7 @@ func (s *readOnly) Add(ctx context.Context, key string, n int64, ttl time.Durati
 }
 
 // Delete implements checks.Store.
-func (s *readOnly) Delete(_ context.Context, key string) error {
+func (s *overlay) Delete(_ context.Context, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.written[key] = nil
@@ -154,7 +154,7 @@ func (s *readOnly) Delete(_ context.Context, key string) error {
 }
 
 // Scan implements checks.Store.
-func (s *readOnly) Scan(ctx context.Context, prefix string) iter.Seq2[checks.Record, error] {
+func (s *overlay) Scan(ctx context.Context, prefix string) iter.Seq2[checks.Record, error] {
 	s.mu.Lock()
 	own := map[string]*checks.Record{}
 	for key, r := range s.written {

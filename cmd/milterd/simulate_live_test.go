@@ -8,8 +8,8 @@ import (
 	"milterd/checks/checktest"
 )
 
-// TestReadOnlyStore tests that what is written is read again, and that the store below does not change.
-func TestReadOnlyStore(t *testing.T) {
+// TestOverlay tests that what is written is read again, and that the store below does not change.
+func TestOverlay(t *testing.T) {
 	t.Parallel()
 	ctx, below := t.Context(), checktest.NewStore(nil)
 	for key, value := range map[string]string{"a:1": "old", "a:2": "old", "a:n": "5"} {
@@ -17,7 +17,7 @@ func TestReadOnlyStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &readOnly{Store: below, written: map[string]*checks.Record{}}
+	s := &overlay{Store: below, written: map[string]*checks.Record{}}
 	if n, err := s.Add(ctx, "a:n", 2, time.Hour); n != 7 || err != nil {
 		t.Errorf("Add: %d, %v", n, err)
 	}

@@ -95,27 +95,41 @@ const brailleBlank = '\u2800'
 
 // seenDomain returns the domain that a reader sees in a text with invisible characters where IDNA2008 does not permit them, or "".
 func seenDomain(text string) string {
-	visible := strings.Map(func(c rune) rune {
+	seen := visible(text)
+	if seen == text {
+		return ""
+	}
+	if len(text) <= maxText {
+		if _, err := idna.Lookup.ToASCII(text); err == nil {
+			return ""
+		}
+	}
+	return ASCIIDomain(seen)
+}
+
+// visible returns a text without invisible characters.
+func visible(text string) string {
+	return strings.Map(func(c rune) rune {
 		if unicode.In(c, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
 			return -1
 		}
 		return c
 	}, text)
-	if visible == text {
-		return ""
-	}
-	if _, err := idna.Lookup.ToASCII(text); err == nil {
-		return ""
-	}
-	return ASCIIDomain(visible)
 }
 
 // validPart returns the domain of two labels or more in a text that is none: without the punctuation around it, and without the first
 // labels if these are not valid. It returns "" if there is none.
 func validPart(text string) string {
 	text = strings.TrimFunc(text, func(c rune) bool { return c < 0x80 && (c == '.' || !isNameByte(byte(c))) })
+	if len(text) > maxText {
+		text = visible(text)
+		text = text[max(0, len(text)-maxText):]
+	}
 	if _, err := netip.ParseAddr(text); err == nil {
 		return ""
+	}
+	for range strings.Count(text, ".") - maxDomain/2 { // a label and its dot have two bytes at least
+		_, text, _ = strings.Cut(text, ".")
 	}
 	for ; strings.Contains(text, "."); _, text, _ = strings.Cut(text, ".") {
 		if domain := ASCIIDomain(text); domain != "" {
@@ -202,9 +216,20 @@ func isNameByte(c byte) bool {
 // maxDomain is the length of the longest domain in the DNS as text, RFC 1035 section 2.3.4.
 const maxDomain = 253
 
+// maxText is the length of the longest text that may be a domain, in bytes: an A-label has at least one byte for each character, and
+// a character, as of Hangul, may be composed of three with three bytes each. The conversion of longer texts, which takes time that
+// grows with the square of the length, would keep a processor busy for minutes with one field.
+const maxText = 9 * maxDomain
+
 // ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
 // cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
 func ASCIIDomain(text string) string {
+	if len(text) > maxText {
+		text = visible(text)
+	}
+	if len(text) > maxText {
+		return ""
+	}
 	domain := text
 	if strings.ContainsFunc(domain, func(c rune) bool { return c >= 0x80 }) {
 		if !utf8.ValidString(domain) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -184,5 +185,36 @@ noaddress.example TXT x`)
 				t.Errorf("%t, %v", got, err)
 			}
 		})
+	}
+}
+
+// TestHostileAuthors tests that From fields as long as a mail server takes them do not keep a processor busy: before the length of a
+// domain was limited, 64 KiB took a minute.
+func TestHostileAuthors(t *testing.T) {
+	t.Parallel()
+	const n = 33_000
+	for name, value := range map[string]string{
+		"labels":                  " x@" + strings.Repeat("a!.", n) + "example.com",
+		"labels after a word":     " x y@" + strings.Repeat("a_.", n) + "example.com",
+		"labels of UTF-8":         " x@" + strings.Repeat("\u00e4!.", n) + "example.com",
+		"six of them":             strings.Repeat(" x@"+strings.Repeat("\u00e4!.", n/6)+"example.com,", 6),
+		"one label of UTF-8":      " x@" + strings.Repeat("\u00e4\u00f6\u4e00\u4e01\u4e02", n) + ".example",
+		"invisible characters":    " x@exam" + strings.Repeat("\u200b\u2060\ufe01\ufe02", n) + "ple.com",
+		"an encoded address":      " =?utf-8?q?x=40" + strings.Repeat("=C3=A4!.", n) + "example.com?=",
+		"encoded-words":           " =?utf-8?q?" + strings.Repeat("=?utf-8?q?a?=", n) + "@example.com",
+		"angle brackets":          strings.Repeat("<a@b", n),
+		"quotes":                  strings.Repeat(`"a"@`, n),
+		"comments":                strings.Repeat("(a", n),
+		"what Sendmail completes": strings.Repeat("a%b!c.d", n),
+	} {
+		began := time.Now()
+		domains := authors(t, value).Domains
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s: %s", name, took)
+		}
+		hides := strings.HasPrefix(name, "labels") || strings.HasPrefix(name, "invisible")
+		if hides && !slices.ContainsFunc(domains, func(d string) bool { return strings.HasSuffix(d, "example.com") }) {
+			t.Errorf("%s: domains %q", name, domains)
+		}
 	}
 }

@@ -22,11 +22,11 @@ const (
 	maxMacroLength = 4096     // bytes of name and value
 	maxMacroBytes  = 64 << 10 // of the macros of a packet, and of a session before another packet
 	maxRecipients  = 10_000   // of a transaction
-	maxRcptBytes   = 4 << 20  // of all recipients
+	maxRcptBytes   = 8 << 20  // of all recipients
 	maxHeaderBytes = 4 << 20  // of all header fields
 	maxAuthorBytes = 64 << 10 // of From fields beyond that
 	entryOverhead  = 64       // bytes of memory that a field takes besides its text
-	rcptOverhead   = 256      // bytes of memory that a recipient takes besides its text: the parsed address, twice
+	rcptOverhead   = 640      // bytes of memory that a recipient takes besides its text: the parsed address, twice, and its triplet of greylisting
 
 	// maxForged is the number of forged fields of one name that are removed from a message. For each
 	// of them Postfix searches the message from its beginning: ten thousand make its cleanup daemon panic. A message that

@@ -58,7 +58,7 @@ func (floodDNS) Lookup(_ context.Context, q checks.Question) (checks.Answer, err
 func TestHostileAnswersAreNotKept(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.
 	const sessions, most = 6, 64 << 10 // bytes that a session may keep beside what it counts
-	p := watchingPipeline(t, floodDNS{})
+	p := pipelineOf(t, "watch", floodDNS{})
 	before := liveHeap()
 	var runs []*checks.Run
 	for i := range sessions {
@@ -101,10 +101,10 @@ func TestHostileAnswersAreNotKept(t *testing.T) {
 	runtime.KeepAlive(runs)
 }
 
-// watchingPipeline returns a pipeline with the profile watch.
-func watchingPipeline(t *testing.T, resolver checks.Resolver) *checks.Pipeline {
+// pipelineOf returns a pipeline with a profile.
+func pipelineOf(t *testing.T, profile string, resolver checks.Resolver) *checks.Pipeline {
 	t.Helper()
-	cfg, problems := config.Parse("c", []byte("profile: watch\nlocal_domains: [example.org]\nhostname: mx.example.org\nactions: {mxplus-mismatch: watch}\n"), all.Checks)
+	cfg, problems := config.Parse("c", []byte("profile: "+profile+"\nlocal_domains: [example.org]\nhostname: mx.example.org\nactions: {mxplus-mismatch: watch}\n"), all.Checks)
 	if err := problems.Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 func TestHostileHeadersAreNotKept(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.
 	const sessions, most = 4, 15 // percent that a session may keep beside the fields
-	p := watchingPipeline(t, checktest.Env(t, "").DNS)
+	p := pipelineOf(t, "watch", checktest.Env(t, "").DNS)
 	many := func(name, value string) []headers.Field {
 		return slices.Repeat([]headers.Field{{Name: name, Value: value}}, 100)
 	}

@@ -151,15 +151,12 @@ func (e *entry) setOption(word string) error {
 }
 
 // checkAllowed returns an error for a key that would exempt everybody: a local part at any domain, or all domains below a
-// public suffix; and for a single label, which would exempt nobody.
+// public suffix.
 func checkAllowed(key string) error {
 	if strings.HasSuffix(key, "@") {
 		return fmt.Errorf("%s in an allow list exempts everybody who uses that local part; want user@domain", key)
 	}
 	name := strings.TrimPrefix(key, "@")
-	if key != "" && !strings.ContainsAny(key, ".@") {
-		return fmt.Errorf("%s has no dot, and only the HELO name, which proves nothing, could match it; want a full host name", key)
-	}
 	if domain, ok := strings.CutPrefix(name, "."); ok && !strings.Contains(name, "@") && checks.OrgDomain(domain) == "" {
 		return fmt.Errorf("%s is a public suffix; in an allow list it exempts everybody with a domain below it", key)
 	}

@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestTooWideForAllow tests that entries which would exempt everybody, or nobody, are faults in an allow list.
+// TestTooWideForAllow tests that entries which would exempt everybody are faults in an allow list.
 func TestTooWideForAllow(t *testing.T) {
 	t.Parallel()
 	const suffix = " is a public suffix; in an allow list it exempts everybody with a domain below it"
@@ -63,7 +63,7 @@ func TestTooWideForAllow(t *testing.T) {
 		".com":             ".com" + suffix,
 		".co.uk":           ".co.uk" + suffix,
 		"@.com":            "@.com" + suffix,
-		"foo":              "foo has no dot, and only the HELO name, which proves nothing, could match it; want a full host name",
+		"gateway":          "", // a resolver may know hosts of the own network by such names
 		"@example.com":     "",
 		"@.example.com":    "",
 		".example.co.uk":   "",

@@ -143,8 +143,8 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 			added.Notes = append(added.Notes, fmt.Sprintf("this wins over the deny entry %s", c.Entry))
 		}
 	}
-	if !e.Network().IsValid() && !strings.ContainsAny(e.Entry, ".@") { // only deny lists have such entries
-		added.Notes = append(added.Notes, fmt.Sprintf("this is about clients whose HELO name is %[1]s; for a mailbox write %[1]s@, for a domain its full name", e.Entry))
+	if !e.Network().IsValid() && !strings.ContainsAny(e.Entry, ".@") {
+		added.Notes = append(added.Notes, fmt.Sprintf("this is about hosts named %s, without a domain; for senders write user@domain, for a domain its full name", e.Entry))
 	}
 	if domain, ok := strings.CutPrefix(strings.TrimPrefix(e.Entry, "@"), "."); ok && checks.OrgDomain(domain) == "" {
 		added.Notes = append(added.Notes, fmt.Sprintf("this refuses every domain below the public suffix %s; to undo it: milterd access remove %s", domain, e.Entry))

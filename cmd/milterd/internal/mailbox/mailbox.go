@@ -90,6 +90,9 @@ const maxStart = 64
 
 // read reads a file of any kind.
 func (r *reader) read(yield func(Message) bool) {
+	if all, _ := r.buf.Peek(bufferSize); bytes.IndexByte(all, '\n') < 0 && bytes.IndexByte(all, '\r') >= 0 {
+		r = newReader(r.ctx, r.file, carriageReturns{src: r.buf}, r.bodyOf)
+	}
 	start, _ := r.buf.Peek(maxStart)
 	switch {
 	case bytes.HasPrefix(start, []byte(separator)):
@@ -113,6 +116,20 @@ func startsObject(start []byte) bool {
 }
 
 const white = " \t\r\n" // white space in JSON
+
+// carriageReturns reads a file whose lines end with CR alone, as of old programs on the Macintosh.
+type carriageReturns struct{ src io.Reader }
+
+// Read implements io.Reader.
+func (c carriageReturns) Read(p []byte) (int, error) {
+	n, err := c.src.Read(p)
+	for i := range p[:n] {
+		if p[i] == '\r' {
+			p[i] = '\n'
+		}
+	}
+	return n, err
+}
 
 // single reads a file with one message. An empty file may also be an mbox without messages.
 func (r *reader) single(yield func(Message) bool) {

@@ -154,9 +154,14 @@ func hasEncodedWord(s string) bool {
 // It returns "" if there is none.
 func claimedAddress(header []headers.Field) (string, headers.Mailbox) {
 	for m := range mailboxes(header) {
-		for _, word := range addressesIn(m.Name) {
+		words := addressesIn(m.Name)
+		if len(words) == 0 {
+			continue
+		}
+		own := checks.Organization(facts.ASCIIDomain(m.Domain))
+		for _, word := range words {
 			_, domain, _ := strings.Cut(word, "@")
-			if claimed, own := facts.ASCIIDomain(domain), facts.ASCIIDomain(m.Domain); claimed != "" && checks.Organization(claimed) != checks.Organization(own) {
+			if claimed := facts.ASCIIDomain(domain); claimed != "" && checks.Organization(claimed) != own {
 				return word, m
 			}
 		}

@@ -3,6 +3,7 @@ package author_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/author"
@@ -109,5 +110,30 @@ func TestPrefetch(t *testing.T) {
 	}
 	if got, want := strings.Join(rec.Asked(), " "), "bank.example. MX gone.example. A gone.example. AAAA gone.example. MX"; got != want {
 		t.Errorf("asked %s, want %s", got, want)
+	}
+}
+
+// TestHostileNames tests that a From field with many addresses in its display name does not keep a processor busy.
+func TestHostileNames(t *testing.T) {
+	t.Parallel()
+	c := checktest.Build[checks.NoSettings](t, author.Info, checktest.Env(t, zone), nil)
+	var label strings.Builder // whose conversion takes a turn for each character
+	for i := range 63 {
+		label.WriteRune(rune('\u4e00' + i*311))
+	}
+	own := strings.Repeat(label.String()+".", 3) + "example"
+	for name, from := range map[string]string{
+		"no domains":              ` "` + strings.Repeat("a@b.- ", 60_000) + `" <jane@` + own + `>`,
+		"domains of many letters": ` "` + strings.Repeat("a@"+own+" ", 400) + `" <jane@` + own + `>`,
+		"addresses without names": strings.Repeat(" jane@"+own+",", 400),
+	} {
+		s := checktest.Session{Header: []headers.Field{{Name: "From", Value: from}}}
+		began := time.Now()
+		if _, err := checktest.Ask(t, author.Info, c, s.Request(t)); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s: %s", name, took)
+		}
 	}
 }

@@ -99,7 +99,7 @@ func seenDomain(text string) string {
 	if seen == text {
 		return ""
 	}
-	if len(text) <= maxText {
+	if !isTooLong(text) {
 		if _, err := idna.Lookup.ToASCII(text); err == nil {
 			return ""
 		}
@@ -121,6 +121,7 @@ func visible(text string) string {
 // labels if these are not valid. It returns "" if there is none.
 func validPart(text string) string {
 	text = strings.TrimFunc(text, func(c rune) bool { return c < 0x80 && (c == '.' || !isNameByte(byte(c))) })
+	const maxText = utf8.UTFMax * maxDomain // bytes
 	if len(text) > maxText {
 		text = visible(text)
 		text = text[max(0, len(text)-maxText):]
@@ -213,22 +214,29 @@ func isNameByte(c byte) bool {
 	return c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || lower >= 'a' && lower <= 'z'
 }
 
-// maxDomain is the length of the longest domain in the DNS as text, RFC 1035 section 2.3.4.
-const maxDomain = 253
+// maxDomain and maxLabel are the lengths of the longest domain in the DNS as text, and of a label, RFC 1035 section 2.3.4.
+const (
+	maxDomain = 253
+	maxLabel  = 63
+)
 
-// maxText is the length of the longest text that may be a domain, in bytes: an A-label has at least one byte for each character, and
-// a character, as of Hangul, may be composed of three with three bytes each. The conversion of longer texts, which takes time that
-// grows with the square of the length, would keep a processor busy for minutes with one field.
-const maxText = 9 * maxDomain
+// isTooLong reports whether a text without invisible characters is too long for a domain, or has a label that is: an A-label has
+// at least one byte for each character. A domain is not converted then, as the time that it takes grows with the square of the
+// length of a label: one field could keep a processor busy for a minute.
+func isTooLong(text string) bool {
+	isDot := func(c rune) bool { return strings.ContainsRune(".\u3002\uff0e\uff61", c) } // RFC 3490 section 3.1
+	return utf8.RuneCountInString(text) > maxDomain ||
+		slices.ContainsFunc(strings.FieldsFunc(text, isDot), func(label string) bool { return utf8.RuneCountInString(label) > maxLabel })
+}
 
 // ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
 // cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
 func ASCIIDomain(text string) string {
-	if len(text) > maxText {
+	if isTooLong(text) {
 		text = visible(text)
-	}
-	if len(text) > maxText {
-		return ""
+		if isTooLong(text) {
+			return ""
+		}
 	}
 	domain := text
 	if strings.ContainsFunc(domain, func(c rune) bool { return c >= 0x80 }) {

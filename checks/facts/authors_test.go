@@ -193,12 +193,17 @@ noaddress.example TXT x`)
 func TestHostileAuthors(t *testing.T) {
 	t.Parallel()
 	const n = 33_000
+	var different strings.Builder // the conversion takes a turn for each character
+	for i := range 750 {
+		different.WriteRune(rune('\u4e00' + i*7919%20_000))
+	}
 	for name, value := range map[string]string{
 		"labels":                  " x@" + strings.Repeat("a!.", n) + "example.com",
 		"labels after a word":     " x y@" + strings.Repeat("a_.", n) + "example.com",
 		"labels of UTF-8":         " x@" + strings.Repeat("\u00e4!.", n) + "example.com",
 		"six of them":             strings.Repeat(" x@"+strings.Repeat("\u00e4!.", n/6)+"example.com,", 6),
 		"one label of UTF-8":      " x@" + strings.Repeat("\u00e4\u00f6\u4e00\u4e01\u4e02", n) + ".example",
+		"long labels of many":     strings.Repeat(" x@"+different.String()+".example,", 900),
 		"invisible characters":    " x@exam" + strings.Repeat("\u200b\u2060\ufe01\ufe02", n) + "ple.com",
 		"an encoded address":      " =?utf-8?q?x=40" + strings.Repeat("=C3=A4!.", n) + "example.com?=",
 		"encoded-words":           " =?utf-8?q?" + strings.Repeat("=?utf-8?q?a?=", n) + "@example.com",

@@ -26,7 +26,10 @@ const (
 	maxHeaderBytes = 4 << 20  // of all header fields
 	maxAuthorBytes = 64 << 10 // of From fields beyond that
 	entryOverhead  = 64       // bytes of memory that a field takes besides its text
-	rcptOverhead   = 640      // bytes of memory that a recipient takes besides its text: the parsed address, twice, and its triplet of greylisting
+
+	// rcptOverhead is the memory that a recipient takes besides its text, in bytes: the parsed address, twice, and its triplet
+	// of greylisting.
+	rcptOverhead = 640
 
 	// maxForged is the number of forged fields of one name that are removed from a message. For each
 	// of them Postfix searches the message from its beginning: ten thousand make its cleanup daemon panic. A message that

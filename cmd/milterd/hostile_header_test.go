@@ -13,7 +13,8 @@ import (
 	"milterd/headers"
 )
 
-// TestHostileHeadersAreNotKept tests that a session keeps little of its header section besides the fields, which the limit memory counts.
+// TestHostileHeadersAreNotKept tests that a session keeps little of its header section besides the fields, which the limit
+// memory counts.
 func TestHostileHeadersAreNotKept(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.
 	const sessions, most = 4, 15 // percent that a session may keep beside the fields

@@ -37,7 +37,7 @@ time to stop | {cmd/milterd.drainTimeout time} for messages in flight, {milter.d
 a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is cached for {milter/resolver.failureTTL time}
 questions in advance | {milter/resolver.maxOutstanding} at a time, {milter/resolver.maxFollowUps} that follow from one | they are asked when a check needs them
 questions over TCP | {milter/resolver.maxTCP} at a time | others wait
-cached answers | {milter/resolver.maxCache bytes}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time} for a name that does not exist) | those that are used least are removed
+cached answers | {milter/resolver.maxCache bytes}, from {milter/resolver.minTTL time} to {milter/resolver.maxTTL time} each ({milter/resolver.maxNegativeTTL time} for a name that does not exist) | those that were not used for the longest time are removed
 an answer | a DNS message (64 KiB), {milter/resolver.maxChain} CNAMEs | a longer chain is a failure
 SPF | {checks/facts/spf.maxLookups} terms with a question, {checks/facts/spf.maxVoids} without a result, {checks/facts/spf.maxHosts} hosts of an MX (RFC 7208 section 4.6.4) | permerror
 names of a client, mail hosts of a domain | {checks/facts.maxHosts} | further ones are ignored

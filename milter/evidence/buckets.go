@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"milterd/milter/queue"
 	"slices"
 	"time"
+
+	"milterd/milter/queue"
 )
 
 // The store has the entries of each week in buckets of bounded size. A full bucket loses the entries of least worth, see

@@ -3,11 +3,12 @@ package evidence
 import (
 	"cmp"
 	"context"
-	"milterd/milter/queue"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"milterd/milter/queue"
 )
 
 // A relay of other people's mail, such as a mailing list or a forwarder, breaks SPF and sometimes DKIM of what it passes on.

@@ -36,10 +36,13 @@ func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	return place.Value.(*item[K, V]).value, true
 }
 
-// Set sets the value of a key. A value that is larger than the cache is not kept.
+// Set sets the value of a key. A value that is larger than the cache is not kept, and removes no other.
 func (c *Cache[K, V]) Set(key K, value V) {
 	c.Delete(key)
 	weight := c.weight(key, value)
+	if weight > c.max {
+		return
+	}
 	c.places[key] = c.used.PushFront(&item[K, V]{key: key, value: value, weight: weight})
 	c.size += weight
 	for c.size > c.max {

@@ -128,8 +128,8 @@ func TestRedisTLSAndPassword(t *testing.T) {
 	}
 }
 
-// TestRedisFaultsSayWhatToDo tests what an operator reads of a password, a user or TLS that the server does not take, and that the rights
-// that the guide names are enough.
+// TestRedisFaultsSayWhatToDo tests what an operator reads of a password, a user or TLS that the server does not take, and that
+// the rights that the guide names are enough.
 func TestRedisFaultsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, strings.Fields("--requirepass secret --user other on >word ~other* +@all "+

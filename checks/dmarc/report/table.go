@@ -1,9 +1,10 @@
 package report
 
 import (
-	"milterd/checks"
 	"strings"
 	"time"
+
+	"milterd/checks"
 )
 
 // Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets a part of it

@@ -32,8 +32,8 @@ func TestFaultsOfSettings(t *testing.T) {
 	}
 }
 
-// TestChecksAreOff: "off" in place of the settings of a check is an error that says which lines do it, and settings of a check without a
-// reason that is on are a warning.
+// TestChecksAreOff tests that "off" in place of the settings of a check is an error that says which lines do it, and that
+// settings of a check without a reason that is on are a warning.
 func TestChecksAreOff(t *testing.T) {
 	t.Parallel()
 	const callouts = "checks:\n  callout: {domains: [example.net]}\n"

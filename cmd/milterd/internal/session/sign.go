@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"milterd/checks/facts/dkim"
-
 	"milterd/headers"
 )
 

@@ -3,7 +3,6 @@ package sockets
 import (
 	"fmt"
 	"io/fs"
-	"milterd/cmd/milterd/internal/config"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"milterd/cmd/milterd/internal/config"
 )
 
 // mailHost is what matters of a machine for the sockets of its mail server.

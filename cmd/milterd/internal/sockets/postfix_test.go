@@ -1,11 +1,12 @@
 package sockets
 
 import (
-	"milterd/cmd/milterd/internal/config"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"milterd/cmd/milterd/internal/config"
 )
 
 // TestUnreachableSocket tests on a machine with Postfix, whose account is in the groups 7 and 8, which sockets it cannot open.

@@ -58,6 +58,9 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 		if args.Ref != "" && records.IDIn(args.Ref) == "" {
 			return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
 		}
+		if args.Max < 0 {
+			return wrongUsage("--max: want 0 or more")
+		}
 		args.Trace = r.json
 		if r.json {
 			return printRecords(cmd, r, args)

@@ -70,6 +70,7 @@ func TestLogCommand(t *testing.T) {
 		{"--ref " + id, 0, []string{"550 5.7.25 no name"}, "TIME"},
 		{"--json --reason rdns-missing", 0, []string{`"id":"` + id + `"`, `"checks":[{"check":"rdns"`}, "accept"},
 		{"--since soon", 2, []string{"--since: "}, "reject"},
+		{"--max -1", 2, []string{"--max: "}, "reject"},
 		{"--ref x", 2, []string{"--ref: "}, "reject"},
 		{"word", 2, []string{"unknown command"}, "reject"},
 	} {

@@ -156,7 +156,7 @@ func (c *compiler) unusedSettings(o checks.Options) {
 		path, def := "checks."+s.info.Name, reflect.ValueOf(s.info.Default)
 		reasons, changed := s.info.Reasons, !reflect.DeepEqual(s.value.Interface(), s.info.Default)
 		if changed && len(reasons) > 0 && !slices.ContainsFunc(reasons, func(r *checks.Reason) bool { return on(r.ID) }) {
-			c.warnAt(path, "all reasons of this check are off, so it refuses nothing; write actions: {%s: tempfail}, or delete the settings", reasons[0].ID)
+			c.warnAt(path, "all reasons of this check are off, so it refuses nothing; if it should, write actions: {%s: tempfail}", reasons[0].ID)
 			continue
 		}
 		for _, f := range fieldsOf(s.value.Type()) {

@@ -38,7 +38,7 @@ func TestChecksAreOff(t *testing.T) {
 	t.Parallel()
 	const callouts = "checks:\n  callout: {domains: [example.net]}\n"
 	const unused = "p:2:12: warning: checks.callout: all reasons of this check are off, so it refuses nothing; " +
-		"write actions: {callout-rejected: tempfail}, or delete the settings"
+		"if it should, write actions: {callout-rejected: tempfail}"
 	for _, tt := range []struct{ name, text, want string }{
 		{"off", "checks: {mxplus: off}", "p:1:18: checks.mxplus: a check has no switch, its reasons have; write actions: {mxplus-mismatch: off}"},
 		{"false", "checks: {mxplus: false}", "p:1:18: checks.mxplus: a check has no switch, its reasons have; write actions: {mxplus-mismatch: off}"},

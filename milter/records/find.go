@@ -155,9 +155,9 @@ func (r Record) did(action string) bool {
 	}
 }
 
-// has reports whether a reason applied.
+// has reports whether a reason applied. Of an accepted message, the record has those alone for which it was quarantined.
 func (r Record) has(reason string) bool {
-	return r.Reason == reason || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == reason })
+	return r.Reason == reason || slices.Contains(r.Quarantined, reason) || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == reason })
 }
 
 // names reports whether a reason that applied names a user.

@@ -207,6 +207,10 @@ func TestQuarantinedMessageIsFoundOnce(t *testing.T) {
 	if !match(Record{Action: Accept, Quarantined: []string{"spf-fail"}}) {
 		t.Error("the accepted message does not match")
 	}
+	byReason := Query{Action: "quarantine", Reason: "spf-fail"}.matcher()
+	if !byReason(Record{Action: Accept, Quarantined: []string{"msgid-lax", "spf-fail"}}) || byReason(Record{Action: Accept, Quarantined: []string{"msgid-lax"}}) {
+		t.Error("a quarantined message is not found by its reasons")
+	}
 	if match(Record{Action: "quarantine"}) || match(Record{Action: Accept}) {
 		t.Error("a decision about a recipient matches, or a message that was not quarantined")
 	}

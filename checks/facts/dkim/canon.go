@@ -181,11 +181,3 @@ func (b *body) sum() digest {
 	b.hash.Sum(b.total[:0])
 	return *b.total
 }
-
-// BodyHash returns the hash of a body, whose lines end with CRLF, for the tag bh of a signature.
-func BodyHash(text string, relaxed bool) []byte {
-	b := newBody(relaxed)
-	b.write([]byte(text))
-	sum := b.sum()
-	return sum[:]
-}

@@ -19,7 +19,8 @@ import (
 	"strings"
 	"time"
 
-	"milterd/checks/facts/dkim"
+	"github.com/emersion/go-msgauth/dkim"
+
 	"milterd/headers"
 )
 
@@ -181,11 +182,12 @@ func (k keys) sign(message, text string, at time.Time) (string, error) {
 	}
 	maps.Copy(tags, given)
 	header, body, _ := strings.Cut(tags["c"], "/")
-	if !slices.Contains([]string{"", "simple", "relaxed"}, body) {
-		return "", fmt.Errorf("c=%s: the canonicalization of the body is none of simple, relaxed", tags["c"])
-	}
 	_, text = Split(message)
-	tags["bh"] = cmp.Or(given["bh"], base64.StdEncoding.EncodeToString(dkim.BodyHash(text, body == "relaxed")))
+	hash, err := bodyHash(text, dkim.Canonicalization(cmp.Or(body, "simple")), key)
+	if err != nil {
+		return "", err
+	}
+	tags["bh"] = cmp.Or(given["bh"], hash)
 	field := "DKIM-Signature: " // without the signature in b=, which is over it too
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
 		field += name + "=" + tags[name] + ";\r\n\t"
@@ -201,6 +203,25 @@ func hashOf(key crypto.Signer) crypto.Hash {
 		return 0
 	}
 	return crypto.SHA256
+}
+
+// bodyHash returns the tag bh. The library also signs the header, but with the current time, which may not be that of the
+// session.
+func bodyHash(body string, c dkim.Canonicalization, key crypto.Signer) (string, error) {
+	s, err := dkim.NewSigner(&dkim.SignOptions{Domain: "x", Selector: "x", Signer: key, BodyCanonicalization: c, HeaderKeys: []string{"From"}})
+	if err != nil {
+		return "", err
+	}
+	_, err = io.WriteString(s, "From: x\r\n\r\n"+body)
+	if err := cmp.Or(err, s.Close()); err != nil {
+		return "", err
+	}
+	for tag := range strings.SplitSeq(s.Signature(), ";") {
+		if value, ok := strings.CutPrefix(strings.Join(strings.Fields(tag), ""), "bh="); ok {
+			return value, nil
+		}
+	}
+	return "", errors.New("the library returned no bh=")
 }
 
 // headerHash returns the hash of the fields that h lists and of the signature field without b=, RFC 6376 section 3.7.

@@ -233,7 +233,7 @@ func showRecord(w io.Writer, r records.Record) {
 	for _, rcpt := range r.Rcpts {
 		line("to", "<"+rcpt+">")
 	}
-	line("action", r.Action)
+	line("action", r.Fate())
 	line("reply", orDash(r.Reply))
 	for _, o := range r.Outcomes {
 		line(o.Reason, fmt.Sprintf("%s (%s): %s", o.Action, o.Stage, o.Text))

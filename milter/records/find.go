@@ -151,7 +151,7 @@ func (r Record) did(action string) bool {
 	case quarantine:
 		return len(r.Quarantined) > 0
 	default:
-		return r.Action == action
+		return r.Fate() == action
 	}
 }
 

@@ -214,4 +214,7 @@ func TestQuarantinedMessageIsFoundOnce(t *testing.T) {
 	if match(Record{Action: "quarantine"}) || match(Record{Action: Accept}) {
 		t.Error("a decision about a recipient matches, or a message that was not quarantined")
 	}
+	if accepted := (Query{Action: Accept}.matcher()); accepted(Record{Action: Accept, Quarantined: []string{"spf-fail"}}) || !accepted(Record{Action: Accept}) {
+		t.Error("a quarantined message is found as accepted, or an accepted one is not")
+	}
 }

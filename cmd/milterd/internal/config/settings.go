@@ -160,7 +160,7 @@ func (c *compiler) unusedSettings(o checks.Options) {
 			continue
 		}
 		for _, f := range fieldsOf(s.value.Type()) {
-			if f.reason != "" && !on(f.reason) && !s.value.Field(f.index).Equal(def.Field(f.index)) {
+			if f.reason != "" && !on(f.reason) && !reflect.DeepEqual(s.value.Field(f.index).Interface(), def.Field(f.index).Interface()) {
 				c.warnAt(join(path, f.key), "the reason %[1]s is off, and the setting has no effect; write actions: {%[1]s: watch}, or delete the line", f.reason)
 			}
 		}

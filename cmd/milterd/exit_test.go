@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"milterd/cmd/milterd/doc"
 )
 
 // wordsOf returns a command line that calls a command with as many arguments as it wants.
@@ -21,24 +23,11 @@ func wordsOf(c *cobra.Command) []string {
 	return words
 }
 
-// leaves returns the commands that are no groups of others.
-func leaves(commands []*cobra.Command) (list []*cobra.Command) {
-	for _, c := range commands {
-		switch {
-		case c.HasAvailableSubCommands() && c.Use == c.Name():
-			list = append(list, leaves(c.Commands())...)
-		case c.IsAvailableCommand():
-			list = append(list, c)
-		}
-	}
-	return list
-}
-
 // TestUnknownFlag tests that every command has the exit status 2 for a flag that it does not know.
 func TestUnknownFlag(t *testing.T) {
 	t.Parallel()
 	root := newRoot("")
-	for _, c := range append(leaves(root.Commands()), root) {
+	for _, c := range append(doc.Leaves(root.Commands()), root) {
 		var out, errs bytes.Buffer
 		args := append(wordsOf(c), "--unknown")
 		if code := run(t.Context(), args, &out, &errs); code != exitUsage || out.Len() > 0 || errs.String() != "milterd: unknown flag: --unknown\n" {
@@ -51,7 +40,7 @@ func TestUnknownFlag(t *testing.T) {
 func TestHelpFitsTerminal(t *testing.T) {
 	t.Parallel()
 	root := newRoot("")
-	for _, c := range append(leaves(root.Commands()), root) {
+	for _, c := range append(doc.Leaves(root.Commands()), root) {
 		for line := range strings.Lines(c.Long + "\n" + c.Example) {
 			if len(line) > 140 {
 				t.Errorf("%s: %q", c.CommandPath(), line)
@@ -65,7 +54,7 @@ func TestNoDaemon(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "no.sock")
 	tested := 0
-	for _, c := range leaves(newRoot("").Commands()) {
+	for _, c := range doc.Leaves(newRoot("").Commands()) {
 		if f := c.InheritedFlags().Lookup("socket"); f == nil && c.LocalFlags().Lookup("socket") == nil || c.Name() == "simulate" || c.Name() == "dmarc-reports" {
 			continue
 		}

@@ -57,13 +57,13 @@ func expand(root *cobra.Command, text string) (string, error) {
 	return text, failed
 }
 
-// leaves returns the commands, with the sub-commands in the place of those that have some and take no argument themselves.
-func leaves(commands []*cobra.Command) []*cobra.Command {
+// Leaves returns the commands, with the sub-commands in the place of those that have some and take no argument themselves.
+func Leaves(commands []*cobra.Command) []*cobra.Command {
 	var list []*cobra.Command
 	for _, c := range commands {
 		switch {
 		case c.HasAvailableSubCommands() && c.Use == c.Name():
-			list = append(list, leaves(c.Commands())...)
+			list = append(list, Leaves(c.Commands())...)
 		case c.IsAvailableCommand():
 			list = append(list, c)
 		}
@@ -83,7 +83,7 @@ func usage(c *cobra.Command) string {
 // writeSynopsis writes the usage of commands as a block of code.
 func writeSynopsis(w io.Writer, commands []*cobra.Command) {
 	fmt.Fprintln(w, "```text")
-	for _, c := range leaves(commands) {
+	for _, c := range Leaves(commands) {
 		fmt.Fprintln(w, usage(c))
 	}
 	fmt.Fprintln(w, "```")
@@ -110,7 +110,7 @@ func writeOptions(w io.Writer, usages string) {
 // writeCommands writes a section for each command: its usage, its text and the flags that it alone has.
 func writeCommands(w io.Writer, commands []*cobra.Command) {
 	last := ""
-	for _, c := range leaves(commands) {
+	for _, c := range Leaves(commands) {
 		about := about(c)
 		if about == last {
 			about = c.Short + "."

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"milterd/checks"
 	"milterd/checks/all"
 )
 
@@ -21,26 +22,28 @@ func writeReasonTable(w io.Writer) {
 
 // writeReasonTexts writes what each reason means and how a sender repairs it.
 func writeReasonTexts(w io.Writer) {
-	last := "-"
-	for check, r := range all.Reasons() {
-		if check != last {
-			last = check
-			fmt.Fprintf(w, "\n## %s\n\n%s\n", cmp.Or(check, "milterd itself"), aboutCheck(check))
-		}
+	writeReasons(w, "##", func(r *checks.Reason) {
 		fmt.Fprintf(w, "\n### %s\n\n`%s`\n\n%s\n\n%s\n", r.ID, r.Reply, r.Why, r.Remedy)
-	}
+	})
 }
 
 // writeReasonItems writes the reasons for the manual page: each with its actions, its reply, and its texts.
 func writeReasonItems(w io.Writer) {
+	writeReasons(w, "###", func(r *checks.Reason) {
+		fmt.Fprintf(w, "\n- `%s`: Applies when %s. safe: **%s**, strict: **%s**. Reply: `%s`. %s %s\n",
+			r.ID, r.When, r.Safe, r.Strict, r.Reply, r.Why, r.Remedy)
+	})
+}
+
+// writeReasons writes each reason with the function write, under a heading and the text of its check.
+func writeReasons(w io.Writer, heading string, write func(*checks.Reason)) {
 	last := "-"
 	for check, r := range all.Reasons() {
 		if check != last {
 			last = check
-			fmt.Fprintf(w, "\n### %s\n\n%s\n", cmp.Or(check, "milterd itself"), aboutCheck(check))
+			fmt.Fprintf(w, "\n%s %s\n\n%s\n", heading, cmp.Or(check, "milterd itself"), aboutCheck(check))
 		}
-		fmt.Fprintf(w, "\n- `%s`: Applies when %s. safe: **%s**, strict: **%s**. Reply: `%s`. %s %s\n",
-			r.ID, r.When, r.Safe, r.Strict, r.Reply, r.Why, r.Remedy)
+		write(r)
 	}
 }
 

@@ -78,9 +78,9 @@ func sizeOf(macros checks.Macros) int {
 	return size
 }
 
-// mayGrow reports whether the message may hold some more bytes: it has not used its share, or there is memory left. They count from
-// now on, as the end of the header section may have to wait for a processor.
-func (s *session) mayGrow(bytes int) bool {
+// reserve reports whether the message may hold some more bytes: it has not used its share, or there is memory left. Those beyond
+// the share count from now on, as the end of the header section may have to wait for a processor.
+func (s *session) reserve(bytes int) bool {
 	if s.headerBytes+s.rcptBytes+bytes <= messageShare {
 		return true
 	}

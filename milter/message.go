@@ -24,7 +24,7 @@ func (s *session) keep(name, value string) {
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
 	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
-	s.noMemory = s.noMemory || fits && !s.mayGrow(size)
+	s.noMemory = s.noMemory || fits && !s.reserve(size)
 	if fits && !s.noMemory {
 		s.header = append(s.header, field)
 		s.headerBytes += size

@@ -312,7 +312,7 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
 	}
 	rcpt := checks.Recipient{Address: checks.ParseAddress(to)}
-	if s.noMemory || !s.mayGrow(size) {
+	if s.noMemory || !s.reserve(size) {
 		return s.deferRcpt(rcpt)
 	}
 	s.rcptBytes += size

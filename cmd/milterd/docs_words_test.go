@@ -208,7 +208,7 @@ off watch tag greylist quarantine tempfail reject safe strict accept watched wai
 msg=accept msg=greylist milter-reject milterd-report.timer /usr/share/doc/milterd/examples
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject
-yes ORIGINATING trusted=true F=T F= R: C:
+yes ORIGINATING F=T F= R: C:
 
 SIGHUP SIGTERM SIGINT STATE_DIRECTORY XDG_STATE_HOME LISTEN_FDS NOTIFY_SOCKET WATCHDOG_USEC $TMPDIR
 Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h MILTERD_TEST_REAL=1 basic_auth http://localhost:8893/

@@ -44,17 +44,20 @@ func readSessions(t *testing.T, patterns ...string) []*session.Script {
 	return scripts
 }
 
-// TestSessionsBySimulate plays the session files that have a zone by the command simulate.
+// TestSessionsBySimulate plays the session files by the command simulate, but not that of TestDemoWithAnyDNS.
 func TestSessionsBySimulate(t *testing.T) {
 	t.Parallel()
 	for _, s := range sessionFiles(t) {
+		if filepath.Base(s.Name) == "demo.session" {
+			continue
+		}
 		t.Run(filepath.Base(s.Name), func(t *testing.T) {
 			t.Parallel()
 			if s.Zone == "" {
-				s.Zone = "." // without a zone the real DNS decides
+				t.Fatal(`without a part "zone" the real DNS decides; add one, which may be empty`)
 			}
 			var out, errs bytes.Buffer
-			if code := run(t.Context(), []string{"simulate", s.Name}, &out, &errs); s.Zone != "." && code != 0 {
+			if code := run(t.Context(), []string{"simulate", s.Name}, &out, &errs); code != 0 {
 				t.Errorf("exit code %d\n%s%s", code, &out, &errs)
 			}
 		})

@@ -161,6 +161,9 @@ func TestMakeRun(t *testing.T) {
 			t.Errorf("no %q in the output", want)
 		}
 	}
+	if file := defaultConfigFile; strings.Contains(p.Output(), file) {
+		t.Errorf("the demonstration looks for %s, which may differ from the defaults", file)
+	}
 	pages := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)(/\S*)`).FindAllStringSubmatch(p.Output(), -1)
 	if len(pages) != 2 {
 		t.Errorf("%d links, want one for the operator and one for senders", len(pages))

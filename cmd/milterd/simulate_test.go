@@ -195,7 +195,7 @@ func TestSimulateWrongReply(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wrong.session")
 	writeFile(t, path, "-- zone --\n-- smtp --\nclient 192.0.2.1\nC: EHLO 192.0.2.1\nC: MAIL FROM:<>\nC: RCPT TO:<u@example.org>\nS: 250\n")
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"simulate", path}, &out, io.Discard); code != 1 {
+	if code := run(t.Context(), []string{"simulate", "-c", "none", path}, &out, io.Discard); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 	if want := path + `:7: want the reply "250", got "501 5.5.2 `; !strings.Contains(out.String(), want) {
@@ -220,7 +220,7 @@ func TestSessionFileMistakes(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bad.session")
 			writeFile(t, path, c.text)
 			var errs bytes.Buffer
-			if code := run(t.Context(), []string{"simulate", path}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), c.want) || !strings.Contains(errs.String(), path) {
+			if code := run(t.Context(), []string{"simulate", "-c", "none", path}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), c.want) || !strings.Contains(errs.String(), path) {
 				t.Errorf("exit code %d: %s", code, &errs)
 			}
 		})

@@ -36,6 +36,12 @@ func (r *Resolver) announce(a announced) {
 		r.announceFollowUps(a, e.answer, e.err)
 		return
 	}
+	name, ok := canonical(a.Name)
+	if !ok {
+		r.announceFollowUps(a, checks.Answer{NXDomain: true}, nil)
+		return
+	}
+	a.Name = name
 	if r.outstanding.Add(1) > maxOutstanding {
 		r.outstanding.Add(-1)
 		r.stats.dropped.Add(1)
@@ -47,10 +53,14 @@ func (r *Resolver) announce(a announced) {
 		r.outstanding.Add(-1)
 		return
 	}
+	f, isNew := r.flightOf(a.Question)
 	r.running.Go(func() {
-		answer, err := r.Lookup(r.ctx, a.Question)
+		if isNew {
+			r.fly(f)
+		}
+		<-f.done
 		r.outstanding.Add(-1)
-		r.announceFollowUps(a, answer, err)
+		r.announceFollowUps(a, f.answer, f.err)
 	})
 }
 

@@ -22,21 +22,29 @@ type flight struct {
 func (r *Resolver) join(q checks.Question) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	f, isNew := r.flightOf(q)
+	if isNew {
+		r.running.Go(func() { r.fly(f) })
+	}
+	return f
+}
+
+// flightOf returns the flight of a question. The caller holds mu, and has to start a new one. The name must be canonical.
+func (r *Resolver) flightOf(q checks.Question) (f *flight, isNew bool) {
 	if r.ctx.Err() != nil {
-		return finished(q, entry{err: &Error{Question: q, Err: ErrClosed}})
+		return finished(q, entry{err: &Error{Question: q, Err: ErrClosed}}), false
 	}
 	if f := r.inFlight[q]; f != nil {
 		r.stats.coalesced.Add(1)
-		return f
+		return f, false
 	}
 	if e, ok := r.cache.get(q); ok { // cached since the caller looked
 		r.stats.hits.Add(1)
-		return finished(q, e)
+		return finished(q, e), false
 	}
-	f := &flight{question: q, done: make(chan struct{})}
+	f = &flight{question: q, done: make(chan struct{})}
 	r.inFlight[q] = f
-	r.running.Go(func() { r.fly(f) })
-	return f
+	return f, true
 }
 
 // finished returns a flight that is done.

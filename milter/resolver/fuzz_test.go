@@ -43,10 +43,14 @@ func seedMessage(text string) *dns.Msg {
 }
 
 func accept(t *testing.T, packet []byte, name string, qtype uint16, edns bool) {
-	name, ok := canonical(name)
+	spelled, ok := canonical(name)
+	if want, wantOK := respell(name); spelled != want || ok != wantOK {
+		t.Fatalf("canonical(%q) is %q, %v, want %q, %v", name, spelled, ok, want, wantOK)
+	}
 	if !ok {
 		return
 	}
+	name = spelled
 	if again, ok := canonical(name); !ok || again != name {
 		t.Fatalf("canonical(%q) is %q, %v", name, again, ok)
 	}
@@ -178,21 +182,28 @@ func TestCanonical(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a.", 126) // 253 bytes in a packet
 	for name, want := range map[string]string{
-		"":                         ".",
-		".":                        ".",
-		"Example.ORG":              "example.org.",
-		`\065\.b.example.`:         `a\.b.example.`,
-		`tab\009.example.`:         `tab\009.example.`,
-		`trailing\.`:               `trailing\..`,
-		`half\`:                    "?",
-		"a..b":                     "",
-		".a":                       "",
-		"..":                       "",
-		strings.Repeat("a", 63):    strings.Repeat("a", 63) + ".",
-		strings.Repeat("a", 64):    "",
-		long + "a":                 long + "a.",
-		long + "ab":                "",
-		strings.Repeat("a.", 1000): "",
+		"":                            ".",
+		".":                           ".",
+		"Example.ORG":                 "example.org.",
+		`\065\.b.example.`:            `a\.b.example.`,
+		`tab\009.example.`:            `tab\009.example.`,
+		`trailing\.`:                  `trailing\..`,
+		`half\`:                       "?",
+		"a..b":                        "",
+		".a":                          "",
+		"..":                          "",
+		strings.Repeat("a", 63):       strings.Repeat("a", 63) + ".",
+		strings.Repeat("a", 64):       "",
+		long + "a":                    long + "a.",
+		long + "ab":                   "",
+		long + "a.":                   long + "a.",
+		long + "ab.":                  "",
+		"_dmarc.a-1.example.":         "_dmarc.a-1.example.",
+		"a..b.":                       "",
+		".a.":                         "",
+		strings.Repeat("a", 63) + ".": strings.Repeat("a", 63) + ".",
+		strings.Repeat("a", 64) + ".": "",
+		strings.Repeat("a.", 1000):    "",
 	} {
 		got, ok := canonical(name)
 		if want != "?" && (got != want || ok != (want != "")) {

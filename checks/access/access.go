@@ -63,13 +63,10 @@ type check struct {
 	stored      stored
 }
 
-// lists returns the lists of one kind in force: those of the files and that of the store.
-func (c *check) lists(ctx context.Context, allow bool) (lists, error) {
+// lists returns the lists in force: those of the files and those of the store. With an error, entries of the store may be missing.
+func (c *check) lists(ctx context.Context) (deny, allow lists, err error) {
 	in, err := c.stored.lists(ctx, c.env.Store)
-	if allow {
-		return append(current(c.allow), in.allow), err
-	}
-	return append(current(c.deny), in.deny), err
+	return append(current(c.deny), in.deny), append(current(c.allow), in.allow), err
 }
 
 var (
@@ -124,16 +121,17 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 // Check implements checks.Check. If the DNS or the store fails and an allow list might apply, the verdict is an unsure vouch: the
 // client is not denied, and other checks refuse it with 4yz at most.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	e, ok, err := c.allowed(ctx, r)
+	deny, allow, errStore := c.lists(ctx)
+	e, ok, err := c.allowed(ctx, r, allow)
 	if ok {
 		return []checks.Verdict{{
 			Vouch: checks.SkipAll, Unsure: c.mayHaveEnded(e, r.Time), Why: fmt.Sprintf("allowed by %s: %s", e.place(), e),
 		}}, nil
 	}
-	if err != nil {
+	if err = cmp.Or(err, errStore); err != nil {
 		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: true}}, err
 	}
-	return c.denied(ctx, r)
+	return c.denied(ctx, r, deny)
 }
 
 // clockInDoubt reports whether the time of the session may be wrong.
@@ -146,8 +144,7 @@ func (c *check) mayHaveEnded(e entry, now time.Time) bool {
 
 // allowed returns the entry that exempts the client. HELO names do not count, as a client can send any. Neither do names
 // that a network gives to all addresses of a pool.
-func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, error) {
-	allow, errStore := c.lists(ctx, true)
+func (c *check) allowed(ctx context.Context, r *checks.Request, allow lists) (entry, bool, error) {
 	now := r.Time
 	if c.clockInDoubt(now) {
 		now = time.Time{} // so that no entry has ended
@@ -160,10 +157,10 @@ func (c *check) allowed(ctx context.Context, r *checks.Request) (entry, bool, er
 		return e, true, nil
 	}
 	if e, ok = allow.sender(r.Envelope.MailFrom, now); !ok {
-		return entry{}, false, cmp.Or(errName, errStore)
+		return entry{}, false, errName
 	}
 	ok, errSender := facts.SenderVerified(ctx, c.env, r)
-	return e, ok, cmp.Or(errName, errSender, errStore)
+	return e, ok, cmp.Or(errName, errSender)
 }
 
 // allowedName returns the entry for a confirmed name of the client. A failing DNS is an error only if an entry might apply.
@@ -179,8 +176,7 @@ func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists,
 }
 
 // denied returns a verdict for each of the client, the HELO name and the sender that has an entry.
-func (c *check) denied(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	deny, _ := c.lists(ctx, false) // without the entries that the store failed to return, mail passes
+func (c *check) denied(ctx context.Context, r *checks.Request, deny lists) ([]checks.Verdict, error) {
 	var verdicts []checks.Verdict
 	add := func(reason *checks.Reason, e entry, ok bool) {
 		if ok {

@@ -160,11 +160,12 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 			found = append(found, e.describe(allow))
 		}
 	}
-	for _, allow := range []bool{true, false} {
-		lists, _ := c.lists(ctx, allow) // those that are known
-		for _, l := range lists {
-			l.cover(e, now, func(e entry, ok bool) { add(allow, e, ok) })
-		}
+	deny, allow, _ := c.lists(ctx) // with the entries that are known
+	for _, l := range allow {
+		l.cover(e, now, func(e entry, ok bool) { add(true, e, ok) })
+	}
+	for _, l := range deny {
+		l.cover(e, now, func(e entry, ok bool) { add(false, e, ok) })
 	}
 	return found
 }

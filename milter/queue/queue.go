@@ -81,7 +81,9 @@ func (w *Writer[T]) add(entry T, size int) bool {
 	w.waiting = append(w.waiting, entry)
 	w.size += size
 	w.added++
-	w.changed.Broadcast()
+	if n := len(w.waiting); n == 1 || n == maxBatch { // what next waits for
+		w.changed.Broadcast()
+	}
 	return true
 }
 

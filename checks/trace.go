@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,6 +87,7 @@ func recordData(rr dns.RR) string {
 type trace struct {
 	mu    sync.Mutex
 	asked []Asked
+	taken int // of asked
 	notes []string
 }
 
@@ -120,8 +122,8 @@ func (t *trace) add(a Asked) {
 func (t *trace) take() (asked []Asked, notes []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	asked, notes = t.asked, t.notes
-	t.asked, t.notes = nil, nil
+	asked, notes = slices.Clip(t.asked[t.taken:]), t.notes
+	t.taken, t.notes = len(t.asked), nil
 	return asked, notes
 }
 

@@ -67,6 +67,15 @@ func AddressType(a netip.Addr) uint16 {
 	return dns.TypeAAAA
 }
 
+// AddressTypes returns the types of the records that hold addresses, first the one that can hold that of the client. Who asks
+// about a host that should be the client, or that should exist, asks for the second only if the first is not enough.
+func AddressTypes(client netip.Addr) [2]uint16 {
+	if client.Unmap().Is6() {
+		return [...]uint16{dns.TypeAAAA, dns.TypeA}
+	}
+	return [...]uint16{dns.TypeA, dns.TypeAAAA}
+}
+
 // Addresses returns the addresses in the A and AAAA records of an answer. An IPv4-mapped address in an AAAA record remains
 // one, as no mail can be sent to it.
 func Addresses(a Answer) []netip.Addr {

@@ -270,7 +270,7 @@ func ReceivesMail(ctx context.Context, env checks.Env, domain string) (bool, err
 		return !m.Null, nil
 	}
 	var failed error
-	for _, res := range checks.LookupAll(ctx, env.DNS, addressQuestions(m.Hosts)...) {
+	for _, res := range checks.LookupAll(ctx, env.DNS, addressQuestions(domain)...) {
 		if len(checks.Addresses(res.Answer)) > 0 {
 			return true, nil
 		}
@@ -287,7 +287,7 @@ func PrefetchReceivesMail(domain string) []checks.Query {
 		if len(checks.RecordsOf[*dns.MX](a)) > 0 {
 			return nil
 		}
-		return queries(addressQuestions([]MXHost{{Name: domain}}))
+		return queries(addressQuestions(domain))
 	}
 	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: authorsKey{}}}
 }

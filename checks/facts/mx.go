@@ -50,7 +50,12 @@ func PrefetchMX(r *checks.Request) []checks.Query {
 	if domain == "" {
 		return nil
 	}
-	hosts := func(a checks.Answer) []checks.Query { return queries(addressQuestions(mxOf(a, domain).Hosts)) }
+	hosts := func(a checks.Answer) (list []checks.Query) {
+		for _, h := range mxOf(a, domain).Hosts {
+			list = append(list, prefetchAddrs(h.Name, r.Session.Client)...)
+		}
+		return list
+	}
 	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: hosts, Key: mxKey{}}}
 }
 
@@ -60,20 +65,53 @@ func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, clie
 		return MX{}, fmt.Errorf("mail hosts of %s: %w", domain, err)
 	}
 	m := mxOf(a, domain)
-	for i, res := range checks.LookupAll(ctx, resolver, addressQuestions(m.Hosts)...) {
-		h := &m.Hosts[i/2] // two questions for each
-		h.Addrs = append(h.Addrs, checks.Addresses(res.Answer)...)
-		if res.Err != nil && h.Err == nil {
-			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, res.Err)
-		}
-	}
+	lookupAddrs(ctx, resolver, m.Hosts, client)
 	for i := range m.Hosts {
-		m.Hosts[i].Addrs = keepAddrs(m.Hosts[i].Addrs, client)
+		h := &m.Hosts[i]
+		h.Addrs = keepAddrs(h.Addrs, client)
+		if h.Err != nil {
+			h.Err = fmt.Errorf("addresses of %s, mail host of %s: %w", h.Name, domain, h.Err)
+		}
 	}
 	if hasNoMX := len(checks.RecordsOf[*dns.MX](a)) == 0; hasNoMX && len(m.Hosts[0].Addrs) == 0 {
 		return MX{}, m.Hosts[0].Err
 	}
 	return m, nil
+}
+
+// lookupAddrs looks up the addresses of hosts: those of the client's family, and the others only of hosts that are not reachable by
+// the first. So it is known whether the client is one of the hosts, and whether each is reachable. Without a client it looks up all.
+func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, client netip.Addr) {
+	rest := make([]*MXHost, len(hosts))
+	for i := range hosts {
+		rest[i] = &hosts[i]
+	}
+	for _, t := range checks.AddressTypes(client) {
+		questions := make([]checks.Question, len(rest))
+		for i, h := range rest {
+			questions[i] = checks.Ask(h.Name, t)
+		}
+		for i, res := range checks.LookupAll(ctx, resolver, questions...) {
+			rest[i].Addrs = append(rest[i].Addrs, checks.Addresses(res.Answer)...)
+			rest[i].Err = cmp.Or(rest[i].Err, res.Err)
+		}
+		rest = slices.DeleteFunc(rest, func(h *MXHost) bool { return client.IsValid() && h.Reachable() })
+	}
+}
+
+// prefetchAddrs returns the questions of lookupAddrs about one host.
+func prefetchAddrs(name string, client netip.Addr) []checks.Query {
+	if !client.IsValid() {
+		return queries(addressQuestions(name))
+	}
+	types := checks.AddressTypes(client)
+	others := func(a checks.Answer) []checks.Query {
+		if h := (MXHost{Addrs: checks.Addresses(a)}); h.Reachable() {
+			return nil
+		}
+		return []checks.Query{{Question: checks.Ask(name, types[1])}}
+	}
+	return []checks.Query{{Question: checks.Ask(name, types[0]), Then: others}}
 }
 
 // maxAddrs is the number of addresses of a mail host that are kept. Half of it is more than an honest host has; an answer may have
@@ -127,12 +165,7 @@ func mxOf(a checks.Answer, domain string) MX {
 	return m
 }
 
-// addressQuestions returns the questions for all addresses of hosts: A and AAAA of the first, A and AAAA of the second, and
-// so on.
-func addressQuestions(hosts []MXHost) []checks.Question {
-	var questions []checks.Question
-	for _, h := range hosts {
-		questions = append(questions, checks.Ask(h.Name, dns.TypeA), checks.Ask(h.Name, dns.TypeAAAA))
-	}
-	return questions
+// addressQuestions returns the questions for all addresses of a host.
+func addressQuestions(name string) []checks.Question {
+	return []checks.Question{checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA)}
 }

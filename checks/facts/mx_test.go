@@ -114,6 +114,55 @@ func TestSenderMX(t *testing.T) {
 	}
 }
 
+// mxPrefetcher asks the questions of SenderMX in advance.
+type mxPrefetcher struct{ prefetcher }
+
+func (mxPrefetcher) Prefetch(r *checks.Request) []checks.Query {
+	if r.Stage != checks.MailFrom {
+		return nil
+	}
+	return facts.PrefetchMX(r)
+}
+
+// TestAddressFamilies tests that no more is asked than whether the client is a mail host and whether each host is reachable, and that
+// all of it is asked in advance.
+func TestAddressFamilies(t *testing.T) {
+	t.Parallel()
+	const mx = "example.net. MX 10 a.example.net.\n"
+	const both = mx + "a.example.net. A 11.22.33.44\na.example.net. AAAA 2600::1"
+	for _, test := range []struct{ name, client, zone, want, asked string }{
+		{name: "an IPv4 client", client: "192.0.2.9", zone: both, want: "a.example.net 11.22.33.44", asked: "A"},
+		{name: "an IPv6 client", client: "2001:db8::9", zone: both, want: "a.example.net 2600::1", asked: "AAAA"},
+		{name: "no client", zone: both, want: "a.example.net 11.22.33.44 2600::1", asked: "A AAAA"},
+		{name: "an IPv4 client, a host with IPv6 only", client: "192.0.2.9", zone: mx + "a.example.net. AAAA 2600::1", want: "a.example.net 2600::1", asked: "A AAAA"},
+		{name: "an IPv6 client, a host with IPv4 only", client: "2001:db8::9", zone: mx + "a.example.net. A 11.22.33.44", want: "a.example.net 11.22.33.44", asked: "AAAA A"},
+		{name: "a host whose address of the client's family is private", client: "192.0.2.9", zone: mx + "a.example.net. A 10.0.0.1\na.example.net. AAAA 2600::1", want: "a.example.net 10.0.0.1 2600::1", asked: "A AAAA"},
+		{name: "a host without address", client: "192.0.2.9", zone: mx, want: "a.example.net", asked: "A AAAA"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			env := checktest.Env(t, test.zone)
+			rec := &checktest.Recorder{Resolver: env.DNS}
+			env.DNS = rec
+			r := checktest.Session{Client: test.client, MailFrom: "user@example.net"}.Request(t)
+			if got := showMX(facts.SenderMX(t.Context(), env, r)); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+			want := []string{"example.net. MX"}
+			for _, family := range strings.Fields(test.asked) {
+				want = append(want, "a.example.net. "+family)
+			}
+			slices.Sort(want)
+			if asked := rec.Asked(); !slices.Equal(asked, want) {
+				t.Errorf("asked %q, want %q", asked, want)
+			}
+			if got := checktest.Prefetched(t, mxPrefetcher{}, rec.Resolver, r); !slices.Equal(got, want) {
+				t.Errorf("prefetched %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 // TestManyAddresses tests that of a host with very many addresses those are kept that a check judges by.
 func TestManyAddresses(t *testing.T) {
 	t.Parallel()

@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"milterd/checks"
 	"milterd/checks/facts"
 	"milterd/headers"
@@ -74,7 +72,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 			return nil
 		}
 		if arg := parse(r.Helo); arg.kind == domain {
-			return []checks.Query{{Question: checks.Ask(arg.name, dns.TypeA)}, {Question: checks.Ask(arg.name, dns.TypeAAAA)}}
+			return prefetchHost(arg.name, r.Session.Client)
 		}
 	}
 	return nil
@@ -139,7 +137,7 @@ func (c *check) checkName(ctx context.Context, r *checks.Request, arg argument) 
 	if checks.IsPrivate(r.Session.Client) {
 		return verdicts, nil
 	}
-	h := lookupHost(ctx, c.env.DNS, arg.name)
+	h := lookupHost(ctx, c.env.DNS, arg.name, r.Session.Client)
 	claimsOwn, errOwn := c.claimsOwnName(ctx, r, h)
 	if claimsOwn {
 		verdicts = append(verdicts, checks.Verdict{Reason: ownName})

@@ -1,6 +1,7 @@
 package helo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -12,40 +13,54 @@ import (
 	"milterd/checks"
 )
 
-// host is a HELO name in the DNS. The lookup of each address family may fail separately.
+// host is a HELO name in the DNS.
 type host struct {
 	name  string
 	alias string // target of the name's CNAME record; empty if it has none
 	addrs []netip.Addr
-	err4  error
-	err6  error
+	own   error // why an address of the client's family may be missing
+	other error // why one of the other family may be missing
 }
 
-func lookupHost(ctx context.Context, resolver checks.Resolver, name string) host {
-	results := checks.LookupAll(ctx, resolver, checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
-	h := host{name: name, err4: results[0].Err, err6: results[1].Err}
-	for _, res := range results {
-		h.addrs = append(h.addrs, checks.Addresses(res.Answer)...)
-		for _, rr := range checks.RecordsOf[*dns.CNAME](res.Answer) {
-			if h.alias == "" && checks.SameName(rr.Hdr.Name, name) {
-				h.alias = strings.TrimSuffix(rr.Target, ".")
-			}
-		}
+// lookupHost looks up the addresses of the client's family, and the others only if there are none.
+func lookupHost(ctx context.Context, resolver checks.Resolver, name string, client netip.Addr) host {
+	h := host{name: name}
+	types := checks.AddressTypes(client)
+	if h.own = h.lookup(ctx, resolver, types[0]); len(h.addrs) == 0 {
+		h.other = h.lookup(ctx, resolver, types[1])
 	}
 	return h
 }
 
+func (h *host) lookup(ctx context.Context, resolver checks.Resolver, t uint16) error {
+	a, err := resolver.Lookup(ctx, checks.Ask(h.name, t))
+	h.addrs = append(h.addrs, checks.Addresses(a)...)
+	for _, rr := range checks.RecordsOf[*dns.CNAME](a) {
+		if h.alias == "" && checks.SameName(rr.Hdr.Name, h.name) {
+			h.alias = strings.TrimSuffix(rr.Target, ".")
+		}
+	}
+	return err
+}
+
+// prefetchHost returns the questions of lookupHost.
+func prefetchHost(name string, client netip.Addr) []checks.Query {
+	types := checks.AddressTypes(client)
+	others := func(a checks.Answer) []checks.Query {
+		if len(checks.Addresses(a)) > 0 {
+			return nil
+		}
+		return []checks.Query{{Question: checks.Ask(name, types[1])}}
+	}
+	return []checks.Query{{Question: checks.Ask(name, types[0]), Then: others}}
+}
+
 // exists reports whether the name has an address. With an error it is false and might be true.
 func (h host) exists() (bool, error) {
-	switch {
-	case len(h.addrs) > 0:
+	if len(h.addrs) > 0 {
 		return true, nil
-	case h.err4 != nil:
-		return false, h.explain(h.err4)
-	case h.err6 != nil:
-		return false, h.explain(h.err6)
 	}
-	return false, nil
+	return false, h.explain(cmp.Or(h.own, h.other))
 }
 
 // resolvesTo reports whether the name has the client's address. With an error it is false and might be true.
@@ -53,14 +68,12 @@ func (h host) resolvesTo(client netip.Addr) (bool, error) {
 	if slices.Contains(h.addrs, client) {
 		return true, nil
 	}
-	err := h.err6
-	if client.Is4() {
-		err = h.err4
-	}
-	if err != nil {
-		return false, h.explain(err)
-	}
-	return false, nil
+	return false, h.explain(h.own)
 }
 
-func (h host) explain(err error) error { return fmt.Errorf("address of HELO name %s: %w", h.name, err) }
+func (h host) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("address of HELO name %s: %w", h.name, err)
+}

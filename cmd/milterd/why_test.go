@@ -168,3 +168,17 @@ func TestWhySays(t *testing.T) {
 		}
 	}
 }
+
+// TestWhyOfUnknown tests the errors for what is a reason, and for what nothing is known of.
+func TestWhyOfUnknown(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	for what, want := range map[string]string{
+		"spf-fail": "milterd log --reason spf-fail",
+		"nobody":   "nothing is known of nobody",
+	} {
+		if _, err := d.why(t.Context(), whyArgs{What: what}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+}

@@ -134,7 +134,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	page := filepath.Join(t.TempDir(), "report.html")
 	var out bytes.Buffer
-	cmd := exec.Command(daemontest.Binary(t), "replay", "--dns", "none", "--json", "--html", page, path)
+	cmd := exec.Command(daemontest.Binary(t), "replay", "-c", "none", "--dns", "none", "--json", "--html", page, path)
 	cmd.Stdout = &out
 	cmd.Env = daemontest.CommandEnv()
 	p := miltertest.StartProcess(t, cmd)

@@ -93,8 +93,13 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 // addStored adds what the store has.
 func (d *daemon) addStored(ctx context.Context, r *dailyReport) error {
 	if d.records != nil {
-		if err := d.eachRecord(ctx, r.Since, r.count); err != nil {
+		reached, err := d.eachRecord(ctx, r.Since, maxCounted, r.count)
+		if err != nil {
 			return err
+		}
+		if !reached.IsZero() {
+			r.Attention = append(r.Attention, fmt.Sprintf("the decisions counted here are those since %s only: there were more than %d",
+				reached.Local().Format(time.TimeOnly), maxCounted))
 		}
 	}
 	blocks, err := counters.Blocks(ctx, d.store, r.Until)

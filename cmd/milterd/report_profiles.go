@@ -57,8 +57,8 @@ func mostFrequent(counts map[string]int) string {
 
 const (
 	profilePeriod = 14 * 24 * time.Hour // of the decisions that are judged by the profiles
-	profilePart   = 5000                // records that are read together
-	profileMost   = 500_000             // records
+	recordPart    = 5000                // records that are read together
+	maxCounted    = 500_000             // records that a report counts, as reading more takes minutes
 )
 
 // judgedMail are the reasons that applied to the mail of one session and sender, and the number of its accepted messages. There may be
@@ -82,7 +82,7 @@ func (d *daemon) profiles(ctx context.Context) ([]profileResult, error) {
 		reasons = append(reasons, r)
 	}
 	mail := map[string]*judgedMail{}
-	err := d.eachRecord(ctx, time.Now().Add(-profilePeriod), func(r records.Record) {
+	_, err := d.eachRecord(ctx, time.Now().Add(-profilePeriod), maxCounted, func(r records.Record) {
 		key := r.Session + " " + r.MailFrom
 		m := mail[key]
 		if m == nil {
@@ -171,21 +171,22 @@ func (p *profileResult) add(profile checks.Profile, reasons []*checks.Reason, m 
 	}
 }
 
-// eachRecord calls f with the kept decisions since a time, the newest first.
-func (d *daemon) eachRecord(ctx context.Context, since time.Time, f func(records.Record)) error {
-	in := records.Range{Look: profilePart}
-	for range profileMost / profilePart {
+// eachRecord calls f with the kept decisions since a time, the newest first, and at most about as many as most. If there are
+// more, it returns the time of the oldest one that it read.
+func (d *daemon) eachRecord(ctx context.Context, since time.Time, most int, f func(records.Record)) (reached time.Time, err error) {
+	in := records.Range{Look: recordPart}
+	for read := 0; read < most; read += recordPart {
 		page, err := d.records.Page(ctx, records.Query{Since: since}, in)
 		if err != nil {
-			return err
+			return time.Time{}, err
 		}
 		for _, r := range page.Records {
 			f(r)
 		}
 		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
-			return nil
+			return time.Time{}, nil
 		}
-		in.Before = page.Next
+		in.Before, reached = page.Next, page.Reached
 	}
-	return nil
+	return reached, nil
 }

@@ -93,7 +93,7 @@ func (r *redis) add(ctx context.Context, key string, n int64, ttl time.Duration)
 			Arg(strconv.FormatInt(n, 10), strconv.FormatInt(millis(ttl), 10)).Build()
 	}).ToString()
 	if err != nil {
-		if reply, ok := valkey.IsValkeyErr(err); ok && isNotCounter(reply.Error()) {
+		if reply, ok := errors.AsType[*valkey.ValkeyError](err); ok && isNotCounter(reply.Error()) {
 			return 0, ErrNotCounter
 		}
 		return 0, err
@@ -111,14 +111,14 @@ func (r *redis) remove(ctx context.Context, key string) error {
 	return r.do(ctx, func(b valkey.Builder) valkey.Completed { return b.Del().Key(namespace + key).Build() }).Error()
 }
 
-// do sends a command.
+// do sends a command. Its error is explained, unless it is valkey.Nil.
 func (r *redis) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) valkey.ValkeyResult {
 	c, err := r.connection()
 	if err != nil {
 		return valkey.NewErrorResult(err)
 	}
 	result := c.Do(ctx, build(c.B()))
-	if err := result.NonValkeyError(); err != nil {
+	if err := result.Error(); err != nil && !valkey.IsValkeyNil(err) {
 		return valkey.NewErrorResult(r.explain(err))
 	}
 	return result

@@ -128,6 +128,17 @@ func TestRedisTLSAndPassword(t *testing.T) {
 	}
 }
 
+// TestRightsTakenAway tests what an operator reads of a user who may no longer write.
+func TestRightsTakenAway(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, strings.Fields("--user milterd on >word ~milterd* +@read +@connection +dbsize +info +set")...)
+	shared := open(t, Config{Driver: "redis", URL: "redis://milterd:word@" + redistest.NewProxy(t, s).Addr})
+	_, err := shared.Add(t.Context(), "a", 1, time.Hour)
+	if want := `may not do all that milterd needs (see "milterd doc greylisting"): NOPERM`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestRedisFaultsSayWhatToDo tests what an operator reads of a password, a user or TLS that the server does not take, and that
 // the rights that the guide names are enough.
 func TestRedisFaultsSayWhatToDo(t *testing.T) {

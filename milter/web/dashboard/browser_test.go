@@ -16,6 +16,7 @@ import (
 // TestPagesInABrowser opens every page, with many entries, with none and with errors, and checks it with axe-core in all looks.
 func TestPagesInABrowser(t *testing.T) {
 	webtest.Require(t)
+	t.Parallel()
 	browser := webtest.Start(t)
 	empty := func(t *testing.T) *testSite { return newTestSite(t, nil) }
 	for _, c := range []struct {

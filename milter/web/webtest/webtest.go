@@ -1,13 +1,14 @@
 // Package webtest tests web pages: Serve and Page without a browser, Start and Visit with a headless Chromium and axe-core, which
 // finds violations of the accessibility guidelines.
 //
-// The browser can reach only loopback. It ends with the test and leaves no files. It needs the programs that .ci/install
-// installs; tests call Require first.
+// The browser can reach only loopback. It ends with the last test that uses it and leaves no files. It needs the programs that
+// .ci/install installs; tests call Require first.
 package webtest
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -80,12 +81,45 @@ type Browser struct {
 	idle []*Tab // whose tests have ended
 }
 
-// Start runs a browser until the test ends.
+// shared is the browser of all tests that run, while there are any.
+var shared struct {
+	sync.Mutex
+	*Browser
+	tests int
+	stop  func() error
+}
+
+// Start returns a browser, which runs until the test ends. Tests that run at the same time have the same one: to start it takes
+// longer than to view a page.
 func Start(t testing.TB) *Browser {
 	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.tests == 0 {
+		var err error
+		if shared.Browser, shared.stop, err = start(); err != nil {
+			t.Fatalf("start %s: %v", program(), err)
+		}
+	}
+	shared.tests++
+	t.Cleanup(func() {
+		shared.Lock()
+		defer shared.Unlock()
+		if shared.tests--; shared.tests > 0 {
+			return
+		}
+		if err := shared.stop(); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	return shared.Browser
+}
+
+// start starts a browser. Its function stop waits for the browser to exit.
+func start() (b *Browser, stop func() error, err error) {
 	home, err := os.MkdirTemp("", "webtest-")
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program()),
@@ -98,23 +132,21 @@ func Start(t testing.TB) *Browser {
 		chromedp.Env("HOME="+home, "TMPDIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home),
 	)
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(t.Logf))
-	t.Cleanup(func() {
-		cancel()
-		end() // waits for the browser to exit
-		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("clean up: %v", err)
-		}
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", program(), err)
-	}
+	ctx, cancel := chromedp.NewContext(allocator)
 	blank := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>blank</title>")
 	}))
-	t.Cleanup(blank.Close)
-	return &Browser{ctx: ctx, blank: blank.URL}
+	stop = func() error {
+		cancel()
+		end()
+		blank.Close()
+		return os.RemoveAll(home)
+	}
+	if err := chromedp.Do(ctx); err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	return &Browser{ctx: ctx, blank: blank.URL}, stop, nil
 }
 
 // Tab is a tab of the browser. Its methods stop the test if the browser fails.

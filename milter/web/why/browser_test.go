@@ -90,6 +90,7 @@ var kinds = []kind{
 // TestPagesInABrowser opens each kind of page and checks it with axe-core in all looks.
 func TestPagesInABrowser(t *testing.T) {
 	webtest.Require(t)
+	t.Parallel()
 	browser := webtest.Start(t)
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
@@ -125,6 +126,7 @@ func (s *site) refuseFor(reason *checks.Reason) string {
 // checks each page with axe-core in one of the looks, in turn.
 func TestEveryReasonInABrowser(t *testing.T) {
 	webtest.Require(t)
+	t.Parallel()
 	browser := webtest.Start(t)
 	for i, reason := range allReasons() {
 		t.Run(reason.ID, func(t *testing.T) {
@@ -157,6 +159,7 @@ func TestEveryReasonInABrowser(t *testing.T) {
 // TestMarkupDoesNothing tests pages with values, of the session and of the DNS, that contain scripts, pictures and links.
 func TestMarkupDoesNothing(t *testing.T) {
 	webtest.Require(t)
+	t.Parallel()
 	const hostile = `"'></p></code><script>alert(1)</script><img src=//elsewhere.example/x onerror=alert(2)><a href=javascript:alert(3) autofocus onfocus=alert(4)>`
 	s := newSite(t, `mx.example.com. A 203.0.114.7
 example.com. MX 10 mx.example.com.
@@ -188,6 +191,7 @@ e.example.com. TXT "<script>alert(6)</script><style>*{display:none}</style>"
 // TestKeyboard uses a page without a mouse: the first Tab goes to the link that skips the header, and Enter presses the button.
 func TestKeyboard(t *testing.T) {
 	webtest.Require(t)
+	t.Parallel()
 	s := newSite(t, brokenZone)
 	r := webtest.Start(t).Visit(t, s.pages)
 	r.Open(r.Home + then(repairedZone)(s))

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,13 +42,16 @@ func (m *message) text() string {
 	return text.String() + "\r\n" + m.body
 }
 
-// testKey returns a new private key as PEM.
+// rsaKey returns the RSA key of all tests. With the race detector, a new one takes seconds.
+var rsaKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+// testKey returns a private key as PEM.
 func testKey(t testing.TB, algorithm string) string {
 	t.Helper()
 	var key crypto.Signer
 	var err error
 	if algorithm == "rsa" {
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
+		key, err = rsaKey()
 	} else {
 		_, key, err = ed25519.GenerateKey(rand.Reader)
 	}

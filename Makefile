@@ -64,7 +64,9 @@ packages:
 run: build
 	@examples/demo $(BIN)
 
-test: install-tools lint unit fuzz
+# The end-to-end tests wait most of the time: the fuzz targets use the processors meanwhile.
+test: install-tools lint
+	@printf '%s\n' unit fuzz | xargs -P 2 -I '{}' $(MAKE) --no-print-directory '{}'
 
 # The prerequisites of test are in the order in which they must run; go uses all processors by itself.
 .NOTPARALLEL:

@@ -92,12 +92,12 @@ func orDefault(d, def time.Duration) time.Duration {
 func (c *conn) readOffer() (offer, error) {
 	c.readWithin(orDefault(c.srv.PacketTimeout, defaultPacketTimeout))
 	if err := c.awaitInput(); err != nil {
-		return offer{}, err
+		return offer{}, io.EOF // a port scan or a health check
 	}
 	p, err := c.r.Peek(offerSize)
 	if err != nil {
 		if len(p) == 0 {
-			err = io.EOF // a port scan or a health check
+			err = io.EOF // likewise
 		}
 		return offer{}, err
 	}

@@ -1,6 +1,8 @@
 package milter
 
 import (
+	"bytes"
+	"context"
 	"io"
 	"net"
 	"runtime"
@@ -97,4 +99,41 @@ func TestSlowPackets(t *testing.T) {
 	d := dial(t, address)
 	d.Send(gomilter.CodeHelo, []byte("x\x00"))
 	eventually(t, "the server has only the good connection", func() bool { return srv.Connections() == 1 })
+}
+
+// TestSilentConnections tests that a connection without a byte, as of a port scan, leaves no warning in the log.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		wait  time.Duration // PacketTimeout
+		close func(*net.TCPConn, *Server)
+	}{
+		{"until the time-out", 20 * time.Millisecond, func(c *net.TCPConn, _ *Server) { c.Read(make([]byte, 1)) }},
+		{"until it is closed", time.Hour, func(c *net.TCPConn, _ *Server) { c.Close() }},
+		{"until it is reset", time.Hour, func(c *net.TCPConn, _ *Server) { c.SetLinger(0); c.Close() }},
+		{"until the server drains", time.Hour, func(_ *net.TCPConn, srv *Server) { srv.Shutdown(context.Background()) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer // read after the last write
+			address, srv, _ := start(t, func(srv *Server) {
+				srv.PacketTimeout, srv.Linger = test.wait, 20*time.Millisecond
+				srv.Log.Logger.SetOutput(&log)
+			}, accept)
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if test.wait == time.Hour {
+				eventually(t, "it is open", func() bool { return srv.Connections() == 1 })
+			}
+			test.close(c.(*net.TCPConn), srv)
+			eventually(t, "it is closed", func() bool { return srv.Connections() == 0 })
+			if log.Len() > 0 {
+				t.Errorf("logged %s", &log)
+			}
+		})
+	}
 }

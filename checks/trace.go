@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,7 +86,6 @@ func recordData(rr dns.RR) string {
 type trace struct {
 	mu    sync.Mutex
 	asked []Asked
-	taken int // of asked
 	notes []string
 }
 
@@ -118,12 +116,13 @@ func (t *trace) add(a Asked) {
 	t.asked = append(t.asked, a)
 }
 
-// take returns what was collected since the last call.
+// take returns what was collected since the last call. The results of each check have a slice of their own: in a common one, those
+// of the connection would keep the answers of a message in memory after its end, which TraceSize does not count.
 func (t *trace) take() (asked []Asked, notes []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	asked, notes = slices.Clip(t.asked[t.taken:]), t.notes
-	t.taken, t.notes = len(t.asked), nil
+	asked, notes = t.asked, t.notes
+	t.asked, t.notes = nil, nil
 	return asked, notes
 }
 

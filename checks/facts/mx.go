@@ -46,13 +46,13 @@ func SenderMX(ctx context.Context, env checks.Env, r *checks.Request) (MX, error
 
 // PrefetchMX returns the questions of SenderMX.
 func PrefetchMX(r *checks.Request) []checks.Query {
-	domain := r.Envelope.MailFrom.Domain
+	domain, client := r.Envelope.MailFrom.Domain, r.Session.Client
 	if domain == "" {
 		return nil
 	}
 	hosts := func(a checks.Answer) (list []checks.Query) {
 		for _, h := range mxOf(a, domain).Hosts {
-			list = append(list, prefetchAddrs(h.Name, r.Session.Client)...)
+			list = append(list, prefetchAddrs(h.Name, client)...)
 		}
 		return list
 	}
@@ -96,6 +96,9 @@ func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, 
 			rest[i].Err = cmp.Or(rest[i].Err, res.Err)
 		}
 		rest = slices.DeleteFunc(rest, func(h *MXHost) bool { return client.IsValid() && h.Reachable() })
+		var cancel context.CancelFunc
+		ctx, cancel = checks.WithShare(ctx, 0.5) // slow name servers leave time for the checks that follow
+		defer cancel()
 	}
 }
 

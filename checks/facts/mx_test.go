@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -163,6 +165,19 @@ func TestAddressFamilies(t *testing.T) {
 	}
 }
 
+// TestPrefetchAfterTheSession tests that the questions that follow from an answer do not depend on the Request, which belongs to the
+// goroutine of the session.
+func TestPrefetchAfterTheSession(t *testing.T) {
+	t.Parallel()
+	r := checktest.Session{Client: "192.0.2.9", MailFrom: "user@example.net"}.Request(t)
+	first := facts.PrefetchMX(r)
+	r.Session.Client = netip.MustParseAddr("2001:db8::9")
+	next := first[0].Then(checks.Answer{})
+	if want := checks.Ask("example.net", dns.TypeA); len(next) != 1 || next[0].Question != want {
+		t.Errorf("asks %v, want %s", next, want)
+	}
+}
+
 // TestManyAddresses tests that of a host with very many addresses those are kept that a check judges by.
 func TestManyAddresses(t *testing.T) {
 	t.Parallel()
@@ -196,4 +211,35 @@ func TestManyMX(t *testing.T) {
 	if n := testing.AllocsPerRun(1, func() { queries[0].Then(a) }) / hosts; n > most {
 		t.Errorf("%.0f allocations per host, want %d at most", n, most)
 	}
+}
+
+// deaf is a resolver whose servers answer questions for MX records only. It gives up after the time that package resolver takes.
+type deaf struct{ checks.Resolver }
+
+func (d deaf) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if q.Type == dns.TypeMX {
+		return d.Resolver.Lookup(ctx, q)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
+	defer cancel()
+	<-ctx.Done()
+	return checks.Answer{}, ctx.Err()
+}
+
+// TestDeafNameServers tests that the name servers of mail hosts leave time for other questions.
+func TestDeafNameServers(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, "example.net. MX 10 a.example.net.")
+	env.DNS = deaf{env.DNS}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+		defer cancel()
+		r := checktest.Session{Client: "192.0.2.9", MailFrom: "user@example.net"}.Request(t)
+		if got := showMX(facts.SenderMX(ctx, env, r)); got != "a.example.net !" {
+			t.Errorf("got %s", got)
+		}
+		if ctx.Err() != nil {
+			t.Error("no time is left")
+		}
+	})
 }

@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -396,4 +399,36 @@ func TestFailedLookupIsRepeated(t *testing.T) {
 		}
 		dns.down = false
 	}
+}
+
+// deaf is a resolver whose servers do not answer questions for addresses. It gives up after the time that package resolver takes.
+type deaf struct{ checks.Resolver }
+
+func (d deaf) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if q.Type == dns.TypePTR {
+		return d.Resolver.Lookup(ctx, q)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
+	defer cancel()
+	<-ctx.Done()
+	return checks.Answer{}, ctx.Err()
+}
+
+// TestDeafNameServers tests that the name servers of a HELO name, which the client chooses, leave time for other checks.
+func TestDeafNameServers(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, zone)
+	env.DNS = deaf{env.DNS}
+	c := build(t, env)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+		defer cancel()
+		r := checktest.Session{Client: "192.0.2.10", Helo: "spammer.example.net"}.Request(t)
+		if vs, err := c.Check(ctx, r); len(vs) > 0 || err == nil {
+			t.Errorf("got %q, %v", checktest.IDs(vs), err)
+		}
+		if ctx.Err() != nil {
+			t.Error("no time is left")
+		}
+	})
 }

@@ -128,14 +128,22 @@ func TestRedisTLSAndPassword(t *testing.T) {
 	}
 }
 
-// TestRightsTakenAway tests what an operator reads of a user who may no longer write.
+// TestRightsTakenAway tests what an operator reads of a user who may no longer write, or read all that Scan needs.
 func TestRightsTakenAway(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, strings.Fields("--user milterd on >word ~milterd* +@read +@connection +dbsize +info +set")...)
+	s := redistest.Start(t, strings.Fields("--user milterd on >word ~milterd* +@read -pttl +@connection +dbsize +info +set")...)
 	shared := open(t, Config{Driver: "redis", URL: "redis://milterd:word@" + redistest.NewProxy(t, s).Addr})
-	_, err := shared.Add(t.Context(), "a", 1, time.Hour)
-	if want := `may not do all that milterd needs (see "milterd doc greylisting"): NOPERM`; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v", err)
+	if err := shared.Put(t.Context(), "a", nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	_, errAdd := shared.Add(t.Context(), "b", 1, time.Hour)
+	var errScan error
+	for _, errScan = range shared.Scan(t.Context(), "") {
+	}
+	for _, err := range []error{errAdd, errScan} {
+		if want := `may not do all that milterd needs (see "milterd doc greylisting"): NOPERM`; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

@@ -61,14 +61,14 @@ func (r *redis) values(ctx context.Context, c valkey.Client, keys []string) ([]c
 	for i, key := range keys {
 		left, err := results[2*i].AsInt64()
 		if err != nil {
-			return nil, err
+			return nil, r.explain(err)
 		}
 		value, err := results[2*i+1].AsBytes()
 		if valkey.IsValkeyNil(err) || left < 0 {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, r.explain(err)
 		}
 		page = append(page, checks.Record{
 			Key: strings.TrimPrefix(key, namespace), Value: value,

@@ -16,6 +16,7 @@ const socket = "127.0.0.1:8891"
 // TestLintian tests that Debian's checker has no error and no warning. The reasons of overrides are beside them.
 func TestLintian(t *testing.T) {
 	require(t)
+	t.Parallel()
 	out := output(t, "lintian", "--allow-root", "--fail-on", "none", "--tag-display-limit", "0", "--show-overrides", file(t, dist(t), ".deb"))
 	t.Logf("lintian:\n%s", out)
 	for line := range strings.Lines(out) {
@@ -29,6 +30,7 @@ func TestLintian(t *testing.T) {
 // Postfix that is attached to the socket of the package.
 func TestDebian(t *testing.T) {
 	require(t)
+	t.Parallel()
 	old, next := file(t, dist(t), ".deb"), file(t, build(t, nextVersion, "next", "ARCHS="+goarch, "FORMATS=deb"), ".deb")
 	n := newNetwork(t)
 	site := miltertest.NewSite(t, daemontest.World)

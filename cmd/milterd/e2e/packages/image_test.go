@@ -20,6 +20,7 @@ const imageUser = 8891
 // TestImage unpacks the image and runs it as a container engine does, with a Postfix attached to the socket on its volume.
 func TestImage(t *testing.T) {
 	require(t)
+	t.Parallel()
 	archive := file(t, dist(t), ".oci.tar")
 	newNetwork(t)
 	site := miltertest.NewSite(t, daemontest.World)

@@ -139,6 +139,7 @@ func finish(t *testing.T, cmd *exec.Cmd) string {
 // TestReproducible builds the packages for this machine twice. The first build has those for other machines too.
 func TestReproducible(t *testing.T) {
 	require(t)
+	t.Parallel()
 	first, second := dist(t), build(t, version, "again", "ARCHS="+runtime.GOARCH)
 	output(t, "sh", "-c", `cd "$1" && sha256sum --check --quiet SHA256SUMS`, "sh", first)
 	again, err := os.ReadDir(second)

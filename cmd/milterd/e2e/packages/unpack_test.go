@@ -22,6 +22,7 @@ func wantVersion(t *testing.T, printed string) {
 // TestArchive tests that the .tar.gz has a static program without symbols, and what one needs to install it by hand.
 func TestArchive(t *testing.T) {
 	require(t)
+	t.Parallel()
 	dir := t.TempDir()
 	output(t, "tar", "-xzf", file(t, dist(t), ".tar.gz"), "--strip-components=1", "-C", dir)
 	program := filepath.Join(dir, "milterd")
@@ -45,6 +46,7 @@ func TestArchive(t *testing.T) {
 // TestRPM unpacks the .rpm and runs its program.
 func TestRPM(t *testing.T) {
 	require(t)
+	t.Parallel()
 	dir, rpm := t.TempDir(), file(t, dist(t), ".rpm")
 	// The names in the archive are absolute.
 	output(t, "sh", "-c", `cd "$1" && rpm2cpio "$2" | cpio -idm --no-absolute-filenames --quiet`, "sh", dir, rpm)
@@ -75,6 +77,7 @@ func TestRPM(t *testing.T) {
 // TestSBOM compares the modules of the SBOM with those of the program and of go.mod, and looks for their licenses.
 func TestSBOM(t *testing.T) {
 	require(t)
+	t.Parallel()
 	dir := t.TempDir()
 	output(t, "tar", "-xzf", file(t, dist(t), ".tar.gz"), "--strip-components=1", "-C", dir)
 	linked, err := buildinfo.ReadFile(filepath.Join(dir, "milterd"))

@@ -75,7 +75,8 @@ func startMovedClock(t *testing.T, off time.Duration) *movedClock {
 		records := store.NewMemory(nil)
 		t.Cleanup(func() { _ = records.Close() })
 		env.Store, env.Registry = records, oldRegistry{now}
-		env.Clock = checks.NewClock(d.now(), now, func() time.Duration { return time.Since(now) })
+		built := now.Add(-oneDay) // so that half an hour ago was not the day before
+		env.Clock = checks.NewClock(d.now(), built, func() time.Duration { return time.Since(now) })
 	})
 	m.stop = sync.OnceFunc(m.stop)
 	t.Cleanup(m.stop)

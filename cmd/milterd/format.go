@@ -28,13 +28,6 @@ func formatTime(t time.Time) string {
 
 func formatSeconds(n int64) string { return config.FormatDuration(time.Duration(n) * time.Second) }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
 func yesOrNo(b bool) string {
 	if b {
 		return "yes"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -125,7 +126,7 @@ func showTriplets(w io.Writer, list []greylist.Triplet) {
 	fmt.Fprintln(w, "STATE\tCLIENT\tADDRESS\tFROM\tTO\tATTEMPTS\tFIRST\tLAST\tPASSED\tSUSPICION")
 	for _, t := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t<%s>\t<%s>\t%d\t%s\t%s\t%s\t%s\n",
-			t.State, t.Identity, t.Client, printableLine(t.From), printableLine(t.To), t.Attempts, formatTime(t.First), formatTime(t.Last), formatTime(t.Passed), orDash(t.Suspicion))
+			t.State, t.Identity, t.Client, printableLine(t.From), printableLine(t.To), t.Attempts, formatTime(t.First), formatTime(t.Last), formatTime(t.Passed), cmp.Or(t.Suspicion, "-"))
 	}
 }
 

@@ -196,8 +196,8 @@ func showRecords(w io.Writer, list []records.Record) {
 		for i, rcpt := range r.Rcpts {
 			rcpts[i] = "<" + printableName(rcpt) + ">"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Fate(), orDash(r.Cause()), clientAddress(r),
-			orDash(printableName(r.Helo)), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t<%s>\t%s\t%s\n", formatTime(r.Time), r.Fate(), cmp.Or(r.Cause(), "-"), clientAddress(r),
+			cmp.Or(printableName(r.Helo), "-"), printableName(r.MailFrom), strings.Join(rcpts, " "), r.Session)
 	}
 	showQuarantined(w, list)
 }
@@ -226,15 +226,15 @@ func showRecord(w io.Writer, r records.Record) {
 	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, printableLine(value)) }
 	line("time", formatTime(r.Time))
 	line("session", r.Session)
-	line("queue id", orDash(r.QueueID))
+	line("queue id", cmp.Or(r.QueueID, "-"))
 	line("client", clientAddress(r)+" "+r.ClientName)
-	line("helo", orDash(r.Helo))
+	line("helo", cmp.Or(r.Helo, "-"))
 	line("from", "<"+r.MailFrom+">")
 	for _, rcpt := range r.Rcpts {
 		line("to", "<"+rcpt+">")
 	}
 	line("action", r.Fate())
-	line("reply", orDash(r.Reply))
+	line("reply", cmp.Or(r.Reply, "-"))
 	for _, o := range r.Outcomes {
 		line(o.Reason, fmt.Sprintf("%s (%s): %s", o.Action, o.Stage, o.Text))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func showPreview(w io.Writer, r dmarcReport) {
 	fmt.Fprintf(w, "day\t%s (UTC)\n", v.Day.Format(time.DateOnly))
 	fmt.Fprintf(w, "messages\t%d, of which %d pass, in %d rows\n", v.Messages, v.Passed, v.Rows)
 	fmt.Fprintf(w, "state\t%s\n", deliveryState(v.Delivery))
-	fmt.Fprintf(w, "goes to\t%s\n", orDash(printableLine(strings.Join(v.Address, ", "))))
+	fmt.Fprintf(w, "goes to\t%s\n", cmp.Or(printableLine(strings.Join(v.Address, ", ")), "-"))
 	if v.Refused != "" {
 		fmt.Fprintf(w, "does not go to\t%s\n", printableLine(v.Refused))
 	}

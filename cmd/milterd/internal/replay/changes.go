@@ -1,7 +1,7 @@
 package replay
 
 import (
-	"fmt"
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,19 +49,11 @@ func newChanges(base, against *judge) *changes {
 	}
 	for _, d := range c.differences {
 		if id, ok := strings.CutPrefix(d.Key, "actions."); ok {
-			d.Old = orProfile(d.Old, base.opts.Actions[id])
-			d.New = orProfile(d.New, against.opts.Actions[id])
+			d.Old = cmp.Or(d.Old, base.opts.Actions[id].String()+" of the profile")
+			d.New = cmp.Or(d.New, against.opts.Actions[id].String()+" of the profile")
 		}
 	}
 	return c
-}
-
-// orProfile returns the value of an action, or that of the profile if it is not given.
-func orProfile(value string, action checks.Action) string {
-	if value == "" {
-		return fmt.Sprintf("%s of the profile", action)
-	}
-	return value
 }
 
 // add adds the results of a message: of base, of middleConfig and of against.

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -19,13 +20,8 @@ type difference struct {
 
 // String returns the difference as the report shows it.
 func (d *difference) String() string {
-	show := func(value string) string {
-		if value == "" {
-			return "not given"
-		}
-		return value
-	}
-	return fmt.Sprintf("%s: %s: %s instead of %s", d.Place, d.Key, show(d.New), show(d.Old))
+	const none = "not given"
+	return fmt.Sprintf("%s: %s: %s instead of %s", d.Place, d.Key, cmp.Or(d.New, none), cmp.Or(d.Old, none))
 }
 
 // words returns the parts of the key.

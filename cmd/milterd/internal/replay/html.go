@@ -164,7 +164,6 @@ func classOf(result string) string {
 func shares(list []nameCount) []share {
 	var out []share
 	for _, c := range list {
-		c.Name = nameOr(c.Name)
 		out = append(out, share{nameCount: c, Share: percent(c.Count, list[0].Count)})
 	}
 	return out

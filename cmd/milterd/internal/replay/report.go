@@ -297,12 +297,12 @@ type nameCount struct {
 	Count int
 }
 
-// most returns the n names with the highest counts.
+// most returns the n names with the highest counts. A message without any Received field has no host; its name is "none".
 func (t tally) most(n int) []nameCount {
+	names := slices.SortedFunc(maps.Keys(t), func(a, b string) int { return cmp.Or(cmp.Compare(t[b], t[a]), cmp.Compare(a, b)) })
 	var list []nameCount
-	for _, name := range slices.Sorted(maps.Keys(t)) {
-		list = append(list, nameCount{Name: name, Count: t[name]})
+	for _, name := range names[:min(n, len(names))] {
+		list = append(list, nameCount{Name: cmp.Or(name, "none"), Count: t[name]})
 	}
-	slices.SortStableFunc(list, func(a, b nameCount) int { return cmp.Compare(b.Count, a.Count) })
-	return list[:min(n, len(list))]
+	return list
 }

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -170,20 +171,12 @@ func writeHits(out io.Writer, hits []*hit) {
 func (t tally) text() string {
 	var parts []string
 	for _, c := range t.most(textSenders) {
-		parts = append(parts, fmt.Sprintf("%s %d", clean(nameOr(c.Name)), c.Count))
+		parts = append(parts, fmt.Sprintf("%s %d", clean(c.Name), c.Count))
 	}
 	if more := len(t) - len(parts); more > 0 {
 		parts = append(parts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// nameOr returns the name of a host, or "none" for a message without any Received field.
-func nameOr(host string) string {
-	if host == "" {
-		return "none"
-	}
-	return host
 }
 
 // clean makes a value from outside fit for a terminal.
@@ -198,9 +191,4 @@ func countOf(n int, noun string) string {
 }
 
 // configName returns the name of a configuration as the report shows it.
-func configName(c Config) string {
-	if c.Name == "" {
-		return "the defaults"
-	}
-	return clean(c.Name)
-}
+func configName(c Config) string { return clean(cmp.Or(c.Name, "the defaults")) }

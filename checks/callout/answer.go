@@ -3,8 +3,6 @@ package callout
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"time"
@@ -105,10 +103,7 @@ type question struct {
 }
 
 // key returns a hash of the address, ignoring case. The address may be long, and is private.
-func (q question) key() string {
-	sum := sha256.Sum256([]byte(strings.ToLower(q.mailbox)))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
-}
+func (q question) key() string { return checks.HashKey(strings.ToLower(q.mailbox)) }
 
 // Prefixes of keys in the store. Answers about an address, a domain, a mail host that accepts everything and a mail host that
 // refuses us expire at different times.

@@ -1,8 +1,10 @@
 package callout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,15 +120,8 @@ func (c *check) Report() []checks.Condition {
 
 // refusingHosts lists mail hosts that refuse us, those for the longest time first. The caller holds mu.
 func (s *stats) refusingHosts() string {
-	var hosts []string
-	for host := range s.refusing {
-		hosts = append(hosts, host)
-	}
-	slices.SortFunc(hosts, func(a, b string) int {
-		if c := s.refusing[b].until.Compare(s.refusing[a].until); c != 0 {
-			return c
-		}
-		return strings.Compare(a, b)
+	hosts := slices.SortedFunc(maps.Keys(s.refusing), func(a, b string) int {
+		return cmp.Or(s.refusing[b].until.Compare(s.refusing[a].until), strings.Compare(a, b))
 	})
 	var list []string
 	for _, host := range hosts[:min(maxRefusingShown, len(hosts))] {

@@ -56,11 +56,7 @@ type Client struct {
 func List(ctx context.Context, store checks.Store, now time.Time, what string) iter.Seq2[Triplet, error] {
 	return func(yield func(Triplet, error) bool) {
 		for f, err := range find(ctx, store, what) {
-			if err != nil {
-				yield(Triplet{}, err)
-				return
-			}
-			if !yield(f.triplet(now), nil) {
+			if !yield(f.value.triplet(now), err) {
 				return
 			}
 		}
@@ -71,38 +67,7 @@ func List(ctx context.Context, store checks.Store, now time.Time, what string) i
 func Clients(ctx context.Context, store checks.Store, what string) iter.Seq2[Client, error] {
 	return func(yield func(Client, error) bool) {
 		for f, err := range findClients(ctx, store, what) {
-			if !yield(f.clientRecord.client(f.name), err) {
-				return
-			}
-		}
-	}
-}
-
-// foundClient is a client and its record in the store.
-type foundClient struct {
-	stored checks.Record
-	name   string
-	clientRecord
-}
-
-// findClients iterates over the clients that what selects.
-func findClients(ctx context.Context, store checks.Store, what string) iter.Seq2[foundClient, error] {
-	sel, err := newSelector(what)
-	return func(yield func(foundClient, error) bool) {
-		if err != nil {
-			yield(foundClient{}, err)
-			return
-		}
-		for stored, err := range store.Scan(ctx, clientPrefix) {
-			if err != nil {
-				yield(foundClient{}, err)
-				return
-			}
-			f := foundClient{stored: stored, name: strings.TrimPrefix(stored.Key, clientPrefix)}
-			if json.Unmarshal(stored.Value, &f.clientRecord) != nil || !sel.client(f.name, f.clientRecord) {
-				continue
-			}
-			if !yield(f, nil) {
+			if !yield(f.value.client(clientName(f.stored)), err) {
 				return
 			}
 		}
@@ -116,21 +81,24 @@ type Selection struct {
 }
 
 // Show returns all that Forget would delete.
-func Show(ctx context.Context, store checks.Store, now time.Time, what string) (Selection, error) {
-	sel := Selection{Triplets: []Triplet{}, Clients: []Client{}} // [] in JSON
-	for t, err := range List(ctx, store, now, what) {
-		if err != nil {
-			return sel, err
-		}
-		sel.Triplets = append(sel.Triplets, t)
+func Show(ctx context.Context, store checks.Store, now time.Time, what string) (sel Selection, err error) {
+	if sel.Triplets, err = collect(List(ctx, store, now, what)); err != nil {
+		return sel, err
 	}
-	for c, err := range Clients(ctx, store, what) {
+	sel.Clients, err = collect(Clients(ctx, store, what))
+	return sel, err
+}
+
+// collect returns the elements before the first error.
+func collect[T any](elements iter.Seq2[T, error]) ([]T, error) {
+	list := []T{} // [] in JSON
+	for e, err := range elements {
 		if err != nil {
-			return sel, err
+			return list, err
 		}
-		sel.Clients = append(sel.Clients, c)
+		list = append(list, e)
 	}
-	return sel, nil
+	return list, nil
 }
 
 // Allow exempts a client until Forget deletes it: an address, its /24 or /64, or a domain as List shows it for the client (the
@@ -201,31 +169,45 @@ func (f Forgotten) Restore(ctx context.Context, store checks.Store, now time.Tim
 	return n, nil
 }
 
-// found is a triplet and its record in the store.
-type found struct {
+// found is a record of the store, as stored and decoded.
+type found[T any] struct {
 	stored checks.Record
-	record
+	value  T
 }
 
 // find iterates over the triplets that what selects.
-func find(ctx context.Context, store checks.Store, what string) iter.Seq2[found, error] {
+func find(ctx context.Context, store checks.Store, what string) iter.Seq2[found[record], error] {
+	return scan(ctx, store, what, func(sel selector, f found[record]) bool { return sel.triplet(f.value) }, waitPrefix, passPrefix)
+}
+
+// findClients iterates over the clients that what selects.
+func findClients(ctx context.Context, store checks.Store, what string) iter.Seq2[found[clientRecord], error] {
+	return scan(ctx, store, what, func(sel selector, f found[clientRecord]) bool {
+		return sel.client(clientName(f.stored), f.value)
+	}, clientPrefix)
+}
+
+// clientName returns the name of a client whose record is stored.
+func clientName(stored checks.Record) string { return strings.TrimPrefix(stored.Key, clientPrefix) }
+
+// scan iterates over the records under prefixes that what selects. An error is the last element.
+func scan[T any](
+	ctx context.Context, store checks.Store, what string, selects func(selector, found[T]) bool, prefixes ...string,
+) iter.Seq2[found[T], error] {
 	sel, err := newSelector(what)
-	return func(yield func(found, error) bool) {
+	return func(yield func(found[T], error) bool) {
 		if err != nil {
-			yield(found{}, err)
+			yield(found[T]{}, err)
 			return
 		}
-		for _, prefix := range []string{waitPrefix, passPrefix} {
+		for _, prefix := range prefixes {
 			for stored, err := range store.Scan(ctx, prefix) {
 				if err != nil {
-					yield(found{}, err)
+					yield(found[T]{}, err)
 					return
 				}
-				f := found{stored: stored}
-				if json.Unmarshal(stored.Value, &f.record) != nil || !sel.triplet(f.record) {
-					continue
-				}
-				if !yield(f, nil) {
+				f := found[T]{stored: stored}
+				if json.Unmarshal(stored.Value, &f.value) == nil && selects(sel, f) && !yield(f, nil) {
 					return
 				}
 			}

@@ -128,12 +128,13 @@ func heldSince(ctx context.Context, store checks.Store, since time.Time) (map[st
 		if err != nil {
 			return nil, err
 		}
-		onlyWatched := f.Passed != 0 && f.Back == 0
-		if f.Why == "" || f.First < since.Unix() || onlyWatched {
+		rec := f.value
+		onlyWatched := rec.Passed != 0 && rec.Back == 0
+		if rec.Why == "" || rec.First < since.Unix() || onlyWatched {
 			continue
 		}
-		if hash := f.hash(); f.Passed != 0 || held[hash].Passed == 0 {
-			held[hash] = f.record
+		if hash := rec.hash(); rec.Passed != 0 || held[hash].Passed == 0 {
+			held[hash] = rec
 		}
 	}
 	return held, nil

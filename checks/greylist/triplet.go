@@ -2,8 +2,6 @@ package greylist
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"time"
@@ -110,11 +108,8 @@ func newDelivery(r *checks.Request, index int, identity facts.Identity) *deliver
 	return d
 }
 
-// hash returns the part of the key that identifies a triplet, 128 bits long.
-func (rec record) hash() string {
-	sum := sha256.Sum256([]byte(rec.Identity + "\x00" + rec.From + "\x00" + rec.To))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
-}
+// hash returns the part of the key that identifies a triplet.
+func (rec record) hash() string { return checks.HashKey(rec.Identity, rec.From, rec.To) }
 
 // lookUp sets the progress of a delivery.
 func (c *check) lookUp(ctx context.Context, now time.Time, d *delivery) error {

@@ -22,7 +22,7 @@ import (
 
 func newLog(configFile *string) *cobra.Command {
 	var args logArgs
-	since := ""
+	ref, since := "", ""
 	cmd := &cobra.Command{
 		Use:   "log",
 		Short: "Find decisions, show their reasons, and how quarantined mail is released",
@@ -46,7 +46,7 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 	f.StringVar(&args.Reason, "reason", "", "`ID` of a reason that applied")
 	f.StringVar(&args.Action, "action", "", "`ACTION` that was taken: accept, watch, tag, greylist, quarantine, tempfail, reject, or refused for the last two")
 	f.StringVar(&args.Session, "session", "", "session `ID`, as in the log")
-	f.StringVar(&args.Ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
+	f.StringVar(&ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
 	f.StringVar(&since, "since", "", "only decisions since a local `DATE`, a date and time, or for a duration in s, m, h or d")
 	f.IntVar(&args.Max, "max", 100, "show at most `N` records; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
@@ -55,7 +55,7 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 				return err
 			}
 		}
-		if args.Ref != "" && records.IDIn(args.Ref) == "" {
+		if args.ID = records.IDIn(ref); args.ID == "" && ref != "" {
 			return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
 		}
 		if args.Max < 0 {
@@ -71,7 +71,7 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 			return err
 		}
 		return printResult(cmd, r, nil, list, func(w io.Writer, list []records.Record) {
-			if args.Ref != "" && len(list) == 1 {
+			if args.ID != "" && len(list) == 1 {
 				showRecord(w, list[0])
 			} else {
 				showRecords(w, list)
@@ -123,16 +123,10 @@ func eachPart(cmd *cobra.Command, r *remote, args logArgs, f func([]records.Reco
 	return nil
 }
 
-// logArgs are the arguments of the function log, see records.Query.
+// logArgs are the arguments of the function log. With an ID, the other fields are not used.
 type logArgs struct {
-	Sender, Rcpt, Client, Reason, Action, Session string
-
-	Ref   string    // the record that a reply refers to; the other fields are not used
-	Since time.Time `json:",omitzero"` // zero: no limit
-	Max   int       // 0: no limit
-	Trace bool
-
-	Before int64 `json:",omitzero"` // see records.Range
+	records.Query
+	Before int64 // see records.Range
 }
 
 // check returns an error for a filter that cannot match anything, with the nearest word that can.
@@ -161,20 +155,10 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 	if d.records == nil {
 		return nil, errors.New("no records are kept: records.max is 0")
 	}
-	if a.Ref != "" {
-		return d.records.Find(ctx, records.Query{ID: records.IDIn(a.Ref), Max: 1, Trace: true})
+	if a.ID != "" {
+		return d.records.Find(ctx, records.Query{ID: a.ID, Max: 1, Trace: true})
 	}
-	page, err := d.records.Page(ctx, records.Query{
-		Sender:  a.Sender,
-		Rcpt:    a.Rcpt,
-		Client:  a.Client,
-		Reason:  a.Reason,
-		Action:  a.Action,
-		Session: a.Session,
-		Max:     a.Max,
-		Trace:   a.Trace,
-		Since:   a.Since,
-	}, records.Range{Before: a.Before})
+	page, err := d.records.Page(ctx, a.Query, records.Range{Before: a.Before})
 	return page.Records, err
 }
 

@@ -18,7 +18,7 @@ func (f *simulateFlags) writeRecorded(ctx context.Context) error {
 		return err
 	}
 	var list []records.Record // the newest first
-	if err := admin.Call(ctx, socket, "log", logArgs{Session: f.record, Trace: true}, &list); err != nil {
+	if err := admin.Call(ctx, socket, "log", logArgs{Query: records.Query{Session: f.record, Trace: true}}, &list); err != nil {
 		return err
 	}
 	text, omitted, err := session.FromRecords(list)

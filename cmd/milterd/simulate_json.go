@@ -6,16 +6,17 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/records"
 )
 
 // jsonResult is the result of a session that simulate --json prints.
 type jsonResult struct {
-	Reply   *jsonReply     `json:"reply"`  // the first refusal; null if there was none
-	Action  string         `json:"action"` // accept, tag, quarantine, tempfail or reject
-	Reason  string         `json:"reason"`
-	Trusted bool           `json:"trusted,omitempty"` // the client was not checked
-	Checks  []jsonCheck    `json:"checks"`
-	Wrong   []jsonMismatch `json:"wrong,omitempty"`
+	Reply   *jsonReply          `json:"reply"`  // the first refusal; null if there was none
+	Action  string              `json:"action"` // accept, tag, quarantine, tempfail or reject
+	Reason  string              `json:"reason"`
+	Trusted bool                `json:"trusted,omitempty"` // the client was not checked
+	Checks  []jsonCheck         `json:"checks"`
+	Wrong   []*session.Mismatch `json:"wrong,omitempty"`
 
 	marked checks.Action // the most severe mark of an accepted recipient or message
 }
@@ -36,22 +37,9 @@ type jsonCheck struct {
 	Error  string            `json:"error"`
 	Millis float64           `json:"ms"`
 	Detail map[string]string `json:"detail"`
-	Asked  []jsonQuestion    `json:"asked,omitempty"`
+	Asked  []records.Asked   `json:"asked,omitempty"`
 	Notes  []string          `json:"notes,omitempty"`
 	Vouch  string            `json:"vouch,omitempty"` // what vouches, and for what
-}
-
-type jsonQuestion struct {
-	Question string  `json:"question"`
-	Answer   string  `json:"answer"`
-	Millis   float64 `json:"ms"`
-}
-
-// jsonMismatch is a reply that was not the one in the session file.
-type jsonMismatch struct {
-	Line int    `json:"line"`
-	Want string `json:"want"`
-	Got  string `json:"got"`
 }
 
 // add adds a decision.
@@ -78,9 +66,7 @@ func (j *jsonResult) finish(wrong []*session.Mismatch) *jsonResult {
 	if j.Checks == nil {
 		j.Checks = []jsonCheck{}
 	}
-	for _, m := range wrong {
-		j.Wrong = append(j.Wrong, jsonMismatch{Line: m.Line, Want: m.Want, Got: m.Got})
-	}
+	j.Wrong = wrong
 	return j
 }
 
@@ -92,7 +78,7 @@ func jsonChecks(r checks.Result) []jsonCheck {
 		c.Error = r.Err.Error()
 	}
 	for _, a := range r.Asked {
-		c.Asked = append(c.Asked, jsonQuestion{Question: a.Question.String(), Answer: a.AnswerText(), Millis: millis(a.Took)})
+		c.Asked = append(c.Asked, records.Asked{Question: a.Question.String(), Answer: a.AnswerText(), Millis: millis(a.Took)})
 	}
 	for _, v := range r.Vouched {
 		c.Vouch = fmt.Sprintf("%s (%s)", v.Why, v.Vouch)

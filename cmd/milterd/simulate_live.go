@@ -69,11 +69,10 @@ func (f *simulateFlags) playLive(ctx context.Context, script *session.Script) ([
 	} else {
 		_, err = io.WriteString(f.stdout, result.Text)
 	}
-	var wrong []*session.Mismatch
 	for _, m := range result.Result.Wrong {
-		wrong = append(wrong, &session.Mismatch{Name: script.Name, Line: m.Line, Want: m.Want, Got: m.Got})
+		m.Name = script.Name
 	}
-	return wrong, err
+	return result.Result.Wrong, err
 }
 
 // overlay is a store that reads from another one and keeps what is written to itself. It is for one simulation. It is safe for

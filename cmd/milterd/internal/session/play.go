@@ -23,9 +23,10 @@ type Player interface {
 
 // Mismatch is a reply that was not the expected one.
 type Mismatch struct {
-	Name      string // of the session file
-	Line      int    // of the expected reply
-	Want, Got string
+	Name string `json:"-"`    // of the session file
+	Line int    `json:"line"` // of the expected reply
+	Want string `json:"want"`
+	Got  string `json:"got"`
 }
 
 // Error implements error.

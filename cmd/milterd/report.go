@@ -60,8 +60,22 @@ func newReport(configFile *string) *cobra.Command {
 		c.Long = c.Short + ".\n\n" + aboutEvidence
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
-	cmd.AddCommand(newReportDaily(r), watch, action, newReportForwarders(r), newReportRetry(r), newReportMirror(r), newReportDMARC(r))
+	cmd.AddCommand(newReportDaily(r), watch, action, newReportDMARC(r),
+		newReportOf(r, "forwarders", "Show which clients pass on mail of others, and propose forwarders for policies", aboutForwarders, showForwarders),
+		newReportOf(r, "retry", "Show which greylisted senders came back, after what time, and which did not", "", showRetry),
+		newReportOf(r, "mirror", "Show what Gmail, Yahoo and Outlook would refuse of the mail of this site", aboutMirror, showMirror))
 	return cmd
+}
+
+// newReportOf returns a command without arguments that shows the result of the function report/name.
+func newReportOf[R any](r *remote, name, short, long string, show func(io.Writer, R)) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Long: long,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return call(cmd, r, "report/"+name, noArgs{}, show)
+		},
+	}
 }
 
 // evidenceArgs are the arguments of the functions report/watch and report/action.

@@ -6,8 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"milterd/checks"
 	"milterd/milter/evidence"
 )
@@ -22,18 +20,6 @@ others that it passes on and that fails DMARC is then only watched in the profil
 
 Put a client under forwarders: of a policy if the recipients of the policy forward their mail to this site through it. Neither SPF,
 MX+ nor DNS lists are judged for that mail.`
-
-func newReportForwarders(r *remote) *cobra.Command {
-	return &cobra.Command{
-		Use:   "forwarders",
-		Short: "Show which clients pass on mail of others, and propose forwarders for policies",
-		Long:  aboutForwarders,
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "report/forwarders", noArgs{}, showForwarders)
-		},
-	}
-}
 
 func (d *daemon) reportForwarders(ctx context.Context, _ noArgs) (evidence.ForwarderReport, error) {
 	return d.evidence.Forwarders(ctx)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"milterd/cmd/milterd/internal/feedback"
 	"milterd/milter/mirror"
 )
@@ -18,18 +16,6 @@ by user, with the record or setting that repairs it. milterd refuses none of thi
 
 A receiver either takes mail, advises (takes it, and asks for more), refuses bulk (may refuse it of a domain that sends 5,000 messages
 or more a day to its users), or refuses. "milterd doc mirror" has what is found, and the documents of the receivers with their dates.`
-
-func newReportMirror(r *remote) *cobra.Command {
-	return &cobra.Command{
-		Use:   "mirror",
-		Short: "Show what Gmail, Yahoo and Outlook would refuse of the mail of this site",
-		Long:  aboutMirror,
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "report/mirror", noArgs{}, showMirror)
-		},
-	}
-}
 
 // mirrorReport is the result of the function report/mirror.
 type mirrorReport struct {

@@ -7,21 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"milterd/checks/greylist"
 )
-
-func newReportRetry(r *remote) *cobra.Command {
-	return &cobra.Command{
-		Use:   "retry",
-		Short: "Show which greylisted senders came back, after what time, and which did not",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "report/retry", noArgs{}, showRetry)
-		},
-	}
-}
 
 func (d *daemon) reportRetry(ctx context.Context, _ noArgs) (greylist.Report, error) {
 	return greylist.Retry(ctx, d.store, time.Now())

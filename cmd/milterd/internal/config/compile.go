@@ -138,7 +138,7 @@ func (c *compiler) trusted() checks.Trusted {
 			c.warnAt(at, "%s is very wide, and no mail from it is checked; trust your own networks alone", p)
 		}
 	}
-	return checks.Trusted{Networks: t.Networks, Authenticated: t.Authenticated, Daemons: t.Daemons}
+	return checks.Trusted(t)
 }
 
 func (c *compiler) dns() DNS {
@@ -202,7 +202,7 @@ func (c *compiler) store() Store {
 			c.failAt("store.url", "%s is not a URL of Redis; write redis://host:port or rediss://host:port", quote(withoutPassword(f.URL)))
 		}
 	}
-	return Store(f)
+	return f
 }
 
 // relativePath is the error of a path that has to be absolute.
@@ -215,7 +215,7 @@ func withoutPassword(url string) string { return url[strings.LastIndexByte(url, 
 const maxURL = 128
 
 func (c *compiler) explain() Explain {
-	e := Explain(c.file.Explain)
+	e := c.file.Explain
 	e.URL = strings.TrimRight(e.URL, "/")
 	if e.Listen != "" {
 		if _, port, err := net.SplitHostPort(e.Listen); err != nil || port == "" {
@@ -256,7 +256,7 @@ func (c *compiler) subjectPrefix() string {
 }
 
 func (c *compiler) records() Records {
-	r := Records(c.file.Records)
+	r := c.file.Records
 	if r.Keep == 0 {
 		c.failAt("records.keep", "0 is too short; write a time such as 14d, or max: 0 to keep no records")
 	}
@@ -267,11 +267,11 @@ func (c *compiler) records() Records {
 }
 
 func (c *compiler) mirror() Mirror {
-	f := c.file.Mirror
-	if f.Bulk < 1 {
-		c.failAt("mirror.bulk", "%d is too few; write 1 or more, or mirror: off", f.Bulk)
+	m := c.file.Mirror
+	if m.Bulk < 1 {
+		c.failAt("mirror.bulk", "%d is too few; write 1 or more, or mirror: off", m.Bulk)
 	}
-	return Mirror{On: !f.off, Bulk: f.Bulk, Addresses: f.Addresses}
+	return m
 }
 
 func (c *compiler) admin() Admin {

@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"log/syslog"
 	"net"
-	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -48,40 +47,6 @@ type Config struct {
 	Log            Log
 
 	settings []settings // of the checks, in the order of the registry
-}
-
-// DNS configures the resolver.
-type DNS struct {
-	Servers []string      // "address:port"; if empty, those of resolv.conf
-	Timeout time.Duration // for the answer of one server to one question
-}
-
-// Store configures where records are stored.
-type Store struct {
-	Driver string // "memory", "embedded" or "redis"
-	Path   string // folder of the embedded store; empty for the default
-	URL    string // of the Redis server
-}
-
-// Explain configures the public pages, which explain refusals to senders. If they cannot be served at DefaultExplainListen,
-// this is a warning; at another address it is an error.
-type Explain struct {
-	Listen string // "host:port"; empty for no pages
-	URL    string // for the links in replies, without a slash at its end; empty for no links
-	Key    string // file with the key that signs links; empty for the one in the state folder
-}
-
-// Records configures how many decision records are kept.
-type Records struct {
-	Keep time.Duration
-	Max  int // 0 for none
-}
-
-// Mirror configures what is said about outgoing mail.
-type Mirror struct {
-	On        bool
-	Bulk      int          // a message to more recipients at other sites is bulk mail
-	Addresses []netip.Addr // from which the mail server sends; empty: they are found out
 }
 
 // Admin configures how commands and the operator's tools reach the daemon. If a default listener cannot be opened, this is a

@@ -27,14 +27,14 @@ type file struct {
 	Escalate         time.Duration `yaml:"escalate" doc:"For how long reasons of rdns, helo, sender and spf reply 4yz instead of 5yz to a client, so that its queue keeps the mail until the fault is repaired. 0: 5yz at once." example:"24h"`
 	MaxConnections   int           `yaml:"max_connections" doc:"Maximum number of connections from MTAs. Further ones are answered with 4yz, and above an eighth more they are closed."`
 	Memory           byteSize      `yaml:"memory" doc:"Memory that all sessions (recipients, header sections, macros, DNS answers) and waiting records may hold together, with K, M or G. Beyond it new messages get 452 4.3.1; messages in flight go on. 0: no limit."`
-	DNS              dnsKeys       `yaml:"dns" doc:"DNS queries."`
-	Store            storeKeys     `yaml:"store" doc:"Where the records of clients and senders are stored."`
-	Explain          explainKeys   `yaml:"explain" doc:"Public pages that explain a refusal to its sender."`
+	DNS              DNS           `yaml:"dns" doc:"DNS queries."`
+	Store            Store         `yaml:"store" doc:"Where the records of clients and senders are stored."`
+	Explain          Explain       `yaml:"explain" doc:"Public pages that explain a refusal to its sender."`
 	Admin            adminKeys     `yaml:"admin" doc:"How commands, browsers and monitoring reach the daemon."`
 	TraceFields      traceKeys     `yaml:"trace_fields" doc:"Fields that are added to the header of accepted messages."`
 	Tag              tagKeys       `yaml:"tag" doc:"How tagged and quarantined messages are marked, besides the field X-Milterd."`
-	Records          recordsKeys   `yaml:"records" doc:"Decision records, which the command log and the public pages show."`
-	Mirror           mirrorKeys    `yaml:"mirror" doc:"Judges mail of trusted clients to other sites as Gmail, Yahoo and Outlook would, for milterd report mirror. It refuses and delays nothing. mirror: off switches it off."`
+	Records          Records       `yaml:"records" doc:"Decision records, which the command log and the public pages show."`
+	Mirror           Mirror        `yaml:"mirror" doc:"Judges mail of trusted clients to other sites as Gmail, Yahoo and Outlook would, for milterd report mirror. It refuses and delays nothing. mirror: off switches it off."`
 	Log              logKeys       `yaml:"log" doc:"Log level, format and destination."`
 	Checks           checkSettings `yaml:"checks" doc:"Settings of the checks, by the name of the check."`
 }
@@ -52,12 +52,14 @@ type policy struct {
 	Actions    map[string]word `yaml:"actions" doc:"Actions that differ from these defaults." example:"{helo-mismatch: reject}"`
 }
 
-type dnsKeys struct {
+// DNS configures the resolver. In a Config, the servers have the form address:port.
+type DNS struct {
 	Servers []string      `yaml:"servers" doc:"Name servers as address or address:port; empty: those of resolv.conf." example:"[127.0.0.1, \"192.0.2.53:5353\"]"`
 	Timeout time.Duration `yaml:"timeout" doc:"Time that one server has to answer one question."`
 }
 
-type storeKeys struct {
+// Store configures where records are stored.
+type Store struct {
 	Driver string `yaml:"driver" one:"memory embedded redis" doc:"memory (lost at a restart), embedded (files on this machine) or redis (shared by several hosts)."`
 	Path   string `yaml:"path" doc:"Folder of the embedded store; empty: the first of $STATE_DIRECTORY, /var/lib/milterd and the state folder of the user that can be written." example:"/var/lib/milterd"`
 	URL    string `yaml:"url" doc:"Redis or Valkey server of the driver redis: redis://[user:password@]host:port/db, or rediss:// for TLS."`
@@ -79,27 +81,31 @@ type tagKeys struct {
 	Subject string `yaml:"subject" doc:"Prefix of the subject. It breaks signatures that cover the subject. Empty: the subject stays." example:"\"[suspicious] \""`
 }
 
-type explainKeys struct {
+// Explain configures the public pages, which explain refusals to senders. If they cannot be served at DefaultExplainListen,
+// this is a warning; at another address it is an error. In a Config, the URL has no slash at its end.
+type Explain struct {
 	Listen string `yaml:"listen" doc:"Address and port of the pages, for a web server with TLS in front of them; empty: none."`
 	URL    string `yaml:"url" doc:"URL of the pages as seen from outside, without /why/ at its end, for the links in replies; empty: no links." example:"https://mx.example.org"`
 	Key    string `yaml:"key" doc:"File with the key that signs links. It is made at the first start and must be the same on all hosts of one url; empty: explain.key in the state folder." example:"/var/lib/milterd/explain.key"`
 }
 
-type recordsKeys struct {
+// Records configures how many decision records are kept.
+type Records struct {
 	Keep time.Duration `yaml:"keep" doc:"How long records are kept and links are valid."`
 	Max  int           `yaml:"max" doc:"Maximum number of records, after which the oldest are deleted; 0: none are kept."`
 }
 
-type mirrorKeys struct {
+// Mirror configures what is said about outgoing mail.
+type Mirror struct {
+	On        bool
 	Bulk      int          `yaml:"bulk" doc:"Recipients at other sites that a message may have before it counts as bulk mail, which needs one-click unsubscribe."`
 	Addresses []netip.Addr `yaml:"addresses" doc:"Addresses from which the mail server sends to other sites; empty: the public ones of this machine, or behind NAT those of its name." example:"[198.51.100.7, \"2001:db8::7\"]"`
-	off       bool
 }
 
 // readNode implements nodeReader.
-func (m *mirrorKeys) readNode(d *decoder, n *yaml.Node, path string) {
+func (m *Mirror) readNode(d *decoder, n *yaml.Node, path string) {
 	if on, ok := truth(n); ok {
-		m.off = !on
+		m.On = on
 		return
 	}
 	d.structure(n, reflect.ValueOf(m).Elem(), path)
@@ -163,12 +169,12 @@ func defaults(registry []checks.Info) file {
 		Budget:           8 * time.Second,
 		MaxConnections:   10000,
 		Memory:           512 << 20,
-		DNS:              dnsKeys{Timeout: 2 * time.Second},
-		Store:            storeKeys{Driver: "embedded"},
+		DNS:              DNS{Timeout: 2 * time.Second},
+		Store:            Store{Driver: "embedded"},
 		Admin:            adminKeys{Listen: DefaultAdminListen, Socket: DefaultAdminSocket},
-		Explain:          explainKeys{Listen: DefaultExplainListen},
-		Records:          recordsKeys{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
-		Mirror:           mirrorKeys{Bulk: 100},
+		Explain:          Explain{Listen: DefaultExplainListen},
+		Records:          Records{Keep: 14 * 24 * time.Hour, Max: 1_000_000},
+		Mirror:           Mirror{On: true, Bulk: 100},
 		Log:              logKeys{Level: "info", Format: "text", Syslog: "mail"},
 		Checks:           newCheckSettings(registry),
 	}

@@ -73,26 +73,18 @@ func (p *pending) count(u update) {
 	p.sums[w].addAll(u.hits())
 }
 
-// add adds an entry. It reports false if too many are pending.
-func (p *pending) add(week int64, e *entry) bool {
+// addPending adds an entry to the pending ones. If there are too many, it counts the entry as lost. The caller holds mu.
+func (c *Collector) addPending(week int64, e *entry) {
 	e.Client, e.Sender = e.Client[:min(len(e.Client), maxName)], e.Sender[:min(len(e.Sender), maxName)]
 	key := pendingKey{week: week, entryKey: e.key()}
-	old := p.entries[key]
+	old := c.pending.entries[key]
 	switch {
 	case old != nil:
 		old.add(e)
-	case len(p.entries) >= maxPending:
-		return false
-	default:
-		p.entries[key] = e
-	}
-	return true
-}
-
-// addPending adds an entry to the pending ones, or counts it as lost. The caller holds mu.
-func (c *Collector) addPending(week int64, e *entry) {
-	if !c.pending.add(week, e) {
+	case len(c.pending.entries) >= maxPending:
 		c.queue.Drop(1, nil)
+	default:
+		c.pending.entries[key] = e
 	}
 }
 

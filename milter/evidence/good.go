@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -104,10 +105,10 @@ func addTo(sums map[string]*entry, name string, e *entry) {
 // good returns why the sender of an entry is good, without regard to the reason, or "" if it is not known to be. clean are
 // the clean messages that count for the sender.
 func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
-	client := sumOf(l.clients, e.Client)
+	client := cmp.Or(l.clients[e.Client], &entry{})
 	own := client
 	if e.Verified {
-		own = sumOf(l.senders, e.Sender)
+		own = cmp.Or(l.senders[e.Sender], &entry{})
 	}
 	clean = own.cleanOf(reason)
 	switch {
@@ -121,14 +122,6 @@ func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
 		return regular, clean
 	}
 	return "", clean
-}
-
-// sumOf returns the sum of a name, which is empty if there is none.
-func sumOf(sums map[string]*entry, name string) *entry {
-	if e := sums[name]; e != nil {
-		return e
-	}
-	return &entry{}
 }
 
 func (e *entry) delivers(reason string) bool {

@@ -23,10 +23,6 @@ type blocksPage struct {
 	Client, Why string // content of the form that blocks a client
 }
 
-func (p *pages) blocks(w http.ResponseWriter, r *http.Request) {
-	p.showBlocks(w, r, p.notes.get(r.URL.Query().Get("note")), http.StatusOK)
-}
-
 func (p *pages) showBlocks(w http.ResponseWriter, r *http.Request, n *note, code int) {
 	f := p.frame("blocks", "Blocks")
 	f.Note, f.live = n, r.Method != http.MethodPost

@@ -13,14 +13,20 @@ import (
 	"milterd/milter/web"
 )
 
+// showFunc serves a page that has forms, with a note, which may be nil, and a status code.
+type showFunc func(http.ResponseWriter, *http.Request, *note, int)
+
+// withNote returns the handler of a page, with the note that the query of a request names.
+func (p *pages) withNote(show showFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		show(w, r, p.notes.get(r.URL.Query().Get("note")), http.StatusOK)
+	}
+}
+
 // change carries out a form of a page; Guard has refused those that other sites sent. On success it redirects the browser to the
 // page, with what was done as a note, so that a reload does not repeat the change. If too many would be removed, or on failure, it
 // calls show to serve the page with the question or the error.
-func (p *pages) change(
-	w http.ResponseWriter, r *http.Request, page string,
-	f func(context.Context) (Change, error),
-	show func(http.ResponseWriter, *http.Request, *note, int),
-) {
+func (p *pages) change(w http.ResponseWriter, r *http.Request, page string, f func(context.Context) (Change, error), show showFunc) {
 	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
 	done, err := f(ctx)

@@ -32,10 +32,6 @@ type greylistPage struct {
 	Allow    string    // content of the form that allows a client
 }
 
-func (p *pages) greylist(w http.ResponseWriter, r *http.Request) {
-	p.showGreylist(w, r, p.notes.get(r.URL.Query().Get("note")), http.StatusOK)
-}
-
 func (p *pages) showGreylist(w http.ResponseWriter, r *http.Request, n *note, code int) {
 	f := p.frame("greylist", "Greylist")
 	f.Note, f.live = n, r.Method != http.MethodPost

@@ -11,9 +11,8 @@ import (
 // mirrorPage is the body of the page about outgoing mail.
 type mirrorPage struct {
 	mirror.Report
-	Receivers []string
-	Received  []Received // the first maxReceived
-	Omitted   int        // others
+	Received []Received // the first maxReceived
+	Omitted  int        // others
 }
 
 // answerText returns the answer of a receiver in few words.
@@ -47,7 +46,7 @@ const maxReceived = 100
 // mirror serves the page about outgoing mail.
 func (p *pages) mirror(w http.ResponseWriter, r *http.Request) {
 	f := p.frame("mirror", "Would others take our mail?")
-	page := mirrorPage{Receivers: mirror.Receivers()}
+	var page mirrorPage
 	code := p.setError(&f, p.read(r, evidenceTimeout, func(ctx context.Context) (err error) {
 		if page.Report, err = p.Mirror(ctx); err != nil || p.Received == nil {
 			return err

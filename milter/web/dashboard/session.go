@@ -38,11 +38,7 @@ type sessionRecord struct {
 	Asked  int               // number of DNS questions
 }
 
-// session serves the page of a session. Its query has the id of the session and the number n of one of its records.
-func (p *pages) session(w http.ResponseWriter, r *http.Request) {
-	p.showSession(w, r, p.notes.get(r.URL.Query().Get("note")), http.StatusOK)
-}
-
+// showSession serves the page of a session. Its query has the id of the session and the number n of one of its records.
 func (p *pages) showSession(w http.ResponseWriter, r *http.Request, n *note, code int) {
 	page := sessionPage{Off: p.Book == nil, ID: field(r.URL.Query(), "id"), Place: placeOf(r.URL.Query()).Encode()}
 	f := p.frame("session", "Session "+checks.Clean(page.ID, 40))

@@ -6,17 +6,10 @@ import (
 )
 
 type jsonReport struct {
-	Messages    int                       `json:"messages"`
-	Judged      int                       `json:"judged"`
-	Unreadable  int                       `json:"unreadable"`
-	Refused     int                       `json:"refused"`
-	Held        int                       `json:"held"` // of refused: greylisted
-	Quarantined int                       `json:"quarantined"`
-	Reasons     map[string]jsonReason     `json:"reasons"`
-	Trusted     int                       `json:"trusted,omitempty"`
-	NotJudged   map[string]map[string]int `json:"not_judged,omitempty"` // messages by check and why
+	*Report
+	Reasons   map[string]jsonReason     `json:"reasons"`
+	NotJudged map[string]map[string]int `json:"not_judged,omitempty"` // messages by check and why
 	*jsonChanges
-	Interrupted bool `json:"interrupted,omitempty"`
 }
 
 type jsonReason struct {
@@ -41,10 +34,7 @@ type jsonChange struct {
 
 // JSON writes the report with all messages as one JSON object.
 func (r *Report) JSON(w io.Writer) error {
-	out := jsonReport{
-		Messages: r.Messages, Judged: r.Judged, Unreadable: r.Unreadable, Refused: r.Refused, Held: r.Held, Quarantined: r.Quarantined,
-		Reasons: map[string]jsonReason{}, Trusted: r.Trusted, NotJudged: map[string]map[string]int{}, Interrupted: r.Interrupted,
-	}
+	out := jsonReport{Report: r, Reasons: map[string]jsonReason{}, NotJudged: map[string]map[string]int{}}
 	for _, c := range r.applied() {
 		reason := jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: c.hits}
 		if len(c.actions) > 1 {

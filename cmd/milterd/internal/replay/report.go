@@ -16,19 +16,19 @@ import (
 
 // Report is the result of a replay. Its methods Text, JSON and HTML write it.
 type Report struct {
-	Config      string // name of the configuration; empty for the defaults
-	Messages    int    // found, including unreadable ones
-	Judged      int
-	Trusted     int // not checked, because the configuration trusts the client
-	Unreadable  int
-	NoTime      int       // it is not known when they were received, so their dates were not judged
-	Refused     int       // rejected or deferred
-	Rejected    int       // of Refused
-	Held        int       // of Refused: greylisted
-	Quarantined int       // accepted, and quarantined
-	Interrupted bool      // the report is about a part of the messages
-	First, Last time.Time // when messages were received; zero if that is not known of any
-	Took        time.Duration
+	Config      string        `json:"-"`        // name of the configuration; empty for the defaults
+	Messages    int           `json:"messages"` // found, including unreadable ones
+	Judged      int           `json:"judged"`
+	Trusted     int           `json:"trusted,omitempty"` // not checked, because the configuration trusts the client
+	Unreadable  int           `json:"unreadable"`
+	NoTime      int           `json:"-"`                     // it is not known when they were received, so their dates were not judged
+	Refused     int           `json:"refused"`               // rejected or deferred
+	Rejected    int           `json:"-"`                     // of Refused
+	Held        int           `json:"held"`                  // of Refused: greylisted
+	Quarantined int           `json:"quarantined"`           // accepted, and quarantined
+	Interrupted bool          `json:"interrupted,omitempty"` // the report is about a part of the messages
+	First, Last time.Time     `json:"-"`                     // when messages were received; zero if that is not known of any
+	Took        time.Duration `json:"-"`
 
 	reasons  []*reasonCount // in the order of the checks
 	byReason map[*checks.Reason]*reasonCount

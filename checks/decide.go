@@ -176,10 +176,10 @@ func skipsAll(verdicts []Verdict) (does, may bool) {
 // isForwarded reports whether the client is a forwarder of the table's recipients. may is set if that could not be found out.
 func (run *Run) isForwarded(ctx context.Context, t *table) (is, may bool) {
 	named := run.pipeline.opts.ClientNamed
-	if t.forwarders.hasAddr(run.session.Client) || len(t.forwarders.Names) == 0 || named == nil {
-		return t.forwarders.hasAddr(run.session.Client), false
+	if t.forwarders.HasAddr(run.session.Client) || len(t.forwarders.Names) == 0 || named == nil {
+		return t.forwarders.HasAddr(run.session.Client), false
 	}
-	is, err := named(ctx, &run.request, t.forwarders.hasName)
+	is, err := named(ctx, &run.request, t.forwarders.HasName)
 	return is, err != nil
 }
 

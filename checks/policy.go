@@ -62,11 +62,13 @@ type Forwarders struct {
 	Names    []string // host names and domains including their subdomains, lower case, no trailing dot
 }
 
-func (f Forwarders) hasAddr(client netip.Addr) bool {
+// HasAddr reports whether an address is in one of the networks.
+func (f Forwarders) HasAddr(client netip.Addr) bool {
 	return slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(client) })
 }
 
-func (f Forwarders) hasName(name string) bool {
+// HasName reports whether a name is one of the names, or below one.
+func (f Forwarders) HasName(name string) bool {
 	return slices.ContainsFunc(f.Names, func(domain string) bool { return Under(name, domain) })
 }
 

@@ -35,7 +35,7 @@ var Info = checks.Define(checks.Info{
 }, Settings{
 	Trusted: []string{}, ListMarks: true, Relays: true, Ignore: []string{}, Reports: report.Settings{Submit: "127.0.0.1:25"},
 }, func(c Settings, env checks.Env) (checks.Check, error) {
-	trusted, err := parseRelays(c.Trusted)
+	trusted, err := parseTrusted(c.Trusted)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ var Info = checks.Define(checks.Info{
 type check struct {
 	Settings
 	env     checks.Env
-	trusted relays
+	trusted checks.Forwarders
 	ignored []string
 
 	reporter *report.Reporter // nil: no reports are sent

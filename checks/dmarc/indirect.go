@@ -37,7 +37,7 @@ func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	switch {
 	case isForwarded(r):
 		return path{reason: indirect, text: "passed on by a forwarder of the recipient"}
-	case c.trusted.hasAddress(r.Session.Client), slices.ContainsFunc(names.Confirmed, func(n string) bool { return under(n, c.trusted.domains) }):
+	case c.trusted.HasAddr(r.Session.Client), slices.ContainsFunc(names.Confirmed, c.trusted.HasName):
 		return path{reason: indirect, text: "passed on by a trusted client"}
 	}
 	p := path{unsure: names.Unsure(func(string) bool { return true }) != nil}

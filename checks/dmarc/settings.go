@@ -3,7 +3,6 @@ package dmarc
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -23,19 +22,14 @@ type Settings struct {
 
 // Validate returns an error for entries that are neither networks nor domains, and for reports that could not be sent.
 func (c Settings) Validate() error {
-	_, errTrusted := parseRelays(c.Trusted)
+	_, errTrusted := parseTrusted(c.Trusted)
 	_, errIgnore := parseDomains("ignore", c.Ignore)
 	return errors.Join(errTrusted, errIgnore, c.Reports.Validate())
 }
 
-// relays are clients that pass on mail of others.
-type relays struct {
-	networks []netip.Prefix
-	domains  []string // of confirmed names
-}
-
-func parseRelays(entries []string) (relays, error) {
-	var list relays
+// parseTrusted parses entries of Settings.Trusted.
+func parseTrusted(entries []string) (checks.Forwarders, error) {
+	var list checks.Forwarders
 	var names []string
 	var faults []error
 	for _, text := range entries {
@@ -47,10 +41,10 @@ func parseRelays(entries []string) (relays, error) {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("trusted: %w", err))
 		}
-		list.networks = append(list.networks, p)
+		list.Networks = append(list.Networks, p)
 	}
 	var err error
-	list.domains, err = parseDomains("trusted", names)
+	list.Names, err = parseDomains("trusted", names)
 	return list, errors.Join(append(faults, err)...)
 }
 
@@ -64,11 +58,6 @@ func parseDomains(key string, entries []string) ([]string, error) {
 		list = append(list, strings.ToLower(strings.TrimSuffix(text, ".")))
 	}
 	return list, errors.Join(faults...)
-}
-
-// hasAddress reports whether an address is in one of the networks.
-func (l relays) hasAddress(a netip.Addr) bool {
-	return slices.ContainsFunc(l.networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // under reports whether a name is one of some domains, or below it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"iter"
 	"strings"
 	"time"
@@ -39,6 +40,15 @@ type Record struct {
 	Key     string
 	Value   []byte
 	Expires time.Time
+}
+
+// PutJSON writes a record with the JSON of a value, as Store.Put does.
+func PutJSON(ctx context.Context, store Store, key string, value any, ttl time.Duration) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return store.Put(ctx, key, text, ttl)
 }
 
 // HashKey returns a hash of texts for a key of the Store: 22 characters, from which the texts cannot be read. It has 128 bits, so

@@ -3,7 +3,6 @@ package access
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
@@ -77,11 +76,7 @@ func Add(ctx context.Context, store checks.Store, now time.Time, add Entry) (Ent
 		}
 		record.Until = add.Until.Unix()
 	}
-	value, err := json.Marshal(record)
-	if err != nil {
-		return Entry{}, err
-	}
-	if err := store.Put(ctx, entryKey(allow, e), value, ttl); err != nil {
+	if err := checks.PutJSON(ctx, store, entryKey(allow, e), record, ttl); err != nil {
 		return Entry{}, err
 	}
 	d := e.describe(allow)

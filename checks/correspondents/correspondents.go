@@ -100,11 +100,7 @@ type pair struct {
 func (p pair) key() string { return "correspondents:" + checks.HashKey(p.Local, p.Outside) }
 
 func (p pair) put(ctx context.Context, store checks.Store) error {
-	value, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	return store.Put(ctx, p.key(), value, keep)
+	return checks.PutJSON(ctx, store, p.key(), p, keep)
 }
 
 // Pair returns the key of a pair for Known: about 40 bytes, from which the addresses cannot be read.

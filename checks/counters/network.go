@@ -53,11 +53,7 @@ func noteNetworks(ctx context.Context, store checks.Store, p netip.Prefix, until
 	for _, end := range ends {
 		last = max(last, end)
 	}
-	value, err := json.Marshal(ends)
-	if err != nil {
-		return err
-	}
-	return store.Put(ctx, networksKey, value, time.Unix(last, 0).Sub(now))
+	return checks.PutJSON(ctx, store, networksKey, ends, time.Unix(last, 0).Sub(now))
 }
 
 // networkLengths returns the lengths of blocked networks, with the ends of their blocks.

@@ -96,5 +96,5 @@ func (c *check) countPass(ctx context.Context, r *checks.Request, d *delivery) e
 	if rec.Allowed {
 		ttl = allowFor
 	}
-	return save(ctx, c.env.Store, clientPrefix+name, rec, ttl)
+	return checks.PutJSON(ctx, c.env.Store, clientPrefix+name, rec, ttl)
 }

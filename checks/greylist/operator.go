@@ -118,7 +118,7 @@ func Allow(ctx context.Context, store checks.Store, now time.Time, what string) 
 	if org := checks.OrgDomain(domain); org != "" && org != domain && !checks.LooksLikeNetwork(domain) {
 		c.Note = fmt.Sprintf("this applies to clients that pass SPF for %s; a client with a confirmed name has its organisational domain, %s, as identity", domain, org)
 	}
-	return c, save(ctx, store, clientPrefix+name, rec, allowFor)
+	return c, checks.PutJSON(ctx, store, clientPrefix+name, rec, allowFor)
 }
 
 // Forgotten are the records that Forget has deleted.

@@ -224,7 +224,7 @@ func (d *delivery) retry(now time.Time) {
 }
 
 func (c *check) saveWaiting(ctx context.Context, now time.Time, d *delivery) error {
-	return save(ctx, c.env.Store, waitPrefix+d.hash, d.rec, time.Unix(d.rec.Until, 0).Add(reportPeriod).Sub(now))
+	return checks.PutJSON(ctx, c.env.Store, waitPrefix+d.hash, d.rec, time.Unix(d.rec.Until, 0).Add(reportPeriod).Sub(now))
 }
 
 // recordPass records that a message was accepted.
@@ -235,7 +235,7 @@ func (c *check) recordPass(ctx context.Context, now time.Time, d *delivery) erro
 		}
 		d.rec.Last = now.Unix()
 		d.rec.Attempts++
-		return save(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep)
+		return checks.PutJSON(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep)
 	}
 	if d.passes() { // otherwise the deferral was only watched
 		d.retry(now)
@@ -245,7 +245,7 @@ func (c *check) recordPass(ctx context.Context, now time.Time, d *delivery) erro
 	}
 	d.rec.Passed, d.rec.Until = now.Unix(), 0
 	d.rec.Attempts = max(1, d.rec.Attempts)
-	if err := save(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep); err != nil || !d.stored {
+	if err := checks.PutJSON(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep); err != nil || !d.stored {
 		return err
 	}
 	return c.env.Store.Delete(ctx, waitPrefix+d.hash)
@@ -267,12 +267,4 @@ func load[T any](ctx context.Context, store checks.Store, key string) (v T, ok b
 		return *new(T), true, nil
 	}
 	return v, true, nil
-}
-
-func save(ctx context.Context, store checks.Store, key string, v any, ttl time.Duration) error {
-	value, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return store.Put(ctx, key, value, ttl)
 }

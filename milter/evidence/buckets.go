@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"milterd/checks"
 	"milterd/milter/queue"
 )
 
@@ -193,11 +194,7 @@ func (c *Collector) writeSums(ctx context.Context, week int64, sums hits) error 
 		return err
 	}
 	all.addAll(sums)
-	value, err := json.Marshal(all)
-	if err != nil {
-		return err
-	}
-	return c.store.Put(ctx, sumsKey(week), value, keep)
+	return checks.PutJSON(ctx, c.store, sumsKey(week), all, keep)
 }
 
 // writeBucket adds pending entries to a bucket.

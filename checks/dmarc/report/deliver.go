@@ -2,7 +2,6 @@ package report
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -121,11 +120,7 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 	}
 	o.finish(now, err)
 	p.log(o)
-	value, err := json.Marshal(o.Delivery)
-	if err != nil {
-		return true, err
-	}
-	return true, errors.Join(late, p.env.Store.Put(write, outKeys+key, value, keep))
+	return true, errors.Join(late, checks.PutJSON(write, p.env.Store, outKeys+key, o.Delivery, keep))
 }
 
 // finish sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.

@@ -33,18 +33,6 @@ type Row struct {
 // Passes reports whether the messages pass DMARC.
 func (r Row) Passes() bool { return r.DKIM == "pass" || r.SPF == "pass" }
 
-// rowKey is what rows have in common that Table adds up.
-type rowKey struct {
-	domain, from, dkim, spf, disposition, reporter string
-	source                                         netip.Addr
-}
-
-func (r Row) key() rowKey {
-	return rowKey{
-		domain: r.Domain, from: r.From, dkim: r.DKIM, spf: r.SPF, disposition: r.Disposition, reporter: r.Reporter, source: r.Source,
-	}
-}
-
 // Rows returns the rows of a report.
 func Rows(r *aggregate.Report) []Row {
 	var rows []Row
@@ -60,12 +48,14 @@ func Rows(r *aggregate.Report) []Row {
 // Table adds up the rows that differ only in their count and period. For each domain, those that fail come first, and of them those
 // with the most messages.
 func Table(rows []Row) []Row {
-	index := map[rowKey]int{}
+	index := map[Row]int{} // by rows without count and period
 	var table []Row
 	for _, r := range rows {
-		i, seen := index[r.key()]
+		key := r
+		key.Count, key.Begin, key.End = 0, time.Time{}, time.Time{}
+		i, seen := index[key]
 		if !seen {
-			index[r.key()] = len(table)
+			index[key] = len(table)
 			table = append(table, r)
 			continue
 		}

@@ -67,8 +67,8 @@ func AddressType(a netip.Addr) uint16 {
 	return dns.TypeAAAA
 }
 
-// AddressTypes returns the types of the records that hold addresses, first the one that can hold that of the client. Who asks
-// about a host that should be the client, or that should exist, asks for the second only if the first is not enough.
+// AddressTypes returns the types of the records that hold addresses, first the one that can hold that of the client. The first
+// answer shows whether a host is the client, and nearly always whether it exists. So the second is asked only if it does not.
 func AddressTypes(client netip.Addr) [2]uint16 {
 	if client.Unmap().Is6() {
 		return [...]uint16{dns.TypeAAAA, dns.TypeA}

@@ -153,7 +153,7 @@ func (c *conn) next() error {
 	}
 }
 
-// await waits for the first byte of a packet, for at most the idle timeout.
+// await waits for the first byte of a packet, for at most the idle timeout, and without a transaction also without a buffer.
 func (c *conn) await() error {
 	if left, stopping := c.linger(); stopping && left <= 0 {
 		return io.EOF
@@ -180,7 +180,7 @@ func (c *conn) endOf(err error) error {
 }
 
 // awaitInput waits until there is something to read, without a buffer: most connections are idle most of the time, and an MTA may
-// keep thousands open. Afterwards the connection has a buffer.
+// keep thousands open. Afterwards the connection has a buffer, also after an error.
 func (c *conn) awaitInput() error {
 	c.freeBuffer()
 	defer func() {

@@ -128,11 +128,12 @@ func TestHostileNames(t *testing.T) {
 		"addresses without names": strings.Repeat(" jane@"+own+",", 400),
 	} {
 		s := checktest.Session{Header: []headers.Field{{Name: "From", Value: from}}}
-		began := time.Now()
-		if _, err := checktest.Ask(t, author.Info, c, s.Request(t)); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(began); took > 5*time.Second {
+		took := checktest.CPUTime(t, func() {
+			if _, err := checktest.Ask(t, author.Info, c, s.Request(t)); err != nil {
+				t.Error(err)
+			}
+		})
+		if took > 5*time.Second {
 			t.Errorf("%s: %s", name, took)
 		}
 	}

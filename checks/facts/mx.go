@@ -86,7 +86,12 @@ func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, 
 	for i := range hosts {
 		rest[i] = &hosts[i]
 	}
-	for _, t := range checks.AddressTypes(client) {
+	for i, t := range checks.AddressTypes(client) {
+		if i > 0 { // slow name servers leave time for the checks that follow
+			var cancel context.CancelFunc
+			ctx, cancel = checks.WithShare(ctx, 0.5)
+			defer cancel()
+		}
 		questions := make([]checks.Question, len(rest))
 		for i, h := range rest {
 			questions[i] = checks.Ask(h.Name, t)
@@ -96,9 +101,6 @@ func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, 
 			rest[i].Err = cmp.Or(rest[i].Err, res.Err)
 		}
 		rest = slices.DeleteFunc(rest, func(h *MXHost) bool { return client.IsValid() && h.Reachable() })
-		var cancel context.CancelFunc
-		ctx, cancel = checks.WithShare(ctx, 0.5) // slow name servers leave time for the checks that follow
-		defer cancel()
 	}
 }
 

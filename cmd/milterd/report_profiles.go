@@ -171,8 +171,8 @@ func (p *profileResult) add(profile checks.Profile, reasons []*checks.Reason, m 
 	}
 }
 
-// eachRecord calls f with the kept decisions since a time, the newest first, and at most about as many as most. If there are
-// more, it returns the time of the oldest one that it read.
+// eachRecord calls f with the kept decisions since a time, the newest first, until it has read most of them, rounded up to a
+// multiple of recordPart. If there are more, it returns the time of the oldest one that it read.
 func (d *daemon) eachRecord(ctx context.Context, since time.Time, most int, f func(records.Record)) (reached time.Time, err error) {
 	in := records.Range{Look: recordPart}
 	for read := 0; read < most; read += recordPart {

@@ -29,7 +29,8 @@ func (r *Resolver) join(q checks.Question) *flight {
 	return f
 }
 
-// flightOf returns the flight of a question. The caller holds mu, and has to start a new one. The name must be canonical.
+// flightOf returns the flight of a question, which may be finished already. If it is new, the caller has to call fly. The caller
+// holds mu. The name must be canonical.
 func (r *Resolver) flightOf(q checks.Question) (f *flight, isNew bool) {
 	if r.ctx.Err() != nil {
 		return finished(q, entry{err: &Error{Question: q, Err: ErrClosed}}), false

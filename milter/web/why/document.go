@@ -22,16 +22,10 @@ type document struct {
 	Why      string      `json:"why"`
 	Remedy   string      `json:"remedy"`
 	Local    bool        `json:"local"` // no standard requires it
-	RFCs     []reference `json:"rfcs"`
+	RFCs     []rfc       `json:"rfcs"`
 	Notice   string      `json:"notice,omitempty"` // why there is no decision, or no test
 	Decision *decision   `json:"decision,omitempty"`
 	Test     *testResult `json:"test,omitempty"`
-}
-
-type reference struct {
-	Number  int    `json:"number"`
-	Section string `json:"section"`
-	URL     string `json:"url"`
 }
 
 // decision is the record of the mail, as far as the page shows it.
@@ -97,10 +91,7 @@ func wantsDocument(r *http.Request) bool {
 func (p *pages) writeDocument(w http.ResponseWriter, code int, v view, rec *records.Record) {
 	d := document{
 		Site: p.Site, Reason: v.Reason.ID, Title: v.Title, Why: v.Reason.Why, Remedy: v.Reason.Remedy, Local: v.Reason.Local,
-		RFCs: []reference{}, Notice: v.Notice,
-	}
-	for _, r := range v.Reason.RFCs {
-		d.RFCs = append(d.RFCs, reference{Number: r.Number, Section: r.Section, URL: r.URL})
+		RFCs: append([]rfc{}, v.Reason.RFCs...), Notice: v.Notice,
 	}
 	if rec != nil {
 		d.Decision = newDecision(v.Seen, *rec)

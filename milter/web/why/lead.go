@@ -1,6 +1,7 @@
 package why
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -58,23 +59,16 @@ func (p *pages) whatToDo(do todo, temporary bool, after string) string {
 	case do == wait:
 		return "Send it again later" + after + "."
 	case do == block:
-		return "Your server is blocked. Whoever runs it has to find what caused this. Mail is taken again" + orIn(after, " when the block has ended") + "; sending it sooner does not help."
+		return "Your server is blocked. Whoever runs it has to find what caused this. Mail is taken again" + cmp.Or(after, " when the block has ended") + "; sending it sooner does not help."
 	case do == ask:
 		return "Sending it again does not help. Only this site can let the mail in: write to " + postmaster + ", and say what the reply below says."
 	case do == account:
-		return "If you sent all this mail, the rest is taken" + orIn(after, " later") + ". If you did not, change the password of your account at once: somebody else uses it."
+		return "If you sent all this mail, the rest is taken" + cmp.Or(after, " later") + ". If you did not, change the password of your account at once: somebody else uses it."
 	case temporary:
 		return "It is delivered when the fault below is repaired, or if it was due to a missing answer. Whoever runs the mail server has to look at it."
 	default:
 		return "Whoever runs the mail server that sent it has to repair the fault below. Then send the message again."
 	}
-}
-
-func orIn(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // forward returns the paragraph that a user can send to whoever runs the mail server. It has nothing that the page does not show.

@@ -102,8 +102,10 @@ type replyPart struct {
 }
 
 type rfc struct {
-	Number              int
-	Section, Title, URL string
+	Number  int    `json:"number"`
+	Section string `json:"section"`
+	Title   string `json:"-"`
+	URL     string `json:"url"`
 }
 
 // reason returns what a page shows of a reason, with the values in its recipes.

@@ -8,6 +8,7 @@
 package why
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"net/http"
@@ -197,9 +198,7 @@ func (p *pages) index(w http.ResponseWriter, r *http.Request, base string) {
 	}
 	v := view{Page: "index", Title: p.texts.Titles["index"], Base: base}
 	for _, g := range p.groups() {
-		if g.Title = p.texts.Groups[g.Name]; g.Title == "" {
-			g.Title = g.Name
-		}
+		g.Title = cmp.Or(p.texts.Groups[g.Name], g.Name)
 		for _, r := range g.reasons {
 			g.Reasons = append(g.Reasons, reasonView{ID: r.ID, Title: p.texts.title(r)})
 		}

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"io"
@@ -317,10 +318,7 @@ func (s *session) rcpt(to string) *checks.Reply {
 	}
 	s.rcptBytes += size
 	if s.macros.Get("{rcpt_mailer}") == "error" {
-		rcpt.Refused = s.macros.Get("{rcpt_host}")
-		if rcpt.Refused == "" {
-			rcpt.Refused = "5.0.0"
-		}
+		rcpt.Refused = cmp.Or(s.macros.Get("{rcpt_host}"), "5.0.0")
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		s.observe(checks.Event{Kind: checks.BadRecipient})
 		return nil

@@ -6,6 +6,7 @@
 package checktest
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/netip"
@@ -88,10 +89,7 @@ func (d Session) Session(t testing.TB) *checks.Session {
 		}
 	}
 	s.Envelope.MailFrom = checks.ParseAddress(d.MailFrom)
-	if d.Rcpt == "" {
-		d.Rcpt = "user@example.org"
-	}
-	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(d.Rcpt)}}
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(cmp.Or(d.Rcpt, "user@example.org"))}}
 	s.Envelope.Header = d.Header
 	return s
 }
@@ -138,9 +136,7 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]c
 			}
 		}
 		all = append(all, vs...)
-		if first == nil {
-			first = err
-		}
+		first = cmp.Or(first, err)
 	}
 	return all, first
 }

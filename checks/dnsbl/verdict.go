@@ -1,6 +1,7 @@
 package dnsbl
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -66,9 +67,5 @@ func (c *check) text(ctx context.Context, h hit) string {
 		texts = append(texts, checks.Unescape(strings.Join(t.Txt, "")))
 	}
 	slices.Sort(texts) // the DNS returns records in any order
-	text := checks.Clean(h.hide(strings.Join(slices.Compact(texts), " ")), maxText)
-	if text == "" {
-		return none
-	}
-	return text
+	return cmp.Or(checks.Clean(h.hide(strings.Join(slices.Compact(texts), " ")), maxText), none)
 }

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,10 +22,7 @@ func (c *check) checkAge(ctx context.Context, r *checks.Request) ([]checks.Verdi
 	}
 	registered, errRegistered := c.newlyRegistered(ctx, r, domain)
 	seen, errSeen := c.newlySeen(ctx, r, domain) // needed in any case: it stores that the domain was seen
-	since := registered
-	if since == "" {
-		since = seen
-	}
+	since := cmp.Or(registered, seen)
 	if since == "" {
 		return nil, errors.Join(errRegistered, errSeen)
 	}

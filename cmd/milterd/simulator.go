@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -154,20 +156,14 @@ func printUnchecked(w io.Writer, r *checks.Request) {
 
 // describeResult returns what a check found: its error and the reasons that applied, or ok.
 func describeResult(r checks.Result) string {
-	var text string
+	var found []string
 	if r.Err != nil {
-		text = "failed: " + printableLine(r.Err.Error())
+		found = append(found, "failed: "+printableLine(r.Err.Error()))
 	}
 	for _, o := range r.Outcomes {
-		if text != "" {
-			text += "; "
-		}
-		text += fmt.Sprintf("%s (%s): %s", o.Reason.ID, o.Action, o.Reply.Text)
+		found = append(found, fmt.Sprintf("%s (%s): %s", o.Reason.ID, o.Action, o.Reply.Text))
 	}
-	if text == "" {
-		return "ok"
-	}
-	return text
+	return cmp.Or(strings.Join(found, "; "), "ok")
 }
 
 // printMeanings prints what the reasons of a decision mean and what the sender can do.

@@ -9,6 +9,7 @@
 package miltertest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -52,11 +53,7 @@ func lookPath(name string) (string, error) {
 
 // unpacked returns the folder into which .ci/install unpacks the packages of a mail server.
 func unpacked(name string) string {
-	dir := os.Getenv("MILTERD_TEST_ROOT")
-	if dir == "" {
-		dir = "/opt/milterd-test"
-	}
-	return filepath.Join(dir, name)
+	return filepath.Join(cmp.Or(os.Getenv("MILTERD_TEST_ROOT"), "/opt/milterd-test"), name)
 }
 
 func eximBinary() string { return filepath.Join(unpacked("exim"), "usr/sbin/exim4") }

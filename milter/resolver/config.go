@@ -71,10 +71,7 @@ func (cfg Config) addresses() ([]netip.AddrPort, error) {
 	if len(cfg.Servers) > 0 {
 		return parseAll(cfg.Servers)
 	}
-	path := cfg.ResolvConf
-	if path == "" {
-		path = "/etc/resolv.conf"
-	}
+	path := cmp.Or(cfg.ResolvConf, "/etc/resolv.conf")
 	file, err := dns.ClientConfigFromFile(path)
 	// resolv.conf(5): without the file, or without a server in it, the server is the local machine.
 	if errors.Is(err, fs.ErrNotExist) && cfg.ResolvConf == "" || err == nil && len(file.Servers) == 0 {

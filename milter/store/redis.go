@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,7 @@ func newRedis(cfg Config) (*redis, error) {
 	options.DisableRetry = true // a repeated Add would count twice
 	options.DisableCache = true // other hosts change the records
 	options.ReadBufferEachConn, options.WriteBufferEachConn = 64<<10, 64<<10
-	if options.ClientName == "" {
-		options.ClientName = "milterd"
-	}
+	options.ClientName = cmp.Or(options.ClientName, "milterd")
 	return &redis{options: options, address: u.Redacted(), now: cfg.wall}, nil
 }
 

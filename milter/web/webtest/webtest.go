@@ -6,6 +6,7 @@
 package webtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,10 +62,7 @@ func program() string {
 
 // axe returns the source of axe-core.
 var axe = sync.OnceValues(func() (string, error) {
-	dir := os.Getenv("MILTERD_TEST_ROOT")
-	if dir == "" {
-		dir = "/opt/milterd-test"
-	}
+	dir := cmp.Or(os.Getenv("MILTERD_TEST_ROOT"), "/opt/milterd-test")
 	source, err := os.ReadFile(filepath.Join(dir, "axe-core/axe.min.js"))
 	return string(source), err
 })

@@ -86,9 +86,7 @@ func (t *tally) add(o *tally) {
 	t.Refused += o.Refused
 	t.DKIMPass += o.DKIMPass
 	t.Errors += o.Errors
-	if t.FirstErr == nil {
-		t.FirstErr = o.FirstErr
-	}
+	t.FirstErr = cmp.Or(t.FirstErr, o.FirstErr)
 	t.Took += o.Took
 	for i := range t.latency {
 		t.latency[i].merge(&o.latency[i])

@@ -7,6 +7,7 @@
 package received
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -134,9 +135,7 @@ func (s Site) findBorder(fields []headers.Field, f *Facts) (border int, ok bool)
 			continue
 		}
 		h, ok := parseReceived(field.Value)
-		if f.By == "" {
-			f.By = h.by
-		}
+		f.By = cmp.Or(f.By, h.by)
 		ours := trusted || s.owns(h.by) // trusted: the host that added the field is the client of the field above
 		switch {
 		case !started && !ours:
@@ -163,10 +162,7 @@ func (f *Facts) setHop(h hop) {
 	f.Client, f.ClientName, f.Helo, f.From, f.To, f.Time, f.QueueID = h.client, h.clientName, h.helo, h.from, h.to, h.time, h.id
 	f.By, f.User, f.Known = h.by, "", 0
 	if h.authenticated {
-		f.User = h.user
-		if f.User == "" {
-			f.User = "unknown"
-		}
+		f.User = cmp.Or(h.user, "unknown")
 	}
 	f.know(Client, h.client.IsValid())
 	f.know(Helo, h.helo != "")

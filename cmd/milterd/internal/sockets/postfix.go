@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -69,10 +70,7 @@ func (h mailHost) unreachable(l config.Listener) string {
 	if h.chrooted() && !strings.HasPrefix(l.Address, h.queue+"/") {
 		return fmt.Sprintf("its smtpd runs in a chroot and sees only what is below %s; use inet:8891@127.0.0.1, or a socket there", h.queue)
 	}
-	mode, group := l.Mode, h.daemonGroup()
-	if mode == 0 {
-		mode = 0o660
-	}
+	mode, group := cmp.Or(l.Mode, defaultMode), h.daemonGroup()
 	if l.Group != "" {
 		gid, err := GroupID(l.Group)
 		if err != nil {

@@ -4,6 +4,7 @@
 package sockets
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -145,12 +146,11 @@ func setPermissions(w config.Listener, path string) error {
 			return err
 		}
 	}
-	mode := w.Mode
-	if mode == 0 {
-		mode = 0o660
-	}
-	return os.Chmod(path, mode)
+	return os.Chmod(path, cmp.Or(w.Mode, defaultMode))
 }
+
+// defaultMode is the permissions of a unix socket if the configuration gives none.
+const defaultMode fs.FileMode = 0o660
 
 // Fault returns why a socket cannot be opened and what to do, without the words of package net.
 func Fault(err error) string {

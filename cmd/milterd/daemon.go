@@ -146,8 +146,7 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 	}
 	go d.reloadWhenAsked(ctx, hup)
 	notify(sd.SdNotifyReady)
-	watchdog := watchdogTicker()
-	defer watchdog.Stop()
+	watchdog := watchdog()
 	for {
 		select {
 		case <-ctx.Done():
@@ -155,7 +154,7 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 		case err := <-failed:
 			_ = d.drain()
 			return err
-		case <-watchdog.C:
+		case <-watchdog:
 			notify(sd.SdNotifyWatchdog)
 		}
 	}

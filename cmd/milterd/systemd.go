@@ -11,15 +11,13 @@ import (
 // notify sends a state to systemd, if systemd started the daemon (sd_notify(3)).
 func notify(state string) { _, _ = sd.SdNotify(false, state) }
 
-// watchdogTicker returns a ticker with half the interval of systemd's watchdog. Without a watchdog it never ticks.
-func watchdogTicker() *time.Ticker {
+// watchdog returns a channel that ticks with half the interval of systemd's watchdog. Without a watchdog it never ticks.
+func watchdog() <-chan time.Time {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {
-		t := time.NewTicker(time.Hour)
-		t.Stop()
-		return t
+		return nil
 	}
-	return time.NewTicker(interval / 2)
+	return time.Tick(interval / 2)
 }
 
 // monotonic returns the time that Type=notify-reload needs with RELOADING=1.

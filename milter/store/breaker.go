@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"milterd/milter/queue"
 )
 
 const (
@@ -60,7 +62,7 @@ func (b *breaker) start() {
 	b.prober.Go(func() {
 		b.probe()
 		close(first)
-		b.probeRegularly()
+		queue.Every(b.ctx, probeEvery, b.probe) // also finds outages while there is no mail, for /readyz
 	})
 	limit := time.NewTimer(b.timeout)
 	defer limit.Stop()
@@ -139,20 +141,6 @@ func (b *breaker) endOutage() {
 	began := b.since
 	b.down, b.since = nil, b.now()
 	b.log.WithField("outage", b.since.Sub(began).Round(time.Millisecond).String()).Warn("store is up again")
-}
-
-// probeRegularly probes until stop. It finds outages while there is no mail, for /readyz.
-func (b *breaker) probeRegularly() {
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-tick.C:
-			b.probe()
-		}
-	}
 }
 
 // probe probes the driver once and updates the size in Status.

@@ -203,6 +203,7 @@ func TestHostName(t *testing.T) {
 		"mail.example.com": true, "MAIL.example.com.": true, "_spf.example.com": true, "a": false, "": false, ".": false, "192.0.2.1": false,
 		"[192.0.2.1]": false, "a b.example": false, "a..b": false, "-a.example": false, `a".example.com`: false, "a.example\n": false,
 		strings.Repeat("a.", 130) + "example": false, "é.example": false, "mail.example.com. IN A 1": false,
+		"mail.example.com..": false, "mail.example-.com": false, "-": false, "..": false,
 	} {
 		if _, got := hostName(text); got != want {
 			t.Errorf("%q: %v", text, got)
@@ -214,7 +215,7 @@ func TestHostName(t *testing.T) {
 func FuzzHostName(f *testing.F) {
 	f.Add("mail.example.com")
 	f.Fuzz(func(t *testing.T, s string) {
-		if name, ok := hostName(s); ok && strings.ContainsAny(name, " \t\r\n\"';()\\@<>&{}") {
+		if name, ok := hostName(s); ok && strings.ContainsAny(name, " \t\r\n\"';()\\@<>&{}/*?#$%") {
 			t.Errorf("%q needs escaping in a zone file or page", name)
 		}
 	})

@@ -2,7 +2,6 @@ package why
 
 import (
 	"net/netip"
-	"regexp"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -53,14 +52,12 @@ func (v values) replacer() *strings.Replacer {
 		"{reverse}", reverseName(v.client), "{type}", addressType(v.client), "{mechanism}", spfTerm(v.client))
 }
 
-var hostNames = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
 // hostName returns a host name in lower case without trailing dot, and whether it is valid. A valid name needs no escaping in a
 // zone file or a page.
 func hostName(s string) (string, bool) {
 	s = strings.ToLower(strings.TrimSuffix(s, "."))
 	_, err := netip.ParseAddr(s)
-	return s, len(s) <= 253 && err != nil && hostNames.MatchString(s)
+	return s, err != nil && strings.Contains(s, ".") && !strings.HasSuffix(s, ".") && checks.IsHostName(s)
 }
 
 // reverseName returns the name of an address in the reverse zone.

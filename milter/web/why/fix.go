@@ -54,11 +54,9 @@ func addPTR(z zone) fix {
 
 // addAddressOfPTR adds an address record for the name in the PTR record.
 func addAddressOfPTR(z zone) fix {
-	for _, rr := range z.answer(reverseName(z.client), dns.TypePTR) {
-		if ptr, ok := rr.(*dns.PTR); ok {
-			if name, ok := hostName(ptr.Ptr); ok {
-				return fix{Records: []string{z.addressRecord(name)}}
-			}
+	for _, ptr := range checks.RecordsOf[*dns.PTR](z.answer(reverseName(z.client), dns.TypePTR)) {
+		if name, ok := hostName(ptr.Ptr); ok {
+			return fix{Records: []string{z.addressRecord(name)}}
 		}
 	}
 	return fix{}
@@ -84,11 +82,9 @@ func (z zone) allowSender() fix {
 // allow adds the client to the SPF record of a name. If there is no SPF record, it makes one with another mechanism.
 func (z zone) allow(name, mechanism string) fix {
 	var policies []string
-	for _, rr := range z.answer(name, dns.TypeTXT) {
-		if t, ok := rr.(*dns.TXT); ok {
-			if text := strings.Join(t.Txt, ""); text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
-				policies = append(policies, text)
-			}
+	for _, t := range checks.RecordsOf[*dns.TXT](z.answer(name, dns.TypeTXT)) {
+		if text := strings.Join(t.Txt, ""); text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
+			policies = append(policies, text)
 		}
 	}
 	switch {
@@ -123,29 +119,20 @@ func txtRecord(name, text string) string {
 	return name + ". IN TXT " + strings.Join(parts, " ")
 }
 
-// answer returns the answer to a question of a check. It is nil if no check asked it or the DNS did not answer.
-func (z zone) answer(name string, t uint16) []dns.RR {
+// answer returns the answer to a question of a check. It is empty if no check asked it or the DNS did not answer.
+func (z zone) answer(name string, t uint16) checks.Answer {
 	question := checks.Ask(name, t)
 	for _, res := range z.results {
 		for _, a := range res.Asked {
 			if a.Question == question && a.Err == nil {
-				return a.Answer.Records
+				return a.Answer
 			}
 		}
 	}
-	return nil
+	return checks.Answer{}
 }
 
 // hasAddress reports whether the answers show that a name has the client's address.
 func (z zone) hasAddress(name string) bool {
-	t := dns.StringToType[addressType(z.client)]
-	return slices.ContainsFunc(z.answer(name, t), func(rr dns.RR) bool {
-		switch rr := rr.(type) {
-		case *dns.A:
-			return rr.A.String() == z.client.String()
-		case *dns.AAAA:
-			return rr.AAAA.String() == z.client.String()
-		}
-		return false
-	})
+	return slices.Contains(checks.Addresses(z.answer(name, checks.AddressType(z.client))), z.client)
 }

@@ -67,12 +67,7 @@ func reverseName(a netip.Addr) string {
 }
 
 // addressType returns the type of the DNS record for an address.
-func addressType(a netip.Addr) string {
-	if a.Is4() {
-		return "A"
-	}
-	return "AAAA"
-}
+func addressType(a netip.Addr) string { return dns.TypeToString[checks.AddressType(a)] }
 
 // spfTerm returns the term of an SPF record that matches an address, RFC 7208 section 5.6.
 func spfTerm(a netip.Addr) string {

@@ -110,10 +110,7 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 	}
 	m.first = checks.NewRequest(m.session, checks.EndOfHeader)
 	facts.CarryDKIM(s.Env, r, m.first)
-	m.author = from.Domain
-	if authors := facts.MessageAuthors(m.first).Domains; len(authors) > 0 {
-		m.author = authors[0]
-	}
+	m.author = cmp.Or(firstAuthor(m.first), from.Domain)
 	out.Domain, out.Own = m.author, len(s.Env.Site.LocalDomains) == 0 || slices.ContainsFunc(s.Env.Site.LocalDomains, func(d string) bool { return checks.Under(m.author, d) })
 	for _, rcpt := range r.Envelope.Rcpts {
 		if !s.isOutside(rcpt) {

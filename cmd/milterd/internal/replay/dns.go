@@ -79,11 +79,7 @@ func isKeyQuestion(q checks.Question) bool {
 
 // hasKey reports whether an answer has a DKIM key record that is not revoked.
 func hasKey(a checks.Answer) bool {
-	for _, rr := range a.Records {
-		txt, ok := rr.(*dns.TXT)
-		if !ok {
-			continue
-		}
+	for _, txt := range checks.RecordsOf[*dns.TXT](a) {
 		text := strings.Join(strings.Fields(strings.Join(txt.Txt, "")), "")
 		if !slices.Contains(strings.Split(text, ";"), "p=") {
 			return true

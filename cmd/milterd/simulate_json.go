@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/session"
@@ -73,12 +72,12 @@ func (j *jsonResult) finish(wrong []*session.Mismatch) *jsonResult {
 // jsonChecks returns an element for each reason of a result. The first one has the questions, notes, error and time
 // of the check.
 func jsonChecks(r checks.Result) []jsonCheck {
-	c := jsonCheck{Check: r.Check, Stage: r.Stage.String(), Millis: millis(r.Took), Detail: map[string]string{}, Notes: r.Notes}
+	c := jsonCheck{Check: r.Check, Stage: r.Stage.String(), Millis: records.Millis(r.Took), Detail: map[string]string{}, Notes: r.Notes}
 	if r.Err != nil {
 		c.Error = r.Err.Error()
 	}
 	for _, a := range r.Asked {
-		c.Asked = append(c.Asked, records.Asked{Question: a.Question.String(), Answer: a.AnswerText(), Millis: millis(a.Took)})
+		c.Asked = append(c.Asked, records.Asked{Question: a.Question.String(), Answer: a.AnswerText(), Millis: records.Millis(a.Took)})
 	}
 	for _, v := range r.Vouched {
 		c.Vouch = fmt.Sprintf("%s (%s)", v.Why, v.Vouch)
@@ -96,9 +95,4 @@ func jsonChecks(r checks.Result) []jsonCheck {
 		c.Asked, c.Notes, c.Vouch, c.Error, c.Millis = nil, nil, "", "", 0
 	}
 	return list
-}
-
-// millis returns a duration in milliseconds.
-func millis(d time.Duration) float64 {
-	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
 }

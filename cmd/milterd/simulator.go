@@ -15,6 +15,7 @@ import (
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/log"
+	"milterd/milter/records"
 	"milterd/milter/resolver"
 	"milterd/milter/store"
 )
@@ -122,9 +123,9 @@ func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
 		printUnchecked(w, r)
 	}
 	for _, result := range d.Results {
-		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", result.Check, result.Stage, describeResult(result), millis(result.Took))
+		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", result.Check, result.Stage, describeResult(result), records.Millis(result.Took))
 		for _, a := range result.Asked {
-			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.AnswerText(), millis(a.Took))
+			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.AnswerText(), records.Millis(a.Took))
 		}
 		for _, note := range result.Notes {
 			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)

@@ -240,7 +240,7 @@ func accepted(s *checks.Request) Record {
 func Trace(results []checks.Result) []Check {
 	var list []Check
 	for _, res := range results {
-		c := Check{Check: res.Check, Stage: res.Stage.String(), Millis: millis(res.Took), Notes: res.Notes, Vouches: vouchesOf(res.Vouched)}
+		c := Check{Check: res.Check, Stage: res.Stage.String(), Millis: Millis(res.Took), Notes: res.Notes, Vouches: vouchesOf(res.Vouched)}
 		for _, o := range res.Outcomes {
 			c.Reasons = append(c.Reasons, o.Reason.ID)
 		}
@@ -248,7 +248,7 @@ func Trace(results []checks.Result) []Check {
 			c.Error = cut(res.Err.Error(), maxValue)
 		}
 		for _, a := range res.Asked[:min(len(res.Asked), maxAsked)] {
-			c.Asked = append(c.Asked, Asked{Question: a.Question.String(), Answer: answerText(a), Millis: millis(a.Took)})
+			c.Asked = append(c.Asked, Asked{Question: a.Question.String(), Answer: answerText(a), Millis: Millis(a.Took)})
 		}
 		list = append(list, c)
 	}
@@ -266,6 +266,7 @@ func answerText(a checks.Asked) (text string) {
 	return cut(a.AnswerText(), MaxAnswer)
 }
 
-func millis(d time.Duration) float64 {
+// Millis returns a duration in milliseconds.
+func Millis(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
 }

@@ -189,10 +189,13 @@ func TestMedian(t *testing.T) {
 		{{Rate: 50}, {Rate: 200}},
 		{{Rate: 200}, {Rate: 200}},
 	}
-	if got := median(rounds, 1, rate); got != 200 {
+	of := func(figure func([]result, int) float64) float64 {
+		return median(rounds, func(_ int, round []result) float64 { return figure(round, 1) })
+	}
+	if got := of(rate); got != 200 {
 		t.Errorf("median %v, want 200", got)
 	}
-	if got := median(rounds, 1, ratio(rate)); got != 3 {
+	if got := of(ratio(rate)); got != 3 {
 		t.Errorf("median of the ratios %v, want 3", got)
 	}
 	rounds = [][]result{
@@ -200,7 +203,7 @@ func TestMedian(t *testing.T) {
 		{{Filter: bareMilterd, CPU: 3}, {CPU: 3.5}},
 		{{Filter: bareMilterd, CPU: 2}, {CPU: 2}},
 	}
-	if got := median(rounds, 1, added); got != 0.5 {
+	if got := of(added); got != 0.5 {
 		t.Errorf("median of the added CPU time %v, want 0.5", got)
 	}
 }

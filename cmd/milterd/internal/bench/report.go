@@ -7,20 +7,15 @@ import (
 	"strings"
 )
 
-// medianOf returns the median of a list that is not empty, and sorts it.
-func medianOf(list []float64) float64 {
+// median returns the median of a figure over all rounds. i is the index of the round.
+func median[R any](rounds []R, figure func(i int, round R) float64) float64 {
+	list := make([]float64, len(rounds))
+	for i, round := range rounds {
+		list[i] = figure(i, round)
+	}
 	slices.Sort(list)
 	n := len(list)
 	return (list[(n-1)/2] + list[n/2]) / 2
-}
-
-// median returns the median of a figure of filter k over all rounds.
-func median(rounds [][]result, k int, figure func(round []result, k int) float64) float64 {
-	list := make([]float64, len(rounds))
-	for i, round := range rounds {
-		list[i] = figure(round, k)
-	}
-	return medianOf(list)
 }
 
 // ratio returns the ratio of a figure to that of the first filter in the same round.
@@ -45,12 +40,14 @@ func report(w io.Writer, sc scenario, rounds [][]result) {
 		"dkim=pass %% | RSS MiB |\n", base, base, bareMilterd)
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for k := range rounds[0] {
+		ofRounds := func(figure func(round []result, k int) float64) float64 {
+			return median(rounds, func(_ int, round []result) float64 { return figure(round, k) })
+		}
 		of := func(figure func(result) float64) float64 {
-			return median(rounds, k, func(round []result, k int) float64 { return figure(round[k]) })
+			return median(rounds, func(_ int, round []result) float64 { return figure(round[k]) })
 		}
 		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.3f | %.2f | %+.3f | %.2f | %.2f | %.2f | %.1f | %.1f | %.1f |\n", rounds[0][k].Filter,
-			median(rounds, k, rate), median(rounds, k, ratio(rate)), median(rounds, k, cpu), median(rounds, k, ratio(cpu)),
-			median(rounds, k, added),
+			ofRounds(rate), ofRounds(ratio(rate)), ofRounds(cpu), ofRounds(ratio(cpu)), ofRounds(added),
 			of(func(m result) float64 { return m.P50 }), of(func(m result) float64 { return m.P99 }),
 			of(func(m result) float64 { return m.Asked }), 100*of(func(m result) float64 { return m.Refused }),
 			100*of(func(m result) float64 { return m.DKIMPass }), of(func(m result) float64 { return float64(m.Memory) / (1 << 20) }))

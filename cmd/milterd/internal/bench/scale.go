@@ -297,10 +297,10 @@ func reportScale(sites []*site) {
 	first := func(i int, figure func(siteRound) float64) float64 { return figure(sites[0].rounds[i]) }
 	for _, s := range sites {
 		of := func(figure func(siteRound) float64) float64 {
-			return middle(s.rounds, func(_ int, r siteRound) float64 { return figure(r) })
+			return median(s.rounds, func(_ int, r siteRound) float64 { return figure(r) })
 		}
 		over := func(figure func(siteRound) float64) float64 {
-			return middle(s.rounds, func(i int, r siteRound) float64 { return figure(r) / first(i, figure) })
+			return median(s.rounds, func(i int, r siteRound) float64 { return figure(r) / first(i, figure) })
 		}
 		cpu, p99 := func(r siteRound) float64 { return r.CPU }, func(r siteRound) float64 { return r.P99 }
 		fmt.Printf("| %s | %d | %.0f | %.2f | %.0f | %.3f | %.2f | %.3f | %.2f | %.2f | %.2f | %.0f |\n", s.name, s.records,
@@ -308,15 +308,6 @@ func reportScale(sites []*site) {
 			of(func(r siteRound) float64 { return r.ServerCPU }), of(func(r siteRound) float64 { return r.P50 }), of(p99), over(p99),
 			of(func(r siteRound) float64 { return float64(r.RSS) / (1 << 20) }))
 	}
-}
-
-// middle returns the median of a figure of all rounds.
-func middle(rounds []siteRound, figure func(i int, r siteRound) float64) float64 {
-	list := make([]float64, len(rounds))
-	for i, r := range rounds {
-		list[i] = figure(i, r)
-	}
-	return medianOf(list)
 }
 
 // diskUse returns the size of all files in a folder, in bytes.

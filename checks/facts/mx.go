@@ -82,25 +82,33 @@ func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, clie
 // lookupAddrs looks up the addresses of hosts: those of the client's family, and the others only of hosts that are not reachable by
 // the first. So it is known whether the client is one of the hosts, and whether each is reachable. Without a client it looks up all.
 func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, client netip.Addr) {
-	rest := make([]*MXHost, len(hosts))
+	all := make([]*MXHost, len(hosts))
 	for i := range hosts {
-		rest[i] = &hosts[i]
+		all[i] = &hosts[i]
 	}
-	for i, t := range checks.AddressTypes(client) {
-		if i > 0 { // slow name servers leave time for the checks that follow
-			var cancel context.CancelFunc
-			ctx, cancel = checks.WithShare(ctx, 0.5)
-			defer cancel()
+	types := checks.AddressTypes(client)
+	if !client.IsValid() {
+		addAddrs(ctx, resolver, all, types[:]...)
+		return
+	}
+	addAddrs(ctx, resolver, all, types[0])
+	ctx, cancel := checks.WithShare(ctx, 0.5) // slow name servers leave time for the checks that follow
+	defer cancel()
+	addAddrs(ctx, resolver, slices.DeleteFunc(all, func(h *MXHost) bool { return h.Reachable() }), types[1])
+}
+
+// addAddrs looks up the addresses of some types, all at once.
+func addAddrs(ctx context.Context, resolver checks.Resolver, hosts []*MXHost, types ...uint16) {
+	var questions []checks.Question
+	for _, h := range hosts {
+		for _, t := range types {
+			questions = append(questions, checks.Ask(h.Name, t))
 		}
-		questions := make([]checks.Question, len(rest))
-		for i, h := range rest {
-			questions[i] = checks.Ask(h.Name, t)
-		}
-		for i, res := range checks.LookupAll(ctx, resolver, questions...) {
-			rest[i].Addrs = append(rest[i].Addrs, checks.Addresses(res.Answer)...)
-			rest[i].Err = cmp.Or(rest[i].Err, res.Err)
-		}
-		rest = slices.DeleteFunc(rest, func(h *MXHost) bool { return client.IsValid() && h.Reachable() })
+	}
+	for i, res := range checks.LookupAll(ctx, resolver, questions...) {
+		h := hosts[i/len(types)]
+		h.Addrs = append(h.Addrs, checks.Addresses(res.Answer)...)
+		h.Err = cmp.Or(h.Err, res.Err)
 	}
 }
 

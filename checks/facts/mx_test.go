@@ -213,24 +213,11 @@ func TestManyMX(t *testing.T) {
 	}
 }
 
-// deaf is a resolver whose servers answer questions for MX records only. It gives up after the time that package resolver takes.
-type deaf struct{ checks.Resolver }
-
-func (d deaf) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
-	if q.Type == dns.TypeMX {
-		return d.Resolver.Lookup(ctx, q)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
-	defer cancel()
-	<-ctx.Done()
-	return checks.Answer{}, ctx.Err()
-}
-
 // TestDeafNameServers tests that the name servers of mail hosts leave time for other questions.
 func TestDeafNameServers(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, "example.net. MX 10 a.example.net.")
-	env.DNS = deaf{env.DNS}
+	env.DNS = checktest.Deaf(env.DNS, dns.TypeMX)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 		defer cancel()

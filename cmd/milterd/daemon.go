@@ -18,7 +18,7 @@ import (
 	"milterd/milter/evidence"
 	"milterd/milter/log"
 	"milterd/milter/mirror"
-	"milterd/milter/queue"
+	"milterd/milter/periodic"
 	"milterd/milter/rdap"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
@@ -122,7 +122,7 @@ func (d *daemon) maintain() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var maintaining sync.WaitGroup
 	maintaining.Go(func() {
-		queue.Every(ctx, maintainInterval, func() {
+		periodic.Run(ctx, maintainInterval, func() {
 			each, done := context.WithTimeout(ctx, maintainInterval)
 			defer done()
 			d.pipeline.Load().Maintain(each, time.Now())

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/milter/queue"
+	"milterd/milter/periodic"
 )
 
 // The store has the entries of each week in buckets of bounded size. A full bucket loses the entries of least worth, see
@@ -102,7 +102,7 @@ func (c *Collector) flushIfMuch() {
 
 // flushPeriodically writes to the store until the Collector is closed.
 func (c *Collector) flushPeriodically() {
-	queue.Every(c.ctx, flushInterval, func() {
+	periodic.Run(c.ctx, flushInterval, func() {
 		ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
 		defer cancel()
 		c.mu.Lock()

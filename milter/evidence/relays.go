@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"milterd/milter/queue"
+	"milterd/milter/periodic"
 )
 
 // A relay of other people's mail, such as a mailing list or a forwarder, breaks SPF and sometimes DKIM of what it passes on.
@@ -52,7 +52,7 @@ func (c *Collector) refreshPeriodically() {
 		_ = c.refresh(ctx) // what was known before stays known
 	}
 	refresh()
-	queue.Every(c.ctx, refreshInterval, refresh)
+	periodic.Run(c.ctx, refreshInterval, refresh)
 }
 
 // refresh reads the known senders from the store.

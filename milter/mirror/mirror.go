@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/milter/periodic"
 	"milterd/milter/queue"
 )
 
@@ -156,7 +157,7 @@ func safely(m *Message) (j Judgement, err error) {
 }
 
 func (c *Collector) flushPeriodically(ctx context.Context) {
-	queue.Every(ctx, flushInterval, func() {
+	periodic.Run(ctx, flushInterval, func() {
 		each, cancel := context.WithTimeout(ctx, flushTimeout)
 		defer cancel()
 		_ = c.flush(each) // what is not written is written the next time

@@ -198,17 +198,3 @@ func (w *Writer[T]) wake() {
 	defer w.mu.Unlock()
 	w.changed.Broadcast()
 }
-
-// Every calls f at each interval until ctx is done.
-func Every(ctx context.Context, interval time.Duration, f func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			f()
-		case <-ctx.Done():
-			return
-		}
-	}
-}

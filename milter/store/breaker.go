@@ -9,7 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"milterd/milter/queue"
+	"milterd/milter/periodic"
 )
 
 const (
@@ -62,7 +62,7 @@ func (b *breaker) start() {
 	b.prober.Go(func() {
 		b.probe()
 		close(first)
-		queue.Every(b.ctx, probeEvery, b.probe) // also finds outages while there is no mail, for /readyz
+		periodic.Run(b.ctx, probeEvery, b.probe) // also finds outages while there is no mail, for /readyz
 	})
 	limit := time.NewTimer(b.timeout)
 	defer limit.Stop()

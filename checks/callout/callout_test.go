@@ -280,7 +280,7 @@ func TestAuthorWithoutAnswer(t *testing.T) {
 func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, one, nil, nil)
-	for from, want := range map[string]string{"bob@example.net": "example.net. MX, mx.example.net. A", "<>": "", "a@example.org": ""} {
+	for from, want := range map[string]string{"bob@example.net": "example.net. MX, mx.example.net. A, mx.example.net. AAAA", "<>": "", "a@example.org": ""} {
 		got := checktest.Prefetched(t, l.c, l.env.DNS, l.session(from))
 		if strings.Join(got, ", ") != want {
 			t.Errorf("%s: prefetched %q", from, got)

@@ -44,15 +44,15 @@ func SenderMX(ctx context.Context, env checks.Env, r *checks.Request) (MX, error
 	return checks.Remember(r, checks.MailFrom, mxKey{}, func() (MX, error) { return lookupMX(ctx, env.DNS, domain, r.Session.Client) })
 }
 
-// PrefetchMX returns the questions of SenderMX.
+// PrefetchMX returns the questions of SenderMX, and those for both families: one after the other would take a round trip more.
 func PrefetchMX(r *checks.Request) []checks.Query {
-	domain, client := r.Envelope.MailFrom.Domain, r.Session.Client
+	domain := r.Envelope.MailFrom.Domain
 	if domain == "" {
 		return nil
 	}
 	hosts := func(a checks.Answer) (list []checks.Query) {
 		for _, h := range mxOf(a, domain).Hosts {
-			list = append(list, prefetchAddrs(h.Name, client)...)
+			list = append(list, queries(addressQuestions(h.Name))...)
 		}
 		return list
 	}
@@ -110,21 +110,6 @@ func addAddrs(ctx context.Context, resolver checks.Resolver, hosts []*MXHost, ty
 		h.Addrs = append(h.Addrs, checks.Addresses(res.Answer)...)
 		h.Err = cmp.Or(h.Err, res.Err)
 	}
-}
-
-// prefetchAddrs returns the questions of lookupAddrs about one host.
-func prefetchAddrs(name string, client netip.Addr) []checks.Query {
-	if !client.IsValid() {
-		return queries(addressQuestions(name))
-	}
-	types := checks.AddressTypes(client)
-	others := func(a checks.Answer) []checks.Query {
-		if h := (MXHost{Addrs: checks.Addresses(a)}); h.Reachable() {
-			return nil
-		}
-		return []checks.Query{{Question: checks.Ask(name, types[1])}}
-	}
-	return []checks.Query{{Question: checks.Ask(name, types[0]), Then: others}}
 }
 
 // maxAddrs is the number of addresses of a mail host that are kept. Half of it is more than an honest host has; an answer may have

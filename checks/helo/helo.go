@@ -72,7 +72,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 			return nil
 		}
 		if arg := parse(r.Helo); arg.kind == domain {
-			return prefetchHost(arg.name, r.Session.Client)
+			return prefetchHost(arg.name)
 		}
 	}
 	return nil

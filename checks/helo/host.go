@@ -45,16 +45,9 @@ func (h *host) lookup(ctx context.Context, resolver checks.Resolver, t uint16) e
 	return err
 }
 
-// prefetchHost returns the questions of lookupHost.
-func prefetchHost(name string, client netip.Addr) []checks.Query {
-	types := checks.AddressTypes(client)
-	others := func(a checks.Answer) []checks.Query {
-		if len(checks.Addresses(a)) > 0 {
-			return nil
-		}
-		return []checks.Query{{Question: checks.Ask(name, types[1])}}
-	}
-	return []checks.Query{{Question: checks.Ask(name, types[0]), Then: others}}
+// prefetchHost returns the questions for both families: one after the other would take a round trip more.
+func prefetchHost(name string) []checks.Query {
+	return []checks.Query{{Question: checks.Ask(name, dns.TypeA)}, {Question: checks.Ask(name, dns.TypeAAAA)}}
 }
 
 // exists reports whether the name has an address. With an error it is false and might be true.

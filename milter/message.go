@@ -17,6 +17,9 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 	return s.answer(gomilter.OptNoHeaderReply, pass)
 }
 
+// usualFields is the number of header fields that are kept without another allocation: 1 KiB.
+const usualFields = 32
+
 // keep adds a header field to the transaction. Beyond the limit it adds From fields only, or a forger could put the author that
 // the reader sees behind padding.
 func (s *session) keep(name, value string) {
@@ -26,6 +29,9 @@ func (s *session) keep(name, value string) {
 	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
 	s.noMemory = s.noMemory || fits && !s.reserve(size)
 	if fits && !s.noMemory {
+		if s.header == nil {
+			s.header = make([]headers.Field, 0, usualFields)
+		}
 		s.header = append(s.header, field)
 		s.headerBytes += size
 	}

@@ -36,11 +36,12 @@ type Options struct {
 // Log is the log of decisions. It implements milter.Journal: it writes in the background, and drops and counts the
 // records that the store does not take in time. It is safe for concurrent use.
 type Log struct {
-	store   checks.Store
-	opts    Options
-	queue   *queue.Writer[entry]
-	part    part // used by write only
-	written atomic.Uint64
+	store      checks.Store
+	opts       Options
+	queue      *queue.Writer[entry]
+	part       part   // used by write only, as is compressed
+	compressed []byte // the last stored part, for its capacity
+	written    atomic.Uint64
 }
 
 // entry is an encoded record that waits.

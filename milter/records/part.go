@@ -73,7 +73,7 @@ func (l *Log) write(batch []entry) {
 		number := last - int64(len(batch)-1-i)
 		if !l.part.takes(number, e, now) {
 			l.save(ctx)
-			l.part = part{first: number, created: now}
+			l.part = part{first: number, created: now, text: l.part.text[:0]}
 		}
 		l.part.add(number, e)
 	}
@@ -86,7 +86,8 @@ func (l *Log) save(ctx context.Context) {
 	if len(p.unstored) == 0 {
 		return
 	}
-	if err := l.store.Put(ctx, keyOfPart(p.first), s2.Encode(nil, p.text), l.opts.Keep); err != nil {
+	l.compressed = s2.Encode(l.compressed, p.text)
+	if err := l.store.Put(ctx, keyOfPart(p.first), l.compressed, l.opts.Keep); err != nil {
 		l.queue.Drop(len(p.unstored), err)
 		*p = part{}
 		return

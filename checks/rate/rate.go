@@ -163,12 +163,12 @@ func (c *check) signingDomain(ctx context.Context, r *checks.Request) (string, e
 	return "", nil
 }
 
-// subjects returns who is limited in a session.
+// subjects returns who is limited for the current recipient. Mail that a forwarder passes on counts for a user alone.
 func (c *check) subjects(ctx context.Context, r *checks.Request) (list []subject, err error) {
 	if user := strings.ToLower(r.AuthUser); user != "" {
 		list = append(list, subject{reason: userRate, name: user, limits: c.limitsOf(user)})
 	}
-	if r.Trusted() {
+	if n := len(r.Envelope.Rcpts); r.Trusted() || n > 0 && r.Forwarded(n-1) {
 		return list, nil
 	}
 	if len(c.client) > 0 && r.Client.IsValid() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -201,6 +202,38 @@ func TestWhoIsLimited(t *testing.T) {
 				t.Errorf("the second recipient: %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestForwarder tests that mail which a forwarder passes on does not count: it would use up the limit of the forwarder's own mail.
+func TestForwarder(t *testing.T) {
+	t.Parallel()
+	actions := map[string]checks.Action{}
+	for _, r := range rate.Info.Reasons {
+		actions[r.ID] = checks.Tempfail
+	}
+	forwards, err := checks.ParseRecipients([]string{"bob"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := checktest.Build(t, rate.Info, checktest.Env(t, `example.net. TXT "v=spf1 ip4:192.0.2.0/24 -all"`), func(s *rate.Settings) {
+		s.Client, s.Domain = "1/h", "1/h"
+	})
+	p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: check}}, checks.Options{
+		Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Minute,
+		Policies: []checks.Policy{{Recipients: forwards, Actions: actions, Forwarders: checks.Forwarders{
+			Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rcpt := range []struct{ to, want string }{
+		{to: "bob@example.org"}, {to: "bob@example.org"}, {to: "carol@example.org"}, {to: "carol@example.org", want: "client-rate"},
+	} {
+		if got := begin(t, p, checktest.Session{Client: "192.0.2.9", MailFrom: "a@example.net"}).rcpt(rcpt.to); got != rcpt.want {
+			t.Errorf("to %s: got %q, want %q", rcpt.to, got, rcpt.want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package checks_test
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -157,4 +158,32 @@ func TestPrefetchOfABusyClient(t *testing.T) {
 			t.Errorf("%s after %v: announced %d times, want %d", c.client, c.after, len(a.questions), c.want)
 		}
 	}
+}
+
+// TestPrefetchMemory tests that what is known of earlier prefetches does not keep the names that clients sent. It is not parallel:
+// it measures the memory of the process.
+func TestPrefetchMemory(t *testing.T) {
+	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
+	var a announced
+	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
+		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inUse := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := inUse()
+	for i := range 9000 {
+		s := &checks.Session{Client: netip.MustParseAddr("192.0.2.9"), Helo: fmt.Sprintf("%d.%02000d.example", i, 0)}
+		p.NewRun(s).Judge(t.Context(), checks.Helo)
+	}
+	if grown := inUse() - before; grown > 2<<20 {
+		t.Errorf("9000 names take %d KiB", grown>>10)
+	}
+	runtime.KeepAlive(p)
 }

@@ -114,15 +114,17 @@ func (c *check) storeDelivery(ctx context.Context, r *checks.Request, t *transac
 	return c.env.Store.Put(ctx, deliveredKey+t.history, strconv.AppendInt(nil, r.Time.Unix(), 10), c.HistoryWindow)
 }
 
-// formatWindow returns a duration in the largest unit that it contains, as text.
+// formatWindow returns a duration in the largest unit of which it is a multiple, as text.
 func formatWindow(d time.Duration) string {
 	for _, unit := range []struct {
 		length time.Duration
 		name   string
 	}{{length: 24 * time.Hour, name: "day"}, {length: time.Hour, name: "hour"}, {length: time.Minute, name: "minute"}} {
-		if n := d / unit.length; n == 1 {
+		switch n := d / unit.length; {
+		case d%unit.length > 0:
+		case n == 1:
 			return "1 " + unit.name
-		} else if n > 1 {
+		default:
 			return fmt.Sprintf("%d %ss", n, unit.name)
 		}
 	}

@@ -246,7 +246,7 @@ func TestHistoryDetail(t *testing.T) {
 	t.Parallel()
 	owner := checktest.Session{Client: "198.51.100.1", MailFrom: "a@example.net"}
 	for window, want := range map[time.Duration]string{
-		7 * 24 * time.Hour: "7 days", 24 * time.Hour: "1 day", 36 * time.Hour: "1 day", time.Hour: "1 hour", 90 * time.Minute: "1 hour", time.Minute: "1 minute",
+		7 * 24 * time.Hour: "7 days", 24 * time.Hour: "1 day", 36 * time.Hour: "36 hours", time.Hour: "1 hour", 90 * time.Minute: "90 minutes", time.Minute: "1 minute",
 	} {
 		st := newSite(t, historyZone, nil, func(c *sender.Settings) { c.History, c.HistoryWindow = 2, window })
 		for range 4 {

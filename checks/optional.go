@@ -76,8 +76,14 @@ type Authenticator interface {
 
 // Authentication is the result of one method of message authentication, RFC 8601 section 2.2.
 type Authentication struct {
-	Method     string            // as registered with IANA: "spf", "iprev"
-	Result     string            // such as "pass"
-	Comment    string            // why the result is not pass; printable US-ASCII, may be empty
-	Properties map[string]string // ptype.property -> value: "smtp.mailfrom" -> "example.org"; values are remote bytes
+	Method     string     // as registered with IANA: "spf", "iprev"
+	Result     string     // such as "pass"
+	Comment    string     // why the result is not pass; printable US-ASCII, may be empty
+	Properties []Property // in the order of the field
+}
+
+// Property is a property of a result, RFC 8601 section 2.3.
+type Property struct {
+	Name  string // with its type: "smtp.mailfrom"
+	Value string // remote bytes; empty if it is not known
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -64,12 +63,12 @@ func authenticationResults(id string, results []checks.Authentication) string {
 		if comment := safeComment(r.Comment); comment != "" {
 			line += " (" + comment + ")"
 		}
-		for _, p := range slices.SortedFunc(maps.Keys(r.Properties), compareProperties) {
-			value, ok := safeValue(r.Properties[p])
+		for _, p := range r.Properties {
+			value, ok := safeValue(p.Value)
 			if !ok {
 				continue
 			}
-			if property := " " + p + "=" + value; len(line)+len(property) <= headers.MaxLine {
+			if property := " " + p.Name + "=" + value; len(line)+len(property) <= headers.MaxLine {
 				line += property
 			}
 		}
@@ -80,16 +79,6 @@ func authenticationResults(id string, results []checks.Authentication) string {
 
 // methods has the methods in the order of the field.
 var methods = []string{"spf", "iprev", "dkim", "dmarc"}
-
-// properties has the properties in the order of a result.
-var properties = []string{
-	"smtp.mailfrom", "smtp.helo", "policy.iprev", "header.d", "header.s", "header.a", "header.b", "header.from",
-	"policy.published-domain-policy", "policy.applied-disposition",
-}
-
-func compareProperties(a, b string) int {
-	return cmp.Or(cmp.Compare(slices.Index(properties, a), slices.Index(properties, b)), strings.Compare(a, b))
-}
 
 // Lengths in bytes.
 const (
@@ -134,7 +123,7 @@ func receivedSPF(s *checks.Session, receiver string, results []checks.Authentica
 		return ""
 	}
 	identity := "mailfrom"
-	if results[i].Properties["smtp.helo"] != "" {
+	if slices.ContainsFunc(results[i].Properties, func(p checks.Property) bool { return p.Name == "smtp.helo" }) {
 		identity = "helo"
 	}
 	quote := func(text string) string {

@@ -39,13 +39,15 @@ func TestOwnResults(t *testing.T) {
 func TestAuthenticationResults(t *testing.T) {
 	t.Parallel()
 	results := []checks.Authentication{
-		{Method: "iprev", Result: "pass", Properties: map[string]string{"policy.iprev": "2001:db8::1"}},
-		{Method: "spf", Result: "fail", Properties: map[string]string{"smtp.mailfrom": "evil.example\r\nX: y; dkim=pass"}},
-		{Method: "dmarc", Result: "pass", Properties: map[string]string{
-			"header.from": "example.net", "policy.published-domain-policy": "reject", "policy.applied-disposition": "none",
+		{Method: "iprev", Result: "pass", Properties: []checks.Property{{Name: "policy.iprev", Value: "2001:db8::1"}}},
+		{Method: "spf", Result: "fail", Properties: []checks.Property{{Name: "smtp.mailfrom", Value: "evil.example\r\nX: y; dkim=pass"}}},
+		{Method: "dmarc", Result: "pass", Properties: []checks.Property{
+			{Name: "header.from", Value: "example.net"},
+			{Name: "policy.published-domain-policy", Value: "reject"}, {Name: "policy.applied-disposition", Value: "none"},
 		}},
-		{Method: "dkim", Result: "fail", Comment: "the body was (changed); \"after\" signing", Properties: map[string]string{
-			"header.b": "Ab/+d=12", "header.a": "rsa-sha256", "header.s": "sel", "header.d": "example.net",
+		{Method: "dkim", Result: "fail", Comment: "the body was (changed); \"after\" signing", Properties: []checks.Property{
+			{Name: "header.d", Value: "example.net"}, {Name: "header.s", Value: "sel"},
+			{Name: "header.a", Value: "rsa-sha256"}, {Name: "header.b", Value: "Ab/+d=12"},
 		}},
 	}
 	want := strings.Join([]string{
@@ -69,10 +71,11 @@ func FuzzAuthenticationResults(f *testing.F) {
 	f.Add(strings.Repeat("a", 255), strings.Repeat("b", 255), strings.Repeat("c", 255), strings.Repeat("(", 500))
 	f.Fuzz(func(t *testing.T, domain, selector, signature, comment string) {
 		text := authenticationResults("mx.example.org", []checks.Authentication{
-			{Method: "dkim", Result: "fail", Comment: comment, Properties: map[string]string{
-				"header.d": domain, "header.s": selector, "header.b": signature, "header.a": signature,
+			{Method: "dkim", Result: "fail", Comment: comment, Properties: []checks.Property{
+				{Name: "header.d", Value: domain}, {Name: "header.s", Value: selector},
+				{Name: "header.b", Value: signature}, {Name: "header.a", Value: signature},
 			}},
-			{Method: "dmarc", Result: "none", Properties: map[string]string{"header.from": domain}},
+			{Method: "dmarc", Result: "none", Properties: []checks.Property{{Name: "header.from", Value: domain}}},
 		})
 		lines := strings.Split(text, ";\n\t")
 		for _, line := range lines {
@@ -96,7 +99,7 @@ func TestReceivedSPF(t *testing.T) {
 	t.Parallel()
 	s := &checks.Session{Client: netip.MustParseAddr("192.0.2.9"), Helo: `a"b`}
 	s.Envelope.MailFrom = checks.ParseAddress("<u@example.net>")
-	got := receivedSPF(s, "mx.example.org", []checks.Authentication{{Method: "spf", Result: "pass", Properties: map[string]string{"smtp.mailfrom": "example.net"}}})
+	got := receivedSPF(s, "mx.example.org", []checks.Authentication{{Method: "spf", Result: "pass", Properties: []checks.Property{{Name: "smtp.mailfrom", Value: "example.net"}}}})
 	want := "pass\n\treceiver=mx.example.org; identity=mailfrom;\n\tclient-ip=192.0.2.9;\n\tenvelope-from=\"u@example.net\";\n\thelo=\"a\\\"b\""
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -122,8 +125,8 @@ func FuzzOwnResults(f *testing.F) {
 
 func BenchmarkAuthenticationResults(b *testing.B) {
 	results := []checks.Authentication{
-		{Method: "iprev", Result: "pass", Properties: map[string]string{"policy.iprev": "192.0.2.9"}},
-		{Method: "spf", Result: "pass", Properties: map[string]string{"smtp.mailfrom": "example.net"}},
+		{Method: "iprev", Result: "pass", Properties: []checks.Property{{Name: "policy.iprev", Value: "192.0.2.9"}}},
+		{Method: "spf", Result: "pass", Properties: []checks.Property{{Name: "smtp.mailfrom", Value: "example.net"}}},
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -112,8 +112,9 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 	}
 	var list []checks.Authentication
 	for _, res := range results[:min(len(results), maxResults)] {
-		list = append(list, checks.Authentication{Method: "dkim", Result: string(res.Status), Comment: res.Why, Properties: map[string]string{
-			"header.d": res.Domain, "header.s": res.Selector, "header.a": res.Algorithm, "header.b": res.Signature,
+		list = append(list, checks.Authentication{Method: "dkim", Result: string(res.Status), Comment: res.Why, Properties: []checks.Property{
+			{Name: "header.d", Value: res.Domain}, {Name: "header.s", Value: res.Selector},
+			{Name: "header.a", Value: res.Algorithm}, {Name: "header.b", Value: res.Signature},
 		}})
 	}
 	return list

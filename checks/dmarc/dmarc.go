@@ -238,16 +238,13 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 	if !r.Client.IsValid() && e.Result != dmarc.Pass {
 		return nil
 	}
-	a := checks.Authentication{Method: "dmarc", Result: string(e.Result), Properties: map[string]string{}}
-	if e.Author != "" {
-		a.Properties["header.from"] = e.Author
-	}
+	properties := []checks.Property{{Name: "header.from", Value: e.Author}}
 	if e.PolicyDomain != "" {
-		a.Properties["policy.published-domain-policy"] = e.Published.String()
-		a.Properties["policy.applied-disposition"] = c.disposition(ctx, r, e).String()
+		properties = append(properties,
+			checks.Property{Name: "policy.published-domain-policy", Value: e.Published.String()},
+			checks.Property{Name: "policy.applied-disposition", Value: c.disposition(ctx, r, e).String()})
 	}
-	a.Comment = c.comment(ctx, r, e)
-	return []checks.Authentication{a}
+	return []checks.Authentication{{Method: "dmarc", Result: string(e.Result), Comment: c.comment(ctx, r, e), Properties: properties}}
 }
 
 // disposition returns what this site does with an accepted message: quarantine, or nothing that RFC 9990 has a word for.

@@ -92,6 +92,6 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 		return nil
 	}
 	return []checks.Authentication{{
-		Method: "iprev", Result: string(names.Result), Properties: map[string]string{"policy.iprev": r.Client.String()},
+		Method: "iprev", Result: string(names.Result), Properties: []checks.Property{{Name: "policy.iprev", Value: r.Client.String()}},
 	}}
 }

@@ -158,9 +158,9 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 	if ev.Domain == "" {
 		return nil
 	}
-	property := "smtp.mailfrom"
+	property := checks.Property{Name: "smtp.mailfrom", Value: ev.Domain}
 	if ev.Identity == spf.Helo {
-		property = "smtp.helo"
+		property.Name = "smtp.helo"
 	}
-	return []checks.Authentication{{Method: "spf", Result: string(ev.Result), Properties: map[string]string{property: ev.Domain}}}
+	return []checks.Authentication{{Method: "spf", Result: string(ev.Result), Properties: []checks.Property{property}}}
 }

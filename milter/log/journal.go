@@ -51,7 +51,7 @@ func (j Journal) refused(s *checks.Session, o checks.Outcome) {
 	if o.Reason.Greylisting {
 		action = checks.Greylist
 	}
-	rcpts := []string{s.Rcpt().Text}
+	rcpts := []string{checks.LogValue(s.Rcpt().Text)}
 	if o.Stage >= checks.EndOfHeader {
 		rcpts = accepted(s, maxLines)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -76,7 +77,7 @@ func (p *pending) count(u update) {
 
 // addPending adds an entry to the pending ones. If there are too many, it counts the entry as lost. The caller holds mu.
 func (c *Collector) addPending(week int64, e *entry) {
-	e.Client, e.Sender = e.Client[:min(len(e.Client), maxName)], e.Sender[:min(len(e.Sender), maxName)]
+	e.Client, e.Sender = storable(e.Client), storable(e.Sender)
 	key := pendingKey{week: week, entryKey: e.key()}
 	old := c.pending.entries[key]
 	switch {
@@ -87,6 +88,11 @@ func (c *Collector) addPending(week int64, e *entry) {
 	default:
 		c.pending.entries[key] = e
 	}
+}
+
+// storable returns a name as it is read from the store again: not too long, and valid UTF-8, which JSON demands.
+func storable(name string) string {
+	return strings.ToValidUTF8(name[:min(len(name), maxName)], "\uFFFD")
 }
 
 // flushIfMuch writes to the store if maxPending/2 entries are pending and the last write did not fail. The caller holds

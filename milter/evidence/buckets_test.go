@@ -46,6 +46,26 @@ func TestTheStoreIsDown(t *testing.T) {
 	}
 }
 
+// TestNamesAreKeptAcrossWrites tests that a name has one entry in the store, whatever its bytes: JSON changes some of them.
+func TestNamesAreKeptAcrossWrites(t *testing.T) {
+	t.Parallel()
+	const mails = 3
+	for _, name := range []string{"<&>.example", "b\u00fccher.example", "\xff.example", "x" + strings.Repeat("\u00fc", maxName)} {
+		s := newSite(t)
+		for day := range mails {
+			s.setTime(start.AddDate(0, 0, day))
+			s.mail(day, name, "a@"+name, rejected)
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries, _, err := s.read(t.Context(), s.now())
+		if err != nil || len(entries) != 1 || entries[0].Hits[judged.ID].Refused.N != mails {
+			t.Errorf("%.20q: %d entries, %v; want one of %d transactions", name, len(entries), err, mails)
+		}
+	}
+}
+
 // TestTwoHosts has two hosts write to one store at the same time.
 func TestTwoHosts(t *testing.T) {
 	t.Parallel()

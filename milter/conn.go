@@ -2,6 +2,7 @@ package milter
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -26,44 +27,39 @@ const (
 	bodyBuffer = 32 << 10
 	// maxPacket is the length of a packet without its length field, in bytes: the limit of go-milter.
 	maxPacket = 1 << 20
+	// packetHead is the length of the beginning of a packet in bytes: its length field and its code.
+	packetHead = 4 + 1
 )
 
-// Default timeouts, see Server.
 const (
-	defaultIdleTimeout   = 2 * time.Hour
+	// idleTimeout is the longest time between two packets. The MTA waits for its client in between.
+	idleTimeout = 2 * time.Hour
+	// writeTimeout is the longest time for one response.
+	writeTimeout = 30 * time.Second
+	// defaultPacketTimeout is the longest time for one packet, and for the first one to arrive.
 	defaultPacketTimeout = 30 * time.Second
-	defaultWriteTimeout  = 30 * time.Second
-	defaultLinger        = 2 * time.Second
+	// defaultLinger is the longest time between two packets outside of a transaction while the server is draining.
+	defaultLinger = 2 * time.Second
 )
 
 // conn is a connection to an MTA, as passed to go-milter. Read returns one packet at a time: each has its own deadline, and
-// a packet that go-milter would answer wrongly ends the connection.
+// a packet that go-milter would answer wrongly ends the connection. Some packets go to the session and bypass go-milter, see
+// take.
 type conn struct {
 	net.Conn
-	srv  *Server
-	raw  syscall.RawConn // of Conn; nil for a pipe in a test
-	r    *bufio.Reader   // nil while the connection is idle, see awaitInput
-	full bool            // beyond MaxConnections
+	srv     *Server
+	session *session        // set before the first read
+	raw     syscall.RawConn // of Conn; nil for a pipe in a test
+	r       *bufio.Reader   // nil while the connection is idle, see awaitInput
+	full    bool            // beyond MaxConnections
 
 	ctx    context.Context // done when the connection is closed
 	cancel context.CancelFunc
 	once   sync.Once
 
-	begin func() error // called before the first read; nil once called
-
-	// field receives header fields for which the MTA awaits no response. They bypass go-milter, which takes several
-	// microseconds for each. nil: go-milter receives them.
-	field func(name, value string)
-	// body receives the parts of the body for which the MTA awaits no response, in pieces. They bypass go-milter, which copies
-	// each part. nil: go-milter receives them.
-	body func(piece []byte)
-	// macros receives all macros. They bypass go-milter, which would forget some of them when others arrive.
-	macros func(text string)
-
-	left int         // bytes of the current packet that were not read yet
-	busy atomic.Bool // a mail transaction is open
-
-	onClose func() // called once, in the goroutine of the session; may be nil
+	begun bool        // Read was called
+	left  int         // bytes of the current packet that were not read yet
+	busy  atomic.Bool // a mail transaction is open
 }
 
 // bodies has buffers for pieces of bodies, of type *[bodyBuffer]byte. A connection has one while it reads a packet.
@@ -81,16 +77,9 @@ func newConn(nc net.Conn, srv *Server) *conn {
 	return c
 }
 
-func orDefault(d, def time.Duration) time.Duration {
-	if d > 0 {
-		return d
-	}
-	return def
-}
-
 // readOffer reads the first packet, the MTA's side of the negotiation.
 func (c *conn) readOffer() (offer, error) {
-	c.readWithin(orDefault(c.srv.PacketTimeout, defaultPacketTimeout))
+	c.readWithin(cmp.Or(c.srv.packetTimeout, defaultPacketTimeout))
 	if err := c.awaitInput(); err != nil {
 		return offer{}, io.EOF // a port scan or a health check
 	}
@@ -110,9 +99,9 @@ func (c *conn) readOffer() (offer, error) {
 
 // Read implements net.Conn. It never returns more than the rest of one packet.
 func (c *conn) Read(p []byte) (int, error) {
-	if begin := c.begin; begin != nil {
-		c.begin = nil
-		if err := begin(); err != nil {
+	if !c.begun {
+		c.begun = true
+		if err := c.session.begin(); err != nil {
 			return 0, io.EOF // logged already; go-milter would log any other error
 		}
 	}
@@ -133,9 +122,9 @@ func (c *conn) next() error {
 			return err
 		}
 		if !c.buffered() {
-			c.readWithin(orDefault(c.srv.PacketTimeout, defaultPacketTimeout))
+			c.readWithin(cmp.Or(c.srv.packetTimeout, defaultPacketTimeout))
 		}
-		head, err := c.r.Peek(5)
+		head, err := c.r.Peek(packetHead)
 		if err != nil {
 			return err
 		}
@@ -161,7 +150,7 @@ func (c *conn) await() error {
 	if c.r != nil && c.r.Buffered() > 0 {
 		return nil
 	}
-	c.readWithin(orDefault(c.srv.IdleTimeout, defaultIdleTimeout))
+	c.readWithin(idleTimeout)
 	if !c.busy.Load() {
 		if err := c.awaitInput(); err != nil {
 			return c.endOf(err)
@@ -203,7 +192,7 @@ func (c *conn) linger() (left time.Duration, stopping bool) {
 	if !c.srv.draining.Load() || c.busy.Load() {
 		return 0, false
 	}
-	return min(orDefault(c.srv.Linger, defaultLinger), time.Until(c.srv.lastCall)), true
+	return min(cmp.Or(c.srv.linger, defaultLinger), time.Until(c.srv.lastCall)), true
 }
 
 // readWithin sets the deadline of the next read, in d or earlier while the server is draining.
@@ -212,48 +201,54 @@ func (c *conn) readWithin(d time.Duration) {
 	c.drain()
 }
 
-// take handles the packet at the head of the buffer if it bypasses go-milter, and reports whether it did.
+// take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did. These
+// are macros, some of which go-milter would forget when others arrive, and the fields and parts of the body for which the MTA
+// awaits no response: go-milter takes several microseconds for each field, and copies each part.
 func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 	switch {
-	case code == gomilter.CodeMacro && c.macros != nil:
+	case code == gomilter.CodeMacro:
 		return true, c.takeMacros()
-	case code == gomilter.CodeHeader && c.field != nil:
-		packet, err := c.whole()
-		if err != nil {
-			return false, err
-		}
-		name, value, _ := strings.Cut(string(packet[5:]), "\x00")
-		c.field(name, strings.TrimSuffix(value, "\x00"))
-		return true, nil
-	case code == gomilter.CodeBody && c.body != nil:
+	case code == gomilter.CodeHeader && c.session.protocol&gomilter.OptNoHeaderReply != 0:
+		return true, c.takeField()
+	case code == gomilter.CodeBody && c.session.protocol&gomilter.OptNoBodyReply != 0:
 		return true, c.takeBody()
 	default:
 		return false, nil
 	}
 }
 
+// takeField passes on a header field.
+func (c *conn) takeField() error {
+	packet, err := c.whole()
+	if err != nil {
+		return err
+	}
+	name, value, _ := strings.Cut(string(packet[packetHead:]), "\x00")
+	c.session.keep(name, strings.TrimSuffix(value, "\x00"))
+	return nil
+}
+
 // takeBody passes on a part of the body, up to bodyBuffer bytes at a time. It leaves nothing of the packet.
 func (c *conn) takeBody() error {
-	const head = 5 // length and code
-	if _, err := c.r.Discard(head); err != nil {
+	if _, err := c.r.Discard(packetHead); err != nil {
 		return err
 	}
 	buf := bodies.Get().(*[bodyBuffer]byte)
 	defer bodies.Put(buf)
-	for c.left -= head; c.left > 0; {
+	for c.left -= packetHead; c.left > 0; {
 		n, err := c.r.Read(buf[:min(len(buf), c.left)])
 		if err != nil {
 			return err
 		}
 		c.left -= n
-		c.body(buf[:n])
+		c.session.writeBody(buf[:n])
 	}
 	return nil
 }
 
 // takeMacros passes on the macros of a command. It drops those that Postfix sends before every header field and body chunk.
 func (c *conn) takeMacros() error {
-	const head = 6 // length, code, and the command that the macros belong to
+	const head = packetHead + 1 // with the command that the macros belong to
 	if c.left < head {
 		return errors.New("milter: macro packet without a command")
 	}
@@ -267,7 +262,7 @@ func (c *conn) takeMacros() error {
 	if packet, err = c.whole(); err != nil {
 		return err
 	}
-	c.macros(string(packet[head:]))
+	c.session.takeMacros(string(packet[head:]))
 	return nil
 }
 
@@ -284,7 +279,7 @@ func (c *conn) whole() ([]byte, error) {
 
 // buffered reports whether the buffer has a whole packet, so that reading it needs no deadline.
 func (c *conn) buffered() bool {
-	if c.r.Buffered() < 5 {
+	if c.r.Buffered() < packetHead {
 		return false
 	}
 	return c.r.Buffered() >= c.packetLength()
@@ -314,7 +309,7 @@ func checkPacket(length int, code gomilter.Code) error {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	c.Conn.SetWriteDeadline(time.Now().Add(orDefault(c.srv.WriteTimeout, defaultWriteTimeout)))
+	c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return c.Conn.Write(p)
 }
 
@@ -322,9 +317,7 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
-		if c.onClose != nil {
-			c.onClose()
-		}
+		c.session.closed()
 		c.release()
 		c.srv.closed(c)
 	})
@@ -355,6 +348,6 @@ func (c *conn) drain() {
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(left))
 	if c.busy.Load() { // a transaction began meanwhile
-		c.Conn.SetReadDeadline(time.Now().Add(orDefault(c.srv.IdleTimeout, defaultIdleTimeout)))
+		c.Conn.SetReadDeadline(time.Now().Add(idleTimeout))
 	}
 }

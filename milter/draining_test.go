@@ -69,7 +69,7 @@ func TestDraining(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				ln := newPipes()
-				srv, journal := startOn(t, ln, func(srv *Server) { srv.Linger = linger }, scripted(accept))
+				srv, journal := startOn(t, ln, func(srv *Server) { srv.linger = linger }, scripted(accept))
 				d := dialOn(t, ln.dial(), miltertest.AllProtocol)
 				d.hello()
 				d.must(d.Mail("<a@example.net>", nil))

@@ -58,7 +58,7 @@ func (s *session) account() {
 	if s.abandoned.Rcpts != nil {
 		size += s.abandonedBytes
 	}
-	size += sizeOf(s.Macros) + sizeOf(s.macros) + s.run.TraceSize()
+	size += sizeOf(s.Macros) + sizeOf(s.lastMacros) + s.run.TraceSize()
 	s.srv.memory.held.Add(int64(size - s.accounted))
 	s.accounted = size
 }

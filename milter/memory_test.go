@@ -195,3 +195,16 @@ func heap() uint64 {
 	runtime.ReadMemStats(&stats)
 	return stats.HeapAlloc
 }
+
+// TestMacrosOfEarlierCommandsAreFreed tests that a session does not hold the texts of macros that it does not count.
+func TestMacrosOfEarlierCommandsAreFreed(t *testing.T) {
+	t.Parallel()
+	var s session
+	s.takeMacros(strings.Repeat("name\x00value\x00", 10))
+	s.takeMacros("i\x00Q1\x00")
+	for i, m := range s.lastMacros[:cap(s.lastMacros)] {
+		if i >= len(s.lastMacros) && m != (checks.Macro{}) {
+			t.Errorf("macro %d is still %v", i, m)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // Header implements gomilter.Milter. It receives the fields only if the MTA awaits a response to each; others go to keep, see
-// conn.field.
+// conn.take.
 func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Response, error) {
 	s.keep(name, value)
 	return s.answer(gomilter.OptNoHeaderReply, pass)
@@ -67,7 +67,7 @@ func (s *session) beginBody() *checks.Reply {
 }
 
 // BodyChunk implements gomilter.Milter. It receives the body only if the MTA awaits a response to each part; other
-// parts go to writeBody, see conn.body.
+// parts go to writeBody, see conn.take.
 func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Response, error) {
 	s.writeBody(chunk)
 	return s.answer(gomilter.OptNoBodyReply, pass)
@@ -128,11 +128,11 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 // follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message.
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.abandoned = checks.Envelope{}
-	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
+	if s.conn.busy.Load() && s.lastCommand == gomilter.CodeMail {
 		s.abandon()
 	}
-	s.last = gomilter.CodeAbort
-	s.macros = s.macros[:0]
+	s.lastCommand = gomilter.CodeAbort
+	s.dropMacros()
 	s.reset()
 	s.account()
 	return nil

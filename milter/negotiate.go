@@ -60,18 +60,11 @@ func (s *session) begin() error {
 		}
 		return err
 	}
-	s.conn.onClose = s.closed
+	s.negotiated = true
 	s.protocol = wanted(s.pipeline, s.conn.full) & offer.protocol
 	actions := gomilter.OptSetSymList
 	if !s.conn.full {
 		actions |= s.changeActions(offer.actions)
-	}
-	s.conn.macros = s.takeMacros
-	if s.protocol&gomilter.OptNoHeaderReply != 0 {
-		s.conn.field = s.keep
-	}
-	if s.protocol&gomilter.OptNoBodyReply != 0 {
-		s.conn.body = s.writeBody
 	}
 	return s.negotiate(offer.actions & actions)
 }

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	upstreamWindow   = time.Hour
-	upstreamSessions = 20   // fewest sessions in a window that show something
-	maxUpstreams     = 1000 // addresses that are counted; a site has fewer private ones that send mail
+	proxyWindow   = time.Hour
+	proxySessions = 20   // fewest sessions in a window that show something
+	maxPrivate    = 1000 // addresses that are counted; a site has fewer private ones that send mail
 )
 
-// upstreams finds out whether the MTA reports the address of a proxy or of NAT in place of the clients' addresses: more
+// proxyDetector finds out whether the MTA reports the address of a proxy or of NAT in place of the clients' addresses: more
 // than half of the sessions in an hour come from one private address. It is safe for concurrent use. The zero value has
 // seen none.
-type upstreams struct {
+type proxyDetector struct {
 	mu     sync.Mutex
 	began  time.Time // of the window
 	total  int       // sessions in the window
@@ -28,46 +28,46 @@ type upstreams struct {
 }
 
 // add counts a session of a client that is not trusted. It returns a warning once.
-func (u *upstreams) add(client netip.Addr, now time.Time) (warning string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.counts == nil || now.Sub(u.began).Abs() >= upstreamWindow {
-		if u.total < upstreamSessions {
-			u.found = netip.Addr{}
+func (d *proxyDetector) add(client netip.Addr, now time.Time) (warning string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.counts == nil || now.Sub(d.began).Abs() >= proxyWindow {
+		if d.total < proxySessions {
+			d.found = netip.Addr{}
 		}
-		u.began, u.total, u.counts = now, 0, map[netip.Addr]int{}
+		d.began, d.total, d.counts = now, 0, map[netip.Addr]int{}
 	}
-	u.total++
-	if checks.IsPrivate(client) && (len(u.counts) < maxUpstreams || u.counts[client] > 0) {
-		u.counts[client]++
+	d.total++
+	if checks.IsPrivate(client) && (len(d.counts) < maxPrivate || d.counts[client] > 0) {
+		d.counts[client]++
 	}
-	if u.total < upstreamSessions {
+	if d.total < proxySessions {
 		return ""
 	}
 	switch {
-	case u.counts[client]*2 > u.total:
-		u.found = client
-	case u.counts[u.found]*2 <= u.total:
-		u.found = netip.Addr{}
+	case d.counts[client]*2 > d.total:
+		d.found = client
+	case d.counts[d.found]*2 <= d.total:
+		d.found = netip.Addr{}
 	}
-	if !u.found.IsValid() || u.logged {
+	if !d.found.IsValid() || d.logged {
 		return ""
 	}
-	u.logged = true
-	return upstreamWarning(u.found)
+	d.logged = true
+	return proxyWarning(d.found)
 }
 
 // warning returns the warning while it holds, or "".
-func (u *upstreams) warning() string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.found.IsValid() {
+func (d *proxyDetector) warning() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.found.IsValid() {
 		return ""
 	}
-	return upstreamWarning(u.found)
+	return proxyWarning(d.found)
 }
 
-func upstreamWarning(client netip.Addr) string {
+func proxyWarning(client netip.Addr) string {
 	return fmt.Sprintf("most sessions come from %s: the MTA does not pass on the clients' addresses, so no check of them works. Set "+
 		"\"userland-proxy\": false (Docker), smtpd_upstream_proxy_protocol (a proxy), or smtpd_authorized_xclient_hosts (a mail server in "+
 		"front that sends XCLIENT); see \"milterd doc attach\"", client)

@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// TestUpstreams tests when a private address is taken for that of a proxy.
-func TestUpstreams(t *testing.T) {
+// TestProxyIsDetected tests when a private address is taken for that of a proxy.
+func TestProxyIsDetected(t *testing.T) {
 	t.Parallel()
 	const proxy, other = "172.17.0.1", "198.51.100.7"
 	for _, c := range []struct {
@@ -33,14 +33,14 @@ func TestUpstreams(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var u upstreams
+			var d proxyDetector
 			var logged []string
 			for i := range c.n {
-				if w := u.add(netip.MustParseAddr(c.sessions(i)), time.Unix(0, 0).Add(time.Duration(i)*time.Minute)); w != "" {
+				if w := d.add(netip.MustParseAddr(c.sessions(i)), time.Unix(0, 0).Add(time.Duration(i)*time.Minute)); w != "" {
 					logged = append(logged, w)
 				}
 			}
-			if got := u.warning(); (got != "") != c.want {
+			if got := d.warning(); (got != "") != c.want {
 				t.Errorf("got the warning %q, want one: %t", got, c.want)
 			}
 			if c.want && (len(logged) != 1 || !strings.Contains(logged[0], "smtpd_upstream_proxy_protocol")) {
@@ -66,7 +66,7 @@ func TestUpstreamOfSessions(t *testing.T) {
 			}
 			srv.Pipeline = func() *checks.Pipeline { return p }
 		}, accept)
-		for range upstreamSessions {
+		for range proxySessions {
 			d := dial(t, addr)
 			d.must(d.Connect("unknown", netip.AddrPortFrom(netip.MustParseAddr(c.client), 4711), nil))
 			d.rcpt("bob@example.org") // the MTA awaits no response to the connection

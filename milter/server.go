@@ -42,11 +42,7 @@ type Server struct {
 	MaxMemory      int64            // bytes that the sessions and Waiting hold, after which new messages get a 4yz reply; 0: no limit
 	Waiting        func() int64     // bytes that wait to be written, such as records; nil: none
 
-	// Timeouts. 0 is the default.
-	IdleTimeout   time.Duration // between two packets; default 2 h, as the MTA waits for its client
-	PacketTimeout time.Duration // for one packet, and for the first one to arrive; default 30 s
-	WriteTimeout  time.Duration // for one response; default 30 s
-	Linger        time.Duration // between two packets outside of a transaction while draining; default 2 s
+	packetTimeout, linger time.Duration // set by tests; 0: the default
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -56,7 +52,7 @@ type Server struct {
 	serving   sync.WaitGroup // calls of Serve
 	ended     sync.WaitGroup // admitted connections that are not closed
 	logged    time.Time      // when it was last logged that there are too many connections
-	upstreams upstreams
+	proxy     proxyDetector
 	memory    memory
 
 	noChanges, noQuarantine sync.Once // for warnings about what the MTA does not offer
@@ -167,11 +163,11 @@ func (srv *Server) Connections() int {
 
 // Warnings returns what the operator should know about the connection to the MTA, one sentence each.
 func (srv *Server) Warnings() []string {
-	list := []string{srv.upstreams.warning(), srv.memoryWarning()}
+	list := []string{srv.proxy.warning(), srv.memoryWarning()}
 	return slices.DeleteFunc(list, func(w string) bool { return w == "" })
 }
 
-// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for Linger, waits
+// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for defaultLinger, waits
 // for the others until ctx is done, and closes the rest. It returns ctx.Err() if some were closed so. After half of the
 // time until the deadline of ctx, no transaction begins. The checks of a closed connection have abandonAfter to end; one that ignores
 // its context is left behind, as it would keep the daemon from stopping.
@@ -228,9 +224,8 @@ func (srv *Server) now() time.Time {
 // serve passes the connection to a go-milter server of its own. The function NewMilter of a shared server would not receive
 // the connection, and nothing would report its end.
 func (srv *Server) serve(c *conn) {
-	s := newSession(srv, c, srv.Pipeline())
-	c.begin = s.begin
-	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return s }}
+	c.session = newSession(srv, c, srv.Pipeline())
+	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return c.session }}
 	// Serve returns after the only connection, which go-milter serves in a goroutine.
 	_ = one.Serve(&oneShot{conn: c})
 }

@@ -84,7 +84,7 @@ func TestIdleBuffers(t *testing.T) { // not parallel: it measures the heap
 
 func TestSlowPackets(t *testing.T) {
 	t.Parallel()
-	address, srv, _ := start(t, func(s *Server) { s.PacketTimeout = 20 * time.Millisecond }, accept)
+	address, srv, _ := start(t, func(s *Server) { s.packetTimeout = 20 * time.Millisecond }, accept)
 	for _, start := range []string{"\x00\x00", "\x00\x00\x00\x0dO"} {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
@@ -106,7 +106,7 @@ func TestSilentConnections(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
-		wait  time.Duration // PacketTimeout
+		wait  time.Duration // packetTimeout
 		close func(*net.TCPConn, *Server)
 	}{
 		{"until the time-out", 20 * time.Millisecond, func(c *net.TCPConn, _ *Server) { c.Read(make([]byte, 1)) }},
@@ -118,7 +118,7 @@ func TestSilentConnections(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer // read after the last write
 			address, srv, _ := start(t, func(srv *Server) {
-				srv.PacketTimeout, srv.Linger = test.wait, 20*time.Millisecond
+				srv.packetTimeout, srv.linger = test.wait, 20*time.Millisecond
 				srv.Log.Logger.SetOutput(&log)
 			}, accept)
 			c, err := net.Dial("tcp", address)

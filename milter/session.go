@@ -3,7 +3,6 @@ package milter
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"io"
 	"net"
 	"net/netip"
@@ -45,11 +44,13 @@ type session struct {
 	conn     *conn
 	pipeline *checks.Pipeline
 	run      *checks.Run
-	protocol gomilter.OptProtocol // as negotiated
-	edits    bool                 // the MTA lets us change the header section
 
-	macros checks.Macros // of the last macro packet; a command without one leaves those of an earlier command
-	tls    bool          // STARTTLS was seen
+	negotiated bool                 // the MTA has begun to speak the milter protocol
+	protocol   gomilter.OptProtocol // as negotiated
+	edits      bool                 // the MTA lets us change the header section
+
+	lastMacros checks.Macros // of the last macro packet; a command without one leaves those of an earlier command
+	tls        bool          // STARTTLS was seen
 
 	// Of the current mail transaction.
 	header      []headers.Field
@@ -62,14 +63,13 @@ type session struct {
 	results     forgeries     // Authentication-Results fields with our authserv-id
 	marks       forgeries     // X-Milterd fields
 
-	last      gomilter.Code   // the last HELO, MAIL or ABORT
-	abandoned checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET; without its header section
+	lastCommand gomilter.Code   // HELO, MAIL or ABORT
+	abandoned   checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET; without its header section
 
 	abandonedBytes int // of the recipients of abandoned
 	accounted      int // bytes of the session in Server.memory
 
-	modifications []byte // packets to send before the next response
-	buf           []byte // reused by send
+	modifications []byte // packets that change the message, to send before the next response
 }
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
@@ -111,21 +111,19 @@ func (s *session) protect(f func() *checks.Reply) (reply *checks.Reply) {
 	return f()
 }
 
-// send writes a response packet.
+// send writes a response packet, after those that change the message.
 func (s *session) send(code byte, data string) error {
-	s.buf = append(s.buf[:0], s.modifications...)
+	packets := appendPacket(s.modifications, code, data)
 	s.modifications = nil
-	s.buf = binary.BigEndian.AppendUint32(s.buf, uint32(1+len(data)))
-	s.buf = append(append(s.buf, code), data...)
-	_, err := s.conn.Write(s.buf)
+	_, err := s.conn.Write(packets)
 	return err
 }
 
 // takeMacros stores the macros of the next command: names and values, each with a NUL at its end.
 func (s *session) takeMacros(text string) {
-	s.macros = s.macros[:0]
+	s.dropMacros()
 	size, kept := len(text), 0
-	for text != "" && len(s.macros) < maxMacros && kept <= maxMacroBytes {
+	for text != "" && len(s.lastMacros) < maxMacros && kept <= maxMacroBytes {
 		var m checks.Macro
 		m.Name, text, _ = strings.Cut(text, "\x00")
 		m.Value, text, _ = strings.Cut(text, "\x00")
@@ -133,16 +131,22 @@ func (s *session) takeMacros(text string) {
 			if size > maxMacroLength { // do not keep all of text
 				m.Name, m.Value = strings.Clone(m.Name), strings.Clone(m.Value)
 			}
-			s.macros = append(s.macros, m)
+			s.lastMacros = append(s.lastMacros, m)
 			kept += len(m.Name) + len(m.Value)
 		}
 	}
 }
 
-// merge adds s.macros to those of the Session.
+// dropMacros empties lastMacros.
+func (s *session) dropMacros() {
+	clear(s.lastMacros) // frees the texts
+	s.lastMacros = s.lastMacros[:0]
+}
+
+// merge adds lastMacros to the macros of the Session.
 func (s *session) merge() {
 	room := sizeOf(s.Macros) <= maxMacroBytes
-	for _, m := range s.macros {
+	for _, m := range s.lastMacros {
 		if room && len(s.Macros) < maxMacros || s.Macros.Get(m.Name) != "" {
 			s.Macros.Set(m.Name, m.Value)
 		}
@@ -176,6 +180,9 @@ func (s *session) observeWithin(ctx context.Context, e checks.Event) {
 
 // closed is called at the end of the connection.
 func (s *session) closed() {
+	if !s.negotiated {
+		return
+	}
 	s.protect(func() *checks.Reply {
 		s.observe(checks.Event{Kind: checks.Disconnected})
 		return nil
@@ -219,7 +226,7 @@ func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
 	}
 	s.judge(checks.Connect)
 	if s.Client.IsValid() && !s.run.Request().Trusted() {
-		if warning := s.srv.upstreams.add(s.Client, s.Time); warning != "" {
+		if warning := s.srv.proxy.add(s.Client, s.Time); warning != "" {
 			s.srv.Log.WithField("client", s.Client.String()).Warn(warning)
 		}
 	}
@@ -253,10 +260,10 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 func (s *session) helo(name string) *checks.Reply {
 	s.merge()
 	// The MTAs send the TLS version only with the first HELO after STARTTLS.
-	tls := s.macros.Get("{tls_version}") != ""
+	tls := s.lastMacros.Get("{tls_version}") != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
-	s.last, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
+	s.lastCommand, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
 	s.judge(checks.Helo)
 	return nil
 }
@@ -269,19 +276,19 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 func (s *session) mail(from string) *checks.Reply {
 	growStack()
 	// Sendmail sends no ABORT for RSET if it does not wait for a response to MAIL: then the transaction is still open.
-	if s.conn.busy.Load() && s.last == gomilter.CodeMail {
-		s.last = gomilter.CodeAbort
+	if s.conn.busy.Load() && s.lastCommand == gomilter.CodeMail {
+		s.lastCommand = gomilter.CodeAbort
 		s.abandon()
 	}
 	s.reset()
 	s.merge()
-	if s.last == gomilter.CodeAbort && s.abandoned.Rcpts != nil {
+	if s.lastCommand == gomilter.CodeAbort && s.abandoned.Rcpts != nil {
 		s.observe(checks.Event{Kind: checks.Reset, Reset: s.abandoned})
 	}
-	s.last, s.abandoned = gomilter.CodeMail, checks.Envelope{}
+	s.lastCommand, s.abandoned = gomilter.CodeMail, checks.Envelope{}
 	s.noMemory = s.srv.memoryFull()
 	s.conn.busy.Store(true)
-	s.AuthUser = s.macros.Get("{auth_authen}")
+	s.AuthUser = s.lastMacros.Get("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	s.run.LackMemory(s.noMemory)
 	d := s.judge(checks.MailFrom)
@@ -317,8 +324,8 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return s.deferRcpt(rcpt)
 	}
 	s.rcptBytes += size
-	if s.macros.Get("{rcpt_mailer}") == "error" {
-		rcpt.Refused = cmp.Or(s.macros.Get("{rcpt_host}"), "5.0.0")
+	if s.lastMacros.Get("{rcpt_mailer}") == "error" {
+		rcpt.Refused = cmp.Or(s.lastMacros.Get("{rcpt_host}"), "5.0.0")
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		s.observe(checks.Event{Kind: checks.BadRecipient})
 		return nil

@@ -23,8 +23,8 @@ import (
 const limits = `
 # Mail servers
 connections | {max_connections}, or as many as leave {cmd/milterd.spareFiles} file descriptors for the rest (half of them, if there are few) | an eighth more are answered 451 4.3.2, further ones are closed; the log says so once a minute
-time between two commands | {milter.defaultIdleTimeout time} | the connection is closed, and the mail server goes on without milterd
-a packet, the time to read it, the time to write its answer | {milter.maxPacket bytes}, {milter.defaultPacketTimeout time}, {milter.defaultWriteTimeout time} | the connection is closed
+time between two commands | {milter.idleTimeout time} | the connection is closed, and the mail server goes on without milterd
+a packet, the time to read it, the time to write its answer | {milter.maxPacket bytes}, {milter.defaultPacketTimeout time}, {milter.writeTimeout time} | the connection is closed
 time of all checks for one answer | {budget} (budget) | on_error applies to checks that have no result yet
 recipients of a message | {milter.maxRecipients}, of {milter.maxRcptBytes bytes} together | 452 4.5.3: the client sends to the others in another transaction
 header section | {milter.maxHeaderBytes bytes} | the part before it is checked, with a warning in the log

@@ -101,6 +101,9 @@ func TestAllow(t *testing.T) {
 		{what: "example.net", client: "192.0.2.99", held: true},
 		{what: "example.net 198.51.100.0/24", client: "198.51.100.10"},
 		{what: "example.net 198.51.100.0/24", client: "192.0.2.10", held: true},
+		{what: "Example.NET.  198.51.100.7/24", client: "198.51.100.10"},
+		{what: "example.net 198.51.100.10", client: "198.51.100.10", held: true},
+		{what: "example.net 198.51.0.0/16", bad: true},
 		{what: "Example.NET.", client: "198.51.100.10"},
 		{what: "co.uk", bad: true},
 		{what: "com.", bad: true},
@@ -188,6 +191,7 @@ func TestSelections(t *testing.T) {
 	for what, want := range map[string]int{
 		"": 1, "192.0.2.99": 1, "::ffff:192.0.2.99": 1, "192.0.2.0/24": 1, "alice@example.net": 1, "bob@example.org": 1, "Example.NET.": 1,
 		"net": 1, "example.com": 0, "192.0.2.1": 0, "bücher.example": 0, "example.net 192.0.2.0/24": 0,
+		"192.0.2.7/24": 1, "example.net 192.0.2.9": 0, "example.net 192.0.0.0/16": -1,
 		"nonsense!!": -1, "192.0.2.0/33": -1, "192.0.2.256": 0, "a b c": -1, "@": -1, "<>": -1,
 	} {
 		got := 0
@@ -215,5 +219,37 @@ func TestAllowNamesTheOrganisationalDomain(t *testing.T) {
 		if err != nil || (c.Note != "") != hint || hint && !strings.Contains(c.Note, "organisational domain, example.net") {
 			t.Errorf("%s: %+v, %v", what, c, err)
 		}
+	}
+}
+
+// TestShowAndAllowAnIdentityAsShown tests that what Show returns for a client can be typed again.
+func TestShowAndAllowAnIdentityAsShown(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]mail{
+		"network":            {client: "192.0.2.99", from: "a@example.net"},
+		"address":            {client: "192.0.2.20", from: "a@example.net"},
+		"domain and network": {client: "192.0.2.10", from: "a@example.net"},
+		"domain of SPF, and an address in a pool": {client: "192.0.2.20", from: "a@home.example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			w := newSite(t)
+			m.to = []string{"u@example.org"}
+			wantHeld(t, "first", w.send(w.daemon(t), m), true)
+			w.now = w.now.Add(4 * time.Minute)
+			wantHeld(t, "retry", w.send(w.daemon(t), m), false)
+			all, err := greylist.Show(ctx, w.store, w.now, "")
+			if err != nil || len(all.Clients) != 1 {
+				t.Fatalf("got %+v, %v, want one client", all, err)
+			}
+			identity := all.Clients[0].Identity
+			if sel, err := greylist.Show(ctx, w.store, w.now, strings.ToUpper(identity)); err != nil || len(sel.Clients) != 1 {
+				t.Errorf("show %q: got %+v, %v, want that client", identity, sel, err)
+			}
+			if c, err := greylist.Allow(ctx, w.store, w.now, identity); err != nil || c.Identity != identity {
+				t.Errorf("allow %q: got %+v, %v", identity, c, err)
+			}
+		})
 	}
 }

@@ -32,10 +32,11 @@ func newSelector(what string) (selector, error) {
 		sel.mailbox = strings.ToLower(facts.StableSender(a))
 		return sel, nil
 	case strings.Contains(sel.text, " "): // as Identity.Narrow
-		if _, err := parseClientName(sel.text); err != nil {
+		name, err := parseClientName(sel.text)
+		if err != nil {
 			return selector{}, invalid
 		}
-		return sel, nil
+		return selector{text: name}, nil
 	case checks.LooksLikeNetwork(sel.text):
 		p, err := parseAnyNetwork(sel.text)
 		if err != nil {
@@ -92,26 +93,11 @@ func (sel selector) address(text string) bool {
 	return err == nil && sel.network.Contains(a)
 }
 
-// parseClientName parses what an operator allows: an address, a /24 or /64, a domain, or a domain and a network. The result is
-// in the form of clientNames.
+// parseClientName parses a client in the form of clientNames: an address, a /24, a /64, a domain, or a domain and one of the others.
 func parseClientName(what string) (string, error) {
-	what = strings.ToLower(strings.TrimSpace(what))
-	if p, err := parseAnyNetwork(what); err == nil {
-		switch {
-		case p.IsSingleIP():
-			return p.Addr().String(), nil
-		case p.Bits() != checks.Network(p.Addr()).Bits():
-			return "", checks.BadArgument("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", what)
-		}
-		return p.String(), nil
-	}
-	domain, network, both := strings.Cut(what, " ")
-	if both {
-		p, err := netip.ParsePrefix(network)
-		if err != nil {
-			return "", checks.BadArgument("%q is not a client: %q is no network", what, network)
-		}
-		network = " " + p.Masked().String()
+	domain, network, hasBoth := strings.Cut(strings.Join(strings.Fields(strings.ToLower(what)), " "), " ")
+	if p, err := parseAnyNetwork(domain); err == nil && !hasBoth {
+		return networkName(p)
 	}
 	name, ok := domainName(domain)
 	switch {
@@ -119,8 +105,23 @@ func parseClientName(what string) (string, error) {
 		return "", checks.BadArgument("%q is not an address, network or domain", what)
 	case checks.OrgDomain(name) == "":
 		return "", checks.BadArgument("%q is a public suffix, under which anybody can register a name", name)
+	case !hasBoth:
+		return name, nil
 	}
-	return name + network, nil
+	p, err := parseAnyNetwork(network)
+	if err != nil {
+		return "", checks.BadArgument("%q is not a client: %q is no address or network", what, network)
+	}
+	network, err = networkName(p)
+	return name + " " + network, err
+}
+
+// networkName returns the name of a network, which must be one that a client can have.
+func networkName(p netip.Prefix) (string, error) {
+	if !p.IsSingleIP() && p.Bits() != checks.Network(p.Addr()).Bits() {
+		return "", checks.BadArgument("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", p)
+	}
+	return facts.Identity{Network: p}.String(), nil
 }
 
 // domainName returns a domain in the form of identities, which is lower case, with A-labels, without trailing dot. ok reports

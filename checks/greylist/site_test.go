@@ -33,6 +33,7 @@ dsl-192-0-2-21.isp.example.  A    192.0.2.21
 ; a pool with SPF, and an SPF record that everybody passes
 spf.example.com.             TXT  "v=spf1 ip4:203.0.113.0/24 ip4:198.51.100.64/26 -all"
 wide.example.com.            TXT  "v=spf1 +all"
+home.example.com.            TXT  "v=spf1 ip4:192.0.2.20 -all"
 
 30.2.0.192.in-addr.arpa.     PTR  a1.smtp-out.amazonses.com.
 a1.smtp-out.amazonses.com.   A    192.0.2.30

@@ -10,8 +10,8 @@ type Date struct {
 	// Time is the instant, in the zone of the field. A second 60 is the first second of the next minute, because Go has no
 	// leap seconds.
 	Time time.Time
-	// Slack is how far Time may be off. It is zero for a date without a fault. Otherwise the zone may be missing or unknown,
-	// the time of day missing, or day and month in either order.
+	// Slack is how far Time may be off. It is over zero if the zone is missing or unknown, if the time of day is missing, or if
+	// day and month may be in either order.
 	Slack time.Duration
 }
 
@@ -188,7 +188,7 @@ func checkYear(start int, digits string) (year int, _ *SyntaxError) {
 	return year, nil
 }
 
-// timeOfDay parses hour, minute and second, and the white space and comments before the zone, which it returns as before.
+// timeOfDay parses hour, minute and second, and the gap before the zone.
 func (p *dateParser) timeOfDay() (hour, minute, second int, before gap) {
 	hour = p.bounded("hour", 1, 23)
 	p.cfws()
@@ -205,7 +205,7 @@ func (p *dateParser) timeOfDay() (hour, minute, second int, before gap) {
 	return hour, minute, second, p.cfws()
 }
 
-// bounded parses a number of minDigits to two digits that is at most limit.
+// bounded parses a number that has minDigits to two digits and is at most limit.
 func (p *dateParser) bounded(what string, minDigits, limit int) int {
 	start := p.pos
 	n := p.number(what, minDigits, 2)
@@ -230,7 +230,7 @@ func (p *dateParser) number(what string, minDigits, maxDigits int) int {
 	return atoi(digits)
 }
 
-// zone parses the zone and returns its offset from UTC in seconds. before is what stands between it and the time of day.
+// zone parses the zone and returns its offset from UTC in seconds. before is the gap in front of it.
 func (p *dateParser) zone(before gap) int {
 	c := p.peek()
 	switch {

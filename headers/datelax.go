@@ -76,7 +76,7 @@ func dateTokens(s string) []token {
 	return list
 }
 
-// dateReader finds the parts of a date among its tokens. It removes a token that it has used.
+// dateReader finds the parts of a date among its tokens. It replaces a token that it has used by a space.
 type dateReader struct {
 	tokens               []token
 	afterTime            int // index of the token after the time of day; 0 if there is none
@@ -91,13 +91,13 @@ type dateReader struct {
 
 // at returns token i, or a space if there is none.
 func (r *dateReader) at(i int) token {
-	if i < 0 || i >= len(r.tokens) || r.tokens[i].text == "" {
+	if i < 0 || i >= len(r.tokens) {
 		return token{text: " "}
 	}
 	return r.tokens[i]
 }
 
-// use removes n tokens from i on. Indices stay as they are.
+// use replaces n tokens from i on by spaces, so that the other tokens keep their indices.
 func (r *dateReader) use(i, n int) {
 	for ; n > 0 && i < len(r.tokens); i, n = i+1, n-1 {
 		r.tokens[i].text = " "
@@ -203,12 +203,12 @@ func (r *dateReader) numericZone(i int) {
 	r.use(i, n)
 }
 
-// calendarDate finds day, month and year among the tokens that are left. It leaves the year 0 if there is no date.
+// calendarDate finds day, month and year among the tokens that are left. The year stays 0 if there is no date.
 func (r *dateReader) calendarDate() {
 	var numbers []token
-	for i, t := range r.tokens {
-		if t.text != " " && t.isNumber() {
-			numbers = append(numbers, r.at(i))
+	for _, t := range r.tokens {
+		if t.isNumber() {
+			numbers = append(numbers, t)
 		}
 	}
 	if month, ok := r.monthName(); ok {
@@ -232,8 +232,8 @@ func (r *dateReader) monthName() (month time.Month, found bool) {
 	return month, found
 }
 
-// withName reads a date with the name of the month: the year is the first number of three digits or more, or else the
-// second number; the other one is the day.
+// withName reads a date with the name of the month. The first two numbers are day and year. The first one is the year if it has
+// three digits or more.
 func (r *dateReader) withName(month time.Month, numbers []token) {
 	if len(numbers) < 2 {
 		return
@@ -245,8 +245,8 @@ func (r *dateReader) withName(month time.Month, numbers []token) {
 	r.set(year, month, day)
 }
 
-// withoutName reads a date of three numbers: the year first, or else last, with day and month in either order. It also reads
-// the eight digits of ISO 8601.
+// withoutName reads a date of three numbers. The year is the first one if that has three digits or more, and month and day follow.
+// Otherwise the year is the last one, and day and month are in either order. It also reads the eight digits of ISO 8601.
 func (r *dateReader) withoutName(numbers []token) {
 	if len(numbers) > 0 && len(numbers[0].text) == 8 {
 		t := numbers[0]

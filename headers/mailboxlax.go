@@ -2,9 +2,8 @@ package headers
 
 import "strings"
 
-// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets with list elements
-// beside them that are addresses, or if there are no brackets the words with an "@". ok is false if there is neither an
-// address nor one word in the place of the address.
+// readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets and the list elements beside them,
+// or if there are no brackets, the words with an "@". ok is false if there is neither an address nor one word in its place.
 func readMailboxes(value string) (found []Mailbox, ok bool) {
 	found, word, brackets := inBrackets(value, true)
 	if len(found) == 0 {
@@ -20,11 +19,12 @@ func readMailboxes(value string) (found []Mailbox, ok bool) {
 	return found, len(found) > 0 || word || isOneWord(value)
 }
 
-// inBrackets returns the addresses in angle brackets. If skip is true, brackets in quoted strings and comments do not count;
-// a quote or parenthesis that is not closed is text. word reports whether a pair of brackets has one word in it.
-func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
+// inBrackets returns the addresses in angle brackets, and the addresses that are list elements beside them. If skip is true,
+// brackets in quoted strings and comments do not count; a quote or parenthesis that is not closed is text. word reports whether
+// there is one word in a pair of brackets, and brackets whether there is a pair.
+func inBrackets(value string, skip bool) (found []Mailbox, word, brackets bool) {
 	p := scanner{s: value}
-	var squeezed []Mailbox // counts only beside others
+	var squeezed []Mailbox // addresses with white space in them; they count only beside others
 	name := 0              // start of the text before the bracket
 	for p.pos < len(value) {
 		if skip && (value[p.pos] == '"' || value[p.pos] == '(') {
@@ -36,7 +36,7 @@ func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
 			p.pos++
 			continue
 		}
-		any = true
+		brackets = true
 		before := value[name:p.pos]
 		p.pos++
 		inner := p.take(func(c byte) bool { return c != '<' && c != '>' })
@@ -50,13 +50,13 @@ func inBrackets(value string, skip bool) (found []Mailbox, word, any bool) {
 		word = word || isOneWord(inner)
 		name = p.pos
 	}
-	if i := strings.IndexAny(value[name:], ",;"); any && i >= 0 {
+	if i := strings.IndexAny(value[name:], ",;"); brackets && i >= 0 {
 		found = append(found, elements(value[name+i:]+",")...)
 	}
 	if len(found) > 0 {
 		found = append(found, squeezed...)
 	}
-	return found, word, any
+	return found, word, brackets
 }
 
 // elements returns the elements of a list, each with a comma or semicolon after it, that are addresses. A quote or
@@ -106,8 +106,8 @@ func bareAddresses(value string) (found []Mailbox) {
 	return found
 }
 
-// usableAddress parses an address, perhaps with a route, which may have stray dots. Those of the domain are left out, so that
-// it is the one that the author meant and a reader sees.
+// usableAddress parses an address, perhaps with a route. It may have stray dots. Those of the domain are left out, as the author
+// meant the domain without them.
 func usableAddress(s string) (Mailbox, bool) {
 	p := mailboxParser{scanner: scanner{s: s}, strayDots: true}
 	p.cfws()
@@ -168,7 +168,7 @@ func RoutedDomains(value string) (domains []string) {
 	return domains
 }
 
-// routedDomains returns the domains of one address, of which Sendmail takes the first if there are two.
+// routedDomains returns the domains of one address. If there are two, Sendmail takes the first.
 func routedDomains(address string) (domains []string) {
 	if strings.Contains(address, "@") {
 		return nil

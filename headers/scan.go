@@ -76,7 +76,7 @@ func (p *scanner) take(in func(byte) bool) string {
 	return p.s[start:p.pos]
 }
 
-// gap is what stands between two tokens. Zero is nothing.
+// gap says what is between two tokens. Zero is nothing.
 type gap uint8
 
 const (
@@ -209,7 +209,7 @@ func (p *scanner) literal() {
 }
 
 // words is a run of atoms, quoted strings and dots with comments and folding between them. Phrase, local-part, domain,
-// id-left and id-right are such runs; they differ in which of the two faults they permit.
+// id-left and id-right are such runs. They differ in whether they permit a strayDot or an adjacent word.
 type words struct {
 	start, end int // the run without white space and comments at its ends
 	count      int // of atoms and quoted strings

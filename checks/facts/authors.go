@@ -1,8 +1,6 @@
 package facts
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"mime"
 	"net/netip"
@@ -11,7 +9,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/miekg/dns"
 	"golang.org/x/net/idna"
 
 	"milterd/checks"
@@ -212,82 +209,4 @@ func looseDomains(text string) []string {
 func isNameByte(c byte) bool {
 	lower := c | 0x20
 	return c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || lower >= 'a' && lower <= 'z'
-}
-
-// maxDomain and maxLabel are the lengths of the longest domain in the DNS as text, and of a label, RFC 1035 section 2.3.4.
-const (
-	maxDomain = 253
-	maxLabel  = 63
-)
-
-// isTooLong reports whether a text without invisible characters is too long for a domain, or has a label that is: an A-label has
-// at least one byte for each character. A domain is not converted then, as the time that it takes grows with the square of the
-// length of a label: one field could keep a processor busy for a minute.
-func isTooLong(text string) bool {
-	isDot := func(c rune) bool { return strings.ContainsRune(".\u3002\uff0e\uff61", c) } // RFC 3490 section 3.1
-	return utf8.RuneCountInString(text) > maxDomain ||
-		slices.ContainsFunc(strings.FieldsFunc(text, isDot), func(label string) bool { return utf8.RuneCountInString(label) > maxLabel })
-}
-
-// ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
-// cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
-func ASCIIDomain(text string) string {
-	if isTooLong(text) {
-		text = visible(text)
-		if isTooLong(text) {
-			return ""
-		}
-	}
-	domain := text
-	if strings.ContainsFunc(domain, func(c rune) bool { return c >= 0x80 }) {
-		if !utf8.ValidString(domain) {
-			return ""
-		}
-		ascii, err := idna.Lookup.ToASCII(domain)
-		if err != nil {
-			ascii, err = idna.Punycode.ToASCII(strings.ToLower(domain))
-		}
-		if err != nil {
-			return ""
-		}
-		domain = ascii
-	}
-	domain = strings.ToLower(strings.TrimRight(domain, ".")) // several dots hide no author domain either
-	if len(domain) > maxDomain || !checks.IsHostName(domain) {
-		return ""
-	}
-	return domain
-}
-
-// ReceivesMail reports whether a domain has MX or address records. A null MX counts as none, RFC 7505.
-func ReceivesMail(ctx context.Context, env checks.Env, domain string) (bool, error) {
-	a, err := env.DNS.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
-	if err != nil {
-		return false, fmt.Errorf("mail hosts of %s: %w", domain, err)
-	}
-	m := mxOf(a, domain)
-	if len(checks.RecordsOf[*dns.MX](a)) > 0 {
-		return !m.Null, nil
-	}
-	var failed error
-	for _, res := range checks.LookupAll(ctx, env.DNS, addressQuestions(domain)...) {
-		if len(checks.Addresses(res.Answer)) > 0 {
-			return true, nil
-		}
-		if res.Err != nil {
-			failed = fmt.Errorf("addresses of %s: %w", domain, res.Err)
-		}
-	}
-	return false, failed
-}
-
-// PrefetchReceivesMail returns the questions of ReceivesMail.
-func PrefetchReceivesMail(domain string) []checks.Query {
-	addresses := func(a checks.Answer) []checks.Query {
-		if len(checks.RecordsOf[*dns.MX](a)) > 0 {
-			return nil
-		}
-		return queries(addressQuestions(domain))
-	}
-	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: authorsKey{}}}
 }

@@ -59,6 +59,39 @@ func PrefetchMX(r *checks.Request) []checks.Query {
 	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: hosts, Key: mxKey{}}}
 }
 
+// ReceivesMail reports whether a domain has MX or address records. A null MX counts as none, RFC 7505.
+func ReceivesMail(ctx context.Context, env checks.Env, domain string) (bool, error) {
+	a, err := env.DNS.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
+	if err != nil {
+		return false, fmt.Errorf("mail hosts of %s: %w", domain, err)
+	}
+	m := mxOf(a, domain)
+	if len(checks.RecordsOf[*dns.MX](a)) > 0 {
+		return !m.Null, nil
+	}
+	var failed error
+	for _, res := range checks.LookupAll(ctx, env.DNS, addressQuestions(domain)...) {
+		if len(checks.Addresses(res.Answer)) > 0 {
+			return true, nil
+		}
+		if res.Err != nil {
+			failed = fmt.Errorf("addresses of %s: %w", domain, res.Err)
+		}
+	}
+	return false, failed
+}
+
+// PrefetchReceivesMail returns the questions of ReceivesMail.
+func PrefetchReceivesMail(domain string) []checks.Query {
+	addresses := func(a checks.Answer) []checks.Query {
+		if len(checks.RecordsOf[*dns.MX](a)) > 0 {
+			return nil
+		}
+		return queries(addressQuestions(domain))
+	}
+	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: authorsKey{}}}
+}
+
 func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, client netip.Addr) (MX, error) {
 	a, err := resolver.Lookup(ctx, checks.Ask(domain, dns.TypeMX))
 	if err != nil {

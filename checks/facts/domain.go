@@ -1,0 +1,56 @@
+package facts
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+
+	"milterd/checks"
+)
+
+// maxDomain and maxLabel are the lengths of the longest domain in the DNS as text, and of a label, RFC 1035 section 2.3.4.
+const (
+	maxDomain = 253
+	maxLabel  = 63
+)
+
+// isTooLong reports whether a text without invisible characters is too long for a domain, or has a label that is: an A-label has
+// at least one byte for each character. A domain is not converted then, as the time that it takes grows with the square of the
+// length of a label: one field could keep a processor busy for a minute.
+func isTooLong(text string) bool {
+	isDot := func(c rune) bool { return strings.ContainsRune(".\u3002\uff0e\uff61", c) } // RFC 3490 section 3.1
+	return utf8.RuneCountInString(text) > maxDomain ||
+		slices.ContainsFunc(strings.FieldsFunc(text, isDot), func(label string) bool { return utf8.RuneCountInString(label) > maxLabel })
+}
+
+// ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
+// cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
+func ASCIIDomain(text string) string {
+	if isTooLong(text) {
+		text = visible(text)
+		if isTooLong(text) {
+			return ""
+		}
+	}
+	domain := text
+	if strings.ContainsFunc(domain, func(c rune) bool { return c >= 0x80 }) {
+		if !utf8.ValidString(domain) {
+			return ""
+		}
+		ascii, err := idna.Lookup.ToASCII(domain)
+		if err != nil {
+			ascii, err = idna.Punycode.ToASCII(strings.ToLower(domain))
+		}
+		if err != nil {
+			return ""
+		}
+		domain = ascii
+	}
+	domain = strings.ToLower(strings.TrimRight(domain, ".")) // several dots hide no author domain either
+	if len(domain) > maxDomain || !checks.IsHostName(domain) {
+		return ""
+	}
+	return domain
+}

@@ -20,7 +20,7 @@ import (
 type Authors struct {
 	Domains  []string // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
 	Invalid  []string // domains as written that cannot be in the DNS; address literals are not among them
-	standIns int      // how many of Domains are there for an element of Invalid, or are another spelling of one of Domains
+	standIns int      // number of Domains that stand for an element of Invalid or are another spelling of one of Domains
 }
 
 // Several reports whether the authors are of several domains.
@@ -34,9 +34,9 @@ type authorsKey struct{}
 // MessageAuthors returns the authors of the message and remembers them for the transaction. It is for the stage EndOfHeader
 // and later ones.
 //
-// Whatever a mail program may show counts, or a forger could hide an author domain: all From fields, whatever follows an "@" in
-// a field that cannot be parsed, encoded-words in an address, the valid part of a domain such as "mail!.example.com", a domain
-// without its invisible characters, and what Sendmail makes of an address when it delivers the message.
+// All that a mail program may show counts, or a forger could hide an author domain: all From fields, the text after each "@" in a
+// field that cannot be parsed, encoded-words in an address, the valid part of a domain such as "mail!.example.com", a domain
+// without its invisible characters, and the address that Sendmail makes of another one when it delivers the message.
 func MessageAuthors(r *checks.Request) Authors {
 	a, _ := checks.Remember(r, checks.EndOfHeader, authorsKey{}, func() (Authors, error) { return authorsOf(r.Envelope.Header), nil })
 	return a
@@ -65,10 +65,10 @@ func authorsOf(header []headers.Field) Authors {
 	return a
 }
 
-// add adds the domain of an address. Of one that cannot be in the DNS it adds the part that can, as a reader may overlook the rest.
+// add adds the domain of an address. If the domain cannot be in the DNS, it adds the part that can: a reader may overlook the rest.
 func (a *Authors) add(text string) {
 	text, isLiteral := strings.CutPrefix(text, "[")
-	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || c == brailleBlank || unicode.IsSpace(c) }) // they look like nothing
+	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || c == brailleBlank || unicode.IsSpace(c) }) // characters that cannot be seen
 	if domain := ASCIIDomain(text); domain != "" && !isLiteral {
 		appendNew(&a.Domains, domain)
 		if seen := seenDomain(text); seen != "" && appendNew(&a.Domains, seen) {
@@ -114,8 +114,8 @@ func visible(text string) string {
 	}, text)
 }
 
-// validPart returns the domain of two labels or more in a text that is none: without the punctuation around it, and without the first
-// labels if these are not valid. It returns "" if there is none.
+// validPart returns the valid domain at the end of an invalid one. It leaves out the punctuation around the text and the first labels
+// that are not valid. It returns "" if fewer than two labels are left.
 func validPart(text string) string {
 	text = strings.TrimFunc(text, func(c rune) bool { return c < 0x80 && (c == '.' || !isNameByte(byte(c))) })
 	const maxText = utf8.UTFMax * maxDomain // bytes
@@ -159,20 +159,20 @@ func appendNew(list *[]string, domain string) bool {
 	return true
 }
 
-// words decodes encoded-words (RFC 2047). It takes text in an unknown charset as it is: most have ASCII for the characters of an
+// wordDecoder decodes encoded-words (RFC 2047). It takes text in an unknown charset as it is: most have ASCII for the characters of an
 // address.
-var words = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
+var wordDecoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
 
 // DecodeWords returns a text with its encoded-words decoded. A malformed one stays as it is.
 func DecodeWords(text string) string {
-	decoded, err := words.DecodeHeader(text)
+	decoded, err := wordDecoder.DecodeHeader(text)
 	if err != nil {
 		return text
 	}
 	return decoded
 }
 
-// addLoose adds what may be domains of addresses in a text, with and without its encoded-words decoded.
+// addLoose adds the possible domains of addresses in a text, with and without its encoded-words decoded.
 func (a *Authors) addLoose(text string) {
 	for _, t := range []string{text, DecodeWords(text)} {
 		for _, domain := range looseDomains(t) {
@@ -184,7 +184,7 @@ func (a *Authors) addLoose(text string) {
 // wideAt replaces the characters that look like "@".
 var wideAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@")
 
-// looseDomains returns what follows each "@" of a text and could be a domain, perhaps after a quote or white space.
+// looseDomains returns the possible domain after each "@" of a text. There may be a quote or white space between them.
 func looseDomains(text string) []string {
 	var list []string
 	text = wideAt.Replace(text)

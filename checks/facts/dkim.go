@@ -21,7 +21,7 @@ func Signed(r *checks.Request) bool {
 // verification is the verifier of a message.
 type verification struct {
 	*dkim.Verifier
-	hasBody bool // the body is written to it
+	hasBody bool // Body returned it, so the driver writes the body to it
 }
 
 func (v *verification) lacksBody() bool { return v.WantsBody() && !v.hasBody }
@@ -39,8 +39,8 @@ func verificationOf(env checks.Env, r *checks.Request) *verification {
 	return v
 }
 
-// CarryDKIM has a Request use the verifier of another one about the same message, for work that outlives the session. The goroutine of
-// to owns the verifier from then on.
+// CarryDKIM gives the verifier of a Request to another Request about the same message, for work that outlives the session. The
+// goroutine of to owns the verifier from then on.
 func CarryDKIM(env checks.Env, from, to *checks.Request) {
 	v := verificationOf(env, from)
 	_, _ = checks.Remember(to, checks.EndOfHeader, verificationKey{}, func() (*verification, error) { return v, nil })
@@ -60,8 +60,8 @@ func Body(env checks.Env, r *checks.Request) io.Writer {
 	return v
 }
 
-// LacksBody reports whether the signatures of the message cannot be verified, as the driver does not have the body: no check with
-// Info.Body is on, or it is a replay of header sections. It is for the stage EndOfMessage.
+// LacksBody reports whether the signatures of the message cannot be verified because the driver does not have the body: no check with
+// Info.Body is on, or a replay has header sections only. It is for the stage EndOfMessage.
 func LacksBody(env checks.Env, r *checks.Request) bool {
 	v := verificationOf(env, r)
 	return v != nil && v.lacksBody()
@@ -87,7 +87,7 @@ type dkimKey struct{}
 // DKIM returns the results of the signatures of the message, and remembers them for the transaction. Those of author domains
 // come first. It is for the stage EndOfMessage. There are none if env.Signatures is 0.
 //
-// The error is the first one of the DNS. Whether it matters depends on the results.
+// The error is the first one of the DNS. It does not matter if another signature decides.
 func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result, error) {
 	return checks.Remember(r, checks.EndOfMessage, dkimKey{}, func() ([]dkim.Result, error) {
 		v := verificationOf(env, r)
@@ -118,7 +118,7 @@ func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result
 // errNoBody is the error of every signature that depends on the body if the driver does not have it.
 var errNoBody = errors.New("the body of the message is not known")
 
-// withoutBody is the resolver for keys then.
+// withoutBody is the resolver for keys if the driver does not have the body.
 type withoutBody struct{}
 
 // Lookup implements checks.Resolver.

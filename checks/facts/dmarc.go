@@ -36,8 +36,8 @@ func DMARCOf(ctx context.Context, env checks.Env, r *checks.Request, authors []s
 	return treeOf(env, r).Evaluate(ctx, authors, Identifiers(ctx, env, r))
 }
 
-// Identifiers returns the domains of SPF and DKIM with what was found about them: first that of MAIL FROM, or of HELO with a null
-// reverse-path, then those of the signatures. It is for the stage EndOfMessage.
+// Identifiers returns the domains of SPF and DKIM with their states. The first is that of MAIL FROM, or of HELO with a null
+// reverse-path. Those of the signatures follow. It is for the stage EndOfMessage.
 func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc.Identifier {
 	var list []dmarc.Identifier
 	if ev, err := MailFromSPF(ctx, env, r); ev.Domain != "" {
@@ -66,7 +66,7 @@ func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc
 var errClock = errors.New("the clock of this host is in doubt, and with it the time of a DKIM signature")
 
 // PrefetchDMARC returns the questions of DMARC at the stage of the Request. At MailFrom they are about the domain of the
-// reverse-path, which is that of most authors: the answer is there before the header section is.
+// reverse-path, which is that of most authors: the answer comes before the header section does.
 func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 	if env.Signatures <= 0 {
 		return nil

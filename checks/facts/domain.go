@@ -16,9 +16,9 @@ const (
 	maxLabel  = 63
 )
 
-// isTooLong reports whether a text without invisible characters is too long for a domain, or has a label that is: an A-label has
-// at least one byte for each character. A domain is not converted then, as the time that it takes grows with the square of the
-// length of a label: one field could keep a processor busy for a minute.
+// isTooLong reports whether a text without invisible characters is too long for a domain, or has a label that is too long. An A-label
+// has at least one byte for each character. Such a text is not converted, as the time for it grows with the square of the length of
+// a label: one field could keep a processor busy for a minute.
 func isTooLong(text string) bool {
 	isDot := func(c rune) bool { return strings.ContainsRune(".\u3002\uff0e\uff61", c) } // RFC 3490 section 3.1
 	return utf8.RuneCountInString(text) > maxDomain ||

@@ -9,12 +9,12 @@ import (
 	"milterd/checks"
 )
 
-// Identity is who a client is, as far as it stays the same between deliveries: a sender's mail hosts have many addresses.
-// The zero value is a client without address.
+// Identity is the part of what is known of a client that stays the same between deliveries: a sender's mail hosts have many
+// addresses. The zero value is a client without address.
 type Identity struct {
 	Domain  string       // see ClientIdentity; may be empty
 	bySPF   bool         // Domain is that of SPF
-	Network netip.Prefix // see checks.Network; the address alone if a name of the client spells it
+	Network netip.Prefix // see checks.Network; the address alone if the client has a pool name
 }
 
 // String returns the domain, or else the network. A network of one address is written as an address.

@@ -34,7 +34,7 @@ type ClientNames struct {
 
 	unknown    []string // those of PTR whose addresses were not found out
 	incomplete error    // why a confirmed name may be missing
-	failed     error    // a lookup failed: it may succeed for the next message
+	failed     error    // the first lookup that failed, so that all are repeated for the next message
 }
 
 // Unsure returns why the client may have a confirmed name for which match is true, although Confirmed has none. It returns

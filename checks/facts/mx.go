@@ -65,9 +65,8 @@ func ReceivesMail(ctx context.Context, env checks.Env, domain string) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("mail hosts of %s: %w", domain, err)
 	}
-	m := mxOf(a, domain)
 	if len(checks.RecordsOf[*dns.MX](a)) > 0 {
-		return !m.Null, nil
+		return !mxOf(a, domain).Null, nil
 	}
 	var failed error
 	for _, res := range checks.LookupAll(ctx, env.DNS, addressQuestions(domain)...) {
@@ -81,6 +80,8 @@ func ReceivesMail(ctx context.Context, env checks.Env, domain string) (bool, err
 	return false, failed
 }
 
+type receivesMailKey struct{}
+
 // PrefetchReceivesMail returns the questions of ReceivesMail.
 func PrefetchReceivesMail(domain string) []checks.Query {
 	addresses := func(a checks.Answer) []checks.Query {
@@ -89,7 +90,7 @@ func PrefetchReceivesMail(domain string) []checks.Query {
 		}
 		return queries(addressQuestions(domain))
 	}
-	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: authorsKey{}}}
+	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: receivesMailKey{}}}
 }
 
 func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, client netip.Addr) (MX, error) {
@@ -112,8 +113,9 @@ func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, clie
 	return m, nil
 }
 
-// lookupAddrs looks up the addresses of hosts: those of the client's family, and the others only of hosts that are not reachable by
-// the first. So it is known whether the client is one of the hosts, and whether each is reachable. Without a client it looks up all.
+// lookupAddrs looks up the addresses of hosts in the client's family, and in the other family only those of hosts that are not
+// reachable by the first. This shows whether the client is one of the hosts, and whether each is reachable. Without a client it looks
+// up all.
 func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, client netip.Addr) {
 	all := make([]*MXHost, len(hosts))
 	for i := range hosts {
@@ -149,8 +151,8 @@ func addAddrs(ctx context.Context, resolver checks.Resolver, hosts []*MXHost, ty
 // thousands, which each open session would hold.
 const maxAddrs = 32
 
-// keepAddrs returns the addresses of a host that are kept: all, or of too many the client's own and then those that are globally
-// reachable, so that no check judges by one that is missing.
+// keepAddrs returns the addresses of a host that are kept. Of too many, the client's own comes first, and then those that are globally
+// reachable: these decide what the checks find.
 func keepAddrs(addrs []netip.Addr, client netip.Addr) []netip.Addr {
 	if len(addrs) <= maxAddrs {
 		return addrs

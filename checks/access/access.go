@@ -170,7 +170,7 @@ func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists,
 	}
 	ok, err = facts.ClientNamed(ctx, c.env, r, func(name string) (listed bool) {
 		e, listed = allow.host(name, now)
-		return listed && !facts.PoolName(r.Client, name)
+		return listed && !facts.ClientPoolName(r, name)
 	})
 	return e, ok, err
 }

@@ -96,7 +96,7 @@ func identifies(r *checks.Request, name string) bool {
 			return false
 		}
 	}
-	return !facts.IsPoolName(r, name)
+	return !facts.ClientPoolName(r, name)
 }
 
 // findList finds out whether the message comes from a mailing list: it has the fields of one, and the domain in List-Id is that of

@@ -39,7 +39,7 @@ func reversed(a netip.Addr) string {
 
 func clientNameSubject(client netip.Addr, name string) subject {
 	s := nameSubject(ClientName, "client name", name)
-	s.pool = facts.PoolName(client, name)
+	s.pool = facts.IsPoolName(client, name)
 	return s
 }
 

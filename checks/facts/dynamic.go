@@ -10,20 +10,20 @@ import (
 	"milterd/checks"
 )
 
-// PoolName reports whether a host name is one that networks give to the addresses of a pool: it spells the address, or looks
+// IsPoolName reports whether a host name is one that networks give to the addresses of a pool: it spells the address, or looks
 // dynamically assigned (DynamicWord with the built-in words). Such a name does not show who uses the address now, so it
 // never vouches for a client.
-func PoolName(a netip.Addr, name string) bool {
+func IsPoolName(a netip.Addr, name string) bool {
 	return spelled(a, name) || DynamicWord(a, name, nil) != ""
 }
 
 type poolKey struct{ name string }
 
-// IsPoolName reports whether a name in ClientNames is a PoolName, and remembers it for the connection. Without that, three checks
-// would find it out for each message (5 percent of the CPU time in the benchmark hot10). It is not for names that the client
-// sends, which may be any number.
-func IsPoolName(r *checks.Request, name string) bool {
-	is, _ := checks.Remember(r, checks.Connect, poolKey{name: name}, func() (bool, error) { return PoolName(r.Client, name), nil })
+// ClientPoolName reports whether a name in ClientNames is a pool name, see IsPoolName, and remembers it for the connection. Without
+// that, three checks would find it out for each message (5 percent of the CPU time in the benchmark hot10). It is not for names that
+// the client sends, which may be any number.
+func ClientPoolName(r *checks.Request, name string) bool {
+	is, _ := checks.Remember(r, checks.Connect, poolKey{name: name}, func() (bool, error) { return IsPoolName(r.Client, name), nil })
 	return is
 }
 

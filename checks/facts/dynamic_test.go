@@ -70,7 +70,7 @@ func TestDynamicWord(t *testing.T) {
 	}
 }
 
-func TestPoolName(t *testing.T) {
+func TestIsPoolName(t *testing.T) {
 	t.Parallel()
 	a := netip.MustParseAddr("198.51.100.77")
 	for name, want := range map[string]bool{
@@ -81,7 +81,7 @@ func TestPoolName(t *testing.T) {
 		"mail.dsl.example.net":             false,
 		"mail.example.net":                 false,
 	} {
-		if got := facts.PoolName(a, name); got != want {
+		if got := facts.IsPoolName(a, name); got != want {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}

@@ -1,6 +1,6 @@
-// Package facts has what several checks need to know about a session: the confirmed names of the client, the mail hosts of
-// the sender's domain, SPF results, who the client is. Each is looked up once in its scope and remembered in the Request,
-// so checks share results and need not know each other.
+// Package facts has what several checks need to know about a session: the confirmed names and the identity of the client, the mail
+// hosts of the sender's domain, the authors of a message, and the results of SPF, DKIM and DMARC. Each is looked up once in its
+// scope and remembered in the Request, so checks share results and need not know each other.
 //
 // A fact comes with an error if it could not be found out. The value is then incomplete, but all that it has is true.
 //

@@ -57,13 +57,13 @@ func (i Identity) network() string {
 type identityKey struct{}
 
 // ClientIdentity finds out who the client is and remembers it for the transaction. It is for the stage MailFrom and later
-// ones. The first of these decides:
+// ones. The first of these decides (pool names: see IsPoolName):
 //
-//   - a confirmed name that is no PoolName: its organisational domain
+//   - a confirmed name that is no pool name: its organisational domain
 //   - SPF of MAIL FROM, see spf.Evaluation.Identifies: the domain
 //   - SPF of HELO with a null reverse-path: the organisational domain, as each host of a pool has a HELO name of its own; the
-//     HELO name itself if it is a PoolName
-//   - a PoolName, confirmed or not: the address, as its neighbours belong to others
+//     HELO name itself if it is a pool name
+//   - a pool name, confirmed or not: the address, as its neighbours belong to others
 //   - the network
 //
 // With an error the identity is valid, but the client may have a better one.
@@ -78,17 +78,17 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 	}
 	names, errNames := Iprev(ctx, env, r)
 	for _, n := range names.Confirmed {
-		if org := checks.OrgDomain(n); org != "" && !IsPoolName(r, n) {
+		if org := checks.OrgDomain(n); org != "" && !ClientPoolName(r, n) {
 			id.Domain = org
 			return id, nil
 		}
 	}
-	isPool := func(name string) bool { return IsPoolName(r, name) }
+	isPool := func(name string) bool { return ClientPoolName(r, name) }
 	if slices.ContainsFunc(names.PTR, isPool) {
 		id.Network = netip.PrefixFrom(r.Client, r.Client.BitLen())
 	}
 	domain, errSPF := identifiedBySPF(ctx, env, r)
-	if org := checks.OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !PoolName(r.Client, domain) {
+	if org := checks.OrgDomain(domain); r.Envelope.MailFrom.IsNull() && org != "" && !IsPoolName(r.Client, domain) {
 		id.Domain = org
 		return id, nil
 	}
@@ -127,7 +127,7 @@ type verifiedKey struct{}
 
 // SenderVerified reports whether the client belongs to the domain of the reverse-path, and remembers it for the
 // transaction: the client passes SPF, and the policy is not too wide, or it has a confirmed name under the domain that is no
-// PoolName. It is false for a null reverse-path and for a public suffix as domain. It is for the stage MailFrom and later
+// pool name. It is false for a null reverse-path and for a public suffix as domain. It is for the stage MailFrom and later
 // ones.
 //
 // With an error it is false and might be true.
@@ -141,7 +141,7 @@ func verify(ctx context.Context, env checks.Env, r *checks.Request) (bool, error
 		return false, nil
 	}
 	named, errNames := ClientNamed(ctx, env, r, func(n string) bool {
-		return checks.Under(n, domain) && !IsPoolName(r, n)
+		return checks.Under(n, domain) && !ClientPoolName(r, n)
 	})
 	if named {
 		return true, nil

@@ -118,7 +118,7 @@ func (c *check) nameUnderDomain(ctx context.Context, r *checks.Request) (naming,
 	for _, n := range names.Confirmed {
 		switch {
 		case !under(n):
-		case facts.IsPoolName(r, n):
+		case facts.ClientPoolName(r, n):
 			found = poolName
 		default:
 			return ownName, nil

@@ -2,8 +2,6 @@ package checks
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"time"
 )
 
@@ -37,7 +35,10 @@ func (run *Run) find(ctx context.Context, st step) *finding {
 	run.request.Stage = st.stage
 	run.trace.take() // discard what was asked before this check
 	began := time.Now()
-	f.verdicts, f.err = protect(ctx, inst.Check, &run.request)
+	f.err = Protect(func() (err error) {
+		f.verdicts, err = inst.Check.Check(ctx, &run.request)
+		return err
+	})
 	f.took = time.Since(began)
 	f.asked, f.notes = run.trace.take()
 	for _, a := range f.asked {
@@ -60,25 +61,6 @@ func (run *Run) finding(st step) *finding {
 	}
 	return nil
 }
-
-// protect runs a check and turns a panic into an error: a bug must neither refuse mail nor end the daemon.
-func protect(ctx context.Context, c Check, r *Request) (vs []Verdict, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			vs, err = nil, &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	return c.Check(ctx, r)
-}
-
-// PanicError is the error of a check that panicked.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-// Error implements error.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // results returns the results of the checks that the last decision asked.
 func (run *Run) results() []Result {

@@ -2,9 +2,7 @@ package checks
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,21 +40,15 @@ func LookupAll(ctx context.Context, r Resolver, questions ...Question) []LookupR
 				continue
 			}
 		}
-		wg.Go(func() { results[i] = lookup(ctx, r, q) })
+		wg.Go(func() {
+			results[i].Err = Protect(func() (err error) {
+				results[i].Answer, err = r.Lookup(ctx, q)
+				return err
+			})
+		})
 	}
 	wg.Wait()
 	return results
-}
-
-// lookup asks one question and turns a panic into an error: the recover of protect does not reach this goroutine.
-func lookup(ctx context.Context, r Resolver, q Question) (res LookupResult) {
-	defer func() {
-		if v := recover(); v != nil {
-			res = LookupResult{Err: fmt.Errorf("asking for %s: %w", q, &PanicError{Value: v, Stack: debug.Stack()})}
-		}
-	}()
-	a, err := r.Lookup(ctx, q)
-	return LookupResult{Answer: a, Err: err}
 }
 
 // AddressType returns the type of the records that can hold an address: A or AAAA.

@@ -2,11 +2,8 @@ package checks
 
 import (
 	"context"
-	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/sirupsen/logrus"
 )
 
 // Maintain calls Maintain of all checks concurrently. It returns when all have returned or ctx is done. If a check hangs,
@@ -35,13 +32,8 @@ func (p *Pipeline) Maintain(ctx context.Context, now time.Time) {
 func (p *Pipeline) Reload(old *Pipeline) {
 	for _, inst := range p.instances {
 		r, ok := inst.Check.(Reloader)
-		if !ok {
-			continue
-		}
-		for _, o := range old.instances {
-			if o.Info.Name == inst.Info.Name {
-				contain(func() { r.Reload(o.Check) })
-			}
+		if before := old.Check(inst.Info.Name); ok && before != nil {
+			contain(func() { r.Reload(before) })
 		}
 	}
 }
@@ -62,14 +54,4 @@ func (p *Pipeline) Report() []Condition {
 		})
 	}
 	return list
-}
-
-// contain calls f and logs its panic. It is for the methods of a check other than Check: a bug must not affect mail there either.
-func contain(f func()) {
-	defer func() {
-		if r := recover(); r != nil {
-			logrus.WithField("stack", string(debug.Stack())).Errorf("check panicked: %v", r)
-		}
-	}()
-	f()
 }

@@ -3,7 +3,6 @@ package sender
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -92,7 +91,11 @@ func (reg *registrations) ask(now time.Time, domain string) {
 		delete(reg.asking, domain)
 	}()
 	value, ttl := unknown, unknownFor
-	at, err := reg.registered(ctx, domain)
+	var at time.Time
+	err := checks.Protect(func() (err error) {
+		at, err = reg.env.Registry.Registered(ctx, reg.server, domain)
+		return err
+	})
 	switch {
 	case err != nil:
 		ttl = failedFor
@@ -104,16 +107,6 @@ func (reg *registrations) ask(now time.Time, domain string) {
 	if err := reg.env.Store.Put(context.WithoutCancel(ctx), registeredKey+domain, []byte(value), ttl); err != nil {
 		reg.logFailure(now, domain, err)
 	}
-}
-
-// registered turns a panic into an error: in this goroutine it would end the daemon.
-func (reg *registrations) registered(ctx context.Context, domain string) (at time.Time, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &checks.PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	return reg.env.Registry.Registered(ctx, reg.server, domain)
 }
 
 // logFailure logs a failure, at most one in logEvery.

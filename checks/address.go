@@ -54,18 +54,3 @@ func toALabels(domain string) string {
 	}
 	return ascii
 }
-
-// SameName reports whether two domain names are equal, ignoring case (RFC 4343) and a trailing dot.
-func SameName(a, b string) bool {
-	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
-}
-
-// Under reports whether name is domain or a subdomain of it, ignoring case and a trailing dot.
-func Under(name, domain string) bool {
-	name, domain = strings.TrimSuffix(name, "."), strings.TrimSuffix(domain, ".")
-	if len(name) == len(domain) {
-		return strings.EqualFold(name, domain)
-	}
-	cut := len(name) - len(domain)
-	return cut > 0 && domain != "" && name[cut-1] == '.' && strings.EqualFold(name[cut:], domain)
-}

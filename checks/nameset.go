@@ -1,11 +1,8 @@
 package checks
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-
-	"milterd/headers"
 )
 
 // NameSet is a set of domain names, from a setting. The zero value is empty.
@@ -45,12 +42,4 @@ func (s NameSet) Has(name string) bool {
 		}
 	}
 	return false
-}
-
-// IsHostName reports whether a host may have a name: it is a domain name of RFC 5321 section 4.1.2, where an underscore and a dot
-// at the end are permitted too.
-func IsHostName(name string) bool {
-	err := headers.CheckDomain(name)
-	fault, ok := errors.AsType[*headers.SyntaxError](err)
-	return err == nil || ok && fault.Lax
 }

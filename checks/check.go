@@ -39,14 +39,6 @@ type Info struct {
 	New func(decode func(settings any) error, env Env) (Check, error)
 }
 
-// lateReasons returns the reasons that the check may find at EndOfHeader or EndOfMessage.
-func (i Info) lateReasons() []*Reason {
-	if !slices.ContainsFunc(i.Stages, func(st Stage) bool { return st > RcptTo }) {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(i.Reasons), func(r *Reason) bool { return r.Early })
-}
-
 // Define completes an Info with the check's settings, whose defaults are given, and its constructor.
 //
 // A settings struct has a yaml tag and a doc tag (one sentence, with the unit) on each field. A string may have the tag one, with

@@ -135,7 +135,7 @@ func TestVouches(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := p.Needs(checks.Connect); got != vouches {
+			if got := p.Checks(); got != vouches {
 				t.Errorf("needed: %t", got)
 			}
 		})

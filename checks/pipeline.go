@@ -18,20 +18,21 @@ type Instance struct {
 // Checks run one after the other, in the order given to New, and the first refusal is the reply. So equal sessions receive
 // equal replies.
 type Pipeline struct {
-	instances   []Instance
-	opts        Options
-	general     *table // for recipients without a policy
-	exempt      *table // for exempt recipients
-	policies    []policyTable
-	used        map[*Reason]bool // reasons that are on for any recipient
-	late        []*Reason        // reasons that may be found at EndOfHeader or EndOfMessage
-	actions     [Reject + 1]bool // actions of any reason, for any recipient
-	prefetchers []Prefetcher
-	observers   []Observer
-	needsBody   bool // of any message
-	announced   recentSet
-	maintaining []atomic.Bool // by check, see Maintain
-	trustedToo  bool          // a check runs for trusted clients too
+	instances     []Instance
+	opts          Options
+	general       *table // for recipients without a policy
+	exempt        *table // for exempt recipients
+	policies      []policyTable
+	used          map[*Reason]bool // reasons that are on for any recipient
+	late          []*Reason        // reasons that may be found at EndOfHeader or EndOfMessage
+	actions       [Reject + 1]bool // actions of any reason, for any recipient
+	prefetchers   []Prefetcher
+	observers     []Observer
+	announced     recentSet
+	maintaining   []atomic.Bool // by check, see Maintain
+	judgesMessage bool          // a check runs at EndOfHeader or EndOfMessage
+	needsBody     bool          // a check needs the body of some messages
+	trustedToo    bool          // a check runs for trusted clients too
 }
 
 type policyTable struct {
@@ -81,7 +82,10 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		if !p.runs(i) {
 			continue
 		}
-		p.late = append(p.late, inst.Info.lateReasons()...)
+		if slices.ContainsFunc(inst.Info.Stages, func(st Stage) bool { return st > RcptTo }) {
+			p.judgesMessage = true
+			p.late = append(p.late, slices.DeleteFunc(slices.Clone(inst.Info.Reasons), func(r *Reason) bool { return r.Early })...)
+		}
 		p.needsBody = p.needsBody || inst.Info.Body && opts.Body != nil
 		p.trustedToo = p.trustedToo || inst.Info.TrustedToo
 		if o, ok := inst.Check.(Observer); ok {
@@ -147,16 +151,6 @@ func (p *Pipeline) tableFor(rcpt Address) *table {
 	return p.general
 }
 
-// Needs reports whether any check runs at a stage.
-func (p *Pipeline) Needs(st Stage) bool {
-	for i, inst := range p.instances {
-		if p.runs(i) && slices.Contains(inst.Info.Stages, st) {
-			return true
-		}
-	}
-	return false
-}
-
 // RepliesAt reports whether Run.Judge may return a reply at a stage.
 func (p *Pipeline) RepliesAt(st Stage) bool {
 	switch st {
@@ -165,7 +159,7 @@ func (p *Pipeline) RepliesAt(st Stage) bool {
 	case RcptTo:
 		return true
 	case EndOfMessage:
-		return p.Needs(EndOfHeader) || p.Needs(EndOfMessage)
+		return p.judgesMessage
 	default:
 		return false
 	}

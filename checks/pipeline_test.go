@@ -280,11 +280,11 @@ func TestOffChecksDoNotRun(t *testing.T) {
 	t.Parallel()
 	f := newFake("one", []checks.Stage{checks.EndOfHeader}, reason("a"))
 	off := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f)
-	if off.Needs(checks.EndOfHeader) || off.RepliesAt(checks.EndOfMessage) {
+	if off.Checks() || off.RepliesAt(checks.EndOfMessage) {
 		t.Error("the header is wanted for nothing")
 	}
-	if p := pipeline(t, nil, nil, f); !p.Needs(checks.EndOfHeader) || p.Needs(checks.Connect) {
-		t.Error("Needs is wrong")
+	if p := pipeline(t, nil, nil, f); !p.Checks() || !p.RepliesAt(checks.EndOfMessage) {
+		t.Error("the header is not wanted")
 	}
 }
 

@@ -16,7 +16,10 @@ import (
 const networksKey = "counters:networks"
 
 // The shortest prefixes of a network that can be blocked. A shorter one is a mistake.
-const minBlockBits4, minBlockBits6 = 8, 32
+const (
+	minBlockBits4 = 8
+	minBlockBits6 = 32
+)
 
 // isNetwork reports whether a prefix has several clients.
 func isNetwork(p netip.Prefix) bool { return p.Bits() < ClientOf(p.Addr()).Bits() }
@@ -26,7 +29,11 @@ func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
 	if !p.IsValid() || !isNetwork(p) {
 		return oneClient(p)
 	}
-	if least := map[bool]int{true: minBlockBits4, false: minBlockBits6}[p.Addr().Is4()]; p.Bits() < least {
+	least := minBlockBits6
+	if p.Addr().Is4() {
+		least = minBlockBits4
+	}
+	if p.Bits() < least {
 		return netip.Prefix{}, checks.BadArgument("%s is too wide to block; a network has a /%d at least", p, least)
 	}
 	return p.Masked(), nil

@@ -65,10 +65,7 @@ func SenderBlocks(ctx context.Context, store checks.Store, client netip.Prefix, 
 }
 
 // Of reports whether the block is about the mail of a domain. A block of all mail is of every domain.
-func (b Blocked) Of(domain string) bool {
-	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	return b.Sender == "" || b.Sender == domain || strings.HasSuffix(domain, "."+b.Sender)
-}
+func (b Blocked) Of(domain string) bool { return b.Sender == "" || checks.Under(domain, b.Sender) }
 
 // scanBlocks returns the blocks of clients, or those of pairs.
 func scanBlocks(ctx context.Context, store checks.Store, pairs bool, now time.Time) ([]Blocked, error) {

@@ -9,42 +9,13 @@ package access
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"milterd/checks"
 	"milterd/checks/facts"
 )
-
-// Settings configure the check.
-type Settings struct {
-	Deny  []string `yaml:"deny" doc:"Files of clients and senders to refuse, one entry a line: a network or address, a host name or .domain, user@domain, user@, @domain or @.domain; until=2027-01-31 and why=\"...\" may follow." example:"[/etc/milterd/deny.txt]"`
-	Allow []string `yaml:"allow" doc:"Files of clients and senders to exempt from all checks, with the same entries: the address of the client, a confirmed name of it, or a sender for which it may send. They win over deny." example:"[/etc/milterd/allow.txt]"`
-}
-
-// Validate returns an error for empty and repeated file names. It does not read the files, see Faults.
-func (c Settings) Validate() error {
-	var faults []error
-	for _, names := range [][]string{c.Deny, c.Allow} {
-		for i, name := range names {
-			switch {
-			case name == "":
-				faults = append(faults, errors.New("the name of a file is empty"))
-			case slices.Contains(names[:i], name):
-				faults = append(faults, fmt.Errorf("%s is in the list twice", quote(name)))
-			}
-		}
-	}
-	for _, name := range c.Deny {
-		if name != "" && slices.Contains(c.Allow, name) {
-			faults = append(faults, fmt.Errorf("%s is in both deny and allow", quote(name)))
-		}
-	}
-	return errors.Join(faults...)
-}
 
 // Info describes the check. It runs at MAIL, when all that its lists can name is known: an allowed sender wins over a denied
 // client.
@@ -61,12 +32,6 @@ type check struct {
 	env         checks.Env
 	deny, allow []*file
 	stored      stored
-}
-
-// lists returns the lists in force: those of the files and those of the store. With an error, entries of the store may be missing.
-func (c *check) lists(ctx context.Context) (deny, allow lists, err error) {
-	in, err := c.stored.lists(ctx, c.env.Store)
-	return append(current(c.deny), in.deny), append(current(c.allow), in.allow), err
 }
 
 var (
@@ -86,28 +51,20 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 	return &check{env: env, deny: deny, allow: allow}, nil
 }
 
-// lastStored returns the list of the store as it was read last.
-func (c *check) lastStored(allow bool) *list {
-	in := c.stored.current.Load()
-	switch {
-	case in == nil:
-		return newList()
-	case allow:
-		return in.allow
-	default:
-		return in.deny
-	}
+// lists returns the lists of the files, and those of the store after them.
+func (c *check) lists(inStore *storedLists) (deny, allow lists) {
+	return append(current(c.deny), inStore.deny), append(current(c.allow), inStore.allow)
 }
 
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query {
-	allow := append(current(c.allow), c.lastStored(true))
+	deny, allow := c.lists(c.stored.last())
 	switch r.Stage {
 	case checks.Connect:
 		switch {
 		case allow.haveNames():
 			return facts.PrefetchIprev(r)
-		case append(current(c.deny), c.lastStored(false)).haveNames():
+		case deny.haveNames():
 			return facts.PrefetchPTR(r)
 		}
 	case checks.MailFrom:
@@ -121,7 +78,8 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 // Check implements checks.Check. If the DNS or the store fails and an allow list might apply, the verdict is an unsure vouch: the
 // client is not denied, and other checks refuse it with 4yz at most.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	deny, allow, errStore := c.lists(ctx)
+	inStore, errStore := c.stored.refresh(ctx, c.env.Store)
+	deny, allow := c.lists(inStore)
 	e, ok, err := c.allowed(ctx, r, allow)
 	if ok {
 		return []checks.Verdict{{

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -179,41 +178,4 @@ func (c *check) Report() []checks.Condition {
 		conditions = append(conditions, f.condition())
 	}
 	return conditions
-}
-
-// RelativeTo makes relative file names relative to a folder, that of the configuration file.
-func (c *Settings) RelativeTo(folder string) {
-	for _, names := range []*[]string{&c.Deny, &c.Allow} {
-		*names = slices.Clone(*names)
-		for i, name := range *names {
-			if name != "" && !filepath.IsAbs(name) {
-				(*names)[i] = filepath.Join(folder, name)
-			}
-		}
-	}
-}
-
-// Faults reads the files, for a test of the configuration. It returns a Fault for each line that would be left out, and
-// another error for each file that cannot be read.
-func (c Settings) Faults() []error {
-	return append(faultsOf(c.Deny, false), faultsOf(c.Allow, true)...)
-}
-
-func faultsOf(files []string, allow bool) []error {
-	var errs []error
-	for i, name := range files {
-		if name == "" || slices.Contains(files[:i], name) {
-			continue // an error of Validate
-		}
-		text, _, err := read(name)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		_, faults := parse(name, text, allow)
-		for _, f := range faults {
-			errs = append(errs, f)
-		}
-	}
-	return errs
 }

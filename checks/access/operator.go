@@ -155,7 +155,8 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 			found = append(found, e.describe(allow))
 		}
 	}
-	deny, allow, _ := c.lists(ctx) // with the entries that are known
+	inStore, _ := c.stored.refresh(ctx, c.env.Store) // with the entries that are known
+	deny, allow := c.lists(inStore)
 	for _, l := range allow {
 		l.cover(e, now, func(e entry, ok bool) { add(true, e, ok) })
 	}

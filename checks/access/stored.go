@@ -42,9 +42,9 @@ type storedLists struct {
 	deny, allow *list
 }
 
-// lists returns the entries in force. An error means that there may be others: nothing was read yet, or what was changed could
-// not be read.
-func (s *stored) lists(ctx context.Context, store checks.Store) (*storedLists, error) {
+// refresh reads the entries if they have changed, and returns those in force. An error means that there may be others: nothing was
+// read yet, or what was changed could not be read.
+func (s *stored) refresh(ctx context.Context, store checks.Store) (*storedLists, error) {
 	old := s.current.Load()
 	changed, ok, err := store.Get(ctx, changedKey)
 	switch {
@@ -59,8 +59,8 @@ func (s *stored) lists(ctx context.Context, store checks.Store) (*storedLists, e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := s.current.Load(); now != nil && now.changed == string(changed) {
-		return now, nil // another session has read them
+	if read := s.current.Load(); read != nil && read.changed == string(changed) {
+		return read, nil // by another session
 	}
 	fresh := noEntries(string(changed))
 	for e, err := range storedEntries(ctx, store) {
@@ -75,6 +75,14 @@ func (s *stored) lists(ctx context.Context, store checks.Store) (*storedLists, e
 	}
 	s.current.Store(fresh)
 	return fresh, nil
+}
+
+// last returns the entries that were read last, without asking the store.
+func (s *stored) last() *storedLists {
+	if read := s.current.Load(); read != nil {
+		return read
+	}
+	return noEntries("")
 }
 
 func noEntries(changed string) *storedLists {

@@ -1,0 +1,72 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+)
+
+// Settings configure the check.
+type Settings struct {
+	Deny  []string `yaml:"deny" doc:"Files of clients and senders to refuse, one entry a line: a network or address, a host name or .domain, user@domain, user@, @domain or @.domain; until=2027-01-31 and why=\"...\" may follow." example:"[/etc/milterd/deny.txt]"`
+	Allow []string `yaml:"allow" doc:"Files of clients and senders to exempt from all checks, with the same entries: the address of the client, a confirmed name of it, or a sender for which it may send. They win over deny." example:"[/etc/milterd/allow.txt]"`
+}
+
+// Validate returns an error for empty and repeated file names. It does not read the files, see Faults.
+func (c Settings) Validate() error {
+	var faults []error
+	for _, names := range [][]string{c.Deny, c.Allow} {
+		for i, name := range names {
+			switch {
+			case name == "":
+				faults = append(faults, errors.New("the name of a file is empty"))
+			case slices.Contains(names[:i], name):
+				faults = append(faults, fmt.Errorf("%s is in the list twice", quote(name)))
+			}
+		}
+	}
+	for _, name := range c.Deny {
+		if name != "" && slices.Contains(c.Allow, name) {
+			faults = append(faults, fmt.Errorf("%s is in both deny and allow", quote(name)))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// RelativeTo makes relative file names relative to a folder, that of the configuration file.
+func (c *Settings) RelativeTo(folder string) {
+	for _, names := range []*[]string{&c.Deny, &c.Allow} {
+		*names = slices.Clone(*names)
+		for i, name := range *names {
+			if name != "" && !filepath.IsAbs(name) {
+				(*names)[i] = filepath.Join(folder, name)
+			}
+		}
+	}
+}
+
+// Faults reads the files, for a test of the configuration. It returns a Fault for each line that would be left out, and
+// another error for each file that cannot be read.
+func (c Settings) Faults() []error {
+	return append(faultsOf(c.Deny, false), faultsOf(c.Allow, true)...)
+}
+
+func faultsOf(files []string, allow bool) []error {
+	var errs []error
+	for i, name := range files {
+		if name == "" || slices.Contains(files[:i], name) {
+			continue // an error of Validate
+		}
+		text, _, err := read(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		_, faults := parse(name, text, allow)
+		for _, f := range faults {
+			errs = append(errs, f)
+		}
+	}
+	return errs
+}

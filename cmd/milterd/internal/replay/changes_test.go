@@ -1,10 +1,16 @@
 package replay
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/config"
 )
 
 // bad is a letter that the profile safe rejects.
@@ -18,6 +24,8 @@ var comparisons = []struct {
 }{
 	{"no difference", "", "", []letter{{}, bad}, nil},
 	{"keys without effect on mail", "", "log: {level: debug}\nmax_connections: 5", []letter{bad}, nil},
+	{"a policy, with keys without effect on mail", "", "exempt_recipients: [bob]\nmemory: 1G\nmirror: off\ntag: {subject: \"[x] \"}\ntrace_fields: {received_spf: true}", []letter{bad},
+		[]string{"1 reject date-invalid -> accept: b.yaml exempt_recipients"}},
 	{"an action", "", "actions: {date-invalid: watch}", []letter{{}, bad},
 		[]string{"1 reject date-invalid -> accept: b.yaml actions.date-invalid"}},
 	{"an action, among other actions", "actions: {helo-mismatch: reject, date-invalid: watch, msgid-missing: reject}", "actions: {helo-mismatch: reject, date-invalid: reject, msgid-missing: watch}",
@@ -112,6 +120,44 @@ func TestDifferencesInText(t *testing.T) {
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestKeysWithResult tests that each key of a configuration either has an effect on results or is one of withoutResult.
+func TestKeysWithResult(t *testing.T) {
+	t.Parallel()
+	withResult := []string{
+		"hostname", "local_domains", "profile", "actions", "trusted", "exempt_recipients", "policies", "reply_at", "on_error", "escalate", "checks",
+	}
+	var reference bytes.Buffer
+	if err := config.WriteReference(&reference, all.Checks); err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := yaml.Unmarshal(reference.Bytes(), &keys); err != nil {
+		t.Fatal(err)
+	}
+	for key := range keys {
+		if slices.Contains(withResult, key) == slices.Contains(withoutResult, key) {
+			t.Errorf("want %s in one of the lists of keys", key)
+		}
+	}
+	if len(keys) != len(withResult)+len(withoutResult) {
+		t.Errorf("%d keys, want %d with and %d without a result", len(keys), len(withResult), len(withoutResult))
+	}
+}
+
+// TestNullConfig tests that a file with an empty value in place of keys is compared as an empty file.
+func TestNullConfig(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "null\n", "~\n", "---\n...\n", "# a comment\n"} {
+		if _, problems := config.Parse("test", []byte(text), all.Checks); problems.Err() != nil {
+			t.Errorf("%q: %v", text, problems)
+		}
+		empty := Config{Name: "a", Text: []byte(text)}
+		if list := differences(empty, Config{Name: "b"}); len(list) > 0 {
+			t.Errorf("%q: differences %v", text, list)
 		}
 	}
 }

@@ -33,7 +33,9 @@ func (d *difference) words() []string {
 func (d *difference) isTrust() bool { return d.words()[0] == "trusted" }
 
 // withoutResult are the keys that have no effect on results.
-var withoutResult = []string{"listen", "max_connections", "budget", "explain", "admin", "records", "dns", "store", "log"}
+var withoutResult = []string{
+	"listen", "max_connections", "memory", "budget", "explain", "admin", "trace_fields", "tag", "records", "mirror", "dns", "store", "log",
+}
 
 // hasNoEffect reports whether the difference has no effect on results.
 func (d *difference) hasNoEffect() bool { return slices.Contains(withoutResult, d.words()[0]) }
@@ -70,10 +72,10 @@ type setting struct {
 
 func (s setting) place(c Config) string { return fmt.Sprintf("%s:%d", path.Base(c.Name), s.line) }
 
-// flatten returns the settings of a configuration file.
+// flatten returns the settings of a configuration file. A file with an empty value, such as null, has none.
 func flatten(text []byte) []setting {
 	var doc yaml.Node
-	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 {
+	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil
 	}
 	return appendSettings(nil, doc.Content[0], "", 1)

@@ -65,8 +65,11 @@ func (f *finder) part(header textproto.MIMEHeader, body io.Reader, depth int) er
 	case strings.HasPrefix(kind, "multipart/"):
 		return f.multipart(body, parameters["boundary"], depth)
 	case kind == "message/rfc822": // a report that was forwarded, or that came back
+		if depth == maxDepth {
+			return errTooDeep
+		}
 		message, err := mail.ReadMessage(body)
-		if err != nil || depth == maxDepth {
+		if err != nil {
 			return err
 		}
 		return f.part(textproto.MIMEHeader(message.Header), message.Body, depth+1)

@@ -25,7 +25,7 @@ import (
 // Open returns the sockets that systemd passed, or else those of the configuration. A default one may fail, with a warning, if
 // another one is left.
 func Open(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) {
-	lns, err := activation.Listeners()
+	lns, err := passed()
 	if err != nil {
 		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
 	}
@@ -49,6 +49,18 @@ func Open(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) 
 	}
 	if len(lns) == 0 {
 		return nil, errors.New("no socket to listen on")
+	}
+	return lns, nil
+}
+
+// passed returns the sockets that systemd passed.
+func passed() ([]net.Listener, error) {
+	lns, err := activation.Listeners()
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.Index(lns, nil); i >= 0 {
+		return nil, fmt.Errorf("number %d is not a stream socket; write each as ListenStream= in milterd.socket", i+1)
 	}
 	return lns, nil
 }

@@ -1,11 +1,15 @@
 package sockets
 
 import (
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sirupsen/logrus"
 
 	"milterd/cmd/milterd/internal/config"
 )
@@ -73,5 +77,33 @@ func TestUnused(t *testing.T) {
 	got := unused([]config.Listener{used, other, byDefault}, []net.Listener{passed})
 	if len(got) != 1 || got[0] != other {
 		t.Errorf("unused: %v, want %v", got, other)
+	}
+}
+
+// TestPassedDatagram tests the error for a descriptor of systemd that is not a stream socket. The test calls Open in a process of its own,
+// whose first descriptor after standard error is a datagram socket.
+func TestPassedDatagram(t *testing.T) {
+	if os.Getenv("LISTEN_FDS") != "" {
+		t.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+		_, err := Open(nil, logrus.New())
+		fmt.Println("Open:", err)
+		return
+	}
+	t.Parallel()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	file, err := conn.(*net.UDPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestPassedDatagram$")
+	cmd.Env, cmd.ExtraFiles = append(os.Environ(), "LISTEN_FDS=1"), []*os.File{file}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "Open: sockets passed by systemd: number 1 is not a stream socket") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -20,13 +20,14 @@ import (
 type failedReload struct {
 	Since  time.Time `json:"since"` // of the first failure since the last reload that succeeded
 	File   string    `json:"file"`
-	Errors []string  `json:"errors"` // with file, line and column
+	Errors []string  `json:"errors"` // the first, with file, line and column
+	count  int       // of all errors
 }
 
 // String returns a sentence for the operator.
 func (f *failedReload) String() string {
 	more := ""
-	if n := len(f.Errors) - 1; n > 0 {
+	if n := f.count - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more errors, see milterd check-config)", n)
 	}
 	return fmt.Sprintf("the reload at %s failed, and the configuration of before is in force until you correct the file and reload: %s%s",
@@ -56,7 +57,7 @@ func (d *daemon) reload() {
 	defer notify(sd.SdNotifyReady)
 	cfg, p, errs := d.readAgain()
 	if len(errs) > 0 {
-		f := &failedReload{Since: time.Now(), File: d.file, Errors: errs[:min(len(errs), maxReloadErrors)]}
+		f := &failedReload{Since: time.Now(), File: d.file, Errors: errs[:min(len(errs), maxReloadErrors)], count: len(errs)}
 		if before := d.reloadFailed.Load(); before != nil {
 			f.Since = before.Since
 		}

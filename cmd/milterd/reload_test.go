@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"log/syslog"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -54,5 +56,18 @@ func TestKeepUntilRestart(t *testing.T) {
 	}
 	if text := lines.String(); strings.Count(text, "takes effect at the next start") != 1 || !strings.Contains(text, "key=memory") {
 		t.Errorf("warnings: %s", text)
+	}
+}
+
+// TestFailedReload tests that a failed reload counts all errors of the file, also those that are not kept.
+func TestFailedReload(t *testing.T) {
+	t.Parallel()
+	output := log.ToWriter(io.Discard, false, false)
+	defer output.Close(time.Minute)
+	d := &daemon{log: output.Logger(logrus.InfoLevel), file: filepath.Join(t.TempDir(), "milterd.yaml")}
+	writeFile(t, d.file, strings.Join(strings.Split("abcdefghijklmnopqrstuvwxyz", ""), ": 1\n")+": 1\n")
+	d.reload()
+	if text := d.reloadFailed.Load().String(); !strings.Contains(text, `unknown key "a"`) || !strings.Contains(text, "(and 25 more errors, see") {
+		t.Errorf("reload of a file with 26 errors: %s", text)
 	}
 }

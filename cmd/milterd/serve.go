@@ -162,18 +162,19 @@ func connectionsOf(files int) int {
 
 // firstConfig loads the configuration. It returns nil without an error if ctx ends first: the file may be a pipe, or on a file
 // server that does not answer.
-func firstConfig(ctx context.Context, file string, stderr io.Writer) (cfg *config.Config, err error) {
-	loaded := make(chan struct{})
+func firstConfig(ctx context.Context, file string, stderr io.Writer) (*config.Config, error) {
+	type result struct {
+		cfg *config.Config
+		err error
+	}
+	loaded := make(chan result, 1)
 	go func() {
-		defer close(loaded)
-		cfg, err = loadConfig(file, true, stderr)
+		cfg, err := loadConfig(file, true, stderr)
+		loaded <- result{cfg: cfg, err: err}
 	}()
 	select {
-	case <-loaded:
-		if err != nil {
-			return nil, err
-		}
-		return cfg, nil
+	case r := <-loaded:
+		return r.cfg, r.err
 	case <-ctx.Done():
 		return nil, nil
 	}

@@ -41,16 +41,6 @@ func echoServer(b *testing.B) string {
 	return conn.LocalAddr().String()
 }
 
-func start(b *testing.B, addr string) *Resolver {
-	b.Helper()
-	r, err := New(Config{Servers: []string{addr}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(r.Close)
-	return r
-}
-
 // reportCPU reports the CPU time of an operation, including that of the server.
 func reportCPU(b *testing.B) {
 	var before syscall.Rusage
@@ -81,14 +71,14 @@ func BenchmarkCold(b *testing.B) {
 		})
 	}
 	b.Run("lookup", func(b *testing.B) {
-		r := start(b, addr)
+		r := start(b, Config{Servers: []string{addr}})
 		run(b, func(name string) error {
 			_, err := r.Lookup(context.Background(), checks.Question{Name: name, Type: dns.TypeA})
 			return err
 		})
 	})
 	b.Run("query/shared-sockets", func(b *testing.B) {
-		r := start(b, addr)
+		r := start(b, Config{Servers: []string{addr}})
 		run(b, func(name string) error {
 			_, err := r.exchange(context.Background(), checks.Question{Name: name, Type: dns.TypeA})
 			return err
@@ -111,7 +101,7 @@ func BenchmarkWarm(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(s.Close)
-	r := start(b, s.Addr)
+	r := start(b, Config{Servers: []string{s.Addr}})
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
@@ -127,7 +117,7 @@ func BenchmarkWarm(b *testing.B) {
 
 // BenchmarkSameQuestion asks for one new name in 1000 goroutines at the same time. An operation is all of them.
 func BenchmarkSameQuestion(b *testing.B) {
-	r := start(b, echoServer(b))
+	r := start(b, Config{Servers: []string{echoServer(b)}})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		q := checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA)

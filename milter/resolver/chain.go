@@ -69,7 +69,7 @@ func (c *chain) follow(alias *dns.CNAME) error {
 		return belongs(rr, c.end, dns.TypeCNAME)
 	})
 	if loop || len(c.answer.Records) > maxChain {
-		return ErrChain
+		return errChain
 	}
 	return nil
 }

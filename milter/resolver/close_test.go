@@ -1,4 +1,4 @@
-package resolver_test
+package resolver
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -21,11 +20,11 @@ func TestCloseEndsAllGoroutines(t *testing.T) {
 	clock := newClock()
 	silent, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	good.Behave(dnstest.TruncateUDP)
-	r, err := resolver.New(resolver.Config{Servers: []string{good.Addr, closedPort(t)}, Now: clock.Now})
+	r, err := New(Config{Servers: []string{good.Addr, closedPort(t)}, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stuck, err := resolver.New(resolver.Config{Servers: []string{silent.Addr}, Timeout: time.Hour, Now: clock.Now})
+	stuck, err := New(Config{Servers: []string{silent.Addr}, Timeout: time.Hour, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +51,7 @@ func TestCloseEndsAllGoroutines(t *testing.T) {
 	r.Close()
 	stuck.Close()
 	for range 50 {
-		if err := <-failed; !errors.Is(err, resolver.ErrClosed) {
+		if err := <-failed; !errors.Is(err, errClosed) {
 			t.Errorf("got %v", err)
 		}
 	}

@@ -19,31 +19,29 @@ import (
 // Config configures a Resolver. The zero value uses the servers of the system.
 type Config struct {
 	// Servers are the addresses of the recursive servers, in the order of preference: "192.0.2.53", "192.0.2.53:5353",
-	// "2001:db8::53", "[2001:db8::53]:53". If empty, they are read from ResolvConf.
+	// "2001:db8::53", "[2001:db8::53]:53". If empty, they are those of resolv.conf(5), or 127.0.0.1 if the system has no
+	// such file. Its other options are ignored: names here are absolute, and the usual time-out of 5 s is longer than an
+	// MTA waits.
 	Servers []string
 
-	// ResolvConf is a file in the format of resolv.conf(5). New reads its servers; the other options are ignored,
-	// because names here are absolute and the usual time-out of 5 s is longer than an MTA waits. If empty, it is the
-	// system's file, or the server 127.0.0.1 if the system has none.
-	ResolvConf string
-
-	// Timeout is the time to wait for one answer. 0 means 2 s.
+	// Timeout is the time to wait for one answer. No question takes longer than three times as much. 0 means 2 s.
 	Timeout time.Duration
-
-	// Attempts is the number of time-outs after which a question fails, so that no question takes longer than
-	// Timeout × Attempts. After any other failure the next server is asked at once, each server once. 0 means 3.
-	Attempts int
 
 	// Now is the clock of the cache. nil means time.Now.
 	Now func() time.Time
 
 	// Log receives the panics of the resolver. nil means that they are only counted.
 	Log *logrus.Entry
+
+	attempts   int    // set by tests; 0 means defaultAttempts
+	resolvConf string // set by tests; empty means that of the system
 }
 
-// Defaults of Config.
 const (
-	defaultTimeout  = 2 * time.Second
+	defaultTimeout = 2 * time.Second
+
+	// defaultAttempts is the number of time-outs after which a question fails. After any other failure the next server is
+	// asked at once, each server once.
 	defaultAttempts = 3
 )
 
@@ -52,11 +50,11 @@ const port = 53
 
 // withDefaults returns cfg with its defaults filled in.
 func (cfg Config) withDefaults() (Config, error) {
-	if cfg.Timeout < 0 || cfg.Attempts < 0 {
-		return cfg, fmt.Errorf("dns: negative setting: timeout %v, attempts %d", cfg.Timeout, cfg.Attempts)
+	if cfg.Timeout < 0 {
+		return cfg, fmt.Errorf("dns: negative timeout: %v", cfg.Timeout)
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	cfg.Attempts = cmp.Or(cfg.Attempts, defaultAttempts)
+	cfg.attempts = cmp.Or(cfg.attempts, defaultAttempts)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -71,10 +69,10 @@ func (cfg Config) addresses() ([]netip.AddrPort, error) {
 	if len(cfg.Servers) > 0 {
 		return parseAll(cfg.Servers)
 	}
-	path := cmp.Or(cfg.ResolvConf, "/etc/resolv.conf")
+	path := cmp.Or(cfg.resolvConf, "/etc/resolv.conf")
 	file, err := dns.ClientConfigFromFile(path)
 	// resolv.conf(5): without the file, or without a server in it, the server is the local machine.
-	if errors.Is(err, fs.ErrNotExist) && cfg.ResolvConf == "" || err == nil && len(file.Servers) == 0 {
+	if errors.Is(err, fs.ErrNotExist) && cfg.resolvConf == "" || err == nil && len(file.Servers) == 0 {
 		return []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)}, nil
 	}
 	if err != nil {

@@ -37,8 +37,8 @@ func TestServersFromConfig(t *testing.T) {
 			t.Parallel()
 			cfg := Config{Servers: c.servers}
 			if c.file != "" {
-				cfg.ResolvConf = filepath.Join(t.TempDir(), "resolv.conf")
-				if err := os.WriteFile(cfg.ResolvConf, []byte(c.file), 0o600); err != nil {
+				cfg.resolvConf = filepath.Join(t.TempDir(), "resolv.conf")
+				if err := os.WriteFile(cfg.resolvConf, []byte(c.file), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -65,9 +65,8 @@ func serversOf(cfg Config) string {
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{
-		"no such file":      {ResolvConf: filepath.Join(t.TempDir(), "none")},
-		"negative timeout":  {Servers: []string{"192.0.2.1"}, Timeout: -1},
-		"negative attempts": {Servers: []string{"192.0.2.1"}, Attempts: -1},
+		"no such file":     {resolvConf: filepath.Join(t.TempDir(), "none")},
+		"negative timeout": {Servers: []string{"192.0.2.1"}, Timeout: -1},
 	} {
 		if _, err := New(cfg); err == nil || !strings.HasPrefix(err.Error(), "dns: ") {
 			t.Errorf("%s: got %v", name, err)

@@ -1,4 +1,4 @@
-package resolver_test
+package resolver
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest"
-	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -146,17 +145,17 @@ func conform(t *testing.T, r checks.Resolver) {
 }
 
 // serve returns a resolver that asks a server with dnsText and the behaviours.
-func serve(t *testing.T, b ...dnstest.Behaviour) *resolver.Resolver {
+func serve(t *testing.T, b ...dnstest.Behaviour) *Resolver {
 	t.Helper()
 	s := dnstest.Start(t, dnsText)
 	s.Behave(b...)
-	return start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: 2 * time.Second, Attempts: 1})
+	return start(t, Config{Servers: []string{s.Addr}, Timeout: 2 * time.Second, attempts: 1})
 }
 
 // start returns a resolver that is closed at the end of the test.
-func start(t testing.TB, cfg resolver.Config) *resolver.Resolver {
+func start(t testing.TB, cfg Config) *Resolver {
 	t.Helper()
-	r, err := resolver.New(cfg)
+	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

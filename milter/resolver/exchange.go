@@ -44,7 +44,7 @@ func newUpstreams(addrs []netip.AddrPort, timeout time.Duration, attempts int,
 
 // exchange asks one server after the other until one answers, positively or negatively. Each is asked once. After a
 // time-out, which may be a lost packet, a server is asked again, until the attempts are used up or ctx is done. The
-// error is an *Error.
+// error is a *queryError.
 //
 // After a time-out the same server is asked without EDNS: some firewalls drop such queries.
 func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
@@ -61,16 +61,16 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 			s.noteEDNS(edns, slices.Contains(silent, s))
 			return m, nil
 		}
-		last = &Error{Question: q, Server: s.name, Err: err}
+		last = &queryError{question: q, server: s.name, cause: err}
 		u.stats.failed(err)
 		// Not for SERVFAIL: it is often caused by the zone in question.
-		if errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrRefused) {
+		if errors.Is(err, errTimeout) || errors.Is(err, errUnreachable) || errors.Is(err, errRefused) {
 			s.demotedUntil.Store(int64(u.elapsed() + demotion))
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		if errors.Is(err, ErrTimeout) {
+		if errors.Is(err, errTimeout) {
 			timeouts++
 			queue = append(queue, s)
 			if edns {
@@ -99,7 +99,7 @@ func (u *upstreams) order() []*server {
 // attempt asks one server, and without EDNS if it rejects that (RFC 6891 sections 6.1.3, 6.2.2 and 7).
 func (u *upstreams) attempt(ctx context.Context, s *server, q checks.Question, edns bool) (*dns.Msg, error) {
 	m, err := u.ask(ctx, s, q, edns)
-	if edns && (errors.Is(err, ErrFormErr) || errors.Is(err, ErrNotImp) || errors.Is(err, errBadVersion)) {
+	if edns && (errors.Is(err, errFormErr) || errors.Is(err, errNotImp) || errors.Is(err, errBadVersion)) {
 		return u.ask(ctx, s, q, false)
 	}
 	return m, err

@@ -33,7 +33,7 @@ func (r *Resolver) join(q checks.Question) *flight {
 // holds mu. The name must be canonical.
 func (r *Resolver) flightOf(q checks.Question) (f *flight, isNew bool) {
 	if r.ctx.Err() != nil {
-		return finished(q, entry{err: &Error{Question: q, Err: ErrClosed}}), false
+		return finished(q, entry{err: &queryError{question: q, cause: errClosed}}), false
 	}
 	if f := r.inFlight[q]; f != nil {
 		r.stats.coalesced.Add(1)
@@ -73,7 +73,7 @@ func (r *Resolver) find(q checks.Question) (e entry) {
 	defer func() {
 		if v := recover(); v != nil {
 			r.reportPanic(q, v)
-			e = entry{err: &Error{Question: q, Err: fmt.Errorf("%w: panic", ErrMalformed)}, ttl: failureTTL}
+			e = entry{err: &queryError{question: q, cause: fmt.Errorf("%w: panic", errMalformed)}, ttl: failureTTL}
 		}
 	}()
 	ctx, cancel := context.WithTimeout(r.ctx, r.budget)
@@ -84,10 +84,10 @@ func (r *Resolver) find(q checks.Question) (e entry) {
 		r.stats.unanswered.Store(0)
 		return e
 	case r.ctx.Err() != nil:
-		return entry{err: &Error{Question: q, Err: ErrClosed}}
+		return entry{err: &queryError{question: q, cause: errClosed}}
 	}
 	r.stats.unanswered.Add(1)
-	if errors.Is(err, ErrUnreachable) {
+	if errors.Is(err, errUnreachable) {
 		return entry{err: err} // not cached: asking again takes no time, and a restarted server is soon back
 	}
 	return entry{err: err, ttl: failureTTL}
@@ -103,7 +103,7 @@ func (r *Resolver) follow(ctx context.Context, q checks.Question) (entry, error)
 		}
 		complete, err := c.add(m)
 		if err != nil {
-			return entry{}, &Error{Question: q, Err: err}
+			return entry{}, &queryError{question: q, cause: err}
 		}
 		if complete {
 			return c.entry(), nil

@@ -18,7 +18,7 @@ import (
 
 var (
 	question = checks.Ask("example.org", dns.TypeA)
-	errTest  = &Error{Question: question, Server: "192.0.2.53:53", Err: ErrServFail}
+	errTest  = &queryError{question: question, server: "192.0.2.53:53", cause: errServFail}
 )
 
 // fake replaces the servers of a Resolver, for tests with testing/synctest.
@@ -34,7 +34,7 @@ func (f *fake) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error
 	f.asked.Add(1)
 	if f.hang {
 		<-ctx.Done()
-		return nil, &Error{Question: q, Err: ErrTimeout}
+		return nil, &queryError{question: q, cause: errTimeout}
 	}
 	time.Sleep(f.latency)
 	text, err := f.answer(q)
@@ -132,7 +132,7 @@ func TestFlightWithoutAnswerTimesOut(t *testing.T) {
 		defer r.Close()
 		began := time.Now()
 		_, err := r.Lookup(t.Context(), question)
-		if !errors.Is(err, ErrTimeout) || time.Since(began) != 6*time.Second {
+		if !errors.Is(err, errTimeout) || time.Since(began) != 6*time.Second {
 			t.Errorf("got %v after %v", err, time.Since(began))
 		}
 	})
@@ -150,11 +150,11 @@ func TestCloseEndsPendingLookups(t *testing.T) {
 		r.Announce([]checks.Query{{Question: checks.Ask("b.example.org", dns.TypeA)}})
 		synctest.Wait()
 		r.Close()
-		if err := <-failed; !errors.Is(err, ErrClosed) {
+		if err := <-failed; !errors.Is(err, errClosed) {
 			t.Errorf("got %v", err)
 		}
 		r.Close()
-		if _, err := r.Lookup(t.Context(), question); !errors.Is(err, ErrClosed) {
+		if _, err := r.Lookup(t.Context(), question); !errors.Is(err, errClosed) {
 			t.Errorf("after Close: got %v", err)
 		}
 		r.Announce([]checks.Query{{Question: question}})
@@ -192,7 +192,7 @@ func TestCacheLifetimes(t *testing.T) {
 		"chain to NXDOMAIN": {answering("example.org. 100 CNAME a.example.\nNXDOMAIN\n" +
 			"authority example. 900 SOA a. b. 1 2 3 4 600"), 100 * time.Second},
 		"SERVFAIL":    {fail(errTest), 5 * time.Second},
-		"unreachable": {fail(fmt.Errorf("%w: no route", ErrUnreachable)), 0},
+		"unreachable": {fail(fmt.Errorf("%w: no route", errUnreachable)), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -242,7 +242,7 @@ func TestPanicInExchangeIsAnError(t *testing.T) {
 		r := newFaked(t, &fake{answer: func(checks.Question) (string, error) { panic("hostile") }})
 		defer r.Close()
 		_, err := r.Lookup(t.Context(), question)
-		if !errors.Is(err, ErrMalformed) || r.Stats().Panics != 1 {
+		if !errors.Is(err, errMalformed) || r.Stats().Panics != 1 {
 			t.Errorf("got %v", err)
 		}
 	})

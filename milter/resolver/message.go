@@ -82,11 +82,11 @@ func newQuery(q checks.Question, edns bool) (*query, error) {
 	}
 	packet, err := m.Pack()
 	if err != nil {
-		return nil, fmt.Errorf("%w: cannot pack the question: %w", ErrMalformed, err)
+		return nil, fmt.Errorf("%w: cannot pack the question: %w", errMalformed, err)
 	}
 	_, end, err := dns.UnpackDomainName(packet, headerSize)
 	if err != nil {
-		return nil, fmt.Errorf("%w: cannot pack the question: %w", ErrMalformed, err)
+		return nil, fmt.Errorf("%w: cannot pack the question: %w", errMalformed, err)
 	}
 	const typeAndClass = 4
 	return &query{asked: q, packet: packet, question: packet[headerSize : end+typeAndClass], edns: edns}, nil
@@ -146,14 +146,14 @@ func lower(c byte) byte {
 var errTruncated = errors.New("truncated")
 
 // errBadVersion is the error of parse for a server that does not know the version of EDNS (RFC 6891 section 6.1.3).
-var errBadVersion = fmt.Errorf("%w %d", ErrRcode, dns.RcodeBadVers)
+var errBadVersion = fmt.Errorf("%w %d", errRcode, dns.RcodeBadVers)
 
 // parse parses a packet that matches. It returns a positive or negative answer. A panic of the library, caused by a
-// hostile packet, is returned as ErrMalformed.
+// hostile packet, is returned as errMalformed.
 func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			m, err = nil, fmt.Errorf("%w: panic: %v", ErrMalformed, v)
+			m, err = nil, fmt.Errorf("%w: panic: %v", errMalformed, v)
 		}
 	}()
 	if packet[2]&2 != 0 {
@@ -161,22 +161,22 @@ func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 	}
 	m = new(dns.Msg)
 	if err := m.Unpack(packet); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	switch m.Rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError:
 	case dns.RcodeFormatError:
-		return nil, ErrFormErr
+		return nil, errFormErr
 	case dns.RcodeServerFailure:
-		return nil, ErrServFail
+		return nil, errServFail
 	case dns.RcodeNotImplemented:
-		return nil, ErrNotImp
+		return nil, errNotImp
 	case dns.RcodeRefused:
-		return nil, ErrRefused
+		return nil, errRefused
 	case dns.RcodeBadVers:
 		return nil, errBadVersion
 	default:
-		return nil, fmt.Errorf("%w %d", ErrRcode, m.Rcode)
+		return nil, fmt.Errorf("%w %d", errRcode, m.Rcode)
 	}
 	if err := checkComplete(packet, m); err != nil {
 		return nil, err
@@ -190,12 +190,12 @@ func (q *query) parse(packet []byte) (m *dns.Msg, err error) {
 func checkComplete(packet []byte, m *dns.Msg) error {
 	for i, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
 		if want := int(binary.BigEndian.Uint16(packet[6+2*i:])); len(section) != want {
-			return fmt.Errorf("%w: %d records in a section, the header says %d", ErrMalformed, len(section), want)
+			return fmt.Errorf("%w: %d records in a section, the header says %d", errMalformed, len(section), want)
 		}
 	}
 	for _, rr := range slices.Concat(m.Answer, m.Ns) {
 		if rr.Header().Rdlength == 0 {
-			return fmt.Errorf("%w: a record without data", ErrMalformed)
+			return fmt.Errorf("%w: a record without data", errMalformed)
 		}
 	}
 	return nil
@@ -210,12 +210,12 @@ func checkRelevant(m *dns.Msg, q checks.Question) error {
 		}
 	}
 	if len(m.Answer) > 0 {
-		return fmt.Errorf("%w: no record answers the question", ErrMalformed)
+		return fmt.Errorf("%w: no record answers the question", errMalformed)
 	}
 	// RFC 2308 section 2.2: NS without SOA is a referral.
 	if m.Rcode == dns.RcodeSuccess && authority(m.Ns, q.Name) == nil &&
 		len(m.Ns) > 0 && m.Ns[0].Header().Rrtype == dns.TypeNS {
-		return ErrReferral
+		return errReferral
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ import (
 // Resolver is a checks.Resolver and a checks.Announcer. New returns one; Close must be called to release it. All
 // methods are safe for concurrent use.
 type Resolver struct {
-	exchange func(context.Context, checks.Question) (*dns.Msg, error)
+	exchange func(context.Context, checks.Question) (*dns.Msg, error) // servers.exchange; tests replace it
 	servers  *upstreams
 	cache    *cache
 	budget   time.Duration // for one question, with all attempts
@@ -66,18 +66,18 @@ func New(cfg Config) (*Resolver, error) {
 	elapsed := func() time.Duration { return cfg.Now().Sub(began) }
 	r := &Resolver{
 		cache:    newCache(maxCache, elapsed),
-		budget:   time.Duration(cfg.Attempts) * cfg.Timeout,
+		budget:   time.Duration(cfg.attempts) * cfg.Timeout,
 		log:      cfg.Log,
 		inFlight: map[checks.Question]*flight{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.servers = newUpstreams(addrs, cfg.Timeout, cfg.Attempts, elapsed, &r.stats)
+	r.servers = newUpstreams(addrs, cfg.Timeout, cfg.attempts, elapsed, &r.stats)
 	r.exchange = r.servers.exchange
 	return r, nil
 }
 
 // Lookup implements checks.Resolver. If ctx ends, Lookup returns its error, and the query continues for other callers
-// and for the cache. Any other error is an *Error.
+// and for the cache. Any other error names the question, the server and the cause.
 func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
@@ -122,7 +122,7 @@ func (r *Resolver) cached(q checks.Question) (a checks.Answer, ok bool, err erro
 }
 
 // Close ends all queries, including those for announced questions, and waits for all goroutines of the resolver.
-// Pending and later calls of Lookup return ErrClosed. It may be called more than once.
+// Pending and later calls of Lookup fail. It may be called more than once.
 func (r *Resolver) Close() {
 	r.mu.Lock()
 	r.cancel()

@@ -1,4 +1,4 @@
-package resolver_test
+package resolver
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/milter/resolver"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -23,7 +22,7 @@ var mx = checks.Ask("example.org", dns.TypeMX)
 const mxAnswer = "MX 10 mx1.example.org. | MX 20 mx2.example.org."
 
 // ask fails the test if the resolver does not answer the question mx.
-func ask(t *testing.T, r *resolver.Resolver) {
+func ask(t *testing.T, r *Resolver) {
 	t.Helper()
 	a, err := r.Lookup(context.Background(), mx)
 	if got := short(a, err); got != mxAnswer {
@@ -49,35 +48,35 @@ func TestErrorsOfASingleServer(t *testing.T) {
 		want      error
 		queries   int
 	}{
-		"dead":          {dnstest.Dead, resolver.ErrTimeout, 2}, // only a time-out is repeated
-		"SERVFAIL":      {dnstest.Rcode(dns.RcodeServerFailure), resolver.ErrServFail, 1},
-		"REFUSED":       {dnstest.Rcode(dns.RcodeRefused), resolver.ErrRefused, 1},
-		"FORMERR":       {dnstest.Rcode(dns.RcodeFormatError), resolver.ErrFormErr, 2}, // the second without EDNS
-		"NOTIMP":        {dnstest.Rcode(dns.RcodeNotImplemented), resolver.ErrNotImp, 2},
-		"other":         {dnstest.Rcode(dns.RcodeNotZone), resolver.ErrRcode, 1},
-		"other names":   {dnstest.Lie, resolver.ErrMalformed, 1},
-		"referral":      {dnstest.Refer, resolver.ErrReferral, 1},
-		"truncated":     {truncateAll, resolver.ErrMalformed, 2},
-		"no TCP":        {closeTCP, resolver.ErrUnreachable, 2},
-		"fewer records": {missingRecords, resolver.ErrMalformed, 1},
-		"no data":       {noData, resolver.ErrMalformed, 1},
+		"dead":          {dnstest.Dead, errTimeout, 2}, // only a time-out is repeated
+		"SERVFAIL":      {dnstest.Rcode(dns.RcodeServerFailure), errServFail, 1},
+		"REFUSED":       {dnstest.Rcode(dns.RcodeRefused), errRefused, 1},
+		"FORMERR":       {dnstest.Rcode(dns.RcodeFormatError), errFormErr, 2}, // the second without EDNS
+		"NOTIMP":        {dnstest.Rcode(dns.RcodeNotImplemented), errNotImp, 2},
+		"other":         {dnstest.Rcode(dns.RcodeNotZone), errRcode, 1},
+		"other names":   {dnstest.Lie, errMalformed, 1},
+		"referral":      {dnstest.Refer, errReferral, 1},
+		"truncated":     {truncateAll, errMalformed, 2},
+		"no TCP":        {closeTCP, errUnreachable, 2},
+		"fewer records": {missingRecords, errMalformed, 1},
+		"no data":       {noData, errMalformed, 1},
 		"no EDNS, SERVFAIL by header": {func(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
 			resp.Rcode, resp.Question, resp.Answer, resp.Extra = dns.RcodeServerFailure, nil, nil, nil
 			return resp
-		}, resolver.ErrTimeout, 2},
+		}, errTimeout, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := dnstest.Start(t, dnsText)
 			s.Behave(c.behaviour)
 			timeout := time.Minute
-			if errors.Is(c.want, resolver.ErrTimeout) {
+			if errors.Is(c.want, errTimeout) {
 				timeout = 300 * time.Millisecond
 			}
-			r := start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: timeout, Attempts: 2})
+			r := start(t, Config{Servers: []string{s.Addr}, Timeout: timeout, attempts: 2})
 			_, err := r.Lookup(context.Background(), mx)
-			var e *resolver.Error
-			if !errors.As(err, &e) || !errors.Is(err, c.want) || e.Server != s.Addr || e.Question != mx ||
+			var e *queryError
+			if !errors.As(err, &e) || !errors.Is(err, c.want) || e.server != s.Addr || e.question != mx ||
 				!strings.HasPrefix(err.Error(), "dns: example.org. MX at "+s.Addr+": "+c.want.Error()) {
 				t.Errorf("got %v", err)
 			}
@@ -142,7 +141,7 @@ func TestNextServerIsAskedAfterAFailure(t *testing.T) {
 			if name == "dead" {
 				timeout = 300 * time.Millisecond
 			}
-			ask(t, start(t, resolver.Config{Servers: []string{bad.Addr, good.Addr}, Timeout: timeout}))
+			ask(t, start(t, Config{Servers: []string{bad.Addr, good.Addr}, Timeout: timeout}))
 			if bad.Asked("example.org", dns.TypeMX) == 0 || good.Asked("example.org", dns.TypeMX) != 1 {
 				t.Error("not asked in order")
 			}
@@ -154,9 +153,9 @@ func TestNextServerIsAskedAfterAFailure(t *testing.T) {
 func TestConnectionRefusedIsNoTimeout(t *testing.T) {
 	t.Parallel()
 	servers := []string{closedPort(t), closedPort(t), closedPort(t), closedPort(t)}
-	r := start(t, resolver.Config{Servers: servers, Timeout: time.Minute})
+	r := start(t, Config{Servers: servers, Timeout: time.Minute})
 	_, err := r.Lookup(context.Background(), mx)
-	if !errors.Is(err, resolver.ErrUnreachable) || !errors.Is(err, syscall.ECONNREFUSED) {
+	if !errors.Is(err, errUnreachable) || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v", err)
 	}
 	if got := r.Stats().Unreachable; got != 4 {
@@ -166,7 +165,7 @@ func TestConnectionRefusedIsNoTimeout(t *testing.T) {
 		t.Errorf("%d questions in a row without an answer, want 1", got)
 	}
 	s := dnstest.Start(t, dnsText)
-	ask(t, start(t, resolver.Config{Servers: append(servers, s.Addr), Timeout: time.Minute}))
+	ask(t, start(t, Config{Servers: append(servers, s.Addr), Timeout: time.Minute}))
 }
 
 // TestServerStopsDuringQueries tests that the queries pending at a server that stops move to the next one without a
@@ -180,7 +179,7 @@ func TestServerStopsDuringQueries(t *testing.T) {
 		arrived <- true
 		return nil
 	})
-	r := start(t, resolver.Config{Servers: []string{stopping.Addr, good.Addr}, Timeout: time.Minute})
+	r := start(t, Config{Servers: []string{stopping.Addr, good.Addr}, Timeout: time.Minute})
 	answers := make(chan string, questions)
 	for i := range questions {
 		go func() {
@@ -211,7 +210,7 @@ func TestDroppedEDNS(t *testing.T) {
 	s := dnstest.Start(t, dnsText)
 	s.Behave(dnstest.DropEDNS)
 	const timeout = 2 * time.Second // so long that a loaded machine answers the queries without EDNS in time
-	r := start(t, resolver.Config{Servers: []string{s.Addr}, Timeout: timeout, Now: clock.Now})
+	r := start(t, Config{Servers: []string{s.Addr}, Timeout: timeout, Now: clock.Now})
 	timeouts := func(name string) uint64 {
 		t.Helper()
 		before := r.Stats().Timeouts
@@ -240,7 +239,7 @@ func TestRefusingServerIsAskedLast(t *testing.T) {
 	clock := newClock()
 	first, second := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	first.Behave(dnstest.Rcode(dns.RcodeRefused))
-	r := start(t, resolver.Config{Servers: []string{first.Addr, second.Addr}, Now: clock.Now})
+	r := start(t, Config{Servers: []string{first.Addr, second.Addr}, Now: clock.Now})
 	lookup := func(name string, wantFirst int) {
 		t.Helper()
 		if _, err := r.Lookup(context.Background(), checks.Ask(name, dns.TypeA)); err != nil {
@@ -262,8 +261,8 @@ func TestSilentServerIsAskedLast(t *testing.T) {
 	t.Parallel()
 	silent, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	silent.Behave(dnstest.Dead)
-	r := start(t, resolver.Config{Servers: []string{silent.Addr, good.Addr}, Timeout: 2 * time.Second, Attempts: 1})
-	if _, err := r.Lookup(context.Background(), checks.Ask("a.example.org", dns.TypeA)); !errors.Is(err, resolver.ErrTimeout) {
+	r := start(t, Config{Servers: []string{silent.Addr, good.Addr}, Timeout: 2 * time.Second, attempts: 1})
+	if _, err := r.Lookup(context.Background(), checks.Ask("a.example.org", dns.TypeA)); !errors.Is(err, errTimeout) {
 		t.Errorf("got %v", err)
 	}
 	ask(t, r)
@@ -273,7 +272,7 @@ func TestSocketsAreSharedAndReplaced(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	s := dnstest.Start(t, dnsText)
-	r := start(t, resolver.Config{Servers: []string{s.Addr}, Now: clock.Now})
+	r := start(t, Config{Servers: []string{s.Addr}, Now: clock.Now})
 	lookups := func(from, to int) {
 		t.Helper()
 		for i := from; i < to; i++ {
@@ -309,7 +308,7 @@ func TestLargeAnswers(t *testing.T) {
 	}
 	text.WriteString("to-many.example.org. CNAME many.example.org.\n")
 	s := dnstest.Start(t, text.String())
-	r := start(t, resolver.Config{Servers: []string{s.Addr}})
+	r := start(t, Config{Servers: []string{s.Addr}})
 	for _, c := range []struct {
 		name         string
 		records, tcp int
@@ -338,5 +337,5 @@ func TestIPv6Server(t *testing.T) {
 		t.Skipf("no IPv6 here: %v", err)
 	}
 	t.Cleanup(s.Close)
-	ask(t, start(t, resolver.Config{Servers: []string{s.Addr}}))
+	ask(t, start(t, Config{Servers: []string{s.Addr}}))
 }

@@ -86,13 +86,13 @@ type reply struct {
 	err     error
 }
 
-// udp sends a query and waits for the answer. The error is ErrTimeout if the time is over or ctx is done,
-// ErrUnreachable for a network error, or that of query.parse.
+// udp sends a query and waits for the answer. The error is errTimeout if the time is over or ctx is done,
+// errUnreachable for a network error, or that of query.parse.
 func (s *server) udp(ctx context.Context, q *query, timeout time.Duration) (*dns.Msg, error) {
 	c := &call{query: q, reply: make(chan reply, 1)}
 	k, err := s.register(c)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	if _, err := k.conn.Write(c.packet); err != nil {
 		s.fail(k, err)
@@ -106,7 +106,7 @@ func (s *server) udp(ctx context.Context, q *query, timeout time.Duration) (*dns
 	case <-ctx.Done():
 	}
 	k.forget(c)
-	return nil, ErrTimeout
+	return nil, errTimeout
 }
 
 // register adds a call to a random socket, which it opens or replaces if necessary.
@@ -241,7 +241,7 @@ func (k *socket) fail(err error) {
 	defer k.mu.Unlock()
 	k.retired = true
 	for _, c := range k.waiting {
-		c.reply <- reply{err: fmt.Errorf("%w: %w", ErrUnreachable, err)}
+		c.reply <- reply{err: fmt.Errorf("%w: %w", errUnreachable, err)}
 	}
 	clear(k.waiting)
 	k.conn.Close()

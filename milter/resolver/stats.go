@@ -40,13 +40,13 @@ type counters struct {
 // failed counts a failure of a server.
 func (c *counters) failed(err error) {
 	switch {
-	case errors.Is(err, ErrTimeout):
+	case errors.Is(err, errTimeout):
 		c.timeouts.Add(1)
-	case errors.Is(err, ErrUnreachable):
+	case errors.Is(err, errUnreachable):
 		c.unreachable.Add(1)
-	case errors.Is(err, ErrServFail):
+	case errors.Is(err, errServFail):
 		c.servFail.Add(1)
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, errRefused):
 		c.refused.Add(1)
 	default:
 		c.malformed.Add(1)

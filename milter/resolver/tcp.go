@@ -20,19 +20,19 @@ func (u *upstreams) tcp(ctx context.Context, s *server, q *query) (*dns.Msg, err
 	case u.tcpSlots <- struct{}{}:
 		defer func() { <-u.tcpSlots }()
 	case <-ctx.Done():
-		return nil, ErrTimeout
+		return nil, errTimeout
 	}
 	u.stats.tcp.Add(1)
 	packet, err := s.stream(ctx, q)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, ErrTimeout
+		return nil, errTimeout
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	m, err := q.parse(packet)
 	if errors.Is(err, errTruncated) {
-		return nil, fmt.Errorf("%w: truncated over TCP", ErrMalformed)
+		return nil, fmt.Errorf("%w: truncated over TCP", errMalformed)
 	}
 	return m, err
 }

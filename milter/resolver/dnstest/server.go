@@ -39,7 +39,6 @@ type Server struct {
 // Counts are numbers of received queries, answered or not.
 type Counts struct {
 	UDP, TCP int
-	EDNS     int // with an OPT record, over UDP or TCP
 }
 
 // Start starts a server on a free port of 127.0.0.1. It is closed at the end of the test.
@@ -163,9 +162,6 @@ func (s *Server) count(w dns.ResponseWriter, req *dns.Msg) (*checktest.Zone, []B
 		s.counts.TCP++
 	} else {
 		s.counts.UDP++
-	}
-	if req.IsEdns0() != nil {
-		s.counts.EDNS++
 	}
 	if client, err := netip.ParseAddrPort(w.RemoteAddr().String()); err == nil {
 		s.clients[client] = true

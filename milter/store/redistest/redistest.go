@@ -15,7 +15,6 @@ import (
 // Server is a redis-server process. It may be used by one goroutine at a time.
 type Server struct {
 	Socket string // path of its unix socket
-	Dir    string // its folder, which Stop does not remove
 
 	t    testing.TB
 	args []string
@@ -41,7 +40,7 @@ func Start(t testing.TB, args ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Socket: filepath.Join(dir, "s"), Dir: dir, t: t, args: append([]string{
+	s := &Server{Socket: filepath.Join(dir, "s"), t: t, args: append([]string{
 		"--port", "0", "--unixsocket", filepath.Join(dir, "s"), "--dir", dir, "--save", "", "--daemonize", "no",
 	}, args...)}
 	t.Cleanup(func() {

@@ -18,7 +18,7 @@ type digest = [sha256.Size]byte // every known algorithm uses SHA-256
 // that 0 is no field.
 type section struct {
 	fields   []headers.Field
-	last     map[string]int // last field of a name, which is in lower case
+	last     map[string]int // last field with a lower-case name
 	previous []int          // by field: the previous one of the same name
 	work     *work
 	line     []byte // canonical field, reused
@@ -110,7 +110,7 @@ func newBody(relaxed bool) *body {
 // write hashes the next part of the body.
 func (b *body) write(p []byte) {
 	for len(p) > 0 {
-		n := canonical(p, b.relaxed)
+		n := canonicalLength(p, b.relaxed)
 		if b.cr && p[0] != '\n' {
 			b.addCR()
 		}
@@ -130,9 +130,9 @@ func (b *body) write(p []byte) {
 	}
 }
 
-// canonical returns the length of the text at the beginning of p that is canonical. It ends before CR, LF, and if relaxed,
-// before white space; but a single space between printable bytes is canonical.
-func canonical(p []byte, relaxed bool) int {
+// canonicalLength returns the length of the text at the beginning of p that is canonical. The text ends before CR, LF, and if relaxed,
+// before white space. But a single space between printable bytes is canonical.
+func canonicalLength(p []byte, relaxed bool) int {
 	for n, c := range p {
 		switch {
 		case c > ' ':
@@ -145,7 +145,7 @@ func canonical(p []byte, relaxed bool) int {
 	return len(p)
 }
 
-// add adds canonical text, and before it what counts now.
+// add adds canonical text, and before it the line ends and the white space that count because text follows.
 func (b *body) add(p []byte) {
 	for ; b.lines > 0; b.lines-- {
 		b.out.WriteString(crlf)

@@ -4,9 +4,11 @@
 // A Verifier receives the header section, then the body as it arrives, and then asks for the keys. It keeps no part of the
 // body. All work is linear in the size of the message, and few signatures are verified.
 //
-// Package github.com/emersion/go-msgauth/dkim is signer and second opinion in the tests. It is not used to verify: it is
-// quadratic, fails genuine mail (b= in other tags, the case of i=, tabs in p=), and accepts fields added after signing.
-// Start reading with Verifier. Files signature.go, key.go and canon.go have what the RFC defines.
+// Package github.com/emersion/go-msgauth/dkim signs the messages of the tests and verifies them a second time. It is not used to
+// verify mail: it takes quadratic time, fails genuine mail (b= in other tags, the case of i=, tabs in p=), and accepts fields added
+// after signing.
+//
+// Start reading with Verifier. signature.go parses signatures, key.go key records, and canon.go has the canonicalisations.
 package dkim
 
 import (
@@ -47,7 +49,6 @@ type Result struct {
 	Signature string // first 8 characters of b=, for header.b of RFC 6008; remote text
 	Covered   string // h=, in lower case: the names of the signed fields with colons between; remote text
 
-	Testing       bool  // the key record has t=y
 	BodyChanged   bool  // the body is not the signed one; for Fail and None
 	HeaderChanged bool  // the fields are not the signed ones, or the key is another one; for Fail and None
 	Err           error // the DNS did not answer for the key; may name the site's DNS servers, so it is for the log only
@@ -83,7 +84,7 @@ func New(fields []headers.Field, author []string, limit int) *Verifier {
 		sig.decide(Policy, "not looked at: the message has too many signatures")
 	}
 	var s *section
-	for _, sig := range v.open() {
+	for _, sig := range v.undecided() {
 		if s == nil {
 			s = newSection(fields, &v.work)
 		}
@@ -111,21 +112,21 @@ func authorFirst(signatures []*signature, author []string) {
 	})
 }
 
-// open returns the signatures that are not decided yet.
-func (v *Verifier) open() []*signature {
-	var open []*signature
+// undecided returns the signatures without a Status.
+func (v *Verifier) undecided() []*signature {
+	var list []*signature
 	for _, sig := range v.signatures {
 		if sig.Status == "" {
-			open = append(open, sig)
+			list = append(list, sig)
 		}
 	}
-	return open
+	return list
 }
 
 // Queries returns the questions that Results will ask, each once.
 func (v *Verifier) Queries() []checks.Query {
 	var queries []checks.Query
-	for _, sig := range v.open() {
+	for _, sig := range v.undecided() {
 		q := sig.question()
 		if !slices.ContainsFunc(queries, func(other checks.Query) bool { return other.Question == q }) {
 			queries = append(queries, checks.Query{Question: q})
@@ -165,7 +166,7 @@ func (v *Verifier) Results(ctx context.Context, dns checks.Resolver, now time.Ti
 		questions = append(questions, q.Question)
 	}
 	answers := checks.LookupAll(ctx, dns, questions...)
-	for _, sig := range v.open() {
+	for _, sig := range v.undecided() {
 		v.verify(sig, answers[slices.Index(questions, sig.question())], now)
 	}
 	var results []Result
@@ -190,7 +191,7 @@ func (v *Verifier) verify(sig *signature, a checks.LookupResult, now time.Time) 
 	case status == "":
 		status, why = v.compare(sig, k)
 	}
-	if sig.Testing = k.testing; sig.Testing && status == Fail {
+	if k.testing && status == Fail {
 		status, why = None, why+" (the key record has t=y: testing)"
 	}
 	sig.decide(status, why)

@@ -74,8 +74,8 @@ func parseKey(text string) (k key, status Status, why string) {
 	return k, status, why
 }
 
-// base64Only removes what is no base64, RFC 2045 section 6.8. Some owners publish the quotes of a zone file in p=, or its padding
-// wrong, and other verifiers accept that.
+// base64Only removes characters that are not in the alphabet of base64, RFC 2045 section 6.8. Some owners publish p= with the quotes
+// of a zone file or with wrong padding, and other verifiers accept that.
 func base64Only(c rune) rune {
 	if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
 		return c

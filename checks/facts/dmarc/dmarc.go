@@ -2,8 +2,8 @@
 // shows that a message comes from the domain in its From field, and what the owner of that domain asks for if not. Section
 // numbers in this package are those of RFC 9989.
 //
-// Start reading at Tree.Evaluate. A Tree finds records by walking up from a domain (walk.go), and ParseRecord parses them
-// (record.go).
+// Start reading at Tree.Evaluate. A Tree finds records by walking up from a domain (walk.go), and parseRecord parses them
+// (record.go). Tree.Reporting finds out who wants reports about a domain (reporting.go).
 //
 // checks/facts takes the author domains and the identifiers from a message and remembers the Evaluation. The check dmarc has
 // the reasons that follow from it.
@@ -29,7 +29,7 @@ type Result string
 const (
 	None      Result = "none"      // there is no author domain, or no record for it
 	Pass      Result = "pass"      // an aligned identifier passes
-	Fail      Result = "fail"      // none does
+	Fail      Result = "fail"      // no aligned identifier passes
 	TempError Result = "temperror" // the DNS did not answer, and the answer could have changed the result
 	PermError Result = "permerror" // there are too many author domains
 )
@@ -51,7 +51,9 @@ type Identifier struct {
 	State  State
 	Err    error // why the state is Unknown
 
-	Unsure bool // for Unknown: what is missing is no answer of the DNS of an author, so that a failure is Unsure and not TempError
+	// Unsure, for Unknown: the author's DNS is not the cause. If it aligns and nothing passes, the result is Fail with
+	// Evaluation.Unsure, and not TempError.
+	Unsure bool
 }
 
 // Evaluation is the result for an author domain, and how it came about.
@@ -156,7 +158,7 @@ func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identi
 	return e, nil
 }
 
-// setPolicy sets the policies. subdomains is that of the record for the author domain, if it is a subdomain.
+// setPolicy sets the policies. subdomains is the one for the author domain if the record is above it.
 func (e *Evaluation) setPolicy(subdomains Policy) {
 	e.Published = subdomains
 	if e.Author == e.PolicyDomain {
@@ -248,8 +250,8 @@ func (t *Tree) alignsWith(ctx context.Context, e *Evaluation, id Identifier) (bo
 }
 
 // useNonexistent applies np= to the results Fail of author domains that do not exist, section 4.7. It asks for all of them at
-// once, so that the slow servers of one do not hide the policy of another. A domain exists if any name server says so: some
-// answer NXDOMAIN for all types but A.
+// once, so that the slow servers of one do not hide the policy of another. A domain exists if the answer for MX or for A says so: some
+// name servers answer NXDOMAIN for all types but A.
 func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, errs []error) {
 	var questions []checks.Question
 	var asked []int // indexes of evaluations, each with two questions
@@ -264,7 +266,7 @@ func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, err
 		exists, err := existence(results[2*n : 2*n+2])
 		switch e := &evaluations[i]; {
 		case err != nil && min(e.Record.Subdomains, e.Record.Nonexistent) > NoPolicy:
-			e.setPolicy(min(e.Record.Subdomains, e.Record.Nonexistent)) // the owner asks for as much in either case
+			e.setPolicy(min(e.Record.Subdomains, e.Record.Nonexistent)) // the owner asks for at least that in either case
 		case err != nil:
 			e.Result, errs[i] = TempError, fmt.Errorf("whether %s exists: %w", e.Author, err)
 		case !exists:

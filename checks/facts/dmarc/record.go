@@ -44,10 +44,10 @@ type Record struct {
 // addresses are cut; a hostile record has 64 KiB.
 const MaxText = 1024 // bytes
 
-// ParseRecord parses the text of a TXT record. ok is false if it is no DMARC policy record, or one that counts as absent:
+// parseRecord parses the text of a TXT record. ok is false if it is no DMARC policy record, or one that counts as absent:
 // p= is missing, or p=, sp= or np= is invalid, and no report is asked for (section 4.10.1). White space around "=" and ";" is
 // ignored, as are unknown tags. A tag that occurs twice with different values is invalid.
-func ParseRecord(text string) (r Record, ok bool) {
+func parseRecord(text string) (r Record, ok bool) {
 	tags, ok := parseTags(text)
 	if !ok {
 		return Record{}, false
@@ -150,7 +150,7 @@ func wantsReports(rua string) bool {
 }
 
 // recordOf returns the record in the answer to a TXT question. Several records count as none, section 4.10 step 2.
-func recordOf(a checks.Answer) (r Record, ok bool) { return ParseRecord(textOf(a)) }
+func recordOf(a checks.Answer) (r Record, ok bool) { return parseRecord(textOf(a)) }
 
 // textOf returns the text of the record in the answer to a TXT question. It is empty if there are several or none.
 func textOf(a checks.Answer) string {

@@ -1,24 +1,22 @@
-package dmarc_test
+package dmarc
 
 import (
 	"strings"
 	"testing"
-
-	"milterd/checks/facts/dmarc"
 )
 
 func TestParseRecord(t *testing.T) {
 	t.Parallel()
-	all := func(p dmarc.Policy) dmarc.Record { return dmarc.Record{Domain: p, Subdomains: p, Nonexistent: p} }
-	none, quarantine, reject := all(dmarc.NoPolicy), all(dmarc.Quarantine), all(dmarc.Reject)
-	with := func(r dmarc.Record, change func(*dmarc.Record)) dmarc.Record {
+	all := func(p Policy) Record { return Record{Domain: p, Subdomains: p, Nonexistent: p} }
+	none, quarantine, reject := all(NoPolicy), all(Quarantine), all(Reject)
+	with := func(r Record, change func(*Record)) Record {
 		change(&r)
 		return r
 	}
 	for _, c := range []struct {
 		name string
 		text string
-		want dmarc.Record
+		want Record
 		ok   bool
 	}{
 		{"RFC 9989 B.2.1", "v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com", none, true},
@@ -27,7 +25,7 @@ func TestParseRecord(t *testing.T) {
 		{"RFC 9989 B.2.3, of the report consumer", "v=DMARC1;", none, false},
 		{"RFC 9989 B.2.4", "v=DMARC1; rua=mailto:aggregate-reports@thirdparty.example.net; ruf=mailto:failure-reports@thirdparty.example.net", none, true},
 		{"RFC 9989 B.2.5, testing", "v=DMARC1; p=quarantine; rua=mailto:dmarc-feedback@example.com,mailto:tld-test@thirdparty.example.net; t=y",
-			with(quarantine, func(r *dmarc.Record) { r.Testing = true }), true},
+			with(quarantine, func(r *Record) { r.Testing = true }), true},
 		{"RFC 9989 B.2.5", "v=DMARC1; p=reject; rua=mailto:dmarc-feedback@example.com,mailto:tld-test@thirdparty.example.net", reject, true},
 		{"RFC 9989 B.3.1", "v=DMARC1; p=reject; aspf=r; rua=mailto:dmarc-feedback@example.com", reject, true},
 
@@ -35,15 +33,15 @@ func TestParseRecord(t *testing.T) {
 		{"white space", "v = DMARC1 ;\tp =\treject ; ", reject, true},
 		{"empty tags", "v=DMARC1;;; p=reject;;", reject, true},
 		{"unknown tags", "v=DMARC1; x=y; p=reject; pct=0; rf=afrf; ri=86400; quarantine", reject, true},
-		{"values in other case", "v=DMARC1; p=Reject; adkim=S", with(reject, func(r *dmarc.Record) { r.StrictDKIM = true }), true},
+		{"values in other case", "v=DMARC1; p=Reject; adkim=S", with(reject, func(r *Record) { r.StrictDKIM = true }), true},
 		{"tag names in other case", "v=DMARC1; P=reject", reject, true},
 		{"p= not second", "v=DMARC1; rua=mailto:a@example.com; p=quarantine", quarantine, true},
-		{"strict alignment", "v=DMARC1; p=reject; adkim=s; aspf=s", with(reject, func(r *dmarc.Record) { r.StrictDKIM, r.StrictSPF = true, true }), true},
-		{"sp= is for all subdomains", "v=DMARC1; p=none; sp=reject", dmarc.Record{Subdomains: dmarc.Reject, Nonexistent: dmarc.Reject}, true},
-		{"np= is for those that do not exist", "v=DMARC1; p=none; np=reject", dmarc.Record{Nonexistent: dmarc.Reject}, true},
-		{"sp= and np=", "v=DMARC1; p=reject; sp=none; np=quarantine", dmarc.Record{Domain: dmarc.Reject, Nonexistent: dmarc.Quarantine}, true},
-		{"a public suffix", "v=DMARC1; p=none; psd=y", with(none, func(r *dmarc.Record) { r.PublicSuffix = true }), true},
-		{"an organisation", "v=DMARC1; p=none; psd=n", with(none, func(r *dmarc.Record) { r.Organization = true }), true},
+		{"strict alignment", "v=DMARC1; p=reject; adkim=s; aspf=s", with(reject, func(r *Record) { r.StrictDKIM, r.StrictSPF = true, true }), true},
+		{"sp= is for all subdomains", "v=DMARC1; p=none; sp=reject", Record{Subdomains: Reject, Nonexistent: Reject}, true},
+		{"np= is for those that do not exist", "v=DMARC1; p=none; np=reject", Record{Nonexistent: Reject}, true},
+		{"sp= and np=", "v=DMARC1; p=reject; sp=none; np=quarantine", Record{Domain: Reject, Nonexistent: Quarantine}, true},
+		{"a public suffix", "v=DMARC1; p=none; psd=y", with(none, func(r *Record) { r.PublicSuffix = true }), true},
+		{"an organisation", "v=DMARC1; p=none; psd=n", with(none, func(r *Record) { r.Organization = true }), true},
 		{"psd=u", "v=DMARC1; p=none; psd=u", none, true},
 		{"other tags with bad values have their defaults", "v=DMARC1; p=reject; adkim=x; aspf=strict; t=maybe; psd=1; rua=nobody", reject, true},
 		{"a tag twice with one value", "v=DMARC1; p=reject; p=reject", reject, true},
@@ -70,7 +68,7 @@ func TestParseRecord(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, ok := dmarc.ParseRecord(c.text)
+			got, ok := parseRecord(c.text)
 			got.Text = ""
 			if ok != c.ok || ok && got != c.want {
 				t.Errorf("%q: got %+v, %t, want %+v, %t", c.text, got, ok, c.want, c.ok)
@@ -89,14 +87,14 @@ func FuzzRecord(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, tags string) {
 		text := "v=DMARC1;" + tags
-		r, ok := dmarc.ParseRecord(text)
-		spaced, okSpaced := dmarc.ParseRecord("v\t= DMARC1 ; x = y ; " + tags + " ;")
+		r, ok := parseRecord(text)
+		spaced, okSpaced := parseRecord("v\t= DMARC1 ; x = y ; " + tags + " ;")
 		r.Text, spaced.Text = "", ""
 		if r != spaced || ok != okSpaced {
 			t.Errorf("%q: %+v, %t; with white space %+v, %t", tags, r, ok, spaced, okSpaced)
 		}
 		asks := strings.Contains(strings.ToLower(tags), "reject")
-		if !asks && (r.Domain == dmarc.Reject || r.Subdomains == dmarc.Reject || r.Nonexistent == dmarc.Reject) {
+		if !asks && (r.Domain == Reject || r.Subdomains == Reject || r.Nonexistent == Reject) {
 			t.Errorf("%q: %+v", tags, r)
 		}
 		if r.PublicSuffix && r.Organization {

@@ -28,7 +28,7 @@ type Reporting struct {
 	Found        bool // there is a record
 	Destinations []Destination
 	Refused      []string // addresses in rua= that did not agree to receive reports about the domain, with the reason
-	Unanswered   []error  // of addresses whose consent the DNS did not answer
+	Unanswered   []error  // for addresses whose consent is not known, as the DNS did not answer
 }
 
 // maxDestinations is the number of addresses that are used, RFC 9990 section 3.5. Few records have more than two.
@@ -47,18 +47,18 @@ func (t *Tree) Reporting(ctx context.Context, domain string) (Reporting, error) 
 		return r, fmt.Errorf("DMARC record of %s: %w", domain, err)
 	}
 	text := textOf(answer)
-	if r.Record, r.Found = ParseRecord(text); !r.Found {
+	if r.Record, r.Found = parseRecord(text); !r.Found {
 		return r, nil
 	}
 	tags, _ := parseTags(text)
-	for _, d := range destinations(tags["rua"]) {
-		agreed, why, err := t.consent(ctx, domain, d)
+	for _, asked := range destinations(tags["rua"]) {
+		agreed, why, err := t.consent(ctx, domain, asked)
 		if err != nil {
 			r.Unanswered = append(r.Unanswered, err)
 			continue
 		}
 		if why != "" {
-			r.Refused = append(r.Refused, d.Address+": "+why)
+			r.Refused = append(r.Refused, asked.Address+": "+why)
 		}
 		for _, d := range agreed {
 			if !slices.ContainsFunc(r.Destinations, func(o Destination) bool { return o.Address == d.Address }) {
@@ -70,8 +70,8 @@ func (t *Tree) Reporting(ctx context.Context, domain string) (Reporting, error) 
 	return r, nil
 }
 
-// consent returns where the reports for a destination go: to it, or to what the record of its host says instead. why is not empty if
-// the host does not take reports about the domain.
+// consent returns the destinations of reports for d: d itself, or those that the record of its host names instead. why is not empty
+// if the host does not take reports about the domain.
 func (t *Tree) consent(ctx context.Context, domain string, d Destination) (agreed []Destination, why string, err error) {
 	same, err := t.Aligned(ctx, domain, d.host())
 	if err != nil {

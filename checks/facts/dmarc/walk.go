@@ -97,9 +97,9 @@ func (t *Tree) walk(ctx context.Context, domain string) []node {
 // organization is the result of the search for an organisational domain, section 4.10.2.
 type organization struct {
 	domain string
-	suffix string // the public suffix above it, if the walk found one with psd=y or got no answer for one
+	suffix string // the public suffix above it that has psd=y, or for which the DNS did not answer; may be empty
 	found  bool   // the walk found a record
-	err    error  // the domain may be another: the DNS did not answer
+	err    error  // the domain may be another one, as the DNS did not answer
 }
 
 // organization returns the organisational domain of a domain.
@@ -150,7 +150,7 @@ func (t *Tree) Aligned(ctx context.Context, a, b string) (bool, error) {
 // under reports whether domain has the organisational domain org, which the walk from another domain found.
 func (t *Tree) under(ctx context.Context, org organization, domain string) (bool, error) {
 	if !checks.Under(domain, org.domain) {
-		return false, nil // and no question is asked for it, whoever chose it
+		return false, nil // without a question: a stranger may have chosen the domain
 	}
 	other := t.organization(ctx, domain)
 	if other.err != nil {

@@ -22,8 +22,8 @@ type evaluator struct {
 	ctx      context.Context
 	dns      checks.Resolver
 	subject  Subject
-	policies map[string]policy // those looked up so far, by domain; probes share it
-	probe    bool              // the client is an address of a documentation network, see tooWide
+	policies map[string]policy // those looked up so far, by domain; the evaluations of tooWide share it
+	probe    bool              // the client is an address of a documentation network, see evaluator.tooWide
 	lookups  int               // terms that asked the DNS
 	voids    int               // terms that asked the DNS and found nothing
 	names    *clientNames      // nil until they are needed
@@ -200,12 +200,13 @@ var (
 	}
 )
 
-// tooWide reports whether a policy lets addresses of all documentation networks pass: of IPv4, or for an IPv6 client, of
-// IPv6. Such a pass says nothing about the client.
+// tooWide reports whether a policy lets addresses of all documentation networks pass: those of IPv4, or for an IPv6 client those
+// of IPv6. Such a pass says nothing about the client.
 //
-// Mechanisms that match single hosts (a and mx without a prefix length, ptr) are taken not to match, without a question. So
-// are terms with a macro of the local part, such as exists:%{l}._spf.example.net: they allow single senders, from wherever they
-// send. So only other include:, exists: and redirect= terms cost more questions than the evaluation itself.
+// Mechanisms that match single hosts (a and mx without a prefix length, ptr) do not match these addresses, and no question is asked
+// for them. The same holds for terms with a macro of the local part, such as exists:%{l}._spf.example.net, which allow single
+// senders wherever they send from. Only other include:, exists: and redirect= terms cost questions that the evaluation for the client
+// has not asked.
 func (e *evaluator) tooWide() (bool, error) {
 	if e.subject.Client.Is6() {
 		if wide, err := e.allPass(documentation6); wide || err != nil {

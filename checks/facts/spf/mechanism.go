@@ -64,8 +64,8 @@ func (e *evaluator) matchesA(d directive, target string) (bool, *resultError) {
 	return err == nil && hasAddress(a, client, d.bits(client)), err
 }
 
-// matchesMX asks for the addresses of all MX hosts before a failed question counts, as the order of MX records is random
-// and the result must not be.
+// matchesMX asks for the addresses of all MX hosts before a failed question counts. The order of MX records is random, and the
+// result must not depend on it.
 func (e *evaluator) matchesMX(d directive, target string) (bool, *resultError) {
 	if e.isSingleHost(d) {
 		return false, nil
@@ -161,8 +161,8 @@ func (e *evaluator) lookupNames() *clientNames {
 	return &names
 }
 
-// missedNames returns an error if the client's names were needed and could not be looked up. Section 5.5 has ptr not match
-// then, but with the names the policy might have passed: whatever else it comes to, a permerror too, must not refuse mail for good.
+// missedNames returns an error if the client's names were needed and could not be looked up. By section 5.5, ptr does not match
+// then. But with the names the policy might have passed, so no other result, not even PermError, may refuse mail for good.
 func (e *evaluator) missedNames() *resultError {
 	if e.names == nil || e.names.err == nil {
 		return nil

@@ -66,7 +66,7 @@ type Evaluation struct {
 	Problem     string // for TempError and PermError: what is wrong, and where
 	Explanation string // for Fail: the text of exp=, section 6.2; printable US-ASCII of at most 400 bytes; may be empty
 
-	NamesMissed bool // for TempError: only the names of the client could not be looked up, and its owner may want that
+	NamesMissed bool // for TempError: all but the names of the client was found out; the client's owner may have caused the failure
 
 	TooWide  bool  // for Pass: addresses that belong to nobody would pass too, see evaluator.tooWide
 	WidthErr error // for Pass: why TooWide is not known

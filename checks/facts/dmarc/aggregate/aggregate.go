@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Namespace is the XML namespace of reports, section 6.1. Older reports have another one or none.
-const Namespace = "urn:ietf:params:xml:ns:dmarc-2.0"
+// namespace is the XML namespace of reports, section 6.1. Older reports have another one or none.
+const namespace = "urn:ietf:params:xml:ns:dmarc-2.0"
 
 // Report is an aggregate report. The texts of a report that was read are remote text, without control characters and of bounded
 // length.
@@ -26,9 +26,9 @@ type Report struct {
 	Skipped      int // records that Parse could not read, or that are too many
 }
 
-// Policy is the policy record that the reporter found. Values other than Domain and P may be empty.
+// Policy is the DMARC record that the reporter found. Values other than Domain and P may be empty.
 type Policy struct {
-	Domain      string // at which the record is
+	Domain      string // whose record it is
 	P, SP, NP   string // none, quarantine or reject
 	ADKIM, ASPF string // r or s
 	Testing     string // y or n
@@ -51,8 +51,7 @@ type Record struct {
 // Passes reports whether the messages pass DMARC.
 func (r Record) Passes() bool { return r.DKIM == pass || r.SPF == pass }
 
-// pass is the result of what passes.
-const pass = "pass"
+const pass = "pass" // a result in DKIM and SPF of a Record
 
 // Signature is the result of a DKIM signature.
 type Signature struct{ Domain, Selector, Result string }

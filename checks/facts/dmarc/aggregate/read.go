@@ -24,7 +24,7 @@ const (
 	maxAttributes = 200_000 // "=" in a document: reports have next to no attributes, and each takes 64 bytes
 	maxDepth      = 32      // of elements; that of reports is 5
 	maxText       = 255     // bytes of a text: as long as a domain name
-	maxLayers     = 3       // of compression; some senders compress twice
+	maxLayers     = 2       // of compression; some senders compress twice
 	maxResults    = 10      // signatures, SPF results and overrides of a record
 )
 
@@ -42,9 +42,9 @@ var (
 	errIncomplete = errors.New("a report without a domain or a period")
 )
 
-// Parse reads a report: an XML document, or one that is compressed by gzip or in a ZIP archive. It takes whatever the element
-// names and namespaces of RFC 9990 and RFC 7489 say, in any order, and leaves out and counts records that lack an address or a
-// count. It expands no entities but those of XML itself.
+// Parse reads a report: an XML document, or one that is compressed by gzip or in a ZIP archive. It reads the elements of RFC 9990 and
+// RFC 7489 in any order and any namespace. It leaves out records that lack an address or a count, and counts them. It expands no
+// entities but those of XML itself.
 func Parse(data []byte) (*Report, error) {
 	document, err := uncompress(data)
 	if err != nil {
@@ -56,7 +56,7 @@ func Parse(data []byte) (*Report, error) {
 	}
 	r := &Report{
 		Organization: clean(d.Organization), Email: clean(d.Email), ID: clean(d.ID), Generator: clean(d.Generator),
-		Begin: at(d.Begin), End: at(d.End),
+		Begin: timeOf(d.Begin), End: timeOf(d.End),
 		Policy: Policy{
 			Domain: name(d.Policy.Domain), P: word(d.Policy.P), SP: word(d.Policy.SP), NP: word(d.Policy.NP),
 			ADKIM: word(d.Policy.ADKIM), ASPF: word(d.Policy.ASPF), Testing: word(d.Policy.Testing), Discovery: word(d.Policy.Discovery),
@@ -75,9 +75,9 @@ func Parse(data []byte) (*Report, error) {
 	return r, nil
 }
 
-// uncompress returns the document in data.
+// uncompress returns the document in data, which may have maxLayers layers of compression.
 func uncompress(data []byte) ([]byte, error) {
-	for range maxLayers {
+	for range maxLayers + 1 {
 		var in io.Reader
 		var err error
 		switch {
@@ -101,7 +101,7 @@ func uncompress(data []byte) ([]byte, error) {
 	return nil, ErrNoReport
 }
 
-// firstDocument opens the document in a ZIP archive: the first file whose name ends with .xml, or else the first.
+// firstDocument opens the document in a ZIP archive: the first file whose name ends with .xml, or else the first file.
 func firstDocument(archive []byte) (io.Reader, error) {
 	z, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
@@ -237,8 +237,8 @@ func passOrFail(text string) string {
 	return "fail"
 }
 
-// at returns a time of a report. One before 1970 or far in the future is the zero time.
-func at(seconds int64) time.Time {
+// timeOf returns a time of a report. One before 1970 or far in the future is the zero time.
+func timeOf(seconds int64) time.Time {
 	const century = 100 * 365 * 24 * 60 * 60
 	if seconds <= 0 || seconds > 2*century {
 		return time.Time{}
@@ -246,8 +246,10 @@ func at(seconds int64) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
-// word returns a word of the schema in lower case, and name a domain name without the dot at its end.
+// word returns a word of the schema in lower case.
 func word(text string) string { return strings.ToLower(clean(text)) }
+
+// name returns a domain name in lower case without the dot at its end.
 func name(text string) string { return strings.TrimSuffix(word(text), ".") }
 
 // clean returns a text without control characters, in one line and of bounded length.

@@ -6,8 +6,7 @@ import (
 	"strconv"
 )
 
-// document is the XML document of a report. Elements are read whatever their namespace. Their order is that of the schema in
-// appendix A.
+// document is the XML document of a report. The elements have the order of the schema in appendix A. Parse ignores their namespace.
 type document struct {
 	XMLName      xml.Name
 	Version      string  `xml:"version,omitempty"`
@@ -68,7 +67,7 @@ type sender struct {
 // Write returns the XML document of a report, in the form of appendix A. Characters that XML does not allow are replaced.
 func (r *Report) Write() ([]byte, error) {
 	d := document{
-		XMLName: xml.Name{Space: Namespace, Local: "feedback"}, Version: "1.0",
+		XMLName: xml.Name{Space: namespace, Local: "feedback"}, Version: "1.0",
 		Organization: r.Organization, Email: r.Email, ID: r.ID, Begin: r.Begin.Unix(), End: r.End.Unix(), Generator: r.Generator,
 		Policy: policy{
 			Domain: r.Policy.Domain, P: r.Policy.P, SP: r.Policy.SP, NP: r.Policy.NP,

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// dueAfter is the time after midnight at which reports are sent: all hosts have written their counts by then.
+	// dueAfter is the time after midnight, UTC, at which reports are sent: all hosts have written their counts by then.
 	dueAfter = 10 * time.Minute
 	// retryInterval is the time to the second attempt; to the third and the fourth it is 4 and 16 times as long.
 	retryInterval = 15 * time.Minute
 	maxAttempts   = 4
-	// maxPerCall is how many reports one call of Maintain sends, which has some seconds. The next one goes on.
+	// maxPerCall is how many reports one call of Maintain sends, which has some seconds. The next call sends the others.
 	maxPerCall = 20
-	// submitTimeout is the time for the submission of one report. A report that the mail server takes after it is sent twice, so it is
-	// longer than a call of Maintain has: a server with content filters may need some seconds for its last reply.
+	// submitTimeout is the time for the submission of one report. A report that the mail server accepts later than that is sent twice. So
+	// it is longer than the time of a call of Maintain: a server with content filters may need some seconds for its last reply.
 	submitTimeout = time.Minute
 	// maxWhy is the length of the reason that is stored with a delivery, in bytes: a record of the store has 64 KiB.
 	maxWhy = 4 << 10
@@ -62,19 +62,19 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 			continue
 		}
 		if !errors.Is(err, errSubmission) {
-			return // the time of this call is up, or the store is down
+			return // the time of this call is over, or the store is down
 		}
 		p.env.Log.WithError(err).WithField("check", checkName).Warn("could not send DMARC reports; they are tried again")
-		p.fail(err)
+		p.setFailing(err)
 		p.next = now.Add(retryInterval)
 		return
 	}
-	p.fail(nil)
+	p.setFailing(nil)
 	p.next = now.Add(retryInterval)
 }
 
-// fail sets the state that Report shows.
-func (p *Reporter) fail(err error) {
+// setFailing sets the error that Condition shows; nil is a delivery that succeeded.
+func (p *Reporter) setFailing(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failing = err
@@ -83,14 +83,14 @@ func (p *Reporter) fail(err error) {
 // Preview is a report as it would be sent now.
 type Preview struct {
 	Outgoing
-	Address []string `json:"addresses"` // that would get it
-	Refused string   `json:"refused"`   // why others, or nobody, would
+	Address []string `json:"addresses"` // those that would get it
+	Refused string   `json:"refused"`   // why other addresses would not
 	XML     string   `json:"xml"`
 }
 
 // Preview returns the report of a day to a domain. ok is false if there is nothing to report.
 func (p *Reporter) Preview(ctx context.Context, now, day time.Time, domain string) (v Preview, ok bool, err error) {
-	if v.Outgoing, ok, err = p.one(ctx, dayOf(day), domain); err != nil || !ok {
+	if v.Outgoing, ok, err = p.load(ctx, dayOf(day), domain); err != nil || !ok {
 		return v, false, err
 	}
 	m, err := p.compose(ctx, now, v.Outgoing)
@@ -98,7 +98,8 @@ func (p *Reporter) Preview(ctx context.Context, now, day time.Time, domain strin
 	return v, err == nil, err
 }
 
-// attempt sends a report unless another host does so, or one has tried lately. An error ends the round.
+// attempt sends a report, unless another host does so or has tried lately. attempted reports whether it tried. With an error, deliver
+// tries no other report.
 func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (attempted bool, err error) {
 	ctx, cancel := checks.WithShare(ctx, 0.5) // slow name servers of one domain leave time for the next
 	defer cancel()
@@ -107,7 +108,7 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 	if err != nil || !claimed {
 		return false, err
 	}
-	o, ok, err := p.one(ctx, o.Day, o.Domain)
+	o, ok, err := p.load(ctx, o.Day, o.Domain)
 	if err != nil || !ok || o.Over {
 		return false, err
 	}
@@ -157,7 +158,8 @@ func (p *Reporter) log(o Outgoing) {
 	}
 }
 
-// send sends a report to the addresses that its domain names. It sets To to those that got it, and Why if others did not.
+// send sends a report to the addresses that its domain names. It sets To to those that got it, and Why to the reason if others did
+// not.
 func (p *Reporter) send(ctx context.Context, now time.Time, o *Outgoing) error {
 	m, err := p.compose(ctx, now, *o)
 	o.To, o.Why = nil, m.why
@@ -180,12 +182,12 @@ func (p *Reporter) send(ctx context.Context, now time.Time, o *Outgoing) error {
 type reportMessage struct {
 	document []byte   // XML
 	text     []byte   // of the message
-	to       []string // who gets it
-	why      string   // others, or nobody, do
+	to       []string // addresses that get it
+	why      string   // why other addresses do not
 }
 
-// compose makes the message with a report. The error means that the DNS did not answer. The last attempt does without the addresses
-// whose consent it does not know, if there are others.
+// compose makes the message with a report. The error means that the DNS did not answer. The last attempt leaves out the addresses
+// whose consent is not known, if there are others.
 func (p *Reporter) compose(ctx context.Context, now time.Time, o Outgoing) (m reportMessage, err error) {
 	reporting, err := dmarc.NewTree(p.env.DNS).Reporting(ctx, o.Domain)
 	if err != nil {

@@ -50,10 +50,10 @@ func (p *Reporter) reportID(o Outgoing) string {
 	return o.Day.Format("20060102") + "." + o.Domain + "." + p.originOf(o) + "@" + p.settings.domain()
 }
 
-// originOf returns the origin of a report. A report of a former version has none stored.
+// originOf returns the origin of a report. One that a former version stored has none.
 func (p *Reporter) originOf(o Outgoing) string { return cmp.Or(o.Origin, p.origin()) }
 
-// origin returns what distinguishes this host from hosts with another store that report in the name of the same domain.
+// origin returns a text that distinguishes this host from hosts with another store that report in the name of the same domain.
 func (p *Reporter) origin() string {
 	sum := sha256.Sum256([]byte(p.env.Site.Hostname))
 	return hex.EncodeToString(sum[:4])
@@ -100,7 +100,8 @@ func (p *Reporter) message(o Outgoing, document []byte, to []string, now time.Ti
 	return m.Bytes(), nil
 }
 
-// submit submits a message to the mail server of the site. It returns who was accepted, and who was refused, with the reply.
+// submit submits a message to the mail server of the site. It returns the recipients that were accepted, and those that were refused
+// with the replies.
 func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (accepted, refused []string, err error) {
 	ctx, cancel := withoutDeadline(ctx, submitTimeout)
 	defer cancel()
@@ -150,7 +151,8 @@ func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (acc
 	return accepted, refused, nil
 }
 
-// withoutDeadline returns a context with a deadline of its own, which ends before if ctx is cancelled, as at the end of the daemon.
+// withoutDeadline returns a context with a deadline of its own instead of that of ctx. If ctx is cancelled, as at the end of the daemon,
+// it is too.
 func withoutDeadline(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	stop := context.AfterFunc(ctx, func() {

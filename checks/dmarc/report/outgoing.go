@@ -22,14 +22,14 @@ type Outgoing struct {
 	records []aggregate.Record
 }
 
-// Delivery is what became of a report. The zero value is one that is not due, or for which it was not tried yet.
+// Delivery is what became of a report. The zero value is that of a report for which there was no attempt.
 type Delivery struct {
-	Origin   string    `json:"origin,omitempty"` // part of the Report-ID, of the host that counted first: the ID is the same from any host
+	Origin   string    `json:"origin,omitempty"` // part of the Report-ID that names the host that counted first, whichever host sends
 	Attempts int       `json:"attempts,omitempty"`
 	Sent     time.Time `json:"sent,omitzero"`
 	To       []string  `json:"to,omitempty"`
-	Why      string    `json:"why,omitempty"`  // it was not sent, or not to all
-	Over     bool      `json:"over,omitempty"` // it is not tried again
+	Why      string    `json:"why,omitempty"`  // why it was not sent, or not to all
+	Over     bool      `json:"over,omitempty"` // there is no other attempt
 	Failed   bool      `json:"failed,omitempty"`
 }
 
@@ -49,7 +49,7 @@ func (p *Reporter) Deliveries(ctx context.Context, day time.Time) (list []Outgoi
 	return list, nil
 }
 
-// Outgoing returns the reports of a day, without those of what was counted in the last seconds.
+// Outgoing returns the reports of a day. What was counted in the last seconds is not in them yet.
 func (p *Reporter) Outgoing(ctx context.Context, day time.Time) ([]Outgoing, error) {
 	day = dayOf(day)
 	list, err := p.Deliveries(ctx, day)
@@ -89,8 +89,8 @@ func (o *Outgoing) add(text, count string) {
 	o.records = append(o.records, r)
 }
 
-// one returns the report of a day to a domain. ok is false if there is none.
-func (p *Reporter) one(ctx context.Context, day time.Time, domain string) (o Outgoing, ok bool, err error) {
+// load returns the report of a day to a domain. ok is false if there is none.
+func (p *Reporter) load(ctx context.Context, day time.Time, domain string) (o Outgoing, ok bool, err error) {
 	o = Outgoing{Day: day, Domain: domain}
 	value, ok, err := p.env.Store.Get(ctx, outKeys+keyOf(day, domain))
 	if err != nil || !ok {

@@ -1,8 +1,8 @@
-// Package report sends DMARC aggregate reports, RFC 9990: to each domain that asks for them and of which mail has passed, once a day.
+// Package report sends DMARC aggregate reports, RFC 9990, once a day to each domain that asks for them and of which mail has passed.
 //
-// The check dmarc counts its messages with a Reporter (reporter.go). It keeps the counts of the day in a table (table.go), adds them
-// to the store, makes the report of a domain (mail.go) and submits it to the mail server of the site (deliver.go). The
-// section numbers in comments are those of RFC 9990.
+// The check dmarc counts its messages with a Reporter (reporter.go). The Reporter keeps the counts of the day in a table (table.go) and
+// adds them to the store. On the next day it reads them (outgoing.go), makes the message to each domain (mail.go) and submits it
+// to the mail server of the site (deliver.go). Section numbers in this package are those of RFC 9990.
 package report
 
 import (
@@ -35,12 +35,12 @@ type Reporter struct {
 type counts struct {
 	mu     sync.Mutex
 	today  *table
-	before *table // of another day, not all written; nil: none
+	before *table // table of another day that is not all written; nil: none
 
 	work    sync.Mutex // held by Maintain, of the former configuration too
 	begun   bool       // Maintain was called
 	next    time.Time  // of the next delivery
-	failing error      // the last delivery failed
+	failing error      // why the last delivery failed; nil: it did not
 }
 
 // New returns a Reporter, or nil if no reports are sent. It counts nothing where no connection may be made, as in simulate.
@@ -77,13 +77,13 @@ func (p *Reporter) Count(at time.Time, r Row) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if day := dayOf(at); p.today == nil || day.After(p.today.day) {
-		p.turn(day)
+		p.beginDay(day)
 	}
 	p.today.add(r)
 }
 
-// turn begins the table of a day, unless it is the current one. The day is an earlier one if the clock was set back.
-func (c *counts) turn(day time.Time) {
+// beginDay begins the table of a day, unless it is the current day. It may be an earlier day if the clock was set back.
+func (c *counts) beginDay(day time.Time) {
 	if c.today != nil && c.today.day.Equal(day) {
 		return
 	}
@@ -105,7 +105,7 @@ func (p *Reporter) Maintain(ctx context.Context, now time.Time) {
 		return // the daemon waits for the first call before it serves
 	}
 	p.mu.Lock()
-	p.turn(dayOf(now))
+	p.beginDay(dayOf(now))
 	today, before := p.today, p.before
 	p.mu.Unlock()
 	err := p.write(ctx, today, false)
@@ -128,23 +128,23 @@ func (p *Reporter) Maintain(ctx context.Context, now time.Time) {
 // Keys of the store. Reports are sent on the day after theirs only. The third day lets "milterd report dmarc" show what became of them.
 const (
 	keep     = 3 * 24 * time.Hour
-	rowKeys  = "dmarc:row:"   // and the day, the domain and the row: how many messages
-	outKeys  = "dmarc:out:"   // and the day and the domain: its delivery, for a domain of which a message has passed
-	claimKey = "dmarc:claim:" // likewise: a host has tried to send the report, or does so now
+	rowKeys  = "dmarc:row:"   // day, domain and row follow; the value is the number of messages
+	outKeys  = "dmarc:out:"   // day and domain follow; the value is the Delivery, for a domain of which a message has passed
+	claimKey = "dmarc:claim:" // day and domain follow; there is a record while a host sends the report or has tried to lately
 )
 
 // keyOf returns the end of a key of the store.
 func keyOf(day time.Time, domain string) string { return day.Format("20060102") + ":" + domain }
 
-// write adds the counts of a table to the store: those of domains of which a message has passed. At the end of the day, those of
-// other domains follow if a message has passed on another host.
+// write adds the counts of a table to the store, for domains of which a message has passed. At the end of the day, other domains follow
+// of which a message has passed on another host.
 func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 	p.mu.Lock()
 	domains := maps.Clone(t.domains)
 	p.mu.Unlock()
 	for name, d := range domains {
 		p.mu.Lock()
-		passed, marked := d.passed, d.marked
+		passed := d.passed
 		p.mu.Unlock()
 		if !passed {
 			if !end {
@@ -159,7 +159,7 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 		if err := p.writeRows(ctx, t.day, name, d); err != nil {
 			return err
 		}
-		if !marked {
+		if !d.marked {
 			value, err := json.Marshal(Delivery{Origin: p.origin()})
 			if err != nil {
 				return err
@@ -167,7 +167,7 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 			if _, err := p.env.Store.PutNew(ctx, outKeys+keyOf(t.day, name), value, keep); err != nil {
 				return err
 			}
-			d.marked = true // only this goroutine uses it
+			d.marked = true
 		}
 	}
 	return nil
@@ -186,7 +186,7 @@ func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, 
 	tree := dmarc.NewTree(p.env.DNS)
 	for _, c := range due {
 		if c.key == "" {
-			alignment(ctx, tree, &c.row)
+			completeAlignment(ctx, tree, &c.row)
 			if err := ctx.Err(); err != nil {
 				return err // the next call asks again
 			}
@@ -204,9 +204,9 @@ func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, 
 	return nil
 }
 
-// alignment completes the results of the alignment of a row. The evaluation ends at the first identifier that aligns, so the others
-// are evaluated here, in the background. Without an answer of the DNS, they do not align.
-func alignment(ctx context.Context, tree *dmarc.Tree, r *Row) {
+// completeAlignment completes the results of the alignment of a row. The evaluation of a message ends at the first identifier that
+// aligns and passes, so the others are evaluated here, in the background. Without an answer of the DNS, they do not align.
+func completeAlignment(ctx context.Context, tree *dmarc.Tree, r *Row) {
 	ctx, cancel := checks.WithShare(ctx, 0.2) // slow name servers of one row leave time for the others
 	defer cancel()
 	for _, s := range r.Signatures {

@@ -6,8 +6,8 @@ import (
 	"milterd/checks/facts/dmarc/aggregate"
 )
 
-// Row is what is counted for a message: a record of the report without a count, and what the rest of its alignment follows from. DKIM
-// and SPF of the record are "pass", or empty if they are not known.
+// Row is what is counted for a message: a record of the report without a count, and what is needed to complete its alignment. DKIM
+// and SPF of the record are "pass", or empty if they are not known yet.
 type Row struct {
 	aggregate.Record
 	PolicyDomain          string
@@ -24,7 +24,7 @@ func (r *Row) SetAligned(method string) {
 	}
 }
 
-// encodeRow returns a row without count as a text, and shortens it if it is too long.
+// encodeRow returns a record without its count as a text. It shortens the record if the text would be too long.
 func encodeRow(r *aggregate.Record) string {
 	r.Count = 0
 	for {

@@ -18,7 +18,7 @@ const (
 	rowBytes   = 200      // of memory for a row beside its text, about
 )
 
-// table counts the messages of one day. Of a domain of which nothing has passed, the rows may be forgotten for those of another one.
+// table counts the messages of one day. If it is full, it forgets domains of which nothing has passed.
 type table struct {
 	day     time.Time // its start
 	domains map[string]*domainRows
@@ -32,7 +32,7 @@ type table struct {
 type domainRows struct {
 	org    *orgRows
 	passed bool // a message has passed
-	marked bool // the store knows that
+	marked bool // the store has a Delivery; only Maintain uses it
 	rows   map[string]*counter
 	size   int // bytes
 }
@@ -49,7 +49,7 @@ type counter struct {
 	row    Row
 	key    string // of the row in the store; empty before it is known
 	count  int64
-	stored int64 // of count
+	stored int64 // how many of count are in the store; only Maintain uses it
 }
 
 func newTable(day time.Time) *table {

@@ -1,9 +1,9 @@
 // Package dmarc is the check of Domain-based Message Authentication, Reporting, and Conformance, RFC 9989: whether SPF or DKIM
 // shows that a message comes from the domain in its From field, and if not, what the owner of that domain asks for.
 //
-// facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether somebody who passed the message
-// on broke its authentication (indirect.go), and turns both into reasons (reasons.go) and into a result for the trace fields.
-// observe.go counts the results for the aggregate reports to these domains, which package report sends. Start reading at check.Check.
+// facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether the message was passed on, which
+// may have broken its authentication (indirect.go). It turns both into reasons (reasons.go) and into a result for the trace fields.
+// observe.go counts the results for the aggregate reports to the domains, which package report sends. Start reading at check.Check.
 package dmarc
 
 import (
@@ -88,7 +88,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		verdicts = append(verdicts, v)
 	}
 	if p.reason == indirect {
-		return verdicts, err // what was passed on may have lost what showed its origin
+		return verdicts, err // a message that was passed on may have lost its authentication
 	}
 	reason, errAuth := c.unauthenticated(ctx, r, e)
 	if reason != nil {
@@ -107,7 +107,7 @@ func (c *check) evaluate(ctx context.Context, r *checks.Request) (dmarc.Evaluati
 	return facts.DMARCOf(ctx, c.env, r, others)
 }
 
-// noteWidth notes a pass that any host would have.
+// noteWidth notes a pass by an SPF record that is too wide.
 func (c *check) noteWidth(ctx context.Context, r *checks.Request, e dmarc.Evaluation) {
 	if e.Result != dmarc.Pass || e.Aligned[0].Method != "spf" {
 		return
@@ -133,8 +133,8 @@ func (c *check) failure(e dmarc.Evaluation, p path) checks.Verdict {
 	}
 }
 
-// unauthenticated returns the reason of a message of which nothing passes, or nothing that aligns with a domain that has no
-// DMARC record, or nil. With an error it is nil and might not be.
+// unauthenticated returns the reason for a message without an identifier that passes, or for one without a DMARC record and without an
+// aligned identifier that passes. Otherwise it returns nil. With an error the reason is nil and might not be.
 func (c *check) unauthenticated(ctx context.Context, r *checks.Request, e dmarc.Evaluation) (*checks.Reason, error) {
 	var passed, missed []dmarc.Identifier
 	for _, id := range facts.Identifiers(ctx, c.env, r) {
@@ -191,42 +191,44 @@ const (
 
 // detail returns what the reply, the log and the sender's page show of a message.
 func (c *check) detail(ctx context.Context, r *checks.Request, e dmarc.Evaluation, p path) map[string]string {
-	d := map[string]string{
-		"domain": e.Author, "author_domain": e.Author, "policy_domain": e.PolicyDomain, "policy": e.Applied.String(), "record": e.Record.Text[:min(len(e.Record.Text), maxRecord)],
-		"path": p.text, "list": p.list,
+	ofSPF := "none"
+	if ev, _ := facts.MailFromSPF(ctx, c.env, r); ev.Domain != "" {
+		ofSPF = string(ev.Result) + " for " + ev.Domain
 	}
-	ev, _ := facts.MailFromSPF(ctx, c.env, r)
-	d["spf"] = "none"
-	if ev.Domain != "" {
-		d["spf"] = string(ev.Result) + " for " + ev.Domain
+	signatures, keys := c.signatures(ctx, r)
+	passed := slices.DeleteFunc(facts.Identifiers(ctx, c.env, r), func(id dmarc.Identifier) bool { return id.State != dmarc.Passed })
+	return map[string]string{
+		"domain": e.Author, "author_domain": e.Author, "policy_domain": e.PolicyDomain, "policy": e.Applied.String(),
+		"record": e.Record.Text[:min(len(e.Record.Text), maxRecord)], "path": p.text, "list": p.list,
+		"spf": ofSPF, "dkim": cmp.Or(signatures, "no signature"), "keys": keys,
+		"passes": describe(passed), "aligned": describe(e.Aligned),
 	}
-	var signatures, keys, passes, aligned []string
+}
+
+// signatures returns the results of the first signatures, and the names of their key records.
+func (c *check) signatures(ctx context.Context, r *checks.Request) (text, keys string) {
+	var texts, names []string
 	results, _ := facts.DKIM(ctx, c.env, r)
 	for _, res := range results[:min(len(results), maxShown)] {
 		text := string(res.Status) + " for " + res.Domain
 		if res.Status != dkim.Pass {
 			text += " (" + res.Why + ")"
 		}
-		signatures = append(signatures, text)
+		texts = append(texts, text)
 		if res.Domain != "" && res.Selector != "" {
-			keys = append(keys, res.KeyName())
+			names = append(names, res.KeyName())
 		}
 	}
-	d["keys"] = strings.Join(keys, " ")
-	d["dkim"] = strings.Join(signatures, ", ")
-	if len(signatures) == 0 {
-		d["dkim"] = "no signature"
+	return strings.Join(texts, ", "), strings.Join(names, " ")
+}
+
+// describe returns the domains and methods of identifiers: "example.net (SPF), example.org (DKIM)".
+func describe(ids []dmarc.Identifier) string {
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, id.Domain+" ("+strings.ToUpper(id.Method)+")")
 	}
-	for _, id := range facts.Identifiers(ctx, c.env, r) {
-		if id.State == dmarc.Passed {
-			passes = append(passes, id.Domain+" ("+strings.ToUpper(id.Method)+")")
-		}
-	}
-	for _, id := range e.Aligned {
-		aligned = append(aligned, id.Domain+" ("+strings.ToUpper(id.Method)+")")
-	}
-	d["passes"], d["aligned"] = strings.Join(passes, ", "), strings.Join(aligned, ", ")
-	return d
+	return strings.Join(texts, ", ")
 }
 
 // Authenticate implements checks.Authenticator, RFC 9989 section 9.1. Without the address of the client, only a pass is certain.
@@ -247,7 +249,7 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 	return []checks.Authentication{{Method: "dmarc", Result: string(e.Result), Comment: c.comment(ctx, r, e), Properties: properties}}
 }
 
-// disposition returns what this site does with an accepted message: quarantine, or nothing that RFC 9990 has a word for.
+// disposition returns what this site does with an accepted message, in the words of RFC 9990: quarantine or none.
 func (c *check) disposition(ctx context.Context, r *checks.Request, e dmarc.Evaluation) dmarc.Policy {
 	v := c.failure(e, c.pathOf(ctx, r, e))
 	if v.Reason != nil && r.Action(v.Reason) == checks.Quarantine {

@@ -22,8 +22,8 @@ type path struct {
 
 type pathKey struct{}
 
-// pathOf finds out how a message that fails DMARC, or of which nothing passes, came here, and remembers it. An answer that is
-// missing matters only if it could name somebody who passes on mail.
+// pathOf finds out how a message that does not pass DMARC came here, and remembers it. A missing answer matters only if it could name a
+// host that passes on mail.
 func (c *check) pathOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation) path {
 	if e.Result == dmarc.Pass {
 		return path{}
@@ -99,8 +99,9 @@ func identifies(r *checks.Request, name string) bool {
 	return !facts.ClientPoolName(r, name)
 }
 
-// findList finds out whether the message comes from a mailing list: it has the fields of one, and the domain in List-Id is that of
-// a confirmed name of the client, or passes SPF or DKIM. Anyone with a domain can do this, so the list also must be a good sender.
+// findList finds out whether the message comes from a mailing list: it has the fields of one, and the domain in List-Id aligns with a
+// confirmed name of the client, or with a domain that passes SPF or DKIM. Anyone with a domain can do this, so the reason is indirect
+// only if the list is a good sender.
 func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []string, p *path) {
 	list := listDomain(r.Envelope.Header)
 	if !c.ListMarks || list == "" {

@@ -33,7 +33,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 	}
 	evaluation, _ := checks.Remember(r, checks.EndOfMessage, reportKey{}, func() (*dmarc.Evaluation, error) { return nil, nil })
 	if evaluation == nil || evaluation.PolicyDomain == "" || !wantsReports(evaluation.Record) {
-		return // earlier checks refused, or nobody wants a report
+		return // an earlier check refused the message, or nobody wants a report
 	}
 	if evaluation.Result != dmarc.Pass && evaluation.Result != dmarc.Fail || evaluation.Result == dmarc.Pass && c.aboutReports(r) {
 		return
@@ -46,8 +46,8 @@ func wantsReports(r dmarc.Record) bool {
 	return strings.Contains(strings.ToLower(r.Text), "rua") || len(r.Text) >= dmarc.MaxText
 }
 
-// aboutReports reports whether a message is a report, or an answer to ours. To count those would make two sites report to each other
-// about their reports each day.
+// aboutReports reports whether a message is a report, or an answer to a report of this site. If those were counted, two sites would
+// report to each other about their reports each day.
 func (c *check) aboutReports(r *checks.Request) bool {
 	for _, f := range r.Envelope.Header {
 		if f.Is("Subject") && strings.HasPrefix(strings.ToLower(strings.TrimSpace(f.Value)), "report domain:") {

@@ -40,7 +40,7 @@ func FuzzDecode(f *testing.F) {
 // TestSumsFitInARecord tests that the sums of half as many reasons again as the checks have fit in a record of a store.
 func TestSumsFitInARecord(t *testing.T) {
 	t.Parallel()
-	const reasons, maxValue = 150, 64 << 10 // bytes, see store.MaxValue
+	const reasons, maxValue = 150, 64 << 10 // bytes, see maxValue in milter/store
 	every := newHit(^fate(0), tally{N: 10_000_000, Days: 1<<7 - 1, First: start.Unix(), Last: start.Unix()})
 	sums := hits{}
 	for i := range reasons {

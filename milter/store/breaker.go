@@ -84,12 +84,12 @@ func (b *breaker) stop() (first bool) {
 	return first
 }
 
-// admit returns ErrClosed, ErrDown with its cause, or nil if an operation may be tried.
+// admit returns errClosed, errDown with its cause, or nil if an operation may be tried.
 func (b *breaker) admit() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return ErrClosed
+		return errClosed
 	}
 	return b.down
 }
@@ -127,7 +127,7 @@ func (b *breaker) beginOutage(err error) {
 	}
 	b.since = b.now()
 	b.last, b.lastAt = err, b.since
-	b.down = fmt.Errorf("%w since %s: %w", ErrDown, b.since.Format(time.DateTime), err)
+	b.down = fmt.Errorf("%w since %s: %w", errDown, b.since.Format(time.DateTime), err)
 	b.log.WithError(err).Error("store is down")
 }
 

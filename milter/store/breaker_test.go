@@ -81,7 +81,7 @@ func TestOutage(t *testing.T) {
 				d.behave(behaviour)
 				began := time.Now()
 				for range toleratedFailures + 1 {
-					if err := s.tryGet(); err == nil || errors.Is(err, ErrDown) {
+					if err := s.tryGet(); err == nil || errors.Is(err, errDown) {
 						t.Errorf("got %v", err)
 					}
 				}
@@ -90,7 +90,7 @@ func TestOutage(t *testing.T) {
 				}
 				operations, before := d.operations.Load(), time.Now()
 				for range 100 {
-					if err := s.tryGet(); !errors.Is(err, ErrDown) {
+					if err := s.tryGet(); !errors.Is(err, errDown) {
 						t.Errorf("got %v", err)
 					}
 				}
@@ -103,7 +103,7 @@ func TestOutage(t *testing.T) {
 				}
 				d.behave(works)
 				time.Sleep(2 * time.Second)
-				if err := errors.Join(s.tryGet(), s.Healthy()); err != nil {
+				if err := errors.Join(s.tryGet(), s.healthy()); err != nil {
 					t.Error(err)
 				}
 				var logged []string
@@ -148,7 +148,7 @@ func TestSingleFailuresAreNoOutage(t *testing.T) {
 			}
 			cancel()
 		}
-		if err := s.Healthy(); err != nil {
+		if err := s.healthy(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -163,7 +163,7 @@ func TestProbesFindOutages(t *testing.T) {
 		began := time.Now()
 		d.behave(fails)
 		time.Sleep(2 * probeEvery)
-		if err := s.Healthy(); !errors.Is(err, ErrDown) || !errors.Is(err, errTest) {
+		if err := s.healthy(); !errors.Is(err, errDown) || !errors.Is(err, errTest) {
 			t.Errorf("got %v", err)
 		}
 		if st := s.Status(); st.OK || st.Since.Sub(began) > probeEvery || st.Error != errTest.Error() {
@@ -187,7 +187,7 @@ func TestDegradedStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.degradedWith.set(errTest)
-		if err := s.Healthy(); !errors.Is(err, errTest) {
+		if err := s.healthy(); !errors.Is(err, errTest) {
 			t.Errorf("got %v", err)
 		}
 		if err := s.tryGet(); err != nil {
@@ -209,7 +209,7 @@ func TestOperationsAfterClose(t *testing.T) {
 				t.Errorf("%s: %v", driver, err)
 			}
 		}
-		if err := s.tryGet(); !errors.Is(err, ErrClosed) {
+		if err := s.tryGet(); !errors.Is(err, errClosed) {
 			t.Errorf("%s: got %v", driver, err)
 		}
 		if s.Status().OK {
@@ -220,7 +220,7 @@ func TestOperationsAfterClose(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
-	for _, cfg := range []Config{{Driver: "sqlite"}, {Driver: "memory", Timeout: -1}, {Path: "/dev/null/x"}, {Driver: "memory", MaxRecords: -1}} {
+	for _, cfg := range []Config{{Driver: "sqlite"}, {Driver: "memory", Timeout: -1}, {Path: "/dev/null/x"}, {Driver: "memory", MaxBytes: -1}} {
 		if s, err := Open(cfg); err == nil {
 			s.Close()
 			t.Errorf("%+v was accepted", cfg)

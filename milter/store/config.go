@@ -27,10 +27,9 @@ type Config struct {
 	// Timeout is the time limit of each operation; of Scan, of each page. 0 means 500 ms.
 	Timeout time.Duration
 
-	// MaxRecords and MaxBytes limit the memory driver. The bytes are those of keys and values and 128 for each record.
-	// Beyond a limit the records that expire soonest are deleted. 0 means a million records, 256 MiB.
-	MaxRecords int
-	MaxBytes   int64
+	// MaxBytes limits the memory driver. The bytes are those of keys and values and 128 for each record. Beyond it, or
+	// beyond a million records, those that expire soonest are deleted. 0 means 256 MiB.
+	MaxBytes int64
 
 	// Now is the clock by which records expire. Redis uses its own. nil means elapsed time, see recordClock.
 	Now func() time.Time
@@ -38,7 +37,8 @@ type Config struct {
 	// Log receives outages, recoveries and damage. nil means no log.
 	Log *logrus.Entry
 
-	wall func() time.Time // clock of the times in Status and Record
+	maxRecords int              // of the memory driver; set by tests; 0 means defaultRecords
+	wall       func() time.Time // clock of the times in Status and Record
 }
 
 // Defaults of Config.
@@ -50,13 +50,13 @@ const (
 
 // withDefaults returns cfg with its defaults filled in.
 func (cfg Config) withDefaults() (Config, error) {
-	if cfg.Timeout < 0 || cfg.MaxRecords < 0 || cfg.MaxBytes < 0 {
-		return cfg, fmt.Errorf("negative setting: timeout %v, %d records, %d bytes", cfg.Timeout, cfg.MaxRecords, cfg.MaxBytes)
+	if cfg.Timeout < 0 || cfg.MaxBytes < 0 {
+		return cfg, fmt.Errorf("negative setting: timeout %v, %d bytes", cfg.Timeout, cfg.MaxBytes)
 	}
 	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
 	cfg.Path = cmp.Or(cfg.Path, ".")
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	cfg.MaxRecords = cmp.Or(cfg.MaxRecords, defaultRecords)
+	cfg.maxRecords = cmp.Or(cfg.maxRecords, defaultRecords)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultBytes)
 	cfg.wall = cfg.Now
 	if cfg.Now == nil {

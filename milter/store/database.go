@@ -75,7 +75,7 @@ func (e *embedded) options() *pebble.Options {
 // isDamage distinguishes damage, including missing files, from a store of a later version and from errors of the system
 // such as missing rights or a full disk, for which renaming the folder would lose the records and help nothing.
 func isDamage(err error) bool {
-	if errors.Is(err, ErrNewerFormat) {
+	if errors.Is(err, errNewerFormat) {
 		return false
 	}
 	if errno := syscall.Errno(0); errors.As(err, &errno) {

@@ -48,7 +48,7 @@ func TestUnwritableDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, "the fault is reported", func() bool { return s.Healthy() != nil })
+			eventually(t, "the fault is reported", func() bool { return s.healthy() != nil })
 			if st := s.Status(); st.OK || !strings.Contains(st.Error, errno.Error()) {
 				t.Errorf("got %+v", st)
 			}
@@ -56,7 +56,7 @@ func TestUnwritableDisk(t *testing.T) {
 				t.Errorf("got %t, %v", ok, err)
 			}
 			fault.Store(nil)
-			eventually(t, "the fault is over", func() bool { return s.Healthy() == nil && settled(s) })
+			eventually(t, "the fault is over", func() bool { return s.healthy() == nil && settled(s) })
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -78,12 +78,12 @@ func TestOpenOnFullDisk(t *testing.T) {
 		fast(tune)
 		tune.fs, tune.openFor = failingFS(&fault), 10*time.Millisecond
 	})
-	eventually(t, "the store is down", func() bool { return errors.Is(s.Healthy(), ErrDown) })
-	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, ErrDown) {
+	eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
+	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, errDown) {
 		t.Errorf("put: %v", err)
 	}
 	fault.Store(nil)
-	eventually(t, "the store is up", func() bool { return s.Healthy() == nil })
+	eventually(t, "the store is up", func() bool { return s.healthy() == nil })
 	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
 		t.Error(err)
 	}
@@ -147,7 +147,7 @@ func TestBrokenDisk(t *testing.T) {
 		if d := time.Since(began); d > quick {
 			t.Errorf("an operation took %v", d)
 		}
-		return s.Healthy() != nil && errors.Is(s.Healthy(), ErrDown)
+		return s.healthy() != nil && errors.Is(s.healthy(), errDown)
 	})
 	began := time.Now()
 	if err := s.Close(); err == nil || time.Since(began) > slowDisk+quick {
@@ -179,11 +179,11 @@ func TestStalledDisk(t *testing.T) {
 	}
 	s := newStore(e, cfg)
 	defer s.Close()
-	value := make([]byte, MaxValue)
+	value := make([]byte, maxValue)
 	ctx := t.Context()
 	eventually(t, "the store is up", func() bool { return s.Put(ctx, "a", value, time.Hour) == nil })
 	stalled.Store(true)
-	for i := 0; !errors.Is(s.Healthy(), ErrDown); i++ {
+	for i := 0; !errors.Is(s.healthy(), errDown); i++ {
 		began := time.Now()
 		_ = s.Put(ctx, strconv.Itoa(i), value, time.Hour)
 		if d := time.Since(began); d > quick {
@@ -192,7 +192,7 @@ func TestStalledDisk(t *testing.T) {
 	}
 	stalled.Store(false)
 	close(resume)
-	eventually(t, "the fault is over", func() bool { return s.Healthy() == nil && settled(s) })
+	eventually(t, "the fault is over", func() bool { return s.healthy() == nil && settled(s) })
 	if _, ok, err := s.Get(ctx, "0"); !ok || err != nil {
 		t.Errorf("got %t, %v", ok, err)
 	}

@@ -98,7 +98,7 @@ func lockError(dir string, err error) error {
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s cannot be written: %w", dir, err)
 	}
-	return fmt.Errorf("%s: %w (%w)", dir, ErrInUse, err)
+	return fmt.Errorf("%s: %w (%w)", dir, errInUse, err)
 }
 
 // start opens the database and starts the writer. Opening waits while the disk is full. If that takes too long, start

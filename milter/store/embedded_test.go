@@ -194,7 +194,7 @@ func TestFolderInUse(t *testing.T) {
 	if err == nil {
 		second.Close()
 	}
-	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
+	if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
 	}
 	if err := s.Put(t.Context(), "a", nil, time.Hour); err != nil {
@@ -212,7 +212,7 @@ func TestFolderReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(Config{Path: dir})
-	if err == nil || errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir+" cannot be written") {
+	if err == nil || errors.Is(err, errInUse) || !strings.Contains(err.Error(), dir+" cannot be written") {
 		t.Errorf("got %v", err)
 	}
 }

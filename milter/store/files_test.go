@@ -30,14 +30,14 @@ func TestFolderIsRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.breaker.probe()
-			if err := s.Healthy(); err != nil {
+			if err := s.healthy(); err != nil {
 				t.Fatal(err)
 			}
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
 			s.breaker.probe()
-			err := s.Healthy()
+			err := s.healthy()
 			if err == nil || !strings.Contains(err.Error(), "removed or replaced under the running daemon") {
 				t.Errorf("got %v", err)
 			}

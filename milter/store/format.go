@@ -16,10 +16,10 @@ const format = 1
 // formatKey is the record with the format, as a decimal number. Scan skips it. A store without it has format 1.
 const formatKey = "store:format"
 
-// ErrNewerFormat is returned by Open for a folder whose store a later version of milterd wrote. The folder is not changed.
-var ErrNewerFormat = errors.New("a later version of milterd wrote this store; install that version again, or use another folder")
+// errNewerFormat is returned by Open for a folder whose store a later version of milterd wrote. The folder is not changed.
+var errNewerFormat = errors.New("a later version of milterd wrote this store; install that version again, or use another folder")
 
-// checkFormat returns ErrNewerFormat if the database has a format that this version does not know.
+// checkFormat returns errNewerFormat if the database has a format that this version does not know.
 func checkFormat(db *pebble.DB) error {
 	raw, err := lookup(db, formatKey)
 	if raw == nil || err != nil {
@@ -27,15 +27,15 @@ func checkFormat(db *pebble.DB) error {
 	}
 	value, _, _ := decode(raw)
 	if found, err := strconv.Atoi(string(value)); err == nil && found > format { // an unreadable number is overwritten
-		return fmt.Errorf("format %d, and this version knows formats up to %d: %w", found, format, ErrNewerFormat)
+		return fmt.Errorf("format %d, and this version knows formats up to %d: %w", found, format, errNewerFormat)
 	}
 	return nil
 }
 
-// newerDatabase adds ErrNewerFormat to an error of the library about a format of its own that it does not know.
+// newerDatabase adds errNewerFormat to an error of the library about a format of its own that it does not know.
 func newerDatabase(err error) error {
 	if strings.Contains(err.Error(), "unknown format major version") { // the library has no variable for it
-		return fmt.Errorf("%w: %w", err, ErrNewerFormat)
+		return fmt.Errorf("%w: %w", err, errNewerFormat)
 	}
 	return err
 }

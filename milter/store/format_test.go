@@ -58,8 +58,8 @@ func TestNewerFormat(t *testing.T) {
 			change(t, dir)
 			for range 2 {
 				_, err := Open(Config{Path: dir})
-				if !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), dir) {
-					t.Fatalf("got %v, want ErrNewerFormat with the folder", err)
+				if !errors.Is(err, errNewerFormat) || !strings.Contains(err.Error(), dir) {
+					t.Fatalf("got %v, want errNewerFormat with the folder", err)
 				}
 			}
 			if moved, err := filepath.Glob(filepath.Join(dir, "*damaged*")); err != nil || len(moved) > 0 {

@@ -1,4 +1,4 @@
-package store_test
+package store
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"milterd/checks/checktest"
 	"milterd/checks/greylist"
 	"milterd/checks/rdns"
-	"milterd/milter/store"
 	"milterd/milter/store/redistest"
 )
 
@@ -26,14 +25,14 @@ const triplets = 1_000_000
 func BenchmarkGreylist(b *testing.B) {
 	for _, driver := range []string{"memory", "embedded", "redis"} {
 		b.Run(driver, func(b *testing.B) {
-			cfg := store.Config{Driver: driver, Timeout: 10 * time.Second, MaxRecords: 4 * triplets, MaxBytes: 4 << 30}
+			cfg := Config{Driver: driver, Timeout: 10 * time.Second, maxRecords: 4 * triplets, MaxBytes: 4 << 30}
 			switch driver {
 			case "embedded":
 				cfg.Path = b.TempDir()
 			case "redis":
 				cfg.URL = redistest.Start(b).URL()
 			}
-			s, err := store.Open(cfg)
+			s, err := Open(cfg)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -56,7 +55,7 @@ func BenchmarkGreylist(b *testing.B) {
 }
 
 // settledSize returns the size of a store when it has not changed for 11 s, or after a minute.
-func settledSize(b *testing.B, s *store.Store) int64 {
+func settledSize(b *testing.B, s *Store) int64 {
 	b.StopTimer()
 	defer b.StartTimer()
 	size := s.Status().Bytes

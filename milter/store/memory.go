@@ -39,7 +39,7 @@ func (e *entry) bytes() int64 { return int64(len(e.key) + len(e.value) + overhea
 
 func newMemory(cfg Config) *memory {
 	return &memory{
-		clock: newRecordClock(cfg), maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, records: map[string]*entry{},
+		clock: newRecordClock(cfg), maxRecords: cfg.maxRecords, maxBytes: cfg.MaxBytes, records: map[string]*entry{},
 	}
 }
 

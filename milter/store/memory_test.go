@@ -10,7 +10,7 @@ import (
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{
-		"records": {MaxRecords: 100},
+		"records": {maxRecords: 100},
 		"bytes":   {MaxBytes: 100 * (overhead + 3 + 10)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,11 +34,11 @@ func TestMemoryIsBounded(t *testing.T) {
 					t.Errorf("%d: got %t", i, ok)
 				}
 			}
-			if err := s.Put(ctx, "huge", make([]byte, MaxValue), time.Hour); err != nil {
+			if err := s.Put(ctx, "huge", make([]byte, maxValue), time.Hour); err != nil {
 				t.Error(err)
 			}
 			records, bytes := s.driver.size(ctx)
-			if records > 100 || bytes > max(cfg.MaxBytes, MaxValue+100*200) {
+			if records > 100 || bytes > max(cfg.MaxBytes, maxValue+100*200) {
 				t.Errorf("%d records, %d bytes", records, bytes)
 			}
 		})

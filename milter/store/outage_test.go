@@ -66,15 +66,15 @@ func TestRedisOutages(t *testing.T) {
 			eventually(t, "the record is put", func() bool { return s.Put(t.Context(), "kept", []byte("1"), time.Hour) == nil })
 			end := load(t, s)
 			outage.begin(server, p)
-			eventually(t, "the store is down", func() bool { return errors.Is(s.Healthy(), ErrDown) })
-			if _, _, err := s.Get(t.Context(), "kept"); !errors.Is(err, ErrDown) {
+			eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
+			if _, _, err := s.Get(t.Context(), "kept"); !errors.Is(err, errDown) {
 				t.Errorf("got %v", err)
 			}
 			if st := s.Status(); st.OK || st.Error == "" || st.Errors == 0 {
 				t.Errorf("got %+v", st)
 			}
 			outage.end(server, p)
-			eventually(t, "the store is up again", func() bool { return s.Healthy() == nil })
+			eventually(t, "the store is up again", func() bool { return s.healthy() == nil })
 			end()
 			// The last operations of the load may have failed.
 			eventually(t, "the record is back", func() bool {
@@ -125,7 +125,7 @@ func TestRedisDownAtStart(t *testing.T) {
 			if d := time.Since(began); d > quick {
 				t.Errorf("opening took %v", d)
 			}
-			if err := s.Put(t.Context(), "a", nil, time.Hour); !errors.Is(err, ErrDown) {
+			if err := s.Put(t.Context(), "a", nil, time.Hour); !errors.Is(err, errDown) {
 				t.Errorf("got %v", err)
 			}
 			p.Set(redistest.Pass)

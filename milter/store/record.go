@@ -23,10 +23,10 @@ func sum(old []byte, n int64) (int64, error) {
 	v, err := strconv.ParseInt(string(old), 10, 64)
 	// Like Redis, do not accept "+5" and "05".
 	if err != nil || strconv.FormatInt(v, 10) != string(old) {
-		return 0, ErrNotCounter
+		return 0, errNotCounter
 	}
 	if n > 0 && v > math.MaxInt64-n || n < 0 && v < math.MinInt64-n {
-		return 0, ErrNotCounter
+		return 0, errNotCounter
 	}
 	return v + n, nil
 }

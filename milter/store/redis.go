@@ -93,14 +93,14 @@ func (r *redis) add(ctx context.Context, key string, n int64, ttl time.Duration)
 	}).ToString()
 	if err != nil {
 		if reply, ok := errors.AsType[*valkey.ValkeyError](err); ok && isNotCounter(reply.Error()) {
-			return 0, ErrNotCounter
+			return 0, errNotCounter
 		}
 		return 0, err
 	}
 	return strconv.ParseInt(text, 10, 64)
 }
 
-// isNotCounter recognizes the errors of INCRBY for ErrNotCounter.
+// isNotCounter recognizes the errors of INCRBY for errNotCounter.
 func isNotCounter(reply string) bool {
 	return strings.Contains(reply, "not an integer") || strings.Contains(reply, "would overflow") ||
 		strings.Contains(reply, "WRONGTYPE")
@@ -148,7 +148,7 @@ func (r *redis) connection() (valkey.Client, error) {
 	defer r.mu.Unlock()
 	switch {
 	case r.closed:
-		return nil, ErrClosed
+		return nil, errClosed
 	case r.client == nil:
 		return nil, fmt.Errorf("%s: no connection yet", r.address)
 	}
@@ -157,7 +157,7 @@ func (r *redis) connection() (valkey.Client, error) {
 
 // connect creates the client if there is none, for which the server must answer. Only probe calls it.
 func (r *redis) connect() (valkey.Client, error) {
-	if c, err := r.connection(); err == nil || errors.Is(err, ErrClosed) {
+	if c, err := r.connection(); err == nil || errors.Is(err, errClosed) {
 		return c, err
 	}
 	c, err := valkey.NewClient(r.options)
@@ -173,7 +173,7 @@ func (r *redis) connect() (valkey.Client, error) {
 	defer r.mu.Unlock()
 	if r.closed {
 		c.Close()
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	r.client = c
 	return c, nil

@@ -121,7 +121,7 @@ func TestRedisTLSAndPassword(t *testing.T) {
 		"no TLS":      "redis://:secret%2Fword@" + p.Addr,
 	} {
 		s := open(t, Config{Driver: "redis", URL: url, Timeout: time.Second})
-		err := s.Healthy()
+		err := s.healthy()
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v", name, err)
 		}

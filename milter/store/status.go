@@ -10,7 +10,7 @@ import (
 type Status struct {
 	Driver  string    `json:"driver"`
 	Place   string    `json:"place"`             // folder, or address without the password; empty for memory
-	OK      bool      `json:"ok"`                // Healthy returns nil
+	OK      bool      `json:"ok"`                // operations work, and changes reach the disk
 	Since   time.Time `json:"since"`             // since when operations work, or fail at once
 	Error   string    `json:"error"`             // current fault, or else the last failure; empty if there was none
 	ErrorAt time.Time `json:"error_at,omitzero"` // time of the last failure
@@ -19,9 +19,8 @@ type Status struct {
 	Bytes   int64     `json:"bytes"`             // approximate size on the disk or in memory at the last probe; -1: unknown
 }
 
-// Healthy returns nil, or why operations fail, or why changes are not on the disk yet. It returns at once: it uses the
-// result of the last probe.
-func (s *Store) Healthy() error {
+// healthy returns nil, or why operations fail, or why changes are not on the disk yet.
+func (s *Store) healthy() error {
 	if err := s.breaker.admit(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -31,9 +30,9 @@ func (s *Store) Healthy() error {
 	return nil
 }
 
-// Status returns the state of the store. Like Healthy it returns at once.
+// Status returns the state of the store. It returns at once: it uses the result of the last probe.
 func (s *Store) Status() Status {
-	fault := s.Healthy()
+	fault := s.healthy()
 	b := s.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -43,9 +42,9 @@ func (s *Store) Status() Status {
 	}
 	cause := s.driver.degraded()
 	switch {
-	case errors.Is(fault, ErrDown) && cause != nil:
+	case errors.Is(fault, errDown) && cause != nil:
 		st.Error = cause.Error() // last may be what follows from it
-	case errors.Is(fault, ErrDown):
+	case errors.Is(fault, errDown):
 		st.Error = b.last.Error() // without the time of Since
 	case fault != nil:
 		st.Error = fault.Error()

@@ -5,8 +5,8 @@
 //     crash of the process or the machine loses no more. A damaged database is renamed and replaced by an empty one.
 //   - redis: shared by all hosts that use the server.
 //
-// No operation takes longer than Config.Timeout. After more than two failures in a row every operation returns ErrDown
-// at once, until a probe, which runs in the background each second, succeeds. An operation never panics.
+// No operation takes longer than Config.Timeout. After more than two failures in a row every operation fails at
+// once, until a probe, which runs in the background each second, succeeds. An operation never panics.
 //
 // A key has at most 4 KiB and a value at most 64 KiB; both may be empty. A record with a time to live of 0 or less
 // expires at once. Records expire with a resolution of a millisecond.
@@ -27,22 +27,21 @@ import (
 
 // Limits of a record in bytes. A check with a longer key hashes it.
 const (
-	MaxKey   = 4 << 10
-	MaxValue = 64 << 10
+	maxKey   = 4 << 10
+	maxValue = 64 << 10
 )
 
-// Errors of a Store, for errors.Is.
 var (
-	// ErrDown is returned by all operations while the store is known to fail.
-	ErrDown = errors.New("the store is down")
-	// ErrClosed is returned by all operations after Close.
-	ErrClosed = errors.New("the store is closed")
-	// ErrInUse is returned by Open for a folder that a process uses, which may be this one.
-	ErrInUse = errors.New("in use by another process")
-	// ErrTooLong is returned for a key over MaxKey or a value over MaxValue.
-	ErrTooLong = errors.New("too long")
-	// ErrNotCounter is returned by Add if the record is not a decimal number, or if the sum would overflow 64 bits.
-	ErrNotCounter = errors.New("not a counter, or an overflow")
+	// errDown is returned by all operations while the store is known to fail.
+	errDown = errors.New("the store is down")
+	// errClosed is returned by all operations after Close.
+	errClosed = errors.New("the store is closed")
+	// errInUse is returned by Open for a folder that a process uses, which may be this one.
+	errInUse = errors.New("in use by another process")
+	// errTooLong is returned for a key over maxKey or a value over maxValue.
+	errTooLong = errors.New("too long")
+	// errNotCounter is returned by Add if the record is not a decimal number, or if the sum would overflow 64 bits.
+	errNotCounter = errors.New("not a counter, or an overflow")
 )
 
 // driver stores records. Keys and values are within the limits. All methods return soon after their context ends and
@@ -76,7 +75,7 @@ type Store struct {
 
 var _ checks.Store = (*Store)(nil)
 
-// Open opens a store. An error is about the configuration or the folder, or it is ErrInUse. If a Redis server does not
+// Open opens a store. An error is about the configuration or the folder, which another process may use. If a Redis server does not
 // answer, Open returns a store that is down and that recovers by itself.
 func Open(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
@@ -196,8 +195,8 @@ func (s *Store) Close() error {
 
 // do runs one operation with the time limit, unless the store is down.
 func (s *Store) do(ctx context.Context, operation, key string, value []byte, f func(context.Context) error) error {
-	if len(key) > MaxKey || len(value) > MaxValue {
-		return fmt.Errorf("store: %s: %w: key of %d bytes, value of %d", operation, ErrTooLong, len(key), len(value))
+	if len(key) > maxKey || len(value) > maxValue {
+		return fmt.Errorf("store: %s: %w: key of %d bytes, value of %d", operation, errTooLong, len(key), len(value))
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: %s: %w", operation, err)
@@ -212,7 +211,7 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 	case err == nil:
 		s.breaker.succeeded()
 		return nil
-	case ctx.Err() == nil && !errors.Is(err, ErrNotCounter): // the caller's context or argument is no fault of the store
+	case ctx.Err() == nil && !errors.Is(err, errNotCounter): // the caller's context or argument is no fault of the store
 		s.breaker.failed(err)
 	}
 	return fmt.Errorf("store: %s: %w", operation, err)

@@ -109,14 +109,17 @@ func Select(ctx context.Context, store checks.Store, now time.Time, subject stri
 		return nil, err
 	}
 	all, err := List(ctx, store, now)
+	if err != nil {
+		return nil, err
+	}
 	if same := slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Entry != want.Entry }); len(same) > 0 {
-		return same, err
+		return same, nil
 	}
 	network := want.Network()
 	return slices.DeleteFunc(all, func(e Entry) bool {
 		n := e.Network()
 		return !network.IsValid() || !n.IsValid() || network.Bits() > n.Bits() || !network.Contains(n.Addr())
-	}), err
+	}), nil
 }
 
 // Remove removes entries from the store.
@@ -150,18 +153,17 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 	if e.setSubject(strings.TrimSpace(subject)) != nil {
 		return nil
 	}
-	add := func(allow bool, e entry, ok bool) {
-		if ok && !slices.ContainsFunc(found, func(f Entry) bool { return f == e.describe(allow) }) {
-			found = append(found, e.describe(allow))
-		}
-	}
 	inStore, _ := c.stored.refresh(ctx, c.env.Store) // with the entries that are known
 	deny, allow := c.lists(inStore)
 	for _, l := range allow {
-		l.cover(e, now, func(e entry, ok bool) { add(true, e, ok) })
+		for _, covering := range l.covering(e, now) {
+			found = append(found, covering.describe(true))
+		}
 	}
 	for _, l := range deny {
-		l.cover(e, now, func(e entry, ok bool) { add(false, e, ok) })
+		for _, covering := range l.covering(e, now) {
+			found = append(found, covering.describe(false))
+		}
 	}
 	return found
 }
@@ -203,21 +205,24 @@ func (l *list) all(yield func(entry) bool) {
 	}
 }
 
-// cover calls add with the entries for a network, a host name or an address of a sender.
-func (l *list) cover(e entry, now time.Time, add func(entry, bool)) {
+// covering returns the entries in force for a network, a host name or an address of a sender.
+func (l *list) covering(e entry, now time.Time) (found []entry) {
+	add := func(e entry, ok bool) {
+		if ok {
+			found = append(found, e)
+		}
+	}
 	switch {
 	case e.prefix.IsValid():
-		for _, covering := range l.networks.Supernets(e.prefix) {
-			add(covering, covering.inForce(now))
+		for _, wider := range l.networks.Supernets(e.prefix) {
+			add(wider, wider.inForce(now))
 		}
 	case strings.Contains(e.key, "@") && !strings.HasPrefix(e.key, "@"):
-		found, ok := l.sender(checks.ParseAddress(e.key), now)
-		add(found, ok)
+		add(l.sender(checks.ParseAddress(e.key), now))
 	default:
 		name := strings.TrimPrefix(strings.TrimPrefix(e.key, "@"), ".")
-		found, ok := l.name("", name, now)
-		add(found, ok)
-		found, ok = l.name("@", name, now)
-		add(found, ok)
+		add(l.name("", name, now))
+		add(l.name("@", name, now))
 	}
+	return found
 }

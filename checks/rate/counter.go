@@ -43,15 +43,15 @@ func (c *check) add(ctx context.Context, k counter, n int64) (total int64, err e
 	return c.env.Store.Add(ctx, k.key(), n, 2*k.per)
 }
 
-// count is what was added to a counter for a recipient.
-type count struct {
+// addition is what was added to a counter for a recipient.
+type addition struct {
 	counter
 	n    int64
 	rcpt int // index of the recipient; at the end of the message, of the last one
 }
 
-// transaction has the counts of the current mail transaction, without those of refused recipients.
-type transaction struct{ counts []count }
+// transaction has the additions of the current mail transaction, without those for refused recipients.
+type transaction struct{ additions []addition }
 
 type transactionKey struct{}
 
@@ -63,48 +63,48 @@ func transactionOf(r *checks.Request) *transaction {
 // detailOf are the names of the subjects in the replies and the log.
 var detailOf = map[*checks.Reason]string{userRate: "user", clientRate: "network", domainRate: "sender_domain"}
 
-// count counts n recipients for a subject. If that is over a limit, it takes the counts back and returns the verdict.
-func (c *check) count(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
-	var counts []count
+// admit counts n recipients for a subject. If that is over a limit, it takes them back and returns the verdict.
+func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
+	var additions []addition
 	for _, l := range s.limits {
 		k, end := s.counter(l, r.Time)
 		total, err := c.add(ctx, k, n)
 		if err != nil {
-			return nil, errors.Join(err, c.takeBack(ctx, counts))
+			return nil, errors.Join(err, c.takeBack(ctx, additions))
 		}
-		counts = append(counts, count{counter: k, n: n, rcpt: len(r.Envelope.Rcpts) - 1})
+		additions = append(additions, addition{counter: k, n: n, rcpt: len(r.Envelope.Rcpts) - 1})
 		if total > l.n && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
 			c.over.add(s, l, r.Time)
 			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
 				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.UntilLayout),
-			}}, c.takeBack(ctx, counts)
+			}}, c.takeBack(ctx, additions)
 		}
 	}
 	t := transactionOf(r)
-	t.counts = append(t.counts, counts...)
+	t.additions = append(t.additions, additions...)
 	return nil, nil
 }
 
-func (c *check) takeBack(ctx context.Context, counts []count) error {
+func (c *check) takeBack(ctx context.Context, additions []addition) error {
 	var errs []error
-	for _, k := range counts {
-		_, err := c.add(ctx, k.counter, -k.n)
+	for _, a := range additions {
+		_, err := c.add(ctx, a.counter, -a.n)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// Observe implements checks.Observer. It takes back the counts of a refused recipient, or of all if the message is refused.
+// Observe implements checks.Observer. It takes back what was added for a refused recipient, or for all if the message is refused.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
 	if e.Kind != checks.Refused {
 		return
 	}
-	var refused []count
+	var refused []addition
 	t := transactionOf(r)
-	t.counts = slices.DeleteFunc(t.counts, func(k count) bool {
-		is := e.Stage == checks.EndOfMessage || k.rcpt == len(r.Envelope.Rcpts)-1
+	t.additions = slices.DeleteFunc(t.additions, func(a addition) bool {
+		is := e.Stage == checks.EndOfMessage || a.rcpt == len(r.Envelope.Rcpts)-1
 		if is {
-			refused = append(refused, k)
+			refused = append(refused, a)
 		}
 		return is
 	})

@@ -48,7 +48,7 @@ var _ Counter = (*check)(nil)
 
 // Counts implements Counter.
 func (c *check) Counts(ctx context.Context, now time.Time, who string) (list []Count, err error) {
-	for _, s := range c.named(strings.ToLower(strings.TrimSpace(who))) {
+	for _, s := range c.subjectsNamed(strings.ToLower(strings.TrimSpace(who))) {
 		for _, l := range s.limits {
 			k, end := s.counter(l, now)
 			value, ok, err := c.env.Store.Get(ctx, k.key())
@@ -63,8 +63,8 @@ func (c *check) Counts(ctx context.Context, now time.Time, who string) (list []C
 	return list, nil
 }
 
-// named returns who may be limited under a name.
-func (c *check) named(who string) []subject {
+// subjectsNamed returns who may be limited under a name.
+func (c *check) subjectsNamed(who string) []subject {
 	if addr, err := netip.ParseAddr(who); err == nil {
 		return []subject{{reason: clientRate, name: checks.Network(addr).String(), limits: c.client}}
 	}

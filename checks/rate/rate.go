@@ -1,13 +1,12 @@
-// Package rate limits to how many recipients an authenticated user, a client network and a sender domain may send. A user over the
-// limit is how a stolen password shows itself, so users are limited in sessions of trusted clients too.
+// Package rate limits to how many recipients an authenticated user, a client network and a sender domain may send. Users are limited
+// in sessions of trusted clients too, as a stolen password is used there.
 //
-// A recipient is counted when it is asked about, and the count is taken back if the recipient is refused. The recipients of a
-// domain that only a DKIM signature shows are counted at the end of the message. The counts are in the store, which adds
-// atomically, so hosts that share a store admit no recipient too many between them. A count is for a window of fixed times, such
-// as an hour of the clock.
+// A recipient is counted at RCPT, and its count is taken back if the recipient or the message is refused. The recipients of a domain
+// that only a DKIM signature proves are counted at the end of the message. The store adds atomically, so hosts that share one
+// enforce the limit together. A count is for a window of fixed times, such as an hour of the clock.
 //
-// rate.go has the check, counter.go the counters, limits.go the limits and their windows, over.go the list of who is over a
-// limit, operator.go what the counts are. Start with Check.
+// rate.go has the check, counter.go the counters in the store, limits.go the limits and their windows, over.go the users who were
+// over a limit, and operator.go the counts that commands show. Start with Check.
 package rate
 
 import (
@@ -28,18 +27,10 @@ type Settings struct {
 	Users  map[string]Limits `yaml:"users" doc:"Other limits for users: by name, or for all users of a @domain; an empty limit is none." example:"{newsletter: \"\", \"@dept.example\": 5000/d}"`
 }
 
-// Validate returns an error for limits and users that cannot be.
+// Validate returns an error for users without a name.
 func (c Settings) Validate() error {
 	var faults []error
-	for key, l := range map[string]Limits{"user": c.User, "client": c.Client, "domain": c.Domain} {
-		if _, err := l.parse(); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", key, err))
-		}
-	}
-	for name, l := range c.Users {
-		if _, err := l.parse(); err != nil {
-			faults = append(faults, fmt.Errorf("users: %w", err))
-		}
+	for name := range c.Users {
 		if strings.TrimPrefix(name, "@") == "" {
 			faults = append(faults, fmt.Errorf("users: %.60q is no user and no @domain", name))
 		}
@@ -74,7 +65,7 @@ var (
 
 func build(c Settings, env checks.Env) (checks.Check, error) {
 	limits := func(l Limits) []limit {
-		list, _ := l.parse() // Validate has parsed it
+		list, _ := l.parse() // UnmarshalText has parsed it
 		return list
 	}
 	k := &check{env: env, user: limits(c.User), client: limits(c.Client), domain: limits(c.Domain), users: map[string][]limit{}}
@@ -108,7 +99,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	subjects, err := c.subjects(ctx, r)
 	var verdicts []checks.Verdict
 	for _, s := range subjects {
-		v, errStore := c.count(ctx, r, s, 1)
+		v, errStore := c.admit(ctx, r, s, 1)
 		err = errors.Join(err, errStore)
 		if v != nil {
 			verdicts = append(verdicts, *v)
@@ -139,7 +130,7 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 	if accepted == 0 {
 		return nil, nil
 	}
-	v, err := c.count(ctx, r, subject{reason: domainRate, name: domain, limits: c.domain}, accepted)
+	v, err := c.admit(ctx, r, subject{reason: domainRate, name: domain, limits: c.domain}, accepted)
 	if v == nil {
 		return nil, err
 	}

@@ -294,7 +294,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	err := rate.Settings{User: "x", Users: map[string]rate.Limits{"@": "1/h"}}.Validate()
+	err := rate.Settings{Users: map[string]rate.Limits{"@": "1/h"}}.Validate()
 	if err == nil || !slices.Contains(strings.Split(err.Error(), "\n"), `users: "@" is no user and no @domain`) {
 		t.Errorf("got %v", err)
 	}

@@ -15,21 +15,21 @@ import (
 
 // host is a HELO name in the DNS.
 type host struct {
-	name  string
-	alias string // target of the name's CNAME record; empty if it has none
-	addrs []netip.Addr
-	own   error // why an address of the client's family may be missing
-	other error // why one of the other family may be missing
+	name      string
+	alias     string // target of the name's CNAME record; empty if it has none
+	addrs     []netip.Addr
+	errFamily error // why an address of the client's family may be missing
+	errOther  error // why an address of the other family may be missing
 }
 
-// lookupHost looks up the addresses of the client's family, and the others only if there are none.
+// lookupHost looks up the addresses of the client's family, and those of the other family only if there are none.
 func lookupHost(ctx context.Context, resolver checks.Resolver, name string, client netip.Addr) host {
 	h := host{name: name}
 	types := checks.AddressTypes(client)
-	if h.own = h.lookup(ctx, resolver, types[0]); len(h.addrs) == 0 {
+	if h.errFamily = h.lookup(ctx, resolver, types[0]); len(h.addrs) == 0 {
 		ctx, cancel := checks.WithShare(ctx, 0.5) // slow name servers leave time for the checks that follow
 		defer cancel()
-		h.other = h.lookup(ctx, resolver, types[1])
+		h.errOther = h.lookup(ctx, resolver, types[1])
 	}
 	return h
 }
@@ -50,22 +50,23 @@ func prefetchHost(name string) []checks.Query {
 	return []checks.Query{{Question: checks.Ask(name, dns.TypeA)}, {Question: checks.Ask(name, dns.TypeAAAA)}}
 }
 
-// exists reports whether the name has an address. With an error it is false and might be true.
+// exists reports whether the name has an address. With an error it returns false, although there may be one.
 func (h host) exists() (bool, error) {
 	if len(h.addrs) > 0 {
 		return true, nil
 	}
-	return false, h.explain(cmp.Or(h.own, h.other))
+	return false, h.explain(cmp.Or(h.errFamily, h.errOther))
 }
 
-// resolvesTo reports whether the name has the client's address. With an error it is false and might be true.
+// resolvesTo reports whether the name has the client's address. With an error it returns false, although it may have it.
 func (h host) resolvesTo(client netip.Addr) (bool, error) {
 	if slices.Contains(h.addrs, client) {
 		return true, nil
 	}
-	return false, h.explain(h.own)
+	return false, h.explain(h.errFamily)
 }
 
+// explain adds to an error what was looked up.
 func (h host) explain(err error) error {
 	if err == nil {
 		return nil

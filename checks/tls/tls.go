@@ -21,8 +21,7 @@ var none = &checks.Reason{
 	NotHistory: true,
 }
 
-// Info describes the check. Without the macro {client_addr}, which every MTA sends, the session is a replay, and nothing is
-// known of TLS.
+// Info describes the check.
 var Info = checks.Define(checks.Info{
 	Name: "tls",
 	Doc: "Requires that the client uses TLS. Much honest mail still comes without it, so no-tls is watched in all profiles; set it " +
@@ -35,7 +34,9 @@ type check struct{}
 
 // Check implements checks.Check. The MTA sends the macro {tls_version} with the first HELO after STARTTLS, for the connection.
 func (check) Check(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	if r.Macros.Get("{client_addr}") == "" || r.Macros.Get("{tls_version}") != "" {
+	// Every MTA sends {client_addr}. A session without it is a replay, of which it is not known whether it used TLS.
+	isReplay := r.Macros.Get("{client_addr}") == ""
+	if isReplay || r.Macros.Get("{tls_version}") != "" {
 		return nil, nil
 	}
 	return []checks.Verdict{{Reason: none}}, nil

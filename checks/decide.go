@@ -119,7 +119,7 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 	}
 	mayPass := last == EndOfMessage && run.anyAccepted(func(r *rcptState) bool { return r.mayVouch >= SkipAll })
 	d := Decision{Partial: forwarded || mayForward || t.partial || run.trusted}
-	failed, failedAt := "", last // the last check that failed
+	failed, failedAt := "", last // the last check that failed, and the stage of the reply for that
 	for i, inst := range p.instances {
 		if !t.runs[i] || forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
 			continue
@@ -131,7 +131,10 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 			}
 			f := run.find(ctx, step{check: i, stage: st})
 			if f.err != nil {
-				failed, failedAt = inst.Info.Name, max(st, min(last, EndOfHeader))
+				failed = inst.Info.Name
+				if last == EndOfMessage {
+					failedAt = st // EndOfHeader too
+				}
 				d.fail(inst.Info.Name, st, f)
 			}
 			run.addVouches(inst.Info.Name, f.verdicts, st)

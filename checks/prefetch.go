@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// prefetch has the questions asked in the background that the checks will ask at a stage.
+// prefetch announces the questions that the checks will ask at a stage.
 func (run *Run) prefetch(st Stage) {
 	p := run.pipeline
 	if p.opts.Announce == nil || st <= MailFrom && p.announced.add(subjectOf(run.session, st), run.session.Time) {

@@ -61,9 +61,9 @@ func (run *Run) setClient() {
 func (run *Run) Request() *Request { return &run.request }
 
 // Judge judges the session at a stage. The driver has already updated the Session. At RcptTo, Judge judges the last
-// recipient, and sets its Refused if it refuses. At EndOfHeader there is no decision, see BeginBody; at EndOfMessage it is
-// about both stages. Judge returns by the deadline of ctx, or within Options.Budget if it has none, if all checks respect
-// their context.
+// recipient, and sets its Refused if it refuses. At EndOfHeader it decides nothing, see BeginBody: the decision at EndOfMessage
+// is about both stages. If all checks respect their context, Judge returns by the deadline of ctx, or within Options.Budget if it has
+// none.
 func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
@@ -96,10 +96,10 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	return d
 }
 
-// LackMemory makes Judge defer the message from now on, without asking any check, or ends that. The driver calls it when it has
-// no memory for the message.
+// LackMemory sets whether the driver has no memory for the message. While it has none, Judge asks no check and defers the message.
 func (run *Run) LackMemory(lacks bool) { run.lacksMemory = lacks }
 
+// deferForMemory decides a stage while the driver has no memory.
 func (run *Run) deferForMemory(ctx context.Context, st Stage) Decision {
 	d := Decision{Partial: true}
 	if st != EndOfMessage && !run.pipeline.RepliesAt(st) {
@@ -117,6 +117,7 @@ func (run *Run) deferForMemory(ctx context.Context, st Stage) Decision {
 	return d
 }
 
+// observeRefusal passes a refusal to the checks that implement Observer.
 func (run *Run) observeRefusal(ctx context.Context, st Stage, d Decision) {
 	run.Observe(ctx, Event{Kind: Refused, Stage: st, Reason: d.Reason, Reply: *d.Reply})
 }

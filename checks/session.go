@@ -32,7 +32,7 @@ func (st Stage) String() string {
 // equal Sessions are judged equally. It belongs to one goroutine.
 type Session struct {
 	ID           string     // identifies the session in the log
-	Time         time.Time  // of the last command or event; checks of Connect run at RCPT or MAIL and see the time of that
+	Time         time.Time  // of the last command or event; a check of Connect runs at RCPT or MAIL and sees the time of that command
 	Client       netip.Addr // never IPv4-mapped; invalid if the MTA did not report it; see Request.Client
 	Local        bool       // submitted on the mail host itself
 	ClientName   string     // reverse DNS name as reported by the MTA; for display only

@@ -48,8 +48,8 @@ func (c Settings) Validate() error {
 	return errors.Join(append(faults, err)...)
 }
 
-// Info describes the check. It is the last one in the registry, so that mail which another check refuses is not asked to
-// come back.
+// Info describes the check. It is the last one in the registry, so that no client is asked to come back with mail that another check
+// refuses.
 var Info = checks.Define(checks.Info{
 	Name: "greylist",
 	Doc: "Defers a delivery that another check suspects (a reason whose action is greylist), or every first one if " +
@@ -61,7 +61,7 @@ var Info = checks.Define(checks.Info{
 // build returns the check. Its no-retry list has the entries of the settings and the built-in ones.
 func build(c Settings, env checks.Env) (checks.Check, error) {
 	var senders []string
-	for _, e := range Shipped() {
+	for _, e := range builtIn() {
 		senders = append(senders, e.Sender)
 	}
 	list, err := parseNoRetry(append(senders, c.NoRetry...))
@@ -135,8 +135,8 @@ func (c *check) waived(ctx context.Context, r *checks.Request, index int, d *del
 	return []checks.Verdict{{Why: why}}
 }
 
-// checkMessage checks all recipients of a bounce, and those with a suspicion from the header section or the body. One
-// deferred recipient defers the message, but the delay of all starts now, so that they do not wait one after the other.
+// checkMessage checks the recipients of a bounce, and those under a suspicion that was found after RCPT. One deferred recipient defers
+// the message. The delay of all starts now, so that they do not wait one after the other.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	var verdicts, waived []checks.Verdict
 	var longest time.Duration

@@ -16,15 +16,15 @@ import (
 //go:embed noretry.txt
 var noRetryText string
 
-// Entry is an entry of a no-retry list: a sender that greylisting would only harm.
+// Entry is an entry of a no-retry list: a sender that does not retry, so that greylisting would lose its mail.
 type Entry struct {
 	Sender   string `json:"sender"` // as in Settings.NoRetry
 	Date     string `json:"date"`   // of the evidence, as in 2026-11-21
 	Evidence string `json:"evidence"`
 }
 
-// Shipped returns the built-in list.
-func Shipped() []Entry {
+// builtIn returns the built-in list.
+func builtIn() []Entry {
 	var list []Entry
 	for line := range strings.Lines(noRetryText) {
 		line, _, _ = strings.Cut(line, "#")
@@ -70,8 +70,8 @@ func (l noRetry) hasAddr(a netip.Addr) bool {
 // neverRetriesKey is the key of what neverRetries remembers.
 type neverRetriesKey struct{}
 
-// neverRetries reports whether the client is in the list: by its address, by a confirmed name, or by the domain of the
-// reverse-path if it passes SPF. It is false if the DNS fails.
+// neverRetries reports whether the client is in the no-retry list: by its address, by a confirmed name, or by the domain of the
+// reverse-path if that passes SPF. It is false if the DNS fails.
 func (c *check) neverRetries(ctx context.Context, r *checks.Request) bool {
 	is, _ := checks.Remember(r, checks.MailFrom, neverRetriesKey{}, func() (bool, error) { return c.inNoRetryList(ctx, r), nil })
 	return is

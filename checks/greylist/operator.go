@@ -29,23 +29,23 @@ type Triplet struct {
 	Client    string    `json:"client"`    // address at the last attempt
 	Suspicion string    `json:"suspicion"` // reason for the deferral; empty if it was never deferred
 	State     State     `json:"state"`
-	Attempts  int       `json:"attempts"` // after it has passed, those of one hour count once
-	First     time.Time `json:"first"`    // attempt that began the delay
-	Last      time.Time `json:"last"`     // attempt; after it has passed, to the hour
-	Back      time.Time `json:"back,omitzero"`
-	Passed    time.Time `json:"passed,omitzero"`
-	Until     time.Time `json:"until,omitzero"` // end of the window, if it has not passed
+	Attempts  int       `json:"attempts"`        // after it has passed, those of one hour count once
+	First     time.Time `json:"first"`           // attempt that began the delay
+	Last      time.Time `json:"last"`            // attempt; after it has passed, to the hour
+	Back      time.Time `json:"back,omitzero"`   // first retry, too early or not
+	Passed    time.Time `json:"passed,omitzero"` // acceptance of the first message
+	Until     time.Time `json:"until,omitzero"`  // end of the window, if it has not passed
 }
 
 // Client is a client identity that has passed, or that the operator allowed.
 type Client struct {
-	Identity string    `json:"identity"` // "example.net 192.0.2.0/24", a domain with SPF, a network or an address
-	Passes   int       `json:"passes"`   // at most one per hour
-	Counted  time.Time `json:"counted,omitzero"`
-	Used     time.Time `json:"used,omitzero"`
-	Client   string    `json:"client"`         // address at the last message; empty if there was none
-	Allowed  bool      `json:"allowed"`        // by the operator
-	Note     string    `json:"note,omitempty"` // hint for the operator who allows an identity
+	Identity string    `json:"identity"`         // "example.net 192.0.2.0/24", a domain with SPF, a network or an address
+	Passes   int       `json:"passes"`           // at most one per hour
+	Counted  time.Time `json:"counted,omitzero"` // last pass that counted
+	Used     time.Time `json:"used,omitzero"`    // last message that was accepted
+	Client   string    `json:"client"`           // address at the last message; empty if there was none
+	Allowed  bool      `json:"allowed"`          // by the operator
+	Note     string    `json:"note,omitempty"`   // hint for the operator who allows an identity
 }
 
 // List iterates over the triplets that what selects, in no particular order. An empty what selects all of them. An error is the
@@ -55,7 +55,7 @@ type Client struct {
 // or the sender's domain, including subdomains.
 func List(ctx context.Context, store checks.Store, now time.Time, what string) iter.Seq2[Triplet, error] {
 	return func(yield func(Triplet, error) bool) {
-		for f, err := range find(ctx, store, what) {
+		for f, err := range findTriplets(ctx, store, what) {
 			if !yield(f.value.triplet(now), err) {
 				return
 			}
@@ -130,7 +130,7 @@ func Forget(ctx context.Context, store checks.Store, what string) (Forgotten, er
 		return nil, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
 	}
 	var list Forgotten // collected first, as Scan may be affected by Delete
-	for f, err := range find(ctx, store, what) {
+	for f, err := range findTriplets(ctx, store, what) {
 		if err != nil {
 			return nil, err
 		}
@@ -175,8 +175,8 @@ type found[T any] struct {
 	value  T
 }
 
-// find iterates over the triplets that what selects.
-func find(ctx context.Context, store checks.Store, what string) iter.Seq2[found[record], error] {
+// findTriplets iterates over the triplets that what selects.
+func findTriplets(ctx context.Context, store checks.Store, what string) iter.Seq2[found[record], error] {
 	return scan(ctx, store, what, func(sel selector, f found[record]) bool { return sel.triplet(f.value) }, waitPrefix, passPrefix)
 }
 

@@ -13,7 +13,7 @@ import (
 	"milterd/checks"
 )
 
-// Report is what became of the triplets that were first deferred in a period.
+// Report says what became of the triplets that were first deferred in a period.
 type Report struct {
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
@@ -31,7 +31,7 @@ type Counts struct {
 	Passed  int `json:"passed"`
 	Waiting int `json:"waiting"` // the window is open
 	Gone    int `json:"gone"`
-	Early   int `json:"early"` // of Gone: with a retry before the end of the delay, but none after it
+	Early   int `json:"early"` // of Gone: with retries before the end of the delay only
 	Moved   int `json:"moved"` // of Waiting and Gone: the same sender and recipient passed with another client
 }
 
@@ -124,7 +124,7 @@ func Retry(ctx context.Context, store checks.Store, now time.Time) (Report, erro
 // record under both prefixes; the one that passed is returned.
 func heldSince(ctx context.Context, store checks.Store, since time.Time) (map[string]record, error) {
 	held := map[string]record{}
-	for f, err := range find(ctx, store, "") {
+	for f, err := range findTriplets(ctx, store, "") {
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ const (
 	// of it, a client would wait once more at a host whose clock is 40 s behind.
 	maxSkew = time.Minute
 	// minRetry is how long after the first attempt another one is a retry. Earlier ones try another MX host of this site, or
-	// send the next recipient; with half or double, more of them or of real retries are in the wrong place of the report.
+	// send the next recipient. With half of it, the report counts more of these as retries; with double, it misses more real retries.
 	minRetry = 30 * time.Second
 	// maxRecipient is the length of a stored recipient in bytes: RFC 5321 section 4.5.3.1 permits 64 + 1 + 255.
 	maxRecipient = 320
@@ -43,7 +43,7 @@ type record struct {
 	Why      string `json:"why,omitempty"`   // id of the suspicion; empty if it was never deferred
 	First    int64  `json:"first"`           // attempt that began the delay
 	Last     int64  `json:"last"`            // attempt
-	Until    int64  `json:"until,omitempty"` // end of the window
+	Until    int64  `json:"until,omitempty"` // end of the window; 0 once a message was accepted
 	Back     int64  `json:"back,omitempty"`  // first retry, too early or not
 	Passed   int64  `json:"passed,omitempty"`
 	Attempts int    `json:"n"`
@@ -75,7 +75,7 @@ type delivery struct {
 // passes reports whether the delivery need not wait.
 func (d *delivery) passes() bool { return d.allowed != "" || d.progress >= due }
 
-// whyItPasses says why the delivery need not wait, or "" if it waits.
+// whyItPasses returns why the delivery need not wait, or "" if it waits.
 func (d *delivery) whyItPasses() string {
 	switch {
 	case d.allowed != "":
@@ -156,8 +156,8 @@ func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *c
 		return 0, err
 	}
 	if d.progress == unseen && !d.stored {
-		// Another connection may have delivered the message, and deleted the record under waitPrefix, after lookUp read the
-		// other one.
+		// Another connection may have delivered the message and deleted the record under waitPrefix, after lookUp looked for one
+		// under passPrefix.
 		if err := c.lookUpPassed(ctx, r.Time, d); err != nil || d.progress == known {
 			return 0, err
 		}

@@ -17,14 +17,14 @@ type result string
 
 // The results.
 const (
-	isAccepted  result = "accepted"   // RCPT 2yz, after a random address was refused
-	isRejected  result = "rejected"   // RCPT 5yz, about the address
-	isAcceptAll result = "accept-all" // the host accepts every address
-	isTemporary result = "temporary"  // 4yz, or a mailbox that cannot take mail for now
-	isFailed    result = "failed"     // no host was reached, none speaks SMTP, or none got as far as RCPT
-	isRefused   result = "refused"    // a host refuses us: the connection, or by its policy
-	isPending   result = "pending"    // not known yet
-	isSkipped   result = "skipped"    // the settings skip this mail host
+	resultAccepted  result = "accepted"   // RCPT 2yz, after a random address was refused
+	resultRejected  result = "rejected"   // RCPT 5yz, about the address
+	resultAcceptAll result = "accept-all" // the host accepts every address
+	resultTemporary result = "temporary"  // 4yz, or a mailbox that cannot take mail for now
+	resultFailed    result = "failed"     // no host was reached, none speaks SMTP, or none got as far as RCPT
+	resultRefused   result = "refused"    // a host refuses us: the connection, or by its policy
+	resultPending   result = "pending"    // not known yet
+	resultSkipped   result = "skipped"    // the settings skip this mail host
 )
 
 // The steps of a callout.
@@ -44,7 +44,7 @@ type answer struct {
 	Result result `json:"kind"`
 	Host   string `json:"host,omitempty"`  // mail host; empty if none was asked
 	Addr   string `json:"addr,omitempty"`  // of the host
-	Step   string `json:"stage"`           // the last one
+	Step   string `json:"stage"`           // last step
 	Reply  string `json:"reply,omitempty"` // of the host, or what happened instead
 	At     int64  `json:"at"`              // session time of the question, in Unix seconds
 }
@@ -52,11 +52,11 @@ type answer struct {
 // isFinal reports whether no other host should be asked. A refused connection says nothing about other hosts.
 func (a answer) isFinal() bool {
 	switch a.Result {
-	case isAccepted, isRejected, isAcceptAll:
+	case resultAccepted, resultRejected, resultAcceptAll:
 		return true
-	case isTemporary:
+	case resultTemporary:
 		return a.Step == atRcpt
-	case isRefused:
+	case resultRefused:
 		return a.Step != atConnect
 	default:
 		return false
@@ -87,7 +87,7 @@ func (a answer) note(mailbox string) string {
 	return text
 }
 
-// log logs a callout, so that the operator can answer questions of the owner of the mail host.
+// log logs a callout: the owner of the mail host may ask the operator about it.
 func (a answer) log(log *logrus.Entry, q question) {
 	log.WithFields(logrus.Fields{
 		"check": Info.Name, "sender": "<" + q.mailbox + ">", "answer": string(a.Result),
@@ -133,13 +133,13 @@ func (c *check) lookUp(ctx context.Context, q question) (answer, bool, error) {
 // store stores the answer to a question. An answer to a refresh that says nothing about the address does not replace the good one.
 func (c *check) store(ctx context.Context, q question, a answer, refresh bool) {
 	switch {
-	case a.Result == isAccepted:
+	case a.Result == resultAccepted:
 		c.save(ctx, addrPrefix+q.key(), a, c.Good)
-	case a.Result == isRejected:
+	case a.Result == resultRejected:
 		c.save(ctx, addrPrefix+q.key(), a, c.Bad)
-	case a.Result == isTemporary && !refresh:
+	case a.Result == resultTemporary && !refresh:
 		c.save(ctx, addrPrefix+q.key(), a, keepTemporary)
-	case a.Result == isFailed || a.Result == isRefused:
+	case a.Result == resultFailed || a.Result == resultRefused:
 		c.save(ctx, domainPrefix+q.domain, a, c.Unusable)
 	}
 }

@@ -44,6 +44,7 @@ func build(c Settings, env checks.Env) *check {
 	return &check{
 		Settings: c, env: env, domains: domains, skip: skip, perMX: perMX, random: randomLocal,
 		maxFlights: maxFlights, flights: map[string]*flight{},
+		stats: stats{counts: map[string]uint64{}, refusing: map[string]refusal{}},
 	}
 }
 
@@ -68,7 +69,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	return facts.PrefetchMX(r)
 }
 
-// Check implements checks.Check. A bounce causes no callout, for its author neither: it may be another site's callout.
+// Check implements checks.Check. A bounce causes no callout, not even for its author: it may be the callout of another site.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	switch {
 	case r.Envelope.MailFrom.IsNull():
@@ -91,20 +92,20 @@ func (c *check) checkSender(ctx context.Context, r *checks.Request) ([]checks.Ve
 		return nil, err
 	}
 	switch a.Result {
-	case isRejected:
+	case resultRejected:
 		v := a.verdict(rejected, from)
 		v.Unsure = mayBeExempt(r, current)
 		return []checks.Verdict{v}, nil
-	case isTemporary, isFailed, isRefused:
+	case resultTemporary, resultFailed, resultRefused:
 		return []checks.Verdict{a.verdict(unreachable, from)}, nil
-	case isPending:
+	case resultPending:
 		return []checks.Verdict{a.verdict(pending, from)}, nil
 	}
 	return nil, nil
 }
 
-// checkAuthor checks the first author in the From field (RFC 5322 section 3.6.2), unless it is the sender, who was checked at
-// RCPT. Only a rejected address counts: an answer that is pending is there for the next message.
+// checkAuthor checks the first author in the From field (RFC 5322 section 3.6.2), unless that is the sender, who was checked at
+// RCPT. Only a rejected address counts. A pending answer helps the next message.
 func (c *check) checkAuthor(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if allOff(r, fromRejected) {
 		return nil, nil
@@ -114,7 +115,7 @@ func (c *check) checkAuthor(ctx context.Context, r *checks.Request) ([]checks.Ve
 		return nil, nil
 	}
 	a, err := c.answerFor(ctx, r, author)
-	if err != nil || a.Result != isRejected {
+	if err != nil || a.Result != resultRejected {
 		return nil, err
 	}
 	v := a.verdict(fromRejected, author)
@@ -142,7 +143,7 @@ func (c *check) answerFor(ctx context.Context, r *checks.Request, addr checks.Ad
 		if err == nil {
 			checks.Note(ctx, a.note(m))
 		}
-		if a.Result == isPending {
+		if a.Result == resultPending {
 			c.stats.count(countPending)
 		}
 		return a, err
@@ -150,7 +151,7 @@ func (c *check) answerFor(ctx context.Context, r *checks.Request, addr checks.Ad
 }
 
 // isExempt reports whether no callout is made for recipient i: the sender has a vouch, or the mail may be a callout of another
-// site, which has a sender only if this site refuses the null reverse-path. Two such sites would otherwise wait for each other.
+// site. A callout has a sender only if this site refuses the null reverse-path. Two such sites would otherwise wait for each other.
 func (c *check) isExempt(r *checks.Request, i int) bool {
 	if i < 0 {
 		return false
@@ -178,7 +179,7 @@ func allOff(r *checks.Request, reasons ...*checks.Reason) bool {
 	return !slices.ContainsFunc(reasons, func(reason *checks.Reason) bool { return r.Action(reason) != checks.Off })
 }
 
-// isWanted reports whether the settings want callouts about an address.
+// isWanted reports whether callouts about an address are possible and the settings want them.
 func (c *check) isWanted(a checks.Address) bool {
 	isLocal := func(d string) bool { return checks.SameName(d, a.Domain) }
 	return a.Domain != "" && mailbox(a) != "" && !slices.ContainsFunc(c.env.Site.LocalDomains, isLocal) &&
@@ -206,8 +207,7 @@ func isSameMailbox(a, b checks.Address) bool {
 // errNoDial is the error where no connections may be made, as in simulate.
 var errNoDial = errors.New("the address is not known, and no callouts are made in a trial")
 
-// verify returns what is known about an address. If nothing is known, it makes a callout, and waits until the deadline of the
-// context, less the reserve.
+// verify returns the answer in the store about an address. If there is none, it makes a callout and waits for it, see flight.wait.
 func (c *check) verify(ctx context.Context, q question) (answer, error) {
 	a, ok, err := c.lookUp(ctx, q)
 	if err != nil {

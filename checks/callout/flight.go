@@ -26,7 +26,7 @@ var errBusy = errors.New("too many callouts are in progress")
 // waits.
 type flight struct {
 	done     chan struct{}          // closed at the end
-	progress atomic.Pointer[answer] // host and step of the moment; nil before the first host
+	progress atomic.Pointer[answer] // current host and step; nil before the first host
 
 	// Valid when done is closed.
 	answer answer
@@ -53,7 +53,7 @@ func (f *flight) wait(ctx context.Context) (answer, error) {
 	if p := f.progress.Load(); p != nil {
 		a = *p
 	}
-	a.Result = isPending
+	a.Result = resultPending
 	return a, nil
 }
 
@@ -61,7 +61,7 @@ func (f *flight) wait(ctx context.Context) (answer, error) {
 // wait once a day. Of several hosts with a common store, one does.
 func (c *check) refresh(ctx context.Context, q question, a answer) {
 	age := q.now.Sub(time.Unix(a.At, 0))
-	if a.Result != isAccepted || age < c.Good/4*3 {
+	if a.Result != resultAccepted || age < c.Good/4*3 {
 		return
 	}
 	if first, err := c.env.Store.PutNew(ctx, refreshPrefix+q.key(), []byte{1}, keepTemporary); err == nil && first {

@@ -138,7 +138,7 @@ func TestFlightAfterTheAnswerMakesNoCallout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a, err := f.wait(t.Context()); a.Result != isRejected || err != nil {
+		if a, err := f.wait(t.Context()); a.Result != resultRejected || err != nil {
 			t.Errorf("got %v, %v", a, err)
 		}
 		l.wantDials("all together", 1)

@@ -37,20 +37,20 @@ func (c *check) probe(ctx context.Context, f *flight, q question) (answer, error
 		return answer{}, err
 	}
 	if mx.More { // a hostile zone can name the hosts of others
-		return answer{Result: isFailed, Step: atDNS, Reply: fmt.Sprintf("the domain names more than %d mail hosts", len(mx.Hosts))}, nil
+		return answer{Result: resultFailed, Step: atDNS, Reply: fmt.Sprintf("the domain names more than %d mail hosts", len(mx.Hosts))}, nil
 	}
 	if i := slices.IndexFunc(mx.Hosts, func(h facts.MXHost) bool { return c.skip.Has(h.Name) }); i >= 0 {
-		return answer{Result: isSkipped, Step: atDNS, Reply: mx.Hosts[i].Name + " is in skip"}, nil
+		return answer{Result: resultSkipped, Step: atDNS, Reply: mx.Hosts[i].Name + " is in skip"}, nil
 	}
 	p := &prober{check: c, flight: f, question: q, connections: maxConnections}
-	best := answer{Result: isFailed, Step: atDNS, Reply: "the domain takes no mail"}
+	best := answer{Result: resultFailed, Step: atDNS, Reply: "the domain takes no mail"}
 	for _, h := range mx.Hosts {
 		a, err := p.askHost(ctx, h)
 		if err != nil {
 			return answer{}, err
 		}
 		// A temporary answer is kept for a shorter time than a failure, so the domain is asked again sooner.
-		if a.isFinal() || best.Result != isTemporary || a.Result == isTemporary {
+		if a.isFinal() || best.Result != resultTemporary || a.Result == resultTemporary {
 			best = a
 		}
 		if a.isFinal() || p.isSpent(ctx) {
@@ -80,7 +80,7 @@ func (p *prober) askHost(ctx context.Context, h facts.MXHost) (answer, error) {
 	if len(addrs) == 0 && h.Err != nil {
 		return answer{}, h.Err
 	}
-	a := answer{Result: isFailed, Host: h.Name, Step: atConnect, Reply: "has no address that may be asked"}
+	a := answer{Result: resultFailed, Host: h.Name, Step: atConnect, Reply: "has no address that may be asked"}
 	for _, addr := range addrs[:min(maxAddrs, len(addrs))] {
 		if p.isSpent(ctx) {
 			break
@@ -97,9 +97,9 @@ func (p *prober) askHost(ctx context.Context, h facts.MXHost) (answer, error) {
 	}
 	a.At = p.question.now.Unix()
 	switch a.Result {
-	case isAcceptAll:
+	case resultAcceptAll:
 		p.save(ctx, acceptAllPrefix+h.Name, a, p.CatchAll)
-	case isRefused:
+	case resultRefused:
 		p.stats.addRefusal(a, p.Unusable)
 		p.save(ctx, refusedPrefix+h.Name, a, p.Unusable)
 	}
@@ -113,8 +113,8 @@ func (e *limitError) Error() string {
 	return fmt.Sprintf("callout to %s: the limit %s is reached", e.host, e.setting)
 }
 
-// takeTokens takes a token for one connection from three buckets: of the host, of the address, as a hostile zone can give one
-// address a thousand names, and of the site for the day.
+// takeTokens takes a token for one connection from three buckets: that of the host, that of the address, as a hostile zone can give one
+// address a thousand names, and that of the site for the day.
 //
 // A bucket is a counter in the store, which begins with its first token and expires by itself. A bucket that is refilled
 // continuously would need more than one atomic step, for hosts with a common store.

@@ -26,7 +26,7 @@ const (
 // counted are all counts, which conditions show even if they are zero.
 var counted = []string{
 	countCallouts, countKnown, countConnections, countPending, countLimited,
-	string(isAccepted), string(isRejected), string(isAcceptAll), string(isTemporary), string(isFailed), string(isRefused),
+	string(resultAccepted), string(resultRejected), string(resultAcceptAll), string(resultTemporary), string(resultFailed), string(resultRefused),
 }
 
 const (
@@ -36,7 +36,7 @@ const (
 	maxRefusingShown = 5
 )
 
-// stats are what the operator sees. Its methods are safe for concurrent use.
+// stats has what the operator sees. Its methods are safe for concurrent use.
 type stats struct {
 	mu       sync.Mutex
 	counts   map[string]uint64
@@ -44,31 +44,25 @@ type stats struct {
 	today    int64              // connections of the site in the current day
 }
 
-// refusal is that of a mail host that is not asked until a time.
+// refusal is the refusal of callouts by a mail host.
 type refusal struct {
-	until time.Time
+	until time.Time // before that, the host is not asked
 	reply string
 }
 
 func (s *stats) count(what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.counts == nil {
-		s.counts = map[string]uint64{}
-	}
 	s.counts[what]++
 }
 
 // addRefusal records the mail host of an answer, if it refuses us.
 func (s *stats) addRefusal(a answer, ttl time.Duration) {
-	if a.Result != isRefused {
+	if a.Result != resultRefused {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refusing == nil {
-		s.refusing = map[string]refusal{}
-	}
 	if _, known := s.refusing[a.Host]; known || len(s.refusing) < maxRefusing {
 		s.refusing[a.Host] = refusal{until: time.Unix(a.At, 0).Add(ttl), reply: a.Reply}
 	}
@@ -112,7 +106,7 @@ func (c *check) Report() []checks.Condition {
 		condition.State = "spent"
 		condition.Why = "the limit daily is reached, no host is asked until it allows callouts again"
 	}
-	if len(s.refusing) > 0 { // many hosts do
+	if len(s.refusing) > 0 { // a note and not a fault, as many hosts refuse callouts
 		condition.Note = "not asked because they refuse callouts: " + s.refusingHosts()
 	}
 	return []checks.Condition{condition}

@@ -147,14 +147,14 @@ func TestReportOfTheDay(t *testing.T) {
 // TestRefusingHostsAreLimited tests that a stranger with many mail hosts does not fill the memory.
 func TestRefusingHostsAreLimited(t *testing.T) {
 	t.Parallel()
-	var tl stats
+	tl := stats{refusing: map[string]refusal{}}
 	for i := range 3 * maxRefusing {
-		tl.addRefusal(answer{Result: isRefused, Host: fmt.Sprintf("mx%d.example", i), At: 1}, time.Hour)
+		tl.addRefusal(answer{Result: resultRefused, Host: fmt.Sprintf("mx%d.example", i), At: 1}, time.Hour)
 	}
 	if len(tl.refusing) != maxRefusing {
 		t.Errorf("%d are kept", len(tl.refusing))
 	}
-	tl.addRefusal(answer{Result: isRefused, Host: "mx0.example", At: 5}, time.Hour)
+	tl.addRefusal(answer{Result: resultRefused, Host: "mx0.example", At: 5}, time.Hour)
 	if got := tl.refusing["mx0.example"].until.Unix(); got != 3605 {
 		t.Errorf("a known host: until %d", got)
 	}

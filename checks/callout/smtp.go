@@ -67,7 +67,7 @@ func (c *smtpClient) connect(to netip.AddrPort) bool {
 	if err != nil {
 		c.fail(err)
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			c.answer.Result = isRefused
+			c.answer.Result = resultRefused
 		}
 		return false
 	}
@@ -116,11 +116,11 @@ func (c *smtpClient) rcptRandom() bool {
 	if !c.rcpt(atRandom, c.random()+"@"+c.question.domain) {
 		return false
 	}
-	if c.answer.Result == isAccepted {
-		c.answer.Result = isAcceptAll
+	if c.answer.Result == resultAccepted {
+		c.answer.Result = resultAcceptAll
 	}
 	// If the result is temporary, the reply to the address itself may be definite.
-	return c.answer.Result == isRejected || c.answer.Result == isTemporary
+	return c.answer.Result == resultRejected || c.answer.Result == resultTemporary
 }
 
 // rcpt asks about an address and sets the result. It reports whether the host replied to RCPT.
@@ -143,13 +143,13 @@ func (c *smtpClient) rcpt(step, mailbox string) bool {
 	}
 	switch {
 	case r.class() == 2:
-		c.answer.Result = isAccepted
+		c.answer.Result = resultAccepted
 	case r.class() == 5 && r.about(mailbox) == aboutAddress:
-		c.answer.Result = isRejected
+		c.answer.Result = resultRejected
 	case r.class() == 5 && r.about(mailbox) == aboutUs:
-		c.answer.Result = isRefused
+		c.answer.Result = resultRefused
 	default:
-		c.answer.Result = isTemporary
+		c.answer.Result = resultTemporary
 	}
 	return true
 }
@@ -196,11 +196,11 @@ func (c *smtpClient) accepts(r reply) bool {
 	case r.class() == 2:
 		return true
 	case r.class() == 4:
-		c.answer.Result = isTemporary
+		c.answer.Result = resultTemporary
 	case r.class() == 5 && r.isPolicy(""):
-		c.answer.Result = isRefused
+		c.answer.Result = resultRefused
 	default:
-		c.answer.Result = isFailed
+		c.answer.Result = resultFailed
 	}
 	return false
 }
@@ -218,7 +218,7 @@ func (c *smtpClient) command(step, line string) (r reply, ok bool) {
 	c.log(line)
 	if r.Code == 421 {
 		c.closed = true
-		c.answer.Result = isTemporary
+		c.answer.Result = resultTemporary
 	}
 	return r, !c.closed
 }
@@ -247,7 +247,7 @@ func (c *smtpClient) begin(step string) {
 // fail ends the session without a reply.
 func (c *smtpClient) fail(err error) {
 	c.closed = true
-	c.answer.Result, c.answer.Reply = isFailed, cause(err)
+	c.answer.Result, c.answer.Reply = resultFailed, cause(err)
 	c.log("")
 }
 

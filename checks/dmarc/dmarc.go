@@ -210,11 +210,11 @@ func (c *check) signatures(ctx context.Context, r *checks.Request) (text, keys s
 	var texts, names []string
 	results, _ := facts.DKIM(ctx, c.env, r)
 	for _, res := range results[:min(len(results), maxShown)] {
-		text := string(res.Status) + " for " + res.Domain
+		result := string(res.Status) + " for " + res.Domain
 		if res.Status != dkim.Pass {
-			text += " (" + res.Why + ")"
+			result += " (" + res.Why + ")"
 		}
-		texts = append(texts, text)
+		texts = append(texts, result)
 		if res.Domain != "" && res.Selector != "" {
 			names = append(names, res.KeyName())
 		}

@@ -32,6 +32,15 @@ func (c *check) Maintain(ctx context.Context, now time.Time) {
 	wg.Wait()
 }
 
+// Report implements checks.Maintainer.
+func (c *check) Report() []checks.Condition {
+	var list []checks.Condition
+	for _, z := range c.zones {
+		list = append(list, z.condition())
+	}
+	return list
+}
+
 // Reload implements checks.Reloader. A zone with the same settings keeps its state: one that lists the world would otherwise
 // refuse mail of a dozen networks after each reload.
 func (c *check) Reload(old checks.Check) {

@@ -144,15 +144,6 @@ func (z *zone) set(now time.Time, s state, why string) {
 	}
 }
 
-// Report implements checks.Maintainer.
-func (c *check) Report() []checks.Condition {
-	var list []checks.Condition
-	for _, z := range c.zones {
-		list = append(list, z.condition())
-	}
-	return list
-}
-
 func (z *zone) condition() checks.Condition {
 	z.mu.Lock()
 	defer z.mu.Unlock()

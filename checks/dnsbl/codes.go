@@ -103,7 +103,7 @@ func (c Codes) contains(code netip.Addr) bool {
 type reading struct {
 	codes  []netip.Addr // all codes, sorted
 	listed []netip.Addr // the codes that are a listing, sorted
-	fault  string       // a sentence about "it", if the answer is none of a list; there are no codes then
+	fault  string       // a sentence about "it", if no list gives such an answer; there are no codes then
 }
 
 // read returns the meaning of an answer. One record that no list would return makes the answer a fault.

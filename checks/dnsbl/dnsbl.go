@@ -72,7 +72,7 @@ func (l lookup) question(t uint16) checks.Question { return checks.Ask(l.labels+
 // have its vouch.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	lookups, err := c.lookups(ctx, r)
-	verdicts, errZones := c.judge(ctx, r, lookups)
+	verdicts, errZones := c.lookUp(ctx, r, lookups)
 	failed := func(z *zone) bool {
 		return z.Query.stage() == r.Stage && (err != nil || errZones != nil || z.current() != on)
 	}
@@ -82,8 +82,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	return verdicts, cmp.Or(err, errZones)
 }
 
-// judge looks up the subjects.
-func (c *check) judge(ctx context.Context, r *checks.Request, lookups []lookup) (_ []checks.Verdict, err error) {
+// lookUp asks the zones, updates their states, and returns the verdicts.
+func (c *check) lookUp(ctx context.Context, r *checks.Request, lookups []lookup) (_ []checks.Verdict, err error) {
 	if len(lookups) == 0 {
 		return nil, nil
 	}
@@ -111,7 +111,7 @@ func (c *check) judge(ctx context.Context, r *checks.Request, lookups []lookup) 
 	return c.verdicts(limited, hits), err
 }
 
-// lookups returns the lookups for the stage. If there is an error, some are missing.
+// lookups returns the lookups for the stage. With an error, some are missing.
 func (c *check) lookups(ctx context.Context, r *checks.Request) ([]lookup, error) {
 	switch r.Stage {
 	case checks.Connect:

@@ -14,8 +14,8 @@ import (
 )
 
 // firstPause is how long a zone is off at least before it is tested again. The pause doubles with each failure, up to the time
-// between two tests, until the zone passes a test while it is on. A zone that is right at its test points alone is so off most
-// of the time; without the doubling, it would be switched off, with a warning in the log, every minute.
+// between two tests, until the zone passes a test while it is on. So a zone of which only the test points are right is off most of
+// the time. Without the doubling, it would be switched off every minute, with a warning in the log.
 const firstPause = time.Minute
 
 // Maintain implements checks.Maintainer. It tests the zones that are due: all of them at the first call, then each every
@@ -80,7 +80,7 @@ func (z *zone) isDue(now time.Time) bool {
 
 // test asks for the test points and sets the state.
 func (z *zone) test(ctx context.Context, r checks.Resolver, now time.Time) {
-	fault := z.fault(ctx, r)
+	fault := z.askTestPoints(ctx, r)
 	if ctx.Err() != nil {
 		return // the failure is not the zone's
 	}
@@ -131,8 +131,8 @@ func (z *zone) points() []pair {
 	return []pair{ipv4Points, ipv6Points}
 }
 
-// fault asks for the test points. It returns what they show to be wrong with the zone, a sentence about "it", or "".
-func (z *zone) fault(ctx context.Context, r checks.Resolver) string {
+// askTestPoints asks for the test points. It returns what is wrong with the zone, a sentence about "it", or "".
+func (z *zone) askTestPoints(ctx context.Context, r checks.Resolver) string {
 	pairs := z.points()
 	var questions []checks.Question
 	for _, p := range pairs {
@@ -143,7 +143,7 @@ func (z *zone) fault(ctx context.Context, r checks.Resolver) string {
 	results := checks.LookupAll(ctx, r, questions...)
 	missing, passed := "", false
 	for i, p := range pairs {
-		wrong, lacks := z.judge(p, results[2*i], results[2*i+1])
+		wrong, lacks := z.judgePair(p, results[2*i], results[2*i+1])
 		if wrong != "" {
 			return wrong
 		}
@@ -156,9 +156,9 @@ func (z *zone) fault(ctx context.Context, r checks.Resolver) string {
 	return missing
 }
 
-// judge returns what is wrong with the answers for a pair, or what they lack. The listed point may have any code, as the settings
+// judgePair returns what is wrong with the answers for a pair, or what they lack. The listed point may have any code, as the settings
 // may have only some codes of the list.
-func (z *zone) judge(p pair, first, second checks.LookupResult) (wrong, lacks string) {
+func (z *zone) judgePair(p pair, first, second checks.LookupResult) (wrong, lacks string) {
 	listed, unlisted := read(first.Answer, nil), read(second.Answer, nil)
 	switch {
 	case listed.fault != "" || unlisted.fault != "":

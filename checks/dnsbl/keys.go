@@ -12,8 +12,8 @@ const (
 	minLetterKey = 24 // a label without digits
 )
 
-// splitKeys returns a domain without the labels that look like an API key, and an expression that matches those. keys is nil if
-// there are none. The last two labels are what can be registered, never a key.
+// splitKeys returns a domain without the labels that look like an API key, and an expression that matches those labels. keys is nil if
+// there are none. The last two labels are never a key: they are the part of a domain that is registered.
 func splitKeys(domain string) (shown string, keys *regexp.Regexp) {
 	labels := strings.Split(domain, ".")
 	var kept, secret []string

@@ -15,9 +15,9 @@ type listRun struct {
 	networks map[netip.Prefix]bool // listed since the last answer that was no listing; at most worldNetworks
 }
 
-// worldNetworks is the length of the run that shows that a zone lists the world. Such a zone refuses the mail of one network
-// less than that before it is noticed. Double would refuse twice the mail; half would be reached by chance about every 130
-// networks with a zone that rightly lists every second client, instead of every 8,000.
+// worldNetworks is the length of the run that shows that a zone lists the world. Before that is noticed, such a zone refuses the mail
+// of one network less. Double would refuse twice the mail. With a zone that rightly lists every second client, half would be reached
+// by chance about every 130 networks instead of every 8,000.
 const worldNetworks = 12
 
 // listsTheWorld is the reason for the state suspended.

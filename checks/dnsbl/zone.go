@@ -52,7 +52,7 @@ type zone struct {
 	since  time.Time     // of state as it is shown
 	why    string        // a sentence about "it", if state is off or suspended
 	next   time.Time     // of the next test
-	pause  time.Duration // from the last switchOff to next; 0 after a good test while the zone was on
+	pause  time.Duration // from the last switchOff to next; 0 after the zone has passed a test while it was on
 	silent int           // lookups in a row without an answer
 	run    listRun
 

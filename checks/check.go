@@ -12,8 +12,8 @@ import (
 
 // Check answers one question about a session. It is safe for concurrent use by many sessions.
 //
-// It returns every verdict that applies, most serious first: a watched reason must not hide an enforced one. Without a
-// verdict, the session passes the check. An error means that the check could not find out all; the verdicts returned with it
+// It returns every verdict that applies, in any order: a watched reason must not hide an enforced one. Without a verdict, the
+// session passes the check. An error means that the check could not find out all; the verdicts returned with it
 // apply. What an error does to mail is the operator's choice, see Options.OnError.
 //
 // A Check may also implement Prefetcher, Observer, Maintainer, Reloader and Authenticator.

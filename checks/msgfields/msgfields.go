@@ -66,7 +66,7 @@ func (c *check) Check(_ context.Context, r *checks.Request) ([]checks.Verdict, e
 	for _, field := range r.Envelope.Header {
 		checkSyntax(&f, field)
 	}
-	return f.sorted(), nil
+	return f, nil
 }
 
 // findings are verdicts, at most one for each reason: the first.
@@ -76,14 +76,6 @@ func (f *findings) add(v checks.Verdict) {
 	if !slices.ContainsFunc(*f, func(old checks.Verdict) bool { return old.Reason == v.Reason }) {
 		*f = append(*f, v)
 	}
-}
-
-// sorted returns the verdicts in the order of the reasons.
-func (f *findings) sorted() []checks.Verdict {
-	slices.SortFunc(*f, func(a, b checks.Verdict) int {
-		return slices.Index(Info.Reasons, a.Reason) - slices.Index(Info.Reasons, b.Reason)
-	})
-	return *f
 }
 
 // cause returns what is wrong with a value.

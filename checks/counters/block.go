@@ -201,6 +201,12 @@ func getLevel(ctx context.Context, store checks.Store, s subject) (int, error) {
 	return max(level, 0), nil
 }
 
+// putLevel stores the level of a block in force.
+func (b *block) putLevel(ctx context.Context, store checks.Store, s subject, now time.Time) error {
+	ttl := b.whole().until().Sub(now) + levelMemory
+	return store.Put(ctx, s.key(levelKind), strconv.AppendInt(nil, int64(b.Level), 10), ttl)
+}
+
 // enforce puts a pending block in force, because a refusal was sent for the span sp. It does nothing if sp is nil. The block
 // keeps only that span, the level of the client rises, and its counts are cleared. If a write fails, the next refusal repeats
 // all of them.
@@ -219,8 +225,7 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	}
 	enforced := *b
 	enforced.InForce, enforced.Spans = true, []span{*sp}
-	level := strconv.AppendInt(nil, int64(b.Level), 10)
-	if err := c.env.Store.Put(ctx, conn.key(levelKind), level, sp.until().Sub(r.Time)+levelMemory); err != nil {
+	if err := enforced.putLevel(ctx, c.env.Store, conn.subject, r.Time); err != nil {
 		return err
 	}
 	if err := c.env.Store.Delete(ctx, conn.key(tallyKind)); err != nil {

@@ -163,7 +163,7 @@ func Repaired(ctx context.Context, store checks.Store, b Blocked) (bool, error) 
 	return err == nil, err
 }
 
-// Restore stores a block again that Unblock ended. The counts that led to it stay deleted.
+// Restore stores a block again that Unblock ended, and its level. The counts that led to it stay deleted.
 func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) error {
 	if !b.Until.After(now) {
 		return nil
@@ -176,11 +176,17 @@ func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) 
 		again.Note = b.Why
 		again.Spans = []span{{Since: b.Since.Unix(), Until: b.Until.Unix()}}
 	}
-	_, err := again.put(ctx, store, subject{client: b.Client, sender: b.Sender}, now, false)
-	if err == nil && isNetwork(b.Client) {
-		err = noteNetworks(ctx, store, b.Client, b.Until, now)
+	s := subject{client: b.Client, sender: b.Sender}
+	if _, err := again.put(ctx, store, s, now, false); err != nil {
+		return err
 	}
-	return err
+	if again.InForce && again.Level > 0 {
+		return again.putLevel(ctx, store, s, now)
+	}
+	if isNetwork(b.Client) {
+		return noteNetworks(ctx, store, b.Client, b.Until, now)
+	}
+	return nil
 }
 
 // Show returns the state of a client.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,33 @@ func TestBlockShowUnblock(t *testing.T) {
 	h.store.Fail(errors.New("gone"))
 	if _, err := counters.Blocks(ctx, h.store, *h.now); err == nil {
 		t.Error("Blocks returned no error while the store failed")
+	}
+}
+
+// TestRestore tests that a block which was ended and restored is as long as before, and that the next one is longer.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	ctx, client := t.Context(), counters.ClientOf(netip.MustParseAddr(someone))
+	h := newSite(t, change{})
+	c := h.connect(someone)
+	c.guess(11)
+	want(t, "the limit", c.deliver(), badRecipients)
+	before := h.blocks()
+	if ok, err := counters.Unblock(ctx, h.store, client, "", *h.now); !ok || err != nil {
+		t.Fatalf("unblock: %v, %v", ok, err)
+	}
+	if err := counters.Restore(ctx, h.store, before[0], *h.now); err != nil {
+		t.Fatal(err)
+	}
+	if after := h.blocks(); !reflect.DeepEqual(after, before) {
+		t.Errorf("got %+v, want %+v", after, before)
+	}
+	h.wait(time.Hour)
+	c = h.connect(someone)
+	c.guess(11)
+	want(t, "the limit again", c.deliver(), badRecipients)
+	if list := h.blocks(); len(list) != 1 || list[0].Level != 2 {
+		t.Errorf("the next block: %+v", list)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -112,18 +111,6 @@ func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error)
 		}
 	}
 	return removal{Removed: len(list), blocks: list}, nil
-}
-
-// parseClient parses an address or a network.
-func parseClient(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return counters.ClientOf(a), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, checks.BadArgument("%q is no address and no network", text)
-	}
-	return p.Masked(), nil
 }
 
 func showBlocks(w io.Writer, list []counters.Blocked) {

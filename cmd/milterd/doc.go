@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
@@ -76,18 +75,4 @@ func printGuide(w io.Writer, g doc.Guide) error {
 		return err
 	}
 	return doc.Text(w, text, terminalWidth(w), os.Getenv("TERM") != "dumb")
-}
-
-// terminalWidth returns the width for text at a terminal, in characters.
-func terminalWidth(w io.Writer) int {
-	const usual, widest = 80, 120
-	file, ok := w.(*os.File)
-	if !ok {
-		return usual
-	}
-	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
-	if err != nil || size.Col == 0 {
-		return usual
-	}
-	return min(int(size.Col), widest)
 }

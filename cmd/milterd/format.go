@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/netip"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -33,4 +35,31 @@ func yesOrNo(b bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+func untilOf(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " until " + formatTime(t)
+}
+
+// shownPrefix returns an address, or a network in CIDR notation.
+func shownPrefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+// plural returns the plural of a word, such as entries, or its singular for 1.
+func plural(n int, word string) string {
+	switch {
+	case n != 1:
+		return word
+	case strings.HasSuffix(word, "ies"):
+		return strings.TrimSuffix(word, "ies") + "y"
+	default:
+		return strings.TrimSuffix(word, "s")
+	}
 }

@@ -81,30 +81,6 @@ func newGroup(name, short string) *cobra.Command {
 	}
 }
 
-// oneArgument returns an error unless there is one argument, that which cmd.Use names.
-func oneArgument(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("want one argument: %s (see --help)", cmd.UseLine())
-	}
-	return nil
-}
-
-// oneOrTwoArguments returns an error for any other number of arguments.
-func oneOrTwoArguments(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 && len(args) != 2 {
-		return fmt.Errorf("want one or two arguments: %s (see --help)", cmd.UseLine())
-	}
-	return nil
-}
-
-// atMostOne returns an error for more than one argument.
-func atMostOne(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("want at most one argument: %s (see --help)", cmd.UseLine())
-	}
-	return nil
-}
-
 // unknownCommand returns an error for an argument of a command that takes none but the names of its sub-commands. A
 // mistyped command must not do what the command above it does.
 func unknownCommand(cmd *cobra.Command, args []string) error {

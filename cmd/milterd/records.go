@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -64,6 +65,31 @@ func (d *daemon) recordStats() records.Stats {
 		return records.Stats{}
 	}
 	return d.records.Stats()
+}
+
+const (
+	recordPart = 5000    // records that are read together
+	maxCounted = 500_000 // records that a report counts, as reading more takes minutes
+)
+
+// eachRecord calls f with the kept decisions since a time, the newest first, until it has read most of them, rounded up to a
+// multiple of recordPart. If there are more, it returns the time of the oldest one that it read.
+func (d *daemon) eachRecord(ctx context.Context, since time.Time, most int, f func(records.Record)) (reached time.Time, err error) {
+	in := records.Range{Look: recordPart}
+	for read := 0; read < most; read += recordPart {
+		page, err := d.records.Page(ctx, records.Query{Since: since}, in)
+		if err != nil {
+			return time.Time{}, err
+		}
+		for _, r := range page.Records {
+			f(r)
+		}
+		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
+			return time.Time{}, nil
+		}
+		in.Before, reached = page.Next, page.Reached
+	}
+	return reached, nil
 }
 
 // recordOptions sets the options of a pipeline for records and links.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/miltertest"
+	"milterd/milter/records"
 	"milterd/milter/store"
 	"milterd/milter/web"
 	"milterd/milter/web/dashboard"
@@ -112,5 +114,26 @@ func TestSigningKey(t *testing.T) {
 	cfg := &config.Config{Explain: config.Explain{URL: "https://x", Key: given}, Records: config.Records{Max: 1}}
 	if err := d.openRecords(cfg); err == nil || !strings.Contains(err.Error(), "explain.key") {
 		t.Errorf("a key that is too short: %v", err)
+	}
+}
+
+// TestManyRecords tests that a report knows when it has not read all records.
+func TestManyRecords(t *testing.T) {
+	t.Parallel()
+	d := newRecordingDaemon(t, func(cfg *config.Config) { cfg.Records.Max = 2 * recordPart })
+	reason := &checks.Reason{ID: "rdns-missing"}
+	began := time.Now()
+	for range recordPart + 1 {
+		s := &checks.Session{ID: "aaaaaaaaaaaa", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.7")}
+		s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
+		decide(d, s, reason, checks.Watch, nil)
+	}
+	awaitRecords(t, d, recordPart+1)
+	for most, want := range map[int]int{recordPart: recordPart, recordPart + 1: recordPart + 1, maxCounted: recordPart + 1} {
+		n := 0
+		reached, err := d.eachRecord(t.Context(), began.Add(-time.Minute), most, func(records.Record) { n++ })
+		if err != nil || n != want || reached.IsZero() != (want > recordPart) || !reached.IsZero() && reached.Before(began.Truncate(time.Second)) {
+			t.Errorf("at most %d: %d records, reached %v, %v", most, n, reached, err)
+		}
 	}
 }

@@ -55,18 +55,6 @@ func newRemove(r *remote, rm remover) *cobra.Command {
 	return cmd
 }
 
-// plural returns the plural of a word, such as entries, or its singular for 1.
-func plural(n int, word string) string {
-	switch {
-	case n != 1:
-		return word
-	case strings.HasSuffix(word, "ies"):
-		return strings.TrimSuffix(word, "ies") + "y"
-	default:
-		return strings.TrimSuffix(word, "s")
-	}
-}
-
 // run has the daemon remove. Unless args.Many is set, it asks before more than one is removed.
 func (rm remover) run(cmd *cobra.Command, r *remote, args removeArgs) error {
 	for {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -224,25 +223,4 @@ func showSenders(w io.Writer, reason string, list []evidence.Sender, total int, 
 // unknownReason returns the error for the id of a reason that does not exist, with the nearest one.
 func unknownReason(id string) error {
 	return unknownWord("reason", id, reasonIDs())
-}
-
-// reasonIDs returns the ids of all reasons.
-func reasonIDs() (ids []string) {
-	for _, r := range all.Reasons() {
-		ids = append(ids, r.ID)
-	}
-	return ids
-}
-
-// unknownWord returns the error for a word that is none of the valid ones, with the nearest one, or with all if they are few.
-func unknownWord(kind, word string, valid []string) error {
-	const few = 12
-	switch near := config.Nearest(word, valid); {
-	case near != "":
-		return checks.BadArgument("there is no %s %q; did you mean %s?", kind, word, near)
-	case len(valid) > few:
-		return checks.BadArgument("there is no %s %q; see milterd doc %ss", kind, word, kind)
-	default:
-		return checks.BadArgument("there is no %s %q; use one of %s", kind, word, strings.Join(valid, ", "))
-	}
 }

@@ -55,11 +55,8 @@ func mostFrequent(counts map[string]int) string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-const (
-	profilePeriod = 14 * 24 * time.Hour // of the decisions that are judged by the profiles
-	recordPart    = 5000                // records that are read together
-	maxCounted    = 500_000             // records that a report counts, as reading more takes minutes
-)
+// profilePeriod is the period of the decisions that are judged by the profiles.
+const profilePeriod = 14 * 24 * time.Hour
 
 // judgedMail are the reasons that applied to the mail of one session and sender, and the number of its accepted messages. There may be
 // half a million of them, so they hold no text of a record.
@@ -169,24 +166,4 @@ func (p *profileResult) add(profile checks.Profile, reasons []*checks.Reason, m 
 		p.Greylisted += n
 		p.Holding[by] += n
 	}
-}
-
-// eachRecord calls f with the kept decisions since a time, the newest first, until it has read most of them, rounded up to a
-// multiple of recordPart. If there are more, it returns the time of the oldest one that it read.
-func (d *daemon) eachRecord(ctx context.Context, since time.Time, most int, f func(records.Record)) (reached time.Time, err error) {
-	in := records.Range{Look: recordPart}
-	for read := 0; read < most; read += recordPart {
-		page, err := d.records.Page(ctx, records.Query{Since: since}, in)
-		if err != nil {
-			return time.Time{}, err
-		}
-		for _, r := range page.Records {
-			f(r)
-		}
-		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
-			return time.Time{}, nil
-		}
-		in.Before, reached = page.Next, page.Reached
-	}
-	return reached, nil
 }

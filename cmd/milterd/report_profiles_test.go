@@ -7,8 +7,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/cmd/milterd/internal/config"
-	"milterd/milter/records"
 )
 
 // TestProfiles tests what the profiles would have answered to mail to which reasons applied in another order than that of the
@@ -43,27 +41,6 @@ func TestProfiles(t *testing.T) {
 	} {
 		if got[i].String() != want {
 			t.Errorf("got  %s\nwant %s", got[i], want)
-		}
-	}
-}
-
-// TestManyRecords tests that a report knows when it has not read all records.
-func TestManyRecords(t *testing.T) {
-	t.Parallel()
-	d := newRecordingDaemon(t, func(cfg *config.Config) { cfg.Records.Max = 2 * recordPart })
-	reason := &checks.Reason{ID: "rdns-missing"}
-	began := time.Now()
-	for range recordPart + 1 {
-		s := &checks.Session{ID: "aaaaaaaaaaaa", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.7")}
-		s.Envelope.MailFrom = checks.ParseAddress("ann@example.com")
-		decide(d, s, reason, checks.Watch, nil)
-	}
-	awaitRecords(t, d, recordPart+1)
-	for most, want := range map[int]int{recordPart: recordPart, recordPart + 1: recordPart + 1, maxCounted: recordPart + 1} {
-		n := 0
-		reached, err := d.eachRecord(t.Context(), began.Add(-time.Minute), most, func(records.Record) { n++ })
-		if err != nil || n != want || reached.IsZero() != (want > recordPart) || !reached.IsZero() && reached.Before(began.Truncate(time.Second)) {
-			t.Errorf("at most %d: %d records, reached %v, %v", most, n, reached, err)
 		}
 	}
 }

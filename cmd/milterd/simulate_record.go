@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"milterd/cmd/milterd/internal/admin"
-	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/records"
 )
@@ -44,17 +43,4 @@ func (f *simulateFlags) writeRecorded(ctx context.Context) error {
 		fmt.Fprintf(f.stderr, "milterd: %v; the decision depended on earlier mail, on another configuration, or on an answer that is incomplete in the zone\n", m)
 	}
 	return err
-}
-
-// playWith plays a script that has its own DNS with a configuration.
-func playWith(cfg *config.Config, script *session.Script) ([]*session.Mismatch, error) {
-	if script.Zone == "" {
-		return nil, fmt.Errorf("%s: no part \"zone\": a session that tests a configuration needs its own DNS", script.Name)
-	}
-	sim, err := newSimulator(cfg, script.Zone, false)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", script.Name, err)
-	}
-	defer sim.close()
-	return session.Play(script, &sim.player, nil)
 }

@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"milterd/cmd/milterd/internal/session"
 )
@@ -102,14 +99,4 @@ func readLines(ctx context.Context, in io.Reader) *lineReader {
 		r.err = scanner.Err()
 	}()
 	return r
-}
-
-// isTerminal reports whether f is a terminal.
-func isTerminal(f any) bool {
-	file, ok := f.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
 }

@@ -95,6 +95,19 @@ func (sim *simulator) close() {
 	_ = sim.store.Close() // it is in memory
 }
 
+// playWith plays a script that has its own DNS with a configuration.
+func playWith(cfg *config.Config, script *session.Script) ([]*session.Mismatch, error) {
+	if script.Zone == "" {
+		return nil, fmt.Errorf("%s: no part \"zone\": a session that tests a configuration needs its own DNS", script.Name)
+	}
+	sim, err := newSimulator(cfg, script.Zone, false)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", script.Name, err)
+	}
+	defer sim.close()
+	return session.Play(script, &sim.player, nil)
+}
+
 // printExchange prints a line of the client and the reply to it.
 func printExchange(w io.Writer, command string, reply []string) {
 	fmt.Fprintf(w, "C: %s\n", printableCommand(command))

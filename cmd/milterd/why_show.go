@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
-	"time"
 
 	"milterd/checks/greylist"
 	"milterd/milter/records"
@@ -117,24 +115,9 @@ func showVouches(w io.Writer, r records.Record) {
 	}
 }
 
-func untilOf(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return " until " + formatTime(t)
-}
-
 func suspicionOf(t greylist.Triplet) string {
 	if t.Suspicion == "" {
 		return ""
 	}
 	return ", for " + t.Suspicion
-}
-
-// shownPrefix returns an address, or a network in CIDR notation.
-func shownPrefix(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"milterd/checks"
+	"milterd/checks/all"
+	"milterd/checks/counters"
+	"milterd/cmd/milterd/internal/config"
+)
+
+// oneArgument returns an error unless there is one argument, that which cmd.Use names.
+func oneArgument(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one argument: %s (see --help)", cmd.UseLine())
+	}
+	return nil
+}
+
+// oneOrTwoArguments returns an error for any other number of arguments.
+func oneOrTwoArguments(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 && len(args) != 2 {
+		return fmt.Errorf("want one or two arguments: %s (see --help)", cmd.UseLine())
+	}
+	return nil
+}
+
+// atMostOne returns an error for more than one argument.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("want at most one argument: %s (see --help)", cmd.UseLine())
+	}
+	return nil
+}
+
+// parseClient parses an address or a network.
+func parseClient(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return counters.ClientOf(a), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, checks.BadArgument("%q is no address and no network", text)
+	}
+	return p.Masked(), nil
+}
+
+// reasonIDs returns the ids of all reasons.
+func reasonIDs() (ids []string) {
+	for _, r := range all.Reasons() {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// unknownWord returns the error for a word that is none of the valid ones, with the nearest one, or with all if they are few.
+func unknownWord(kind, word string, valid []string) error {
+	const few = 12
+	switch near := config.Nearest(word, valid); {
+	case near != "":
+		return checks.BadArgument("there is no %s %q; did you mean %s?", kind, word, near)
+	case len(valid) > few:
+		return checks.BadArgument("there is no %s %q; see milterd doc %ss", kind, word, kind)
+	default:
+		return checks.BadArgument("there is no %s %q; use one of %s", kind, word, strings.Join(valid, ", "))
+	}
+}

@@ -1,4 +1,4 @@
-package main
+package overlay
 
 import (
 	"testing"
@@ -17,7 +17,7 @@ func TestOverlay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &overlay{Store: below, written: map[string]*checks.Record{}}
+	s := New(below)
 	if n, err := s.Add(ctx, "a:n", 2, time.Hour); n != 7 || err != nil {
 		t.Errorf("Add: %d, %v", n, err)
 	}

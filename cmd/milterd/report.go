@@ -12,6 +12,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/cmd/milterd/internal/profiles"
 	"milterd/milter/evidence"
 )
 
@@ -80,6 +81,12 @@ func newReportOf[R any](r *remote, name, short, long string, show func(io.Writer
 // evidenceArgs are the arguments of the functions report/watch and report/action.
 type evidenceArgs struct {
 	Reason string `json:"reason"` // empty: all
+}
+
+// watchReport is the result of the function report/watch.
+type watchReport struct {
+	evidence.WatchReport
+	Profiles []profiles.Result `json:"profiles"` // what safe and strict would have answered; empty if no decisions are kept
 }
 
 func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (r watchReport, err error) {

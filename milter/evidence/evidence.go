@@ -82,11 +82,11 @@ type Collector struct {
 	ctx   context.Context // of the flushes in the background
 	stop  context.CancelFunc
 
-	known      atomic.Pointer[knownSenders] // see IsGood and Relays
-	refreshing sync.WaitGroup               // of known
-	mu         sync.Mutex                   // locked while the store is written
-	pending    pending                      // what is not in the store
-	failed     bool                         // the last flush failed
+	index      atomic.Pointer[senderIndex] // nil until the first reading
+	refreshing sync.WaitGroup              // of index
+	mu         sync.Mutex                  // locked while the store is written
+	pending    pending                     // what is not in the store
+	failed     bool                        // the last flush failed
 }
 
 // Open starts a Collector. Close ends it.

@@ -22,57 +22,57 @@ const (
 	relaySpan    = 7 * 24 * time.Hour
 )
 
-// refreshInterval is how often the known senders are read anew. With half of it, the store is read twice as often; with
+// refreshInterval is how often the index is read anew. With half of it, the store is read twice as often; with
 // twice as much, a sender is known two hours later.
 const refreshInterval = time.Hour
 
 // refreshTimeout bounds one reading of the whole evidence.
 const refreshTimeout = time.Minute
 
-// knownSenders has the domains that IsGood and Relays look up. It never changes.
-type knownSenders struct{ good, relays map[string]bool }
+// senderIndex has the domains that IsGood and Relays look up. It never changes.
+type senderIndex struct{ good, relays map[string]bool }
 
 // IsGood implements checks.Senders. What it says is up to an hour old.
 func (c *Collector) IsGood(domain string) bool {
-	k := c.known.Load()
-	return k != nil && k.good[domain]
+	index := c.index.Load()
+	return index != nil && index.good[domain]
 }
 
 // Relays implements checks.Senders. What it says is up to an hour old.
 func (c *Collector) Relays(domain string) bool {
-	k := c.known.Load()
-	return k != nil && k.relays[domain]
+	index := c.index.Load()
+	return index != nil && index.relays[domain]
 }
 
-// refreshPeriodically reads the known senders until the Collector is closed.
+// refreshPeriodically reads the index until the Collector is closed.
 func (c *Collector) refreshPeriodically() {
 	refresh := func() {
 		ctx, cancel := context.WithTimeout(c.ctx, refreshTimeout)
 		defer cancel()
-		_ = c.refresh(ctx) // what was known before stays known
+		_ = c.refresh(ctx) // the index of before stays
 	}
 	refresh()
 	periodic.Run(c.ctx, refreshInterval, refresh)
 }
 
-// refresh reads the known senders from the store.
+// refresh reads the index from the store.
 func (c *Collector) refresh(ctx context.Context) error {
 	entries, _, err := c.read(ctx, c.opts.Now())
 	if err != nil {
 		return err
 	}
-	k := &knownSenders{good: map[string]bool{}, relays: map[string]bool{}}
+	index := &senderIndex{good: map[string]bool{}, relays: map[string]bool{}}
 	for domain, sum := range domainSums(entries) {
 		if sum.isGood() {
-			k.good[domain] = true
-			k.relays[domain] = sum.isRelay()
+			index.good[domain] = true
+			index.relays[domain] = sum.hasRelayed() && sum.Against.N == 0
 		}
 	}
-	c.known.Store(k)
+	c.index.Store(index)
 	return nil
 }
 
-// addRelayed counts an accepted message of authors that are neither the client nor the verified sender.
+// addRelayed counts an accepted message once if one of its authors is neither the client nor the verified sender.
 func (e *entry) addRelayed(authors []string, once tally) {
 	for _, a := range authors {
 		if a != "" && a != e.clientDomain() && (!e.Verified || a != e.Sender) {
@@ -135,9 +135,6 @@ func (e *entry) isGood() bool {
 func (e *entry) hasRelayed() bool {
 	return len(e.Authors) >= relayAuthors && time.Duration(e.Relayed.Last-e.Relayed.First)*time.Second >= relaySpan
 }
-
-// isRelay reports whether the sum of a domain is that of a known relay.
-func (e *entry) isRelay() bool { return e.isGood() && e.hasRelayed() && e.Against.N == 0 }
 
 // ForwarderReport has the clients that have passed on mail of others for long enough to be forwarders or lists.
 type ForwarderReport struct {

@@ -13,7 +13,7 @@ type Finding struct {
 // Demand is what one source says about a Finding.
 type Demand struct {
 	Source  *Source
-	Bulk    bool   // of bulk senders only, see BulkMessages
+	Bulk    bool   // of bulk senders only, see bulkMessages
 	Refuses bool   // mail with the fault may be deferred, refused or put into the spam folder; otherwise it is advice
 	Code    string // of the reply, where the source names it
 }
@@ -42,9 +42,9 @@ type Source struct {
 	Read  string // date of the version that was read
 }
 
-// BulkMessages is the number of messages to personal accounts of a receiver, in a day and from one domain, that makes a bulk sender
+// bulkMessages is the number of messages to personal accounts of a receiver, in a day and from one domain, that makes a bulk sender
 // of the domain at Gmail and Outlook. Gmail never takes that back. Yahoo publishes no number.
-const BulkMessages = 5000
+const bulkMessages = 5000
 
 // The receivers whose demands the mirror knows, in the order of its columns.
 const (
@@ -206,7 +206,7 @@ var (
 		Remedy:  "Publish an MX record, or write an address in From that can be answered.",
 		Demands: []Demand{{Source: outlook, Bulk: true}},
 	}
-	Volume = &Finding{
+	volume = &Finding{
 		ID:    "mirror-volume",
 		Title: "as many messages as a bulk sender sends",
 		Meaning: "On one day, 5,000 messages or more went to personal accounts of a receiver. From then on the rules for bulk senders hold for the domain, " +
@@ -263,7 +263,7 @@ var (
 func Findings() []*Finding {
 	return []*Finding{
 		RDNS, HELO,
-		AuthNone, SPFNone, SPFFail, DKIMNone, DKIMFail, DKIMUnaligned, DMARCNone, DMARCFail, FromDomain, Volume,
+		AuthNone, SPFNone, SPFFail, DKIMNone, DKIMFail, DKIMUnaligned, DMARCNone, DMARCFail, FromDomain, volume,
 		From, Date, MessageID, TLS, Unsubscribe,
 	}
 }

@@ -129,7 +129,7 @@ func (c *Collector) judge(batch []*Message) {
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			j, err := safely(m)
+			j, err := judgeOne(m)
 			if err != nil {
 				c.queue.Drop(1, err)
 				return
@@ -144,8 +144,8 @@ func (c *Collector) judge(batch []*Message) {
 	running.Wait()
 }
 
-// safely judges a message. A panic, as on a malformed DNS answer, is an error.
-func safely(m *Message) (j Judgement, err error) {
+// judgeOne judges a message. A panic, as on a malformed DNS answer, is an error.
+func judgeOne(m *Message) (j Judgement, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
@@ -189,8 +189,8 @@ func (c *Collector) flush(ctx context.Context) error {
 // Waiting returns the size of what waits to be judged, in bytes.
 func (c *Collector) Waiting() int { return c.queue.Size() }
 
-// Lost returns the number of messages since the start that were not judged or not counted.
-func (c *Collector) Lost() uint64 { return c.queue.Dropped() }
+// lost returns the number of messages since the start that were not judged or not counted.
+func (c *Collector) lost() uint64 { return c.queue.Dropped() }
 
 // Close judges what waits and writes the counts, for at most the timeout.
 func (c *Collector) Close(timeout time.Duration) {

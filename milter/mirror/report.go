@@ -14,7 +14,7 @@ import (
 type Report struct {
 	Since   time.Time `json:"since"`
 	Until   time.Time `json:"until"`
-	Lost    uint64    `json:"lost"`    // see Collector.Lost
+	Lost    uint64    `json:"lost"`    // messages that were not judged or not counted, at this host
 	Domains []Subject `json:"domains"` // of the site first, then those with the most messages
 	Users   []Subject `json:"users"`   // those with the most messages first
 }
@@ -122,7 +122,7 @@ func (c *Collector) Report(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	now := c.opts.Now()
-	r := Report{Since: now.AddDate(0, 0, 1-days).UTC().Truncate(24 * time.Hour), Until: now, Lost: c.Lost()}
+	r := Report{Since: now.AddDate(0, 0, 1-days).UTC().Truncate(24 * time.Hour), Until: now, Lost: c.lost()}
 	sums := map[kind]map[string]*sum{domain: {}, user: {}}
 	for rec, err := range c.store.Scan(ctx, prefix) {
 		if err != nil {
@@ -189,11 +189,11 @@ func (s *sum) subject() Subject {
 	for receiver, byDay := range s.to {
 		out.To[receiver] = most(byDay)
 	}
-	bulk := func(receiver string) bool { return out.To[receiver] >= BulkMessages }
+	bulk := func(receiver string) bool { return out.To[receiver] >= bulkMessages }
 	var found []*Finding
 	for _, f := range Findings() {
 		h := s.Hits[f.ID]
-		if f == Volume && slices.ContainsFunc(Receivers(), bulk) {
+		if f == volume && slices.ContainsFunc(Receivers(), bulk) {
 			h = &hit{N: s.Messages, Seen: s.volume()}
 		}
 		if h == nil {
@@ -214,7 +214,7 @@ func (s *sum) subject() Subject {
 func (s *sum) volume() string {
 	var parts []string
 	for _, receiver := range Receivers() {
-		if n := most(s.to[receiver]); n >= BulkMessages {
+		if n := most(s.to[receiver]); n >= bulkMessages {
 			parts = append(parts, fmt.Sprintf("%d messages to %s on one day", n, receiver))
 		}
 	}

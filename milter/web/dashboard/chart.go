@@ -91,7 +91,7 @@ func (p *pages) marks(s series) (labels []string) {
 		marks, format = 7, "Mon 2"
 	}
 	for i := range marks + 1 {
-		at := s.from.Add(s.length() * time.Duration(i) / time.Duration(marks)).In(p.Zone)
+		at := s.from.Add(s.length() * time.Duration(i) / time.Duration(marks)).In(p.zone)
 		labels = append(labels, at.Format(format))
 	}
 	return labels
@@ -99,7 +99,7 @@ func (p *pages) marks(s series) (labels []string) {
 
 // column draws bar i of a series.
 func (p *pages) column(s series, i int, stack [len(chartActions)]uint32, top uint64) chartColumn {
-	from := s.from.Add(time.Duration(i) * s.width).In(p.Zone)
+	from := s.from.Add(time.Duration(i) * s.width).In(p.zone)
 	format := "15:04"
 	if s.length() > time.Hour {
 		format = "Mon 2 Jan, 15:04"

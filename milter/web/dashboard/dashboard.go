@@ -41,7 +41,8 @@ type Config struct {
 	Received   func(context.Context) ([]Received, error) // what other sites report about mail in the name of this one; may be nil
 	Log        *logrus.Entry                             // may be nil
 	Now        func() time.Time                          // nil: time.Now
-	Zone       *time.Location                            // time zone of the pages; nil: time.Local
+
+	zone *time.Location // of the times on the pages; set by tests; nil: time.Local
 }
 
 // Book reads the records of decisions.
@@ -66,8 +67,8 @@ func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Zone == nil {
-		c.Zone = time.Local
+	if c.zone == nil {
+		c.zone = time.Local
 	}
 	p := &pages{Config: c, reading: make(chan struct{}, maxReading)}
 	var err error

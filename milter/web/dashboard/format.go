@@ -18,11 +18,11 @@ const maxAnswerBytes = 1024
 func (p *pages) funcs() template.FuncMap {
 	return template.FuncMap{
 		"stamp":  p.stamp,
-		"clock":  func(t time.Time) string { return t.In(p.Zone).Format("15:04:05") },
-		"day":    func(t time.Time) string { return t.In(p.Zone).Format("Mon 2 Jan") },
-		"date":   func(t time.Time) string { return t.In(p.Zone).Format(time.DateOnly) },
+		"clock":  func(t time.Time) string { return t.In(p.zone).Format("15:04:05") },
+		"day":    func(t time.Time) string { return t.In(p.zone).Format("Mon 2 Jan") },
+		"date":   func(t time.Time) string { return t.In(p.zone).Format(time.DateOnly) },
 		"iso":    func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
-		"zone":   func(t time.Time) string { return t.In(p.Zone).Format("MST") },
+		"zone":   func(t time.Time) string { return t.In(p.zone).Format("MST") },
 		"since":  func(now, t time.Time) string { return duration(now.Sub(t)) },
 		"until":  func(now, t time.Time) string { return duration(t.Sub(now)) },
 		"text":   web.Shown,
@@ -43,7 +43,7 @@ func (p *pages) stamp(t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
-	return t.In(p.Zone).Format("2006-01-02 15:04:05")
+	return t.In(p.zone).Format("2006-01-02 15:04:05")
 }
 
 // duration formats a duration in one or two units: "3 d 4 h", "12 min", "40 s".

@@ -87,8 +87,8 @@ func NewHistory(infos []checks.Info) *History {
 	return h
 }
 
-// Reasons returns the ids of all known reasons.
-func (h *History) Reasons() []string { return h.ids[:len(h.ids)-1] }
+// reasons returns the ids of all known reasons.
+func (h *History) reasons() []string { return h.ids[:len(h.ids)-1] }
 
 // Decided implements milter.Journal.
 func (h *History) Decided(r *checks.Request, d checks.Decision) {

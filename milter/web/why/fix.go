@@ -15,48 +15,48 @@ type fix struct {
 	Replaces bool // Records replace the SPF record, the MX records or the CNAME record of the name
 }
 
-// zone is what a repair is made from: the values of the mail, and the DNS answers that the checks got now.
-type zone struct {
+// repairFacts are what a repair is made from: the values of the mail, and the DNS answers that the checks got now.
+type repairFacts struct {
 	values
 	results []checks.Result
 }
 
 // fixes make the records of a repair. Other repairs have no records.
-var fixes = map[checks.Repair]func(zone) fix{
+var fixes = map[checks.Repair]func(repairFacts) fix{
 	checks.AddPTR:          addPTR,
 	checks.AddAddressOfPTR: addAddressOfPTR,
-	checks.AddAddress:      func(z zone) fix { return fix{Records: []string{z.addressRecord(z.host)}} },
-	checks.ReplaceCNAME:    func(z zone) fix { return fix{Records: []string{z.addressRecord(z.host)}, Replaces: true} },
-	checks.AddMX:           func(z zone) fix { return fix{Records: []string{z.mxRecord()}} },
-	checks.ReplaceMX:       func(z zone) fix { return fix{Records: []string{z.mxRecord()}, Replaces: true} },
-	checks.AllowInSPF:      zone.allowSender,
-	checks.ReplaceSPF:      func(z zone) fix { return fix{Records: []string{z.spfRecord(z.domain, "mx")}, Replaces: true} },
-	checks.AllowInHeloSPF:  func(z zone) fix { return z.allow(z.host, "a") },
+	checks.AddAddress:      func(r repairFacts) fix { return fix{Records: []string{r.addressRecord(r.host)}} },
+	checks.ReplaceCNAME:    func(r repairFacts) fix { return fix{Records: []string{r.addressRecord(r.host)}, Replaces: true} },
+	checks.AddMX:           func(r repairFacts) fix { return fix{Records: []string{r.mxRecord()}} },
+	checks.ReplaceMX:       func(r repairFacts) fix { return fix{Records: []string{r.mxRecord()}, Replaces: true} },
+	checks.AllowInSPF:      repairFacts.allowSender,
+	checks.ReplaceSPF:      func(r repairFacts) fix { return fix{Records: []string{r.spfRecord(r.domain, "mx")}, Replaces: true} },
+	checks.AllowInHeloSPF:  func(r repairFacts) fix { return r.allow(r.host, "a") },
 	checks.AlignFrom:       alignFrom,
 }
 
 // fix returns the records of a repair. It is empty if there are none.
-func (z zone) fix(repair checks.Repair) fix {
-	if f := fixes[repair]; f != nil && z.client.IsValid() {
-		return f(z)
+func (r repairFacts) fix(repair checks.Repair) fix {
+	if f := fixes[repair]; f != nil && r.client.IsValid() {
+		return f(r)
 	}
 	return fix{}
 }
 
 // addPTR adds a PTR record with the HELO name, and the address record of that name if there is none.
-func addPTR(z zone) fix {
-	f := fix{Records: []string{reverseName(z.client) + " IN PTR " + z.host + "."}}
-	if !z.hasAddress(z.host) {
-		f.Records = append(f.Records, z.addressRecord(z.host))
+func addPTR(r repairFacts) fix {
+	f := fix{Records: []string{reverseName(r.client) + " IN PTR " + r.host + "."}}
+	if !r.hasAddress(r.host) {
+		f.Records = append(f.Records, r.addressRecord(r.host))
 	}
 	return f
 }
 
 // addAddressOfPTR adds an address record for the name in the PTR record.
-func addAddressOfPTR(z zone) fix {
-	for _, ptr := range checks.RecordsOf[*dns.PTR](z.answer(reverseName(z.client), dns.TypePTR)) {
+func addAddressOfPTR(r repairFacts) fix {
+	for _, ptr := range checks.RecordsOf[*dns.PTR](r.answer(reverseName(r.client), dns.TypePTR)) {
 		if name, ok := hostName(ptr.Ptr); ok {
-			return fix{Records: []string{z.addressRecord(name)}}
+			return fix{Records: []string{r.addressRecord(name)}}
 		}
 	}
 	return fix{}
@@ -64,50 +64,50 @@ func addAddressOfPTR(z zone) fix {
 
 // alignFrom adds the client to the SPF record of the sender's domain, if that is the domain in From, or above or below it. SPF for
 // another sender shows nothing about From, and no record changes that.
-func alignFrom(z zone) fix {
-	if !checks.Under(z.sender, z.domain) && !checks.Under(z.domain, z.sender) {
+func alignFrom(r repairFacts) fix {
+	if !checks.Under(r.sender, r.domain) && !checks.Under(r.domain, r.sender) {
 		return fix{}
 	}
-	return z.allowSender()
+	return r.allowSender()
 }
 
 // allowSender adds the client to the SPF record that is evaluated.
-func (z zone) allowSender() fix {
-	if z.sender == z.host {
-		return z.allow(z.host, "a") // of a bounce
+func (r repairFacts) allowSender() fix {
+	if r.sender == r.host {
+		return r.allow(r.host, "a") // of a bounce
 	}
-	return z.allow(z.sender, "mx")
+	return r.allow(r.sender, "mx")
 }
 
 // allow adds the client to the SPF record of a name. If there is no SPF record, it makes one with another mechanism.
-func (z zone) allow(name, mechanism string) fix {
+func (r repairFacts) allow(name, mechanism string) fix {
 	var policies []string
-	for _, t := range checks.RecordsOf[*dns.TXT](z.answer(name, dns.TypeTXT)) {
+	for _, t := range checks.RecordsOf[*dns.TXT](r.answer(name, dns.TypeTXT)) {
 		if text := strings.Join(t.Txt, ""); text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
 			policies = append(policies, text)
 		}
 	}
 	switch {
 	case len(policies) == 0:
-		return fix{Records: []string{z.spfRecord(name, mechanism)}}
+		return fix{Records: []string{r.spfRecord(name, mechanism)}}
 	case len(policies) > 1 || strings.ContainsFunc(policies[0], func(c rune) bool { return c < ' ' || c > '~' }):
 		return fix{}
 	}
 	rest := policies[0][len("v=spf1"):]
-	return fix{Records: []string{txtRecord(name, "v=spf1 "+spfTerm(z.client)+rest)}, Replaces: true}
+	return fix{Records: []string{txtRecord(name, "v=spf1 "+spfTerm(r.client)+rest)}, Replaces: true}
 }
 
 // mxRecord returns an MX record for the sender's domain.
-func (z zone) mxRecord() string { return z.domain + ". IN MX 10 mail." + z.domain + "." }
+func (r repairFacts) mxRecord() string { return r.domain + ". IN MX 10 mail." + r.domain + "." }
 
 // spfRecord returns an SPF record that allows a mechanism and the client.
-func (z zone) spfRecord(name, mechanism string) string {
-	return txtRecord(name, "v=spf1 "+mechanism+" "+spfTerm(z.client)+" -all")
+func (r repairFacts) spfRecord(name, mechanism string) string {
+	return txtRecord(name, "v=spf1 "+mechanism+" "+spfTerm(r.client)+" -all")
 }
 
 // addressRecord returns a record that gives a name the client's address.
-func (z zone) addressRecord(name string) string {
-	return name + ". IN " + addressType(z.client) + " " + z.client.String()
+func (r repairFacts) addressRecord(name string) string {
+	return name + ". IN " + addressType(r.client) + " " + r.client.String()
 }
 
 // txtRecord returns a TXT record, in strings of at most 255 bytes.
@@ -120,9 +120,9 @@ func txtRecord(name, text string) string {
 }
 
 // answer returns the answer to a question of a check. It is empty if no check asked it or the DNS did not answer.
-func (z zone) answer(name string, t uint16) checks.Answer {
+func (r repairFacts) answer(name string, t uint16) checks.Answer {
 	question := checks.Ask(name, t)
-	for _, res := range z.results {
+	for _, res := range r.results {
 		for _, a := range res.Asked {
 			if a.Question == question && a.Err == nil {
 				return a.Answer
@@ -133,6 +133,6 @@ func (z zone) answer(name string, t uint16) checks.Answer {
 }
 
 // hasAddress reports whether the answers show that a name has the client's address.
-func (z zone) hasAddress(name string) bool {
-	return slices.Contains(checks.Addresses(z.answer(name, checks.AddressType(z.client))), z.client)
+func (r repairFacts) hasAddress(name string) bool {
+	return slices.Contains(checks.Addresses(r.answer(name, checks.AddressType(r.client))), r.client)
 }

@@ -74,12 +74,12 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 		a.notice, a.code = p.texts.Notices["limit"], http.StatusTooManyRequests
 	default:
 		defer p.limiter.endTest()
-		a.res = p.compare(tested, p.Again(r.Context(), tested, p.testedChecks()))
+		a.res = p.compare(tested, p.Tester.Again(r.Context(), tested, p.testedChecks()))
 		if tested.Helo != a.rec.Helo {
 			a.res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
 		} else if a.res.State == repaired {
 			var err error
-			if a.res.Lifted, err = p.Repaired(r.Context(), *a.rec); err != nil {
+			if a.res.Lifted, err = p.Tester.Repaired(r.Context(), *a.rec); err != nil {
 				p.warn("lift", err)
 			}
 		}
@@ -102,7 +102,7 @@ func (p *pages) lookup(r *http.Request, reason, ref string) answer {
 	case err != nil:
 		return answer{code: http.StatusOK, notice: p.texts.Notices["forged"]}
 	}
-	found, ok, err := p.Record(r.Context(), id)
+	found, ok, err := p.Tester.Record(r.Context(), id)
 	switch {
 	case err != nil:
 		p.warn("record", err)

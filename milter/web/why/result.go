@@ -82,11 +82,11 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 		return slices.ContainsFunc(before, func(b records.Outcome) bool { return b.Reason == o.Reason.ID })
 	}
 	applies, failed := summarize(now)
-	zone := zone{values: newValues(rec, p.Site), results: now}
+	facts := repairFacts{values: newValues(rec, p.Site), results: now}
 	res := &result{State: repaired, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
 	for _, o := range applies {
 		if applied(o) {
-			res.addWrong(o, wrong, zone)
+			res.addWrong(o, wrong, facts)
 		}
 	}
 	for _, b := range before {
@@ -100,7 +100,7 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 	}
 	for _, o := range applies {
 		if !applied(o) && (o.Reason.Repair != checks.NoRepair || ofHelo(records.Outcome{Check: o.Check, Reason: o.Reason.ID})) {
-			res.addWrong(o, also, zone)
+			res.addWrong(o, also, facts)
 		}
 	}
 	return res
@@ -122,8 +122,8 @@ func summarize(results []checks.Result) (applies []checks.Outcome, failed map[st
 }
 
 // addWrong adds a line for a reason that applies now.
-func (res *result) addWrong(o checks.Outcome, state string, z zone) {
-	l := line{State: state, Reason: o.Reason.ID, Text: o.Reply.Text, fix: z.fix(o.Reason.Repair)}
+func (res *result) addWrong(o checks.Outcome, state string, facts repairFacts) {
+	l := line{State: state, Reason: o.Reason.ID, Text: o.Reply.Text, fix: facts.fix(o.Reason.Repair)}
 	switch {
 	case o.Reason.Repair == checks.AlignFrom:
 		res.addUnsigned(l) // there was no signature this time

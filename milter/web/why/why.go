@@ -33,7 +33,7 @@ type Config struct {
 	Keep   time.Duration    // how long a reference is valid
 	Log    *logrus.Entry    // may be nil
 	Now    func() time.Time // nil: time.Now
-	Tester                  // nil: no reference is valid
+	Tester Tester           // nil: no reference is valid
 }
 
 // Tester gives access to the daemon. It is safe for concurrent use.

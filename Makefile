@@ -6,7 +6,7 @@
 # make packages build .deb, .rpm, .tar.gz and image below dist, with an SBOM and checksums; VERSION=0.1.0 or that of the tag;
 #               ARCHS='amd64' or FORMATS='deb rpm tar.gz oci.tar cdx.json' for some of them
 # make soak     faults around running daemons under load, for ten minutes; SOAK=2h for longer
-# make scale    compare stores of 100,000 to 10,000,000 records, and two daemons with one Redis; SCALE=100000,1000000
+# make scale    a day of mail with stores of 100,000 to 10,000,000 records, and two daemons with one Redis; SCALE=100000,1000000
 # make bench    measure the daemon beside filters that do less, under load; BENCH='-only hot1 -rounds 9', see -h
 
 GO ?= go
@@ -111,8 +111,8 @@ bench: build
 	$(GO) run ./cmd/milterd/internal/bench $(BENCH)
 
 # It takes some 10 GiB of disk in the folder for temporary files.
-scale: build
-	$(GO) run ./cmd/milterd/internal/bench -scale $(SCALE) -rounds 5 -time 10s
+scale:
+	$(GO) run ./cmd/milterd/internal/bench -scale $(SCALE) -rounds 24 -time 10s
 
 # Every hot path by itself, with its allocations.
 microbench:

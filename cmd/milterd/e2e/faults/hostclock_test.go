@@ -1,29 +1,17 @@
 package faults
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/cmd/milterd/internal/hostclock"
 	"milterd/milter/miltertest"
 )
-
-// Linux has no real-time clock per process, and a test must not set the clock of the machine. So the soak builds milterd with
-// a package time whose Now adds an offset that the test sets. The program and all libraries see the clock jump, while
-// monotonic readings go on, as when a real clock is set. Every package has to be compiled again for this, which takes some
-// minutes; then it is in the build cache, also for a clone in another folder.
 
 // buildWithClock builds milterd with a clock that a test can move.
 var buildWithClock = sync.OnceValues(func() (string, error) {
@@ -32,75 +20,23 @@ var buildWithClock = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	overlay, err := clockOverlay(dir)
+	overlay, err := hostclock.Overlay(dir)
 	if err != nil {
 		return "", err
 	}
 	return daemontest.Build("-trimpath", "-overlay", overlay)
 })
 
-// clockOverlay writes an overlay of package time to a folder, for the flag -overlay of the go command.
-func clockOverlay(dir string) (file string, err error) {
-	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "time").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go list: %w\n%s", err, out)
-	}
-	source := filepath.Join(strings.TrimSpace(string(out)), "time.go")
-	text, err := os.ReadFile(source)
-	if err != nil {
-		return "", err
-	}
-	const reads, moved = "sec, nsec, mono := runtimeNow()", "sec, nsec, mono := movedNow()"
-	if n := strings.Count(string(text), reads); n != 1 {
-		return "", fmt.Errorf("%s has %q %d times, want once: this version of Go reads the clock in another way", source, reads, n)
-	}
-	changed := filepath.Join(dir, "time.go")
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(text), reads, moved, 1)), 0o644); err != nil {
-		return "", err
-	}
-	added, err := filepath.Abs("testdata/clock/moved.go")
-	if err != nil {
-		return "", err
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		source: changed, filepath.Join(filepath.Dir(source), "moved.go"): added,
-	}})
-	if err != nil {
-		return "", err
-	}
-	file = filepath.Join(dir, "overlay.json")
-	return file, os.WriteFile(file, overlay, 0o644)
-}
-
-// hostClock is the clock that a daemon reads.
-type hostClock struct {
-	file   string
-	offset *int64 // seconds, in a page of the file that the daemon maps too
-}
-
-func newHostClock(t *testing.T, file string) hostClock {
+// newClock returns the clock of a daemon.
+func newClock(t *testing.T, file string) *hostclock.Clock {
 	t.Helper()
-	f, err := os.Create(file)
+	c, err := hostclock.New(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := f.Truncate(8); err != nil {
-		t.Fatal(err)
-	}
-	page, err := unix.Mmap(int(f.Fd()), 0, 8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Munmap(page) })
-	return hostClock{file, (*int64)(unsafe.Pointer(&page[0]))}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
-
-// move sets the offset of the clock.
-func (c hostClock) move(offset time.Duration) { atomic.StoreInt64(c.offset, int64(offset/time.Second)) }
-
-// env returns the environment of a daemon with this clock.
-func (c hostClock) env() []string { return append(os.Environ(), "MILTERD_TEST_CLOCK="+c.file) }
 
 // clockOffsets are the offsets of the clock in a soak.
 var clockOffsets = []time.Duration{
@@ -114,8 +50,8 @@ func clockFaults() []fault {
 		all = append(all, fault{
 			name: fmt.Sprintf("a clock that is off by %+.0f h", offset.Hours()),
 			begin: func(_ *testing.T, s *soak) func() {
-				s.clock.move(offset)
-				return func() { s.clock.move(0) }
+				s.clock.Set(offset)
+				return func() { s.clock.Set(0) }
 			},
 			effective: func(t *testing.T, s *soak) bool { return (s.clockOffset(t) - offset).Abs() < time.Minute },
 		})
@@ -126,10 +62,10 @@ func clockFaults() []fault {
 // jumpingClock moves the clock every few milliseconds, also during sessions.
 func jumpingClock(_ *testing.T, s *soak) (end func()) {
 	stop := repeat(func(i int) {
-		s.clock.move(clockOffsets[i%len(clockOffsets)])
+		s.clock.Set(clockOffsets[i%len(clockOffsets)])
 		<-time.After(3 * time.Millisecond)
 	})
-	return func() { stop(); s.clock.move(0) }
+	return func() { stop(); s.clock.Set(0) }
 }
 
 // clockOffset returns the offset of the clock that the daemon reads, from the Date of an HTTP response.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/cmd/milterd/internal/hostclock"
 	"milterd/milter/miltertest"
 )
 
@@ -130,7 +131,7 @@ const soakBudget = 2 * time.Second
 type soak struct {
 	*daemontest.Daemon
 	admin  string // URL of the operator's pages
-	clock  hostClock
+	clock  *hostclock.Clock
 	relay  *relay
 	number atomic.Int64 // of the last message
 

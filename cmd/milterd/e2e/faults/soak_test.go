@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/cmd/milterd/internal/hostclock"
 	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store/redistest"
@@ -101,9 +102,10 @@ func startSoak(t *testing.T, site *miltertest.Site, c daemontest.Config, before 
 	d.Listen = []string{strconv.Quote(d.Listener), fmt.Sprintf(`{socket: %q, mode: "%#o", group: postfix}`, postfix.Milter, uint32(daemontest.SocketMode))}
 	d.Configure(t, withListeners(d, c))
 	args := append(before, bin, "serve", "-c", d.File)
-	clock := newHostClock(t, filepath.Join(site.Dir, "clock"))
+	clockFile := filepath.Join(site.Dir, "clock")
+	clock := newClock(t, clockFile)
 	cmd := site.Command(args[0], args[1:]...)
-	cmd.Env = clock.env()
+	cmd.Env = append(os.Environ(), hostclock.Variable+"="+clockFile)
 	d.Process = miltertest.StartProcess(t, cmd)
 	d.Lines = func() (lines []string) {
 		for _, l := range site.Log.Lines() {

@@ -104,7 +104,8 @@ func main() {
 	length := flag.Duration("time", 2*time.Second, "duration of one round of one filter")
 	rounds := flag.Int("rounds", 5, "rounds of each scenario")
 	idle := flag.Int("idle", 10_000, "number of idle connections; a fifth of it are those with a message in flight")
-	scale := flag.String("scale", "", "instead of the scenarios: compare stores of these `numbers` of records, and a common Redis; see scale.go")
+	scale := flag.String("scale", "", "instead of the scenarios: build milterd, compare stores of these `numbers` of records and a common "+
+		"Redis, with a round for each hour; see scale.go")
 	flag.Parse()
 	fatal(checkFlags(strings.Split(*program, ","), strings.Split(*only, ","), *rounds, *idle))
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
@@ -113,7 +114,7 @@ func main() {
 	if *scale != "" {
 		sizes, err := parseSizes(*scale)
 		fatal(err)
-		fatal(b.scale(*program, sizes))
+		fatal(b.scale(sizes))
 		return
 	}
 	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle))

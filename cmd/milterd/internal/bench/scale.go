@@ -20,20 +20,21 @@ import (
 	"milterd/checks"
 	"milterd/checks/greylist"
 	"milterd/checks/rdns"
+	"milterd/cmd/milterd/internal/hostclock"
 	"milterd/milter/store"
 )
 
 // A scale run compares daemons whose stores have different numbers of records. Each store is filled with the triplets of a day
-// (fill), then its daemon gets messages from 100,000 hosts (measure). The daemons run at the same time and are loaded in turns.
-// While they are loaded, they go through their stores to delete expired records. Two more daemons share one Redis.
+// (fill), then its daemon gets messages from 100,000 hosts for another day. The daemons run at the same time and are loaded in
+// turns, in one round for each hour; then the rest of the hour passes by their clock (hostclock). Each hour they go through their
+// stores to delete expired records, while they are loaded. Two more daemons share one Redis, whose records do not expire.
 
 const (
 	scaleHosts   = 100_000
 	firstPast    = 1_000_000         // number of the first host of the past day, none of which sends again
 	mostRecords  = 1<<24 - firstPast // as many as hosts that have an address, see addrOf
 	passedEvery  = 5                 // of so many triplets of the past day, one came back
-	expiresEvery = 20                // of so many, one expires while the daemon is loaded
-	expiresAfter = 90 * time.Second  // after it was written
+	expiresEvery = 20                // of so many, one expires in the course of the day
 	writers      = 32
 )
 
@@ -71,8 +72,11 @@ func parseSizes(text string) (sizes []int, err error) {
 	return sizes, nil
 }
 
-// scale runs all sites and prints their figures.
-func (b *bench) scale(program string, sizes []int) error {
+// scale runs all sites for the hours of a day and prints their figures.
+func (b *bench) scale(sizes []int) error {
+	if b.rounds < 2 {
+		return errors.New("-scale: -rounds must be 2 at least, as the hours of the day are compared")
+	}
 	var err error
 	if b.dns, err = startNameServer(); err != nil {
 		return err
@@ -82,6 +86,11 @@ func (b *bench) scale(program string, sizes []int) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
+	clock, program, err := buildWithClock(folder)
+	if err != nil {
+		return err
+	}
+	defer clock.Close()
 	var sites []*site
 	defer func() {
 		for _, s := range sites {
@@ -101,6 +110,9 @@ func (b *bench) scale(program string, sizes []int) error {
 		return err
 	}
 	for i := range b.rounds + 1 { // the first is a warm-up
+		if i > 0 {
+			clock.Pass(time.Hour)
+		}
 		for _, s := range sites {
 			r, err := b.siteRound(s)
 			if err != nil {
@@ -113,6 +125,26 @@ func (b *bench) scale(program string, sizes []int) error {
 	}
 	reportScale(sites)
 	return nil
+}
+
+// buildWithClock builds milterd with a clock that can be moved, for the daemons that are started from now on.
+func buildWithClock(folder string) (*hostclock.Clock, string, error) {
+	overlay, err := hostclock.Overlay(folder)
+	if err != nil {
+		return nil, "", err
+	}
+	program := filepath.Join(folder, "milterd-with-clock")
+	build := exec.Command("go", "build", "-trimpath", "-overlay", overlay, "-o", program, "milterd/cmd/milterd")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, "", fmt.Errorf("%v: %w\n%s", build.Args, err, out)
+	}
+	file := filepath.Join(folder, "clock")
+	clock, err := hostclock.New(file)
+	if err != nil {
+		return nil, "", err
+	}
+	return clock, program, os.Setenv(hostclock.Variable, file)
 }
 
 // startEmbedded fills the store of a site and starts its daemon.
@@ -195,7 +227,8 @@ func fill(path string, n int) error {
 			for i := int(next.Add(1)) - 1; i < n && faults[w] == nil; i = int(next.Add(1)) - 1 {
 				at := began.Add(-time.Duration(float64(24*time.Hour) * (1 - float64(i)/float64(n))))
 				if i%expiresEvery == 0 {
-					faults[w] = db.Put(context.Background(), fmt.Sprintf("expires:%d", i), []byte(domainOf(i)), expiresAfter)
+					ttl := time.Duration(float64(24*time.Hour) * float64(i+1) / float64(n))
+					faults[w] = db.Put(context.Background(), fmt.Sprintf("expires:%d", i), []byte(domainOf(i)), ttl)
 				} else {
 					faults[w] = attempt(check, firstPast+i, at, i%passedEvery == 1)
 				}
@@ -291,9 +324,9 @@ func (s *site) cpu() (daemons, server float64, err error) {
 // reportScale prints the figures of all sites, and the ratios to the first one.
 func reportScale(sites []*site) {
 	fmt.Printf("\n### scale: 32 connections at a time with 1 message each, from %d hosts\n\n", scaleHosts)
-	fmt.Println("| store | records at the start | MiB on the disk | ready after s | messages/s | CPU ms/message | x the first | server CPU ms/message | " +
-		"p50 ms | p99 ms | x the first | RSS MiB |")
-	fmt.Println("|---|" + strings.Repeat("--:|", 11))
+	fmt.Println("| store | records at the start | MiB on the disk | ready after s | messages/s | CPU ms/message | x the first | last x first half | " +
+		"server CPU ms/message | p50 ms | p99 ms | x the first | last x first half | RSS MiB |")
+	fmt.Println("|---|" + strings.Repeat("--:|", 13))
 	first := func(i int, figure func(siteRound) float64) float64 { return figure(sites[0].rounds[i]) }
 	for _, s := range sites {
 		of := func(figure func(siteRound) float64) float64 {
@@ -302,10 +335,17 @@ func reportScale(sites []*site) {
 		over := func(figure func(siteRound) float64) float64 {
 			return median(s.rounds, func(i int, r siteRound) float64 { return figure(r) / first(i, figure) })
 		}
+		later := func(figure func(siteRound) float64) float64 {
+			half := len(s.rounds) / 2
+			of := func(rounds []siteRound) float64 {
+				return median(rounds, func(_ int, r siteRound) float64 { return figure(r) })
+			}
+			return of(s.rounds[half:]) / of(s.rounds[:half])
+		}
 		cpu, p99 := func(r siteRound) float64 { return r.CPU }, func(r siteRound) float64 { return r.P99 }
-		fmt.Printf("| %s | %d | %.0f | %.2f | %.0f | %.3f | %.2f | %.3f | %.2f | %.2f | %.2f | %.0f |\n", s.name, s.records,
-			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r siteRound) float64 { return r.Rate }), of(cpu), over(cpu),
-			of(func(r siteRound) float64 { return r.ServerCPU }), of(func(r siteRound) float64 { return r.P50 }), of(p99), over(p99),
+		fmt.Printf("| %s | %d | %.0f | %.2f | %.0f | %.3f | %.2f | %.2f | %.3f | %.2f | %.2f | %.2f | %.2f | %.0f |\n", s.name, s.records,
+			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r siteRound) float64 { return r.Rate }), of(cpu), over(cpu), later(cpu),
+			of(func(r siteRound) float64 { return r.ServerCPU }), of(func(r siteRound) float64 { return r.P50 }), of(p99), over(p99), later(p99),
 			of(func(r siteRound) float64 { return float64(r.RSS) / (1 << 20) }))
 	}
 }

@@ -47,7 +47,7 @@ func (s *session) changeActions(offered gomilter.OptAction) (actions gomilter.Op
 	return actions
 }
 
-// forgeries are the fields of one name that only this host writes, in a message as it came.
+// forgeries are the fields of one name in a message as received, and those of them that claim to be from this host.
 type forgeries struct {
 	seen  uint32   // number of fields of the name, forged or not
 	found []uint32 // indexes of the forged ones among them, from 1 on; at most maxForged + 1
@@ -60,8 +60,8 @@ func (f *forgeries) add(forged bool) {
 	}
 }
 
-// findForged looks whether a field of the message claims to be from this host. A trusted client may be another host of this
-// site with its own marks.
+// findForged counts a field that has a name of forgeries, and notes whether it claims to be from this host. A trusted client may
+// be another host of this site with its own marks.
 func (s *session) findForged(name, value string) {
 	name = strings.TrimRight(name, " \t") // the MTAs count such a field too
 	switch want := s.pipeline.TraceFields(); {

@@ -142,7 +142,7 @@ func (c *conn) next() error {
 	}
 }
 
-// await waits for the first byte of a packet, for at most the idle timeout, and without a transaction also without a buffer.
+// await waits for the first byte of a packet, for at most idleTimeout. Outside of a transaction it waits without a buffer.
 func (c *conn) await() error {
 	if left, stopping := c.linger(); stopping && left <= 0 {
 		return io.EOF
@@ -153,15 +153,15 @@ func (c *conn) await() error {
 	c.readWithin(idleTimeout)
 	if !c.busy.Load() {
 		if err := c.awaitInput(); err != nil {
-			return c.endOf(err)
+			return c.waitError(err)
 		}
 	}
 	_, err := c.r.Peek(1)
-	return c.endOf(err)
+	return c.waitError(err)
 }
 
-// endOf returns the error of a connection that gave no further packet: while the server is draining, it has ended as it should.
-func (c *conn) endOf(err error) error {
+// waitError returns an error of await. While the server is draining it is io.EOF, which go-milter does not log.
+func (c *conn) waitError(err error) error {
 	if err != nil && c.srv.draining.Load() {
 		return io.EOF
 	}
@@ -186,8 +186,8 @@ func (c *conn) awaitInput() error {
 	})
 }
 
-// linger reports whether the connection should end, as the server is draining and no transaction is open, and how long it still
-// waits for the next packet.
+// linger returns how long the connection still waits for the next packet. stopping is set if the server is draining and no
+// transaction is open.
 func (c *conn) linger() (left time.Duration, stopping bool) {
 	if !c.srv.draining.Load() || c.busy.Load() {
 		return 0, false

@@ -78,8 +78,8 @@ func sizeOf(macros checks.Macros) int {
 	return size
 }
 
-// reserve reports whether the message may hold some more bytes: it has not used its share, or there is memory left. Those beyond
-// the share count from now on, as the end of the header section may have to wait for a processor.
+// reserve reports whether the message may hold some more bytes: it has not used its share, or there is memory left. It
+// counts bytes beyond the share at once: account runs with a response, and header fields have none.
 func (s *session) reserve(bytes int) bool {
 	if s.headerBytes+s.rcptBytes+bytes <= messageShare {
 		return true

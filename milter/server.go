@@ -146,7 +146,7 @@ func (srv *Server) admit(c *conn) bool {
 	return true
 }
 
-// closed is called once by each admitted connection.
+// closed removes an admitted connection, which calls it once.
 func (srv *Server) closed(c *conn) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -168,9 +168,9 @@ func (srv *Server) Warnings() []string {
 }
 
 // Shutdown stops listening, closes connections that have no open mail transaction once they are idle for defaultLinger, waits
-// for the others until ctx is done, and closes the rest. It returns ctx.Err() if some were closed so. After half of the
-// time until the deadline of ctx, no transaction begins. The checks of a closed connection have abandonAfter to end; one that ignores
-// its context is left behind, as it would keep the daemon from stopping.
+// for the others until ctx is done, and closes the rest. It returns ctx.Err() if it closed some. After half of the
+// time until the deadline of ctx, no transaction begins. The checks of a closed connection have abandonAfter to end. A check that
+// ignores its context is left running, as it would keep the daemon from stopping.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if !srv.draining.Load() {

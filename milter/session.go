@@ -20,7 +20,7 @@ import (
 const (
 	maxMacros      = 256
 	maxMacroLength = 4096     // bytes of name and value
-	maxMacroBytes  = 64 << 10 // of the macros of a packet, and of a session before another packet
+	maxMacroBytes  = 64 << 10 // of the macros of a packet; a session that has more takes no new names
 	maxRecipients  = 10_000   // of a transaction
 	maxRcptBytes   = 8 << 20  // of all recipients
 	maxHeaderBytes = 4 << 20  // of all header fields
@@ -154,7 +154,7 @@ func (s *session) merge() {
 	s.Envelope.QueueID = s.Macros.Get("i")
 }
 
-// judge judges a stage that begins. Its budget is that of the Pipeline.
+// judge has the Pipeline judge a stage, within its budget.
 func (s *session) judge(st checks.Stage) checks.Decision { return s.judgeWithin(s.conn.ctx, st) }
 
 func (s *session) judgeWithin(ctx context.Context, st checks.Stage) checks.Decision {

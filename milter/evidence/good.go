@@ -10,8 +10,8 @@ import (
 // A sender is good for one of these causes: its mail should not be refused. An SPF pass is none of them. It only
 // verifies the sender, and spammers publish SPF records too.
 const (
-	// answered: a user of this site has written to the address that wrote to the user, before or after. If the sender
-	// is not verified, it could be forged, and must have written on forgedDays days.
+	// answered: a recipient has written to the sender's address, before the mail or after it. If the sender is not
+	// verified, it could be forged, and must have written on forgedDays days.
 	answered = "answered"
 	// delivers: the sender or its client has sent clean messages on deliversDays days, and more of them than speak
 	// against it. What a verified sender has sent counts for all its clients.

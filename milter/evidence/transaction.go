@@ -36,6 +36,7 @@ type reasonFate struct {
 
 type transactionKey struct{}
 
+// transactionOf returns the transaction of a request, which begins empty.
 func transactionOf(r *checks.Request) *transaction {
 	t, _ := checks.Remember(r, checks.MailFrom, transactionKey{}, func() (*transaction, error) { return new(transaction), nil })
 	return t

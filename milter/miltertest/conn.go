@@ -18,7 +18,7 @@ import (
 
 // What current MTAs offer to a filter.
 const (
-	Version     uint32               = 6
+	version     uint32               = 6
 	AllActions  gomilter.OptAction   = 0x1ff
 	AllProtocol gomilter.OptProtocol = 0x1fffff
 )
@@ -140,7 +140,7 @@ func (m *Conn) Negotiate(actions gomilter.OptAction, protocol gomilter.OptProtoc
 // Offer returns the data of the packet by which an MTA begins a negotiation.
 func Offer(actions gomilter.OptAction, protocol gomilter.OptProtocol) []byte {
 	var data []byte
-	for _, v := range []uint32{Version, uint32(actions), uint32(protocol)} {
+	for _, v := range []uint32{version, uint32(actions), uint32(protocol)} {
 		data = binary.BigEndian.AppendUint32(data, v)
 	}
 	return data

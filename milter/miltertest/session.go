@@ -8,7 +8,7 @@ import (
 	gomilter "github.com/emersion/go-milter"
 )
 
-// Session is an SMTP session with one message, as an MTA reports it to a filter.
+// Session is an SMTP session with one message without a body, as an MTA reports it to a filter.
 type Session struct {
 	Client       string      // IP address
 	ClientName   string      // reverse DNS name, as the MTA found it
@@ -19,7 +19,6 @@ type Session struct {
 	UnknownRcpts []string    // recipients that the MTA refuses; they come before Rcpts
 	Rcpts        []string    // without angle brackets
 	Header       [][2]string // name and value; the value without the space after the colon
-	Body         string      // with CRLF at the end of its lines
 }
 
 // Outcome is the result of Session.Run. The zero Event means that the filter let the message pass.
@@ -46,7 +45,6 @@ func (s Session) Run(c *Conn) (Outcome, error) {
 		p.event(gomilter.CodeHeader, func() (Response, error) { return c.Header(f[0], " "+f[1]) })
 	}
 	p.event(gomilter.CodeEOH, func() (Response, error) { return c.EndOfHeader(nil) })
-	p.event(gomilter.CodeBody, func() (Response, error) { return c.WholeBody(s.Body) })
 	p.event(gomilter.CodeEOB, func() (Response, error) { return c.EndOfMessage(nil) })
 	return p.outcome, p.err
 }

@@ -75,7 +75,7 @@ func (c *counts) add(m *Message, j Judgement) (lost bool) {
 		if s.Name == "" {
 			continue
 		}
-		t := c.of(s, m.Time)
+		t := c.tallyOf(s, m.Time)
 		if t == nil {
 			lost = true
 			continue
@@ -99,8 +99,8 @@ func (c *counts) add(m *Message, j Judgement) (lost bool) {
 	return lost
 }
 
-// of returns the tally of a subject for the day of a time, or nil if there is no room.
-func (c *counts) of(s tally, at time.Time) *tally {
+// tallyOf returns the tally of a subject for the day of a time, or nil if there is no room.
+func (c *counts) tallyOf(s tally, at time.Time) *tally {
 	s.Name, s.Day = s.Name[:min(len(s.Name), maxName)], day(at)
 	key := fmt.Sprintf("%s%d:%s:%s:%s", prefix, s.Day, s.Kind, checks.HashKey(s.Name), c.run)
 	t := c.tallies[key]
@@ -163,7 +163,7 @@ type stored struct {
 	value []byte
 }
 
-// takeChanged returns the records of the tallies that changed since the last call. It forgets the written tallies of days before one.
+// takeChanged returns the records of the tallies that changed since the last call. It removes the unchanged tallies of earlier days than before.
 func (c *counts) takeChanged(before int64) (list []stored) {
 	for key, t := range c.tallies {
 		if !c.changed[key] {
@@ -182,7 +182,7 @@ func (c *counts) takeChanged(before int64) (list []stored) {
 	return list
 }
 
-// putBack has the records written again the next time.
+// putBack marks records as changed, so that the next call of takeChanged returns them again.
 func (c *counts) putBack(list []stored) {
 	for _, r := range list {
 		if c.tallies[r.key] != nil {

@@ -143,7 +143,7 @@ func (q Query) matcher() func(Record) bool {
 	}
 }
 
-// did reports whether an action was taken. A quarantined message is that of its acceptance, not those of its recipients before.
+// did reports whether an action was taken. For quarantine, the record of the accepted message matches, and none of its recipients.
 func (r Record) did(action string) bool {
 	switch action {
 	case Refused:
@@ -155,7 +155,7 @@ func (r Record) did(action string) bool {
 	}
 }
 
-// has reports whether a reason applied. Of an accepted message, the record has those alone for which it was quarantined.
+// has reports whether a reason applied. The record of an accepted message has only those for which it was quarantined.
 func (r Record) has(reason string) bool {
 	return r.Reason == reason || slices.Contains(r.Quarantined, reason) || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == reason })
 }

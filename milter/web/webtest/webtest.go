@@ -87,8 +87,8 @@ var shared struct {
 	stop  func() error
 }
 
-// Start returns a browser, which runs until the test ends. Tests that run at the same time have the same one: to start it takes
-// longer than to view a page.
+// Start returns a browser, which runs until the test ends. Tests that run at the same time have the same one: starting one
+// takes longer than viewing a page.
 func Start(t testing.TB) *Browser {
 	t.Helper()
 	shared.Lock()

@@ -46,9 +46,6 @@ func (a Action) Enforced() bool { return a >= Tempfail }
 // marks reports whether the action marks an accepted message: Tag or Quarantine.
 func (a Action) marks() bool { return a == Tag || a == Quarantine }
 
-// temporary returns the action for a verdict that may not hold at the next attempt.
-func (a Action) temporary() Action { return min(a, Tempfail) }
-
 // Profile is a set of default actions.
 type Profile uint8
 

@@ -195,7 +195,7 @@ func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Actio
 		}
 		action := run.table.action(v.Reason, run.session.Envelope.MailFrom.IsNull())
 		if v.Unsure {
-			action = action.temporary()
+			action = min(action, Tempfail)
 		}
 		if action == Quarantine && run.noQuarantine {
 			action = Tag

@@ -17,8 +17,8 @@ const (
 	maxLines = 6
 )
 
-// UntilLayout is the layout of the value {until} in replies, for time.Format. The zone is UTC.
-const UntilLayout = "2006-01-02 15:04 MST"
+// TimeLayout is the layout of times in replies, for time.Format. The zone is UTC.
+const TimeLayout = "2006-01-02 15:04 MST"
 
 // TextParts yields the literal parts of Reply.Text, each with the name of the {placeholder} that follows it; the last one has none.
 func TextParts(text string) iter.Seq2[string, string] {

@@ -143,7 +143,7 @@ func (b *block) verdict(reason *checks.Reason, sp *span, s subject) checks.Verdi
 	}
 	return checks.Verdict{Reason: reason, Detail: map[string]string{
 		"network": network,
-		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format(checks.UntilLayout),
+		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format(checks.TimeLayout),
 		"why":     b.why(s),
 	}}
 }

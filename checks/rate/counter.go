@@ -76,7 +76,7 @@ func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64
 		if total > l.n && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
 			c.over.add(s, l, r.Time)
 			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
-				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.UntilLayout),
+				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.TimeLayout),
 			}}, c.takeBack(ctx, additions)
 		}
 	}

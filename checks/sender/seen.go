@@ -45,7 +45,7 @@ func (c *check) newlySeen(ctx context.Context, r *checks.Request, domain string)
 	if err != nil || age < -maxSkew || age >= c.FirstSeen || first.Sub(watched) < max(minWatched, c.FirstSeen) {
 		return "", err
 	}
-	return fmt.Sprintf("%s was first seen here on %s", org, first.UTC().Format("2006-01-02 15:04 MST")), nil
+	return fmt.Sprintf("%s was first seen here on %s", org, first.UTC().Format(checks.TimeLayout)), nil
 }
 
 // firstSeen returns when a domain was seen first, which may be now.

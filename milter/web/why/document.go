@@ -143,7 +143,7 @@ func retryOf(rec records.Record) retry {
 	if wait, err := strconv.Atoi(rec.Detail("seconds")); err == nil {
 		return retry{Helps: true, After: new(rec.Time.Add(time.Duration(wait) * time.Second))}
 	}
-	if until, err := time.Parse(checks.UntilLayout, rec.Detail("until")); err == nil {
+	if until, err := time.Parse(checks.TimeLayout, rec.Detail("until")); err == nil {
 		return retry{Helps: true, After: &until}
 	}
 	return retry{Helps: strings.HasPrefix(rec.Reply, "4")}

@@ -35,8 +35,8 @@ type Options struct {
 	// an error it returns false, although there may be one. It is used for Policy.Forwarders. nil: no client has names.
 	ClientNamed func(ctx context.Context, r *Request, match func(name string) bool) (bool, error)
 
-	// Body returns the writer of the body of the current message, which passes it on to what the checks remember. It returns
-	// nil if nobody needs the body of this message. It is called at EndOfHeader, see Run.BeginBody, also for trusted clients, whose
+	// Body returns the writer of the body of the current message, which computes what the checks need of it. It returns nil if
+	// the body of this message is not needed. It is called at EndOfHeader, see Run.BeginBody, also for trusted clients, whose
 	// messages no check sees. nil: no body is needed.
 	Body func(r *Request) io.Writer
 

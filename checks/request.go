@@ -96,8 +96,8 @@ func (r *Request) ofAccepted(list func(*rcptState) []*Reason) []*Reason {
 // Vouch returns the strongest vouch of earlier checks for recipient i.
 func (r *Request) Vouch(i int) Vouch { return r.run.rcpt(i).vouch }
 
-// MayVouch returns the strongest vouch for recipient i that was neither confirmed nor ruled out, as an answer is missing. What a
-// check finds although such a vouch would have skipped it is Unsure.
+// MayVouch returns the strongest vouch for recipient i that was neither confirmed nor ruled out, as an answer is missing. A check
+// that such a vouch would have skipped marks its verdicts as Unsure.
 func (r *Request) MayVouch(i int) Vouch { return r.run.rcpt(i).mayVouch }
 
 // Marks returns Decision.Marks of the message that was accepted last.

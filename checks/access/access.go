@@ -100,8 +100,8 @@ func (c *check) mayHaveEnded(e entry, now time.Time) bool {
 	return !e.until.IsZero() && c.clockInDoubt(now)
 }
 
-// allowed returns the entry that exempts the client. HELO names do not count, as a client can send any. Neither do names
-// that a network gives to all addresses of a pool.
+// allowed returns the entry that exempts the client. HELO names do not count, as a client can send any. Names that a network
+// gives to all addresses of a pool do not count either.
 func (c *check) allowed(ctx context.Context, r *checks.Request, allow lists) (entry, bool, error) {
 	now := r.Time
 	if c.clockInDoubt(now) {

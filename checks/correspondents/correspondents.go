@@ -53,9 +53,9 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: err != nil, Why: "the recipient has written to the sender in the last 60 days"}}, err
 }
 
-// Observe implements checks.Observer. It stores the recipients of a message that a user of this site sent. A bounce has no
-// author, the author of a message with an SRS address is not the user, and an answer such as a vacation notice is written to
-// whoever wants one.
+// Observe implements checks.Observer. It stores the recipients of a message that a user of this site sent. It stores none of a
+// bounce, which has no author, of a message with an SRS address, whose author is elsewhere, and of an automatic answer such as a
+// vacation notice, which anybody can cause.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
 	from := r.Envelope.MailFrom
 	if e.Kind != checks.Accepted || !r.Trusted() || !c.env.Site.IsLocal(from.Domain) || facts.IsSRS(from) || isAutoReply(r.Envelope.Header) {
@@ -80,8 +80,8 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 }
 
 // isAutoReply reports whether a program answered to a message, RFC 3834 section 5.2, or sent a report about it, such as the read
-// receipt that its sender asked for (RFC 8098 section 3). What a program sends by itself (auto-generated), such as a ticket system,
-// has the answers of people.
+// receipt that its sender asked for (RFC 8098 section 3). A message that a program sends by itself (auto-generated), such as that of
+// a ticket system, is none: people answer it.
 func isAutoReply(header []headers.Field) bool {
 	return slices.ContainsFunc(header, func(f headers.Field) bool {
 		keyword, _, _ := strings.Cut(f.Value, ";")

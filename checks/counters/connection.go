@@ -12,9 +12,9 @@ import (
 // connection is the state of one connection, for one subject.
 type connection struct {
 	subject                  // what is counted
-	blockOf subject          // what block is of: the subject, the client, or a network with it
+	blockOf subject          // whose block it is: of the subject, of the client, or of a network with it
 	block   *block           // as last read, nil if there is none; use blockAt
-	passed  []*checks.Reason // limits that this connection passed: they answer for the block
+	passed  []*checks.Reason // limits that this connection passed: it is refused for them, not as client-blocked
 	loaded  bool             // block was read
 
 	resets, bad       int // counts that each delivery lowers by one

@@ -18,8 +18,8 @@ type (
 // maxSender is the longest sender in a key, in bytes: that of a domain name. Half of it would put long names together.
 const maxSender = 255
 
-// pairDomain returns the organisational domain of the sender, with a null reverse-path that of the HELO name, if the client is a
-// good sender, else "". Such a client is counted and blocked for each of these domains alone: one user of a shared relay does not
+// pairDomain returns the organisational domain of the sender if the client is a good sender, or "". With a null reverse-path it is
+// that of the HELO name. A good sender is counted and blocked for each of these domains alone: one user of a shared relay does not
 // shut out the others.
 func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 	if c.env.Senders == nil {
@@ -47,8 +47,8 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 	return *last
 }
 
-// mayBeExempt reports whether the client might be a good sender, which the block of all its mail does not hold for, if an answer
-// of the DNS were not missing.
+// mayBeExempt reports whether the block of all mail of the client might not apply: a good sender is exempt from it, and an answer of
+// the DNS is missing that might show the client to be one.
 func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connection) bool {
 	if c.env.Senders == nil || conn.sender != "" || conn.block.Level == 0 {
 		return false

@@ -31,7 +31,7 @@ type overUser struct {
 	times       uint64 // recipients that were over the limit
 }
 
-// add adds a user. Networks and domains are not reported: theirs are not the operator's passwords.
+// add adds a user. Networks and domains are not reported: they have no password that the operator could change.
 func (o *overList) add(s subject, l limit, now time.Time) {
 	if s.reason != userRate {
 		return

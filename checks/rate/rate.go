@@ -43,7 +43,7 @@ var Info = checks.Define(checks.Info{
 	Name: "rate",
 	Doc: "Limits to how many recipients an authenticated user, a client network (IPv4 /24, IPv6 /64) and a sender domain that passes " +
 		"SPF or DKIM may send. There are no limits by default. Users are limited in sessions of trusted clients too, as a stolen password " +
-		"shows itself so; private clients and forwarders are not limited.",
+		"is used there; private clients and forwarders are not limited.",
 	Stages:     []checks.Stage{checks.RcptTo, checks.EndOfMessage},
 	Reasons:    []*checks.Reason{userRate, clientRate, domainRate},
 	TrustedToo: true,

@@ -8,7 +8,7 @@ var (
 		ID:    "user-rate",
 		Reply: checks.Reply{Code: 451, Enhanced: "4.7.28", Text: "the user {user} has reached the limit of {limit}, please try again after {until}"},
 		When:  "an authenticated user sends to more recipients than `user` or `users` allows, in sessions of trusted clients too",
-		Why: "This account sent to more recipients than it may in this time. A password that was stolen shows itself so: the account " +
+		Why: "This account sent to more recipients than it may in this time. That is the usual sign of a stolen password: the account " +
 			"suddenly sends to hundreds of strangers.",
 		Remedy: "If you sent this mail, try again after the time in the reply, or ask the postmaster for a higher limit. If you did " +
 			"not, change the password of the account at once.",

@@ -90,7 +90,9 @@ func (j Journal) failed(r *checks.Request, f checks.Failure) {
 	if errors.Is(f.Err, context.Canceled) {
 		return // the MTA closed the connection, or the daemon stops
 	}
-	e := j.Log.WithFields(r.LogFields()).WithFields(logrus.Fields{"check": f.Check, "stage": f.Stage.String()}).WithError(f.Err)
+	e := j.Log.WithFields(r.LogFields()).WithFields(logrus.Fields{
+		"check": f.Check, "stage": f.Stage.String(), logrus.ErrorKey: checks.LogValue(f.Err.Error()),
+	})
 	if p, ok := errors.AsType[*checks.PanicError](f.Err); ok {
 		e.WithField("stack", string(p.Stack)).Error("check panicked")
 		return

@@ -64,7 +64,7 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden:
-		l.backOff(ctx, host, retryAfter(resp.Header.Get("Retry-After"), l.now()), "it answered "+resp.Status)
+		l.backOff(ctx, host, retryAfter(resp.Header.Get("Retry-After"), l.now()), "it answered "+checks.Clean(resp.Status, maxShown))
 	}
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxBody}
 	return resp, nil

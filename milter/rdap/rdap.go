@@ -34,6 +34,8 @@ const (
 	perMinute = 10
 	// maxBody is the size of the largest answer after decompression. Usual answers have some ten thousand bytes.
 	maxBody = 1 << 20 // bytes
+	// maxShown is how much of a text of a server an error has.
+	maxShown = 200 // bytes
 	// maxRedirects is the number of redirects of a request: an aggregator redirects to a registry, and that to a new
 	// address.
 	maxRedirects = 5
@@ -138,14 +140,14 @@ func (c *Client) ask(ctx context.Context, server *url.URL, domain string) (time.
 		if e, ok := errors.AsType[*rdap.ClientError](err); ok && e.Type == rdap.ObjectDoesNotExist {
 			return time.Time{}, nil
 		}
-		return time.Time{}, fmt.Errorf("rdap: %s: %w", server.Host, cause(answer, err))
+		return time.Time{}, fmt.Errorf("rdap: %s: %s", server.Host, checks.Clean(cause(answer, err).Error(), maxShown))
 	}
 	d, ok := answer.Object.(*rdap.Domain)
 	switch {
 	case !ok:
 		return time.Time{}, fmt.Errorf("rdap: %s: the answer has no domain", server.Host)
 	case d.LDHName != "" && !checks.SameName(d.LDHName, domain):
-		return time.Time{}, fmt.Errorf("rdap: %s: the answer is about another domain, %q", server.Host, d.LDHName)
+		return time.Time{}, fmt.Errorf("rdap: %s: the answer is about another domain, %q", server.Host, checks.Clean(d.LDHName, maxShown))
 	}
 	return registration(d.Events), nil
 }

@@ -116,6 +116,8 @@ func TestAnswers(t *testing.T) {
 		{name: "not registered, empty answer", registry: answers(404, "")},
 
 		{name: "another domain", registry: answers(200, domain("example.com", "registration", "2026-11-01T10:00:00Z")), err: "another domain"},
+		{name: "another domain, long", registry: answers(200, domain(strings.Repeat("x", maxBody/2), "registration", "2026-11-01T10:00:00Z")), err: "another domain"},
+		{name: "a long redirect", registry: answers(302, "", "Location", "http://127.0.0.1:1/"+strings.Repeat("x", 50<<10)), err: "127.0.0.1:1"},
 		{name: "another object", registry: answers(200, `{"objectClassName":"nameserver","ldhName":"example.net"}`), err: "has no domain"},
 		{name: "an error with status 200", registry: answers(200, `{"errorCode":500,"title":"no"}`), err: "has no domain"},
 		{name: "an empty answer", registry: answers(200, ""), err: "200 OK"},
@@ -144,6 +146,9 @@ func TestAnswers(t *testing.T) {
 			}
 			if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("error %v, want %q", err, c.err)
+			}
+			if err != nil && len(err.Error()) > 1000 { // it is logged
+				t.Errorf("error of %d bytes", len(err.Error()))
 			}
 		})
 	}

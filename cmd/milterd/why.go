@@ -65,11 +65,12 @@ const maxDecisions = 5 // decisions in one screen
 // why returns what is known of a subject, or an error if that is nothing.
 func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
-	q, err := k.query()
+	kind, queries, err := kindOf(k.What, k.Rcpt)
 	if err != nil {
 		return k, err
 	}
-	if err := d.addDecisions(ctx, &k, q); err != nil {
+	k.Kind = kind
+	if err := d.addDecisions(ctx, &k, queries); err != nil {
 		return k, err
 	}
 	if k.Kind == "session" && (k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)) {
@@ -80,7 +81,11 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	}
 	domain := cmp.Or(checks.ParseAddress(k.What).Domain, k.What)
 	k.Local = (k.Kind == "mailbox" || k.Kind == "domain") && siteOf(d.config()).IsLocal(domain)
-	if k.state, err = d.stateOf(ctx, k.subjects()); err != nil {
+	s := k.subjects()
+	if s.client.IsValid() {
+		k.Client = s.client.String()
+	}
+	if k.state, err = d.stateOf(ctx, s); err != nil {
 		return k, err
 	}
 	if k.Decision != nil {
@@ -97,28 +102,23 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 }
 
 // subjects returns whose state is shown.
-func (k *knowledge) subjects() subjects {
-	if k.Rcpt != "" && k.Decision != nil {
-		return k.ofDecision(*k.Decision)
-	}
-	switch k.Kind {
-	case "client":
-		client, err := netip.ParseAddr(k.What)
-		if err != nil { // a network
-			return subjects{names: []string{k.What}, held: k.What}
-		}
-		k.Client = client.String()
-		s := subjects{client: client, held: k.What}
-		if k.Decision != nil {
-			s.senders = checks.ParseAddress(k.Decision.MailFrom).Domain
-		}
-		return s
-	case "session", "refusal":
-		return k.ofDecision(*k.Decision)
-	case "user":
-		return subjects{names: []string{k.What}}
+func (k knowledge) subjects() subjects {
+	if k.Kind == "session" || k.Kind == "refusal" || k.Rcpt != "" && k.Decision != nil {
+		return subjectsOf(*k.Decision)
 	}
 	s := subjects{names: []string{k.What}, held: k.What, senders: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}
+	switch k.Kind {
+	case "client":
+		s.senders = ""
+		if client, err := netip.ParseAddr(k.What); err == nil { // else it is a network
+			s.client, s.names = client, nil
+			if k.Decision != nil {
+				s.senders = checks.ParseAddress(k.Decision.MailFrom).Domain
+			}
+		}
+	case "user":
+		s.held, s.senders = "", ""
+	}
 	if k.Local {
 		s.senders = ""
 	}
@@ -141,57 +141,36 @@ func (d *daemon) answer(r records.Record) (remedy, link string) {
 	return remedy, link
 }
 
-// ofDecision returns the subjects of a decision.
-func (k *knowledge) ofDecision(r records.Record) subjects {
-	s := subjectsOf(r)
-	if s.client.IsValid() {
-		k.Client = s.client.String()
-	}
-	return s
-}
-
-// query finds out what kind of subject there is, and returns the queries for its decisions; more than one, as a mailbox may be that
-// of a sender or a recipient.
-func (k *knowledge) query() ([]records.Query, error) {
-	id := records.IDIn(k.What)
+// kindOf returns what kind of subject what is, and the queries for its decisions; more than one, as a mailbox may be that of a sender or a
+// recipient. With rcpt, only mail to this recipient counts.
+func kindOf(what, rcpt string) (kind string, queries []records.Query, err error) {
+	id := records.IDIn(what)
 	switch {
-	case k.Rcpt != "":
-		k.Kind = "sender"
-		if checks.LooksLikeNetwork(k.What) {
-			k.Kind = "client"
-			return []records.Query{{Client: k.What, Rcpt: k.Rcpt}}, nil
-		}
-		return []records.Query{{Sender: k.What, Rcpt: k.Rcpt}}, nil
-	case strings.Contains(k.What, "@"), k.What == "<>": // before a link: a mailbox such as owner=example.org@lists.example.net
-		k.Kind = "mailbox"
-		return []records.Query{{Sender: k.What}, {Rcpt: k.What}, {User: k.What}}, nil
-	case strings.Contains(k.What, "://") || strings.Contains(k.What, "r="):
+	case rcpt != "" && checks.LooksLikeNetwork(what):
+		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, nil
+	case rcpt != "":
+		return "sender", []records.Query{{Sender: what, Rcpt: rcpt}}, nil
+	case strings.Contains(what, "@"), what == "<>": // before a link: a mailbox such as owner=example.org@lists.example.net
+		return "mailbox", []records.Query{{Sender: what}, {Rcpt: what}, {User: what}}, nil
+	case strings.Contains(what, "://") || strings.Contains(what, "r="):
 		if id == "" {
-			return nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", k.What)
+			return "", nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", what)
 		}
-		k.Kind = "refusal"
-		return []records.Query{{ID: id}}, nil
-	case checks.LooksLikeNetwork(k.What):
-		if _, err := parseClient(k.What); err != nil {
-			return nil, err
-		}
-		k.Kind = "client"
-		return []records.Query{{Client: k.What}}, nil
-	case strings.Contains(k.What, "."):
-		k.Kind = "domain"
-		return []records.Query{{Sender: k.What}, {Client: k.What}, {Rcpt: k.What}}, nil
-	case id != "" && len(k.What) > sessionID:
-		k.Kind = "refusal"
-		return []records.Query{{ID: id}}, nil
-	case len(k.What) == sessionID:
-		k.Kind = "session"
-		return []records.Query{{Session: strings.ToLower(k.What)}, {User: k.What}}, nil
+		return "refusal", []records.Query{{ID: id}}, nil
+	case checks.LooksLikeNetwork(what):
+		_, err := parseClient(what)
+		return "client", []records.Query{{Client: what}}, err
+	case strings.Contains(what, "."):
+		return "domain", []records.Query{{Sender: what}, {Client: what}, {Rcpt: what}}, nil
+	case id != "" && len(what) > sessionID:
+		return "refusal", []records.Query{{ID: id}}, nil
+	case len(what) == sessionID:
+		return "session", []records.Query{{Session: strings.ToLower(what)}, {User: what}}, nil
+	case strings.ContainsAny(what, " <>?/") || what == "":
+		return "", nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", what)
+	default:
+		return "user", []records.Query{{User: what}}, nil
 	}
-	if strings.ContainsAny(k.What, " <>?/") || k.What == "" {
-		return nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", k.What)
-	}
-	k.Kind = "user"
-	return []records.Query{{User: k.What}}, nil
 }
 
 // sessionID is the length of the id of a session, see newID.

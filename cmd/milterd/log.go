@@ -51,7 +51,7 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 	f.IntVar(&args.Max, "max", 100, "show at most `N` records; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if since != "" {
-			if args.Since, err = parseSince("--since", since, time.Now()); err != nil {
+			if args.Since, err = parseSince(since, time.Now()); err != nil {
 				return err
 			}
 		}

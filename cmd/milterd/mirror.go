@@ -57,8 +57,8 @@ type mirrorArgs struct {
 	Selectors []string `json:"selectors,omitempty"` // empty: those that were seen
 }
 
-// openMirror starts the mirror, which is off.
-func (d *daemon) openMirror(now func() time.Time) {
+// openMirror starts the mirror. It judges nothing until useMirror.
+func (d *daemon) openMirror() {
 	d.mirror = mirror.Open(d.store, mirror.Options{
 		Outgoing: func(r *checks.Request) *mirror.Message {
 			if site := d.outgoing.Load(); site != nil {
@@ -66,7 +66,7 @@ func (d *daemon) openMirror(now func() time.Time) {
 			}
 			return nil
 		},
-		Now: now,
+		Now: time.Now,
 		Log: logrus.NewEntry(d.log),
 	})
 }
@@ -107,7 +107,7 @@ func (d *daemon) testDomain(ctx context.Context, a mirrorArgs) (t outgoing.Test,
 			}
 		}
 	}
-	return d.outgoingSite(d.config()).Test(ctx, "", domain, a.Selectors, time.Now()), nil
+	return d.outgoingSite(d.config()).Test(ctx, domain, a.Selectors, time.Now()), nil
 }
 
 func showTest(w io.Writer, t outgoing.Test) {

@@ -48,7 +48,7 @@ func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 	env := checks.Env{DNS: checktest.NewZone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
 	d.evidence = openEvidence(env, d.config, time.Now)
 	t.Cleanup(func() { d.evidence.Close(time.Minute) })
-	d.openMirror(time.Now)
+	d.openMirror()
 	t.Cleanup(func() { d.mirror.Close(time.Minute) })
 	return d
 }

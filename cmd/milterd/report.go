@@ -135,7 +135,7 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, unknownReason(a.Reason)
+		return nil, unknownWord("reason", a.Reason, reasonIDs())
 	}
 	return list, nil
 }
@@ -227,7 +227,3 @@ func showSenders(w io.Writer, reason string, list []evidence.Sender, total int, 
 	fmt.Fprintln(w)
 }
 
-// unknownReason returns the error for the id of a reason that does not exist, with the nearest one.
-func unknownReason(id string) error {
-	return unknownWord("reason", id, reasonIDs())
-}

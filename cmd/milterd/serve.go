@@ -221,7 +221,7 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	closers = append(closers, d.closeRecords)
 	d.evidence = openEvidence(d.env(), d.config, time.Now)
 	closers = append(closers, func() { d.evidence.Close(flushTimeout) })
-	d.openMirror(time.Now)
+	d.openMirror()
 	closers = append(closers, func() { d.mirror.Close(flushTimeout) })
 	return closeAll, nil
 }

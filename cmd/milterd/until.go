@@ -94,14 +94,14 @@ func parseDate(text string) (at time.Time, dateAlone, ok bool) {
 	return time.Time{}, false, false
 }
 
-// parseSince parses the beginning of a period: a local date, a date and time, or a duration before now.
-func parseSince(flag, text string, now time.Time) (time.Time, error) {
+// parseSince parses the beginning of a period, the value of --since: a local date, a date and time, or a duration before now.
+func parseSince(text string, now time.Time) (time.Time, error) {
 	if d, err := config.ParseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}
 	at, _, ok := parseDate(text)
 	if !ok {
-		return time.Time{}, wrongUsage("%s: %q is no date and no duration; write 2026-11-28, \"2026-11-28 15:00\" or 2d", flag, text)
+		return time.Time{}, wrongUsage("--since: %q is no date and no duration; write 2026-11-28, \"2026-11-28 15:00\" or 2d", text)
 	}
 	return at, nil
 }

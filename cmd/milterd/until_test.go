@@ -47,7 +47,7 @@ func TestSince(t *testing.T) {
 	for text, want := range map[string]time.Time{
 		"2d": now.AddDate(0, 0, -2), "2026-11-28": time.Date(2026, 11, 28, 0, 0, 0, 0, time.Local), "yesterday": {},
 	} {
-		if got, err := parseSince("--since", text, now); !got.Equal(want) || (err != nil) != want.IsZero() {
+		if got, err := parseSince(text, now); !got.Equal(want) || (err != nil) != want.IsZero() {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}

@@ -63,20 +63,20 @@ func ReplacePart(text, madeBy, part string) (string, bool) {
 	return before + start + part + end + after, found && closed
 }
 
-// Page is a manual page.
-type Page struct {
-	Name    string // such as milterd.yaml
-	Section int    // such as 5
-	Summary string // in one line, for NAME
-	Text    string // Markdown of the sections after NAME
+// manPage is a manual page.
+type manPage struct {
+	name    string // such as milterd.yaml
+	section int    // such as 5
+	summary string // in one line, for NAME
+	text    string // Markdown of the sections after NAME
 }
 
-// File returns the name of the page's file, such as milterd.yaml.5.
-func (p Page) File() string { return p.Name + "." + strconv.Itoa(p.Section) }
+// file returns the name of the page's file, such as milterd.yaml.5.
+func (p manPage) file() string { return p.name + "." + strconv.Itoa(p.section) }
 
-// Pages returns all manual pages, sorted by name. Directives in them are lines of the form <!-- name arguments -->.
-func Pages() []Page {
-	var list []Page
+// manPages returns all manual pages, sorted by name. Directives in them are lines of the form <!-- name arguments -->.
+func manPages() []manPage {
+	var list []manPage
 	for _, file := range names("man/*.md") {
 		text := read(file)
 		base := strings.TrimSuffix(path.Base(file), ".md")
@@ -84,7 +84,7 @@ func Pages() []Page {
 		section, _ := strconv.Atoi(base[dot+1:])
 		_, summary, _ := strings.Cut(title(text), ": ")
 		_, body, _ := strings.Cut(text, "\n")
-		list = append(list, Page{Name: base[:dot], Section: section, Summary: summary, Text: body})
+		list = append(list, manPage{name: base[:dot], section: section, summary: summary, text: body})
 	}
 	return list
 }

@@ -91,7 +91,7 @@ Table
 
 func TestMan(t *testing.T) {
 	t.Parallel()
-	page := Page{Name: "a.b", Section: 5, Summary: "file of a-b", Text: `
+	page := manPage{name: "a.b", section: 5, summary: "file of a-b", text: `
 ## DESCRIPTION
 
 Text with ` + "`a-literal's`" + ` and \ and ` + "`.dot`" + `.
@@ -132,7 +132,7 @@ other
 		t.Errorf("got\n%s\nwant\n%s", &out, want)
 	}
 	for _, text := range []string{"#### deep\n", "| a | b |\n"} {
-		if err := writePage(&out, Page{Text: text}, "", time.Time{}); err == nil {
+		if err := writePage(&out, manPage{text: text}, "", time.Time{}); err == nil {
 			t.Errorf("no error for %q", text)
 		}
 	}
@@ -157,9 +157,9 @@ func TestDocuments(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range Pages() {
-		if p.Section == 0 || p.Summary == "" || !strings.HasPrefix(p.Text, "\n## ") {
-			t.Errorf("%s: section %d, summary %q", p.Name, p.Section, p.Summary)
+	for _, p := range manPages() {
+		if p.section == 0 || p.summary == "" || !strings.HasPrefix(p.text, "\n## ") {
+			t.Errorf("%s: section %d, summary %q", p.name, p.section, p.summary)
 		}
 	}
 }

@@ -18,16 +18,16 @@ func WriteManual(root *cobra.Command, dir string, date time.Time) error {
 		return err
 	}
 	version, _, _ := strings.Cut(root.Version, " ")
-	for _, p := range Pages() {
+	for _, p := range manPages() {
 		var err error
-		if p.Text, err = expand(root, p.Text); err != nil {
-			return fmt.Errorf("%s: %w", p.File(), err)
+		if p.text, err = expand(root, p.text); err != nil {
+			return fmt.Errorf("%s: %w", p.file(), err)
 		}
 		var page bytes.Buffer
 		if err := writePage(&page, p, version, date); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, p.File()), page.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, p.file()), page.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -37,15 +37,15 @@ func WriteManual(root *cobra.Command, dir string, date time.Time) error {
 // writePage writes a manual page with the macros of man(7). version is for the foot of the page.
 //
 // An item of the form "`term`: text" becomes a tagged paragraph. Tables are not supported.
-func writePage(w io.Writer, p Page, version string, date time.Time) error {
+func writePage(w io.Writer, p manPage, version string, date time.Time) error {
 	m := &manual{}
 	m.printf(".\\\" Made by milterd doc man. Do not edit.\n")
-	m.printf(".TH %s %d %s %s %s\n", argument(strings.ToUpper(p.Name)), p.Section, date.Format(time.DateOnly),
-		argument("milterd "+version), argument(volumes[p.Section]))
-	m.printf(".SH NAME\n%s \\- %s\n", escape(p.Name), escape(p.Summary))
-	for _, b := range Parse(p.Text) {
+	m.printf(".TH %s %d %s %s %s\n", argument(strings.ToUpper(p.name)), p.section, date.Format(time.DateOnly),
+		argument("milterd "+version), argument(volumes[p.section]))
+	m.printf(".SH NAME\n%s \\- %s\n", escape(p.name), escape(p.summary))
+	for _, b := range Parse(p.text) {
 		if err := m.block(b); err != nil {
-			return fmt.Errorf("%s: %w", p.File(), err)
+			return fmt.Errorf("%s: %w", p.file(), err)
 		}
 	}
 	_, err := w.Write(m.text.Bytes())

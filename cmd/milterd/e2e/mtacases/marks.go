@@ -31,19 +31,21 @@ const forgedMarks = "X-Milterd: forged\r\nx-milterd : forged\r\n"
 // noDate is the mark of a message without a Date.
 const noDate = "date-missing; the message has no Date field"
 
-// fieldsOf returns the fields of a delivered message with a name, and whether the first X-Milterd field is above the
-// Received fields.
+// fieldsOf returns the fields of a delivered message with a name, and reports whether the first of them is above all Received fields.
 func fieldsOf(message, name string) (values []string, onTop bool) {
 	header, _, _ := strings.Cut(message, "\n\n")
+	onTop = true
 	for _, line := range strings.Split(strings.NewReplacer("\n\t", " ", "\n ", " ").Replace(header), "\n") {
 		field, value, _ := strings.Cut(line, ":")
 		field = strings.TrimSpace(field)
 		if strings.EqualFold(field, name) {
 			values = append(values, strings.TrimSpace(value))
 		}
-		onTop = onTop || len(values) == 0 && strings.EqualFold(field, "Received")
+		if len(values) == 0 && strings.EqualFold(field, "Received") {
+			onTop = false
+		}
 	}
-	return values, !onTop
+	return values, onTop
 }
 
 // send sends a message of the good client to alice and returns it as it is in her mailbox, where it has the text.

@@ -31,17 +31,11 @@ type BadArgument struct{ Err error }
 // Error implements error.
 func (e *BadArgument) Error() string { return e.Err.Error() }
 
-// Unwrap returns the cause.
-func (e *BadArgument) Unwrap() error { return e.Err }
-
 // NoDaemon is the error of Call if no daemon answers. Its text says why and what to do.
 type NoDaemon struct{ Err error }
 
 // Error implements error.
 func (e *NoDaemon) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *NoDaemon) Unwrap() error { return e.Err }
 
 const (
 	// maxArguments is the maximum size of the encoded arguments in bytes. A simulated message has up to 8 MiB.

@@ -24,9 +24,9 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	names, err := facts.Iprev(ctx, m.Env, q)
 	shown := strings.Join(names.PTR, ", ")
 	answer, errName := m.Env.DNS.Lookup(ctx, checks.Ask(name, checks.AddressType(address)))
-	inner := isInner(checks.Addresses(answer))
+	private := arePrivate(checks.Addresses(answer))
 	switch {
-	case err != nil, inner && names.Result == facts.IprevFail && slices.Contains(names.PTR, name):
+	case err != nil, private && names.Result == facts.IprevFail && slices.Contains(names.PTR, name):
 		m.miss(reverseDNS)
 	case names.Result == facts.IprevPermError:
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
@@ -40,15 +40,16 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	if m.isRelay(names, name) {
 		return
 	}
-	if errName != nil || inner {
+	if errName != nil || private {
 		m.miss(heloName)
 	} else if !slices.Contains(checks.Addresses(answer), address) {
 		m.add(mirror.Hit{Finding: mirror.HELO, Host: true, Seen: fmt.Sprintf("%s does not have the address %s", name, address), Repair: []string{addressRecord(name, address)}})
 	}
 }
 
-// isInner reports whether the addresses of our mail server's name are those of an inner view of the DNS, which no receiver has.
-func isInner(addresses []netip.Addr) bool {
+// arePrivate reports whether there are addresses and all of them are private. Those of our mail server's name are if this machine has
+// another view of the DNS than the receivers.
+func arePrivate(addresses []netip.Addr) bool {
 	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !a.IsPrivate() })
 }
 

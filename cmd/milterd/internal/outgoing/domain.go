@@ -54,8 +54,8 @@ type Test struct {
 
 // Test tests a domain by the DNS alone, for mail from our host with an address of the domain in MAIL FROM and From. selectors are those of
 // its DKIM keys, as far as they are known.
-func (s Site) Test(ctx context.Context, helo, domain string, selectors []string, now time.Time) Test {
-	t := Test{Domain: domain, Host: s.Host(ctx, helo), Selectors: selectors, OK: []string{}, Unknown: []string{}, Faults: []mirror.Fault{}, Notes: []string{}}
+func (s Site) Test(ctx context.Context, domain string, selectors []string, now time.Time) Test {
+	t := Test{Domain: domain, Host: s.host(ctx, ""), Selectors: selectors, OK: []string{}, Unknown: []string{}, Faults: []mirror.Fault{}, Notes: []string{}}
 	m := &message{Site: s, author: domain, session: &checks.Session{Time: now}}
 	m.session.Envelope.MailFrom = checks.ParseAddress("postmaster@" + domain)
 	m.session.Envelope.Header = []headers.Field{{Name: "From", Value: " postmaster@" + domain}}
@@ -69,7 +69,7 @@ func (s Site) Test(ctx context.Context, helo, domain string, selectors []string,
 		m.missed = append(m.missed, reverseDNS, heloName, spfRecords, dmarcRecords)
 		t.Notes = append(t.Notes, "The address that mail leaves from is not known, neither from this machine nor from "+t.Host.Name+" in the DNS. Set mirror.addresses.")
 	}
-	t.conclude(m)
+	t.setResults(m)
 	return t
 }
 
@@ -101,8 +101,8 @@ func (m *message) testKeys(ctx context.Context, selectors []string, t *Test) sig
 	return s
 }
 
-// conclude sets the results.
-func (t *Test) conclude(m *message) {
+// setResults sets the results: those of the aspects, the faults and the verdicts.
+func (t *Test) setResults(m *message) {
 	var found []*mirror.Finding
 	for _, h := range m.hits {
 		found = append(found, h.Finding)

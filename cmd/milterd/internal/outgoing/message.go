@@ -67,7 +67,7 @@ func fromFault(fields []headers.Field) string {
 }
 
 // judgeUnsubscribe judges one-click unsubscribe of bulk mail, RFC 8058 sections 3.1 and 4.
-func (m *message) judgeUnsubscribe(a signatures) {
+func (m *message) judgeUnsubscribe(s signatures) {
 	if m.rcpts <= m.Bulk {
 		return
 	}
@@ -83,7 +83,7 @@ func (m *message) judgeUnsubscribe(a signatures) {
 		fault = "there is no List-Unsubscribe-Post field"
 	case !strings.EqualFold(strings.TrimSpace(post.Value), "List-Unsubscribe=One-Click"):
 		fault = fmt.Sprintf("List-Unsubscribe-Post is %q", checks.Clean(post.Value, maxShown))
-	case a.covered != nil && !slices.ContainsFunc(a.covered, coversUnsubscribe):
+	case s.covered != nil && !slices.ContainsFunc(s.covered, coversUnsubscribe):
 		fault = "no valid DKIM signature covers List-Unsubscribe and List-Unsubscribe-Post"
 	default:
 		return

@@ -24,7 +24,7 @@ import (
 type Site struct {
 	Env       checks.Env   // with Site, DNS and Signatures
 	Bulk      int          // a message to more recipients at other sites is bulk mail
-	Addresses []netip.Addr // from which our mail server sends; empty: they are found out, see addresses
+	Addresses []netip.Addr // from which our mail server sends; empty: they are found out, see host
 }
 
 // Host is our mail server as others see it.
@@ -36,10 +36,12 @@ type Host struct {
 // maxAddresses is the number of addresses of a host that are judged.
 const maxAddresses = 4
 
-// Host returns the mail server that uses a HELO name. Its addresses are those of the configuration, or else the public ones of this
-// machine; if the name has some of these, only they. Behind NAT the machine has none, or none of the family that the name has, and those
-// of the name are taken. There are none if the DNS does not answer for the name: a wrong address makes false findings.
-func (s Site) Host(ctx context.Context, name string) Host {
+// host returns the mail server that uses a HELO name; empty: that of the site. Its addresses are the first of these lists that is not empty:
+//   - those of the configuration
+//   - the public addresses of this machine that the name has
+//   - the public addresses of the name in a family of which this machine has none, as behind NAT
+//   - the public addresses of this machine, unless the DNS did not answer for the name: a wrong address makes false findings
+func (s Site) host(ctx context.Context, name string) Host {
 	h := Host{Name: cmp.Or(strings.ToLower(name), s.Env.Site.Hostname), Addresses: s.Addresses}
 	if len(h.Addresses) > 0 {
 		return h
@@ -157,15 +159,15 @@ type message struct {
 
 // judge judges the message as delivered from each address of our host.
 func (m *message) judge(ctx context.Context) mirror.Judgement {
-	host := m.Host(ctx, m.helo)
+	host := m.host(ctx, m.helo)
 	m.judgeForm()
-	a := m.judgeSignatures(ctx)
+	s := m.judgeSignatures(ctx)
 	for _, address := range host.Addresses {
 		m.judgeHost(ctx, host.Name, address)
 	}
-	m.judgeAuthentication(ctx, host, a)
-	m.judgeUnsubscribe(a)
-	return mirror.Judgement{Hits: m.hits, Unsigned: a.unsigned, Selectors: a.selectors}
+	m.judgeAuthentication(ctx, host, s)
+	m.judgeUnsubscribe(s)
+	return mirror.Judgement{Hits: m.hits, Unsigned: s.unsigned, Selectors: s.selectors}
 }
 
 // add adds a finding, once.

@@ -260,7 +260,7 @@ func TestHost(t *testing.T) {
 			t.Parallel()
 			s := site(t, c.zone)
 			s.Addresses, s.Env.Site.Addresses = c.configured, c.own
-			if h := s.Host(context.Background(), "MX.example.org"); !slices.Equal(h.Addresses, c.want) || h.Name != "mx.example.org" {
+			if h := s.host(context.Background(), "MX.example.org"); !slices.Equal(h.Addresses, c.want) || h.Name != "mx.example.org" {
 				t.Errorf("got %+v, want %v", h, c.want)
 			}
 		})
@@ -286,7 +286,7 @@ func TestDomain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := site(t, c.zone).Test(t.Context(), "", "example.org", c.selectors, checktest.Now)
+			got := site(t, c.zone).Test(t.Context(), "example.org", c.selectors, checktest.Now)
 			var ids []string
 			for _, f := range got.Faults {
 				ids = append(ids, f.Finding)

@@ -226,4 +226,3 @@ func showSenders(w io.Writer, reason string, list []evidence.Sender, total int, 
 	}
 	fmt.Fprintln(w)
 }
-

@@ -201,6 +201,19 @@ func (c *conn) readWithin(d time.Duration) {
 	c.drain()
 }
 
+// drain shortens the read deadline while the server is draining, unless a transaction is open. Shutdown calls it from another
+// goroutine.
+func (c *conn) drain() {
+	left, stopping := c.linger()
+	if !stopping {
+		return
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(left))
+	if c.busy.Load() { // a transaction began meanwhile
+		c.Conn.SetReadDeadline(time.Now().Add(idleTimeout))
+	}
+}
+
 // take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did. These
 // are macros, some of which go-milter would forget when others arrive, and the fields and parts of the body for which the MTA
 // awaits no response: go-milter takes several microseconds for each field, and copies each part.
@@ -336,18 +349,5 @@ func (c *conn) freeBuffer() {
 		c.r.Reset(nil)
 		readers.Put(c.r)
 		c.r = nil
-	}
-}
-
-// drain shortens the read deadline while the server is draining, unless a transaction is open. Shutdown calls it from another
-// goroutine.
-func (c *conn) drain() {
-	left, stopping := c.linger()
-	if !stopping {
-		return
-	}
-	c.Conn.SetReadDeadline(time.Now().Add(left))
-	if c.busy.Load() { // a transaction began meanwhile
-		c.Conn.SetReadDeadline(time.Now().Add(idleTimeout))
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"math/bits"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -148,6 +150,23 @@ type entryKey struct {
 
 func (e *entry) key() entryKey {
 	return entryKey{client: e.Client, sender: e.Sender, verified: e.Verified}
+}
+
+// clientName returns the client of an entry without the network that follows its domain.
+func (e *entry) clientName() string {
+	name, _, _ := strings.Cut(e.Client, " ")
+	return name
+}
+
+// clientDomain returns the domain of the client, or "" if only its network is known.
+func (e *entry) clientDomain() string {
+	name := e.clientName()
+	_, errNetwork := netip.ParsePrefix(name)
+	_, errAddress := netip.ParseAddr(name)
+	if errNetwork == nil || errAddress == nil || !strings.Contains(name, ".") {
+		return ""
+	}
+	return name
 }
 
 // add adds another entry for the same key.

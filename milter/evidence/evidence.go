@@ -3,8 +3,8 @@
 //
 // Collector receives the decisions of this daemon, attributes each mail transaction to a client and a sender in the
 // background, and adds it to the store that all hosts of a site share. Reports judge the last weeks of all hosts. What
-// counts for a sender is in transaction.go, what the store holds in entry.go, who is a good sender in good.go, and who
-// passes on mail of others in relays.go. Start reading at Collector.
+// counts for a sender is in transaction.go, what the store holds in entry.go, what a report reads in ledger.go, who is a
+// good sender in good.go, and who passes on mail of others in relays.go. Start reading at Collector.
 //
 // Sessions of trusted clients, exempt recipients and mail that an allow list lets in are no evidence, as they are not
 // checked.

@@ -3,7 +3,6 @@ package evidence
 import (
 	"cmp"
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -80,17 +79,6 @@ func (e *entry) addRelayed(authors []string, once tally) {
 			e.Relayed = once
 		}
 	}
-}
-
-// clientDomain returns the domain of the client, or "" if only its network is known.
-func (e *entry) clientDomain() string {
-	name := e.clientName()
-	_, errNetwork := netip.ParsePrefix(name)
-	_, errAddress := netip.ParseAddr(name)
-	if errNetwork == nil || errAddress == nil || !strings.Contains(name, ".") {
-		return ""
-	}
-	return name
 }
 
 // domainSums returns the sums of the entries of each domain, whether it is the client's or that of a verified sender.

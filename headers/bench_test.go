@@ -1,6 +1,9 @@
 package headers
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // wellFormed has values of ordinary mail. allocs is the number of allocations that the parser may make.
 var wellFormed = []struct {
@@ -38,6 +41,17 @@ func TestAllocations(t *testing.T) {
 		}
 		if got := testing.AllocsPerRun(100, func() { _ = tt.parse() }); got > tt.allocs {
 			t.Errorf("%s: %v allocations, %v are enough", tt.name, got, tt.allocs)
+		}
+	}
+}
+
+// TestHostileBrackets tests that a field full of brackets without an address does not format faults for each.
+func TestHostileBrackets(t *testing.T) {
+	const brackets = 10_000
+	for _, unit := range []string{"<", "<>", "<a>", "<a b>"} {
+		value := "a <" + strings.Repeat(unit, brackets)
+		if got := testing.AllocsPerRun(1, func() { _, _ = ParseMailboxList(value) }); got > 4*brackets+50 {
+			t.Errorf("%q: %v allocations for %d brackets", unit, got, brackets)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -111,6 +112,38 @@ func read(name string) (string, os.FileInfo, error) {
 	}
 	return string(text), info, nil
 }
+
+// parse parses the text of a file. Faults are in the order of the lines.
+func parse(file, text string, allow bool) (*list, []Fault) {
+	l := &list{keys: map[string]entry{}}
+	var faults []Fault
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		e, ok, err := parseLine(strings.TrimSuffix(line, "\n"), allow)
+		switch {
+		case err != nil:
+			faults = append(faults, Fault{file: file, line: n, err: err})
+		case ok:
+			e.file, e.line = file, n
+			l.add(e)
+		}
+	}
+	return l, faults
+}
+
+// Fault is a line of a list that is left out because it is invalid.
+type Fault struct {
+	file string
+	line int
+	err  error
+}
+
+// Line returns the file, the number of the line from 1, and what is wrong with it.
+func (f Fault) Line() (file string, line int, err error) { return f.file, f.line, f.err }
+
+// Error implements error.
+func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.err) }
 
 // refresh reads the file if it has changed. It waits until a changed file looks the same twice, so that it does not read a
 // file that is being written, or that an editor has truncated before writing it.

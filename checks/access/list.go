@@ -1,7 +1,6 @@
 package access
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,44 +12,12 @@ import (
 	"milterd/checks/facts"
 )
 
-// Fault is a line of a list that is left out because it is invalid.
-type Fault struct {
-	file string
-	line int
-	err  error
-}
-
-// Line returns the file, the number of the line from 1, and what is wrong with it.
-func (f Fault) Line() (file string, line int, err error) { return f.file, f.line, f.err }
-
-// Error implements error.
-func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.err) }
-
 // list is the content of one file. It does not change and is safe for concurrent use.
 type list struct {
 	entries  int
 	networks bart.Table[entry]
 	keys     map[string]entry // by entry.key
 	hasNames bool             // some entries are host names or .domains
-}
-
-// parse parses the text of a file. Faults are in the order of the lines.
-func parse(file, text string, allow bool) (*list, []Fault) {
-	l := &list{keys: map[string]entry{}}
-	var faults []Fault
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		e, ok, err := parseLine(strings.TrimSuffix(line, "\n"), allow)
-		switch {
-		case err != nil:
-			faults = append(faults, Fault{file: file, line: n, err: err})
-		case ok:
-			e.file, e.line = file, n
-			l.add(e)
-		}
-	}
-	return l, faults
 }
 
 // add adds an entry. Of two entries for the same network or key, the one that ends later applies.

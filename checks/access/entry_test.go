@@ -187,7 +187,7 @@ func TestFaultsOfSettings(t *testing.T) {
 	if len(faults) != 3 {
 		t.Fatalf("got %v", faults)
 	}
-	if f, ok := faults[0].(Fault); !ok || f.line != 2 || f.file != filepath.Join(dir, "deny") || !strings.Contains(f.Error(), "b@d@") {
+	if f, ok := faults[0].(fault); !ok || f.line != 2 || f.file != filepath.Join(dir, "deny") || !strings.Contains(f.Error(), "b@d@") {
 		t.Errorf("got %v", faults[0])
 	}
 }

@@ -39,7 +39,7 @@ type file struct {
 // state is what is known about a file. It does not change.
 type state struct {
 	*list            // from the last time the file could be read
-	faults []Fault   // of list
+	faults []fault   // of list
 	err    error     // why the file cannot be read; nil if it can
 	since  time.Time // of err
 }
@@ -114,16 +114,16 @@ func read(name string) (string, os.FileInfo, error) {
 }
 
 // parse parses the text of a file. Faults are in the order of the lines.
-func parse(file, text string, allow bool) (*list, []Fault) {
-	l := &list{keys: map[string]entry{}}
-	var faults []Fault
+func parse(file, text string, allow bool) (*list, []fault) {
+	l := newList()
+	var faults []fault
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
 		e, ok, err := parseLine(strings.TrimSuffix(line, "\n"), allow)
 		switch {
 		case err != nil:
-			faults = append(faults, Fault{file: file, line: n, err: err})
+			faults = append(faults, fault{file: file, line: n, err: err})
 		case ok:
 			e.file, e.line = file, n
 			l.add(e)
@@ -132,18 +132,18 @@ func parse(file, text string, allow bool) (*list, []Fault) {
 	return l, faults
 }
 
-// Fault is a line of a list that is left out because it is invalid.
-type Fault struct {
+// fault is a line of a list that is left out because it is invalid.
+type fault struct {
 	file string
 	line int
 	err  error
 }
 
 // Line returns the file, the number of the line from 1, and what is wrong with it.
-func (f Fault) Line() (file string, line int, err error) { return f.file, f.line, f.err }
+func (f fault) Line() (file string, line int, err error) { return f.file, f.line, f.err }
 
 // Error implements error.
-func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.err) }
+func (f fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.err) }
 
 // refresh reads the file if it has changed. It waits until a changed file looks the same twice, so that it does not read a
 // file that is being written, or that an editor has truncated before writing it.

@@ -20,6 +20,8 @@ type list struct {
 	hasNames bool             // some entries are host names or .domains
 }
 
+func newList() *list { return &list{keys: map[string]entry{}} }
+
 // add adds an entry. Of two entries for the same network or key, the one that ends later applies.
 func (l *list) add(e entry) {
 	l.entries++

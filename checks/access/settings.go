@@ -46,8 +46,8 @@ func (c *Settings) RelativeTo(folder string) {
 	}
 }
 
-// Faults reads the files, for a test of the configuration. It returns a Fault for each line that would be left out, and
-// another error for each file that cannot be read.
+// Faults reads the files, for a test of the configuration. It returns an error for each file that cannot be read, and an error with
+// a method Line for each line that would be left out.
 func (c Settings) Faults() []error {
 	return append(faultsOf(c.Deny, false), faultsOf(c.Allow, true)...)
 }

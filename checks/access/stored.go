@@ -151,5 +151,3 @@ func entryKey(allow bool, e entry) string { return entryPrefix + kindOf(allow) +
 func noteChange(ctx context.Context, store checks.Store, now time.Time) error {
 	return store.Put(ctx, changedKey, fmt.Appendf(nil, "%d", now.UnixNano()), keepFor)
 }
-
-func newList() *list { return &list{keys: map[string]entry{}} }

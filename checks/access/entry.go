@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 // entry is one line of a list.
@@ -20,9 +21,11 @@ type entry struct {
 	why    string
 }
 
-// String returns the entry as replies and logs show it.
+// String returns the entry as replies and logs show it. setSubject parses it.
 func (e entry) String() string {
-	switch {
+	switch at := strings.LastIndexByte(e.key, '@'); {
+	case at > 0 && addressKey(e.key) != e.key: // the local part needs quotes
+		return headers.Path{Local: e.key[:at]}.String() + e.key[at:]
 	case !e.prefix.IsValid():
 		return e.key
 	case e.prefix.IsSingleIP():

@@ -165,9 +165,9 @@ func checkFound(t *testing.T, l *list, e entry, now time.Time) {
 		_, ok = l.addr(e.prefix.Addr(), now)
 	} else {
 		_, ok = l.key(e.key, now)
-		again, _, err := parseLine(e.key, false)
-		if isName := !strings.Contains(strings.TrimPrefix(e.key, "@"), "@"); isName && (err != nil || again.key != e.key) {
-			t.Fatalf("%q reads as %q, %v", e.key, again.key, err)
+		var again entry
+		if err := again.setSubject(e.String()); err != nil || again.key != e.key {
+			t.Fatalf("%q is shown as %q, which reads as %q, %v", e.key, e, again.key, err)
 		}
 	}
 	if e.inForce(now) && !ok {

@@ -218,7 +218,7 @@ func (l *list) covering(e entry, now time.Time) (found []entry) {
 			add(wider, wider.inForce(now))
 		}
 	case strings.Contains(e.key, "@") && !strings.HasPrefix(e.key, "@"):
-		add(l.sender(checks.ParseAddress(e.key), now))
+		add(l.sender(checks.ParseAddress(e.String()), now))
 	default:
 		name := strings.TrimPrefix(strings.TrimPrefix(e.key, "@"), ".")
 		add(l.name("", name, now))

@@ -138,3 +138,34 @@ func TestLook(t *testing.T) {
 		}
 	}
 }
+
+// TestStoredAddresses tests that an entry for an address holds, is shown and can be removed, whatever its local part.
+func TestStoredAddresses(t *testing.T) {
+	t.Parallel()
+	for subject, sender := range map[string]string{
+		"bob@example.net": "bob@example.net", "b..ob@example.net": "b..ob@example.net",
+		`"b ob"@example.net`: `"B ob"@example.net`, `"b@ob"@example.net`: `"b@ob"@example.net`, `"b\"ob"@`: `"b\"ob"@example.net`,
+	} {
+		env := checktest.Env(t, "")
+		c := checktest.Build[access.Settings](t, access.Info, env, nil)
+		if _, err := access.Add(t.Context(), env.Store, checktest.Now, access.Entry{List: "deny", Entry: subject}); err != nil {
+			t.Fatal(err)
+		}
+		if ids, _ := judge(t, c, "192.0.2.9", sender); len(ids) != 1 {
+			t.Errorf("%s: %s is not denied", subject, sender)
+		}
+		if found := c.(access.Looker).Look(t.Context(), checktest.Now, sender); len(found) != 1 || found[0].Entry != subject {
+			t.Errorf("%s: found %+v", subject, found)
+		}
+		list, err := access.Select(t.Context(), env.Store, checktest.Now, subject)
+		if err != nil || len(list) != 1 || list[0].Entry != subject {
+			t.Errorf("%s: selected %+v, %v", subject, list, err)
+		}
+		if err := access.Remove(t.Context(), env.Store, checktest.Now.Add(time.Second), list); err != nil {
+			t.Fatal(err)
+		}
+		if ids, _ := judge(t, c, "192.0.2.9", sender); len(ids) != 0 {
+			t.Errorf("%s: %s is denied after the removal", subject, sender)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func (d *daemon) addBlock(ctx context.Context, a blockArgs) (counters.Blocked, e
 	return counters.Block(ctx, d.store, client, time.Now(), a.For, a.Why)
 }
 
-// removeBlock removes the block of a client, or those in a network. It returns an error if there is none.
+// removeBlock removes the blocks of a client, or those in a network. It returns an error if there is none.
 func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error) {
 	network, err := parseClient(a.What)
 	if err != nil {

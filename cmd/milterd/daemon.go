@@ -38,7 +38,7 @@ const (
 	firstMaintainTimeout = 3 * time.Second
 )
 
-// daemon has the parts of a running daemon.
+// daemon is a running daemon. serve opens its parts.
 type daemon struct {
 	file     string         // of the configuration; empty: the defaults
 	mu       sync.Mutex     // guards cfg and waitingKeys
@@ -92,7 +92,7 @@ func (d *daemon) env() checks.Env {
 	return env
 }
 
-// waiting returns the size of what waits to be written, in bytes.
+// waiting returns the size of the records, the evidence and the log lines that wait to be written, in bytes.
 func (d *daemon) waiting() int64 {
 	size := d.evidence.Waiting() + d.mirror.Waiting() + d.output.Waiting()
 	if d.records != nil {

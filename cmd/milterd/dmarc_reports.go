@@ -164,7 +164,7 @@ type keepArgs struct {
 	Reports []feedback.Summary `json:"reports"`
 }
 
-// keepResult is its result.
+// keepResult is the result of the function dmarc-reports/keep.
 type keepResult struct {
 	Kept int `json:"kept"`
 }

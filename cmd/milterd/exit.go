@@ -25,7 +25,7 @@ const (
 // errReported is the error of a command that has already printed why it failed.
 var errReported = errors.New("failed")
 
-// usageError is the error of a wrong command line that only the command itself can find.
+// usageError is an error of the command line that a command finds after it began to run.
 type usageError struct{ error }
 
 // wrongUsage returns an error for a wrong command line.
@@ -75,7 +75,7 @@ func plainError(err error) error {
 	return err
 }
 
-// noteBegin has begun set when a command begins to run. What cobra finds wrong before that is the command line.
+// noteBegin sets begun when a command begins to run. An error before that is about the command line.
 func noteBegin(cmd *cobra.Command, begun *bool) {
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {

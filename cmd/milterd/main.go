@@ -1,10 +1,12 @@
 // Command milterd is a mail filter (milter) for Postfix and Sendmail. It checks the client, the sender and the header
 // before a message is accepted, and explains each refusal.
 //
-// Each command has a file with its name: its flags, what it does, and its output. exit.go has the exit statuses. The commands that
-// call the running daemon do so over the admin socket; admin.go has both ends of it. The other files are of the daemon: daemon.go has its
-// parts, their start is in serve.go, pages.go has the HTTP listeners. The packages below internal do the work of single
-// commands; package milter has the server and package checks the pipeline, both of which the daemon uses.
+// Each command has a file with its name: its flags, what it does, and its output. arguments.go, until.go, format.go, terminal.go and exit.go
+// have what several commands use. Commands call the running daemon over its admin socket, and both ends of a call are in the file of the
+// command; admin.go connects them.
+//
+// The other files are about the daemon: serve.go starts its parts, daemon.go runs them, and pages.go serves HTTP. Package milter has the
+// server for mail servers, package checks the pipeline, and the packages below internal the work of single commands.
 //
 // Start reading at serve.
 package main

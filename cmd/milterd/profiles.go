@@ -38,7 +38,8 @@ type profileSentences struct {
 	current []string
 }
 
-// get returns the sentences, which may be missing or some minutes old, and has them made again of the results of find if they are.
+// get returns the sentences that were made last, or none. If there are none or they are old, it makes new ones of the results of find, in the
+// background.
 func (s *profileSentences) get(now time.Time, find func(context.Context) ([]profiles.Result, error)) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -37,8 +37,8 @@ func (f *failedReload) String() string {
 // maxReloadErrors is the number of errors of a failed reload that are kept. A file of another format has one in each line.
 const maxReloadErrors = 20
 
-// reloadWhenAsked reloads after each signal until ctx is done. It is a goroutine of its own, as a file may never be read to its
-// end, and the daemon must stop nevertheless.
+// reloadWhenAsked reloads after each signal until ctx is done. It runs in a goroutine of its own: a file may never be read to its end, and
+// the daemon must stop nevertheless.
 func (d *daemon) reloadWhenAsked(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
@@ -104,7 +104,7 @@ func (d *daemon) readAgain() (cfg *config.Config, p *checks.Pipeline, errs []str
 // keys that changed. It logs them.
 func (d *daemon) keepUntilRestart(cfg *config.Config) (_ *config.Config, changed []string) {
 	running := *cfg
-	running.Log.Level = d.cfg.Log.Level // takes effect at once
+	running.Log.Level = d.cfg.Log.Level // the level alone takes effect at once, so it is no change of the key log
 	present := atStart(d.cfg)
 	keys := atStart(&running)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {

@@ -21,10 +21,10 @@ type removeArgs struct {
 	Many   bool   `json:"many,omitempty"`   // remove more than one
 }
 
-// tooMany reports whether so many are not to be removed without asking.
+// tooMany reports whether n are more than may be removed without a question.
 func (a removeArgs) tooMany(n int) bool { return n > 1 && !a.Many }
 
-// removal is the result of such a function.
+// removal is the result of a function that removes.
 type removal struct {
 	Removed int `json:"removed"`
 	Would   int `json:"would,omitempty"` // more than one, so nothing was removed

@@ -54,7 +54,7 @@ type dmarcArgs struct {
 	Yesterday bool   `json:"yesterday,omitempty"`
 }
 
-// dmarcReport is its result.
+// dmarcReport is the result of the function report/dmarc.
 type dmarcReport struct {
 	Today     []report.Outgoing `json:"today,omitempty"`
 	Yesterday []report.Outgoing `json:"yesterday,omitempty"`

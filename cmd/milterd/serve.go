@@ -31,16 +31,6 @@ import (
 	"milterd/milter/web/dashboard"
 )
 
-// otherMemory is what caches, the store and the program itself take at most, beside what the sessions hold.
-const otherMemory = 256 << 20 // bytes
-
-// limitHeap makes the garbage collector run more often before the heap is twice as large as the limit memory allows.
-func limitHeap(memory int64) {
-	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(2 * (memory + otherMemory))
-	}
-}
-
 const (
 	logTimeout   = 2 * time.Second // of a stopping daemon for its log
 	flushTimeout = 2 * time.Second // of a stopping daemon for its records, for its evidence, and for the mirror
@@ -70,7 +60,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 	signal.Notify(hup, syscall.SIGHUP) // before anything else: by default SIGHUP ends a program
 	defer signal.Stop(hup)
 	signal.Ignore(syscall.SIGPIPE) // the reader of standard error may end before the daemon
-	logTo := stderr                // in the background, so it may wait for its reader
+	logTo := stderr                // the log writes in the background, so it may wait for the reader
 	stderr = newBoundedWriter(stderr, stderrTimeout)
 	cfg, err := firstConfig(ctx, file, stderr)
 	if cfg == nil {
@@ -133,6 +123,17 @@ func (d *daemon) newServer(cfg *config.Config) *milter.Server {
 	}
 }
 
+// otherMemory is what caches, the store and the program itself take at most, beside what the sessions hold.
+const otherMemory = 256 << 20 // bytes
+
+// limitHeap has the garbage collector run more often as the heap comes near twice the memory that sessions and the rest may take. The
+// environment variable GOMEMLIMIT overrides that limit.
+func limitHeap(memory int64) {
+	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(2 * (memory + otherMemory))
+	}
+}
+
 // spareFiles is the number of file descriptors kept for all but mail servers: DNS, callouts, the store, the log, pages.
 const spareFiles = 1000
 
@@ -160,8 +161,8 @@ func connectionsOf(files int) int {
 	return max(1, sort.Search(left, func(n int) bool { return milter.MaxOpen(n+1) > left })) // 0 would be no limit
 }
 
-// firstConfig loads the configuration. It returns nil without an error if ctx ends first: the file may be a pipe, or on a file
-// server that does not answer.
+// firstConfig loads the configuration. It returns neither a configuration nor an error if ctx ends first: the file may be a pipe, or on a
+// file server that does not answer.
 func firstConfig(ctx context.Context, file string, stderr io.Writer) (*config.Config, error) {
 	type result struct {
 		cfg *config.Config
@@ -226,7 +227,7 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	return closeAll, nil
 }
 
-// openLog opens the log: syslog, or fallback if there is none. It reports to stderr which of them.
+// openLog opens the log: syslog, or fallback if there is none. It prints to stderr which of them it opened.
 func openLog(c config.Log, fallback, stderr io.Writer) *log.Output {
 	if c.Syslog {
 		q, err := log.ToSyslog(c.Facility, c.JSON, fallback)

@@ -32,8 +32,8 @@ const (
 	noConfigFile = "none"
 )
 
-// chosenFile returns the configuration file of a command: that of -c, or else the default one if there is one. It returns "" if
-// there is none. A default file that cannot be read is one.
+// chosenFile returns the configuration file of a command: that of -c, or else the default one, or "" if neither is there. A default file
+// that cannot be read is there: reading it is an error.
 func chosenFile(flag, defaultFile string) string {
 	if flag != "" {
 		return flag
@@ -52,8 +52,8 @@ func pathOf(file string) string {
 	return file
 }
 
-// loadConfig loads the configuration of a file that chosenFile returned. It says so if there is none. It prints the errors, and
-// the warnings if warnings is set.
+// loadConfig loads the configuration of a file that chosenFile returned. It prints the errors, the warnings if warnings is set, and a
+// note if there is no file.
 func loadConfig(file string, warnings bool, stderr io.Writer) (*config.Config, error) {
 	if file == "" {
 		fmt.Fprintf(stderr, "milterd: there is no %s: the built-in defaults apply\n", defaultConfigFile)

@@ -32,7 +32,7 @@ type state struct {
 // maxHeld is the number of triplets and clients of greylisting, and of blocks of senders, in one state.
 const maxHeld = 5
 
-// subjects are whose state is wanted. Empty fields are nobody.
+// subjects says whose state is wanted. An empty field stands for nobody.
 type subjects struct {
 	client  netip.Addr
 	names   []string // addresses of senders, domains, and names of hosts or users

@@ -6,7 +6,7 @@
 // of a list of records. Bodies are written to the caller as they are read. A message that cannot be read is yielded as a
 // Message with an error.
 //
-// Package replay uses it. Start reading at Walk, which finds files, and File.Messages, which reads one.
+// Packages replay and feedback use it. Start reading at Walk, which finds files, and File.Messages, which reads one.
 package mailbox
 
 import (

@@ -109,8 +109,8 @@ func (c *changes) because(m *mail, before, middle, after result) []*difference {
 	return slices.DeleteFunc(slices.Clone(c.differences), func(d *difference) bool { return !slices.Contains(causes, d) })
 }
 
-// trustCauses returns each difference without which against would read the message differently, or trust its client
-// differently. There is none if each of several has the same effect; then it returns all differences about trust.
+// trustCauses returns the differences without which against would read the message, or trust its client, in another way. If several have
+// the same effect, a result does not need any one of them; then it returns all differences about trust.
 func (c *changes) trustCauses(m *mail, after result) []*difference {
 	keys := c.siteKeys(m, after)
 	s := &checks.Session{Client: after.facts.Client, Local: after.facts.Local, AuthUser: after.facts.User}
@@ -131,8 +131,8 @@ func (c *changes) trustCauses(m *mail, after result) []*difference {
 	return causes
 }
 
-// siteKeys returns each key without whose difference the site of against would read the message differently. If base
-// reads the message differently and there is no such key, each of several has the same effect; then it returns all.
+// siteKeys returns the keys without whose difference the site of against would read the message in another way. It returns none if base
+// reads it in the same way, and all keys of a site if several have the same effect, so that none is needed.
 func (c *changes) siteKeys(m *mail, after result) []string {
 	base, against := c.base.site, c.against.site
 	if reflect.DeepEqual(m.facts(base), after.facts) {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"milterd/checks"
 	"milterd/checks/access"
 	"milterd/checks/counters"
 	"milterd/checks/greylist"
@@ -170,13 +169,13 @@ func (o operator) removed(done removal, err error, command, what, kind string, r
 	case err != nil:
 		return dashboard.Change{}, err
 	case done.Would > 0:
-		return dashboard.Change{Would: done.Would, Text: fmt.Sprintf("%s is %d %s. Nothing was removed yet.", checks.Clean(what, maxShownName), done.Would, kind)}, nil
+		return dashboard.Change{Would: done.Would, Text: fmt.Sprintf("%s is %d %s. Nothing was removed yet.", printableName(what), done.Would, kind)}, nil
 	}
 	o.logChange(command, what, logrus.Fields{"entries": done.Removed})
-	change := dashboard.Change{Text: fmt.Sprintf("%s: %d %s removed.", checks.Clean(what, maxShownName), done.Removed, plural(done.Removed, kind))}
+	change := dashboard.Change{Text: fmt.Sprintf("%s: %d %s removed.", printableName(what), done.Removed, plural(done.Removed, kind))}
 	if done.Removed <= maxUndo {
 		change.Undo = o.undo(command, func(ctx context.Context) (string, error) {
-			return fmt.Sprintf("%s: %d %s restored.", checks.Clean(what, maxShownName), done.Removed, plural(done.Removed, kind)), restore(ctx)
+			return fmt.Sprintf("%s: %d %s restored.", printableName(what), done.Removed, plural(done.Removed, kind)), restore(ctx)
 		})
 	}
 	return change, nil

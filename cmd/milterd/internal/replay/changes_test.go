@@ -148,16 +148,50 @@ func TestKeysWithResult(t *testing.T) {
 	}
 }
 
-// TestNullConfig tests that a file with an empty value in place of keys is compared as an empty file.
-func TestNullConfig(t *testing.T) {
+// TestEmptyValues compares files with keys and sections that are empty.
+func TestEmptyValues(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "null\n", "~\n", "---\n...\n", "# a comment\n"} {
-		if _, problems := config.Parse("test", []byte(text), all.Checks); problems.Err() != nil {
-			t.Errorf("%q: %v", text, problems)
+	for _, c := range []struct{ old, new, want string }{
+		{old: "", new: "null\n"},
+		{old: "~\n", new: "# a comment\n"},
+		{old: "---\n...\n", new: "actions:\nchecks: {msgfields: }\n"},
+		{old: "", new: "admin: {socket: \"\"}\n", want: `b:1: admin.socket: "" instead of not given`},
+		{old: "admin: {socket: \"\"}\n", new: "", want: `a:1: admin.socket: not given instead of ""`},
+	} {
+		for _, text := range []string{c.old, c.new} {
+			if _, problems := config.Parse("test", []byte(text), all.Checks); problems.Err() != nil {
+				t.Errorf("%q: %v", text, problems)
+			}
 		}
-		empty := Config{Name: "a", Text: []byte(text)}
-		if list := differences(empty, Config{Name: "b"}); len(list) > 0 {
-			t.Errorf("%q: differences %v", text, list)
+		got := ""
+		for _, d := range differences(Config{Name: "a", Text: []byte(c.old)}, Config{Name: "b", Text: []byte(c.new)}) {
+			got += d.String()
+		}
+		if got != c.want {
+			t.Errorf("%q and %q: %q, want %q", c.old, c.new, got, c.want)
+		}
+	}
+}
+
+// TestSecretDifferences tests that a report names changed passwords without showing them.
+func TestSecretDifferences(t *testing.T) {
+	t.Parallel()
+	old := configOf(t, "/etc/a.yaml", "admin: {password: hunter1}\nstore: {driver: redis, url: \"redis://milterd:hunter2@127.0.0.1:6379\"}\n")
+	new := configOf(t, "/etc/b.yaml", "admin: {password: hunter3}\nstore: {driver: redis, url: \"redis://milterd:hunter4@127.0.0.1:6379\"}\n")
+	r := replayed(t, Options{Paths: []string{mbox(t, letter{})}, Config: old, Against: &new})
+	var page bytes.Buffer
+	if err := r.HTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	text := textOf(t, r)
+	if strings.Contains(text+page.String(), "hunter") {
+		t.Errorf("a password in the report:\n%s", text)
+	}
+	for _, want := range []string{
+		"admin.password: (not shown) instead of (not shown)\n", "store.url: redis://milterd:xxxxx@127.0.0.1:6379 instead of redis://milterd:xxxxx@127.0.0.1:6379\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package replay
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -48,17 +49,19 @@ func differences(before, after Config) []*difference {
 	}
 	var list []*difference
 	for _, n := range news {
-		d := &difference{Key: n.key, New: n.value, Place: n.place(after)}
-		if i := find(olds, n.key); i >= 0 {
-			d.Old = olds[i].value
+		d := &difference{Key: n.key, New: n.shown(), Place: n.place(after)}
+		i := find(olds, n.key)
+		if i >= 0 && olds[i].value == n.value {
+			continue
 		}
-		if d.Old != d.New {
-			list = append(list, d)
+		if i >= 0 {
+			d.Old = olds[i].shown()
 		}
+		list = append(list, d)
 	}
 	for _, o := range olds {
 		if find(news, o.key) < 0 {
-			list = append(list, &difference{Key: o.key, Old: o.value, Place: o.place(before)})
+			list = append(list, &difference{Key: o.key, Old: o.shown(), Place: o.place(before)})
 		}
 	}
 	return list
@@ -72,10 +75,21 @@ type setting struct {
 
 func (s setting) place(c Config) string { return fmt.Sprintf("%s:%d", path.Base(c.Name), s.line) }
 
-// flatten returns the settings of a configuration file. A file with an empty value, such as null, has none.
+// shown returns the value for the report, which may go to other people: without passwords.
+func (s setting) shown() string {
+	if s.key == "admin.password" {
+		return "(not shown)"
+	}
+	if u, err := url.Parse(s.value); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return cmp.Or(s.value, `""`)
+}
+
+// flatten returns the settings of a configuration file.
 func flatten(text []byte) []setting {
 	var doc yaml.Node
-	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 {
 		return nil
 	}
 	return appendSettings(nil, doc.Content[0], "", 1)
@@ -86,6 +100,8 @@ func appendSettings(list []setting, n *yaml.Node, key string, line int) []settin
 	switch {
 	case n.Kind == yaml.AliasNode:
 		return appendSettings(list, n.Alias, key, line)
+	case n.Tag == "!!null": // a section without keys
+		return list
 	case n.Kind == yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name := n.Content[i].Value

@@ -87,6 +87,15 @@ func Addresses(a Answer) []netip.Addr {
 	return list
 }
 
+// Texts returns the texts of the TXT records in an answer: of each record the strings, joined and unescaped.
+func Texts(a Answer) []string {
+	var list []string
+	for _, rr := range RecordsOf[*dns.TXT](a) {
+		list = append(list, Unescape(strings.Join(rr.Txt, "")))
+	}
+	return list
+}
+
 // Unescape replaces the escapes of RFC 1035 section 5.1, which package dns leaves in names and in the strings of TXT records,
 // by the bytes that they stand for.
 func Unescape(s string) string {

@@ -62,10 +62,7 @@ func (c *check) text(ctx context.Context, h hit) string {
 	if err != nil {
 		return none
 	}
-	var texts []string
-	for _, t := range checks.RecordsOf[*dns.TXT](a) {
-		texts = append(texts, checks.Unescape(strings.Join(t.Txt, "")))
-	}
+	texts := checks.Texts(a)
 	slices.Sort(texts) // the DNS returns records in any order
 	return cmp.Or(checks.Clean(h.hide(strings.Join(slices.Compact(texts), " ")), maxText), none)
 }

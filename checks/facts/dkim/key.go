@@ -8,8 +8,6 @@ import (
 	"encoding/base64"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"milterd/checks"
 )
 
@@ -30,18 +28,16 @@ func KeyFault(a checks.Answer) string {
 
 // readKey returns the key in an answer. If there is no usable key, it returns a status and why.
 func readKey(a checks.Answer) (k key, status Status, why string) {
-	records := checks.RecordsOf[*dns.TXT](a)
-	if len(records) == 0 {
+	texts := checks.Texts(a)
+	switch {
+	case len(texts) == 0:
 		return k, PermError, "there is no key record"
-	}
-	if len(records) > 1 { // section 3.6.2.2
+	case len(texts) > 1: // section 3.6.2.2
 		return k, PermError, "there are several key records"
-	}
-	text := checks.Unescape(strings.Join(records[0].Txt, ""))
-	if len(text) > 4<<10 {
+	case len(texts[0]) > 4<<10:
 		return k, PermError, "the key record has over 4 KiB"
 	}
-	return parseKey(text)
+	return parseKey(texts[0])
 }
 
 // parseKey parses a key record. Section 3.6.1 wants v= first; it is accepted anywhere, as by other verifiers.

@@ -2,9 +2,8 @@ package dmarc
 
 import (
 	"net/url"
+	"slices"
 	"strings"
-
-	"github.com/miekg/dns"
 
 	"milterd/checks"
 )
@@ -162,11 +161,6 @@ func textOf(a checks.Answer) string {
 }
 
 // recordTexts returns the texts in the answer to a TXT question that begin with the version tag.
-func recordTexts(a checks.Answer) (list []string) {
-	for _, rr := range checks.RecordsOf[*dns.TXT](a) {
-		if text := checks.Unescape(strings.Join(rr.Txt, "")); isRecord(text) {
-			list = append(list, text)
-		}
-	}
-	return list
+func recordTexts(a checks.Answer) []string {
+	return slices.DeleteFunc(checks.Texts(a), func(text string) bool { return !isRecord(text) })
 }

@@ -69,9 +69,6 @@ func escape(raw string) string {
 	return b.String()
 }
 
-// txtValue returns the strings of a TXT record, joined as section 3.3 requires.
-func txtValue(t *dns.TXT) string { return checks.Unescape(strings.Join(t.Txt, "")) }
-
 // hostQuestions returns the questions for the addresses of MX hosts, in the family of the client. A null MX (RFC 7505) has
 // no host.
 func hostQuestions(mxs []*dns.MX, client netip.Addr) []checks.Question {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -141,16 +142,15 @@ func (e *evaluator) policyText(domain string) (string, *resultError) {
 	if err != nil {
 		return "", err
 	}
-	found := ""
-	for _, t := range checks.RecordsOf[*dns.TXT](a) {
-		if txt := txtValue(t); isRecord(txt) {
-			if found != "" {
-				return "", permError("%s has more than one SPF record", domain)
-			}
-			found = txt
-		}
+	records := slices.DeleteFunc(checks.Texts(a), func(text string) bool { return !isRecord(text) })
+	switch len(records) {
+	case 0:
+		return "", nil
+	case 1:
+		return records[0], nil
+	default:
+		return "", permError("%s has more than one SPF record", domain)
 	}
-	return found, nil
 }
 
 // countLookup counts a term that asks the DNS, section 4.6.4.

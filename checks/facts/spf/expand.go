@@ -54,11 +54,11 @@ func (e *evaluator) explain(d decision) string {
 	if err != nil {
 		return ""
 	}
-	txts := checks.RecordsOf[*dns.TXT](a)
-	if len(txts) != 1 {
+	texts := checks.Texts(a)
+	if len(texts) != 1 {
 		return ""
 	}
-	return e.explanation(txtValue(txts[0]), d.by)
+	return e.explanation(texts[0], d.by)
 }
 
 // explanation expands an explain-string. Bytes from macros that are not printable become question marks.

@@ -1,6 +1,7 @@
 package spf
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -30,16 +31,16 @@ type prefetch struct {
 // policy returns the question for the record of a domain, which the questions of its terms follow.
 func (p prefetch) policy(domain string) []checks.Query {
 	return query(domain, dns.TypeTXT, func(a checks.Answer) []checks.Query {
-		for _, t := range checks.RecordsOf[*dns.TXT](a) {
-			if txt := txtValue(t); isRecord(txt) {
-				r, err := parseRecord(txt)
-				if err != nil {
-					return nil
-				}
-				return p.terms(r, domain)
-			}
+		texts := checks.Texts(a)
+		i := slices.IndexFunc(texts, isRecord)
+		if i < 0 {
+			return nil
 		}
-		return nil
+		r, err := parseRecord(texts[i])
+		if err != nil {
+			return nil
+		}
+		return p.terms(r, domain)
 	})
 }
 

@@ -148,10 +148,7 @@ func wantsReports(rua string) bool {
 	return false
 }
 
-// recordOf returns the record in the answer to a TXT question. Several records count as none, section 4.10 step 2.
-func recordOf(a checks.Answer) (r Record, ok bool) { return parseRecord(textOf(a)) }
-
-// textOf returns the text of the record in the answer to a TXT question. It is empty if there are several or none.
+// textOf returns the text of the record in the answer to a TXT question, or "". Several records count as none, section 4.10 step 2.
 func textOf(a checks.Answer) string {
 	list := recordTexts(a)
 	if len(list) != 1 {

@@ -73,7 +73,7 @@ func (t *Tree) load(ctx context.Context, domains []string) {
 		if res.Err != nil {
 			n.err = fmt.Errorf("DMARC record of %s: %w", n.domain, res.Err)
 		} else {
-			n.record, n.ok = recordOf(res.Answer)
+			n.record, n.ok = parseRecord(textOf(res.Answer))
 		}
 		t.found[n.domain] = n
 	}

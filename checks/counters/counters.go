@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -278,15 +277,4 @@ func (c *check) countDeliveries(ctx context.Context, conn *connection) error {
 	}
 	_, err := c.add(ctx, conn, 0)
 	return err
-}
-
-// ClientOf returns what counts as one client: an IPv4 address or an IPv6 /64. It is the zero Prefix if a is invalid.
-func ClientOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
-	return p
 }

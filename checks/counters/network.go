@@ -39,6 +39,15 @@ func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// oneClient returns the client of an address or network. A network of several clients is an error.
+func oneClient(p netip.Prefix) (netip.Prefix, error) {
+	c := ClientOf(p.Addr())
+	if !c.IsValid() || p.Bits() < c.Bits() {
+		return netip.Prefix{}, checks.BadArgument("%s is not one client, which is an IPv4 address or an IPv6 /64", p)
+	}
+	return c, nil
+}
+
 // lengthName returns the name of a length in the record: 4/24 or 6/48.
 func lengthName(p netip.Prefix) string {
 	if p.Addr().Is4() {

@@ -223,12 +223,3 @@ func number(ctx context.Context, store checks.Store, key string) (int64, time.Ti
 	}
 	return 0, time.Time{}, nil
 }
-
-// oneClient returns the client of an address or network. A network of several clients is an error.
-func oneClient(p netip.Prefix) (netip.Prefix, error) {
-	c := ClientOf(p.Addr())
-	if !c.IsValid() || p.Bits() < c.Bits() {
-		return netip.Prefix{}, checks.BadArgument("%s is not one client, which is an IPv4 address or an IPv6 /64", p)
-	}
-	return c, nil
-}

@@ -13,6 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"milterd/checks"
@@ -27,13 +29,19 @@ type Settings struct {
 	Users  map[string]Limits `yaml:"users" doc:"Other limits for users: by name, or for all users of a @domain; an empty limit is none." example:"{newsletter: \"\", \"@dept.example\": 5000/d}"`
 }
 
-// Validate returns an error for users without a name.
+// Validate returns an error for users without a name, and for two that are the same without regard to case.
 func (c Settings) Validate() error {
 	var faults []error
-	for name := range c.Users {
-		if strings.TrimPrefix(name, "@") == "" {
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
+		lower := strings.ToLower(name)
+		switch {
+		case strings.TrimPrefix(name, "@") == "":
 			faults = append(faults, fmt.Errorf("users: %.60q is no user and no @domain", name))
+		case seen[lower]:
+			faults = append(faults, fmt.Errorf("users: %.60q is there twice; case does not matter", name))
 		}
+		seen[lower] = true
 	}
 	return errors.Join(faults...)
 }

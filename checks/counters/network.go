@@ -11,8 +11,8 @@ import (
 	"milterd/checks"
 )
 
-// networksKey is the record of the lengths of the networks that are blocked, with the end of the last block, in Unix seconds: a
-// session looks for blocks of its networks only of these lengths.
+// networksKey is the key of the record of the lengths of blocked networks, each with the end of its last block in Unix seconds. A
+// session looks for blocks of networks of these lengths alone.
 const networksKey = "counters:networks"
 
 // The shortest prefixes of a network that can be blocked. A shorter one is a mistake.
@@ -56,9 +56,8 @@ func lengthName(p netip.Prefix) string {
 	return "6/" + strconv.Itoa(p.Bits())
 }
 
-// noteNetworks adds the length of a network that is blocked until a time. Only operators block networks, so no two do at the same
-// time.
-func noteNetworks(ctx context.Context, store checks.Store, p netip.Prefix, until, now time.Time) error {
+// noteNetwork adds the length of a network that is blocked until a time. It needs no transaction: only operators block networks.
+func noteNetwork(ctx context.Context, store checks.Store, p netip.Prefix, until, now time.Time) error {
 	ends, err := networkLengths(ctx, store)
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 		return Blocked{}, err
 	}
 	if isNetwork(client) {
-		err = noteNetworks(ctx, store, client, now.Add(d), now)
+		err = noteNetwork(ctx, store, client, now.Add(d), now)
 	}
 	return b.describe(s), err
 }
@@ -184,7 +184,7 @@ func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) 
 		return again.putLevel(ctx, store, s, now)
 	}
 	if isNetwork(b.Client) {
-		return noteNetworks(ctx, store, b.Client, b.Until, now)
+		return noteNetwork(ctx, store, b.Client, b.Until, now)
 	}
 	return nil
 }

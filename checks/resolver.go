@@ -16,7 +16,7 @@ type Resolver interface {
 }
 
 // Cache is implemented by a Resolver with a cache. Cached returns what Lookup would return without waiting; ok is false if
-// Lookup would wait. LookupAll needs no goroutine for a cached answer.
+// Lookup would wait. LookupAll starts no goroutine for a cached answer: that would take 2 µs for each of a dozen questions a message.
 type Cache interface {
 	Cached(ctx context.Context, q Question) (a Answer, ok bool, err error)
 }

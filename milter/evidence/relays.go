@@ -135,7 +135,7 @@ type ForwarderReport struct {
 // Forwarder is a client that has passed on mail of others. Its names are remote bytes.
 type Forwarder struct {
 	Client   string    `json:"client"`   // domain of its confirmed names, domain for which it passes SPF, or network
-	SPF      bool      `json:"spf"`      // the domain is known by SPF alone
+	SPF      bool      `json:"spf"`      // the domain is known only by SPF
 	Messages int       `json:"messages"` // accepted ones, of other authors
 	Days     int       `json:"days"`     // with such a message
 	Authors  []string  `json:"authors"`  // some of the organisational domains of these authors

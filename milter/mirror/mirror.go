@@ -108,7 +108,7 @@ func Open(store checks.Store, opts Options) *Collector {
 	return c
 }
 
-// Decided implements milter.Journal. The mirror sees accepted messages alone.
+// Decided implements milter.Journal. The mirror judges only accepted messages.
 func (c *Collector) Decided(*checks.Request, checks.Decision) {}
 
 // Accepted implements milter.Journal.

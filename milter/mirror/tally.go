@@ -10,8 +10,8 @@ import (
 	"milterd/checks"
 )
 
-// The store has a record for each day, each subject and each run of a daemon, which the run alone writes: nothing is read before
-// it is written, and hosts need no lock. A report adds them up.
+// The store has a record for each day, each subject and each run of a daemon. Only that run writes it, so nothing is read
+// before it is written, and hosts need no lock. A report adds them up.
 const (
 	prefix = "mirror:"
 	// days is how many days a report covers, with today.

@@ -26,7 +26,7 @@ const (
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// NewID returns an unused id for the record of a decision that is made at a time.
+// NewID returns a new id for the record of a decision that is made at the given time.
 func NewID(at time.Time) string {
 	var b [timeBytes + randomBytes]byte
 	binary.BigEndian.PutUint32(b[:], uint32(at.Unix()))

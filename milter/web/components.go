@@ -30,7 +30,7 @@ func (c Components) Describe(chan<- *prometheus.Desc) {}
 func (c Components) Collect(to chan<- prometheus.Metric) {
 	e := emitter{to}
 	e.gauge("connections", "Open milter connections.", float64(c.Connections()))
-	e.gauge("config_valid", "1 if the configuration file was valid when it was last read, else 0: the one of before is in force.", oneIf(c.ConfigValid()))
+	e.gauge("config_valid", "1 if the configuration file was valid when it was last read. If 0, the earlier configuration is in force.", oneIf(c.ConfigValid()))
 	e.counter("log_dropped_total", "Log lines lost because the log did not take them in time.", c.LogDropped())
 	r := c.Records()
 	e.counter("records_written_total", "Decision records written to the store.", r.Written)

@@ -79,8 +79,8 @@ func (p *pages) undo(w http.ResponseWriter, r *http.Request) {
 	p.redirect(w, back, web.Shown(text), nil)
 }
 
-// placeOf returns the part of a query that says what a page shows. After a change, the browser is redirected to the page with this
-// part alone.
+// placeOf returns the part of a query that says what a page shows. After a change, the browser is redirected to the page with
+// only this part.
 func placeOf(query url.Values) url.Values {
 	place := url.Values{"what": {field(query, "what")}}
 	for _, name := range []string{"id", "n"} {

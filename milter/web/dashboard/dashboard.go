@@ -40,9 +40,10 @@ type Config struct {
 	Mirror     func(context.Context) (mirror.Report, error)
 	Received   func(context.Context) ([]Received, error) // what other sites report about mail in the name of this one; may be nil
 	Log        *logrus.Entry                             // may be nil
-	Now        func() time.Time                          // nil: time.Now
 
-	zone *time.Location // of the times on the pages; set by tests; nil: time.Local
+	// Set by tests.
+	now  func() time.Time // nil: time.Now
+	zone *time.Location   // of the times on the pages; nil: time.Local
 }
 
 // Book reads the records of decisions.
@@ -64,8 +65,8 @@ type pages struct {
 
 // New returns the handler of the pages. It fails only if a template or a file is broken.
 func New(c Config) (http.Handler, error) {
-	if c.Now == nil {
-		c.Now = time.Now
+	if c.now == nil {
+		c.now = time.Now
 	}
 	if c.zone == nil {
 		c.zone = time.Local

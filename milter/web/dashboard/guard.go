@@ -24,7 +24,8 @@ type Guard struct {
 	// Hosts are the names that the Host header field may have if there is no password, beside addresses and localhost. Other
 	// names are refused because an attacker can point a name to 127.0.0.1 (DNS rebinding).
 	Hosts []string
-	Now   func() time.Time // nil: time.Now
+
+	now func() time.Time // set by tests; nil: time.Now
 }
 
 // contentPolicy is the content security policy of the pages.
@@ -40,13 +41,13 @@ const (
 
 // Protect returns a handler that serves pages to the operator only. It sets the security headers of all answers.
 func (g Guard) Protect(pages http.Handler) http.Handler {
-	if g.Now == nil {
-		g.Now = time.Now
+	if g.now == nil {
+		g.now = time.Now
 	}
 	pages = http.NewCrossOriginProtection().Handler(pages)
 	allow := g.checkHost
 	if g.Password != "" {
-		guesses := &guesses{now: g.Now, clients: web.Buckets[netip.Addr]{}}
+		guesses := &guesses{now: g.now, clients: web.Buckets[netip.Addr]{}}
 		want := sha256.Sum256([]byte(g.Password))
 		allow = func(w http.ResponseWriter, r *http.Request) bool { return checkPassword(w, r, want, guesses) }
 	}

@@ -105,7 +105,7 @@ func TestGuard(t *testing.T) {
 func TestGuardLimitsWrongPasswords(t *testing.T) {
 	t.Parallel()
 	now := checktest.Now
-	h, _ := guarded(Guard{Password: "right", Now: func() time.Time { return now }})
+	h, _ := guarded(Guard{Password: "right", now: func() time.Time { return now }})
 	try := func(client, password string) int {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = client

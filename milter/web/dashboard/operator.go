@@ -23,7 +23,7 @@ type Operator interface {
 	List(ctx context.Context, list, entry, until, why string) (Change, error)
 	Block(ctx context.Context, client, length, why string) (Change, error)
 	// Unlist, Unblock and Forget remove entries of lists, blocks, and records of the greylist. Unless many is set, they remove at
-	// most one. Unblock with a sender removes the block of mail of that domain alone.
+	// most one. Unblock with a sender removes only the block of that domain's mail.
 	Unlist(ctx context.Context, entry string, many bool) (Change, error)
 	Unblock(ctx context.Context, client, sender string, many bool) (Change, error)
 	Forget(ctx context.Context, what string, many bool) (Change, error)
@@ -80,7 +80,7 @@ type Client struct {
 // Block is a client under a temporary block.
 type Block struct {
 	Client       string
-	Sender       string // domain whose mail alone is blocked; empty: all mail
+	Sender       string // only mail of this domain is blocked; empty: all mail
 	Since, Until time.Time
 	Level        int // 1 is the client's first block; 0: the operator blocked it
 	Why          string

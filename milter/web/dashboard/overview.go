@@ -44,7 +44,7 @@ func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
 	f.live = true
 	c := p.Components
 	page := overviewPage{
-		Attention: p.attention(), Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.Now())),
+		Attention: p.attention(), Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.now())),
 		Started: p.Started, Profile: p.Profile(), Profiles: p.Profiles(), Connections: c.Connections(), Store: c.Store(), DNS: c.DNS(),
 		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: conditionViews(c.Checks()),
 	}

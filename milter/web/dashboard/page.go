@@ -46,7 +46,7 @@ type frame struct {
 
 func (p *pages) frame(page, title string) frame {
 	return frame{
-		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: len(p.attention()), Now: p.Now(), began: time.Now(),
+		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: len(p.attention()), Now: p.now(), began: time.Now(),
 	}
 }
 

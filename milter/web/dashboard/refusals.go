@@ -158,7 +158,7 @@ func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
 
 // list adds the records that match the filter to a page.
 func (p *pages) list(ctx context.Context, page *refusalsPage) error {
-	part, err := p.Book.Page(ctx, page.Filter.query(p.Now()), records.Range{Before: page.Filter.Before, Look: searchPerPage})
+	part, err := p.Book.Page(ctx, page.Filter.query(p.now()), records.Range{Before: page.Filter.Before, Look: searchPerPage})
 	for _, r := range part.Records {
 		page.Records = append(page.Records, decisionView{Record: r, Trace: traceAddress(r)})
 	}

@@ -76,7 +76,7 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 			}
 			return "Set the PTR record.", "https://mx.example.org/why/" + r.Reason + "?r=" + r.ID
 		},
-		History: site.history, Book: site.book, Operator: site.operator, Evidence: site.reports, Mirror: site.mirrorReport, Received: site.receivedReports, Now: func() time.Time { return checktest.Now }, zone: time.UTC,
+		History: site.history, Book: site.book, Operator: site.operator, Evidence: site.reports, Mirror: site.mirrorReport, Received: site.receivedReports, now: func() time.Time { return checktest.Now }, zone: time.UTC,
 	}
 	if change != nil {
 		change(&d)

@@ -93,7 +93,7 @@ func (p *pages) lookup(r *http.Request, reason, ref string) answer {
 	if p.Tester == nil {
 		return answer{code: http.StatusOK, notice: p.texts.Notices["forged"]}
 	}
-	id, err := p.Signer.Verify(strings.ToLower(strings.TrimSpace(ref)), reason, p.Now(), p.Keep)
+	id, err := p.Signer.Verify(strings.ToLower(strings.TrimSpace(ref)), reason, p.now(), p.Keep)
 	switch {
 	case errors.Is(err, records.ErrCut):
 		return answer{code: http.StatusOK, notice: p.texts.Notices["cut"]}

@@ -109,7 +109,7 @@ func newSite(t *testing.T, zone string) *site {
 	t.Cleanup(func() { s.book.Close(time.Minute) })
 	s.pages, err = New(Config{
 		Checks: all.Checks, Site: "mx.example.org", URL: testURL, Signer: s.signer,
-		Keep: 24 * time.Hour, Now: s.clock, Tester: s,
+		Keep: 24 * time.Hour, now: s.clock, Tester: s,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -26,14 +26,15 @@ import (
 
 // Config configures the pages.
 type Config struct {
-	Checks []checks.Info    // checks whose reasons have pages, beside those of the pipeline
-	Site   string           // host name of the mail server
-	URL    string           // public URL of the pages; a proxy may remove its path
-	Signer records.Signer   // of references; the zero value accepts none
-	Keep   time.Duration    // how long a reference is valid
-	Log    *logrus.Entry    // may be nil
-	Now    func() time.Time // nil: time.Now
-	Tester Tester           // nil: no reference is valid
+	Checks []checks.Info  // checks whose reasons have pages, beside those of the pipeline
+	Site   string         // host name of the mail server
+	URL    string         // public URL of the pages; a proxy may remove its path
+	Signer records.Signer // of references; the zero value accepts none
+	Keep   time.Duration  // how long a reference is valid
+	Log    *logrus.Entry  // may be nil
+	Tester Tester         // nil: no reference is valid
+
+	now func() time.Time // set by tests; nil: time.Now
 }
 
 // Tester gives access to the daemon. It is safe for concurrent use.
@@ -65,8 +66,8 @@ type pages struct {
 
 // New returns the handler of the pages. It fails only if a template or a file is broken.
 func New(c Config) (http.Handler, error) {
-	if c.Now == nil {
-		c.Now = time.Now
+	if c.now == nil {
+		c.now = time.Now
 	}
 	t, err := loadTexts()
 	if err != nil {
@@ -81,7 +82,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	p := &pages{
-		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.Now),
+		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.now),
 		rendering: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	if u, err := url.Parse(c.URL); err == nil {
@@ -156,7 +157,7 @@ func (p *pages) write(w http.ResponseWriter, code int, v view) {
 	web.WritePage(w, code, cacheControl(code, v.Private), b)
 }
 
-// cacheControl returns the header of that name. Only what is about nobody's mail may be kept.
+// cacheControl returns the header of that name. A page about one mail, and an error, must not be stored.
 func cacheControl(code int, private bool) string {
 	if private || code != http.StatusOK {
 		return "no-store"

@@ -104,6 +104,7 @@ func TestAllow(t *testing.T) {
 		{what: "Example.NET.  198.51.100.7/24", client: "198.51.100.10"},
 		{what: "example.net 198.51.100.10", client: "198.51.100.10", held: true},
 		{what: "example.net 198.51.0.0/16", bad: true},
+		{what: "198.51.100.10 198.51.100.10", bad: true},
 		{what: "Example.NET.", client: "198.51.100.10"},
 		{what: "co.uk", bad: true},
 		{what: "com.", bad: true},

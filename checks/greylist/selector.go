@@ -101,7 +101,7 @@ func parseClientName(what string) (string, error) {
 	}
 	name, ok := domainName(domain)
 	switch {
-	case !ok:
+	case !ok || checks.LooksLikeNetwork(domain):
 		return "", checks.BadArgument("%q is not an address, network or domain", what)
 	case checks.OrgDomain(name) == "":
 		return "", checks.BadArgument("%q is a public suffix, under which anybody can register a name", name)

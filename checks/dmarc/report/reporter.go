@@ -99,9 +99,8 @@ func (p *Reporter) Maintain(ctx context.Context, now time.Time) {
 		return // Maintain of the former configuration is still submitting a report
 	}
 	defer p.work.Unlock()
-	first := !p.begun
-	p.begun = true
-	if first {
+	if !p.begun {
+		p.begun = true
 		return // the daemon waits for the first call before it serves
 	}
 	p.mu.Lock()

@@ -123,7 +123,7 @@ func (s *session) changeSubject(to []byte, prefix string) []byte {
 		return to
 	}
 	seen := uint32(0)
-	for _, f := range s.header {
+	for _, f := range s.Envelope.Header {
 		if seen < maxForged && strings.EqualFold(strings.TrimRight(f.Name, " \t"), subjectField) {
 			seen++
 			if value := markedSubject(prefix, f.Value); value != "" {

@@ -29,10 +29,10 @@ func (s *session) keep(name, value string) {
 	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
 	s.noMemory = s.noMemory || fits && !s.reserve(size)
 	if fits && !s.noMemory {
-		if s.header == nil {
-			s.header = make([]headers.Field, 0, usualFields)
+		if s.Envelope.Header == nil {
+			s.Envelope.Header = make([]headers.Field, 0, usualFields)
 		}
-		s.header = append(s.header, field)
+		s.Envelope.Header = append(s.Envelope.Header, field)
 		s.headerBytes += size
 	}
 	s.findForged(name, value)
@@ -53,17 +53,15 @@ func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilte
 	})
 }
 
-// beginBody ends the header section. Its reply is nil.
-func (s *session) beginBody() *checks.Reply {
+// beginBody ends the header section.
+func (s *session) beginBody() {
 	if s.truncated {
 		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by
 		// padding.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
 	}
-	s.Envelope.Header = s.header
 	s.Time = s.srv.now()
 	s.body = s.run.BeginBody()
-	return nil
 }
 
 // BodyChunk implements gomilter.Milter. It receives the body only if the MTA awaits a response to each part; other
@@ -79,10 +77,7 @@ func (s *session) writeBody(chunk []byte) {
 	if s.body == nil {
 		return
 	}
-	s.failure = s.protect(func() *checks.Reply {
-		_, _ = s.body.Write(chunk) // the checks have the error
-		return nil
-	})
+	s.failure = s.protect(func() { _, _ = s.body.Write(chunk) }) // the checks have the error
 	if s.failure != nil {
 		s.body = nil
 	}

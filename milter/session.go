@@ -13,7 +13,6 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"milterd/checks"
-	"milterd/headers"
 )
 
 // Limits above what MTAs send. What exceeds them is refused or dropped.
@@ -53,8 +52,7 @@ type session struct {
 	tls        bool          // STARTTLS was seen
 
 	// Of the current mail transaction.
-	header      []headers.Field
-	headerBytes int           // of header
+	headerBytes int           // of the header fields in the Envelope
 	truncated   bool          // the header section was too long, and its end was dropped
 	rcptBytes   int           // of the recipients in the Envelope
 	body        io.Writer     // for the body; nil if it is not needed
@@ -89,7 +87,10 @@ func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 //
 // It bypasses go-milter, which allocates 4 KiB for each response.
 func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (gomilter.Response, error) {
-	reply := s.protect(f)
+	var reply *checks.Reply
+	if failure := s.protect(func() { reply = f() }); failure != nil {
+		reply = failure
+	}
 	s.account()
 	switch {
 	case s.protocol&noReply != 0:
@@ -101,14 +102,16 @@ func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (
 	}
 }
 
-func (s *session) protect(f func() *checks.Reply) (reply *checks.Reply) {
+// protect runs f. If f panics, it logs that and returns a 4yz reply.
+func (s *session) protect(f func()) (failure *checks.Reply) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.srv.Log.WithFields(s.LogFields()).WithField("stack", string(debug.Stack())).Errorf("panic: %v", r)
-			reply = &checks.Reply{Code: 451, Enhanced: "4.3.0", Text: "internal error of the mail filter, please try again later"}
+			failure = &checks.Reply{Code: 451, Enhanced: "4.3.0", Text: "internal error of the mail filter, please try again later"}
 		}
 	}()
-	return f()
+	f()
+	return nil
 }
 
 // send writes a response packet, after those that change the message.
@@ -183,17 +186,14 @@ func (s *session) closed() {
 	if !s.negotiated {
 		return
 	}
-	s.protect(func() *checks.Reply {
-		s.observe(checks.Event{Kind: checks.Disconnected})
-		return nil
-	})
+	s.protect(func() { s.observe(checks.Event{Kind: checks.Disconnected}) })
 	s.forget()
 }
 
 // reset ends the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix sends a new one before the abort.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.header, s.headerBytes, s.truncated = nil, 0, false
+	s.headerBytes, s.truncated = 0, false
 	s.rcptBytes, s.noMemory = 0, false
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil

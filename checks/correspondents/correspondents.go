@@ -1,5 +1,5 @@
 // Package correspondents vouches for the outside addresses that users of this site write to, so that their answers are not
-// greylisted. Observe stores a pair of addresses for each recipient of a message from inside, and Check looks for the pair when
+// delayed. Observe stores a pair of addresses for each recipient of a message from inside, and Check looks for the pair when
 // a message comes from outside. The right of a client to use the sender's domain comes from package facts. Start with Check.
 package correspondents
 
@@ -19,8 +19,8 @@ import (
 var Info = checks.Define(checks.Info{
 	Name: "correspondents",
 	Doc: "Remembers for 60 days to whom the users of this site write (in trusted and authenticated sessions). Mail from " +
-		"such an address to such a user is not greylisted, if the client passes SPF or has a confirmed name under the " +
-		"sender's domain.",
+		"such an address to such a user is neither greylisted nor verified by callout, if the client passes SPF or has a " +
+		"confirmed name under the sender's domain.",
 	Stages: []checks.Stage{checks.RcptTo},
 }, checks.NoSettings{}, func(_ checks.NoSettings, env checks.Env) (checks.Check, error) {
 	return &check{env: env}, nil

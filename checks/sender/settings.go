@@ -10,7 +10,7 @@ import (
 // Settings configure the check. A limit of 0 is off.
 type Settings struct {
 	NewDomain     time.Duration `yaml:"new_domain" doc:"A sender domain registered less than this ago is new, by RDAP, which is asked in the background; 0: registries are not asked." example:"30d"`
-	FirstSeen     time.Duration `yaml:"first_seen" doc:"A sender domain that this site saw for the first time less than this ago is new, once the site has watched for 7d; 0: off." example:"24h"`
+	FirstSeen     time.Duration `yaml:"first_seen" doc:"A sender domain that this site saw for the first time less than this ago is new, once the site has watched for that long, and for 7d at least; 0: off." example:"24h"`
 	RDAP          string        `yaml:"rdap" doc:"Base URL of an RDAP server that is asked about every domain, instead of those that IANA lists for the top-level domains; empty: those." example:"https://rdap.example.org/"`
 	History       int           `yaml:"history" reason:"sender-history" doc:"How many 5yz refusals a sender without a delivery may have in the window, one per transaction, which are counted unless sender-history is off for everyone; 0: any number."`
 	HistoryWindow time.Duration `yaml:"history_window" reason:"sender-history" doc:"How long refusals of a sender are counted, from the first one on, and how long a delivery outweighs them."`

@@ -11,13 +11,15 @@ import (
 	"milterd/headers"
 )
 
-// entry is one line of a list.
+// entry is an entry of a list: one line of a file, or a record of the store.
 type entry struct {
 	prefix netip.Prefix // network or address; the zero value if the entry is a name or an address pattern
 	key    string       // name or address pattern in lower case, with A-labels; empty if the entry is a prefix
-	file   string
-	line   int       // from 1
-	until  time.Time // end of the entry; zero: none
+	allow  bool         // of an allow list, not of a deny list
+	file   string       // empty: the entry is in the store
+	line   int          // of the file, from 1
+	since  int64        // of an entry of the store: when it was added, in Unix seconds
+	until  time.Time    // end of the entry; zero: none
 	why    string
 }
 
@@ -58,13 +60,8 @@ func parseLine(text string, allow bool) (e entry, ok bool, err error) {
 	if len(words) == 0 || err != nil {
 		return entry{}, false, err
 	}
-	if err := e.setSubject(words[0]); err != nil {
+	if e, err = parseSubject(words[0], allow); err != nil {
 		return entry{}, false, err
-	}
-	if allow {
-		if err := checkAllowed(e.key); err != nil {
-			return entry{}, false, err
-		}
 	}
 	for _, w := range words[1:] {
 		if err := e.setOption(w); err != nil {
@@ -72,6 +69,18 @@ func parseLine(text string, allow bool) (e entry, ok bool, err error) {
 		}
 	}
 	return e, true, nil
+}
+
+// parseSubject returns an entry without options.
+func parseSubject(text string, allow bool) (entry, error) {
+	e := entry{allow: allow}
+	if err := e.setSubject(text); err != nil {
+		return entry{}, err
+	}
+	if allow {
+		return e, checkAllowed(e.key)
+	}
+	return e, nil
 }
 
 // splitLine splits a line at white space outside of quotes. A # begins a comment only at the beginning of a word, as it may

@@ -31,30 +31,22 @@ func (e Entry) Network() netip.Prefix {
 	return parsed.prefix
 }
 
-func (e entry) describe(allow bool) Entry {
-	return Entry{List: kindOf(allow), Entry: e.String(), Until: e.until, Why: e.why, File: e.file, Line: e.line}
+func (e entry) describe() Entry {
+	d := Entry{List: e.list(), Entry: e.String(), Until: e.until, Why: e.why, File: e.file, Line: e.line}
+	if e.since > 0 {
+		d.Since = time.Unix(e.since, 0)
+	}
+	return d
 }
 
 // Parse returns an entry with the subject as lists keep it: a network, address, host name, .domain, user@domain, user@, @domain or
 // @.domain.
 func Parse(subject string, allow bool) (Entry, error) {
-	e, err := parseSubject(subject, allow)
+	e, err := parseSubject(strings.TrimSpace(subject), allow)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, checks.BadArgument("%s", err)
 	}
-	return e.describe(allow), nil
-}
-
-func parseSubject(subject string, allow bool) (e entry, err error) {
-	if err := e.setSubject(strings.TrimSpace(subject)); err != nil {
-		return entry{}, checks.BadArgument("%s", err)
-	}
-	if allow {
-		if err := checkAllowed(e.key); err != nil {
-			return entry{}, checks.BadArgument("%s", err)
-		}
-	}
-	return e, nil
+	return e.describe(), nil
 }
 
 // maxWhy is the length of the reason of an entry in bytes. It is part of a reply.
@@ -63,25 +55,18 @@ const maxWhy = 200
 // Add adds an entry to its list in the store, in the place of one with the same subject, and returns it as lists keep it. It uses List,
 // Entry, Until and Why.
 func Add(ctx context.Context, store checks.Store, now time.Time, add Entry) (Entry, error) {
-	allow := add.List == kindAllow
-	e, err := parseSubject(add.Entry, allow)
+	e, err := parseSubject(strings.TrimSpace(add.Entry), add.List == listAllow)
 	if err != nil {
+		return Entry{}, checks.BadArgument("%s", err)
+	}
+	e.since, e.until, e.why = now.Unix(), add.Until, checks.Clean(add.Why, maxWhy)
+	if !e.inForce(now.Add(time.Second)) {
+		return Entry{}, checks.BadArgument("the entry would end at %s, which has passed", e.until.Format("2006-01-02 15:04"))
+	}
+	if err := e.put(ctx, store, now); err != nil {
 		return Entry{}, err
 	}
-	ttl := keepFor
-	record := storedEntry{Since: now.Unix(), Why: checks.Clean(add.Why, maxWhy)}
-	if !add.Until.IsZero() {
-		if ttl = add.Until.Sub(now); ttl < time.Second {
-			return Entry{}, checks.BadArgument("the entry would end at %s, which has passed", add.Until.Format("2006-01-02 15:04"))
-		}
-		record.Until = add.Until.Unix()
-	}
-	if err := checks.PutJSON(ctx, store, entryKey(allow, e), record, ttl); err != nil {
-		return Entry{}, err
-	}
-	d := e.describe(allow)
-	d.Since, d.Until, d.Why = now, add.Until, record.Why
-	return d, noteChange(ctx, store, now)
+	return e.describe(), noteChange(ctx, store, now)
 }
 
 // List returns the entries of the store, by list and subject.
@@ -92,9 +77,7 @@ func List(ctx context.Context, store checks.Store, now time.Time) ([]Entry, erro
 			return nil, err
 		}
 		if e.inForce(now) {
-			d := e.describe(e.allow)
-			d.Since = e.since
-			list = append(list, d)
+			list = append(list, e.describe())
 		}
 	}
 	slices.SortFunc(list, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.List, b.List), cmp.Compare(a.Entry, b.Entry)) })
@@ -125,11 +108,11 @@ func Select(ctx context.Context, store checks.Store, now time.Time, subject stri
 // Remove removes entries from the store.
 func Remove(ctx context.Context, store checks.Store, now time.Time, entries []Entry) error {
 	for _, d := range entries {
-		var e entry
-		if err := e.setSubject(d.Entry); err != nil {
+		e, err := parseSubject(d.Entry, d.List == listAllow)
+		if err != nil {
 			return err
 		}
-		if err := store.Delete(ctx, entryKey(d.List == kindAllow, e)); err != nil {
+		if err := store.Delete(ctx, e.recordKey()); err != nil {
 			return err
 		}
 	}
@@ -155,14 +138,9 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 	}
 	inStore, _ := c.stored.refresh(ctx, c.env.Store) // with the entries that are known
 	deny, allow := c.lists(inStore)
-	for _, l := range allow {
+	for _, l := range slices.Concat(allow, deny) {
 		for _, covering := range l.covering(e, now) {
-			found = append(found, covering.describe(true))
-		}
-	}
-	for _, l := range deny {
-		for _, covering := range l.covering(e, now) {
-			found = append(found, covering.describe(false))
+			found = append(found, covering.describe())
 		}
 	}
 	return found
@@ -170,22 +148,17 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 
 // FileEntries implements Looker.
 func (c *check) FileEntries(now time.Time, most int) (found []Entry, all int) {
-	for _, kind := range []struct {
-		files []*file
-		allow bool
-	}{{files: c.allow, allow: true}, {files: c.deny}} {
-		for _, l := range current(kind.files) {
-			var entries []entry
-			for e := range l.all {
-				if e.inForce(now) {
-					entries = append(entries, e)
-				}
+	for _, l := range append(current(c.allow), current(c.deny)...) {
+		var entries []entry
+		for e := range l.all {
+			if e.inForce(now) {
+				entries = append(entries, e)
 			}
-			slices.SortFunc(entries, func(a, b entry) int { return a.line - b.line })
-			all += len(entries)
-			for _, e := range entries[:min(len(entries), most-len(found))] {
-				found = append(found, e.describe(kind.allow))
-			}
+		}
+		slices.SortFunc(entries, func(a, b entry) int { return a.line - b.line })
+		all += len(entries)
+		for _, e := range entries[:min(len(entries), most-len(found))] {
+			found = append(found, e.describe())
 		}
 	}
 	return found, all

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,7 +72,7 @@ func (s *stored) refresh(ctx context.Context, store checks.Store) (*storedLists,
 		if e.allow {
 			to = fresh.allow
 		}
-		to.add(e.entry)
+		to.add(e)
 	}
 	s.current.Store(fresh)
 	return fresh, nil
@@ -89,19 +90,12 @@ func noEntries(changed string) *storedLists {
 	return &storedLists{changed: changed, deny: newList(), allow: newList()}
 }
 
-// listedEntry is an entry and the kind of its list.
-type listedEntry struct {
-	entry
-	allow bool
-	since time.Time
-}
-
 // storedEntries iterates over the entries of the store. An error is the last element.
-func storedEntries(ctx context.Context, store checks.Store) func(yield func(listedEntry, error) bool) {
-	return func(yield func(listedEntry, error) bool) {
+func storedEntries(ctx context.Context, store checks.Store) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
 		for record, err := range store.Scan(ctx, entryPrefix) {
 			if err != nil {
-				yield(listedEntry{}, err)
+				yield(entry{}, err)
 				return
 			}
 			e, err := decodeEntry(record)
@@ -115,37 +109,45 @@ func storedEntries(ctx context.Context, store checks.Store) func(yield func(list
 	}
 }
 
-func decodeEntry(record checks.Record) (listedEntry, error) {
-	kind, subject, _ := strings.Cut(strings.TrimPrefix(record.Key, entryPrefix), ":")
-	e := listedEntry{allow: kind == kindAllow}
+func decodeEntry(record checks.Record) (entry, error) {
+	list, subject, _ := strings.Cut(strings.TrimPrefix(record.Key, entryPrefix), ":")
 	var value storedEntry
 	if err := json.Unmarshal(record.Value, &value); err != nil {
-		return e, err
+		return entry{}, err
 	}
-	if err := e.setSubject(subject); err != nil {
-		return e, err
-	}
-	e.why, e.since = value.Why, time.Unix(value.Since, 0)
+	e, err := parseSubject(subject, list == listAllow)
+	e.why, e.since = value.Why, value.Since
 	if value.Until > 0 {
 		e.until = time.Unix(value.Until, 0)
 	}
-	return e, nil
+	return e, err
 }
 
-// The kinds of lists, as in commands.
+// put writes the record of an entry.
+func (e entry) put(ctx context.Context, store checks.Store, now time.Time) error {
+	value, ttl := storedEntry{Since: e.since, Why: e.why}, keepFor
+	if !e.until.IsZero() {
+		value.Until, ttl = e.until.Unix(), e.until.Sub(now)
+	}
+	return checks.PutJSON(ctx, store, e.recordKey(), value, ttl)
+}
+
+// recordKey returns the key of the record of an entry.
+func (e entry) recordKey() string { return entryPrefix + e.list() + ":" + e.String() }
+
+// The names of the lists in commands.
 const (
-	kindDeny  = "deny"
-	kindAllow = "allow"
+	listDeny  = "deny"
+	listAllow = "allow"
 )
 
-func kindOf(allow bool) string {
-	if allow {
-		return kindAllow
+// list returns the name of the list that has the entry.
+func (e entry) list() string {
+	if e.allow {
+		return listAllow
 	}
-	return kindDeny
+	return listDeny
 }
-
-func entryKey(allow bool, e entry) string { return entryPrefix + kindOf(allow) + ":" + e.String() }
 
 // noteChange has all hosts read the entries again.
 func noteChange(ctx context.Context, store checks.Store, now time.Time) error {

@@ -98,15 +98,7 @@ func (d *daemon) listAccess(ctx context.Context, a accessArgs) ([]access.Entry, 
 	if _, err := access.Parse(a.Entry, false); err != nil {
 		return nil, err
 	}
-	found := append([]access.Entry{}, d.lookAccess(ctx, a.Entry)...)
-	for i, e := range found { // the entries in force do not know since when they are in the store
-		for _, kept := range list {
-			if e.File == "" && e.List == kept.List && e.Entry == kept.Entry {
-				found[i].Since = kept.Since
-			}
-		}
-	}
-	return found, err
+	return append([]access.Entry{}, d.lookAccess(ctx, a.Entry)...), err // [] in JSON
 }
 
 // lookAccess returns the entries of files and of the store that cover a subject.

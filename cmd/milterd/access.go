@@ -17,13 +17,27 @@ import (
 func newAccess(configFile *string) *cobra.Command {
 	cmd := newGroup("access", "List, deny, allow and remove clients and senders")
 	r := newRemote(cmd, configFile)
-	const entries = `
+	cmd.AddCommand(newAccessList(r), newAccessAdd(r, "deny", "Refuse a client or sender",
+		`  milterd access deny 198.51.100.0/24 --until 2026-12-04 --why "sends spam"
+  milterd access deny @example.net --for 30d`,
+	), newAccessAdd(r, "allow", "Let a client or verified sender skip all checks",
+		`  milterd access allow 198.51.100.0/24 --until friday --why "asked by phone"
+  milterd access allow @example.net --for 30d`,
+	), newRemove(r, remover{
+		use: "remove ENTRY", short: "Remove an entry from the store; for a network without an entry, those in it",
+		function: "access/remove", kind: "entries",
+	}))
+	return cmd
+}
 
-ENTRY is an address, a network, a host name, a .domain with all below it, user@domain, user@ at any domain, or @domain. It holds from
+// aboutEntries is the help of access deny and access allow.
+const aboutEntries = `ENTRY is an address, a network, a host name, a .domain with all below it, user@domain, user@ at any domain, or @domain. It holds from
 the next message on, on all hosts that share the store, beside the entries of the files of checks.access. Entries of allow lists
 win: an allowed client or verified sender skips every other check. A sender is verified if SPF passes for its domain, or if the client has
 a confirmed name under it. Mail of a sender without these comes in if its client is allowed.`
-	cmd.AddCommand(&cobra.Command{
+
+func newAccessList(r *remote) *cobra.Command {
+	return &cobra.Command{
 		Use:   "list [WHAT]",
 		Short: "List the entries of the store and of files, or those that cover an address, network, name or sender",
 		Long: fmt.Sprintf(`List the entries of the store and of files, or those that cover an address, network, host name, domain or sender. Of the files, the
@@ -32,23 +46,17 @@ first %d entries are listed.`, maxFileEntries),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd, r, "access/list", accessArgs{Entry: strings.Join(args, "")}, showEntries)
 		},
-	}, newAccessAdd(r, "deny", "Refuse a client or sender", entries, `  milterd access deny 198.51.100.0/24 --until 2026-12-04 --why "sends spam"
-  milterd access deny @example.net --for 30d`), newAccessAdd(r, "allow", "Let a client or verified sender skip all checks", entries, `  milterd access allow 198.51.100.0/24 --until friday --why "asked by phone"
-  milterd access allow @example.net --for 30d`), newRemove(r, remover{
-		use: "remove ENTRY", short: "Remove an entry from the store; for a network without an entry, those in it",
-		function: "access/remove", kind: "entries",
-	}))
-	return cmd
+	}
 }
 
 // newAccessAdd returns the command that adds to a list.
-func newAccessAdd(r *remote, list, short, long, example string) *cobra.Command {
+func newAccessAdd(r *remote, list, short, example string) *cobra.Command {
 	args := accessArgs{List: list}
 	var end endFlags
 	cmd := &cobra.Command{
 		Use:     list + " ENTRY",
 		Short:   short,
-		Long:    short + "." + long,
+		Long:    short + ".\n\n" + aboutEntries,
 		Example: example,
 		Args:    oneArgument,
 		RunE: func(cmd *cobra.Command, words []string) (err error) {

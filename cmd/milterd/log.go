@@ -49,24 +49,16 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 	f.StringVar(&ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
 	f.StringVar(&since, "since", "", "only decisions since a local `DATE`, a date and time, or for a duration in s, m, h or d")
 	f.IntVar(&args.Max, "max", 100, "show at most `N` records; 0: all")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if since != "" {
-			if args.Since, err = parseSince(since, time.Now()); err != nil {
-				return err
-			}
-		}
-		if args.ID = records.IDIn(ref); args.ID == "" && ref != "" {
-			return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
-		}
-		if args.Max < 0 {
-			return wrongUsage("--max: want 0 or more")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := args.parse(ref, since); err != nil {
+			return err
 		}
 		args.Trace = r.json
 		if r.json {
 			return printRecords(cmd, r, args)
 		}
 		var list []records.Record
-		err = eachPart(cmd, r, args, func(part []records.Record, _ json.RawMessage) { list = append(list, part...) })
+		err := eachPart(cmd, r, args, func(part []records.Record, _ json.RawMessage) { list = append(list, part...) })
 		if err != nil {
 			return err
 		}
@@ -127,6 +119,22 @@ func eachPart(cmd *cobra.Command, r *remote, args logArgs, f func([]records.Reco
 type logArgs struct {
 	records.Query
 	Before int64 // see records.Range
+}
+
+// parse sets the fields of --ref and --since. It returns an error for a flag that cannot be used.
+func (a *logArgs) parse(ref, since string) (err error) {
+	if since != "" {
+		if a.Since, err = parseSince(since, time.Now()); err != nil {
+			return err
+		}
+	}
+	if a.ID = records.IDIn(ref); a.ID == "" && ref != "" {
+		return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
+	}
+	if a.Max < 0 {
+		return wrongUsage("--max: want 0 or more")
+	}
+	return nil
 }
 
 // check returns an error for a filter that cannot match anything, with the nearest word that can.

@@ -58,8 +58,12 @@ sender, SPF and header fields before a message is accepted. Every refusal names 
 	root.SetVersionTemplate("milterd {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&configFile, "config", "c", "",
 		"configuration `FILE` in YAML, or none for the built-in defaults (default: "+defaultConfigFile+" if there is one)")
-	root.AddCommand(newServe(&configFile), newCheckConfig(&configFile), newSimulate(&configFile), newReplay(&configFile), newDoc(),
-		newStatus(&configFile), newGreylist(&configFile), newAccess(&configFile), newBlock(&configFile), newWhy(&configFile), newLog(&configFile), newReport(&configFile), newMirror(&configFile), newDMARCReports(&configFile), newVersion())
+	for _, newCommand := range []func(configFile *string) *cobra.Command{
+		newServe, newCheckConfig, newSimulate, newReplay, newStatus, newGreylist, newAccess, newBlock, newWhy, newLog, newReport, newMirror, newDMARCReports,
+	} {
+		root.AddCommand(newCommand(&configFile))
+	}
+	root.AddCommand(newDoc(), newVersion())
 	return root
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
+	"milterd/checks"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/miltertest"
 )
@@ -292,6 +296,20 @@ func TestSimulateExplain(t *testing.T) {
 	}
 	if code, out, errs = runWith(t, nil, "simulate", path); code != 0 || strings.Contains(out, "Meaning:") {
 		t.Errorf("without --explain: exit code %d, %s\n%s", code, errs, out)
+	}
+}
+
+// TestHostileTrace tests that names and notes with control characters do not reach the terminal.
+func TestHostileTrace(t *testing.T) {
+	t.Parallel()
+	const hostile = "a\x1b[2Jb"
+	var out bytes.Buffer
+	printDecision(&out, checks.NewRequest(&checks.Session{}, checks.RcptTo), checks.Decision{Results: []checks.Result{{
+		Check: "spf", Notes: []string{hostile}, Err: errors.New(hostile),
+		Asked: []checks.Asked{{Question: checks.Question{Name: hostile, Type: dns.TypeTXT}, Err: errors.New(hostile)}},
+	}}})
+	if text := out.String(); strings.Contains(text, "\x1b") || strings.Count(text, "a?[2Jb") != 4 {
+		t.Errorf("%q", text)
 	}
 }
 

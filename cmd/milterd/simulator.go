@@ -138,10 +138,10 @@ func printDecision(w io.Writer, r *checks.Request, d checks.Decision) {
 	for _, result := range d.Results {
 		fmt.Fprintf(w, "   %-9s %-7s %s  [%.1f ms]\n", result.Check, result.Stage, describeResult(result), records.Millis(result.Took))
 		for _, a := range result.Asked {
-			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", a.Question, a.AnswerText(), records.Millis(a.Took))
+			fmt.Fprintf(w, "   %-9s %-7s   %s? %s  [%.1f ms]\n", "", "", printableLine(a.Question.String()), a.AnswerText(), records.Millis(a.Took))
 		}
 		for _, note := range result.Notes {
-			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", note)
+			fmt.Fprintf(w, "   %-9s %-7s   %s\n", "", "", printableLine(note))
 		}
 		for _, v := range result.Vouched {
 			fmt.Fprintf(w, "   %-9s %-7s   vouches: %s (%s)\n", "", "", v.Why, v.Vouch)

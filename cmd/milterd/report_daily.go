@@ -43,7 +43,7 @@ local sendmail; systemd/milterd-report.timer does so each morning.`,
 			return mailDaily(cmd, r, to)
 		},
 	}
-	cmd.Flags().StringVar(&to, "mail", "", "send the report to `ADDRESS` through the local sendmail")
+	cmd.Flags().StringVar(&to, "mail", "", "send the report to `ADDRESS`, or to an account of this host, through the local sendmail")
 	return cmd
 }
 
@@ -218,11 +218,28 @@ func showDaily(w io.Writer, r dailyReport) {
 		r.Held, plural(r.Held, "deliveries"), r.NotBack)
 }
 
+// reportAddress returns the address of --mail. It may be a local part alone, such as postmaster, which sendmail delivers on this host.
+func reportAddress(text string) (string, error) {
+	const here = "@localhost"
+	full := text
+	if !strings.Contains(text, "@") {
+		full += here
+	}
+	address, err := netmail.ParseAddress(full)
+	if err != nil {
+		return "", wrongUsage("--mail: %q is no address; write postmaster@example.org, or postmaster for this host", text)
+	}
+	if full != text {
+		return strings.TrimSuffix(address.Address, here), nil
+	}
+	return address.Address, nil
+}
+
 // mailDaily sends the report by mail.
 func mailDaily(cmd *cobra.Command, r *remote, to string) error {
-	address, err := netmail.ParseAddress(to)
+	address, err := reportAddress(to)
 	if err != nil {
-		return wrongUsage("--mail: %q is no address", to)
+		return err
 	}
 	report, _, err := ask[dailyReport](cmd, r, "report/daily", noArgs{})
 	if err != nil {
@@ -230,7 +247,7 @@ func mailDaily(cmd *cobra.Command, r *remote, to string) error {
 	}
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "To: <%s>\nSubject: milterd on %s: %d accepted, %d rejected, %d to look at\nDate: %s\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\n",
-		address.Address, report.Host, report.Actions[records.Accept], report.Actions["reject"], len(report.Attention)+len(report.Users)+len(report.Wronged),
+		address, report.Host, report.Actions[records.Accept], report.Actions["reject"], len(report.Attention)+len(report.Users)+len(report.Wronged),
 		report.Until.Format(time.RFC1123Z))
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	showDaily(w, report)

@@ -88,3 +88,19 @@ func TestUndoneSenderBlock(t *testing.T) {
 		t.Errorf("all mail of the client is blocked: %+v, %v", b, err)
 	}
 }
+
+// TestReportAddress tests the recipient of a report that is mailed, and that of the unit that mails it each morning.
+func TestReportAddress(t *testing.T) {
+	t.Parallel()
+	_, unit, _ := strings.Cut(readFile(t, root+"/systemd/milterd-report.service"), "report daily --mail ")
+	unit, _, _ = strings.Cut(unit, "\n")
+	for text, want := range map[string]string{
+		unit: "postmaster", "root": "root", "bob@example.org": "bob@example.org", "Bob <bob@example.org>": "bob@example.org",
+		"": "", "two words": "", "bob@": "", "a, b": "", "<root>": "",
+	} {
+		got, err := reportAddress(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}

@@ -27,7 +27,7 @@ import (
 var Info = checks.Define(checks.Info{
 	Name: "callout",
 	Doc: "Asks the mail hosts of the sender's domain whether they accept mail to the sender address, and at the end of the header " +
-		"to the author's. Null reverse-paths, own domains and senders with a vouch are not asked about. Use it with care: hosts may " +
+		"to the author's. Null reverse-paths, own domains and senders for which an allow zone, an MX+ match or earlier mail of a user vouches are not asked about. Use it with care: hosts may " +
 		"list a site that asks often.",
 	Stages:  []checks.Stage{checks.RcptTo, checks.EndOfHeader},
 	Reasons: []*checks.Reason{rejected, unreachable, pending, fromRejected},

@@ -20,7 +20,7 @@ type Settings struct {
 type Zone struct {
 	Zone  string  `yaml:"zone" doc:"Its domain; a label that is an API key is hidden in replies and logs." example:"bl.example"`
 	Codes []Codes `yaml:"codes" doc:"The answers that are a listing: addresses, ranges and networks in 127.0.0.0/8. 127.255.255.0/24, 127.0.0.1 and all other addresses never are." example:"[\"127.0.0.2-127.0.0.11\"]"`
-	Query Query   `yaml:"query" doc:"What is looked up: the client's address, the HELO name, the sender's domain, or each confirmed name of the client." one:"client helo sender client_name" example:"client"`
+	Query Query   `yaml:"query" doc:"What is looked up: client (the address, the default), helo (the HELO name), sender (the domain in MAIL FROM) or client_name (each confirmed name of the client)." one:"client helo sender client_name" example:"client"`
 	Allow bool    `yaml:"allow" doc:"The zone lists good clients (only with query client or client_name): no greylisting and no callout for them."`
 	Test  string  `yaml:"test" doc:"An address or a name that is always listed, for a zone without the ones of RFC 5782, 127.0.0.2 and TEST."`
 }

@@ -40,7 +40,7 @@ var (
 	dateFuture = &checks.Reason{
 		ID:    "date-future",
 		Reply: reply("Date field \"{date}\" is {ahead} in the future"),
-		When:  "the date is more than future (24 h) ahead of the arrival",
+		When:  "the date is more than `future` (24 h) ahead of the arrival",
 		Why: "The Date field of the message is in the future, by more than a wrong time zone explains. Spam is dated so that it " +
 			"stays at the top of the mailbox.",
 		Remedy: "Correct the clock and the time zone of the computer that wrote the message, with NTP if possible, and send it again.",
@@ -49,7 +49,7 @@ var (
 	datePast = &checks.Reason{
 		ID:    "date-past",
 		Reply: reply("Date field \"{date}\" is {age} in the past"),
-		When: "the date is more than past (30 d) before the arrival, no Resent-Date is later (RFC 5322 section 3.6.6), and no " +
+		When: "the date is more than `past` (30 d) before the arrival, no Resent-Date is later (RFC 5322 section 3.6.6), and no " +
 			"Received field shows that the message was on its way within 5 days of its date",
 		Why: "The Date field of the message is longer ago than mail servers try to deliver a message, and no Received field explains " +
 			"it. The clock of the sender is wrong, or an old message was sent again.",

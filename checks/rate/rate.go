@@ -23,9 +23,9 @@ import (
 
 // Settings configure the check.
 type Settings struct {
-	User   Limits            `yaml:"user" doc:"To how many recipients an authenticated user may send, as 200/h or 200/h 1000/d; empty: any number. It holds for trusted clients too." example:"200/h 1000/d"`
-	Client Limits            `yaml:"client" doc:"To how many recipients a client network (IPv4 /24, IPv6 /64) may send; empty: any number."`
-	Domain Limits            `yaml:"domain" doc:"To how many recipients an organisational sender domain may send mail that passes SPF or DKIM for it; empty: any number."`
+	User   Limits            `yaml:"user" doc:"How many recipients an authenticated user may send to, as 200/h or 200/h 1000/d; empty: any number. It holds for trusted clients too." example:"200/h 1000/d"`
+	Client Limits            `yaml:"client" doc:"How many recipients a client network (IPv4 /24, IPv6 /64) may send to; empty: any number."`
+	Domain Limits            `yaml:"domain" doc:"How many recipients an organisational sender domain may send mail to that passes SPF or DKIM for it; empty: any number."`
 	Users  map[string]Limits `yaml:"users" doc:"Other limits for users: by name, or for all users of a @domain; an empty limit is none." example:"{newsletter: \"\", \"@dept.example\": 5000/d}"`
 }
 
@@ -49,8 +49,8 @@ func (c Settings) Validate() error {
 // Info describes the check. It runs at each RCPT, for trusted clients too, and at the end of the message for signing domains.
 var Info = checks.Define(checks.Info{
 	Name: "rate",
-	Doc: "Limits to how many recipients an authenticated user, a client network (IPv4 /24, IPv6 /64) and a sender domain that passes " +
-		"SPF or DKIM may send. There are no limits by default. Users are limited in sessions of trusted clients too, as a stolen password " +
+	Doc: "Limits how many recipients an authenticated user, a client network (IPv4 /24, IPv6 /64) and a sender domain that passes " +
+		"SPF or DKIM may send to. There are no limits by default. Users are limited in sessions of trusted clients too, as a stolen password " +
 		"is used there; private clients and forwarders are not limited.",
 	Stages:     []checks.Stage{checks.RcptTo, checks.EndOfMessage},
 	Reasons:    []*checks.Reason{userRate, clientRate, domainRate},

@@ -81,9 +81,9 @@ var (
 	history = &checks.Reason{
 		ID:    "sender-history",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "mail from {mail_from} was refused {refusals} times within {window} here, and none was accepted"},
-		When: "more than N 5yz refusals of this reverse-path in the window, one per transaction, and no delivery; only refusals " +
-			"count that concern the sender and were given to the same client, or to another one that passes SPF for the sender's " +
-			"domain",
+		When: "the reverse-path had more than `history` 5yz refusals within `history_window`, one per transaction, and no delivery; " +
+			"only refusals count that concern the sender and were given to the same client, or to another one that passes SPF for " +
+			"the sender's domain",
 		Why: "This site recently refused mail from this sender many times and accepted none. Senders of spam have such a history. " +
 			"Refusals of other hosts that forged the address, and refusals for faults of the sending host, were not counted.",
 		Remedy: "Correct what the replies to your earlier mail name. Then wait until the refusals are no longer counted, or ask the " +
@@ -94,7 +94,7 @@ var (
 	domainNew = &checks.Reason{
 		ID:    "domain-new",
 		Reply: checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "sender domain {domain} is too new for this site: {since}"},
-		When: "the domain was registered less than new_domain ago (RDAP), or first seen by this site less than first_seen ago; " +
+		When: "the domain was registered less than `new_domain` ago (RDAP), or first seen by this site less than `first_seen` ago; " +
 			"a domain of unknown age is not new",
 		Why: "The domain of the sender address was registered, or first seen by this site, only a short time ago. Domains that " +
 			"send spam are mostly new, as they are soon listed.",

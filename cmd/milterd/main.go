@@ -43,7 +43,7 @@ func newRoot(defaultFile string) *cobra.Command {
 		Use:   "milterd",
 		Short: "A mail filter that checks the sender of a message and explains each refusal",
 		Long: `milterd is a mail filter (milter) for Postfix (smtpd_milters) and Sendmail (INPUT_MAIL_FILTER). It checks reverse DNS, HELO,
-sender, SPF and header fields before a message is accepted. Every refusal names its reason.
+sender, DNS lists, SPF, DKIM, DMARC and header fields before a message is accepted. Every refusal names its reason.
 
 "milterd serve" runs the daemon; the other commands need no running daemon, or ask it over its admin socket.`,
 		Args:          unknownCommand,

@@ -16,8 +16,8 @@ import (
 	"milterd/milter/evidence"
 )
 
-// aboutEvidence is the help of report watch and report action.
-const aboutEvidence = `The report is about the mail that the daemons with this store saw in the last five to six weeks.
+// aboutWatch and aboutAction are the help of report watch and report action.
+const aboutWatch = `The report is about the mail that the daemons with this store saw in the last five to six weeks.
 
 A sender is the domain of a sender address if the client passes SPF for it or has a confirmed name under it, and else that domain
 as used by this client. A sender is good if it is
@@ -32,9 +32,11 @@ thousand is of a good sender. It is not safe as soon as more of them are. Reason
 greylist or quarantine are judged as if their action were to refuse.
 
 At the end, the report says what the profiles safe and strict would have answered to the mail of the last 14 days, by the decisions
-that are kept (records.keep).
+that are kept (records.keep).`
 
-An enforced reason wronged the good senders that it refused or quarantined, and those that it greylisted and that did not come back.`
+const aboutAction = `The report is about the mail that the daemons with this store saw in the last five to six weeks. An enforced reason wronged the good
+senders that it refused or quarantined, and those that it greylisted and that did not come back. "milterd report watch --help" says which
+senders are good.`
 
 func newReport(configFile *string) *cobra.Command {
 	cmd := newGroup("report", "Report on the effect of reasons and greylisting, and on outgoing mail")
@@ -56,8 +58,8 @@ func newReport(configFile *string) *cobra.Command {
 			return call(cmd, r, "report/action", reasons, showAction)
 		},
 	}
-	for _, c := range []*cobra.Command{watch, action} {
-		c.Long = c.Short + ".\n\n" + aboutEvidence
+	for c, about := range map[*cobra.Command]string{watch: aboutWatch, action: aboutAction} {
+		c.Long = c.Short + ".\n\n" + about
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
 	cmd.AddCommand(newReportDaily(r), watch, action, newReportDMARC(r),

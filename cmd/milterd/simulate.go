@@ -36,7 +36,7 @@ func newSimulate(configFile *string) *cobra.Command {
 the time that it took. The checks ask their DNS questions one after the other, while the daemon asks them in advance. Where
 callouts are on, the mail hosts of the sender are asked too.
 
-The session is given by flags, or by session files. A session file has its own DNS and the expected replies. The exit code is 1
+The session is given by flags, or by session files. A session file has its own DNS and the expected replies. The exit status is 1
 if a reply differs. With --milter, the session is played to a running daemon, with the configuration and the DNS of the daemon.
 With --live, the daemon plays it with all that it knows: its blocks, lists, greylist and evidence, none of which changes.
 

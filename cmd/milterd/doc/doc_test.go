@@ -18,6 +18,8 @@ and a [link](https://example.org/x), in two lines.
 - ` + "`--flag VALUE`" + `: text of a ` + "`literal`" + `
 1. first
 
+  of the item
+
 ` + "```sh\nmilterd status   # 'now'\n.dot\n```" + `
 ## Table
 
@@ -35,9 +37,10 @@ func TestParse(t *testing.T) {
 		{Kind: Item, Text: "one item", Line: 6},
 		{Kind: Item, Text: "`--flag VALUE`: text of a `literal`", Line: 8},
 		{Kind: Item, Number: "1.", Text: "first", Line: 9},
-		{Kind: Code, Lang: "sh", Text: "milterd status   # 'now'\n.dot", Line: 11},
-		{Kind: Heading, Level: 2, Text: "Table", Line: 15},
-		{Kind: Table, Rows: [][]string{{"a", "b"}, {"1", "a long text in a cell"}, {"[guide](reasons.md)"}}, Line: 17},
+		{Kind: Paragraph, Level: 1, Text: "of the item", Line: 11},
+		{Kind: Code, Lang: "sh", Text: "milterd status   # 'now'\n.dot", Line: 13},
+		{Kind: Heading, Level: 2, Text: "Table", Line: 17},
+		{Kind: Table, Rows: [][]string{{"a", "b"}, {"1", "a long text in a cell"}, {"[guide](reasons.md)"}}, Line: 19},
 	}
 	got := Parse(sample)
 	if len(got) != len(want) {
@@ -66,6 +69,8 @@ func TestText(t *testing.T) {
   - one item
   - --flag VALUE: text of a literal
   1. first
+
+    of the item
 
       milterd status   # 'now'
       .dot
@@ -101,6 +106,8 @@ Text with ` + "`a-literal's`" + ` and \ and ` + "`.dot`" + `.
 ### Sub "heading"
 
 - ` + "`--x N`" + `: text
+
+  more
 - other
 
 ` + "```\n.a-b\n  c\n```\n"}
@@ -120,6 +127,8 @@ Text with \fBa\-literal\(aqs\fR and \e and \fB.dot\fR.
 .TP
 \fB\-\-x N\fR
 text
+.IP
+more
 .IP \(bu 2
 other
 .IP

@@ -74,7 +74,10 @@ func (m *manual) block(b Block) error {
 		}
 		m.printf("%s %s\n", macro, argument(plainText(b.Text)))
 	case Paragraph:
-		if !wasHeading {
+		switch {
+		case b.Level == 1:
+			m.printf(".IP\n")
+		case !wasHeading:
 			m.printf(".PP\n")
 		}
 		m.fill(spans(b.Text))

@@ -20,7 +20,7 @@ const (
 // Block is a part of a document.
 type Block struct {
 	Kind   Kind
-	Level  int    // of a Heading: 1 is the title
+	Level  int    // of a Heading: 1 is the title; of a Paragraph: 1 if it belongs to the Item before it
 	Text   string // in one line, with the marks of Spans; of Code as it is
 	Lang   string // of Code: what stands after the fence
 	Number string // of an Item of a numbered list, such as "1."
@@ -35,8 +35,8 @@ var (
 	ruleLine    = regexp.MustCompile(`^\|[-:| ]+\|$`)
 )
 
-// Parse reads the Markdown that the documents are written in: headings, paragraphs, lists of one level, fenced code, tables,
-// and comments of one line, which are left out.
+// Parse reads the Markdown that the documents are written in: headings, paragraphs, lists of one level, whose items may have further
+// paragraphs, fenced code, tables, and comments of one line, which are left out.
 func Parse(text string) []Block {
 	var blocks []Block
 	open := false // the last block goes on in the next line
@@ -70,11 +70,18 @@ func Parse(text string) []Block {
 		case open:
 			blocks[len(blocks)-1].Text += " " + strings.TrimSpace(line)
 		default:
-			blocks, open = append(blocks, Block{Kind: Paragraph, Text: strings.TrimSpace(line), Line: i + 1}), true
+			level := 0
+			if last := len(blocks) - 1; strings.HasPrefix(line, "  ") && last >= 0 && blocks[last].isInItem() {
+				level = 1
+			}
+			blocks, open = append(blocks, Block{Kind: Paragraph, Level: level, Text: strings.TrimSpace(line), Line: i + 1}), true
 		}
 	}
 	return blocks
 }
+
+// isInItem reports whether a block is an item of a list or a paragraph of one.
+func (b Block) isInItem() bool { return b.Kind == Item || b.Kind == Paragraph && b.Level == 1 }
 
 // cells returns the cells of a row of a table.
 func cells(line string) []string {

@@ -30,7 +30,7 @@ func writeReasonTexts(w io.Writer) {
 // writeReasonItems writes the reasons for the manual page: each with its actions, its reply, and its texts.
 func writeReasonItems(w io.Writer) {
 	writeReasons(w, "###", func(r *checks.Reason) {
-		fmt.Fprintf(w, "\n- `%s`: Applies when %s. safe: **%s**, strict: **%s**. Reply: `%s`. %s %s\n",
+		fmt.Fprintf(w, "\n- `%s`: Applies when %s. safe: **%s**, strict: **%s**.\n\n  Reply: `%s`.\n\n  %s\n\n  %s\n",
 			r.ID, r.When, r.Safe, r.Strict, r.Reply, r.Why, r.Remedy)
 	})
 }

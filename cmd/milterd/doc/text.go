@@ -26,7 +26,8 @@ func Text(w io.Writer, markdown string, width int, styled bool) error {
 		case Heading:
 			out.WriteString(boldOn + plainText(b.Text) + boldOff + "\n")
 		case Paragraph:
-			lines(&out, "  ", "  ", wrap(inline(b.Text), width-2))
+			lead := strings.Repeat("  ", 1+b.Level)
+			lines(&out, lead, lead, wrap(inline(b.Text), width-len(lead)))
 		case Item:
 			lead := "  - "
 			if b.Number != "" {

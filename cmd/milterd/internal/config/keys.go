@@ -72,7 +72,7 @@ type adminKeys struct {
 }
 
 type traceKeys struct {
-	AuthenticationResults bool   `yaml:"authentication_results" doc:"Add Authentication-Results with spf and iprev (RFC 8601), and remove such fields that others added in our name."`
+	AuthenticationResults bool   `yaml:"authentication_results" doc:"Add Authentication-Results with spf, iprev, dkim and dmarc (RFC 8601), and remove such fields that others added in our name."`
 	ID                    string `yaml:"id" doc:"The authserv-id, which marks a field as ours; empty: the hostname. A filter that runs before this one needs another one."`
 	ReceivedSPF           bool   `yaml:"received_spf" doc:"Add Received-SPF (RFC 7208 section 9.1)."`
 }

@@ -142,7 +142,7 @@ func (c *Collector) flush(ctx context.Context) error {
 func (c *Collector) withLock(ctx context.Context, f func(context.Context) error) error {
 	for {
 		began := time.Now()
-		ours, err := c.store.PutNew(ctx, lockKey, []byte(c.name), lockTTL)
+		ours, err := c.store.PutNew(ctx, lockKey, []byte(c.holder), lockTTL)
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (c *Collector) unlock() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	holder, ok, err := c.store.Get(ctx, lockKey)
-	if !ok || err != nil || string(holder) != c.name {
+	if !ok || err != nil || string(holder) != c.holder {
 		return err
 	}
 	return c.store.Delete(ctx, lockKey)

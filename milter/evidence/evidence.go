@@ -75,18 +75,20 @@ type Options struct {
 // Collector collects evidence. It implements milter.Journal: it works in the background, and drops and counts the
 // transactions for which there is no room. It is safe for concurrent use.
 type Collector struct {
-	store checks.Store
-	opts  Options
-	name  string // of this process, as the holder of the lock in the store
-	queue *queue.Writer[update]
-	ctx   context.Context // of the flushes in the background
-	stop  context.CancelFunc
+	store  checks.Store
+	opts   Options
+	holder string // names this process as the holder of the lock in the store
+	queue  *queue.Writer[update]
 
-	index      atomic.Pointer[senderIndex] // nil until the first reading
-	refreshing sync.WaitGroup              // of index
-	mu         sync.Mutex                  // locked while the store is written
-	pending    pending                     // what is not in the store
-	failed     bool                        // the last flush failed
+	ctx        context.Context // of the goroutines in the background; done after stop
+	stop       context.CancelFunc
+	background sync.WaitGroup
+
+	index atomic.Pointer[senderIndex] // nil until the first reading
+
+	mu      sync.Mutex // locked while the store is written
+	pending pending    // what is not in the store
+	failed  bool       // the last flush failed
 }
 
 // Open starts a Collector. Close ends it.
@@ -94,7 +96,7 @@ func Open(store checks.Store, opts Options) *Collector {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	c := &Collector{store: store, opts: opts, name: rand.Text(), pending: newPending()}
+	c := &Collector{store: store, opts: opts, holder: rand.Text(), pending: newPending()}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.queue = queue.New(queue.Config[update]{
 		MaxBytes: maxQueued,
@@ -103,8 +105,8 @@ func Open(store checks.Store, opts Options) *Collector {
 		Linger:   linger,
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
-	go c.flushPeriodically()
-	c.refreshing.Go(c.refreshPeriodically)
+	c.background.Go(c.flushPeriodically)
+	c.background.Go(c.refreshPeriodically)
 	return c
 }
 
@@ -214,7 +216,7 @@ func (c *Collector) Close(timeout time.Duration) {
 	defer cancel()
 	c.queue.Close(timeout / 2)
 	c.stop()
-	c.refreshing.Wait()
+	c.background.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := c.flush(ctx)

@@ -18,9 +18,6 @@ func deferral(r *checks.Request, d *delivery, why *checks.Reason, left time.Dura
 	}}
 }
 
-// seconds converts d to seconds, rounded up.
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
-
 // explain returns the reply text of a suspicion. The text ends before the first placeholder that the session cannot fill:
 // "no reverse DNS name of 192.0.2.9 resolves to it: {ptr}" ends before the colon.
 func explain(r *checks.Request, d *delivery, why *checks.Reason) string {

@@ -257,6 +257,9 @@ func isRecent(unix int64, now time.Time) bool {
 	return age >= -seconds(maxSkew) && age < seconds(lastUseResolution)
 }
 
+// seconds converts d to seconds, rounded up.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
 // load reads a record. A value that is not a record, which milterd did not write, is the zero value.
 func load[T any](ctx context.Context, store checks.Store, key string) (v T, ok bool, err error) {
 	value, ok, err := store.Get(ctx, key)

@@ -40,8 +40,8 @@ func (f Field) Is(name string) bool {
 // IsEmpty reports whether the value of f is white space at most.
 func (f Field) IsEmpty() bool { return strings.Trim(f.Value, " \t\r\n") == "" }
 
-// First returns the first field with a name that is not empty, or else the first field with that name. If there are several,
-// programs read that one. ok is false if there is none.
+// First returns the field with a name that programs read if there are several: the first one with a value, or else the first one. ok
+// is false if there is none.
 func First(fields []Field, name string) (_ Field, ok bool) {
 	first := -1
 	for i, f := range fields {

@@ -16,8 +16,8 @@ import (
 const clientPrefix = "greylist:client:"
 
 const (
-	// countInterval is how long after a counted pass the next one counts. Without it, one retry of a message with five
-	// recipients would allow a client.
+	// countInterval is how long after a counted pass the next one counts. Without it, the retries of five messages that were sent at
+	// one time would allow a client.
 	countInterval = time.Hour
 	// allowFor is how long an entry of the operator lasts: until it is removed.
 	allowFor = 10 * 365 * 24 * time.Hour

@@ -13,10 +13,12 @@ import (
 // defer some mail of lists; double would allow half as many messages at a time.
 const messageShare = 64 << 10
 
-// memory counts what all sessions hold. It is safe for concurrent use.
-type memory struct {
-	held   atomic.Int64 // bytes
-	logged atomic.Int64 // when it was last logged that the limit is reached, in Unix seconds
+// onceAMinute allows an event once a minute. It is safe for concurrent use.
+type onceAMinute struct{ last atomic.Int64 } // Unix seconds
+
+func (o *onceAMinute) allows(now time.Time) bool {
+	last := o.last.Load()
+	return now.Unix()-last >= int64(time.Minute/time.Second) && o.last.CompareAndSwap(last, now.Unix())
 }
 
 // memoryFull reports whether the sessions and what waits to be written hold MaxMemory. It logs that once a minute.
@@ -25,8 +27,7 @@ func (srv *Server) memoryFull() bool {
 	if srv.MaxMemory <= 0 || held < srv.MaxMemory {
 		return false
 	}
-	now := srv.now().Unix()
-	if last := srv.memory.logged.Load(); now-last >= int64(time.Minute/time.Second) && srv.memory.logged.CompareAndSwap(last, now) {
+	if srv.tooMuchMemory.allows(srv.now()) {
 		srv.Log.WithField("bytes", held).Error("the limit memory is reached: deferring new messages")
 	}
 	return true
@@ -34,7 +35,7 @@ func (srv *Server) memoryFull() bool {
 
 // heldMemory returns the number of bytes that sessions, and what waits to be written, hold.
 func (srv *Server) heldMemory() int64 {
-	held := srv.memory.held.Load()
+	held := srv.held.Load()
 	if srv.Waiting != nil {
 		held += srv.Waiting()
 	}
@@ -59,13 +60,13 @@ func (s *session) account() {
 		size += s.abandonedBytes
 	}
 	size += sizeOf(s.Macros) + sizeOf(s.lastMacros) + s.run.TraceSize()
-	s.srv.memory.held.Add(int64(size - s.accounted))
+	s.srv.held.Add(int64(size - s.accounted))
 	s.accounted = size
 }
 
 // forget takes the session out of the account, at its end.
 func (s *session) forget() {
-	s.srv.memory.held.Add(int64(-s.accounted))
+	s.srv.held.Add(int64(-s.accounted))
 	s.accounted = 0
 }
 
@@ -88,7 +89,7 @@ func (s *session) reserve(bytes int) bool {
 	if s.srv.memoryFull() {
 		return false
 	}
-	s.srv.memory.held.Add(int64(bytes))
+	s.srv.held.Add(int64(bytes))
 	s.accounted += bytes
 	return true
 }

@@ -51,11 +51,11 @@ type Server struct {
 	lastCall  time.Time      // when draining: no transaction begins later
 	serving   sync.WaitGroup // calls of Serve
 	ended     sync.WaitGroup // admitted connections that are not closed
-	logged    time.Time      // when it was last logged that there are too many connections
+	held      atomic.Int64   // bytes that all sessions hold
 	proxy     proxyDetector
-	memory    memory
 
-	noChanges, noQuarantine sync.Once // for warnings about what the MTA does not offer
+	tooManyConns, tooMuchMemory onceAMinute // for what is logged about a limit
+	noChanges, noQuarantine     sync.Once   // for warnings about what the MTA does not offer
 }
 
 // ErrServerClosed is the error of Serve after Shutdown.
@@ -133,8 +133,7 @@ func (srv *Server) admit(c *conn) bool {
 	}
 	if limit > 0 && n >= limit {
 		c.full = true
-		if now := srv.now(); now.Sub(srv.logged) > time.Minute {
-			srv.logged = now
+		if srv.tooManyConns.allows(srv.now()) {
 			srv.Log.WithField("max_connections", limit).Error("too many connections: deferring mail")
 		}
 	}

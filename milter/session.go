@@ -65,7 +65,7 @@ type session struct {
 	abandoned   checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET; without its header section
 
 	abandonedBytes int // of the recipients of abandoned
-	accounted      int // bytes of the session in Server.memory
+	accounted      int // bytes of the session in Server.held
 
 	modifications []byte // packets that change the message, to send before the next response
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"milterd/milter/records"
@@ -25,14 +26,13 @@ func (d *daemon) startSeeding() (stop func()) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var seeding sync.WaitGroup
+	seeding.Go(func() {
 		if err := d.seedHistory(ctx, seedRetry); err != nil && ctx.Err() == nil {
 			d.log.WithError(err).Warn("cannot read the records: the charts lack decisions from before the start of the daemon")
 		}
-	}()
-	return func() { cancel(); <-done }
+	})
+	return func() { cancel(); seeding.Wait() }
 }
 
 // seedHistory reads the records, the newest first. It tries again while the store does not answer: the disk of a host that

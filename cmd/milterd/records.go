@@ -102,15 +102,21 @@ func (d *daemon) recordOptions(o *checks.Options) {
 	}
 }
 
-// link returns the id of a new record, and the link to it for a reply. Without records, the link is to the page of
-// the reason.
+// link returns the id of a new record, or "" without records, and the link for a reply.
 func (d *daemon) link(r *checks.Reason, at time.Time) (record, link string) {
-	link = d.linkURL + "/why/" + r.ID
-	if d.records == nil {
-		return "", link
+	if d.records != nil {
+		record = records.NewID(at)
 	}
-	record = records.NewID(at)
-	return record, link + "?r=" + d.signer.Sign(record, r.ID)
+	return record, d.linkTo(r.ID, record)
+}
+
+// linkTo returns the link to the page of a record, or if that is empty, to the page of the reason.
+func (d *daemon) linkTo(reason, record string) string {
+	link := d.linkURL + "/why/" + reason
+	if record != "" {
+		link += "?r=" + d.signer.Sign(record, reason)
+	}
+	return link
 }
 
 // journal returns what receives the decisions of the server.

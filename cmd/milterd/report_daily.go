@@ -21,6 +21,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/counters"
+	"milterd/checks/rate"
 	"milterd/milter/evidence"
 	"milterd/milter/records"
 )
@@ -77,7 +78,7 @@ func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error)
 	}
 	var others []checks.Condition
 	for _, c := range d.conditions() {
-		if c.Check == "rate" {
+		if c.Check == rate.Info.Name {
 			r.Users = append(r.Users, c)
 		} else {
 			others = append(others, c)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -190,9 +189,7 @@ func (f *simulateFlags) playHere(script *session.Script) ([]*session.Mismatch, e
 		if err != nil {
 			return nil, err
 		}
-		enc := json.NewEncoder(f.stdout)
-		enc.SetEscapeHTML(false)
-		return wrong, enc.Encode(sim.result.finish(wrong))
+		return wrong, sim.result.finish(wrong).write(f.stdout)
 	}
 	return sim.play(script, f.stdout)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/session"
@@ -67,6 +69,13 @@ func (j *jsonResult) finish(wrong []*session.Mismatch) *jsonResult {
 	}
 	j.Wrong = wrong
 	return j
+}
+
+// write writes the result in one line.
+func (j *jsonResult) write(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // a reply has angle brackets
+	return enc.Encode(j)
 }
 
 // jsonChecks returns an element for each reason of a result. The first one has the questions, notes, error and time

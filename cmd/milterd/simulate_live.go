@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 
 	"milterd/checks"
@@ -58,9 +57,7 @@ func (f *simulateFlags) playLive(ctx context.Context, script *session.Script) ([
 		return nil, err
 	}
 	if f.json {
-		enc := json.NewEncoder(f.stdout)
-		enc.SetEscapeHTML(false)
-		err = enc.Encode(result.Result)
+		err = result.Result.write(f.stdout)
 	} else {
 		_, err = io.WriteString(f.stdout, result.Text)
 	}

@@ -136,7 +136,7 @@ func (d *daemon) answer(r records.Record) (remedy, link string) {
 		}
 	}
 	if d.linkURL != "" {
-		link = d.linkURL + "/why/" + r.Reason + "?r=" + d.signer.Sign(r.ID, r.Reason)
+		link = d.linkTo(r.Reason, r.ID)
 	}
 	return remedy, link
 }

@@ -89,7 +89,7 @@ func answer(w http.ResponseWriter, r *http.Request, f Func) {
 }
 
 // Call calls a function of the daemon that listens on socket. It decodes the result into the variable to which result
-// points, unless result is nil. An error of the function is returned with its text alone, as a BadArgument if it was one.
+// points. An error of the function is returned with its text alone, as a BadArgument if it was one.
 func Call(ctx context.Context, socket, name string, args, result any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
@@ -120,8 +120,6 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 		return fmt.Errorf("the daemon at %s does not know this command: it is of another version, restart it", socket)
 	case resp.StatusCode != http.StatusOK:
 		return errors.New(strings.TrimSpace(string(text)))
-	case result == nil:
-		return nil
 	default:
 		return json.Unmarshal(text, result)
 	}

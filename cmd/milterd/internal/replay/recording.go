@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -27,6 +28,9 @@ type Recording struct {
 	size    int64                    // of the complete lines, in bytes
 	answers map[string]checks.Answer // by question; all are in the file
 }
+
+// lineStart is the start of each line of the file.
+const lineStart = `{"question":`
 
 // recorded is a line of the file, as JSON.
 type recorded struct {
@@ -54,13 +58,15 @@ func (r *Recording) read() error {
 	in := bufio.NewReader(r.file)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			if len(line) == 0 {
-				return nil
-			}
+		start := string(line[:min(len(line), len(lineStart))])
+		switch {
+		case errors.Is(err, io.EOF) && len(line) == 0:
+			return nil
+		case errors.Is(err, io.EOF) && strings.HasPrefix(lineStart, start):
 			return r.file.Truncate(r.size)
-		}
-		if err != nil {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("line %d is not a recorded answer", n)
+		case err != nil:
 			return err
 		}
 		var rec recorded

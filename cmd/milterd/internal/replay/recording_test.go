@@ -132,6 +132,13 @@ func TestOpenRecordingErrors(t *testing.T) {
 	if _, err := OpenRecording(t.TempDir(), NoDNS{}); err == nil {
 		t.Error("a folder was opened")
 	}
+	// Another file that has one line without an end stays as it is.
+	const precious = "precious"
+	other := file(t, "other", precious)
+	_, err := OpenRecording(other, NoDNS{})
+	if text, errRead := os.ReadFile(other); err == nil || errRead != nil || string(text) != precious {
+		t.Errorf("another file: %v; it has %q now", err, text)
+	}
 	// The last line was cut off when the disk was full.
 	path := file(t, "answers", `{"question":"a.example. A","records":["a.example. 60 IN A 192.0.2.1"]}`+"\n"+`{"question":"b.exa`)
 	r, err := OpenRecording(path, dnsOf(t, "b.example. A 192.0.2.2"))

@@ -1,7 +1,5 @@
 package checks
 
-import "strings"
-
 // Reason is one way to refuse mail. It is the only source of its reply, log field, metric label, web page and manual entry.
 // Reasons are compared by address and never change.
 type Reason struct {
@@ -58,74 +56,3 @@ const (
 	AllowInHeloSPF                // an SPF record of the HELO name that the client passes
 	AlignFrom                     // an SPF record of the domain in From that the client passes, or a signature, which only a new message can show
 )
-
-// Verdict is a reason that applies, or evidence for the client, or both.
-type Verdict struct {
-	Reason *Reason // may be nil
-	Vouch  Vouch
-
-	// Why says what vouches, for the operator: a clause. With neither a Reason nor a Vouch, it says why suspicions of earlier checks
-	// do not delay the mail.
-	Why string
-
-	// Detail has the values of the reply's placeholders. They may hold remote bytes. They are also logged, so a key must not be
-	// another field of the log line, see Session.LogFields and package milter/log.
-	Detail map[string]string
-
-	// Unsure marks a verdict that may be wrong: an answer is missing, or the clock is in doubt. Its Reason refuses with Tempfail at
-	// most. Its Vouch skips nothing, but what it would have skipped refuses with Tempfail at most: with SkipAll every later reason,
-	// with SkipDelays those of the checks that read Request.MayVouch.
-	Unsure bool
-}
-
-// Vouch is evidence that a client or sender is known and good. It holds whatever the actions of the check's reasons.
-type Vouch uint8
-
-// The vouches, from the weakest to the strongest.
-const (
-	NoVouch    Vouch = iota
-	SkipDelays       // no greylisting and no callout
-	SkipAll          // no further check
-)
-
-// String returns the effect of the vouch as shown to the operator.
-func (v Vouch) String() string {
-	switch v {
-	case SkipAll:
-		return "no further check"
-	case SkipDelays:
-		return "no greylisting and no callout"
-	default:
-		return "no delay"
-	}
-}
-
-// Vouched is evidence for the client or the sender of the current mail that is not Unsure.
-type Vouched struct {
-	Check string // that found it
-	Vouch Vouch  // NoVouch: it lifts the suspicions of the mail alone, such as a delay that is over
-	Why   string // printable US-ASCII; may be empty
-}
-
-// Reply is an SMTP reply, RFC 5321 section 4.2.
-type Reply struct {
-	Code     int    // 4yz or 5yz
-	Enhanced string // enhanced status code, RFC 3463, of the same class as Code: "5.7.25"
-	Text     string
-	Link     string // to the page that explains it, printable US-ASCII; may be empty
-}
-
-// Temporary returns the 4yz form of a 5yz reply: 550 becomes 450, any other code 451, and the class of the enhanced status
-// code 4. It returns a 4yz reply unchanged.
-func (r Reply) Temporary() Reply {
-	switch {
-	case r.Code < 500:
-		return r
-	case r.Code == 550:
-		r.Code = 450
-	default:
-		r.Code = 451
-	}
-	r.Enhanced = "4" + strings.TrimPrefix(r.Enhanced, "5")
-	return r
-}

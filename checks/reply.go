@@ -6,6 +6,29 @@ import (
 	"strings"
 )
 
+// Reply is an SMTP reply, RFC 5321 section 4.2.
+type Reply struct {
+	Code     int    // 4yz or 5yz
+	Enhanced string // enhanced status code, RFC 3463, of the same class as Code: "5.7.25"
+	Text     string
+	Link     string // to the page that explains it, printable US-ASCII; may be empty
+}
+
+// Temporary returns the 4yz form of a 5yz reply: 550 becomes 450, any other code 451, and the class of the enhanced status
+// code 4. It returns a 4yz reply unchanged.
+func (r Reply) Temporary() Reply {
+	switch {
+	case r.Code < 500:
+		return r
+	case r.Code == 550:
+		r.Code = 450
+	default:
+		r.Code = 451
+	}
+	r.Enhanced = "4" + strings.TrimPrefix(r.Enhanced, "5")
+	return r
+}
+
 const (
 	// maxValue is the length of one value in a reply, in bytes. Half of it would cut long host names; twice as much would
 	// leave room for an advertisement.

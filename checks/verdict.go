@@ -1,0 +1,49 @@
+package checks
+
+// Verdict is a reason that applies, or evidence for the client, or both.
+type Verdict struct {
+	Reason *Reason // may be nil
+	Vouch  Vouch
+
+	// Why says what vouches, for the operator: a clause. With neither a Reason nor a Vouch, it says why suspicions of earlier checks
+	// do not delay the mail.
+	Why string
+
+	// Detail has the values of the reply's placeholders. They may hold remote bytes. They are also logged, so a key must not be
+	// another field of the log line, see Session.LogFields and package milter/log.
+	Detail map[string]string
+
+	// Unsure marks a verdict that may be wrong: an answer is missing, or the clock is in doubt. Its Reason refuses with Tempfail at
+	// most. Its Vouch skips nothing, but what it would have skipped refuses with Tempfail at most: with SkipAll every later reason,
+	// with SkipDelays those of the checks that read Request.MayVouch.
+	Unsure bool
+}
+
+// Vouch is evidence that a client or sender is known and good. It holds whatever the actions of the check's reasons.
+type Vouch uint8
+
+// The vouches, from the weakest to the strongest.
+const (
+	NoVouch    Vouch = iota
+	SkipDelays       // no greylisting and no callout
+	SkipAll          // no further check
+)
+
+// String returns the effect of the vouch as shown to the operator.
+func (v Vouch) String() string {
+	switch v {
+	case SkipAll:
+		return "no further check"
+	case SkipDelays:
+		return "no greylisting and no callout"
+	default:
+		return "no delay"
+	}
+}
+
+// Vouched is evidence for the client or the sender of the current mail that is not Unsure.
+type Vouched struct {
+	Check string // that found it
+	Vouch Vouch  // NoVouch: it lifts the suspicions of the mail alone, such as a delay that is over
+	Why   string // printable US-ASCII; may be empty
+}

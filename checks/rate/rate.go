@@ -51,7 +51,7 @@ var Info = checks.Define(checks.Info{
 	Name: "rate",
 	Doc: "Limits how many recipients an authenticated user, a client network (IPv4 /24, IPv6 /64) and a sender domain that passes " +
 		"SPF or DKIM may send to. There are no limits by default. Users are limited in sessions of trusted clients too, as a stolen password " +
-		"is used there; private clients and forwarders are not limited.",
+		"is used there. Private clients are not limited, nor are forwarders for what they pass on.",
 	Stages:     []checks.Stage{checks.RcptTo, checks.EndOfMessage},
 	Reasons:    []*checks.Reason{userRate, clientRate, domainRate},
 	TrustedToo: true,

@@ -114,13 +114,7 @@ func authorFirst(signatures []*signature, author []string) {
 
 // undecided returns the signatures without a Status.
 func (v *Verifier) undecided() []*signature {
-	var list []*signature
-	for _, sig := range v.signatures {
-		if sig.Status == "" {
-			list = append(list, sig)
-		}
-	}
-	return list
+	return slices.DeleteFunc(slices.Clone(v.signatures), func(sig *signature) bool { return sig.Status != "" })
 }
 
 // Queries returns the questions that Results will ask, each once.

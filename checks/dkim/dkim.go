@@ -1,7 +1,8 @@
 // Package dkim is the check of DomainKeys Identified Mail, RFC 6376: whether a domain signed the message that arrived.
 //
 // facts/dkim verifies signatures, and facts remembers the results. This package turns them into reasons (reasons.go) and into
-// results for the trace fields. Its setting limits the signatures for all that use them. Start reading at check.Check.
+// results for the trace fields. Its setting limits the signatures that are verified, for the other checks too. Start reading at
+// check.Check.
 package dkim
 
 import (
@@ -51,7 +52,7 @@ type check struct{ env checks.Env }
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query { return facts.PrefetchDKIM(c.env, r) }
 
-// Check implements checks.Check. A signature whose key the DNS does not give matters only if no other passes.
+// Check implements checks.Check. A signature whose key could not be looked up matters only if no other signature passes.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if c.env.Signatures <= 0 {
 		return nil, nil
@@ -64,13 +65,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if slices.ContainsFunc(results, func(res dkim.Result) bool { return res.Status == dkim.Pass }) {
 		return nil, nil
 	}
-	for _, res := range results {
-		if res.Status != dkim.Fail {
-			continue
-		}
-		return []checks.Verdict{{Reason: fail, Detail: detail(res), Unsure: err != nil}}, err
+	i := slices.IndexFunc(results, func(res dkim.Result) bool { return res.Status == dkim.Fail })
+	if i < 0 {
+		return nil, err
 	}
-	return nil, err
+	return []checks.Verdict{{Reason: fail, Detail: detail(results[i]), Unsure: err != nil}}, err
 }
 
 // note adds the results to the trace.

@@ -38,7 +38,7 @@ type NoDaemon struct{ Err error }
 func (e *NoDaemon) Error() string { return e.Err.Error() }
 
 const (
-	// maxArguments is the maximum size of the encoded arguments in bytes. A simulated message has up to 8 MiB.
+	// maxArguments is the maximum size of the encoded arguments in bytes. The largest are those of simulate: a message.
 	maxArguments = 16 << 20
 	// callTimeout is the time that a function has. A scan of a large store takes some seconds; half would end those of the
 	// largest, and double would only delay the error of a function that hangs.
@@ -94,6 +94,9 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return err
+	}
+	if len(body) > maxArguments {
+		return &BadArgument{Err: fmt.Errorf("the daemon takes a message or other arguments of at most %d MiB, and these have %d bytes", maxArguments>>20, len(body))}
 	}
 	client := &http.Client{
 		Timeout: callTimeout + transferTimeout,

@@ -44,6 +44,10 @@ func TestCall(t *testing.T) {
 	if err := Call(ctx, socket, "double", map[string]int{"m": 1}, nil); err == nil || !strings.Contains(err.Error(), `unknown field "m"`) {
 		t.Errorf("got %v", err)
 	}
+	long := strings.Repeat("x", maxArguments)
+	if err := Call(ctx, socket, "double", map[string]string{"N": long}, nil); !errors.As(err, new(*BadArgument)) || !strings.Contains(err.Error(), "at most 16 MiB") {
+		t.Errorf("arguments of %d bytes: %v", len(long), err)
+	}
 	if err := Call(ctx, socket, "unknown", nil, nil); err == nil {
 		t.Error("no error of an unknown function")
 	}

@@ -156,7 +156,7 @@ func (k *known) knows(t *testing.T, text string) bool {
 // runtimePaths are files and addresses on the host where milterd runs.
 var runtimePaths = []string{
 	"/etc/milterd/milterd.yaml", "/etc/resolv.conf", "/var/lib/milterd", "/run/milterd/admin.sock", "explain.key", "main.cf", "master.cf",
-	"sendmail.mc", "sendmail.cf", "/healthz", "/readyz", "/tmp", "FILE.session",
+	"sendmail.mc", "sendmail.cf", "/etc/milterd", "/healthz", "/readyz", "/tmp", "FILE.session",
 	"/run/milterd", "milter.sock", "ca-certificates",
 }
 
@@ -205,7 +205,8 @@ func reversed(s string) string {
 // otherWords are names of other programs and protocols, and parts of names that have no list in the code.
 const otherWords = `
 off watch tag greylist quarantine tempfail reject safe strict accept watched waived tagged quarantined X-Milterd ! hfID dfID
-msg=accept msg=greylist milter-reject milterd-report.timer /usr/share/doc/milterd/examples
+msg=accept msg=greylist milter-reject milterd-report.timer milterd.socket /usr/share/doc/milterd/examples <>
+ExecStart= ListenStream= SocketMode=0660 SocketGroup=postfix SupplementaryGroups=postfix
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject
 yes ORIGINATING F=T F= R: C:
@@ -213,14 +214,14 @@ yes ORIGINATING F=T F= R: C:
 SIGHUP SIGTERM SIGINT STATE_DIRECTORY XDG_STATE_HOME LISTEN_FDS NOTIFY_SOCKET WATCHDOG_USEC $TMPDIR
 Type=notify WatchdogSec= LimitNOFILE=65536 SOAK=2h MILTERD_TEST_REAL=1 basic_auth http://localhost:8893/
 
-mail postmaster abuse user@ .domain until= exp= mx r= [] 0 1 2 3 1h30m 50M -c WHAT
+mail postmaster abuse user@ .domain until= why= rediss: exp= mx r= [] 0 1 2 3 1h30m 50M -c WHAT
 
 checks/NAME internal doc e2e yaml example one checks.nameserver
 `
 
 // otherTexts are texts with spaces, likewise.
 var otherTexts = []string{
-	"Accept: application/json", ".json", "POST",
+	"Accept: application/json", ".json", "POST", "smtpd_milters =", "journalctl -t milterd", `if exists "X-Milterd" { fileinto "Junk"; }`,
 	"X-Milterd: date-missing; the message has no Date field", "postqueue -p", "postcat -q ID", "postsuper -H ID", "postqueue -i ID", "postsuper -d ID",
 	"podman load", "docker load", "skopeo copy", "mailq -qQ", "sendmail -qQ -qIID -Q", "sendmail -q",
 	"S=unix:/run/milterd/milter.sock", "MSP-v4", "location /milterd/ { proxy_pass http://localhost:8893/; }",

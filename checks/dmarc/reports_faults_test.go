@@ -2,6 +2,7 @@ package dmarc_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,26 @@ func TestShutdownInSubmission(t *testing.T) {
 	s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("Maintain took %s", took)
+	}
+}
+
+// TestStoreDownAfterSubmission tests that it is logged if the result of a submission cannot be stored: the report is sent again.
+func TestStoreDownAfterSubmission(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	var log strings.Builder
+	s.env.Log.Logger.SetOutput(&log)
+	s.receive(t, 0, fromBank, "")
+	s.nextDay(t)
+	s.server.arrived, s.server.reply = make(chan struct{}), make(chan struct{})
+	go func() {
+		<-s.server.arrived
+		s.store.Fail(errors.New("disk full"))
+		close(s.server.reply)
+	}()
+	s.maintain(t, 0, 0)
+	if !strings.Contains(log.String(), "disk full") {
+		t.Errorf("log: %q", log.String())
 	}
 }
 

@@ -121,7 +121,12 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 	}
 	o.finish(now, err)
 	p.log(o)
-	return true, errors.Join(late, checks.PutJSON(write, p.env.Store, outKeys+key, o.Delivery, keep))
+	if err := checks.PutJSON(write, p.env.Store, outKeys+key, o.Delivery, keep); err != nil {
+		p.env.Log.WithError(err).WithFields(logrus.Fields{"check": checkName, "domain": o.Domain}).
+			Warn("could not store that a DMARC report was tried; it may be sent again")
+		return true, err
+	}
+	return true, late
 }
 
 // finish sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.

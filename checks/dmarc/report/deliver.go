@@ -58,15 +58,17 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 		if attempted {
 			tried++
 		}
-		if err == nil {
+		log := p.env.Log.WithError(err).WithField("check", checkName)
+		switch {
+		case err == nil:
 			continue
+		case errors.Is(err, errSubmission):
+			log.Warn("could not send DMARC reports; they are tried again")
+			p.setFailing(err)
+			p.next = now.Add(retryInterval)
+		case ctx.Err() == nil:
+			log.Warn("could not store which DMARC reports are sent")
 		}
-		if !errors.Is(err, errSubmission) {
-			return // the time of this call is over, or the store is down
-		}
-		p.env.Log.WithError(err).WithField("check", checkName).Warn("could not send DMARC reports; they are tried again")
-		p.setFailing(err)
-		p.next = now.Add(retryInterval)
 		return
 	}
 	p.setFailing(nil)
@@ -113,7 +115,6 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 		return false, err
 	}
 	err = p.send(ctx, now, &o)
-	late := ctx.Err()
 	write, cancelWrite := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the report may be sent: do not send it twice
 	defer cancelWrite()
 	if errors.Is(err, errSubmission) {
@@ -122,11 +123,9 @@ func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (atte
 	o.finish(now, err)
 	p.log(o)
 	if err := checks.PutJSON(write, p.env.Store, outKeys+key, o.Delivery, keep); err != nil {
-		p.env.Log.WithError(err).WithFields(logrus.Fields{"check": checkName, "domain": o.Domain}).
-			Warn("could not store that a DMARC report was tried; it may be sent again")
-		return true, err
+		return true, fmt.Errorf("an attempt is not stored, so the report may be sent again: %w", err)
 	}
-	return true, late
+	return true, nil
 }
 
 // finish sets the result of an attempt. A nil error with nobody in To means that nobody wants the report.

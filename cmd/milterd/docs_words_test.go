@@ -206,7 +206,7 @@ func reversed(s string) string {
 const otherWords = `
 off watch tag greylist quarantine tempfail reject safe strict accept watched waived tagged quarantined X-Milterd ! hfID dfID
 msg=accept msg=greylist milter-reject milterd-report.timer milterd.socket /usr/share/doc/milterd/examples <>
-ExecStart= ListenStream= SocketMode=0660 SocketGroup=postfix SupplementaryGroups=postfix
+ExecStart= ListenStream= SocketMode=0660 SocketGroup=postfix SupplementaryGroups=postfix [Socket] [Service] unix:milterd.sock /var/spool/postfix/milterd.sock
 
 smtpd_delay_reject non_smtpd_milters smtpd_upstream_proxy_protocol smtpd_authorized_xclient_hosts milter_connect_timeout warn_if_reject
 yes ORIGINATING F=T F= R: C:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,10 +45,8 @@ are only warnings.`,
 			if err != nil {
 				return err
 			}
-			for _, l := range cfg.Listen {
-				if _, err := sockets.GroupID(l.Group); l.Group != "" && err != nil {
-					return fmt.Errorf("%s: listen: %s: there is no group %q on this machine; write one that has the mail server as a member", pathOf(file), l, l.Group)
-				}
+			if err := checkGroups(cfg, pathOf(file)); err != nil {
+				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors\n", cmp.Or(pathOf(file), "the default configuration"))
 			if sessions != "" {
@@ -58,6 +57,17 @@ are only warnings.`,
 	}
 	cmd.Flags().StringVar(&sessions, "sessions", "", "play the session files (*.session) of `FOLDER` with the configuration")
 	return cmd
+}
+
+// checkGroups returns an error for each socket whose group this machine does not have. file is the path of the configuration.
+func checkGroups(cfg *config.Config, file string) error {
+	var errs []error
+	for _, l := range cfg.Listen {
+		if _, err := sockets.GroupID(l.Group); l.Group != "" && err != nil {
+			errs = append(errs, fmt.Errorf("%s: listen: %s: there is no group %q on this machine; write one that has the mail server as a member", file, l, l.Group))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkSessions plays the session files of a folder with a configuration.

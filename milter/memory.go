@@ -18,7 +18,8 @@ type onceAMinute struct{ last atomic.Int64 } // Unix seconds
 
 func (o *onceAMinute) allows(now time.Time) bool {
 	last := o.last.Load()
-	return now.Unix()-last >= int64(time.Minute/time.Second) && o.last.CompareAndSwap(last, now.Unix())
+	since := now.Unix() - last // less than 0 if the clock was set back
+	return (since < 0 || since >= int64(time.Minute/time.Second)) && o.last.CompareAndSwap(last, now.Unix())
 }
 
 // memoryFull reports whether the sessions and what waits to be written hold MaxMemory. It logs that once a minute.

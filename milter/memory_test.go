@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 )
@@ -205,6 +206,27 @@ func TestMacrosOfEarlierCommandsAreFreed(t *testing.T) {
 	for i, m := range s.lastMacros[:cap(s.lastMacros)] {
 		if i >= len(s.lastMacros) && m != (checks.Macro{}) {
 			t.Errorf("macro %d is still %v", i, m)
+		}
+	}
+}
+
+func TestOnceAMinute(t *testing.T) {
+	t.Parallel()
+	var once onceAMinute
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name  string
+		after time.Duration
+		want  bool
+	}{
+		{"first", 0, true},
+		{"within the minute", 59 * time.Second, false},
+		{"after a minute", time.Minute, true},
+		{"after the clock was set back", -3 * time.Hour, true},
+		{"within a minute of that", 59*time.Second - 3*time.Hour, false},
+	} {
+		if got := once.allows(now.Add(c.after)); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
 	}
 }

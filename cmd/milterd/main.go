@@ -45,7 +45,8 @@ func newRoot(defaultFile string) *cobra.Command {
 		Long: `milterd is a mail filter (milter) for Postfix (smtpd_milters) and Sendmail (INPUT_MAIL_FILTER). It checks reverse DNS, HELO,
 sender, DNS lists, SPF, DKIM, DMARC and header fields before a message is accepted. Every refusal names its reason.
 
-"milterd serve" runs the daemon; the other commands need no running daemon, or ask it over its admin socket.`,
+"milterd serve" runs the daemon; the other commands need no running daemon, or ask it over its admin socket.
+"milterd doc" lists the guides; "milterd doc questions" leads from a question to the command or key that answers it.`,
 		Args:          unknownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -87,22 +87,29 @@ func checkSessions(cmd *cobra.Command, cfg *config.Config, folder string) error 
 	}
 	failed := 0
 	for _, path := range paths {
-		script, err := session.Read(path)
+		wrong, err := playFile(cfg, path)
 		if err != nil {
-			return err
-		}
-		wrong, err := playWith(cfg, script)
-		if err != nil {
-			return err
+			fmt.Fprintln(cmd.ErrOrStderr(), err)
 		}
 		for _, m := range wrong {
 			fmt.Fprintln(cmd.ErrOrStderr(), m)
 		}
-		failed += min(1, len(wrong))
+		if err != nil || len(wrong) > 0 {
+			failed++
+		}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%d of %d sessions have the replies that their files expect\n", len(paths)-failed, len(paths))
 	if failed > 0 {
 		return errReported
 	}
 	return nil
+}
+
+// playFile plays a session file with a configuration. It returns the replies that were not the expected ones.
+func playFile(cfg *config.Config, path string) ([]*session.Mismatch, error) {
+	script, err := session.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return playWith(cfg, script)
 }

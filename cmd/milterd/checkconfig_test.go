@@ -22,3 +22,24 @@ func TestUnknownGroups(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadableSession tests that a session file with a fault counts as failed, and that the others are played nevertheless.
+func TestUnreadableSession(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	const zone, smtp = "-- zone --\nexample.net. MX 10 mx.example.net.\n", "-- smtp --\nclient 192.0.2.9\nC: EHLO mx.example.net\nS: 250\n"
+	writeFile(t, filepath.Join(folder, "a.session"), "Without SMTP.\n"+zone)
+	writeFile(t, filepath.Join(folder, "b.session"), "Without a zone.\n"+smtp)
+	writeFile(t, filepath.Join(folder, "c.session"), "Good.\n"+zone+smtp)
+	file := filepath.Join(t.TempDir(), "milterd.yaml")
+	writeFile(t, file, "profile: safe\n")
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"check-config", "--sessions", folder, file}, &stdout, &stderr); code != exitNo || !strings.Contains(stdout.String(), "1 of 3 sessions have") {
+		t.Errorf("exit status %d, %s", code, stdout.String())
+	}
+	for _, want := range []string{`a.session: no part "smtp"`, `b.session: no part "zone"`} {
+		if strings.Count(stderr.String(), want) != 1 {
+			t.Errorf("no %s in %s", want, stderr.String())
+		}
+	}
+}

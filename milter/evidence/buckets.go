@@ -53,7 +53,7 @@ func (k entryKey) bucket() int {
 // pending is the evidence that is not in the store yet.
 type pending struct {
 	entries map[pendingKey]*entry
-	sums    map[int64]hits // by week
+	sums    map[int64]reasonCounts // by week
 }
 
 type pendingKey struct {
@@ -61,22 +61,19 @@ type pendingKey struct {
 	entryKey
 }
 
-func newPending() pending { return pending{entries: map[pendingKey]*entry{}, sums: map[int64]hits{}} }
-
-// count adds an update to the sums.
-func (p *pending) count(u update) {
-	if len(u.fates) == 0 {
-		return
-	}
-	w := week(u.Time)
-	if p.sums[w] == nil {
-		p.sums[w] = hits{}
-	}
-	p.sums[w].addAll(u.hits())
+func newPending() pending {
+	return pending{entries: map[pendingKey]*entry{}, sums: map[int64]reasonCounts{}}
 }
 
-// addPending adds an entry to the pending ones. If there are too many, it counts the entry as lost. The caller holds mu.
+// addPending adds an entry to the pending ones and to the sums. If too many entries are pending, it counts the entry as lost.
+// The caller holds mu.
 func (c *Collector) addPending(week int64, e *entry) {
+	if len(e.Reasons) > 0 {
+		if c.pending.sums[week] == nil {
+			c.pending.sums[week] = reasonCounts{}
+		}
+		c.pending.sums[week].addAll(e.Reasons)
+	}
 	e.Client, e.Sender = storable(e.Client), storable(e.Sender)
 	key := pendingKey{week: week, entryKey: e.key()}
 	old := c.pending.entries[key]
@@ -194,7 +191,7 @@ func (c *Collector) write(ctx context.Context) error {
 	return nil
 }
 
-func (c *Collector) writeSums(ctx context.Context, week int64, sums hits) error {
+func (c *Collector) writeSums(ctx context.Context, week int64, sums reasonCounts) error {
 	all, err := c.readSums(ctx, week)
 	if err != nil {
 		return err
@@ -224,18 +221,18 @@ func (c *Collector) writeBucket(ctx context.Context, bucket string, keys []pendi
 }
 
 // readSums returns the sums of a week. Damaged ones are empty.
-func (c *Collector) readSums(ctx context.Context, week int64) (hits, error) {
-	all := hits{}
+func (c *Collector) readSums(ctx context.Context, week int64) (reasonCounts, error) {
+	all := reasonCounts{}
 	value, ok, err := c.store.Get(ctx, sumsKey(week))
 	if ok && err == nil && (json.Unmarshal(value, &all) != nil || all == nil) {
-		all = hits{}
+		all = reasonCounts{}
 	}
 	return all, err
 }
 
 // read returns the entries and sums of the weeks up to now, one entry for each key.
-func (c *Collector) read(ctx context.Context, now time.Time) ([]*entry, hits, error) {
-	sums := hits{}
+func (c *Collector) read(ctx context.Context, now time.Time) ([]*entry, reasonCounts, error) {
+	sums := reasonCounts{}
 	entries := map[entryKey]*entry{}
 	first := week(now) - weeks + 1
 	for w := range int64(weeks) {
@@ -243,8 +240,8 @@ func (c *Collector) read(ctx context.Context, now time.Time) ([]*entry, hits, er
 		if err != nil {
 			return nil, nil, err
 		}
-		for reason, h := range all {
-			sums.add(reason, h.shift(w))
+		for reason, c := range all {
+			sums.add(reason, c.shift(w))
 		}
 		for bucket := range buckets {
 			value, _, err := c.store.Get(ctx, bucketKey(first+w, bucket))
@@ -260,6 +257,9 @@ func (c *Collector) read(ctx context.Context, now time.Time) ([]*entry, hits, er
 				}
 			}
 		}
+	}
+	for _, e := range entries {
+		e.answered = e.Known.days() >= e.answeredDays()
 	}
 	return slices.Collect(maps.Values(entries)), sums, nil
 }

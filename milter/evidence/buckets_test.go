@@ -60,7 +60,7 @@ func TestNamesAreKeptAcrossWrites(t *testing.T) {
 			}
 		}
 		entries, _, err := s.read(t.Context(), s.now())
-		if err != nil || len(entries) != 1 || entries[0].Hits[judged.ID].Refused.N != mails {
+		if err != nil || len(entries) != 1 || entries[0].Reasons[judged.ID].Refused.N != mails {
 			t.Errorf("%.20q: %d entries, %v; want one of %d transactions", name, len(entries), err, mails)
 		}
 	}

@@ -30,18 +30,11 @@ type tally struct {
 // newTally returns a tally of one event.
 func newTally(t time.Time) tally {
 	now := t.Unix()
-	return tally{N: 1, Days: 1 << (now % weekSeconds / daySeconds), First: now, Last: now}
+	day := uint64(now % weekSeconds / daySeconds) // of a clock that shows a year before 1970: so large that Days is 0
+	return tally{N: 1, Days: 1 << day, First: now, Last: now}
 }
 
 func (t tally) days() int { return bits.OnesCount64(t.Days) }
-
-// onlyIf returns the tally if the condition holds, else the zero value.
-func (t tally) onlyIf(condition bool) tally {
-	if !condition {
-		return tally{}
-	}
-	return t
-}
 
 // shift returns the tally of a week in the store with its days at their place among all weeks. Week 0 is the oldest.
 func (t tally) shift(week int64) tally {
@@ -59,60 +52,60 @@ func (t tally) plus(o tally) tally {
 	return tally{N: t.N + o.N, Days: t.Days | o.Days, First: min(t.First, o.First), Last: max(t.Last, o.Last)}
 }
 
-// hit counts, for one reason, the transactions that it applied to by their fate.
-type hit struct {
-	Seen             tally `json:"s,omitzero"`
-	Passed           tally `json:"p,omitzero"`
-	Refused          tally `json:"r,omitzero"`
-	Held             tally `json:"h,omitzero"`
-	Quarantined      tally `json:"q,omitzero"`
-	Clean            tally `json:"c,omitzero"`
+// counts counts the transactions that one reason applied to by what became of them.
+type counts struct {
+	Applied          tally `json:"s,omitzero"` // all
+	Passed           tally `json:"p,omitzero"` // the message was accepted
+	Clean            tally `json:"c,omitzero"` // the message was clean although the reason applied, see update.clean
+	Quarantined      tally `json:"q,omitzero"` // the message was accepted, and quarantined for this reason
+	Held             tally `json:"h,omitzero"` // greylisted because of this reason
+	Refused          tally `json:"r,omitzero"` // refused for this reason
 	RefusedOtherwise int   `json:"a,omitempty"`
-	Against          int   `json:"x,omitempty"` // transactions in which this reason spoke against the sender
+	Against          int   `json:"x,omitempty"` // this reason spoke against the sender: refused for it, or it has Reason.Accuses
 }
 
-// newHit returns the hit of one transaction.
-func newHit(f fate, once tally) hit {
-	return hit{
-		Seen:             once.onlyIf(f&applied != 0),
-		Passed:           once.onlyIf(f&passed != 0),
-		Refused:          once.onlyIf(f&refused != 0),
-		Held:             once.onlyIf(f&held != 0),
-		Quarantined:      once.onlyIf(f&quarantined != 0),
-		Clean:            once.onlyIf(f&cleanMail != 0),
-		RefusedOtherwise: once.onlyIf(f&refusedOtherwise != 0).N,
-		Against:          once.onlyIf(f&accused != 0).N,
+func (c *counts) tallies() [6]*tally {
+	return [...]*tally{&c.Applied, &c.Passed, &c.Clean, &c.Quarantined, &c.Held, &c.Refused}
+}
+
+func (c counts) plus(o counts) counts {
+	others := o.tallies()
+	for i, t := range c.tallies() {
+		*t = t.plus(*others[i])
 	}
+	c.RefusedOtherwise += o.RefusedOtherwise
+	c.Against += o.Against
+	return c
 }
 
-func (h hit) plus(o hit) hit {
-	return hit{
-		Seen:             h.Seen.plus(o.Seen),
-		Passed:           h.Passed.plus(o.Passed),
-		Refused:          h.Refused.plus(o.Refused),
-		Held:             h.Held.plus(o.Held),
-		Quarantined:      h.Quarantined.plus(o.Quarantined),
-		Clean:            h.Clean.plus(o.Clean),
-		RefusedOtherwise: h.RefusedOtherwise + o.RefusedOtherwise,
-		Against:          h.Against + o.Against,
+// without returns the counts of one transaction that o does not have.
+func (c counts) without(o counts) counts {
+	others := o.tallies()
+	for i, t := range c.tallies() {
+		if others[i].N > 0 {
+			*t = tally{}
+		}
 	}
+	c.RefusedOtherwise = max(0, c.RefusedOtherwise-o.RefusedOtherwise)
+	c.Against = max(0, c.Against-o.Against)
+	return c
 }
 
-func (h hit) shift(week int64) hit {
-	for _, t := range []*tally{&h.Seen, &h.Passed, &h.Refused, &h.Held, &h.Quarantined, &h.Clean} {
+func (c counts) shift(week int64) counts {
+	for _, t := range c.tallies() {
 		*t = t.shift(week)
 	}
-	return h
+	return c
 }
 
-// hits has the hit of each reason, by its id.
-type hits map[string]hit
+// reasonCounts has the counts of each reason, by its id.
+type reasonCounts map[string]counts
 
-func (hs hits) add(reason string, h hit) { hs[reason] = hs[reason].plus(h) }
+func (rc reasonCounts) add(reason string, c counts) { rc[reason] = rc[reason].plus(c) }
 
-func (hs hits) addAll(o hits) {
-	for reason, h := range o {
-		hs.add(reason, h)
+func (rc reasonCounts) addAll(o reasonCounts) {
+	for reason, c := range o {
+		rc.add(reason, c)
 	}
 }
 
@@ -127,19 +120,19 @@ const (
 
 // entry is the evidence about a sender and its client.
 type entry struct {
-	Client   string   `json:"c"`
-	Sender   string   `json:"m,omitempty"`
-	Verified bool     `json:"o,omitempty"`
-	SPF      bool     `json:"q,omitempty"`
-	Hits     hits     `json:"h,omitempty"`
-	Known    tally    `json:"k,omitzero"` // transactions whose sender a recipient has written to
-	Against  tally    `json:"x,omitzero"` // transactions in which a reason spoke against the sender
-	Clean    tally    `json:"n,omitzero"` // clean messages
-	Pairs    []string `json:"p,omitempty"`
-	Relayed  tally    `json:"r,omitzero"`  // accepted messages of Authors
-	Authors  []string `json:"a,omitempty"` // organisational domains in From that are neither the client's nor the verified sender's
+	Client   string       `json:"c"`
+	Sender   string       `json:"m,omitempty"`
+	Verified bool         `json:"o,omitempty"`
+	SPF      bool         `json:"q,omitempty"`
+	Reasons  reasonCounts `json:"h,omitempty"`
+	Known    tally        `json:"k,omitzero"`  // transactions whose sender a recipient had written to
+	Against  tally        `json:"x,omitzero"`  // transactions in which a reason spoke against the sender
+	Clean    tally        `json:"n,omitzero"`  // clean messages
+	Pairs    []string     `json:"p,omitempty"` // see Origin.Pairs; of senders to whom no recipient had written
+	Relayed  tally        `json:"r,omitzero"`  // accepted messages of Authors
+	Authors  []string     `json:"a,omitempty"` // organisational domains in From that are neither the client's nor the verified sender's
 
-	answered bool // see ledger.findAnswered; in a report only
+	answered bool // see the cause answered in good.go; set by Collector.read
 }
 
 // entryKey identifies an entry.
@@ -173,10 +166,10 @@ func (e *entry) clientDomain() string {
 func (e *entry) add(o *entry) {
 	e.SPF = e.SPF || o.SPF
 	e.Known, e.Against, e.Clean = e.Known.plus(o.Known), e.Against.plus(o.Against), e.Clean.plus(o.Clean)
-	if e.Hits == nil {
-		e.Hits = hits{}
+	if e.Reasons == nil {
+		e.Reasons = reasonCounts{}
 	}
-	e.Hits.addAll(o.Hits)
+	e.Reasons.addAll(o.Reasons)
 	for _, p := range o.Pairs {
 		if !slices.Contains(e.Pairs, p) {
 			e.Pairs = append(e.Pairs, p)
@@ -200,23 +193,26 @@ func (e *entry) shift(week int64) {
 	for _, t := range []*tally{&e.Known, &e.Against, &e.Clean, &e.Relayed} {
 		*t = t.shift(week)
 	}
-	for reason, h := range e.Hits {
-		e.Hits[reason] = h.shift(week)
+	for reason, c := range e.Reasons {
+		e.Reasons[reason] = c.shift(week)
 	}
 }
 
 // cleanOf returns the clean messages to which the reason did not apply. Days on which it applied to a clean message do
 // not count.
 func (e *entry) cleanOf(reason string) tally {
-	t, with := e.Clean, e.Hits[reason].Clean
+	t, with := e.Clean, e.Reasons[reason].Clean
 	t.N, t.Days = t.N-with.N, t.Days&^with.Days
-	return t.onlyIf(t.N > 0)
+	if t.N <= 0 {
+		return tally{}
+	}
+	return t
 }
 
 // all returns the transactions that a reason applied to. Those with several reasons count several times.
 func (e *entry) all() (sum tally) {
-	for _, h := range e.Hits {
-		sum = sum.plus(h.Seen).plus(h.Passed)
+	for _, c := range e.Reasons {
+		sum = sum.plus(c.Applied).plus(c.Passed)
 	}
 	return sum
 }

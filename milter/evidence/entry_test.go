@@ -10,7 +10,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	key := entryKey{client: "c", sender: "s", verified: true}
 	good, err := encode(map[entryKey]*entry{
-		key: {Client: "c", Sender: "s", Verified: true, Hits: hits{"r": {Seen: newTally(start)}}, Known: newTally(start)},
+		key: {Client: "c", Sender: "s", Verified: true, Reasons: reasonCounts{"r": {Applied: newTally(start)}}, Known: newTally(start)},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -41,8 +41,11 @@ func FuzzDecode(f *testing.F) {
 func TestSumsFitInARecord(t *testing.T) {
 	t.Parallel()
 	const reasons, maxValue = 150, 64 << 10 // bytes, see maxValue in milter/store
-	every := newHit(^fate(0), tally{N: 10_000_000, Days: 1<<7 - 1, First: start.Unix(), Last: start.Unix()})
-	sums := hits{}
+	every := counts{RefusedOtherwise: 10_000_000, Against: 10_000_000}
+	for _, t := range every.tallies() {
+		*t = tally{N: 10_000_000, Days: 1<<7 - 1, First: start.Unix(), Last: start.Unix()}
+	}
+	sums := reasonCounts{}
 	for i := range reasons {
 		sums.add(fmt.Sprintf("sender-not-routable-%d", i), every)
 	}

@@ -1,13 +1,16 @@
 // Package evidence collects what is known of the senders to whose mail each reason applied. Its reports say which
 // watched reason is safe to enforce, and which good senders an enforced reason has refused.
 //
-// Collector receives the decisions of this daemon, attributes each mail transaction to a client and a sender in the
-// background, and adds it to the store that all hosts of a site share. Reports judge the last weeks of all hosts. What
-// counts for a sender is in transaction.go, what the store holds in entry.go, what a report reads in ledger.go, who is a
-// good sender in good.go, and who passes on mail of others in relays.go. Start reading at Collector.
+// Start reading at Collector. Its methods Decided and Accepted make an update of what a decision adds to a mail transaction
+// (transaction.go). In the background, an update is attributed to a client and a sender, and becomes an entry (entry.go).
+// Entries of the same client and sender are added, and written to the store that all hosts of a site share (buckets.go).
+// Reports read the last weeks of all hosts (report.go) and judge each reason (judge.go). good.go says who is a good sender,
+// and relays.go who passes on mail of others.
 //
-// Sessions of trusted clients, exempt recipients and mail that an allow list lets in are no evidence, as they are not
-// checked.
+// A tally counts one kind of event. The counts of a reason are tallies of what became of the transactions that it applied
+// to. An entry has the counts of each reason for one client and sender.
+//
+// Trusted clients, exempt recipients and mail that an allow list lets in are no evidence, as they are not checked.
 package evidence
 
 import (
@@ -115,7 +118,7 @@ func (c *Collector) Decided(r *checks.Request, d checks.Decision) {
 	if r.Trusted() || len(d.Outcomes) == 0 && !d.Partial {
 		return
 	}
-	if u := transactionOf(r).decided(d); len(u.fates) > 0 {
+	if u := transactionOf(r).decided(d, newTally(r.Time)); len(u.reasons) > 0 {
 		c.add(r, u)
 	}
 }
@@ -125,8 +128,8 @@ func (c *Collector) Accepted(r *checks.Request) {
 	if r.Trusted() {
 		return
 	}
-	u := transactionOf(r).accepted()
-	if !u.clean && len(u.fates) == 0 {
+	u := transactionOf(r).accepted(newTally(r.Time))
+	if !u.clean && len(u.reasons) == 0 {
 		return
 	}
 	if c.opts.Authors != nil {
@@ -160,7 +163,6 @@ func (c *Collector) attribute(batch []update) {
 	defer c.mu.Unlock()
 	for i, e := range entries {
 		if e != nil {
-			c.pending.count(batch[i])
 			c.addPending(week(batch[i].Time), e)
 		}
 	}
@@ -182,11 +184,16 @@ func (c *Collector) entryOf(u update) (e *entry, err error) {
 	from := c.opts.Origin(ctx, u.Request)
 	once := newTally(u.Time)
 	e = &entry{
-		Client: cmp.Or(from.Client, unknownClient), Sender: from.Sender, Verified: from.Verified, SPF: from.SPF, Hits: u.hits(),
-		Against: once.onlyIf(u.against), Clean: once.onlyIf(u.clean),
+		Client: cmp.Or(from.Client, unknownClient), Sender: from.Sender, Verified: from.Verified, SPF: from.SPF, Reasons: u.reasons,
+	}
+	if u.against {
+		e.Against = once
+	}
+	if u.clean {
+		e.Clean = once
 	}
 	e.addRelayed(u.authors, once)
-	if len(u.fates) > 0 {
+	if len(u.reasons) > 0 {
 		c.findKnown(ctx, e, from.Pairs, u.Time)
 	}
 	return e, nil

@@ -28,9 +28,8 @@ const (
 	forgedDays   = 2
 )
 
-// findAnswered sets e.answered. It asks again about recipients that had not written to the sender before.
+// findAnswered asks again about recipients that had not written to the sender before, and sets e.answered if one has.
 func (c *Collector) findAnswered(ctx context.Context, e *entry, now time.Time) error {
-	e.answered = e.Known.days() >= e.answeredDays()
 	if e.answered || e.all().days() < e.answeredDays() {
 		return nil
 	}
@@ -54,11 +53,11 @@ func (e *entry) answeredDays() int {
 
 // good returns why the sender of an entry is good, without regard to the reason, or "" if it is not known to be. clean are
 // the clean messages that count for the sender.
-func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
-	client := cmp.Or(l.clients[e.Client], &entry{})
+func (d *reportData) good(e *entry, reason string) (why string, clean tally) {
+	client := cmp.Or(d.clients[e.Client], &entry{})
 	own := client
 	if e.Verified {
-		own = cmp.Or(l.senders[e.Sender], &entry{})
+		own = cmp.Or(d.senders[e.Sender], &entry{})
 	}
 	clean = own.cleanOf(reason)
 	switch {
@@ -76,11 +75,11 @@ func (l *ledger) good(e *entry, reason string) (why string, clean tally) {
 
 func (e *entry) delivers(reason string) bool {
 	clean := e.cleanOf(reason)
-	return clean.days() >= deliversDays && clean.N > e.Against.N-e.Hits[reason].Against
+	return clean.days() >= deliversDays && clean.N > e.Against.N-e.Reasons[reason].Against
 }
 
 func (e *entry) isRegular(reason string) bool {
-	h := e.Hits[reason]
-	span := time.Duration(h.Passed.Last-h.Passed.First) * time.Second
-	return h.Passed.days() >= regularDays && span >= regularSpan && e.Against.N <= h.Against
+	c := e.Reasons[reason]
+	span := time.Duration(c.Passed.Last-c.Passed.First) * time.Second
+	return c.Passed.days() >= regularDays && span >= regularSpan && e.Against.N <= c.Against
 }

@@ -14,24 +14,24 @@ import (
 const lostAfter = 2 * 24 * time.Hour
 
 // watched returns the evidence on a reason for which no mail is refused.
-func (l *ledger) watched(s Setting) Watched {
-	sum := l.sums[s.Reason.ID]
+func (d *reportData) watched(s Setting) Watched {
+	sum := d.sums[s.Reason.ID]
 	w := Watched{
 		Reason: s.Reason.ID, Check: s.Check, Action: s.action(checks.Watch).String(),
-		First: unixTime(sum.Seen.First), Last: unixTime(sum.Seen.Last),
-		Occasions: sum.Seen.N, Days: sum.Seen.days(), Passed: sum.Passed.N, RefusedOtherwise: sum.RefusedOtherwise,
+		First: unixTime(sum.Applied.First), Last: unixTime(sum.Applied.Last),
+		Occasions: sum.Applied.N, Days: sum.Applied.days(), Passed: sum.Passed.N, RefusedOtherwise: sum.RefusedOtherwise,
 	}
 	senders := newSenderList()
 	accepted, spf, written := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	for _, e := range l.entries {
-		h, ok := e.Hits[w.Reason]
+	for _, e := range d.entries {
+		c, ok := e.Reasons[w.Reason]
 		if !ok {
 			continue
 		}
-		why, clean := l.good(e, w.Reason)
-		senders.add(e, h.Seen, why, clean)
+		why, clean := d.good(e, w.Reason)
+		senders.add(e, c.Applied, why, clean)
 		if why != "" {
-			w.Good += h.Seen.N
+			w.Good += c.Applied.N
 		}
 		client := e.clientName()
 		if clean.N > 0 {
@@ -103,33 +103,33 @@ func (w *Watched) goodNames() string {
 }
 
 // enforced returns the evidence on a reason that refused, greylisted or quarantined mail.
-func (l *ledger) enforced(s Setting) Enforced {
-	sum := l.sums[s.Reason.ID]
+func (d *reportData) enforced(s Setting) Enforced {
+	sum := d.sums[s.Reason.ID]
 	all := sum.Refused.plus(sum.Held).plus(sum.Quarantined)
 	r := Enforced{
 		Reason: s.Reason.ID, Check: s.Check, Action: s.action(checks.Greylist).String(),
 		Refused: sum.Refused.N, Held: sum.Held.N, Quarantined: sum.Quarantined.N, First: unixTime(all.First), Last: unixTime(all.Last),
 	}
 	clients, wronged := map[string]bool{}, newSenderList()
-	for _, e := range l.entries {
-		h := e.Hits[r.Reason]
-		if h.Refused.N+h.Held.N+h.Quarantined.N == 0 {
+	for _, e := range d.entries {
+		c := e.Reasons[r.Reason]
+		if c.Refused.N+c.Held.N+c.Quarantined.N == 0 {
 			continue
 		}
 		clients[e.clientName()] = true
-		why, clean := l.good(e, r.Reason)
-		if t := h.Refused.plus(h.Quarantined); t.N > 0 && (why == answered || why == delivers && clean.Last > t.First) {
+		why, clean := d.good(e, r.Reason)
+		if t := c.Refused.plus(c.Quarantined); t.N > 0 && (why == answered || why == delivers && clean.Last > t.First) {
 			wronged.add(e, t, why, clean)
 		}
-		if h.Held.N == 0 {
+		if c.Held.N == 0 {
 			continue
 		}
 		r.HeldSenders++
-		switch later := max(h.Passed.Last, e.cleanOf(r.Reason).Last); {
-		case later >= h.Held.Last:
+		switch later := max(c.Passed.Last, e.cleanOf(r.Reason).Last); {
+		case later >= c.Held.Last:
 			r.CameBack++
-		case (why == answered || why == delivers) && l.until.Sub(unixTime(h.Held.Last)) > lostAfter:
-			wronged.add(e, h.Held, why, clean)
+		case (why == answered || why == delivers) && d.until.Sub(unixTime(c.Held.Last)) > lostAfter:
+			wronged.add(e, c.Held, why, clean)
 		}
 	}
 	r.Clients = len(clients)
@@ -148,7 +148,7 @@ func newSenderList() *senderList {
 	return &senderList{senders: map[entryKey]*Sender{}, most: map[entryKey]int{}, clients: map[string]bool{}}
 }
 
-// add adds the sender of an entry with its occasions t. why and clean are the results of ledger.good.
+// add adds the sender of an entry with its occasions t. why and clean are the results of reportData.good.
 func (l *senderList) add(e *entry, t tally, why string, clean tally) {
 	l.clients[e.clientName()] = true
 	key := e.key()

@@ -60,6 +60,11 @@ func (c *Collector) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.index.Store(newSenderIndex(entries))
+	return nil
+}
+
+func newSenderIndex(entries []*entry) *senderIndex {
 	index := &senderIndex{good: map[string]bool{}, relays: map[string]bool{}}
 	for domain, sum := range domainSums(entries) {
 		if sum.isGood() {
@@ -67,8 +72,7 @@ func (c *Collector) refresh(ctx context.Context) error {
 			index.relays[domain] = sum.hasRelayed() && sum.Against.N == 0
 		}
 	}
-	c.index.Store(index)
-	return nil
+	return index
 }
 
 // addRelayed counts an accepted message once if one of its authors is neither the client nor the verified sender.
@@ -82,25 +86,15 @@ func (e *entry) addRelayed(authors []string, once tally) {
 }
 
 // domainSums returns the sums of the entries of each domain, whether it is the client's or that of a verified sender.
-// Pairs are not asked for again, so answered may be missing.
 func domainSums(entries []*entry) map[string]*entry {
 	sums := map[string]*entry{}
-	add := func(domain string, e *entry) {
-		sum := sums[domain]
-		if sum == nil {
-			sum = &entry{}
-			sums[domain] = sum
-		}
-		sum.add(e)
-		sum.answered = sum.answered || e.Known.days() >= e.answeredDays()
-	}
 	for _, e := range entries {
 		client := e.clientDomain()
 		if client != "" {
-			add(client, e)
+			addTo(sums, client, e)
 		}
 		if e.Verified && e.Sender != "" && e.Sender != client {
-			add(e.Sender, e)
+			addTo(sums, e.Sender, e)
 		}
 	}
 	return sums
@@ -111,7 +105,7 @@ func (e *entry) isGood() bool {
 	if e.answered || e.delivers("") {
 		return true
 	}
-	for reason := range e.Hits {
+	for reason := range e.Reasons {
 		if e.isRegular(reason) {
 			return true
 		}
@@ -147,28 +141,26 @@ type Forwarder struct {
 
 // Forwarders returns the report on forwarders.
 func (c *Collector) Forwarders(ctx context.Context) (ForwarderReport, error) {
-	l, err := c.ledger(ctx)
+	_ = c.Flush(ctx) // the report works without the last minute too
+	now := c.opts.Now()
+	entries, _, err := c.read(ctx, now)
 	if err != nil {
 		return ForwarderReport{}, err
 	}
-	if err := c.refresh(ctx); err != nil {
-		return ForwarderReport{}, err
-	}
-	r := ForwarderReport{Since: l.since, Until: l.until, Lost: c.Lost(), Forwarders: []Forwarder{}}
+	index := newSenderIndex(entries)
+	c.index.Store(index)
+	r := ForwarderReport{Since: firstDay(now), Until: now.UTC(), Lost: c.Lost(), Forwarders: []Forwarder{}}
 	sums, named := map[string]*entry{}, map[string]bool{}
-	for _, e := range l.entries {
+	for _, e := range entries {
 		name := e.clientName()
-		if sums[name] == nil {
-			sums[name] = &entry{Client: name}
-		}
-		sums[name].add(e)
+		addTo(sums, name, e)
 		named[name] = named[name] || name != e.Client
 	}
 	for name, sum := range sums {
 		if name != unknownClient && sum.hasRelayed() {
 			r.Forwarders = append(r.Forwarders, Forwarder{
 				Client: name, SPF: sum.clientDomain() != "" && !named[name], Messages: sum.Relayed.N, Days: sum.Relayed.days(),
-				Authors: sum.Authors, Against: sum.Against.N, Known: c.Relays(name),
+				Authors: sum.Authors, Against: sum.Against.N, Known: index.relays[name],
 				First: unixTime(sum.Relayed.First), Last: unixTime(sum.Relayed.Last),
 			})
 		}

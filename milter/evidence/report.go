@@ -154,19 +154,73 @@ type Enforced struct {
 // Reports returns the reports on reasons for which no mail is refused, and on reasons that refused, greylisted or quarantined mail, both
 // on the same evidence and in the order of the settings.
 func (c *Collector) Reports(ctx context.Context, settings []Setting) (WatchReport, ActionReport, error) {
-	l, err := c.ledger(ctx)
+	data, err := c.reportData(ctx)
 	if err != nil {
 		return WatchReport{}, ActionReport{}, err
 	}
-	watch := WatchReport{Since: l.since, Until: l.until, Threshold: Required(), Lost: c.Lost(), Reasons: []Watched{}}
-	action := ActionReport{Since: l.since, Until: l.until, Lost: c.Lost(), Reasons: []Enforced{}}
+	watch := WatchReport{Since: data.since, Until: data.until, Threshold: Required(), Lost: c.Lost(), Reasons: []Watched{}}
+	action := ActionReport{Since: data.since, Until: data.until, Lost: c.Lost(), Reasons: []Enforced{}}
 	for _, s := range settings {
 		if a := s.action(checks.Watch); a != checks.Off && !a.Enforced() {
-			watch.Reasons = append(watch.Reasons, l.watched(s))
+			watch.Reasons = append(watch.Reasons, data.watched(s))
 		}
-		if sum := l.sums[s.Reason.ID]; sum.Refused.N+sum.Held.N+sum.Quarantined.N > 0 {
-			action.Reasons = append(action.Reasons, l.enforced(s))
+		if sum := data.sums[s.Reason.ID]; sum.Refused.N+sum.Held.N+sum.Quarantined.N > 0 {
+			action.Reasons = append(action.Reasons, data.enforced(s))
 		}
 	}
 	return watch, action, nil
+}
+
+// reportData is what a report reads, with sums of the entries of each sender and of each client.
+type reportData struct {
+	since, until time.Time
+	sums         reasonCounts // of all entries, and of those that the store had no room for
+	entries      []*entry
+	senders      map[string]*entry // verified ones
+	clients      map[string]*entry
+}
+
+// reportData reads the evidence of all hosts.
+func (c *Collector) reportData(ctx context.Context) (*reportData, error) {
+	_ = c.Flush(ctx) // the report works without the last minute too
+	now := c.opts.Now()
+	entries, sums, err := c.read(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	d := &reportData{
+		since: firstDay(now), until: now.UTC(), sums: sums, entries: entries,
+		senders: map[string]*entry{}, clients: map[string]*entry{},
+	}
+	for _, e := range entries {
+		if err := c.findAnswered(ctx, e, now); err != nil {
+			return nil, err
+		}
+		if e.Clean.N == 0 && e.Against.N == 0 && !e.answered {
+			continue // it says nothing for or against the sender
+		}
+		if e.Client != unknownClient { // any number of clients
+			addTo(d.clients, e.Client, e)
+		}
+		if e.Verified {
+			addTo(d.senders, e.Sender, e)
+		}
+	}
+	return d, nil
+}
+
+// firstDay returns the beginning of the weeks that a report reads.
+func firstDay(now time.Time) time.Time {
+	return time.Unix((week(now)-weeks+1)*weekSeconds, 0).UTC()
+}
+
+// addTo adds an entry to the sum of a name.
+func addTo(sums map[string]*entry, name string, e *entry) {
+	sum := sums[name]
+	if sum == nil {
+		sum = &entry{Client: name}
+		sums[name] = sum
+	}
+	sum.add(e)
+	sum.answered = sum.answered || e.answered
 }

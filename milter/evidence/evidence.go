@@ -19,6 +19,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +135,9 @@ func (c *Collector) Accepted(r *checks.Request) {
 		return
 	}
 	if c.opts.Authors != nil {
-		u.authors = c.opts.Authors(r)
+		for _, a := range c.opts.Authors(r) {
+			u.authors = append(u.authors, strings.Clone(a)) // a may be part of a long header field
+		}
 	}
 	c.add(r, u)
 }
@@ -208,7 +212,7 @@ func (c *Collector) findKnown(ctx context.Context, e *entry, pairs []string, at 
 			return
 		}
 	}
-	e.Pairs = pairs[:min(len(pairs), maxPairs)]
+	e.Pairs = slices.Clone(pairs[:min(len(pairs), maxPairs)]) // keeps the others out of memory
 }
 
 // Waiting returns the size of what waits to be attributed, in bytes.

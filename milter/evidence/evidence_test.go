@@ -2,8 +2,10 @@ package evidence
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -82,6 +84,43 @@ func TestSizeOfManyRecipients(t *testing.T) {
 	c.Accepted(requestOf(s))
 	if got, want := c.Waiting(), 10_000*recipientBytes; got < want {
 		t.Errorf("%d bytes wait, want %d or more", got, want)
+	}
+}
+
+// TestPendingEntriesAreSmall tests that an entry that waits for the store keeps neither the header field of the message nor
+// the keys of all recipients in memory.
+func TestPendingEntriesAreSmall(t *testing.T) {
+	t.Parallel()
+	const from = "author.example other.example"
+	c := Open(checktest.NewStore(func() time.Time { return start }), Options{
+		Origin:  func(context.Context, *checks.Request) Origin { return Origin{Pairs: make([]string, maxRcpts)} },
+		Known:   func(context.Context, string, time.Time) (bool, error) { return false, nil },
+		Authors: func(*checks.Request) []string { return strings.Fields(from) },
+	})
+	defer c.Close(time.Minute)
+	r := requestOf(session(0, "h", "a@example.com"))
+	c.Decided(r, checks.Decision{Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Watch}}})
+	c.Accepted(r)
+	if err := c.queue.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.pending.entries {
+		if len(e.Pairs) != maxPairs || cap(e.Pairs) > 2*maxPairs {
+			t.Errorf("%d keys of recipients, with room for %d", len(e.Pairs), cap(e.Pairs))
+		}
+		if len(e.Authors) != 2 || unsafe.StringData(e.Authors[0]) == unsafe.StringData(from) {
+			t.Errorf("authors %q are part of the header field", e.Authors)
+		}
+	}
+}
+
+// TestTimeBefore1970 tests the tally of a host whose clock is wrong.
+func TestTimeBefore1970(t *testing.T) {
+	t.Parallel()
+	if got := newTally(time.Time{}); got.N != 1 {
+		t.Errorf("got %+v", got)
 	}
 }
 

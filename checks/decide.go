@@ -10,7 +10,7 @@ func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	switch st {
 	case MailFrom:
-		d := run.decide(ctx, p.general, Connect, MailFrom)
+		d := run.decide(ctx, p.general, notForwarded, Connect, MailFrom)
 		if d.Reply == nil {
 			d.Outcomes = nil // reported at RCPT, together with the recipient
 		}
@@ -24,13 +24,12 @@ func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
 
 // decideRcpt decides about the current recipient.
 func (run *Run) decideRcpt(ctx context.Context) Decision {
-	p := run.pipeline
-	d := run.decide(ctx, p.tableFor(run.session.Rcpt().Address), Connect, RcptTo)
+	t := run.pipeline.tableFor(run.session.Rcpt().Address)
+	by := run.forwardingTo(ctx, t)
 	rcpts := run.session.Envelope.Rcpts
-	if len(rcpts) == 0 {
-		return d
-	}
 	current := len(rcpts) - 1
+	run.rcpt(current).forwarding = by
+	d := run.decide(ctx, t, by, Connect, RcptTo)
 	run.rcpt(current).quarantined = slices.ContainsFunc(d.Outcomes, func(o Outcome) bool { return o.Action == Quarantine })
 	if first := firstAccepted(rcpts[:current]); d.Reply == nil && !run.trusted && first >= 0 && run.differ(first, current) {
 		run.refuse(&d, Outcome{Check: "policies", Stage: RcptTo, Reason: policiesDiffer, Action: Tempfail})
@@ -46,18 +45,29 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 
 // decideMessage decides about the header section and the body.
 func (run *Run) decideMessage(ctx context.Context) Decision {
-	vouched := func() bool { return run.anyAccepted(func(r *rcptState) bool { return r.vouch >= SkipAll }) }
-	if vouched() {
+	if run.accepted().vouch >= SkipAll {
 		run.marks = nil
-		return Decision{Partial: true} // the vouch of any recipient holds for the message
+		return Decision{Partial: true}
 	}
-	d := run.decide(ctx, run.messageTable(), EndOfHeader, EndOfMessage)
+	d := run.decide(ctx, run.messageTable(), run.accepted().forwarding, EndOfHeader, EndOfMessage)
 	run.marks = run.addMarks(run.marks, d.Outcomes)
-	if d.Reply != nil || vouched() {
+	if d.Reply != nil || run.accepted().vouch >= SkipAll {
 		run.marks = nil
 	}
 	d.Marks = run.marks
 	return d
+}
+
+// accepted returns what holds for the message: the strongest vouches and forwarding of any recipient that was not refused.
+func (run *Run) accepted() (all rcptState) {
+	for i, r := range run.session.Envelope.Rcpts {
+		if r.Refused == "" {
+			st := run.rcpt(i)
+			all.vouch, all.mayVouch = max(all.vouch, st.vouch), max(all.mayVouch, st.mayVouch)
+			all.forwarding = max(all.forwarding, st.forwarding)
+		}
+	}
+	return all
 }
 
 // differ reports whether two recipients cannot share a message: their actions from Greylist up at EndOfHeader or EndOfMessage
@@ -68,7 +78,7 @@ func (run *Run) differ(i, j int) bool {
 	otherAction := func(r *Reason) bool { return max(a.action(r, bounce), Tag) != max(b.action(r, bounce), Tag) }
 	return a != b && slices.ContainsFunc(p.late, otherAction) ||
 		run.rcpt(i).quarantined != run.rcpt(j).quarantined ||
-		p.NeedsBody() && run.rcpt(i).forwarded != run.rcpt(j).forwarded
+		p.NeedsBody() && (run.rcpt(i).forwarding == forwarded) != (run.rcpt(j).forwarding == forwarded)
 }
 
 // firstAccepted returns the index of the first recipient that was not refused, or -1.
@@ -99,29 +109,24 @@ func (run *Run) messageTable() *table {
 	}
 }
 
-// anyAccepted reports whether match returns true for a recipient that was not refused.
-func (run *Run) anyAccepted(match func(*rcptState) bool) bool {
-	for i, r := range run.session.Envelope.Rcpts {
-		if r.Refused == "" && match(run.rcpt(i)) {
-			return true
-		}
-	}
-	return false
-}
-
-// decide runs the checks for the stages from first to last until one refuses.
-func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decision {
+// decide runs the checks for the stages from first to last until one refuses. These conditions change what a check does, and
+// may come together:
+//
+//	trusted client         only checks with TrustedToo run, and none that fails defers the mail
+//	forwarded              checks with NotForwarded do not run, reasons with NotForwarded do not apply
+//	may be forwarded       these checks and reasons refuse with Tempfail at most
+//	SkipAll                the mail passes, whatever the check itself and the later ones have found
+//	Unsure SkipAll         the check itself and the later ones refuse with Tempfail at most
+//	Unsure reason          that reason refuses with Tempfail at most
+//	failed check           its verdicts apply; if no check refuses, the mail is deferred if OnError is Tempfail
+func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last Stage) Decision {
 	p := run.pipeline
-	forwarded, mayForward := run.isForwarded(ctx, t)
-	run.table, run.forwarded = t, forwarded
-	if n := len(run.session.Envelope.Rcpts); last == RcptTo && n > 0 {
-		run.rcpt(n - 1).forwarded = forwarded
-	}
-	mayPass := last == EndOfMessage && run.anyAccepted(func(r *rcptState) bool { return r.mayVouch >= SkipAll })
-	d := Decision{Partial: forwarded || mayForward || t.partial || run.trusted}
+	run.table, run.forwarding = t, by
+	mayPass := last == EndOfMessage && run.accepted().mayVouch >= SkipAll
+	d := Decision{Partial: by != notForwarded || t.partial || run.trusted}
 	failed, failedAt := "", last // the last check that failed, and the stage of the reply for that
 	for i, inst := range p.instances {
-		if !t.runs[i] || forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
+		if !t.runs[i] || by == forwarded && inst.Info.NotForwarded || run.trusted && !inst.Info.TrustedToo {
 			continue
 		}
 		var outcomes []Outcome
@@ -145,8 +150,9 @@ func (run *Run) decide(ctx context.Context, t *table, first, last Stage) Decisio
 			mayPass = mayPass || may
 			outcomes = append(outcomes, run.outcomes(inst.Info.Name, st, f.verdicts, Watch)...)
 		}
-		// If a missing answer might have let the mail pass, the refusal is temporary.
-		temporary := func(r *Reason) bool { return mayPass || mayForward && (inst.Info.NotForwarded || r.NotForwarded) }
+		temporary := func(r *Reason) bool {
+			return mayPass || by == mayBeForwarded && (inst.Info.NotForwarded || r.NotForwarded)
+		}
 		if run.apply(ctx, &d, inst.Info, outcomes, temporary) {
 			return d
 		}
@@ -176,21 +182,40 @@ func skipsAll(verdicts []Verdict) (does, may bool) {
 	return does, may
 }
 
-// isForwarded reports whether the client is a forwarder of the table's recipients. may is set if that could not be found out.
-func (run *Run) isForwarded(ctx context.Context, t *table) (is, may bool) {
+// forwarding is whether the client is a forwarder of a recipient.
+type forwarding uint8
+
+const (
+	notForwarded   forwarding = iota
+	mayBeForwarded            // a name of the client was not found out
+	forwarded
+)
+
+// forwardingTo returns whether the client is a forwarder of the recipients with a table.
+func (run *Run) forwardingTo(ctx context.Context, t *table) forwarding {
 	named := run.pipeline.opts.ClientNamed
-	if t.forwarders.HasAddr(run.session.Client) || len(t.forwarders.Names) == 0 || named == nil {
-		return t.forwarders.HasAddr(run.session.Client), false
+	if t.forwarders.HasAddr(run.session.Client) {
+		return forwarded
+	}
+	if len(t.forwarders.Names) == 0 || named == nil {
+		return notForwarded
 	}
 	is, err := named(ctx, &run.request, t.forwarders.HasName)
-	return is, err != nil
+	switch {
+	case is:
+		return forwarded
+	case err != nil:
+		return mayBeForwarded
+	default:
+		return notForwarded
+	}
 }
 
 // outcomes returns the outcomes of verdicts, with the actions of run.table. It leaves out actions below least.
 func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Action) []Outcome {
 	var out []Outcome
 	for _, v := range verdicts {
-		if v.Reason == nil || run.forwarded && v.Reason.NotForwarded {
+		if v.Reason == nil || run.forwarding == forwarded && v.Reason.NotForwarded {
 			continue
 		}
 		action := run.table.action(v.Reason, run.session.Envelope.MailFrom.IsNull())

@@ -114,13 +114,12 @@ func (t *table) action(r *Reason, bounce bool) Action {
 	return t.actions[r]
 }
 
-// mergeTables returns a table with the most severe action of each reason, for the recipients of one message. The forwarders are
-// those of the first table.
+// mergeTables returns a table with the most severe action of each reason, for the recipients of one message. It has no forwarders.
 func mergeTables(tables []*table) *table {
 	first := tables[0]
 	merged := &table{
 		actions: maps.Clone(first.actions), bounces: maps.Clone(first.bounces),
-		runs: slices.Clone(first.runs), forwarders: first.forwarders, partial: first.partial,
+		runs: slices.Clone(first.runs), partial: first.partial,
 	}
 	for _, t := range tables[1:] {
 		for r := range t.actions {

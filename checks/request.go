@@ -104,7 +104,7 @@ func (r *Request) MayVouch(i int) Vouch { return r.run.rcpt(i).mayVouch }
 func (r *Request) Marks() []Outcome { return r.run.marks }
 
 // Forwarded reports whether the client is a forwarder of recipient i, see Policy.
-func (r *Request) Forwarded(i int) bool { return r.run.rcpt(i).forwarded }
+func (r *Request) Forwarded(i int) bool { return r.run.rcpt(i).forwarding == forwarded }
 
 // Snapshot returns a copy for use by one other goroutine. It has at most rcpts recipients and the results remembered up
 // to MailFrom, but no macros and no header section.

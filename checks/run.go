@@ -17,7 +17,7 @@ type Run struct {
 	noQuarantine bool                    // see DisableQuarantine
 	lacksMemory  bool                    // see LackMemory
 	table        *table                  // of the last decision; nil before the first
-	forwarded    bool                    // the last decision was about mail that a forwarder passed on
+	forwarding   forwarding              // of the mail that the last decision was about
 	envelopeOnly bool                    // see Request.EnvelopeOnly
 	memory       [numStages][]remembered // results of Remember, by scope
 	findings     [numStages][]finding    // by stage, in the order in which the checks ran
@@ -34,7 +34,7 @@ type rcptState struct {
 	vouch      Vouch     // the strongest
 	mayVouch   Vouch     // the strongest that was neither confirmed nor ruled out
 	vouched    []Vouched // one of each check
-	forwarded  bool      // the client is a forwarder of the recipient
+	forwarding forwarding
 
 	quarantined bool // a reason of RcptTo or before has the action Quarantine
 }

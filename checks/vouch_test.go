@@ -40,18 +40,6 @@ func TestSkipAll(t *testing.T) {
 	}
 }
 
-// TestSureAndUnsureSkipAll shows that a SkipAll holds also if the same check has an Unsure one.
-func TestSureAndUnsureSkipAll(t *testing.T) {
-	t.Parallel()
-	list := newFake("list", []checks.Stage{checks.MailFrom})
-	list.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
-		return []checks.Verdict{{Vouch: checks.SkipAll}, {Vouch: checks.SkipAll, Unsure: true}}, nil
-	}
-	talk := begin(pipeline(t, nil, nil, list, newFake("late", atConnect, reason("b"))), "192.0.2.9")
-	talk.mail("a@example.net")
-	want(t, "reply", code(talk.rcpt("u@example.org")), "")
-}
-
 // TestUnsureSkipAll shows that an Unsure SkipAll makes refusals temporary, at RCPT and at the end of the message.
 func TestUnsureSkipAll(t *testing.T) {
 	t.Parallel()

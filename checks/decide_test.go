@@ -1,0 +1,124 @@
+package checks_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"milterd/checks"
+)
+
+// forwardedTo gives bob a forwarder whose names are not found out if it is the client 198.51.100.2, and no forwarder that is
+// another client.
+func forwardedTo(t *testing.T, actions map[string]checks.Action) func(*checks.Options) {
+	return func(o *checks.Options) {
+		o.Policies = []checks.Policy{{
+			Recipients: recipients(t, "bob@example.org"), Actions: actions,
+			Forwarders: checks.Forwarders{
+				Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Names: []string{"lists.example.net"},
+			},
+		}}
+		o.ClientNamed = func(_ context.Context, r *checks.Request, _ func(string) bool) (bool, error) {
+			if r.Client.String() == "198.51.100.2" {
+				return false, errors.New("no answer")
+			}
+			return false, nil
+		}
+	}
+}
+
+// TestMessageThatMayBeForwarded tests that a missing name of the client makes the refusal of the message temporary if any of its
+// recipients may have the client as a forwarder, in whatever order they came.
+func TestMessageThatMayBeForwarded(t *testing.T) {
+	t.Parallel()
+	late := reason("late")
+	late.NotForwarded = true
+	p := pipeline(t, nil, forwardedTo(t, map[string]checks.Action{"late": checks.Reject}), newFake("body", atMessage, late))
+	for _, c := range []struct{ client, first, second, reply string }{
+		{"203.0.113.1", "alice@example.org", "bob@example.org", "550 5.7.1 late"},
+		{"198.51.100.2", "alice@example.org", "carol@example.org", "550 5.7.1 late"},
+		{"198.51.100.2", "bob@example.org", "alice@example.org", "450 4.7.1 late"},
+		{"198.51.100.2", "alice@example.org", "bob@example.org", "450 4.7.1 late"},
+	} {
+		talk := begin(p, c.client)
+		talk.mail("a@example.net")
+		want(t, c.first, code(talk.rcpt(c.first)), "")
+		want(t, c.second, code(talk.rcpt(c.second)), "")
+		want(t, c.client+" to "+c.first+" and "+c.second, code(talk.message()), c.reply)
+	}
+}
+
+// TestConditions tests the conditions in the doc comment of decide, and those that come together. The check "first" has what the
+// case says; then the check "late" rejects.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	const (
+		client, trusted, forwarder, mayForward = "203.0.113.1", "203.0.113.9", "192.0.2.9", "198.51.100.2"
+		rejected, temporary, deferred          = "550 5.7.1 late", "450 4.7.1 late", "451 4.4.3 check-failed"
+	)
+	failed := errors.New("no answer")
+	skipAll := []checks.Verdict{{Vouch: checks.SkipAll}}
+	maySkipAll := []checks.Verdict{{Vouch: checks.SkipAll, Unsure: true}}
+	a, late := reason("a"), reason("late")
+	is := func(unsure bool) []checks.Verdict { return []checks.Verdict{{Reason: a, Unsure: unsure}} }
+	for _, c := range []struct {
+		name   string
+		client string
+		first  []checks.Verdict
+		err    error
+		change func(first, late *checks.Info) // of a check; nil: none
+		action checks.Action                  // of late; 0: Reject
+		want   string
+	}{
+		{"none", client, nil, nil, nil, 0, rejected},
+		{"trusted", trusted, nil, nil, nil, 0, ""},
+		{"trusted, for a check of trusted clients", trusted, nil, nil, trustedToo, 0, rejected},
+		{"trusted, and such a check fails", trusted, nil, failed, trustedToo, checks.Watch, ""},
+		{"forwarded", forwarder, nil, nil, notForwarded, 0, ""},
+		{"forwarded, for another check", forwarder, nil, nil, nil, 0, rejected},
+		{"forwarded, and another check fails", forwarder, nil, failed, notForwarded, 0, deferred},
+		{"forwarded, and an Unsure SkipAll of another check", forwarder, maySkipAll, nil, nil, 0, temporary},
+		{"may be forwarded", mayForward, nil, nil, notForwarded, 0, temporary},
+		{"may be forwarded, for another check", mayForward, nil, nil, nil, 0, rejected},
+		{"may be forwarded, and a SkipAll", mayForward, skipAll, nil, notForwarded, 0, ""},
+		{"may be forwarded, and a failed check", mayForward, nil, failed, notForwarded, 0, temporary},
+		{"may be forwarded, for a watched reason", mayForward, nil, nil, notForwarded, checks.Watch, ""},
+		{"SkipAll", client, skipAll, nil, nil, 0, ""},
+		{"SkipAll and a reason of the same check", client, append(is(false), skipAll...), nil, nil, 0, ""},
+		{"SkipAll of a check that fails", client, skipAll, failed, nil, 0, ""},
+		{"SkipAll and an Unsure one", client, append(skipAll[:1:1], maySkipAll...), nil, nil, 0, ""},
+		{"Unsure SkipAll", client, maySkipAll, nil, nil, 0, temporary},
+		{"Unsure SkipAll and a reason of the same check", client, append(is(false), maySkipAll...), nil, nil, 0, "450 4.7.1 a"},
+		{"Unsure SkipAll of a check that fails, and no refusal", client, maySkipAll, failed, nil, checks.Watch, deferred},
+		{"Unsure reason", client, is(true), nil, nil, 0, "450 4.7.1 a"},
+		{"failed", client, nil, failed, nil, checks.Watch, deferred},
+		{"failed, with a reason", client, is(false), failed, nil, 0, "550 5.7.1 a"},
+		{"failed, and a later refusal", client, nil, failed, nil, 0, rejected},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			first, last := newFake("first", atConnect, a), newFake("last", atConnect, late)
+			first.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return c.first, c.err }
+			if c.change != nil {
+				c.change(&first.info, &last.info)
+			}
+			actions := map[string]checks.Action{"a": checks.Reject, "late": checks.Reject}
+			if c.action != 0 {
+				actions["late"] = c.action
+			}
+			p := pipeline(t, actions, func(o *checks.Options) {
+				forwardedTo(t, actions)(o)
+				o.Trusted.Networks = []netip.Prefix{netip.MustParsePrefix(trusted + "/32")}
+				o.OnError = checks.Tempfail
+			}, first, last)
+			talk := begin(p, c.client)
+			talk.mail("a@example.net")
+			want(t, "reply", code(talk.rcpt("bob@example.org")), c.want)
+		})
+	}
+}
+
+func trustedToo(first, last *checks.Info) { first.TrustedToo, last.TrustedToo = true, true }
+
+func notForwarded(_, last *checks.Info) { last.NotForwarded = true }

@@ -49,17 +49,17 @@ func authorsOf(header []headers.Field) Authors {
 			continue
 		}
 		mailboxes, err := headers.ParseMailboxList(field.Value)
-		for _, domain := range headers.RoutedDomains(field.Value) {
-			if strings.Contains(domain, ".") {
-				a.add(domain)
-			}
-		}
 		if len(mailboxes) == 0 && err != nil {
 			a.addLoose(field.Value)
 		}
 		for _, m := range mailboxes {
 			a.add(m.Domain)
 			a.addEncoded(m)
+		}
+		for _, domain := range headers.RoutedDomains(field.Value) { // last, as a forger could fill the list with them
+			if strings.Contains(domain, ".") {
+				a.add(domain)
+			}
 		}
 	}
 	return a

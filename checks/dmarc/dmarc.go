@@ -117,9 +117,12 @@ func (c *check) noteWidth(ctx context.Context, r *checks.Request, e dmarc.Evalua
 	}
 }
 
-// failure returns the verdict on a message that fails. Its reason is nil if there is none.
+// failure returns the verdict on a message that fails, or has too many author domains, of which RFC 9989 section 11.5 warns. Its
+// reason is nil if there is none.
 func (c *check) failure(e dmarc.Evaluation, p path) checks.Verdict {
 	switch {
+	case e.Result == dmarc.PermError && p.reason != indirect: // some domains were not evaluated, and each may have a policy
+		return checks.Verdict{Reason: quarantined, Unsure: p.unsure}
 	case e.Result != dmarc.Fail || under(e.Author, c.ignored):
 		return checks.Verdict{}
 	case e.Applied == dmarc.NoPolicy:
@@ -197,8 +200,12 @@ func (c *check) detail(ctx context.Context, r *checks.Request, e dmarc.Evaluatio
 	}
 	signatures, keys := c.signatures(ctx, r)
 	passed := slices.DeleteFunc(facts.Identifiers(ctx, c.env, r), func(id dmarc.Identifier) bool { return id.State != dmarc.Passed })
+	domain := e.Author
+	if e.Result == dmarc.PermError {
+		domain = "one of many domains in From"
+	}
 	return map[string]string{
-		"domain": e.Author, "author_domain": e.Author, "policy_domain": e.PolicyDomain, "policy": e.Applied.String(),
+		"domain": domain, "author_domain": e.Author, "policy_domain": e.PolicyDomain, "policy": e.Applied.String(),
 		"record": e.Record.Text[:min(len(e.Record.Text), maxRecord)], "path": p.text, "list": p.list,
 		"spf": ofSPF, "dkim": cmp.Or(signatures, "no signature"), "keys": keys,
 		"passes": describe(passed), "aligned": describe(e.Aligned),

@@ -117,6 +117,9 @@ func environment(t *testing.T, known checks.Senders) checks.Env {
 
 const listFields = "List-Id: A list <talk.list.example>\nList-Post: <mailto:talk@list.example>\n"
 
+// manyAuthors are addresses of five domains.
+const manyAuthors = "x@a.evil.example, x@b.evil.example, x@c.evil.example, x@d.evil.example, x@e.evil.example"
+
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -138,6 +141,10 @@ func TestReasons(t *testing.T) {
 		{name: "none", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@club.example\n"}, want: "dmarc-fail"},
 		{name: "two author domains", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@evil.example, a@bank.example\n"}, want: "dmarc-reject"},
 		{name: "two From fields", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@evil.example\nFrom: a@bank.example\n"}, want: "dmarc-reject"},
+		{name: "six author domains, the forged one last", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: " + manyAuthors + ", a@bank.example\n"}, want: "dmarc-quarantine"},
+		{name: "six author domains, the forged one first", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example, " + manyAuthors + "\n"}, want: "dmarc-reject"},
+		{name: "six author domains, from a trusted client", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: " + manyAuthors + ", a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{"192.0.2.66"} }},
 		{name: "a bounce without author", m: message{client: "192.0.2.1", from: "<>", header: "From: MAILER-DAEMON <>\n"}, want: "auth-none"},
 		{name: "a forged bounce", m: message{client: "192.0.2.66", from: "<>", header: "From: a@bank.example\n"}, want: "dmarc-reject auth-none"},
 		{name: "an ignored domain", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@mail.bank.example\n"},
@@ -303,6 +310,18 @@ func TestDetail(t *testing.T) {
 		if got := vs[0].Detail[key]; got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}
+	}
+}
+
+// TestDetailOfManyAuthors tests that the reply to a message with too many author domains names no domain, as the policy is unknown.
+func TestDetailOfManyAuthors(t *testing.T) {
+	t.Parallel()
+	env := environment(t, nil)
+	c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+	m := message{client: "192.0.2.66", from: "x@evil.example", header: "From: " + manyAuthors + ", a@bank.example\n"}
+	vs, err := checktest.Ask(t, dmarc.Info, c, m.request(t, env))
+	if len(vs) != 1 || err != nil || vs[0].Detail["domain"] != "one of many domains in From" || vs[0].Detail["author_domain"] != "" {
+		t.Errorf("%+v, %v", vs, err)
 	}
 }
 

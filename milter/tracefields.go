@@ -4,8 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"mime"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"milterd/checks"
 	"milterd/headers"
@@ -14,19 +18,33 @@ import (
 const resultsField = "Authentication-Results"
 
 // ownResults reports whether an Authentication-Results field has our authserv-id. It accepts what a lenient reader of
-// such fields might accept: comments, a quoted id, any version, and any text after them (RFC 8601 sections 2.2 and 5).
+// such fields might accept: comments, quotes and other bytes before the id, any text after it, and encoded-words, which some
+// readers decode (RFC 8601 sections 2.2 and 5).
 func ownResults(value, id string) bool {
-	text := strings.TrimLeft(value, " \t\r\n")
-	for strings.HasPrefix(text, "(") {
-		text = strings.TrimLeft(text[headers.CommentEnd(text):], " \t\r\n")
+	decoded, err := wordDecoder.DecodeHeader(value)
+	return beginsWithID(value, id) || err == nil && beginsWithID(decoded, id)
+}
+
+// wordDecoder decodes encoded-words. It takes text in an unknown charset as it is.
+var wordDecoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
+
+// beginsWithID reports whether the first word of a text that is not in a comment is an id.
+func beginsWithID(text, id string) bool {
+	skip := func() { text = strings.TrimLeftFunc(text, func(c rune) bool { return c != '(' && !isNameRune(c) }) }
+	for skip(); strings.HasPrefix(text, "("); skip() {
+		text = text[headers.CommentEnd(text):]
 	}
-	if strings.HasPrefix(text, `"`) {
-		text, _, _ = strings.Cut(text[1:], `"`)
-		text = strings.ReplaceAll(text, `\`, "")
-	} else if end := strings.IndexAny(text, " \t\r\n;("); end >= 0 {
-		text = text[:end]
+	text = strings.ReplaceAll(text[:min(len(text), 2*len(id)+8)], `\`, "") // each byte may be a quoted-pair
+	if len(text) < len(id) || !strings.EqualFold(text[:len(id)], id) {
+		return false
 	}
-	return strings.EqualFold(strings.TrimSuffix(strings.TrimSpace(text), "."), id)
+	after, _ := utf8.DecodeRuneInString(strings.TrimPrefix(text[len(id):], "."))
+	return !isNameRune(after)
+}
+
+// isNameRune reports whether a character may be in a domain name.
+func isNameRune(c rune) bool {
+	return c == '-' || c == '_' || unicode.IsLetter(c) || unicode.IsDigit(c)
 }
 
 // traceFields appends the packets that insert our own fields. A message of a trusted client receives none.

@@ -44,6 +44,15 @@ type resultError struct {
 	result Result
 	text   string
 	cause  error // for TempError
+	client bool  // for TempError: the client chose the name of the question
+}
+
+// of returns an error of a term with a domain-spec. The client chooses what %{h} stands for, and the owner of its names what %{p} does.
+func (e *resultError) of(spec string) *resultError {
+	if e != nil && e.result == TempError && hasMacro(spec, "hp") {
+		e.client = true
+	}
+	return e
 }
 
 // Error implements error. The text includes the cause, which may name the site's own DNS servers: it is for the log only.
@@ -103,6 +112,7 @@ func (e *evaluator) redirect(r record, domain string) (decision, *resultError) {
 		return decision{by: domain}, err
 	}
 	d, err := e.checkHost(target)
+	err = err.of(r.redirect)
 	if err == nil && d.result == None {
 		return decision{by: domain}, permError("in the record of %s: redirect= to %s, which has no SPF record", domain, target)
 	}

@@ -92,14 +92,14 @@ func parseMacro(body string) (macro, error) {
 	return m, nil
 }
 
-// namesLocalPart reports whether a well-formed macro-string has a macro of the local part: %{l} or %{s}, section 7.2.
-func namesLocalPart(s string) bool {
+// hasMacro reports whether a well-formed macro-string has a macro with one of some letters, section 7.2.
+func hasMacro(s, letters string) bool {
 	for s != "" {
 		m, rest, err := nextMacro(s)
 		if err != nil {
 			return false
 		}
-		if m.letter == 'l' || m.letter == 's' {
+		if strings.IndexByte(letters, m.letter) >= 0 {
 			return true
 		}
 		s = rest

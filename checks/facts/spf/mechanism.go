@@ -31,6 +31,12 @@ func (e *evaluator) matches(d directive, domain string) (bool, *resultError) {
 			return false, err
 		}
 	}
+	matches, err := e.matchesTarget(d, target, domain)
+	return matches, err.of(d.spec)
+}
+
+// matchesTarget reports whether a directive that asks the DNS matches the client. target is its expanded domain-spec.
+func (e *evaluator) matchesTarget(d directive, target, domain string) (bool, *resultError) {
 	switch d.mechanism {
 	case mechInclude:
 		return e.matchesInclude(target, domain)
@@ -99,7 +105,7 @@ func (e *evaluator) isSingleHost(d directive) bool {
 // skipsTarget reports whether a probe skips a term with a domain-spec, see tooWide. The local part of a HELO name is always
 // the same.
 func (e *evaluator) skipsTarget(spec string) bool {
-	return e.probe && e.subject.Identity == MailFrom && namesLocalPart(spec)
+	return e.probe && e.subject.Identity == MailFrom && hasMacro(spec, "ls")
 }
 
 func (e *evaluator) matchesPTR(target string) bool {

@@ -66,7 +66,7 @@ type Evaluation struct {
 	Problem     string // for TempError and PermError: what is wrong, and where
 	Explanation string // for Fail: the text of exp=, section 6.2; printable US-ASCII of at most 400 bytes; may be empty
 
-	NamesMissed bool // for TempError: all but the names of the client was found out; the client's owner may have caused the failure
+	NamesMissed bool // for TempError: no answer for a name of the client or of HELO; the client's owner may have caused the failure
 
 	TooWide  bool  // for Pass: addresses that belong to nobody would pass too, see evaluator.tooWide
 	WidthErr error // for Pass: why TooWide is not known
@@ -87,8 +87,9 @@ func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation,
 	ev.Domain = s.Domain
 	e := &evaluator{ctx: ctx, dns: dns, subject: s, policies: map[string]policy{}}
 	d, err := e.checkHost(s.Domain)
+	ev.NamesMissed = err != nil && err.client
 	if undecided := e.missedNames(); undecided != nil && (err != nil || d.result != Pass) {
-		ev.NamesMissed = err == nil || err.result != TempError
+		ev.NamesMissed = err == nil || err.result != TempError || err.client
 		err = undecided
 	}
 	ev.Result, ev.By, ev.NoMail = d.result, d.by, d.noMail

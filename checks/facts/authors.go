@@ -79,12 +79,26 @@ func (a *Authors) add(text string) {
 	if !isLiteral && !appendNew(&a.Invalid, text) {
 		return
 	}
+	if !utf8.ValidString(text) {
+		if shown := ASCIIDomain(fromLatin1(text)); shown != "" && appendNew(&a.Domains, shown) && !isLiteral {
+			a.standIns++
+		}
+	}
 	if isLiteral {
 		text = text[strings.LastIndexByte(text, ':')+1:] // after a tag, RFC 5321 section 4.1.3
 	}
 	if domain := validPart(text); domain != "" && appendNew(&a.Domains, domain) && !isLiteral {
 		a.standIns++
 	}
+}
+
+// fromLatin1 converts a text from ISO 8859-1, which mail programs assume for a field that is not valid UTF-8.
+func fromLatin1(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		b.WriteRune(rune(text[i]))
+	}
+	return b.String()
 }
 
 // brailleBlank is a character without dots, which is no white space.
@@ -181,13 +195,13 @@ func (a *Authors) addLoose(text string) {
 	}
 }
 
-// wideAt replaces the characters that look like "@".
-var wideAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@")
+// plainAt replaces the characters that look like "@", and removes the backslashes of quoted-pairs.
+var plainAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@", `\`, "")
 
 // looseDomains returns the possible domain after each "@" of a text. There may be a quote or white space between them.
 func looseDomains(text string) []string {
 	var list []string
-	text = wideAt.Replace(text)
+	text = plainAt.Replace(text)
 	for {
 		_, after, found := strings.Cut(text, "@")
 		if !found {

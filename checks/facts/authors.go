@@ -128,8 +128,9 @@ func visible(text string) string {
 	}, text)
 }
 
-// validPart returns the valid domain at the end of an invalid one. It leaves out the punctuation around the text and the first labels
-// that are not valid. It returns "" if fewer than two labels are left.
+// validPart returns the valid domain at the end of an invalid one. It leaves out the punctuation around the text and what stands before
+// the last labels that are valid. It returns "" if fewer than two labels are left. It converts each label once: a field has thousands of
+// address literals.
 func validPart(text string) string {
 	text = strings.TrimFunc(text, func(c rune) bool { return c < 0x80 && (c == '.' || !isNameByte(byte(c))) })
 	const maxText = utf8.UTFMax * maxDomain // bytes
@@ -140,15 +141,18 @@ func validPart(text string) string {
 	if _, err := netip.ParseAddr(text); err == nil {
 		return ""
 	}
-	for range strings.Count(text, ".") - maxDomain/2 { // a label and its dot have two bytes at least
-		_, text, _ = strings.Cut(text, ".")
-	}
-	for ; strings.Contains(text, "."); _, text, _ = strings.Cut(text, ".") {
-		if domain := ASCIIDomain(text); domain != "" {
-			return domain
+	part := ""
+	for _, label := range slices.Backward(strings.Split(text, ".")) {
+		label = ASCIIDomain(label)
+		if label == "" || len(label)+len(".")+len(part) > maxDomain {
+			break
 		}
+		part = strings.TrimSuffix(label+"."+part, ".")
 	}
-	return ""
+	if !strings.Contains(part, ".") {
+		return ""
+	}
+	return part
 }
 
 // addEncoded adds the domains in the encoded-words of an address.

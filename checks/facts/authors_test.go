@@ -204,6 +204,7 @@ func TestHostileAuthors(t *testing.T) {
 		"labels":                  " x@" + strings.Repeat("a!.", n) + "example.com",
 		"labels after a word":     " x y@" + strings.Repeat("a_.", n) + "example.com",
 		"labels of UTF-8":         " x@" + strings.Repeat("\u00e4!.", n) + "example.com",
+		"address literals":        strings.Repeat(" x@["+strings.Repeat("\u00e4.", 120)+"-],", 1000),
 		"six of them":             strings.Repeat(" x@"+strings.Repeat("\u00e4!.", n/6)+"example.com,", 6),
 		"one label of UTF-8":      " x@" + strings.Repeat("\u00e4\u00f6\u4e00\u4e01\u4e02", n) + ".example",
 		"long labels of many":     strings.Repeat(" x@"+different.String()+".example,", 900),

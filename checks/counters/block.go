@@ -31,6 +31,8 @@ type block struct {
 	Level   int    `json:"level,omitempty"`   // 1 for the first block; 0 if by the operator
 	Note    string `json:"note,omitempty"`    // by the operator
 	Spans   []span `json:"spans"`             // one for each limit that was passed
+
+	of subject // in the key of the record
 }
 
 // span is the time of a block for one limit, in Unix seconds.
@@ -40,16 +42,35 @@ type span struct {
 	Until int64  `json:"until"`
 }
 
-// getBlock returns the block of a subject, which may have ended.
+// byOperator reports whether the operator began the block. It is in force then.
+func (b *block) byOperator() bool { return b.Level == 0 }
+
+// findBlock returns the block that holds for a subject: its own, or else one that the operator began, of the client or of a network
+// with it. If the client has become a good sender, the block that it has for its own limits does not hold for its pairs.
+func findBlock(ctx context.Context, store checks.Store, s subject, now time.Time) (*block, error) {
+	b, err := getBlock(ctx, store, s)
+	if b = b.at(now); b != nil || err != nil {
+		return b, err
+	}
+	if s.sender != "" {
+		b, err = getBlock(ctx, store, subject{client: s.client})
+		if b = b.at(now); err != nil || b != nil && b.byOperator() {
+			return b, err
+		}
+	}
+	return networkBlock(ctx, store, s.client, now)
+}
+
+// getBlock returns the block of a subject itself, which may have ended.
 func getBlock(ctx context.Context, store checks.Store, s subject) (*block, error) {
 	value, ok, err := store.Get(ctx, s.key(blockKind))
 	if err != nil || !ok {
 		return nil, err
 	}
-	return decodeBlock(value)
+	return decodeBlock(value, s)
 }
 
-func decodeBlock(value []byte) (*block, error) {
+func decodeBlock(value []byte, of subject) (*block, error) {
 	b := new(block)
 	if err := json.Unmarshal(value, b); err != nil {
 		return nil, fmt.Errorf("counters: block %q: %w", value, err)
@@ -60,20 +81,21 @@ func decodeBlock(value []byte) (*block, error) {
 	if len(b.Spans) == 0 {
 		return nil, fmt.Errorf("counters: block %q has no spans", value)
 	}
+	b.of = of
 	return b, nil
 }
 
 // put writes the block, with PutNew if fresh is set. It reports whether it did.
-func (b *block) put(ctx context.Context, store checks.Store, s subject, now time.Time, fresh bool) (bool, error) {
+func (b *block) put(ctx context.Context, store checks.Store, now time.Time, fresh bool) (bool, error) {
 	value, err := json.Marshal(b)
 	if err != nil {
 		return false, err
 	}
-	ttl := b.whole().until().Sub(now)
+	key, ttl := b.of.key(blockKind), b.whole().until().Sub(now)
 	if fresh {
-		return store.PutNew(ctx, s.key(blockKind), value, ttl)
+		return store.PutNew(ctx, key, value, ttl)
 	}
-	err = store.Put(ctx, s.key(blockKind), value, ttl)
+	err = store.Put(ctx, key, value, ttl)
 	return err == nil, err
 }
 
@@ -119,7 +141,7 @@ func (b *block) whole() span {
 }
 
 // why returns the end of the sentence "is blocked for ...".
-func (b *block) why(s subject) string {
+func (b *block) why() string {
 	var phrases []string
 	for _, limit := range limits {
 		if b.has(limit) {
@@ -127,8 +149,8 @@ func (b *block) why(s subject) string {
 		}
 	}
 	why := cmp.Or(b.Note, strings.Join(phrases, " and "))
-	if s.sender != "" {
-		why += " in mail from " + s.sender
+	if b.of.sender != "" {
+		why += " in mail from " + b.of.sender
 	}
 	return why
 }
@@ -136,15 +158,15 @@ func (b *block) why(s subject) string {
 func (sp span) until() time.Time { return time.Unix(sp.Until, 0).UTC() }
 
 // verdict returns the verdict of a span. The end is rounded up to the minute, so that a retry then is accepted.
-func (b *block) verdict(reason *checks.Reason, sp *span, s subject) checks.Verdict {
-	network := s.client.String()
-	if s.client.IsSingleIP() {
-		network = s.client.Addr().String()
+func (b *block) verdict(reason *checks.Reason, sp *span) checks.Verdict {
+	network := b.of.client.String()
+	if b.of.client.IsSingleIP() {
+		network = b.of.client.Addr().String()
 	}
 	return checks.Verdict{Reason: reason, Detail: map[string]string{
 		"network": network,
 		"until":   sp.until().Add(time.Minute - time.Second).Truncate(time.Minute).Format(checks.TimeLayout),
-		"why":     b.why(s),
+		"why":     b.why(),
 	}}
 }
 
@@ -160,18 +182,18 @@ func (c *check) pass(ctx context.Context, r *checks.Request, conn *connection, l
 		if b, err = c.extend(ctx, r, conn, b, limit); err != nil {
 			return err
 		}
-		if stored, err := b.put(ctx, c.env.Store, conn.subject, r.Time, old == nil); err != nil || !stored {
+		if stored, err := b.put(ctx, c.env.Store, r.Time, old == nil); err != nil || !stored {
 			return err
 		}
 	}
-	conn.block, conn.blockOf, conn.passed = b, conn.subject, append(conn.passed, limit)
+	conn.block, conn.passed = b, append(conn.passed, limit)
 	conn.clear(limit)
 	return nil
 }
 
 // extend returns the block with a span for one more limit. b may be nil.
 func (c *check) extend(ctx context.Context, r *checks.Request, conn *connection, b *block, limit *checks.Reason) (*block, error) {
-	longer := block{Version: blockVersion}
+	longer := block{Version: blockVersion, of: conn.subject}
 	if b != nil {
 		longer = *b
 	} else {
@@ -202,9 +224,9 @@ func getLevel(ctx context.Context, store checks.Store, s subject) (int, error) {
 }
 
 // putLevel stores the level of a block in force.
-func (b *block) putLevel(ctx context.Context, store checks.Store, s subject, now time.Time) error {
+func (b *block) putLevel(ctx context.Context, store checks.Store, now time.Time) error {
 	ttl := b.whole().until().Sub(now) + levelMemory
-	return store.Put(ctx, s.key(levelKind), strconv.AppendInt(nil, int64(b.Level), 10), ttl)
+	return store.Put(ctx, b.of.key(levelKind), strconv.AppendInt(nil, int64(b.Level), 10), ttl)
 }
 
 // enforce puts a pending block in force, because a refusal was sent for the span sp. It does nothing if sp is nil. The block
@@ -225,13 +247,13 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	}
 	enforced := *b
 	enforced.InForce, enforced.Spans = true, []span{*sp}
-	if err := enforced.putLevel(ctx, c.env.Store, conn.subject, r.Time); err != nil {
+	if err := enforced.putLevel(ctx, c.env.Store, r.Time); err != nil {
 		return err
 	}
 	if err := c.env.Store.Delete(ctx, conn.key(tallyKind)); err != nil {
 		return err
 	}
-	if _, err := enforced.put(ctx, c.env.Store, conn.subject, r.Time, false); err != nil {
+	if _, err := enforced.put(ctx, c.env.Store, r.Time, false); err != nil {
 		return err
 	}
 	conn.block = &enforced

@@ -12,8 +12,7 @@ import (
 // connection is the state of one connection, for one subject.
 type connection struct {
 	subject                  // what is counted
-	blockOf subject          // whose block it is: of the subject, of the client, or of a network with it
-	block   *block           // as last read, nil if there is none; use blockAt
+	block   *block           // as last read, see findBlock; nil if there is none; use blockAt
 	passed  []*checks.Reason // limits that this connection passed: it is refused for them, not as client-blocked
 	loaded  bool             // block was read
 
@@ -37,36 +36,26 @@ func (c *check) connectionOf(ctx context.Context, r *checks.Request) *connection
 	}
 	s := subject{client: client, sender: c.pairDomain(ctx, r)}
 	conn, _ := checks.Remember(r, checks.Connect, connectionKey{}, func() (*connection, error) {
-		return &connection{subject: s, blockOf: s}, nil
+		return &connection{subject: s}, nil
 	})
 	if conn.subject != s {
 		if err := c.countDeliveries(ctx, conn); err != nil {
 			c.logFailure(r.Time, err)
 		}
-		*conn = connection{subject: s, blockOf: s}
+		*conn = connection{subject: s}
 	}
 	return conn
 }
 
-// load reads the block of the subject, once per connection, or once per transaction while the store fails.
+// load reads the block that holds for the subject, once per connection, or once per transaction while the store fails.
 func (c *check) load(ctx context.Context, r *checks.Request, conn *connection) error {
 	if conn.loaded {
 		return nil
 	}
 	_, err := checks.Remember(r, checks.MailFrom, loadKey{}, func() (struct{}, error) {
-		of := conn.subject
-		b, err := getBlock(ctx, c.env.Store, of)
-		if conn.sender != "" && b.at(r.Time) == nil && err == nil {
-			of = subject{client: conn.client}
-			if b, err = getBlock(ctx, c.env.Store, of); b != nil && b.Level > 0 {
-				b = nil // of the time before it was a good sender
-			}
-		}
-		if b.at(r.Time) == nil && err == nil {
-			b, of, err = networkBlock(ctx, c.env.Store, conn.client)
-		}
+		b, err := findBlock(ctx, c.env.Store, conn.subject, r.Time)
 		if b != nil {
-			conn.block, conn.blockOf = b, of
+			conn.block = b
 		}
 		conn.loaded = err == nil
 		return struct{}{}, err
@@ -82,10 +71,16 @@ func (conn *connection) blockAt(now time.Time) *block {
 	return conn.block
 }
 
-// blockedBefore returns the span of b for which the connection is refused as client-blocked: that of a block in force, or of
-// the first limit that is enforced for the recipient. It is nil if there is none, or if the connection passed the limit itself.
-func (conn *connection) blockedBefore(r *checks.Request, b *block) *span {
-	if b.InForce {
+// span returns the span of the block for which a reason of this check applies to the current recipient, or nil. The reason is the
+// limit if this connection passed it, or if the limit is not enforced for the recipient, and else client-blocked.
+func (conn *connection) span(r *checks.Request, reason *checks.Reason) *span {
+	b := conn.blockAt(r.Time)
+	switch {
+	case reason != blocked:
+		return b.span(reason)
+	case b == nil:
+		return nil
+	case b.InForce:
 		if slices.ContainsFunc(conn.passed, b.has) {
 			return nil
 		}

@@ -1,16 +1,17 @@
-// Package counters counts what a client does wrong: transactions that it gives up, unknown recipients, errors. A client that
-// passes a limit is blocked for a time, which is longer with each block. A client is an IPv4 address or an IPv6 /64.
+// Package counters counts what a client does wrong: transactions that it gives up, unknown recipients, errors. What passes a limit
+// is blocked for a time, which is longer with each block. That is a client (an IPv4 address or an IPv6 /64), or the mail of one
+// sender's domain from a client that is a good sender (pair.go). The operator can block clients and networks. A block is in one of
+// three states:
 //
-// A block begins in two steps, because the action of a limit depends on the recipient, and a limit may be passed where no
-// recipient is judged. Passing a limit makes a pending block. The first refusal for it puts the block in force and ends the
-// counting. A limit that is only watched refuses nothing, so its block stays pending until it ends. With a single step, a
-// watched limit would either block clients, or hide enforced limits and be missing in reports.
+//	none      Violations count. One that passes a limit makes the block pending. A block that ends is none.
+//	pending   The block refuses recipients for whom a limit that was passed is enforced. A refusal puts it in force.
+//	          Violations of other limits count.
+//	in force  The block refuses all recipients, for the limit of that refusal. Nothing counts.
 //
-// A client that is a good sender is counted and blocked for each sender's domain alone, see pair.go.
+// The connection that passed the limit is refused for it, others as client-blocked. A watched limit refuses nothing, so its block
+// stays pending. Without that state, a watched limit would either block clients, or hide enforced limits and be missing in reports.
 //
-// counters.go has the check and counts events; connection.go has the state of a connection, subject.go what is counted and
-// blocked, tally.go the counts across connections, block.go the block, and operator.go the operator's view. The Pipeline passes
-// events to Observe. Start with Check and Observe.
+// Start with Check and Observe; count.go counts, block.go has the block, operator.go what the operator sees and does.
 package counters
 
 import (
@@ -87,21 +88,17 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 		return nil, nil
 	}
 	err := c.load(ctx, r, conn)
-	b := conn.blockAt(r.Time)
-	if b == nil {
-		return nil, err
-	}
-	if sp := conn.blockedBefore(r, b); sp != nil {
-		v := b.verdict(blocked, sp, conn.blockOf)
-		v.Unsure = c.mayBeExempt(ctx, r, conn)
-		return []checks.Verdict{v}, err
-	}
 	var verdicts []checks.Verdict
-	for _, limit := range limits {
-		if sp := b.span(limit); sp != nil {
-			v := b.verdict(limit, sp, conn.subject)
-			v.Unsure = c.mayBeExempt(ctx, r, conn)
-			verdicts = append(verdicts, v)
+	for _, reason := range Info.Reasons {
+		sp := conn.span(r, reason)
+		if sp == nil {
+			continue
+		}
+		v := conn.block.verdict(reason, sp)
+		v.Unsure = c.mayBeExempt(ctx, r, conn)
+		verdicts = append(verdicts, v)
+		if reason == blocked {
+			break
 		}
 	}
 	return verdicts, err
@@ -124,13 +121,8 @@ func (c *check) observe(ctx context.Context, r *checks.Request, conn *connection
 		return c.countDeliveries(ctx, conn)
 	case r.Trusted(), e.Kind == checks.Refused && anyForwarded(r):
 		return nil
-	case e.Kind == checks.Refused && e.Reason == blocked:
-		if b := conn.blockAt(r.Time); b != nil {
-			return c.enforce(ctx, r, conn, conn.blockedBefore(r, b))
-		}
-		return nil
-	case e.Kind == checks.Refused && slices.Contains(limits, e.Reason):
-		return c.enforce(ctx, r, conn, conn.blockAt(r.Time).span(e.Reason))
+	case e.Kind == checks.Refused && slices.Contains(Info.Reasons, e.Reason):
+		return c.enforce(ctx, r, conn, conn.span(r, e.Reason))
 	}
 	err := c.load(ctx, r, conn)
 	if b := conn.blockAt(r.Time); b != nil && b.InForce {

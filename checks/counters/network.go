@@ -84,37 +84,21 @@ func networkLengths(ctx context.Context, store checks.Store) (map[string]int64, 
 	return ends, nil
 }
 
-// networkBlock returns the block of a network with a client, and the network.
-func networkBlock(ctx context.Context, store checks.Store, client netip.Prefix) (*block, subject, error) {
+// networkBlock returns the block of the narrowest network with a client that has one, or nil.
+func networkBlock(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (*block, error) {
 	ends, err := networkLengths(ctx, store)
 	if err != nil {
-		return nil, subject{}, err
+		return nil, err
 	}
 	for bits := client.Bits() - 1; bits > 0 && len(ends) > 0; bits-- {
 		p, err := client.Addr().Prefix(bits)
 		if err != nil || ends[lengthName(p)] == 0 {
 			continue
 		}
-		s := subject{client: p}
-		if b, err := getBlock(ctx, store, s); b != nil || err != nil {
-			return b, s, err
+		b, err := getBlock(ctx, store, subject{client: p})
+		if b = b.at(now); b != nil || err != nil {
+			return b, err
 		}
 	}
-	return nil, subject{}, nil
-}
-
-// Covering returns the block in force or pending of a client, or of a network with it, or nil.
-func Covering(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (*Blocked, error) {
-	s := subject{client: client}
-	b, err := getBlock(ctx, store, s)
-	if b = b.at(now); b == nil && err == nil {
-		if b, s, err = networkBlock(ctx, store, client); b != nil {
-			b = b.at(now)
-		}
-	}
-	if b == nil || err != nil {
-		return nil, err
-	}
-	d := b.describe(s)
-	return &d, nil
+	return nil, nil
 }

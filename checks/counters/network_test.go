@@ -56,3 +56,21 @@ func envWith(t *testing.T, store checks.Store) checks.Env {
 	env.Store = store
 	return env
 }
+
+// TestEndedBlockOfANetwork tests that a block that has ended does not hide that of a wider network, although the store still has it:
+// the clock of the store may be another one.
+func TestEndedBlockOfANetwork(t *testing.T) {
+	t.Parallel()
+	store, now := checktest.NewStore(nil), checktest.Now
+	for n, d := range map[string]time.Duration{"192.0.2.0/24": time.Hour, "192.0.0.0/16": 3 * time.Hour} {
+		if _, err := Block(t.Context(), store, netip.MustParsePrefix(n), now, d, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at, want := range map[time.Duration]string{0: "192.0.2.0/24", 2 * time.Hour: "192.0.0.0/16"} {
+		b, err := Covering(t.Context(), store, netip.MustParsePrefix("192.0.2.9/32"), now.Add(at))
+		if b == nil || b.Client.String() != want || err != nil {
+			t.Errorf("after %s: %+v, %v; want %s", at, b, err, want)
+		}
+	}
+}

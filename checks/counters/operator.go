@@ -82,19 +82,19 @@ func scanBlocks(ctx context.Context, store checks.Store, pairs bool, now time.Ti
 			errs = append(errs, fmt.Errorf("counters: block %q: %w", record.Key, err))
 			continue
 		}
-		b, err := decodeBlock(record.Value)
+		b, err := decodeBlock(record.Value, s)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.client, err))
 			continue
 		}
 		if b = b.at(now); b != nil {
-			list = append(list, b.describe(s))
+			list = append(list, b.describe())
 		}
 	}
 	return list, errors.Join(errs...)
 }
 
-func (b *block) describe(s subject) Blocked {
+func (b *block) describe() Blocked {
 	limits := []string{} // [] in JSON
 	for _, sp := range b.Spans {
 		if sp.Limit != "" {
@@ -103,9 +103,19 @@ func (b *block) describe(s subject) Blocked {
 	}
 	w := b.whole()
 	return Blocked{
-		Client: s.client, Sender: s.sender, Since: time.Unix(w.Since, 0).UTC(), Until: w.until(),
-		Level: b.Level, Why: b.why(s), Limits: limits, InForce: b.InForce,
+		Client: b.of.client, Sender: b.of.sender, Since: time.Unix(w.Since, 0).UTC(), Until: w.until(),
+		Level: b.Level, Why: b.why(), Limits: limits, InForce: b.InForce,
 	}
+}
+
+// Covering returns the block, in force or pending, of a client or else of a network with it, or nil.
+func Covering(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (*Blocked, error) {
+	b, err := findBlock(ctx, store, subject{client: client}, now)
+	if b == nil || err != nil {
+		return nil, err
+	}
+	d := b.describe()
+	return &d, nil
 }
 
 // Block blocks a client or a network of clients for the time d, in place of an existing block. why is the end of the sentence
@@ -123,16 +133,15 @@ func Block(ctx context.Context, store checks.Store, client netip.Prefix, now tim
 	}
 	b := &block{
 		Version: blockVersion, InForce: true, Note: cmp.Or(checks.Clean(why, 100), defaultNote),
-		Spans: []span{{Since: now.Unix(), Until: now.Add(d).Unix()}},
+		Spans: []span{{Since: now.Unix(), Until: now.Add(d).Unix()}}, of: subject{client: client},
 	}
-	s := subject{client: client}
-	if _, err := b.put(ctx, store, s, now, false); err != nil {
+	if _, err := b.put(ctx, store, now, false); err != nil {
 		return Blocked{}, err
 	}
 	if isNetwork(client) {
 		err = noteNetwork(ctx, store, client, now.Add(d), now)
 	}
-	return b.describe(s), err
+	return b.describe(), err
 }
 
 // Unblock ends the block of a client or network, and deletes its counts and its level. With a sender, it does that for the mail of
@@ -168,7 +177,7 @@ func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) 
 	if !b.Until.After(now) {
 		return nil
 	}
-	again := &block{Version: blockVersion, InForce: b.InForce, Level: b.Level}
+	again := &block{Version: blockVersion, InForce: b.InForce, Level: b.Level, of: subject{client: b.Client, sender: b.Sender}}
 	for _, limit := range b.Limits {
 		again.Spans = append(again.Spans, span{Limit: limit, Since: b.Since.Unix(), Until: b.Until.Unix()})
 	}
@@ -176,12 +185,11 @@ func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) 
 		again.Note = b.Why
 		again.Spans = []span{{Since: b.Since.Unix(), Until: b.Until.Unix()}}
 	}
-	s := subject{client: b.Client, sender: b.Sender}
-	if _, err := again.put(ctx, store, s, now, false); err != nil {
+	if _, err := again.put(ctx, store, now, false); err != nil {
 		return err
 	}
-	if again.InForce && again.Level > 0 {
-		return again.putLevel(ctx, store, s, now)
+	if again.InForce && !again.byOperator() {
+		return again.putLevel(ctx, store, now)
 	}
 	if isNetwork(b.Client) {
 		return noteNetwork(ctx, store, b.Client, b.Until, now)
@@ -199,7 +207,7 @@ func Show(ctx context.Context, store checks.Store, client netip.Prefix, now time
 	s := subject{client: client}
 	b, err := getBlock(ctx, store, s)
 	if b = b.at(now); b != nil {
-		d := b.describe(s)
+		d := b.describe()
 		st.Block = &d
 	}
 	total, clears, errTally := number(ctx, store, s.key(tallyKind))

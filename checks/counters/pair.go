@@ -50,7 +50,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 // mayBeExempt reports whether the block of all mail of the client might not apply: a good sender is exempt from it, and an answer of
 // the DNS is missing that might show the client to be one.
 func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connection) bool {
-	if c.env.Senders == nil || conn.sender != "" || conn.block.Level == 0 {
+	if c.env.Senders == nil || conn.block.of.sender != "" || conn.block.byOperator() {
 		return false
 	}
 	_, err := facts.ClientIdentity(ctx, c.env, r)

@@ -1,0 +1,133 @@
+package counters_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"milterd/checks"
+	"milterd/checks/counters"
+)
+
+// TestBlockStates tests what a block does in each state that the package comment names, to the connection that passed the limit and
+// to the next one. The limit of unknown recipients is watched for watcher@example.org.
+func TestBlockStates(t *testing.T) {
+	t.Parallel()
+	watcher := func(o *checks.Options) {
+		set, err := checks.ParseRecipients([]string{"watcher"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lenient := checks.Policy{Recipients: set, Actions: map[string]checks.Action{}}
+		for id, a := range o.Actions {
+			lenient.Actions[id] = a
+		}
+		lenient.Actions[badRecipients] = checks.Watch
+		o.Policies = []checks.Policy{lenient}
+	}
+	type rcpt struct{ local, want string }
+	for _, test := range []struct {
+		name    string
+		actions map[string]checks.Action
+		drive   func(h *site, c *client)
+		own     []rcpt // recipients of the connection that passed the limit
+		next    []rcpt // and then of the next connection
+		levels  int    // of the client at the end
+	}{
+		{name: "none", own: []rcpt{{"user", ""}}, next: []rcpt{{"user", ""}}},
+		{name: "pending for its own connection", drive: guesses,
+			own: []rcpt{{"watcher", ""}, {"user", badRecipients}, {"watcher", ""}}, next: []rcpt{{"watcher", isBlocked}}, levels: 1},
+		{name: "pending for the next connection", drive: guesses,
+			next: []rcpt{{"watcher", ""}, {"user", isBlocked}, {"watcher", isBlocked}}, levels: 1},
+		{name: "pending, and client-blocked is watched", actions: map[string]checks.Action{isBlocked: checks.Watch}, drive: guesses,
+			next: []rcpt{{"user", ""}}},
+		{name: "pending for two limits", drive: func(h *site, c *client) { c.giveUp(11); guesses(h, c) },
+			own: []rcpt{{"watcher", resets}, {"user", resets}}, next: []rcpt{{"user", isBlocked}}, levels: 1},
+		{name: "pending, and ended", drive: func(h *site, c *client) { guesses(h, c); h.wait(time.Hour) },
+			own: []rcpt{{"user", ""}}, next: []rcpt{{"user", ""}}},
+		{name: "in force, by another connection that passed the same limit", drive: func(h *site, c *client) {
+			guesses(h, c)
+			want(h.t, "the other", h.once(someone), isBlocked)
+		}, own: []rcpt{{"user", badRecipients}, {"watcher", ""}}, next: []rcpt{{"watcher", isBlocked}}, levels: 1},
+		{name: "in force, by the operator for the client", drive: byOperator(someone + "/32"),
+			own: []rcpt{{"user", ""}}, next: []rcpt{{"watcher", isBlocked}}},
+		{name: "in force, by the operator for a network", drive: byOperator("192.0.2.0/24"),
+			own: []rcpt{{"user", ""}}, next: []rcpt{{"watcher", isBlocked}}},
+		{name: "pending, in a network in force", drive: func(h *site, c *client) { byOperator("192.0.2.0/24")(h, c); guesses(h, c) },
+			next: []rcpt{{"watcher", ""}, {"user", isBlocked}}, levels: 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			h := newSite(t, change{actions: test.actions, options: watcher})
+			c := h.connect(someone)
+			c.deliver() // so that the connection has read the block
+			if test.drive != nil {
+				test.drive(h, c)
+			}
+			for _, r := range test.own {
+				c.mail()
+				want(t, r.local+" in the connection", c.rcpt(r.local), r.want)
+			}
+			c.quit()
+			c = h.connect(someone)
+			c.mail()
+			for _, r := range test.next {
+				want(t, r.local+" in the next connection", c.rcpt(r.local), r.want)
+			}
+			if st := h.show(someone); st.Level != test.levels {
+				t.Errorf("level %d, want %d", st.Level, test.levels)
+			}
+		})
+	}
+}
+
+// guesses passes the limit of unknown recipients.
+func guesses(_ *site, c *client) { c.guess(12) }
+
+// byOperator blocks a client or a network for an hour.
+func byOperator(network string) func(*site, *client) {
+	return func(h *site, _ *client) {
+		if _, err := counters.Block(h.t.Context(), h.store, netip.MustParsePrefix(network), *h.now, time.Hour, ""); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// TestBlocksOfAGoodSender tests which blocks hold for the mail of one domain from a good sender.
+func TestBlocksOfAGoodSender(t *testing.T) {
+	t.Parallel()
+	const zone = "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n"
+	for _, test := range []struct {
+		name  string
+		block func(h *site)
+		want  string
+	}{
+		{"none", func(*site) {}, ""},
+		{"its own", func(h *site) { guessAs(h, "eve@example.com") }, isBlocked},
+		{"that of another domain", func(h *site) { guessAs(h, "eve@example.net") }, ""},
+		{"that of the client for a limit", func(h *site) { h.pipeline = h.host(change{zone: zone}); guessAs(h, "eve@example.com") }, ""},
+		{"that of the client by the operator", func(h *site) { byOperator(someone+"/32")(h, nil) }, isBlocked},
+		{"that of a network by the operator", func(h *site) { byOperator("192.0.2.0/24")(h, nil) }, isBlocked},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			good := change{zone: zone, senders: goodSenders("relay.example")}
+			h := newSite(t, good)
+			test.block(h)
+			h.pipeline = h.host(good)
+			c := h.connect(someone)
+			c.s.ClientName = "out.relay.example"
+			c.from("alice@example.com", 0)
+			want(t, "the mail of example.com", c.rcpt("user"), test.want)
+		})
+	}
+}
+
+// guessAs passes the limit of unknown recipients in a connection, and is refused for it.
+func guessAs(h *site, sender string) {
+	c := h.connect(someone)
+	c.s.ClientName = "out.relay.example"
+	c.from(sender, 12)
+	want(h.t, "the limit", c.rcpt("user"), badRecipients)
+	c.quit()
+}

@@ -3,7 +3,6 @@ package counters
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"milterd/checks"
@@ -107,15 +106,4 @@ func (conn *connection) clear(limit *checks.Reason) {
 	case tooManyErrors:
 		conn.delivered = 0
 	}
-}
-
-// distinctAccepted returns the number of accepted recipients, each counted once.
-func distinctAccepted(rcpts []checks.Recipient) int {
-	seen := map[string]bool{}
-	for _, rcpt := range rcpts {
-		if rcpt.Refused == "" {
-			seen[strings.ToLower(rcpt.Text)] = true
-		}
-	}
-	return len(seen)
 }

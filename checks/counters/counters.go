@@ -6,7 +6,7 @@
 //	none      Violations count. One that passes a limit makes the block pending. A block that ends is none.
 //	pending   The block refuses recipients for whom a limit that was passed is enforced. A refusal puts it in force.
 //	          Violations of other limits count.
-//	in force  The block refuses all recipients, for the limit of that refusal. Nothing counts.
+//	in force  The block refuses all recipients. Nothing counts. A block by the operator begins in this state.
 //
 // The connection that passed the limit is refused for it, others as client-blocked. A watched limit refuses nothing, so its block
 // stays pending. Without that state, a watched limit would either block clients, or hide enforced limits and be missing in reports.

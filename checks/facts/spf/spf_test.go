@@ -55,6 +55,10 @@ func TestCheckHost(t *testing.T) {
 		{"names that do not exist are void lookups", mail, `example.net TXT "v=spf1 a:a.example.net mx:b.example.net exists:c.example.net -all"`,
 			spf.Evaluation{Result: spf.PermError, By: "example.net", Match: "exists:c.example.net",
 				Problem: "more than 2 terms that find nothing in the DNS, c.example.net is one too many"}},
+		{"a thousand directives are evaluated", mail, longRecord(999),
+			spf.Evaluation{Result: spf.Fail, By: "example.net", Match: "-all"}},
+		{"more directives are an error", mail, longRecord(1000),
+			spf.Evaluation{Result: spf.PermError, By: "example.net", Problem: "in the record of example.net: over 1000 directives"}},
 		{"the eleventh lookup is one too many", mail, elevenLookups(),
 			spf.Evaluation{Result: spf.PermError, By: "example.net", Match: "a:a10.example.net",
 				Problem: `more than 10 terms that ask the DNS, "a:a10.example.net" is one too many`}},
@@ -169,6 +173,11 @@ func elevenLookups() string {
 		fmt.Fprintf(&hosts, "a%d.example.net A 198.51.100.1\n", n)
 	}
 	return `example.net TXT "v=spf1` + terms.String() + ` -all"` + "\n" + hosts.String()
+}
+
+// longRecord returns a zone with a record of n directives before -all, each in a string of its own.
+func longRecord(n int) string {
+	return `example.net TXT "v=spf1"` + strings.Repeat(` " ip4:198.51.100.1"`, n) + ` " -all"`
 }
 
 func TestCheckHostWithoutDomain(t *testing.T) {

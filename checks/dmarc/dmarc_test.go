@@ -370,6 +370,27 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// TestManySignatures tests that signatures which are not looked at cause no questions: a message has up to 100, each with a domain of its
+// own, and the questions are asked one after the other.
+func TestManySignatures(t *testing.T) {
+	t.Parallel()
+	env := environment(t, nil)
+	rec := &checktest.Recorder{Resolver: env.DNS}
+	env.DNS = rec
+	header := "From: a@bank.example\n"
+	for n := range 100 {
+		header = fmt.Sprintf("DKIM-Signature: v=1; a=rsa-sha256; d=d%d.bank.example; s=k; h=from; bh=; b=\n", n) + header
+	}
+	c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
+	verdicts, err := checktest.Ask(t, dmarc.Info, c, message{client: "192.0.2.66", from: "x@evil.example", header: header}.request(t, env))
+	if len(verdicts) != 1 || err != nil {
+		t.Errorf("%v, %v", verdicts, err)
+	}
+	if n := len(rec.Asked()); n > 20 {
+		t.Errorf("%d questions: %v", n, rec.Asked())
+	}
+}
+
 // TestPrefetchAtMail tests that the record of the sender's domain is asked for before the header section is there.
 func TestPrefetchAtMail(t *testing.T) {
 	t.Parallel()

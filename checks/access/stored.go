@@ -49,14 +49,14 @@ func (s *stored) refresh(ctx context.Context, store checks.Store) (*storedLists,
 	old := s.current.Load()
 	changed, ok, err := store.Get(ctx, changedKey)
 	switch {
-	case old == nil && err != nil:
+	case err != nil && old == nil:
 		return noEntries(""), err
-	case old == nil && !ok:
-		fresh := noEntries("")
-		s.current.CompareAndSwap(nil, fresh)
-		return fresh, nil
-	case err != nil || !ok || old != nil && string(changed) == old.changed:
+	case err != nil || old != nil && string(changed) == old.changed:
 		return old, nil
+	case !ok: // never an entry, or the store was emptied; a Scan of a large store takes seconds
+		none := noEntries("")
+		s.current.Store(none)
+		return none, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

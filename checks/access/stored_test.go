@@ -102,6 +102,27 @@ func TestStoreDownFromTheStart(t *testing.T) {
 	}
 }
 
+// TestEmptiedStore tests that an entry ends when the store has lost it: the operator does not see it any more and could not remove it.
+func TestEmptiedStore(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, "")
+	c := checktest.Build[access.Settings](t, access.Info, env, nil)
+	if _, err := access.Add(t.Context(), env.Store, checktest.Now, access.Entry{List: "deny", Entry: "192.0.2.9"}); err != nil {
+		t.Fatal(err)
+	}
+	if ids, _ := judge(t, c, "192.0.2.9", "a@example.net"); len(ids) != 1 {
+		t.Errorf("before: %q", ids)
+	}
+	for record, err := range env.Store.Scan(t.Context(), "") {
+		if err != nil || env.Store.Delete(t.Context(), record.Key) != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids, _ := judge(t, c, "192.0.2.9", "a@example.net"); len(ids) != 0 {
+		t.Errorf("after: %q", ids)
+	}
+}
+
 // TestStoredEntryMistakes tests what cannot be added.
 func TestStoredEntryMistakes(t *testing.T) {
 	t.Parallel()

@@ -63,6 +63,7 @@ type Tally struct {
 
 // mail is the mail of one sender in one session.
 type mail struct {
+	bounces  bool                        // the sender is the null reverse-path
 	accepted int                         // messages
 	decisive [len(judged)]*checks.Reason // by profile, the reason that decides; nil: none applied
 }
@@ -82,7 +83,7 @@ func (t *Tally) Add(r records.Record) {
 	key := r.Session + " " + r.MailFrom
 	m := t.mail[key]
 	if m == nil {
-		m = new(mail)
+		m = &mail{bounces: r.MailFrom == ""}
 		t.mail[key] = m
 	}
 	if r.Action == records.Accept {
@@ -94,20 +95,28 @@ func (t *Tally) Add(r records.Record) {
 			continue
 		}
 		for i, p := range judged {
-			if reason := t.reasons[n]; t.decides(p, reason, m.decisive[i]) {
-				m.decisive[i] = reason
+			if t.decides(p, m, t.reasons[n], m.decisive[i]) {
+				m.decisive[i] = t.reasons[n]
 			}
 		}
 	}
 }
 
-// decides reports whether a reason decides in a profile in place of another one, which may be nil: it has a more severe action, or the same
-// and comes before it in the registry.
-func (t *Tally) decides(p checks.Profile, reason, other *checks.Reason) bool {
+// action returns the action of a reason in a profile. Bounces are not refused for a fault that honest MTAs send them with.
+func (m *mail) action(p checks.Profile, reason *checks.Reason) checks.Action {
+	if m.bounces && reason.BounceWatch {
+		return min(p.Action(reason), checks.Watch)
+	}
+	return p.Action(reason)
+}
+
+// decides reports whether a reason decides about mail in a profile in place of another one, which may be nil: it has a more severe action,
+// or the same and comes before it in the registry.
+func (t *Tally) decides(p checks.Profile, m *mail, reason, other *checks.Reason) bool {
 	if other == nil {
 		return true
 	}
-	a, b := p.Action(reason), p.Action(other)
+	a, b := m.action(p, reason), m.action(p, other)
 	return a > b || a == b && t.index[reason.ID] < t.index[other.ID]
 }
 
@@ -120,12 +129,14 @@ func (t *Tally) Results() []Result {
 			n := max(m.accepted, 1)
 			r.Messages += n
 			reason := m.decisive[i]
-			switch {
-			case reason == nil:
-			case p.Action(reason).Enforced():
+			if reason == nil {
+				continue
+			}
+			switch action := m.action(p, reason); {
+			case action.Enforced():
 				r.Refused += n
 				r.Refusing[reason.ID] += n
-			case p.Action(reason) == checks.Greylist:
+			case action == checks.Greylist:
 				r.Greylisted += n
 				r.Holding[reason.ID] += n
 			}

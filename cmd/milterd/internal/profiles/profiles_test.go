@@ -34,6 +34,24 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// TestBounces tests that no profile refuses a bounce for a reason that is only watched in bounces.
+func TestBounces(t *testing.T) {
+	t.Parallel()
+	tally := NewTally()
+	for _, reason := range []string{"msgid-missing", "msgid-invalid"} {
+		tally.Add(records.Record{Session: reason, MailFrom: "", Outcomes: []records.Outcome{{Reason: reason}}})
+	}
+	tally.Add(records.Record{Session: "other", MailFrom: "", Outcomes: []records.Outcome{{Reason: "msgid-missing"}, {Reason: "rdns-missing"}}})
+	for _, r := range tally.Results() {
+		if r.Refusing["msgid-missing"]+r.Refusing["msgid-invalid"] > 0 {
+			t.Errorf("%s", r)
+		}
+		if r.Profile == "strict" && r.Refusing["rdns-missing"] != 1 {
+			t.Errorf("%s", r)
+		}
+	}
+}
+
 // TestMostFrequent tests the list of reasons: the most frequent first, and the number of the others.
 func TestMostFrequent(t *testing.T) {
 	t.Parallel()

@@ -117,6 +117,7 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"simulate", "-c", good}, status: exitUsage, stderr: "want a session"},
 		{args: []string{"simulate", "--smtp", "--json", "--client", "192.0.2.9"}, status: exitUsage, stderr: "--json and --smtp cannot be used together"},
 		{args: []string{"simulate", "-c", good, "--client", "here", "--rcpt", "b@example.org"}, status: exitUsage, stderr: `"here" is no address`},
+		{args: []string{"simulate", "--client", "192.0.2.9", "--rcpt", "b@example.org", "--milter", "8891"}, status: exitUsage, stderr: "inet:PORT@HOST"},
 		{args: []string{"replay", "-c", good}, status: exitUsage},
 		{args: []string{"replay", "-c", good, "--dns", "some", dir}, status: exitUsage},
 		{args: []string{"block", "add", "192.0.2.9", "--for", "soon"}, status: exitUsage, stderr: `"soon" is not a`},

@@ -210,7 +210,7 @@ const socketTimeout = 30 * time.Second
 func (f *simulateFlags) playOverSocket(script *session.Script) ([]*session.Mismatch, error) {
 	l, err := config.ParseListener(f.milter)
 	if err != nil {
-		return nil, fmt.Errorf("--milter: %w", err)
+		return nil, wrongUsage("--milter: %w", err)
 	}
 	player := &session.Socket{Network: l.Network, Address: l.Address, Timeout: socketTimeout}
 	return session.Play(script, player, func(command string, reply []string) { printExchange(f.stdout, command, reply) })

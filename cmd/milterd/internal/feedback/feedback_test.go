@@ -265,6 +265,17 @@ func TestKeepLong(t *testing.T) {
 	}
 }
 
+// TestKeepHuge tests that a summary whose texts alone are longer than a record of the store is an error.
+func TestKeepHuge(t *testing.T) {
+	t.Parallel()
+	store := checktest.NewStore(func() time.Time { return day })
+	s := feedback.Summary{Domain: "example.org", Reporter: strings.Repeat("r", 64<<10), End: day}
+	kept, err := feedback.Keep(t.Context(), store, checks.Site{LocalDomains: []string{"example.org"}}, []feedback.Summary{s}, day)
+	if err == nil || kept != 0 {
+		t.Errorf("kept %d, %v", kept, err)
+	}
+}
+
 // FuzzMessage tests that a report that is found in a message is found again in a message of another form.
 func FuzzMessage(f *testing.F) {
 	for _, m := range messages(f) {

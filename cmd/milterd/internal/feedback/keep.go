@@ -89,6 +89,9 @@ func (s Summary) encode() ([]byte, error) {
 		if err != nil || len(value) <= maxValue {
 			return value, err
 		}
+		if len(s.Rows) == 0 {
+			return nil, fmt.Errorf("the texts of a report about %.80q are too long", s.Domain)
+		}
 		half := len(s.Rows) / 2
 		s.Omitted += len(s.Rows) - half
 		s.Rows = s.Rows[:half]

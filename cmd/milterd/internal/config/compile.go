@@ -277,8 +277,12 @@ func (c *compiler) mirror() Mirror {
 func (c *compiler) admin() Admin {
 	f := c.file.Admin
 	a := Admin{Listen: f.Listen, Socket: strings.TrimPrefix(f.Socket, "unix:"), Password: string(f.Password)}
-	if a.Socket != "" && !filepath.IsAbs(a.Socket) {
+	switch {
+	case a.Socket == "":
+	case !filepath.IsAbs(a.Socket):
 		c.failAt("admin.socket", relativePath, quote(f.Socket))
+	case len(a.Socket) > maxSocketPath:
+		c.failAt("admin.socket", longSocket, quote(f.Socket), len(a.Socket), maxSocketPath)
 	}
 	if a.Listen == "" {
 		return a

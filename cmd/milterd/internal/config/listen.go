@@ -48,13 +48,18 @@ func ParseListener(s string) (Listener, error) {
 	return Listener{}, fmt.Errorf("%s is not a socket; %s", quote(s), socketHint(s, "inet:PORT@HOST, inet6:PORT@HOST or unix:/path"))
 }
 
+// maxSocketPath is the length of the longest path of a socket, in bytes. Linux takes 107, and a socket is opened with ".new" after its name.
+const maxSocketPath = 103
+
+// longSocket is the error of a path that is longer than maxSocketPath.
+const longSocket = "%s has %d bytes; the path of a socket has at most %d"
+
 func unixListener(file string) (Listener, error) {
-	const maxPath = 107 // bytes: the size of sun_path in Linux without the NUL at its end
 	switch {
 	case !path.IsAbs(file):
 		return Listener{}, fmt.Errorf("%s is a relative path; write unix:/path", quote(file))
-	case len(file) > maxPath:
-		return Listener{}, fmt.Errorf("%s has %d bytes; the path of a socket has at most %d", quote(file), len(file), maxPath)
+	case len(file) > maxSocketPath:
+		return Listener{}, fmt.Errorf(longSocket, quote(file), len(file), maxSocketPath)
 	case strings.HasSuffix(file, "/"):
 		return Listener{}, fmt.Errorf("%s is a folder; add the name of the socket", quote(file))
 	}

@@ -14,6 +14,33 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
+// TestLongPath tests that the longest path that the configuration takes can be opened.
+func TestLongPath(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "") // shorter than t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path, tested := dir+"/", false
+	for {
+		path += "x"
+		w, err := config.ParseListener("unix:" + path)
+		if err != nil {
+			break
+		}
+		tested = true
+		ln, err := Listen(w)
+		if err != nil {
+			t.Fatalf("%d bytes: %v", len(path), err)
+		}
+		closeAll([]net.Listener{ln})
+	}
+	if !tested {
+		t.Errorf("%s is too long", path)
+	}
+}
+
 // TestUnixSocket tests mode and group of a unix socket, and that a dead socket is replaced and other files are not.
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()

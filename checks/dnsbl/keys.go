@@ -30,6 +30,12 @@ func splitKeys(domain string) (shown string, keys *regexp.Regexp) {
 	return strings.Join(kept, "."), regexp.MustCompile("(?i)" + strings.Join(secret, "|"))
 }
 
+// HideKeys returns the domain of a zone with "[key]" in place of the labels that look like an API key.
+func HideKeys(domain string) string {
+	_, keys := splitKeys(domain)
+	return (&zone{keys: keys}).hide(domain)
+}
+
 func isKey(label string) bool {
 	letters, digits := 0, 0
 	for _, c := range []byte(label) {

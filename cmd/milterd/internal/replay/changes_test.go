@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -173,11 +174,13 @@ func TestEmptyValues(t *testing.T) {
 	}
 }
 
-// TestSecretDifferences tests that a report names changed passwords without showing them.
+// TestSecretDifferences tests that a report names changed passwords and API keys without showing them.
 func TestSecretDifferences(t *testing.T) {
 	t.Parallel()
-	old := configOf(t, "/etc/a.yaml", "admin: {password: hunter1}\nstore: {driver: redis, url: \"redis://milterd:hunter2@127.0.0.1:6379\"}\n")
-	new := configOf(t, "/etc/b.yaml", "admin: {password: hunter3}\nstore: {driver: redis, url: \"redis://milterd:hunter4@127.0.0.1:6379\"}\n")
+	const text1 = "admin: {password: hunter1}\nstore: {driver: redis, url: \"redis://milterd:hunter2@127.0.0.1:6379\"}\n"
+	const text2 = "admin: {password: hunter3}\nstore: {driver: redis, url: \"redis://milterd:hunter4@127.0.0.1:6379\"}\n"
+	const list = "checks: {dnsbl: {zones: [{zone: hunter%dhunterhunterhunter.zen.dq.example, codes: [127.0.0.2], query: client}]}}\n"
+	old, new := configOf(t, "/etc/a.yaml", text1+fmt.Sprintf(list, 5)), configOf(t, "/etc/b.yaml", text2+fmt.Sprintf(list, 6))
 	r := replayed(t, Options{Paths: []string{mbox(t, letter{})}, Config: old, Against: &new})
 	var page bytes.Buffer
 	if err := r.HTML(&page); err != nil {
@@ -189,6 +192,7 @@ func TestSecretDifferences(t *testing.T) {
 	}
 	for _, want := range []string{
 		"admin.password: (not shown) instead of (not shown)\n", "store.url: redis://milterd:xxxxx@127.0.0.1:6379 instead of redis://milterd:xxxxx@127.0.0.1:6379\n",
+		"checks.dnsbl.zones[0].zone: [key].zen.dq.example instead of [key].zen.dq.example\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)

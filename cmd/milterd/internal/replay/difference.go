@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"milterd/checks/dnsbl"
 )
 
 // difference is a key with different values in two configuration files.
@@ -75,10 +77,13 @@ type setting struct {
 
 func (s setting) place(c Config) string { return fmt.Sprintf("%s:%d", path.Base(c.Name), s.line) }
 
-// shown returns the value for the report, which may go to other people: without passwords.
+// shown returns the value for the report, which may go to other people: without passwords and API keys.
 func (s setting) shown() string {
-	if s.key == "admin.password" {
+	switch {
+	case s.key == "admin.password":
 		return "(not shown)"
+	case strings.HasSuffix(s.key, ".zone"): // of a DNS list
+		return dnsbl.HideKeys(s.value)
 	}
 	if u, err := url.Parse(s.value); err == nil && u.User != nil {
 		return u.Redacted()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
+
 	"milterd/checks"
 	"milterd/checks/checktest"
 )
@@ -116,6 +118,33 @@ func TestFindSkipsLostRecords(t *testing.T) {
 		if list[i].Number >= list[i-1].Number {
 			t.Fatalf("%d after %d", list[i].Number, list[i-1].Number)
 		}
+	}
+}
+
+// TestFindSkipsImpossibleNumbers tests a damaged part with numbers below 1, which no record has.
+func TestFindSkipsImpossibleNumbers(t *testing.T) {
+	t.Parallel()
+	store := checktest.NewStore(nil)
+	l := open(t, store, 2000)
+	l.Accepted(checks.NewRequest(mail("192.0.2.1", "h", "a@example.com", "b@example.org"), checks.EndOfHeader))
+	flush(t, l)
+	list, err := l.Find(t.Context(), Query{})
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d records, %v", len(list), err)
+	}
+	text, err := encode(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var part []byte
+	for _, number := range []int64{0, -5, 1} {
+		part = appendRecord(part, number, text)
+	}
+	if err := store.Put(t.Context(), keyOfPart(1), s2.Encode(nil, part), day); err != nil {
+		t.Fatal(err)
+	}
+	if list, err = l.Find(t.Context(), Query{}); err != nil || len(list) != 1 || list[0].Number != 1 {
+		t.Errorf("%d records, %v; want the one with the number 1", len(list), err)
 	}
 }
 

@@ -83,8 +83,8 @@ func (l *Log) parts(ctx context.Context, block, last int64, each func(first int6
 			continue
 		}
 		for _, r := range list {
-			if blockOf(r.Number) == block {
-				seen[r.Number-begin] = true
+			if i := r.Number - begin; 0 <= i && i < blockSize { // else the part is damaged
+				seen[i] = true
 			}
 		}
 		if err := each(begin+i, list); err != nil {

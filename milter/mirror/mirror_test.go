@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -123,6 +124,40 @@ func TestManySubjects(t *testing.T) {
 	c.takeChanged(day(checktest.Now.AddDate(0, 0, 1)))
 	if len(c.tallies) != 2 {
 		t.Errorf("%d tallies are left", len(c.tallies))
+	}
+}
+
+// TestTalliesAreSmall tests that a tally does not keep the header fields of a message in memory.
+func TestTalliesAreSmall(t *testing.T) {
+	t.Parallel()
+	const from, signature = "example.org and more", "mail and more"
+	m := message(checktest.Now, "ann")
+	m.Domain = from[:len("example.org")]
+	c := newCounts()
+	c.add(m, Judgement{Selectors: []string{signature[:len("mail")]}})
+	for _, tally := range c.tallies {
+		if unsafe.StringData(tally.Name) == unsafe.StringData(from) {
+			t.Error("the domain is a part of From")
+		}
+		if len(tally.Selectors) > 0 && unsafe.StringData(tally.Selectors[0]) == unsafe.StringData(signature) {
+			t.Error("the selector is a part of the signature")
+		}
+	}
+}
+
+// TestDamagedRecord tests that a record of the store whose counts are missing does no harm to a report.
+func TestDamagedRecord(t *testing.T) {
+	t.Parallel()
+	store := checktest.NewStore(nil)
+	c, _ := open(t, store, func() *Message { return nil })
+	for run, hit := range map[string]string{"a": `{"n":1}`, "b": "null", "c": `{"n":1}`} {
+		value := fmt.Appendf(nil, `{"kind":"user","name":"ann","day":%d,"messages":1,"hits":{"mirror-date":%s}}`, day(checktest.Now), hit)
+		if err := store.Put(t.Context(), prefix+run, value, keep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := c.Report(t.Context()); err != nil || len(r.Users) != 1 || r.Users[0].Messages != 3 {
+		t.Errorf("%+v, %v", r.Users, err)
 	}
 }
 

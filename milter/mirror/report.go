@@ -167,16 +167,16 @@ func (s *sum) add(t *tally) {
 	s.addSelectors(t.Selectors)
 	for id, h := range t.Hits {
 		old := s.Hits[id]
-		if old == nil {
+		switch {
+		case h == nil: // the record is damaged
+		case old == nil:
 			s.Hits[id] = h
-			continue
-		}
-		if h.Last > old.Last {
-			h.N, old = h.N+old.N, h
-		} else {
+		case h.Last > old.Last:
+			h.N += old.N
+			s.Hits[id] = h
+		default:
 			old.N += h.N
 		}
-		s.Hits[id] = old
 	}
 }
 

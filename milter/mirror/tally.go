@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/checks"
@@ -109,6 +110,7 @@ func (c *counts) tallyOf(s tally, at time.Time) *tally {
 			return nil
 		}
 		t = &s
+		t.Name = strings.Clone(t.Name) // it may be part of a long header field
 		c.tallies[key] = t
 	}
 	t.Own = t.Own || s.Own
@@ -152,7 +154,7 @@ func (t *tally) hit(m *Message, found Hit) {
 func (t *tally) addSelectors(list []string) {
 	for _, s := range list {
 		if len(t.Selectors) < maxSelectors && !slices.Contains(t.Selectors, s) {
-			t.Selectors = append(t.Selectors, s)
+			t.Selectors = append(t.Selectors, strings.Clone(s)) // it may be part of a long header field
 		}
 	}
 }

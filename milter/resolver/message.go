@@ -17,23 +17,11 @@ const (
 	// udpSize is the longest answer over UDP in bytes, as announced to servers. It fits in the IPv6 minimum MTU of
 	// 1280.
 	udpSize = 1232
-
-	// RFC 1035 section 2.3.4. maxName is that of a name with a dot at its end, in which each byte stands for itself.
-	maxLabel = 63
-	maxName  = 254
 )
 
 // canonical returns a name as it is spelled in the cache and in flights. ok is false if the name cannot be in a
 // question (RFC 1035 section 2.3.4).
 func canonical(name string) (_ string, ok bool) {
-	if isCanonical(name) {
-		return name, true
-	}
-	return respell(name)
-}
-
-// respell is canonical for names of any form.
-func respell(name string) (_ string, ok bool) {
 	var wire [255]byte
 	end, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)
 	if err != nil {
@@ -44,26 +32,6 @@ func respell(name string) (_ string, ok bool) {
 		return "", false
 	}
 	return dns.CanonicalName(name), true
-}
-
-// isCanonical reports whether a name is spelled as respell would spell it. Most names are, and respell takes a microsecond for
-// each. It returns false for some others, such as those with an escaped byte.
-func isCanonical(name string) bool {
-	label := 0 // length of the label so far
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c == '.' && label > 0:
-			label = 0
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-			label++
-		default:
-			return false
-		}
-		if label > maxLabel {
-			return false
-		}
-	}
-	return label == 0 && name != "" && len(name) <= maxName
 }
 
 // query is a packed question. Its ID is set when it is sent.

@@ -191,13 +191,14 @@ const (
 	forwarded
 )
 
-// forwardingTo returns whether the client is a forwarder of the recipients with a table.
+// forwardingTo returns whether the client is a forwarder of the recipients with a table. The mail of a trusted client must not wait
+// for the DNS.
 func (run *Run) forwardingTo(ctx context.Context, t *table) forwarding {
 	named := run.pipeline.opts.ClientNamed
 	if t.forwarders.HasAddr(run.session.Client) {
 		return forwarded
 	}
-	if len(t.forwarders.Names) == 0 || named == nil {
+	if len(t.forwarders.Names) == 0 || named == nil || run.trusted {
 		return notForwarded
 	}
 	is, err := named(ctx, &run.request, t.forwarders.HasName)

@@ -49,6 +49,23 @@ func TestMessageThatMayBeForwarded(t *testing.T) {
 	}
 }
 
+// TestTrustedClientIsNoForwarder tests that no name of a trusted client is looked up: its mail must not wait for the DNS.
+func TestTrustedClientIsNoForwarder(t *testing.T) {
+	t.Parallel()
+	f := newFake("one", atConnect, reason("a"))
+	f.info.TrustedToo = true
+	talk := begin(pipeline(t, nil, func(o *checks.Options) {
+		forwardedTo(t, o.Actions)(o)
+		o.Trusted.Networks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+		o.ClientNamed = func(context.Context, *checks.Request, func(string) bool) (bool, error) {
+			t.Error("names were looked up")
+			return false, nil
+		}
+	}, f), "198.51.100.2")
+	talk.mail("a@example.net")
+	want(t, "reply", code(talk.rcpt("bob@example.org")), "550 5.7.1 a")
+}
+
 // TestConditions tests the conditions in the doc comment of decide, and those that come together. The check "first" has what the
 // case says; then the check "late" rejects.
 func TestConditions(t *testing.T) {

@@ -103,8 +103,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	return verdicts, err
 }
 
-// Observe implements checks.Observer.
+// Observe implements checks.Observer. At the end of a connection that authenticated, it counts the deliveries before that.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	if r.Trusted() && e.Kind != checks.Disconnected {
+		return
+	}
 	conn := c.connectionOf(ctx, r)
 	if conn == nil {
 		return
@@ -118,7 +121,7 @@ func (c *check) observe(ctx context.Context, r *checks.Request, conn *connection
 	switch {
 	case e.Kind == checks.Disconnected:
 		return c.countDeliveries(ctx, conn)
-	case r.Trusted(), e.Kind == checks.Refused && anyForwarded(r):
+	case e.Kind == checks.Refused && anyForwarded(r):
 		return nil
 	case e.Kind == checks.Refused && slices.Contains(Info.Reasons, e.Reason):
 		return c.enforce(ctx, r, conn, conn.span(r, e.Reason))

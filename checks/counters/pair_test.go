@@ -191,6 +191,23 @@ func TestUnknownClientIsNotRefusedForGood(t *testing.T) {
 	}
 }
 
+// unasked is a checks.Senders that must not be asked.
+type unasked struct{ *testing.T }
+
+func (u unasked) IsGood(domain string) bool { u.Errorf("asked for %s", domain); return false }
+func (u unasked) Relays(string) bool        { return false }
+
+// TestTrustedClientsAreNotLookedUp tests that the mail of a trusted client does not wait for the DNS, which is asked for good senders.
+func TestTrustedClientsAreNotLookedUp(t *testing.T) {
+	t.Parallel()
+	c := newSite(t, change{senders: unasked{t}}).connect(someone)
+	c.s.AuthUser, c.s.ClientName = "alice", "out.relay.example"
+	c.guess(2)
+	c.giveUp(2)
+	want(t, "a delivery", c.deliver(), "")
+	c.quit()
+}
+
 // TestOpenConnectionsDeliver tests that the deliveries of a connection that stays open count for the errors of another one.
 func TestOpenConnectionsDeliver(t *testing.T) {
 	t.Parallel()

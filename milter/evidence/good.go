@@ -83,3 +83,16 @@ func (e *entry) isRegular(reason string) bool {
 	span := time.Duration(c.Passed.Last-c.Passed.First) * time.Second
 	return c.Passed.days() >= regularDays && span >= regularSpan && e.Against.N <= c.Against
 }
+
+// isGood reports whether the sum of a domain is that of a good sender.
+func (e *entry) isGood() bool {
+	if e.answered || e.delivers("") {
+		return true
+	}
+	for reason := range e.Reasons {
+		if e.isRegular(reason) {
+			return true
+		}
+	}
+	return false
+}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"milterd/milter/periodic"
 )
 
 // A relay of other people's mail, such as a mailing list or a forwarder, breaks SPF and sometimes DKIM of what it passes on.
@@ -21,60 +19,6 @@ const (
 	relaySpan    = 7 * 24 * time.Hour
 )
 
-// refreshInterval is how often the index is read anew. With half of it, the store is read twice as often; with
-// twice as much, a sender is known two hours later.
-const refreshInterval = time.Hour
-
-// refreshTimeout bounds one reading of the whole evidence.
-const refreshTimeout = time.Minute
-
-// senderIndex has the domains that IsGood and Relays look up. It never changes.
-type senderIndex struct{ good, relays map[string]bool }
-
-// IsGood implements checks.Senders. What it says is up to an hour old.
-func (c *Collector) IsGood(domain string) bool {
-	index := c.index.Load()
-	return index != nil && index.good[domain]
-}
-
-// Relays implements checks.Senders. What it says is up to an hour old.
-func (c *Collector) Relays(domain string) bool {
-	index := c.index.Load()
-	return index != nil && index.relays[domain]
-}
-
-// refreshPeriodically reads the index until the Collector is closed.
-func (c *Collector) refreshPeriodically() {
-	refresh := func() {
-		ctx, cancel := context.WithTimeout(c.ctx, refreshTimeout)
-		defer cancel()
-		_ = c.refresh(ctx) // the index of before stays
-	}
-	refresh()
-	periodic.Run(c.ctx, refreshInterval, refresh)
-}
-
-// refresh reads the index from the store.
-func (c *Collector) refresh(ctx context.Context) error {
-	entries, _, err := c.read(ctx, c.opts.Now())
-	if err != nil {
-		return err
-	}
-	c.index.Store(newSenderIndex(entries))
-	return nil
-}
-
-func newSenderIndex(entries []*entry) *senderIndex {
-	index := &senderIndex{good: map[string]bool{}, relays: map[string]bool{}}
-	for domain, sum := range domainSums(entries) {
-		if sum.isGood() {
-			index.good[domain] = true
-			index.relays[domain] = sum.hasRelayed() && sum.Against.N == 0
-		}
-	}
-	return index
-}
-
 // addRelayed counts an accepted message once if one of its authors is neither the client nor the verified sender.
 func (e *entry) addRelayed(authors []string, once tally) {
 	for _, a := range authors {
@@ -83,34 +27,6 @@ func (e *entry) addRelayed(authors []string, once tally) {
 			e.Relayed = once
 		}
 	}
-}
-
-// domainSums returns the sums of the entries of each domain, whether it is the client's or that of a verified sender.
-func domainSums(entries []*entry) map[string]*entry {
-	sums := map[string]*entry{}
-	for _, e := range entries {
-		client := e.clientDomain()
-		if client != "" {
-			addTo(sums, client, e)
-		}
-		if e.Verified && e.Sender != "" && e.Sender != client {
-			addTo(sums, e.Sender, e)
-		}
-	}
-	return sums
-}
-
-// isGood reports whether the sum of a domain is that of a good sender.
-func (e *entry) isGood() bool {
-	if e.answered || e.delivers("") {
-		return true
-	}
-	for reason := range e.Reasons {
-		if e.isRegular(reason) {
-			return true
-		}
-	}
-	return false
 }
 
 // hasRelayed reports whether mail of enough others came for long enough.

@@ -5,7 +5,7 @@
 // (transaction.go). In the background, an update is attributed to a client and a sender, and becomes an entry (entry.go).
 // Entries of the same client and sender are added, and written to the store that all hosts of a site share (buckets.go).
 // Reports read the last weeks of all hosts (report.go) and judge each reason (judge.go). good.go says who is a good sender,
-// and relays.go who passes on mail of others.
+// relays.go who passes on mail of others, and index.go answers both questions of checks.
 //
 // A tally counts one kind of event. The counts of a reason are tallies of what became of the transactions that it applied
 // to. An entry has the counts of each reason for one client and sender.

@@ -7,8 +7,8 @@ import (
 	"milterd/milter/periodic"
 )
 
-// refreshInterval is how often the index is read anew. With half of it, the store is read twice as often; with
-// twice as much, a sender is known two hours later.
+// refreshInterval is how often the index is read again. With half of it, the store is read twice as often; with twice as
+// much, a new good sender is known up to two hours late.
 const refreshInterval = time.Hour
 
 // refreshTimeout bounds one reading of the whole evidence.
@@ -50,6 +50,7 @@ func (c *Collector) refresh(ctx context.Context) error {
 	return nil
 }
 
+// newSenderIndex makes the index of all entries.
 func newSenderIndex(entries []*entry) *senderIndex {
 	index := &senderIndex{good: map[string]bool{}, relays: map[string]bool{}}
 	for domain, sum := range domainSums(entries) {

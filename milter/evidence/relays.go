@@ -10,7 +10,7 @@ import (
 
 // A relay of other people's mail, such as a mailing list or a forwarder, breaks SPF and sometimes DKIM of what it passes on.
 // A domain is a known relay if it has brought mail of relayAuthors author domains or more, over relaySpan or more, is a good
-// sender, and nothing was refused that speaks against it.
+// sender, and nothing speaks against it.
 //
 // Half of relayAuthors would take a company with three brands for a relay; twice as many would miss most forwarders of single
 // persons. With half of relaySpan, one campaign of a spammer would do; with twice as much, a new list is unknown for longer.

@@ -39,14 +39,13 @@ type update struct {
 
 // Estimated sizes in memory.
 const (
-	snapshotBytes  = 4 << 10 // of a session with the results of its checks
+	snapshotBytes  = 4 << 10 // of a session with the results of its checks, and of the counts
 	recipientBytes = 400     // of what checks remember of a recipient, also of one that is not kept
-	reasonBytes    = 300     // of the counts of a reason
 )
 
 // size estimates the memory that an update holds, in bytes.
 func (u update) size() int {
-	n := snapshotBytes + u.rcpts*recipientBytes + len(u.reasons)*reasonBytes
+	n := snapshotBytes + u.rcpts*recipientBytes
 	for _, r := range u.Envelope.Rcpts {
 		n += len(r.Text)
 	}

@@ -8,6 +8,7 @@
 package spf
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -115,8 +116,8 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 	return nil, nil
 }
 
-// checkMessage checks whether a signature takes a failure of MAIL FROM back. It must be of the domain in MAIL FROM, or of the
-// only author domain: with a second one, the sender could sign for that.
+// checkMessage checks whether a signature takes a failure of MAIL FROM back. It must be of the domain in MAIL FROM, or each author
+// domain must have one.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if c.env.Signatures <= 0 || r.Envelope.MailFrom.IsNull() {
 		return nil, nil
@@ -125,11 +126,11 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 	if ev.Result != spf.Fail || ev.NoMail {
 		return nil, nil
 	}
-	domains := []string{ev.Domain}
-	if a := facts.MessageAuthors(r); len(a.Domains) == 1 && len(a.Invalid) == 0 {
-		domains = append(domains, a.Domains[0])
+	signed, err := facts.SignedBy(ctx, c.env, r, ev.Domain)
+	if !signed {
+		byAuthors, errAuthors := c.signedByAuthors(ctx, r)
+		signed, err = byAuthors, cmp.Or(err, errAuthors)
 	}
-	signed, err := facts.SignedBy(ctx, c.env, r, domains...)
 	if signed {
 		checks.Note(ctx, "a DKIM signature shows that the mail is genuine")
 		return nil, nil
@@ -137,6 +138,30 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 	verdicts := verdict(fail, ev)
 	verdicts[0].Unsure = err != nil
 	return verdicts, err
+}
+
+// maxAuthors is the number of author domains that may all have signed. Package facts keeps one more, as there may be many.
+const maxAuthors = 5
+
+// signedByAuthors reports whether a signature of each author domain passes. One is not enough, as the sender could add an author for
+// whom he can sign. With an error it is false and might be true.
+func (c *check) signedByAuthors(ctx context.Context, r *checks.Request) (bool, error) {
+	a := facts.MessageAuthors(r)
+	if len(a.Domains) == 0 || len(a.Domains) > maxAuthors || len(a.Invalid) > 0 {
+		return false, nil
+	}
+	var missed error
+	for _, domain := range a.Domains {
+		signed, err := facts.SignedBy(ctx, c.env, r, domain)
+		switch {
+		case signed:
+		case err != nil:
+			missed = err
+		default:
+			return false, nil
+		}
+	}
+	return missed == nil, missed
 }
 
 func verdict(reason *checks.Reason, ev spf.Evaluation) []checks.Verdict {

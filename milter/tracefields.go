@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
-	"mime"
 	"slices"
 	"strings"
 	"unicode"
@@ -21,12 +19,8 @@ const resultsField = "Authentication-Results"
 // such fields might accept: comments, quotes and other bytes before the id, any text after it, and encoded-words, which some
 // readers decode (RFC 8601 sections 2.2 and 5).
 func ownResults(value, id string) bool {
-	decoded, err := wordDecoder.DecodeHeader(value)
-	return beginsWithID(value, id) || err == nil && beginsWithID(decoded, id)
+	return beginsWithID(value, id) || beginsWithID(headers.DecodeWords(value), id)
 }
-
-// wordDecoder decodes encoded-words. It takes text in an unknown charset as it is.
-var wordDecoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
 
 // beginsWithID reports whether the first word of a text that is not in a comment is an id.
 func beginsWithID(text, id string) bool {

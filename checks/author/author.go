@@ -171,7 +171,7 @@ func claimedAddress(header []headers.Field) (string, headers.Mailbox) {
 
 // addressesIn returns the addresses in a display name, whose encoded words it decodes.
 func addressesIn(name string) []string {
-	name = facts.DecodeWords(name)
+	name = headers.DecodeWords(name)
 	var list []string
 	for word := range strings.FieldsFuncSeq(name, isBetween) {
 		local, domain, ok := strings.Cut(word, "@")

@@ -1,8 +1,6 @@
 package facts
 
 import (
-	"io"
-	"mime"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,6 +67,7 @@ func authorsOf(header []headers.Field) Authors {
 func (a *Authors) add(text string) {
 	text, isLiteral := strings.CutPrefix(text, "[")
 	text = strings.TrimFunc(text, func(c rune) bool { return c == utf8.RuneError || c == brailleBlank || unicode.IsSpace(c) }) // characters that cannot be seen
+	text = strings.TrimRightFunc(text, func(c rune) bool { return c >= 0x80 && (unicode.IsPunct(c) || unicode.IsSymbol(c)) })
 	if domain := ASCIIDomain(text); domain != "" && !isLiteral {
 		appendNew(&a.Domains, domain)
 		if seen := seenDomain(text); seen != "" && appendNew(&a.Domains, seen) {
@@ -87,9 +86,27 @@ func (a *Authors) add(text string) {
 	if isLiteral {
 		text = text[strings.LastIndexByte(text, ':')+1:] // after a tag, RFC 5321 section 4.1.3
 	}
-	if domain := validPart(text); domain != "" && appendNew(&a.Domains, domain) && !isLiteral {
-		a.standIns++
+	before := len(a.Domains)
+	for _, domain := range []string{validPart(text), firstPart(text)} {
+		if domain != "" {
+			appendNew(&a.Domains, domain)
+		}
 	}
+	if !isLiteral {
+		a.standIns += len(a.Domains) - before
+	}
+}
+
+// firstPart returns the domain before the first ASCII character that no domain has. It returns "" if that has fewer than two labels.
+func firstPart(text string) string {
+	end := strings.IndexFunc(text, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
+	if end < 0 || !strings.Contains(text[:end], ".") {
+		return ""
+	}
+	if _, err := netip.ParseAddr(text[:end]); err == nil {
+		return ""
+	}
+	return ASCIIDomain(text[:end])
 }
 
 // fromLatin1 converts a text from ISO 8859-1, which mail programs assume for a field that is not valid UTF-8.
@@ -159,7 +176,7 @@ func validPart(text string) string {
 func (a *Authors) addEncoded(m headers.Mailbox) {
 	before := len(a.Domains)
 	if address := m.Local + "@" + m.Domain; strings.Contains(address, "=?") {
-		a.addLoose(DecodeWords(address))
+		a.addLoose(headers.DecodeWords(address))
 	}
 	if len(a.Domains) > before && ASCIIDomain(m.Domain) == "" {
 		a.standIns++
@@ -177,22 +194,9 @@ func appendNew(list *[]string, domain string) bool {
 	return true
 }
 
-// wordDecoder decodes encoded-words (RFC 2047). It takes text in an unknown charset as it is: most have ASCII for the characters of an
-// address.
-var wordDecoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil }}
-
-// DecodeWords returns a text with its encoded-words decoded. A malformed one stays as it is.
-func DecodeWords(text string) string {
-	decoded, err := wordDecoder.DecodeHeader(text)
-	if err != nil {
-		return text
-	}
-	return decoded
-}
-
 // addLoose adds the possible domains of addresses in a text, with and without its encoded-words decoded.
 func (a *Authors) addLoose(text string) {
-	for _, t := range []string{text, DecodeWords(text)} {
+	for _, t := range []string{text, headers.DecodeWords(text)} {
 		for _, domain := range looseDomains(t) {
 			a.add(domain)
 		}
@@ -202,7 +206,8 @@ func (a *Authors) addLoose(text string) {
 // plainAt replaces the characters that look like "@", and removes the backslashes of quoted-pairs.
 var plainAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@", `\`, "")
 
-// looseDomains returns the possible domain after each "@" of a text. There may be a quote or white space between them.
+// looseDomains returns the possible domain after each "@" of a text. There may be a quote, a bracket or
+// white space between them.
 func looseDomains(text string) []string {
 	var list []string
 	text = plainAt.Replace(text)
@@ -211,7 +216,7 @@ func looseDomains(text string) []string {
 		if !found {
 			return list
 		}
-		after = strings.TrimLeft(after, " \t\r\n\"")
+		after = strings.TrimLeft(after, " \t\r\n\"<[")
 		end := strings.IndexFunc(after, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
 		if end < 0 {
 			end = len(after)

@@ -92,8 +92,8 @@ var (
 	}
 )
 
-// format are the demands about the form of messages, RFC 5322.
-var format = []Demand{
+// formDemands are the demands about the form of messages, RFC 5322.
+var formDemands = []Demand{
 	{Source: gmailFAQ, Refuses: true}, {Source: yahoo, Refuses: true}, {Source: outlookPolicies, Refuses: true},
 }
 
@@ -224,21 +224,21 @@ var (
 		Title:   "From does not have exactly one address",
 		Meaning: "From is missing, is there twice, names several authors, or has no valid address.",
 		Remedy:  "Repair the program that writes the messages: one From field with one address.",
-		Demands: format,
+		Demands: formDemands,
 	}
 	Date = &Finding{
 		ID:      "mirror-date",
 		Title:   "Date is missing or invalid",
 		Meaning: "RFC 5322 section 3.6 wants a Date field in each message, in the form of section 3.3.",
 		Remedy:  "Repair the program that writes the messages. Postfix adds a missing field to mail of local_header_rewrite_clients.",
-		Demands: format,
+		Demands: formDemands,
 	}
 	MessageID = &Finding{
 		ID:      "mirror-message-id",
 		Title:   "Message-ID is missing or invalid",
 		Meaning: "RFC 5322 section 3.6.4 wants one id of the form <left@right>. Receivers recognise copies and answers by it.",
 		Remedy:  "Repair the program that writes the messages. Postfix adds a missing field to mail of local_header_rewrite_clients.",
-		Demands: format,
+		Demands: formDemands,
 	}
 	TLS = &Finding{
 		ID:    "mirror-tls",

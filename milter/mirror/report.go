@@ -123,7 +123,7 @@ func (c *Collector) Report(ctx context.Context) (Report, error) {
 	}
 	now := c.opts.Now()
 	r := Report{Since: now.AddDate(0, 0, 1-days).UTC().Truncate(24 * time.Hour), Until: now, Lost: c.lost()}
-	sums := map[kind]map[string]*sum{domain: {}, user: {}}
+	sums := map[kind]map[string]*sum{ofDomain: {}, ofUser: {}}
 	for rec, err := range c.store.Scan(ctx, prefix) {
 		if err != nil {
 			return Report{}, err
@@ -139,7 +139,7 @@ func (c *Collector) Report(ctx context.Context) (Report, error) {
 		}
 		s.add(&t)
 	}
-	r.Domains, r.Users = subjects(sums[domain]), subjects(sums[user])
+	r.Domains, r.Users = subjects(sums[ofDomain]), subjects(sums[ofUser])
 	return r, nil
 }
 
@@ -151,7 +151,7 @@ type sum struct {
 }
 
 func newSum() *sum {
-	return &sum{tally: tally{Hits: map[string]*hit{}}, messages: map[int64]int{}, to: map[string]map[int64]int{}}
+	return &sum{tally: tally{Hits: map[string]*occurrences{}}, messages: map[int64]int{}, to: map[string]map[int64]int{}}
 }
 
 func (s *sum) add(t *tally) {
@@ -194,7 +194,7 @@ func (s *sum) subject() Subject {
 	for _, f := range Findings() {
 		h := s.Hits[f.ID]
 		if f == volume && slices.ContainsFunc(Receivers(), bulk) {
-			h = &hit{N: s.Messages, Seen: s.volume()}
+			h = &occurrences{N: s.Messages, Seen: s.volume()}
 		}
 		if h == nil {
 			continue

@@ -30,25 +30,25 @@ const (
 type kind string
 
 const (
-	domain kind = "domain"
-	user   kind = "user"
+	ofDomain kind = "domain"
+	ofUser   kind = "user"
 )
 
 // tally has the counts of a subject for a day.
 type tally struct {
-	Kind      kind            `json:"kind"`
-	Name      string          `json:"name"`
-	Day       int64           `json:"day"`
-	Own       bool            `json:"own,omitempty"`
-	Messages  int             `json:"messages"`
-	Unsigned  int             `json:"unsigned,omitempty"`
-	To        map[string]int  `json:"to,omitempty"` // recipients by receiver
-	Selectors []string        `json:"selectors,omitempty"`
-	Hits      map[string]*hit `json:"hits,omitempty"` // by id of the finding
+	Kind      kind                    `json:"kind"`
+	Name      string                  `json:"name"`
+	Day       int64                   `json:"day"`
+	Own       bool                    `json:"own,omitempty"`
+	Messages  int                     `json:"messages"`
+	Unsigned  int                     `json:"unsigned,omitempty"`
+	To        map[string]int          `json:"to,omitempty"` // recipients by receiver
+	Selectors []string                `json:"selectors,omitempty"`
+	Hits      map[string]*occurrences `json:"hits,omitempty"` // by id of the finding
 }
 
-// hit has the counts of a finding, and its last occasion.
-type hit struct {
+// occurrences counts the messages of a subject with a finding, and has the values of the last one.
+type occurrences struct {
 	N      int      `json:"n"`
 	Last   int64    `json:"last"` // Unix seconds
 	Queue  string   `json:"queue,omitempty"`
@@ -72,7 +72,7 @@ func newCounts() counts {
 
 // add counts a message. It reports whether there was no room for one of its subjects.
 func (c *counts) add(m *Message, j Judgement) (lost bool) {
-	for _, s := range []tally{{Kind: domain, Name: m.Domain, Own: m.Own}, {Kind: user, Name: m.User}} {
+	for _, s := range []tally{{Kind: ofDomain, Name: m.Domain, Own: m.Own}, {Kind: ofUser, Name: m.User}} {
 		if s.Name == "" {
 			continue
 		}
@@ -89,11 +89,11 @@ func (c *counts) add(m *Message, j Judgement) (lost bool) {
 			t.count(receiver, n)
 		}
 		for _, h := range j.Hits {
-			if s.Kind == domain || !h.Host {
-				t.hit(m, h)
+			if s.Kind == ofDomain || !h.Host {
+				t.addHit(m, h)
 			}
 		}
-		if s.Kind == domain {
+		if s.Kind == ofDomain {
 			t.addSelectors(j.Selectors)
 		}
 	}
@@ -135,13 +135,13 @@ func (t *tally) count(receiver string, n int) {
 	t.To[receiver] += n
 }
 
-func (t *tally) hit(m *Message, found Hit) {
+func (t *tally) addHit(m *Message, found Hit) {
 	if t.Hits == nil {
-		t.Hits = map[string]*hit{}
+		t.Hits = map[string]*occurrences{}
 	}
 	h := t.Hits[found.ID]
 	if h == nil {
-		h = &hit{}
+		h = &occurrences{}
 		t.Hits[found.ID] = h
 	}
 	h.N++

@@ -18,14 +18,6 @@ func reasonsOf(registry []checks.Info) []*checks.Reason {
 	return all
 }
 
-// maxAction returns the most severe action to which a reason may be set.
-func maxAction(r *checks.Reason) checks.Action {
-	if r.Most == checks.Off {
-		return checks.Reject
-	}
-	return r.Most
-}
-
 // actionSet has the actions of one group of recipients.
 type actionSet struct {
 	byReason map[string]checks.Action // of every reason, by id
@@ -36,7 +28,7 @@ type actionSet struct {
 func profileActions(p checks.Profile, registry []checks.Info) actionSet {
 	actions := map[string]checks.Action{}
 	for _, r := range reasonsOf(registry) {
-		actions[r.ID] = min(p.Action(r), maxAction(r))
+		actions[r.ID] = p.Action(r)
 	}
 	return actionSet{byReason: actions}
 }
@@ -67,8 +59,8 @@ func (c *compiler) actions(base actionSet, words map[string]word, path string) a
 		switch {
 		case i < 0:
 			c.unknownReason(id, path)
-		case ok && a > maxAction(reasons[i]):
-			c.failAt(sub, "%s is too severe for this reason; use %s at most", a, maxAction(reasons[i]))
+		case ok && reasons[i].Most != checks.Off && a > reasons[i].Most:
+			c.failAt(sub, "%s is too severe for this reason; use %s at most", a, reasons[i].Most)
 		case ok && !reasons[i].Allows(a):
 			c.failAt(sub, "%s lets the message in, and this reason is about one that waits; use off, watch, tempfail or reject", a)
 		case ok:
@@ -98,7 +90,7 @@ func (c *compiler) action(w word, path string) (checks.Action, bool) {
 }
 
 func (c *compiler) unknownReason(id, path string) {
-	at := c.keyAt[join(path, id)]
+	at := c.whereKey(join(path, id))
 	if slices.ContainsFunc(checks.PipelineReasons(), func(r *checks.Reason) bool { return r.ID == id }) {
 		c.fail(at, path, "the action of the reason %s cannot be set; delete the line", quote(id))
 		return

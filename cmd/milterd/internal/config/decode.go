@@ -10,22 +10,28 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// decoder fills structs from YAML nodes. The yaml tag of a field is its key, the tag "one" lists its permitted values. Unlike
-// the YAML library it reports every fault, and it keeps the positions of keys and values for faults that are found later.
-// Keys and values are identified by their path, for example "policies[0].actions".
+// decoder fills structs from YAML nodes. It walks the tree of nodes and the struct side by side: value sets one Go value from one node,
+// and structure, list and mapping do so for each part of it. Unlike the YAML library it reports every fault, goes on after it, and notes
+// what the file has, for faults that are found later.
+//
+// A value is identified by its path, for example "policies[0].actions", which messages show too. The yaml tag of a field is its key, the
+// tag "one" lists its permitted values.
 type decoder struct {
 	*report
-	valueAt  map[string]position
-	keyAt    map[string]position
-	numbers  map[string]string // values of numbers and durations as written
-	rejected map[string]bool   // values that were reported and left out
+	values   map[string]*value // that the file has, by path
+	rejected map[string]bool   // paths of those that were reported and left out
 	visits   int               // nodes decoded
 }
 
+// value is a value of the file.
+type value struct {
+	at     position
+	key    position // of its key; zero for an entry of a list
+	number string   // of a number or a duration, as written
+}
+
 func newDecoder(r *report) *decoder {
-	return &decoder{
-		report: r, valueAt: map[string]position{}, keyAt: map[string]position{}, numbers: map[string]string{}, rejected: map[string]bool{},
-	}
+	return &decoder{report: r, values: map[string]*value{}, rejected: map[string]bool{}}
 }
 
 // maxVisits bounds the work on a file. Aliases that refer to each other can make a short file endless.
@@ -49,51 +55,6 @@ func (d *decoder) root(n *yaml.Node, f *file) bool {
 	return d.visits <= maxVisits && !d.full()
 }
 
-// failAt reports an error in the value at path.
-func (d *decoder) failAt(path, format string, args ...any) {
-	d.fail(d.where(path), path, format, args...)
-}
-
-// warnAt reports a warning about the value at path.
-func (d *decoder) warnAt(path, format string, args ...any) {
-	d.warn(d.where(path), path, format, args...)
-}
-
-// where returns the position of the value at path. If there is none, it returns that of the section that lacks it.
-func (d *decoder) where(path string) position {
-	for path != "" {
-		if at, ok := d.valueAt[path]; ok {
-			return at
-		}
-		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
-	}
-	return beginning
-}
-
-// given reports whether the file has a value at path.
-func (d *decoder) given(path string) bool {
-	_, ok := d.valueAt[path]
-	return ok
-}
-
-// rejectedIn reports whether the value at path, or a part of it, was rejected.
-func (d *decoder) rejectedIn(path string) bool {
-	for p := range d.rejected {
-		if rest, ok := strings.CutPrefix(p, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-			return true
-		}
-	}
-	return false
-}
-
-// item returns the path of entry i of the list at path. This is the path of the list if a single value stands for it.
-func (d *decoder) item(path string, i int) string {
-	if sub := fmt.Sprintf("%s[%d]", path, i); d.given(sub) || d.rejected[sub] {
-		return sub
-	}
-	return path
-}
-
 // visit counts a node and reports whether to decode it.
 func (d *decoder) visit(n *yaml.Node, path string) bool {
 	d.visits++
@@ -112,7 +73,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) bool {
 	if isNull(n) && !isScalar(v.Type()) {
 		return true // a section whose lines are all comments
 	}
-	d.valueAt[path] = positionOf(n)
+	d.values[path] = &value{at: positionOf(n)}
 	if r, ok := v.Addr().Interface().(nodeReader); ok {
 		r.readNode(d, n, path)
 		return true
@@ -140,6 +101,15 @@ func target(n *yaml.Node) *yaml.Node {
 	return n
 }
 
+// keyed is value for a node with a key.
+func (d *decoder) keyed(key, n *yaml.Node, v reflect.Value, path string) bool {
+	ok := d.value(n, v, path)
+	if d.given(path) {
+		d.values[path].key = positionOf(key)
+	}
+	return ok
+}
+
 // structure decodes a mapping into the fields of a struct. It does not change fields that are not given.
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	fields := fieldsOf(v.Type())
@@ -150,11 +120,9 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		f, sub := fields[i], join(path, key.Value)
-		d.keyAt[sub] = positionOf(key)
 		fv := v.Field(f.index)
-		if d.value(val, fv, sub) && len(f.one) > 0 && !slices.Contains(f.one, fv.String()) {
-			d.failAt(sub, "unknown value %s%s", quote(fv.String()), suggest(fv.String(), f.one))
-			d.rejected[sub] = true
+		if d.keyed(key, val, fv, sub) && len(f.one) > 0 && !slices.Contains(f.one, fv.String()) {
+			d.reject(target(val), sub, "unknown value %s%s", quote(fv.String()), suggest(fv.String(), f.one))
 		}
 	})
 }
@@ -168,8 +136,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 	case n.Kind == yaml.ScalarNode && (ownReader || isScalar(v.Type().Elem())), n.Kind == yaml.MappingNode && ownReader:
 		items, single = []*yaml.Node{n}, true
 	default:
-		d.rejected[path] = true
-		d.fail(positionOf(n), path, `%s is not a list; write [a, b], or lines that begin with "- "`, describe(n))
+		d.reject(n, path, `%s is not a list; write [a, b], or lines that begin with "- "`, describe(n))
 		return
 	}
 	if len(items) == 0 {
@@ -183,8 +150,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 			sub = path
 		}
 		if isNull(target(item)) {
-			d.rejected[sub] = true
-			d.fail(positionOf(item), sub, "the entry is empty; give it a value, or delete it")
+			d.reject(item, sub, "the entry is empty; give it a value, or delete it")
 			continue
 		}
 		d.value(item, list.Index(i), sub)
@@ -196,10 +162,8 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	m := reflect.MakeMap(v.Type()) // a new one: other configurations share that of the defaults
 	d.pairs(n, path, func(key, val *yaml.Node) {
-		sub := join(path, key.Value)
-		d.keyAt[sub] = positionOf(key)
 		elem := reflect.New(v.Type().Elem()).Elem()
-		d.value(val, elem, sub)
+		d.keyed(key, val, elem, join(path, key.Value))
 		m.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), elem)
 	})
 	if v.SetZero(); m.Len() > 0 {
@@ -210,8 +174,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 // pairs calls do for each key and value of a mapping.
 func (d *decoder) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		d.rejected[path] = true
-		d.fail(positionOf(n), path, "%s is not a section; write lines of the form key: value", describe(n))
+		d.reject(n, path, "%s is not a section; write lines of the form key: value", describe(n))
 		return
 	}
 	for i := 0; i+1 < len(n.Content) && d.visit(n, path); i += 2 {
@@ -234,6 +197,60 @@ func (d *decoder) unknownKey(kind string, key *yaml.Node, path string, fields []
 		valid = append(valid, f.key)
 	}
 	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), suggest(key.Value, valid))
+}
+
+// reject reports an error in the value at path, and that the value is left out.
+func (d *decoder) reject(n *yaml.Node, path, format string, args ...any) {
+	if !d.given(path) {
+		d.values[path] = &value{at: positionOf(n)}
+	}
+	d.rejected[path] = true
+	d.fail(positionOf(n), path, format, args...)
+}
+
+// failAt reports an error in the value at path.
+func (d *decoder) failAt(path, format string, args ...any) {
+	d.fail(d.where(path), path, format, args...)
+}
+
+// warnAt reports a warning about the value at path.
+func (d *decoder) warnAt(path, format string, args ...any) {
+	d.warn(d.where(path), path, format, args...)
+}
+
+// where returns the position of the value at path. If there is none, it returns that of the section that lacks it.
+func (d *decoder) where(path string) position {
+	for path != "" {
+		if v := d.values[path]; v != nil {
+			return v.at
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return beginning
+}
+
+// whereKey returns the position of the key of a value that the file has.
+func (d *decoder) whereKey(path string) position { return d.values[path].key }
+
+// given reports whether the file has a value at path, which may be rejected.
+func (d *decoder) given(path string) bool { return d.values[path] != nil }
+
+// rejectedIn reports whether the value at path, or a part of it, was rejected.
+func (d *decoder) rejectedIn(path string) bool {
+	for p := range d.rejected {
+		if rest, ok := strings.CutPrefix(p, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
+}
+
+// item returns the path of entry i of the list at path. This is the path of the list if a single value stands for it.
+func (d *decoder) item(path string, i int) string {
+	if sub := fmt.Sprintf("%s[%d]", path, i); d.given(sub) {
+		return sub
+	}
+	return path
 }
 
 // field is a key of a section.

@@ -85,11 +85,11 @@ func checkUsable(t *testing.T, cfg *Config) {
 		t.Errorf("unusable: %+v", cfg)
 	}
 	for _, r := range reasonsOf(registry()) {
-		if a, ok := cfg.Policy.Actions[r.ID]; !ok || a > maxAction(r) {
+		if a, ok := cfg.Policy.Actions[r.ID]; !ok || !r.Allows(a) {
 			t.Errorf("action of %s: %v, %v", r.ID, a, ok)
 		}
 		for _, p := range cfg.Policy.Policies {
-			if a, ok := p.Actions[r.ID]; !ok || a > maxAction(r) {
+			if a, ok := p.Actions[r.ID]; !ok || !r.Allows(a) {
 				t.Errorf("action of %s in a policy: %v, %v", r.ID, a, ok)
 			}
 		}

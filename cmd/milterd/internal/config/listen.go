@@ -142,7 +142,7 @@ func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
 	if l.Network != "unix" {
 		for _, key := range []string{"mode", "group"} {
 			if c.given(path + "." + key) {
-				c.fail(c.keyAt[path+"."+key], path, "%s applies to unix sockets, and %s is none; delete it", key, quote(e.Socket))
+				c.fail(c.whereKey(path+"."+key), path, "%s applies to unix sockets, and %s is none; delete it", key, quote(e.Socket))
 			}
 		}
 	}

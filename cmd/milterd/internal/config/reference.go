@@ -137,8 +137,8 @@ func (r *reference) actions(indent int) {
 		}
 		for _, reason := range info.Reasons {
 			line := fmt.Sprintf("%-*s", strictColumn-2*indent,
-				fmt.Sprintf("#%-*s %s", valueColumn-2*indent, reason.ID+":", min(reason.Safe, maxAction(reason))))
-			r.line(indent, "%s # strict: %s", line, min(reason.Strict, maxAction(reason)))
+				fmt.Sprintf("#%-*s %s", valueColumn-2*indent, reason.ID+":", reason.Safe))
+			r.line(indent, "%s # strict: %s", line, reason.Strict)
 		}
 	}
 }

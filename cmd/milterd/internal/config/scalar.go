@@ -35,12 +35,11 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) bool {
 		if shown := describe(n); !strings.Contains(text, shown) && !strings.Contains(text, quote(n.Value)) {
 			text = shown + ": " + text // an error of a type of a check
 		}
-		d.fail(positionOf(n), path, "%s", text)
-		d.rejected[path] = true
+		d.reject(n, path, "%s", text)
 		return false
 	}
 	if k := v.Kind(); k == reflect.Int || k == reflect.Int64 {
-		d.numbers[path] = n.Value
+		d.values[path].number = n.Value
 	}
 	return true
 }

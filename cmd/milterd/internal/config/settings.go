@@ -56,8 +56,7 @@ func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
 // read decodes the settings of one check and validates them.
 func (s settings) read(d *decoder, n *yaml.Node, path string) {
 	if n := target(n); n.Kind == yaml.ScalarNode && word(n.Value).isOff() {
-		d.rejected[path] = true
-		d.fail(positionOf(n), path, "%s", s.noSwitch())
+		d.reject(n, path, "%s", s.noSwitch())
 		return
 	}
 	d.value(n, s.value, path)
@@ -100,8 +99,8 @@ func (d *decoder) invalid(path, fault string) {
 		}
 		fault = strings.TrimPrefix(fault, m[0])
 	}
-	if n, ok := d.numbers[path]; ok && !strings.Contains(fault, n) {
-		fault = n + ": " + fault
+	if v := d.values[path]; v != nil && v.number != "" && !strings.Contains(fault, v.number) {
+		fault = v.number + ": " + fault
 	}
 	d.failAt(path, "%s", fault)
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -105,11 +104,7 @@ func (c *compiler) unknownReason(id, path string) {
 // policies resolves the policies. general are the actions of everyone else.
 func (c *compiler) policies(general actionSet) []checks.Policy {
 	var out []checks.Policy
-	for i, p := range c.file.Policies {
-		path := fmt.Sprintf("policies[%d]", i)
-		if c.rejected[path] {
-			continue
-		}
+	for path, p := range items(c, "policies", c.file.Policies) {
 		if len(p.Recipients) == 0 && !c.rejected[path+".recipients"] {
 			c.failAt(path, "the policy has no recipients and never applies; add recipients: [user@example.org]")
 		}
@@ -132,11 +127,7 @@ func (c *compiler) policies(general actionSet) []checks.Policy {
 // forwarders parses addresses, networks and names of hosts.
 func (c *compiler) forwarders(texts []string, path string) checks.Forwarders {
 	var f checks.Forwarders
-	for i, text := range texts {
-		at := c.item(path, i)
-		if c.rejected[at] {
-			continue
-		}
+	for at, text := range items(c, path, texts) {
 		if checks.LooksLikeNetwork(text) {
 			n, err := checks.ParseNetwork(text)
 			if err != nil {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"iter"
 	"log/syslog"
 	"net"
 	"net/netip"
@@ -79,6 +80,21 @@ func (c *compiler) config() *Config {
 	return cfg
 }
 
+// items yields the entries of the list at path that the decoder did not reject, each with its path.
+func items[T any](c *compiler, path string, list []T) iter.Seq2[string, T] {
+	return func(yield func(string, T) bool) {
+		for i, entry := range list {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			if !c.given(at) {
+				at = path // a single value stands for the list
+			}
+			if !c.rejected[at] && !yield(at, entry) {
+				return
+			}
+		}
+	}
+}
+
 func (c *compiler) hostname() string {
 	name := c.name("hostname", c.file.Hostname)
 	if name != "" && !strings.Contains(name, ".") {
@@ -102,11 +118,7 @@ func (c *compiler) name(key, value string) string {
 func (c *compiler) localDomains() []string {
 	var out []string
 	seen := map[string]bool{}
-	for i, d := range c.file.LocalDomains {
-		at := c.item("local_domains", i)
-		if c.rejected[at] {
-			continue
-		}
+	for at, d := range items(c, "local_domains", c.file.LocalDomains) {
 		name, err := domainName(d)
 		if err != nil {
 			c.failAt(at, "%s", err)
@@ -126,11 +138,7 @@ const minBits4, minBits6 = 8, 7
 
 func (c *compiler) trusted() checks.Trusted {
 	t := c.file.Trusted
-	for i, p := range t.Networks {
-		if !p.IsValid() {
-			continue // the decoder has reported it
-		}
-		at := c.item("trusted.networks", i)
+	for at, p := range items(c, "trusted.networks", t.Networks) {
 		switch {
 		case p.Bits() == 0:
 			c.warnAt(at, "%s trusts every client with such an address, and no mail from it is checked; trust your own networks alone", p)
@@ -147,11 +155,7 @@ func (c *compiler) dns() DNS {
 	if f.Timeout == 0 {
 		c.failAt("dns.timeout", "0 is too short; write a time such as 2s")
 	}
-	for i, s := range f.Servers {
-		at := c.item("dns.servers", i)
-		if c.rejected[at] {
-			continue
-		}
+	for at, s := range items(c, "dns.servers", f.Servers) {
 		server, err := nameServer(s)
 		if err != nil {
 			c.failAt(at, "%s", err)

@@ -245,14 +245,6 @@ func (d *decoder) rejectedIn(path string) bool {
 	return false
 }
 
-// item returns the path of entry i of the list at path. This is the path of the list if a single value stands for it.
-func (d *decoder) item(path string, i int) string {
-	if sub := fmt.Sprintf("%s[%d]", path, i); d.given(sub) {
-		return sub
-	}
-	return path
-}
-
 // field is a key of a section.
 type field struct {
 	index             int // of the field in its struct

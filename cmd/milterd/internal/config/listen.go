@@ -124,7 +124,7 @@ func (e *listenEntry) readNode(d *decoder, n *yaml.Node, path string) {
 
 // listener resolves an entry of the list. It reports a fault and returns false if it cannot.
 func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
-	if c.rejected[path] || c.rejected[path+".socket"] {
+	if c.rejected[path+".socket"] {
 		return Listener{}, false
 	}
 	if e.Socket == "" {
@@ -158,8 +158,7 @@ func (c *compiler) listeners() []Listener {
 	}
 	var out []Listener
 	seen := map[string]bool{}
-	for i, e := range c.file.Listen {
-		at := c.item("listen", i)
+	for at, e := range items(c, "listen", c.file.Listen) {
 		l, ok := c.listener(e, at)
 		if !ok {
 			continue

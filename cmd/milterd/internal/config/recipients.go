@@ -13,11 +13,7 @@ import (
 // recipients parses patterns of recipients and those in the files that they name.
 func (c *compiler) recipients(patterns []string, path string) checks.RecipientSet {
 	var all []string
-	for i, p := range patterns {
-		at := c.item(path, i)
-		if c.rejected[at] {
-			continue
-		}
+	for at, p := range items(c, path, patterns) {
 		if name, ok := strings.CutPrefix(p, "file:"); ok {
 			all = append(all, c.recipientFile(name, at)...)
 		} else if err := checkRecipient(p); err != nil {

@@ -1,35 +1,153 @@
 package replay
 
 import (
+	"reflect"
 	"slices"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/internal/received"
 )
 
-// policyCauses returns the differences that made two judges with the same site and trust get different results. They are
-// about the actions of the reasons that decided, and about the settings of the checks that found such a reason for one
-// judge only. If there is none, it returns the differences that may be about any reason.
-func (c *changes) policyCauses(before, after result) []*difference {
-	s := c.suspects(before, after)
-	causes := c.where(func(d *difference) bool { return c.concerns(d, s) == specific })
+// results is what three configurations do with one message: base and against are those of Options, middle is that of middleConfig. Without
+// Options.Against, only base has a result.
+type results struct{ base, middle, against result }
+
+// because returns the differences that are the cause of a change, in the order of the files. It splits the way from base to against in
+// two: middle reads the message and trusts its client as against does, and checks it as base does. So what changes from base to middle is
+// because of the site and the trust (trustCauses), and what changes from middle to against is because of checks and actions (policyCauses).
+func (c *changes) because(m *mail, res results) []*difference {
+	var causes []*difference
+	if res.base.String() != res.middle.String() {
+		causes = c.trustCauses(m, res.against)
+	}
+	if res.middle.String() != res.against.String() {
+		causes = append(causes, c.policyCauses(res.middle, res.against)...)
+	}
+	return c.where(func(d *difference) bool { return slices.Contains(causes, d) })
+}
+
+// middleConfig returns a configuration with the checks and actions of base, and the site and trusted clients of against.
+func middleConfig(base, against *judge) Config {
+	c := base.config
+	c.Site = against.site
+	c.Build = func(env checks.Env) ([]checks.Instance, checks.Options, error) {
+		instances, opts, err := base.config.Build(env)
+		opts.Trusted = against.opts.Trusted
+		return instances, opts, err
+	}
+	return c
+}
+
+// trustDiffers reports whether middle is another configuration than base.
+func (c *changes) trustDiffers() bool {
+	return !reflect.DeepEqual(c.base.site, c.against.site) || !reflect.DeepEqual(c.base.opts.Trusted, c.against.opts.Trusted)
+}
+
+// policyDiffers reports whether middle may give other results than against.
+func (c *changes) policyDiffers() bool {
+	return slices.ContainsFunc(c.differences, func(d *difference) bool { return !d.isOf(aboutNothing) && !d.isOf(aboutTrust) })
+}
+
+// where returns the differences for which match is true.
+func (c *changes) where(match func(*difference) bool) []*difference {
+	return slices.DeleteFunc(slices.Clone(c.differences), func(d *difference) bool { return !match(d) })
+}
+
+// trustCauses returns the differences about the site and the trust that are the cause of a change. A difference is one if against, with the
+// value of base for that key alone, reads the message or trusts its client in another way. If several keys have the same effect, no single
+// one is a cause by this rule; then all differences about trust are.
+func (c *changes) trustCauses(m *mail, against result) []*difference {
+	keys := c.siteKeys(m, against.facts)
+	s := &checks.Session{Client: against.facts.Client, Local: against.facts.Local, AuthUser: against.facts.User}
+	trust := c.against.opts.Trusted
+	trusts := trust.Trusts(s)
+	networks, authenticated := trust, trust
+	networks.Networks, authenticated.Authenticated = c.base.opts.Trusted.Networks, c.base.opts.Trusted.Authenticated
+	if networks.Trusts(s) != trusts {
+		keys = append(keys, "trusted.networks")
+	}
+	if authenticated.Trusts(s) != trusts {
+		keys = append(keys, "trusted.authenticated")
+	}
+	causes := c.where(func(d *difference) bool { return slices.Contains(keys, d.Key) })
 	if len(causes) == 0 {
-		return c.where(func(d *difference) bool { return c.concerns(d, s) == general })
+		return c.where(func(d *difference) bool { return d.isOf(aboutTrust) })
 	}
 	return causes
 }
 
-// suspects is what two results differ in.
+// siteKeys returns the keys of the site that are a cause by the rule of trustCauses. facts are what against reads of the message. It returns
+// none if base reads the same, and all keys if several have the same effect.
+func (c *changes) siteKeys(m *mail, facts received.Facts) []string {
+	base := c.base.site
+	reads := func(s received.Site) bool { return reflect.DeepEqual(m.facts(s), facts) }
+	if reads(base) {
+		return nil
+	}
+	hostname, domains, networks := c.against.site, c.against.site, c.against.site
+	hostname.Hostname, domains.Domains, networks.Trusted = base.Hostname, base.Domains, base.Trusted
+	var keys []string
+	if !reads(hostname) {
+		keys = append(keys, "hostname")
+	}
+	if !reads(domains) {
+		keys = append(keys, "local_domains")
+	}
+	if !reads(networks) {
+		keys = append(keys, "trusted.networks")
+	}
+	if keys == nil {
+		keys = []string{"hostname", "local_domains", "trusted.networks"}
+	}
+	return keys
+}
+
+// policyCauses returns the differences about checks and actions that are the cause of a change from middle to against: those about the
+// actions of the reasons that decided, and about the settings of the checks that found such a reason for one of the two only. If there is
+// none, it returns the differences that may be about any reason.
+func (c *changes) policyCauses(middle, against result) []*difference {
+	s := c.suspects(middle, against)
+	causes := c.where(func(d *difference) bool { return c.isAbout(d, s) })
+	if len(causes) == 0 {
+		return c.where(func(d *difference) bool { return d.isOf(aboutAnything) })
+	}
+	return causes
+}
+
+// isAbout reports whether a difference is about a suspect.
+func (c *changes) isAbout(d *difference, s suspects) bool {
+	switch kind, name := d.kind(); kind {
+	case aboutEscalation:
+		return s.sameReason
+	case aboutAction:
+		return slices.Contains(s.reasons, name)
+	case aboutCheck:
+		return slices.Contains(s.checks, name)
+	case aboutProfile:
+		return slices.ContainsFunc(s.reasons, c.profileDecides)
+	default:
+		return false
+	}
+}
+
+// profileDecides reports whether a reason has another action because of the profile.
+func (c *changes) profileDecides(id string) bool {
+	return c.base.opts.Actions[id] != c.against.opts.Actions[id] &&
+		!slices.ContainsFunc(c.differences, func(d *difference) bool { return d.Key == "actions."+id })
+}
+
+// suspects is what the results of middle and against differ in.
 type suspects struct {
 	reasons    []string // ids of reasons whose action may be the cause
 	checks     []string // names of checks whose settings may be
 	sameReason bool     // both were refused for one reason, with other actions
 }
 
-func (c *changes) suspects(before, after result) suspects {
-	s := suspects{sameReason: before.reason != nil && after.reason != nil && before.reason.ID == after.reason.ID}
-	c.addRefusal(&s, before, after, c.against.opts.Actions)
-	c.addRefusal(&s, after, before, c.base.opts.Actions)
-	for _, o := range after.outcomes { // against watches a reason for which base would refuse the mail at a later stage
+func (c *changes) suspects(middle, against result) suspects {
+	s := suspects{sameReason: middle.reason != nil && against.reason != nil && middle.reason.ID == against.reason.ID}
+	c.addRefusal(&s, middle, against, c.against.opts.Actions)
+	c.addRefusal(&s, against, middle, c.base.opts.Actions)
+	for _, o := range against.outcomes { // against watches a reason for which base would refuse the mail at a later stage
 		id := o.Reason.ID
 		if !o.Action.Enforced() && c.base.opts.Actions[id].Enforced() && !c.against.opts.Actions[id].Enforced() {
 			s.reasons = append(s.reasons, id)
@@ -74,45 +192,4 @@ func onlyGreylisted(one, other result) (ids []string) {
 func (c *changes) missed(id string, by result, action checks.Action) bool {
 	applied := slices.ContainsFunc(by.outcomes, func(o checks.Outcome) bool { return o.Reason.ID == id })
 	return !applied && action != checks.Off && (!by.action.Enforced() || c.order[c.checkOf[by.reason.ID]] >= c.order[c.checkOf[id]])
-}
-
-// concern is how a difference concerns a change.
-type concern uint8
-
-const (
-	unrelated concern = iota
-	general           // it may be about any reason
-	specific          // it is about a suspect
-)
-
-// concerns returns how a difference concerns a change with these suspects.
-func (c *changes) concerns(d *difference, s suspects) concern {
-	about := func(match bool) concern {
-		if match {
-			return specific
-		}
-		return unrelated
-	}
-	words := d.words()
-	action := slices.Index(words, "actions") + 1 // of a policy too
-	switch {
-	case d.hasNoEffect(), d.isTrust():
-		return unrelated
-	case words[0] == "escalate":
-		return about(s.sameReason)
-	case action > 0 && action < len(words):
-		return about(slices.Contains(s.reasons, words[action]))
-	case words[0] == "checks" && len(words) > 1:
-		return about(slices.Contains(s.checks, words[1]))
-	case words[0] == "profile":
-		return about(slices.ContainsFunc(s.reasons, c.profileDecides))
-	default:
-		return general
-	}
-}
-
-// profileDecides reports whether a reason has another action because of the profile.
-func (c *changes) profileDecides(id string) bool {
-	return c.base.opts.Actions[id] != c.against.opts.Actions[id] &&
-		!slices.ContainsFunc(c.differences, func(d *difference) bool { return d.Key == "actions."+id })
 }

@@ -27,21 +27,51 @@ func (d *difference) String() string {
 	return fmt.Sprintf("%s: %s: %s instead of %s", d.Place, d.Key, cmp.Or(d.New, none), cmp.Or(d.Old, none))
 }
 
-// words returns the parts of the key.
-func (d *difference) words() []string {
-	return strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
-}
-
-// isTrust reports whether the difference is about trusted clients.
-func (d *difference) isTrust() bool { return d.words()[0] == "trusted" }
-
 // withoutResult are the keys that have no effect on results.
 var withoutResult = []string{
 	"listen", "max_connections", "memory", "budget", "explain", "admin", "trace_fields", "tag", "records", "mirror", "dns", "store", "log",
 }
 
-// hasNoEffect reports whether the difference has no effect on results.
-func (d *difference) hasNoEffect() bool { return slices.Contains(withoutResult, d.words()[0]) }
+// kind is what a difference is about.
+type kind uint8
+
+const (
+	aboutNothing kind = iota // it has no effect on results
+	aboutTrust               // which clients are trusted
+	aboutEscalation
+	aboutProfile
+	aboutAction   // of one reason
+	aboutCheck    // the settings of one check
+	aboutAnything // it may change any result
+)
+
+// kind returns what the difference is about, and the id of the reason or the name of the check if it is about one.
+func (d *difference) kind() (k kind, name string) {
+	words := strings.FieldsFunc(d.Key, func(r rune) bool { return r == '.' || r == '[' })
+	id := slices.Index(words, "actions") + 1 // of a policy too
+	switch {
+	case slices.Contains(withoutResult, words[0]):
+		return aboutNothing, ""
+	case words[0] == "trusted":
+		return aboutTrust, ""
+	case words[0] == "escalate":
+		return aboutEscalation, ""
+	case id > 0 && id < len(words):
+		return aboutAction, words[id]
+	case words[0] == "checks" && len(words) > 1:
+		return aboutCheck, words[1]
+	case words[0] == "profile":
+		return aboutProfile, ""
+	default:
+		return aboutAnything, ""
+	}
+}
+
+// isOf reports whether the difference is of a kind.
+func (d *difference) isOf(k kind) bool {
+	is, _ := d.kind()
+	return is == k
+}
 
 // differences compares two valid configuration files.
 func differences(before, after Config) []*difference {

@@ -87,20 +87,6 @@ func newJudge(c Config, dns *sameAnswers) (*judge, error) {
 	return j, nil
 }
 
-// middleConfig returns a configuration with the checks and actions of base, and the site and trusted clients of against.
-// Where its result differs from that of base, the cause is the site or the trust. Where it differs from that of against,
-// the cause is a check or an action.
-func middleConfig(base, against *judge) Config {
-	c := base.config
-	c.Site = against.site
-	c.Build = func(env checks.Env) ([]checks.Instance, checks.Options, error) {
-		instances, opts, err := base.config.Build(env)
-		opts.Trusted = against.opts.Trusted
-		return instances, opts, err
-	}
-	return c
-}
-
 // build makes the checks ready.
 func (j *judge) build(dns *sameAnswers) error {
 	var err error

@@ -9,8 +9,9 @@
 // Each message is one attempt: the retry of a message that would have been greylisted is not in an archive.
 //
 // Package mailbox finds and reads the files, package received reconstructs the SMTP session of a message.
-// Start reading at Run in replay.go; judge.go decides about a message, changes.go and causes.go compare two
-// configurations, and text.go, json.go and html.go write the report.
+// Start reading at Run in replay.go; judge.go decides about a message. With two configurations, changes.go collects the messages with
+// different results, difference.go compares the files, and causes.go says which differences are the cause. text.go, json.go and html.go
+// write the report.
 package replay
 
 import (
@@ -99,9 +100,9 @@ func newReplay(opts Options) (r *replay, err error) {
 	c := newChanges(r.base, r.against)
 	r.report.changes = c
 	switch {
-	case !c.trustDiffers:
+	case !c.trustDiffers():
 		r.middle = r.base
-	case !c.otherDiffers:
+	case !c.policyDiffers():
 		r.middle = r.against
 	default:
 		r.middle, err = r.newJudge(middleConfig(r.base, r.against))
@@ -198,13 +199,13 @@ func (r *replay) judgeAll(ctx context.Context) error {
 			return err
 		}
 		r.dns.forget()
-		before, middle, after, err := r.decide(ctx, m)
+		res, err := r.decide(ctx, m)
 		if err != nil || ctx.Err() != nil {
 			return err // if the context ended, a check may have lacked an answer
 		}
-		r.report.add(m, before)
+		r.report.add(m, res.base)
 		if r.against != nil {
-			r.report.changes.add(m, before, middle, after)
+			r.report.changes.add(m, res)
 		}
 		r.progress.Judged++
 		r.showProgress()
@@ -224,21 +225,21 @@ func (r *replay) announce(m *mail) {
 	}
 }
 
-// decide returns the results of base, middle and against. Without against, the last two are empty.
-func (r *replay) decide(ctx context.Context, m *mail) (before, middle, after result, err error) {
-	if before, err = r.base.decide(ctx, m, r.opts.Now); err != nil || r.against == nil {
-		return before, middle, after, err
+// decide judges a message by all configurations.
+func (r *replay) decide(ctx context.Context, m *mail) (res results, err error) {
+	if res.base, err = r.base.decide(ctx, m, r.opts.Now); err != nil || r.against == nil {
+		return res, err
 	}
-	if after, err = r.against.decide(ctx, m, r.opts.Now); err != nil {
-		return before, middle, after, err
+	if res.against, err = r.against.decide(ctx, m, r.opts.Now); err != nil {
+		return res, err
 	}
 	switch r.middle {
 	case r.base:
-		middle = before
+		res.middle = res.base
 	case r.against:
-		middle = after
+		res.middle = res.against
 	default:
-		middle, err = r.middle.decide(ctx, m, r.opts.Now)
+		res.middle, err = r.middle.decide(ctx, m, r.opts.Now)
 	}
-	return before, middle, after, err
+	return res, err
 }

@@ -83,17 +83,18 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	c.rememberForReport(r, e)
 	var verdicts []checks.Verdict
 	p := c.pathOf(ctx, r, e)
-	if v := c.failure(e, p); v.Reason != nil {
-		v.Detail = c.detail(ctx, r, e, p)
-		verdicts = append(verdicts, v)
+	add := func(reason *checks.Reason, missed error) {
+		if reason != nil {
+			verdicts = append(verdicts, checks.Verdict{Reason: reason, Detail: c.detail(ctx, r, e, p), Unsure: missed != nil})
+			err = cmp.Or(err, missed)
+		}
 	}
+	add(c.failure(e, p))
 	if p.reason == indirect {
 		return verdicts, err // a message that was passed on may have lost its authentication
 	}
 	reason, errAuth := c.unauthenticated(ctx, r, e)
-	if reason != nil {
-		verdicts = append(verdicts, checks.Verdict{Reason: reason, Detail: c.detail(ctx, r, e, p)})
-	}
+	add(reason, p.missed)
 	return verdicts, cmp.Or(err, errAuth)
 }
 
@@ -117,22 +118,24 @@ func (c *check) noteWidth(ctx context.Context, r *checks.Request, e dmarc.Evalua
 	}
 }
 
-// failure returns the verdict on a message that fails, or has too many author domains, of which RFC 9989 section 11.5 warns. Its
-// reason is nil if there is none.
-func (c *check) failure(e dmarc.Evaluation, p path) checks.Verdict {
+// failure returns the reason for a message that fails, or has too many author domains, of which RFC 9989 section 11.5 warns. It returns
+// nil if there is none. With an error the message might pass, or might have been passed on.
+func (c *check) failure(e dmarc.Evaluation, p path) (*checks.Reason, error) {
 	switch {
 	case e.Result == dmarc.PermError && p.reason != indirect: // some domains were not evaluated, and each may have a policy
-		return checks.Verdict{Reason: quarantined, Unsure: p.unsure}
+		return quarantined, p.missed
 	case e.Result != dmarc.Fail || under(e.Author, c.ignored):
-		return checks.Verdict{}
+		return nil, nil
 	case e.Applied == dmarc.NoPolicy:
-		return checks.Verdict{Reason: failed}
+		return failed, e.Missed
+	case p.reason == indirect:
+		return indirect, e.Missed
 	case p.reason != nil:
-		return checks.Verdict{Reason: p.reason}
+		return p.reason, cmp.Or(e.Missed, p.missed)
 	case e.Applied == dmarc.Quarantine:
-		return checks.Verdict{Reason: quarantined, Unsure: p.unsure || e.Unsure}
+		return quarantined, cmp.Or(e.Missed, p.missed)
 	default:
-		return checks.Verdict{Reason: rejected, Unsure: p.unsure || e.Unsure}
+		return rejected, cmp.Or(e.Missed, p.missed)
 	}
 }
 
@@ -258,8 +261,8 @@ func (c *check) Authenticate(ctx context.Context, r *checks.Request) []checks.Au
 
 // disposition returns what this site does with an accepted message, in the words of RFC 9990: quarantine or none.
 func (c *check) disposition(ctx context.Context, r *checks.Request, e dmarc.Evaluation) dmarc.Policy {
-	v := c.failure(e, c.pathOf(ctx, r, e))
-	if v.Reason != nil && r.Action(v.Reason) == checks.Quarantine {
+	reason, _ := c.failure(e, c.pathOf(ctx, r, e))
+	if reason != nil && r.Action(reason) == checks.Quarantine {
 		return dmarc.Quarantine
 	}
 	return dmarc.NoPolicy

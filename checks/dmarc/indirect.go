@@ -1,6 +1,7 @@
 package dmarc
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -17,13 +18,12 @@ type path struct {
 	reason *checks.Reason // indirect: it was passed on; fromList: by a list that is not known yet; nil: neither
 	text   string         // who passed it on, printable US-ASCII; empty: nobody
 	list   string         // domain of the list
-	unsure bool           // an answer is missing that might have shown who passed it on
+	missed error          // an answer is missing that might have shown who passed it on
 }
 
 type pathKey struct{}
 
-// pathOf finds out how a message that does not pass DMARC came here, and remembers it. A missing answer matters only if it could name a
-// host that passes on mail.
+// pathOf finds out how a message that does not pass DMARC came here, and remembers it.
 func (c *check) pathOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation) path {
 	if e.Result == dmarc.Pass {
 		return path{}
@@ -40,7 +40,7 @@ func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	case c.trusted.HasAddr(r.Session.Client), slices.ContainsFunc(names.Confirmed, c.trusted.HasName):
 		return path{reason: indirect, text: "passed on by a trusted client"}
 	}
-	p := path{unsure: names.Unsure(func(string) bool { return true }) != nil}
+	p := path{missed: names.Unsure(func(string) bool { return true })}
 	c.findRelay(ctx, r, names.Confirmed, &p)
 	if p.reason == nil {
 		c.findList(ctx, r, names.Confirmed, &p)
@@ -78,7 +78,7 @@ func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []st
 	if identified {
 		p.reason, p.text = indirect, "passed on by the known relay "+org
 	}
-	p.unsure = p.unsure || errSPF != nil || errWidth != nil
+	p.missed = cmp.Or(p.missed, errSPF, errWidth)
 }
 
 // rentedWords are words in the names that hosting companies give to the machines of their customers.
@@ -122,7 +122,7 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 		}
 		aligned, err := facts.Aligned(ctx, c.env, r, list, id.Domain)
 		if err != nil || aligned && id.State == dmarc.Unknown {
-			p.unsure = true
+			p.missed = cmp.Or(p.missed, err, id.Err)
 			continue
 		}
 		if !aligned {

@@ -52,7 +52,7 @@ type Identifier struct {
 	Err    error // why the state is Unknown
 
 	// Unsure, for Unknown: the author's DNS is not the cause. If it aligns and nothing passes, the result is Fail with
-	// Evaluation.Unsure, and not TempError.
+	// Evaluation.Missed, and not TempError.
 	Unsure bool
 }
 
@@ -64,7 +64,7 @@ type Evaluation struct {
 	Record       Record       // that record
 	Published    Policy       // what p=, sp= or np= of the record asks for
 	Applied      Policy       // Published, or the next weaker policy if the record has t=y
-	Unsure       bool         // for Fail: it might pass, see Identifier.Unsure
+	Missed       error        // for Fail: why it might pass, see Identifier.Unsure; nil: it does not
 	Aligned      []Identifier // those that align, whatever their state; with Pass only one that passes
 }
 
@@ -218,11 +218,14 @@ func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifie
 				return nil
 			case aligned:
 				e.Aligned = append(e.Aligned, id)
-				switch {
-				case state == Unknown && id.Unsure:
-					e.Unsure = true
-				case state == Unknown && missed == nil:
-					missed = fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))
+				if state != Unknown {
+					continue
+				}
+				err := fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))
+				if id.Unsure {
+					e.Missed = cmp.Or(e.Missed, err)
+				} else {
+					missed = cmp.Or(missed, err)
 				}
 			}
 		}

@@ -190,7 +190,7 @@ func (m *message) judgeDMARC(ctx context.Context, q *checks.Request, ev spf.Eval
 		m.add(mirror.Hit{Finding: mirror.DMARCNone, Seen: "there is no record at _dmarc." + domain, Repair: []string{dmarcRecord(domain)}})
 	}
 	passes := d.Result == dmarc.Pass || d.Result == dmarc.None && m.anyAligned(ctx, q)
-	if !passes && !d.Unsure && !s.unknown {
+	if !passes && d.Missed == nil && !s.unknown {
 		m.add(mirror.Hit{Finding: mirror.DMARCFail, Seen: fmt.Sprintf("From is of %s, MAIL FROM of %s with SPF %s from %s", m.author, cmp.Or(ev.Domain, "nobody"), ev.Result, q.Client)})
 	}
 }

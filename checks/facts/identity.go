@@ -76,14 +76,13 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 	if !r.Client.IsValid() {
 		return id, nil
 	}
-	names, errNames := Iprev(ctx, env, r)
-	for _, n := range names.Confirmed {
-		if org := checks.OrgDomain(n); org != "" && !ClientPoolName(r, n) {
-			id.Domain = org
-			return id, nil
-		}
-	}
+	names, _ := Iprev(ctx, env, r)
 	isPool := func(name string) bool { return ClientPoolName(r, name) }
+	identifies := func(name string) bool { return checks.OrgDomain(name) != "" && !isPool(name) }
+	if i := slices.IndexFunc(names.Confirmed, identifies); i >= 0 {
+		id.Domain = checks.OrgDomain(names.Confirmed[i])
+		return id, nil
+	}
 	if slices.ContainsFunc(names.PTR, isPool) {
 		id.Network = netip.PrefixFrom(r.Client, r.Client.BitLen())
 	}
@@ -96,7 +95,7 @@ func identify(ctx context.Context, env checks.Env, r *checks.Request) (Identity,
 		id.Domain, id.bySPF = domain, true
 		return id, nil
 	}
-	return id, cmp.Or(errNames, errSPF)
+	return id, cmp.Or(names.Unsure(identifies), errSPF)
 }
 
 // identifiedBySPF returns the domain for which the client passes SPF, or "".

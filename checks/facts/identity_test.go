@@ -25,6 +25,13 @@ co.uk.                      A    192.0.2.14
 16.2.0.192.in-addr.arpa.    PTR  slow.example.com.
 16.2.0.192.in-addr.arpa.    PTR  mail.example.net.
 mail.example.net.           A    192.0.2.16
+17.2.0.192.in-addr.arpa.    PTR  192-0-2-17.isp.example.
+17.2.0.192.in-addr.arpa.    PTR  slow.example.com.
+192-0-2-17.isp.example.     A    192.0.2.17
+18.2.0.192.in-addr.arpa.    PTR  192-0-2-18.isp.example.
+18.2.0.192.in-addr.arpa.    PTR  192-0-2-18.slow.example.com.
+192-0-2-18.isp.example.     A    192.0.2.18
+!TIMEOUT 192-0-2-18.slow.example.com
 9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR v6.example.net.
 v6.example.net.             AAAA 2001:db8::9
 send.example.com.           TXT  "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8:0:1::/64 -all"
@@ -60,6 +67,10 @@ func TestClientIdentity(t *testing.T) {
 		{name: "an address literal as sender", client: "192.0.2.99", from: "a@[192.0.2.99]", want: "192.0.2.0/24", narrow: "192.0.2.0/24"},
 		{name: "the reverse DNS fails", client: "192.0.2.15", from: "a@x.example", want: "192.0.2.0/24", narrow: "192.0.2.0/24", unknown: true},
 		{name: "the reverse DNS fails, SPF passes", client: "192.0.2.15", from: "a@send.example.com", want: "send.example.com", narrow: "send.example.com"},
+		{name: "a name that spells the address beside another without an answer", client: "192.0.2.17", from: "a@x.example",
+			want: "192.0.2.17", narrow: "192.0.2.17", unknown: true},
+		{name: "two names that spell the address, one of them without an answer", client: "192.0.2.18", from: "a@x.example",
+			want: "192.0.2.18", narrow: "192.0.2.18"},
 		{name: "SPF fails", client: "192.0.2.99", from: "a@slow.example.com", want: "192.0.2.0/24", narrow: "192.0.2.0/24", unknown: true},
 		{name: "a client without address", from: "a@send.example.com", want: "unknown"},
 	} {

@@ -15,6 +15,7 @@
 package counters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 			continue
 		}
 		v := conn.block.verdict(reason, sp)
-		v.Unsure = c.mayBeExempt(ctx, r, conn)
+		missed := c.mayBeExempt(ctx, r, conn)
+		v.Unsure, err = missed != nil, cmp.Or(err, missed)
 		verdicts = append(verdicts, v)
 		if reason == blocked {
 			break

@@ -47,14 +47,14 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 	return *last
 }
 
-// mayBeExempt reports whether the block of all mail of the client might not apply: a good sender is exempt from it, and an answer of
+// mayBeExempt returns an error if the block of all mail of the client might not apply: a good sender is exempt from it, and an answer of
 // the DNS is missing that might show the client to be one.
-func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connection) bool {
+func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connection) error {
 	if c.env.Senders == nil || conn.block.of.sender != "" || conn.block.byOperator() {
-		return false
+		return nil
 	}
 	_, err := facts.ClientIdentity(ctx, c.env, r)
-	return err != nil
+	return err
 }
 
 // mayBeGood reports whether the organisation of a name that the client has not proved is a good sender.

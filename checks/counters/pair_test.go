@@ -187,6 +187,10 @@ func TestUnknownClientIsNotRefusedForGood(t *testing.T) {
 			if got := client.reply(); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
+			isUnsure := strings.HasPrefix(c.want, "4")
+			if d := client.run.Judge(t.Context(), checks.RcptTo); (len(d.Failures) > 0) != isUnsure {
+				t.Errorf("failures %v", d.Failures)
+			}
 		})
 	}
 }

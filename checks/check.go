@@ -13,10 +13,17 @@ import (
 // Check answers one question about a session. It is safe for concurrent use by many sessions.
 //
 // It returns every verdict that applies, in any order: a watched reason must not hide an enforced one. Without a verdict, the
-// session passes the check. An error means that the check could not find out all; the verdicts returned with it
-// apply. What an error does to mail is the operator's choice, see Options.OnError.
+// session passes the check. A Check may also implement Prefetcher, Observer, Maintainer, Reloader and Authenticator.
 //
-// A Check may also implement Prefetcher, Observer, Maintainer, Reloader and Authenticator.
+// If an answer of the DNS or the store is missing and could change the verdicts, the check returns the error, and with it the verdicts
+// that apply nevertheless:
+//
+//   - A reason that is not shown without the answer is left out.
+//   - A reason that is shown is Unsure if the answer could excuse the client, such as by a signature or as a known relay.
+//   - A vouch that the answer might show is Unsure.
+//
+// What an error does to mail is the operator's choice, see Options.OnError. A failure that has a reason of its own, such as
+// spf-temperror, is no error. While the clock is in doubt (Env.Clock), a verdict that depends on the time is Unsure.
 type Check interface {
 	Check(ctx context.Context, r *Request) ([]Verdict, error)
 }

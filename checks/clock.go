@@ -10,8 +10,8 @@ import (
 const maxClockStep = time.Hour
 
 // Clock reports whether the clock of the host is in doubt. It is in doubt while it has moved by more than an hour against the
-// monotonic clock since the start, and while it is before the day of the build. Verdicts that depend on the date or the time must
-// be Unsure then. If the clock was wrong already at the start, but after the day of the build, that is not noticed.
+// monotonic clock since the start, and while it is before the day of the build. If the clock was wrong already at the start, but after
+// the day of the build, that is not noticed.
 //
 // A nil Clock is never in doubt. A Clock does not change and is safe for concurrent use.
 type Clock struct {

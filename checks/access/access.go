@@ -75,8 +75,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	return nil
 }
 
-// Check implements checks.Check. If the DNS or the store fails and an allow list might apply, the verdict is an unsure vouch: the
-// client is not denied, and other checks refuse it with 4yz at most.
+// Check implements checks.Check. A client that might be allowed is not denied.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	inStore, errStore := c.stored.refresh(ctx, c.env.Store)
 	deny, allow := c.lists(inStore)
@@ -121,7 +120,7 @@ func (c *check) allowed(ctx context.Context, r *checks.Request, allow lists) (en
 	return e, ok, cmp.Or(errName, errSender)
 }
 
-// allowedName returns the entry for a confirmed name of the client. A failing DNS is an error only if an entry might apply.
+// allowedName returns the entry for a confirmed name of the client.
 func (c *check) allowedName(ctx context.Context, r *checks.Request, allow lists, now time.Time) (e entry, ok bool, err error) {
 	if !allow.haveNames() {
 		return entry{}, false, nil

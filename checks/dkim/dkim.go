@@ -52,7 +52,7 @@ type check struct{ env checks.Env }
 // Prefetch implements checks.Prefetcher.
 func (c *check) Prefetch(r *checks.Request) []checks.Query { return facts.PrefetchDKIM(c.env, r) }
 
-// Check implements checks.Check. A signature whose key could not be looked up matters only if no other signature passes.
+// Check implements checks.Check.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if c.env.Signatures <= 0 {
 		return nil, nil

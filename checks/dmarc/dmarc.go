@@ -140,7 +140,7 @@ func (c *check) failure(e dmarc.Evaluation, p path) (*checks.Reason, error) {
 }
 
 // unauthenticated returns the reason for a message without an identifier that passes, or for one without a DMARC record and without an
-// aligned identifier that passes. Otherwise it returns nil. With an error the reason is nil and might not be.
+// aligned identifier that passes. Otherwise it returns nil.
 func (c *check) unauthenticated(ctx context.Context, r *checks.Request, e dmarc.Evaluation) (*checks.Reason, error) {
 	var passed, missed []dmarc.Identifier
 	for _, id := range facts.Identifiers(ctx, c.env, r) {
@@ -174,8 +174,7 @@ func (c *check) unauthenticated(ctx context.Context, r *checks.Request, e dmarc.
 	}
 }
 
-// anyAligned reports whether an identifier aligns with an author domain, whatever its state. With an error it is false and might
-// be true.
+// anyAligned reports whether an identifier aligns with an author domain, whatever its state.
 func (c *check) anyAligned(ctx context.Context, r *checks.Request, ids []dmarc.Identifier) (bool, error) {
 	var missed error
 	for _, author := range facts.MessageAuthors(r).Domains {

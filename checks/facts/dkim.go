@@ -135,7 +135,7 @@ func LineEnds(env checks.Env, r *checks.Request) string {
 }
 
 // SignedBy reports whether a signature passes whose domain aligns with one of some domains (lower-case A-labels): they have
-// the same organisational domain. It is for the stage EndOfMessage. With an error it is false and might be true.
+// the same organisational domain. It is for the stage EndOfMessage.
 func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domains ...string) (bool, error) {
 	results, _ := DKIM(ctx, env, r)
 	if len(results) == 0 {

@@ -100,7 +100,7 @@ func mailFromIdentity(r *checks.Request) spf.Identity {
 }
 
 // Aligned reports whether two domains (lower-case A-labels) have the same organisational domain, by RFC 9989 or by the public
-// suffix list if there is no record. It is for the stage EndOfMessage. With an error it is false and might be true.
+// suffix list if there is no record. It is for the stage EndOfMessage.
 func Aligned(ctx context.Context, env checks.Env, r *checks.Request, a, b string) (bool, error) {
 	return treeOf(env, r).Aligned(ctx, a, b)
 }

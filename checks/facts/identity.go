@@ -66,7 +66,7 @@ type identityKey struct{}
 //   - a pool name, confirmed or not: the address, as its neighbours belong to others
 //   - the network
 //
-// With an error the identity is valid, but the client may have a better one.
+// With an error, the client may have an identity that comes before.
 func ClientIdentity(ctx context.Context, env checks.Env, r *checks.Request) (Identity, error) {
 	return checks.Remember(r, checks.MailFrom, identityKey{}, func() (Identity, error) { return identify(ctx, env, r) })
 }
@@ -128,8 +128,6 @@ type verifiedKey struct{}
 // transaction: the client passes SPF, and the policy is not too wide, or it has a confirmed name under the domain that is no
 // pool name. It is false for a null reverse-path and for a public suffix as domain. It is for the stage MailFrom and later
 // ones.
-//
-// With an error it is false and might be true.
 func SenderVerified(ctx context.Context, env checks.Env, r *checks.Request) (bool, error) {
 	return checks.Remember(r, checks.MailFrom, verifiedKey{}, func() (bool, error) { return verify(ctx, env, r) })
 }

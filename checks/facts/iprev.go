@@ -130,8 +130,7 @@ func PrefetchPTR(r *checks.Request) []checks.Query {
 	return []checks.Query{{Question: q}}
 }
 
-// ClientNamed reports whether the client has a confirmed name for which match is true. With an error it is false and might
-// be true.
+// ClientNamed reports whether the client has a confirmed name for which match is true.
 func ClientNamed(ctx context.Context, env checks.Env, r *checks.Request, match func(name string) bool) (bool, error) {
 	names, _ := Iprev(ctx, env, r)
 	if slices.ContainsFunc(names.Confirmed, match) {

@@ -51,8 +51,8 @@ type Identifier struct {
 	State  State
 	Err    error // why the state is Unknown
 
-	// Unsure, for Unknown: the author's DNS is not the cause. If it aligns and nothing passes, the result is Fail with
-	// Evaluation.Missed, and not TempError.
+	// Unsure, for Unknown: the client may have caused the failure, or the clock. If it aligns and nothing passes, the result is Fail
+	// with Evaluation.Missed, and not TempError, so that a client cannot hide a forgery.
 	Unsure bool
 }
 
@@ -235,8 +235,7 @@ func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifie
 
 var errUnanswered = errors.New("the DNS did not answer")
 
-// alignsWith reports whether an identifier aligns with the author domain, section 4.4. With an error it is false and might be
-// true.
+// alignsWith reports whether an identifier aligns with the author domain, section 4.4.
 func (t *Tree) alignsWith(ctx context.Context, e *Evaluation, id Identifier) (bool, error) {
 	strict := e.Record.StrictDKIM
 	if id.Method == "spf" {

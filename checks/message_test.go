@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -204,7 +205,7 @@ func TestRememberedUntilTheMessageEnds(t *testing.T) {
 		if found != 2*i+1 {
 			t.Errorf("message %d: found out %d times", i, found)
 		}
-		talk.run.EndMessage()
+		talk.run.EndTransaction()
 		remember(talk.run.Request())
 	}
 }
@@ -294,4 +295,42 @@ func TestWatchedAndWaived(t *testing.T) {
 		want(t, "watched", ids(r.Watched()), "header ")
 		want(t, "waived", ids(r.Waived()), "client ")
 	}
+}
+
+// TestIdleConnectionHoldsNothing tests that a connection keeps no memory for the recipients and the fields of a message that is over:
+// the limit of memory no longer counts them.
+func TestIdleConnectionHoldsNothing(t *testing.T) {
+	tagged := reason("tagged")
+	f := newFake("header", atHeader, tagged)
+	f.say = func(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
+		return []checks.Verdict{{Reason: tagged, Detail: map[string]string{"date": r.Envelope.Header[0].Value}}}, nil
+	}
+	p := pipeline(t, map[string]checks.Action{"tagged": checks.Tag}, nil, f)
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	const connections, rcpts, field = 10, 5000, 1 << 20
+	var idle []talk
+	before := heap()
+	for range connections {
+		talk := begin(p, "192.0.2.9")
+		talk.mail("a@example.net")
+		for range rcpts {
+			talk.rcpt("u@example.org")
+		}
+		talk.s.Envelope.Header = []headers.Field{{Name: "Date", Value: strings.Repeat("x", field)}}
+		if d := talk.message(); len(d.Marks) != 1 {
+			t.Fatalf("marks: %+v", d.Marks)
+		}
+		talk.s.Envelope = checks.Envelope{}
+		talk.run.EndTransaction()
+		idle = append(idle, talk)
+	}
+	if held := (heap() - before) / connections; held > 64<<10 {
+		t.Errorf("an idle connection holds %d bytes", held)
+	}
+	runtime.KeepAlive(idle)
 }

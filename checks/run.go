@@ -148,11 +148,13 @@ func (run *Run) BeginBody() (body io.Writer) {
 	return body
 }
 
-// EndMessage discards what was found about the message, which may hold its header section. A driver that keeps connections
-// open calls it at the end of a transaction, after Observe. A stage MailFrom discards it too.
-func (run *Run) EndMessage() {
-	run.discard(EndOfHeader)
-	run.discard(EndOfMessage)
+// EndTransaction discards what was found about the transaction, which may hold its recipients and its header section. A driver
+// that keeps connections open calls it at the end of a transaction, after Observe. A stage MailFrom discards it too.
+func (run *Run) EndTransaction() {
+	for scope := MailFrom; scope < numStages; scope++ {
+		run.discard(scope)
+	}
+	run.rcpts, run.marks = nil, nil
 }
 
 // Within returns a context that expires after Options.Budget. The driver calls it for Observe and Authenticate. If their
@@ -218,10 +220,7 @@ func (run *Run) begin(st Stage) {
 	case MailFrom:
 		run.discardErrors(Connect)
 		run.discardErrors(Helo)
-		for scope := MailFrom; scope < numStages; scope++ {
-			run.discard(scope)
-		}
-		run.rcpts, run.marks = run.rcpts[:0], nil
+		run.EndTransaction()
 	case EndOfHeader, EndOfMessage: // what BeginBody found stays; MailFrom discards it
 	default:
 		run.discard(st)

@@ -197,7 +197,7 @@ func (s *session) reset() {
 	s.rcptBytes, s.noMemory = 0, false
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
-	s.run.EndMessage()
+	s.run.EndTransaction()
 	s.Macros.Delete("i")
 	s.conn.busy.Store(false)
 }

@@ -95,7 +95,7 @@ func TestHostileAnswersAreNotKept(t *testing.T) {
 	}
 	check("in a transaction")
 	for _, run := range runs {
-		run.EndMessage()
+		run.EndTransaction()
 	}
 	check("after it")
 	runtime.KeepAlive(runs)

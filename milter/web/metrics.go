@@ -1,3 +1,7 @@
+// Package web holds what the daemon's HTTP listeners share: the metrics for Prometheus, the health pages, and the rate
+// limits, headers and page helpers of both sites. Package dashboard serves the operator's pages, package why the pages for
+// senders; package webtest tests both, with a browser too. Listeners and wiring are in cmd/milterd. Start with Metrics for
+// what is counted, and with dashboard.New and why.New for the sites.
 package web
 
 import (

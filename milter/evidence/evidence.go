@@ -150,11 +150,15 @@ func (c *Collector) add(r *checks.Request, u update) {
 // attribute makes the entries of a batch, and adds them to what the next flush writes.
 func (c *Collector) attribute(batch []update) {
 	entries := make([]*entry, len(batch))
-	var next atomic.Int64
+	indexes := make(chan int, len(batch))
+	for i := range batch {
+		indexes <- i
+	}
+	close(indexes)
 	var running sync.WaitGroup
 	for range min(lookups, len(batch)) {
 		running.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(batch); i = int(next.Add(1)) - 1 {
+			for i := range indexes {
 				var err error
 				if entries[i], err = c.entryOf(batch[i]); err != nil {
 					c.queue.Drop(1, err)

@@ -68,8 +68,7 @@ type lookup struct {
 
 func (l lookup) question(t uint16) checks.Question { return checks.Ask(l.labels+"."+l.domain, t) }
 
-// Check implements checks.Check. A zone that is late or fails is an error, never a listing. If it is an allow list, the client may
-// have its vouch.
+// Check implements checks.Check. An allow list that is switched off may have a vouch, as one that does not answer.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	lookups, err := c.lookups(ctx, r)
 	verdicts, errZones := c.lookUp(ctx, r, lookups)

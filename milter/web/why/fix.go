@@ -82,8 +82,8 @@ func (r repairFacts) allowSender() fix {
 // allow adds the client to the SPF record of a name. If there is no SPF record, it makes one with another mechanism.
 func (r repairFacts) allow(name, mechanism string) fix {
 	var policies []string
-	for _, t := range checks.RecordsOf[*dns.TXT](r.answer(name, dns.TypeTXT)) {
-		if text := strings.Join(t.Txt, ""); text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
+	for _, text := range checks.Texts(r.answer(name, dns.TypeTXT)) {
+		if text == "v=spf1" || strings.HasPrefix(strings.ToLower(text), "v=spf1 ") {
 			policies = append(policies, text)
 		}
 	}

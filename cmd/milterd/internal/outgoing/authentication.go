@@ -239,7 +239,7 @@ func (m *message) spfRecordOf(ctx context.Context, domain string) (record string
 		return ""
 	}
 	for _, rr := range checks.RecordsOf[*dns.TXT](a) {
-		text := strings.Join(rr.Txt, "")
+		text := strings.Join(rr.Txt, "") // with its escapes, as it is shown in a line of a zone file
 		if lower := strings.ToLower(text); lower != "v=spf1" && !strings.HasPrefix(lower, "v=spf1 ") {
 			continue
 		}

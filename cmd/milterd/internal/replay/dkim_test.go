@@ -42,6 +42,7 @@ mx.example.net. A 9.9.9.9
 		{"no signature", unsigned, "", "spf-fail", ""},
 		{"the key is gone", good, "", "", errKeyGone.Error()},
 		{"the key is revoked", good, "test._domainkey.example.net. TXT \"v=DKIM1; p=\"\n", "", errKeyGone.Error()},
+		{"the key is revoked, with a tab", good, "test._domainkey.example.net. TXT \"v=DKIM1; p=\\009\"\n", "", errKeyGone.Error()},
 		{"the key of another domain is gone", signedLetter(t, letter{}, "other.example"), "", "spf-fail", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

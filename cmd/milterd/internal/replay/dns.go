@@ -79,8 +79,8 @@ func isKeyQuestion(q checks.Question) bool {
 
 // hasKey reports whether an answer has a DKIM key record that is not revoked.
 func hasKey(a checks.Answer) bool {
-	for _, txt := range checks.RecordsOf[*dns.TXT](a) {
-		text := strings.Join(strings.Fields(strings.Join(txt.Txt, "")), "")
+	for _, text := range checks.Texts(a) {
+		text = strings.Join(strings.Fields(text), "")
 		if !slices.Contains(strings.Split(text, ";"), "p=") {
 			return true
 		}

@@ -42,7 +42,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 			sender = strings.ToLower(strings.TrimSuffix(r.Helo, "."))
 		}
 		// "-": a sender without a name does not block the client for all others.
-		return cmp.Or(checks.OrgDomain(sender), checks.Clean(sender, maxSender), "-"), nil
+		return cmp.Or(checks.Clean(checks.Organization(sender), maxSender), "-"), nil
 	})
 	return *last
 }

@@ -103,7 +103,8 @@ func TestSenderBlocks(t *testing.T) {
 		return c.rcpt("user")
 	}
 	// The last ones are no domains; none of them may reach the records of another sender, or of all mail of the client.
-	senders := []string{"eve@mail.example.com", "mallory@example.net", "a :counters:block:192.0.2.1/32", "192.0.2.9/32", strings.Repeat("a", 1000), ""}
+	senders := []string{"eve@mail.example.com", "mallory@example.net", "a :counters:block:192.0.2.1/32", "192.0.2.9/32", strings.Repeat("a", 1000), "",
+		"a\x1b[31m.com", strings.Repeat("b", 5000) + ".com"}
 	for _, sender := range senders {
 		want(t, "the connection of <"+sender+">", guess(sender), badRecipients)
 	}
@@ -112,6 +113,9 @@ func TestSenderBlocks(t *testing.T) {
 	for _, b := range list {
 		if b.Client.String() != "192.0.2.9/32" || !b.InForce || b.Level != 1 || b.Why != "too many unknown recipients in mail from "+b.Sender {
 			t.Errorf("block: %+v", b)
+		}
+		if b.Sender != checks.Clean(b.Sender, 255) {
+			t.Errorf("the sender %.300q is shown to operators", b.Sender)
 		}
 		of = append(of, b.Sender)
 	}

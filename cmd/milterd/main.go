@@ -1,12 +1,17 @@
 // Command milterd is a mail filter (milter) for Postfix and Sendmail. It checks the client, the sender and the header
 // before a message is accepted, and explains each refusal.
 //
-// Each command has a file with its name: its flags, what it does, and its output. arguments.go, until.go, format.go, terminal.go and exit.go
-// have what several commands use. Commands call the running daemon over its admin socket, and both ends of a call are in the file of the
-// command; admin.go connects them.
+// The names of the files say what they are about:
 //
-// The other files are about the daemon: serve.go starts its parts, daemon.go runs them, and pages.go serves HTTP. Package milter has the
-// server for mail servers, package checks the pipeline, and the packages below internal the work of single commands.
+//	serve.go, daemon*.go    the daemon: serve starts its parts, daemon.go runs them, daemon_pages.go serves HTTP
+//	NAME.go, NAME_*.go      the command milterd NAME, or a group of commands: flags, what it does, output
+//	admin.go                how commands call the daemon; both ends of a call are in the file of the command
+//	setup.go, advice.go     what the daemon and commands make of a configuration
+//	simulator.go            the pipeline of simulate and check-config
+//	main.go and others      what commands share: arguments, ends of periods, output, exit statuses
+//
+// Package milter has the server for mail servers, package checks the pipeline, and the packages below internal the work of single
+// commands.
 //
 // Start reading at serve.
 package main

@@ -151,19 +151,13 @@ func (f replayFlags) options(configFile string, stderr io.Writer) (opts replay.O
 	if err != nil {
 		return opts, nil, err
 	}
-	opts.Now = time.Now()
-	if opts.Config, err = replayConfig(configFile, cfg); err != nil {
-		return opts, nil, err
-	}
+	opts.Now, opts.Config = time.Now(), replayConfig(configFile, cfg)
 	if f.against != "" {
 		cfg, err := loadConfig(f.against, false, stderr)
 		if err != nil {
 			return opts, nil, err
 		}
-		against, err := replayConfig(f.against, cfg)
-		if err != nil {
-			return opts, nil, err
-		}
+		against := replayConfig(f.against, cfg)
 		opts.Against = &against
 	}
 	opts.DNS, closeDNS, err = f.resolver(cfg.DNS)
@@ -171,9 +165,10 @@ func (f replayFlags) options(configFile string, stderr io.Writer) (opts replay.O
 }
 
 // replayConfig returns the configuration of a file for a replay.
-func replayConfig(file string, cfg *config.Config) (c replay.Config, err error) {
-	c = replay.Config{
+func replayConfig(file string, cfg *config.Config) replay.Config {
+	return replay.Config{
 		Name: file,
+		Text: cfg.Text,
 		Site: received.Site{
 			Hostname: cfg.Hostname,
 			Domains:  cfg.LocalDomains,
@@ -183,10 +178,6 @@ func replayConfig(file string, cfg *config.Config) (c replay.Config, err error) 
 			return newChecks(cfg, env)
 		},
 	}
-	if path := pathOf(file); path != "" {
-		c.Text, err = os.ReadFile(path)
-	}
-	return c, err
 }
 
 // withLoopback adds the loopback networks, because a content filter on the mail host passes mail back to the MTA. It

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,6 +36,27 @@ func replayConfigFile(t *testing.T, more string) string {
 	path := filepath.Join(t.TempDir(), "milterd.yaml")
 	writeFile(t, path, "hostname: mx.example.org\nlocal_domains: [example.org]\n"+more)
 	return path
+}
+
+// TestReplayPipe tests a configuration from a pipe, as bash makes it of --against <(command). It can be read once.
+func TestReplayPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	if _, err := w.WriteString("hostname: mx.example.org\nlocal_domains: [example.org]\nactions: {date-invalid: watch}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	code := run(t.Context(), []string{"replay", "-c", replayConfigFile(t, ""), "--against", fmt.Sprintf("/proc/self/fd/%d", r.Fd()), "--dns", "none", makeArchive(t)}, &out, &out)
+	if code != exitDone || !strings.Contains(out.String(), ":3: actions.date-invalid: watch instead of reject of the profile (1 message)\n") {
+		t.Errorf("exit status %d: %s", code, &out)
+	}
 }
 
 func TestReplay(t *testing.T) {

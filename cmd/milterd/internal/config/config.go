@@ -31,6 +31,7 @@ import (
 // Config is a configuration without faults, in which defaults, profiles and files of recipients are resolved. It is not
 // changed after Load and is safe for concurrent use.
 type Config struct {
+	Text           []byte     // of the file
 	Listen         []Listener // at least one
 	Hostname       string     // lower case, no trailing dot; if not given, that of the machine after Load, empty after Parse
 	LocalDomains   []string   // A-labels, lower case, no trailing dot
@@ -139,6 +140,7 @@ func parse(name string, text []byte, registry []checks.Info, read readFile) (*Co
 	if root, ok := report.document(text); ok && d.root(root, &f) {
 		c := &compiler{decoder: d, file: &f, registry: registry, dir: filepath.Dir(name), read: read}
 		cfg = c.config()
+		cfg.Text = text
 	}
 	if report.errors > 0 {
 		cfg = nil

@@ -196,6 +196,7 @@ func TestDefault(t *testing.T) {
 	t.Parallel()
 	cfg := defaultConfig(registry())
 	want := &Config{
+		Text:           cfg.Text,
 		Listen:         []Listener{{Network: "tcp4", Address: "127.0.0.1:8891"}},
 		MaxConnections: 10000, Memory: 512 << 20,
 		DNS:     DNS{Timeout: 2 * time.Second},
@@ -225,7 +226,10 @@ func TestDefault(t *testing.T) {
 	}
 	for _, text := range []string{"", "# nothing\n", "---\n", "listen:\nactions:\npolicies:\nchecks:\n  helo:\ntrusted:\n"} {
 		empty := mustParse(t, text)
-		empty.settings = want.settings
+		if string(empty.Text) != text {
+			t.Errorf("text %q, want %q", empty.Text, text)
+		}
+		empty.settings, empty.Text = want.settings, want.Text
 		if !reflect.DeepEqual(empty, want) {
 			t.Errorf("%q: got %+v\nwant %+v", text, empty, want)
 		}

@@ -43,7 +43,7 @@ func TestReferenceLoadsAsDefaults(t *testing.T) {
 			t.Errorf("settings\ngot  %+v\nwant %+v", got, want)
 		}
 	}
-	cfg.settings = want.settings
+	cfg.settings, cfg.Text = want.settings, want.Text
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}

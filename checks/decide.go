@@ -115,7 +115,7 @@ func (run *Run) messageTable() *table {
 //	trusted client         only checks with TrustedToo run, and none that fails defers the mail
 //	forwarded              checks with NotForwarded do not run, reasons with NotForwarded do not apply
 //	may be forwarded       these checks and reasons refuse with Tempfail at most
-//	SkipAll                the mail passes, whatever the check itself and the later ones have found
+//	SkipAll                the mail passes: no reason of the check itself applies, and no later check runs
 //	Unsure SkipAll         the check itself and the later ones refuse with Tempfail at most
 //	Unsure reason          that reason refuses with Tempfail at most
 //	failed check           its verdicts apply; if no check refuses, the mail is deferred if OnError is Tempfail

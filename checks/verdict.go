@@ -14,8 +14,8 @@ type Verdict struct {
 	Detail map[string]string
 
 	// Unsure marks a verdict that may be wrong, see Check. Its Reason refuses with Tempfail at most. Its Vouch skips nothing, but what
-	// it would have skipped refuses with Tempfail at most: with SkipAll every later reason, with SkipDelays those of the checks that
-	// read Request.MayVouch.
+	// it would have skipped refuses with Tempfail at most: with SkipAll every reason of this check and of later ones, with SkipDelays
+	// those of the checks that read Request.MayVouch.
 	Unsure bool
 }
 

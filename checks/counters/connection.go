@@ -26,18 +26,26 @@ type (
 	loadKey       struct{}
 )
 
-// connectionOf returns the state of the connection. It is nil if the client is unknown. When the sender's domain of a good sender
-// changes, the state begins anew: a client could make it grow by any number of domains.
-func (c *check) connectionOf(ctx context.Context, r *checks.Request) *connection {
+// lastConnection returns the state of the connection for the subject of the last transaction. It is nil if the client is unknown.
+func lastConnection(r *checks.Request) *connection {
 	client := ClientOf(r.Client)
 	if !client.IsValid() {
 		return nil
 	}
-	s := subject{client: client, sender: c.pairDomain(ctx, r)}
 	conn, _ := checks.Remember(r, checks.Connect, connectionKey{}, func() (*connection, error) {
-		return &connection{subject: s}, nil
+		return &connection{subject: subject{client: client}}, nil
 	})
-	if conn.subject != s {
+	return conn
+}
+
+// connectionOf returns the state of the connection for the subject of the current transaction, or nil. When the sender's domain of a
+// good sender changes, the state begins anew: a client could make it grow by any number of domains.
+func (c *check) connectionOf(ctx context.Context, r *checks.Request) *connection {
+	conn := lastConnection(r)
+	if conn == nil {
+		return nil
+	}
+	if s := (subject{client: conn.client, sender: c.pairDomain(ctx, r)}); conn.subject != s {
 		if err := c.countDeliveries(ctx, conn); err != nil {
 			c.logFailure(r.Time, err)
 		}

@@ -110,7 +110,10 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 	if r.Trusted() && e.Kind != checks.Disconnected {
 		return
 	}
-	conn := c.connectionOf(ctx, r)
+	conn := lastConnection(r)
+	if e.Kind != checks.Reset && e.Kind != checks.Disconnected { // these are about the transaction that ended
+		conn = c.connectionOf(ctx, r)
+	}
 	if conn == nil {
 		return
 	}

@@ -9,11 +9,8 @@ import (
 	"milterd/checks/facts"
 )
 
-// The keys of checks.Remember.
-type (
-	pairKey struct{}
-	lastKey struct{} // domain of the last transaction
-)
+// pairKey is the key of checks.Remember for pairDomain.
+type pairKey struct{}
 
 // maxSender is the longest sender in a key, in bytes: that of a domain name. Half of it would put long names together.
 const maxSender = 255
@@ -25,11 +22,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 	if c.env.Senders == nil {
 		return ""
 	}
-	last, _ := checks.Remember(r, checks.Connect, lastKey{}, func() (*string, error) { return new(string), nil })
-	if r.Envelope.MailFrom.IsNull() && len(r.Envelope.Rcpts) == 0 {
-		return *last // the event is about the transaction that ended
-	}
-	*last, _ = checks.Remember(r, checks.MailFrom, pairKey{}, func() (string, error) {
+	domain, _ := checks.Remember(r, checks.MailFrom, pairKey{}, func() (string, error) {
 		if !c.mayBeGood(r.ClientName) && !c.mayBeGood(r.Helo) && !c.mayBeGood(r.Envelope.MailFrom.Domain) {
 			return "", nil // asks nothing: the checks that follow show what they asked for their own reasons
 		}
@@ -44,7 +37,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 		// "-": a sender without a name does not block the client for all others.
 		return cmp.Or(checks.Clean(checks.Organization(sender), maxSender), "-"), nil
 	})
-	return *last
+	return domain
 }
 
 // mayBeExempt returns an error if the block of all mail of the client might not apply: a good sender is exempt from it, and an answer of

@@ -199,6 +199,24 @@ func TestUnknownClientIsNotRefusedForGood(t *testing.T) {
 	}
 }
 
+// TestRefusedBounce tests that the refusal of a bounce at MAIL counts for its HELO name, and not for the transaction before.
+func TestRefusedBounce(t *testing.T) {
+	t.Parallel()
+	const zone = "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n"
+	h := newSite(t, change{zone: zone, senders: goodSenders("relay.example")})
+	c := h.connect(someone)
+	c.s.ClientName = "out.relay.example"
+	c.from("alice@example.com", 1)
+	c.from("", 0)
+	c.observe(checks.Event{Kind: checks.Refused, Stage: checks.MailFrom, Reason: bad, Reply: bad.Reply})
+	for _, domain := range []string{"example.com", "example.net"} {
+		value, _, err := h.store.Get(t.Context(), "counters:pair:tally:192.0.2.9/32 "+domain)
+		if string(value) != "1" || err != nil {
+			t.Errorf("%s: %q errors, %v; want 1", domain, value, err)
+		}
+	}
+}
+
 // unasked is a checks.Senders that must not be asked.
 type unasked struct{ *testing.T }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/miekg/dns"
 
@@ -205,5 +206,15 @@ func TestCanonical(t *testing.T) {
 		if want != "?" && (got != want || ok != (want != "")) {
 			t.Errorf("canonical(%q) is %q, %v", name, got, ok)
 		}
+	}
+}
+
+// TestCanonicalCopies tests that the cache keeps no part of a header field in memory for a name in it.
+func TestCanonicalCopies(t *testing.T) {
+	t.Parallel()
+	const field = "mail.example.org. and more"
+	name := field[:len("mail.example.org.")]
+	if got, ok := canonical(name); !ok || got != name || unsafe.StringData(got) == unsafe.StringData(field) {
+		t.Errorf("%q, %v, or it is a part of the field", got, ok)
 	}
 }

@@ -19,8 +19,8 @@ const (
 	udpSize = 1232
 )
 
-// canonical returns a name as it is spelled in the cache and in flights. ok is false if the name cannot be in a
-// question (RFC 1035 section 2.3.4).
+// canonical returns a name as it is spelled in the cache and in flights, in memory of its own: name may be part of a long
+// header field. ok is false if the name cannot be in a question (RFC 1035 section 2.3.4).
 func canonical(name string) (_ string, ok bool) {
 	var wire [255]byte
 	end, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)

@@ -142,6 +142,7 @@ func TestReasons(t *testing.T) {
 		{name: "two author domains", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@evil.example, a@bank.example\n"}, want: "dmarc-reject"},
 		{name: "two From fields", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@evil.example\nFrom: a@bank.example\n"}, want: "dmarc-reject"},
 		{name: "six author domains, the forged one last", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: " + manyAuthors + ", a@bank.example\n"}, want: "dmarc-quarantine"},
+		{name: "six invalid author domains before the forged one", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: x@a!, x@b!, x@c!, x@d!, x@e!, x@f!, a@bank.example'\n"}, want: "dmarc-quarantine"},
 		{name: "six author domains, the forged one first", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example, " + manyAuthors + "\n"}, want: "dmarc-reject"},
 		{name: "six author domains, from a trusted client", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: " + manyAuthors + ", a@bank.example\n"},
 			change: func(c *dmarc.Settings) { c.Trusted = []string{"192.0.2.66"} }},

@@ -24,6 +24,15 @@ type Authors struct {
 // Several reports whether the authors are of several domains.
 func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.standIns > 1 }
 
+// evaluated returns the domains that DMARC evaluates. If there are more invalid domains than are kept, it returns these too, which makes
+// too many: a reader may take a part of one that was not kept for a valid domain.
+func (a Authors) evaluated() []string {
+	if len(a.Invalid) < maxAuthorDomains {
+		return a.Domains
+	}
+	return slices.Concat(a.Domains, a.Invalid)
+}
+
 // maxAuthorDomains is the number of author domains that are kept. DMARC evaluates five, so six show that there are too many.
 const maxAuthorDomains = 6
 
@@ -78,16 +87,15 @@ func (a *Authors) add(text string) {
 	if !isLiteral && !appendNew(&a.Invalid, text) {
 		return
 	}
-	if !utf8.ValidString(text) {
-		if shown := ASCIIDomain(fromLatin1(text)); shown != "" && appendNew(&a.Domains, shown) && !isLiteral {
-			a.standIns++
-		}
-	}
 	if isLiteral {
 		text = text[strings.LastIndexByte(text, ':')+1:] // after a tag, RFC 5321 section 4.1.3
 	}
+	parts := []string{validPart(text), firstPart(text)}
+	if !utf8.ValidString(text) {
+		parts = append(parts, ASCIIDomain(fromLatin1(text)))
+	}
 	before := len(a.Domains)
-	for _, domain := range []string{validPart(text), firstPart(text)} {
+	for _, domain := range parts {
 		if domain != "" {
 			appendNew(&a.Domains, domain)
 		}

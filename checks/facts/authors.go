@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -205,7 +206,7 @@ func appendNew(list *[]string, domain string) bool {
 // addLoose adds the possible domains of addresses in a text, with and without its encoded-words decoded.
 func (a *Authors) addLoose(text string) {
 	for _, t := range []string{text, headers.DecodeWords(text)} {
-		for _, domain := range looseDomains(t) {
+		for domain := range looseDomains(t) {
 			a.add(domain)
 		}
 	}
@@ -214,25 +215,19 @@ func (a *Authors) addLoose(text string) {
 // plainAt replaces the characters that look like "@", and removes the backslashes of quoted-pairs.
 var plainAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@", `\`, "")
 
-// looseDomains returns the possible domain after each "@" of a text. There may be a quote, a bracket or
-// white space between them.
-func looseDomains(text string) []string {
-	var list []string
-	text = plainAt.Replace(text)
-	for {
-		_, after, found := strings.Cut(text, "@")
-		if !found {
-			return list
+// looseDomains yields the possible domain after each "@" of a text. There may be a quote, a bracket or white space between them.
+func looseDomains(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, after, found := strings.Cut(plainAt.Replace(text), "@"); found; _, after, found = strings.Cut(after, "@") {
+			start := strings.TrimLeft(after, " \t\r\n\"<[")
+			end := strings.IndexFunc(start, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
+			if end < 0 {
+				end = len(start)
+			}
+			if domain := strings.Trim(start[:end], "."); domain != "" && !yield(domain) {
+				return
+			}
 		}
-		after = strings.TrimLeft(after, " \t\r\n\"<[")
-		end := strings.IndexFunc(after, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
-		if end < 0 {
-			end = len(after)
-		}
-		if domain := strings.Trim(after[:end], "."); domain != "" && len(list) < maxAuthorDomains {
-			list = append(list, domain)
-		}
-		text = after
 	}
 }
 

@@ -81,6 +81,8 @@ func TestMessageAuthors(t *testing.T) {
 		{"an address in a name that is not quoted", []string{" jane@example.net <jane@example.com> (oops"}, "example.com", ""},
 		{"a field that cannot be parsed", []string{" ceo@bank.example <> jane@example.com"}, "bank.example example.com", ""},
 		{"an address without end", []string{" <ceo@bank.example"}, "bank.example", ""},
+		{"an address after six of the same domain", []string{" a@a@a@a@a@a@bank.example"}, "a bank.example", ""},
+		{"an encoded address after a comment with six domains", []string{" (@a @b @-c @-d @-e @-f) =?utf-8?q?jane=40bank.example?="}, "a b bank.example", "-c -d -e -f"},
 		{"a quoted domain", []string{` ceo@"bank.example"`}, "bank.example", ""},
 		{"a wide at sign", []string{" ceo\uff20bank.example"}, "bank.example", ""},
 		{"a no-break space after the domain", []string{" ceo@bank.example\u00a0"}, "bank.example", ""},

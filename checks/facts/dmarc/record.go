@@ -81,13 +81,17 @@ const whiteSpace = " \t"
 // ambiguous stands for the value of a tag that occurs with different values. No tag allows it.
 const ambiguous = ";"
 
+// maxParsed is the length of the text of which tags are read, in bytes. Records have 1 KiB at most, and half of it would do for them. A
+// hostile one has 64 KiB, and a message may need 80 records.
+const maxParsed = 4 << 10
+
 // parseTags returns the tags of a record by lower-case name. ok is false if the text is no record.
 func parseTags(text string) (tags map[string]string, ok bool) {
 	if !isRecord(text) {
 		return nil, false
 	}
 	tags = map[string]string{}
-	for tag := range strings.SplitSeq(text, ";") {
+	for tag := range strings.SplitSeq(text[:min(len(text), maxParsed)], ";") {
 		name, value, hasValue := strings.Cut(tag, "=")
 		if !hasValue {
 			continue

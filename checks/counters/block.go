@@ -241,7 +241,11 @@ func (c *check) enforce(ctx context.Context, r *checks.Request, conn *connection
 	if err != nil {
 		return err
 	}
-	if stored = stored.at(r.Time); stored != nil && stored.InForce { // by another connection
+	stored = stored.at(r.Time)
+	switch {
+	case stored == nil: // the operator ended it, and only this connection stays blocked
+		return nil
+	case stored.InForce: // by another connection
 		conn.block = stored
 		return nil
 	}

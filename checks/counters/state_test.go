@@ -131,3 +131,19 @@ func guessAs(h *site, sender string) {
 	want(h.t, "the limit", c.rcpt("user"), badRecipients)
 	c.quit()
 }
+
+// TestUnblockedWhilePending tests that a block that the operator ended does not come back by the next refusal in an open connection.
+func TestUnblockedWhilePending(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{})
+	c := h.connect(someone)
+	c.guess(11)
+	if ok, err := counters.Unblock(t.Context(), h.store, netip.MustParsePrefix(someone+"/32"), "", *h.now); !ok || err != nil {
+		t.Fatalf("unblock: %v, %v", ok, err)
+	}
+	want(t, "the open connection", c.deliver(), badRecipients)
+	want(t, "the next connection", h.once(someone), "")
+	if st := h.show(someone); st.Level != 0 || st.Block != nil {
+		t.Errorf("state %+v", st)
+	}
+}

@@ -2,7 +2,6 @@ package dkim
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"hash"
 	"maps"
@@ -36,11 +35,11 @@ func newSection(fields []headers.Field, work *work) *section {
 }
 
 // singular are fields that occur once, RFC 5322 section 3.6, or that decide how the body is shown. A second one that a
-// signature does not cover would show the reader what the signer did not write, section 8.15. A copy would not: gateways make some.
+// signature does not cover would show the reader what the signer did not write, section 8.15.
 var singular = [...]string{"From", "Subject", "Date", "To", "Cc", "Content-Type"}
 
-// hash returns the hash of the header for a signature, sections 3.7 and 5.4.2. added is a singular field that occurs with several
-// values and is not covered each time, or "".
+// hash returns the hash of the header for a signature, sections 3.7 and 5.4.2. added is a singular field that occurs twice and
+// is not covered each time, or "".
 func (s *section) hash(sig *signature) (sum digest, added string) {
 	h, next := sha256.New(), maps.Clone(s.last) // next: the field that a name selects next
 	for _, name := range sig.names {
@@ -57,24 +56,12 @@ func (s *section) hash(sig *signature) (sum digest, added string) {
 	}
 	s.work.namesLookedUp += len(sig.names)
 	for _, shown := range singular {
-		if name := strings.ToLower(shown); next[name] > 0 && s.hasValues(name) {
+		if name := strings.ToLower(shown); next[name] > 0 && s.previous[s.last[name]] > 0 {
 			added = shown
 		}
 	}
 	h.Write(appendField(nil, headers.Field{Name: s.fields[sig.field].Name, Value: sig.rest}, sig.relaxed))
 	return digest(h.Sum(nil)), added
-}
-
-// hasValues reports whether the fields of a name have several values.
-func (s *section) hasValues(name string) bool {
-	at := s.last[name]
-	value := appendField(nil, s.fields[at-1], true)
-	for at = s.previous[at]; at > 0; at = s.previous[at] {
-		if s.line = appendField(s.line[:0], s.fields[at-1], true); !bytes.Equal(s.line, value) {
-			return true
-		}
-	}
-	return false
 }
 
 // appendField appends a canonical field without its line end, sections 3.4.1 and 3.4.2. A milter receives a fold as LF that

@@ -63,7 +63,10 @@ are only warnings.`,
 func checkGroups(cfg *config.Config, file string) error {
 	var errs []error
 	for _, l := range cfg.Listen {
-		if _, err := sockets.GroupID(l.Group); l.Group != "" && err != nil {
+		if l.Group == "" {
+			continue
+		}
+		if _, err := sockets.GroupID(l.Group); err != nil {
 			errs = append(errs, fmt.Errorf("%s: listen: %s: there is no group %q on this machine; write one that has the mail server as a member", file, l, l.Group))
 		}
 	}

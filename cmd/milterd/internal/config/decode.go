@@ -113,10 +113,14 @@ func (d *decoder) keyed(key, n *yaml.Node, v reflect.Value, path string) bool {
 // structure decodes a mapping into the fields of a struct. It does not change fields that are not given.
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	fields := fieldsOf(v.Type())
+	var keys []string
+	for _, f := range fields {
+		keys = append(keys, f.key)
+	}
 	d.pairs(n, path, func(key, val *yaml.Node) {
-		i := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value })
+		i := slices.Index(keys, key.Value)
 		if i < 0 {
-			d.unknownKey("key", key, path, fields)
+			d.unknown("key", key, path, keys)
 			return
 		}
 		f, sub := fields[i], join(path, key.Value)
@@ -190,12 +194,8 @@ func (d *decoder) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node))
 	}
 }
 
-// unknownKey reports a key that is not one of fields. kind is a noun for the key.
-func (d *decoder) unknownKey(kind string, key *yaml.Node, path string, fields []field) {
-	var valid []string
-	for _, f := range fields {
-		valid = append(valid, f.key)
-	}
+// unknown reports a key that is none of the valid ones. kind is a noun for the key.
+func (d *decoder) unknown(kind string, key *yaml.Node, path string, valid []string) {
 	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), suggest(key.Value, valid))
 }
 

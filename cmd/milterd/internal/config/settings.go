@@ -38,18 +38,16 @@ func newCheckSettings(registry []checks.Info) checkSettings {
 
 // readNode implements nodeReader.
 func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
-	fields := make([]field, len(s.list))
-	for i, set := range s.list {
-		fields[i] = field{key: set.info.Name}
+	var names []string
+	for _, set := range s.list {
+		names = append(names, set.info.Name)
 	}
 	d.pairs(n, path, func(key, val *yaml.Node) {
-		for _, set := range s.list {
-			if set.info.Name == key.Value {
-				set.read(d, val, join(path, key.Value))
-				return
-			}
+		if i := slices.Index(names, key.Value); i >= 0 {
+			s.list[i].read(d, val, join(path, key.Value))
+		} else {
+			d.unknown("check", key, path, names)
 		}
-		d.unknownKey("check", key, path, fields)
 	})
 }
 

@@ -45,7 +45,7 @@ type Message struct {
 // File is a file that may have messages.
 type File struct {
 	Path   string
-	Single bool // it has one message, even if it is empty
+	single bool // it has one message, even if it is empty
 	Found  bool // it was found in a folder: if it is not mail, it has no messages
 }
 
@@ -97,7 +97,7 @@ func (r *reader) read(yield func(Message) bool) {
 	switch {
 	case bytes.HasPrefix(start, []byte(separator)):
 		r.mbox(yield)
-	case startsRecords(start) && (!r.file.Found || r.file.Single || startsObject(start)):
+	case startsRecords(start) && (!r.file.Found || r.file.single || startsObject(start)):
 		r.records(yield)
 	default:
 		r.single(yield)
@@ -156,10 +156,10 @@ func (r *reader) single(yield func(Message) bool) {
 	}
 	m.Head, m.Err = h.result()
 	notMail := errors.Is(m.Err, errNoMail) || m.Err == nil && !hasMailField(m.Head)
-	if notMail && r.file.Found && !r.file.Single {
+	if notMail && r.file.Found && !r.file.single {
 		return
 	}
-	if r.at > 0 || r.file.Single {
+	if r.at > 0 || r.file.single {
 		yield(m)
 	}
 }

@@ -24,7 +24,7 @@ type readerAt struct {
 // readContent returns the first header line of each message in a file with this content, or its error.
 func readContent(content string, single bool, wrap func(io.Reader) io.Reader) []string {
 	var got []string
-	f := File{Path: "x", Single: single}
+	f := File{Path: "x", single: single}
 	r := newReader(context.Background(), f, readerAt{wrap(strings.NewReader(content)), strings.NewReader(content)}, nil)
 	r.read(func(m Message) bool {
 		line, _, _ := strings.Cut(m.Head, "\n")
@@ -135,7 +135,7 @@ func TestWalk(t *testing.T) {
 			t.Errorf("%s: %v", f.Path, err)
 		}
 		rel, _ := filepath.Rel(root, f.Path)
-		got = append(got, fmt.Sprintf("%s %v", rel, f.Single))
+		got = append(got, fmt.Sprintf("%s %v", rel, f.single))
 	}
 	slices.Sort(got)
 	want := []string{

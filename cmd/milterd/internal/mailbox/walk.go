@@ -39,7 +39,7 @@ func walkPath(path string, yield func(File, error) bool) bool {
 	case !info.Mode().IsRegular():
 		return yield(f, errors.New("not a regular file"))
 	}
-	f.Single = isSingle(path)
+	f.single = isSingle(path)
 	return yield(f, nil)
 }
 
@@ -95,7 +95,7 @@ func walkEntry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
 	case !info.Mode().IsRegular():
 		return true // reading a pipe might not end
 	}
-	f.Single = isSingle(f.Path)
+	f.single = isSingle(f.Path)
 	return yield(f, nil)
 }
 

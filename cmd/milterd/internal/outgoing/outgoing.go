@@ -33,7 +33,7 @@ type Host struct {
 	Addresses []netip.Addr `json:"addresses"`
 }
 
-// maxAddresses is the number of addresses of a host that are judged.
+// maxAddresses is the number of addresses of a host that are judged, unless the configuration names them.
 const maxAddresses = 4
 
 // host returns the mail server that uses a HELO name; empty: that of the site. Its addresses are the first of these lists that is not empty:

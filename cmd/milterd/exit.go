@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,11 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	begun := false
 	noteBegin(root, &begun)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	out := &checkedWriter{Writer: stdout}
+	root.SetOut(out)
+	if isTerminal(stdout) {
+		root.SetOut(stdout) // guides ask it for its width
+	}
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		path := strings.Fields(c.CommandPath())[1:]
@@ -46,6 +51,9 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 		return err
 	})
 	err := plainError(root.ExecuteContext(ctx))
+	if out.err != nil {
+		begun, err = true, out.err
+	}
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(stderr, "milterd:", err)
 	}
@@ -59,6 +67,19 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	default:
 		return exitNo
 	}
+}
+
+// checkedWriter keeps the first error, so that a command need not look at each.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.err = cmp.Or(w.err, err)
+	return n, err
 }
 
 // excluding matches cobra's error for flags that exclude each other.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -127,6 +128,25 @@ func TestExitStatus(t *testing.T) {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), c.args, &out, &errs); code != c.status || !strings.Contains(errs.String(), c.stderr) {
 			t.Errorf("milterd %q: exit status %d, want %d; %q, %q", c.args, code, c.status, &out, &errs)
+		}
+	}
+}
+
+// fullDisk is a writer that fails.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestLostOutput tests that a command fails whose output cannot be written.
+func TestLostOutput(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"version"}, {"--version"}, {"--help"}, {"doc"}, {"doc", "config"}, {"doc", "day"}, {"check-config", "-c", "none"},
+		{"simulate", "../../examples/client.session"},
+	} {
+		var errs bytes.Buffer
+		if code := run(t.Context(), args, fullDisk{}, &errs); code != exitNo || !strings.Contains(errs.String(), "milterd: no space left on device\n") {
+			t.Errorf("milterd %q: exit status %d, %q", args, code, &errs)
 		}
 	}
 }

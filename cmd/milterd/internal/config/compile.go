@@ -302,23 +302,6 @@ func (c *compiler) admin() Admin {
 	return a
 }
 
-// samePorts reports pages whose address other pages or the mail servers have.
-func (c *compiler) samePorts(cfg *Config) {
-	taken := map[string]string{} // key by address
-	for _, l := range cfg.Listen {
-		taken[l.Address] = "listen"
-	}
-	for _, p := range []struct{ key, address string }{{"explain.listen", cfg.Explain.Listen}, {"admin.listen", cfg.Admin.Listen}} {
-		if p.address == "" || strings.HasSuffix(p.address, ":0") { // off, or a free port that the system chooses
-			continue
-		}
-		if other := taken[p.address]; other != "" {
-			c.warnAt(p.key, "%s is the address of %s too; choose another port", quote(p.address), other)
-		}
-		taken[p.address] = p.key
-	}
-}
-
 // notHostPort is the error of an address of a web server.
 const notHostPort = "%s is not an address and a port; write it as 127.0.0.1:8893"
 

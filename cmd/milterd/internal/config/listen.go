@@ -192,3 +192,20 @@ func (m *fileMode) UnmarshalText(text []byte) error {
 
 // MarshalText implements encoding.TextMarshaler.
 func (m fileMode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", uint32(m)), nil }
+
+// samePorts reports pages whose address other pages or the mail servers have.
+func (c *compiler) samePorts(cfg *Config) {
+	taken := map[string]string{} // key by address
+	for _, l := range cfg.Listen {
+		taken[l.Address] = "listen"
+	}
+	for _, p := range []struct{ key, address string }{{"explain.listen", cfg.Explain.Listen}, {"admin.listen", cfg.Admin.Listen}} {
+		if p.address == "" || strings.HasSuffix(p.address, ":0") { // off, or a free port that the system chooses
+			continue
+		}
+		if other := taken[p.address]; other != "" {
+			c.warnAt(p.key, "%s is the address of %s too; choose another port", quote(p.address), other)
+		}
+		taken[p.address] = p.key
+	}
+}

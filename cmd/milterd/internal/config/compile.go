@@ -95,43 +95,6 @@ func items[T any](c *compiler, path string, list []T) iter.Seq2[string, T] {
 	}
 }
 
-func (c *compiler) hostname() string {
-	name := c.name("hostname", c.file.Hostname)
-	if name != "" && !strings.Contains(name, ".") {
-		c.warnAt("hostname", "%s is not a fully qualified name; write the name with which the MTA greets", quote(c.file.Hostname))
-	}
-	return name
-}
-
-// name parses a domain name, which may be empty.
-func (c *compiler) name(key, value string) string {
-	if value == "" {
-		return ""
-	}
-	name, err := domainName(value)
-	if err != nil {
-		c.failAt(key, "%s", err)
-	}
-	return name
-}
-
-func (c *compiler) localDomains() []string {
-	var out []string
-	seen := map[string]bool{}
-	for at, d := range items(c, "local_domains", c.file.LocalDomains) {
-		name, err := domainName(d)
-		if err != nil {
-			c.failAt(at, "%s", err)
-			continue
-		}
-		if !seen[name] {
-			seen[name] = true
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
 // The prefix lengths of the widest networks that are trusted without a warning: 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC
 // 4193).
 const minBits4, minBits6 = 8, 7

@@ -8,6 +8,43 @@ import (
 	"golang.org/x/net/idna"
 )
 
+func (c *compiler) hostname() string {
+	name := c.name("hostname", c.file.Hostname)
+	if name != "" && !strings.Contains(name, ".") {
+		c.warnAt("hostname", "%s is not a fully qualified name; write the name with which the MTA greets", quote(c.file.Hostname))
+	}
+	return name
+}
+
+// name parses a domain name, which may be empty.
+func (c *compiler) name(key, value string) string {
+	if value == "" {
+		return ""
+	}
+	name, err := domainName(value)
+	if err != nil {
+		c.failAt(key, "%s", err)
+	}
+	return name
+}
+
+func (c *compiler) localDomains() []string {
+	var out []string
+	seen := map[string]bool{}
+	for at, d := range items(c, "local_domains", c.file.LocalDomains) {
+		name, err := domainName(d)
+		if err != nil {
+			c.failAt(at, "%s", err)
+			continue
+		}
+		if !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // domainName returns the name of a host or a mail domain in the form that the DNS compares: A-labels (RFC 5891), lower case,
 // no trailing dot. The error quotes s and says what to write.
 func domainName(s string) (string, error) {

@@ -100,7 +100,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 
 // evaluate evaluates the author domains. An ignored one does not hide another beside it.
 func (c *check) evaluate(ctx context.Context, r *checks.Request) (dmarc.Evaluation, error) {
-	authors := facts.MessageAuthors(r).Domains
+	authors := facts.MessageAuthors(r).Evaluated()
 	others := slices.DeleteFunc(slices.Clone(authors), func(a string) bool { return under(a, c.ignored) })
 	if len(others) == 0 || len(others) == len(authors) {
 		return facts.DMARC(ctx, c.env, r)

@@ -25,9 +25,9 @@ type Authors struct {
 // Several reports whether the authors are of several domains.
 func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.standIns > 1 }
 
-// evaluated returns the domains that DMARC evaluates. If there are more invalid domains than are kept, it returns these too, which makes
+// Evaluated returns the domains that DMARC evaluates. If there are more invalid domains than are kept, it returns these too, which makes
 // too many: a reader may take a part of one that was not kept for a valid domain.
-func (a Authors) evaluated() []string {
+func (a Authors) Evaluated() []string {
 	if len(a.Invalid) < maxAuthorDomains {
 		return a.Domains
 	}

@@ -27,7 +27,7 @@ type dmarcKey struct{}
 // The error is not nil if and only if the result is temperror.
 func DMARC(ctx context.Context, env checks.Env, r *checks.Request) (dmarc.Evaluation, error) {
 	return checks.Remember(r, checks.EndOfMessage, dmarcKey{}, func() (dmarc.Evaluation, error) {
-		return DMARCOf(ctx, env, r, MessageAuthors(r).evaluated())
+		return DMARCOf(ctx, env, r, MessageAuthors(r).Evaluated())
 	})
 }
 

@@ -53,7 +53,7 @@ func (s *stored) refresh(ctx context.Context, store checks.Store) (*storedLists,
 		return noEntries(""), err
 	case err != nil || old != nil && string(changed) == old.changed:
 		return old, nil
-	case !ok: // never an entry, or the store was emptied; a Scan of a large store takes seconds
+	case !ok && old == nil: // there was never an entry; a Scan of a large store takes seconds
 		none := noEntries("")
 		s.current.Store(none)
 		return none, nil
@@ -73,6 +73,10 @@ func (s *stored) refresh(ctx context.Context, store checks.Store) (*storedLists,
 			to = fresh.allow
 		}
 		to.add(e)
+	}
+	if !ok && fresh.deny.entries+fresh.allow.entries > 0 { // the store lost this record alone
+		fresh.changed = "lost"
+		_ = store.Put(ctx, changedKey, []byte(fresh.changed), keepFor) // if it fails, the next message reads the entries again
 	}
 	s.current.Store(fresh)
 	return fresh, nil

@@ -113,13 +113,19 @@ func TestEmptiedStore(t *testing.T) {
 	if ids, _ := judge(t, c, "192.0.2.9", "a@example.net"); len(ids) != 1 {
 		t.Errorf("before: %q", ids)
 	}
-	for record, err := range env.Store.Scan(t.Context(), "") {
-		if err != nil || env.Store.Delete(t.Context(), record.Key) != nil {
-			t.Fatal(err)
+	// Without the record of the last change alone, which a Redis without memory may have dropped, the entries stay in force.
+	for _, lost := range []struct {
+		prefix string
+		denied int
+	}{{"access:changed", 1}, {"", 0}} {
+		for record, err := range env.Store.Scan(t.Context(), lost.prefix) {
+			if err != nil || env.Store.Delete(t.Context(), record.Key) != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if ids, _ := judge(t, c, "192.0.2.9", "a@example.net"); len(ids) != 0 {
-		t.Errorf("after: %q", ids)
+		if ids, _ := judge(t, c, "192.0.2.9", "a@example.net"); len(ids) != lost.denied {
+			t.Errorf("without %q: %q", lost.prefix, ids)
+		}
 	}
 }
 

@@ -13,7 +13,8 @@ var wordDecoder = mime.WordDecoder{CharsetReader: func(_ string, text io.Reader)
 	return bytes.NewReader(bytes.ReplaceAll(b, []byte{0}, nil)), err
 }}
 
-// DecodeWords returns a text with its encoded-words decoded, RFC 2047 section 2. If one is malformed, it returns the text as it is.
+// DecodeWords returns a text with its encoded-words decoded, RFC 2047 section 2. A malformed word stays as it is, and so may all that
+// follows it.
 func DecodeWords(text string) string {
 	decoded, err := wordDecoder.DecodeHeader(text)
 	if err != nil {

@@ -249,7 +249,7 @@ func (c *compiler) admin() Admin {
 	case !filepath.IsAbs(a.Socket):
 		c.failAt("admin.socket", relativePath, quote(f.Socket))
 	case len(a.Socket) > maxSocketPath:
-		c.failAt("admin.socket", longSocket, quote(f.Socket), len(a.Socket), maxSocketPath)
+		c.failAt("admin.socket", longSocket, quote(a.Socket), len(a.Socket), maxSocketPath)
 	}
 	if a.Listen == "" {
 		return a

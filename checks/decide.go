@@ -22,7 +22,7 @@ func (run *Run) decideAt(ctx context.Context, st Stage) Decision {
 	}
 }
 
-// decideRcpt decides about the current recipient.
+// decideRcpt decides about the current recipient, which is the last one; there is one at RcptTo.
 func (run *Run) decideRcpt(ctx context.Context) Decision {
 	t := run.pipeline.tableFor(run.session.Rcpt().Address)
 	by := run.forwardingTo(ctx, t)

@@ -1,6 +1,7 @@
 package received
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -11,73 +12,58 @@ import (
 // comment before the first part: "(qmail 123 invoked by uid 0)", "(from root@localhost)".
 type clauses map[string]*clause
 
+// clause is the words after the one that starts it, and the comments without parentheses.
 type clause struct{ words, comments []string }
 
-// words returns the words of a clause after the one that starts it, or nil if there is no such clause.
-func (c clauses) words(name string) []string {
+// clause returns a clause, which is empty if there is no such one.
+func (c clauses) clause(name string) clause {
 	if cl := c[name]; cl != nil {
-		return cl.words
+		return *cl
 	}
-	return nil
+	return clause{}
 }
 
 // word returns the first of the words of a clause.
 func (c clauses) word(name string) string {
-	if words := c.words(name); len(words) > 0 {
+	if words := c.clause(name).words; len(words) > 0 {
 		return words[0]
 	}
 	return ""
 }
 
-// comments returns the comments of a clause, without parentheses.
-func (c clauses) comments(name string) []string {
-	if cl := c[name]; cl != nil {
-		return cl.comments
-	}
-	return nil
-}
-
 // isBy reports whether a comment says that this program added the field.
 func (c clauses) isBy(program string) bool {
 	names := func(comment string) bool { return strings.HasPrefix(comment, program) }
-	return slices.ContainsFunc(c.comments("by"), names) || slices.ContainsFunc(c.comments("with"), names)
+	return slices.ContainsFunc(c.clause("by").comments, names) || slices.ContainsFunc(c.clause("with").comments, names)
 }
 
 // splitClauses splits the value of a Received field into its clauses and the date after the last semicolon.
 func splitClauses(value string) (c clauses, date string) {
 	c = clauses{}
-	var current *clause // nil before the first
-	pos, dateAt := 0, -1
-	for {
-		kind, text, next := token(value, pos)
-		pos = next
-		switch kind {
-		case endOfText:
-			if dateAt >= 0 {
-				date = value[dateAt:]
-			}
-			return c, date
+	var current *clause // nil before the first and after a semicolon
+	dated := false
+	for t := range tokens(value) {
+		switch t.kind {
 		case semicolon:
-			dateAt = pos
-			current = nil
+			date, dated, current = value[t.end:], true, nil
 		case comment:
-			if current == nil && dateAt < 0 {
+			if current != nil {
+				current.comments = append(current.comments, t.text)
+			} else if !dated {
 				c["invoked"] = &clause{}
 			}
-			if current != nil {
-				current.comments = append(current.comments, text)
-			}
 		case word:
-			key := strings.ToLower(text)
+			key := strings.ToLower(t.text)
 			// A client may have the HELO name "by".
-			if dateAt < 0 && isKeyword(key) && c[key] == nil && (current == nil || len(current.words)+len(current.comments) > 0) {
+			if !dated && isKeyword(key) && c[key] == nil && (current == nil || len(current.words)+len(current.comments) > 0) {
 				current = &clause{}
 				c[key] = current
 			} else if current != nil {
-				current.words = append(current.words, text)
+				current.words = append(current.words, t.text)
 			}
 		}
 	}
+	return c, date
 }
 
 func isKeyword(s string) bool {
@@ -92,33 +78,44 @@ func isKeyword(s string) bool {
 type kind uint8
 
 const (
-	endOfText kind = iota
-	word
-	comment // without parentheses
+	word kind = iota
+	comment
 	semicolon
 )
 
-// token returns the token at or after pos, and the position after it. A comment without end goes on to the
-// end of the text.
-func token(s string, pos int) (k kind, text string, next int) {
-	for pos < len(s) && isSpace(s[pos]) {
-		pos++
+// token is a part of the value of a field.
+type token struct {
+	kind kind
+	text string // of a comment, without parentheses
+	end  int    // the position after it
+}
+
+// tokens yields the tokens of a value. A comment without end goes on to the end of the value.
+func tokens(s string) iter.Seq[token] {
+	return func(yield func(token) bool) {
+		for pos := 0; pos < len(s); {
+			t := token{end: pos + 1}
+			switch c := s[pos]; {
+			case isSpace(c):
+				pos++
+				continue
+			case c == ';':
+				t.kind = semicolon
+			case c == '(':
+				t.kind, t.end = comment, pos+headers.CommentEnd(s[pos:])
+				t.text = strings.TrimSpace(strings.TrimSuffix(s[pos+1:t.end], ")"))
+			default:
+				for t.end < len(s) && !isSpace(s[t.end]) && s[t.end] != '(' && s[t.end] != ';' {
+					t.end++
+				}
+				t.text = s[pos:t.end]
+			}
+			if !yield(t) {
+				return
+			}
+			pos = t.end
+		}
 	}
-	if pos == len(s) {
-		return endOfText, "", pos
-	}
-	switch s[pos] {
-	case ';':
-		return semicolon, ";", pos + 1
-	case '(':
-		end := pos + headers.CommentEnd(s[pos:])
-		return comment, strings.TrimSpace(strings.TrimSuffix(s[pos+1:end], ")")), end
-	}
-	end := pos + 1
-	for end < len(s) && !isSpace(s[end]) && s[end] != '(' && s[end] != ';' {
-		end++
-	}
-	return word, s[pos:end], end
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }

@@ -41,7 +41,7 @@ func parseReceived(value string) (h hop, ok bool) {
 	d, _ := headers.ParseDate(date) // zero if it cannot be read
 	h.time = d.Time
 	h.by = strings.TrimSuffix(c.word("by"), ".")
-	h.protocol = protocol(c.words("with"))
+	h.protocol = protocol(c.clause("with").words)
 	h.id = strings.Trim(c.word("id"), "<>")
 	if to := strings.Trim(c.word("for"), "<>"); strings.Contains(to, "@") {
 		h.to = to
@@ -73,8 +73,8 @@ func protocol(words []string) string {
 // envelopeFrom returns the reverse-path. Exim and Sendmail write it into a comment, Haraka between the clauses.
 func envelopeFrom(c clauses) (from string, ok bool) {
 	for _, name := range [...]string{"from", "by", "with", "id", "for"} {
-		lists := [][]string{c.words(name)}
-		for _, text := range c.comments(name) {
+		lists := [][]string{c.clause(name).words}
+		for _, text := range c.clause(name).comments {
 			lists = append(lists, strings.Fields(text))
 		}
 		for _, words := range lists {
@@ -90,14 +90,8 @@ func envelopeFrom(c clauses) (from string, ok bool) {
 // so (RFC 3848; old Exim writes ASMTP), or a comment of Postfix ("Authenticated sender: bob"), Sendmail
 // ("authenticated bits=0") or Courier ("AUTH: LOGIN bob").
 func authentication(c clauses, protocol string) (user string, ok bool) {
-	switch {
-	case protocol == "ASMTP":
-		ok = true
-	case strings.HasSuffix(protocol, "SMTPA"), strings.HasSuffix(protocol, "SMTPSA"),
-		strings.HasSuffix(protocol, "LMTPA"), strings.HasSuffix(protocol, "LMTPSA"):
-		ok = true
-	}
-	for _, text := range c.comments("from") {
+	ok = protocol == "ASMTP" || strings.HasSuffix(protocol, "MTPA") || strings.HasSuffix(protocol, "MTPSA")
+	for _, text := range c.clause("from").comments {
 		if name, found := strings.CutPrefix(text, "Authenticated sender: "); found {
 			return strings.TrimSpace(name), true
 		}
@@ -119,9 +113,9 @@ func isHandover(h hop, c clauses) bool {
 	}
 	pickup := func(text string) bool { return strings.Contains(text, "from userid") } // Postfix
 	with := strings.ToLower(h.protocol)
-	return c["from"] == nil || c["invoked"] != nil || slices.ContainsFunc(c.comments("by"), pickup) ||
+	return c["from"] == nil || c["invoked"] != nil || slices.ContainsFunc(c.clause("by").comments, pickup) ||
 		strings.HasPrefix(with, "local") || strings.HasPrefix(with, "lmtp") || with == "mapi" ||
-		strings.HasPrefix(strings.Join(c.words("from"), " "), "mail pickup service")
+		strings.HasPrefix(strings.Join(c.clause("from").words, " "), "mail pickup service")
 }
 
 // isLastHop reports whether a host received the message from another host by SMTP: it did not come from the host itself, and
@@ -134,11 +128,11 @@ func (h hop) isLastHop() bool {
 
 // setClient sets the address and the names of the client.
 func (h *hop) setClient(c clauses) {
-	info := clientComments(c.comments("from"))
+	info := clientComments(c.clause("from").comments)
 	name := c.word("from")
 	h.client = info.addr
 	if !h.client.IsValid() { // "[ADDRESS]" of Exim, "NAME [ADDRESS]" of old Exim and others
-		for i, w := range c.words("from") {
+		for i, w := range c.clause("from").words {
 			if a := parseAddr(w, true); a.IsValid() && !h.client.IsValid() {
 				h.client = a
 				if i == 0 {

@@ -94,9 +94,7 @@ func Read(fields []headers.Field, site Site) Facts {
 	ours := true // until the next Received field, a filter of the border host may have added fields
 	for _, field := range fields[border+1:] {
 		ours = ours && !field.Is("Received")
-		if ours && site.added(field) {
-			site.addResults(field, &f)
-		} else {
+		if !ours || !site.addResults(field, &f) {
 			f.Header = append(f.Header, field)
 		}
 	}

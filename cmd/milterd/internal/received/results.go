@@ -6,35 +6,26 @@ import (
 	"milterd/headers"
 )
 
-// added reports whether a field has results of a filter and names a host of the site. A filter adds its fields right
-// below the Received field of its MTA.
-func (s Site) added(field headers.Field) bool {
-	switch {
-	case field.Is("Authentication-Results"):
-		host, _ := parseResults(field.Value)
-		return s.owns(host)
-	case field.Is("Received-SPF"):
-		return s.owns(parseReceivedSPF(field.Value)["receiver"])
-	}
-	return false
-}
-
-// addResults adds the facts of a field with results that the Received field of the border host does not have.
-func (s Site) addResults(field headers.Field, f *Facts) {
-	if !s.added(field) {
-		return
-	}
+// addResults adds the facts of a field with results of a filter that the Received field of the border host does not have. It returns
+// false and adds nothing if the field is another one, or names no host of the site. A filter adds its fields right below the Received
+// field of its MTA.
+func (s Site) addResults(field headers.Field, f *Facts) bool {
+	var host string
 	var values map[string]string
 	var client, helo, sender, user string // names of values
-	if field.Is("Received-SPF") {
-		values = parseReceivedSPF(field.Value)
-		client, helo, sender = "client-ip", "helo", "envelope-from"
-	} else {
-		_, values = parseResults(field.Value)
+	switch {
+	case field.Is("Authentication-Results"):
+		host, values = parseResults(field.Value)
 		client, helo, sender, user = "policy.iprev", "smtp.helo", "smtp.mailfrom", "smtp.auth"
 		if _, ok := values[client]; !ok {
 			client = "smtp.remote-ip"
 		}
+	case field.Is("Received-SPF"):
+		values = parseReceivedSPF(field.Value)
+		host, client, helo, sender = values["receiver"], "client-ip", "helo", "envelope-from"
+	}
+	if !s.owns(host) {
+		return false
 	}
 	if a := parseAddr(values[client], false); f.Known&Client == 0 && !f.Local && a.IsValid() {
 		f.Client, f.Known = a, f.Known|Client
@@ -49,6 +40,7 @@ func (s Site) addResults(field headers.Field, f *Facts) {
 	if v := values[user]; user != "" && v != "" && (f.User == "" || f.User == "unknown") {
 		f.User = v
 	}
+	return true
 }
 
 // parseResults returns the authserv-id of an Authentication-Results field and the properties of all results, such as
@@ -56,36 +48,29 @@ func (s Site) addResults(field headers.Field, f *Facts) {
 func parseResults(value string) (host string, properties map[string]string) {
 	properties = map[string]string{}
 	first := true
-	for pos := 0; ; {
-		kind, text, next := token(value, pos)
-		pos = next
+	for t := range tokens(value) {
 		switch {
-		case kind == endOfText:
-			return host, properties
-		case kind == word && first:
-			host = strings.TrimSuffix(text, ".")
-		case kind == word:
-			if name, _, _ := strings.Cut(text, "="); strings.Contains(name, ".") { // else a method with its result
-				addPair(properties, text)
+		case t.kind == word && first:
+			host = strings.TrimSuffix(t.text, ".")
+		case t.kind == word:
+			if name, _, _ := strings.Cut(t.text, "="); strings.Contains(name, ".") { // else a method with its result
+				addPair(properties, t.text)
 			}
 		}
 		first = false
 	}
+	return host, properties
 }
 
 // parseReceivedSPF returns the key-value pairs of a Received-SPF field.
 func parseReceivedSPF(value string) map[string]string {
 	pairs := map[string]string{}
-	for pos := 0; ; {
-		kind, text, next := token(value, pos)
-		pos = next
-		switch kind {
-		case endOfText:
-			return pairs
-		case word:
-			addPair(pairs, text)
+	for t := range tokens(value) {
+		if t.kind == word {
+			addPair(pairs, t.text)
 		}
 	}
+	return pairs
 }
 
 // addPair adds "name=value" if it is a pair and the name is not there yet.

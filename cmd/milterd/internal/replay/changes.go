@@ -24,9 +24,9 @@ type changes struct {
 
 // change is messages with the same pair of results for the same cause.
 type change struct {
-	from, to string
-	because  []*difference
-	hits     []*hit
+	From, To string
+	Because  []*difference
+	Hits     []*hit
 }
 
 func newChanges(base, against *judge) *changes {
@@ -69,12 +69,12 @@ func (c *changes) add(m *mail, res results) {
 	for _, d := range because {
 		d.Messages++
 	}
-	i := slices.IndexFunc(c.groups, func(g *change) bool { return g.from == from && g.to == to && slices.Equal(g.because, because) })
+	i := slices.IndexFunc(c.groups, func(g *change) bool { return g.From == from && g.To == to && slices.Equal(g.Because, because) })
 	if i < 0 {
 		i = len(c.groups)
-		c.groups = append(c.groups, &change{from: from, to: to, because: because})
+		c.groups = append(c.groups, &change{From: from, To: to, Because: because})
 	}
-	c.groups[i].hits = append(c.groups[i].hits, newHit(m, res.base.facts))
+	c.groups[i].Hits = append(c.groups[i].Hits, newHit(m, res.base.facts))
 }
 
 // byEffect returns the differences that changed a result, and the others.

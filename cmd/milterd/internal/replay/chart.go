@@ -27,8 +27,8 @@ type part struct {
 	From, Size float64
 }
 
-// parts returns the parts of a bar from its start.
-func (c actionCount) parts(highest int) (list []part) {
+// Parts returns the parts of a bar from its start.
+func (c actionCount) Parts(highest int) (list []part) {
 	from := 0.0
 	add := func(class string, n int) {
 		list = append(list, part{Class: class, From: from, Size: percent(n, highest)})
@@ -59,13 +59,13 @@ func newChart(days map[int64]*actionCount) chart {
 		sum.Accepted += days[day].Accepted
 		sum.Deferred += days[day].Deferred
 		sum.Rejected += days[day].Rejected
-		c.Highest = max(c.Highest, sum.Accepted+sum.Deferred+sum.Rejected)
+		c.Highest = max(c.Highest, sum.Total())
 	}
 	width := 100 / float64(len(sums))
 	for i, sum := range sums {
 		date := time.Unix((first+int64(i)*length)*24*60*60, 0).UTC().Format(time.DateOnly)
 		c.Bars = append(c.Bars, chartBar{
-			X: float64(i) * width, Width: width * 0.85, Parts: sum.parts(c.Highest),
+			X: float64(i) * width, Width: width * 0.85, Parts: sum.Parts(c.Highest),
 			Tip: fmt.Sprintf("%s: %d accepted, %d deferred, %d rejected", date, sum.Accepted, sum.Deferred, sum.Rejected),
 		})
 	}

@@ -36,14 +36,14 @@ type jsonChange struct {
 func (r *Report) JSON(w io.Writer) error {
 	out := jsonReport{Report: r, Reasons: map[string]jsonReason{}, NotJudged: map[string]map[string]int{}}
 	for _, c := range r.applied() {
-		reason := jsonReason{Action: c.action.String(), Count: len(c.hits), Messages: c.hits}
+		reason := jsonReason{Action: c.Action.String(), Count: len(c.Hits), Messages: c.Hits}
 		if len(c.actions) > 1 {
 			reason.Actions = map[string]int{}
 			for a, n := range c.actions {
 				reason.Actions[a.String()] = n
 			}
 		}
-		out.Reasons[c.id] = reason
+		out.Reasons[c.ID] = reason
 	}
 	for g, n := range r.gaps {
 		if out.NotJudged[g.Check] == nil {
@@ -54,8 +54,8 @@ func (r *Report) JSON(w io.Writer) error {
 	if r.changes != nil {
 		out.jsonChanges = &jsonChanges{Changed: r.changes.count, Changes: []jsonChange{}}
 		for _, g := range r.changes.groups {
-			c := jsonChange{From: g.from, To: g.to, Because: []string{}, Count: len(g.hits), Messages: g.hits}
-			for _, d := range g.because {
+			c := jsonChange{From: g.From, To: g.To, Because: []string{}, Count: len(g.Hits), Messages: g.Hits}
+			for _, d := range g.Because {
 				c.Because = append(c.Because, d.String())
 			}
 			out.Changes = append(out.Changes, c)

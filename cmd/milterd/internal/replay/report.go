@@ -43,16 +43,19 @@ type Report struct {
 
 // reasonCount counts the messages to which a reason applied.
 type reasonCount struct {
-	id, check string
-	action    checks.Action         // the most severe one
+	ID, Check string
+	Action    checks.Action         // the most severe one
 	actions   map[checks.Action]int // messages; what a mail from a person is refused for may only be watched in a bounce
-	example   string                // text of the first reply
-	senders   tally
-	hits      []*hit
+	Example   string                // text of the first reply
+	Senders   tally
+	Hits      []*hit
 }
 
 // actionCount counts messages by what became of them.
 type actionCount struct{ Accepted, Deferred, Rejected int }
+
+// Total returns the number of all messages.
+func (c actionCount) Total() int { return c.Accepted + c.Deferred + c.Rejected }
 
 // fault is why a message could not be read.
 type fault struct{ Place, Why string }
@@ -68,7 +71,7 @@ func newReport(config string, base *judge) *Report {
 	add := func(check string, reasons []*checks.Reason) {
 		r.checks = append(r.checks, check)
 		for _, reason := range reasons {
-			c := &reasonCount{id: reason.ID, check: check, actions: map[checks.Action]int{}, senders: tally{}}
+			c := &reasonCount{ID: reason.ID, Check: check, actions: map[checks.Action]int{}, Senders: tally{}}
 			r.reasons = append(r.reasons, c)
 			r.byReason[reason] = c
 		}
@@ -177,21 +180,21 @@ func (r *Report) addOutcomes(m *mail, res result) {
 			continue
 		}
 		seen = append(seen, c)
-		c.action = max(c.action, o.Action)
+		c.Action = max(c.Action, o.Action)
 		c.actions[o.Action]++
 		if h == nil {
 			h = newHit(m, res.facts)
 		}
-		c.hits = append(c.hits, h)
-		c.senders.add(senderDomain(res.facts))
-		c.example = cmp.Or(c.example, o.Reply.Text)
+		c.Hits = append(c.Hits, h)
+		c.Senders.add(senderDomain(res.facts))
+		c.Example = cmp.Or(c.Example, o.Reply.Text)
 	}
 }
 
-// actionText returns the action, such as "reject", or if there are several, each with its messages: "reject 2, watch 9".
-func (c *reasonCount) actionText() string {
+// ActionText returns the action, such as "reject", or if there are several, each with its messages: "reject 2, watch 9".
+func (c *reasonCount) ActionText() string {
 	if len(c.actions) == 1 {
-		return c.action.String()
+		return c.Action.String()
 	}
 	var list []string
 	for _, a := range slices.Backward(slices.Sorted(maps.Keys(c.actions))) {
@@ -202,7 +205,7 @@ func (c *reasonCount) actionText() string {
 
 // applied returns the reasons that applied to a message, in the order of the checks.
 func (r *Report) applied() []*reasonCount {
-	return slices.DeleteFunc(slices.Clone(r.reasons), func(c *reasonCount) bool { return len(c.hits) == 0 })
+	return slices.DeleteFunc(slices.Clone(r.reasons), func(c *reasonCount) bool { return len(c.Hits) == 0 })
 }
 
 // gapCount is the messages that a check did not judge.

@@ -26,9 +26,9 @@ func (r *Report) Text(w io.Writer) error {
 	r.writeSummary(out)
 	r.writeReasons(out)
 	for _, c := range r.applied() {
-		fmt.Fprintf(out, "\n%s (%s): %s of %s\n", c.id, c.actionText(), countOf(len(c.hits), "message"), countOf(len(c.senders), "sender"))
-		fmt.Fprintf(out, "  %s\n  %s\n", clean(c.example), c.senders.text())
-		writeHits(out, c.hits)
+		fmt.Fprintf(out, "\n%s (%s): %s of %s\n", c.ID, c.ActionText(), countOf(len(c.Hits), "message"), countOf(len(c.Senders), "sender"))
+		fmt.Fprintf(out, "  %s\n  %s\n", clean(c.Example), c.Senders.text())
+		writeHits(out, c.Hits)
 	}
 	if r.changes != nil {
 		r.writeChanges(out)
@@ -74,7 +74,7 @@ func (r *Report) writeReasons(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "REASON\tACTION\tMESSAGES\tSENDERS\tCHECK")
 	for _, c := range applied {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\n", c.id, c.actionText(), len(c.hits), len(c.senders), c.check)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\n", c.ID, c.ActionText(), len(c.Hits), len(c.Senders), c.Check)
 	}
 	_ = table.Flush() // out keeps the error
 }
@@ -101,14 +101,14 @@ func (r *Report) writeChanges(out io.Writer) {
 		fmt.Fprintf(out, "  %s\n", clean(d.String()))
 	}
 	for _, g := range c.groups {
-		fmt.Fprintf(out, "\n%s -> %s: %s\n", g.from, g.to, countOf(len(g.hits), "message"))
-		for _, d := range g.because {
+		fmt.Fprintf(out, "\n%s -> %s: %s\n", g.From, g.To, countOf(len(g.Hits), "message"))
+		for _, d := range g.Because {
 			fmt.Fprintf(out, "  because of %s\n", clean(d.String()))
 		}
-		if len(g.because) == 0 {
+		if len(g.Because) == 0 {
 			fmt.Fprintf(out, "  %s\n", unexplained)
 		}
-		writeHits(out, g.hits)
+		writeHits(out, g.Hits)
 	}
 }
 

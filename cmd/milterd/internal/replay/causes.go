@@ -29,23 +29,13 @@ func (c *changes) because(m *mail, res results) []*difference {
 // middleConfig returns a configuration with the checks and actions of base, and the site and trusted clients of against.
 func middleConfig(base, against *judge) Config {
 	c := base.config
-	c.Site = against.site
+	c.Site = against.config.Site
 	c.Build = func(env checks.Env) ([]checks.Instance, checks.Options, error) {
 		instances, opts, err := base.config.Build(env)
 		opts.Trusted = against.opts.Trusted
 		return instances, opts, err
 	}
 	return c
-}
-
-// trustDiffers reports whether middle is another configuration than base.
-func (c *changes) trustDiffers() bool {
-	return !reflect.DeepEqual(c.base.site, c.against.site) || !reflect.DeepEqual(c.base.opts.Trusted, c.against.opts.Trusted)
-}
-
-// policyDiffers reports whether middle may give other results than against.
-func (c *changes) policyDiffers() bool {
-	return slices.ContainsFunc(c.differences, func(d *difference) bool { return !d.isOf(aboutNothing) && !d.isOf(aboutTrust) })
 }
 
 // where returns the differences for which match is true.
@@ -79,12 +69,12 @@ func (c *changes) trustCauses(m *mail, against result) []*difference {
 // siteKeys returns the keys of the site that are a cause by the rule of trustCauses. facts are what against reads of the message. It returns
 // none if base reads the same, and all keys if several have the same effect.
 func (c *changes) siteKeys(m *mail, facts received.Facts) []string {
-	base := c.base.site
+	base, against := c.base.config.Site, c.against.config.Site
 	reads := func(s received.Site) bool { return reflect.DeepEqual(m.facts(s), facts) }
 	if reads(base) {
 		return nil
 	}
-	hostname, domains, networks := c.against.site, c.against.site, c.against.site
+	hostname, domains, networks := against, against, against
 	hostname.Hostname, domains.Domains, networks.Trusted = base.Hostname, base.Domains, base.Trusted
 	var keys []string
 	if !reads(hostname) {

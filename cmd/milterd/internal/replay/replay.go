@@ -74,7 +74,7 @@ type replay struct {
 	judges   []*judge
 	base     *judge // of Options.Config
 	against  *judge // of Options.Against; nil if there is none
-	middle   *judge // of middleConfig; it is base or against if that gives the same results
+	middle   *judge // of middleConfig; nil if there is no against
 	archive  archive
 	report   *Report
 	progress Progress
@@ -97,16 +97,8 @@ func newReplay(opts Options) (r *replay, err error) {
 	if r.against, err = r.newJudge(*opts.Against); err != nil {
 		return nil, fmt.Errorf("%s: %w", opts.Against.Name, err)
 	}
-	c := newChanges(r.base, r.against)
-	r.report.changes = c
-	switch {
-	case !c.trustDiffers():
-		r.middle = r.base
-	case !c.policyDiffers():
-		r.middle = r.against
-	default:
-		r.middle, err = r.newJudge(middleConfig(r.base, r.against))
-	}
+	r.report.changes = newChanges(r.base, r.against)
+	r.middle, err = r.newJudge(middleConfig(r.base, r.against))
 	return r, err
 }
 
@@ -230,16 +222,9 @@ func (r *replay) decide(ctx context.Context, m *mail) (res results, err error) {
 	if res.base, err = r.base.decide(ctx, m, r.opts.Now); err != nil || r.against == nil {
 		return res, err
 	}
-	if res.against, err = r.against.decide(ctx, m, r.opts.Now); err != nil {
+	if res.middle, err = r.middle.decide(ctx, m, r.opts.Now); err != nil {
 		return res, err
 	}
-	switch r.middle {
-	case r.base:
-		res.middle = res.base
-	case r.against:
-		res.middle = res.against
-	default:
-		res.middle, err = r.middle.decide(ctx, m, r.opts.Now)
-	}
+	res.against, err = r.against.decide(ctx, m, r.opts.Now)
 	return res, err
 }

@@ -42,20 +42,11 @@ type entry struct {
 // noTime sorts messages without a time first.
 const noTime = math.MinInt64
 
-// beginBody returns the writer of the body of the message that is added next.
-func (a *archive) beginBody() io.Writer {
-	a.body = 0
-	return bodyWriter{archive: a}
-}
-
-// bodyWriter writes a body to an archive.
-type bodyWriter struct{ *archive }
-
-// Write implements io.Writer.
-func (w bodyWriter) Write(p []byte) (int, error) {
-	n, err := w.write(p)
-	w.body += int64(n)
-	w.err = cmp.Or(w.err, err)
+// Write implements io.Writer. It writes a part of the body of the message that is added next.
+func (a *archive) Write(p []byte) (int, error) {
+	n, err := a.write(p)
+	a.body += int64(n)
+	a.err = cmp.Or(a.err, err)
 	return n, err
 }
 

@@ -27,15 +27,10 @@ func newMail(m mailbox.Message) *mail {
 	return &mail{file: m.File, number: m.Number, header: session.Header(m.Head)}
 }
 
-// isSigned reports whether a header section has a DKIM-Signature field. It may report true for a continuation line.
+// isSigned reports whether a header section has a DKIM-Signature field.
 func isSigned(head string) bool {
-	const name = "DKIM-Signature"
-	for line := range strings.Lines(head) {
-		if len(line) > len(name) && strings.EqualFold(line[:len(name)], name) {
-			return true
-		}
-	}
-	return false
+	_, ok := headers.First(session.Header(head), "DKIM-Signature")
+	return ok
 }
 
 // messageID returns the Message-ID as the field has it, with white space joined.

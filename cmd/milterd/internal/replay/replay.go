@@ -143,18 +143,18 @@ func (r *replay) readAll(ctx context.Context) error {
 
 // bodyOf implements mailbox.BodyFunc.
 func (r *replay) bodyOf(head string) io.Writer {
-	body := r.archive.beginBody() // ends that of a message that could not be read to its end
+	r.archive.body = 0 // that of a message that could not be read to its end
 	if !isSigned(head) || !slices.ContainsFunc(r.judges, (*judge).needsBody) {
 		return nil
 	}
-	return body
+	return &r.archive
 }
 
 // received returns when a message was received, as the site of either configuration reads it.
 func (r *replay) received(m *mail) time.Time {
-	at := m.facts(r.base.site).Time
+	at := m.facts(r.base.config.Site).Time
 	if at.IsZero() && r.against != nil {
-		at = m.facts(r.against.site).Time
+		at = m.facts(r.against.config.Site).Time
 	}
 	return at
 }

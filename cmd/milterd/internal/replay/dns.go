@@ -88,43 +88,37 @@ func hasKey(a checks.Answer) bool {
 	return false
 }
 
-// keyless is a check that needs the body, without the verdicts that a missing key makes unsure.
-type keyless struct{ inner checks.Check }
+// lenient is a check without the verdicts that the DNS of a replay makes unsure: those that apply if the DNS did not answer, where it is
+// not asked, and those that a missing key makes unsure. Where one of the former would apply, the check fails with errNotAsked.
+type lenient struct {
+	inner checks.Check
+	asks  bool // the DNS is asked
+}
 
 // Check implements checks.Check.
-func (k keyless) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	verdicts, err := k.inner.Check(ctx, r)
-	if errors.Is(err, errKeyGone) {
-		verdicts = slices.DeleteFunc(slices.Clone(verdicts), func(v checks.Verdict) bool { return v.Reason != nil && v.Unsure })
+func (l lenient) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
+	verdicts, err := l.inner.Check(ctx, r)
+	gone := errors.Is(err, errKeyGone)
+	kept := slices.DeleteFunc(slices.Clone(verdicts), func(v checks.Verdict) bool {
+		return v.Reason != nil && (gone && v.Unsure || !l.asks && v.Reason.Unanswered)
+	})
+	if len(kept) < len(verdicts) && err == nil {
+		err = errNotAsked
 	}
-	return verdicts, err
+	return kept, err
 }
 
 // Prefetch implements checks.Prefetcher.
-func (k keyless) Prefetch(r *checks.Request) []checks.Query {
-	if p, ok := k.inner.(checks.Prefetcher); ok {
+func (l lenient) Prefetch(r *checks.Request) []checks.Query {
+	if p, ok := l.inner.(checks.Prefetcher); ok {
 		return p.Prefetch(r)
 	}
 	return nil
 }
 
 // Observe implements checks.Observer.
-func (k keyless) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
-	if o, ok := k.inner.(checks.Observer); ok {
+func (l lenient) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
+	if o, ok := l.inner.(checks.Observer); ok {
 		o.Observe(ctx, r, e)
 	}
-}
-
-// unasked is a check without the reasons that apply if the DNS did not answer. Where one of them would apply, the check
-// fails with errNotAsked.
-type unasked struct{ inner checks.Check }
-
-// Check implements checks.Check.
-func (u unasked) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	verdicts, err := u.inner.Check(ctx, r)
-	kept := slices.DeleteFunc(slices.Clone(verdicts), func(v checks.Verdict) bool { return v.Reason != nil && v.Reason.Unanswered })
-	if len(kept) < len(verdicts) && err == nil {
-		err = errNotAsked
-	}
-	return kept, err
 }

@@ -19,17 +19,15 @@ type Config struct {
 	Name string // of its file; empty for the defaults
 	Text []byte // of its file
 	Site received.Site
-	// Build returns the checks and the policy. It may be called more than once.
+	// Build returns the checks and the policy, without the options of a driver. It may be called more than once.
 	Build func(checks.Env) ([]checks.Instance, checks.Options, error)
 }
 
 // judge judges messages by one configuration, with a store of its own. It is not safe for concurrent use.
 type judge struct {
 	config    Config
-	site      received.Site
 	clock     atomic.Int64 // of the store, in seconds since 1970
-	store     checks.Store
-	close     func()
+	store     *store.Store // in memory
 	instances []checks.Instance
 	opts      checks.Options
 	pipelines map[received.Known]*pipeline
@@ -73,19 +71,20 @@ func (r result) String() string {
 const maxStore = 64 << 20
 
 func newJudge(c Config, dns *sameAnswers) (*judge, error) {
-	j := &judge{config: c, site: c.Site, pipelines: map[received.Known]*pipeline{}}
+	j := &judge{config: c, pipelines: map[received.Known]*pipeline{}}
 	now := func() time.Time { return time.Unix(j.clock.Load(), 0) }
-	s, err := store.Open(store.Config{Driver: "memory", Now: now, MaxBytes: maxStore})
-	if err != nil {
+	var err error
+	if j.store, err = store.Open(store.Config{Driver: "memory", Now: now, MaxBytes: maxStore}); err != nil {
 		return nil, err
 	}
-	j.store, j.close = s, func() { _ = s.Close() } // it is in memory
 	if err := j.build(dns); err != nil {
 		j.close()
 		return nil, err
 	}
 	return j, nil
 }
+
+func (j *judge) close() { _ = j.store.Close() } // it is in memory
 
 // build makes the checks ready.
 func (j *judge) build(dns *sameAnswers) error {
@@ -94,18 +93,12 @@ func (j *judge) build(dns *sameAnswers) error {
 	if err != nil {
 		return err
 	}
-	j.opts.Announce, j.opts.Link, j.opts.Trace = nil, nil, checks.TraceNone
 	if !dns.asks() {
 		j.opts.OnError = checks.Off // a question that was not asked is no fault of the mail
-		for i, inst := range j.instances {
-			if slices.ContainsFunc(inst.Info.Reasons, func(r *checks.Reason) bool { return r.Unanswered }) {
-				j.instances[i].Check = unasked{inner: inst.Check}
-			}
-		}
 	}
 	for i, inst := range j.instances {
-		if inst.Info.Body {
-			j.instances[i].Check = keyless{inner: inst.Check}
+		if inst.Info.Body || slices.ContainsFunc(inst.Info.Reasons, func(r *checks.Reason) bool { return r.Unanswered }) {
+			j.instances[i].Check = lenient{inner: inst.Check, asks: dns.asks()}
 		}
 	}
 	p, err := j.pipeline(received.Everything)
@@ -179,21 +172,17 @@ func stagesFor(stages []checks.Stage, known received.Known) (possible []checks.S
 
 // needsBody reports whether a check needs the bodies of signed messages.
 func (j *judge) needsBody() bool {
-	p := j.pipelines[received.Everything] // which build makes
-	return p != nil && p.NeedsBody()
+	return j.pipelines[received.Everything].NeedsBody() // build makes it
 }
 
 // decide plays the SMTP session of a message. now is the time of a message that has none at all.
 func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, error) {
-	facts := m.facts(j.site)
+	facts := m.facts(j.config.Site)
 	p, err := j.pipeline(facts.Known)
 	if err != nil {
 		return result{}, err
 	}
-	s := &checks.Session{
-		ID: "replay", Time: facts.Time, Client: facts.Client, Local: facts.Local, ClientName: facts.ClientName, Helo: facts.Helo,
-		AuthUser: facts.User, Macros: checks.Macros{{Name: "i", Value: facts.QueueID}},
-	}
+	s := sessionOf(facts)
 	if facts.Known&received.Time == 0 {
 		s.Time = standIn(m, now)
 	} else {
@@ -204,6 +193,14 @@ func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, err
 	err = r.play(ctx, run, s, m.body)
 	r.trusted = run.Request().Trusted()
 	return r, err
+}
+
+// sessionOf returns the session of the client, before MAIL.
+func sessionOf(f received.Facts) *checks.Session {
+	return &checks.Session{
+		ID: "replay", Time: f.Time, Client: f.Client, Local: f.Local, ClientName: f.ClientName, Helo: f.Helo, AuthUser: f.User,
+		Macros: checks.Macros{{Name: "i", Value: f.QueueID}},
+	}
 }
 
 // standIn returns a time for a message whose time is not known: that of its Date field, so that it is neither
@@ -274,11 +271,9 @@ func (r *result) passes(d checks.Decision) bool {
 
 // questions returns the DNS questions that the checks will ask about a message.
 func (j *judge) questions(m *mail) []checks.Query {
-	facts := m.facts(j.site)
-	s := &checks.Session{
-		Client: facts.Client, Local: facts.Local, ClientName: facts.ClientName, Helo: facts.Helo, AuthUser: facts.User,
-		Envelope: checks.Envelope{MailFrom: checks.ParseAddress(facts.From), Header: facts.Header},
-	}
+	facts := m.facts(j.config.Site)
+	s := sessionOf(facts)
+	s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress(facts.From), Header: facts.Header}
 	if j.opts.Trusted.Trusts(s) {
 		return nil
 	}

@@ -47,7 +47,7 @@ func (c *compiler) config() *Config {
 		Records:        c.records(),
 		Mirror:         c.mirror(),
 		Log:            c.log(),
-		settings:       f.Checks.list,
+		settings:       f.Checks,
 	}
 	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")

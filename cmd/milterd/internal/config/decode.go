@@ -64,23 +64,23 @@ func (d *decoder) visit(n *yaml.Node, path string) bool {
 	return d.visits <= maxVisits && !d.full()
 }
 
-// value decodes a node. It returns false if v is a scalar and was not set.
-func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) bool {
+// value decodes a node.
+func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	n = target(n)
 	if !d.visit(n, path) {
-		return false
+		return
 	}
 	if isNull(n) && !isScalar(v.Type()) {
-		return true // a section whose lines are all comments
+		return // a section whose lines are all comments
 	}
 	d.values[path] = &value{at: positionOf(n)}
 	if r, ok := v.Addr().Interface().(nodeReader); ok {
 		r.readNode(d, n, path)
-		return true
+		return
 	}
 	switch t := v.Type(); {
 	case isScalar(t):
-		return d.scalar(n, v, path)
+		d.scalar(n, v, path)
 	case t.Kind() == reflect.Struct:
 		d.structure(n, v, path)
 	case t.Kind() == reflect.Slice:
@@ -90,7 +90,6 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) bool {
 	default:
 		d.fail(positionOf(n), path, "milterd cannot decode its own settings of the type %s; please report this bug", t)
 	}
-	return true
 }
 
 // target returns the node that an alias refers to.
@@ -102,12 +101,11 @@ func target(n *yaml.Node) *yaml.Node {
 }
 
 // keyed is value for a node with a key.
-func (d *decoder) keyed(key, n *yaml.Node, v reflect.Value, path string) bool {
-	ok := d.value(n, v, path)
+func (d *decoder) keyed(key, n *yaml.Node, v reflect.Value, path string) {
+	d.value(n, v, path)
 	if d.given(path) {
 		d.values[path].key = positionOf(key)
 	}
-	return ok
 }
 
 // structure decodes a mapping into the fields of a struct. It does not change fields that are not given.
@@ -125,7 +123,8 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		}
 		f, sub := fields[i], join(path, key.Value)
 		fv := v.Field(f.index)
-		if d.keyed(key, val, fv, sub) && len(f.one) > 0 && !slices.Contains(f.one, fv.String()) {
+		d.keyed(key, val, fv, sub)
+		if len(f.one) > 0 && !d.rejected[sub] && !slices.Contains(f.one, fv.String()) {
 			d.reject(target(val), sub, "unknown value %s%s", quote(fv.String()), suggest(fv.String(), f.one))
 		}
 	})

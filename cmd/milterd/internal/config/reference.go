@@ -147,7 +147,7 @@ func (r *reference) actions(indent int) {
 func (r *reference) checks(indent int, key string, s checkSettings) {
 	r.line(indent, "%s:", key)
 	separator := ""
-	for _, set := range s.list {
+	for _, set := range s {
 		if len(fieldsOf(set.value.Type())) == 0 {
 			continue
 		}

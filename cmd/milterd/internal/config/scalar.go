@@ -28,20 +28,19 @@ func isScalar(t reflect.Type) bool {
 	}
 }
 
-// scalar decodes a value for whose type isScalar is true. It reports a fault and returns false if it cannot.
-func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) bool {
+// scalar decodes a value for whose type isScalar is true. It rejects the value if it cannot.
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	if err := setScalar(n, v); err != nil {
 		text := err.Error()
 		if shown := describe(n); !strings.Contains(text, shown) && !strings.Contains(text, quote(n.Value)) {
 			text = shown + ": " + text // an error of a type of a check
 		}
 		d.reject(n, path, "%s", text)
-		return false
+		return
 	}
 	if k := v.Kind(); k == reflect.Int || k == reflect.Int64 {
 		d.values[path].number = n.Value
 	}
-	return true
 }
 
 // setScalar sets v to the value of a node. The error describes the value and the remedy.

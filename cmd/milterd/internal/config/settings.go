@@ -19,7 +19,7 @@ type settings struct {
 }
 
 // checkSettings is the section "checks": the settings of every check of the registry, by its name.
-type checkSettings struct{ list []settings }
+type checkSettings []settings
 
 // newCheckSettings returns copies of the defaults.
 func newCheckSettings(registry []checks.Info) checkSettings {
@@ -31,7 +31,7 @@ func newCheckSettings(registry []checks.Info) checkSettings {
 		}
 		v := reflect.New(def.Type()).Elem()
 		v.Set(def)
-		s.list = append(s.list, settings{info: info, value: v})
+		s = append(s, settings{info: info, value: v})
 	}
 	return s
 }
@@ -39,12 +39,12 @@ func newCheckSettings(registry []checks.Info) checkSettings {
 // readNode implements nodeReader.
 func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
 	var names []string
-	for _, set := range s.list {
+	for _, set := range *s {
 		names = append(names, set.info.Name)
 	}
 	d.pairs(n, path, func(key, val *yaml.Node) {
 		if i := slices.Index(names, key.Value); i >= 0 {
-			s.list[i].read(d, val, join(path, key.Value))
+			(*s)[i].read(d, val, join(path, key.Value))
 		} else {
 			d.unknown("check", key, path, names)
 		}
@@ -119,7 +119,7 @@ func (s settings) valid(d *decoder, path string) reflect.Value {
 // settingsFiles checks the files that settings name. Relative names begin at the folder of the configuration. A fault in a
 // line is a warning, because the other lines apply; a file that cannot be read is an error.
 func (c *compiler) settingsFiles() {
-	for _, s := range c.file.Checks.list {
+	for _, s := range c.file.Checks {
 		path := "checks." + s.info.Name
 		v := s.value.Addr().Interface()
 		if r, ok := v.(interface{ RelativeTo(folder string) }); ok {
@@ -149,7 +149,7 @@ func (c *compiler) unusedSettings(o checks.Options) {
 	on := func(id string) bool {
 		return o.Actions[id] != checks.Off || slices.ContainsFunc(o.Policies, func(p checks.Policy) bool { return p.Actions[id] != checks.Off })
 	}
-	for _, s := range c.file.Checks.list {
+	for _, s := range c.file.Checks {
 		path, def := "checks."+s.info.Name, reflect.ValueOf(s.info.Default)
 		reasons, changed := s.info.Reasons, !reflect.DeepEqual(s.value.Interface(), s.info.Default)
 		if changed && len(reasons) > 0 && !slices.ContainsFunc(reasons, func(r *checks.Reason) bool { return on(r.ID) }) {

@@ -31,7 +31,7 @@ func ParseAddress(text string) Address {
 	p, _ := headers.ParsePath(a.Text) // also fills p for common syntax errors, so that the domain can be checked
 	a.Local, a.Literal = p.Local, p.Literal
 	if !p.Literal.IsValid() {
-		a.Domain = toALabels(p.Domain)
+		a.Domain = ToALabels(p.Domain)
 	}
 	return a
 }
@@ -42,8 +42,8 @@ func (a Address) IsNull() bool { return a.Text == "" }
 // String returns a.Text.
 func (a Address) String() string { return a.Text }
 
-// toALabels returns the domain as lower-case A-labels (RFC 5891) without trailing dot, or "" if it is invalid.
-func toALabels(domain string) string {
+// ToALabels returns the domain as lower-case A-labels (RFC 5891) without trailing dot, or "" if it is not US-ASCII and invalid.
+func ToALabels(domain string) string {
 	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
 	if !strings.ContainsFunc(domain, func(r rune) bool { return r >= 0x80 }) {
 		return domain

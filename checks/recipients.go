@@ -38,12 +38,12 @@ func (rs RecipientSet) add(pattern string) error {
 		return fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
 	case !at && local != "":
 		rs.locals[strings.ToLower(local)] = true
-	case domain == "" || toALabels(domain) == "":
+	case domain == "" || ToALabels(domain) == "":
 		return fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
 	case local == "":
-		rs.domains[toALabels(domain)] = true
+		rs.domains[ToALabels(domain)] = true
 	default:
-		rs.mailboxes[strings.ToLower(local)+"@"+toALabels(domain)] = true
+		rs.mailboxes[strings.ToLower(local)+"@"+ToALabels(domain)] = true
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func isDomain(text string) bool {
 	if !strings.Contains(text, ".") {
 		return false
 	}
-	suffix, icann := publicsuffix.PublicSuffix(toALabels(text))
+	suffix, icann := publicsuffix.PublicSuffix(ToALabels(text))
 	return icann || strings.Contains(suffix, ".")
 }
 

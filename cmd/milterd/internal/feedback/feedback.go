@@ -68,21 +68,15 @@ func Table(rows []Row) []Row {
 			t.End = r.End
 		}
 	}
+	passes := func(r Row) int {
+		if r.Passes() {
+			return 1
+		}
+		return 0
+	}
 	slices.SortStableFunc(table, func(a, b Row) int {
-		return cmp.Or(strings.Compare(a.Domain, b.Domain), compareBool(a.Passes(), b.Passes()), cmp.Compare(b.Count, a.Count),
+		return cmp.Or(strings.Compare(a.Domain, b.Domain), cmp.Compare(passes(a), passes(b)), cmp.Compare(b.Count, a.Count),
 			a.Source.Compare(b.Source), strings.Compare(a.Reporter, b.Reporter))
 	})
 	return table
-}
-
-// compareBool orders false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	default:
-		return 1
-	}
 }

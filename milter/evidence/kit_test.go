@@ -36,14 +36,15 @@ type site struct {
 	*Collector
 	t       *testing.T
 	store   *checktest.Store
+	clock   checktest.Clock
 	mu      sync.Mutex
-	clock   time.Time
 	written map[string]bool // addresses that users have written to
 	n       int             // sessions
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, clock: start, written: map[string]bool{}}
+	s := &site{t: t, written: map[string]bool{}}
+	s.setTime(start)
 	s.store = checktest.NewStore(s.now)
 	s.Collector = s.open(s.store)
 	return s
@@ -77,17 +78,9 @@ func (s *site) open(store checks.Store) *Collector {
 	return c
 }
 
-func (s *site) now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.clock
-}
+func (s *site) now() time.Time { return s.clock.Now() }
 
-func (s *site) setTime(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clock = now
-}
+func (s *site) setTime(now time.Time) { s.clock.Set(now) }
 
 // did is a reason that applied, and its action.
 type did struct {

@@ -148,14 +148,13 @@ func TestWhatIsRecorded(t *testing.T) {
 
 func TestRecordsExpire(t *testing.T) {
 	t.Parallel()
-	now := noon
-	clock := func() time.Time { return now }
-	l := Open(checktest.NewStore(clock), Options{Keep: 14 * day, Max: 5, Now: clock})
+	var clock checktest.Clock
+	l := Open(checktest.NewStore(clock.Now), Options{Keep: 14 * day, Max: 5, Now: clock.Now})
 	t.Cleanup(func() { l.Close(time.Minute) })
 	id := NewID(noon)
 	l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(id))
 	flush(t, l)
-	now = noon.Add(14 * day)
+	clock.Advance(14 * day)
 	if _, ok, err := l.Get(t.Context(), id); ok || err != nil {
 		t.Error(ok, err)
 	}
@@ -163,7 +162,7 @@ func TestRecordsExpire(t *testing.T) {
 		t.Error(list, err)
 	}
 	later := mail("192.0.2.9", "h", "", "")
-	later.Time = now
+	later.Time = clock.Now()
 	l.Decided(checks.NewRequest(later, checks.RcptTo), refused(""))
 	if list, _ := l.Find(t.Context(), Query{}); len(list) != 1 || list[0].Number != 2 {
 		t.Errorf("want the number 2, got %+v", list)

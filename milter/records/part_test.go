@@ -130,13 +130,12 @@ func TestPartAge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var passed atomic.Int64
-			now := func() time.Time { return noon.Add(time.Duration(passed.Load())) }
+			var clock checktest.Clock
 			store := checktest.NewStore(nil) // one in which nothing expires
-			l := Open(store, Options{Keep: 14 * day, Max: 100, Now: now})
+			l := Open(store, Options{Keep: 14 * day, Max: 100, Now: clock.Now})
 			defer l.Close(time.Minute)
 			for _, wait := range c.waits {
-				passed.Add(int64(wait))
+				clock.Advance(wait)
 				l.Decided(checks.NewRequest(mail("192.0.2.9", "h", "", ""), checks.RcptTo), refused(""))
 				flush(t, l)
 			}

@@ -1,6 +1,7 @@
 package rdap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -17,10 +18,7 @@ type anyAddressKey struct{}
 // allowAnyAddress returns a context in which server may have any address. A host that server redirects to must have a
 // public one.
 func allowAnyAddress(ctx context.Context, server *url.URL) context.Context {
-	port := server.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[server.Scheme]
-	}
+	port := cmp.Or(server.Port(), map[string]string{"http": "80", "https": "443"}[server.Scheme])
 	return context.WithValue(ctx, anyAddressKey{}, net.JoinHostPort(server.Hostname(), port))
 }
 

@@ -25,6 +25,8 @@ const (
 	maxBackoff = 24 * time.Hour
 	// unreachableBackoff is for a host that did not answer.
 	unreachableBackoff = time.Minute
+	// storeTimeout bounds the writing of a reason.
+	storeTimeout = 5 * time.Second
 )
 
 // limiter is an http.RoundTripper that limits the rate of requests to each host, sends none while a host asks for a

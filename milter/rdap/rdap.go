@@ -1,26 +1,22 @@
 // Package rdap asks domain registries when a domain was registered, by the Registration Data Access Protocol (RFC 7480,
 // RFC 9082, RFC 9083). The check sender uses it for the reason domain-new.
 //
-// The library openrdap implements the protocol. This package limits what a daemon may do with it: limiter bounds the
-// rate of requests to each registry and obeys Retry-After, dialer connects to public addresses only, and fileCache
-// keeps the list of registries. Their state is in the store, so it survives a restart and holds for all hosts of a
-// site. Start reading at Client.
+// A list that IANA publishes says which registry serves a top-level domain (list.go). limiter bounds the rate of requests to
+// each registry and obeys Retry-After; its state is in the store, so it survives a restart and holds for all hosts of a
+// site. dialer connects to public addresses only. Start reading at Client.
 package rdap
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/openrdap/rdap"
-	"github.com/openrdap/rdap/bootstrap"
 
 	"milterd/checks"
 )
@@ -46,35 +42,26 @@ const (
 // Client asks registries. It is safe for concurrent use.
 type Client struct {
 	http *http.Client
-
-	mu   sync.Mutex // bootstrap.Client has no lock of its own
-	boot *bootstrap.Client
+	list *list
 }
 
-// New returns a Client that keeps its state in the store.
+// New returns a Client that keeps its limits in the store.
 func New(store checks.Store) *Client {
-	base, err := url.Parse(bootstrap.DefaultBaseURL)
-	if err != nil {
-		panic(err) // a constant
-	}
-	return newClient(store, options{bootstrap: base, now: time.Now, public: public, timeout: timeout})
+	return newClient(store, options{list: listURL, now: time.Now, public: public, timeout: timeout})
 }
 
 // options has what tests change.
 type options struct {
-	bootstrap *url.URL              // folder with dns.json
-	now       func() time.Time      // clock
-	public    func(netip.Addr) bool // addresses that may be connected to
-	timeout   time.Duration         // of one request
+	list    string                // URL of the list of registries
+	now     func() time.Time      // clock
+	public  func(netip.Addr) bool // addresses that may be connected to
+	timeout time.Duration         // of one request
 }
 
 func newClient(store checks.Store, o options) *Client {
-	h := &http.Client{
-		Transport:     newLimiter(store, o),
-		CheckRedirect: checkRedirect,
-		Timeout:       o.timeout,
-	}
-	return &Client{http: h, boot: &bootstrap.Client{HTTP: h, BaseURL: o.bootstrap, Cache: &fileCache{store: store, now: o.now}}}
+	c := &Client{http: &http.Client{Transport: newLimiter(store, o), CheckRedirect: checkRedirect, Timeout: o.timeout}}
+	c.list = &list{now: o.now, fetch: func(ctx context.Context) ([]byte, error) { return c.get(ctx, o.list) }}
+	return c
 }
 
 // checkRedirect follows redirects to HTTP and HTTPS, RFC 7480 section 5.2.
@@ -101,7 +88,7 @@ func (c *Client) Registered(ctx context.Context, server, domain string) (time.Ti
 		}
 		return c.ask(allowAnyAddress(ctx, u), u, domain)
 	}
-	servers, err := c.servers(ctx, domain)
+	servers, err := c.list.lookup(ctx, domain)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("rdap: list of registries: %w", err)
 	}
@@ -114,65 +101,73 @@ func (c *Client) Registered(ctx context.Context, server, domain string) (time.Ti
 	return time.Time{}, err
 }
 
-// servers returns the base URLs of the servers for a domain, those with TLS first, RFC 9224 section 3. A top-level
-// domain without RDAP has none.
-func (c *Client) servers(ctx context.Context, domain string) ([]*url.URL, error) {
-	question := &bootstrap.Question{RegistryType: bootstrap.DNS, Query: domain}
-	c.mu.Lock()
-	answer, err := c.boot.Lookup(question.WithContext(ctx))
-	c.mu.Unlock()
+// ask asks one server when a domain was registered, see Registered.
+func (c *Client) ask(ctx context.Context, server *url.URL, domain string) (at time.Time, err error) {
+	text, err := c.get(ctx, server.JoinPath("domain", url.PathEscape(domain)).String())
+	if errors.Is(err, errNotFound) {
+		return time.Time{}, nil
+	}
+	if err == nil {
+		at, err = registration(text, domain)
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("rdap: %s: %s", server.Host, checks.Clean(err.Error(), maxShown))
+	}
+	return at, nil
+}
+
+// errNotFound is the error of get for an object that does not exist.
+var errNotFound = errors.New("404 Not Found")
+
+// get returns the body of an answer.
+func (c *Client) get(ctx context.Context, address string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	urls := slices.Clone(answer.URLs)
-	slices.SortStableFunc(urls, func(a, b *url.URL) int { return -strings.Compare(a.Scheme, b.Scheme) })
-	return urls, nil
-}
-
-// ask asks one server when a domain was registered, see Registered.
-func (c *Client) ask(ctx context.Context, server *url.URL, domain string) (time.Time, error) {
-	base := *server // Request.URL modifies it
-	request := (&rdap.Request{Type: rdap.DomainRequest, Query: domain, Server: &base}).WithContext(ctx)
-	// rdap.Client is not safe for concurrent use, and has no state of its own.
-	client := rdap.Client{HTTP: c.http, Bootstrap: c.boot, UserAgent: userAgent}
-	answer, err := client.Do(request)
+	req.Header.Set("Accept", "application/rdap+json, application/json")
+	req.Header.Set("User-Agent", userAgent)
+	resp, err := c.http.Do(req)
 	if err != nil {
-		if e, ok := errors.AsType[*rdap.ClientError](err); ok && e.Type == rdap.ObjectDoesNotExist {
-			return time.Time{}, nil
+		return nil, err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return nil, errNotFound
+	case resp.StatusCode/100 != 2:
+		return nil, errors.New(resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+// registration returns when a domain was registered last, from the answer of a registry, RFC 9083 section 10.2.3. A domain that
+// was deleted and registered again may have another owner. It returns the zero time if no event has a valid date.
+func registration(text []byte, domain string) (last time.Time, err error) {
+	var answer struct {
+		Class  string          `json:"objectClassName"`
+		Name   string          `json:"ldhName"`
+		Events json.RawMessage `json:"events"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return time.Time{}, err
+	}
+	switch {
+	case answer.Class != "domain":
+		return time.Time{}, errors.New("the answer has no domain")
+	case answer.Name != "" && !checks.SameName(answer.Name, domain):
+		return time.Time{}, fmt.Errorf("the answer is about another domain, %q", checks.Clean(answer.Name, maxShown))
+	}
+	var events []json.RawMessage // each by itself, as some registries write events of other types
+	_ = json.Unmarshal(answer.Events, &events)
+	for _, text := range events {
+		var e struct {
+			Action string `json:"eventAction"`
+			Date   string `json:"eventDate"`
 		}
-		return time.Time{}, fmt.Errorf("rdap: %s: %s", server.Host, checks.Clean(cause(answer, err).Error(), maxShown))
-	}
-	d, ok := answer.Object.(*rdap.Domain)
-	switch {
-	case !ok:
-		return time.Time{}, fmt.Errorf("rdap: %s: the answer has no domain", server.Host)
-	case d.LDHName != "" && !checks.SameName(d.LDHName, domain):
-		return time.Time{}, fmt.Errorf("rdap: %s: the answer is about another domain, %q", server.Host, checks.Clean(d.LDHName, maxShown))
-	}
-	return registration(d.Events), nil
-}
-
-// cause returns the error behind the library's "no working servers".
-func cause(answer *rdap.Response, err error) error {
-	if answer == nil || len(answer.HTTP) == 0 {
-		return err
-	}
-	last := answer.HTTP[len(answer.HTTP)-1]
-	switch {
-	case last.Error != nil:
-		return last.Error
-	case last.Response != nil:
-		return errors.New(last.Response.Status)
-	default:
-		return err
-	}
-}
-
-// registration returns when a domain was registered last, RFC 9083 section 10.2.3. A domain that was deleted and
-// registered again may have another owner. It returns the zero time if no event has a valid date.
-func registration(events []rdap.Event) time.Time {
-	var last time.Time
-	for _, e := range events {
+		if json.Unmarshal(text, &e) != nil {
+			continue
+		}
 		switch strings.ToLower(e.Action) {
 		case "registration", "reregistration", "reinstantiation":
 			if at, ok := parseDate(e.Date); ok && at.After(last) {
@@ -180,7 +175,7 @@ func registration(events []rdap.Event) time.Time {
 			}
 		}
 	}
-	return last
+	return last, nil
 }
 
 // layouts are the date formats of registries. RFC 9083 section 4.5 requires RFC 3339. A date without a time zone is

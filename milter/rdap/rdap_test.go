@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,30 +16,29 @@ import (
 	"milterd/checks/checktest"
 )
 
-// lab is a registry, a bootstrap server, and a client that may connect to loopback addresses. All use the clock of the
+// lab is a registry, a server of the list, and a client that may connect to loopback addresses. All use the clock of the
 // test.
 type lab struct {
 	*Client
 	store *checktest.Store
-	now   atomic.Int64  // Unix seconds
+	clock checktest.Clock
 	url   string        // of the registry
-	iana  *url.URL      // of the bootstrap folder
+	iana  string        // URL of the list
 	asked atomic.Int32  // requests to the registry
-	lists atomic.Int32  // requests to the bootstrap server
-	list  atomic.Value  // string: dns.json, where REGISTRY stands for the URL of the registry
+	lists atomic.Int32  // requests for the list
+	list  atomic.Value  // string: the list, where REGISTRY stands for the URL of the registry
 	open  chan struct{} // closed at the end of the test
 }
 
 func newLab(t *testing.T, registry http.HandlerFunc) *lab {
 	t.Helper()
 	l := &lab{open: make(chan struct{})}
-	l.now.Store(checktest.Now.Unix())
-	l.store = checktest.NewStore(l.clock)
+	l.store = checktest.NewStore(l.clock.Now)
 	l.url = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		l.asked.Add(1)
 		registry(w, r)
 	})
-	list := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	l.iana = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		l.lists.Add(1)
 		text := l.list.Load().(string)
 		if text == "" {
@@ -51,21 +49,14 @@ func newLab(t *testing.T, registry http.HandlerFunc) *lab {
 	})
 	l.list.Store(`{"version":"1.0","services":[[["net","com"],["REGISTRY/"]],[["de"],["http://127.0.0.1:1/","REGISTRY/"]]]}`)
 	t.Cleanup(func() { close(l.open) }) // before the servers close, as they wait for their handlers
-	var err error
-	if l.iana, err = url.Parse(list + "/rdap/"); err != nil {
-		t.Fatal(err)
-	}
 	l.restart(netip.Addr.IsLoopback)
 	return l
 }
 
 // restart makes a new client with the same store.
 func (l *lab) restart(public func(netip.Addr) bool) {
-	l.Client = newClient(l.store, options{bootstrap: l.iana, now: l.clock, public: public, timeout: 10 * time.Second})
+	l.Client = newClient(l.store, options{list: l.iana, now: l.clock.Now, public: public, timeout: 10 * time.Second})
 }
-
-func (l *lab) clock() time.Time        { return time.Unix(l.now.Load(), 0) }
-func (l *lab) advance(d time.Duration) { l.now.Add(int64(d / time.Second)) }
 
 func serve(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
@@ -120,7 +111,7 @@ func TestAnswers(t *testing.T) {
 		{name: "a long redirect", registry: answers(302, "", "Location", "http://127.0.0.1:1/"+strings.Repeat("x", 50<<10)), err: "127.0.0.1:1"},
 		{name: "another object", registry: answers(200, `{"objectClassName":"nameserver","ldhName":"example.net"}`), err: "has no domain"},
 		{name: "an error with status 200", registry: answers(200, `{"errorCode":500,"title":"no"}`), err: "has no domain"},
-		{name: "an empty answer", registry: answers(200, ""), err: "200 OK"},
+		{name: "an empty answer", registry: answers(200, ""), err: "unexpected end"},
 		{name: "HTML", registry: answers(200, "<html>please log in</html>"), err: "invalid character"},
 		{name: "a truncated answer", registry: answers(200, good[:len(good)/2]), err: "unexpected end"},
 		{name: "shorter than Content-Length", registry: answers(200, good, "Content-Length", "9999"), err: "EOF"},
@@ -212,14 +203,14 @@ func TestTimeLimits(t *testing.T) {
 	}
 }
 
-// register asks the registry in the bootstrap file about a domain.
+// register asks the registry in the list about a domain.
 func (l *lab) register(t *testing.T, domain string) error {
 	t.Helper()
 	_, err := l.Registered(t.Context(), "", domain)
 	return err
 }
 
-func TestBootstrapServers(t *testing.T) {
+func TestListedServers(t *testing.T) {
 	t.Parallel()
 	t.Run("a top-level domain without a server", func(t *testing.T) {
 		t.Parallel()
@@ -239,7 +230,7 @@ func TestBootstrapServers(t *testing.T) {
 		t.Parallel()
 		l := newLab(t, answers(200, good))
 		l.list.Store(`{"services":[[["net"],["http://a.example/","https://b.example/","http://c.example/"]]]}`)
-		got, err := l.servers(t.Context(), "example.net")
+		got, err := l.Client.list.lookup(t.Context(), "example.net")
 		if want := "[https://b.example/ http://a.example/ http://c.example/]"; err != nil || fmt.Sprint(got) != want {
 			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
@@ -254,8 +245,8 @@ func TestBootstrapServers(t *testing.T) {
 	})
 }
 
-// TestBootstrapAge shows that a list is used for a day, also after a restart, and longer if there is no new one.
-func TestBootstrapAge(t *testing.T) {
+// TestListAge shows that a list is used for a day, and longer if there is no new one.
+func TestListAge(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, answers(404, ""))
 	want := func(when, domain string, lists int32) {
@@ -266,11 +257,10 @@ func TestBootstrapAge(t *testing.T) {
 	}
 	want("at first", "example.net", 1)
 	want("again", "example.net", 1)
-	l.restart(netip.Addr.IsLoopback)
-	want("after a restart", "example.com", 1)
-	l.advance(24 * time.Hour)
+	want("another domain", "example.com", 1)
+	l.clock.Advance(24 * time.Hour)
 	want("a day later", "example.net", 2)
-	l.advance(48 * time.Hour)
+	l.clock.Advance(48 * time.Hour)
 	l.list.Store("")
 	want("without a new list", "example.net", 3)
 	if n := l.asked.Load(); n != 5 {
@@ -278,7 +268,7 @@ func TestBootstrapAge(t *testing.T) {
 	}
 }
 
-func TestBootstrapErrors(t *testing.T) {
+func TestListErrors(t *testing.T) {
 	t.Parallel()
 	for name, list := range map[string]string{
 		"no list": "", "garbage": "<html>", "a malformed list": `{"services":[[["net"]]]}`, "a huge list": strings.Repeat(" ", maxBody) + "{}",

@@ -17,8 +17,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -149,49 +147,28 @@ func (c *Collector) add(r *checks.Request, u update) {
 
 // attribute makes the entries of a batch, and adds them to what the next flush writes.
 func (c *Collector) attribute(batch []update) {
-	entries := make([]*entry, len(batch))
-	indexes := make(chan int, len(batch))
-	for i := range batch {
-		indexes <- i
-	}
-	close(indexes)
-	var running sync.WaitGroup
-	for range min(lookups, len(batch)) {
-		running.Go(func() {
-			for i := range indexes {
-				var err error
-				if entries[i], err = c.entryOf(batch[i]); err != nil {
-					c.queue.Drop(1, err)
-				}
-			}
-		})
-	}
-	running.Wait()
+	c.queue.Each(batch, lookups, func(u update) error {
+		e := c.entryOf(u)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.addPending(week(u.Time), e)
+		return nil
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, e := range entries {
-		if e != nil {
-			c.addPending(week(batch[i].Time), e)
-		}
-	}
 	c.flushIfMuch()
 }
 
 // unknownClient stands for clients without an address and private ones.
 const unknownClient = "unknown"
 
-// entryOf returns the entry of an update. A panic, as on a malformed DNS answer, is an error.
-func (c *Collector) entryOf(u update) (e *entry, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-		}
-	}()
+// entryOf returns the entry of an update. It may panic, as on a malformed DNS answer.
+func (c *Collector) entryOf(u update) *entry {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
 	from := c.opts.Origin(ctx, u.Request)
 	once := newTally(u.Time)
-	e = &entry{
+	e := &entry{
 		Client: cmp.Or(from.Client, unknownClient), Sender: from.Sender, Verified: from.Verified, SPF: from.SPF, Reasons: u.reasons,
 	}
 	if u.against {
@@ -204,7 +181,7 @@ func (c *Collector) entryOf(u update) (e *entry, err error) {
 	if len(u.reasons) > 0 {
 		c.findKnown(ctx, e, from.Pairs, u.Time)
 	}
-	return e, nil
+	return e
 }
 
 // findKnown asks whether one of the recipients has written to the sender. If not, the entry keeps some pairs, and a

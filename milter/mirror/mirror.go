@@ -9,8 +9,6 @@ package mirror
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -121,39 +119,19 @@ func (c *Collector) Accepted(r *checks.Request) {
 	}
 }
 
-// judge judges a batch of messages, and counts what is found.
+// judge judges a batch of messages, and counts what is found. Message.Judge may panic, as on a malformed DNS answer.
 func (c *Collector) judge(batch []*Message) {
-	slots := make(chan struct{}, judges)
-	var running sync.WaitGroup
-	for _, m := range batch {
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			j, err := judgeOne(m)
-			if err != nil {
-				c.queue.Drop(1, err)
-				return
-			}
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if lost := c.counts.add(m, j); lost {
-				c.queue.Drop(1, nil)
-			}
-		})
-	}
-	running.Wait()
-}
-
-// judgeOne judges a message. A panic, as on a malformed DNS answer, is an error.
-func judgeOne(m *Message) (j Judgement, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+	c.queue.Each(batch, judges, func(m *Message) error {
+		ctx, cancel := context.WithTimeout(context.Background(), judgeTimeout)
+		defer cancel()
+		j := m.Judge(ctx)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if lost := c.counts.add(m, j); lost {
+			c.queue.Drop(1, nil)
 		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), judgeTimeout)
-	defer cancel()
-	return m.Judge(ctx), nil
+		return nil
+	})
 }
 
 func (c *Collector) flushPeriodically(ctx context.Context) {
@@ -188,9 +166,6 @@ func (c *Collector) flush(ctx context.Context) error {
 
 // Waiting returns the size of what waits to be judged, in bytes.
 func (c *Collector) Waiting() int { return c.queue.Size() }
-
-// lost returns the number of messages since the start that were not judged or not counted.
-func (c *Collector) lost() uint64 { return c.queue.Dropped() }
 
 // Close judges what waits and writes the counts, for at most the timeout.
 func (c *Collector) Close(timeout time.Duration) {

@@ -96,8 +96,8 @@ func TestLost(t *testing.T) {
 	c.Accepted(trusted(t))
 	<-begun
 	c.Accepted(trusted(t))
-	if c.lost() != 1 || c.Waiting() != maxQueued {
-		t.Errorf("%d lost, %d bytes wait", c.lost(), c.Waiting())
+	if c.queue.Dropped() != 1 || c.Waiting() != maxQueued {
+		t.Errorf("%d lost, %d bytes wait", c.queue.Dropped(), c.Waiting())
 	}
 	close(hang)
 	if r, err := c.Report(t.Context()); err != nil || r.Lost != 2 || len(r.Domains) != 0 {

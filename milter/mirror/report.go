@@ -122,7 +122,7 @@ func (c *Collector) Report(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	now := c.opts.Now()
-	r := Report{Since: now.AddDate(0, 0, 1-days).UTC().Truncate(24 * time.Hour), Until: now, Lost: c.lost()}
+	r := Report{Since: now.AddDate(0, 0, 1-days).UTC().Truncate(24 * time.Hour), Until: now, Lost: c.queue.Dropped()}
 	sums := map[kind]map[string]*sum{ofDomain: {}, ofUser: {}}
 	for rec, err := range c.store.Scan(ctx, prefix) {
 		if err != nil {

@@ -4,10 +4,13 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
 )
 
 const (
@@ -36,6 +39,9 @@ func Warn(log *logrus.Entry, field, message string) func(total uint64, err error
 		e := log.WithField(field, total)
 		if err != nil {
 			e = e.WithError(err)
+		}
+		if p, ok := errors.AsType[*checks.PanicError](err); ok {
+			e = e.WithField("stack", string(p.Stack))
 		}
 		e.Warn(message)
 	}
@@ -85,6 +91,27 @@ func (w *Writer[T]) add(entry T, size int) bool {
 		w.changed.Broadcast()
 	}
 	return true
+}
+
+// Each calls f for the entries of a batch, n at a time, for Config.Write. It counts an entry as dropped if f returns an error
+// or panics.
+func (w *Writer[T]) Each(batch []T, n int, f func(T) error) {
+	entries := make(chan T, len(batch))
+	for _, entry := range batch {
+		entries <- entry
+	}
+	close(entries)
+	var running sync.WaitGroup
+	for range min(n, len(batch)) {
+		running.Go(func() {
+			for entry := range entries {
+				if err := checks.Protect(func() error { return f(entry) }); err != nil {
+					w.Drop(1, err)
+				}
+			}
+		})
+	}
+	running.Wait()
 }
 
 // Drop counts n entries as dropped. Config.Write calls it for entries that it could not write because of err.

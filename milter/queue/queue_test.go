@@ -116,6 +116,30 @@ func TestFull(t *testing.T) {
 	})
 }
 
+// TestEach tests that an entry is dropped if the function returns an error or panics, and that a number of calls run at a time.
+func TestEach(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s sink
+		w := s.open(Config[int]{})
+		defer w.Close(time.Second)
+		began := time.Now()
+		w.Each([]int{1, 2, 3, 4, 5}, 2, func(n int) error {
+			time.Sleep(time.Second)
+			switch n {
+			case 2:
+				return errors.New("bad")
+			case 4:
+				panic("bug")
+			}
+			return nil
+		})
+		if took := time.Since(began); w.Dropped() != 2 || took != 3*time.Second {
+			t.Errorf("%d dropped after %s", w.Dropped(), took)
+		}
+	})
+}
+
 func TestRoomIsFreed(t *testing.T) {
 	t.Parallel()
 	var s sink

@@ -97,6 +97,14 @@ var formDemands = []Demand{
 	{Source: gmailFAQ, Refuses: true}, {Source: yahoo, Refuses: true}, {Source: outlookPolicies, Refuses: true},
 }
 
+// bulkDemands are the demands on bulk senders that mail be authenticated. code is that of Gmail.
+func bulkDemands(code string) []Demand {
+	return []Demand{
+		{Source: gmail, Bulk: true, Refuses: true, Code: code}, {Source: yahoo, Bulk: true, Refuses: true},
+		{Source: outlook, Bulk: true, Refuses: true, Code: "550 5.7.515"},
+	}
+}
+
 // The findings about the host: its address and its name.
 var (
 	RDNS = &Finding{
@@ -127,10 +135,7 @@ var (
 		Title:   "the sender's domain has no SPF record",
 		Meaning: "SPF (RFC 7208) says which hosts may send mail of a domain. Without a record, no receiver can tell our host from a forger's.",
 		Remedy:  "Publish a TXT record that names all hosts that send mail of the domain.",
-		Demands: []Demand{
-			{Source: gmail, Bulk: true, Refuses: true, Code: "550 5.7.27"}, {Source: yahoo, Bulk: true, Refuses: true},
-			{Source: outlook, Bulk: true, Refuses: true, Code: "550 5.7.515"},
-		},
+		Demands: bulkDemands("550 5.7.27"),
 	}
 	SPFFail = &Finding{
 		ID:      "mirror-spf-fail",
@@ -147,10 +152,7 @@ var (
 			"can have made one that anybody can verify.",
 		Remedy: "Sign outgoing mail (OpenDKIM, rspamd or the mail server), and publish the key as SELECTOR._domainkey of the domain. Attach the signer " +
 			"before milterd to have its signatures tested.",
-		Demands: []Demand{
-			{Source: gmail, Bulk: true, Refuses: true, Code: "550 5.7.30"}, {Source: yahoo, Bulk: true, Refuses: true},
-			{Source: outlook, Bulk: true, Refuses: true, Code: "550 5.7.515"},
-		},
+		Demands: bulkDemands("550 5.7.30"),
 	}
 	DKIMFail = &Finding{
 		ID:    "mirror-dkim-fail",
@@ -183,21 +185,15 @@ var (
 		Title:   "the domain in From has no DMARC record",
 		Meaning: "DMARC (RFC 9989) says what becomes of mail that only claims to be of the domain. Bulk senders must have a record, if only with p=none.",
 		Remedy:  "Publish the record at _dmarc of the domain. With rua= you receive reports on who sends mail of the domain.",
-		Demands: []Demand{
-			{Source: gmail, Bulk: true, Refuses: true, Code: "421 4.7.31"}, {Source: yahoo, Bulk: true, Refuses: true},
-			{Source: outlook, Bulk: true, Refuses: true, Code: "550 5.7.515"},
-		},
+		Demands: bulkDemands("421 4.7.31"),
 	}
 	DMARCFail = &Finding{
 		ID:    "mirror-dmarc-fail",
 		Title: "neither SPF nor DKIM passes for the domain in From",
 		Meaning: "What passes, if anything, is of another organisation than the address in From, so DMARC fails. Receivers then also follow the policy " +
 			"of the domain's owner.",
-		Remedy: "Sign with a key of the domain in From, or send with a MAIL FROM of that domain whose SPF record allows our address.",
-		Demands: []Demand{
-			{Source: gmail, Bulk: true, Refuses: true, Code: "421 4.7.32"}, {Source: yahoo, Bulk: true, Refuses: true},
-			{Source: outlook, Bulk: true, Refuses: true, Code: "550 5.7.515"},
-		},
+		Remedy:  "Sign with a key of the domain in From, or send with a MAIL FROM of that domain whose SPF record allows our address.",
+		Demands: bulkDemands("421 4.7.32"),
 	}
 	FromDomain = &Finding{
 		ID:      "mirror-from-domain",

@@ -22,9 +22,6 @@ const (
 	// readBuffer is the size of a connection's buffer, in bytes. It has room for what an MTA sends of most messages after DATA.
 	// Half of it costs two more system calls for a message of 5 KiB; double adds a tenth to the memory of a message in flight.
 	readBuffer = 8 << 10
-	// bodyBuffer is the size of the pieces of a body, in bytes. Half of it costs more system calls for large bodies; twice the
-	// size fits fewer processor caches.
-	bodyBuffer = 32 << 10
 	// maxPacket is the length of a packet without its length field, in bytes: the limit of go-milter.
 	maxPacket = 1 << 20
 	// packetHead is the length of the beginning of a packet in bytes: its length field and its code.
@@ -61,9 +58,6 @@ type conn struct {
 	left  int         // bytes of the current packet that were not read yet
 	busy  atomic.Bool // a mail transaction is open
 }
-
-// bodies has buffers for pieces of bodies, of type *[bodyBuffer]byte. A connection has one while it reads a packet.
-var bodies = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
 
 // readers has the buffers of connections that are closed or idle.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
@@ -241,20 +235,19 @@ func (c *conn) takeField() error {
 	return nil
 }
 
-// takeBody passes on a part of the body, up to bodyBuffer bytes at a time. It leaves nothing of the packet.
+// takeBody passes on a part of the body, up to readBuffer bytes at a time. It leaves nothing of the packet.
 func (c *conn) takeBody() error {
 	if _, err := c.r.Discard(packetHead); err != nil {
 		return err
 	}
-	buf := bodies.Get().(*[bodyBuffer]byte)
-	defer bodies.Put(buf)
 	for c.left -= packetHead; c.left > 0; {
-		n, err := c.r.Read(buf[:min(len(buf), c.left)])
+		piece, err := c.r.Peek(min(c.left, readBuffer))
 		if err != nil {
 			return err
 		}
+		c.session.writeBody(piece)
+		n, _ := c.r.Discard(len(piece)) // of the buffer
 		c.left -= n
-		c.session.writeBody(buf[:n])
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func FuzzPackets(f *testing.F) {
 	f.Add(append(packet('L', "a\x00b\x00c\x00d\x00"), packet('N', "")...))
 	f.Add([]byte("\x00\x10\x00\x01Lxxxx"))
 	f.Add([]byte("\x00\x01\x00\x01Bxxxx"))
-	f.Add(packet('B', strings.Repeat("x", 3*bodyBuffer)))
+	f.Add(packet('B', strings.Repeat("x", 3*readBuffer)))
 	f.Add([]byte("\x00\x00\x00\x00"))
 	f.Add(packet('C', "h\x004"))
 	f.Add(packet('D', ""))

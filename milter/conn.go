@@ -26,6 +26,8 @@ const (
 	maxPacket = 1 << 20
 	// packetHead is the length of the beginning of a packet in bytes: its length field and its code.
 	packetHead = 4 + 1
+	// offerSize is the least length of the first packet of the MTA in bytes: its head, version, actions, protocol.
+	offerSize = packetHead + 3*4
 )
 
 const (
@@ -71,24 +73,28 @@ func newConn(nc net.Conn, srv *Server) *conn {
 	return c
 }
 
-// readOffer reads the first packet, the MTA's side of the negotiation.
-func (c *conn) readOffer() (offer, error) {
+// readOffer reads the first packet, the MTA's side of the negotiation. The error is io.EOF if the MTA sends nothing, as a port
+// scan or a health check.
+func (c *conn) readOffer() (actions gomilter.OptAction, protocol gomilter.OptProtocol, err error) {
 	c.readWithin(cmp.Or(c.srv.packetTimeout, defaultPacketTimeout))
 	if err := c.awaitInput(); err != nil {
-		return offer{}, io.EOF // a port scan or a health check
+		return 0, 0, io.EOF
 	}
 	p, err := c.r.Peek(offerSize)
-	if err != nil {
-		if len(p) == 0 {
-			err = io.EOF // likewise
-		}
-		return offer{}, err
+	switch {
+	case len(p) == 0:
+		return 0, 0, io.EOF
+	case err != nil:
+		return 0, 0, err
 	}
-	o, err := parseOffer(p)
-	if err == nil {
-		_, err = c.r.Discard(c.packetLength())
+	length := c.packetLength()
+	if length < offerSize || length > 4+maxPacket || p[4] != byte(gomilter.CodeOptNeg) {
+		return 0, 0, errors.New("milter: the first packet is not an option negotiation")
 	}
-	return o, err
+	actions = gomilter.OptAction(binary.BigEndian.Uint32(p[packetHead+4:]))
+	protocol = gomilter.OptProtocol(binary.BigEndian.Uint32(p[packetHead+8:]))
+	_, err = c.r.Discard(length)
+	return actions, protocol, err
 }
 
 // Read implements net.Conn. It never returns more than the rest of one packet.
@@ -145,19 +151,15 @@ func (c *conn) await() error {
 		return nil
 	}
 	c.readWithin(idleTimeout)
+	var err error
 	if !c.busy.Load() {
-		if err := c.awaitInput(); err != nil {
-			return c.waitError(err)
-		}
+		err = c.awaitInput()
 	}
-	_, err := c.r.Peek(1)
-	return c.waitError(err)
-}
-
-// waitError returns an error of await. While the server is draining it is io.EOF, which go-milter does not log.
-func (c *conn) waitError(err error) error {
+	if err == nil {
+		_, err = c.r.Peek(1)
+	}
 	if err != nil && c.srv.draining.Load() {
-		return io.EOF
+		return io.EOF // go-milter logs any other error
 	}
 	return err
 }
@@ -285,10 +287,8 @@ func (c *conn) whole() ([]byte, error) {
 
 // buffered reports whether the buffer has a whole packet, so that reading it needs no deadline.
 func (c *conn) buffered() bool {
-	if c.r.Buffered() < packetHead {
-		return false
-	}
-	return c.r.Buffered() >= c.packetLength()
+	n := c.r.Buffered()
+	return n >= packetHead && n >= c.packetLength()
 }
 
 // packetLength returns the length of the packet at the head of the buffer, including its length field. The buffer has at

@@ -65,12 +65,6 @@ func (s *session) account() {
 	s.accounted = size
 }
 
-// forget takes the session out of the account, at its end.
-func (s *session) forget() {
-	s.srv.held.Add(int64(-s.accounted))
-	s.accounted = 0
-}
-
 // sizeOf returns the size of macros in bytes.
 func sizeOf(macros checks.Macros) int {
 	size := 0

@@ -103,7 +103,7 @@ func (s *session) endMessage() *checks.Reply {
 	}
 	s.modifications = s.changes(ctx)
 	s.srv.Journal.Accepted(s.run.Request())
-	s.observeWithin(ctx, checks.Event{Kind: checks.Accepted})
+	s.run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	return nil
 }
 
@@ -116,7 +116,7 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 		return s.failure
 	}
 	s.run.LackMemory(s.noMemory)
-	return s.judgeWithin(ctx, checks.EndOfMessage).Reply
+	return s.judge(ctx, checks.EndOfMessage).Reply
 }
 
 // Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, and MAIL

@@ -53,7 +53,7 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 
 // begin negotiates. It answers the MTA's offer itself, as go-milter ignores the offer. It logs its error.
 func (s *session) begin() error {
-	offer, err := s.conn.readOffer()
+	actions, protocol, err := s.conn.readOffer()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {
 			s.srv.Log.WithError(err).WithField("mta", s.conn.RemoteAddr().String()).Warn("no milter negotiation")
@@ -61,37 +61,12 @@ func (s *session) begin() error {
 		return err
 	}
 	s.negotiated = true
-	s.protocol = wanted(s.pipeline, s.conn.full) & offer.protocol
-	actions := gomilter.OptSetSymList
+	s.protocol = wanted(s.pipeline, s.conn.full) & protocol
+	chosen := gomilter.OptSetSymList
 	if !s.conn.full {
-		actions |= s.changeActions(offer.actions)
+		chosen |= s.changeActions(actions)
 	}
-	return s.negotiate(offer.actions & actions)
-}
-
-// offer is the MTA's side of the negotiation.
-type offer struct {
-	actions  gomilter.OptAction
-	protocol gomilter.OptProtocol
-}
-
-// offerSize is the length of the first packet of the MTA: length, command, version, actions, protocol.
-const offerSize = 4 + 1 + 3*4
-
-var errNoNegotiation = errors.New("milter: the first packet is not an option negotiation")
-
-func parseOffer(packet []byte) (offer, error) {
-	length := uint32(0)
-	if len(packet) >= offerSize {
-		length = binary.BigEndian.Uint32(packet)
-	}
-	if length < offerSize-4 || length > maxPacket || packet[4] != byte(gomilter.CodeOptNeg) {
-		return offer{}, errNoNegotiation
-	}
-	return offer{
-		actions:  gomilter.OptAction(binary.BigEndian.Uint32(packet[9:])),
-		protocol: gomilter.OptProtocol(binary.BigEndian.Uint32(packet[13:])),
-	}, nil
+	return s.negotiate(actions & chosen)
 }
 
 // negotiate sends the response to the MTA's offer.

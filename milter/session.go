@@ -158,9 +158,7 @@ func (s *session) merge() {
 }
 
 // judge has the Pipeline judge a stage, within its budget.
-func (s *session) judge(st checks.Stage) checks.Decision { return s.judgeWithin(s.conn.ctx, st) }
-
-func (s *session) judgeWithin(ctx context.Context, st checks.Stage) checks.Decision {
+func (s *session) judge(ctx context.Context, st checks.Stage) checks.Decision {
 	s.Time = s.srv.now()
 	d := s.run.Judge(ctx, st)
 	if st >= checks.MailFrom { // earlier stages decide nothing
@@ -169,14 +167,10 @@ func (s *session) judgeWithin(ctx context.Context, st checks.Stage) checks.Decis
 	return d
 }
 
-// observe passes an event to the checks.
+// observe passes an event that follows no judgement to the checks, within a budget of its own.
 func (s *session) observe(e checks.Event) {
 	ctx, cancel := s.pipeline.Within(s.conn.ctx)
 	defer cancel()
-	s.observeWithin(ctx, e)
-}
-
-func (s *session) observeWithin(ctx context.Context, e checks.Event) {
 	s.Time = s.srv.now()
 	s.run.Observe(ctx, e)
 }
@@ -187,7 +181,7 @@ func (s *session) closed() {
 		return
 	}
 	s.protect(func() { s.observe(checks.Event{Kind: checks.Disconnected}) })
-	s.forget()
+	s.srv.held.Add(int64(-s.accounted))
 }
 
 // reset ends the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix sends a new one before the abort.
@@ -224,7 +218,7 @@ func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
 	if !s.Client.IsValid() && !s.Local {
 		s.srv.Log.WithFields(s.LogFields()).Warn("the MTA did not send the client's address")
 	}
-	s.judge(checks.Connect)
+	s.judge(s.conn.ctx, checks.Connect)
 	if s.Client.IsValid() && !s.run.Request().Trusted() {
 		if warning := s.srv.proxy.add(s.Client, s.Time); warning != "" {
 			s.srv.Log.WithField("client", s.Client.String()).Warn(warning)
@@ -264,7 +258,7 @@ func (s *session) helo(name string) *checks.Reply {
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
 	s.lastCommand, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
-	s.judge(checks.Helo)
+	s.judge(s.conn.ctx, checks.Helo)
 	return nil
 }
 
@@ -291,7 +285,7 @@ func (s *session) mail(from string) *checks.Reply {
 	s.AuthUser = s.lastMacros.Get("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	s.run.LackMemory(s.noMemory)
-	d := s.judge(checks.MailFrom)
+	d := s.judge(s.conn.ctx, checks.MailFrom)
 	if d.Reply != nil {
 		s.reset()
 	}
@@ -331,7 +325,7 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return nil
 	}
 	s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
-	return s.judge(checks.RcptTo).Reply
+	return s.judge(s.conn.ctx, checks.RcptTo).Reply
 }
 
 // deferRcpt defers a recipient for lack of memory, and does not keep it.
@@ -339,7 +333,7 @@ func (s *session) deferRcpt(rcpt checks.Recipient) *checks.Reply {
 	before := len(s.Envelope.Rcpts)
 	s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 	s.run.LackMemory(true)
-	d := s.judge(checks.RcptTo)
+	d := s.judge(s.conn.ctx, checks.RcptTo)
 	s.run.LackMemory(false)
 	s.Envelope.Rcpts[before] = checks.Recipient{}
 	s.Envelope.Rcpts = s.Envelope.Rcpts[:before]

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"milterd/checks"
+	"milterd/milter/miltertest"
 )
 
 // watcher is a check that collects the events.
@@ -69,7 +70,7 @@ func TestEvents(t *testing.T) {
 				d.event(event)
 			}
 			d.Close()
-			eventually(t, "the connection ends", func() bool { return srv.Connections() == 0 })
+			miltertest.Eventually(t, "the connection ends", func() bool { return srv.Connections() == 0 })
 			if got := w.kinds(); !slices.Equal(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/milter/miltertest"
 )
 
 // begin opens a connection and a transaction with one recipient, and returns the reply to the recipient.
@@ -38,7 +39,7 @@ func TestMemoryLimit(t *testing.T) {
 	for range 4 {
 		long.field(messageShare)
 	}
-	eventually(t, "the limit is reached", func() bool { return len(srv.Warnings()) == 1 })
+	miltertest.Eventually(t, "the limit is reached", func() bool { return len(srv.Warnings()) == 1 })
 	_, reply = begin(t, addr)
 	want(t, "a new message at the limit", reply, deferred)
 	first.field(messageShare / 2)
@@ -52,7 +53,7 @@ func TestMemoryLimit(t *testing.T) {
 	want(t, "the long message", strings.Join(long.must(long.EndOfMessage(nil)).Lines, "|"), deferred)
 	first.Close()
 	long.Close()
-	eventually(t, "the memory is free", func() bool { return srv.heldMemory() < srv.MaxMemory/2 })
+	miltertest.Eventually(t, "the memory is free", func() bool { return srv.heldMemory() < srv.MaxMemory/2 })
 	_, reply = begin(t, addr)
 	want(t, "after the limit", reply, "")
 }
@@ -63,12 +64,12 @@ func TestFieldsAreAccounted(t *testing.T) {
 	addr, srv, _ := start(t, func(srv *Server) { srv.MaxMemory = 10 * messageShare }, accept)
 	d, _ := begin(t, addr)
 	d.field(10 * messageShare)
-	eventually(t, "the field is counted", func() bool { return srv.heldMemory() >= srv.MaxMemory })
+	miltertest.Eventually(t, "the field is counted", func() bool { return srv.heldMemory() >= srv.MaxMemory })
 	other, reply := begin(t, addr)
 	want(t, "a new message", reply, "452 4.3.1 the mail filter has no memory left for <bob@example.org>, please try again later")
 	d.Close()
 	other.Close()
-	eventually(t, "the memory is free", func() bool { return srv.heldMemory() == 0 })
+	miltertest.Eventually(t, "the memory is free", func() bool { return srv.heldMemory() == 0 })
 }
 
 // TestDroppedIsNotAccounted tests that recipients and fields beyond the limits, which are not kept, count as no memory,
@@ -96,7 +97,7 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	if err := d.Abort(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
+	miltertest.Eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
 // TestAuthorBehindPadding tests that the checks see From fields behind a header section of the largest size, but not any number of
@@ -153,7 +154,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 		}
 		open = append(open, d)
 	}
-	eventually(t, "the sessions hold what they may", func() bool { return srv.heldMemory() >= limit })
+	miltertest.Eventually(t, "the sessions hold what they may", func() bool { return srv.heldMemory() >= limit })
 	held := int64(heap() - before)
 	t.Logf("%d sessions that send 6.6 MB each: heap %d MiB, accounted %d MiB, limit %d MiB",
 		sessions, held>>20, srv.heldMemory()>>20, limit>>20)

@@ -112,7 +112,7 @@ func TestPanicAtTheEndIsNoReset(t *testing.T) {
 	}
 	d.event('M')
 	d.Close()
-	eventually(t, "the connection ends", func() bool { return srv.Connections() == 0 })
+	miltertest.Eventually(t, "the connection ends", func() bool { return srv.Connections() == 0 })
 	if kinds := w.kinds(); slices.Contains(kinds, checks.Reset) {
 		t.Errorf("events %v", kinds)
 	}

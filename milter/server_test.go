@@ -12,6 +12,8 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 	"github.com/sirupsen/logrus"
+
+	"milterd/milter/miltertest"
 )
 
 func TestTooManyConnections(t *testing.T) {
@@ -27,7 +29,7 @@ func TestTooManyConnections(t *testing.T) {
 	}
 	three.Quit()
 	one.Quit()
-	eventually(t, "the connections end", func() bool { return srv.Connections() == 1 })
+	miltertest.Eventually(t, "the connections end", func() bool { return srv.Connections() == 1 })
 	four := dial(t, address)
 	if r := four.must(four.Connect("x", client, nil)); r.Refused() {
 		t.Error("refused though there is room again")
@@ -98,7 +100,7 @@ func TestSlowPackets(t *testing.T) {
 	}
 	d := dial(t, address)
 	d.Send(gomilter.CodeHelo, []byte("x\x00"))
-	eventually(t, "the server has only the good connection", func() bool { return srv.Connections() == 1 })
+	miltertest.Eventually(t, "the server has only the good connection", func() bool { return srv.Connections() == 1 })
 }
 
 // TestSilentConnections tests that a connection without a byte, as of a port scan, leaves no warning in the log.
@@ -127,10 +129,10 @@ func TestSilentConnections(t *testing.T) {
 			}
 			defer c.Close()
 			if test.wait == time.Hour {
-				eventually(t, "it is open", func() bool { return srv.Connections() == 1 })
+				miltertest.Eventually(t, "it is open", func() bool { return srv.Connections() == 1 })
 			}
 			test.close(c.(*net.TCPConn), srv)
-			eventually(t, "it is closed", func() bool { return srv.Connections() == 0 })
+			miltertest.Eventually(t, "it is closed", func() bool { return srv.Connections() == 0 })
 			if log.Len() > 0 {
 				t.Errorf("logged %s", &log)
 			}

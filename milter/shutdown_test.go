@@ -41,7 +41,7 @@ func TestShutdownWaitsForTheMessage(t *testing.T) {
 		t.Error("the idle connection goes on")
 	}
 	if _, err := net.Dial("tcp", address); err == nil {
-		eventually(t, "the listener closes", func() bool { _, err := net.Dial("tcp", address); return err != nil })
+		miltertest.Eventually(t, "the listener closes", func() bool { _, err := net.Dial("tcp", address); return err != nil })
 	}
 	close(goOn)
 	if r := <-result; r.Refused() {
@@ -66,7 +66,7 @@ func TestShutdownWaitsForTheSession(t *testing.T) {
 	defer cancel()
 	down := make(chan error)
 	go func() { down <- srv.Shutdown(ctx) }()
-	eventually(t, "the listener closes", func() bool {
+	miltertest.Eventually(t, "the listener closes", func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"milterd/milter/miltertest"
 )
 
 // BenchmarkStore measures the frequent operations: reading a record that exists, one that was read before and does not
@@ -25,7 +27,7 @@ func BenchmarkStore(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			eventually(b, "all is written", func() bool { return driver == "memory" || settled(s) })
+			miltertest.Eventually(b, "all is written", func() bool { return driver == "memory" || settled(s) })
 			get := func(key string) bool {
 				_, ok, err := s.Get(ctx, key)
 				if err != nil {

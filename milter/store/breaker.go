@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"milterd/checks"
 	"milterd/milter/periodic"
 )
 
@@ -25,32 +26,27 @@ const (
 // breaker is a circuit breaker for a driver: it makes operations fail at once during an outage. An outage begins after
 // several failed operations or one failed probe, and ends with a successful probe.
 type breaker struct {
-	driver     driver
-	driverName string
-	timeout    time.Duration
-	now        func() time.Time
-	log        *logrus.Entry
+	driver  driver
+	timeout time.Duration
+	now     func() time.Time
+	log     *logrus.Entry
 
 	ctx    context.Context // done after stop
 	cancel context.CancelFunc
 	prober sync.WaitGroup
 
-	mu      sync.Mutex
-	closed  bool
-	inARow  int       // failed operations since the last success
-	down    error     // nil if there is no outage
-	since   time.Time // beginning or end of the last outage
-	last    error     // last failure
-	lastAt  time.Time
-	errors  uint64
-	records int64
-	bytes   int64
+	mu     sync.Mutex
+	closed bool
+	inARow int    // failed operations since the last success
+	down   error  // nil if there is no outage
+	last   error  // last failure
+	status Status // without Place, OK and Error
 }
 
 func newBreaker(d driver, cfg Config) *breaker {
 	b := &breaker{
-		driver: d, driverName: cfg.Driver, timeout: cfg.Timeout, now: cfg.wall, log: cfg.Log,
-		since: cfg.wall(), records: -1, bytes: -1,
+		driver: d, timeout: cfg.Timeout, now: cfg.wall, log: cfg.Log,
+		status: Status{Driver: cfg.Driver, Since: cfg.wall(), Records: -1, Bytes: -1},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
@@ -115,8 +111,8 @@ func (b *breaker) failed(err error) {
 
 // recordFailure keeps an error for Status. The caller holds mu.
 func (b *breaker) recordFailure(err error) {
-	b.last, b.lastAt = err, b.now()
-	b.errors++
+	b.last, b.status.ErrorAt = err, b.now()
+	b.status.Errors++
 }
 
 func (b *breaker) beginOutage(err error) {
@@ -125,9 +121,9 @@ func (b *breaker) beginOutage(err error) {
 	if b.down != nil || b.closed {
 		return
 	}
-	b.since = b.now()
-	b.last, b.lastAt = err, b.since
-	b.down = fmt.Errorf("%w since %s: %w", errDown, b.since.Format(time.DateTime), err)
+	now := b.now()
+	b.last, b.status.ErrorAt, b.status.Since = err, now, now
+	b.down = fmt.Errorf("%w since %s: %w", errDown, now.Format(time.DateTime), err)
 	b.log.WithError(err).Error("store is down")
 }
 
@@ -138,16 +134,16 @@ func (b *breaker) endOutage() {
 	if b.down == nil {
 		return
 	}
-	began := b.since
-	b.down, b.since = nil, b.now()
-	b.log.WithField("outage", b.since.Sub(began).Round(time.Millisecond).String()).Warn("store is up again")
+	began, now := b.status.Since, b.now()
+	b.down, b.status.Since = nil, now
+	b.log.WithField("outage", now.Sub(began).Round(time.Millisecond).String()).Warn("store is up again")
 }
 
 // probe probes the driver once and updates the size in Status.
 func (b *breaker) probe() {
 	ctx, cancel := context.WithTimeout(b.ctx, b.timeout)
 	defer cancel()
-	err := recovered(func() error { return b.driver.probe(ctx) })
+	err := checks.Protect(func() error { return b.driver.probe(ctx) })
 	if b.ctx.Err() != nil {
 		return
 	}
@@ -160,11 +156,11 @@ func (b *breaker) probe() {
 	}
 	b.endOutage()
 	records, bytes := int64(-1), int64(-1)
-	_ = recovered(func() error { // an unknown size is no outage
+	_ = checks.Protect(func() error { // an unknown size is no outage
 		records, bytes = b.driver.size(ctx)
 		return nil
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.records, b.bytes = records, bytes
+	b.status.Records, b.status.Bytes = records, bytes
 }

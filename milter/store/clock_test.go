@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"milterd/checks/checktest"
+	"milterd/milter/miltertest"
 )
 
 // TestHostClockJumps tests that the lifetime of records stays as it was if the host's clock is changed between two
@@ -14,7 +15,7 @@ func TestHostClockJumps(t *testing.T) {
 	for name, jump := range checktest.Jumps {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, c := t.TempDir(), newClock()
+			dir, c := t.TempDir(), new(checktest.Clock)
 			ctx := t.Context()
 			var s *Store
 			restart := func() {
@@ -63,7 +64,7 @@ func TestHostClockJumps(t *testing.T) {
 			for _, key := range []string{"before", "wrong", "after"} {
 				has("31 days later", key, false)
 			}
-			eventually(t, "all records are swept", func() bool { return settled(s) && s.driver.(*embedded).sweeper.records.Load() == 0 })
+			miltertest.Eventually(t, "all records are swept", func() bool { return settled(s) && s.driver.(*embedded).sweeper.records.Load() == 0 })
 		})
 	}
 }
@@ -71,10 +72,7 @@ func TestHostClockJumps(t *testing.T) {
 // TestDefaultClock tests that the default clock starts with that of the host and does not go back.
 func TestDefaultClock(t *testing.T) {
 	t.Parallel()
-	cfg, err := Config{Driver: "memory"}.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := Config{Driver: "memory"}.withDefaults()
 	first, now := cfg.Now(), time.Now()
 	if off := first.Sub(now).Abs(); off > time.Minute {
 		t.Errorf("off by %v", off)

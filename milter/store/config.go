@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -49,10 +48,7 @@ const (
 )
 
 // withDefaults returns cfg with its defaults filled in.
-func (cfg Config) withDefaults() (Config, error) {
-	if cfg.Timeout < 0 || cfg.MaxBytes < 0 {
-		return cfg, fmt.Errorf("negative setting: timeout %v, %d bytes", cfg.Timeout, cfg.MaxBytes)
-	}
+func (cfg Config) withDefaults() Config {
 	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
 	cfg.Path = cmp.Or(cfg.Path, ".")
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
@@ -66,5 +62,5 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Log = log.Discard()
 	}
 	cfg.Log = cfg.Log.WithField("store", cfg.Driver)
-	return cfg, nil
+	return cfg
 }

@@ -1,33 +1,13 @@
 package store
 
 import (
-	"sync"
 	"testing"
 	"time"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 	"milterd/checks/checktest/storetest"
 )
-
-// clock is a clock that Advance moves. It is safe for concurrent use.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 // open returns a store that is closed at the end of the test.
 func open(t testing.TB, cfg Config) *Store {
@@ -51,10 +31,7 @@ func openTuned(t testing.TB, cfg Config, change func(*tuning)) *Store {
 	t.Helper()
 	cfg.Driver = "embedded"
 	cfg.Timeout = busy
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg = cfg.withDefaults()
 	tune := standardTuning()
 	tune.openFor = busy
 	change(&tune)
@@ -72,7 +49,7 @@ func same(_ *testing.T, first checks.Store) checks.Store { return first }
 
 func TestMemory(t *testing.T) {
 	t.Parallel()
-	c := newClock()
+	c := new(checktest.Clock)
 	storetest.Run(t, storetest.Setup{
 		Open: func(t *testing.T) checks.Store {
 			s := NewMemory(c.Now)
@@ -90,7 +67,7 @@ func TestEmbedded(t *testing.T) {
 	for name, flush := range map[string]time.Duration{"unwritten": time.Hour, "written": time.Millisecond, "standard": standardTuning().flushEvery} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newClock()
+			c := new(checktest.Clock)
 			storetest.Run(t, storetest.Setup{
 				Open: func(t *testing.T) checks.Store {
 					return openTuned(t, Config{Path: t.TempDir(), Now: c.Now}, func(tune *tuning) {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"milterd/milter/miltertest"
 )
 
 // fillFolder writes records to a folder, so that they are in several files, and returns the names of the files.
@@ -25,7 +27,7 @@ func fillFolder(t *testing.T, dir string) []string {
 			t.Fatal(err)
 		}
 		if i == 1500 {
-			eventually(t, "all is written", func() bool { return settled(s) })
+			miltertest.Eventually(t, "all is written", func() bool { return settled(s) })
 			if err := s.driver.(*embedded).db.Flush(); err != nil {
 				t.Fatal(err)
 			}
@@ -93,9 +95,9 @@ func wasReplaced(t *testing.T, dir string) bool {
 	log.SetOutput(t.Output())
 	s := openTuned(t, Config{Path: dir, Log: logrus.NewEntry(log)}, fast)
 	e := s.driver.(*embedded)
-	eventually(t, "all records are swept", func() bool { return e.sweeper.records.Load() >= 0 && e.damaged.get() == nil })
-	eventually(t, "the store works", func() bool { return s.Put(t.Context(), "new", []byte("1"), time.Hour) == nil })
-	eventually(t, "all is written", func() bool { return settled(s) })
+	miltertest.Eventually(t, "all records are swept", func() bool { return e.sweeper.records.Load() >= 0 && e.damaged.get() == nil })
+	miltertest.Eventually(t, "the store works", func() bool { return s.Put(t.Context(), "new", []byte("1"), time.Hour) == nil })
+	miltertest.Eventually(t, "all is written", func() bool { return settled(s) })
 	if v, ok, err := s.Get(t.Context(), "new"); string(v) != "1" || !ok || err != nil {
 		t.Errorf("got %q, %t, %v", v, ok, err)
 	}

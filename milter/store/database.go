@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"milterd/checks"
 )
 
 const (
@@ -36,14 +38,14 @@ func (e *embedded) openOrReplace() error {
 
 func (e *embedded) openDatabase() error {
 	var db *pebble.DB
-	if err := recovered(func() (err error) {
+	if err := checks.Protect(func() (err error) {
 		db, err = pebble.Open(e.folder(), e.options())
 		return err
 	}); err != nil {
 		return fmt.Errorf("%s: %w", e.folder(), newerDatabase(err))
 	}
-	if err := recovered(func() error { return errors.Join(checkFormat(db), e.clock.resume(db)) }); err != nil {
-		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, recovered(db.Close)))
+	if err := checks.Protect(func() error { return errors.Join(checkFormat(db), e.clock.resume(db)) }); err != nil {
+		return fmt.Errorf("%s: %w", e.folder(), errors.Join(err, checks.Protect(db.Close)))
 	}
 	e.sweeper.reset()
 	files := newFileSet(e.dir, e.folder())
@@ -132,7 +134,7 @@ func (e *embedded) dropDatabase() bool {
 	if e.db == nil {
 		return false
 	}
-	_ = recovered(e.db.Close) // fails because of the damage
+	_ = checks.Protect(e.db.Close) // fails because of the damage
 	e.db = nil
 	return true
 }

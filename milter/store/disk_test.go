@@ -12,6 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"milterd/milter/miltertest"
 )
 
 // failingFS returns a file system whose writes fail while an error is set. Syncs fail too, unless the error is
@@ -48,7 +50,7 @@ func TestUnwritableDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, "the fault is reported", func() bool { return s.healthy() != nil })
+			miltertest.Eventually(t, "the fault is reported", func() bool { return s.healthy() != nil })
 			if st := s.Status(); st.OK || !strings.Contains(st.Error, errno.Error()) {
 				t.Errorf("got %+v", st)
 			}
@@ -56,7 +58,7 @@ func TestUnwritableDisk(t *testing.T) {
 				t.Errorf("got %t, %v", ok, err)
 			}
 			fault.Store(nil)
-			eventually(t, "the fault is over", func() bool { return s.healthy() == nil && settled(s) })
+			miltertest.Eventually(t, "the fault is over", func() bool { return s.healthy() == nil && settled(s) })
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -78,16 +80,16 @@ func TestOpenOnFullDisk(t *testing.T) {
 		fast(tune)
 		tune.fs, tune.openFor = failingFS(&fault), 10*time.Millisecond
 	})
-	eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
+	miltertest.Eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
 	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, errDown) {
 		t.Errorf("put: %v", err)
 	}
 	fault.Store(nil)
-	eventually(t, "the store is up", func() bool { return s.healthy() == nil })
+	miltertest.Eventually(t, "the store is up", func() bool { return s.healthy() == nil })
 	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "all is written", func() bool { return settled(s) })
+	miltertest.Eventually(t, "all is written", func() bool { return settled(s) })
 }
 
 // allocatingFS is a file system that counts what is allocated before it is written.
@@ -124,7 +126,7 @@ func TestSmallDisk(t *testing.T) {
 		if err := s.Put(t.Context(), strconv.Itoa(i), []byte("1"), time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the record is written", func() bool { return settled(s) })
+		miltertest.Eventually(t, "the record is written", func() bool { return settled(s) })
 	}
 	if n := allocated.Load(); n > 0 {
 		t.Errorf("%d bytes are allocated ahead", n)
@@ -141,7 +143,7 @@ func TestBrokenDisk(t *testing.T) {
 	})
 	broken := error(syscall.EIO)
 	fault.Store(&broken)
-	eventually(t, "the store is down", func() bool {
+	miltertest.Eventually(t, "the store is down", func() bool {
 		began := time.Now()
 		_ = s.Put(t.Context(), "a", []byte("1"), time.Hour)
 		if d := time.Since(began); d > quick {
@@ -161,10 +163,7 @@ func TestStalledDisk(t *testing.T) {
 	resume := make(chan struct{})
 	var stalled atomic.Bool
 	dir := t.TempDir()
-	cfg, err := Config{Path: dir, Timeout: short}.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := Config{Path: dir, Timeout: short}.withDefaults()
 	tune := standardTuning()
 	fast(&tune)
 	tune.fs = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -181,7 +180,7 @@ func TestStalledDisk(t *testing.T) {
 	defer s.Close()
 	value := make([]byte, maxValue)
 	ctx := t.Context()
-	eventually(t, "the store is up", func() bool { return s.Put(ctx, "a", value, time.Hour) == nil })
+	miltertest.Eventually(t, "the store is up", func() bool { return s.Put(ctx, "a", value, time.Hour) == nil })
 	stalled.Store(true)
 	for i := 0; !errors.Is(s.healthy(), errDown); i++ {
 		began := time.Now()
@@ -192,7 +191,7 @@ func TestStalledDisk(t *testing.T) {
 	}
 	stalled.Store(false)
 	close(resume)
-	eventually(t, "the fault is over", func() bool { return s.healthy() == nil && settled(s) })
+	miltertest.Eventually(t, "the fault is over", func() bool { return s.healthy() == nil && settled(s) })
 	if _, ok, err := s.Get(ctx, "0"); !ok || err != nil {
 		t.Errorf("got %t, %v", ok, err)
 	}
@@ -201,10 +200,7 @@ func TestStalledDisk(t *testing.T) {
 // TestOneProbeWaits tests that one goroutine waits for a disk that hangs, not one more with each probe.
 func TestOneProbeWaits(t *testing.T) {
 	t.Parallel()
-	cfg, err := Config{Path: t.TempDir()}.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := Config{Path: t.TempDir()}.withDefaults()
 	e, err := openEmbedded(cfg, standardTuning())
 	if err != nil {
 		t.Fatal(err)
@@ -226,5 +222,5 @@ func TestOneProbeWaits(t *testing.T) {
 		t.Errorf("another probe waited too: %v", d)
 	}
 	e.dbMu.Unlock()
-	eventually(t, "a probe succeeds", func() bool { return probe(time.Minute) == nil })
+	miltertest.Eventually(t, "a probe succeeds", func() bool { return probe(time.Minute) == nil })
 }

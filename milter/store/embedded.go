@@ -16,6 +16,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/sirupsen/logrus"
+
+	"milterd/checks"
 )
 
 // embedded is the driver that keeps records in a folder.
@@ -289,19 +291,13 @@ func (e *embedded) close() error {
 	if err := e.broken.get(); err != nil {
 		return err // the writer is blocked forever, see logger.Fatalf
 	}
-	done := make(chan error, 1)
-	go func() {
+	ctx, cancel := context.WithTimeout(context.Background(), slowDisk)
+	defer cancel()
+	_, err := await(ctx, func() (struct{}, error) {
 		e.writer.Wait()
-		done <- recovered(e.closeDatabase)
-	}()
-	limit := time.NewTimer(slowDisk)
-	defer limit.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-limit.C:
-		return errBehind
-	}
+		return struct{}{}, checks.Protect(e.closeDatabase)
+	})
+	return err
 }
 
 // closeDatabase closes the database and unlocks the folder.

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"milterd/checks/checktest"
+	"milterd/milter/miltertest"
 )
 
 // fast makes the writer run and sweep all the time.
@@ -22,7 +25,7 @@ func settled(s *Store) bool {
 
 func TestRecordsAndExpirySurviveReopening(t *testing.T) {
 	t.Parallel()
-	dir, c := t.TempDir(), newClock()
+	dir, c := t.TempDir(), new(checktest.Clock)
 	ctx := t.Context()
 	for round := range 5 {
 		s := open(t, Config{Path: dir, Now: c.Now})
@@ -124,7 +127,7 @@ func TestReadsDuringAChangeAreNotCached(t *testing.T) {
 				read = change{[]byte(c.read), e.clock.deadline(time.Hour)}
 			}
 			c.between(t, s)
-			eventually(t, "all is written", func() bool { return settled(s) })
+			miltertest.Eventually(t, "all is written", func() bool { return settled(s) })
 			e.buffer.cacheRead("key", read, writes)
 			if _, cached, _ := e.buffer.get("key"); cached != c.cached {
 				t.Errorf("cached: %t", cached)

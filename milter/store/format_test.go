@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"milterd/milter/miltertest"
 )
 
 // writeFormat writes the record with the format to a folder with a store and closes it.
@@ -80,7 +82,7 @@ func TestFormatIsWritten(t *testing.T) {
 		}
 		writeRecord(t, dir, "key "+before)
 		s := openTuned(t, Config{Path: dir}, fast)
-		eventually(t, "the sweep ends", func() bool { n, _ := s.driver.size(t.Context()); return n > 0 })
+		miltertest.Eventually(t, "the sweep ends", func() bool { n, _ := s.driver.size(t.Context()); return n > 0 })
 		for r, err := range s.Scan(t.Context(), "") {
 			if err != nil || !strings.HasPrefix(r.Key, "key ") {
 				t.Errorf("after %q: got %q, %v", before, r.Key, err)

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"milterd/checks/checktest"
 )
 
 // TestMemoryIsBounded tests that the records that expire soonest are deleted when a limit is reached.
@@ -48,7 +50,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // TestMemoryDropsExpiredRecords tests that expired records take no memory, even if they are not read.
 func TestMemoryDropsExpiredRecords(t *testing.T) {
 	t.Parallel()
-	c := newClock()
+	c := new(checktest.Clock)
 	s := open(t, Config{Driver: "memory", Now: c.Now})
 	for i := range 1000 {
 		if _, err := s.Add(t.Context(), strconv.Itoa(i), 1, time.Minute); err != nil {

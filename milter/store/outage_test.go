@@ -9,20 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"milterd/milter/miltertest"
 	"milterd/milter/store/redistest"
 )
-
-// eventually waits until ok returns true. event describes it in the failure.
-func eventually(t testing.TB, event string, ok func() bool) {
-	t.Helper()
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
-	for began := time.Now(); !ok(); <-look.C {
-		if time.Since(began) > time.Minute {
-			t.Fatalf("waited in vain: %s", event)
-		}
-	}
-}
 
 // A busy machine makes operations slow.
 const (
@@ -63,10 +52,10 @@ func TestRedisOutages(t *testing.T) {
 			p := redistest.NewProxy(t, server)
 			s := open(t, Config{Driver: "redis", URL: "redis://" + p.Addr, Timeout: short})
 			// On a busy machine the first connection may take longer than the timeout.
-			eventually(t, "the record is put", func() bool { return s.Put(t.Context(), "kept", []byte("1"), time.Hour) == nil })
+			miltertest.Eventually(t, "the record is put", func() bool { return s.Put(t.Context(), "kept", []byte("1"), time.Hour) == nil })
 			end := load(t, s)
 			outage.begin(server, p)
-			eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
+			miltertest.Eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
 			if _, _, err := s.Get(t.Context(), "kept"); !errors.Is(err, errDown) {
 				t.Errorf("got %v", err)
 			}
@@ -74,10 +63,10 @@ func TestRedisOutages(t *testing.T) {
 				t.Errorf("got %+v", st)
 			}
 			outage.end(server, p)
-			eventually(t, "the store is up again", func() bool { return s.healthy() == nil })
+			miltertest.Eventually(t, "the store is up again", func() bool { return s.healthy() == nil })
 			end()
 			// The last operations of the load may have failed.
-			eventually(t, "the record is back", func() bool {
+			miltertest.Eventually(t, "the record is back", func() bool {
 				v, ok, err := s.Get(t.Context(), "kept")
 				return err == nil && ok && string(v) == "1"
 			})
@@ -129,7 +118,7 @@ func TestRedisDownAtStart(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			p.Set(redistest.Pass)
-			eventually(t, "the store works", func() bool { return s.Put(t.Context(), "a", nil, time.Hour) == nil })
+			miltertest.Eventually(t, "the store works", func() bool { return s.Put(t.Context(), "a", nil, time.Hour) == nil })
 		})
 	}
 }

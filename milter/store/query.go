@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"milterd/checks"
 )
 
 var (
@@ -43,7 +45,7 @@ func read[T any](e *embedded, f func(*pebble.DB) (T, error)) (value T, err error
 	if err := e.broken.get(); err != nil {
 		return value, err
 	}
-	err = recovered(func() (err error) {
+	err = checks.Protect(func() (err error) {
 		e.dbMu.RLock()
 		defer e.dbMu.RUnlock()
 		if e.db == nil {

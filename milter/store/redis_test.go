@@ -19,6 +19,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/checktest/storetest"
+	"milterd/milter/miltertest"
 	"milterd/milter/store/redistest"
 )
 
@@ -67,7 +68,7 @@ func TestRedisCopiesValues(t *testing.T) {
 		copy(value, bytes.Repeat([]byte("b"), length))
 	})
 	p.Set(redistest.Pass)
-	eventually(t, "the server has received the values", func() bool { return d.put(t.Context(), "last", nil, time.Hour) == nil })
+	miltertest.Eventually(t, "the server has received the values", func() bool { return d.put(t.Context(), "last", nil, time.Hour) == nil })
 	all(func(i int) {
 		if value, ok, err := d.get(t.Context(), key(i)); err == nil && ok && bytes.Contains(value, []byte("b")) {
 			t.Errorf("value %d was changed after it was written", i)
@@ -83,7 +84,7 @@ func TestRedisCluster(t *testing.T) {
 	if out, err := exec.Command("redis-cli", "-s", s.Socket, "CLUSTER", "ADDSLOTSRANGE", "0", "16383").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, "the cluster is up", func() bool {
+	miltertest.Eventually(t, "the cluster is up", func() bool {
 		out, _ := exec.Command("redis-cli", "-s", s.Socket, "CLUSTER", "INFO").Output()
 		return strings.Contains(string(out), "cluster_state:ok")
 	})
@@ -166,7 +167,7 @@ func TestRedisFaultsSayWhatToDo(t *testing.T) {
 			t.Parallel()
 			s := open(t, Config{Driver: "redis", URL: c.url, Timeout: time.Second})
 			// The first cause may be the time limit.
-			eventually(t, c.want, func() bool { return strings.Contains(s.Status().Error, c.want) })
+			miltertest.Eventually(t, c.want, func() bool { return strings.Contains(s.Status().Error, c.want) })
 		})
 	}
 	good := open(t, Config{Driver: "redis", URL: "redis://milterd:word@" + p.Addr})

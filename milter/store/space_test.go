@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"milterd/checks/checktest"
+	"milterd/milter/miltertest"
 )
 
 // TestDiskSpaceOfExpiredRecords lets many records expire, round after round, beside some that do not. The folder must
@@ -18,7 +21,7 @@ func TestDiskSpaceOfExpiredRecords(t *testing.T) {
 		expiring = n
 	}
 	const rounds = 5
-	c := newClock()
+	c := new(checktest.Clock)
 	s := openTuned(t, Config{Path: t.TempDir(), Now: c.Now}, func(tune *tuning) {
 		tune.flushEvery, tune.sweepEvery = 10*time.Millisecond, 10*time.Millisecond
 	})
@@ -44,7 +47,7 @@ func TestDiskSpaceOfExpiredRecords(t *testing.T) {
 		c.Advance(2 * time.Hour)
 	}
 	size := int64(0)
-	eventually(t, "the expired records take no space", func() bool {
+	miltertest.Eventually(t, "the expired records take no space", func() bool {
 		_, size = e.size(ctx)
 		return settled(s) && e.sweeper.records.Load() == int64(stay) && size <= most
 	})

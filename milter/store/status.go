@@ -36,10 +36,8 @@ func (s *Store) Status() Status {
 	b := s.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	st := Status{
-		Driver: b.driverName, Place: s.driver.location(), OK: fault == nil,
-		Since: b.since, ErrorAt: b.lastAt, Errors: b.errors, Records: b.records, Bytes: b.bytes,
-	}
+	st := b.status
+	st.Place, st.OK = s.driver.location(), fault == nil
 	cause := s.driver.degraded()
 	switch {
 	case errors.Is(fault, errDown) && cause != nil:

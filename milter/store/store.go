@@ -38,8 +38,6 @@ var (
 	errClosed = errors.New("the store is closed")
 	// errInUse is returned by Open for a folder that a process uses, which may be this one.
 	errInUse = errors.New("in use by another process")
-	// errTooLong is returned for a key over maxKey or a value over maxValue.
-	errTooLong = errors.New("too long")
 	// errNotCounter is returned by Add if the record is not a decimal number, or if the sum would overflow 64 bits.
 	errNotCounter = errors.New("not a counter, or an overflow")
 )
@@ -78,11 +76,9 @@ var _ checks.Store = (*Store)(nil)
 // Open opens a store. An error is about the configuration or the folder, which another process may use. If a Redis server does not
 // answer, Open returns a store that is down and that recovers by itself.
 func Open(cfg Config) (*Store, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
+	cfg = cfg.withDefaults()
 	var d driver
+	var err error
 	switch cfg.Driver {
 	case "memory":
 		d = newMemory(cfg)
@@ -99,9 +95,9 @@ func Open(cfg Config) (*Store, error) {
 	return newStore(d, cfg), nil
 }
 
-// NewMemory returns a store in memory with the default limits, for tests. now is as Config.Now.
+// NewMemory returns a store in memory with the default limits. now is as Config.Now.
 func NewMemory(now func() time.Time) *Store {
-	cfg, _ := Config{Driver: "memory", Now: now}.withDefaults() // no error without settings
+	cfg := Config{Driver: "memory", Now: now}.withDefaults()
 	return newStore(newMemory(cfg), cfg)
 }
 
@@ -196,7 +192,7 @@ func (s *Store) Close() error {
 // do runs one operation with the time limit, unless the store is down.
 func (s *Store) do(ctx context.Context, operation, key string, value []byte, f func(context.Context) error) error {
 	if len(key) > maxKey || len(value) > maxValue {
-		return fmt.Errorf("store: %s: %w: key of %d bytes, value of %d", operation, errTooLong, len(key), len(value))
+		return fmt.Errorf("store: %s: too long: key of %d bytes, value of %d", operation, len(key), len(value))
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: %s: %w", operation, err)
@@ -206,7 +202,7 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := recovered(func() error { return f(limited) })
+	err := checks.Protect(func() error { return f(limited) })
 	switch {
 	case err == nil:
 		s.breaker.succeeded()
@@ -215,14 +211,4 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 		s.breaker.failed(err)
 	}
 	return fmt.Errorf("store: %s: %w", operation, err)
-}
-
-// recovered runs f and returns a panic as an error.
-func recovered(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return f()
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"milterd/checks"
 )
 
 // runWriter is the goroutine that writes to the database: the buffer, and the deletions of the sweeper. No other
@@ -23,9 +25,9 @@ func (e *embedded) runWriter() {
 		if err := e.damaged.get(); err != nil {
 			e.replace(err)
 		}
-		err := recovered(e.flush)
+		err := checks.Protect(e.flush)
 		if err == nil && !closing {
-			err = recovered(e.sweep)
+			err = checks.Protect(e.sweep)
 		}
 		e.recordWrite(err)
 		if closing {

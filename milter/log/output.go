@@ -87,9 +87,7 @@ func newOutput(f logrus.Formatter, write func(logrus.Level, []byte) error, fallb
 
 // Logger returns a logger whose lines go to o.
 func (o *Output) Logger(level logrus.Level) *logrus.Logger {
-	l := logrus.New()
-	l.SetOutput(io.Discard)
-	l.SetFormatter(noFormatter{})
+	l := Discard().Logger
 	l.SetLevel(level)
 	l.AddHook(o)
 	return l

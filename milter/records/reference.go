@@ -72,10 +72,12 @@ type Signer struct{ key []byte }
 // NewSigner returns a Signer with a key of 32 bytes or more. Hosts with the same key accept each other's links.
 func NewSigner(key []byte) Signer { return Signer{key: key} }
 
-// Sign returns the reference to the record of a refusal for a reason. It has 48 letters and digits.
+// Sign returns the reference to the record of a refusal for a reason. It has 48 letters and digits. It is valid on the page of
+// that reason only. Neither the id nor the reason has a NUL in it.
 func (s Signer) Sign(id, reason string) string {
-	mac := s.mac(id, reason)
-	return id + encoding.EncodeToString(mac)
+	h := hmac.New(sha256.New, s.key)
+	h.Write([]byte(macContext + "\x00" + id + "\x00" + reason))
+	return id + encoding.EncodeToString(h.Sum(nil)[:macBytes])
 }
 
 // Verify returns the id in a reference that Sign made for the reason, not longer ago than keep.
@@ -83,7 +85,7 @@ func (s Signer) Verify(ref, reason string, now time.Time, keep time.Duration) (i
 	if len(ref) < refLength {
 		return "", ErrCut
 	}
-	id = ref[:min(len(ref), idLength)]
+	id = ref[:idLength]
 	at, ok := timeOf(id)
 	if len(ref) != refLength || !ok || len(s.key) == 0 {
 		return "", ErrForged
@@ -95,12 +97,4 @@ func (s Signer) Verify(ref, reason string, now time.Time, keep time.Duration) (i
 		return "", ErrExpired
 	}
 	return id, nil
-}
-
-// mac returns the signature of an id and a reason: a reference is valid on the page of its own reason only. Neither of
-// them has a NUL in it.
-func (s Signer) mac(id, reason string) []byte {
-	h := hmac.New(sha256.New, s.key)
-	h.Write([]byte(macContext + "\x00" + id + "\x00" + reason))
-	return h.Sum(nil)[:macBytes]
 }

@@ -60,11 +60,7 @@ var Info = checks.Define(checks.Info{
 
 // build returns the check. Its no-retry list has the entries of the settings and the built-in ones.
 func build(c Settings, env checks.Env) (checks.Check, error) {
-	var senders []string
-	for _, e := range builtIn() {
-		senders = append(senders, e.Sender)
-	}
-	list, err := parseNoRetry(append(senders, c.NoRetry...))
+	list, err := parseNoRetry(append(builtIn(), c.NoRetry...))
 	if err != nil {
 		return nil, err
 	}

@@ -16,21 +16,12 @@ import (
 //go:embed noretry.txt
 var noRetryText string
 
-// Entry is an entry of a no-retry list: a sender that does not retry, so that greylisting would lose its mail.
-type Entry struct {
-	Sender   string `json:"sender"` // as in Settings.NoRetry
-	Date     string `json:"date"`   // of the evidence, as in 2026-11-21
-	Evidence string `json:"evidence"`
-}
-
-// builtIn returns the built-in list.
-func builtIn() []Entry {
-	var list []Entry
+// builtIn returns the built-in entries, as in Settings.NoRetry.
+func builtIn() []string {
+	var list []string
 	for line := range strings.Lines(noRetryText) {
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(line)
-		if len(words) > 2 {
-			list = append(list, Entry{Sender: words[0], Date: words[1], Evidence: strings.Join(words[2:], " ")})
+		if words := strings.Fields(line); len(words) > 0 && words[0] != "#" {
+			list = append(list, words[0])
 		}
 	}
 	return list
@@ -47,18 +38,17 @@ func parseNoRetry(entries []string) (noRetry, error) {
 	var list noRetry
 	var faults []error
 	for _, e := range entries {
-		if checks.LooksLikeNetwork(e) {
-			p, err := checks.ParseNetwork(e)
-			if err != nil {
-				faults = append(faults, fmt.Errorf("no_retry: %w", err))
-				continue
+		if !checks.LooksLikeNetwork(e) {
+			if isTopLevel := !strings.Contains(strings.Trim(e, "."), "."); isTopLevel || list.names.Add(e) != nil {
+				faults = append(faults, fmt.Errorf("no_retry: %q is not a host name, .domain, address or network", e))
 			}
-			list.networks = append(list.networks, p)
 			continue
 		}
-		if isTopLevel := !strings.Contains(strings.Trim(e, "."), "."); isTopLevel || list.names.Add(e) != nil {
-			faults = append(faults, fmt.Errorf("no_retry: %q is not a host name, .domain, address or network", e))
+		p, err := checks.ParseNetwork(e)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("no_retry: %w", err))
 		}
+		list.networks = append(list.networks, p) // after an error, the zero value, which contains nothing
 	}
 	return list, errors.Join(faults...)
 }

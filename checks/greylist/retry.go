@@ -62,6 +62,13 @@ type Bucket struct {
 	Count  int   `json:"count"`
 }
 
+// Entry is an entry that the no-retry list should have: a sender that does not retry, so that greylisting would lose its mail.
+type Entry struct {
+	Sender   string `json:"sender"` // as in Settings.NoRetry
+	Date     string `json:"date"`   // of the evidence, as in 2026-11-21
+	Evidence string `json:"evidence"`
+}
+
 const (
 	minRetries  = 20 // first retries needed for Report.Delay; with half of it, P5 would be the fastest retry alone
 	minLost     = 3  // lost triplets of a group needed for an entry in Report.NoRetry; two may be chance

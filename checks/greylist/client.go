@@ -85,7 +85,7 @@ func (c *check) countPass(ctx context.Context, r *checks.Request, d *delivery) e
 	}
 	since := now - rec.Counted // negative if it was counted by a wrong clock
 	switch {
-	case d.allowed == "" && rec.Passes < c.AutoAllow && (rec.Passes == 0 || since >= seconds(countInterval) || since < -seconds(maxSkew)):
+	case d.progress >= due && rec.Passes < c.AutoAllow && (rec.Passes == 0 || since >= seconds(countInterval) || since < -seconds(maxSkew)):
 		rec.Passes++
 		rec.Counted = now
 	case rec.Passes == 0 || rec.Allowed || isRecent(rec.Used, r.Time):

@@ -11,6 +11,7 @@
 package greylist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,8 +90,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	index := len(r.Envelope.Rcpts) - 1
 	d, err := c.delivery(ctx, r, index)
-	if d == nil || err != nil || d.passes() {
-		return c.waived(ctx, r, index, d), err
+	if d == nil || d.passes != "" {
+		return waived(r, index, d), err
 	}
 	var verdicts []checks.Verdict
 	why := firstContact
@@ -109,33 +110,26 @@ func (c *check) checkRcpt(ctx context.Context, r *checks.Request) ([]checks.Verd
 	}
 	left, err := c.hold(ctx, r, d, why)
 	if left <= 0 || err != nil {
-		return c.waived(ctx, r, index, d), err
+		return waived(r, index, d), err
 	}
 	d.reported = true
 	return append(verdicts, deferral(r, d, why, left)), nil
 }
 
-// waived returns the verdict that says why the suspicions of a recipient do not delay the mail, or none.
-func (c *check) waived(ctx context.Context, r *checks.Request, index int, d *delivery) []checks.Verdict {
-	why := ""
-	switch {
-	case index < 0 || len(r.Suspicions(index)) == 0:
-	case d == nil && r.Vouch(index) < checks.SkipDelays && c.neverRetries(ctx, r):
-		why = "the client or the sender is on the list of those that do not try again (no_retry)"
-	case d != nil:
-		why = d.whyItPasses()
-	}
-	if why == "" {
+// waived returns the verdict that says why the suspicions of a recipient do not delay the mail, or none. d may be nil.
+func waived(r *checks.Request, index int, d *delivery) []checks.Verdict {
+	if d == nil || d.passes == "" || len(r.Suspicions(index)) == 0 {
 		return nil
 	}
-	return []checks.Verdict{{Why: why}}
+	return []checks.Verdict{{Why: d.passes}}
 }
 
 // checkMessage checks the recipients of a bounce, and those under a suspicion that was found after RCPT. One deferred recipient defers
 // the message. The delay of all starts now, so that they do not wait one after the other.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
-	var verdicts, waived []checks.Verdict
+	var verdicts []checks.Verdict
 	var longest time.Duration
+	passes := ""
 	for i, rcpt := range r.Envelope.Rcpts {
 		suspicions := r.Suspicions(i)
 		if rcpt.Refused != "" || len(suspicions) == 0 {
@@ -145,27 +139,30 @@ func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.V
 		if err != nil {
 			return nil, err
 		}
-		if d == nil || d.reported || d.passes() { // reported: only watched, or it would have been refused at RCPT
-			waived = c.waived(ctx, r, i, d)
+		if d == nil || d.reported { // reported: only watched, or it would have been refused at RCPT
 			continue
 		}
-		left, err := c.hold(ctx, r, d, suspicions[0])
-		if err != nil {
-			return nil, err
+		if d.passes == "" {
+			left, err := c.hold(ctx, r, d, suspicions[0])
+			if err != nil {
+				return nil, err
+			}
+			if left > longest {
+				longest, verdicts = left, []checks.Verdict{deferral(r, d, suspicions[0], left)}
+			}
 		}
-		if left > longest {
-			longest, verdicts = left, []checks.Verdict{deferral(r, d, suspicions[0], left)}
-		} else if left <= 0 {
-			waived = c.waived(ctx, r, i, d)
-		}
+		passes = cmp.Or(d.passes, passes)
 	}
-	return append(verdicts, waived...), nil
+	if passes != "" {
+		verdicts = append(verdicts, checks.Verdict{Why: passes})
+	}
+	return verdicts, nil
 }
 
-// delivery returns the delivery to a recipient, which is looked up once per transaction. It is nil if the delivery is
-// exempt: a check vouches for it, or the sender is known not to retry.
+// delivery returns the delivery to a recipient, which is looked up once per transaction. It is nil if a check vouches for the sender.
+// If the sender is known not to retry, nothing is looked up, and Observe records nothing.
 func (c *check) delivery(ctx context.Context, r *checks.Request, index int) (*delivery, error) {
-	if index < 0 || r.Vouch(index) >= checks.SkipDelays {
+	if r.Vouch(index) >= checks.SkipDelays {
 		return nil, nil
 	}
 	deliveries := deliveriesOf(r)
@@ -173,7 +170,7 @@ func (c *check) delivery(ctx context.Context, r *checks.Request, index int) (*de
 		return d, nil
 	}
 	if c.neverRetries(ctx, r) {
-		return nil, nil
+		return &delivery{passes: "the client or the sender is on the list of those that do not try again (no_retry)"}, nil
 	}
 	// If the DNS fails, the client gets a less specific identity and may wait once more. It must not pass: a spammer
 	// controls its own name servers.
@@ -211,7 +208,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 			continue
 		}
 		err := c.recordPass(ctx, r.Time, d)
-		if err == nil && !counted && d.passes() && len(r.Suspicions(i)) > 0 {
+		if err == nil && !counted && d.passes != "" && len(r.Suspicions(i)) > 0 {
 			counted = true
 			err = c.countPass(ctx, r, d)
 		}

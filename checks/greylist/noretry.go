@@ -57,17 +57,9 @@ func (l noRetry) hasAddr(a netip.Addr) bool {
 	return slices.ContainsFunc(l.networks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// neverRetriesKey is the key of what neverRetries remembers.
-type neverRetriesKey struct{}
-
 // neverRetries reports whether the client is in the no-retry list: by its address, by a confirmed name, or by the domain of the
 // reverse-path if that passes SPF. It is false if the DNS fails.
 func (c *check) neverRetries(ctx context.Context, r *checks.Request) bool {
-	is, _ := checks.Remember(r, checks.MailFrom, neverRetriesKey{}, func() (bool, error) { return c.inNoRetryList(ctx, r), nil })
-	return is
-}
-
-func (c *check) inNoRetryList(ctx context.Context, r *checks.Request) bool {
 	if c.noRetry.hasAddr(r.Session.Client) {
 		return true
 	}

@@ -68,25 +68,8 @@ type delivery struct {
 	stored   bool // there is a record under waitPrefix
 	progress progress
 	left     time.Duration // until the end of the delay, if progress is early
-	allowed  string        // why the client waits no more, see allowance; empty: it waits
+	passes   string        // why the delivery need not wait; empty: it waits
 	reported bool          // a verdict was returned
-}
-
-// passes reports whether the delivery need not wait.
-func (d *delivery) passes() bool { return d.allowed != "" || d.progress >= due }
-
-// whyItPasses returns why the delivery need not wait, or "" if it waits.
-func (d *delivery) whyItPasses() string {
-	switch {
-	case d.allowed != "":
-		return d.allowed
-	case d.progress == known:
-		return "this sender has passed greylisting with mail to this recipient"
-	case d.progress == due:
-		return "the delay of greylisting is over"
-	default:
-		return ""
-	}
 }
 
 func newDelivery(r *checks.Request, index int, identity facts.Identity) *delivery {
@@ -124,6 +107,7 @@ func (c *check) lookUpPassed(ctx context.Context, now time.Time, d *delivery) er
 	if ok && now.Unix()-old.Last < seconds(c.Keep) {
 		old.Client = d.rec.Client
 		d.rec, d.progress = old, known
+		d.passes = "this sender has passed greylisting with mail to this recipient"
 	}
 	return err
 }
@@ -142,7 +126,7 @@ func (c *check) lookUpWaiting(ctx context.Context, now time.Time, d *delivery) e
 	case d.left > 0:
 		d.progress = early
 	default:
-		d.progress = due
+		d.progress, d.passes = due, "the delay of greylisting is over"
 	}
 	old.Client = d.rec.Client
 	d.rec = old
@@ -152,22 +136,11 @@ func (c *check) lookUpWaiting(ctx context.Context, now time.Time, d *delivery) e
 // hold records an attempt that does not pass. It returns how long the client must still wait, or 0 if it need not.
 func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (time.Duration, error) {
 	var err error
-	if d.allowed, err = c.allowance(ctx, r, d.identity); d.allowed != "" || err != nil {
+	if d.passes, err = c.allowance(ctx, r, d.identity); d.passes != "" || err != nil {
 		return 0, err
 	}
-	if d.progress == unseen && !d.stored {
-		// Another connection may have delivered the message and deleted the record under waitPrefix, after lookUp looked for one
-		// under passPrefix.
-		if err := c.lookUpPassed(ctx, r.Time, d); err != nil || d.progress == known {
-			return 0, err
-		}
-	}
-	if d.progress == unseen && !d.stored && !c.mayBegin(r) {
-		return c.Delay, nil
-	}
 	if d.progress == unseen {
-		d.rec.Why, d.rec.Until = why.ID, r.Time.Add(c.Window).Unix()
-		begun, err := c.begin(ctx, r.Time, d)
+		begun, err := c.begin(ctx, r, d, why)
 		if begun || err != nil {
 			return c.Delay, err
 		}
@@ -176,10 +149,39 @@ func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *c
 		d.retry(r.Time)
 		err = c.saveWaiting(ctx, r.Time, d)
 	}
-	if d.passes() {
+	if d.passes != "" {
 		return 0, err
 	}
 	return max(d.left, time.Second), err
+}
+
+// begin begins the delay with the first attempt. It returns false if another connection wrote a record at the same time, which then
+// applies.
+func (c *check) begin(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (bool, error) {
+	if !d.stored {
+		// The other connection may have delivered the message and deleted the record under waitPrefix, after lookUp looked for one
+		// under passPrefix.
+		if err := c.lookUpPassed(ctx, r.Time, d); err != nil || d.progress == known {
+			return false, err
+		}
+		if !c.mayBegin(r) {
+			return true, nil
+		}
+	}
+	d.rec.Why, d.rec.Until, d.rec.Attempts = why.ID, r.Time.Add(c.Window).Unix(), 1
+	if d.stored { // outside of its window
+		return true, c.saveWaiting(ctx, r.Time, d)
+	}
+	value, err := json.Marshal(d.rec)
+	if err != nil {
+		return false, err
+	}
+	d.stored = true // perhaps even if PutNew fails
+	begun, err := c.env.Store.PutNew(ctx, waitPrefix+d.hash, value, c.Window+reportPeriod)
+	if begun || err != nil {
+		return begun, err
+	}
+	return false, c.lookUpWaiting(ctx, r.Time, d)
 }
 
 // mayBegin reports whether the client's network may begin another triplet in this hour. It logs once that it may not. Clients
@@ -194,24 +196,6 @@ func (c *check) mayBegin(r *checks.Request) bool {
 			Warn("too many new senders and recipients under greylisting: more of this network wait for the next hour")
 	}
 	return n <= maxBegun
-}
-
-// begin writes the first attempt. It returns false if another host did so at the same time, whose record then applies.
-func (c *check) begin(ctx context.Context, now time.Time, d *delivery) (bool, error) {
-	d.rec.Attempts = 1
-	if d.stored { // outside of its window
-		return true, c.saveWaiting(ctx, now, d)
-	}
-	value, err := json.Marshal(d.rec)
-	if err != nil {
-		return false, err
-	}
-	d.stored = true // perhaps even if PutNew fails
-	begun, err := c.env.Store.PutNew(ctx, waitPrefix+d.hash, value, c.Window+reportPeriod)
-	if begun || err != nil {
-		return begun, err
-	}
-	return false, c.lookUpWaiting(ctx, now, d)
 }
 
 // retry counts an attempt after the first.
@@ -237,7 +221,7 @@ func (c *check) recordPass(ctx context.Context, now time.Time, d *delivery) erro
 		d.rec.Attempts++
 		return checks.PutJSON(ctx, c.env.Store, passPrefix+d.hash, d.rec, c.Keep)
 	}
-	if d.passes() { // otherwise the deferral was only watched
+	if d.passes != "" { // otherwise the deferral was only watched
 		d.retry(now)
 	}
 	if d.progress == due && d.rec.Back == 0 { // the delay is under minRetry

@@ -78,27 +78,26 @@ func Clients(ctx context.Context, store checks.Store, what string) iter.Seq2[Cli
 type Selection struct {
 	Triplets []Triplet `json:"triplets"`
 	Clients  []Client  `json:"clients"`
+
+	records Forgotten // of the triplets and the clients
 }
 
-// Show returns all that Forget would delete.
-func Show(ctx context.Context, store checks.Store, now time.Time, what string) (sel Selection, err error) {
-	if sel.Triplets, err = collect(List(ctx, store, now, what)); err != nil {
-		return sel, err
-	}
-	sel.Clients, err = collect(Clients(ctx, store, what))
-	return sel, err
-}
-
-// collect returns the elements before the first error.
-func collect[T any](elements iter.Seq2[T, error]) ([]T, error) {
-	list := []T{} // [] in JSON
-	for e, err := range elements {
+// Show returns the triplets and the clients that what selects, as List does.
+func Show(ctx context.Context, store checks.Store, now time.Time, what string) (Selection, error) {
+	sel := Selection{Triplets: []Triplet{}, Clients: []Client{}} // [] in JSON
+	for f, err := range findTriplets(ctx, store, what) {
 		if err != nil {
-			return list, err
+			return sel, err
 		}
-		list = append(list, e)
+		sel.Triplets, sel.records = append(sel.Triplets, f.value.triplet(now)), append(sel.records, f.stored)
 	}
-	return list, nil
+	for f, err := range findClients(ctx, store, what) {
+		if err != nil {
+			return sel, err
+		}
+		sel.Clients, sel.records = append(sel.Clients, f.value.client(clientName(f.stored))), append(sel.records, f.stored)
+	}
+	return sel, nil
 }
 
 // Allow exempts a client until Forget deletes it: an address, its /24 or /64, or a domain as List shows it for the client (the
@@ -124,49 +123,28 @@ func Allow(ctx context.Context, store checks.Store, now time.Time, what string) 
 // Forgotten are the records that Forget has deleted.
 type Forgotten []checks.Record
 
-// Forget deletes what Show returns, and returns it. An empty what is an error.
-func Forget(ctx context.Context, store checks.Store, what string) (Forgotten, error) {
-	if strings.TrimSpace(what) == "" {
-		return nil, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
-	}
-	var list Forgotten // collected first, as Scan may be affected by Delete
-	for f, err := range findTriplets(ctx, store, what) {
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, f.stored)
-	}
-	for f, err := range findClients(ctx, store, what) {
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, f.stored)
-	}
-	for i, record := range list {
+// Forget deletes the records of a selection, and returns them. After an error, some may be left.
+func (s Selection) Forget(ctx context.Context, store checks.Store) (Forgotten, error) {
+	for _, record := range s.records {
 		if err := store.Delete(ctx, record.Key); err != nil {
-			return list[:i], err
+			return nil, err
 		}
 	}
-	return list, nil
+	return s.records, nil
 }
 
-// Restore stores the records again that have not expired, unless there are newer ones. It returns their number.
-func (f Forgotten) Restore(ctx context.Context, store checks.Store, now time.Time) (int, error) {
-	n := 0
+// Restore stores the records again that have not expired, unless there are newer ones.
+func (f Forgotten) Restore(ctx context.Context, store checks.Store, now time.Time) error {
 	for _, record := range f {
 		ttl := record.Expires.Sub(now)
 		if ttl < time.Second {
 			continue
 		}
-		stored, err := store.PutNew(ctx, record.Key, record.Value, ttl)
-		if err != nil {
-			return n, err
-		}
-		if stored {
-			n++
+		if _, err := store.PutNew(ctx, record.Key, record.Value, ttl); err != nil {
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // found is a record of the store, as stored and decoded.

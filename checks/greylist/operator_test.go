@@ -30,6 +30,20 @@ func (w *site) show(t *testing.T, what string) []string {
 	return out
 }
 
+// forget deletes what a word selects.
+func (w *site) forget(t *testing.T, what string) greylist.Forgotten {
+	t.Helper()
+	sel, err := greylist.Show(context.Background(), w.store, w.now, what)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgotten, err := sel.Forget(context.Background(), w.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return forgotten
+}
+
 func TestShowAndForget(t *testing.T) {
 	t.Parallel()
 	const (
@@ -67,18 +81,18 @@ func TestShowAndForget(t *testing.T) {
 			if got := w.show(t, c.what); !slices.Equal(got, c.want) {
 				t.Fatalf("show: got %q, want %q", got, c.want)
 			}
-			n, err := greylist.Forget(context.Background(), w.store, c.what)
-			if c.what == "" {
-				if err == nil {
-					t.Error("an empty selection was accepted")
-				}
-				return
-			}
-			if len(n) != len(c.want) || err != nil {
-				t.Errorf("forgot %d, %v, want %d", len(n), err, len(c.want))
+			forgotten := w.forget(t, c.what)
+			if len(forgotten) != len(c.want) {
+				t.Errorf("forgot %d, want %d", len(forgotten), len(c.want))
 			}
 			if left := w.show(t, ""); len(left) != 4-len(c.want) {
 				t.Errorf("left %q", left)
+			}
+			if err := forgotten.Restore(context.Background(), w.store, w.now); err != nil {
+				t.Error(err)
+			}
+			if all := w.show(t, ""); len(all) != 4 {
+				t.Errorf("restored: %q", all)
 			}
 		})
 	}
@@ -130,8 +144,8 @@ func TestAllow(t *testing.T) {
 			w.now = w.now.Add(365 * 24 * time.Hour) // it lasts until it is removed
 			m := with(func(m *mail) { m.client = c.client })
 			wantHeld(t, "first", w.send(w.daemon(t), m), c.held)
-			if n, err := greylist.Forget(context.Background(), w.store, got.Identity); len(n) == 0 || err != nil {
-				t.Errorf("forgot %d, %v", len(n), err)
+			if len(w.forget(t, got.Identity)) == 0 {
+				t.Error("nothing was forgotten")
 			}
 			m.from = "other@example.net"
 			wantHeld(t, "after forget", w.send(w.daemon(t), m), true)
@@ -171,11 +185,16 @@ func wantJSON(t *testing.T, w *site, want string) {
 func TestOutageIsAnError(t *testing.T) {
 	t.Parallel()
 	w := newSite(t)
-	w.store.Fail(errOutage)
+	w.send(w.daemon(t), plain())
 	ctx := context.Background()
+	sel, err := greylist.Show(ctx, w.store, w.now, "")
+	if err != nil || len(sel.Triplets) != 1 {
+		t.Fatalf("%+v, %v", sel, err)
+	}
+	w.store.Fail(errOutage)
+	_, errForget := sel.Forget(ctx, w.store)
 	_, errShow := greylist.Show(ctx, w.store, w.now, "")
 	_, errAllow := greylist.Allow(ctx, w.store, w.now, "192.0.2.9")
-	_, errForget := greylist.Forget(ctx, w.store, "192.0.2.9")
 	_, errRetry := greylist.Retry(ctx, w.store, w.now)
 	for i, err := range []error{errShow, errAllow, errForget, errRetry} {
 		if err == nil {
@@ -206,8 +225,8 @@ func TestSelections(t *testing.T) {
 		if got != want {
 			t.Errorf("%q selects %d, want %d", what, got, want)
 		}
-		if _, err := greylist.Forget(context.Background(), w.store, "nonsense!!"); err == nil {
-			t.Error("Forget accepted an invalid selection")
+		if _, err := greylist.Show(context.Background(), w.store, w.now, what); (err != nil) != (want < 0) {
+			t.Errorf("show %q: %v", what, err)
 		}
 	}
 }

@@ -142,8 +142,7 @@ func (o operator) Unlist(ctx context.Context, entry string, many bool) (dashboar
 func (o operator) Forget(ctx context.Context, what string, many bool) (dashboard.Change, error) {
 	done, err := o.forgetGreylist(ctx, removeArgs{What: what, Many: many})
 	return o.removed(done, err, "greylist forget", what, "greylist records", func(ctx context.Context) error {
-		_, err := done.forgotten.Restore(ctx, o.store, time.Now())
-		return err
+		return done.forgotten.Restore(ctx, o.store, time.Now())
 	})
 }
 

@@ -66,6 +66,9 @@ func TestOperatorForms(t *testing.T) {
 	if s, err := greylist.Show(ctx, d.store, time.Now(), ""); err != nil || len(s.Clients) != 1 {
 		t.Errorf("%+v, %v", s, err)
 	}
+	if r, err := d.forgetGreylist(ctx, removeArgs{What: " ", Many: true}); err == nil {
+		t.Errorf("an empty selection was accepted: %+v", r)
+	}
 	if _, body := fetch(t, "GET", address+"/greylist", nil, nil); !strings.Contains(body, "192.0.2.0/24") || strings.Contains(body, "example.com") {
 		t.Error(body)
 	}

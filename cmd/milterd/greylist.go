@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/checks/greylist"
 )
 
@@ -93,16 +94,17 @@ func (d *daemon) allowClient(ctx context.Context, a greylistArgs) (greylist.Clie
 
 // forgetGreylist returns an error if there is nothing to forget.
 func (d *daemon) forgetGreylist(ctx context.Context, a removeArgs) (removal, error) {
-	if strings.TrimSpace(a.What) != "" {
-		s, err := d.showGreylist(ctx, greylistArgs{What: a.What})
-		if err != nil {
-			return removal{}, err
-		}
-		if n := len(s.Triplets) + len(s.Clients); a.tooMany(n) {
-			return removal{Would: n}, nil
-		}
+	if strings.TrimSpace(a.What) == "" {
+		return removal{}, checks.BadArgument("nothing is selected; want an address, network, domain or mailbox")
 	}
-	forgotten, err := greylist.Forget(ctx, d.store, a.What)
+	s, err := d.showGreylist(ctx, greylistArgs{What: a.What})
+	if err != nil {
+		return removal{}, err
+	}
+	if n := len(s.Triplets) + len(s.Clients); a.tooMany(n) {
+		return removal{Would: n}, nil
+	}
+	forgotten, err := s.Forget(ctx, d.store)
 	return removal{Removed: len(forgotten), forgotten: forgotten}, err
 }
 

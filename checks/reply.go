@@ -72,7 +72,10 @@ func (s *Session) fill(r Reply, detail map[string]string) Reply {
 		}
 		v, ok := detail[name]
 		if !ok {
-			v = s.value(name)
+			v, ok = s.Value(name)
+		}
+		if !ok {
+			v = "{" + name + "}"
 		}
 		b.WriteString(Clean(v, maxValue))
 	}
@@ -80,26 +83,26 @@ func (s *Session) fill(r Reply, detail map[string]string) Reply {
 	return r
 }
 
-// value returns the value of a placeholder that is not in Verdict.Detail.
-func (s *Session) value(name string) string {
-	switch name {
+// Value returns the value of a placeholder that the session can fill. ok is false for any other placeholder.
+func (s *Session) Value(placeholder string) (value string, ok bool) {
+	switch placeholder {
 	case "client":
 		if !s.Client.IsValid() {
-			return "the client"
+			return "the client", true
 		}
-		return s.Client.String()
+		return s.Client.String(), true
 	case "client_name":
-		return s.ClientName
+		return s.ClientName, true
 	case "helo":
-		return s.Helo
+		return s.Helo, true
 	case "mail_from":
-		return "<" + s.Envelope.MailFrom.Text + ">"
+		return "<" + s.Envelope.MailFrom.Text + ">", true
 	case "domain":
-		return s.Envelope.MailFrom.Domain
+		return s.Envelope.MailFrom.Domain, true
 	case "rcpt":
-		return "<" + s.Rcpt().Text + ">"
+		return "<" + s.Rcpt().Text + ">", true
 	default:
-		return "{" + name + "}"
+		return "", false
 	}
 }
 

@@ -135,6 +135,9 @@ func TestUnknownClientIsHeld(t *testing.T) {
 		if len(vs) != 1 || (vs[0].Reason != nil) != want || err != nil {
 			t.Errorf("got %+v, %v, want held: %v", vs, err, want)
 		}
+		if got := vs[0].Detail["why"]; want && got != "the client has no reverse DNS name" {
+			t.Errorf("the reply says: %q", got)
+		}
 		w.now = w.now.Add(3 * time.Minute)
 	}
 }

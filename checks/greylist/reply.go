@@ -18,6 +18,10 @@ func deferral(r *checks.Request, d *delivery, why *checks.Reason, left time.Dura
 	}}
 }
 
+// maxValue is the length of a value in the text of a suspicion, in bytes. With twice as many, the Pipeline would cut off the end of the
+// sentence.
+const maxValue = 60
+
 // explain returns the reply text of a suspicion. The text ends before the first placeholder that the session cannot fill:
 // "no reverse DNS name of 192.0.2.9 resolves to it: {ptr}" ends before the colon.
 func explain(r *checks.Request, d *delivery, why *checks.Reason) string {
@@ -27,11 +31,14 @@ func explain(r *checks.Request, d *delivery, why *checks.Reason) string {
 		if name == "" {
 			break
 		}
-		value, ok := placeholder(r, d, name)
+		value, ok := r.Value(name)
 		if !ok {
 			return trimClause(text, why.When)
 		}
-		text += value
+		if name == "rcpt" { // at the end of the message, not always the last one
+			value = "<" + r.Envelope.Rcpts[d.index].Text + ">"
+		}
+		text += checks.Clean(value, maxValue)
 	}
 	return text
 }
@@ -45,26 +52,4 @@ func trimClause(text, alternative string) string {
 		return text[:end]
 	}
 	return alternative
-}
-
-// placeholder returns the value of a placeholder that depends on the session alone.
-func placeholder(r *checks.Request, d *delivery, name string) (value string, ok bool) {
-	const maxValue = 60 // bytes; with twice as many, the Pipeline would cut off the end of the sentence
-	switch name {
-	case "client":
-		value = r.Session.Client.String()
-	case "client_name":
-		value = r.ClientName
-	case "helo":
-		value = r.Helo
-	case "mail_from":
-		value = "<" + r.Envelope.MailFrom.Text + ">"
-	case "domain":
-		value = r.Envelope.MailFrom.Domain
-	case "rcpt":
-		value = "<" + r.Envelope.Rcpts[d.index].Text + ">"
-	default:
-		return "", false
-	}
-	return checks.Clean(value, maxValue), true
 }

@@ -31,7 +31,7 @@ func BenchmarkKnownAddress(b *testing.B) {
 func BenchmarkSilentHost(b *testing.B) {
 	const mails = 10_000
 	for b.Loop() {
-		l := newLab(b, one, map[string]*server{host: {says: map[string]string{"greeting": "!silent"}}}, func(s *Settings) { s.PerMX = "10000/m" })
+		l := newLab(b, one, map[string]*server{host: {says: map[string]string{"greeting": "!silent"}}}, func(s *Settings) { s.PerMX.N = 10_000 })
 		var before, during runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)

@@ -32,7 +32,7 @@ var Info = checks.Define(checks.Info{
 	Stages:  []checks.Stage{checks.RcptTo, checks.EndOfHeader},
 	Reasons: []*checks.Reason{rejected, unreachable, pending, fromRejected},
 }, Settings{
-	Port: 25, Random: true, PerMX: "10/m", Daily: 10000,
+	Port: 25, Random: true, PerMX: checks.RateLimit{N: 10, Per: time.Minute}, Daily: 10000,
 	Good: 24 * time.Hour, Bad: 2 * time.Hour, CatchAll: 7 * 24 * time.Hour, Unusable: 3 * time.Hour,
 }, func(c Settings, env checks.Env) (checks.Check, error) { return build(c, env), nil })
 
@@ -40,9 +40,8 @@ var Info = checks.Define(checks.Info{
 func build(c Settings, env checks.Env) *check {
 	domains, _ := nameSet("domains", c.Domains)
 	skip, _ := nameSet("skip", c.Skip)
-	perMX, _ := c.PerMX.limit()
 	return &check{
-		Settings: c, env: env, domains: domains, skip: skip, perMX: perMX, random: randomLocal,
+		Settings: c, env: env, domains: domains, skip: skip, random: randomLocal,
 		maxFlights: maxFlights, flights: map[string]*flight{},
 		stats: stats{counts: map[string]uint64{}, refusing: map[string]refusal{}},
 	}
@@ -52,7 +51,6 @@ type check struct {
 	Settings
 	env           checks.Env
 	domains, skip checks.NameSet
-	perMX         limit
 	random        func() string // returns a local part that begins with randomPrefix
 	maxFlights    int
 	stats         stats

@@ -179,7 +179,7 @@ func TestAllHostsAreSlow(t *testing.T) {
 
 func TestFlightsAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLab(t, one, map[string]*server{host: {says: map[string]string{"greeting": "!silent"}}}, func(s *Settings) { s.PerMX = "1000/m" })
+		l := newLab(t, one, map[string]*server{host: {says: map[string]string{"greeting": "!silent"}}}, func(s *Settings) { s.PerMX.N = 1000 })
 		l.c.maxFlights = 20
 		var busy, waiting atomic.Int64
 		var wg sync.WaitGroup

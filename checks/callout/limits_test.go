@@ -98,7 +98,7 @@ func TestNetworkBucketOfIPv6(t *testing.T) {
 
 func TestDaily(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLab(t, provider(20), map[string]*server{host: {}}, func(s *Settings) { s.Daily, s.PerMX = 3, "100/m" })
+		l := newLab(t, provider(20), map[string]*server{host: {}}, func(s *Settings) { s.Daily, s.PerMX.N = 3, 100 })
 		for i := range 10 {
 			o := l.mail(fmt.Sprintf("bob@d%d.example", i))
 			if want := i >= 3; isLimit(o) != want {

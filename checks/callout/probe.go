@@ -126,17 +126,17 @@ func (c *check) takeTokens(ctx context.Context, host string, addr netip.Addr) er
 	network, _ := addr.Prefix(bits)
 	for _, bucket := range []struct {
 		key, setting string
-		limit
+		limit        checks.RateLimit
 	}{
-		{ratePrefix + host, "per_mx", c.perMX},
-		{ratePrefix + network.String(), "per_mx", c.perMX},
-		{dailyKey, "daily", limit{n: c.Daily, per: 24 * time.Hour}},
+		{ratePrefix + host, "per_mx", c.PerMX},
+		{ratePrefix + network.String(), "per_mx", c.PerMX},
+		{dailyKey, "daily", checks.RateLimit{N: int64(c.Daily), Per: 24 * time.Hour}},
 	} {
-		n, err := c.env.Store.Add(ctx, bucket.key, 1, bucket.per)
+		n, err := c.env.Store.Add(ctx, bucket.key, 1, bucket.limit.Per)
 		if err != nil {
 			return err
 		}
-		if n > int64(bucket.n) {
+		if n > bucket.limit.N {
 			return &limitError{host: host, setting: bucket.setting}
 		}
 	}

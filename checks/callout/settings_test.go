@@ -16,7 +16,6 @@ func TestSettings(t *testing.T) {
 		"port: 655": func(s *Settings) { s.Port = 65536 },
 		"from:":     func(s *Settings) { s.From = "postmaster" },
 		`from: "a `: func(s *Settings) { s.From = "a b@example.org" },
-		"per_mx:":   func(s *Settings) { s.PerMX = "10" },
 		"daily:":    func(s *Settings) { s.Daily = 0 },
 		"good:":     func(s *Settings) { s.Good = 0 },
 		"bad:":      func(s *Settings) { s.Bad = time.Second },
@@ -29,23 +28,6 @@ func TestSettings(t *testing.T) {
 		change(&s)
 		if err := s.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s got %v", want, err)
-		}
-	}
-}
-
-func TestRate(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]limit{
-		"10/m": {10, time.Minute}, "1/s": {1, time.Second}, "600/h": {600, time.Hour}, "5/d": {5, 24 * time.Hour},
-		"": {}, "10": {}, "0/m": {}, "-1/m": {}, "10/x": {}, "m/10": {}, "10/m/m": {}, "1e3/m": {},
-	} {
-		var r Rate
-		err := r.UnmarshalText([]byte(text))
-		if got, ok := r.limit(); ok != (want.n > 0) || ok != (err == nil) || ok && got != want {
-			t.Errorf("%q: got %v, %v", text, got, err)
-		}
-		if back, _ := r.MarshalText(); err == nil && string(back) != text {
-			t.Errorf("%q became %q", text, back)
 		}
 	}
 }

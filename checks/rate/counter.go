@@ -21,7 +21,7 @@ type counter struct {
 // counter returns the counter of a subject for a limit at a time, and the end of its window.
 func (s subject) counter(l limit, now time.Time) (_ counter, end time.Time) {
 	number, end := l.window(now)
-	return counter{reason: s.reason, name: s.name, per: l.per, window: number}, end
+	return counter{reason: s.reason, name: s.name, per: l.Per, window: number}, end
 }
 
 // maxName is the length of the longest name in a key of the store, in bytes. Half of it would hash the names of many users, which
@@ -73,7 +73,7 @@ func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64
 			return nil, errors.Join(err, c.takeBack(ctx, additions))
 		}
 		additions = append(additions, addition{counter: k, n: n, rcpt: len(r.Envelope.Rcpts) - 1})
-		if total > l.n && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
+		if total > l.N && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
 			c.over.add(s, l, r.Time)
 			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
 				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.TimeLayout),

@@ -56,7 +56,7 @@ func (c *check) Counts(ctx context.Context, now time.Time, who string) (list []C
 				return list, err
 			}
 			if n, err := strconv.ParseInt(string(value), 10, 64); ok && err == nil && n > 0 {
-				list = append(list, Count{Reason: s.reason.ID, Name: s.name, Count: n, Limit: l.n, Per: l.period(), Until: end})
+				list = append(list, Count{Reason: s.reason.ID, Name: s.name, Count: n, Limit: l.N, Per: l.period(), Until: end})
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package rate
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,10 +18,10 @@ const (
 	maxOver = 100
 )
 
-// overList has the users who were over a limit lately. The zero value is empty. It is safe for concurrent use.
+// overList has the users who were over a limit lately. It is safe for concurrent use.
 type overList struct {
 	mu    sync.Mutex
-	users map[string]overUser
+	users map[string]overUser // by name
 }
 
 type overUser struct {
@@ -38,47 +37,38 @@ func (o *overList) add(s subject, l limit, now time.Time) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.users == nil {
-		o.users = map[string]overUser{}
-	}
 	u, ok := o.users[s.name]
-	if !ok && len(o.users) >= maxOver {
-		return
-	}
 	if !ok {
+		if len(o.users) >= maxOver {
+			return
+		}
 		u.since = now
 	}
 	u.last, u.limit, u.times = now, l, u.times+1
 	o.users[s.name] = u
 }
 
-// expire removes the users who were over a limit long ago.
-func (o *overList) expire(now time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	maps.DeleteFunc(o.users, func(_ string, u overUser) bool { return now.Sub(u.last) > overFor })
+// Maintain implements checks.Maintainer. It removes the users who were over a limit long ago.
+func (c *check) Maintain(_ context.Context, now time.Time) {
+	c.over.mu.Lock()
+	defer c.over.mu.Unlock()
+	maps.DeleteFunc(c.over.users, func(_ string, u overUser) bool { return now.Sub(u.last) > overFor })
 }
 
-// conditions returns the users, by name.
-func (o *overList) conditions() []checks.Condition {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// Report implements checks.Maintainer. It returns the users who were over a limit.
+func (c *check) Report() []checks.Condition {
+	c.over.mu.Lock()
+	defer c.over.mu.Unlock()
 	var list []checks.Condition
-	for name, u := range o.users {
+	for _, name := range slices.Sorted(maps.Keys(c.over.users)) {
+		u, shown := c.over.users[name], checks.Clean(name, 100)
 		list = append(list, checks.Condition{
-			Name: checks.Clean(name, 100), State: "over", Since: u.since, Counts: map[string]uint64{"recipients_over": u.times},
-			Why: fmt.Sprintf("this user passed the limit of %s; if that is not the user's own mail, change the password (milterd why %s shows its clients)", u.limit, checks.Clean(name, 100)),
+			Name: shown, State: "over", Since: u.since, Counts: map[string]uint64{"recipients_over": u.times},
+			Why: fmt.Sprintf("this user passed the limit of %s; if that is not the user's own mail, change the password (milterd why %s shows its clients)", u.limit, shown),
 		})
 	}
-	slices.SortFunc(list, func(a, b checks.Condition) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
-
-// Maintain implements checks.Maintainer.
-func (c *check) Maintain(_ context.Context, now time.Time) { c.over.expire(now) }
-
-// Report implements checks.Maintainer.
-func (c *check) Report() []checks.Condition { return c.over.conditions() }
 
 // Reload implements checks.Reloader.
 func (c *check) Reload(old checks.Check) {

@@ -76,7 +76,10 @@ func build(c Settings, env checks.Env) (checks.Check, error) {
 		list, _ := l.parse() // UnmarshalText has parsed it
 		return list
 	}
-	k := &check{env: env, user: limits(c.User), client: limits(c.Client), domain: limits(c.Domain), users: map[string][]limit{}}
+	k := &check{
+		env: env, user: limits(c.User), client: limits(c.Client), domain: limits(c.Domain), users: map[string][]limit{},
+		over: overList{users: map[string]overUser{}},
+	}
 	for name, l := range c.Users {
 		k.users[strings.ToLower(name)] = limits(l)
 	}
@@ -167,7 +170,7 @@ func (c *check) subjects(ctx context.Context, r *checks.Request) (list []subject
 	if user := strings.ToLower(r.AuthUser); user != "" {
 		list = append(list, subject{reason: userRate, name: user, limits: c.limitsOf(user)})
 	}
-	if n := len(r.Envelope.Rcpts); r.Trusted() || n > 0 && r.Forwarded(n-1) {
+	if r.Trusted() || r.Forwarded(len(r.Envelope.Rcpts)-1) {
 		return list, nil
 	}
 	if len(c.client) > 0 && r.Client.IsValid() {

@@ -41,8 +41,7 @@ func build(c Settings, env checks.Env) *check {
 	domains, _ := nameSet("domains", c.Domains)
 	skip, _ := nameSet("skip", c.Skip)
 	return &check{
-		Settings: c, env: env, domains: domains, skip: skip, random: randomLocal,
-		maxFlights: maxFlights, flights: map[string]*flight{},
+		Settings: c, env: env, domains: domains, skip: skip, random: randomLocal, flights: map[string]*flight{},
 		stats: stats{counts: map[string]uint64{}, refusing: map[string]refusal{}},
 	}
 }
@@ -52,7 +51,6 @@ type check struct {
 	env           checks.Env
 	domains, skip checks.NameSet
 	random        func() string // returns a local part that begins with randomPrefix
-	maxFlights    int
 	stats         stats
 
 	mu      sync.Mutex
@@ -151,16 +149,13 @@ func (c *check) answerFor(ctx context.Context, r *checks.Request, addr checks.Ad
 // isExempt reports whether no callout is made for recipient i: the sender has a vouch, or the mail may be a callout of another
 // site. A callout has a sender only if this site refuses the null reverse-path. Two such sites would otherwise wait for each other.
 func (c *check) isExempt(r *checks.Request, i int) bool {
-	if i < 0 {
-		return false
-	}
 	rcpt := r.Envelope.Rcpts[i].Address
 	return r.Vouch(i) >= checks.SkipDelays || strings.HasPrefix(rcpt.Local, randomPrefix) ||
 		c.From != "" && isSameMailbox(rcpt, checks.ParseAddress(c.From))
 }
 
 // mayBeExempt reports whether the sender might have a vouch for recipient i, if an answer were not missing.
-func mayBeExempt(r *checks.Request, i int) bool { return i >= 0 && r.MayVouch(i) >= checks.SkipDelays }
+func mayBeExempt(r *checks.Request, i int) bool { return r.MayVouch(i) >= checks.SkipDelays }
 
 // allAccepted reports whether is returns true for all accepted recipients.
 func allAccepted(r *checks.Request, is func(i int) bool) bool {
@@ -179,8 +174,7 @@ func allOff(r *checks.Request, reasons ...*checks.Reason) bool {
 
 // isWanted reports whether callouts about an address are possible and the settings want them.
 func (c *check) isWanted(a checks.Address) bool {
-	isLocal := func(d string) bool { return checks.SameName(d, a.Domain) }
-	return a.Domain != "" && mailbox(a) != "" && !slices.ContainsFunc(c.env.Site.LocalDomains, isLocal) &&
+	return a.Domain != "" && mailbox(a) != "" && !c.env.Site.IsLocal(a.Domain) &&
 		(c.domains.Empty() || c.domains.Has(a.Domain)) && !c.skip.Has(a.Domain)
 }
 

@@ -3,7 +3,6 @@ package callout
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -76,7 +75,7 @@ func (c *check) join(q question, refresh bool) (*flight, error) {
 	if f := c.flights[q.key()]; f != nil {
 		return f, nil
 	}
-	if len(c.flights) >= c.maxFlights {
+	if len(c.flights) >= maxFlights {
 		c.stats.count(countLimited)
 		return nil, errBusy
 	}
@@ -90,32 +89,32 @@ func (c *check) join(q question, refresh bool) (*flight, error) {
 func (c *check) fly(f *flight, q question, refresh bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxFlight)
 	defer cancel()
-	defer func() {
-		if v := recover(); v != nil {
-			f.err = &checks.PanicError{Value: v, Stack: debug.Stack()}
-		}
-		c.mu.Lock()
-		delete(c.flights, q.key())
-		c.mu.Unlock()
-		close(f.done)
-	}()
+	f.err = checks.Protect(func() (err error) {
+		f.answer, err = c.find(ctx, f, q, refresh)
+		return err
+	})
+	c.mu.Lock()
+	delete(c.flights, q.key())
+	c.mu.Unlock()
+	close(f.done)
+}
+
+// find asks the mail hosts and stores the answer.
+func (c *check) find(ctx context.Context, f *flight, q question, refresh bool) (answer, error) {
 	if !refresh {
 		// Another flight may have ended after verify looked into the store and before join.
-		a, ok, err := c.lookUp(ctx, q)
-		if ok || err != nil {
-			f.answer, f.err = a, err
-			return
+		if a, ok, err := c.lookUp(ctx, q); ok || err != nil {
+			return a, err
 		}
 	}
 	c.stats.count(countCallouts)
-	f.answer, f.err = c.probe(ctx, f, q)
-	f.answer.At = q.now.Unix()
-	if _, limited := errors.AsType[*limitError](f.err); limited {
-		c.stats.count(countLimited)
+	a, err := c.probe(ctx, f, q)
+	if err != nil {
+		return answer{}, err
 	}
-	if f.err == nil {
-		c.stats.count(string(f.answer.Result))
-		f.answer.log(c.env.Log, q)
-		c.store(ctx, q, f.answer, refresh)
-	}
+	a.At = q.now.Unix()
+	c.stats.count(string(a.Result))
+	a.log(c.env.Log, q)
+	c.store(ctx, q, a, refresh)
+	return a, nil
 }

@@ -180,10 +180,9 @@ func TestAllHostsAreSlow(t *testing.T) {
 func TestFlightsAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newLab(t, one, map[string]*server{host: {says: map[string]string{"greeting": "!silent"}}}, func(s *Settings) { s.PerMX.N = 1000 })
-		l.c.maxFlights = 20
 		var busy, waiting atomic.Int64
 		var wg sync.WaitGroup
-		for i := range 100 {
+		for i := range maxFlights + 80 {
 			wg.Go(func() {
 				switch o := l.mail(fmt.Sprintf("bob%d@example.net", i)); {
 				case errors.Is(o.err, errBusy):
@@ -194,7 +193,7 @@ func TestFlightsAreLimited(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if busy.Load() != 80 || waiting.Load() != 20 {
+		if busy.Load() != 80 || waiting.Load() != maxFlights {
 			t.Errorf("%d were refused and %d waited", busy.Load(), waiting.Load())
 		}
 		time.Sleep(maxFlight)

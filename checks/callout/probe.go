@@ -106,13 +106,6 @@ func (p *prober) askHost(ctx context.Context, h facts.MXHost) (answer, error) {
 	return a, nil
 }
 
-// limitError is the error of a callout that was not made because of a limit in the settings.
-type limitError struct{ host, setting string }
-
-func (e *limitError) Error() string {
-	return fmt.Sprintf("callout to %s: the limit %s is reached", e.host, e.setting)
-}
-
 // takeTokens takes a token for one connection from three buckets: that of the host, that of the address, as a hostile zone can give one
 // address a thousand names, and that of the site for the day.
 //
@@ -137,7 +130,8 @@ func (c *check) takeTokens(ctx context.Context, host string, addr netip.Addr) er
 			return err
 		}
 		if n > bucket.limit.N {
-			return &limitError{host: host, setting: bucket.setting}
+			c.stats.count(countLimited)
+			return fmt.Errorf("callout to %s: the limit %s is reached", host, bucket.setting)
 		}
 	}
 	return nil

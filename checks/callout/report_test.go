@@ -72,7 +72,9 @@ func TestReportOfLimits(t *testing.T) {
 			l.mail(fmt.Sprintf("bob@n%d.example", i))
 		}
 		l.wantCounts("over per_mx", l.report(l.c), map[string]uint64{"callouts": 12, "connections": 10, "rejected": 10, "limited": 2, "today": 10})
-		l.c.maxFlights = 0
+		for i := range maxFlights {
+			l.c.flights[fmt.Sprint(i)] = nil
+		}
 		l.mail("bob@n19.example")
 		if got := l.report(l.c).Counts; got["limited"] != 3 || got["callouts"] != 12 {
 			t.Errorf("too many at a time: %v", got)

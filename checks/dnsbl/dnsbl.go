@@ -5,8 +5,8 @@
 // of the codes in the settings, and a list is asked only while it is healthy.
 //
 // dnsbl.go has the check, subject.go what is looked up, codes.go the meaning of answers, verdict.go the verdicts; zone.go has
-// the state of a list, health.go its tests, listrun.go the rule that finds a list of the whole world, and keys.go hides API
-// keys. Confirmed names come from package facts. Start with Check.
+// the state of a list and the rule that finds one of the whole world, health.go its tests, and keys.go hides API keys. Confirmed
+// names come from package facts. Start with Check.
 package dnsbl
 
 import (

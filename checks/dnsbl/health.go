@@ -3,6 +3,7 @@ package dnsbl
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -66,7 +67,7 @@ func (z *zone) copyState(old *zone) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.state, z.since, z.why, z.silent = old.state, old.since, old.why, old.silent
-	z.pause, z.run = old.pause, old.run.clone()
+	z.pause, z.listed = old.pause, maps.Clone(old.listed)
 	if z.state.asked() {
 		z.next = old.next.Add(z.health - old.health)
 	}

@@ -19,7 +19,7 @@ type state string
 const (
 	untested  state = "untested"  // not asked
 	on        state = "on"        // asked
-	suspended state = "suspended" // asked, but its listings do not count, see listRun
+	suspended state = "suspended" // asked, but its listings do not count, see worldNetworks
 	off       state = "off"       // not asked
 )
 
@@ -33,6 +33,18 @@ func (s state) shown() state {
 	}
 	return s
 }
+
+// worldNetworks is how many client networks, one after the other, are all listed by a zone that is taken to list the world although its
+// test points are right. One network that is not listed ends that. Only the network of the client counts, whatever the zone is asked
+// about: nothing that one client can vary affects the run.
+//
+// Before it is noticed, such a zone refuses the mail of one network less. Double would refuse twice the mail. With a zone that rightly
+// lists every second client, half would be reached by chance about every 130 networks instead of every 8,000.
+const worldNetworks = 12
+
+// listsTheWorld is the reason for the state suspended.
+var listsTheWorld = fmt.Sprintf("it lists the world: it listed the last %d client networks, one after the other. "+
+	"It is still asked, but its listings do not count until there is a network that it does not list", worldNetworks)
 
 // maxSilent is how many lookups in a row may fail before the zone is switched off. Each may delay mail by maxWait. Half of it
 // would switch off a zone when a few packets are lost; double would delay twice as much mail.
@@ -49,18 +61,18 @@ type zone struct {
 
 	mu     sync.Mutex // guards the fields below
 	state  state
-	since  time.Time     // of state as it is shown
-	why    string        // a sentence about "it", if state is off or suspended
-	next   time.Time     // of the next test
-	pause  time.Duration // from the last switchOff to next; 0 after the zone has passed a test while it was on
-	silent int           // lookups in a row without an answer
-	run    listRun
+	since  time.Time             // of state as it is shown
+	why    string                // a sentence about "it", if state is off or suspended
+	next   time.Time             // of the next test
+	pause  time.Duration         // from the last switchOff to next; 0 after the zone has passed a test while it was on
+	silent int                   // lookups in a row without an answer
+	listed map[netip.Prefix]bool // client networks since the last one that is not listed; at most worldNetworks
 
 	queries, hits, failures uint64 // lookups of sessions
 }
 
 func newZone(settings Zone, health time.Duration, log *logrus.Entry) *zone {
-	z := &zone{Zone: settings, domain: settings.domain(), health: health, state: untested}
+	z := &zone{Zone: settings, domain: settings.domain(), health: health, state: untested, listed: map[netip.Prefix]bool{}}
 	z.Query = settings.query()
 	z.name, z.keys = splitKeys(z.domain)
 	z.log = log.WithFields(logrus.Fields{"check": checkName, "zone": z.name, "query": string(z.Query)})
@@ -101,7 +113,7 @@ func (z *zone) observe(now time.Time, client netip.Addr, result checks.LookupRes
 		z.hits++
 	}
 	z.silent = 0
-	z.run.add(client, codes != "")
+	z.count(client, codes != "")
 	z.switchOn(now)
 	if z.state != on {
 		return ""
@@ -109,9 +121,25 @@ func (z *zone) observe(now time.Time, client netip.Addr, result checks.LookupRes
 	return codes
 }
 
+// count adds the answer about a client to the run of listed networks. A session without a client address is ignored. The caller holds mu.
+func (z *zone) count(client netip.Addr, listed bool) {
+	bits := 48 // what one site gets
+	if client.Is4() {
+		bits = 24
+	}
+	network, err := client.Prefix(bits)
+	switch {
+	case err != nil || !network.IsValid():
+	case !listed:
+		clear(z.listed)
+	case len(z.listed) < worldNetworks:
+		z.listed[network] = true
+	}
+}
+
 // switchOn makes the state on, or suspended if the zone is taken to list the world. The caller holds mu.
 func (z *zone) switchOn(now time.Time) {
-	if z.run.listsWorld() {
+	if len(z.listed) >= worldNetworks {
 		z.set(now, suspended, listsTheWorld)
 	} else {
 		z.set(now, on, "")

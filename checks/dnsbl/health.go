@@ -167,7 +167,7 @@ func (z *zone) judgePair(p pair, first, second checks.LookupResult) (wrong, lack
 	case len(unlisted.codes) > 0:
 		return "it lists " + p.unlisted.shown + ", which no list should have (RFC 5782 section 5), so it may list everyone", ""
 	case first.Err != nil || second.Err != nil:
-		return "", "it does not answer: " + z.hide(cmp.Or(first.Err, second.Err).Error())
+		return "", "it does not answer: " + hide(z.keys, cmp.Or(first.Err, second.Err).Error())
 	case len(listed.codes) == 0:
 		return "", "it does not list its test point " + p.listed.shown + " (RFC 5782 section 5): it is closed, or lists nothing"
 	}

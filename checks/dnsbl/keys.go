@@ -12,28 +12,34 @@ const (
 	minLetterKey = 24 // a label without digits
 )
 
-// splitKeys returns a domain without the labels that look like an API key, and an expression that matches those labels. keys is nil if
-// there are none. The last two labels are never a key: they are the part of a domain that is registered.
-func splitKeys(domain string) (shown string, keys *regexp.Regexp) {
+// keysOf returns an expression that matches the labels of a domain that look like an API key. It is nil if there are none. The last two
+// labels are never a key: they are the part of a domain that is registered.
+func keysOf(domain string) *regexp.Regexp {
 	labels := strings.Split(domain, ".")
-	var kept, secret []string
-	for i, label := range labels {
-		if i < len(labels)-2 && isKey(label) {
-			secret = append(secret, regexp.QuoteMeta(label))
-		} else {
-			kept = append(kept, label)
+	var keys []string
+	for _, label := range labels[:max(0, len(labels)-2)] {
+		if isKey(label) {
+			keys = append(keys, regexp.QuoteMeta(label))
 		}
 	}
-	if secret == nil {
-		return domain, nil
+	if keys == nil {
+		return nil
 	}
-	return strings.Join(kept, "."), regexp.MustCompile("(?i)" + strings.Join(secret, "|"))
+	return regexp.MustCompile("(?i)" + strings.Join(keys, "|"))
 }
 
+// hidden stands for an API key.
+const hidden = "[key]"
+
 // HideKeys returns the domain of a zone with "[key]" in place of the labels that look like an API key.
-func HideKeys(domain string) string {
-	_, keys := splitKeys(domain)
-	return (&zone{keys: keys}).hide(domain)
+func HideKeys(domain string) string { return hide(keysOf(domain), domain) }
+
+// hide replaces keys in a text. keys may be nil.
+func hide(keys *regexp.Regexp, text string) string {
+	if keys == nil {
+		return text
+	}
+	return keys.ReplaceAllString(text, hidden)
 }
 
 func isKey(label string) bool {
@@ -42,7 +48,7 @@ func isKey(label string) bool {
 		switch {
 		case c >= '0' && c <= '9':
 			digits++
-		case c >= 'a' && c <= 'z':
+		case c|0x20 >= 'a' && c|0x20 <= 'z':
 			letters++
 		default:
 			return false
@@ -50,22 +56,3 @@ func isKey(label string) bool {
 	}
 	return digits > 0 && letters > 0 && len(label) >= minMixedKey || len(label) >= minLetterKey
 }
-
-// hide replaces the keys in a text that names the zone.
-func (z *zone) hide(text string) string {
-	if z.keys == nil {
-		return text
-	}
-	return z.keys.ReplaceAllString(text, "[key]")
-}
-
-// redact returns an error with the keys in its text replaced.
-func (z *zone) redact(err error) error { return redacted{error: err, text: z.hide(err.Error())} }
-
-type redacted struct {
-	error
-	text string
-}
-
-func (e redacted) Error() string { return e.text }
-func (e redacted) Unwrap() error { return e.error }

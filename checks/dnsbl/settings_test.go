@@ -163,6 +163,11 @@ func TestKeysAreHidden(t *testing.T) {
 		if got := strings.TrimSuffix(c.Report()[0].Name, " (client)"); got != want {
 			t.Errorf("%s is shown as %s, want %s", domain, got, want)
 		}
+		for _, written := range []string{domain, strings.ToUpper(domain)} {
+			if got := dnsbl.HideKeys(written); strings.ReplaceAll(strings.ToLower(got), "[key].", "") != want {
+				t.Errorf("%s is shown as %s in reports", written, got)
+			}
+		}
 	}
 }
 

@@ -64,5 +64,5 @@ func (c *check) text(ctx context.Context, h hit) string {
 	}
 	texts := checks.Texts(a)
 	slices.Sort(texts) // the DNS returns records in any order
-	return cmp.Or(checks.Clean(h.hide(strings.Join(slices.Compact(texts), " ")), maxText), none)
+	return cmp.Or(checks.Clean(hide(h.keys, strings.Join(slices.Compact(texts), " ")), maxText), none)
 }

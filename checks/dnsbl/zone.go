@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,7 +75,8 @@ type zone struct {
 func newZone(settings Zone, health time.Duration, log *logrus.Entry) *zone {
 	z := &zone{Zone: settings, domain: settings.domain(), health: health, state: untested, listed: map[netip.Prefix]bool{}}
 	z.Query = settings.query()
-	z.name, z.keys = splitKeys(z.domain)
+	z.keys = keysOf(z.domain)
+	z.name = strings.ReplaceAll(hide(z.keys, z.domain), hidden+".", "")
 	z.log = log.WithFields(logrus.Fields{"check": checkName, "zone": z.name, "query": string(z.Query)})
 	return z
 }
@@ -100,7 +102,7 @@ func (z *zone) observe(now time.Time, client netip.Addr, result checks.LookupRes
 	case result.Err != nil:
 		z.failures++
 		if z.silent++; z.silent >= maxSilent {
-			z.switchOff(now, "it does not answer: "+z.hide(result.Err.Error()))
+			z.switchOff(now, "it does not answer: "+hide(z.keys, result.Err.Error()))
 		}
 		return ""
 	case r.fault != "":

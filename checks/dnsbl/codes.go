@@ -39,14 +39,10 @@ func (c *Codes) UnmarshalText(text []byte) error {
 
 // MarshalText implements encoding.TextMarshaler.
 func (c Codes) MarshalText() ([]byte, error) {
-	switch {
-	case !c.First.IsValid():
-		return nil, nil
-	case c.First == c.Last:
+	if c.First == c.Last {
 		return []byte(c.First.String()), nil
-	default:
-		return []byte(c.First.String() + "-" + c.Last.String()), nil
 	}
+	return []byte(c.First.String() + "-" + c.Last.String()), nil
 }
 
 func parseCodes(text string) (Codes, error) {
@@ -80,8 +76,6 @@ func parseCodes(text string) (Codes, error) {
 // check returns an error for a range that no listing can be in.
 func (c Codes) check() error {
 	switch {
-	case !c.First.IsValid() || !c.Last.IsValid():
-		return errors.New("there is no code")
 	case c.Last.Less(c.First):
 		return errors.New("the range ends before it begins")
 	case !loopback.Contains(c.First) || !loopback.Contains(c.Last):

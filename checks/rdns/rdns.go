@@ -5,6 +5,7 @@
 package rdns
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -22,16 +23,14 @@ var Info = checks.Define(checks.Info{
 	Public:  true,
 	Reasons: []*checks.Reason{missing, mismatch, dynamic},
 }, Settings{}, func(c Settings, env checks.Env) (checks.Check, error) {
-	p, err := c.patterns()
-	if err != nil {
-		return nil, err
-	}
-	return &check{env: env, patterns: p}, nil
+	words, allowed, err := c.parse()
+	return &check{env: env, words: words, allowed: allowed}, err
 })
 
 type check struct {
-	env      checks.Env
-	patterns patterns
+	env     checks.Env
+	words   map[string]bool // additional pool words
+	allowed checks.NameSet  // names that never look dynamically assigned
 }
 
 // Prefetch implements checks.Prefetcher.
@@ -64,14 +63,12 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 // that are not confirmed count too: a name whose address could not be looked up must not decide.
 func (c *check) checkDynamic(r *checks.Request, ptr []string) []checks.Verdict {
 	first := ""
-	for i, name := range ptr {
-		word := c.patterns.dynamicWord(r.Client, name)
-		if word == "" {
+	for _, name := range ptr {
+		word := facts.DynamicWord(r.Client, name, c.words)
+		if word == "" || c.allowed.Has(name) {
 			return nil
 		}
-		if i == 0 {
-			first = word
-		}
+		first = cmp.Or(first, word)
 	}
 	return []checks.Verdict{{Reason: dynamic, Detail: map[string]string{"ptr": ptr[0], "word": first}}}
 }

@@ -3,12 +3,10 @@ package rdns
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strings"
 
 	"milterd/checks"
-	"milterd/checks/facts"
 )
 
 // Settings configure the check.
@@ -19,41 +17,28 @@ type Settings struct {
 
 // Validate returns an error for words and names that never match.
 func (c Settings) Validate() error {
-	_, err := c.patterns()
+	_, _, err := c.parse()
 	return err
 }
 
 // wordForm is the form of the words that facts.DynamicWord compares.
 var wordForm = regexp.MustCompile(`^[a-z]([a-z0-9]*[a-z])?$`)
 
-// patterns are the settings in a form to match with.
-type patterns struct {
-	words   map[string]bool // additional pool words, lower case
-	allowed checks.NameSet  // names that never look dynamically assigned
-}
-
-func (c Settings) patterns() (patterns, error) {
-	p := patterns{words: map[string]bool{}}
+// parse returns the additional pool words in lower case, and the names that never look dynamically assigned.
+func (c Settings) parse() (words map[string]bool, allowed checks.NameSet, err error) {
+	words = map[string]bool{}
 	var faults []error
 	for _, w := range c.DynamicWords {
 		w = strings.ToLower(w)
 		if !wordForm.MatchString(w) {
 			faults = append(faults, fmt.Errorf("dynamic_words: %q is not a word; write letters, with digits between them only, such as dynip", w))
 		}
-		p.words[w] = true
+		words[w] = true
 	}
 	for _, entry := range c.DynamicAllow {
-		if !strings.Contains(strings.Trim(entry, "."), ".") || p.allowed.Add(entry) != nil {
+		if !strings.Contains(strings.Trim(entry, "."), ".") || allowed.Add(entry) != nil {
 			faults = append(faults, fmt.Errorf("dynamic_allow: %q is not a host name; write mail.example.org, or .example.org for all names below it", entry))
 		}
 	}
-	return p, errors.Join(faults...)
-}
-
-// dynamicWord returns facts.DynamicWord of a lower-case name, or "" for a name that is allowed.
-func (p patterns) dynamicWord(a netip.Addr, name string) string {
-	if p.allowed.Has(name) {
-		return ""
-	}
-	return facts.DynamicWord(a, name, p.words)
+	return words, allowed, errors.Join(faults...)
 }

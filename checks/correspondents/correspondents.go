@@ -71,7 +71,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 			return
 		}
 		p.Outside = facts.Mailbox(rcpt.Address)
-		if err := p.put(ctx, c.env.Store); err != nil {
+		if err := checks.PutJSON(ctx, c.env.Store, p.key(), p, keep); err != nil {
 			// The store would fail for the other recipients too.
 			c.env.Log.WithFields(r.LogFields()).WithError(err).Warn("could not store a correspondent")
 			return
@@ -98,10 +98,6 @@ type pair struct {
 }
 
 func (p pair) key() string { return "correspondents:" + checks.HashKey(p.Local, p.Outside) }
-
-func (p pair) put(ctx context.Context, store checks.Store) error {
-	return checks.PutJSON(ctx, store, p.key(), p, keep)
-}
 
 // Pair returns the key of a pair for Known: about 40 bytes, from which the addresses cannot be read.
 func Pair(outside, local checks.Address) string {

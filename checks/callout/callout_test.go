@@ -291,11 +291,9 @@ func TestPrefetch(t *testing.T) {
 func TestReplies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newLab(t, one, map[string]*server{host: {users: []string{"alice@example.net"}}}, nil)
-		actions := map[string]checks.Action{}
-		for _, r := range Info.Reasons {
-			actions[r.ID] = checks.Reject
-		}
-		p, err := checks.New([]checks.Instance{{Info: Info, Check: l.c}}, checks.Options{Actions: actions, ReplyAt: checks.RcptTo, Budget: 8 * time.Second})
+		p, err := checks.New([]checks.Instance{{Info: Info, Check: l.c}}, checks.Options{
+			Actions: checktest.Actions(Info, checks.Reject), ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,11 +334,7 @@ func TestReasonsThatAreOff(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				l := newLab(t, one, map[string]*server{host: {users: []string{"alice@example.net", "bob@example.net"}}}, nil)
-				off, actions := map[string]checks.Action{}, map[string]checks.Action{}
-				for _, r := range Info.Reasons {
-					off[r.ID] = checks.Off
-					actions[r.ID] = checks.Off
-				}
+				actions := checktest.Actions(Info, checks.Off)
 				for _, r := range c.on {
 					actions[r.ID] = checks.Watch
 				}
@@ -348,9 +342,9 @@ func TestReasonsThatAreOff(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				policies := []checks.Policy{{Recipients: everyone, Actions: actions}}
 				p, err := checks.New([]checks.Instance{{Info: Info, Check: l.c}}, checks.Options{
-					Actions: off, Policies: policies, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+					Actions: checktest.Actions(Info, checks.Off), ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+					Policies: []checks.Policy{{Recipients: everyone, Actions: actions}},
 				})
 				if err != nil {
 					t.Fatal(err)

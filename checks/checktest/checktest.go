@@ -1,5 +1,5 @@
 // Package checktest helps to test checks. Env and Session describe the site and a session, Build makes a check and Ask runs it
-// at its stages; Recorder and Prefetched compare the questions that it asks with those that it prefetches.
+// at its stages; Questions, Recorder and Prefetched compare the questions that it asks with those that it prefetches.
 //
 // Zone is a DNS from zone text and Store a store in memory; the commands use Zone too, to try a configuration. Package storetest
 // has the tests of all stores. Start with the tests of a small check, such as checks/mxplus.
@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,6 +140,29 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]c
 		first = cmp.Or(first, err)
 	}
 	return all, first
+}
+
+// Want asks a check as Ask does, and returns the verdicts. It fails the test unless their reasons have these ids, separated by spaces,
+// and there is an error if and only if unknown is set.
+func Want(t testing.TB, info checks.Info, c checks.Check, r *checks.Request, ids string, unknown bool) []checks.Verdict {
+	t.Helper()
+	vs, err := Ask(t, info, c, r)
+	if got := strings.Join(IDs(vs), " "); got != ids {
+		t.Errorf("got %q, want %q", got, ids)
+	}
+	if (err != nil) != unknown {
+		t.Errorf("error %v, want one: %t", err, unknown)
+	}
+	return vs
+}
+
+// Actions returns one action for all reasons of a check.
+func Actions(info checks.Info, a checks.Action) map[string]checks.Action {
+	actions := map[string]checks.Action{}
+	for _, r := range info.Reasons {
+		actions[r.ID] = a
+	}
+	return actions
 }
 
 // IDs returns the ids of the reasons of verdicts, in their order.

@@ -62,6 +62,23 @@ func Prefetched(t testing.TB, c checks.Check, dns checks.Resolver, r *checks.Req
 	return rec.Asked()
 }
 
+// Questions returns the questions that a check asks about a session, and those that it prefetches, each as Recorder.Asked does. build
+// makes the check. An error of the check fails the test.
+func Questions(
+	t testing.TB, info checks.Info, env checks.Env, build func(testing.TB, checks.Env) checks.Check, d Session,
+) (asked, prefetched []string) {
+	t.Helper()
+	dns := env.DNS
+	rec := &Recorder{Resolver: dns}
+	env.DNS = rec
+	c, r := build(t, env), d.Request(t)
+	prefetched = Prefetched(t, c, dns, r)
+	if _, err := Ask(t, info, c, r); err != nil {
+		t.Error(err)
+	}
+	return rec.Asked(), prefetched
+}
+
 // follow asks queries and those that follow from the answers.
 func follow(dns checks.Resolver, queries []checks.Query) {
 	for _, q := range queries {

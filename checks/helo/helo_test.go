@@ -91,14 +91,7 @@ func run(t *testing.T, cases []testCase) {
 			case "unknown":
 				client = ""
 			}
-			r := checktest.Session{Client: client, Helo: test.helo}.Request(t)
-			vs, err := checktest.Ask(t, helo.Info, c, r)
-			if got := strings.Join(checktest.IDs(vs), " "); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-			if (err != nil) != test.unknown {
-				t.Errorf("error %v, want one: %v", err, test.unknown)
-			}
+			checktest.Want(t, helo.Info, c, checktest.Session{Client: client, Helo: test.helo}.Request(t), test.want, test.unknown)
 		})
 	}
 }
@@ -242,19 +235,14 @@ func TestSecondHelo(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := checktest.Session{Client: "192.0.2.10", Helo: test.first, SecondHelo: test.second}.Request(t)
-			vs, err := checktest.Ask(t, helo.Info, c, r)
-			if got := strings.Join(checktest.IDs(vs), " "); got != test.want || err != nil {
-				t.Errorf("got %q, %v, want %q", got, err, test.want)
-			}
+			checktest.Want(t, helo.Info, c, r, test.want, false)
 		})
 	}
 	t.Run("another name after STARTTLS", func(t *testing.T) {
 		t.Parallel()
 		r := checktest.Session{Client: "192.0.2.10", Helo: "v4.example.net"}.Request(t)
 		r.SetHelo("mail.example.net", true)
-		if vs, err := checktest.Ask(t, helo.Info, c, r); len(vs) > 0 || err != nil {
-			t.Errorf("got %q, %v", checktest.IDs(vs), err)
-		}
+		checktest.Want(t, helo.Info, c, r, "", false)
 	})
 }
 
@@ -286,22 +274,15 @@ func TestPrefetch(t *testing.T) {
 		"", "mail.example.net", "alias.example.net", "dangling.example.net", "under_score.example.net", "friend",
 		"192.0.2.10", "[192.0.2.10]", "a b", "elsewhere.example.net.",
 	} {
-		r := checktest.Session{Client: "192.0.2.10", Helo: name, MailFrom: "user@example.net"}.Request(t)
-		rec := &checktest.Recorder{Resolver: env.DNS}
-		recorded := env
-		recorded.DNS = rec
-		c := build(t, recorded)
-		prefetched := checktest.Prefetched(t, c, env.DNS, r)
-		if _, err := checktest.Ask(t, helo.Info, c, r); err != nil {
-			t.Error(err)
-		}
-		for _, q := range rec.Asked() {
+		session := checktest.Session{Client: "192.0.2.10", Helo: name, MailFrom: "user@example.net"}
+		asked, prefetched := checktest.Questions(t, helo.Info, env, build, session)
+		for _, q := range asked {
 			if !slices.Contains(prefetched, q) {
 				t.Errorf("%s: %s was not prefetched", name, q)
 			}
 		}
 		if strings.ContainsAny(name, "[ ") || name == "192.0.2.10" {
-			if asked := rec.Asked(); len(asked) > 0 {
+			if len(asked) > 0 {
 				t.Errorf("%s: asked %q", name, asked)
 			}
 		}
@@ -326,10 +307,7 @@ func TestSiteWithoutNames(t *testing.T) {
 	env := checktest.Env(t, zone)
 	env.Site = checks.Site{}
 	c := checktest.Build[settings](t, helo.Info, env, nil)
-	r := checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net"}.Request(t)
-	if vs, err := checktest.Ask(t, helo.Info, c, r); len(vs) > 0 || err != nil {
-		t.Errorf("got %q, %v", checktest.IDs(vs), err)
-	}
+	checktest.Want(t, helo.Info, c, checktest.Session{Client: "192.0.2.10", Helo: "mail.example.net"}.Request(t), "", false)
 }
 
 func BenchmarkCheck(b *testing.B) {

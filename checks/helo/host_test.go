@@ -34,11 +34,9 @@ func TestFailedLookupIsRepeated(t *testing.T) {
 	env := checktest.Env(t, zone)
 	dns := &lossy{env.DNS, true}
 	env.DNS = checks.Traced(dns)
-	opts := checks.Options{Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: checks.Tempfail}
-	for _, r := range helo.Info.Reasons {
-		opts.Actions[r.ID] = checks.Reject
-	}
-	p, err := checks.New([]checks.Instance{{Info: helo.Info, Check: checktest.Build[struct{}](t, helo.Info, env, nil)}}, opts)
+	p, err := checks.New([]checks.Instance{{Info: helo.Info, Check: checktest.Build[struct{}](t, helo.Info, env, nil)}}, checks.Options{
+		Actions: checktest.Actions(helo.Info, checks.Reject), ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: checks.Tempfail,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,23 +67,13 @@ func result(vs []checks.Verdict) string {
 	return strings.Join(out, " ")
 }
 
-// ask runs the check at MailFrom.
-func ask(t *testing.T, c checks.Check, d checktest.Session) ([]checks.Verdict, error) {
-	t.Helper()
-	r := d.Request(t)
-	r.Stage = checks.MailFrom
-	vs, err := c.Check(t.Context(), r)
-	for _, v := range vs {
-		if v.Reason != nil && !slices.Contains(mxplus.Info.Reasons, v.Reason) {
-			t.Errorf("undeclared reason %q", v.Reason.ID)
-		}
-	}
-	return vs, err
+func build(t testing.TB, env checks.Env) checks.Check {
+	return checktest.Build[checks.NoSettings](t, mxplus.Info, env, nil)
 }
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
-	c := checktest.Build[checks.NoSettings](t, mxplus.Info, checktest.Env(t, zone), nil)
+	c := build(t, checktest.Env(t, zone))
 	for _, test := range []struct {
 		name, client, from, auth string
 		want                     string
@@ -127,7 +117,8 @@ func TestMatch(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			vs, err := ask(t, c, checktest.Session{Client: test.client, Helo: "h.example", MailFrom: test.from, Auth: test.auth})
+			r := checktest.Session{Client: test.client, Helo: "h.example", MailFrom: test.from, Auth: test.auth}.Request(t)
+			vs, err := checktest.Ask(t, mxplus.Info, c, r)
 			if got := result(vs); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -145,8 +136,8 @@ func TestManyHosts(t *testing.T) {
 	for _, n := range "abcdefghijk" {
 		b.WriteString("big.example.com. MX 10 " + string(n) + ".example.com.\n" + string(n) + ".example.com. A 198.51.100.1\n")
 	}
-	c := checktest.Build[checks.NoSettings](t, mxplus.Info, checktest.Env(t, b.String()), nil)
-	vs, err := ask(t, c, checktest.Session{Client: "192.0.2.60", MailFrom: "a@big.example.com"})
+	c := build(t, checktest.Env(t, b.String()))
+	vs, err := checktest.Ask(t, mxplus.Info, c, checktest.Session{Client: "192.0.2.60", MailFrom: "a@big.example.com"}.Request(t))
 	if result(vs) != unsure || err == nil {
 		t.Errorf("got %q, %v", result(vs), err)
 	}
@@ -154,14 +145,14 @@ func TestManyHosts(t *testing.T) {
 
 func TestValuesInReplies(t *testing.T) {
 	t.Parallel()
-	c := checktest.Build[checks.NoSettings](t, mxplus.Info, checktest.Env(t, zone), nil)
+	c := build(t, checktest.Env(t, zone))
 	for _, test := range []struct{ client, from, want string }{
 		{"192.0.2.60", "a@example.net", "it has no confirmed reverse DNS name, and mail for the domain goes to mx.example.net, mx2.provider.example"},
 		{"192.0.2.43", "a@implicit.example.com", "its reverse DNS name is mail.example.org, and mail for the domain goes to implicit.example.com"},
 		{"192.0.2.43", "a@null.example.com", "its reverse DNS name is mail.example.org, and the domain accepts no mail"},
 		{"192.0.2.60", "a@[192.0.2.61]", "mail for it goes to 192.0.2.61 only"},
 	} {
-		vs, _ := ask(t, c, checktest.Session{Client: test.client, MailFrom: test.from})
+		vs, _ := checktest.Ask(t, mxplus.Info, c, checktest.Session{Client: test.client, MailFrom: test.from}.Request(t))
 		if len(vs) != 1 || vs[0].Detail["seen"] != test.want {
 			t.Errorf("%s from %s: got %v, want %q", test.from, test.client, vs, test.want)
 		}
@@ -175,15 +166,7 @@ func TestPrefetch(t *testing.T) {
 		{Client: "192.0.2.60", MailFrom: "a@example.net"}, {Client: "192.0.2.43", MailFrom: "a@implicit.example.com"},
 		{Client: "192.0.2.41", MailFrom: "a@null.example.com"}, {Client: "2001:db8::10", MailFrom: "a@example.net"},
 	} {
-		rec := &checktest.Recorder{Resolver: env.DNS}
-		recorded := env
-		recorded.DNS = rec
-		c := checktest.Build[checks.NoSettings](t, mxplus.Info, recorded, nil)
-		prefetched := checktest.Prefetched(t, c, env.DNS, d.Request(t))
-		if _, err := ask(t, c, d); err != nil {
-			t.Error(err)
-		}
-		if asked := rec.Asked(); !slices.Equal(asked, prefetched) {
+		if asked, prefetched := checktest.Questions(t, mxplus.Info, env, build, d); !slices.Equal(asked, prefetched) {
 			t.Errorf("%+v: asked %q, prefetched %q", d, asked, prefetched)
 		}
 	}

@@ -19,17 +19,13 @@ import (
 // newPipeline returns a pipeline with the check alone. All its reasons defer. Authenticated clients are trusted.
 func newPipeline(t *testing.T, env checks.Env, change func(*rate.Settings)) *checks.Pipeline {
 	t.Helper()
-	actions := map[string]checks.Action{}
-	for _, r := range rate.Info.Reasons {
-		actions[r.ID] = checks.Tempfail
-	}
 	exempt, err := checks.ParseRecipients([]string{"postmaster"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: checktest.Build(t, rate.Info, env, change)}}, checks.Options{
-		Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Minute, Trusted: checks.Trusted{Authenticated: true}, Exempt: exempt,
-		OnError: checks.Tempfail,
+		Actions: checktest.Actions(rate.Info, checks.Tempfail), ReplyAt: checks.RcptTo, Budget: time.Minute,
+		Trusted: checks.Trusted{Authenticated: true}, Exempt: exempt, OnError: checks.Tempfail,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -140,17 +136,15 @@ func TestRecipientsShareAMessage(t *testing.T) {
 	t.Parallel()
 	check := checktest.Build[rate.Settings](t, rate.Info, checktest.Env(t, ""), nil)
 	for id, want := range map[string]string{"user-rate": "", "client-rate": "", "domain-rate": "policies-differ"} {
-		general, own := map[string]checks.Action{}, map[string]checks.Action{}
-		for _, r := range rate.Info.Reasons {
-			general[r.ID], own[r.ID] = checks.Tempfail, checks.Tempfail
-		}
+		own := checktest.Actions(rate.Info, checks.Tempfail)
 		own[id] = checks.Off
 		rcpts, err := checks.ParseRecipients([]string{"other"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: check}}, checks.Options{
-			Actions: general, Policies: []checks.Policy{{Recipients: rcpts, Actions: own}}, ReplyAt: checks.RcptTo, Budget: time.Minute,
+			Actions: checktest.Actions(rate.Info, checks.Tempfail), ReplyAt: checks.RcptTo, Budget: time.Minute,
+			Policies: []checks.Policy{{Recipients: rcpts, Actions: own}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -207,10 +201,7 @@ func TestWhoIsLimited(t *testing.T) {
 // TestForwarder tests that mail which a forwarder passes on does not count: it would use up the limit of the forwarder's own mail.
 func TestForwarder(t *testing.T) {
 	t.Parallel()
-	actions := map[string]checks.Action{}
-	for _, r := range rate.Info.Reasons {
-		actions[r.ID] = checks.Tempfail
-	}
+	actions := checktest.Actions(rate.Info, checks.Tempfail)
 	forwards, err := checks.ParseRecipients([]string{"bob"})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/rdns"
 )
@@ -58,10 +59,14 @@ v6.example.net.           A    192.0.2.99
 6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.  PTR  mail.example.net.
 `
 
+func build(t testing.TB, env checks.Env) checks.Check {
+	return checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
+}
+
 func TestNamesOfTheClient(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
-	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
+	c := build(t, env)
 	for _, test := range []struct {
 		name, client, want, ptr string
 		unknown                 bool // returns an error
@@ -96,18 +101,8 @@ func TestNamesOfTheClient(t *testing.T) {
 			t.Parallel()
 			r := checktest.Session{Client: test.client}.Request(t)
 			r.ClientName = "forged.example.com" // reported by the MTA, and not used
-			vs, err := checktest.Ask(t, rdns.Info, c, r)
-			if (err != nil) != test.unknown {
-				t.Errorf("error %v, want one: %v", err, test.unknown)
-			}
-			var want []string
-			if test.want != "" {
-				want = []string{test.want}
-			}
-			if got := checktest.IDs(vs); !slices.Equal(got, want) {
-				t.Fatalf("got %q, want %q", got, want)
-			}
-			if test.ptr != "" && vs[0].Detail["ptr"] != test.ptr {
+			vs := checktest.Want(t, rdns.Info, c, r, test.want, test.unknown)
+			if test.ptr != "" && len(vs) == 1 && vs[0].Detail["ptr"] != test.ptr {
 				t.Errorf("names %q, want %q", vs[0].Detail["ptr"], test.ptr)
 			}
 		})
@@ -122,14 +117,11 @@ func TestMismatchShowsThreeNames(t *testing.T) {
 10.2.0.192.in-addr.arpa. PTR c.example.net.
 10.2.0.192.in-addr.arpa. PTR a.example.net.
 10.2.0.192.in-addr.arpa. PTR e.example.net.`)
-	c := checktest.Build[rdns.Settings](t, rdns.Info, env, nil)
-	vs, err := checktest.Ask(t, rdns.Info, c, checktest.Session{Client: "192.0.2.10"}.Request(t))
-	if err != nil || len(vs) != 1 {
-		t.Fatalf("got %q, %v", checktest.IDs(vs), err)
-	}
+	c := build(t, env)
+	vs := checktest.Want(t, rdns.Info, c, checktest.Session{Client: "192.0.2.10"}.Request(t), "rdns-mismatch", false)
 	const want = "a.example.net, b.example.net, c.example.net and 2 more"
-	if got := vs[0].Detail["ptr"]; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	if len(vs) != 1 || vs[0].Detail["ptr"] != want {
+		t.Errorf("got %+v, want %q", vs, want)
 	}
 }
 
@@ -137,16 +129,8 @@ func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
 	for _, client := range []string{"", "192.0.2.10", "192.0.2.14", "192.0.2.15", "192.0.2.18", "192.0.2.99", "2001:db8::5"} {
-		r := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: "user@example.net"}.Request(t)
-		rec := &checktest.Recorder{Resolver: env.DNS}
-		recorded := env
-		recorded.DNS = rec
-		c := checktest.Build[rdns.Settings](t, rdns.Info, recorded, nil)
-		prefetched := checktest.Prefetched(t, c, env.DNS, r)
-		if _, err := checktest.Ask(t, rdns.Info, c, r); err != nil {
-			t.Error(err)
-		}
-		if asked := rec.Asked(); !slices.Equal(asked, prefetched) {
+		session := checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: "user@example.net"}
+		if asked, prefetched := checktest.Questions(t, rdns.Info, env, build, session); !slices.Equal(asked, prefetched) {
 			t.Errorf("%s: asked %q, prefetched %q", client, asked, prefetched)
 		}
 	}
@@ -154,7 +138,7 @@ func TestPrefetch(t *testing.T) {
 
 func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, zone)
-	c := checktest.Build[rdns.Settings](b, rdns.Info, env, nil)
+	c := build(b, env)
 	d := checktest.Session{Client: "192.0.2.10"}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -100,36 +100,28 @@ func (z *zone) test(ctx context.Context, r checks.Resolver, now time.Time) {
 }
 
 // pair is two test points, RFC 5782 section 5: every list has the first and no list the second.
-type pair struct{ listed, unlisted point }
-
-// point is a test point, as it is written and as it is asked for.
-type point struct{ shown, labels string }
-
-var (
-	ipv4Points = pair{listed: point{shown: "127.0.0.2", labels: "2.0.0.127"}, unlisted: point{shown: "127.0.0.1", labels: "1.0.0.127"}}
-	ipv6Points = pair{listed: mappedPoint("::ffff:7f00:2", '2'), unlisted: mappedPoint("::ffff:7f00:1", '1')}
-	namePoints = pair{listed: point{shown: "TEST", labels: "test"}, unlisted: point{shown: "INVALID", labels: "invalid"}}
-)
-
-// mappedPoint returns a test point for IPv6, an IPv4-mapped address. Package dns would reverse it as an IPv4 address.
-func mappedPoint(shown string, last byte) point {
-	return point{shown: shown, labels: string(last) + ".0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0"}
-}
+type pair struct{ listed, unlisted string }
 
 // points returns the pairs of the zone. One of them must be right, and none may have a wrong answer: a list of addresses has the
-// points of IPv4, of IPv6 or both.
+// points of IPv4, of IPv6 (IPv4-mapped addresses) or both.
 func (z *zone) points() []pair {
-	switch {
-	case z.Query != Client && z.Test != "":
-		return []pair{{listed: point{shown: z.Test, labels: z.Test}, unlisted: namePoints.unlisted}}
-	case z.Query != Client:
-		return []pair{namePoints}
-	case z.Test != "":
-		if a, err := netip.ParseAddr(z.Test); err == nil {
-			return []pair{{listed: point{shown: z.Test, labels: reversed(a)}, unlisted: ipv4Points.unlisted}}
-		}
+	pairs := []pair{{listed: "TEST", unlisted: "INVALID"}}
+	if z.Query == Client {
+		pairs = []pair{{listed: "127.0.0.2", unlisted: "127.0.0.1"}, {listed: "::ffff:7f00:2", unlisted: "::ffff:7f00:1"}}
 	}
-	return []pair{ipv4Points, ipv6Points}
+	if z.Test != "" {
+		return []pair{{listed: z.Test, unlisted: pairs[0].unlisted}}
+	}
+	return pairs
+}
+
+// questionFor returns the question for a test point.
+func (z *zone) questionFor(point string) checks.Question {
+	labels := point
+	if a, err := netip.ParseAddr(point); err == nil && z.Query == Client {
+		labels = reversed(a)
+	}
+	return checks.Ask(labels+"."+z.domain, dns.TypeA)
 }
 
 // askTestPoints asks for the test points. It returns what is wrong with the zone, a sentence about "it", or "".
@@ -137,9 +129,7 @@ func (z *zone) askTestPoints(ctx context.Context, r checks.Resolver) string {
 	pairs := z.points()
 	var questions []checks.Question
 	for _, p := range pairs {
-		for _, labels := range []string{p.listed.labels, p.unlisted.labels} {
-			questions = append(questions, checks.Ask(labels+"."+z.domain, dns.TypeA))
-		}
+		questions = append(questions, z.questionFor(p.listed), z.questionFor(p.unlisted))
 	}
 	results := checks.LookupAll(ctx, r, questions...)
 	missing, passed := "", false
@@ -165,11 +155,11 @@ func (z *zone) judgePair(p pair, first, second checks.LookupResult) (wrong, lack
 	case listed.fault != "" || unlisted.fault != "":
 		return cmp.Or(listed.fault, unlisted.fault), ""
 	case len(unlisted.codes) > 0:
-		return "it lists " + p.unlisted.shown + ", which no list should have (RFC 5782 section 5), so it may list everyone", ""
+		return "it lists " + p.unlisted + ", which no list should have (RFC 5782 section 5), so it may list everyone", ""
 	case first.Err != nil || second.Err != nil:
 		return "", "it does not answer: " + hide(z.keys, cmp.Or(first.Err, second.Err).Error())
 	case len(listed.codes) == 0:
-		return "", "it does not list its test point " + p.listed.shown + " (RFC 5782 section 5): it is closed, or lists nothing"
+		return "", "it does not list its test point " + p.listed + " (RFC 5782 section 5): it is closed, or lists nothing"
 	}
 	return "", ""
 }

@@ -1,11 +1,11 @@
 package dnsbl
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/miekg/dns"
 
 	"milterd/checks"
 	"milterd/checks/facts"
@@ -28,13 +28,18 @@ func clientSubject(client netip.Addr) subject {
 	return subject{query: Client, what: "client", shown: client.String(), labels: reversed(client)}
 }
 
-// reversed returns an address as labels: its bytes or nibbles in reverse order.
+// reversed returns an address as labels: its bytes or nibbles in reverse order. Package dns would take an IPv4-mapped address, which is a
+// test point, for an IPv4 address.
 func reversed(a netip.Addr) string {
-	name, err := dns.ReverseAddr(a.String())
-	if err != nil {
-		return ""
+	var labels []string
+	for _, b := range slices.Backward(a.AsSlice()) {
+		if a.Is4() {
+			labels = append(labels, strconv.Itoa(int(b)))
+		} else {
+			labels = append(labels, fmt.Sprintf("%x.%x", b&0xf, b>>4))
+		}
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(name, ".in-addr.arpa."), ".ip6.arpa.")
+	return strings.Join(labels, ".")
 }
 
 func clientNameSubject(client netip.Addr, name string) subject {

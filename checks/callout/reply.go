@@ -47,6 +47,12 @@ type reply struct {
 	Lines    []string // texts without the codes; at least one
 }
 
+var (
+	// replyLine is Reply-line of RFC 5321 section 4.2, in which the text may be missing: the code, the separator, and the text.
+	replyLine    = regexp.MustCompile(`^([2-5][0-9]{2})(?:([ -])(.*))?$`)
+	enhancedCode = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}( |$)`)
+)
+
 // readReply reads a reply. A bare LF ends a line too, as some servers send it.
 func readReply(r *bufio.Reader) (reply, error) {
 	var out reply
@@ -61,41 +67,22 @@ func readReply(r *bufio.Reader) (reply, error) {
 			return reply{}, err
 		}
 		text := strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r")
-		code, rest, more, ok := splitLine(text)
-		if !ok || out.Code != 0 && code != out.Code {
+		m := replyLine.FindStringSubmatch(text)
+		if m == nil || out.Code != 0 && m[1] != strconv.Itoa(out.Code) {
 			return reply{}, notSMTP(text)
 		}
-		enhanced, rest := splitEnhanced(code, rest)
+		code, _ := strconv.Atoi(m[1])
+		enhanced, rest := splitEnhanced(code, m[3])
 		if out.Code == 0 {
 			out.Code, out.Enhanced = code, enhanced
 		}
 		out.Lines = append(out.Lines, rest)
-		if !more {
+		if m[2] != "-" {
 			return out, nil
 		}
 	}
 	return reply{}, errLines
 }
-
-// splitLine splits a reply line: Reply-line of RFC 5321 section 4.2, in which the text may be missing.
-func splitLine(line string) (code int, text string, more, ok bool) {
-	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
-		return 0, "", false, false
-	}
-	code = 100*int(line[0]-'0') + 10*int(line[1]-'0') + int(line[2]-'0')
-	switch rest := line[3:]; {
-	case rest == "":
-		return code, "", false, true
-	case rest[0] == ' ' || rest[0] == '-':
-		return code, rest[1:], rest[0] == '-', true
-	default:
-		return 0, "", false, false
-	}
-}
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-var enhancedCode = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}( |$)`)
 
 // splitEnhanced splits the enhanced status code from the text, if its class is that of the code.
 func splitEnhanced(code int, text string) (enhanced, rest string) {

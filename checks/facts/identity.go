@@ -17,12 +17,12 @@ type Identity struct {
 	Network netip.Prefix // see checks.Network; the address alone if the client has a pool name
 }
 
-// String returns the domain, or else the network. A network of one address is written as an address.
+// String returns the domain, or else the network.
 func (i Identity) String() string {
 	if i.Domain != "" {
 		return i.Domain
 	}
-	return i.network()
+	return i.NetworkName()
 }
 
 // Narrow returns a narrower form of the identity, for the evidence about a client: the domain of SPF, or the organisational
@@ -35,15 +35,16 @@ func (i Identity) Narrow() string {
 	case !i.Network.IsValid():
 		return ""
 	case i.Domain == "":
-		return i.network()
+		return i.NetworkName()
 	case i.bySPF:
 		return i.Domain
 	default:
-		return i.Domain + " " + i.network()
+		return i.Domain + " " + i.NetworkName()
 	}
 }
 
-func (i Identity) network() string {
+// NetworkName returns the network, or the address if it has only one, or "unknown" for a client without address.
+func (i Identity) NetworkName() string {
 	switch {
 	case !i.Network.IsValid():
 		return "unknown"

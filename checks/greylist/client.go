@@ -38,14 +38,14 @@ func passName(identity facts.Identity) string {
 	if !identity.Network.IsValid() {
 		return ""
 	}
-	return strings.TrimLeft(identity.Domain+" "+facts.Identity{Network: identity.Network}.String(), " ")
+	return strings.TrimLeft(identity.Domain+" "+identity.NetworkName(), " ")
 }
 
 // clientNames returns the names under which a client may have a record, first the one that counts its passes.
 func clientNames(identity facts.Identity, client netip.Addr) []string {
 	names := []string{passName(identity), identity.Domain}
 	if identity.Network.IsValid() {
-		names = append(names, facts.Identity{Network: identity.Network}.String(), client.WithZone("").String())
+		names = append(names, identity.NetworkName(), client.WithZone("").String())
 	}
 	names = slices.DeleteFunc(names, func(n string) bool { return n == "" })
 	return slices.Compact(names)

@@ -121,7 +121,7 @@ func networkName(p netip.Prefix) (string, error) {
 	if !p.IsSingleIP() && p.Bits() != checks.Network(p.Addr()).Bits() {
 		return "", checks.BadArgument("%s: a client has a /24, or a /64 for IPv6; use the setting no_retry for other networks", p)
 	}
-	return facts.Identity{Network: p}.String(), nil
+	return facts.Identity{Network: p}.NetworkName(), nil
 }
 
 // domainName returns a domain in the form of identities, which is lower case, with A-labels, without trailing dot. ok reports

@@ -13,8 +13,8 @@ import (
 	"milterd/checks"
 )
 
-// checkAge checks whether the sender's domain is new. A domain of unknown age is not new. An error does not delay mail: the
-// registry is asked in the background, and the answer is there for the next mail.
+// checkAge checks whether the sender's domain is new. A domain of unknown age is not new. The registry is asked in the background:
+// until its answer is there, for the next mail, that is an error.
 func (c *check) checkAge(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	domain := r.Envelope.MailFrom.Domain
 	if c.NewDomain == 0 && c.FirstSeen == 0 || c.env.Site.IsLocal(domain) {

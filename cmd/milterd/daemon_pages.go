@@ -141,6 +141,7 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Attention:  func() []string { return d.attention(d.conditions()) },
 		Profiles:   func() []string { return d.sentences.get(time.Now(), d.profiles) },
 		History:    d.history,
+		Reasons:    reasonIDs(),
 		Operator:   operator{daemon: d},
 		Answer:     d.answer,
 		Evidence:   d.reports,

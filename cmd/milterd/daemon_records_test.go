@@ -32,7 +32,7 @@ func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 	d := &daemon{log: log, store: store.NewMemory(nil), started: time.Now()}
 	t.Cleanup(func() { _ = d.store.Close() })
 	d.metrics = web.NewMetrics(all.Checks, version(), d.components())
-	d.history = dashboard.NewHistory(all.Checks)
+	d.history = dashboard.NewHistory()
 	d.cfg = &config.Config{
 		Hostname: "mx.example.org", LocalDomains: []string{"example.org"},
 		Explain: config.Explain{URL: "https://mx.example.org", Key: filepath.Join(t.TempDir(), "explain.key")},

@@ -85,7 +85,7 @@ func serve(ctx context.Context, file string, listen []string, stderr io.Writer) 
 		return err
 	}
 	d.metrics = web.NewMetrics(all.Checks, version(), d.components())
-	d.history = dashboard.NewHistory(all.Checks)
+	d.history = dashboard.NewHistory()
 	stopSeeding := d.startSeeding()
 	defer stopSeeding()
 	p, err := d.build(cfg)

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -40,7 +41,6 @@ type total struct{ Class, Title, Means, Count string }
 // reasonView is a line of the table of reasons.
 type reasonView struct {
 	ID     string
-	Known  bool     // the page of decisions can search for it
 	Counts []string // by action, see chartView.Actions; empty: none
 	Total  string
 	Path   string // SVG path of its bars, 1 unit wide and at most 10 high
@@ -122,15 +122,15 @@ func (p *pages) column(s series, i int, stack [len(chartActions)]uint32, top uin
 
 // reasonViews returns the columns and lines of the table of reasons. An action that was never taken has no column, so that the
 // table fits on a telephone.
-func reasonViews(list []reasonSeries) (actions []string, views []reasonView) {
-	slices.SortFunc(list, func(a, b reasonSeries) int {
+func reasonViews(reasons map[string]*reasonSeries) (actions []string, views []reasonView) {
+	list := slices.SortedFunc(maps.Values(reasons), func(a, b *reasonSeries) int {
 		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.id, b.id))
 	})
 	for _, r := range list {
-		views = append(views, reasonView{ID: r.id, Known: r.id != otherReason, Total: grouped(r.total), Path: spark(r.bars)})
+		views = append(views, reasonView{ID: r.id, Total: grouped(r.total), Path: spark(r.bars)})
 	}
 	for i, action := range chartActions[:reasoned] {
-		if !slices.ContainsFunc(list, func(r reasonSeries) bool { return r.totals[i] > 0 }) {
+		if !slices.ContainsFunc(list, func(r *reasonSeries) bool { return r.totals[i] > 0 }) {
 			continue
 		}
 		actions = append(actions, action)

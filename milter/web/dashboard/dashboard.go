@@ -33,7 +33,8 @@ type Config struct {
 	Attention  func() []string // what the operator should look at, one sentence each
 	Profiles   func() []string // what the profiles safe and strict would have answered, one sentence each; it must be quick
 	History    *History
-	Book       Book // nil if no records are kept
+	Reasons    []string // ids of all reasons
+	Book       Book     // nil if no records are kept
 	Operator   Operator
 	Answer     func(records.Record) (remedy, link string) // of refused mail, for its sender; empty: none
 	Evidence   func(context.Context) (evidence.WatchReport, evidence.ActionReport, error)

@@ -10,18 +10,12 @@ import (
 )
 
 // History counts decisions by time, action and reason, for the charts. It counts what the records have: each recipient with a
-// reason that applied, under the most severe action and its reason, and each accepted message. It uses less than 1 MB. It
-// implements milter.Journal and is safe for concurrent use.
+// reason that applied, under the most severe action and its reason, and each accepted message. It implements milter.Journal and is
+// safe for concurrent use.
 type History struct {
-	ids   []string       // of the reasons; the last one is otherReason
-	index map[string]int // in ids
-
 	mu    sync.Mutex
 	rings []ring // one for each of periods
 }
-
-// otherReason is counted instead of a reason that the History does not know, for example of an old record.
-const otherReason = "other"
 
 // chartActions are the actions that are counted, from the bottom of a bar to its top. Only accept has no reason.
 var chartActions = [...]string{"reject", "tempfail", "quarantine", "greylist", "tag", "watch", records.Accept}
@@ -58,37 +52,24 @@ type ring struct {
 }
 
 type bar struct {
-	number   int64
-	accepted uint32
-	reasons  [][reasoned]uint32 // by index of the reason and of the action
+	number int64
+	counts map[counted]uint32 // nil until the first count
 }
 
-// NewHistory returns a History of the reasons of all checks and of the pipeline.
-func NewHistory(infos []checks.Info) *History {
-	h := &History{index: map[string]int{}}
-	var reasons []*checks.Reason
-	for _, info := range infos {
-		reasons = append(reasons, info.Reasons...)
-	}
-	for _, r := range append(reasons, checks.PipelineReasons()...) {
-		if _, known := h.index[r.ID]; !known {
-			h.index[r.ID] = len(h.ids)
-			h.ids = append(h.ids, r.ID)
-		}
-	}
-	h.ids = append(h.ids, otherReason)
+// counted is an action, by its index in chartActions, and the reason for it; accept has none.
+type counted struct {
+	action int
+	reason string
+}
+
+// NewHistory returns a History without counts.
+func NewHistory() *History {
+	h := new(History)
 	for _, p := range periods {
-		r := ring{period: p, bars: make([]bar, p.bars)}
-		for i := range r.bars {
-			r.bars[i].reasons = make([][reasoned]uint32, len(h.ids))
-		}
-		h.rings = append(h.rings, r)
+		h.rings = append(h.rings, ring{period: p, bars: make([]bar, p.bars)})
 	}
 	return h
 }
-
-// reasons returns the ids of all known reasons.
-func (h *History) reasons() []string { return h.ids[:len(h.ids)-1] }
 
 // Decided implements milter.Journal.
 func (h *History) Decided(r *checks.Request, d checks.Decision) {
@@ -111,24 +92,18 @@ func (h *History) Seed(r records.Record) { h.count(r.Time, r.Action, r.Reason) }
 func (h *History) Span() time.Duration { return periods[len(periods)-1].length() }
 
 func (h *History) count(at time.Time, action, reason string) {
-	column := slices.Index(chartActions[:], action)
-	if column < 0 {
+	c := counted{action: slices.Index(chartActions[:], action), reason: reason}
+	switch c.action {
+	case -1:
 		return
-	}
-	index, known := h.index[reason]
-	if !known {
-		index = len(h.ids) - 1
+	case accepted:
+		c.reason = ""
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range h.rings {
-		b := h.rings[i].bar(at)
-		switch {
-		case b == nil:
-		case column == accepted:
-			b.accepted++
-		default:
-			b.reasons[index][column]++
+		if b := h.rings[i].bar(at); b != nil {
+			b.counts[c]++
 		}
 	}
 }
@@ -140,9 +115,8 @@ func (r *ring) bar(at time.Time) *bar {
 	if b.number > n && b.number-n <= length { // if it is further in the future, the clock was wrong when it was counted
 		return nil
 	}
-	if b.number != n {
-		b.number, b.accepted = n, 0
-		clear(b.reasons)
+	if b.number != n || b.counts == nil {
+		b.number, b.counts = n, map[counted]uint32{}
 	}
 	return b
 }
@@ -153,7 +127,7 @@ type series struct {
 	from    time.Time                   // start of the first bar
 	stacks  [][len(chartActions)]uint32 // of each bar, by action
 	totals  [len(chartActions)]uint64   // of all bars, by action
-	reasons []reasonSeries              // reasons that were counted, in no order
+	reasons map[string]*reasonSeries    // by id
 }
 
 // reasonSeries is one reason in a series.
@@ -172,38 +146,31 @@ func (h *History) series(name string, now time.Time) series {
 	first := r.number(now) - int64(len(r.bars)) + 1
 	s := series{
 		period: r.period, from: time.Unix(first*int64(r.width/time.Second), 0),
-		stacks: make([][len(chartActions)]uint32, len(r.bars)), reasons: make([]reasonSeries, len(h.ids)),
+		stacks: make([][len(chartActions)]uint32, len(r.bars)), reasons: map[string]*reasonSeries{},
 	}
 	for _, b := range r.bars {
 		if i := b.number - first; i >= 0 && i < int64(len(r.bars)) {
-			s.add(int(i), b)
+			for c, n := range b.counts {
+				s.add(int(i), c, n)
+			}
 		}
 	}
-	for i := range s.reasons {
-		s.reasons[i].id = h.ids[i]
-	}
-	s.reasons = slices.DeleteFunc(s.reasons, func(r reasonSeries) bool { return r.total == 0 })
 	return s
 }
 
-// add adds a bar as number i of the series.
-func (s *series) add(i int, b bar) {
-	s.stacks[i][accepted] = b.accepted
-	s.totals[accepted] += uint64(b.accepted)
-	for reason, counts := range b.reasons {
-		for action, n := range counts {
-			if n == 0 {
-				continue
-			}
-			s.stacks[i][action] += n
-			s.totals[action] += uint64(n)
-			r := &s.reasons[reason]
-			if r.bars == nil {
-				r.bars = make([]uint32, len(s.stacks))
-			}
-			r.totals[action] += uint64(n)
-			r.total += uint64(n)
-			r.bars[i] += n
-		}
+// add adds a count of bar number i of the series.
+func (s *series) add(i int, c counted, n uint32) {
+	s.stacks[i][c.action] += n
+	s.totals[c.action] += uint64(n)
+	if c.action == accepted {
+		return
 	}
+	r := s.reasons[c.reason]
+	if r == nil {
+		r = &reasonSeries{id: c.reason, bars: make([]uint32, len(s.stacks))}
+		s.reasons[c.reason] = r
+	}
+	r.totals[c.action] += uint64(n)
+	r.total += uint64(n)
+	r.bars[i] += n
 }

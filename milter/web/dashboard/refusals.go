@@ -131,7 +131,7 @@ func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
 	f := p.frame("refusals", title)
 	page := refusalsPage{
 		Off: p.Book == nil, Filter: filter, Actions: choose(actionChoices, filter.Action), Times: choose(sinceChoices, filter.Since),
-		Reasons: p.History.reasons(),
+		Reasons: p.Reasons,
 	}
 	if page.Off {
 		p.write(w, http.StatusOK, &f, page)

@@ -45,7 +45,7 @@ type testSite struct {
 // newTestSite returns the pages of a daemon without decisions. change may be nil.
 func newTestSite(t *testing.T, change func(*Config)) *testSite {
 	t.Helper()
-	site := &testSite{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory(all.Checks)}
+	site := &testSite{t: t, store: checktest.NewStore(nil), operator: &fakeOperator{}, history: NewHistory()}
 	site.watch = evidence.WatchReport{Since: checktest.Now.AddDate(0, 0, -40), Until: checktest.Now, Threshold: evidence.Required()}
 	site.book = records.Open(site.store, records.Options{Keep: 14 * 24 * time.Hour, Max: 1000, Now: func() time.Time { return checktest.Now }})
 	t.Cleanup(func() { site.book.Close(time.Minute) })
@@ -133,13 +133,11 @@ func newSession(minutes int, client, helo, from, to string) *checks.Session {
 // outcome returns an outcome of a reason in the registry.
 func outcome(t testing.TB, id string, action checks.Action, text string) checks.Outcome {
 	t.Helper()
-	for _, info := range all.Checks {
-		for _, r := range info.Reasons {
-			if r.ID == id {
-				return checks.Outcome{
-					Check: "rdns", Stage: checks.Connect, Reason: r, Action: action,
-					Reply: checks.Reply{Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: text},
-				}
+	for _, r := range all.Reasons() {
+		if r.ID == id {
+			return checks.Outcome{
+				Check: "rdns", Stage: checks.Connect, Reason: r, Action: action,
+				Reply: checks.Reply{Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: text},
 			}
 		}
 	}

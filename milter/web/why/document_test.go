@@ -3,6 +3,7 @@ package why
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -89,13 +90,29 @@ func TestDocumentOfADecision(t *testing.T) {
 	}
 	wrongNow := s.document("POST", link, "application/json").Test
 	want := []string{"9.2.0.192.in-addr.arpa. IN PTR mail.example.com.", "mail.example.com. IN A 192.0.2.9"}
-	if wrongNow == nil || wrongNow.State != wrong || strings.Join(wrongNow.Reasons[0].Records, "|") != strings.Join(want, "|") {
+	if wrongNow == nil || wrongNow.State != wrong || strings.Join(wrongNow.Lines[0].Records, "|") != strings.Join(want, "|") {
 		t.Errorf("the test: %+v", wrongNow)
 	}
 	s.setZone(strings.Replace(partlyRepairedZone, "v=spf1 mx", "v=spf1 a:mail.example.com", 1))
 	if after := s.document("POST", link, "application/json").Test; after == nil || after.State != repaired || !after.Lifted {
 		t.Errorf("the test after the repair: %+v", after)
 	}
+}
+
+// TestDocumentHasWholeAnswers tests that the document has a long DNS answer as the page has it.
+func TestDocumentHasWholeAnswers(t *testing.T) {
+	t.Parallel()
+	zone := brokenZone
+	for i := range 5 {
+		zone += fmt.Sprintf("9.2.0.192.in-addr.arpa. PTR %s%d.example.com.\n", strings.Repeat("a-long-label.", 7), i)
+	}
+	s := newSite(t, zone)
+	link := s.refuse("192.0.2.9", "mail.example.com", "ann@example.com", "bob@example.org", "rdns-mismatch")
+	answer := s.document("GET", link, "application/json").Decision.Asked[0].Answer
+	if strings.Count(answer, ".example.com") != 5 {
+		t.Errorf("the answer is cut: %s", answer)
+	}
+	s.get(link).Has(t, answer)
 }
 
 // TestDocumentWithoutADecision tests the documents of invalid references, of an unknown reason, and of a browser.

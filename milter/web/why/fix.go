@@ -11,8 +11,8 @@ import (
 
 // fix is the DNS records that repair something, as lines of a zone file.
 type fix struct {
-	Records  []string
-	Replaces bool // Records replace the SPF record, the MX records or the CNAME record of the name
+	Records  []string `json:"records"`
+	Replaces bool     `json:"replaces"` // Records replace the SPF record, the MX records or the CNAME record of the name
 }
 
 // repairFacts are what a repair is made from: the values of the mail, and the DNS answers that the checks got now.

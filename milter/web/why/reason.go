@@ -128,25 +128,44 @@ func (p *pages) writeReason(w http.ResponseWriter, r *http.Request, reason *chec
 		v.Seen = p.seen(*a.rec)
 	}
 	if wantsDocument(r) {
-		p.writeDocument(w, a.code, v, a.rec)
+		p.writeDocument(w, a.code, v)
 		return
 	}
 	p.write(w, a.code, v)
 }
 
-// seen is what the page shows of a record.
+// seen is what the page of a reason, and its document, show of a record.
 type seen struct {
-	Reply                              string
-	Time, Until                        time.Time // Until: when the reference expires
-	Client, Helo, MailFrom, RcptDomain string
-	Reason, Ref                        string
-	CanTest                            bool
-	TestsHelo                          bool // the test takes another HELO name
-	Fault                              bool // somebody has to repair something
-	Temporary                          bool // the reply was 4yz
-	Details                            []detail
-	Others                             []records.Outcome
-	Asked                              []records.Asked
+	Reply      string            `json:"reply"`
+	Time       time.Time         `json:"time"`
+	Until      time.Time         `json:"until"` // when the reference expires
+	Client     string            `json:"client"`
+	Helo       string            `json:"helo"`
+	MailFrom   string            `json:"mail_from"`
+	RcptDomain string            `json:"rcpt_domain"`
+	Retry      retry             `json:"retry"`
+	CanTest    bool              `json:"can_test"`
+	Values     map[string]string `json:"values"` // Details by their keys
+	Others     []other           `json:"others"` // reasons that applied beside the one of the reply
+	Asked      []asked           `json:"asked"`
+
+	// Only for the page.
+	Reason    string   `json:"-"`
+	Ref       string   `json:"-"`
+	TestsHelo bool     `json:"-"` // the test takes another HELO name
+	Fault     bool     `json:"-"` // somebody has to repair something
+	Temporary bool     `json:"-"` // the reply was 4yz
+	Details   []detail `json:"-"`
+}
+
+type other struct {
+	Reason string `json:"reason"`
+	Text   string `json:"text"`
+}
+
+type asked struct {
+	Question string `json:"question"`
+	Answer   string `json:"answer"`
 }
 
 // seen returns what the page shows of a record. Of the recipients it shows only domains, because bounces with the link may
@@ -155,8 +174,8 @@ func (p *pages) seen(rec records.Record) *seen {
 	s := &seen{
 		Reply: maskRecipients(rec, rec.Reply), Time: rec.Time, Until: rec.Time.Add(p.Keep), Client: "unknown",
 		Helo: web.Shown(rec.Helo), MailFrom: web.Shown(rec.MailFrom), Reason: rec.Reason, Ref: p.Signer.Sign(rec.ID, rec.Reason),
-		CanTest: len(p.testable(rec)) > 0, TestsHelo: testsHelo(rec), Fault: p.texts.Reasons[rec.Reason].Do == repair,
-		Temporary: strings.HasPrefix(rec.Reply, "4"),
+		Retry: retryOf(rec), CanTest: len(p.testable(rec)) > 0, TestsHelo: testsHelo(rec), Fault: p.texts.Reasons[rec.Reason].Do == repair,
+		Temporary: strings.HasPrefix(rec.Reply, "4"), Details: details(rec), Values: map[string]string{}, Others: []other{},
 	}
 	s.Asked = p.askedOf(slices.DeleteFunc(slices.Clone(rec.Checks), func(c records.Check) bool {
 		return len(c.Reasons) == 0 && c.Error == ""
@@ -164,14 +183,15 @@ func (p *pages) seen(rec records.Record) *seen {
 	if rec.Client.IsValid() {
 		s.Client = rec.Client.String()
 	}
-	s.Details = details(rec)
+	for _, d := range s.Details {
+		s.Values[d.Key] = d.Value
+	}
 	if len(rec.Rcpts) > 0 {
 		s.RcptDomain = checks.ParseAddress(rec.Rcpts[0]).Domain
 	}
 	for _, o := range rec.Outcomes {
 		if o.Reason != rec.Reason && p.public(o.Check) && p.reasons[o.Reason] != nil {
-			o.Text = maskRecipients(rec, o.Text)
-			s.Others = append(s.Others, o)
+			s.Others = append(s.Others, other{Reason: o.Reason, Text: maskRecipients(rec, o.Text)})
 		}
 	}
 	return s
@@ -217,8 +237,8 @@ func (p *pages) public(check string) bool {
 const maxAsked = 40
 
 // askedOf returns the DNS questions of the public checks in a trace, without duplicates.
-func (p *pages) askedOf(trace []records.Check) []records.Asked {
-	var list []records.Asked
+func (p *pages) askedOf(trace []records.Check) []asked {
+	list := []asked{}
 	shown := map[string]bool{}
 	for _, c := range trace {
 		if !p.public(c.Check) {
@@ -227,7 +247,7 @@ func (p *pages) askedOf(trace []records.Check) []records.Asked {
 		for _, a := range c.Asked {
 			if !shown[a.Question] && len(list) < maxAsked {
 				shown[a.Question] = true
-				list = append(list, a)
+				list = append(list, asked{Question: a.Question, Answer: a.Answer})
 			}
 		}
 	}

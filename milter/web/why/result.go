@@ -20,22 +20,22 @@ const (
 
 // result is the result of testing a record again.
 type result struct {
-	State  string // repaired, wrong, unknown or unsigned
-	Lifted bool   // a temporary block was lifted
-	Helo   string // other HELO name with which it was tested; empty: that of the record
-	Lines  []line
+	State  string  `json:"state"`  // repaired, wrong, unknown or unsigned
+	Lifted bool    `json:"lifted"` // a temporary block was lifted
+	Lines  []line  `json:"reasons"`
+	Asked  []asked `json:"asked"`
 
-	Temporary bool // the message was deferred
-	Asked     []records.Asked
+	Helo      string `json:"-"` // other HELO name with which it was tested; empty: that of the record
+	Temporary bool   `json:"-"` // the message was deferred
 }
 
 // line is the result for one reason.
 type line struct {
-	State  string
-	Reason string
-	Text   string
+	Reason string `json:"reason"`
+	State  string `json:"state"`
+	Text   string `json:"text"`
 	fix
-	Above bool // earlier lines have all of its DNS records
+	Above bool `json:"-"` // earlier lines have all of its DNS records
 }
 
 // testable returns the outcomes of a record that can be tested again. The record may have reasons that do not exist any more.
@@ -83,7 +83,7 @@ func (p *pages) compare(rec records.Record, now []checks.Result) *result {
 	}
 	applies, failed := summarize(now)
 	facts := repairFacts{values: newValues(rec, p.Site), results: now}
-	res := &result{State: repaired, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
+	res := &result{State: repaired, Lines: []line{}, Asked: p.askedOf(records.Trace(now)), Temporary: strings.HasPrefix(rec.Reply, "4")}
 	for _, o := range applies {
 		if applied(o) {
 			res.addWrong(o, wrong, facts)
@@ -134,7 +134,7 @@ func (res *result) addWrong(o checks.Outcome, state string, facts repairFacts) {
 		res.State = wrong
 	}
 	l.Above = len(l.Records) > 0 && !slices.ContainsFunc(l.Records, func(record string) bool { return !res.hasRecord(record) })
-	res.Lines = append(res.Lines, l)
+	res.add(l)
 }
 
 // addUnsigned adds a line for a reason that a signature may have repaired.
@@ -142,6 +142,13 @@ func (res *result) addUnsigned(l line) {
 	l.State = unsigned
 	if res.State == repaired {
 		res.State = unsigned
+	}
+	res.add(l)
+}
+
+func (res *result) add(l line) {
+	if l.Records == nil {
+		l.Records = []string{} // null is no array of the schema
 	}
 	res.Lines = append(res.Lines, l)
 }
@@ -160,5 +167,5 @@ func (res *result) addGone(o records.Outcome, failed bool) {
 			res.State = unknown
 		}
 	}
-	res.Lines = append(res.Lines, line{State: state, Reason: o.Reason, Text: o.Text})
+	res.add(line{State: state, Reason: o.Reason, Text: o.Text})
 }

@@ -15,10 +15,8 @@ import (
 func TestAuthenticationAgain(t *testing.T) {
 	t.Parallel()
 	p := &pages{Config: Config{Checks: all.Checks}, reasons: map[string]*checks.Reason{}}
-	for _, info := range all.Checks {
-		for _, r := range info.Reasons {
-			p.reasons[r.ID] = r
-		}
+	for _, r := range all.Reasons() {
+		p.reasons[r.ID] = r
 	}
 	record := func(check, reason, from string) records.Record {
 		return records.Record{

@@ -205,8 +205,8 @@ func (s *site) again(link string) webtest.Page {
 // allReasons returns the reasons that have pages.
 func allReasons() []*checks.Reason {
 	var list []*checks.Reason
-	for _, info := range all.Checks {
-		list = slices.Concat(list, info.Reasons)
+	for _, r := range all.Reasons() {
+		list = append(list, r)
 	}
-	return append(list, checks.PipelineReasons()...)
+	return list
 }

@@ -40,10 +40,8 @@ func TestEveryReasonHasAPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	titled := map[*checks.Reason]bool{}
-	for _, info := range all.Checks {
-		for _, r := range info.Reasons {
-			titled[r] = texts.Groups[info.Name] != ""
-		}
+	for check, r := range all.Reasons() {
+		titled[r] = texts.Groups[check] != ""
 	}
 	for _, r := range allReasons() {
 		t.Run(r.ID, func(t *testing.T) {

@@ -82,8 +82,8 @@ func ExplainConfig(dir string) string {
 // Reasons returns the reasons of all checks, by ID.
 func Reasons() map[string]*checks.Reason {
 	m := map[string]*checks.Reason{}
-	for _, info := range all.Checks {
-		for _, r := range info.Reasons {
+	for check, r := range all.Reasons() {
+		if check != "" { // not of the pipeline
 			m[r.ID] = r
 		}
 	}

@@ -10,14 +10,12 @@ import (
 // Lookup asks them when the answer is needed.
 const (
 	maxOutstanding = 1000 // announced questions without an answer
-	maxDepth       = 4    // steps from an announced question to the questions that follow from it
 	maxFollowUps   = 20   // questions that follow from one announced question, over all steps
 )
 
 // announced is an announced question, or one that follows from it.
 type announced struct {
 	checks.Query
-	depth     int
 	followUps *atomic.Int64 // shared by all questions that follow from one
 }
 
@@ -75,11 +73,11 @@ func (r *Resolver) announceFollowUps(a announced, answer checks.Answer, err erro
 		}
 	}()
 	for _, next := range a.Then(answer) {
-		if a.depth == maxDepth || a.followUps.Add(1) > maxFollowUps {
+		if a.followUps.Add(1) > maxFollowUps {
 			r.stats.announced.Add(1)
 			r.stats.dropped.Add(1)
 			continue
 		}
-		r.announce(announced{Query: next, depth: a.depth + 1, followUps: a.followUps})
+		r.announce(announced{Query: next, followUps: a.followUps})
 	}
 }

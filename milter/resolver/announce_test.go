@@ -124,7 +124,7 @@ func TestEndlessFollowUpsAreLimited(t *testing.T) {
 		for range 2 {
 			r.Announce([]checks.Query{queryFor("deep.example", deeper("deep.example", 1))})
 			synctest.Wait()
-			if got := f.asked.Load(); got != 1+maxDepth {
+			if got := f.asked.Load(); got != 1+maxFollowUps {
 				t.Errorf("deep: asked %d times", got)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -113,23 +112,4 @@ func BenchmarkWarm(b *testing.B) {
 	if got := s.Counts().UDP; got != 1 {
 		b.Errorf("%d queries", got)
 	}
-}
-
-// BenchmarkSameQuestion asks for one new name in 1000 goroutines at the same time. An operation is all of them.
-func BenchmarkSameQuestion(b *testing.B) {
-	r := start(b, Config{Servers: []string{echoServer(b)}})
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		q := checks.Ask(strconv.Itoa(i)+".example.org", dns.TypeA)
-		var all sync.WaitGroup
-		for range 1000 {
-			all.Go(func() {
-				if _, err := r.Lookup(context.Background(), q); err != nil {
-					b.Error(err)
-				}
-			})
-		}
-		all.Wait()
-	}
-	b.ReportMetric(float64(r.Stats().Queries)/float64(b.N), "queries/op")
 }

@@ -92,16 +92,14 @@ func (cfg Config) addresses() ([]netip.AddrPort, error) {
 // parseAll parses servers and removes duplicates.
 func parseAll(servers []string) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
-	seen := map[netip.AddrPort]bool{}
 	for _, text := range servers {
 		addr, err := parseServer(text)
 		if err != nil {
 			return nil, err
 		}
-		if !seen[addr] {
+		if !slices.Contains(addrs, addr) {
 			addrs = append(addrs, addr)
 		}
-		seen[addr] = true
 	}
 	return addrs, nil
 }

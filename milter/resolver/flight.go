@@ -13,9 +13,8 @@ import (
 type flight struct {
 	question checks.Question
 	stale    bool          // Renew has discarded it; guarded by Resolver.mu
-	done     chan struct{} // closed when answer and err are set
-	answer   checks.Answer
-	err      error
+	done     chan struct{} // closed when entry is set
+	entry
 }
 
 // join returns the flight of a question and starts it if there is none. The name must be canonical.
@@ -50,18 +49,17 @@ func (r *Resolver) flightOf(q checks.Question) (f *flight, isNew bool) {
 
 // finished returns a flight that is done.
 func finished(q checks.Question, e entry) *flight {
-	f := &flight{question: q, done: make(chan struct{}), answer: e.answer, err: e.err}
+	f := &flight{question: q, done: make(chan struct{}), entry: e}
 	close(f.done)
 	return f
 }
 
 // fly asks the question of f. It runs in a goroutine of its own, so that no caller's context can end it.
 func (r *Resolver) fly(f *flight) {
-	e := r.find(f.question)
-	f.answer, f.err = e.answer, e.err
+	f.entry = r.find(f.question)
 	r.mu.Lock()
 	if !f.stale {
-		r.cache.put(f.question, e) // before f is removed, or another caller could find neither
+		r.cache.put(f.question, f.entry) // before f is removed, or another caller could find neither
 		delete(r.inFlight, f.question)
 	}
 	r.mu.Unlock()

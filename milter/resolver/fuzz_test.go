@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"unsafe"
@@ -96,30 +95,6 @@ func checkChain(t *testing.T, q checks.Question, e entry) {
 	}
 	if e.ttl < minTTL || e.ttl > maxTTL {
 		t.Fatalf("%s: TTL %v", q, e.ttl)
-	}
-}
-
-// TestNewQueryPacksLikeDNSMsg compares a query with the message that the package dns would send.
-func TestNewQueryPacksLikeDNSMsg(t *testing.T) {
-	t.Parallel()
-	for _, edns := range []bool{false, true} {
-		m := new(dns.Msg).SetQuestion(`a\.b.example.org.`, dns.TypeTXT)
-		m.Id = 4711
-		if edns {
-			m.SetEdns0(udpSize, false)
-		}
-		want, err := m.Pack()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := newQuery(checks.Ask(m.Question[0].Name, dns.TypeTXT), edns)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got.setID(4711)
-		if !bytes.Equal(got.packet, want) {
-			t.Errorf("EDNS %v: got %x, want %x", edns, got.packet, want)
-		}
 	}
 }
 

@@ -21,18 +21,14 @@ type renewal struct {
 	asked map[checks.Question]bool
 }
 
-// isRenewal reports whether ctx comes from Renew.
-func isRenewal(ctx context.Context) bool {
-	_, ok := ctx.Value(renewalKey{}).(*renewal)
-	return ok
+// renewalOf returns the renewal of a context from Renew, or nil.
+func renewalOf(ctx context.Context) *renewal {
+	r, _ := ctx.Value(renewalKey{}).(*renewal)
+	return r
 }
 
-// isFirstRenewal reports whether ctx comes from Renew and q was not asked with it before.
-func isFirstRenewal(ctx context.Context, q checks.Question) bool {
-	r, ok := ctx.Value(renewalKey{}).(*renewal)
-	if !ok {
-		return false
-	}
+// isFirst reports whether q was not asked before.
+func (r *renewal) isFirst(q checks.Question) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := !r.asked[q]

@@ -82,7 +82,8 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	if err := ctx.Err(); err != nil {
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
 	}
-	if !isRenewal(ctx) {
+	renewal := renewalOf(ctx)
+	if renewal == nil {
 		if a, ok, err := r.cached(q); ok {
 			return a, err
 		}
@@ -92,7 +93,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 		return checks.Answer{NXDomain: true}, nil
 	}
 	q.Name = name
-	if isFirstRenewal(ctx, q) {
+	if renewal != nil && renewal.isFirst(q) {
 		r.forget(q)
 	}
 	f := r.join(q)
@@ -107,7 +108,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 // Cached implements checks.Cache with the content of the cache. Like Lookup it returns no answer once ctx is done: a
 // verdict after the deadline must not depend on which answers happen to be cached.
 func (r *Resolver) Cached(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
-	if isRenewal(ctx) || ctx.Err() != nil {
+	if renewalOf(ctx) != nil || ctx.Err() != nil {
 		return checks.Answer{}, false, nil
 	}
 	return r.cached(q)

@@ -36,7 +36,6 @@ func (o operator) Triplets(ctx context.Context, what string) iter.Seq2[dashboard
 				First:     t.First,
 				Last:      t.Last,
 				Until:     t.Until,
-				Passed:    t.Passed,
 			}, err) {
 				return
 			}

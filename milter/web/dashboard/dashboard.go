@@ -39,7 +39,7 @@ type Config struct {
 	Answer     func(records.Record) (remedy, link string) // of refused mail, for its sender; empty: none
 	Evidence   func(context.Context) (evidence.WatchReport, evidence.ActionReport, error)
 	Mirror     func(context.Context) (mirror.Report, error)
-	Received   func(context.Context) ([]Received, error) // what other sites report about mail in the name of this one; may be nil
+	Received   func(context.Context) ([]Received, error) // what other sites report about mail in the name of this one
 	Log        *logrus.Entry                             // may be nil
 
 	// Set by tests.

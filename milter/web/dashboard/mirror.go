@@ -48,7 +48,7 @@ func (p *pages) mirror(w http.ResponseWriter, r *http.Request) {
 	f := p.frame("mirror", "Would others take our mail?")
 	var page mirrorPage
 	code := p.setError(&f, p.read(r, evidenceTimeout, func(ctx context.Context) (err error) {
-		if page.Report, err = p.Mirror(ctx); err != nil || p.Received == nil {
+		if page.Report, err = p.Mirror(ctx); err != nil {
 			return err
 		}
 		page.Received, err = p.Received(ctx)

@@ -65,7 +65,7 @@ type Rate struct {
 type Triplet struct {
 	Identity, From, To, Client, Suspicion, State string
 	Attempts                                     int
-	First, Last, Until, Passed                   time.Time
+	First, Last, Until                           time.Time
 }
 
 // Client is a client that passed greylisting, or that the operator allowed.

@@ -3,14 +3,27 @@ package commands
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"milterd/cmd/milterd/e2e/daemontest"
+	"milterd/milter/miltertest"
 	"milterd/milter/resolver/dnstest"
 )
+
+// startWithPages starts a daemon whose pages have the password secret, and returns their address.
+func startWithPages(t *testing.T, profile string) (d *daemontest.Daemon, pages string) {
+	t.Helper()
+	pages = miltertest.Loopback() + ":8893"
+	return daemontest.Start(t, daemontest.Config{
+		DNS: dnstest.Start(t, daemontest.World).Addr, Profile: profile,
+		Extra: fmt.Sprintf("admin: {listen: %q, socket: %q, password: secret}\n", pages, filepath.Join(daemontest.SocketDir(t), "admin.sock")),
+	}), pages
+}
 
 // TestWrongCommands tests that a wrong command line fails with a message and changes nothing.
 func TestWrongCommands(t *testing.T) {

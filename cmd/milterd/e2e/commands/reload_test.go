@@ -1,27 +1,19 @@
 package commands
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"milterd/cmd/milterd/e2e/daemontest"
-	"milterd/milter/miltertest"
-	"milterd/milter/resolver/dnstest"
 )
 
 // TestFailedReload tests that a reload that failed is shown everywhere until one succeeds, and that commands still find the daemon
 // by the broken file.
 func TestFailedReload(t *testing.T) {
 	t.Parallel()
-	pages := miltertest.Loopback() + ":8893"
-	d := daemontest.Start(t, daemontest.Config{
-		DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "safe",
-		Extra: fmt.Sprintf("admin: {listen: %q, socket: %q, password: secret}\n", pages, filepath.Join(daemontest.SocketDir(t), "admin.sock")),
-	})
+	d, pages := startWithPages(t, "safe")
 	good, err := os.ReadFile(d.File)
 	if err != nil {
 		t.Fatal(err)

@@ -42,14 +42,11 @@ func TestStatusCommand(t *testing.T) {
 	if s.Store["driver"] != "embedded" || s.Store["ok"] != true || s.DNS["queries"] == nil || s.DNS["servfail"] == nil {
 		t.Errorf("status: %v, %v", s.Store, s.DNS)
 	}
-	for key := range s.Store {
-		if key != strings.ToLower(key) {
-			t.Errorf("key %s of the store is not in lower case", key)
-		}
-	}
-	for key := range s.DNS {
-		if key != strings.ToLower(key) {
-			t.Errorf("key %s of the DNS is not in lower case", key)
+	for _, part := range []map[string]any{s.Store, s.DNS} {
+		for key := range part {
+			if key != strings.ToLower(key) {
+				t.Errorf("key %s is not in lower case", key)
+			}
 		}
 	}
 }

@@ -2,24 +2,18 @@ package commands
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
-	"milterd/milter/resolver/dnstest"
 )
 
 // TestWatchReport tests that the report counts every watched reason that applied to a message, and that the overview ends with the same
 // sentences about the profiles.
 func TestWatchReport(t *testing.T) {
 	t.Parallel()
-	pages := miltertest.Loopback() + ":8893"
-	d := daemontest.Start(t, daemontest.Config{
-		DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "watch",
-		Extra: fmt.Sprintf("admin: {listen: %q, socket: %q, password: secret}\n", pages, filepath.Join(daemontest.SocketDir(t), "admin.sock")),
-	})
+	d, pages := startWithPages(t, "watch")
 	const messages = 3
 	for range messages {
 		d.Play(t, daemontest.GoodSession(func(s *miltertest.Session) {

@@ -33,8 +33,8 @@ type Daemon struct {
 	Lines    func() []string // returns the lines of its log so far
 }
 
-// Start runs milterd until the end of the test, with the log on standard error, and waits until it serves.
-func Start(t testing.TB, c Config) *Daemon {
+// New returns a daemon with a configuration file, which Launch runs with the log on standard error.
+func New(t testing.TB, c Config) *Daemon {
 	t.Helper()
 	d := &Daemon{Listener: "inet:7525@" + miltertest.Loopback(), File: filepath.Join(t.TempDir(), "milterd.yaml")}
 	d.Listen = append(c.Listen, strconv.Quote(d.Listener))
@@ -45,6 +45,13 @@ func Start(t testing.TB, c Config) *Daemon {
 		_, log, _ := strings.Cut("\n"+d.Output(), "\ntime=")
 		return strings.Split(strings.TrimSpace("time="+log), "\n")
 	}
+	return d
+}
+
+// Start runs milterd until the end of the test, with the log on standard error, and waits until it serves.
+func Start(t testing.TB, c Config) *Daemon {
+	t.Helper()
+	d := New(t, c)
 	d.Launch(t)
 	d.Await(t)
 	return d
@@ -88,8 +95,17 @@ func StartInSite(t testing.TB, s *miltertest.Site, c Config, mtas ...*miltertest
 	c.Syslog = "mail"
 	d.Configure(t, c)
 	d.Process = miltertest.StartProcess(t, s.Command(Binary(t), "serve", "-c", d.File))
-	d.Lines = func() []string {
-		var lines []string
+	d.Lines = LinesIn(s)
+	for _, m := range mtas {
+		d.Listener = m.Milter
+		d.Await(t)
+	}
+	return d
+}
+
+// LinesIn returns a function that returns the lines of milterd in the syslog of a site.
+func LinesIn(s *miltertest.Site) func() []string {
+	return func() (lines []string) {
 		for _, l := range s.Log.Lines() {
 			const mail = 2 // LOG_MAIL
 			if l.Tag == "milterd" && l.Facility == mail {
@@ -98,11 +114,6 @@ func StartInSite(t testing.TB, s *miltertest.Site, c Config, mtas ...*miltertest
 		}
 		return lines
 	}
-	for _, m := range mtas {
-		d.Listener = m.Milter
-		d.Await(t)
-	}
-	return d
 }
 
 // Configure writes the configuration file.

@@ -82,30 +82,13 @@ func logged(msg string) func(*testing.T, *soak) bool {
 	}
 }
 
-// repeat calls f with 0, 1 and so on until stop is called, which may be more than once.
-func repeat(f func(i int)) (stop func()) {
-	done := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-done:
-				return
-			default:
-				f(i)
-			}
-		}
-	})
-	return sync.OnceFunc(func() { close(done); running.Wait() })
-}
-
 // resetConnections opens connections and resets each after one more byte of a session.
 func resetConnections(t *testing.T, s *soak) (end func()) {
 	session := negotiation + packet('C', "x\x004\x00\x19127.0.0.10\x00") + packet('H', daemontest.GoodHelo+"\x00") +
 		packet('D', "Mi\x00Q0\x00") + packet('M', "<"+daemontest.GoodSender+">\x00") + packet('R', "<alice@mx.test>\x00") +
 		packet('L', "Date\x00today\x00") + packet('N', "") + packet('E', "")
 	network, addr := miltertest.SplitListener(s.Listener)
-	return repeat(func(i int) {
+	return daemontest.Repeat(t, 1, func(i int) {
 		c, err := net.Dial(network, addr)
 		if err != nil {
 			t.Error(err)
@@ -122,7 +105,7 @@ func resetConnections(t *testing.T, s *soak) (end func()) {
 func sendGarbage(t *testing.T, s *soak) (end func()) {
 	network, addr := miltertest.SplitListener(s.Listener)
 	sequences := slices.Sorted(maps.Values(garbage()))
-	return repeat(func(i int) {
+	return daemontest.Repeat(t, 1, func(i int) {
 		c, err := net.Dial(network, addr)
 		if err != nil {
 			t.Error(err)
@@ -199,7 +182,7 @@ func reloads(c daemontest.Config) fault {
 		good := withListeners(s.Daemon, c)
 		bad := good
 		bad.Profile = "strickt"
-		stop := repeat(func(i int) {
+		stop := daemontest.Repeat(t, 1, func(i int) {
 			write(t, s, []daemontest.Config{good, bad}[i%2])
 			<-time.After(10 * time.Millisecond)
 		})
@@ -222,7 +205,7 @@ func fullDisk(disk string) fault {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stop := repeat(func(int) {
+		stop := daemontest.Repeat(t, 1, func(int) {
 			if _, err := f.Write(make([]byte, 64<<10)); err != nil {
 				if !errors.Is(err, syscall.ENOSPC) {
 					t.Error(err)

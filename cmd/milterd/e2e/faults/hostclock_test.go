@@ -60,8 +60,8 @@ func clockFaults() []fault {
 }
 
 // jumpingClock moves the clock every few milliseconds, also during sessions.
-func jumpingClock(_ *testing.T, s *soak) (end func()) {
-	stop := repeat(func(i int) {
+func jumpingClock(t *testing.T, s *soak) (end func()) {
+	stop := daemontest.Repeat(t, 1, func(i int) {
 		s.clock.Set(clockOffsets[i%len(clockOffsets)])
 		<-time.After(3 * time.Millisecond)
 	})

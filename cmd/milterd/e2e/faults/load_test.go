@@ -179,25 +179,10 @@ func (s *soak) sent() int {
 // load sends messages until stop is called.
 func (s *soak) load(t *testing.T) (stop func()) {
 	const senders, pause = 10, 20 * time.Millisecond
-	done := make(chan struct{})
-	var running sync.WaitGroup
-	for range senders {
-		running.Go(func() {
-			tick := time.NewTicker(pause)
-			defer tick.Stop()
-			for {
-				select {
-				case <-done:
-					return
-				case <-tick.C:
-					s.sendNext()
-				}
-			}
-		})
-	}
-	stop = sync.OnceFunc(func() { close(done); running.Wait() })
-	t.Cleanup(stop)
-	return stop
+	return daemontest.Repeat(t, senders, func(int) {
+		s.sendNext()
+		<-time.After(pause)
+	})
 }
 
 // verify fails the test for what must not happen in spite of any fault: an unexpected 5yz reply, a broken connection, a slow

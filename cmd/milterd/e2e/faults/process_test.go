@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"os/exec"
@@ -14,16 +15,11 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
-// launch runs a daemon with a configuration file. It writes to stderr, or to its output if that is nil.
+// launch runs a daemon with a configuration file; empty: a good one. The daemon writes to stderr, or to its output if that is nil.
 func launch(t *testing.T, file string, stderr *os.File) *daemontest.Daemon {
 	t.Helper()
-	d := &daemontest.Daemon{Listener: "inet:7525@" + miltertest.Loopback(), File: file}
-	if file == "" {
-		d.File = filepath.Join(t.TempDir(), "milterd.yaml")
-		d.Configure(t, daemontest.Config{
-			Listen: []string{`"` + d.Listener + `"`}, DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "strict", Syslog: "off",
-		})
-	}
+	d := daemontest.New(t, daemontest.Config{DNS: dnstest.Start(t, daemontest.World).Addr, Profile: "strict"})
+	d.File = cmp.Or(file, d.File)
 	cmd := exec.Command(daemontest.Binary(t), "serve", "-c", d.File)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if stderr != nil {

@@ -23,7 +23,7 @@ type relay struct {
 
 // load sends messages of all kinds, one after the other, until stop is called.
 func (r *relay) load(t *testing.T) (stop func()) {
-	return repeat(func(n int) {
+	return daemontest.Repeat(t, 1, func(n int) {
 		m, subject := newMessage(n), fmt.Sprintf("soak %d.", n)
 		name := "[UNAVAILABLE]"
 		if i := n % numHosts; m.client == hostAddr(i) {

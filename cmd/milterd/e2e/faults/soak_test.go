@@ -107,14 +107,7 @@ func startSoak(t *testing.T, site *miltertest.Site, c daemontest.Config, before 
 	cmd := site.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), hostclock.Variable+"="+clockFile)
 	d.Process = miltertest.StartProcess(t, cmd)
-	d.Lines = func() (lines []string) {
-		for _, l := range site.Log.Lines() {
-			if l.Tag == "milterd" {
-				lines = append(lines, l.Text)
-			}
-		}
-		return lines
-	}
+	d.Lines = daemontest.LinesIn(site)
 	d.Await(t)
 	return &soak{
 		Daemon: d, admin: "http://" + host + ":8893", clock: clock,

@@ -3,26 +3,10 @@ package reasons
 import (
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"path"
 	"testing"
-	"time"
 
 	"milterd/cmd/milterd/e2e/daemontest"
 )
-
-// startRegistry starts an RDAP server that says of every domain that it was registered yesterday. It returns its base URL.
-func startRegistry(t *testing.T) string {
-	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/rdap+json")
-		fmt.Fprintf(w, `{"objectClassName":"domain","ldhName":%q,"events":[{"eventAction":"registration","eventDate":%q}]}`,
-			path.Base(r.URL.Path), time.Now().Add(-24*time.Hour).UTC().Format(time.RFC3339))
-	}))
-	t.Cleanup(srv.Close)
-	return srv.URL
-}
 
 // startMailHosts starts mail hosts of daemontest.World at the same port: mx.callout.test, whose only user is ann, and
 // mx.silent.test, which accepts connections and sends nothing. mx.refusing.test refuses connections.

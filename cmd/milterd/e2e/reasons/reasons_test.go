@@ -94,7 +94,7 @@ checks:
   sender: {history: 1, new_domain: 30d, rdap: %q}
   dmarc: {trusted: [%q]}
   rate: {user: 2/h, client: 2/h, domain: 2/h}
-`, deny, startMailHosts(t), startRegistry(t), trustedRelay)
+`, deny, startMailHosts(t), newRegistry(t).URL, trustedRelay)
 }
 
 // testRefused tests the refusal with the reason alone.

@@ -3,17 +3,15 @@ package store
 import (
 	"context"
 	"fmt"
-	"milterd/cmd/milterd/e2e/daemontest"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"milterd/checks/counters"
+	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store"
 	"milterd/milter/store/redistest"
@@ -48,42 +46,28 @@ func benchDaemons(b *testing.B, n int) {
 		return daemons
 	}
 	daemonsBefore, redisBefore := used(), processorTime(b, redis.PID())
-	var next atomic.Int64
-	var wg sync.WaitGroup
 	b.ResetTimer()
-	for range 32 {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= b.N || b.Failed() {
-					return
-				}
-				d := hosts[i/2%n]
-				var r, want string
-				var err error
-				if i%2 == 0 {
-					want = "550 5.7.23"
-					r, err = d.Mail(daemontest.GoodClient, "a@nomail.test", "alice@mx.test")
-				} else {
-					want = "451 4.7.1 greylisted"
-					r, err = d.Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
-				}
-				if err != nil || !strings.HasPrefix(r, want) {
-					b.Errorf("message %d: %q, %v, want %q", i, r, err, want)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
+	parallel(b, 32, b.N, func(i int) error {
+		d := hosts[i/2%n]
+		var r, want string
+		var err error
+		if i%2 == 0 {
+			want = "550 5.7.23"
+			r, err = d.Mail(daemontest.GoodClient, "a@nomail.test", "alice@mx.test")
+		} else {
+			want = "451 4.7.1 greylisted"
+			r, err = d.Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
+		}
+		if err == nil && !strings.HasPrefix(r, want) {
+			err = fmt.Errorf("message %d: %q, want %q", i, r, want)
+		}
+		return err
+	})
 	b.StopTimer()
 	daemons, server := used()-daemonsBefore, processorTime(b, redis.PID())-redisBefore
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 	b.ReportMetric(daemons.Seconds()*1e6/float64(b.N), "daemon-µs/message")
 	b.ReportMetric(server.Seconds()*1e6/float64(b.N), "redis-µs/message")
-	if b.Failed() {
-		return
-	}
 	verifyCounts(b, s)
 }
 

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"milterd/cmd/milterd/e2e/daemontest"
-	"milterd/milter/miltertest"
 )
 
 var update = flag.Bool("update", false, "write the state folder of the present format")
@@ -99,10 +98,8 @@ func TestStateOfLaterVersion(t *testing.T) {
 	if err := os.Rename(markers[0], later); err != nil {
 		t.Fatal(err)
 	}
-	d := daemontest.Daemon{File: filepath.Join(t.TempDir(), "milterd.yaml")}
-	d.Configure(t, daemontest.Config{
-		Listen: []string{`"inet:7525@` + miltertest.Loopback() + `"`}, DNS: "127.0.0.1:53", Syslog: "off", Profile: "safe",
-		Extra: fmt.Sprintf("store: {driver: embedded, path: %q}\n", dir),
+	d := daemontest.New(t, daemontest.Config{
+		DNS: "127.0.0.1:53", Profile: "safe", Extra: fmt.Sprintf("store: {driver: embedded, path: %q}\n", dir),
 	})
 	r := d.Command(t, "serve")
 	if r.Code != 1 || !strings.Contains(r.Stderr, "a later version of milterd wrote this store") || !strings.Contains(r.Stderr, dir) {

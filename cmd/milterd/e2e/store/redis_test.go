@@ -28,14 +28,13 @@ func openStore(t *testing.T, p *daemontest.Pair) *store.Store {
 	return s
 }
 
-// parallel calls f for each number below n from several goroutines. It ends the test at the first error.
-func parallel(t *testing.T, n int, f func(i int) error) {
+// parallel calls f for each number below n from so many goroutines. It ends the test at the first error.
+func parallel(t testing.TB, goroutines, n int, f func(i int) error) {
 	t.Helper()
-	const workers = 8
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var failed atomic.Pointer[error]
-	for range workers {
+	for range goroutines {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
@@ -142,7 +141,7 @@ func TestRedisCounts(t *testing.T) {
 		return err
 	}
 	// At the limit the client is not blocked.
-	parallel(t, limit, refused)
+	parallel(t, 8, limit, refused)
 	if st := state(); st.Errors != limit || st.Count != limit || st.Block != nil {
 		t.Fatalf("after %d refusals: %+v", limit, st)
 	}
@@ -157,7 +156,7 @@ func TestRedisCounts(t *testing.T) {
 		c.Close()
 	}
 	// Many connections exceed the limit at the same time, which makes one block, the first.
-	parallel(t, 30, refused)
+	parallel(t, 8, 30, refused)
 	for _, d := range p.Hosts {
 		d.MustRefuse(t, daemontest.GoodClient, daemontest.GoodSender, "alice@mx.test", "450 4.7.1 127.0.0.10 is blocked until", "for too many refused mails")
 	}
@@ -177,7 +176,7 @@ func TestRedisTriplets(t *testing.T) {
 		return p.Hosts[i%2].Mail("192.0.2.9", "a@none.test", fmt.Sprintf("u%d@mx.test", i/2))
 	}
 	began := time.Now()
-	parallel(t, deliveries, func(i int) error {
+	parallel(t, 8, deliveries, func(i int) error {
 		r, err := deliver(i)
 		if err == nil && !strings.HasPrefix(r, "451 4.7.1 greylisted for ") && (r != "" || early(began)) {
 			err = fmt.Errorf("first attempt got %q", r)
@@ -191,7 +190,7 @@ func TestRedisTriplets(t *testing.T) {
 		}
 		return !slices.ContainsFunc(list, func(tr daemontest.Triplet) bool { return time.Since(tr.First) <= delaySeconds*time.Second })
 	})
-	parallel(t, deliveries, func(i int) error {
+	parallel(t, 8, deliveries, func(i int) error {
 		r, err := deliver(i)
 		if err == nil && r != "" {
 			err = fmt.Errorf("retry got %q", r)

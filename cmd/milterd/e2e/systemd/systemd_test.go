@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -131,9 +130,8 @@ func TestReloadDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	d := &daemontest.Daemon{Listener: "inet:7525@" + miltertest.Loopback(), File: filepath.Join(t.TempDir(), "milterd.yaml")}
-	d.Configure(t, daemontest.Config{
-		Listen: []string{strconv.Quote(d.Listener)}, DNS: silent.LocalAddr().String(), Syslog: "off", Profile: "safe",
+	d := daemontest.New(t, daemontest.Config{
+		DNS: silent.LocalAddr().String(), Profile: "safe",
 		Extra: "checks: {dnsbl: {zones: [{zone: list.test, codes: [127.0.0.2]}]}}\n",
 	})
 	d.Launch(t)

@@ -266,18 +266,16 @@ func parseResponse(code byte, data []byte) (Response, error) {
 // Connect reports the client. An invalid address is a local submission.
 func (m *Conn) Connect(name string, client netip.AddrPort, macros map[string]string) (Response, error) {
 	data := appendStrings(nil, name)
-	switch a := client.Addr(); {
-	case !a.IsValid():
-		data = append(data, byte(gomilter.FamilyUnknown))
-	default:
-		family := gomilter.FamilyInet
-		if a.Is6() {
-			family = gomilter.FamilyInet6
-		}
-		data = binary.BigEndian.AppendUint16(append(data, byte(family)), client.Port())
-		data = appendStrings(data, a.String())
+	a := client.Addr()
+	if !a.IsValid() {
+		return m.event(gomilter.CodeConn, macros, append(data, byte(gomilter.FamilyUnknown)))
 	}
-	return m.event(gomilter.CodeConn, macros, data)
+	family := gomilter.FamilyInet
+	if a.Is6() {
+		family = gomilter.FamilyInet6
+	}
+	data = binary.BigEndian.AppendUint16(append(data, byte(family)), client.Port())
+	return m.event(gomilter.CodeConn, macros, appendStrings(data, a.String()))
 }
 
 // Helo reports a HELO or EHLO command.

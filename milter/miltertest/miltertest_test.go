@@ -140,13 +140,13 @@ func testPicky(t *testing.T, site *Site, m *MTA) {
 		}
 	}
 	testIPv6(t, m)
-	testAuthenticated(t, site, m)
+	testAuthenticated(t, m)
 }
 
 // testAuthenticated tests that the filter receives the name of an authenticated user.
-func testAuthenticated(t *testing.T, site *Site, m *MTA) {
+func testAuthenticated(t *testing.T, m *MTA) {
 	c := DialSMTP(t, m.Addr, "127.0.0.10")
-	user := m.Authenticate(c, site)
+	user := m.Authenticate(c)
 	c.Must("2", "MAIL FROM:<a@sender.test>")
 	if r := c.Cmd("RCPT TO:<bob@mx.test>"); !strings.Contains(r.Text, " "+user) {
 		t.Errorf("authenticated client: %s, want user %q", r, user)

@@ -90,7 +90,7 @@ func (m *MTA) Delivered(t testing.TB, user, text string) string {
 
 // Authenticate authenticates a client that has just connected, and sends EHLO with an address literal. It returns the
 // user's name as the MTA reports it to the milter.
-func (m *MTA) Authenticate(c *SMTPClient, s *Site) string {
+func (m *MTA) Authenticate(c *SMTPClient) string {
 	c.t.Helper()
 	if m.XClient {
 		c.Must("2", "XCLIENT LOGIN=ann")
@@ -98,7 +98,7 @@ func (m *MTA) Authenticate(c *SMTPClient, s *Site) string {
 		return "ann"
 	}
 	c.Must("2", "EHLO [192.168.1.7]")
-	c.StartTLS(s.Certificate)
+	c.StartTLS(m.site.Certificate)
 	c.Must("2", "EHLO [192.168.1.7]")
 	c.Must("2", "AUTH EXTERNAL =")
 	return "/CN+3Dmx.test" // xtext, RFC 3461 section 4

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,7 +95,7 @@ func parseLine(raw string) LogLine {
 func (l *Syslog) Lines() []LogLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]LogLine(nil), l.lines...)
+	return slices.Clone(l.lines)
 }
 
 // Mark returns the number of lines so far, for Since and Await.
@@ -102,13 +103,7 @@ func (l *Syslog) Mark() int { return len(l.Lines()) }
 
 // Since returns the lines after a mark for which want returns true.
 func (l *Syslog) Since(mark int, want func(LogLine) bool) []LogLine {
-	var out []LogLine
-	for _, line := range l.Lines()[mark:] {
-		if want(line) {
-			out = append(out, line)
-		}
-	}
-	return out
+	return slices.DeleteFunc(l.Lines()[mark:], func(line LogLine) bool { return !want(line) })
 }
 
 // Await waits for a line after a mark for which want returns true.

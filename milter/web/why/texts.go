@@ -72,13 +72,6 @@ func loadTexts() (*texts, error) {
 	return t, err
 }
 
-// execute returns the page of a view.
-func (t *texts) execute(v view) ([]byte, error) {
-	var b bytes.Buffer
-	err := t.templates.ExecuteTemplate(&b, v.Page, v)
-	return b.Bytes(), err
-}
-
 // title returns the heading of a reason. A reason without a text has its id.
 func (t *texts) title(r *checks.Reason) string {
 	return cmp.Or(t.Reasons[r.ID].Title, "Reason "+r.ID)

@@ -8,6 +8,7 @@
 package why
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"embed"
@@ -146,15 +147,16 @@ type view struct {
 // write sends a page. If the template fails, it sends status 500 and nothing of the page.
 func (p *pages) write(w http.ResponseWriter, code int, v view) {
 	v.Site = p.Site
+	var b bytes.Buffer
 	p.rendering <- struct{}{}
-	b, err := p.texts.execute(v)
+	err := p.texts.templates.ExecuteTemplate(&b, v.Page, v)
 	<-p.rendering
 	if err != nil {
 		p.warn("page", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	web.WritePage(w, code, cacheControl(code, v.Private), b)
+	web.WritePage(w, code, cacheControl(code, v.Private), b.Bytes())
 }
 
 // cacheControl returns the header of that name. A page about one mail, and an error, must not be stored.

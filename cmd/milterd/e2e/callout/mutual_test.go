@@ -56,7 +56,7 @@ func (s *mailSite) submit(t *testing.T, from, to string) (subject string) {
 	if s.XClient {
 		c.Must("2", "EHLO home."+s.domain)
 	} else {
-		s.Authenticate(c, s.Site)
+		s.Authenticate(c)
 	}
 	daemontest.Envelope(c, from, to)
 	subject, msg := daemontest.UniqueMessage(daemontest.Field{"From", from}, daemontest.Field{"To", to})

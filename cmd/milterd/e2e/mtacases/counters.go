@@ -61,7 +61,7 @@ func testGuesses(t *testing.T, m *daemontest.MailServer) {
 	_, r := attempt(t, m, stranger, daemontest.GoodSender, "bob@mx.test")
 	greylistedFor(t, r)
 	user := miltertest.DialSMTP(t, m.Addr, daemontest.GoodClient)
-	m.Authenticate(user, m.Site)
+	m.Authenticate(user)
 	daemontest.Envelope(user, "alice@mx.test", "bob@mx.test")
 	m.Send(t, user, "bob")
 

@@ -159,7 +159,7 @@ func testCorrespondents(t *testing.T, m *daemontest.MailServer) {
 	greylistedFor(t, r)
 
 	c := miltertest.DialSMTP(t, m.Addr, stranger)
-	m.Authenticate(c, m.Site)
+	m.Authenticate(c)
 	daemontest.Envelope(c, "alice@mx.test", daemontest.GoodSender)
 	_, msg := daemontest.UniqueMessage()
 	if r := c.Data(msg); r.Code != "250" {

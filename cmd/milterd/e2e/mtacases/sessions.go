@@ -214,7 +214,7 @@ func testUnknown(t *testing.T, m *daemontest.MailServer) {
 // testAuthenticated tests that nothing is refused to an authenticated user.
 func testAuthenticated(t *testing.T, m *daemontest.MailServer) {
 	c := miltertest.DialSMTP(t, m.Addr, "127.0.0.13")
-	m.Authenticate(c, m.Site)
+	m.Authenticate(c)
 	daemontest.Envelope(c, "ann@mx.test", "alice@mx.test")
 	subject, msg := daemontest.UniqueMessage(daemontest.Field{"Message-ID", "-"}, daemontest.Field{"Date", "-"})
 	if r := c.Data(msg); r.Code != "250" {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 
@@ -21,52 +22,18 @@ const (
 // such bytes matches nothing.
 func dnsName(raw string) (name string, ok bool) {
 	raw = strings.TrimSuffix(raw, ".")
-	if raw == "" || len(raw) > maxName {
+	if len(raw) > maxName || strings.ContainsFunc(raw, func(c rune) bool { return c >= utf8.RuneSelf }) {
 		return "", false
 	}
-	label, special := 0, false
-	for i := range len(raw) {
-		c := raw[i]
-		if c == '.' {
-			if label == 0 {
-				return "", false
-			}
-			label = 0
-			continue
-		}
-		if label++; label > maxLabel || c >= 0x80 {
+	wire := make([]byte, 0, maxName+2) // RFC 1035 section 3.1
+	for label := range strings.SplitSeq(raw, ".") {
+		if label == "" || len(label) > maxLabel {
 			return "", false
 		}
-		special = special || isSpecial(c)
+		wire = append(append(wire, byte(len(label))), label...)
 	}
-	switch {
-	case label == 0:
-		return "", false
-	case special:
-		return escape(raw), true
-	default:
-		return raw, true
-	}
-}
-
-// isSpecial reports whether miekg/dns escapes a byte of a label.
-func isSpecial(c byte) bool {
-	return c < ' ' || c > '~' || strings.IndexByte(` '@;()"\`, c) >= 0
-}
-
-func escape(raw string) string {
-	var b strings.Builder
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case c < ' ' || c > '~':
-			b.Write([]byte{'\\', '0' + c/100, '0' + c/10%10, '0' + c%10})
-		case isSpecial(c):
-			b.Write([]byte{'\\', c})
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
+	name, _, err := dns.UnpackDomainName(append(wire, 0), 0)
+	return name, err == nil
 }
 
 // hostQuestions returns the questions for the addresses of MX hosts, in the family of the client. A null MX (RFC 7505) has

@@ -22,7 +22,7 @@ const (
 // target expands a domain-spec in the record of a domain. Section 7.3: labels are removed from the left until the name is
 // short enough.
 func (e *evaluator) target(spec, domain string) (string, *resultError) {
-	name, err := expand(spec, nameLetters, maxExpansion, func(letter byte) string { return e.value(letter, domain) })
+	name, err := expand(spec, maxExpansion, func(letter byte) string { return e.value(letter, domain) })
 	if err != nil {
 		return "", permError("in the record of %s: %q: %v", domain, spec, err)
 	}
@@ -71,7 +71,7 @@ func (e *evaluator) explanation(text, domain string) string {
 	if _, err := checkMacros(text, textLetters); err != nil {
 		return ""
 	}
-	text, err := expand(text, textLetters, maxExplanation, func(letter byte) string { return e.value(letter, domain) })
+	text, err := expand(text, maxExplanation, func(letter byte) string { return e.value(letter, domain) })
 	if err != nil && !errors.Is(err, errTooLong) {
 		return ""
 	}

@@ -24,8 +24,8 @@ func FuzzMacros(f *testing.F) {
 		value := func(letter byte) string { return e.value(letter, "example.net") }
 		_, syntax := checkMacros(text, textLetters)
 		const limit = 300
-		got, err := expand(text, textLetters, limit, value)
-		again, _ := expand(text, textLetters, limit, value)
+		got, err := expand(text, limit, value)
+		again, _ := expand(text, limit, value)
 		if got != again || len(got) > limit {
 			t.Errorf("%q, then %q", got, again)
 		}

@@ -115,8 +115,8 @@ func checkMacros(s, letters string) (tail int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := m.allowed(letters); err != nil {
-			return 0, err
+		if m.letter != 0 && strings.IndexByte(letters, m.letter) < 0 {
+			return 0, fmt.Errorf("%%{%c} is for explanations only", m.letter)
 		}
 		tail = 0
 		if s[0] != '%' {
@@ -127,19 +127,11 @@ func checkMacros(s, letters string) (tail int, err error) {
 	return tail, nil
 }
 
-// allowed returns an error if the letter of a macro is not in letters.
-func (m macro) allowed(letters string) error {
-	if m.letter != 0 && strings.IndexByte(letters, m.letter) < 0 {
-		return fmt.Errorf("%%{%c} is for explanations only", m.letter)
-	}
-	return nil
-}
-
 // errTooLong is the error of expand that comes with a truncated text.
 var errTooLong = errors.New("macros expand to too much")
 
-// expand expands a macro-string to at most limit bytes. value returns the value of a letter.
-func expand(s, letters string, limit int, value func(letter byte) string) (string, error) {
+// expand expands a macro-string for which checkMacros returns no error to at most limit bytes. value returns the value of a letter.
+func expand(s string, limit int, value func(letter byte) string) (string, error) {
 	if strings.IndexByte(s, '%') < 0 {
 		return s[:min(len(s), limit)], nil
 	}
@@ -151,9 +143,6 @@ func expand(s, letters string, limit int, value func(letter byte) string) (strin
 		}
 		if n == maxMacros {
 			return b.String(), errTooLong
-		}
-		if err := m.allowed(letters); err != nil {
-			return "", err
 		}
 		if m.letter == 0 {
 			b.WriteString(m.literal)

@@ -2,7 +2,6 @@ package spf
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -112,7 +111,7 @@ func (p prefetch) target(spec, domain string) (target string, ok bool) {
 	if spec == "" {
 		return domain, true
 	}
-	if strings.Contains(strings.ToLower(spec), "%{p") {
+	if hasMacro(spec, "p") {
 		return "", false
 	}
 	e := evaluator{subject: p.subject}

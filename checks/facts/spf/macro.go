@@ -1,9 +1,12 @@
 package spf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -61,35 +64,19 @@ func nextMacro(s string) (m macro, rest string, err error) {
 	return m, "", errors.New("a % that begins no macro")
 }
 
-// parseMacro parses the text between the braces: macro-letter transformers *delimiter.
+// macroForm is what stands between the braces: macro-letter transformers *delimiter.
+var macroForm = regexp.MustCompile(`^([` + textLetters + strings.ToUpper(textLetters) + `])([0-9]*)([rR]?)([-.+,/_=]*)$`)
+
 func parseMacro(body string) (macro, error) {
-	bad := fmt.Errorf("%%{%s} is no macro", body)
-	if body == "" || !isAlpha(body[0]) {
-		return macro{}, bad
+	parts := macroForm.FindStringSubmatch(body)
+	if parts == nil || parts[2] != "" && strings.Trim(parts[2], "0") == "" {
+		return macro{}, fmt.Errorf("%%{%s} is no macro", body)
 	}
-	m := macro{letter: body[0] | 0x20, escape: body[0] < 'a', delims: "."}
-	if strings.IndexByte(textLetters, m.letter) < 0 {
-		return macro{}, bad
-	}
-	rest := strings.TrimLeft(body[1:], "0123456789")
-	if digits := body[1 : len(body)-len(rest)]; digits != "" {
-		for i := range len(digits) {
-			m.keep = min(m.keep*10+int(digits[i]-'0'), maxParts)
-		}
-		if m.keep == 0 {
-			return macro{}, bad
-		}
-	}
-	if rest != "" && rest[0]|0x20 == 'r' {
-		m.reverse, rest = true, rest[1:]
-	}
-	if strings.Trim(rest, ".-+,/_=") != "" {
-		return macro{}, bad
-	}
-	if rest != "" {
-		m.delims = rest
-	}
-	return m, nil
+	keep, _ := strconv.Atoi(parts[2]) // the greatest int if there are too many digits
+	return macro{
+		letter: parts[1][0] | 0x20, escape: parts[1][0] < 'a',
+		keep: min(keep, maxParts), reverse: parts[3] != "", delims: cmp.Or(parts[4], "."),
+	}, nil
 }
 
 // hasMacro reports whether a well-formed macro-string has a macro with one of some letters, section 7.2.
@@ -193,7 +180,7 @@ const upperHex = "0123456789ABCDEF"
 func urlEscape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; isAlpha(c) || isDigit(c) || strings.IndexByte("-._~", c) >= 0 {
+		if c := s[i]; strings.IndexByte(alpha+digit+"-._~", c) >= 0 {
 			b.WriteByte(c)
 		} else {
 			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
@@ -201,7 +188,3 @@ func urlEscape(s string) string {
 	}
 	return b.String()
 }
-
-func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -90,13 +90,12 @@ func (r *record) parseTerm(text string) error {
 			return errors.New("characters outside printable US-ASCII")
 		}
 	}
-	name := modifierName(text)
-	if name == "" {
+	name, value, found := strings.Cut(text, "=")
+	if !found || !isModifierName(name) {
 		d, err := parseDirective(text)
 		r.directives = append(r.directives, d)
 		return err
 	}
-	value := text[len(name)+1:]
 	var modifier *string
 	switch strings.ToLower(name) {
 	case "redirect":
@@ -114,19 +113,9 @@ func (r *record) parseTerm(text string) error {
 	return checkDomainSpec(value)
 }
 
-// modifierName returns the name of a modifier, ALPHA *( ALPHA / DIGIT / "-" / "_" / "." ) "=". It is empty for other terms.
-func modifierName(text string) string {
-	for i := range len(text) {
-		switch c := text[i]; {
-		case isAlpha(c):
-		case i > 0 && (isDigit(c) || c == '-' || c == '_' || c == '.'):
-		case i > 0 && c == '=':
-			return text[:i]
-		default:
-			return ""
-		}
-	}
-	return ""
+// isModifierName reports whether s is ALPHA *( ALPHA / DIGIT / "-" / "_" / "." ), section 12.
+func isModifierName(s string) bool {
+	return s != "" && strings.Trim(s[:1], alpha) == "" && strings.Trim(s, alpha+digit+"-_.") == ""
 }
 
 // parseDirective parses [ qualifier ] mechanism.
@@ -221,7 +210,7 @@ func cutBits(arg, slash string, bits *int) (string, error) {
 		return arg, nil
 	}
 	digits := arg[i+len(slash):]
-	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+	if digits == "" || strings.Trim(digits, digit) != "" {
 		return arg, nil
 	}
 	n, err := strconv.Atoi(digits)
@@ -278,18 +267,11 @@ func checkDomainSpec(s string) error {
 
 // isTopLabel reports whether s is a toplabel: letters, digits and inner hyphens, and not only digits.
 func isTopLabel(s string) bool {
-	if s == "" || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	numeric := true
-	for i := range len(s) {
-		switch c := s[i]; {
-		case isDigit(c):
-		case c == '-' || isAlpha(c):
-			numeric = false
-		default:
-			return false
-		}
-	}
-	return !numeric
+	return strings.Trim(s, alpha+digit+"-") == "" && strings.Trim(s, digit) != "" && strings.Trim(s, "-") == s
 }
+
+// Characters, RFC 5234 appendix B.1.
+const (
+	alpha = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digit = "0123456789"
+)

@@ -78,6 +78,12 @@ func (ev Evaluation) Identifies() (bool, error) {
 	return ev.Result == Pass && !ev.TooWide && ev.WidthErr == nil, ev.WidthErr
 }
 
+// maxText is the length of a text of an Evaluation in bytes. With half of it, a term of ordinary length could be cut.
+const maxText = 1024
+
+// short returns a copy of a text that is not too long. A session keeps it, and a record has up to 64 KiB.
+func short(text string) string { return strings.Clone(text[:min(len(text), maxText)]) }
+
 // CheckHost evaluates the policy of a domain. The error is not nil if and only if the result is TempError.
 func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation, error) {
 	ev := Evaluation{Identity: s.Identity, Result: None}
@@ -92,16 +98,15 @@ func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation,
 		ev.NamesMissed = err == nil || err.result != TempError || err.client
 		err = undecided
 	}
-	ev.Result, ev.By, ev.NoMail = d.result, d.by, d.noMail
-	ev.Match = strings.Clone(d.match) // a record may have 64 KiB
+	ev.Result, ev.By, ev.Match, ev.NoMail = d.result, short(d.by), short(d.match), d.noMail
 	switch {
 	case err != nil:
-		ev.Result, ev.Problem = err.result, err.text
+		ev.Result, ev.Problem = err.result, short(err.text)
 		if err.result == TempError {
 			return ev, err
 		}
 	case d.result == Fail:
-		ev.Explanation = e.explain(d)
+		ev.Explanation = short(e.explain(d))
 	case d.result == Pass:
 		ev.TooWide, ev.WidthErr = e.tooWide()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -294,6 +295,41 @@ func TestWidthError(t *testing.T) {
 	if identifies, err := ev.Identifies(); identifies || err == nil {
 		t.Errorf("Identifies: %v, %v", identifies, err)
 	}
+}
+
+// TestLongRecords tests that an evaluation, which the session keeps, has short texts, and keeps no record in memory.
+//
+// It is not parallel: the heap is that of the whole process.
+func TestLongRecords(t *testing.T) {
+	const size, evaluations = 60_000, 50
+	long := strings.Repeat(` "`+strings.Repeat("x", 250)+`"`, size/250)
+	for _, c := range []struct{ name, zone string }{
+		{"redirect=", `example.net TXT "v=spf1 redirect=parked.example.com x="` + long + "\nparked.example.com TXT \"v=spf1 -all\""},
+		{"an explanation", "example.net TXT \"v=spf1 mx -all exp=why.example.net\"\nwhy.example.net TXT" + long},
+		{"a term that is wrong", `example.net TXT "v=spf1 "` + long},
+	} {
+		zone := checktest.NewZone(t, c.zone)
+		kept := make([]spf.Evaluation, evaluations)
+		before := heap()
+		for i := range kept {
+			kept[i], _ = spf.CheckHost(t.Context(), zone, mail)
+		}
+		if taken := heap() - before; taken > evaluations*size/2 {
+			t.Errorf("%s: %d evaluations keep %d KiB", c.name, evaluations, taken>>10)
+		}
+		if ev := kept[0]; ev.Result != spf.Fail && ev.Result != spf.PermError || len(ev.Problem) > 1024 {
+			t.Errorf("%s: %s, a problem of %d bytes", c.name, ev.Result, len(ev.Problem))
+		}
+		runtime.KeepAlive(kept)
+	}
+}
+
+// heap returns the bytes in use.
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 func TestCheckHostWithDoneContext(t *testing.T) {

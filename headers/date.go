@@ -83,7 +83,7 @@ func (p *dateParser) dateTime() {
 		p.fail(p.pos, "%s after the zone", quote(p.s[p.pos:]))
 	}
 	if p.fault == nil {
-		p.date.Time = time.Date(year, month, day, hour, minute, second, 0, location(offset))
+		p.date.Time = time.Date(year, month, day, hour, minute, second, 0, time.FixedZone("", offset))
 	}
 }
 
@@ -313,14 +313,6 @@ func namedZone(name string) (offset int, ok bool) {
 	}
 	// A military zone: RFC 822 defined them with the wrong sign, so section 4.3 reads them as -0000.
 	return 0, len(name) == 1 && !strings.EqualFold(name, "J")
-}
-
-// location returns the zone with an offset in seconds. It does not allocate for whole hours.
-func location(offset int) *time.Location {
-	if offset == 0 {
-		return time.UTC
-	}
-	return time.FixedZone("", offset)
 }
 
 // atoi converts a run of digits of any length. It stops above maxYear, so it cannot overflow.

@@ -25,7 +25,7 @@ func readDate(value string) (Date, *SyntaxError) {
 	if r.fault != nil || r.year == 0 {
 		return Date{}, r.fault
 	}
-	date := Date{Time: time.Date(r.year, r.month, r.day, r.hour, r.minute, r.second, 0, location(r.offset)), Slack: r.slack}
+	date := Date{Time: time.Date(r.year, r.month, r.day, r.hour, r.minute, r.second, 0, time.FixedZone("", r.offset)), Slack: r.slack}
 	if r.afterTime == 0 {
 		date.Time, date.Slack = date.Time.Add(dayHalf), date.Slack+dayHalf
 	}

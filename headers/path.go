@@ -31,13 +31,15 @@ func (p Path) String() string {
 	}
 	local := p.Local
 	if !isDotString(local) {
-		local = quoteLocal(local)
+		local = `"` + quotePairs.Replace(local) + `"`
 	}
 	if p.Domain == "" {
 		return local
 	}
 	return local + "@" + p.Domain
 }
+
+var quotePairs = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
 // isDotString reports whether a local part needs no quotes, RFC 5321 section 4.1.2.
 func isDotString(s string) bool {
@@ -53,19 +55,6 @@ func isDotString(s string) bool {
 		}
 	}
 	return afterAtom
-}
-
-func quoteLocal(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := range len(s) {
-		if s[i] == '"' || s[i] == '\\' {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 // ParsePath parses a reverse-path, RFC 5321 section 4.1.2, with or without angle brackets. Both "" and "<>" are the

@@ -38,7 +38,7 @@ var pathTests = []struct {
 	{"U-label over 63 octets", "a@" + strings.Repeat("例", 30), Path{Local: "a", Domain: strings.Repeat("例", 30)}},
 	{"longest local part", a64 + "@x", Path{Local: a64, Domain: "x"}},
 	{"longest label", "a@" + strings.Repeat("b", 63), Path{Local: "a", Domain: strings.Repeat("b", 63)}},
-	{"longest path", "a@" + strings.Repeat("b.", 126), Path{}}, // replaced below
+	{"longest path", "a@" + strings.Repeat("b.", 125) + "bb", Path{Local: "a", Domain: strings.Repeat("b.", 125) + "bb"}},
 }
 
 var laxPaths = []struct {
@@ -112,9 +112,6 @@ var badPaths = []struct{ name, value, want string }{
 func TestParsePath(t *testing.T) {
 	t.Parallel()
 	for _, tt := range pathTests {
-		if tt.name == "longest path" {
-			tt.value, tt.want = "a@"+strings.Repeat("b.", 125)+"bb", Path{Local: "a", Domain: strings.Repeat("b.", 125) + "bb"}
-		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := ParsePath(tt.value)

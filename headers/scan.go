@@ -238,7 +238,9 @@ func (p *scanner) words(withQuoted bool) words {
 			}
 			afterWord = true
 			w.count++
-			p.word(c)
+			if p.take(isAtext) == "" {
+				p.quotedString()
+			}
 		default:
 			if lastDot >= 0 && !afterWord && w.strayDot < 0 {
 				w.strayDot = lastDot
@@ -248,15 +250,6 @@ func (p *scanner) words(withQuoted bool) words {
 		w.end = p.pos
 		p.cfws()
 	}
-}
-
-// word consumes the atom or quoted string that begins with c.
-func (p *scanner) word(c int) {
-	if c == '"' {
-		p.quotedString()
-		return
-	}
-	p.take(isAtext)
 }
 
 // noAdjacent fails if two words have no dot between them. where is a noun with its article.

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +86,28 @@ func Addresses(a Answer) []netip.Addr {
 		}
 	}
 	return list
+}
+
+// AddressQuestions returns the questions for the addresses of hosts in the family of a client.
+func AddressQuestions(client netip.Addr, hosts []string) []Question {
+	questions := make([]Question, len(hosts))
+	for i, h := range hosts {
+		questions[i] = Ask(h, AddressType(client))
+	}
+	return questions
+}
+
+// PTRNames returns the names in the PTR records of an answer: sorted, as the order in the DNS is random, each once, in lower case and
+// without the dot at the end. A record with the root, which some providers use for "none", has no name.
+func PTRNames(a Answer) []string {
+	var names []string
+	for _, rr := range RecordsOf[*dns.PTR](a) {
+		if n := strings.TrimSuffix(dns.CanonicalName(rr.Ptr), "."); n != "" {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Texts returns the texts of the TXT records in an answer: of each record the strings, joined and unescaped.

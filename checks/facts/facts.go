@@ -12,21 +12,11 @@
 // spelled.go), and forms of a mailbox to compare (mailbox.go).
 package facts
 
-import (
-	"strings"
-
-	"github.com/miekg/dns"
-
-	"milterd/checks"
-)
+import "milterd/checks"
 
 // maxHosts is the number of names in one answer whose addresses are looked up: a hostile zone can have hundreds. RFC 7208
 // section 4.6.4 has the same limit. With half of it, names of honest hosts would be missed.
 const maxHosts = 10
-
-// trimName converts a name from the DNS to the form that Session has: lower case, without the dot at the end. The root
-// becomes the empty name.
-func trimName(name string) string { return strings.TrimSuffix(dns.CanonicalName(name), ".") }
 
 // queries returns queries that no other questions follow from.
 func queries(questions []checks.Question) []checks.Query {

@@ -80,7 +80,9 @@ func PrefetchIprev(r *checks.Request) []checks.Query {
 	list := PrefetchPTR(r)
 	client := r.Client
 	for i := range list {
-		list[i].Then = func(a checks.Answer) []checks.Query { return queries(forwardQuestions(client, ptrNames(a).names)) }
+		list[i].Then = func(a checks.Answer) []checks.Query {
+			return queries(checks.AddressQuestions(client, ptrNames(a).names))
+		}
 		list[i].Key = iprevKey{}
 	}
 	return list
@@ -146,7 +148,7 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 		n.Result = IprevPermError
 		return n
 	}
-	for i, res := range checks.LookupAll(ctx, resolver, forwardQuestions(client, n.PTR)...) {
+	for i, res := range checks.LookupAll(ctx, resolver, checks.AddressQuestions(client, n.PTR)...) {
 		switch {
 		case res.Err != nil:
 			n.unknown = append(n.unknown, n.PTR[i])
@@ -176,25 +178,9 @@ func ptrQuestion(client netip.Addr) (q checks.Question, ok bool) {
 	return checks.Ask(name, dns.TypePTR), true
 }
 
-// ptrNames returns the names in an answer. A PTR record with the root, which some providers use for "none", has no name.
+// ptrNames returns the names in an answer.
 func ptrNames(a checks.Answer) ptrResult {
-	var names []string
-	for _, rr := range checks.RecordsOf[*dns.PTR](a) {
-		if n := trimName(rr.Ptr); n != "" {
-			names = append(names, n)
-		}
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
+	names := checks.PTRNames(a)
 	n := min(len(names), maxHosts)
 	return ptrResult{names: slices.Clone(names[:n]), more: len(names) - n}
-}
-
-// forwardQuestions returns the questions for the addresses of names, in the client's family.
-func forwardQuestions(client netip.Addr, names []string) []checks.Question {
-	var questions []checks.Question
-	for _, n := range names {
-		questions = append(questions, checks.Ask(n, checks.AddressType(client)))
-	}
-	return questions
 }

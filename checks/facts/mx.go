@@ -181,7 +181,7 @@ func mxOf(a checks.Answer, domain string) MX {
 	}
 	preferences := map[string]uint16{} // the lowest of each host
 	for _, rr := range records {
-		name := trimName(rr.Mx)
+		name := strings.TrimSuffix(dns.CanonicalName(rr.Mx), ".")
 		if p, ok := preferences[name]; name != "" && (!ok || rr.Preference < p) {
 			preferences[name] = rr.Preference
 		}

@@ -3,7 +3,6 @@ package spf
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -131,7 +130,7 @@ func (e *evaluator) validatedNames() []string {
 }
 
 // lookupNames asks for the names of the client and for their addresses. Missing records are no void lookups, as the judged
-// domain does not control the reverse zone. Names are sorted, as the first ten count and the order in the DNS is random.
+// domain does not control the reverse zone.
 func (e *evaluator) lookupNames() *clientNames {
 	client := e.subject.Client
 	reverse, err := dns.ReverseAddr(client.String())
@@ -142,21 +141,10 @@ func (e *evaluator) lookupNames() *clientNames {
 	if failed != nil {
 		return &clientNames{err: failed}
 	}
-	var candidates []string
-	for _, ptr := range checks.RecordsOf[*dns.PTR](a) {
-		if name := strings.TrimSuffix(dns.CanonicalName(ptr.Ptr), "."); name != "" {
-			candidates = append(candidates, name)
-		}
-	}
-	slices.Sort(candidates)
-	candidates = slices.Compact(candidates)
+	candidates := checks.PTRNames(a)
 	candidates = candidates[:min(len(candidates), maxHosts)]
-	questions := make([]checks.Question, len(candidates))
-	for i, name := range candidates {
-		questions[i] = checks.Ask(name, checks.AddressType(client))
-	}
 	var names clientNames
-	for i, r := range checks.LookupAll(e.ctx, e.dns, questions...) {
+	for i, r := range checks.LookupAll(e.ctx, e.dns, checks.AddressQuestions(client, candidates)...) {
 		switch {
 		case r.Err != nil:
 			names.err = cmp.Or(names.err, r.Err)

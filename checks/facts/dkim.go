@@ -10,6 +10,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/facts/dkim"
+	"milterd/checks/facts/dmarc"
 	"milterd/headers"
 )
 
@@ -134,33 +135,27 @@ func LineEnds(env checks.Env, r *checks.Request) string {
 	return ""
 }
 
-// SignedBy reports whether a signature passes whose domain aligns with one of some domains (lower-case A-labels): they have
-// the same organisational domain. It is for the stage EndOfMessage.
-func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domains ...string) (bool, error) {
-	results, _ := DKIM(ctx, env, r)
-	if len(results) == 0 {
+// SignedBy reports whether a signature passes whose domain aligns with a domain (lower-case A-labels): they have the same
+// organisational domain. It is for the stage EndOfMessage.
+func SignedBy(ctx context.Context, env checks.Env, r *checks.Request, domain string) (bool, error) {
+	signers := signersOf(ctx, env, r)
+	if len(signers) == 0 {
 		return false, nil
 	}
 	treeOf(env, r).Load(ctx, MessageAuthors(r).Domains) // before those of domains that the sender chose
 	var missed error
-	for _, res := range results {
-		if res.Status == dkim.Neutral && env.Clock.Doubt(r.Time) != "" {
-			res.Err = errClock
-		} else if res.Status != dkim.Pass && res.Status != dkim.TempError {
+	for _, id := range signers {
+		if id.State == dmarc.Failed {
 			continue
 		}
-		for _, domain := range domains {
-			aligned, err := Aligned(ctx, env, r, domain, res.Domain)
-			switch {
-			case aligned && res.Status == dkim.Pass:
-				return true, nil
-			case missed != nil:
-			case err != nil:
-				missed = err
-			case aligned:
-				missed = res.Err
-			}
+		aligned, err := Aligned(ctx, env, r, domain, id.Domain)
+		switch {
+		case aligned && id.State == dmarc.Passed:
+			return true, nil
+		case aligned:
+			err = id.Err
 		}
+		missed = cmp.Or(missed, err)
 	}
 	return false, missed
 }

@@ -37,13 +37,19 @@ func DMARCOf(ctx context.Context, env checks.Env, r *checks.Request, authors []s
 }
 
 // Identifiers returns the domains of SPF and DKIM with their states. The first is that of MAIL FROM, or of HELO with a null
-// reverse-path. Those of the signatures follow, without the signatures that are too many to be verified. It is for the stage EndOfMessage.
+// reverse-path. Those of the signatures follow. It is for the stage EndOfMessage.
 func Identifiers(ctx context.Context, env checks.Env, r *checks.Request) []dmarc.Identifier {
 	var list []dmarc.Identifier
 	if ev, err := MailFromSPF(ctx, env, r); ev.Domain != "" {
 		state := map[spf.Result]dmarc.State{spf.Pass: dmarc.Passed, spf.TempError: dmarc.Unknown}[ev.Result]
 		list = append(list, dmarc.Identifier{Method: "spf", Domain: ev.Domain, State: state, Err: err, Unsure: ev.NamesMissed})
 	}
+	return append(list, signersOf(ctx, env, r)...)
+}
+
+// signersOf returns the domains of the signatures with their states, without those that are too many to be verified.
+func signersOf(ctx context.Context, env checks.Env, r *checks.Request) []dmarc.Identifier {
+	var list []dmarc.Identifier
 	results, _ := DKIM(ctx, env, r)
 	for _, res := range results[:min(len(results), env.Signatures)] {
 		if res.Domain != "" {

@@ -2,6 +2,7 @@ package facts
 
 import (
 	"cmp"
+	"regexp"
 	"strings"
 
 	"milterd/checks"
@@ -97,40 +98,21 @@ func untagOnce(local string) string {
 		}
 		first, second, ok := strings.Cut(rest, t.separator)
 		switch {
-		case !ok || first == "" || second == "":
-		case !isBATVTag(first) && isBATVTag(second): // the order of an early draft
+		case !ok || second == "":
+		case !batvTag.MatchString(first) && batvTag.MatchString(second): // the order of an early draft
 			return first
-		case len(first) <= 32 && isAlphanumeric(first):
+		case otherTag.MatchString(first):
 			return second
 		}
 	}
 	return ""
 }
 
-// isBATVTag reports whether s is a tag of draft-levine-smtp-batv: one digit for the key, three for the day, and six
-// hexadecimal digits of a hash.
-func isBATVTag(s string) bool {
-	if len(s) != 10 {
-		return false
-	}
-	for i := range len(s) {
-		if !isDecimal(s[i]) && (i < 4 || !isHexLetter(s[i])) {
-			return false
-		}
-	}
-	return true
-}
-
-func isHexLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'f' }
-
-func isAlphanumeric(s string) bool {
-	for i := range len(s) {
-		if !isDecimal(s[i]) && (s[i]|0x20 < 'a' || s[i]|0x20 > 'z') {
-			return false
-		}
-	}
-	return true
-}
+var (
+	// batvTag is a tag of draft-levine-smtp-batv: one digit for the key, three for the day, and six hexadecimal digits of a hash.
+	batvTag  = regexp.MustCompile(`^[0-9]{4}[0-9A-Fa-f]{6}$`)
+	otherTag = regexp.MustCompile(`^[0-9A-Za-z]{1,32}$`)
+)
 
 func cutPrefixFold(s, prefix string) (rest string, ok bool) {
 	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
@@ -139,38 +121,21 @@ func cutPrefixFold(s, prefix string) (rest string, ok bool) {
 	return s[len(prefix):], true
 }
 
+// Local parts of the Sender Rewriting Scheme. The submatches are the domain and the user, and before them the host of SRS1.
+var (
+	srs0 = regexp.MustCompile(`^[Ss][Rr][Ss]0[=+-][^=]+=[^=]+=([^=]+)=((?s).+)$`)
+	srs1 = regexp.MustCompile(`^[Ss][Rr][Ss]1[=+-][^=]+=([^=]+)=[=+-][^=]+=[^=]+=([^=]+)=((?s).+)$`)
+)
+
 // srs returns the stable form of a local part of the Sender Rewriting Scheme, or "" for another local part.
 func srs(local string) string {
-	if len(local) < 5 || !isSRSSeparator(local[4]) {
-		return ""
+	if m := srs0.FindStringSubmatch(local); m != nil {
+		return "SRS0=#=#=" + strings.ToLower(m[1]) + "=" + stableLocal(m[2])
 	}
-	rest := local[5:]
-	switch strings.ToUpper(local[:4]) {
-	case "SRS0":
-		if inner := srs0(rest); inner != "" {
-			return "SRS0=" + inner
-		}
-	case "SRS1":
-		f := strings.SplitN(rest, "=", 3) // HASH=host= and an SRS0 address without its name
-		if len(f) < 3 || f[0] == "" || f[1] == "" || f[2] == "" || !isSRSSeparator(f[2][0]) {
-			return ""
-		}
-		if inner := srs0(f[2][1:]); inner != "" {
-			return "SRS1=#=" + strings.ToLower(f[1]) + "==" + inner
-		}
+	if m := srs1.FindStringSubmatch(local); m != nil {
+		return "SRS1=#=" + strings.ToLower(m[1]) + "==#=#=" + strings.ToLower(m[2]) + "=" + stableLocal(m[3])
 	}
 	return ""
-}
-
-func isSRSSeparator(c byte) bool { return c == '=' || c == '+' || c == '-' }
-
-// srs0 returns the stable form of HASH=TIME=domain=user.
-func srs0(s string) string {
-	f := strings.SplitN(s, "=", 4)
-	if len(f) < 4 || f[0] == "" || f[1] == "" || f[2] == "" || f[3] == "" {
-		return ""
-	}
-	return "#=#=" + strings.ToLower(f[2]) + "=" + stableLocal(f[3])
 }
 
 // replaceTokens replaces numbers and random tokens by #.
@@ -225,14 +190,15 @@ func isVariable(token string, whole bool) bool {
 	digits, others, switches, before := 0, 0, 0, byte(0) // switches: changes between digits, upper and lower case
 	for i := range len(token) {
 		class := byte('a')
-		switch c := token[i]; {
+		c := token[i]
+		switch {
 		case isDecimal(c):
 			class = '0'
 			digits++
 		case c >= 'A' && c <= 'Z':
 			class = 'A'
 		}
-		if class != '0' && !isHexLetter(token[i]) {
+		if class != '0' && (c|0x20 < 'a' || c|0x20 > 'f') {
 			others++
 		}
 		if i > 0 && class != before {

@@ -96,16 +96,7 @@ const notByte = 256
 // decimalNumbers returns the decimal numbers in a name, in order. A number of 6, 9 or 12 digits counts as 2, 3 or 4 numbers of
 // three digits. long has the numbers of 7 to 12 digits as they are, which may be whole addresses.
 func decimalNumbers(name string) (numbers []int, long []string) {
-	for i := 0; i < len(name); {
-		if !isDecimal(name[i]) {
-			i++
-			continue
-		}
-		start := i
-		for i < len(name) && isDecimal(name[i]) {
-			i++
-		}
-		digits := name[start:i]
+	for digits := range strings.FieldsFuncSeq(name, func(c rune) bool { return c < '0' || c > '9' }) {
 		if len(digits) >= 7 && len(digits) <= 12 {
 			long = append(long, digits)
 		}

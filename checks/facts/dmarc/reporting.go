@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 // Destination is an address that wants aggregate reports.
@@ -147,18 +149,11 @@ func parseDestination(text string) (d Destination, ok bool) {
 	return d, true
 }
 
-// isDotAtom reports whether a text is a local part that needs no quotes, RFC 5321 section 4.1.2.
+// isDotAtom reports whether a text is a local part that needs no quotes and has no UTF-8, RFC 5321 section 4.1.2.
 func isDotAtom(local string) bool {
 	const maxLocal = 64 // bytes, RFC 5321 section 4.5.3.1.1
-	for i := range len(local) {
-		switch c := local[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0:
-		case c == '.' && i > 0 && i < len(local)-1 && local[i-1] != '.':
-		default:
-			return false
-		}
-	}
-	return local != "" && len(local) <= maxLocal
+	is8bit := func(c rune) bool { return c >= utf8.RuneSelf }
+	return local != "" && len(local) <= maxLocal && headers.Path{Local: local}.String() == local && !strings.ContainsFunc(local, is8bit)
 }
 
 // parseSize parses a size limit, such as 10m.

@@ -173,22 +173,9 @@ func related(a, b string) bool {
 	return false
 }
 
-// isName reports whether a domain can be asked for: it has labels of letters, digits, hyphens and underscores.
+// isName reports whether a domain can be asked for.
 func isName(domain string) bool {
-	label := 0 // bytes of the label so far
-	for i := range len(domain) {
-		switch c := domain[i]; {
-		case c == '.' && label > 0:
-			label = 0
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
-			if label++; label > 63 {
-				return false
-			}
-		default:
-			return false
-		}
-	}
-	return label > 0 && len(domain) <= maxName
+	return len(domain) <= maxName && checks.IsHostName(domain) && !strings.HasSuffix(domain, ".")
 }
 
 // Prefetch returns the questions of Evaluate and Aligned that follow from the author domains and from the domains of SPF and

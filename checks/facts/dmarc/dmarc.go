@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -147,15 +148,13 @@ func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identi
 	e.PolicyDomain, e.Record = found.domain, found.record
 	e.setPolicy(found.record.Subdomains)
 	err = t.align(ctx, &e, identifiers)
-	if e.Result == Pass {
-		return e, nil
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		e.Result = TempError
-		return e, err
+	case e.Result != Pass:
+		e.Result = Fail
 	}
-	e.Result = Fail
-	return e, nil
+	return e, err
 }
 
 // setPolicy sets the policies. subdomains is the one for the author domain if the record is above it.
@@ -203,31 +202,29 @@ func (t *Tree) align(ctx context.Context, e *Evaluation, identifiers []Identifie
 			return nil
 		}
 	}
+	passedFirst := slices.SortedStableFunc(slices.Values(identifiers), func(a, b Identifier) int { return cmp.Compare(b.State, a.State) })
 	var missed error
-	for _, state := range []State{Passed, Unknown, Failed} {
-		for _, id := range identifiers {
-			if id.State != state {
-				continue
-			}
-			aligned, err := t.alignsWith(ctx, e, id)
-			switch {
-			case err != nil && state != Failed && missed == nil:
-				missed = err
-			case aligned && state == Passed:
-				e.Result, e.Aligned = Pass, []Identifier{id}
-				return nil
-			case aligned:
-				e.Aligned = append(e.Aligned, id)
-				if state != Unknown {
-					continue
-				}
-				err := fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))
-				if id.Unsure {
-					e.Missed = cmp.Or(e.Missed, err)
-				} else {
-					missed = cmp.Or(missed, err)
-				}
-			}
+	for _, id := range passedFirst {
+		aligned, err := t.alignsWith(ctx, e, id)
+		if err != nil && id.State != Failed {
+			missed = cmp.Or(missed, err)
+		}
+		if !aligned {
+			continue
+		}
+		if id.State == Passed {
+			e.Result, e.Aligned = Pass, []Identifier{id}
+			return nil
+		}
+		e.Aligned = append(e.Aligned, id)
+		if id.State == Failed {
+			continue
+		}
+		err = fmt.Errorf("%s of %s: %w", id.Method, id.Domain, cmp.Or(id.Err, errUnanswered))
+		if id.Unsure {
+			e.Missed = cmp.Or(e.Missed, err)
+		} else {
+			missed = cmp.Or(missed, err)
 		}
 	}
 	return missed

@@ -28,11 +28,14 @@ type Report struct {
 
 // Policy is the DMARC record that the reporter found. Values other than Domain and P may be empty.
 type Policy struct {
-	Domain      string // whose record it is
-	P, SP, NP   string // none, quarantine or reject
-	ADKIM, ASPF string // r or s
-	Testing     string // y or n
-	Discovery   string // treewalk or psl
+	Domain    string `xml:"domain"` // whose record it is
+	P         string `xml:"p"`      // none, quarantine or reject, as SP and NP
+	SP        string `xml:"sp,omitempty"`
+	NP        string `xml:"np,omitempty"`
+	ADKIM     string `xml:"adkim,omitempty"` // r or s, as ASPF
+	ASPF      string `xml:"aspf,omitempty"`
+	Discovery string `xml:"discovery_method,omitempty"` // treewalk or psl
+	Testing   string `xml:"testing,omitempty"`          // y or n
 }
 
 // Record counts the messages of one source that are alike.
@@ -54,7 +57,11 @@ func (r Record) Passes() bool { return r.DKIM == pass || r.SPF == pass }
 const pass = "pass" // a result in DKIM and SPF of a Record
 
 // Signature is the result of a DKIM signature.
-type Signature struct{ Domain, Selector, Result string }
+type Signature struct {
+	Domain   string `xml:"domain"`
+	Selector string `xml:"selector"`
+	Result   string `xml:"result"`
+}
 
 // SPFResult is the result of SPF. The Domain is empty if there is none.
 type SPFResult struct{ Domain, Result string }

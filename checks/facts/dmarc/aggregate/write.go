@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// document is the XML document of a report. The elements have the order of the schema in appendix A. Parse ignores their namespace.
+// document is the XML document of a report. The elements have the order of the schema in appendix A, as those of Policy and Signature
+// have. Parse ignores their namespace.
 type document struct {
 	XMLName      xml.Name
 	Version      string  `xml:"version,omitempty"`
@@ -16,19 +17,8 @@ type document struct {
 	Begin        int64   `xml:"report_metadata>date_range>begin"`
 	End          int64   `xml:"report_metadata>date_range>end"`
 	Generator    string  `xml:"report_metadata>generator,omitempty"`
-	Policy       policy  `xml:"policy_published"`
+	Policy       Policy  `xml:"policy_published"`
 	Records      records `xml:"record"`
-}
-
-type policy struct {
-	Domain    string `xml:"domain"`
-	P         string `xml:"p"`
-	SP        string `xml:"sp,omitempty"`
-	NP        string `xml:"np,omitempty"`
-	ADKIM     string `xml:"adkim,omitempty"`
-	ASPF      string `xml:"aspf,omitempty"`
-	Discovery string `xml:"discovery_method,omitempty"`
-	Testing   string `xml:"testing,omitempty"`
 }
 
 type record struct {
@@ -48,14 +38,8 @@ type override struct {
 }
 
 type results struct {
-	DKIM limited[signature] `xml:"dkim"`
+	DKIM limited[Signature] `xml:"dkim"`
 	SPF  limited[sender]    `xml:"spf"`
-}
-
-type signature struct {
-	Domain   string `xml:"domain"`
-	Selector string `xml:"selector"`
-	Result   string `xml:"result"`
 }
 
 type sender struct {
@@ -69,10 +53,7 @@ func (r *Report) Write() ([]byte, error) {
 	d := document{
 		XMLName: xml.Name{Space: namespace, Local: "feedback"}, Version: "1.0",
 		Organization: r.Organization, Email: r.Email, ID: r.ID, Begin: r.Begin.Unix(), End: r.End.Unix(), Generator: r.Generator,
-		Policy: policy{
-			Domain: r.Policy.Domain, P: r.Policy.P, SP: r.Policy.SP, NP: r.Policy.NP,
-			ADKIM: r.Policy.ADKIM, ASPF: r.Policy.ASPF, Discovery: r.Policy.Discovery, Testing: r.Policy.Testing,
-		},
+		Policy: r.Policy,
 	}
 	for _, rec := range r.Records {
 		d.Records = append(d.Records, rec.element())
@@ -92,13 +73,10 @@ func (r *Report) Write() ([]byte, error) {
 func (r Record) element() record {
 	e := record{
 		Source: r.Source.String(), Count: strconv.FormatInt(r.Count, 10), Disposition: r.Disposition, DKIM: r.DKIM, SPF: r.SPF,
-		EnvelopeFrom: r.EnvelopeFrom, HeaderFrom: r.HeaderFrom,
+		EnvelopeFrom: r.EnvelopeFrom, HeaderFrom: r.HeaderFrom, Results: results{DKIM: r.Signatures},
 	}
 	for _, o := range r.Overrides {
 		e.Overrides = append(e.Overrides, override{Type: o})
-	}
-	for _, s := range r.Signatures {
-		e.Results.DKIM = append(e.Results.DKIM, signature(s))
 	}
 	if r.Sender.Domain != "" {
 		e.Results.SPF = []sender{{Domain: r.Sender.Domain, Scope: "mfrom", Result: r.Sender.Result}}

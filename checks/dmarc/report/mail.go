@@ -47,11 +47,8 @@ func (p *Reporter) document(o Outgoing, record dmarc.Record) ([]byte, error) {
 
 // reportID returns the Report-ID, section 3.5.1. It is the same when a report is sent again, also by another host.
 func (p *Reporter) reportID(o Outgoing) string {
-	return o.Day.Format("20060102") + "." + o.Domain + "." + p.originOf(o) + "@" + p.settings.domain()
+	return o.Day.Format("20060102") + "." + o.Domain + "." + o.Origin + "@" + p.settings.domain()
 }
-
-// originOf returns the origin of a report. One that a former version stored has none.
-func (p *Reporter) originOf(o Outgoing) string { return cmp.Or(o.Origin, p.origin()) }
 
 // origin returns a text that distinguishes this host from hosts with another store that report in the name of the same domain.
 func (p *Reporter) origin() string {
@@ -70,8 +67,8 @@ func (p *Reporter) message(o Outgoing, document []byte, to []string, now time.Ti
 		return nil, err
 	}
 	id, receiver := p.reportID(o), p.settings.domain()
-	file := fmt.Sprintf("%s!%s!%d!%d!%s.xml.gz", receiver, o.Domain, o.Day.Unix(), o.Day.Add(24*time.Hour-time.Second).Unix(), p.originOf(o))
-	boundary := "=_" + p.originOf(o) + o.Day.Format("20060102") // base64 has no "=_"
+	file := fmt.Sprintf("%s!%s!%d!%d!%s.xml.gz", receiver, o.Domain, o.Day.Unix(), o.Day.Add(24*time.Hour-time.Second).Unix(), o.Origin)
+	boundary := "=_" + o.Origin + o.Day.Format("20060102") // base64 has no "=_"
 	var m bytes.Buffer
 	field := func(name, value string) { fmt.Fprintf(&m, "%s: %s\r\n", name, value) }
 	field("From", (&mail.Address{Name: cmp.Or(p.settings.Org, receiver), Address: p.settings.From}).String())

@@ -11,7 +11,6 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/headers"
 )
 
 // signature is a DKIM-Signature field. While its Status is empty, it is to be verified.
@@ -173,7 +172,7 @@ func domainName(name string) string {
 	if strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
 		name = checks.ParseAddress("x@" + name).Domain
 	}
-	if err, _ := headers.CheckDomain(name).(*headers.SyntaxError); err != nil && !err.Lax || strings.HasSuffix(name, ".") {
+	if !checks.IsHostName(name) || strings.HasSuffix(name, ".") {
 		return ""
 	}
 	return strings.ToLower(name)

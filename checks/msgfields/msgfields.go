@@ -24,16 +24,14 @@ type Settings struct {
 
 // Validate returns an error for limits of zero or less.
 func (c Settings) Validate() error {
-	var faults []error
-	for _, limit := range []struct {
-		key string
-		time.Duration
-	}{{key: "future", Duration: c.Future}, {key: "past", Duration: c.Past}} {
-		if limit.Duration <= 0 {
-			faults = append(faults, fmt.Errorf("%s must be over 0; to switch it off, set the action of date-%s to off", limit.key, limit.key))
-		}
+	return errors.Join(checkLimit("future", c.Future), checkLimit("past", c.Past))
+}
+
+func checkLimit(key string, limit time.Duration) error {
+	if limit > 0 {
+		return nil
 	}
-	return errors.Join(faults...)
+	return fmt.Errorf("%s must be over 0; to switch it off, set the action of date-%s to off", key, key)
 }
 
 // Info describes the check.

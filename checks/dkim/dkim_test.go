@@ -173,14 +173,3 @@ func TestSettings(t *testing.T) {
 		}
 	}
 }
-
-// TestReasons compares the reasons with the table of the design.
-func TestReasons(t *testing.T) {
-	t.Parallel()
-	want := []string{"dkim-fail watch watch 550 5.7.20", "dkim-none off off 550 5.7.20"}
-	for i, r := range dkim.Info.Reasons {
-		if got := fmt.Sprintf("%s %s %s %d %s", r.ID, r.Safe, r.Strict, r.Reply.Code, r.Reply.Enhanced); got != want[i] {
-			t.Errorf("got %q, want %q", got, want[i])
-		}
-	}
-}

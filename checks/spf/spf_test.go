@@ -147,32 +147,6 @@ func TestExpiredContext(t *testing.T) {
 	}
 }
 
-// TestReasons compares the reasons with the table of the design.
-func TestReasons(t *testing.T) {
-	t.Parallel()
-	want := []string{
-		"spf-fail greylist reject 550 5.7.23",
-		"spf-no-mail reject reject 550 5.7.23",
-		"spf-too-wide greylist reject 550 5.7.1",
-		"spf-helo-fail reject reject 550 5.7.23",
-		"spf-softfail watch greylist 550 5.7.1",
-		"spf-none off watch 550 5.7.1",
-		"spf-permerror watch reject 550 5.7.24",
-		"spf-temperror watch tempfail 451 4.7.24",
-	}
-	var got []string
-	for _, r := range spf.Info.Reasons {
-		reply, _, _ := strings.Cut(r.Reply.String(), r.Reply.Text)
-		got = append(got, strings.TrimSpace(strings.Join([]string{r.ID, r.Safe.String(), r.Strict.String(), reply}, " ")))
-		if r.When == "" || r.Why == "" || r.Remedy == "" || strings.HasSuffix(r.When, ".") {
-			t.Errorf("%s: texts", r.ID)
-		}
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %q\nwant %q", got, want)
-	}
-}
-
 func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	check := checktest.Build[checks.NoSettings](t, spf.Info, checktest.Env(t, ""), nil).(checks.Prefetcher)

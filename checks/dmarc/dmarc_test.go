@@ -1,16 +1,11 @@
 package dmarc_test
 
 import (
-	"bytes"
-	"crypto/ed25519"
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/emersion/go-msgauth/dkim"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -19,11 +14,10 @@ import (
 	"milterd/headers"
 )
 
-var key = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-
 // zone has bank.example with p=reject, shop.example with quarantine, club.example with none, free.example without record, and the
-// mailing list list.example. All have SPF records and the key "k".
-var zone = fmt.Sprintf(`
+// mailing list list.example. All have SPF records, and some a key for checktest.Sign. For the keys of domains that begin with lost there
+// is no answer.
+var zone = `
 _dmarc.bank.example TXT "v=DMARC1; p=reject"
 _dmarc.shop.example TXT "v=DMARC1; p=quarantine"
 _dmarc.test.example TXT "v=DMARC1; p=reject; t=y"
@@ -48,50 +42,36 @@ relay.forward.example A 192.0.2.51
 vps-1a2b3c4d.vps.forward.example A 192.0.2.53
 54.2.0.192.in-addr.arpa PTR vmi12345.list.example
 vmi12345.list.example A 192.0.2.54
-!SERVFAIL lost._domainkey.bank.example
-!SERVFAIL lost._domainkey.evil.example
-*._domainkey.bank.example TXT "%[1]s"
-*._domainkey.free.example TXT "%[1]s"
-*._domainkey.list.example TXT "%[1]s"
-`, "k=ed25519; p="+base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)))
+!SERVFAIL test._domainkey.lost.bank.example
+!SERVFAIL test._domainkey.lost.evil.example
+` + checktest.DKIMKey("bank.example") + checktest.DKIMKey("free.example") + checktest.DKIMKey("list.example")
 
 // message is a message in a session.
 type message struct {
 	client, from string // client and MAIL FROM
 	header       string // lines that end with \n
-	sign         string // "selector domain", each signature
+	sign         string // domains of the signatures, with commas between
 	changed      bool   // the body is changed after signing
 }
 
 // request returns a Request about the message at its end.
 func (m message) request(t *testing.T, env checks.Env) *checks.Request {
 	t.Helper()
-	text := strings.ReplaceAll(m.header+"To: u@example.org\n\nHello\n", "\n", "\r\n")
-	for _, s := range strings.Split(m.sign, ",") {
-		if s == "" {
-			continue
-		}
-		selector, domain, _ := strings.Cut(s, " ")
-		var signed bytes.Buffer
-		if err := dkim.Sign(&signed, strings.NewReader(text), &dkim.SignOptions{Domain: domain, Selector: selector, Signer: key}); err != nil {
-			t.Fatal(err)
-		}
-		text = signed.String()
-	}
-	head, body, _ := strings.Cut(text, "\r\n\r\n")
 	var fields []headers.Field
-	for line := range strings.SplitSeq(head, "\r\n") {
-		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-			fields[len(fields)-1].Value += "\r\n" + line
-			continue
-		}
-		name, value, _ := strings.Cut(line, ":")
+	for line := range strings.Lines(m.header) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		fields = append(fields, headers.Field{Name: name, Value: value})
+	}
+	body := "Hello\r\n"
+	for domain := range strings.SplitSeq(m.sign, ",") {
+		if domain != "" {
+			fields = checktest.Sign(t, fields, body, domain, fmt.Sprint("t=", checktest.Now.Unix()))
+		}
 	}
 	if m.changed {
 		body += "-- \r\nfooter of a list\r\n"
 	}
-	r := checktest.Session{Client: m.client, Helo: "mail.example.com", MailFrom: m.from, Header: fields, Time: time.Now()}.Request(t) // the signatures are made now
+	r := checktest.Session{Client: m.client, Helo: "mail.example.com", MailFrom: m.from, Header: fields}.Request(t)
 	r.Stage = checks.EndOfHeader
 	if w := facts.Body(env, r); w != nil {
 		_, _ = w.Write([]byte(body))
@@ -131,11 +111,11 @@ func TestReasons(t *testing.T) {
 		fail   bool
 	}{
 		{name: "SPF aligns", m: message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@bank.example\n"}},
-		{name: "DKIM aligns", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"}},
+		{name: "DKIM aligns", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "bank.example"}},
 		{name: "forged", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject"},
-		{name: "forged, with a signature of the forger", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k free.example"}, want: "dmarc-reject"},
+		{name: "forged, with a signature of the forger", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "free.example"}, want: "dmarc-reject"},
 		{name: "forged, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject auth-none"},
-		{name: "the body was changed", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example", changed: true}, want: "dmarc-reject"},
+		{name: "the body was changed", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "bank.example", changed: true}, want: "dmarc-reject"},
 		{name: "quarantine", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@shop.example\n"}, want: "dmarc-quarantine"},
 		{name: "reject, tested", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@test.example\n"}, want: "dmarc-quarantine"},
 		{name: "none", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@club.example\n"}, want: "dmarc-fail"},
@@ -163,21 +143,21 @@ func TestReasons(t *testing.T) {
 			change: func(c *dmarc.Settings) { c.Ignore = []string{"free.example"} }},
 
 		{name: "no answer for the record", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@broken.example\n"}, fail: true},
-		{name: "no answer for the aligned key", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example"}, fail: true},
-		{name: "no answer for the aligned key, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example"}, fail: true},
-		{name: "no answer for the key, and the body was changed", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost bank.example", changed: true}, want: "dmarc-reject"},
-		{name: "no record, nothing passes, no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n", sign: "lost evil.example"}, want: "auth-none"},
-		{name: "no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost evil.example"}, want: "dmarc-reject auth-none"},
+		{name: "no answer for the aligned key", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost.bank.example"}, fail: true},
+		{name: "no answer for the aligned key, nothing passes", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost.bank.example"}, fail: true},
+		{name: "no answer for the key, and the body was changed", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost.bank.example", changed: true}, want: "dmarc-reject"},
+		{name: "no record, nothing passes, no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n", sign: "lost.evil.example"}, want: "auth-none"},
+		{name: "no answer for another key", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n", sign: "lost.evil.example"}, want: "dmarc-reject auth-none"},
 		{name: "no answer for SPF of another domain", m: message{client: "192.0.2.66", from: "x@down.example", header: "From: a@bank.example\n"}, want: "dmarc-reject", fail: true},
 		{name: "no answer for SPF of the domain", m: message{client: "192.0.2.66", from: "x@down.bank.example", header: "From: a@bank.example\n"}, fail: true},
 		{name: "no answer for the names of the client", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@bank.example\n"}, want: "dmarc-reject? auth-none?", fail: true},
 		{name: "no answer for the names of the client, no record, nothing passes", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@free.example\n"}, want: "auth-none?", fail: true},
-		{name: "no answer for the names of the client, no record, nothing aligns", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@free.example\n", sign: "k list.example"},
+		{name: "no answer for the names of the client, no record, nothing aligns", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@free.example\n", sign: "list.example"},
 			want: "from-unaligned?", fail: true},
-		{name: "no answer for the names of the client, policy none", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@club.example\n", sign: "k list.example"}, want: "dmarc-fail"},
-		{name: "no answer for the names of the client, an unknown list", m: message{client: "192.0.2.52", from: "x@evil.example", header: listFields + "From: a@bank.example\n", sign: "k list.example"},
+		{name: "no answer for the names of the client, policy none", m: message{client: "192.0.2.52", from: "x@evil.example", header: "From: a@club.example\n", sign: "list.example"}, want: "dmarc-fail"},
+		{name: "no answer for the names of the client, an unknown list", m: message{client: "192.0.2.52", from: "x@evil.example", header: listFields + "From: a@bank.example\n", sign: "list.example"},
 			want: "dmarc-list?", fail: true},
-		{name: "no answer for the names of the client, a known list", m: message{client: "192.0.2.52", from: "x@evil.example", header: listFields + "From: a@bank.example\n", sign: "k list.example"},
+		{name: "no answer for the names of the client, a known list", m: message{client: "192.0.2.52", from: "x@evil.example", header: listFields + "From: a@bank.example\n", sign: "list.example"},
 			known: senders{good: []string{"list.example"}}, want: "dmarc-indirect"},
 
 		{name: "a trusted address", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@bank.example\n"},
@@ -210,7 +190,7 @@ func TestReasons(t *testing.T) {
 		{name: "a machine that the owner of a list rents out", m: message{client: "192.0.2.54", from: "x@evil.example", header: listFields + "From: a@bank.example\n"},
 			known: senders{good: []string{"list.example"}}, want: "dmarc-reject auth-none"},
 		{name: "a list by the client's name", m: message{client: "192.0.2.50", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-list auth-none"},
-		{name: "a list by DKIM", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@shop.example\n", sign: "k list.example"}, want: "dmarc-list"},
+		{name: "a list by DKIM", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@shop.example\n", sign: "list.example"}, want: "dmarc-list"},
 		{name: "a list by nothing", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-reject"},
 		{name: "a list that is a good sender", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
 			known: senders{good: []string{"list.example"}}, want: "dmarc-indirect"},
@@ -222,7 +202,7 @@ func TestReasons(t *testing.T) {
 		{name: "list fields do not count", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
 			change: func(c *dmarc.Settings) { c.ListMarks = false }, want: "dmarc-reject"},
 
-		{name: "a private client, DKIM aligns", m: message{client: "", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"}},
+		{name: "a private client, DKIM aligns", m: message{client: "", from: "x@evil.example", header: "From: a@bank.example\n", sign: "bank.example"}},
 		{name: "a private client", m: message{client: "", from: "x@evil.example", header: "From: a@bank.example\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -280,7 +260,7 @@ func TestAuthenticate(t *testing.T) {
 		{"no author", message{client: "192.0.2.66", from: "<>", header: "From: MAILER-DAEMON <>\n"}, "none (no author domain) header.from="},
 		{"no answer", message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@broken.example\n"}, "temperror (a DNS server did not answer) header.from=broken.example"},
 		{"a private client", message{from: "x@evil.example", header: "From: a@bank.example\n"}, ""},
-		{"a private client, pass", message{from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"},
+		{"a private client, pass", message{from: "x@evil.example", header: "From: a@bank.example\n", sign: "bank.example"},
 			"pass header.from=bank.example policy.published-domain-policy=reject policy.applied-disposition=none"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -309,7 +289,7 @@ func TestDetail(t *testing.T) {
 	t.Parallel()
 	env := environment(t, nil)
 	c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
-	m := message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@mail.bank.example\n", sign: "k bank.example,k list.example", changed: true}
+	m := message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@mail.bank.example\n", sign: "bank.example,list.example", changed: true}
 	vs, err := checktest.Ask(t, dmarc.Info, c, m.request(t, env))
 	if len(vs) != 2 || err != nil {
 		t.Fatalf("%+v, %v", vs, err)
@@ -364,8 +344,8 @@ func TestClockInDoubt(t *testing.T) {
 	t.Parallel()
 	for moved, want := range map[time.Duration]string{0: "", -2 * time.Hour: "dmarc-reject?", -3 * 24 * time.Hour: "dmarc-reject?"} {
 		env := environment(t, senders{})
-		env.Clock = checks.NewClock(time.Now(), time.Time{}, func() time.Duration { return 0 })
-		r := message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "k bank.example"}.request(t, env)
+		env.Clock = checks.NewClock(checktest.Now, time.Time{}, func() time.Duration { return 0 })
+		r := message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n", sign: "bank.example"}.request(t, env)
 		r.Session.Time = r.Time.Add(moved)
 		c := checktest.Build[dmarc.Settings](t, dmarc.Info, env, nil)
 		verdicts, err := checktest.Ask(t, dmarc.Info, c, r)

@@ -68,7 +68,7 @@ func TestAlignmentInterrupted(t *testing.T) {
 	env.DNS = resolver
 	s.hosts = []checks.Check{checktest.Build(t, dmarc.Info, env, func(c *dmarc.Settings) { c.Reports.From = "postmaster@example.org" })}
 	s.maintain(t, 0, 0)
-	s.receive(t, 0, message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@mail.bank.example\n", sign: "k bank.example"}, "")
+	s.receive(t, 0, message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@mail.bank.example\n", sign: "bank.example"}, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	resolver.cancel = cancel
 	s.hosts[0].(checks.Maintainer).Maintain(ctx, s.now)

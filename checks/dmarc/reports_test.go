@@ -46,7 +46,7 @@ func TestReports(t *testing.T) {
 	}
 	slices.Sort(rows)
 	if want := []string{
-		"1 from 192.0.2.66: pass, DKIM pass [{bank.example k pass} {evil.example lost temperror}], SPF fail {evil.example pass}, mail.bank.example by evil.example",
+		"1 from 192.0.2.66: pass, DKIM pass [{bank.example test pass} {lost.evil.example test temperror}], SPF fail {evil.example pass}, mail.bank.example by evil.example",
 		"1 from 192.0.2.66: reject, DKIM fail [], SPF fail {evil.example pass}, bank.example by evil.example",
 		"3 from 192.0.2.1: pass, DKIM fail [], SPF pass {bank.example pass}, bank.example by bank.example",
 	}; !slices.Equal(rows, want) {

@@ -139,7 +139,7 @@ type reporting struct {
 
 func newReporting(t *testing.T, hosts int) *reporting {
 	t.Helper()
-	s := &reporting{server: &mailServer{}, now: time.Now().UTC()}
+	s := &reporting{server: &mailServer{}, now: checktest.Now}
 	s.store = checktest.NewStore(func() time.Time { return s.now })
 	var lines []string
 	for line := range strings.Lines(zone) {
@@ -204,7 +204,7 @@ func (s *reporting) receive(t *testing.T, host int, m message, refused string) {
 
 var (
 	fromBank = message{client: "192.0.2.1", from: "a@bank.example", header: "From: a@bank.example\n"}
-	signed   = message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@mail.bank.example\n", sign: "k bank.example,lost evil.example"}
+	signed   = message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@mail.bank.example\n", sign: "bank.example,lost.evil.example"}
 	forged   = message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"}
 	fromShop = message{client: "192.0.2.1", from: "a@shop.example", header: "From: a@shop.example\n"}
 )

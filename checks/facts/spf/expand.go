@@ -19,9 +19,12 @@ const (
 	maxExplanation = 400 // leaves room for the rest of the reply, RFC 5321 section 4.5.3.1.5
 )
 
-// target expands a domain-spec in the record of a domain. Section 7.3: labels are removed from the left until the name is
-// short enough.
+// target expands a domain-spec in the record of a domain, which is the target of a term without one. Section 7.3: labels are removed
+// from the left until the name is short enough.
 func (e *evaluator) target(spec, domain string) (string, *resultError) {
+	if spec == "" {
+		return domain, nil
+	}
 	name, err := expand(spec, maxExpansion, func(letter byte) string { return e.value(letter, domain) })
 	if err != nil {
 		return "", permError("in the record of %s: %q: %v", domain, spec, err)
@@ -41,7 +44,7 @@ func (e *evaluator) target(spec, domain string) (string, *resultError) {
 func (e *evaluator) explain(d decision) string {
 	target, _ := e.target(d.exp, d.by)
 	name, ok := dnsName(target)
-	if !ok {
+	if d.exp == "" || !ok {
 		return ""
 	}
 	a, _ := e.ask(name, dns.TypeTXT)

@@ -23,12 +23,9 @@ func (e *evaluator) matches(d directive, domain string) (bool, *resultError) {
 	if err := e.countLookup(d.text); err != nil {
 		return false, err
 	}
-	target := domain
-	if d.spec != "" {
-		var err *resultError
-		if target, err = e.target(d.spec, domain); err != nil {
-			return false, err
-		}
+	target, err := e.target(d.spec, domain)
+	if err != nil {
+		return false, err
 	}
 	matches, err := e.matchesTarget(d, target, domain)
 	return matches, err.of(d.spec)

@@ -108,9 +108,6 @@ func (p prefetch) hosts(a checks.Answer) []checks.Query {
 
 // target expands a domain-spec. ok is false if it may use %{p}, whose value is not known without the DNS.
 func (p prefetch) target(spec, domain string) (target string, ok bool) {
-	if spec == "" {
-		return domain, true
-	}
 	if hasMacro(spec, "p") {
 		return "", false
 	}

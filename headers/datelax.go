@@ -300,21 +300,17 @@ func (r *dateReader) set(year token, month time.Month, day token) {
 	r.year, r.month, r.day = y, month, d
 }
 
-// monthsElsewhere are the beginnings of the months' names in other languages that differ from those of the English names.
-// Programs of a foreign locale write them.
-var monthsElsewhere = [...]string{
-	"gen ene", "fév fev", "mär mrz mae maa mrt", "avr abr", "mai maj mei mag", "juin giu", "juil lug", "aoû aou ago",
-	"set", "okt ott out", "", "dez déc dic",
+// monthPrefixes are the beginnings of the months' names, in English and in other languages, which programs of a foreign locale write.
+var monthPrefixes = [...]string{
+	"jan gen ene", "feb fév fev", "mar mär mrz mae maa mrt", "apr avr abr", "may mai maj mei mag", "jun juin giu", "jul juil lug",
+	"aug aoû aou ago", "sep set", "oct okt ott out", "nov", "dec dez déc dic",
 }
 
 // monthOf returns the month whose name begins with the first letters of word, or 0.
 func monthOf(word string) time.Month {
 	word = strings.ToLower(word)
-	for i, names := range monthsElsewhere {
-		if strings.HasPrefix(word, strings.ToLower(name(monthNames, i))) {
-			return time.Month(i + 1)
-		}
-		for prefix := range strings.FieldsSeq(names) {
+	for i, prefixes := range monthPrefixes {
+		for prefix := range strings.FieldsSeq(prefixes) {
 			if strings.HasPrefix(word, prefix) {
 				return time.Month(i + 1)
 			}

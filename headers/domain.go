@@ -2,6 +2,7 @@ package headers
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -154,24 +155,12 @@ func (p *scanner) ipv4(pos int, text string) netip.Addr {
 	rest := text
 	for i := range octets {
 		snum, after, more := strings.Cut(rest, ".")
-		if more != (i < 3) || !isSnum(snum) {
+		octet, err := strconv.ParseUint(snum, 10, 8)
+		if more != (i < 3) || err != nil || len(snum) > 3 {
 			p.fail(pos, "%s is not an IPv4 address", quote(text))
 			return netip.Addr{}
 		}
-		octets[i], rest = byte(atoi(snum)), after
+		octets[i], rest = byte(octet), after
 	}
 	return netip.AddrFrom4(octets)
-}
-
-// isSnum reports whether s is a number of one to three digits that is at most 255.
-func isSnum(s string) bool {
-	if len(s) < 1 || len(s) > 3 {
-		return false
-	}
-	for i := range len(s) {
-		if !isDigit(s[i]) {
-			return false
-		}
-	}
-	return atoi(s) <= 255
 }

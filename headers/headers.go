@@ -12,6 +12,7 @@ package headers
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -43,18 +44,12 @@ func (f Field) IsEmpty() bool { return strings.Trim(f.Value, " \t\r\n") == "" }
 // First returns the field with a name that programs read if there are several: the first one with a value, or else the first one. ok
 // is false if there is none.
 func First(fields []Field, name string) (_ Field, ok bool) {
-	first := -1
-	for i, f := range fields {
-		switch {
-		case !f.Is(name):
-		case !f.IsEmpty():
-			return f, true
-		case first < 0:
-			first = i
-		}
-	}
+	first := slices.IndexFunc(fields, func(f Field) bool { return f.Is(name) })
 	if first < 0 {
 		return Field{}, false
+	}
+	if i := slices.IndexFunc(fields, func(f Field) bool { return f.Is(name) && !f.IsEmpty() }); i >= 0 {
+		first = i
 	}
 	return fields[first], true
 }
@@ -108,15 +103,12 @@ func CheckField(f Field) error {
 // LongestLine returns the length of the longest line of f in the message, in octets without CRLF. Name and colon belong to
 // the first line.
 func LongestLine(f Field) int {
-	longest, before, rest := 0, len(f.Name)+1, f.Value
-	for {
-		line, after, folded := strings.Cut(rest, "\n")
+	longest, before := 0, len(f.Name)+len(":")
+	for line := range strings.SplitSeq(f.Value, "\n") {
 		longest = max(longest, before+len(strings.TrimSuffix(line, "\r")))
-		if !folded {
-			return longest
-		}
-		before, rest = 0, after
+		before = 0
 	}
+	return longest
 }
 
 // Has8bit reports whether the name or the value of f has an octet over 127. Such a field is legal only in a message that
@@ -146,12 +138,7 @@ func CommentEnd(s string) int {
 
 // index8bit returns the index of the first octet over 127, or -1.
 func index8bit(s string) int {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return i
-		}
-	}
-	return -1
+	return strings.IndexFunc(s, func(c rune) bool { return c >= utf8.RuneSelf })
 }
 
 // fault returns a SyntaxError. Arguments that are remote text must have passed quote or short.

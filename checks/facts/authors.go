@@ -1,7 +1,6 @@
 package facts
 
 import (
-	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -106,16 +105,13 @@ func (a *Authors) add(text string) {
 	}
 }
 
-// firstPart returns the domain before the first ASCII character that no domain has. It returns "" if that has fewer than two labels.
+// firstPart returns the domain at the beginning of an invalid one. It returns "" if that has fewer than two labels.
 func firstPart(text string) string {
-	end := strings.IndexFunc(text, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
-	if end < 0 || !strings.Contains(text[:end], ".") {
+	name := leadingName(text)
+	if _, err := netip.ParseAddr(name); err == nil || !strings.Contains(name, ".") {
 		return ""
 	}
-	if _, err := netip.ParseAddr(text[:end]); err == nil {
-		return ""
-	}
-	return ASCIIDomain(text[:end])
+	return ASCIIDomain(name)
 }
 
 // fromLatin1 converts a text from ISO 8859-1, which mail programs assume for a field that is not valid UTF-8.
@@ -203,11 +199,14 @@ func appendNew(list *[]string, domain string) bool {
 	return true
 }
 
-// addLoose adds the possible domains of addresses in a text, with and without its encoded-words decoded.
+// addLoose adds the possible domain after each "@" of a text, with and without its encoded-words decoded. There may be a quote, a
+// bracket or white space between them.
 func (a *Authors) addLoose(text string) {
 	for _, t := range []string{text, headers.DecodeWords(text)} {
-		for domain := range looseDomains(t) {
-			a.add(domain)
+		for _, after, found := strings.Cut(plainAt.Replace(t), "@"); found; _, after, found = strings.Cut(after, "@") {
+			if domain := strings.Trim(leadingName(strings.TrimLeft(after, " \t\r\n\"<[")), "."); domain != "" {
+				a.add(domain)
+			}
 		}
 	}
 }
@@ -215,20 +214,12 @@ func (a *Authors) addLoose(text string) {
 // plainAt replaces the characters that look like "@", and removes the backslashes of quoted-pairs.
 var plainAt = strings.NewReplacer("\uff20", "@", "\ufe6b", "@", `\`, "")
 
-// looseDomains yields the possible domain after each "@" of a text. There may be a quote, a bracket or white space between them.
-func looseDomains(text string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, after, found := strings.Cut(plainAt.Replace(text), "@"); found; _, after, found = strings.Cut(after, "@") {
-			start := strings.TrimLeft(after, " \t\r\n\"<[")
-			end := strings.IndexFunc(start, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) })
-			if end < 0 {
-				end = len(start)
-			}
-			if domain := strings.Trim(start[:end], "."); domain != "" && !yield(domain) {
-				return
-			}
-		}
+// leadingName returns the beginning of a text up to the first ASCII character that no domain has.
+func leadingName(text string) string {
+	if end := strings.IndexFunc(text, func(c rune) bool { return c < 0x80 && !isNameByte(byte(c)) }); end >= 0 {
+		return text[:end]
 	}
+	return text
 }
 
 // isNameByte reports whether an ASCII character may be in a domain name.

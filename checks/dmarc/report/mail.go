@@ -14,6 +14,7 @@ import (
 	"net/mail"
 	"net/smtp"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,10 +89,8 @@ func (p *Reporter) message(o Outgoing, document []byte, to []string, now time.Ti
 	field("Content-Disposition", "attachment;\r\n filename=\""+file+"\"")
 	m.WriteString("\r\n")
 	const lineBytes = 57 // of 76 characters
-	for rest := packed.Bytes(); len(rest) > 0; {
-		n := min(len(rest), lineBytes)
-		m.WriteString(base64.StdEncoding.EncodeToString(rest[:n]) + "\r\n")
-		rest = rest[n:]
+	for line := range slices.Chunk(packed.Bytes(), lineBytes) {
+		m.WriteString(base64.StdEncoding.EncodeToString(line) + "\r\n")
 	}
 	fmt.Fprintf(&m, "--%s--\r\n", boundary)
 	return m.Bytes(), nil
@@ -106,14 +105,13 @@ func (p *Reporter) submit(ctx context.Context, to []string, message []byte) (acc
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
 	}
+	defer func() { _ = conn.Close() }() // QUIT was sent, or there is an error
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	host, _, _ := net.SplitHostPort(p.settings.Submit)
 	c, err := smtp.NewClient(conn, host)
 	if err != nil {
-		_ = conn.Close()
 		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
 	}
-	defer func() { _ = c.Close() }() // QUIT was sent, or there is an error
 	if err := errors.Join(c.Hello(p.env.Site.Hostname), c.Mail(p.settings.From)); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errSubmission, err)
 	}

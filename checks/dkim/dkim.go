@@ -69,7 +69,10 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if i < 0 {
 		return nil, err
 	}
-	return []checks.Verdict{{Reason: fail, Detail: detail(results[i]), Unsure: err != nil}}, err
+	mayPass := slices.ContainsFunc(results, func(res dkim.Result) bool {
+		return res.Status == dkim.Neutral && c.env.Clock.Doubt(r.Time) != ""
+	})
+	return []checks.Verdict{{Reason: fail, Detail: detail(results[i]), Unsure: err != nil || mayPass}}, err
 }
 
 // note adds the results to the trace.

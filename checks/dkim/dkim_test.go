@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -88,6 +89,22 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%+v", v)
 			}
 		})
+	}
+}
+
+// TestClockInDoubt tests that a signature that fails is not certain beside one that is from the future by a clock in doubt.
+func TestClockInDoubt(t *testing.T) {
+	t.Parallel()
+	env := checktest.Env(t, checktest.DKIMKey("example.net")+`test._domainkey.example.com TXT "p="`)
+	env.Signatures = 5
+	env.Clock = checks.NewClock(checktest.Now, time.Time{}, func() time.Duration { return 0 })
+	fields := checktest.Sign(t, from, body, "example.net", fmt.Sprint("t=", checktest.Now.Unix()))
+	fields = checktest.Sign(t, fields, body, "example.com")
+	r := request(t, env, fields, body)
+	r.Time = checktest.Now.Add(-48 * time.Hour)
+	verdicts, err := checktest.Ask(t, dkim.Info, build(t, env), r)
+	if len(verdicts) != 1 || verdicts[0].Reason.ID != "dkim-fail" || !verdicts[0].Unsure || err != nil {
+		t.Errorf("%+v, %v", verdicts, err)
 	}
 }
 

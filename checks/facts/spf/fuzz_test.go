@@ -86,7 +86,7 @@ func FuzzRecord(f *testing.F) {
 			switch {
 			case !strings.Contains(txt, d.text) || d.result == "":
 				t.Errorf("%+v", d)
-			case d.mechanism == mechIP && !d.network.IsValid(), (d.mechanism == mechInclude || d.mechanism == mechExists) && d.spec == "":
+			case (d.mechanism == mechIP4 || d.mechanism == mechIP6) && !d.network.IsValid(), (d.mechanism == mechInclude || d.mechanism == mechExists) && d.spec == "":
 				t.Errorf("%+v has no argument", d)
 			case d.bits4 < 0 || d.bits4 > 32 || d.bits6 < 0 || d.bits6 > 128:
 				t.Errorf("%+v: prefix lengths", d)

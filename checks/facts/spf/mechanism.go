@@ -14,7 +14,7 @@ func (e *evaluator) matches(d directive, domain string) (bool, *resultError) {
 	switch d.mechanism {
 	case mechAll:
 		return true, nil
-	case mechIP:
+	case mechIP4, mechIP6:
 		return d.network.Contains(e.subject.Client), nil
 	}
 	if e.skipsTarget(d.spec) {

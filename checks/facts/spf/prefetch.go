@@ -54,7 +54,7 @@ func (p prefetch) terms(r record, domain string) []checks.Query {
 			redirect = "" // is not reached
 			break
 		}
-		if d.mechanism != mechIP {
+		if d.mechanism != mechIP4 && d.mechanism != mechIP6 {
 			terms = append(terms, d)
 		}
 	}

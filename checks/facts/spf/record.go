@@ -27,16 +27,17 @@ type directive struct {
 }
 
 // mechanism is the name of a mechanism, section 5.
-type mechanism uint8
+type mechanism string
 
 const (
-	mechAll mechanism = iota
-	mechInclude
-	mechA
-	mechMX
-	mechPTR
-	mechIP // ip4 and ip6
-	mechExists
+	mechAll     mechanism = "all"
+	mechInclude mechanism = "include"
+	mechA       mechanism = "a"
+	mechMX      mechanism = "mx"
+	mechPTR     mechanism = "ptr"
+	mechIP4     mechanism = "ip4"
+	mechIP6     mechanism = "ip6"
+	mechExists  mechanism = "exists"
 )
 
 // bits returns the prefix length of a or mx for the client's family.
@@ -137,41 +138,27 @@ func parseDirective(text string) (directive, error) {
 	if end < 0 {
 		end = len(body)
 	}
-	name, arg := strings.ToLower(body[:end]), body[end:]
-	err := d.parseMechanism(name, arg)
+	d.mechanism = mechanism(strings.ToLower(body[:end]))
+	err := d.parseArgument(body[end:])
 	return d, err
 }
 
-// parseMechanism parses the argument of a mechanism, which includes the colon or slash before it.
-func (d *directive) parseMechanism(name, arg string) error {
-	switch name {
-	case "all":
-		d.mechanism = mechAll
+// parseArgument parses the argument of the mechanism, which includes the colon or slash before it.
+func (d *directive) parseArgument(arg string) error {
+	switch d.mechanism {
+	case mechAll:
 		if arg != "" {
 			return errors.New("all takes no argument")
 		}
 		return nil
-	case "include":
-		d.mechanism = mechInclude
+	case mechInclude, mechExists:
 		return d.parseDomain(arg, true)
-	case "exists":
-		d.mechanism = mechExists
-		return d.parseDomain(arg, true)
-	case "ptr":
-		d.mechanism = mechPTR
+	case mechPTR:
 		return d.parseDomain(arg, false)
-	case "a":
-		d.mechanism = mechA
+	case mechA, mechMX:
 		return d.parseDomainAndBits(arg)
-	case "mx":
-		d.mechanism = mechMX
-		return d.parseDomainAndBits(arg)
-	case "ip4":
-		d.mechanism = mechIP
-		return d.parseNetwork(arg, true)
-	case "ip6":
-		d.mechanism = mechIP
-		return d.parseNetwork(arg, false)
+	case mechIP4, mechIP6:
+		return d.parseNetwork(arg)
 	default:
 		return errors.New("no such mechanism")
 	}
@@ -222,7 +209,7 @@ func cutBits(arg, slash string, bits *int) (string, error) {
 }
 
 // parseNetwork parses ":" and an address or network, section 5.6.
-func (d *directive) parseNetwork(arg string, is4 bool) error {
+func (d *directive) parseNetwork(arg string) error {
 	text := strings.TrimPrefix(arg, ":")
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -231,14 +218,16 @@ func (d *directive) parseNetwork(arg string, is4 bool) error {
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 	}
-	if !p.IsValid() || p.Addr().Is4() != is4 || !strings.HasPrefix(arg, ":") {
-		if is4 {
-			return errors.New("no IPv4 address or network")
-		}
+	is4 := d.mechanism == mechIP4
+	switch {
+	case p.IsValid() && p.Addr().Is4() == is4 && strings.HasPrefix(arg, ":"):
+		d.network = p
+		return nil
+	case is4:
+		return errors.New("no IPv4 address or network")
+	default:
 		return errors.New("no IPv6 address or network")
 	}
-	d.network = p
-	return nil
 }
 
 // checkDomainSpec returns an error if s is no domain-spec, section 7.1: a macro-string that ends with a macro, or with a dot

@@ -97,14 +97,6 @@ func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 	return dmarc.Prefetch(MessageAuthors(r).Domains, identifiers)
 }
 
-// mailFromIdentity returns the identity that MailFromSPF evaluates.
-func mailFromIdentity(r *checks.Request) spf.Identity {
-	if r.Envelope.MailFrom.IsNull() {
-		return spf.Helo
-	}
-	return spf.MailFrom
-}
-
 // Aligned reports whether two domains (lower-case A-labels) have the same organisational domain, by RFC 9989 or by the public
 // suffix list if there is no record. It is for the stage EndOfMessage.
 func Aligned(ctx context.Context, env checks.Env, r *checks.Request, a, b string) (bool, error) {

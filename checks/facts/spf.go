@@ -18,7 +18,7 @@ import (
 //
 // The error is not nil if and only if the result is temperror.
 func MailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evaluation, error) {
-	e, err := firstMailFromSPF(ctx, env, r)
+	e, err := rememberSPF(ctx, env, r, mailFromIdentity(r))
 	if r.Stage != checks.EndOfMessage || env.Signatures <= 0 || !errors.Is(err, context.DeadlineExceeded) {
 		return e, err
 	}
@@ -30,11 +30,12 @@ func MailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Ev
 	})
 }
 
-func firstMailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evaluation, error) {
+// mailFromIdentity returns the identity that MailFromSPF evaluates.
+func mailFromIdentity(r *checks.Request) spf.Identity {
 	if r.Envelope.MailFrom.IsNull() {
-		return HeloSPF(ctx, env, r)
+		return spf.Helo
 	}
-	return rememberSPF(ctx, env, r, checks.MailFrom, spf.MailFrom)
+	return spf.MailFrom
 }
 
 // HeloSPF evaluates the HELO identity, RFC 7208 section 2.3, and remembers the result until the next HELO. It is for the
@@ -42,12 +43,16 @@ func firstMailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (s
 //
 // The error is not nil if and only if the result is temperror.
 func HeloSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evaluation, error) {
-	return rememberSPF(ctx, env, r, checks.Helo, spf.Helo)
+	return rememberSPF(ctx, env, r, spf.Helo)
 }
 
 type spfKey struct{}
 
-func rememberSPF(ctx context.Context, env checks.Env, r *checks.Request, scope checks.Stage, id spf.Identity) (spf.Evaluation, error) {
+func rememberSPF(ctx context.Context, env checks.Env, r *checks.Request, id spf.Identity) (spf.Evaluation, error) {
+	scope := checks.MailFrom
+	if id == spf.Helo {
+		scope = checks.Helo
+	}
 	e, err := checks.Remember(r, scope, spfKey{}, func() (spf.Evaluation, error) {
 		e, err := spf.CheckHost(ctx, env.DNS, spfSubject(r, id, env.Site.Hostname))
 		return e, cmp.Or(err, e.WidthErr) // what the DNS did not answer is asked again for the next message

@@ -3,7 +3,6 @@ package facts_test
 import (
 	"testing"
 
-	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/facts"
 	"milterd/checks/facts/spf"
@@ -62,28 +61,5 @@ func TestSPFIsRemembered(t *testing.T) {
 	}
 	if asked := rec.Asked(); len(asked) != 2 {
 		t.Errorf("asked %v", asked)
-	}
-}
-
-func TestPrefetchSPF(t *testing.T) {
-	t.Parallel()
-	r := checktest.Session{Client: "192.0.2.9", Helo: "mail.example.com", MailFrom: "user@example.net"}.Request(t)
-	bounce := checktest.Session{Client: "192.0.2.9", Helo: "mail.example.com"}.Request(t)
-	for _, c := range []struct {
-		name string
-		got  []checks.Query
-		want string
-	}{
-		{"MAIL FROM", facts.PrefetchMailFromSPF(r), "example.net. TXT"},
-		{"HELO", facts.PrefetchHeloSPF(r), "mail.example.com. TXT"},
-		{"null reverse-path", facts.PrefetchMailFromSPF(bounce), ""},
-	} {
-		got := ""
-		for _, q := range c.got {
-			got += q.String()
-		}
-		if got != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-		}
 	}
 }

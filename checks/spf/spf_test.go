@@ -179,32 +179,6 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
-// FuzzExplanation tests that an explanation from hostile DNS text is short and printable.
-func FuzzExplanation(f *testing.F) {
-	f.Add("%{s} %{h}", "mail.example.com")
-	f.Add("a\\013\\010550 5.0.0 b %{L}", "\r\n250 ok")
-	f.Fuzz(func(t *testing.T, text, helo string) {
-		quoted := strings.NewReplacer(`"`, "", "\n", "", "\r", "").Replace(text)
-		z, err := checktest.ParseZone("example.net TXT \"v=spf1 mx -all exp=why.example.net\"\nwhy.example.net TXT \"" + quoted + "\"")
-		if err != nil {
-			t.Skip()
-		}
-		env := checktest.Env(t, "")
-		env.DNS = z
-		check := checktest.Build[checks.NoSettings](t, spf.Info, env, nil)
-		r := checktest.Session{Client: client, Helo: helo, MailFrom: sender}.Request(t)
-		r.Stage = checks.MailFrom
-		verdicts, err := check.Check(t.Context(), r)
-		if err != nil || len(verdicts) != 1 {
-			t.Fatalf("%v, %v", verdicts, err)
-		}
-		explains := verdicts[0].Detail["explains"]
-		if len(explains) > 500 || strings.ContainsFunc(explains, func(r rune) bool { return r < ' ' || r > '~' }) {
-			t.Errorf("%q", explains)
-		}
-	})
-}
-
 func BenchmarkCheck(b *testing.B) {
 	env := checktest.Env(b, heloOK+`example.net TXT "v=spf1 include:a.example.net -all"
 a.example.net TXT "v=spf1 ip4:198.51.100.0/24 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all"`)

@@ -1,6 +1,7 @@
 package msgfields
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,12 +66,7 @@ func (c *check) delayed(h []headers.Field, date headers.Date, now time.Time) boo
 			sent = append(sent, d)
 		}
 	}
-	for _, field := range h {
-		if field.Is("Received") && receivedSoon(field.Value, sent) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(h, func(f headers.Field) bool { return f.Is("Received") && receivedSoon(f.Value, sent) })
 }
 
 // receivedSoon reports whether the time of a Received field, which follows its last semicolon (RFC 5322 section 3.6.7), is
@@ -84,12 +80,9 @@ func receivedSoon(value string, dates []headers.Date) bool {
 	if err != nil && !isLax(err) {
 		return false
 	}
-	for _, d := range dates {
-		if received.Time.Sub(d.Time).Abs() <= onItsWay+received.Slack+d.Slack {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(dates, func(d headers.Date) bool {
+		return received.Time.Sub(d.Time).Abs() <= onItsWay+received.Slack+d.Slack
+	})
 }
 
 // duration returns the time between two dates in hours or days, as replies show it.

@@ -35,18 +35,16 @@ func checkFrom(f *findings, h []headers.Field) {
 		return
 	}
 	list, err := headers.ParseMailboxList(field.Value)
-	detail := map[string]string{"from": strings.TrimSpace(field.Value)}
+	reason, fault := fromInvalid, "no address in the group"
 	switch {
 	case isLax(err):
-		detail["fault"] = cause(err)
-		f.add(checks.Verdict{Reason: fromLax, Detail: detail})
+		reason, fault = fromLax, cause(err)
 	case err != nil:
-		detail["fault"] = cause(err)
-		f.add(checks.Verdict{Reason: fromInvalid, Detail: detail})
-	case len(list) == 0:
-		detail["fault"] = "no address in the group"
-		f.add(checks.Verdict{Reason: fromInvalid, Detail: detail})
+		fault = cause(err)
+	case len(list) > 0:
+		return
 	}
+	f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"from": strings.TrimSpace(field.Value), "fault": fault}})
 }
 
 // shownFields are fields that may occur once and that readers are shown: two of them that differ are refused. RFC 5322 section

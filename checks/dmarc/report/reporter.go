@@ -159,10 +159,7 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 			return err
 		}
 		if !d.marked {
-			value, err := json.Marshal(Delivery{Origin: p.origin()})
-			if err != nil {
-				return err
-			}
+			value, _ := json.Marshal(Delivery{Origin: p.origin()})
 			if _, err := p.env.Store.PutNew(ctx, outKeys+keyOf(t.day, name), value, keep); err != nil {
 				return err
 			}
@@ -174,16 +171,16 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 
 // writeRows adds the counts of a domain to the store.
 func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, d *domainRows) error {
+	due := map[*counter]int64{} // messages that are not in the store
 	p.mu.Lock()
-	var due []*counter
 	for _, c := range d.rows {
-		if c.count > c.stored {
-			due = append(due, c)
+		if n := c.count - c.stored; n > 0 {
+			due[c] = n
 		}
 	}
 	p.mu.Unlock()
 	tree := dmarc.NewTree(p.env.DNS)
-	for _, c := range due {
+	for c, n := range due {
 		if c.key == "" {
 			completeAlignment(ctx, tree, &c.row)
 			if err := ctx.Err(); err != nil {
@@ -192,9 +189,6 @@ func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, 
 			c.row.DKIM, c.row.SPF = cmp.Or(c.row.DKIM, "fail"), cmp.Or(c.row.SPF, "fail")
 			c.key = encodeRow(&c.row.Record)
 		}
-		p.mu.Lock()
-		n := c.count - c.stored
-		p.mu.Unlock()
 		if _, err := p.env.Store.Add(ctx, rowKeys+keyOf(day, domain)+":"+c.key, n, keep); err != nil {
 			return err
 		}

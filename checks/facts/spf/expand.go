@@ -2,6 +2,7 @@ package spf
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"net/netip"
 	"strconv"
@@ -130,9 +131,7 @@ func dotted(client netip.Addr) string {
 	if client.Is4() {
 		return client.String()
 	}
-	out := make([]byte, 0, 64)
-	for _, b := range client.As16() {
-		out = append(out, upperHex[b>>4], '.', upperHex[b&15], '.')
-	}
-	return string(out[:len(out)-1])
+	addr := client.As16()
+	nibbles := strings.Split(strings.ToUpper(hex.EncodeToString(addr[:])), "")
+	return strings.Join(nibbles, ".")
 }

@@ -174,8 +174,6 @@ func splitAny(value, delims string) []string {
 	}
 }
 
-const upperHex = "0123456789ABCDEF"
-
 // urlEscape escapes all bytes except the unreserved ones of RFC 3986 section 2.3.
 func urlEscape(s string) string {
 	var b strings.Builder
@@ -183,7 +181,7 @@ func urlEscape(s string) string {
 		if c := s[i]; strings.IndexByte(alpha+digit+"-._~", c) >= 0 {
 			b.WriteByte(c)
 		} else {
-			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
+			fmt.Fprintf(&b, "%%%02X", c)
 		}
 	}
 	return b.String()

@@ -107,23 +107,19 @@ func parseTags(text string) (tags map[string]string, ok bool) {
 
 // setPolicies sets the policies. It reports whether the tags p=, sp= and np= are as section 4.10.1 requires.
 func (r *Record) setPolicies(tags map[string]string) bool {
-	domain, ok := parsePolicy(tags["p"])
-	if !ok {
-		return false
+	var okP, okSP, okNP bool
+	r.Domain, okP = parsePolicy(tags["p"])
+	r.Subdomains, okSP = policyOf(tags, "sp", r.Domain)
+	r.Nonexistent, okNP = policyOf(tags, "np", r.Subdomains)
+	return okP && okSP && okNP
+}
+
+// policyOf returns the policy of a tag, or the one that holds without the tag.
+func policyOf(tags map[string]string, tag string, without Policy) (Policy, bool) {
+	if value, has := tags[tag]; has {
+		return parsePolicy(value)
 	}
-	r.Domain, r.Subdomains = domain, domain
-	if sp, has := tags["sp"]; has {
-		if r.Subdomains, ok = parsePolicy(sp); !ok {
-			return false
-		}
-	}
-	r.Nonexistent = r.Subdomains
-	if np, has := tags["np"]; has {
-		if r.Nonexistent, ok = parsePolicy(np); !ok {
-			return false
-		}
-	}
-	return true
+	return without, true
 }
 
 // parsePolicy parses the value of p=, sp= or np=, which is case-insensitive (RFC 5234 section 2.3).

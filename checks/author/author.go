@@ -8,6 +8,7 @@ package author
 import (
 	"context"
 	"iter"
+	"regexp"
 	"strings"
 
 	"milterd/checks"
@@ -119,7 +120,7 @@ func mailboxes(header []headers.Field) iter.Seq[headers.Mailbox] {
 func encodedAddress(header []headers.Field) string {
 	parsed := false
 	for m := range mailboxes(header) {
-		if hasEncodedWord(m.Local) || hasEncodedWord(m.Domain) {
+		if encodedWord.MatchString(m.Local) || encodedWord.MatchString(m.Domain) {
 			return m.Local + "@" + m.Domain
 		}
 		parsed = true
@@ -132,23 +133,15 @@ func encodedAddress(header []headers.Field) string {
 			continue
 		}
 		_, address, _ := strings.Cut(field.Value, "<")
-		if address, _, _ = strings.Cut(address, ">"); hasEncodedWord(address) {
+		if address, _, _ = strings.Cut(address, ">"); encodedWord.MatchString(address) {
 			return strings.TrimSpace(address)
 		}
 	}
 	return ""
 }
 
-// hasEncodedWord reports whether a text has something of the form =?charset?encoding?text?=.
-func hasEncodedWord(s string) bool {
-	_, s, found := strings.Cut(s, "=?")
-	for range 2 {
-		if found {
-			_, s, found = strings.Cut(s, "?")
-		}
-	}
-	return found && strings.Contains(s, "?=")
-}
+// encodedWord is the form of an encoded-word: =?charset?encoding?text?=.
+var encodedWord = regexp.MustCompile(`=\?[^?]*\?[^?]*\?(?s:.*)\?=`)
 
 // claimedAddress returns the first address in a display name that is of another organisation than the mailbox, and the mailbox.
 // It returns "" if there is none.

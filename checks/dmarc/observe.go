@@ -13,6 +13,7 @@ import (
 	"milterd/checks/facts/dkim"
 	"milterd/checks/facts/dmarc"
 	"milterd/checks/facts/dmarc/aggregate"
+	"milterd/headers"
 )
 
 type reportKey struct{}
@@ -49,12 +50,10 @@ func wantsReports(r dmarc.Record) bool {
 // aboutReports reports whether a message is a report, or an answer to a report of this site. If those were counted, two sites would
 // report to each other about their reports each day.
 func (c *check) aboutReports(r *checks.Request) bool {
-	for _, f := range r.Envelope.Header {
-		if f.Is("Subject") && strings.HasPrefix(strings.ToLower(strings.TrimSpace(f.Value)), "report domain:") {
-			return true
-		}
+	isSubject := func(f headers.Field) bool {
+		return f.Is("Subject") && strings.HasPrefix(strings.ToLower(strings.TrimSpace(f.Value)), "report domain:")
 	}
-	return !slices.ContainsFunc(r.Envelope.Rcpts, func(rcpt checks.Recipient) bool {
+	return slices.ContainsFunc(r.Envelope.Header, isSubject) || !slices.ContainsFunc(r.Envelope.Rcpts, func(rcpt checks.Recipient) bool {
 		return rcpt.Refused == "" && !strings.EqualFold(rcpt.Text, c.Reports.From) && !strings.EqualFold(rcpt.Text, "<"+c.Reports.From+">")
 	})
 }

@@ -110,12 +110,11 @@ func (p ptrResult) tooMany(client netip.Addr) error {
 }
 
 func lookupPTR(ctx context.Context, env checks.Env, r *checks.Request) (ptrResult, error) {
-	q, ok := ptrQuestion(r.Client)
-	if !ok {
+	if !r.Client.IsValid() {
 		return ptrResult{}, nil
 	}
 	return checks.Remember(r, checks.Connect, ptrKey{}, func() (ptrResult, error) {
-		a, err := env.DNS.Lookup(ctx, q)
+		a, err := env.DNS.Lookup(ctx, ptrQuestion(r.Client))
 		if err != nil {
 			return ptrResult{}, fmt.Errorf("reverse DNS of %s: %w", r.Client, err)
 		}
@@ -125,11 +124,10 @@ func lookupPTR(ctx context.Context, env checks.Env, r *checks.Request) (ptrResul
 
 // PrefetchPTR returns the question of ClientPTR.
 func PrefetchPTR(r *checks.Request) []checks.Query {
-	q, ok := ptrQuestion(r.Client)
-	if !ok {
+	if !r.Client.IsValid() {
 		return nil
 	}
-	return []checks.Query{{Question: q}}
+	return []checks.Query{{Question: ptrQuestion(r.Client)}}
 }
 
 // ClientNamed reports whether the client has a confirmed name for which match is true.
@@ -169,13 +167,10 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 	return n
 }
 
-// ptrQuestion returns the question for the names of the client. ok is false if it has no address.
-func ptrQuestion(client netip.Addr) (q checks.Question, ok bool) {
-	name, err := dns.ReverseAddr(client.String())
-	if err != nil {
-		return q, false
-	}
-	return checks.Ask(name, dns.TypePTR), true
+// ptrQuestion returns the question for the names of the client.
+func ptrQuestion(client netip.Addr) checks.Question {
+	name, _ := dns.ReverseAddr(client.String()) // fails only for an invalid address
+	return checks.Ask(name, dns.TypePTR)
 }
 
 // ptrNames returns the names in an answer.

@@ -16,26 +16,201 @@ import (
 	"milterd/checks"
 )
 
-// WriteReference writes the reference configuration: every key with its documentation and its default. It returns an error if
-// a setting of a check has no doc tag, or a type that a file cannot have.
+// Key is a key of the configuration, for the reference and the manual.
+type Key struct {
+	Path    string // such as checks.greylist.delay; of a key in Entries, its name
+	Doc     string
+	Default string // in YAML; empty: the key has others below it
+	Entries []Key  // keys of an entry, if the value is a list of sections
+	Example string // in YAML, with the name of the key; empty: none
+}
+
+// Keys returns the keys of the configuration, each after the section that it is in. It returns an error if a setting of a check has
+// no doc tag, or a type that a file cannot have.
+func Keys(registry []checks.Info) ([]Key, error) {
+	var list keyList
+	list.section("", reflect.ValueOf(defaults(registry)))
+	return list.keys, list.err
+}
+
+// keyList collects keys. It keeps the first fault of the structs that it documents.
+type keyList struct {
+	keys []Key
+	err  error
+}
+
+// section adds the keys of a struct.
+func (l *keyList) section(path string, v reflect.Value) {
+	for _, f := range fieldsOf(v.Type()) {
+		if f.doc == "" {
+			l.fail("%s: the key %s has no doc tag", v.Type(), f.key)
+		}
+		l.add(join(path, f.key), f, v.Field(f.index))
+	}
+}
+
+// add adds a key, and those below it.
+func (l *keyList) add(path string, f field, v reflect.Value) {
+	k := Key{Path: path, Doc: f.doc}
+	t := v.Type()
+	switch value, isChecks := v.Interface().(checkSettings); {
+	case isChecks:
+		l.keys = append(l.keys, k)
+		for _, set := range value {
+			if len(fieldsOf(set.value.Type())) > 0 {
+				below := join(path, set.info.Name)
+				l.keys = append(l.keys, Key{Path: below, Doc: set.info.Doc})
+				l.section(below, set.value)
+			}
+		}
+		return
+	case t == reflect.TypeFor[reasonActions]():
+		l.keys = append(l.keys, k) // the reasons are in the registry
+		return
+	case t.Kind() == reflect.Struct && !isScalar(t):
+		l.keys = append(l.keys, k)
+		l.section(path, v)
+		return
+	case isEntries(t):
+		k.Entries, k.Example = l.entries(f.key, t.Elem())
+	case f.example != "":
+		k.Example = f.key + ": " + f.example
+	}
+	k.Default = l.literal(v)
+	l.keys = append(l.keys, k)
+}
+
+// entries returns the keys of an entry of a list, and an example of a list with one entry.
+func (l *keyList) entries(key string, t reflect.Type) (keys []Key, example string) {
+	example = key + ":"
+	lead := "- "
+	for _, f := range fieldsOf(t) {
+		if f.doc == "" {
+			l.fail("%s: the key %s has no doc tag", t, f.key)
+		}
+		keys = append(keys, Key{Path: f.key, Doc: f.doc})
+		value := f.example
+		if value == "" {
+			value = l.literal(reflect.Zero(t.Field(f.index).Type))
+		}
+		example += "\n  " + lead + f.key + ": " + value
+		lead = "  "
+	}
+	return keys, example
+}
+
+// isEntries reports whether a type is a list of sections.
+func isEntries(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && !isScalar(t.Elem()) &&
+		t.Elem() != reflect.TypeFor[listenEntry]()
+}
+
+func (l *keyList) fail(format string, args ...any) {
+	if l.err == nil {
+		l.err = fmt.Errorf("config: "+format, args...)
+	}
+}
+
+// literal returns the YAML of a value in one line.
+func (l *keyList) literal(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		if x < 0 || x%time.Second != 0 {
+			l.fail("the default %s cannot be written as a duration", x)
+		}
+		return FormatDuration(x)
+	case netip.Prefix:
+		return text(x.String())
+	case encoding.TextMarshaler:
+		b, err := x.MarshalText()
+		if err != nil {
+			l.fail("default %v: %w", x, err)
+		}
+		return text(string(b))
+	case []listenEntry:
+		if len(x) == 1 {
+			return text(x[0].Socket)
+		}
+	case listenEntry:
+		return text(x.Socket)
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		return strconv.FormatBool(v.Bool())
+	case reflect.String:
+		return text(v.String())
+	case reflect.Int, reflect.Int64:
+		return strconv.FormatInt(v.Int(), 10)
+	case reflect.Slice:
+		var items []string
+		for i := range v.Len() {
+			items = append(items, l.literal(v.Index(i)))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case reflect.Map, reflect.Struct:
+		return l.flow(v)
+	default:
+		l.fail("no file can hold a %s", v.Type())
+		return ""
+	}
+}
+
+// flow returns the YAML of a map or a struct in one line.
+func (l *keyList) flow(v reflect.Value) string {
+	var pairs []string
+	if v.Kind() == reflect.Map {
+		for _, k := range v.MapKeys() {
+			pairs = append(pairs, text(k.String())+": "+l.literal(v.MapIndex(k)))
+		}
+		slices.Sort(pairs)
+	} else {
+		for _, f := range fieldsOf(v.Type()) {
+			pairs = append(pairs, f.key+": "+l.literal(v.Field(f.index)))
+		}
+	}
+	return "{" + strings.Join(pairs, ", ") + "}"
+}
+
+// plainText matches texts that need no quotes, unless notText matches.
+var plainText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9/_.@-]*(:[A-Za-z0-9/_.@-]+)*$|^[0-9]+(\.[0-9]+){3}(/[0-9]+)?$`)
+
+// notText matches words that YAML 1.1 or 1.2 does not read as text.
+var notText = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|y|n|null)$`)
+
+// text returns the YAML of a text.
+func text(s string) string {
+	if plainText.MatchString(s) && !notText.MatchString(s) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// WriteReference writes the reference configuration: every key with its documentation and its default. It returns the error of Keys.
 func WriteReference(w io.Writer, registry []checks.Info) error {
-	r := &reference{registry: registry}
+	keys, err := Keys(registry)
+	if err != nil {
+		return err
+	}
+	r := &reference{}
 	r.comment(0, "Reference configuration of milterd, made by `milterd doc config`: every key with its default. All keys are"+
 		" optional. Units of durations are s, m, h and d, as in 1h30m. `milterd check-config` finds mistakes.")
-	r.section(0, reflect.ValueOf(defaults(registry)))
-	if r.err != nil {
-		return r.err
+	for i, k := range keys {
+		depth, dot := strings.Count(k.Path, "."), strings.LastIndexByte(k.Path, '.')
+		isCheck := depth == 1 && k.Path[:dot] == "checks"
+		if depth == 0 || isCheck && keys[i-1].Path != "checks" {
+			r.text.WriteByte('\n')
+		}
+		r.key(depth, k.Path[dot+1:], k)
+		if k.Path == "actions" {
+			r.actions(registry)
+		}
 	}
-	_, err := w.Write(r.text.Bytes())
+	_, err = w.Write(r.text.Bytes())
 	return err
 }
 
-// reference writes YAML with comments. It keeps the first fault of the structs that it documents.
-type reference struct {
-	registry []checks.Info
-	text     bytes.Buffer
-	err      error
-}
+// reference writes YAML with comments.
+type reference struct{ text bytes.Buffer }
 
 func (r *reference) line(indent int, format string, args ...any) {
 	r.text.WriteString(strings.Repeat("  ", indent))
@@ -62,76 +237,29 @@ func (r *reference) hanging(indent int, lead, text string) {
 	}
 }
 
-// section writes the keys of a struct, at the top level with an empty line between them.
-func (r *reference) section(indent int, v reflect.Value) {
-	for _, f := range fieldsOf(v.Type()) {
-		if f.doc == "" {
-			r.fail("%s: the key %s has no doc tag", v.Type(), f.key)
+// key writes a key with its default, and what an entry of it has, or an example.
+func (r *reference) key(indent int, name string, k Key) {
+	r.comment(indent, k.Doc)
+	if len(k.Entries) > 0 {
+		r.line(indent, "# Keys of an entry:")
+		for _, e := range k.Entries {
+			r.hanging(indent, "#  ", "- "+e.Path+": "+e.Doc)
 		}
-		if indent == 0 {
-			r.text.WriteByte('\n')
+		r.line(indent, "# Example of an entry:")
+		_, entry, _ := strings.Cut(k.Example, "\n")
+		for line := range strings.SplitSeq(entry, "\n") {
+			r.line(indent, "# %s", line)
 		}
-		r.comment(indent, f.doc)
-		r.key(indent, f, v.Field(f.index))
+	} else if k.Example != "" {
+		r.line(indent, "# Example: %s", k.Example)
 	}
-}
-
-// key writes one key with its default, and its example if it has one.
-func (r *reference) key(indent int, f field, v reflect.Value) {
-	switch value := v.Interface().(type) {
-	case reasonActions:
-		r.line(indent, "%s:", f.key)
-		r.actions(indent + 1)
-		return
-	case checkSettings:
-		r.checks(indent, f.key, value)
-		return
-	}
-	t := v.Type()
-	switch {
-	case t.Kind() == reflect.Struct && !isScalar(t):
-		r.line(indent, "%s:", f.key)
-		r.section(indent+1, v)
-		return
-	case isEntries(t):
-		r.entries(indent, t.Elem())
-	case f.example != "":
-		r.line(indent, "# Example: %s: %s", f.key, f.example)
-	}
-	r.line(indent, "%s: %s", f.key, r.literal(v))
-}
-
-// isEntries reports whether a type is a list of sections.
-func isEntries(t reflect.Type) bool {
-	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && !isScalar(t.Elem()) &&
-		t.Elem() != reflect.TypeFor[listenEntry]()
-}
-
-// entries writes the keys of an entry of a list, and an example of an entry, as comments.
-func (r *reference) entries(indent int, t reflect.Type) {
-	r.line(indent, "# Keys of an entry:")
-	for _, f := range fieldsOf(t) {
-		if f.doc == "" {
-			r.fail("%s: the key %s has no doc tag", t, f.key)
-		}
-		r.hanging(indent, "#  ", "- "+f.key+": "+f.doc)
-	}
-	r.line(indent, "# Example of an entry:")
-	lead := "- "
-	for _, f := range fieldsOf(t) {
-		example := f.example
-		if example == "" {
-			example = r.literal(reflect.Zero(t.Field(f.index).Type))
-		}
-		r.line(indent, "#   %s%s: %s", lead, f.key, example)
-		lead = "  "
-	}
+	r.line(indent, "%s", strings.TrimRight(name+": "+k.Default, " "))
 }
 
 // actions writes the default actions of every reason as comments, because a key that is set does not follow the profile.
-func (r *reference) actions(indent int) {
-	const valueColumn, strictColumn = 32, 44
-	for _, info := range r.registry {
+func (r *reference) actions(registry []checks.Info) {
+	const indent, valueColumn, strictColumn = 1, 32, 44
+	for _, info := range registry {
 		if len(info.Reasons) > 0 {
 			r.line(indent, "# %s", info.Name)
 		}
@@ -141,100 +269,4 @@ func (r *reference) actions(indent int) {
 			r.line(indent, "%s # strict: %s", line, reason.Strict)
 		}
 	}
-}
-
-// checks writes the settings of all checks that have settings.
-func (r *reference) checks(indent int, key string, s checkSettings) {
-	r.line(indent, "%s:", key)
-	separator := ""
-	for _, set := range s {
-		if len(fieldsOf(set.value.Type())) == 0 {
-			continue
-		}
-		r.text.WriteString(separator)
-		separator = "\n"
-		r.comment(indent+1, set.info.Doc)
-		r.line(indent+1, "%s:", set.info.Name)
-		r.section(indent+2, set.value)
-	}
-}
-
-func (r *reference) fail(format string, args ...any) {
-	if r.err == nil {
-		r.err = fmt.Errorf("config: "+format, args...)
-	}
-}
-
-// literal returns the YAML of a value in one line.
-func (r *reference) literal(v reflect.Value) string {
-	switch x := v.Interface().(type) {
-	case time.Duration:
-		if x < 0 || x%time.Second != 0 {
-			r.fail("the default %s cannot be written as a duration", x)
-		}
-		return FormatDuration(x)
-	case netip.Prefix:
-		return text(x.String())
-	case encoding.TextMarshaler:
-		b, err := x.MarshalText()
-		if err != nil {
-			r.fail("default %v: %w", x, err)
-		}
-		return text(string(b))
-	case []listenEntry:
-		if len(x) == 1 {
-			return text(x[0].Socket)
-		}
-	case listenEntry:
-		return text(x.Socket)
-	}
-	switch v.Kind() {
-	case reflect.Bool:
-		return strconv.FormatBool(v.Bool())
-	case reflect.String:
-		return text(v.String())
-	case reflect.Int, reflect.Int64:
-		return strconv.FormatInt(v.Int(), 10)
-	case reflect.Slice:
-		var items []string
-		for i := range v.Len() {
-			items = append(items, r.literal(v.Index(i)))
-		}
-		return "[" + strings.Join(items, ", ") + "]"
-	case reflect.Map, reflect.Struct:
-		return r.flow(v)
-	default:
-		r.fail("no file can hold a %s", v.Type())
-		return ""
-	}
-}
-
-// flow returns the YAML of a map or a struct in one line.
-func (r *reference) flow(v reflect.Value) string {
-	var pairs []string
-	if v.Kind() == reflect.Map {
-		for _, k := range v.MapKeys() {
-			pairs = append(pairs, text(k.String())+": "+r.literal(v.MapIndex(k)))
-		}
-		slices.Sort(pairs)
-	} else {
-		for _, f := range fieldsOf(v.Type()) {
-			pairs = append(pairs, f.key+": "+r.literal(v.Field(f.index)))
-		}
-	}
-	return "{" + strings.Join(pairs, ", ") + "}"
-}
-
-// plainText matches texts that need no quotes, unless notText matches.
-var plainText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9/_.@-]*(:[A-Za-z0-9/_.@-]+)*$|^[0-9]+(\.[0-9]+){3}(/[0-9]+)?$`)
-
-// notText matches words that YAML 1.1 or 1.2 does not read as text.
-var notText = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|y|n|null)$`)
-
-// text returns the YAML of a text.
-func text(s string) string {
-	if plainText.MatchString(s) && !notText.MatchString(s) {
-		return s
-	}
-	return strconv.Quote(s)
 }

@@ -1,63 +1,46 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
 )
 
 // functions returns what the daemon does for commands, by the names that the commands call.
-func (d *daemon) functions() map[string]admin.Func {
-	return map[string]admin.Func{
-		"status":             function(d.status),
-		"log":                function(d.findRecords),
-		"why":                function(d.why),
-		"simulate":           function(d.simulateLive),
-		"access/list":        function(d.listAccess),
-		"access/add":         function(d.addAccess),
-		"access/remove":      function(d.removeAccess),
-		"block/list":         function(d.listBlocks),
-		"block/add":          function(d.addBlock),
-		"block/remove":       function(d.removeBlock),
-		"greylist/list":      function(d.listTriplets),
-		"greylist/show":      function(d.showGreylist),
-		"greylist/allow":     function(d.allowClient),
-		"greylist/forget":    function(d.forgetGreylist),
-		"report/daily":       function(d.reportDaily),
-		"report/watch":       function(d.reportWatch),
-		"report/action":      function(d.reportAction),
-		"report/forwarders":  function(d.reportForwarders),
-		"report/retry":       function(d.reportRetry),
-		"report/dmarc":       function(d.reportDMARC),
-		"dmarc-reports/keep": function(d.keepReports),
-		"report/mirror":      function(d.reportMirror),
-		"mirror":             function(d.testDomain),
-	}
-}
-
-// function returns f as a function of the admin socket.
-func function[A, R any](f func(context.Context, A) (R, error)) admin.Func {
-	return func(ctx context.Context, decode func(any) error) (any, error) {
-		var args A
-		if err := decode(&args); err != nil {
-			return nil, &admin.BadArgument{Err: fmt.Errorf("the daemon cannot read the arguments, it is of another version: %w", err)}
-		}
-		result, err := f(ctx, args)
-		if errors.As(err, new(*checks.ArgumentError)) {
-			return nil, &admin.BadArgument{Err: err}
-		}
-		return result, err
+func (d *daemon) functions() map[string]http.Handler {
+	return map[string]http.Handler{
+		"status":             admin.Function(d.status),
+		"log":                admin.Function(d.findRecords),
+		"why":                admin.Function(d.why),
+		"simulate":           admin.Function(d.simulateLive),
+		"access/list":        admin.Function(d.listAccess),
+		"access/add":         admin.Function(d.addAccess),
+		"access/remove":      admin.Function(d.removeAccess),
+		"block/list":         admin.Function(d.listBlocks),
+		"block/add":          admin.Function(d.addBlock),
+		"block/remove":       admin.Function(d.removeBlock),
+		"greylist/list":      admin.Function(d.listTriplets),
+		"greylist/show":      admin.Function(d.showGreylist),
+		"greylist/allow":     admin.Function(d.allowClient),
+		"greylist/forget":    admin.Function(d.forgetGreylist),
+		"report/daily":       admin.Function(d.reportDaily),
+		"report/watch":       admin.Function(d.reportWatch),
+		"report/action":      admin.Function(d.reportAction),
+		"report/forwarders":  admin.Function(d.reportForwarders),
+		"report/retry":       admin.Function(d.reportRetry),
+		"report/dmarc":       admin.Function(d.reportDMARC),
+		"dmarc-reports/keep": admin.Function(d.keepReports),
+		"report/mirror":      admin.Function(d.reportMirror),
+		"mirror":             admin.Function(d.testDomain),
 	}
 }
 

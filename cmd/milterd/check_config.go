@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/cmd/milterd/internal/sockets"
@@ -37,7 +38,7 @@ are only warnings.`,
 			file := *configFile
 			if len(args) > 0 {
 				if cmd.Flags().Changed("config") {
-					return wrongUsage("want one file: %s or %s", args[0], file)
+					return checks.BadArgument("want one file: %s or %s", args[0], file)
 				}
 				file = args[0]
 			}

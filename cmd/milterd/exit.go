@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/cmd/milterd/internal/admin"
 )
 
@@ -25,12 +26,6 @@ const (
 
 // errReported is the error of a command that has already printed why it failed.
 var errReported = errors.New("failed")
-
-// usageError is an error of the command line that a command finds after it began to run.
-type usageError struct{ error }
-
-// wrongUsage returns an error for a wrong command line.
-func wrongUsage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // execute executes a command line, prints its error and returns the exit status.
 func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
@@ -60,7 +55,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	switch {
 	case err == nil:
 		return exitDone
-	case !begun, errors.As(err, new(usageError)), errors.As(err, new(*admin.BadArgument)):
+	case !begun, errors.As(err, new(*checks.ArgumentError)):
 		return exitUsage
 	case errors.As(err, new(*admin.NoDaemon)):
 		return exitNoDaemon
@@ -91,7 +86,7 @@ func plainError(err error) error {
 		return nil
 	}
 	if m := excluding.FindStringSubmatch(err.Error()); m != nil {
-		return wrongUsage("--%s cannot be used together", strings.Join(strings.Fields(m[1]), " and --"))
+		return checks.BadArgument("--%s cannot be used together", strings.Join(strings.Fields(m[1]), " and --"))
 	}
 	return err
 }

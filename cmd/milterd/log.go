@@ -129,10 +129,10 @@ func (a *logArgs) parse(ref, since string) (err error) {
 		}
 	}
 	if a.ID = records.IDIn(ref); a.ID == "" && ref != "" {
-		return wrongUsage("--ref: want the link in a reply, or the part of it after r=")
+		return checks.BadArgument("--ref: want the link in a reply, or the part of it after r=")
 	}
 	if a.Max < 0 {
-		return wrongUsage("--max: want 0 or more")
+		return checks.BadArgument("--max: want 0 or more")
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ import (
 	_ "time/tzdata" // a container may have no file but the program: the names of time zones are in it
 
 	"github.com/spf13/cobra"
+
+	"milterd/checks"
 )
 
 func main() {
@@ -88,7 +90,7 @@ func newGroup(name, short string) *cobra.Command {
 					names = append(names, c.Name())
 				}
 			}
-			return wrongUsage("%s: want one of the commands %s", name, strings.Join(names, ", "))
+			return checks.BadArgument("%s: want one of the commands %s", name, strings.Join(names, ", "))
 		},
 	}
 }

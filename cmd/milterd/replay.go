@@ -196,7 +196,7 @@ func (f replayFlags) resolver(c config.DNS) (checks.Resolver, func(), error) {
 	}
 	file, record := strings.CutPrefix(f.dns, "record=")
 	if f.dns != "live" && (!record || file == "") {
-		return nil, nil, wrongUsage("--dns: %q is none of live, none, record=FILE", f.dns)
+		return nil, nil, checks.BadArgument("--dns: %q is none of live, none, record=FILE", f.dns)
 	}
 	live, err := newResolver(c, nil)
 	if err != nil {

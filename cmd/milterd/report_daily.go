@@ -228,7 +228,7 @@ func reportAddress(text string) (string, error) {
 	}
 	address, err := netmail.ParseAddress(full)
 	if err != nil {
-		return "", wrongUsage("--mail: %q is no address; write postmaster@example.org, or postmaster for this host", text)
+		return "", checks.BadArgument("--mail: %q is no address; write postmaster@example.org, or postmaster for this host", text)
 	}
 	if full != text {
 		return strings.TrimSuffix(address.Address, here), nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/checks/dmarc"
 	"milterd/checks/dmarc/report"
 )
@@ -33,7 +34,7 @@ The daemon sends reports if checks.dmarc.reports.from is set. What other sites r
 			args.Domain = strings.ToLower(strings.Join(domains, ""))
 			switch {
 			case args.Domain == "" && (xml || args.Yesterday):
-				return wrongUsage("--xml and --yesterday need a DOMAIN")
+				return checks.BadArgument("--xml and --yesterday need a DOMAIN")
 			case args.Domain == "":
 				return call(cmd, r, "report/dmarc", args, showOutgoing)
 			case xml:

@@ -190,7 +190,7 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	for _, text := range addresses {
 		l, err := config.ParseListener(text)
 		if err != nil {
-			return nil, wrongUsage("--listen: %w", err)
+			return nil, checks.BadArgument("--listen: %v", err)
 		}
 		list = append(list, l)
 	}

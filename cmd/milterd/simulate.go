@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
@@ -98,21 +99,21 @@ func (f *simulateFlags) addTo(cmd *cobra.Command) {
 func (f *simulateFlags) validate(cmd *cobra.Command, paths []string) error {
 	switch {
 	case f.record != "" && len(paths) > 0:
-		return wrongUsage("--record takes no session files")
+		return checks.BadArgument("--record takes no session files")
 	case f.record != "":
 		return nil
 	case f.smtp && len(paths) > 0:
-		return wrongUsage("--smtp takes no session files")
+		return checks.BadArgument("--smtp takes no session files")
 	case f.json && len(paths) > 1:
-		return wrongUsage("--json takes one session, not %d", len(paths))
+		return checks.BadArgument("--json takes one session, not %d", len(paths))
 	case len(paths) == 0 && f.client == "" && len(f.rcpts) == 0 && !f.smtp:
-		return wrongUsage("simulate: want a session: --client and --rcpt, session files, or --smtp with --client")
+		return checks.BadArgument("simulate: want a session: --client and --rcpt, session files, or --smtp with --client")
 	case len(paths) == 0:
 		return nil
 	}
 	for _, name := range []string{"client", "name", "helo", "from", "rcpt", "auth", "message"} {
 		if cmd.Flags().Changed(name) {
-			return wrongUsage("--%s cannot be used with a session file", name)
+			return checks.BadArgument("--%s cannot be used with a session file", name)
 		}
 	}
 	return nil
@@ -210,7 +211,7 @@ const socketTimeout = 30 * time.Second
 func (f *simulateFlags) playOverSocket(script *session.Script) ([]*session.Mismatch, error) {
 	l, err := config.ParseListener(f.milter)
 	if err != nil {
-		return nil, wrongUsage("--milter: %w", err)
+		return nil, checks.BadArgument("--milter: %v", err)
 	}
 	player := &session.Socket{Network: l.Network, Address: l.Address, Timeout: socketTimeout}
 	return session.Play(script, player, func(command string, reply []string) { printExchange(f.stdout, command, reply) })
@@ -223,7 +224,7 @@ func (f *simulateFlags) script() (*session.Script, error) {
 		return nil, err
 	}
 	if len(f.rcpts) == 0 {
-		return nil, wrongUsage("--rcpt: want a recipient")
+		return nil, checks.BadArgument("--rcpt: want a recipient")
 	}
 	s := &session.Script{Name: "command line", Steps: []session.Step{{Client: client}}}
 	say := func(line string) { s.Steps = append(s.Steps, session.Step{Say: line, Said: true}) }
@@ -263,11 +264,11 @@ func (f *simulateFlags) script() (*session.Script, error) {
 // sessionClient returns the client of the flags.
 func (f *simulateFlags) sessionClient() (session.Client, error) {
 	if f.client == "" {
-		return session.Client{}, wrongUsage("--client: want the address of the client")
+		return session.Client{}, checks.BadArgument("--client: want the address of the client")
 	}
 	addr, err := netip.ParseAddr(f.client)
 	if err != nil {
-		return session.Client{}, wrongUsage("--client: %q is no address", f.client)
+		return session.Client{}, checks.BadArgument("--client: %q is no address", f.client)
 	}
 	return session.Client{Addr: addr.Unmap(), Name: f.name}, nil
 }

@@ -46,7 +46,7 @@ func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error)
 // playLive has the running daemon play a script.
 func (f *simulateFlags) playLive(ctx context.Context, script *session.Script) ([]*session.Mismatch, error) {
 	if script.Config != nil || script.Zone != "" {
-		return nil, wrongUsage("%s has a configuration or DNS of its own; --live uses those of the daemon", script.Name)
+		return nil, checks.BadArgument("%s has a configuration or DNS of its own; --live uses those of the daemon", script.Name)
 	}
 	socket, err := (&remote{configFile: &f.configFile, socket: f.socket}).adminSocket()
 	if err != nil {

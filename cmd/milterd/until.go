@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
 )
 
@@ -39,7 +40,7 @@ func (e *endFlags) time(now time.Time, without time.Duration) (time.Time, error)
 	case e.until != "":
 		end, err := parseEnd(e.until, now)
 		if err != nil {
-			return time.Time{}, wrongUsage("--until: %w", err)
+			return time.Time{}, checks.BadArgument("--until: %v", err)
 		}
 		return end, nil
 	case e.length != "":
@@ -48,7 +49,7 @@ func (e *endFlags) time(now time.Time, without time.Duration) (time.Time, error)
 			err = errNoDuration
 		}
 		if err != nil {
-			return time.Time{}, wrongUsage("--for: %w", err)
+			return time.Time{}, checks.BadArgument("--for: %v", err)
 		}
 		return now.Add(d), nil
 	case without == 0:
@@ -101,7 +102,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	}
 	at, _, ok := parseDate(text)
 	if !ok {
-		return time.Time{}, wrongUsage("--since: %q is no date and no duration; write 2026-11-28, \"2026-11-28 15:00\" or 2d", text)
+		return time.Time{}, checks.BadArgument("--since: %q is no date and no duration; write 2026-11-28, \"2026-11-28 15:00\" or 2d", text)
 	}
 	return at, nil
 }

@@ -19,17 +19,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"milterd/checks"
 )
-
-// Func is a function of the daemon. decode decodes the arguments into the variable to which args points. The result is
-// encoded as JSON.
-type Func func(ctx context.Context, decode func(args any) error) (result any, err error)
-
-// BadArgument is the error of a function that cannot use its arguments, whatever the state of the daemon.
-type BadArgument struct{ Err error }
-
-// Error implements error.
-func (e *BadArgument) Error() string { return e.Err.Error() }
 
 // NoDaemon is the error of Call if no daemon answers. Its text says why and what to do.
 type NoDaemon struct{ Err error }
@@ -47,11 +39,11 @@ const (
 	transferTimeout = 10 * time.Second
 )
 
-// Serve answers calls on ln until it is closed.
-func Serve(ln net.Listener, funcs map[string]Func) error {
+// Serve answers calls on ln until it is closed. functions are by the names that Call uses.
+func Serve(ln net.Listener, functions map[string]http.Handler) error {
 	mux := http.NewServeMux()
-	for name, f := range funcs {
-		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
+	for name, f := range functions {
+		mux.Handle("POST /"+name, f)
 	}
 	srv := &http.Server{
 		Handler: mux, ReadTimeout: transferTimeout, WriteTimeout: callTimeout + transferTimeout, IdleTimeout: time.Second,
@@ -63,40 +55,50 @@ func Serve(ln net.Listener, funcs map[string]Func) error {
 	return err
 }
 
-func answer(w http.ResponseWriter, r *http.Request, f Func) {
-	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
-	defer cancel()
-	result, err := f(ctx, func(args any) error {
+// Function returns f as a function of the daemon. Its arguments and its result are JSON.
+func Function[A, R any](f func(context.Context, A) (R, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		var args A
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxArguments))
 		d.DisallowUnknownFields()
-		return d.Decode(args)
+		if err := d.Decode(&args); err != nil {
+			http.Error(w, "the daemon cannot read the arguments, it is of another version: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		result, err := f(ctx, args)
+		if err != nil {
+			http.Error(w, err.Error(), statusOf(err))
+			return
+		}
+		text, err := json.Marshal(result)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(text) // fails if the command has ended
 	})
-	switch {
-	case errors.As(err, new(*BadArgument)):
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	case err != nil:
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-		return
+}
+
+// statusOf returns the status code for the error of a function.
+func statusOf(err error) int {
+	if errors.As(err, new(*checks.ArgumentError)) {
+		return http.StatusBadRequest
 	}
-	text, err := json.Marshal(result)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(text) // fails if the command has ended
+	return http.StatusUnprocessableEntity
 }
 
 // Call calls a function of the daemon that listens on socket. It decodes the result into the variable to which result
-// points. An error of the function is returned with its text alone, as a BadArgument if it was one.
+// points. An error of the function is returned with its text alone, as a checks.ArgumentError if it was one.
 func Call(ctx context.Context, socket, name string, args, result any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return err
 	}
 	if len(body) > maxArguments {
-		return &BadArgument{Err: fmt.Errorf("the daemon takes a message or other arguments of at most %d MiB, and these have %d bytes", maxArguments>>20, len(body))}
+		return checks.BadArgument("the daemon takes a message or other arguments of at most %d MiB, and these have %d bytes", maxArguments>>20, len(body))
 	}
 	client := &http.Client{
 		Timeout: callTimeout + transferTimeout,
@@ -118,7 +120,7 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 	case err != nil:
 		return connectError(socket, err)
 	case resp.StatusCode == http.StatusBadRequest:
-		return &BadArgument{Err: errors.New(strings.TrimSpace(string(text)))}
+		return checks.BadArgument("%s", strings.TrimSpace(string(text)))
 	case resp.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("the daemon at %s does not know this command: it is of another version, restart it", socket)
 	case resp.StatusCode != http.StatusOK:

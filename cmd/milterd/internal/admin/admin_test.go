@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"milterd/checks"
 )
 
 func TestCall(t *testing.T) {
@@ -23,15 +26,10 @@ func TestCall(t *testing.T) {
 	type args struct{ N int }
 	served := make(chan error)
 	go func() {
-		served <- Serve(ln, map[string]Func{
-			"double": func(_ context.Context, decode func(any) error) (any, error) {
-				var a args
-				if err := decode(&a); err != nil {
-					return nil, err
-				}
-				return 2 * a.N, nil
-			},
-			"fail": func(context.Context, func(any) error) (any, error) { return nil, errors.New("the store is down") },
+		served <- Serve(ln, map[string]http.Handler{
+			"double": Function(func(_ context.Context, a args) (int, error) { return 2 * a.N, nil }),
+			"fail":   Function(func(context.Context, any) (any, error) { return nil, errors.New("the store is down") }),
+			"refuse": Function(func(context.Context, any) (any, error) { return nil, checks.BadArgument("not a number") }),
 		})
 	}()
 	var n int
@@ -41,11 +39,14 @@ func TestCall(t *testing.T) {
 	if err := Call(ctx, socket, "fail", nil, nil); err == nil || err.Error() != "the store is down" {
 		t.Errorf("got %v", err)
 	}
+	if err := Call(ctx, socket, "refuse", nil, nil); !errors.As(err, new(*checks.ArgumentError)) || err.Error() != "not a number" {
+		t.Errorf("got %v", err)
+	}
 	if err := Call(ctx, socket, "double", map[string]int{"m": 1}, nil); err == nil || !strings.Contains(err.Error(), `unknown field "m"`) {
 		t.Errorf("got %v", err)
 	}
 	long := strings.Repeat("x", maxArguments)
-	if err := Call(ctx, socket, "double", map[string]string{"N": long}, nil); !errors.As(err, new(*BadArgument)) || !strings.Contains(err.Error(), "at most 16 MiB") {
+	if err := Call(ctx, socket, "double", map[string]string{"N": long}, nil); !errors.As(err, new(*checks.ArgumentError)) || !strings.Contains(err.Error(), "at most 16 MiB") {
 		t.Errorf("arguments of %d bytes: %v", len(long), err)
 	}
 	if err := Call(ctx, socket, "unknown", nil, nil); err == nil {

@@ -204,7 +204,18 @@ func (d *daemon) removeAccess(ctx context.Context, a removeArgs) (removal, error
 	if a.tooMany(len(list)) {
 		return removal{Would: len(list)}, nil
 	}
-	return removal{Removed: len(list), entries: list}, access.Remove(ctx, d.store, now, list)
+	restore := func(ctx context.Context) error { return d.relist(ctx, list) }
+	return removal{Removed: len(list), restore: restore}, access.Remove(ctx, d.store, now, list)
+}
+
+// relist adds entries again.
+func (d *daemon) relist(ctx context.Context, entries []access.Entry) error {
+	for _, e := range entries {
+		if _, err := access.Add(ctx, d.store, time.Now(), e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notRemoved says why there is no entry to remove.

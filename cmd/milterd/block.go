@@ -110,7 +110,14 @@ func (d *daemon) removeBlock(ctx context.Context, a removeArgs) (removal, error)
 			return removal{Removed: i}, err
 		}
 	}
-	return removal{Removed: len(list), blocks: list}, nil
+	return removal{Removed: len(list), restore: func(ctx context.Context) error {
+		for _, b := range list {
+			if err := counters.Restore(ctx, d.store, b, time.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, nil
 }
 
 func showBlocks(w io.Writer, list []counters.Blocked) {

@@ -121,48 +121,29 @@ func (o operator) ownEntry(ctx context.Context, list, entry string) (*access.Ent
 	return nil, err
 }
 
-// relist adds entries again.
-func (o operator) relist(ctx context.Context, entries []access.Entry) error {
-	for _, e := range entries {
-		if _, err := access.Add(ctx, o.store, time.Now(), e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Unlist implements dashboard.Operator.
 func (o operator) Unlist(ctx context.Context, entry string, many bool) (dashboard.Change, error) {
 	done, err := o.removeAccess(ctx, removeArgs{What: entry, Many: many})
-	return o.removed(done, err, "access remove", entry, "entries", func(ctx context.Context) error { return o.relist(ctx, done.entries) })
+	return o.removed(done, err, "access remove", entry, "entries")
 }
 
 // Forget implements dashboard.Operator.
 func (o operator) Forget(ctx context.Context, what string, many bool) (dashboard.Change, error) {
 	done, err := o.forgetGreylist(ctx, removeArgs{What: what, Many: many})
-	return o.removed(done, err, "greylist forget", what, "greylist records", func(ctx context.Context) error {
-		return done.forgotten.Restore(ctx, o.store, time.Now())
-	})
+	return o.removed(done, err, "greylist forget", what, "greylist records")
 }
 
 // Unblock implements dashboard.Operator.
 func (o operator) Unblock(ctx context.Context, client, sender string, many bool) (dashboard.Change, error) {
 	done, err := o.removeBlock(ctx, removeArgs{What: client, Sender: sender, Many: many})
-	return o.removed(done, err, "block remove", client, "blocks", func(ctx context.Context) error {
-		for _, b := range done.blocks {
-			if err := counters.Restore(ctx, o.store, b, time.Now()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return o.removed(done, err, "block remove", client, "blocks")
 }
 
 // maxUndo is the number of records that can be restored; they are held in memory. With twice as much, 16 removals hold some 10 MB.
 const maxUndo = 10_000
 
 // removed returns the change of a command that removes something of a kind, which is the noun in the plural.
-func (o operator) removed(done removal, err error, command, what, kind string, restore func(context.Context) error) (dashboard.Change, error) {
+func (o operator) removed(done removal, err error, command, what, kind string) (dashboard.Change, error) {
 	switch {
 	case err != nil:
 		return dashboard.Change{}, err
@@ -173,7 +154,7 @@ func (o operator) removed(done removal, err error, command, what, kind string, r
 	change := dashboard.Change{Text: fmt.Sprintf("%s: %d %s removed.", printableName(what), done.Removed, plural(done.Removed, kind))}
 	if done.Removed <= maxUndo {
 		change.Undo = o.undo(command, func(ctx context.Context) (string, error) {
-			return fmt.Sprintf("%s: %d %s restored.", printableName(what), done.Removed, plural(done.Removed, kind)), restore(ctx)
+			return fmt.Sprintf("%s: %d %s restored.", printableName(what), done.Removed, plural(done.Removed, kind)), done.restore(ctx)
 		})
 	}
 	return change, nil

@@ -105,7 +105,8 @@ func (d *daemon) forgetGreylist(ctx context.Context, a removeArgs) (removal, err
 		return removal{Would: n}, nil
 	}
 	forgotten, err := s.Forget(ctx, d.store)
-	return removal{Removed: len(forgotten), forgotten: forgotten}, err
+	restore := func(ctx context.Context) error { return forgotten.Restore(ctx, d.store, time.Now()) }
+	return removal{Removed: len(forgotten), restore: restore}, err
 }
 
 func showSelection(w io.Writer, s greylist.Selection) {

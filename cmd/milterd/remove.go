@@ -2,16 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"milterd/checks/access"
-	"milterd/checks/counters"
-	"milterd/checks/greylist"
 )
 
 // removeArgs are the arguments of functions that remove what an operator names.
@@ -29,10 +26,7 @@ type removal struct {
 	Removed int `json:"removed"`
 	Would   int `json:"would,omitempty"` // more than one, so nothing was removed
 
-	// What was removed, for the operator's pages, which can undo it.
-	entries   []access.Entry
-	blocks    []counters.Blocked
-	forgotten greylist.Forgotten
+	restore func(context.Context) error // undoes it, for the operator's pages
 }
 
 // remover is a command that removes what its argument names.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/sockets"
+	"milterd/milter/evidence"
 	"milterd/milter/web"
 	"milterd/milter/web/dashboard"
 )
@@ -144,10 +146,12 @@ func (d *daemon) operatorPages(cfg *config.Config) (http.Handler, error) {
 		Reasons:    reasonIDs(),
 		Operator:   operator{daemon: d},
 		Answer:     d.answer,
-		Evidence:   d.reports,
-		Mirror:     d.mirror.Report,
-		Received:   d.receivedReports,
-		Log:        logrus.NewEntry(d.log),
+		Evidence: func(ctx context.Context) (evidence.WatchReport, evidence.ActionReport, error) {
+			return d.reports(ctx, evidenceArgs{})
+		},
+		Mirror:   d.mirror.Report,
+		Received: d.receivedReports,
+		Log:      logrus.NewEntry(d.log),
 	}
 	if d.records != nil {
 		c.Book = d.records

@@ -92,29 +92,21 @@ type watchReport struct {
 }
 
 func (d *daemon) reportWatch(ctx context.Context, a evidenceArgs) (r watchReport, err error) {
-	settings, err := a.settings(d.config())
-	if err != nil {
-		return r, err
-	}
-	if r.WatchReport, _, err = d.evidence.Reports(ctx, settings); err != nil {
+	if r.WatchReport, _, err = d.reports(ctx, a); err != nil {
 		return r, err
 	}
 	r.Profiles, err = d.profiles(ctx)
 	return r, err
 }
 
-func (d *daemon) reportAction(ctx context.Context, a evidenceArgs) (r evidence.ActionReport, err error) {
-	settings, err := a.settings(d.config())
-	if err != nil {
-		return r, err
-	}
-	_, r, err = d.evidence.Reports(ctx, settings)
+func (d *daemon) reportAction(ctx context.Context, a evidenceArgs) (evidence.ActionReport, error) {
+	_, r, err := d.reports(ctx, a)
 	return r, err
 }
 
-// reports returns both reports on all reasons.
-func (d *daemon) reports(ctx context.Context) (watch evidence.WatchReport, action evidence.ActionReport, err error) {
-	settings, err := evidenceArgs{}.settings(d.config())
+// reports returns the evidence on watched and on enforced reasons.
+func (d *daemon) reports(ctx context.Context, a evidenceArgs) (watch evidence.WatchReport, action evidence.ActionReport, err error) {
+	settings, err := a.settings(d.config())
 	if err != nil {
 		return watch, action, err
 	}

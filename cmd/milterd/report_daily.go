@@ -144,7 +144,7 @@ func (r *dailyReport) count(rec records.Record) {
 
 // addEvidence adds what the evidence and greylisting say.
 func (d *daemon) addEvidence(ctx context.Context, r *dailyReport) error {
-	watch, action, err := d.reports(ctx)
+	watch, action, err := d.reports(ctx, evidenceArgs{})
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func readReports(cmd *cobra.Command, r *remote, paths []string, keep bool) error
 	}
 	t := newReportTable(found)
 	if keep {
-		if t.Kept, err = keepReports(cmd, r, found.Reports); err != nil {
+		if t.Kept, err = sendReports(cmd, r, found.Reports); err != nil {
 			return err
 		}
 	}
@@ -159,43 +159,32 @@ func receiverDid(r feedback.Row) string {
 	return r.Disposition
 }
 
-// keepArgs are the arguments of the function dmarc-reports/keep.
-type keepArgs struct {
-	Reports []feedback.Summary `json:"reports"`
-}
-
-// keepResult is the result of the function dmarc-reports/keep.
-type keepResult struct {
-	Kept int `json:"kept"`
-}
-
 // keepBatch is the number of reports in one call of the daemon, which takes 16 MiB of arguments.
 const keepBatch = 20
 
-// keepReports has the daemon keep reports. It returns how many it kept.
-func keepReports(cmd *cobra.Command, r *remote, reports []*aggregate.Report) (kept int, err error) {
+// sendReports has the daemon keep reports. It returns how many it kept.
+func sendReports(cmd *cobra.Command, r *remote, reports []*aggregate.Report) (kept int, err error) {
 	for batch := range slices.Chunk(reports, keepBatch) {
-		var args keepArgs
+		var summaries []feedback.Summary
 		for _, report := range batch {
-			args.Reports = append(args.Reports, feedback.Summarize(report))
+			summaries = append(summaries, feedback.Summarize(report))
 		}
-		result, _, err := ask[keepResult](cmd, r, "dmarc-reports/keep", args)
+		n, _, err := ask[int](cmd, r, "dmarc-reports/keep", summaries)
 		if err != nil {
 			return kept, err
 		}
-		kept += result.Kept
+		kept += n
 	}
 	return kept, nil
 }
 
-// keepReports keeps reports in the store.
-func (d *daemon) keepReports(ctx context.Context, a keepArgs) (r keepResult, err error) {
-	site := checks.Site{LocalDomains: d.config().LocalDomains}
+// keepReports keeps reports in the store. It returns how many it kept.
+func (d *daemon) keepReports(ctx context.Context, reports []feedback.Summary) (kept int, err error) {
+	site := siteOf(d.config())
 	if len(site.LocalDomains) == 0 {
-		return r, checks.BadArgument("local_domains is empty: the daemon keeps reports about the domains of its site; name them in the configuration and reload")
+		return 0, checks.BadArgument("local_domains is empty: the daemon keeps reports about the domains of its site; name them in the configuration and reload")
 	}
-	r.Kept, err = feedback.Keep(ctx, d.store, site, a.Reports, time.Now())
-	return r, err
+	return feedback.Keep(ctx, d.store, site, reports, time.Now())
 }
 
 // receivedReports returns the kept reports for the page of the mirror.

@@ -29,8 +29,12 @@ var errReported = errors.New("failed")
 
 // execute executes a command line, prints its error and returns the exit status.
 func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
-	begun := false
-	noteBegin(root, &begun)
+	begun := false // an error before a command begins is about the command line
+	begin := root.PersistentPreRun
+	root.PersistentPreRun = func(cmd *cobra.Command, args []string) {
+		begun = true
+		begin(cmd, args)
+	}
 	root.SetArgs(args)
 	out := &checkedWriter{Writer: stdout}
 	root.SetOut(out)
@@ -89,17 +93,4 @@ func plainError(err error) error {
 		return checks.BadArgument("--%s cannot be used together", strings.Join(strings.Fields(m[1]), " and --"))
 	}
 	return err
-}
-
-// noteBegin sets begun when a command begins to run. An error before that is about the command line.
-func noteBegin(cmd *cobra.Command, begun *bool) {
-	if run := cmd.RunE; run != nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			*begun = true
-			return run(cmd, args)
-		}
-	}
-	for _, c := range cmd.Commands() {
-		noteBegin(c, begun)
-	}
 }

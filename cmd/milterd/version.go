@@ -28,38 +28,20 @@ func version() string {
 	if !ok {
 		info = &debug.BuildInfo{GoVersion: "an unknown Go release"}
 	}
-	return versionOf(buildVersion, info) + " " + info.GoVersion
+	return versionOf(buildVersion, info.Main.Version) + " " + info.GoVersion
 }
 
-// versionOf returns the version of a build: that of the Makefile, the tag or commit that the go command recorded, or "unknown"
-// with the reason.
-func versionOf(made string, info *debug.BuildInfo) string {
-	if made != "" {
-		return made
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v // a tag, or a pseudo-version with the time and the commit
-	}
-	const shortest = 12 // digits of a commit, as in pseudo-versions
-	commit, modified := buildSetting(info, "vcs.revision"), buildSetting(info, "vcs.modified") == "true"
+// versionOf returns the version of a build: that of the Makefile, or the tag or pseudo-version that the go command recorded, or
+// "unknown" with the reason.
+func versionOf(made, recorded string) string {
 	switch {
-	case commit == "":
-		return "unknown (built without git)"
-	case modified:
-		return commit[:min(shortest, len(commit))] + "-dirty"
+	case made != "":
+		return made
+	case recorded != "" && recorded != "(devel)":
+		return recorded
 	default:
-		return commit[:min(shortest, len(commit))]
+		return "unknown (built without git)"
 	}
-}
-
-// buildSetting returns a build setting, or "".
-func buildSetting(info *debug.BuildInfo, key string) string {
-	for _, s := range info.Settings {
-		if s.Key == key {
-			return s.Value
-		}
-	}
-	return ""
 }
 
 // buildTime returns the time of the commit that the program was built from, or the zero time if it is not known.
@@ -68,6 +50,11 @@ func buildTime() time.Time {
 	if !ok {
 		return time.Time{}
 	}
-	t, _ := time.Parse(time.RFC3339, buildSetting(info, "vcs.time"))
-	return t
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			t, _ := time.Parse(time.RFC3339, s.Value)
+			return t
+		}
+	}
+	return time.Time{}
 }

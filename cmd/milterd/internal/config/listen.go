@@ -48,8 +48,8 @@ func ParseListener(s string) (Listener, error) {
 	return Listener{}, fmt.Errorf("%s is not a socket; %s", quote(s), socketHint(s, "inet:PORT@HOST, inet6:PORT@HOST or unix:/path"))
 }
 
-// maxSocketPath is the length of the longest path of a socket, in bytes. Linux takes 107, and a socket is opened with ".new" after its name.
-const maxSocketPath = 103
+// maxSocketPath is the length of the longest path of a socket that Linux takes, in bytes.
+const maxSocketPath = 107
 
 // longSocket is the error of a path that is longer than maxSocketPath.
 const longSocket = "%s has %d bytes; the path of a socket has at most %d"

@@ -13,7 +13,6 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
-	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -89,40 +88,15 @@ func Listen(w config.Listener) (net.Listener, error) {
 	if err := removeStale(w.Address); err != nil {
 		return nil, err
 	}
-	// The socket gets its name after its mode and group, so that an MTA that finds it can use it.
-	hidden := w.Address + ".new"
-	_ = os.Remove(hidden)
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
+	ln, err := net.Listen("unix", w.Address)
 	if err != nil {
 		return nil, err
 	}
-	ln.SetUnlinkOnClose(false)
-	err = setPermissions(w, hidden)
-	if err == nil {
-		err = os.Rename(hidden, w.Address)
-	}
-	if err != nil {
-		_ = ln.Close()
-		_ = os.Remove(hidden)
+	if err := setPermissions(w); err != nil {
+		_ = ln.Close() // removes the socket
 		return nil, err
 	}
-	return &unixListener{UnixListener: ln, path: w.Address}, nil
-}
-
-// unixListener is a listener whose socket was renamed after it was bound.
-type unixListener struct {
-	*net.UnixListener
-	path   string
-	closed sync.Once
-}
-
-// Addr implements net.Listener.
-func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
-
-// Close implements net.Listener. It removes the socket once: a later one with this path may be another daemon's.
-func (l *unixListener) Close() error {
-	l.closed.Do(func() { _ = os.Remove(l.path) })
-	return l.UnixListener.Close()
+	return ln, nil
 }
 
 // removeStale removes a socket on which no program listens, as a killed daemon leaves it.
@@ -148,17 +122,17 @@ func removeStale(path string) error {
 }
 
 // setPermissions sets group and mode of a socket.
-func setPermissions(w config.Listener, path string) error {
+func setPermissions(w config.Listener) error {
 	if w.Group != "" {
 		gid, err := GroupID(w.Group)
 		if err != nil {
 			return err
 		}
-		if err := os.Chown(path, -1, gid); err != nil {
+		if err := os.Chown(w.Address, -1, gid); err != nil {
 			return err
 		}
 	}
-	return os.Chmod(path, cmp.Or(w.Mode, defaultMode))
+	return os.Chmod(w.Address, cmp.Or(w.Mode, defaultMode))
 }
 
 // defaultMode is the permissions of a unix socket if the configuration gives none.

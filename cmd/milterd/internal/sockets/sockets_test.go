@@ -58,7 +58,8 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("second listener: %v", err)
 	}
 	// A dead socket, as after kill -9.
-	ln.(*unixListener).UnixListener.Close()
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.Close()
 	ln, err = Listen(w)
 	if err != nil {
 		t.Fatal(err)

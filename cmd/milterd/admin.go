@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -64,7 +65,7 @@ func newRemote(cmd *cobra.Command, configFile *string) *remote {
 
 // call calls a function of the daemon. It prints the result with show, or as JSON.
 func call[R any](cmd *cobra.Command, r *remote, name string, args any, show func(io.Writer, R)) error {
-	result, text, err := ask[R](cmd, r, name, args)
+	result, text, err := ask[R](cmd.Context(), r, name, args)
 	if err != nil {
 		return err
 	}
@@ -72,12 +73,12 @@ func call[R any](cmd *cobra.Command, r *remote, name string, args any, show func
 }
 
 // ask calls a function of the daemon. It returns the result, decoded and as JSON.
-func ask[R any](cmd *cobra.Command, r *remote, name string, args any) (result R, text json.RawMessage, err error) {
+func ask[R any](ctx context.Context, r *remote, name string, args any) (result R, text json.RawMessage, err error) {
 	socket, err := r.adminSocket()
 	if err != nil {
 		return result, nil, err
 	}
-	if err := admin.Call(cmd.Context(), socket, name, args, &text); err != nil {
+	if err := admin.Call(ctx, socket, name, args, &text); err != nil {
 		return result, nil, err
 	}
 	return result, text, json.Unmarshal(text, &result)

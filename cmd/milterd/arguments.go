@@ -13,28 +13,21 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// oneArgument returns an error unless there is one argument, that which cmd.Use names.
-func oneArgument(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("want one argument: %s (see --help)", cmd.UseLine())
-	}
-	return nil
-}
+// The numbers of arguments that commands take, beside cobra.NoArgs.
+var (
+	oneArgument       = wantArguments(1, 1, "one argument")
+	oneOrTwoArguments = wantArguments(1, 2, "one or two arguments")
+	atMostOne         = wantArguments(0, 1, "at most one argument")
+)
 
-// oneOrTwoArguments returns an error for any other number of arguments.
-func oneOrTwoArguments(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 && len(args) != 2 {
-		return fmt.Errorf("want one or two arguments: %s (see --help)", cmd.UseLine())
+// wantArguments returns a function that returns an error for fewer or more arguments. words are the number that is wanted.
+func wantArguments(least, most int, words string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return fmt.Errorf("want %s: %s (see --help)", words, cmd.UseLine())
+		}
+		return nil
 	}
-	return nil
-}
-
-// atMostOne returns an error for more than one argument.
-func atMostOne(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("want at most one argument: %s (see --help)", cmd.UseLine())
-	}
-	return nil
 }
 
 // parseClient parses an address or a network.

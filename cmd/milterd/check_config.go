@@ -91,7 +91,11 @@ func checkSessions(cmd *cobra.Command, cfg *config.Config, folder string) error 
 	}
 	failed := 0
 	for _, path := range paths {
-		wrong, err := playFile(cfg, path)
+		var wrong []*session.Mismatch
+		script, err := session.Read(path)
+		if err == nil {
+			wrong, err = playWith(cfg, script)
+		}
 		if err != nil {
 			fmt.Fprintln(cmd.ErrOrStderr(), err)
 		}
@@ -107,13 +111,4 @@ func checkSessions(cmd *cobra.Command, cfg *config.Config, folder string) error 
 		return errReported
 	}
 	return nil
-}
-
-// playFile plays a session file with a configuration. It returns the replies that were not the expected ones.
-func playFile(cfg *config.Config, path string) ([]*session.Mismatch, error) {
-	script, err := session.Read(path)
-	if err != nil {
-		return nil, err
-	}
-	return playWith(cfg, script)
 }

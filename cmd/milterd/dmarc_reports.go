@@ -169,7 +169,7 @@ func sendReports(cmd *cobra.Command, r *remote, reports []*aggregate.Report) (ke
 		for _, report := range batch {
 			summaries = append(summaries, feedback.Summarize(report))
 		}
-		n, _, err := ask[int](cmd, r, "dmarc-reports/keep", summaries)
+		n, _, err := ask[int](cmd.Context(), r, "dmarc-reports/keep", summaries)
 		if err != nil {
 			return kept, err
 		}

@@ -101,7 +101,7 @@ const partSize = 1000
 func eachPart(cmd *cobra.Command, r *remote, args logArgs, f func([]records.Record, json.RawMessage)) error {
 	for left := cmp.Or(args.Max, math.MaxInt); left > 0; {
 		args.Max = min(left, partSize)
-		part, text, err := ask[[]records.Record](cmd, r, "log", args)
+		part, text, err := ask[[]records.Record](cmd.Context(), r, "log", args)
 		if err != nil {
 			return err
 		}

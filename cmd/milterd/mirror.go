@@ -36,7 +36,7 @@ The exit status is 1 if there is a fault.`,
 	r := newRemote(cmd, configFile)
 	cmd.RunE = func(cmd *cobra.Command, words []string) error {
 		args.Domain = words[0]
-		test, text, err := ask[outgoing.Test](cmd, r, "mirror", args)
+		test, text, err := ask[outgoing.Test](cmd.Context(), r, "mirror", args)
 		if err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ func newRemove(r *remote, rm remover) *cobra.Command {
 // run has the daemon remove. Unless args.Many is set, it asks before more than one is removed.
 func (rm remover) run(cmd *cobra.Command, r *remote, args removeArgs) error {
 	for {
-		result, text, err := ask[removal](cmd, r, rm.function, args)
+		result, text, err := ask[removal](cmd.Context(), r, rm.function, args)
 		if err != nil {
 			return err
 		}

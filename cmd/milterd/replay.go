@@ -91,11 +91,11 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 	}
 	defer closeDNS()
 	opts.Paths = paths
-	page, err := f.page()
-	if err != nil {
-		return err
-	}
-	if page != nil {
+	var page *os.File
+	if f.html != "" {
+		if page, err = os.Create(f.html); err != nil { // before the replay, so that an error costs no time
+			return err
+		}
 		defer func() { _ = page.Close() }() // print closes it, unless there was an error before
 	}
 	opts.Judging = func(ctx context.Context) context.Context { return afterInterrupt(ctx, stderr) }
@@ -121,21 +121,10 @@ func (f replayFlags) run(ctx context.Context, configFile string, paths []string,
 	return nil
 }
 
-// page creates the file of the HTML report. It is called before the replay, so that an error costs no time.
-func (f replayFlags) page() (*os.File, error) {
-	if f.html == "" {
-		return nil, nil
-	}
-	return os.Create(f.html)
-}
-
 // print writes the report to page, if it is not nil, and to stdout.
 func (f replayFlags) print(report *replay.Report, page *os.File, stdout io.Writer) error {
 	if page != nil {
-		if err := report.HTML(page); err != nil {
-			return err
-		}
-		if err := page.Close(); err != nil {
+		if err := errors.Join(report.HTML(page), page.Close()); err != nil {
 			return err
 		}
 	}

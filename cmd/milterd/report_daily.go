@@ -242,7 +242,7 @@ func mailDaily(cmd *cobra.Command, r *remote, to string) error {
 	if err != nil {
 		return err
 	}
-	report, _, err := ask[dailyReport](cmd, r, "report/daily", noArgs{})
+	report, _, err := ask[dailyReport](cmd.Context(), r, "report/daily", noArgs{})
 	if err != nil {
 		return err
 	}

@@ -17,18 +17,18 @@ import (
 	"milterd/cmd/milterd/internal/session"
 )
 
-// simulateFlags are the flags of simulate, with the configuration file and the outputs.
+// simulateFlags are the flags of simulate, with the outputs.
 type simulateFlags struct {
-	client, name, helo, from, auth, message, milter, socket, record string
-	rcpts                                                           []string
-	json, explain, smtp, live                                       bool
+	remote
+	client, name, helo, from, auth, message, milter, record string
+	rcpts                                                   []string
+	explain, smtp, live                                     bool
 
-	configFile     string
 	stdout, stderr io.Writer
 }
 
 func newSimulate(configFile *string) *cobra.Command {
-	var f simulateFlags
+	f := simulateFlags{remote: remote{configFile: configFile}}
 	cmd := &cobra.Command{
 		Use:   "simulate [flags] [FILE.session]...",
 		Short: "Run an SMTP session through the checks and show their results",
@@ -49,7 +49,7 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
   milterd simulate --smtp --client 192.0.2.9
   milterd simulate --record oo2f2hjqv5ct >complaint.session`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			f.configFile, f.stdout, f.stderr = *configFile, cmd.OutOrStdout(), cmd.ErrOrStderr()
+			f.stdout, f.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if err := f.validate(cmd, paths); err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ func (f *simulateFlags) playHere(script *session.Script) ([]*session.Mismatch, e
 // config returns the configuration of a script, or else that of the configuration file.
 func (f *simulateFlags) config(script *session.Script) (*config.Config, error) {
 	if script.Config == nil {
-		return loadConfig(f.configFile, false, f.stderr)
+		return loadConfig(*f.configFile, false, f.stderr)
 	}
 	cfg, problems := config.Parse(script.Name, script.Config, all.Checks)
 	return cfg, printProblems(problems, false, f.stderr)

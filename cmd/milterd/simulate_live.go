@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"milterd/checks"
-	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/overlay"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/log"
@@ -48,12 +47,8 @@ func (f *simulateFlags) playLive(ctx context.Context, script *session.Script) ([
 	if script.Config != nil || script.Zone != "" {
 		return nil, checks.BadArgument("%s has a configuration or DNS of its own; --live uses those of the daemon", script.Name)
 	}
-	socket, err := (&remote{configFile: &f.configFile, socket: f.socket}).adminSocket()
+	result, _, err := ask[liveResult](ctx, &f.remote, "simulate", liveArgs{Name: script.Name, Steps: script.Steps})
 	if err != nil {
-		return nil, err
-	}
-	var result liveResult
-	if err := admin.Call(ctx, socket, "simulate", liveArgs{Name: script.Name, Steps: script.Steps}, &result); err != nil {
 		return nil, err
 	}
 	if f.json {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/records"
 )
@@ -12,12 +11,8 @@ import (
 // writeRecorded prints the decisions of a session of the running daemon as a session file. Then it plays the file, and prints on
 // standard error the reasons that the file cannot show and the replies that differ.
 func (f *simulateFlags) writeRecorded(ctx context.Context) error {
-	socket, err := (&remote{configFile: &f.configFile, socket: f.socket}).adminSocket()
+	list, _, err := ask[[]records.Record](ctx, &f.remote, "log", logArgs{Query: records.Query{Session: f.record, Trace: true}}) // the newest first
 	if err != nil {
-		return err
-	}
-	var list []records.Record // the newest first
-	if err := admin.Call(ctx, socket, "log", logArgs{Query: records.Query{Session: f.record, Trace: true}}, &list); err != nil {
 		return err
 	}
 	text, omitted, err := session.FromRecords(list)

@@ -23,7 +23,7 @@ func (f *simulateFlags) converse(ctx context.Context, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := loadConfig(f.configFile, false, f.stderr)
+	cfg, err := loadConfig(*f.configFile, false, f.stderr)
 	if err != nil {
 		return err
 	}

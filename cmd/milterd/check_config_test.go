@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,13 +11,13 @@ func TestUnknownGroups(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "milterd.yaml")
 	writeFile(t, file, "listen: [{socket: unix:/run/a.sock, group: no-such-group-a}, {socket: unix:/run/b.sock, group: no-such-group-b}, inet:8891@127.0.0.1]\n")
-	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"check-config", file}, &stdout, &stderr); code != exitNo || stdout.Len() > 0 {
-		t.Errorf("exit status %d, %s", code, stdout.String())
+	code, out, errs := runLine(t, "check-config", file)
+	if code != exitNo || out != "" {
+		t.Errorf("exit status %d, %s", code, out)
 	}
 	for _, want := range []string{`unix:/run/a.sock: there is no group "no-such-group-a"`, `unix:/run/b.sock: there is no group "no-such-group-b"`} {
-		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("no %s in %s", want, stderr.String())
+		if !strings.Contains(errs, want) {
+			t.Errorf("no %s in %s", want, errs)
 		}
 	}
 }
@@ -33,13 +32,13 @@ func TestUnreadableSession(t *testing.T) {
 	writeFile(t, filepath.Join(folder, "c.session"), "Good.\n"+zone+smtp)
 	file := filepath.Join(t.TempDir(), "milterd.yaml")
 	writeFile(t, file, "profile: safe\n")
-	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"check-config", "--sessions", folder, file}, &stdout, &stderr); code != exitNo || !strings.Contains(stdout.String(), "1 of 3 sessions have") {
-		t.Errorf("exit status %d, %s", code, stdout.String())
+	code, out, errs := runLine(t, "check-config", "--sessions", folder, file)
+	if code != exitNo || !strings.Contains(out, "1 of 3 sessions have") {
+		t.Errorf("exit status %d, %s", code, out)
 	}
 	for _, want := range []string{`a.session: no part "smtp"`, `b.session: no part "zone"`} {
-		if strings.Count(stderr.String(), want) != 1 {
-			t.Errorf("no %s in %s", want, stderr.String())
+		if strings.Count(errs, want) != 1 {
+			t.Errorf("no %s in %s", want, errs)
 		}
 	}
 }

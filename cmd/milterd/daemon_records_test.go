@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/log"
 	"milterd/milter/miltertest"
 	"milterd/milter/records"
 	"milterd/milter/store"
@@ -27,9 +27,8 @@ var missingPTR = &checks.Reason{ID: "rdns-missing", Reply: checks.Reply{Code: 55
 // newRecordingDaemon returns a daemon that keeps records in memory and serves nothing.
 func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 	t.Helper()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	d := &daemon{log: log, store: store.NewMemory(nil), started: time.Now()}
+	quiet := log.Discard()
+	d := &daemon{log: quiet.Logger, store: store.NewMemory(nil), started: time.Now()}
 	t.Cleanup(func() { _ = d.store.Close() })
 	d.metrics = web.NewMetrics(all.Checks, version(), d.components())
 	d.history = dashboard.NewHistory()
@@ -45,7 +44,7 @@ func newRecordingDaemon(t *testing.T, change func(*config.Config)) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.closeRecords)
-	env := checks.Env{DNS: checktest.NewZone(t, ""), Store: d.store, Log: logrus.NewEntry(log)}
+	env := checks.Env{DNS: checktest.NewZone(t, ""), Store: d.store, Log: quiet}
 	d.evidence = openEvidence(env, d.config, time.Now)
 	t.Cleanup(func() { d.evidence.Close(time.Minute) })
 	d.openMirror()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"path/filepath"
 	"strings"
@@ -14,26 +13,20 @@ const forms = "../../checks/facts/dmarc/aggregate/testdata/forms"
 // TestDMARCReports shows reports as text and as JSON.
 func TestDMARCReports(t *testing.T) {
 	t.Parallel()
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"dmarc-reports", forms}, &out, &errs); code != 0 || errs.Len() > 0 {
-		t.Fatalf("exit status %d, %s", code, &errs)
-	}
+	out := printed(t, "dmarc-reports", forms)
 	for _, want := range []string{
 		"9 reports in 0 messages and 9 files\n", "example.com: 53 messages, 44 pass DMARC, 9 fail\n",
 		"198.51.100.9    example.com  1         fail  fail  reject        Enterprise Outlook        2026-11-28  2026-11-28\n",
 		"192.0.2.25      example.com  3         pass  pass  accept        Mail.Ru                   2026-11-28  2026-11-28\n",
 	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, &out)
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	out.Reset()
-	if code := run(t.Context(), []string{"dmarc-reports", "--json", forms, forms}, &out, &errs); code != 0 {
-		t.Fatalf("exit status %d, %s", code, &errs)
-	}
+	out = printed(t, "dmarc-reports", "--json", forms, forms)
 	var got reportTable
-	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Reports != 9 || got.Duplicates != 9 || len(got.Rows) != 18 || got.Rows[0].Passes() {
-		t.Errorf("%v: %s", err, &out)
+	if err := json.Unmarshal([]byte(out), &got); err != nil || got.Reports != 9 || got.Duplicates != 9 || len(got.Rows) != 18 || got.Rows[0].Passes() {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -52,9 +45,8 @@ func TestNoDMARCReports(t *testing.T) {
 		{nil, exitUsage, "want an mbox file"},
 		{[]string{"--keep", "--socket", none + ".sock", forms}, exitNoDaemon, "no daemon answers"},
 	} {
-		var out bytes.Buffer
-		if code := run(t.Context(), append([]string{"dmarc-reports"}, c.args...), &out, &out); code != c.status || !strings.Contains(out.String(), c.want) {
-			t.Errorf("%q: exit status %d, %s", c.args, code, &out)
+		if code, out, errs := runLine(t, append([]string{"dmarc-reports"}, c.args...)...); code != c.status || !strings.Contains(out+errs, c.want) {
+			t.Errorf("%q: exit status %d, %s%s", c.args, code, out, errs)
 		}
 	}
 }

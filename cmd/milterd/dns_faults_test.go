@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -18,14 +17,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/checks/correspondents"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/log"
 )
 
 // faultyDNS is a resolver that does not answer the questions for which fails returns true.
@@ -66,11 +64,9 @@ func (d *faultyDNS) Lookup(ctx context.Context, q checks.Question) (checks.Answe
 // a message, and the replies that are not those of the file.
 func playWithFaults(t *testing.T, s *session.Script, cfg *config.Config, d *faultyDNS) (replies []string, wrong []*session.Mismatch) {
 	player := &session.InProcess{Now: time.Now}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
 	store := checktest.NewStore(player.Clock)
 	prepare(t, store, player.Clock())
-	p, err := newPipeline(cfg, checks.Env{DNS: d, Store: store, Log: logrus.NewEntry(log)}, func(*checks.Options) {})
+	p, err := newPipeline(cfg, checks.Env{DNS: d, Store: store, Log: log.Discard()}, func(*checks.Options) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,21 +70,10 @@ func TestSubjectsOfTheManual(t *testing.T) {
 		"doc nonsense": "milterd: unknown command \"nonsense\" (\"milterd doc\" lists the subjects)\n",
 		"doc confing":  "milterd: unknown command \"confing\"; did you mean config? (\"milterd doc\" lists the subjects)\n",
 	} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), strings.Fields(line), &out, &errs); code != exitUsage || out.Len() > 0 || errs.String() != want {
-			t.Errorf("milterd %s: exit status %d, %s%s", line, code, &out, &errs)
+		if code, out, errs := runLine(t, strings.Fields(line)...); code != exitUsage || out != "" || errs != want {
+			t.Errorf("milterd %s: exit status %d, %s%s", line, code, out, errs)
 		}
 	}
-}
-
-// printed returns what a command prints.
-func printed(t *testing.T, words ...string) string {
-	t.Helper()
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), words, &out, &errs); code != 0 {
-		t.Fatalf("milterd %v: exit status %d, %s", words, code, &errs)
-	}
-	return out.String()
 }
 
 // sections are those that every manual page has, in this order.
@@ -162,7 +149,7 @@ func TestManualPagesCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, "")
-	if code := run(t.Context(), []string{"doc", "man", filepath.Join(file, "man")}, io.Discard, io.Discard); code != 1 {
+	if code, _, _ := runLine(t, "doc", "man", filepath.Join(file, "man")); code != 1 {
 		t.Errorf("exit status %d", code)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"flag"
 	"fmt"
@@ -20,22 +19,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the generated parts of documents, and their pictures")
-
-func writeFile(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
 
 // root is the folder of the module.
 const root = "../.."
@@ -291,17 +274,15 @@ func TestExamples(t *testing.T) {
 		if filepath.Base(path) == "compose.yaml" {
 			path = composedConfig(t, path)
 		}
-		var out bytes.Buffer
-		if code := run(t.Context(), []string{"check-config", "-c", path}, &out, &out); code != 0 || !strings.HasSuffix(out.String(), path+": no errors\n") {
-			t.Errorf("%s: exit status %d\n%s", path, code, &out)
+		if code, out, errs := runLine(t, "check-config", "-c", path); code != 0 || out != path+": no errors\n" {
+			t.Errorf("%s: exit status %d\n%s%s", path, code, out, errs)
 		}
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 		if name == "milterd" {
 			continue // the reference, see TestExampleConfiguration, and that of containers, which needs a Valkey
 		}
-		out.Reset()
-		if code := run(t.Context(), []string{"simulate", "-c", path, "testdata/examples/" + name + ".session"}, &out, &out); code != 0 {
-			t.Errorf("%s: exit status %d\n%s", path, code, &out)
+		if code, out, errs := runLine(t, "simulate", "-c", path, "testdata/examples/"+name+".session"); code != 0 {
+			t.Errorf("%s: exit status %d\n%s%s", path, code, out, errs)
 		}
 	}
 }
@@ -347,20 +328,5 @@ func TestReadmeIsShort(t *testing.T) {
 	const most = 250
 	if n := strings.Count(readFile(t, root+"/README.md"), "\n"); n > most {
 		t.Errorf("%d lines, want %d at most", n, most)
-	}
-}
-
-func TestCheckConfig(t *testing.T) {
-	t.Parallel()
-	path := t.TempDir() + "/milterd.yaml"
-	writeFile(t, path, "profil: strict\nactions:\n  helo-mismach: reject\n")
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"check-config", "-c", path}, &out, &errs); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
-	for _, want := range []string{path + ":1:1: ", `"profile"`, path + ":3:3: ", `"helo-mismatch"`} {
-		if !strings.Contains(errs.String(), want) {
-			t.Errorf("no %q in\n%s", want, &errs)
-		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -89,14 +88,7 @@ func newDocsWorld(t *testing.T) *docsWorld {
 	w.listener, w.admin = fmt.Sprintf("inet:%d@127.0.0.1", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	w.writeFiles(t, fmt.Sprintf(docsConfig, ports[0], dnstest.Start(t, docsZone).Addr, ports[1], w.dir))
 
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", "-c", w.path("etc/milterd/milterd.yaml"))
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	w.daemon = miltertest.StartProcess(t, cmd)
+	w.daemon = serveProgram(t, w.path("etc/milterd/milterd.yaml"))
 	network, addr := miltertest.SplitListener(w.listener)
 	miltertest.Eventually(t, "the daemon listens", func() bool {
 		conn, err := net.Dial(network, addr)
@@ -107,21 +99,6 @@ func newDocsWorld(t *testing.T) *docsWorld {
 	})
 	w.playSessions(t)
 	return w
-}
-
-// freePorts returns ports of loopback on which nobody listens.
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 func (w *docsWorld) path(name string) string { return filepath.Join(w.dir, name) }

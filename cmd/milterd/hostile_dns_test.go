@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -11,13 +10,11 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/checks/all"
 	"milterd/checks/checktest"
-	"milterd/cmd/milterd/internal/config"
 	"milterd/headers"
+	"milterd/milter/log"
 )
 
 // floodDNS is a hostile resolver: it answers each question with as many records as fit in 64 KiB, or with an SPF record of 60 KB.
@@ -104,13 +101,8 @@ func TestHostileAnswersAreNotKept(t *testing.T) {
 // pipelineOf returns a pipeline with a profile.
 func pipelineOf(t *testing.T, profile string, resolver checks.Resolver) *checks.Pipeline {
 	t.Helper()
-	cfg, problems := config.Parse("c", []byte("profile: "+profile+"\nlocal_domains: [example.org]\nhostname: mx.example.org\nactions: {mxplus-mismatch: watch}\n"), all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	p, err := newPipeline(cfg, checks.Env{DNS: resolver, Store: checktest.NewStore(time.Now), Log: logrus.NewEntry(log)}, func(*checks.Options) {})
+	cfg := parseConfig(t, "profile: "+profile+"\nlocal_domains: [example.org]\nhostname: mx.example.org\nactions: {mxplus-mismatch: watch}\n")
+	p, err := newPipeline(cfg, checks.Env{DNS: resolver, Store: checktest.NewStore(time.Now), Log: log.Discard()}, func(*checks.Options) {})
 	if err != nil {
 		t.Fatal(err)
 	}

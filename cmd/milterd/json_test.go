@@ -53,8 +53,14 @@ func TestFieldsOfJSON(t *testing.T) {
 		}
 	}
 	compare("simulate", printed(t, "simulate", "--json", root+"/examples/greylist.session"), simulateFields, simulateMayHave)
-	if out := printed(t, "simulate", "--json", root+"/examples/good.session"); !strings.Contains(out, `"reply":null,"action":"accept","reason":""`) {
-		t.Errorf("an accepted session: %s", out)
+	for _, c := range []struct{ file, want string }{
+		{"good", `"reply":null,"action":"accept","reason":""`},
+		{"client", `{"reply":{"code":550,"enhanced":"5.7.25","text":"192.0.2.10 has no reverse DNS name","link":""},"action":"reject","reason":"rdns-missing","checks":[{`},
+		{"client", `"check":"rdns","stage":"connect","reason":"rdns-missing","action":"reject","error":"","ms":`},
+	} {
+		if out := printed(t, "simulate", "--json", root+"/examples/"+c.file+".session"); !strings.Contains(out, c.want) {
+			t.Errorf("%s: no %s in %s", c.file, c.want, out)
+		}
 	}
 
 	mbox := filepath.Join(t.TempDir(), "mbox")

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
 )
 
@@ -92,10 +91,7 @@ var reference = regexp.MustCompile(`\{[^}]+\}`)
 // boundsOf returns a function that formats the value of a reference.
 func boundsOf(t *testing.T) func(string) string {
 	t.Helper()
-	cfg, problems := config.Load("", all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
+	cfg := parseConfig(t, "")
 	settings := map[string]string{
 		"max_connections": grouped(int64(cfg.MaxConnections)), "budget": config.FormatDuration(cfg.Policy.Budget),
 		"dns.timeout": config.FormatDuration(cfg.DNS.Timeout), "records.max": grouped(int64(cfg.Records.Max)),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"net"
 	"net/netip"
@@ -74,18 +73,17 @@ func TestLogCommand(t *testing.T) {
 		{"--ref x", 2, []string{"--ref: "}, "reject"},
 		{"word", 2, []string{"unknown command"}, "reject"},
 	} {
-		var out bytes.Buffer
-		args := append([]string{"log", "--socket", socket}, strings.Fields(c.args)...)
-		if code := run(t.Context(), args, &out, &out); code != c.code {
-			t.Errorf("%s: exit code %d: %s", c.args, code, &out)
+		code, out, errs := runLine(t, append([]string{"log", "--socket", socket}, strings.Fields(c.args)...)...)
+		if code != c.code {
+			t.Errorf("%s: exit code %d: %s%s", c.args, code, out, errs)
 		}
 		for _, want := range c.has {
-			if !strings.Contains(out.String(), want) {
-				t.Errorf("%s: no %q in\n%s", c.args, want, &out)
+			if !strings.Contains(out+errs, want) {
+				t.Errorf("%s: no %q in\n%s%s", c.args, want, out, errs)
 			}
 		}
-		if strings.Contains(out.String(), c.hasNot) {
-			t.Errorf("%s: %q in\n%s", c.args, c.hasNot, &out)
+		if strings.Contains(out+errs, c.hasNot) {
+			t.Errorf("%s: %q in\n%s%s", c.args, c.hasNot, out, errs)
 		}
 	}
 	none := newRecordingDaemon(t, func(c *config.Config) { c.Records.Max = 0 })
@@ -126,12 +124,9 @@ func TestLogInParts(t *testing.T) {
 	awaitRecords(t, d, n)
 	socket := serveFunctions(t, d)
 	for flag, want := range map[string]int{"--max=0": n, "--max=5": 5, "--max=1000": partSize, "--max=1500": partSize + 500, "--action=reject": 0} {
-		var out bytes.Buffer
-		if code := run(t.Context(), []string{"log", "--json", "--socket", socket, flag}, &out, &out); code != 0 {
-			t.Fatalf("%s: exit status %d: %.300s", flag, code, &out)
-		}
+		out := printed(t, "log", "--json", "--socket", socket, flag)
 		var list []records.Record
-		if err := json.Unmarshal(out.Bytes(), &list); err != nil || len(list) != want {
+		if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != want {
 			t.Errorf("%s: %d records, want %d; %v", flag, len(list), want, err)
 		}
 		for i, r := range list {

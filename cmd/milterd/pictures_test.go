@@ -7,27 +7,20 @@ import (
 	"image/color"
 	"image/draw"
 	"image/png"
-	"io"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"milterd/checks"
-	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/cmd/milterd/e2e/daemontest"
-	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/headers"
+	"milterd/milter/log"
 	"milterd/milter/miltertest"
 	"milterd/milter/records"
 	"milterd/milter/resolver/dnstest"
@@ -138,21 +131,11 @@ log: {syslog: "off"}
 	writeFile(t, filepath.Join(dir, "milterd.yaml"), text)
 	writeDay(t, filepath.Join(dir, "store"), text)
 
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", "-c", filepath.Join(dir, "milterd.yaml"))
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	d := miltertest.StartProcess(t, cmd)
+	d := serveProgram(t, filepath.Join(dir, "milterd.yaml"))
 	miltertest.Eventually(t, "the daemon is ready and refuses a mail", func() bool {
-		var out bytes.Buffer
-		_ = run(t.Context(), []string{
-			"simulate", "--milter", fmt.Sprintf("inet:%d@127.0.0.1", ports[0]), "--client", "192.0.2.10", "--helo", "mail.example.com",
-			"--from", "dave@example.com", "--rcpt", "bob@example.org",
-		}, &out, io.Discard)
-		_, after, found := strings.Cut(out.String(), "https://mx.example.org/")
+		_, out, _ := runLine(t, "simulate", "--milter", fmt.Sprintf("inet:%d@127.0.0.1", ports[0]), "--client", "192.0.2.10",
+			"--helo", "mail.example.com", "--from", "dave@example.com", "--rcpt", "bob@example.org")
+		_, after, found := strings.Cut(out, "https://mx.example.org/")
 		site.link = "https://mx.example.org/" + strings.SplitN(after, "\n", 2)[0]
 		if d.Ended() {
 			t.Fatalf("the daemon ended: %s", d.Output())
@@ -178,24 +161,19 @@ dyn-192-0-2-100.pool.example.com. A 192.0.2.100
 // writeDay has a pipeline judge sessions of the last 24 hours, and writes the decisions to a store.
 func writeDay(t *testing.T, folder, configText string) {
 	t.Helper()
-	cfg, problems := config.Parse("day", []byte(configText), all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	kept, err := store.Open(store.Config{Driver: "embedded", Path: folder, Log: logrus.NewEntry(log)})
+	cfg := parseConfig(t, configText)
+	kept, err := store.Open(store.Config{Driver: "embedded", Path: folder, Log: log.Discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := records.Open(kept, records.Options{Keep: cfg.Records.Keep, Max: cfg.Records.Max, Log: logrus.NewEntry(log)})
+	book := records.Open(kept, records.Options{Keep: cfg.Records.Keep, Max: cfg.Records.Max, Log: log.Discard()})
 	player := &recorded{book: book}
 	player.InProcess.Now = time.Now
 	player.Decided = func(r *checks.Request, d checks.Decision) {
 		player.last = r
 		book.Decided(r, d)
 	}
-	env := checks.Env{DNS: checktest.NewZone(t, picturedZone), Store: checktest.NewStore(player.Clock), Log: logrus.NewEntry(log)}
+	env := checks.Env{DNS: checktest.NewZone(t, picturedZone), Store: checktest.NewStore(player.Clock), Log: log.Discard()}
 	player.InProcess.Pipeline, err = newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceMatched })
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,10 +51,9 @@ func TestReplayPipe(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	code := run(t.Context(), []string{"replay", "-c", replayConfigFile(t, ""), "--against", fmt.Sprintf("/proc/self/fd/%d", r.Fd()), "--dns", "none", makeArchive(t)}, &out, &out)
-	if code != exitDone || !strings.Contains(out.String(), ":3: actions.date-invalid: watch instead of reject of the profile (1 message)\n") {
-		t.Errorf("exit status %d: %s", code, &out)
+	out := printed(t, "replay", "-c", replayConfigFile(t, ""), "--against", fmt.Sprintf("/proc/self/fd/%d", r.Fd()), "--dns", "none", makeArchive(t))
+	if !strings.Contains(out, ":3: actions.date-invalid: watch instead of reject of the profile (1 message)\n") {
+		t.Errorf("got %s", out)
 	}
 }
 
@@ -63,28 +61,27 @@ func TestReplay(t *testing.T) {
 	t.Parallel()
 	dir := makeArchive(t)
 	page := filepath.Join(t.TempDir(), "report.html")
-	var out, errs bytes.Buffer
 	args := []string{"replay", "-c", replayConfigFile(t, ""), "--dns", "none", "--html", page, dir}
-	if code := run(t.Context(), append(args, "--json"), &out, &errs); code != 0 || errs.Len() > 0 {
-		t.Fatalf("exit code %d: %s", code, &errs)
+	code, out, errs := runLine(t, append(args, "--json")...)
+	if code != 0 || errs != "" {
+		t.Fatalf("exit code %d: %s", code, errs)
 	}
 	var got struct {
 		Messages, Judged, Unreadable, Refused int
 		Reasons                               json.RawMessage
 	}
-	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
-		t.Fatalf("%v: %s", err, &out)
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	want := `{"date-invalid":{"action":"reject","count":1,"messages":[{"file":"` + dir + `/bad.eml","message_id":"<2@example.net>"}]}}`
 	if got.Messages != 3 || got.Judged != 2 || got.Unreadable != 1 || got.Refused != 1 || string(got.Reasons) != want {
-		t.Errorf("got %s", &out)
+		t.Errorf("got %s", out)
 	}
 	if html, err := os.ReadFile(page); err != nil || !bytes.Contains(html, []byte("date-invalid")) {
 		t.Errorf("got %v, %s", err, html)
 	}
-	out.Reset()
-	if code := run(t.Context(), args, &out, &errs); code != 0 || !strings.Contains(out.String(), "date-invalid (reject): 1 message of 1 sender\n") {
-		t.Errorf("exit code %d: %s", code, &out)
+	if out := printed(t, args...); !strings.Contains(out, "date-invalid (reject): 1 message of 1 sender\n") {
+		t.Errorf("got %s", out)
 	}
 }
 
@@ -98,35 +95,24 @@ func TestReplayOfNothing(t *testing.T) {
 		if config != "" {
 			path = filepath.Join(makeArchive(t), "good.eml")
 		}
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), []string{"replay", "-c", replayConfigFile(t, config), "--dns", "none", path}, &out, &errs); code != 1 {
-			t.Errorf("exit code %d: %s%s", code, &out, &errs)
+		if code, out, errs := runLine(t, "replay", "-c", replayConfigFile(t, config), "--dns", "none", path); code != 1 {
+			t.Errorf("exit code %d: %s%s", code, out, errs)
 		}
-	}
-}
-
-func TestReplayAgainst(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	args := []string{"replay", "-c", replayConfigFile(t, ""), "--against", replayConfigFile(t, "actions: {date-invalid: watch}\n"), "--dns", "none", makeArchive(t)}
-	if code := run(t.Context(), args, &out, io.Discard); code != 0 || !strings.Contains(out.String(), "milterd.yaml:3: actions.date-invalid: watch instead of reject of the profile (1 message)") {
-		t.Errorf("exit code %d: %s", code, &out)
 	}
 }
 
 // TestReplayAgainstLessTrust compares with a configuration that trusts fewer networks, so that more mail is checked.
 func TestReplayAgainstLessTrust(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
 	old, new := replayConfigFile(t, "trusted: {networks: [127.0.0.0/8, 192.0.2.0/24]}\n"), replayConfigFile(t, "trusted: {networks: [127.0.0.0/8]}\n")
-	code := run(t.Context(), []string{"replay", "-c", old, "--against", new, "--dns", "none", makeArchive(t)}, &out, io.Discard)
+	out := printed(t, "replay", "-c", old, "--against", new, "--dns", "none", makeArchive(t))
 	for _, want := range []string{
 		"2 messages would have another result, because of 1 line\n       1 would be refused instead of 0:",
 		"milterd.yaml:3: trusted.networks: [127.0.0.0/8] instead of [127.0.0.0/8, 192.0.2.0/24] (2 messages)\n",
 		"not checked -> reject date-invalid: 1 message\n", "not checked -> accept: 1 message\n",
 	} {
-		if code != 0 || !strings.Contains(out.String(), want) {
-			t.Errorf("exit code %d, no %q in\n%s", code, want, &out)
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
 }
@@ -139,9 +125,8 @@ func TestReplayDNS(t *testing.T) {
 	for i, args := range [][]string{{"--dns", "live"}, {"--dns", "record=" + answers}, {"--dns", "record=" + answers}} {
 		server := dnstest.Start(t, "example.net. MX 10 mx.example.net.\nmx.example.net. A 9.9.9.9\nmail.example.net. A 192.0.2.9\n")
 		cfg := replayConfigFile(t, "dns: {servers: ['"+server.Addr+"']}\nactions: {rdns-missing: reject}\n")
-		var out bytes.Buffer
-		if code := run(t.Context(), append([]string{"replay", "-c", cfg, dir}, args...), &out, &out); code != 0 || !strings.Contains(out.String(), "rdns-missing (reject): 2 messages") {
-			t.Errorf("exit code %d: %s", code, &out)
+		if out := printed(t, append([]string{"replay", "-c", cfg, dir}, args...)...); !strings.Contains(out, "rdns-missing (reject): 2 messages") {
+			t.Errorf("got %s", out)
 		}
 		if asked := server.Counts().UDP > 0; asked != (i < 2) {
 			t.Errorf("replay %d: DNS asked: %t", i, asked)
@@ -178,9 +163,8 @@ func TestReplayMistakes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var out, errs bytes.Buffer
-			if code := run(t.Context(), append([]string{"replay", "-c", cfg}, c.args...), &out, &errs); code != c.code || !strings.Contains(errs.String(), c.want) || out.Len() > 0 {
-				t.Errorf("exit code %d: %s%s", code, &out, &errs)
+			if code, out, errs := runLine(t, append([]string{"replay", "-c", cfg}, c.args...)...); code != c.code || !strings.Contains(errs, c.want) || out != "" {
+				t.Errorf("exit code %d: %s%s", code, out, errs)
 			}
 		})
 	}

@@ -68,13 +68,10 @@ checks:
 	report := mta.Delivered(t, "postmaster", "Report Domain: sender.test")
 	file := filepath.Join(t.TempDir(), "report.eml")
 	writeFile(t, file, report)
-	var out bytes.Buffer
-	if code := run(t.Context(), []string{"dmarc-reports", file}, &out, &out); code != 0 {
-		t.Fatalf("exit status %d: %s\n%s", code, &out, report)
-	}
+	out := printed(t, "dmarc-reports", file)
 	for _, want := range []string{"1 reports in 1 messages", "sender.test: 2 messages, 1 pass DMARC, 1 fail", "127.0.0.10  sender.test  1         fail  pass  accept        Test", "127.0.0.10  sender.test  1         fail  fail  reject        Test"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, &out)
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
 	if list, err := p.Outgoing(t.Context(), due.Add(-day)); err != nil || len(list) != 1 || fmt.Sprint(list[0].To) != "[postmaster@mx.test]" {

@@ -2,20 +2,16 @@ package main
 
 import (
 	"context"
-	"io"
 	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"milterd/checks"
-	"milterd/checks/all"
 	"milterd/checks/checktest"
-	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
+	"milterd/milter/log"
 )
 
 // roundTrip is the time in which farDNS answers.
@@ -81,13 +77,8 @@ func TestRoundTrips(t *testing.T) {
 					t.Fatal(err)
 				}
 				far := &farDNS{zone: z, when: map[checks.Question]time.Time{}}
-				cfg, problems := config.Parse("test", []byte("profile: strict\nactions: {first-contact: off}\nhostname: mx.example.org\n"), all.Checks)
-				if err := problems.Err(); err != nil {
-					t.Fatal(err)
-				}
-				log := logrus.New()
-				log.SetOutput(io.Discard)
-				p, err := newPipeline(cfg, checks.Env{DNS: far, Store: checktest.NewStore(time.Now), Log: logrus.NewEntry(log)}, func(o *checks.Options) {
+				cfg := parseConfig(t, "profile: strict\nactions: {first-contact: off}\nhostname: mx.example.org\n")
+				p, err := newPipeline(cfg, checks.Env{DNS: far, Store: checktest.NewStore(time.Now), Log: log.Discard()}, func(o *checks.Options) {
 					if c.prefetch {
 						o.Announce = far
 					}

@@ -12,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/checks/all"
 	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/log"
@@ -24,10 +23,7 @@ func TestResolverPanics(t *testing.T) {
 	t.Parallel()
 	server := dnstest.Start(t, "example.net. A 192.0.2.1\n")
 	text := fmt.Sprintf("store: {driver: memory}\ndns: {servers: [%q]}\nexplain: {key: %s}\n", server.Addr, filepath.Join(t.TempDir(), "key"))
-	cfg, problems := config.Parse("test", []byte(text), all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
+	cfg := parseConfig(t, text)
 	var lines bytes.Buffer
 	output := log.ToWriter(&lines, false, false)
 	d := &daemon{cfg: cfg, log: output.Logger(logrus.ErrorLevel), started: time.Now()}

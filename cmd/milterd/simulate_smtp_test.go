@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,22 +9,6 @@ import (
 
 	"milterd/milter/resolver/dnstest"
 )
-
-// runWith runs a command with a standard input.
-func runWith(t *testing.T, in io.Reader, args ...string) (code int, out, errs string) {
-	t.Helper()
-	root := newRoot(defaultConfigFile)
-	var stdout, stderr bytes.Buffer
-	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(&stdout)
-	root.SetErr(&stderr)
-	if err := root.ExecuteContext(t.Context()); err != nil {
-		stderr.WriteString(err.Error())
-		code = 1
-	}
-	return code, stdout.String(), stderr.String()
-}
 
 // configWithDNS writes a configuration file whose name server has a zone.
 func configWithDNS(t *testing.T, zone, more string) string {

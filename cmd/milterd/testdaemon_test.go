@@ -12,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
-	"milterd/checks/all"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter"
 	"milterd/milter/evidence"
@@ -56,10 +55,7 @@ func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, problems := config.Parse("test", configText, all.Checks)
-	if err := problems.Err(); err != nil {
-		t.Fatal(err)
-	}
+	cfg := parseConfig(t, string(configText))
 	d := &testDaemon{cfg: cfg, dns: dnstest.Start(t, zoneText)}
 	res, err := resolver.New(resolver.Config{Servers: []string{d.dns.Addr}, Timeout: 10 * time.Second}) // the machine may be busy
 	if err != nil {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,11 +27,7 @@ func TestVersionFlagAndCommand(t *testing.T) {
 	t.Parallel()
 	var outputs []string
 	for _, word := range []string{"version", "--version"} {
-		var out bytes.Buffer
-		if code := run(t.Context(), []string{word}, &out, io.Discard); code != 0 {
-			t.Fatalf("milterd %s: exit status %d", word, code)
-		}
-		outputs = append(outputs, out.String())
+		outputs = append(outputs, printed(t, word))
 	}
 	if outputs[0] != outputs[1] || !strings.HasPrefix(outputs[0], "milterd ") || strings.Contains(outputs[0], "(devel)") {
 		t.Errorf("got %q", outputs)
@@ -63,18 +56,5 @@ func TestMakeBuildSaysItsCommit(t *testing.T) {
 	want := "milterd " + output("git", "describe", "--tags", "--always", "--dirty") + " go"
 	if got := output(bin, "--version"); !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// requirePrograms skips the test unless MILTERD_TEST_REAL=1 says that everything is installed. Then a missing program fails it.
-func requirePrograms(t *testing.T, names ...string) {
-	t.Helper()
-	if os.Getenv("MILTERD_TEST_REAL") != "1" {
-		t.Skipf("needs %v: run `make test`, or .ci/install and set MILTERD_TEST_REAL=1", names)
-	}
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Fatalf("%v: run .ci/install", err)
-		}
 	}
 }

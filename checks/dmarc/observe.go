@@ -143,10 +143,10 @@ func ReporterOf(c checks.Check) *report.Reporter {
 	return nil
 }
 
-// Reload implements checks.Reloader.
+// Reload implements checks.Reloader. The check of a simulation, which has a store of its own, does not count for the reports of the daemon.
 func (c *check) Reload(old checks.Check) {
-	if o := ReporterOf(old); o != nil && c.reporter != nil {
-		c.reporter.Adopt(o)
+	if o, ok := old.(*check); ok && o.reporter != nil && c.reporter != nil && o.env.Store == c.env.Store {
+		c.reporter.Adopt(o.reporter)
 	}
 }
 

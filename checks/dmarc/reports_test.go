@@ -258,6 +258,28 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestSimulation tests that mail of a simulation with the state of the daemon is not in its reports, whatever the time of the simulation.
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	s := newReporting(t, 1)
+	s.receive(t, 0, fromBank, "")
+	daemon, now := s.hosts[0], s.now
+	env := s.env
+	env.Store = checktest.NewStore(nil)
+	s.hosts[0] = checktest.Build(t, dmarc.Info, env, func(c *dmarc.Settings) { c.Reports.From = "postmaster@example.org" })
+	s.hosts[0].(checks.Reloader).Reload(daemon)
+	s.receive(t, 0, fromBank, "")
+	s.now = now.AddDate(1, 0, 0)
+	s.receive(t, 0, fromBank, "")
+	s.hosts[0], s.now = daemon, now
+	s.receive(t, 0, fromBank, "")
+	s.nextDay(t)
+	s.maintain(t, 0, 0)
+	if got := s.server.take(); len(got) != 1 || reportOf(t, got[0].text).Records[0].Count != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestReportSettings tests the faults of the configuration.
 func TestReportSettings(t *testing.T) {
 	t.Parallel()

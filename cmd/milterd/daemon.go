@@ -119,16 +119,21 @@ func (d *daemon) usePipeline(ctx context.Context, p *checks.Pipeline) {
 
 // maintain calls Maintain of the current pipeline regularly until stop is called.
 func (d *daemon) maintain() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var maintaining sync.WaitGroup
-	maintaining.Go(func() {
+	return inBackground(func(ctx context.Context) {
 		periodic.Run(ctx, maintainInterval, func() {
 			each, done := context.WithTimeout(ctx, maintainInterval)
 			defer done()
 			d.pipeline.Load().Maintain(each, time.Now())
 		})
 	})
-	return func() { cancel(); maintaining.Wait() }
+}
+
+// inBackground calls f in a goroutine. stop ends its context and waits until it returns.
+func inBackground(f func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { f(ctx) })
+	return func() { cancel(); running.Wait() }
 }
 
 // run serves until ctx is done or a listener fails, then drains.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"milterd/milter/records"
@@ -25,14 +24,11 @@ func (d *daemon) startSeeding() (stop func()) {
 	if d.records == nil || d.store.Status().Driver != "embedded" {
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var seeding sync.WaitGroup
-	seeding.Go(func() {
+	return inBackground(func(ctx context.Context) {
 		if err := d.seedHistory(ctx, seedRetry); err != nil && ctx.Err() == nil {
 			d.log.WithError(err).Warn("cannot read the records: the charts lack decisions from before the start of the daemon")
 		}
 	})
-	return func() { cancel(); seeding.Wait() }
 }
 
 // seedHistory reads the records, the newest first. It tries again while the store does not answer: the disk of a host that

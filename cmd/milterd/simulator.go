@@ -45,36 +45,27 @@ func startSimulator(explain bool) *simulator {
 
 // newSimulator returns a simulator of a configuration. Its DNS is a zone; if that is empty, it is the real DNS, and
 // the checks may connect to other hosts. explain is as in startSimulator.
-func newSimulator(cfg *config.Config, zone string, explain bool) (*simulator, error) {
+func newSimulator(cfg *config.Config, zone string, explain bool) (_ *simulator, err error) {
 	sim := startSimulator(explain)
-	sim.store = store.NewMemory(sim.player.Clock)
-	if err := sim.build(cfg, zone); err != nil {
-		sim.close()
-		return nil, err
-	}
-	return sim, nil
-}
-
-// build makes the pipeline.
-func (sim *simulator) build(cfg *config.Config, zone string) (err error) {
-	env := checks.Env{Store: sim.store, Log: log.Discard()}
+	env := checks.Env{Log: log.Discard()}
 	if zone != "" {
 		if env.DNS, err = checktest.ParseZone(zone); err != nil {
-			return fmt.Errorf("zone: %w", err)
+			return nil, fmt.Errorf("zone: %w", err)
 		}
 	} else {
 		if sim.resolver, err = newResolver(cfg.DNS, nil); err != nil {
-			return err
+			return nil, err
 		}
 		env.DNS, env.Dial = sim.resolver, new(net.Dialer).DialContext
 	}
-	p, err := newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceAll })
-	if err != nil {
-		return err
+	sim.store = store.NewMemory(sim.player.Clock)
+	env.Store = sim.store
+	if sim.player.Pipeline, err = newPipeline(cfg, env, func(o *checks.Options) { o.Trace = checks.TraceAll }); err != nil {
+		sim.close()
+		return nil, err
 	}
-	p.Maintain(context.Background(), sim.player.Clock())
-	sim.player.Pipeline = p
-	return nil
+	sim.player.Pipeline.Maintain(context.Background(), sim.player.Clock())
+	return sim, nil
 }
 
 // play plays a script and prints each line of the client with its reply and the decisions that led to it.

@@ -116,8 +116,10 @@ func (d *daemon) reports(ctx context.Context, a evidenceArgs) (watch evidence.Wa
 // settings returns the settings of the reasons, in the order in which they decide.
 func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 	var list []evidence.Setting
+	var ids []string
 	for _, info := range all.Checks {
 		for _, r := range info.Reasons {
+			ids = append(ids, r.ID)
 			if a.Reason != "" && a.Reason != r.ID {
 				continue
 			}
@@ -129,7 +131,7 @@ func (a evidenceArgs) settings(cfg *config.Config) ([]evidence.Setting, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, unknownWord("reason", a.Reason, reasonIDs())
+		return nil, unknownWord("reason", a.Reason, ids)
 	}
 	return list, nil
 }

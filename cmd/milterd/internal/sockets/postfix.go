@@ -27,10 +27,8 @@ type mailHost struct {
 var thisHost = mailHost{
 	postfixGroups: func() []int { return groupsOf("postfix") },
 	daemonGroup: func() int {
-		if g, err := user.LookupGroup("milterd"); err == nil {
-			if gid, err := strconv.Atoi(g.Gid); err == nil {
-				return gid
-			}
+		if gid, err := GroupID("milterd"); err == nil {
+			return gid
 		}
 		return os.Getgid()
 	},

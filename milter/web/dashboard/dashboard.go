@@ -53,8 +53,14 @@ type Book interface {
 	Get(ctx context.Context, id string) (records.Record, bool, error)
 }
 
-//go:embed pages
+//go:embed pages/*.html
 var files embed.FS
+
+//go:embed pages/style.css
+var style []byte
+
+//go:embed pages/live.js
+var script []byte
 
 // pages is the handler of the pages.
 type pages struct {
@@ -64,7 +70,7 @@ type pages struct {
 	notes     notes
 }
 
-// New returns the handler of the pages. It fails only if a template or a file is broken.
+// New returns the handler of the pages. It fails only if a template is broken.
 func New(c Config) (http.Handler, error) {
 	if c.now == nil {
 		c.now = time.Now
@@ -75,14 +81,6 @@ func New(c Config) (http.Handler, error) {
 	p := &pages{Config: c, reading: make(chan struct{}, maxReading)}
 	var err error
 	if p.templates, err = template.New("").Funcs(p.funcs()).ParseFS(files, "pages/*.html"); err != nil {
-		return nil, err
-	}
-	style, err := files.ReadFile("pages/style.css")
-	if err != nil {
-		return nil, err
-	}
-	script, err := files.ReadFile("pages/live.js")
-	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()

@@ -1,7 +1,6 @@
 package why
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"html/template"
@@ -57,9 +56,7 @@ func loadTexts() (*texts, error) {
 		if err != nil {
 			return nil, err
 		}
-		d := yaml.NewDecoder(bytes.NewReader(text))
-		d.KnownFields(true)
-		if err := d.Decode(t); err != nil {
+		if err := yaml.Load(text, t, yaml.WithKnownFields()); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}

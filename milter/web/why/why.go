@@ -51,14 +51,21 @@ type Tester interface {
 // contentPolicy is the content security policy of the pages.
 const contentPolicy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-//go:embed pages
+//go:embed pages/*.html pages/*.yaml
 var files embed.FS
+
+//go:embed pages/style.css
+var style []byte
+
+//go:embed pages/schema.json
+var schema []byte
 
 // pages is the handler of the pages.
 type pages struct {
 	Config
 	prefix  string // path of the URL, without a slash at the end
 	texts   *texts
+	groups  []group
 	reasons map[string]*checks.Reason // by id
 	limiter *limiter
 
@@ -74,14 +81,6 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	style, err := files.ReadFile("pages/style.css")
-	if err != nil {
-		return nil, err
-	}
-	schema, err := files.ReadFile("pages/schema.json")
-	if err != nil {
-		return nil, err
-	}
 	p := &pages{
 		Config: c, texts: t, reasons: map[string]*checks.Reason{}, limiter: newLimiter(c.now),
 		rendering: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -89,11 +88,12 @@ func New(c Config) (http.Handler, error) {
 	if u, err := url.Parse(c.URL); err == nil {
 		p.prefix = strings.TrimSuffix(u.Path, "/")
 	}
-	for _, g := range p.groups() {
-		for _, r := range g.reasons {
-			p.reasons[r.ID] = r
+	for _, info := range c.Checks {
+		if len(info.Reasons) > 0 {
+			p.addGroup(info.Name, info.Reasons)
 		}
 	}
+	p.addGroup("milterd", checks.PipelineReasons())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "why/") // relative, to stay below the path of the URL
@@ -174,22 +174,20 @@ func (p *pages) missing(w http.ResponseWriter) {
 	p.write(w, http.StatusNotFound, view{Page: "missing", Title: p.texts.Titles["missing"], Base: p.prefix + "/why/"})
 }
 
-// group is the reasons of one check.
+// group is the reasons of one check, as the index shows them.
 type group struct {
 	Name, Title string
-	Reasons     []reasonView // for the template of the index; empty elsewhere
-	reasons     []*checks.Reason
+	Reasons     []reasonView // with ID and Title alone
 }
 
-// groups returns all reasons in the order of the registry, those of the pipeline last.
-func (p *pages) groups() []group {
-	var list []group
-	for _, info := range p.Checks {
-		if len(info.Reasons) > 0 {
-			list = append(list, group{Name: info.Name, reasons: info.Reasons})
-		}
+// addGroup adds the reasons of a check, in the order of the registry, or of the pipeline.
+func (p *pages) addGroup(name string, reasons []*checks.Reason) {
+	g := group{Name: name, Title: cmp.Or(p.texts.Groups[name], name)}
+	for _, r := range reasons {
+		p.reasons[r.ID] = r
+		g.Reasons = append(g.Reasons, reasonView{ID: r.ID, Title: p.texts.title(r)})
 	}
-	return append(list, group{Name: "milterd", reasons: checks.PipelineReasons()})
+	p.groups = append(p.groups, g)
 }
 
 // index serves the list of reasons, or the page for a link in openspf's form. base is the relative URL of the folder of the
@@ -199,13 +197,5 @@ func (p *pages) index(w http.ResponseWriter, r *http.Request, base string) {
 		p.openSPF(w, base, spf)
 		return
 	}
-	v := view{Page: "index", Title: p.texts.Titles["index"], Base: base}
-	for _, g := range p.groups() {
-		g.Title = cmp.Or(p.texts.Groups[g.Name], g.Name)
-		for _, r := range g.reasons {
-			g.Reasons = append(g.Reasons, reasonView{ID: r.ID, Title: p.texts.title(r)})
-		}
-		v.Groups = append(v.Groups, g)
-	}
-	p.write(w, http.StatusOK, v)
+	p.write(w, http.StatusOK, view{Page: "index", Title: p.texts.Titles["index"], Base: base, Groups: p.groups})
 }

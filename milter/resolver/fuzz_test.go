@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 	"unsafe"
@@ -55,7 +56,7 @@ func accept(t *testing.T, packet []byte, name string, qtype uint16, edns bool) {
 	if err != nil {
 		t.Fatalf("%s: %v", q, err)
 	}
-	sent.setID(0)
+	binary.BigEndian.PutUint16(sent.packet, 0)
 	if !sent.matches(packet) {
 		return
 	}
@@ -104,7 +105,7 @@ func TestMatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent.setID(4711)
+	binary.BigEndian.PutUint16(sent.packet, 4711)
 	for name, c := range map[string]struct {
 		change func(m *dns.Msg)
 		want   bool

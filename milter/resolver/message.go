@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -60,8 +61,8 @@ func newQuery(q checks.Question, edns bool) (*query, error) {
 	return &query{asked: q, packet: packet, question: packet[headerSize : end+typeAndClass], edns: edns}, nil
 }
 
-func (q *query) setID(id uint16) { binary.BigEndian.PutUint16(q.packet, id) }
-func (q *query) id() uint16      { return packetID(q.packet) }
+func (q *query) setRandomID() { rand.Read(q.packet[:2]) } // never fails
+func (q *query) id() uint16   { return packetID(q.packet) }
 
 func packetID(packet []byte) uint16 { return binary.BigEndian.Uint16(packet) }
 

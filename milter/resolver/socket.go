@@ -1,8 +1,6 @@
 package resolver
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"sync"
@@ -67,9 +65,7 @@ func (k *socket) add(c *call) bool {
 	}
 	k.sent++
 	for {
-		var id [2]byte
-		rand.Read(id[:]) // never fails
-		c.setID(binary.BigEndian.Uint16(id[:]))
+		c.setRandomID()
 		if k.waiting[c.id()] == nil {
 			k.waiting[c.id()] = c
 			return true

@@ -2,8 +2,6 @@ package resolver
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -47,9 +45,7 @@ func (s *server) stream(ctx context.Context, q *query) ([]byte, error) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 
-	var id [2]byte
-	rand.Read(id[:]) // never fails
-	q.setID(binary.BigEndian.Uint16(id[:]))
+	q.setRandomID()
 	framed := dns.Conn{Conn: conn}
 	if _, err := framed.Write(q.packet); err != nil {
 		return nil, err

@@ -81,8 +81,7 @@ func (m *mta) command(line string) ([]string, error) {
 		m.inData, m.lines = true, nil
 		return []string{"354 end the message with a single dot"}, nil
 	case "RSET":
-		m.inMail, m.rcpts = false, 0
-		return []string{"250 2.0.0 ok"}, m.player.Reset()
+		return []string{"250 2.0.0 ok"}, m.resetMail()
 	case "NOOP":
 		return []string{"250 2.0.0 ok"}, nil
 	case "QUIT":
@@ -105,7 +104,7 @@ func (m *mta) helo(verb, name string) ([]string, error) {
 	return []string{"250 ok"}, err
 }
 
-// resetMail ends a mail transaction.
+// resetMail ends a mail transaction. A message that was judged has ended its own.
 func (m *mta) resetMail() error {
 	if !m.inMail {
 		return nil

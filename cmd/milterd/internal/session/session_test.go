@@ -252,6 +252,7 @@ func TestReplies(t *testing.T) {
 			slices.Concat(started, []string{`message [A: b] "hello\r\nC: d\r\n"`})},
 		{"special lines are text in a file without keys", slices.Concat(start, []string{"DATA", "@dkim: b", "", "@before d", "."}), "250 2.0.0 accepted",
 			slices.Concat(started, []string{`message [@dkim: b] "@before d\r\n"`})},
+		{"RSET after a message ends no transaction", slices.Concat(start, []string{"DATA", "", ".", "RSET"}), "250 2.0.0 ok", slices.Concat(started, []string{"message"})},
 		{"two messages", slices.Concat(start, []string{"DATA", "", ".", "MAIL FROM:<>", "RCPT TO:<y@example.org>", "DATA", "A: b", "."}), "250 2.0.0 accepted",
 			slices.Concat(started, []string{"message", "mail <> ", "rcpt <y@example.org>", "message [A: b]"})},
 	} {

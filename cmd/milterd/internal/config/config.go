@@ -180,8 +180,7 @@ func readStart(path string) ([]byte, error) {
 
 // cause returns the error of a file operation without the operation and the path, which the caller names.
 func cause(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
 	}
 	return err

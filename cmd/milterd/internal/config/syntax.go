@@ -52,8 +52,8 @@ const tabFault = "a tab cannot indent YAML; use spaces"
 
 // syntax reports that the text is not YAML.
 func (r *report) syntax(text []byte, err error) {
-	var le *yaml.LoadError
-	if !errors.As(err, &le) {
+	le, ok := errors.AsType[*yaml.LoadError](err)
+	if !ok {
 		le = &yaml.LoadError{}
 	}
 	at := position{line: max(le.Mark.Line, 1), col: max(le.Mark.Column, 1)}

@@ -23,14 +23,14 @@ import (
 	"strings"
 )
 
-// MaxHead is the longest header section that is read, in bytes: as much as the daemon keeps. MTAs accept less by default.
-const MaxHead = 4 << 20
+// maxHead is the longest header section that is read, in bytes: as much as the daemon keeps. MTAs accept less by default.
+const maxHead = 4 << 20
 
 // Errors of a Message that is not mail. Others come from the file system.
 var (
 	errNoMail  = errors.New("does not begin with a header field: not mail")
 	errEmpty   = errors.New("empty")
-	errTooLong = fmt.Errorf("header section over %d KiB", MaxHead>>10)
+	errTooLong = fmt.Errorf("header section over %d KiB", maxHead>>10)
 )
 
 // Message is a stored message, a recorded attempt, or an error in the place of one.
@@ -182,8 +182,7 @@ func hasMailField(head string) bool {
 
 // withoutPath returns an error of the file system without the path, which is in Message.File.
 func withoutPath(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
 	}
 	return err

@@ -72,9 +72,9 @@ var formats = []struct {
 	{name: "binary", content: "\x7fELF\x02\x01:\x01", want: []string{"error: " + errNoMail.Error()}},
 	{name: "text", content: "Dear diary: today\n", want: []string{"error: " + errNoMail.Error()}},
 	{name: "a line that fills the buffer", content: "A: " + strings.Repeat("x", bufferSize-3) + "\nB: 2\n\n", want: []string{"A: " + strings.Repeat("x", bufferSize-3)}},
-	{name: "a header section that is too long", content: strings.Repeat("A: 1\n", MaxHead/5+1), want: []string{"error: " + errTooLong.Error()}},
-	{name: "a line that is too long", content: "A: " + strings.Repeat("1", MaxHead), want: []string{"error: " + errTooLong.Error()}},
-	{name: "a header section that is too long, between others", content: separatorLine + "A: 1\n\n" + separatorLine + strings.Repeat("X: 1\n", MaxHead/5+1) + "\n\n" + separatorLine + "B: 2\n",
+	{name: "a header section that is too long", content: strings.Repeat("A: 1\n", maxHead/5+1), want: []string{"error: " + errTooLong.Error()}},
+	{name: "a line that is too long", content: "A: " + strings.Repeat("1", maxHead), want: []string{"error: " + errTooLong.Error()}},
+	{name: "a header section that is too long, between others", content: separatorLine + "A: 1\n\n" + separatorLine + strings.Repeat("X: 1\n", maxHead/5+1) + "\n\n" + separatorLine + "B: 2\n",
 		want: []string{"A: 1", "error: " + errTooLong.Error(), "B: 2"}},
 }
 
@@ -240,7 +240,7 @@ func TestMemoryIsBounded(t *testing.T) { // not parallel: others allocate too
 		return true
 	})
 	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; n != 1 || used > 10*MaxHead {
+	if used := after.TotalAlloc - before.TotalAlloc; n != 1 || used > 10*maxHead {
 		t.Errorf("%d messages, %d bytes allocated for a header section of %d", n, used, size)
 	}
 }

@@ -120,7 +120,7 @@ func (h *head) add(piece []byte, starts bool) {
 		h.err, h.done = errNoMail, true
 	case starts && isBlank(piece):
 		h.done = true
-	case len(h.text)+len(piece) > MaxHead:
+	case len(h.text)+len(piece) > maxHead:
 		h.text, h.err, h.done = nil, errTooLong, true
 	default:
 		h.text = append(h.text, piece...)

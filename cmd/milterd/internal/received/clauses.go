@@ -55,7 +55,7 @@ func splitClauses(value string) (c clauses, date string) {
 		case word:
 			key := strings.ToLower(t.text)
 			// A client may have the HELO name "by".
-			if !dated && isKeyword(key) && c[key] == nil && (current == nil || len(current.words)+len(current.comments) > 0) {
+			if !dated && slices.Contains(keywords, key) && c[key] == nil && (current == nil || len(current.words)+len(current.comments) > 0) {
 				current = &clause{}
 				c[key] = current
 			} else if current != nil {
@@ -66,13 +66,8 @@ func splitClauses(value string) (c clauses, date string) {
 	return c, date
 }
 
-func isKeyword(s string) bool {
-	switch s {
-	case "from", "by", "via", "with", "id", "for":
-		return true
-	}
-	return false
-}
+// keywords are the words that start a clause.
+var keywords = []string{"from", "by", "via", "with", "id", "for"}
 
 // kind is the kind of a token.
 type kind uint8

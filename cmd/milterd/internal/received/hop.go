@@ -72,7 +72,7 @@ func protocol(words []string) string {
 
 // envelopeFrom returns the reverse-path. Exim and Sendmail write it into a comment, Haraka between the clauses.
 func envelopeFrom(c clauses) (from string, ok bool) {
-	for _, name := range [...]string{"from", "by", "with", "id", "for"} {
+	for _, name := range keywords {
 		lists := [][]string{c.clause(name).words}
 		for _, text := range c.clause(name).comments {
 			lists = append(lists, strings.Fields(text))

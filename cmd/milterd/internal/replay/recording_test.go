@@ -156,13 +156,6 @@ func TestOpenRecordingErrors(t *testing.T) {
 	}
 }
 
-func TestNoDNS(t *testing.T) {
-	t.Parallel()
-	if _, err := (NoDNS{}).Lookup(t.Context(), checks.Ask("example.net", 1)); !errors.Is(err, errNotAsked) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // slow is a resolver that answers when it is told to.
 type slow struct {
 	checks.Resolver

@@ -16,30 +16,26 @@ const maxShown = 80
 
 // judgeForm judges what needs no DNS: the form of the fields, and TLS.
 func (m *message) judgeForm() {
-	header := m.session.Envelope.Header
-	from := fieldsOf(header, "From")
+	from := fieldsOf(m.session.Envelope.Header, "From")
 	if fault := fromFault(from); fault != "" && !(len(from) == 0 && m.completed) {
 		m.add(mirror.Hit{Finding: mirror.From, Seen: fault})
 	}
-	for _, c := range []struct {
-		name    string
-		finding *mirror.Finding
-		check   func(string) error
-	}{
-		{name: "Date", finding: mirror.Date, check: func(v string) error { _, err := headers.ParseDate(v); return err }},
-		{name: "Message-ID", finding: mirror.MessageID, check: headers.CheckMessageID},
-	} {
-		f, ok := headers.First(header, c.name)
-		if !ok {
-			if !m.completed {
-				m.add(mirror.Hit{Finding: c.finding, Seen: "there is no " + c.name + " field"})
-			}
-		} else if err := c.check(f.Value); err != nil {
-			m.add(mirror.Hit{Finding: c.finding, Seen: fmt.Sprintf("%q: %s", checks.Clean(f.Value, maxShown), err)})
-		}
-	}
+	m.judgeField("Date", mirror.Date, func(v string) error { _, err := headers.ParseDate(v); return err })
+	m.judgeField("Message-ID", mirror.MessageID, headers.CheckMessageID)
 	if m.openLogin {
 		m.add(mirror.Hit{Finding: mirror.TLS, Seen: "the user authenticated without TLS"})
+	}
+}
+
+// judgeField judges the form of a field that a message has to have.
+func (m *message) judgeField(name string, finding *mirror.Finding, check func(string) error) {
+	f, ok := headers.First(m.session.Envelope.Header, name)
+	err := check(f.Value)
+	switch {
+	case !ok && !m.completed:
+		m.add(mirror.Hit{Finding: finding, Seen: "there is no " + name + " field"})
+	case ok && err != nil:
+		m.add(mirror.Hit{Finding: finding, Seen: fmt.Sprintf("%q: %s", checks.Clean(f.Value, maxShown), err)})
 	}
 }
 

@@ -39,7 +39,7 @@ type Options struct {
 
 // Progress is how far a replay is.
 type Progress struct {
-	Read, Judged, Unreadable int  // messages
+	Read, Judged, Unreadable int  // messages; those that cannot be read are among the other two
 	Judging                  bool // all files are read
 }
 
@@ -69,15 +69,14 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 
 // replay is one run.
 type replay struct {
-	opts     Options
-	dns      *sameAnswers
-	judges   []*judge
-	base     *judge // of Options.Config
-	against  *judge // of Options.Against; nil if there is none
-	middle   *judge // of middleConfig; nil if there is no against
-	archive  archive
-	report   *Report
-	progress Progress
+	opts    Options
+	dns     *sameAnswers
+	judges  []*judge
+	base    *judge // of Options.Config
+	against *judge // of Options.Against; nil if there is none
+	middle  *judge // of middleConfig; nil if there is no against
+	archive archive
+	report  *Report
 }
 
 func newReplay(opts Options) (r *replay, err error) {
@@ -135,7 +134,7 @@ func (r *replay) readAll(ctx context.Context) error {
 			if err := r.archive.add(m, r.received(newMail(m))); err != nil {
 				return err
 			}
-			r.countRead()
+			r.showProgress(false)
 		}
 	}
 	return nil
@@ -162,18 +161,13 @@ func (r *replay) received(m *mail) time.Time {
 // skip counts a message that cannot be read.
 func (r *replay) skip(m mailbox.Message) {
 	r.report.addFault(m)
-	r.progress.Unreadable++
-	r.countRead()
+	r.showProgress(false)
 }
 
-func (r *replay) countRead() {
-	r.progress.Read++
-	r.showProgress()
-}
-
-func (r *replay) showProgress() {
+func (r *replay) showProgress(judging bool) {
 	if r.opts.Progress != nil {
-		r.opts.Progress(r.progress)
+		unreadable := r.report.Unreadable
+		r.opts.Progress(Progress{Read: len(r.archive.index) + unreadable, Judged: r.report.Messages, Unreadable: unreadable, Judging: judging})
 	}
 }
 
@@ -184,8 +178,6 @@ const prefetchWindow = 16
 
 // judgeAll judges the messages of the archive in the order in which they were received.
 func (r *replay) judgeAll(ctx context.Context) error {
-	r.progress.Judging = true
-	r.progress.Judged = r.progress.Unreadable
 	for m, err := range r.archive.sorted(prefetchWindow, r.announce) {
 		if err != nil {
 			return err
@@ -199,8 +191,7 @@ func (r *replay) judgeAll(ctx context.Context) error {
 		if r.against != nil {
 			r.report.changes.add(m, res)
 		}
-		r.progress.Judged++
-		r.showProgress()
+		r.showProgress(true)
 	}
 	return nil
 }

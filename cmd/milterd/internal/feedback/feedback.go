@@ -46,10 +46,10 @@ func Rows(r *aggregate.Report) []Row {
 }
 
 // Table adds up the rows that differ only in their count and period. For each domain, those that fail come first, and of them those
-// with the most messages.
+// with the most messages. The table of no rows is not nil.
 func Table(rows []Row) []Row {
 	index := map[Row]int{} // by rows without count and period
-	var table []Row
+	table := []Row{}       // JSON has a list of no rows too
 	for _, r := range rows {
 		key := r
 		key.Count, key.Begin, key.End = 0, time.Time{}, time.Time{}

@@ -150,6 +150,9 @@ func TestRead(t *testing.T) {
 	for _, report := range r.Reports {
 		rows = append(rows, feedback.Rows(report)...)
 	}
+	if feedback.Table(nil) == nil {
+		t.Error("the table of no rows is nil, so that JSON has null")
+	}
 	table := feedback.Table(append(rows, rows...))
 	if len(table) != 2*n || table[0].Passes() || table[0].Count != 4 || table[0].From != "news.example.org" || !table[n].Passes() || table[n].Count != 10 {
 		t.Errorf("%+v", table)

@@ -47,14 +47,7 @@ type site struct {
 	daemons []*filter
 	turn    atomic.Int64 // number of the next session
 	server  *filter      // Redis; nil for an embedded store
-	rounds  []siteRound
-}
-
-// siteRound has the figures of one round.
-type siteRound struct {
-	Rate, CPU, ServerCPU float64 // messages per second, milliseconds for a message
-	P50, P99             float64 // milliseconds
-	RSS                  int64   // of all daemons, in bytes
+	rounds  []result
 }
 
 // parseSizes parses numbers of records, separated by commas.
@@ -267,58 +260,14 @@ func (noDNS) Lookup(context.Context, checks.Question) (checks.Answer, error) {
 }
 
 // siteRound loads all daemons of a site at the same time.
-func (b *bench) siteRound(s *site) (siteRound, error) {
-	before, serverBefore, err := s.cpu()
-	if err != nil {
-		return siteRound{}, err
-	}
-	tallies := make([]*tally, len(s.daemons))
-	var wg sync.WaitGroup
-	for i, f := range s.daemons {
-		l := load{conns: 32 / len(s.daemons), perConn: 1, hosts: scaleHosts, body: letter, socket: f.socket, length: b.length, turn: &s.turn}
-		wg.Go(func() { tallies[i] = l.run() })
-	}
-	wg.Wait()
-	time.Sleep(200 * time.Millisecond) // work of the daemons after the last reply counts too
-	after, serverAfter, err := s.cpu()
-	if err != nil {
-		return siteRound{}, err
-	}
-	sum := new(tally)
-	for _, t := range tallies {
-		sum.add(t)
-	}
-	if sum.Errors > 0 {
-		return siteRound{}, fmt.Errorf("%d errors in %d messages, the first: %w", sum.Errors, sum.Messages, sum.FirstErr)
-	}
-	n := float64(max(sum.Messages, 1))
-	r := siteRound{
-		Rate: n * float64(len(s.daemons)) / sum.Took.Seconds(), CPU: (after - before) / n * 1000, ServerCPU: (serverAfter - serverBefore) / n * 1000,
-		P50: sum.latency[message].quantile(.5), P99: sum.latency[message].quantile(.99),
-	}
+func (b *bench) siteRound(s *site) (result, error) {
+	var loads []load
 	for _, f := range s.daemons {
-		rss, err := f.rss()
-		if err != nil {
-			return r, err
-		}
-		r.RSS += rss
+		loads = append(loads, load{
+			conns: 32 / len(s.daemons), perConn: 1, hosts: scaleHosts, body: letter, socket: f.socket, length: b.length, turn: &s.turn,
+		})
 	}
-	return r, nil
-}
-
-// cpu returns the processor time of the daemons and of the Redis server, in seconds.
-func (s *site) cpu() (daemons, server float64, err error) {
-	for _, f := range s.daemons {
-		t, err := f.cpu()
-		if err != nil {
-			return 0, 0, err
-		}
-		daemons += t
-	}
-	if s.server != nil {
-		server, err = s.server.cpu()
-	}
-	return daemons, server, err
+	return measure(s.daemons, s.server, loads)
 }
 
 // reportScale prints the figures of all sites, and the ratios to the first one.
@@ -327,26 +276,26 @@ func reportScale(sites []*site) {
 	fmt.Println("| store | records at the start | MiB on the disk | ready after s | messages/s | CPU ms/message | x the first | last x first half | " +
 		"server CPU ms/message | p50 ms | p99 ms | x the first | last x first half | RSS MiB |")
 	fmt.Println("|---|" + strings.Repeat("--:|", 13))
-	first := func(i int, figure func(siteRound) float64) float64 { return figure(sites[0].rounds[i]) }
+	first := func(i int, figure func(result) float64) float64 { return figure(sites[0].rounds[i]) }
 	for _, s := range sites {
-		of := func(figure func(siteRound) float64) float64 {
-			return median(s.rounds, func(_ int, r siteRound) float64 { return figure(r) })
+		of := func(figure func(result) float64) float64 {
+			return median(s.rounds, func(_ int, r result) float64 { return figure(r) })
 		}
-		over := func(figure func(siteRound) float64) float64 {
-			return median(s.rounds, func(i int, r siteRound) float64 { return figure(r) / first(i, figure) })
+		over := func(figure func(result) float64) float64 {
+			return median(s.rounds, func(i int, r result) float64 { return figure(r) / first(i, figure) })
 		}
-		later := func(figure func(siteRound) float64) float64 {
+		later := func(figure func(result) float64) float64 {
 			half := len(s.rounds) / 2
-			of := func(rounds []siteRound) float64 {
-				return median(rounds, func(_ int, r siteRound) float64 { return figure(r) })
+			of := func(rounds []result) float64 {
+				return median(rounds, func(_ int, r result) float64 { return figure(r) })
 			}
 			return of(s.rounds[half:]) / of(s.rounds[:half])
 		}
-		cpu, p99 := func(r siteRound) float64 { return r.CPU }, func(r siteRound) float64 { return r.P99 }
+		cpu, p99 := func(r result) float64 { return r.CPU }, func(r result) float64 { return r.P99 }
 		fmt.Printf("| %s | %d | %.0f | %.2f | %.0f | %.3f | %.2f | %.2f | %.3f | %.2f | %.2f | %.2f | %.2f | %.0f |\n", s.name, s.records,
-			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r siteRound) float64 { return r.Rate }), of(cpu), over(cpu), later(cpu),
-			of(func(r siteRound) float64 { return r.ServerCPU }), of(func(r siteRound) float64 { return r.P50 }), of(p99), over(p99), later(p99),
-			of(func(r siteRound) float64 { return float64(r.RSS) / (1 << 20) }))
+			float64(diskUse(s.folder))/(1<<20), s.ready.Seconds(), of(func(r result) float64 { return r.Rate }), of(cpu), over(cpu), later(cpu),
+			of(func(r result) float64 { return r.ServerCPU }), of(func(r result) float64 { return r.P50 }), of(p99), over(p99), later(p99),
+			of(func(r result) float64 { return float64(r.Memory) / (1 << 20) }))
 	}
 }
 

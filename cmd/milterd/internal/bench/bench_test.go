@@ -242,7 +242,7 @@ func TestFlags(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"two programs of a name":     checkFlags([]string{"old/milterd", "new/milterd"}, names(), 1, 100),
-		"the name of a baseline":     checkFlags([]string{"bin/driver"}, names(), 1, 100),
+		"the name of a baseline":     checkFlags([]string{"bin/go-msgauth"}, names(), 1, 100),
 		"no rounds":                  checkFlags([]string{"bin/milterd"}, names(), 0, 100),
 		"no message in flight":       checkFlags([]string{"bin/milterd"}, names(), 1, heldShare-1),
 		"unknown scenario":           checkFlags([]string{"bin/milterd"}, []string{"hot1", "hot"}, 1, 100),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,10 +14,6 @@ import (
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
-	"github.com/sirupsen/logrus"
-
-	"milterd/checks"
-	"milterd/milter"
 )
 
 // filter is a process that listens on a unix socket: a filter, or the Redis of several daemons.
@@ -158,7 +153,7 @@ func startMilterd(name, program, more, folder, dnsServer string) (*filter, error
 // baselines are the filters with which milterd is compared. This program serves them when it is started with the name of one,
 // a socket, and a DNS server.
 var baselines = map[string]func(ln net.Listener, dnsServer string) error{
-	"go-milter": serveGoMilter, "driver": serveDriver, "go-msgauth": serveMsgauth,
+	"go-milter": serveGoMilter, "go-msgauth": serveMsgauth,
 }
 
 // startBaseline starts this program as a baseline.
@@ -184,33 +179,3 @@ func serveGoMilter(ln net.Listener, _ string) error {
 	srv := gomilter.Server{NewMilter: func() gomilter.Milter { return gomilter.NoOpMilter{} }}
 	return srv.Serve(ln)
 }
-
-// serveDriver serves milterd's driver and pipeline with one check that does nothing, without DNS, store, log and records.
-// milterd's costs beyond that are those of its checks and records.
-func serveDriver(ln net.Listener, _ string) error {
-	reason := &checks.Reason{ID: "none"}
-	p, err := checks.New([]checks.Instance{{
-		Info:  checks.Info{Name: "silent", Stages: []checks.Stage{checks.MailFrom, checks.EndOfHeader}, Reasons: []*checks.Reason{reason}},
-		Check: silent{},
-	}}, checks.Options{Actions: map[string]checks.Action{reason.ID: checks.Watch}, ReplyAt: checks.RcptTo, Budget: startTimeout})
-	if err != nil {
-		return err
-	}
-	srv := milter.Server{
-		Pipeline: func() *checks.Pipeline { return p }, Journal: silent{}, Log: logrus.NewEntry(logrus.New()),
-		NewID: func() string { return "" },
-	}
-	return srv.Serve(ln)
-}
-
-// silent is a check without verdicts and a journal without lines.
-type silent struct{}
-
-// Check implements checks.Check.
-func (silent) Check(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
-
-// Decided implements milter.Journal.
-func (silent) Decided(*checks.Request, checks.Decision) {}
-
-// Accepted implements milter.Journal.
-func (silent) Accepted(*checks.Request) {}

@@ -1,10 +1,10 @@
 // Command bench measures the throughput, latency, CPU time and memory of milterd under load. `make bench` runs it.
 //
-// It runs every scenario in turns against milterd and some baselines: a go-milter server with an empty filter, milterd's own
-// driver with one check that does nothing, a filter that verifies DKIM with go-msgauth (msgauth.go), and milterd without DKIM,
-// DMARC and the checks of the author. The load generator (load.go) speaks the milter protocol as Postfix does, and sends the
-// messages of mail.go; the name server (world.go) computes its answers. Each filter is a process of its own (filter.go). The
-// tables (report.go) have the medians of all rounds, and the ratios to the first baseline in the same round.
+// It runs every scenario in turns against milterd and some baselines: a go-milter server with an empty filter, a filter that
+// verifies DKIM with go-msgauth (msgauth.go), and milterd without DKIM, DMARC and the checks of the author. The load generator
+// (load.go) speaks the milter protocol as Postfix does, and sends the messages of mail.go; the name server (world.go) computes its
+// answers. Each filter is a process of its own (filter.go). The tables (report.go) have the medians of all rounds, and the ratios to
+// the first baseline in the same round.
 package main
 
 import (
@@ -38,7 +38,7 @@ const (
 )
 
 var (
-	plainBaselines  = []string{"go-milter", "driver", bareMilterd}
+	plainBaselines  = []string{"go-milter", bareMilterd}
 	signedBaselines = []string{"go-msgauth", "go-milter", bareMilterd}
 	letter          = bodyOf(4 << 10)
 )
@@ -216,7 +216,7 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 		}
 		return err
 	}
-	for _, name := range []string{"go-milter", "driver", "go-msgauth"} {
+	for _, name := range []string{"go-milter", "go-msgauth"} {
 		err = errors.Join(err, add(startBaseline(name, folder, b.dns.addr())))
 	}
 	err = errors.Join(err, add(startMilterd(bareMilterd, programs[len(programs)-1], noAuth, folder, b.dns.addr())))

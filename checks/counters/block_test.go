@@ -60,15 +60,15 @@ func TestStartingABlockClearsTheCounts(t *testing.T) {
 	c.fail(30)
 	c.guess(11) // 41 errors: both limits
 	want(t, "the first of the two", c.deliver(), badRecipients)
-	if st := h.show(someone); st.Errors != 0 || st.Level != 1 {
-		t.Errorf("counted: %+v", st)
+	if errors, _ := h.counted(someone); errors != 0 || h.level(someone) != 1 {
+		t.Errorf("%d errors, level %d", errors, h.level(someone))
 	}
 	c.fail(100) // refused while blocked
 	c.guess(100)
 	c.giveUp(100)
 	want(t, "blocked", h.once(someone), isBlocked)
-	if st := h.show(someone); st.Errors != 0 {
-		t.Errorf("counted while blocked: %+v", st)
+	if errors, _ := h.counted(someone); errors != 0 {
+		t.Errorf("%d errors while blocked", errors)
 	}
 	h.wait(time.Hour)
 	c.guess(10)
@@ -112,8 +112,8 @@ func TestWatchedLimits(t *testing.T) {
 		want(t, "all limits on watch", c.deliver(), "")
 		all.wait(time.Hour)
 	}
-	if st := all.show(someone); st.Level != 0 {
-		t.Errorf("the level rose: %+v", st)
+	if level := all.level(someone); level != 0 {
+		t.Errorf("the level rose to %d", level)
 	}
 }
 

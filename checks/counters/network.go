@@ -26,8 +26,8 @@ func isNetwork(p netip.Prefix) bool { return p.Bits() < ClientOf(p.Addr()).Bits(
 
 // clientOrNetwork returns the client of a prefix, or the prefix if it is a network that can be blocked.
 func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
-	if !p.IsValid() || !isNetwork(p) {
-		return oneClient(p)
+	if p.IsValid() && !isNetwork(p) {
+		return ClientOf(p.Addr()), nil
 	}
 	least := minBlockBits6
 	if p.Addr().Is4() {
@@ -37,15 +37,6 @@ func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
 		return netip.Prefix{}, checks.BadArgument("%s is too wide to block; a network has a /%d at least", p, least)
 	}
 	return p.Masked(), nil
-}
-
-// oneClient returns the client of an address or network. A network of several clients is an error.
-func oneClient(p netip.Prefix) (netip.Prefix, error) {
-	c := ClientOf(p.Addr())
-	if !c.IsValid() || p.Bits() < c.Bits() {
-		return netip.Prefix{}, checks.BadArgument("%s is not one client, which is an IPv4 address or an IPv6 /64", p)
-	}
-	return c, nil
 }
 
 // lengthName returns the name of a length in the record: 4/24 or 6/48.

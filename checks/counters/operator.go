@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,18 +23,6 @@ type Blocked struct {
 	Why     string       `json:"why"`      // end of the sentence "is blocked for ..."
 	Limits  []string     `json:"limits"`   // ids of the limits that the client passed; empty if by the operator
 	InForce bool         `json:"in_force"` // false: nothing was refused yet, because nothing came or the limit is watched
-}
-
-// State is what the store has about a client.
-type State struct {
-	Client     netip.Prefix `json:"client"`
-	Errors     int          `json:"errors"`     // in the window
-	Deliveries int          `json:"deliveries"` // in the window; those of open connections may be missing
-	Count      int          `json:"count"`      // errors that no later delivery forgave, which the limit is compared with
-	Clears     time.Time    `json:"clears"`     // end of the window; zero if nothing is counted
-	Level      int          `json:"level"`      // recent blocks; the next one is as long as the one after them
-	Forgets    time.Time    `json:"forgets"`    // when Level becomes 0; zero if it is 0
-	Block      *Blocked     `json:"block"`      // nil: none
 }
 
 const (
@@ -195,39 +182,4 @@ func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) 
 		return noteNetwork(ctx, store, b.Client, b.Until, now)
 	}
 	return nil
-}
-
-// Show returns the state of a client.
-func Show(ctx context.Context, store checks.Store, client netip.Prefix, now time.Time) (State, error) {
-	client, err := oneClient(client)
-	if err != nil {
-		return State{}, err
-	}
-	st := State{Client: client}
-	s := subject{client: client}
-	b, err := getBlock(ctx, store, s)
-	if b = b.at(now); b != nil {
-		d := b.describe()
-		st.Block = &d
-	}
-	total, clears, errTally := number(ctx, store, s.key(tallyKind))
-	t := tally(total)
-	st.Errors, st.Deliveries, st.Count, st.Clears = t.errors(), t.deliveries(), t.count(), clears
-	level, forgets, errLevel := number(ctx, store, s.key(levelKind))
-	st.Level, st.Forgets = int(level), forgets
-	return st, errors.Join(err, errTally, errLevel)
-}
-
-// number returns the number in a record and when the record expires, which only Scan returns.
-func number(ctx context.Context, store checks.Store, key string) (int64, time.Time, error) {
-	for record, err := range store.Scan(ctx, key) {
-		if err != nil {
-			return 0, time.Time{}, err
-		}
-		if record.Key == key {
-			n, err := strconv.ParseInt(string(record.Value), 10, 64)
-			return n, record.Expires.UTC(), err
-		}
-	}
-	return 0, time.Time{}, nil
 }

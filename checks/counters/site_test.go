@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -248,13 +249,31 @@ func (h *site) blocks() []counters.Blocked {
 	return list
 }
 
-func (h *site) show(addr string) counters.State {
+// counted returns the errors and the deliveries of a client in the window.
+func (h *site) counted(addr string) (errors, deliveries int64) {
+	tally := h.number("tally", addr)
+	const bits = 21 // of each number, see counters.tally
+	return tally & (1<<bits - 1), tally >> bits & (1<<bits - 1)
+}
+
+// level returns the number of recent blocks of a client.
+func (h *site) level(addr string) int { return int(h.number("level", addr)) }
+
+// number returns the number in a record of a client.
+func (h *site) number(kind, addr string) int64 {
 	h.t.Helper()
-	st, err := counters.Show(context.Background(), h.store, counters.ClientOf(netip.MustParseAddr(addr)), *h.now)
+	value, ok, err := h.store.Get(context.Background(), "counters:"+kind+":"+counters.ClientOf(netip.MustParseAddr(addr)).String())
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return st
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return n
 }
 
 func want(t testing.TB, what, got, want string) {

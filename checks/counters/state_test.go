@@ -74,8 +74,8 @@ func TestBlockStates(t *testing.T) {
 			for _, r := range test.next {
 				want(t, r.local+" in the next connection", c.rcpt(r.local), r.want)
 			}
-			if st := h.show(someone); st.Level != test.levels {
-				t.Errorf("level %d, want %d", st.Level, test.levels)
+			if level := h.level(someone); level != test.levels {
+				t.Errorf("level %d, want %d", level, test.levels)
 			}
 		})
 	}
@@ -143,7 +143,7 @@ func TestUnblockedWhilePending(t *testing.T) {
 	}
 	want(t, "the open connection", c.deliver(), badRecipients)
 	want(t, "the next connection", h.once(someone), "")
-	if st := h.show(someone); st.Level != 0 || st.Block != nil {
-		t.Errorf("state %+v", st)
+	if list := h.blocks(); h.level(someone) != 0 || len(list) > 0 {
+		t.Errorf("level %d, blocks %+v", h.level(someone), list)
 	}
 }

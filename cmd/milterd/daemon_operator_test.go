@@ -38,9 +38,9 @@ func TestOperatorForms(t *testing.T) {
 		return len(list)
 	}
 	send("/blocks", "192.0.2.9 is blocked until", "do", "add", "client", "192.0.2.9", "for", "4h", "why", "the run of today")
-	state, err := counters.Show(ctx, d.store, netip.MustParsePrefix("192.0.2.9/32"), time.Now())
-	if err != nil || state.Block == nil || state.Block.Why != "the run of today" || time.Until(state.Block.Until) < 3*time.Hour {
-		t.Errorf("%+v, %v", state, err)
+	block, err := counters.Covering(ctx, d.store, netip.MustParsePrefix("192.0.2.9/32"), time.Now())
+	if err != nil || block == nil || block.Why != "the run of today" || time.Until(block.Until) < 3*time.Hour {
+		t.Errorf("%+v, %v", block, err)
 	}
 	send("/blocks", "2001:db8::/64 is blocked until", "do", "add", "client", "2001:db8::1", "for", "30d")
 	if n := blocked(); n != 2 {

@@ -5,21 +5,23 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
-	"strconv"
+	"slices"
 	"time"
 
 	"milterd/checks"
 )
 
 // networksKey is the key of the record of the lengths of blocked networks, each with the end of its last block in Unix seconds. A
-// session looks for blocks of networks of these lengths alone.
+// session looks for blocks of networks of these lengths alone. Lengths of IPv4 are below 32, those of IPv6 are not.
 const networksKey = "counters:networks"
 
-// The shortest prefixes of a network that can be blocked. A shorter one is a mistake.
-const (
-	minBlockBits4 = 8
-	minBlockBits6 = 32
-)
+// minBlockBits returns the length of the widest network that can be blocked. A shorter one is a mistake.
+func minBlockBits(a netip.Addr) int {
+	if a.Is4() {
+		return 8
+	}
+	return 32
+}
 
 // isNetwork reports whether a prefix has several clients.
 func isNetwork(p netip.Prefix) bool { return p.Bits() < ClientOf(p.Addr()).Bits() }
@@ -29,22 +31,10 @@ func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
 	if p.IsValid() && !isNetwork(p) {
 		return ClientOf(p.Addr()), nil
 	}
-	least := minBlockBits6
-	if p.Addr().Is4() {
-		least = minBlockBits4
-	}
-	if p.Bits() < least {
+	if least := minBlockBits(p.Addr()); p.Bits() < least {
 		return netip.Prefix{}, checks.BadArgument("%s is too wide to block; a network has a /%d at least", p, least)
 	}
 	return p.Masked(), nil
-}
-
-// lengthName returns the name of a length in the record: 4/24 or 6/48.
-func lengthName(p netip.Prefix) string {
-	if p.Addr().Is4() {
-		return "4/" + strconv.Itoa(p.Bits())
-	}
-	return "6/" + strconv.Itoa(p.Bits())
 }
 
 // noteNetwork adds the length of a network that is blocked until a time. It needs no transaction: only operators block networks.
@@ -53,24 +43,21 @@ func noteNetwork(ctx context.Context, store checks.Store, p netip.Prefix, until,
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(ends, func(_ string, end int64) bool { return end <= now.Unix() })
-	ends[lengthName(p)] = max(ends[lengthName(p)], until.Unix())
-	last := int64(0)
-	for _, end := range ends {
-		last = max(last, end)
-	}
+	maps.DeleteFunc(ends, func(_ int, end int64) bool { return end <= now.Unix() })
+	ends[p.Bits()] = max(ends[p.Bits()], until.Unix())
+	last := slices.Max(slices.Collect(maps.Values(ends)))
 	return checks.PutJSON(ctx, store, networksKey, ends, time.Unix(last, 0).Sub(now))
 }
 
 // networkLengths returns the lengths of blocked networks, with the ends of their blocks.
-func networkLengths(ctx context.Context, store checks.Store) (map[string]int64, error) {
-	ends := map[string]int64{}
+func networkLengths(ctx context.Context, store checks.Store) (map[int]int64, error) {
+	ends := map[int]int64{}
 	value, ok, err := store.Get(ctx, networksKey)
 	if err != nil || !ok {
 		return ends, err
 	}
 	if json.Unmarshal(value, &ends) != nil {
-		return map[string]int64{}, nil // of another version
+		return map[int]int64{}, nil // of another version
 	}
 	return ends, nil
 }
@@ -81,12 +68,11 @@ func networkBlock(ctx context.Context, store checks.Store, client netip.Prefix, 
 	if err != nil {
 		return nil, err
 	}
-	for bits := client.Bits() - 1; bits > 0 && len(ends) > 0; bits-- {
-		p, err := client.Addr().Prefix(bits)
-		if err != nil || ends[lengthName(p)] == 0 {
+	for bits := client.Bits() - 1; bits >= minBlockBits(client.Addr()); bits-- {
+		if ends[bits] == 0 {
 			continue
 		}
-		b, err := getBlock(ctx, store, subject{client: p})
+		b, err := getBlock(ctx, store, subject{client: netip.PrefixFrom(client.Addr(), bits).Masked()})
 		if b = b.at(now); b != nil || err != nil {
 			return b, err
 		}

@@ -35,36 +35,15 @@ const (
 // Blocks returns the blocks of clients, networks, and senders of a client, those that end first at the beginning. Records that
 // cannot be read are an error beside the others.
 func Blocks(ctx context.Context, store checks.Store, now time.Time) ([]Blocked, error) {
-	list, err1 := scanBlocks(ctx, store, false, now)
-	pairs, err2 := scanBlocks(ctx, store, true, now)
-	list = append(list, pairs...)
-	slices.SortFunc(list, func(a, b Blocked) int {
-		return cmp.Or(a.Until.Compare(b.Until), a.Client.Compare(b.Client), cmp.Compare(a.Sender, b.Sender))
-	})
-	return list, cmp.Or(err1, err2) // one is enough if the store is down
-}
-
-// SenderBlocks returns the blocks of mail of single domains from good senders: those of a client, or of a domain and all below it.
-func SenderBlocks(ctx context.Context, store checks.Store, client netip.Prefix, domain string, now time.Time) ([]Blocked, error) {
-	list, err := scanBlocks(ctx, store, true, now)
-	list = slices.DeleteFunc(list, func(b Blocked) bool { return b.Client != client && !b.Of(domain) })
-	return list, err
-}
-
-// Of reports whether the block is about the mail of a domain. A block of all mail is of every domain.
-func (b Blocked) Of(domain string) bool { return b.Sender == "" || checks.Under(domain, b.Sender) }
-
-// scanBlocks returns the blocks of clients, or those of pairs.
-func scanBlocks(ctx context.Context, store checks.Store, pairs bool, now time.Time) ([]Blocked, error) {
 	list := []Blocked{} // [] in JSON
 	var errs []error
-	prefix := keyPrefix(blockKind, pairs)
+	prefix := keyPrefix(blockKind)
 	for record, err := range store.Scan(ctx, prefix) {
 		if err != nil {
 			errs = append(errs, err)
 			break
 		}
-		s, err := parseSubject(strings.TrimPrefix(record.Key, prefix), pairs)
+		s, err := parseSubject(strings.TrimPrefix(record.Key, prefix))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("counters: block %q: %w", record.Key, err))
 			continue
@@ -78,8 +57,21 @@ func scanBlocks(ctx context.Context, store checks.Store, pairs bool, now time.Ti
 			list = append(list, b.describe())
 		}
 	}
+	slices.SortFunc(list, func(a, b Blocked) int {
+		return cmp.Or(a.Until.Compare(b.Until), a.Client.Compare(b.Client), cmp.Compare(a.Sender, b.Sender))
+	})
 	return list, errors.Join(errs...)
 }
+
+// SenderBlocks returns the blocks of mail of single domains from good senders: those of a client, or of a domain and all below it.
+func SenderBlocks(ctx context.Context, store checks.Store, client netip.Prefix, domain string, now time.Time) ([]Blocked, error) {
+	list, err := Blocks(ctx, store, now)
+	list = slices.DeleteFunc(list, func(b Blocked) bool { return b.Sender == "" || b.Client != client && !b.Of(domain) })
+	return list, err
+}
+
+// Of reports whether the block is about the mail of a domain. A block of all mail is of every domain.
+func (b Blocked) Of(domain string) bool { return b.Sender == "" || checks.Under(domain, b.Sender) }
 
 func (b *block) describe() Blocked {
 	limits := []string{} // [] in JSON

@@ -161,7 +161,7 @@ func TestManySenders(t *testing.T) {
 		deliver(c, i)
 	}
 	for i := range 49 {
-		key := fmt.Sprintf("counters:pair:tally:192.0.2.9/32 d%d.example", i)
+		key := fmt.Sprintf("counters:tally:192.0.2.9/32 d%d.example", i)
 		if _, ok, err := h.store.Get(t.Context(), key); !ok || err != nil {
 			t.Fatalf("the delivery from d%d.example is not counted", i)
 		}
@@ -210,7 +210,7 @@ func TestRefusedBounce(t *testing.T) {
 	c.from("", 0)
 	c.observe(checks.Event{Kind: checks.Refused, Stage: checks.MailFrom, Reason: bad, Reply: bad.Reply})
 	for _, domain := range []string{"example.com", "example.net"} {
-		value, _, err := h.store.Get(t.Context(), "counters:pair:tally:192.0.2.9/32 "+domain)
+		value, _, err := h.store.Get(t.Context(), "counters:tally:192.0.2.9/32 "+domain)
 		if string(value) != "1" || err != nil {
 			t.Errorf("%s: %q errors, %v; want 1", domain, value, err)
 		}

@@ -1,7 +1,6 @@
 package counters
 
 import (
-	"errors"
 	"net/netip"
 	"strings"
 )
@@ -30,28 +29,21 @@ const (
 	tallyKind = "tally"
 )
 
-// key returns the key of a record.
-func (s subject) key(kind string) string {
-	if s.sender == "" {
-		return keyPrefix(kind, false) + s.client.String()
-	}
-	return keyPrefix(kind, true) + s.client.String() + " " + s.sender
-}
+// keyPrefix returns what the keys of the records of a kind begin with.
+func keyPrefix(kind string) string { return "counters:" + kind + ":" }
 
-// keyPrefix returns what the keys of the records of a kind begin with: of clients, or of pairs of a client and a sender's domain.
-func keyPrefix(kind string, pairs bool) string {
-	if pairs {
-		return "counters:pair:" + kind + ":"
+// key returns the key of a record. A client has no space in it.
+func (s subject) key(kind string) string {
+	key := keyPrefix(kind) + s.client.String()
+	if s.sender != "" {
+		key += " " + s.sender
 	}
-	return "counters:" + kind + ":"
+	return key
 }
 
 // parseSubject parses what follows the prefix in a key.
-func parseSubject(text string, pair bool) (subject, error) {
-	client, sender, found := strings.Cut(text, " ")
-	if found != pair || pair && sender == "" {
-		return subject{}, errors.New("want a client, or a client and a domain")
-	}
+func parseSubject(text string) (subject, error) {
+	client, sender, _ := strings.Cut(text, " ")
 	p, err := netip.ParsePrefix(client)
 	return subject{client: p, sender: sender}, err
 }

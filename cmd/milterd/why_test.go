@@ -73,7 +73,7 @@ func TestSenderBlockIsShown(t *testing.T) {
 	ctx, now := t.Context(), time.Now()
 	for _, sender := range []string{"example.com", "example.net"} {
 		block := fmt.Sprintf(`{"v":1,"inforce":true,"level":1,"spans":[{"limit":"too-many-errors","since":%d,"until":%d}]}`, now.Unix(), now.Add(time.Hour).Unix())
-		if err := d.store.Put(ctx, "counters:pair:block:192.0.2.9/32 "+sender, []byte(block), time.Hour); err != nil {
+		if err := d.store.Put(ctx, "counters:block:192.0.2.9/32 "+sender, []byte(block), time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,50 +9,41 @@ import (
 
 // RecipientSet is a set of recipients given by patterns. The zero value is empty. It ignores case, in the local part too:
 // RFC 5321 section 2.4 leaves that to the receiving site.
-type RecipientSet struct {
-	locals, mailboxes, domains map[string]bool
-}
+type RecipientSet map[string]bool // keys are "local@", "local@domain" and "@domain"
 
 // ParseRecipients returns the set of the given patterns. A pattern is a local part at any domain ("postmaster"), a mailbox
 // ("user@example.org") or a domain ("@example.org"). A local part includes its subaddresses ("user+list", RFC 5233).
 func ParseRecipients(patterns []string) (RecipientSet, error) {
-	s := RecipientSet{locals: map[string]bool{}, mailboxes: map[string]bool{}, domains: map[string]bool{}}
+	set := RecipientSet{}
 	for _, p := range patterns {
-		if err := s.add(p); err != nil {
-			return RecipientSet{}, err
+		key, err := recipientKey(p)
+		if err != nil {
+			return nil, err
 		}
+		set[key] = true
 	}
-	return s, nil
+	return set, nil
 }
 
-func (rs RecipientSet) add(pattern string) error {
-	local, domain, at := cutLast(pattern, "@")
+// recipientKey returns the key of a pattern in a RecipientSet.
+func recipientKey(pattern string) (string, error) {
+	local, domain := pattern, ""
+	at := strings.LastIndexByte(pattern, '@')
+	if at >= 0 {
+		local, domain = pattern[:at], pattern[at+1:]
+	}
 	switch {
 	case strings.Contains(pattern, "*"):
-		return fmt.Errorf("%q is not a recipient: wildcards are not supported; @domain matches a whole domain", pattern)
-	case strings.HasPrefix(pattern, ".") || at && strings.HasPrefix(domain, "."):
-		return fmt.Errorf("%q is not a recipient: list each subdomain, as @domain", pattern)
-	case !at && isDomain(local):
-		return fmt.Errorf("%q would be taken for a local part; did you mean %q?", pattern, "@"+pattern)
-	case strings.ContainsAny(pattern, " \t<>,") || strings.Contains(local, "@") && !strings.HasPrefix(local, `"`):
-		return fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
-	case !at && local != "":
-		rs.locals[strings.ToLower(local)] = true
-	case domain == "" || ToALabels(domain) == "":
-		return fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
-	case local == "":
-		rs.domains[ToALabels(domain)] = true
-	default:
-		rs.mailboxes[strings.ToLower(local)+"@"+ToALabels(domain)] = true
+		return "", fmt.Errorf("%q is not a recipient: wildcards are not supported; @domain matches a whole domain", pattern)
+	case strings.HasPrefix(pattern, ".") || strings.HasPrefix(domain, "."):
+		return "", fmt.Errorf("%q is not a recipient: list each subdomain, as @domain", pattern)
+	case at < 0 && isDomain(local):
+		return "", fmt.Errorf("%q would be taken for a local part; did you mean %q?", pattern, "@"+pattern)
+	case pattern == "", strings.ContainsAny(pattern, " \t<>,"), strings.Contains(local, "@") && !strings.HasPrefix(local, `"`),
+		at >= 0 && ToALabels(domain) == "":
+		return "", fmt.Errorf("%q is not a recipient: want user, user@domain or @domain", pattern)
 	}
-	return nil
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
+	return strings.ToLower(local) + "@" + ToALabels(domain), nil
 }
 
 // isDomain reports whether text ends in an existing top-level domain.
@@ -66,17 +57,11 @@ func isDomain(text string) bool {
 
 // Contains reports whether the address, or the mailbox whose subaddress it is, matches one of the patterns.
 func (rs RecipientSet) Contains(a Address) bool {
-	if a.Local == "" || len(rs.locals)+len(rs.mailboxes)+len(rs.domains) == 0 {
+	if a.Local == "" || len(rs) == 0 {
 		return false
 	}
+	has := func(local string) bool { return local != "" && (rs[local+"@"] || rs[local+"@"+a.Domain]) }
 	local := strings.ToLower(a.Local)
-	if rs.domains[a.Domain] || rs.has(local, a.Domain) {
-		return true
-	}
-	plus := strings.IndexByte(local, '+')
-	return plus > 0 && rs.has(local[:plus], a.Domain)
-}
-
-func (rs RecipientSet) has(local, domain string) bool {
-	return rs.locals[local] || len(rs.mailboxes) > 0 && rs.mailboxes[local+"@"+domain]
+	mailbox, _, _ := strings.Cut(local, "+")
+	return rs["@"+a.Domain] || has(local) || has(mailbox)
 }

@@ -175,7 +175,7 @@ func allOff(r *checks.Request, reasons ...*checks.Reason) bool {
 // isWanted reports whether callouts about an address are possible and the settings want them.
 func (c *check) isWanted(a checks.Address) bool {
 	return a.Domain != "" && mailbox(a) != "" && !c.env.Site.IsLocal(a.Domain) &&
-		(c.domains.Empty() || c.domains.Has(a.Domain)) && !c.skip.Has(a.Domain)
+		(len(c.domains) == 0 || c.domains.Has(a.Domain)) && !c.skip.Has(a.Domain)
 }
 
 // maxMailbox is the length of an address in bytes: RFC 5321 section 4.5.3.1.3 permits 256 with the angle brackets.

@@ -105,7 +105,7 @@ func (run *Run) messageTable() *table {
 	case 1:
 		return tables[0]
 	default:
-		return mergeTables(tables)
+		return mergeTables(p.instances, tables)
 	}
 }
 

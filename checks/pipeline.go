@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 )
@@ -20,12 +21,10 @@ type Instance struct {
 type Pipeline struct {
 	instances     []Instance
 	opts          Options
-	general       *table // for recipients without a policy
-	exempt        *table // for exempt recipients
-	policies      []policyTable
-	used          map[*Reason]bool // reasons that are on for any recipient
-	late          []*Reason        // reasons that may be found at EndOfHeader or EndOfMessage
-	actions       [Reject + 1]bool // actions of any reason, for any recipient
+	general       *table    // for recipients without a policy
+	exempt        *table    // for exempt recipients
+	policies      []*table  // for those with a policy
+	late          []*Reason // reasons that may be found at EndOfHeader or EndOfMessage
 	prefetchers   []Prefetcher
 	observers     []Observer
 	announced     recentSet
@@ -35,14 +34,10 @@ type Pipeline struct {
 	trustedToo    bool          // a check runs for trusted clients too
 }
 
-type policyTable struct {
-	recipients RecipientSet
-	table      *table
-}
-
 // New returns a Pipeline of the given checks. It fails if opts has no action for one of their reasons.
 func New(instances []Instance, opts Options) (*Pipeline, error) {
-	p := &Pipeline{instances: instances, opts: opts, exempt: exemptTable(instances), maintaining: make([]atomic.Bool, len(instances))}
+	p := &Pipeline{instances: instances, opts: opts, exempt: emptyTable(instances), maintaining: make([]atomic.Bool, len(instances))}
+	p.exempt.partial = true
 	if err := p.addTables(); err != nil {
 		return nil, err
 	}
@@ -71,24 +66,20 @@ func (p *Pipeline) addTables() (err error) {
 	if p.general, err = newTable(p.instances, p.opts.Actions, p.opts.Named); err != nil {
 		return err
 	}
-	tables := []*table{p.general}
 	for _, policy := range p.opts.Policies {
 		t, err := newTable(p.instances, policy.Actions, policy.Named)
 		if err != nil {
 			return fmt.Errorf("policy: %w", err)
 		}
-		t.forwarders, t.partial = policy.Forwarders, t.lacks(p.general)
-		p.policies = append(p.policies, policyTable{recipients: policy.Recipients, table: t})
-		tables = append(tables, t)
-	}
-	p.used = map[*Reason]bool{}
-	for _, t := range tables {
-		for r, a := range t.actions {
-			p.used[r] = p.used[r] || a != Off
-			p.actions[a] = true
-		}
+		t.recipients, t.forwarders, t.partial = policy.Recipients, policy.Forwarders, t.lacks(p.general)
+		p.policies = append(p.policies, t)
 	}
 	return nil
+}
+
+// anyTable reports whether a condition holds for the actions of any recipients that are not exempt.
+func (p *Pipeline) anyTable(holds func(*table) bool) bool {
+	return holds(p.general) || slices.ContainsFunc(p.policies, holds)
 }
 
 // Check returns the check with a name, or nil if there is none.
@@ -102,8 +93,11 @@ func (p *Pipeline) Check(name string) Check {
 }
 
 // runs reports whether check i runs for any recipient.
-func (p *Pipeline) runs(i int) bool {
-	return p.general.runs[i] || slices.ContainsFunc(p.policies, func(t policyTable) bool { return t.table.runs[i] })
+func (p *Pipeline) runs(i int) bool { return p.anyTable(func(t *table) bool { return t.runs[i] }) }
+
+// uses reports whether a reason is on for any recipient.
+func (p *Pipeline) uses(r *Reason) bool {
+	return p.anyTable(func(t *table) bool { return t.actions[r] != Off })
 }
 
 // tableFor returns the actions for a recipient.
@@ -113,7 +107,7 @@ func (p *Pipeline) tableFor(rcpt Address) *table {
 	}
 	for _, policy := range p.policies {
 		if policy.recipients.Contains(rcpt) {
-			return policy.table
+			return policy
 		}
 	}
 	return p.general
@@ -135,16 +129,13 @@ func (p *Pipeline) RepliesAt(st Stage) bool {
 
 // Checks reports whether any check runs.
 func (p *Pipeline) Checks() bool {
-	for i := range p.instances {
-		if p.runs(i) {
-			return true
-		}
-	}
-	return false
+	return p.anyTable(func(t *table) bool { return slices.Contains(t.runs, true) })
 }
 
 // Uses reports whether any reason has an action, for any recipient.
-func (p *Pipeline) Uses(a Action) bool { return p.actions[a] }
+func (p *Pipeline) Uses(a Action) bool {
+	return p.anyTable(func(t *table) bool { return slices.Contains(slices.Collect(maps.Values(t.actions)), a) })
+}
 
 // NeedsBody reports whether Run.BeginBody may return a writer.
 func (p *Pipeline) NeedsBody() bool { return p.needsBody }

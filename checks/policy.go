@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -99,6 +98,7 @@ func (t TraceFields) Any() bool { return t.AuthenticationResults || t.ReceivedSP
 
 // table has the actions for one group of recipients.
 type table struct {
+	recipients RecipientSet // of a policy
 	actions    map[*Reason]Action
 	bounces    map[*Reason]Action // the actions for mail with a null reverse-path, see Reason.BounceWatch
 	runs       []bool             // by check: whether to run it
@@ -114,14 +114,15 @@ func (t *table) action(r *Reason, bounce bool) Action {
 	return t.actions[r]
 }
 
+// emptyTable returns a table in which every reason is off and no check runs.
+func emptyTable(instances []Instance) *table {
+	return &table{actions: map[*Reason]Action{}, bounces: map[*Reason]Action{}, runs: make([]bool, len(instances))}
+}
+
 // mergeTables returns a table with the most severe action of each reason, for the recipients of one message. It has no forwarders.
-func mergeTables(tables []*table) *table {
-	first := tables[0]
-	merged := &table{
-		actions: maps.Clone(first.actions), bounces: maps.Clone(first.bounces),
-		runs: slices.Clone(first.runs), partial: first.partial,
-	}
-	for _, t := range tables[1:] {
+func mergeTables(instances []Instance, tables []*table) *table {
+	merged := emptyTable(instances)
+	for _, t := range tables {
 		for r := range t.actions {
 			merged.actions[r] = max(merged.actions[r], t.actions[r])
 			merged.bounces[r] = max(merged.bounces[r], t.bounces[r])
@@ -144,20 +145,13 @@ func (t *table) lacks(other *table) bool {
 	return false
 }
 
-// exemptTable returns the table of exempt recipients: no check runs.
-func exemptTable(instances []Instance) *table {
-	return &table{
-		actions: map[*Reason]Action{}, bounces: map[*Reason]Action{}, runs: make([]bool, len(instances)), partial: true,
-	}
-}
-
 // newTable returns the table of the given actions, by reason id. named are the ids whose action the operator chose.
 func newTable(instances []Instance, actions map[string]Action, named map[string]bool) (*table, error) {
 	// Without a check that greylists, Greylist would do nothing: the reason is watched instead.
 	greylisting := slices.ContainsFunc(instances, func(i Instance) bool {
 		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
 	})
-	t := &table{actions: map[*Reason]Action{}, bounces: map[*Reason]Action{}, runs: make([]bool, len(instances))}
+	t := emptyTable(instances)
 	for i, inst := range instances {
 		t.runs[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0
 		for _, r := range inst.Info.Reasons {

@@ -38,7 +38,7 @@ func (r *Request) Action(reason *Reason) Action {
 
 // Used reports whether a reason is on for any recipient of the site.
 func (r *Request) Used(reason *Reason) bool {
-	return r.run.pipeline == nil || r.run.pipeline.used[reason]
+	return r.run.pipeline == nil || r.run.pipeline.uses(reason)
 }
 
 // Trusted reports whether the session is exempt from all checks. Observers receive its events nevertheless.

@@ -45,27 +45,24 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 
 // decideMessage decides about the header section and the body.
 func (run *Run) decideMessage(ctx context.Context) Decision {
-	if run.accepted().vouch >= SkipAll {
+	if run.ofMessage().vouch >= SkipAll {
 		run.marks = nil
 		return Decision{Partial: true}
 	}
-	d := run.decide(ctx, run.messageTable(), run.accepted().forwarding, EndOfHeader, EndOfMessage)
+	d := run.decide(ctx, run.messageTable(), run.ofMessage().forwarding, EndOfHeader, EndOfMessage)
 	run.marks = run.addMarks(run.marks, d.Outcomes)
-	if d.Reply != nil || run.accepted().vouch >= SkipAll {
+	if d.Reply != nil || run.ofMessage().vouch >= SkipAll {
 		run.marks = nil
 	}
 	d.Marks = run.marks
 	return d
 }
 
-// accepted returns what holds for the message: the strongest vouches and forwarding of any recipient that was not refused.
-func (run *Run) accepted() (all rcptState) {
-	for i, r := range run.session.Envelope.Rcpts {
-		if r.Refused == "" {
-			st := run.rcpt(i)
-			all.vouch, all.mayVouch = max(all.vouch, st.vouch), max(all.mayVouch, st.mayVouch)
-			all.forwarding = max(all.forwarding, st.forwarding)
-		}
+// ofMessage returns what holds for the message: the strongest vouches and forwarding of any recipient that was not refused.
+func (run *Run) ofMessage() (all rcptState) {
+	for rcpt := range run.accepted() {
+		all.vouch, all.mayVouch = max(all.vouch, rcpt.vouch), max(all.mayVouch, rcpt.mayVouch)
+		all.forwarding = max(all.forwarding, rcpt.forwarding)
 	}
 	return all
 }
@@ -122,7 +119,7 @@ func (run *Run) messageTable() *table {
 func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last Stage) Decision {
 	p := run.pipeline
 	run.table, run.forwarding = t, by
-	mayPass := last == EndOfMessage && run.accepted().mayVouch >= SkipAll
+	mayPass := last == EndOfMessage && run.ofMessage().mayVouch >= SkipAll
 	d := Decision{Partial: by != notForwarded || t.partial || run.trusted}
 	failed, failedAt := "", last // the last check that failed, and the stage of the reply for that
 	for i, inst := range p.instances {
@@ -248,11 +245,13 @@ func (run *Run) apply(ctx context.Context, d *Decision, info Info, outcomes []Ou
 		return slices.Index(info.Reasons, a.Reason) - slices.Index(info.Reasons, b.Reason)
 	})
 	for _, o := range outcomes {
-		switch o.Action {
-		case Greylist:
-			run.addSuspicion(o.Reason, o.Stage)
-		case Watch:
-			run.addWatched(o.Reason, o.Stage)
+		for _, rcpt := range run.affected(o.Stage) {
+			switch o.Action {
+			case Greylist:
+				rcpt.suspicions = append(rcpt.suspicions, o.Reason)
+			case Watch:
+				rcpt.watched = append(rcpt.watched, o.Reason)
+			}
 		}
 		if !o.Action.Enforced() {
 			d.Outcomes = append(d.Outcomes, o)
@@ -282,25 +281,15 @@ func (run *Run) refuse(d *Decision, o Outcome) {
 	d.Outcomes = append(d.Outcomes, o)
 }
 
-// affected returns the index of the first recipient that a verdict at a stage applies to; it applies to all after it too.
-// From EndOfHeader on these are all recipients, before it only the last.
-func (run *Run) affected(st Stage) int {
-	if n := len(run.session.Envelope.Rcpts); st < EndOfHeader && n > 0 {
-		return n - 1
-	}
-	return 0
-}
-
 // addVouches adds the vouches among the verdicts of a check to the affected recipients.
 func (run *Run) addVouches(check string, verdicts []Verdict, st Stage) {
-	for _, v := range verdicts {
-		for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
-			r := run.rcpt(i)
-			r.vouched = appendVouched(r.vouched, check, v)
+	for _, rcpt := range run.affected(st) {
+		for _, v := range verdicts {
+			rcpt.vouched = appendVouched(rcpt.vouched, check, v)
 			if v.Unsure {
-				r.mayVouch = max(r.mayVouch, v.Vouch)
+				rcpt.mayVouch = max(rcpt.mayVouch, v.Vouch)
 			} else {
-				r.vouch = max(r.vouch, v.Vouch)
+				rcpt.vouch = max(rcpt.vouch, v.Vouch)
 			}
 		}
 	}
@@ -316,22 +305,4 @@ func appendVouched(list []Vouched, check string, v Verdict) []Vouched {
 		return list
 	}
 	return append(list, Vouched{Check: check, Vouch: v.Vouch, Why: Clean(v.Why, maxVouchedWhy)})
-}
-
-// addWatched adds a reason with the action Watch to the affected recipients.
-func (run *Run) addWatched(reason *Reason, st Stage) {
-	for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
-		r := run.rcpt(i)
-		r.watched = append(r.watched, reason)
-	}
-}
-
-// addSuspicion adds a reason with the action Greylist to the affected recipients.
-func (run *Run) addSuspicion(reason *Reason, st Stage) {
-	for i := run.affected(st); i < len(run.session.Envelope.Rcpts); i++ {
-		if run.session.Envelope.Rcpts[i].Refused == "" {
-			r := run.rcpt(i)
-			r.suspicions = append(r.suspicions, reason)
-		}
-	}
 }

@@ -20,9 +20,11 @@ func NewRequest(s *Session, st Stage, before ...Verdict) *Request {
 	run := newRun(nil, s)
 	run.request.Stage = st
 	run.addVouches("", before, st)
-	for _, v := range before {
-		if v.Reason != nil {
-			run.addSuspicion(v.Reason, st)
+	for _, rcpt := range run.affected(st) {
+		for _, v := range before {
+			if v.Reason != nil {
+				rcpt.suspicions = append(rcpt.suspicions, v.Reason)
+			}
 		}
 	}
 	return &run.request
@@ -53,22 +55,19 @@ func (r *Request) Suspicions(i int) []*Reason { return r.run.rcpt(i).suspicions 
 
 // Watched returns the reasons with the action Watch that applied to accepted recipients, each once.
 func (r *Request) Watched() []*Reason {
-	return r.ofAccepted(func(st *rcptState) []*Reason { return st.watched })
+	return r.ofAccepted(func(rcpt *rcptState) []*Reason { return rcpt.watched })
 }
 
 // Waived returns the suspicions of accepted recipients, each once. In an accepted message, a vouch or a wait has lifted them.
 func (r *Request) Waived() []*Reason {
-	return r.ofAccepted(func(st *rcptState) []*Reason { return st.suspicions })
+	return r.ofAccepted(func(rcpt *rcptState) []*Reason { return rcpt.suspicions })
 }
 
 // Vouched returns the evidence for accepted recipients, of each check once, in the order in which it was found.
 func (r *Request) Vouched() []Vouched {
 	var all []Vouched
-	for i, rcpt := range r.Envelope.Rcpts {
-		if rcpt.Refused != "" {
-			continue
-		}
-		for _, v := range r.run.rcpt(i).vouched {
+	for rcpt := range r.run.accepted() {
+		for _, v := range rcpt.vouched {
 			if !slices.ContainsFunc(all, func(e Vouched) bool { return e.Check == v.Check }) {
 				all = append(all, v)
 			}
@@ -80,11 +79,8 @@ func (r *Request) Vouched() []Vouched {
 // ofAccepted returns the reasons that list returns for accepted recipients, each once.
 func (r *Request) ofAccepted(list func(*rcptState) []*Reason) []*Reason {
 	var all []*Reason
-	for i, rcpt := range r.Envelope.Rcpts {
-		if rcpt.Refused != "" {
-			continue
-		}
-		for _, reason := range list(r.run.rcpt(i)) {
+	for rcpt := range r.run.accepted() {
+		for _, reason := range list(rcpt) {
 			if !slices.Contains(all, reason) {
 				all = append(all, reason)
 			}

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"io"
+	"iter"
 	"net/netip"
 	"slices"
 )
@@ -21,7 +22,7 @@ type Run struct {
 	envelopeOnly bool                    // see Request.EnvelopeOnly
 	memory       [numStages][]remembered // results of Remember, by scope
 	findings     [numStages][]finding    // by stage, in the order in which the checks ran
-	rcpts        []rcptState             // parallel to session.Envelope.Rcpts, may be shorter
+	rcpts        []*rcptState            // parallel to session.Envelope.Rcpts, may be shorter
 	marks        []Outcome               // Decision.Marks of the recipients accepted so far, and then of the message
 	steps        []step                  // of the last decision
 	trace        *trace                  // of the last decision
@@ -244,7 +245,31 @@ func (run *Run) discardErrors(scope Stage) {
 // rcpt returns the state of recipient i.
 func (run *Run) rcpt(i int) *rcptState {
 	for len(run.rcpts) <= i {
-		run.rcpts = append(run.rcpts, rcptState{})
+		run.rcpts = append(run.rcpts, new(rcptState))
 	}
-	return &run.rcpts[i]
+	return run.rcpts[i]
+}
+
+// affected returns the states of the recipients that a verdict at a stage applies to: from EndOfHeader on all, before it the last.
+func (run *Run) affected(st Stage) []*rcptState {
+	n := len(run.session.Envelope.Rcpts)
+	if n == 0 {
+		return nil
+	}
+	last := run.rcpt(n - 1)
+	if st < EndOfHeader {
+		return []*rcptState{last}
+	}
+	return run.rcpts[:n]
+}
+
+// accepted iterates over the states of the recipients that were not refused.
+func (run *Run) accepted() iter.Seq[*rcptState] {
+	return func(yield func(*rcptState) bool) {
+		for i, r := range run.session.Envelope.Rcpts {
+			if r.Refused == "" && !yield(run.rcpt(i)) {
+				return
+			}
+		}
+	}
 }

@@ -50,23 +50,23 @@ func subjectOf(s *Session, st Stage) subject {
 }
 
 const (
-	// announcedFor is the shortest time between two announcements of a subject's questions. If it were half, a busy site would
+	// announcedFor is the longest time for which a subject's questions are not announced again. If it were half, a busy site would
 	// spend more CPU time on them; if it were double, more answers with a short TTL would expire before the next announcement.
-	announcedFor = 10 * time.Second
-	// maxAnnounced is the number of subjects in each half of a recentSet. Both halves together take less than 1 MiB.
-	maxAnnounced = 10_000
+	announcedFor = 20 * time.Second
+	// maxAnnounced is the number of subjects in a recentSet, which then takes less than 1 MiB.
+	maxAnnounced = 20_000
 )
 
-// recentSet is a set of subjects whose questions were announced lately. It forgets a subject after 10 to 30 seconds, or sooner
-// if it is full. Without it, a busy client's questions would be collected for each of its messages, which took 11 percent of the
-// CPU time in the benchmark hot1. It is safe for concurrent use. The zero value is empty.
+// recentSet is a set of subjects whose questions were announced lately. It forgets all of them after announcedFor, or sooner if it
+// is full. Without it, a busy client's questions would be collected for each of its messages, which took 11 percent of the CPU time
+// in the benchmark hot1. It is safe for concurrent use. The zero value is empty.
 //
 // It keeps hashes, so that long names of hostile clients need no memory. If two subjects have one hash, the questions of the
 // second are not announced.
 type recentSet struct {
-	mu           sync.Mutex
-	since        time.Time // when current began
-	current, old map[uint64]struct{}
+	mu     sync.Mutex
+	since  time.Time // when the set was empty
+	hashes map[uint64]struct{}
 }
 
 var subjectSeed = maphash.MakeSeed()
@@ -76,18 +76,10 @@ func (r *recentSet) add(about subject, at time.Time) bool {
 	hash := maphash.Comparable(subjectSeed, about)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if age := at.Sub(r.since).Abs(); r.current == nil || age > announcedFor || len(r.current) >= maxAnnounced {
-		r.old, r.current, r.since = r.current, map[uint64]struct{}{}, at
-		if age > 2*announcedFor {
-			r.old = nil
-		}
+	if r.hashes == nil || at.Sub(r.since).Abs() > announcedFor || len(r.hashes) >= maxAnnounced {
+		r.hashes, r.since = map[uint64]struct{}{}, at
 	}
-	if _, ok := r.current[hash]; ok {
-		return true
-	}
-	if _, ok := r.old[hash]; ok {
-		return true // not added to current: a busy client would never be forgotten
-	}
-	r.current[hash] = struct{}{}
-	return false
+	_, known := r.hashes[hash]
+	r.hashes[hash] = struct{}{}
+	return known
 }

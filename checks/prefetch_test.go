@@ -130,7 +130,7 @@ func TestAnnouncingOnce(t *testing.T) {
 	}
 }
 
-// TestPrefetchOfABusyClient shows that the questions of a subject are announced again after 10 seconds at the earliest.
+// TestPrefetchOfABusyClient shows that the questions of a subject are not announced for each of its messages.
 func TestPrefetchOfABusyClient(t *testing.T) {
 	t.Parallel()
 	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
@@ -147,9 +147,8 @@ func TestPrefetchOfABusyClient(t *testing.T) {
 		after  time.Duration
 		want   int // announced in all
 	}{
-		{"192.0.2.9", 0, 1}, {"192.0.2.9", 9 * time.Second, 1}, {"192.0.2.10", 9 * time.Second, 2},
-		{"192.0.2.9", 11 * time.Second, 2}, // of the older half
-		{"192.0.2.9", 22 * time.Second, 3}, {"192.0.2.9", 60 * time.Second, 4},
+		{"192.0.2.9", 0, 1}, {"192.0.2.9", 19 * time.Second, 1}, {"192.0.2.10", 19 * time.Second, 2}, {"192.0.2.9", 20 * time.Second, 2},
+		{"192.0.2.9", 21 * time.Second, 3}, {"192.0.2.9", 40 * time.Second, 3}, {"192.0.2.9", 60 * time.Second, 4},
 		{"192.0.2.9", -time.Hour, 5}, // the clock was moved
 	} {
 		s := &checks.Session{Client: netip.MustParseAddr(c.client), Time: noon.Add(c.after)}

@@ -178,8 +178,8 @@ func TestTrusted(t *testing.T) {
 		{"a trusted network", "198.51.100.7", func(*checks.Session) {}, ""},
 		{"a trusted IPv6 network", "2001:db8::7", func(*checks.Session) {}, ""},
 		{"an authenticated client", "192.0.2.9", func(s *checks.Session) { s.AuthUser = "bob" }, ""},
-		{"a trusted daemon", "192.0.2.9", func(s *checks.Session) { s.Macros.Set("{daemon_name}", "MSA") }, ""},
-		{"another daemon", "192.0.2.9", func(s *checks.Session) { s.Macros.Set("{daemon_name}", "MTA") }, "550 5.7.1 a"},
+		{"a trusted daemon", "192.0.2.9", func(s *checks.Session) { s.Macros = map[string]string{"{daemon_name}": "MSA"} }, ""},
+		{"another daemon", "192.0.2.9", func(s *checks.Session) { s.Macros = map[string]string{"{daemon_name}": "MTA"} }, "550 5.7.1 a"},
 		{"a local submission", "192.0.2.9", func(s *checks.Session) { s.Local = true }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

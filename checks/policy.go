@@ -83,7 +83,7 @@ func (t Trusted) Trusts(s *Session) bool {
 	return s.Local ||
 		t.Authenticated && s.AuthUser != "" ||
 		slices.ContainsFunc(t.Networks, func(n netip.Prefix) bool { return n.Contains(s.Client) }) ||
-		len(t.Daemons) > 0 && slices.Contains(t.Daemons, s.Macros.Get("{daemon_name}"))
+		len(t.Daemons) > 0 && slices.Contains(t.Daemons, s.Macros["{daemon_name}"])
 }
 
 // TraceFields are the fields that milterd adds to accepted messages. The zero value adds none.

@@ -31,16 +31,16 @@ func (st Stage) String() string {
 // Session is what the MTA reported about one SMTP session. It is a plain value: a driver, a replay or a test fills it, and
 // equal Sessions are judged equally. It belongs to one goroutine.
 type Session struct {
-	ID           string     // identifies the session in the log
-	Time         time.Time  // of the last command or event; a check of Connect runs at RCPT or MAIL and sees the time of that command
-	Client       netip.Addr // never IPv4-mapped; invalid if the MTA did not report it; see Request.Client
-	Local        bool       // submitted on the mail host itself
-	ClientName   string     // reverse DNS name as reported by the MTA; for display only
-	Helo         string     // current HELO name; empty before the first HELO
-	PreviousHelo string     // last different HELO name since STARTTLS; empty if there is none
-	AuthUser     string     // empty if the client is not authenticated
-	Macros       Macros     // merged over the connection
-	Envelope     Envelope   // current mail transaction
+	ID           string            // identifies the session in the log
+	Time         time.Time         // of the last command or event; a check of Connect runs at RCPT or MAIL and sees the time of that command
+	Client       netip.Addr        // never IPv4-mapped; invalid if the MTA did not report it; see Request.Client
+	Local        bool              // submitted on the mail host itself
+	ClientName   string            // reverse DNS name as reported by the MTA; for display only
+	Helo         string            // current HELO name; empty before the first HELO
+	PreviousHelo string            // last different HELO name since STARTTLS; empty if there is none
+	AuthUser     string            // empty if the client is not authenticated
+	Macros       map[string]string // by name, as the MTA spells it: "i", "{auth_type}"; merged over the connection
+	Envelope     Envelope          // current mail transaction
 }
 
 // Envelope is one mail transaction, RFC 5321 section 3.3. The zero value is a transaction that has not begun.

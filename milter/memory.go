@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"milterd/checks"
 )
 
 // messageShare is the memory that a message in flight may always have, in bytes. So a message that began is not
@@ -66,10 +64,10 @@ func (s *session) account() {
 }
 
 // sizeOf returns the size of macros in bytes.
-func sizeOf(macros checks.Macros) int {
+func sizeOf(macros map[string]string) int {
 	size := 0
-	for _, m := range macros {
-		size += len(m.Name) + len(m.Value) + entryOverhead
+	for name, value := range macros {
+		size += len(name) + len(value) + entryOverhead
 	}
 	return size
 }

@@ -198,19 +198,6 @@ func heap() uint64 {
 	return stats.HeapAlloc
 }
 
-// TestMacrosOfEarlierCommandsAreFreed tests that a session does not hold the texts of macros that it does not count.
-func TestMacrosOfEarlierCommandsAreFreed(t *testing.T) {
-	t.Parallel()
-	var s session
-	s.takeMacros(strings.Repeat("name\x00value\x00", 10))
-	s.takeMacros("i\x00Q1\x00")
-	for i, m := range s.lastMacros[:cap(s.lastMacros)] {
-		if i >= len(s.lastMacros) && m != (checks.Macro{}) {
-			t.Errorf("macro %d is still %v", i, m)
-		}
-	}
-}
-
 func TestOnceAMinute(t *testing.T) {
 	t.Parallel()
 	var once onceAMinute

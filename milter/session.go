@@ -48,8 +48,8 @@ type session struct {
 	protocol   gomilter.OptProtocol // as negotiated
 	edits      bool                 // the MTA lets us change the header section
 
-	lastMacros checks.Macros // of the last macro packet; a command without one leaves those of an earlier command
-	tls        bool          // STARTTLS was seen
+	lastMacros map[string]string // of the last macro packet; a command without one leaves those of an earlier command
+	tls        bool              // STARTTLS was seen
 
 	// Of the current mail transaction.
 	headerBytes int           // of the header fields in the Envelope
@@ -72,10 +72,11 @@ type session struct {
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	s := &session{
-		Session:  checks.Session{ID: srv.NewID()},
-		srv:      srv,
-		conn:     c,
-		pipeline: p,
+		Session:    checks.Session{ID: srv.NewID(), Macros: map[string]string{}},
+		srv:        srv,
+		conn:       c,
+		pipeline:   p,
+		lastMacros: map[string]string{},
 	}
 	s.run = p.NewRun(&s.Session)
 	return s
@@ -124,37 +125,31 @@ func (s *session) send(code byte, data string) error {
 
 // takeMacros stores the macros of the next command: names and values, each with a NUL at its end.
 func (s *session) takeMacros(text string) {
-	s.dropMacros()
+	clear(s.lastMacros)
 	size, kept := len(text), 0
 	for text != "" && len(s.lastMacros) < maxMacros && kept <= maxMacroBytes {
-		var m checks.Macro
-		m.Name, text, _ = strings.Cut(text, "\x00")
-		m.Value, text, _ = strings.Cut(text, "\x00")
-		if len(m.Name)+len(m.Value) <= maxMacroLength {
+		var name, value string
+		name, text, _ = strings.Cut(text, "\x00")
+		value, text, _ = strings.Cut(text, "\x00")
+		if len(name)+len(value) <= maxMacroLength {
 			if size > maxMacroLength { // do not keep all of text
-				m.Name, m.Value = strings.Clone(m.Name), strings.Clone(m.Value)
+				name, value = strings.Clone(name), strings.Clone(value)
 			}
-			s.lastMacros = append(s.lastMacros, m)
-			kept += len(m.Name) + len(m.Value)
+			s.lastMacros[name] = value
+			kept += len(name) + len(value)
 		}
 	}
-}
-
-// dropMacros empties lastMacros.
-func (s *session) dropMacros() {
-	clear(s.lastMacros) // frees the texts
-	s.lastMacros = s.lastMacros[:0]
 }
 
 // merge adds lastMacros to the macros of the Session.
 func (s *session) merge() {
 	room := sizeOf(s.Macros) <= maxMacroBytes
-	for _, m := range s.lastMacros {
-		if room && len(s.Macros) < maxMacros || s.Macros.Get(m.Name) != "" {
-			s.Macros.Set(m.Name, m.Value)
+	for name, value := range s.lastMacros {
+		if room && len(s.Macros) < maxMacros || s.Macros[name] != "" {
+			s.Macros[name] = value
 		}
 	}
-	s.Envelope.QueueID = s.Macros.Get("i")
+	s.Envelope.QueueID = s.Macros["i"]
 }
 
 // judge has the Pipeline judge a stage, within its budget.
@@ -192,7 +187,7 @@ func (s *session) reset() {
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.run.EndTransaction()
-	s.Macros.Delete("i")
+	delete(s.Macros, "i")
 	s.conn.busy.Store(false)
 }
 
@@ -229,12 +224,12 @@ func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
 
 // clientAddr returns the client's address. Sendmail sends IPv6 addresses in a form that go-milter cannot parse, and again in
 // macros.
-func clientAddr(ip net.IP, macros checks.Macros) netip.Addr {
+func clientAddr(ip net.IP, macros map[string]string) netip.Addr {
 	if a, ok := netip.AddrFromSlice(ip); ok {
 		return a.Unmap()
 	}
-	texts := []string{macros.Get("{client_addr}")}
-	if _, rest, ok := strings.Cut(macros.Get("_"), "["); ok {
+	texts := []string{macros["{client_addr}"]}
+	if _, rest, ok := strings.Cut(macros["_"], "["); ok {
 		in, _, _ := strings.Cut(rest, "]")
 		texts = append(texts, in)
 	}
@@ -254,7 +249,7 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 func (s *session) helo(name string) *checks.Reply {
 	s.merge()
 	// The MTAs send the TLS version only with the first HELO after STARTTLS.
-	tls := s.lastMacros.Get("{tls_version}") != ""
+	tls := s.lastMacros["{tls_version}"] != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
 	s.lastCommand, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
@@ -282,7 +277,7 @@ func (s *session) mail(from string) *checks.Reply {
 	s.lastCommand, s.abandoned = gomilter.CodeMail, checks.Envelope{}
 	s.noMemory = s.srv.memoryFull()
 	s.conn.busy.Store(true)
-	s.AuthUser = s.lastMacros.Get("{auth_authen}")
+	s.AuthUser = s.lastMacros["{auth_authen}"]
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	s.run.LackMemory(s.noMemory)
 	d := s.judge(s.conn.ctx, checks.MailFrom)
@@ -318,8 +313,8 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return s.deferRcpt(rcpt)
 	}
 	s.rcptBytes += size
-	if s.lastMacros.Get("{rcpt_mailer}") == "error" {
-		rcpt.Refused = cmp.Or(s.lastMacros.Get("{rcpt_host}"), "5.0.0")
+	if s.lastMacros["{rcpt_mailer}"] == "error" {
+		rcpt.Refused = cmp.Or(s.lastMacros["{rcpt_host}"], "5.0.0")
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		s.observe(checks.Event{Kind: checks.BadRecipient})
 		return nil

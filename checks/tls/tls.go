@@ -35,8 +35,8 @@ type check struct{}
 // Check implements checks.Check. The MTA sends the macro {tls_version} with the first HELO after STARTTLS, for the connection.
 func (check) Check(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	// Every MTA sends {client_addr}. A session without it is a replay, of which it is not known whether it used TLS.
-	isReplay := r.Macros.Get("{client_addr}") == ""
-	if isReplay || r.Macros.Get("{tls_version}") != "" {
+	isReplay := r.Macros["{client_addr}"] == ""
+	if isReplay || r.Macros["{tls_version}"] != "" {
 		return nil, nil
 	}
 	return []checks.Verdict{{Reason: none}}, nil

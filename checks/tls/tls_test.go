@@ -14,12 +14,12 @@ func TestSessionsWithAndWithoutTLS(t *testing.T) {
 	c := checktest.Build[checks.NoSettings](t, tls.Info, checktest.Env(t, ""), nil)
 	for _, tc := range []struct {
 		name   string
-		macros checks.Macros
+		macros map[string]string
 		want   []string
 	}{
-		{name: "TLS", macros: checks.Macros{{Name: "{client_addr}", Value: "192.0.2.9"}, {Name: "{tls_version}", Value: "TLSv1.3"}}, want: []string{}},
-		{name: "no TLS", macros: checks.Macros{{Name: "{client_addr}", Value: "192.0.2.9"}}, want: []string{"no-tls"}},
-		{name: "unknown", macros: checks.Macros{{Name: "i", Value: "4711"}}, want: []string{}},
+		{name: "TLS", macros: map[string]string{"{client_addr}": "192.0.2.9", "{tls_version}": "TLSv1.3"}, want: []string{}},
+		{name: "no TLS", macros: map[string]string{"{client_addr}": "192.0.2.9"}, want: []string{"no-tls"}},
+		{name: "unknown", macros: map[string]string{"i": "4711"}, want: []string{}},
 	} {
 		s := checktest.Session{Client: "192.0.2.9", Helo: "mail.example.net", MailFrom: "a@example.net"}.Session(t)
 		s.Macros = tc.macros

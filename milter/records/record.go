@@ -213,7 +213,7 @@ func newOutcome(o checks.Outcome) Outcome {
 }
 
 // mtaOf returns the name and version of the mail server, such as "Postfix 3.7.11", or "8.17.1" of a Sendmail.
-func mtaOf(s *checks.Session) string { return cut(s.Macros.Get("v"), maxValue) }
+func mtaOf(s *checks.Session) string { return cut(s.Macros["v"], maxValue) }
 
 // accepted returns the record of an accepted message.
 func accepted(s *checks.Request) Record {

@@ -101,7 +101,7 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 		return nil
 	}
 	from := r.Envelope.MailFrom
-	m := &message{Site: s, helo: r.Macros.Get("j"), session: &checks.Session{ID: r.ID, Time: r.Time}}
+	m := &message{Site: s, helo: r.Macros["j"], session: &checks.Session{ID: r.ID, Time: r.Time}}
 	m.session.Envelope = checks.Envelope{QueueID: r.Envelope.QueueID, MailFrom: from}
 	out := &mirror.Message{Time: r.Time, Queue: r.Envelope.QueueID, User: userOf(r), To: map[string]int{}, Size: messageBytes, Judge: m.judge}
 	for _, f := range r.Envelope.Header {
@@ -123,10 +123,10 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 			out.To[receiver]++
 		}
 	}
-	m.openLogin = r.AuthUser != "" && r.Client.IsValid() && !r.Client.IsLoopback() && r.Macros.Get("{client_addr}") != "" && r.Macros.Get("{tls_version}") == ""
+	m.openLogin = r.AuthUser != "" && r.Client.IsValid() && !r.Client.IsLoopback() && r.Macros["{client_addr}"] != "" && r.Macros["{tls_version}"] == ""
 	// Sendmail, with a version such as 8.17.1, adds missing fields at delivery and sends milters none of them. Those that Postfix adds are
 	// seen.
-	m.completed = strings.HasPrefix(r.Macros.Get("v"), "8.")
+	m.completed = strings.HasPrefix(r.Macros["v"], "8.")
 	return out
 }
 

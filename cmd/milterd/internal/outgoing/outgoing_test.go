@@ -77,14 +77,12 @@ func (m mail) message(t testing.TB, s Site) *mirror.Message {
 		d.MailFrom = "ann@example.org"
 	}
 	session := d.Session(t)
-	session.Macros.Set("j", "mx.example.org")
-	session.Macros.Set("{client_addr}", m.client)
+	session.Macros = map[string]string{"j": "mx.example.org", "{client_addr}": m.client, "v": "Postfix 3.9.1"}
 	if m.tls {
-		session.Macros.Set("{tls_version}", "TLSv1.3")
+		session.Macros["{tls_version}"] = "TLSv1.3"
 	}
-	session.Macros.Set("v", "Postfix 3.9.1")
 	if m.sendmail {
-		session.Macros.Set("v", "8.17.1.9")
+		session.Macros["v"] = "8.17.1.9"
 	}
 	session.Envelope.Rcpts = nil
 	for _, rcpt := range m.rcpts {

@@ -199,7 +199,7 @@ func (j *judge) decide(ctx context.Context, m *mail, now time.Time) (result, err
 func sessionOf(f received.Facts) *checks.Session {
 	return &checks.Session{
 		ID: "replay", Time: f.Time, Client: f.Client, Local: f.Local, ClientName: f.ClientName, Helo: f.Helo, AuthUser: f.User,
-		Macros: checks.Macros{{Name: "i", Value: f.QueueID}},
+		Macros: map[string]string{"i": f.QueueID},
 	}
 }
 

@@ -39,8 +39,10 @@ func (p *InProcess) Connect(c Client) error {
 		p.observe(checks.Event{Kind: checks.Disconnected})
 	}
 	p.reset = checks.Envelope{}
-	p.session = checks.Session{ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid()}
-	p.session.Macros.Set("{client_addr}", c.Addr.String()) // without macros nothing is known of TLS
+	p.session = checks.Session{
+		ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid(),
+		Macros: map[string]string{"{client_addr}": c.Addr.String()}, // without macros nothing is known of TLS
+	}
 	p.run = p.Pipeline.NewRun(&p.session)
 	p.judge(checks.Connect)
 	return nil
@@ -51,7 +53,7 @@ func (p *InProcess) Helo(name string, tls bool) error {
 	p.reset, p.session.Envelope = checks.Envelope{}, checks.Envelope{}
 	p.session.SetHelo(name, tls)
 	if tls {
-		p.session.Macros.Set("{tls_version}", "TLSv1.3")
+		p.session.Macros["{tls_version}"] = "TLSv1.3"
 	}
 	p.judge(checks.Helo)
 	return nil

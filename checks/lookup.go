@@ -32,21 +32,19 @@ type LookupResult struct {
 // LookupAll asks several questions at once and returns the results in their order.
 func LookupAll(ctx context.Context, r Resolver, questions ...Question) []LookupResult {
 	results := make([]LookupResult, len(questions))
-	cache, _ := r.(Cache)
-	var wg sync.WaitGroup
-	for i, q := range questions {
-		if cache != nil {
-			if a, ok, err := cache.Cached(ctx, q); ok {
-				results[i] = LookupResult{Answer: a, Err: err}
-				continue
-			}
-		}
-		wg.Go(func() {
-			results[i].Err = Protect(func() (err error) {
-				results[i].Answer, err = r.Lookup(ctx, q)
-				return err
-			})
+	ask := func(i int) {
+		results[i].Err = Protect(func() (err error) {
+			results[i].Answer, err = r.Lookup(ctx, questions[i])
+			return err
 		})
+	}
+	last := len(questions) - 1
+	var wg sync.WaitGroup
+	for i := range last {
+		wg.Go(func() { ask(i) })
+	}
+	if last >= 0 {
+		ask(last)
 	}
 	wg.Wait()
 	return results

@@ -15,12 +15,6 @@ type Resolver interface {
 	Lookup(ctx context.Context, q Question) (Answer, error)
 }
 
-// Cache is implemented by a Resolver with a cache. Cached returns what Lookup would return without waiting; ok is false if
-// Lookup would wait. LookupAll starts no goroutine for a cached answer: that would take 2 µs for each of a dozen questions a message.
-type Cache interface {
-	Cached(ctx context.Context, q Question) (a Answer, ok bool, err error)
-}
-
 // Question is a DNS question in class IN. Ask returns one.
 type Question struct {
 	Name string // absolute, lower case, in master-file form (RFC 1035 section 5.1): "example.org."

@@ -26,7 +26,7 @@ type Asked struct {
 	Question
 	Answer Answer // without records if they are longer than maxKept
 	Err    error
-	Took   time.Duration // 0 if the answer was in the cache
+	Took   time.Duration
 
 	text string // instead of a long Answer
 }
@@ -136,35 +136,15 @@ func Note(ctx context.Context, text string) {
 	}
 }
 
-// Traced returns a resolver that adds to the trace what is asked with the context of a check. r may be a Cache.
-func Traced(r Resolver) Resolver {
-	c, _ := r.(Cache)
-	return traced{Resolver: r, cache: c}
-}
+// Traced returns a resolver that adds to the trace what is asked with the context of a check.
+func Traced(r Resolver) Resolver { return traced{r} }
 
-type traced struct {
-	Resolver
-	cache Cache // may be nil
-}
+type traced struct{ Resolver }
 
 var errPanic = errors.New("the resolver panicked")
 
-// Cached implements Cache.
-func (t traced) Cached(ctx context.Context, q Question) (a Answer, ok bool, err error) {
-	if t.cache == nil {
-		return Answer{}, false, nil
-	}
-	if a, ok, err = t.cache.Cached(ctx, q); ok {
-		traceOf(ctx).add(Asked{Question: q, Answer: a, Err: err})
-	}
-	return a, ok, err
-}
-
 // Lookup implements Resolver.
 func (t traced) Lookup(ctx context.Context, q Question) (Answer, error) {
-	if a, ok, err := t.Cached(ctx, q); ok {
-		return a, err
-	}
 	began, asked := time.Now(), Asked{Question: q, Err: errPanic}
 	defer func() { traceOf(ctx).add(asked) }() // also if the resolver panics
 	a, err := t.Resolver.Lookup(ctx, q)

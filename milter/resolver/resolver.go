@@ -84,8 +84,9 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	}
 	renewal := renewalOf(ctx)
 	if renewal == nil {
-		if a, ok, err := r.cached(q); ok {
-			return a, err
+		if e, ok := r.cache.get(q); ok {
+			r.stats.hits.Add(1)
+			return e.answer, e.err
 		}
 	}
 	name, ok := canonical(q.Name)
@@ -103,23 +104,6 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	case <-ctx.Done():
 		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, ctx.Err())
 	}
-}
-
-// Cached implements checks.Cache with the content of the cache. Like Lookup it returns no answer once ctx is done: a
-// verdict after the deadline must not depend on which answers happen to be cached.
-func (r *Resolver) Cached(ctx context.Context, q checks.Question) (a checks.Answer, ok bool, err error) {
-	if renewalOf(ctx) != nil || ctx.Err() != nil {
-		return checks.Answer{}, false, nil
-	}
-	return r.cached(q)
-}
-
-func (r *Resolver) cached(q checks.Question) (a checks.Answer, ok bool, err error) {
-	e, ok := r.cache.get(q)
-	if ok {
-		r.stats.hits.Add(1)
-	}
-	return e.answer, ok, e.err
 }
 
 // Close ends all queries, including those for announced questions, and waits for all goroutines of the resolver.

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -32,10 +33,8 @@ func ParseAction(s string) (Action, error) {
 	if s == "false" {
 		return Off, nil
 	}
-	for i, n := range actionNames {
-		if n == s {
-			return Action(i), nil
-		}
+	if i := slices.Index(actionNames[:], s); i >= 0 {
+		return Action(i), nil
 	}
 	return Off, fmt.Errorf("%q is not an action; want one of %s", s, strings.Join(actionNames[:], ", "))
 }
@@ -66,10 +65,8 @@ func (p Profile) String() string { return profileNames[p] }
 
 // ParseProfile returns the profile of a name.
 func ParseProfile(s string) (Profile, error) {
-	for i, n := range profileNames {
-		if n == s {
-			return Profile(i), nil
-		}
+	if i := slices.Index(profileNames[:], s); i >= 0 {
+		return Profile(i), nil
 	}
 	return Safe, fmt.Errorf("%q is not a profile; want one of %s", s, strings.Join(profileNames[:], ", "))
 }

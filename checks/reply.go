@@ -109,10 +109,8 @@ func (s *Session) Value(placeholder string) (value string, ok bool) {
 // Clean returns remote bytes as printable US-ASCII of at most limit bytes. A run of white space becomes one space, any other
 // byte a question mark. A longer text is cut and ends with "...".
 func Clean(s string, limit int) string {
-	if isClean(s, limit) {
-		return s
-	}
 	var b strings.Builder
+	b.Grow(min(len(s), limit))
 	space := false
 	for i := 0; i < len(s) && b.Len() <= limit; i++ {
 		switch c := s[i]; {
@@ -134,19 +132,6 @@ func Clean(s string, limit int) string {
 		out = out[:max(0, limit-3)] + "..."
 	}
 	return out
-}
-
-// isClean reports whether Clean would return s unchanged.
-func isClean(s string, limit int) bool {
-	if len(s) > limit || strings.HasPrefix(s, " ") || strings.HasSuffix(s, " ") {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' || s[i] == ' ' && s[i-1] == ' ' {
-			return false
-		}
-	}
-	return true
 }
 
 // Lines returns the lines of the reply as sent, without CRLF: printable US-ASCII, each with the codes, within the length of

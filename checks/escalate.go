@@ -24,12 +24,7 @@ func (run *Run) escalating(ctx context.Context, o Outcome) bool {
 	if opts.Clock.Doubt(s.Time) != "" {
 		return true
 	}
-	client := s.Client
-	if client.Is6() {
-		network, _ := client.Prefix(64)
-		client = network.Addr()
-	}
-	first, err := run.firstMet(ctx, escalateKey+o.Reason.ID+":"+client.String())
+	first, err := run.firstMet(ctx, escalateKey+o.Reason.ID+":"+ClientOf(s.Client).String())
 	return err != nil || s.Time.Sub(first) < opts.Escalate
 }
 

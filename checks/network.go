@@ -49,6 +49,17 @@ func Network(a netip.Addr) netip.Prefix {
 	return p
 }
 
+// ClientOf returns what counts as one client: an IPv4 address or an IPv6 /64. It is the zero Prefix if a is invalid.
+func ClientOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
 // LooksLikeNetwork reports whether a text is an address or a network, or an attempt at one: no host name has a colon or a
 // slash.
 func LooksLikeNetwork(text string) bool {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/counters"
 )
@@ -21,7 +22,7 @@ func TestClockJumps(t *testing.T) {
 			pass := func(d time.Duration) { h.wait(d); steady = steady.Add(d) }
 			h.connect(someone).guess(11)
 			want(t, "blocked", h.once(someone), isBlocked)
-			if _, err := counters.Block(t.Context(), h.store, counters.ClientOf(h.connect(other).s.Client), *h.now, 48*time.Hour, ""); err != nil {
+			if _, err := counters.Block(t.Context(), h.store, checks.ClientOf(h.connect(other).s.Client), *h.now, 48*time.Hour, ""); err != nil {
 				t.Fatal(err)
 			}
 			for _, putBack := range []bool{false, true} {

@@ -28,7 +28,7 @@ type (
 
 // lastConnection returns the state of the connection for the subject of the last transaction. It is nil if the client is unknown.
 func lastConnection(r *checks.Request) *connection {
-	client := ClientOf(r.Client)
+	client := checks.ClientOf(r.Client)
 	if !client.IsValid() {
 		return nil
 	}

@@ -24,12 +24,12 @@ func minBlockBits(a netip.Addr) int {
 }
 
 // isNetwork reports whether a prefix has several clients.
-func isNetwork(p netip.Prefix) bool { return p.Bits() < ClientOf(p.Addr()).Bits() }
+func isNetwork(p netip.Prefix) bool { return p.Bits() < checks.ClientOf(p.Addr()).Bits() }
 
 // clientOrNetwork returns the client of a prefix, or the prefix if it is a network that can be blocked.
 func clientOrNetwork(p netip.Prefix) (netip.Prefix, error) {
 	if p.IsValid() && !isNetwork(p) {
-		return ClientOf(p.Addr()), nil
+		return checks.ClientOf(p.Addr()), nil
 	}
 	if least := minBlockBits(p.Addr()); p.Bits() < least {
 		return netip.Prefix{}, checks.BadArgument("%s is too wide to block; a network has a /%d at least", p, least)

@@ -22,7 +22,7 @@ func TestNetworkBlock(t *testing.T) {
 	for client, want := range map[string]string{
 		"192.0.2.9": "192.0.2.0/24", "192.0.3.9": "", "2001:db8:0:7::1": "2001:db8::/48", "2001:db8:1::1": "",
 	} {
-		b, err := Covering(t.Context(), store, ClientOf(netip.MustParseAddr(client)), now)
+		b, err := Covering(t.Context(), store, checks.ClientOf(netip.MustParseAddr(client)), now)
 		got := ""
 		if b != nil {
 			got = b.Client.String()

@@ -69,7 +69,7 @@ func TestBlockShowUnblock(t *testing.T) {
 // TestRestore tests that a block which was ended and restored is as long as before, and that the next one is longer.
 func TestRestore(t *testing.T) {
 	t.Parallel()
-	ctx, client := t.Context(), counters.ClientOf(netip.MustParseAddr(someone))
+	ctx, client := t.Context(), checks.ClientOf(netip.MustParseAddr(someone))
 	h := newSite(t, change{})
 	c := h.connect(someone)
 	c.guess(11)
@@ -106,7 +106,7 @@ func TestBrokenRecord(t *testing.T) {
 		if _, err := counters.Blocks(ctx, h.store, *h.now); err == nil {
 			t.Errorf("%s: no error", value)
 		}
-		if _, err := counters.Unblock(ctx, h.store, counters.ClientOf(netip.MustParseAddr(someone)), "", *h.now); err == nil {
+		if _, err := counters.Unblock(ctx, h.store, checks.ClientOf(netip.MustParseAddr(someone)), "", *h.now); err == nil {
 			t.Errorf("%s: no error of Unblock", value)
 		}
 		if list := h.blocks(); len(list) > 0 {

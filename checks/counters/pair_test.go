@@ -125,7 +125,7 @@ func TestSenderBlocks(t *testing.T) {
 	if got := guess("eve@mail.example.com"); got != "550 5.7.1 192.0.2.9 is blocked until 2026-11-21 13:00 UTC for too many unknown recipients in mail from example.com" {
 		t.Errorf("the reply: %s", got)
 	}
-	client := counters.ClientOf(netip.MustParseAddr("192.0.2.9"))
+	client := checks.ClientOf(netip.MustParseAddr("192.0.2.9"))
 	if some, err := counters.SenderBlocks(t.Context(), h.store, netip.Prefix{}, "mail.EXAMPLE.com", *h.now); err != nil || len(some) != 1 {
 		t.Errorf("blocks of example.com: %+v, %v", some, err)
 	}

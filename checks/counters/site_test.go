@@ -262,7 +262,7 @@ func (h *site) level(addr string) int { return int(h.number("level", addr)) }
 // number returns the number in a record of a client.
 func (h *site) number(kind, addr string) int64 {
 	h.t.Helper()
-	value, ok, err := h.store.Get(context.Background(), "counters:"+kind+":"+counters.ClientOf(netip.MustParseAddr(addr)).String())
+	value, ok, err := h.store.Get(context.Background(), "counters:"+kind+":"+checks.ClientOf(netip.MustParseAddr(addr)).String())
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -11,17 +11,6 @@ type subject struct {
 	sender string // see check.pairDomain; empty: all mail of the client
 }
 
-// ClientOf returns what counts as one client: an IPv4 address or an IPv6 /64. It is the zero Prefix if a is invalid.
-func ClientOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
-
 // The kinds of records of a subject.
 const (
 	blockKind = "block"

@@ -9,7 +9,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/all"
-	"milterd/checks/counters"
 	"milterd/cmd/milterd/internal/config"
 )
 
@@ -33,7 +32,7 @@ func wantArguments(least, most int, words string) cobra.PositionalArgs {
 // parseClient parses an address or a network.
 func parseClient(text string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
-		return counters.ClientOf(a), nil
+		return checks.ClientOf(a), nil
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {

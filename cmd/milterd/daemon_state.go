@@ -89,7 +89,7 @@ func (d *daemon) stateOf(ctx context.Context, s subjects) (state, error) {
 
 // addBlocks adds the blocks of a client, or those of a domain's mail.
 func (d *daemon) addBlocks(ctx context.Context, st *state, s subjects, now time.Time) (err error) {
-	client, domain := counters.ClientOf(s.client), s.senders
+	client, domain := checks.ClientOf(s.client), s.senders
 	if s.client.IsValid() {
 		domain = ""
 		if st.Block, err = counters.Covering(ctx, d.store, client, now); err != nil {

@@ -92,7 +92,7 @@ func (t tester) askKeys(ctx context.Context, names []string) checks.Result {
 // Repaired implements why.Tester. It lifts blocks of the client and of the mail of this sender, see counters.Repaired. Blocks for
 // guessed recipients, and those of the operator, stay.
 func (t tester) Repaired(ctx context.Context, r records.Record) (lifted bool, err error) {
-	client := counters.ClientOf(r.Client)
+	client := checks.ClientOf(r.Client)
 	if !client.IsValid() {
 		return false, nil
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/checks/counters"
+	"milterd/checks"
 	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/resolver/dnstest"
 	"milterd/milter/store"
@@ -75,7 +75,7 @@ func benchDaemons(b *testing.B, n int) {
 func verifyCounts(b *testing.B, s *store.Store) {
 	b.Helper()
 	refused := (b.N + 1) / 2
-	if n := countedErrors(b, s, counters.ClientOf(netip.MustParseAddr(daemontest.GoodClient))); n != refused {
+	if n := countedErrors(b, s, checks.ClientOf(netip.MustParseAddr(daemontest.GoodClient))); n != refused {
 		b.Errorf("%d refusals are counted, want %d", n, refused)
 	}
 	waiting := 0

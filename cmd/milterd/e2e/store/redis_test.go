@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/checks/counters"
 	"milterd/cmd/milterd/e2e/daemontest"
 	"milterd/milter/miltertest"
@@ -127,7 +128,7 @@ func TestRedisCounts(t *testing.T) {
 		Profile: "safe", Actions: map[string]string{"spf-no-mail": "reject"}, Extra: fmt.Sprintf("checks: {counters: {errors: %d}}\n", limit),
 	}, "")
 	s := openStore(t, p)
-	client := counters.ClientOf(netip.MustParseAddr(daemontest.GoodClient))
+	client := checks.ClientOf(netip.MustParseAddr(daemontest.GoodClient))
 	block := func() *counters.Blocked {
 		b, err := counters.Covering(t.Context(), s, client, time.Now())
 		if err != nil {

@@ -12,8 +12,8 @@ import (
 
 // Store keeps small records that expire. All hosts that share it see the same records. It is safe for concurrent use.
 //
-// Keys and values are any bytes. By convention a key begins with the name of its check and a colon, and HashKey replaces long
-// remote values in it. A record expires at the end of its time to live, with a resolution of one second.
+// Keys and values are any bytes, up to MaxKey and MaxValue. By convention a key begins with the name of its check and a colon, and
+// HashKey replaces long remote values in it. A record expires at the end of its time to live, with a resolution of one second.
 //
 // Each method returns within a limit that the driver sets: a stalled store is an error. After an error of a writing method
 // the record may have been written or not.
@@ -34,6 +34,12 @@ type Store interface {
 	// written meanwhile. An error is the last element, with the zero Record.
 	Scan(ctx context.Context, prefix string) iter.Seq2[Record, error]
 }
+
+// Limits of a record of a Store, in bytes. A longer key or value is an error.
+const (
+	MaxKey   = 4 << 10
+	MaxValue = 64 << 10
+)
 
 // Record is one record of a Store.
 type Record struct {

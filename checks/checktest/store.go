@@ -15,16 +15,8 @@ import (
 	"milterd/checks"
 )
 
-// Limits of the real stores, in bytes.
-const (
-	maxKey   = 4 << 10
-	maxValue = 64 << 10
-)
-
-// Store is a checks.Store in memory, with the clock of the test. NewStore returns one. It is safe for concurrent use.
-//
-// It has the limits of the real stores, maxKey and maxValue, so that a check that exceeds them fails in its own test. The
-// number of records is not limited.
+// Store is a checks.Store in memory, with the clock of the test. NewStore returns one. It is safe for concurrent use. The number of
+// records is not limited.
 type Store struct {
 	now func() time.Time
 
@@ -159,7 +151,7 @@ func (s *Store) refuse(ctx context.Context, key string, value []byte) error {
 	switch {
 	case s.fail != nil:
 		return s.fail
-	case len(key) > maxKey || len(value) > maxValue:
+	case len(key) > checks.MaxKey || len(value) > checks.MaxValue:
 		return fmt.Errorf("checktest: too long: key of %d bytes, value of %d", len(key), len(value))
 	}
 	return ctx.Err()

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+
+	"milterd/checks"
 )
 
 // FuzzDecode decodes buckets that may be damaged.
@@ -40,7 +42,7 @@ func FuzzDecode(f *testing.F) {
 // TestSumsFitInARecord tests that the sums of half as many reasons again as the checks have fit in a record of a store.
 func TestSumsFitInARecord(t *testing.T) {
 	t.Parallel()
-	const reasons, maxValue = 150, 64 << 10 // bytes, see maxValue in milter/store
+	const reasons = 150
 	every := counts{RefusedOtherwise: 10_000_000, Against: 10_000_000}
 	for _, t := range every.tallies() {
 		*t = tally{N: 10_000_000, Days: 1<<7 - 1, First: start.Unix(), Last: start.Unix()}
@@ -50,7 +52,7 @@ func TestSumsFitInARecord(t *testing.T) {
 		sums.add(fmt.Sprintf("sender-not-routable-%d", i), every)
 	}
 	value, err := json.Marshal(sums)
-	if err != nil || len(value) > maxValue {
-		t.Errorf("%d bytes, %v; want at most %d", len(value), err, maxValue)
+	if err != nil || len(value) > checks.MaxValue {
+		t.Errorf("%d bytes, %v; want at most %d", len(value), err, checks.MaxValue)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"milterd/checks"
 	"milterd/milter/miltertest"
 )
 
@@ -178,7 +179,7 @@ func TestStalledDisk(t *testing.T) {
 	}
 	s := newStore(e, cfg)
 	defer s.Close()
-	value := make([]byte, maxValue)
+	value := make([]byte, checks.MaxValue)
 	ctx := t.Context()
 	miltertest.Eventually(t, "the store is up", func() bool { return s.Put(ctx, "a", value, time.Hour) == nil })
 	stalled.Store(true)

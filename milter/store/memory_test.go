@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/checks/checktest"
 )
 
@@ -36,11 +37,11 @@ func TestMemoryIsBounded(t *testing.T) {
 					t.Errorf("%d: got %t", i, ok)
 				}
 			}
-			if err := s.Put(ctx, "huge", make([]byte, maxValue), time.Hour); err != nil {
+			if err := s.Put(ctx, "huge", make([]byte, checks.MaxValue), time.Hour); err != nil {
 				t.Error(err)
 			}
 			records, bytes := s.driver.size(ctx)
-			if records > 100 || bytes > max(cfg.MaxBytes, maxValue+100*200) {
+			if records > 100 || bytes > max(cfg.MaxBytes, checks.MaxValue+100*200) {
 				t.Errorf("%d records, %d bytes", records, bytes)
 			}
 		})

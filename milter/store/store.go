@@ -25,12 +25,6 @@ import (
 	"milterd/checks"
 )
 
-// Limits of a record in bytes. A check with a longer key hashes it.
-const (
-	maxKey   = 4 << 10
-	maxValue = 64 << 10
-)
-
 var (
 	// errDown is returned by all operations while the store is known to fail.
 	errDown = errors.New("the store is down")
@@ -191,7 +185,7 @@ func (s *Store) Close() error {
 
 // do runs one operation with the time limit, unless the store is down.
 func (s *Store) do(ctx context.Context, operation, key string, value []byte, f func(context.Context) error) error {
-	if len(key) > maxKey || len(value) > maxValue {
+	if len(key) > checks.MaxKey || len(value) > checks.MaxValue {
 		return fmt.Errorf("store: %s: too long: key of %d bytes, value of %d", operation, len(key), len(value))
 	}
 	if err := ctx.Err(); err != nil {

@@ -27,12 +27,6 @@ type Setup struct {
 	Advance func(d time.Duration)
 }
 
-// Limits of a record in bytes.
-const (
-	maxKey   = 4 << 10
-	maxValue = 64 << 10
-)
-
 const (
 	long    = time.Hour
 	short   = 300 * time.Millisecond // the tests wait for it if the clock cannot be moved
@@ -84,7 +78,7 @@ func (s suite) anyBytes() {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	for _, text := range []string{"", "\x00", "\r\n", string(every), "\xff\xff", " ", "*", "ü", strings.Repeat("\xff", maxKey)} {
+	for _, text := range []string{"", "\x00", "\r\n", string(every), "\xff\xff", " ", "*", "ü", strings.Repeat("\xff", checks.MaxKey)} {
 		s.put(text, text, long)
 		s.want(text, text)
 		found := s.found(text)
@@ -106,7 +100,7 @@ func (s suite) anyBytes() {
 }
 
 func (s suite) limits() {
-	key, value := strings.Repeat("k", maxKey), strings.Repeat("v", maxValue)
+	key, value := strings.Repeat("k", checks.MaxKey), strings.Repeat("v", checks.MaxValue)
 	s.put(key, value, long)
 	s.want(key, value)
 	if _, err := s.store.PutNew(s.ctx, key, []byte(value+"v"), long); err == nil {

@@ -75,7 +75,7 @@ func (c *check) Prefetch(r *checks.Request) []checks.Query {
 	return nil
 }
 
-// Check implements checks.Check. A client that might be allowed is not denied.
+// Check implements checks.Check. A client that is denied and might be allowed is deferred, by the Unsure vouch.
 func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	inStore, errStore := c.stored.refresh(ctx, c.env.Store)
 	deny, allow := c.lists(inStore)
@@ -85,10 +85,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 			Vouch: checks.SkipAll, Unsure: c.mayHaveEnded(e, r.Time), Why: fmt.Sprintf("allowed by %s: %s", e.place(), e),
 		}}, nil
 	}
+	verdicts, errDenied := c.denied(ctx, r, deny)
 	if err = cmp.Or(err, errStore); err != nil {
-		return []checks.Verdict{{Vouch: checks.SkipAll, Unsure: true}}, err
+		verdicts = append(verdicts, checks.Verdict{Vouch: checks.SkipAll, Unsure: true})
 	}
-	return c.denied(ctx, r, deny)
+	return verdicts, cmp.Or(err, errDenied)
 }
 
 // clockInDoubt reports whether the time of the session may be wrong.

@@ -57,15 +57,19 @@ func build(t testing.TB, env checks.Env, deny, allow string) checks.Check {
 	})
 }
 
-// result returns the verdicts in short: "allow", "perhaps" for an unsure vouch, or else the reasons.
+// result returns the verdicts in short: the reasons, and "allow" for a vouch, or "perhaps" for an unsure one.
 func result(vs []checks.Verdict) string {
-	if len(vs) == 1 && vs[0].Reason == nil && vs[0].Vouch > checks.SkipDelays {
-		if vs[0].Unsure {
-			return "perhaps"
+	words := checktest.IDs(vs)
+	for _, v := range vs {
+		switch {
+		case v.Vouch < checks.SkipAll:
+		case v.Unsure:
+			words = append(words, "perhaps")
+		default:
+			words = append(words, "allow")
 		}
-		return "allow"
 	}
-	return strings.Join(checktest.IDs(vs), " ")
+	return strings.Join(words, " ")
 }
 
 func TestWhichEntryApplies(t *testing.T) {
@@ -142,12 +146,12 @@ func TestWhichEntryApplies(t *testing.T) {
 		{name: "an allowed sender whose SPF passes everybody", allow: "@wide.example", s: session{Client: "192.0.2.99", MailFrom: "user@wide.example"}},
 		{name: "another sender's SPF", allow: "boss@example.com", s: session{Client: "192.0.2.20", MailFrom: "user@example.com"}},
 
-		{name: "the reverse DNS of a client that may be allowed fails", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.13"}, want: "perhaps", unknown: true},
-		{name: "the address of an allowed name fails", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.14"}, want: "perhaps", unknown: true},
-		{name: "the address of an allowed name fails, another name is confirmed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "perhaps", unknown: true},
+		{name: "the reverse DNS of a client that may be allowed fails", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.13"}, want: "client-denied perhaps", unknown: true},
+		{name: "the address of an allowed name fails", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.14"}, want: "client-denied perhaps", unknown: true},
+		{name: "the address of an allowed name fails, another name is confirmed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "client-denied perhaps", unknown: true},
 		{name: "the address of another name fails", allow: ".example.com", deny: "192.0.2.0/24", s: session{Client: "192.0.2.18"}, want: "client-denied"},
 		{name: "the address of the only name fails, which is not allowed", allow: ".example.net", deny: "192.0.2.0/24", s: session{Client: "192.0.2.15"}, want: "client-denied"},
-		{name: "the SPF lookup of an allowed sender fails", allow: "@broken.example", deny: "192.0.2.0/24", s: session{Client: "192.0.2.99", MailFrom: "user@broken.example"}, want: "perhaps", unknown: true},
+		{name: "the SPF lookup of an allowed sender fails", allow: "@broken.example", deny: "192.0.2.0/24", s: session{Client: "192.0.2.99", MailFrom: "user@broken.example"}, want: "client-denied perhaps", unknown: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -275,9 +279,9 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
-func TestVouchNamesTheEntryThatAllows(t *testing.T) {
-	t.Parallel()
-	check := build(t, checktest.Env(t, ""), "", "# partners\n192.0.2.0/24\n")
+// pipeline returns a pipeline with the check alone, whose reasons reject.
+func pipeline(t *testing.T, check checks.Check) *checks.Pipeline {
+	t.Helper()
 	p, err := checks.New([]checks.Instance{{Info: access.Info, Check: check}}, checks.Options{
 		Actions: map[string]checks.Action{"client-denied": checks.Reject, "helo-denied": checks.Reject, "sender-denied": checks.Reject},
 		ReplyAt: checks.RcptTo, Budget: time.Minute, Trace: checks.TraceAll,
@@ -285,8 +289,26 @@ func TestVouchNamesTheEntryThatAllows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.com"}.Session(t)
-	run := p.NewRun(s)
+	return p
+}
+
+// TestDeniedAndPerhapsAllowed tests that a client that is denied is deferred while it is not known whether it is allowed too: it may
+// run the name servers that do not answer.
+func TestDeniedAndPerhapsAllowed(t *testing.T) {
+	t.Parallel()
+	p := pipeline(t, build(t, checktest.Env(t, zone), "192.0.2.0/24", ".example.net"))
+	for client, code := range map[string]int{"192.0.2.13": 450, "192.0.2.16": 550} {
+		d := p.NewRun(checktest.Session{Client: client, MailFrom: "user@example.com"}.Session(t)).Judge(t.Context(), checks.RcptTo)
+		if d.Reply == nil || d.Reply.Code != code {
+			t.Errorf("%s: %v, want %d", client, d.Reply, code)
+		}
+	}
+}
+
+func TestVouchNamesTheEntryThatAllows(t *testing.T) {
+	t.Parallel()
+	check := build(t, checktest.Env(t, ""), "", "# partners\n192.0.2.0/24\n")
+	run := pipeline(t, check).NewRun(checktest.Session{Client: "192.0.2.10", MailFrom: "user@example.com"}.Session(t))
 	d := run.Judge(t.Context(), checks.RcptTo)
 	if len(d.Results) != 1 || len(d.Results[0].Vouched) != 1 || !strings.HasSuffix(d.Results[0].Vouched[0].Why, "list.txt:2: 192.0.2.0/24") {
 		t.Errorf("got %+v", d.Results)

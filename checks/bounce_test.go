@@ -12,10 +12,7 @@ func TestBounceWatch(t *testing.T) {
 	form, other := reason("form"), reason("other")
 	form.BounceWatch = true
 	named := map[string]bool{"form": true}
-	strict, err := checks.ParseRecipients([]string{"strict@example.org"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	strict := recipients(t, "strict@example.org")
 	for _, c := range []struct {
 		name                    string
 		reason                  *checks.Reason

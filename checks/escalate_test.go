@@ -18,26 +18,15 @@ func TestEscalate(t *testing.T) {
 	identity := reason("helo-mismatch")
 	identity.Identity = true
 	helo := newFake("any", atConnect, identity)
-	build := func(after time.Duration, actions map[string]checks.Action, fakes ...*fake) *checks.Pipeline {
+	build := func(after time.Duration, f *fake) *checks.Pipeline {
 		t.Helper()
-		var list []checks.Instance
-		for _, f := range fakes {
-			list = append(list, checks.Instance{Info: f.info, Check: f})
-		}
-		p, err := checks.New(list, checks.Options{
-			Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Second, Escalate: after, Store: store,
-			Clock: checks.NewClock(now.Add(-passed), time.Time{}, func() time.Duration { return passed }),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
+		clock := checks.NewClock(now.Add(-passed), time.Time{}, func() time.Duration { return passed })
+		return pipeline(t, nil, func(o *checks.Options) { o.Escalate, o.Store, o.Clock = after, store, clock }, f)
 	}
 	code := func(p *checks.Pipeline, client string) int {
 		t.Helper()
-		s := &checks.Session{ID: "t", Time: now}
 		talk := begin(p, client)
-		talk.s.Time = s.Time
+		talk.s.Time = now
 		talk.mail("a@example.net")
 		d := talk.rcpt("u@example.org")
 		if d.Reply == nil {
@@ -48,8 +37,7 @@ func TestEscalate(t *testing.T) {
 		}
 		return d.Reply.Code
 	}
-	reject := map[string]checks.Action{"helo-mismatch": checks.Reject}
-	p := build(24*time.Hour, reject, helo)
+	p := build(24*time.Hour, helo)
 	want := func(what string, got, want int) {
 		t.Helper()
 		if got != want {
@@ -76,10 +64,10 @@ func TestEscalate(t *testing.T) {
 	want("nearly a day from then", code(p, "192.0.2.11"), 450)
 	pass(time.Hour)
 	want("a day from then", code(p, "192.0.2.11"), 550)
-	want("off", code(build(0, reject, helo), "192.0.2.77"), 550)
+	want("off", code(build(0, helo), "192.0.2.77"), 550)
 
 	denied := newFake("access", atConnect, reason("helo-denied"))
-	want("the operator's own word", code(build(24*time.Hour, map[string]checks.Action{"helo-denied": checks.Reject}, denied), "192.0.2.9"), 550)
+	want("the operator's own word", code(build(24*time.Hour, denied), "192.0.2.9"), 550)
 
 	store.Fail(errors.New("down"))
 	want("the store is down", code(p, "192.0.2.9"), 450)

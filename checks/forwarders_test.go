@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
-	"time"
 
 	"milterd/checks"
 )
@@ -23,20 +22,12 @@ func TestForwarders(t *testing.T) {
 		return []checks.Verdict{{Reason: own}, {Reason: content.info.Reasons[0]}}, nil
 	}
 	reject := map[string]checks.Action{"a": checks.Reject, "b": checks.Watch, "c": checks.Watch}
-	to := func(pattern string) checks.RecipientSet {
-		set, err := checks.ParseRecipients([]string{pattern})
-		if err != nil {
-			t.Fatal(err)
+	p := pipeline(t, reject, func(o *checks.Options) {
+		o.Policies = []checks.Policy{
+			{Recipients: recipients(t, "net"), Actions: reject, Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
+			{Recipients: recipients(t, "name"), Actions: reject, Forwarders: checks.Forwarders{Names: []string{"lists.example.net"}}},
 		}
-		return set
-	}
-	p, err := checks.New([]checks.Instance{{Info: origin.info, Check: origin}, {Info: content.info, Check: content}}, checks.Options{
-		Actions: reject, ReplyAt: checks.RcptTo, Budget: time.Second,
-		Policies: []checks.Policy{
-			{Recipients: to("net"), Actions: reject, Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
-			{Recipients: to("name"), Actions: reject, Forwarders: checks.Forwarders{Names: []string{"lists.example.net"}}},
-		},
-		ClientNamed: func(_ context.Context, s *checks.Request, match func(string) bool) (bool, error) {
+		o.ClientNamed = func(_ context.Context, s *checks.Request, match func(string) bool) (bool, error) {
 			switch s.Client.String() {
 			case "192.0.2.9":
 				return match("a.lists.example.net"), nil
@@ -46,11 +37,8 @@ func TestForwarders(t *testing.T) {
 				return false, errors.New("no answer")
 			}
 			return false, nil
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+		}
+	}, origin, content)
 	for _, c := range []struct {
 		name, client, rcpt string
 		code               int // 0: it passes

@@ -19,6 +19,14 @@ type fake struct {
 	asked map[checks.Stage]int
 }
 
+// instance is a fake, or a type that embeds one.
+type instance interface {
+	checks.Check
+	describe() checks.Info
+}
+
+func (f *fake) describe() checks.Info { return f.info }
+
 func (f *fake) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	f.asked[r.Stage]++
 	return f.say(ctx, r)
@@ -41,13 +49,14 @@ func newFake(name string, stages []checks.Stage, reasons ...*checks.Reason) *fak
 }
 
 // pipeline returns a pipeline of fakes. Their reasons reject unless actions has another action.
-func pipeline(t testing.TB, actions map[string]checks.Action, change func(*checks.Options), fakes ...*fake) *checks.Pipeline {
+func pipeline(t testing.TB, actions map[string]checks.Action, change func(*checks.Options), fakes ...instance) *checks.Pipeline {
 	t.Helper()
 	opts := checks.Options{Actions: map[string]checks.Action{}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second, Trace: checks.TraceAll}
 	var instances []checks.Instance
 	for _, f := range fakes {
-		instances = append(instances, checks.Instance{Info: f.info, Check: f})
-		for _, r := range f.info.Reasons {
+		info := f.describe()
+		instances = append(instances, checks.Instance{Info: info, Check: f})
+		for _, r := range info.Reasons {
 			opts.Actions[r.ID] = checks.Reject
 		}
 	}

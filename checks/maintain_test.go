@@ -36,12 +36,7 @@ func TestMaintain(t *testing.T) {
 	well := &maintained{fake: newFake("well", atConnect, reason("a"))}
 	broken := &maintained{fake: newFake("broken", atConnect, reason("b")), panics: true}
 	off := &maintained{fake: newFake("off", atConnect, reason("c"))}
-	p, err := checks.New([]checks.Instance{{Info: broken.info, Check: broken}, {Info: well.info, Check: well}, {Info: off.info, Check: off}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Tempfail, "b": checks.Watch, "c": checks.Off}, ReplyAt: checks.RcptTo, Budget: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pipeline(t, map[string]checks.Action{"b": checks.Watch, "c": checks.Off}, nil, broken, well, off)
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	p.Maintain(t.Context(), now)
 	if len(well.times) != 1 || !well.times[0].Equal(now) || len(broken.times) != 1 || len(off.times) != 0 {
@@ -73,12 +68,7 @@ func TestMaintainTimeout(t *testing.T) {
 		broken := &hanging{fake: newFake("broken", atConnect, reason("a")), until: make(chan struct{})}
 		well := &hanging{fake: newFake("well", atConnect, reason("b")), until: make(chan struct{})}
 		close(well.until)
-		p, err := checks.New([]checks.Instance{{Info: broken.info, Check: broken}, {Info: well.info, Check: well}}, checks.Options{
-			Actions: map[string]checks.Action{"a": checks.Watch, "b": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := pipeline(t, nil, nil, broken, well)
 		maintain := func(wantIll, wantWell int64) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -109,13 +99,7 @@ func TestReload(t *testing.T) {
 	old, other := newFake("one", atConnect, reason("a")), newFake("other", atConnect, reason("b"))
 	before := pipeline(t, nil, nil, other, old)
 	one, added := &reloader{fake: newFake("one", atConnect, reason("a"))}, &reloader{fake: newFake("new", atConnect, reason("c"))}
-	after, err := checks.New([]checks.Instance{{Info: one.info, Check: one}, {Info: added.info, Check: added}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Reject, "c": checks.Reject}, ReplyAt: checks.RcptTo, Budget: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	after.Reload(before)
+	pipeline(t, nil, nil, one, added).Reload(before)
 	if one.from != checks.Check(old) || added.from != nil {
 		t.Errorf("reloaded from %v and %v", one.from, added.from)
 	}
@@ -129,13 +113,7 @@ func TestVouches(t *testing.T) {
 			t.Parallel()
 			f := newFake("one", atConnect, reason("a"))
 			f.info.Vouches = vouches
-			p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
-				Actions: map[string]checks.Action{"a": checks.Off}, ReplyAt: checks.RcptTo, Budget: time.Second,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := p.Checks(); got != vouches {
+			if got := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f).Checks(); got != vouches {
 				t.Errorf("needed: %t", got)
 			}
 		})

@@ -34,25 +34,25 @@ func TestMarks(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		actions        actions
-		fakes          []*fake
+		fakes          []instance
 		rcpt, message  string // replies
 		marked, atRcpt string
 	}{
-		{"the client is tagged", actions{"a": checks.Tag}, []*fake{newFake("one", atConnect, reason("a"))}, "", "", "a=tag", "a=tag"},
-		{"no check is about the message", actions{"a": checks.Quarantine}, []*fake{newFake("one", atRcpt, reason("a"))}, "", "", "a=quarantine", "a=quarantine"},
-		{"the header section is tagged", actions{"a": checks.Tag}, []*fake{newFake("one", atHeader, reason("a"))}, "", "", "a=tag", ""},
+		{"the client is tagged", actions{"a": checks.Tag}, []instance{newFake("one", atConnect, reason("a"))}, "", "", "a=tag", "a=tag"},
+		{"no check is about the message", actions{"a": checks.Quarantine}, []instance{newFake("one", atRcpt, reason("a"))}, "", "", "a=quarantine", "a=quarantine"},
+		{"the header section is tagged", actions{"a": checks.Tag}, []instance{newFake("one", atHeader, reason("a"))}, "", "", "a=tag", ""},
 		{"reasons of all stages, the most severe first", actions{"a": checks.Tag, "b": checks.Watch, "c": checks.Quarantine, "d": checks.Tag},
-			[]*fake{newFake("one", atConnect, reason("a"), reason("b")), newFake("two", atHeader, reason("c")), newFake("three", atMessage, reason("d"))},
+			[]instance{newFake("one", atConnect, reason("a"), reason("b")), newFake("two", atHeader, reason("c")), newFake("three", atMessage, reason("d"))},
 			"", "", "c=quarantine a=tag d=tag", "a=tag"},
-		{"a refusal wins", actions{"a": checks.Quarantine}, []*fake{newFake("one", atConnect, reason("a")), newFake("two", atMessage, reason("b"))},
+		{"a refusal wins", actions{"a": checks.Quarantine}, []instance{newFake("one", atConnect, reason("a")), newFake("two", atMessage, reason("b"))},
 			"", "550 5.7.1 b", "", "a=quarantine"},
-		{"a refusal at RCPT", actions{"a": checks.Tag, "b": checks.Tempfail}, []*fake{newFake("one", atConnect, reason("a"), reason("b"))},
+		{"a refusal at RCPT", actions{"a": checks.Tag, "b": checks.Tempfail}, []instance{newFake("one", atConnect, reason("a"), reason("b"))},
 			"450 4.7.1 b", "", "", ""},
-		{"a vouch for all lifts it", actions{"a": checks.Quarantine}, []*fake{newFake("one", atConnect, reason("a")), vouching(checks.SkipAll, checks.RcptTo)},
+		{"a vouch for all lifts it", actions{"a": checks.Quarantine}, []instance{newFake("one", atConnect, reason("a")), vouching(checks.SkipAll, checks.RcptTo)},
 			"", "", "", ""},
-		{"such a vouch of the header lifts it", actions{"a": checks.Quarantine}, []*fake{newFake("one", atConnect, reason("a")), vouching(checks.SkipAll, checks.EndOfHeader)},
+		{"such a vouch of the header lifts it", actions{"a": checks.Quarantine}, []instance{newFake("one", atConnect, reason("a")), vouching(checks.SkipAll, checks.EndOfHeader)},
 			"", "", "", "a=quarantine"},
-		{"a vouch against delays does not", actions{"a": checks.Tag}, []*fake{newFake("one", atConnect, reason("a")), vouching(checks.SkipDelays, checks.RcptTo)},
+		{"a vouch against delays does not", actions{"a": checks.Tag}, []instance{newFake("one", atConnect, reason("a")), vouching(checks.SkipDelays, checks.RcptTo)},
 			"", "", "a=tag", "a=tag"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/checks"
 	"milterd/headers"
@@ -158,12 +157,7 @@ func TestPrefetchAtTheHeader(t *testing.T) {
 	t.Parallel()
 	f := &prefetching{fake: newFake("one", atMessage, reason("a"))}
 	var a announced
-	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pipeline(t, map[string]checks.Action{"a": checks.Watch}, announcing(&a), f)
 	talk := begin(p, "192.0.2.9")
 	for range 3 {
 		talk.mail("a@example.net")

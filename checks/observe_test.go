@@ -78,13 +78,7 @@ func (o *observing) Observe(_ context.Context, _ *checks.Request, e checks.Event
 func TestObservers(t *testing.T) {
 	t.Parallel()
 	o := &observing{fake: newFake("one", atConnect, reason("a"))}
-	p, err := checks.New([]checks.Instance{{Info: o.info, Check: o}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Tempfail}, ReplyAt: checks.RcptTo, Budget: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	talk := begin(p, "192.0.2.9")
+	talk := begin(pipeline(t, map[string]checks.Action{"a": checks.Tempfail}, nil, o), "192.0.2.9")
 	talk.mail("a@example.net")
 	talk.rcpt("u@example.org")
 	talk.run.Observe(context.Background(), checks.Event{Kind: checks.Accepted})
@@ -154,7 +148,7 @@ func TestTook(t *testing.T) {
 
 // BenchmarkPipeline judges a session with one message by ten checks that find nothing, with traces.
 func BenchmarkPipeline(b *testing.B) {
-	var fakes []*fake
+	var fakes []instance
 	for i := range 10 {
 		stages := [][]checks.Stage{atConnect, {checks.Helo}, {checks.MailFrom}, {checks.RcptTo}, {checks.EndOfHeader}}[i%5]
 		f := newFake(fmt.Sprint(i), stages, reason(fmt.Sprint(i)))
@@ -182,15 +176,10 @@ func TestFailureBeforeVouch(t *testing.T) {
 	good.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
 	}
-	p := pipeline(t, nil, nil, bad, good)
-	s := &checks.Session{}
-	run := p.NewRun(s)
-	run.Judge(t.Context(), checks.Connect)
-	s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("a@example.net")}
-	run.Judge(t.Context(), checks.MailFrom)
+	talk := begin(pipeline(t, nil, nil, bad, good), "192.0.2.9")
+	talk.mail("a@example.net")
 	for _, want := range []int{1, 0} {
-		s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress("u@example.org")})
-		if d := run.Judge(t.Context(), checks.RcptTo); d.Reply != nil || len(d.Failures) != want {
+		if d := talk.rcpt("u@example.org"); d.Reply != nil || len(d.Failures) != want {
 			t.Errorf("got %+v, want %d failures", d, want)
 		}
 	}

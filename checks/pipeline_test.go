@@ -139,7 +139,7 @@ func TestCheckPanics(t *testing.T) {
 func TestChecksShareOneBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var fakes []*fake
+		var fakes []instance
 		for i := range 5 {
 			f := newFake(fmt.Sprint("check", i), atConnect, reason(fmt.Sprint("r", i)))
 			f.say = func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {

@@ -26,17 +26,18 @@ type announced struct{ questions []checks.Query }
 
 func (a *announced) Announce(qs []checks.Query) { a.questions = append(a.questions, qs...) }
 
+// announcing has the questions announced to a.
+func announcing(a *announced) func(*checks.Options) {
+	return func(o *checks.Options) { o.Announce = a }
+}
+
 func TestAnnouncing(t *testing.T) {
 	t.Parallel()
 	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
 	var a announced
-	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-		Trusted: checks.Trusted{Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pipeline(t, nil, func(o *checks.Options) {
+		o.Announce, o.Trusted.Networks = &a, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	}, f)
 	talk := begin(p, "192.0.2.9")
 	talk.mail("a@example.net")
 	talk.rcpt("u@example.org")
@@ -63,13 +64,7 @@ func TestPrefetchPanics(t *testing.T) {
 	t.Parallel()
 	broken, well := panickingPrefetch{newFake("broken", atConnect, reason("a"))}, &prefetching{fake: newFake("well", atConnect, reason("b"))}
 	var a announced
-	p, err := checks.New([]checks.Instance{{Info: broken.info, Check: broken}, {Info: well.info, Check: well}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Reject, "b": checks.Reject}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	talk := begin(p, "192.0.2.9")
+	talk := begin(pipeline(t, nil, announcing(&a), broken, well), "192.0.2.9")
 	talk.mail("a@example.net")
 	want(t, "reply", code(talk.rcpt("u@example.org")), "550 5.7.1 a")
 	if len(a.questions) != 3 {
@@ -110,19 +105,12 @@ func TestAnnouncingOnce(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var instances []checks.Instance
-			for i, a := range []checks.Query{c.first, c.second} {
-				f := prefetchingAtConnect{newFake(fmt.Sprint(i), atConnect, reason("a")), []checks.Query{a}}
-				instances = append(instances, checks.Instance{Info: f.info, Check: f})
+			var fakes []instance
+			for i, q := range []checks.Query{c.first, c.second} {
+				fakes = append(fakes, prefetchingAtConnect{newFake(fmt.Sprint(i), atConnect, reason("a")), []checks.Query{q}})
 			}
 			var a announced
-			p, err := checks.New(instances, checks.Options{
-				Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			begin(p, "192.0.2.9")
+			begin(pipeline(t, nil, announcing(&a), fakes...), "192.0.2.9")
 			if len(a.questions) != c.want {
 				t.Errorf("announced %d questions, want %d", len(a.questions), c.want)
 			}
@@ -135,12 +123,7 @@ func TestPrefetchOfABusyClient(t *testing.T) {
 	t.Parallel()
 	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
 	var a announced
-	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pipeline(t, nil, announcing(&a), f)
 	noon := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		client string
@@ -164,12 +147,7 @@ func TestPrefetchOfABusyClient(t *testing.T) {
 func TestPrefetchMemory(t *testing.T) {
 	f := &prefetching{fake: newFake("one", atConnect, reason("a"))}
 	var a announced
-	p, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Watch}, ReplyAt: checks.RcptTo, Budget: time.Second, Announce: &a,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pipeline(t, nil, announcing(&a), f)
 	inUse := func() int64 {
 		runtime.GC()
 		var m runtime.MemStats

@@ -95,17 +95,14 @@ func TestFailuresAreForgotten(t *testing.T) {
 	t.Parallel()
 	type good struct{}
 	type bad struct{}
-	p := pipeline(t, nil, nil)
-	s := &checks.Session{}
-	run := p.NewRun(s)
-	run.Judge(t.Context(), checks.Connect)
+	talk := begin(pipeline(t, nil, nil), "192.0.2.9")
+	r := talk.run.Request()
 	found, failed := 0, 0
 	for range 2 {
-		s.Envelope = checks.Envelope{}
-		run.Judge(t.Context(), checks.MailFrom)
+		talk.mail("a@example.net")
 		for range 2 {
-			_, _ = checks.Remember(run.Request(), checks.Connect, good{}, func() (int, error) { found++; return 1, nil })
-			_, _ = checks.Remember(run.Request(), checks.Connect, bad{}, func() (int, error) { failed++; return 0, errors.New("x") })
+			_, _ = checks.Remember(r, checks.Connect, good{}, func() (int, error) { found++; return 1, nil })
+			_, _ = checks.Remember(r, checks.Connect, bad{}, func() (int, error) { failed++; return 0, errors.New("x") })
 		}
 	}
 	if found != 1 || failed != 2 {

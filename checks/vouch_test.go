@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"milterd/checks"
 )
@@ -17,15 +16,7 @@ func TestSkipAll(t *testing.T) {
 	list.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
 		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
 	}
-	p, err := checks.New([]checks.Instance{
-		{Info: early.info, Check: early}, {Info: list.info, Check: list}, {Info: late.info, Check: late}, {Info: header.info, Check: header},
-	}, checks.Options{
-		Actions: map[string]checks.Action{"a": checks.Watch, "b": checks.Reject, "c": checks.Reject}, ReplyAt: checks.RcptTo, Budget: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	talk := begin(p, "192.0.2.9")
+	talk := begin(pipeline(t, map[string]checks.Action{"a": checks.Watch}, nil, early, list, late, header), "192.0.2.9")
 	talk.mail("a@example.net")
 	for _, rcpt := range []string{"u@example.org", "v@example.org"} {
 		if d := talk.rcpt(rcpt); d.Reply != nil || len(d.Outcomes) != 0 {

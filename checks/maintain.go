@@ -41,17 +41,11 @@ func (p *Pipeline) Reload(old *Pipeline) {
 // Report returns the state of what the checks depend on.
 func (p *Pipeline) Report() []Condition {
 	list := []Condition{}
-	for i, inst := range p.instances {
-		m, ok := inst.Check.(Maintainer)
-		if !ok || !p.runs(i) {
-			continue
+	eachImplementing(p, func(check string, m Maintainer) {
+		for _, c := range m.Report() {
+			c.Check = check
+			list = append(list, c)
 		}
-		contain(func() {
-			for _, c := range m.Report() {
-				c.Check = inst.Info.Name
-				list = append(list, c)
-			}
-		})
-	}
+	})
 	return list
 }

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -29,10 +30,8 @@ func Protect(f func() error) (err error) {
 
 // contain calls f and logs its panic. It is for the methods of a check that return no error.
 func contain(f func()) {
-	defer func() {
-		if r := recover(); r != nil {
-			logrus.WithField("stack", string(debug.Stack())).Errorf("check panicked: %v", r)
-		}
-	}()
-	f()
+	err := Protect(func() error { f(); return nil })
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		logrus.WithField("stack", string(p.Stack)).Errorf("check panicked: %v", p.Value)
+	}
 }

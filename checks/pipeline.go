@@ -25,8 +25,6 @@ type Pipeline struct {
 	exempt        *table    // for exempt recipients
 	policies      []*table  // for those with a policy
 	late          []*Reason // reasons that may be found at EndOfHeader or EndOfMessage
-	prefetchers   []Prefetcher
-	observers     []Observer
 	announced     recentSet
 	maintaining   []atomic.Bool // by check, see Maintain
 	judgesMessage bool          // a check runs at EndOfHeader or EndOfMessage
@@ -51,12 +49,6 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 		}
 		p.needsBody = p.needsBody || inst.Info.Body && opts.Body != nil
 		p.trustedToo = p.trustedToo || inst.Info.TrustedToo
-		if o, ok := inst.Check.(Observer); ok {
-			p.observers = append(p.observers, o)
-		}
-		if f, ok := inst.Check.(Prefetcher); ok && opts.Announce != nil {
-			p.prefetchers = append(p.prefetchers, f)
-		}
 	}
 	return p, nil
 }
@@ -98,6 +90,15 @@ func (p *Pipeline) runs(i int) bool { return p.anyTable(func(t *table) bool { re
 // uses reports whether a reason is on for any recipient.
 func (p *Pipeline) uses(r *Reason) bool {
 	return p.anyTable(func(t *table) bool { return t.actions[r] != Off })
+}
+
+// eachImplementing calls f for each check that runs and implements T, an optional interface of checks. It logs a panic of f.
+func eachImplementing[T any](p *Pipeline, f func(check string, c T)) {
+	for i, inst := range p.instances {
+		if c, ok := inst.Check.(T); ok && p.runs(i) {
+			contain(func() { f(inst.Info.Name, c) })
+		}
+	}
 }
 
 // tableFor returns the actions for a recipient.

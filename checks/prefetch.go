@@ -16,15 +16,13 @@ func (run *Run) prefetch(st Stage) {
 	}
 	run.request.Stage = st
 	var all []Query
-	for _, f := range p.prefetchers {
-		var own []Query
-		contain(func() { own = f.Prefetch(&run.request) })
-		for _, q := range own {
+	eachImplementing(p, func(_ string, f Prefetcher) {
+		for _, q := range f.Prefetch(&run.request) {
 			if !slices.ContainsFunc(all, func(a Query) bool { return a.covers(q) }) {
 				all = append(all, q)
 			}
 		}
-	}
+	})
 	if len(all) > 0 {
 		p.opts.Announce.Announce(all)
 	}

@@ -167,9 +167,7 @@ func (p *Pipeline) Within(ctx context.Context) (context.Context, context.CancelF
 // Observe passes an event to the checks that implement Observer. Judge does so for its own refusals, and the driver for all
 // other events.
 func (run *Run) Observe(ctx context.Context, e Event) {
-	for _, o := range run.pipeline.observers {
-		contain(func() { o.Observe(ctx, &run.request, e) })
-	}
+	eachImplementing(run.pipeline, func(_ string, o Observer) { o.Observe(ctx, &run.request, e) })
 }
 
 // Authenticate returns the results of the checks for the trace fields, at the end of a message. A trusted session has none.
@@ -179,11 +177,7 @@ func (run *Run) Authenticate(ctx context.Context) []Authentication {
 	}
 	run.request.Stage = EndOfMessage
 	var list []Authentication
-	for i, inst := range run.pipeline.instances {
-		if a, ok := inst.Check.(Authenticator); ok && run.pipeline.runs(i) {
-			contain(func() { list = slices.Concat(list, a.Authenticate(ctx, &run.request)) })
-		}
-	}
+	eachImplementing(run.pipeline, func(_ string, a Authenticator) { list = append(list, a.Authenticate(ctx, &run.request)...) })
 	return list
 }
 

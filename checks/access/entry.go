@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -185,16 +186,15 @@ func addressKey(text string) string {
 		}
 		return ""
 	}
-	if domain == "" {
-		if a := checks.ParseAddress(local + "@example.org"); a.Local != "" {
-			return strings.ToLower(a.Local) + "@"
-		}
+	a := checks.ParseAddress(local + "@" + cmp.Or(domain, "example.org"))
+	switch {
+	case a.Local == "" || a.Domain == "":
 		return ""
-	}
-	if a := checks.ParseAddress(text); a.Local != "" && a.Domain != "" {
+	case domain == "":
+		return strings.ToLower(a.Local) + "@"
+	default:
 		return strings.ToLower(a.Local) + "@" + a.Domain
 	}
-	return ""
 }
 
 // nameKey returns a host name or .domain as lists keep it, or "" if text is neither. A single label is accepted, as many

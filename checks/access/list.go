@@ -52,9 +52,6 @@ func (l *list) addr(a netip.Addr, now time.Time) (entry, bool) {
 	if !a.IsValid() {
 		return entry{}, false
 	}
-	if e, ok := l.networks.Lookup(a); !ok || e.inForce(now) {
-		return e, ok
-	}
 	for _, e := range l.networks.Supernets(netip.PrefixFrom(a, a.BitLen())) {
 		if e.inForce(now) {
 			return e, true

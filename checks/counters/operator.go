@@ -157,12 +157,12 @@ func Restore(ctx context.Context, store checks.Store, b Blocked, now time.Time) 
 		return nil
 	}
 	again := &block{Version: blockVersion, InForce: b.InForce, Level: b.Level, of: subject{client: b.Client, sender: b.Sender}}
-	for _, limit := range b.Limits {
-		again.Spans = append(again.Spans, span{Limit: limit, Since: b.Since.Unix(), Until: b.Until.Unix()})
+	ids := b.Limits
+	if len(ids) == 0 { // by the operator
+		again.Note, ids = b.Why, []string{""}
 	}
-	if len(b.Limits) == 0 {
-		again.Note = b.Why
-		again.Spans = []span{{Since: b.Since.Unix(), Until: b.Until.Unix()}}
+	for _, limit := range ids {
+		again.Spans = append(again.Spans, span{Limit: limit, Since: b.Since.Unix(), Until: b.Until.Unix()})
 	}
 	if _, err := again.put(ctx, store, now, false); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"milterd/checks/checktest"
 )
 
-// ids returns the reasons for which a client is refused now, and whether it skips all checks.
+// judge returns the reasons for which a client is refused now, and whether it skips all checks.
 func judge(t *testing.T, c checks.Check, client, from string) (ids []string, skips bool) {
 	t.Helper()
 	vs, err := checktest.Ask(t, access.Info, c, checktest.Session{Client: client, Helo: "mail.example.net", MailFrom: from}.Request(t))
@@ -26,9 +26,9 @@ func judge(t *testing.T, c checks.Check, client, from string) (ids []string, ski
 // TestStoredEntries tests that an entry of the store holds for the next message of every host, until it ends or is removed.
 func TestStoredEntries(t *testing.T) {
 	t.Parallel()
-	now := checktest.Now
+	var clock checktest.Clock
 	env := checktest.Env(t, "")
-	store := checktest.NewStore(func() time.Time { return now })
+	store := checktest.NewStore(clock.Now)
 	env.Store = store
 	hosts := []checks.Check{checktest.Build[access.Settings](t, access.Info, env, nil), checktest.Build[access.Settings](t, access.Info, env, nil)}
 	want := func(when, client string, denied, skips bool) {
@@ -41,10 +41,10 @@ func TestStoredEntries(t *testing.T) {
 	}
 	add := func(list, subject string, until time.Time) {
 		t.Helper()
-		if _, err := access.Add(t.Context(), store, now, access.Entry{List: list, Entry: subject, Until: until, Why: "spam"}); err != nil {
+		if _, err := access.Add(t.Context(), store, clock.Now(), access.Entry{List: list, Entry: subject, Until: until, Why: "spam"}); err != nil {
 			t.Fatal(err)
 		}
-		now = now.Add(time.Nanosecond)
+		clock.Advance(time.Nanosecond)
 	}
 	want("before", "192.0.2.9", false, false)
 	add("deny", "192.0.2.0/24", time.Time{})
@@ -56,24 +56,24 @@ func TestStoredEntries(t *testing.T) {
 	if line, ok := vs[0].Detail["line"]; ok {
 		t.Errorf("an entry of the store is in line %q", line)
 	}
-	add("allow", "192.0.2.9", now.Add(time.Hour))
+	add("allow", "192.0.2.9", clock.Now().Add(time.Hour))
 	want("after allow", "192.0.2.9", false, true)
 	want("after allow", "192.0.2.10", true, false)
 	store.Fail(errors.New("down"))
 	want("while the store is down", "192.0.2.10", true, false)
 	store.Fail(nil)
 
-	if network, err := access.Select(t.Context(), store, now, "192.0.2.0/24"); err != nil || len(network) != 1 || network[0].List != "deny" {
+	if network, err := access.Select(t.Context(), store, clock.Now(), "192.0.2.0/24"); err != nil || len(network) != 1 || network[0].List != "deny" {
 		t.Errorf("a network with an entry: selected %+v, %v, want the entry without those in the network", network, err)
 	}
-	list, err := access.Select(t.Context(), store, now, "192.0.2.0/23")
+	list, err := access.Select(t.Context(), store, clock.Now(), "192.0.2.0/23")
 	if err != nil || len(list) != 2 || list[0].Entry != "192.0.2.9" || list[0].List != "allow" || list[1].Why != "spam" {
 		t.Fatalf("selected %+v, %v", list, err)
 	}
-	if one, err := access.Select(t.Context(), store, now, "192.0.2.9"); err != nil || len(one) != 1 {
+	if one, err := access.Select(t.Context(), store, clock.Now(), "192.0.2.9"); err != nil || len(one) != 1 {
 		t.Errorf("selected %+v, %v", one, err)
 	}
-	if err := access.Remove(t.Context(), store, now, list); err != nil {
+	if err := access.Remove(t.Context(), store, clock.Now(), list); err != nil {
 		t.Fatal(err)
 	}
 	want("after remove", "192.0.2.9", false, false)
@@ -84,8 +84,7 @@ func TestStoredEntries(t *testing.T) {
 func TestStoreDownFromTheStart(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, "")
-	store := checktest.NewStore(func() time.Time { return checktest.Now })
-	env.Store = store
+	store := env.Store.(*checktest.Store)
 	c := checktest.Build[access.Settings](t, access.Info, env, nil)
 	if _, err := access.Add(t.Context(), store, checktest.Now, access.Entry{List: "allow", Entry: "192.0.2.9", Why: "partner"}); err != nil {
 		t.Fatal(err)

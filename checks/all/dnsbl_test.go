@@ -3,7 +3,6 @@ package all_test
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,13 +72,12 @@ func TestDNSBLWithNameServer(t *testing.T) {
 					server.Behave(b)
 				}
 			}
-			var passed atomic.Int64 // the resolver reads the clock in goroutines of its own
-			now := func() time.Time { return checktest.Now.Add(time.Duration(passed.Load())) }
+			var clock checktest.Clock
 			timeout := time.Minute
 			if strings.HasPrefix(test.name, "dead") {
 				timeout = 700 * time.Millisecond // three times so long that a loaded machine answers when the server is not dead
 			}
-			r, err := resolver.New(resolver.Config{Servers: []string{server.Addr}, Timeout: timeout, Now: now})
+			r, err := resolver.New(resolver.Config{Servers: []string{server.Addr}, Timeout: timeout, Now: clock.Now})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,10 +85,10 @@ func TestDNSBLWithNameServer(t *testing.T) {
 			c := newDNSBL(t, r)
 			maintainer := c.(checks.Maintainer)
 			set(test.before)
-			maintainer.Maintain(t.Context(), now())
+			maintainer.Maintain(t.Context(), clock.Now())
 			set(test.behave)
 			server.Latency(test.latency)
-			s := checktest.Session{Client: test.client, Helo: "mail.example.com", MailFrom: test.from, Time: now()}.Session(t)
+			s := checktest.Session{Client: test.client, Helo: "mail.example.com", MailFrom: test.from, Time: clock.Now()}.Session(t)
 			if got := replyOf(t, c, r, s); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -98,8 +96,8 @@ func TestDNSBLWithNameServer(t *testing.T) {
 				t.Errorf("states %s, want %s: %+v", got, test.state, maintainer.Report())
 			}
 			server.Latency(0)
-			passed.Store(int64(31 * time.Minute))
-			maintainer.Maintain(t.Context(), now())
+			clock.Advance(31 * time.Minute)
+			maintainer.Maintain(t.Context(), clock.Now())
 			if got := states(maintainer); got != test.then {
 				t.Errorf("after the next test: states %s, want %s: %+v", got, test.then, maintainer.Report())
 			}

@@ -2,7 +2,6 @@ package checktest_test
 
 import (
 	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,13 +12,12 @@ import (
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	var passed atomic.Int64
-	now := func() time.Time { return checktest.Now.Add(time.Duration(passed.Load())) }
+	var clock checktest.Clock
 	storetest.Run(t, storetest.Setup{
-		Open:    func(*testing.T) checks.Store { return checktest.NewStore(now) },
+		Open:    func(*testing.T) checks.Store { return checktest.NewStore(clock.Now) },
 		Second:  func(_ *testing.T, first checks.Store) checks.Store { return first },
-		Now:     now,
-		Advance: func(d time.Duration) { passed.Add(int64(d)) },
+		Now:     clock.Now,
+		Advance: clock.Advance,
 	})
 }
 

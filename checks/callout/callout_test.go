@@ -291,12 +291,7 @@ func TestPrefetch(t *testing.T) {
 func TestReplies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newLab(t, one, map[string]*server{host: {users: []string{"alice@example.net"}}}, nil)
-		p, err := checks.New([]checks.Instance{{Info: Info, Check: l.c}}, checks.Options{
-			Actions: checktest.Actions(Info, checks.Reject), ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := checktest.Pipeline(t, checks.Options{Actions: checktest.Actions(Info, checks.Reject)}, checks.Instance{Info: Info, Check: l.c})
 		run := func(from, want string) {
 			t.Helper()
 			got := ""
@@ -338,17 +333,10 @@ func TestReasonsThatAreOff(t *testing.T) {
 				for _, r := range c.on {
 					actions[r.ID] = checks.Watch
 				}
-				everyone, err := checks.ParseRecipients([]string{"@example.org"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, err := checks.New([]checks.Instance{{Info: Info, Check: l.c}}, checks.Options{
-					Actions: checktest.Actions(Info, checks.Off), ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
-					Policies: []checks.Policy{{Recipients: everyone, Actions: actions}},
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := checktest.Pipeline(t, checks.Options{
+					Actions:  checktest.Actions(Info, checks.Off),
+					Policies: []checks.Policy{{Recipients: checktest.Recipients(t, "@example.org"), Actions: actions}},
+				}, checks.Instance{Info: Info, Check: l.c})
 				r := l.session("alice@example.net")
 				r.Envelope.Header = append(r.Envelope.Header, field("From", "bob@example.net"))
 				run := p.NewRun(r.Session)

@@ -1,5 +1,5 @@
 // Package checktest helps to test checks. Env and Session describe the site and a session, Build makes a check and Ask runs it
-// at its stages; Questions, Recorder and Prefetched compare the questions that it asks with those that it prefetches.
+// at its stages, Pipeline runs it in a Pipeline; Questions, Recorder and Prefetched compare the questions that it asks with those that it prefetches.
 //
 // Zone is a DNS from zone text and Store a store in memory; the commands use Zone too, to try a configuration. Package storetest
 // has the tests of all stores. Start with the tests of a small check, such as checks/mxplus.
@@ -140,6 +140,27 @@ func Ask(t testing.TB, info checks.Info, c checks.Check, r *checks.Request) ([]c
 		first = cmp.Or(first, err)
 	}
 	return all, first
+}
+
+// Pipeline returns a Pipeline of checks. By default it replies at RCPT, and its budget is that of the configuration.
+func Pipeline(t testing.TB, o checks.Options, instances ...checks.Instance) *checks.Pipeline {
+	t.Helper()
+	o.ReplyAt, o.Budget = cmp.Or(o.ReplyAt, checks.RcptTo), cmp.Or(o.Budget, 8*time.Second)
+	p, err := checks.New(instances, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Recipients parses patterns of recipients.
+func Recipients(t testing.TB, patterns ...string) checks.RecipientSet {
+	t.Helper()
+	set, err := checks.ParseRecipients(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
 
 // Want asks a check as Ask does, and returns the verdicts. It fails the test unless their reasons have these ids, separated by spaces,

@@ -37,14 +37,9 @@ func newSite(t testing.TB) *site {
 	h.store = checktest.NewStore(func() time.Time { return h.now })
 	env := checktest.Env(t, zone)
 	env.Store = h.store
-	var err error
-	h.p, err = checks.New([]checks.Instance{{Info: correspondents.Info, Check: checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)}},
-		checks.Options{ReplyAt: checks.RcptTo, Budget: time.Second, Trusted: checks.Trusted{
-			Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Authenticated: true,
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h.p = checktest.Pipeline(t,
+		checks.Options{Trusted: checks.Trusted{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Authenticated: true}},
+		checks.Instance{Info: correspondents.Info, Check: checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)})
 	return h
 }
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/checks"
 	"milterd/checks/checktest"
@@ -303,12 +302,7 @@ func TestReply(t *testing.T) {
 	world := list(points4, key+".zen.dq.example.net", "9.2.0.192.@ A 127.0.0.2\n"+`9.2.0.192.@ TXT "see 9.2.0.192.`+strings.ToUpper(key)+`.zen.dq.example.net\010\195\164 \"x\" {client} 100%"`) +
 		list(pointsN, "dbl.example", "spam.example.net.@ A 127.0.0.2")
 	c := build(t, checktest.Env(t, world), zone(t, strings.ToUpper(key)+".zen.dq.example.net", ""), zone(t, "dbl.example", dnsbl.Helo))
-	p, err := checks.New([]checks.Instance{{Info: dnsbl.Info, Check: c}}, checks.Options{
-		Actions: checktest.Actions(dnsbl.Info, checks.Reject), ReplyAt: checks.RcptTo, Budget: time.Minute,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := checktest.Pipeline(t, checks.Options{Actions: checktest.Actions(dnsbl.Info, checks.Reject)}, checks.Instance{Info: dnsbl.Info, Check: c})
 	for _, test := range []struct{ client, helo, want string }{
 		{"192.0.2.9", "mail.example.net", `550 5.7.1 192.0.2.9 is listed in zen.dq.example.net: see 9.2.0.192.[key].zen.dq.example.net ?? "x" {client} 100%`},
 		{"192.0.2.1", "spam.example.net", "550 5.7.1 HELO name spam.example.net is listed in dbl.example: the list says no more"},

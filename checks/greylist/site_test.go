@@ -92,18 +92,11 @@ func (w *site) daemon(t testing.TB) *checks.Pipeline {
 	suspectInfo := checks.Info{
 		Name: "suspect", Stages: []checks.Stage{checks.Connect, checks.EndOfHeader}, Reasons: []*checks.Reason{suspicious, explained, badHeader},
 	}
-	exempt, err := checks.ParseRecipients(w.exempt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := checks.New([]checks.Instance{
-		{Info: suspectInfo, Check: suspect{w}},
-		{Info: greylist.Info, Check: checktest.Build(t, greylist.Info, w.env, w.change)},
-	}, checks.Options{Actions: maps.Clone(w.actions), ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: w.onError, Exempt: exempt})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return checktest.Pipeline(t,
+		checks.Options{Actions: maps.Clone(w.actions), OnError: w.onError, Exempt: checktest.Recipients(t, w.exempt...)},
+		checks.Instance{Info: suspectInfo, Check: suspect{w}},
+		checks.Instance{Info: greylist.Info, Check: checktest.Build(t, greylist.Info, w.env, w.change)},
+	)
 }
 
 // mail is one message.

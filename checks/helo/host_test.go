@@ -34,12 +34,8 @@ func TestFailedLookupIsRepeated(t *testing.T) {
 	env := checktest.Env(t, zone)
 	dns := &lossy{env.DNS, true}
 	env.DNS = checks.Traced(dns)
-	p, err := checks.New([]checks.Instance{{Info: helo.Info, Check: checktest.Build[struct{}](t, helo.Info, env, nil)}}, checks.Options{
-		Actions: checktest.Actions(helo.Info, checks.Reject), ReplyAt: checks.RcptTo, Budget: 8 * time.Second, OnError: checks.Tempfail,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := checktest.Pipeline(t, checks.Options{Actions: checktest.Actions(helo.Info, checks.Reject), OnError: checks.Tempfail},
+		checks.Instance{Info: helo.Info, Check: checktest.Build[struct{}](t, helo.Info, env, nil)})
 	s := checktest.Session{Client: "192.0.2.10"}.Session(t)
 	run := p.NewRun(s)
 	run.Judge(t.Context(), checks.Connect)

@@ -17,20 +17,12 @@ import (
 )
 
 // newPipeline returns a pipeline with the check alone. All its reasons defer. Authenticated clients are trusted.
-func newPipeline(t *testing.T, env checks.Env, change func(*rate.Settings)) *checks.Pipeline {
+func newPipeline(t *testing.T, env checks.Env, change func(*rate.Settings), policies ...checks.Policy) *checks.Pipeline {
 	t.Helper()
-	exempt, err := checks.ParseRecipients([]string{"postmaster"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: checktest.Build(t, rate.Info, env, change)}}, checks.Options{
-		Actions: checktest.Actions(rate.Info, checks.Tempfail), ReplyAt: checks.RcptTo, Budget: time.Minute,
-		Trusted: checks.Trusted{Authenticated: true}, Exempt: exempt, OnError: checks.Tempfail,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return checktest.Pipeline(t, checks.Options{
+		Actions: checktest.Actions(rate.Info, checks.Tempfail), OnError: checks.Tempfail,
+		Trusted: checks.Trusted{Authenticated: true}, Exempt: checktest.Recipients(t, "postmaster"), Policies: policies,
+	}, checks.Instance{Info: rate.Info, Check: checktest.Build(t, rate.Info, env, change)})
 }
 
 // transaction is a mail transaction at a pipeline.
@@ -134,21 +126,10 @@ func TestMessageDeferredForMemory(t *testing.T) {
 // TestRecipientsShareAMessage tests that recipients with other actions for the reasons of RCPT alone are not deferred.
 func TestRecipientsShareAMessage(t *testing.T) {
 	t.Parallel()
-	check := checktest.Build[rate.Settings](t, rate.Info, checktest.Env(t, ""), nil)
 	for id, want := range map[string]string{"user-rate": "", "client-rate": "", "domain-rate": "policies-differ"} {
 		own := checktest.Actions(rate.Info, checks.Tempfail)
 		own[id] = checks.Off
-		rcpts, err := checks.ParseRecipients([]string{"other"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: check}}, checks.Options{
-			Actions: checktest.Actions(rate.Info, checks.Tempfail), ReplyAt: checks.RcptTo, Budget: time.Minute,
-			Policies: []checks.Policy{{Recipients: rcpts, Actions: own}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newPipeline(t, checktest.Env(t, ""), nil, checks.Policy{Recipients: checktest.Recipients(t, "other"), Actions: own})
 		tx := begin(t, p, checktest.Session{Client: "192.0.2.9"})
 		tx.rcpt("u@example.org")
 		if got := tx.rcpt("other@example.org"); got != want {
@@ -201,23 +182,12 @@ func TestWhoIsLimited(t *testing.T) {
 // TestForwarder tests that mail which a forwarder passes on does not count: it would use up the limit of the forwarder's own mail.
 func TestForwarder(t *testing.T) {
 	t.Parallel()
-	actions := checktest.Actions(rate.Info, checks.Tempfail)
-	forwards, err := checks.ParseRecipients([]string{"bob"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := checktest.Build(t, rate.Info, checktest.Env(t, `example.net. TXT "v=spf1 ip4:192.0.2.0/24 -all"`), func(s *rate.Settings) {
+	p := newPipeline(t, checktest.Env(t, `example.net. TXT "v=spf1 ip4:192.0.2.0/24 -all"`), func(s *rate.Settings) {
 		s.Client, s.Domain = "1/h", "1/h"
+	}, checks.Policy{
+		Recipients: checktest.Recipients(t, "bob"), Actions: checktest.Actions(rate.Info, checks.Tempfail),
+		Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	})
-	p, err := checks.New([]checks.Instance{{Info: rate.Info, Check: check}}, checks.Options{
-		Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Minute,
-		Policies: []checks.Policy{{Recipients: forwards, Actions: actions, Forwarders: checks.Forwarders{
-			Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
-		}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, rcpt := range []struct{ to, want string }{
 		{to: "bob@example.org"}, {to: "bob@example.org"}, {to: "carol@example.org"}, {to: "carol@example.org", want: "client-rate"},
 	} {

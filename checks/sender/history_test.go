@@ -292,12 +292,8 @@ func TestHistoryInThePipeline(t *testing.T) {
 		actions[r.ID] = r.Safe
 	}
 	actions["sender-history"], actions[content.ID] = checks.Reject, checks.Reject
-	p, err := checks.New([]checks.Instance{{Info: sender.Info, Check: st.check}, {Info: judge, Check: badDate{content}}}, checks.Options{
-		Actions: actions, ReplyAt: checks.RcptTo, Budget: time.Minute,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := checktest.Pipeline(t, checks.Options{Actions: actions},
+		checks.Instance{Info: sender.Info, Check: st.check}, checks.Instance{Info: judge, Check: badDate{content}})
 	s := checktest.Session{Client: "198.51.100.1"}.Session(t)
 	run := p.NewRun(s)
 	run.Judge(t.Context(), checks.Connect)
@@ -347,17 +343,10 @@ func TestHistoryNeedsAnAction(t *testing.T) {
 				m["sender-history"] = a
 				return m
 			}
-			other, err := checks.ParseRecipients([]string{"other@example.org"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, err := checks.New([]checks.Instance{{Info: sender.Info, Check: st.check}}, checks.Options{
-				Actions: actions(c.general), ReplyAt: checks.RcptTo, Budget: time.Minute,
-				Policies: []checks.Policy{{Recipients: other, Actions: actions(c.special)}},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := checktest.Pipeline(t, checks.Options{
+				Actions:  actions(c.general),
+				Policies: []checks.Policy{{Recipients: checktest.Recipients(t, "other@example.org"), Actions: actions(c.special)}},
+			}, checks.Instance{Info: sender.Info, Check: st.check})
 			s := checktest.Session{Client: "198.51.100.1"}.Session(t)
 			run := p.NewRun(s)
 			run.Judge(t.Context(), checks.Connect)

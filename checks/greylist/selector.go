@@ -20,36 +20,23 @@ type selector struct {
 // an empty result would be misleading.
 func newSelector(what string) (selector, error) {
 	sel := selector{text: strings.ToLower(strings.TrimSpace(what))}
-	invalid := checks.BadArgument("%q is not an address, network, domain or mailbox", what)
+	ok, err := true, error(nil)
 	switch {
 	case sel.text == "":
-		return sel, nil
 	case strings.Contains(sel.text, "@"):
 		a := checks.ParseAddress(strings.TrimSpace(what))
-		if a.Local == "" {
-			return selector{}, invalid
-		}
-		sel.mailbox = strings.ToLower(facts.StableSender(a))
-		return sel, nil
+		sel.mailbox, ok = strings.ToLower(facts.StableSender(a)), a.Local != ""
 	case strings.Contains(sel.text, " "): // as Identity.Narrow
-		name, err := parseClientName(sel.text)
-		if err != nil {
-			return selector{}, invalid
-		}
-		return selector{text: name}, nil
+		sel.text, err = parseClientName(sel.text)
 	case checks.LooksLikeNetwork(sel.text):
-		p, err := parseAnyNetwork(sel.text)
-		if err != nil {
-			return selector{}, invalid
-		}
-		sel.network = p
-		return sel, nil
+		sel.network, err = parseAnyNetwork(sel.text)
+	default:
+		sel.text = domainName(sel.text)
+		ok = sel.text != ""
 	}
-	domain, ok := domainName(sel.text)
-	if !ok && headers.CheckDomain(domain) != nil { // a top-level domain is permitted
-		return selector{}, invalid
+	if !ok || err != nil {
+		return selector{}, checks.BadArgument("%q is not an address, network, domain or mailbox", what)
 	}
-	sel.text = domain
 	return sel, nil
 }
 
@@ -99,9 +86,9 @@ func parseClientName(what string) (string, error) {
 	if p, err := parseAnyNetwork(domain); err == nil && !hasBoth {
 		return networkName(p)
 	}
-	name, ok := domainName(domain)
+	name := domainName(domain)
 	switch {
-	case !ok || checks.LooksLikeNetwork(domain):
+	case !strings.Contains(name, ".") || checks.LooksLikeNetwork(domain):
 		return "", checks.BadArgument("%q is not an address, network or domain", what)
 	case checks.OrgDomain(name) == "":
 		return "", checks.BadArgument("%q is a public suffix, under which anybody can register a name", name)
@@ -124,9 +111,12 @@ func networkName(p netip.Prefix) (string, error) {
 	return facts.Identity{Network: p}.NetworkName(), nil
 }
 
-// domainName returns a domain in the form of identities, which is lower case, with A-labels, without trailing dot. ok reports
-// whether it has at least two labels.
-func domainName(text string) (name string, ok bool) {
-	name = checks.ParseAddress("x@" + text).Domain
-	return name, headers.CheckDomain(name) == nil && strings.Contains(name, ".")
+// domainName returns a domain in the form of identities, which is lower case, with A-labels, without trailing dot. It returns "" for
+// another text.
+func domainName(text string) string {
+	name := checks.ParseAddress("x@" + text).Domain
+	if headers.CheckDomain(name) != nil {
+		return ""
+	}
+	return name
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -120,7 +121,7 @@ func (d *daemon) lookAccess(ctx context.Context, subject string) []access.Entry 
 func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error) {
 	allow := a.List == "allow"
 	e, err := access.Parse(a.Entry, allow)
-	if err != nil {
+	if err = cmp.Or(err, checkWhy(a.Why)); err != nil {
 		return addedEntry{}, err
 	}
 	if !allow {

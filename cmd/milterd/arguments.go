@@ -12,8 +12,9 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
-// The numbers of arguments that commands take, beside cobra.NoArgs.
+// The numbers of arguments that commands take.
 var (
+	noArguments       = wantArguments(0, 0, "no argument")
 	oneArgument       = wantArguments(1, 1, "one argument")
 	oneOrTwoArguments = wantArguments(1, 2, "one or two arguments")
 	atMostOne         = wantArguments(0, 1, "at most one argument")
@@ -60,4 +61,14 @@ func unknownWord(kind, word string, valid []string) error {
 	default:
 		return checks.BadArgument("there is no %s %q; use one of %s", kind, word, strings.Join(valid, ", "))
 	}
+}
+
+// checkWhy returns an error for a text of --why that a reply cannot have: replies are in printable US-ASCII.
+func checkWhy(text string) error {
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return checks.BadArgument("--why: %q cannot be in a reply; use printable US-ASCII", c)
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ func newBlock(configFile *string) *cobra.Command {
 	cmd.AddCommand(newBlockAdd(r), &cobra.Command{
 		Use:   "list",
 		Short: "List the clients that are blocked now (report daily has those of the last 24 hours)",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "block/list", noArgs{}, showBlocks)
 		},
@@ -74,7 +75,7 @@ func (d *daemon) listBlocks(ctx context.Context, _ noArgs) ([]counters.Blocked, 
 
 func (d *daemon) addBlock(ctx context.Context, a blockArgs) (counters.Blocked, error) {
 	client, err := parseClient(a.Client)
-	if err != nil {
+	if err = cmp.Or(err, checkWhy(a.Why)); err != nil {
 		return counters.Blocked{}, err
 	}
 	if a.For <= 0 {

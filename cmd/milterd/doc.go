@@ -32,14 +32,14 @@ its width; elsewhere they are Markdown.`,
 	}
 	for _, g := range doc.Guides() {
 		cmd.AddCommand(&cobra.Command{
-			Use: g.Name, Short: g.Title, Args: cobra.NoArgs,
+			Use: g.Name, Short: g.Title, Args: noArguments,
 			RunE: func(cmd *cobra.Command, _ []string) error { return printGuide(cmd.OutOrStdout(), g) },
 		})
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "config",
 		Short: "The reference configuration: every key with its default",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return config.WriteReference(cmd.OutOrStdout(), all.Checks)
 		},

@@ -14,6 +14,7 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/admin"
+	"milterd/cmd/milterd/internal/config"
 )
 
 // The exit statuses of all commands.
@@ -47,7 +48,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 		if c.HasSubCommands() && len(args) > len(path) && slices.Equal(args[:len(path)], path) && !strings.HasPrefix(args[len(path)], "-") {
 			return unknownCommand(c, args[len(path):]) // a flag of the command that was meant
 		}
-		return err
+		return flagError(c, err)
 	})
 	err := plainError(root.ExecuteContext(ctx))
 	if out.err != nil {
@@ -68,6 +69,25 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	}
 }
 
+// listed matches the name of a flag in the list of flags.
+var listed = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
+
+// flagError returns an error about a flag, with the nearest flag if there is none of the name.
+func flagError(cmd *cobra.Command, err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !unknown {
+		return err
+	}
+	var names []string
+	for _, m := range listed.FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
+		names = append(names, m[1])
+	}
+	if near := config.Nearest(name, names); near != "" {
+		return fmt.Errorf("%w; did you mean --%s?", err, near)
+	}
+	return err
+}
+
 // checkedWriter keeps the first error, so that a command need not look at each.
 type checkedWriter struct {
 	io.Writer
@@ -84,6 +104,9 @@ func (w *checkedWriter) Write(p []byte) (int, error) {
 // excluding matches cobra's error for flags that exclude each other.
 var excluding = regexp.MustCompile(`none of the others can be; \[(.+)\] were all set$`)
 
+// notNumber matches the error of a flag whose value is no number.
+var notNumber = regexp.MustCompile(`^invalid argument (".*") for "(?:-\w, )?(--[\w-]+)" flag: strconv\.`)
+
 // plainError returns an error of cobra in plain words.
 func plainError(err error) error {
 	if err == nil {
@@ -91,6 +114,9 @@ func plainError(err error) error {
 	}
 	if m := excluding.FindStringSubmatch(err.Error()); m != nil {
 		return checks.BadArgument("--%s cannot be used together", strings.Join(strings.Fields(m[1]), " and --"))
+	}
+	if m := notNumber.FindStringSubmatch(err.Error()); m != nil {
+		return checks.BadArgument("%s: %s is not a whole number", m[2], m[1])
 	}
 	return err
 }

@@ -99,6 +99,7 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"simulate", filepath.Join(dir, "absent.session")}, status: exitNo, stderr: "no such file"},
 		{args: []string{"replay", "-c", bad, dir}, status: exitNo, stderr: bad + ":2:1: "},
 
+		{args: []string{"simulate", "--cleint", "192.0.2.9"}, status: exitUsage, stderr: "unknown flag: --cleint; did you mean --client?"},
 		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense"`},
 		{args: []string{"acces", "list", "--socket", "x"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},
 		{args: []string{"access", "alow", "192.0.2.9", "--until", "friday"}, status: exitUsage, stderr: `unknown command "alow"; did you mean allow?`},

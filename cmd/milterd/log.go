@@ -36,7 +36,7 @@ a delivery would have waited, had it not come back after the delay, or had nothi
   milterd log --rcpt bob@example.org --action reject
   milterd log --action quarantine --since 1d
   milterd log --ref https://mx.example.org/why/rdns-missing?r=...`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	r := newRemote(cmd, configFile)
 	f := cmd.Flags()

@@ -71,7 +71,8 @@ func TestLogCommand(t *testing.T) {
 		{"--since soon", 2, []string{"--since: "}, "reject"},
 		{"--max -1", 2, []string{"--max: "}, "reject"},
 		{"--ref x", 2, []string{"--ref: "}, "reject"},
-		{"word", 2, []string{"unknown command"}, "reject"},
+		{"--max x", 2, []string{`--max: "x" is not a whole number`}, "reject"},
+		{"word", 2, []string{`want no argument: milterd log [flags]`}, "reject"},
 	} {
 		code, out, errs := runLine(t, append([]string{"log", "--socket", socket}, strings.Fields(c.args)...)...)
 		if code != c.code {

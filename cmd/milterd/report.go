@@ -45,7 +45,7 @@ func newReport(configFile *string) *cobra.Command {
 	watch := &cobra.Command{
 		Use:   "watch",
 		Short: "Show which watched reasons are safe to enforce, and what the profiles safe and strict would have refused",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "report/watch", reasons, showWatch)
 		},
@@ -53,7 +53,7 @@ func newReport(configFile *string) *cobra.Command {
 	action := &cobra.Command{
 		Use:   "action",
 		Short: "Show which senders the enforced reasons refused or quarantined, and which of them are good",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "report/action", reasons, showAction)
 		},
@@ -73,7 +73,7 @@ func newReport(configFile *string) *cobra.Command {
 func newReportOf[R any](r *remote, name, short, long string, show func(io.Writer, R)) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short, Long: long,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return call(cmd, r, "report/"+name, noArgs{}, show)
 		},

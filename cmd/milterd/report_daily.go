@@ -36,7 +36,7 @@ who was blocked, good senders that were refused, how many greylisted senders nev
 Outlook would refuse of the own mail, and which watched reasons have become safe to enforce. With --mail, the report is sent through the
 local sendmail; systemd/milterd-report.timer does so each morning.`,
 		Example: "  milterd report daily\n  milterd report daily --mail postmaster@example.org",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if to == "" {
 				return call(cmd, r, "report/daily", noArgs{}, showDaily)

@@ -43,7 +43,7 @@ func newServe(configFile *string) *cobra.Command {
 		Short: "Run the daemon that mail servers connect to",
 		Long: `Run the daemon that mail servers connect to. SIGTERM or SIGINT stops it after the messages in flight. SIGHUP reloads the
 configuration; if the new one has an error, the old one stays in force.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd.Context(), *configFile, listen, cmd.ErrOrStderr())
 		},

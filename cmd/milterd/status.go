@@ -38,7 +38,7 @@ func newStatus(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of the running daemon: store, DNS, log, lists that failed, users over their limit",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}
 	r := newRemote(cmd, configFile)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

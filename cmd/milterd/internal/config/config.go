@@ -113,7 +113,7 @@ func AdminSocket(path string, registry []checks.Info) string {
 		return DefaultAdminSocket
 	}
 	report := &report{file: path}
-	d, f := newDecoder(report), defaults(registry)
+	d, f := newDecoder(report, registry), defaults(registry)
 	root, ok := report.document(text)
 	if !ok || !d.root(root, &f) || d.rejected["admin"] || d.rejected["admin.socket"] {
 		return DefaultAdminSocket
@@ -134,7 +134,7 @@ func Parse(name string, text []byte, registry []checks.Info) (*Config, Problems)
 // parse is Parse with a function that reads the other files.
 func parse(name string, text []byte, registry []checks.Info, read readFile) (*Config, Problems) {
 	report := &report{file: name}
-	d := newDecoder(report)
+	d := newDecoder(report, registry)
 	f := defaults(registry)
 	var cfg *Config
 	if root, ok := report.document(text); ok && d.root(root, &f) {

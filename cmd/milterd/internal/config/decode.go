@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"milterd/checks"
 )
 
 // decoder fills structs from YAML nodes. It walks the tree of nodes and the struct side by side: value sets one Go value from one node,
@@ -21,6 +23,7 @@ type decoder struct {
 	values   map[string]*value // that the file has, by path
 	rejected map[string]bool   // paths of those that were reported and left out
 	visits   int               // nodes decoded
+	sections map[string]string // of the checks and the reasons, by name
 }
 
 // value is a value of the file.
@@ -30,8 +33,15 @@ type value struct {
 	number string   // of a number or a duration, as written
 }
 
-func newDecoder(r *report) *decoder {
-	return &decoder{report: r, values: map[string]*value{}, rejected: map[string]bool{}}
+func newDecoder(r *report, registry []checks.Info) *decoder {
+	d := &decoder{report: r, values: map[string]*value{}, rejected: map[string]bool{}, sections: map[string]string{}}
+	for _, info := range registry {
+		d.sections[info.Name] = "checks"
+		for _, reason := range info.Reasons {
+			d.sections[reason.ID] = "actions"
+		}
+	}
+	return d
 }
 
 // maxVisits bounds the work on a file. Aliases that refer to each other can make a short file endless.
@@ -195,7 +205,11 @@ func (d *decoder) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node))
 
 // unknown reports a key that is none of the valid ones. kind is a noun for the key.
 func (d *decoder) unknown(kind string, key *yaml.Node, path string, valid []string) {
-	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), suggest(key.Value, valid))
+	hint := suggest(key.Value, valid)
+	if section := d.sections[key.Value]; section != "" && path != section {
+		hint = "; write it below " + quote(section)
+	}
+	d.fail(positionOf(key), path, "unknown %s %s%s", kind, quote(key.Value), hint)
 }
 
 // reject reports an error in the value at path, and that the value is left out.

@@ -53,7 +53,7 @@ type dailyReport struct {
 	Host      string             `json:"host"`
 	Since     time.Time          `json:"since"`
 	Until     time.Time          `json:"until"`
-	Actions   map[string]int     `json:"actions"`      // decisions by action; accept: messages
+	Actions   map[string]int     `json:"actions"`      // recipients by action; accept: messages
 	Reasons   map[string]int     `json:"reasons"`      // decisions to which a reason applied
 	Blocked   []counters.Blocked `json:"blocked"`      // since then, and still
 	Ended     []string           `json:"blocks_ended"` // clients that passed a limit since then and are not blocked any more
@@ -133,7 +133,11 @@ func (r *dailyReport) count(rec records.Record) {
 	if rec.Reason == "greylisted" {
 		action = checks.Greylist.String()
 	}
-	r.Actions[action]++
+	n := 1
+	if rec.Reply != "" {
+		n = max(len(rec.Rcpts), 1)
+	}
+	r.Actions[action] += n
 	if _, known := r.limits[rec.Client]; !known && rec.Reply != "" && strings.HasPrefix(rec.Reason, "too-many-") {
 		r.limits[rec.Client] = rec.Reason
 	}

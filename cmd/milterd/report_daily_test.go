@@ -8,6 +8,7 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/counters"
+	"milterd/milter/records"
 )
 
 // TestBlocksOfTheNight tests that the daily report names clients that were blocked, also those whose block is over.
@@ -39,6 +40,19 @@ func TestBlocksOfTheNight(t *testing.T) {
 	}
 	if len(r.Ended) != 1 {
 		t.Errorf("got %q", r.Ended)
+	}
+}
+
+// TestRefusedRecipients tests that the daily report counts the recipients of a refused message, and accepted messages once.
+func TestRefusedRecipients(t *testing.T) {
+	t.Parallel()
+	r := dailyReport{Actions: map[string]int{}}
+	rcpts := []string{"bob@example.org", "carol@example.org"}
+	r.count(records.Record{Action: "reject", Reply: "550 5.6.0 no From field", Rcpts: rcpts})
+	r.count(records.Record{Action: "tempfail", Reply: "450 4.7.1 no sender"})
+	r.count(records.Record{Action: records.Accept, Rcpts: rcpts})
+	if r.Actions["reject"] != 2 || r.Actions["tempfail"] != 1 || r.Actions[records.Accept] != 1 {
+		t.Errorf("got %v", r.Actions)
 	}
 }
 

@@ -146,6 +146,38 @@ func TestWhatIsRecorded(t *testing.T) {
 	}
 }
 
+// TestRecipientsOfADecision tests that a decision at RCPT is about the last recipient, and one about the message about all accepted ones.
+func TestRecipientsOfADecision(t *testing.T) {
+	t.Parallel()
+	s := mail("192.0.2.9", "h", "a@example.com", "bob@example.org")
+	s.Envelope.Rcpts = append(s.Envelope.Rcpts, checks.Recipient{Address: checks.ParseAddress("carol@example.org")},
+		checks.Recipient{Address: checks.ParseAddress("dora@example.org"), Refused: "4.7.1"})
+	for _, c := range []struct {
+		name  string
+		stage checks.Stage
+		want  []string
+	}{
+		{"client", checks.Connect, []string{"dora@example.org"}},
+		{"recipient", checks.RcptTo, []string{"dora@example.org"}},
+		{"header", checks.EndOfHeader, []string{"bob@example.org", "carol@example.org"}},
+		{"message", checks.EndOfMessage, []string{"bob@example.org", "carol@example.org"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for _, d := range []checks.Decision{refused(""), {Outcomes: []checks.Outcome{outcomeOf(mismatch, checks.Watch)}}} {
+				for i := range d.Outcomes {
+					d.Outcomes[i].Stage = c.stage
+				}
+				l := open(t, checktest.NewStore(nil), 10)
+				l.Decided(checks.NewRequest(s, c.stage), d)
+				if list, err := l.Find(t.Context(), Query{}); err != nil || len(list) != 1 || !slices.Equal(list[0].Rcpts, c.want) {
+					t.Errorf("got %+v, %v", list, err)
+				}
+			}
+		})
+	}
+}
+
 func TestRecordsExpire(t *testing.T) {
 	t.Parallel()
 	var clock checktest.Clock

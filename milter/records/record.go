@@ -30,7 +30,7 @@ type Record struct {
 	ClientName string     `json:"client_name"`
 	Helo       string     `json:"helo"`
 	MailFrom   string     `json:"mail_from"` // empty for the null reverse-path
-	Rcpts      []string   `json:"rcpts"`     // the recipient of the decision; of an accepted message, the first accepted recipients
+	Rcpts      []string   `json:"rcpts"`     // the recipient of the decision; of a decision about a message, the first accepted ones
 	Action     string     `json:"action"`    // accept, or that of checks.Action which is most severe
 	Reason     string     `json:"reason"`    // id of the decisive reason; may be empty
 	Reply      string     `json:"reply"`     // without the link; may be empty
@@ -180,7 +180,9 @@ func decided(s *checks.Session, d checks.Decision) Record {
 	if r.ID == "" {
 		r.ID = NewID(s.Time)
 	}
-	if rcpt := s.Rcpt().Text; rcpt != "" {
+	if n := len(d.Outcomes); n > 0 && d.Outcomes[n-1].Stage >= checks.EndOfHeader { // about the message
+		r.Rcpts = acceptedRcpts(s)
+	} else if rcpt := s.Rcpt().Text; rcpt != "" {
 		r.Rcpts = append(r.Rcpts, cut(rcpt, maxValue))
 	}
 	for _, o := range d.Outcomes {
@@ -228,12 +230,19 @@ func accepted(s *checks.Request) Record {
 			r.Quarantined, r.MTA = append(r.Quarantined, o.Reason.ID), mtaOf(s.Session)
 		}
 	}
+	r.Rcpts = acceptedRcpts(s.Session)
+	return r
+}
+
+// acceptedRcpts returns the first accepted recipients.
+func acceptedRcpts(s *checks.Session) []string {
+	rcpts := []string{} // not null in JSON
 	for _, rcpt := range s.Envelope.Rcpts {
-		if rcpt.Refused == "" && len(r.Rcpts) < maxRcpts {
-			r.Rcpts = append(r.Rcpts, cut(rcpt.Text, maxValue))
+		if rcpt.Refused == "" && len(rcpts) < maxRcpts {
+			rcpts = append(rcpts, cut(rcpt.Text, maxValue))
 		}
 	}
-	return r
+	return rcpts
 }
 
 // Trace returns the results of checks in the form of Record.Checks.

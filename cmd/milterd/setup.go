@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -167,8 +168,8 @@ func stateFolder() (string, error) {
 		candidates = append(candidates, filepath.Join(home, ".local", "state", "milterd"))
 	}
 	var errs []error
-	for _, dir := range candidates {
-		if dir == "" {
+	for i, dir := range candidates {
+		if dir == "" || slices.Contains(candidates[:i], dir) {
 			continue
 		}
 		err := os.MkdirAll(dir, 0o750)

@@ -129,5 +129,9 @@ func (t Test) String() string {
 	for _, a := range t.Host.Addresses {
 		addresses = append(addresses, a.String())
 	}
-	return fmt.Sprintf("%s, as others see its mail from %s (%s)", t.Domain, t.Host.Name, strings.Join(addresses, ", "))
+	text := fmt.Sprintf("%s, as others see its mail from %s", t.Domain, t.Host.Name)
+	if len(addresses) > 0 {
+		text += " (" + strings.Join(addresses, ", ") + ")"
+	}
+	return text
 }

@@ -44,9 +44,9 @@ type cached struct {
 	expires time.Duration // on the clock elapsed
 }
 
-// maxCache is the approximate size of the cache in bytes. A typical answer takes 400. Half of it would do for all but the busiest
-// sites; double would be a large part of the memory of a small one.
-const maxCache = 32 << 20
+// maxCache is the approximate size of the cache in bytes. A typical answer takes 400. With half, hosts that come every few minutes are
+// asked about again on a busy site; double adds twice as much memory, as the collector lets garbage grow to the size of what is used.
+const maxCache = 16 << 20
 
 // newCache returns a cache of at most size bytes. elapsed returns the time since some fixed moment, so that the cache is
 // not affected by changes of the system clock.

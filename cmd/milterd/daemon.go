@@ -120,10 +120,8 @@ func (d *daemon) usePipeline(ctx context.Context, p *checks.Pipeline) {
 // maintain calls Maintain of the current pipeline regularly until stop is called.
 func (d *daemon) maintain() (stop func()) {
 	return inBackground(func(ctx context.Context) {
-		periodic.Run(ctx, maintainInterval, func() {
-			each, done := context.WithTimeout(ctx, maintainInterval)
-			defer done()
-			d.pipeline.Load().Maintain(each, time.Now())
+		periodic.Run(ctx, maintainInterval, maintainInterval, func(ctx context.Context) {
+			d.pipeline.Load().Maintain(ctx, time.Now())
 		})
 	})
 }

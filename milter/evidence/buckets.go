@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"milterd/checks"
-	"milterd/milter/periodic"
 )
 
 // The store has the entries of each week in buckets of bounded size. A full bucket loses the entries of least worth, see
@@ -103,15 +102,11 @@ func (c *Collector) flushIfMuch() {
 	_ = c.flush(ctx) // what is not written stays pending
 }
 
-// flushPeriodically writes to the store until the Collector is closed.
-func (c *Collector) flushPeriodically() {
-	periodic.Run(c.ctx, flushInterval, func() {
-		ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
-		defer cancel()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_ = c.flush(ctx) // what is not written stays pending
-	})
+// flushPending writes to the store. What it cannot write stays pending.
+func (c *Collector) flushPending(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.flush(ctx)
 }
 
 // Flush writes the evidence so far to the store, for the reports of all hosts. What it could not write is written

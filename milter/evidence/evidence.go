@@ -26,6 +26,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
+	"milterd/milter/periodic"
 	"milterd/milter/queue"
 )
 
@@ -108,8 +109,8 @@ func Open(store checks.Store, opts Options) *Collector {
 		Linger:   linger,
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
-	c.background.Go(c.flushPeriodically)
-	c.background.Go(c.refreshPeriodically)
+	c.background.Go(func() { periodic.Run(c.ctx, flushInterval, flushTimeout, c.flushPending) })
+	c.background.Go(func() { periodic.Run(c.ctx, refreshInterval, refreshTimeout, c.refreshIndex) })
 	return c
 }
 

@@ -3,8 +3,6 @@ package evidence
 import (
 	"context"
 	"time"
-
-	"milterd/milter/periodic"
 )
 
 // refreshInterval is how often the index is read again. With half of it, the store is read twice as often; with twice as
@@ -29,25 +27,11 @@ func (c *Collector) Relays(domain string) bool {
 	return index != nil && index.relays[domain]
 }
 
-// refreshPeriodically reads the index until the Collector is closed.
-func (c *Collector) refreshPeriodically() {
-	refresh := func() {
-		ctx, cancel := context.WithTimeout(c.ctx, refreshTimeout)
-		defer cancel()
-		_ = c.refresh(ctx) // the index of before stays
+// refreshIndex reads the index from the store. If it cannot, the index of before stays.
+func (c *Collector) refreshIndex(ctx context.Context) {
+	if entries, _, err := c.read(ctx, c.opts.Now()); err == nil {
+		c.index.Store(newSenderIndex(entries))
 	}
-	refresh()
-	periodic.Run(c.ctx, refreshInterval, refresh)
-}
-
-// refresh reads the index from the store.
-func (c *Collector) refresh(ctx context.Context) error {
-	entries, _, err := c.read(ctx, c.opts.Now())
-	if err != nil {
-		return err
-	}
-	c.index.Store(newSenderIndex(entries))
-	return nil
 }
 
 // newSenderIndex makes the index of all entries.

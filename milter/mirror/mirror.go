@@ -70,8 +70,8 @@ type Options struct {
 	// Outgoing returns the message of a trusted client that was accepted, or nil if it does not leave the site. It is called in the
 	// session's goroutine, so it must be quick. It must not retain r.
 	Outgoing func(r *checks.Request) *Message
-	Now      func() time.Time // nil: time.Now
-	Log      *logrus.Entry    // gets a warning when messages are not judged; may be nil
+	Now      func() time.Time
+	Log      *logrus.Entry // gets a warning when messages are not judged; may be nil
 }
 
 // Collector counts the findings of outgoing messages. It implements milter.Journal. It drops and counts the messages for which there
@@ -90,9 +90,6 @@ type Collector struct {
 
 // Open starts a Collector. Close ends it.
 func Open(store checks.Store, opts Options) *Collector {
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
 	c := &Collector{store: store, opts: opts, writes: make(chan struct{}, 1), counts: newCounts()}
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
@@ -102,7 +99,10 @@ func Open(store checks.Store, opts Options) *Collector {
 		Write:    c.judge,
 		OnDrop:   queue.Warn(opts.Log, "messages", "outgoing messages that the mirror did not judge since the start: the DNS or the store is too slow"),
 	})
-	c.ended.Go(func() { c.flushPeriodically(ctx) })
+	c.ended.Go(func() {
+		// What is not written is written the next time.
+		periodic.Run(ctx, flushInterval, flushTimeout, func(ctx context.Context) { _ = c.flush(ctx) })
+	})
 	return c
 }
 
@@ -131,14 +131,6 @@ func (c *Collector) judge(batch []*Message) {
 			c.queue.Drop(1, nil)
 		}
 		return nil
-	})
-}
-
-func (c *Collector) flushPeriodically(ctx context.Context) {
-	periodic.Run(ctx, flushInterval, func() {
-		each, cancel := context.WithTimeout(ctx, flushTimeout)
-		defer cancel()
-		_ = c.flush(each) // what is not written is written the next time
 	})
 }
 

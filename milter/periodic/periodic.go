@@ -7,16 +7,18 @@ import (
 	"time"
 )
 
-// Run calls f at each interval until ctx is done. A call that takes longer than the interval delays the next one.
-func Run(ctx context.Context, interval time.Duration, f func()) {
+// Run calls f at once and at each interval until ctx is done. The context of a call also ends after timeout. A call that takes
+// longer than the interval delays the next one.
+func Run(ctx context.Context, interval, timeout time.Duration, f func(context.Context)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
+		each, cancel := context.WithTimeout(ctx, timeout)
+		f(each)
+		cancel()
 		select {
 		case <-tick.C:
-			f()
 		case <-ctx.Done():
-			return
 		}
 	}
 }

@@ -55,10 +55,12 @@ func newBreaker(d driver, cfg Config) *breaker {
 // start starts the probes. It returns after the first one, or when the time of an operation is over.
 func (b *breaker) start() {
 	first := make(chan struct{})
-	b.prober.Go(func() {
-		b.probe()
-		close(first)
-		periodic.Run(b.ctx, probeEvery, b.probe) // also finds outages while there is no mail, for /readyz
+	probed := sync.OnceFunc(func() { close(first) })
+	b.prober.Go(func() { // also finds outages while there is no mail, for /readyz
+		periodic.Run(b.ctx, probeEvery, b.timeout, func(ctx context.Context) {
+			b.probe(ctx)
+			probed()
+		})
 	})
 	limit := time.NewTimer(b.timeout)
 	defer limit.Stop()
@@ -140,9 +142,7 @@ func (b *breaker) endOutage() {
 }
 
 // probe probes the driver once and updates the size in Status.
-func (b *breaker) probe() {
-	ctx, cancel := context.WithTimeout(b.ctx, b.timeout)
-	defer cancel()
+func (b *breaker) probe(ctx context.Context) {
 	err := checks.Protect(func() error { return b.driver.probe(ctx) })
 	if b.ctx.Err() != nil {
 		return

@@ -29,14 +29,14 @@ func TestFolderIsRemoved(t *testing.T) {
 			if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			s.breaker.probe()
+			s.breaker.probe(t.Context())
 			if err := s.healthy(); err != nil {
 				t.Fatal(err)
 			}
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
-			s.breaker.probe()
+			s.breaker.probe(t.Context())
 			err := s.healthy()
 			if err == nil || !strings.Contains(err.Error(), "removed or replaced under the running daemon") {
 				t.Errorf("got %v", err)

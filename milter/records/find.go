@@ -65,7 +65,7 @@ type Page struct {
 // Page returns the records in a range that match a query. Unlike Find, it ends after Range.Look records even if few
 // match. With an error it returns what was found before.
 func (l *Log) Page(ctx context.Context, q Query, in Range) (Page, error) {
-	s := search{Query: q, match: q.matcher(), page: Page{Records: []Record{}}} // not null in JSON
+	s := search{Query: q, page: Page{Records: []Record{}}} // not null in JSON
 	l.flush(ctx)
 	last, err := l.last(ctx)
 	if err != nil {
@@ -100,7 +100,6 @@ func (l *Log) Page(ctx context.Context, q Query, in Range) (Page, error) {
 // search is a running call of Page.
 type search struct {
 	Query
-	match   func(Record) bool
 	oldest  int64 // number of the oldest record that is kept
 	skipped int   // records in a row, see maxSkipped
 	page    Page
@@ -114,7 +113,7 @@ func (s *search) add(number int64, r *stored) bool {
 	}
 	s.skipped = 0
 	s.page.Reached = r.Time
-	if !s.match(r.Record) || s.Trace && r.decodeChecks() != nil {
+	if !s.matches(r.Record) || s.Trace && r.decodeChecks() != nil {
 		return false
 	}
 	s.page.Records = append(s.page.Records, r.Record)
@@ -127,20 +126,17 @@ func (s *search) add(number int64, r *stored) bool {
 	return true
 }
 
-// matcher returns a function that reports whether a record matches the query.
-func (q Query) matcher() func(Record) bool {
-	sender, rcpt, client := matchMailbox(q.Sender), matchMailbox(q.Rcpt), matchClient(q.Client)
-	return func(r Record) bool {
-		return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
-			(q.Action == "" || r.did(q.Action)) &&
-			(q.Session == "" || r.Session == q.Session) &&
-			(q.User == "" || r.names(q.User)) &&
-			(q.ID == "" || r.ID == q.ID) &&
-			(q.Reason == "" || r.has(q.Reason)) &&
-			sender(r.MailFrom) &&
-			(q.Rcpt == "" || slices.ContainsFunc(r.Rcpts, rcpt)) &&
-			client(r)
-	}
+// matches reports whether a record matches the query.
+func (q Query) matches(r Record) bool {
+	return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
+		(q.Action == "" || r.did(q.Action)) &&
+		(q.Session == "" || r.Session == q.Session) &&
+		(q.User == "" || r.names(q.User)) &&
+		(q.ID == "" || r.ID == q.ID) &&
+		(q.Reason == "" || r.has(q.Reason)) &&
+		(q.Sender == "" || isMailbox(r.MailFrom, q.Sender)) &&
+		(q.Rcpt == "" || slices.ContainsFunc(r.Rcpts, func(rcpt string) bool { return isMailbox(rcpt, q.Rcpt) })) &&
+		(q.Client == "" || r.isFrom(q.Client))
 }
 
 // did reports whether an action was taken. For quarantine, the record of the accepted message matches, and none of its recipients.
@@ -165,38 +161,28 @@ func (r Record) names(user string) bool {
 	return slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Detail["user"] == user })
 }
 
-// matchMailbox returns the test for Query.Sender and Query.Rcpt.
-func matchMailbox(want string) func(string) bool {
-	if want == "" {
-		return func(string) bool { return true }
-	}
-	a := checks.ParseAddress(want)
-	domain := strings.TrimPrefix(want, "@")
-	return func(text string) bool {
-		has := checks.ParseAddress(text)
-		switch {
-		case a.IsNull():
-			return has.IsNull()
-		case strings.EqualFold(has.Text, a.Text):
-			return true
-		case a.Local != "" && a.Domain != "":
-			return strings.EqualFold(has.Local, a.Local) && has.Domain == a.Domain
-		default:
-			return checks.Under(has.Domain, domain)
-		}
+// isMailbox reports whether an address is the wanted one, see Query.Sender and Query.Rcpt.
+func isMailbox(text, want string) bool {
+	has, a := checks.ParseAddress(text), checks.ParseAddress(want)
+	switch {
+	case a.IsNull():
+		return has.IsNull()
+	case strings.EqualFold(has.Text, a.Text):
+		return true
+	case a.Local != "" && a.Domain != "":
+		return strings.EqualFold(has.Local, a.Local) && has.Domain == a.Domain
+	default:
+		return checks.Under(has.Domain, strings.TrimPrefix(want, "@"))
 	}
 }
 
-// matchClient returns the test for Query.Client.
-func matchClient(want string) func(Record) bool {
-	if want == "" {
-		return func(Record) bool { return true }
-	}
+// isFrom reports whether the client is the wanted one, see Query.Client.
+func (r Record) isFrom(want string) bool {
 	if a, err := netip.ParseAddr(want); err == nil {
-		return func(r Record) bool { return r.Client == a.Unmap() }
+		return r.Client == a.Unmap()
 	}
 	if p, err := netip.ParsePrefix(want); err == nil {
-		return func(r Record) bool { return p.Contains(r.Client) }
+		return p.Contains(r.Client)
 	}
-	return func(r Record) bool { return checks.Under(r.ClientName, want) || checks.Under(r.Helo, want) }
+	return checks.Under(r.ClientName, want) || checks.Under(r.Helo, want)
 }

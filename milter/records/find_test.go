@@ -232,18 +232,18 @@ func TestFindAfterAClockJump(t *testing.T) {
 // recipients may lack the queue id by which it is released.
 func TestQuarantinedMessageIsFoundOnce(t *testing.T) {
 	t.Parallel()
-	match := Query{Action: "quarantine"}.matcher()
+	match := Query{Action: "quarantine"}.matches
 	if !match(Record{Action: Accept, Quarantined: []string{"spf-fail"}}) {
 		t.Error("the accepted message does not match")
 	}
-	byReason := Query{Action: "quarantine", Reason: "spf-fail"}.matcher()
+	byReason := Query{Action: "quarantine", Reason: "spf-fail"}.matches
 	if !byReason(Record{Action: Accept, Quarantined: []string{"msgid-lax", "spf-fail"}}) || byReason(Record{Action: Accept, Quarantined: []string{"msgid-lax"}}) {
 		t.Error("a quarantined message is not found by its reasons")
 	}
 	if match(Record{Action: "quarantine"}) || match(Record{Action: Accept}) {
 		t.Error("a decision about a recipient matches, or a message that was not quarantined")
 	}
-	if accepted := (Query{Action: Accept}.matcher()); accepted(Record{Action: Accept, Quarantined: []string{"spf-fail"}}) || !accepted(Record{Action: Accept}) {
+	if accepted := (Query{Action: Accept}.matches); accepted(Record{Action: Accept, Quarantined: []string{"spf-fail"}}) || !accepted(Record{Action: Accept}) {
 		t.Error("a quarantined message is found as accepted, or an accepted one is not")
 	}
 }

@@ -93,11 +93,11 @@ func CheckHost(ctx context.Context, dns checks.Resolver, s Subject) (Evaluation,
 	ev.Domain = s.Domain
 	e := &evaluator{ctx: ctx, dns: dns, subject: s, policies: map[string]policy{}}
 	d, err := e.checkHost(s.Domain)
-	ev.NamesMissed = err != nil && err.client
-	if undecided := e.missedNames(); undecided != nil && (err != nil || d.result != Pass) {
-		ev.NamesMissed = err == nil || err.result != TempError || err.client
-		err = undecided
+	if missed := e.missedNames(); missed != nil && (err != nil || d.result != Pass) {
+		missed.client = err == nil || err.result != TempError || err.client
+		err = missed
 	}
+	ev.NamesMissed = err != nil && err.client
 	ev.Result, ev.By, ev.Match, ev.NoMail = d.result, short(d.by), short(d.match), d.noMail
 	switch {
 	case err != nil:

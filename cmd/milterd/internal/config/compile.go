@@ -307,14 +307,19 @@ func facility(name string) (syslog.Priority, error) {
 	return 0, fmt.Errorf("unknown syslog facility %s; use one such as mail, daemon or local0, or off", quote(name))
 }
 
-// maxBudget is the longest budget without a warning: Sendmail's default timeout of 10 s less a second for the way.
-const maxBudget = 9 * time.Second
+// The longest budgets without a warning: the default timeouts of 10 s and 30 s less a second for the way.
+const (
+	maxBudget        = 9 * time.Second // Sendmail
+	maxBudgetPostfix = 29 * time.Second
+)
 
 func (c *compiler) budget() {
 	b := c.file.Budget
 	switch {
 	case b == 0:
 		c.failAt("budget", "0 is too short; write a time such as 8s")
+	case b > maxBudgetPostfix:
+		c.warnAt("budget", "%s is over 29s, and Postfix waits 30 s by default, Sendmail 10 s; raise milter_command_timeout, or R in the T= of INPUT_MAIL_FILTER, too", FormatDuration(b))
 	case b > maxBudget:
 		c.warnAt("budget", "%s is over 9s, and Sendmail waits 10 s by default; raise R in the T= of its INPUT_MAIL_FILTER too", FormatDuration(b))
 	}

@@ -97,7 +97,7 @@ func (c *check) lookUp(ctx context.Context, r *checks.Request, lookups []lookup)
 		l := lookups[i]
 		if result.Err != nil {
 			if l.current() == on {
-				err = cmp.Or(err, fmt.Errorf("%s in %s: %s", l.shown, l.name, hide(l.keys, result.Err.Error())))
+				err = cmp.Or(err, fmt.Errorf("%s in %s: %w", l.shown, l.name, redacted{error: result.Err, text: hide(l.keys, result.Err.Error())}))
 			}
 			if ctx.Err() != nil {
 				continue // the session has no time left, which is no failure of the zone

@@ -42,6 +42,15 @@ func hide(keys *regexp.Regexp, text string) string {
 	return keys.ReplaceAllString(text, hidden)
 }
 
+// redacted is an error whose text names no key. It wraps the error, by which callers know a session that has ended.
+type redacted struct {
+	error
+	text string
+}
+
+func (e redacted) Error() string { return e.text }
+func (e redacted) Unwrap() error { return e.error }
+
 func isKey(label string) bool {
 	letters, digits := 0, 0
 	for _, c := range []byte(label) {

@@ -101,6 +101,9 @@ func socketHint(s, format string) string {
 	if path.IsAbs(s) {
 		return "did you mean " + quote("unix:"+s) + "?"
 	}
+	if checkPort(s) == nil {
+		return "did you mean " + quote("inet:"+s+"@127.0.0.1") + "?"
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" || checkPort(port) != nil {
 		return "write " + format
@@ -116,6 +119,9 @@ func socketHint(s, format string) string {
 func (e *listenEntry) readNode(d *decoder, n *yaml.Node, path string) {
 	*e = listenEntry{}
 	if n.Kind == yaml.ScalarNode {
+		if n.Tag == "!!int" {
+			n.Tag = "!!str" // a port alone: ParseListener says what to write
+		}
 		d.scalar(n, reflect.ValueOf(&e.Socket).Elem(), path)
 		return
 	}

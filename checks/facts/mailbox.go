@@ -35,7 +35,7 @@ func Mailbox(a checks.Address) string {
 func StableSender(a checks.Address) string { return withDomain(a, stableLocal(truncate(a.Local))) }
 
 // IsSRS reports whether an address was made by the Sender Rewriting Scheme. It is a forwarder's then, not a person's.
-func IsSRS(a checks.Address) bool { return srs(a.Local) != "" }
+func IsSRS(a checks.Address) bool { return srs(truncate(a.Local)) != "" }
 
 func truncate(s string) string { return s[:min(len(s), maxMailbox)] }
 

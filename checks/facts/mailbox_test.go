@@ -87,6 +87,14 @@ func TestIsSRS(t *testing.T) {
 	}
 }
 
+// TestLongSRS tests that the cost of IsSRS has a limit: an address within an address is parsed again.
+func TestLongSRS(t *testing.T) {
+	a := checks.Address{Local: strings.Repeat("SRS0=a=b=c=", 1000) + "d", Domain: "example.net"}
+	if n := testing.AllocsPerRun(1, func() { facts.IsSRS(a) }); n > 1000 {
+		t.Errorf("%.0f allocations", n)
+	}
+}
+
 func FuzzStableSender(f *testing.F) {
 	for _, s := range []string{
 		"alice+x@example.net", "prvs=1234abcdef=a+b@example.net", "SRS1=G=f.example==H=T=example.com=a-7@s.example", "SRS0=0==0=0A=0=A@s.example", "btv1==1==2==3",

@@ -87,6 +87,17 @@ func TestObservers(t *testing.T) {
 	}
 }
 
+func TestObserverThatIsOff(t *testing.T) {
+	t.Parallel()
+	o, other := &observing{fake: newFake("one", atConnect, reason("a"))}, &observing{fake: newFake("two", atConnect, reason("b"))}
+	talk := begin(pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, o, other), "192.0.2.9")
+	talk.mail("a@example.net")
+	talk.rcpt("u@example.org")
+	if len(o.events) != 0 || len(other.events) != 1 {
+		t.Errorf("got %+v, and %+v of the check that runs", o.events, other.events)
+	}
+}
+
 func TestSuspicionsAndVouches(t *testing.T) {
 	t.Parallel()
 	suspicion, first := reason("a"), reason("first-contact")

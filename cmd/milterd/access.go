@@ -121,11 +121,11 @@ func (d *daemon) lookAccess(ctx context.Context, subject string) []access.Entry 
 func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error) {
 	allow := a.List == "allow"
 	e, err := access.Parse(a.Entry, allow)
-	if err = cmp.Or(err, checkWhy(a.Why)); err != nil {
+	if err != nil {
 		return addedEntry{}, err
 	}
 	if !allow {
-		if err := d.mayRefuse(e.Entry, e.Network()); err != nil {
+		if err := cmp.Or(checkWhy(a.Why), d.mayRefuse(e.Entry, e.Network())); err != nil {
 			return addedEntry{}, err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestWhyInReplies tests that a block or an entry of a list has no text that a reply cannot have.
+// TestWhyInReplies tests that a block or a deny entry has no text that a reply cannot have. An allow entry has no reply.
 func TestWhyInReplies(t *testing.T) {
 	t.Parallel()
 	d, _ := serveOperatorPages(t, nil)
@@ -23,6 +23,9 @@ func TestWhyInReplies(t *testing.T) {
 			if (err != nil) != (fault != "") || err != nil && !strings.HasPrefix(err.Error(), fault) {
 				t.Errorf("%q: %v", why, err)
 			}
+		}
+		if _, err := d.addAccess(t.Context(), accessArgs{List: "allow", Entry: "198.51.100.9", Why: why}); err != nil {
+			t.Errorf("allow, %q: %v", why, err)
 		}
 	}
 }

@@ -211,6 +211,23 @@ func TestRepairs(t *testing.T) {
 	}
 }
 
+// TestLongSPFRecord tests that a proposed SPF record is one string of at most 255 bytes, RFC 1035 section 3.3, and that none is proposed
+// for a longer record.
+func TestLongSPFRecord(t *testing.T) {
+	t.Parallel()
+	for length, proposes := range map[int]bool{maxRecord: true, maxRecord + 1: false} {
+		record := "v=spf1 include:" + strings.Repeat("a", length-len("v=spf1 include:.example -all")) + ".example -all"
+		m := &message{Site: site(t, "example.org. TXT \""+record+"\"\n")}
+		if got := m.spfRecordOf(t.Context(), "example.org"); (got == record) != proposes {
+			t.Errorf("%d bytes: got %q", length, got)
+		}
+		_, text, _ := strings.Cut(spfRecord("example.org", record, netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666")), `"`)
+		if proposes && len(strings.TrimSuffix(text, `"`)) > 255 {
+			t.Errorf("%d bytes: proposes %q", length, text)
+		}
+	}
+}
+
 // TestWhoSends tests what is counted of a message, and that mail of the site to itself is not outgoing.
 func TestWhoSends(t *testing.T) {
 	t.Parallel()

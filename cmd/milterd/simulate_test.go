@@ -297,7 +297,7 @@ func TestSimulateMistakes(t *testing.T) {
 		{"--smtp --client 192.0.2.9 --helo x", "--helo and --smtp cannot be used together"},
 		{"--smtp --client 192.0.2.9 x.session", "takes no session files"},
 		{"--explain --json x.session", "--explain and --json cannot be used together"},
-		{"--client 192.0.2.9 --rcpt u@example.org --milter 8891", "inet:PORT@HOST"},
+		{"--client 192.0.2.9 --rcpt u@example.org --milter 8891", `did you mean "inet:8891@127.0.0.1"?`},
 	} {
 		if code, out, errs := runWith(t, strings.NewReader(""), append([]string{"simulate"}, strings.Fields(c.args)...)...); code != exitUsage || !strings.Contains(errs, c.want) {
 			t.Errorf("%s: exit code %d: %s%s", c.args, code, out, errs)

@@ -43,12 +43,15 @@ func (e *evaluator) target(spec, domain string) (string, *resultError) {
 
 // explain returns the explanation of a fail, section 6.2. It is empty if there is none, or any error occurs.
 func (e *evaluator) explain(d decision) string {
-	target, _ := e.target(d.exp, d.by)
-	name, ok := dnsName(target)
-	if d.exp == "" || !ok {
+	if d.exp == "" {
 		return ""
 	}
-	a, _ := e.ask(name, dns.TypeTXT)
+	target, _ := e.target(d.exp, d.by) // empty after an error, and so no name
+	name, ok := dnsName(target)
+	if !ok {
+		return ""
+	}
+	a, _ := e.ask(name, dns.TypeTXT) // after an error without texts
 	texts := checks.Texts(a)
 	if len(texts) != 1 {
 		return ""

@@ -155,8 +155,8 @@ func (c *check) hold(ctx context.Context, r *checks.Request, d *delivery, why *c
 	return max(d.left, time.Second), err
 }
 
-// begin begins the delay with the first attempt. It returns false if another connection wrote a record at the same time, which then
-// applies.
+// begin begins the delay with the first attempt. Nothing is written for a network that may not begin another, see mayBegin: its next
+// attempt is the first again. begin returns false if another connection wrote a record at the same time, which then applies.
 func (c *check) begin(ctx context.Context, r *checks.Request, d *delivery, why *checks.Reason) (bool, error) {
 	if !d.stored {
 		// The other connection may have delivered the message and deleted the record under waitPrefix, after lookUp looked for one

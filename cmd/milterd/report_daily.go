@@ -53,7 +53,7 @@ type dailyReport struct {
 	Host      string             `json:"host"`
 	Since     time.Time          `json:"since"`
 	Until     time.Time          `json:"until"`
-	Actions   map[string]int     `json:"actions"`      // recipients by action; accept: messages
+	Actions   map[string]int     `json:"actions"`      // refused or deferred recipients, other decisions and accepted messages, by action
 	Reasons   map[string]int     `json:"reasons"`      // decisions to which a reason applied
 	Blocked   []counters.Blocked `json:"blocked"`      // since then, and still
 	Ended     []string           `json:"blocks_ended"` // clients that passed a limit since then and are not blocked any more

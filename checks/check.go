@@ -106,6 +106,9 @@ type Senders interface {
 	IsGood(domain string) bool
 	// Relays reports whether a sender is good and has passed on mail of others, without a refusal that speaks against it.
 	Relays(domain string) bool
+	// Unread returns an error until what earlier mail says was read for the first time. IsGood and Relays return false until then,
+	// which says nothing of the sender.
+	Unread() error
 }
 
 // Registry looks up when domains were registered with their registries. It is safe for concurrent use.

@@ -102,6 +102,7 @@ type known struct{ good, relay string }
 
 func (k known) IsGood(domain string) bool { return domain == k.good || domain == k.relay }
 func (k known) Relays(domain string) bool { return domain == k.relay }
+func (k known) Unread() error             { return nil }
 
 const listMarks = "List-Id: <talk.list.example>\nList-Post: <mailto:talk@list.example>\n"
 

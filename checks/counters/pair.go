@@ -41,12 +41,15 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 }
 
 // mayBeExempt returns an error if the block of all mail of the client might not apply: a good sender is exempt from it, and an answer of
-// the DNS is missing that might show the client to be one.
+// the DNS is missing that might show the client to be one, or the good senders were not read yet.
 func (c *check) mayBeExempt(ctx context.Context, r *checks.Request, conn *connection) error {
 	if c.env.Senders == nil || conn.block.of.sender != "" || conn.block.byOperator() {
 		return nil
 	}
-	_, err := facts.ClientIdentity(ctx, c.env, r)
+	id, err := facts.ClientIdentity(ctx, c.env, r)
+	if err == nil && checks.Organization(id.Domain) != "" {
+		err = c.env.Senders.Unread()
+	}
 	return err
 }
 

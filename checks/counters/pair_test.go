@@ -1,6 +1,7 @@
 package counters_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,6 +18,7 @@ type goodSenders string
 
 func (g goodSenders) IsGood(domain string) bool { return domain == string(g) }
 func (g goodSenders) Relays(string) bool        { return false }
+func (g goodSenders) Unread() error             { return nil }
 
 // from begins a transaction and sends recipients that do not exist.
 func (c *client) from(sender string, unknown int) {
@@ -168,20 +170,32 @@ func TestManySenders(t *testing.T) {
 	}
 }
 
+// unreadSenders is a checks.Senders that nothing was read for yet.
+type unreadSenders struct{ goodSenders }
+
+func (u unreadSenders) Unread() error { return errors.New("the store does not answer") }
+
 // TestUnknownClientIsNotRefusedForGood tests that the block of a client that may be a good sender, but for a missing answer of the
-// DNS, refuses temporarily.
+// DNS or of the store, refuses temporarily.
 func TestUnknownClientIsNotRefusedForGood(t *testing.T) {
 	t.Parallel()
+	const named = "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n"
 	for _, c := range []struct{ name, zone, helo, want string }{
 		{"no good sender", "9.2.0.192.in-addr.arpa. PTR out.other.example.\nout.other.example. A 192.0.2.9\n", "out.relay.example", "550 5.7.1"},
-		{"a good sender", "9.2.0.192.in-addr.arpa. PTR out.relay.example.\nout.relay.example. A 192.0.2.9\n", "out.relay.example", ""},
+		{"a good sender", named, "out.relay.example", ""},
 		{"no name", "!SERVFAIL 9.2.0.192.in-addr.arpa\n", "out.relay.example", "450 4.7.1"},
 		{"no name, under another HELO name", "!TIMEOUT 9.2.0.192.in-addr.arpa\n", "mail.example.net", "450 4.7.1"},
 		{"no address of the name", "9.2.0.192.in-addr.arpa. PTR out.relay.example.\n!SERVFAIL out.relay.example\n", "out.relay.example", "450 4.7.1"},
+		{"a name, and no senders were read", named, "out.relay.example", "450 4.7.1"},
+		{"neither name nor SPF, and no senders were read", "", "out.relay.example", "550 5.7.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h := newSite(t, change{zone: c.zone, senders: goodSenders("relay.example")})
+			var known checks.Senders = goodSenders("relay.example")
+			if strings.HasSuffix(c.name, "no senders were read") {
+				known = unreadSenders{}
+			}
+			h := newSite(t, change{zone: c.zone, senders: known})
 			block := fmt.Sprintf(`{"v":1,"inforce":true,"level":1,"spans":[{"limit":"too-many-errors","since":%d,"until":%d}]}`, h.now.Unix(), h.now.Add(time.Hour).Unix())
 			if err := h.store.Put(t.Context(), "counters:block:192.0.2.9/32", []byte(block), time.Hour); err != nil {
 				t.Fatal(err)
@@ -222,6 +236,7 @@ type unasked struct{ *testing.T }
 
 func (u unasked) IsGood(domain string) bool { u.Errorf("asked for %s", domain); return false }
 func (u unasked) Relays(string) bool        { return false }
+func (u unasked) Unread() error             { return nil }
 
 // TestTrustedClientsAreNotLookedUp tests that the mail of a trusted client does not wait for the DNS, which is asked for good senders.
 func TestTrustedClientsAreNotLookedUp(t *testing.T) {

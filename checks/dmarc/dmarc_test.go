@@ -1,6 +1,7 @@
 package dmarc_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,12 +82,16 @@ func (m message) request(t *testing.T, env checks.Env) *checks.Request {
 }
 
 // senders are known senders: good ones, and those that are relays too.
-type senders struct{ good, relays []string }
+type senders struct {
+	good, relays []string
+	unread       error
+}
 
 func (s senders) IsGood(domain string) bool {
 	return slices.Contains(s.good, domain) || s.Relays(domain)
 }
 func (s senders) Relays(domain string) bool { return slices.Contains(s.relays, domain) }
+func (s senders) Unread() error             { return s.unread }
 
 func environment(t *testing.T, known checks.Senders) checks.Env {
 	t.Helper()
@@ -96,6 +101,8 @@ func environment(t *testing.T, known checks.Senders) checks.Env {
 }
 
 const listFields = "List-Id: A list <talk.list.example>\nList-Post: <mailto:talk@list.example>\n"
+
+var unread = senders{unread: errors.New("the store does not answer")}
 
 // manyAuthors are addresses of five domains.
 const manyAuthors = "x@a.evil.example, x@b.evil.example, x@c.evil.example, x@d.evil.example, x@e.evil.example"
@@ -179,6 +186,16 @@ func TestReasons(t *testing.T) {
 			known: senders{relays: []string{"down.example"}}, want: "dmarc-reject?", fail: true},
 		{name: "a relay whose SPF record lets everybody send", m: message{client: "192.0.2.66", from: "x@wide.example", header: "From: a@bank.example\n"},
 			known: senders{relays: []string{"wide.example"}}, want: "dmarc-reject"},
+		{name: "a named client, and no relay was read yet", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: unread, want: "dmarc-reject? auth-none?", fail: true},
+		{name: "a client with SPF, and no relay was read yet", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: unread, want: "dmarc-reject?", fail: true},
+		{name: "SPF has no answer, and no relay was read yet", m: message{client: "192.0.2.66", from: "x@down.example", header: "From: a@bank.example\n"},
+			known: unread, want: "dmarc-reject?", fail: true},
+		{name: "a rented machine whose SPF fails, and no relay was read yet", m: message{client: "192.0.2.53", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: unread, want: "dmarc-reject auth-none"},
+		{name: "relays do not count, and none was read yet", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			known: unread, change: func(c *dmarc.Settings) { c.Relays = false }, want: "dmarc-reject auth-none"},
 		{name: "a good sender that is no relay", m: message{client: "192.0.2.66", from: "x@evil.example", header: "From: a@bank.example\n"},
 			known: senders{good: []string{"evil.example"}}, want: "dmarc-reject"},
 		{name: "known relays do not count", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},

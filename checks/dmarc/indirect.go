@@ -63,19 +63,31 @@ func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []st
 	if !c.Relays || c.env.Senders == nil {
 		return
 	}
+	unread := c.env.Senders.Unread() // read before Relays is asked, or the first reading could come in between
 	for _, name := range confirmed {
-		if org := checks.OrgDomain(name); org != "" && identifies(r, name) && c.env.Senders.Relays(org) {
+		org := checks.OrgDomain(name)
+		if org == "" || !identifies(r, name) {
+			continue
+		}
+		if c.env.Senders.Relays(org) {
 			p.reason, p.text = indirect, "passed on by the known relay "+org
 			return
 		}
+		p.missed = cmp.Or(p.missed, unread)
 	}
 	ev, errSPF := facts.MailFromSPF(ctx, c.env, r)
 	org := checks.OrgDomain(ev.Domain)
-	if org == "" || !c.env.Senders.Relays(org) {
+	if org == "" {
 		return
 	}
 	identified, errWidth := ev.Identifies()
-	if identified {
+	switch {
+	case !c.env.Senders.Relays(org):
+		if identified || errSPF != nil || errWidth != nil {
+			p.missed = cmp.Or(p.missed, unread)
+		}
+		return
+	case identified:
 		p.reason, p.text = indirect, "passed on by the known relay "+org
 	}
 	p.missed = cmp.Or(p.missed, errSPF, errWidth)

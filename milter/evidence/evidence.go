@@ -110,7 +110,7 @@ func Open(store checks.Store, opts Options) *Collector {
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
 	c.background.Go(func() { periodic.Run(c.ctx, flushInterval, flushTimeout, c.flushPending) })
-	c.background.Go(func() { periodic.Run(c.ctx, refreshInterval, refreshTimeout, c.refreshIndex) })
+	c.background.Go(c.keepFresh)
 	return c
 }
 

@@ -2,12 +2,20 @@ package evidence
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"milterd/milter/periodic"
 )
 
-// refreshInterval is how often the index is read again. With half of it, the store is read twice as often; with twice as
-// much, a new good sender is known up to two hours late.
-const refreshInterval = time.Hour
+const (
+	// refreshInterval is how often the index is read again. With half of it, the store is read twice as often; with twice as
+	// much, a new good sender is known up to two hours late.
+	refreshInterval = time.Hour
+	// retryInterval is how soon a reading that failed is repeated. With half of it, a store that is down is asked twice as often; with
+	// twice as much, mail that a known relay passes on is deferred for a minute more after the store is back.
+	retryInterval = time.Minute
+)
 
 // refreshTimeout bounds one reading of the whole evidence.
 const refreshTimeout = time.Minute
@@ -27,11 +35,34 @@ func (c *Collector) Relays(domain string) bool {
 	return index != nil && index.relays[domain]
 }
 
-// refreshIndex reads the index from the store. If it cannot, the index of before stays.
-func (c *Collector) refreshIndex(ctx context.Context) {
-	if entries, _, err := c.read(ctx, c.opts.Now()); err == nil {
-		c.index.Store(newSenderIndex(entries))
+var errUnread = errors.New("the evidence of earlier mail has not been read from the store since the start")
+
+// Unread implements checks.Senders.
+func (c *Collector) Unread() error {
+	if c.index.Load() == nil {
+		return errUnread
 	}
+	return nil
+}
+
+// keepFresh reads the index at once and at each interval until the Collector is closed.
+func (c *Collector) keepFresh() {
+	var left int // calls until the next reading
+	periodic.Run(c.ctx, retryInterval, refreshTimeout, func(ctx context.Context) {
+		if left--; left <= 0 && c.refreshIndex(ctx) {
+			left = int(refreshInterval / retryInterval)
+		}
+	})
+}
+
+// refreshIndex reads the index from the store. If it cannot, it returns false, and the index of before stays.
+func (c *Collector) refreshIndex(ctx context.Context) bool {
+	entries, _, err := c.read(ctx, c.opts.Now())
+	if err != nil {
+		return false
+	}
+	c.index.Store(newSenderIndex(entries))
+	return true
 }
 
 // newSenderIndex makes the index of all entries.

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,6 +85,28 @@ func (s *site) settle() {
 		s.t.Fatal(err)
 	}
 	s.refreshIndex(s.t.Context())
+}
+
+// TestUnread tests that the known senders are unknown until the store answers, and stay known when it is gone.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.relay("list.example", "x@srs.example", 5)
+	s.setTime(start.AddDate(0, 0, 20))
+	s.settle()
+	s.store.Fail(errors.New("gone"))
+	other := s.open(s.store)
+	if other.refreshIndex(t.Context()) || other.Unread() == nil || other.Relays("list.example") {
+		t.Errorf("the store is down: %v, relay %t", other.Unread(), other.Relays("list.example"))
+	}
+	s.store.Fail(nil)
+	if !other.refreshIndex(t.Context()) || other.Unread() != nil || !other.Relays("list.example") {
+		t.Errorf("the store is back: %v, relay %t", other.Unread(), other.Relays("list.example"))
+	}
+	s.store.Fail(errors.New("gone"))
+	if other.refreshIndex(t.Context()) || other.Unread() != nil || !other.Relays("list.example") {
+		t.Errorf("the store is down again: %v, relay %t", other.Unread(), other.Relays("list.example"))
+	}
 }
 
 // TestRelaysOfOtherHosts tests that a host knows what another host with the same store saw.

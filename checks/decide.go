@@ -226,6 +226,7 @@ func (run *Run) outcomes(check string, st Stage, verdicts []Verdict, least Actio
 		if action >= least {
 			out = append(out, Outcome{
 				Check: check, Stage: st, Reason: v.Reason, Action: action, Reply: run.session.fill(v.Reason.Reply, v.Detail), Detail: v.Detail,
+				Unsure: v.Unsure,
 			})
 		}
 	}
@@ -261,7 +262,8 @@ func (run *Run) apply(ctx context.Context, d *Decision, info Info, outcomes []Ou
 	if !worst.Action.Enforced() {
 		return false
 	}
-	if temporary(worst.Reason) || run.escalating(ctx, worst) {
+	worst.Unsure = worst.Unsure || temporary(worst.Reason)
+	if worst.Unsure || run.escalating(ctx, worst) {
 		worst.Action = Tempfail
 	}
 	run.refuse(d, worst)

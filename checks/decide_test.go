@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"milterd/checks"
@@ -131,7 +132,11 @@ func TestConditions(t *testing.T) {
 			}, first, last)
 			talk := begin(p, c.client)
 			talk.mail("a@example.net")
-			want(t, "reply", code(talk.rcpt("bob@example.org")), c.want)
+			d := talk.rcpt("bob@example.org")
+			want(t, "reply", code(d), c.want)
+			if unsure := strings.HasPrefix(c.want, "450"); d.Reply != nil && d.Reason.ID != "check-failed" && d.Outcomes[len(d.Outcomes)-1].Unsure != unsure {
+				t.Errorf("unsure: %t", !unsure)
+			}
 		})
 	}
 }

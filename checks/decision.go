@@ -35,6 +35,8 @@ type Outcome struct {
 	Action Action
 	Reply  Reply // that refused, or that would have refused if the reason were enforced
 	Detail map[string]string
+
+	Unsure bool // an answer is missing that might show that the reason does not apply: Action is Tempfail at most
 }
 
 // Failure is a check that could not find out.

@@ -61,7 +61,7 @@ type counts struct {
 	Held             tally `json:"h,omitzero"` // greylisted because of this reason
 	Refused          tally `json:"r,omitzero"` // refused for this reason
 	RefusedOtherwise int   `json:"a,omitempty"`
-	Against          int   `json:"x,omitempty"` // this reason spoke against the sender: refused for it, or it has Reason.Accuses
+	Against          int   `json:"x,omitempty"` // this reason spoke against the sender, see countsOf
 }
 
 func (c *counts) tallies() [6]*tally {

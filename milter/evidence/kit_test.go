@@ -19,12 +19,13 @@ var _ milter.Journal = (*Collector)(nil)
 
 // The reasons of the tests.
 var (
-	judged   = &checks.Reason{ID: "helo-judged", Safe: checks.Watch, Strict: checks.Reject}
-	fault    = &checks.Reason{ID: "rdns-fault", Safe: checks.Greylist, Strict: checks.Reject}
-	listed   = &checks.Reason{ID: "dnsbl-listed", Safe: checks.Reject, Strict: checks.Reject, Accuses: true}
-	unusual  = &checks.Reason{ID: "spf-unusual", Safe: checks.Off, Strict: checks.Watch}
-	showOnly = &checks.Reason{ID: "field-shown", Safe: checks.Watch, Strict: checks.Watch, Most: checks.Watch}
-	waiting  = &checks.Reason{ID: "greylisted", Safe: checks.Tempfail, Strict: checks.Tempfail, Greylisting: true}
+	judged     = &checks.Reason{ID: "helo-judged", Safe: checks.Watch, Strict: checks.Reject}
+	fault      = &checks.Reason{ID: "rdns-fault", Safe: checks.Greylist, Strict: checks.Reject}
+	listed     = &checks.Reason{ID: "dnsbl-listed", Safe: checks.Reject, Strict: checks.Reject, Accuses: true}
+	unusual    = &checks.Reason{ID: "spf-unusual", Safe: checks.Off, Strict: checks.Watch}
+	showOnly   = &checks.Reason{ID: "field-shown", Safe: checks.Watch, Strict: checks.Watch, Most: checks.Watch}
+	unanswered = &checks.Reason{ID: "spf-unanswered", Safe: checks.Watch, Strict: checks.Tempfail, Unanswered: true}
+	waiting    = &checks.Reason{ID: "greylisted", Safe: checks.Tempfail, Strict: checks.Tempfail, Greylisting: true}
 )
 
 // start is the beginning of a week.

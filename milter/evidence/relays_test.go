@@ -55,6 +55,11 @@ func TestRelays(t *testing.T) {
 			s.relay("list.example", "x@srs.example", 5)
 			s.mail(3, "list.example", "y@srs.example", rejected)
 		}, true, false},
+		{"a refusal for want of an answer", func(s *site) {
+			s.relay("list.example", "x@srs.example", 5)
+			s.unsure(3, "list.example", "y@srs.example")
+			s.mail(3, "list.example", "y@srs.example", did{unanswered, checks.Tempfail})
+		}, true, true},
 		{"a listing that is only watched", func(s *site) {
 			s.relay("list.example", "x@srs.example", 5)
 			s.mail(3, "list.example", "y@srs.example", did{listed, checks.Watch})
@@ -76,6 +81,14 @@ func TestRelays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unsure refuses mail because an answer is missing.
+func (s *site) unsure(day int, client, from string) {
+	s.Decided(requestOf(session(day, client, from)), checks.Decision{
+		Reply: &checks.Reply{}, Reason: judged, Action: checks.Tempfail,
+		Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Tempfail, Unsure: true}},
+	})
 }
 
 // settle writes the evidence and reads the known senders.

@@ -107,7 +107,8 @@ func isFault(o checks.Outcome) bool {
 	return o.Action > checks.Watch || o.Reason.Safe != checks.Off && o.Reason.Strict > checks.Watch && o.Reason.Most != checks.Watch
 }
 
-// countsOf returns how a decision counts for the reason of one of its outcomes.
+// countsOf returns how a decision counts for the reason of one of its outcomes. A reason speaks against the sender if it refused and
+// certainly applies, or if it has Reason.Accuses.
 func countsOf(o checks.Outcome, d checks.Decision, once tally) counts {
 	c := counts{Applied: once}
 	if o.Reason.Accuses {
@@ -120,7 +121,10 @@ func countsOf(o checks.Outcome, d checks.Decision, once tally) counts {
 			c.Held = once
 		}
 	case o.Reason == d.Reason:
-		c.Refused, c.Against = once, 1
+		c.Refused = once
+		if !o.Unsure && !o.Reason.Unanswered { // otherwise a name server that was silent once would cost a relay what it has earned
+			c.Against = 1
+		}
 	default:
 		c.RefusedOtherwise = 1
 	}

@@ -18,6 +18,7 @@ import (
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/sockets"
 	"milterd/milter/evidence"
+	"milterd/milter/resolver"
 	"milterd/milter/web"
 	"milterd/milter/web/dashboard"
 )
@@ -216,12 +217,12 @@ func (d *daemon) warnings() []string {
 	if len(cfg.LocalDomains) == 0 {
 		list = append(list, "local_domains: "+noLocalDomains)
 	}
-	return append(list, stateWarnings(cfg.Store.Driver, d.store.Status().Driver, keys, d.resolver.Stats().Unanswered)...)
+	return append(list, stateWarnings(cfg.Store.Driver, d.store.Status().Driver, keys, d.resolver.Stats())...)
 }
 
-// stateWarnings returns warnings about a store that is not the configured one, keys that take effect at the next start, and questions
-// in a row that no name server answered.
-func stateWarnings(wanted, driver string, keys []string, unanswered uint64) (list []string) {
+// stateWarnings returns warnings about a store that is not the configured one, keys that take effect at the next start, and name
+// servers that deny all names or do not answer.
+func stateWarnings(wanted, driver string, keys []string, dns resolver.Stats) (list []string) {
 	if len(keys) > 0 {
 		list = append(list, fmt.Sprintf("the last reload changed what takes effect at the next start: %s; run systemctl restart milterd", strings.Join(keys, ", ")))
 	}
@@ -229,9 +230,13 @@ func stateWarnings(wanted, driver string, keys []string, unanswered uint64) (lis
 		list = append(list, "the state is in memory and lost at the end, as its folder could not be used at the start; correct what the log of "+
 			"the start says, and run systemctl restart milterd")
 	}
-	if unanswered >= manyUnanswered {
+	switch {
+	case len(dns.Denying) > 0:
+		list = append(list, fmt.Sprintf("name server %s denies all names, as a captive portal or a filter does; its answers count as none, and on_error "+
+			"says what becomes of mail; see dns.servers or /etc/resolv.conf, and what the name server does", strings.Join(dns.Denying, ", ")))
+	case dns.Unanswered >= manyUnanswered:
 		list = append(list, fmt.Sprintf("no name server answered the last %d questions, and on_error says what becomes of mail; see dns.servers or "+
-			"/etc/resolv.conf, and whether the name servers work", unanswered))
+			"/etc/resolv.conf, and whether the name servers work", dns.Unanswered))
 	}
 	return list
 }

@@ -8,6 +8,7 @@ import (
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/milter/records"
+	"milterd/milter/resolver"
 	"milterd/milter/store"
 )
 
@@ -69,15 +70,19 @@ func TestAttention(t *testing.T) {
 // TestStateWarnings tests what the daemon says of a store in memory, of keys that wait for a restart, and of silent name servers.
 func TestStateWarnings(t *testing.T) {
 	t.Parallel()
-	if got := stateWarnings("embedded", "embedded", nil, manyUnanswered-1); len(got) > 0 {
+	if got := stateWarnings("embedded", "embedded", nil, resolver.Stats{Unanswered: manyUnanswered - 1}); len(got) > 0 {
 		t.Errorf("warnings without a cause: %q", got)
 	}
-	if got := stateWarnings("memory", "memory", nil, 0); len(got) > 0 {
+	if got := stateWarnings("memory", "memory", nil, resolver.Stats{}); len(got) > 0 {
 		t.Errorf("warnings about the configured store: %q", got)
 	}
-	got := stateWarnings("embedded", "memory", []string{"explain", "store"}, manyUnanswered)
+	got := stateWarnings("embedded", "memory", []string{"explain", "store"}, resolver.Stats{Unanswered: manyUnanswered})
 	if len(got) != 3 || !strings.Contains(got[0], "explain, store; run systemctl restart") || !strings.Contains(got[1], "in memory and lost") ||
 		!strings.Contains(got[2], "the last 50 questions") {
 		t.Errorf("warnings: %q", got)
+	}
+	got = stateWarnings("memory", "memory", nil, resolver.Stats{Unanswered: manyUnanswered, Denying: []string{"192.0.2.53:53"}})
+	if len(got) != 1 || !strings.Contains(got[0], "name server 192.0.2.53:53 denies all names") {
+		t.Errorf("warnings of a server that denies all names: %q", got)
 	}
 }

@@ -83,6 +83,12 @@ func (c *cache) forget(q checks.Question) {
 	c.entries.Delete(q)
 }
 
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries.Clear()
+}
+
 // held returns the number of entries, with those that have expired, and their memory in bytes.
 func (c *cache) held() (entries, bytes int) {
 	c.mu.Lock()

@@ -30,7 +30,7 @@ type Config struct {
 	// Now is the clock of the cache. nil means time.Now.
 	Now func() time.Time
 
-	// Log receives the panics of the resolver. nil means that they are only counted.
+	// Log receives the panics of the resolver, and the servers that deny all names. nil means that they are not logged.
 	Log *logrus.Entry
 
 	attempts   int    // set by tests; 0 means defaultAttempts

@@ -18,6 +18,7 @@ var (
 	errMalformed   = errors.New("malformed answer")         // followed by the details
 	errReferral    = errors.New("referral instead of an answer: the server is not recursive")
 	errChain       = errors.New("CNAME chain is a loop or too long")
+	errDeniesAll   = errors.New("the server denies all names")
 	errClosed      = errors.New("resolver is closed")
 )
 

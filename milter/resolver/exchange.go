@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
 )
@@ -30,12 +31,14 @@ type upstreams struct {
 	tcpSlots chan struct{}
 	elapsed  func() time.Duration // since some fixed moment
 	stats    *counters
+	distrust func() // is called when a server is found to deny all names
+	log      *logrus.Entry
 }
 
 func newUpstreams(addrs []netip.AddrPort, timeout time.Duration, attempts int,
-	elapsed func() time.Duration, stats *counters) *upstreams {
+	elapsed func() time.Duration, stats *counters, distrust func(), log *logrus.Entry) *upstreams {
 	u := &upstreams{timeout: timeout, attempts: attempts, elapsed: elapsed, stats: stats,
-		tcpSlots: make(chan struct{}, maxTCP)}
+		tcpSlots: make(chan struct{}, maxTCP), distrust: distrust, log: log}
 	for _, addr := range addrs {
 		u.servers = append(u.servers, &server{addr: addr, name: addr.String(), elapsed: elapsed, stats: stats})
 	}
@@ -57,6 +60,9 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		edns := s.takesEDNS() && !slices.Contains(silent, s)
 		m, err := u.attempt(ctx, s, q, edns)
 		if err == nil {
+			err = u.believe(ctx, s, q, m)
+		}
+		if err == nil {
 			s.demotedUntil.Store(0)
 			s.noteEDNS(edns, slices.Contains(silent, s))
 			return m, nil
@@ -64,7 +70,7 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		last = &queryError{question: q, server: s.name, cause: err}
 		u.stats.failed(err)
 		// Not for SERVFAIL: it is often caused by the zone in question.
-		if errors.Is(err, errTimeout) || errors.Is(err, errUnreachable) || errors.Is(err, errRefused) {
+		if errors.Is(err, errTimeout) || errors.Is(err, errUnreachable) || errors.Is(err, errRefused) || errors.Is(err, errDeniesAll) {
 			s.demotedUntil.Store(int64(u.elapsed() + demotion))
 		}
 		if ctx.Err() != nil {

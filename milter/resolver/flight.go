@@ -12,7 +12,7 @@ import (
 // flight is a question that is being asked, shared by all callers that wait for its answer.
 type flight struct {
 	question checks.Question
-	stale    bool          // Renew has discarded it; guarded by Resolver.mu
+	stale    bool          // it was discarded; guarded by Resolver.mu
 	done     chan struct{} // closed when entry is set
 	entry
 }
@@ -119,6 +119,17 @@ func (r *Resolver) forget(q checks.Question) {
 		delete(r.inFlight, q)
 	}
 	r.cache.forget(q)
+}
+
+// forgetAll removes all questions from the cache, and discards the flights.
+func (r *Resolver) forgetAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.inFlight {
+		f.stale = true
+	}
+	clear(r.inFlight)
+	r.cache.clear()
 }
 
 // reportPanic counts and logs a panic.

@@ -3,6 +3,7 @@
 //   - Equal questions that are asked at the same time share one query.
 //   - Positive and negative answers (RFC 2308) are cached for their TTL, failures for some seconds (RFC 9520).
 //   - Queries share a few UDP sockets, see socket.go; BenchmarkCold compares them with a socket for each query.
+//   - Answers of a server that denies all names are failures, see denial.go.
 //   - Announced questions are asked in the background, within limits, so that a later Lookup finds the answers.
 //
 // It sends EDNS0 (RFC 6891) with an answer size that is not fragmented, and uses TCP for truncated answers. It does not
@@ -71,7 +72,7 @@ func New(cfg Config) (*Resolver, error) {
 		inFlight: map[checks.Question]*flight{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.servers = newUpstreams(addrs, cfg.Timeout, cfg.attempts, elapsed, &r.stats)
+	r.servers = newUpstreams(addrs, cfg.Timeout, cfg.attempts, elapsed, &r.stats, r.forgetAll, cfg.Log)
 	r.exchange = r.servers.exchange
 	return r, nil
 }

@@ -24,6 +24,7 @@ type server struct {
 	demotedUntil atomic.Int64 // nanoseconds of elapsed; 0: not demoted
 	ednsLost     atomic.Int32 // queries that were answered only without EDNS, one after the other
 	plainUntil   atomic.Int64 // nanoseconds of elapsed until which queries have no EDNS
+	denials      denials
 
 	mu      sync.Mutex
 	sockets [socketsPerServer]*socket // that accept queries; nil: not open

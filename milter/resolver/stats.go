@@ -22,6 +22,8 @@ type Stats struct {
 
 	Unanswered uint64 `json:"unanswered"` // questions in a row, up to now, that no server answered
 
+	Denying []string `json:"denying"` // servers that deny all names, as "address:port"
+
 	Announced uint64 `json:"announced"` // announced questions, including those that follow from others
 	Dropped   uint64 `json:"dropped"`   // announced questions over a limit, which were not asked
 	Panics    uint64 `json:"panics"`    // in Then functions and in parsing
@@ -69,6 +71,7 @@ func (r *Resolver) Stats() Stats {
 		Malformed:   c.malformed.Load(),
 		Misfits:     c.misfits.Load(),
 		Unanswered:  c.unanswered.Load(),
+		Denying:     r.servers.denying(),
 		Announced:   c.announced.Load(),
 		Dropped:     c.dropped.Load(),
 		Panics:      c.panics.Load(),

@@ -2,6 +2,8 @@
 package faults
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +127,25 @@ func TestNothingExists(t *testing.T) {
 	outcome = d.Play(t, daemontest.GoodSession(func(s *miltertest.Session) { s.Rcpts = []string{"postmaster@mx.test"} }))
 	if outcome.Event != 0 {
 		t.Errorf("postmaster: %s", outcome.Response.Raw)
+	}
+}
+
+// TestAllNamesDenied tests that mail is soon no longer refused for good after the name server began to deny all names.
+func TestAllNamesDenied(t *testing.T) {
+	t.Parallel()
+	server := dnstest.Start(t, daemontest.World)
+	d := daemontest.Start(t, daemontest.Config{DNS: server.Addr, Profile: "strict", Actions: map[string]string{"first-contact": "off"}})
+	if err := server.Set(""); err != nil {
+		t.Fatal(err)
+	}
+	var codes string
+	for i := range 20 {
+		from := fmt.Sprintf("a@d%d.nowhere.test", i) // questions that are not in the cache
+		outcome := d.Play(t, daemontest.GoodSession(func(s *miltertest.Session) { s.MailFrom = from }))
+		codes += outcome.Response.Raw[:1]
+	}
+	if !regexp.MustCompile(`^5{1,9}4+$`).MatchString(codes) {
+		t.Errorf("replies of the classes %s; want few refusals for good", codes)
 	}
 }
 

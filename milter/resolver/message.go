@@ -43,22 +43,21 @@ type query struct {
 	edns     bool
 }
 
+// optRecord is an OPT record without options that announces udpSize (RFC 6891 section 6.1.2).
+var optRecord = []byte{0, 0, byte(dns.TypeOPT), udpSize >> 8, udpSize & 0xff, 0, 0, 0, 0, 0, 0}
+
 // newQuery packs a question. The name must be canonical.
 func newQuery(q checks.Question, edns bool) (*query, error) {
-	m := new(dns.Msg).SetQuestion(q.Name, q.Type)
+	packet, err := new(dns.Msg).SetQuestion(q.Name, q.Type).Pack()
+	if err != nil {
+		return nil, fmt.Errorf("%w: cannot pack the question: %w", errMalformed, err)
+	}
+	end := len(packet)
 	if edns {
-		m.SetEdns0(udpSize, false)
+		packet = append(packet, optRecord...)
+		packet[headerSize-1] = 1 // the number of additional records
 	}
-	packet, err := m.Pack()
-	if err != nil {
-		return nil, fmt.Errorf("%w: cannot pack the question: %w", errMalformed, err)
-	}
-	_, end, err := dns.UnpackDomainName(packet, headerSize)
-	if err != nil {
-		return nil, fmt.Errorf("%w: cannot pack the question: %w", errMalformed, err)
-	}
-	const typeAndClass = 4
-	return &query{asked: q, packet: packet, question: packet[headerSize : end+typeAndClass], edns: edns}, nil
+	return &query{asked: q, packet: packet, question: packet[headerSize:end], edns: edns}, nil
 }
 
 func (q *query) setRandomID() { rand.Read(q.packet[:2]) } // never fails
@@ -182,8 +181,7 @@ func checkRelevant(m *dns.Msg, q checks.Question) error {
 		return fmt.Errorf("%w: no record answers the question", errMalformed)
 	}
 	// RFC 2308 section 2.2: NS without SOA is a referral.
-	if m.Rcode == dns.RcodeSuccess && authority(m.Ns, q.Name) == nil &&
-		len(m.Ns) > 0 && m.Ns[0].Header().Rrtype == dns.TypeNS {
+	if m.Rcode == dns.RcodeSuccess && len(m.Ns) > 0 && m.Ns[0].Header().Rrtype == dns.TypeNS && authority(m.Ns, q.Name) == nil {
 		return errReferral
 	}
 	return nil

@@ -58,18 +58,12 @@ func (s *session) account() {
 	if s.abandoned.Rcpts != nil {
 		size += s.abandonedBytes
 	}
-	size += sizeOf(s.Macros) + sizeOf(s.lastMacros) + s.run.TraceSize()
+	for _, m := range s.lastMacros {
+		size += m.size()
+	}
+	size += s.macroBytes + s.run.TraceSize()
 	s.srv.held.Add(int64(size - s.accounted))
 	s.accounted = size
-}
-
-// sizeOf returns the size of macros in bytes.
-func sizeOf(macros map[string]string) int {
-	size := 0
-	for name, value := range macros {
-		size += len(name) + len(value) + entryOverhead
-	}
-	return size
 }
 
 // reserve reports whether the message may hold some more bytes: it has not used its share, or there is memory left. It

@@ -127,7 +127,7 @@ func (s *session) Abort(*gomilter.Modifier) error {
 		s.abandon()
 	}
 	s.lastCommand = gomilter.CodeAbort
-	clear(s.lastMacros)
+	s.dropLastMacros()
 	s.reset()
 	s.account()
 	return nil

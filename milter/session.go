@@ -17,9 +17,6 @@ import (
 
 // Limits above what MTAs send. What exceeds them is refused or dropped.
 const (
-	maxMacros      = 256
-	maxMacroLength = 4096     // bytes of name and value
-	maxMacroBytes  = 64 << 10 // of the macros of a packet; a session that has more takes no new names
 	maxRecipients  = 10_000   // of a transaction
 	maxRcptBytes   = 8 << 20  // of all recipients
 	maxHeaderBytes = 4 << 20  // of all header fields
@@ -48,8 +45,9 @@ type session struct {
 	protocol   gomilter.OptProtocol // as negotiated
 	edits      bool                 // the MTA lets us change the header section
 
-	lastMacros map[string]string // of the last macro packet; a command without one leaves those of an earlier command
-	tls        bool              // STARTTLS was seen
+	lastMacros []macro // of the last macro packet; a command without one leaves those of an earlier command
+	macroBytes int     // of memory that the macros of the Session take
+	tls        bool    // STARTTLS was seen
 
 	// Of the current mail transaction.
 	headerBytes int           // of the header fields in the Envelope
@@ -72,11 +70,10 @@ type session struct {
 
 func newSession(srv *Server, c *conn, p *checks.Pipeline) *session {
 	s := &session{
-		Session:    checks.Session{ID: srv.NewID(), Macros: map[string]string{}},
-		srv:        srv,
-		conn:       c,
-		pipeline:   p,
-		lastMacros: map[string]string{},
+		Session:  checks.Session{ID: srv.NewID(), Macros: map[string]string{}},
+		srv:      srv,
+		conn:     c,
+		pipeline: p,
 	}
 	s.run = p.NewRun(&s.Session)
 	return s
@@ -123,35 +120,6 @@ func (s *session) send(code byte, data string) error {
 	return err
 }
 
-// takeMacros stores the macros of the next command: names and values, each with a NUL at its end.
-func (s *session) takeMacros(text string) {
-	clear(s.lastMacros)
-	size, kept := len(text), 0
-	for text != "" && len(s.lastMacros) < maxMacros && kept <= maxMacroBytes {
-		var name, value string
-		name, text, _ = strings.Cut(text, "\x00")
-		value, text, _ = strings.Cut(text, "\x00")
-		if len(name)+len(value) <= maxMacroLength {
-			if size > maxMacroLength { // do not keep all of text
-				name, value = strings.Clone(name), strings.Clone(value)
-			}
-			s.lastMacros[name] = value
-			kept += len(name) + len(value)
-		}
-	}
-}
-
-// merge adds lastMacros to the macros of the Session.
-func (s *session) merge() {
-	room := sizeOf(s.Macros) <= maxMacroBytes
-	for name, value := range s.lastMacros {
-		if room && len(s.Macros) < maxMacros || s.Macros[name] != "" {
-			s.Macros[name] = value
-		}
-	}
-	s.Envelope.QueueID = s.Macros["i"]
-}
-
 // judge has the Pipeline judge a stage, within its budget.
 func (s *session) judge(ctx context.Context, st checks.Stage) checks.Decision {
 	s.Time = s.srv.now()
@@ -187,7 +155,7 @@ func (s *session) reset() {
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.run.EndTransaction()
-	delete(s.Macros, "i")
+	s.forgetMacro("i")
 	s.conn.busy.Store(false)
 }
 
@@ -249,7 +217,7 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 func (s *session) helo(name string) *checks.Reply {
 	s.merge()
 	// The MTAs send the TLS version only with the first HELO after STARTTLS.
-	tls := s.lastMacros["{tls_version}"] != ""
+	tls := s.lastMacro("{tls_version}") != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
 	s.lastCommand, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
@@ -277,7 +245,7 @@ func (s *session) mail(from string) *checks.Reply {
 	s.lastCommand, s.abandoned = gomilter.CodeMail, checks.Envelope{}
 	s.noMemory = s.srv.memoryFull()
 	s.conn.busy.Store(true)
-	s.AuthUser = s.lastMacros["{auth_authen}"]
+	s.AuthUser = s.lastMacro("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	s.run.LackMemory(s.noMemory)
 	d := s.judge(s.conn.ctx, checks.MailFrom)
@@ -313,8 +281,8 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return s.deferRcpt(rcpt)
 	}
 	s.rcptBytes += size
-	if s.lastMacros["{rcpt_mailer}"] == "error" {
-		rcpt.Refused = cmp.Or(s.lastMacros["{rcpt_host}"], "5.0.0")
+	if s.lastMacro("{rcpt_mailer}") == "error" {
+		rcpt.Refused = cmp.Or(s.lastMacro("{rcpt_host}"), "5.0.0")
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		s.observe(checks.Event{Kind: checks.BadRecipient})
 		return nil

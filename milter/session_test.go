@@ -111,19 +111,6 @@ func TestMacrosEndWithTheTransaction(t *testing.T) {
 	}
 }
 
-// TestMacrosKeepNoPackets shows that a stored macro does not keep its packet, of up to 1 MiB, in memory.
-func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it measures the heap
-	s := &session{Session: checks.Session{Macros: map[string]string{}}, lastMacros: map[string]string{}}
-	before := heap()
-	for i := range maxMacros / 2 {
-		s.takeMacros(fmt.Sprintf("m%d\x00value\x00long\x00%s\x00", i, strings.Repeat("x", maxPacket-100)))
-		s.merge()
-	}
-	if grown := int64(heap() - before); grown > 10<<20 || s.Macros["m7"] != "value" || s.Macros["long"] != "" {
-		t.Errorf("%d bytes kept, m7=%q", grown, s.Macros["m7"])
-	}
-}
-
 func TestEndOfMessageWithoutTransaction(t *testing.T) {
 	t.Parallel()
 	address, _, journal := start(t, nil, accept)

@@ -17,11 +17,14 @@ const (
 // policyWords matches the words of hosts that refuse us and not the address. Doubtful words are included, as a sender must not be
 // refused for what a host says about us. "Access denied" is not: a large provider says so of addresses that do not exist.
 var policyWords = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
-	`block(ed|ing|list\w*)?`, `block-list\w*`, `black-?list\w*`, `deny-?list\w*`, `dnsbl`, `rbl`, `spam\w*`, `barracuda\w*`,
+	`block(ed|ing|list\w*)?`, `(black|white|block|deny|allow)[- ]?list\w*`, `prohibit\w*`, `forbidden`, `dnsbl`, `rbl`, `spam\w*`, `barracuda\w*`,
 	`spf`, `dkim`, `dmarc`, `gr[ea]y-?list\w*`, `polic(y|ies)`, `reputation`, `reverse dns`, `rdns`, `ptr`, `helo`, `ehlo`,
 	`relay\w*`, `authenticat\w*`, `too many`, `rate limit\w*`, `throttl\w*`, `try (again|later)`, `your (ip|host|server|network)`,
 	`client host`, `senders?`, `bounces?`, `call-?(out|back)s?`, `verif\w*`, `(start)?tls`, `encrypt\w*`,
 }, "|") + `)\b`)
+
+// fullWords matches the words of hosts for a mailbox that is full. Its user can still send.
+var fullWords = regexp.MustCompile(`(?i)\b(quota|overquota|(mail ?box|inbox|account|user|storage)( \S+){0,3} full|(disk|storage) (limit|space|is full))\b`)
 
 var (
 	nullWords    = regexp.MustCompile(`(?i)<>|\b((null|empty|blank) (envelope[- ])?(sender|from|reverse-?path|return-?path)|bounces?)\b`)
@@ -33,7 +36,7 @@ func (r reply) about(mailbox string) about {
 	switch e := r.Enhanced; {
 	case r.isPolicy(mailbox), r.refusesNull(), e == "5.1.7", e == "5.1.8": // the last two: our sender address
 		return aboutUs
-	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552: // full, message too long, system
+	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552, r.isFull(mailbox): // full, message too long, system
 		return aboutNow
 	case strings.HasPrefix(e, "5.5.") && e != "5.5.0": // protocol; large providers use 5.5.0 for unknown mailboxes
 		return aboutUs
@@ -52,11 +55,19 @@ func (r reply) isPolicy(mailbox string) bool {
 	if strings.HasPrefix(r.Enhanced, "5.7.") || strings.HasPrefix(r.Enhanced, "4.7.") {
 		return true
 	}
+	return policyWords.MatchString(r.wordsWithout(mailbox))
+}
+
+// isFull reports whether a refusal says that the mailbox is full.
+func (r reply) isFull(mailbox string) bool { return fullWords.MatchString(r.wordsWithout(mailbox)) }
+
+// wordsWithout returns the text in lower case without the mailbox in question.
+func (r reply) wordsWithout(mailbox string) string {
 	text := strings.ToLower(strings.Join(r.Lines, " "))
 	if mailbox != "" {
 		text = strings.ReplaceAll(text, strings.ToLower(mailbox), "")
 	}
-	return policyWords.MatchString(text)
+	return text
 }
 
 // refusesNull reports whether a reply to RCPT refuses the null reverse-path.

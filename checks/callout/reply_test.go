@@ -101,6 +101,14 @@ func TestAbout(t *testing.T) {
 		"552 5.2.2 mailbox full":                                                aboutNow,
 		"550 5.2.2 over quota":                                                  aboutNow,
 		"550 5.3.0 system trouble":                                              aboutNow,
+		"550 Administrative prohibition":                                        aboutUs,
+		"554 your IP address is black listed":                                   aboutUs,
+		"550 5.1.0 you are not on our white list":                               aboutUs,
+		"550 <" + mailbox + ">: user is over quota":                             aboutNow,
+		"554 delivery error: the mailbox is full":                               aboutNow,
+		"550 5.1.1 Mailbox quota exceeded":                                      aboutNow,
+		"550 User quota@example.net unknown":                                    aboutNow, // doubtful words say nothing against a sender
+		"550 full name unknown":                                                 aboutAddress,
 	} {
 		r, err := readReply(bufio.NewReader(strings.NewReader(text + "\r\n")))
 		if err != nil || r.about(mailbox) != want {

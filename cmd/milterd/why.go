@@ -17,14 +17,14 @@ import (
 
 func newWhy(configFile *string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "why CLIENT|ADDRESS|DOMAIN|USER|SESSION|LINK [RECIPIENT]",
-		Short: "Show why mail was refused, and all that is known of a client, sender, user or session",
+		Use:   "why CLIENT|ADDRESS|DOMAIN|USER|SESSION|QUEUEID|LINK [RECIPIENT]",
+		Short: "Show why mail was refused, and all that is known of a client, sender, user, session or message",
 		Long: `Show what the daemon knows now: entries of lists, the block, greylisting, how far limits are used up, whether the sender is known to
 be good, and the last decisions, the last refusal with its trace. Each is shown with the command that changes it.
 
 CLIENT is the address of a client, ADDRESS a mailbox (of a sender or a recipient), USER a user who authenticates, SESSION the id in a
-line of the log, LINK the link in a reply or what follows r= in it. With RECIPIENT, only the mail of a sender or client to that mailbox
-or domain counts. The exit status is 1 if nothing is known.`,
+line of the log, QUEUEID the id of a message in the log of the mail server, LINK the link in a reply or what follows r= in it. With
+RECIPIENT, only the mail of a sender or client to that mailbox or domain counts. The exit status is 1 if nothing is known.`,
 		Example: `  milterd why 192.0.2.9
   milterd why alice@example.net bob@example.org
   milterd why https://mx.example.org/why/rdns-missing?r=...`,
@@ -47,7 +47,7 @@ type whyArgs struct {
 type knowledge struct {
 	What   string `json:"what"`
 	Rcpt   string `json:"rcpt,omitempty"`
-	Kind   string `json:"kind"` // client, mailbox, domain, user, session, refusal, or sender of mail to Rcpt
+	Kind   string `json:"kind"` // client, mailbox, domain, user, session, message, refusal, or sender of mail to Rcpt
 	Client string `json:"client,omitempty"`
 	state
 	Decisions []records.Record `json:"decisions"` // the newest first, without traces
@@ -76,6 +76,11 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	if k.Kind == "session" && (k.Decision == nil || k.Decision.Session != strings.ToLower(k.What)) {
 		k.Kind = "user" // a name may look like the id of a session
 	}
+	if k.Kind == "user" && k.Decision == nil {
+		if err := d.addMessage(ctx, &k); err != nil {
+			return k, err
+		}
+	}
 	if k.Kind == "refusal" && k.Decision == nil {
 		return k, fmt.Errorf("no decision about %s is kept (records.keep)", k.What)
 	}
@@ -96,14 +101,27 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 			return k, fmt.Errorf("%s is a reason: milterd doc reasons describes it, milterd log --reason %[1]s shows where it applied", k.What)
 		}
 		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; "+
-			"a SESSION is the %d characters after session= in the log", k.What, sessionID)
+			"a SESSION is the %d characters after session= in the log, a QUEUEID has upper and lower case as there", k.What, sessionID)
 	}
 	return k, nil
 }
 
+// addMessage adds the decisions about the message with a queue id, if there is one; the last, as mail servers use an id again.
+func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
+	if d.records == nil {
+		return nil
+	}
+	list, err := d.records.Find(ctx, records.Query{QueueID: k.What, Max: 1})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	k.Kind = "message"
+	return d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: list[0].Session, Until: list[0].Time}})
+}
+
 // subjects returns whose state is shown.
 func (k knowledge) subjects() subjects {
-	if k.Kind == "session" || k.Kind == "refusal" || k.Rcpt != "" && k.Decision != nil {
+	if k.Kind == "session" || k.Kind == "message" || k.Kind == "refusal" || k.Rcpt != "" && k.Decision != nil {
 		return subjectsOf(*k.Decision)
 	}
 	s := subjects{names: []string{k.What}, held: k.What, senders: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}

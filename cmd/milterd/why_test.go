@@ -137,8 +137,10 @@ func TestWhySays(t *testing.T) {
 	decide(d, good, rateOfUser, checks.Watch, nil)
 	good.Envelope.QueueID = "Q1"
 	d.journal().Accepted(checks.NewRequest(good, checks.EndOfMessage))
+	good.Envelope.QueueID = "Q2"
+	d.journal().Accepted(checks.NewRequest(good, checks.EndOfMessage))
 	decide(d, session("dddddddddddd", "192.0.2.10", "owner=example.com@lists.example.net"), noPTR, checks.Reject, nil)
-	awaitRecords(t, d, 6)
+	awaitRecords(t, d, 7)
 
 	show := func(what, rcpt string) string {
 		k, err := d.why(t.Context(), whyArgs{What: what, Rcpt: rcpt})
@@ -154,7 +156,10 @@ func TestWhySays(t *testing.T) {
 		"ann@example.com bob@example.org": {"allow 192.0.2.7; milterd", "allow ann@example.com, if SPF passes; milterd"},
 		"eve":                             {"user\teve", "192.0.2.8"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
-		"bob@example.org":                 {"mailbox\tbob@example.org\n\n"},
+		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},
+		"Q2":                              {"message\tQ2", "queue id\tQ2"},
+
+		"bob@example.org": {"mailbox\tbob@example.org\n\n"},
 
 		"owner=example.com@lists.example.net": {"mailbox\towner=", "192.0.2.10"}, // no link, in spite of "r="
 	} {
@@ -173,8 +178,9 @@ func TestWhyOfUnknown(t *testing.T) {
 	t.Parallel()
 	d, _ := serveOperatorPages(t, nil)
 	for what, want := range map[string]string{
-		"spf-fail": "milterd log --reason spf-fail",
-		"nobody":   "nothing is known of nobody",
+		"spf-fail":    "milterd log --reason spf-fail",
+		"nobody":      "nothing is known of nobody",
+		"9D3659C6894": "nothing is known of 9D3659C6894",
 	} {
 		if _, err := d.why(t.Context(), whyArgs{What: what}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", what, err, want)

@@ -21,6 +21,7 @@ type Query struct {
 	Reason  string // id of a reason that applied
 	Action  string // as Record.Action, or Refused; quarantine matches accepted messages, each once for all recipients
 	Session string
+	QueueID string // of a message; together with Session, records from before its queue id was known match too
 	User    string // a user whom a reason names, as those of limits do
 	ID      string
 	Since   time.Time
@@ -131,6 +132,7 @@ func (q Query) matches(r Record) bool {
 	return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
 		(q.Action == "" || r.did(q.Action)) &&
 		(q.Session == "" || r.Session == q.Session) &&
+		(q.QueueID == "" || r.QueueID == q.QueueID || q.Session != "" && r.QueueID == "") &&
 		(q.User == "" || r.names(q.User)) &&
 		(q.ID == "" || r.ID == q.ID) &&
 		(q.Reason == "" || r.has(q.Reason)) &&

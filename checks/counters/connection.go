@@ -17,7 +17,7 @@ type connection struct {
 
 	resets, bad       int // counts that each delivery lowers by one
 	unknown, accepted int // recipients, without the accepted ones of the open transaction
-	delivered         int // messages that are not in the tally yet
+	delivered         int // deliveries that are not in the tally yet
 }
 
 // The keys of checks.Remember.

@@ -12,9 +12,10 @@ import (
 func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, e checks.Event) error {
 	switch e.Kind {
 	case checks.Accepted:
-		conn.delivered++
+		n := distinctAccepted(r.Envelope.Rcpts)
+		conn.delivered += n
 		conn.resets, conn.bad = max(conn.resets-1, 0), max(conn.bad-1, 0)
-		conn.accepted += distinctAccepted(r.Envelope.Rcpts)
+		conn.accepted += n
 		if conn.delivered >= maxUncounted {
 			return c.countDeliveries(ctx, conn)
 		}
@@ -25,7 +26,7 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 	case checks.BadRecipient:
 		var err error
 		for range guesses(r) {
-			err = errors.Join(err, c.countBadRecipient(ctx, r, conn), c.countError(ctx, r, conn))
+			err = errors.Join(err, c.countBadRecipient(ctx, r, conn), c.countError(ctx, r, conn, checks.RcptTo))
 		}
 		return err
 	case checks.Refused:
@@ -34,7 +35,7 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 			conn.accepted += distinctAccepted(r.Envelope.Rcpts)
 		}
 		if e.Reply.Code >= 500 {
-			return c.countError(ctx, r, conn)
+			return c.countError(ctx, r, conn, e.Stage)
 		}
 	}
 	return nil
@@ -101,14 +102,22 @@ func (c *check) countBadRecipient(ctx context.Context, r *checks.Request, conn *
 	return c.pass(ctx, r, conn, tooManyBadRecipients)
 }
 
-// countError counts an error of the client, across its connections.
-func (c *check) countError(ctx context.Context, r *checks.Request, conn *connection) error {
+// countError counts an error of the client at a stage, across its connections. Up to RCPT, the accepted recipients of the open
+// transaction outweigh it as deliveries do: a message to many recipients has its unknown ones refused before the others get it.
+func (c *check) countError(ctx context.Context, r *checks.Request, conn *connection, st checks.Stage) error {
 	if c.Errors == 0 || !conn.counts(tooManyErrors) {
 		return nil
 	}
 	t, err := c.add(ctx, conn, 1)
-	if err != nil || t.count() <= c.Errors || t.errors() <= t.deliveries() {
+	if err != nil || t.count() <= c.Errors {
 		return err
+	}
+	open := 0
+	if st <= checks.RcptTo {
+		open = distinctAccepted(r.Envelope.Rcpts)
+	}
+	if t.errors() <= t.deliveries()+open {
+		return nil
 	}
 	if err := c.pass(ctx, r, conn, tooManyErrors); err != nil || conn.counts(tooManyErrors) {
 		return err
@@ -142,7 +151,7 @@ func distinctAccepted(rcpts []checks.Recipient) int {
 }
 
 // tally is what a client did in the window, in all connections to all hosts: the errors, the deliveries, and the errors that
-// later deliveries forgave. It is one number with 21 bits for each, so that one atomic Add counts an event and returns all
+// later deliveries forgave. Each recipient of a delivered message is a delivery, as each refused one is an error. It is one number with 21 bits for each, so that one atomic Add counts an event and returns all
 // three. With three numbers, two hosts could both miss the moment when the limit is passed. Over 2 million errors or deliveries
 // in a window run into the next field, in the client's favour.
 type tally int64

@@ -106,6 +106,31 @@ func TestLimits(t *testing.T) {
 			}
 		}},
 		{name: "an old list in one message: 30 of 130 unknown", drive: func(c *client) { c.mail(); c.oldList(130, false); c.data("news") }},
+		{name: "an old list in one message: 60 of 260 unknown", drive: func(c *client) { c.mail(); c.oldList(260, false); c.data("news") }},
+		{name: "an old list in ten messages to 26 recipients", drive: func(c *client) {
+			for range 10 {
+				c.mail()
+				c.oldList(26, false)
+				want(c.t, "the message", c.data("news"), "")
+			}
+		}},
+		{name: "an old list in messages to 26 recipients, without the last", drive: func(c *client) {
+			for range 6 {
+				c.mail()
+				c.oldList(26, false)
+				want(c.t, "the message", c.data("news"), "")
+			}
+			c.mail()
+			c.oldList(26, false)
+		}},
+		{name: "messages to several recipients, all refused", drive: func(c *client) {
+			for range 36 {
+				c.mail()
+				c.rcpt("user1")
+				c.rcpt("user2")
+				c.data("spam")
+			}
+		}, first: tooManyErrors, second: isBlocked},
 		{name: "an old list, one message for each recipient", drive: func(c *client) { c.oldList(130, true) }},
 		{name: "an old list whose message is refused", drive: func(c *client) { c.mail(); c.oldList(60, false); c.data("spam"); c.guess(10) }},
 		{name: "bad recipients are off", change: change{settings: func(s *counters.Settings) { s.BadRecipients = 0 }},

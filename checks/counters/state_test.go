@@ -1,6 +1,7 @@
 package counters_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -146,4 +147,23 @@ func TestUnblockedWhilePending(t *testing.T) {
 	if list := h.blocks(); h.level(someone) != 0 || len(list) > 0 {
 		t.Errorf("level %d, blocks %+v", h.level(someone), list)
 	}
+}
+
+// TestKnownRecipientsOutweighOnce tests that recipients to whom nothing is delivered outweigh the guesses of their transaction alone.
+func TestKnownRecipientsOutweighOnce(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{})
+	for i, after := range []string{"", tooManyErrors} {
+		c := h.connect(someone)
+		c.mail()
+		for n := range 30 {
+			want(t, "a known recipient", c.rcpt(fmt.Sprint("user", n)), "")
+		}
+		for n := range 25 {
+			c.refused(fmt.Sprint("guess", n), "5.1.1")
+		}
+		want(t, fmt.Sprint("connection ", i), c.rcpt("user"), after)
+		c.quit()
+	}
+	want(t, "the next", h.once(someone), isBlocked)
 }

@@ -70,7 +70,6 @@ func startDaemonIn(t testing.TB, configText []byte, zoneText string, prefetch bo
 	change(d, &env)
 	d.evidence = openEvidence(env, func() *config.Config { return cfg }, d.now)
 	env.Senders = d.evidence
-	miltertest.Eventually(t, "the evidence is read", func() bool { return d.evidence.Unread() == nil })
 	p, err := newPipeline(cfg, env, func(o *checks.Options) {
 		if prefetch {
 			o.Announce = res

@@ -95,7 +95,7 @@ type Collector struct {
 	failed  bool       // the last flush failed
 }
 
-// Open starts a Collector. Close ends it.
+// Open starts a Collector. It returns after the first reading of the evidence, or after firstTimeout. Close ends the Collector.
 func Open(store checks.Store, opts Options) *Collector {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -110,7 +110,10 @@ func Open(store checks.Store, opts Options) *Collector {
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
 	c.background.Go(func() { periodic.Run(c.ctx, flushInterval, flushTimeout, c.flushPending) })
-	c.background.Go(c.keepFresh)
+	first, cancel := context.WithTimeout(c.ctx, firstTimeout)
+	defer cancel()
+	done := c.refreshIndex(first)
+	c.background.Go(func() { c.keepFresh(done) })
 	return c
 }
 

@@ -17,8 +17,13 @@ const (
 	retryInterval = time.Minute
 )
 
-// refreshTimeout bounds one reading of the whole evidence.
-const refreshTimeout = time.Minute
+const (
+	// refreshTimeout bounds one reading of the whole evidence.
+	refreshTimeout = time.Minute
+	// firstTimeout bounds the reading at the start. With half of it, a slow store has more mail of the first minute deferred; with twice
+	// as much, a daemon whose store does not answer starts a second later.
+	firstTimeout = time.Second
+)
 
 // senderIndex has the domains that IsGood and Relays look up. It never changes.
 type senderIndex struct{ good, relays map[string]bool }
@@ -45,12 +50,16 @@ func (c *Collector) Unread() error {
 	return nil
 }
 
-// keepFresh reads the index at once and at each interval until the Collector is closed.
-func (c *Collector) keepFresh() {
-	var left int // calls until the next reading
+// keepFresh reads the index at each interval until the Collector is closed, and at once if it is not read yet.
+func (c *Collector) keepFresh(isRead bool) {
+	const every = int(refreshInterval / retryInterval)
+	left := 0 // calls until the next reading
+	if isRead {
+		left = every + 1
+	}
 	periodic.Run(c.ctx, retryInterval, refreshTimeout, func(ctx context.Context) {
 		if left--; left <= 0 && c.refreshIndex(ctx) {
-			left = int(refreshInterval / retryInterval)
+			left = every
 		}
 	})
 }

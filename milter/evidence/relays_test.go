@@ -107,6 +107,9 @@ func TestUnread(t *testing.T) {
 	s.relay("list.example", "x@srs.example", 5)
 	s.setTime(start.AddDate(0, 0, 20))
 	s.settle()
+	if other := s.open(s.store); other.Unread() != nil || !other.Relays("list.example") {
+		t.Errorf("after the start: %v, relay %t", other.Unread(), other.Relays("list.example"))
+	}
 	s.store.Fail(errors.New("gone"))
 	other := s.open(s.store)
 	if other.refreshIndex(t.Context()) || other.Unread() == nil || other.Relays("list.example") {

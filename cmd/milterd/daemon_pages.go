@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,12 +34,11 @@ const (
 
 // endpoint is a listener for pages or commands.
 type endpoint struct {
-	key            string // in the configuration
-	address        string // empty: none
-	defaultAddress string
-	missing        string // what does not work without it
-	listen         func() (net.Listener, error)
-	serve          func(net.Listener) error // returns nil after the listener is closed
+	key     string // in the configuration
+	address string // empty: none
+	missing string // what does not work without it
+	listen  func() (net.Listener, error)
+	serve   func(net.Listener) error // returns nil after the listener is closed
 }
 
 // endpoints returns the endpoints of a configuration.
@@ -52,31 +52,28 @@ func (d *daemon) endpoints(cfg *config.Config) ([]endpoint, error) {
 		return nil, err
 	}
 	return []endpoint{{
-		key:            "admin.socket",
-		address:        cfg.Admin.Socket,
-		defaultAddress: config.DefaultAdminSocket,
-		missing:        "the commands status, greylist, block, log and report do not reach this daemon",
-		listen:         func() (net.Listener, error) { return listenAdmin(cfg.Admin.Socket) },
-		serve:          func(ln net.Listener) error { return admin.Serve(ln, d.functions()) },
+		key:     "admin.socket",
+		address: cfg.Admin.Socket,
+		missing: "the commands status, greylist, block, log and report do not reach this daemon",
+		listen:  func() (net.Listener, error) { return listenAdmin(cfg.Admin.Socket) },
+		serve:   func(ln net.Listener) error { return admin.Serve(ln, d.functions()) },
 	}, {
-		key:            "admin.listen",
-		address:        cfg.Admin.Listen,
-		defaultAddress: config.DefaultAdminListen,
-		missing:        "there are no operator's pages, health pages and metrics",
-		listen:         func() (net.Listener, error) { return net.Listen("tcp", cfg.Admin.Listen) },
-		serve:          func(ln net.Listener) error { return serveHTTP(ln, operatorPages) },
+		key:     "admin.listen",
+		address: cfg.Admin.Listen,
+		missing: "there are no operator's pages, health pages and metrics",
+		listen:  func() (net.Listener, error) { return net.Listen("tcp", cfg.Admin.Listen) },
+		serve:   func(ln net.Listener) error { return serveHTTP(ln, operatorPages) },
 	}, {
-		key:            "explain.listen",
-		address:        cfg.Explain.Listen,
-		defaultAddress: config.DefaultExplainListen,
-		missing:        "there are no pages that explain refusals",
-		listen:         func() (net.Listener, error) { return net.Listen("tcp", cfg.Explain.Listen) },
-		serve:          func(ln net.Listener) error { return serveHTTP(ln, whyPages) },
+		key:     "explain.listen",
+		address: cfg.Explain.Listen,
+		missing: "there are no pages that explain refusals",
+		listen:  func() (net.Listener, error) { return net.Listen("tcp", cfg.Explain.Listen) },
+		serve:   func(ln net.Listener) error { return serveHTTP(ln, whyPages) },
 	}}, nil
 }
 
-// openPages opens the endpoints and serves them until stop is called. A default address that cannot be opened is a
-// warning, one from the configuration an error.
+// openPages opens the endpoints and serves them until stop is called. An address that cannot be opened is an
+// error if the configuration has its key, and a warning if it is the default.
 func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 	endpoints, err := d.endpoints(cfg)
 	if err != nil {
@@ -94,7 +91,7 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 		}
 		ln, err := e.listen()
 		switch {
-		case err != nil && e.address != e.defaultAddress:
+		case err != nil && slices.Contains(cfg.Given, e.key):
 			stop()
 			return nil, fmt.Errorf("%s: cannot listen on %s: %s", e.key, e.address, sockets.Fault(err))
 		case err != nil:

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -44,6 +46,34 @@ func serveOperatorPages(t *testing.T, change func(*config.Config)) (*daemon, str
 	srv := httptest.NewServer(pages)
 	t.Cleanup(srv.Close)
 	return d, srv.URL
+}
+
+// TestEndpointInUse tests that the daemon does not start without an endpoint that its configuration has, even if it is the default
+// one, and starts without an endpoint that is only the default.
+func TestEndpointInUse(t *testing.T) {
+	t.Parallel()
+	used, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+	d, _ := serveOperatorPages(t, nil)
+	for text, want := range map[string]string{
+		"": "",
+		"admin: {listen: " + config.DefaultAdminListen + "}":     "admin.listen: cannot listen on " + used.Addr().String(),
+		"explain: {listen: " + config.DefaultExplainListen + "}": "explain.listen: cannot listen on " + used.Addr().String(),
+		"explain: {url: \"https://mx.example.org\"}":             "",
+	} {
+		cfg := parseConfig(t, text)
+		cfg.Admin.Socket, cfg.Admin.Listen, cfg.Explain.Listen = "", used.Addr().String(), used.Addr().String()
+		stop, err := d.openPages(cfg)
+		if got := fmt.Sprint(err); want == "" && err != nil || !strings.HasPrefix(got, want) && want != "" {
+			t.Errorf("%q: error %q, want %q", text, got, want)
+		}
+		if err == nil {
+			stop()
+		}
+	}
 }
 
 // fetch requests a page, with a form if it is not nil, and follows redirects.

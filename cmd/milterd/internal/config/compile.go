@@ -49,6 +49,11 @@ func (c *compiler) config() *Config {
 		Log:            c.log(),
 		settings:       f.Checks,
 	}
+	for _, key := range []string{"admin.listen", "admin.socket", "explain.listen"} {
+		if c.given(key) {
+			cfg.Given = append(cfg.Given, key)
+		}
+	}
 	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")
 	cfg.Policy = checks.Options{

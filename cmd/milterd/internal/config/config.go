@@ -47,11 +47,13 @@ type Config struct {
 	Mirror         Mirror
 	Log            Log
 
+	// Given are the keys of endpoints that the file has. An endpoint that it does not have may fail, with a warning.
+	Given []string
+
 	settings []settings // of the checks, in the order of the registry
 }
 
-// Admin configures how commands and the operator's tools reach the daemon. If a default listener cannot be opened, this is a
-// warning; for another one it is an error.
+// Admin configures how commands and the operator's tools reach the daemon, see Config.Given.
 type Admin struct {
 	Listen   string // "host:port" of the operator's pages, metrics and health; empty for none
 	Socket   string // path; empty for none

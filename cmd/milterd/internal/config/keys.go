@@ -81,8 +81,8 @@ type tagKeys struct {
 	Subject string `yaml:"subject" doc:"Prefix of the subject. It breaks signatures that cover the subject. Empty: the subject stays." example:"\"[suspicious] \""`
 }
 
-// Explain configures the public pages, which explain refusals to senders. If they cannot be served at DefaultExplainListen,
-// this is a warning; at another address it is an error. In a Config, the URL has no slash at its end.
+// Explain configures the public pages, which explain refusals to senders, see Config.Given. In a Config, the URL has no slash at its
+// end.
 type Explain struct {
 	Listen string `yaml:"listen" doc:"Address and port of the pages, for a web server with TLS in front of them; empty: none."`
 	URL    string `yaml:"url" doc:"URL of the pages as seen from outside, without /why/ at its end, for the links in replies; empty: no links." example:"https://mx.example.org"`

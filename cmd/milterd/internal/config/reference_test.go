@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,10 @@ func TestReferenceLoadsAsDefaults(t *testing.T) {
 	if !cfg.Listen[0].Given {
 		t.Error("Given is false for the socket")
 	}
-	cfg.Listen[0].Given = false
+	if !slices.Equal(cfg.Given, []string{"admin.listen", "admin.socket", "explain.listen"}) {
+		t.Errorf("endpoints that are given: %v", cfg.Given)
+	}
+	cfg.Listen[0].Given, cfg.Given = false, want.Given
 	for i := range want.settings {
 		if got, want := cfg.settings[i].value.Interface(), want.settings[i].value.Interface(); !reflect.DeepEqual(got, want) {
 			t.Errorf("settings\ngot  %+v\nwant %+v", got, want)

@@ -151,9 +151,10 @@ func distinctAccepted(rcpts []checks.Recipient) int {
 }
 
 // tally is what a client did in the window, in all connections to all hosts: the errors, the deliveries, and the errors that
-// later deliveries forgave. Each recipient of a delivered message is a delivery, as each refused one is an error. It is one number with 21 bits for each, so that one atomic Add counts an event and returns all
-// three. With three numbers, two hosts could both miss the moment when the limit is passed. Over 2 million errors or deliveries
-// in a window run into the next field, in the client's favour.
+// later deliveries forgave. Each recipient of a delivered message is a delivery, as each refused one is an error. It is one number
+// with 21 bits for each, so that one atomic Add counts an event and returns all three. With three numbers, two hosts could both
+// miss the moment when the limit is passed. Over 2 million errors or deliveries in a window run into the next field, in the
+// client's favour.
 type tally int64
 
 const tallyBits = 21

@@ -3,7 +3,8 @@ package headers
 import "strings"
 
 // readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets and the list elements beside them,
-// or if there are no brackets, the words with an "@". ok is false if there is neither an address nor one word in its place.
+// or if there are no brackets, the words with an "@". ok is false if there is neither an address, perhaps in encoded-words, nor one word
+// in its place.
 func readMailboxes(value string) (found []Mailbox, ok bool) {
 	found, word, brackets := inBrackets(value, true)
 	if len(found) == 0 {
@@ -16,7 +17,18 @@ func readMailboxes(value string) (found []Mailbox, ok bool) {
 		return nil, false
 	}
 	found = bareAddresses(value)
-	return found, len(found) > 0 || word || isOneWord(value)
+	return found, len(found) > 0 || word || isOneWord(value) || hasEncodedAddress(value)
+}
+
+// hasEncodedAddress reports whether there is an address if encoded-words are decoded. Some programs encode the whole field, and a long one
+// becomes several encoded-words.
+func hasEncodedAddress(value string) bool {
+	if !strings.Contains(value, "=?") {
+		return false
+	}
+	decoded := DecodeWords(value)
+	found, _, _ := inBrackets(decoded, false)
+	return len(found) > 0 || len(bareAddresses(decoded)) > 0
 }
 
 // inBrackets returns the addresses in angle brackets, and the addresses that are list elements beside them. If skip is true,

@@ -77,6 +77,7 @@ func TestMessageAuthors(t *testing.T) {
 		{"an encoded-word as domain", []string{" jane@=?utf-8?q?example.com?="}, "example.com", "=?utf-8?q?example.com?="},
 		{"an encoded address", []string{" Jane <=?utf-8?q?jane=40example.com?=>"}, "example.com", ""},
 		{"an encoded local part with an address", []string{" =?utf-8?q?ceo=40bank.example=2C?=@evil.example"}, "evil.example bank.example", ""},
+		{"a field that is encoded as a whole", []string{" =?utf-8?q?Jane?= =?utf-8?q?_=3Cjane=40example.com=3E?="}, "example.com", ""},
 		{"an encoded name", []string{" =?utf-8?q?ceo=40bank.example?= <jane@example.com>"}, "example.com", ""},
 		{"an address in a name that is not quoted", []string{" jane@example.net <jane@example.com> (oops"}, "example.com", ""},
 		{"a field that cannot be parsed", []string{" ceo@bank.example <> jane@example.com"}, "bank.example example.com", ""},

@@ -119,6 +119,7 @@ func TestTags(t *testing.T) {
 		{name: "a field of over 16 KiB", tags: "s=ed>s=ed; z=" + strings.Repeat("x", 16<<10), status: PermError, why: "16 KiB"},
 		{name: "bh of another length", change: first(func(v string) string { return strings.Replace(v, "bh=", "bh=AAAA", 1) }),
 			status: PermError, why: "bh="},
+		{name: "b without padding", change: first(func(v string) string { return strings.TrimRight(v, "=") }), status: Pass},
 		{name: "b is not base64", change: first(func(v string) string { return v + "!" }), status: PermError, why: "b="},
 	})
 }

@@ -98,8 +98,8 @@ func (sig *signature) parse(tags map[string]string) string {
 		}
 	}
 	var errSigned, errCreated, errExpires error
-	bodyHash, errBodyHash := base64.StdEncoding.DecodeString(strip(tags["bh"]))
-	sig.signed, errSigned = base64.StdEncoding.DecodeString(sig.Signature)
+	bodyHash, errBodyHash := decodeBase64(strip(tags["bh"]))
+	sig.signed, errSigned = decodeBase64(sig.Signature)
 	sig.created, errCreated = parseTime(tags["t"])
 	sig.expires, errExpires = parseTime(tags["x"])
 	sig.Covered = strings.ToLower(strip(tags["h"]))
@@ -142,6 +142,11 @@ func (sig *signature) parse(tags map[string]string) string {
 	}
 	sig.bodyHash = digest(bodyHash)
 	return ""
+}
+
+// decodeBase64 decodes base64string of section 2.10, whose padding is optional.
+func decodeBase64(text string) ([]byte, error) {
+	return base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
 }
 
 // parseTime parses 1*12DIGIT, seconds since 1970. An absent time is zero.

@@ -23,7 +23,8 @@ func FuzzParse(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			if len(text) < 10_000 {
+			// What is made from a bomb of aliases takes a second each, and no time is left for others. TestGolden parses it.
+			if len(text) < 10_000 && filepath.Base(file) != "bomb.yaml" {
 				f.Add(text)
 			}
 		}

@@ -153,6 +153,7 @@ type Tab struct {
 	browser *Browser
 	ctx     context.Context
 	close   context.CancelFunc
+	hasAxe  bool // see loadAxe
 
 	mu   sync.Mutex
 	sent []string // URLs of requests
@@ -345,15 +346,26 @@ type Complaint struct {
 	Nodes []string `json:"nodes"` // elements, each with the cause
 }
 
+// loadAxe loads axe-core into the page, and into those that the tab opens after it: they need not receive and compile 600 kB again.
+func (tab *Tab) loadAxe() {
+	tab.t.Helper()
+	if tab.hasAxe {
+		return
+	}
+	source, err := axe()
+	tab.must(err)
+	always := page.AddScriptToEvaluateOnNewDocumentParams{Source: source}
+	_, err = chromedp.Call(tab.ctx, page.AddScriptToEvaluateOnNewDocument, always)
+	tab.must(err)
+	Evaluate[bool](tab, source+"\n;true")
+	tab.hasAxe = true
+}
+
 // Axe runs axe-core on the page, with all rules for WCAG 2.2 AA and its best practices, or only with the named rules. Rules that
 // axe-core cannot decide are complaints too, except for the contrast of single characters.
 func (tab *Tab) Axe(rules ...string) []Complaint {
 	tab.t.Helper()
-	source, err := axe()
-	tab.must(err)
-	if !Evaluate[bool](tab, `"axe" in window`) {
-		Evaluate[bool](tab, source+"\n;true")
-	}
+	tab.loadAxe()
 	only := any(map[string]any{"type": "tag", "values": []string{
 		"wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice",
 	}})

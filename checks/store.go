@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"iter"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Store keeps small records that expire. All hosts that share it see the same records. It is safe for concurrent use.
@@ -33,6 +36,16 @@ type Store interface {
 	// Scan iterates over the records whose keys begin with prefix, in no particular order. It may miss or include records
 	// written meanwhile. An error is the last element, with the zero Record.
 	Scan(ctx context.Context, prefix string) iter.Seq2[Record, error]
+}
+
+// ErrStoreDown is in the error of a method of a Store that is known to fail. The store logs when that begins and when it ends.
+var ErrStoreDown = errors.New("the store is down")
+
+// WarnOfStore logs an error of a Store as a warning, unless the store is down: each message would have such a line.
+func WarnOfStore(log *logrus.Entry, err error, message string) {
+	if !errors.Is(err, ErrStoreDown) {
+		log.WithError(err).Warn(message)
+	}
 }
 
 // Limits of a record of a Store, in bytes. A longer key or value is an error.

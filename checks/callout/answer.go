@@ -159,6 +159,6 @@ func (c *check) load(ctx context.Context, key string) (a answer, ok bool, err er
 // save writes an answer. A failure costs one more callout, so it is only logged. The context of the flight may be done.
 func (c *check) save(ctx context.Context, key string, a answer, ttl time.Duration) {
 	if err := checks.PutJSON(context.WithoutCancel(ctx), c.env.Store, key, a, ttl); err != nil {
-		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not store the answer to a callout")
+		checks.WarnOfStore(c.env.Log.WithField("check", Info.Name), err, "could not store the answer to a callout")
 	}
 }

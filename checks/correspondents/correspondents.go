@@ -73,7 +73,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		p.Outside = facts.Mailbox(rcpt.Address)
 		if err := checks.PutJSON(ctx, c.env.Store, p.key(), p, keep); err != nil {
 			// The store would fail for the other recipients too.
-			c.env.Log.WithFields(r.LogFields()).WithError(err).Warn("could not store a correspondent")
+			checks.WarnOfStore(c.env.Log.WithFields(r.LogFields()), err, "could not store a correspondent")
 			return
 		}
 	}

@@ -152,6 +152,6 @@ func anyForwarded(r *checks.Request) bool {
 func (c *check) logFailure(now time.Time, err error) {
 	last := c.logged.Load()
 	if ago := now.Unix() - last; (ago < 0 || ago >= 60) && c.logged.CompareAndSwap(last, now.Unix()) {
-		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not count")
+		checks.WarnOfStore(c.env.Log.WithField("check", Info.Name), err, "could not count")
 	}
 }

@@ -214,7 +214,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		}
 		if err != nil {
 			// The sender may have to wait once more. The store would fail for the other recipients too.
-			c.env.Log.WithFields(r.LogFields()).WithError(err).Warn("could not record that a message passed greylisting")
+			checks.WarnOfStore(c.env.Log.WithFields(r.LogFields()), err, "could not record that a message passed greylisting")
 			return
 		}
 	}

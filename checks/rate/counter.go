@@ -109,6 +109,6 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		return is
 	})
 	if err := c.takeBack(ctx, refused); err != nil {
-		c.env.Log.WithError(err).WithField("check", Info.Name).Warn("could not take back a count")
+		checks.WarnOfStore(c.env.Log.WithField("check", Info.Name), err, "could not take back a count")
 	}
 }

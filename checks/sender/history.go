@@ -90,7 +90,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		_, err = c.env.Store.Add(ctx, refusedKey+t.history, 1, c.HistoryWindow)
 	}
 	if err != nil {
-		c.env.Log.WithFields(r.LogFields()).WithError(err).Warn("could not update the history of a sender")
+		checks.WarnOfStore(c.env.Log.WithFields(r.LogFields()), err, "could not update the history of a sender")
 	}
 }
 

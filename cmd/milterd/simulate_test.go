@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 	"milterd/cmd/milterd/internal/session"
 	"milterd/milter/miltertest"
 )
@@ -104,6 +106,36 @@ func playOverSocket(t *testing.T, s *session.Script, prefetch bool) string {
 	d.stop()
 	transcript.WriteString(d.log.String())
 	return dnsPort.ReplaceAllString(transcript.String(), "127.0.0.1:PORT")
+}
+
+// TestLogWhileStoreIsDown tests that during an outage of the store the log has no line about it for each mail, but that of the checks
+// that could not find out, once for all of them. The store itself logs when an outage begins and ends.
+func TestLogWhileStoreIsDown(t *testing.T) {
+	t.Parallel()
+	for _, s := range sessionFiles(t) {
+		t.Run(filepath.Base(s.Name), func(t *testing.T) {
+			t.Parallel()
+			st := checktest.NewStore(time.Now)
+			d := startDaemonIn(t, s.Config, s.Zone, false, func(_ *testDaemon, env *checks.Env) { env.Store = st })
+			st.Fail(fmt.Errorf("store: %w since noon", checks.ErrStoreDown))
+			player := clocked{&session.Socket{Network: "tcp", Address: d.address, Timeout: miltertest.WaitTimeout}, &d.clock}
+			commands := 0
+			_, err := session.Play(s, player, func(command string, _ []string) {
+				if strings.HasPrefix(command, "MAIL") || strings.HasPrefix(command, "RCPT") || strings.HasPrefix(command, "DATA") {
+					commands++
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.stop()
+			lines := d.log.String()
+			unknown, all := strings.Count(lines, `msg="could not find out"`), strings.Count(lines, `msg="could not`)
+			if unknown > commands || all > unknown {
+				t.Errorf("%d checks could not find out, %d lines in all, in %d commands:\n%s", unknown, all, commands, lines)
+			}
+		})
+	}
 }
 
 // dnsPort is the address of the DNS server of a test, which errors name.

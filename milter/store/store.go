@@ -27,7 +27,7 @@ import (
 
 var (
 	// errDown is returned by all operations while the store is known to fail.
-	errDown = errors.New("the store is down")
+	errDown = checks.ErrStoreDown
 	// errClosed is returned by all operations after Close.
 	errClosed = errors.New("the store is closed")
 	// errInUse is returned by Open for a folder that a process uses, which may be this one.
@@ -192,7 +192,7 @@ func (s *Store) do(ctx context.Context, operation, key string, value []byte, f f
 		return fmt.Errorf("store: %s: %w", operation, err)
 	}
 	if err := s.breaker.admit(); err != nil {
-		return fmt.Errorf("store: %s: %w", operation, err)
+		return fmt.Errorf("store: %w", err) // without the operation: checks with the same error share a line of the log
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

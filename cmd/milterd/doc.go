@@ -27,8 +27,7 @@ its width; elsewhere they are Markdown.`,
 			}
 			return nil
 		},
-		SuggestionsMinimumDistance: 2,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return listSubjects(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return listSubjects(cmd) },
 	}
 	for _, g := range doc.Guides() {
 		cmd.AddCommand(&cobra.Command{

@@ -101,6 +101,13 @@ func TestExitStatus(t *testing.T) {
 
 		{args: []string{"simulate", "--cleint", "192.0.2.9"}, status: exitUsage, stderr: "unknown flag: --cleint; did you mean --client?"},
 		{args: []string{"nonsense"}, status: exitUsage, stderr: `unknown command "nonsense"`},
+		{args: []string{"doc", "foo"}, status: exitUsage, stderr: `unknown command "foo" ("milterd doc"`},
+		{args: []string{"help", "foo"}, status: exitUsage, stderr: `unknown command "foo"`},
+		{args: []string{"help", "acces"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},
+		{args: []string{"help", "access", "alow"}, status: exitUsage, stderr: `unknown command "alow"; did you mean allow?`},
+		{args: []string{"help", "doc", "confing"}, status: exitUsage, stderr: `did you mean config? ("milterd doc"`},
+		{args: []string{"help", "access", "allow"}},
+		{args: []string{"help"}},
 		{args: []string{"acces", "list", "--socket", "x"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},
 		{args: []string{"access", "alow", "192.0.2.9", "--until", "friday"}, status: exitUsage, stderr: `unknown command "alow"; did you mean allow?`},
 		{args: []string{"block"}, status: exitUsage, stderr: "want one of the commands"},

@@ -29,6 +29,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
+	"milterd/cmd/milterd/internal/config"
 )
 
 func main() {
@@ -58,10 +59,9 @@ sender, DNS lists, SPF, DKIM, DMARC and header fields before a message is accept
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
-		SuggestionsMinimumDistance: 2,
-		Version:                    version(),
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRun:           func(*cobra.Command, []string) { configFile = chosenFile(configFile, defaultFile) },
+		Version:          version(),
+		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRun: func(*cobra.Command, []string) { configFile = chosenFile(configFile, defaultFile) },
 	}
 	root.SetVersionTemplate("milterd {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&configFile, "config", "c", "",
@@ -72,17 +72,29 @@ sender, DNS lists, SPF, DKIM, DMARC and header fields before a message is accept
 		root.AddCommand(newCommand(&configFile))
 	}
 	root.AddCommand(newDoc(), newVersion())
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = helpArguments
+	}
 	return root
+}
+
+// helpArguments returns an error for the name of a command that is not there. The command help of cobra prints the usage and succeeds.
+func helpArguments(help *cobra.Command, args []string) error {
+	cmd, rest, err := help.Root().Find(args)
+	if err == nil && cmd.HasSubCommands() {
+		return cmd.Args(cmd, rest)
+	}
+	return err
 }
 
 // newGroup returns a command that has sub-commands and does nothing itself. It fails without one of them, so that a
 // script notices the mistake.
 func newGroup(name, short string) *cobra.Command {
 	return &cobra.Command{
-		Use:                        name,
-		Short:                      short,
-		Args:                       unknownCommand,
-		SuggestionsMinimumDistance: 2,
+		Use:   name,
+		Short: short,
+		Args:  unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var names []string
 			for _, c := range cmd.Commands() {
@@ -101,9 +113,13 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
 	hint := ""
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	if near := config.Nearest(args[0], names); near != "" {
+		hint = "; did you mean " + near + "?"
 	}
 	return fmt.Errorf("unknown command %q%s", args[0], hint)
 }

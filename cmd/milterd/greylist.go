@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,8 +15,13 @@ import (
 	"milterd/checks/greylist"
 )
 
-// maxListed is the default maximum of listed triplets.
-const maxListed = 1000
+const (
+	// maxListed is the default maximum of listed triplets.
+	maxListed = 1000
+	// maxTriplets is the number of triplets above which a list is an error. They are in memory, in the daemon and in the command, and
+	// take some 500 bytes each in both. A busy site has millions.
+	maxTriplets = 100_000
+)
 
 func newGreylist(configFile *string) *cobra.Command {
 	cmd := newGroup("greylist", "Show and change the records of greylisting")
@@ -56,14 +62,14 @@ func newGreylistList(r *remote) *cobra.Command {
 			return call(cmd, r, "greylist/list", list, showTriplets)
 		},
 	}
-	cmd.Flags().IntVar(&list.Max, "max", maxListed, "list at most `N` triplets; 0: all")
+	cmd.Flags().IntVar(&list.Max, "max", maxListed, "list at most `N` triplets; 0: all, up to "+strconv.Itoa(maxTriplets))
 	return cmd
 }
 
 // greylistArgs are the arguments of the greylist functions. Only greylist/list uses Max.
 type greylistArgs struct {
 	What string `json:"what"` // see greylist.List
-	Max  int    `json:"max"`  // 0: no limit
+	Max  int    `json:"max"`  // 0: maxTriplets, and more are an error
 }
 
 func (d *daemon) listTriplets(ctx context.Context, a greylistArgs) ([]greylist.Triplet, error) {
@@ -71,6 +77,9 @@ func (d *daemon) listTriplets(ctx context.Context, a greylistArgs) ([]greylist.T
 	for t, err := range greylist.List(ctx, d.store, time.Now(), a.What) {
 		if err != nil {
 			return nil, err
+		}
+		if len(list) == maxTriplets {
+			return nil, checks.BadArgument("there are more than %d triplets; name an address, network, domain or mailbox, or a smaller --max", maxTriplets)
 		}
 		list = append(list, t)
 		if a.Max > 0 && len(list) >= a.Max {

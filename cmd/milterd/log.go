@@ -47,7 +47,7 @@ a delivery would have waited, had it not come back after the delay, or had nothi
 	f.StringVar(&args.Action, "action", "", "`ACTION` that was taken: accept, watch, tag, greylist, quarantine, tempfail, reject, or refused for the last two")
 	f.StringVar(&args.Session, "session", "", "session `ID`, as in the log")
 	f.StringVar(&ref, "ref", "", "`LINK` in a reply, or the part of it after r=")
-	f.StringVar(&since, "since", "", "only decisions since a local `DATE`, a date and time, or for a duration in s, m, h or d")
+	f.StringVar(&since, "since", "", "only decisions since a local `DATE`, today or yesterday, a date and time, or for a duration in s, m, h or d")
 	f.IntVar(&args.Max, "max", 100, "show at most `N` records; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := args.parse(ref, since); err != nil {

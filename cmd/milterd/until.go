@@ -95,14 +95,23 @@ func parseDate(text string) (at time.Time, dateAlone, ok bool) {
 	return time.Time{}, false, false
 }
 
-// parseSince parses the beginning of a period, the value of --since: a local date, a date and time, or a duration before now.
+// parseSince parses the beginning of a period, the value of --since: a local date, today, yesterday, a date and time, or a duration
+// before now.
 func parseSince(text string, now time.Time) (time.Time, error) {
+	y, m, day := now.Local().Date()
+	today := time.Date(y, m, day, 0, 0, 0, 0, time.Local)
+	switch {
+	case strings.EqualFold(text, "today"):
+		return today, nil
+	case strings.EqualFold(text, "yesterday"):
+		return today.AddDate(0, 0, -1), nil
+	}
 	if d, err := config.ParseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}
 	at, _, ok := parseDate(text)
 	if !ok {
-		return time.Time{}, checks.BadArgument("--since: %q is no date and no duration; write 2026-11-28, \"2026-11-28 15:00\" or 2d", text)
+		return time.Time{}, checks.BadArgument("--since: %q is no date and no duration; write 2026-11-28, \"2026-11-28 15:00\", yesterday or 2d", text)
 	}
 	return at, nil
 }

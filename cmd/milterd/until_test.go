@@ -45,7 +45,8 @@ func TestSince(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 29, 9, 30, 0, 0, time.Local)
 	for text, want := range map[string]time.Time{
-		"2d": now.AddDate(0, 0, -2), "2026-11-28": time.Date(2026, 11, 28, 0, 0, 0, 0, time.Local), "yesterday": {},
+		"2d": now.AddDate(0, 0, -2), "2026-11-28": time.Date(2026, 11, 28, 0, 0, 0, 0, time.Local), "soon": {},
+		"today": time.Date(2026, 11, 29, 0, 0, 0, 0, time.Local), "Yesterday": time.Date(2026, 11, 28, 0, 0, 0, 0, time.Local),
 	} {
 		if got, err := parseSince(text, now); !got.Equal(want) || (err != nil) != want.IsZero() {
 			t.Errorf("%s: %v, %v", text, got, err)

@@ -11,7 +11,7 @@ import (
 
 // maxDenials is how many answers in a row without a record a server may give before it is tested. Those are believed, so with double
 // twice as much mail is refused before a failure is noticed; with half of it, one message of a host without any records causes a test.
-const maxDenials = 20
+const maxDenials = 30
 
 // rootServer is a question that has an answer wherever names of the Internet are resolved.
 var rootServer = checks.Question{Name: "a.root-servers.net.", Type: dns.TypeA}

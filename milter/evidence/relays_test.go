@@ -57,8 +57,12 @@ func TestRelays(t *testing.T) {
 		}, true, false},
 		{"a refusal for want of an answer", func(s *site) {
 			s.relay("list.example", "x@srs.example", 5)
-			s.unsure(3, "list.example", "y@srs.example")
+			s.unsure(3, "list.example", "y@srs.example", judged)
 			s.mail(3, "list.example", "y@srs.example", did{unanswered, checks.Tempfail})
+		}, true, true},
+		{"a block for want of an answer", func(s *site) {
+			s.relay("list.example", "x@srs.example", 5)
+			s.unsure(3, "list.example", "y@srs.example", listed)
 		}, true, true},
 		{"a listing that is only watched", func(s *site) {
 			s.relay("list.example", "x@srs.example", 5)
@@ -84,10 +88,10 @@ func TestRelays(t *testing.T) {
 }
 
 // unsure refuses mail because an answer is missing.
-func (s *site) unsure(day int, client, from string) {
+func (s *site) unsure(day int, client, from string, reason *checks.Reason) {
 	s.Decided(requestOf(session(day, client, from)), checks.Decision{
-		Reply: &checks.Reply{}, Reason: judged, Action: checks.Tempfail,
-		Outcomes: []checks.Outcome{{Check: "helo", Reason: judged, Action: checks.Tempfail, Unsure: true}},
+		Reply: &checks.Reply{}, Reason: reason, Action: checks.Tempfail,
+		Outcomes: []checks.Outcome{{Check: "helo", Reason: reason, Action: checks.Tempfail, Unsure: true}},
 	})
 }
 

@@ -108,10 +108,10 @@ func isFault(o checks.Outcome) bool {
 }
 
 // countsOf returns how a decision counts for the reason of one of its outcomes. A reason speaks against the sender if it refused and
-// certainly applies, or if it has Reason.Accuses.
+// certainly applies, or if it has Reason.Accuses and is not Unsure.
 func countsOf(o checks.Outcome, d checks.Decision, once tally) counts {
 	c := counts{Applied: once}
-	if o.Reason.Accuses {
+	if o.Reason.Accuses && !o.Unsure {
 		c.Against = 1
 	}
 	switch {

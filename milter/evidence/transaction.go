@@ -107,8 +107,8 @@ func isFault(o checks.Outcome) bool {
 	return o.Action > checks.Watch || o.Reason.Safe != checks.Off && o.Reason.Strict > checks.Watch && o.Reason.Most != checks.Watch
 }
 
-// countsOf returns how a decision counts for the reason of one of its outcomes. A reason speaks against the sender if it refused and
-// certainly applies, or if it has Reason.Accuses and is not Unsure.
+// countsOf returns how a decision counts for the reason of one of its outcomes. A reason speaks against the sender if it refused and no
+// answer was missing, or if it has Reason.Accuses and is not Unsure.
 func countsOf(o checks.Outcome, d checks.Decision, once tally) counts {
 	c := counts{Applied: once}
 	if o.Reason.Accuses && !o.Unsure {

@@ -13,7 +13,7 @@ func (c *check) count(ctx context.Context, r *checks.Request, conn *connection, 
 	switch e.Kind {
 	case checks.Accepted:
 		n := distinctAccepted(r.Envelope.Rcpts)
-		conn.delivered += n
+		conn.delivered += min(n, maxWeight)
 		conn.resets, conn.bad = max(conn.resets-1, 0), max(conn.bad-1, 0)
 		conn.accepted += n
 		if conn.delivered >= maxUncounted {
@@ -125,6 +125,11 @@ func (c *check) countError(ctx context.Context, r *checks.Request, conn *connect
 	return c.env.Store.Delete(ctx, conn.key(tallyKind))
 }
 
+// maxWeight is the highest number of deliveries that a message counts as. A refused message is one error, and one spam that is let in
+// must not outweigh any number of them. 50 is the number of recipients that Postfix puts in a message. With half of it, a list in messages
+// to 100 recipients is blocked if over a quarter of them do not exist; with double, one spam outweighs 100 refused messages.
+const maxWeight = 50
+
 // maxUncounted is the number of deliveries after which those of an open connection are counted: errors in other connections of the
 // client are compared with them. With half of it, a busy connection writes twice as often; with double, a client that sends all
 // its mail over a few long connections is blocked for a few more errors than it should be.
@@ -151,10 +156,10 @@ func distinctAccepted(rcpts []checks.Recipient) int {
 }
 
 // tally is what a client did in the window, in all connections to all hosts: the errors, the deliveries, and the errors that
-// later deliveries forgave. Each recipient of a delivered message is a delivery, as each refused one is an error. It is one number
-// with 21 bits for each, so that one atomic Add counts an event and returns all three. With three numbers, two hosts could both
-// miss the moment when the limit is passed. Over 2 million errors or deliveries in a window run into the next field, in the
-// client's favour.
+// later deliveries forgave. Each recipient of a delivered message is a delivery, up to maxWeight of a message. An unknown recipient is
+// an error, and so is a refused message, whatever the number of its recipients. The tally is one number with 21 bits for each, so that
+// one atomic Add counts an event and returns all three. With three numbers, two hosts could both miss the moment when the limit is
+// passed. Over 2 million errors or deliveries in a window run into the next field, in the client's favour.
 type tally int64
 
 const tallyBits = 21

@@ -161,6 +161,9 @@ func TestLimits(t *testing.T) {
 			}
 			c.fail(41)
 		}, first: tooManyErrors, second: isBlocked},
+		{name: "a message to 60 recipients and 50 errors", drive: func(c *client) { c.deliverTo(60); c.fail(50) }},
+		{name: "a message to 60 recipients and 51 errors", drive: func(c *client) { c.deliverTo(60); c.fail(51) },
+			first: tooManyErrors, second: isBlocked},
 		{name: "greylisting never counts", drive: func(c *client) {
 			for range 100 {
 				c.mail()

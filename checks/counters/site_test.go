@@ -191,6 +191,15 @@ func (c *client) deliver() string {
 	return c.data("hello")
 }
 
+// deliverTo sends one good message to n recipients.
+func (c *client) deliverTo(n int) {
+	c.mail()
+	for i := range n {
+		want(c.t, "a recipient", c.rcpt(fmt.Sprint("user", i)), "")
+	}
+	want(c.t, "the message", c.data("hello"), "")
+}
+
 // guess sends n unknown recipients, each in a transaction of its own.
 func (c *client) guess(n int) {
 	for i := range n {

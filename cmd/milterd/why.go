@@ -106,7 +106,8 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	return k, nil
 }
 
-// addMessage adds the decisions about the message with a queue id, if there is one; the last, as mail servers use an id again.
+// addMessage adds the decisions about the message with a queue id, if there is one; the last, as mail servers use an id again. The
+// reverse-path leaves out most earlier transactions of the session.
 func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
 	if d.records == nil {
 		return nil
@@ -116,7 +117,8 @@ func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
 		return err
 	}
 	k.Kind = "message"
-	return d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: list[0].Session, Until: list[0].Time}})
+	last := list[0]
+	return d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: last.Session, Sender: cmp.Or(last.MailFrom, "<>"), Until: last.Time}})
 }
 
 // subjects returns whose state is shown.
@@ -202,6 +204,9 @@ func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []
 			continue
 		}
 		for _, o := range r.Outcomes {
+			if r.Reply != "" && o.Reason == r.Reason {
+				continue // it refused another recipient or an earlier transaction
+			}
 			if !slices.ContainsFunc(outcomes, func(has records.Outcome) bool { return has.Reason == o.Reason }) {
 				outcomes = append(outcomes, o)
 			}
@@ -215,7 +220,8 @@ func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []
 	return outcomes, ran
 }
 
-// addDecisions adds the last decisions, and the last refusal with its trace.
+// addDecisions adds the last decisions, and the last refusal with its trace. Of a message, a refusal without its queue id is not that:
+// the recipient, or an earlier transaction with the same reverse-path, was refused, and not the message.
 func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []records.Query) error {
 	if d.records == nil {
 		return nil
@@ -231,7 +237,9 @@ func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []recor
 	slices.SortStableFunc(k.Decisions, func(a, b records.Record) int { return cmp.Compare(b.Number, a.Number) })
 	k.Decisions = slices.CompactFunc(k.Decisions, func(a, b records.Record) bool { return a.Number == b.Number })
 	k.Decisions = k.Decisions[:min(len(k.Decisions), maxDecisions)]
-	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool { return r.Reply != "" || len(r.Quarantined) > 0 })
+	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool {
+		return (r.Reply != "" || len(r.Quarantined) > 0) && (queries[0].QueueID == "" || r.QueueID == queries[0].QueueID)
+	})
 	if len(k.Decisions) > 0 {
 		one := k.Decisions[max(show, 0)]
 		if one.Action == records.Accept {

@@ -173,6 +173,42 @@ func TestWhySays(t *testing.T) {
 	}
 }
 
+// TestWhyOfMessageAlone tests that an accepted message is not shown as refused if an earlier transaction of its session was.
+func TestWhyOfMessageAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, from string // reverse-path of the refused transaction
+		listed     bool   // whether it is listed: nothing tells it from a refused recipient of the message
+	}{
+		{"another sender", "eve@example.com", false},
+		{"null reverse-path", "", false},
+		{"the same sender", "carol@example.net", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d, _ := serveOperatorPages(t, nil)
+			s := &checks.Session{ID: "cccccccccccc", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9")}
+			s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress(c.from), Rcpts: []checks.Recipient{{Address: checks.ParseAddress("bob@example.org")}}}
+			decide(d, s, missingPTR, checks.Reject, nil)
+			s.Envelope = checks.Envelope{MailFrom: checks.ParseAddress("carol@example.net"), Rcpts: []checks.Recipient{{Address: checks.ParseAddress("dave@example.org")}}}
+			s.Envelope.QueueID = "Q1"
+			d.journal().Accepted(checks.NewRequest(s, checks.EndOfMessage))
+			awaitRecords(t, d, 2)
+
+			k, err := d.why(t.Context(), whyArgs{What: "Q1"})
+			if err != nil || k.Kind != "message" || k.Decision == nil || k.Decision.Action != records.Accept || len(k.Decision.Outcomes) > 0 {
+				t.Errorf("%+v, %v", k.Decision, err)
+			}
+			if want := map[bool]int{false: 1, true: 2}[c.listed]; len(k.Decisions) != want {
+				t.Errorf("%d decisions, want %d", len(k.Decisions), want)
+			}
+			if k, err = d.why(t.Context(), whyArgs{What: s.ID}); err != nil || k.Decision == nil || k.Decision.Action != checks.Reject.String() {
+				t.Errorf("session: %+v, %v", k.Decision, err)
+			}
+		})
+	}
+}
+
 // TestWhyOfUnknown tests the errors for what is a reason, and for what nothing is known of.
 func TestWhyOfUnknown(t *testing.T) {
 	t.Parallel()

@@ -21,7 +21,9 @@ type Query struct {
 	Reason  string // id of a reason that applied
 	Action  string // as Record.Action, or Refused; quarantine matches accepted messages, each once for all recipients
 	Session string
-	QueueID string // of a message; together with Session, records from before its queue id was known match too
+	// QueueID is that of a message. With Session, records of the session without a queue id match too, as mail servers name it
+	// late, and a record with another queue id ends the search once one matched: it is of an earlier message.
+	QueueID string
 	User    string // a user whom a reason names, as those of limits do
 	ID      string
 	Since   time.Time
@@ -114,6 +116,9 @@ func (s *search) add(number int64, r *stored) bool {
 	}
 	s.skipped = 0
 	s.page.Reached = r.Time
+	if len(s.page.Records) > 0 && s.ofOther(r.Record) {
+		return true
+	}
 	if !s.matches(r.Record) || s.Trace && r.decodeChecks() != nil {
 		return false
 	}
@@ -139,6 +144,11 @@ func (q Query) matches(r Record) bool {
 		(q.Sender == "" || isMailbox(r.MailFrom, q.Sender)) &&
 		(q.Rcpt == "" || slices.ContainsFunc(r.Rcpts, func(rcpt string) bool { return isMailbox(rcpt, q.Rcpt) })) &&
 		(q.Client == "" || r.isFrom(q.Client))
+}
+
+// ofOther reports whether a record is of another message of the same session, see Query.QueueID.
+func (q Query) ofOther(r Record) bool {
+	return q.QueueID != "" && q.Session != "" && r.Session == q.Session && r.QueueID != "" && r.QueueID != q.QueueID
 }
 
 // did reports whether an action was taken. For quarantine, the record of the accepted message matches, and none of its recipients.

@@ -86,6 +86,48 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestFindOfMessage tests which records of a session are of a message.
+func TestFindOfMessage(t *testing.T) {
+	t.Parallel()
+	l := open(t, checktest.NewStore(nil), 100)
+	for i, c := range []struct{ session, queueID, from string }{
+		{"s1", "", "ann@example.com"},
+		{"s1", "Q1", "ann@example.com"},
+		{"s1", "", "eve@example.com"},
+		{"s2", "Q9", "ann@example.com"},
+		{"s1", "", "ann@example.com"},
+		{"s1", "Q2", "ann@example.com"},
+		{"s1", "Q3", "ann@example.com"},
+	} {
+		s := mail("192.0.2.1", "h", c.from, fmt.Sprint(i))
+		s.ID, s.Envelope.QueueID = c.session, c.queueID
+		l.Decided(checks.NewRequest(s, checks.RcptTo), refused(""))
+		flush(t, l)
+	}
+	for _, c := range []struct {
+		name string
+		q    Query
+		want string
+	}{
+		{"queue id", Query{QueueID: "Q2"}, "5"},
+		{"with the session", Query{QueueID: "Q2", Session: "s1"}, "5 4 2"},
+		{"and the sender", Query{QueueID: "Q2", Session: "s1", Sender: "ann@example.com"}, "5 4"},
+		{"no record of the message", Query{QueueID: "Q4", Session: "s1", Sender: "<>"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			list, err := l.Find(t.Context(), c.q)
+			var got []string
+			for _, r := range list {
+				got = append(got, r.Rcpts...)
+			}
+			if err != nil || strings.Join(got, " ") != c.want {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
 // TestFindSkipsLostRecords searches more records than a page, of which the store has lost six blocks and damaged one.
 func TestFindSkipsLostRecords(t *testing.T) {
 	t.Parallel()

@@ -112,13 +112,16 @@ func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
 	if d.records == nil {
 		return nil
 	}
-	list, err := d.records.Find(ctx, records.Query{QueueID: k.What, Max: 1})
+	list, err := d.records.Find(ctx, records.Query{QueueID: k.What, Max: 1, Trace: true})
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	k.Kind = "message"
 	last := list[0]
-	return d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: last.Session, Sender: cmp.Or(last.MailFrom, "<>"), Until: last.Time}})
+	err = d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: last.Session, Sender: cmp.Or(last.MailFrom, "<>"), Until: last.Time}})
+	if k.Decision != nil { // else they have expired since
+		k.Kind = "message"
+	}
+	return err
 }
 
 // subjects returns whose state is shown.

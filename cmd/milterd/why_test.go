@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
+
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/checks/counters"
@@ -206,6 +208,35 @@ func TestWhyOfMessageAlone(t *testing.T) {
 				t.Errorf("session: %+v, %v", k.Decision, err)
 			}
 		})
+	}
+}
+
+// TestWhyOfDamagedRecord tests a queue id whose record has a trace that cannot be read.
+func TestWhyOfDamagedRecord(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	s := &checks.Session{ID: "cccccccccccc", Time: time.Now(), Client: netip.MustParseAddr("192.0.2.9")}
+	s.Envelope.QueueID = "Q1"
+	decide(d, s, missingPTR, checks.Watch, nil)
+	awaitRecords(t, d, 1)
+	const part = "records:part:1"
+	packed, ok, err := d.store.Get(t.Context(), part)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	text, err := s2.Decode(nil, packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := strings.Replace(string(text), "\n[", "\n{", 1)
+	if damaged == string(text) {
+		t.Fatalf("no trace in %s", text)
+	}
+	if err := d.store.Put(t.Context(), part, s2.Encode(nil, []byte(damaged)), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := d.why(t.Context(), whyArgs{What: "Q1"}); err == nil || !strings.Contains(err.Error(), "nothing is known of Q1") {
+		t.Errorf("%+v, %v", k, err)
 	}
 }
 

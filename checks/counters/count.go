@@ -103,7 +103,7 @@ func (c *check) countBadRecipient(ctx context.Context, r *checks.Request, conn *
 }
 
 // countError counts an error of the client at a stage, across its connections. Up to RCPT, the accepted recipients of the open
-// transaction outweigh it as deliveries do: a message to many recipients has its unknown ones refused before the others get it.
+// transaction, up to maxOpen, outweigh it as deliveries do: a message to many recipients has its unknown ones refused before the others get it.
 func (c *check) countError(ctx context.Context, r *checks.Request, conn *connection, st checks.Stage) error {
 	if c.Errors == 0 || !conn.counts(tooManyErrors) {
 		return nil
@@ -114,7 +114,7 @@ func (c *check) countError(ctx context.Context, r *checks.Request, conn *connect
 	}
 	open := 0
 	if st <= checks.RcptTo {
-		open = distinctAccepted(r.Envelope.Rcpts)
+		open = min(distinctAccepted(r.Envelope.Rcpts), maxOpen)
 	}
 	if t.errors() <= t.deliveries()+open {
 		return nil
@@ -124,6 +124,11 @@ func (c *check) countError(ctx context.Context, r *checks.Request, conn *connect
 	}
 	return c.env.Store.Delete(ctx, conn.key(tallyKind))
 }
+
+// maxOpen is the highest number of accepted recipients of an open transaction that outweigh errors. A site may accept every address of a
+// domain. 100 recipients are what each MTA must take (RFC 5321 section 4.5.3.1.8). With half of it, a message to 260 recipients of whom 60
+// do not exist blocks its client; with double, a client may guess twice as many addresses.
+const maxOpen = 100
 
 // maxWeight is the highest number of deliveries that a message counts as. A refused message is one error, and one spam that is let in
 // must not outweigh any number of them. 50 is the number of recipients that Postfix puts in a message. With half of it, a list in messages
@@ -144,12 +149,16 @@ func (c *check) countDeliveries(ctx context.Context, conn *connection) error {
 	return err
 }
 
-// distinctAccepted returns the number of accepted recipients, each counted once.
+// distinctAccepted returns the number of accepted mailboxes, each counted once: what follows the first "+" of a local part is a detail.
 func distinctAccepted(rcpts []checks.Recipient) int {
 	seen := map[string]bool{}
 	for _, rcpt := range rcpts {
 		if rcpt.Refused == "" {
-			seen[strings.ToLower(rcpt.Text)] = true
+			text := strings.ToLower(rcpt.Text)
+			if plus, at := strings.IndexByte(text, '+'), strings.LastIndexByte(text, '@'); 0 < plus && plus < at { // "+1555@" is a number
+				text = text[:plus] + text[at:]
+			}
+			seen[text] = true
 		}
 	}
 	return len(seen)

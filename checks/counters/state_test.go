@@ -167,3 +167,36 @@ func TestKnownRecipientsOutweighOnce(t *testing.T) {
 	}
 	want(t, "the next", h.once(someone), isBlocked)
 }
+
+// TestOpenTransactionOutweighs tests how many guesses the accepted recipients of their transaction outweigh.
+func TestOpenTransactionOutweighs(t *testing.T) {
+	t.Parallel()
+	noBadRecipients := change{settings: func(s *counters.Settings) { s.BadRecipients = 0 }}
+	for _, test := range []struct {
+		name    string
+		known   int
+		form    string
+		guesses int
+		want    string
+	}{
+		{"as many users", 40, "user%d", 40, ""},
+		{"fewer users", 40, "user%d", 41, tooManyErrors},
+		{"one user with many details", 40, "user+%d", 36, tooManyErrors},
+		{"numbers with a plus sign", 40, "+49%d", 40, ""},
+		{"100 of many users", 150, "user%d", 100, ""},
+		{"over 100 of many users", 150, "user%d", 101, tooManyErrors},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := newSite(t, noBadRecipients).connect(someone)
+			c.mail()
+			for i := range test.known {
+				c.rcpt(fmt.Sprintf(test.form, i))
+			}
+			for i := range test.guesses {
+				c.refused(fmt.Sprint("guess", i), "5.1.1")
+			}
+			want(t, "the next recipient", c.rcpt("user0"), test.want)
+		})
+	}
+}

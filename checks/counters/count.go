@@ -135,9 +135,10 @@ const maxOpen = 100
 // to 100 recipients is blocked if over a quarter of them do not exist; with double, one spam outweighs 100 refused messages.
 const maxWeight = 50
 
-// maxUncounted is the number of deliveries after which those of an open connection are counted: errors in other connections of the
-// client are compared with them. With half of it, a busy connection writes twice as often; with double, a client that sends all
-// its mail over a few long connections is blocked for a few more errors than it should be.
+// maxUncounted is the number of deliveries from which those of an open connection are counted: errors in other connections of the
+// client are compared with them. A message to as many recipients is counted at once. With half of it, a connection with messages to one
+// recipient each writes twice as often; with double, a client that sends all its mail over a few long connections is blocked for a few more
+// errors than it should be.
 const maxUncounted = 16
 
 // countDeliveries counts the deliveries of a connection.
@@ -168,10 +169,15 @@ func distinctAccepted(rcpts []checks.Recipient) int {
 // later deliveries forgave. Each recipient of a delivered message is a delivery, up to maxWeight of a message. An unknown recipient is
 // an error, and so is a refused message, whatever the number of its recipients. The tally is one number with 21 bits for each, so that
 // one atomic Add counts an event and returns all three. With three numbers, two hosts could both miss the moment when the limit is
-// passed. Over 2 million errors or deliveries in a window run into the next field, in the client's favour.
+// passed. Over 2 million errors in a window run into the deliveries, in the client's favour. Deliveries end at maxDeliveries.
 type tally int64
 
 const tallyBits = 21
+
+// maxDeliveries is the number of deliveries from which no more are counted. If they ran into the next field, they would be few again, and
+// the client would be blocked for its errors. The rest of the field is for deliveries that several connections add before they are taken off
+// again: with half of it, 500 may do so at once.
+const maxDeliveries = 1<<tallyBits - 1<<16
 
 func newTally(errors, deliveries, forgiven int) tally {
 	return tally(errors) + tally(deliveries)<<tallyBits + tally(forgiven)<<(2*tallyBits)
@@ -185,7 +191,8 @@ func (t tally) forgiven() int   { return int(t >> (2 * tallyBits)) }
 func (t tally) count() int { return t.errors() - t.forgiven() }
 
 // add counts errors, and before them the deliveries of the connection that are not counted yet, so that deliveries cost at
-// most one Add per connection. Each delivery forgives one earlier error; a client without errors needs no second Add.
+// most one Add per connection. Each delivery forgives one earlier error. A client without errors needs no second Add, unless it has
+// over maxDeliveries.
 func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, error) {
 	key := conn.key(tallyKind)
 	total, err := c.env.Store.Add(ctx, key, int64(newTally(errors, conn.delivered, 0)), c.Window)
@@ -193,10 +200,11 @@ func (c *check) add(ctx context.Context, conn *connection, errors int) (tally, e
 		return 0, err
 	}
 	t := tally(total)
-	forgiven := min(conn.delivered, t.count()-errors)
+	forgiven := max(min(conn.delivered, t.count()-errors), 0)
+	over := max(min(conn.delivered, t.deliveries()-maxDeliveries), 0)
 	conn.delivered = 0
-	if forgiven > 0 {
-		total, err = c.env.Store.Add(ctx, key, int64(newTally(0, 0, forgiven)), c.Window)
+	if forgiven > 0 || over > 0 {
+		total, err = c.env.Store.Add(ctx, key, int64(newTally(0, -over, forgiven)), c.Window)
 		t = tally(total)
 	}
 	return t, err

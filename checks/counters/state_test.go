@@ -200,3 +200,27 @@ func TestOpenTransactionOutweighs(t *testing.T) {
 		})
 	}
 }
+
+// TestManyDeliveries tests that deliveries beyond those that a tally can hold do not make them few.
+func TestManyDeliveries(t *testing.T) {
+	t.Parallel()
+	h := newSite(t, change{})
+	const most = 1<<21 - 1<<16 // see counters.maxDeliveries
+	if _, err := h.store.Add(t.Context(), "counters:tally:"+someone+"/32", (most-20)<<21, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	c := h.connect(someone)
+	c.fail(10)
+	c.mail()
+	for i := range 50 {
+		c.rcpt(fmt.Sprint("user", i))
+	}
+	for range 1400 { // over 1<<16 deliveries
+		c.observe(checks.Event{Kind: checks.Accepted})
+	}
+	if errors, deliveries := h.counted(someone); errors != 10 || deliveries != most {
+		t.Errorf("%d errors, %d deliveries, want 10 and %d", errors, deliveries, most)
+	}
+	c.fail(45)
+	want(t, "after 45 errors that no delivery forgave", c.deliver(), "")
+}

@@ -16,7 +16,7 @@ import (
 
 // dnsText is the zone of the conformance tests. The chain from c1 has eight CNAME records, the chain from c0 nine.
 const dnsText = `
-a.root-servers.net.  300 A   198.41.0.4
+com.                 300 SOA a.gtld-servers.net. nstld.verisign-grs.com. 1 1800 900 604800 900
 example.org.         300 SOA ns.example.org. root.example.org. 1 3600 600 86400 60
 example.org.         300 MX  10 mx1.example.org.
 example.org.         300 MX  20 mx2.example.org.

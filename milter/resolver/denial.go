@@ -3,76 +3,96 @@ package resolver
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"milterd/checks"
 )
 
-// maxDenials is how many answers in a row without a record a server may give before it is tested. Those are believed, so with double
-// twice as much mail is refused before a failure is noticed; with half of it, one message of a host without any records causes a test.
-const maxDenials = 30
+const (
+	// maxDenials is how many answers in a row without a record a server may give before it is tested. Those are believed, so with
+	// double twice as much mail is refused before a failure is noticed; with half of it, one message of a host without any records
+	// causes a test.
+	maxDenials = 30
 
-// rootServer is a question that has an answer wherever names of the Internet are resolved.
-var rootServer = checks.Question{Name: "a.root-servers.net.", Type: dns.TypeA}
+	// testEvery is the least time between two tests of a server. With half of it, a private server is asked twice as often; with
+	// double, mail is refused or deferred for a second more when a failure begins or ends.
+	testEvery = time.Second
+)
 
-// denials finds out that a server denies all names, such as one behind a captive portal. Mail would be refused because of its answers.
-// It does so if maxDenials answers in a row have no record, and then those to rootServer and to known have none either. The second is
-// for private networks: a server there may have names of its own, and none of the Internet.
+// internet is a question that has an answer wherever names of the Internet are resolved. Its TTL of 15 minutes is short, so that a
+// cache between milterd and a server that fails does not have the answer for long.
+var internet = checks.Question{Name: "com.", Type: dns.TypeSOA}
+
+// denials finds out that a server denies all names, as one behind a captive portal does: after maxDenials answers in a row without a
+// record it has none for internet, where it had one before. Mail would be refused because of its answers. A server of a private network
+// may never have one: its answers are believed.
 type denials struct {
-	mu    sync.Mutex // held during a test, so that no answer is believed before its end
-	inRow int
-	known checks.Question // the last question that was answered with a record; zero: none yet
-	all   bool            // the server denies all names
+	answers  atomic.Int64 // with a record or without
+	inRow    atomic.Int64 // without a record
+	nextTest atomic.Int64 // nanoseconds of elapsed before which the server is not tested again
+	resolves atomic.Bool  // the server has had a record for internet
+	all      atomic.Bool  // the server denies all names
+	warned   sync.Once    // that it may
 }
 
-// believe counts an answer of a server. The error is errDeniesAll if the server denies all names, which ends with its next record.
-func (u *upstreams) believe(ctx context.Context, s *server, q checks.Question, m *dns.Msg) error {
-	d := &s.denials
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(m.Answer) > 0 {
-		if d.all {
-			u.log.WithField("server", s.name).Info("the name server has records again")
-		}
-		d.inRow, d.known, d.all = 0, q, false
-		return nil
+// believe counts an answer of a server. The error is errDeniesAll if it has no record and the server denies all names.
+func (u *upstreams) believe(s *server, m *dns.Msg) error {
+	d, isDenial := &s.denials, len(m.Answer) == 0
+	if isDenial {
+		d.inRow.Add(1)
+	} else {
+		d.inRow.Store(0)
 	}
-	if d.inRow++; !d.all && d.inRow >= maxDenials {
-		d.inRow = 0
-		if d.all = u.deniesKnown(ctx, s, d.known); d.all {
-			u.log.WithField("server", s.name).Warn("the name server denies all names: until it has a record, its answers count as none")
-			u.distrust()
+	// The test after the first answers finds out whether the server resolves names of the Internet while it works.
+	if d.answers.Add(1) == maxDenials || isDenial && (d.all.Load() || d.inRow.Load() >= maxDenials) {
+		now, next := int64(u.elapsed()), d.nextTest.Load()
+		if now >= next && d.nextTest.CompareAndSwap(next, now+int64(testEvery)) {
+			u.background(func(ctx context.Context) { u.test(ctx, s) })
 		}
 	}
-	if d.all {
+	if isDenial && d.all.Load() {
 		return errDeniesAll
 	}
 	return nil
 }
 
-// deniesKnown reports whether a server has no record for questions that have an answer.
-func (u *upstreams) deniesKnown(ctx context.Context, s *server, known checks.Question) bool {
-	for _, q := range []checks.Question{known, rootServer} {
-		if q.Name == "" {
-			continue
-		}
-		if m, err := u.attempt(ctx, s, q, s.takesEDNS()); err != nil || len(m.Answer) > 0 {
-			return false
-		}
+// test asks a server for internet. An error says nothing: the server is tested again.
+func (u *upstreams) test(ctx context.Context, s *server) {
+	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	defer cancel()
+	m, err := u.attempt(ctx, s, internet, s.takesEDNS())
+	if err != nil {
+		return
 	}
-	return true
+	d, log := &s.denials, u.log.WithField("server", s.name)
+	switch {
+	case len(m.Answer) > 0:
+		d.resolves.Store(true)
+		d.inRow.Store(0)
+		if d.all.Swap(false) {
+			log.Info("the name server resolves names of the Internet again")
+		}
+	case !d.resolves.Load():
+		d.warned.Do(func() {
+			log.Warnf("the name server had no record for %d questions in a row, and has none for %s: if it should resolve names of the Internet, mail is "+
+				"refused because of its answers", maxDenials, internet)
+		})
+	case !d.all.Swap(true):
+		log.Warn("the name server denies all names: until it resolves names of the Internet again, its denials are no answers")
+		u.distrust()
+	}
 }
 
 // denying returns the servers that deny all names.
 func (u *upstreams) denying() []string {
 	list := []string{} // [] in JSON
 	for _, s := range u.servers {
-		s.denials.mu.Lock()
-		if s.denials.all {
+		if s.denials.all.Load() {
 			list = append(list, s.name)
 		}
-		s.denials.mu.Unlock()
 	}
 	return list
 }

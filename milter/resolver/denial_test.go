@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/sirupsen/logrus"
@@ -17,12 +18,22 @@ import (
 )
 
 const (
-	internetText = `a.root-servers.net. A 198.41.0.4`
-	privateText  = `host.example.org. A 192.0.2.1`
+	internetText = "com. SOA a.gtld-servers.net. nstld.verisign-grs.com. 1 1800 900 604800 900"
+	privateText  = "host.example.org. A 192.0.2.1"
 	both         = internetText + "\n" + privateText
 )
 
 var host = checks.Ask("host.example.org", dns.TypeA)
+
+// startTested returns a resolver whose tests of servers have ended when the answer that caused them is there, and its clock.
+func startTested(t *testing.T, cfg Config) (*Resolver, *clock) {
+	t.Helper()
+	c := newClock()
+	cfg.Now = c.Now
+	r := start(t, cfg)
+	r.servers.background = func(f func(context.Context)) { f(t.Context()) }
+	return r, c
+}
 
 // denied asks for n names that do not exist. It returns how many answers were believed, and the last error.
 func denied(r *Resolver, prefix string, n int) (believed int, last error) {
@@ -40,30 +51,34 @@ func denied(r *Resolver, prefix string, n int) (believed int, last error) {
 // empty answers every query with no record.
 func empty(_ dns.ResponseWriter, req, _ *dns.Msg) *dns.Msg { return new(dns.Msg).SetReply(req) }
 
-// TestServerThatDeniesAllNames tests that the denials of a server count only if it has a record for a name that must exist.
+// TestServerThatDeniesAllNames tests that the denials of a server count, unless it has lost the names of the Internet.
 func TestServerThatDeniesAllNames(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		before, after string // zones; the questions begin after a record of the first
+		before, after string // zones; before has 30 answers
 		behave        []dnstest.Behaviour
 		denies        bool
 	}{
 		"Internet":                         {before: both, after: both},
-		"a client's name is gone":          {before: both, after: internetText},
+		"names of the site are gone":       {before: both, after: internetText},
 		"private network":                  {before: privateText, after: privateText},
-		"no answer about the root":         {before: both, after: "!SERVFAIL a.root-servers.net."},
-		"no answer about the known name":   {before: both, after: "!SERVFAIL host.example.org."},
+		"private network that lost itself": {before: privateText, after: ""},
+		"no answer about the Internet":     {before: both, after: "!SERVFAIL com."},
 		"NXDOMAIN for all":                 {before: both, after: "", denies: true},
+		"NXDOMAIN for the Internet":        {before: both, after: privateText, denies: true},
 		"empty answers for all":            {before: both, after: both, behave: []dnstest.Behaviour{empty}, denies: true},
-		"private network that lost itself": {before: privateText, after: "", denies: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := dnstest.Start(t, c.before)
-			r := start(t, Config{Servers: []string{s.Addr}})
+			r, clock := startTested(t, Config{Servers: []string{s.Addr}})
+			if believed, err := denied(r, "before", maxDenials-1); believed != maxDenials-1 {
+				t.Fatal(believed, err)
+			}
 			if _, err := r.Lookup(t.Context(), host); err != nil {
 				t.Fatal(err)
 			}
+			clock.Advance(testEvery)
 			if err := s.Set(c.after); err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +87,7 @@ func TestServerThatDeniesAllNames(t *testing.T) {
 			if c.denies {
 				want = maxDenials - 1
 			}
-			believed, err := denied(r, "a", 3*maxDenials)
+			believed, err := denied(r, "after", 3*maxDenials)
 			if believed != want || errors.Is(err, errDeniesAll) != c.denies {
 				t.Errorf("%d answers believed, want %d; last error %v", believed, want, err)
 			}
@@ -83,47 +98,91 @@ func TestServerThatDeniesAllNames(t *testing.T) {
 	}
 }
 
-// TestDenialsEnd tests that what a server denied is forgotten, that a record ends its state, and what is logged.
+// TestDenialsEnd tests that what a server denied is forgotten, how its state ends, and what is logged.
 func TestDenialsEnd(t *testing.T) {
 	t.Parallel()
 	log, lines := logtest.NewNullLogger()
-	s := dnstest.Start(t, "")
-	r := start(t, Config{Servers: []string{s.Addr}, Log: logrus.NewEntry(log)})
+	s := dnstest.Start(t, both)
+	r, clock := startTested(t, Config{Servers: []string{s.Addr}, Log: logrus.NewEntry(log)})
+	set := func(zone string) {
+		t.Helper()
+		clock.Advance(time.Minute)
+		if err := s.Set(zone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	denied(r, "a", maxDenials)
+	set("")
 	if a, err := r.Lookup(t.Context(), host); err != nil || !a.NXDomain {
 		t.Fatalf("the first answer is not believed: %v, %v", a, err)
 	}
-	denied(r, "a", maxDenials)
+	denied(r, "b", maxDenials)
 	if got := r.Stats().Denying; !slices.Equal(got, []string{s.Addr}) {
 		t.Fatalf("servers that deny all names: %q", got)
 	}
-	if err := s.Set(both); err != nil {
-		t.Fatal(err)
-	}
+	set(privateText)
 	if a, err := r.Lookup(t.Context(), host); err != nil || len(a.Records) != 1 {
 		t.Errorf("a denied name was not asked again: %v, %v", a, err)
 	}
-	if believed, err := denied(r, "b", 2*maxDenials); believed != 2*maxDenials || len(r.Stats().Denying) > 0 {
-		t.Errorf("after a record %d of %d answers are believed: %v", believed, 2*maxDenials, err)
+	if believed, err := denied(r, "c", maxDenials); believed != 0 || !errors.Is(err, errDeniesAll) {
+		t.Errorf("after a record of a private name %d denials are believed: %v", believed, err)
 	}
+	set(both)
+	denied(r, "d", 1)
+	if believed, err := denied(r, "e", 2*maxDenials); believed != 2*maxDenials || len(r.Stats().Denying) > 0 {
+		t.Errorf("at the end %d of %d answers are believed: %v", believed, 2*maxDenials, err)
+	}
+	wantLogged(t, lines, s.Addr, "warning the name server denies all names", "info the name server resolves names of the Internet again")
+}
+
+// TestPrivateServerIsReportedOnce tests that a server which never resolved names of the Internet is reported, and tested once a second at most.
+func TestPrivateServerIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	log, lines := logtest.NewNullLogger()
+	s := dnstest.Start(t, privateText)
+	r, clock := startTested(t, Config{Servers: []string{s.Addr}, Log: logrus.NewEntry(log)})
+	denied(r, "a", 5*maxDenials)
+	if n := s.Asked("com.", dns.TypeSOA); n != 1 {
+		t.Errorf("%d tests in a second", n)
+	}
+	clock.Advance(testEvery)
+	denied(r, "b", maxDenials)
+	if n := s.Asked("com.", dns.TypeSOA); n != 2 {
+		t.Errorf("%d tests in two seconds", n)
+	}
+	wantLogged(t, lines, s.Addr, "warning the name server had no record for 30 questions in a row")
+}
+
+// wantLogged compares what was logged about a server with the beginnings of lines.
+func wantLogged(t *testing.T, lines *logtest.Hook, server string, want ...string) {
+	t.Helper()
 	var got []string
 	for _, e := range lines.AllEntries() {
-		got = append(got, fmt.Sprint(e.Level, " ", e.Message, " ", e.Data["server"] == s.Addr))
+		if e.Data["server"] != server {
+			t.Errorf("%s about %v", e.Message, e.Data)
+		}
+		got = append(got, e.Level.String()+" "+e.Message)
 	}
-	if len(got) != 2 || !strings.HasPrefix(got[0], "warning the name server denies all names") || !strings.HasPrefix(got[1], "info the name server has records again") {
-		t.Errorf("logged %q", got)
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("logged %q, want %q", got, want)
 	}
 }
 
 // TestNextServerIsAskedAfterADenial tests that a server that denies all names is no reason to refuse while another one answers.
 func TestNextServerIsAskedAfterADenial(t *testing.T) {
 	t.Parallel()
-	portal, good := dnstest.Start(t, ""), dnstest.Start(t, both)
-	r := start(t, Config{Servers: []string{portal.Addr, good.Addr}})
+	portal, good := dnstest.Start(t, both), dnstest.Start(t, both)
+	r, clock := startTested(t, Config{Servers: []string{portal.Addr, good.Addr}})
 	denied(r, "a", maxDenials)
+	clock.Advance(testEvery)
+	if err := portal.Set(""); err != nil {
+		t.Fatal(err)
+	}
+	denied(r, "b", maxDenials)
 	if a, err := r.Lookup(t.Context(), host); err != nil || len(a.Records) != 1 {
 		t.Errorf("got %v, %v", a, err)
 	}
-	if believed, err := denied(r, "b", maxDenials); believed != maxDenials {
+	if believed, err := denied(r, "c", maxDenials); believed != maxDenials {
 		t.Errorf("%d of %d denials of the good server are believed: %v", believed, maxDenials, err)
 	}
 }

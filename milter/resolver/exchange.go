@@ -31,18 +31,17 @@ type upstreams struct {
 	tcpSlots chan struct{}
 	elapsed  func() time.Duration // since some fixed moment
 	stats    *counters
-	distrust func() // is called when a server is found to deny all names
 	log      *logrus.Entry
+
+	distrust   func()                      // is called when a server is found to deny all names
+	background func(func(context.Context)) // runs a function in a goroutine, with a context that ends with the resolver
 }
 
-func newUpstreams(addrs []netip.AddrPort, timeout time.Duration, attempts int,
-	elapsed func() time.Duration, stats *counters, distrust func(), log *logrus.Entry) *upstreams {
-	u := &upstreams{timeout: timeout, attempts: attempts, elapsed: elapsed, stats: stats,
-		tcpSlots: make(chan struct{}, maxTCP), distrust: distrust, log: log}
+// open adds the servers at addrs.
+func (u *upstreams) open(addrs []netip.AddrPort) {
 	for _, addr := range addrs {
-		u.servers = append(u.servers, &server{addr: addr, name: addr.String(), elapsed: elapsed, stats: stats})
+		u.servers = append(u.servers, &server{addr: addr, name: addr.String(), elapsed: u.elapsed, stats: u.stats})
 	}
-	return u
 }
 
 // exchange asks one server after the other until one answers, positively or negatively. Each is asked once. After a
@@ -60,7 +59,7 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		edns := s.takesEDNS() && !slices.Contains(silent, s)
 		m, err := u.attempt(ctx, s, q, edns)
 		if err == nil {
-			err = u.believe(ctx, s, q, m)
+			err = u.believe(s, m)
 		}
 		if err == nil {
 			s.demotedUntil.Store(0)

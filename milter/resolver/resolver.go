@@ -72,7 +72,11 @@ func New(cfg Config) (*Resolver, error) {
 		inFlight: map[checks.Question]*flight{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.servers = newUpstreams(addrs, cfg.Timeout, cfg.attempts, elapsed, &r.stats, r.forgetAll, cfg.Log)
+	r.servers = &upstreams{
+		timeout: cfg.Timeout, attempts: cfg.attempts, tcpSlots: make(chan struct{}, maxTCP), elapsed: elapsed, stats: &r.stats, log: cfg.Log,
+		distrust: r.forgetAll, background: func(f func(context.Context)) { r.running.Go(func() { f(r.ctx) }) },
+	}
+	r.servers.open(addrs)
 	r.exchange = r.servers.exchange
 	return r, nil
 }

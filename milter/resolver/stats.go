@@ -50,6 +50,7 @@ func (c *counters) failed(err error) {
 		c.servFail.Add(1)
 	case errors.Is(err, errRefused):
 		c.refused.Add(1)
+	case errors.Is(err, errDeniesAll): // see Stats.Denying
 	default:
 		c.malformed.Add(1)
 	}

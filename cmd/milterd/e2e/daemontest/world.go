@@ -54,7 +54,7 @@ perm.test.                  TXT   "v=spf1 nonsense:x -all"
 temp.test.                  MX    10 mx.sender.test.
 !SERVFAIL temp.test. TXT
 nullmx.test.                MX    0 .
-a.root-servers.net.         A     198.41.0.4
+com.                        SOA   a.gtld-servers.net. nstld.verisign-grs.com. 1 1800 900 604800 900
 bogus.test.                 MX    10 mx.bogus.test.
 mx.bogus.test.              A     10.0.0.1
 

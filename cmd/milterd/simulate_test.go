@@ -112,6 +112,12 @@ func playOverSocket(t *testing.T, s *session.Script, prefetch bool) string {
 // that could not find out, once for all of them. The store itself logs when an outage begins and ends.
 func TestLogWhileStoreIsDown(t *testing.T) {
 	t.Parallel()
+	var total atomic.Int64
+	t.Cleanup(func() { // after the parallel sessions
+		if total.Load() == 0 {
+			t.Error("no line about the store in any session")
+		}
+	})
 	for _, s := range sessionFiles(t) {
 		t.Run(filepath.Base(s.Name), func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +137,7 @@ func TestLogWhileStoreIsDown(t *testing.T) {
 			d.stop()
 			lines := d.log.String()
 			unknown, all := strings.Count(lines, `msg="could not find out"`), strings.Count(lines, `msg="could not`)
+			total.Add(int64(strings.Count(lines, checks.ErrStoreDown.Error())))
 			if unknown > commands || all > unknown {
 				t.Errorf("%d checks could not find out, %d lines in all, in %d commands:\n%s", unknown, all, commands, lines)
 			}

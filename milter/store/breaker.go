@@ -82,7 +82,7 @@ func (b *breaker) stop() (first bool) {
 	return first
 }
 
-// admit returns errClosed, errDown with its cause, or nil if an operation may be tried.
+// admit returns errClosed, checks.ErrStoreDown with its cause, or nil if an operation may be tried.
 func (b *breaker) admit() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -125,7 +125,7 @@ func (b *breaker) beginOutage(err error) {
 	}
 	now := b.now()
 	b.last, b.status.ErrorAt, b.status.Since = err, now, now
-	b.down = fmt.Errorf("%w since %s: %w", errDown, now.Format(time.DateTime), err)
+	b.down = fmt.Errorf("%w since %s: %w", checks.ErrStoreDown, now.Format(time.DateTime), err)
 	b.log.WithError(err).Error("store is down")
 }
 

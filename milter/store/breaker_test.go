@@ -10,6 +10,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"milterd/checks"
 )
 
 // faultyDriver is a memory driver whose operations and probes can be made to fail.
@@ -78,7 +80,7 @@ func TestOutage(t *testing.T) {
 				d.behave(behaviour)
 				began := time.Now()
 				for range toleratedFailures + 1 {
-					if err := s.tryGet(); err == nil || errors.Is(err, errDown) {
+					if err := s.tryGet(); err == nil || errors.Is(err, checks.ErrStoreDown) {
 						t.Errorf("got %v", err)
 					}
 				}
@@ -87,7 +89,7 @@ func TestOutage(t *testing.T) {
 				}
 				operations, before := d.operations.Load(), time.Now()
 				for range 100 {
-					if err := s.tryGet(); !errors.Is(err, errDown) {
+					if err := s.tryGet(); !errors.Is(err, checks.ErrStoreDown) {
 						t.Errorf("got %v", err)
 					}
 				}
@@ -160,7 +162,7 @@ func TestProbesFindOutages(t *testing.T) {
 		began := time.Now()
 		d.behave(fails)
 		time.Sleep(2 * probeEvery)
-		if err := s.healthy(); !errors.Is(err, errDown) || !errors.Is(err, errTest) {
+		if err := s.healthy(); !errors.Is(err, checks.ErrStoreDown) || !errors.Is(err, errTest) {
 			t.Errorf("got %v", err)
 		}
 		if st := s.Status(); st.OK || st.Since.Sub(began) > probeEvery || st.Error != errTest.Error() {

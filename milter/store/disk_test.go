@@ -81,8 +81,8 @@ func TestOpenOnFullDisk(t *testing.T) {
 		fast(tune)
 		tune.fs, tune.openFor = failingFS(&fault), 10*time.Millisecond
 	})
-	miltertest.Eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
-	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, errDown) {
+	miltertest.Eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), checks.ErrStoreDown) })
+	if err := s.Put(t.Context(), "a", []byte("1"), time.Hour); !errors.Is(err, checks.ErrStoreDown) {
 		t.Errorf("put: %v", err)
 	}
 	fault.Store(nil)
@@ -150,7 +150,7 @@ func TestBrokenDisk(t *testing.T) {
 		if d := time.Since(began); d > quick {
 			t.Errorf("an operation took %v", d)
 		}
-		return s.healthy() != nil && errors.Is(s.healthy(), errDown)
+		return s.healthy() != nil && errors.Is(s.healthy(), checks.ErrStoreDown)
 	})
 	began := time.Now()
 	if err := s.Close(); err == nil || time.Since(began) > slowDisk+quick {
@@ -183,7 +183,7 @@ func TestStalledDisk(t *testing.T) {
 	ctx := t.Context()
 	miltertest.Eventually(t, "the store is up", func() bool { return s.Put(ctx, "a", value, time.Hour) == nil })
 	stalled.Store(true)
-	for i := 0; !errors.Is(s.healthy(), errDown); i++ {
+	for i := 0; !errors.Is(s.healthy(), checks.ErrStoreDown); i++ {
 		began := time.Now()
 		_ = s.Put(ctx, strconv.Itoa(i), value, time.Hour)
 		if d := time.Since(began); d > quick {

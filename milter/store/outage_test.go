@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/checks"
 	"milterd/milter/miltertest"
 	"milterd/milter/store/redistest"
 )
@@ -55,8 +56,8 @@ func TestRedisOutages(t *testing.T) {
 			miltertest.Eventually(t, "the record is put", func() bool { return s.Put(t.Context(), "kept", []byte("1"), time.Hour) == nil })
 			end := load(t, s)
 			outage.begin(server, p)
-			miltertest.Eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), errDown) })
-			if _, _, err := s.Get(t.Context(), "kept"); !errors.Is(err, errDown) {
+			miltertest.Eventually(t, "the store is down", func() bool { return errors.Is(s.healthy(), checks.ErrStoreDown) })
+			if _, _, err := s.Get(t.Context(), "kept"); !errors.Is(err, checks.ErrStoreDown) {
 				t.Errorf("got %v", err)
 			}
 			if st := s.Status(); st.OK || st.Error == "" || st.Errors == 0 {
@@ -114,7 +115,7 @@ func TestRedisDownAtStart(t *testing.T) {
 			if d := time.Since(began); d > quick {
 				t.Errorf("opening took %v", d)
 			}
-			if err := s.Put(t.Context(), "a", nil, time.Hour); !errors.Is(err, errDown) {
+			if err := s.Put(t.Context(), "a", nil, time.Hour); !errors.Is(err, checks.ErrStoreDown) {
 				t.Errorf("got %v", err)
 			}
 			p.Set(redistest.Pass)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"milterd/checks"
 )
 
 // Status is the state of a store for operators.
@@ -40,9 +42,9 @@ func (s *Store) Status() Status {
 	st.Place, st.OK = s.driver.location(), fault == nil
 	cause := s.driver.degraded()
 	switch {
-	case errors.Is(fault, errDown) && cause != nil:
+	case errors.Is(fault, checks.ErrStoreDown) && cause != nil:
 		st.Error = cause.Error() // last may be what follows from it
-	case errors.Is(fault, errDown):
+	case errors.Is(fault, checks.ErrStoreDown):
 		st.Error = b.last.Error() // without the time of Since
 	case fault != nil:
 		st.Error = fault.Error()

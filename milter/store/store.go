@@ -26,8 +26,6 @@ import (
 )
 
 var (
-	// errDown is returned by all operations while the store is known to fail.
-	errDown = checks.ErrStoreDown
 	// errClosed is returned by all operations after Close.
 	errClosed = errors.New("the store is closed")
 	// errInUse is returned by Open for a folder that a process uses, which may be this one.

@@ -73,7 +73,7 @@ type Options struct {
 	Known func(ctx context.Context, pair string, at time.Time) (bool, error)
 
 	Now func() time.Time // nil: time.Now
-	Log *logrus.Entry    // gets a warning when evidence is lost; may be nil
+	Log *logrus.Entry    // gets a warning when evidence is lost or cannot be read; may be nil
 }
 
 // Collector collects evidence. It implements milter.Journal: it works in the background, and drops and counts the
@@ -89,18 +89,20 @@ type Collector struct {
 	background sync.WaitGroup
 
 	index atomic.Pointer[senderIndex] // nil until the first reading
+	tried chan struct{}               // closed after the first attempt to read the index
 
 	mu      sync.Mutex // locked while the store is written
 	pending pending    // what is not in the store
 	failed  bool       // the last flush failed
 }
 
-// Open starts a Collector. It returns after the first reading of the evidence, or after firstTimeout. Close ends the Collector.
+// Open starts a Collector. It returns after the first attempt to read the evidence, or after firstTimeout; then the attempt goes on in
+// the background. Close ends the Collector.
 func Open(store checks.Store, opts Options) *Collector {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	c := &Collector{store: store, opts: opts, holder: rand.Text(), pending: newPending()}
+	c := &Collector{store: store, opts: opts, holder: rand.Text(), pending: newPending(), tried: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.queue = queue.New(queue.Config[update]{
 		MaxBytes: maxQueued,
@@ -110,10 +112,11 @@ func Open(store checks.Store, opts Options) *Collector {
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
 	c.background.Go(func() { periodic.Run(c.ctx, flushInterval, flushTimeout, c.flushPending) })
-	first, cancel := context.WithTimeout(c.ctx, firstTimeout)
-	defer cancel()
-	done := c.refreshIndex(first)
-	c.background.Go(func() { c.keepFresh(done) })
+	c.background.Go(c.keepFresh)
+	select {
+	case <-c.tried:
+	case <-time.After(firstTimeout):
+	}
 	return c
 }
 

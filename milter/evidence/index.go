@@ -3,6 +3,7 @@ package evidence
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"milterd/milter/periodic"
@@ -18,10 +19,11 @@ const (
 )
 
 const (
-	// refreshTimeout bounds one reading of the whole evidence.
-	refreshTimeout = time.Minute
-	// firstTimeout bounds the reading at the start. With half of it, a slow store has more mail of the first minute deferred; with twice
-	// as much, a daemon whose store does not answer starts a second later.
+	// refreshTimeout bounds one reading of the whole evidence, which asks the store 774 times, one after the other. With half of it, a
+	// store that takes 200 ms for each is too slow; with twice as much, a reading that hangs is noticed five minutes later.
+	refreshTimeout = 5 * time.Minute
+	// firstTimeout bounds how long the start waits for the first reading. With half of it, a slow store has more mail of the first
+	// minute deferred; with twice as much, a daemon whose store does not answer starts a second later.
 	firstTimeout = time.Second
 )
 
@@ -50,28 +52,50 @@ func (c *Collector) Unread() error {
 	return nil
 }
 
-// keepFresh reads the index at each interval until the Collector is closed, and at once if it is not read yet.
-func (c *Collector) keepFresh(isRead bool) {
+// keepFresh reads the index at once and at each interval until the Collector is closed. It logs when readings begin to fail, and when
+// one succeeds again.
+func (c *Collector) keepFresh() {
 	const every = int(refreshInterval / retryInterval)
 	left := 0 // calls until the next reading
-	if isRead {
-		left = every + 1
-	}
+	failed := false
+	first := sync.OnceFunc(func() { close(c.tried) })
 	periodic.Run(c.ctx, retryInterval, refreshTimeout, func(ctx context.Context) {
-		if left--; left <= 0 && c.refreshIndex(ctx) {
+		defer first()
+		if left--; left > 0 {
+			return
+		}
+		err := c.refreshIndex(ctx)
+		if err == nil {
 			left = every
 		}
+		if c.opts.Log != nil && c.ctx.Err() == nil && failed != (err != nil) {
+			c.logReading(err)
+		}
+		failed = err != nil
 	})
 }
 
-// refreshIndex reads the index from the store. If it cannot, it returns false, and the index of before stays.
-func (c *Collector) refreshIndex(ctx context.Context) bool {
+// logReading logs the first reading that failed, or with nil the first one that succeeded again.
+func (c *Collector) logReading(err error) {
+	if err == nil {
+		c.opts.Log.Info("the known relays and good senders are read again from the store")
+		return
+	}
+	effect := "those of the last reading count"
+	if c.Unread() != nil {
+		effect = "what only they may do is deferred"
+	}
+	c.opts.Log.WithError(err).Warn("cannot read the known relays and good senders from the store: " + effect)
+}
+
+// refreshIndex reads the index from the store. If it cannot, the index of before stays.
+func (c *Collector) refreshIndex(ctx context.Context) error {
 	entries, _, err := c.read(ctx, c.opts.Now())
 	if err != nil {
-		return false
+		return err
 	}
 	c.index.Store(newSenderIndex(entries))
-	return true
+	return nil
 }
 
 // newSenderIndex makes the index of all entries.

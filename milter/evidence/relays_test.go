@@ -101,7 +101,9 @@ func (s *site) settle() {
 	if err := s.Flush(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	s.refreshIndex(s.t.Context())
+	if err := s.refreshIndex(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // TestUnread tests that the known senders are unknown until the store answers, and stay known when it is gone.
@@ -116,15 +118,15 @@ func TestUnread(t *testing.T) {
 	}
 	s.store.Fail(errors.New("gone"))
 	other := s.open(s.store)
-	if other.refreshIndex(t.Context()) || other.Unread() == nil || other.Relays("list.example") {
+	if other.refreshIndex(t.Context()) == nil || other.Unread() == nil || other.Relays("list.example") {
 		t.Errorf("the store is down: %v, relay %t", other.Unread(), other.Relays("list.example"))
 	}
 	s.store.Fail(nil)
-	if !other.refreshIndex(t.Context()) || other.Unread() != nil || !other.Relays("list.example") {
+	if other.refreshIndex(t.Context()) != nil || other.Unread() != nil || !other.Relays("list.example") {
 		t.Errorf("the store is back: %v, relay %t", other.Unread(), other.Relays("list.example"))
 	}
 	s.store.Fail(errors.New("gone"))
-	if other.refreshIndex(t.Context()) || other.Unread() != nil || !other.Relays("list.example") {
+	if other.refreshIndex(t.Context()) == nil || other.Unread() != nil || !other.Relays("list.example") {
 		t.Errorf("the store is down again: %v, relay %t", other.Unread(), other.Relays("list.example"))
 	}
 }
@@ -137,11 +139,11 @@ func TestRelaysOfOtherHosts(t *testing.T) {
 	s.setTime(start.AddDate(0, 0, 20))
 	s.settle()
 	other := s.open(s.store)
-	if other.refreshIndex(t.Context()); !other.Relays("list.example") {
+	if err := other.refreshIndex(t.Context()); err != nil || !other.Relays("list.example") {
 		t.Error("not known there")
 	}
 	s.setTime(start.AddDate(0, 0, 60))
-	if other.refreshIndex(t.Context()); other.Relays("list.example") {
+	if err := other.refreshIndex(t.Context()); err != nil || other.Relays("list.example") {
 		t.Error("still known after 60 days")
 	}
 }

@@ -51,7 +51,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// open starts another Collector of the site.
+// open starts another Collector of the site, and waits for its first reading, however long the machine takes.
 func (s *site) open(store checks.Store) *Collector {
 	c := Open(store, Options{
 		Origin: func(_ context.Context, r *checks.Request) Origin {
@@ -76,6 +76,7 @@ func (s *site) open(store checks.Store) *Collector {
 		Now: s.now,
 	})
 	s.t.Cleanup(func() { c.Close(time.Minute) })
+	<-c.tried
 	return c
 }
 

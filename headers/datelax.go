@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -211,11 +212,23 @@ func (r *dateReader) calendarDate() {
 			numbers = append(numbers, t)
 		}
 	}
-	if month, ok := r.monthName(); ok {
+	if month, ok := r.monthName(); ok && !r.isNumeric() {
 		r.withName(month, numbers)
 		return
 	}
 	r.withoutName(numbers)
+}
+
+// isNumeric reports whether the first three numbers have the same separator between them, as in 30.11.2026. A name beside such a date is that
+// of a weekday, even if it begins as a month does: the Ukrainian "середа", the French "mardi".
+func (r *dateReader) isNumeric() bool {
+	list := slices.DeleteFunc(slices.Clone(r.tokens), func(t token) bool { return t.text == " " })
+	i := slices.IndexFunc(list, token.isNumber)
+	if i < 0 || len(list) < i+5 {
+		return false
+	}
+	separator := list[i+1].text
+	return strings.Contains("./-", separator) && list[i+2].isNumber() && list[i+3].text == separator && list[i+4].isNumber()
 }
 
 // monthName returns the month that is named last before the time of day, or else first after it. A weekday such as the

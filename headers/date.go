@@ -10,8 +10,8 @@ type Date struct {
 	// Time is the instant, in the zone of the field. A second 60 is the first second of the next minute, because Go has no
 	// leap seconds.
 	Time time.Time
-	// Slack is how far Time may be off. It is over zero if the zone is missing or unknown, if the time of day is missing, or if
-	// day and month may be in either order.
+	// Slack is how far Time may be off. It is over zero if the zone is missing or unknown, if the time of day is missing, if day and
+	// month may be in either order, or if the name of the month is unknown or that of two months.
 	Slack time.Duration
 }
 
@@ -36,8 +36,9 @@ const (
 // read as the year 20.
 //
 // Every fault that leaves a date which a person can read is lax, and the Date is returned with it: no zone or an unknown
-// one, a wrong weekday, the forms of asctime and ISO 8601, other names, orders and separators. Text without day, month and
-// year is no date, and an impossible value is never lax.
+// one, a wrong weekday, the forms of asctime and ISO 8601, other names, orders and separators. A word with octets over 127
+// between day and year is the name of a month, perhaps of an unknown language. Other text without day, month and year is no
+// date, and an impossible value is never lax.
 func ParseDate(value string) (Date, error) {
 	p := dateParser{scanner: scanner{s: value}}
 	p.dateTime()

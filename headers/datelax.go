@@ -14,6 +14,9 @@ const maxLaxDate = 256
 const (
 	zoneSlack = 14 * time.Hour // zone unknown: no place is farther from UTC
 	dayHalf   = 12 * time.Hour // no time of day: noon is assumed
+
+	longMonth = 31 * 24 * time.Hour  // name of two months that follow each other
+	halfYear  = 184 * 24 * time.Hour // month unknown: July is assumed
 )
 
 // readDate reads a date as a person does: in any order and with any separators. It returns the zero Date if there is no date
@@ -212,11 +215,33 @@ func (r *dateReader) calendarDate() {
 			numbers = append(numbers, t)
 		}
 	}
-	if month, ok := r.monthName(); ok && !r.isNumeric() {
+	if month, slack := r.monthName(); month > 0 && !r.isNumeric() {
 		r.withName(month, numbers)
+		r.slack = slack
 		return
 	}
-	r.withoutName(numbers)
+	if r.withoutName(numbers); r.year == 0 && r.hasOtherMonth(numbers) {
+		r.withName(time.July, numbers)
+		r.slack = halfYear
+	}
+}
+
+// hasOtherMonth reports whether the name of a month in another language may be between day and year, in a text with a time of day: any word
+// with octets over 127.
+func (r *dateReader) hasOtherMonth(numbers []token) bool {
+	if r.afterTime == 0 || len(numbers) < 2 {
+		return false
+	}
+	day, year := numbers[0], numbers[1]
+	if len(day.text) == 4 {
+		day, year = year, day
+	}
+	if d := atoi(day.text); len(day.text) > 2 || len(year.text) != 4 || d < 1 || d > 31 {
+		return false
+	}
+	return slices.ContainsFunc(r.tokens, func(t token) bool {
+		return t.pos > numbers[0].pos && t.pos < numbers[1].pos && strings.ContainsFunc(t.text, func(c rune) bool { return c >= utf8.RuneSelf })
+	})
 }
 
 // isNumeric reports whether the first three numbers have the same separator between them, as in 30.11.2026. A name beside such a date is that
@@ -232,17 +257,21 @@ func (r *dateReader) isNumeric() bool {
 }
 
 // monthName returns the month that is named last before the time of day, or else first after it. A weekday such as the
-// French "mar." comes before the month.
-func (r *dateReader) monthName() (month time.Month, found bool) {
+// French "mar." comes before the month. The month is 0 if there is none. slack is a month if another language has the name for a neighbour
+// of the month.
+func (r *dateReader) monthName() (month time.Month, slack time.Duration) {
 	for i, t := range r.tokens {
-		if found && i >= r.afterTime && r.afterTime > 0 {
+		if month > 0 && i >= r.afterTime && r.afterTime > 0 {
 			break
 		}
 		if m := monthOf(t.text); m > 0 {
-			month, found = m, true
+			month, slack = m, 0
+			if slices.ContainsFunc(sharedPrefixes, func(prefix string) bool { return strings.HasPrefix(strings.ToLower(t.text), prefix) }) {
+				slack = longMonth
+			}
 		}
 	}
-	return month, found
+	return month, slack
 }
 
 // withName reads a date with the name of the month. The first two numbers are day and year. The first one is the year if it has
@@ -320,6 +349,10 @@ var monthPrefixes = [...]string{
 	"jul juil lug júl iul lip tem июл лип ιουλ ιούλ", "aug aoû aou ago sie srp ağu agu авг сер αυγ αύγ", "sep set szep wrz zář eyl сен вер σεπ",
 	"oct okt ott out paź říj eki окт жов οκτ", "nov noi lis kas ноя лис νοε νοέ", "dec dez déc dic des gru pro ara дек гру δεκ",
 }
+
+// sharedPrefixes are those of two months: listopad is October in Croatian and November in Polish and Czech, lipanj June in Croatian and
+// lipiec July in Polish, srpanj July in Croatian and srpen August in Czech.
+var sharedPrefixes = []string{"lis", "lip", "srp"}
 
 // monthOf returns the month whose name begins with the first letters of word, or 0. A word that is not UTF-8 is tried in ISO 8859-1 and
 // in Windows-1251.

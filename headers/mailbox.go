@@ -20,10 +20,10 @@ type Mailbox struct {
 // 8-bit octets are accepted in every address, in any encoding; see Has8bit. The syntax of the domain is not checked. The
 // error is a *SyntaxError.
 //
-// A fault is lax if there is an address nevertheless, or one word in its place ("root", "Name <MAILER-DAEMON>"). The
-// addresses are returned with it; a word is none. Typical are a display name with commas, other specials or 8-bit octets
-// that are not quoted or encoded, and a domain with a dot too many. Angle brackets around something else, as in "Name <>",
-// are never lax.
+// A fault is lax if there is an address nevertheless, also one in encoded-words, or one word in its place ("root", "Name
+// <MAILER-DAEMON>"). The addresses are returned with it, but not encoded ones; a word is none. Typical are a display name
+// with commas, other specials or 8-bit octets that are not quoted or encoded, and a domain with a dot too many. Angle
+// brackets around something else, as in "Name <>", are never lax.
 func ParseMailboxList(value string) ([]Mailbox, error) {
 	p := mailboxParser{scanner: scanner{s: value}}
 	p.list()

@@ -109,6 +109,8 @@ var badMailboxes = []struct{ name, value, want string }{
 	{"only commas", ",,", "octet 3: no address"},
 	{"free text", "John Doe", `octet 1: "John Doe" is not an address, it has no @`},
 	{"quoted free text", `"John Doe"`, `octet 1: "\"John Doe\"" is not an address, it has no @`},
+	{"encoded addresses with a malformed encoded-word between", "=?utf-8?q?x=40evil.example?= =?a? =?utf-8?q?=3Cceo=40bank.example=3E?=",
+		`octet 1: "=?utf-8?q?x=40evil.examp..." is not an address, it has no @`},
 	{"two words in the angle", "x <John Doe>", "octet 12: no @ in the address"},
 	{"empty angle", "John <>", "octet 7: nothing between < and >"},
 	{"empty angle alone", "<>", "octet 2: nothing between < and >"},

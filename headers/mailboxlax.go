@@ -21,12 +21,15 @@ func readMailboxes(value string) (found []Mailbox, ok bool) {
 }
 
 // hasEncodedAddress reports whether there is an address if encoded-words are decoded. Some programs encode the whole field, and a long one
-// becomes several encoded-words.
+// becomes several encoded-words. If one of them is malformed, other programs may decode more, and show another address.
 func hasEncodedAddress(value string) bool {
 	if !strings.Contains(value, "=?") {
 		return false
 	}
 	decoded := DecodeWords(value)
+	if strings.Contains(decoded, "=?") {
+		return false
+	}
 	found, _, _ := inBrackets(decoded, false)
 	return len(found) > 0 || len(bareAddresses(decoded)) > 0
 }

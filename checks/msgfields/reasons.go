@@ -100,8 +100,8 @@ var (
 	fromInvalid = &checks.Reason{
 		ID:    "from-invalid",
 		Reply: reply("From field \"{from}\" has no address: {fault}"),
-		When: "the From field has neither an address nor one word in its place: it is free text, angle brackets around something that is " +
-			"no address, or an empty group; a group with addresses, which RFC 6854 permits, passes",
+		When: "the From field has neither an address, plain or in encoded-words, nor one word in its place: it is free text, angle " +
+			"brackets around something that is no address, or an empty group; a group with addresses, which RFC 6854 permits, passes",
 		Why: "The From field has no address in the form of RFC 5322 section 3.6.2. It is not clear who wrote the message, and mail " +
 			"programs may show different authors.",
 		Remedy: "Write the author as in \"From: Jane Doe <jane@example.net>\".",
@@ -111,7 +111,7 @@ var (
 		ID:    "from-lax",
 		Reply: reply("From field \"{from}\" is not in the form of RFC 5322: {fault}"),
 		When: "the From field has an address and a display name that breaks RFC 5322 section 3.4 (specials or an address that are not " +
-			"quoted, odd quotes, octets over 127), an address with stray dots, or one word in place of the address",
+			"quoted, odd quotes, octets over 127), an address with stray dots or in encoded-words, or one word in place of the address",
 		Why: "The From field has an address, but not in the form of RFC 5322 section 3.6.2, or a user without a domain. Mail programs " +
 			"may show different authors.",
 		Remedy: "Write the author as in \"From: Jane Doe <jane@example.net>\". A display name with @, commas, colons or " +

@@ -101,7 +101,7 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 			return k, fmt.Errorf("%s is a reason: milterd doc reasons describes it, milterd log --reason %[1]s shows where it applied", k.What)
 		}
 		return k, fmt.Errorf("nothing is known of %s: no entry of a list, no block, no greylisting, no recipients counted, no decision; "+
-			"a SESSION is the %d characters after session= in the log, a QUEUEID has upper and lower case as there", k.What, sessionID)
+			"a SESSION is the %d characters after session= in the log, the case of a QUEUEID matters", k.What, sessionID)
 	}
 	return k, nil
 }

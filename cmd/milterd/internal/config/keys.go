@@ -66,8 +66,8 @@ type Store struct {
 }
 
 type adminKeys struct {
-	Listen   string `yaml:"listen" doc:"Address and port of the operator's pages, /metrics, /healthz and /readyz; empty: none. An address other than loopback needs a password."`
-	Socket   string `yaml:"socket" doc:"Unix socket for commands such as status, greylist, block, log and report; its owner and group may use it. Empty: none."`
+	Listen   string `yaml:"listen" doc:"Address and port of the operator's pages, /metrics, /healthz and /readyz; empty: none. An address other than loopback needs a password. If the file has this key and the address cannot be opened, milterd does not start; without the key, it warns."`
+	Socket   string `yaml:"socket" doc:"Unix socket for commands such as status, greylist, block, log and report; its owner and group may use it. Empty: none. If the file has this key and the socket cannot be opened, milterd does not start; without the key, it warns."`
 	Password word   `yaml:"password" doc:"Password for the pages and /metrics, with any user name; empty: none." example:"correct-horse-battery-staple"`
 }
 
@@ -84,7 +84,7 @@ type tagKeys struct {
 // Explain configures the public pages, which explain refusals to senders, see Config.Given. In a Config, the URL has no slash at its
 // end.
 type Explain struct {
-	Listen string `yaml:"listen" doc:"Address and port of the pages, for a web server with TLS in front of them; empty: none."`
+	Listen string `yaml:"listen" doc:"Address and port of the pages, for a web server with TLS in front of them; empty: none. If the file has this key and the address cannot be opened, milterd does not start; without the key, it warns."`
 	URL    string `yaml:"url" doc:"URL of the pages as seen from outside, without /why/ at its end, for the links in replies; empty: no links." example:"https://mx.example.org"`
 	Key    string `yaml:"key" doc:"File with the key that signs links. It is made at the first start and must be the same on all hosts of one url; empty: explain.key in the state folder." example:"/var/lib/milterd/explain.key"`
 }

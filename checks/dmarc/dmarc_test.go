@@ -31,6 +31,7 @@ free.example TXT "v=spf1 ip4:192.0.2.1 -all"
 list.example TXT "v=spf1 ip4:192.0.2.50 -all"
 evil.example TXT "v=spf1 ip4:192.0.2.66 -all"
 wide.example TXT "v=spf1 +all"
+co.uk TXT "v=spf1 ip4:192.0.2.68 -all"
 _dmarc.wide.example TXT "v=DMARC1; p=reject"
 !SERVFAIL down.example TXT
 !SERVFAIL down.bank.example TXT
@@ -211,6 +212,18 @@ func TestReasons(t *testing.T) {
 		{name: "a list by nothing", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-reject"},
 		{name: "a list that is a good sender", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
 			known: senders{good: []string{"list.example"}}, want: "dmarc-indirect"},
+		{name: "a list, and no good sender was read yet", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@shop.example\n", sign: "list.example"},
+			known: unread, want: "dmarc-list?", fail: true},
+		{name: "a list, nothing passes SPF or DKIM, and no good sender was read yet", m: message{client: "192.0.2.50", from: "x@evil.example", header: listFields + "From: a@bank.example\n"},
+			known: unread, change: func(c *dmarc.Settings) { c.Relays = false }, want: "dmarc-list? auth-none?", fail: true},
+		{name: "a list by nothing, and no good sender was read yet", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@bank.example\n"},
+			known: unread, want: "dmarc-reject auth-none"},
+		{name: "a list at a public suffix, and no good sender was read yet", m: message{client: "192.0.2.68", from: "x@co.uk",
+			header: "List-Id: <co.uk>\nList-Post: <mailto:talk@co.uk>\nFrom: a@bank.example\n"}, known: unread, want: "dmarc-list"},
+		{name: "a list, policy none, and no good sender was read yet", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@club.example\n", sign: "list.example"},
+			known: unread, want: "dmarc-fail"},
+		{name: "a policy of quarantine, and no relay was read yet", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@shop.example\n"},
+			known: unread, want: "dmarc-quarantine? auth-none?", fail: true},
 		{name: "a good sender under the name of another list", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"},
 			known: senders{good: []string{"list.example", "evil.example"}}, want: "dmarc-reject"},
 		{name: "a list, but policy none", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@club.example\n"}, want: "dmarc-fail"},

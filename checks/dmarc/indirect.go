@@ -141,16 +141,26 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 			continue
 		}
 		p.list, p.reason, p.text = list, fromList, "passed on by the mailing list "+list+", which is not known yet"
-		if c.isGood(list) {
+		good, unread := c.isGood(list)
+		if good {
 			p.reason, p.text = indirect, "passed on by the mailing list "+list
 		}
+		p.missed = cmp.Or(p.missed, unread)
 		return
 	}
 }
 
-// isGood reports whether the organisation of a list is a good sender.
-func (c *check) isGood(list string) bool {
-	return c.env.Senders != nil && c.env.Senders.IsGood(checks.OrgDomain(list))
+// isGood reports whether the organisation of a list is a good sender. With an error, it may be one.
+func (c *check) isGood(list string) (bool, error) {
+	org := checks.OrgDomain(list)
+	if c.env.Senders == nil || org == "" {
+		return false, nil
+	}
+	unread := c.env.Senders.Unread() // read before IsGood is asked, or the first reading could come in between
+	if c.env.Senders.IsGood(org) {
+		return true, nil
+	}
+	return false, unread
 }
 
 // listDomain returns the domain in the List-Id field (RFC 2919 section 3) of a message that has the fields of a mailing list, or

@@ -16,15 +16,16 @@ const (
 
 // policyWords matches the words of hosts that refuse us and not the address. Doubtful words are included, as a sender must not be
 // refused for what a host says about us. "Access denied" is not: a large provider says so of addresses that do not exist.
-var policyWords = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
-	`block(ed|ing|list\w*)?`, `(black|white|block|deny|allow)[- ]?list\w*`, `prohibit\w*`, `forbidden`, `dnsbl`, `rbl`, `spam\w*`, `barracuda\w*`,
+var policyWords = regexp.MustCompile(`\b(` + strings.Join([]string{
+	`block(ed|ing)?`, `(black|white|block|deny|allow)[- ]?list\w*`, `prohibit\w*`, `forbidden`, `dnsbl`, `rbl`, `spam\w*`, `barracuda\w*`,
 	`spf`, `dkim`, `dmarc`, `gr[ea]y-?list\w*`, `polic(y|ies)`, `reputation`, `reverse dns`, `rdns`, `ptr`, `helo`, `ehlo`,
 	`relay\w*`, `authenticat\w*`, `too many`, `rate limit\w*`, `throttl\w*`, `try (again|later)`, `your (ip|host|server|network)`,
 	`client host`, `senders?`, `bounces?`, `call-?(out|back)s?`, `verif\w*`, `(start)?tls`, `encrypt\w*`,
 }, "|") + `)\b`)
 
-// fullWords matches the words of hosts for a mailbox that is full. Its user can still send.
-var fullWords = regexp.MustCompile(`(?i)\b(quota|overquota|(mail ?box|inbox|account|user|storage)( \S+){0,3} full|(disk|storage) (limit|space|is full))\b`)
+// fullWords matches the words of hosts for a mailbox that is full. Its user can still send. A word with punctuation after
+// it ends the phrase, as in "user unknown; full details at".
+var fullWords = regexp.MustCompile(`\b((over_?)?quota|(mail ?box|inbox|account|user|storage)( \S*[^\s.;:,-]){0,3} full|(disk|storage) (limit|space|is full))\b`)
 
 var (
 	nullWords    = regexp.MustCompile(`(?i)<>|\b((null|empty|blank) (envelope[- ])?(sender|from|reverse-?path|return-?path)|bounces?)\b`)

@@ -108,6 +108,11 @@ func TestAbout(t *testing.T) {
 		"554 delivery error: the mailbox is full":                               aboutNow,
 		"550 5.1.1 Mailbox quota exceeded":                                      aboutNow,
 		"550 User quota@example.net unknown":                                    aboutNow, // doubtful words say nothing against a sender
+		"550 5.1.1 User unknown; full details at https://example.net":           aboutAddress,
+		"550 User unknown - full details at https://example.net":                aboutAddress,
+		"554 over_quota":                                                        aboutNow,
+		"550 the mailbox bob@a.example.net is full":                             aboutNow,
+		"550 our server is in a blocklist":                                      aboutUs,
 		"550 full name unknown":                                                 aboutAddress,
 	} {
 		r, err := readReply(bufio.NewReader(strings.NewReader(text + "\r\n")))

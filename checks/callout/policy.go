@@ -23,9 +23,9 @@ var policyWords = regexp.MustCompile(`\b(` + strings.Join([]string{
 	`client host`, `senders?`, `bounces?`, `call-?(out|back)s?`, `verif\w*`, `(start)?tls`, `encrypt\w*`,
 }, "|") + `)\b`)
 
-// fullWords matches the words of hosts for a mailbox that is full. Its user can still send. A word with punctuation after
-// it ends the phrase, as in "user unknown; full details at".
-var fullWords = regexp.MustCompile(`\b((over_?)?quota|(mail ?box|inbox|account|user|storage)( \S*[^\s.;:,-]){0,3} full|(disk|storage) (limit|space|is full))\b`)
+// fullWords matches the words of hosts for a mailbox that is full. Its user can still send. A word with punctuation other
+// than a colon after it ends the phrase: "user unknown; full details at", but "mailbox status: full".
+var fullWords = regexp.MustCompile(`\b((over_?)?quota|(mail ?box|inbox|account|user|storage)( \S*[^\s.;,-]){0,3} full|(disk|storage) (limit|space|is full))\b`)
 
 var (
 	nullWords    = regexp.MustCompile(`(?i)<>|\b((null|empty|blank) (envelope[- ])?(sender|from|reverse-?path|return-?path)|bounces?)\b`)

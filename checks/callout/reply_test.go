@@ -111,6 +111,8 @@ func TestAbout(t *testing.T) {
 		"550 5.1.1 User unknown; full details at https://example.net":           aboutAddress,
 		"550 User unknown - full details at https://example.net":                aboutAddress,
 		"554 over_quota":                                                        aboutNow,
+		"550 mailbox status: full":                                              aboutNow,
+		"550 user <" + mailbox + ">: full":                                      aboutNow,
 		"550 the mailbox bob@a.example.net is full":                             aboutNow,
 		"550 our server is in a blocklist":                                      aboutUs,
 		"550 full name unknown":                                                 aboutAddress,

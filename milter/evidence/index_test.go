@@ -74,11 +74,11 @@ func TestFirstReading(t *testing.T) {
 					t.Errorf("Open took %v, want %v", took, c.opened)
 				}
 				if c.read > c.opened {
-					time.Sleep(c.read - c.opened - 1)
+					time.Sleep(c.read - c.opened - time.Nanosecond)
 					if e.Unread() == nil {
 						t.Errorf("read before %v", c.read)
 					}
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 					synctest.Wait()
 				}
 				if err := e.Unread(); err != nil || store.gets.Load() != c.gets {

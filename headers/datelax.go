@@ -244,8 +244,8 @@ func (r *dateReader) hasOtherMonth(numbers []token) bool {
 	})
 }
 
-// isNumeric reports whether the first three numbers have the same separator between them, as in 30.11.2026. A name beside such a date is that
-// of a weekday, even if it begins as a month does: the Ukrainian "середа", the French "mardi".
+// isNumeric reports whether the first three numbers have the same separator between them, as in 30.11.2026, and no name of a month
+// follows. A name before such a date is that of a weekday, even if it begins as a month does: the Ukrainian "середа", the French "mardi".
 func (r *dateReader) isNumeric() bool {
 	list := slices.DeleteFunc(slices.Clone(r.tokens), func(t token) bool { return t.text == " " })
 	i := slices.IndexFunc(list, token.isNumber)
@@ -253,7 +253,8 @@ func (r *dateReader) isNumeric() bool {
 		return false
 	}
 	separator := list[i+1].text
-	return strings.Contains("./-", separator) && list[i+2].isNumber() && list[i+3].text == separator && list[i+4].isNumber()
+	return strings.Contains("./-", separator) && list[i+2].isNumber() && list[i+3].text == separator && list[i+4].isNumber() &&
+		!slices.ContainsFunc(list[i:], func(t token) bool { return monthOf(t.text) > 0 })
 }
 
 // monthName returns the month that is named last before the time of day, or else first after it. A weekday such as the

@@ -38,6 +38,7 @@ var laxDates = []struct {
 	{"French weekday that begins as a month", "mar. 29/11/2022 12:00 +0100", "2022-11-29T12:00:00+01:00", 0, `octet 1: "mar" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 	{"weekday that begins as a month, spaces between", "maandag 28. 11. 22 12:00 +0100", "2022-11-28T12:00:00+01:00", 0, `octet 1: "maandag" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 	{"weekday that begins as a month, year first", "mardi 2022-11-29 12:00 +0100", "2022-11-29T12:00:00+01:00", 0, `octet 1: "mardi" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
+	{"time with dots before the date", "13.45.30 30 Nov 1997", "2045-11-13T12:00:00Z", dayHalf + zoneSlack, `octet 3: "." where the month's name should be`},
 	{"weekday that begins as a month, the month after it", "mardi 29. nov. 2022 12.30.45", "2022-11-29T12:00:00Z", dayHalf + zoneSlack, `octet 1: "mardi" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 	{"Ukrainian", "21 лис 1997 09:55:06 +0200", "1997-11-21T09:55:06+02:00", 0, `octet 4: "\u043b" where the month's name should be`},
 	{"Croatian or Polish", "21 lip 1997 09:55:06 +0200", "1997-07-21T09:55:06+02:00", longMonth, `octet 4: "lip" is not a month's name (Jan to Dec)`},

@@ -89,6 +89,8 @@ var laxMailboxes = []struct {
 	{"open comment", "John (x <a@b>", "octet 6: comment is not closed", []Mailbox{{"John (x", "a", "b"}}},
 	{"a field that is encoded as a whole", "=?utf-8?q?Jane?= =?utf-8?q?_Doe_=3Cjane=40example.com=3E?=",
 		`octet 1: "=?utf-8?q?Jane?= =?utf-8..." is not an address, it has no @`, nil},
+	{"a field that is encoded twice", "=?utf-8?B?PT91dGYtOD9CP1NtRnVaUT09?= =?utf-8?B?Pz0gPGphbmVAeC5leGFtcGxlPg==?=",
+		`octet 1: "=?utf-8?B?PT91dGYtOD9CP1..." is not an address, it has no @`, nil},
 	{"UTF-8 name", "Jörg <a@b>", "octet 2: display name has octets over 127 that are not encoded", []Mailbox{{"Jörg", "a", "b"}}},
 	{"Latin-1 name", "J\xf6rg <a@b>", "octet 2: display name has octets over 127 that are not encoded", []Mailbox{{"J\xf6rg", "a", "b"}}},
 	{"8-bit specials", "“Jörg” [x] <a@b>", `octet 13: "[" where an address should be`, []Mailbox{{"“Jörg” [x]", "a", "b"}}},

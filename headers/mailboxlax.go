@@ -26,10 +26,12 @@ func hasEncodedAddress(value string) bool {
 	if !strings.Contains(value, "=?") {
 		return false
 	}
-	decoded := DecodeWords(value)
-	if strings.Contains(decoded, "=?") {
-		return false
+	for word := range strings.FieldsSeq(value) {
+		if strings.Contains(word, "=?") && DecodeWords(word) == word {
+			return false
+		}
 	}
+	decoded := DecodeWords(value)
 	found, _, _ := inBrackets(decoded, false)
 	return len(found) > 0 || len(bareAddresses(decoded)) > 0
 }

@@ -103,7 +103,8 @@ func (c *check) countBadRecipient(ctx context.Context, r *checks.Request, conn *
 }
 
 // countError counts an error of the client at a stage, across its connections. Up to RCPT, the accepted recipients of the open
-// transaction, up to maxOpen, outweigh it as deliveries do: a message to many recipients has its unknown ones refused before the others get it.
+// transaction, up to maxOpen, outweigh errors as deliveries do: a message to many recipients has its unknown ones refused before the
+// others get it.
 func (c *check) countError(ctx context.Context, r *checks.Request, conn *connection, st checks.Stage) error {
 	if c.Errors == 0 || !conn.counts(tooManyErrors) {
 		return nil
@@ -150,16 +151,12 @@ func (c *check) countDeliveries(ctx context.Context, conn *connection) error {
 	return err
 }
 
-// distinctAccepted returns the number of accepted mailboxes, each counted once: what follows the first "+" of a local part is a detail.
+// distinctAccepted returns the number of accepted recipients, each counted once.
 func distinctAccepted(rcpts []checks.Recipient) int {
 	seen := map[string]bool{}
 	for _, rcpt := range rcpts {
 		if rcpt.Refused == "" {
-			text := strings.ToLower(rcpt.Text)
-			if plus, at := strings.IndexByte(text, '+'), strings.LastIndexByte(text, '@'); 0 < plus && plus < at { // "+1555@" is a number
-				text = text[:plus] + text[at:]
-			}
-			seen[text] = true
+			seen[strings.ToLower(rcpt.Text)] = true
 		}
 	}
 	return len(seen)

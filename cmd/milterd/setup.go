@@ -80,7 +80,7 @@ func printProblems(problems config.Problems, warnings bool, stderr io.Writer) er
 	return nil
 }
 
-// newResolver returns the resolver of a configuration. log gets its panics; nil: they are only counted.
+// newResolver returns the resolver of a configuration. log gets its panics and the name servers that deny all names; nil: they are not logged.
 func newResolver(c config.DNS, log *logrus.Entry) (*resolver.Resolver, error) {
 	return resolver.New(resolver.Config{Servers: c.Servers, Timeout: c.Timeout, Log: log})
 }

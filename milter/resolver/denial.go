@@ -27,13 +27,12 @@ const (
 var internet = checks.Question{Name: "com.", Type: dns.TypeSOA}
 
 // denials finds out that a server denies all names, as one behind a captive portal does: after maxDenials answers in a row without a
-// record it has none for internet, where it had one before. Mail would be refused because of its answers. A server of a private network
-// may never have one: its answers are believed.
+// record it has none for internet, where a server had one before. Mail would be refused because of its answers. The servers of a private
+// network may never have one: their answers are believed.
 type denials struct {
 	answers  atomic.Int64 // with a record or without
 	inRow    atomic.Int64 // without a record
 	nextTest atomic.Int64 // nanoseconds of elapsed before which the server is not tested again
-	resolves atomic.Bool  // the server has had a record for internet
 	all      atomic.Bool  // the server denies all names
 	warned   sync.Once    // that it may
 }
@@ -46,8 +45,9 @@ func (u *upstreams) believe(s *server, m *dns.Msg) error {
 	} else {
 		d.inRow.Store(0)
 	}
-	// The test after the first answers finds out whether the server resolves names of the Internet while it works.
-	if d.answers.Add(1) == maxDenials || isDenial && (d.all.Load() || d.inRow.Load() >= maxDenials) {
+	// The tests before a server had the record find out whether there are names of the Internet while it works.
+	isDue := d.answers.Add(1)%maxDenials == 0 && !u.resolves.Load()
+	if isDue || isDenial && (d.all.Load() || d.inRow.Load() >= maxDenials) {
 		now, next := int64(u.elapsed()), d.nextTest.Load()
 		if now >= next && d.nextTest.CompareAndSwap(next, now+int64(testEvery)) {
 			u.background(func(ctx context.Context) { u.test(ctx, s) })
@@ -59,7 +59,7 @@ func (u *upstreams) believe(s *server, m *dns.Msg) error {
 	return nil
 }
 
-// test asks a server for internet. An error says nothing: the server is tested again.
+// test asks a server for internet. An error says nothing.
 func (u *upstreams) test(ctx context.Context, s *server) {
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
@@ -70,16 +70,18 @@ func (u *upstreams) test(ctx context.Context, s *server) {
 	d, log := &s.denials, u.log.WithField("server", s.name)
 	switch {
 	case len(m.Answer) > 0:
-		d.resolves.Store(true)
+		u.resolves.Store(true)
 		d.inRow.Store(0)
 		if d.all.Swap(false) {
 			log.Info("the name server resolves names of the Internet again")
 		}
-	case !d.resolves.Load():
-		d.warned.Do(func() {
-			log.Warnf("the name server had no record for %d questions in a row, and has none for %s: if it should resolve names of the Internet, mail is "+
-				"refused because of its answers", maxDenials, internet)
-		})
+	case !u.resolves.Load():
+		if d.inRow.Load() >= maxDenials {
+			d.warned.Do(func() {
+				log.Warnf("the name server had no record for %d questions in a row, and has none for %s: if it should resolve names of the Internet, "+
+					"mail is refused because of its answers", maxDenials, internet)
+			})
+		}
 	case !d.all.Swap(true):
 		log.Warn("the name server denies all names: until it resolves names of the Internet again, its denials are no answers")
 		u.distrust()

@@ -153,6 +153,65 @@ func TestPrivateServerIsReportedOnce(t *testing.T) {
 	wantLogged(t, lines, s.Addr, "warning the name server had no record for 30 questions in a row")
 }
 
+// TestPrivateServerWithRecords tests that a server which never resolved names of the Internet is not reported while it has records.
+func TestPrivateServerWithRecords(t *testing.T) {
+	t.Parallel()
+	log, lines := logtest.NewNullLogger()
+	s := dnstest.Start(t, privateText)
+	r, clock := startTested(t, Config{Servers: []string{s.Addr}, Log: logrus.NewEntry(log)})
+	for i := range 3 {
+		denied(r, fmt.Sprint(i, "a"), maxDenials-1)
+		clock.Advance(time.Hour)
+		if _, err := r.Lookup(t.Context(), host); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Asked("com.", dns.TypeSOA); n != 3 {
+		t.Errorf("%d tests", n)
+	}
+	wantLogged(t, lines, s.Addr)
+}
+
+// TestInternetIsSeenLater tests that a failure of the first test does not make a server one of a private network.
+func TestInternetIsSeenLater(t *testing.T) {
+	t.Parallel()
+	s := dnstest.Start(t, privateText+"\n!SERVFAIL com.")
+	r, clock := startTested(t, Config{Servers: []string{s.Addr}})
+	for i, zone := range []string{both, ""} {
+		denied(r, fmt.Sprint(i, "a"), maxDenials-1)
+		if _, err := r.Lookup(t.Context(), host); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(time.Hour) // the record of host expires
+		if err := s.Set(zone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if believed, err := denied(r, "b", 2*maxDenials); believed != maxDenials-1 {
+		t.Errorf("%d denials believed: %v", believed, err)
+	}
+}
+
+// TestAllServersFail tests that the denials of a server that was never asked before count as little as those of the others.
+func TestAllServersFail(t *testing.T) {
+	t.Parallel()
+	first, second := dnstest.Start(t, both), dnstest.Start(t, both)
+	r, clock := startTested(t, Config{Servers: []string{first.Addr, second.Addr}})
+	denied(r, "a", maxDenials)
+	clock.Advance(testEvery)
+	for _, s := range []*dnstest.Server{first, second} {
+		if err := s.Set(""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if believed, err := denied(r, "b", 4*maxDenials); believed != 2*maxDenials-2 || !errors.Is(err, errDeniesAll) {
+		t.Errorf("%d denials believed: %v", believed, err)
+	}
+	if got := r.Stats().Denying; len(got) != 2 {
+		t.Errorf("servers that deny all names: %q", got)
+	}
+}
+
 // wantLogged compares what was logged about a server with the beginnings of lines.
 func wantLogged(t *testing.T, lines *logtest.Hook, server string, want ...string) {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -32,6 +33,7 @@ type upstreams struct {
 	elapsed  func() time.Duration // since some fixed moment
 	stats    *counters
 	log      *logrus.Entry
+	resolves atomic.Bool // a server has had a record for internet
 
 	distrust   func()                      // is called when a server is found to deny all names
 	background func(func(context.Context)) // runs a function in a goroutine, with a context that ends with the resolver

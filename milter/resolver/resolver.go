@@ -45,7 +45,7 @@ type Resolver struct {
 
 	mu       sync.Mutex
 	inFlight map[checks.Question]*flight
-	running  sync.WaitGroup // goroutines; started while mu is held and ctx is not done
+	running  sync.WaitGroup // goroutines; started by another one, or while mu is held and ctx is not done
 }
 
 var (

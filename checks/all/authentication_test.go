@@ -388,8 +388,7 @@ func situationPipeline(t *testing.T, profile checks.Profile, s situation) *check
 	if err != nil || errOther != nil {
 		t.Fatal(err, errOther)
 	}
-	opts.Exempt = exempt
-	opts.Policies = []checks.Policy{{
+	opts.Exempt, opts.Policies = exempt, []checks.Policy{{
 		Recipients: forwarded, Actions: opts.Actions,
 		Forwarders: checks.Forwarders{Networks: []netip.Prefix{netip.MustParsePrefix(hosts["forwarder"].address + "/32")}},
 	}}

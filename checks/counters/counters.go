@@ -30,7 +30,7 @@ import (
 type Settings struct {
 	Resets        int             `yaml:"resets" doc:"How many transactions with an accepted recipient a client may give up (RSET) in one connection; a delivery takes one off. 0: any number."`
 	BadRecipients int             `yaml:"bad_recipients" doc:"How many unknown recipients (5.1.x) a connection may have, if they are more than the accepted ones; a delivery takes one off. 0: any number."`
-	Errors        int             `yaml:"errors" doc:"How many 5yz refusals and unknown recipients a client may have in the window, if they are more than its deliveries; a delivery takes one off. 0: any number."`
+	Errors        int             `yaml:"errors" doc:"How many 5yz refusals and unknown recipients a client may have in the window, if they are more than its deliveries (of each message, up to 50 recipients); a delivery takes one off. 0: any number."`
 	Window        time.Duration   `yaml:"window" doc:"How long errors and deliveries are counted, from the first one on; then the count begins anew."`
 	Block         []time.Duration `yaml:"block" doc:"How long a client that passes a limit is blocked: the first time, the second, ..., the last and every time after it."`
 }

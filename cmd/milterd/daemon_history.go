@@ -34,10 +34,9 @@ func (d *daemon) startSeeding() (stop func()) {
 // seedHistory reads the records, the newest first. It tries again while the store does not answer: the disk of a host that
 // has just started may be slow.
 func (d *daemon) seedHistory(ctx context.Context, retryPause time.Duration) error {
-	q := records.Query{Since: d.started.Add(-d.history.Span()), Until: d.started}
-	in := records.Range{Look: seedPart}
+	q := records.Query{Since: d.started.Add(-d.history.Span()), Until: d.started, Look: seedPart}
 	for parts, failures := 0, 0; parts < seedRecords/seedPart; {
-		part, err := d.records.Page(ctx, q, in)
+		part, err := d.records.Page(ctx, q)
 		for _, r := range part.Records {
 			d.history.Seed(r)
 		}
@@ -51,7 +50,7 @@ func (d *daemon) seedHistory(ctx context.Context, retryPause time.Duration) erro
 			parts++
 		}
 		if part.Next > 0 {
-			in.Before = part.Next
+			q.Before = part.Next
 		} else if err == nil {
 			return nil
 		}

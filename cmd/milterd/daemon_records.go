@@ -75,9 +75,9 @@ const (
 // eachRecord calls f with the kept decisions since a time, the newest first, until it has read most of them, rounded up to a
 // multiple of recordPart. If there are more, it returns the time of the oldest one that it read.
 func (d *daemon) eachRecord(ctx context.Context, since time.Time, most int, f func(records.Record)) (reached time.Time, err error) {
-	in := records.Range{Look: recordPart}
+	q := records.Query{Since: since, Look: recordPart}
 	for read := 0; read < most; read += recordPart {
-		page, err := d.records.Page(ctx, records.Query{Since: since}, in)
+		page, err := d.records.Page(ctx, q)
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -87,7 +87,7 @@ func (d *daemon) eachRecord(ctx context.Context, since time.Time, most int, f fu
 		if page.Next == 0 || !page.Reached.IsZero() && page.Reached.Before(since) {
 			return time.Time{}, nil
 		}
-		in.Before, reached = page.Next, page.Reached
+		q.Before, reached = page.Next, page.Reached
 	}
 	return reached, nil
 }

@@ -116,10 +116,7 @@ func eachPart(cmd *cobra.Command, r *remote, args logArgs, f func([]records.Reco
 }
 
 // logArgs are the arguments of the function log. With an ID, the other fields are not used.
-type logArgs struct {
-	records.Query
-	Before int64 // see records.Range
-}
+type logArgs records.Query
 
 // parse sets the fields of --ref and --since. It returns an error for a flag that cannot be used.
 func (a *logArgs) parse(ref, since string) (err error) {
@@ -166,8 +163,7 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 	if a.ID != "" {
 		return d.records.Find(ctx, records.Query{ID: a.ID, Max: 1, Trace: true})
 	}
-	page, err := d.records.Page(ctx, a.Query, records.Range{Before: a.Before})
-	return page.Records, err
+	return d.records.Find(ctx, records.Query(a))
 }
 
 func showRecords(w io.Writer, list []records.Record) {

@@ -68,7 +68,7 @@ func (f *simulateFlags) playLive(ctx context.Context, script *session.Script) ([
 // writeRecorded prints the decisions of a session of the running daemon as a session file. Then it plays the file, and prints on
 // standard error the reasons that the file cannot show and the replies that differ.
 func (f *simulateFlags) writeRecorded(ctx context.Context) error {
-	list, _, err := ask[[]records.Record](ctx, &f.remote, "log", logArgs{Query: records.Query{Session: f.record, Trace: true}}) // the newest first
+	list, _, err := ask[[]records.Record](ctx, &f.remote, "log", logArgs{Session: f.record, Trace: true}) // the newest first
 	if err != nil {
 		return err
 	}

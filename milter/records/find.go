@@ -28,8 +28,10 @@ type Query struct {
 	ID      string
 	Since   time.Time
 	Until   time.Time
-	Max     int  // number of records, the newest first; 0: all
-	Trace   bool // whether the records have their checks
+	Max     int   // number of records, the newest first; 0: all
+	Before  int64 // only records with smaller numbers; 0: all
+	Look    int   // how many records are looked at, even if few match; 0: no limit
+	Trace   bool  // whether the records have their checks
 }
 
 const (
@@ -43,31 +45,25 @@ const (
 	maxDelay = time.Minute
 )
 
-// Find returns the records that match a query, the newest first. A record that cannot be read is left out.
+// Find returns the records of Page.
 func (l *Log) Find(ctx context.Context, q Query) ([]Record, error) {
-	if at, ok := timeOf(q.ID); ok && q.Since.IsZero() {
-		q.Since = at // to the second
-	}
-	p, err := l.Page(ctx, q, Range{})
+	p, err := l.Page(ctx, q)
 	return p.Records, err
-}
-
-// Range bounds what Page reads.
-type Range struct {
-	Before int64 // only records with smaller numbers; 0: all
-	Look   int   // how many records are looked at; 0: no limit
 }
 
 // Page is the result of Log.Page.
 type Page struct {
 	Records []Record
-	Next    int64     // Range.Before of the next page; 0: this is the last page
+	Next    int64     // Query.Before of the next page; 0: this is the last page
 	Reached time.Time // time of the last record that was looked at; zero if there was none
 }
 
-// Page returns the records in a range that match a query. Unlike Find, it ends after Range.Look records even if few
-// match. With an error it returns what was found before.
-func (l *Log) Page(ctx context.Context, q Query, in Range) (Page, error) {
+// Page returns the records that match a query, the newest first. A record that cannot be read is left out. With an error it
+// returns what was found before.
+func (l *Log) Page(ctx context.Context, q Query) (Page, error) {
+	if at, ok := timeOf(q.ID); ok && q.Since.IsZero() {
+		q.Since = at // to the second
+	}
 	s := search{Query: q, page: Page{Records: []Record{}}} // not null in JSON
 	l.flush(ctx)
 	last, err := l.last(ctx)
@@ -76,11 +72,11 @@ func (l *Log) Page(ctx context.Context, q Query, in Range) (Page, error) {
 	}
 	s.oldest = max(last-int64(l.opts.Max), 0) + 1
 	newest, oldest := last, s.oldest
-	if in.Before > 0 {
-		newest = min(last, in.Before-1)
+	if q.Before > 0 {
+		newest = min(last, q.Before-1)
 	}
-	if in.Look > 0 {
-		oldest = max(oldest, newest-int64(in.Look)+1)
+	if q.Look > 0 {
+		oldest = max(oldest, newest-int64(q.Look)+1)
 	}
 	for ; newest >= oldest; newest -= pageSize {
 		list, err := l.read(ctx, newest, max(oldest, newest-pageSize+1), last)

@@ -216,9 +216,9 @@ func TestPages(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var pages []string
-			in := Range{Look: c.look}
+			c.q.Look = c.look
 			for {
-				p, err := l.Page(t.Context(), c.q, in)
+				p, err := l.Page(t.Context(), c.q)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -231,7 +231,7 @@ func TestPages(t *testing.T) {
 				if p.Next == 0 {
 					break
 				}
-				in.Before = p.Next
+				c.q.Before = p.Next
 			}
 			if got := strings.Join(pages, "|"); got != c.pages {
 				t.Errorf("got %s, want %s", got, c.pages)

@@ -49,7 +49,7 @@ type Config struct {
 
 // Book reads the records of decisions.
 type Book interface {
-	Page(ctx context.Context, q records.Query, in records.Range) (records.Page, error)
+	Page(ctx context.Context, q records.Query) (records.Page, error)
 	Get(ctx context.Context, id string) (records.Record, bool, error)
 }
 

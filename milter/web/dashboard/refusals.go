@@ -91,7 +91,8 @@ func (f filter) address() string {
 // query returns the query for the records.
 func (f filter) query(now time.Time) records.Query {
 	q := records.Query{
-		Sender: f.Sender, Rcpt: f.Rcpt, Client: f.Client, Reason: f.Reason, Action: cmp.Or(f.Action, records.Refused), Max: decisionsPerPage,
+		Sender: f.Sender, Rcpt: f.Rcpt, Client: f.Client, Reason: f.Reason, Action: cmp.Or(f.Action, records.Refused),
+		Max: decisionsPerPage, Before: f.Before, Look: searchPerPage,
 	}
 	if f.Action == "all" {
 		q.Action = ""
@@ -158,7 +159,7 @@ func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
 
 // list adds the records that match the filter to a page.
 func (p *pages) list(ctx context.Context, page *refusalsPage) error {
-	part, err := p.Book.Page(ctx, page.Filter.query(p.now()), records.Range{Before: page.Filter.Before, Look: searchPerPage})
+	part, err := p.Book.Page(ctx, page.Filter.query(p.now()))
 	for _, r := range part.Records {
 		page.Records = append(page.Records, decisionView{Record: r, Trace: traceAddress(r)})
 	}
@@ -186,7 +187,7 @@ func (p *pages) findSession(r *http.Request, ref string) (address string, err er
 			}
 			return err
 		}
-		part, err := p.Book.Page(ctx, records.Query{Session: ref, Max: 1}, records.Range{Look: searchForSession})
+		part, err := p.Book.Page(ctx, records.Query{Session: ref, Max: 1, Look: searchForSession})
 		if len(part.Records) > 0 {
 			address = traceAddress(part.Records[0])
 		}

@@ -81,14 +81,14 @@ func (p *pages) showSession(w http.ResponseWriter, r *http.Request, n *note, cod
 
 // sessionRecords returns the records of a session, in order. number is the number of one of them.
 func (p *pages) sessionRecords(ctx context.Context, id string, number int64) (list []sessionRecord, err error) {
-	one, err := p.Book.Page(ctx, records.Query{Session: id, Max: 1}, records.Range{Before: number + 1, Look: 1})
+	one, err := p.Book.Page(ctx, records.Query{Session: id, Max: 1, Before: number + 1, Look: 1})
 	if err != nil || len(one.Records) == 0 {
 		return nil, err
 	}
 	at := one.Records[0].Time
-	all, err := p.Book.Page(ctx,
-		records.Query{Session: id, Since: at.Add(-longestSession), Until: at.Add(longestSession), Trace: true},
-		records.Range{Before: number + recordsAround, Look: 2 * recordsAround})
+	all, err := p.Book.Page(ctx, records.Query{
+		Session: id, Since: at.Add(-longestSession), Until: at.Add(longestSession), Before: number + recordsAround, Look: 2 * recordsAround, Trace: true,
+	})
 	for _, r := range slices.Backward(all.Records) {
 		list = append(list, p.newSessionRecord(r))
 	}

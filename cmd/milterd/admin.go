@@ -63,6 +63,15 @@ func newRemote(cmd *cobra.Command, configFile *string) *remote {
 	return r
 }
 
+// newQuery returns a command without arguments that shows the result of a function of the daemon. args may point to what flags set.
+func newQuery[R any](r *remote, name, short, function string, args any, show func(io.Writer, R)) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return call(cmd, r, function, args, show) },
+	}
+}
+
 // call calls a function of the daemon. It prints the result with show, or as JSON.
 func call[R any](cmd *cobra.Command, r *remote, name string, args any, show func(io.Writer, R)) error {
 	result, text, err := ask[R](cmd.Context(), r, name, args)

@@ -17,14 +17,8 @@ import (
 func newBlock(configFile *string) *cobra.Command {
 	cmd := newGroup("block", "List, add and remove temporary blocks of clients")
 	r := newRemote(cmd, configFile)
-	cmd.AddCommand(newBlockAdd(r), &cobra.Command{
-		Use:   "list",
-		Short: "List the clients that are blocked now (report daily has those of the last 24 hours)",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "block/list", noArgs{}, showBlocks)
-		},
-	}, newRemove(r, remover{
+	list := newQuery(r, "list", "List the clients that are blocked now (report daily has those of the last 24 hours)", "block/list", noArgs{}, showBlocks)
+	cmd.AddCommand(newBlockAdd(r), list, newRemove(r, remover{
 		use: "remove CLIENT|NETWORK", short: "Remove the blocks of a client and reset its counts; for a network, also the blocks in it",
 		long: `Remove the blocks of a client and reset its counts; for a network, also the blocks in it. A client that is a good sender may have
 several: each is for the mail from one domain.`,

@@ -42,42 +42,21 @@ func newReport(configFile *string) *cobra.Command {
 	cmd := newGroup("report", "Report on the effect of reasons and greylisting, and on outgoing mail")
 	r := newRemote(cmd, configFile)
 	var reasons evidenceArgs
-	watch := &cobra.Command{
-		Use:   "watch",
-		Short: "Show which watched reasons are safe to enforce, and what the profiles safe and strict would have refused",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "report/watch", reasons, showWatch)
-		},
-	}
-	action := &cobra.Command{
-		Use:   "action",
-		Short: "Show which senders the enforced reasons refused or quarantined, and which of them are good",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "report/action", reasons, showAction)
-		},
-	}
+	watch := newQuery(r, "watch", "Show which watched reasons are safe to enforce, and what the profiles safe and strict would have refused",
+		"report/watch", &reasons, showWatch)
+	action := newQuery(r, "action", "Show which senders the enforced reasons refused or quarantined, and which of them are good",
+		"report/action", &reasons, showAction)
+	forwarders := newQuery(r, "forwarders", "Show which clients pass on mail of others, and propose forwarders for policies",
+		"report/forwarders", noArgs{}, showForwarders)
+	retry := newQuery(r, "retry", "Show which greylisted senders came back, after what time, and which did not", "report/retry", noArgs{}, showRetry)
+	mirror := newQuery(r, "mirror", "Show what Gmail, Yahoo and Outlook would refuse of the mail of this site", "report/mirror", noArgs{}, showMirror)
+	forwarders.Long, mirror.Long = aboutForwarders, aboutMirror
 	for c, about := range map[*cobra.Command]string{watch: aboutWatch, action: aboutAction} {
 		c.Long = c.Short + ".\n\n" + about
 		c.Flags().StringVar(&reasons.Reason, "reason", "", "only this `REASON`, with up to 50 of its senders")
 	}
-	cmd.AddCommand(newReportDaily(r), watch, action, newReportDMARC(r),
-		newReportOf(r, "forwarders", "Show which clients pass on mail of others, and propose forwarders for policies", aboutForwarders, showForwarders),
-		newReportOf(r, "retry", "Show which greylisted senders came back, after what time, and which did not", "", showRetry),
-		newReportOf(r, "mirror", "Show what Gmail, Yahoo and Outlook would refuse of the mail of this site", aboutMirror, showMirror))
+	cmd.AddCommand(newReportDaily(r), watch, action, newReportDMARC(r), forwarders, retry, mirror)
 	return cmd
-}
-
-// newReportOf returns a command without arguments that shows the result of the function report/name.
-func newReportOf[R any](r *remote, name, short, long string, show func(io.Writer, R)) *cobra.Command {
-	return &cobra.Command{
-		Use: name, Short: short, Long: long,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return call(cmd, r, "report/"+name, noArgs{}, show)
-		},
-	}
 }
 
 // evidenceArgs are the arguments of the functions report/watch and report/action.

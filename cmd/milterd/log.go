@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -143,12 +142,8 @@ func (a logArgs) check() error {
 	if a.Action != "" && !slices.Contains(actions, a.Action) {
 		return unknownWord("action", a.Action, actions)
 	}
-	if a.Client != "" {
-		if _, err := netip.ParsePrefix(a.Client); err != nil && checks.LooksLikeNetwork(a.Client) {
-			if _, err := netip.ParseAddr(a.Client); err != nil {
-				return checks.BadArgument("--client: %q is neither an address nor a network", a.Client)
-			}
-		}
+	if _, err := parseClient(a.Client); err != nil && checks.LooksLikeNetwork(a.Client) {
+		return checks.BadArgument("--client: %q is neither an address nor a network", a.Client)
 	}
 	return nil
 }

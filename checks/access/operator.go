@@ -124,8 +124,8 @@ type Looker interface {
 	// Look returns the entries in force, of files and of the store, that cover an address, a network, a host name or an address of a
 	// sender.
 	Look(ctx context.Context, now time.Time, subject string) []Entry
-	// FileEntries returns the entries of the files that are in force, by file and line: at most that many, and the number of all.
-	FileEntries(now time.Time, most int) (list []Entry, all int)
+	// FileEntries returns the entries of the files that are in force, by file and line: at most that many.
+	FileEntries(now time.Time, most int) []Entry
 }
 
 var _ Looker = (*check)(nil)
@@ -147,7 +147,7 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 }
 
 // FileEntries implements Looker.
-func (c *check) FileEntries(now time.Time, most int) (found []Entry, all int) {
+func (c *check) FileEntries(now time.Time, most int) (found []Entry) {
 	for _, l := range append(current(c.allow), current(c.deny)...) {
 		var entries []entry
 		for e := range l.all {
@@ -156,12 +156,11 @@ func (c *check) FileEntries(now time.Time, most int) (found []Entry, all int) {
 			}
 		}
 		slices.SortFunc(entries, func(a, b entry) int { return a.line - b.line })
-		all += len(entries)
 		for _, e := range entries[:min(len(entries), most-len(found))] {
 			found = append(found, e.describe())
 		}
 	}
-	return found, all
+	return found
 }
 
 // all iterates over the entries.

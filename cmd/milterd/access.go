@@ -98,24 +98,17 @@ type addedEntry struct {
 func (d *daemon) listAccess(ctx context.Context, a accessArgs) ([]access.Entry, error) {
 	list, err := access.List(ctx, d.store, time.Now())
 	if a.Entry == "" {
-		if l, ok := d.pipeline.Load().Check(access.Info.Name).(access.Looker); ok {
-			entries, _ := l.FileEntries(time.Now(), maxFileEntries)
-			list = append(list, entries...)
-		}
-		return list, err
+		return append(list, d.lists().FileEntries(time.Now(), maxFileEntries)...), err
 	}
 	if _, err := access.Parse(a.Entry, false); err != nil {
 		return nil, err
 	}
-	return append([]access.Entry{}, d.lookAccess(ctx, a.Entry)...), err // [] in JSON
+	return append([]access.Entry{}, d.lists().Look(ctx, time.Now(), a.Entry)...), err // [] in JSON
 }
 
-// lookAccess returns the entries of files and of the store that cover a subject.
-func (d *daemon) lookAccess(ctx context.Context, subject string) []access.Entry {
-	if l, ok := d.pipeline.Load().Check(access.Info.Name).(access.Looker); ok {
-		return l.Look(ctx, time.Now(), subject)
-	}
-	return nil
+// lists returns the lists in force. The check access is in each pipeline.
+func (d *daemon) lists() access.Looker {
+	return d.pipeline.Load().Check(access.Info.Name).(access.Looker)
 }
 
 func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error) {
@@ -129,7 +122,7 @@ func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error
 			return addedEntry{}, err
 		}
 	}
-	covering := d.lookAccess(ctx, e.Entry)
+	covering := d.lists().Look(ctx, time.Now(), e.Entry)
 	added := addedEntry{Notes: []string{}}
 	if added.Entry, err = access.Add(ctx, d.store, time.Now(), access.Entry{List: e.List, Entry: e.Entry, Until: a.Until, Why: a.Why}); err != nil {
 		return added, err
@@ -221,7 +214,7 @@ func (d *daemon) relist(ctx context.Context, entries []access.Entry) error {
 
 // notRemoved says why there is no entry to remove.
 func (d *daemon) notRemoved(ctx context.Context, what string) error {
-	found := d.lookAccess(ctx, what)
+	found := d.lists().Look(ctx, time.Now(), what)
 	switch {
 	case len(found) == 0:
 		return fmt.Errorf("%s is on no list", what)

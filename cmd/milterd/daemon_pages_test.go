@@ -33,7 +33,7 @@ func serveOperatorPages(t *testing.T, change func(*config.Config)) (*daemon, str
 	d.output = log.ToWriter(io.Discard, false, false)
 	t.Cleanup(func() { d.output.Close(time.Minute) })
 	d.server = &milter.Server{}
-	p, err := checks.New(nil, checks.Options{})
+	p, err := d.build(parseConfig(t, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func (d *daemon) stateOf(ctx context.Context, s subjects) (state, error) {
 		return st, err
 	}
 	for _, name := range names {
-		for _, e := range d.lookAccess(ctx, name) {
+		for _, e := range d.lists().Look(ctx, now, name) {
 			if !slices.Contains(st.Lists, e) {
 				st.Lists = append(st.Lists, e)
 			}

@@ -248,5 +248,8 @@ func (w debugWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// sessionID is the length of the id of a session.
+const sessionID = 12
+
 // newID returns a session id of 60 random bits.
-func newID() string { return strings.ToLower(rand.Text()[:12]) }
+func newID() string { return strings.ToLower(rand.Text()[:sessionID]) }

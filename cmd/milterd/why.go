@@ -196,9 +196,6 @@ func kindOf(what, rcpt string) (kind string, queries []records.Query, err error)
 	}
 }
 
-// sessionID is the length of the id of a session, see newID.
-const sessionID = 12
-
 // watchedIn returns what the other decisions of a message's session say of the message: the reasons that applied and the checks that
 // ran. The record of an accepted message has neither.
 func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []records.Outcome, ran []records.Check) {

@@ -15,7 +15,6 @@ import (
 	"milterd/checks"
 	"milterd/checks/facts/dmarc/aggregate"
 	"milterd/cmd/milterd/internal/feedback"
-	"milterd/milter/web/dashboard"
 )
 
 func newDMARCReports(configFile *string) *cobra.Command {
@@ -185,17 +184,4 @@ func (d *daemon) keepReports(ctx context.Context, reports []feedback.Summary) (k
 		return 0, checks.BadArgument("local_domains is empty: the daemon keeps reports about the domains of its site; name them in the configuration and reload")
 	}
 	return feedback.Keep(ctx, d.store, site, reports, time.Now())
-}
-
-// receivedReports returns the kept reports for the page of the mirror.
-func (d *daemon) receivedReports(ctx context.Context) ([]dashboard.Received, error) {
-	rows, err := feedback.Kept(ctx, d.store)
-	var list []dashboard.Received
-	for _, r := range rows {
-		list = append(list, dashboard.Received{
-			Source: r.Source.String(), From: r.From, Messages: int(r.Count), DKIM: r.DKIM, SPF: r.SPF, Did: receiverDid(r), Reporter: r.Reporter,
-			Begin: r.Begin, End: r.End.Add(-time.Second),
-		})
-	}
-	return list, err
 }

@@ -7,12 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
 	"milterd/checks/facts"
-	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/outgoing"
 	"milterd/milter/mirror"
 )
@@ -55,34 +53,6 @@ The exit status is 1 if there is a fault.`,
 type mirrorArgs struct {
 	Domain    string   `json:"domain"`
 	Selectors []string `json:"selectors,omitempty"` // empty: those that were seen
-}
-
-// openMirror starts the mirror. It judges nothing until useMirror.
-func (d *daemon) openMirror() {
-	d.mirror = mirror.Open(d.store, mirror.Options{
-		Outgoing: func(r *checks.Request) *mirror.Message {
-			if site := d.outgoing.Load(); site != nil {
-				return site.Message(r)
-			}
-			return nil
-		},
-		Now: time.Now,
-		Log: logrus.NewEntry(d.log),
-	})
-}
-
-// useMirror has the mirror judge by a configuration from now on.
-func (d *daemon) useMirror(cfg *config.Config) {
-	if !cfg.Mirror.On {
-		d.outgoing.Store(nil)
-		return
-	}
-	site := d.outgoingSite(cfg)
-	d.outgoing.Store(&site)
-}
-
-func (d *daemon) outgoingSite(cfg *config.Config) outgoing.Site {
-	return outgoing.Site{Env: withConfig(d.env(), cfg), Bulk: cfg.Mirror.Bulk, Addresses: cfg.Mirror.Addresses}
 }
 
 // testDomain tests a domain, also while the mirror is off.

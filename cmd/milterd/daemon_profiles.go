@@ -9,7 +9,7 @@ import (
 )
 
 // profilePeriod is the period of the decisions that are judged by the profiles.
-const profilePeriod = 14 * 24 * time.Hour
+const profilePeriod = 14 * day
 
 // profiles returns what the profiles safe and strict would have answered to the mail of the kept decisions of the last two weeks,
 // for report watch and the overview.

@@ -65,7 +65,7 @@ type dailyReport struct {
 	Users     []checks.Condition `json:"users"`
 	Recording bool               `json:"recording"`
 	Mirror    string             `json:"mirror"`                  // what receivers would refuse of outgoing mail, a sentence; empty: there was none
-	DMARC     *sentReports       `json:"dmarc_reports,omitempty"` // nil: none are sent
+	DMARC     *deliveryCounts    `json:"dmarc_reports,omitempty"` // nil: none are sent
 
 	limits map[netip.Addr]string // the limit that a client passed last
 }
@@ -73,7 +73,7 @@ type dailyReport struct {
 func (d *daemon) reportDaily(ctx context.Context, _ noArgs) (dailyReport, error) {
 	now := time.Now()
 	r := dailyReport{
-		Host: d.config().Hostname, Since: now.Add(-24 * time.Hour), Until: now, Actions: map[string]int{}, Reasons: map[string]int{},
+		Host: d.config().Hostname, Since: now.Add(-day), Until: now, Actions: map[string]int{}, Reasons: map[string]int{},
 		Blocked: []counters.Blocked{}, Ended: []string{}, limits: map[netip.Addr]string{}, Wronged: []string{}, Safe: []string{}, Users: []checks.Condition{}, Recording: d.records != nil,
 	}
 	var others []checks.Condition

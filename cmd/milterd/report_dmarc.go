@@ -67,8 +67,6 @@ func (d *daemon) reporter() *report.Reporter {
 	return dmarc.ReporterOf(d.pipeline.Load().Check(dmarc.Info.Name))
 }
 
-const day = 24 * time.Hour
-
 func (d *daemon) reportDMARC(ctx context.Context, a dmarcArgs) (r dmarcReport, err error) {
 	p, now := d.reporter(), time.Now()
 	if p == nil {
@@ -143,15 +141,15 @@ func showPreview(w io.Writer, r dmarcReport) {
 	fmt.Fprintf(w, "xml\tmilterd report dmarc %s --xml\n", printableName(v.Domain))
 }
 
-// sentReports is what became of the reports of yesterday.
-type sentReports struct {
+// deliveryCounts is what became of the reports of yesterday.
+type deliveryCounts struct {
 	Sent    int `json:"sent"`
 	Failed  int `json:"failed"`
 	Waiting int `json:"waiting"`
 }
 
 // String returns the numbers in words.
-func (s *sentReports) String() string {
+func (s *deliveryCounts) String() string {
 	text := fmt.Sprintf("%d, %d failed", s.Sent, s.Failed)
 	if s.Waiting > 0 {
 		text += fmt.Sprintf(", %d wait", s.Waiting)
@@ -160,13 +158,13 @@ func (s *sentReports) String() string {
 }
 
 // sentReports returns what became of the reports of yesterday, or nil if none are sent.
-func (d *daemon) sentReports(ctx context.Context, now time.Time) (*sentReports, error) {
+func (d *daemon) sentReports(ctx context.Context, now time.Time) (*deliveryCounts, error) {
 	p := d.reporter()
 	if p == nil {
 		return nil, nil
 	}
 	list, err := p.Deliveries(ctx, now.Add(-day))
-	s := new(sentReports)
+	s := new(deliveryCounts)
 	for _, o := range list {
 		switch {
 		case !o.Sent.IsZero():

@@ -116,7 +116,7 @@ func TestShowOutgoing(t *testing.T) {
 		t.Errorf("%s", &out)
 	}
 	out.Reset()
-	showDaily(&out, dailyReport{DMARC: &sentReports{Sent: 12, Failed: 1, Waiting: 2}})
+	showDaily(&out, dailyReport{DMARC: &deliveryCounts{Sent: 12, Failed: 1, Waiting: 2}})
 	if !strings.Contains(out.String(), "DMARC reports sent:\t12, 1 failed, 2 wait\n") {
 		t.Errorf("%s", &out)
 	}

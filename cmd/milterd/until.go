@@ -12,6 +12,8 @@ import (
 	"milterd/cmd/milterd/internal/config"
 )
 
+const day = 24 * time.Hour
+
 // weekday returns the end of the next day with that name after a time.
 func weekday(text string, now time.Time) (time.Time, bool) {
 	for days := 1; days <= 7; days++ {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,6 +70,40 @@ func TestFieldsOfJSON(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "milterd.yaml")
 	writeFile(t, config, "profile: safe\n")
 	compare("replay", printed(t, "replay", "-c", config, "--dns", "none", "--json", mbox), replayFields, replayMayHave)
+}
+
+// TestEmptyListsInJSON tests that a result of the daemon has [] for a list without elements.
+func TestEmptyListsInJSON(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	d.resolver.Close() // no question is answered
+	functions := d.functions()
+	for _, c := range []struct{ name, args string }{
+		{"status", "{}"},
+		{"log", "{}"},
+		{"access/list", "{}"},
+		{"access/list", `{"entry":"192.0.2.9"}`},
+		{"access/add", `{"list":"allow","entry":"192.0.2.9"}`},
+		{"why", `{"what":"192.0.2.9"}`},
+		{"block/list", "{}"},
+		{"greylist/list", "{}"},
+		{"greylist/allow", `{"what":"192.0.2.9"}`},
+		{"greylist/show", `{"what":"192.0.2.9"}`},
+		{"report/daily", "{}"},
+		{"report/watch", "{}"},
+		{"report/watch", `{"reason":"rdns-missing"}`},
+		{"report/action", "{}"},
+		{"report/forwarders", "{}"},
+		{"report/retry", "{}"},
+		{"report/mirror", "{}"},
+		{"mirror", `{"domain":"example.org"}`},
+	} {
+		w := httptest.NewRecorder()
+		functions[c.name].ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/"+c.name, strings.NewReader(c.args)))
+		if out := w.Body.String(); w.Code != http.StatusOK || strings.Contains(out, "null") {
+			t.Errorf("%s %s: %d, %s", c.name, c.args, w.Code, out)
+		}
+	}
 }
 
 // addFields adds the paths of the fields of a value. Keys of objects whose keys are data are "map".

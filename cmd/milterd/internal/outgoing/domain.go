@@ -55,7 +55,10 @@ type Test struct {
 // Test tests a domain by the DNS alone, for mail from our host with an address of the domain in MAIL FROM and From. selectors are those of
 // its DKIM keys, as far as they are known.
 func (s Site) Test(ctx context.Context, domain string, selectors []string, now time.Time) Test {
-	t := Test{Domain: domain, Host: s.host(ctx, ""), Selectors: selectors, OK: []string{}, Unknown: []string{}, Faults: []mirror.Fault{}, Notes: []string{}}
+	t := Test{ // [] in JSON
+		Domain: domain, Host: s.host(ctx, ""), Selectors: append([]string{}, selectors...), OK: []string{}, Unknown: []string{},
+		Faults: []mirror.Fault{}, Notes: []string{},
+	}
 	m := &message{Site: s, author: domain, session: &checks.Session{Time: now}}
 	m.session.Envelope.MailFrom = checks.ParseAddress("postmaster@" + domain)
 	m.session.Envelope.Header = []headers.Field{{Name: "From", Value: " postmaster@" + domain}}

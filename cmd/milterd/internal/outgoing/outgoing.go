@@ -64,7 +64,7 @@ func (s Site) host(ctx context.Context, name string) Host {
 	case err == nil:
 		h.Addresses = own
 	}
-	h.Addresses = h.Addresses[:min(len(h.Addresses), maxAddresses)]
+	h.Addresses = append([]netip.Addr{}, h.Addresses[:min(len(h.Addresses), maxAddresses)]...) // [] in JSON
 	return h
 }
 

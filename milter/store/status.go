@@ -1,12 +1,6 @@
 package store
 
-import (
-	"errors"
-	"fmt"
-	"time"
-
-	"milterd/checks"
-)
+import "time"
 
 // Status is the state of a store for operators.
 type Status struct {
@@ -21,33 +15,19 @@ type Status struct {
 	Bytes   int64     `json:"bytes"`             // approximate size on the disk or in memory at the last probe; -1: unknown
 }
 
-// healthy returns nil, or why operations fail, or why changes are not on the disk yet.
-func (s *Store) healthy() error {
-	if err := s.breaker.admit(); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	if err := s.driver.degraded(); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	return nil
-}
-
 // Status returns the state of the store. It returns at once: it uses the result of the last probe.
 func (s *Store) Status() Status {
-	fault := s.healthy()
+	degraded := s.driver.degraded()
 	b := s.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st := b.status
-	st.Place, st.OK = s.driver.location(), fault == nil
-	cause := s.driver.degraded()
+	st.Place, st.OK = s.driver.location(), !b.closed && b.down == nil && degraded == nil
 	switch {
-	case errors.Is(fault, checks.ErrStoreDown) && cause != nil:
-		st.Error = cause.Error() // last may be what follows from it
-	case errors.Is(fault, checks.ErrStoreDown):
-		st.Error = b.last.Error() // without the time of Since
-	case fault != nil:
-		st.Error = fault.Error()
+	case b.closed:
+		st.Error = errClosed.Error()
+	case degraded != nil:
+		st.Error = degraded.Error() // last may be what follows from it
 	case b.last != nil:
 		st.Error = b.last.Error()
 	}

@@ -102,25 +102,23 @@ func (c *Collector) flushIfMuch() {
 	_ = c.flush(ctx) // what is not written stays pending
 }
 
-// flushPending writes to the store. What it cannot write stays pending.
-func (c *Collector) flushPending(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = c.flush(ctx)
-}
-
 // Flush writes the evidence so far to the store, for the reports of all hosts. What it could not write is written
 // later.
 func (c *Collector) Flush(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, queueTimeout)
 	_ = c.queue.Flush(soon)
 	cancel()
+	return c.flushPending(ctx)
+}
+
+// flushPending writes to the store. What it cannot write stays pending.
+func (c *Collector) flushPending(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.flush(ctx)
 }
 
-// flush writes what is pending. The caller holds mu.
+// flush is flushPending for a caller that holds mu.
 func (c *Collector) flush(ctx context.Context) error {
 	if len(c.pending.entries) == 0 && len(c.pending.sums) == 0 {
 		return nil

@@ -111,7 +111,9 @@ func Open(store checks.Store, opts Options) *Collector {
 		Linger:   linger,
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
-	c.background.Go(func() { periodic.Run(c.ctx, flushInterval, flushTimeout, c.flushPending) })
+	c.background.Go(func() {
+		periodic.Run(c.ctx, flushInterval, flushTimeout, func(ctx context.Context) { _ = c.flushPending(ctx) })
+	})
 	c.background.Go(c.keepFresh)
 	select {
 	case <-c.tried:

@@ -53,7 +53,7 @@ func (j Journal) refused(s *checks.Session, o checks.Outcome) {
 	}
 	rcpts := []string{checks.LogValue(s.Rcpt().Text)}
 	if o.Stage >= checks.EndOfHeader {
-		rcpts = accepted(s, maxLines)
+		rcpts, _ = accepted(s, maxLines)
 	}
 	for _, rcpt := range rcpts {
 		f := outcomeFields(s, o)
@@ -62,15 +62,17 @@ func (j Journal) refused(s *checks.Session, o checks.Outcome) {
 	}
 }
 
-// accepted returns the accepted recipients, up to a number.
-func accepted(s *checks.Session, most int) []string {
-	var rcpts []string
+// accepted returns the first accepted recipients, and the number of all.
+func accepted(s *checks.Session, most int) (rcpts []string, all int) {
 	for _, r := range s.Envelope.Rcpts {
-		if r.Refused == "" && len(rcpts) < most {
+		if r.Refused != "" {
+			continue
+		}
+		if all++; all <= most {
 			rcpts = append(rcpts, checks.LogValue(r.Text))
 		}
 	}
-	return rcpts
+	return rcpts, all
 }
 
 func outcomeFields(s *checks.Session, o checks.Outcome) logrus.Fields {
@@ -108,14 +110,9 @@ func (j Journal) Accepted(r *checks.Request) {
 	if r.Trusted() || !j.Log.IsLevelEnabled(logrus.InfoLevel) {
 		return
 	}
-	count := 0
-	for _, rcpt := range r.Envelope.Rcpts {
-		if rcpt.Refused == "" {
-			count++
-		}
-	}
+	rcpts, count := accepted(r.Session, maxRcpts)
 	f := r.LogFields()
-	f["rcpt"], f["rcpts"] = strings.Join(accepted(r.Session, maxRcpts), ","), count
+	f["rcpt"], f["rcpts"] = strings.Join(rcpts, ","), count
 	addReasons(f, "watched", r.Watched())
 	addReasons(f, "tagged", marked(r, checks.Tag))
 	addReasons(f, "quarantined", marked(r, checks.Quarantine))

@@ -145,6 +145,28 @@ func (srv *Server) admit(c *conn) bool {
 	return true
 }
 
+// serve passes the connection to a go-milter server of its own. The function NewMilter of a shared server would not receive
+// the connection, and nothing would report its end.
+func (srv *Server) serve(c *conn) {
+	c.session = newSession(srv, c, srv.Pipeline())
+	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return c.session }}
+	// Serve returns after the only connection, which go-milter serves in a goroutine.
+	_ = one.Serve(&oneShot{conn: c})
+}
+
+// oneShot is a listener with one connection.
+type oneShot struct{ conn net.Conn }
+
+func (l *oneShot) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	return nil, io.EOF
+}
+func (l *oneShot) Close() error   { return nil }
+func (l *oneShot) Addr() net.Addr { return nil }
+
 // closed removes an admitted connection, which calls it once.
 func (srv *Server) closed(c *conn) {
 	srv.mu.Lock()
@@ -219,25 +241,3 @@ func (srv *Server) now() time.Time {
 	}
 	return time.Now()
 }
-
-// serve passes the connection to a go-milter server of its own. The function NewMilter of a shared server would not receive
-// the connection, and nothing would report its end.
-func (srv *Server) serve(c *conn) {
-	c.session = newSession(srv, c, srv.Pipeline())
-	one := &gomilter.Server{NewMilter: func() gomilter.Milter { return c.session }}
-	// Serve returns after the only connection, which go-milter serves in a goroutine.
-	_ = one.Serve(&oneShot{conn: c})
-}
-
-// oneShot is a listener with one connection.
-type oneShot struct{ conn net.Conn }
-
-func (l *oneShot) Accept() (net.Conn, error) {
-	if c := l.conn; c != nil {
-		l.conn = nil
-		return c, nil
-	}
-	return nil, io.EOF
-}
-func (l *oneShot) Close() error   { return nil }
-func (l *oneShot) Addr() net.Addr { return nil }

@@ -56,9 +56,8 @@ type conn struct {
 	cancel context.CancelFunc
 	once   sync.Once
 
-	begun bool        // Read was called
-	left  int         // bytes of the current packet that were not read yet
-	busy  atomic.Bool // a mail transaction is open
+	left int         // bytes of the current packet that were not read yet
+	busy atomic.Bool // a mail transaction is open
 }
 
 // readers has the buffers of connections that are closed or idle.
@@ -99,8 +98,7 @@ func (c *conn) readOffer() (actions gomilter.OptAction, protocol gomilter.OptPro
 
 // Read implements net.Conn. It never returns more than the rest of one packet.
 func (c *conn) Read(p []byte) (int, error) {
-	if !c.begun {
-		c.begun = true
+	if !c.session.negotiated {
 		if err := c.session.begin(); err != nil {
 			return 0, io.EOF // logged already; go-milter would log any other error
 		}

@@ -1,7 +1,6 @@
 package milter
 
 import (
-	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -39,14 +38,6 @@ func (srv *Server) heldMemory() int64 {
 		held += srv.Waiting()
 	}
 	return held
-}
-
-// memoryWarning returns the warning while the limit is reached, or "".
-func (srv *Server) memoryWarning() string {
-	if !srv.memoryFull() {
-		return ""
-	}
-	return fmt.Sprintf("the limit memory is reached, at %d MiB: new messages get 452 4.3.1", srv.MaxMemory>>20)
 }
 
 // account updates what the session holds: an open transaction counts as messageShare at least.

@@ -9,9 +9,9 @@ package milter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -184,8 +184,14 @@ func (srv *Server) Connections() int {
 
 // Warnings returns what the operator should know about the connection to the MTA, one sentence each.
 func (srv *Server) Warnings() []string {
-	list := []string{srv.proxy.warning(), srv.memoryWarning()}
-	return slices.DeleteFunc(list, func(w string) bool { return w == "" })
+	var list []string
+	if w := srv.proxy.warning(); w != "" {
+		list = append(list, w)
+	}
+	if srv.memoryFull() {
+		list = append(list, fmt.Sprintf("the limit memory is reached, at %d MiB: new messages get 452 4.3.1", srv.MaxMemory>>20))
+	}
+	return list
 }
 
 // Shutdown stops listening, closes connections that have no open mail transaction once they are idle for defaultLinger, waits

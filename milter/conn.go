@@ -56,8 +56,8 @@ type conn struct {
 	cancel context.CancelFunc
 	once   sync.Once
 
-	left int         // bytes of the current packet that were not read yet
-	busy atomic.Bool // a mail transaction is open
+	left          int         // bytes of the current packet that were not read yet
+	inTransaction atomic.Bool // Shutdown reads it too
 }
 
 // readers has the buffers of connections that are closed or idle.
@@ -150,7 +150,7 @@ func (c *conn) await() error {
 	}
 	c.readWithin(idleTimeout)
 	var err error
-	if !c.busy.Load() {
+	if !c.inTransaction.Load() {
 		err = c.awaitInput()
 	}
 	if err == nil {
@@ -183,7 +183,7 @@ func (c *conn) awaitInput() error {
 // linger returns how long the connection still waits for the next packet. stopping is set if the server is draining and no
 // transaction is open.
 func (c *conn) linger() (left time.Duration, stopping bool) {
-	if !c.srv.draining.Load() || c.busy.Load() {
+	if !c.srv.draining.Load() || c.inTransaction.Load() {
 		return 0, false
 	}
 	return min(cmp.Or(c.srv.linger, defaultLinger), time.Until(c.srv.lastCall)), true
@@ -203,7 +203,7 @@ func (c *conn) drain() {
 		return
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(left))
-	if c.busy.Load() { // a transaction began meanwhile
+	if c.inTransaction.Load() { // a transaction began meanwhile
 		c.Conn.SetReadDeadline(time.Now().Add(idleTimeout))
 	}
 }

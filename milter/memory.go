@@ -43,7 +43,7 @@ func (srv *Server) heldMemory() int64 {
 // account updates what the session holds: an open transaction counts as messageShare at least.
 func (s *session) account() {
 	size := s.headerBytes + s.rcptBytes
-	if s.conn.busy.Load() {
+	if s.conn.inTransaction.Load() {
 		size = max(size, messageShare)
 	}
 	if s.abandoned.Rcpts != nil {

@@ -46,7 +46,7 @@ func pass() *checks.Reply { return nil }
 func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(gomilter.OptNoEOHReply, func() *checks.Reply {
 		s.merge()
-		if s.conn.busy.Load() {
+		if s.conn.inTransaction.Load() {
 			s.failure = s.protect(s.beginBody)
 		}
 		return nil
@@ -93,7 +93,7 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 
 func (s *session) endMessage() *checks.Reply {
 	s.merge()
-	if !s.conn.busy.Load() {
+	if !s.conn.inTransaction.Load() {
 		return nil // there is no transaction
 	}
 	ctx, cancel := s.pipeline.Within(s.conn.ctx) // one budget for the checks, the trace fields and the observers
@@ -123,7 +123,7 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 // follows. Postfix also aborts at the end of a session, after HELO, after STARTTLS and after each message.
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.abandoned = checks.Envelope{}
-	if s.conn.busy.Load() && s.lastCommand == gomilter.CodeMail {
+	if s.conn.inTransaction.Load() && s.lastCommand == gomilter.CodeMail {
 		s.abandon()
 	}
 	s.lastCommand = gomilter.CodeAbort

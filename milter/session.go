@@ -156,7 +156,7 @@ func (s *session) reset() {
 	s.body, s.failure = nil, nil
 	s.run.EndTransaction()
 	s.forgetMacro("i")
-	s.conn.busy.Store(false)
+	s.conn.inTransaction.Store(false)
 }
 
 // abandon keeps the transaction, without its header section, for the event that reports that the client gave it up.
@@ -233,7 +233,7 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 func (s *session) mail(from string) *checks.Reply {
 	growStack()
 	// Sendmail sends no ABORT for RSET if it does not wait for a response to MAIL: then the transaction is still open.
-	if s.conn.busy.Load() && s.lastCommand == gomilter.CodeMail {
+	if s.conn.inTransaction.Load() && s.lastCommand == gomilter.CodeMail {
 		s.lastCommand = gomilter.CodeAbort
 		s.abandon()
 	}
@@ -244,7 +244,7 @@ func (s *session) mail(from string) *checks.Reply {
 	}
 	s.lastCommand, s.abandoned = gomilter.CodeMail, checks.Envelope{}
 	s.noMemory = s.srv.memoryFull()
-	s.conn.busy.Store(true)
+	s.conn.inTransaction.Store(true)
 	s.AuthUser = s.lastMacro("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	s.run.LackMemory(s.noMemory)

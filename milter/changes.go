@@ -60,8 +60,8 @@ func (f *forgeries) add(forged bool) {
 	}
 }
 
-// findForged counts a field that has a name of forgeries, and notes whether it claims to be from this host. A trusted client may
-// be another host of this site with its own marks.
+// findForged notes whether a field claims to be from this host. A trusted client may be another host of this site with its
+// own marks.
 func (s *session) findForged(name, value string) {
 	name = strings.TrimRight(name, " \t") // the MTAs count such a field too
 	switch want := s.pipeline.TraceFields(); {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// messageShare is the memory that a message in flight may always have, in bytes. So a message that began is not
-// deferred for lack of memory unless its header section and recipients are longer, which is rare. Half of it would
-// defer some mail of lists; double would allow half as many messages at a time.
+// messageShare is the memory in bytes that a message in flight may have at the limit too: a message that began is deferred
+// only if its header section and recipients are longer, which is rare. Half of it would defer some mail of lists; double
+// would allow half as many messages at a time.
 const messageShare = 64 << 10
 
 // onceAMinute allows an event once a minute. It is safe for concurrent use.
@@ -58,7 +58,7 @@ func (s *session) account() {
 }
 
 // reserve reports whether the message may hold some more bytes: it has not used its share, or there is memory left. It
-// counts bytes beyond the share at once: account runs with a response, and header fields have none.
+// counts the bytes beyond the share, as account runs with a response only, and header fields have none.
 func (s *session) reserve(bytes int) bool {
 	if s.headerBytes+s.rcptBytes+bytes <= messageShare {
 		return true

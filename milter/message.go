@@ -20,8 +20,8 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// keep adds a header field to the transaction. Beyond the limit it adds From fields only, or a forger could put the author that
-// the reader sees behind padding.
+// keep adds a header field to the transaction. Beyond maxHeaderBytes it adds From fields only: a forger could hide the author
+// behind padding.
 func (s *session) keep(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
@@ -56,8 +56,7 @@ func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilte
 // beginBody ends the header section.
 func (s *session) beginBody() {
 	if s.truncated {
-		// No MTA accepts as much by default. The fields that were kept are judged, or a sender could skip the checks by
-		// padding.
+		// No MTA accepts as much by default. The fields that were kept are judged: padding must not skip the checks.
 		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: only its beginning is checked")
 	}
 	s.Time = s.srv.now()

@@ -45,7 +45,7 @@ type session struct {
 	protocol   gomilter.OptProtocol // as negotiated
 	edits      bool                 // the MTA lets us change the header section
 
-	lastMacros []macro // of the last macro packet; a command without one leaves those of an earlier command
+	lastMacros []macro // of the last macro packet, which an earlier command may have had
 	macroBytes int     // of memory that the macros of the Session take
 	tls        bool    // STARTTLS was seen
 
@@ -60,7 +60,7 @@ type session struct {
 	marks       forgeries     // X-Milterd fields
 
 	lastCommand gomilter.Code   // HELO, MAIL or ABORT
-	abandoned   checks.Envelope // the transaction that the last ABORT ended, if that may have been a RSET; without its header section
+	abandoned   checks.Envelope // transaction that a RSET may have ended, without its header section
 
 	abandonedBytes int // of the recipients of abandoned
 	accounted      int // bytes of the session in Server.held

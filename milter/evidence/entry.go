@@ -30,7 +30,7 @@ type tally struct {
 // newTally returns a tally of one event.
 func newTally(t time.Time) tally {
 	now := t.Unix()
-	day := uint64(now % weekSeconds / daySeconds) // of a clock that shows a year before 1970: so large that Days is 0
+	day := uint64(now % weekSeconds / daySeconds) // before 1970 it is so large that Days is 0
 	return tally{N: 1, Days: 1 << day, First: now, Last: now}
 }
 
@@ -78,7 +78,7 @@ func (c counts) plus(o counts) counts {
 	return c
 }
 
-// without returns the counts of one transaction that o does not have.
+// without returns c without what o has too. Both are about one transaction.
 func (c counts) without(o counts) counts {
 	others := o.tallies()
 	for i, t := range c.tallies() {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A sender is good for one of these causes: its mail should not be refused. An SPF pass is none of them. It only
-// verifies the sender, and spammers publish SPF records too.
+// The mail of a good sender should not be refused. These are the causes for which a sender is good. An SPF pass is none: it
+// only verifies the sender, and spammers publish SPF records too.
 const (
 	// answered: a recipient has written to the sender's address, before the mail or after it. If the sender is not
 	// verified, it could be forged, and must have written on forgedDays days.

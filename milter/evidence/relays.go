@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A relay of other people's mail, such as a mailing list or a forwarder, breaks SPF and sometimes DKIM of what it passes on.
+// A relay, such as a mailing list or a forwarder, passes on mail of others, for which SPF and sometimes DKIM fails then.
 // A domain is a known relay if it has brought mail of relayAuthors author domains or more, over relaySpan or more, is a good
 // sender, and nothing speaks against it.
 //

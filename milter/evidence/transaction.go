@@ -31,8 +31,8 @@ type update struct {
 
 	reasons reasonCounts
 	against bool // a reason speaks against the sender, for the first time in the transaction
-	// clean reports whether the message was accepted, all checks ran, and no reason is a fault, see isFault. A message that
-	// was let in because its reason is watched is not clean.
+	// clean: the message was accepted, all checks ran, and no reason is a fault, see isFault. A message that was let in
+	// because its reason is watched is not clean.
 	clean   bool
 	authors []string // organisational domains of the From field; only of an accepted message
 }

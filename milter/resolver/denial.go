@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxDenials is how many answers in a row without a record a server may give before it is tested. Those are believed, so with
-	// double twice as much mail is refused before a failure is noticed; with half of it, one message of a host without any records
-	// causes a test.
+	// maxDenials is how many answers in a row without a record a server may give before it is tested. These are believed: with
+	// double, twice as much mail is refused before a failure is noticed. With half of it, one message of a host without any
+	// records causes a test.
 	maxDenials = 30
 
 	// testEvery is the least time between two tests of a server. With half of it, a private server is asked twice as often; with
@@ -45,7 +45,7 @@ func (u *upstreams) believe(s *server, m *dns.Msg) error {
 	} else {
 		d.inRow.Store(0)
 	}
-	// The tests before a server had the record find out whether there are names of the Internet while it works.
+	// Servers that work are tested too until one has had the record: in a private network none ever has it.
 	isDue := d.answers.Add(1)%maxDenials == 0 && !u.resolves.Load()
 	if isDue || isDenial && (d.all.Load() || d.inRow.Load() >= maxDenials) {
 		now, next := int64(u.elapsed()), d.nextTest.Load()

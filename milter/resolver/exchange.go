@@ -46,11 +46,10 @@ func (u *upstreams) open(addrs []netip.AddrPort) {
 	}
 }
 
-// exchange asks one server after the other until one answers, positively or negatively. Each is asked once. After a
-// time-out, which may be a lost packet, a server is asked again, until the attempts are used up or ctx is done. The
-// error is a *queryError.
+// exchange asks one server after the other until one answers, positively or negatively. The error is a *queryError.
 //
-// After a time-out the same server is asked without EDNS: some firewalls drop such queries.
+// Each server is asked once. A server that timed out is asked again, because a packet may be lost, and without EDNS, because
+// some firewalls drop queries with it, until the attempts are used up or ctx is done.
 func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
 	queue := u.order()
 	var last error

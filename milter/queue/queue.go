@@ -93,8 +93,8 @@ func (w *Writer[T]) add(entry T, size int) bool {
 	return true
 }
 
-// Each calls f for the entries of a batch, n at a time, for Config.Write. It counts an entry as dropped if f returns an error
-// or panics.
+// Each calls f for the entries of a batch, n at a time. It counts an entry as dropped if f returns an error or panics.
+// Config.Write may call it.
 func (w *Writer[T]) Each(batch []T, n int, f func(T) error) {
 	entries := make(chan T, len(batch))
 	for _, entry := range batch {

@@ -26,9 +26,9 @@ import (
 // operation looks in the buffer first and then in the database, for which it does not wait longer than its context
 // lasts. A lock for each key makes PutNew and Add atomic.
 //
-// The database is pebble: bbolt was tried (a binary of 31 instead of 40 MB, 290 lines and 30 MiB of memory less, reads
-// three times as fast), and a flood of new greylist records took it down: it wrote 7 times the bytes, its files never
-// shrink, and its pages have no checksums.
+// The database is pebble. With bbolt the binary has 31 instead of 40 MB, the daemon takes 30 MiB less memory, and reads are
+// three times as fast. But a flood of new greylist records took it down: it wrote 7 times the bytes. Its files never shrink,
+// and its pages have no checksums.
 type embedded struct {
 	tuning
 	dir   string // state folder

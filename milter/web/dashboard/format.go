@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"html/template"
 	"strconv"
-	"strings"
 	"time"
 
 	"milterd/checks"
@@ -99,17 +98,16 @@ func plural(n int, noun string) string {
 	return grouped(n) + " " + noun
 }
 
-// grouped formats a number in groups of three digits with narrow no-break spaces between them.
+// grouped formats a number that is not negative in groups of three digits with narrow no-break spaces between them.
 func grouped[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
-	s := strconv.FormatInt(int64(n), 10)
-	digits := strings.TrimPrefix(s, "-")
+	digits := strconv.FormatInt(int64(n), 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "\u202f" + digits[i:]
 	}
-	return s[:len(s)-len(strings.TrimPrefix(s, "-"))] + digits
+	return digits
 }
 
-// millis formats milliseconds with three significant digits.
+// millis formats milliseconds, a larger number with fewer decimals.
 func millis(ms float64) string {
 	decimals := 2
 	switch {

@@ -11,8 +11,9 @@ import (
 // openSPF is the content of a link in the form of openspf.org, which many sites use in the explanation of an SPF record:
 // http://www.openspf.org/why.html?sender=...&ip=...&receiver=...
 type openSPF struct {
-	Sender, Domain, IP string
-	Receiver           string // may be empty
+	Sender, Domain string
+	IP             netip.Addr
+	Receiver       string // may be empty
 }
 
 // parseOpenSPF accepts valid names and addresses only, because the page shows them.
@@ -28,7 +29,7 @@ func parseOpenSPF(q url.Values) (*openSPF, bool) {
 		receiver = ""
 	}
 	const maxPath = 254 // bytes, RFC 5321 section 4.5.3.1.3
-	return &openSPF{Sender: checks.Clean(a.Text, maxPath), Domain: domain, IP: ip.Unmap().WithZone("").String(), Receiver: receiver}, true
+	return &openSPF{Sender: checks.Clean(a.Text, maxPath), Domain: domain, IP: ip.Unmap().WithZone(""), Receiver: receiver}, true
 }
 
 // openSPF serves the page for such a link.
@@ -39,7 +40,7 @@ func (p *pages) openSPF(w http.ResponseWriter, base string, spf *openSPF) {
 		return
 	}
 	values := exampleValues(p.Site)
-	values.domain, values.client = spf.Domain, netip.MustParseAddr(spf.IP)
+	values.domain, values.client = spf.Domain, spf.IP
 	reason := p.texts.reason(fail, values)
 	p.write(w, http.StatusOK, view{
 		Page: "openspf", Title: p.texts.Titles["openspf"], Base: base, Private: true, SPF: spf, Reason: &reason,

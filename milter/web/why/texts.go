@@ -131,8 +131,8 @@ func (t *texts) rfc(ref string) rfc {
 	}
 }
 
-// replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo". A placeholder right after a
-// bracket is left out: its value may be empty, and begins with a separator.
+// replyParts splits the text of a reply at its placeholders: "HELO {helo} is ..." has the value "helo". It leaves out a
+// placeholder right after a bracket, as its value is an optional clause that begins with a separator.
 func replyParts(text string) []replyPart {
 	var parts []replyPart
 	for literal, name := range checks.TextParts(text) {

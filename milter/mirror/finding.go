@@ -239,8 +239,8 @@ var (
 	TLS = &Finding{
 		ID:    "mirror-tls",
 		Title: "a user submits mail without TLS",
-		Meaning: "The user authenticated over an open connection, so others could read the password and send in the user's name. (How the mail server " +
-			"sends to receivers, milterd does not see; Gmail demands TLS there. If a proxy before the mail server ends TLS, this is no fault.)",
+		Meaning: "The user authenticated over an open connection, so others could read the password and send in the user's name. (milterd does not see " +
+			"how the mail server sends to receivers; Gmail demands TLS there. If a proxy before the mail server ends TLS, this is no fault.)",
 		Remedy: "Offer authentication over TLS alone (Postfix: smtpd_tls_auth_only = yes), and switch TLS on for outgoing mail (Postfix: " +
 			"smtp_tls_security_level = may).",
 		Demands: []Demand{{Source: rfc8314}},

@@ -168,8 +168,10 @@ func (r *dateReader) zone() {
 	if r.afterTime == 0 {
 		return
 	}
+	dateFollows := !slices.ContainsFunc(r.tokens[:r.afterTime], token.isNumber)
 	for i := r.afterTime; i < len(r.tokens); i++ {
-		switch t := r.at(i); {
+		switch t, before := r.at(i), r.at(i-1); {
+		case dateFollows && (before.isNumber() || monthOf(before.text) > 0): // 30-Nov-2026
 		case (t.text == "+" || t.text == "-") && r.at(i+1).isNumber() && !r.hasZone:
 			r.numericZone(i)
 		case t.isWord() && r.at(i+1).isNumber(): // EST5EDT

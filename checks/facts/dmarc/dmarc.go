@@ -274,15 +274,13 @@ func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, err
 	}
 }
 
-// existence reports whether a domain exists, by the answers to questions for it.
+// existence reports whether a domain exists, by the answers to questions for it. With an error it is false and might be true.
 func existence(results []checks.LookupResult) (exists bool, err error) {
 	for _, res := range results {
-		if res.Err != nil {
-			return false, res.Err
-		}
-		if !res.NXDomain || len(res.Records) > 0 {
+		if res.Err == nil && (!res.NXDomain || len(res.Records) > 0) {
 			return true, nil
 		}
+		err = cmp.Or(err, res.Err)
 	}
-	return false, nil
+	return false, err
 }

@@ -202,6 +202,12 @@ func TestTempError(t *testing.T) {
 		{"alignment of a failure", zone, "example.com", "dkim!a.example.com", "fail example.com reject by example.com"},
 		{"alignment of a pass, but another pass aligns", zone, "example.com", "dkim:a.example.com spf:b.example.com", "pass example.com reject by example.com (spf b.example.com)"},
 		{"existence", records("example.com p=none; np=reject") + "!SERVFAIL a.example.com\n", "a.example.com", "", "temperror a.example.com none by example.com"},
+		{"existence by A, no answer for MX", records("example.com p=none; np=reject") + "a.example.com A 192.0.2.1\n!SERVFAIL a.example.com MX\n",
+			"a.example.com", "", "fail a.example.com none by example.com"},
+		{"existence by MX, no answer for A", records("example.com p=none; np=reject") + "a.example.com MX 10 mx.example.com.\n!SERVFAIL a.example.com A\n",
+			"a.example.com", "", "fail a.example.com none by example.com"},
+		{"existence, no answer for A alone", records("example.com p=none; np=reject") + "!SERVFAIL a.example.com A\n",
+			"a.example.com", "", "temperror a.example.com none by example.com"},
 		{"existence does not matter", records("example.com p=reject") + "!SERVFAIL a.example.com\n", "a.example.com", "", "fail a.example.com reject by example.com"},
 	})
 }

@@ -35,12 +35,13 @@ type breaker struct {
 	cancel context.CancelFunc
 	prober sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	inARow int    // failed operations since the last success
-	down   error  // nil if there is no outage
-	last   error  // last failure
-	status Status // without Place, OK and Error
+	mu       sync.Mutex
+	closed   bool
+	inARow   int    // failed operations since the last success
+	down     error  // nil if there is no outage
+	degraded bool   // at the last probe that succeeded, see driver.degraded
+	last     error  // last failure
+	status   Status // without Place, OK and Error
 }
 
 func newBreaker(d driver, cfg Config) *breaker {
@@ -141,7 +142,7 @@ func (b *breaker) endOutage() {
 	b.log.WithField("outage", now.Sub(began).Round(time.Millisecond).String()).Warn("store is up again")
 }
 
-// probe probes the driver once and updates the size in Status.
+// probe probes the driver once and updates the status.
 func (b *breaker) probe(ctx context.Context) {
 	err := checks.Protect(func() error { return b.driver.probe(ctx) })
 	if b.ctx.Err() != nil {
@@ -155,6 +156,7 @@ func (b *breaker) probe(ctx context.Context) {
 		return
 	}
 	b.endOutage()
+	degraded := b.driver.degraded() != nil
 	records, bytes := int64(-1), int64(-1)
 	_ = checks.Protect(func() error { // an unknown size is no outage
 		records, bytes = b.driver.size(ctx)
@@ -163,4 +165,7 @@ func (b *breaker) probe(ctx context.Context) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.status.Records, b.status.Bytes = records, bytes
+	if degraded != b.degraded {
+		b.degraded, b.status.Since = degraded, b.now()
+	}
 }

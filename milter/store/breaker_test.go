@@ -188,17 +188,25 @@ func TestDegradedStore(t *testing.T) {
 		if err := s.Put(t.Context(), "a", nil, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		d.degradedWith.set(errTest)
-		if err := s.healthy(); !errors.Is(err, errTest) {
-			t.Errorf("got %v", err)
+		since := func(when string, ok bool) {
+			t.Helper()
+			time.Sleep(2 * probeEvery)
+			if st := s.Status(); st.OK != ok || time.Since(st.Since) > 2*probeEvery {
+				t.Errorf("%s: got %+v after %v", when, st, time.Since(st.Since))
+			}
 		}
+		time.Sleep(time.Minute)
+		d.degradedWith.set(errTest)
 		if err := s.tryGet(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(2 * probeEvery)
-		if st := s.Status(); st.OK || st.Error != errTest.Error() || st.Records != 1 || st.Bytes <= 0 {
+		since("degraded", false)
+		if st := s.Status(); st.Error != errTest.Error() || st.Records != 1 || st.Bytes <= 0 {
 			t.Errorf("got %+v", st)
 		}
+		time.Sleep(time.Minute)
+		d.degradedWith.clear()
+		since("as before", true)
 	})
 }
 

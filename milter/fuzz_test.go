@@ -16,12 +16,9 @@ import (
 	"milterd/milter/miltertest"
 )
 
-func packet(code byte, data string) []byte {
-	p := binary.BigEndian.AppendUint32(nil, uint32(len(data)+1))
-	return append(append(p, code), data...)
-}
+func packet(code gomilter.Code, data string) []byte { return miltertest.Packet(code, []byte(data)) }
 
-var negotiation = packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
+var negotiation = miltertest.Packet(gomilter.CodeOptNeg, miltertest.Offer(miltertest.AllActions, miltertest.AllProtocol))
 
 // FuzzPackets sends arbitrary bytes to the server. It must end the connection, and send only packets that an MTA understands.
 func FuzzPackets(f *testing.F) {

@@ -11,13 +11,14 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 	"milterd/milter/resolver/dnstest"
 )
 
 // TestCloseEndsAllGoroutines counts goroutines and so is not parallel to other tests.
 func TestCloseEndsAllGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
-	clock := newClock()
+	clock := new(checktest.Clock)
 	silent, good := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	good.Behave(dnstest.TruncateUDP)
 	r, err := New(Config{Servers: []string{good.Addr, closedPort(t)}, Now: clock.Now})

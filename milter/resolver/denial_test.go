@@ -14,6 +14,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -26,9 +27,9 @@ const (
 var host = checks.Ask("host.example.org", dns.TypeA)
 
 // startTested returns a resolver whose tests of servers have ended when the answer that caused them is there, and its clock.
-func startTested(t *testing.T, cfg Config) (*Resolver, *clock) {
+func startTested(t *testing.T, cfg Config) (*Resolver, *checktest.Clock) {
 	t.Helper()
-	c := newClock()
+	c := new(checktest.Clock)
 	cfg.Now = c.Now
 	r := start(t, cfg)
 	r.servers.background = func(f func(context.Context)) { f(t.Context()) }

@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 	"milterd/milter/resolver/dnstest"
 )
 
@@ -206,7 +207,7 @@ func TestServerStopsDuringQueries(t *testing.T) {
 // later with EDNS again.
 func TestDroppedEDNS(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
+	clock := new(checktest.Clock)
 	s := dnstest.Start(t, dnsText)
 	s.Behave(dnstest.DropEDNS)
 	const timeout = 2 * time.Second // so long that a loaded machine answers the queries without EDNS in time
@@ -236,7 +237,7 @@ func TestDroppedEDNS(t *testing.T) {
 
 func TestRefusingServerIsAskedLast(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
+	clock := new(checktest.Clock)
 	first, second := dnstest.Start(t, dnsText), dnstest.Start(t, dnsText)
 	first.Behave(dnstest.Rcode(dns.RcodeRefused))
 	r := start(t, Config{Servers: []string{first.Addr, second.Addr}, Now: clock.Now})
@@ -270,7 +271,7 @@ func TestSilentServerIsAskedLast(t *testing.T) {
 
 func TestSocketsAreSharedAndReplaced(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
+	clock := new(checktest.Clock)
 	s := dnstest.Start(t, dnsText)
 	r := start(t, Config{Servers: []string{s.Addr}, Now: clock.Now})
 	lookups := func(from, to int) {

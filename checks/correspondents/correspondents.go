@@ -58,7 +58,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 // vacation notice, which anybody can cause.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
 	from := r.Envelope.MailFrom
-	if e.Kind != checks.Accepted || !r.Trusted() || !c.env.Site.IsLocal(from.Domain) || facts.IsSRS(from) || isAutoReply(r.Envelope.Header) {
+	isInside := r.Trusted() || r.AuthUser != ""
+	if e.Kind != checks.Accepted || !isInside || !c.env.Site.IsLocal(from.Domain) || facts.IsSRS(from) || isAutoReply(r.Envelope.Header) {
 		return
 	}
 	p := pair{Local: facts.Mailbox(from), At: r.Time.Unix()}

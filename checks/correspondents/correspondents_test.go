@@ -33,12 +33,16 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
+	return newSiteThatTrusts(t, checks.Trusted{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Authenticated: true})
+}
+
+func newSiteThatTrusts(t testing.TB, trusted checks.Trusted) *site {
+	t.Helper()
 	h := &site{now: checktest.Now}
 	h.store = checktest.NewStore(func() time.Time { return h.now })
 	env := checktest.Env(t, zone)
 	env.Store = h.store
-	h.p = checktest.Pipeline(t,
-		checks.Options{Trusted: checks.Trusted{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Authenticated: true}},
+	h.p = checktest.Pipeline(t, checks.Options{Trusted: trusted},
 		checks.Instance{Info: correspondents.Info, Check: checktest.Build[checks.NoSettings](t, correspondents.Info, env, nil)})
 	return h
 }
@@ -152,6 +156,16 @@ func TestVouch(t *testing.T) {
 				t.Errorf("vouch %v, failures %v", got, failures)
 			}
 		})
+	}
+}
+
+// TestUsersAreNotTrusted tests that what an authenticated user writes counts if such users are checked as others.
+func TestUsersAreNotTrusted(t *testing.T) {
+	t.Parallel()
+	h := newSiteThatTrusts(t, checks.Trusted{})
+	h.send(mail{client: "192.0.2.200", auth: "alice", from: "alice@example.org", to: []string{"bob@example.net"}})
+	if v, _ := h.send(mail{client: "192.0.2.7", from: "bob@example.net", to: []string{"alice@example.org"}}); v != checks.SkipDelays {
+		t.Error("no vouch")
 	}
 }
 

@@ -186,10 +186,8 @@ func (p *mailboxParser) route() {
 
 // addrSpec parses "@" domain after the local part w and adds the mailbox.
 func (p *mailboxParser) addrSpec(w words, name string) {
-	switch {
-	case w.adjacent >= 0:
-		p.noAdjacent(w, "the local part")
-	case w.strayDot >= 0 && !p.strayDots:
+	p.noAdjacent(w, "the local part")
+	if w.strayDot >= 0 && !p.strayDots {
 		p.fail(w.strayDot, "stray dot in the local part")
 	}
 	p.expect('@', "the @")
@@ -215,12 +213,11 @@ func (p *mailboxParser) domain() string {
 		return unfold(p.s[start:stop])
 	}
 	w := p.words(false)
-	switch {
-	case w.count == 0 && w.strayDot < 0:
+	if w.count == 0 && w.strayDot < 0 {
 		p.unexpected("the domain")
-	case w.adjacent >= 0:
-		p.noAdjacent(w, "the domain")
-	case w.strayDot >= 0 && !p.strayDots:
+	}
+	p.noAdjacent(w, "the domain")
+	if w.strayDot >= 0 && !p.strayDots {
 		p.fail(w.strayDot, "stray dot in the domain")
 	}
 	if p.fault != nil {

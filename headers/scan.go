@@ -170,36 +170,24 @@ func (p *scanner) quotedPair() {
 }
 
 // quotedString consumes a quoted-string, RFC 5322 section 3.2.4.
-func (p *scanner) quotedString() {
-	start := p.pos
-	p.pos++
-	for {
-		switch c := p.peek(); c {
-		case end:
-			p.fail(start, "quoted string is not closed")
-			return
-		case '"':
-			p.pos++
-			return
-		default:
-			p.content(c)
-		}
-	}
-}
+func (p *scanner) quotedString() { p.enclosed('"', "quoted string") }
 
 // literal consumes a domain-literal, RFC 5322 section 3.4.1. It does not parse the address.
-func (p *scanner) literal() {
+func (p *scanner) literal() { p.enclosed(']', "domain literal") }
+
+// enclosed consumes a text up to the octet that closes it. what is a noun for it.
+func (p *scanner) enclosed(closing int, what string) {
 	start := p.pos
 	p.pos++
 	for {
-		switch c := p.peek(); c {
-		case end:
-			p.fail(start, "domain literal is not closed")
+		switch c := p.peek(); {
+		case c == end:
+			p.fail(start, "%s is not closed", what)
 			return
-		case ']':
+		case c == closing:
 			p.pos++
 			return
-		case '[':
+		case c == '[' && closing == ']':
 			p.unexpected("the end of the domain literal")
 			return
 		default:

@@ -66,6 +66,9 @@ With --smtp, type the SMTP commands of the client. With --explain, each reason t
 	return cmd
 }
 
+// sessionFlags are the flags that describe a session.
+var sessionFlags = []string{"client", "name", "helo", "from", "rcpt", "auth", "message"}
+
 // addTo adds the flags to a command.
 func (f *simulateFlags) addTo(cmd *cobra.Command) {
 	fl := cmd.Flags()
@@ -84,7 +87,7 @@ func (f *simulateFlags) addTo(cmd *cobra.Command) {
 	fl.StringVar(&f.socket, "socket", "", "admin `SOCKET` of the daemon for --live and --record (default: admin.socket of the configuration)")
 	fl.StringVar(&f.record, "record", "", "write the session with this `ID`, as in the log, as a session file")
 	cmd.MarkFlagsMutuallyExclusive("milter", "json", "explain")
-	for _, name := range []string{"live", "smtp", "milter", "json", "explain", "client", "helo", "from", "rcpt", "auth", "message"} {
+	for _, name := range append([]string{"live", "smtp", "milter", "json", "explain"}, sessionFlags...) {
 		cmd.MarkFlagsMutuallyExclusive("record", name)
 	}
 	for _, name := range []string{"smtp", "milter", "explain"} {
@@ -111,7 +114,7 @@ func (f *simulateFlags) validate(cmd *cobra.Command, paths []string) error {
 	case len(paths) == 0:
 		return nil
 	}
-	for _, name := range []string{"client", "name", "helo", "from", "rcpt", "auth", "message"} {
+	for _, name := range sessionFlags {
 		if cmd.Flags().Changed(name) {
 			return checks.BadArgument("--%s cannot be used with a session file", name)
 		}

@@ -335,6 +335,7 @@ func TestSimulateMistakes(t *testing.T) {
 		{"--smtp --client 192.0.2.9 --json", "--json and --smtp cannot be used together"},
 		{"--smtp --client 192.0.2.9 --helo x", "--helo and --smtp cannot be used together"},
 		{"--smtp --client 192.0.2.9 x.session", "takes no session files"},
+		{"--record oo2f2hjqv5ct --name mail.example.net", "--name and --record cannot be used together"},
 		{"--explain --json x.session", "--explain and --json cannot be used together"},
 		{"--client 192.0.2.9 --rcpt u@example.org --milter 8891", `did you mean "inet:8891@127.0.0.1"?`},
 	} {

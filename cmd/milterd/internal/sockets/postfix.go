@@ -17,28 +17,24 @@ import (
 
 // mailHost is what matters of a machine for the sockets of its mail server.
 type mailHost struct {
-	postfixGroups func() []int // numbers of the groups of Postfix's account; empty if there is no Postfix
-	daemonGroup   func() int   // number of the group of sockets without one
-	sendmailCF    string       // path; Sendmail runs as root and can open every socket
-	masterCF      string       // path
-	queue         string       // path of Postfix's queue, which is the root of its chroot
-}
-
-var thisHost = mailHost{
-	postfixGroups: func() []int { return groupsOf("postfix") },
-	daemonGroup: func() int {
-		if gid, err := GroupID("milterd"); err == nil {
-			return gid
-		}
-		return os.Getgid()
-	},
-	sendmailCF: "/etc/mail/sendmail.cf",
-	masterCF:   "/etc/postfix/master.cf",
-	queue:      "/var/spool/postfix",
+	postfixGroups []int  // numbers of the groups of Postfix's account; empty if there is no Postfix
+	daemonGroup   int    // number of the group of sockets without one
+	sendmailCF    string // path; Sendmail runs as root and can open every socket
+	masterCF      string // path
+	queue         string // path of Postfix's queue, which is the root of its chroot
 }
 
 // Unreachable returns why Postfix on this machine cannot connect to a socket and what to do, or "" if it can or there is no Postfix.
-func Unreachable(l config.Listener) string { return thisHost.unreachable(l) }
+func Unreachable(l config.Listener) string {
+	h := mailHost{
+		postfixGroups: groupsOf("postfix"), daemonGroup: os.Getgid(),
+		sendmailCF: "/etc/mail/sendmail.cf", masterCF: "/etc/postfix/master.cf", queue: "/var/spool/postfix",
+	}
+	if gid, err := GroupID("milterd"); err == nil {
+		h.daemonGroup = gid
+	}
+	return h.unreachable(l)
+}
 
 // groupsOf returns the groups of an account, or none if there is no such account.
 func groupsOf(account string) []int {
@@ -61,14 +57,13 @@ func groupsOf(account string) []int {
 
 // unreachable is Unreachable for a machine.
 func (h mailHost) unreachable(l config.Listener) string {
-	groups := h.postfixGroups()
-	if l.Network != "unix" || len(groups) == 0 || exists(h.sendmailCF) {
+	if l.Network != "unix" || len(h.postfixGroups) == 0 || exists(h.sendmailCF) {
 		return ""
 	}
 	if h.chrooted() && !strings.HasPrefix(l.Address, h.queue+"/") {
 		return fmt.Sprintf("its smtpd runs in a chroot and sees only what is below %s; use inet:8891@127.0.0.1, or a socket there", h.queue)
 	}
-	mode, group := cmp.Or(l.Mode, defaultMode), h.daemonGroup()
+	mode, group := cmp.Or(l.Mode, defaultMode), h.daemonGroup
 	if l.Group != "" {
 		gid, err := GroupID(l.Group)
 		if err != nil {
@@ -76,11 +71,11 @@ func (h mailHost) unreachable(l config.Listener) string {
 		}
 		group = gid
 	}
-	if !allows(mode, group, groups, 0o2) {
+	if !allows(mode, group, h.postfixGroups, 0o2) {
 		return `the account postfix may not write to it; write {socket: "` + l.String() + `", group: postfix, mode: "0660"}`
 	}
 	folder := filepath.Dir(l.Address)
-	if info, err := os.Stat(folder); err == nil && !allows(info.Mode().Perm(), ownerGroup(info), groups, 0o1) {
+	if info, err := os.Stat(folder); err == nil && !allows(info.Mode().Perm(), ownerGroup(info), h.postfixGroups, 0o1) {
 		return fmt.Sprintf("the account postfix may not enter %s; run chmod o+x %s", folder, folder)
 	}
 	return ""

@@ -27,7 +27,7 @@ func TestUnreachableSocket(t *testing.T) {
 	}
 	host := func(change func(*mailHost)) mailHost {
 		h := mailHost{
-			postfixGroups: func() []int { return []int{7, 8} }, daemonGroup: func() int { return 9 },
+			postfixGroups: []int{7, 8}, daemonGroup: 9,
 			sendmailCF: filepath.Join(dir, "none"), masterCF: master, queue: filepath.Join(dir, "queue"),
 		}
 		change(&h)
@@ -48,7 +48,7 @@ func TestUnreachableSocket(t *testing.T) {
 		{name: "TCP", l: config.Listener{Network: "tcp4", Address: "127.0.0.1:8891"}, h: host(same)},
 		{name: "group of the daemon", l: unix(open + "/s"), h: host(same), want: "group: postfix"},
 		{name: "group of Postfix", l: with(unix(open+"/s"), 0, "7"), h: host(same)},
-		{name: "a daemon in a group of Postfix", l: unix(open + "/s"), h: host(func(h *mailHost) { h.daemonGroup = func() int { return 8 } })},
+		{name: "a daemon in a group of Postfix", l: unix(open + "/s"), h: host(func(h *mailHost) { h.daemonGroup = 8 })},
 		{name: "another group", l: with(unix(open+"/s"), 0, "10"), h: host(same), want: "may not write"},
 		{name: "mode for everybody", l: with(unix(open+"/s"), 0o666, ""), h: host(same)},
 		{name: "mode for the owner", l: with(unix(open+"/s"), 0o600, "7"), h: host(same), want: "may not write"},
@@ -56,7 +56,7 @@ func TestUnreachableSocket(t *testing.T) {
 		{name: "chroot", l: with(unix(open+"/s"), 0, "7"), h: host(func(h *mailHost) { h.masterCF = chroot }), want: "chroot"},
 		{name: "socket in the chroot", l: with(unix(dir+"/queue/s"), 0, "7"), h: host(func(h *mailHost) { h.masterCF = chroot })},
 		{name: "Sendmail", l: unix(open + "/s"), h: host(func(h *mailHost) { h.sendmailCF = sendmail })},
-		{name: "no Postfix", l: unix(open + "/s"), h: host(func(h *mailHost) { h.postfixGroups = func() []int { return nil } })},
+		{name: "no Postfix", l: unix(open + "/s"), h: host(func(h *mailHost) { h.postfixGroups = nil })},
 	} {
 		if got := c.h.unreachable(c.l); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

@@ -97,22 +97,19 @@ func (r *reader) read(yield func(Message) bool) {
 	switch {
 	case bytes.HasPrefix(start, []byte(separator)):
 		r.mbox(yield)
-	case startsRecords(start) && (!r.file.Found || r.file.single || startsObject(start)):
+	case startsRecords(start, r.file.Found && !r.file.single):
 		r.records(yield)
 	default:
 		r.single(yield)
 	}
 }
 
-// startsRecords reports whether a file begins with a JSON array, and startsObject whether it begins with one of objects or an
-// empty one. Some configuration files begin with a bracket too.
-func startsRecords(start []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(start, white), []byte("["))
-}
-
-func startsObject(start []byte) bool {
-	rest := bytes.TrimLeft(bytes.TrimLeft(start, white)[1:], white)
-	return len(rest) > 0 && (rest[0] == '{' || rest[0] == ']')
+// startsRecords reports whether a file begins with a JSON array. In a file that was found it must be empty or one of objects, because
+// some configuration files begin with a bracket too.
+func startsRecords(start []byte, found bool) bool {
+	rest, isArray := bytes.CutPrefix(bytes.TrimLeft(start, white), []byte("["))
+	rest = bytes.TrimLeft(rest, white)
+	return isArray && (!found || bytes.HasPrefix(rest, []byte("{")) || bytes.HasPrefix(rest, []byte("]")))
 }
 
 const white = " \t\r\n" // white space in JSON

@@ -97,7 +97,7 @@ func newReportTable(found *feedback.Result) reportTable {
 		Files: found.Files, Messages: found.Messages, Reports: len(found.Reports), Duplicates: found.Duplicates,
 		Unread: found.Unread, Faults: append([]string{}, found.Faults...),
 	}
-	rows := []feedback.Row{}
+	var rows []feedback.Row
 	for _, r := range found.Reports {
 		rows = append(rows, feedback.Rows(r)...)
 		t.Skipped += r.Skipped

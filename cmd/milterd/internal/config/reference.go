@@ -5,7 +5,6 @@ import (
 	"encoding"
 	"fmt"
 	"io"
-	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -119,8 +118,6 @@ func (l *keyList) literal(v reflect.Value) string {
 			l.fail("the default %s cannot be written as a duration", x)
 		}
 		return FormatDuration(x)
-	case netip.Prefix:
-		return text(x.String())
 	case encoding.TextMarshaler:
 		b, err := x.MarshalText()
 		if err != nil {

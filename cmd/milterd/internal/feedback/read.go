@@ -55,10 +55,9 @@ type search struct {
 
 func (s *search) read(ctx context.Context, paths []string) error {
 	for file, err := range mailbox.Walk(paths) {
-		switch {
-		case err != nil:
+		if err != nil {
 			s.fault(file.Path, 0, err)
-		default:
+		} else {
 			s.Files++
 			s.file(ctx, file)
 		}
@@ -149,7 +148,7 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 			continue
 		}
 		var reports []*aggregate.Report
-		err := error(errTooLong)
+		err := errTooLong
 		if !body.full {
 			reports, err = inMessage(m.Head, body.Bytes(), maxMessageRecords)
 		}

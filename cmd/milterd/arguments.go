@@ -20,7 +20,7 @@ var (
 	atMostOne         = wantArguments(0, 1, "at most one argument")
 )
 
-// wantArguments returns a function that returns an error for fewer or more arguments. words are the number that is wanted.
+// wantArguments returns a function that returns an error for fewer or more arguments. words say how many are wanted.
 func wantArguments(least, most int, words string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {

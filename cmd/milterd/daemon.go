@@ -137,7 +137,7 @@ func inBackground(f func(context.Context)) (stop func()) {
 // run serves until ctx is done or a listener fails, then drains.
 func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Signal) error {
 	failed := make(chan error, len(lns))
-	d.serving.Store(true) // before "ready": what reads that line may ask /readyz
+	d.serving.Store(true) // before the line "ready": whoever reads it may ask /readyz
 	for _, ln := range lns {
 		d.log.WithField("listen", ln.Addr().Network()+":"+ln.Addr().String()).Info("listening")
 	}

@@ -36,8 +36,8 @@ const maxHeld = 5
 type subjects struct {
 	client  netip.Addr
 	names   []string // addresses of senders, domains, and names of hosts or users
-	held    string   // whose greylisting, see greylist.List
-	senders string   // domain whose evidence
+	held    string   // whose greylisting is wanted, see greylist.List
+	senders string   // domain of senders whose evidence is wanted
 }
 
 // subjectsOf returns the subjects of a decision.

@@ -46,7 +46,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		path := strings.Fields(c.CommandPath())[1:]
 		if c.HasSubCommands() && len(args) > len(path) && slices.Equal(args[:len(path)], path) && !strings.HasPrefix(args[len(path)], "-") {
-			return unknownCommand(c, args[len(path):]) // a flag of the command that was meant
+			return unknownCommand(c, args[len(path):]) // the flag is one of the mistyped command
 		}
 		return flagError(c, err)
 	})
@@ -69,8 +69,8 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	}
 }
 
-// listed matches the name of a flag in the list of flags.
-var listed = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
+// listedFlag matches the name of a flag in the usage of flags.
+var listedFlag = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`)
 
 // flagError returns an error about a flag, with the nearest flag if there is none of the name.
 func flagError(cmd *cobra.Command, err error) error {
@@ -79,7 +79,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		return err
 	}
 	var names []string
-	for _, m := range listed.FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
+	for _, m := range listedFlag.FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
 		names = append(names, m[1])
 	}
 	if near := config.Nearest(name, names); near != "" {

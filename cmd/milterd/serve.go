@@ -123,11 +123,11 @@ func (d *daemon) newServer(cfg *config.Config) *milter.Server {
 	}
 }
 
-// otherMemory is what caches, the store and the program itself take at most, beside what the sessions hold.
+// otherMemory is what caches, the store and the program itself take at most.
 const otherMemory = 256 << 20 // bytes
 
-// limitHeap has the garbage collector run more often as the heap comes near twice the memory that sessions and the rest may take. The
-// environment variable GOMEMLIMIT overrides that limit.
+// limitHeap sets the memory limit of the garbage collector to twice what sessions and the rest may take, unless the environment
+// variable GOMEMLIMIT sets one.
 func limitHeap(memory int64) {
 	if memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(2 * (memory + otherMemory))

@@ -33,8 +33,8 @@ const (
 	noConfigFile = "none"
 )
 
-// chosenFile returns the configuration file of a command: that of -c, or else the default one, or "" if neither is there. A default file
-// that cannot be read is there: reading it is an error.
+// chosenFile returns the configuration file of a command: that of -c, or else the default one, or "" if there is none. A default file
+// that cannot be read is returned too, so that reading it gives the error.
 func chosenFile(flag, defaultFile string) string {
 	if flag != "" {
 		return flag

@@ -29,14 +29,14 @@ func weekday(text string, now time.Time) (time.Time, bool) {
 // endFlags are the flags --for and --until of commands whose effect ends.
 type endFlags struct{ length, until string }
 
-// add adds the flags to a command. what is what ends, without is what happens without a flag.
+// add adds the flags to a command. what names the thing that ends, without says when it ends without a flag.
 func (e *endFlags) add(cmd *cobra.Command, what, without string) {
 	cmd.Flags().StringVar(&e.length, "for", "", "`DURATION` of "+what+" in s, m, h or d (default: "+without+")")
 	cmd.Flags().StringVar(&e.until, "until", "", "end of "+what+": a local `DATE` or the name of a weekday, at the end of that day, a date and time, or a duration")
 	cmd.MarkFlagsMutuallyExclusive("for", "until")
 }
 
-// time returns the end: that of the flags, or the time after now that is given. 0 is no end, the zero time.
+// time returns the end. Without a flag it is that duration after now, or for 0 the zero time: no end.
 func (e *endFlags) time(now time.Time, without time.Duration) (time.Time, error) {
 	switch {
 	case e.until != "":

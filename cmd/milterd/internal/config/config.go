@@ -71,7 +71,7 @@ type Log struct {
 // maxFile is the maximum size of a configuration file in bytes.
 const maxFile = 4 << 20
 
-// mayRead says how this process, which may be the daemon, gets to read a file.
+// mayRead says what lets this process, which may be the daemon, read a file.
 func mayRead() string {
 	u, err := user.Current()
 	if err != nil {

@@ -61,7 +61,7 @@ func (m *message) isRelay(names facts.ClientNames, helo string) bool {
 
 // signatures is what the DKIM signatures of a message show.
 type signatures struct {
-	unsigned  bool     // there is none of the author's domain yet, but the domain has a key
+	unsigned  bool     // none is of the author's domain yet: a later program may sign
 	unknown   bool     // nothing is certain: the DNS did not answer, or a later program signs
 	passes    bool     // one is valid
 	covered   []string // dkim.Result.Covered of valid signatures; nil if that is not known

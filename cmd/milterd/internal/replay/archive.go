@@ -94,8 +94,7 @@ func (a *archive) write(text []byte) (int, error) {
 	return n, err
 }
 
-// sorted yields all messages in order. Before it yields one, it has called prefetch with that message and with the next ones, as many as
-// window. An error ends it.
+// sorted yields all messages in order. It calls prefetch with each message window messages before it yields it. An error ends it.
 func (a *archive) sorted(window int, prefetch func(*mail)) iter.Seq2[*mail, error] {
 	return func(yield func(*mail, error) bool) {
 		if a.file == nil {

@@ -43,9 +43,9 @@ func (c *changes) where(match func(*difference) bool) []*difference {
 	return slices.DeleteFunc(slices.Clone(c.differences), func(d *difference) bool { return !match(d) })
 }
 
-// trustCauses returns the differences about the site and the trust that are the cause of a change. A difference is one if against, with the
-// value of base for that key alone, reads the message or trusts its client in another way. If several keys have the same effect, no single
-// one is a cause by this rule; then all differences about trust are.
+// trustCauses returns the differences about the site and the trust that are the cause of a change. To find them, against gets the value of
+// base for one key at a time: the difference is a cause if the message is then read, or its client trusted, in another way. If several keys
+// have the same effect, no single one is a cause by this rule; then all differences about trust are.
 func (c *changes) trustCauses(m *mail, against result) []*difference {
 	keys := c.siteKeys(m, against.facts)
 	s := &checks.Session{Client: against.facts.Client, Local: against.facts.Local, AuthUser: against.facts.User}

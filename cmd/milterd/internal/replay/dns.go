@@ -88,8 +88,8 @@ func hasKey(a checks.Answer) bool {
 	return false
 }
 
-// lenient is a check without the verdicts that the DNS of a replay makes unsure: those that apply if the DNS did not answer, where it is
-// not asked, and those that a missing key makes unsure. Where one of the former would apply, the check fails with errNotAsked.
+// lenient is a check without the verdicts that say nothing about the mail of a replay. If the DNS is not asked, those are the verdicts
+// for a question without an answer; the check fails with errNotAsked instead. If a key is gone, those are the verdicts that are unsure.
 type lenient struct {
 	inner checks.Check
 	asks  bool // the DNS is asked

@@ -203,8 +203,7 @@ func sessionOf(f received.Facts) *checks.Session {
 	}
 }
 
-// standIn returns a time for a message whose time is not known: that of its Date field, so that it is neither
-// old nor of the future.
+// standIn returns a time for a message whose time is not known: that of its Date field, so that no check finds the date wrong.
 func standIn(m *mail, now time.Time) time.Time {
 	if t := dateOf(m.header); !t.IsZero() {
 		return t

@@ -47,11 +47,11 @@ type Progress struct {
 // judged all the same. If the context for judging ends, the report is about the messages that were judged.
 func Run(ctx context.Context, opts Options) (*Report, error) {
 	start := time.Now()
-	r, err := newReplay(opts)
-	if err != nil {
+	r := &replay{opts: opts, dns: &sameAnswers{Resolver: opts.DNS}}
+	defer r.close()
+	if err := r.build(); err != nil {
 		return nil, err
 	}
-	defer r.close()
 	if err := r.readAll(ctx); err != nil {
 		return nil, err
 	}
@@ -79,26 +79,21 @@ type replay struct {
 	report  *Report
 }
 
-func newReplay(opts Options) (r *replay, err error) {
-	r = &replay{opts: opts, dns: &sameAnswers{Resolver: opts.DNS}}
-	defer func() {
-		if err != nil {
-			r.close()
-		}
-	}()
-	if r.base, err = r.newJudge(opts.Config); err != nil {
-		return nil, err
+// build makes the judges and the empty report.
+func (r *replay) build() (err error) {
+	if r.base, err = r.newJudge(r.opts.Config); err != nil {
+		return err
 	}
-	r.report = newReport(opts.Config.Name, r.base)
-	if opts.Against == nil {
-		return r, nil
+	r.report = newReport(r.opts.Config.Name, r.base)
+	if r.opts.Against == nil {
+		return nil
 	}
-	if r.against, err = r.newJudge(*opts.Against); err != nil {
-		return nil, fmt.Errorf("%s: %w", opts.Against.Name, err)
+	if r.against, err = r.newJudge(*r.opts.Against); err != nil {
+		return fmt.Errorf("%s: %w", r.opts.Against.Name, err)
 	}
 	r.report.changes = newChanges(r.base, r.against)
 	r.middle, err = r.newJudge(middleConfig(r.base, r.against))
-	return r, err
+	return err
 }
 
 func (r *replay) newJudge(c Config) (*judge, error) {

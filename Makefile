@@ -24,7 +24,7 @@ ARCHS ?= amd64 arm64
 PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build install uninstall packages run test check format lint unit real fuzz soak scale bench microbench examples install-tools
+.PHONY: build install uninstall packages run test check format lint unit fuzz soak scale bench microbench examples install-tools
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd

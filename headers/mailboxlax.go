@@ -27,7 +27,10 @@ func hasEncodedAddress(value string) bool {
 		return false
 	}
 	for word := range strings.FieldsSeq(value) {
-		if strings.Contains(word, "=?") && DecodeWords(word) == word {
+		if !strings.Contains(word, "=?") {
+			continue
+		}
+		if decoded, err := wordDecoder.DecodeHeader(word); err != nil || decoded == word {
 			return false
 		}
 	}

@@ -17,6 +17,17 @@ func TestDecodeWords(t *testing.T) {
 		"=?utf-8?b?YUBi?= =?utf-8?q?=2Eex?=":  "a@b.ex",
 		"=?utf-8?b?!?=":                       "=?utf-8?b?!?=",
 		"=?utf-8?q?a?= and =?utf-8?x?b?= and": "a and =?utf-8?x?b?= and",
+		"=?utf-8?b?YUBiLmV4YW1wbA?=":          "a@b.exampl",
+		"=?utf-8?b?YUBi!LmV4 YW1wbGU=?=":      "a@b.example",
+		"=?utf-8?b?YUA=Yi5leA==?=":            "a@b.ex",
+		"=?utf-8?q?a=40b=2eex=?=":             "a@b.ex=",
+		"=?utf-8?q?a=40b=zz?=":                "a@b=zz",
+		"=?a?bc?==?utf-8?q?a=40b?=":           "=?a?bc?=a@b",
+		"=?a =?utf-8?q?a=40b?=":               "=?a a@b",
+		"=?utf-7?q?a+AEA-b.example?=":         "a@b.example",
+		"=?utf-7?q?a+AEAAYg.example?=":        "a@b.example",
+		"=?iso-2022-jp?q?a=40=1B(Bb.ex?=":     "a@b.ex",
+		"=?utf-8?q?a=40b":                     "=?utf-8?q?a=40b",
 	} {
 		if got := headers.DecodeWords(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

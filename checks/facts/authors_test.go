@@ -100,6 +100,8 @@ func TestMessageAuthors(t *testing.T) {
 		{"user%host with a domain of UUCP", []string{" ceo%bank.example.UUCP"}, "bank.example", ""},
 		{"an address before many of the form user%host", []string{" CEO <ceo@bank.example>, a%a.example, a%b.example, a%c.example, a%d.example, a%e.example, a%f.example"},
 			"bank.example a.example b.example c.example d.example e.example", ""},
+		{"wide characters beside an underscore", []string{" ceo@_x.\uff42ank\u3002example"}, "_x.bank.example", ""},
+		{"wide characters beside hyphens", []string{" ceo@\u00e4-.bank\u3002example"}, "xn----zfa.bank.example", ""},
 		{"more than six", []string{" a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, a@f.example, a@g.example"},
 			"a.example b.example c.example d.example e.example f.example", ""},
 	} {

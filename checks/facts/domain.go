@@ -25,6 +25,9 @@ func isTooLong(text string) bool {
 		slices.ContainsFunc(strings.FieldsFunc(text, isDot), func(label string) bool { return utf8.RuneCountInString(label) > maxLabel })
 }
 
+// lenient maps characters as IDNA2008 does for a look-up (RFC 5895), also beside labels that it forbids, as browsers do.
+var lenient = idna.New(idna.MapForLookup(), idna.ValidateLabels(false), idna.StrictDomainName(false))
+
 // ASCIIDomain converts a domain to lower-case A-labels (RFC 5890 section 2.3) without trailing dots. It returns "" if the domain
 // cannot be in the DNS. U-labels that IDNA2008 forbids, such as emoji, are converted too, as some registries have them.
 func ASCIIDomain(text string) string {
@@ -39,7 +42,7 @@ func ASCIIDomain(text string) string {
 		if !utf8.ValidString(domain) {
 			return ""
 		}
-		ascii, err := idna.Lookup.ToASCII(domain)
+		ascii, err := lenient.ToASCII(domain)
 		if err != nil {
 			ascii, err = idna.Punycode.ToASCII(strings.ToLower(domain))
 		}

@@ -1,6 +1,9 @@
 package headers
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // readMailboxes reads the addresses of a From field as mail programs do: those in angle brackets and the list elements beside them,
 // or if there are no brackets, the words with an "@". ok is false if there is neither an address, perhaps in encoded-words, nor one word
@@ -81,26 +84,38 @@ func inBrackets(value string, skip bool) (found []Mailbox, word, brackets bool) 
 	return found, word, brackets
 }
 
-// elements returns the elements of a list, each with a comma or semicolon after it, that are addresses. A quote or
-// parenthesis that is not closed is text.
+// elements returns the elements of a list, each with a comma or semicolon after it, that are addresses.
 func elements(list string) (found []Mailbox) {
-	p := scanner{s: list}
-	start, skip := 0, true
-	for p.pos < len(list) {
-		switch c := list[p.pos]; {
-		case skip && (c == '"' || c == '('):
-			if skip = p.skipClosed(); skip {
-				continue
-			}
-		case c == ',' || c == ';':
-			if m, ok := usableAddress(list[start:p.pos]); ok {
-				found = append(found, m)
-			}
-			start = p.pos + 1
+	for element, last := range ListElements(list) {
+		if m, ok := usableAddress(element); ok && !last {
+			found = append(found, m)
 		}
-		p.pos++
 	}
 	return found
+}
+
+// ListElements yields what stands between the commas and semicolons of a From field, and whether it is the last. Those in quoted strings
+// and comments do not count; a quote or parenthesis that is not closed is text.
+func ListElements(list string) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
+		p := scanner{s: list}
+		start, skip := 0, true
+		for p.pos < len(list) {
+			switch c := list[p.pos]; {
+			case skip && (c == '"' || c == '('):
+				if skip = p.skipClosed(); skip {
+					continue
+				}
+			case c == ',' || c == ';':
+				if !yield(list[start:p.pos], false) {
+					return
+				}
+				start = p.pos + 1
+			}
+			p.pos++
+		}
+		yield(list[start:], true)
+	}
 }
 
 // skipClosed consumes a quoted string or a comment. If it is not closed, the position stays and the result is false.
@@ -157,6 +172,30 @@ func isOneWord(s string) bool {
 	p := scanner{s: s}
 	w := p.words(true)
 	return p.fault == nil && p.peek() == end && w.count > 0 && w.adjacent < 0 && !strings.ContainsAny(s[w.start:w.end], " \t\r\n")
+}
+
+// SplitDomains returns what stands in a domain before white space or a comment: "b.example" of "a@b.example .c.example". value has no
+// display name that is not quoted and has an "@".
+func SplitDomains(value string) (beginnings []string) {
+	p, skip := scanner{s: value}, true
+	for p.pos < len(value) {
+		switch c := value[p.pos]; {
+		case skip && (c == '"' || c == '('):
+			if skip = p.skipClosed(); skip {
+				continue
+			}
+		case c == '@':
+			p.pos++
+			p.cfws()
+			beginning := p.take(func(c byte) bool { return c == '.' || isAtext(c) })
+			if p.cfws() != 0 && (strings.HasSuffix(beginning, ".") || p.peek() == '.') {
+				beginnings = append(beginnings, beginning)
+			}
+			continue
+		}
+		p.pos++
+	}
+	return beginnings
 }
 
 // RoutedDomains returns the domains of the addresses without "@" in a From field to which Sendmail adds one when it delivers

@@ -62,7 +62,10 @@ func authorsOf(header []headers.Field) Authors {
 		for _, m := range mailboxes {
 			a.add(m.Domain)
 			a.addEncoded(m)
+			_, inLocal, _ := strings.Cut(m.Local, "@") // "ceo@bank.example"@evil.example
+			a.addPart(leadingName(inLocal))
 		}
+		a.addElements(field.Value)
 		for _, domain := range headers.RoutedDomains(field.Value) { // last, as a forger could fill the list with them
 			if strings.Contains(domain, ".") {
 				a.add(domain)
@@ -185,6 +188,40 @@ func (a *Authors) addEncoded(m headers.Mailbox) {
 	}
 	if len(a.Domains) > before && ASCIIDomain(m.Domain) == "" {
 		a.standIns++
+	}
+}
+
+// addPart adds a domain of two labels or more that some mail programs take from an address instead of its own.
+func (a *Authors) addPart(text string) {
+	if domain := ASCIIDomain(strings.Trim(text, ".")); strings.Contains(domain, ".") && appendNew(&a.Domains, domain) {
+		a.standIns++
+	}
+}
+
+// addElements adds the domains that mail programs take from the elements of a list in another way than headers.ParseMailboxList: what
+// stands before white space in a domain, as in "ceo@bank.example .evil.example", and elements whose "@" is in a quoted string or an
+// encoded-word, or is a character that looks like it.
+func (a *Authors) addElements(value string) {
+	for element := range headers.ListElements(value) {
+		seen := plainAt.Replace(headers.DecodeWords(element))
+		if !strings.Contains(seen, "@") || len(a.Domains) >= maxAuthorDomains {
+			continue
+		}
+		found, err := headers.ParseMailboxList(element)
+		bracket := strings.LastIndexByte(element, '<')
+		if bracket >= 0 || err == nil {
+			for _, beginning := range headers.SplitDomains(element[max(bracket, 0):]) {
+				a.addPart(beginning)
+			}
+		}
+		if len(found) > 0 && bracket >= 0 {
+			continue
+		}
+		if found, err = headers.ParseMailboxList(strings.Trim(seen, " \t\r\n\"")); err == nil {
+			for _, m := range found {
+				a.add(m.Domain)
+			}
+		}
 	}
 }
 

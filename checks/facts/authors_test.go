@@ -100,6 +100,23 @@ func TestMessageAuthors(t *testing.T) {
 		{"user%host with a domain of UUCP", []string{" ceo%bank.example.UUCP"}, "bank.example", ""},
 		{"an address before many of the form user%host", []string{" CEO <ceo@bank.example>, a%a.example, a%b.example, a%c.example, a%d.example, a%e.example, a%f.example"},
 			"bank.example a.example b.example c.example d.example e.example", ""},
+		{"a quoted element", []string{` "ceo@bank.example", <x@evil.example>`}, "evil.example bank.example", ""},
+		{"a quoted element after an address", []string{` x@evil.example, "ceo@bank.example"`}, "evil.example bank.example", ""},
+		{"an encoded element", []string{" =?utf-8?b?PGNlb0BiYW5rLmV4YW1wbGU+?=, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"an encoded element without brackets", []string{" x@evil.example, =?utf-8?q?ceo=40bank.example?="}, "evil.example bank.example", ""},
+		{"an encoded element in brackets", []string{" <=?utf-8?q?ceo=40bank.example?=>, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"an element with a wide at sign", []string{" ceo\uff20bank.example, x@evil.example"}, "evil.example bank.example", ""},
+		{"an address in an encoded name with a comma", []string{" =?utf-8?q?ceo=40bank.example=2C_CEO?= <x@evil.example>"}, "evil.example", ""},
+		{"an address in a name with a comma", []string{" 'ceo@bank.example' via list, Team <x@evil.example>"}, "evil.example", ""},
+		{"an address in a quoted name with a comma", []string{` "ceo@bank.example", "CEO" <x@evil.example>`}, "evil.example bank.example", ""},
+		{"an encoded address without padding", []string{" =?utf-8?b?Y2VvQGJhbmsuZXhhbXBsZQ?="}, "bank.example", ""},
+		{"an encoded address in UTF-7", []string{" =?utf-7?q?ceo+AEA-bank.example?="}, "bank.example", ""},
+		{"an encoded address after a malformed word", []string{" =?a?bc?==?utf-8?q?ceo=40bank.example?="}, "bank.example", ""},
+		{"a comment before a dot", []string{" x@evil.example, ceo@bank.example(CEO).evil.example"}, "evil.example bank.example.evil.example bank.example", ""},
+		{"white space before a dot, after one label", []string{" jane@example .com"}, "example.com", ""},
+		{"white space before a dot, in a name", []string{` "ceo@bank.example ..." <x@evil.example>`}, "evil.example", ""},
+		{"white space before a dot, in a name that is not quoted", []string{" ceo@bank.example ... <x@evil.example>"}, "evil.example", ""},
+		{"an at sign in a quoted local part", []string{` "Jane Doe@Corp"@example.com`}, "example.com", ""},
 		{"wide characters beside an underscore", []string{" ceo@_x.\uff42ank\u3002example"}, "_x.bank.example", ""},
 		{"wide characters beside hyphens", []string{" ceo@\u00e4-.bank\u3002example"}, "xn----zfa.bank.example", ""},
 		{"more than six", []string{" a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, a@f.example, a@g.example"},
@@ -118,6 +135,24 @@ func TestMessageAuthors(t *testing.T) {
 				t.Errorf("invalid %q, want %q", got, c.invalid)
 			}
 		})
+	}
+}
+
+// TestPartsOfAddress tests that the domain that some mail programs take from an address counts too, but not as a second author.
+func TestPartsOfAddress(t *testing.T) {
+	t.Parallel()
+	for from, domains := range map[string]string{
+		" ceo@bank.example .evil.example":                         "bank.example.evil.example bank.example",
+		" J\u00f6rg <ceo@bank.example.\n evil.example>":           "bank.example.evil.example bank.example",
+		" <ceo@bank.example(CEO) . evil.example>, x@evil.example": "bank.example.evil.example evil.example bank.example",
+		` "ceo@bank.example x"@evil.example`:                      "evil.example bank.example",
+		` CEO <"<ceo@bank.example>"@evil.example>`:                "evil.example bank.example",
+	} {
+		a := authors(t, from)
+		several := strings.Contains(from, ",")
+		if got := strings.Join(a.Domains, " "); got != domains || a.Several() != several || len(a.Invalid) > 0 {
+			t.Errorf("%q: domains %q, want %q; several: %t, invalid %q", from, got, domains, a.Several(), a.Invalid)
+		}
 	}
 }
 
@@ -211,20 +246,24 @@ func TestHostileAuthors(t *testing.T) {
 		different.WriteRune(rune('\u4e00' + i*7919%20_000))
 	}
 	for name, value := range map[string]string{
-		"labels":                  " x@" + strings.Repeat("a!.", n) + "example.com",
-		"labels after a word":     " x y@" + strings.Repeat("a_.", n) + "example.com",
-		"labels of UTF-8":         " x@" + strings.Repeat("\u00e4!.", n) + "example.com",
-		"address literals":        strings.Repeat(" x@["+strings.Repeat("\u00e4.", 120)+"-],", 1000),
-		"six of them":             strings.Repeat(" x@"+strings.Repeat("\u00e4!.", n/6)+"example.com,", 6),
-		"one label of UTF-8":      " x@" + strings.Repeat("\u00e4\u00f6\u4e00\u4e01\u4e02", n) + ".example",
-		"long labels of many":     strings.Repeat(" x@"+different.String()+".example,", 900),
-		"invisible characters":    " x@exam" + strings.Repeat("\u200b\u2060\ufe01\ufe02", n) + "ple.com",
-		"an encoded address":      " =?utf-8?q?x=40" + strings.Repeat("=C3=A4!.", n) + "example.com?=",
-		"encoded-words":           " =?utf-8?q?" + strings.Repeat("=?utf-8?q?a?=", n) + "@example.com",
-		"angle brackets":          strings.Repeat("<a@b", n),
-		"quotes":                  strings.Repeat(`"a"@`, n),
-		"comments":                strings.Repeat("(a", n),
-		"what Sendmail completes": strings.Repeat("a%b!c.d", n),
+		"labels":                    " x@" + strings.Repeat("a!.", n) + "example.com",
+		"labels after a word":       " x y@" + strings.Repeat("a_.", n) + "example.com",
+		"labels of UTF-8":           " x@" + strings.Repeat("\u00e4!.", n) + "example.com",
+		"address literals":          strings.Repeat(" x@["+strings.Repeat("\u00e4.", 120)+"-],", 1000),
+		"six of them":               strings.Repeat(" x@"+strings.Repeat("\u00e4!.", n/6)+"example.com,", 6),
+		"one label of UTF-8":        " x@" + strings.Repeat("\u00e4\u00f6\u4e00\u4e01\u4e02", n) + ".example",
+		"long labels of many":       strings.Repeat(" x@"+different.String()+".example,", 900),
+		"invisible characters":      " x@exam" + strings.Repeat("\u200b\u2060\ufe01\ufe02", n) + "ple.com",
+		"an encoded address":        " =?utf-8?q?x=40" + strings.Repeat("=C3=A4!.", n) + "example.com?=",
+		"encoded-words":             " =?utf-8?q?" + strings.Repeat("=?utf-8?q?a?=", n) + "@example.com",
+		"angle brackets":            strings.Repeat("<a@b", n),
+		"quotes":                    strings.Repeat(`"a"@`, n),
+		"comments":                  strings.Repeat("(a", n),
+		"comments in brackets":      "<x@example.com" + strings.Repeat("(a", n),
+		"encoded elements":          strings.Repeat("=?a?q?=40?=,", n),
+		"encoded-words without end": strings.Repeat("=?a?q?=40 ", n),
+		"split domains":             strings.Repeat("a@b.c .d.e,", n),
+		"what Sendmail completes":   strings.Repeat("a%b!c.d", n),
 	} {
 		var domains []string
 		if took := checktest.CPUTime(t, func() { domains = authors(t, value).Domains }); took > 5*time.Second {

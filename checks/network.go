@@ -39,24 +39,19 @@ func IsPrivate(a netip.Addr) bool {
 
 // Network returns the /24 of an IPv4 address or the /64 of an IPv6 address, which usually belongs to one customer or one
 // mail site. It is invalid for an invalid address.
-func Network(a netip.Addr) netip.Prefix {
+func Network(a netip.Addr) netip.Prefix { return networkOf(a, 24) }
+
+// ClientOf returns what counts as one client: an IPv4 address or an IPv6 /64. It is invalid for an invalid address.
+func ClientOf(a netip.Addr) netip.Prefix { return networkOf(a, 32) }
+
+// networkOf returns the network of an address, with bits4 bits for IPv4 and 64 for IPv6.
+func networkOf(a netip.Addr, bits4 int) netip.Prefix {
 	a = a.Unmap()
 	bits := 64
 	if a.Is4() {
-		bits = 24
+		bits = bits4
 	}
 	p, _ := a.Prefix(bits) // fails for an invalid address only
-	return p
-}
-
-// ClientOf returns what counts as one client: an IPv4 address or an IPv6 /64. It is the zero Prefix if a is invalid.
-func ClientOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
 	return p
 }
 

@@ -112,17 +112,12 @@ func (p *prober) askHost(ctx context.Context, h facts.MXHost) (answer, error) {
 // A bucket is a counter in the store, which begins with its first token and expires by itself. A bucket that is refilled
 // continuously would need more than one atomic step, for hosts with a common store.
 func (c *check) takeTokens(ctx context.Context, host string, addr netip.Addr) error {
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64 // one network, RFC 4291 section 2.5.4
-	}
-	network, _ := addr.Prefix(bits)
 	for _, bucket := range []struct {
 		key, setting string
 		limit        checks.RateLimit
 	}{
 		{ratePrefix + host, "per_mx", c.PerMX},
-		{ratePrefix + network.String(), "per_mx", c.PerMX},
+		{ratePrefix + checks.ClientOf(addr).String(), "per_mx", c.PerMX},
 		{dailyKey, "daily", checks.RateLimit{N: int64(c.Daily), Per: 24 * time.Hour}},
 	} {
 		n, err := c.env.Store.Add(ctx, bucket.key, 1, bucket.limit.Per)

@@ -88,6 +88,15 @@ func (a Query) covers(b Query) bool {
 	return a.Question == b.Question && (b.Then == nil || a.Key != nil && a.Key == b.Key)
 }
 
+// Queries returns queries that no other questions follow from.
+func Queries(questions ...Question) []Query {
+	list := make([]Query, len(questions))
+	for i, q := range questions {
+		list[i].Question = q
+	}
+	return list
+}
+
 // Announcer asks questions in the background, so that a later Lookup finds the answer in the cache or on its way. It changes
 // how long a verdict takes, never the verdict.
 type Announcer interface {

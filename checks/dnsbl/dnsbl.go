@@ -192,7 +192,7 @@ func queries(lookups []lookup) []checks.Query {
 				if read(a, l.Codes).listing() == "" {
 					return nil
 				}
-				return []checks.Query{{Question: l.question(dns.TypeTXT)}}
+				return checks.Queries(l.question(dns.TypeTXT))
 			}
 		}
 		list = append(list, q)

@@ -74,7 +74,7 @@ func PrefetchDKIM(env checks.Env, r *checks.Request) []checks.Query {
 		return nil
 	}
 	if v := verificationOf(env, r); v != nil {
-		return v.Queries()
+		return checks.Queries(v.Questions()...)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 		identifiers = append(identifiers, s.Domain)
 	}
 	if v := verificationOf(env, r); v != nil {
-		for _, q := range v.Queries() {
+		for _, q := range v.Questions() {
 			_, domain, _ := strings.Cut(strings.TrimSuffix(q.Name, "."), "._domainkey.")
 			identifiers = append(identifiers, domain)
 		}

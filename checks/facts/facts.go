@@ -12,17 +12,6 @@
 // spelled.go), and forms of a mailbox to compare (mailbox.go).
 package facts
 
-import "milterd/checks"
-
 // maxHosts is the number of names in one answer whose addresses are looked up: a hostile zone can have hundreds. RFC 7208
 // section 4.6.4 has the same limit. With half of it, names of honest hosts would be missed.
 const maxHosts = 10
-
-// queries returns queries that no other questions follow from.
-func queries(questions []checks.Question) []checks.Query {
-	list := make([]checks.Query, len(questions))
-	for i, q := range questions {
-		list[i].Question = q
-	}
-	return list
-}

@@ -81,7 +81,7 @@ func PrefetchIprev(r *checks.Request) []checks.Query {
 	client := r.Client
 	for i := range list {
 		list[i].Then = func(a checks.Answer) []checks.Query {
-			return queries(checks.AddressQuestions(client, ptrNames(a).names))
+			return checks.Queries(checks.AddressQuestions(client, ptrNames(a).names)...)
 		}
 		list[i].Key = iprevKey{}
 	}
@@ -127,7 +127,7 @@ func PrefetchPTR(r *checks.Request) []checks.Query {
 	if !r.Client.IsValid() {
 		return nil
 	}
-	return []checks.Query{{Question: ptrQuestion(r.Client)}}
+	return checks.Queries(ptrQuestion(r.Client))
 }
 
 // ClientNamed reports whether the client has a confirmed name for which match is true.

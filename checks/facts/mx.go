@@ -52,7 +52,7 @@ func PrefetchMX(r *checks.Request) []checks.Query {
 	}
 	hosts := func(a checks.Answer) (list []checks.Query) {
 		for _, h := range mxOf(a, domain).Hosts {
-			list = append(list, queries(addressQuestions(h.Name))...)
+			list = append(list, checks.Queries(addressQuestions(h.Name)...)...)
 		}
 		return list
 	}
@@ -88,7 +88,7 @@ func PrefetchReceivesMail(domain string) []checks.Query {
 		if len(checks.RecordsOf[*dns.MX](a)) > 0 {
 			return nil
 		}
-		return queries(addressQuestions(domain))
+		return checks.Queries(addressQuestions(domain)...)
 	}
 	return []checks.Query{{Question: checks.Ask(domain, dns.TypeMX), Then: addresses, Key: receivesMailKey{}}}
 }

@@ -47,7 +47,7 @@ func (h *host) lookup(ctx context.Context, resolver checks.Resolver, t uint16) e
 
 // prefetchHost returns the questions for both families: one after the other would take a round trip more.
 func prefetchHost(name string) []checks.Query {
-	return []checks.Query{{Question: checks.Ask(name, dns.TypeA)}, {Question: checks.Ask(name, dns.TypeAAAA)}}
+	return checks.Queries(checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA))
 }
 
 // exists reports whether the name has an address. With an error it returns false, although there may be one.

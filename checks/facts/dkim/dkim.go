@@ -117,16 +117,15 @@ func (v *Verifier) undecided() []*signature {
 	return slices.DeleteFunc(slices.Clone(v.signatures), func(sig *signature) bool { return sig.Status != "" })
 }
 
-// Queries returns the questions that Results will ask, each once.
-func (v *Verifier) Queries() []checks.Query {
-	var queries []checks.Query
+// Questions returns the questions that Results will ask, each once.
+func (v *Verifier) Questions() []checks.Question {
+	var questions []checks.Question
 	for _, sig := range v.undecided() {
-		q := sig.question()
-		if !slices.ContainsFunc(queries, func(other checks.Query) bool { return other.Question == q }) {
-			queries = append(queries, checks.Query{Question: q})
+		if q := sig.question(); !slices.Contains(questions, q) {
+			questions = append(questions, q)
 		}
 	}
-	return queries
+	return questions
 }
 
 // WantsBody reports whether a result depends on the body. If not, Write need not be called.
@@ -155,10 +154,7 @@ func (v *Verifier) LineEnds() string {
 // Results returns the results of the signatures after the last part of the body, in the order of New, or none without a
 // signature. It asks for all keys at once. now is the time of arrival, for t= and x=.
 func (v *Verifier) Results(ctx context.Context, dns checks.Resolver, now time.Time) []Result {
-	var questions []checks.Question
-	for _, q := range v.Queries() {
-		questions = append(questions, q.Question)
-	}
+	questions := v.Questions()
 	answers := checks.LookupAll(ctx, dns, questions...)
 	for _, sig := range v.undecided() {
 		v.verify(sig, answers[slices.Index(questions, sig.question())], now)

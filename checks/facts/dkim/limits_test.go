@@ -157,7 +157,7 @@ func TestOneQuestion(t *testing.T) {
 		}
 	}
 	const question = "ed._domainkey.example.net. TXT"
-	if asked := dns.Asked(); len(asked) != 1 || dns.Times(question) != 1 || v.Queries() != nil {
+	if asked := dns.Asked(); len(asked) != 1 || dns.Times(question) != 1 || v.Questions() != nil {
 		t.Errorf("asked %q", asked)
 	}
 }

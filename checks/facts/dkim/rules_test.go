@@ -332,7 +332,7 @@ func TestOrder(t *testing.T) {
 		{"example.net", 0, "news.example.net policy, c.example policy, b.example policy, a.example policy"},
 	} {
 		v := New(m.fields, strings.Fields(c.author), c.limit)
-		if n := len(v.Queries()); n != c.limit {
+		if n := len(v.Questions()); n != c.limit {
 			t.Errorf("%s, %d: %d questions", c.author, c.limit, n)
 		}
 		v.Write([]byte(m.body))
@@ -353,7 +353,7 @@ func TestOrder(t *testing.T) {
 func TestUnsigned(t *testing.T) {
 	t.Parallel()
 	v := New(plain.fields, []string{"example.net"}, 5)
-	if v.WantsBody() || len(v.Queries()) > 0 {
+	if v.WantsBody() || len(v.Questions()) > 0 {
 		t.Error("the body or a key is asked for")
 	}
 	if r := v.Results(context.Background(), checktest.NewZone(t, ""), checktest.Now); len(r) > 0 {

@@ -43,13 +43,13 @@ func isASCII(s string) bool {
 // hostQuestions returns the questions for the addresses of MX hosts, in the family of the client. A null MX (RFC 7505) has
 // no host.
 func hostQuestions(mxs []*dns.MX, client netip.Addr) []checks.Question {
-	var questions []checks.Question
+	var hosts []string
 	for _, mx := range mxs {
 		if mx.Mx != "." {
-			questions = append(questions, checks.Ask(mx.Mx, checks.AddressType(client)))
+			hosts = append(hosts, mx.Mx)
 		}
 	}
-	return questions
+	return checks.AddressQuestions(client, hosts)
 }
 
 // hasType reports whether an answer has a record of a type.

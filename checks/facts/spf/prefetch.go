@@ -99,11 +99,7 @@ func (p prefetch) hosts(a checks.Answer) []checks.Query {
 	if len(mxs) > maxHosts {
 		return nil
 	}
-	var queries []checks.Query
-	for _, q := range hostQuestions(mxs, p.subject.Client) {
-		queries = append(queries, checks.Query{Question: q})
-	}
-	return queries
+	return checks.Queries(hostQuestions(mxs, p.subject.Client)...)
 }
 
 // target expands a domain-spec. ok is false if it may use %{p}, whose value is not known without the DNS.

@@ -45,7 +45,7 @@ func (a Address) String() string { return a.Text }
 // ToALabels returns the domain as lower-case A-labels (RFC 5891) without trailing dot, or "" if it is not US-ASCII and invalid.
 func ToALabels(domain string) string {
 	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	if !strings.ContainsFunc(domain, func(r rune) bool { return r >= 0x80 }) {
+	if headers.IsASCII(domain) {
 		return domain
 	}
 	ascii, err := idna.Lookup.ToASCII(domain)

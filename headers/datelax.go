@@ -242,7 +242,7 @@ func (r *dateReader) hasOtherMonth(numbers []token) bool {
 		return false
 	}
 	return slices.ContainsFunc(r.tokens, func(t token) bool {
-		return t.pos > numbers[0].pos && t.pos < numbers[1].pos && strings.ContainsFunc(t.text, func(c rune) bool { return c >= utf8.RuneSelf })
+		return t.pos > numbers[0].pos && t.pos < numbers[1].pos && !IsASCII(t.text)
 	})
 }
 

@@ -114,7 +114,7 @@ func LongestLine(f Field) int {
 // Has8bit reports whether the name or the value of f has an octet over 127. Such a field is legal only in a message that
 // was sent with SMTPUTF8 (RFC 6532 section 3), and only as UTF-8.
 func Has8bit(f Field) bool {
-	return index8bit(f.Name) >= 0 || index8bit(f.Value) >= 0
+	return !IsASCII(f.Name) || !IsASCII(f.Value)
 }
 
 // CommentEnd returns the index after the comment at the beginning of s, RFC 5322 section 3.2.2. Comments may be nested.
@@ -135,6 +135,9 @@ func CommentEnd(s string) int {
 	}
 	return len(s)
 }
+
+// IsASCII reports whether a text has no octet over 127.
+func IsASCII(s string) bool { return index8bit(s) < 0 }
 
 // index8bit returns the index of the first octet over 127, or -1.
 func index8bit(s string) int {

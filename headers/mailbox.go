@@ -33,7 +33,7 @@ func ParseMailboxList(value string) ([]Mailbox, error) {
 		return found, p.fault
 	}
 	for _, m := range p.found {
-		if index8bit(m.Name) >= 0 {
+		if !IsASCII(m.Name) {
 			p.warn(index8bit(value), "display name has octets over 127 that are not encoded")
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 // maxDomain and maxLabel are the lengths of the longest domain in the DNS as text, and of a label, RFC 1035 section 2.3.4.
@@ -38,7 +39,7 @@ func ASCIIDomain(text string) string {
 		}
 	}
 	domain := text
-	if strings.ContainsFunc(domain, func(c rune) bool { return c >= 0x80 }) {
+	if !headers.IsASCII(domain) {
 		if !utf8.ValidString(domain) {
 			return ""
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 // signature is a DKIM-Signature field. While its Status is empty, it is to be verified.
@@ -174,7 +175,7 @@ func (sig *signature) question() checks.Question { return checks.Ask(sig.KeyName
 // domainName returns a name as lower-case A-labels, or "" if it is none. RFC 8616 section 5 permits U-labels in d=, s= and
 // i=. Underscores are accepted, as names in the DNS have them.
 func domainName(name string) string {
-	if strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
+	if !headers.IsASCII(name) {
 		name = checks.ParseAddress("x@" + name).Domain
 	}
 	if !checks.IsHostName(name) || strings.HasSuffix(name, ".") {

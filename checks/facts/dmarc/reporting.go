@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/miekg/dns"
 
@@ -152,8 +151,7 @@ func parseDestination(text string) (d Destination, ok bool) {
 // isDotAtom reports whether a text is a local part that needs no quotes and has no UTF-8, RFC 5321 section 4.1.2.
 func isDotAtom(local string) bool {
 	const maxLocal = 64 // bytes, RFC 5321 section 4.5.3.1.1
-	is8bit := func(c rune) bool { return c >= utf8.RuneSelf }
-	return local != "" && len(local) <= maxLocal && headers.Path{Local: local}.String() == local && !strings.ContainsFunc(local, is8bit)
+	return local != "" && len(local) <= maxLocal && headers.Path{Local: local}.String() == local && headers.IsASCII(local)
 }
 
 // parseSize parses a size limit, such as 10m.

@@ -4,11 +4,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 // Lengths in bytes.
@@ -22,7 +22,7 @@ const (
 // such bytes matches nothing.
 func dnsName(raw string) (name string, ok bool) {
 	raw = strings.TrimSuffix(raw, ".")
-	if len(raw) > maxName || !isASCII(raw) {
+	if len(raw) > maxName || !headers.IsASCII(raw) {
 		return "", false
 	}
 	wire := make([]byte, 0, maxName+2) // RFC 1035 section 3.1
@@ -34,10 +34,6 @@ func dnsName(raw string) (name string, ok bool) {
 	}
 	name, _, err := dns.UnpackDomainName(append(wire, 0), 0)
 	return name, err == nil
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf })
 }
 
 // hostQuestions returns the questions for the addresses of MX hosts, in the family of the client. A null MX (RFC 7505) has

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/checks"
+	"milterd/headers"
 )
 
 // Lengths in bytes.
@@ -61,7 +62,7 @@ func (e *evaluator) explain(d decision) string {
 
 // explanation expands an explain-string. Bytes from macros that are not printable become question marks.
 func (e *evaluator) explanation(text, domain string) string {
-	if _, err := checkMacros(text, textLetters); err != nil || !isASCII(text) { // section 6.2 requires US-ASCII
+	if _, err := checkMacros(text, textLetters); err != nil || !headers.IsASCII(text) { // section 6.2 requires US-ASCII
 		return ""
 	}
 	text, err := expand(text, maxExplanation, func(letter byte) string { return e.value(letter, domain) })

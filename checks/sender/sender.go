@@ -65,14 +65,11 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	past, errPast := c.checkHistory(ctx, r)
 	var age []checks.Verdict
 	var errAge error
-	if errHosts == nil && !has(hosts, noDomain) { // the domain exists
+	exists := !slices.ContainsFunc(hosts, func(v checks.Verdict) bool { return v.Reason == noDomain })
+	if errHosts == nil && exists {
 		age, errAge = c.checkAge(ctx, r)
 	}
 	return slices.Concat(form, hosts, own, past, age), cmp.Or(errHosts, errOwn, errPast, errAge)
-}
-
-func has(verdicts []checks.Verdict, reason *checks.Reason) bool {
-	return slices.ContainsFunc(verdicts, func(v checks.Verdict) bool { return v.Reason == reason })
 }
 
 // checkSyntax checks the address by RFC 5321 section 4.1.2.

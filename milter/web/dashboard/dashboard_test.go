@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"milterd/checks"
 	"milterd/milter/store"
@@ -182,28 +183,28 @@ func TestStaticFiles(t *testing.T) {
 // TestPagesWaitForTheStore opens more pages at the same time than may read the store.
 func TestPagesWaitForTheStore(t *testing.T) {
 	t.Parallel()
-	site := newTestSite(t, nil)
-	site.operator.hang = make(chan struct{})
-	done := make(chan int)
-	for range maxReading {
-		go func() { done <- site.get("/greylist").Code }()
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ready := make(chan struct{})
-	go func() { // one more, whose client closes the connection
+	synctest.Test(t, func(t *testing.T) {
+		site := newTestSite(t, nil)
+		site.operator.hang = make(chan struct{})
+		reading, waiting := make(chan int), make(chan int)
+		for range maxReading {
+			go func() { reading <- site.get("/greylist").Code }()
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		r := httptest.NewRequest("GET", "/greylist", nil).WithContext(ctx)
-		close(ready)
-		done <- site.do(r).Code
-	}()
-	<-ready
-	cancel()
-	if code := <-done; code != http.StatusServiceUnavailable && code != http.StatusOK {
-		t.Errorf("%d", code)
-	}
-	close(site.operator.hang)
-	for range maxReading {
-		if code := <-done; code != http.StatusOK {
+		go func() { waiting <- site.do(r).Code }()
+		synctest.Wait()
+		cancel() // the client of one more closes the connection
+		if code := <-waiting; code != http.StatusServiceUnavailable {
 			t.Errorf("%d", code)
 		}
-	}
+		close(site.operator.hang)
+		for range maxReading {
+			if code := <-reading; code != http.StatusOK {
+				t.Errorf("%d", code)
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 
@@ -48,8 +49,10 @@ type step struct {
 	Code string `yaml:"code"`
 }
 
-// loadTexts reads the folder pages. It fails only if a file is broken.
-func loadTexts() (*texts, error) {
+// loadTexts returns the texts in the folder pages, which it reads once. It fails only if a file is broken.
+var loadTexts = sync.OnceValues(readTexts)
+
+func readTexts() (*texts, error) {
 	t := new(texts)
 	for _, name := range []string{"pages/reasons.yaml", "pages/recipes.yaml"} {
 		text, err := files.ReadFile(name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"milterd/checks"
@@ -106,29 +107,29 @@ func TestShutdownDeadline(t *testing.T) {
 // TestShutdownLeavesDeafCheck tests that a check that ignores its context does not keep the server from stopping.
 func TestShutdownLeavesDeafCheck(t *testing.T) {
 	t.Parallel()
-	inCheck, goOn := make(chan struct{}), make(chan struct{})
-	address, srv, _ := start(t, nil, func(r *checks.Request) ([]checks.Verdict, error) {
-		if r.Stage == checks.RcptTo {
-			close(inCheck)
-			<-goOn
-		}
-		return nil, nil
-	})
-	t.Cleanup(func() { close(goOn) }) // before the server is stopped a second time
-	d := dial(t, address)
-	d.must(d.Mail("<a@example.net>", nil))
-	go func() { _, _ = d.Rcpt("<u@example.org>", nil) }()
-	<-inCheck
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	down := make(chan error)
-	go func() { down <- srv.Shutdown(ctx) }()
-	select {
-	case err := <-down:
-		if !errors.Is(err, context.DeadlineExceeded) {
+	synctest.Test(t, func(t *testing.T) {
+		inCheck, goOn := make(chan struct{}), make(chan struct{})
+		ln := newPipes()
+		srv, _ := startOn(t, ln, nil, scripted(func(r *checks.Request) ([]checks.Verdict, error) {
+			if r.Stage == checks.RcptTo {
+				close(inCheck)
+				<-goOn
+			}
+			return nil, nil
+		}))
+		t.Cleanup(func() { close(goOn) }) // before the server is stopped a second time
+		d := dialOn(t, ln.dial(), miltertest.AllProtocol)
+		d.must(d.Mail("<a@example.net>", nil))
+		go func() { _, _ = d.Rcpt("<u@example.org>", nil) }()
+		<-inCheck
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(time.Minute):
-		t.Error("Shutdown waits for the check")
-	}
+		if took := time.Since(began); took != time.Millisecond+abandonAfter {
+			t.Errorf("the server stopped after %v", took)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package all_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,27 +67,20 @@ func TestDNSBLWithNameServer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := dnstest.Start(t, lists)
-			set := func(b dnstest.Behaviour) {
+			var clock checktest.Clock
+			r := newPatience(t, server.Addr, clock.Now)
+			set := func(b dnstest.Behaviour, dead bool) {
 				server.Behave()
 				if b != nil {
 					server.Behave(b)
 				}
+				r.dead.Store(dead)
 			}
-			var clock checktest.Clock
-			timeout := time.Minute
-			if strings.HasPrefix(test.name, "dead") {
-				timeout = 700 * time.Millisecond // three times so long that a loaded machine answers when the server is not dead
-			}
-			r, err := resolver.New(resolver.Config{Servers: []string{server.Addr}, Timeout: timeout, Now: clock.Now})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(r.Close)
 			c := newDNSBL(t, r)
 			maintainer := c.(checks.Maintainer)
-			set(test.before)
+			set(test.before, test.name == "dead from the beginning")
 			maintainer.Maintain(t.Context(), clock.Now())
-			set(test.behave)
+			set(test.behave, test.name == "dead")
 			server.Latency(test.latency)
 			s := checktest.Session{Client: test.client, Helo: "mail.example.com", MailFrom: test.from, Time: clock.Now()}.Session(t)
 			if got := replyOf(t, c, r, s); got != test.want {
@@ -105,8 +99,40 @@ func TestDNSBLWithNameServer(t *testing.T) {
 	}
 }
 
+// patience asks a name server, and waits long for it unless it is dead: a loaded machine answers late.
+type patience struct {
+	long, short *resolver.Resolver
+	dead        atomic.Bool
+}
+
+func newPatience(t *testing.T, server string, now func() time.Time) *patience {
+	t.Helper()
+	start := func(timeout time.Duration) *resolver.Resolver {
+		r, err := resolver.New(resolver.Config{Servers: []string{server}, Timeout: timeout, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Close)
+		return r
+	}
+	return &patience{long: start(time.Minute), short: start(50 * time.Millisecond)}
+}
+
+func (p *patience) resolver() *resolver.Resolver {
+	if p.dead.Load() {
+		return p.short
+	}
+	return p.long
+}
+
+func (p *patience) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	return p.resolver().Lookup(ctx, q)
+}
+
+func (p *patience) Announce(list []checks.Query) { p.resolver().Announce(list) }
+
 // newDNSBL returns the check dnsbl with the two zones of lists.
-func newDNSBL(t *testing.T, r *resolver.Resolver) checks.Check {
+func newDNSBL(t *testing.T, r checks.Resolver) checks.Check {
 	t.Helper()
 	env := checktest.Env(t, "")
 	env.DNS = r
@@ -125,7 +151,7 @@ func newDNSBL(t *testing.T, r *resolver.Resolver) checks.Check {
 }
 
 // replyOf judges a session up to RCPT by a check, with prefetch. It returns the reply, or "".
-func replyOf(t *testing.T, c checks.Check, r *resolver.Resolver, s *checks.Session) string {
+func replyOf(t *testing.T, c checks.Check, r checks.Announcer, s *checks.Session) string {
 	t.Helper()
 	p, err := checks.New([]checks.Instance{{Info: dnsbl.Info, Check: c}}, checks.Options{
 		Actions: map[string]checks.Action{"dnsbl-listed": checks.Reject, "rhsbl-listed": checks.Reject},

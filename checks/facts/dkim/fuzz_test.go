@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/miekg/dns"
@@ -171,7 +172,7 @@ func FuzzMsgauth(f *testing.F) {
 	}
 	for _, change := range []string{
 		"d=ex>xb=1; d=ex", "s=ed>s=ed; i=@A.Example.NET", "ed25519>Ed25519", "h=from>h=dkim-signature:from", "date>date; t=1; x=99999999999",
-		"example.net>net", "date>date;", "s=ed>s=ed; l=1", "s=ed>s=\n ed", "c=relaxed/relaxed; >", "date>date; z=b=x",
+		"example.net>net", "date>date;", "s=ed>s=ed; l=1", "s=ed>s=\n ed", "c=relaxed/relaxed; >", "date>date; z=b=x", "s=ed>\vs=ed",
 	} {
 		f.Add(replaced(edTags, change), head+"\nFrom: x", plain.body, keyText)
 		f.Add(replaced(edTags, change), head+"\n  folded\t twice \nX :y", plain.body, keyText+"; h=sha256:x")
@@ -229,9 +230,14 @@ func explain(t *testing.T, r Result, err error, m mail) {
 	case err == nil && has(stricter, r.Why):
 	case err == nil && r.HeaderChanged && strings.Contains(strings.ToLower(m.fields[0].Value), "dkim-signature"):
 		// go-msgauth lets a signature sign itself
+	case err == nil && strings.HasSuffix(r.Why, "= is missing") && strings.ContainsFunc(m.fields[0].Value, isOtherSpace):
+		// go-msgauth removes white space that is none in a header field from the name of a tag
 	case r.Status == Pass && strings.Contains(err.Error(), "body hash") && strings.Contains(strings.ReplaceAll(m.body, "\r\n", ""), "\r"):
 		// go-msgauth takes a CR alone for the end of a line, before which white space is removed
 	default:
 		t.Errorf("%s %q, go-msgauth %v", r.Status, r.Why, err)
 	}
 }
+
+// isOtherSpace reports whether a rune is white space, but not of a header field.
+func isOtherSpace(r rune) bool { return unicode.IsSpace(r) && !strings.ContainsRune(" \t\r\n", r) }

@@ -129,15 +129,17 @@ func (r *dailyReport) addEnded() {
 
 // count counts a decision.
 func (r *dailyReport) count(rec records.Record) {
-	action := rec.Action
+	action, held := rec.Action, checks.Greylist.String()
 	if rec.Reason == "greylisted" {
-		action = checks.Greylist.String()
+		action = held
 	}
 	n := 1
 	if rec.Reply != "" {
 		n = max(len(rec.Rcpts), 1)
 	}
-	r.Actions[action] += n
+	if rec.Action != held { // else a suspicion that held nothing
+		r.Actions[action] += n
+	}
 	if _, known := r.limits[rec.Client]; !known && rec.Reply != "" && strings.HasPrefix(rec.Reason, "too-many-") {
 		r.limits[rec.Client] = rec.Reason
 	}

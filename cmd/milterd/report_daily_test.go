@@ -43,7 +43,8 @@ func TestBlocksOfTheNight(t *testing.T) {
 	}
 }
 
-// TestRefusedRecipients tests that the daily report counts the recipients of a refused message, and accepted messages once.
+// TestRefusedRecipients tests that the daily report counts the recipients of a refused message and those that greylisting
+// held, and accepted messages once.
 func TestRefusedRecipients(t *testing.T) {
 	t.Parallel()
 	r := dailyReport{Actions: map[string]int{}}
@@ -51,7 +52,9 @@ func TestRefusedRecipients(t *testing.T) {
 	r.count(records.Record{Action: "reject", Reply: "550 5.6.0 no From field", Rcpts: rcpts})
 	r.count(records.Record{Action: "tempfail", Reply: "450 4.7.1 no sender"})
 	r.count(records.Record{Action: records.Accept, Rcpts: rcpts})
-	if r.Actions["reject"] != 2 || r.Actions["tempfail"] != 1 || r.Actions[records.Accept] != 1 {
+	r.count(records.Record{Action: "tempfail", Reason: "greylisted", Reply: "451 4.7.1 greylisted", Rcpts: rcpts[:1]})
+	r.count(records.Record{Action: "greylist", Reason: "rdns-missing", Rcpts: rcpts[:1]}) // let in after the wait
+	if r.Actions["reject"] != 2 || r.Actions["tempfail"] != 1 || r.Actions["greylist"] != 1 || r.Actions[records.Accept] != 1 {
 		t.Errorf("got %v", r.Actions)
 	}
 }

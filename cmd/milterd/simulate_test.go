@@ -108,6 +108,19 @@ func playOverSocket(t *testing.T, s *session.Script, prefetch bool) string {
 	return dnsPort.ReplaceAllString(transcript.String(), "127.0.0.1:PORT")
 }
 
+// TestQueueIDs tests that each message of a session has a queue id of its own, by which reports tell messages apart.
+func TestQueueIDs(t *testing.T) {
+	t.Parallel()
+	const message = "C: MAIL FROM:<alice@example.net>\nC: RCPT TO:<bob@example.org>\n"
+	s, err := session.Parse("two.session", []byte("Two messages.\n-- zone --\n-- smtp --\nclient 192.0.2.9\nC: EHLO 192.0.2.9\n"+message+"C: RSET\n"+message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := playOverSocket(t, s, false); strings.Count(got, "queue_id=TEST1 ") != 1 || strings.Count(got, "queue_id=TEST2 ") != 1 {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 // TestLogWhileStoreIsDown tests that during an outage of the store the log has no line about it for each mail, but that of the checks
 // that could not find out, once for all of them. The store itself logs when an outage begins and ends.
 func TestLogWhileStoreIsDown(t *testing.T) {

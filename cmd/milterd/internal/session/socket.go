@@ -15,8 +15,9 @@ type Socket struct {
 	Network, Address string        // of package net
 	Timeout          time.Duration // for each response
 
-	conn *miltertest.Conn
-	tls  bool
+	conn  *miltertest.Conn
+	tls   bool
+	mails int // begun so far
 }
 
 // port is the port of the client. No check needs it.
@@ -66,16 +67,20 @@ func (s *Socket) Helo(name string, tls bool) error {
 
 // Mail implements Player.
 func (s *Socket) Mail(path, user string) ([]string, error) {
-	macros := map[string]string{"i": "TEST1"}
+	s.mails++
+	macros := map[string]string{"i": s.queueID()}
 	if user != "" {
 		macros["{auth_authen}"] = user
 	}
 	return lines(s.conn.Mail(path, macros))
 }
 
+// queueID returns the queue id of the message. Each message has its own, as from a mail server.
+func (s *Socket) queueID() string { return fmt.Sprintf("TEST%d", s.mails) }
+
 // Rcpt implements Player.
 func (s *Socket) Rcpt(path string) ([]string, error) {
-	return lines(s.conn.Rcpt(path, map[string]string{"i": "TEST1", "{rcpt_mailer}": "local"}))
+	return lines(s.conn.Rcpt(path, map[string]string{"i": s.queueID(), "{rcpt_mailer}": "local"}))
 }
 
 // Message implements Player.

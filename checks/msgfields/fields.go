@@ -35,8 +35,11 @@ func checkFrom(f *findings, h []headers.Field) {
 		return
 	}
 	list, err := headers.ParseMailboxList(field.Value)
+	value := strings.TrimSpace(field.Value)
 	reason, fault := fromInvalid, "no address in the group"
 	switch {
+	case value == "":
+		fault = "the field is empty"
 	case isLax(err):
 		reason, fault = fromLax, cause(err)
 	case err != nil:
@@ -44,7 +47,7 @@ func checkFrom(f *findings, h []headers.Field) {
 	case len(list) > 0:
 		return
 	}
-	f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"from": strings.TrimSpace(field.Value), "fault": fault}})
+	f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"from": value, "fault": fault}})
 }
 
 // shownFields are fields that may occur once and that readers are shown: two of them that differ are refused. RFC 5322 section

@@ -347,6 +347,8 @@ func TestValuesInReplies(t *testing.T) {
 		{with("Date", "Date: 1 Jan 1900 00:00:00 +0000"), "date-past", "age", "46345 days"},
 		{with("Message-ID", "Message-ID: <a>"), "msgid-lax", "message_id", "<a>"},
 		{with("Message-ID", "Message-ID: <a>"), "msgid-lax", "fault", "no @ in the message id"},
+		{with("From", "From: "), "from-invalid", "fault", "the field is empty"},
+		{with("From", "From: (Jane)"), "from-invalid", "fault", "no address"},
 		{with("From", "From: nobody"), "from-lax", "from", "nobody"},
 		{with("Subject", "SUBJECT: a", "Subject: b", "subject: c"), "field-duplicate", "field", "Subject"},
 		{with("Subject", "SUBJECT: a", "Subject: b", "subject: c"), "field-duplicate", "count", "3"},

@@ -113,12 +113,24 @@ func removeStale(path string) error {
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		_ = c.Close()
-		return fmt.Errorf("another program listens on %s", path)
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	if err := inUse(path, err); err != nil {
 		return err
 	}
 	return os.Remove(path)
+}
+
+// inUse returns why a socket must stay, by the error of a connection to it, or nil if no program listens on it.
+func inUse(path string, err error) error {
+	switch {
+	case err == nil:
+		return fmt.Errorf("another program listens on %s", path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s is the socket of another user; remove it if no program listens on it (ss -xlp shows it)", path)
+	}
+	return err
 }
 
 // setPermissions sets group and mode of a socket.

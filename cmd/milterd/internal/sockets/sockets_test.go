@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -38,6 +39,29 @@ func TestLongPath(t *testing.T) {
 	}
 	if !tested {
 		t.Errorf("%s is too long", path)
+	}
+}
+
+// TestInUse tests what is said of a socket that is there already. The superuser may connect to each, hence no real one.
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"open", nil, "another program listens on /run/m.sock"},
+		{"left by a killed daemon", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, ""},
+		{"of another user", &net.OpError{Op: "dial", Err: syscall.EACCES}, "/run/m.sock is the socket of another user; remove it"},
+		{"other error", &net.OpError{Op: "dial", Net: "unix", Err: syscall.EMFILE}, "dial unix: too many open files"},
+	} {
+		got := ""
+		if err := inUse("/run/m.sock", c.err); err != nil {
+			got = Fault(err)
+		}
+		if !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 

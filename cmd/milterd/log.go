@@ -30,7 +30,8 @@ as the setting records says. For quarantined mail, the queue id and the command 
 record completely: every check, its DNS questions and their answers.
 
 A delivery that greylisting defers has the action tempfail and the reason greylisted. The action greylist is that of a reason for which
-a delivery would have waited, had it not come back after the delay, or had nothing vouched for it.`,
+a delivery would have waited, had it not come back after the delay, or had nothing vouched for it. With a null reverse-path it is also
+recorded at RCPT, and the delivery waits at the end of the message.`,
 		Example: `  milterd log --sender example.net --since 2d
   milterd log --rcpt bob@example.org --action reject
   milterd log --action quarantine --since 1d

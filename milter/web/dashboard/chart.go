@@ -56,7 +56,7 @@ var actionMeanings = [...]string{
 	"refused with a 5yz reply",
 	"deferred with a 4yz reply, also by greylisting",
 	"a reason with the action quarantine applied, and the mail server set the mail aside",
-	"a reason with the action greylist applied, and the delivery was not deferred: it came back after the delay, or the sender is known",
+	"a reason with the action greylist applied, and RCPT was not deferred: the delivery came back after the delay, the sender is known, or the reverse-path is null",
 	"a reason with the action tag applied, and the mail was accepted with a field that names it",
 	"a reason with the action watch applied, and the mail was accepted",
 	"accepted messages",

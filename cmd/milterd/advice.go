@@ -12,7 +12,7 @@ import (
 )
 
 // noLocalDomains is the warning about an empty local_domains.
-const noLocalDomains = "there are none, and forged senders and HELO names of this site are not noticed; write the domains that it receives mail for"
+const noLocalDomains = "there are none, and forged senders and HELO names of this site are not noticed; write the domains for which this site receives mail"
 
 // adviceOn returns warnings about what a configuration may do, and what its operator rarely means. file is its path; empty: the
 // defaults.

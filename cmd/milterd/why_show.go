@@ -79,6 +79,9 @@ func showLists(w io.Writer, k knowledge, who string) {
 	case k.Kind == "sender" && k.Client != "":
 		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", k.Client)
 		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s, if SPF passes; milterd access deny %[1]s\n", k.What)
+	case k.Kind == "domain":
+		fmt.Fprintf(w, "list\tnone\tmilterd access allow @%[1]s, if SPF passes; milterd access deny @%[1]s\n", k.What)
+		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s; milterd access deny %[1]s, for a host of this name\n", k.What)
 	default:
 		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", who)
 	}

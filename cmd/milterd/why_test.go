@@ -156,6 +156,7 @@ func TestWhySays(t *testing.T) {
 	for what, texts := range map[string][]string{
 		"aaaaaaaaaaaa":                    {"To answer the sender: " + noPTR.Remedy, "The sender's page: " + link},
 		"ann@example.com bob@example.org": {"allow 192.0.2.7; milterd", "allow ann@example.com, if SPF passes; milterd"},
+		"example.com":                     {"access allow @example.com, if SPF passes; milterd access deny @example.com", "access deny example.com, for a host"},
 		"eve":                             {"user\teve", "192.0.2.8"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},

@@ -43,6 +43,9 @@ type whyArgs struct {
 	Rcpt string `json:"rcpt,omitempty"` // only mail to this recipient; What is a sender or a client
 }
 
+// nullPath is the null reverse-path, of which there are decisions alone.
+const nullPath = "<>"
+
 // knowledge is what the daemon knows of a subject.
 type knowledge struct {
 	What   string `json:"what"`
@@ -117,7 +120,7 @@ func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
 		return err
 	}
 	last := list[0]
-	err = d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: last.Session, Sender: cmp.Or(last.MailFrom, "<>"), Until: last.Time}})
+	err = d.addDecisions(ctx, k, []records.Query{{QueueID: k.What, Session: last.Session, Sender: cmp.Or(last.MailFrom, nullPath), Until: last.Time}})
 	if k.Decision != nil { // else they have expired since
 		k.Kind = "message"
 	}
@@ -128,6 +131,9 @@ func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
 func (k knowledge) subjects() subjects {
 	if k.Kind == "session" || k.Kind == "message" || k.Kind == "refusal" || k.Rcpt != "" && k.Decision != nil {
 		return subjectsOf(*k.Decision)
+	}
+	if k.What == nullPath {
+		return subjects{}
 	}
 	s := subjects{names: []string{k.What}, held: k.What, senders: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}
 	switch k.Kind {
@@ -173,7 +179,7 @@ func kindOf(what, rcpt string) (kind string, queries []records.Query, err error)
 		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, nil
 	case rcpt != "":
 		return "sender", []records.Query{{Sender: what, Rcpt: rcpt}}, nil
-	case strings.Contains(what, "@"), what == "<>": // before a link: a mailbox such as owner=example.org@lists.example.net
+	case strings.Contains(what, "@"), what == nullPath: // before a link: a mailbox such as owner=example.org@lists.example.net
 		return "mailbox", []records.Query{{Sender: what}, {Rcpt: what}, {User: what}}, nil
 	case strings.Contains(what, "://") || strings.Contains(what, "r="):
 		if id == "" {

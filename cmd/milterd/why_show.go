@@ -75,10 +75,12 @@ func showLists(w io.Writer, k knowledge, who string) {
 		fmt.Fprintf(w, "list\t%s %s%s%s\t%s\n", e.List, e.Entry, untilOf(e.Until), place, change)
 	}
 	switch {
-	case len(k.Lists) > 0 || k.Kind == "user" || k.Local:
+	case len(k.Lists) > 0 || k.Kind == "user" || k.Local || who == nullPath:
 	case k.Kind == "sender" && k.Client != "":
 		fmt.Fprintf(w, "list\tnone\tmilterd access allow %[1]s; milterd access deny %[1]s\n", k.Client)
-		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s, if SPF passes; milterd access deny %[1]s\n", k.What)
+		if k.What != nullPath {
+			fmt.Fprintf(w, "\t\tmilterd access allow %[1]s, if SPF passes; milterd access deny %[1]s\n", k.What)
+		}
 	case k.Kind == "domain":
 		fmt.Fprintf(w, "list\tnone\tmilterd access allow @%[1]s, if SPF passes; milterd access deny @%[1]s\n", k.What)
 		fmt.Fprintf(w, "\t\tmilterd access allow %[1]s; milterd access deny %[1]s, for a host of this name\n", k.What)

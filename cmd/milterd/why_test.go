@@ -142,7 +142,8 @@ func TestWhySays(t *testing.T) {
 	good.Envelope.QueueID = "Q2"
 	d.journal().Accepted(checks.NewRequest(good, checks.EndOfMessage))
 	decide(d, session("dddddddddddd", "192.0.2.10", "owner=example.com@lists.example.net"), noPTR, checks.Reject, nil)
-	awaitRecords(t, d, 7)
+	decide(d, session("eeeeeeeeeeee", "192.0.2.11", ""), noPTR, checks.Reject, nil)
+	awaitRecords(t, d, 8)
 
 	show := func(what, rcpt string) string {
 		k, err := d.why(t.Context(), whyArgs{What: what, Rcpt: rcpt})
@@ -162,7 +163,9 @@ func TestWhySays(t *testing.T) {
 		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},
 		"Q2":                              {"message\tQ2", "queue id\tQ2"},
 
-		"bob@example.org": {"mailbox\tbob@example.org\n\n"},
+		"bob@example.org":    {"mailbox\tbob@example.org\n\n"},
+		"<>":                 {"mailbox\t<>\n\n"},
+		"<> bob@example.org": {"access deny 192.0.2.11\nblock\t"},
 
 		"owner=example.com@lists.example.net": {"mailbox\towner=", "192.0.2.10"}, // no link, in spite of "r="
 	} {
@@ -248,6 +251,7 @@ func TestWhyOfUnknown(t *testing.T) {
 	for what, want := range map[string]string{
 		"spf-fail":    "milterd log --reason spf-fail",
 		"nobody":      "nothing is known of nobody",
+		"<>":          "nothing is known of <>",
 		"9D3659C6894": "nothing is known of 9D3659C6894",
 	} {
 		if _, err := d.why(t.Context(), whyArgs{What: what}); err == nil || !strings.Contains(err.Error(), want) {

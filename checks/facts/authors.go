@@ -55,25 +55,50 @@ func authorsOf(header []headers.Field) Authors {
 		if !field.Is("From") {
 			continue
 		}
-		mailboxes, err := headers.ParseMailboxList(field.Value)
-		if len(mailboxes) == 0 && err != nil {
-			a.addLoose(field.Value)
-		}
-		for _, m := range mailboxes {
-			a.add(m.Domain)
-			a.addEncoded(m)
-			_, inLocal, _ := strings.Cut(m.Local, "@") // "ceo@bank.example"@evil.example
-			a.addPart(leadingName(inLocal))
-		}
-		a.addElements(field.Value)
-		for _, domain := range headers.RoutedDomains(field.Value) { // last, as a forger could fill the list with them
-			if strings.Contains(domain, ".") {
-				a.add(domain)
-			}
+		a.addField(field.Value)
+		if shown := withoutControls(field.Value); shown != field.Value {
+			a.addField(shown)
 		}
 	}
 	return a
 }
+
+// addField adds the domains of the value of a From field.
+func (a *Authors) addField(value string) {
+	mailboxes, err := headers.ParseMailboxList(value)
+	if len(mailboxes) == 0 && err != nil {
+		a.addLoose(value)
+	}
+	for _, m := range mailboxes {
+		a.add(m.Domain)
+		a.addEncoded(m)
+		_, inLocal, _ := strings.Cut(m.Local, "@") // "ceo@bank.example"@evil.example
+		a.addPart(leadingName(inLocal))
+	}
+	a.addElements(value)
+	for _, domain := range headers.RoutedDomains(value) { // last, as a forger could fill the list with them
+		if strings.Contains(domain, ".") {
+			a.add(domain)
+		}
+	}
+}
+
+// withoutControls returns a text without the ASCII control characters that a reader does not see. It keeps bytes that are not UTF-8.
+func withoutControls(text string) string {
+	hidden := func(c byte) bool { return c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f }
+	return string(slices.DeleteFunc([]byte(text), hidden))
+}
+
+// shownText returns a text as a reader sees it: with the encoded-words decoded, and without what cannot be shown in them.
+func shownText(text string) string {
+	decoded := headers.DecodeWords(text)
+	if decoded == text {
+		return text
+	}
+	return withoutControls(lineEnds.Replace(strings.ToValidUTF8(decoded, "")))
+}
+
+var lineEnds = strings.NewReplacer("\r", "", "\n", "")
 
 // add adds the domain of an address. If the domain cannot be in the DNS, it adds the part that can: a reader may overlook the rest.
 func (a *Authors) add(text string) {
@@ -146,7 +171,7 @@ func seenDomain(text string) string {
 // visible returns a text without invisible characters.
 func visible(text string) string {
 	return strings.Map(func(c rune) rune {
-		if unicode.In(c, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+		if unicode.In(c, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
 			return -1
 		}
 		return c
@@ -184,7 +209,7 @@ func validPart(text string) string {
 func (a *Authors) addEncoded(m headers.Mailbox) {
 	before := len(a.Domains)
 	if address := m.Local + "@" + m.Domain; strings.Contains(address, "=?") {
-		a.addLoose(headers.DecodeWords(address))
+		a.addLoose(shownText(address))
 	}
 	if len(a.Domains) > before && ASCIIDomain(m.Domain) == "" {
 		a.standIns++
@@ -203,7 +228,7 @@ func (a *Authors) addPart(text string) {
 // encoded-word, or is a character that looks like it.
 func (a *Authors) addElements(value string) {
 	for element := range headers.ListElements(value) {
-		seen := plainAt.Replace(headers.DecodeWords(element))
+		seen := plainAt.Replace(shownText(element))
 		if !strings.Contains(seen, "@") || len(a.Domains) >= maxAuthorDomains {
 			continue
 		}
@@ -239,7 +264,7 @@ func appendNew(list *[]string, domain string) bool {
 // addLoose adds the possible domain after each "@" of a text, with and without its encoded-words decoded. There may be a quote, a
 // bracket or white space between them.
 func (a *Authors) addLoose(text string) {
-	for _, t := range []string{text, headers.DecodeWords(text)} {
+	for _, t := range []string{text, shownText(text)} {
 		for _, after, found := strings.Cut(plainAt.Replace(t), "@"); found; _, after, found = strings.Cut(after, "@") {
 			if domain := strings.Trim(leadingName(strings.TrimLeft(after, " \t\r\n\"<[")), "."); domain != "" {
 				a.add(domain)

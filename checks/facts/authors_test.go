@@ -119,6 +119,11 @@ func TestMessageAuthors(t *testing.T) {
 		{"an at sign in a quoted local part", []string{` "Jane Doe@Corp"@example.com`}, "example.com", ""},
 		{"wide characters beside an underscore", []string{" ceo@_x.\uff42ank\u3002example"}, "_x.bank.example", ""},
 		{"wide characters beside hyphens", []string{" ceo@\u00e4-.bank\u3002example"}, "xn----zfa.bank.example", ""},
+		{"a control character in the domain", []string{" ceo@ba\x01nk.example"}, "ba bank.example", ""},
+		{"a control character in brackets", []string{" <\x7fceo@bank.example>, x@evil.example"}, "evil.example bank.example", ""},
+		{"an encoded control character", []string{" =?utf-8?q?ceo=40ba=00nk=7F.example?="}, "bank.example", ""},
+		{"an encoded line end", []string{" =?utf-8?q?ceo=40ba=0D=0Ank.example?="}, "bank.example", ""},
+		{"an encoded byte that is not UTF-8", []string{" =?utf-8?q?ceo=40ba=FFnk.example?=, x@evil.example"}, "evil.example bank.example", ""},
 		{"more than six", []string{" a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, a@f.example, a@g.example"},
 			"a.example b.example c.example d.example e.example f.example", ""},
 	} {
@@ -164,6 +169,8 @@ func TestInvisibleCharacters(t *testing.T) {
 		" jane@bank\u200d.example":   "xn--bank-876a.example bank.example",
 		" jane@\u202dbank.example":   "xn--bank-pd7a.example bank.example",
 		" jane@ba\u00adnk.example":   "bank.example",
+		" jane@ba\u0081nk.example":   "xn--bank-ha.example bank.example",
+		" jane@ba\u2028nk.example":   "xn--bank-1c7a.example bank.example",
 		" jane@bank.example\u2800":   "bank.example",
 		" jane@نامه\u200cای.example": "xn--mgba3gch31f060k.example",
 	} {

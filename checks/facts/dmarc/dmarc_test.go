@@ -1,10 +1,14 @@
 package dmarc_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/facts/dmarc"
 )
@@ -180,6 +184,43 @@ func TestAuthors(t *testing.T) {
 		{"five", zone, "a.example b.example c.example d.example bank.example", "", "fail bank.example reject by bank.example"},
 		{"six", zone, "a.example b.example c.example d.example e.example bank.example", "", "permerror"},
 	})
+}
+
+// silentFor is a resolver that does not answer for the names under a domain.
+type silentFor struct {
+	checks.Resolver
+	domain string
+}
+
+func (r silentFor) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	if checks.Under(q.Name, r.domain) {
+		<-ctx.Done()
+	}
+	return r.Resolver.Lookup(ctx, q)
+}
+
+// TestSilentAuthor tests that an author domain whose servers are silent does not use up the time for another one.
+func TestSilentAuthor(t *testing.T) {
+	t.Parallel()
+	zone := records("bank.example p=reject", "shop.example p=none; np=reject")
+	for authors, want := range map[string]string{
+		"a.evil.example bank.example":                  "fail bank.example reject by bank.example",
+		"a.evil.example a.b.bank.example":              "fail a.b.bank.example reject by bank.example",
+		"a.b.bank.example b.evil.example":              "fail a.b.bank.example reject by bank.example",
+		"a.evil.example b.evil.example x.shop.example": "fail x.shop.example reject by shop.example",
+	} {
+		t.Run(authors, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+				defer cancel()
+				dns := silentFor{checktest.NewZone(t, zone), "evil.example"}
+				e, _ := dmarc.NewTree(dns).Evaluate(ctx, strings.Fields(authors), nil)
+				if got := summary(e); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			})
+		})
+	}
 }
 
 // TestTempError tests that a DNS failure matters only where the answer could have changed the result.

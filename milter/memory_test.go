@@ -129,10 +129,35 @@ func TestAuthorBehindPadding(t *testing.T) {
 		d.must(d.Header("From", strings.Repeat("x", 60_000)))
 	}
 	d.must(d.EndOfHeader(nil))
-	if held := srv.heldMemory(); held > maxHeaderBytes+maxAuthorBytes {
+	if held := srv.heldMemory(); held > maxHeaderBytes+maxShownBytes {
 		t.Errorf("%d bytes", held)
 	}
 	want(t, "the message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "550 5.7.1 no: 3 From fields")
+}
+
+// TestFieldsBehindPadding tests that a message is deferred if a field that readers are shown was dropped.
+func TestFieldsBehindPadding(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, value, want string }{
+		{"From", strings.Repeat("x", 2*maxShownBytes), "451 4.6.0 the header section is too large to be checked"},
+		{"subject ", strings.Repeat("x", 2*maxShownBytes), "451 4.6.0 the header section is too large to be checked"},
+		{"From", " a@bank.example", ""},
+		{"X-Other", strings.Repeat("x", 2*maxShownBytes), ""},
+	} {
+		addr, _, _ := start(t, nil, accept)
+		d := dial(t, addr)
+		d.hello()
+		d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
+		d.rcpt("<u@example.org>")
+		for range 6 { // the last one is too many
+			d.field(maxHeaderBytes/5 - 200)
+		}
+		d.must(d.Header(c.name, c.value))
+		d.must(d.EndOfHeader(nil))
+		if got := strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"); got != c.want {
+			t.Errorf("%s of %d bytes: %q, want %q", c.name, len(c.value), got, c.want)
+		}
+	}
 }
 
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.

@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"net/textproto"
+	"slices"
 
 	gomilter "github.com/emersion/go-milter"
 
@@ -20,13 +21,20 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// keep adds a header field to the transaction. Beyond maxHeaderBytes it adds From fields only: a forger could hide the author
-// behind padding.
+// shownFields are the fields that a reader is shown.
+var shownFields = [...]string{"From", "Sender", "Subject", "Date", "To", "Cc", "Content-Type"}
+
+// keep adds a header field to the transaction. Beyond maxHeaderBytes it adds shownFields only: a forger could hide the author behind
+// padding, or a second subject beside the signed one.
 func (s *session) keep(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
-	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
+	fits := !s.truncated
+	if s.truncated && slices.ContainsFunc(shownFields[:], field.Is) {
+		fits = s.headerBytes+size <= maxHeaderBytes+maxShownBytes
+		s.hidden = s.hidden || !fits
+	}
 	s.noMemory = s.noMemory || fits && !s.reserve(size)
 	if fits && !s.noMemory {
 		if s.Envelope.Header == nil {
@@ -115,7 +123,11 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 		return s.failure
 	}
 	s.run.LackMemory(s.noMemory)
-	return s.judge(ctx, checks.EndOfMessage).Reply
+	reply := s.judge(ctx, checks.EndOfMessage).Reply
+	if reply == nil && s.hidden && !s.run.Request().Trusted() {
+		return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "the header section is too large to be checked"}
+	}
+	return reply
 }
 
 // Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, and MAIL

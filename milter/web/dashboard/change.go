@@ -57,7 +57,7 @@ func (p *pages) redirect(w http.ResponseWriter, page, text string, undo func(con
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// undo undoes the change of a note, once.
+// undo undoes the change of a note, once. If that fails, the page has a form to try it again.
 func (p *pages) undo(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
@@ -73,6 +73,7 @@ func (p *pages) undo(w http.ResponseWriter, r *http.Request) {
 		f := p.frame("missing", "The change was not undone")
 		var code int
 		f.Note, code = p.failed(err)
+		f.Note.Undo = p.notes.add("", back, undo)
 		p.write(w, code, &f, nil)
 		return
 	}

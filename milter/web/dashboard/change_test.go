@@ -52,8 +52,8 @@ func TestStateOfSession(t *testing.T) {
 	}
 }
 
-// TestFormsOfSession tests the forms of the page of a session: what they change, that a change is undone once, and that many are not
-// removed without a question.
+// TestFormsOfSession tests the forms of the page of a session: what they change, that a change is undone once, also after a failure,
+// and that many are not removed without a question.
 func TestFormsOfSession(t *testing.T) {
 	t.Parallel()
 	site := busySite(t)
@@ -68,7 +68,11 @@ func TestFormsOfSession(t *testing.T) {
 	}
 	after := site.follow(site.post(sessionPath, "do", "deny", "entry", "@example.com", "until", "2026-12-04", "why", "spam"))
 	after.Has(t, "Done: deny @example.com 2026-12-04 spam. Undo", "Session session1")
-	id := undo(after.Body.String())
+	site.operator.changeErr = errors.New("the disk is full")
+	failed := site.post("/undo", "note", undo(after.Body.String()))
+	failed.Has(t, "The change was not undone", "Nothing was changed: the disk is full")
+	site.operator.changeErr = nil
+	id := undo(failed.Body.String())
 	undone := site.follow(site.post("/undo", "note", id))
 	undone.Has(t, "Undone: deny @example.com 2026-12-04 spam.", "Session session1")
 	if strings.Contains(undone.Body.String(), `action="undo"`) {

@@ -114,7 +114,7 @@ func (d *daemon) lists() access.Looker {
 func (d *daemon) addAccess(ctx context.Context, a accessArgs) (addedEntry, error) {
 	allow := a.List == "allow"
 	e, err := access.Parse(a.Entry, allow)
-	if err != nil {
+	if err = cmp.Or(err, wholeNetwork(a.Entry)); err != nil {
 		return addedEntry{}, err
 	}
 	if !allow {

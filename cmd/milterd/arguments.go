@@ -42,6 +42,15 @@ func parseClient(text string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// wholeNetwork returns an error for a network with bits set after the network part. Its length may be mistyped, and a block or an entry of
+// a list would then be about many other hosts.
+func wholeNetwork(text string) error {
+	if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil && p != p.Masked() {
+		return checks.BadArgument("%q has bits set after the network part; did you mean %q?", text, p.Masked())
+	}
+	return nil
+}
+
 // reasonIDs returns the ids of all reasons.
 func reasonIDs() (ids []string) {
 	for _, r := range all.Reasons() {

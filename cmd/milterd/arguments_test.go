@@ -29,3 +29,24 @@ func TestWhyInReplies(t *testing.T) {
 		}
 	}
 }
+
+// TestMistypedLength tests that no block and no entry is made for a network with bits set after the network part.
+func TestMistypedLength(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	for network, want := range map[string]string{
+		"203.0.113.0/24":  "",
+		"203.0.113.0/8":   `"203.0.113.0/8" has bits set after the network part; did you mean "203.0.0.0/8"?`,
+		"203.0.113.7/24":  `did you mean "203.0.113.0/24"?`,
+		"2001:db8:1::/32": `did you mean "2001:db8::/32"?`,
+	} {
+		_, blocked := d.addBlock(t.Context(), blockArgs{Client: network, For: time.Hour})
+		_, denied := d.addAccess(t.Context(), accessArgs{List: "deny", Entry: network})
+		_, allowed := d.addAccess(t.Context(), accessArgs{List: "allow", Entry: network})
+		for command, err := range map[string]error{"block add": blocked, "access deny": denied, "access allow": allowed} {
+			if (err != nil) != (want != "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s %s: %v, want %q", command, network, err, want)
+			}
+		}
+	}
+}

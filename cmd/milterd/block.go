@@ -69,7 +69,7 @@ func (d *daemon) listBlocks(ctx context.Context, _ noArgs) ([]counters.Blocked, 
 
 func (d *daemon) addBlock(ctx context.Context, a blockArgs) (counters.Blocked, error) {
 	client, err := parseClient(a.Client)
-	if err = cmp.Or(err, checkWhy(a.Why)); err != nil {
+	if err = cmp.Or(err, wholeNetwork(a.Client), checkWhy(a.Why)); err != nil {
 		return counters.Blocked{}, err
 	}
 	if a.For <= 0 {

@@ -64,6 +64,11 @@ func TestNoDaemon(t *testing.T) {
 			t.Errorf("milterd %q: exit status %d, %q, %q", args, code, out, errs)
 		}
 	}
+	absent := "unix:" + socket
+	args := []string{"simulate", "--milter", absent, "--client", "192.0.2.9", "--rcpt", "bob@example.org"}
+	if code, out, errs := runLine(t, args...); code != exitNoDaemon || out != "" || !strings.HasPrefix(errs, "milterd: no daemon answers at "+absent+": ") {
+		t.Errorf("milterd %q: exit status %d, %q, %q", args, code, out, errs)
+	}
 	if tested < 12 {
 		t.Errorf("only %d commands were tested", tested)
 	}

@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"milterd/checks"
 	"milterd/checks/all"
+	"milterd/cmd/milterd/internal/admin"
 	"milterd/cmd/milterd/internal/config"
 	"milterd/cmd/milterd/internal/session"
 )
@@ -217,7 +221,11 @@ func (f *simulateFlags) playOverSocket(script *session.Script) ([]*session.Misma
 		return nil, checks.BadArgument("--milter: %v", err)
 	}
 	player := &session.Socket{Network: l.Network, Address: l.Address, Timeout: socketTimeout}
-	return session.Play(script, player, func(command string, reply []string) { printExchange(f.stdout, command, reply) })
+	wrong, err := session.Play(script, player, func(command string, reply []string) { printExchange(f.stdout, command, reply) })
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		err = &admin.NoDaemon{Err: fmt.Errorf("no daemon answers at %s: is milterd running (systemctl status milterd), and does it listen there?", f.milter)}
+	}
+	return wrong, err
 }
 
 // script returns the session of the flags.

@@ -28,7 +28,7 @@ type failedReload struct {
 func (f *failedReload) String() string {
 	more := ""
 	if n := f.count - 1; n > 0 {
-		more = fmt.Sprintf(" (and %d more errors, see milterd check-config)", n)
+		more = fmt.Sprintf(" (and %d more %s, see milterd check-config)", n, plural(n, "errors"))
 	}
 	return fmt.Sprintf("the reload at %s failed, and the configuration of before is in force until you correct the file and reload: %s%s",
 		formatTime(f.Since), f.Errors[0], more)

@@ -70,4 +70,9 @@ func TestFailedReload(t *testing.T) {
 	if text := d.reloadFailed.Load().String(); !strings.Contains(text, `unknown key "a"`) || !strings.Contains(text, "(and 25 more errors, see") {
 		t.Errorf("reload of a file with 26 errors: %s", text)
 	}
+	writeFile(t, d.file, "a: 1\nb: 1\n")
+	d.reload()
+	if text := d.reloadFailed.Load().String(); !strings.Contains(text, "(and 1 more error, see") {
+		t.Errorf("reload of a file with 2 errors: %s", text)
+	}
 }

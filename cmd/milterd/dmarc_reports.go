@@ -107,9 +107,9 @@ func newReportTable(found *feedback.Result) reportTable {
 }
 
 func showReportTable(w io.Writer, t reportTable) {
-	fmt.Fprintf(w, "%d reports in %d messages and %d files\n", t.Reports, t.Messages, t.Files)
+	fmt.Fprintf(w, "%d %s in %d %s and %d %s\n", t.Reports, plural(t.Reports, "reports"), t.Messages, plural(t.Messages, "messages"), t.Files, plural(t.Files, "files"))
 	if t.Duplicates > 0 {
-		fmt.Fprintf(w, "%d reports came again and are left out.\n", t.Duplicates)
+		fmt.Fprintf(w, "%d %s came again. Each counts once.\n", t.Duplicates, plural(t.Duplicates, "reports"))
 	}
 	if t.Kept > 0 {
 		fmt.Fprintf(w, "The daemon keeps %d of them (milterd report mirror).\n", t.Kept)

@@ -40,7 +40,7 @@ func TestNoDMARCReports(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{none}, 1, "0 reports in 1 messages"},
+		{[]string{none}, 1, "0 reports in 1 message and 1 file"},
 		{[]string{none + ".none"}, 1, "no such file"},
 		{nil, exitUsage, "want an mbox file"},
 		{[]string{"--keep", "--socket", none + ".sock", forms}, exitNoDaemon, "no daemon answers"},

@@ -69,7 +69,7 @@ checks:
 	file := filepath.Join(t.TempDir(), "report.eml")
 	writeFile(t, file, report)
 	out := printed(t, "dmarc-reports", file)
-	for _, want := range []string{"1 reports in 1 messages", "sender.test: 2 messages, 1 pass DMARC, 1 fail", "127.0.0.10  sender.test  1         fail  pass  accept        Test", "127.0.0.10  sender.test  1         fail  fail  reject        Test"} {
+	for _, want := range []string{"1 report in 1 message and 1 file", "sender.test: 2 messages, 1 pass DMARC, 1 fail", "127.0.0.10  sender.test  1         fail  pass  accept        Test", "127.0.0.10  sender.test  1         fail  fail  reject        Test"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -96,6 +96,9 @@ func showTest(w io.Writer, t outgoing.Test) {
 		showFault(w, f, "")
 	}
 	fmt.Fprintln(w)
+	if len(t.Unknown) > 0 {
+		fmt.Fprintln(w, "By what is known:")
+	}
 	showVerdicts(w, t.Verdicts)
 }
 

@@ -103,3 +103,21 @@ func TestMirrorArguments(t *testing.T) {
 		}
 	}
 }
+
+// TestMirrorWithoutDNS tests that the answers of receivers are not given as certain where the DNS did not answer.
+func TestMirrorWithoutDNS(t *testing.T) {
+	t.Parallel()
+	d, _ := serveOperatorPages(t, nil)
+	d.resolver.Close() // no question is answered
+	test, err := d.testDomain(t.Context(), mirrorArgs{Domain: "example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	showTest(&out, test)
+	for _, want := range []string{"Not known: reverse DNS, HELO name, SPF, DKIM, DMARC, MX\n", "\nBy what is known:\nGmail would take it\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}

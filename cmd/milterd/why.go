@@ -109,6 +109,95 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	return k, nil
 }
 
+// kindOf returns what kind of subject what is, and the queries for its decisions; more than one, as a mailbox may be that of a sender or a
+// recipient. With rcpt, only mail to this recipient counts.
+func kindOf(what, rcpt string) (kind string, queries []records.Query, err error) {
+	id := records.IDIn(what)
+	switch {
+	case rcpt != "" && checks.LooksLikeNetwork(what):
+		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, nil
+	case rcpt != "":
+		return "sender", []records.Query{{Sender: what, Rcpt: rcpt}}, nil
+	case strings.Contains(what, "@"), what == nullPath: // before a link: a mailbox such as owner=example.org@lists.example.net
+		return "mailbox", []records.Query{{Sender: what}, {Rcpt: what}, {User: what}}, nil
+	case strings.Contains(what, "://") || strings.Contains(what, "r="):
+		if id == "" {
+			return "", nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", what)
+		}
+		return "refusal", []records.Query{{ID: id}}, nil
+	case checks.LooksLikeNetwork(what):
+		_, err := parseClient(what)
+		return "client", []records.Query{{Client: what}}, err
+	case strings.Contains(what, "."):
+		return "domain", []records.Query{{Sender: what}, {Client: what}, {Rcpt: what}}, nil
+	case id != "" && len(what) > sessionID:
+		return "refusal", []records.Query{{ID: id}}, nil
+	case len(what) == sessionID:
+		return "session", []records.Query{{Session: strings.ToLower(what)}, {User: what}}, nil
+	case strings.ContainsAny(what, " <>?/") || what == "":
+		return "", nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", what)
+	default:
+		return "user", []records.Query{{User: what}}, nil
+	}
+}
+
+// addDecisions adds the last decisions, and the last refusal with its trace. Of a message, a refusal without its queue id is not that:
+// the recipient, or an earlier transaction with the same reverse-path, was refused, and not the message.
+func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []records.Query) error {
+	if d.records == nil {
+		return nil
+	}
+	for _, q := range queries {
+		q.Max, q.Trace = maxDecisions, true
+		list, err := d.records.Find(ctx, q)
+		if err != nil {
+			return err
+		}
+		k.Decisions = append(k.Decisions, list...)
+	}
+	slices.SortStableFunc(k.Decisions, func(a, b records.Record) int { return cmp.Compare(b.Number, a.Number) })
+	k.Decisions = slices.CompactFunc(k.Decisions, func(a, b records.Record) bool { return a.Number == b.Number })
+	k.Decisions = k.Decisions[:min(len(k.Decisions), maxDecisions)]
+	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool {
+		return (r.Reply != "" || len(r.Quarantined) > 0) && (queries[0].QueueID == "" || r.QueueID == queries[0].QueueID)
+	})
+	if len(k.Decisions) > 0 {
+		one := k.Decisions[max(show, 0)]
+		if one.Action == records.Accept {
+			one.Outcomes, one.Checks = watchedIn(k.Decisions, one)
+		}
+		k.Decision = &one
+	}
+	for i := range k.Decisions {
+		k.Decisions[i].Checks = nil
+	}
+	return nil
+}
+
+// watchedIn returns what the other decisions of a message's session say of the message: the reasons that applied and the checks that
+// ran. The record of an accepted message has neither.
+func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []records.Outcome, ran []records.Check) {
+	for _, r := range slices.Backward(decisions) { // the oldest first
+		if r.Session != accepted.Session || r.MailFrom != accepted.MailFrom || r.QueueID != "" && r.QueueID != accepted.QueueID {
+			continue
+		}
+		for _, o := range r.Outcomes {
+			if r.Reply != "" && o.Reason == r.Reason {
+				continue // it refused another recipient or an earlier transaction
+			}
+			if !slices.ContainsFunc(outcomes, func(has records.Outcome) bool { return has.Reason == o.Reason }) {
+				outcomes = append(outcomes, o)
+			}
+		}
+		for _, c := range r.Checks {
+			if !slices.ContainsFunc(ran, func(has records.Check) bool { return has.Check == c.Check && has.Stage == c.Stage }) {
+				ran = append(ran, c)
+			}
+		}
+	}
+	return outcomes, ran
+}
+
 // addMessage adds the decisions about the message with a queue id, if there is one; the last, as mail servers use an id again. The
 // reverse-path leaves out most earlier transactions of the session.
 func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
@@ -168,93 +257,4 @@ func (d *daemon) answer(r records.Record) (remedy, link string) {
 		link = d.linkTo(r.Reason, r.ID)
 	}
 	return remedy, link
-}
-
-// kindOf returns what kind of subject what is, and the queries for its decisions; more than one, as a mailbox may be that of a sender or a
-// recipient. With rcpt, only mail to this recipient counts.
-func kindOf(what, rcpt string) (kind string, queries []records.Query, err error) {
-	id := records.IDIn(what)
-	switch {
-	case rcpt != "" && checks.LooksLikeNetwork(what):
-		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, nil
-	case rcpt != "":
-		return "sender", []records.Query{{Sender: what, Rcpt: rcpt}}, nil
-	case strings.Contains(what, "@"), what == nullPath: // before a link: a mailbox such as owner=example.org@lists.example.net
-		return "mailbox", []records.Query{{Sender: what}, {Rcpt: what}, {User: what}}, nil
-	case strings.Contains(what, "://") || strings.Contains(what, "r="):
-		if id == "" {
-			return "", nil, checks.BadArgument("%q is no link of a reply: want all of it, or the part after r=", what)
-		}
-		return "refusal", []records.Query{{ID: id}}, nil
-	case checks.LooksLikeNetwork(what):
-		_, err := parseClient(what)
-		return "client", []records.Query{{Client: what}}, err
-	case strings.Contains(what, "."):
-		return "domain", []records.Query{{Sender: what}, {Client: what}, {Rcpt: what}}, nil
-	case id != "" && len(what) > sessionID:
-		return "refusal", []records.Query{{ID: id}}, nil
-	case len(what) == sessionID:
-		return "session", []records.Query{{Session: strings.ToLower(what)}, {User: what}}, nil
-	case strings.ContainsAny(what, " <>?/") || what == "":
-		return "", nil, checks.BadArgument("%q is no address, mailbox, domain, user, session id or link", what)
-	default:
-		return "user", []records.Query{{User: what}}, nil
-	}
-}
-
-// watchedIn returns what the other decisions of a message's session say of the message: the reasons that applied and the checks that
-// ran. The record of an accepted message has neither.
-func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []records.Outcome, ran []records.Check) {
-	for _, r := range slices.Backward(decisions) { // the oldest first
-		if r.Session != accepted.Session || r.MailFrom != accepted.MailFrom || r.QueueID != "" && r.QueueID != accepted.QueueID {
-			continue
-		}
-		for _, o := range r.Outcomes {
-			if r.Reply != "" && o.Reason == r.Reason {
-				continue // it refused another recipient or an earlier transaction
-			}
-			if !slices.ContainsFunc(outcomes, func(has records.Outcome) bool { return has.Reason == o.Reason }) {
-				outcomes = append(outcomes, o)
-			}
-		}
-		for _, c := range r.Checks {
-			if !slices.ContainsFunc(ran, func(has records.Check) bool { return has.Check == c.Check && has.Stage == c.Stage }) {
-				ran = append(ran, c)
-			}
-		}
-	}
-	return outcomes, ran
-}
-
-// addDecisions adds the last decisions, and the last refusal with its trace. Of a message, a refusal without its queue id is not that:
-// the recipient, or an earlier transaction with the same reverse-path, was refused, and not the message.
-func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []records.Query) error {
-	if d.records == nil {
-		return nil
-	}
-	for _, q := range queries {
-		q.Max, q.Trace = maxDecisions, true
-		list, err := d.records.Find(ctx, q)
-		if err != nil {
-			return err
-		}
-		k.Decisions = append(k.Decisions, list...)
-	}
-	slices.SortStableFunc(k.Decisions, func(a, b records.Record) int { return cmp.Compare(b.Number, a.Number) })
-	k.Decisions = slices.CompactFunc(k.Decisions, func(a, b records.Record) bool { return a.Number == b.Number })
-	k.Decisions = k.Decisions[:min(len(k.Decisions), maxDecisions)]
-	show := slices.IndexFunc(k.Decisions, func(r records.Record) bool {
-		return (r.Reply != "" || len(r.Quarantined) > 0) && (queries[0].QueueID == "" || r.QueueID == queries[0].QueueID)
-	})
-	if len(k.Decisions) > 0 {
-		one := k.Decisions[max(show, 0)]
-		if one.Action == records.Accept {
-			one.Outcomes, one.Checks = watchedIn(k.Decisions, one)
-		}
-		k.Decision = &one
-	}
-	for i := range k.Decisions {
-		k.Decisions[i].Checks = nil
-	}
-	return nil
 }

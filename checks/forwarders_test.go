@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"reflect"
 	"testing"
 
 	"milterd/checks"
@@ -92,5 +93,38 @@ func TestForwardedHeader(t *testing.T) {
 		want(t, client+": accepted", code(talk.rcpt("u@example.org")), "")
 		want(t, client+": refused", code(talk.rcpt("bad@example.org")), "550 5.7.1 bad")
 		want(t, client+": header", code(talk.message()), header)
+	}
+}
+
+func TestForwardersAdd(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, entry string
+		networks    []string
+		names       []string
+	}{
+		{name: "an address", entry: "192.0.2.1", networks: []string{"192.0.2.1/32"}},
+		{name: "a network", entry: "2001:db8::/32", networks: []string{"2001:db8::/32"}},
+		{name: "a name", entry: "Lists.Example.NET.", names: []string{"lists.example.net"}},
+		{name: "a name with a dot in front", entry: ".lists.example.net", names: []string{"lists.example.net"}},
+		{name: "a name with U-labels", entry: "bücher.example", names: []string{"xn--bcher-kva.example"}},
+		{name: "bits after the network part", entry: "192.0.2.1/24"},
+		{name: "one label", entry: "localhost"},
+		{name: "a mailbox", entry: "a@example.net"},
+		{name: "nothing", entry: ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var want checks.Forwarders
+			for _, n := range c.networks {
+				want.Networks = append(want.Networks, netip.MustParsePrefix(n))
+			}
+			want.Names = c.names
+			var got checks.Forwarders
+			err := got.Add(c.entry)
+			if !reflect.DeepEqual(got, want) || (err == nil) != (len(c.networks)+len(c.names) > 0) {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -59,6 +60,23 @@ type Policy struct {
 type Forwarders struct {
 	Networks []netip.Prefix
 	Names    []string // host names and domains including their subdomains, lower case, no trailing dot
+}
+
+// Add adds an entry of a setting: an address, a network, or a name, perhaps with a dot in front.
+func (f *Forwarders) Add(entry string) error {
+	if LooksLikeNetwork(entry) {
+		n, err := ParseNetwork(entry)
+		if err == nil {
+			f.Networks = append(f.Networks, n)
+		}
+		return err
+	}
+	name := ToALabels(strings.TrimPrefix(entry, "."))
+	if !IsHostName(name) || !strings.Contains(name, ".") {
+		return fmt.Errorf("%.80q is not an address, a network or a host name; write it as 192.0.2.1, 192.0.2.0/24 or lists.example.net", entry)
+	}
+	f.Names = append(f.Names, name)
+	return nil
 }
 
 // HasAddr reports whether an address is in one of the networks.

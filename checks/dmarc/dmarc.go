@@ -39,7 +39,7 @@ var Info = checks.Define(checks.Info{
 	if err != nil {
 		return nil, err
 	}
-	ignored, err := parseDomains("ignore", c.Ignore)
+	ignored, err := parseIgnored(c.Ignore)
 	return &check{Settings: c, env: env, trusted: trusted, ignored: ignored, reporter: report.New(c.Reports, env)}, err
 })
 

@@ -172,6 +172,8 @@ func TestReasons(t *testing.T) {
 			change: func(c *dmarc.Settings) { c.Trusted = []string{"192.0.2.64/28"} }, want: "dmarc-indirect"},
 		{name: "a trusted name", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
 			change: func(c *dmarc.Settings) { c.Trusted = []string{"forward.example"} }, want: "dmarc-indirect"},
+		{name: "a trusted name with a dot in front", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
+			change: func(c *dmarc.Settings) { c.Trusted = []string{".Forward.example."} }, want: "dmarc-indirect"},
 		{name: "another trusted name", m: message{client: "192.0.2.51", from: "x@evil.example", header: "From: a@bank.example\n"},
 			change: func(c *dmarc.Settings) { c.Trusted = []string{"mail.forward.example"} }, want: "dmarc-reject auth-none"},
 		{name: "a trusted client, no record", m: message{client: "192.0.2.67", from: "x@evil.example", header: "From: a@free.example\n"},
@@ -354,7 +356,7 @@ func TestSettings(t *testing.T) {
 		settings dmarc.Settings
 		faults   int
 	}{
-		{dmarc.Settings{Trusted: []string{"192.0.2.1", "2001:db8::/32", "lists.example.net", "Example.NET."}, Ignore: []string{"bank.example"}}, 0},
+		{dmarc.Settings{Trusted: []string{"192.0.2.1", "2001:db8::/32", "lists.example.net", ".lists.example.net", "Example.NET."}, Ignore: []string{"bank.example"}}, 0},
 		{dmarc.Settings{Trusted: []string{"192.0.2.1/24", "lists_.example!net", "a b"}, Ignore: []string{"@bank.example", ""}}, 5},
 	} {
 		err := c.settings.Validate()

@@ -23,37 +23,29 @@ type Settings struct {
 // Validate returns an error for entries that are neither networks nor domains, and for reports that could not be sent.
 func (c Settings) Validate() error {
 	_, errTrusted := parseTrusted(c.Trusted)
-	_, errIgnore := parseDomains("ignore", c.Ignore)
+	_, errIgnore := parseIgnored(c.Ignore)
 	return errors.Join(errTrusted, errIgnore, c.Reports.Validate())
 }
 
-// parseTrusted parses entries of Settings.Trusted.
+// parseTrusted parses Settings.Trusted.
 func parseTrusted(entries []string) (checks.Forwarders, error) {
 	var list checks.Forwarders
-	var names []string
 	var faults []error
 	for _, text := range entries {
-		if !checks.LooksLikeNetwork(text) {
-			names = append(names, text)
-			continue
-		}
-		p, err := checks.ParseNetwork(text)
-		if err != nil {
+		if err := list.Add(text); err != nil {
 			faults = append(faults, fmt.Errorf("trusted: %w", err))
 		}
-		list.Networks = append(list.Networks, p)
 	}
-	var err error
-	list.Names, err = parseDomains("trusted", names)
-	return list, errors.Join(append(faults, err)...)
+	return list, errors.Join(faults...)
 }
 
-func parseDomains(key string, entries []string) ([]string, error) {
+// parseIgnored parses Settings.Ignore.
+func parseIgnored(entries []string) ([]string, error) {
 	var list []string
 	var faults []error
 	for _, text := range entries {
 		if err := headers.CheckDomain(text); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %q is not a domain: %w", key, text, err))
+			faults = append(faults, fmt.Errorf("ignore: %q is not a domain: %w", text, err))
 		}
 		list = append(list, strings.ToLower(strings.TrimSuffix(text, ".")))
 	}

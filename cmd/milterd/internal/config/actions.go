@@ -3,7 +3,6 @@ package config
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"milterd/checks"
 )
@@ -128,21 +127,9 @@ func (c *compiler) policies(general actionSet) []checks.Policy {
 func (c *compiler) forwarders(texts []string, path string) checks.Forwarders {
 	var f checks.Forwarders
 	for at, text := range items(c, path, texts) {
-		if checks.LooksLikeNetwork(text) {
-			n, err := checks.ParseNetwork(text)
-			if err != nil {
-				c.failAt(at, "%s", err)
-				continue
-			}
-			f.Networks = append(f.Networks, n)
-			continue
+		if err := f.Add(text); err != nil {
+			c.failAt(at, "%s", err)
 		}
-		name, err := domainName(strings.TrimPrefix(text, "."))
-		if err != nil || !strings.Contains(name, ".") {
-			c.failAt(at, "%s is not an address, a network or a host name; write it as 192.0.2.1, 192.0.2.0/24 or lists.example.net", quote(text))
-			continue
-		}
-		f.Names = append(f.Names, name)
 	}
 	return f
 }

@@ -2,7 +2,7 @@ package checks
 
 import "fmt"
 
-// ArgumentError is the error of a command, or of a function for operators, that cannot use its arguments, whatever the store has.
+// ArgumentError is the error of arguments that a command, or a function for operators, cannot use.
 type ArgumentError struct{ Text string }
 
 // BadArgument returns an ArgumentError. Its text says what is wrong with the value and what to write.

@@ -7,8 +7,8 @@ import (
 
 // Prefetcher is implemented by a Check that knows its DNS questions before it runs. Prefetch is called at Connect, Helo,
 // MailFrom and EndOfHeader, see r.Stage. It must be pure: the same session gives the same questions. At EndOfHeader it is
-// called for every message. At the earlier stages it is called for the same client, HELO name and reverse-path about every twenty
-// seconds at most.
+// called for every message. At the earlier stages, calls about the same client, HELO name and reverse-path are about twenty seconds
+// apart.
 type Prefetcher interface {
 	Prefetch(r *Request) []Query
 }

@@ -198,9 +198,9 @@ func SplitDomains(value string) (beginnings []string) {
 	return beginnings
 }
 
-// RoutedDomains returns the domains of the addresses without "@" in a From field to which Sendmail adds one when it delivers
-// the message: user%host.example (RFC 1123 section 5.2.16) and host.example!user (RFC 976 section 2.3), also with comments
-// and white space between. What stands before an angle bracket or a colon is no address.
+// RoutedDomains returns the domains of addresses of these forms in a From field: user%host.example (RFC 1123 section 5.2.16) and
+// host.example!user (RFC 976 section 2.3), also with comments and white space between. Sendmail makes addresses with "@" of them
+// when it delivers the message. What stands before an angle bracket or a colon is no address.
 func RoutedDomains(value string) (domains []string) {
 	if !strings.ContainsAny(value, "%!") {
 		return nil

@@ -46,9 +46,9 @@ func (c *check) checkDate(f *findings, r *checks.Request) {
 	}
 }
 
-// delayed reports whether the header section explains the age of a message. Either it was sent again within the limits: a
-// Resent-Date field (RFC 5322 section 3.6.6) does not change Date. Or a Received field shows that a host had it soon after its
-// Date or Resent-Date, as mail that a list's moderator held.
+// delayed reports whether the header section explains the age of a message: a Resent-Date field (RFC 5322 section 3.6.6) is
+// within the limits, or a Received field shows that a host had the message soon after its Date or Resent-Date, such as one that
+// a list's moderator held.
 func (c *check) delayed(h []headers.Field, date headers.Date, now time.Time) bool {
 	sent := []headers.Date{date}
 	for _, field := range h {

@@ -7,9 +7,9 @@ import (
 	"milterd/checks"
 )
 
-// Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets a part of it
-// only, and its mail that fails, which anybody can send, half of that. Half of the limits would do for most sites; with twice as much
-// the table and the store may take twice the memory.
+// Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets only a part of the
+// table. Anybody can send mail that fails, so that gets half of the part. Half of the limits would do for most sites; with twice as
+// much, the table and the store may take twice the memory.
 const (
 	maxTable   = 32 << 20 // bytes of all rows
 	maxOrg     = 1 << 20  // bytes of the rows of one organisation

@@ -48,14 +48,14 @@ type Client struct {
 	Note     string    `json:"note,omitempty"`   // hint for the operator who allows an identity
 }
 
-// List iterates over the triplets that what selects, in no particular order. An empty what selects all of them. An error is the
+// List iterates over the triplets that a query selects, in no particular order. An empty query selects all of them. An error is the
 // last element.
 //
 // A mailbox selects by sender or recipient, an address or network by the last client. A domain selects by the client's identity
 // or the sender's domain, including subdomains.
-func List(ctx context.Context, store checks.Store, now time.Time, what string) iter.Seq2[Triplet, error] {
+func List(ctx context.Context, store checks.Store, now time.Time, query string) iter.Seq2[Triplet, error] {
 	return func(yield func(Triplet, error) bool) {
-		for f, err := range findTriplets(ctx, store, what) {
+		for f, err := range findTriplets(ctx, store, query) {
 			if !yield(f.value.triplet(now), err) {
 				return
 			}
@@ -63,10 +63,10 @@ func List(ctx context.Context, store checks.Store, now time.Time, what string) i
 	}
 }
 
-// Clients iterates over the clients that what selects, as List does.
-func Clients(ctx context.Context, store checks.Store, what string) iter.Seq2[Client, error] {
+// Clients iterates over the clients that a query selects, as List does.
+func Clients(ctx context.Context, store checks.Store, query string) iter.Seq2[Client, error] {
 	return func(yield func(Client, error) bool) {
-		for f, err := range findClients(ctx, store, what) {
+		for f, err := range findClients(ctx, store, query) {
 			if !yield(f.value.client(clientName(f.stored)), err) {
 				return
 			}
@@ -82,16 +82,16 @@ type Selection struct {
 	records Forgotten // of the triplets and the clients
 }
 
-// Show returns the triplets and the clients that what selects, as List does.
-func Show(ctx context.Context, store checks.Store, now time.Time, what string) (Selection, error) {
+// Show returns the triplets and the clients that a query selects, as List does.
+func Show(ctx context.Context, store checks.Store, now time.Time, query string) (Selection, error) {
 	sel := Selection{Triplets: []Triplet{}, Clients: []Client{}} // [] in JSON
-	for f, err := range findTriplets(ctx, store, what) {
+	for f, err := range findTriplets(ctx, store, query) {
 		if err != nil {
 			return sel, err
 		}
 		sel.Triplets, sel.records = append(sel.Triplets, f.value.triplet(now)), append(sel.records, f.stored)
 	}
-	for f, err := range findClients(ctx, store, what) {
+	for f, err := range findClients(ctx, store, query) {
 		if err != nil {
 			return sel, err
 		}
@@ -153,14 +153,14 @@ type found[T any] struct {
 	value  T
 }
 
-// findTriplets iterates over the triplets that what selects.
-func findTriplets(ctx context.Context, store checks.Store, what string) iter.Seq2[found[record], error] {
-	return scan(ctx, store, what, func(sel selector, f found[record]) bool { return sel.triplet(f.value) }, waitPrefix, passPrefix)
+// findTriplets iterates over the triplets that a query selects.
+func findTriplets(ctx context.Context, store checks.Store, query string) iter.Seq2[found[record], error] {
+	return scan(ctx, store, query, func(sel selector, f found[record]) bool { return sel.triplet(f.value) }, waitPrefix, passPrefix)
 }
 
-// findClients iterates over the clients that what selects.
-func findClients(ctx context.Context, store checks.Store, what string) iter.Seq2[found[clientRecord], error] {
-	return scan(ctx, store, what, func(sel selector, f found[clientRecord]) bool {
+// findClients iterates over the clients that a query selects.
+func findClients(ctx context.Context, store checks.Store, query string) iter.Seq2[found[clientRecord], error] {
+	return scan(ctx, store, query, func(sel selector, f found[clientRecord]) bool {
 		return sel.client(clientName(f.stored), f.value)
 	}, clientPrefix)
 }
@@ -168,11 +168,11 @@ func findClients(ctx context.Context, store checks.Store, what string) iter.Seq2
 // clientName returns the name of a client whose record is stored.
 func clientName(stored checks.Record) string { return strings.TrimPrefix(stored.Key, clientPrefix) }
 
-// scan iterates over the records under prefixes that what selects. An error is the last element.
+// scan iterates over the records under prefixes that a query selects. An error is the last element.
 func scan[T any](
-	ctx context.Context, store checks.Store, what string, selects func(selector, found[T]) bool, prefixes ...string,
+	ctx context.Context, store checks.Store, query string, selects func(selector, found[T]) bool, prefixes ...string,
 ) iter.Seq2[found[T], error] {
-	sel, err := newSelector(what)
+	sel, err := newSelector(query)
 	return func(yield func(found[T], error) bool) {
 		if err != nil {
 			yield(found[T]{}, err)

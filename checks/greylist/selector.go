@@ -18,13 +18,13 @@ type selector struct {
 
 // newSelector parses an address, a network, a domain, a mailbox, or an identity as it is shown. Anything else is an error, as
 // an empty result would be misleading.
-func newSelector(what string) (selector, error) {
-	sel := selector{text: strings.ToLower(strings.TrimSpace(what))}
+func newSelector(query string) (selector, error) {
+	sel := selector{text: strings.ToLower(strings.TrimSpace(query))}
 	ok, err := true, error(nil)
 	switch {
 	case sel.text == "":
 	case strings.Contains(sel.text, "@"):
-		a := checks.ParseAddress(strings.TrimSpace(what))
+		a := checks.ParseAddress(strings.TrimSpace(query))
 		sel.mailbox, ok = strings.ToLower(facts.StableSender(a)), a.Local != ""
 	case strings.Contains(sel.text, " "): // as Identity.Narrow
 		sel.text, err = parseClientName(sel.text)
@@ -35,7 +35,7 @@ func newSelector(what string) (selector, error) {
 		ok = sel.text != ""
 	}
 	if !ok || err != nil {
-		return selector{}, checks.BadArgument("%q is not an address, network, domain or mailbox", what)
+		return selector{}, checks.BadArgument("%q is not an address, network, domain or mailbox", query)
 	}
 	return sel, nil
 }

@@ -85,8 +85,10 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 // a ticket system, is none: people answer it.
 func isAutoReply(header []headers.Field) bool {
 	return slices.ContainsFunc(header, func(f headers.Field) bool {
-		keyword, _, _ := strings.Cut(f.Value, ";")
-		keyword = strings.ToLower(strings.TrimSpace(keyword))
+		keyword := strings.ToLower(strings.TrimSpace(f.Value))
+		if end := strings.IndexAny(keyword, "; \t\r\n("); end >= 0 { // before a comment or a parameter
+			keyword = keyword[:end]
+		}
 		return f.Is("Auto-Submitted") && keyword == "auto-replied" || f.Is("Content-Type") && keyword == "multipart/report"
 	})
 }

@@ -127,6 +127,8 @@ func TestVouch(t *testing.T) {
 
 		{"after a vacation notice", submitted(" auto-replied"), day, answer, false},
 		{"after an automatic answer with a parameter", submitted("\n Auto-Replied; owner-email=\"a@example.org\""), day, answer, false},
+		{"after the vacation notice of Dovecot or Cyrus", submitted(" auto-replied (vacation)"), day, answer, false},
+		{"after an automatic answer with a comment beside it", submitted(" auto-replied(vacation)"), day, answer, false},
 		{"after a read receipt", withField("Content-Type", " Multipart/Report; report-type=disposition-notification;\n boundary=x"), day, answer, false},
 		{"to a message with an attachment", withField("Content-Type", " multipart/mixed; boundary=x"), day, answer, true},
 		{"an answer of another address", out("alice@example.org", "carol@example.net"), day, answer, false},

@@ -1,0 +1,52 @@
+package headers
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// monthPrefixes are the beginnings of the months' names, in English and in other languages, which programs of a foreign locale write.
+var monthPrefixes = [...]string{
+	"jan gen ene ian sty led oca янв січ ιαν", "feb fév fev lut úno şub фев лют φεβ", "mar mär mrz mae maa mrt már bře мар бер μαρ μάρ",
+	"apr avr abr ápr kwi dub nis апр кві απρ", "may mai maj mei mag máj kvě май мая тра μαϊ μάι", "jun juin giu jún iun cze haz июн чер ιουν ιούν",
+	"jul juil lug júl iul lip tem июл лип ιουλ ιούλ", "aug aoû aou ago sie srp ağu agu авг сер αυγ αύγ", "sep set szep wrz zář eyl сен вер σεπ",
+	"oct okt ott out paź říj eki окт жов οκτ", "nov noi lis kas ноя лис νοε νοέ", "dec dez déc dic des gru pro ara дек гру δεκ",
+}
+
+// sharedPrefixes are those of two months: listopad is October in Croatian and November in Polish and Czech, lipanj June in Croatian and
+// lipiec July in Polish, srpanj July in Croatian and srpen August in Czech.
+var sharedPrefixes = []string{"lis", "lip", "srp"}
+
+// monthOf returns the month whose name begins with the first letters of word, or 0. A word that is not UTF-8 is tried in ISO 8859-1 and
+// in Windows-1251.
+func monthOf(word string) time.Month {
+	if !utf8.ValidString(word) {
+		const latin, cyrillic = '\u00c0', '\u0410'
+		return max(monthOf(fromCharset(word, latin)), monthOf(fromCharset(word, cyrillic)))
+	}
+	word = strings.ToLower(word)
+	for i, prefixes := range monthPrefixes {
+		for prefix := range strings.FieldsSeq(prefixes) {
+			if strings.HasPrefix(word, prefix) {
+				return time.Month(i + 1)
+			}
+		}
+	}
+	return 0
+}
+
+// fromCharset converts a word from a character set whose octets from 0xC0 on are the characters of Unicode from first on. It leaves out
+// the other octets over 127.
+func fromCharset(word string, first rune) string {
+	var b strings.Builder
+	for i := range len(word) {
+		switch c := word[i]; {
+		case c >= 0xc0:
+			b.WriteRune(first + rune(c-0xc0))
+		case c < utf8.RuneSelf:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -6,12 +6,21 @@ import (
 	"unicode/utf8"
 )
 
-// monthPrefixes are the beginnings of the months' names, in English and in other languages, which programs of a foreign locale write.
+// monthPrefixes are the beginnings of the months' names, in English and in other languages, which programs of a foreign locale write. The
+// longest one decides: marraskuu is November in Finnish. No prefix is that of a weekday that some language writes after the month.
 var monthPrefixes = [...]string{
-	"jan gen ene ian sty led oca янв січ ιαν", "feb fév fev lut úno şub фев лют φεβ", "mar mär mrz mae maa mrt már bře мар бер μαρ μάρ",
-	"apr avr abr ápr kwi dub nis апр кві απρ", "may mai maj mei mag máj kvě май мая тра μαϊ μάι", "jun juin giu jún iun cze haz июн чер ιουν ιούν",
-	"jul juil lug júl iul lip tem июл лип ιουλ ιούλ", "aug aoû aou ago sie srp ağu agu авг сер αυγ αύγ", "sep set szep wrz zář eyl сен вер σεπ",
-	"oct okt ott out paź říj eki окт жов οκτ", "nov noi lis kas ноя лис νοε νοέ", "dec dez déc dic des gru pro ara дек гру δεκ",
+	"jan gen ene ian sty led oca jaan sij saus tammi yan янв січ ιαν",
+	"feb fév fev lut úno şub veebr vel vasari helmi peb shk фев лют φεβ",
+	"mar mär mrz mae maa mrt már bře kov mac мар бер μαρ μάρ",
+	"apr avr abr ápr kwi dub nis tra bal huhti pri апр кві απρ",
+	"may mai maj mei mag máj kvě svi geg touko мая май тра μαϊ μάι",
+	"jun juin giu jún iun cze haz juun jūn bir kes qer iyn июн чер ιουν ιούν",
+	"jul juil lug júl iul lip tem juul jūl liep hein korr iyl июл лип ιουλ ιούλ",
+	"aug aoû aou ag sie srp ağu kol avg avq rugp elo ogo gush авг сер αυγ αύγ",
+	"sep set szep wrz zář eyl ruj rugs syys sent sht сен вер σεπ",
+	"oct okt ott out paź říj eki spal loka tet окт жов οκτ",
+	"nov noi lis kas stu lapk marras noy nop ноя лис νοε νοέ",
+	"dec dez déc dic des gru pro ara dets dek dis joulu dhj дек гру δεκ",
 }
 
 // sharedPrefixes are those of two months: listopad is October in Croatian and November in Polish and Czech, lipanj June in Croatian and
@@ -26,14 +35,15 @@ func monthOf(word string) time.Month {
 		return max(monthOf(fromCharset(word, latin)), monthOf(fromCharset(word, cyrillic)))
 	}
 	word = strings.ToLower(word)
+	month, longest := time.Month(0), 0
 	for i, prefixes := range monthPrefixes {
 		for prefix := range strings.FieldsSeq(prefixes) {
-			if strings.HasPrefix(word, prefix) {
-				return time.Month(i + 1)
+			if strings.HasPrefix(word, prefix) && len(prefix) > longest {
+				month, longest = time.Month(i+1), len(prefix)
 			}
 		}
 	}
-	return 0
+	return month
 }
 
 // fromCharset converts a word from a character set whose octets from 0xC0 on are the characters of Unicode from first on. It leaves out

@@ -32,6 +32,19 @@ type MXHost struct {
 // Reachable reports whether the host has an address that is globally reachable.
 func (h MXHost) Reachable() bool { return slices.ContainsFunc(h.Addrs, checks.GloballyReachable) }
 
+// List returns the first hosts as text, each as show returns it.
+func (m MX) List(show func(MXHost) string) string {
+	const shown = 3
+	var parts []string
+	for _, h := range m.Hosts[:min(shown, len(m.Hosts))] {
+		parts = append(parts, show(h))
+	}
+	if more := len(m.Hosts) - shown; more > 0 {
+		parts = append(parts, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(parts, ", ")
+}
+
 type mxKey struct{}
 
 // SenderMX looks up the mail hosts of the domain of MAIL FROM and remembers them for the transaction. The error means that

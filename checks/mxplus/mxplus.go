@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"milterd/checks"
 	"milterd/checks/facts"
@@ -147,21 +146,13 @@ func (c *check) isMX(ctx context.Context, r *checks.Request) (bool, facts.MX, er
 
 // seen returns the names of the client and of the mail hosts, for the reply.
 func (c *check) seen(ctx context.Context, r *checks.Request, mx facts.MX) string {
-	const shown = 3
 	names, _ := facts.Iprev(ctx, c.env, r) // has no error here
 	client := "it has no confirmed reverse DNS name"
 	if len(names.Confirmed) > 0 {
 		client = "its reverse DNS name is " + names.Confirmed[0]
 	}
-	var hosts []string
-	for _, h := range mx.Hosts[:min(shown, len(mx.Hosts))] {
-		hosts = append(hosts, h.Name)
-	}
-	if more := len(mx.Hosts) - shown; more > 0 {
-		hosts = append(hosts, fmt.Sprintf("%d more", more))
-	}
-	if len(hosts) == 0 {
+	if len(mx.Hosts) == 0 {
 		return client + ", and the domain accepts no mail"
 	}
-	return client + ", and mail for the domain goes to " + strings.Join(hosts, ", ")
+	return client + ", and mail for the domain goes to " + mx.List(func(h facts.MXHost) string { return h.Name })
 }

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"milterd/checks"
@@ -112,24 +111,13 @@ func (c *check) checkMailHosts(ctx context.Context, r *checks.Request) ([]checks
 	if mx.More {
 		return nil, fmt.Errorf("none of the first %d mail hosts of %s is reachable, and there are more", len(mx.Hosts), r.Envelope.MailFrom.Domain)
 	}
-	return []checks.Verdict{{Reason: bogusMX, Detail: map[string]string{"hosts": list(mx.Hosts)}}}, nil
-}
-
-// list returns the first hosts, each with an address, as text.
-func list(hosts []facts.MXHost) string {
-	const shown = 3
-	var parts []string
-	for _, h := range hosts[:min(shown, len(hosts))] {
-		addr := "no address"
-		if len(h.Addrs) > 0 {
-			addr = h.Addrs[0].String()
+	hosts := mx.List(func(h facts.MXHost) string {
+		if len(h.Addrs) == 0 {
+			return h.Name + " (no address)"
 		}
-		parts = append(parts, fmt.Sprintf("%s (%s)", h.Name, addr))
-	}
-	if more := len(hosts) - shown; more > 0 {
-		parts = append(parts, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(parts, ", ")
+		return fmt.Sprintf("%s (%s)", h.Name, h.Addrs[0])
+	})
+	return []checks.Verdict{{Reason: bogusMX, Detail: map[string]string{"hosts": hosts}}}, nil
 }
 
 // checkOwnDomain checks the use of a domain of this site. Subdomains do not count: many are used by others, such as newsletter

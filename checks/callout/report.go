@@ -120,7 +120,7 @@ func (s *stats) refusingHosts() string {
 	var list []string
 	for _, host := range hosts[:min(maxRefusingShown, len(hosts))] {
 		r := s.refusing[host]
-		list = append(list, fmt.Sprintf("%s until %s (%s)", checks.Clean(host, maxShown), r.until.UTC().Format("2006-01-02 15:04 UTC"), r.reply))
+		list = append(list, fmt.Sprintf("%s until %s (%s)", checks.Clean(host, maxShown), r.until.UTC().Format(checks.TimeLayout), r.reply))
 	}
 	if more := len(hosts) - maxRefusingShown; more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))

@@ -8,7 +8,7 @@ import (
 	"milterd/checks"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 )
 
 // Components has functions that return the state of the daemon's components, for the metrics and the dashboard. All must be
@@ -17,7 +17,7 @@ type Components struct {
 	Connections func() int    // open milter connections
 	LogDropped  func() uint64 // log lines lost since the start
 	Records     func() records.Stats
-	Store       func() store.Status
+	Store       func() status.Store
 	DNS         func() resolver.Stats
 	Checks      func() []checks.Condition
 	ConfigValid func() bool // the last reload of the configuration succeeded
@@ -63,7 +63,7 @@ func (e emitter) send(kind prometheus.ValueType, name, help string, value float6
 	e.to <- prometheus.MustNewConstMetric(prometheus.NewDesc("milterd_"+name, help, labels, nil), kind, value, values...)
 }
 
-func (e emitter) store(s store.Status) {
+func (e emitter) store(s status.Store) {
 	e.gauge("store_up", "1 while the store works, else 0.", oneIf(s.OK))
 	e.counter("store_errors_total", "Failed operations of the store, including probes.", s.Errors)
 	if s.Records >= 0 { // -1: unknown

@@ -20,7 +20,7 @@ import (
 	"milterd/milter"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 )
 
 var _ milter.Journal = (*Metrics)(nil)
@@ -34,7 +34,7 @@ func newTestMetrics() *Metrics {
 		LogDropped:  func() uint64 { return 4 },
 		ConfigValid: func() bool { return true },
 		Records:     func() records.Stats { return records.Stats{Written: 5, Dropped: 6} },
-		Store:       func() store.Status { return store.Status{OK: true, Errors: 7, Records: 8, Bytes: 9} },
+		Store:       func() status.Store { return status.Store{OK: true, Errors: 7, Records: 8, Bytes: 9} },
 		DNS:         func() resolver.Stats { return resolver.Stats{Queries: 10, Hits: 11, ServFail: 12, Entries: 13} },
 		Checks: func() []checks.Condition {
 			return []checks.Condition{
@@ -119,7 +119,7 @@ func TestMetricsOfUnknownSize(t *testing.T) {
 	m := NewMetrics(nil, "", Components{
 		Connections: func() int { return 0 }, LogDropped: func() uint64 { return 0 },
 		Records: func() records.Stats { return records.Stats{} }, DNS: func() resolver.Stats { return resolver.Stats{} },
-		Store:  func() store.Status { return store.Status{Records: -1, Bytes: -1} },
+		Store:  func() status.Store { return status.Store{Records: -1, Bytes: -1} },
 		Checks: func() []checks.Condition { return nil }, ConfigValid: func() bool { return false },
 	})
 	got := scrape(t, m)

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 
 	"milterd/checks"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 	"milterd/milter/web/webtest"
 )
 
@@ -110,7 +110,7 @@ func TestMarkupIsEscaped(t *testing.T) {
 		c.Components.Checks = func() []checks.Condition {
 			return []checks.Condition{{Check: "dnsbl", Name: hostile, State: hostile, Why: hostile, Counts: map[string]uint64{hostile: 1}}}
 		}
-		c.Components.Store = func() store.Status { return store.Status{Driver: "redis", Place: hostile, Error: hostile} }
+		c.Components.Store = func() status.Store { return status.Store{Driver: "redis", Place: hostile, Error: hostile} }
 	})
 	site.addHostile(t, hostile)
 	escaped := url.QueryEscape(hostile)

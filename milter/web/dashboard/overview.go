@@ -11,7 +11,7 @@ import (
 	"milterd/checks"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 	"milterd/milter/web"
 )
 
@@ -24,7 +24,7 @@ type overviewPage struct {
 	Profile     string
 	Profiles    []string
 	Connections int
-	Store       store.Status
+	Store       status.Store
 	DNS         resolver.Stats
 	Hits        string // percentage of questions answered from the cache; empty if there were none
 	Records     records.Stats

@@ -8,7 +8,7 @@ import (
 	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/milter/records"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 )
 
 // TestOverview compares the overview with what was decided, for each period.
@@ -51,8 +51,8 @@ func TestOverviewShowsProblems(t *testing.T) {
 				{Check: "access", Name: "/etc/deny", State: "on"},
 			}
 		}
-		d.Components.Store = func() store.Status {
-			return store.Status{Driver: "redis", Error: "connection\x1b refused", ErrorAt: checktest.Now, Records: -1, Bytes: -1}
+		d.Components.Store = func() status.Store {
+			return status.Store{Driver: "redis", Error: "connection\x1b refused", ErrorAt: checktest.Now, Records: -1, Bytes: -1}
 		}
 	})
 	site.down = true

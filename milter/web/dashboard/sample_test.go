@@ -14,7 +14,7 @@ import (
 	"milterd/checks/checktest"
 	"milterd/milter/evidence"
 	"milterd/milter/mirror"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 	"milterd/milter/web/webtest"
 )
 
@@ -178,7 +178,7 @@ func addProblems(d *Config) {
 			{Check: "access", Name: "/etc/milterd/" + webtest.LongName[:90], State: "on"},
 		}
 	}
-	d.Components.Store = func() store.Status {
-		return store.Status{Driver: "redis", Place: "redis://192.0.2.1:6379", Error: "connection refused", ErrorAt: checktest.Now, Records: -1, Bytes: -1}
+	d.Components.Store = func() status.Store {
+		return status.Store{Driver: "redis", Place: "redis://192.0.2.1:6379", Error: "connection refused", ErrorAt: checktest.Now, Records: -1, Bytes: -1}
 	}
 }

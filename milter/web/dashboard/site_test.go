@@ -19,7 +19,7 @@ import (
 	"milterd/milter/mirror"
 	"milterd/milter/records"
 	"milterd/milter/resolver"
-	"milterd/milter/store"
+	"milterd/milter/store/status"
 	"milterd/milter/web"
 	"milterd/milter/web/webtest"
 )
@@ -55,8 +55,8 @@ func newTestSite(t *testing.T, change func(*Config)) *testSite {
 			Connections: func() int { return 3 },
 			LogDropped:  func() uint64 { return 0 },
 			Records:     func() records.Stats { return records.Stats{Written: 1234} },
-			Store: func() store.Status {
-				return store.Status{Driver: "embedded", Place: "/var/lib/milterd", OK: !site.down, Since: checktest.Now.Add(-time.Hour), Records: 4567, Bytes: 5 << 20}
+			Store: func() status.Store {
+				return status.Store{Driver: "embedded", Place: "/var/lib/milterd", OK: !site.down, Since: checktest.Now.Add(-time.Hour), Records: 4567, Bytes: 5 << 20}
 			},
 			DNS:    func() resolver.Stats { return resolver.Stats{Queries: 20, Hits: 60, ServFail: 12} },
 			Checks: func() []checks.Condition { return nil }, ConfigValid: func() bool { return true },

@@ -15,6 +15,8 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
+func TestMain(m *testing.M) { daemontest.Main(m) }
+
 // startWithPages starts a daemon whose pages have the password secret, and returns their address.
 func startWithPages(t *testing.T, profile string) (d *daemontest.Daemon, pages string) {
 	t.Helper()

@@ -124,6 +124,25 @@ func (d *Daemon) Configure(t testing.TB, c Config) {
 	}
 }
 
+// Reconfigure replaces text in the configuration file, and has the daemon read it.
+func (d *Daemon) Reconfigure(t testing.TB, old, text string) {
+	t.Helper()
+	file, err := os.ReadFile(d.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(file), old, text, 1)
+	if changed == string(file) {
+		t.Fatalf("%s does not have %q", d.File, old)
+	}
+	if err := os.WriteFile(d.File, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mark := d.Mark()
+	d.Signal(t, syscall.SIGHUP)
+	d.AwaitEntry(t, mark, Entry{"msg": "configuration reloaded"})
+}
+
 // Await waits until the daemon serves at Listener: until it answers the negotiation of a mail server. It accepts connections a
 // little earlier, when its pages still say that it is not ready.
 func (d *Daemon) Await(t testing.TB) {

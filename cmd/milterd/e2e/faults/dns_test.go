@@ -15,6 +15,8 @@ import (
 	"milterd/milter/resolver/dnstest"
 )
 
+func TestMain(m *testing.M) { daemontest.Main(m) }
+
 // budget is the budget of the daemons of these tests. Without it, one question to a name server that does not answer would take
 // dnsTimeout.
 const (

@@ -212,13 +212,13 @@ func many(n int) []letter {
 func TestOrderOfPathsDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	letters := many(400)
-	for i, l := range letters[:200] {
+	letters := many(200)
+	for i, l := range letters[:100] {
 		if err := os.WriteFile(filepath.Join(root, fmt.Sprintf("%03d.eml", i)), []byte(l.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	paths := []string{root, mbox(t, letters[200:300]...), mbox(t, letters[300:]...)}
+	paths := []string{root, mbox(t, letters[100:150]...), mbox(t, letters[150:]...)}
 	a, b := configOf(t, "a.yaml", "actions: {first-contact: greylist}"), configOf(t, "b.yaml", "profile: strict")
 	var first string
 	for range len(paths) {
@@ -247,7 +247,7 @@ func TestOrderOfPathsDoesNotMatter(t *testing.T) {
 // TestComparedResults tests that each of two configurations has the results that it has alone.
 func TestComparedResults(t *testing.T) {
 	t.Parallel()
-	letters := many(60)
+	letters := many(30)
 	for i := range letters {
 		if i%3 == 0 {
 			letters[i].relay = time.Duration(i%2+1) * time.Second

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -73,8 +74,13 @@ type greylistArgs struct {
 }
 
 func (d *daemon) listTriplets(ctx context.Context, a greylistArgs) ([]greylist.Triplet, error) {
+	return boundedList(greylist.List(ctx, d.store, time.Now(), a.What), a.Max)
+}
+
+// boundedList returns the first triplets of a sequence, at most as many as most says; see greylistArgs.Max.
+func boundedList(all iter.Seq2[greylist.Triplet, error], most int) ([]greylist.Triplet, error) {
 	list := []greylist.Triplet{}
-	for t, err := range greylist.List(ctx, d.store, time.Now(), a.What) {
+	for t, err := range all {
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +88,7 @@ func (d *daemon) listTriplets(ctx context.Context, a greylistArgs) ([]greylist.T
 			return nil, checks.BadArgument("there are more than %d triplets; name an address, network, domain or mailbox, or a smaller --max", maxTriplets)
 		}
 		list = append(list, t)
-		if a.Max > 0 && len(list) >= a.Max {
+		if most > 0 && len(list) >= most {
 			break
 		}
 	}

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"fmt"
+	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/checks/greylist"
 )
@@ -24,22 +23,33 @@ func TestTripletsArePrintable(t *testing.T) {
 // TestListIsBounded tests that a list of all triplets takes bounded memory, and that one that is cut by the bound is an error.
 func TestListIsBounded(t *testing.T) {
 	t.Parallel()
-	d := newRecordingDaemon(t, nil)
-	for i := range maxTriplets {
-		if err := d.store.Put(t.Context(), fmt.Sprintf("greylist:wait:%d", i), []byte(`{"to":"bob@example.org"}`), time.Hour); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if list, err := d.listTriplets(t.Context(), greylistArgs{}); err != nil || len(list) != maxTriplets {
-		t.Errorf("%d triplets, %v; want %d", len(list), err, maxTriplets)
-	}
-	if err := d.store.Put(t.Context(), "greylist:wait:more", []byte(`{"to":"bob@example.org"}`), time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if list, err := d.listTriplets(t.Context(), greylistArgs{Max: 10}); err != nil || len(list) != 10 {
-		t.Errorf("--max 10: %d triplets, %v", len(list), err)
-	}
-	if list, err := d.listTriplets(t.Context(), greylistArgs{}); err == nil || !strings.Contains(err.Error(), "more than 100000 triplets") || len(list) > 0 {
-		t.Errorf("--max 0: %d triplets, %v", len(list), err)
+	for _, test := range []struct {
+		name               string
+		stored, most, want int
+		wantErr            string
+	}{
+		{name: "as many as the bound", stored: maxTriplets, want: maxTriplets},
+		{name: "one more", stored: maxTriplets + 1, wantErr: "more than 100000 triplets"},
+		{name: "without an end", stored: math.MaxInt, wantErr: "more than 100000 triplets"},
+		{name: "--max 10 of many", stored: maxTriplets + 1, most: 10, want: 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			read := 0
+			list, err := boundedList(func(yield func(greylist.Triplet, error) bool) {
+				for read < test.stored {
+					read++
+					if !yield(greylist.Triplet{To: "bob@example.org"}, nil) {
+						return
+					}
+				}
+			}, test.most)
+			if len(list) != test.want || read > maxTriplets+1 {
+				t.Errorf("%d triplets, want %d; %d read", len(list), test.want, read)
+			}
+			if test.wantErr == "" && err != nil || test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr)) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

@@ -17,7 +17,7 @@ import (
 // memory counts.
 func TestHostileHeadersAreNotKept(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.
-	const sessions, most = 4, 15 // percent that a session may keep beside the fields
+	const sessions, most = 2, 15 // percent that a session may keep beside the fields
 	p := pipelineOf(t, "watch", checktest.Env(t, "").DNS)
 	many := func(name, value string) []headers.Field {
 		return slices.Repeat([]headers.Field{{Name: name, Value: value}}, 100)

@@ -163,7 +163,7 @@ func TestFieldsBehindPadding(t *testing.T) {
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.
 func TestMemoryUnderAttack(t *testing.T) {
 	// Not parallel, as the heap is that of all tests.
-	const sessions, limit = 60, 16 << 20
+	const sessions, limit = 20, 16 << 20
 	addr, srv, _ := start(t, func(srv *Server) { srv.MaxMemory, srv.Journal = limit, noJournal{} }, accept)
 	before := heap()
 	var open []dialer

@@ -116,6 +116,7 @@ func TestExitStatus(t *testing.T) {
 		{args: []string{"acces", "list", "--socket", "x"}, status: exitUsage, stderr: `unknown command "acces"; did you mean access?`},
 		{args: []string{"access", "alow", "192.0.2.9", "--until", "friday"}, status: exitUsage, stderr: `unknown command "alow"; did you mean allow?`},
 		{args: []string{"block"}, status: exitUsage, stderr: "want one of the commands"},
+		{args: []string{"block", "foo"}, status: exitUsage, stderr: `unknown command "foo"; want one of add, list, remove`},
 		{args: []string{"doc", "nonsense"}, status: exitUsage},
 		{args: []string{"doc", "man"}, status: exitUsage},
 		{args: []string{"check-config", good, bad}, status: exitUsage, stderr: "want at most one argument"},

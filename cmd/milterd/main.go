@@ -96,15 +96,19 @@ func newGroup(name, short string) *cobra.Command {
 		Short: short,
 		Args:  unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var names []string
-			for _, c := range cmd.Commands() {
-				if c.IsAvailableCommand() {
-					names = append(names, c.Name())
-				}
-			}
-			return checks.BadArgument("%s: want one of the commands %s", name, strings.Join(names, ", "))
+			return checks.BadArgument("%s: want one of the commands %s", name, strings.Join(commandNames(cmd), ", "))
 		},
 	}
+}
+
+// commandNames returns the names of the sub-commands that the help of a command lists.
+func commandNames(cmd *cobra.Command) (names []string) {
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
 }
 
 // unknownCommand returns an error for an argument of a command that takes none but the names of its sub-commands. A
@@ -113,13 +117,17 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	const few = 12
 	var names []string
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	hint := ""
-	if near := config.Nearest(args[0], names); near != "" {
+	hint, listed := "", commandNames(cmd)
+	switch near := config.Nearest(args[0], names); {
+	case near != "":
 		hint = "; did you mean " + near + "?"
+	case len(listed) <= few:
+		hint = "; want one of " + strings.Join(listed, ", ")
 	}
 	return fmt.Errorf("unknown command %q%s", args[0], hint)
 }

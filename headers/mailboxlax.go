@@ -67,7 +67,7 @@ func inBrackets(value string, skip bool) (found []Mailbox, word, brackets bool) 
 		if m, ok := usableAddress(inner); ok {
 			m.Name = strings.Trim(before, " \t\r\n\",;<>")
 			found = append(found, m)
-		} else if text := strings.Trim(strings.Join(strings.Fields(inner), ""), ",;"); text != inner {
+		} else if text := strings.Trim(strings.Join(strings.Fields(inner), ""), `,;"'`); text != inner {
 			if m, ok := usableAddress(text); ok {
 				squeezed = append(squeezed, m)
 			}

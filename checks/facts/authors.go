@@ -224,29 +224,44 @@ func (a *Authors) addPart(text string) {
 }
 
 // addElements adds the domains that mail programs take from the elements of a list in another way than headers.ParseMailboxList: what
-// stands before white space in a domain, as in "ceo@bank.example .evil.example", and elements whose "@" is in a quoted string or an
-// encoded-word, or is a character that looks like it.
+// stands before white space in a domain, as in "ceo@bank.example .evil.example", elements beside those with brackets, and elements that
+// are an address when they are decoded and the punctuation around them is left out.
 func (a *Authors) addElements(value string) {
 	for element := range headers.ListElements(value) {
-		seen := plainAt.Replace(shownText(element))
+		plain := withoutComments(element)
+		seen := plainAt.Replace(shownText(plain))
 		if !strings.Contains(seen, "@") || len(a.Domains) >= maxAuthorDomains {
 			continue
 		}
-		found, err := headers.ParseMailboxList(element)
-		bracket := strings.LastIndexByte(element, '<')
-		if bracket >= 0 || err == nil {
-			for _, beginning := range headers.SplitDomains(element[max(bracket, 0):]) {
+		found, err := headers.ParseMailboxList(plain)
+		bracket := strings.LastIndexByte(plain, '<')
+		if start := strings.LastIndexByte(element, '<'); bracket >= 0 || err == nil {
+			for _, beginning := range headers.SplitDomains(element[max(start, 0):]) {
 				a.addPart(beginning)
 			}
 		}
-		if len(found) > 0 && bracket >= 0 {
+		if err != nil && (len(found) == 0 || bracket < 0) {
+			found, err = headers.ParseMailboxList(strings.Trim(seen, " \t\r\n\"'<>()[].:\\"))
+		}
+		if err != nil {
 			continue
 		}
-		if found, err = headers.ParseMailboxList(strings.Trim(seen, " \t\r\n\"")); err == nil {
-			for _, m := range found {
-				a.add(m.Domain)
-			}
+		for _, m := range found {
+			a.add(m.Domain)
 		}
+	}
+}
+
+// withoutComments returns a text without its comments. A "(" in a quoted string begins one too.
+func withoutComments(text string) string {
+	var b strings.Builder
+	for {
+		start := strings.IndexByte(text, '(')
+		if start < 0 {
+			return b.String() + text
+		}
+		b.WriteString(text[:start])
+		text = text[start+headers.CommentEnd(text[start:]):]
 	}
 }
 

@@ -167,7 +167,7 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 
 // aboutReport reports whether a message has the subject of a report, RFC 9990 section 3.5.2. Others are none of ours.
 func aboutReport(head string) bool {
-	return strings.Contains(strings.ToLower(head), "\nsubject: report domain:") || strings.HasPrefix(strings.ToLower(head), "subject: report domain:")
+	return strings.Contains("\n"+strings.ToLower(head), "\nsubject: report domain:")
 }
 
 // add adds a report unless it was added before.

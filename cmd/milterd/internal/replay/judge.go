@@ -10,6 +10,7 @@ import (
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/received"
+	"milterd/headers"
 	"milterd/milter/log"
 	"milterd/milter/store"
 )
@@ -205,8 +206,9 @@ func sessionOf(f received.Facts) *checks.Session {
 
 // standIn returns a time for a message whose time is not known: that of its Date field, so that no check finds the date wrong.
 func standIn(m *mail, now time.Time) time.Time {
-	if t := dateOf(m.header); !t.IsZero() {
-		return t
+	field, _ := headers.First(m.header, "Date")
+	if d, _ := headers.ParseDate(field.Value); !d.Time.IsZero() { // a date that breaks the grammar may have a time
+		return d.Time
 	}
 	return now
 }

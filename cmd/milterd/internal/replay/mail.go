@@ -3,7 +3,6 @@ package replay
 import (
 	"io"
 	"strings"
-	"time"
 
 	"milterd/cmd/milterd/internal/mailbox"
 	"milterd/cmd/milterd/internal/received"
@@ -69,11 +68,4 @@ func factsOf(a *mailbox.Attempt) received.Facts {
 		f.Known |= received.Time
 	}
 	return f
-}
-
-// dateOf returns the time in the Date field. It is zero if there is none or it cannot be read.
-func dateOf(header []headers.Field) time.Time {
-	field, _ := headers.First(header, "Date")
-	d, _ := headers.ParseDate(field.Value)
-	return d.Time
 }

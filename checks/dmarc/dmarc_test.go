@@ -35,6 +35,7 @@ co.uk TXT "v=spf1 ip4:192.0.2.68 -all"
 _dmarc.wide.example TXT "v=DMARC1; p=reject"
 !SERVFAIL down.example TXT
 !SERVFAIL down.bank.example TXT
+!SERVFAIL down.list.example TXT
 50.2.0.192.in-addr.arpa PTR mail.list.example
 mail.list.example A 192.0.2.50
 51.2.0.192.in-addr.arpa PTR relay.forward.example
@@ -211,6 +212,10 @@ func TestReasons(t *testing.T) {
 			known: senders{good: []string{"list.example"}}, want: "dmarc-reject auth-none"},
 		{name: "a list by the client's name", m: message{client: "192.0.2.50", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-list auth-none"},
 		{name: "a list by DKIM", m: message{client: "192.0.2.67", from: "x@evil.example", header: listFields + "From: a@shop.example\n", sign: "list.example"}, want: "dmarc-list"},
+		{name: "a list by DKIM, no answer for SPF of the list", m: message{client: "192.0.2.67", from: "b@down.list.example", header: listFields + "From: a@shop.example\n", sign: "list.example"},
+			want: "dmarc-list"},
+		{name: "a list by nothing, no answer for SPF of the list", m: message{client: "192.0.2.67", from: "b@down.list.example", header: listFields + "From: a@shop.example\n", sign: "free.example"},
+			want: "dmarc-quarantine?", fail: true},
 		{name: "a list by nothing", m: message{client: "192.0.2.66", from: "x@evil.example", header: listFields + "From: a@bank.example\n"}, want: "dmarc-reject"},
 		{name: "a list that is a good sender", m: message{client: "192.0.2.50", from: "b@list.example", header: listFields + "From: a@bank.example\n"},
 			known: senders{good: []string{"list.example"}}, want: "dmarc-indirect"},

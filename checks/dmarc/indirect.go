@@ -128,13 +128,14 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 			identifiers = append(identifiers, dmarc.Identifier{Method: "iprev", Domain: name, State: dmarc.Passed})
 		}
 	}
+	var missed error // matters only if no identifier shows the list
 	for _, id := range identifiers {
 		if id.State == dmarc.Failed {
 			continue
 		}
 		aligned, err := facts.Aligned(ctx, c.env, r, list, id.Domain)
 		if err != nil || aligned && id.State == dmarc.Unknown {
-			p.missed = cmp.Or(p.missed, err, id.Err)
+			missed = cmp.Or(missed, err, id.Err)
 			continue
 		}
 		if !aligned {
@@ -148,6 +149,7 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 		p.missed = cmp.Or(p.missed, unread)
 		return
 	}
+	p.missed = cmp.Or(p.missed, missed)
 }
 
 // isGood reports whether the organisation of a list is a good sender. With an error, it may be one.

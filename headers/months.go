@@ -14,12 +14,12 @@ var monthPrefixes = [...]string{
 	"mar mär mrz mae maa mrt már bře kov mac мар бер μαρ μάρ",
 	"apr avr abr ápr kwi dub nis tra bal huhti pri апр кві απρ",
 	"may mai maj mei mag máj kvě svi geg touko мая май тра μαϊ μάι",
-	"jun juin giu jún iun cze haz juun jūn bir kes qer iyn июн чер ιουν ιούν",
+	"jun juin giu jún iun cze haz juun jūn bir kesä kesa qer iyn июн чер ιουν ιούν",
 	"jul juil lug júl iul lip tem juul jūl liep hein korr iyl июл лип ιουλ ιούλ",
 	"aug aoû aou ag sie srp ağu kol avg avq rugp elo ogo gush авг сер αυγ αύγ",
 	"sep set szep wrz zář eyl ruj rugs syys sent sht сен вер σεπ",
 	"oct okt ott out paź říj eki spal loka tet окт жов οκτ",
-	"nov noi lis kas stu lapk marras noy nop ноя лис νοε νοέ",
+	"nov noi lis kas stu lapk marras noy nop nën ноя лис νοε νοέ",
 	"dec dez déc dic des gru pro ara dets dek dis joulu dhj дек гру δεκ",
 }
 

@@ -9,7 +9,7 @@ import (
 // foreignMonths are the names that strftime(3) and Java write in some languages, or "-" for those that are not known.
 var foreignMonths = map[string]string{
 	"English":    "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
-	"Albanian":   "jan shk mar pri maj qer korr gush sht tet - dhj",
+	"Albanian":   "jan shk mar pri maj qer korr gush sht tet nën dhj",
 	"Azeri":      "Yan Fev Mar Apr May Iyn Iyl Avq Sentyabr Okt Noy Dek",
 	"Catalan":    "gen. febr. març abr. maig juny jul. ag. set. oct. nov. des.",
 	"Croatian":   "sij vel - tra svi - - kol ruj - stu pro",
@@ -49,7 +49,7 @@ func TestMonthOf(t *testing.T) {
 // TestMonthOfWeekdays tests weekdays that stand after the month in Hungarian, and some that stand before it.
 func TestMonthOfWeekdays(t *testing.T) {
 	t.Parallel()
-	for name := range strings.FieldsSeq("hétfő kedd szerda csütörtök péntek szombat vasárnap vas. Sen Sel Rab sekmadienis su ma ti ke to pe la ned pon") {
+	for name := range strings.FieldsSeq("hétfő kedd szerda csütörtök péntek szombat vasárnap vas. Sen Sel Rab sekmadienis su ma ti ke to pe la keskiviikko ned pon") {
 		if got := monthOf(name); got != 0 {
 			t.Errorf("%s is %s", name, got)
 		}

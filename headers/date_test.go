@@ -75,7 +75,7 @@ var badDates = []struct{ name, value, want string }{
 	{"year 0102", "21 Nov 0102 09:55:06 -0600", "octet 8: year 0102 is under 1900"},
 	{"year over 9999", "21 Nov 10000 09:55:06 -0600", "octet 8: year 10000 is over 9999"},
 	{"endless year", "21 Nov 99999999999999999999999999 09:55:06 -0600", "octet 8: year 999999999999999999999999... is over 9999"},
-	{"hour 24", "21 Nov 1997 24:00:00 -0600", "octet 13: hour 24 is over 23"},
+	{"hour 25", "21 Nov 1997 25:00:00 -0600", "octet 13: hour 25 is over 23"},
 	{"minute 60", "21 Nov 1997 09:60:06 -0600", "octet 16: minute 60 is over 59"},
 	{"second 61", "21 Nov 1997 09:55:61 -0600", "octet 19: second 61 is over 60"},
 	{"zone too far east", "21 Nov 1997 09:55:06 +1401", "octet 22: zone +1401 is after +1400"},

@@ -14,6 +14,7 @@ const maxLaxDate = 256
 const (
 	zoneSlack = 14 * time.Hour // zone unknown: no place is farther from UTC
 	dayHalf   = 12 * time.Hour // no time of day: noon is assumed
+	wholeDay  = 24 * time.Hour // hour 24: the beginning of the day is assumed
 
 	longMonth = 31 * 24 * time.Hour  // name of two months that follow each other
 	halfYear  = 184 * 24 * time.Hour // month unknown: July is assumed
@@ -123,7 +124,12 @@ func (r *dateReader) timeOfDay() {
 			return
 		}
 	}
-	r.hour, r.minute = r.bounded(i, "hour", 23), r.bounded(i+2, "minute", 59)
+	if r.at(i).text == "24" {
+		r.slack += wholeDay // Java's pattern kk writes the hour after midnight so, ISO 8601 the end of the day
+	} else {
+		r.hour = r.bounded(i, "hour", 23)
+	}
+	r.minute = r.bounded(i+2, "minute", 59)
 	next := i + 3
 	if r.at(next).text == ":" && r.at(next+1).isNumber() {
 		r.second = r.bounded(next+1, "second", 60)
@@ -219,12 +225,12 @@ func (r *dateReader) calendarDate() {
 	}
 	if month, slack := r.monthName(); month > 0 && !r.isNumeric() {
 		r.withName(month, numbers)
-		r.slack = slack
+		r.slack += slack
 		return
 	}
 	if r.withoutName(numbers); r.year == 0 && r.hasOtherMonth(numbers) {
 		r.withName(time.July, numbers)
-		r.slack = halfYear
+		r.slack += halfYear
 	}
 }
 
@@ -318,7 +324,7 @@ func (r *dateReader) withoutName(numbers []token) {
 	r.set(c, time.Month(first), b)
 	other := r.date()
 	r.set(c, time.Month(second), a)
-	r.slack = r.date().Sub(other).Abs()
+	r.slack += r.date().Sub(other).Abs()
 }
 
 func (r *dateReader) date() time.Time {

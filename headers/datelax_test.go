@@ -55,6 +55,8 @@ var laxDates = []struct {
 	{"slashes, day first", "21/11/1997 09:55:06 +0100", "1997-11-21T09:55:06+01:00", 0, `octet 3: "/" where the month's name should be`},
 	{"slashes, month first", "11/21/1997 9:55:06 PM -0600", "1997-11-21T21:55:06-06:00", 0, `octet 3: "/" where the month's name should be`},
 	{"slashes, either order", "11/05/1997 09:55:06 +0000", "1997-05-11T09:55:06Z", 178 * 24 * time.Hour, `octet 3: "/" where the month's name should be`},
+	{"hour 24 after midnight, of Java", "Fri, 21 Nov 1997 24:05:06 +0100", "1997-11-21T00:05:06+01:00", wholeDay, "octet 18: hour 24 is over 23"},
+	{"hour 24 at the end of a day, of ISO 8601", "1997-11-21T24:00:00Z", "1997-11-21T00:00:00Z", wholeDay, "octet 1: the day has 4 digits; it must have at most 2"},
 	{"12 AM", "21 Nov 1997 12:55:06 AM -0600", "1997-11-21T00:55:06-06:00", 0, `octet 22: "AM" is not a zone`},
 	{"PM", "21 Nov 1997 09:55:06 PM -0600", "1997-11-21T21:55:06-06:00", 0, `octet 22: "PM" is not a zone`},
 	{"Chinese", "1997年11月21日 09:55:06 +0800", "1997-11-21T09:55:06+08:00", 0, "octet 1: the day has 4 digits; it must have at most 2"},

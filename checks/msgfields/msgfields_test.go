@@ -121,7 +121,7 @@ func TestDateField(t *testing.T) {
 		{name: "ISO 8601", header: date(" 2026-11-21T12:00:00Z"), want: "date-lax"},
 		{name: "ISO 8601 with an hour that does not exist", header: date(" 2026-11-21T25:00:00Z"), want: "date-invalid"},
 		{name: "a day that does not exist", header: date(" 31 Nov 2026 12:00:00 +0000"), want: "date-invalid"},
-		{name: "an hour that does not exist", header: date(" Sat, 21 Nov 2026 24:00:00 +0000"), want: "date-invalid"},
+		{name: "an hour that does not exist", header: date(" Sat, 21 Nov 2026 25:00:00 +0000"), want: "date-invalid"},
 
 		{name: "24 hours ahead", header: date(" Sun, 22 Nov 2026 12:00:00 +0000")},
 		{name: "24 hours ahead in another zone", header: date(" Mon, 23 Nov 2026 02:00:00 +1400")},

@@ -117,6 +117,8 @@ func start() (b *Browser, stop func() error, err error) {
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.*"),
 		chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("disable-gpu", true), // emulating one is slow
+		// A page runs each function of axe-core a few times: to optimise it takes longer than to run it as it is.
+		chromedp.Flag("js-flags", "--no-opt --no-maglev"),
 		// The last two start processes for pages that might be opened. The others are the default.
 		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,BackForwardCache,SpareRendererForSitePerProcess"),
 		chromedp.Env("HOME="+home, "TMPDIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home),

@@ -3,11 +3,13 @@ package milter
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"milterd/checks"
+	"milterd/headers"
 	"milterd/milter/miltertest"
 )
 
@@ -100,11 +102,10 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	miltertest.Eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
-// TestAuthorBehindPadding tests that the checks see From fields behind a header section of the largest size, but not any number of
-// them.
+// TestAuthorBehindPadding tests that the checks see From fields behind a header section of the largest size.
 func TestAuthorBehindPadding(t *testing.T) {
 	t.Parallel()
-	addr, srv, _ := start(t, nil, func(r *checks.Request) ([]checks.Verdict, error) {
+	addr, _, _ := start(t, nil, func(r *checks.Request) ([]checks.Verdict, error) {
 		authors := 0
 		for _, f := range r.Envelope.Header {
 			if f.Is("From") {
@@ -125,26 +126,34 @@ func TestAuthorBehindPadding(t *testing.T) {
 		d.field(maxHeaderBytes/5 - 200)
 	}
 	d.must(d.Header("From ", " a@bank.example"))
-	for range 20 {
-		d.must(d.Header("From", strings.Repeat("x", 60_000)))
-	}
+	d.must(d.Header("From", strings.Repeat("x", 60_000)))
 	d.must(d.EndOfHeader(nil))
-	if held := srv.heldMemory(); held > maxHeaderBytes+maxShownBytes {
-		t.Errorf("%d bytes", held)
-	}
 	want(t, "the message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "550 5.7.1 no: 3 From fields")
 }
 
-// TestFieldsBehindPadding tests that a message is deferred if a field that readers are shown was dropped.
+// TestFieldsBehindPadding tests that a message is deferred if a field that readers are shown was dropped, unless it could not be
+// refused, and that fields beyond the limit take no memory.
 func TestFieldsBehindPadding(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, value, want string }{
-		{"From", strings.Repeat("x", 2*maxShownBytes), "451 4.6.0 the header section is too large to be checked"},
-		{"subject ", strings.Repeat("x", 2*maxShownBytes), "451 4.6.0 the header section is too large to be checked"},
-		{"From", " a@bank.example", ""},
-		{"X-Other", strings.Repeat("x", 2*maxShownBytes), ""},
+	const deferred = "451 4.6.0 the header section is too large to be checked"
+	long := strings.Repeat("x", 2*maxShownBytes)
+	for _, c := range []struct {
+		name, value string
+		fields      int
+		action      checks.Action
+		want        string
+	}{
+		{"From", long, 1, checks.Reject, deferred},
+		{"From", long[:60_000], 20, checks.Reject, deferred},
+		{"subject ", long, 1, checks.Greylist, deferred},
+		{"From", " a@bank.example", 1, checks.Reject, "550 5.7.1 no: 1 shown"},
+		{"X-Other", long, 1, checks.Reject, "550 5.7.1 no: 0 shown"},
+		{"From", long, 1, checks.Watch, ""},
 	} {
-		addr, _, _ := start(t, nil, accept)
+		addr, srv, _ := start(t, func(srv *Server) {
+			p := pipelineActing(t, c.action)
+			srv.Pipeline = func() *checks.Pipeline { return p }
+		}, nil)
 		d := dial(t, addr)
 		d.hello()
 		d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
@@ -152,12 +161,38 @@ func TestFieldsBehindPadding(t *testing.T) {
 		for range 6 { // the last one is too many
 			d.field(maxHeaderBytes/5 - 200)
 		}
-		d.must(d.Header(c.name, c.value))
+		for range c.fields {
+			d.must(d.Header(c.name, c.value))
+		}
 		d.must(d.EndOfHeader(nil))
+		if held := srv.heldMemory(); held > maxHeaderBytes+maxShownBytes {
+			t.Errorf("%d fields %s: %d bytes", c.fields, c.name, held)
+		}
 		if got := strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"); got != c.want {
-			t.Errorf("%s of %d bytes: %q, want %q", c.name, len(c.value), got, c.want)
+			t.Errorf("%d fields %s of %d bytes, action %s: %q, want %q", c.fields, c.name, len(c.value), c.action, got, c.want)
 		}
 	}
+}
+
+// pipelineActing returns a pipeline with an action for the reason refuse, which always applies at the end of the header section. It says
+// how many of shownFields the message has.
+func pipelineActing(t *testing.T, action checks.Action) *checks.Pipeline {
+	t.Helper()
+	count := func(r *checks.Request) ([]checks.Verdict, error) {
+		shown := slices.DeleteFunc(slices.Clone(r.Envelope.Header), func(f headers.Field) bool {
+			return !slices.ContainsFunc(shownFields[:], f.Is)
+		})
+		return say(fmt.Sprint(len(shown), " shown"))
+	}
+	held := &checks.Reason{ID: "held", Greylisting: true} // without one, nothing greylists
+	info := checks.Info{Name: "scripted", Stages: []checks.Stage{checks.EndOfHeader}, Reasons: []*checks.Reason{refuse, held}}
+	p, err := checks.New([]checks.Instance{{Info: info, Check: scripted(count)}}, checks.Options{
+		Actions: map[string]checks.Action{refuse.ID: action, held.ID: checks.Watch}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.

@@ -122,12 +122,12 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 	if s.failure != nil {
 		return s.failure
 	}
-	s.run.LackMemory(s.noMemory)
-	reply := s.judge(ctx, checks.EndOfMessage).Reply
-	if reply == nil && s.hidden && !s.run.Request().Trusted() {
+	if s.hidden && s.run.MayRefuseMessage() { // a check could refuse the message because the field is missing
+		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: message deferred")
 		return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "the header section is too large to be checked"}
 	}
-	return reply
+	s.run.LackMemory(s.noMemory)
+	return s.judge(ctx, checks.EndOfMessage).Reply
 }
 
 // Abort implements gomilter.Milter. An abort stands for RSET if a transaction is open, no HELO came just before, and MAIL

@@ -129,16 +129,15 @@ func (r *dailyReport) addEnded() {
 
 // count counts a decision.
 func (r *dailyReport) count(rec records.Record) {
-	action, held := rec.Action, checks.Greylist.String()
-	if rec.Reason == "greylisted" {
-		action = held
-	}
 	n := 1
 	if rec.Reply != "" {
 		n = max(len(rec.Rcpts), 1)
 	}
-	if rec.Action != held { // else a suspicion that held nothing
-		r.Actions[action] += n
+	switch greylist := checks.Greylist.String(); {
+	case rec.Reason == "greylisted":
+		r.Actions[greylist] += n
+	case rec.Action != greylist: // else a suspicion for which no delivery waited
+		r.Actions[rec.Action] += n
 	}
 	if _, known := r.limits[rec.Client]; !known && rec.Reply != "" && strings.HasPrefix(rec.Reason, "too-many-") {
 		r.limits[rec.Client] = rec.Reason

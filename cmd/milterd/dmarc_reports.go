@@ -115,7 +115,7 @@ func showReportTable(w io.Writer, t reportTable) {
 		fmt.Fprintf(w, "The daemon keeps %d of them (milterd report mirror).\n", t.Kept)
 	}
 	if t.Skipped > 0 {
-		fmt.Fprintf(w, "%d records have no address or no count and are left out.\n", t.Skipped)
+		fmt.Fprintf(w, "Left out: %d %s without an address or a count.\n", t.Skipped, plural(t.Skipped, "records"))
 	}
 	for _, f := range t.Faults {
 		fmt.Fprintf(w, "cannot be read: %s\n", printableLine(f))
@@ -140,7 +140,7 @@ func showReportRows(w io.Writer, rows []feedback.Row) {
 				passed += r.Count
 			}
 		}
-		fmt.Fprintf(w, "\n%s: %d messages, %d pass DMARC, %d fail\n", printableName(rows[0].Domain), all, passed, all-passed)
+		fmt.Fprintf(w, "\n%s: %d %s, %d pass DMARC, %d fail\n", printableName(rows[0].Domain), all, plural(int(all), "messages"), passed, all-passed)
 		fmt.Fprintln(w, "SOURCE\tFROM\tMESSAGES\tDKIM\tSPF\tRECEIVER DID\tREPORTER\tSINCE\tUNTIL")
 		for _, r := range rows[:n] {
 			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Source, printableName(r.From), r.Count, r.DKIM, r.SPF, printableName(receiverDid(r)),

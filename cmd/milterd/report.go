@@ -175,7 +175,7 @@ func showAction(w io.Writer, r evidence.ActionReport) {
 func showPeriod(w io.Writer, since, until time.Time, lost uint64) {
 	fmt.Fprintf(w, "From %s to %s.", formatTime(since), formatTime(until))
 	if lost > 0 {
-		fmt.Fprintf(w, " The evidence of %d transactions since the start of the daemon is lost.", lost)
+		fmt.Fprintf(w, " The evidence of %d %s since the start of the daemon is lost.", lost, plural(int(lost), "transactions"))
 	}
 	fmt.Fprint(w, "\n\n")
 }

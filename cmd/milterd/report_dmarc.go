@@ -96,7 +96,7 @@ func showOutgoing(w io.Writer, r dmarcReport) {
 		title   string
 		reports []report.Outgoing
 	}{{"Today, to be sent after midnight UTC", r.Today}, {"Yesterday", r.Yesterday}} {
-		fmt.Fprintf(w, "%s: %d domains\n", list.title, len(list.reports))
+		fmt.Fprintf(w, "%s: %d %s\n", list.title, len(list.reports), plural(len(list.reports), "domains"))
 		if len(list.reports) == 0 {
 			continue
 		}
@@ -132,7 +132,7 @@ func showPreview(w io.Writer, r dmarcReport) {
 	v := r.Preview
 	fmt.Fprintf(w, "domain\t%s\n", printableName(v.Domain))
 	fmt.Fprintf(w, "day\t%s (UTC)\n", v.Day.Format(time.DateOnly))
-	fmt.Fprintf(w, "messages\t%d, of which %d pass, in %d rows\n", v.Messages, v.Passed, v.Rows)
+	fmt.Fprintf(w, "messages\t%d, of which %d pass, in %d %s\n", v.Messages, v.Passed, v.Rows, plural(v.Rows, "rows"))
 	fmt.Fprintf(w, "state\t%s\n", deliveryState(v.Delivery))
 	fmt.Fprintf(w, "goes to\t%s\n", cmp.Or(printableLine(strings.Join(v.Address, ", ")), "-"))
 	if v.Refused != "" {

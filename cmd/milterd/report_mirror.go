@@ -42,7 +42,7 @@ func showMirror(w io.Writer, r mirrorReport) {
 func showOutgoingMail(w io.Writer, r mirror.Report) {
 	fmt.Fprintf(w, "Mail to other sites from %s to %s.", formatTime(r.Since), formatTime(r.Until))
 	if r.Lost > 0 {
-		fmt.Fprintf(w, " %d messages since the start of the daemon were not judged.", r.Lost)
+		fmt.Fprintf(w, " Not judged since the start of the daemon: %d %s.", r.Lost, plural(int(r.Lost), "messages"))
 	}
 	fmt.Fprint(w, "\n\n")
 	if len(r.Domains) == 0 {

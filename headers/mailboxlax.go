@@ -118,6 +118,30 @@ func ListElements(list string) iter.Seq2[string, bool] {
 	}
 }
 
+// WithoutComments returns a text without its comments. Those in quoted strings are none; one that is not closed takes the rest.
+func WithoutComments(text string) string {
+	if !strings.Contains(text, "(") {
+		return text
+	}
+	var b strings.Builder
+	p, skip := scanner{s: text}, true
+	for p.pos < len(text) {
+		start := p.pos
+		switch c := text[p.pos]; {
+		case c == '(':
+			p.pos += CommentEnd(text[p.pos:])
+			continue
+		case skip && c == '"':
+			skip = p.skipClosed()
+		}
+		if p.pos == start {
+			p.pos++
+		}
+		b.WriteString(text[start:p.pos])
+	}
+	return b.String()
+}
+
 // skipClosed consumes a quoted string or a comment. If it is not closed, the position stays and the result is false.
 func (p *scanner) skipClosed() bool {
 	q := scanner{s: p.s, pos: p.pos}

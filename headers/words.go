@@ -11,20 +11,16 @@ import (
 )
 
 // wordDecoder takes text in a charset that package mime does not know as ASCII, as most charsets have ASCII for the characters of an
-// address. UTF-16 has them with zero bytes between, UTF-7 has some in base64, and ISO 2022 has escape sequences beside them.
+// address. UTF-16 has them with zero bytes between, and UTF-7 has some in base64.
 var wordDecoder = mime.WordDecoder{CharsetReader: func(charset string, text io.Reader) (io.Reader, error) {
 	b, err := io.ReadAll(text)
 	if strings.Contains(strings.ToLower(charset), "utf-7") {
 		b = shifted.ReplaceAllFunc(b, func(s []byte) []byte { return []byte(decodeBase64(string(s[1:]))) })
 	}
-	b = escapeSequence.ReplaceAll(b, nil)
 	return bytes.NewReader(bytes.ReplaceAll(b, []byte{0}, nil)), err
 }}
 
-var (
-	shifted        = regexp.MustCompile(`\+[A-Za-z0-9+/]+-?`)    // RFC 2152
-	escapeSequence = regexp.MustCompile(`\x1b[\x20-\x2f]+[0-~]`) // ISO/IEC 2022
-)
+var shifted = regexp.MustCompile(`\+[A-Za-z0-9+/]+-?`) // RFC 2152
 
 // DecodeWords returns a text with its encoded-words decoded, RFC 2047 section 2. It decodes malformed ones too, as mail programs do:
 // base64 without padding or with other characters in it, and quoted-printable with a "=" without two hexadecimal digits.

@@ -2,6 +2,7 @@ package facts
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -72,10 +73,13 @@ func (a *Authors) addField(value string) {
 	for _, m := range mailboxes {
 		a.add(m.Domain)
 		a.addEncoded(m)
-		_, inLocal, _ := strings.Cut(m.Local, "@") // "ceo@bank.example"@evil.example
-		a.addPart(leadingName(inLocal))
+		if _, inLocal, found := strings.Cut(m.Local, "@"); found { // "ceo@bank.example"@evil.example
+			a.addPart(leadingName(inLocal))
+		}
 	}
-	a.addElements(value)
+	if err != nil || len(mailboxes) != 1 || !isPlain(value, mailboxes[0].Domain) {
+		a.addElements(value)
+	}
 	for _, domain := range headers.RoutedDomains(value) { // last, as a forger could fill the list with them
 		if strings.Contains(domain, ".") {
 			a.add(domain)
@@ -83,11 +87,27 @@ func (a *Authors) addField(value string) {
 	}
 }
 
-// withoutControls returns a text without the ASCII control characters that a reader does not see. It keeps bytes that are not UTF-8.
-func withoutControls(text string) string {
-	hidden := func(c byte) bool { return c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f }
-	return string(slices.DeleteFunc([]byte(text), hidden))
+// isPlain reports whether a valid field of one mailbox has no second domain: its only "@" stands before the domain of the mailbox as a
+// whole, and it has no list element with an encoded-word or a wide character.
+func isPlain(value, domain string) bool {
+	_, after, _ := strings.Cut(value, "@")
+	return strings.HasPrefix(after, domain) && !strings.Contains(after, "@") &&
+		(!strings.ContainsAny(value, ",;") || !strings.Contains(value, "=?") && headers.IsASCII(value))
 }
+
+// withoutControls returns a text without the ASCII control characters and the escape sequences, which a reader does not see. It keeps
+// bytes that are not UTF-8.
+func withoutControls(text string) string {
+	hidden := func(c rune) bool { return c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f }
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	text = escapes.ReplaceAllString(text, "")
+	return string(slices.DeleteFunc([]byte(text), func(c byte) bool { return hidden(rune(c)) }))
+}
+
+// escapes are the escape sequences of ISO/IEC 2022, with the text after one for characters of two octets: an "@" there is none.
+var escapes = regexp.MustCompile(`\x1b(\$[!-~]*|[ -/]+[0-~])`)
 
 // shownText returns a text as a reader sees it: with the encoded-words decoded, and without what cannot be shown in them.
 func shownText(text string) string {
@@ -154,8 +174,11 @@ func fromLatin1(text string) string {
 // brailleBlank is a character without dots, which is no white space.
 const brailleBlank = '\u2800'
 
-// seenDomain returns the domain that a reader sees in a text with invisible characters where IDNA2008 does not permit them, or "".
+// seenDomain returns the domain that a reader sees in a valid one with invisible characters where IDNA2008 does not permit them, or "".
 func seenDomain(text string) string {
+	if headers.IsASCII(text) {
+		return ""
+	}
 	seen := visible(text)
 	if seen == text {
 		return ""
@@ -225,10 +248,11 @@ func (a *Authors) addPart(text string) {
 
 // addElements adds the domains that mail programs take from the elements of a list in another way than headers.ParseMailboxList: what
 // stands before white space in a domain, as in "ceo@bank.example .evil.example", elements beside those with brackets, and elements that
-// are an address when they are decoded and the punctuation around them is left out.
+// are an address when they are decoded and the punctuation around them is left out. The decoded text of a name may have an "@" by chance,
+// such as ISO-2022-JP in a program that does not know it, so a domain without a dot does not count.
 func (a *Authors) addElements(value string) {
 	for element := range headers.ListElements(value) {
-		plain := withoutComments(element)
+		plain := headers.WithoutComments(element)
 		seen := plainAt.Replace(shownText(plain))
 		if !strings.Contains(seen, "@") || len(a.Domains) >= maxAuthorDomains {
 			continue
@@ -247,21 +271,10 @@ func (a *Authors) addElements(value string) {
 			continue
 		}
 		for _, m := range found {
-			a.add(m.Domain)
+			if strings.Contains(m.Domain, ".") {
+				a.add(m.Domain)
+			}
 		}
-	}
-}
-
-// withoutComments returns a text without its comments. A "(" in a quoted string begins one too.
-func withoutComments(text string) string {
-	var b strings.Builder
-	for {
-		start := strings.IndexByte(text, '(')
-		if start < 0 {
-			return b.String() + text
-		}
-		b.WriteString(text[:start])
-		text = text[start+headers.CommentEnd(text[start:]):]
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"milterd/checks"
 )
@@ -37,6 +38,31 @@ func FuzzDecode(f *testing.F) {
 			e.cleanOf("r")
 		}
 	})
+}
+
+// TestFullBucket tests which entries of a bucket are kept: a known correspondent of last week rather than a sender that came once,
+// and of those the last ones.
+func TestFullBucket(t *testing.T) {
+	t.Parallel()
+	table := map[entryKey]*entry{}
+	add := func(e *entry) { table[e.key()] = e }
+	add(&entry{Client: "known", Known: newTally(start)})
+	for i := range 2 * bucketEntries {
+		add(&entry{Client: fmt.Sprint(i), Clean: newTally(start.Add(time.Duration(i+1) * time.Minute))})
+	}
+	value, err := encode(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := decode(value)
+	for i := range 2 * bucketEntries {
+		if want := i > bucketEntries; kept[entryKey{client: fmt.Sprint(i)}] != nil != want {
+			t.Errorf("client %d of %d: kept is not %v", i, 2*bucketEntries, want)
+		}
+	}
+	if kept[entryKey{client: "known"}] == nil {
+		t.Error("the correspondent is not kept")
+	}
 }
 
 // TestSumsFitInARecord tests that the sums of half as many reasons again as the checks have fit in a record of a store.

@@ -68,6 +68,9 @@ const maxDecisions = 5 // decisions in one screen
 // why returns what is known of a subject, or an error if that is nothing.
 func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	k := knowledge{What: strings.TrimSpace(a.What), Rcpt: strings.TrimSpace(a.Rcpt), Decisions: []records.Record{}}
+	if network, err := netip.ParsePrefix(k.What); err == nil {
+		k.What = network.Masked().String() // the commands shown take no other form, see wholeNetwork
+	}
 	kind, queries, err := kindOf(k.What, k.Rcpt)
 	if err != nil {
 		return k, err

@@ -158,6 +158,7 @@ func TestWhySays(t *testing.T) {
 		"aaaaaaaaaaaa":                    {"To answer the sender: " + noPTR.Remedy, "The sender's page: " + link},
 		"ann@example.com bob@example.org": {"allow 192.0.2.7; milterd", "allow ann@example.com, if SPF passes; milterd"},
 		"example.com":                     {"access allow @example.com, if SPF passes; milterd access deny @example.com", "access deny example.com, for a host"},
+		"192.0.2.7/24":                    {"client\t192.0.2.0/24\n", "access deny 192.0.2.0/24\n"},
 		"eve":                             {"user\teve", "192.0.2.8"},
 		"cccccccccccc":                    {"accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "x\tconnect: " + noPTR.ID},
 		"Q1":                              {"message\tQ1", "block add 192.0.2.9", "accept", noPTR.ID + "\twatch", rateOfUser.ID + "\twatch", "queue id\tQ1"},

@@ -101,7 +101,7 @@ func (d *daemon) readAgain() (cfg *config.Config, p *checks.Pipeline, errs []str
 }
 
 // keepUntilRestart returns a new configuration in which the keys that take effect at the next start have their present values. changed
-// are those of these keys that have another value in the new one. It logs them.
+// has those of these keys to which cfg gives another value. It logs them.
 func (d *daemon) keepUntilRestart(cfg *config.Config) (_ *config.Config, changed []string) {
 	running := *cfg
 	running.Log.Level = d.cfg.Log.Level // the level alone takes effect at once, so it is no change of the key log

@@ -36,7 +36,7 @@ func (e *endFlags) add(cmd *cobra.Command, what, without string) {
 	cmd.MarkFlagsMutuallyExclusive("for", "until")
 }
 
-// time returns the end. Without a flag it is that duration after now, or for 0 the zero time: no end.
+// time returns the end. If no flag is given, it is now plus without; if without is 0, it is the zero time, for no end.
 func (e *endFlags) time(now time.Time, without time.Duration) (time.Time, error) {
 	switch {
 	case e.until != "":

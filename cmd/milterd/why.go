@@ -43,7 +43,7 @@ type whyArgs struct {
 	Rcpt string `json:"rcpt,omitempty"` // only mail to this recipient; What is a sender or a client
 }
 
-// nullPath is the null reverse-path, of which there are decisions alone.
+// nullPath is the null reverse-path. Nothing but decisions is known of it.
 const nullPath = "<>"
 
 // knowledge is what the daemon knows of a subject.

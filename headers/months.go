@@ -35,16 +35,24 @@ func monthOf(word string) time.Month {
 		return max(monthOf(fromCharset(word, latin)), monthOf(fromCharset(word, cyrillic)))
 	}
 	word = strings.ToLower(word)
-	month, longest := time.Month(0), 0
-	for i, prefixes := range monthPrefixes {
-		for prefix := range strings.FieldsSeq(prefixes) {
-			if strings.HasPrefix(word, prefix) && len(prefix) > longest {
-				month, longest = time.Month(i+1), len(prefix)
-			}
+	for n := len(word); n > 0; n-- {
+		if month := monthsByPrefix[word[:n]]; month > 0 {
+			return month
 		}
 	}
-	return month
+	return 0
 }
+
+// monthsByPrefix has the months of monthPrefixes. A hostile message has a hundred thousand words to look up.
+var monthsByPrefix = func() map[string]time.Month {
+	months := map[string]time.Month{}
+	for i, prefixes := range monthPrefixes {
+		for prefix := range strings.FieldsSeq(prefixes) {
+			months[prefix] = time.Month(i + 1)
+		}
+	}
+	return months
+}()
 
 // fromCharset converts a word from a character set whose octets from 0xC0 on are the characters of Unicode from first on. It leaves out
 // the other octets over 127.

@@ -9,7 +9,7 @@ type Store struct {
 	Driver  string    `json:"driver"`
 	Place   string    `json:"place"`             // folder, or address without the password; empty for memory
 	OK      bool      `json:"ok"`                // operations work, and changes reach the disk
-	Since   time.Time `json:"since"`             // since when OK is as it is
+	Since   time.Time `json:"since"`             // since when it works, is down, or does not reach the disk
 	Error   string    `json:"error"`             // current fault, or else the last failure; empty if there was none
 	ErrorAt time.Time `json:"error_at,omitzero"` // time of the last failure
 	Errors  uint64    `json:"errors"`            // failures since the start, including those of probes

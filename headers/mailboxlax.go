@@ -118,7 +118,7 @@ func ListElements(list string) iter.Seq2[string, bool] {
 	}
 }
 
-// WithoutComments returns a text without its comments. Those in quoted strings are none; one that is not closed takes the rest.
+// WithoutComments returns a text without its comments. A comment that is not closed takes the rest. Parentheses in quoted strings stay.
 func WithoutComments(text string) string {
 	if !strings.Contains(text, "(") {
 		return text
@@ -198,8 +198,8 @@ func isOneWord(s string) bool {
 	return p.fault == nil && p.peek() == end && w.count > 0 && w.adjacent < 0 && !strings.ContainsAny(s[w.start:w.end], " \t\r\n")
 }
 
-// SplitDomains returns what stands in a domain before white space or a comment: "b.example" of "a@b.example .c.example". value has no
-// display name that is not quoted and has an "@".
+// SplitDomains returns what stands in a domain before white space or a comment: "b.example" of "a@b.example .c.example". An "@" in a
+// display name must be quoted.
 func SplitDomains(value string) (beginnings []string) {
 	p, skip := scanner{s: value}, true
 	for p.pos < len(value) {

@@ -66,6 +66,7 @@ func decodeWord(charset, encoding, content string) string {
 			return string([]byte{byte(n)})
 		})
 	}
+	// Package mime converts a charset only in an encoded-word.
 	text, err := wordDecoder.Decode("=?" + charset + "?b?" + base64.StdEncoding.EncodeToString([]byte(decoded)) + "?=")
 	if err != nil || decoded == "" {
 		return word

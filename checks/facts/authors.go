@@ -73,7 +73,8 @@ func (a *Authors) addField(value string) {
 	for _, m := range mailboxes {
 		a.add(m.Domain)
 		a.addEncoded(m)
-		if _, inLocal, found := strings.Cut(m.Local, "@"); found { // "ceo@bank.example"@evil.example
+		// Some parsers take the domain in "<ceo@bank.example>"@evil.example. Gateways write "jane@example.org"@gateway.example.
+		if _, inLocal, _ := strings.Cut(m.Local, "@"); leadingName(inLocal) != inLocal {
 			a.addPart(leadingName(inLocal))
 		}
 	}

@@ -123,6 +123,7 @@ func TestMessageAuthors(t *testing.T) {
 		{"white space before a dot, after one label", []string{" jane@example .com"}, "example.com", ""},
 		{"white space before a dot, in a name", []string{` "ceo@bank.example ..." <x@evil.example>`}, "evil.example", ""},
 		{"white space before a dot, in a name that is not quoted", []string{" ceo@bank.example ... <x@evil.example>"}, "evil.example", ""},
+		{"an address as the local part, of a gateway", []string{` "jane@example.org"@gateway.example`}, "gateway.example", ""},
 		{"an at sign in a quoted local part", []string{` "Jane Doe@Corp"@example.com`}, "example.com", ""},
 		{"wide characters beside an underscore", []string{" ceo@_x.\uff42ank\u3002example"}, "_x.bank.example", ""},
 		{"wide characters beside hyphens", []string{" ceo@\u00e4-.bank\u3002example"}, "xn----zfa.bank.example", ""},

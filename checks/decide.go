@@ -83,15 +83,6 @@ func firstAccepted(rcpts []Recipient) int {
 	return slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" })
 }
 
-// MayRefuseMessage reports whether the current message may be refused, greylisted or quarantined for its header section or its body:
-// the client is not trusted, nothing that is known at RcptTo vouches for all of the message, and such a reason has one of these
-// actions.
-func (run *Run) MayRefuseMessage() bool {
-	t, bounce := run.messageTable(), run.session.Envelope.MailFrom.IsNull()
-	return !run.trusted && run.ofMessage().vouch < SkipAll &&
-		slices.ContainsFunc(run.pipeline.late, func(r *Reason) bool { return t.action(r, bounce) > Tag })
-}
-
 // messageTable returns the actions at EndOfHeader and EndOfMessage: for each reason the most severe one of the accepted
 // recipients.
 func (run *Run) messageTable() *table {

@@ -1,7 +1,6 @@
 package checks_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -145,45 +144,3 @@ func TestConditions(t *testing.T) {
 func trustedToo(first, last *checks.Info) { first.TrustedToo, last.TrustedToo = true, true }
 
 func notForwarded(_, last *checks.Info) { last.NotForwarded = true }
-
-// TestMayRefuseMessage tests for which messages the header section or the body matters.
-func TestMayRefuseMessage(t *testing.T) {
-	t.Parallel()
-	form := reason("form")
-	form.BounceWatch = true
-	for _, c := range []struct {
-		name         string
-		action       checks.Action
-		client, from string
-		rcpt         string
-		vouch        checks.Vouch
-		want         bool
-	}{
-		{name: "watched", action: checks.Watch},
-		{name: "tagged", action: checks.Tag},
-		{name: "quarantined", action: checks.Quarantine, want: true},
-		{name: "refused", action: checks.Reject, want: true},
-		{name: "a bounce", action: checks.Reject, from: "<>"},
-		{name: "trusted client", action: checks.Reject, client: "192.0.2.1"},
-		{name: "exempt recipient", action: checks.Reject, rcpt: "<postmaster@example.org>"},
-		{name: "allowed client", action: checks.Reject, vouch: checks.SkipAll},
-		{name: "known client", action: checks.Reject, vouch: checks.SkipAll - 1, want: true},
-	} {
-		late := newFake("late", []checks.Stage{checks.EndOfHeader}, form)
-		late.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
-		early := newFake("early", atConnect, reason("client"))
-		early.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
-			return []checks.Verdict{{Vouch: c.vouch}}, nil
-		}
-		p := pipeline(t, map[string]checks.Action{"form": c.action}, func(o *checks.Options) {
-			o.Exempt = checks.RecipientSet{"postmaster@": true}
-			o.Trusted.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
-		}, early, late)
-		s := begin(p, cmp.Or(c.client, "192.0.2.9"))
-		s.mail(cmp.Or(c.from, "<a@example.net>"))
-		s.rcpt(cmp.Or(c.rcpt, "<u@example.org>"))
-		if got := s.run.MayRefuseMessage(); got != c.want {
-			t.Errorf("%s: %v, want %v", c.name, got, c.want)
-		}
-	}
-}

@@ -3,13 +3,11 @@ package milter
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"milterd/checks"
-	"milterd/headers"
 	"milterd/milter/miltertest"
 )
 
@@ -102,10 +100,11 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	miltertest.Eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
-// TestAuthorBehindPadding tests that the checks see From fields behind a header section of the largest size.
+// TestAuthorBehindPadding tests that the checks see From fields behind a header section of the largest size, but not any number of
+// them.
 func TestAuthorBehindPadding(t *testing.T) {
 	t.Parallel()
-	addr, _, _ := start(t, nil, func(r *checks.Request) ([]checks.Verdict, error) {
+	addr, srv, _ := start(t, nil, func(r *checks.Request) ([]checks.Verdict, error) {
 		authors := 0
 		for _, f := range r.Envelope.Header {
 			if f.Is("From") {
@@ -126,73 +125,14 @@ func TestAuthorBehindPadding(t *testing.T) {
 		d.field(maxHeaderBytes/5 - 200)
 	}
 	d.must(d.Header("From ", " a@bank.example"))
-	d.must(d.Header("From", strings.Repeat("x", 60_000)))
+	for range 20 {
+		d.must(d.Header("From", strings.Repeat("x", 100_000)))
+	}
 	d.must(d.EndOfHeader(nil))
-	want(t, "the message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "550 5.7.1 no: 3 From fields")
-}
-
-// TestFieldsBehindPadding tests that a message is deferred if a field that readers are shown was dropped, unless it could not be
-// refused, and that fields beyond the limit take no memory.
-func TestFieldsBehindPadding(t *testing.T) {
-	t.Parallel()
-	const deferred = "451 4.6.0 the header section is too large to be checked"
-	long := strings.Repeat("x", 2*maxShownBytes)
-	for _, c := range []struct {
-		name, value string
-		fields      int
-		action      checks.Action
-		want        string
-	}{
-		{"From", long, 1, checks.Reject, deferred},
-		{"From", long[:60_000], 20, checks.Reject, deferred},
-		{"subject ", long, 1, checks.Greylist, deferred},
-		{"From", " a@bank.example", 1, checks.Reject, "550 5.7.1 no: 1 shown"},
-		{"X-Other", long, 1, checks.Reject, "550 5.7.1 no: 0 shown"},
-		{"From", long, 1, checks.Watch, ""},
-	} {
-		addr, srv, _ := start(t, func(srv *Server) {
-			p := pipelineActing(t, c.action)
-			srv.Pipeline = func() *checks.Pipeline { return p }
-		}, nil)
-		d := dial(t, addr)
-		d.hello()
-		d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
-		d.rcpt("<u@example.org>")
-		for range 6 { // the last one is too many
-			d.field(maxHeaderBytes/5 - 200)
-		}
-		for range c.fields {
-			d.must(d.Header(c.name, c.value))
-		}
-		d.must(d.EndOfHeader(nil))
-		if held := srv.heldMemory(); held > maxHeaderBytes+maxShownBytes {
-			t.Errorf("%d fields %s: %d bytes", c.fields, c.name, held)
-		}
-		if got := strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"); got != c.want {
-			t.Errorf("%d fields %s of %d bytes, action %s: %q, want %q", c.fields, c.name, len(c.value), c.action, got, c.want)
-		}
+	if held := srv.heldMemory(); held > maxHeaderBytes+maxAuthorBytes {
+		t.Errorf("%d bytes", held)
 	}
-}
-
-// pipelineActing returns a pipeline with an action for the reason refuse, which always applies at the end of the header section. It says
-// how many of shownFields the message has.
-func pipelineActing(t *testing.T, action checks.Action) *checks.Pipeline {
-	t.Helper()
-	count := func(r *checks.Request) ([]checks.Verdict, error) {
-		shown := slices.DeleteFunc(slices.Clone(r.Envelope.Header), func(f headers.Field) bool {
-			return !slices.ContainsFunc(shownFields[:], f.Is)
-		})
-		return say(fmt.Sprint(len(shown), " shown"))
-	}
-	held := &checks.Reason{ID: "held", Greylisting: true} // without one, nothing greylists
-	info := checks.Info{Name: "scripted", Stages: []checks.Stage{checks.EndOfHeader}, Reasons: []*checks.Reason{refuse, held}}
-	p, err := checks.New([]checks.Instance{{Info: info, Check: scripted(count)}}, checks.Options{
-		Actions: map[string]checks.Action{refuse.ID: action, held.ID: checks.Watch}, ReplyAt: checks.RcptTo, Budget: 8 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	want(t, "the message", strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), "550 5.7.1 no: 4 From fields")
 }
 
 // TestMemoryUnderAttack has sessions fill all their limits and measures the heap.

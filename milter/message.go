@@ -3,7 +3,6 @@ package milter
 import (
 	"context"
 	"net/textproto"
-	"slices"
 
 	gomilter "github.com/emersion/go-milter"
 
@@ -21,20 +20,13 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// shownFields are the fields that a reader is shown.
-var shownFields = [...]string{"From", "Sender", "Subject", "Date", "To", "Cc", "Content-Type"}
-
-// keep adds a header field to the transaction. Beyond maxHeaderBytes it adds shownFields only: a forger could hide the author behind
-// padding, or a second subject beside the signed one.
+// keep adds a header field to the transaction. Beyond maxHeaderBytes it adds From fields only: a forger could hide the author
+// behind padding.
 func (s *session) keep(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
-	fits := !s.truncated
-	if s.truncated && slices.ContainsFunc(shownFields[:], field.Is) {
-		fits = s.headerBytes+size <= maxHeaderBytes+maxShownBytes
-		s.hidden = s.hidden || !fits
-	}
+	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
 	s.noMemory = s.noMemory || fits && !s.reserve(size)
 	if fits && !s.noMemory {
 		if s.Envelope.Header == nil {
@@ -121,10 +113,6 @@ func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
 	}
 	if s.failure != nil {
 		return s.failure
-	}
-	if s.hidden && s.run.MayRefuseMessage() { // a check could refuse the message because the field is missing
-		s.srv.Log.WithFields(s.LogFields()).Warn("header section too large: message deferred")
-		return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "the header section is too large to be checked"}
 	}
 	s.run.LackMemory(s.noMemory)
 	return s.judge(ctx, checks.EndOfMessage).Reply

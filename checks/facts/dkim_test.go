@@ -12,19 +12,6 @@ import (
 	"milterd/headers"
 )
 
-// silentFor is a resolver that does not answer for the names under a domain.
-type silentFor struct {
-	checks.Resolver
-	domain string
-}
-
-func (r silentFor) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
-	if checks.Under(q.Name, r.domain) {
-		<-ctx.Done()
-	}
-	return r.Resolver.Lookup(ctx, q)
-}
-
 // TestSilentSigner tests that silent name servers of a domain that signed a message, which may be a forger's, leave time for DMARC.
 func TestSilentSigner(t *testing.T) {
 	t.Parallel()
@@ -32,7 +19,7 @@ func TestSilentSigner(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 		defer cancel()
 		env := checktest.Env(t, "")
-		env.Signatures, env.DNS = 5, silentFor{env.DNS, "evil.example"}
+		env.Signatures, env.DNS = 5, checktest.Silent{Resolver: env.DNS, Domain: "evil.example"}
 		fields := checktest.Sign(t, []headers.Field{{Name: "From", Value: " ceo@bank.example"}}, "Hello\r\n", "a.evil.example")
 		r := checktest.Session{Client: "192.0.2.66", MailFrom: "x@b.evil.example", Header: fields}.Request(t)
 		r.Stage = checks.EndOfHeader

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"milterd/checks"
 	"milterd/checks/checktest"
 	"milterd/checks/facts/dmarc"
 )
@@ -186,19 +185,6 @@ func TestAuthors(t *testing.T) {
 	})
 }
 
-// silentFor is a resolver that does not answer for the names under a domain.
-type silentFor struct {
-	checks.Resolver
-	domain string
-}
-
-func (r silentFor) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
-	if checks.Under(q.Name, r.domain) {
-		<-ctx.Done()
-	}
-	return r.Resolver.Lookup(ctx, q)
-}
-
 // TestSilentAuthor tests that an author domain whose servers are silent does not use up the time for another one.
 func TestSilentAuthor(t *testing.T) {
 	t.Parallel()
@@ -213,7 +199,7 @@ func TestSilentAuthor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 				defer cancel()
-				dns := silentFor{checktest.NewZone(t, zone), "evil.example"}
+				dns := checktest.Silent{Resolver: checktest.NewZone(t, zone), Domain: "evil.example"}
 				e, _ := dmarc.NewTree(dns).Evaluate(ctx, strings.Fields(authors), nil)
 				if got := summary(e); got != want {
 					t.Errorf("got %s, want %s", got, want)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,13 +37,10 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 // Build builds milterd with further flags and returns the path of the program, which is in the build cache of the go
-// command. The cache keeps the programs that go run links, so all test packages together link milterd once.
+// command. The cache keeps the programs that go run links, so all test packages together link milterd once. Without the flag
+// -race=false it has the race detector if the tests have it.
 func Build(flags ...string) (string, error) {
-	args := append([]string{"run", "-exec", "echo"}, flags...)
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	args = append(args, "milterd/cmd/milterd")
+	args := slices.Concat([]string{"run", "-exec", "echo", fmt.Sprintf("-race=%v", raceEnabled)}, flags, []string{"milterd/cmd/milterd"})
 	unlock, err := lockBuild()
 	if err != nil {
 		return "", err

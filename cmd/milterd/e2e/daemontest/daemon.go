@@ -30,6 +30,7 @@ type Daemon struct {
 	Listener string          // one of its listeners, as the configuration spells it
 	Listen   []string        // all listeners, as YAML
 	File     string          // its configuration file
+	Program  string          // path of milterd; empty: Binary
 	Lines    func() []string // returns the lines of its log so far
 }
 
@@ -71,7 +72,10 @@ func StartWithSocket(t testing.TB, actions map[string]string, extra string) (d *
 // Launch runs the daemon with its configuration file, also after it ended. It does not wait until the daemon listens.
 func (d *Daemon) Launch(t testing.TB) {
 	t.Helper()
-	cmd := exec.Command(Binary(t), "serve", "-c", d.File)
+	if d.Program == "" {
+		d.Program = Binary(t)
+	}
+	cmd := exec.Command(d.Program, "serve", "-c", d.File)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // for state without a path in the configuration
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	d.Process = miltertest.StartProcess(t, cmd)

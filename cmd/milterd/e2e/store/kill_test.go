@@ -47,9 +47,14 @@ func testKills(t *testing.T, stores, kills int) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	random := func(most time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(most))) }
 	dns := dnstest.Start(t, daemontest.World).Addr
+	// The race detector would make the daemons slow, and few records would be young at a kill.
+	program, err := daemontest.Build("-race=false")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all []*victim
 	for i := range stores {
-		all = append(all, newVictim(t, i, dns))
+		all = append(all, newVictim(t, program, i, dns))
 	}
 	for round := range kills {
 		var ends []func()
@@ -103,13 +108,16 @@ type victim struct {
 	young, lost int             // number of records younger than safeAfter at a kill, and of those lost
 }
 
-func newVictim(t *testing.T, number int, dns string) *victim {
+func newVictim(t *testing.T, program string, number int, dns string) *victim {
 	dir := daemontest.SocketDir(t)
 	v := &victim{number: number, state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "admin.sock"), kept: map[string]bool{}}
-	v.Daemon = daemontest.Start(t, daemontest.Config{
+	v.Daemon = daemontest.New(t, daemontest.Config{
 		DNS: dns, Profile: "safe",
 		Extra: fmt.Sprintf("admin: {listen: \"\", socket: %q}\nstore: {driver: embedded, path: %q}\n", v.socket, v.state),
 	})
+	v.Program = program
+	v.Launch(t)
+	v.Await(t)
 	return v
 }
 

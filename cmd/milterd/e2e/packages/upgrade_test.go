@@ -126,6 +126,8 @@ func (l *load) session(addr, id string) error {
 			return nil
 		}
 		l.accepted.Add(1)
+		const pause = 50 * time.Millisecond // leaves processor time for what is installed
+		<-time.After(pause)
 	}
 	return c.Quit()
 }

@@ -6,9 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp"
 )
 
 // axe returns the source of axe-core.
@@ -25,19 +22,15 @@ type Complaint struct {
 	Nodes []string `json:"nodes"` // elements, each with the cause
 }
 
-// loadAxe loads axe-core into the page, and into those that the tab opens after it: they need not receive and compile 600 kB again.
+// loadAxe loads axe-core into the page, unless it is there.
 func (tab *Tab) loadAxe() {
 	tab.t.Helper()
-	if tab.hasAxe {
+	if Evaluate[bool](tab, `"axe" in window`) {
 		return
 	}
 	source, err := axe()
 	tab.must(err)
-	always := page.AddScriptToEvaluateOnNewDocumentParams{Source: source}
-	_, err = chromedp.Call(tab.ctx, page.AddScriptToEvaluateOnNewDocument, always)
-	tab.must(err)
 	Evaluate[bool](tab, source+"\n;true")
-	tab.hasAxe = true
 }
 
 // Axe runs axe-core on the page, with all rules for WCAG 2.2 AA and its best practices, or only with the named rules. Rules that

@@ -147,7 +147,6 @@ type Tab struct {
 	browser *Browser
 	ctx     context.Context
 	close   context.CancelFunc
-	hasAxe  bool // see loadAxe
 
 	mu   sync.Mutex
 	sent []string // URLs of requests

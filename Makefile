@@ -97,7 +97,7 @@ lint: format
 # The end-to-end tests wait more than they compute, so twice as many packages as there are processors run at a time. Lint has run vet.
 # Without GORACE, a test or a daemon with the race detector sleeps for a second before it ends.
 # Packages are tested in the order in which they are named: one that takes minutes must not be the last to start.
-longest = ./cmd/milterd/e2e/packages ./cmd/milterd/e2e/faults ./cmd/milterd
+longest = ./cmd/milterd/e2e/packages ./cmd/milterd/e2e/faults ./cmd/milterd ./milter/web/why
 unit:
 	GORACE=atexit_sleep_ms=0 MILTERD_TEST_REAL=1 $(GO) test -race -shuffle=on -vet=off -p $$((2 * $$(getconf _NPROCESSORS_ONLN))) -timeout 20m \
 		$(longest) ./...

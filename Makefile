@@ -72,7 +72,7 @@ test: install-tools lint
 .NOTPARALLEL:
 
 # Without paths in what is compiled, a clone in another folder finds it all in the build cache.
-check lint unit soak fuzz examples: export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath
+check lint unit soak fuzz examples: export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -ldflags=-s
 
 # What one runs before each commit: nothing has to be installed, and it takes less than a minute with a warm cache. Without cgo, as make
 # build compiles, the go command links test programs with the store by itself, in two thirds of the time that it takes through gcc.

@@ -40,7 +40,8 @@ var build = sync.OnceValues(func() (string, error) {
 // command. The cache keeps the programs that go run links, so all test packages together link milterd once. Without the flag
 // -race=false it has the race detector if the tests have it.
 func Build(flags ...string) (string, error) {
-	args := slices.Concat([]string{"run", "-exec", "echo", fmt.Sprintf("-race=%v", raceEnabled)}, flags, []string{"milterd/cmd/milterd"})
+	// Without debug information, linking takes half of the time.
+	args := slices.Concat([]string{"run", "-exec", "echo", "-ldflags=-s", fmt.Sprintf("-race=%v", raceEnabled)}, flags, []string{"milterd/cmd/milterd"})
 	unlock, err := lockBuild()
 	if err != nil {
 		return "", err

@@ -74,8 +74,10 @@ func (a *Authors) addField(value string) {
 		a.add(m.Domain)
 		a.addEncoded(m)
 		// Some parsers take the domain in "<ceo@bank.example>"@evil.example. Gateways write "jane@example.org"@gateway.example.
-		if _, inLocal, _ := strings.Cut(m.Local, "@"); leadingName(inLocal) != inLocal {
-			a.addPart(leadingName(inLocal))
+		for _, after, found := strings.Cut(m.Local, "@"); found; _, after, found = strings.Cut(after, "@") {
+			if name := leadingName(after); name != after {
+				a.addPart(name)
+			}
 		}
 	}
 	if err != nil || len(mailboxes) != 1 || !isPlain(value, mailboxes[0].Domain) {
@@ -247,8 +249,8 @@ func (a *Authors) addPart(text string) {
 	}
 }
 
-// maxElements is the number of list elements of a field that addElements reads. With twice as many, it takes twice the processor time for
-// a hostile field; half as many would do, as a reader does not find an author behind 500 others.
+// maxElements is the number of list elements of a field that addElements reads, without those that have no "@". With twice as many, it
+// takes twice the processor time for a hostile field; half as many would do, as a reader does not find an author behind 500 others.
 const maxElements = 1000
 
 // addElements adds the domains that mail programs take from the elements of a list in another way than headers.ParseMailboxList: what
@@ -258,6 +260,9 @@ const maxElements = 1000
 func (a *Authors) addElements(value string) {
 	left := maxElements
 	for element := range headers.ListElements(value) {
+		if !strings.ContainsAny(element, "@\uff20\ufe6b=") { // not even an encoded "@"
+			continue
+		}
 		if left--; left < 0 || len(a.Domains) >= maxAuthorDomains {
 			return
 		}

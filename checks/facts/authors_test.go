@@ -138,6 +138,24 @@ func TestMessageAuthors(t *testing.T) {
 		{"brackets in a quoted string", []string{` ceo@bank.example, "<x@evil.example>"`}, "bank.example evil.example", ""},
 		{"an element with punctuation around it", []string{` <x@evil.example>, :"ceo@bank.example'`}, "evil.example bank.example", ""},
 		{"an open bracket and a quote", []string{` <x@evil.example><ceo@bank.example"`}, "evil.example bank.example", ""},
+		{"a label with a character that no domain has, above a domain", []string{" jane@mail!x.bank.example"}, "bank.example", "mail!x.bank.example"},
+		{"a quoted element after many empty ones", []string{strings.Repeat(",", 2000) + ` "ceo@bank.example", <x@evil.example>`}, "evil.example bank.example", ""},
+		{"an element with empty brackets", []string{" ceo@bank.example <>, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"an encoded element in quotes", []string{" =?utf-8?q?=22ceo=40bank.example=22?=, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"address literals in a list", []string{" a@[192.0.2.1], b@ [192.0.2.2], c@[IPv6:::ffff:192.0.2.1], jane@example.com"}, "example.com", ""},
+		{"an obsolete route", []string{" Jane <@route.example:jane@example.com>"}, "example.com", ""},
+		{"an address as the local part, in a list", []string{` Jane <"jane@example.org"@gateway.example>, joe@gateway.example`}, "gateway.example", ""},
+		{"an address as the local part, before white space", []string{` "jane@example.org" @gateway.example`}, "gateway.example", ""},
+		{"an address as the local part, before a comment", []string{` "jane@example.org"(Jane)@gateway.example`}, "gateway.example", ""},
+		{"an address with a dot at the end as the local part", []string{` "jane@example.org."@gateway.example`}, "gateway.example", ""},
+		{"a double dot above the domain", []string{" Jane <jane@mail..bank.example>"}, "mail.bank.example", ""},
+		{"a comment within a label", []string{" ceo@ba(CEO)nk.example"}, "ba bank.example", ""},
+		{"a comment within an encoded element", []string{" =?utf-8?q?ceo=40ba(CEO)nk.example?=, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"an encoded address with a quote after it", []string{" =?utf-8?q?ceo=40bank.example=22?=@evil.example"}, "evil.example bank.example", ""},
+		{"an encoded address with a no-break space after it", []string{" =?utf-8?q?ceo=40bank.example?=\u00a0@evil.example"}, "evil.example bank.example", ""},
+		{"an encoded address with a wide dot", []string{" =?utf-8?q?ceo=40bank=E3=80=82example=2C?=@evil.example"}, "evil.example bank.example", ""},
+		{"an encoded address as the name of a group", []string{" =?utf-8?q?ceo=40bank.example?=:;, <x@evil.example>"}, "evil.example bank.example", ""},
+		{"an element with a backslash in brackets", []string{` ceo@bank.example <\>, <x@evil.example>`}, "evil.example bank.example", ""},
 		{"more than six", []string{" a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, a@f.example, a@g.example"},
 			"a.example b.example c.example d.example e.example f.example", ""},
 	} {
@@ -166,6 +184,14 @@ func TestPartsOfAddress(t *testing.T) {
 		" <ceo@bank.example(CEO) . evil.example>, x@evil.example": "bank.example.evil.example evil.example bank.example",
 		` "ceo@bank.example x"@evil.example`:                      "evil.example bank.example",
 		` CEO <"<ceo@bank.example>"@evil.example>`:                "evil.example bank.example",
+		` "x@evil.example <ceo@bank.example> "@evil.example`:      "evil.example bank.example",
+		" CEO <ceo@bank.example .evil.example> CEO":               "bank.example.evil.example bank.example",
+		" CEO <ceo@bank.example ..evil.example>":                  "bank.example.evil.example bank.example",
+		" J\u00f6rg <\"<ceo@bank.example>\"@evil.example>":        "evil.example bank.example",
+		` CEO [1] <"ceo@bank.example x"@evil.example>`:            "evil.example bank.example",
+		` Board: "ceo@bank.example x"@evil.example;`:              "evil.example bank.example",
+		` "@bank.example x"@evil.example`:                         "evil.example bank.example",
+		" \"<ceo@bank\u3002example>\"@evil.example":               "evil.example bank.example",
 	} {
 		a := authors(t, from)
 		several := strings.Contains(from, ",")
@@ -186,6 +212,8 @@ func TestInvisibleCharacters(t *testing.T) {
 		" jane@ba\u0081nk.example":   "xn--bank-ha.example bank.example",
 		" jane@ba\u2028nk.example":   "xn--bank-1c7a.example bank.example",
 		" jane@bank.example\u2800":   "bank.example",
+		" jane@\u2800bank.example":   "bank.example",
+		" jane@\u00a0bank.example":   "bank.example",
 		" jane@نامه\u200cای.example": "xn--mgba3gch31f060k.example",
 	} {
 		a := authors(t, from)
@@ -266,6 +294,10 @@ func TestHostileAuthors(t *testing.T) {
 	for i := range 750 {
 		different.WriteRune(rune('\u4e00' + i*7919%20_000))
 	}
+	var invisible strings.Builder
+	for c := '\U000e0000'; c < '\U000e1000'; c++ {
+		invisible.WriteRune(c)
+	}
 	for name, value := range map[string]string{
 		"labels":                    " x@" + strings.Repeat("a!.", n) + "example.com",
 		"labels after a word":       " x y@" + strings.Repeat("a_.", n) + "example.com",
@@ -275,6 +307,7 @@ func TestHostileAuthors(t *testing.T) {
 		"one label of UTF-8":        " x@" + strings.Repeat("\u00e4\u00f6\u4e00\u4e01\u4e02", n) + ".example",
 		"long labels of many":       strings.Repeat(" x@"+different.String()+".example,", 900),
 		"invisible characters":      " x@exam" + strings.Repeat("\u200b\u2060\ufe01\ufe02", n) + "ple.com",
+		"invisible and different":   " x@exam" + strings.Repeat(invisible.String(), 50) + "ple.com",
 		"an encoded address":        " =?utf-8?q?x=40" + strings.Repeat("=C3=A4!.", n) + "example.com?=",
 		"encoded-words":             " =?utf-8?q?" + strings.Repeat("=?utf-8?q?a?=", n) + "@example.com",
 		"angle brackets":            strings.Repeat("<a@b", n),

@@ -178,6 +178,7 @@ func FuzzMsgauth(f *testing.F) {
 		f.Add(replaced(edTags, change), head+"\n  folded\t twice \nX :y", plain.body, keyText+"; h=sha256:x")
 	}
 	f.Add(edTags, head, "\n\r", keyText)
+	f.Add(edTags, head, plain.body, strings.Replace(keyText, " k=", "\vk=", 1))
 	f.Fuzz(func(t *testing.T, tags, head, body, record string) {
 		m := parseMail(head)
 		m.body = strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\n", "\r\n")
@@ -209,6 +210,9 @@ func compareWithMsgauth(t *testing.T, m mail, record string) {
 	})
 	if err == nil || errors.Is(err, dkim.ErrTooManySignatures) {
 		err = other[0].Err
+	}
+	if err == nil && strings.HasPrefix(r.Why, "key record: ") && strings.ContainsFunc(record, isOtherSpace) {
+		return // go-msgauth removes white space that is none in a record from the names of tags
 	}
 	explain(t, r, err, m)
 }

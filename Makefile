@@ -75,7 +75,7 @@ test: install-tools
 # two thirds of the time; stack traces do not need it.
 check lint unit soak fuzz examples: export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -ldflags=-s
 
-# What one runs before each commit: nothing has to be installed, and it takes less than a minute with a warm cache.
+# What one runs before each commit: nothing has to be installed, and it takes about a minute with a warm cache.
 check: format
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...

@@ -37,11 +37,26 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 // Build builds milterd with further flags and returns the path of the program, which is in the build cache of the go
-// command. The cache keeps the programs that go run links, so all test packages together link milterd once. Without the flag
-// -race=false it has the race detector if the tests have it.
+// command. The cache keeps the programs that go run links, so all test packages together link milterd once. It has the race
+// detector if the tests have it.
 func Build(flags ...string) (string, error) {
+	return goRun(os.Environ(), append(flags, fmt.Sprintf("-race=%v", raceEnabled))...)
+}
+
+// BuildWithoutRace builds milterd without the race detector, and returns the path of the program as Build does. If the tests have
+// the race detector, the program is compiled as make build does it.
+func BuildWithoutRace() (string, error) {
+	env := os.Environ()
+	if raceEnabled {
+		env = append(env, "CGO_ENABLED=0")
+	}
+	return goRun(env, "-race=false")
+}
+
+// goRun returns the path of the program that go run links with these flags.
+func goRun(env []string, flags ...string) (string, error) {
 	// Without debug information, linking takes half of the time.
-	args := slices.Concat([]string{"run", "-exec", "echo", "-ldflags=-s", fmt.Sprintf("-race=%v", raceEnabled)}, flags, []string{"milterd/cmd/milterd"})
+	args := slices.Concat([]string{"run", "-exec", "echo", "-ldflags=-s"}, flags, []string{"milterd/cmd/milterd"})
 	unlock, err := lockBuild()
 	if err != nil {
 		return "", err
@@ -50,6 +65,7 @@ func Build(flags ...string) (string, error) {
 	var path string
 	for range 2 { // a program that go run has just linked is still in a temporary folder
 		cmd := exec.Command("go", args...)
+		cmd.Env = env
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()

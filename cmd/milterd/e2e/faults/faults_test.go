@@ -226,7 +226,7 @@ func fullDisk(disk string) fault {
 func readOnlyDisk(disk string) fault {
 	return fault{name: "a read-only disk", effective: notReady, begin: func(t *testing.T, s *soak) func() {
 		in := func(command string) {
-			out, err := exec.Command("nsenter", "-t", strconv.Itoa(s.Process.Process.Pid), "-m", "sh", "-c", command, disk).CombinedOutput()
+			out, err := exec.Command("nsenter", "-t", strconv.Itoa(s.Process.Process.Pid), "-m", "-r", "sh", "-c", command, disk).CombinedOutput()
 			if err != nil {
 				t.Errorf("%s: %v\n%s", command, err, out)
 			}

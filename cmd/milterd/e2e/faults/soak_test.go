@@ -200,6 +200,9 @@ func (s *soak) apply(t *testing.T, f fault) {
 	began, before := time.Now(), s.sent()
 	end := sync.OnceFunc(f.begin(t, s))
 	defer end()
+	if t.Failed() {
+		return
+	}
 	if f.effective != nil {
 		// The embedded store notices a full disk when its log needs another file, after a thousand messages or so.
 		for !f.effective(t, s) {

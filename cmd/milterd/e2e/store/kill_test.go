@@ -48,7 +48,7 @@ func testKills(t *testing.T, stores, kills int) {
 	random := func(most time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(most))) }
 	dns := dnstest.Start(t, daemontest.World).Addr
 	// The race detector would make the daemons slow, and few records would be young at a kill.
-	program, err := daemontest.Build("-race=false")
+	program, err := daemontest.BuildWithoutRace()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -249,22 +249,17 @@ func (a *Authors) addPart(text string) {
 	}
 }
 
-// maxElements is the number of list elements of a field that addElements reads, without those that have no "@". With twice as many, it
-// takes twice the processor time for a hostile field; half as many would do, as a reader does not find an author behind 500 others.
-const maxElements = 1000
-
 // addElements adds the domains that mail programs take from the elements of a list in another way than headers.ParseMailboxList: what
 // stands before white space in a domain, as in "ceo@bank.example .evil.example", elements beside those with brackets, and elements that
 // are an address when they are decoded and the punctuation around them is left out. The decoded text of a name may have an "@" by chance,
 // such as ISO-2022-JP in a program that does not know it, so a domain without a dot does not count.
 func (a *Authors) addElements(value string) {
-	left := maxElements
 	for element := range headers.ListElements(value) {
+		if len(a.Domains) >= maxAuthorDomains {
+			return
+		}
 		if !strings.ContainsAny(element, "@\uff20\ufe6b=") { // not even an encoded "@"
 			continue
-		}
-		if left--; left < 0 || len(a.Domains) >= maxAuthorDomains {
-			return
 		}
 		plain := headers.WithoutComments(element)
 		seen := plainAt.Replace(shownText(plain))

@@ -73,19 +73,21 @@ func (s *session) findForged(name, value string) {
 	}
 }
 
-// tooManyForged returns a reply if more than maxForged fields would have to be removed.
-func (s *session) tooManyForged() *checks.Reply {
-	field := ""
+// tooManyFields returns a reply if more than maxForged fields would have to be removed, or if a From field was dropped.
+func (s *session) tooManyFields() *checks.Reply {
+	what := ""
 	switch {
 	case len(s.results.found) > maxForged:
-		field = resultsField
+		what = "too many " + resultsField + " fields that claim to be from this host"
 	case len(s.marks.found) > maxForged:
-		field = checks.MarkField
+		what = "too many " + checks.MarkField + " fields that claim to be from this host"
+	case s.lostAuthor:
+		what = "header section too large: a From field at its end cannot be checked"
 	default:
 		return nil
 	}
-	s.srv.Log.WithFields(s.LogFields()).Warnf("too many %s fields that claim to be from this host: message deferred", field)
-	return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: "too many " + field + " fields that claim to be from this host"}
+	s.srv.Log.WithFields(s.LogFields()).Warnf("%s: message deferred", what)
+	return &checks.Reply{Code: 451, Enhanced: "4.6.0", Text: what}
 }
 
 // changes returns the packets that change the accepted message: they remove forged fields, insert our own ones, put the

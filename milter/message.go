@@ -20,15 +20,15 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// keep adds a header field to the transaction. Beyond maxHeaderBytes it adds From fields only: a forger could hide the author
+// keep adds a header field to the transaction, up to maxHeaderBytes. It notes a From field beyond them: a forger could hide the author
 // behind padding.
 func (s *session) keep(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
-	fits := !s.truncated || field.Is("From") && s.headerBytes+size <= maxHeaderBytes+maxAuthorBytes
-	s.noMemory = s.noMemory || fits && !s.reserve(size)
-	if fits && !s.noMemory {
+	s.lostAuthor = s.lostAuthor || s.truncated && field.Is("From")
+	s.noMemory = s.noMemory || !s.truncated && !s.reserve(size)
+	if !s.truncated && !s.noMemory {
 		if s.Envelope.Header == nil {
 			s.Envelope.Header = make([]headers.Field, 0, usualFields)
 		}
@@ -108,7 +108,7 @@ func (s *session) endMessage() *checks.Reply {
 
 // judgeMessage judges the header section and the body.
 func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
-	if reply := s.tooManyForged(); reply != nil {
+	if reply := s.tooManyFields(); reply != nil {
 		return reply
 	}
 	if s.failure != nil {

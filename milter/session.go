@@ -17,11 +17,10 @@ import (
 
 // Limits above what MTAs send. What exceeds them is refused or dropped.
 const (
-	maxRecipients  = 10_000    // of a transaction
-	maxRcptBytes   = 8 << 20   // of all recipients
-	maxHeaderBytes = 4 << 20   // of all header fields
-	maxAuthorBytes = 256 << 10 // of From fields beyond that; Postfix passes 100 KB of one
-	entryOverhead  = 64        // bytes of memory that a field takes besides its text
+	maxRecipients  = 10_000  // of a transaction
+	maxRcptBytes   = 8 << 20 // of all recipients
+	maxHeaderBytes = 4 << 20 // of all header fields
+	entryOverhead  = 64      // bytes of memory that a field takes besides its text
 
 	// rcptOverhead is the memory that a recipient takes besides its text, in bytes: the parsed address, twice, and its triplet
 	// of greylisting.
@@ -52,6 +51,7 @@ type session struct {
 	// Of the current mail transaction.
 	headerBytes int           // of the header fields in the Envelope
 	truncated   bool          // the header section was too long, and its end was dropped
+	lostAuthor  bool          // that end had a From field
 	rcptBytes   int           // of the recipients in the Envelope
 	body        io.Writer     // for the body; nil if it is not needed
 	failure     *checks.Reply // to the message, after a panic in its body
@@ -150,7 +150,7 @@ func (s *session) closed() {
 // reset ends the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix sends a new one before the abort.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.headerBytes, s.truncated = 0, false
+	s.headerBytes, s.truncated, s.lostAuthor = 0, false, false
 	s.rcptBytes, s.noMemory = 0, false
 	s.results, s.marks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil

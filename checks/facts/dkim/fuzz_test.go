@@ -211,14 +211,11 @@ func compareWithMsgauth(t *testing.T, m mail, record string) {
 	if err == nil || errors.Is(err, dkim.ErrTooManySignatures) {
 		err = other[0].Err
 	}
-	if err == nil && strings.HasPrefix(r.Why, "key record: ") && strings.ContainsFunc(record, isOtherSpace) {
-		return // go-msgauth removes white space that is none in a record from the names of tags
-	}
-	explain(t, r, err, m)
+	explain(t, r, err, m, record)
 }
 
 // explain fails the test if two results differ and no table says why.
-func explain(t *testing.T, r Result, err error, m mail) {
+func explain(t *testing.T, r Result, err error, m mail, record string) {
 	t.Helper()
 	has := func(table map[string]string, text string) bool {
 		for prefix := range table {
@@ -236,11 +233,23 @@ func explain(t *testing.T, r Result, err error, m mail) {
 		// go-msgauth lets a signature sign itself
 	case err == nil && strings.HasSuffix(r.Why, "= is missing") && strings.ContainsFunc(m.fields[0].Value, isOtherSpace):
 		// go-msgauth removes white space that is none in a header field from the name of a tag
+	case err == nil && strings.HasPrefix(r.Why, "key record: ") && strings.ContainsFunc(tagNames(record), isOtherSpace):
+		// go-msgauth removes white space that is none in a record from the name of a tag
 	case r.Status == Pass && strings.Contains(err.Error(), "body hash") && strings.Contains(strings.ReplaceAll(m.body, "\r\n", ""), "\r"):
 		// go-msgauth takes a CR alone for the end of a line, before which white space is removed
 	default:
 		t.Errorf("%s %q, go-msgauth %v", r.Status, r.Why, err)
 	}
+}
+
+// tagNames returns the names of the tags of a record, one after the other.
+func tagNames(record string) string {
+	var names strings.Builder
+	for tag := range strings.SplitSeq(record, ";") {
+		name, _, _ := strings.Cut(tag, "=")
+		names.WriteString(name)
+	}
+	return names.String()
 }
 
 // isOtherSpace reports whether a rune is white space, but not of a header field.

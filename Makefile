@@ -25,10 +25,10 @@ PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 # Without paths in what is compiled, a clone in another folder finds it all in the build cache. Without debug information, linking takes
-# two thirds of the time; stack traces do not need it. If the compiler collects no garbage below 512 MiB, compiling takes five sixths.
-export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -ldflags=-s "-toolexec=env GOGC=off GOMEMLIMIT=512MiB"
-# All that make test compiles without the race detector is compiled as make build does it, once.
-build lint fuzz: export CGO_ENABLED = 0
+# two thirds of the time; stack traces do not need it. With less garbage collection, compiling takes five sixths.
+export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -ldflags=-s "-toolexec=env GOGC=400"
+# Without cgo, as in the packages: what is compiled for one of these is compiled for all.
+build check lint fuzz: export CGO_ENABLED = 0
 
 .PHONY: build install uninstall packages run test check format lint unit fuzz soak scale bench microbench examples install-tools
 
@@ -70,13 +70,12 @@ packages:
 run: build
 	@examples/demo $(BIN)
 
-# What lint, fuzz and unit have in common is compiled first: go commands that run at the same time do not share their work. The
-# end-to-end tests wait now and then: the others use the processors meanwhile.
-test:
-	@printf '%s\n' build install-tools | xargs -P 2 -I '{}' $(MAKE) --no-print-directory '{}'
+# The end-to-end tests wait now and then: lint and fuzz use the processors meanwhile. What they compile is compiled before, as go
+# commands that run at the same time do not share their work.
+test: install-tools build
 	@printf '%s\n' unit lint fuzz | xargs -P 3 -I '{}' $(MAKE) --no-print-directory '{}'
 
-# Prerequisites are in the order in which they must run; go uses all processors by itself.
+# Prerequisites are in the order in which they must run.
 .NOTPARALLEL:
 
 # What one runs before each commit: nothing has to be installed, and it takes about a minute with a warm cache.
@@ -89,7 +88,7 @@ install-tools:
 	@.ci/install
 
 format:
-	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "not formatted by gofmt:"; echo "$$fmt"; exit 1; }
+	@files=$$(git ls-files '*.go') && fmt=$$(gofmt -l $$files) || exit 1; test -z "$$fmt" || { echo "not formatted by gofmt:"; echo "$$fmt"; exit 1; }
 
 lint: format
 	$(GO) vet ./...
@@ -101,7 +100,7 @@ lint: format
 # Without GORACE, a test or a daemon with the race detector sleeps for a second before it ends.
 # Packages are tested in the order in which they are named: one that takes minutes must not be the last to start.
 longest = ./cmd/milterd/e2e/packages ./cmd/milterd/e2e/faults ./cmd/milterd ./milter/web/why
-unit: install-tools
+unit:
 	$(GO) build -race ./...
 	GORACE=atexit_sleep_ms=0 MILTERD_TEST_REAL=1 $(GO) test -race -shuffle=on -vet=off -p $$((2 * $$(getconf _NPROCESSORS_ONLN))) -timeout 20m \
 		$(longest) ./...

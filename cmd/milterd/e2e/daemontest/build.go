@@ -25,26 +25,17 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-var build = sync.OnceValues(func() (string, error) {
-	root, err := miltertest.ModuleRoot()
-	if err != nil {
-		return "", err
-	}
-	if err := openSources(root); err != nil {
-		return "", err
-	}
-	return Build()
-})
+var build = sync.OnceValues(func() (string, error) { return Build() })
 
 // Build builds milterd with further flags and returns the path of the program, which is in the build cache of the go
-// command. The cache keeps the programs that go run links, so all test packages together link milterd once. It has the race
+// command. The cache keeps the programs that go run links, so all test packages together link this one once. It has the race
 // detector if the tests have it.
 func Build(flags ...string) (string, error) {
 	return goRun(os.Environ(), append(flags, fmt.Sprintf("-race=%v", raceEnabled))...)
 }
 
 // BuildWithoutRace builds milterd without the race detector, and returns the path of the program as Build does. If the tests have
-// the race detector, the program is compiled as make build does it.
+// the race detector, as in make test, it also does without cgo, as make build does.
 func BuildWithoutRace() (string, error) {
 	env := os.Environ()
 	if raceEnabled {
@@ -57,7 +48,14 @@ func BuildWithoutRace() (string, error) {
 func goRun(env []string, flags ...string) (string, error) {
 	// Without debug information, linking takes half of the time.
 	args := slices.Concat([]string{"run", "-exec", "echo", "-ldflags=-s"}, flags, []string{"milterd/cmd/milterd"})
-	unlock, err := lockBuild()
+	root, err := miltertest.ModuleRoot()
+	if err != nil {
+		return "", err
+	}
+	if err := openSources(root); err != nil {
+		return "", err
+	}
+	unlock, err := lockBuild(root)
 	if err != nil {
 		return "", err
 	}
@@ -82,11 +80,7 @@ func goRun(env []string, flags ...string) (string, error) {
 
 // lockBuild waits until no other test process builds milterd. Without it, packages that start at the same time would all
 // link it.
-func lockBuild() (unlock func(), err error) {
-	root, err := miltertest.ModuleRoot()
-	if err != nil {
-		return nil, err
-	}
+func lockBuild(root string) (unlock func(), err error) {
 	dir, err := os.Open(filepath.Join(root, "cmd/milterd"))
 	if err != nil {
 		return nil, err

@@ -34,14 +34,14 @@ func Build(flags ...string) (string, error) {
 	return goRun(os.Environ(), append(flags, fmt.Sprintf("-race=%v", raceEnabled))...)
 }
 
-// BuildWithoutRace builds milterd without the race detector, and returns the path of the program as Build does. If the tests have
-// the race detector, as in make test, it also does without cgo, as make build does.
-func BuildWithoutRace() (string, error) {
+// BuildWithoutRace is Build without the race detector. If the tests have it, as in make test, the program is also without cgo, as make
+// build builds it.
+func BuildWithoutRace(flags ...string) (string, error) {
 	env := os.Environ()
 	if raceEnabled {
 		env = append(env, "CGO_ENABLED=0")
 	}
-	return goRun(env, "-race=false")
+	return goRun(env, append(flags, "-race=false")...)
 }
 
 // goRun returns the path of the program that go run links with these flags.

@@ -24,7 +24,12 @@ var buildWithClock = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return daemontest.Build("-trimpath", "-overlay", overlay)
+	flags := []string{"-trimpath", "-overlay", overlay}
+	if os.Getenv("MILTERD_TEST_SOAK") == "" {
+		// To compile every package again with the race detector takes longer than one round of faults.
+		return daemontest.BuildWithoutRace(flags...)
+	}
+	return daemontest.Build(flags...)
 })
 
 // newClock returns the clock of a daemon.

@@ -88,8 +88,11 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 		var err error
 		if text, err = readStart(path); err != nil {
 			remedy := ""
-			if errors.Is(err, fs.ErrPermission) {
+			switch {
+			case errors.Is(err, fs.ErrPermission):
 				remedy = "; " + mayRead()
+			case errors.Is(err, fs.ErrNotExist):
+				remedy = "; write it, as milterd.yaml(5) says"
 			}
 			return nil, Problems{{File: path, Text: printable("cannot read the file: " + cause(err).Error() + remedy)}}
 		}

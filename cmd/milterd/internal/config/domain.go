@@ -56,6 +56,10 @@ func domainName(s string) (string, error) {
 		return "", fmt.Errorf("%s is an address; write a domain name, such as example.org", quote(s))
 	case len(d) > maxName:
 		return "", fmt.Errorf("%s has %d characters; a domain name has at most %d", quote(s), len(d), maxName)
+	case strings.Contains(s, ","):
+		return "", fmt.Errorf("%s is not a domain name; write one as example.org, and several as [example.org, example.net]", quote(s))
+	case strings.HasPrefix(s, "*."):
+		return "", fmt.Errorf("%s is not a domain name; write each subdomain, as mail.example.org", quote(s))
 	case strings.HasSuffix(d, ".") || !checks.IsHostName(d):
 		return "", fmt.Errorf("%s is not a domain name; write it as example.org", quote(s))
 	}

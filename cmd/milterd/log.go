@@ -164,7 +164,7 @@ func (d *daemon) findRecords(ctx context.Context, a logArgs) ([]records.Record, 
 
 func showRecords(w io.Writer, list []records.Record) {
 	if len(list) == 0 {
-		fmt.Fprintln(w, "no records")
+		fmt.Fprintln(w, "no records (mail of trusted clients has none)")
 		return
 	}
 	quarantine, quarantined := checks.Quarantine.String(), map[string]bool{} // by session

@@ -211,7 +211,7 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	}
 	closers = append(closers, d.resolver.Close)
 	if d.store, err = openStore(cfg.Store, logrus.NewEntry(d.log)); err != nil {
-		return closeAll, fmt.Errorf("store: %w", err)
+		return closeAll, err
 	}
 	closers = append(closers, func() { _ = d.store.Close() })
 	d.clock = checks.NewClock(d.started, buildTime(), func() time.Duration { return time.Since(d.started) })

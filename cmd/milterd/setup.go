@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 
@@ -145,7 +146,8 @@ func withConfig(env checks.Env, cfg *config.Config) checks.Env {
 func openStore(c config.Store, log *logrus.Entry) (*store.Store, error) {
 	sc := store.Config{Driver: c.Driver, Path: c.Path, URL: c.URL, Log: log}
 	if c.Driver != "embedded" || c.Path != "" {
-		return store.Open(sc)
+		s, err := store.Open(sc)
+		return s, withRemedy(err, c.Path)
 	}
 	path, err := stateFolder()
 	if err == nil {
@@ -155,8 +157,17 @@ func openStore(c config.Store, log *logrus.Entry) (*store.Store, error) {
 			return s, nil
 		}
 	}
-	log.WithError(err).Warn("no state folder: greylisting, blocks and evidence are kept in memory and lost at the end")
+	log.WithError(withRemedy(err, path)).Warn("the state folder cannot be used: greylisting, blocks and evidence are kept in memory and lost at the end")
 	return store.Open(store.Config{Driver: "memory", Log: log})
+}
+
+// withRemedy adds to an error about the state folder what an operator can do. path may be empty.
+func withRemedy(err error, path string) error {
+	u, errUser := user.Current()
+	if errUser != nil || path == "" || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; give it to the user of milterd: chown -R %s %s", err, u.Username, path)
 }
 
 // stateFolder returns the first of the default state folders that can be written.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,6 +56,31 @@ func TestAuthServID(t *testing.T) {
 		_, opts, err := newChecks(cfg, env)
 		if err != nil || opts.TraceFields.AuthServID != want {
 			t.Errorf("%q: %q, %v", id, opts.TraceFields.AuthServID, err)
+		}
+	}
+}
+
+// TestWithRemedy tests that an error about the permissions of the state folder says how to repair them, and no other error does.
+func TestWithRemedy(t *testing.T) {
+	t.Parallel()
+	denied := &fs.PathError{Op: "open", Path: "/var/lib/milterd/LOCK", Err: fs.ErrPermission}
+	for _, c := range []struct {
+		name   string
+		err    error
+		path   string
+		remedy string
+	}{
+		{"no error", nil, "/var/lib/milterd", ""},
+		{"another error", fs.ErrNotExist, "/var/lib/milterd", ""},
+		{"no folder", denied, "", ""},
+		{"no permission", fmt.Errorf("store: %w", denied), "/var/lib/milterd", " /var/lib/milterd"},
+	} {
+		got := withRemedy(c.err, c.path)
+		if !errors.Is(got, c.err) {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		if text := fmt.Sprint(got); strings.Contains(text, "chown -R ") != (c.remedy != "") || !strings.HasSuffix(text, c.remedy) {
+			t.Errorf("%s: %s", c.name, text)
 		}
 	}
 }

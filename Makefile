@@ -33,7 +33,7 @@ build check lint fuzz: export CGO_ENABLED = 0
 .PHONY: build install uninstall packages run test check format lint unit fuzz soak scale bench microbench examples install-tools
 
 build:
-	$(GO) build -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
+	$(GO) build -ldflags '-s -X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/milterd
 
 # Everything that the program writes for its installation is made beside it. The configuration is not touched: it is
 # written by hand.

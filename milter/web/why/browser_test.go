@@ -122,9 +122,8 @@ func (s *site) refuseFor(reason *checks.Reason) string {
 	return s.record(sess, d)
 }
 
-// TestEveryReasonInABrowser opens the page of each reason with a reference, and tests again if that is possible. Each page must fit a
-// narrow screen. The last one, which has all parts of those before, is checked with axe-core in one of the looks, in turn. It has all
-// parts of the page without a reference too, but for the reply, which TestPagesInABrowser opens.
+// TestEveryReasonInABrowser opens the page of each reason without and with a reference, and tests again if that is possible. Each page
+// must fit a narrow screen. The last one is checked with axe-core in one of the looks, in turn: it has all kinds of parts.
 func TestEveryReasonInABrowser(t *testing.T) {
 	webtest.Require(t)
 	t.Parallel()
@@ -136,6 +135,8 @@ func TestEveryReasonInABrowser(t *testing.T) {
 			r := browser.Visit(t, s.pages)
 			link := s.refuseFor(reason)
 			narrow := webtest.Looks[2]
+			r.Open(r.Home + "/why/" + reason.ID)
+			r.CheckFits(narrow)
 			r.Open(r.Home + link)
 			if !strings.Contains(r.Text("main"), "What we saw") {
 				t.Errorf("the link opens: %s", r.Text("main"))

@@ -46,7 +46,7 @@ func BuildWithoutRace(flags ...string) (string, error) {
 
 // goRun returns the path of the program that go run links with these flags.
 func goRun(env []string, flags ...string) (string, error) {
-	// Without debug information, linking takes half of the time.
+	// Linking takes less time without debug information.
 	args := slices.Concat([]string{"run", "-exec", "echo", "-ldflags=-s"}, flags, []string{"milterd/cmd/milterd"})
 	root, err := miltertest.ModuleRoot()
 	if err != nil {

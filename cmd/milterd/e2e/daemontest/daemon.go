@@ -30,7 +30,7 @@ type Daemon struct {
 	Listener string          // one of its listeners, as the configuration spells it
 	Listen   []string        // all listeners, as YAML
 	File     string          // its configuration file
-	Program  string          // path of milterd; empty: Binary
+	Program  string          // that Launch runs; empty: Binary
 	Lines    func() []string // returns the lines of its log so far
 }
 

@@ -81,7 +81,7 @@ func (s *session) tooManyFields() *checks.Reply {
 		what = "too many " + resultsField + " fields that claim to be from this host"
 	case len(s.marks.found) > maxForged:
 		what = "too many " + checks.MarkField + " fields that claim to be from this host"
-	case s.lostAuthor:
+	case s.lostAuthor && !s.run.Request().Trusted():
 		what = "header section too large: a From field at its end cannot be checked"
 	default:
 		return nil

@@ -2,6 +2,7 @@ package milter
 
 import (
 	"fmt"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -100,27 +101,35 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	miltertest.Eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
-// TestAuthorBehindPadding tests that a message is deferred if it has a From field behind a header section of the largest size, and that
-// the next message is not.
+// TestAuthorBehindPadding tests that a message is deferred if it has a From field behind a header section of the largest size, but not
+// that of a trusted client, and not the next message.
 func TestAuthorBehindPadding(t *testing.T) {
 	t.Parallel()
-	addr, _, _ := start(t, nil, accept)
-	d := dial(t, addr)
-	d.hello()
-	for _, c := range []struct{ last, want string }{
-		{last: "From", want: "451 4.6.0 header section too large: a From field at its end cannot be checked"},
-		{last: "from ", want: "451 4.6.0 header section too large: a From field at its end cannot be checked"},
-		{last: "X-From", want: ""},
+	const deferred = "451 4.6.0 header section too large: a From field at its end cannot be checked"
+	untrusted, _, _ := start(t, nil, accept)
+	trusted, _ := startMarking(t, checks.Watch, checks.Watch, func(o *checks.Options) {
+		o.Trusted.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	})
+	for name, c := range map[string]struct {
+		addr string
+		want []string
+	}{
+		"a client":         {untrusted, []string{deferred, deferred, ""}},
+		"a trusted client": {trusted, []string{"", "", ""}},
 	} {
-		d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
-		d.rcpt("<u@example.org>")
-		d.must(d.Header("From", " a@evil.example"))
-		for range 6 { // the last one is too many
-			d.field(maxHeaderBytes/5 - 200)
+		d := dial(t, c.addr)
+		d.hello()
+		for i, last := range []string{"From", "from ", "X-From"} {
+			d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
+			d.rcpt("<u@example.org>")
+			d.must(d.Header("From", " a@evil.example"))
+			for range 6 { // the last one is too many
+				d.field(maxHeaderBytes/5 - 200)
+			}
+			d.must(d.Header(last, " a@bank.example"))
+			d.must(d.EndOfHeader(nil))
+			want(t, name+", "+last, strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), c.want[i])
 		}
-		d.must(d.Header(c.last, " a@bank.example"))
-		d.must(d.EndOfHeader(nil))
-		want(t, c.last, strings.Join(d.must(d.EndOfMessage(nil)).Lines, "|"), c.want)
 	}
 }
 

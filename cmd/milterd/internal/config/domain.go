@@ -33,7 +33,14 @@ func (c *compiler) localDomains() []string {
 	seen := map[string]bool{}
 	for at, d := range items(c, "local_domains", c.file.LocalDomains) {
 		name, err := domainName(d)
-		if err != nil {
+		switch {
+		case err != nil && strings.Contains(d, ","):
+			c.failAt(at, "%s is not a domain name; write several as [example.org, example.net]", quote(d))
+			continue
+		case err != nil && strings.HasPrefix(d, "*."):
+			c.failAt(at, "%s is not a domain name; write each subdomain, as mail.example.org", quote(d))
+			continue
+		case err != nil:
 			c.failAt(at, "%s", err)
 			continue
 		}
@@ -56,10 +63,6 @@ func domainName(s string) (string, error) {
 		return "", fmt.Errorf("%s is an address; write a domain name, such as example.org", quote(s))
 	case len(d) > maxName:
 		return "", fmt.Errorf("%s has %d characters; a domain name has at most %d", quote(s), len(d), maxName)
-	case strings.Contains(s, ","):
-		return "", fmt.Errorf("%s is not a domain name; write one as example.org, and several as [example.org, example.net]", quote(s))
-	case strings.HasPrefix(s, "*."):
-		return "", fmt.Errorf("%s is not a domain name; write each subdomain, as mail.example.org", quote(s))
 	case strings.HasSuffix(d, ".") || !checks.IsHostName(d):
 		return "", fmt.Errorf("%s is not a domain name; write it as example.org", quote(s))
 	}

@@ -242,7 +242,7 @@ func TestUnreadableFileAtTheStart(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), list+": ") || !strings.Contains(err.Error(), name) {
 				t.Errorf("got %v", err)
 			}
-			if faults := s.Faults(); len(faults) != 1 {
+			if faults := s.Faults(); len(faults) != 1 || !strings.HasSuffix(faults[0].Error(), "; correct the path or the file, or remove it from the list") {
 				t.Errorf("got %v", faults)
 			}
 		}

@@ -60,7 +60,7 @@ func faultsOf(files []string, allow bool) []error {
 		}
 		text, _, err := read(name)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%w; repair it, or take the file out of the list", err))
+			errs = append(errs, fmt.Errorf("%w; correct the path or the file, or remove it from the list", err))
 			continue
 		}
 		_, faults := parse(name, text, allow)

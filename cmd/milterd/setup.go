@@ -161,13 +161,14 @@ func openStore(c config.Store, log *logrus.Entry) (*store.Store, error) {
 	return store.Open(store.Config{Driver: "memory", Log: log})
 }
 
-// withRemedy adds to an error about the state folder what an operator can do. path may be empty.
+// withRemedy adds to an error about the state folder what an operator can do. path may be empty. It names no command: chown -R of a
+// wrong path does harm.
 func withRemedy(err error, path string) error {
 	u, errUser := user.Current()
 	if errUser != nil || path == "" || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	return fmt.Errorf("%w; give it to the user of milterd: chown -R %s %s", err, u.Username, path)
+	return fmt.Errorf("%w; %s and all that is in it must belong to the user %s", err, path, u.Username)
 }
 
 // stateFolder returns the first of the default state folders that can be written.

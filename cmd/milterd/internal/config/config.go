@@ -92,7 +92,7 @@ func Load(path string, registry []checks.Info) (*Config, Problems) {
 			case errors.Is(err, fs.ErrPermission):
 				remedy = "; " + mayRead()
 			case errors.Is(err, fs.ErrNotExist):
-				remedy = "; write it, as milterd.yaml(5) says"
+				remedy = "; correct the path, or write the file as milterd.yaml(5) says"
 			}
 			return nil, Problems{{File: path, Text: printable("cannot read the file: " + cause(err).Error() + remedy)}}
 		}

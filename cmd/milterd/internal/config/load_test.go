@@ -67,7 +67,7 @@ func TestLoadWithoutTheFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none.yaml")
 	cfg, problems := Load(path, registry())
-	if cfg != nil || problems.Err() == nil || problems[0].String() != path+": cannot read the file: no such file or directory; write it, as milterd.yaml(5) says" {
+	if cfg != nil || problems.Err() == nil || problems[0].String() != path+": cannot read the file: no such file or directory; correct the path, or write the file as milterd.yaml(5) says" {
 		t.Errorf("got %v, %v", cfg, problems)
 	}
 }

@@ -99,6 +99,7 @@ lint: format
 # The end-to-end tests wait more than they compute, so twice as many packages as there are processors run at a time. Lint runs vet.
 # Without GORACE, a test or a daemon with the race detector sleeps for a second before it ends.
 # Packages are tested in the order in which they are named: one that takes minutes must not be the last to start.
+# The tests build the daemon while others are compiled: what it needs is compiled before, and once.
 longest = ./cmd/milterd/e2e/packages ./cmd/milterd/e2e/faults ./cmd/milterd ./milter/web/why
 unit:
 	$(GO) build -race ./...

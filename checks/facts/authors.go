@@ -251,8 +251,8 @@ func (a *Authors) addPart(text string) {
 
 // addElements adds the domains that mail programs take from the elements of a list in another way than headers.ParseMailboxList: what
 // stands before white space in a domain, as in "ceo@bank.example .evil.example", elements beside those with brackets, an address behind a
-// bracket, and elements that are an address when they are decoded and the punctuation around them is left out. The decoded text of a name may have an "@" by chance,
-// such as ISO-2022-JP in a program that does not know it, so a domain without a dot does not count.
+// bracket, and elements that are an address when they are decoded and the punctuation around them is left out. The decoded text of a name
+// may have an "@" by chance, such as ISO-2022-JP in a program that does not know it, so a domain without a dot does not count.
 func (a *Authors) addElements(value string) {
 	for element := range headers.ListElements(value) {
 		if len(a.Domains) >= maxAuthorDomains {

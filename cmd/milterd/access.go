@@ -176,9 +176,9 @@ func (d *daemon) mayRefuse(text string, network netip.Prefix) error {
 		}
 		return nil
 	}
-	domain := strings.TrimPrefix(text[strings.LastIndexByte(text, '@')+1:], ".")
+	domain, withBelow := strings.CutPrefix(text[strings.LastIndexByte(text, '@')+1:], ".")
 	for _, local := range append([]string{cfg.Hostname}, cfg.LocalDomains...) {
-		if domain != "" && (checks.Under(domain, local) || strings.HasPrefix(text, ".") && checks.Under(local, domain)) {
+		if domain != "" && (checks.Under(domain, local) || withBelow && checks.Under(local, domain)) {
 			return fmt.Errorf("%s is local (%s)", text, local)
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"milterd/checks/all"
 	"milterd/cmd/milterd/doc"
@@ -126,6 +128,8 @@ func TestManualPages(t *testing.T) {
 // TestManualPagesByMandoc has mandoc look for mistakes, down to those of style, and lay the pages out.
 func TestManualPagesByMandoc(t *testing.T) {
 	t.Parallel()
+	const widest = 80 // characters in a terminal, without the indentation; examples are not wrapped
+	overstrike := regexp.MustCompile(".\x08")
 	requirePrograms(t, "mandoc")
 	dir := t.TempDir()
 	printed(t, "doc", "man", dir)
@@ -138,8 +142,14 @@ func TestManualPagesByMandoc(t *testing.T) {
 		if out, err := exec.Command("mandoc", "-T", "lint", path).CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("mandoc -T lint: %v\n%s", err, out)
 		}
-		if out, err := exec.Command("mandoc", "-T", "utf8", path).CombinedOutput(); err != nil || len(out) < 1000 {
+		out, err := exec.Command("mandoc", "-T", "utf8", path).CombinedOutput()
+		if err != nil || len(out) < 1000 {
 			t.Errorf("mandoc: %v\n%s", err, out)
+		}
+		for line := range strings.Lines(overstrike.ReplaceAllString(string(out), "")) {
+			if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > widest {
+				t.Errorf("%s: %d characters, want at most %d: %s", p.Name(), n, widest, line)
+			}
 		}
 	}
 }

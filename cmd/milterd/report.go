@@ -22,14 +22,17 @@ const aboutWatch = `The report is about the mail that the daemons with this stor
 A sender is the domain of a sender address if the client passes SPF for it or has a confirmed name under it, and else that domain
 as used by this client. A sender is good if it is
   answered   a user of this site has written to the address, before or after
-  delivers   clean messages, to which no reason applied, came in on three days or more, and more of them than speak against it
-  regular    the reason applied to messages on four days or more over two weeks, and nothing else speaks against the sender
+  delivers   clean messages, to which no reason applied, came in on three
+             days or more, and more of them than speak against it
+  regular    the reason applied to messages on four days or more over two
+             weeks, and nothing else speaks against the sender
 An SPF pass alone does not make a sender good, as spammers have one too. Refusals for other reasons, DNS lists, deny lists and
 exceeded limits speak against a sender.
 
 A watched reason is safe to enforce after 100 occasions from 20 clients over 14 days or more, of which no more than one in a
 thousand is of a good sender. It is not safe as soon as more of them are. Reasons with the action tag,
-greylist or quarantine are judged as if their action were to refuse.
+greylist or quarantine are judged as if their action were to refuse. Addresses of one domain, by SPF or confirmed names, are one client,
+and so are those of one network. The 14 days are from the first occasion to the last; DAYS are those with an occasion.
 
 At the end, the report says what the profiles safe and strict would have answered to the mail of the last 14 days, by the decisions
 that are kept (records.keep).`
@@ -145,7 +148,7 @@ func showWatch(w io.Writer, r watchReport) {
 	case one && unseen > 0:
 		fmt.Fprintf(w, "%s never applied.\n", r.Reasons[0].Reason)
 	case unseen > 0:
-		fmt.Fprintf(w, "Of the reasons that refuse no mail, %d never applied.\n", unseen)
+		fmt.Fprintf(w, "%d other reasons of this report never applied.\n", unseen)
 	}
 	t := r.Threshold
 	fmt.Fprintf(w, "Safe: %d occasions or more, of %d clients, over %d days, and no more than one in %d of a good sender.\n",

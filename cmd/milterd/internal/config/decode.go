@@ -125,7 +125,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	for _, f := range fields {
 		keys = append(keys, f.key)
 	}
-	d.pairs(n, path, func(key, val *yaml.Node) {
+	remedy := "it has no keys; delete it"
+	if len(keys) > 0 {
+		remedy = "the keys are " + strings.Join(keys, ", ")
+	}
+	d.pairs(n, path, remedy, func(key, val *yaml.Node) {
 		i := slices.Index(keys, key.Value)
 		if i < 0 {
 			d.unknown("key", key, path, keys)
@@ -174,7 +178,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 // mapping decodes a mapping with arbitrary keys.
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	m := reflect.MakeMap(v.Type()) // a new one: other configurations share that of the defaults
-	d.pairs(n, path, func(key, val *yaml.Node) {
+	d.pairs(n, path, "write lines of the form key: value", func(key, val *yaml.Node) {
 		elem := reflect.New(v.Type().Elem()).Elem()
 		d.keyed(key, val, elem, join(path, key.Value))
 		m.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), elem)
@@ -184,10 +188,10 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// pairs calls do for each key and value of a mapping.
-func (d *decoder) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node)) {
+// pairs calls do for each key and value of a mapping. remedy is what to write instead of anything else.
+func (d *decoder) pairs(n *yaml.Node, path, remedy string, do func(key, val *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		d.reject(n, path, "%s is not a section; write lines of the form key: value", describe(n))
+		d.reject(n, path, "%s is not a section; %s", describe(n), remedy)
 		return
 	}
 	for i := 0; i+1 < len(n.Content) && d.visit(n, path); i += 2 {
@@ -229,6 +233,12 @@ func (d *decoder) failAt(path, format string, args ...any) {
 // warnAt reports a warning about the value at path.
 func (d *decoder) warnAt(path, format string, args ...any) {
 	d.warn(d.where(path), path, format, args...)
+}
+
+// place returns a problem of the value at path, without a text.
+func (d *decoder) place(path string) Problem {
+	at := d.where(path)
+	return Problem{File: d.file, Line: at.line, Col: at.col, Path: path}
 }
 
 // where returns the position of the value at path. If there is none, it returns that of the section that lacks it.

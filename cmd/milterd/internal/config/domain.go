@@ -34,7 +34,7 @@ func (c *compiler) localDomains() []string {
 	for at, d := range items(c, "local_domains", c.file.LocalDomains) {
 		name, err := domainName(d)
 		switch {
-		case err != nil && strings.Contains(d, ","):
+		case err != nil && strings.ContainsAny(d, ", \t"):
 			c.failAt(at, "%s is not a domain name; write several as [example.org, example.net]", quote(d))
 			continue
 		case err != nil && strings.HasPrefix(d, "*."):

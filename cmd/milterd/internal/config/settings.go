@@ -42,7 +42,7 @@ func (s *checkSettings) readNode(d *decoder, n *yaml.Node, path string) {
 	for _, set := range *s {
 		names = append(names, set.info.Name)
 	}
-	d.pairs(n, path, func(key, val *yaml.Node) {
+	d.pairs(n, path, "write lines of the form CHECK: {KEY: VALUE}", func(key, val *yaml.Node) {
 		if i := slices.Index(names, key.Value); i >= 0 {
 			(*s)[i].read(d, val, join(path, key.Value))
 		} else {

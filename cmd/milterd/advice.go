@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
@@ -18,9 +17,11 @@ const noLocalDomains = "there are none, and forged senders and HELO names of thi
 // defaults.
 func adviceOn(cfg *config.Config, file string) config.Problems {
 	var list config.Problems
-	warn := func(key, format string, args ...any) {
-		list = append(list, config.Problem{File: file, Path: key, Text: fmt.Sprintf(format, args...), Warning: true})
+	warnAt := func(p config.Problem, format string, args ...any) {
+		p.Warning = true
+		list = append(list, p.Saying(format, args...))
 	}
+	warn := func(key, format string, args ...any) { warnAt(cfg.Place(key), format, args...) }
 	if len(cfg.LocalDomains) == 0 {
 		warn("local_domains", noLocalDomains)
 	}
@@ -35,7 +36,10 @@ func adviceOn(cfg *config.Config, file string) config.Problems {
 	}
 	for _, l := range cfg.Listen {
 		if why := sockets.Unreachable(l); why != "" {
-			warn("listen", "Postfix cannot connect to %s: %s", l, why)
+			warnAt(l.Place, "Postfix cannot connect to %s: %s", l, why)
+		}
+		if why := sockets.WithoutFolder(l); why != "" {
+			warnAt(l.Place, "%s: %s", l, why)
 		}
 	}
 	return list

@@ -2,7 +2,7 @@ package main
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +46,7 @@ are only warnings.`,
 			if err != nil {
 				return err
 			}
-			if err := checkGroups(cfg, pathOf(file)); err != nil {
+			if err := printProblems(checkSockets(cmd.Context(), cfg), true, cmd.ErrOrStderr()); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors\n", cmp.Or(pathOf(file), "the default configuration"))
@@ -60,18 +60,15 @@ are only warnings.`,
 	return cmd
 }
 
-// checkGroups returns an error for each socket whose group this machine does not have. file is the path of the configuration.
-func checkGroups(cfg *config.Config, file string) error {
-	var errs []error
+// checkSockets returns an error for each socket that this machine cannot have.
+func checkSockets(ctx context.Context, cfg *config.Config) config.Problems {
+	var list config.Problems
 	for _, l := range cfg.Listen {
-		if l.Group == "" {
-			continue
-		}
-		if _, err := sockets.GroupID(l.Group); err != nil {
-			errs = append(errs, fmt.Errorf("%s: listen: %s: there is no group %q on this machine; write one that has the mail server as a member", file, l, l.Group))
+		if err := sockets.Check(ctx, l); err != nil {
+			list = append(list, l.Place.Saying("%s: %v", l, err))
 		}
 	}
-	return errors.Join(errs...)
+	return list
 }
 
 // checkSessions plays the session files of a folder with a configuration.

@@ -15,7 +15,10 @@ func TestUnknownGroups(t *testing.T) {
 	if code != exitNo || out != "" {
 		t.Errorf("exit status %d, %s", code, out)
 	}
-	for _, want := range []string{`unix:/run/a.sock: there is no group "no-such-group-a"`, `unix:/run/b.sock: there is no group "no-such-group-b"`} {
+	for _, want := range []string{
+		file + `:1:10: listen[0]: unix:/run/a.sock: there is no group "no-such-group-a"`,
+		file + `:1:62: listen[1]: unix:/run/b.sock: there is no group "no-such-group-b"`,
+	} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("no %s in %s", want, errs)
 		}

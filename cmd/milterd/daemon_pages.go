@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -91,9 +90,9 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 		}
 		ln, err := e.listen()
 		switch {
-		case err != nil && slices.Contains(cfg.Given, e.key):
+		case err != nil && cfg.Given(e.key):
 			stop()
-			return nil, fmt.Errorf("%s: cannot listen on %s: %s", e.key, e.address, sockets.Fault(err))
+			return nil, cfg.Place(e.key).Saying("cannot listen on %s: %s", e.address, sockets.Fault(err))
 		case err != nil:
 			d.log.WithField("error", sockets.Fault(err)).WithField(e.key, e.address).Warn(e.missing)
 			continue

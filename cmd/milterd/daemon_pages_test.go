@@ -60,8 +60,8 @@ func TestEndpointInUse(t *testing.T) {
 	d, _ := serveOperatorPages(t, nil)
 	for text, want := range map[string]string{
 		"": "",
-		"admin: {listen: " + config.DefaultAdminListen + "}":     "admin.listen: cannot listen on " + used.Addr().String(),
-		"explain: {listen: " + config.DefaultExplainListen + "}": "explain.listen: cannot listen on " + used.Addr().String(),
+		"admin: {listen: " + config.DefaultAdminListen + "}":     "test:1:17: admin.listen: cannot listen on " + used.Addr().String(),
+		"explain: {listen: " + config.DefaultExplainListen + "}": "test:1:19: explain.listen: cannot listen on " + used.Addr().String(),
 		"explain: {url: \"https://mx.example.org\"}":             "",
 	} {
 		cfg := parseConfig(t, text)

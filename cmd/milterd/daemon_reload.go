@@ -81,13 +81,13 @@ func (d *daemon) reload() {
 func (d *daemon) readAgain() (cfg *config.Config, p *checks.Pipeline, errs []string) {
 	cfg, problems := config.Load(d.file, all.Checks)
 	for _, problem := range problems {
-		e := d.log.WithField("problem", problem.String())
+		e := d.log.WithField("problem", problem.Error())
 		if problem.Warning {
 			e.Warn("configuration")
 			continue
 		}
 		e.Error("configuration")
-		errs = append(errs, problem.String())
+		errs = append(errs, problem.Error())
 	}
 	if len(errs) > 0 {
 		return nil, nil, errs

@@ -189,6 +189,7 @@ func listenersOf(cfg *config.Config, addresses []string) ([]config.Listener, err
 	var list []config.Listener
 	for _, text := range addresses {
 		l, err := config.ParseListener(text)
+		l.Place.Path = "--listen"
 		if err != nil {
 			return nil, checks.BadArgument("--listen: %v", err)
 		}
@@ -211,7 +212,7 @@ func (d *daemon) openBackends(cfg *config.Config) (closeAll func(), err error) {
 	}
 	closers = append(closers, d.resolver.Close)
 	if d.store, err = openStore(cfg.Store, logrus.NewEntry(d.log)); err != nil {
-		return closeAll, err
+		return closeAll, cfg.Place("store").Saying("%v", err)
 	}
 	closers = append(closers, func() { _ = d.store.Close() })
 	d.clock = checks.NewClock(d.started, buildTime(), func() time.Duration { return time.Since(d.started) })

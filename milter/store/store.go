@@ -82,7 +82,7 @@ func Open(cfg Config) (*Store, error) {
 		err = fmt.Errorf("unknown driver %q, want memory, embedded or redis", cfg.Driver)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return nil, err
 	}
 	return newStore(d, cfg), nil
 }

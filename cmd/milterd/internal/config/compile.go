@@ -48,11 +48,7 @@ func (c *compiler) config() *Config {
 		Mirror:         c.mirror(),
 		Log:            c.log(),
 		settings:       f.Checks,
-	}
-	for _, key := range []string{"admin.listen", "admin.socket", "explain.listen"} {
-		if c.given(key) {
-			cfg.Given = append(cfg.Given, key)
-		}
+		decoder:        c.decoder,
 	}
 	c.settingsFiles()
 	general := c.actions(profileActions(cfg.Profile, c.registry), f.Actions, "actions")

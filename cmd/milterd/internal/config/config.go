@@ -47,10 +47,22 @@ type Config struct {
 	Mirror         Mirror
 	Log            Log
 
-	// Given are the keys of endpoints that the file has. An endpoint that it does not have may fail, with a warning.
-	Given []string
-
 	settings []settings // of the checks, in the order of the registry
+	decoder  *decoder   // of the file, for the places of its keys; nil if Parse did not make the Config
+}
+
+// Given reports whether the file has a key.
+func (cfg *Config) Given(key string) bool { return cfg.decoder != nil && cfg.decoder.given(key) }
+
+// Place returns a problem of a key, without a text. It has a line if the file has the key.
+func (cfg *Config) Place(key string) Problem {
+	switch {
+	case cfg.decoder == nil:
+		return Problem{Path: key}
+	case !cfg.Given(key):
+		return Problem{File: cfg.decoder.file, Path: key}
+	}
+	return cfg.decoder.place(key)
 }
 
 // Admin configures how commands and the operator's tools reach the daemon, see Config.Given.

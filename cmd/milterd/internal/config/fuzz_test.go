@@ -62,7 +62,7 @@ func splitLines(text string) []string {
 
 func checkProblem(t *testing.T, p Problem, lines []string) {
 	t.Helper()
-	s := p.String()
+	s := p.Error()
 	if !utf8.ValidString(s) || len(s) > 8*maxText || strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		t.Errorf("unprintable: %q", s)
 	}

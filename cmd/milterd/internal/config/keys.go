@@ -13,7 +13,7 @@ import (
 // file is the configuration file as written. Its tags make the reference: yaml is the key, doc describes it in one or two
 // sentences, example is a value other than the default, one lists the permitted values.
 type file struct {
-	Listen           []listenEntry `yaml:"listen" doc:"Socket on which the MTA reaches milterd, or a list of them: inet:PORT@HOST, inet6:PORT@HOST or unix:/path (alias local:). A unix socket that another user opens needs the keys of the example." example:"{socket: unix:/run/milterd/milterd.sock, mode: \"0660\", group: postfix}"`
+	Listen           []listenEntry `yaml:"listen" doc:"Socket on which the MTA reaches milterd, or a list of them: inet:PORT@HOST, inet6:PORT@HOST or unix:/path (alias local:). The milter protocol has no password: let nobody but the mail server reach an address other than loopback. A unix socket that another user opens needs the keys of the example." example:"{socket: unix:/run/milterd/milterd.sock, mode: \"0660\", group: postfix}"`
 	Hostname         string        `yaml:"hostname" doc:"Name with which the MTA greets, for replies; empty: the fully qualified name of the machine." example:"mx.example.org"`
 	LocalDomains     []string      `yaml:"local_domains" doc:"Domains for which this site receives mail." example:"[example.org, example.net]"`
 	Profile          string        `yaml:"profile" doc:"Defaults of the actions: watch (log only), safe (refuse what wanted mail almost never has) or strict."`

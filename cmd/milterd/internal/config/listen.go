@@ -19,7 +19,7 @@ type Listener struct {
 	Address string      // "host:port" or an absolute path
 	Mode    fs.FileMode // permissions of a unix socket; 0 if not given
 	Group   string      // name or number of the group of a unix socket; empty if not given
-	Given   bool        // by the operator; if it is the default, a failure to listen is only a warning
+	Place   Problem     // of the socket in the file, or Path is the flag; zero for the default, at which a failure to listen is only a warning
 }
 
 // String returns the socket in the form of the configuration, without mode and group.
@@ -35,8 +35,7 @@ func (l Listener) String() string {
 	return network + ":" + port + "@" + host
 }
 
-// ParseListener parses inet:PORT@HOST, inet6:PORT@HOST, unix:/path or local:/path. Given is true in the result. The error
-// quotes s and says what to write.
+// ParseListener parses inet:PORT@HOST, inet6:PORT@HOST, unix:/path or local:/path. The error quotes s and says what to write.
 func ParseListener(s string) (Listener, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	switch {
@@ -63,7 +62,7 @@ func unixListener(file string) (Listener, error) {
 	case strings.HasSuffix(file, "/"):
 		return Listener{}, fmt.Errorf("%s is a folder; add the name of the socket", quote(file))
 	}
-	return Listener{Network: "unix", Address: path.Clean(file), Given: true}, nil
+	return Listener{Network: "unix", Address: path.Clean(file)}, nil
 }
 
 func inetListener(kind, rest string) (Listener, error) {
@@ -84,7 +83,7 @@ func inetListener(kind, rest string) (Listener, error) {
 	} else if _, err := domainName(host); err != nil {
 		return Listener{}, err
 	}
-	return Listener{Network: network, Address: net.JoinHostPort(host, port), Given: true}, nil
+	return Listener{Network: network, Address: net.JoinHostPort(host, port)}, nil
 }
 
 // checkPort accepts 0, with which the system chooses a port.
@@ -153,7 +152,9 @@ func (c *compiler) listener(e listenEntry, path string) (Listener, bool) {
 		}
 	}
 	l.Mode, l.Group = fs.FileMode(e.Mode), e.Group
-	l.Given = c.given("listen")
+	if c.given("listen") {
+		l.Place = c.place(path)
+	}
 	return l, true
 }
 

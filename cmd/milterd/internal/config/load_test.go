@@ -55,7 +55,7 @@ func TestLoadFaultsInAnotherFile(t *testing.T) {
 	var got []string
 	for _, p := range problems {
 		if !p.Warning {
-			got = append(got, p.String())
+			got = append(got, p.Error())
 		}
 	}
 	if len(got) != 5 || !slices.Equal(got[:3], want) || !strings.HasPrefix(got[3], starts[0]) || !strings.HasPrefix(got[4], starts[1]) {
@@ -67,7 +67,7 @@ func TestLoadWithoutTheFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none.yaml")
 	cfg, problems := Load(path, registry())
-	if cfg != nil || problems.Err() == nil || problems[0].String() != path+": cannot read the file: no such file or directory; correct the path, or write the file as milterd.yaml(5) says" {
+	if cfg != nil || problems.Err() == nil || problems[0].Error() != path+": cannot read the file: no such file or directory; correct the path, or write the file as milterd.yaml(5) says" {
 		t.Errorf("got %v, %v", cfg, problems)
 	}
 }
@@ -75,7 +75,7 @@ func TestLoadWithoutTheFile(t *testing.T) {
 func TestLoadDefaults(t *testing.T) {
 	t.Parallel()
 	cfg, problems := Load("", registry())
-	if cfg == nil || cfg.Hostname == "" || cfg.Listen[0].Given {
+	if cfg == nil || cfg.Hostname == "" || cfg.Listen[0].Place != (Problem{}) {
 		t.Errorf("got %+v, %v", cfg, problems)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Problem is one error or warning about a configuration. Text and Path are printable and of bounded length, whatever the
+// Problem is one error or warning about a configuration, or the place of a value without a text. Text and Path are printable and of bounded length, whatever the
 // file contains.
 type Problem struct {
 	File      string // the configuration file or a file that it names; empty if there is no file
@@ -19,8 +19,8 @@ type Problem struct {
 	Warning   bool // the configuration can be used
 }
 
-// String returns the problem in the form "milterd.yaml:12:9: actions: unknown reason ...".
-func (p Problem) String() string {
+// Error returns the problem in the form "milterd.yaml:12:9: actions: unknown reason ...".
+func (p Problem) Error() string {
 	var b strings.Builder
 	if p.File != "" {
 		b.WriteString(escape(p.File))
@@ -39,6 +39,12 @@ func (p Problem) String() string {
 	return b.String()
 }
 
+// Saying returns the problem with another text.
+func (p Problem) Saying(format string, args ...any) Problem {
+	p.Text = printable(fmt.Sprintf(format, args...))
+	return p
+}
+
 // Problems are the problems of the configuration file by line, followed by those of the files that it names.
 type Problems []Problem
 
@@ -47,7 +53,7 @@ func (ps Problems) Err() error {
 	var lines []string
 	for _, p := range ps {
 		if !p.Warning {
-			lines = append(lines, p.String())
+			lines = append(lines, p.Error())
 		}
 	}
 	if lines == nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,13 +34,15 @@ func TestReferenceLoadsAsDefaults(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := defaultConfig(all)
-	if !cfg.Listen[0].Given {
-		t.Error("Given is false for the socket")
+	if cfg.Listen[0].Place.Line == 0 {
+		t.Error("the socket has no place")
 	}
-	if !slices.Equal(cfg.Given, []string{"admin.listen", "admin.socket", "explain.listen"}) {
-		t.Errorf("endpoints that are given: %v", cfg.Given)
+	for _, key := range []string{"admin.listen", "admin.socket", "explain.listen"} {
+		if !cfg.Given(key) || cfg.Place(key).Line == 0 {
+			t.Errorf("%s is not given: %+v", key, cfg.Place(key))
+		}
 	}
-	cfg.Listen[0].Given, cfg.Given = false, want.Given
+	cfg.Listen[0].Place, cfg.decoder = Problem{}, want.decoder
 	for i := range want.settings {
 		if got, want := cfg.settings[i].value.Interface(), want.settings[i].value.Interface(); !reflect.DeepEqual(got, want) {
 			t.Errorf("settings\ngot  %+v\nwant %+v", got, want)

@@ -25,7 +25,7 @@ func TestFaultsOfSettings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, problems := Parse("p", []byte(tt.text), all.Checks)
-			if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), tt.want) {
+			if len(problems) != 1 || !strings.HasPrefix(problems[0].Error(), tt.want) {
 				t.Errorf("got %v, want %s...", problems, tt.want)
 			}
 		})
@@ -60,7 +60,7 @@ func TestChecksAreOff(t *testing.T) {
 			_, problems := Parse("p", []byte(tt.text), all.Checks)
 			var got []string
 			for _, p := range problems {
-				got = append(got, p.String())
+				got = append(got, p.Error())
 			}
 			if strings.Join(got, "\n") != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)

@@ -51,7 +51,7 @@ func TestSyntaxFaults(t *testing.T) {
 			t.Errorf("%.40q: %d problems: %v", tt.text, len(problems), problems)
 			continue
 		}
-		got := problems[0].String()
+		got := problems[0].Error()
 		if !strings.HasPrefix(got, "p:"+tt.want) || !strings.Contains(got, "; ") || strings.Contains(got, "secret") {
 			t.Errorf("%.40q:\n got %s\nwant %s", tt.text, got, tt.want)
 		}

@@ -30,7 +30,7 @@ func Unreachable(l config.Listener) string {
 		postfixGroups: groupsOf("postfix"), daemonGroup: os.Getgid(),
 		sendmailCF: "/etc/mail/sendmail.cf", masterCF: "/etc/postfix/master.cf", queue: "/var/spool/postfix",
 	}
-	if gid, err := GroupID("milterd"); err == nil {
+	if gid, err := groupID("milterd"); err == nil {
 		h.daemonGroup = gid
 	}
 	return h.unreachable(l)
@@ -65,7 +65,7 @@ func (h mailHost) unreachable(l config.Listener) string {
 	}
 	mode, group := cmp.Or(l.Mode, defaultMode), h.daemonGroup
 	if l.Group != "" {
-		gid, err := GroupID(l.Group)
+		gid, err := groupID(l.Group)
 		if err != nil {
 			return "" // an error of its own
 		}

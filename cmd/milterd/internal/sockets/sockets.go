@@ -5,15 +5,18 @@ package sockets
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/sirupsen/logrus"
@@ -39,9 +42,9 @@ func Open(wanted []config.Listener, log *logrus.Logger) ([]net.Listener, error) 
 		switch {
 		case err == nil:
 			lns = append(lns, ln)
-		case w.Given:
+		case w.Place.Path != "":
 			closeAll(lns)
-			return nil, fmt.Errorf("cannot listen on %s: %s", w, Fault(err))
+			return nil, w.Place.Saying("cannot listen on %s: %s", w, Fault(err))
 		default:
 			log.WithField("listen", w.String()).WithField("error", Fault(err)).Warn("cannot listen")
 		}
@@ -70,7 +73,7 @@ const listenUnused = "listen is not used, because systemd listens for the daemon
 // unused returns the configured sockets at which none of those passed by systemd listens.
 func unused(wanted []config.Listener, passed []net.Listener) []config.Listener {
 	return slices.DeleteFunc(slices.Clone(wanted), func(w config.Listener) bool {
-		return !w.Given || slices.ContainsFunc(passed, func(ln net.Listener) bool { return ln.Addr().String() == w.Address })
+		return w.Place.Path == "" || slices.ContainsFunc(passed, func(ln net.Listener) bool { return ln.Addr().String() == w.Address })
 	})
 }
 
@@ -136,7 +139,7 @@ func inUse(path string, err error) error {
 // setPermissions sets group and mode of a socket.
 func setPermissions(w config.Listener) error {
 	if w.Group != "" {
-		gid, err := GroupID(w.Group)
+		gid, err := groupID(w.Group)
 		if err != nil {
 			return err
 		}
@@ -161,19 +164,60 @@ func Fault(err error) string {
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return "permission denied; choose a port from 1024 on or a folder that the daemon may write, or start it as root"
 	case errors.Is(err, fs.ErrNotExist):
-		return "the folder of the socket does not exist; create it, or let systemd do so (RuntimeDirectory=)"
+		return noFolder
 	case errors.As(err, &dns):
 		return fmt.Sprintf("the name %q has no address here; write an address", dns.Name)
 	}
 	return err.Error()
 }
 
-// GroupID returns the number of a group, which may be given by its number.
-func GroupID(name string) (int, error) {
+const noFolder = "the folder of the socket does not exist; create it, or let systemd do so (RuntimeDirectory=)"
+
+// WithoutFolder returns what to do about a unix socket whose folder does not exist, or "". It does not know of folders that systemd makes,
+// but that of the unit.
+func WithoutFolder(l config.Listener) string {
+	const ofUnit = "/run/milterd"
+	folder := filepath.Dir(l.Address)
+	if l.Network != "unix" || folder == ofUnit || exists(folder) {
+		return ""
+	}
+	return noFolder
+}
+
+// Check returns why this machine cannot have a socket: it does not know the group, or the name has no address. A name server that does
+// not answer is no error.
+func Check(ctx context.Context, l config.Listener) error {
+	return check(ctx, l, net.DefaultResolver.LookupHost)
+}
+
+func check(ctx context.Context, l config.Listener, lookup func(ctx context.Context, host string) ([]string, error)) error {
+	if l.Network != "unix" {
+		const timeout = 5 * time.Second
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		host, _, _ := net.SplitHostPort(l.Address)
+		_, err := lookup(ctx, host)
+		if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+			return errors.New(Fault(err))
+		}
+		return nil
+	}
+	if l.Group == "" {
+		return nil
+	}
+	_, err := groupID(l.Group)
+	return err
+}
+
+// groupID returns the number of a group, which may be given by its number.
+func groupID(name string) (int, error) {
 	if gid, err := strconv.Atoi(name); err == nil {
 		return gid, nil
 	}
 	g, err := user.LookupGroup(name)
+	if _, unknown := errors.AsType[user.UnknownGroupError](err); unknown {
+		return 0, fmt.Errorf("there is no group %q on this machine; write one that has the mail server as a member", name)
+	}
 	if err != nil {
 		return 0, err
 	}

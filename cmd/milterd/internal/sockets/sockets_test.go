@@ -1,10 +1,12 @@
 package sockets
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,7 +15,63 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/log"
 )
+
+var given = config.Problem{File: "milterd.yaml", Line: 3, Col: 9, Path: "listen"}
+
+// TestCheck tests which sockets this machine cannot have.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	lookup := func(_ context.Context, host string) ([]string, error) {
+		switch host {
+		case "none.example":
+			return nil, &net.DNSError{Name: host, IsNotFound: true}
+		case "late.example":
+			return nil, &net.DNSError{Name: host, IsTimeout: true}
+		}
+		return []string{"192.0.2.1"}, nil
+	}
+	for _, c := range []struct{ name, listen, group, want string }{
+		{name: "a name without an address", listen: "inet:1@none.example", want: `the name "none.example" has no address here; write an address`},
+		{name: "a name of which the name server says nothing", listen: "inet:1@late.example"},
+		{name: "a name", listen: "inet:1@mx.example"},
+		{name: "no group", listen: "unix:/run/m.sock"},
+		{name: "an unknown group", listen: "unix:/run/m.sock", group: "no-such-group", want: `there is no group "no-such-group" on this machine; write one that has the mail server as a member`},
+		{name: "a number", listen: "unix:/run/m.sock", group: "0"},
+	} {
+		l, err := config.ParseListener(c.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Group = c.group
+		got := ""
+		if err := check(t.Context(), l, lookup); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestOpenNamesPlace tests that the error of a socket names its place in the configuration, and that of a default one is a warning.
+func TestOpenNamesPlace(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "none")
+	l := config.Listener{Network: "unix", Address: folder + "/m.sock", Place: given}
+	want := "milterd.yaml:3:9: listen: cannot listen on unix:" + folder + "/m.sock: " + noFolder
+	if _, err := Open([]config.Listener{l}, log.Discard().Logger); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if got := WithoutFolder(l); got != noFolder {
+		t.Errorf("folder that does not exist: %q", got)
+	}
+	l.Place, l.Address = config.Problem{}, "/run/milterd/m.sock"
+	if got := WithoutFolder(l); got != "" {
+		t.Errorf("folder of the unit: %q", got)
+	}
+}
 
 // TestLongPath tests that the longest path that the configuration takes can be opened.
 func TestLongPath(t *testing.T) {
@@ -69,7 +127,7 @@ func TestInUse(t *testing.T) {
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/m.sock"
-	w := config.Listener{Network: "unix", Address: path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Given: true}
+	w := config.Listener{Network: "unix", Address: path, Mode: 0o640, Group: strconv.Itoa(os.Getgid()), Place: given}
 	ln, err := Listen(w)
 	if err != nil {
 		t.Fatal(err)
@@ -123,8 +181,8 @@ func TestUnused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer passed.Close()
-	used := config.Listener{Network: "tcp4", Address: passed.Addr().String(), Given: true}
-	other := config.Listener{Network: "unix", Address: "/run/m.sock", Given: true}
+	used := config.Listener{Network: "tcp4", Address: passed.Addr().String(), Place: given}
+	other := config.Listener{Network: "unix", Address: "/run/m.sock", Place: given}
 	byDefault := config.Listener{Network: "tcp4", Address: "127.0.0.1:1"}
 	got := unused([]config.Listener{used, other, byDefault}, []net.Listener{passed})
 	if len(got) != 1 || got[0] != other {

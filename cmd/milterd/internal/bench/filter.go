@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -46,12 +45,12 @@ func start(name, folder, program string, args ...string) (*filter, error) {
 		}
 		select {
 		case <-f.ended:
-			return nil, fmt.Errorf("%s ended at its start; its output:\n%s", name, f.output.Bytes())
+			return nil, fmt.Errorf("%s ended at its start; its output:\n%s", name, f.output.text)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	f.stop()
-	return nil, fmt.Errorf("%s does not listen on %s; its output:\n%s", name, f.socket, f.output.Bytes())
+	return nil, fmt.Errorf("%s does not listen on %s; its output:\n%s", name, f.socket, f.output.text)
 }
 
 // stop stops the filter.
@@ -104,11 +103,11 @@ func (f *filter) proc(file string) (string, error) {
 }
 
 // head keeps the first 4096 bytes written to it.
-type head struct{ bytes.Buffer }
+type head struct{ text []byte }
 
 // Write implements io.Writer.
 func (h *head) Write(p []byte) (int, error) {
-	h.Buffer.Write(p[:min(len(p), max(0, 4096-h.Len()))])
+	h.text = append(h.text, p[:min(len(p), 4096-len(h.text))]...)
 	return len(p), nil
 }
 

@@ -167,6 +167,7 @@ func TestFaults(t *testing.T) {
 		"From a Sat Nov 28 12:00:00 2026\nSubject: an archive\nContent-Type: application/gzip\n\n\x1f\x8bbroken\n\n"+
 		"From a Sat Nov 28 12:00:00 2026\nSubject: Report Domain: example.org\nContent-Type: multipart/mixed\n\nno boundary\n")
 	write(t, dir+"/nested.eml", "Subject: Report Domain: example.org\n"+strings.Repeat("Content-Type: message/rfc822\n\n", 9)+"Content-Type: text/xml\n\n"+string(document(t, "a.example")))
+	write(t, dir+"/long.eml", "Subject: Report Domain: example.org\n\n"+strings.Repeat("x", 24<<20)+"\n")
 	write(t, dir+"/bad.xml", "<feedback><record>")
 	write(t, dir+"/page.xml", "<html/>")
 	r, err := feedback.Read(t.Context(), []string{dir})
@@ -174,12 +175,12 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := strings.Join(r.Faults, "\n")
-	for _, want := range []string{"mbox, message 1: ", "mbox, message 3: a multipart without a boundary", "bad.xml: XML syntax error", "nested.eml: parts that are nested too deep"} {
+	for _, want := range []string{"mbox, message 1: ", "mbox, message 3: a multipart without a boundary", "bad.xml: XML syntax error", "nested.eml: parts that are nested too deep", "long.eml: a message over 24 MiB"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no fault %q in %q", want, got)
 		}
 	}
-	if r.Unread != 4 {
+	if r.Unread != 5 {
 		t.Errorf("%d faults: %q", r.Unread, got)
 	}
 	if _, err := feedback.Read(t.Context(), []string{dir + "/page.xml"}); err != nil {

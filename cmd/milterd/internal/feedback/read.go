@@ -150,7 +150,7 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 		var reports []*aggregate.Report
 		err := errTooLong
 		if !body.full {
-			reports, err = inMessage(m.Head, body.Bytes(), maxMessageRecords)
+			reports, err = inMessage(m.Head, body.text, maxMessageRecords)
 		}
 		if err != nil && aboutReport(m.Head) {
 			s.fault(m.File, m.Number, err)
@@ -194,22 +194,18 @@ func (s *search) fault(path string, number int, err error) {
 	s.Faults = append(s.Faults, fmt.Sprintf("%s: %v", place, err))
 }
 
-// boundedBuffer keeps the first maxBody bytes.
+// boundedBuffer keeps at most maxBody bytes. It embeds no bytes.Buffer, whose other methods would write without the limit.
 type boundedBuffer struct {
-	bytes.Buffer
+	text []byte
 	full bool // there were more
 }
 
-func (b *boundedBuffer) reset() {
-	b.Reset()
-	b.full = false
-}
+func (b *boundedBuffer) reset() { b.text, b.full = b.text[:0], false }
 
 // Write implements io.Writer.
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxBody {
-		b.full = true
-		return len(p), nil
+	if b.full = b.full || len(b.text)+len(p) > maxBody; !b.full {
+		b.text = append(b.text, p...)
 	}
-	return b.Buffer.Write(p)
+	return len(p), nil
 }

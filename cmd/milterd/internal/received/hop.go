@@ -18,7 +18,7 @@ type hop struct {
 	protocol      string // upper case, such as "ESMTPSA"
 	user          string // authenticated user
 	authenticated bool   // even if the user is not known
-	handover      bool   // not received by SMTP from another host, but for example submitted or passed on within the host
+	handover      bool   // not received by SMTP from another host, but submitted, passed on within the site, or fetched from a mailbox
 	id            string // queue id
 	to            string // recipient
 	from          string // reverse-path
@@ -106,24 +106,26 @@ func authentication(c clauses, protocol string) (user string, ok bool) {
 	return "", ok
 }
 
+// notSMTP are the beginnings of protocols by which programs of a site submit, pass on, and fetch messages.
+var notSMTP = [...]string{"LOCAL", "LMTP", "MAPI", "HTTP", "POP", "IMAP"}
+
 // isHandover reports whether a message was not received by SMTP from another host.
 func isHandover(h hop, c clauses) bool {
+	if slices.ContainsFunc(notSMTP[:], func(start string) bool { return strings.HasPrefix(h.protocol, start) }) {
+		return true
+	}
 	if h.client.IsValid() {
 		return false
 	}
 	pickup := func(text string) bool { return strings.Contains(text, "from userid") } // Postfix
-	with := strings.ToLower(h.protocol)
 	return c["from"] == nil || c["invoked"] != nil || slices.ContainsFunc(c.clause("by").comments, pickup) ||
-		strings.HasPrefix(with, "local") || strings.HasPrefix(with, "lmtp") || with == "mapi" ||
 		strings.HasPrefix(strings.Join(c.clause("from").words, " "), "mail pickup service")
 }
 
-// isLastHop reports whether a host received the message from another host by SMTP: it did not come from the host itself, and
-// no program fetched it from a mailbox later.
+// isLastHop reports whether a host received the message from another host by SMTP.
 func (h hop) isLastHop() bool {
 	local := h.client.IsLoopback() || !h.client.IsValid() && strings.EqualFold(h.helo, "localhost")
-	fetched := strings.HasPrefix(h.protocol, "POP") || strings.HasPrefix(h.protocol, "IMAP")
-	return !h.handover && !local && !fetched
+	return !h.handover && !local
 }
 
 // setClient sets the address and the names of the client.

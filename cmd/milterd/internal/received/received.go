@@ -157,6 +157,9 @@ func (s Site) findBorder(fields []headers.Field, f *Facts) (border int, ok bool)
 
 // setHop sets the facts of a Received field.
 func (f *Facts) setHop(h hop) {
+	if h.handover {
+		h.client, h.clientName = netip.Addr{}, "" // no client of SMTP
+	}
 	f.Client, f.ClientName, f.Helo, f.From, f.To, f.Time, f.QueueID = h.client, h.clientName, h.helo, h.from, h.to, h.time, h.id
 	f.By, f.User, f.Known = h.by, "", 0
 	if h.authenticated {

@@ -59,6 +59,19 @@ var messages = []struct{ name, header, want string }{
 		Received: from x ([198.51.100.7]) by mx.example.org with SMTP` + date + `
 		Subject: x`,
 		"client, HELO, sender, recipient, time: 192.0.2.9  mail.example.net <alice@example.net> <bob@example.org> 12:00 by mx.example.org: Received Subject"},
+	{"a mail store that receives by LMTP with SMTP AUTH over TCP", `
+		Received: from mx.example.org (mx.example.org [203.0.113.1]) by store.example.org (Cyrus 3.8) with LMTPSA` + date + `
+		Received: from mail.example.net (unknown [192.0.2.9]) by mx.example.org (Postfix) with ESMTP id 1A` + date,
+		"client, HELO, time: 192.0.2.9  mail.example.net <> <> 12:00 by mx.example.org:"},
+	{"submitted by webmail", `
+		Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP id 2B` + date + `
+		Received: from [198.51.100.7] by webmail.example.org with HTTP (HTTP/1.1 POST)` + date,
+		"local time: invalid IP   <> <> 12:00 by webmail.example.org:"},
+	{"fetched from a mailbox", `
+		Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP id 2B` + date + `
+		Received: from pop.example.com [192.0.2.80] by mx.example.org with POP3 (fetchmail-6.3.26) for <me@localhost> (single-drop)` + date + `
+		Received: from a (b [192.0.2.9]) by mx.example.com (Postfix) with ESMTP id 1A` + date,
+		"local HELO, recipient, time: invalid IP  pop.example.com <> <me@localhost> 12:00 by mx.example.org: Received"},
 	{"a mail store of another site above", `
 		Return-Path: <alice@example.net>
 		Received: by 2002:a05:6a00 with SMTP id e7` + date + `

@@ -118,8 +118,8 @@ func tree(t *testing.T, paths ...string) string {
 
 func TestWalk(t *testing.T) {
 	t.Parallel()
-	root := tree(t, "mbox", "eml/a.eml", "eml/.DS_Store", "eml/deep/b.EML", "m/cur/1:2,S", "m/new/2", "m/tmp/3", "m/dovecot.index",
-		"m/dovecot-uidlist", "m/.Sent/cur/4", "m/.Sent/new/", "m/.Sent/tmp/5", "m/subscriptions", "m/maildirsize", "tmp/6", "inbox.msf", "key.pem", "my.cnf")
+	root := tree(t, "mbox", "eml/a.eml", "eml/.DS_Store", "eml/deep/b.EML", "m/cur/1:2,S", "m/new/2", "m/tmp/3",
+		"m/.Sent/cur/4", "m/.Sent/new/", "m/.Sent/tmp/5", "tmp/6", "lists/dovecot", "lists/subscriptions")
 	if err := os.Symlink(filepath.Join(root, "mbox"), filepath.Join(root, "eml/link")); err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +139,8 @@ func TestWalk(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"eml/a.eml true", "eml/deep/b.EML true", "eml/link false", "m/.Sent/cur/4 true", "m/cur/1:2,S true",
-		"m/new/2 true", "mbox false", "mbox false", "tmp/6 false",
+		"eml/a.eml true", "eml/deep/b.EML true", "eml/link false", "lists/dovecot false", "lists/subscriptions false", "m/.Sent/cur/4 true",
+		"m/cur/1:2,S true", "m/new/2 true", "mbox false", "mbox false", "tmp/6 false",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -334,6 +334,12 @@ func TestFilesThatAreNotMail(t *testing.T) {
 		"certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n", "settings": "[mysqld]\nport = 3306\n", "binary": "\x7fELF\x02\x01:\x01\n", "text": "Dear diary: today\n",
 		"Makefile": "all:\n\tgo build\n\ninstall: all\n", "settings.yaml": "name: x\non: push\n", "control": "Source: x\nMaintainer: Bob <bob@example.org>\n",
 		"page.html": "<html><body>Note: x\n", "note.json": `{"mail":{"from":"bob@example.org"}}`,
+		"dovecot.index": "\x07\x03\x78\x00\x28\x00\n", "dovecot.index.cache": "\x01\x04\x00\x00From \n", "dovecot.index.log": "\x01\x03\x28\x00\x8a\xf1:\n",
+		"dovecot-uidlist": "3 V1417691525 N3 G9b6fa71b\n1 :1417691525.M1P1.mx\n2 W917 :1417691526.M2P1.mx\n", "dovecot-keywords": "0 $Forwarded\n1 Junk\n",
+		"dovecot-uidvalidity": "5480a385\n", "dovecot-acl": "user=bob lr\n", "dovecot.sieve": "require [\"fileinto\"];\nif header :contains \"From\" \"x\" { stop; }\n",
+		"courierimapuiddb": "1 1417691525 3\n1 1417691525.M1P1.mx\n", "courierimapsubscribed": "INBOX.Sent\n", "maildirsize": "10000000S\n1234 1\n",
+		"cyrus.header": "\xa1\x02\x8b\x0d\x43yrus mailbox header\n\"The best thing\"\n", "subscriptions": "V\t2\n\nSent\nlists\n",
+		"inbox.msf": "// <!-- <mdb:mork:z v=\"1.4\"/> -->\n< <(a=c)> // (f=iso-8859-1)\n", "key.pem": "Certificate:\n    Data:\n        Issuer: CN = x\n-----BEGIN CERTIFICATE-----\n",
 		"README": "x: a program\n============\n\nFrom: is the sender\n",
 	} {
 		path := filepath.Join(t.TempDir(), name)

@@ -7,16 +7,14 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
 // Walk yields the files that may have messages at and below the paths, in no particular order. An error comes
 // with the File that it is about.
 //
-// It leaves out the folder tmp of a Maildir, whose messages are not delivered yet, and what mail programs
-// store beside mail: files whose name starts with a dot, and the indexes of Dovecot, Courier, Cyrus and
-// Thunderbird. Certificates and configuration files are left out too. It does not follow symbolic links to folders.
+// It leaves out the folder tmp of a Maildir, whose messages are not delivered yet, and files whose name starts with a dot. It
+// does not follow symbolic links to folders.
 func Walk(paths []string) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, p := range paths {
@@ -82,7 +80,7 @@ func walkFolder(path string, yield func(File, error) bool) bool {
 
 // walkEntry yields an entry of a folder if it is a file that may have messages.
 func walkEntry(path string, e fs.DirEntry, yield func(File, error) bool) bool {
-	if isNoMail(e.Name()) {
+	if strings.HasPrefix(e.Name(), ".") {
 		return true
 	}
 	f := File{Path: filepath.Join(path, e.Name()), Found: true}
@@ -113,18 +111,4 @@ func isMaildir(path string) bool {
 func isSingle(path string) bool {
 	folder := filepath.Base(filepath.Dir(path))
 	return strings.EqualFold(filepath.Ext(path), ".eml") || folder == "cur" || folder == "new"
-}
-
-// noMailStarts are names, or the starts of names, of files that mail programs store beside mail.
-var noMailStarts = [...]string{"dovecot", "courierimap", "courierpop", "cyrus.", "maildirsize", "maildirfolder", "subscriptions"}
-
-// noMailEnds are the ends of the names of files that are not mail and may look like it: the indexes of Thunderbird,
-// certificates and keys, configuration.
-var noMailEnds = [...]string{".msf", ".pem", ".cnf"}
-
-// isNoMail reports whether a file is not mail by its name.
-func isNoMail(name string) bool {
-	return strings.HasPrefix(name, ".") ||
-		slices.ContainsFunc(noMailStarts[:], func(start string) bool { return strings.HasPrefix(name, start) }) ||
-		slices.ContainsFunc(noMailEnds[:], func(end string) bool { return strings.HasSuffix(name, end) })
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	gomilter "github.com/emersion/go-milter"
-
 	"milterd/milter/miltertest"
 )
 
@@ -73,10 +71,10 @@ func (c Client) SendMessage() (string, error) {
 	return ReplyText(r), err
 }
 
-// ReplyText returns the lines of a reply, joined by spaces, or "" for "continue".
+// ReplyText returns the lines of a reply, joined by spaces, or "" if the daemon does not refuse.
 func ReplyText(r miltertest.Response) string {
-	if r.Action == 0 || r.Action == gomilter.ActContinue {
-		return ""
+	if r.Refused() && r.Lines == nil {
+		return "refused without a reply" // the MTA writes one
 	}
 	return strings.Join(r.Lines, " ")
 }

@@ -30,22 +30,33 @@ var fixes = map[checks.Repair]func(repairFacts) fix{
 	checks.AddMX:           func(r repairFacts) fix { return fix{Records: []string{r.mxRecord()}} },
 	checks.ReplaceMX:       func(r repairFacts) fix { return fix{Records: []string{r.mxRecord()}, Replaces: true} },
 	checks.AllowInSPF:      repairFacts.allowSender,
-	checks.ReplaceSPF:      func(r repairFacts) fix { return fix{Records: []string{r.spfRecord(r.domain, "mx")}, Replaces: true} },
+	checks.ReplaceSPF:      func(r repairFacts) fix { return fix{Records: []string{r.spfRecord(r.sender, "mx")}, Replaces: true} },
 	checks.AllowInHeloSPF:  func(r repairFacts) fix { return r.allow(r.host, "a") },
 	checks.AlignFrom:       alignFrom,
 }
 
-// fix returns the records of a repair. It is empty if there are none.
+// fix returns the records of a repair. It is empty if there are none, or if the client or the name of a record is unknown.
 func (r repairFacts) fix(repair checks.Repair) fix {
-	if f := fixes[repair]; f != nil && r.client.IsValid() {
-		return f(r)
+	find := fixes[repair]
+	if find == nil || !r.client.IsValid() {
+		return fix{}
 	}
-	return fix{}
+	f := find(r)
+	if slices.Contains(f.Records, "") {
+		return fix{}
+	}
+	return f
 }
 
-// addPTR adds a PTR record with the HELO name, and the address record of that name if there is none.
-func addPTR(r repairFacts) fix {
-	f := fix{Records: []string{reverseName(r.client) + " IN PTR " + r.host + "."}}
+// addPTR adds a PTR record with the HELO name and the address record of that name, unless they exist.
+func addPTR(r repairFacts) (f fix) {
+	if r.host == "" {
+		return f
+	}
+	reverse := reverseName(r.client)
+	if !slices.Contains(checks.PTRNames(r.answer(reverse, dns.TypePTR)), r.host) {
+		f.Records = append(f.Records, reverse+" IN PTR "+r.host+".")
+	}
 	if !r.hasAddress(r.host) {
 		f.Records = append(f.Records, r.addressRecord(r.host))
 	}
@@ -98,7 +109,7 @@ func (r repairFacts) allow(name, mechanism string) fix {
 }
 
 // mxRecord returns an MX record for the sender's domain.
-func (r repairFacts) mxRecord() string { return r.domain + ". IN MX 10 mail." + r.domain + "." }
+func (r repairFacts) mxRecord() string { return record(r.sender, "MX", "10 mail."+r.sender+".") }
 
 // spfRecord returns an SPF record that allows a mechanism and the client.
 func (r repairFacts) spfRecord(name, mechanism string) string {
@@ -107,7 +118,7 @@ func (r repairFacts) spfRecord(name, mechanism string) string {
 
 // addressRecord returns a record that gives a name the client's address.
 func (r repairFacts) addressRecord(name string) string {
-	return name + ". IN " + addressType(r.client) + " " + r.client.String()
+	return record(name, addressType(r.client), r.client.String())
 }
 
 // txtRecord returns a TXT record, in strings of at most 255 bytes.
@@ -116,7 +127,15 @@ func txtRecord(name, text string) string {
 	for part := range slices.Chunk([]byte(text), 255) {
 		parts = append(parts, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(part))+`"`)
 	}
-	return name + ". IN TXT " + strings.Join(parts, " ")
+	return record(name, "TXT", strings.Join(parts, " "))
+}
+
+// record returns a line of a zone file, or "" if the name is unknown.
+func record(name, rrType, data string) string {
+	if name == "" {
+		return ""
+	}
+	return name + ". IN " + rrType + " " + data
 }
 
 // answer returns the answer to a question of a check. It is empty if no check asked it or the DNS did not answer.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"milterd/checks"
 	"milterd/checks/all"
 	"milterd/milter/records"
@@ -52,6 +54,47 @@ func TestAuthenticationAgain(t *testing.T) {
 			res := p.compare(record(c.check, c.reason, c.from), c.now)
 			if res.State != c.state || len(res.Lines) != 1 || res.Lines[0].State != c.line || strings.Join(res.Lines[0].Records, " ") != c.records {
 				t.Errorf("%+v", res)
+			}
+		})
+	}
+}
+
+// TestKnownFixes tests the records of repairs: those of the sender, not of another domain, and none with a name that is unknown.
+func TestKnownFixes(t *testing.T) {
+	t.Parallel()
+	client := netip.MustParseAddr("192.0.2.9")
+	ptr := []checks.Result{{Asked: []checks.Asked{
+		{Question: checks.Ask("9.2.0.192.in-addr.arpa", dns.TypePTR), Answer: checks.Answer{Records: []dns.RR{&dns.PTR{Ptr: "Mail.example.com."}}}},
+		{Question: checks.Ask("mail.example.com", dns.TypeA), Answer: checks.Answer{Records: []dns.RR{&dns.A{A: client.AsSlice()}}}},
+	}}}
+	bank := []records.Outcome{{Reason: "dmarc-reject", Detail: map[string]string{"author_domain": "bank.example"}}}
+	for _, c := range []struct {
+		name   string
+		rec    records.Record
+		now    []checks.Result
+		repair checks.Repair
+		want   string
+	}{
+		{"a PTR record", records.Record{Client: client, Helo: "mail.example.com"}, nil, checks.AddPTR,
+			"9.2.0.192.in-addr.arpa. IN PTR mail.example.com. mail.example.com. IN A 192.0.2.9"},
+		{"a PTR record that exists", records.Record{Client: client, Helo: "mail.example.com"}, ptr, checks.AddPTR, ""},
+		{"a PTR record for a HELO name without a dot", records.Record{Client: client, Helo: "localhost"}, nil, checks.AddPTR, ""},
+		{"an address record for such a name", records.Record{Client: client, Helo: "localhost"}, nil, checks.AddAddress, ""},
+		{"a record for a client without an address", records.Record{Helo: "mail.example.com"}, nil, checks.AddAddress, ""},
+		{"an MX record", records.Record{Client: client, MailFrom: "x@example.com"}, nil, checks.AddMX, "example.com. IN MX 10 mail.example.com."},
+		{"an MX record for a name without a dot", records.Record{Client: client, MailFrom: "x@localhost"}, nil, checks.AddMX, ""},
+		{"an SPF record for such a name", records.Record{Client: client, MailFrom: "x@localhost"}, nil, checks.AllowInSPF, ""},
+		{"an SPF record, and a bounce with such a HELO name", records.Record{Client: client, Helo: "localhost"}, nil, checks.AllowInSPF, ""},
+		{"an SPF record of the sender beside a reason about From", records.Record{Client: client, MailFrom: "x@example.com", Reason: "dmarc-reject", Outcomes: bank},
+			nil, checks.ReplaceSPF, `example.com. IN TXT "v=spf1 mx ip4:192.0.2.9 -all"`},
+		{"an MX record of the sender beside a reason about From", records.Record{Client: client, MailFrom: "x@example.com", Reason: "dmarc-reject", Outcomes: bank},
+			nil, checks.ReplaceMX, "example.com. IN MX 10 mail.example.com."},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := repairFacts{values: newValues(c.rec, "mx.example.org"), results: c.now}.fix(c.repair)
+			if got := strings.Join(f.Records, " "); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
 	}

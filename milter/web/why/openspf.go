@@ -39,9 +39,7 @@ func (p *pages) openSPF(w http.ResponseWriter, base string, spf *openSPF) {
 		p.missing(w)
 		return
 	}
-	values := exampleValues(p.Site)
-	values.domain, values.client = spf.Domain, spf.IP
-	reason := p.texts.reason(fail, values)
+	reason := p.texts.reason(fail, values{domain: spf.Domain, client: spf.IP, site: p.Site})
 	p.write(w, http.StatusOK, view{
 		Page: "openspf", Title: p.texts.Titles["openspf"], Base: base, Private: true, SPF: spf, Reason: &reason,
 	})

@@ -115,11 +115,11 @@ func (p *pages) lookup(r *http.Request, reason, ref string) answer {
 
 // writeReason sends the page of a reason, or its document.
 func (p *pages) writeReason(w http.ResponseWriter, r *http.Request, reason *checks.Reason, a answer) {
-	values := exampleValues(p.Site)
+	known := values{site: p.Site}
 	if a.rec != nil {
-		values = newValues(*a.rec, p.Site)
+		known = newValues(*a.rec, p.Site)
 	}
-	rv := p.texts.reason(reason, values)
+	rv := p.texts.reason(reason, known)
 	v := view{
 		Page: "reason", Title: rv.Title, Reason: &rv, Lead: p.leadOf(rv, a.rec), Notice: a.notice, Result: a.res,
 		Private: a.notice != "" || a.rec != nil,

@@ -1,6 +1,7 @@
 package why
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 
@@ -10,26 +11,18 @@ import (
 	"milterd/milter/records"
 )
 
-// values replace the placeholders of the recipes: the values of the refused mail if they are known and valid, else examples.
+// values are what is known of a refused mail. A field is empty if its value is unknown or invalid.
 type values struct {
 	client netip.Addr
 	host   string // name of the sending server
-	domain string // of the sender; of a reason about the From field or a signature, the domain there
+	domain string // of the sender, or of the From field or the signature if the reason is about that
 	sender string // domain of the sender; of bounces, the name of the sending server
 	site   string // this site, whose postmaster can help
 }
 
-// exampleValues returns names and addresses that RFC 2606 and RFC 5737 reserve for documentation.
-func exampleValues(site string) values {
-	return values{client: netip.MustParseAddr("192.0.2.25"), host: "mail.example.net", domain: "example.net", sender: "example.net", site: site}
-}
-
 // newValues returns the values of a record.
 func newValues(r records.Record, site string) values {
-	v := exampleValues(site)
-	if r.Client.IsValid() {
-		v.client = r.Client.WithZone("")
-	}
+	v := values{client: r.Client.WithZone(""), site: site}
 	if name, ok := hostName(r.Helo); ok && r.Reason != "helo-own-name" { // that is our name
 		v.host = name
 	}
@@ -46,8 +39,13 @@ func newValues(r records.Record, site string) values {
 	return v
 }
 
-// replacer replaces the placeholders.
+// replacer replaces the placeholders of the recipes. Names and addresses that are unknown become those that RFC 2606 and RFC 5737
+// reserve for documentation.
 func (v values) replacer() *strings.Replacer {
+	if !v.client.IsValid() {
+		v.client = netip.MustParseAddr("192.0.2.25")
+	}
+	v.host, v.domain = cmp.Or(v.host, "mail.example.net"), cmp.Or(v.domain, "example.net")
 	return strings.NewReplacer("{host}", v.host, "{client}", v.client.String(), "{domain}", v.domain, "{site}", v.site,
 		"{reverse}", reverseName(v.client), "{type}", addressType(v.client), "{mechanism}", spfTerm(v.client))
 }

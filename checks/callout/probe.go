@@ -1,6 +1,7 @@
 package callout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -24,11 +25,12 @@ type prober struct {
 	*check
 	flight      *flight
 	question    question
-	connections int // left
+	connections int   // left
+	unresolved  error // why the addresses of a mail host are not known
 }
 
 // probe asks the mail hosts of a domain, in the order of RFC 5321 section 5.1, until one gives a final answer. The error means
-// that something on our side failed, or that a limit is reached; such a result is not stored.
+// that the DNS or something on our side failed, or that a limit is reached; such a result is not stored.
 func (c *check) probe(ctx context.Context, f *flight, q question) (answer, error) {
 	// The flight has a Request of its own, as the session may end earlier.
 	s := &checks.Session{Time: q.now, Envelope: checks.Envelope{MailFrom: checks.Address{Text: q.mailbox, Domain: q.domain}}}
@@ -49,15 +51,18 @@ func (c *check) probe(ctx context.Context, f *flight, q question) (answer, error
 		if err != nil {
 			return answer{}, err
 		}
+		if a.isFinal() {
+			return a, nil
+		}
 		// A temporary answer is kept for a shorter time than a failure, so the domain is asked again sooner.
-		if a.isFinal() || best.Result != resultTemporary || a.Result == resultTemporary {
+		if best.Result != resultTemporary || a.Result == resultTemporary {
 			best = a
 		}
-		if a.isFinal() || p.isSpent(ctx) {
+		if p.isSpent(ctx) {
 			break
 		}
 	}
-	return best, nil
+	return best, p.unresolved
 }
 
 // isSpent reports whether the callout may make no more connections.
@@ -77,8 +82,8 @@ func (p *prober) askHost(ctx context.Context, h facts.MXHost) (answer, error) {
 	addrs := slices.DeleteFunc(slices.Clone(h.Addrs), func(a netip.Addr) bool {
 		return !checks.MayDial(a, p.env.Site.Addresses, p.AllowPrivate)
 	})
-	if len(addrs) == 0 && h.Err != nil {
-		return answer{}, h.Err
+	if len(addrs) == 0 {
+		p.unresolved = cmp.Or(p.unresolved, h.Err)
 	}
 	a := answer{Result: resultFailed, Host: h.Name, Step: atConnect, Reply: "has no address that may be asked"}
 	for _, addr := range addrs[:min(maxAddrs, len(addrs))] {

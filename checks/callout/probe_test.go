@@ -73,7 +73,8 @@ half.example.net. MX  20 a.example.net.
 		{"a domain that does not exist", "bob@nowhere.example.net", nil, "callout-unreachable", "", false},
 		{"a host that does not exist", "bob@dead.example.net", nil, "callout-unreachable", "", false},
 		{"a failing DNS", "bob@broken.example.net", nil, "", "", true},
-		{"a failing DNS for the first host", "bob@half.example.net", nil, "", "", true},
+		{"a failing DNS for the first host", "bob@half.example.net", map[string]*server{"192.31.196.1": {}}, "callout-rejected", "1", false},
+		{"a failing DNS for the first host, and the next is busy", "bob@half.example.net", map[string]*server{"192.31.196.1": says("421 busy")}, "", "1", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -175,6 +175,21 @@ func TestRegisteredIsRemembered(t *testing.T) {
 	}
 }
 
+// TestRegisteredInAnUnknownForm tests that the registry is asked again if its answer was stored by another version.
+func TestRegisteredInAnUnknownForm(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t, ageZone, &registry{}, month)
+		if err := st.env.Store.Put(t.Context(), "sender:registered:young.net", []byte("2026-11-16"), day); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = st.ask(t, "a@young.net")
+		if got, err := st.ask(t, "a@young.net"); got != "domain-new" || err != nil {
+			t.Errorf("the second mail got %q, %v", got, err)
+		}
+	})
+}
+
 func TestTooManyRegistries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

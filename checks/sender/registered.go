@@ -51,18 +51,13 @@ func newRegistrations(server string, env checks.Env) *registrations {
 // lookup returns when a domain was registered, or the zero time if it is unknown. If the answer is not stored, it returns an
 // error and has the registry asked.
 func (reg *registrations) lookup(ctx context.Context, now time.Time, domain string) (time.Time, error) {
-	value, ok, err := reg.env.Store.Get(ctx, registeredKey+domain)
-	switch {
-	case err != nil:
+	value, _, err := reg.env.Store.Get(ctx, registeredKey+domain)
+	if err != nil || string(value) == unknown {
 		return time.Time{}, err
-	case !ok:
-		return time.Time{}, reg.start(now, domain)
-	case string(value) == unknown:
-		return time.Time{}, nil
 	}
 	at, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("sender: registration of %s: %w", domain, err)
+	if err != nil { // no record, or one of another version
+		return time.Time{}, reg.start(now, domain)
 	}
 	return time.Unix(at, 0), nil
 }

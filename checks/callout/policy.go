@@ -5,15 +5,6 @@ import (
 	"strings"
 )
 
-// about is what a 5yz reply to RCPT is about.
-type about uint8
-
-const (
-	aboutAddress about = iota // the mailbox does not exist
-	aboutUs                   // the host refuses this client, or callouts
-	aboutNow                  // the mailbox exists but cannot take mail for now
-)
-
 // policyWords matches the words of hosts that refuse us and not the address. Doubtful words are included, as a sender must not be
 // refused for what a host says about us. "Access denied" is not: a large provider says so of addresses that do not exist.
 var policyWords = regexp.MustCompile(`\b(` + strings.Join([]string{
@@ -32,43 +23,41 @@ var (
 	startTLSWord = regexp.MustCompile(`(?i)\bstarttls\b`)
 )
 
-// about returns what a 5yz reply to RCPT for a mailbox is about, by RFC 3463 if there is an enhanced status code.
-func (r reply) about(mailbox string) about {
+// toRcpt returns the result of a reply to RCPT for a mailbox. What a 5yz reply is about comes from RFC 3463 if there is an
+// enhanced status code.
+func (r reply) toRcpt(mailbox string) result {
+	switch r.class() {
+	case 2:
+		return resultAccepted
+	case 3, 4:
+		return resultTemporary
+	}
 	switch e := r.Enhanced; {
 	case r.isPolicy(mailbox), r.refusesNull(), e == "5.1.7", e == "5.1.8": // the last two: our sender address
-		return aboutUs
-	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552, r.isFull(mailbox): // full, message too long, system
-		return aboutNow
+		return resultRefused
+	case e == "5.2.2", e == "5.2.3", strings.HasPrefix(e, "5.3."), r.Code == 552, fullWords.MatchString(r.wordsWithout(mailbox)): // full, message too long, system
+		return resultTemporary
 	case strings.HasPrefix(e, "5.5.") && e != "5.5.0": // protocol; large providers use 5.5.0 for unknown mailboxes
-		return aboutUs
+		return resultRefused
 	}
 	switch r.Code {
 	case 521, 550, 551, 553, 554, 556:
-		return aboutAddress
+		return resultRejected
 	default: // a 50z, about our syntax, or no reply to RCPT
-		return aboutUs
+		return resultRefused
 	}
 }
 
 // isPolicy reports whether a refusal is about us: by RFC 3463 section 3.8 (security or policy status), or by its words. The
 // mailbox in question is removed from the words first, as it may be "postmaster@spam.example.net".
 func (r reply) isPolicy(mailbox string) bool {
-	if strings.HasPrefix(r.Enhanced, "5.7.") || strings.HasPrefix(r.Enhanced, "4.7.") {
-		return true
-	}
-	return policyWords.MatchString(r.wordsWithout(mailbox))
+	return strings.HasPrefix(r.Enhanced, "5.7.") || strings.HasPrefix(r.Enhanced, "4.7.") ||
+		policyWords.MatchString(r.wordsWithout(mailbox))
 }
-
-// isFull reports whether a refusal says that the mailbox is full.
-func (r reply) isFull(mailbox string) bool { return fullWords.MatchString(r.wordsWithout(mailbox)) }
 
 // wordsWithout returns the text in lower case without the mailbox in question.
 func (r reply) wordsWithout(mailbox string) string {
-	text := strings.ToLower(strings.Join(r.Lines, " "))
-	if mailbox != "" {
-		text = strings.ReplaceAll(text, strings.ToLower(mailbox), "")
-	}
-	return text
+	return strings.ReplaceAll(strings.ToLower(strings.Join(r.Lines, " ")), strings.ToLower(mailbox), "")
 }
 
 // refusesNull reports whether a reply to RCPT refuses the null reverse-path.

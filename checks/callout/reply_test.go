@@ -72,54 +72,54 @@ func (c textConn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
 
 func pipeOf(text string) conn { return textConn{Reader: strings.NewReader(text)} }
 
-func TestAbout(t *testing.T) {
+func TestRepliesToRcpt(t *testing.T) {
 	t.Parallel()
 	const mailbox = "relay@spam.example.net"
-	for text, want := range map[string]about{
-		"550 no such user": aboutAddress,
-		"550 5.1.1 <" + mailbox + ">: Recipient address rejected: User unknown": aboutAddress,
-		"550 5.1.1 <RELAY@spam.example.net> unknown":                            aboutAddress,
-		"550 5.2.1 The email account that you tried to reach is disabled":       aboutAddress,
-		"550 5.4.1 Recipient address rejected: Access denied":                   aboutAddress,
-		"550 5.5.0 Requested action not taken: mailbox unavailable":             aboutAddress,
-		"554 delivery error: This user doesn't have an account":                 aboutAddress,
-		"553 sorry, no mailbox here by that name":                               aboutAddress,
-		"556 5.1.10 takes no mail":                                              aboutAddress,
-		"550 5.7.1 Unfortunately, messages from 192.0.2.1 weren't sent":         aboutUs,
-		"550 mail from your host is refused":                                    aboutUs,
-		"554 rejected: listed at zen.spamhaus.org":                              aboutUs,
-		"550 SPF check failed":                                                  aboutUs,
-		"550 You are greylisted, please retry":                                  aboutUs,
-		"550 5.1.8 bad sender domain":                                           aboutUs,
-		"550 5.1.7 what a mailbox":                                              aboutUs,
-		"550 relaying denied":                                                   aboutUs,
-		"550 Callback setup failed while verifying":                             aboutUs,
-		"550 null sender not allowed":                                           aboutUs,
-		"530 authentication required":                                           aboutUs,
-		"503 5.5.1 bad sequence":                                                aboutUs,
-		"501 syntax":                                                            aboutUs,
-		"552 5.2.2 mailbox full":                                                aboutNow,
-		"550 5.2.2 over quota":                                                  aboutNow,
-		"550 5.3.0 system trouble":                                              aboutNow,
-		"550 Administrative prohibition":                                        aboutUs,
-		"554 your IP address is black listed":                                   aboutUs,
-		"550 5.1.0 you are not on our white list":                               aboutUs,
-		"550 <" + mailbox + ">: user is over quota":                             aboutNow,
-		"554 delivery error: the mailbox is full":                               aboutNow,
-		"550 5.1.1 Mailbox quota exceeded":                                      aboutNow,
-		"550 User quota@example.net unknown":                                    aboutNow, // doubtful words say nothing against a sender
-		"550 5.1.1 User unknown; full details at https://example.net":           aboutAddress,
-		"550 User unknown - full details at https://example.net":                aboutAddress,
-		"554 over_quota":                                                        aboutNow,
-		"550 mailbox status: full":                                              aboutNow,
-		"550 user <" + mailbox + ">: full":                                      aboutNow,
-		"550 the mailbox bob@a.example.net is full":                             aboutNow,
-		"550 our server is in a blocklist":                                      aboutUs,
-		"550 full name unknown":                                                 aboutAddress,
+	for text, want := range map[string]result{
+		"550 no such user": resultRejected,
+		"550 5.1.1 <" + mailbox + ">: Recipient address rejected: User unknown": resultRejected,
+		"550 5.1.1 <RELAY@spam.example.net> unknown":                            resultRejected,
+		"550 5.2.1 The email account that you tried to reach is disabled":       resultRejected,
+		"550 5.4.1 Recipient address rejected: Access denied":                   resultRejected,
+		"550 5.5.0 Requested action not taken: mailbox unavailable":             resultRejected,
+		"554 delivery error: This user doesn't have an account":                 resultRejected,
+		"553 sorry, no mailbox here by that name":                               resultRejected,
+		"556 5.1.10 takes no mail":                                              resultRejected,
+		"550 5.7.1 Unfortunately, messages from 192.0.2.1 weren't sent":         resultRefused,
+		"550 mail from your host is refused":                                    resultRefused,
+		"554 rejected: listed at zen.spamhaus.org":                              resultRefused,
+		"550 SPF check failed":                                                  resultRefused,
+		"550 You are greylisted, please retry":                                  resultRefused,
+		"550 5.1.8 bad sender domain":                                           resultRefused,
+		"550 5.1.7 what a mailbox":                                              resultRefused,
+		"550 relaying denied":                                                   resultRefused,
+		"550 Callback setup failed while verifying":                             resultRefused,
+		"550 null sender not allowed":                                           resultRefused,
+		"530 authentication required":                                           resultRefused,
+		"503 5.5.1 bad sequence":                                                resultRefused,
+		"501 syntax":                                                            resultRefused,
+		"552 5.2.2 mailbox full":                                                resultTemporary,
+		"550 5.2.2 over quota":                                                  resultTemporary,
+		"550 5.3.0 system trouble":                                              resultTemporary,
+		"550 Administrative prohibition":                                        resultRefused,
+		"554 your IP address is black listed":                                   resultRefused,
+		"550 5.1.0 you are not on our white list":                               resultRefused,
+		"550 <" + mailbox + ">: user is over quota":                             resultTemporary,
+		"554 delivery error: the mailbox is full":                               resultTemporary,
+		"550 5.1.1 Mailbox quota exceeded":                                      resultTemporary,
+		"550 User quota@example.net unknown":                                    resultTemporary, // doubtful words say nothing against a sender
+		"550 5.1.1 User unknown; full details at https://example.net":           resultRejected,
+		"550 User unknown - full details at https://example.net":                resultRejected,
+		"554 over_quota":                                                        resultTemporary,
+		"550 mailbox status: full":                                              resultTemporary,
+		"550 user <" + mailbox + ">: full":                                      resultTemporary,
+		"550 the mailbox bob@a.example.net is full":                             resultTemporary,
+		"550 our server is in a blocklist":                                      resultRefused,
+		"550 full name unknown":                                                 resultRejected,
 	} {
 		r, err := readReply(bufio.NewReader(strings.NewReader(text + "\r\n")))
-		if err != nil || r.about(mailbox) != want {
-			t.Errorf("%s: got %d, %v", text, r.about(mailbox), err)
+		if err != nil || r.toRcpt(mailbox) != want {
+			t.Errorf("%s: got %s, %v", text, r.toRcpt(mailbox), err)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func FuzzReadReply(f *testing.F) {
 		if s := r.String(); len(s) > maxShown || strings.ContainsFunc(s, unprintable) {
 			t.Errorf("shown as %q", s)
 		}
-		r.about(mailbox)
+		r.toRcpt(mailbox)
 		r.needsTLS()
 		r.offers("STARTTLS")
 		if r.Enhanced == "" {

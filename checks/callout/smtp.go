@@ -141,16 +141,7 @@ func (c *smtpClient) rcpt(step, mailbox string) bool {
 	if !ok {
 		return false
 	}
-	switch {
-	case r.class() == 2:
-		c.answer.Result = resultAccepted
-	case r.class() == 5 && r.about(mailbox) == aboutAddress:
-		c.answer.Result = resultRejected
-	case r.class() == 5 && r.about(mailbox) == aboutUs:
-		c.answer.Result = resultRefused
-	default:
-		c.answer.Result = resultTemporary
-	}
+	c.answer.Result = r.toRcpt(mailbox)
 	return true
 }
 
@@ -190,7 +181,7 @@ func (c *smtpClient) require(step, line string) bool {
 	return ok && c.accepts(r)
 }
 
-// accepts reports whether a reply before RCPT is 2yz. Other replies are not about the address.
+// accepts reports whether a reply before RCPT is 2yz, and sets the result if it is not: such a reply is not about the address.
 func (c *smtpClient) accepts(r reply) bool {
 	switch {
 	case r.class() == 2:

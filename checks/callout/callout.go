@@ -146,6 +146,31 @@ func (c *check) answerFor(ctx context.Context, r *checks.Request, addr checks.Ad
 	})
 }
 
+// errNoDial is the error where no connections may be made, as in simulate.
+var errNoDial = errors.New("the address is not known, and no callouts are made in a trial")
+
+// verify returns the answer in the store about an address. If there is none, it makes a callout and waits for it, see flight.wait.
+func (c *check) verify(ctx context.Context, q question) (answer, error) {
+	a, ok, err := c.lookUp(ctx, q)
+	if err != nil {
+		return answer{}, err
+	}
+	if ok {
+		c.stats.count(countKnown)
+		c.stats.addRefusal(a, c.Unusable)
+		c.refresh(ctx, q, a)
+		return a, nil
+	}
+	if c.env.Dial == nil {
+		return answer{}, errNoDial
+	}
+	f, err := c.join(q, false)
+	if err != nil {
+		return answer{}, err
+	}
+	return f.wait(ctx)
+}
+
 // isExempt reports whether no callout is made for recipient i: the sender has a vouch, or the mail may be a callout of another
 // site. A callout has a sender only if this site refuses the null reverse-path. Two such sites would otherwise wait for each other.
 func (c *check) isExempt(r *checks.Request, i int) bool {
@@ -194,29 +219,4 @@ func mailbox(a checks.Address) string {
 // isSameMailbox reports whether two addresses are equal. Case is ignored in the local part too, as sites do.
 func isSameMailbox(a, b checks.Address) bool {
 	return a.Domain == b.Domain && strings.EqualFold(a.Local, b.Local)
-}
-
-// errNoDial is the error where no connections may be made, as in simulate.
-var errNoDial = errors.New("the address is not known, and no callouts are made in a trial")
-
-// verify returns the answer in the store about an address. If there is none, it makes a callout and waits for it, see flight.wait.
-func (c *check) verify(ctx context.Context, q question) (answer, error) {
-	a, ok, err := c.lookUp(ctx, q)
-	if err != nil {
-		return answer{}, err
-	}
-	if ok {
-		c.stats.count(countKnown)
-		c.stats.addRefusal(a, c.Unusable)
-		c.refresh(ctx, q, a)
-		return a, nil
-	}
-	if c.env.Dial == nil {
-		return answer{}, errNoDial
-	}
-	f, err := c.join(q, false)
-	if err != nil {
-		return answer{}, err
-	}
-	return f.wait(ctx)
 }

@@ -81,12 +81,12 @@ func (c *check) join(q question, refresh bool) (*flight, error) {
 	}
 	f := &flight{done: make(chan struct{})}
 	c.flights[q.key()] = f
-	go c.fly(f, q, refresh)
+	go c.run(f, q, refresh)
 	return f, nil
 }
 
-// fly makes the callout. Its context is not that of a session, which may end earlier.
-func (c *check) fly(f *flight, q question, refresh bool) {
+// run makes the callout. Its context is not that of a session, which may end earlier.
+func (c *check) run(f *flight, q question, refresh bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxFlight)
 	defer cancel()
 	f.err = checks.Protect(func() (err error) {

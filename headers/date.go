@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -74,7 +75,7 @@ func (p *dateParser) dateTime() {
 	p.cfws()
 	if p.fault == nil && weekday >= 0 {
 		if is := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Weekday(); is != weekday {
-			p.fail(weekdayPos, "weekday is wrong: %d %s %d is a %s", day, name(monthNames, int(month)-1), year, is)
+			p.fail(weekdayPos, "weekday is wrong: %d %s %d is a %s", day, monthNames[month-1], year, is)
 		}
 	}
 	hour, minute, second, before := p.timeOfDay()
@@ -88,23 +89,14 @@ func (p *dateParser) dateTime() {
 	}
 }
 
-// Lists of names of three letters each.
-const (
-	weekdayNames = "SunMonTueWedThuFriSat"
-	monthNames   = "JanFebMarAprMayJunJulAugSepOctNovDec"
+var (
+	weekdayNames = []string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
+	monthNames   = []string{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"}
 )
 
-// name returns the name with the index i.
-func name(names string, i int) string { return names[3*i : 3*i+3] }
-
-// lookup returns the index of s in a list of names, or -1.
-func lookup(names, s string) int {
-	for i := range len(names) / 3 {
-		if strings.EqualFold(name(names, i), s) {
-			return i
-		}
-	}
-	return -1
+// lookup returns the index of s in a list of names, or -1. It ignores case.
+func lookup(names []string, s string) int {
+	return slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, s) })
 }
 
 // weekday parses day-of-week and its comma. It returns -1 if there is none.
@@ -136,7 +128,7 @@ func (p *dateParser) calendarDate() (year int, month time.Month, day int) {
 		return 0, 0, 0
 	}
 	if last := time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day(); day < 1 || day > last {
-		p.fail(dayPos, "%s %d has no day %d", name(monthNames, int(month)-1), year, day)
+		p.fail(dayPos, "%s %d has no day %d", monthNames[month-1], year, day)
 	}
 	return year, month, day
 }

@@ -346,7 +346,7 @@ func (r *dateReader) set(year token, month time.Month, day token) {
 	case month < time.January || month > time.December:
 		r.impossible(day.pos, "there is no such month")
 	case d < 1 || d > time.Date(y, month+1, 0, 0, 0, 0, 0, time.UTC).Day():
-		r.impossible(day.pos, "%s %d has no day %d", name(monthNames, int(month)-1), y, d)
+		r.impossible(day.pos, "%s %d has no day %d", monthNames[month-1], y, d)
 	}
 	r.year, r.month, r.day = y, month, d
 }

@@ -46,18 +46,14 @@ func (p *scanner) domainName(limit int, withUTF8 bool) {
 		p.fail(start+maxDomain, "domain of %d octets; at most %d are allowed", limit-start, maxDomain)
 		return
 	}
-	for {
-		length := strings.IndexByte(p.s[p.pos:limit], '.')
-		if length < 0 {
-			p.label(p.s[p.pos:limit], withUTF8)
-			return
-		}
-		p.label(p.s[p.pos:p.pos+length], withUTF8)
+	for label := range strings.SplitSeq(p.s[start:limit], ".") {
+		p.label(label, withUTF8)
 		if p.fault != nil {
 			return
 		}
 		p.pos++ // the dot
 	}
+	p.pos = limit
 }
 
 // label parses a label, which is at the position.

@@ -150,10 +150,9 @@ func (p *mailboxParser) angleAddr(name string) {
 	}
 	w := p.words(true)
 	switch c := p.peek(); {
+	case w.count > 0 && c == '>':
+		p.fail(p.pos, "no @ in the address")
 	case w.count > 0:
-		if c == '>' {
-			p.fail(p.pos, "no @ in the address")
-		}
 	case c == '>':
 		p.fail(p.pos, "nothing between < and >")
 	case c == '@':

@@ -63,16 +63,13 @@ func (p *scanner) messageID() {
 // idLeft parses the left side: words.
 func (p *scanner) idLeft() {
 	w := p.words(true)
-	switch {
-	case w.count > 0:
-		p.noAdjacent(w, "the left side")
-		if p.peek() == '>' {
-			p.fail(p.pos, "no @ in the message id")
-		}
-	case p.peek() == '@':
-		p.fail(p.pos, "nothing before the @")
-	case p.peek() == '>':
+	p.noAdjacent(w, "the left side")
+	switch c := p.peek(); {
+	case c == '>':
 		p.fail(p.pos, "no @ in the message id")
+	case w.count > 0:
+	case c == '@':
+		p.fail(p.pos, "nothing before the @")
 	default:
 		p.unexpected("the left side")
 	}

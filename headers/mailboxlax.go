@@ -46,14 +46,12 @@ func hasEncodedAddress(value string) bool {
 // brackets in quoted strings and comments do not count; a quote or parenthesis that is not closed is text. word reports whether
 // there is one word in a pair of brackets, and brackets whether there is a pair.
 func inBrackets(value string, skip bool) (found []Mailbox, word, brackets bool) {
-	p := scanner{s: value}
+	p := scanner{s: value, open: !skip}
 	var squeezed []Mailbox // addresses with white space in them; they count only beside others
 	name := 0              // start of the text before the bracket
 	for p.pos < len(value) {
-		if skip && (value[p.pos] == '"' || value[p.pos] == '(') {
-			if skip = p.skipClosed(); skip {
-				continue
-			}
+		if p.skipClosed() {
+			continue
 		}
 		if value[p.pos] != '<' {
 			p.pos++
@@ -99,14 +97,12 @@ func elements(list string) (found []Mailbox) {
 func ListElements(list string) iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		p := scanner{s: list}
-		start, skip := 0, true
+		start := 0
 		for p.pos < len(list) {
-			switch c := list[p.pos]; {
-			case skip && (c == '"' || c == '('):
-				if skip = p.skipClosed(); skip {
-					continue
-				}
-			case c == ',' || c == ';':
+			if p.skipClosed() {
+				continue
+			}
+			if c := list[p.pos]; c == ',' || c == ';' {
 				if !yield(list[start:p.pos], false) {
 					return
 				}
@@ -124,17 +120,14 @@ func WithoutComments(text string) string {
 		return text
 	}
 	var b strings.Builder
-	p, skip := scanner{s: text}, true
+	p := scanner{s: text}
 	for p.pos < len(text) {
 		start := p.pos
-		switch c := text[p.pos]; {
-		case c == '(':
-			p.pos += CommentEnd(text[p.pos:])
+		if text[start] == '(' {
+			p.pos += CommentEnd(text[start:])
 			continue
-		case skip && c == '"':
-			skip = p.skipClosed()
 		}
-		if p.pos == start {
+		if !p.skipClosed() {
 			p.pos++
 		}
 		b.WriteString(text[start:p.pos])
@@ -142,15 +135,20 @@ func WithoutComments(text string) string {
 	return b.String()
 }
 
-// skipClosed consumes a quoted string or a comment. If it is not closed, the position stays and the result is false.
+// skipClosed consumes a quoted string or a comment, if there is one at the position. It reports whether it did. After one that is not closed
+// it consumes none: quotes and parentheses are text then.
 func (p *scanner) skipClosed() bool {
+	c := p.peek()
+	if p.open || c != '"' && c != '(' {
+		return false
+	}
 	q := scanner{s: p.s, pos: p.pos}
-	if q.peek() == '"' {
+	if c == '"' {
 		q.quotedString()
 	} else {
 		q.comment()
 	}
-	if q.fault != nil {
+	if p.open = q.fault != nil; p.open {
 		return false
 	}
 	p.pos = q.pos
@@ -201,23 +199,20 @@ func isOneWord(s string) bool {
 // SplitDomains returns what stands in a domain before white space or a comment: "b.example" of "a@b.example .c.example". An "@" in a
 // display name must be quoted.
 func SplitDomains(value string) (beginnings []string) {
-	p, skip := scanner{s: value}, true
+	p := scanner{s: value}
 	for p.pos < len(value) {
-		switch c := value[p.pos]; {
-		case skip && (c == '"' || c == '('):
-			if skip = p.skipClosed(); skip {
-				continue
-			}
-		case c == '@':
-			p.pos++
-			p.cfws()
-			beginning := p.take(func(c byte) bool { return c == '.' || isAtext(c) })
-			if p.cfws() != 0 && (strings.HasSuffix(beginning, ".") || p.peek() == '.') {
-				beginnings = append(beginnings, beginning)
-			}
+		if p.skipClosed() {
 			continue
 		}
 		p.pos++
+		if value[p.pos-1] != '@' {
+			continue
+		}
+		p.cfws()
+		beginning := p.take(func(c byte) bool { return c == '.' || isAtext(c) })
+		if p.cfws() != 0 && (strings.HasSuffix(beginning, ".") || p.peek() == '.') {
+			beginnings = append(beginnings, beginning)
+		}
 	}
 	return beginnings
 }
@@ -231,15 +226,13 @@ func RoutedDomains(value string) (domains []string) {
 	}
 	p := scanner{s: value}
 	var address []byte
-	for skip := true; p.pos <= len(value); {
+	for p.pos <= len(value) {
 		start, c := p.pos, p.peek()
-		if skip && (c == '"' || c == '(') {
-			if skip = p.skipClosed(); skip {
-				if quoted := value[start:p.pos]; c == '"' && !strings.ContainsAny(quoted, "@%!") {
-					address = append(address, strings.Trim(quoted, `"`)...)
-				}
-				continue
+		if p.skipClosed() {
+			if quoted := value[start:p.pos]; c == '"' && !strings.ContainsAny(quoted, "@%!") {
+				address = append(address, strings.Trim(quoted, `"`)...)
 			}
+			continue
 		}
 		p.pos++
 		switch c {

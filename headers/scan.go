@@ -9,6 +9,7 @@ type scanner struct {
 	pos   int
 	fault *SyntaxError
 	lax   *SyntaxError // first lax fault; ignored if there is a fault
+	open  bool         // skipClosed has found something that is not closed
 }
 
 // err returns the result of a parser that is done.

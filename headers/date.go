@@ -42,9 +42,9 @@ const (
 // date, and an impossible value is never lax.
 func ParseDate(value string) (Date, error) {
 	p := dateParser{scanner: scanner{s: value}}
-	p.dateTime()
+	t := p.dateTime()
 	if p.fault == nil {
-		return p.date, nil
+		return Date{Time: t}, nil
 	}
 	date, fault := readDate(value)
 	switch {
@@ -57,17 +57,14 @@ func ParseDate(value string) (Date, error) {
 	return date, p.fault
 }
 
-type dateParser struct {
-	scanner
-	date Date
-}
+type dateParser struct{ scanner }
 
 // dateTime parses the whole value: [ day-of-week "," ] date time [CFWS].
-func (p *dateParser) dateTime() {
+func (p *dateParser) dateTime() time.Time {
 	p.cfws()
 	if p.peek() == end {
 		p.fail(p.pos, "the date is empty")
-		return
+		return time.Time{}
 	}
 	weekdayPos := p.pos
 	weekday := p.weekday()
@@ -84,9 +81,10 @@ func (p *dateParser) dateTime() {
 	if p.peek() != end {
 		p.fail(p.pos, "%s after the zone", quote(p.s[p.pos:]))
 	}
-	if p.fault == nil {
-		p.date.Time = time.Date(year, month, day, hour, minute, second, 0, time.FixedZone("", offset))
+	if p.fault != nil {
+		return time.Time{}
 	}
+	return time.Date(year, month, day, hour, minute, second, 0, time.FixedZone("", offset))
 }
 
 var (

@@ -12,12 +12,12 @@ const maxLaxDate = 256
 
 // How far a date may be off.
 const (
-	zoneSlack = 14 * time.Hour // zone unknown: no place is farther from UTC
-	dayHalf   = 12 * time.Hour // no time of day: noon is assumed
-	wholeDay  = 24 * time.Hour // hour 24: the beginning of the day is assumed
+	noZoneSlack = 14 * time.Hour // zone unknown: no place is farther from UTC
+	noTimeSlack = 12 * time.Hour // no time of day: noon is assumed
+	hour24Slack = 24 * time.Hour // hour 24: the beginning of the day is assumed
 
-	longMonth = 31 * 24 * time.Hour  // name of two months that follow each other
-	halfYear  = 184 * 24 * time.Hour // month unknown: July is assumed
+	twoMonthsSlack = 31 * 24 * time.Hour  // name of two months that follow each other
+	noMonthSlack   = 184 * 24 * time.Hour // month unknown: July is assumed
 )
 
 // readDate reads a date as a person does: in any order and with any separators. It returns the zero Date if there is no date
@@ -32,10 +32,10 @@ func readDate(value string) (Date, *SyntaxError) {
 	}
 	date := Date{Time: time.Date(r.year, r.month, r.day, r.hour, r.minute, r.second, 0, time.FixedZone("", r.offset)), Slack: r.slack}
 	if r.afterTime == 0 {
-		date.Time, date.Slack = date.Time.Add(dayHalf), date.Slack+dayHalf
+		date.Time, date.Slack = date.Time.Add(noTimeSlack), date.Slack+noTimeSlack
 	}
 	if !r.hasZone {
-		date.Slack += zoneSlack
+		date.Slack += noZoneSlack
 	}
 	return date, nil
 }
@@ -125,7 +125,7 @@ func (r *dateReader) timeOfDay() {
 		}
 	}
 	if r.at(i).text == "24" {
-		r.slack += wholeDay // Java's pattern kk writes the hour after midnight so, ISO 8601 the end of the day
+		r.slack += hour24Slack // Java's pattern kk writes the hour after midnight so, ISO 8601 the end of the day
 	} else {
 		r.hour = r.bounded(i, "hour", 23)
 	}
@@ -230,7 +230,7 @@ func (r *dateReader) calendarDate() {
 	}
 	if r.withoutName(numbers); r.year == 0 && r.hasOtherMonth(numbers) {
 		r.withName(time.July, numbers)
-		r.slack += halfYear
+		r.slack += noMonthSlack
 	}
 }
 
@@ -276,7 +276,7 @@ func (r *dateReader) monthName() (month time.Month, slack time.Duration) {
 		if m := monthOf(t.text); m > 0 {
 			month, slack = m, 0
 			if slices.ContainsFunc(sharedPrefixes, func(prefix string) bool { return strings.HasPrefix(strings.ToLower(t.text), prefix) }) {
-				slack = longMonth
+				slack = twoMonthsSlack
 			}
 		}
 	}

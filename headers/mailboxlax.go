@@ -43,8 +43,8 @@ func hasEncodedAddress(value string) bool {
 }
 
 // inBrackets returns the addresses in angle brackets, and the addresses that are list elements beside them. If skip is true,
-// brackets in quoted strings and comments do not count; a quote or parenthesis that is not closed is text. word reports whether
-// there is one word in a pair of brackets, and brackets whether there is a pair.
+// brackets in quoted strings and comments do not count; a quote or parenthesis that is not closed is text. brackets reports
+// whether there are any brackets, and word whether one of them has one word in it.
 func inBrackets(value string, skip bool) (found []Mailbox, word, brackets bool) {
 	p := scanner{s: value, open: !skip}
 	var squeezed []Mailbox // addresses with white space in them; they count only beside others
@@ -196,8 +196,8 @@ func isOneWord(s string) bool {
 	return p.fault == nil && p.peek() == end && w.count > 0 && w.adjacent < 0 && !strings.ContainsAny(s[w.start:w.end], " \t\r\n")
 }
 
-// SplitDomains returns what stands in a domain before white space or a comment: "b.example" of "a@b.example .c.example". An "@" in a
-// display name must be quoted.
+// SplitDomains returns what stands in a domain before white space or a comment: "b.example" of "a@b.example .c.example". It takes an "@"
+// outside of quotes for that of an address.
 func SplitDomains(value string) (beginnings []string) {
 	p := scanner{s: value}
 	for p.pos < len(value) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// wordDecoder takes text in a charset that package mime does not know as ASCII, as most charsets have ASCII for the characters of an
-// address. UTF-16 has them with zero bytes between, and UTF-7 has some in base64.
+// wordDecoder decodes charsets that package mime does not know as if they were ASCII. In most of them, the characters of an address are
+// ASCII. UTF-16 has zero bytes between them, and UTF-7 has some in base64.
 var wordDecoder = mime.WordDecoder{CharsetReader: func(charset string, text io.Reader) (io.Reader, error) {
 	b, err := io.ReadAll(text)
 	if strings.Contains(strings.ToLower(charset), "utf-7") {

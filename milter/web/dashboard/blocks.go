@@ -49,7 +49,7 @@ func (b Block) matches(what string) bool {
 	if wanted, isNetwork := parseNetwork(what); ok && isNetwork {
 		return wanted.Overlaps(client)
 	}
-	return strings.Contains(b.Client, what) || strings.Contains(strings.ToLower(b.Why), strings.ToLower(what))
+	return strings.Contains(strings.ToLower(b.Client+"\n"+b.Why), strings.ToLower(what))
 }
 
 // parseNetwork parses an address or a network.

@@ -14,7 +14,7 @@ func TestBlocks(t *testing.T) {
 	site.get("/blocks").Has(t, "Sat 21 Nov 12:59:00 in 59 min", "203.0.113.7", "naming too many unknown recipients block no. 1, since 2026-11-21 11:59:00",
 		"2001:db8:1::/64", "the spam run by hand, since 2026-11-21 12:00:00, nothing refused yet")
 	for what, found := range map[string]string{
-		"203.0.113.7": "4", "203.0.113.0/24": "4", "2001:db8:1::9": "6", "2001:db8::/32": "6", "SPAM": "6", "recipients": "4", "203.0": "4", "192.0.2.1": "", "::/0": "6",
+		"203.0.113.7": "4", "203.0.113.0/24": "4", "2001:db8:1::9": "6", "2001:db8::/32": "6", "SPAM": "6", "recipients": "4", "203.0": "4", "2001:DB8": "6", "192.0.2.1": "", "::/0": "6",
 	} {
 		text := site.get("/blocks?what=" + url.QueryEscape(what)).Body.String()
 		_, text, _ = strings.Cut(text, "data-live")

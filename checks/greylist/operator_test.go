@@ -212,6 +212,7 @@ func TestSelections(t *testing.T) {
 		"": 1, "192.0.2.99": 1, "::ffff:192.0.2.99": 1, "192.0.2.0/24": 1, "alice@example.net": 1, "bob@example.org": 1, "Example.NET.": 1,
 		"net": 1, "example.com": 0, "192.0.2.1": 0, "bücher.example": 0, "example.net 192.0.2.0/24": 0,
 		"192.0.2.7/24": 1, "example.net 192.0.2.9": 0, "example.net 192.0.0.0/16": -1,
+		"Bob@Example.org.": 1, `"bob"@example.org`: 1,
 		"nonsense!!": -1, "192.0.2.0/33": -1, "192.0.2.256": 0, "a b c": -1, "@": -1, "<>": -1,
 	} {
 		got := 0
@@ -228,6 +229,16 @@ func TestSelections(t *testing.T) {
 		if _, err := greylist.Show(context.Background(), w.store, w.now, what); (err != nil) != (want < 0) {
 			t.Errorf("show %q: %v", what, err)
 		}
+	}
+}
+
+// TestRecipientWithUnicodeDomain tests that a recipient is selected by the domain as people write it.
+func TestRecipientWithUnicodeDomain(t *testing.T) {
+	t.Parallel()
+	w := newSite(t)
+	w.send(w.daemon(t), with(func(m *mail) { m.to = []string{"bob@xn--bcher-kva.example"} }))
+	if got := w.show(t, "Bob@bücher.example"); len(got) != 1 {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 type selector struct {
 	text    string
 	mailbox string       // in the form of record.From; empty if it is none
+	rcpt    string       // likewise, in the form of record.To
 	network netip.Prefix // invalid if it is none
 }
 
@@ -25,7 +26,7 @@ func newSelector(query string) (selector, error) {
 	case sel.text == "":
 	case strings.Contains(sel.text, "@"):
 		a := checks.ParseAddress(strings.TrimSpace(query))
-		sel.mailbox, ok = strings.ToLower(facts.StableSender(a)), a.Local != ""
+		sel.mailbox, sel.rcpt, ok = strings.ToLower(facts.StableSender(a)), storedRecipient(a), a.Local != ""
 	case strings.Contains(sel.text, " "): // as Identity.Narrow
 		sel.text, err = parseClientName(sel.text)
 	case checks.LooksLikeNetwork(sel.text):
@@ -52,7 +53,7 @@ func parseAnyNetwork(text string) (netip.Prefix, error) {
 func (sel selector) triplet(rec record) bool {
 	if sel.mailbox != "" {
 		from := strings.ToLower(rec.From)
-		return from == sel.mailbox || from == sel.text || rec.To == sel.text
+		return from == sel.mailbox || from == sel.text || rec.To == sel.rcpt
 	}
 	if sel.identity(rec.Identity) || sel.address(rec.Client) {
 		return true

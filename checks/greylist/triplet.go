@@ -73,15 +73,9 @@ type delivery struct {
 }
 
 func newDelivery(r *checks.Request, index int, identity facts.Identity) *delivery {
-	rcpt := r.Envelope.Rcpts[index].Address
-	to := rcpt.Local + "@" + rcpt.Domain
-	if rcpt.Local == "" || rcpt.Domain == "" {
-		to = rcpt.Text
-	}
-	to = strings.ToLower(to) // sites ignore case in their local parts
 	now := r.Time.Unix()
 	d := &delivery{index: index, identity: identity, rec: record{
-		Identity: identity.String(), From: facts.StableSender(r.Envelope.MailFrom), To: to[:min(len(to), maxRecipient)],
+		Identity: identity.String(), From: facts.StableSender(r.Envelope.MailFrom), To: storedRecipient(r.Envelope.Rcpts[index].Address),
 		First: now, Last: now,
 	}}
 	if client := r.Session.Client; client.IsValid() {
@@ -89,6 +83,16 @@ func newDelivery(r *checks.Request, index int, identity facts.Identity) *deliver
 	}
 	d.hash = d.rec.hash()
 	return d
+}
+
+// storedRecipient returns a recipient in the form of record.To. Sites ignore case in their local parts.
+func storedRecipient(a checks.Address) string {
+	to := a.Text
+	if a.Local != "" && a.Domain != "" {
+		to = a.Local + "@" + a.Domain
+	}
+	to = strings.ToLower(to)
+	return to[:min(len(to), maxRecipient)]
 }
 
 // hash returns the part of the key that identifies a triplet.

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"errors"
+	"fmt"
 
 	"milterd/checks"
 )
@@ -9,6 +10,7 @@ import (
 // The causes of a queryError. If several servers were asked, the cause is that of the last one.
 var (
 	errTimeout     = errors.New("time-out")
+	errTCPTimeout  = fmt.Errorf("%w over TCP", errTimeout)
 	errUnreachable = errors.New("server unreachable") // wraps the network error too
 	errFormErr     = errors.New("FORMERR")            // response codes, RFC 1035 section 4.1.1
 	errServFail    = errors.New("SERVFAIL")

@@ -53,7 +53,7 @@ func (u *upstreams) open(addrs []netip.AddrPort) {
 func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error) {
 	queue := u.order()
 	var last error
-	var silent []*server // after a query with EDNS
+	var silent []*server // after a query with EDNS over UDP
 	for timeouts := 0; timeouts < u.attempts && len(queue) > 0; {
 		s := queue[0]
 		queue = queue[1:]
@@ -79,7 +79,7 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		if errors.Is(err, errTimeout) {
 			timeouts++
 			queue = append(queue, s)
-			if edns {
+			if edns && !errors.Is(err, errTCPTimeout) {
 				silent = append(silent, s)
 			}
 		}

@@ -41,7 +41,7 @@ const (
 // takesEDNS reports whether queries to the server have EDNS.
 func (s *server) takesEDNS() bool { return int64(s.elapsed()) >= s.plainUntil.Load() }
 
-// noteEDNS counts an answer to a query with or without EDNS. lost is set if a query with EDNS timed out before.
+// noteEDNS counts an answer to a query with or without EDNS. lost is set if a query with EDNS over UDP timed out before.
 func (s *server) noteEDNS(edns, lost bool) {
 	switch {
 	case edns:

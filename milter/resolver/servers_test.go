@@ -243,6 +243,27 @@ func TestDroppedEDNS(t *testing.T) {
 	ask("mended.example.org", 1)
 }
 
+// TestTCPTimeoutIsNoLostEDNS tests that a server is asked with EDNS again after a time-out over TCP.
+func TestTCPTimeoutIsNoLostEDNS(t *testing.T) {
+	t.Parallel()
+	s := dnstest.Start(t, dnsText)
+	var withoutEDNS, overTCP atomic.Int64
+	s.Behave(func(w dns.ResponseWriter, req, resp *dns.Msg) *dns.Msg {
+		if req.IsEdns0() == nil {
+			withoutEDNS.Add(1)
+		}
+		if w.RemoteAddr().Network() == "tcp" && overTCP.Add(1) == 1 {
+			return nil
+		}
+		return resp
+	}, dnstest.TruncateUDP)
+	r := start(t, Config{Servers: []string{s.Addr}, Timeout: time.Second})
+	ask(t, r)
+	if got := withoutEDNS.Load(); got != 0 || r.Stats().Timeouts == 0 {
+		t.Errorf("%d queries without EDNS, %d time-outs", got, r.Stats().Timeouts)
+	}
+}
+
 func TestRefusingServerIsAskedLast(t *testing.T) {
 	t.Parallel()
 	clock := new(checktest.Clock)

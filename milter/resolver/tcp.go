@@ -18,13 +18,13 @@ func (u *upstreams) tcp(ctx context.Context, s *server, q *query) (*dns.Msg, err
 	case u.tcpSlots <- struct{}{}:
 		defer func() { <-u.tcpSlots }()
 	case <-ctx.Done():
-		return nil, errTimeout
+		return nil, errTCPTimeout
 	}
 	u.stats.tcp.Add(1)
 	packet, err := s.stream(ctx, q)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, errTimeout
+		return nil, errTCPTimeout
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}

@@ -58,15 +58,6 @@ func (run *Run) decideMessage(ctx context.Context) Decision {
 	return d
 }
 
-// ofMessage returns what holds for the message: the strongest vouches and forwarding of any recipient that was not refused.
-func (run *Run) ofMessage() (all rcptState) {
-	for rcpt := range run.accepted() {
-		all.vouch, all.mayVouch = max(all.vouch, rcpt.vouch), max(all.mayVouch, rcpt.mayVouch)
-		all.forwarding = max(all.forwarding, rcpt.forwarding)
-	}
-	return all
-}
-
 // differ reports whether two recipients cannot share a message: their actions from Greylist up at EndOfHeader or EndOfMessage
 // differ, only one of them is quarantined, or the client is a forwarder of only one of them and the body is checked.
 func (run *Run) differ(i, j int) bool {
@@ -76,34 +67,6 @@ func (run *Run) differ(i, j int) bool {
 	return a != b && slices.ContainsFunc(p.late, otherAction) ||
 		run.rcpt(i).quarantined != run.rcpt(j).quarantined ||
 		p.NeedsBody() && (run.rcpt(i).forwarding == forwarded) != (run.rcpt(j).forwarding == forwarded)
-}
-
-// firstAccepted returns the index of the first recipient that was not refused, or -1.
-func firstAccepted(rcpts []Recipient) int {
-	return slices.IndexFunc(rcpts, func(r Recipient) bool { return r.Refused == "" })
-}
-
-// messageTable returns the actions at EndOfHeader and EndOfMessage: for each reason the most severe one of the accepted
-// recipients.
-func (run *Run) messageTable() *table {
-	p := run.pipeline
-	var tables []*table
-	for _, r := range run.session.Envelope.Rcpts {
-		if r.Refused != "" {
-			continue
-		}
-		if t := p.tableFor(r.Address); !slices.Contains(tables, t) {
-			tables = append(tables, t)
-		}
-	}
-	switch len(tables) {
-	case 0:
-		return p.general
-	case 1:
-		return tables[0]
-	default:
-		return mergeTables(p.instances, tables)
-	}
 }
 
 // decide runs the checks for the stages from first to last until one refuses. These conditions change what a check does, and
@@ -166,46 +129,6 @@ func (d *Decision) fail(check string, st Stage, f *finding) {
 	if !f.reported {
 		f.reported = true
 		d.Failures = append(d.Failures, Failure{Check: check, Stage: st, Err: f.err})
-	}
-}
-
-// skipsAll reports whether verdicts have a SkipAll that holds, and whether they have one that is Unsure.
-func skipsAll(verdicts []Verdict) (does, may bool) {
-	for _, v := range verdicts {
-		if v.Vouch >= SkipAll {
-			does, may = does || !v.Unsure, may || v.Unsure
-		}
-	}
-	return does, may
-}
-
-// forwarding is whether the client is a forwarder of a recipient.
-type forwarding uint8
-
-const (
-	notForwarded   forwarding = iota
-	mayBeForwarded            // a name of the client was not found out
-	forwarded
-)
-
-// forwardingTo returns whether the client is a forwarder of the recipients with a table. The mail of a trusted client must not wait
-// for the DNS.
-func (run *Run) forwardingTo(ctx context.Context, t *table) forwarding {
-	named := run.pipeline.opts.ClientNamed
-	if t.forwarders.HasAddr(run.session.Client) {
-		return forwarded
-	}
-	if len(t.forwarders.Names) == 0 || named == nil || run.trusted {
-		return notForwarded
-	}
-	is, err := named(ctx, &run.request, t.forwarders.HasName)
-	switch {
-	case is:
-		return forwarded
-	case err != nil:
-		return mayBeForwarded
-	default:
-		return notForwarded
 	}
 }
 
@@ -281,30 +204,4 @@ func (run *Run) refuse(d *Decision, o Outcome) {
 	}
 	d.Reply, d.Reason, d.Action = &o.Reply, o.Reason, o.Action
 	d.Outcomes = append(d.Outcomes, o)
-}
-
-// addVouches adds the vouches among the verdicts of a check to the affected recipients.
-func (run *Run) addVouches(check string, verdicts []Verdict, st Stage) {
-	for _, rcpt := range run.affected(st) {
-		for _, v := range verdicts {
-			rcpt.vouched = appendVouched(rcpt.vouched, check, v)
-			if v.Unsure {
-				rcpt.mayVouch = max(rcpt.mayVouch, v.Vouch)
-			} else {
-				rcpt.vouch = max(rcpt.vouch, v.Vouch)
-			}
-		}
-	}
-}
-
-// maxVouchedWhy is the length of Vouched.Why in bytes.
-const maxVouchedWhy = 200
-
-// appendVouched appends the evidence of a verdict, if it has any that is not Unsure, unless the list has some of that check.
-func appendVouched(list []Vouched, check string, v Verdict) []Vouched {
-	isEvidence := !v.Unsure && (v.Vouch > NoVouch || v.Why != "")
-	if !isEvidence || slices.ContainsFunc(list, func(e Vouched) bool { return e.Check == check }) {
-		return list
-	}
-	return append(list, Vouched{Check: check, Vouch: v.Vouch, Why: Clean(v.Why, maxVouchedWhy)})
 }

@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -53,27 +52,6 @@ func New(instances []Instance, opts Options) (*Pipeline, error) {
 	return p, nil
 }
 
-// addTables builds the action tables.
-func (p *Pipeline) addTables() (err error) {
-	if p.general, err = newTable(p.instances, p.opts.Actions, p.opts.Named); err != nil {
-		return err
-	}
-	for _, policy := range p.opts.Policies {
-		t, err := newTable(p.instances, policy.Actions, policy.Named)
-		if err != nil {
-			return fmt.Errorf("policy: %w", err)
-		}
-		t.recipients, t.forwarders, t.partial = policy.Recipients, policy.Forwarders, t.lacks(p.general)
-		p.policies = append(p.policies, t)
-	}
-	return nil
-}
-
-// anyTable reports whether a condition holds for the actions of any recipients that are not exempt.
-func (p *Pipeline) anyTable(holds func(*table) bool) bool {
-	return holds(p.general) || slices.ContainsFunc(p.policies, holds)
-}
-
 // Check returns the check with a name, or nil if there is none.
 func (p *Pipeline) Check(name string) Check {
 	for _, inst := range p.instances {
@@ -99,19 +77,6 @@ func eachImplementing[T any](p *Pipeline, f func(check string, c T)) {
 			contain(func() { f(inst.Info.Name, c) })
 		}
 	}
-}
-
-// tableFor returns the actions for a recipient.
-func (p *Pipeline) tableFor(rcpt Address) *table {
-	if p.opts.Exempt.Contains(rcpt) {
-		return p.exempt
-	}
-	for _, policy := range p.policies {
-		if policy.recipients.Contains(rcpt) {
-			return policy
-		}
-	}
-	return p.general
 }
 
 // RepliesAt reports whether Run.Judge may return a reply at a stage.

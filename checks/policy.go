@@ -2,11 +2,9 @@ package checks
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -55,40 +53,6 @@ type Policy struct {
 	Forwarders Forwarders        // of these recipients
 }
 
-// Forwarders are clients that pass on mail of others: SPF and DNSBL results of the client say nothing about that mail. The
-// zero value is empty.
-type Forwarders struct {
-	Networks []netip.Prefix
-	Names    []string // host names and domains including their subdomains, lower case, no trailing dot
-}
-
-// Add adds an entry of a setting: an address, a network, or a name, perhaps with a dot in front.
-func (f *Forwarders) Add(entry string) error {
-	if LooksLikeNetwork(entry) {
-		n, err := ParseNetwork(entry)
-		if err == nil {
-			f.Networks = append(f.Networks, n)
-		}
-		return err
-	}
-	name := ToALabels(strings.TrimPrefix(entry, "."))
-	if !IsHostName(name) || !strings.Contains(name, ".") {
-		return fmt.Errorf("%.80q is not an address, a network or a host name; write it as 192.0.2.1, 192.0.2.0/24 or lists.example.net", entry)
-	}
-	f.Names = append(f.Names, name)
-	return nil
-}
-
-// HasAddr reports whether an address is in one of the networks.
-func (f Forwarders) HasAddr(client netip.Addr) bool {
-	return slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(client) })
-}
-
-// HasName reports whether a name is one of the names, or below one.
-func (f Forwarders) HasName(name string) bool {
-	return slices.ContainsFunc(f.Names, func(domain string) bool { return Under(name, domain) })
-}
-
 // Trusted describes the clients that are exempt from all checks. The zero value has local submissions only.
 type Trusted struct {
 	Networks      []netip.Prefix
@@ -113,82 +77,3 @@ type TraceFields struct {
 
 // Any reports whether there is a field to add or to remove.
 func (t TraceFields) Any() bool { return t.AuthenticationResults || t.ReceivedSPF }
-
-// table has the actions for one group of recipients.
-type table struct {
-	recipients RecipientSet // of a policy
-	actions    map[*Reason]Action
-	bounces    map[*Reason]Action // the actions for mail with a null reverse-path, see Reason.BounceWatch
-	runs       []bool             // by check: whether to run it
-	forwarders Forwarders         // of these recipients
-	partial    bool               // a reason is off that is on for recipients without a policy
-}
-
-// action returns the action of a reason, for mail with or without a null reverse-path.
-func (t *table) action(r *Reason, bounce bool) Action {
-	if bounce {
-		return t.bounces[r]
-	}
-	return t.actions[r]
-}
-
-// emptyTable returns a table in which every reason is off and no check runs.
-func emptyTable(instances []Instance) *table {
-	return &table{actions: map[*Reason]Action{}, bounces: map[*Reason]Action{}, runs: make([]bool, len(instances))}
-}
-
-// mergeTables returns a table with the most severe action of each reason, for the recipients of one message. It has no forwarders.
-func mergeTables(instances []Instance, tables []*table) *table {
-	merged := emptyTable(instances)
-	for _, t := range tables {
-		for r := range t.actions {
-			merged.actions[r] = max(merged.actions[r], t.actions[r])
-			merged.bounces[r] = max(merged.bounces[r], t.bounces[r])
-		}
-		for i, runs := range t.runs {
-			merged.runs[i] = merged.runs[i] || runs
-		}
-		merged.partial = merged.partial || t.partial
-	}
-	return merged
-}
-
-// lacks reports whether a reason is off in t that is on in another table.
-func (t *table) lacks(other *table) bool {
-	for r, a := range other.actions {
-		if a != Off && t.actions[r] == Off {
-			return true
-		}
-	}
-	return false
-}
-
-// newTable returns the table of the given actions, by reason id. named are the ids whose action the operator chose.
-func newTable(instances []Instance, actions map[string]Action, named map[string]bool) (*table, error) {
-	// Without a check that greylists, Greylist would do nothing: the reason is watched instead.
-	greylisting := slices.ContainsFunc(instances, func(i Instance) bool {
-		return slices.ContainsFunc(i.Info.Reasons, func(r *Reason) bool { return r.Greylisting })
-	})
-	t := emptyTable(instances)
-	for i, inst := range instances {
-		t.runs[i] = inst.Info.Vouches || len(inst.Info.Reasons) == 0
-		for _, r := range inst.Info.Reasons {
-			a, ok := actions[r.ID]
-			if !ok {
-				return nil, fmt.Errorf("checks: no action for reason %q", r.ID)
-			}
-			if a == Greylist && !greylisting {
-				a = Watch
-			}
-			if r.Most != Off {
-				a = min(a, r.Most)
-			}
-			t.actions[r], t.bounces[r] = a, a
-			if r.BounceWatch && !named[r.ID] {
-				t.bounces[r] = min(a, Watch)
-			}
-			t.runs[i] = t.runs[i] || a != Off
-		}
-	}
-	return t, nil
-}

@@ -3,7 +3,6 @@ package checks
 import (
 	"context"
 	"io"
-	"iter"
 	"net/netip"
 	"slices"
 )
@@ -26,18 +25,6 @@ type Run struct {
 	marks        []Outcome               // Decision.Marks of the recipients accepted so far, and then of the message
 	steps        []step                  // of the last decision
 	trace        *trace                  // of the last decision
-}
-
-// rcptState is what the checks found for one recipient.
-type rcptState struct {
-	suspicions []*Reason // reasons with the action Greylist, in the order of the checks
-	watched    []*Reason // reasons with the action Watch, likewise
-	vouch      Vouch     // the strongest
-	mayVouch   Vouch     // the strongest that was neither confirmed nor ruled out
-	vouched    []Vouched // one of each check
-	forwarding forwarding
-
-	quarantined bool // a reason of RcptTo or before has the action Quarantine
 }
 
 // NewRun returns a Run for a session that begins.
@@ -95,6 +82,39 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 		run.observeRefusal(ctx, st, d)
 	}
 	return d
+}
+
+// begin discards the results whose scope ends when st begins.
+func (run *Run) begin(st Stage) {
+	run.steps = run.steps[:0]
+	run.setClient()
+	switch st {
+	case Connect:
+		for scope := range numStages {
+			run.discard(scope)
+		}
+	case MailFrom:
+		run.discardErrors(Connect)
+		run.discardErrors(Helo)
+		run.EndTransaction()
+	case EndOfHeader, EndOfMessage: // what BeginBody found stays; MailFrom discards it
+	default:
+		run.discard(st)
+	}
+}
+
+// discard deletes all results of a scope.
+func (run *Run) discard(scope Stage) {
+	clear(run.memory[scope])
+	run.memory[scope] = run.memory[scope][:0]
+	clear(run.findings[scope])
+	run.findings[scope] = run.findings[scope][:0]
+}
+
+// discardErrors deletes the failed results of a scope, so that the checks try again.
+func (run *Run) discardErrors(scope Stage) {
+	run.memory[scope] = slices.DeleteFunc(run.memory[scope], func(m remembered) bool { return m.err != nil })
+	run.findings[scope] = slices.DeleteFunc(run.findings[scope], func(f finding) bool { return f.err != nil })
 }
 
 // LackMemory sets whether the driver has no memory for the message. While it has none, Judge asks no check and defers the message.
@@ -201,69 +221,4 @@ func (p *Pipeline) Again(ctx context.Context, s *Session, names []string) []Resu
 		}
 	}
 	return run.results()
-}
-
-// begin discards the results whose scope ends when st begins.
-func (run *Run) begin(st Stage) {
-	run.steps = run.steps[:0]
-	run.setClient()
-	switch st {
-	case Connect:
-		for scope := range numStages {
-			run.discard(scope)
-		}
-	case MailFrom:
-		run.discardErrors(Connect)
-		run.discardErrors(Helo)
-		run.EndTransaction()
-	case EndOfHeader, EndOfMessage: // what BeginBody found stays; MailFrom discards it
-	default:
-		run.discard(st)
-	}
-}
-
-// discard deletes all results of a scope.
-func (run *Run) discard(scope Stage) {
-	clear(run.memory[scope])
-	run.memory[scope] = run.memory[scope][:0]
-	clear(run.findings[scope])
-	run.findings[scope] = run.findings[scope][:0]
-}
-
-// discardErrors deletes the failed results of a scope, so that the checks try again.
-func (run *Run) discardErrors(scope Stage) {
-	run.memory[scope] = slices.DeleteFunc(run.memory[scope], func(m remembered) bool { return m.err != nil })
-	run.findings[scope] = slices.DeleteFunc(run.findings[scope], func(f finding) bool { return f.err != nil })
-}
-
-// rcpt returns the state of recipient i.
-func (run *Run) rcpt(i int) *rcptState {
-	for len(run.rcpts) <= i {
-		run.rcpts = append(run.rcpts, new(rcptState))
-	}
-	return run.rcpts[i]
-}
-
-// affected returns the states of the recipients that a verdict at a stage applies to: from EndOfHeader on all, before it the last.
-func (run *Run) affected(st Stage) []*rcptState {
-	n := len(run.session.Envelope.Rcpts)
-	if n == 0 {
-		return nil
-	}
-	last := run.rcpt(n - 1)
-	if st < EndOfHeader {
-		return []*rcptState{last}
-	}
-	return run.rcpts[:n]
-}
-
-// accepted iterates over the states of the recipients that were not refused.
-func (run *Run) accepted() iter.Seq[*rcptState] {
-	return func(yield func(*rcptState) bool) {
-		for i, r := range run.session.Envelope.Rcpts {
-			if r.Refused == "" && !yield(run.rcpt(i)) {
-				return
-			}
-		}
-	}
 }

@@ -18,32 +18,3 @@ type Verdict struct {
 	// checks that read Request.MayVouch.
 	Unsure bool
 }
-
-// Vouch is evidence that a client or sender is known and good. It holds whatever the actions of the check's reasons.
-type Vouch uint8
-
-// The vouches, from the weakest to the strongest.
-const (
-	NoVouch    Vouch = iota
-	SkipDelays       // no greylisting and no callout
-	SkipAll          // no further check
-)
-
-// String returns the effect of the vouch as shown to the operator.
-func (v Vouch) String() string {
-	switch v {
-	case SkipAll:
-		return "no further check"
-	case SkipDelays:
-		return "no greylisting and no callout"
-	default:
-		return "no delay"
-	}
-}
-
-// Vouched is evidence for the client or the sender of the current mail that is not Unsure.
-type Vouched struct {
-	Check string // that found it
-	Vouch Vouch  // NoVouch: it lifts the suspicions of the mail alone, such as a delay that is over
-	Why   string // printable US-ASCII; may be empty
-}

@@ -3,11 +3,14 @@ package checks_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/checks"
+	"milterd/checks/checktest"
 )
 
 // forwardedTo gives bob a forwarder whose names are not found out if it is the client 198.51.100.2, and no forwarder that is
@@ -144,3 +147,71 @@ func TestConditions(t *testing.T) {
 func trustedToo(first, last *checks.Info) { first.TrustedToo, last.TrustedToo = true, true }
 
 func notForwarded(_, last *checks.Info) { last.NotForwarded = true }
+
+func TestRefusalsHaveLinks(t *testing.T) {
+	t.Parallel()
+	made := 0
+	withLinks := func(o *checks.Options) {
+		o.Link = func(r *checks.Reason, at time.Time) (string, string) {
+			made++
+			return "id", "https://x/" + r.ID + at.Format("?2006")
+		}
+	}
+	r := reason("r")
+	for action, want := range map[checks.Action]string{checks.Reject: "550 5.7.1 r of 192.0.2.9; https://x/r?2026", checks.Tempfail: "450 4.7.1 r of 192.0.2.9; https://x/r?2026"} {
+		c := begin(pipeline(t, map[string]checks.Action{"r": action}, withLinks, newFake("one", atConnect, r)), "192.0.2.9")
+		c.s.Time = checktest.Now
+		c.mail("a@example.com")
+		if d := c.rcpt("u@example.org"); d.Reply == nil || d.Reply.String() != want || d.Record != "id" {
+			t.Errorf("got %v, %q", d.Reply, d.Record)
+		}
+	}
+	made = 0
+	c := begin(pipeline(t, map[string]checks.Action{"r": checks.Watch}, withLinks, newFake("one", atConnect, r)), "192.0.2.9")
+	c.mail("a@example.com")
+	if d := c.rcpt("u@example.org"); d.Reply != nil || d.Record != "" || d.Outcomes[0].Reply.Link != "" || made != 0 {
+		t.Errorf("a link for what is watched: %+v", d)
+	}
+	c = begin(pipeline(t, nil, nil, newFake("one", atConnect, r)), "192.0.2.9")
+	c.mail("a@example.com")
+	if d := c.rcpt("u@example.org"); d.Reply == nil || d.Reply.Link != "" || d.Record != "" {
+		t.Errorf("a link without Options.Link: %+v", d)
+	}
+}
+
+// TestUnsureReason shows that an Unsure verdict refuses temporarily, and only if no other verdict refuses permanently.
+func TestUnsureReason(t *testing.T) {
+	t.Parallel()
+	both := newFake("both", atConnect, reason("a"), reason("b"))
+	for _, c := range []struct {
+		name   string
+		unsure []bool
+		a, b   checks.Action
+		want   string
+	}{
+		{"sure", []bool{false, false}, checks.Reject, checks.Reject, "a 550 5.7.1"},
+		{"unsure", []bool{true}, checks.Reject, checks.Reject, "a 450 4.7.1"},
+		{"another is sure", []bool{true, false}, checks.Reject, checks.Reject, "b 550 5.7.1"},
+		{"tempfail", []bool{true, true}, checks.Tempfail, checks.Reject, "a 450 4.7.1"},
+		{"watched", []bool{true}, checks.Watch, checks.Reject, ""},
+	} {
+		both.say = func(context.Context, *checks.Request) (vs []checks.Verdict, _ error) {
+			for i, u := range c.unsure {
+				vs = append(vs, checks.Verdict{Reason: both.info.Reasons[i], Unsure: u})
+			}
+			return vs, nil
+		}
+		talk := begin(pipeline(t, map[string]checks.Action{"a": c.a, "b": c.b}, nil, both), "192.0.2.9")
+		talk.mail("a@example.net")
+		got := ""
+		if d := talk.rcpt("u@example.org"); d.Reply != nil {
+			got = fmt.Sprintf("%s %d %s", d.Reason.ID, d.Reply.Code, d.Reply.Enhanced)
+			if sure := d.Reply.Code == 550; sure != (d.Action == checks.Reject) || sure == d.Outcomes[len(d.Outcomes)-1].Unsure {
+				t.Errorf("%s: the action is %s, the outcomes %+v", c.name, d.Action, d.Outcomes)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

@@ -129,3 +129,12 @@ func want(t *testing.T, what, got, want string) {
 }
 
 var atConnect = []checks.Stage{checks.Connect}
+
+func recipients(t *testing.T, patterns ...string) checks.RecipientSet {
+	t.Helper()
+	set, err := checks.ParseRecipients(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}

@@ -175,35 +175,6 @@ func TestPrefetchAtTheHeader(t *testing.T) {
 	}
 }
 
-// TestRememberedUntilTheMessageEnds shows that what is remembered at the end of the header is there at the end of the message,
-// and neither after it nor in the next transaction.
-func TestRememberedUntilTheMessageEnds(t *testing.T) {
-	t.Parallel()
-	type key struct{}
-	found := 0
-	remember := func(r *checks.Request) {
-		_, _ = checks.Remember(r, checks.EndOfHeader, key{}, func() (int, error) { found++; return found, nil })
-	}
-	f := newFake("body", atMessage, reason("a"))
-	f.info.Body = true
-	f.say = func(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
-		remember(r)
-		return nil, nil
-	}
-	p := pipeline(t, nil, func(o *checks.Options) { o.Body = func(r *checks.Request) io.Writer { remember(r); return nil } }, f)
-	talk := begin(p, "192.0.2.9")
-	for i := range 2 {
-		talk.mail("a@example.net")
-		talk.rcpt("u@example.org")
-		talk.message()
-		if found != 2*i+1 {
-			t.Errorf("message %d: found out %d times", i, found)
-		}
-		talk.run.EndTransaction()
-		remember(talk.run.Request())
-	}
-}
-
 // TestForwardersOfSomeRecipients shows that recipients of whom only some have the client as a forwarder come in separate
 // messages if the body is checked.
 func TestForwardersOfSomeRecipients(t *testing.T) {
@@ -253,41 +224,6 @@ func TestEarlyReasonsDoNotDiffer(t *testing.T) {
 		talk.mail("a@example.net")
 		talk.rcpt("alice@example.org")
 		want(t, id, code(talk.rcpt("bob@example.org")), reply)
-	}
-}
-
-// TestWatchedAndWaived shows which reasons are reported of an accepted message: those of accepted recipients, each once.
-func TestWatchedAndWaived(t *testing.T) {
-	t.Parallel()
-	client, rcpt, header, held := reason("client"), reason("rcpt"), reason("header"), reason("held")
-	held.Greylisting = true // without such a reason, Greylist is Watch
-	holder := newFake("holder", atMessage, held)
-	holder.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, nil }
-	ofRcpt := newFake("two", []checks.Stage{checks.RcptTo}, rcpt)
-	ofRcpt.say = func(_ context.Context, r *checks.Request) ([]checks.Verdict, error) {
-		if r.Rcpt().Local == "refused" {
-			return []checks.Verdict{{Reason: rcpt}}, nil
-		}
-		return nil, nil
-	}
-	p := pipeline(t, map[string]checks.Action{"client": checks.Greylist, "header": checks.Watch}, nil,
-		newFake("one", []checks.Stage{checks.Connect}, client), ofRcpt, newFake("three", atHeader, header), holder)
-	talk := begin(p, "192.0.2.9")
-	for range 2 { // the second message has the same reasons again
-		talk.mail("a@example.net")
-		talk.rcpt("u@example.org")
-		talk.rcpt("refused@example.org")
-		talk.rcpt("v@example.org")
-		talk.message()
-		ids := func(list []*checks.Reason) (text string) {
-			for _, r := range list {
-				text += r.ID + " "
-			}
-			return text
-		}
-		r := talk.run.Request()
-		want(t, "watched", ids(r.Watched()), "header ")
-		want(t, "waived", ids(r.Waived()), "client ")
 	}
 }
 

@@ -2,67 +2,12 @@ package checks_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime"
 	"slices"
-	"strings"
 	"testing"
-	"time"
-	"weak"
-
-	"github.com/miekg/dns"
 
 	"milterd/checks"
-	"milterd/checks/checktest"
 )
-
-func TestTraceQuestions(t *testing.T) {
-	t.Parallel()
-	resolver := checks.Traced(checktest.NewZone(t, "example.net. A 192.0.2.1"))
-	f := newFake("one", atConnect, reason("a"))
-	f.say = func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {
-		_, err := resolver.Lookup(ctx, checks.Ask("example.net", 1))
-		return nil, err
-	}
-	talk := begin(pipeline(t, nil, nil, f), "192.0.2.9")
-	talk.mail("a@example.net")
-	d := talk.rcpt("u@example.org")
-	if len(d.Results) != 1 || len(d.Results[0].Asked) != 1 || d.Results[0].Asked[0].Name != "example.net." {
-		t.Errorf("got %+v", d.Results)
-	}
-}
-
-// TestTracesEnd tests that the results of one scope do not keep the answers of another in memory.
-func TestTracesEnd(t *testing.T) {
-	t.Parallel()
-	var asked weak.Pointer[dns.A] // in the answer to the check at MailFrom
-	resolver := checks.Traced(fresh{})
-	lookup := func(ctx context.Context, _ *checks.Request) ([]checks.Verdict, error) {
-		a, err := resolver.Lookup(ctx, checks.Ask("example.net", dns.TypeA))
-		asked = weak.Make(a.Records[0].(*dns.A))
-		return nil, err
-	}
-	one, two := newFake("one", atConnect, reason("a")), newFake("two", []checks.Stage{checks.MailFrom}, reason("b"))
-	one.say, two.say = lookup, lookup
-	talk := begin(pipeline(t, nil, nil, one, two), "192.0.2.9")
-	talk.mail("a@example.net")
-	talk.rcpt("u@example.org")
-	first := asked
-	talk.mail("b@example.net")
-	runtime.GC()
-	if first.Value() != nil {
-		t.Error("an answer of the transaction before is kept")
-	}
-	runtime.KeepAlive(talk)
-}
-
-// fresh is a resolver with a new record in each answer.
-type fresh struct{}
-
-func (fresh) Lookup(context.Context, checks.Question) (checks.Answer, error) {
-	return checks.Answer{Records: []dns.RR{new(dns.A)}}, nil
-}
 
 // observing is a fake that collects events.
 type observing struct {
@@ -138,25 +83,6 @@ func TestSuspicionsAndVouches(t *testing.T) {
 	}
 }
 
-// TestTook shows that Options.Took is called for each run of a check, and not for a remembered result.
-func TestTook(t *testing.T) {
-	t.Parallel()
-	var took []string
-	p := pipeline(t, map[string]checks.Action{"a": checks.Watch, "b": checks.Off}, func(o *checks.Options) {
-		o.Took = func(check string, d time.Duration) {
-			if d < 0 {
-				t.Errorf("%s took %v", check, d)
-			}
-			took = append(took, check)
-		}
-	}, newFake("asked", atConnect, reason("a")), newFake("off", atConnect, reason("b")))
-	c := begin(p, "192.0.2.1")
-	c.mail("a@example.net")
-	c.rcpt("b@example.org")
-	c.rcpt("c@example.org")
-	want(t, "took", strings.Join(took, " "), "asked")
-}
-
 // BenchmarkPipeline judges a session with one message by ten checks that find nothing, with traces.
 func BenchmarkPipeline(b *testing.B) {
 	var fakes []instance
@@ -174,24 +100,6 @@ func BenchmarkPipeline(b *testing.B) {
 		talk.rcpt("u@example.org")
 		if d := talk.message(); d.Reply != nil {
 			b.Fatal(d.Reply)
-		}
-	}
-}
-
-// TestFailureBeforeVouch shows that a failure is reported once, also if a later check lets the message pass.
-func TestFailureBeforeVouch(t *testing.T) {
-	t.Parallel()
-	bad := newFake("bad", []checks.Stage{checks.Connect}, reason("a"))
-	bad.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) { return nil, errors.New("no answer") }
-	good := newFake("good", []checks.Stage{checks.RcptTo}, reason("b"))
-	good.say = func(context.Context, *checks.Request) ([]checks.Verdict, error) {
-		return []checks.Verdict{{Vouch: checks.SkipAll}}, nil
-	}
-	talk := begin(pipeline(t, nil, nil, bad, good), "192.0.2.9")
-	talk.mail("a@example.net")
-	for _, want := range []int{1, 0} {
-		if d := talk.rcpt("u@example.org"); d.Reply != nil || len(d.Failures) != want {
-			t.Errorf("got %+v, want %d failures", d, want)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,15 +195,6 @@ func TestTrusted(t *testing.T) {
 	}
 }
 
-func recipients(t *testing.T, patterns ...string) checks.RecipientSet {
-	t.Helper()
-	set, err := checks.ParseRecipients(patterns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
-
 func TestExemptRecipients(t *testing.T) {
 	t.Parallel()
 	f := newFake("one", []checks.Stage{checks.Connect, checks.EndOfHeader}, reason("a"))
@@ -267,15 +257,6 @@ func TestReplyAtMail(t *testing.T) {
 	want(t, "reported at RCPT, with the recipient", outcomes(talk.rcpt("u@example.org")), "a=watch")
 }
 
-func TestActionIsAtMostMost(t *testing.T) {
-	t.Parallel()
-	r := reason("a")
-	r.Most = checks.Watch
-	talk := begin(pipeline(t, nil, nil, newFake("one", atConnect, r)), "192.0.2.9")
-	talk.mail("a@example.net")
-	want(t, "outcomes", outcomes(talk.rcpt("u@example.org")), "a=watch")
-}
-
 func TestOffChecksDoNotRun(t *testing.T) {
 	t.Parallel()
 	f := newFake("one", []checks.Stage{checks.EndOfHeader}, reason("a"))
@@ -285,14 +266,5 @@ func TestOffChecksDoNotRun(t *testing.T) {
 	}
 	if p := pipeline(t, nil, nil, f); !p.Checks() || !p.RepliesAt(checks.EndOfMessage) {
 		t.Error("the header is not wanted")
-	}
-}
-
-func TestMissingAction(t *testing.T) {
-	t.Parallel()
-	f := newFake("one", atConnect, reason("a"))
-	_, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{})
-	if err == nil || !strings.Contains(err.Error(), `"a"`) {
-		t.Errorf("got %v", err)
 	}
 }

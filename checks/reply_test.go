@@ -136,3 +136,40 @@ func TestTextParts(t *testing.T) {
 		}
 	}
 }
+
+func TestALinkHasTheLastLineForItself(t *testing.T) {
+	t.Parallel()
+	const link = "https://mx.example.org/why/rdns-missing?r=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv"
+	for _, c := range []struct {
+		name, text, link string
+		lines            int
+		last             string
+	}{
+		{"short", "192.0.2.9 has no reverse DNS name", link, 2, link},
+		{"long", strings.Repeat("word ", 100), link, 4, link},
+		{"far too long", strings.Repeat("word ", 1000), link, 6, link},
+		{"one long word", strings.Repeat("x", 2000), link, 6, link},
+		{"no link", "192.0.2.9 has no reverse DNS name", "", 1, "192.0.2.9 has no reverse DNS name"},
+		{"too long a link", "no", "https://" + strings.Repeat("x", 300), 1, "no"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := checks.Reply{Code: 550, Enhanced: "5.7.1", Text: c.text, Link: c.link}
+			checkLines(t, r)
+			lines := r.Lines()
+			if len(lines) != c.lines || lines[len(lines)-1] != "550 5.7.1 "+c.last {
+				t.Errorf("got %q", lines)
+			}
+			if c.last == c.link && c.name == "short" && lines[0] != "550-5.7.1 "+c.text+";" {
+				t.Errorf("got %q", lines)
+			}
+		})
+	}
+	r := checks.Reply{Code: 550, Enhanced: "5.7.1", Text: "no", Link: link}
+	if got := r.String(); got != "550 5.7.1 no; "+link {
+		t.Error(got)
+	}
+	if got := r.Temporary(); got.Link != link {
+		t.Errorf("%+v", got)
+	}
+}

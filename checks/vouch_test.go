@@ -70,3 +70,18 @@ func TestUnsureSkipAll(t *testing.T) {
 		}
 	}
 }
+
+// TestVouches shows that a check with Info.Vouches runs even if its reasons are off.
+func TestVouches(t *testing.T) {
+	t.Parallel()
+	for name, vouches := range map[string]bool{"asked": true, "not asked": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake("one", atConnect, reason("a"))
+			f.info.Vouches = vouches
+			if got := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f).Checks(); got != vouches {
+				t.Errorf("needed: %t", got)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package checks_test
 
 import (
+	"strings"
 	"testing"
 
 	"milterd/checks"
@@ -46,5 +47,23 @@ func TestBounceWatch(t *testing.T) {
 			want(t, "reply", code(d), c.reply)
 			want(t, "outcomes", outcomes(d), c.seen)
 		})
+	}
+}
+
+func TestActionIsAtMostMost(t *testing.T) {
+	t.Parallel()
+	r := reason("a")
+	r.Most = checks.Watch
+	talk := begin(pipeline(t, nil, nil, newFake("one", atConnect, r)), "192.0.2.9")
+	talk.mail("a@example.net")
+	want(t, "outcomes", outcomes(talk.rcpt("u@example.org")), "a=watch")
+}
+
+func TestMissingAction(t *testing.T) {
+	t.Parallel()
+	f := newFake("one", atConnect, reason("a"))
+	_, err := checks.New([]checks.Instance{{Info: f.info, Check: f}}, checks.Options{})
+	if err == nil || !strings.Contains(err.Error(), `"a"`) {
+		t.Errorf("got %v", err)
 	}
 }

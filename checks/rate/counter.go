@@ -10,54 +10,41 @@ import (
 	"milterd/checks"
 )
 
-// counter is a counter of the store: of the recipients of a subject in one window of a limit.
-type counter struct {
-	reason *checks.Reason
-	name   string // of the subject
-	per    time.Duration
-	window int64 // number of the window
-}
-
-// counter returns the counter of a subject for a limit at a time, and the end of its window.
-func (s subject) counter(l limit, now time.Time) (_ counter, end time.Time) {
-	number, end := l.window(now)
-	return counter{reason: s.reason, name: s.name, per: l.Per, window: number}, end
-}
-
-// maxName is the length of the longest name in a key of the store, in bytes. Half of it would hash the names of many users, which
-// makes the keys harder to read; names have no limit of their own.
+// maxName is the length of the longest name in a key of the store, in bytes: a longer one is hashed. With half of it, the names of many
+// users would be, and their keys could not be read.
 const maxName = 64
 
-// key returns the key of the counter in the store.
-func (k counter) key() string {
-	name := k.name
+// counter returns the key in the store of the counter of a subject for a limit at a time, and the end of its window.
+func (s subject) counter(l limit, now time.Time) (key string, end time.Time) {
+	name := s.name
 	if len(name) > maxName {
 		name = checks.HashKey(name)
 	}
-	return fmt.Sprintf("rate:%s:%d:%d:%s", k.reason.ID, k.per/time.Second, k.window, name)
-}
-
-// add adds n to a counter and returns the sum. A counter is kept for longer than its window, so that a count can be taken back at
-// the end of the window.
-func (c *check) add(ctx context.Context, k counter, n int64) (total int64, err error) {
-	return c.env.Store.Add(ctx, k.key(), n, 2*k.per)
+	seconds := int64(l.Per / time.Second)
+	window := now.Unix() / seconds
+	return fmt.Sprintf("rate:%s:%d:%d:%s", s.reason.ID, seconds, window, name), time.Unix((window+1)*seconds, 0)
 }
 
 // addition is what was added to a counter for a recipient.
 type addition struct {
-	counter
+	key  string // of the counter in the store
+	per  time.Duration
 	n    int64
 	rcpt int // index of the recipient; at the end of the message, of the last one
 }
 
-// transaction has the additions of the current mail transaction, without those for refused recipients.
-type transaction struct{ additions []addition }
+// add adds n to the counter of an addition and returns the sum. A counter is kept for longer than its window, so that a count can be
+// taken back at the end of the window.
+func (c *check) add(ctx context.Context, a addition, n int64) (total int64, err error) {
+	return c.env.Store.Add(ctx, a.key, n, 2*a.per)
+}
 
-type transactionKey struct{}
+type additionsKey struct{}
 
-func transactionOf(r *checks.Request) *transaction {
-	t, _ := checks.Remember(r, checks.MailFrom, transactionKey{}, func() (*transaction, error) { return new(transaction), nil })
-	return t
+// additionsOf returns the additions of the current mail transaction, without those for refused recipients.
+func additionsOf(r *checks.Request) *[]addition {
+	list, _ := checks.Remember(r, checks.MailFrom, additionsKey{}, func() (*[]addition, error) { return new([]addition), nil })
+	return list
 }
 
 // detailOf are the names of the subjects in the replies and the log.
@@ -65,30 +52,31 @@ var detailOf = map[*checks.Reason]string{userRate: "user", clientRate: "network"
 
 // admit counts n recipients for a subject. If that is over a limit, it takes them back and returns the verdict.
 func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
-	var additions []addition
+	var added []addition
 	for _, l := range s.limits {
-		k, end := s.counter(l, r.Time)
-		total, err := c.add(ctx, k, n)
+		key, end := s.counter(l, r.Time)
+		a := addition{key: key, per: l.Per, n: n, rcpt: len(r.Envelope.Rcpts) - 1}
+		total, err := c.add(ctx, a, n)
 		if err != nil {
-			return nil, errors.Join(err, c.takeBack(ctx, additions))
+			return nil, errors.Join(err, c.takeBack(ctx, added))
 		}
-		additions = append(additions, addition{counter: k, n: n, rcpt: len(r.Envelope.Rcpts) - 1})
+		added = append(added, a)
 		if total > l.N && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
 			c.over.add(s, l, r.Time)
 			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
 				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.TimeLayout),
-			}}, c.takeBack(ctx, additions)
+			}}, c.takeBack(ctx, added)
 		}
 	}
-	t := transactionOf(r)
-	t.additions = append(t.additions, additions...)
+	list := additionsOf(r)
+	*list = append(*list, added...)
 	return nil, nil
 }
 
 func (c *check) takeBack(ctx context.Context, additions []addition) error {
 	var errs []error
 	for _, a := range additions {
-		_, err := c.add(ctx, a.counter, -a.n)
+		_, err := c.add(ctx, a, -a.n)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -100,8 +88,8 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		return
 	}
 	var refused []addition
-	t := transactionOf(r)
-	t.additions = slices.DeleteFunc(t.additions, func(a addition) bool {
+	list := additionsOf(r)
+	*list = slices.DeleteFunc(*list, func(a addition) bool {
 		is := e.Stage == checks.EndOfMessage || a.rcpt == len(r.Envelope.Rcpts)-1
 		if is {
 			refused = append(refused, a)

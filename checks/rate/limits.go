@@ -56,10 +56,3 @@ func (l limit) String() string {
 func (l limit) period() string {
 	return map[time.Duration]string{time.Second: "a second", time.Minute: "a minute", time.Hour: "an hour", 24 * time.Hour: "a day"}[l.Per]
 }
-
-// window returns the window of the limit that has a time: its number, and its end.
-func (l limit) window(now time.Time) (number int64, end time.Time) {
-	seconds := int64(l.Per / time.Second)
-	number = now.Unix() / seconds
-	return number, time.Unix((number+1)*seconds, 0)
-}

@@ -50,8 +50,8 @@ var _ Counter = (*check)(nil)
 func (c *check) Counts(ctx context.Context, now time.Time, who string) (list []Count, err error) {
 	for _, s := range c.subjectsNamed(strings.ToLower(strings.TrimSpace(who))) {
 		for _, l := range s.limits {
-			k, end := s.counter(l, now)
-			value, ok, err := c.env.Store.Get(ctx, k.key())
+			key, end := s.counter(l, now)
+			value, ok, err := c.env.Store.Get(ctx, key)
 			if err != nil {
 				return list, err
 			}

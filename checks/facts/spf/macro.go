@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -157,7 +158,7 @@ func (m macro) transform(value string) string {
 		value = strings.Join(parts, ".")
 	}
 	if m.escape {
-		value = urlEscape(value)
+		value = strings.ReplaceAll(url.QueryEscape(value), "+", "%20") // keeps the unreserved bytes of RFC 3986 section 2.3
 	}
 	return value
 }
@@ -172,17 +173,4 @@ func splitAny(value, delims string) []string {
 		parts = append(parts, value[:i])
 		value = value[i+1:]
 	}
-}
-
-// urlEscape escapes all bytes except the unreserved ones of RFC 3986 section 2.3.
-func urlEscape(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; strings.IndexByte(alpha+digit+"-._~", c) >= 0 {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
 }

@@ -33,18 +33,13 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		return
 	}
 	evaluation, _ := checks.Remember(r, checks.EndOfMessage, reportKey{}, func() (*dmarc.Evaluation, error) { return nil, nil })
-	if evaluation == nil || evaluation.PolicyDomain == "" || !wantsReports(evaluation.Record) {
+	if evaluation == nil || evaluation.PolicyDomain == "" || !evaluation.Record.Reports {
 		return // an earlier check refused the message, or nobody wants a report
 	}
 	if evaluation.Result != dmarc.Pass && evaluation.Result != dmarc.Fail || evaluation.Result == dmarc.Pass && c.aboutReports(r) {
 		return
 	}
 	c.reporter.Count(r.Time, c.rowOf(ctx, r, *evaluation, e, refused))
-}
-
-// wantsReports reports whether a record may have rua=. A longer record than is kept may have it too.
-func wantsReports(r dmarc.Record) bool {
-	return strings.Contains(strings.ToLower(r.Text), "rua") || len(r.Text) >= dmarc.MaxText
 }
 
 // aboutReports reports whether a message is a report, or an answer to a report of this site. If those were counted, two sites would

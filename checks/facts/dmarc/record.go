@@ -28,7 +28,7 @@ func (p Policy) weaker() Policy { return max(p, 1) - 1 }
 
 // Record is a DMARC policy record, section 4.7, with the values that apply: defaults stand for missing tags.
 type Record struct {
-	Text         string // as published, the strings joined; at most MaxText bytes
+	Text         string // as published, the strings joined; at most maxText bytes
 	Domain       Policy // p=: for the domain itself
 	Subdomains   Policy // sp=: for subdomains that exist
 	Nonexistent  Policy // np=: for subdomains that do not exist
@@ -37,11 +37,12 @@ type Record struct {
 	Testing      bool   // t=y: apply the next weaker policy
 	PublicSuffix bool   // psd=y: the domain is a public suffix
 	Organization bool   // psd=n: the domain is an organisational domain
+	Reports      bool   // rua=: the domain may want aggregate reports, see Tree.Reporting
 }
 
-// MaxText is the length of the text that a Record keeps, which is shown to people. With half of it, records with several report
+// maxText is the length of the text that a Record keeps, which is shown to people. With half of it, records with several report
 // addresses are cut; a hostile record has 64 KiB.
-const MaxText = 1024 // bytes
+const maxText = 1024 // bytes
 
 // parseRecord parses the text of a TXT record. ok is false if it is no DMARC policy record, or one that counts as absent:
 // p= is missing, or p=, sp= or np= is invalid, and no report is asked for (section 4.10.1). White space around "=" and ";" is
@@ -52,12 +53,13 @@ func parseRecord(text string) (r Record, ok bool) {
 		return Record{}, false
 	}
 	r = Record{
-		Text:         strings.Clone(text[:min(len(text), MaxText)]),
+		Text:         strings.Clone(text[:min(len(text), maxText)]),
 		StrictDKIM:   strings.EqualFold(tags["adkim"], "s"),
 		StrictSPF:    strings.EqualFold(tags["aspf"], "s"),
 		Testing:      strings.EqualFold(tags["t"], "y"),
 		PublicSuffix: strings.EqualFold(tags["psd"], "y"),
 		Organization: strings.EqualFold(tags["psd"], "n"),
+		Reports:      tags["rua"] != "",
 	}
 	if r.setPolicies(tags) {
 		return r, true

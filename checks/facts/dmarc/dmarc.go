@@ -96,12 +96,11 @@ func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Ide
 	return strictest, strictestErr
 }
 
-// Load asks for the records of author domains, and for those above them where there is none, all at once. Evaluate does not ask
-// again. A caller that asks for other names before it calls Evaluate calls Load first, or their slow servers could use up the
-// time.
+// Load asks for the records of author domains, and for those above them where there is none. Evaluate does not ask again. A caller
+// that asks for other names before it calls Evaluate calls Load first, or their slow servers could use up the time.
 //
-// Of several author domains, some may be the sender's: Load asks for all records at once and takes half of the time, so that slow servers
-// of one do not hide the policy of another.
+// Of several author domains, some may be the sender's. Load then asks for all records at once and takes half of the time, so that slow
+// servers of one do not hide the policy of another.
 func (t *Tree) Load(ctx context.Context, authors []string) {
 	var own, above []string
 	for _, a := range authors[:min(len(authors), maxAuthors)] {
@@ -184,8 +183,7 @@ func (e *Evaluation) setPolicy(subdomains Policy) {
 // policy returns the node with the record for an author domain: that of the domain itself, of its organisational domain, or of
 // the public suffix above it (section 4.10.1).
 func (t *Tree) policy(ctx context.Context, author string) (node, error) {
-	t.load(ctx, []string{author})
-	own := t.found[author]
+	own := t.found[author] // by Load
 	if own.ok || own.err != nil {
 		return own, own.err
 	}

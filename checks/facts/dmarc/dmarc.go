@@ -102,28 +102,21 @@ func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Ide
 // Of several author domains, some may be the sender's. Load then asks for all records at once and takes half of the time, so that slow
 // servers of one do not hide the policy of another.
 func (t *Tree) Load(ctx context.Context, authors []string) {
-	var own, above []string
-	for _, a := range authors[:min(len(authors), maxAuthors)] {
-		if isName(a) {
-			own = append(own, a)
+	own := slices.DeleteFunc(slices.Clone(authors[:min(len(authors), maxAuthors)]), func(a string) bool { return !isName(a) })
+	if len(own) == 1 {
+		t.load(ctx, own)
+		if n := t.found[own[0]]; !n.ok && n.err == nil {
+			t.load(ctx, names(own[0]))
 		}
-	}
-	if len(own) > 1 {
-		half, cancel := checks.WithShare(ctx, 0.5)
-		defer cancel()
-		for _, a := range own {
-			above = append(above, names(a)...)
-		}
-		t.load(half, above)
 		return
 	}
-	t.load(ctx, own)
+	var all []string
 	for _, a := range own {
-		if n := t.found[a]; !n.ok && n.err == nil {
-			above = append(above, names(a)...)
-		}
+		all = append(all, names(a)...)
 	}
-	t.load(ctx, above)
+	half, cancel := checks.WithShare(ctx, 0.5)
+	defer cancel()
+	t.load(half, all)
 }
 
 // rank orders results by strictness. A failure of the DNS may hide a reject, but not a failure that is certain.

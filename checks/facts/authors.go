@@ -19,14 +19,14 @@ import (
 type Authors struct {
 	Domains  []string // author domains (RFC 9989 section 3.2.2), each once: lower-case A-labels, no trailing dot
 	Invalid  []string // domains as written that cannot be in the DNS; address literals are not among them
-	standIns int      // number of Domains that stand for an element of Invalid or are another spelling of one of Domains
+	standIns int      // number of Domains that are another reading of an element of Invalid or of Domains
 }
 
 // Several reports whether the authors are of several domains.
 func (a Authors) Several() bool { return len(a.Domains)+len(a.Invalid)-a.standIns > 1 }
 
-// Evaluated returns the domains that DMARC evaluates. If there are more invalid domains than are kept, it returns these too, which makes
-// too many: a reader may take a part of one that was not kept for a valid domain.
+// Evaluated returns the domains that DMARC evaluates. If some invalid domains were not kept, a reader may see a valid domain in one of
+// them. It then returns the invalid ones too, so that there are too many.
 func (a Authors) Evaluated() []string {
 	if len(a.Invalid) < maxAuthorDomains {
 		return a.Domains

@@ -19,10 +19,9 @@ func Signed(r *checks.Request) bool {
 	return slices.ContainsFunc(r.Envelope.Header, func(f headers.Field) bool { return f.Is("DKIM-Signature") })
 }
 
-// verification is the verifier of a message.
 type verification struct {
 	*dkim.Verifier
-	hasBody bool // Body returned it, so the driver writes the body to it
+	hasBody bool // the driver called Body, so it writes the body
 }
 
 func (v *verification) lacksBody() bool { return v.WantsBody() && !v.hasBody }
@@ -68,7 +67,7 @@ func LacksBody(env checks.Env, r *checks.Request) bool {
 	return v != nil && v.lacksBody()
 }
 
-// PrefetchDKIM returns the questions of DKIM at the stage of the Request.
+// PrefetchDKIM returns the questions of DKIM at the stage EndOfHeader, and none at others.
 func PrefetchDKIM(env checks.Env, r *checks.Request) []checks.Query {
 	if r.Stage != checks.EndOfHeader {
 		return nil
@@ -88,7 +87,7 @@ type dkimKey struct{}
 // DKIM returns the results of the signatures of the message, and remembers them for the transaction. Those of author domains
 // come first. It is for the stage EndOfMessage. There are none if env.Signatures is 0.
 //
-// The error is the first one of the DNS. It does not matter if another signature decides.
+// The error is the first one of the DNS. A caller that finds a signature that passes need not return it.
 func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result, error) {
 	return checks.Remember(r, checks.EndOfMessage, dkimKey{}, func() ([]dkim.Result, error) {
 		v := verificationOf(env, r)

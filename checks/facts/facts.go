@@ -2,8 +2,8 @@
 // hosts of the sender's domain, the authors of a message, and the results of SPF, DKIM and DMARC. Each is looked up once in its
 // scope and remembered in the Request, so checks share results and need not know each other.
 //
-// A fact comes with an error if an answer is missing that could change it. What the value has is true then, but it may lack something:
-// false might be true. checks.Check says what a check makes of that.
+// A fact has an error if a missing answer could change it. What it has is true then, but it may lack something: false might be true.
+// checks.Check says what a check makes of that.
 //
 // Each function that asks the DNS has a companion that returns its questions for checks.Prefetcher: Iprev and
 // PrefetchIprev, for example. The evaluators of protocols are packages below this one, such as facts/spf.

@@ -57,12 +57,12 @@ func (i Identity) NetworkName() string {
 
 type identityKey struct{}
 
-// ClientIdentity finds out who the client is and remembers it for the transaction. It is for the stage MailFrom and later
+// ClientIdentity returns who the client is and remembers it for the transaction. It is for the stage MailFrom and later
 // ones. The first of these decides (pool names: see IsPoolName):
 //
 //   - a confirmed name that is no pool name: its organisational domain
 //   - SPF of MAIL FROM, see spf.Evaluation.Identifies: the domain
-//   - SPF of HELO with a null reverse-path: the organisational domain, as each host of a pool has a HELO name of its own; the
+//   - SPF of HELO with a null reverse-path: the organisational domain, as each host of a sender has a HELO name of its own; the
 //     HELO name itself if it is a pool name
 //   - a pool name, confirmed or not: the address, as its neighbours belong to others
 //   - the network

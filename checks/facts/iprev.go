@@ -32,9 +32,9 @@ type ClientNames struct {
 	More      int      // names that are not in PTR
 	Confirmed []string // those of PTR that resolve to the client
 
-	unknown    []string // those of PTR whose addresses were not found out
+	unknown    []string // those of PTR whose addresses could not be looked up
 	incomplete error    // why a confirmed name may be missing
-	failed     error    // the first lookup that failed, so that all are repeated for the next message
+	failed     error    // the first lookup that failed
 }
 
 // Unsure returns why the client may have a confirmed name for which match is true, although Confirmed has none. It returns
@@ -55,8 +55,8 @@ type (
 // does not use Session.ClientName: an MTA does not distinguish a name that does not exist from one that could not be looked
 // up.
 //
-// One confirmed name makes a pass, whatever the other lookups return. Without any, a failed lookup makes a temperror, which
-// has an error. More names than are looked up make one too, as the next name might have been confirmed.
+// One confirmed name makes a pass, whatever the other lookups return. Without any, a failed lookup makes a temperror, which has an
+// error, and so do more than ten names: one that was not looked up might be confirmed.
 func Iprev(ctx context.Context, env checks.Env, r *checks.Request) (ClientNames, error) {
 	if !r.Client.IsValid() {
 		return ClientNames{}, nil
@@ -67,7 +67,7 @@ func Iprev(ctx context.Context, env checks.Env, r *checks.Request) (ClientNames,
 			return ClientNames{Result: IprevTempError, incomplete: err}, err
 		}
 		n := confirm(ctx, env.DNS, r.Client, ptr)
-		return n, n.failed
+		return n, n.failed // an error has all lookups repeated for the next message
 	})
 	if n.Result == IprevTempError {
 		return n, cmp.Or(err, n.incomplete)

@@ -53,7 +53,6 @@ func withDomain(a checks.Address, local string) string {
 	}
 }
 
-// stableLocal returns the local part of StableSender.
 func stableLocal(local string) string {
 	local = untag(local)
 	if s := srs(local); s != "" {

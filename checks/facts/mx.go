@@ -126,9 +126,8 @@ func lookupMX(ctx context.Context, resolver checks.Resolver, domain string, clie
 	return m, nil
 }
 
-// lookupAddrs looks up the addresses of hosts in the client's family, and in the other family only those of hosts that are not
-// reachable by the first. This shows whether the client is one of the hosts, and whether each is reachable. Without a client it looks
-// up all.
+// lookupAddrs looks up whether the client is one of the hosts, and whether each is reachable: their addresses in the client's family, and
+// in the other one those of hosts that are not reachable by the first. Without a client it looks up all.
 func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, client netip.Addr) {
 	all := make([]*MXHost, len(hosts))
 	for i := range hosts {
@@ -145,7 +144,6 @@ func lookupAddrs(ctx context.Context, resolver checks.Resolver, hosts []MXHost, 
 	addAddrs(ctx, resolver, slices.DeleteFunc(all, func(h *MXHost) bool { return h.Reachable() }), types[1])
 }
 
-// addAddrs looks up the addresses of some types, all at once.
 func addAddrs(ctx context.Context, resolver checks.Resolver, hosts []*MXHost, types ...uint16) {
 	var questions []checks.Question
 	for _, h := range hosts {
@@ -211,7 +209,6 @@ func mxOf(a checks.Answer, domain string) MX {
 	return m
 }
 
-// addressQuestions returns the questions for all addresses of a host.
 func addressQuestions(name string) []checks.Question {
 	return []checks.Question{checks.Ask(name, dns.TypeA), checks.Ask(name, dns.TypeAAAA)}
 }

@@ -13,8 +13,8 @@ import (
 // MailFromSPF evaluates the MAIL FROM identity and remembers the result for the transaction. With a null reverse-path, that
 // identity is the HELO identity, RFC 7208 section 2.4. It is for the stage MailFrom and later ones.
 //
-// If the time of an earlier stage ran out, it is evaluated again at EndOfMessage: slow servers of the client's names must not
-// hide that the client may not use a domain.
+// If the time of an earlier stage ran out, it is evaluated again at EndOfMessage: a client could hide a fail by slow servers for its
+// names.
 //
 // The error is not nil if and only if the result is temperror.
 func MailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Evaluation, error) {
@@ -30,7 +30,6 @@ func MailFromSPF(ctx context.Context, env checks.Env, r *checks.Request) (spf.Ev
 	})
 }
 
-// mailFromIdentity returns the identity that MailFromSPF evaluates.
 func mailFromIdentity(r *checks.Request) spf.Identity {
 	if r.Envelope.MailFrom.IsNull() {
 		return spf.Helo
@@ -63,7 +62,6 @@ func rememberSPF(ctx context.Context, env checks.Env, r *checks.Request, id spf.
 	return e, err
 }
 
-// spfSubject returns what an evaluation needs of the session.
 func spfSubject(r *checks.Request, id spf.Identity, receiver string) spf.Subject {
 	s := spf.Subject{
 		Identity: id,

@@ -44,11 +44,12 @@ type resultError struct {
 	result Result
 	text   string
 	cause  error // for TempError
-	client bool  // for TempError: the client chose the name of the question
+	client bool  // for TempError: the client, or the owner of its names, chose the name of the question
 }
 
-// of returns an error of a term with a domain-spec. The client chooses what %{h} stands for, and the owner of its names what %{p} does.
-func (e *resultError) of(spec string) *resultError {
+// markClient marks a TempError of a term with a domain-spec that has %{h} or %{p}: the client chooses one, the owner of its names the
+// other.
+func (e *resultError) markClient(spec string) *resultError {
 	if e != nil && e.result == TempError && hasMacro(spec, "hp") {
 		e.client = true
 	}
@@ -112,7 +113,7 @@ func (e *evaluator) redirect(r record, domain string) (decision, *resultError) {
 		return decision{by: domain}, err
 	}
 	d, err := e.checkHost(target)
-	err = err.of(r.redirect)
+	err = err.markClient(r.redirect)
 	if err == nil && d.result == None {
 		return decision{by: domain}, permError("in the record of %s: redirect= to %s, which has no SPF record", domain, target)
 	}
@@ -172,8 +173,8 @@ func (e *evaluator) countLookup(term string) *resultError {
 	return nil
 }
 
-// askTarget asks for records at the target of a mechanism and counts void lookups. A missing AAAA record does not count:
-// else domains whose hosts have IPv4 addresses only would get PermError for IPv6 clients.
+// askTarget asks for records at the target of a mechanism and counts void lookups. A missing AAAA record does not count, or domains
+// whose hosts have IPv4 addresses only would get PermError for IPv6 clients.
 func (e *evaluator) askTarget(target string, t uint16) (checks.Answer, *resultError) {
 	name, ok := dnsName(target)
 	if !ok {
@@ -190,7 +191,6 @@ func (e *evaluator) askTarget(target string, t uint16) (checks.Answer, *resultEr
 	return a, nil
 }
 
-// ask asks for the records of a name in master-file form.
 func (e *evaluator) ask(name string, t uint16) (checks.Answer, *resultError) {
 	q := checks.Ask(name, t)
 	a, err := e.dns.Lookup(e.ctx, q)
@@ -226,7 +226,6 @@ func (e *evaluator) tooWide() (bool, error) {
 	return e.allPass(documentation4)
 }
 
-// allPass reports whether all of the clients pass.
 func (e *evaluator) allPass(clients []netip.Addr) (bool, error) {
 	for _, client := range clients {
 		probe := &evaluator{ctx: e.ctx, dns: e.dns, subject: e.subject, policies: e.policies, probe: true}

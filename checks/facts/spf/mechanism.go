@@ -28,7 +28,7 @@ func (e *evaluator) matches(d directive, domain string) (bool, *resultError) {
 		return false, err
 	}
 	matches, err := e.matchesTarget(d, target, domain)
-	return matches, err.of(d.spec)
+	return matches, err.markClient(d.spec)
 }
 
 // matchesTarget reports whether a directive that asks the DNS matches the client. target is its expanded domain-spec.
@@ -79,7 +79,7 @@ func (e *evaluator) matchesMX(d directive, target string) (bool, *resultError) {
 	}
 	mxs := checks.RecordsOf[*dns.MX](a)
 	if len(mxs) > maxHosts {
-		return false, permError("%s has more than %d MX records, the most that mx may meet", target, maxHosts)
+		return false, permError("%s has more than %d MX records, the limit for mx", target, maxHosts)
 	}
 	var failed *resultError
 	questions := hostQuestions(mxs, client)

@@ -43,9 +43,8 @@ func (p prefetch) policy(domain string) []checks.Query {
 	})
 }
 
-// terms returns the questions of a record. All terms of the record are subtracted from the limit before include: and
-// redirect= are followed. So there are few questions even if records include each other, and none is missing for a policy
-// within the limit.
+// terms returns the questions of a record. All terms of the record are subtracted from the limit before include: and redirect= are
+// followed, so records that include each other cause few questions. A policy within the limit lacks none.
 func (p prefetch) terms(r record, domain string) []checks.Query {
 	var terms []directive
 	redirect := r.redirect
@@ -93,7 +92,6 @@ func (p prefetch) term(m mechanism, target string) []checks.Query {
 	}
 }
 
-// hosts returns the questions that follow from the answer for an mx term.
 func (p prefetch) hosts(a checks.Answer) []checks.Query {
 	mxs := checks.RecordsOf[*dns.MX](a)
 	if len(mxs) > maxHosts {

@@ -55,8 +55,8 @@ func (r record) onlyMinusAll() bool {
 
 const version = "v=spf1"
 
-// maxDirectives is the number of directives of a record. With half of it, a list of the addresses of a large sender could be too long;
-// a hostile record has 32,000, and 11 such records would take 40 MiB during an evaluation.
+// maxDirectives is the number of directives of a record. With half of it, the list of a large sender's addresses could be too long. A
+// hostile record has 32,000, and 11 such records would take 40 MiB during an evaluation.
 const maxDirectives = 1000
 
 // isRecord reports whether the value of a TXT record is an SPF record, section 4.5.
@@ -108,7 +108,7 @@ func (r *record) parseTerm(text string) error {
 		return err
 	}
 	if *modifier != "" {
-		return errors.New("stands twice")
+		return errors.New("occurs twice")
 	}
 	*modifier = value
 	return checkDomainSpec(value)
@@ -237,7 +237,7 @@ func checkDomainSpec(s string) error {
 		return errors.New("the domain is missing")
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
-		return errors.New("an address stands where a domain must; ip4: and ip6: take addresses")
+		return errors.New("an address instead of a domain; use ip4: or ip6:")
 	}
 	tail, err := checkMacros(s, nameLetters)
 	if err != nil || tail == 0 {
@@ -249,7 +249,7 @@ func checkDomainSpec(s string) error {
 		return errors.New("the domain has only one label")
 	}
 	if !isTopLabel(end[dot+1:]) {
-		return errors.New("no domain name ends like this")
+		return errors.New("the last label of the domain is not valid")
 	}
 	return nil
 }

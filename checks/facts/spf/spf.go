@@ -66,7 +66,7 @@ type Evaluation struct {
 	Problem     string // for TempError and PermError: what is wrong, and where
 	Explanation string // for Fail: the text of exp=, section 6.2; printable US-ASCII of at most 400 bytes; may be empty
 
-	NamesMissed bool // for TempError: no answer for a name of the client or of HELO; the client's owner may have caused the failure
+	NamesMissed bool // for TempError: the client, or the owner of its names, chose the name that has no answer
 
 	TooWide  bool  // for Pass: addresses that belong to nobody would pass too, see evaluator.tooWide
 	WidthErr error // for Pass: why TooWide is not known

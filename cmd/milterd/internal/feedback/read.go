@@ -1,6 +1,7 @@
 package feedback
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -32,8 +33,10 @@ const (
 	maxFaults  = 20
 )
 
-// maxReport is the greatest size of a file that is a report.
-const maxReport = 16 << 20 // bytes
+const (
+	maxReport = 16 << 20 // bytes of a file that is a report
+	maxStart  = 2 << 10  // bytes that are read to find out what a file is; gzip needs some hundred for its first ones
+)
 
 // Read reads the reports in mbox files, Maildirs, folders and single messages, and files that are reports: XML, also compressed by
 // gzip or in a ZIP archive. The error is that of ctx, or that there are too many reports.
@@ -74,68 +77,55 @@ func (s *search) read(ctx context.Context, paths []string) error {
 // full reports whether there are more reports or records than Read returns.
 func (s *search) full() bool { return len(s.Reports) > maxReports || s.records > s.maxRecords }
 
+// file reads a file with a report, or with messages.
 func (s *search) file(ctx context.Context, file mailbox.File) {
-	isReport, err := holdsReport(file.Path)
-	if err != nil {
-		s.fault(file.Path, 0, err)
-		return
-	}
-	if !isReport {
+	report, err := readReport(file.Path)
+	switch {
+	case errors.Is(err, errMail):
 		s.messages(ctx, file)
-		return
-	}
-	data, err := readFile(file.Path)
-	if err == nil {
-		var r *aggregate.Report
-		if r, err = aggregate.Parse(data); err == nil {
-			s.add(r)
-		}
-	}
-	if err != nil && !(file.Found && errors.Is(err, aggregate.ErrNoReport)) {
+	case err == nil:
+		s.add(report)
+	case !file.Found || !errors.Is(err, aggregate.ErrNoReport):
 		s.fault(file.Path, 0, err)
 	}
 }
 
-// holdsReport reports whether a file is an XML document or a ZIP archive, or an XML document compressed by gzip. Others are mail.
-func holdsReport(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	start := make([]byte, 512)
-	n, err := io.ReadFull(f, start)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, err
-	}
-	start = start[:n]
-	if bytes.HasPrefix(start, []byte("\x1f\x8b")) {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return false, err
-		}
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			return false, err
-		}
-		inside := make([]byte, 512)
-		n, _ = io.ReadFull(z, inside) // a short one is no error here
-		start = inside[:n]
-	}
-	start = bytes.TrimSpace(bytes.TrimPrefix(start, []byte("\ufeff")))
-	return bytes.HasPrefix(start, []byte("PK\x03\x04")) || bytes.HasPrefix(start, []byte("<")), nil
-}
+// errMail reports a file that has mail, if anything.
+var errMail = errors.New("mail")
 
-func readFile(path string) ([]byte, error) {
+// readReport reads a file that is an XML document or a ZIP archive, or an XML document compressed by gzip. For others it returns errMail.
+func readReport(path string) (*aggregate.Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	data, err := io.ReadAll(io.LimitReader(f, maxReport+1))
-	if err == nil && len(data) > maxReport {
-		err = errors.New("over 16 MiB")
+	r := bufio.NewReader(f)
+	start, err := r.Peek(maxStart)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return data, err
+	if bytes.HasPrefix(start, []byte("\x1f\x8b")) {
+		z, err := gzip.NewReader(bytes.NewReader(start))
+		if err != nil {
+			return nil, err
+		}
+		inside := make([]byte, 64)
+		n, _ := io.ReadFull(z, inside) // the end is missing
+		start = inside[:n]
+	}
+	start = bytes.TrimSpace(bytes.TrimPrefix(start, []byte("\ufeff")))
+	if !bytes.HasPrefix(start, []byte("PK\x03\x04")) && !bytes.HasPrefix(start, []byte("<")) {
+		return nil, errMail
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxReport+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxReport {
+		return nil, errors.New("over 16 MiB")
+	}
+	return aggregate.Parse(data)
 }
 
 // messages reads a file of messages.

@@ -16,7 +16,7 @@ const maxShown = 80
 
 // judgeForm judges what needs no DNS: the form of the fields, and TLS.
 func (m *message) judgeForm() {
-	from := fieldsOf(m.session.Envelope.Header, "From")
+	from := slices.DeleteFunc(slices.Clone(m.session.Envelope.Header), func(f headers.Field) bool { return !f.Is("From") })
 	if fault := fromFault(from); fault != "" && !(len(from) == 0 && m.completed) {
 		m.add(mirror.Hit{Finding: mirror.From, Seen: fault})
 	}

@@ -16,7 +16,6 @@ import (
 
 	"milterd/checks"
 	"milterd/checks/facts"
-	"milterd/headers"
 	"milterd/milter/mirror"
 )
 
@@ -191,14 +190,4 @@ func (m *message) from(name string, address netip.Addr) *checks.Request {
 	q := checks.NewRequest(&s, checks.EndOfMessage)
 	facts.CarryDKIM(m.Env, m.first, q)
 	return q
-}
-
-// fieldsOf returns the fields with a name.
-func fieldsOf(header []headers.Field, name string) (list []headers.Field) {
-	for _, f := range header {
-		if f.Is(name) {
-			list = append(list, f)
-		}
-	}
-	return list
 }

@@ -24,10 +24,10 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 	names, err := facts.Iprev(ctx, m.Env, q)
 	shown := strings.Join(names.PTR, ", ")
 	answer, errName := m.Env.DNS.Lookup(ctx, checks.Ask(name, checks.AddressType(address)))
-	private := arePrivate(checks.Addresses(answer))
+	private := arePrivate(checks.Addresses(answer)) // then a PTR record with the name may be right for the receivers
 	switch {
 	case err != nil, private && names.Result == facts.IprevFail && slices.Contains(names.PTR, name):
-		m.miss(reverseDNS)
+		m.unanswered = append(m.unanswered, reverseDNS)
 	case names.Result == facts.IprevPermError:
 		m.add(mirror.Hit{Finding: mirror.RDNS, Host: true, Seen: address.String() + " has no PTR record", Repair: ptrRecord(name, address)})
 	case names.Result == facts.IprevFail:
@@ -41,7 +41,7 @@ func (m *message) judgeHost(ctx context.Context, name string, address netip.Addr
 		return
 	}
 	if errName != nil || private {
-		m.miss(heloName)
+		m.unanswered = append(m.unanswered, heloName)
 	} else if !slices.Contains(checks.Addresses(answer), address) {
 		m.add(mirror.Hit{Finding: mirror.HELO, Host: true, Seen: fmt.Sprintf("%s does not have the address %s", name, address), Repair: []string{addressRecord(name, address)}})
 	}
@@ -71,7 +71,7 @@ type signatures struct {
 // judgeSignatures judges the DKIM signatures. Those of others are no fault if they are broken: a mailing list leaves them in the messages
 // that it changes, and a later program signs.
 func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
-	q := m.first
+	q := m.request
 	q.Stage = checks.EndOfMessage
 	if !facts.Signed(q) {
 		if m.mayBeSigned(ctx) {
@@ -86,14 +86,14 @@ func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 	}
 	s.covered = []string{}
 	var failed, passed *dkim.Result
-	aligned, ours := false, false // of those that pass, and of those that do not
+	alignedPass, alignedFail := false, false // a signature that aligns with the author passes, or does not
 	for i := range results {
 		switch res := &results[i]; res.Status {
 		case dkim.Pass:
 			s.passes, passed = true, cmp.Or(passed, res)
 			s.covered = append(s.covered, res.Covered)
 			is, err := facts.Aligned(ctx, m.Env, q, m.author, res.Domain)
-			aligned = aligned || is || err != nil
+			alignedPass = alignedPass || is || err != nil
 			if is && !slices.Contains(s.selectors, res.Selector) {
 				s.selectors = append(s.selectors, res.Selector)
 			}
@@ -103,14 +103,14 @@ func (m *message) judgeSignatures(ctx context.Context) (s signatures) {
 			s.unknown = s.unknown || res.Status == dkim.Neutral && m.Env.Clock.Doubt(m.session.Time) != ""
 			failed = cmp.Or(failed, res)
 			is, err := facts.Aligned(ctx, m.Env, q, m.author, res.Domain)
-			ours = ours || is
+			alignedFail = alignedFail || is
 			s.unknown = s.unknown || err != nil
 		}
 	}
 	switch {
-	case s.passes && !aligned && !s.unknown:
+	case s.passes && !alignedPass && !s.unknown:
 		m.add(mirror.Hit{Finding: mirror.DKIMUnaligned, Seen: "signed by " + passed.Domain + ", written by " + m.author})
-	case !s.passes && !s.unknown && !ours && m.mayBeSigned(ctx):
+	case !s.passes && !s.unknown && !alignedFail && m.mayBeSigned(ctx):
 		return signatures{unsigned: true, unknown: true}
 	case !s.passes && !s.unknown && failed != nil:
 		m.add(mirror.Hit{Finding: mirror.DKIMFail, Seen: fmt.Sprintf("signature of %s with the selector %s: %s", failed.Domain, failed.Selector, failed.Why)})
@@ -145,7 +145,7 @@ func (m *message) judgeAuthentication(ctx context.Context, host Host, s signatur
 		fails := err == nil && ev.Result != spf.Pass
 		switch {
 		case err != nil:
-			m.miss(spfRecords)
+			m.unanswered = append(m.unanswered, spfRecords)
 		case fails && !isBounce:
 			m.addSPF(ctx, ev, address)
 		}
@@ -182,7 +182,7 @@ func (m *message) judgeDMARC(ctx context.Context, q *checks.Request, ev spf.Eval
 	}
 	d, err := facts.DMARC(ctx, m.Env, q)
 	if err != nil || d.Result == dmarc.PermError {
-		m.miss(dmarcRecords)
+		m.unanswered = append(m.unanswered, dmarcRecords)
 		return
 	}
 	if d.PolicyDomain == "" {
@@ -215,7 +215,7 @@ func (m *message) judgeAuthorDomain(ctx context.Context) {
 	}
 	receives, err := facts.ReceivesMail(ctx, m.Env, m.author)
 	if err != nil {
-		m.miss(mailHosts)
+		m.unanswered = append(m.unanswered, mailHosts)
 	} else if !receives {
 		m.add(mirror.Hit{Finding: mirror.FromDomain, Seen: m.author + " has neither MX nor address records, or a null MX", Repair: []string{m.author + ". IN MX 10 " + m.Env.Site.Hostname + "."}})
 	}

@@ -62,14 +62,14 @@ func (s Site) Test(ctx context.Context, domain string, selectors []string, now t
 	m := &message{Site: s, author: domain, session: &checks.Session{Time: now}}
 	m.session.Envelope.MailFrom = checks.ParseAddress("postmaster@" + domain)
 	m.session.Envelope.Header = []headers.Field{{Name: "From", Value: " postmaster@" + domain}}
-	m.first = checks.NewRequest(m.session, checks.EndOfHeader)
+	m.request = checks.NewRequest(m.session, checks.EndOfHeader)
 	keys := m.testKeys(ctx, selectors, &t)
 	for _, address := range t.Host.Addresses {
 		m.judgeHost(ctx, t.Host.Name, address)
 	}
 	m.judgeAuthentication(ctx, t.Host, keys)
 	if len(t.Host.Addresses) == 0 {
-		m.missed = append(m.missed, reverseDNS, heloName, spfRecords, dmarcRecords)
+		m.unanswered = append(m.unanswered, reverseDNS, heloName, spfRecords, dmarcRecords)
 		t.Notes = append(t.Notes, "The address that mail leaves from is not known, neither from this machine nor from "+t.Host.Name+" in the DNS. Set mirror.addresses.")
 	}
 	t.setResults(m)
@@ -81,7 +81,7 @@ func (m *message) testKeys(ctx context.Context, selectors []string, t *Test) sig
 	if len(selectors) == 0 {
 		s := m.judgeSignatures(ctx)
 		if s.unsigned {
-			m.miss(dkimKeys)
+			m.unanswered = append(m.unanswered, dkimKeys)
 			t.Notes = append(t.Notes, "No DKIM selector is known, as no signed mail of the domain was seen. Name one with --selector.")
 		}
 		return s
@@ -92,7 +92,7 @@ func (m *message) testKeys(ctx context.Context, selectors []string, t *Test) sig
 		a, err := m.Env.DNS.Lookup(ctx, checks.Ask(name, dns.TypeTXT))
 		if err != nil {
 			s.unknown = true
-			m.miss(dkimKeys)
+			m.unanswered = append(m.unanswered, dkimKeys)
 			continue
 		}
 		if why := dkim.KeyFault(a); why != "" {
@@ -114,7 +114,7 @@ func (t *Test) setResults(m *message) {
 	for _, a := range aspects {
 		switch {
 		case slices.ContainsFunc(a.findings, func(f *mirror.Finding) bool { return slices.Contains(found, f) }):
-		case slices.Contains(m.missed, a.name):
+		case slices.Contains(m.unanswered, a.name):
 			t.Unknown = append(t.Unknown, string(a.name))
 		default:
 			t.OK = append(t.OK, string(a.name))

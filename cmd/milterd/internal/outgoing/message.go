@@ -17,7 +17,7 @@ const maxShown = 80
 // judgeForm judges what needs no DNS: the form of the fields, and TLS.
 func (m *message) judgeForm() {
 	from := slices.DeleteFunc(slices.Clone(m.session.Envelope.Header), func(f headers.Field) bool { return !f.Is("From") })
-	if fault := fromFault(from); fault != "" && !(len(from) == 0 && m.completed) {
+	if fault := fromFault(from); fault != "" && !(len(from) == 0 && m.mtaAddsFields) {
 		m.add(mirror.Hit{Finding: mirror.From, Seen: fault})
 	}
 	m.judgeField("Date", mirror.Date, func(v string) error { _, err := headers.ParseDate(v); return err })
@@ -32,7 +32,7 @@ func (m *message) judgeField(name string, finding *mirror.Finding, check func(st
 	f, ok := headers.First(m.session.Envelope.Header, name)
 	err := check(f.Value)
 	switch {
-	case !ok && !m.completed:
+	case !ok && !m.mtaAddsFields:
 		m.add(mirror.Hit{Finding: finding, Seen: "there is no " + name + " field"})
 	case ok && err != nil:
 		m.add(mirror.Hit{Finding: finding, Seen: fmt.Sprintf("%q: %s", checks.Clean(f.Value, maxShown), err)})

@@ -109,9 +109,9 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 			out.Size += len(f.Name) + len(f.Value)
 		}
 	}
-	m.first = checks.NewRequest(m.session, checks.EndOfHeader)
-	facts.CarryDKIM(s.Env, r, m.first)
-	m.author = cmp.Or(firstAuthor(m.first), from.Domain)
+	m.request = checks.NewRequest(m.session, checks.EndOfHeader)
+	facts.CarryDKIM(s.Env, r, m.request)
+	m.author = cmp.Or(firstAuthor(m.request), from.Domain)
 	out.Domain, out.Own = m.author, len(s.Env.Site.LocalDomains) == 0 || slices.ContainsFunc(s.Env.Site.LocalDomains, func(d string) bool { return checks.Under(m.author, d) })
 	for _, rcpt := range r.Envelope.Rcpts {
 		if !s.isOutside(rcpt) {
@@ -125,7 +125,7 @@ func (s Site) Message(r *checks.Request) *mirror.Message {
 	m.openLogin = r.AuthUser != "" && r.Client.IsValid() && !r.Client.IsLoopback() && r.Macros["{client_addr}"] != "" && r.Macros["{tls_version}"] == ""
 	// Sendmail, with a version such as 8.17.1, adds missing fields at delivery and sends milters none of them. Those that Postfix adds are
 	// seen.
-	m.completed = strings.HasPrefix(r.Macros["v"], "8.")
+	m.mtaAddsFields = strings.HasPrefix(r.Macros["v"], "8.")
 	return out
 }
 
@@ -146,14 +146,15 @@ type message struct {
 	Site
 	helo      string          // name of our mail server; empty: unknown
 	session   *checks.Session // without a client
-	first     *checks.Request // about session; it has the verifier
+	request   *checks.Request // about session, with the verifier of the signatures
 	author    string          // domain in From; of the reverse-path if there is none
 	rcpts     int             // at other sites
 	openLogin bool            // the user authenticated without TLS
-	completed bool            // the mail server adds missing fields after milters
 
-	hits   []mirror.Hit
-	missed []aspect // what the DNS did not answer
+	mtaAddsFields bool // after milters, if they are missing
+
+	hits       []mirror.Hit
+	unanswered []aspect // by the DNS; may have one twice
 }
 
 // judge judges the message as delivered from each address of our host.
@@ -176,18 +177,11 @@ func (m *message) add(h mirror.Hit) {
 	}
 }
 
-// miss notes that the DNS did not answer.
-func (m *message) miss(a aspect) {
-	if !slices.Contains(m.missed, a) {
-		m.missed = append(m.missed, a)
-	}
-}
-
 // from returns a Request about the message as a receiver would see it from one of our addresses.
 func (m *message) from(name string, address netip.Addr) *checks.Request {
 	s := *m.session
 	s.Client, s.Helo = address, name
 	q := checks.NewRequest(&s, checks.EndOfMessage)
-	facts.CarryDKIM(m.Env, m.first, q)
+	facts.CarryDKIM(m.Env, m.request, q)
 	return q
 }

@@ -49,7 +49,7 @@ type File struct {
 	Found  bool // it was found in a folder: if it is not mail, it has no messages
 }
 
-// BodyFunc returns where the body of the message with a header section goes, or nil if it is not needed. The body is
+// BodyFunc returns a writer for the body of the message with a header section, or nil if the body is not needed. The body is
 // written before the Message is yielded, with CRLF at the end of its lines and without the escapes of mbox files.
 // Errors of the writer are ignored. A nil BodyFunc returns nil.
 type BodyFunc func(head string) io.Writer
@@ -65,25 +65,19 @@ func (f File) Messages(ctx context.Context, body BodyFunc) iter.Seq[Message] {
 		defer func() { _ = file.Close() }() // it was only read
 		r := newReader(ctx, f, file, body)
 		if start, _ := r.buf.Peek(len(gzipMagic)); string(start) == gzipMagic {
-			r.uncompress(yield)
-		} else {
-			r.read(yield)
+			z, err := gzip.NewReader(r.buf)
+			if err != nil {
+				yield(Message{File: f.Path, Err: err})
+				return
+			}
+			r = newReader(ctx, f, z, body)
 		}
+		r.read(yield)
 	}
 }
 
 // gzipMagic is the start of a file compressed by gzip, RFC 1952 section 2.3.1.
 const gzipMagic = "\x1f\x8b"
-
-// uncompress reads a compressed file.
-func (r *reader) uncompress(yield func(Message) bool) {
-	z, err := gzip.NewReader(r.buf)
-	if err != nil {
-		yield(Message{File: r.file.Path, Err: err})
-		return
-	}
-	newReader(r.ctx, r.file, z, r.bodyOf).read(yield)
-}
 
 // maxStart is how many bytes are read to find out what a file is. Only white space may come before a list of records.
 const maxStart = 64
@@ -96,16 +90,16 @@ func (r *reader) read(yield func(Message) bool) {
 	start, _ := r.buf.Peek(maxStart)
 	switch {
 	case bytes.HasPrefix(start, []byte(separator)):
-		r.mbox(yield)
+		r.readMbox(yield)
 	case startsRecords(start, r.file.Found && !r.file.single):
-		r.records(yield)
+		r.readRecords(yield)
 	default:
-		r.single(yield)
+		r.readSingle(yield)
 	}
 }
 
-// startsRecords reports whether a file begins with a JSON array. In a file that was found it must be empty or one of objects, because
-// some configuration files begin with a bracket too.
+// startsRecords reports whether a file begins with a JSON array. In a file that was found in a folder, the array must be empty or have
+// an object first, because some configuration files begin with a bracket too.
 func startsRecords(start []byte, found bool) bool {
 	rest, isArray := bytes.CutPrefix(bytes.TrimLeft(start, white), []byte("["))
 	rest = bytes.TrimLeft(rest, white)
@@ -128,8 +122,8 @@ func (c carriageReturns) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// single reads a file with one message. An empty file may also be an mbox without messages.
-func (r *reader) single(yield func(Message) bool) {
+// readSingle reads a file with one message. An empty file may also be an mbox without messages.
+func (r *reader) readSingle(yield func(Message) bool) {
 	m := Message{File: r.file.Path}
 	var h head
 	for !h.done || r.body != nil {

@@ -184,7 +184,7 @@ func TestDiskFailure(t *testing.T) {
 	broken := io.MultiReader(strings.NewReader(content), iotest.ErrReader(os.ErrDeadlineExceeded))
 	r := newReader(t.Context(), File{Path: "x"}, readerAt{broken, strings.NewReader(content)}, nil)
 	var got []Message
-	r.mbox(func(m Message) bool { got = append(got, m); return true })
+	r.readMbox(func(m Message) bool { got = append(got, m); return true })
 	if len(got) != 2 || got[0].Err != nil || !errors.Is(got[1].Err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %+v", got)
 	}
@@ -232,7 +232,7 @@ func TestMemoryIsBounded(t *testing.T) { // not parallel: others allocate too
 	runtime.ReadMemStats(&before)
 	r := newReader(t.Context(), File{Path: "x"}, src, nil)
 	n := 0
-	r.mbox(func(m Message) bool {
+	r.readMbox(func(m Message) bool {
 		n++
 		if !errors.Is(m.Err, errTooLong) {
 			t.Errorf("got %.100q, %v", m.Head, m.Err)

@@ -17,32 +17,32 @@ const separator = "From "
 // maxSeparator is the longest separator line, in bytes: a path (RFC 5321 section 4.5.3.1.3) and a date.
 const maxSeparator = 400
 
-// mbox reads an mbox file.
-func (r *reader) mbox(yield func(Message) bool) {
+// readMbox reads an mbox file.
+func (r *reader) readMbox(yield func(Message) bool) {
 	m := Message{File: r.file.Path}
 	var h head
 	finish := func() bool {
 		m.Head, m.Err = h.result()
 		return yield(m)
 	}
-	blank := false // the last line was
+	afterBlank := false // the last line was blank
 	for {
 		line, starts, err := r.line()
 		if bytes.HasPrefix(line, []byte(separator)) {
 			line = bytes.Clone(line) // separates reads ahead, which may overwrite the line
 		}
 		switch {
-		case errors.Is(err, io.EOF) || err != nil && r.ctx.Err() != nil:
-			if m.Number > 0 && err == io.EOF {
-				finish()
-			}
+		case errors.Is(err, io.EOF):
+			finish()
+			return
+		case r.ctx.Err() != nil:
 			return
 		case err != nil:
 			m.Number = max(m.Number, 1) // the message that was being read
 			m.Err, m.Head = withoutPath(err), ""
 			yield(m)
 			return
-		case starts && (m.Number == 0 || r.separates(line, blank)):
+		case starts && (m.Number == 0 || r.separates(line, afterBlank)):
 			if m.Number > 0 && !finish() {
 				return
 			}
@@ -56,7 +56,7 @@ func (r *reader) mbox(yield func(Message) bool) {
 		default:
 			r.writeBody(unescaped(line, starts))
 		}
-		blank = starts && isBlank(line)
+		afterBlank = starts && isBlank(line)
 	}
 }
 
@@ -103,11 +103,11 @@ func unescaped(line []byte, starts bool) []byte {
 // lines that look like separators. The length is used if a separator or the end of the file is where it ends.
 func (r *reader) copyBody(header string) {
 	n, ok := contentLength(header)
-	if !ok || r.random == nil {
+	if !ok || r.readerAt == nil {
 		return
 	}
 	end := make([]byte, len("x\r\n")+len(separator)) // the last byte before the end, and what follows
-	got, err := r.random.ReadAt(end, r.at+n-1)
+	got, err := r.readerAt.ReadAt(end, r.at+n-1)
 	if got == 0 || err != nil && !errors.Is(err, io.EOF) {
 		return
 	}

@@ -14,12 +14,12 @@ const bufferSize = 64 << 10
 
 // reader reads the lines of a file.
 type reader struct {
-	ctx    context.Context
-	file   File
-	random io.ReaderAt // the same file; nil if it can only be read in order
-	buf    *bufio.Reader
-	at     int64 // bytes taken from buf
-	ended  bool  // the last piece ended a line
+	ctx      context.Context
+	file     File
+	readerAt io.ReaderAt // the same file; nil if it can only be read in order
+	buf      *bufio.Reader
+	at       int64 // bytes taken from buf
+	ended    bool  // the last piece ended a line
 
 	bodyOf BodyFunc
 	body   *crlfWriter // of the current message; nil if it is not needed
@@ -30,7 +30,7 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 
 func newReader(ctx context.Context, f File, src io.Reader, body BodyFunc) *reader {
 	r := &reader{ctx: ctx, file: f, bodyOf: body, buf: bufio.NewReaderSize(src, bufferSize), ended: true}
-	r.random, _ = src.(io.ReaderAt)
+	r.readerAt, _ = src.(io.ReaderAt)
 	if start, _ := r.buf.Peek(len(byteOrderMark)); bytes.Equal(start, byteOrderMark) {
 		n, _ := r.buf.Discard(len(byteOrderMark)) // they are in the buffer
 		r.at += int64(n)

@@ -13,8 +13,8 @@ import (
 	"milterd/milter/records"
 )
 
-// Attempt is one attempt to deliver a message to one recipient, read from the records of milterd. They have no header
-// section.
+// Attempt is one attempt to deliver a message to one recipient, read from the records of milterd, which have no header
+// sections.
 type Attempt struct {
 	Session, QueueID string
 	Time             time.Time  // zero if the record has none
@@ -30,9 +30,9 @@ var errNoRecords = errors.New("JSON without records of milterd")
 // maxRecord is the longest record that is read, in bytes. milterd writes at most 60 KiB.
 const maxRecord = 1 << 20
 
-// records reads the output of "milterd log --json". One attempt may have several records: one for each
+// readRecords reads the output of "milterd log --json". One attempt may have several records: one for each
 // decision with a watched reason, and one for the acceptance or the refusal.
-func (r *reader) records(yield func(Message) bool) {
+func (r *reader) readRecords(yield func(Message) bool) {
 	found := false
 	emit := func(m Message) bool {
 		m.File, found = r.file.Path, true
@@ -70,33 +70,31 @@ func (r *reader) records(yield func(Message) bool) {
 // decode yields the records of one or more JSON arrays. An error ends it, because the start of the next record is not
 // known then.
 func (r *reader) decode() iter.Seq2[records.Record, error] {
-	limited := &io.LimitedReader{R: r.buf}
-	dec := json.NewDecoder(limited)
-	read := func(value func() error) error {
-		limited.N = maxRecord
-		err := cmp.Or(r.ctx.Err(), value())
-		if err != nil && limited.N == 0 {
-			err = fmt.Errorf("over %d KiB", maxRecord>>10)
-		}
-		return err
-	}
-	bracket := func() error { _, err := dec.Token(); return err }
 	return func(yield func(records.Record, error) bool) {
-		for {
-			err := read(bracket)
-			for err == nil && dec.More() {
-				var record records.Record
-				if err = read(func() error { return dec.Decode(&record) }); err == nil && !yield(record, nil) {
-					return
-				}
+		limited := &io.LimitedReader{R: r.buf}
+		dec := json.NewDecoder(limited)
+		for inArray := false; ; {
+			limited.N = maxRecord
+			var record records.Record
+			var err error
+			isRecord := inArray && dec.More()
+			if isRecord {
+				err = dec.Decode(&record)
+			} else {
+				_, err = dec.Token() // a bracket
+				inArray = !inArray
 			}
-			if err == nil {
-				err = read(bracket)
+			if err != nil && limited.N == 0 {
+				err = fmt.Errorf("over %d KiB", maxRecord>>10)
+			}
+			if r.ctx.Err() != nil || errors.Is(err, io.EOF) {
+				return
 			}
 			if err != nil {
-				if !errors.Is(err, io.EOF) && r.ctx.Err() == nil {
-					yield(records.Record{}, err)
-				}
+				yield(records.Record{}, err)
+				return
+			}
+			if isRecord && !yield(record, nil) {
 				return
 			}
 		}
@@ -115,12 +113,12 @@ func (a *attempt) message() Message { return Message{Number: a.number, Attempt: 
 // attemptsOf returns one attempt for each recipient. It returns none for a record of another program, and for
 // a watched reason before RCPT.
 func attemptsOf(r records.Record, number int) []*attempt {
+	if r.Session == "" {
+		return nil
+	}
 	to, refused := r.Rcpts, r.Reply != ""
 	if len(to) == 0 && refused {
 		to = []string{""}
-	}
-	if r.Session == "" {
-		to = nil
 	}
 	var list []*attempt
 	for _, rcpt := range to {

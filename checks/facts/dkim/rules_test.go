@@ -231,7 +231,10 @@ func TestTimes(t *testing.T) {
 		{name: "t is not a number", tags: "date>date; t=now", status: PermError, why: "not a time"},
 		{name: "x has a sign", tags: "date>date; x=-1", status: PermError, why: "not a time"},
 		{name: "x has 12 digits", tags: "date>date; x=999999999999", status: Pass},
-		{name: "x has 20 digits", tags: "date>date; x=99999999999999999999", status: PermError, why: "not a time"},
+		{name: "x has 13 digits, as in milliseconds", tags: "date>date; x=9999999999999", status: Pass},
+		{name: "x has 20 digits", tags: "date>date; x=99999999999999999999", status: Pass},
+		{name: "x has 20 digits and a letter", tags: "date>date; x=99999999999999999999a", status: PermError, why: "not a time"},
+		{name: "t has 13 digits, as in milliseconds", tags: "date>date; t=1795000000000", status: Neutral, why: "future"},
 	})
 }
 

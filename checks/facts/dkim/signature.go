@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -150,12 +151,16 @@ func decodeBase64(text string) ([]byte, error) {
 	return base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
 }
 
-// parseTime parses 1*12DIGIT, seconds since 1970. An absent time is zero.
+// parseTime parses seconds since 1970. An absent time is zero. More than the 12 digits of the grammar stand for a time that never comes,
+// as section 3.5 permits.
 func parseTime(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
 	seconds, err := strconv.ParseUint(text, 10, 40) // 40 bits hold 12 digits
+	if errors.Is(err, strconv.ErrRange) && strings.Trim(text, "0123456789") == "" {
+		err = nil // seconds has the greatest value
+	}
 	return time.Unix(int64(seconds), 0), err
 }
 

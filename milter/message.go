@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"net/textproto"
+	"strings"
 
 	gomilter "github.com/emersion/go-milter"
 
@@ -23,6 +24,9 @@ const usualFields = 32
 // keep adds a header field to the transaction, up to maxHeaderBytes. It notes a From field beyond them: a forger could hide the author
 // behind padding.
 func (s *session) keep(name, value string) {
+	if s.protocol&gomilter.OptHeaderLeadingSpace == 0 && !strings.HasPrefix(value, "\t") {
+		value = " " + value // the MTA has dropped a space, which signatures with simple canonicalisation cover
+	}
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes

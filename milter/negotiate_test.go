@@ -80,6 +80,31 @@ func TestNegotiatedOptions(t *testing.T) {
 	}
 }
 
+// TestLeadingSpace tests that fields have the space after the colon, also those of an MTA that drops it.
+func TestLeadingSpace(t *testing.T) {
+	t.Parallel()
+	values := []string{" x", "  x", "\tx", " \n x", " "}
+	for _, protocol := range []gomilter.OptProtocol{miltertest.AllProtocol, miltertest.AllProtocol &^ gomilter.OptHeaderLeadingSpace, 0} {
+		address, _, journal := start(t, nil, accept)
+		d := dialOffering(t, address, protocol)
+		d.hello()
+		d.must(d.Mail("<a@example.net>", nil))
+		d.rcpt("<u@example.org>")
+		for _, v := range values {
+			d.must(d.Header("Subject", v))
+		}
+		d.must(d.EndOfHeader(nil))
+		d.must(d.EndOfMessage(nil))
+		var got []string
+		for _, f := range journal.accepted[0].Header {
+			got = append(got, f.Value)
+		}
+		if !slices.Equal(got, values) {
+			t.Errorf("protocol %#x: got %q, want %q", uint32(protocol), got, values)
+		}
+	}
+}
+
 func TestPanicDefers(t *testing.T) {
 	t.Parallel()
 	address, _, _ := start(t, func(s *Server) { s.Journal = panicking{} }, accept)

@@ -37,7 +37,7 @@ func (s *session) takeMacros(text string) {
 	}
 }
 
-// lastMacro returns the value of a macro of the last macro packet, or "".
+// lastMacro returns the value of a macro of the current command, or "".
 func (s *session) lastMacro(name string) string {
 	for _, m := range slices.Backward(s.lastMacros) {
 		if m.name == name {
@@ -47,7 +47,7 @@ func (s *session) lastMacro(name string) string {
 	return ""
 }
 
-// dropLastMacros forgets the last macro packet.
+// dropLastMacros forgets the macros of the current command.
 func (s *session) dropLastMacros() {
 	clear(s.lastMacros)
 	s.lastMacros = s.lastMacros[:0]

@@ -49,9 +49,6 @@ func (s *session) account() {
 	if s.abandoned.Rcpts != nil {
 		size += s.abandonedBytes
 	}
-	for _, m := range s.lastMacros {
-		size += m.size()
-	}
 	size += s.macroBytes + s.run.TraceSize()
 	s.srv.held.Add(int64(size - s.accounted))
 	s.accounted = size

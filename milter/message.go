@@ -130,7 +130,6 @@ func (s *session) Abort(*gomilter.Modifier) error {
 		s.abandon()
 	}
 	s.lastCommand = gomilter.CodeAbort
-	s.dropLastMacros()
 	s.reset()
 	s.account()
 	return nil

@@ -44,7 +44,7 @@ type session struct {
 	protocol   gomilter.OptProtocol // as negotiated
 	edits      bool                 // the MTA lets us change the header section
 
-	lastMacros []macro // of the last macro packet, which an earlier command may have had
+	lastMacros []macro // of the current command
 	macroBytes int     // of memory that the macros of the Session take
 	tls        bool    // STARTTLS was seen
 
@@ -89,6 +89,7 @@ func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (
 	if failure := s.protect(func() { reply = f() }); failure != nil {
 		reply = failure
 	}
+	s.dropLastMacros()
 	s.account()
 	switch {
 	case s.protocol&noReply != 0:

@@ -111,6 +111,21 @@ func TestMacrosEndWithTheTransaction(t *testing.T) {
 	}
 }
 
+// TestMacrosBelongToOneCommand tests that a recipient without macros is judged after one that the MTA refused.
+func TestMacrosBelongToOneCommand(t *testing.T) {
+	t.Parallel()
+	address, _, journal := start(t, nil, func(*checks.Request) ([]checks.Verdict, error) { return say("x") })
+	d := dial(t, address)
+	d.hello()
+	d.must(d.Mail("<a@example.net>", nil))
+	d.must(d.Rcpt("<nobody@example.org>", map[string]string{"{rcpt_mailer}": "error", "{rcpt_host}": "5.1.1"}))
+	r := d.must(d.Rcpt("<u@example.org>", nil))
+	want(t, "the second recipient", strings.Join(r.Lines, "|"), "550 5.7.1 no: x")
+	if rcpts := journal.last().Envelope.Rcpts; len(rcpts) != 2 || rcpts[0].Refused != "5.1.1" {
+		t.Errorf("recipients %+v", rcpts)
+	}
+}
+
 func TestEndOfMessageWithoutTransaction(t *testing.T) {
 	t.Parallel()
 	address, _, journal := start(t, nil, accept)

@@ -54,7 +54,6 @@ type conn struct {
 
 	ctx    context.Context // done when the connection is closed
 	cancel context.CancelFunc
-	once   sync.Once
 
 	left          int         // bytes of the current packet that were not read yet
 	inTransaction atomic.Bool // Shutdown reads it too
@@ -317,14 +316,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Close implements net.Conn. The goroutine of the session calls it after its last read.
+// Close implements net.Conn. go-milter calls it once, after the last read.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.session.closed()
-		c.release()
-		c.srv.closed(c)
-	})
+	c.session.closed()
+	c.release()
+	c.srv.closed(c)
 	return err
 }
 

@@ -167,7 +167,7 @@ func (l *oneShot) Accept() (net.Conn, error) {
 func (l *oneShot) Close() error   { return nil }
 func (l *oneShot) Addr() net.Addr { return nil }
 
-// closed removes an admitted connection, which calls it once.
+// closed removes an admitted connection.
 func (srv *Server) closed(c *conn) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()

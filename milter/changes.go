@@ -67,19 +67,19 @@ func (s *session) findForged(name, value string) {
 	switch want := s.pipeline.TraceFields(); {
 	case !s.edits:
 	case want.AuthenticationResults && strings.EqualFold(name, resultsField):
-		s.results.add(ownResults(value, want.AuthServID))
+		s.forgedResults.add(ownResults(value, want.AuthServID))
 	case strings.EqualFold(name, checks.MarkField):
-		s.marks.add(!s.run.Request().Trusted())
+		s.forgedMarks.add(!s.run.Request().Trusted())
 	}
 }
 
-// tooManyFields returns a reply if more than maxForged fields would have to be removed, or if a From field was dropped.
-func (s *session) tooManyFields() *checks.Reply {
+// deferForFields returns a reply if the message has too many forged fields, or a From field that was dropped.
+func (s *session) deferForFields() *checks.Reply {
 	what := ""
 	switch {
-	case len(s.results.found) > maxForged:
+	case len(s.forgedResults.found) > maxForged:
 		what = "too many " + resultsField + " fields that claim to be from this host"
-	case len(s.marks.found) > maxForged:
+	case len(s.forgedMarks.found) > maxForged:
 		what = "too many " + checks.MarkField + " fields that claim to be from this host"
 	case s.lostAuthor && !s.run.Request().Trusted():
 		what = "header section too large: a From field at its end cannot be checked"
@@ -91,12 +91,12 @@ func (s *session) tooManyFields() *checks.Reply {
 }
 
 // changes returns the packets that change the accepted message: they remove forged fields, insert our own ones, put the
-// prefix to the subject, and quarantine the message.
+// prefix before the subject, and quarantine the message.
 func (s *session) changes(ctx context.Context) (to []byte) {
 	marks := s.run.Request().Marks()
 	if s.edits {
-		to = s.removeForged(to, resultsField, s.results)
-		to = s.removeForged(to, checks.MarkField, s.marks)
+		to = s.removeForged(to, resultsField, s.forgedResults)
+		to = s.removeForged(to, checks.MarkField, s.forgedMarks)
 		to = s.traceFields(ctx, to)
 		for _, o := range slices.Backward(marks[:min(len(marks), maxMarks)]) { // each is inserted above those before it
 			to = s.appendChange(to, insertField, 0, checks.MarkField, o.Mark())
@@ -119,7 +119,7 @@ func (s *session) removeForged(to []byte, name string, f forgeries) []byte {
 	return to
 }
 
-// changeSubject appends the packets that put a prefix to the Subject fields, or add one.
+// changeSubject appends the packets that put a prefix before the subject, or add a Subject field.
 func (s *session) changeSubject(to []byte, prefix string) []byte {
 	if strings.TrimSpace(prefix) == "" {
 		return to

@@ -37,8 +37,8 @@ const (
 	writeTimeout = 30 * time.Second
 	// defaultPacketTimeout is the longest time for one packet, and for the first one to arrive.
 	defaultPacketTimeout = 30 * time.Second
-	// defaultLinger is the longest time between two packets outside of a transaction while the server is draining.
-	defaultLinger = 2 * time.Second
+	// defaultDrainIdle is the longest time between two packets outside of a transaction while the server is draining.
+	defaultDrainIdle = 2 * time.Second
 )
 
 // conn is a connection to an MTA, as passed to go-milter. Read returns one packet at a time: each has its own deadline, and
@@ -141,7 +141,7 @@ func (c *conn) next() error {
 
 // await waits for the first byte of a packet, for at most idleTimeout. Outside of a transaction it waits without a buffer.
 func (c *conn) await() error {
-	if left, stopping := c.linger(); stopping && left <= 0 {
+	if left, stopping := c.idleLeft(); stopping && left <= 0 {
 		return io.EOF
 	}
 	if c.r != nil && c.r.Buffered() > 0 {
@@ -179,13 +179,13 @@ func (c *conn) awaitInput() error {
 	})
 }
 
-// linger returns how long the connection still waits for the next packet. stopping is set if the server is draining and no
+// idleLeft returns how long the connection still waits for the next packet. stopping is set if the server is draining and no
 // transaction is open.
-func (c *conn) linger() (left time.Duration, stopping bool) {
+func (c *conn) idleLeft() (left time.Duration, stopping bool) {
 	if !c.srv.draining.Load() || c.inTransaction.Load() {
 		return 0, false
 	}
-	return min(cmp.Or(c.srv.linger, defaultLinger), time.Until(c.srv.lastCall)), true
+	return min(cmp.Or(c.srv.drainIdle, defaultDrainIdle), time.Until(c.srv.lastBegin)), true
 }
 
 // readWithin sets the deadline of the next read, in d or earlier while the server is draining.
@@ -197,7 +197,7 @@ func (c *conn) readWithin(d time.Duration) {
 // drain shortens the read deadline while the server is draining, unless a transaction is open. Shutdown calls it from another
 // goroutine.
 func (c *conn) drain() {
-	left, stopping := c.linger()
+	left, stopping := c.idleLeft()
 	if !stopping {
 		return
 	}
@@ -225,12 +225,12 @@ func (c *conn) take(code gomilter.Code) (taken bool, err error) {
 
 // takeField passes on a header field.
 func (c *conn) takeField() error {
-	packet, err := c.whole()
+	packet, err := c.wholePacket()
 	if err != nil {
 		return err
 	}
 	name, value, _ := strings.Cut(string(packet[packetHead:]), "\x00")
-	c.session.keep(name, strings.TrimSuffix(value, "\x00"))
+	c.session.keepField(name, strings.TrimSuffix(value, "\x00"))
 	return nil
 }
 
@@ -264,15 +264,15 @@ func (c *conn) takeMacros() error {
 	if of := gomilter.Code(packet[head-1]); of == gomilter.CodeHeader || of == gomilter.CodeBody {
 		return nil
 	}
-	if packet, err = c.whole(); err != nil {
+	if packet, err = c.wholePacket(); err != nil {
 		return err
 	}
-	c.session.takeMacros(string(packet[head:]))
+	c.session.setMacros(string(packet[head:]))
 	return nil
 }
 
-// whole returns the packet at the head of the buffer, valid until the next read.
-func (c *conn) whole() ([]byte, error) {
+// wholePacket returns the packet at the head of the buffer, valid until the next read.
+func (c *conn) wholePacket() ([]byte, error) {
 	if c.left <= readBuffer {
 		return c.r.Peek(c.left)
 	}

@@ -47,7 +47,7 @@ func (p *pipes) dial() net.Conn {
 // TestDraining shuts the server down within a minute while a message is in flight. No transaction begins after half of that.
 func TestDraining(t *testing.T) {
 	t.Parallel()
-	const within, linger = time.Minute, 2 * time.Second
+	const within, idle = time.Minute, 2 * time.Second
 	for _, c := range []struct {
 		name     string
 		wait     time.Duration // until the message ends
@@ -56,11 +56,11 @@ func TestDraining(t *testing.T) {
 		accepted int
 		ends     time.Duration // the last connection
 	}{
-		{"then the client is silent", 10 * time.Second, 1, 0, 1, 10*time.Second + linger},
+		{"then the client is silent", 10 * time.Second, 1, 0, 1, 10*time.Second + idle},
 		{"then it is silent, shortly before the last call", 29 * time.Second, 1, 0, 1, 30 * time.Second},
 		{"the message ends after the last call", 40 * time.Second, 1, 0, 1, 40 * time.Second},
-		{"the next one comes in time", 10 * time.Second, 2, time.Second, 2, 11*time.Second + linger},
-		{"the next one takes too long to come", 10 * time.Second, 2, linger + time.Second, 1, 10*time.Second + linger},
+		{"the next one comes in time", 10 * time.Second, 2, time.Second, 2, 11*time.Second + idle},
+		{"the next one takes too long to come", 10 * time.Second, 2, idle + time.Second, 1, 10*time.Second + idle},
 		{"it has more than there is time for", 10*time.Second + 500*time.Millisecond, 100, time.Second, 20, 30 * time.Second},
 		{"the next one comes with the end, before the last call", 29 * time.Second, 2, 0, 2, 30 * time.Second},
 		{"the next one comes with the end, after the last call", 31 * time.Second, 2, 0, 1, 31 * time.Second},
@@ -69,7 +69,7 @@ func TestDraining(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				ln := newPipes()
-				srv, journal := startOn(t, ln, func(srv *Server) { srv.linger = linger }, scripted(accept))
+				srv, journal := startOn(t, ln, func(srv *Server) { srv.drainIdle = idle }, scripted(accept))
 				d := dialOn(t, ln.dial(), miltertest.AllProtocol)
 				d.hello()
 				d.must(d.Mail("<a@example.net>", nil))

@@ -18,11 +18,11 @@ type macro struct{ name, value string }
 // size returns the memory that the macro takes in bytes.
 func (m macro) size() int { return len(m.name) + len(m.value) + entryOverhead }
 
-// takeMacros stores the macros of the next command: names and values, each with a NUL at its end.
-func (s *session) takeMacros(text string) {
-	s.dropLastMacros()
+// setMacros stores the macros of the next command: names and values, each with a NUL at its end.
+func (s *session) setMacros(text string) {
+	s.dropCommandMacros()
 	size, kept := len(text), 0
-	for text != "" && len(s.lastMacros) < maxMacros && kept <= maxMacroBytes {
+	for text != "" && len(s.commandMacros) < maxMacros && kept <= maxMacroBytes {
 		var m macro
 		m.name, text, _ = strings.Cut(text, "\x00")
 		m.value, text, _ = strings.Cut(text, "\x00")
@@ -32,14 +32,14 @@ func (s *session) takeMacros(text string) {
 		if size > maxMacroLength { // do not keep all of text
 			m.name, m.value = strings.Clone(m.name), strings.Clone(m.value)
 		}
-		s.lastMacros = append(s.lastMacros, m)
+		s.commandMacros = append(s.commandMacros, m)
 		kept += len(m.name) + len(m.value)
 	}
 }
 
-// lastMacro returns the value of a macro of the current command, or "".
-func (s *session) lastMacro(name string) string {
-	for _, m := range slices.Backward(s.lastMacros) {
+// commandMacro returns the value of a macro of the current command, or "".
+func (s *session) commandMacro(name string) string {
+	for _, m := range slices.Backward(s.commandMacros) {
 		if m.name == name {
 			return m.value
 		}
@@ -47,16 +47,16 @@ func (s *session) lastMacro(name string) string {
 	return ""
 }
 
-// dropLastMacros forgets the macros of the current command.
-func (s *session) dropLastMacros() {
-	clear(s.lastMacros)
-	s.lastMacros = s.lastMacros[:0]
+// dropCommandMacros forgets the macros of the current command.
+func (s *session) dropCommandMacros() {
+	clear(s.commandMacros)
+	s.commandMacros = s.commandMacros[:0]
 }
 
-// merge adds lastMacros to the macros of the Session.
-func (s *session) merge() {
+// mergeMacros adds commandMacros to the macros of the Session.
+func (s *session) mergeMacros() {
 	room := s.macroBytes <= maxMacroBytes
-	for _, m := range s.lastMacros {
+	for _, m := range s.commandMacros {
 		old, known := s.Macros[m.name]
 		switch {
 		case known && old == m.value, !known && (!room || len(s.Macros) >= maxMacros):

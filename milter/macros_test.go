@@ -14,8 +14,8 @@ func TestMacrosKeepNoPackets(t *testing.T) { // not parallel: it measures the he
 	s := &session{Session: checks.Session{Macros: map[string]string{}}}
 	before := heap()
 	for i := range maxMacros / 2 {
-		s.takeMacros(fmt.Sprintf("m%d\x00value\x00long\x00%s\x00", i, strings.Repeat("x", maxPacket-100)))
-		s.merge()
+		s.setMacros(fmt.Sprintf("m%d\x00value\x00long\x00%s\x00", i, strings.Repeat("x", maxPacket-100)))
+		s.mergeMacros()
 	}
 	if grown := int64(heap() - before); grown > 10<<20 || s.Macros["m7"] != "value" || s.Macros["long"] != "" {
 		t.Errorf("%d bytes kept, m7=%q", grown, s.Macros["m7"])
@@ -50,8 +50,8 @@ func TestMacroBytes(t *testing.T) {
 			t.Parallel()
 			s := &session{Session: checks.Session{Macros: map[string]string{}}}
 			for _, packet := range c.packets {
-				s.takeMacros(packet)
-				s.merge()
+				s.setMacros(packet)
+				s.mergeMacros()
 			}
 			s.forgetMacro("i")
 			s.forgetMacro("never sent")

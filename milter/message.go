@@ -11,19 +11,19 @@ import (
 	"milterd/headers"
 )
 
-// Header implements gomilter.Milter. It receives the fields only if the MTA awaits a response to each; others go to keep, see
-// conn.take.
+// Header implements gomilter.Milter. It receives the fields only if the MTA awaits a response to each; others go to keepField,
+// see conn.take.
 func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Response, error) {
-	s.keep(name, value)
+	s.keepField(name, value)
 	return s.answer(gomilter.OptNoHeaderReply, pass)
 }
 
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// keep adds a header field to the transaction, up to maxHeaderBytes. It notes a From field beyond them: a forger could hide the author
-// behind padding.
-func (s *session) keep(name, value string) {
+// keepField adds a header field to the transaction, up to maxHeaderBytes. It notes a From field beyond them: a forger could
+// hide the author behind padding.
+func (s *session) keepField(name, value string) {
 	if s.protocol&gomilter.OptHeaderLeadingSpace == 0 && !strings.HasPrefix(value, "\t") {
 		value = " " + value // the MTA has dropped a space, which signatures with simple canonicalisation cover
 	}
@@ -49,7 +49,7 @@ func pass() *checks.Reply { return nil }
 // of an earlier message. The header section is judged at the end of the message.
 func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(gomilter.OptNoEOHReply, func() *checks.Reply {
-		s.merge()
+		s.mergeMacros()
 		if s.conn.inTransaction.Load() {
 			s.failure = s.protect(s.beginBody)
 		}
@@ -95,7 +95,7 @@ func (s *session) Body(_ *gomilter.Modifier) (gomilter.Response, error) {
 }
 
 func (s *session) endMessage() *checks.Reply {
-	s.merge()
+	s.mergeMacros()
 	if !s.conn.inTransaction.Load() {
 		return nil // there is no transaction
 	}
@@ -112,7 +112,7 @@ func (s *session) endMessage() *checks.Reply {
 
 // judgeMessage judges the header section and the body.
 func (s *session) judgeMessage(ctx context.Context) *checks.Reply {
-	if reply := s.tooManyFields(); reply != nil {
+	if reply := s.deferForFields(); reply != nil {
 		return reply
 	}
 	if s.failure != nil {

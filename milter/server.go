@@ -42,13 +42,13 @@ type Server struct {
 	MaxMemory      int64            // bytes that the sessions and Waiting hold, after which new messages get a 4yz reply; 0: no limit
 	Waiting        func() int64     // bytes that wait to be written, such as records; nil: none
 
-	packetTimeout, linger time.Duration // set by tests; 0: the default
+	packetTimeout, drainIdle time.Duration // set by tests; 0: the default
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	draining  atomic.Bool
-	lastCall  time.Time      // when draining: no transaction begins later
+	lastBegin time.Time      // when draining: no transaction begins later
 	serving   sync.WaitGroup // calls of Serve
 	ended     sync.WaitGroup // admitted connections that are not closed
 	held      atomic.Int64   // bytes that all sessions hold
@@ -194,16 +194,16 @@ func (srv *Server) Warnings() []string {
 	return list
 }
 
-// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for defaultLinger, waits
-// for the others until ctx is done, and closes the rest. It returns ctx.Err() if it closed some. After half of the
+// Shutdown stops listening, closes connections that have no open mail transaction once they are idle for defaultDrainIdle,
+// waits for the others until ctx is done, and closes the rest. It returns ctx.Err() if it closed some. After half of the
 // time until the deadline of ctx, no transaction begins. The checks of a closed connection have abandonAfter to end. A check that
 // ignores its context is left running, as it would keep the daemon from stopping.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if !srv.draining.Load() {
-		srv.lastCall = time.Now().Add(defaultLinger)
+		srv.lastBegin = time.Now().Add(defaultDrainIdle)
 		if end, ok := ctx.Deadline(); ok {
-			srv.lastCall = time.Now().Add(time.Until(end) / 2)
+			srv.lastBegin = time.Now().Add(time.Until(end) / 2)
 		}
 		srv.draining.Store(true)
 	}

@@ -120,7 +120,7 @@ func TestSilentConnections(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer // read after the last write
 			address, srv, _ := start(t, func(srv *Server) {
-				srv.packetTimeout, srv.linger = test.wait, 20*time.Millisecond
+				srv.packetTimeout, srv.drainIdle = test.wait, 20*time.Millisecond
 				srv.Log.Logger.SetOutput(&log)
 			}, accept)
 			c, err := net.Dial("tcp", address)

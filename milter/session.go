@@ -44,20 +44,20 @@ type session struct {
 	protocol   gomilter.OptProtocol // as negotiated
 	edits      bool                 // the MTA lets us change the header section
 
-	lastMacros []macro // of the current command
-	macroBytes int     // of memory that the macros of the Session take
-	tls        bool    // STARTTLS was seen
+	commandMacros []macro // of the current command
+	macroBytes    int     // of memory that the macros of the Session take
+	tls           bool    // STARTTLS was seen
 
 	// Of the current mail transaction.
-	headerBytes int           // of the header fields in the Envelope
-	truncated   bool          // the header section was too long, and its end was dropped
-	lostAuthor  bool          // that end had a From field
-	rcptBytes   int           // of the recipients in the Envelope
-	body        io.Writer     // for the body; nil if it is not needed
-	failure     *checks.Reply // to the message, after a panic in its body
-	noMemory    bool          // there was no memory left for the message
-	results     forgeries     // Authentication-Results fields with our authserv-id
-	marks       forgeries     // X-Milterd fields
+	headerBytes   int           // of the header fields in the Envelope
+	truncated     bool          // the header section was too long, and its end was dropped
+	lostAuthor    bool          // that end had a From field
+	rcptBytes     int           // of the recipients in the Envelope
+	body          io.Writer     // for the body; nil if it is not needed
+	failure       *checks.Reply // to the message, after a panic in its body
+	noMemory      bool          // there was no memory left for the message
+	forgedResults forgeries     // Authentication-Results fields with our authserv-id
+	forgedMarks   forgeries     // X-Milterd fields
 
 	lastCommand gomilter.Code   // HELO, MAIL or ABORT
 	abandoned   checks.Envelope // transaction that a RSET may have ended, without its header section
@@ -89,7 +89,7 @@ func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (
 	if failure := s.protect(func() { reply = f() }); failure != nil {
 		reply = failure
 	}
-	s.dropLastMacros()
+	s.dropCommandMacros()
 	s.account()
 	switch {
 	case s.protocol&noReply != 0:
@@ -153,7 +153,7 @@ func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
 	s.headerBytes, s.truncated, s.lostAuthor = 0, false, false
 	s.rcptBytes, s.noMemory = 0, false
-	s.results, s.marks = forgeries{}, forgeries{}
+	s.forgedResults, s.forgedMarks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil
 	s.run.EndTransaction()
 	s.forgetMacro("i")
@@ -172,7 +172,7 @@ func (s *session) Connect(host, family string, _ uint16, addr net.IP, _ *gomilte
 }
 
 func (s *session) connect(host, family string, addr net.IP) *checks.Reply {
-	s.merge()
+	s.mergeMacros()
 	if s.conn.full {
 		return &checks.Reply{Code: 451, Enhanced: "4.3.2", Text: "the mail filter has too many connections, please try again later"}
 	}
@@ -216,9 +216,9 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 }
 
 func (s *session) helo(name string) *checks.Reply {
-	s.merge()
+	s.mergeMacros()
 	// The MTAs send the TLS version only with the first HELO after STARTTLS.
-	tls := s.lastMacro("{tls_version}") != ""
+	tls := s.commandMacro("{tls_version}") != ""
 	s.SetHelo(name, tls && !s.tls)
 	s.tls = s.tls || tls
 	s.lastCommand, s.abandoned = gomilter.CodeHelo, checks.Envelope{}
@@ -239,14 +239,14 @@ func (s *session) mail(from string) *checks.Reply {
 		s.abandon()
 	}
 	s.reset()
-	s.merge()
+	s.mergeMacros()
 	if s.lastCommand == gomilter.CodeAbort && s.abandoned.Rcpts != nil {
 		s.observe(checks.Event{Kind: checks.Reset, Reset: s.abandoned})
 	}
 	s.lastCommand, s.abandoned = gomilter.CodeMail, checks.Envelope{}
 	s.noMemory = s.srv.memoryFull()
 	s.conn.inTransaction.Store(true)
-	s.AuthUser = s.lastMacro("{auth_authen}")
+	s.AuthUser = s.commandMacro("{auth_authen}")
 	s.Envelope.MailFrom = checks.ParseAddress(from)
 	s.run.LackMemory(s.noMemory)
 	d := s.judge(s.conn.ctx, checks.MailFrom)
@@ -272,7 +272,7 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 }
 
 func (s *session) rcpt(to string) *checks.Reply {
-	s.merge()
+	s.mergeMacros()
 	size := len(to) + rcptOverhead
 	if len(s.Envelope.Rcpts) >= maxRecipients || s.rcptBytes+size > maxRcptBytes {
 		return &checks.Reply{Code: 452, Enhanced: "4.5.3", Text: "too many recipients"}
@@ -282,8 +282,8 @@ func (s *session) rcpt(to string) *checks.Reply {
 		return s.deferRcpt(rcpt)
 	}
 	s.rcptBytes += size
-	if s.lastMacro("{rcpt_mailer}") == "error" {
-		rcpt.Refused = cmp.Or(s.lastMacro("{rcpt_host}"), "5.0.0")
+	if s.commandMacro("{rcpt_mailer}") == "error" {
+		rcpt.Refused = cmp.Or(s.commandMacro("{rcpt_host}"), "5.0.0")
 		s.Envelope.Rcpts = append(s.Envelope.Rcpts, rcpt)
 		s.observe(checks.Event{Kind: checks.BadRecipient})
 		return nil

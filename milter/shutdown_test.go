@@ -15,7 +15,7 @@ import (
 func TestShutdownWaitsForTheMessage(t *testing.T) {
 	t.Parallel()
 	inCheck, goOn := make(chan struct{}), make(chan struct{})
-	briefly := func(s *Server) { s.linger = 10 * time.Millisecond }
+	briefly := func(s *Server) { s.drainIdle = 10 * time.Millisecond }
 	address, srv, journal := start(t, briefly, func(r *checks.Request) ([]checks.Verdict, error) {
 		if r.Stage == checks.RcptTo {
 			close(inCheck)
@@ -60,7 +60,7 @@ func TestShutdownWaitsForTheMessage(t *testing.T) {
 
 func TestShutdownWaitsForTheSession(t *testing.T) {
 	t.Parallel()
-	address, srv, journal := start(t, func(s *Server) { s.linger = time.Minute }, accept)
+	address, srv, journal := start(t, func(s *Server) { s.drainIdle = time.Minute }, accept)
 	d := dial(t, address)
 	d.hello()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

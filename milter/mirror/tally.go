@@ -45,6 +45,8 @@ type tally struct {
 	To        map[string]int          `json:"to,omitempty"` // recipients by receiver
 	Selectors []string                `json:"selectors,omitempty"`
 	Hits      map[string]*occurrences `json:"hits,omitempty"` // by id of the finding
+
+	changed bool // since the last call of takeChanged
 }
 
 // occurrences counts the messages of a subject with a finding, and has the values of the last one.
@@ -63,11 +65,10 @@ func day(t time.Time) int64 { return t.Unix() / int64(24*time.Hour/time.Second) 
 type counts struct {
 	run     string // in the keys
 	tallies map[string]*tally
-	changed map[string]bool
 }
 
 func newCounts() counts {
-	return counts{run: rand.Text()[:8], tallies: map[string]*tally{}, changed: map[string]bool{}}
+	return counts{run: rand.Text()[:8], tallies: map[string]*tally{}}
 }
 
 // add counts a message. It reports whether there was no room for one of its subjects.
@@ -113,8 +114,7 @@ func (c *counts) tallyOf(s tally, at time.Time) *tally {
 		t.Name = strings.Clone(t.Name) // it may be part of a long header field
 		c.tallies[key] = t
 	}
-	t.Own = t.Own || s.Own
-	c.changed[key] = true
+	t.Own, t.changed = t.Own || s.Own, true
 	return t
 }
 
@@ -165,30 +165,29 @@ type stored struct {
 	value []byte
 }
 
-// takeChanged returns the records of the tallies that changed since the last call. It removes the unchanged tallies of earlier days than before.
+// takeChanged returns the records of the tallies that changed since the last call. It removes the other ones of days before a day.
 func (c *counts) takeChanged(before int64) (list []stored) {
 	for key, t := range c.tallies {
-		if !c.changed[key] {
-			if t.Day < before {
-				delete(c.tallies, key)
+		switch {
+		case t.changed:
+			value, err := json.Marshal(t)
+			if err != nil {
+				panic(err) // there is nothing in it that JSON cannot hold
 			}
-			continue
+			list = append(list, stored{key: key, value: value})
+			t.changed = false
+		case t.Day < before:
+			delete(c.tallies, key)
 		}
-		value, err := json.Marshal(t)
-		if err != nil {
-			panic(err) // there is nothing in it that JSON cannot hold
-		}
-		list = append(list, stored{key: key, value: value})
 	}
-	clear(c.changed)
 	return list
 }
 
 // putBack marks records as changed, so that the next call of takeChanged returns them again.
 func (c *counts) putBack(list []stored) {
 	for _, r := range list {
-		if c.tallies[r.key] != nil {
-			c.changed[r.key] = true
+		if t := c.tallies[r.key]; t != nil {
+			t.changed = true
 		}
 	}
 }

@@ -91,35 +91,30 @@ func storable(name string) string {
 	return strings.ToValidUTF8(name[:min(len(name), maxName)], "\uFFFD")
 }
 
-// flushIfMuch writes to the store if maxPending/2 entries are pending and the last write did not fail. The caller holds
-// mu.
+// flushIfMuch writes to the store if maxPending/2 entries are pending and the last write did not fail.
 func (c *Collector) flushIfMuch() {
-	if len(c.pending.entries) < maxPending/2 || c.failed {
-		return
+	c.mu.Lock()
+	much := len(c.pending.entries) >= maxPending/2 && !c.failed
+	c.mu.Unlock()
+	if much {
+		ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
+		defer cancel()
+		_ = c.flush(ctx)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
-	defer cancel()
-	_ = c.flush(ctx) // what is not written stays pending
 }
 
-// Flush writes the evidence so far to the store, for the reports of all hosts. What it could not write is written
-// later.
+// Flush writes the evidence so far to the store, for the reports of all hosts.
 func (c *Collector) Flush(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, queueTimeout)
 	_ = c.queue.Flush(soon)
 	cancel()
-	return c.flushPending(ctx)
-}
-
-// flushPending writes to the store. What it cannot write stays pending.
-func (c *Collector) flushPending(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.flush(ctx)
 }
 
-// flush is flushPending for a caller that holds mu.
+// flush writes to the store. What it cannot write stays pending.
 func (c *Collector) flush(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.pending.entries) == 0 && len(c.pending.sums) == 0 {
 		return nil
 	}

@@ -248,10 +248,10 @@ func TestRetryAfterFailure(t *testing.T) {
 		defer c.Close(time.Second)
 		fill := func() {
 			c.mu.Lock()
-			defer c.mu.Unlock()
 			for i := range maxPending / 2 {
 				c.addPending(week(time.Now()), &entry{Client: fmt.Sprintf("host%d.example", i)})
 			}
+			c.mu.Unlock()
 			c.flushIfMuch()
 			c.flushIfMuch()
 		}

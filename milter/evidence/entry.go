@@ -78,7 +78,7 @@ func (c counts) plus(o counts) counts {
 	return c
 }
 
-// without returns c without what o has too. Both are about one transaction.
+// without returns what c counts and o does not. Both are about one transaction.
 func (c counts) without(o counts) counts {
 	others := o.tallies()
 	for i, t := range c.tallies() {

@@ -112,7 +112,7 @@ func Open(store checks.Store, opts Options) *Collector {
 		OnDrop:   queue.Warn(opts.Log, "transactions", "evidence lost since the start: the store is down or too slow"),
 	})
 	c.background.Go(func() {
-		periodic.Run(c.ctx, flushInterval, flushTimeout, func(ctx context.Context) { _ = c.flushPending(ctx) })
+		periodic.Run(c.ctx, flushInterval, flushTimeout, func(ctx context.Context) { _ = c.flush(ctx) })
 	})
 	c.background.Go(c.keepFresh)
 	select {
@@ -163,8 +163,6 @@ func (c *Collector) attribute(batch []update) {
 		c.addPending(week(u.Time), e)
 		return nil
 	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.flushIfMuch()
 }
 
@@ -218,9 +216,9 @@ func (c *Collector) Close(timeout time.Duration) {
 	c.queue.Close(timeout / 2)
 	c.stop()
 	c.background.Wait()
+	err := c.flush(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.flush(ctx)
 	c.queue.Drop(len(c.pending.entries), err)
 	c.pending = newPending()
 }

@@ -88,7 +88,7 @@ func (c *Collector) logReading(err error) {
 	c.opts.Log.WithError(err).Warn("cannot read the known relays and good senders from the store: " + effect)
 }
 
-// refreshIndex reads the index from the store. If it cannot, the index of before stays.
+// refreshIndex reads the index from the store. If it cannot, the last index stays.
 func (c *Collector) refreshIndex(ctx context.Context) error {
 	entries, _, err := c.read(ctx, c.opts.Now())
 	if err != nil {

@@ -97,7 +97,7 @@ const maxSenders = 50
 // Sender is a sender of mail that a reason applied to. Its names are remote bytes.
 type Sender struct {
 	Sender    string    `json:"sender"` // domain; empty for bounces of the client
-	Client    string    `json:"client"` // the one with the most occasions
+	Client    string    `json:"client"` // the client with the most occasions
 	Verified  bool      `json:"own"`    // see Origin; if not, the sender is the domain as this client uses it
 	SPF       bool      `json:"spf"`
 	Occasions int       `json:"occasions"`

@@ -59,7 +59,7 @@ type conn struct {
 	inTransaction atomic.Bool // Shutdown reads it too
 }
 
-// readers has the buffers of connections that are closed or idle.
+// readers is the pool of the buffers that no connection needs.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 
 func newConn(nc net.Conn, srv *Server) *conn {

@@ -62,7 +62,7 @@ type Server struct {
 var ErrServerClosed = errors.New("milter: server closed")
 
 // abandonAfter is how long Shutdown waits for the checks of connections that it closed. They end in milliseconds, unless they ignore
-// their context. With half, a loaded machine leaves checks behind that would have ended.
+// their context. With half, a loaded machine leaves checks running that would have ended.
 const abandonAfter = 2 * time.Second
 
 // maxAcceptDelay is the longest wait after a failed Accept, such as for lack of file descriptors.
@@ -236,7 +236,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-done:
 	case <-time.After(abandonAfter):
-		srv.Log.Error("a check ignores that its connection was closed: it is left behind")
+		srv.Log.Error("a check ignores that its connection was closed: it is left running")
 	}
 	return ctx.Err()
 }

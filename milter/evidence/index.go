@@ -83,7 +83,7 @@ func (c *Collector) logReading(err error) {
 	}
 	effect := "those of the last reading count"
 	if c.Unread() != nil {
-		effect = "what only they may do is deferred"
+		effect = "mail that only they may bring is deferred"
 	}
 	c.opts.Log.WithError(err).Warn("cannot read the known relays and good senders from the store: " + effect)
 }

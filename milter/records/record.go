@@ -49,7 +49,8 @@ type Record struct {
 
 var quarantine = checks.Quarantine.String()
 
-// Fate returns what became of the mail, as lists show it: the action, but quarantine for an accepted message that was set aside.
+// Fate returns what became of the mail, as lists show it: the action, but quarantine for an accepted message that was
+// quarantined.
 func (r Record) Fate() string {
 	if len(r.Quarantined) > 0 {
 		return quarantine

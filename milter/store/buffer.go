@@ -85,7 +85,7 @@ func (b *buffer) put(ctx context.Context, key string, c change) (due bool, err e
 		select {
 		case <-written:
 		case <-ctx.Done():
-			return false, fmt.Errorf("the disk is %d MiB behind: %w", maxUnwritten>>20, ctx.Err())
+			return false, fmt.Errorf("%d MiB wait to be written to the disk: %w", maxUnwritten>>20, ctx.Err())
 		}
 		b.mu.Lock()
 	}

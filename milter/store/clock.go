@@ -37,9 +37,9 @@ func (c *recordClock) wallTime(deadline int64) time.Time {
 // clockKey is the record with the time of the last write, as a decimal number. Scan skips it.
 const clockKey = "store:clock"
 
-// resume makes the clock continue from the last write to the database, if the host's clock is behind that: a host
-// without a battery-backed clock starts in the past, and records written then would expire when the time is set. A
-// clock that was once years ahead stays ahead, which does not affect lifetimes.
+// resume makes the clock continue from the last write to the database, if the host's clock is earlier: a host without a
+// battery-backed clock starts in the past, and records written then would expire when the time is set. A clock that was
+// once years fast stays so, which does not affect lifetimes.
 func (c *recordClock) resume(db *pebble.DB) error {
 	raw, err := lookup(db, clockKey)
 	if raw == nil || err != nil {
@@ -47,8 +47,8 @@ func (c *recordClock) resume(db *pebble.DB) error {
 	}
 	value, _, _ := decode(raw)
 	last, err := strconv.ParseInt(string(value), 10, 64)
-	if behind := last - c.now(); err == nil && behind > 0 { // an unreadable time is overwritten by the next write
-		c.offset.Add(behind)
+	if missing := last - c.now(); err == nil && missing > 0 { // an unreadable time is overwritten by the next write
+		c.offset.Add(missing)
 	}
 	return nil
 }

@@ -238,7 +238,7 @@ func lookup(db *pebble.DB, key string) ([]byte, error) {
 // the buffer has room.
 func (e *embedded) probe(ctx context.Context) error {
 	if e.buffer.isFull() {
-		return errors.Join(errBehind, e.degraded())
+		return errors.Join(errSlowDisk, e.degraded())
 	}
 	if err := e.broken.get(); err != nil {
 		return err
@@ -264,12 +264,12 @@ func (e *embedded) degraded() error {
 		return fmt.Errorf("%s cannot be written: %w", e.dir, err)
 	}
 	if age := e.buffer.age(); age > slowDisk+e.flushEvery {
-		return fmt.Errorf("nothing was written for %s: %w", age.Round(time.Second), errors.Join(errBehind, e.unsaved.get()))
+		return fmt.Errorf("nothing was written for %s: %w", age.Round(time.Second), errors.Join(errSlowDisk, e.unsaved.get()))
 	}
 	return nil
 }
 
-var errBehind = errors.New("the disk does not keep up")
+var errSlowDisk = errors.New("the disk does not keep up")
 
 // size implements driver. The number of records is that of the last sweep.
 func (e *embedded) size(ctx context.Context) (records, bytes int64) {

@@ -25,7 +25,7 @@ var errBusy = errors.New("too many callouts are in progress")
 // waits.
 type flight struct {
 	done     chan struct{}          // closed at the end
-	progress atomic.Pointer[answer] // current host and step; nil before the first host
+	progress atomic.Pointer[answer] // current host and step
 
 	// Valid when done is closed.
 	answer answer
@@ -48,10 +48,7 @@ func (f *flight) wait(ctx context.Context) (answer, error) {
 		return f.answer, f.err
 	default:
 	}
-	a := answer{Step: atDNS}
-	if p := f.progress.Load(); p != nil {
-		a = *p
-	}
+	a := *f.progress.Load()
 	a.Result = resultPending
 	return a, nil
 }
@@ -80,6 +77,7 @@ func (c *check) join(q question, refresh bool) (*flight, error) {
 		return nil, errBusy
 	}
 	f := &flight{done: make(chan struct{})}
+	f.progress.Store(&answer{Step: atDNS})
 	c.flights[q.key()] = f
 	go c.run(f, q, refresh)
 	return f, nil

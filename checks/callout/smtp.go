@@ -48,7 +48,7 @@ func (p *prober) ask(ctx context.Context, host string, addr netip.Addr) answer {
 	if !c.connect(netip.AddrPortFrom(addr, uint16(p.Port))) {
 		return c.answer
 	}
-	if c.greeting() && c.helo() && c.mail() && c.rcptRandom() {
+	if c.require(atGreeting, "") && c.helo() && c.mail() && c.rcptRandom() {
 		c.rcpt(atRcpt, p.question.mailbox)
 	}
 	if c.closed {
@@ -76,8 +76,6 @@ func (c *smtpClient) connect(to netip.AddrPort) bool {
 	return true
 }
 
-func (c *smtpClient) greeting() bool { return c.require(atGreeting, "") }
-
 // helo sends EHLO, or HELO to a server that does not know EHLO (a 50z reply): RFC 5321 section 3.2.
 func (c *smtpClient) helo() bool {
 	r, ok := c.command(atHelo, "EHLO "+c.env.Site.Hostname)
@@ -93,14 +91,16 @@ func (c *smtpClient) mail() bool {
 	if c.hasOwnAddress {
 		return c.mailWithOwnAddress()
 	}
-	r, ok := c.command(atMail, "MAIL FROM:<>")
-	if ok && c.wantsTLS(r) {
+	switch r, ok := c.command(atMail, "MAIL FROM:<>"); {
+	case !ok:
+		return false
+	case c.wantsTLS(r):
 		return c.startTLS() && c.mail()
-	}
-	if ok && r.class() == 5 && c.From != "" {
+	case r.class() == 5 && c.From != "":
 		return c.mailWithOwnAddress()
+	default:
+		return c.accepts(r)
 	}
-	return ok && c.accepts(r)
 }
 
 func (c *smtpClient) mailWithOwnAddress() bool {
@@ -123,26 +123,27 @@ func (c *smtpClient) rcptRandom() bool {
 	return c.answer.Result == resultRejected || c.answer.Result == resultTemporary
 }
 
-// rcpt asks about an address and sets the result. It reports whether the host replied to RCPT.
+// rcpt asks about an address and sets the result. It reports whether the host replied to RCPT. It asks again with TLS and with
+// Settings.From, each once, if the reply asks for that.
 func (c *smtpClient) rcpt(step, mailbox string) bool {
-	r, ok := c.command(step, "RCPT TO:<"+mailbox+">")
-	if ok && c.wantsTLS(r) {
-		if !c.startTLS() || !c.mail() {
+	for {
+		r, ok := c.command(step, "RCPT TO:<"+mailbox+">")
+		switch {
+		case !ok:
 			return false
+		case c.wantsTLS(r):
+			if !c.startTLS() || !c.mail() {
+				return false
+			}
+		case c.From != "" && !c.hasOwnAddress && r.refusesNull(): // Postfix refuses MAIL only at RCPT
+			if !c.require(atMail, "RSET") || !c.mailWithOwnAddress() {
+				return false
+			}
+		default:
+			c.answer.Result = r.toRcpt(mailbox)
+			return true
 		}
-		r, ok = c.command(step, "RCPT TO:<"+mailbox+">")
 	}
-	if ok && c.From != "" && !c.hasOwnAddress && r.refusesNull() { // Postfix refuses MAIL only at RCPT
-		if !c.require(atMail, "RSET") || !c.mailWithOwnAddress() {
-			return false
-		}
-		r, ok = c.command(step, "RCPT TO:<"+mailbox+">")
-	}
-	if !ok {
-		return false
-	}
-	c.answer.Result = r.toRcpt(mailbox)
-	return true
 }
 
 func (c *smtpClient) wantsTLS(r reply) bool { return c.offersTLS && !c.encrypted && r.needsTLS() }

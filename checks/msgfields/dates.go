@@ -10,9 +10,9 @@ import (
 	"milterd/headers"
 )
 
-// onItsWay is how long after its Date a host must have received a message for its age to be a delay on the way. Servers retry
-// for 4 to 5 days (RFC 5321 section 4.5.4.1). Half would count retries as age; double would help only forgers.
-const onItsWay = 5 * 24 * time.Hour
+// maxTransit is how long a message that was sent at once may take to reach a host. Servers retry for 4 to 5 days (RFC 5321
+// section 4.5.4.1). Half would take a message after many retries for an old one; double would help only forgers.
+const maxTransit = 5 * 24 * time.Hour
 
 // checkDate checks the Date field.
 func (c *check) checkDate(f *findings, r *checks.Request) {
@@ -23,13 +23,9 @@ func (c *check) checkDate(f *findings, r *checks.Request) {
 	}
 	text := strings.TrimSpace(field.Value)
 	date, err := headers.ParseDate(field.Value)
-	if err != nil {
-		reason := dateInvalid
-		if isLax(err) {
-			reason = dateLax
-		}
-		f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"date": text, "fault": cause(err)}})
-		if reason == dateInvalid {
+	if fault := syntaxError(err); fault != nil {
+		f.addFault(fault, dateInvalid, dateLax, "date", text)
+		if !fault.Lax {
 			return
 		}
 	}
@@ -55,10 +51,7 @@ func (c *check) delayed(h []headers.Field, date headers.Date, now time.Time) boo
 		if !field.Is("Resent-Date") {
 			continue
 		}
-		d, err := headers.ParseDate(field.Value)
-		if err != nil && !isLax(err) {
-			continue
-		}
+		d, _ := headers.ParseDate(field.Value) // the zero time if there is no date, which is long ago
 		if d.Time.After(now.Add(-c.Past-d.Slack)) && d.Time.Before(now.Add(c.Future+d.Slack)) {
 			return true
 		}
@@ -76,12 +69,9 @@ func receivedSoon(value string, dates []headers.Date) bool {
 	if i < 0 {
 		return false
 	}
-	received, err := headers.ParseDate(value[i+1:])
-	if err != nil && !isLax(err) {
-		return false
-	}
+	received, _ := headers.ParseDate(value[i+1:])
 	return slices.ContainsFunc(dates, func(d headers.Date) bool {
-		return received.Time.Sub(d.Time).Abs() <= onItsWay+received.Slack+d.Slack
+		return received.Time.Sub(d.Time).Abs() <= maxTransit+received.Slack+d.Slack
 	})
 }
 

@@ -1,7 +1,6 @@
 package msgfields
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
@@ -16,14 +15,8 @@ func checkMessageID(f *findings, h []headers.Field) {
 		f.add(checks.Verdict{Reason: msgidMissing})
 		return
 	}
-	if err := headers.CheckMessageID(field.Value); err != nil {
-		reason := msgidInvalid
-		if isLax(err) {
-			reason = msgidLax
-		}
-		f.add(checks.Verdict{Reason: reason, Detail: map[string]string{
-			"message_id": strings.TrimSpace(field.Value), "fault": cause(err),
-		}})
+	if fault := syntaxError(headers.CheckMessageID(field.Value)); fault != nil {
+		f.addFault(fault, msgidInvalid, msgidLax, "message_id", strings.TrimSpace(field.Value))
 	}
 }
 
@@ -35,19 +28,16 @@ func checkFrom(f *findings, h []headers.Field) {
 		return
 	}
 	list, err := headers.ParseMailboxList(field.Value)
-	value := strings.TrimSpace(field.Value)
-	reason, fault := fromInvalid, "no address in the group"
+	value, fault := strings.TrimSpace(field.Value), syntaxError(err)
 	switch {
 	case value == "":
-		fault = "the field is empty"
-	case isLax(err):
-		reason, fault = fromLax, cause(err)
-	case err != nil:
-		fault = cause(err)
-	case len(list) > 0:
+		fault = &headers.SyntaxError{Cause: "the field is empty"}
+	case fault == nil && len(list) > 0:
 		return
+	case fault == nil:
+		fault = &headers.SyntaxError{Cause: "no address in the group"}
 	}
-	f.add(checks.Verdict{Reason: reason, Detail: map[string]string{"from": value, "fault": fault}})
+	f.addFault(fault, fromInvalid, fromLax, "from", value)
 }
 
 // shownFields are fields that may occur once and that readers are shown: two of them that differ are refused. RFC 5322 section
@@ -103,12 +93,6 @@ func occurrences(h []headers.Field, name string) (count int, differ bool) {
 
 func joinSpace(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// isLax reports whether err is a fault that wanted mail has.
-func isLax(err error) bool {
-	fault, ok := errors.AsType[*headers.SyntaxError](err)
-	return ok && fault.Lax
-}
-
 // checkSyntax checks the bytes of one field, whatever its name.
 func checkSyntax(f *findings, field headers.Field) {
 	if n := headers.LongestLine(field); n > headers.MaxLine {
@@ -117,7 +101,7 @@ func checkSyntax(f *findings, field headers.Field) {
 	if headers.Has8bit(field) {
 		f.add(checks.Verdict{Reason: field8bit, Detail: map[string]string{"field": field.Name}})
 	}
-	if err := headers.CheckField(field); err != nil {
-		f.add(checks.Verdict{Reason: fieldSyntax, Detail: map[string]string{"field": field.Name, "fault": cause(err)}})
+	if fault := syntaxError(headers.CheckField(field)); fault != nil {
+		f.add(checks.Verdict{Reason: fieldSyntax, Detail: map[string]string{"field": field.Name, "fault": fault.Cause}})
 	}
 }

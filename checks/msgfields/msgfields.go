@@ -76,10 +76,17 @@ func (f *findings) add(v checks.Verdict) {
 	}
 }
 
-// cause returns what is wrong with a value.
-func cause(err error) string {
-	if fault, ok := errors.AsType[*headers.SyntaxError](err); ok {
-		return fault.Cause
+// addFault adds the verdict about a value with a fault: for lax if wanted mail has the fault, or else for invalid.
+func (f *findings) addFault(fault *headers.SyntaxError, invalid, lax *checks.Reason, key, value string) {
+	reason := invalid
+	if fault.Lax {
+		reason = lax
 	}
-	return err.Error()
+	f.add(checks.Verdict{Reason: reason, Detail: map[string]string{key: value, "fault": fault.Cause}})
+}
+
+// syntaxError returns the fault that a function of package headers found, or nil.
+func syntaxError(err error) *headers.SyntaxError {
+	fault, _ := errors.AsType[*headers.SyntaxError](err)
+	return fault
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -149,32 +150,17 @@ func (c *check) Look(ctx context.Context, now time.Time, subject string) (found 
 // FileEntries implements Looker.
 func (c *check) FileEntries(now time.Time, most int) (found []Entry) {
 	for _, l := range append(current(c.allow), current(c.deny)...) {
-		var entries []entry
-		for e := range l.all {
-			if e.inForce(now) {
-				entries = append(entries, e)
-			}
+		entries := slices.Collect(maps.Values(l.keys))
+		for _, e := range l.networks.All() {
+			entries = append(entries, e)
 		}
+		entries = slices.DeleteFunc(entries, func(e entry) bool { return !e.inForce(now) })
 		slices.SortFunc(entries, func(a, b entry) int { return a.line - b.line })
 		for _, e := range entries[:min(len(entries), most-len(found))] {
 			found = append(found, e.describe())
 		}
 	}
 	return found
-}
-
-// all iterates over the entries.
-func (l *list) all(yield func(entry) bool) {
-	for _, e := range l.networks.All() {
-		if !yield(e) {
-			return
-		}
-	}
-	for _, e := range l.keys {
-		if !yield(e) {
-			return
-		}
-	}
 }
 
 // covering returns the entries in force for a network, a host name or an address of a sender.

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -170,14 +171,12 @@ func (c *check) deniedClient(ctx context.Context, r *checks.Request, deny lists)
 
 // refusal returns the verdict of an entry of a deny list.
 func (c *check) refusal(reason *checks.Reason, e entry, now time.Time) checks.Verdict {
-	why := ""
+	detail := map[string]string{"entry": e.String(), "why": "", "file": cmp.Or(e.file, e.place())}
 	if e.why != "" {
-		why = ": " + e.why
+		detail["why"] = ": " + e.why
 	}
-	detail := map[string]string{"entry": e.String(), "why": why, "file": e.file, "line": fmt.Sprint(e.line)}
-	if e.file == "" {
-		detail["file"] = e.place()
-		delete(detail, "line")
+	if e.line > 0 {
+		detail["line"] = strconv.Itoa(e.line)
 	}
 	return checks.Verdict{Reason: reason, Unsure: c.mayHaveEnded(e, now), Detail: detail}
 }

@@ -95,39 +95,30 @@ func (c Codes) contains(code netip.Addr) bool {
 
 // reading is the meaning of the A records of an answer.
 type reading struct {
-	codes  []netip.Addr // all codes, sorted
-	listed []netip.Addr // the codes that are a listing, sorted
-	fault  string       // a sentence about "it", if no list gives such an answer; there are no codes then
+	codes   bool   // there are codes, of a listing or not
+	listing string // the codes of a listing, sorted and separated by commas; empty if there are none
+	fault   string // a sentence about "it", if no list gives such an answer; there are no codes then
 }
 
 // read returns the meaning of an answer. One record that no list would return makes the answer a fault.
 func read(a checks.Answer, listings []Codes) reading {
-	var r reading
-	for _, code := range checks.Addresses(a) {
+	codes := checks.Addresses(a)
+	for _, code := range codes {
 		switch {
 		case errorCodes.Contains(code):
 			return reading{fault: fmt.Sprintf("it refuses to answer, with the error code %s%s", code, errorMeaning(code))}
 		case !loopback.Contains(code):
 			return reading{fault: fmt.Sprintf("it answers with %s, which is no code of a list: its domain has a new owner, or a resolver invents answers", code)}
 		}
-		r.codes = append(r.codes, code)
+	}
+	slices.SortFunc(codes, netip.Addr.Compare) // the DNS returns records in any order
+	var listed []string
+	for _, code := range codes {
 		if slices.ContainsFunc(listings, func(c Codes) bool { return c.contains(code) }) {
-			r.listed = append(r.listed, code)
+			listed = append(listed, code.String())
 		}
 	}
-	// The DNS returns records in any order.
-	slices.SortFunc(r.codes, netip.Addr.Compare)
-	slices.SortFunc(r.listed, netip.Addr.Compare)
-	return r
-}
-
-// listing returns the codes of a listing, separated by commas, or "" if there are none.
-func (r reading) listing() string {
-	var texts []string
-	for _, code := range r.listed {
-		texts = append(texts, code.String())
-	}
-	return strings.Join(texts, ", ")
+	return reading{codes: len(codes) > 0, listing: strings.Join(listed, ", ")}
 }
 
 // errorMeaning returns the meaning of an error code. Spamhaus defined them, and other lists use them too.

@@ -189,7 +189,7 @@ func queries(lookups []lookup) []checks.Query {
 		q := checks.Query{Question: l.question(dns.TypeA)}
 		if !l.Allow {
 			q.Then = func(a checks.Answer) []checks.Query {
-				if read(a, l.Codes).listing() == "" {
+				if read(a, l.Codes).listing == "" {
 					return nil
 				}
 				return checks.Queries(l.question(dns.TypeTXT))

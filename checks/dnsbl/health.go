@@ -154,11 +154,11 @@ func (z *zone) judgePair(p pair, first, second checks.LookupResult) (wrong, lack
 	switch {
 	case listed.fault != "" || unlisted.fault != "":
 		return cmp.Or(listed.fault, unlisted.fault), ""
-	case len(unlisted.codes) > 0:
+	case unlisted.codes:
 		return "it lists " + p.unlisted + ", which no list should have (RFC 5782 section 5), so it may list everyone", ""
 	case first.Err != nil || second.Err != nil:
 		return "", "it does not answer: " + hide(z.keys, cmp.Or(first.Err, second.Err).Error())
-	case len(listed.codes) == 0:
+	case !listed.codes:
 		return "", "it does not list its test point " + p.listed + " (RFC 5782 section 5): it is closed, or lists nothing"
 	}
 	return "", ""

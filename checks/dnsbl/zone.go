@@ -110,7 +110,7 @@ func (z *zone) observe(now time.Time, client netip.Addr, result checks.LookupRes
 		z.switchOff(now, r.fault)
 		return ""
 	}
-	codes = r.listing()
+	codes = r.listing
 	if codes != "" {
 		z.hits++
 	}

@@ -27,8 +27,8 @@ const (
 // asked reports whether sessions look up their subjects in the zone.
 func (s state) asked() bool { return s == on || s == suspended }
 
-// shown returns the state as conditions show it.
-func (s state) shown() state {
+// reported returns the state as conditions show it.
+func (s state) reported() state {
 	if s == suspended {
 		return off
 	}
@@ -157,17 +157,17 @@ func (z *zone) switchOff(now time.Time, why string) {
 
 // set sets the state and logs a change. The caller holds mu.
 func (z *zone) set(now time.Time, s state, why string) {
-	old, since := z.state.shown(), z.since
+	old, since := z.state.reported(), z.since
 	if s != z.state {
 		z.silent = 0
 	}
 	z.state, z.why = s, why
-	if s.shown() == old {
+	if s.reported() == old {
 		return
 	}
 	z.since = now
 	switch {
-	case s.shown() == off:
+	case s.reported() == off:
 		z.log.WithField("why", checks.Clean(why, 400)).Warn("zone switched off")
 	case old == off:
 		z.log.WithField("since", since.UTC().Format(time.RFC3339)).Info("zone switched on again")
@@ -178,7 +178,7 @@ func (z *zone) condition() checks.Condition {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return checks.Condition{
-		Name: fmt.Sprintf("%s (%s)", z.name, z.Query), State: string(z.state.shown()), Since: z.since, Why: checks.Clean(z.why, 400),
+		Name: fmt.Sprintf("%s (%s)", z.name, z.Query), State: string(z.state.reported()), Since: z.since, Why: checks.Clean(z.why, 400),
 		Counts: map[string]uint64{"queries": z.queries, "hits": z.hits, "failures": z.failures},
 	}
 }

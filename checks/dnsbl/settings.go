@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,22 +58,13 @@ func (c Settings) Validate() error {
 	if c.Health < minHealth {
 		faults = append(faults, fmt.Errorf("health: want %s or more", minHealth))
 	}
-	type key struct {
-		domain string
-		query  Query
-		allow  bool
-	}
-	seen := map[key]int{}
 	for i, z := range c.Zones {
 		for _, err := range z.faults() {
 			faults = append(faults, fmt.Errorf("zones[%d]: %w", i, err))
 		}
-		k := key{domain: z.domain(), query: z.query(), allow: z.Allow}
-		if first, ok := seen[k]; ok && z.Zone != "" {
+		if first := slices.IndexFunc(c.Zones[:i], z.repeats); first >= 0 && z.Zone != "" {
 			faults = append(faults, fmt.Errorf("zones[%d]: the same as zones[%d]; put all its codes into one", i, first))
-			continue
 		}
-		seen[k] = i
 	}
 	return errors.Join(faults...)
 }
@@ -103,6 +95,11 @@ func (z Zone) faults() (faults []error) {
 		fault("test: %q is not a name, but the zone has names", z.Test)
 	}
 	return faults
+}
+
+// repeats reports whether the zone is asked the same as another, for the same purpose.
+func (z Zone) repeats(other Zone) bool {
+	return z.domain() == other.domain() && z.query() == other.query() && z.Allow == other.Allow
 }
 
 // domain returns the domain in lower case, without trailing dot.

@@ -13,15 +13,15 @@ import (
 	"milterd/checks"
 )
 
-// checkAge checks whether the sender's domain is new. A domain of unknown age is not new. The registry is asked in the background:
-// until its answer is there, for the next mail, that is an error.
+// checkAge checks whether the sender's domain is new. A domain of unknown age is not new. The registry is asked in the background.
+// Until its answer is stored, checkAge returns an error.
 func (c *check) checkAge(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	domain := r.Envelope.MailFrom.Domain
 	if c.NewDomain == 0 && c.FirstSeen == 0 || c.env.Site.IsLocal(domain) {
 		return nil, nil
 	}
-	registered, errRegistered := c.newlyRegistered(ctx, r, domain)
-	seen, errSeen := c.newlySeen(ctx, r, domain) // needed in any case: it stores that the domain was seen
+	registered, errRegistered := c.registeredSince(ctx, r, domain)
+	seen, errSeen := c.seenSince(ctx, r, domain) // needed in any case: it stores that the domain was seen
 	since := cmp.Or(registered, seen)
 	if since == "" {
 		return nil, errors.Join(errRegistered, errSeen)
@@ -30,8 +30,8 @@ func (c *check) checkAge(ctx context.Context, r *checks.Request) ([]checks.Verdi
 	return []checks.Verdict{{Reason: domainNew, Detail: map[string]string{"since": since}, Unsure: unsure}}, nil
 }
 
-// newlyRegistered returns a clause with the date of registration if that is less than NewDomain ago, or else "".
-func (c *check) newlyRegistered(ctx context.Context, r *checks.Request, domain string) (string, error) {
+// registeredSince returns a clause with the date of registration if that is less than NewDomain ago, or else "".
+func (c *check) registeredSince(ctx context.Context, r *checks.Request, domain string) (string, error) {
 	if c.NewDomain == 0 || c.env.Registry == nil {
 		return "", nil
 	}

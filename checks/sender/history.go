@@ -15,10 +15,10 @@ import (
 // reverse-path together with the identity of the client. So refusals of forgers do not count against the owner of an
 // address, nor against others who use it.
 const (
-	// refusedKey is the prefix of the counter of refusals; the key of a history follows.
-	refusedKey = "sender:refused:"
-	// deliveredKey is the prefix of the record of the last delivery, in seconds since 1970.
-	deliveredKey = "sender:delivered:"
+	// refusedPrefix begins the key of the counter of refusals; the key of a history follows.
+	refusedPrefix = "sender:refused:"
+	// deliveredPrefix begins the key of the time of the last delivery, in seconds since 1970.
+	deliveredPrefix = "sender:delivered:"
 	// deliveredEvery is the age at which the record of a delivery is written again. A shorter one costs writes.
 	deliveredEvery = 24 * time.Hour
 )
@@ -45,14 +45,14 @@ func (c *check) checkHistory(ctx context.Context, r *checks.Request) ([]checks.V
 	}
 	t := transactionOf(r)
 	t.history = c.historyKey(ctx, r)
-	value, ok, err := c.env.Store.Get(ctx, refusedKey+t.history)
+	value, ok, err := c.env.Store.Get(ctx, refusedPrefix+t.history)
 	if !ok || err != nil {
 		return nil, err
 	}
 	if n, err := strconv.Atoi(string(value)); err != nil || n <= c.History {
 		return nil, err
 	}
-	if _, delivered, err := c.env.Store.Get(ctx, deliveredKey+t.history); delivered || err != nil {
+	if _, delivered, err := c.env.Store.Get(ctx, deliveredPrefix+t.history); delivered || err != nil {
 		return nil, err
 	}
 	return []checks.Verdict{{Reason: history, Detail: map[string]string{
@@ -87,7 +87,7 @@ func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) 
 		err = c.storeDelivery(ctx, r, t)
 	case !t.counted:
 		t.counted = true
-		_, err = c.env.Store.Add(ctx, refusedKey+t.history, 1, c.HistoryWindow)
+		_, err = c.env.Store.Add(ctx, refusedPrefix+t.history, 1, c.HistoryWindow)
 	}
 	if err != nil {
 		checks.WarnOfStore(c.env.Log.WithFields(r.LogFields()), err, "could not update the history of a sender")
@@ -101,7 +101,7 @@ func counts(e checks.Event) bool {
 
 // storeDelivery stores that mail of the sender was accepted.
 func (c *check) storeDelivery(ctx context.Context, r *checks.Request, t *transaction) error {
-	value, ok, err := c.env.Store.Get(ctx, deliveredKey+t.history)
+	value, ok, err := c.env.Store.Get(ctx, deliveredPrefix+t.history)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (c *check) storeDelivery(ctx context.Context, r *checks.Request, t *transac
 			return nil
 		}
 	}
-	return c.env.Store.Put(ctx, deliveredKey+t.history, strconv.AppendInt(nil, r.Time.Unix(), 10), c.HistoryWindow)
+	return c.env.Store.Put(ctx, deliveredPrefix+t.history, strconv.AppendInt(nil, r.Time.Unix(), 10), c.HistoryWindow)
 }
 
 // formatWindow returns a duration in the largest unit of which it is a multiple, as text.

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// registeredKey is the prefix of the record of a domain: when it was registered, in seconds since 1970, or unknown.
-	registeredKey = "sender:registered:"
+	// registeredPrefix begins the key of a domain. The record is when it was registered, in seconds since 1970, or unknown.
+	registeredPrefix = "sender:registered:"
 	// unknown is the record of a domain for which the registry has no date.
 	unknown = "unknown"
 
@@ -51,7 +51,7 @@ func newRegistrations(server string, env checks.Env) *registrations {
 // lookup returns when a domain was registered, or the zero time if it is unknown. If the answer is not stored, it returns an
 // error and has the registry asked.
 func (reg *registrations) lookup(ctx context.Context, now time.Time, domain string) (time.Time, error) {
-	value, _, err := reg.env.Store.Get(ctx, registeredKey+domain)
+	value, _, err := reg.env.Store.Get(ctx, registeredPrefix+domain)
 	if err != nil || string(value) == unknown {
 		return time.Time{}, err
 	}
@@ -99,7 +99,7 @@ func (reg *registrations) ask(now time.Time, domain string) {
 		value, ttl = strconv.FormatInt(at.Unix(), 10), knownFor
 	}
 	// ctx may be done if the registry did not answer. That must be stored nevertheless.
-	if err := reg.env.Store.Put(context.WithoutCancel(ctx), registeredKey+domain, []byte(value), ttl); err != nil {
+	if err := reg.env.Store.Put(context.WithoutCancel(ctx), registeredPrefix+domain, []byte(value), ttl); err != nil {
 		reg.logFailure(now, domain, err)
 	}
 }

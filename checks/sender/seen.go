@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// seenKey is the prefix of the record of a domain: the times when this site saw it first, and stored that last.
-	seenKey = "sender:seen:"
-	// watchedKey is the key of the record of the site: the times when it began to store domains, and stored that last.
+	// seenPrefix begins the key of a domain. The record has two times: when this site saw the domain first, and when it was written.
+	seenPrefix = "sender:seen:"
+	// watchedKey is the key of the site. The record has two times: when the site began to store domains, and when it was written.
 	watchedKey = "sender:watched"
 	// seenFor is how long a domain is remembered after its last mail. With half of it, domains that write twice a year would
 	// be new again; twice as much doubles the number of records.
@@ -28,9 +28,9 @@ const (
 	maxSkew = time.Minute
 )
 
-// newlySeen stores that a domain was seen. It returns a clause with the time when this site saw the domain first if that is
+// seenSince stores that a domain was seen. It returns a clause with the time when this site saw the domain first if that is
 // less than FirstSeen ago, or else "". It uses the organisational domain, as a domain may have any number of subdomains.
-func (c *check) newlySeen(ctx context.Context, r *checks.Request, domain string) (string, error) {
+func (c *check) seenSince(ctx context.Context, r *checks.Request, domain string) (string, error) {
 	org := checks.OrgDomain(domain)
 	if c.FirstSeen == 0 || org == "" {
 		return "", nil
@@ -50,7 +50,7 @@ func (c *check) newlySeen(ctx context.Context, r *checks.Request, domain string)
 
 // firstSeen returns when a domain was seen first, which may be now.
 func (c *check) firstSeen(ctx context.Context, now time.Time, org string) (time.Time, error) {
-	value, _, err := c.env.Store.Get(ctx, seenKey+org)
+	value, _, err := c.env.Store.Get(ctx, seenPrefix+org)
 	if err != nil {
 		return now, err
 	}
@@ -62,7 +62,7 @@ func (c *check) firstSeen(ctx context.Context, now time.Time, org string) (time.
 		return first, nil
 	}
 	// Put needs no transaction: two hosts that see a new domain at once store nearly the same time.
-	return first, c.env.Store.Put(ctx, seenKey+org, formatSpan(first, now), seenFor)
+	return first, c.env.Store.Put(ctx, seenPrefix+org, formatSpan(first, now), seenFor)
 }
 
 // watchedSince returns since when this site has stored domains without a pause.

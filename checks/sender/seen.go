@@ -35,11 +35,15 @@ func (c *check) seenSince(ctx context.Context, r *checks.Request, domain string)
 	if c.FirstSeen == 0 || org == "" {
 		return "", nil
 	}
-	watched, err := c.watchedSince(ctx, r.Time)
+	watched, err := c.firstTime(ctx, r.Time, watchedKey, watchedEvery, minWatched, func(first, last time.Time) bool {
+		// The record expires after a pause by the clock of the store. If the clock of the sessions was wrong and is right again,
+		// the record may still be too old, or begin in the future.
+		return r.Time.Sub(last) >= minWatched || first.After(r.Time.Add(maxSkew))
+	})
 	if err != nil {
 		return "", err
 	}
-	first, err := c.firstSeen(ctx, r.Time, org)
+	first, err := c.firstTime(ctx, r.Time, seenPrefix+org, seenEvery, seenFor, func(_, _ time.Time) bool { return false })
 	// A time in the future means that the clock is wrong, or was wrong when the time was stored.
 	age := r.Time.Sub(first)
 	if err != nil || age < -maxSkew || age >= c.FirstSeen || first.Sub(watched) < max(minWatched, c.FirstSeen) {
@@ -48,39 +52,22 @@ func (c *check) seenSince(ctx context.Context, r *checks.Request, domain string)
 	return fmt.Sprintf("%s was first seen here on %s", org, first.UTC().Format(checks.TimeLayout)), nil
 }
 
-// firstSeen returns when a domain was seen first, which may be now.
-func (c *check) firstSeen(ctx context.Context, now time.Time, org string) (time.Time, error) {
-	value, _, err := c.env.Store.Get(ctx, seenPrefix+org)
+// firstTime returns the first of the two times in a record, which may be now. It writes the record with now as the last time, unless that
+// is less than every ago. The first time is now if there is no record, or if begins returns true for its times.
+func (c *check) firstTime(ctx context.Context, now time.Time, key string, every, ttl time.Duration, begins func(first, last time.Time) bool) (time.Time, error) {
+	value, _, err := c.env.Store.Get(ctx, key)
 	if err != nil {
 		return now, err
 	}
 	first, last, ok := parseSpan(value)
-	if !ok {
+	if !ok || begins(first, last) {
 		first = now
 	}
-	if age := now.Sub(last); ok && age > -maxSkew && age < seenEvery {
+	if age := now.Sub(last); ok && age > -maxSkew && age < every {
 		return first, nil
 	}
 	// Put needs no transaction: two hosts that see a new domain at once store nearly the same time.
-	return first, c.env.Store.Put(ctx, seenPrefix+org, formatSpan(first, now), seenFor)
-}
-
-// watchedSince returns since when this site has stored domains without a pause.
-func (c *check) watchedSince(ctx context.Context, now time.Time) (time.Time, error) {
-	value, _, err := c.env.Store.Get(ctx, watchedKey)
-	if err != nil {
-		return now, err
-	}
-	first, last, ok := parseSpan(value)
-	// The record expires after a pause by the clock of the store. If the clock of the sessions was wrong and is right again,
-	// the record may still be too old, or begin in the future.
-	if !ok || now.Sub(last) >= minWatched || first.After(now.Add(maxSkew)) {
-		first = now
-	}
-	if age := now.Sub(last); ok && age > -maxSkew && age < watchedEvery {
-		return first, nil
-	}
-	return first, c.env.Store.Put(ctx, watchedKey, formatSpan(first, now), minWatched)
+	return first, c.env.Store.Put(ctx, key, formatSpan(first, now), ttl)
 }
 
 // formatSpan returns two times as text, in seconds since 1970.

@@ -12,7 +12,8 @@ import (
 // pairKey is the key of checks.Remember for pairDomain.
 type pairKey struct{}
 
-// maxSender is the longest sender in a key, in bytes: that of a domain name. Half of it would put long names together.
+// maxSender is the longest sender in a key, in bytes: that of a domain name. With half of it, long names with the same beginning would
+// share a block.
 const maxSender = 255
 
 // pairDomain returns the organisational domain of the sender if the client is a good sender, or "". With a null reverse-path it is
@@ -34,7 +35,7 @@ func (c *check) pairDomain(ctx context.Context, r *checks.Request) string {
 		if r.Envelope.MailFrom.IsNull() {
 			sender = strings.ToLower(strings.TrimSuffix(r.Helo, "."))
 		}
-		// "-": a sender without a name does not block the client for all others.
+		// "-" stands for an empty name, which would stand for all mail of the client.
 		return cmp.Or(checks.Clean(checks.Organization(sender), maxSender), "-"), nil
 	})
 	return domain

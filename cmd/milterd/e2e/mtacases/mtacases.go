@@ -12,7 +12,7 @@ import (
 )
 
 // zone is the DNS of all cases.
-var zone = daemontest.World + policyZone + keyZone + dkimZone + forgedZone
+var zone = daemontest.World + policyZone + keyZone + forgedZone
 
 // behaviour is a test with a mail server and a running daemon.
 type behaviour struct {

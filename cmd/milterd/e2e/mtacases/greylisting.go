@@ -14,23 +14,24 @@ import (
 
 // histories are tests in which milterd's decision depends on what a client did before.
 var histories = []struct {
-	behaviour
+	name   string
+	test   func(*testing.T, *daemontest.MailServer)
 	config daemontest.Config // DNS and Profile are set by Run
 	mta    string            // the only mail server that can run the test; empty: all
 }{
-	{behaviour: behaviour{"greylisting", testGreylisting}, config: daemontest.Config{Extra: shortDelay}},
-	{behaviour: behaviour{"greylisted bounces", testGreylistedBounce}, config: daemontest.Config{Extra: shortDelay}},
+	{name: "greylisting", test: testGreylisting, config: daemontest.Config{Extra: shortDelay}},
+	{name: "greylisted bounces", test: testGreylistedBounce, config: daemontest.Config{Extra: shortDelay}},
 	// The site's Postfix relays for no one; XCLIENT LOGIN does not authenticate for relaying.
 	{
-		behaviour: behaviour{"correspondents", testCorrespondents}, mta: "sendmail",
+		name: "correspondents", test: testCorrespondents, mta: "sendmail",
 		config: daemontest.Config{Actions: map[string]string{"first-contact": "greylist"}},
 	},
-	{behaviour: behaviour{"client greylisted many times", testManyGreylisted}},
-	{behaviour: behaviour{"guessed recipients", testGuesses}},
-	{behaviour: behaviour{"refused relaying", testRelaying}},
-	{behaviour: behaviour{"transactions given up", testResets}},
-	{behaviour: behaviour{"busy client", testBusyClient}},
-	{behaviour: behaviour{"old mailing list", testOldList}},
+	{name: "client greylisted many times", test: testManyGreylisted},
+	{name: "guessed recipients", test: testGuesses},
+	{name: "refused relaying", test: testRelaying},
+	{name: "transactions given up", test: testResets},
+	{name: "busy client", test: testBusyClient},
+	{name: "old mailing list", test: testOldList},
 }
 
 // A greylisting delay that a test can wait for. It is counted from the full second in which it begins.

@@ -14,8 +14,8 @@ import (
 // zone is the DNS of all cases.
 var zone = daemontest.World + policyZone + keyZone + forgedZone
 
-// behaviour is a test with a mail server and a running daemon.
-type behaviour struct {
+// testCase is a test with a mail server and a running daemon.
+type testCase struct {
 	name string
 	test func(*testing.T, *daemontest.MailServer)
 }

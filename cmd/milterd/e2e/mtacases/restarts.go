@@ -10,7 +10,7 @@ import (
 )
 
 // restarts are signals to a daemon while the mail server uses it.
-var restarts = []behaviour{
+var restarts = []testCase{
 	{"SIGKILL", testKill},
 	{"SIGTERM", testTerm},
 	{"SIGHUP", testReload},

@@ -8,8 +8,8 @@ import (
 	"milterd/milter/miltertest"
 )
 
-// sessions are SMTP sessions in which milterd must not be in the way.
-var sessions = []behaviour{
+// sessions are SMTP sessions that milterd must not disturb.
+var sessions = []testCase{
 	{"good mail", testGoodMail},
 	{"several messages on a connection", testSeveral},
 	{"RSET", testReset},

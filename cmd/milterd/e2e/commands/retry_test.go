@@ -3,7 +3,9 @@ package commands
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +61,11 @@ func TestRetryReport(t *testing.T) {
 		}
 		return r == ""
 	})
-	d.Reconfigure(t, long, short)
+	text, err := os.ReadFile(d.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reload(t, d, strings.Replace(string(text), long, short, 1), "configuration reloaded")
 	// Greylisting identifies this client by the domain of its name.
 	const lost = 3
 	for i := range lost {

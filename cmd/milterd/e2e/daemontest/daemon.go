@@ -128,25 +128,6 @@ func (d *Daemon) Configure(t testing.TB, c Config) {
 	}
 }
 
-// Reconfigure replaces text in the configuration file, and has the daemon read it.
-func (d *Daemon) Reconfigure(t testing.TB, old, text string) {
-	t.Helper()
-	file, err := os.ReadFile(d.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := strings.Replace(string(file), old, text, 1)
-	if changed == string(file) {
-		t.Fatalf("%s does not have %q", d.File, old)
-	}
-	if err := os.WriteFile(d.File, []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	mark := d.Mark()
-	d.Signal(t, syscall.SIGHUP)
-	d.AwaitEntry(t, mark, Entry{"msg": "configuration reloaded"})
-}
-
 // Await waits until the daemon serves at Listener: until it answers the negotiation of a mail server. It accepts connections a
 // little earlier, when its pages still say that it is not ready.
 func (d *Daemon) Await(t testing.TB) {
@@ -170,24 +151,4 @@ func (d *Daemon) Stop(t testing.TB) {
 	t.Helper()
 	d.Signal(t, syscall.SIGTERM)
 	miltertest.Eventually(t, "milterd ends after SIGTERM", d.Ended)
-}
-
-// OpenFiles returns the number of the daemon's file descriptors.
-func (d *Daemon) OpenFiles(t testing.TB) int {
-	t.Helper()
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Process.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(files)
-}
-
-// AwaitFiles waits until the daemon has no more file descriptors than before, except for some sockets to name servers,
-// which it keeps open.
-func (d *Daemon) AwaitFiles(t testing.TB, before int) {
-	t.Helper()
-	const spare = 8
-	miltertest.Eventually(t, fmt.Sprintf("milterd has at most %d files open", before+spare), func() bool {
-		return d.OpenFiles(t) <= before+spare
-	})
 }

@@ -156,7 +156,7 @@ func starve(t *testing.T, s *soak) (end func()) {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
 		t.Fatal(err)
 	}
-	low := unix.Rlimit{Cur: uint64(s.OpenFiles(t)), Max: old.Max}
+	low := unix.Rlimit{Cur: uint64(openFiles(t, s.Daemon)), Max: old.Max}
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &low, nil); err != nil {
 		t.Fatal(err)
 	}

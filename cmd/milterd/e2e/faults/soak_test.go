@@ -148,7 +148,7 @@ func (s *soak) run(t *testing.T, faults []fault) {
 	defer stopRelay()
 	miltertest.Eventually(t, "the daemon filters mail", func() bool { return s.sent() > 200 })
 	s.verify(t)
-	files, goroutines := s.OpenFiles(t), s.metric(t, "go_goroutines")
+	files, goroutines := openFiles(t, s.Daemon), s.metric(t, "go_goroutines")
 	var heaps []int // least bytes in each round, which are about those in use after a collection
 	for began := time.Now(); ; {
 		rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
@@ -169,7 +169,7 @@ func (s *soak) run(t *testing.T, faults []fault) {
 	stopRelay()
 	s.relay.awaitDelivery(t)
 	checkHeaps(t, heaps)
-	s.AwaitFiles(t, files)
+	awaitFiles(t, s.Daemon, files)
 	miltertest.Eventually(t, "goroutines of the load have ended", func() bool { return s.metric(t, "go_goroutines") <= goroutines })
 	miltertest.Eventually(t, "every reply is in the log", func() bool {
 		return len(s.unlogged(t)) <= int(s.metric(t, "milterd_log_dropped_total"))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -37,7 +38,8 @@ type endpoint struct {
 	address string // empty: none
 	missing string // what does not work without it
 	listen  func() (net.Listener, error)
-	serve   func(net.Listener) error // returns nil after the listener is closed
+	handler http.Handler
+	timeout time.Duration // of an answer
 }
 
 // endpoints returns the endpoints of a configuration.
@@ -55,19 +57,22 @@ func (d *daemon) endpoints(cfg *config.Config) ([]endpoint, error) {
 		address: cfg.Admin.Socket,
 		missing: "the commands status, greylist, block, log and report do not reach this daemon",
 		listen:  func() (net.Listener, error) { return listenAdmin(cfg.Admin.Socket) },
-		serve:   func(ln net.Listener) error { return admin.Serve(ln, d.functions()) },
+		handler: admin.Handler(d.functions()),
+		timeout: admin.Timeout,
 	}, {
 		key:     "admin.listen",
 		address: cfg.Admin.Listen,
 		missing: "there are no operator's pages, health pages and metrics",
 		listen:  func() (net.Listener, error) { return net.Listen("tcp", cfg.Admin.Listen) },
-		serve:   func(ln net.Listener) error { return serveHTTP(ln, operatorPages) },
+		handler: operatorPages,
+		timeout: pageTime,
 	}, {
 		key:     "explain.listen",
 		address: cfg.Explain.Listen,
 		missing: "there are no pages that explain refusals",
 		listen:  func() (net.Listener, error) { return net.Listen("tcp", cfg.Explain.Listen) },
-		serve:   func(ln net.Listener) error { return serveHTTP(ln, whyPages) },
+		handler: whyPages,
+		timeout: pageTime,
 	}}, nil
 }
 
@@ -100,7 +105,7 @@ func (d *daemon) openPages(cfg *config.Config) (stop func(), err error) {
 		ln = netutil.LimitListener(ln, maxReaders)
 		open = append(open, ln)
 		go func() {
-			if err := e.serve(ln); err != nil {
+			if err := d.serveHTTP(ln, e.handler, e.timeout); err != nil {
 				d.log.WithError(err).WithField(e.key, e.address).Error(e.missing)
 			}
 		}()
@@ -115,11 +120,11 @@ func listenAdmin(path string) (net.Listener, error) {
 }
 
 // serveHTTP serves a listener until it is closed.
-func serveHTTP(ln net.Listener, pages http.Handler) error {
+func (d *daemon) serveHTTP(ln net.Listener, handler http.Handler, timeout time.Duration) error {
 	srv := &http.Server{
-		Handler:        pages,
+		Handler:        d.logPanics(handler),
 		ReadTimeout:    pageTime,
-		WriteTimeout:   pageTime,
+		WriteTimeout:   timeout,
 		IdleTimeout:    time.Minute,
 		MaxHeaderBytes: pageHeaders,
 	}
@@ -127,6 +132,19 @@ func serveHTTP(ln net.Listener, pages http.Handler) error {
 		return err
 	}
 	return nil
+}
+
+// logPanics returns handler with an error in the log for each panic. What net/http logs has the level debug.
+func (d *daemon) logPanics(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil {
+				d.log.WithFields(logrus.Fields{"path": r.URL.Path, "stack": string(debug.Stack())}).Errorf("panic: %v", v)
+				panic(http.ErrAbortHandler) // ends the connection
+			}
+		}()
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // operatorPages returns the dashboard and the metrics, which are guarded, and the health pages, which are not.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"html"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"milterd/checks"
 	"milterd/cmd/milterd/internal/config"
@@ -167,5 +170,34 @@ func TestPagesAreGuarded(t *testing.T) {
 				t.Errorf("%s: %d %s", path, code, body)
 			}
 		}
+	}
+}
+
+// TestPanicOfAPage tests that a panic of a page or command ends its connection alone, and is an error in the log.
+func TestPanicOfAPage(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	output := log.ToWriter(&lines, false, false)
+	d := &daemon{log: output.Logger(logrus.InfoLevel)}
+	served := make(chan error)
+	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a fault") })
+	go func() { served <- d.serveHTTP(ln, handler, pageTime) }()
+	for range 2 {
+		if resp, err := http.Get("http://" + ln.Addr().String() + "/status"); err == nil {
+			_ = resp.Body.Close()
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	_ = ln.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	output.Close(time.Minute)
+	if got := lines.String(); strings.Count(got, `level=error msg="panic: a fault" path=/status stack=`) != 2 {
+		t.Errorf("log: %s", got)
 	}
 }

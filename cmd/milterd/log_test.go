@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func serveFunctions(t *testing.T, d *daemon) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ln.Close() })
-	go func() { _ = admin.Serve(ln, d.functions()) }()
+	go func() { _ = http.Serve(ln, admin.Handler(d.functions())) }()
 	return socket
 }
 

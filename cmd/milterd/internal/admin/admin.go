@@ -1,4 +1,4 @@
-// Package admin connects commands with the running daemon over a unix socket: Serve answers in the daemon, Call asks in the
+// Package admin connects commands with the running daemon over a unix socket: Handler answers in the daemon, Call asks in the
 // command. The protocol is HTTP with JSON; every function has a path. The permissions of the socket are the only access
 // control: whoever can open it can call every function.
 //
@@ -35,24 +35,17 @@ const (
 	// callTimeout is the time that a function has. A scan of a large store takes some seconds; half would end those of the
 	// largest, and double would only delay the error of a function that hangs.
 	callTimeout = time.Minute
-	// transferTimeout is the additional time for the connection.
-	transferTimeout = 10 * time.Second
+	// Timeout is callTimeout with the time that the connection takes.
+	Timeout = callTimeout + 10*time.Second
 )
 
-// Serve answers calls on ln until it is closed. functions are by the names that Call uses.
-func Serve(ln net.Listener, functions map[string]http.Handler) error {
+// Handler returns the handler of calls. functions are by the names that Call uses.
+func Handler(functions map[string]http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	for name, f := range functions {
 		mux.Handle("POST /"+name, f)
 	}
-	srv := &http.Server{
-		Handler: mux, ReadTimeout: transferTimeout, WriteTimeout: callTimeout + transferTimeout, IdleTimeout: time.Second,
-	}
-	err := srv.Serve(ln)
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	return mux
 }
 
 // Function returns f as a function of the daemon. Its arguments and its result are JSON.
@@ -101,7 +94,7 @@ func Call(ctx context.Context, socket, name string, args, result any) error {
 		return checks.BadArgument("the daemon takes a message or other arguments of at most %d MiB, and these have %d bytes", maxArguments>>20, len(body))
 	}
 	client := &http.Client{
-		Timeout: callTimeout + transferTimeout,
+		Timeout: Timeout,
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}},

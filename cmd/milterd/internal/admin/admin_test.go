@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,14 +25,13 @@ func TestCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	type args struct{ N int }
-	served := make(chan error)
-	go func() {
-		served <- Serve(ln, map[string]http.Handler{
-			"double": Function(func(_ context.Context, a args) (int, error) { return 2 * a.N, nil }),
-			"fail":   Function(func(context.Context, any) (any, error) { return nil, errors.New("the store is down") }),
-			"refuse": Function(func(context.Context, any) (any, error) { return nil, checks.BadArgument("not a number") }),
-		})
-	}()
+	srv := &httptest.Server{Listener: ln, Config: &http.Server{Handler: Handler(map[string]http.Handler{
+		"double": Function(func(_ context.Context, a args) (int, error) { return 2 * a.N, nil }),
+		"fail":   Function(func(context.Context, any) (any, error) { return nil, errors.New("the store is down") }),
+		"refuse": Function(func(context.Context, any) (any, error) { return nil, checks.BadArgument("not a number") }),
+	})}}
+	srv.Start()
+	defer srv.Close()
 	var n int
 	if err := Call(ctx, socket, "double", args{21}, &n); err != nil || n != 42 {
 		t.Errorf("got %d, %v", n, err)
@@ -51,9 +51,5 @@ func TestCall(t *testing.T) {
 	}
 	if err := Call(ctx, socket, "unknown", nil, nil); err == nil {
 		t.Error("no error of an unknown function")
-	}
-	ln.Close()
-	if err := <-served; err != nil {
-		t.Error(err)
 	}
 }

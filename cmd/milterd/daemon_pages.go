@@ -55,7 +55,7 @@ func (d *daemon) endpoints(cfg *config.Config) ([]endpoint, error) {
 	return []endpoint{{
 		key:     "admin.socket",
 		address: cfg.Admin.Socket,
-		missing: "the commands status, greylist, block, log and report do not reach this daemon",
+		missing: "no command reaches this daemon",
 		listen:  func() (net.Listener, error) { return listenAdmin(cfg.Admin.Socket) },
 		handler: admin.Handler(d.functions()),
 		timeout: admin.Timeout,

@@ -130,7 +130,7 @@ func deliveryState(d report.Delivery) string {
 
 func showPreview(w io.Writer, r dmarcReport) {
 	v := r.Preview
-	fmt.Fprintf(w, "domain\t%s\n", printableName(v.Domain))
+	fmt.Fprintf(w, "domain\t%s\n", printableLine(v.Domain))
 	fmt.Fprintf(w, "day\t%s (UTC)\n", v.Day.Format(time.DateOnly))
 	fmt.Fprintf(w, "messages\t%d, of which %d pass, in %d %s\n", v.Messages, v.Passed, v.Rows, plural(v.Rows, "rows"))
 	fmt.Fprintf(w, "state\t%s\n", deliveryState(v.Delivery))
@@ -138,7 +138,7 @@ func showPreview(w io.Writer, r dmarcReport) {
 	if v.Refused != "" {
 		fmt.Fprintf(w, "does not go to\t%s\n", printableLine(v.Refused))
 	}
-	fmt.Fprintf(w, "xml\tmilterd report dmarc %s --xml\n", printableName(v.Domain))
+	fmt.Fprintf(w, "xml\tmilterd report dmarc %s --xml\n", printableLine(v.Domain))
 }
 
 // deliveryCounts is what became of the reports of yesterday.

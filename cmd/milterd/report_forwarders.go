@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"milterd/checks"
 	"milterd/milter/evidence"
 )
 
@@ -34,9 +33,9 @@ func showForwarders(w io.Writer, r evidence.ForwarderReport) {
 	fmt.Fprintln(w, "CLIENT\tMESSAGES\tDAYS\tFIRST\tLAST\tREFUSED\tKNOWN\tAUTHORS")
 	var proposed, bySPF []string
 	for _, f := range r.Forwarders {
-		client := checks.Clean(f.Client, 80)
+		client := printableLine(f.Client)
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%d\t%s\t%s\n", client, f.Messages, f.Days, formatTime(f.First), formatTime(f.Last),
-			f.Against, yesOrNo(f.Known), checks.Clean(strings.Join(f.Authors, " "), 200))
+			f.Against, yesOrNo(f.Known), printableLine(strings.Join(f.Authors, " ")))
 		switch {
 		case f.Against > 0:
 		case f.SPF:

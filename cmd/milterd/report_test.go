@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	"milterd/checks"
+	"milterd/checks/dmarc/report"
 	"milterd/cmd/milterd/internal/config"
+	"milterd/milter/evidence"
 )
 
 // TestReasonsOfEvidence tests which reasons the reports on evidence know: those of checks.
@@ -18,6 +20,20 @@ func TestReasonsOfEvidence(t *testing.T) {
 	for _, r := range checks.PipelineReasons() {
 		if _, err := (evidenceArgs{Reason: r.ID}).settings(cfg); err == nil || strings.Contains(err.Error(), "did you mean "+r.ID) {
 			t.Errorf("%s: %v", r.ID, err)
+		}
+	}
+}
+
+// TestProposedNames tests that lines and commands which a report proposes have the whole of a long name.
+func TestProposedNames(t *testing.T) {
+	t.Parallel()
+	name := strings.Repeat(strings.Repeat("x", 60)+".", 3) + "example"
+	var out strings.Builder
+	showForwarders(&out, evidence.ForwarderReport{Forwarders: []evidence.Forwarder{{Client: name}}})
+	showPreview(&out, dmarcReport{Preview: &report.Preview{Outgoing: report.Outgoing{Domain: name}}})
+	for _, want := range []string{"\n  forwarders: [\"" + name + "\"]\n", "milterd report dmarc " + name + " --xml\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in\n%s", want, &out)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func (d *daemon) reloadWhenAsked(ctx context.Context, hup <-chan os.Signal) {
 // reload puts a new configuration in force for new connections. If it has an error, the old one stays, and the daemon says so
 // until a reload succeeds.
 func (d *daemon) reload() {
-	notify(sd.SdNotifyReloading + "\n" + monotonic())
+	notify(sd.SdNotifyReloading + "\n" + sd.SdNotifyMonotonicUsec()) // Type=notify-reload needs the time
 	defer notify(sd.SdNotifyReady)
 	cfg, p, errs := d.readAgain()
 	if len(errs) > 0 {

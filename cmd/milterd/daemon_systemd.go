@@ -1,11 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
 )
 
 // notify sends a state to systemd, if systemd started the daemon (sd_notify(3)).
@@ -18,13 +16,4 @@ func watchdog() <-chan time.Time {
 		return nil
 	}
 	return time.Tick(interval / 2)
-}
-
-// monotonic returns the time that Type=notify-reload needs with RELOADING=1.
-func monotonic() string {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return ""
-	}
-	return fmt.Sprintf("MONOTONIC_USEC=%d", ts.Nano()/1000)
 }

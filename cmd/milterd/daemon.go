@@ -153,9 +153,10 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 	for {
 		select {
 		case <-ctx.Done():
-			return d.drain()
+			d.drain()
+			return nil
 		case err := <-failed:
-			_ = d.drain()
+			d.drain()
 			return err
 		case <-watchdog:
 			notify(sd.SdNotifyWatchdog)
@@ -164,7 +165,7 @@ func (d *daemon) run(ctx context.Context, lns []net.Listener, hup <-chan os.Sign
 }
 
 // drain waits for the messages in flight.
-func (d *daemon) drain() error {
+func (d *daemon) drain() {
 	notify(sd.SdNotifyStopping)
 	d.serving.Store(false)
 	d.log.WithField("connections", d.server.Connections()).Info("stopping")
@@ -174,5 +175,4 @@ func (d *daemon) drain() error {
 		d.log.Warn("messages in flight were cut off")
 	}
 	d.log.Info("stopped")
-	return nil
 }

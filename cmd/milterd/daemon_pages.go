@@ -201,7 +201,7 @@ func (d *daemon) components() web.Components {
 
 // problems returns what keeps the daemon from working, for the health pages and the dashboard.
 func (d *daemon) problems() []string {
-	var list []string
+	list := []string{} // [] in JSON
 	if s := d.store.Status(); !s.OK {
 		cause := s.Error
 		if !strings.Contains(cause, s.Place) {
@@ -219,9 +219,9 @@ func (d *daemon) problems() []string {
 // the questions of a few messages about domains whose own servers are down; with double, a small site notices a failure late.
 const manyUnanswered = 50
 
-// warnings returns what works otherwise than the operator may expect.
+// warnings returns what the operator should look at although the daemon works.
 func (d *daemon) warnings() []string {
-	list := d.server.Warnings()
+	list := append([]string{}, d.server.Warnings()...) // [] in JSON
 	if f := d.reloadFailed.Load(); f != nil {
 		list = append(list, f.String())
 	}

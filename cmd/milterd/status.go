@@ -58,8 +58,8 @@ func (d *daemon) status(context.Context, noArgs) (daemonStatus, error) {
 		Store:       d.store.Status(),
 		DNS:         d.resolver.Stats(),
 		Checks:      d.conditions(),
-		Problems:    append([]string{}, d.problems()...), // [] in JSON
-		Warnings:    append([]string{}, d.warnings()...),
+		Problems:    d.problems(),
+		Warnings:    d.warnings(),
 		Reload:      d.reloadFailed.Load(),
 	}, nil
 }
@@ -133,8 +133,7 @@ func (s daemonStatus) state() string {
 // attention returns what the operator should look at, one sentence each. It is for the pages and for the daily report, which has some
 // conditions of checks elsewhere.
 func (d *daemon) attention(conditions []checks.Condition) []string {
-	list := append([]string{}, d.problems()...) // [] in JSON
-	list = append(list, d.warnings()...)
+	list := append(d.problems(), d.warnings()...)
 	for _, c := range conditions {
 		if c.Why != "" {
 			list = append(list, fmt.Sprintf("%s %s is %s: %s", c.Check, c.Name, c.State, c.Why))

@@ -117,9 +117,7 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 func kindOf(what, rcpt string) (kind string, queries []records.Query, err error) {
 	id := records.IDIn(what)
 	switch {
-	case rcpt != "" && checks.LooksLikeNetwork(what):
-		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, nil
-	case rcpt != "":
+	case rcpt != "" && (strings.Contains(what, "@") || !checks.LooksLikeNetwork(what)):
 		return "sender", []records.Query{{Sender: what, Rcpt: rcpt}}, nil
 	case strings.Contains(what, "@"), what == nullPath: // before a link: a mailbox such as owner=example.org@lists.example.net
 		return "mailbox", []records.Query{{Sender: what}, {Rcpt: what}, {User: what}}, nil
@@ -130,7 +128,7 @@ func kindOf(what, rcpt string) (kind string, queries []records.Query, err error)
 		return "refusal", []records.Query{{ID: id}}, nil
 	case checks.LooksLikeNetwork(what):
 		_, err := parseClient(what)
-		return "client", []records.Query{{Client: what}}, err
+		return "client", []records.Query{{Client: what, Rcpt: rcpt}}, err
 	case strings.Contains(what, "."):
 		return "domain", []records.Query{{Sender: what}, {Client: what}, {Rcpt: what}}, nil
 	case id != "" && len(what) > sessionID:

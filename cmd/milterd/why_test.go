@@ -260,3 +260,26 @@ func TestWhyOfUnknown(t *testing.T) {
 		}
 	}
 }
+
+// TestKindOf tests what kind of subject a word is, alone and with a recipient.
+func TestKindOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ what, alone, withRcpt string }{ // empty: an error
+		{"192.0.2.9", "client", "client"},
+		{"2001:db8::/32", "client", "client"},
+		{"192.0.2.9/99", "", ""},
+		{"alice@example.net", "mailbox", "sender"},
+		{"alice/work@example.net", "mailbox", "sender"},
+		{"<>", "mailbox", "sender"},
+		{"example.net", "domain", "sender"},
+		{"oo2f2hjqv5ct", "session", "sender"},
+		{"alice", "user", "sender"},
+	} {
+		for rcpt, want := range map[string]string{"": c.alone, "bob@example.org": c.withRcpt} {
+			kind, queries, err := kindOf(c.what, rcpt)
+			if (err != nil) != (want == "") || err == nil && (kind != want || queries[0].Rcpt != rcpt) {
+				t.Errorf("%s %s: %s, %+v, %v, want %s", c.what, rcpt, kind, queries, err, want)
+			}
+		}
+	}
+}

@@ -23,7 +23,7 @@ type state struct {
 	SenderBlocks []counters.Blocked `json:"sender_blocks,omitempty"` // of single domains' mail from a good sender
 	Triplets     []greylist.Triplet `json:"triplets"`
 	Clients      []greylist.Client  `json:"clients"`
-	Held         int                `json:"held"` // all triplets and clients, of which Triplets and Clients are the first
+	Held         int                `json:"held"` // number of all triplets and clients, of which Triplets and Clients are the first
 	Rates        []rate.Count       `json:"rates"`
 	Domain       string             `json:"domain,omitempty"` // organisational domain of the sender
 	Good         bool               `json:"good"`             // the domain is a good sender
@@ -32,7 +32,7 @@ type state struct {
 // maxHeld is the number of triplets and clients of greylisting, and of blocks of senders, in one state.
 const maxHeld = 5
 
-// subjects says whose state is wanted. An empty field stands for nobody.
+// subjects says whose state is wanted. An empty field adds nothing.
 type subjects struct {
 	client  netip.Addr
 	names   []string // addresses of senders, domains, and names of hosts or users

@@ -6,7 +6,7 @@
 //	serve.go, daemon*.go    the daemon: serve starts its parts, daemon.go runs them, daemon_pages.go serves HTTP
 //	NAME.go, NAME_*.go      the command milterd NAME, or a group of commands: flags, what it does, output
 //	admin.go                how commands call the daemon; both ends of a call are in the file of the command
-//	setup.go, advice.go     what the daemon and commands make of a configuration
+//	setup.go, advice.go     a configuration: its file, its parts (pipeline, resolver, store), warnings about it
 //	simulator.go            the pipeline of simulate and check-config
 //	main.go and others      what commands share: arguments, ends of periods, output, exit statuses
 //

@@ -205,8 +205,7 @@ func (f replayFlags) resolver(c config.DNS) (checks.Resolver, func(), error) {
 	}, nil
 }
 
-// afterInterrupt returns the context for judging: that of reading, or after an interrupt, one that the next interrupt
-// ends.
+// afterInterrupt returns ctx, or if an interrupt has ended it, a context that the next interrupt ends.
 func afterInterrupt(ctx context.Context, stderr io.Writer) context.Context {
 	if ctx.Err() == nil {
 		return ctx

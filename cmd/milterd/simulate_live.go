@@ -25,8 +25,8 @@ type liveResult struct {
 	Result *jsonResult `json:"result"`
 }
 
-// simulateLive plays a session with the configuration, the DNS and the state of the daemon. It writes nothing but the count of
-// requests to registries, which are limited.
+// simulateLive plays a session with the configuration, the DNS and the state of the daemon. It writes only the count of requests to
+// registries, to keep their limit.
 func (d *daemon) simulateLive(_ context.Context, a liveArgs) (liveResult, error) {
 	sim := startSimulator(false)
 	env := d.env()

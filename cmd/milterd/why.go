@@ -112,7 +112,7 @@ func (d *daemon) why(ctx context.Context, a whyArgs) (knowledge, error) {
 	return k, nil
 }
 
-// kindOf returns what kind of subject what is, and the queries for its decisions; more than one, as a mailbox may be that of a sender or a
+// kindOf returns the kind of a subject and the queries for its decisions. A mailbox has several, as it may be that of a sender or a
 // recipient. With rcpt, only mail to this recipient counts.
 func kindOf(what, rcpt string) (kind string, queries []records.Query, err error) {
 	id := records.IDIn(what)
@@ -142,8 +142,8 @@ func kindOf(what, rcpt string) (kind string, queries []records.Query, err error)
 	}
 }
 
-// addDecisions adds the last decisions, and the last refusal with its trace. Of a message, a refusal without its queue id is not that:
-// the recipient, or an earlier transaction with the same reverse-path, was refused, and not the message.
+// addDecisions adds the last decisions, and the last refusal with its trace. For a queue id, that is a refusal of the message: one
+// without the id is about a recipient, or an earlier transaction with the same reverse-path.
 func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []records.Query) error {
 	if d.records == nil {
 		return nil
@@ -175,8 +175,8 @@ func (d *daemon) addDecisions(ctx context.Context, k *knowledge, queries []recor
 	return nil
 }
 
-// watchedIn returns what the other decisions of a message's session say of the message: the reasons that applied and the checks that
-// ran. The record of an accepted message has neither.
+// watchedIn returns the reasons that applied to an accepted message and the checks that ran. Its record has neither, but the other
+// decisions of its session have.
 func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []records.Outcome, ran []records.Check) {
 	for _, r := range slices.Backward(decisions) { // the oldest first
 		if r.Session != accepted.Session || r.MailFrom != accepted.MailFrom || r.QueueID != "" && r.QueueID != accepted.QueueID {
@@ -199,8 +199,8 @@ func watchedIn(decisions []records.Record, accepted records.Record) (outcomes []
 	return outcomes, ran
 }
 
-// addMessage adds the decisions about the message with a queue id, if there is one; the last, as mail servers use an id again. The
-// reverse-path leaves out most earlier transactions of the session.
+// addMessage adds the decisions about the last message with the queue id, as mail servers use an id again. Naming the reverse-path
+// leaves out most earlier transactions of its session.
 func (d *daemon) addMessage(ctx context.Context, k *knowledge) error {
 	if d.records == nil {
 		return nil

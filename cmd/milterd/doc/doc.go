@@ -1,8 +1,8 @@
 // Package doc holds the manual: the guides that "milterd doc" prints, and the sources of the manual pages.
 //
 // Both are Markdown files in this folder, with the few elements that Parse knows. Text writes a guide for a terminal, WriteManual
-// the manual pages in the roff language. What the code has is put into them: commands and their flags (commands.go), keys
-// (keys.go), reasons and findings. Begin to read at Guides.
+// the manual pages in the roff language. Commands and their flags (commands.go), keys (keys.go), reasons and findings come from the
+// code. Start reading at Guides.
 package doc
 
 import (
@@ -35,7 +35,7 @@ func Guides() []Guide {
 	return list
 }
 
-// generated write what guides have from the code: a table in the place that is marked for it, and texts after the guide.
+// generated has the functions that write the generated parts of guides: a table, in the place that is marked for it, and texts at the end.
 var generated = map[string]struct{ table, texts func(io.Writer) }{
 	"reasons": {table: writeReasonTable, texts: writeReasonTexts},
 	"mirror":  {table: writeFindingTable, texts: writeFindingTexts},

@@ -141,12 +141,12 @@ func styled(s Span) string {
 	}
 }
 
-// escape returns text for roff. A hyphen is one of the text.
+// escape returns text for roff, which prints - as a hyphen.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(text)
 }
 
-// literal is escape for what a reader copies: a hyphen is a minus sign, an apostrophe stays one.
+// literal is escape for what a reader copies: - is printed as a minus sign, and an apostrophe as one.
 func literal(text string) string {
 	return strings.NewReplacer("-", `\-`, "'", `\(aq`).Replace(escape(text))
 }

@@ -34,18 +34,18 @@ const maxHeld = 5
 
 // subjects says whose state is wanted. An empty field adds nothing.
 type subjects struct {
-	client  netip.Addr
-	names   []string // addresses of senders, domains, and names of hosts or users
-	held    string   // whose greylisting is wanted, see greylist.List
-	senders string   // domain of senders whose evidence is wanted
+	client   netip.Addr
+	names    []string // addresses of senders, domains, and names of hosts or users
+	greylist string   // whose triplets and clients are wanted, see greylist.List
+	domain   string   // of senders whose evidence is wanted
 }
 
 // subjectsOf returns the subjects of a decision.
 func subjectsOf(r records.Record) subjects {
-	s := subjects{client: r.Client, senders: checks.ParseAddress(r.MailFrom).Domain}
-	s.held = r.MailFrom
+	s := subjects{client: r.Client, domain: checks.ParseAddress(r.MailFrom).Domain}
+	s.greylist = r.MailFrom
 	if r.Client.IsValid() {
-		s.held = r.Client.String()
+		s.greylist = r.Client.String()
 	}
 	for _, name := range []string{r.MailFrom, r.Helo, r.Detail("user")} {
 		if name != "" && !slices.Contains(s.names, name) {
@@ -76,12 +76,12 @@ func (d *daemon) stateOf(ctx context.Context, s subjects) (state, error) {
 			return st, err
 		}
 	}
-	if s.held != "" {
-		if err := d.addGreylisting(ctx, &st, s.held, now); err != nil {
+	if s.greylist != "" {
+		if err := d.addGreylisting(ctx, &st, s.greylist, now); err != nil {
 			return st, err
 		}
 	}
-	if st.Domain = checks.OrgDomain(s.senders); st.Domain != "" {
+	if st.Domain = checks.OrgDomain(s.domain); st.Domain != "" {
 		st.Good = d.evidence.IsGood(st.Domain)
 	}
 	return st, nil
@@ -89,7 +89,7 @@ func (d *daemon) stateOf(ctx context.Context, s subjects) (state, error) {
 
 // addBlocks adds the blocks of a client, or those of a domain's mail.
 func (d *daemon) addBlocks(ctx context.Context, st *state, s subjects, now time.Time) (err error) {
-	client, domain := checks.ClientOf(s.client), s.senders
+	client, domain := checks.ClientOf(s.client), s.domain
 	if s.client.IsValid() {
 		domain = ""
 		if st.Block, err = counters.Covering(ctx, d.store, client, now); err != nil {

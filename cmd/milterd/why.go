@@ -225,21 +225,21 @@ func (k knowledge) subjects() subjects {
 	if k.What == nullPath {
 		return subjects{}
 	}
-	s := subjects{names: []string{k.What}, held: k.What, senders: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}
+	s := subjects{names: []string{k.What}, greylist: k.What, domain: cmp.Or(checks.ParseAddress(k.What).Domain, k.What)}
 	switch k.Kind {
 	case "client":
-		s.senders = ""
+		s.domain = ""
 		if client, err := netip.ParseAddr(k.What); err == nil { // else it is a network
 			s.client, s.names = client, nil
 			if k.Decision != nil {
-				s.senders = checks.ParseAddress(k.Decision.MailFrom).Domain
+				s.domain = checks.ParseAddress(k.Decision.MailFrom).Domain
 			}
 		}
 	case "user":
-		s.held, s.senders = "", ""
+		s.greylist, s.domain = "", ""
 	}
 	if k.Local {
-		s.senders = ""
+		s.domain = ""
 	}
 	return s
 }

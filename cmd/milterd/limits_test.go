@@ -30,7 +30,7 @@ header section | {milter.maxHeaderBytes bytes} | the part before it is checked, 
 Authentication-Results fields with the own authserv-id, X-Milterd fields | {milter.maxForged} of each are removed | 451 4.6.0 at the end of the message, with a warning in the log
 macros | {milter.maxMacros} of {milter.maxMacroLength bytes} | further ones are ignored
 a reply | {checks.maxLines} lines of {checks.maxLine} characters, each value of {checks.maxValue} | it is cut
-time to stop | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultLinger time} for clients that are silent between two, then {milter/store.slowDisk time} for the store and {cmd/milterd.logTimeout time} for the log | sessions get the default action of the mail server; lost lines of the log are counted on standard error
+time to stop | {cmd/milterd.drainTimeout time} for messages in flight, {milter.defaultDrainIdle time} for clients that are silent between two, then {milter/store.slowDisk time} for the store and {cmd/milterd.logTimeout time} for the log | sessions get the default action of the mail server; lost lines of the log are counted on standard error
 
 # DNS
 a question | {milter/resolver.defaultAttempts} attempts of {dns.timeout} (dns.timeout) | the check could not find out; the failure is cached for {milter/resolver.failureTTL time}

@@ -96,11 +96,14 @@ func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last
 			}
 			f := run.find(ctx, step{check: i, stage: st})
 			if f.err != nil {
-				failed = inst.Info.Name
+				failed, d.Partial = inst.Info.Name, true
 				if last == EndOfMessage {
 					failedAt = st // EndOfHeader too
 				}
-				d.fail(inst.Info.Name, st, f)
+				if !f.reported {
+					f.reported = true
+					d.Failures = append(d.Failures, Failure{Check: failed, Stage: st, Err: f.err})
+				}
 			}
 			run.addVouches(inst.Info.Name, f.verdicts, st)
 			passes, may := skipsAll(f.verdicts)
@@ -121,15 +124,6 @@ func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last
 		run.refuse(&d, Outcome{Check: failed, Stage: failedAt, Reason: checkFailed, Action: Tempfail, Detail: map[string]string{"check": failed}})
 	}
 	return d
-}
-
-// fail adds a failed check to the decision, unless an earlier decision has the failure.
-func (d *Decision) fail(check string, st Stage, f *finding) {
-	d.Partial = true
-	if !f.reported {
-		f.reported = true
-		d.Failures = append(d.Failures, Failure{Check: check, Stage: st, Err: f.err})
-	}
 }
 
 // outcomes returns the outcomes of verdicts, with the actions of run.table. It leaves out actions below least.

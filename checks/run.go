@@ -10,7 +10,7 @@ import (
 // Run judges one SMTP session. It keeps what the checks found, for the scope of each stage. A driver keeps one per
 // connection, beside the Session that it fills. Run belongs to the session's goroutine.
 type Run struct {
-	pipeline     *Pipeline
+	pipeline     *Pipeline // nil in a Request of NewRequest
 	session      *Session
 	request      Request
 	trusted      bool
@@ -89,10 +89,6 @@ func (run *Run) begin(st Stage) {
 	run.steps = run.steps[:0]
 	run.setClient()
 	switch st {
-	case Connect:
-		for scope := range numStages {
-			run.discard(scope)
-		}
 	case MailFrom:
 		run.discardErrors(Connect)
 		run.discardErrors(Helo)

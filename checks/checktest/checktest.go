@@ -202,11 +202,7 @@ func Trusted(t testing.TB, s *checks.Session) *checks.Request {
 	t.Helper()
 	local := *s
 	local.Local = true
-	p, err := checks.New(nil, checks.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	run := p.NewRun(&local)
+	run := Pipeline(t, checks.Options{}).NewRun(&local)
 	run.Judge(context.Background(), checks.Connect)
 	return run.Request()
 }

@@ -99,13 +99,11 @@ func Placeholders(text string) (names []string) {
 	return names
 }
 
-// sessionPlaceholders are the placeholders that need no Detail, see checks.Reason.
-var sessionPlaceholders = []string{"client", "client_name", "helo", "mail_from", "domain", "rcpt"}
-
-// unfilled returns the placeholders of the reply of a verdict that have no value.
+// unfilled returns the placeholders of the reply of a verdict that neither its Detail nor a session fills.
 func unfilled(v checks.Verdict) []string {
 	return slices.DeleteFunc(Placeholders(v.Reason.Reply.Text), func(name string) bool {
-		_, ok := v.Detail[name]
-		return ok || slices.Contains(sessionPlaceholders, name)
+		_, inDetail := v.Detail[name]
+		_, inSession := new(checks.Session).Value(name)
+		return inDetail || inSession
 	})
 }

@@ -19,7 +19,7 @@ func TestSilentSigner(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 		defer cancel()
 		env := checktest.Env(t, "")
-		env.Signatures, env.DNS = 5, checktest.Silent{Resolver: env.DNS, Domain: "evil.example"}
+		env.Signatures, env.DNS = 5, checktest.Silent{Resolver: env.DNS, About: checktest.Below("evil.example")}
 		fields := checktest.Sign(t, []headers.Field{{Name: "From", Value: " ceo@bank.example"}}, "Hello\r\n", "a.evil.example")
 		r := checktest.Session{Client: "192.0.2.66", MailFrom: "x@b.evil.example", Header: fields}.Request(t)
 		r.Stage = checks.EndOfHeader

@@ -60,7 +60,7 @@ func TestFailedLookupIsRepeated(t *testing.T) {
 func TestDeafNameServers(t *testing.T) {
 	t.Parallel()
 	env := checktest.Env(t, zone)
-	env.DNS = checktest.Deaf(env.DNS, dns.TypePTR)
+	env.DNS = checktest.Silent{Resolver: env.DNS, About: func(q checks.Question) bool { return q.Type != dns.TypePTR }, GivesUp: true}
 	c := build(t, env)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)

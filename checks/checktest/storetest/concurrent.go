@@ -13,19 +13,14 @@ const (
 	rounds     = 50
 )
 
-// stores returns the store and, if there is one, another with the same records.
-func (s suite) stores() []checks.Store {
+// concurrently runs f rounds times in each of several goroutines, for the store and for the second one if there is one.
+func (s suite) concurrently(f func(store checks.Store, round int)) {
 	stores := []checks.Store{s.store}
 	if s.Second != nil {
 		stores = append(stores, s.Second(s.T, s.store))
 	}
-	return stores
-}
-
-// concurrently runs f rounds times in each of several goroutines for each store.
-func (s suite) concurrently(f func(store checks.Store, round int)) {
 	var all sync.WaitGroup
-	for _, store := range s.stores() {
+	for _, store := range stores {
 		for range goroutines {
 			all.Go(func() {
 				for round := range rounds {

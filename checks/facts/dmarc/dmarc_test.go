@@ -199,7 +199,7 @@ func TestSilentAuthor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 				defer cancel()
-				dns := checktest.Silent{Resolver: checktest.NewZone(t, zone), Domain: "evil.example"}
+				dns := checktest.Silent{Resolver: checktest.NewZone(t, zone), About: checktest.Below("evil.example")}
 				e, _ := dmarc.NewTree(dns).Evaluate(ctx, strings.Fields(authors), nil)
 				if got := summary(e); got != want {
 					t.Errorf("got %s, want %s", got, want)

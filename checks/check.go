@@ -99,8 +99,8 @@ type Site struct {
 // IsLocal reports whether a domain, as in Address.Domain, is one of LocalDomains. A subdomain is not.
 func (s Site) IsLocal(domain string) bool { return slices.Contains(s.LocalDomains, domain) }
 
-// Senders reports what earlier mail says of senders, named by an organisational domain of a confirmed client name or of an SPF
-// pass. It does not wait for anything, and is safe for concurrent use.
+// Senders reports what earlier mail says of senders. A sender is the organisational domain of a confirmed client name or of an SPF
+// pass. Its methods do not wait for anything, and are safe for concurrent use.
 type Senders interface {
 	// IsGood reports whether the mail of a sender should not be refused.
 	IsGood(domain string) bool
@@ -114,7 +114,7 @@ type Senders interface {
 // Registry looks up when domains were registered with their registries. It is safe for concurrent use.
 type Registry interface {
 	// Registered returns when a domain (A-labels, lower case) was registered last. It returns the zero time if the domain
-	// is not registered or its registry publishes no date, and an error if it could not find out.
+	// is not registered or its registry publishes no date, and an error if the registry did not answer.
 	//
 	// server is the base URL of an RDAP server (RFC 9082 section 3.1.3). If it is empty, the server is the one that IANA
 	// lists for the top-level domain (RFC 9224).

@@ -13,8 +13,8 @@ import (
 	"milterd/checks/checktest"
 )
 
-// forwardedTo gives bob a forwarder whose names are not found out if it is the client 198.51.100.2, and no forwarder that is
-// another client.
+// forwardedTo gives bob forwarders: the network 192.0.2.0/24 and the name lists.example.net. The names of the client 198.51.100.2
+// cannot be looked up, and other clients have none.
 func forwardedTo(t *testing.T, actions map[string]checks.Action) func(*checks.Options) {
 	return func(o *checks.Options) {
 		o.Policies = []checks.Policy{{

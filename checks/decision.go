@@ -39,7 +39,7 @@ type Outcome struct {
 	Unsure bool // an answer is missing that might show that the reason does not apply: Action is Tempfail at most
 }
 
-// Failure is a check that could not find out.
+// Failure is the error of a check.
 type Failure struct {
 	Check string
 	Stage Stage
@@ -59,8 +59,8 @@ type Result struct {
 }
 
 // Final returns the action and the reason of the reply. Without a reply it returns those of the most severe outcome, and
-// without any outcome, Off and nil. Of outcomes with one action, as all have in the profile watch, the most severe is the one
-// that the profile safe, or else strict, would act on most severely.
+// without any outcome, Off and nil. Outcomes with the same action, as in the profile watch, are compared by the actions that their
+// reasons have in the profile safe, and then in the profile strict.
 func (d Decision) Final() (action Action, reason *Reason) {
 	if d.Reply != nil {
 		return d.Action, d.Reason

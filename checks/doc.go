@@ -9,8 +9,8 @@
 //	milter.(*session).Helo       receives the callback
 //	(*Session).SetHelo           stores the name
 //	(*Run).Judge                 judges a stage: here Helo, and RcptTo, where the reply is due
-//	(*Run).prefetch              has the questions of the checks asked in the background
-//	(*Run).decide                goes through the checks, in order
+//	(*Run).prefetch              announces the questions of the checks, which are then asked in the background
+//	(*Run).decide                goes through the checks in order; decideRcpt chose the actions of the recipient
 //	(*Run).find                  asks one check, or returns what it found before
 //	helo.(*check).Check          returns verdicts
 //	(*Run).apply                 applies the action of each reason

@@ -67,7 +67,7 @@ func TestEscalate(t *testing.T) {
 	want("off", code(build(0, helo), "192.0.2.77"), 550)
 
 	denied := newFake("access", atConnect, reason("helo-denied"))
-	want("the operator's own word", code(build(24*time.Hour, denied), "192.0.2.9"), 550)
+	want("a refusal by the operator's list", code(build(24*time.Hour, denied), "192.0.2.9"), 550)
 
 	store.Fail(errors.New("down"))
 	want("the store is down", code(p, "192.0.2.9"), 450)

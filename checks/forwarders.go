@@ -47,7 +47,7 @@ type forwarding uint8
 
 const (
 	notForwarded   forwarding = iota
-	mayBeForwarded            // a name of the client was not found out
+	mayBeForwarded            // the names of the client could not be looked up
 	forwarded
 )
 

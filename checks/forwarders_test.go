@@ -49,7 +49,7 @@ func TestForwarders(t *testing.T) {
 		{"by a name below", "192.0.2.9", "name@example.org", 0},
 		{"a name that only ends like it", "198.51.100.1", "name@example.org", 550},
 		{"no name", "203.0.113.1", "name@example.org", 550},
-		{"its names cannot be found out", "198.51.100.2", "name@example.org", 450},
+		{"its names cannot be looked up", "198.51.100.2", "name@example.org", 450},
 		{"names are not looked up", "198.51.100.2", "else@example.org", 550},
 		{"another recipient", "192.0.2.9", "else@example.org", 550},
 	} {
@@ -69,8 +69,8 @@ func TestForwarders(t *testing.T) {
 	}
 }
 
-// TestForwardedHeader shows that the header is judged as forwarded mail if the first accepted recipient has it forwarded, also if
-// the last recipient was refused.
+// TestForwardedHeader shows that the header section is judged as that of forwarded mail if the client is a forwarder of the accepted
+// recipient, also if the last recipient was refused.
 func TestForwardedHeader(t *testing.T) {
 	t.Parallel()
 	h, bad := reason("h"), newFake("rcpt", []checks.Stage{checks.RcptTo}, reason("bad"))

@@ -58,8 +58,8 @@ func AddressType(a netip.Addr) uint16 {
 	return dns.TypeAAAA
 }
 
-// AddressTypes returns the types of the records that hold addresses, first the one that can hold that of the client. The first
-// answer shows whether a host is the client, and nearly always whether it exists. So the second is asked only if it does not.
+// AddressTypes returns the types of the records that hold addresses, first the one for the client's address. The answer to that
+// shows whether a host is the client. If it has an address, the host exists, and the second question is not needed.
 func AddressTypes(client netip.Addr) [2]uint16 {
 	if client.Unmap().Is6() {
 		return [...]uint16{dns.TypeAAAA, dns.TypeA}

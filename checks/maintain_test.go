@@ -69,13 +69,13 @@ func TestMaintainTimeout(t *testing.T) {
 		well := &hanging{fake: newFake("well", atConnect, reason("b")), until: make(chan struct{})}
 		close(well.until)
 		p := pipeline(t, nil, nil, broken, well)
-		maintain := func(wantIll, wantWell int64) {
+		maintain := func(wantBroken, wantWell int64) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			p.Maintain(ctx, time.Now())
-			if a, b := broken.times.Load(), well.times.Load(); a != wantIll || b != wantWell {
-				t.Errorf("maintained %d and %d times, want %d and %d", a, b, wantIll, wantWell)
+			if a, b := broken.times.Load(), well.times.Load(); a != wantBroken || b != wantWell {
+				t.Errorf("maintained %d and %d times, want %d and %d", a, b, wantBroken, wantWell)
 			}
 		}
 		maintain(1, 1)

@@ -74,8 +74,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// TestMarksOfSeveralRecipients shows which recipients share a message, and what becomes of it. Policies give bob and carol
-// other actions than those of alice.
+// TestMarksOfSeveralRecipients shows which recipients share a message, and how it is marked. A policy gives bob other actions than
+// alice.
 func TestMarksOfSeveralRecipients(t *testing.T) {
 	t.Parallel()
 	const differ = "452 4.5.3 policies-differ"

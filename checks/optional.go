@@ -13,10 +13,10 @@ type Prefetcher interface {
 	Prefetch(r *Request) []Query
 }
 
-// Observer is implemented by a Check that needs to know what became of sessions, including those of trusted clients and
+// Observer is implemented by a Check that needs to know the results of sessions, including those of trusted clients and
 // exempt recipients. A check that runs for no recipient, as its reasons are off, receives no events. Observe runs in the session's
-// goroutine before the MTA receives the reply, so it must be quick. It must not change the session. r.Stage is not the stage of the event,
-// see Event.Stage.
+// goroutine before the MTA receives the reply, so it must be quick. It must not change the session. The stage of the event is in
+// Event.Stage, not in r.Stage.
 type Observer interface {
 	Observe(ctx context.Context, r *Request, e Event)
 }

@@ -14,7 +14,7 @@ type Options struct {
 	Named       map[string]bool   // ids of the reasons whose action the operator chose: it holds for bounces too, see Reason.BounceWatch
 	Policies    []Policy          // for some recipients; the first match applies
 	Exempt      RecipientSet      // recipients for whom no check runs
-	Trusted     Trusted           // clients for which no check runs
+	Trusted     Trusted           // clients for which only checks with Info.TrustedToo run
 	ReplyAt     Stage             // stage of the reply to client, HELO and sender reasons: MailFrom or RcptTo
 	OnError     Action            // Tempfail: defer mail for which a check fails; any other value: ignore the failure
 	Budget      time.Duration     // for all checks of one stage together
@@ -53,7 +53,7 @@ type Policy struct {
 	Forwarders Forwarders        // of these recipients
 }
 
-// Trusted describes the clients that are exempt from all checks. The zero value has local submissions only.
+// Trusted describes the trusted clients. The zero value has local submissions only.
 type Trusted struct {
 	Networks      []netip.Prefix
 	Authenticated bool     // clients that authenticated

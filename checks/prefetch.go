@@ -55,9 +55,9 @@ const (
 	maxAnnounced = 20_000
 )
 
-// recentSet is a set of subjects whose questions were announced lately. It forgets all of them after announcedFor, or sooner if it
-// is full. Without it, a busy client's questions would be collected for each of its messages, which took 11 percent of the CPU time
-// in the benchmark hot1. It is safe for concurrent use. The zero value is empty.
+// recentSet is a set of subjects whose questions were announced lately. It is emptied after announcedFor, or sooner if it is full.
+// Without it, the questions of a busy client are collected for each message, which took 11 percent of the CPU time in the benchmark
+// hot1. It is safe for concurrent use. The zero value is empty.
 //
 // It keeps hashes, so that long names of hostile clients need no memory. If two subjects have one hash, the questions of the
 // second are not announced.

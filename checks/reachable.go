@@ -11,10 +11,10 @@ type addressBlock struct {
 	reachable bool // column "Globally Reachable"
 }
 
-// special are the IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190) as of 2025, with additions:
-// multicast and the former site-local addresses, as no mail is sent to them, and what IANA has not allocated. Blocks whose
-// reachability is "N/A" (6to4 and its relays, Teredo) count as reachable, as it depends on the embedded address. The longest
-// prefix that contains an address decides.
+// special are the IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190) as of 2025. Multicast, the former
+// site-local addresses and what IANA has not allocated are added, as no mail is sent to them. Blocks whose reachability is "N/A"
+// (6to4 and its relays, Teredo) count as reachable, as it depends on the embedded address. The longest prefix that contains an
+// address decides.
 var special = [...]addressBlock{
 	unreachable("0.0.0.0/8"),       // this network, RFC 791
 	unreachable("10.0.0.0/8"),      // private use, RFC 1918

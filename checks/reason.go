@@ -32,7 +32,7 @@ func (r *Reason) Allows(a Action) bool {
 	return (r.Most == Off || a <= r.Most) && (!r.Deferral || !a.marks())
 }
 
-// moreSevere reports whether the profile safe, or else the profile strict, acts on the reason more severely than on another one.
+// moreSevere reports whether r has the more severe action of two reasons in the profile safe, or if these are equal, in strict.
 func (r *Reason) moreSevere(than *Reason) bool {
 	return r.Safe > than.Safe || r.Safe == than.Safe && r.Strict > than.Strict
 }

@@ -43,11 +43,11 @@ func (r *Request) Used(reason *Reason) bool {
 	return r.run.pipeline == nil || r.run.pipeline.uses(reason)
 }
 
-// Trusted reports whether the session is exempt from all checks. Observers receive its events nevertheless.
+// Trusted reports whether the client is trusted, see Options.Trusted.
 func (r *Request) Trusted() bool { return r.run.trusted }
 
-// EnvelopeOnly reports whether no message will follow, as in Pipeline.Again. A check then judges at once what otherwise waits for
-// the message.
+// EnvelopeOnly reports whether no message will follow, as in Pipeline.Again. A check that would leave a decision to the end of the
+// message then decides without it.
 func (r *Request) EnvelopeOnly() bool { return r.run.envelopeOnly }
 
 // Suspicions returns the reasons with the action Greylist that earlier checks found for recipient i, in their order.
@@ -102,7 +102,7 @@ func (r *Request) Marks() []Outcome { return r.run.marks }
 // Forwarded reports whether the client is a forwarder of recipient i, see Policy.
 func (r *Request) Forwarded(i int) bool { return r.run.rcpt(i).forwarding == forwarded }
 
-// Snapshot returns a copy for use by one other goroutine. It has at most rcpts recipients and the results remembered up
+// Snapshot returns a copy for another goroutine. It has at most rcpts recipients and the results remembered up
 // to MailFrom, but no macros and no header section.
 func (r *Request) Snapshot(rcpts int) *Request {
 	s := *r.Session
@@ -125,8 +125,8 @@ type remembered struct {
 // Remember returns the result of find, which it calls once per key while scope lasts. An error is remembered until the next mail
 // transaction only: one lost DNS answer must not affect an hour-long connection.
 //
-// As with context.WithValue, key should have a type of the caller's package. One key must always have the same T. The limit
-// memory does not count the values: they must be short whatever the DNS answers, and the keys of one scope few whatever the
+// As with context.WithValue, key should have a type of the caller's package. One key must always have the same T. The driver does
+// not count the memory of values: they must be short whatever the DNS answers, and the keys of one scope few whatever the
 // client sends.
 func Remember[T any](r *Request, scope Stage, key any, find func() (T, error)) (T, error) {
 	memory := &r.run.memory[scope]

@@ -49,9 +49,8 @@ func (run *Run) setClient() {
 func (run *Run) Request() *Request { return &run.request }
 
 // Judge judges the session at a stage. The driver has already updated the Session. At RcptTo, Judge judges the last
-// recipient, and sets its Refused if it refuses. At EndOfHeader it decides nothing, see BeginBody: the decision at EndOfMessage
-// is about both stages. If all checks respect their context, Judge returns by the deadline of ctx, or within Options.Budget if it has
-// none.
+// recipient, and sets its Refused if it refuses. At EndOfMessage it decides about EndOfHeader too. If all checks respect their
+// context, Judge returns by the deadline of ctx, or within Options.Budget if it has none.
 func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	p := run.pipeline
 	run.begin(st)
@@ -65,7 +64,7 @@ func (run *Run) Judge(ctx context.Context, st Stage) Decision {
 	if st <= MailFrom {
 		run.prefetch(st)
 	}
-	if !p.RepliesAt(st) && (st != EndOfMessage || len(run.marks) == 0) {
+	if !p.RepliesAt(st) && (st != EndOfMessage || len(run.marks) == 0) { // Decision.Marks has those of earlier stages
 		return Decision{}
 	}
 	if _, limited := ctx.Deadline(); !limited {
@@ -150,9 +149,9 @@ func (run *Run) TraceSize() int {
 	return size
 }
 
-// BeginBody is called by the driver at the end of the header section. It has the questions of EndOfHeader asked in the
-// background, and returns the writer of the body, or nil if nobody needs the body. The driver writes the body in chunks as it
-// arrives, with LF or CRLF at the end of its lines, and then judges EndOfMessage.
+// BeginBody is called by the driver at the end of the header section. It announces the questions of EndOfHeader, and returns the
+// writer of the body, or nil if no check needs the body. The driver writes the body in chunks as it arrives, with LF or CRLF at the
+// end of its lines, and then judges EndOfMessage.
 func (run *Run) BeginBody() (body io.Writer) {
 	p := run.pipeline
 	run.request.Stage = EndOfHeader

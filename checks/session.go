@@ -7,7 +7,7 @@ import (
 	"milterd/headers"
 )
 
-// Stage is a point in an SMTP session from which on a check can run. It is also the scope of the check's results: a result of
+// Stage is the point in an SMTP session at which a check has what it needs. It is also the scope of the check's results: a result of
 // Connect is valid for the connection, of Helo until the next HELO, of RcptTo for one recipient, and of MailFrom, EndOfHeader
 // and EndOfMessage for the mail transaction. Checks up to RcptTo run when a reply is due, see Options.ReplyAt.
 type Stage uint8
@@ -32,7 +32,7 @@ func (st Stage) String() string {
 // equal Sessions are judged equally. It belongs to one goroutine.
 type Session struct {
 	ID           string            // identifies the session in the log
-	Time         time.Time         // of the last command or event; a check of Connect runs at RCPT or MAIL and sees the time of that command
+	Time         time.Time         // of the last command or event
 	Client       netip.Addr        // never IPv4-mapped; invalid if the MTA did not report it; see Request.Client
 	Local        bool              // submitted on the mail host itself
 	ClientName   string            // reverse DNS name as reported by the MTA; for display only

@@ -38,10 +38,10 @@ type Store interface {
 	Scan(ctx context.Context, prefix string) iter.Seq2[Record, error]
 }
 
-// ErrStoreDown is in the error of a method of a Store that is known to fail. The store logs when that begins and when it ends.
+// ErrStoreDown is wrapped in the errors of a Store during an outage. The store logs when that begins and when it ends.
 var ErrStoreDown = errors.New("the store is down")
 
-// WarnOfStore logs an error of a Store as a warning, unless the store is down: each message would have such a line.
+// WarnOfStore logs an error of a Store as a warning, but not in an outage, when each message would have such a line.
 func WarnOfStore(log *logrus.Entry, err error, message string) {
 	if !errors.Is(err, ErrStoreDown) {
 		log.WithError(err).Warn(message)

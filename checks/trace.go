@@ -126,8 +126,7 @@ func (t *trace) take() (asked []Asked, notes []string) {
 	return asked, notes
 }
 
-// Note adds to the trace what a check found out without the DNS, such as the reply of another host: a clause in printable
-// US-ASCII.
+// Note adds to the trace what a check found without the DNS, such as the reply of another host: a clause in printable US-ASCII.
 func Note(ctx context.Context, text string) {
 	if t := traceOf(ctx); t != nil {
 		t.mu.Lock()

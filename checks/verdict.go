@@ -13,8 +13,7 @@ type Verdict struct {
 	// another field of the log line, see Session.LogFields and package milter/log.
 	Detail map[string]string
 
-	// Unsure marks a verdict that may be wrong, see Check. Its Reason refuses with Tempfail at most. Its Vouch skips nothing; instead,
-	// these refuse with Tempfail at most: with SkipAll every reason of this check and of later ones, with SkipDelays the reasons of the
-	// checks that read Request.MayVouch.
+	// Unsure marks a verdict that may be wrong, see Check. Its Reason refuses with Tempfail at most. Its Vouch skips nothing. A SkipAll
+	// makes each refusal of this check and of later ones a Tempfail, a SkipDelays those of the checks that read Request.MayVouch.
 	Unsure bool
 }

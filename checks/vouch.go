@@ -12,7 +12,7 @@ const (
 	SkipAll          // no further check
 )
 
-// String returns the effect of the vouch as shown to the operator.
+// String returns the effect of the vouch on the mail, as shown to the operator.
 func (v Vouch) String() string {
 	switch v {
 	case SkipAll:
@@ -27,7 +27,7 @@ func (v Vouch) String() string {
 // Vouched is evidence for the client or the sender of the current mail that is not Unsure.
 type Vouched struct {
 	Check string // that found it
-	Vouch Vouch  // NoVouch: it lifts the suspicions of the mail alone, such as a delay that is over
+	Vouch Vouch  // NoVouch: evidence for this mail alone, such as that it has waited long enough
 	Why   string // printable US-ASCII; may be empty
 }
 

@@ -68,7 +68,7 @@ func TestDNSBLWithNameServer(t *testing.T) {
 			t.Parallel()
 			server := dnstest.Start(t, lists)
 			var clock checktest.Clock
-			r := newPatience(t, server.Addr, clock.Now)
+			r := newWaiting(t, server.Addr, clock.Now)
 			set := func(b dnstest.Behaviour, dead bool) {
 				server.Behave()
 				if b != nil {
@@ -99,13 +99,13 @@ func TestDNSBLWithNameServer(t *testing.T) {
 	}
 }
 
-// patience asks a name server, and waits long for it unless it is dead: a loaded machine answers late.
-type patience struct {
+// waiting asks a name server, and waits long for it unless it is dead: a loaded machine answers late.
+type waiting struct {
 	long, short *resolver.Resolver
 	dead        atomic.Bool
 }
 
-func newPatience(t *testing.T, server string, now func() time.Time) *patience {
+func newWaiting(t *testing.T, server string, now func() time.Time) *waiting {
 	t.Helper()
 	start := func(timeout time.Duration) *resolver.Resolver {
 		r, err := resolver.New(resolver.Config{Servers: []string{server}, Timeout: timeout, Now: now})
@@ -115,21 +115,21 @@ func newPatience(t *testing.T, server string, now func() time.Time) *patience {
 		t.Cleanup(r.Close)
 		return r
 	}
-	return &patience{long: start(time.Minute), short: start(50 * time.Millisecond)}
+	return &waiting{long: start(time.Minute), short: start(50 * time.Millisecond)}
 }
 
-func (p *patience) resolver() *resolver.Resolver {
-	if p.dead.Load() {
-		return p.short
+func (w *waiting) resolver() *resolver.Resolver {
+	if w.dead.Load() {
+		return w.short
 	}
-	return p.long
+	return w.long
 }
 
-func (p *patience) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
-	return p.resolver().Lookup(ctx, q)
+func (w *waiting) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
+	return w.resolver().Lookup(ctx, q)
 }
 
-func (p *patience) Announce(list []checks.Query) { p.resolver().Announce(list) }
+func (w *waiting) Announce(list []checks.Query) { w.resolver().Announce(list) }
 
 // newDNSBL returns the check dnsbl with the two zones of lists.
 func newDNSBL(t *testing.T, r checks.Resolver) checks.Check {

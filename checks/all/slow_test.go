@@ -11,9 +11,8 @@ import (
 	"milterd/checks"
 )
 
-// slowly is a resolver that takes five seconds for the names below a domain, and never
-// answers for those below "never" in it. A forger who runs the servers of a domain can do
-// that, and two such answers use up the budget of a stage.
+// slowly is a resolver that takes five seconds for the names below a domain, and never answers for those below "never" in it. A forger
+// who runs the servers of a domain can do that, and two such answers use up the budget of a stage.
 type slowly struct {
 	checks.Resolver
 	below string

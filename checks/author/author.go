@@ -1,8 +1,8 @@
 // Package author checks the authors of a message, which are all that a reader sees of its sender: the addresses in the From
 // field (RFC 5322 section 3.6.2), their domains, and the names beside them.
 //
-// facts.MessageAuthors parses the field. The syntax of the field itself is for the check msgfields, and whether the message
-// comes from the domain for the check dmarc. reasons.go has the reasons. Start with Check.
+// facts.MessageAuthors parses the field. The check msgfields is about the syntax of the field, and the check dmarc about whether
+// the message comes from the domain. reasons.go has the reasons. Start reading at check.Check.
 package author
 
 import (

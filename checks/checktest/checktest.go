@@ -1,5 +1,5 @@
-// Package checktest helps to test checks. Env and Session describe the site and a session, Build makes a check and Ask runs it
-// at its stages, Pipeline runs it in a Pipeline; Questions, Recorder and Prefetched compare the questions that it asks with those that it prefetches.
+// Package checktest helps to test checks. Env and Session describe the site and a session. Build makes a check, Ask runs it at its
+// stages, and Pipeline runs it in a Pipeline. Questions, Recorder and Prefetched show the questions that it asks and prefetches.
 //
 // Zone is a DNS from zone text and Store a store in memory; the commands use Zone too, to try a configuration. Package storetest
 // has the tests of all stores. Start with the tests of a small check, such as checks/mxplus.

@@ -124,8 +124,8 @@ func checkLiteral(r *checks.Request, addr netip.Addr) []checks.Verdict {
 	}
 }
 
-// checkName checks a domain name. That of a private client is not looked up: it may be a name of a private network. The error is
-// why a reason may be missing.
+// checkName checks a domain name. It does not look up the name of a private client, which may be one of a private network. With an
+// error, a reason may be missing.
 func (c *check) checkName(ctx context.Context, r *checks.Request, arg argument) ([]checks.Verdict, error) {
 	var verdicts []checks.Verdict
 	if arg.underscore {

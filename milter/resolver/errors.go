@@ -7,7 +7,7 @@ import (
 	"milterd/checks"
 )
 
-// The causes of a queryError. If several servers were asked, the cause is that of the last one.
+// The causes of errors. If several servers were asked, the cause is that of the last one.
 var (
 	errTimeout     = errors.New("time-out")
 	errTCPTimeout  = fmt.Errorf("%w over TCP", errTimeout)
@@ -24,20 +24,6 @@ var (
 	errClosed      = errors.New("resolver is closed")
 )
 
-// queryError is the failure of a question.
-type queryError struct {
-	question checks.Question
-	server   string // last server asked, "address:port"; empty if the failure is not that of a server
-	cause    error  // wraps one of the errors above
-}
-
-// Error returns printable US-ASCII: names are in master-file form, and no other text comes from a server.
-func (e *queryError) Error() string {
-	if e.server == "" {
-		return "dns: " + e.question.String() + ": " + e.cause.Error()
-	}
-	return "dns: " + e.question.String() + " at " + e.server + ": " + e.cause.Error()
-}
-
-// Unwrap returns the cause.
-func (e *queryError) Unwrap() error { return e.cause }
+// errorOf returns the error of a question. It is printable US-ASCII: names are in master-file form, and no other text comes from
+// a server.
+func errorOf(q checks.Question, cause error) error { return fmt.Errorf("dns: %s: %w", q, cause) }

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -46,7 +47,7 @@ func (u *upstreams) open(addrs []netip.AddrPort) {
 	}
 }
 
-// exchange asks one server after the other until one answers, positively or negatively. The error is a *queryError.
+// exchange asks one server after the other until one answers, positively or negatively.
 //
 // Each server is asked once. A server that timed out is asked again, because a packet may be lost, and without EDNS, because
 // some firewalls drop queries with it, until the attempts are used up or ctx is done.
@@ -67,7 +68,7 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 			s.noteEDNS(edns, slices.Contains(silent, s))
 			return m, nil
 		}
-		last = &queryError{question: q, server: s.name, cause: err}
+		last = fmt.Errorf("dns: %s at %s: %w", q, s.name, err)
 		u.stats.failed(err)
 		// Not for SERVFAIL: it is often caused by the zone in question.
 		if errors.Is(err, errTimeout) || errors.Is(err, errUnreachable) || errors.Is(err, errRefused) || errors.Is(err, errDeniesAll) {

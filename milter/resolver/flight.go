@@ -32,7 +32,7 @@ func (r *Resolver) join(q checks.Question) *flight {
 // holds mu. The name must be canonical.
 func (r *Resolver) flightOf(q checks.Question) (f *flight, isNew bool) {
 	if r.ctx.Err() != nil {
-		return finished(q, entry{err: &queryError{question: q, cause: errClosed}}), false
+		return finished(q, entry{err: errorOf(q, errClosed)}), false
 	}
 	if f := r.inFlight[q]; f != nil {
 		r.stats.coalesced.Add(1)
@@ -71,7 +71,7 @@ func (r *Resolver) find(q checks.Question) (e entry) {
 	defer func() {
 		if v := recover(); v != nil {
 			r.reportPanic(q, v)
-			e = entry{err: &queryError{question: q, cause: fmt.Errorf("%w: panic", errMalformed)}, ttl: failureTTL}
+			e = entry{err: errorOf(q, fmt.Errorf("%w: panic", errMalformed)), ttl: failureTTL}
 		}
 	}()
 	ctx, cancel := context.WithTimeout(r.ctx, r.budget)
@@ -82,7 +82,7 @@ func (r *Resolver) find(q checks.Question) (e entry) {
 		r.stats.unanswered.Store(0)
 		return e
 	case r.ctx.Err() != nil:
-		return entry{err: &queryError{question: q, cause: errClosed}}
+		return entry{err: errorOf(q, errClosed)}
 	}
 	r.stats.unanswered.Add(1)
 	if errors.Is(err, errUnreachable) {
@@ -101,7 +101,7 @@ func (r *Resolver) follow(ctx context.Context, q checks.Question) (entry, error)
 		}
 		complete, err := c.add(m)
 		if err != nil {
-			return entry{}, &queryError{question: q, cause: err}
+			return entry{}, errorOf(q, err)
 		}
 		if complete {
 			return c.entry(), nil

@@ -18,7 +18,7 @@ import (
 
 var (
 	question = checks.Ask("example.org", dns.TypeA)
-	errTest  = &queryError{question: question, server: "192.0.2.53:53", cause: errServFail}
+	errTest  = errorOf(question, errServFail)
 )
 
 // fake replaces the servers of a Resolver, for tests with testing/synctest.
@@ -34,7 +34,7 @@ func (f *fake) exchange(ctx context.Context, q checks.Question) (*dns.Msg, error
 	f.asked.Add(1)
 	if f.hang {
 		<-ctx.Done()
-		return nil, &queryError{question: q, cause: errTimeout}
+		return nil, errorOf(q, errTimeout)
 	}
 	time.Sleep(f.latency)
 	text, err := f.answer(q)

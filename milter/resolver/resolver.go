@@ -17,7 +17,6 @@ package resolver
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +84,7 @@ func New(cfg Config) (*Resolver, error) {
 // and for the cache. Any other error names the question, the server and the cause.
 func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer, error) {
 	if err := ctx.Err(); err != nil {
-		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, err)
+		return checks.Answer{}, errorOf(q, err)
 	}
 	renewal := renewalOf(ctx)
 	if renewal == nil {
@@ -107,7 +106,7 @@ func (r *Resolver) Lookup(ctx context.Context, q checks.Question) (checks.Answer
 	case <-f.done:
 		return f.answer, f.err
 	case <-ctx.Done():
-		return checks.Answer{}, fmt.Errorf("dns: %s: %w", q, ctx.Err())
+		return checks.Answer{}, errorOf(q, ctx.Err())
 	}
 }
 

@@ -78,9 +78,7 @@ func TestErrorsOfASingleServer(t *testing.T) {
 			}
 			r := start(t, Config{Servers: []string{s.Addr}, Timeout: timeout, attempts: 2})
 			_, err := r.Lookup(context.Background(), mx)
-			var e *queryError
-			if !errors.As(err, &e) || !errors.Is(err, c.want) || e.server != s.Addr || e.question != mx ||
-				!strings.HasPrefix(err.Error(), "dns: example.org. MX at "+s.Addr+": "+c.want.Error()) {
+			if !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "dns: example.org. MX at "+s.Addr+": "+c.want.Error()) {
 				t.Errorf("got %v", err)
 			}
 			// A query that timed out may arrive later.

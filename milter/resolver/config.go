@@ -24,7 +24,7 @@ type Config struct {
 	// MTA waits.
 	Servers []string
 
-	// Timeout is the time to wait for one answer. No question takes longer than three times as much. 0 means 2 s.
+	// Timeout is the time to wait for one answer. A question takes at most three times as long. 0 means 2 s.
 	Timeout time.Duration
 
 	// Now is the clock of the cache. nil means time.Now.
@@ -78,30 +78,23 @@ func (cfg Config) addresses() ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
-	// Skip invalid servers, as the resolver of the C library does.
-	good := slices.DeleteFunc(slices.Clone(file.Servers), func(text string) bool {
-		_, err := parseServer(text)
-		return err != nil
-	})
-	if len(good) == 0 {
+	addrs, _ := parseAll(file.Servers) // skips invalid servers, as the resolver of the C library does
+	if len(addrs) == 0 {
 		return nil, fmt.Errorf("dns: %s: none of its name servers is an IP address: %q", path, file.Servers)
 	}
-	return parseAll(good)
+	return addrs, nil
 }
 
-// parseAll parses servers and removes duplicates.
-func parseAll(servers []string) ([]netip.AddrPort, error) {
-	var addrs []netip.AddrPort
+// parseAll returns the valid servers without duplicates, and the error of the first invalid one.
+func parseAll(servers []string) (addrs []netip.AddrPort, first error) {
 	for _, text := range servers {
 		addr, err := parseServer(text)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(addrs, addr) {
+		first = cmp.Or(first, err)
+		if err == nil && !slices.Contains(addrs, addr) {
 			addrs = append(addrs, addr)
 		}
 	}
-	return addrs, nil
+	return addrs, first
 }
 
 // parseServer parses an address with or without a port.

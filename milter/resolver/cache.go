@@ -44,8 +44,8 @@ type cached struct {
 	expires time.Duration // on the clock elapsed
 }
 
-// maxCache is the approximate size of the cache in bytes. A typical answer takes 400. With half, hosts that come every few minutes are
-// asked about again on a busy site; double adds twice as much memory, as the collector lets garbage grow to the size of what is used.
+// maxCache is the approximate size of the cache in bytes. A typical answer takes 400. With half, a busy site asks again about hosts that
+// connect every few minutes; double adds 32 MiB of memory, as the garbage collector lets the heap grow to twice its live size.
 const maxCache = 16 << 20
 
 // newCache returns a cache of at most size bytes. elapsed returns the time since some fixed moment, so that the cache is
@@ -89,8 +89,8 @@ func (c *cache) clear() {
 	c.entries.Clear()
 }
 
-// held returns the number of entries, with those that have expired, and their memory in bytes.
-func (c *cache) held() (entries, bytes int) {
+// size returns the number of entries, with those that have expired, and their memory in bytes.
+func (c *cache) size() (entries, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.entries.Len(), c.entries.Size()

@@ -27,17 +27,17 @@ const (
 
 // upstreams are the servers to ask.
 type upstreams struct {
-	servers  []*server
-	timeout  time.Duration // of one wait for an answer
-	attempts int           // that may time out
-	tcpSlots chan struct{}
-	elapsed  func() time.Duration // since some fixed moment
-	stats    *counters
-	log      *logrus.Entry
-	resolves atomic.Bool // a server has had a record for internet
+	servers      []*server
+	timeout      time.Duration // of one wait for an answer
+	attempts     int           // that may time out
+	tcpSlots     chan struct{}
+	elapsed      func() time.Duration // since some fixed moment
+	stats        *counters
+	log          *logrus.Entry
+	internetSeen atomic.Bool // a server had a record for internetQuestion
 
-	distrust   func()                      // is called when a server is found to deny all names
-	background func(func(context.Context)) // runs a function in a goroutine, with a context that ends with the resolver
+	forgetAnswers func()                      // is called when a server is found to deny all names
+	background    func(func(context.Context)) // runs a function in a goroutine, with a context that ends with the resolver
 }
 
 // open adds the servers at addrs.
@@ -61,7 +61,7 @@ func (u *upstreams) exchange(ctx context.Context, q checks.Question) (*dns.Msg, 
 		edns := s.takesEDNS() && !slices.Contains(silent, s)
 		m, err := u.attempt(ctx, s, q, edns)
 		if err == nil {
-			err = u.believe(s, m)
+			err = u.noteAnswer(s, m)
 		}
 		if err == nil {
 			s.demotedUntil.Store(0)

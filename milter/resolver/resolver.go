@@ -73,7 +73,7 @@ func New(cfg Config) (*Resolver, error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.servers = &upstreams{
 		timeout: cfg.Timeout, attempts: cfg.attempts, tcpSlots: make(chan struct{}, maxTCP), elapsed: elapsed, stats: &r.stats, log: cfg.Log,
-		distrust: r.forgetAll, background: func(f func(context.Context)) { r.running.Go(func() { f(r.ctx) }) },
+		forgetAnswers: r.forgetAll, background: func(f func(context.Context)) { r.running.Go(func() { f(r.ctx) }) },
 	}
 	r.servers.open(addrs)
 	r.exchange = r.servers.exchange

@@ -59,7 +59,7 @@ func (c *counters) failed(err error) {
 // Stats returns the current counts. They are read one by one, so their sums may be inconsistent.
 func (r *Resolver) Stats() Stats {
 	c := &r.stats
-	entries, bytes := r.cache.held()
+	entries, bytes := r.cache.size()
 	return Stats{
 		Queries:     c.queries.Load(),
 		TCP:         c.tcp.Load(),

@@ -54,7 +54,7 @@ func (r *Resolver) announce(a announced) {
 	f, isNew := r.flightOf(a.Question)
 	r.running.Go(func() {
 		if isNew {
-			r.fly(f)
+			r.run(f)
 		}
 		<-f.done
 		r.outstanding.Add(-1)

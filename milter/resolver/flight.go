@@ -23,12 +23,12 @@ func (r *Resolver) join(q checks.Question) *flight {
 	defer r.mu.Unlock()
 	f, isNew := r.flightOf(q)
 	if isNew {
-		r.running.Go(func() { r.fly(f) })
+		r.running.Go(func() { r.run(f) })
 	}
 	return f
 }
 
-// flightOf returns the flight of a question, which may be finished already. If it is new, the caller has to call fly. The caller
+// flightOf returns the flight of a question, which may be finished already. If it is new, the caller has to call run. The caller
 // holds mu. The name must be canonical.
 func (r *Resolver) flightOf(q checks.Question) (f *flight, isNew bool) {
 	if r.ctx.Err() != nil {
@@ -54,8 +54,8 @@ func finished(q checks.Question, e entry) *flight {
 	return f
 }
 
-// fly asks the question of f. It runs in a goroutine of its own, so that no caller's context can end it.
-func (r *Resolver) fly(f *flight) {
+// run asks the question of f. It runs in a goroutine of its own, so that no caller's context can end it.
+func (r *Resolver) run(f *flight) {
 	f.entry = r.find(f.question)
 	r.mu.Lock()
 	if !f.stale {

@@ -12,7 +12,7 @@
 // Against forged answers (RFC 5452) it uses random query IDs, random source ports that change, connected sockets, and
 // one query per question at a time. A packet that does not answer a query in flight is dropped.
 //
-// Start at Resolver.Lookup: join and fly (flight.go), exchange (exchange.go), udp (server.go), parse (message.go).
+// Start at Resolver.Lookup: join and run (flight.go), exchange (exchange.go), udp (server.go), parse (message.go).
 package resolver
 
 import (

@@ -31,12 +31,8 @@ func (b Bucket) usedAt(r Rate, now time.Time) float64 {
 	return max(0, b.used-max(0, now.Sub(b.at).Seconds())/r.Interval.Seconds())
 }
 
-// Buckets has the state of a rate limit for each key. A key that it does not have may use a full burst. It is not safe for
-// concurrent use.
+// Buckets has the state of a rate limit for each key. It is not safe for concurrent use.
 type Buckets[K comparable] map[K]Bucket
-
-// Allows reports whether r allows one more event of a key at now.
-func (bs Buckets[K]) Allows(key K, r Rate, now time.Time) bool { return bs[key].Allows(r, now) }
 
 // Add counts an event of a key. It prunes the other keys.
 func (bs Buckets[K]) Add(key K, r Rate, now time.Time) {

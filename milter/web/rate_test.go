@@ -42,11 +42,11 @@ func TestBuckets(t *testing.T) {
 	now := time.Unix(1000, 0)
 	bs := Buckets[string]{}
 	bs.Add("a", rate, now)
-	if bs.Allows("a", rate, now) || !bs.Allows("b", rate, now) {
-		t.Errorf("a: %v, b: %v", bs.Allows("a", rate, now), bs.Allows("b", rate, now))
+	if bs["a"].Allows(rate, now) || !bs["b"].Allows(rate, now) {
+		t.Errorf("a: %v, b: %v", bs["a"].Allows(rate, now), bs["b"].Allows(rate, now))
 	}
 	bs.Add("b", rate, now.Add(time.Minute))
-	if len(bs) != 1 || !bs.Allows("a", rate, now.Add(time.Minute)) {
+	if len(bs) != 1 || !bs["a"].Allows(rate, now.Add(time.Minute)) {
 		t.Errorf("after a minute: %v", bs)
 	}
 }

@@ -36,7 +36,7 @@ const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; 
 const (
 	wrongPasswords = 10
 	refillWrong    = 6 * time.Second
-	maxGuessers    = 10_000 // clients that are counted; a new client waits until one of them may enter wrongPasswords again
+	maxGuessers    = 10_000 // clients that are counted; a further one is refused until one of them is no longer counted
 )
 
 // Protect returns a handler that serves pages to the operator only. It sets the security headers of all answers.
@@ -130,7 +130,7 @@ func (g *guesses) allowed(client netip.Addr) bool {
 			return false
 		}
 	}
-	return g.clients.Allows(client, guessRate, g.now())
+	return g.clients[client].Allows(guessRate, g.now())
 }
 
 // add counts a wrong password.

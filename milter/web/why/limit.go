@@ -55,7 +55,7 @@ func (l *limiter) beginTest(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	if l.running >= testsAtATime || !l.tests.Allows(testRate, now) || !l.records.Allows(id, recordRate, now) {
+	if l.running >= testsAtATime || !l.tests.Allows(testRate, now) || !l.records[id].Allows(recordRate, now) {
 		return false
 	}
 	l.running++

@@ -156,7 +156,7 @@ func sum(stack [len(chartActions)]uint32) (n uint64) {
 func niceTop(n uint64) uint64 {
 	for scale := uint64(1); ; scale *= 10 {
 		for _, step := range []uint64{2, 4, 6, 10} {
-			if n <= step*scale || scale > math.MaxUint32 {
+			if n <= step*scale {
 				return step * scale
 			}
 		}

@@ -27,7 +27,7 @@ func (p *pages) funcs() template.FuncMap {
 		"text":   web.Shown,
 		"path":   func(s string) string { return "<" + web.Shown(s) + ">" },
 		"answer": func(s string) string { return checks.Clean(s, maxAnswerBytes) },
-		"count":  count,
+		"count":  grouped,
 		"plural": plural,
 		"size":   size,
 		"millis": millis,
@@ -77,19 +77,6 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f GiB", v/kib/kib/kib)
 }
 
-// count formats an integer of any type.
-func count(n any) string {
-	switch n := n.(type) {
-	case int:
-		return grouped(n)
-	case int64:
-		return grouped(n)
-	case uint64:
-		return grouped(n)
-	}
-	return fmt.Sprint(n)
-}
-
 // plural formats a number with a noun that takes an s in the plural.
 func plural(n int, noun string) string {
 	if n != 1 {
@@ -98,9 +85,9 @@ func plural(n int, noun string) string {
 	return grouped(n) + " " + noun
 }
 
-// grouped formats a number that is not negative in groups of three digits with narrow no-break spaces between them.
-func grouped[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
-	digits := strconv.FormatInt(int64(n), 10)
+// grouped formats an integer that is not negative in groups of three digits with narrow no-break spaces between them.
+func grouped(n any) string {
+	digits := fmt.Sprint(n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "\u202f" + digits[i:]
 	}

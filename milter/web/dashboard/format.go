@@ -32,6 +32,7 @@ func (p *pages) funcs() template.FuncMap {
 		"size":   size,
 		"millis": millis,
 		"list":   func(v ...any) []any { return v },
+		"trace":  traceAddress,
 
 		"answerText": answerText, "answerClass": answerClass,
 	}

@@ -17,7 +17,6 @@ import (
 
 // overviewPage is the body of the overview.
 type overviewPage struct {
-	Attention   []string
 	Periods     []period
 	Chart       chartView
 	Started     time.Time
@@ -44,7 +43,7 @@ func (p *pages) overview(w http.ResponseWriter, r *http.Request) {
 	f.live = true
 	c := p.Components
 	page := overviewPage{
-		Attention: p.attention(), Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.now())),
+		Periods: periods, Chart: p.chart(p.History.series(r.URL.Query().Get("period"), p.now())),
 		Started: p.Started, Profile: p.Profile(), Profiles: p.Profiles(), Connections: c.Connections(), Store: c.Store(), DNS: c.DNS(),
 		Records: c.Records(), Recording: p.Book != nil, LogDropped: c.LogDropped(), Conditions: conditionViews(c.Checks()),
 	}

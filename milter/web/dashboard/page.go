@@ -31,9 +31,9 @@ const (
 
 // frame is what the templates "head" and "foot" show, which surround each page.
 type frame struct {
-	Page, Title, Site, Version string // Page is the name of the template
-	Base                       string // relative URL of the overview: empty, or "../" for each folder
-	Attention                  int    // number of sentences of Config.Attention
+	Page, Title, Site, Version string   // Page is the name of the template
+	Base                       string   // relative URL of the overview: empty, or "../" for each folder
+	Attention                  []string // what the operator should look at
 	Note                       *note
 	Error                      string // why the page is incomplete
 	Now                        time.Time
@@ -46,11 +46,11 @@ type frame struct {
 
 func (p *pages) frame(page, title string) frame {
 	return frame{
-		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: len(p.attention()), Now: p.now(), began: time.Now(),
+		Page: page, Title: title, Site: p.Site, Version: p.Version, Attention: p.attention(), Now: p.now(), began: time.Now(),
 	}
 }
 
-// attention returns what the operator should look at, as shown on the pages.
+// attention returns the sentences of Config.Attention, as shown on the pages.
 func (p *pages) attention() (list []string) {
 	for _, sentence := range p.Attention() {
 		list = append(list, web.Shown(sentence))

@@ -111,16 +111,10 @@ type refusalsPage struct {
 	Actions  []choice
 	Times    []choice
 	Reasons  []string
-	Records  []decisionView
+	Records  []records.Record
 	Reached  time.Time // time of the oldest record that was searched; zero if older ones do not exist
 	Older    string    // URL of the next page; empty if there is none
 	Newest   string    // URL of the first page; empty if this is it
-}
-
-// decisionView is a line of the list.
-type decisionView struct {
-	records.Record
-	Trace string // URL of the page of its session
 }
 
 func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
@@ -160,9 +154,7 @@ func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
 // list adds the records that match the filter to a page.
 func (p *pages) list(ctx context.Context, page *refusalsPage) error {
 	part, err := p.Book.Page(ctx, page.Filter.query(p.now()))
-	for _, r := range part.Records {
-		page.Records = append(page.Records, decisionView{Record: r, Trace: traceAddress(r)})
-	}
+	page.Records = part.Records
 	older, newest := page.Filter, page.Filter
 	if part.Next > 0 {
 		older.Before = part.Next

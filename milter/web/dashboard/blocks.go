@@ -16,19 +16,20 @@ var lengthChoices = []choice{
 
 // blocksPage is the body of the page of blocks.
 type blocksPage struct {
-	What        string  // search text
-	Blocks      []Block // in the order of their ends
-	Found       int     // number of blocks that match
-	Lengths     []choice
-	Client, Why string // content of the form that blocks a client
+	What    string  // search text
+	Blocks  []Block // in the order of their ends
+	Found   int     // number of blocks that match
+	Lengths []choice
+
+	Client, Length, Why string // content of the form that blocks a client
 }
 
 func (p *pages) showBlocks(w http.ResponseWriter, r *http.Request, n *note, code int) {
 	f := p.frame("blocks", "Blocks")
 	f.Note, f.live = n, r.Method != http.MethodPost
 	page := blocksPage{
-		What: field(r.URL.Query(), "what"), Client: field(r.PostForm, "client"), Why: field(r.PostForm, "why"),
-		Lengths: choose(lengthChoices, cmp.Or(field(r.PostForm, "for"), "1h")),
+		What: field(r.URL.Query(), "what"), Lengths: lengthChoices,
+		Client: field(r.PostForm, "client"), Length: cmp.Or(field(r.PostForm, "for"), "1h"), Why: field(r.PostForm, "why"),
 	}
 	if r.Method != http.MethodPost {
 		page.Client = field(r.URL.Query(), "client") // from the link on the page of a session

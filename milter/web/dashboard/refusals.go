@@ -22,19 +22,7 @@ const (
 )
 
 // choice is an option of a select element.
-type choice struct {
-	Value, Title string
-	Chosen       bool
-}
-
-// choose returns a copy of list in which the option with the value is chosen.
-func choose(list []choice, value string) []choice {
-	out := slices.Clone(list)
-	for i := range out {
-		out[i].Chosen = out[i].Value == value
-	}
-	return out
-}
+type choice struct{ Value, Title string }
 
 // The options of the filter.
 var (
@@ -124,10 +112,7 @@ func (p *pages) refusals(w http.ResponseWriter, r *http.Request) {
 		title = "Decisions"
 	}
 	f := p.frame("refusals", title)
-	page := refusalsPage{
-		Off: p.Book == nil, Filter: filter, Actions: choose(actionChoices, filter.Action), Times: choose(sinceChoices, filter.Since),
-		Reasons: p.Reasons,
-	}
+	page := refusalsPage{Off: p.Book == nil, Filter: filter, Actions: actionChoices, Times: sinceChoices, Reasons: p.Reasons}
 	if page.Off {
 		p.write(w, http.StatusOK, &f, page)
 		return

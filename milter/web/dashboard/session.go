@@ -65,8 +65,8 @@ func (p *pages) showSession(w http.ResponseWriter, r *http.Request, n *note, cod
 			}
 		}
 		st, err := p.Operator.State(ctx, shown)
-		page.Now = newStateView(st, shown, field(r.PostForm, "entry"))
-		page.Now.Until, page.Now.Why = field(r.PostForm, "until"), field(r.PostForm, "why")
+		page.Now = newStateView(st, shown)
+		page.Now.Entry, page.Now.Until, page.Now.Why = field(r.PostForm, "entry"), field(r.PostForm, "until"), field(r.PostForm, "why")
 		return err
 	})
 	code = max(code, p.setError(&f, err))

@@ -14,12 +14,12 @@ type stateView struct {
 	State
 	Client  string   // empty if unknown
 	Entries []choice // what the form can put on a list
-	Until   string   // content of the form
-	Why     string
+
+	Entry, Until, Why string // content of the form
 }
 
 // newStateView returns the view of a state. The form offers the client, its network, the sender and its domain.
-func newStateView(st State, r records.Record, entry string) *stateView {
+func newStateView(st State, r records.Record) *stateView {
 	v := &stateView{State: st}
 	add := func(title, value string) {
 		v.Entries = append(v.Entries, choice{Value: value, Title: title + " " + value})
@@ -32,9 +32,6 @@ func newStateView(st State, r records.Record, entry string) *stateView {
 	if i := strings.LastIndexByte(r.MailFrom, '@'); i > 0 && i < len(r.MailFrom)-1 {
 		add("Sender", r.MailFrom)
 		add("Domain", r.MailFrom[i:])
-	}
-	if entry != "" {
-		v.Entries = choose(v.Entries, entry)
 	}
 	return v
 }

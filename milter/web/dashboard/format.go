@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"milterd/checks"
+	"milterd/milter/evidence"
 	"milterd/milter/web"
 )
 
@@ -34,7 +35,8 @@ func (p *pages) funcs() template.FuncMap {
 		"list":   func(v ...any) []any { return v },
 		"trace":  traceAddress,
 
-		"answerText": answerText, "answerClass": answerClass,
+		"answerText": answerText, "answerClass": answerClass, "senders": newSendersView,
+		"verdictClass": func(v evidence.Verdict) string { return string(v) },
 	}
 }
 

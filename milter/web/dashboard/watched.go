@@ -16,21 +16,9 @@ const maxSenders = 10
 type watchedPage struct {
 	evidence.WatchReport
 	Totals   []total
-	Seen     []watchedView  // in the order of verdicts
-	Unseen   []string       // reasons that did not apply to any mail
-	Enforced []enforcedView // those that refused the most good senders first
-}
-
-// watchedView is a watched reason that applied to some mail.
-type watchedView struct {
-	evidence.Watched
-	Senders sendersView
-}
-
-// enforcedView is an enforced reason that refused, greylisted or quarantined some mail.
-type enforcedView struct {
-	evidence.Enforced
-	Senders sendersView
+	Seen     []evidence.Watched  // in the order of verdicts
+	Unseen   []string            // reasons that did not apply to any mail
+	Enforced []evidence.Enforced // those that refused the most good senders first
 }
 
 // sendersView is the list of senders of a reason.
@@ -62,23 +50,24 @@ func (p *pages) watched(w http.ResponseWriter, r *http.Request) {
 		p.write(w, code, &f, nil)
 		return
 	}
-	page := watchedPage{WatchReport: watch}
-	page.addWatched(watch.Reasons)
-	page.addEnforced(action.Reasons)
+	page := watchedPage{WatchReport: watch, Enforced: slices.Clone(action.Reasons)}
+	page.addWatched()
+	slices.SortStableFunc(page.Enforced, func(a, b evidence.Enforced) int { return b.WrongedSenders - a.WrongedSenders })
 	p.write(w, code, &f, page)
 }
 
-func (page *watchedPage) addWatched(reasons []evidence.Watched) {
+// addWatched divides the watched reasons into Seen and Unseen, and counts the verdicts.
+func (page *watchedPage) addWatched() {
 	counts := map[evidence.Verdict]int{}
-	for _, r := range reasons {
+	for _, r := range page.Reasons {
 		if r.Occasions == 0 {
 			page.Unseen = append(page.Unseen, r.Reason)
 			continue
 		}
 		counts[r.Verdict]++
-		page.Seen = append(page.Seen, watchedView{Watched: r, Senders: newSendersView(r.Affected, r.Senders, "watch", r.Reason, r.Verdict == evidence.Unsafe)})
+		page.Seen = append(page.Seen, r)
 	}
-	slices.SortStableFunc(page.Seen, func(a, b watchedView) int {
+	slices.SortStableFunc(page.Seen, func(a, b evidence.Watched) int {
 		return slices.Index(verdicts, a.Verdict) - slices.Index(verdicts, b.Verdict)
 	})
 	for _, v := range verdicts {
@@ -86,19 +75,10 @@ func (page *watchedPage) addWatched(reasons []evidence.Watched) {
 	}
 }
 
-func (page *watchedPage) addEnforced(reasons []evidence.Enforced) {
-	for _, r := range reasons {
-		page.Enforced = append(page.Enforced, enforcedView{Enforced: r, Senders: newSendersView(r.Wronged, r.WrongedSenders, "action", r.Reason, true)})
-	}
-	slices.SortStableFunc(page.Enforced, func(a, b enforcedView) int { return b.WrongedSenders - a.WrongedSenders })
-}
-
+// newSendersView returns the list of senders of a reason. total is their number, of which list may be a part.
 func newSendersView(list []evidence.Sender, total int, report, reason string, open bool) sendersView {
 	return sendersView{
 		Senders: list[:min(len(list), maxSenders)], Total: total, Open: open,
 		Command: "milterd report " + report + " --reason " + reason,
 	}
 }
-
-// Class returns the verdict as a class for the style sheet.
-func (v watchedView) Class() string { return string(v.Verdict) }

@@ -71,11 +71,11 @@ func parseRecord(text string) (r Record, ok bool) {
 	return r, true
 }
 
-// isRecord reports whether the text of a TXT record begins with the version tag, which is case-sensitive (section 4.7, v=).
+// isRecord reports whether the text of a TXT record begins with the version tag, whose value is case-sensitive (section 4.8).
 func isRecord(text string) bool {
 	version, _, _ := strings.Cut(text, ";")
 	name, value, _ := strings.Cut(version, "=")
-	return strings.TrimRight(name, whiteSpace) == "v" && strings.Trim(value, whiteSpace) == "DMARC1"
+	return strings.EqualFold(strings.TrimRight(name, whiteSpace), "v") && strings.Trim(value, whiteSpace) == "DMARC1"
 }
 
 const whiteSpace = " \t"

@@ -35,7 +35,7 @@ func TestParseRecord(t *testing.T) {
 		{"empty tags", "v=DMARC1;;; p=reject;;", reject, true},
 		{"unknown tags", "v=DMARC1; x=y; p=reject; pct=0; rf=afrf; ri=86400; quarantine", reject, true},
 		{"values in other case", "v=DMARC1; p=Reject; adkim=S", with(reject, func(r *Record) { r.StrictDKIM = true }), true},
-		{"tag names in other case", "v=DMARC1; P=reject", reject, true},
+		{"tag names in other case", "V=DMARC1; P=reject", reject, true},
 		{"p= not second", "v=DMARC1; rua=mailto:a@example.com; p=quarantine", quarantine, true},
 		{"strict alignment", "v=DMARC1; p=reject; adkim=s; aspf=s", with(reject, func(r *Record) { r.StrictDKIM, r.StrictSPF = true, true }), true},
 		{"sp= is for all subdomains", "v=DMARC1; p=none; sp=reject", Record{Subdomains: Reject, Nonexistent: Reject}, true},

@@ -73,7 +73,7 @@ func (s *session) findForged(name, value string) {
 	}
 }
 
-// deferForFields returns a reply if the message has too many forged fields, or a From field that was dropped.
+// deferForFields returns a reply if the message has too many forged fields, or a field that readers are shown and that was dropped.
 func (s *session) deferForFields() *checks.Reply {
 	what := ""
 	switch {
@@ -81,8 +81,8 @@ func (s *session) deferForFields() *checks.Reply {
 		what = "too many " + resultsField + " fields that claim to be from this host"
 	case len(s.forgedMarks.found) > maxForged:
 		what = "too many " + checks.MarkField + " fields that claim to be from this host"
-	case s.lostAuthor && !s.run.Request().Trusted():
-		what = "header section too large: a From field at its end cannot be checked"
+	case s.lost != "" && !s.run.Request().Trusted():
+		what = "header section too large: a " + s.lost + " field at its end cannot be checked"
 	default:
 		return nil
 	}

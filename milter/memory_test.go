@@ -101,11 +101,13 @@ func TestDroppedIsNotAccounted(t *testing.T) {
 	miltertest.Eventually(t, "the header section is free", func() bool { return srv.heldMemory() <= maxRcptBytes })
 }
 
-// TestAuthorBehindPadding tests that a message is deferred if it has a From field behind a header section of the largest size, but not
-// that of a trusted client, and not the next message.
-func TestAuthorBehindPadding(t *testing.T) {
+// TestFieldBehindPadding tests that a message is deferred if it has a field that readers are shown behind a header section of the
+// largest size, but not that of a trusted client, and not the next message.
+func TestFieldBehindPadding(t *testing.T) {
 	t.Parallel()
-	const deferred = "451 4.6.0 header section too large: a From field at its end cannot be checked"
+	deferred := func(field string) string {
+		return "451 4.6.0 header section too large: a " + field + " field at its end cannot be checked"
+	}
 	untrusted, _, _ := start(t, nil, accept)
 	trusted, _ := startMarking(t, checks.Watch, checks.Watch, func(o *checks.Options) {
 		o.Trusted.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
@@ -114,12 +116,12 @@ func TestAuthorBehindPadding(t *testing.T) {
 		addr string
 		want []string
 	}{
-		"a client":         {untrusted, []string{deferred, deferred, ""}},
-		"a trusted client": {trusted, []string{"", "", ""}},
+		"a client":         {untrusted, []string{deferred("From"), deferred("From"), deferred("Subject"), deferred("Content-Type"), ""}},
+		"a trusted client": {trusted, []string{"", "", "", "", ""}},
 	} {
 		d := dial(t, c.addr)
 		d.hello()
-		for i, last := range []string{"From", "from ", "X-From"} {
+		for i, last := range []string{"From", "from ", "Subject", "content-type", "X-From"} {
 			d.must(d.Mail("<a@example.net>", map[string]string{"i": "Q1"}))
 			d.rcpt("<u@example.org>")
 			d.must(d.Header("From", " a@evil.example"))

@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	gomilter "github.com/emersion/go-milter"
@@ -21,8 +22,11 @@ func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Res
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
-// keepField adds a header field to the transaction, up to maxHeaderBytes. It notes a From field beyond them: a forger could
-// hide the author behind padding.
+// shownFields are the fields that decide what a reader sees. With a second one at the end of the header section, a forger could show
+// something else than the author or a signature covers.
+var shownFields = [...]string{"From", "Subject", "Content-Type"}
+
+// keepField adds a header field to the transaction, up to maxHeaderBytes. It notes a field beyond them that readers are shown.
 func (s *session) keepField(name, value string) {
 	if s.protocol&gomilter.OptHeaderLeadingSpace == 0 && !strings.HasPrefix(value, "\t") {
 		value = " " + value // the MTA has dropped a space, which signatures with simple canonicalisation cover
@@ -30,7 +34,9 @@ func (s *session) keepField(name, value string) {
 	field := headers.Field{Name: name, Value: value}
 	size := len(name) + len(value) + entryOverhead
 	s.truncated = s.truncated || s.headerBytes+size > maxHeaderBytes
-	s.lostAuthor = s.lostAuthor || s.truncated && field.Is("From")
+	if i := slices.IndexFunc(shownFields[:], field.Is); i >= 0 && s.truncated {
+		s.lost = shownFields[i]
+	}
 	s.noMemory = s.noMemory || !s.truncated && !s.reserve(size)
 	if !s.truncated && !s.noMemory {
 		if s.Envelope.Header == nil {

@@ -51,7 +51,7 @@ type session struct {
 	// Of the current mail transaction.
 	headerBytes   int           // of the header fields in the Envelope
 	truncated     bool          // the header section was too long, and its end was dropped
-	lostAuthor    bool          // that end had a From field
+	lost          string        // name of a field in that end that readers are shown
 	rcptBytes     int           // of the recipients in the Envelope
 	body          io.Writer     // for the body; nil if it is not needed
 	failure       *checks.Reply // to the message, after a panic in its body
@@ -151,7 +151,7 @@ func (s *session) closed() {
 // reset ends the mail transaction, RFC 5321 section 4.1.1.5. The HELO name stays: Postfix sends a new one before the abort.
 func (s *session) reset() {
 	s.Envelope = checks.Envelope{}
-	s.headerBytes, s.truncated, s.lostAuthor = 0, false, false
+	s.headerBytes, s.truncated, s.lost = 0, false, ""
 	s.rcptBytes, s.noMemory = 0, false
 	s.forgedResults, s.forgedMarks = forgeries{}, forgeries{}
 	s.body, s.failure = nil, nil

@@ -3,7 +3,7 @@
 //
 // facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether the message was passed on, which
 // may have broken its authentication (indirect.go). It turns both into reasons (reasons.go) and into a result for the trace fields.
-// observe.go counts the results for the aggregate reports to the domains, which package report sends. Start reading at check.Check.
+// reports.go counts the results for the aggregate reports to the domains, which package report sends. Start reading at check.Check.
 package dmarc
 
 import (

@@ -47,32 +47,6 @@ func additionsOf(r *checks.Request) *[]addition {
 	return list
 }
 
-// detailOf are the names of the subjects in the replies and the log.
-var detailOf = map[*checks.Reason]string{userRate: "user", clientRate: "network", domainRate: "sender_domain"}
-
-// admit counts n recipients for a subject. If that is over a limit, it takes them back and returns the verdict.
-func (c *check) admit(ctx context.Context, r *checks.Request, s subject, n int64) (*checks.Verdict, error) {
-	var added []addition
-	for _, l := range s.limits {
-		key, end := s.counter(l, r.Time)
-		a := addition{key: key, per: l.Per, n: n, rcpt: len(r.Envelope.Rcpts) - 1}
-		total, err := c.add(ctx, a, n)
-		if err != nil {
-			return nil, errors.Join(err, c.takeBack(ctx, added))
-		}
-		added = append(added, a)
-		if total > l.N && (n == 1 || total > n) { // a message with too many recipients passes alone: it cannot be split any more
-			c.over.add(s, l, r.Time)
-			return &checks.Verdict{Reason: s.reason, Detail: map[string]string{
-				detailOf[s.reason]: s.name, "limit": l.String(), "until": end.UTC().Format(checks.TimeLayout),
-			}}, c.takeBack(ctx, added)
-		}
-	}
-	list := additionsOf(r)
-	*list = append(*list, added...)
-	return nil, nil
-}
-
 func (c *check) takeBack(ctx context.Context, additions []addition) error {
 	var errs []error
 	for _, a := range additions {

@@ -82,24 +82,6 @@ func (p *Reporter) setFailing(err error) {
 	p.failing = err
 }
 
-// Preview is a report as it would be sent now.
-type Preview struct {
-	Outgoing
-	Address []string `json:"addresses"` // those that would get it
-	Refused string   `json:"refused"`   // why other addresses would not
-	XML     string   `json:"xml"`
-}
-
-// Preview returns the report of a day to a domain. ok is false if there is nothing to report.
-func (p *Reporter) Preview(ctx context.Context, now, day time.Time, domain string) (v Preview, ok bool, err error) {
-	if v.Outgoing, ok, err = p.load(ctx, dayOf(day), domain); err != nil || !ok {
-		return v, false, err
-	}
-	m, err := p.compose(ctx, now, v.Outgoing)
-	v.Address, v.Refused, v.XML = m.to, m.why, string(m.document)
-	return v, err == nil, err
-}
-
 // attempt sends a report, unless another host does so or has tried lately. attempted reports whether it tried. With an error, deliver
 // tries no other report.
 func (p *Reporter) attempt(ctx context.Context, now time.Time, o Outgoing) (attempted bool, err error) {

@@ -181,7 +181,7 @@ func (sig *signature) question() checks.Question { return checks.Ask(sig.KeyName
 // i=. Underscores are accepted, as names in the DNS have them.
 func domainName(name string) string {
 	if !headers.IsASCII(name) {
-		name = checks.ParseAddress("x@" + name).Domain
+		name = checks.ToALabels(name)
 	}
 	if !checks.IsHostName(name) || strings.HasSuffix(name, ".") {
 		return ""

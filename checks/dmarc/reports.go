@@ -26,7 +26,7 @@ func (c *check) rememberForReport(r *checks.Request, e dmarc.Evaluation) {
 }
 
 // Observe implements checks.Observer. It counts a message that is accepted, or refused for good, for the report to its policy domain.
-// Others come again. It asks the DNS nothing.
+// A deferred one comes again. It asks the DNS nothing.
 func (c *check) Observe(ctx context.Context, r *checks.Request, e checks.Event) {
 	refused := e.Kind == checks.Refused && e.Stage == checks.EndOfMessage && e.Reply.Code >= 500
 	if c.reporter == nil || e.Kind != checks.Accepted && !refused {
@@ -62,7 +62,6 @@ const maxName = 253
 // maxSignatures is the number of signatures in a row. RFC 9990 section 3.1.3 allows 100, but a sender chooses them.
 const maxSignatures = 3
 
-// rowOf returns the row of a message.
 func (c *check) rowOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation, event checks.Event, refused bool) report.Row {
 	w := report.Row{PolicyDomain: e.PolicyDomain, StrictDKIM: e.Record.StrictDKIM, StrictSPF: e.Record.StrictSPF, Passed: e.Result == dmarc.Pass}
 	for _, id := range e.Aligned {

@@ -19,10 +19,10 @@ const (
 	// retryInterval is the time to the second attempt; to the third and the fourth it is 4 and 16 times as long.
 	retryInterval = 15 * time.Minute
 	maxAttempts   = 4
-	// maxPerCall is how many reports one call of Maintain sends, which has some seconds. The next call sends the others.
+	// maxPerCall is how many reports one call of Maintain sends in the few seconds that it has. The next call sends the others.
 	maxPerCall = 20
-	// submitTimeout is the time for the submission of one report. A report that the mail server accepts later than that is sent twice. So
-	// it is longer than the time of a call of Maintain: a server with content filters may need some seconds for its last reply.
+	// submitTimeout is the time for the submission of one report. It is longer than a call of Maintain has, as a server with content
+	// filters may need some seconds for its last reply, and a report that it accepts after that time is sent twice.
 	submitTimeout = time.Minute
 	// maxWhy is the length of the reason that is stored with a delivery, in bytes: a record of the store has 64 KiB.
 	maxWhy = 4 << 10
@@ -31,7 +31,7 @@ const (
 // errSubmission is the error of a mail server that does not take mail of this host. It is not the fault of a domain.
 var errSubmission = errors.New("checks.dmarc.reports.submit does not take the reports")
 
-// permanentError is an error for which another attempt makes no sense.
+// permanentError is an error after which a report is not tried again.
 type permanentError struct{ error }
 
 // deliver sends the reports of the day before now that are due.
@@ -75,7 +75,7 @@ func (p *Reporter) deliver(ctx context.Context, now time.Time) {
 	p.next = now.Add(retryInterval)
 }
 
-// setFailing sets the error that Condition shows; nil is a delivery that succeeded.
+// setFailing sets the error that Condition shows, or nil.
 func (p *Reporter) setFailing(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -24,7 +24,7 @@ type Outgoing struct {
 
 // Delivery is what became of a report. The zero value is that of a report for which there was no attempt.
 type Delivery struct {
-	Origin   string    `json:"origin,omitempty"` // part of the Report-ID that names the host that counted first, whichever host sends
+	Origin   string    `json:"origin,omitempty"` // of the host that counted first, see Reporter.origin; part of the Report-ID
 	Attempts int       `json:"attempts,omitempty"`
 	Sent     time.Time `json:"sent,omitzero"`
 	To       []string  `json:"to,omitempty"`

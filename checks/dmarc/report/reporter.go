@@ -1,4 +1,4 @@
-// Package report sends DMARC aggregate reports, RFC 9990, once a day to each domain that asks for them and of which mail has passed.
+// Package report sends DMARC aggregate reports, RFC 9990: once a day, to each domain that asks for them and of which a message passed.
 //
 // The check dmarc counts its messages with a Reporter (reporter.go). The Reporter keeps the counts of the day in a table (table.go) and
 // adds them to the store. On the next day it reads them (outgoing.go), makes the message to each domain (mail.go) and submits it
@@ -124,7 +124,7 @@ func (p *Reporter) Maintain(ctx context.Context, now time.Time) {
 	p.deliver(ctx, now)
 }
 
-// Keys of the store. Reports are sent on the day after theirs only. The third day lets "milterd report dmarc" show what became of them.
+// Keys of the store. A report is sent on the day after its own. On the third day, "milterd report dmarc" still shows what became of it.
 const (
 	keep     = 3 * 24 * time.Hour
 	rowKeys  = "dmarc:row:"   // day, domain and row follow; the value is the number of messages
@@ -132,24 +132,19 @@ const (
 	claimKey = "dmarc:claim:" // day and domain follow; there is a record while a host sends the report or has tried to lately
 )
 
-// keyOf returns the end of a key of the store.
 func keyOf(day time.Time, domain string) string { return day.Format("20060102") + ":" + domain }
 
-// write adds the counts of a table to the store, for domains of which a message has passed. At the end of the day, other domains follow
-// of which a message has passed on another host.
+// write adds the counts of the domains of a table of which a message has passed to the store. At the end of the day it does so for those
+// too of which one has passed on another host.
 func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 	p.mu.Lock()
 	domains := maps.Clone(t.domains)
+	maps.DeleteFunc(domains, func(_ string, d *domainRows) bool { return !d.passed && !end })
 	p.mu.Unlock()
 	for name, d := range domains {
-		p.mu.Lock()
-		passed := d.passed
-		p.mu.Unlock()
-		if !passed {
-			if !end {
-				continue
-			}
-			if _, known, err := p.env.Store.Get(ctx, outKeys+keyOf(t.day, name)); err != nil {
+		key := outKeys + keyOf(t.day, name)
+		if end && !d.passed { // nothing is added to the table any more
+			if _, known, err := p.env.Store.Get(ctx, key); err != nil {
 				return err
 			} else if !known {
 				continue
@@ -160,7 +155,7 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 		}
 		if !d.marked {
 			value, _ := json.Marshal(Delivery{Origin: p.origin()})
-			if _, err := p.env.Store.PutNew(ctx, outKeys+keyOf(t.day, name), value, keep); err != nil {
+			if _, err := p.env.Store.PutNew(ctx, key, value, keep); err != nil {
 				return err
 			}
 			d.marked = true
@@ -169,7 +164,6 @@ func (p *Reporter) write(ctx context.Context, t *table, end bool) error {
 	return nil
 }
 
-// writeRows adds the counts of a domain to the store.
 func (p *Reporter) writeRows(ctx context.Context, day time.Time, domain string, d *domainRows) error {
 	due := map[*counter]int64{} // messages that are not in the store
 	p.mu.Lock()

@@ -7,9 +7,9 @@ import (
 	"milterd/checks"
 )
 
-// Limits of what is counted of one day. Senders choose domains and much of what is in a row, so one organisation gets only a part of the
-// table. Anybody can send mail that fails, so that gets half of the part. Half of the limits would do for most sites; with twice as
-// much, the table and the store may take twice the memory.
+// Limits of what is counted of one day. Senders choose domains and much of a row, so an organisation gets only a part of the table.
+// Anybody can send mail of it that fails, so that gets half of the part. Half of the limits would do for most sites; with double, the
+// table and the store may take twice the memory.
 const (
 	maxTable   = 32 << 20 // bytes of all rows
 	maxOrg     = 1 << 20  // bytes of the rows of one organisation
@@ -84,14 +84,10 @@ func (t *table) add(r Row) {
 	}
 	r.Record, _ = decodeRow(key) // strings of its own: those of the message keep the whole header in memory
 	d.rows[key] = &counter{row: r, count: 1}
-	d.grow(t, size, r.Passed)
-}
-
-func (d *domainRows) grow(t *table, size int, passed bool) {
 	t.size += size
 	d.size += size
 	d.org.size += size
-	if !passed {
+	if !r.Passed {
 		d.org.failing += size
 	}
 }

@@ -1,10 +1,9 @@
 package facts
 
 import (
+	"cmp"
 	"encoding/hex"
 	"net/netip"
-	"slices"
-	"strconv"
 	"strings"
 
 	"milterd/checks"
@@ -150,25 +149,15 @@ func partSpelled6(addr [16]byte, name string) bool {
 	if strings.Contains(withoutSeparators(name), hex.EncodeToString(addr[:8])) {
 		return true
 	}
-	var groups [8]int
-	for i := range groups {
-		groups[i] = int(addr[2*i])<<8 | int(addr[2*i+1])
-	}
-	var numbers []int
-	for part := range strings.FieldsFuncSeq(name, isSeparator) {
-		n, err := strconv.ParseUint(part, 16, 16)
-		if err != nil || len(part) > 4 {
-			numbers = append(numbers, -1) // differs from all groups
-			continue
-		}
-		numbers = append(numbers, int(n))
-	}
-	for i := range len(numbers) - 3 {
-		four := numbers[i : i+4]
-		// As in spelled6, an interface identifier that begins with zeros was assigned by hand.
-		if slices.Equal(four, groups[:4]) || groups[4] != 0 && slices.Equal(four, groups[4:]) {
-			return true
+	parts := strings.FieldsFunc(name, isSeparator)
+	for i, part := range parts {
+		if len(part) <= 4 {
+			parts[i] = cmp.Or(strings.TrimLeft(part, "0"), "0")
 		}
 	}
-	return false
+	text := "-" + strings.Join(parts, "-") + "-"
+	has := func(groups []string) bool { return strings.Contains(text, "-"+strings.Join(groups, "-")+"-") }
+	groups := hexGroups(addr)
+	// As in spelled6, an interface identifier that begins with zeros was assigned by hand.
+	return has(groups[:4]) || groups[4] != "0" && has(groups[4:])
 }

@@ -83,11 +83,15 @@ func spelled6(a netip.Addr, name string) bool {
 	if addr[8] != 0 && addr[9] != 0 && strings.Contains(digits, all[16:]) {
 		return true
 	}
-	var groups []string
+	return containsHex(name, strings.ReplaceAll(a.String(), ":", "-")) || containsHex(name, strings.Join(hexGroups(addr), "-"))
+}
+
+// hexGroups returns the groups of an IPv6 address without leading zeros.
+func hexGroups(addr [16]byte) (groups []string) {
 	for i := 0; i < len(addr); i += 2 {
 		groups = append(groups, strconv.FormatUint(uint64(binary.BigEndian.Uint16(addr[i:])), 16))
 	}
-	return containsHex(name, strings.ReplaceAll(a.String(), ":", "-")) || containsHex(name, strings.Join(groups, "-"))
+	return groups
 }
 
 // notByte stands in the result of decimalNumbers for a number over 255.

@@ -1,7 +1,7 @@
 // Package dmarc is the check of Domain-based Message Authentication, Reporting, and Conformance, RFC 9989: whether SPF or DKIM
 // shows that a message comes from the domain in its From field, and if not, what the owner of that domain asks for.
 //
-// facts/dmarc evaluates policies, and facts remembers the result. This package finds out whether the message was passed on, which
+// facts/dmarc evaluates policies, and facts remembers the result. This package determines whether the message was passed on, which
 // may have broken its authentication (indirect.go). It turns both into reasons (reasons.go) and into a result for the trace fields.
 // reports.go counts the results for the aggregate reports to the domains, which package report sends. Start reading at check.Check.
 package dmarc

@@ -23,7 +23,7 @@ type path struct {
 
 type pathKey struct{}
 
-// pathOf finds out how a message that does not pass DMARC came here, and remembers it.
+// pathOf returns how a message that does not pass DMARC came here, and remembers it.
 func (c *check) pathOf(ctx context.Context, r *checks.Request, e dmarc.Evaluation) path {
 	if e.Result == dmarc.Pass {
 		return path{}
@@ -48,7 +48,8 @@ func (c *check) findPath(ctx context.Context, r *checks.Request) path {
 	return p
 }
 
-// isForwarded reports whether the client is a forwarder of the recipients: either of all or of none.
+// isForwarded reports whether the client is a forwarder of the recipients. It is one of all or of none, as the
+// others come in another message.
 func isForwarded(r *checks.Request) bool {
 	for i, rcpt := range r.Envelope.Rcpts {
 		if rcpt.Refused == "" && r.Forwarded(i) {
@@ -58,7 +59,7 @@ func isForwarded(r *checks.Request) bool {
 	return false
 }
 
-// findRelay finds out whether the client is a known relay, by the organisational domain of a confirmed name or of SPF.
+// findRelay sets the path if the client is a known relay, by the organisational domain of a confirmed name or of SPF.
 func (c *check) findRelay(ctx context.Context, r *checks.Request, confirmed []string, p *path) {
 	if !c.Relays || c.env.Senders == nil {
 		return
@@ -111,7 +112,7 @@ func identifies(r *checks.Request, name string) bool {
 	return !facts.ClientPoolName(r, name)
 }
 
-// findList finds out whether the message comes from a mailing list: it has the fields of one, and the domain in List-Id aligns with a
+// findList sets the path if the message comes from a mailing list: it has the fields of one, and the domain in List-Id aligns with a
 // confirmed name of the client, or with a domain that passes SPF or DKIM. Anyone with a domain can do this, so the reason is indirect
 // only if the list is a good sender.
 func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []string, p *path) {

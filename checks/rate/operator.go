@@ -11,7 +11,7 @@ import (
 	"milterd/checks"
 )
 
-// Count is how far somebody has used up a limit.
+// Count is the count of a user, network or domain for a limit.
 type Count struct {
 	Reason string    `json:"reason"` // user-rate, client-rate or domain-rate
 	Name   string    `json:"name"`   // of the user, network or domain
@@ -63,7 +63,7 @@ func (c *check) Counts(ctx context.Context, now time.Time, who string) (list []C
 	return list, nil
 }
 
-// subjectsNamed returns who may be limited under a name.
+// subjectsNamed returns whom a name may mean.
 func (c *check) subjectsNamed(who string) []subject {
 	if addr, err := netip.ParseAddr(who); err == nil {
 		return []subject{{reason: clientRate, name: checks.Network(addr).String(), limits: c.client}}

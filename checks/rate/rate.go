@@ -119,8 +119,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	return verdicts, err
 }
 
-// checkMessage counts all recipients for a domain that a signature shows, unless SPF has shown it at RCPT. It does not ask for the
-// body: without a check that does, no signature counts.
+// checkMessage counts all recipients for a domain that a signature proves, unless SPF has proved one at RCPT. If no check asks for the
+// body, no signature counts.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if len(c.domain) == 0 || r.Trusted() || facts.LacksBody(c.env, r) {
 		return nil, nil
@@ -165,7 +165,7 @@ func (c *check) signingDomain(ctx context.Context, r *checks.Request) (string, e
 	return "", nil
 }
 
-// subjects returns who is limited for the current recipient. Mail that a forwarder passes on counts for a user alone.
+// subjects returns who is limited for the current recipient. Mail that a forwarder passes on counts for a user only.
 func (c *check) subjects(ctx context.Context, r *checks.Request) (list []subject, err error) {
 	if user := strings.ToLower(r.AuthUser); user != "" {
 		list = append(list, subject{reason: userRate, name: user, limits: c.limitsOf(user)})

@@ -77,8 +77,8 @@ func (c *check) isOurs(helo string) bool {
 	return same(c.env.Site.Hostname) || slices.ContainsFunc(c.env.Site.LocalDomains, same)
 }
 
-// checkMailFrom checks the MAIL FROM identity. A temperror has a reason and is no error of the check. If the time of the
-// check ran out, it is both, as the domain may not be at fault.
+// checkMailFrom checks the MAIL FROM identity. A temperror has a reason and is no error of the check, unless the time of the check ran
+// out: the domain may not be at fault then.
 func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if r.Envelope.MailFrom.IsNull() {
 		return nil, nil
@@ -116,8 +116,7 @@ func (c *check) checkMailFrom(ctx context.Context, r *checks.Request) ([]checks.
 	return nil, nil
 }
 
-// checkMessage checks whether a signature takes a failure of MAIL FROM back. It must be of the domain in MAIL FROM, or each author
-// domain must have one.
+// checkMessage checks whether signatures excuse a failure of MAIL FROM: one of the domain in MAIL FROM, or one of each author domain.
 func (c *check) checkMessage(ctx context.Context, r *checks.Request) ([]checks.Verdict, error) {
 	if c.env.Signatures <= 0 || r.Envelope.MailFrom.IsNull() {
 		return nil, nil

@@ -3,7 +3,7 @@
 // numbers in this package are those of RFC 9989.
 //
 // Start reading at Tree.Evaluate. A Tree finds records by walking up from a domain (walk.go), and parseRecord parses them
-// (record.go). Tree.Reporting finds out who wants reports about a domain (reporting.go).
+// (record.go). Tree.Reporting returns who wants reports about a domain (reporting.go).
 //
 // checks/facts takes the author domains and the identifiers from a message and remembers the Evaluation. The check dmarc has
 // the reasons that follow from it.

@@ -83,7 +83,7 @@ const whiteSpace = " \t"
 // ambiguous stands for the value of a tag that occurs with different values. No tag allows it.
 const ambiguous = ";"
 
-// maxParsed is the length of the text of which tags are read, in bytes. Records have 1 KiB at most, and half of it would do for them. A
+// maxParsed is the length of the text of which tags are read, in bytes. Half of it would do for real records, which have 1 KiB at most. A
 // hostile one has 64 KiB, and a message may need 80 records.
 const maxParsed = 4 << 10
 
@@ -116,12 +116,12 @@ func (r *Record) setPolicies(tags map[string]string) bool {
 	return okP && okSP && okNP
 }
 
-// policyOf returns the policy of a tag, or the one that holds without the tag.
-func policyOf(tags map[string]string, tag string, without Policy) (Policy, bool) {
+// policyOf returns the policy of a tag, or the default if the tag is missing.
+func policyOf(tags map[string]string, tag string, byDefault Policy) (Policy, bool) {
 	if value, has := tags[tag]; has {
 		return parsePolicy(value)
 	}
-	return without, true
+	return byDefault, true
 }
 
 // parsePolicy parses the value of p=, sp= or np=, which is case-insensitive (RFC 5234 section 2.3).

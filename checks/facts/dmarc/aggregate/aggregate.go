@@ -23,7 +23,7 @@ type Report struct {
 	Generator    string    // program that made the report; may be empty
 	Policy       Policy
 	Records      []Record
-	Skipped      int // records that Parse could not read, or that are too many
+	Skipped      int // records without an address or a count
 }
 
 // Policy is the DMARC record that the reporter found. Values other than Domain and P may be empty.

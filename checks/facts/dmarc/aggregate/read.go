@@ -16,8 +16,8 @@ import (
 	"unicode"
 )
 
-// Limits of Parse. The longest reports of large receivers have some MiB. With half of maxDocument and maxRecords, some of these
-// could not be read; with twice as much, a hostile one takes twice the memory.
+// Limits of Parse. Large receivers send reports of some MiB. With half of maxDocument and maxRecords, some could not be read; with
+// double, a hostile one takes twice the memory.
 const (
 	maxDocument   = 16 << 20 // bytes of an XML document
 	maxRecords    = 100_000
@@ -122,7 +122,6 @@ func firstDocument(archive []byte) (io.Reader, error) {
 	return first.Open()
 }
 
-// decode decodes an XML document.
 func decode(text []byte) (*document, error) {
 	text = bytes.TrimLeftFunc(bytes.TrimPrefix(text, []byte("\ufeff")), unicode.IsSpace)
 	switch {
@@ -229,7 +228,6 @@ func (e record) record() (r Record, ok bool) {
 	return r, true
 }
 
-// passOrFail returns pass, or fail for any other text.
 func passOrFail(text string) string {
 	if word(text) == pass {
 		return pass
@@ -254,6 +252,6 @@ func name(text string) string { return strings.TrimSuffix(word(text), ".") }
 
 // clean returns a text without control characters, in one line and of bounded length.
 func clean(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) || !unicode.IsPrint(c) }), " ")
+	text = strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || !unicode.IsPrint(c) }), " ")
 	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
 }

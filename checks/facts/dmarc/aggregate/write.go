@@ -69,7 +69,6 @@ func (r *Report) Write() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// element returns the XML element of a record.
 func (r Record) element() record {
 	e := record{
 		Source: r.Source.String(), Count: strconv.FormatInt(r.Count, 10), Disposition: r.Disposition, DKIM: r.DKIM, SPF: r.SPF,

@@ -67,6 +67,8 @@ type Evaluation struct {
 	Applied      Policy       // Published, or the next weaker policy if the record has t=y
 	Missed       error        // for Fail: why it might pass, see Identifier.Unsure; nil: it does not
 	Aligned      []Identifier // those that align, whatever their state; with Pass only one that passes
+
+	err error // for TempError
 }
 
 // maxAuthors is the number of author domains that are evaluated, see section 11.5.
@@ -79,21 +81,19 @@ const maxAuthors = 5
 func (t *Tree) Evaluate(ctx context.Context, authors []string, identifiers []Identifier) (Evaluation, error) {
 	evaluated := authors[:min(len(authors), maxAuthors)]
 	t.Load(ctx, evaluated)
-	evaluations, errs := make([]Evaluation, len(evaluated)), make([]error, len(evaluated))
+	evaluations := make([]Evaluation, len(evaluated))
 	for i, a := range evaluated {
-		evaluations[i], errs[i] = t.evaluate(ctx, a, identifiers)
+		evaluations[i] = t.evaluate(ctx, a, identifiers)
 	}
-	t.useNonexistent(ctx, evaluations, errs)
-	strictest, strictestErr := Evaluation{Result: None}, error(nil)
-	for i, e := range evaluations {
-		if i == 0 || e.rank() > strictest.rank() {
-			strictest, strictestErr = e, errs[i]
-		}
+	t.useNonexistent(ctx, evaluations)
+	strictest := Evaluation{Result: None}
+	if len(evaluations) > 0 {
+		strictest = slices.MaxFunc(evaluations, func(a, b Evaluation) int { return cmp.Compare(a.rank(), b.rank()) })
 	}
 	if len(authors) > maxAuthors && (strictest.Result != Fail || strictest.Applied == NoPolicy) {
 		return Evaluation{Result: PermError}, nil
 	}
-	return strictest, strictestErr
+	return strictest, strictest.err
 }
 
 // Load asks for the records of author domains, and for those above them where there is none. Evaluate does not ask again. A caller
@@ -136,29 +136,23 @@ func (e Evaluation) rank() int {
 }
 
 // evaluate evaluates one author domain, without np=.
-func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identifier) (Evaluation, error) {
+func (t *Tree) evaluate(ctx context.Context, author string, identifiers []Identifier) Evaluation {
 	e := Evaluation{Result: None, Author: author}
 	if !isName(author) {
-		return e, nil
+		return e
 	}
-	found, err := t.policy(ctx, author)
-	if err != nil {
-		e.Result = TempError
-		return e, err
-	}
-	if !found.ok {
-		return e, nil
-	}
-	e.PolicyDomain, e.Record = found.domain, found.record
-	e.setPolicy(found.record.Subdomains)
-	err = t.align(ctx, &e, identifiers)
-	switch {
-	case err != nil:
-		e.Result = TempError
-	case e.Result != Pass:
+	found := t.policy(ctx, author)
+	err := found.err
+	if found.ok {
+		e.PolicyDomain, e.Record = found.domain, found.record
+		e.setPolicy(found.record.Subdomains)
 		e.Result = Fail
+		err = t.align(ctx, &e, identifiers)
 	}
-	return e, err
+	if err != nil {
+		e.Result, e.err = TempError, err
+	}
+	return e
 }
 
 // setPolicy sets the policies. subdomains is the one for the author domain if the record is above it.
@@ -175,14 +169,14 @@ func (e *Evaluation) setPolicy(subdomains Policy) {
 
 // policy returns the node with the record for an author domain: that of the domain itself, of its organisational domain, or of
 // the public suffix above it (section 4.10.1).
-func (t *Tree) policy(ctx context.Context, author string) (node, error) {
+func (t *Tree) policy(ctx context.Context, author string) node {
 	own := t.found[author] // by Load
 	if own.ok || own.err != nil {
-		return own, own.err
+		return own
 	}
 	org := t.organization(ctx, author)
 	if org.err != nil {
-		return node{}, org.err
+		return node{err: org.err}
 	}
 	places := []string{org.domain}
 	if org.suffix != "" {
@@ -191,10 +185,10 @@ func (t *Tree) policy(ctx context.Context, author string) (node, error) {
 	t.load(ctx, places) // the walk of a long name leaves some out
 	for _, place := range places {
 		if n := t.found[place]; n.ok || n.err != nil {
-			return n, n.err
+			return n
 		}
 	}
-	return node{}, nil
+	return node{}
 }
 
 // align finds the identifiers that align and sets the result if one passes. The error means that one might have.
@@ -254,7 +248,7 @@ func (t *Tree) alignsWith(ctx context.Context, e *Evaluation, id Identifier) (bo
 // useNonexistent applies np= to the results Fail of author domains that do not exist, section 4.7. It asks for all of them at
 // once, so that the slow servers of one do not hide the policy of another. A domain exists if the answer for MX or for A says so: some
 // name servers answer NXDOMAIN for all types but A.
-func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, errs []error) {
+func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation) {
 	var questions []checks.Question
 	var asked []int // indexes of evaluations, each with two questions
 	for i, e := range evaluations {
@@ -270,7 +264,7 @@ func (t *Tree) useNonexistent(ctx context.Context, evaluations []Evaluation, err
 		case err != nil && min(e.Record.Subdomains, e.Record.Nonexistent) > NoPolicy:
 			e.setPolicy(min(e.Record.Subdomains, e.Record.Nonexistent)) // the owner asks for at least that in either case
 		case err != nil:
-			e.Result, errs[i] = TempError, fmt.Errorf("whether %s exists: %w", e.Author, err)
+			e.Result, e.err = TempError, fmt.Errorf("whether %s exists: %w", e.Author, err)
 		case !exists:
 			e.setPolicy(e.Record.Nonexistent)
 		}

@@ -27,7 +27,6 @@ func (c Settings) Validate() error {
 	return errors.Join(errTrusted, errIgnore, c.Reports.Validate())
 }
 
-// parseTrusted parses Settings.Trusted.
 func parseTrusted(entries []string) (checks.Forwarders, error) {
 	var list checks.Forwarders
 	var faults []error
@@ -39,7 +38,6 @@ func parseTrusted(entries []string) (checks.Forwarders, error) {
 	return list, errors.Join(faults...)
 }
 
-// parseIgnored parses Settings.Ignore.
 func parseIgnored(entries []string) ([]string, error) {
 	var list []string
 	var faults []error

@@ -194,7 +194,6 @@ func seenDomain(text string) string {
 	return ASCIIDomain(seen)
 }
 
-// visible returns a text without invisible characters.
 func visible(text string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.In(c, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {

@@ -101,7 +101,6 @@ type ptrResult struct {
 	more  int
 }
 
-// tooMany returns an error if there are more names.
 func (p ptrResult) tooMany(client netip.Addr) error {
 	if p.more == 0 {
 		return nil
@@ -139,7 +138,6 @@ func ClientNamed(ctx context.Context, env checks.Env, r *checks.Request, match f
 	return false, names.Unsure(match)
 }
 
-// confirm looks up the addresses of the names.
 func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, ptr ptrResult) ClientNames {
 	n := ClientNames{PTR: ptr.names, More: ptr.more}
 	if len(n.PTR) == 0 {
@@ -167,13 +165,11 @@ func confirm(ctx context.Context, resolver checks.Resolver, client netip.Addr, p
 	return n
 }
 
-// ptrQuestion returns the question for the names of the client.
 func ptrQuestion(client netip.Addr) checks.Question {
 	name, _ := dns.ReverseAddr(client.String()) // fails only for an invalid address
 	return checks.Ask(name, dns.TypePTR)
 }
 
-// ptrNames returns the names in an answer.
 func ptrNames(a checks.Answer) ptrResult {
 	names := checks.PTRNames(a)
 	n := min(len(names), maxHosts)

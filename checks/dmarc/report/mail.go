@@ -22,7 +22,6 @@ import (
 	"milterd/checks/facts/dmarc/aggregate"
 )
 
-// document returns the XML document of a report.
 func (p *Reporter) document(o Outgoing, record dmarc.Record) ([]byte, error) {
 	letter := func(strict bool) string {
 		if strict {
@@ -158,7 +157,6 @@ func withoutDeadline(ctx context.Context, timeout time.Duration) (context.Contex
 	return own, func() { stop(); cancel() }
 }
 
-// isPermanent reports whether an error is a reply 5yz.
 func isPermanent(err error) bool {
 	var reply *textproto.Error
 	return errors.As(err, &reply) && reply.Code >= 500

@@ -56,7 +56,6 @@ func newTable(day time.Time) *table {
 	return &table{day: day, limit: maxTable, domains: map[string]*domainRows{}, orgs: map[string]*orgRows{}}
 }
 
-// add counts a message.
 func (t *table) add(r Row) {
 	key := encodeRow(&r.Record)
 	d := t.domains[r.PolicyDomain]

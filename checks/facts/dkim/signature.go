@@ -89,7 +89,6 @@ func readSignature(field int, value string) *signature {
 	return sig
 }
 
-// decide sets the result of a signature.
 func (sig *signature) decide(status Status, why string) { sig.Status, sig.Why = status, why }
 
 // parse reads the tags of a signature. It returns what is wrong with them, section 6.1.1.

@@ -20,7 +20,6 @@ type Destination struct {
 	MaxBytes int64  // the largest message that it takes, RFC 7489 section 6.2; 0: any
 }
 
-// host returns the domain of the address.
 func (d Destination) host() string { return d.Address[strings.LastIndexByte(d.Address, '@')+1:] }
 
 // Reporting says who wants the aggregate reports about a policy domain.
@@ -154,7 +153,6 @@ func isDotAtom(local string) bool {
 	return local != "" && len(local) <= maxLocal && headers.Path{Local: local}.String() == local && headers.IsASCII(local)
 }
 
-// parseSize parses a size limit, such as 10m.
 func parseSize(text string) (int64, bool) {
 	unit := map[byte]int64{'k': 1 << 10, 'm': 1 << 20, 'g': 1 << 30, 't': 1 << 40}
 	factor := int64(1)

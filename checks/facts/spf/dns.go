@@ -48,7 +48,6 @@ func hostQuestions(mxs []*dns.MX, client netip.Addr) []checks.Question {
 	return checks.AddressQuestions(client, hosts)
 }
 
-// hasType reports whether an answer has a record of a type.
 func hasType(a checks.Answer, t uint16) bool {
 	return slices.ContainsFunc(a.Records, func(rr dns.RR) bool { return rr.Header().Rrtype == t })
 }

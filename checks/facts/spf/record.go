@@ -84,7 +84,6 @@ func parseRecord(txt string) (record, error) {
 	return r, nil
 }
 
-// parseTerm adds a directive or modifier to the record.
 func (r *record) parseTerm(text string) error {
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] > '~' {

@@ -103,7 +103,7 @@ func TestEvidenceReports(t *testing.T) {
 	table := d.MustRun(t, "report", "watch")
 	daemontest.WantRow(t, table, watchedReason, "watch", "4", "1", "1", "not", "safe:", "because", "of", "sender.test", "(3,", "answered)")
 	daemontest.WantRow(t, table, "sender.test", "3", "yes", "answered")
-	daemontest.WantRow(t, table, "Of", "the", "reasons", "never", "applied.")
+	daemontest.WantRow(t, table, "other", "reasons", "of", "this", "report", "never", "applied.")
 	daemontest.WantRow(t, d.MustRun(t, "report", "watch", "--reason", "rdns-missing"), "rdns-missing", "never", "applied.")
 	table = d.MustRun(t, "report", "action")
 	daemontest.WantRow(t, table, enforcedReason, "reject", "2", "0", "1", "0", "0", "1")

@@ -143,9 +143,7 @@ case $1 in status | why | log | access | block | greylist | report | dmarc-repor
 case " $* " in *" -c "*) ;; *) set -- "$@" -c %[1]s/etc/milterd/milterd.yaml ;; esac
 exec env %[2]s=1 GORACE=atexit_sleep_ms=0 %[3]s "$@"
 `, w.dir, asProgram, program)
-	if err := os.WriteFile(w.path("bin/milterd"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	miltertest.WriteProgram(t, w.path("bin/milterd"), []byte(script))
 }
 
 // playSessions has the daemon judge the session of "make run", and one whose delivery must wait. It keeps the link of a reply.

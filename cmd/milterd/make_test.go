@@ -31,9 +31,7 @@ func programFile(t *testing.T) string {
 	}
 	path := filepath.Join(t.TempDir(), "milterd")
 	script := fmt.Sprintf("#!/bin/sh\nexec env %s=1 %s \"$@\"\n", asProgram, program)
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	miltertest.WriteProgram(t, path, []byte(script))
 	return path
 }
 

@@ -53,6 +53,18 @@ func (s *Site) keptCommand(name string, args ...string) *exec.Cmd {
 	return s.Command("/bin/sh", append([]string{"-c", keeper, "keeper", name}, args...)...)
 }
 
+// WriteProgram writes an executable file. No other test starts a process meanwhile: a new process has the open files of this one until it
+// runs its program, and a file that is open for writing cannot be executed (ETXTBSY).
+func WriteProgram(t testing.TB, path string, data []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, data, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Process is a running program.
 type Process struct {
 	*exec.Cmd

@@ -68,8 +68,6 @@ func copyProgram(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "milterd")
-	if err := os.WriteFile(path, data, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	miltertest.WriteProgram(t, path, data)
 	return path
 }

@@ -29,9 +29,7 @@ func TestPurgeOfAUsedAccount(t *testing.T) {
 	t.Parallel()
 	programs := t.TempDir() // the script finds no others, so it removes nothing
 	for name, code := range map[string]string{"getent": "0", "userdel": "8", "rm": "0", "systemctl": "0", "deb-systemd-helper": "0"} {
-		if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/sh\nexit "+code+"\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		miltertest.WriteProgram(t, filepath.Join(programs, name), []byte("#!/bin/sh\nexit "+code+"\n"))
 	}
 	cmd := script(t, "deb.postrm", "purge")
 	cmd.Env = []string{"PATH=" + programs}

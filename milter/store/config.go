@@ -26,8 +26,8 @@ type Config struct {
 	// Timeout is the time limit of each operation; of Scan, of each page. 0 means 500 ms.
 	Timeout time.Duration
 
-	// MaxBytes limits the memory driver. The bytes are those of keys and values and 128 for each record. Beyond it, or
-	// beyond a million records, those that expire soonest are deleted. 0 means 256 MiB.
+	// MaxBytes limits the memory driver. The bytes are those of keys and values and 128 for each record. Beyond it, the
+	// records that expire soonest are deleted. 0 means 256 MiB.
 	MaxBytes int64
 
 	// Now is the clock by which records expire. Redis uses its own. nil means elapsed time, see recordClock.
@@ -36,24 +36,15 @@ type Config struct {
 	// Log receives outages, recoveries and damage. nil means no log.
 	Log *logrus.Entry
 
-	maxRecords int              // of the memory driver; set by tests; 0 means defaultRecords
-	wall       func() time.Time // clock of the times in Status and Record
+	wall func() time.Time // clock of the times in Status and Record
 }
-
-// Defaults of Config.
-const (
-	defaultTimeout = 500 * time.Millisecond
-	defaultRecords = 1_000_000
-	defaultBytes   = 256 << 20
-)
 
 // withDefaults returns cfg with its defaults filled in.
 func (cfg Config) withDefaults() Config {
 	cfg.Driver = cmp.Or(cfg.Driver, "embedded")
 	cfg.Path = cmp.Or(cfg.Path, ".")
-	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	cfg.maxRecords = cmp.Or(cfg.maxRecords, defaultRecords)
-	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultBytes)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 500*time.Millisecond)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 256<<20)
 	cfg.wall = cfg.Now
 	if cfg.Now == nil {
 		cfg.Now, cfg.wall = elapsedTime(), time.Now

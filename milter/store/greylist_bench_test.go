@@ -25,7 +25,7 @@ const triplets = 1_000_000
 func BenchmarkGreylist(b *testing.B) {
 	for _, driver := range []string{"memory", "embedded", "redis"} {
 		b.Run(driver, func(b *testing.B) {
-			cfg := Config{Driver: driver, Timeout: 10 * time.Second, maxRecords: 4 * triplets, MaxBytes: 4 << 30}
+			cfg := Config{Driver: driver, Timeout: 10 * time.Second, MaxBytes: 4 << 30}
 			switch driver {
 			case "embedded":
 				cfg.Path = b.TempDir()

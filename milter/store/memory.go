@@ -17,9 +17,8 @@ const overhead = 128
 
 // memory is the driver that keeps records in this process, up to a limit.
 type memory struct {
-	clock      *recordClock
-	maxRecords int
-	maxBytes   int64
+	clock    *recordClock
+	maxBytes int64
 
 	mu      sync.Mutex
 	records map[string]*entry
@@ -38,9 +37,7 @@ type entry struct {
 func (e *entry) bytes() int64 { return int64(len(e.key) + len(e.value) + overhead) }
 
 func newMemory(cfg Config) *memory {
-	return &memory{
-		clock: newRecordClock(cfg), maxRecords: cfg.maxRecords, maxBytes: cfg.MaxBytes, records: map[string]*entry{},
-	}
+	return &memory{clock: newRecordClock(cfg), maxBytes: cfg.MaxBytes, records: map[string]*entry{}}
 }
 
 func (m *memory) get(_ context.Context, key string) ([]byte, bool, error) {
@@ -148,7 +145,7 @@ func (m *memory) set(key string, value []byte, ttl time.Duration) {
 	}
 	m.dropExpired()
 	e := &entry{key: key, value: append([]byte{}, value...), deadline: m.clock.deadline(ttl)}
-	for len(m.expiry) > 0 && (len(m.records) >= m.maxRecords || m.bytes+e.bytes() > m.maxBytes) {
+	for len(m.expiry) > 0 && m.bytes+e.bytes() > m.maxBytes {
 		m.drop(m.expiry[0])
 	}
 	m.records[key] = e

@@ -112,7 +112,7 @@ func (s *search) add(number int64, r *stored) bool {
 	}
 	s.skipped = 0
 	s.page.Reached = r.Time
-	if len(s.page.Records) > 0 && s.ofOther(r.Record) {
+	if len(s.page.Records) > 0 && s.isOtherMessage(r.Record) {
 		return true
 	}
 	if !s.matches(r.Record) || s.Trace && r.decodeChecks() != nil {
@@ -131,24 +131,25 @@ func (s *search) add(number int64, r *stored) bool {
 // matches reports whether a record matches the query.
 func (q Query) matches(r Record) bool {
 	return !r.Time.Before(q.Since) && (q.Until.IsZero() || !r.Time.After(q.Until)) &&
-		(q.Action == "" || r.did(q.Action)) &&
+		(q.Action == "" || r.hasAction(q.Action)) &&
 		(q.Session == "" || r.Session == q.Session) &&
 		(q.QueueID == "" || r.QueueID == q.QueueID || q.Session != "" && r.QueueID == "") &&
-		(q.User == "" || r.names(q.User)) &&
+		(q.User == "" || r.hasUser(q.User)) &&
 		(q.ID == "" || r.ID == q.ID) &&
-		(q.Reason == "" || r.has(q.Reason)) &&
+		(q.Reason == "" || r.hasReason(q.Reason)) &&
 		(q.Sender == "" || isMailbox(r.MailFrom, q.Sender)) &&
 		(q.Rcpt == "" || slices.ContainsFunc(r.Rcpts, func(rcpt string) bool { return isMailbox(rcpt, q.Rcpt) })) &&
 		(q.Client == "" || r.isFrom(q.Client))
 }
 
-// ofOther reports whether a record is of another message of the same session, see Query.QueueID.
-func (q Query) ofOther(r Record) bool {
+// isOtherMessage reports whether a record is of another message of the same session, see Query.QueueID.
+func (q Query) isOtherMessage(r Record) bool {
 	return q.QueueID != "" && q.Session != "" && r.Session == q.Session && r.QueueID != "" && r.QueueID != q.QueueID
 }
 
-// did reports whether an action was taken. For quarantine, the record of the accepted message matches, and none of its recipients.
-func (r Record) did(action string) bool {
+// hasAction reports whether an action was taken. For quarantine, the record of the accepted message matches, and none of its
+// recipients.
+func (r Record) hasAction(action string) bool {
 	switch action {
 	case Refused:
 		return r.Reply != ""
@@ -159,13 +160,14 @@ func (r Record) did(action string) bool {
 	}
 }
 
-// has reports whether a reason applied. The record of an accepted message has only those for which it was quarantined.
-func (r Record) has(reason string) bool {
-	return r.Reason == reason || slices.Contains(r.Quarantined, reason) || slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == reason })
+// hasReason reports whether a reason applied. The record of an accepted message has only those for which it was quarantined.
+func (r Record) hasReason(reason string) bool {
+	return r.Reason == reason || slices.Contains(r.Quarantined, reason) ||
+		slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Reason == reason })
 }
 
-// names reports whether a reason that applied names a user.
-func (r Record) names(user string) bool {
+// hasUser reports whether a reason that applied names a user.
+func (r Record) hasUser(user string) bool {
 	return slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Detail["user"] == user })
 }
 

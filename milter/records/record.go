@@ -150,7 +150,6 @@ const MaxAnswer = 1024
 // Bounds of a record.
 const (
 	maxValue   = 512 // bytes of a remote value
-	maxRRs     = 400 // resource records of an answer that are rendered; their text fills MaxAnswer
 	maxAsked   = 200 // questions of a check
 	maxRcpts   = 20
 	maxEncoded = 60 << 10 // bytes of a part with one or more records; a store takes 64 KiB
@@ -266,14 +265,10 @@ func Trace(results []checks.Result) []Check {
 }
 
 // answerText returns the text of a DNS answer. The DNS library may panic on a malformed one.
-func answerText(a checks.Asked) (text string) {
-	defer func() {
-		if recover() != nil {
-			text = "the answer cannot be shown"
-		}
-	}()
-	a.Answer.Records = a.Answer.Records[:min(len(a.Answer.Records), maxRRs)]
-	return cut(a.AnswerText(), MaxAnswer)
+func answerText(a checks.Asked) string {
+	text := "the answer cannot be shown"
+	_ = checks.Protect(func() error { text = cut(a.AnswerText(), MaxAnswer); return nil })
+	return text
 }
 
 // Millis returns a duration in milliseconds.

@@ -4,12 +4,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,17 +14,9 @@ import (
 	gomilter "github.com/emersion/go-milter"
 )
 
-const (
-	// readBuffer is the size of a connection's buffer, in bytes. It has room for what an MTA sends of most messages after DATA.
-	// Half of it costs two more system calls for a message of 5 KiB; double adds a tenth to the memory of a message in flight.
-	readBuffer = 8 << 10
-	// maxPacket is the length of a packet without its length field, in bytes: the limit of go-milter.
-	maxPacket = 1 << 20
-	// packetHead is the length of the beginning of a packet in bytes: its length field and its code.
-	packetHead = 4 + 1
-	// offerSize is the least length of the first packet of the MTA in bytes: its head, version, actions, protocol.
-	offerSize = packetHead + 3*4
-)
+// readBuffer is the size of a connection's buffer, in bytes. It has room for what an MTA sends of most messages after DATA.
+// Half of it costs two more system calls for a message of 5 KiB; double adds a tenth to the memory of a message in flight.
+const readBuffer = 8 << 10
 
 const (
 	// idleTimeout is the longest time between two packets. The MTA waits for its client in between.
@@ -69,30 +57,6 @@ func newConn(nc net.Conn, srv *Server) *conn {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
-}
-
-// readOffer reads the first packet, the MTA's side of the negotiation. The error is io.EOF if the MTA sends nothing, as a port
-// scan or a health check.
-func (c *conn) readOffer() (actions gomilter.OptAction, protocol gomilter.OptProtocol, err error) {
-	c.readWithin(cmp.Or(c.srv.packetTimeout, defaultPacketTimeout))
-	if err := c.awaitInput(); err != nil {
-		return 0, 0, io.EOF
-	}
-	p, err := c.r.Peek(offerSize)
-	switch {
-	case len(p) == 0:
-		return 0, 0, io.EOF
-	case err != nil:
-		return 0, 0, err
-	}
-	length := c.packetLength()
-	if length < offerSize || length > 4+maxPacket || p[4] != byte(gomilter.CodeOptNeg) {
-		return 0, 0, errors.New("milter: the first packet is not an option negotiation")
-	}
-	actions = gomilter.OptAction(binary.BigEndian.Uint32(p[packetHead+4:]))
-	protocol = gomilter.OptProtocol(binary.BigEndian.Uint32(p[packetHead+8:]))
-	_, err = c.r.Discard(length)
-	return actions, protocol, err
 }
 
 // Read implements net.Conn. It never returns more than the rest of one packet.
@@ -205,109 +169,6 @@ func (c *conn) drain() {
 	if c.inTransaction.Load() { // a transaction began meanwhile
 		c.Conn.SetReadDeadline(time.Now().Add(idleTimeout))
 	}
-}
-
-// take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did. These
-// are macros, some of which go-milter would forget when others arrive, and the fields and parts of the body for which the MTA
-// awaits no response: go-milter takes several microseconds for each field, and copies each part.
-func (c *conn) take(code gomilter.Code) (taken bool, err error) {
-	switch {
-	case code == gomilter.CodeMacro:
-		return true, c.takeMacros()
-	case code == gomilter.CodeHeader && c.session.protocol&gomilter.OptNoHeaderReply != 0:
-		return true, c.takeField()
-	case code == gomilter.CodeBody && c.session.protocol&gomilter.OptNoBodyReply != 0:
-		return true, c.takeBody()
-	default:
-		return false, nil
-	}
-}
-
-// takeField passes on a header field.
-func (c *conn) takeField() error {
-	packet, err := c.wholePacket()
-	if err != nil {
-		return err
-	}
-	name, value, _ := strings.Cut(string(packet[packetHead:]), "\x00")
-	c.session.keepField(name, strings.TrimSuffix(value, "\x00"))
-	return nil
-}
-
-// takeBody passes on a part of the body, up to readBuffer bytes at a time. It leaves nothing of the packet.
-func (c *conn) takeBody() error {
-	if _, err := c.r.Discard(packetHead); err != nil {
-		return err
-	}
-	for c.left -= packetHead; c.left > 0; {
-		piece, err := c.r.Peek(min(c.left, readBuffer))
-		if err != nil {
-			return err
-		}
-		c.session.writeBody(piece)
-		n, _ := c.r.Discard(len(piece)) // of the buffer
-		c.left -= n
-	}
-	return nil
-}
-
-// takeMacros passes on the macros of a command. It drops those that Postfix sends before every header field and body chunk.
-func (c *conn) takeMacros() error {
-	const head = packetHead + 1 // with the command that the macros belong to
-	if c.left < head {
-		return errors.New("milter: macro packet without a command")
-	}
-	packet, err := c.r.Peek(head)
-	if err != nil {
-		return err
-	}
-	if of := gomilter.Code(packet[head-1]); of == gomilter.CodeHeader || of == gomilter.CodeBody {
-		return nil
-	}
-	if packet, err = c.wholePacket(); err != nil {
-		return err
-	}
-	c.session.setMacros(string(packet[head:]))
-	return nil
-}
-
-// wholePacket returns the packet at the head of the buffer, valid until the next read.
-func (c *conn) wholePacket() ([]byte, error) {
-	if c.left <= readBuffer {
-		return c.r.Peek(c.left)
-	}
-	packet := make([]byte, c.left)
-	c.left = 0
-	_, err := io.ReadFull(c.r, packet)
-	return packet, err
-}
-
-// buffered reports whether the buffer has a whole packet, so that reading it needs no deadline.
-func (c *conn) buffered() bool {
-	n := c.r.Buffered()
-	return n >= packetHead && n >= c.packetLength()
-}
-
-// packetLength returns the length of the packet at the head of the buffer, including its length field. The buffer has at
-// least four bytes.
-func (c *conn) packetLength() int {
-	head, _ := c.r.Peek(4)
-	n := binary.BigEndian.Uint32(head)
-	return 4 + int(min(n, maxPacket+1))
-}
-
-// checkPacket returns an error for a packet that go-milter would answer in a way that the MTA does not expect.
-func checkPacket(length int, code gomilter.Code) error {
-	if length < 1 || length > maxPacket {
-		return fmt.Errorf("milter: packet of %d bytes", length)
-	}
-	switch code {
-	case gomilter.CodeMacro, gomilter.CodeConn, gomilter.CodeHelo, gomilter.CodeMail,
-		gomilter.CodeRcpt, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody, gomilter.CodeEOB,
-		gomilter.CodeAbort, gomilter.CodeData, gomilter.CodeQuit:
-		return nil
-	}
-	return fmt.Errorf("milter: unknown command %q", rune(code))
 }
 
 // Write implements net.Conn.

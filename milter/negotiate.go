@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -49,6 +50,33 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
 	}
 	return want
+}
+
+// offerSize is the least length of the first packet of the MTA in bytes: its head, version, actions, protocol.
+const offerSize = packetHead + 3*4
+
+// readOffer reads the first packet, the MTA's side of the negotiation. The error is io.EOF if the MTA sends nothing, as a port
+// scan or a health check.
+func (c *conn) readOffer() (actions gomilter.OptAction, protocol gomilter.OptProtocol, err error) {
+	c.readWithin(cmp.Or(c.srv.packetTimeout, defaultPacketTimeout))
+	if err := c.awaitInput(); err != nil {
+		return 0, 0, io.EOF
+	}
+	p, err := c.r.Peek(offerSize)
+	switch {
+	case len(p) == 0:
+		return 0, 0, io.EOF
+	case err != nil:
+		return 0, 0, err
+	}
+	length := c.packetLength()
+	if length < offerSize || length > 4+maxPacket || p[4] != byte(gomilter.CodeOptNeg) {
+		return 0, 0, errors.New("milter: the first packet is not an option negotiation")
+	}
+	actions = gomilter.OptAction(binary.BigEndian.Uint32(p[packetHead+4:]))
+	protocol = gomilter.OptProtocol(binary.BigEndian.Uint32(p[packetHead+8:]))
+	_, err = c.r.Discard(length)
+	return actions, protocol, err
 }
 
 // begin negotiates. It answers the MTA's offer itself, as go-milter ignores the offer. It logs its error.

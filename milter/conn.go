@@ -43,7 +43,7 @@ type conn struct {
 	ctx    context.Context // done when the connection is closed
 	cancel context.CancelFunc
 
-	left          int         // bytes of the current packet that were not read yet
+	unread        int         // bytes of the current packet
 	inTransaction atomic.Bool // Shutdown reads it too
 }
 
@@ -66,13 +66,13 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, io.EOF // logged already; go-milter would log any other error
 		}
 	}
-	if c.left == 0 {
+	if c.unread == 0 {
 		if err := c.next(); err != nil {
 			return 0, err
 		}
 	}
-	n, err := c.r.Read(p[:min(len(p), c.left)])
-	c.left -= n
+	n, err := c.r.Read(p[:min(len(p), c.unread)])
+	c.unread -= n
 	return n, err
 }
 
@@ -89,17 +89,17 @@ func (c *conn) next() error {
 		if err != nil {
 			return err
 		}
-		c.left = c.packetLength()
-		if err := checkPacket(c.left-4, gomilter.Code(head[4])); err != nil {
+		c.unread = c.packetLength()
+		if err := checkPacket(c.unread-4, gomilter.Code(head[4])); err != nil {
 			return err
 		}
 		if taken, err := c.take(gomilter.Code(head[4])); err != nil || !taken {
 			return err
 		}
-		if _, err := c.r.Discard(c.left); err != nil {
+		if _, err := c.r.Discard(c.unread); err != nil {
 			return err
 		}
-		c.left = 0
+		c.unread = 0
 	}
 }
 

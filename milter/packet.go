@@ -49,14 +49,14 @@ func (c *conn) takeBody() error {
 	if _, err := c.r.Discard(packetHead); err != nil {
 		return err
 	}
-	for c.left -= packetHead; c.left > 0; {
-		piece, err := c.r.Peek(min(c.left, readBuffer))
+	for c.unread -= packetHead; c.unread > 0; {
+		piece, err := c.r.Peek(min(c.unread, readBuffer))
 		if err != nil {
 			return err
 		}
 		c.session.writeBody(piece)
 		n, _ := c.r.Discard(len(piece)) // of the buffer
-		c.left -= n
+		c.unread -= n
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (c *conn) takeBody() error {
 // takeMacros passes on the macros of a command. It drops those that Postfix sends before every header field and body chunk.
 func (c *conn) takeMacros() error {
 	const head = packetHead + 1 // with the command that the macros belong to
-	if c.left < head {
+	if c.unread < head {
 		return errors.New("milter: macro packet without a command")
 	}
 	packet, err := c.r.Peek(head)
@@ -83,11 +83,11 @@ func (c *conn) takeMacros() error {
 
 // wholePacket returns the packet at the head of the buffer, valid until the next read.
 func (c *conn) wholePacket() ([]byte, error) {
-	if c.left <= readBuffer {
-		return c.r.Peek(c.left)
+	if c.unread <= readBuffer {
+		return c.r.Peek(c.unread)
 	}
-	packet := make([]byte, c.left)
-	c.left = 0
+	packet := make([]byte, c.unread)
+	c.unread = 0
 	_, err := io.ReadFull(c.r, packet)
 	return packet, err
 }

@@ -55,7 +55,7 @@ func (s *session) account() {
 }
 
 // reserve reports whether the message may hold some more bytes: it has not used its share, or there is memory left. It
-// counts the bytes beyond the share, as account runs with a response only, and header fields have none.
+// counts the bytes beyond the share at once, as account does not run for header fields.
 func (s *session) reserve(bytes int) bool {
 	if s.headerBytes+s.rcptBytes+bytes <= messageShare {
 		return true

@@ -12,13 +12,6 @@ import (
 	"milterd/headers"
 )
 
-// Header implements gomilter.Milter. It receives the fields only if the MTA awaits a response to each; others go to keepField,
-// see conn.take.
-func (s *session) Header(name, value string, _ *gomilter.Modifier) (gomilter.Response, error) {
-	s.keepField(name, value)
-	return s.answer(gomilter.OptNoHeaderReply, pass)
-}
-
 // usualFields is the number of header fields that are kept without another allocation: 1 KiB.
 const usualFields = 32
 
@@ -48,11 +41,7 @@ func (s *session) keepField(name, value string) {
 	s.findForged(name, value)
 }
 
-// pass is the reply "continue".
-func pass() *checks.Reply { return nil }
-
-// Headers implements gomilter.Milter: the end of the header section. It ignores the argument, which may also have the fields
-// of an earlier message. The header section is judged at the end of the message.
+// Headers implements gomilter.Milter: the end of the header section, which is judged at the end of the message.
 func (s *session) Headers(_ textproto.MIMEHeader, _ *gomilter.Modifier) (gomilter.Response, error) {
 	return s.answer(gomilter.OptNoEOHReply, func() *checks.Reply {
 		s.mergeMacros()
@@ -71,13 +60,6 @@ func (s *session) beginBody() {
 	}
 	s.Time = s.srv.now()
 	s.body = s.run.BeginBody()
-}
-
-// BodyChunk implements gomilter.Milter. It receives the body only if the MTA awaits a response to each part; other
-// parts go to writeBody, see conn.take.
-func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Response, error) {
-	s.writeBody(chunk)
-	return s.answer(gomilter.OptNoBodyReply, pass)
 }
 
 // writeBody passes on a part of the body. After a panic it drops the rest, as an incomplete body must not be judged:

@@ -18,15 +18,15 @@ const (
 )
 
 // take passes the packet at the head of the buffer to the session if it bypasses go-milter, and reports whether it did. These
-// are macros, some of which go-milter would forget when others arrive, and the fields and parts of the body for which the MTA
-// awaits no response: go-milter takes several microseconds for each field, and copies each part.
+// are macros, some of which go-milter would forget when others arrive, header fields, and parts of the body: go-milter takes
+// several microseconds for each field, keeps the fields of all messages of a connection, and copies each part.
 func (c *conn) take(code gomilter.Code) (taken bool, err error) {
-	switch {
-	case code == gomilter.CodeMacro:
+	switch code {
+	case gomilter.CodeMacro:
 		return true, c.takeMacros()
-	case code == gomilter.CodeHeader && c.session.protocol&gomilter.OptNoHeaderReply != 0:
+	case gomilter.CodeHeader:
 		return true, c.takeField()
-	case code == gomilter.CodeBody && c.session.protocol&gomilter.OptNoBodyReply != 0:
+	case gomilter.CodeBody:
 		return true, c.takeBody()
 	default:
 		return false, nil
@@ -41,7 +41,7 @@ func (c *conn) takeField() error {
 	}
 	name, value, _ := strings.Cut(string(packet[packetHead:]), "\x00")
 	c.session.keepField(name, strings.TrimSuffix(value, "\x00"))
-	return nil
+	return c.session.proceed(gomilter.OptNoHeaderReply)
 }
 
 // takeBody passes on a part of the body, up to readBuffer bytes at a time. It leaves nothing of the packet.
@@ -58,7 +58,7 @@ func (c *conn) takeBody() error {
 		n, _ := c.r.Discard(len(piece)) // of the buffer
 		c.unread -= n
 	}
-	return nil
+	return c.session.proceed(gomilter.OptNoBodyReply)
 }
 
 // takeMacros passes on the macros of a command. It drops those that Postfix sends before every header field and body chunk.

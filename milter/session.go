@@ -32,8 +32,10 @@ const (
 	maxForged = 100
 )
 
-// session has the milter callbacks of one connection. go-milter calls them from one goroutine.
+// session has the milter callbacks of one connection. go-milter calls them from one goroutine. Header fields and the body come
+// from conn.take.
 type session struct {
+	gomilter.NoOpMilter
 	checks.Session
 	srv      *Server
 	conn     *conn
@@ -91,14 +93,18 @@ func (s *session) answer(noReply gomilter.OptProtocol, f func() *checks.Reply) (
 	}
 	s.dropCommandMacros()
 	s.account()
-	switch {
-	case s.protocol&noReply != 0:
-		return nil, nil
-	case reply == nil:
-		return nil, s.send(byte(gomilter.ActContinue), "")
-	default:
-		return nil, s.send(byte(gomilter.ActReplyCode), wire(*reply))
+	if reply == nil || s.protocol&noReply != 0 {
+		return nil, s.proceed(noReply)
 	}
+	return nil, s.send(byte(gomilter.ActReplyCode), wire(*reply))
+}
+
+// proceed sends the response "continue", unless noReply was negotiated.
+func (s *session) proceed(noReply gomilter.OptProtocol) error {
+	if s.protocol&noReply != 0 {
+		return nil
+	}
+	return s.send(byte(gomilter.ActContinue), "")
 }
 
 // protect runs f. If f panics, it logs that and returns a 4yz reply.

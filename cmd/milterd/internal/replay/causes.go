@@ -12,10 +12,10 @@ import (
 // Options.Against, only base has a result.
 type results struct{ base, middle, against result }
 
-// because returns the differences that are the cause of a change, in the order of the files. It splits the way from base to against in
-// two: middle reads the message and trusts its client as against does, and checks it as base does. So what changes from base to middle is
-// because of the site and the trust (trustCauses), and what changes from middle to against is because of checks and actions (policyCauses).
-func (c *changes) because(m *mail, res results) []*difference {
+// causesOf returns the differences that are the cause of a change, in the order of the files. The configuration middle reads the message
+// and trusts its client as against does, and checks it as base does. So what changes from base to middle is because of the site and the
+// trust (trustCauses), and what changes from middle to against is because of checks and actions (policyCauses).
+func (c *changes) causesOf(m *mail, res results) []*difference {
 	var causes []*difference
 	if res.base.String() != res.middle.String() {
 		causes = c.trustCauses(m, res.against)

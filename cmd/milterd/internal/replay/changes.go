@@ -8,7 +8,7 @@ import (
 	"milterd/checks"
 )
 
-// changes compares the results of two configurations, and says which differences between their files are the cause, see because.
+// changes compares the results of two configurations, and finds which differences between their files are the cause.
 type changes struct {
 	base, against *judge
 	differences   []*difference
@@ -65,7 +65,7 @@ func (c *changes) add(m *mail, res results) {
 		return
 	}
 	c.count++
-	because := c.because(m, res)
+	because := c.causesOf(m, res)
 	for _, d := range because {
 		d.Messages++
 	}

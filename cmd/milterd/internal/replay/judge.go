@@ -213,34 +213,36 @@ func standIn(m *mail, now time.Time) time.Time {
 	return now
 }
 
-// play runs the pipeline at each stage until it refuses the message. body may be nil.
+// play plays the session of a message. body may be nil.
 func (r *result) play(ctx context.Context, run *checks.Run, s *checks.Session, body io.Reader) error {
-	var failed error // of reading the body
-	accepted := func() bool {
-		if !r.passes(run.Judge(ctx, checks.Connect)) || !r.passes(run.Judge(ctx, checks.Helo)) {
-			return false
-		}
-		s.Envelope = checks.Envelope{QueueID: r.facts.QueueID, MailFrom: senderOf(r.facts)}
-		if !r.passes(run.Judge(ctx, checks.MailFrom)) {
-			return false
-		}
-		s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.facts.To)}}
-		if !r.passes(run.Judge(ctx, checks.RcptTo)) {
-			return false
-		}
-		s.Envelope.Header = r.facts.Header
-		if w := run.BeginBody(); w != nil && body != nil {
-			if _, failed = io.Copy(w, body); failed != nil {
-				return false
-			}
-		}
-		return r.passes(run.Judge(ctx, checks.EndOfMessage))
-	}
-	if accepted() {
+	accepted, err := r.accepts(ctx, run, s, body)
+	if accepted {
 		run.Observe(ctx, checks.Event{Kind: checks.Accepted})
 	}
 	run.Observe(ctx, checks.Event{Kind: checks.Disconnected})
-	return failed
+	return err
+}
+
+// accepts runs the pipeline at each stage until it refuses the message. The error is that of reading the body.
+func (r *result) accepts(ctx context.Context, run *checks.Run, s *checks.Session, body io.Reader) (accepted bool, err error) {
+	if !r.passes(run.Judge(ctx, checks.Connect)) || !r.passes(run.Judge(ctx, checks.Helo)) {
+		return false, nil
+	}
+	s.Envelope = checks.Envelope{QueueID: r.facts.QueueID, MailFrom: senderOf(r.facts)}
+	if !r.passes(run.Judge(ctx, checks.MailFrom)) {
+		return false, nil
+	}
+	s.Envelope.Rcpts = []checks.Recipient{{Address: checks.ParseAddress(r.facts.To)}}
+	if !r.passes(run.Judge(ctx, checks.RcptTo)) {
+		return false, nil
+	}
+	s.Envelope.Header = r.facts.Header
+	if w := run.BeginBody(); w != nil && body != nil {
+		if _, err := io.Copy(w, body); err != nil {
+			return false, err
+		}
+	}
+	return r.passes(run.Judge(ctx, checks.EndOfMessage)), nil
 }
 
 // senderOf returns the reverse-path. One that is not known must not be taken for the null reverse-path of a bounce.
@@ -251,7 +253,7 @@ func senderOf(f received.Facts) checks.Address {
 	return checks.ParseAddress(f.From)
 }
 
-// passes adds a decision and reports whether it lets the message pass. A deferral because a key is gone does not count.
+// passes adds a decision and reports whether it lets the message pass. A deferral does not count if keys that are gone are its only cause.
 func (r *result) passes(d checks.Decision) bool {
 	gone := func(f checks.Failure) bool { return errors.Is(f.Err, errKeyGone) }
 	r.outcomes, r.failures = append(r.outcomes, d.Outcomes...), append(r.failures, d.Failures...)

@@ -34,7 +34,7 @@ type Options struct {
 	Now     time.Time       // time of a message that has none at all
 
 	Progress func(Progress)                        // called after each message; may be nil
-	Judging  func(context.Context) context.Context // returns the context for judging, from that for reading; may be nil
+	Judging  func(context.Context) context.Context // called with the context after reading; returns that for judging; may be nil
 }
 
 // Progress is how far a replay is.

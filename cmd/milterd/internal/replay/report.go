@@ -45,7 +45,7 @@ type Report struct {
 type reasonCount struct {
 	ID, Check string
 	Action    checks.Action         // the most severe one
-	actions   map[checks.Action]int // messages; what a mail from a person is refused for may only be watched in a bounce
+	actions   map[checks.Action]int // messages; a bounce may be watched for what other mail is refused for
 	Example   string                // text of the first reply
 	Senders   tally
 	Hits      []*hit
@@ -173,10 +173,7 @@ func (r *Report) addOutcomes(m *mail, res result) {
 	var seen []*reasonCount
 	for _, o := range res.outcomes {
 		c := r.byReason[o.Reason]
-		if c == nil {
-			continue
-		}
-		if slices.Contains(seen, c) {
+		if c == nil || slices.Contains(seen, c) {
 			continue
 		}
 		seen = append(seen, c)

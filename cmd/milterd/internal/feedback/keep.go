@@ -43,8 +43,8 @@ func Summarize(r *aggregate.Report) Summary {
 }
 
 // Keep keeps summaries for Kept, until five weeks after their period. A report that was kept before is replaced. It returns how many
-// it kept: reports about domains that are not those of the site, or below one, and old ones are left out. If there
-// is no room for all, the newest of summaries are kept; what was kept before stays.
+// it kept. It leaves out reports about domains that are not of the site, old ones, those from the future, and those with too many rows.
+// If there is no room for all, it keeps the newest of the summaries, and an error says so; what was kept before stays.
 func Keep(ctx context.Context, store checks.Store, site checks.Site, summaries []Summary, now time.Time) (kept int, err error) {
 	room := maxKept
 	for _, err := range store.Scan(ctx, prefix) {

@@ -49,7 +49,7 @@ func inMessage(head string, body []byte, limit int) ([]*aggregate.Report, error)
 		return nil, err
 	}
 	f := finder{limit: limit}
-	if err := f.part(textproto.MIMEHeader(message.Header), message.Body, 0); err != nil {
+	if err := f.readPart(textproto.MIMEHeader(message.Header), message.Body, 0); err != nil {
 		f.err = err
 	}
 	if len(f.reports) > 0 && !errors.Is(f.err, errRecords) {
@@ -58,12 +58,12 @@ func inMessage(head string, body []byte, limit int) ([]*aggregate.Report, error)
 	return nil, f.err
 }
 
-// part looks for reports in a part. The error means that the rest of the message cannot be read.
-func (f *finder) part(header textproto.MIMEHeader, body io.Reader, depth int) error {
+// readPart looks for reports in a part. The error means that the rest of the message cannot be read.
+func (f *finder) readPart(header textproto.MIMEHeader, body io.Reader, depth int) error {
 	kind, parameters, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	switch {
 	case strings.HasPrefix(kind, "multipart/"):
-		return f.multipart(body, parameters["boundary"], depth)
+		return f.readMultipart(body, parameters["boundary"], depth)
 	case kind == "message/rfc822": // a report that was forwarded, or that came back
 		if depth == maxDepth {
 			return errTooDeep
@@ -72,7 +72,7 @@ func (f *finder) part(header textproto.MIMEHeader, body io.Reader, depth int) er
 		if err != nil {
 			return err
 		}
-		return f.part(textproto.MIMEHeader(message.Header), message.Body, depth+1)
+		return f.readPart(textproto.MIMEHeader(message.Header), message.Body, depth+1)
 	}
 	content, err := io.ReadAll(decoded(header.Get("Content-Transfer-Encoding"), body))
 	if err != nil && len(content) == 0 {
@@ -91,7 +91,7 @@ func (f *finder) part(header textproto.MIMEHeader, body io.Reader, depth int) er
 	return nil
 }
 
-func (f *finder) multipart(body io.Reader, boundary string, depth int) error {
+func (f *finder) readMultipart(body io.Reader, boundary string, depth int) error {
 	switch {
 	case boundary == "":
 		return errBoundary
@@ -110,7 +110,7 @@ func (f *finder) multipart(body io.Reader, boundary string, depth int) error {
 		if f.parts++; f.parts > maxParts {
 			return errTooMany
 		}
-		if err := f.part(part.Header, part, depth+1); err != nil {
+		if err := f.readPart(part.Header, part, depth+1); err != nil {
 			return err
 		}
 	}

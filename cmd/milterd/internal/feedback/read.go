@@ -62,7 +62,7 @@ func (s *search) read(ctx context.Context, paths []string) error {
 			s.fault(file.Path, 0, err)
 		} else {
 			s.Files++
-			s.file(ctx, file)
+			s.readFile(ctx, file)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -77,12 +77,12 @@ func (s *search) read(ctx context.Context, paths []string) error {
 // full reports whether there are more reports or records than Read returns.
 func (s *search) full() bool { return len(s.Reports) > maxReports || s.records > s.maxRecords }
 
-// file reads a file with a report, or with messages.
-func (s *search) file(ctx context.Context, file mailbox.File) {
+// readFile reads a file with a report, or with messages.
+func (s *search) readFile(ctx context.Context, file mailbox.File) {
 	report, err := readReport(file.Path)
 	switch {
 	case errors.Is(err, errMail):
-		s.messages(ctx, file)
+		s.readMessages(ctx, file)
 	case err == nil:
 		s.add(report)
 	case !file.Found || !errors.Is(err, aggregate.ErrNoReport):
@@ -128,8 +128,8 @@ func readReport(path string) (*aggregate.Report, error) {
 	return aggregate.Parse(data)
 }
 
-// messages reads a file of messages.
-func (s *search) messages(ctx context.Context, file mailbox.File) {
+// readMessages reads a file of messages.
+func (s *search) readMessages(ctx context.Context, file mailbox.File) {
 	var body boundedBuffer
 	for m := range file.Messages(ctx, func(string) io.Writer { body.reset(); return &body }) {
 		s.Messages++
@@ -142,7 +142,7 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 		if !body.full {
 			reports, err = inMessage(m.Head, body.text, maxMessageRecords)
 		}
-		if err != nil && aboutReport(m.Head) {
+		if err != nil && hasReportSubject(m.Head) { // else it is other mail
 			s.fault(m.File, m.Number, err)
 		}
 		for _, r := range reports {
@@ -155,8 +155,8 @@ func (s *search) messages(ctx context.Context, file mailbox.File) {
 	}
 }
 
-// aboutReport reports whether a message has the subject of a report, RFC 9990 section 3.5.2. Others are none of ours.
-func aboutReport(head string) bool {
+// hasReportSubject reports whether a message has the subject of a report, RFC 9990 section 3.5.2.
+func hasReportSubject(head string) bool {
 	return strings.Contains("\n"+strings.ToLower(head), "\nsubject: report domain:")
 }
 

@@ -25,7 +25,7 @@ import (
 // scenario is one kind of load.
 type scenario struct {
 	name, about string
-	beside      []string // baselines; milterd's figures are compared with those of the first
+	baselines   []string // milterd's figures are compared with those of the first
 	load        load
 	signed      bool          // the messages have a DKIM signature: rsa2048, relaxed/relaxed
 	delay       time.Duration // of DNS answers
@@ -46,31 +46,31 @@ var (
 var scenarios = []scenario{
 	{
 		name: "hot1", about: "32 connections at a time with 1 message each, from 1000 hosts whose DNS records are cached",
-		beside: plainBaselines, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter},
+		baselines: plainBaselines, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter},
 	},
 	{
 		name: "hot10", about: "32 connections at a time with 10 messages each, from 1000 hosts whose DNS records are cached",
-		beside: plainBaselines, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter},
+		baselines: plainBaselines, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter},
 	},
 	{
 		name: "cold", about: "64 connections at a time with 1 message each, every one from a new host, with 20 ms for a DNS answer",
-		beside: plainBaselines, load: load{conns: 64, perConn: 1, body: letter}, delay: dnsDelay,
+		baselines: plainBaselines, load: load{conns: 64, perConn: 1, body: letter}, delay: dnsDelay,
 	},
 	{
 		name: "auth1", about: "as hot1 with signed messages",
-		beside: signedBaselines, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter}, signed: true,
+		baselines: signedBaselines, load: load{conns: 32, perConn: 1, hosts: 1000, body: letter}, signed: true,
 	},
 	{
 		name: "auth10", about: "as hot10 with signed messages",
-		beside: signedBaselines, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter}, signed: true,
+		baselines: signedBaselines, load: load{conns: 32, perConn: 10, hosts: 1000, body: letter}, signed: true,
 	},
 	{
 		name: "authcold", about: "as cold with signed messages",
-		beside: signedBaselines, load: load{conns: 64, perConn: 1, body: letter}, signed: true, delay: dnsDelay,
+		baselines: signedBaselines, load: load{conns: 64, perConn: 1, body: letter}, signed: true, delay: dnsDelay,
 	},
 	{
 		name: "authbig", about: "8 connections at a time with 1 signed message of 1 MiB each, from 100 hosts",
-		beside: signedBaselines, load: load{conns: 8, perConn: 1, hosts: 100, body: bodyOf(1 << 20)}, signed: true,
+		baselines: signedBaselines, load: load{conns: 8, perConn: 1, hosts: 100, body: bodyOf(1 << 20)}, signed: true,
 	},
 }
 
@@ -98,28 +98,40 @@ type bench struct {
 }
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run does what the command line says.
+func run() error {
 	if len(os.Args) == 4 && baselines[os.Args[1]] != nil {
-		fatal(serveBaseline(os.Args[1], os.Args[2], os.Args[3]))
+		return serveBaseline(os.Args[1], os.Args[2], os.Args[3])
 	}
 	program := flag.String("milterd", "bin/milterd", "the daemon, or several to compare, separated by commas")
 	only := flag.String("only", strings.Join(names(), ","), "scenarios, separated by commas")
 	length := flag.Duration("time", 2*time.Second, "duration of one round of one filter")
 	rounds := flag.Int("rounds", 5, "rounds of each scenario")
-	idle := flag.Int("idle", 10_000, "number of idle connections; a fifth of it are those with a message in flight")
+	idle := flag.Int("idle", 10_000, "number of idle connections; with a message in flight, there are a fifth as many")
 	scale := flag.String("scale", "", "instead of the scenarios: build milterd, compare stores of these `numbers` of records and a common "+
 		"Redis, with a round for each hour; see scale.go")
 	flag.Parse()
-	fatal(checkFlags(strings.Split(*program, ","), strings.Split(*only, ","), *rounds, *idle))
+	programs, chosen := strings.Split(*program, ","), strings.Split(*only, ",")
+	if err := checkFlags(programs, chosen, *rounds, *idle); err != nil {
+		return err
+	}
 	debug.SetGCPercent(400) // the generator shares the processors with the filters
 	b := &bench{length: *length, rounds: *rounds}
 	b.newHost.Store(100_000) // over the numbers of the hosts in scenarios with a fixed number of them
-	if *scale != "" {
-		sizes, err := parseSizes(*scale)
-		fatal(err)
-		fatal(b.scale(sizes))
-		return
+	if *scale == "" {
+		return b.run(programs, chosen, *idle)
 	}
-	fatal(b.run(strings.Split(*program, ","), strings.Split(*only, ","), *idle))
+	sizes, err := parseSizes(*scale)
+	if err != nil {
+		return err
+	}
+	return b.scale(sizes)
 }
 
 // names returns the names of the scenarios, with those of held connections.
@@ -155,14 +167,8 @@ func checkFlags(programs, only []string, rounds, idle int) error {
 	return nil
 }
 
-func fatal(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
-
-func (b *bench) run(programs, only []string, idle int) error {
+// run runs the chosen scenarios and prints their figures.
+func (b *bench) run(programs, chosen []string, idle int) error {
 	var err error
 	if b.dns, err = startNameServer(); err != nil {
 		return err
@@ -170,7 +176,7 @@ func (b *bench) run(programs, only []string, idle int) error {
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("%s, %d processors, load average at the start: %s", runtime.Version(), runtime.NumCPU(), load)
 	for _, h := range []held{{name: "idle", n: idle}, {name: "inflight", n: idle / heldShare, message: true}} {
-		if !slices.Contains(only, h.name) {
+		if !slices.Contains(chosen, h.name) {
 			continue
 		}
 		list, err := b.hold(programs, h)
@@ -185,7 +191,7 @@ func (b *bench) run(programs, only []string, idle int) error {
 	}
 	defer stop()
 	for _, sc := range scenarios {
-		if !slices.Contains(only, sc.name) {
+		if !slices.Contains(chosen, sc.name) {
 			continue
 		}
 		rounds, err := b.runScenario(sc)
@@ -233,7 +239,7 @@ func (b *bench) start(programs []string) (stop func(), err error) {
 // filtersOf returns the filters of a scenario: its baselines, then the programs.
 func (b *bench) filtersOf(sc scenario) []*filter {
 	var list []*filter
-	for _, name := range sc.beside {
+	for _, name := range sc.baselines {
 		list = append(list, b.filters[slices.IndexFunc(b.filters, func(f *filter) bool { return f.name == name })])
 	}
 	last := slices.IndexFunc(b.filters, func(f *filter) bool { return f.name == bareMilterd })

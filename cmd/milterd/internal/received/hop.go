@@ -135,7 +135,7 @@ func (h *hop) setClient(c clauses) {
 	h.client = info.addr
 	if !h.client.IsValid() { // "[ADDRESS]" of Exim, "NAME [ADDRESS]" of old Exim and others
 		for i, w := range c.clause("from").words {
-			if a := parseAddr(w, true); a.IsValid() && !h.client.IsValid() {
+			if a := parseLiteral(w); a.IsValid() && !h.client.IsValid() {
 				h.client = a
 				if i == 0 {
 					name = ""
@@ -156,7 +156,7 @@ func (h *hop) setClient(c clauses) {
 		h.helo, h.clientName = name, info.name
 	}
 	h.clientName = strings.TrimSuffix(h.clientName, ".") // Gmail
-	if isUnknown(h.clientName) || !h.client.IsValid() || parseAddr(h.clientName, false).IsValid() {
+	if isUnknown(h.clientName) || !h.client.IsValid() || parseAddr(h.clientName).IsValid() {
 		h.clientName = ""
 	}
 	if h.protocol == "MAPI" {
@@ -213,14 +213,14 @@ func parseClientComment(text string) clientInfo {
 			continue
 		}
 		if bracket := strings.IndexByte(w, '['); bracket >= 0 {
-			info.addr = parseAddr(w[bracket:], true)
+			info.addr = parseLiteral(w[bracket:])
 			info.bracketed = info.addr.IsValid()
 			if bracket > 0 {
 				info.name = w[:bracket]
 			}
 		} else if n == 0 {
 			info.name = w[strings.LastIndexByte(w, '@')+1:] // qmail writes the user of RFC 1413 before it
-			if info.addr = parseAddr(info.name, false); info.addr.IsValid() {
+			if info.addr = parseAddr(info.name); info.addr.IsValid() {
 				info.name = ""
 			}
 		}
@@ -231,23 +231,21 @@ func parseClientComment(text string) clientInfo {
 	return info
 }
 
-// parseAddr parses an address, or an address literal in brackets that a port may follow. The result is
-// invalid if it is neither.
-func parseAddr(s string, brackets bool) netip.Addr {
-	if brackets {
-		rest, ok := strings.CutPrefix(s, "[")
-		end := strings.IndexByte(rest, ']')
-		if !ok || end < 0 {
-			return netip.Addr{}
-		}
-		s = rest[:end]
+// parseLiteral parses an address in brackets, which a port may follow. The result is invalid if it is none.
+func parseLiteral(s string) netip.Addr {
+	s, begins := strings.CutPrefix(s, "[")
+	s, _, ends := strings.Cut(s, "]")
+	if !begins || !ends {
+		return netip.Addr{}
 	}
+	return parseAddr(s)
+}
+
+// parseAddr parses an address. The result is invalid if it is none.
+func parseAddr(s string) netip.Addr {
 	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
 		s = s[5:]
 	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Addr{}
-	}
+	a, _ := netip.ParseAddr(s) // with an error it is invalid
 	return a.Unmap().WithZone("")
 }

@@ -78,8 +78,8 @@ type Facts struct {
 //
 // If no host of the site received the message, only its time and its reverse-path are known, see elsewhere.
 //
-// The site added the fields above that of the border host, so their facts are used. Below it, only those of
-// Authentication-Results and Received-SPF fields that name a host of the site are.
+// The site added the fields above that of the border host, so all their facts are used. Of the fields below it, only
+// Authentication-Results and Received-SPF fields that name a host of the site are used.
 func Read(fields []headers.Field, site Site) Facts {
 	f := Facts{Header: fields}
 	border, ok := site.findBorder(fields, &f)
@@ -103,7 +103,7 @@ func Read(fields []headers.Field, site Site) Facts {
 }
 
 // elsewhere returns the facts of a message that no host of the site received: when it was received, by the topmost Received
-// field of a host that had it from another host, and the reverse-path above all Received fields.
+// field of a host that received it from another host, and the reverse-path above all Received fields.
 func elsewhere(fields []headers.Field, by string) Facts {
 	f := Facts{Header: fields, By: by}
 	from, hasFrom, received := "", false, false
@@ -183,7 +183,7 @@ func (s Site) owns(host string) bool {
 	if host == "" {
 		return false
 	}
-	if literal := parseAddr(host, true); literal.IsValid() {
+	if literal := parseLiteral(host); literal.IsValid() {
 		return s.trusts(literal)
 	}
 	return s.Hostname != "" && checks.SameName(host, s.Hostname) ||
@@ -220,8 +220,8 @@ func (s Site) addDelivery(above []headers.Field, f *Facts) {
 }
 
 // reversePath returns the reverse-path of a Return-Path field. An MTA writes it in angle brackets, and some mail stores
-// write an address without them. ok is false for anything else, such as nothing or the name of a local user: programs
-// write it that store or change messages after their delivery.
+// write an address without them. ok is false for anything else, such as nothing or the name of a local user, as
+// some programs write that store or change messages after their delivery.
 func reversePath(value string) (from string, ok bool) {
 	from = path(value)
 	brackets := len(from) < len(strings.TrimSpace(value))

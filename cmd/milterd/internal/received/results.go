@@ -27,7 +27,7 @@ func (s Site) addResults(field headers.Field, f *Facts) bool {
 	if !s.owns(host) {
 		return false
 	}
-	if a := parseAddr(values[client], false); f.Known&Client == 0 && !f.Local && a.IsValid() {
+	if a := parseAddr(values[client]); f.Known&Client == 0 && !f.Local && a.IsValid() {
 		f.Client, f.Known = a, f.Known|Client
 	}
 	if v := values[helo]; f.Known&Helo == 0 && v != "" {

@@ -16,10 +16,10 @@ type InProcess struct {
 	Decided  func(*checks.Request, checks.Decision) // called after each decision; may be nil
 	Now      func() time.Time                       // the clock until Time sets it
 
-	session checks.Session
-	run     *checks.Run
-	reset   checks.Envelope           // of a transaction that Reset ended; the next Mail reports it, HELO and Connect do not
-	set     atomic.Pointer[time.Time] // the argument of Time; nil until it is called
+	session   checks.Session
+	run       *checks.Run
+	abandoned checks.Envelope           // transaction that Reset ended, until the next MAIL, HELO or connection; MAIL alone observes it
+	set       atomic.Pointer[time.Time] // the argument of Time; nil until it is called
 }
 
 // Clock returns the time of the session. It is safe for concurrent use.
@@ -38,7 +38,7 @@ func (p *InProcess) Connect(c Client) error {
 	if p.session.ID != "" {
 		p.observe(checks.Event{Kind: checks.Disconnected})
 	}
-	p.reset = checks.Envelope{}
+	p.abandoned = checks.Envelope{}
 	p.session = checks.Session{
 		ID: "simulate", Client: c.Addr, ClientName: c.Name, Local: !c.Addr.IsValid(),
 		Macros: map[string]string{"{client_addr}": c.Addr.String()}, // without macros nothing is known of TLS
@@ -50,7 +50,7 @@ func (p *InProcess) Connect(c Client) error {
 
 // Helo implements Player.
 func (p *InProcess) Helo(name string, tls bool) error {
-	p.reset, p.session.Envelope = checks.Envelope{}, checks.Envelope{}
+	p.abandoned, p.session.Envelope = checks.Envelope{}, checks.Envelope{}
 	p.session.SetHelo(name, tls)
 	if tls {
 		p.session.Macros["{tls_version}"] = "TLSv1.3"
@@ -61,9 +61,9 @@ func (p *InProcess) Helo(name string, tls bool) error {
 
 // Mail implements Player.
 func (p *InProcess) Mail(path, user string) ([]string, error) {
-	if p.reset.Rcpts != nil {
-		p.observe(checks.Event{Kind: checks.Reset, Reset: p.reset})
-		p.reset = checks.Envelope{}
+	if p.abandoned.Rcpts != nil {
+		p.observe(checks.Event{Kind: checks.Reset, Reset: p.abandoned})
+		p.abandoned = checks.Envelope{}
 	}
 	p.session.AuthUser = user
 	p.session.Envelope = checks.Envelope{MailFrom: checks.ParseAddress(path)}
@@ -94,7 +94,7 @@ func (p *InProcess) Message(header []headers.Field, body string) ([]string, erro
 
 // Reset implements Player.
 func (p *InProcess) Reset() error {
-	p.reset, p.session.Envelope = p.session.Envelope, checks.Envelope{}
+	p.abandoned, p.session.Envelope = p.session.Envelope, checks.Envelope{}
 	return nil
 }
 

@@ -126,8 +126,7 @@ const (
 	afterLine  = "@after "
 )
 
-// signLines returns the message of lines, with the special lines replaced by what they stand for. A zero time is the current
-// time.
+// signLines returns the message of lines, in which it replaces the special lines. A zero time is the current time.
 func (k keys) signLines(lines []string, at time.Time) (string, error) {
 	var original []string // lines of the message when it was signed
 	for _, line := range lines {
@@ -173,9 +172,9 @@ func (k keys) sign(message, text string, at time.Time) (string, error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	algorithm := "rsa-sha256"
+	algorithm, hashed := "rsa-sha256", crypto.SHA256
 	if _, ok := key.(ed25519.PrivateKey); ok {
-		algorithm = "ed25519-sha256"
+		algorithm, hashed = "ed25519-sha256", crypto.Hash(0) // the key signs the hash as a message, RFC 8463 section 3
 	}
 	tags := map[string]string{
 		"v": "1", "a": algorithm, "c": "relaxed/relaxed", "t": strconv.FormatInt(at.Unix(), 10), "h": "from:to:subject:date:message-id",
@@ -193,16 +192,8 @@ func (k keys) sign(message, text string, at time.Time) (string, error) {
 		field += name + "=" + tags[name] + ";\r\n\t"
 	}
 	field += "b="
-	b, err := key.Sign(rand.Reader, headerHash(message, tags["h"], field, header == "relaxed"), hashOf(key))
+	b, err := key.Sign(rand.Reader, headerHash(message, tags["h"], field, header == "relaxed"), hashed)
 	return field + base64.StdEncoding.EncodeToString(b), err
-}
-
-// hashOf returns the hash that Sign of a key expects; Ed25519 signs the hash as a message, RFC 8463 section 3.
-func hashOf(key crypto.Signer) crypto.Hash {
-	if _, ok := key.(ed25519.PrivateKey); ok {
-		return 0
-	}
-	return crypto.SHA256
 }
 
 // bodyHash returns the tag bh. The library also signs the header, but with the current time, which may not be that of the

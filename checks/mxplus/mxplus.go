@@ -69,8 +69,8 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	case from.Domain == "":
 		return nil, nil
 	}
-	name, errName := c.nameUnderDomain(ctx, r)
-	if name == ownName {
+	own, pool, errName := c.nameUnderDomain(ctx, r)
+	if own {
 		return []checks.Verdict{{Vouch: checks.SkipDelays, Why: "the client has a confirmed name under the sender's domain"}}, nil
 	}
 	isMX, mx, errMX := c.isMX(ctx, r)
@@ -80,7 +80,7 @@ func (c *check) Check(ctx context.Context, r *checks.Request) ([]checks.Verdict,
 	if err := cmp.Or(errMX, errName); err != nil {
 		return []checks.Verdict{{Vouch: checks.SkipDelays, Unsure: true}}, err
 	}
-	if name == poolName {
+	if pool {
 		return nil, nil
 	}
 	return []checks.Verdict{{Reason: mismatch, Detail: map[string]string{"seen": c.seen(ctx, r, mx)}}}, nil
@@ -98,40 +98,28 @@ func checkLiteral(r *checks.Request) []checks.Verdict {
 	}}}
 }
 
-// naming is how the confirmed names of the client relate to the sender's domain.
-type naming uint8
-
-const (
-	noName   naming = iota // none is under the domain
-	poolName               // one is under the domain, but networks give such names to all their customers
-	ownName                // one is under the domain
-)
-
-// nameUnderDomain looks for a confirmed name under the organisational domain of the sender, so out1.example.net matches
-// news@lists.example.net. A domain that is a public suffix has no such names.
-func (c *check) nameUnderDomain(ctx context.Context, r *checks.Request) (naming, error) {
+// nameUnderDomain reports whether the client has a confirmed name under the organisational domain of the sender, so
+// out1.example.net matches news@lists.example.net. pool is a name that networks give to all their customers, own any other one. A
+// domain that is a public suffix has no such names.
+func (c *check) nameUnderDomain(ctx context.Context, r *checks.Request) (own, pool bool, err error) {
 	names, _ := facts.Iprev(ctx, c.env, r)
 	org := checks.OrgDomain(r.Envelope.MailFrom.Domain)
 	under := func(name string) bool { return org != "" && checks.Under(name, org) }
-	found := noName
 	for _, n := range names.Confirmed {
 		switch {
 		case !under(n):
 		case facts.ClientPoolName(r, n):
-			found = poolName
+			pool = true
 		default:
-			return ownName, nil
+			return true, pool, nil
 		}
 	}
-	return found, names.Unsure(under)
+	return false, pool, names.Unsure(under)
 }
 
 // isMX looks for the client among the mail hosts of the sender's domain. With an error the client may be one of them.
 func (c *check) isMX(ctx context.Context, r *checks.Request) (bool, facts.MX, error) {
 	mx, err := facts.SenderMX(ctx, c.env, r)
-	if err != nil {
-		return false, mx, err
-	}
 	for _, h := range mx.Hosts {
 		if slices.Contains(h.Addrs, r.Client) {
 			return true, mx, nil

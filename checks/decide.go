@@ -45,13 +45,13 @@ func (run *Run) decideRcpt(ctx context.Context) Decision {
 
 // decideMessage decides about the header section and the body.
 func (run *Run) decideMessage(ctx context.Context) Decision {
-	if run.ofMessage().vouch >= SkipAll {
+	if run.strongest().vouch >= SkipAll {
 		run.marks = nil
 		return Decision{Partial: true}
 	}
-	d := run.decide(ctx, run.messageTable(), run.ofMessage().forwarding, EndOfHeader, EndOfMessage)
+	d := run.decide(ctx, run.messageTable(), run.strongest().forwarding, EndOfHeader, EndOfMessage)
 	run.marks = run.addMarks(run.marks, d.Outcomes)
-	if d.Reply != nil || run.ofMessage().vouch >= SkipAll {
+	if d.Reply != nil || run.strongest().vouch >= SkipAll {
 		run.marks = nil
 	}
 	d.Marks = run.marks
@@ -82,7 +82,7 @@ func (run *Run) differ(i, j int) bool {
 func (run *Run) decide(ctx context.Context, t *table, by forwarding, first, last Stage) Decision {
 	p := run.pipeline
 	run.table, run.forwarding = t, by
-	mayPass := last == EndOfMessage && run.ofMessage().mayVouch >= SkipAll
+	mayPass := last == EndOfMessage && run.strongest().mayVouch >= SkipAll
 	d := Decision{Partial: by != notForwarded || t.partial || run.trusted}
 	failed, failedAt := "", last // the last check that failed, and the stage of the reply for that
 	for i, inst := range p.instances {

@@ -145,8 +145,8 @@ func TestExemptRecipientIsNotQuarantined(t *testing.T) {
 func TestQuarantineDisabled(t *testing.T) {
 	t.Parallel()
 	p := pipeline(t, map[string]checks.Action{"a": checks.Quarantine}, nil, newFake("one", atConnect, reason("a")))
-	if !p.Uses(checks.Quarantine) || p.Uses(checks.Tag) {
-		t.Error("Uses is wrong")
+	if !p.UsesAction(checks.Quarantine) || p.UsesAction(checks.Tag) {
+		t.Error("UsesAction is wrong")
 	}
 	talk := begin(p, "192.0.2.9")
 	talk.run.DisableQuarantine()

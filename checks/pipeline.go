@@ -93,13 +93,13 @@ func (p *Pipeline) RepliesAt(st Stage) bool {
 	}
 }
 
-// Checks reports whether any check runs.
-func (p *Pipeline) Checks() bool {
+// RunsAny reports whether any check runs.
+func (p *Pipeline) RunsAny() bool {
 	return p.anyTable(func(t *table) bool { return slices.Contains(t.runs, true) })
 }
 
-// Uses reports whether any reason has an action, for any recipient.
-func (p *Pipeline) Uses(a Action) bool {
+// UsesAction reports whether any reason has an action, for any recipient.
+func (p *Pipeline) UsesAction(a Action) bool {
 	return p.anyTable(func(t *table) bool { return slices.Contains(slices.Collect(maps.Values(t.actions)), a) })
 }
 

@@ -261,10 +261,10 @@ func TestOffChecksDoNotRun(t *testing.T) {
 	t.Parallel()
 	f := newFake("one", []checks.Stage{checks.EndOfHeader}, reason("a"))
 	off := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f)
-	if off.Checks() || off.RepliesAt(checks.EndOfMessage) {
+	if off.RunsAny() || off.RepliesAt(checks.EndOfMessage) {
 		t.Error("the header is wanted for nothing")
 	}
-	if p := pipeline(t, nil, nil, f); !p.Checks() || !p.RepliesAt(checks.EndOfMessage) {
+	if p := pipeline(t, nil, nil, f); !p.RunsAny() || !p.RepliesAt(checks.EndOfMessage) {
 		t.Error("the header is not wanted")
 	}
 }

@@ -49,8 +49,8 @@ func (run *Run) accepted() iter.Seq[*rcptState] {
 	}
 }
 
-// ofMessage returns what holds for the message: the strongest vouches and forwarding of any recipient that was not refused.
-func (run *Run) ofMessage() (all rcptState) {
+// strongest returns the strongest vouches and forwarding of the recipients that were not refused. They hold for the message.
+func (run *Run) strongest() (all rcptState) {
 	for rcpt := range run.accepted() {
 		all.vouch, all.mayVouch = max(all.vouch, rcpt.vouch), max(all.mayVouch, rcpt.mayVouch)
 		all.forwarding = max(all.forwarding, rcpt.forwarding)

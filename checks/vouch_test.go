@@ -79,7 +79,7 @@ func TestVouches(t *testing.T) {
 			t.Parallel()
 			f := newFake("one", atConnect, reason("a"))
 			f.info.Vouches = vouches
-			if got := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f).Checks(); got != vouches {
+			if got := pipeline(t, map[string]checks.Action{"a": checks.Off}, nil, f).RunsAny(); got != vouches {
 				t.Errorf("needed: %t", got)
 			}
 		})

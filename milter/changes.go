@@ -26,10 +26,10 @@ const maxMarks = 10
 
 // changeActions returns the actions to ask for, of those that the MTA offers. It logs a warning if one is missing, once.
 func (s *session) changeActions(offered gomilter.OptAction) (actions gomilter.OptAction) {
-	quarantines := s.pipeline.Uses(checks.Quarantine)
+	quarantines := s.pipeline.UsesAction(checks.Quarantine)
 	if s.edits = offered&headerActions == headerActions; s.edits {
 		actions = headerActions
-	} else if quarantines || s.pipeline.Uses(checks.Tag) || s.pipeline.TraceFields().Any() {
+	} else if quarantines || s.pipeline.UsesAction(checks.Tag) || s.pipeline.TraceFields().Any() {
 		s.srv.noChanges.Do(func() {
 			s.srv.Log.Warn("the MTA does not let filters change the header: no message is tagged or gets trace fields")
 		})

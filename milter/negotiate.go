@@ -46,7 +46,7 @@ func wanted(p *checks.Pipeline, full bool) gomilter.OptProtocol {
 	if !p.RepliesAt(checks.MailFrom) {
 		want |= gomilter.OptNoMailReply
 	}
-	if !p.Checks() && !p.TraceFields().Any() {
+	if !p.RunsAny() && !p.TraceFields().Any() {
 		want |= gomilter.OptNoHeaders | gomilter.OptNoEOH
 	}
 	return want

@@ -164,15 +164,15 @@ func Recipients(t testing.TB, patterns ...string) checks.RecipientSet {
 }
 
 // Want asks a check as Ask does, and returns the verdicts. It fails the test unless their reasons have these ids, separated by spaces,
-// and there is an error if and only if unknown is set.
-func Want(t testing.TB, info checks.Info, c checks.Check, r *checks.Request, ids string, unknown bool) []checks.Verdict {
+// and there is an error if and only if fails is set.
+func Want(t testing.TB, info checks.Info, c checks.Check, r *checks.Request, ids string, fails bool) []checks.Verdict {
 	t.Helper()
 	vs, err := Ask(t, info, c, r)
 	if got := strings.Join(IDs(vs), " "); got != ids {
 		t.Errorf("got %q, want %q", got, ids)
 	}
-	if (err != nil) != unknown {
-		t.Errorf("error %v, want one: %t", err, unknown)
+	if (err != nil) != fails {
+		t.Errorf("error %v, want one: %t", err, fails)
 	}
 	return vs
 }

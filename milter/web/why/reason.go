@@ -15,15 +15,15 @@ func (p *pages) show(w http.ResponseWriter, r *http.Request) {
 	if reason == nil {
 		return
 	}
-	a := answer{code: http.StatusOK}
+	resp := response{code: http.StatusOK}
 	if ref := r.URL.Query().Get("r"); ref != "" {
-		a = p.lookup(r, reason.ID, ref)
+		resp = p.lookup(r, reason.ID, ref)
 	}
-	p.writeReason(w, r, reason, a)
+	p.writeReason(w, r, reason, resp)
 }
 
-// answer is what the page of a reason shows of one mail.
-type answer struct {
+// response is what the page of a reason shows of one mail.
+type response struct {
 	code   int             // status of the page
 	notice string          // why there is no record, or no result
 	rec    *records.Record // nil: none
@@ -54,77 +54,78 @@ func (p *pages) test(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	a := p.lookup(r, reason.ID, r.FormValue("r"))
+	resp := p.lookup(r, reason.ID, r.FormValue("r"))
 	var tested records.Record
 	valid := true
-	if a.rec != nil {
-		tested, valid = withHelo(*a.rec, r.FormValue("helo"))
+	if resp.rec != nil {
+		tested, valid = withHelo(*resp.rec, r.FormValue("helo"))
 	}
 	switch {
-	case a.rec == nil || len(p.testable(*a.rec)) == 0:
+	case resp.rec == nil || len(p.testable(*resp.rec)) == 0:
 	case !valid:
-		a.notice, a.code = p.texts.Notices["helo"], http.StatusUnprocessableEntity
-	case !p.limiter.beginTest(a.rec.ID):
+		resp.notice, resp.code = p.texts.Notices["helo"], http.StatusUnprocessableEntity
+	case !p.limiter.beginTest(resp.rec.ID):
 		w.Header().Set("Retry-After", "60")
-		a.notice, a.code = p.texts.Notices["limit"], http.StatusTooManyRequests
+		resp.notice, resp.code = p.texts.Notices["limit"], http.StatusTooManyRequests
 	default:
 		defer p.limiter.endTest()
-		a.res = p.compare(tested, p.Tester.Again(r.Context(), tested, p.testedChecks()))
-		if tested.Helo != a.rec.Helo {
-			a.res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
-		} else if a.res.State == repaired {
+		resp.res = p.compare(tested, p.Tester.Again(r.Context(), tested, p.testedChecks()))
+		if tested.Helo != resp.rec.Helo {
+			resp.res.Helo = tested.Helo // the name that is refused may still be sent, so a block stays
+		} else if resp.res.State == repaired {
 			var err error
-			if a.res.Lifted, err = p.Tester.Repaired(r.Context(), *a.rec); err != nil {
+			if resp.res.Lifted, err = p.Tester.Repaired(r.Context(), *resp.rec); err != nil {
 				p.warn("lift", err)
 			}
 		}
 	}
-	p.writeReason(w, r, reason, a)
+	p.writeReason(w, r, reason, resp)
 }
 
 // lookup returns the record of a reference. If there is none, the notice says why. It reads the store only for a reference with
 // a valid signature.
-func (p *pages) lookup(r *http.Request, reason, ref string) answer {
+func (p *pages) lookup(r *http.Request, reason, ref string) response {
+	notice := func(code int, name string) response { return response{code: code, notice: p.texts.Notices[name]} }
 	if p.Tester == nil {
-		return answer{code: http.StatusOK, notice: p.texts.Notices["forged"]}
+		return notice(http.StatusOK, "forged")
 	}
 	id, err := p.Signer.Verify(strings.ToLower(strings.TrimSpace(ref)), reason, p.now(), p.Keep)
 	switch {
 	case errors.Is(err, records.ErrCut):
-		return answer{code: http.StatusOK, notice: p.texts.Notices["cut"]}
+		return notice(http.StatusOK, "cut")
 	case errors.Is(err, records.ErrExpired):
-		return answer{code: http.StatusOK, notice: p.texts.Notices["expired"]}
+		return notice(http.StatusOK, "expired")
 	case err != nil:
-		return answer{code: http.StatusOK, notice: p.texts.Notices["forged"]}
+		return notice(http.StatusOK, "forged")
 	}
 	found, ok, err := p.Tester.Record(r.Context(), id)
 	switch {
 	case err != nil:
 		p.warn("record", err)
-		return answer{code: http.StatusServiceUnavailable, notice: p.texts.Notices["down"]}
+		return notice(http.StatusServiceUnavailable, "down")
 	case !ok || found.Reason != reason:
-		return answer{code: http.StatusOK, notice: p.texts.Notices["gone"]}
+		return notice(http.StatusOK, "gone")
 	}
-	return answer{code: http.StatusOK, rec: &found}
+	return response{code: http.StatusOK, rec: &found}
 }
 
 // writeReason sends the page of a reason, or its document.
-func (p *pages) writeReason(w http.ResponseWriter, r *http.Request, reason *checks.Reason, a answer) {
+func (p *pages) writeReason(w http.ResponseWriter, r *http.Request, reason *checks.Reason, resp response) {
 	known := values{site: p.Site}
-	if a.rec != nil {
-		known = newValues(*a.rec, p.Site)
+	if resp.rec != nil {
+		known = newValues(*resp.rec, p.Site)
 	}
 	rv := p.texts.reason(reason, known)
 	v := view{
-		Page: "reason", Title: rv.Title, Reason: &rv, Lead: p.leadOf(rv, a.rec), Notice: a.notice, Result: a.res,
-		Private: a.notice != "" || a.rec != nil,
+		Page: "reason", Title: rv.Title, Reason: &rv, Lead: p.leadOf(rv, resp.rec), Notice: resp.notice, Result: resp.res,
+		Private: resp.notice != "" || resp.rec != nil,
 	}
-	if a.rec != nil {
-		v.Seen = p.seen(*a.rec)
+	if resp.rec != nil {
+		v.Seen = p.seen(*resp.rec)
 	}
 	if wantsDocument(r) {
-		p.writeDocument(w, a.code, v)
+		p.writeDocument(w, resp.code, v)
 		return
 	}
-	p.write(w, a.code, v)
+	p.write(w, resp.code, v)
 }

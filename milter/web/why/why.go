@@ -3,8 +3,8 @@
 // Without a valid reference the pages show nothing about anybody and ask neither the DNS nor the store.
 //
 // The daemon implements Tester. The templates and texts are in the folder pages; what a reason means comes from checks.Reason.
-// Package dashboard serves the operator's pages. Start reading with New, which lists the pages, reason.go, and seen.go for what they show of a mail.
-// A page of a reason has a form for programs, see document.go.
+// Package dashboard serves the operator's pages. Start reading with New, which lists the pages, and reason.go; seen.go has what a
+// page shows of a mail, result.go the result of a test, and document.go the form of a page for programs.
 package why
 
 import (

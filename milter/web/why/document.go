@@ -73,8 +73,8 @@ func (p *pages) writeJSON(w http.ResponseWriter, code int, private bool, v any) 
 	_, _ = w.Write(append(b, '\n')) // fails if the client closed the connection
 }
 
-// retryOf returns whether a retry helps. After a 4yz reply it may, RFC 5321 section 4.2.1. The records of greylisting, limits and
-// blocks have the time from which it does; a 5yz reply to a block ends with the block.
+// retryOf reports whether a retry helps: it may after a 4yz reply (RFC 5321 section 4.2.1), and after a block. The records of
+// greylisting, limits and blocks have the time.
 func retryOf(rec records.Record) retry {
 	if wait, err := strconv.Atoi(rec.Detail("seconds")); err == nil {
 		return retry{Helps: true, After: new(rec.Time.Add(time.Duration(wait) * time.Second))}

@@ -55,17 +55,17 @@ func (p *pages) whatToDo(do todo, temporary bool, after string) string {
 	postmaster := "postmaster@" + p.Site
 	switch {
 	case do == wait && temporary:
-		return "You need to do nothing. The message is taken when it comes again" + after + "."
+		return "You do not need to do anything. The message is accepted when it is sent again" + after + "."
 	case do == wait:
-		return "Send it again later" + after + "."
+		return "Send it again" + cmp.Or(after, " later") + "."
 	case do == block:
-		return "Your server is blocked. Whoever runs it has to find what caused this. Mail is taken again" + cmp.Or(after, " when the block has ended") + "; sending it sooner does not help."
+		return "Your server is blocked. Whoever runs it has to find the cause. Mail is accepted again" + cmp.Or(after, " when the block has ended") + "; sending it sooner does not help."
 	case do == ask:
 		return "Sending it again does not help. Only this site can let the mail in: write to " + postmaster + ", and say what the reply below says."
 	case do == account:
-		return "If you sent all this mail, the rest is taken" + cmp.Or(after, " later") + ". If you did not, change the password of your account at once: somebody else uses it."
+		return "If you sent all this mail, the rest is accepted" + cmp.Or(after, " later") + ". If you did not, change the password of your account at once: somebody else uses it."
 	case temporary:
-		return "It is delivered when the fault below is repaired, or if it was due to a missing answer. Whoever runs the mail server has to look at it."
+		return "It is delivered when the fault below is repaired, or without a repair if only a DNS answer was missing. Whoever runs the mail server has to look at it."
 	default:
 		return "Whoever runs the mail server that sent it has to repair the fault below. Then send the message again."
 	}
@@ -77,7 +77,7 @@ func (p *pages) forward(v reasonView, rec records.Record) string {
 	if rec.MailFrom != "" {
 		from = "from " + web.Shown(rec.MailFrom)
 	}
-	text := fmt.Sprintf("On %s, %s did not take our message %s", rec.Time.UTC().Format(time.RFC1123), p.Site, from)
+	text := fmt.Sprintf("On %s, %s did not accept our message %s", rec.Time.UTC().Format(time.RFC1123), p.Site, from)
 	if rec.Client.IsValid() {
 		text += " from our mail server " + rec.Client.String()
 	}

@@ -38,7 +38,7 @@ func TestFirstLine(t *testing.T) {
 				t.Errorf("wrong about another attempt: %s", first)
 			}
 			do := texts.Reasons[reason.ID].Do
-			forward := strings.Contains(first, "Send this to those who do On Sat, 21 Nov 2026 12:00:00 UTC, mx.example.org did not take our message")
+			forward := strings.Contains(first, "Send this to those who do On Sat, 21 Nov 2026 12:00:00 UTC, mx.example.org did not accept our message")
 			if want := do != wait && do != account; forward != want {
 				t.Errorf("a paragraph to forward: %v, want %v: %s", forward, want, first)
 			}

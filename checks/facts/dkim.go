@@ -50,13 +50,10 @@ func CarryDKIM(env checks.Env, from, to *checks.Request) {
 // checks.Options.Body.
 func Body(env checks.Env, r *checks.Request) io.Writer {
 	v := verificationOf(env, r)
-	if v == nil {
+	if v == nil || !v.WantsBody() {
 		return nil
 	}
 	v.hasBody = true
-	if !v.WantsBody() {
-		return nil
-	}
 	return v
 }
 

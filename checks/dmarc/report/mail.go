@@ -23,22 +23,19 @@ import (
 )
 
 func (p *Reporter) document(o Outgoing, record dmarc.Record) ([]byte, error) {
-	letter := func(strict bool) string {
-		if strict {
-			return "s"
+	letter := func(set bool, yes, no string) string {
+		if set {
+			return yes
 		}
-		return "r"
-	}
-	testing := "n"
-	if record.Testing {
-		testing = "y"
+		return no
 	}
 	report := aggregate.Report{
 		Organization: cmp.Or(p.settings.Org, p.settings.domain()), Email: p.settings.From, ID: p.reportID(o),
-		Begin: o.Day, End: o.Day.Add(24*time.Hour - time.Second), Generator: "milterd",
+		Begin: o.Day, End: o.end(), Generator: "milterd",
 		Policy: aggregate.Policy{
 			Domain: o.Domain, P: record.Domain.String(), SP: record.Subdomains.String(), NP: record.Nonexistent.String(),
-			ADKIM: letter(record.StrictDKIM), ASPF: letter(record.StrictSPF), Testing: testing, Discovery: "treewalk",
+			ADKIM: letter(record.StrictDKIM, "s", "r"), ASPF: letter(record.StrictSPF, "s", "r"),
+			Testing: letter(record.Testing, "y", "n"), Discovery: "treewalk",
 		},
 		Records: o.records,
 	}
@@ -67,7 +64,7 @@ func (p *Reporter) message(o Outgoing, document []byte, to []string, now time.Ti
 		return nil, err
 	}
 	id, receiver := p.reportID(o), p.settings.domain()
-	file := fmt.Sprintf("%s!%s!%d!%d!%s.xml.gz", receiver, o.Domain, o.Day.Unix(), o.Day.Add(24*time.Hour-time.Second).Unix(), o.Origin)
+	file := fmt.Sprintf("%s!%s!%d!%d!%s.xml.gz", receiver, o.Domain, o.Day.Unix(), o.end().Unix(), o.Origin)
 	boundary := "=_" + o.Origin + o.Day.Format("20060102") // base64 has no "=_"
 	var m bytes.Buffer
 	field := func(name, value string) { fmt.Fprintf(&m, "%s: %s\r\n", name, value) }

@@ -22,6 +22,8 @@ type Outgoing struct {
 	records []aggregate.Record
 }
 
+func (o Outgoing) end() time.Time { return o.Day.Add(24*time.Hour - time.Second) }
+
 // Delivery is what became of a report. The zero value is that of a report for which there was no attempt.
 type Delivery struct {
 	Origin   string    `json:"origin,omitempty"` // of the host that counted first, see Reporter.origin; part of the Report-ID

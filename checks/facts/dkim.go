@@ -26,13 +26,15 @@ type verification struct {
 
 func (v *verification) lacksBody() bool { return v.WantsBody() && !v.hasBody }
 
+// noVerification is the verification of a message with nothing to verify.
+var noVerification = &verification{Verifier: dkim.New(nil, nil, 0)}
+
 type verificationKey struct{}
 
-// verificationOf returns the verifier of the message, or nil if there is nothing to verify.
 func verificationOf(env checks.Env, r *checks.Request) *verification {
 	v, _ := checks.Remember(r, checks.EndOfHeader, verificationKey{}, func() (*verification, error) {
 		if env.Signatures <= 0 || !Signed(r) {
-			return nil, nil
+			return noVerification, nil
 		}
 		return &verification{Verifier: dkim.New(r.Envelope.Header, MessageAuthors(r).Domains, env.Signatures)}, nil
 	})
@@ -50,7 +52,7 @@ func CarryDKIM(env checks.Env, from, to *checks.Request) {
 // checks.Options.Body.
 func Body(env checks.Env, r *checks.Request) io.Writer {
 	v := verificationOf(env, r)
-	if v == nil || !v.WantsBody() {
+	if !v.WantsBody() {
 		return nil
 	}
 	v.hasBody = true
@@ -60,8 +62,7 @@ func Body(env checks.Env, r *checks.Request) io.Writer {
 // LacksBody reports whether the signatures of the message cannot be verified because the driver does not have the body: no check with
 // Info.Body is on, or a replay has header sections only. It is for the stage EndOfMessage.
 func LacksBody(env checks.Env, r *checks.Request) bool {
-	v := verificationOf(env, r)
-	return v != nil && v.lacksBody()
+	return verificationOf(env, r).lacksBody()
 }
 
 // PrefetchDKIM returns the questions of DKIM at the stage EndOfHeader, and none at others.
@@ -69,10 +70,7 @@ func PrefetchDKIM(env checks.Env, r *checks.Request) []checks.Query {
 	if r.Stage != checks.EndOfHeader {
 		return nil
 	}
-	if v := verificationOf(env, r); v != nil {
-		return checks.Queries(v.Questions()...)
-	}
-	return nil
+	return checks.Queries(verificationOf(env, r).Questions()...)
 }
 
 // keyShare is the share of the time that the keys may take. Their servers may be the sender's: with all of the time, slow ones
@@ -88,7 +86,7 @@ type dkimKey struct{}
 func DKIM(ctx context.Context, env checks.Env, r *checks.Request) ([]dkim.Result, error) {
 	return checks.Remember(r, checks.EndOfMessage, dkimKey{}, func() ([]dkim.Result, error) {
 		v := verificationOf(env, r)
-		if v == nil {
+		if v == noVerification {
 			return nil, nil
 		}
 		resolver := env.DNS
@@ -124,12 +122,7 @@ func (withoutBody) Lookup(context.Context, checks.Question) (checks.Answer, erro
 }
 
 // LineEnds returns a note on the line ends of the body, see dkim.Verifier, or "".
-func LineEnds(env checks.Env, r *checks.Request) string {
-	if v := verificationOf(env, r); v != nil {
-		return v.LineEnds()
-	}
-	return ""
-}
+func LineEnds(env checks.Env, r *checks.Request) string { return verificationOf(env, r).LineEnds() }
 
 // SignedBy reports whether a signature passes whose domain aligns with a domain (lower-case A-labels): they have the same
 // organisational domain. It is for the stage EndOfMessage.

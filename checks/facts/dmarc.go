@@ -88,11 +88,9 @@ func PrefetchDMARC(env checks.Env, r *checks.Request) []checks.Query {
 	if s := spfSubject(r, mailFromIdentity(r), ""); r.Client.IsValid() {
 		identifiers = append(identifiers, s.Domain)
 	}
-	if v := verificationOf(env, r); v != nil {
-		for _, q := range v.Questions() {
-			_, domain, _ := strings.Cut(strings.TrimSuffix(q.Name, "."), "._domainkey.")
-			identifiers = append(identifiers, domain)
-		}
+	for _, q := range verificationOf(env, r).Questions() {
+		_, domain, _ := strings.Cut(strings.TrimSuffix(q.Name, "."), "._domainkey.")
+		identifiers = append(identifiers, domain)
 	}
 	return dmarc.Prefetch(MessageAuthors(r).Domains, identifiers)
 }

@@ -41,8 +41,8 @@ func (f Field) Is(name string) bool {
 // IsEmpty reports whether the value of f is white space at most.
 func (f Field) IsEmpty() bool { return strings.Trim(f.Value, " \t\r\n") == "" }
 
-// First returns the first field with a name that is not empty, or else the first one with that name. Programs read this field if there
-// are several. ok is false if there is none.
+// First returns the first field with the given name whose value is not empty, or else the first one with that name. Programs read this
+// field if there are several. ok is false if there is none.
 func First(fields []Field, name string) (_ Field, ok bool) {
 	first := slices.IndexFunc(fields, func(f Field) bool { return f.Is(name) })
 	if first < 0 {

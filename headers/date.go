@@ -153,30 +153,26 @@ func (p *dateParser) year() int {
 		p.unexpected("the year")
 		return 0
 	}
-	year, fault := checkYear(start, digits)
-	if fault != nil {
-		p.fault, p.pos = fault, len(p.s)
-	}
-	return year
+	return p.fullYear(start, digits)
 }
 
-// checkYear returns a year with four digits. The fault has the position start.
-func checkYear(start int, digits string) (year int, _ *SyntaxError) {
-	year = atoi(digits)
+// fullYear returns the year of digits at start, with four digits.
+func (p *scanner) fullYear(start int, digits string) int {
+	year := atoi(digits)
 	switch {
 	case len(digits) == 1:
-		return 0, fault(start, "year %s has one digit; it must have four", digits)
+		p.fail(start, "year %s has one digit; it must have four", digits)
 	// RFC 5322 section 4.3: 00 to 49 are 2000 to 2049; other years of two and all years of three digits count from 1900.
 	case len(digits) == 2 && year <= 49:
 		year += 2000
 	case len(digits) <= 3:
 		year += 1900
 	case year < minYear:
-		return 0, fault(start, "year %s is under %d", short(digits), minYear)
+		p.fail(start, "year %s is under %d", short(digits), minYear)
 	case year > maxYear:
-		return 0, fault(start, "year %s is over %d", short(digits), maxYear)
+		p.fail(start, "year %s is over %d", short(digits), maxYear)
 	}
-	return year, nil
+	return year
 }
 
 // timeOfDay parses hour, minute and second, and the gap before the zone.
@@ -251,28 +247,24 @@ func (p *dateParser) zoneOffset() int {
 		return 0
 	}
 	n := atoi(digits)
-	seconds, fault := checkZone(start, p.s[start:p.pos], n/100, n%100)
-	if fault != nil {
-		p.fault, p.pos = fault, len(p.s)
-	}
-	return seconds
+	return p.utcOffset(start, p.s[start:p.pos], n/100, n%100)
 }
 
-// checkZone returns the offset of a zone from UTC in seconds. text begins with the sign. The fault has the position start.
-func checkZone(start int, text string, hours, minutes int) (seconds int, _ *SyntaxError) {
+// utcOffset returns the offset of a zone from UTC in seconds. text is the zone at start, with its sign.
+func (p *scanner) utcOffset(start int, text string, hours, minutes int) int {
 	n, seconds := hours*100+minutes, hours*3600+minutes*60
 	if text[0] == '-' {
 		n, seconds = -n, -seconds
 	}
 	switch {
 	case n < minZone:
-		return 0, fault(start, "zone %s is before %d", text, minZone)
+		p.fail(start, "zone %s is before %d", text, minZone)
 	case n > maxZone:
-		return 0, fault(start, "zone %s is after +%d", text, maxZone)
+		p.fail(start, "zone %s is after +%d", text, maxZone)
 	case minutes > 59:
-		return 0, fault(start, "zone %s has more than 59 minutes", text)
+		p.fail(start, "zone %s has more than 59 minutes", text)
 	}
-	return seconds, nil
+	return seconds
 }
 
 // zoneName parses a zone that is a name, RFC 5322 section 4.3, and returns its offset from UTC in seconds.

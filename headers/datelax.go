@@ -81,8 +81,10 @@ func dateTokens(s string) []token {
 	return list
 }
 
-// dateReader finds the parts of a date among its tokens. It replaces a token that it has used by a space.
+// dateReader finds the parts of a date among its tokens. It replaces a token that it has used by a space. The fault of the scanner is
+// the first impossible value.
 type dateReader struct {
+	scanner
 	tokens               []token
 	afterTime            int // index of the token after the time of day; 0 if there is none
 	hour, minute, second int
@@ -91,7 +93,6 @@ type dateReader struct {
 	year, day            int
 	month                time.Month
 	slack                time.Duration
-	fault                *SyntaxError // first impossible value
 }
 
 // at returns token i, or a space if there is none.
@@ -106,13 +107,6 @@ func (r *dateReader) at(i int) token {
 func (r *dateReader) use(i, n int) {
 	for ; n > 0 && i < len(r.tokens); i, n = i+1, n-1 {
 		r.tokens[i].text = " "
-	}
-}
-
-// impossible records a fault.
-func (r *dateReader) impossible(pos int, format string, args ...any) {
-	if r.fault == nil {
-		r.fault = fault(pos, format, args...)
 	}
 }
 
@@ -163,7 +157,7 @@ func (r *dateReader) isClock(i int) bool {
 func (r *dateReader) bounded(i int, what string, limit int) int {
 	n := atoi(r.at(i).text)
 	if n > limit {
-		r.impossible(r.at(i).pos, "%s %s is over %d", what, short(r.at(i).text), limit)
+		r.fail(r.at(i).pos, "%s %s is over %d", what, short(r.at(i).text), limit)
 	}
 	return n
 }
@@ -207,11 +201,7 @@ func (r *dateReader) numericZone(i int) {
 	case r.at(i+2).text == ":" && r.at(i+3).isNumber():
 		minutes, n = atoi(r.at(i+3).text), 4
 	}
-	seconds, fault := checkZone(sign.pos, sign.text+digits, hours, minutes)
-	if fault != nil && r.fault == nil {
-		r.fault = fault
-	}
-	r.offset, r.hasZone = seconds, true
+	r.offset, r.hasZone = r.utcOffset(sign.pos, sign.text+digits, hours, minutes), true
 	r.use(i, n)
 }
 
@@ -336,17 +326,14 @@ func (r *dateReader) set(year token, month time.Month, day token) {
 	if len(day.text) > 2 || len(year.text) < 2 {
 		return
 	}
-	y, fault := checkYear(year.pos, year.text)
-	if fault != nil {
-		r.impossible(fault.Pos, "%s", fault.Cause)
-		return
-	}
-	d := atoi(day.text)
+	y, d := r.fullYear(year.pos, year.text), atoi(day.text)
 	switch {
+	case r.fault != nil:
+		return
 	case month < time.January || month > time.December:
-		r.impossible(day.pos, "there is no such month")
+		r.fail(day.pos, "there is no such month")
 	case d < 1 || d > time.Date(y, month+1, 0, 0, 0, 0, 0, time.UTC).Day():
-		r.impossible(day.pos, "%s %d has no day %d", monthNames[month-1], y, d)
+		r.fail(day.pos, "%s %d has no day %d", monthNames[month-1], y, d)
 	}
 	r.year, r.month, r.day = y, month, d
 }

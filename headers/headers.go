@@ -12,7 +12,6 @@ package headers
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -43,15 +42,17 @@ func (f Field) IsEmpty() bool { return strings.Trim(f.Value, " \t\r\n") == "" }
 
 // First returns the first field with the given name whose value is not empty, or else the first one with that name. Programs read this
 // field if there are several. ok is false if there is none.
-func First(fields []Field, name string) (_ Field, ok bool) {
-	first := slices.IndexFunc(fields, func(f Field) bool { return f.Is(name) })
-	if first < 0 {
-		return Field{}, false
+func First(fields []Field, name string) (first Field, ok bool) {
+	for _, f := range fields {
+		switch {
+		case !f.Is(name):
+		case !f.IsEmpty():
+			return f, true
+		case !ok:
+			first, ok = f, true
+		}
 	}
-	if i := slices.IndexFunc(fields, func(f Field) bool { return f.Is(name) && !f.IsEmpty() }); i >= 0 {
-		first = i
-	}
-	return fields[first], true
+	return first, ok
 }
 
 // SyntaxError is the first fault of a text. Every parser of this package returns it as a pointer.

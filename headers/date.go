@@ -37,18 +37,22 @@ const (
 // read as the year 20.
 //
 // Every fault that leaves a date which a person can read is lax, and the Date is returned with it: no zone or an unknown
-// one, a wrong weekday, the forms of asctime and ISO 8601, other names, orders and separators. A word with octets over 127
-// between day and year is the name of a month, perhaps of an unknown language. Other text without day, month and year is no
-// date, and an impossible value is never lax.
+// one, a wrong weekday, the forms of asctime and ISO 8601, encoded-words, other names, orders and separators. A word with octets
+// over 127 between day and year is the name of a month, perhaps of an unknown language. Other text without day, month and year
+// is no date, and an impossible value is never lax.
 func ParseDate(value string) (Date, error) {
 	p := dateParser{scanner: scanner{s: value}}
 	t := p.dateTime()
 	if p.fault == nil {
 		return Date{Time: t}, nil
 	}
-	date, fault := readDate(value)
+	text := DecodeWords(value) // some programs encode all of their fields
+	date, fault := readDate(text)
 	switch {
 	case fault != nil:
+		if text != value {
+			fault.Pos = 0 // it was the position in the decoded text
+		}
 		return Date{}, fault
 	case date.Time.IsZero():
 		return Date{}, p.fault

@@ -80,6 +80,9 @@ var laxDates = []struct {
 	{"only a date of ISO 8601", "1997-11-21", "1997-11-21T12:00:00Z", noTimeSlack + noZoneSlack, "octet 1: the day has 4 digits; it must have at most 2"},
 	{"8-bit weekday", "Fr\xe9, 21 Nov 1997", "1997-11-21T12:00:00Z", noTimeSlack + noZoneSlack, `octet 1: "Fr" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 
+	{"encoded-word", "=?utf-8?q?Fri=2C_21_Nov_1997_09=3A55=3A06_-0600?=", "1997-11-21T09:55:06-06:00", 0, `octet 1: "=" where the day should be`},
+	{"encoded-word of qBittorrent, in Japanese", "=?utf-8?b?5pelLCAyMSAyIDIwMTYgMDc6MzY6MTUgVVQ=?=", "2016-02-21T07:36:15Z", 0, `octet 1: "=" where the day should be`},
+
 	{"one-digit minute", "21 Nov 1997 09:5:06 -0600", "1997-11-21T09:05:06-06:00", 0, "octet 16: the minute has 1 digit; it must have 2"},
 	{"three-digit hour", "21 Nov 1997 009:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, "octet 13: the hour has 3 digits; it must have at most 2"},
 	{"one-digit second", "21 Nov 1997 09:55:6 -0600", "1997-11-21T09:55:06-06:00", 0, "octet 19: the second has 1 digit; it must have 2"},
@@ -138,6 +141,7 @@ func TestParseDateNone(t *testing.T) {
 		{"a word of another language not between day and year", "տես 21 1997 12:00:00 +0000", `octet 1: "\u057f" where the day should be`},
 		{"31 February in full", "31 February 1997 12:00:00 +0000", "octet 1: Feb 1997 has no day 31"},
 		{"hour 25 of ISO 8601", "1997-11-21T25:00:00Z", "octet 12: hour 25 is over 23"},
+		{"hour 25 in an encoded-word", " =?utf-8?q?21_Nov_1997_25=3A00=3A00_+0000?=", "octet 1: hour 25 is over 23"},
 		{"hour of three digits", "21 Nov 1997 125:00:00 +0000", "octet 13: hour 125 is over 23"},
 		{"month 13", "1997-13-21T12:00:00Z", "octet 9: there is no such month"},
 		{"day and month over 12", "21/21/1997", "octet 1: there is no such month"},

@@ -30,7 +30,7 @@ var (
 		ID:    "date-lax",
 		Reply: reply("Date field \"{date}\" is not in the form of RFC 5322: {fault}"),
 		When: "the Date field has a date that neither RFC 5322 section 3.3 nor 4.3 permits: no zone or an unknown one, the form of " +
-			"asctime or ISO 8601, other names, orders and separators, or a wrong weekday; a one-digit hour passes",
+			"asctime or ISO 8601, encoded-words, other names, orders and separators, or a wrong weekday; a one-digit hour passes",
 		Why: "The Date field of the message is a date, but not in the form of RFC 5322 section 3.3. Mail programs may show another " +
 			"time, or none.",
 		Remedy: "Make the program that creates the message write the date as in \"Date: Sat, 21 Nov 2026 12:00:00 +0000\", with " +

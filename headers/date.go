@@ -38,8 +38,8 @@ const (
 //
 // Every fault that leaves a date which a person can read is lax, and the Date is returned with it: no zone or an unknown
 // one, a wrong weekday, the forms of asctime and ISO 8601, encoded-words, other names, orders and separators. A word with octets
-// over 127 between day and year is the name of a month, perhaps of an unknown language. Other text without day, month and year
-// is no date, and an impossible value is never lax.
+// over 127 between day and year is the name of a month, perhaps of an unknown language, and so are question marks. Other text
+// without day, month and year is no date, and an impossible value is never lax.
 func ParseDate(value string) (Date, error) {
 	p := dateParser{scanner: scanner{s: value}}
 	t := p.dateTime()

@@ -225,7 +225,7 @@ func (r *dateReader) calendarDate() {
 }
 
 // hasOtherMonth reports whether the name of a month in another language may be between day and year, in a text with a time of day: any word
-// with octets over 127.
+// with octets over 127, or question marks that a program wrote in the place of its letters.
 func (r *dateReader) hasOtherMonth(numbers []token) bool {
 	if r.afterTime == 0 || len(numbers) < 2 {
 		return false
@@ -238,7 +238,7 @@ func (r *dateReader) hasOtherMonth(numbers []token) bool {
 		return false
 	}
 	return slices.ContainsFunc(r.tokens, func(t token) bool {
-		return t.pos > numbers[0].pos && t.pos < numbers[1].pos && !IsASCII(t.text)
+		return t.pos > numbers[0].pos && t.pos < numbers[1].pos && (!IsASCII(t.text) || t.text == "?")
 	})
 }
 

@@ -49,6 +49,7 @@ var laxDates = []struct {
 	{"Polish weekday that begins as two months do", "lis, 21 gru 1997 09:55:06 +0100", "1997-12-21T09:55:06+01:00", 0, `octet 1: "lis" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 	{"month of another language", "31 տես 1997 09:55:06 +0400", "1997-07-31T09:55:06+04:00", noMonthSlack, `octet 4: "\u057f" where the month's name should be`},
 	{"month of another language in another charset", "1997 \xd1\xe5 21 09:55:06 +0400", "1997-07-21T09:55:06+04:00", noMonthSlack, "octet 1: the day has 4 digits; it must have at most 2"},
+	{"month of another language in question marks", "??, 31 ??? 1997 09:55:06 +0400", "1997-07-31T09:55:06+04:00", noMonthSlack, `octet 1: "?" where the day should be`},
 	{"month as a number", "21 11 1997 09:55:06 -0600", "1997-11-21T09:55:06-06:00", 0, `octet 4: "1" where the month's name should be`},
 	{"hyphens", "Friday, 21-Nov-97 09:55:06 GMT", "1997-11-21T09:55:06Z", 0, `octet 1: "Friday" is not Mon, Tue, Wed, Thu, Fri, Sat or Sun`},
 	{"dots", "21.11.1997 09:55:06 +0100", "1997-11-21T09:55:06+01:00", 0, `octet 3: "." where the month's name should be`},

@@ -116,8 +116,8 @@ func identifies(r *checks.Request, name string) bool {
 // confirmed name of the client, or with a domain that passes SPF or DKIM. Anyone with a domain can do this, so the reason is indirect
 // only if the list is a good sender.
 func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []string, p *path) {
-	list := listDomain(r.Envelope.Header)
-	if !c.ListMarks || list == "" {
+	lists := listDomains(r.Envelope.Header)
+	if !c.ListMarks || len(lists) == 0 {
 		return
 	}
 	identifiers := facts.Identifiers(ctx, c.env, r)
@@ -129,17 +129,11 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 			identifiers = append(identifiers, dmarc.Identifier{Method: "iprev", Domain: name, State: dmarc.Passed})
 		}
 	}
-	var missed error // matters only if no identifier shows the list
-	for _, id := range identifiers {
-		if id.State == dmarc.Failed {
-			continue
-		}
-		aligned, err := facts.Aligned(ctx, c.env, r, list, id.Domain)
-		if err != nil || aligned && id.State == dmarc.Unknown {
-			missed = cmp.Or(missed, err, id.Err)
-			continue
-		}
-		if !aligned {
+	var missed error // matters only if no identifier shows a list
+	for _, list := range lists {
+		shown, err := c.isShown(ctx, r, list, identifiers)
+		if !shown {
+			missed = cmp.Or(missed, err)
 			continue
 		}
 		p.list, p.reason, p.text = list, fromList, "passed on by the mailing list "+list+", which is not known yet"
@@ -151,6 +145,24 @@ func (c *check) findList(ctx context.Context, r *checks.Request, confirmed []str
 		return
 	}
 	p.missed = cmp.Or(p.missed, missed)
+}
+
+// isShown reports whether an identifier that passes aligns with the domain of a list. With an error it is false and might be true.
+func (c *check) isShown(ctx context.Context, r *checks.Request, list string, identifiers []dmarc.Identifier) (bool, error) {
+	var missed error
+	for _, id := range identifiers {
+		if id.State == dmarc.Failed {
+			continue
+		}
+		aligned, err := facts.Aligned(ctx, c.env, r, list, id.Domain)
+		switch {
+		case err == nil && aligned && id.State == dmarc.Passed:
+			return true, nil
+		case err != nil || aligned:
+			missed = cmp.Or(missed, err, id.Err)
+		}
+	}
+	return false, missed
 }
 
 // isGood reports whether the organisation of a list is a good sender. With an error, it may be one.
@@ -166,23 +178,44 @@ func (c *check) isGood(list string) (bool, error) {
 	return false, unread
 }
 
-// listDomain returns the domain in the List-Id field (RFC 2919 section 3) of a message that has the fields of a mailing list, or
-// "".
-func listDomain(header []headers.Field) string {
-	id, others := "", false
+// maxLists is the number of List-Id fields that count. A list behind a list may leave that of the first one in the message; a hostile
+// message has thousands.
+const maxLists = 5
+
+// listDomains returns the domains in the List-Id fields (RFC 2919 section 3) of a message that has the fields of a mailing list.
+func listDomains(header []headers.Field) []string {
+	var domains []string
+	others := false
 	for _, f := range header {
 		switch {
-		case f.Is("List-Id"):
-			id = f.Value
+		case f.Is("List-Id") && len(domains) < maxLists:
+			if domain := listDomain(f.Value); domain != "" {
+				domains = append(domains, domain)
+			}
 		case f.Is("List-Post"), f.Is("List-Unsubscribe"): // RFC 2369
 			others = true
 		}
 	}
 	if !others {
-		return ""
+		return nil
 	}
-	if i := strings.LastIndexByte(id, '<'); i >= 0 {
-		id, _, _ = strings.Cut(id[i+1:], ">")
+	return domains
+}
+
+// maxListID is the length of an identifier of a list in bytes, RFC 2919 section 2.
+const maxListID = 255
+
+// listDomain returns the domain at the end of the identifier in a List-Id field, or "". The label of the list may have bytes that no
+// domain has, as in <c++.lists.example.net>.
+func listDomain(value string) string {
+	if i := strings.LastIndexByte(value, '<'); i >= 0 {
+		value, _, _ = strings.Cut(value[i+1:], ">")
 	}
-	return facts.ASCIIDomain(strings.TrimSpace(id))
+	id := strings.TrimSpace(value)
+	for more := len(id) <= maxListID; more; _, id, more = strings.Cut(id, ".") {
+		if domain := facts.ASCIIDomain(id); domain != "" {
+			return domain
+		}
+	}
+	return ""
 }

@@ -117,9 +117,8 @@ func MayDial(a netip.Addr, own []netip.Addr, private bool) bool {
 		b := a.As16()
 		return MayDial(netip.AddrFrom4([4]byte(b[12:])), own, private)
 	}
-	isLoopback := a.IsLoopback() && !a.Is4In6()
-	embeds := slices.ContainsFunc(embedding[:], func(p netip.Prefix) bool { return p.Contains(a) }) || a.Is4In6()
-	if embeds && !isLoopback || slices.Contains(own, a) {
+	embeds := slices.ContainsFunc(embedding[:], func(p netip.Prefix) bool { return p.Contains(a) })
+	if embeds && a != netip.IPv6Loopback() || slices.Contains(own, a) {
 		return false
 	}
 	isHost := a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast

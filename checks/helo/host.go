@@ -34,6 +34,7 @@ func lookupHost(ctx context.Context, resolver checks.Resolver, name string, clie
 	return h
 }
 
+// lookup adds the addresses in the answer to one question, and the alias.
 func (h *host) lookup(ctx context.Context, resolver checks.Resolver, t uint16) error {
 	a, err := resolver.Lookup(ctx, checks.Ask(h.name, t))
 	h.addrs = append(h.addrs, checks.Addresses(a)...)
@@ -42,7 +43,10 @@ func (h *host) lookup(ctx context.Context, resolver checks.Resolver, t uint16) e
 			h.alias = strings.TrimSuffix(rr.Target, ".")
 		}
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("address of HELO name %s: %w", h.name, err)
+	}
+	return nil
 }
 
 // prefetchHost returns the questions for both families: one after the other would take a round trip more.
@@ -55,7 +59,7 @@ func (h host) exists() (bool, error) {
 	if len(h.addrs) > 0 {
 		return true, nil
 	}
-	return false, h.explain(cmp.Or(h.errFamily, h.errOther))
+	return false, cmp.Or(h.errFamily, h.errOther)
 }
 
 // resolvesTo reports whether the name has the client's address. With an error it returns false, although it may have it.
@@ -63,13 +67,5 @@ func (h host) resolvesTo(client netip.Addr) (bool, error) {
 	if slices.Contains(h.addrs, client) {
 		return true, nil
 	}
-	return false, h.explain(h.errFamily)
-}
-
-// explain adds to an error what was looked up.
-func (h host) explain(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("address of HELO name %s: %w", h.name, err)
+	return false, h.errFamily
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,26 @@ func wantArguments(least, most int, words string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// wantPaths returns a function that returns an error without an argument. words say what a path leads to.
+func wantPaths(words string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s: want %s", cmd.Name(), words)
+		}
+		return nil
+	}
+}
+
+// checkPaths returns an error for a path that does not exist, as it is mistyped.
+func checkPaths(paths []string) error {
+	for _, p := range paths {
+		if _, err := os.Stat(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parseClient parses an address or a network.

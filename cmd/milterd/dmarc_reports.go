@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -36,12 +34,7 @@ mirror). The exit status is 1 if there is no report.`,
 		Example: `  milterd dmarc-reports /var/mail/dmarc
   milterd dmarc-reports --keep ~dmarc/Maildir
   milterd dmarc-reports --json google.com!example.org!1795824000!1795910399.zip`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("dmarc-reports: want an mbox file, a Maildir, a folder, a message or a report")
-			}
-			return nil
-		},
+		Args: wantPaths("an mbox file, a Maildir, a folder, a message or a report"),
 	}
 	r := newRemote(cmd, configFile)
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the reports about the domains of this site in the running daemon")
@@ -51,10 +44,8 @@ mirror). The exit status is 1 if there is no report.`,
 
 // readReports reads the reports in paths and shows them. Only with keep does it need a daemon.
 func readReports(cmd *cobra.Command, r *remote, paths []string, keep bool) error {
-	for _, p := range paths {
-		if _, err := os.Stat(p); err != nil {
-			return err // a mistyped path; later errors are in the result
-		}
+	if err := checkPaths(paths); err != nil { // later errors are in the result
+		return err
 	}
 	found, err := feedback.Read(cmd.Context(), paths)
 	if err != nil {

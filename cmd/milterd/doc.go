@@ -45,7 +45,7 @@ its width; elsewhere they are Markdown.`,
 	}, &cobra.Command{
 		Use:   "man DIR",
 		Short: "Write the manual pages into a folder",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return doc.WriteManual(cmd.Root(), args[0], cmp.Or(buildTime(), time.Now()))
 		},

@@ -60,12 +60,7 @@ that were judged.`,
 		Example: `  milterd replay -c new.yaml ~/Maildir
   milterd replay -c milterd.yaml --against new.yaml --dns record=answers /var/mail/archive.mbox --html report.html
   milterd log --json --max 0 >log.json && milterd replay -c new.yaml log.json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("replay: want an mbox file, a Maildir, a folder of messages, or the output of milterd log --json")
-			}
-			return nil
-		},
+		Args: wantPaths("an mbox file, a Maildir, a folder of messages, or the output of milterd log --json"),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return f.run(cmd.Context(), *configFile, paths, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -80,10 +75,8 @@ that were judged.`,
 }
 
 func (f replayFlags) run(ctx context.Context, configFile string, paths []string, stdout, stderr io.Writer) error {
-	for _, p := range paths {
-		if _, err := os.Stat(p); err != nil {
-			return err // a mistyped path; later errors are in the report
-		}
+	if err := checkPaths(paths); err != nil { // later errors are in the report
+		return err
 	}
 	opts, closeDNS, err := f.options(configFile, stderr)
 	if err != nil {

@@ -266,11 +266,12 @@ func mailDaily(cmd *cobra.Command, r *remote, to string) error {
 	}
 	run := exec.CommandContext(cmd.Context(), sendmail, "-oi", "-t")
 	run.Stdin = &text
-	if out, err := run.CombinedOutput(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) || len(out) == 0 {
-			return fmt.Errorf("%s: %w: is a mail server with a sendmail program installed?", sendmail, err)
-		}
-		return fmt.Errorf("%s: %w: %s", sendmail, err, printableLine(string(out)))
+	switch out, err := run.CombinedOutput(); {
+	case err == nil:
+		return nil
+	case errors.As(err, new(*exec.ExitError)):
+		return fmt.Errorf("%s: %w: %s", sendmail, err, cmp.Or(printableLine(string(out)), "see the log of the mail server"))
+	default:
+		return fmt.Errorf("%s: %w: is a mail server with a sendmail program installed?", sendmail, err)
 	}
-	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,24 @@ func TestReportAddress(t *testing.T) {
 		got, err := reportAddress(text)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+// TestFailedSendmail tests the error if sendmail fails, with a text or without.
+func TestFailedSendmail(t *testing.T) {
+	d, _ := serveOperatorPages(t, nil)
+	socket, dir := serveFunctions(t, d), t.TempDir()
+	t.Setenv("PATH", dir)
+	for script, want := range map[string]string{
+		"#!/bin/sh\nexit 75\n":                "/sendmail: exit status 75: see the log of the mail server",
+		"#!/bin/sh\necho no space; exit 75\n": "/sendmail: exit status 75: no space",
+	} {
+		if err := os.WriteFile(dir+"/sendmail", []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errs := runLine(t, "report", "daily", "--mail", "postmaster", "--socket", socket); code != exitNo || !strings.Contains(errs, want) {
+			t.Errorf("%q: exit status %d, no %q in %s", script, code, want, errs)
 		}
 	}
 }

@@ -17,8 +17,8 @@ func openEvidence(env checks.Env, current func() *config.Config, now func() time
 	env.DNS = checks.Traced(env.DNS)
 	return evidence.Open(env.Store, evidence.Options{
 		Origin: func(ctx context.Context, r *checks.Request) evidence.Origin {
-			env := env
-			env.Site = checks.Site{Hostname: current().Hostname, LocalDomains: current().LocalDomains}
+			env, cfg := env, current()
+			env.Site = checks.Site{Hostname: cfg.Hostname, LocalDomains: cfg.LocalDomains}
 			return originOf(ctx, env, r)
 		},
 		Authors: authorsOf,

@@ -41,8 +41,8 @@ func newAccessList(r *remote) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list [WHAT]",
 		Short: "List the entries of the store and of files, or those that cover an address, network, name or sender",
-		Long: fmt.Sprintf(`List the entries of the store and of files, or those that cover an address, network, host name, domain or sender. Of the files, the
-first %d entries are listed.`, maxFileEntries),
+		Long: fmt.Sprintf(`List the entries of the store and of files, or those that cover an address, network, host name, domain or sender. At most
+%d entries of files are listed.`, maxFileEntries),
 		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd, r, "access/list", accessArgs{Entry: strings.Join(args, "")}, showEntries)

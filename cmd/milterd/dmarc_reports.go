@@ -26,8 +26,8 @@ of your domains in From, how much, whether DKIM and SPF passed for that domain, 
 PATH is an mbox file, a Maildir, a folder or a message with reports as attachments, or a report: XML, also compressed by gzip or in a ZIP
 archive. Other mail is left out. A report that is there twice counts once.
 
-Of each domain, the hosts whose mail fails DMARC come first. They are your own hosts that do not sign yet, services that send for you, or
-others that use your name. A report says what its sender wants: anybody can send one.
+The hosts whose mail fails DMARC come first in the table of a domain. They are your own hosts that do not sign yet, services that send
+for you, or others that use your name. A report says what its sender wants: anybody can send one.
 
 With --keep, the running daemon keeps the reports about its local_domains for five weeks and shows them in the mirror (milterd report
 mirror). The exit status is 1 if there is no report.`,

@@ -38,8 +38,8 @@ The client, the HELO name, the sender, the recipient and the time of a message a
 Return-Path, Delivered-To, X-Original-To, Authentication-Results, Received-SPF) that a host of the site wrote: a host whose name
 is the hostname of the configuration, or under one of its local_domains. With --against, each configuration reads them with its
 own names and trusted networks. Where a message lacks one of these, the checks that need it do not judge it; the report counts
-such messages. Of a message that no host of the site received, the time is that of the topmost Received field of a host that had
-it from another one.
+such messages. If no host of the site received a message, its time is that of the topmost Received field that has another host as
+the client.
 
 Records are what "milterd log --json --max 0" prints. They include refused attempts and retries, but no header sections, so that
 checks of the header do not judge them. Each recipient of an attempt counts as a message.
